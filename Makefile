@@ -8,7 +8,7 @@ endif
 BOOTSTRAP := @$(PYTHON) scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run manage test test-services smoke bench lab chaos soak check format openapi lock
+.PHONY: help run manage test test-services smoke bench metrics-cost board-cost lab chaos soak alerts check format openapi reference docs dashboards lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,14 @@ bench: ## coupons and orders a second on a fresh MariaDB: QUICK=1, AGAINST=commi
 	$(BOOTSTRAP) bench
 	@exec $(VENV) -m scripts.bench --quick "$(QUICK)" --against="$(AGAINST)" --rows "$(ROWS)" --rounds "$(ROUNDS)"
 
+metrics-cost: ## the processor time that metrics cost for a coupon, in ROUNDS=10
+	$(BOOTSTRAP) bench
+	@exec $(VENV) -m scripts.bench.metrics_cost --rounds "$(ROUNDS)"
+
+board-cost: ## the processor time that viewers of the launch board cost a web process, SECONDS=20 for each number
+	$(BOOTSTRAP) bench
+	@exec $(VENV) -m scripts.bench.board_cost --seconds "$(SECONDS)"
+
 lab: ## compare all strategies by k6, one report: STRATEGIES=a,b SCENARIO=race,crowd QUICK=1 OUT=folder
 	$(BOOTSTRAP) bench
 	@exec $(VENV) -m scripts.lab --strategies "$(STRATEGIES)" --scenario "$(SCENARIO)" --quick "$(QUICK)" --out "$(OUT)"
@@ -49,7 +57,11 @@ soak: ## ten minutes of buying, refunding and faults on a stack of its own: SECO
 	$(BOOTSTRAP) $(if $(filter sqlite,$(DB)),run,soak)
 	@exec $(VENV) -m scripts.chaos.soak --db "$(DB)" --seconds "$(SECONDS)" --seed "$(SEED)"
 
-check: ## formatting, lint, types, layers, migrations, OpenAPI drift
+alerts: ## make each alert fire once by a real cause, and clear, on a stack of its own: ALERTS=BeatSilent,EventsDead
+	$(BOOTSTRAP) alerts
+	@exec $(VENV) -m scripts.monitoring.alerts --alerts "$(ALERTS)"
+
+check: ## formatting, lint, types, layers, migrations, drift of OpenAPI, reference and dashboards, alerting rules
 	$(BOOTSTRAP) check
 	@exec $(VENV) -m scripts.check
 
@@ -57,9 +69,22 @@ format: ## let ruff format and fix what it can
 	$(BOOTSTRAP) check
 	@$(VENV) -m ruff format . && $(VENV) -m ruff check --fix .
 
-openapi: ## generate docs/openapi.yaml
+openapi: ## generate docs/openapi.yaml, and docs/reference
 	$(BOOTSTRAP) check
-	@exec $(VENV) -m scripts.check --write-openapi
+	@$(VENV) -m scripts.check --write-openapi
+	@exec $(VENV) -m scripts.check --write-reference
+
+reference: ## generate the API, settings and commands in docs/reference
+	$(BOOTSTRAP) check
+	@exec $(VENV) -m scripts.check --write-reference
+
+docs: ## build the documentation and serve it: PORT=8009, VAR=var
+	$(BOOTSTRAP) docs
+	@exec $(VENV) -m scripts.docs_site --port "$(PORT)"
+
+dashboards: ## generate Grafana's dashboards in ops/grafana
+	$(BOOTSTRAP) check
+	@exec $(VENV) -m scripts.monitoring.dashboards
 
 LOCK := @$(VENV) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command "make lock"

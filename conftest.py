@@ -12,10 +12,12 @@ from coupons.issuing import issuing
 from coupons.partners import call_limit
 from orders.payment import card_limits
 from payments.gateways import circuit
-from shop import clock
+from shop import clock, welcome_page
 from shop.accounts import disabled_accounts, sign_ins
 from shop.db import stuck_rows
 from shop.events import data_platform
+from shop.observability import gauges
+from shop.operations import heartbeats
 from shop.rates import rate_limits, throttling
 from shop.redis import redis_client as shop_redis
 
@@ -68,6 +70,9 @@ def _reset_process_state() -> None:
     issuing.forget()
     circuit.forget()
     call_limit.reset()
+    gauges.drop_cached()
+    heartbeats.forget_own()
+    welcome_page.drop_cached()
 
 
 @pytest.fixture(autouse=True)

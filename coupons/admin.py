@@ -1,12 +1,14 @@
 """Admin pages: campaigns with their pools, and coupons, which can be voided."""
 
 import re
+from datetime import datetime
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import reverse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect
+from django.urls import URLPattern, path, reverse
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 from unfold.forms import BaseDialogForm
@@ -18,20 +20,24 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from coupons import campaigns, codes, issued_coupons, partners, pool
+from coupons import admin_uploads, campaigns, codes, issued_coupons, partners, pausing, pool
+from coupons.campaign_templates import TEMPLATES
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode, QueueTicket
 from shop import clock
+from shop.admin_pausing import PausingMixin
 from shop.admin_site import NonAtomicAdmin, ReadOnlyMixin
 from shop.errors import FirstcomeError
 
 MOST_CODES_AT_ONCE = 100_000
+TO_THE_SECOND = "%Y-%m-%dT%H:%M:%S"
 COLOURS = {
     "scheduled": "info",
     "open": "success",
     "issued": "success",
     "available": "success",
     "sold_out": "warning",
+    "paused": "danger",
     "held": "warning",
     "waiting": "info",
     "void": "danger",
@@ -99,20 +105,115 @@ class AddCodesForm(BaseDialogForm):
         return data
 
 
+class InstantInput(UnfoldAdminTextInputWidget):
+    """The browser's own control for a date and a time, which is to the second."""
+
+    supports_microseconds = False
+
+    def __init__(self) -> None:
+        super().__init__(attrs={"type": "datetime-local", "step": "1"})
+
+    def format_value(self, value: Any) -> str | None:
+        if isinstance(value, datetime):
+            return value.strftime(TO_THE_SECOND)
+        shown: str | None = super().format_value(value)
+        return shown
+
+
+def instant_field(*, help_text: str, required: bool = True) -> forms.DateTimeField:
+    """A date and time in UTC."""
+    return forms.DateTimeField(
+        required=required,
+        input_formats=[TO_THE_SECOND, "%Y-%m-%dT%H:%M"],
+        widget=InstantInput,
+        help_text=help_text,
+    )
+
+
+class ScheduleForm(BaseDialogForm):
+    """When a campaign opens and closes; a field that is left as it is changes nothing."""
+
+    opens_at = instant_field(help_text="UTC. It can't change once the campaign has opened.")
+    closes_at = instant_field(required=False, help_text="UTC. Empty: it stays open until it is sold out.")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.campaign = Campaign.objects.filter(pk=self.object_id).first()
+        if self.campaign:
+            for name in ("opens_at", "closes_at"):
+                self.initial[name] = getattr(self.campaign, name)
+
+    def times(self) -> dict[str, Any]:
+        """The times as they are entered; one that was left as it is keeps its microseconds."""
+        return {
+            name: self.cleaned_data[name] if name in self.changed_data else getattr(self.campaign, name)
+            for name in ("opens_at", "closes_at")
+        }
+
+
+class DuplicateForm(BaseDialogForm):
+    name = forms.CharField(max_length=255, widget=UnfoldAdminTextInputWidget)
+    opens_at = instant_field(help_text="UTC, in the future.")
+    closes_at = instant_field(required=False, help_text="UTC. Empty: it stays open until it is sold out.")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        original = Campaign.objects.filter(pk=self.object_id).first()
+        if original:
+            self.initial["name"] = f"{original.name[:240]} (copy)"
+
+
 class VoidForm(BaseDialogForm):
     reason = forms.CharField(max_length=255, widget=UnfoldAdminTextInputWidget)
 
 
 @admin.register(Campaign)
-class CampaignAdmin(ModelAdmin, NonAtomicAdmin):
+class CampaignAdmin(PausingMixin, ModelAdmin, NonAtomicAdmin):
     form = CampaignForm
     list_display = ["id", "name", "shown_status", "strategy", "quantity", "issued", "remaining", "opens_at"]
     list_filter = ["strategy", "code_source", "opens_at"]
     search_fields = ["name"]
     ordering = ["-id"]
-    readonly_fields = ["shown_status", "issued", "confirming", "remaining", "codes_added", "created_at"]
+    readonly_fields = [
+        "shown_status",
+        "paused_at",
+        "issued",
+        "confirming",
+        "remaining",
+        "codes_added",
+        "created_at",
+    ]
     fields = [*CampaignForm.Meta.fields, *readonly_fields]
-    actions_detail = ["add_codes"]
+    actions = ["pause_selected", "resume_selected"]
+    actions_detail = [
+        "pause",
+        "resume",
+        "results",
+        "schedule",
+        "duplicate",
+        {"title": "Codes", "icon": "list", "items": ["add_codes", "upload_codes", "export_coupons"]},
+    ]
+    change_form_before_template = "coupons/campaign_templates.html"
+    templates = TEMPLATES
+
+    def get_urls(self) -> list[URLPattern]:
+        pages = {"check": admin_uploads.check_piece, "add": admin_uploads.add_piece}
+        uploads = [
+            path(
+                f"<int:campaign_id>/upload_codes/{step}/",
+                self.admin_site.admin_view(page),
+                name=f"coupons_campaign_{step}_piece",
+            )
+            for step, page in pages.items()
+        ]
+        urls: list[URLPattern] = super().get_urls()
+        return [*uploads, *urls]
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """The terms of the template that the address names."""
+        template = TEMPLATES.get(request.GET.get("template", ""))
+        initial: dict[str, Any] = super().get_changeform_initial_data(request)
+        return initial | (dict(template.terms) if template else {})
 
     @display(description="status", label=COLOURS)
     def shown_status(self, campaign: Campaign) -> str:
@@ -134,6 +235,10 @@ class CampaignAdmin(ModelAdmin, NonAtomicAdmin):
             campaigns.change(campaign_id=obj.pk, **terms)
         else:
             obj.pk = campaigns.create(**terms).pk
+
+    def set_paused(self, row_id: int, *, is_paused: bool, reason: str) -> Campaign:
+        change = pausing.pause if is_paused else pausing.resume
+        return change(campaign_id=row_id, reason=reason)
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         try:
@@ -172,6 +277,84 @@ class CampaignAdmin(ModelAdmin, NonAtomicAdmin):
         except FirstcomeError as error:
             self.message_user(request, error.detail, level=messages.ERROR)
         return _reload("admin:coupons_campaign_change", object_id)
+
+    @action(description="Upload codes", icon="upload_file", permissions=["add_codes"])
+    def upload_codes(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return admin_uploads.upload_page(request, self.admin_site, self._campaign(request, object_id).pk)
+
+    @action(
+        description="Schedule",
+        icon="schedule",
+        permissions=["change"],
+        dialog={
+            "title": "Schedule this campaign",
+            "description": "When it opens and closes. All times are UTC.",
+            "form_class": ScheduleForm,
+            "form_submit_text": "Schedule",
+        },
+    )
+    def schedule(self, request: HttpRequest, form: ScheduleForm, object_id: str) -> HttpResponse:
+        campaign = self._campaign(request, object_id)
+        try:
+            changed = campaigns.schedule(campaign_id=campaign.pk, **form.times())
+            closing = (
+                f"closes at {changed.closes_at:%Y-%m-%d %H:%M:%S}" if changed.closes_at else "stays open"
+            )
+            opening = f"{changed.name} opens at {changed.opens_at:%Y-%m-%d %H:%M:%S}"
+            self.message_user(request, f"{opening} and {closing} (UTC).")
+        except FirstcomeError as error:
+            self.message_user(request, error.detail, level=messages.ERROR)
+        return _reload("admin:coupons_campaign_change", object_id)
+
+    @action(
+        description="Duplicate",
+        icon="content_copy",
+        permissions=["add"],
+        dialog={
+            "title": "Duplicate this campaign",
+            "description": "The same terms under a new name, scheduled, without codes and coupons.",
+            "form_class": DuplicateForm,
+            "form_submit_text": "Duplicate",
+        },
+    )
+    def duplicate(self, request: HttpRequest, form: DuplicateForm, object_id: str) -> HttpResponse:
+        campaign = self._campaign(request, object_id)
+        terms = {name: form.cleaned_data[name] for name in ("name", "opens_at", "closes_at")}
+        try:
+            copy = campaigns.duplicate(campaign_id=campaign.pk, **terms)
+        except FirstcomeError as error:
+            self.message_user(request, error.detail, level=messages.ERROR)
+            return _reload("admin:coupons_campaign_change", object_id)
+        self.message_user(
+            request, f"This is the copy, {copy.name}; it opens at {copy.opens_at:%Y-%m-%d %H:%M} UTC."
+        )
+        return _reload("admin:coupons_campaign_change", str(copy.pk))
+
+    def has_add_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        """Unfold asks with the id of the campaign whose button it is."""
+        allowed: bool = super().has_add_permission(request)
+        return allowed
+
+    @action(description="Results", icon="monitoring", permissions=["view"])
+    def results(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """The issue curve and the revenue, which a page of all apps shows."""
+        return redirect("campaign-results", campaign_id=self._campaign(request, object_id).pk)
+
+    @action(description="Export coupons", icon="download", permissions=["export_coupons"])
+    def export_coupons(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        campaign = self._campaign(request, object_id)
+        page = reverse("export-list", args=["coupons", "coupon"])
+        return HttpResponseRedirect(f"{page}?campaign__id__exact={campaign.pk}")
+
+    def has_export_coupons_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        return request.user.has_perms(["coupons.view_coupon", "shop.export_list"])
+
+    def _campaign(self, request: HttpRequest, object_id: str) -> Campaign:
+        """The campaign whose button was pressed. Raises `Http404`."""
+        campaign: Campaign | None = self.get_object(request, object_id)
+        if campaign is None:
+            raise Http404(f"There is no campaign {object_id}.")
+        return campaign
 
 
 @admin.register(Coupon)

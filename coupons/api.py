@@ -8,7 +8,7 @@ from django.urls import reverse
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.permissions import IsAuthenticatedOrReadOnly
 
-from coupons import campaigns, issued_coupons, pool, schemas
+from coupons import campaigns, issued_coupons, pausing, pool, schemas
 from coupons.allocation.writes import Issued, PendingConfirmation, Queued
 from coupons.issuing import issuing
 from coupons.models import QueueTicket
@@ -19,8 +19,9 @@ from shop.errors import Overloaded, Rejected
 from shop.http import openapi, prefer
 from shop.http.pagination import paginate
 from shop.http.permissions import has_staff_permission, require_staff_permission
-from shop.http.validation import read, read_query
+from shop.http.validation import PauseInput, read, read_query
 from shop.http.views import Request, Response, View
+from shop.observability import tracing
 from shop.rates import rate_limits
 from shop.redis import completion_notifications
 
@@ -33,6 +34,7 @@ ISSUING_REFUSALS = openapi.refusals(
             "sold_out",
             "campaign_not_open",
             "campaign_closed",
+            "campaign_paused",
             "coupon_void",
             "conflict",
             "lock_not_acquired",
@@ -120,6 +122,38 @@ class OneCampaign(View):
         return Response(schemas.campaign_body(campaign))
 
 
+class PauseCampaign(View):
+    @extend_schema(
+        summary="Pause a campaign (staff)",
+        description="From this answer on no process issues a coupon of it, until it is resumed: "
+        "`POST /coupons` is 409 `campaign_paused`, accounts that have their coupon still get it, and queue "
+        "tickets wait. Coupons whose partner is being asked may still be issued. A paused campaign stays as "
+        "it is.",
+        request=PauseInput,
+        responses={200: schemas.CampaignBody} | STAFF_ONLY,
+    )
+    def post(self, request: Request, campaign_id: int) -> Response:
+        require_staff_permission(request, "coupons.change_campaign")
+        given = read(PauseInput, request)
+        campaign = pausing.pause(campaign_id=campaign_id, reason=given.reason)
+        return Response(schemas.campaign_body(campaign))
+
+
+class ResumeCampaign(View):
+    @extend_schema(
+        summary="Resume a paused campaign (staff)",
+        description="It issues coupons again, as far as its terms allow; queue tickets go on in their order. "
+        "A campaign that is not paused stays as it is.",
+        request=PauseInput,
+        responses={200: schemas.CampaignBody} | STAFF_ONLY,
+    )
+    def post(self, request: Request, campaign_id: int) -> Response:
+        require_staff_permission(request, "coupons.change_campaign")
+        given = read(PauseInput, request)
+        campaign = pausing.resume(campaign_id=campaign_id, reason=given.reason)
+        return Response(schemas.campaign_body(campaign))
+
+
 class CampaignCodes(View):
     @extend_schema(
         summary="The pool of a campaign, oldest first (staff)",
@@ -183,8 +217,9 @@ class Coupons(View):
         description="Staff may name the `user` to issue to; an account that doesn't exist or is disabled is "
         "404 `not_found`. A campaign with the strategy `queue` answers 202 with a ticket, and the same one "
         "until it is settled; after a `failed` one, with a new one at the end of the queue. Before it opens, "
-        "a campaign issues neither coupons nor tickets, and `Retry-After` says when it opens. A campaign "
-        "whose pool has fewer codes than its `quantity` is `sold_out` after its last code.",
+        "a campaign issues neither coupons nor tickets, and `Retry-After` says when it opens. While staff "
+        "have paused it, it issues neither: an account gets the coupon or the waiting ticket that it has. "
+        "A campaign whose pool has fewer codes than its `quantity` is `sold_out` after its last code.",
         parameters=[openapi.LOCATION, TICKET_LOCATION, RETRY_AFTER],
         request=schemas.IssueCouponInput,
         responses={
@@ -201,11 +236,15 @@ class Coupons(View):
         if _names_user(request):
             return await run_in_thread(_issue_by_staff, request, group="staff")
         given, caller = read(schemas.IssueCouponInput, request), _caller(request)
-        if request.user.is_staff:
-            return _issued_response(request, await _issue(given.campaign, caller))
-        with rate_limits.COUPONS.counting(caller):
-            issued = await _issue(given.campaign, caller)
-        return _issued_response(request, issued)
+        if tracing.is_on:
+            tracing.annotate({"firstcome.campaign": given.campaign})
+        with issuing.counting_answer(given.campaign) as answer:
+            if request.user.is_staff:
+                answer.issued = await _issue(given.campaign, caller)
+            else:
+                with rate_limits.COUPONS.counting(caller):
+                    answer.issued = await _issue(given.campaign, caller)
+            return _issued_response(request, answer.issued)
 
 
 class OneCoupon(View):
@@ -266,7 +305,9 @@ def _issue_by_staff(request: Request) -> Response:
     require_staff_permission(request, "coupons.add_coupon")
     given = read(schemas.IssueCouponInput, request)
     assert given.user is not None
-    return _issued_response(request, issuing.issue_by_staff(campaign_id=given.campaign, user_id=given.user))
+    with issuing.counting_answer(given.campaign) as answer:
+        answer.issued = issuing.issue_by_staff(campaign_id=given.campaign, user_id=given.user)
+        return _issued_response(request, answer.issued)
 
 
 async def _issue(campaign_id: int, user_id: int) -> Issued | Queued:

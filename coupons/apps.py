@@ -7,7 +7,9 @@ class CouponsConfig(AppConfig):
     name = "coupons"
 
     def ready(self) -> None:
+        from coupons import campaigns
         from coupons.gate import healing
+        from coupons.metrics import state
         from coupons.partners import confirmation_recovery
         from coupons.queue import tickets
         from shop.observability import gauges
@@ -36,7 +38,13 @@ class CouponsConfig(AppConfig):
         )
         gauges.register(
             "firstcome_queue_oldest_ticket_seconds",
-            help="For how many seconds the first ticket of the queue has waited.",
+            help="For how many seconds the first ticket of a queue that is not paused has waited.",
             label="campaign",
             read=tickets.longest_wait_seconds,
         )
+        gauges.register(
+            "firstcome_campaigns_running",
+            help="Campaigns that issue coupons now: open, not paused, and not sold out.",
+            read=campaigns.running_count,
+        )
+        state.register()

@@ -2,9 +2,12 @@
 
 Each check is one statement, which reads all its tables at one moment, so coupons that are issued meanwhile
 break no law; the database counts, by covering indexes, and returns only offenders. Offenders are campaigns
-and orders, by their ids, and coupons and pool codes, by their codes.
+and orders, by their ids, and coupons and pool codes, by their codes. `SUBJECTS` are the same laws for a
+scheduled audit, which checks a chunk of campaigns, coupons or pool codes at a time. It names coupons and pool
+codes by their ids, because its offenders are logged, and a code is worth money.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from django.db.models import Count, Exists, F, Max, Min, OuterRef, Q, QuerySet, Subquery
@@ -13,6 +16,7 @@ from django.db.models.functions import Coalesce
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from shop.operations.audit_report import OFFENDERS_REPORTED, LawReport, report
+from shop.operations.audit_scope import Changes, Rows, Subject, count, within
 
 # Many broken rows usually belong to few campaigns: so many rows are read to name the campaigns.
 ROWS_LOOKED_AT = 10_000
@@ -24,12 +28,12 @@ def audit() -> list[LawReport]:
     return [issued_is_counted(), one_each_in_order(), pool_adds_up(), held_by_one_order()]
 
 
-def issued_is_counted() -> LawReport:
+def issued_is_counted(campaign_ids: Rows | None = None) -> LawReport:
     """L1: `issued` of a campaign = its coupons, and never exceeds `quantity`.
 
     Slots that are being confirmed are counted beside, and count towards the quantity.
     """
-    campaigns = Campaign.objects.annotate(
+    campaigns = Campaign.objects.filter(within("pk", campaign_ids)).annotate(
         counted=_counted(Coupon.objects.all()), awaited=_counted(Confirmation.objects.all())
     )
     # Each count is once in the statement, because each costs a scan of the coupons.
@@ -37,7 +41,7 @@ def issued_is_counted() -> LawReport:
         issued=F("counted"), confirming=F("awaited"), quantity__gte=F("issued") + F("confirming")
     )
     offenders = broken.order_by("pk").values_list("pk", flat=True)[:OFFENDERS_REPORTED]
-    return report("L1", Campaign.objects.count(), offenders)
+    return report("L1", count(Campaign.objects.all(), campaign_ids), offenders)
 
 
 def one_each_in_order() -> LawReport:
@@ -56,25 +60,147 @@ def one_each_in_order() -> LawReport:
     return report("L2", Coupon.objects.count(), sorted(campaigns)[:OFFENDERS_REPORTED])
 
 
+def positions_are_complete(campaign_ids: Rows | None) -> LawReport:
+    """L2 for campaigns: positions 1...issued, and no confirmation beside an account's coupon."""
+    of_campaigns = within("campaign", campaign_ids)
+    found = {*_gapped_campaigns().filter(of_campaigns), *_double_allocations().filter(of_campaigns)}
+    return report("L2", count(Campaign.objects.all(), campaign_ids), sorted(found))
+
+
+def none_is_repeated(coupon_ids: Rows | None) -> LawReport:
+    """L2 for coupons: no other coupon is of the same account and campaign, or has the same position."""
+    others = Coupon.objects.filter(campaign=OuterRef("campaign")).exclude(pk=OuterRef("pk"))
+    is_repeated = Exists(others.filter(account=OuterRef("account"))) | Exists(
+        others.filter(position=OuterRef("position"))
+    )
+    repeated = Coupon.objects.filter(is_repeated, within("pk", coupon_ids)).values_list("campaign", flat=True)
+    found = sorted(set(repeated[:ROWS_LOOKED_AT]))
+    return report("L2", count(Coupon.objects.all(), coupon_ids), found[:OFFENDERS_REPORTED])
+
+
 def pool_adds_up() -> LawReport:
     """L3: a pool code belongs to at most one coupon, and every code ever added is still accounted for."""
-    lost = Campaign.objects.annotate(counted=_counted(PoolCode.objects.all()))
-    campaigns = lost.exclude(codes_added=F("counted")).order_by("pk").values_list("pk", flat=True)
     offenders: list[int | str] = []
-    for found in (campaigns, _misplaced_codes(), _coupons_without_code()):
+    for found in (_campaigns_with_lost_codes(), _misplaced_codes(), _coupons_without_code()):
         offenders += found[:OFFENDERS_REPORTED]
     return report("L3", PoolCode.objects.count(), offenders)
 
 
+def codes_are_counted(campaign_ids: Rows | None) -> LawReport:
+    """L3 for campaigns: as many codes are in the pool as were added."""
+    lost = _campaigns_with_lost_codes().filter(within("pk", campaign_ids))
+    return report("L3", count(Campaign.objects.all(), campaign_ids), lost[:OFFENDERS_REPORTED])
+
+
+def codes_fit_their_coupons(code_ids: Rows | None) -> LawReport:
+    """L3 for pool codes: the status and the coupon of each fit the coupon with that code."""
+    misplaced = _misplaced_codes().filter(within("pk", code_ids))
+    return report("L3", count(PoolCode.objects.all(), code_ids), _ids_of("pool code", misplaced))
+
+
+def coupons_have_pool_codes(coupon_ids: Rows | None) -> LawReport:
+    """L3 for coupons: the code of a coupon whose campaign has a pool is from it."""
+    without = _coupons_without_code().filter(within("pk", coupon_ids))
+    return report("L3", count(Coupon.objects.all(), coupon_ids), _ids_of("coupon", without))
+
+
 def held_by_one_order() -> LawReport:
     """L6, first half: a held or redeemed coupon has its one order, any other has none."""
-    astray = Coupon.objects.filter(
-        Q(status__in=HAS_ORDER, order__isnull=True) | ~Q(status__in=HAS_ORDER) & Q(order__isnull=False)
-    )
     with_order = Coupon.objects.filter(order__isnull=False)
     shared = _repeated(with_order, "order_id").values_list("order_id", flat=True)
-    codes = astray.order_by("pk").values_list("code", flat=True)
+    codes = _astray_coupons()
     return report("L6", Coupon.objects.count(), [*codes[:OFFENDERS_REPORTED], *shared[:OFFENDERS_REPORTED]])
+
+
+def order_fits_status(coupon_ids: Rows | None) -> LawReport:
+    """L6, first half, for coupons: the order of each fits its status, and has no other coupon."""
+    others = Coupon.objects.filter(order=OuterRef("order")).exclude(pk=OuterRef("pk"))
+    with_order = Coupon.objects.filter(within("pk", coupon_ids), order__isnull=False)
+    shared = with_order.filter(Exists(others)).values_list("order", flat=True)[:OFFENDERS_REPORTED]
+    astray = _ids_of("coupon", _astray_coupons().filter(within("pk", coupon_ids)))
+    return report("L6", count(Coupon.objects.all(), coupon_ids), [*astray, *sorted(set(shared))])
+
+
+def _ids_of(kind: str, rows: "QuerySet[Any, str]") -> list[str]:
+    """The offenders as `coupon 12`: beside them in a report are the ids of campaigns or orders."""
+    return [f"{kind} {key}" for key in rows.values_list("pk", flat=True)[:OFFENDERS_REPORTED]]
+
+
+def _changed_campaigns(changes: Changes) -> Iterator[int]:
+    """New ones, those that the journal names, and those that issued coupons or await confirmations."""
+    yield from changes.inserted(Campaign).values_list("pk", flat=True)
+    yield from map(int, changes.noted("campaign"))
+    for rows in (changes.inserted(Coupon), _noted_coupons(changes), Confirmation.objects.all()):
+        yield from rows.order_by().values_list("campaign", flat=True).distinct()
+
+
+def _changed_coupons(changes: Changes) -> Iterator[int]:
+    for rows in (changes.inserted(Coupon), _noted_coupons(changes)):
+        yield from rows.values_list("pk", flat=True)
+
+
+def _noted_coupons(changes: Changes) -> "QuerySet[Coupon]":
+    """Those that the journal names: void, held, redeemed or released ones."""
+    return Coupon.objects.filter(code__in=changes.noted("coupon"))
+
+
+def _changed_codes(changes: Changes) -> Iterator[int]:
+    """New ones, those with the code of a changed coupon, and those that are in flight."""
+    yield from changes.inserted(PoolCode).values_list("pk", flat=True)
+    yield from PoolCode.objects.filter(coupon__in=changes.inserted(Coupon)).values_list("pk", flat=True)
+    awaited = Confirmation.objects.values("code")
+    noted = changes.noted("coupon")
+    new_of_pools = changes.inserted(Coupon).filter(campaign__code_source=Campaign.CodeSource.POOL)
+    for codes in (awaited, noted, new_of_pools.values("code")):
+        yield from PoolCode.objects.filter(code__in=codes).values_list("pk", flat=True)
+    in_flight = PoolCode.objects.filter(status=PoolCode.Status.IN_FLIGHT)
+    yield from in_flight.filter(campaign__in=_campaigns_with_pool()).values_list("pk", flat=True)
+
+
+SUBJECTS = (
+    Subject(
+        "campaign",
+        Campaign.objects.all,
+        _changed_campaigns,
+        (("L1", issued_is_counted), ("L2", positions_are_complete), ("L3", codes_are_counted)),
+        # One by one: a campaign may have a million coupons.
+        size=1,
+    ),
+    Subject(
+        "coupon",
+        Coupon.objects.all,
+        _changed_coupons,
+        (("L2", none_is_repeated), ("L3", coupons_have_pool_codes), ("L6", order_fits_status)),
+        size=5_000,
+        is_counted=True,
+    ),
+    Subject(
+        "pool code",
+        PoolCode.objects.all,
+        _changed_codes,
+        (("L3", codes_fit_their_coupons),),
+        size=2_000,
+        is_counted=True,
+    ),
+)
+COUNTED_TABLES = (Campaign, Coupon, PoolCode)
+"""The tables whose new rows are found by a mark."""
+
+
+def _astray_coupons() -> "QuerySet[Coupon, str]":
+    """Coupons with an order that their status doesn't have, or without one that it has."""
+    astray = Q(status__in=HAS_ORDER, order__isnull=True) | ~Q(status__in=HAS_ORDER) & Q(order__isnull=False)
+    return Coupon.objects.filter(astray).order_by("pk").values_list("code", flat=True)
+
+
+def _campaigns_with_lost_codes() -> "QuerySet[Campaign, int]":
+    """Campaigns with more or fewer codes than were added."""
+    lost = Campaign.objects.annotate(counted=_counted(PoolCode.objects.all()))
+    return lost.exclude(codes_added=F("counted")).order_by("pk").values_list("pk", flat=True)
+
+
+def _campaigns_with_pool() -> "QuerySet[Campaign]":
+    return Campaign.objects.filter(code_source=Campaign.CodeSource.POOL)
 
 
 def _counted(rows: "QuerySet[Coupon] | QuerySet[PoolCode] | QuerySet[Confirmation]") -> Coalesce:
@@ -128,6 +254,7 @@ def _misplaced_codes() -> "QuerySet[PoolCode, str]":
 def _coupons_without_code() -> "QuerySet[Coupon, str]":
     """Coupons of campaigns with a pool whose code is not from it."""
     from_pool = Exists(PoolCode.objects.filter(code=OuterRef("code"), campaign=OuterRef("campaign")))
-    with_pool = Campaign.objects.filter(code_source=Campaign.CodeSource.POOL)
     # Unordered: ordered by id, the query would read all coupons.
-    return Coupon.objects.filter(~from_pool, campaign__in=with_pool).values_list("code", flat=True)
+    return Coupon.objects.filter(~from_pool, campaign__in=_campaigns_with_pool()).values_list(
+        "code", flat=True
+    )

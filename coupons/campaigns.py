@@ -1,12 +1,13 @@
 """Campaigns: creating and changing them, and which of them are visible."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, TypedDict, Unpack
 
 from django.db.models import Q, QuerySet
 
 from coupons import partners, reopening
+from coupons.allocation import eligibility
 from coupons.issuing import issuing
 from coupons.models import Campaign
 from shop import clock
@@ -62,8 +63,8 @@ def create(**terms: Unpack[Terms]) -> Campaign:
     return transactions.run(insert, transactions.ONCE)
 
 
-def change(*, campaign_id: int, **terms: Unpack[Terms]) -> Campaign:
-    """Change these terms of a campaign, also while it issues coupons.
+def change(*, campaign_id: int, reason: str = "", **terms: Unpack[Terms]) -> Campaign:
+    """Change these terms of a campaign, also while it issues coupons; `reason` is kept in the journal.
 
     All processes use a new strategy within a second. Raises `NotFound`; `Invalid` with every field that is
     wrong; `Rejected` `quantity_below_issued`, and `campaign_has_coupons` for terms that issued coupons depend
@@ -85,12 +86,44 @@ def change(*, campaign_id: int, **terms: Unpack[Terms]) -> Campaign:
         campaign.version += 1
         campaign.save(update_fields=[*changed, "version"])
         if changed:
-            _note("campaign.changed", campaign, before=before, after=changed)
+            _note("campaign.changed", campaign, before=before, after=changed, reason=reason)
         return campaign
 
     campaign = transactions.run(work, transactions.ONCE)
     reopening.terms_changed(campaign_id=campaign_id)
     return campaign
+
+
+def duplicate(
+    *, campaign_id: int, name: str, opens_at: datetime, closes_at: datetime | None = None
+) -> Campaign:
+    """Create a campaign with the terms of this one, under a new name and with times of its own.
+
+    It is scheduled, and has none of the other's codes and coupons. Raises `NotFound`, and `Invalid` as
+    `create` does, or if a time is not in the future.
+    """
+    original = get(campaign_id=campaign_id, include_closed=True)
+    _check([*_past_times({"opens_at": opens_at, "closes_at": closes_at})])
+    same: Any = {term: getattr(original, term) for term in TERMS}
+    return create(**same | {"name": name, "opens_at": opens_at, "closes_at": closes_at})
+
+
+def schedule(*, campaign_id: int, opens_at: datetime, closes_at: datetime | None) -> Campaign:
+    """Set when a campaign opens and closes; None means that it stays open.
+
+    Raises `NotFound`; `Invalid` for a new time that is not in the future, or if it closes before it opens;
+    `Rejected` `campaign_has_opened` for a new opening of a campaign that has opened.
+    """
+    campaign = get(campaign_id=campaign_id, include_closed=True)
+    given = {"opens_at": opens_at, "closes_at": closes_at}
+    changed = {term: at for term, at in given.items() if at != getattr(campaign, term)}
+    if "opens_at" in changed and campaign.opens_at <= clock.now():
+        raise Rejected(
+            f"{campaign.name} opened at {campaign.opens_at:%Y-%m-%d %H:%M} UTC; only its closing can change.",
+            code="campaign_has_opened",
+        )
+    _check([*_past_times(changed)])
+    return change(campaign_id=campaign_id, opens_at=opens_at, closes_at=closes_at)
 
 
 def get(*, campaign_id: int, include_closed: bool) -> Campaign:
@@ -108,10 +141,25 @@ def visible(*, include_closed: bool) -> "QuerySet[Campaign]":
     return Campaign.objects.filter(Q(closes_at__isnull=True) | Q(closes_at__gt=clock.now()))
 
 
+def running() -> "QuerySet[Campaign]":
+    """The campaigns that issue coupons now: open, not paused, and not sold out."""
+    return Campaign.objects.filter(eligibility.issues_at(clock.now()))
+
+
+def running_count() -> int:
+    """How many campaigns issue coupons now."""
+    return running().count()
+
+
 def _note(
-    what: str, campaign: Campaign, *, after: dict[str, object], before: dict[str, object] | None = None
+    what: str,
+    campaign: Campaign,
+    *,
+    after: dict[str, object],
+    before: dict[str, object] | None = None,
+    reason: str = "",
 ) -> None:
-    journal.note(what=what, subject=f"campaign {campaign.pk}", before=before, after=after)
+    journal.note(what=what, subject=f"campaign {campaign.pk}", before=before, after=after, detail=reason)
 
 
 def _require_changeable(campaign: Campaign, changed: dict[str, object]) -> None:
@@ -144,6 +192,14 @@ def _faults(campaign: Campaign) -> Iterator[dict[str, str]]:
         yield _fault("code_source", "pool_required", "The strategy code_pool needs codes from a pool.")
     if campaign.strategy in issuing.LAB_ONLY and campaign.partner:
         yield _fault("partner", "never_asked", f"The strategy {campaign.strategy} asks no partner.")
+
+
+def _past_times(times: Mapping[str, datetime | None]) -> Iterator[dict[str, str]]:
+    now = clock.now()
+    for term, at in times.items():
+        if at is not None and at <= now:
+            verb = "open" if term == "opens_at" else "close"
+            yield _fault(term, "not_in_future", f"The campaign must {verb} in the future (times are UTC).")
 
 
 def _faults_of_strategy(name: str) -> Iterator[dict[str, str]]:

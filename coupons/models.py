@@ -19,7 +19,8 @@ class Campaign(models.Model):
 
     `issued` counts the issued coupons, and is the last position; `confirming` counts the slots that its
     partner has not confirmed yet; `codes_added` counts the codes of its pool. `version` counts changes, for
-    optimistic locks. `coupons.issuing.issuing` has the names of the strategies.
+    optimistic locks. While it has a `paused_at` it issues nothing (`coupons.pausing`).
+    `coupons.issuing.issuing` has the names of the strategies.
     """
 
     class CodeSource(models.TextChoices):
@@ -34,6 +35,7 @@ class Campaign(models.Model):
         SCHEDULED = "scheduled"
         OPEN = "open"
         SOLD_OUT = "sold_out"
+        PAUSED = "paused"
         CLOSED = "closed"
 
     name = models.CharField(max_length=255)
@@ -44,6 +46,7 @@ class Campaign(models.Model):
     version = models.PositiveBigIntegerField(default=0, editable=False)
     opens_at = models.DateTimeField()
     closes_at = models.DateTimeField(null=True, blank=True)
+    paused_at = models.DateTimeField(null=True, blank=True, editable=False)
     code_source = models.CharField(max_length=16, choices=CodeSource.choices, default=CodeSource.GENERATED)
     codes_added = models.PositiveBigIntegerField(default=0, editable=False)
     partner = models.CharField(max_length=64, blank=True)
@@ -102,11 +105,16 @@ class Campaign(models.Model):
         return timedelta(days=self.coupon_valid_for_days)
 
     def status_at(self, now: datetime) -> Status:
-        """Whether it issues coupons at that instant, and if not, why."""
-        if now < self.opens_at:
-            return self.Status.SCHEDULED
+        """Whether it issues coupons at that instant, and if not, why.
+
+        A closed campaign is closed, paused or not; any other one that is paused is just that.
+        """
         if self.closes_at is not None and now >= self.closes_at:
             return self.Status.CLOSED
+        if self.paused_at is not None:
+            return self.Status.PAUSED
+        if now < self.opens_at:
+            return self.Status.SCHEDULED
         return self.Status.OPEN if self.remaining > 0 else self.Status.SOLD_OUT
 
 

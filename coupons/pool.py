@@ -20,6 +20,7 @@ from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from shop import clock
 from shop.db import transactions
 from shop.errors import NotFound, Rejected
+from shop.events import journal
 
 T = TypeVar("T")
 log = get_logger(__name__)
@@ -40,6 +41,14 @@ class AddedCodes:
     total: int
 
 
+@dataclass(frozen=True, slots=True)
+class ExistingCodes:
+    """Codes that exist: in the campaign's own pool, and in other pools, coupons or confirmations."""
+
+    in_pool: set[str]
+    elsewhere: set[str]
+
+
 def add(*, campaign_id: int, codes: Sequence[str]) -> AddedCodes:
     """Add these codes to the campaign's pool; those that exist anywhere are skipped, so repeating is safe.
 
@@ -51,6 +60,20 @@ def add(*, campaign_id: int, codes: Sequence[str]) -> AddedCodes:
         skipped += _add_chunk(campaign_id, codes[start : start + CHUNK])
     reopening.codes_added(campaign_id=campaign_id)
     return AddedCodes(added=len(codes) - len(skipped), skipped=skipped, total=_codes_added(campaign_id))
+
+
+def existing(*, campaign_id: int, codes: Sequence[str]) -> ExistingCodes:
+    """Which of these codes exist already, and so would be skipped. Raises `NotFound` without the campaign."""
+    _require_campaign(campaign_id)
+    in_pool: set[str] = set()
+    elsewhere: set[str] = set()
+    for start in range(0, len(codes), CHUNK):
+        chunk = codes[start : start + CHUNK]
+        own = PoolCode.objects.filter(code__in=chunk, campaign_id=campaign_id)
+        mine = set(own.values_list("code", flat=True))
+        in_pool |= mine
+        elsewhere |= _existing_codes(chunk) - mine
+    return ExistingCodes(in_pool, elsewhere)
 
 
 def generate(
@@ -172,6 +195,13 @@ def _write(campaign_id: int, codes: Sequence[str]) -> None:
     added = {"codes_added": F("codes_added") + len(codes), "version": F("version") + 1}
     Campaign.objects.filter(pk=campaign_id).update(**added)
     _insert_codes(campaign_id, codes, now=clock.now())
+    if codes:
+        journal.note(
+            what="campaign.codes_added",
+            subject=f"campaign {campaign_id}",
+            after={"codes": len(codes)},
+            is_internal=True,
+        )
 
 
 def _split_new_and_existing(codes: Sequence[str], taken: set[str]) -> tuple[list[str], list[str]]:

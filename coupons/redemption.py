@@ -11,6 +11,7 @@ from uuid import UUID
 
 from django.db import connection
 
+from coupons.metrics import counters
 from coupons.models import Campaign, Coupon
 from shop.db import bulk_sql, open_transaction, transactions
 from shop.db.stuck_rows import Row
@@ -191,6 +192,9 @@ def _change_status(coupons: Sequence[Coupon], what: str, *, to: Coupon.Status) -
     freed: dict[str, None] = {"order_id": None} if to == Coupon.Status.ISSUED else {}
     for coupon in coupons:
         _note(what, coupon, order_id=coupon.order_id, to=to)
+    if to == Coupon.Status.REDEEMED:
+        campaign_ids = [coupon.campaign_id for coupon in coupons]
+        open_transaction.count_after_commit(counters.count_redeemed, campaign_ids)
     condition = f"id IN ({bulk_sql.integer_list(coupon.pk for coupon in coupons)})"
     return bulk_sql.update(
         Coupon, {"status": to.value, **freed}, condition=condition, cells=bulk_sql.SqlLiterals()

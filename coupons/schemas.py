@@ -154,7 +154,7 @@ class CampaignBody(BaseModel):
     """`remaining` is how many coupons can still be issued: with a pool, no more than it has codes.
 
     So a campaign whose pool is smaller than its `quantity` is `sold_out` after its last code, and open again
-    once codes are added.
+    once codes are added. While staff have paused it, its `status` is `paused` unless it is `closed`.
     """
 
     id: int
@@ -169,7 +169,7 @@ class CampaignBody(BaseModel):
     partner: str | None
     discount: DiscountBody
     coupon_valid_for_days: int
-    status: Literal["scheduled", "open", "sold_out", "closed"]
+    status: Literal["scheduled", "open", "sold_out", "paused", "closed"]
 
 
 class CouponBody(BaseModel):
@@ -317,6 +317,9 @@ ISSUING = [
     openapi.refusal_example("Before it opens", Rejected("Spring opens at noon.", code="campaign_not_open")),
     openapi.refusal_example(
         "The last code of the pool is issued", Rejected("Spring is sold out.", code="sold_out")
+    ),
+    openapi.refusal_example(
+        "Staff have paused the campaign", Rejected("Spring is paused.", code="campaign_paused")
     ),
     openapi.refusal_example("Staff issue to an unknown account", NotFound("There is no active account 42.")),
 ]

@@ -7,6 +7,8 @@ from coupons import api
 urlpatterns = [
     path("campaigns", api.Campaigns.as_view()),
     path("campaigns/<int:campaign_id>", api.OneCampaign.as_view()),
+    path("campaigns/<int:campaign_id>/pause", api.PauseCampaign.as_view()),
+    path("campaigns/<int:campaign_id>/resume", api.ResumeCampaign.as_view()),
     path("campaigns/<int:campaign_id>/codes", api.CampaignCodes.as_view()),
     path("campaigns/<int:campaign_id>/codes/<str:code>", api.OneCampaignCode.as_view()),
     path("coupons", api.Coupons.as_view()),

@@ -1,15 +1,18 @@
 """Changes of what is on hand by staff: received goods, and corrections of wrong counts."""
 
+from django.db.models import QuerySet
+
 from inventory import products, stock_levels
 from inventory.models import StockMovement
 from inventory.stock import insufficient_stock
 from inventory.stock_levels import Change
 from shop import clock
 from shop.db import transactions
-from shop.errors import invalid_field
+from shop.errors import Rejected, invalid_field
 
 # Far beyond any warehouse; a BIGINT holds nine billion of such steps.
 LARGEST_DELTA = 10**9
+BY_STAFF = (StockMovement.Kind.RECEIVED, StockMovement.Kind.ADJUSTED)
 
 
 def receive(*, product_id: int, quantity: int, reason: str) -> StockMovement:
@@ -27,6 +30,31 @@ def adjust(*, product_id: int, delta: int, reason: str) -> StockMovement:
     `Rejected` `insufficient_stock` when less than the reserved quantity would be left.
     """
     return _move_stock(product_id=product_id, kind=StockMovement.Kind.ADJUSTED, delta=delta, reason=reason)
+
+
+def last_by_staff(product_id: int) -> int:
+    """The id of the product's last movement that is no sale and no return of an order; 0 without one."""
+    return _by_staff(product_id).order_by("-id").values_list("id", flat=True).first() or 0
+
+
+def require_last_by_staff(product_id: int, movement_id: int) -> None:
+    """Require that staff moved nothing since this movement, until the caller's transaction ends.
+
+    For corrections of a count that an operator has seen: two operators that count the same shelf would
+    correct it twice. Sales don't matter. Raises `NotFound`, and `Rejected` `stock_moved`.
+    """
+    product = products.lock(product_id)
+    newer = _by_staff(product_id).filter(id__gt=movement_id).order_by("-id").first()
+    if newer:
+        raise Rejected(
+            f"The stock of {product.sku} was moved meanwhile: {newer.delta:+,}, {newer.reason!r}; "
+            f"{product.on_hand:,} on hand now. Nothing was done; check the figures, then continue.",
+            code="stock_moved",
+        )
+
+
+def _by_staff(product_id: int) -> "QuerySet[StockMovement]":
+    return StockMovement.objects.filter(product_id=product_id, kind__in=BY_STAFF)
 
 
 def _move_stock(*, product_id: int, kind: StockMovement.Kind, delta: int, reason: str) -> StockMovement:

@@ -6,33 +6,29 @@ from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils.html import format_html
 from import_export.admin import ImportMixin
 from unfold.admin import ModelAdmin
 from unfold.contrib.import_export.forms import ImportForm
 from unfold.decorators import action
-from unfold.forms import BaseDialogForm
+from unfold.paginator import InfinitePaginator
 from unfold.widgets import (
     UnfoldAdminIntegerFieldWidget,
-    UnfoldAdminSelectWidget,
     UnfoldAdminTextInputWidget,
 )
-from uuid_utils.compat import uuid7
 
-from inventory import adjustments, products, schemas
-from inventory.adjustments import LARGEST_DELTA
+from inventory import move_stock_page, pausing, products
 from inventory.imports import stock_uploads
 from inventory.models import Delivery, Product, StockMovement
 from inventory.schemas import SKU_PATTERN
+from shop.admin_pausing import PausingMixin
 from shop.admin_site import NonAtomicAdmin, ReadOnlyMixin
-from shop.errors import FirstcomeError, Unavailable
-from shop.http import json_format
+from shop.errors import Unavailable
 from shop.http.validation import LARGEST_AMOUNT
-from shop.idempotency import recorded_answers
-from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
 
 UPLOAD_GONE = (
     "The file is not on this server, and nothing of it was imported: it was deleted after an hour, or it was "
@@ -71,24 +67,8 @@ class ProductForm(forms.ModelForm):
         fields = ["sku", "name", "price", "is_active", "low_stock_threshold", "limit_per_account"]
 
 
-class MoveStockForm(BaseDialogForm):
-    kind = forms.ChoiceField(
-        choices=[
-            (StockMovement.Kind.RECEIVED, "Goods received"),
-            (StockMovement.Kind.ADJUSTED, "Correction of the count, up or down"),
-        ],
-        widget=UnfoldAdminSelectWidget,
-    )
-    delta = forms.IntegerField(
-        min_value=-LARGEST_DELTA, max_value=LARGEST_DELTA, widget=UnfoldAdminIntegerFieldWidget
-    )
-    reason = forms.CharField(max_length=255, widget=UnfoldAdminTextInputWidget)
-    # Generated with the form, so that a form that is sent twice moves stock once.
-    movement_id = forms.UUIDField(initial=uuid7, widget=forms.HiddenInput)
-
-
 class StateFilter(admin.SimpleListFilter):
-    """The four states that a product can be in."""
+    """The five states that a product can be in."""
 
     title, parameter_name = "state", "state"
 
@@ -100,16 +80,28 @@ class StateFilter(admin.SimpleListFilter):
         return queryset if condition is None else queryset.filter(condition)
 
 
+class LowStockFilter(admin.SimpleListFilter):
+    """The products of which no more is available than their threshold."""
+
+    title, parameter_name = "low stock", "low"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", "At or below the threshold")]
+
+    def queryset(self, request: HttpRequest, queryset: "QuerySet[Product]") -> "QuerySet[Product]":
+        return queryset.filter(products.IS_LOW) if self.value() == "yes" else queryset
+
+
 @admin.register(Product)
-class ProductAdmin(ImportMixin, ModelAdmin, NonAtomicAdmin):
+class ProductAdmin(ImportMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
     form = ProductForm
     import_form_class = ImportForm
     resource_classes = [stock_uploads.DeliveryFile]
     tmp_storage_class = stock_uploads.KeptUpload
     # The movements and the journal record each import and the account that made it.
     skip_admin_log = True
-    fields = [*ProductForm.Meta.fields, "on_hand", "reserved", "available", "state", "created_at"]
-    readonly_fields = ["on_hand", "reserved", "available", "state", "created_at"]
+    readonly_fields = ["on_hand", "reserved", "available", "state", "paused_at", "created_at"]
+    fields = [*ProductForm.Meta.fields, *readonly_fields]
     list_display = [
         "sku",
         "name",
@@ -120,11 +112,16 @@ class ProductAdmin(ImportMixin, ModelAdmin, NonAtomicAdmin):
         "low_stock_threshold",
         "limit_per_account",
         "state",
+        "page",
     ]
-    list_filter = [StateFilter]
+    list_filter = [StateFilter, LowStockFilter]
     search_fields = ["sku", "name"]
     ordering = ["id"]
-    actions_detail = ["move_stock"]
+    actions = ["pause_selected", "resume_selected"]
+    actions_detail = ["open_page", "pause", "resume", "move_stock"]
+    paginator = InfinitePaginator
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
 
     def get_import_formats(self) -> list[type[stock_uploads.StockFile]]:
         return [stock_uploads.StockFile]
@@ -192,6 +189,12 @@ class ProductAdmin(ImportMixin, ModelAdmin, NonAtomicAdmin):
     def state(self, product: Product) -> str:
         return "-" if product.pk is None else products.state(product).replace("_", " ")
 
+    @admin.display(description="page")
+    def page(self, product: Product) -> str:
+        return format_html(
+            '<a href="{}" class="text-link underline">Open</a>', reverse("product-page", args=[product.pk])
+        )
+
     def save_model(self, request: HttpRequest, obj: Product, form: Any, change: bool) -> None:
         """Write the changed fields only: the page's copy of the stock may be out of date."""
         fields = form.changed_data if change else ProductForm.Meta.fields
@@ -201,6 +204,10 @@ class ProductAdmin(ImportMixin, ModelAdmin, NonAtomicAdmin):
         else:
             obj.pk = products.create(**values).pk
 
+    def set_paused(self, row_id: int, *, is_paused: bool, reason: str) -> Product:
+        change = pausing.pause if is_paused else pausing.resume
+        return change(product_id=row_id, reason=reason)
+
     def has_delete_permission(self, request: HttpRequest, obj: Product | None = None) -> bool:
         """Products are made inactive instead: their orders and movements refer to them."""
         return False
@@ -209,38 +216,48 @@ class ProductAdmin(ImportMixin, ModelAdmin, NonAtomicAdmin):
         """A method, because unfold looks up a codename in the database whenever a process starts."""
         return request.user.has_perm("inventory.add_stockmovement")
 
-    @action(
-        description="Move stock",
-        icon="inventory",
-        permissions=["move_stock"],
-        dialog={
-            "title": "Move stock",
-            "description": "Received goods, or a correction of the count. It is recorded as a movement.",
-            "form_class": MoveStockForm,
-            "form_submit_text": "Move",
-        },
-    )
-    def move_stock(self, request: HttpRequest, form: MoveStockForm, object_id: str) -> HttpResponse:
-        try:
-            moved = _move_once(request, int(object_id), form.cleaned_data)
-            if isinstance(moved, Replay):
-                self.message_user(request, "This form was sent before; nothing was moved again.")
-            else:
-                self.message_user(request, f"On hand: {moved.on_hand_after} ({moved.delta:+d}).")
-        except FirstcomeError as error:
-            self.message_user(request, error.detail, level=messages.ERROR)
-        # The dialog is a fragment of the page: this header makes the browser load the whole page again.
-        page = reverse("admin:inventory_product_change", args=[object_id])
-        return HttpResponse(headers={"HX-Redirect": page})
+    @action(description="Product's page", icon="monitoring", permissions=["view"])
+    def open_page(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """The page with its orders, sales and movements."""
+        return redirect("product-page", object_id)
+
+    @action(description="Move stock", icon="inventory", permissions=["move_stock"])
+    def move_stock(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        product = self.get_object(request, object_id)
+        if product is None:
+            raise Http404
+        return move_stock_page.respond(request, product)
+
+
+class SourceFilter(admin.SimpleListFilter):
+    """Movements by staff, which the index of orders finds, or by orders; no index has the kinds."""
+
+    title, parameter_name = "source", "source"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("staff", "Received or adjusted"), ("orders", "Sold or returned")]
+
+    def queryset(
+        self, request: HttpRequest, queryset: "QuerySet[StockMovement]"
+    ) -> "QuerySet[StockMovement]":
+        is_by_staff = {"staff": True, "orders": False}.get(self.value() or "")
+        return queryset if is_by_staff is None else queryset.filter(order__isnull=is_by_staff)
 
 
 @admin.register(StockMovement)
 class StockMovementAdmin(ReadOnlyMixin, ModelAdmin):
     list_display = ["id", "product", "kind", "delta", "on_hand_after", "order", "reason", "at"]
-    list_select_related = ["product"]
-    list_filter = ["kind", "at"]
-    search_fields = ["product__sku", "reason"]
+    # Joined, the database may begin with the products and sort all of their movements; these are read apart.
+    list_select_related: list[str] = []
+    list_filter = [SourceFilter, "at"]
+    search_fields = ["=product__sku"]
+    search_help_text = "The whole sku of a product"
     ordering = ["-id"]
+    paginator = InfinitePaginator
+    show_full_result_count = False
+
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[StockMovement]":
+        return super().get_queryset(request).prefetch_related("product", "order")
 
 
 class ProgressFilter(admin.SimpleListFilter):
@@ -265,21 +282,3 @@ class DeliveryAdmin(ReadOnlyMixin, ModelAdmin):
     list_filter = [ProgressFilter, "started_at"]
     search_fields = ["=id", "reason"]
     ordering = ["-started_at"]
-
-
-def _move_once(request: HttpRequest, product_id: int, fields: dict[str, Any]) -> StockMovement | Replay:
-    """Move stock by the fields of the form, once for the form's id."""
-    kind, delta, reason = fields["kind"], fields["delta"], fields["reason"]
-    call = KeyedCall(
-        account_id=int(str(request.user.pk)),
-        key_hash=recorded_answers.key_hash(f"move stock {fields['movement_id']}"),
-        fingerprint=recorded_answers.key_hash(f"{product_id} {kind} {delta} {reason}"),
-        answer=lambda movement: Answer(201, json_format.dump(schemas.movement_body(movement))),
-    )
-    return recorded_answers.run_once(call, lambda: _move(product_id, kind, delta, reason))
-
-
-def _move(product_id: int, kind: str, delta: int, reason: str) -> StockMovement:
-    if kind == StockMovement.Kind.RECEIVED:
-        return adjustments.receive(product_id=product_id, quantity=delta, reason=reason)
-    return adjustments.adjust(product_id=product_id, delta=delta, reason=reason)

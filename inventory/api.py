@@ -3,13 +3,13 @@
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.permissions import IsAuthenticatedOrReadOnly
 
-from inventory import adjustments, products, schemas
+from inventory import adjustments, pausing, products, schemas
 from inventory.models import StockMovement
 from inventory.products import Availability
 from shop.http import json_format, keyed_calls, openapi
 from shop.http.pagination import paginate
 from shop.http.permissions import has_staff_permission, require_staff_permission
-from shop.http.validation import read, read_query
+from shop.http.validation import PauseInput, read, read_query
 from shop.http.views import Request, Response, View
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer
@@ -73,6 +73,35 @@ class OneProduct(View):
         data = read(schemas.ChangeProductInput, request)
         product = products.change(product_id=product_id, **data.model_dump(exclude_none=True))
         return Response(schemas.product_body(product))
+
+
+class PauseProduct(View):
+    @extend_schema(
+        summary="Pause a product (staff)",
+        description="From this answer on no process places an order of it, until it is resumed: "
+        "`POST /orders` is 409 `product_paused`. Orders that are placed already go on. A paused product "
+        "stays as it is.",
+        request=PauseInput,
+        responses={200: schemas.ProductBody} | STAFF_ONLY,
+    )
+    def post(self, request: Request, product_id: int) -> Response:
+        require_staff_permission(request, "inventory.change_product")
+        given = read(PauseInput, request)
+        return Response(schemas.product_body(pausing.pause(product_id=product_id, reason=given.reason)))
+
+
+class ResumeProduct(View):
+    @extend_schema(
+        summary="Resume a paused product (staff)",
+        description="It can be ordered again, if it is active and in stock. A product that is not paused "
+        "stays as it is.",
+        request=PauseInput,
+        responses={200: schemas.ProductBody} | STAFF_ONLY,
+    )
+    def post(self, request: Request, product_id: int) -> Response:
+        require_staff_permission(request, "inventory.change_product")
+        given = read(PauseInput, request)
+        return Response(schemas.product_body(pausing.resume(product_id=product_id, reason=given.reason)))
 
 
 class StockAdjustments(View):

@@ -18,6 +18,9 @@ class Product(models.Model):
     on_hand = models.BigIntegerField(default=0)
     reserved = models.BigIntegerField(default=0)
     is_active = models.BooleanField(default=True)
+    paused_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="Since when it can't be ordered; empty: it can."
+    )
     low_stock_threshold = models.PositiveIntegerField(
         null=True,
         blank=True,

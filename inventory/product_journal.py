@@ -16,11 +16,12 @@ def created(product: Product) -> NewJournalLine:
     return journal.build_line(what="product.created", subject=f"product {product.pk}", after=after)
 
 
-def changed(product_id: int, changes: Mapping[str, tuple[Any, Any]]) -> NewJournalLine:
+def changed(product_id: int, changes: Mapping[str, tuple[Any, Any]], *, reason: str = "") -> NewJournalLine:
     """The line about a product, from the values of each field before and after."""
     return journal.build_line(
         what="product.changed",
         subject=f"product {product_id}",
         before={name: before for name, (before, _) in changes.items()},
         after={name: after for name, (_, after) in changes.items()},
+        detail=reason,
     )

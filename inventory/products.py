@@ -33,15 +33,22 @@ KEEP: Final = Keep.KEEP
 # More than any use needs, and within the integers of every database.
 LARGEST_THRESHOLD = 10**9
 LARGEST_LIMIT = 10**9
-INACTIVE = "inactive"
+INACTIVE, PAUSED = "inactive", "paused"
 WITH_AVAILABILITY = {
     Availability.AVAILABLE: Q(on_hand__gt=F("reserved")),
     Availability.RESERVED: Q(on_hand=F("reserved"), reserved__gt=0),
     Availability.SOLD_OUT: Q(on_hand=0),
 }
-# The four states that operators see: a product that is not active is `inactive`, whatever its stock.
+# No more is available than the product's threshold says.
+IS_LOW = Q(low_stock_threshold__isnull=False, on_hand__lte=F("reserved") + F("low_stock_threshold"))
+# The five states that operators see: a product that is not active is `inactive`, whatever its stock, and an
+# active one that can't be ordered for now is `paused`.
 WITH_STATE: dict[str, Q] = {
-    **{one.value: Q(is_active=True) & condition for one, condition in WITH_AVAILABILITY.items()},
+    **{
+        one.value: Q(is_active=True, paused_at__isnull=True) & condition
+        for one, condition in WITH_AVAILABILITY.items()
+    },
+    PAUSED: Q(is_active=True, paused_at__isnull=False),
     INACTIVE: Q(is_active=False),
 }
 
@@ -54,8 +61,16 @@ def availability(product: Product) -> Availability:
 
 
 def state(product: Product) -> str:
-    """The product's availability, or `inactive`."""
-    return availability(product).value if product.is_active else INACTIVE
+    """The product's availability, or `inactive`, or `paused`."""
+    if not product.is_active:
+        return INACTIVE
+    return availability(product).value if product.paused_at is None else PAUSED
+
+
+def is_low(product: Product) -> bool:
+    """Whether no more is available than the product's threshold says."""
+    threshold = product.low_stock_threshold
+    return threshold is not None and product.available <= threshold
 
 
 def create(
@@ -97,11 +112,13 @@ def change(
     is_active: bool | None = None,
     low_stock_threshold: int | Keep | None = KEEP,
     limit_per_account: int | Keep | None = KEEP,
+    reason: str = "",
 ) -> Product:
     """Change the given fields, and never the stock; orders keep the name and price they were placed at.
 
     A threshold of None stops `stock.low`, a limit of None removes the limit. A new threshold counts for later
-    changes of the stock, a new limit for later orders. Raises `NotFound`, and `Rejected` `sku_exists`.
+    changes of the stock, a new limit for later orders. The journal keeps the `reason`. Raises `NotFound`, and
+    `Rejected` `sku_exists`.
     """
     given = {"sku": sku, "name": name, "price": price, "is_active": is_active}
     changes: dict[str, object] = {field: value for field, value in given.items() if value is not None}
@@ -121,7 +138,7 @@ def change(
             field: (before[field], value) for field, value in changes.items() if before[field] != value
         }
         if differing:
-            journal.note_all([product_journal.changed(product_id, differing)])
+            journal.note_all([product_journal.changed(product_id, differing, reason=reason)])
         # Orders that read price or limit without a lock find the version changed, and read them again.
         product.version += 1
         product.save(update_fields=[*changes, "version"])
@@ -166,7 +183,7 @@ def _visible(*, include_inactive: bool) -> "QuerySet[Product]":
 def _with_unique_sku(work: Callable[[], Product], sku: str | None) -> Product:
     """Run `work` in one transaction. The constraint refuses a sku that exists; no query checks it before."""
     try:
-        return transactions.run(work, transactions.ONCE)
+        return transactions.run_or_savepoint(work, transactions.ONCE)
     except IntegrityError:
         if sku is None or not Product.objects.filter(sku=sku).exists():
             raise

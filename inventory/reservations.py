@@ -14,7 +14,7 @@ from uuid import UUID
 
 from inventory import stock_levels
 from inventory.models import Product, StockMovement
-from inventory.stock import Stock, insufficient_stock
+from inventory.stock import Stock, insufficient_stock, product_paused
 from inventory.stock_levels import Change, MovementRow
 from shop import clock
 from shop.db.stuck_rows import Row
@@ -49,13 +49,17 @@ def check(stock: Mapping[int, Stock], lines: Sequence[Line]) -> None:
     """Check that `reserve` would succeed.
 
     Raises `NotFound` `product_not_found` with `products`, the ids that are missing or inactive, and
-    `Rejected` `insufficient_stock` with `items`, one for each product of which too few are available.
+    `Rejected` with `items`: `product_paused`, one for each product that is paused, or `insufficient_stock`,
+    one for each product of which too few are available.
     """
     wanted = _quantities(lines)
     missing = [id for id in wanted if id not in stock or not stock[id].is_active]
     if missing:
         names = ", ".join(map(str, missing))
         raise NotFound(f"There is no product {names}.", code="product_not_found", products=missing)
+    paused = [id for id in wanted if stock[id].paused_at is not None]
+    if paused:
+        raise product_paused(paused)
     short = [
         {"product": id, "requested": quantity, "available": stock[id].available}
         for id, quantity in wanted.items()

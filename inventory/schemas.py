@@ -32,6 +32,10 @@ openapi.declare_members(
     | {"description": "each product that is short."},
 )
 openapi.declare_members(
+    "product_paused",
+    items=openapi.array_of_objects(product=openapi.INTEGER) | {"description": "each product that is paused."},
+)
+openapi.declare_members(
     "product_not_found",
     products={"type": "array", "items": openapi.INTEGER, "description": "those that are not for sale."},
 )
@@ -76,6 +80,8 @@ class FindProductsQuery(Query):
 
 
 class ProductBody(BaseModel):
+    """`availability` is about the stock alone: a product that staff have paused shows it as well."""
+
     id: int
     sku: str
     name: str

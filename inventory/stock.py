@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from datetime import datetime
 
 from shop.errors import Rejected
 
 
 @dataclass(slots=True)
 class Stock:
-    """A copy of a product's row, where `is_active` is 1 or 0.
+    """A copy of a product's row, where `is_active` is 1 or 0, and `paused_at` is as the driver returns it.
 
     `newly_reserved` is what was reserved in memory and is not written yet.
     """
@@ -20,6 +21,7 @@ class Stock:
     on_hand: int
     reserved: int
     is_active: bool
+    paused_at: datetime | str | None
     low_stock_threshold: int | None
     limit_per_account: int | None
     version: int
@@ -38,3 +40,13 @@ def insufficient_stock(short: Sequence[dict[str, int]]) -> Rejected:
     """The refusal of an order or an adjustment: `{product, requested, available}` for each product short."""
     names = ", ".join(f"product {item['product']} ({item['available']} available)" for item in short)
     return Rejected(f"Not enough in stock: {names}.", code="insufficient_stock", items=short)
+
+
+def product_paused(product_ids: Sequence[int]) -> Rejected:
+    """The refusal of an order of paused products: `{product}` for each of them."""
+    names = ", ".join(f"product {id}" for id in product_ids)
+    return Rejected(
+        f"Not for sale at the moment: {names}. Order without them, or try again later.",
+        code="product_paused",
+        items=[{"product": id} for id in product_ids],
+    )

@@ -49,6 +49,7 @@ from shop.http.validation import Nothing, read, read_query
 from shop.http.views import Request, Response, View
 from shop.idempotency import claims
 from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
+from shop.observability import tracing
 from shop.operations import dispatch
 from shop.rates import rate_limits
 from shop.rates.rate_limits import RateLimit
@@ -64,6 +65,7 @@ PLACING = {
         "idempotency_key_in_flight",
         "insufficient_points",
         "insufficient_stock",
+        "product_paused",
         "purchase_limit_reached",
         "too_many_open_orders",
     ],
@@ -136,6 +138,7 @@ class Orders(View):
         )
         if isinstance(outcome, Replay):
             return await _respond_to_replay(request, call, outcome, _read_order_answers)
+        _note("order placed", outcome.order.id, outcome.started and outcome.started.saga.id)
         if outcome.answer:
             return keyed_calls.respond(outcome.answer, is_replay=False)
         assert outcome.started
@@ -225,6 +228,7 @@ class OrderRefunds(View):
             ),
         )
         if not isinstance(outcome, Replay):
+            _note("refund started", order_id, outcome.saga_id)
             dispatch.enqueue_batched(tasks.advance, str(outcome.saga_id))
         return keyed_calls.respond_recorded(call, outcome)
 
@@ -274,6 +278,7 @@ class Payments(ListPayments):
         if isinstance(outcome, Replay):
             return await _respond_to_replay(request, call, outcome, _read_payment_answers)
         payment = outcome.started.payment
+        _note("payment started", outcome.order.id, outcome.started.saga.id)
         return _PaymentInProgress(
             call,
             payment.id,
@@ -328,6 +333,7 @@ class TopUps(View):
         outcome = await _run_rate_limited(request, call, rate_limits.TOP_UPS, start, is_charged=True)
         if isinstance(outcome, Replay):
             return await _respond_to_replay(request, call, outcome, _read_payment_answers)
+        _note("top-up started", None, outcome.saga_id)
         seconds, payment_id = _preferred_seconds(request), outcome.payment.id
         started = _PaymentInProgress(
             call,
@@ -358,6 +364,14 @@ class _PaymentInProgress:
     begin: EnqueueSaga
     seconds: float
     is_attempted: IsAttempted = never_attempted
+
+
+def _note(event: str, order_id: UUID | None, saga_id: UUID | None) -> None:
+    """Log what this request has started, and record it in its trace: the ids of all that follows."""
+    ids = {key: str(value) for key, value in (("order", order_id), ("saga", saga_id)) if value}
+    log.info(event, **ids)
+    if tracing.is_on:
+        tracing.annotate(tracing.attributes(ids))
 
 
 async def _place_order(order_request: OrderRequest) -> Any:

@@ -8,6 +8,7 @@ class OrdersConfig(AppConfig):
 
     def ready(self) -> None:
         from orders import cancellation
+        from orders.metrics import state
         from orders.payment import refunding, saga_types
         from orders.saga import status
         from shop.idempotency import recorded_answers
@@ -22,6 +23,18 @@ class OrdersConfig(AppConfig):
             read=status.count_stuck,
             label="kind",
         )
+        gauges.register(
+            "firstcome_sagas_unfinished",
+            help="Sagas that have not ended.",
+            read=status.count_unfinished,
+            label="kind",
+        )
+        gauges.register(
+            "firstcome_sagas_oldest_due_seconds",
+            help="For how many seconds the saga that is due first has waited for an executor.",
+            read=status.oldest_due_seconds,
+        )
+        state.register()
         gauges.register(
             "firstcome_orders_overdue",
             help="Unpaid orders that should have expired a minute ago and still hold stock.",

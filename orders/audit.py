@@ -1,5 +1,9 @@
-"""The laws (invariants) of orders: parts of L5 and L6, L8 for keys, L9 to L13. One query per check."""
+"""The laws (invariants) of orders: parts of L5 and L6, L8 for keys, L9 to L13. One query per check.
 
+`orders.scheduled_audit` has the same laws for a scheduled audit.
+"""
+
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -31,6 +35,7 @@ from payments.reconciliation import comparison
 from shop import clock
 from shop.models import IdempotencyKey, JournalLine
 from shop.operations.audit_report import OFFENDERS_REPORTED, LawReport, report
+from shop.operations.audit_scope import Rows, count, within
 
 # A saga whose worker crashed at its deadline is retried once the lease has lapsed.
 GRACE_SECONDS = 6 * LEASE_SECONDS
@@ -50,7 +55,7 @@ LIMIT %s
 OVER_LIMIT = """
 SELECT placed.account_id, line.product_id
 FROM orders_orderline AS line JOIN orders_order AS placed ON placed.id = line.order_id
-WHERE line.limit_per_account IS NOT NULL AND placed.status IN ({statuses})
+WHERE line.limit_per_account IS NOT NULL AND placed.status IN ({statuses}){of_accounts}
 GROUP BY placed.account_id, line.product_id
 HAVING SUM(line.quantity - line.refunded_quantity) > MAX(line.limit_per_account) AND NOT EXISTS (
     SELECT 1 FROM orders_order AS other JOIN orders_orderline AS free ON free.order_id = other.id
@@ -83,14 +88,15 @@ def reserved_is_what_open_orders_hold() -> LawReport:
     return report("L5", Product.objects.count(), offenders)
 
 
-def coupons_are_held_by_open_orders() -> LawReport:
+def coupons_are_held_by_open_orders(order_ids: Rows | None = None) -> LawReport:
     """Coupons with an order, which an index finds; the coupons' part checks that none is held without one."""
-    with_order = Coupon.objects.filter(order__isnull=False)
+    with_order = Coupon.objects.filter(within("order", order_ids), order__isnull=False)
     wrongly_held = with_order.filter(status=Coupon.Status.HELD).exclude(order__status__in=OPEN)
     wrongly_redeemed = with_order.filter(status=Coupon.Status.REDEEMED).exclude(order__status__in=PAID)
     theirs = Coupon.objects.filter(order=OuterRef("pk"), code=OuterRef("coupon_code"))
-    without = Order.objects.filter(status__in=OPEN).exclude(coupon_code="").exclude(Exists(theirs))
-    checked = with_order.count()
+    open_orders = Order.objects.filter(within("pk", order_ids), status__in=OPEN)
+    without = open_orders.exclude(coupon_code="").exclude(Exists(theirs))
+    checked = count(with_order, order_ids)
     offenders = (
         _offenders(wrongly_held, "code") + _offenders(wrongly_redeemed, "code") + _offenders(without, "id")
     )
@@ -99,15 +105,32 @@ def coupons_are_held_by_open_orders() -> LawReport:
 
 def one_key_has_one_effect() -> LawReport:
     """No two keys name one effect, and every effect that a key names is there."""
-    keys = IdempotencyKey.objects.filter(reference__isnull=False)
-    shared = keys.values("reference").annotate(keys=Count("id")).filter(keys__gt=1)
-    lost = keys.exclude(
+    offenders = shared_references() + _offenders(_keys_without_effect(), "id")
+    return report("L8", IdempotencyKey.objects.count(), offenders)
+
+
+def keys_have_one_effect(key_ids: Rows | None) -> LawReport:
+    """L8 for some keys: no other key of the account names the same effect, and each effect is there."""
+    others = IdempotencyKey.objects.filter(account=OuterRef("account"), reference=OuterRef("reference"))
+    keys = IdempotencyKey.objects.filter(within("pk", key_ids), reference__isnull=False)
+    shared = keys.filter(Exists(others.exclude(pk=OuterRef("pk"))))
+    lost = _keys_without_effect().filter(within("pk", key_ids))
+    offenders = sorted(set(_offenders(shared, "reference"))) + _offenders(lost, "id")
+    return report("L8", count(IdempotencyKey.objects.all(), key_ids), offenders)
+
+
+def shared_references() -> list[str]:
+    """Effects that are named by two keys."""
+    keys = IdempotencyKey.objects.filter(reference__isnull=False).values("reference")
+    return _offenders(keys.annotate(keys=Count("id")).filter(keys__gt=1), "reference")
+
+
+def _keys_without_effect() -> "QuerySet[IdempotencyKey]":
+    return IdempotencyKey.objects.filter(reference__isnull=False).exclude(
         Exists(Order.objects.filter(id=OuterRef("reference")))
         | Exists(Payment.objects.filter(id=OuterRef("reference")))
         | Exists(Refund.objects.filter(id=OuterRef("reference")))
     )
-    offenders = _offenders(shared, "reference") + _offenders(lost, "id")
-    return report("L8", IdempotencyKey.objects.count(), offenders)
 
 
 def gateway_charged_what_was_paid() -> LawReport:
@@ -119,29 +142,47 @@ def gateway_charged_what_was_paid() -> LawReport:
     return report("L9", compared.checked, [*_payments_inconsistent_with_orders(), *compared.offenders])
 
 
-def _payments_inconsistent_with_orders() -> list[str]:
+def payments_fit_orders(order_ids: Rows | None) -> LawReport:
+    """The part of L9 that needs no gateway: payments agree with orders, and refunds with both."""
+    refunds = refunds_add_up(order_ids)
+    offenders = [*_payments_inconsistent_with_orders(order_ids), *refunds.offenders]
+    return report("L9", count(Order.objects.all(), order_ids), offenders)
+
+
+def top_ups_are_under_way(payment_ids: Rows | None) -> LawReport:
+    """L9 for payments without an order: each is settled, or has a saga that settles it."""
+    top_up = Payment.objects.filter(within("pk", payment_ids), order__isnull=True, status__in=UNSETTLED)
+    forgotten = top_up.exclude(Exists(_unfinished_sagas(top_ups.NAME)))
+    return report("L9", count(Payment.objects.all(), payment_ids), _offenders(forgotten, "id"))
+
+
+def _payments_inconsistent_with_orders(order_ids: Rows | None = None) -> list[str]:
     succeeded = Payment.objects.filter(
         order=OuterRef("pk"), status=Payment.Status.SUCCEEDED, card_amount=OuterRef("card_amount")
     )
-    unpaid = Order.objects.filter(status__in=PAID).exclude(Exists(succeeded))
-    overpaid = Payment.objects.filter(order__isnull=False, status=Payment.Status.SUCCEEDED).exclude(
-        order__status__in=PAID
-    )
+    paid = Order.objects.filter(within("pk", order_ids), status__in=PAID)
+    unpaid = paid.exclude(Exists(succeeded))
+    of_orders = within("order", order_ids)
+    overpaid = Payment.objects.filter(
+        of_orders, order__isnull=False, status=Payment.Status.SUCCEEDED
+    ).exclude(order__status__in=PAID)
     unfinished = _unfinished_sagas(purchase.NAME, top_ups.NAME)
-    forgotten = Payment.objects.filter(status__in=UNSETTLED).exclude(Exists(unfinished))
+    forgotten = Payment.objects.filter(of_orders, status__in=UNSETTLED).exclude(Exists(unfinished))
     return _offenders(unpaid, "id") + _offenders(overpaid, "order_id") + _offenders(forgotten, "id")
 
 
-def refunds_add_up() -> LawReport:
+def refunds_add_up(order_ids: Rows | None = None) -> LawReport:
     """Refunds, settled and pending, agree with orders, lines, payments and the ledger."""
+    orders = _orders_inconsistent_with_refunds().filter(within("pk", order_ids))
+    of_orders = within("order", order_ids)
     return report(
         "L9",
-        Refund.objects.count(),
+        count(Refund.objects.all(), order_ids),
         [
-            *_offenders(_orders_inconsistent_with_refunds(), "id"),
-            *_offenders(_payments_inconsistent_with_refunds(), "order_id"),
-            *_offenders(_lines_inconsistent_with_refunds(), "order_id"),
-            *_offenders(_refunds_without_saga(), "id"),
+            *_offenders(orders, "id"),
+            *_offenders(_payments_inconsistent_with_refunds().filter(of_orders), "order_id"),
+            *_offenders(_lines_inconsistent_with_refunds().filter(of_orders), "order_id"),
+            *_offenders(_refunds_without_saga().filter(of_orders), "id"),
         ],
     )
 
@@ -213,24 +254,26 @@ def _sum(rows: "QuerySet[Any, Any]", of: str, name: str) -> Coalesce:
     return Coalesce(Subquery(total, output_field=BigIntegerField()), Value(0), output_field=BigIntegerField())
 
 
-def overdue_sagas_are_stuck() -> LawReport:
+def overdue_sagas_are_stuck(saga_ids: Rows | None = None) -> LawReport:
+    sagas = Saga.objects.filter(within("pk", saga_ids))
     overdue = clock.now() - timedelta(seconds=GRACE_SECONDS)
-    late = Saga.objects.filter(state=Saga.State.RUNNING, deadline_at__lt=overdue)
-    return report("L10", Saga.objects.count(), _offenders(late, "id"))
+    late = sagas.filter(state=Saga.State.RUNNING, deadline_at__lt=overdue)
+    return report("L10", count(sagas, saga_ids), _offenders(late, "id"))
 
 
-def ended_orders_hold_nothing() -> LawReport:
+def ended_orders_hold_nothing(order_ids: Rows | None = None) -> LawReport:
     """Coupons and points. L5 covers stock, which would be reserved without an open order."""
-    ended = Order.objects.filter(status__in=ENDED)
+    ended = Order.objects.filter(within("pk", order_ids), status__in=ENDED)
     with_coupon = ended.filter(Exists(Coupon.objects.filter(order=OuterRef("pk"))))
     of_order = Transfer.objects.filter(order=OuterRef("pk"))
     with_points = ended.filter(Exists(of_order.filter(kind=Transfer.Kind.HOLD))).exclude(
         Exists(of_order.filter(kind=Transfer.Kind.RELEASE))
     )
-    return report("L11", ended.count(), _offenders(with_coupon, "id") + _offenders(with_points, "id"))
+    offenders = _offenders(with_coupon, "id") + _offenders(with_points, "id")
+    return report("L11", count(ended, order_ids), offenders)
 
 
-def paid_orders_were_published() -> LawReport:
+def paid_orders_were_published(order_ids: Rows | None = None) -> LawReport:
     """Each paid order's event is delivered or queued, or an operator confirmed it."""
     published = JournalLine.objects.filter(
         order_id=OuterRef("pk"), what="order.paid", delivery__in=(Delivery.QUEUED, Delivery.DELIVERED)
@@ -243,19 +286,25 @@ def paid_orders_were_published() -> LawReport:
         direction=DO,
         event=Event.FORCED,
     )
-    paid = Order.objects.filter(status__in=PAID)
-    return report("L12", paid.count(), _offenders(paid.exclude(Exists(published) | Exists(confirmed)), "id"))
+    paid = Order.objects.filter(within("pk", order_ids), status__in=PAID)
+    unpublished = paid.exclude(Exists(published) | Exists(confirmed))
+    return report("L12", count(paid, order_ids), _offenders(unpublished, "id"))
 
 
-def accounts_are_within_their_limits() -> LawReport:
+def accounts_are_within_their_limits(account_ids: Rows | None = None) -> LawReport:
     """Per account and product, the units of orders that were all placed under a limit."""
-    statuses = OPEN + PAID
-    statement = OVER_LIMIT.format(statuses=", ".join(["%s"] * len(statuses)))
+    statuses, accounts = OPEN + PAID, list(account_ids or ())
+    of_accounts = f" AND placed.account_id IN ({_placeholders(accounts)})" if accounts else ""
+    statement = OVER_LIMIT.format(statuses=_placeholders(statuses), of_accounts=of_accounts)
     with connection.cursor() as cursor:
-        cursor.execute(statement, [*statuses, *statuses, OFFENDERS_REPORTED])
+        cursor.execute(statement, [*statuses, *accounts, *statuses, OFFENDERS_REPORTED])
         offenders = [f"account {account}, product {product}" for account, product in cursor.fetchall()]
-    checked = OrderLine.objects.filter(limit_per_account__isnull=False).count()
-    return report("L13", checked, offenders)
+    limited = OrderLine.objects.filter(limit_per_account__isnull=False)
+    return report("L13", count(limited, account_ids), offenders)
+
+
+def _placeholders(values: Sequence[Any]) -> str:
+    return ", ".join(["%s"] * len(values))
 
 
 def _offenders(rows: "QuerySet[Any, Any]", name: str) -> list[str]:

@@ -26,18 +26,19 @@ EXPIRY_BATCH_SIZE = 100
 # Much longer than the pause between two passes.
 OVERDUE_AFTER = timedelta(minutes=1)
 CANNOT_EXPIRE = "order.cannot_expire"
+STAFF_CANCELLED = "order.cancelled_by_staff"
 # Each pass retries: errors whose text differs each time must not fill the journal.
 NOTED_WITHIN = timedelta(hours=1)
 MOST_NOTED = 3
 
 
-def cancel(*, order_id: UUID, account_id: int | None) -> Order:
+def cancel(*, order_id: UUID, account_id: int | None, reason: str = "") -> Order:
     """Cancel an order that awaits payment and release all it holds; a repeat has no further effect.
 
-    `account_id` None is staff, who may cancel any order. Durable when it returns. Raises `NotFound` and
-    `Rejected` `order_not_cancellable`.
+    `account_id` None is staff, who may cancel any order; the journal keeps their `reason` for staff alone.
+    Durable when it returns. Raises `NotFound` and `Rejected` `order_not_cancellable`.
     """
-    return transactions.run(lambda: _cancel(order_id, account_id), transactions.REPEATABLE)
+    return transactions.run(lambda: _cancel(order_id, account_id, reason), transactions.REPEATABLE)
 
 
 def expire_due() -> int:
@@ -68,7 +69,7 @@ def last_failure(order_id: UUID) -> JournalLine | None:
     return _failure_lines(order_id).first()
 
 
-def _cancel(order_id: UUID, account_id: int | None) -> Order:
+def _cancel(order_id: UUID, account_id: int | None, reason: str) -> Order:
     own = {} if account_id is None else {"account_id": account_id}
     if not Order.objects.filter(id=order_id, **own).exists():
         raise NotFound("There is no such order.")
@@ -78,6 +79,14 @@ def _cancel(order_id: UUID, account_id: int | None) -> Order:
     if order.status != Order.Status.AWAITING_PAYMENT or order_states.is_lapsed(order):
         raise Rejected(_not_cancellable_reason(order), code="order_not_cancellable")
     _end_orders([order], to=Order.Status.CANCELLED)
+    if reason:
+        journal.note(
+            what=STAFF_CANCELLED,
+            subject=f"order {order_id}",
+            order_id=order_id,
+            detail=reason,
+            is_internal=True,
+        )
     return Order.objects.get(id=order_id)
 
 
@@ -107,7 +116,7 @@ def _expire_batch(order_ids: list[UUID]) -> int:
     except transactions.LockWaitTimeout:
         return _expire_one_by_one(_without_locked_rows(order_ids))
     except transactions.OutcomeUnknown:
-        log.warning("orders may have expired: the next pass finds out", orders=len(order_ids))
+        log.warning("orders may have expired: the next pass finds out", orders=[*map(str, order_ids)])
         return 0
     except Exception:
         return _expire_one_by_one(order_ids)
@@ -145,7 +154,10 @@ def _without_locked_rows(order_ids: Collection[UUID]) -> list[UUID]:
     in_use = set(stuck_rows.in_use(set().union(*needed.values())))
     unblocked = [order_id for order_id in order_ids if needed[order_id].isdisjoint(in_use)]
     if len(unblocked) < len(needed):
-        log.warning("orders expire later: what they hold is locked", orders=len(needed) - len(unblocked))
+        log.warning(
+            "orders expire later: what they hold is locked",
+            orders=[str(order_id) for order_id in needed if order_id not in unblocked],
+        )
     return unblocked
 
 

@@ -1,6 +1,6 @@
 """Examples of answers about orders and money, for the OpenAPI document: the situations clients ask about."""
 
-from inventory.stock import insufficient_stock
+from inventory.stock import insufficient_stock, product_paused
 from shop.errors import NotFound, PaymentDeclined, Rejected, invalid_field
 from shop.http import openapi
 
@@ -50,6 +50,7 @@ PLACING = [
         "Too little stock of a product",
         insufficient_stock([{"product": 7, "requested": 3, "available": 2}]),
     ),
+    openapi.refusal_example("A product that staff have paused", product_paused([7])),
     openapi.refusal_example(
         "An unknown card token",
         PaymentDeclined(UNKNOWN_TOKEN["detail"], failure=UNKNOWN_TOKEN, order=ORDER_ID),

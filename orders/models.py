@@ -72,6 +72,8 @@ class Order(models.Model):
             # The unpaid orders and units of an account are read from this index alone.
             models.Index(fields=["account", "status", "units"], name="orders_order_holds_of_account"),
             models.Index(fields=["status", "expires_at"], name="orders_order_by_expiry"),
+            # For reports by period, as that of the refunds below.
+            models.Index(fields=["paid_at"], name="orders_order_by_payment"),
         ]
 
     def __str__(self) -> str:
@@ -154,6 +156,7 @@ class Refund(models.Model):
                 name="orders_refund_settled_at_says_succeeded",
             ),
         ]
+        indexes = [models.Index(fields=["settled_at"], name="orders_refund_by_settlement")]
 
     def __str__(self) -> str:
         return str(self.id)

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from orders.metrics import counters
 from orders.models import Order, Refund, RefundLine
 from orders.order_states import LockedOrder
+from shop.db import open_transaction
 from shop.events import journal
 
 Status = Order.Status
@@ -18,6 +20,7 @@ RELAY_DELAYS = {Status.PAID: timedelta(seconds=15)}
 
 def note_status(order: Order | LockedOrder, *, status: str, at: datetime, detail: str = "") -> None:
     """Record that the order changes to `status`; `order` has its values before the change."""
+    open_transaction.count_after_commit(counters.count_orders, [(str(status), order.total_amount)])
     journal.note(
         what=f"order.{status}",
         subject=f"order {order.id}",
@@ -48,6 +51,8 @@ def note_refunded(
     order: Order, refund: Refund, lines: Sequence[RefundLine], *, status: str, at: datetime
 ) -> None:
     """Record that the refund is done and the order changes to `status`; `order` has the values before."""
+    is_full = status == Status.REFUNDED
+    open_transaction.count_after_commit(counters.count_refunds, [(is_full, refund.amount)])
     journal.note(
         what="order.refunded",
         subject=f"order {order.id}",

@@ -7,7 +7,7 @@ from uuid import UUID
 from django.db.models import Prefetch, Q, QuerySet
 
 from orders.models import Order, OrderLine, Refund, RefundLine
-from orders.order_states import NewLine, NewOrder
+from orders.order_states import OPEN, NewLine, NewOrder
 from shop import clock
 from shop.db import bulk_sql
 from shop.errors import NotFound
@@ -44,6 +44,14 @@ def refunds(*, order_id: UUID, account_id: int | None) -> QuerySet[Refund]:
     get_order(order_id=order_id, account_id=account_id)
     lines = RefundLine.objects.select_related("line").order_by("id")
     return Refund.objects.filter(order_id=order_id).prefetch_related(Prefetch("lines", lines))
+
+
+def open_lines_of_product(product_id: int, *, most: int) -> list[OrderLine]:
+    """Lines of open orders that hold the product, newest first; any `most` of them if there are more."""
+    lines = OrderLine.objects.filter(product_id=product_id, order__status__in=OPEN)
+    # Sorted here: an order by id would have the database read the table backwards until it finds enough.
+    found = lines.select_related("order__account")[:most]
+    return sorted(found, key=lambda line: line.order_id, reverse=True)
 
 
 def with_status(orders: QuerySet[Order], status: str) -> QuerySet[Order]:

@@ -1,13 +1,49 @@
-"""Read-only admin pages of the ledger and the payments."""
+"""Admin pages of the ledger, webhooks and reconciliations; those of payments are in `orders.admin`."""
 
-from django.contrib import admin
-from django.db.models import Sum
-from django.utils.html import format_html_join
-from django.utils.safestring import mark_safe
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import Q, QuerySet, Sum
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.http import urlencode
 from unfold.admin import ModelAdmin, TabularInline
+from unfold.dataclasses import ActionDialog
+from unfold.decorators import action
+from unfold.paginator import InfinitePaginator
 
+from payments import tasks
 from payments.models import Entry, LedgerAccount, Payment, Reconciliation, Transfer, WebhookEvent
-from shop.admin_site import ReadOnlyMixin
+from payments.reconciliation import reconciling, remedies
+from shop.admin_site import ReadOnlyMixin, SalesReportLinkMixin
+from shop.errors import FirstcomeError
+from shop.http import json_format
+from shop.idempotency.recorded_answers import Answer, Replay
+from shop.operations import dispatch
+from shop.operator_forms import SENT_BEFORE, KeyedReasonForm, keyed_call, reason_field
+from shop.operator_pages import STYLES, ExactSearchMixin, PrefetchedListMixin, SearchMixin, parse_uuid
+
+# Checked by methods: unfold looks a codename up in the database, which is empty before `migrate`.
+FIX = "payments.change_reconciliation"
+MOST_SHOWN = 200
+"""Findings of a comparison on its page."""
+COMPARE_DIALOG = ActionDialog(
+    title="Compare the books now",
+    description=(
+        "A worker compares recent payments with the gateway's book, or all of them where that is due, and "
+        "refunds charges of payments that had ended, as it does by schedule."
+    ),
+    form_class=KeyedReasonForm,
+    form_submit_text="Compare",
+)
+DONE = {
+    remedies.REFUNDED: "The charge of {} is refunded.",
+    remedies.AGREES: "The books agree about {} now; nothing was refunded.",
+}
 
 
 class EntryInline(ReadOnlyMixin, TabularInline):
@@ -34,53 +70,32 @@ class LedgerAccountAdmin(ReadOnlyMixin, ModelAdmin):
 
 
 @admin.register(Transfer)
-class TransferAdmin(ReadOnlyMixin, ModelAdmin):
-    list_display = ["id", "kind", "reference", "order", "reason", "at"]
+class TransferAdmin(SearchMixin, SalesReportLinkMixin, ReadOnlyMixin, ModelAdmin):
+    list_display = ["id", "kind", "reference", "order_id", "reason", "at"]
     list_filter = ["kind", "at"]
-    list_select_related = ["order"]
-    search_fields = ["reference", "reason"]
+    search_fields = ["id"]
+    search_help_text = "The id of a transfer or of an order, or a reference: of a top-up its payment's id"
     ordering = ["-id"]
+    paginator = InfinitePaginator
     show_full_result_count = False
     fields = ["id", "kind", "reference", "order", "reason", "at"]
     inlines = [EntryInline]
 
+    def search(self, rows: "QuerySet[Transfer]", term: str) -> "QuerySet[Transfer]":
+        found, id = Q(kind__in=Transfer.Kind.values, reference=term), parse_uuid(term)
+        return rows.filter(found if id is None else found | Q(pk=id) | Q(order_id=id))
+
 
 @admin.register(Entry)
-class EntryAdmin(ReadOnlyMixin, ModelAdmin):
+class EntryAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
     list_display = ["id", "account", "amount", "balance_after_amount", "transfer"]
-    list_select_related = ["account", "transfer"]
-    search_fields = ["account__user__username", "transfer__reference"]
+    list_prefetch_related = ["account", "transfer"]
+    search_fields = uuid_fields = ["transfer_id"]
+    word_fields = ["account__user__username"]
+    search_help_text = "The id of a transfer, or an account's name"
     ordering = ["-id"]
+    paginator = InfinitePaginator
     show_full_result_count = False
-
-
-@admin.register(Payment)
-class PaymentAdmin(ReadOnlyMixin, ModelAdmin):
-    """Shows every field but the card's token."""
-
-    list_display = ["id", "order", "account", "status", "points_amount", "card_amount", "created_at"]
-    list_filter = ["status", "created_at"]
-    list_select_related = ["order", "account"]
-    search_fields = ["charge_key", "charge_reference", "account__username"]
-    ordering = ["-id"]
-    show_full_result_count = False
-    fields = [
-        "id",
-        "order",
-        "account",
-        "status",
-        "points_amount",
-        "card_amount",
-        "refunding_amount",
-        "refunded_amount",
-        "currency",
-        "charge_key",
-        "charge_reference",
-        "failure_code",
-        "failure_detail",
-        "created_at",
-        "settled_at",
-    ]
 
 
 @admin.register(WebhookEvent)
@@ -103,8 +118,17 @@ class WebhookEventAdmin(ReadOnlyMixin, ModelAdmin):
     ]
 
 
+class FixForm(forms.Form):
+    """The difference to fix, and why."""
+
+    key = forms.CharField(max_length=96, widget=forms.HiddenInput)
+    reason = reason_field()
+
+
 @admin.register(Reconciliation)
 class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
+    """Each comparison with what differs and what to do about it; orphaned charges can be refunded."""
+
     list_display = [
         "id",
         "started_at",
@@ -117,20 +141,115 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
     ]
     ordering = ["-id"]
     show_full_result_count = False
-    fields = [
-        "started_at",
-        "ended_at",
-        "since_at",
-        "until_at",
-        "checked",
-        "differences",
-        "refunded",
-        "unread",
-        "in_words",
-    ]
+    # Its own template shows everything.
+    fields = ["started_at"]
+    actions_list = ["compare"]
 
-    @admin.display(description="findings")
-    def in_words(self, run: Reconciliation) -> str:
-        """A line for each difference: the key, the cause, and what was done about it."""
-        lines = [": ".join(filter(None, finding.values())) for finding in run.findings]
-        return format_html_join(mark_safe("<br>"), "{}", ([line] for line in lines)) or "none"
+    class Media:
+        css = {"all": [STYLES]}
+
+    def has_fix_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        return request.user.has_perm(FIX)
+
+    def get_urls(self) -> list[URLPattern]:
+        fix = path(
+            "<path:object_id>/fix/", self.admin_site.admin_view(self.fix), name="payments_reconciliation_fix"
+        )
+        return [fix, *super().get_urls()]
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        run: Reconciliation | None = kwargs.get("obj")
+        if run is not None:
+            shown = run.findings[:MOST_SHOWN]
+            context |= {
+                "run": run,
+                "findings": self._findings(request, run, shown),
+                "not_shown": run.differences - len(shown),
+                "is_clean": reconciling.is_clean(run),
+                "title": f"Comparison of {run.ended_at:%Y-%m-%d %H:%M}",
+            }
+        response: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
+        return response
+
+    def _findings(
+        self, request: HttpRequest, run: Reconciliation, shown: list[dict[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """Each difference with its payment's page, what to do, and the page of its fix."""
+        keys = [finding["key"] for finding in shown]
+        payments = dict(Payment.objects.filter(charge_key__in=keys).values_list("charge_key", "id"))
+        fix = reverse("admin:payments_reconciliation_fix", args=[run.pk])
+        may_fix, may_view = self.has_fix_permission(request), request.user.has_perm("payments.view_payment")
+        return [
+            {
+                "key": finding["key"],
+                "cause": finding["cause"],
+                "done": finding["done"],
+                "advice": remedies.advice(finding),
+                "fix": f"{fix}?{urlencode({'key': finding['key']})}"
+                if may_fix and remedies.is_fixable(finding)
+                else "",
+                "payment": reverse("admin:payments_payment_change", args=[payments[finding["key"]]])
+                if may_view and finding["key"] in payments
+                else "",
+            }
+            for finding in shown
+        ]
+
+    @action(description="Compare now", icon="balance", permissions=["fix"], dialog=COMPARE_DIALOG)
+    def compare(self, request: HttpRequest, form: KeyedReasonForm) -> HttpResponse:
+        """Have a worker compare the books, as it does by schedule."""
+        call = keyed_call(
+            request,
+            "compare",
+            form.cleaned_data["form_id"],
+            form.cleaned_data["reason"],
+            answer=lambda _: Answer(202, json_format.dump({})),
+        )
+        try:
+            outcome = reconciling.note_request(reason=form.cleaned_data["reason"], keyed=call)
+        except FirstcomeError as error:
+            self.message_user(request, error.detail, level=messages.ERROR)
+        else:
+            if isinstance(outcome, Replay):
+                self.message_user(request, SENT_BEFORE)
+            else:
+                dispatch.enqueue(tasks.reconcile)
+                self.message_user(request, "A worker compares the books now: reload to see what it finds.")
+        return HttpResponse(headers={"HX-Redirect": reverse("admin:payments_reconciliation_changelist")})
+
+    def fix(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Ask before the charge of a finding is refunded, then refund it."""
+        run: Reconciliation | None = self.get_object(request, object_id)
+        if not (self.has_fix_permission(request) and self.has_view_permission(request, run)):
+            raise PermissionDenied
+        form = FixForm(request.POST or None, initial={"key": request.GET.get("key", "")})
+        if run is None:
+            raise Http404
+        finding = remedies.find(run, str(form["key"].value()))
+        if finding is None:
+            raise Http404
+        if request.method == "POST" and form.is_valid():
+            self._fix(request, run.pk, form.cleaned_data["key"], form.cleaned_data["reason"])
+            return redirect("admin:payments_reconciliation_change", run.pk)
+        context = {
+            "title": "Refund a charge",
+            "opts": self.opts,
+            "run": run,
+            "form": form,
+            "finding": finding,
+            "advice": remedies.advice(finding),
+            "is_fixable": remedies.is_fixable(finding),
+            "show_back_button": True,
+        }
+        template = "admin/payments/reconciliation/fix.html"
+        return TemplateResponse(request, template, self.admin_site.each_context(request) | context)
+
+    def _fix(self, request: HttpRequest, run_id: int, key: str, reason: str) -> None:
+        try:
+            done = remedies.fix(run_id=run_id, key=key, reason=reason)
+        except FirstcomeError as error:
+            self.message_user(request, error.detail, level=messages.ERROR)
+        else:
+            self.message_user(request, DONE[done].format(key))

@@ -1,9 +1,10 @@
 """The audit of law L7, which needs no orders: one set-based query for each check.
 
 Each query sees one moment, so concurrent transfers are never offenders. L9 needs the orders too: `orders`
-audits it, by `payments.reconciliation.comparison`.
+audits it, by `payments.reconciliation.comparison`. `SUBJECTS` are the same laws for a scheduled audit.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Sum
@@ -11,6 +12,7 @@ from django.db.models.functions import Coalesce
 
 from payments.models import HOLDING, Entry, LedgerAccount, Transfer
 from shop.operations.audit_report import OFFENDERS_REPORTED, LawReport, report
+from shop.operations.audit_scope import Changes, Rows, Subject, count, within
 
 
 def audit() -> list[LawReport]:
@@ -22,32 +24,57 @@ def audit() -> list[LawReport]:
     ]
 
 
-def wallets_are_the_sum_of_their_entries() -> LawReport:
+def wallets_are_the_sum_of_their_entries(wallet_ids: Rows | None = None) -> LawReport:
     """Each wallet's balance is the sum of its entries, matches the latest entry's, and is never negative."""
-    wallets = LedgerAccount.objects.filter(kind=LedgerAccount.Kind.WALLET)
+    wallets = LedgerAccount.objects.filter(within("pk", wallet_ids), kind=LedgerAccount.Kind.WALLET)
     newest = Entry.objects.filter(account=OuterRef("pk")).order_by("-id")
     wrong = wallets.annotate(
         total=Coalesce(Sum("entries__amount"), 0),
         left=Coalesce(Subquery(newest.values("balance_after_amount")[:1]), 0),
     ).exclude(balance_amount__gte=0, total=F("balance_amount"), left=F("balance_amount"))
-    return report("L7", wallets.count(), _offenders("wallet", wrong))
+    return report("L7", count(wallets, wallet_ids), _offenders("wallet", wrong))
 
 
-def transfers_sum_to_zero() -> LawReport:
+def transfers_sum_to_zero(transfer_ids: Rows | None = None) -> LawReport:
     """Each transfer has two entries or more, which sum to zero."""
-    wrong = Transfer.objects.annotate(total=Sum("entries__amount"), parts=Count("entries")).filter(
+    transfers = Transfer.objects.filter(within("pk", transfer_ids))
+    wrong = transfers.annotate(total=Sum("entries__amount"), parts=Count("entries")).filter(
         Q(parts__lt=2) | ~Q(total=0)
     )
-    return report("L7", Transfer.objects.count(), _offenders("transfer", wrong))
+    return report("L7", count(transfers, transfer_ids), _offenders("transfer", wrong))
 
 
-def holding_never_gives_more_than_it_took() -> LawReport:
+def holding_never_gives_more_than_it_took(order_ids: Rows | None = None) -> LawReport:
     """Points held for an order leave the account once: released to the wallet or sold, never both."""
-    orders = Entry.objects.filter(account_id=HOLDING).values("transfer__order")
+    entries = Entry.objects.filter(within("transfer__order", order_ids), account_id=HOLDING)
+    orders = entries.values("transfer__order")
     wrong = orders.annotate(held=Sum("amount")).filter(held__lt=0)
-    return report(
-        "L7", orders.distinct().count(), _offenders("points held for order", wrong, "transfer__order")
-    )
+    offenders = _offenders("points held for order", wrong, "transfer__order")
+    return report("L7", count(orders.distinct(), order_ids), offenders)
+
+
+def _changed_wallets(changes: Changes) -> Iterator[int]:
+    entries = changes.inserted(Entry).filter(account_id__gt=0)
+    yield from entries.order_by().values_list("account", flat=True).distinct()
+    yield from map(int, changes.noted("wallet"))
+
+
+def _changed_transfers(changes: Changes) -> Iterator[Any]:
+    yield from changes.inserted(Transfer).values_list("pk", flat=True)
+    yield from changes.inserted(Entry).order_by().values_list("transfer", flat=True).distinct()
+
+
+SUBJECTS = (
+    Subject(
+        "wallet",
+        LedgerAccount.objects.filter(kind=LedgerAccount.Kind.WALLET).all,
+        _changed_wallets,
+        (("L7", wallets_are_the_sum_of_their_entries),),
+        is_counted=True,
+    ),
+    Subject("transfer", Transfer.objects.all, _changed_transfers, (("L7", transfers_sum_to_zero),)),
+)
+COUNTED_TABLES = (Entry,)
 
 
 def _offenders(name: str, rows: "QuerySet[Any, Any]", id: str = "pk") -> list[str]:

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from django.contrib.auth import get_user_model
 
-from payments import transfers
+from payments import metrics, transfers
 from payments.models import (
     GATEWAY_CLEARING,
     HOLDING,
@@ -210,6 +210,9 @@ def _grant_opening(user_ids: Collection[int], amount: int) -> None:
             Entry(transfer=grant, account_id=PROMOTIONS, amount=-amount),
             Entry(transfer=grant, account_id=id, amount=amount, balance_after_amount=amount),
         )
+    )
+    open_transaction.count_after_commit(
+        metrics.count_points, [(Kind.GRANT.value, {id: amount}) for id in grants]
     )
     for id, grant in grants.items():
         transfers.note(grant, wallet_id=id, amount=amount, balance=amount)

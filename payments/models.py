@@ -91,6 +91,8 @@ class Transfer(models.Model):
                 fields=["kind", "reference"], name="payments_transfer_once_per_kind_and_reference"
             )
         ]
+        # For reports by period: the ids are of each host's clock, the instants of the database's.
+        indexes = [models.Index(fields=["at"], name="payments_transfer_by_instant")]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.reference}"

@@ -28,6 +28,7 @@ TRANSITIONS: dict[str, frozenset[str]] = {
     Status.REVERSED: frozenset(),
 }
 UNSETTLED = (Status.PENDING, Status.IN_DOUBT)
+ENDED_UNPAID = (Status.FAILED, Status.REVERSED)
 SUCCEED = """
 UPDATE {table} SET status = {status}, settled_at = {at}, token = '', charge_reference = CASE id{cases} END
 WHERE id IN ({ids}) AND status IN ({sources})

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from django.db import IntegrityError, connection
 
+from payments import metrics
 from payments.models import Entry, LedgerAccount, Transfer
 from shop import clock
 from shop.db import bulk_sql, open_transaction
@@ -202,6 +203,9 @@ def _write_rows(
             for id, amount in proposal.amounts.items()
             if amount
         ],
+    )
+    open_transaction.count_after_commit(
+        metrics.count_points, [(one.kind, proposal.amounts) for one, proposal, _ in made]
     )
     for one, proposal, after in made:
         for id, balance in after.items():

@@ -24,7 +24,9 @@ REQUIREMENTS = {
     "run": ["requirements-embedded.txt"],
     "mariadb": ["requirements-embedded.txt", "requirements.txt"],
     "soak": ["requirements-embedded.txt", "requirements.txt"],
+    "alerts": ["requirements-embedded.txt", "requirements.txt", "requirements-dev.txt"],
     "check": ["requirements-embedded.txt", "requirements-dev.txt"],
+    "docs": ["requirements-embedded.txt", "requirements-dev.txt"],
     "bench": ["requirements-embedded.txt", "requirements.txt", "requirements-dev.txt"],
     "test": ["requirements-embedded.txt", "requirements.txt", "requirements-dev.txt"],
 }
@@ -36,21 +38,31 @@ def main() -> None:
     purpose = sys.argv[1]
     use_new_enough_python()
     sys.path.insert(0, str(PROJECT))
-    from scripts.stack import system_packages
+    from scripts.stack import SetupError, node_packages, system_packages
 
     # One at a time: two pips in one environment break it. The lock ends with the process, however that ends.
     lock = os.open(PROJECT, os.O_RDONLY)
     fcntl.flock(lock, fcntl.LOCK_EX)
     files = [PROJECT / name for name in REQUIREMENTS[purpose]]
     missing = [path for path in files if not is_installed(path)]
-    if purpose in ("mariadb", "soak", "bench", "test"):
-        system_packages.require(
-            redis=purpose == "test",
-            compiler=PROJECT / "requirements.txt" in missing,
-            libfaketime=purpose in ("soak", "test"),
-        )
+    needs = system_packages.Needs(
+        mariadb=purpose in ("mariadb", "soak", "alerts", "bench", "test"),
+        redis=purpose in ("alerts", "test"),
+        compiler=PROJECT / "requirements.txt" in missing,
+        libfaketime=purpose in ("soak", "alerts", "test"),
+        prometheus=purpose in ("check", "bench", "soak", "alerts", "test"),
+        npm=purpose == "test",
+    )
+    # Only the check of Prometheus' rules needs a system package: a user without root runs the others.
+    if purpose != "check" or system_packages.can_install():
+        system_packages.require(needs)
     if missing:
         install(missing, with_packages_of=files)
+    if needs.npm:
+        try:
+            node_packages.installed()
+        except SetupError as error:
+            fail(str(error))
 
 
 def use_new_enough_python() -> None:

@@ -62,11 +62,10 @@ def _serve(instance: Instance, environment: dict[str, str]) -> int:
         instance.mariadb().prepare()
     is_ready = False
     while True:
-        # Shared by processes, without the metrics of processes that are gone, which would be added.
+        # Shared by web processes, without the metrics of those that are gone, which would be added.
         shutil.rmtree(instance.metrics, ignore_errors=True)
         instance.metrics.mkdir()
-        metrics = {"PROMETHEUS_MULTIPROC_DIR": str(instance.metrics)}
-        with supervision.supervisor(instance, environment | metrics, stores) as daemon:
+        with supervision.supervisor(instance, environment, stores) as daemon:
             try:
                 _bring_up(instance, environment, daemon, stores)
                 greeting = "" if is_ready else welcome.text(instance, environment)

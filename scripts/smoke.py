@@ -185,7 +185,21 @@ def _check_pages(instance: Instance) -> None:
         raise SetupError("the docs page names no style sheet of ours")
     for path, expected in {style.group(1): "swagger", **PAGES}.items():
         _page(instance, path, expected)
-    _step("docs, its style sheet, schema, metrics and admin answer")
+    status, text = readiness.ask(instance.port, "GET", "/", headers={"Accept": "text/html"})
+    _require(status == 200 and "Coupons left" in text, f"the start page answered {status}: {text[:200]}")
+    _check_metrics(instance)
+    _step("the start page, docs, its style sheet, schema, metrics and admin answer")
+
+
+def _check_metrics(instance: Instance) -> None:
+    """Each kind of process exposes what it counts; beat and issuer start last."""
+    for job, (target,) in instance.metrics_targets().items():
+        address, deadline = (ports.HOST, int(target.rpartition(":")[2])), time.monotonic() + SERVED_SECONDS
+        while not ports.answers(address):
+            _require(time.monotonic() < deadline, f"the metrics of {job} don't answer at {target}")
+            time.sleep(0.2)
+        status, text = readiness.ask(address[1], "GET", "/metrics")
+        _require(status == 200 and "firstcome_processes " in text, f"{job}: /metrics answered {status}")
 
 
 def _page(instance: Instance, path: str, expected: str) -> str:

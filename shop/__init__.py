@@ -4,6 +4,11 @@
 imports an app, except `urls` and management commands.
 """
 
-from shop.celery import app as celery_app
+from shop.observability import redis_import
+
+# Before any module imports redis-py, as Celery does.
+redis_import.import_plainly()
+
+from shop.celery import app as celery_app  # noqa: E402
 
 __all__ = ["celery_app"]

@@ -1,32 +1,54 @@
 """Admin pages of accounts, idempotency keys and the journal."""
 
 from typing import Any
-from uuid import UUID
 
+from django import forms
 from django.apps import apps
 from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
 from django.db import transaction
-from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import mark_safe
+from django_otp.plugins.otp_static.models import StaticDevice
+from django_otp.plugins.otp_totp.models import TOTPDevice
 from unfold.admin import ModelAdmin
-from unfold.decorators import display
-from unfold.forms import UserChangeForm
+from unfold.decorators import action, display
+from unfold.forms import BaseDialogForm, UserChangeForm
 from unfold.paginator import InfinitePaginator
+from unfold.widgets import UnfoldAdminTextInputWidget
 
-from shop import journal_filters
-from shop.accounts import accounts
+from shop import journal_filters, replay_page
+from shop.accounts import accounts, permissions, second_factor
 from shop.admin_site import AccountForm, JournaledChangesMixin, PasswordForm, ReadOnlyMixin
 from shop.events import dead_events, journal
-from shop.models import CommittedTransaction, IdempotencyKey, JournalLine
+from shop.management import laws
+from shop.models import (
+    AuditState,
+    CommittedTransaction,
+    IdempotencyKey,
+    JournalLine,
+    LawStatus,
+    RecordedTrace,
+    SignOut,
+)
+from shop.operator_pages import SearchMixin, parse_uuid
 
 RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
 DISABLE_BATCH_SIZE = 200
+MOST_FOUND = 200
 
-# User and Group are registered again below with unfold's styles; used refresh tokens need no pages.
+LONGEST_REASON = 255
+
+# User and Group are registered again below with unfold's styles; used refresh tokens need no pages, and
+# django-otp's would show the secrets of one-time codes.
 admin.site.unregister([User, Group, *apps.get_app_config("token_blacklist").get_models()])
+admin.site.unregister([TOTPDevice, StaticDevice])
 
 
 def is_superuser(request: HttpRequest) -> bool:
@@ -34,8 +56,12 @@ def is_superuser(request: HttpRequest) -> bool:
     return isinstance(request.user, User) and request.user.is_active and request.user.is_superuser
 
 
+class ResetOtpForm(BaseDialogForm):
+    reason = forms.CharField(max_length=LONGEST_REASON, widget=UnfoldAdminTextInputWidget)
+
+
 @admin.register(User)
-class UserAdmin(JournaledChangesMixin, DjangoUserAdmin, ModelAdmin):
+class UserAdmin(SearchMixin, JournaledChangesMixin, DjangoUserAdmin, ModelAdmin):
     """Accounts are disabled, never deleted, because orders and ledger entries refer to them."""
 
     subject = "account"
@@ -43,22 +69,73 @@ class UserAdmin(JournaledChangesMixin, DjangoUserAdmin, ModelAdmin):
     form = UserChangeForm
     add_form = AccountForm
     change_password_form = PasswordForm
-    list_display = ["username", "email", "is_active", "is_staff", "date_joined"]
+    list_display = ["username", "email", "is_active", "is_staff", "date_joined", "page"]
+    list_filter = ["is_staff", "is_active", "groups"]
+    # The change list searches only where there are fields; `search` says what it searches.
+    search_fields = ["username", "email"]
+    search_help_text = "The beginning of a name or an e-mail address, or an account's number"
     actions = ["disable"]
+    actions_detail = ["open_page", "reset_otp"]
+    paginator = InfinitePaginator
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
 
-    @admin.action(description="Disable the selected accounts", permissions=["change"])
+    @admin.action(description="Disable the selected accounts", permissions=["disable"])
     def disable(self, request: HttpRequest, selected: "QuerySet[User]") -> None:
         """Disable accounts in batches, each in a transaction of its own: all accounts may be selected."""
         seen, disabled, last = 0, 0, 0
         while users := list(selected.filter(pk__gt=last).order_by("pk")[:DISABLE_BATCH_SIZE]):
-            allowed = [user.pk for user in users if self.has_change_permission(request, user)]
+            allowed = [user.pk for user in users if self.has_disable_permission(request, user)]
             disabled += accounts.disable(account_ids=allowed, keeping={request.user.pk})
             seen, last = seen + len(users), users[-1].pk
         self.message_user(request, f"{disabled} disabled: their tokens are refused within five seconds.")
         if left := seen - disabled:
             self.message_user(request, f"{left} not changed.", level=messages.WARNING)
+
+    @admin.display(description="page")
+    def page(self, account: User) -> str:
+        return format_html(
+            '<a href="{}" class="text-link underline">Open</a>', reverse("account-page", args=[account.pk])
+        )
+
+    @action(description="Account's page", icon="person", permissions=["view"])
+    def open_page(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """The page with its orders, coupons, wallet and limits."""
+        return redirect("account-page", object_id)
+
+    def search(self, rows: "QuerySet[User]", term: str) -> "QuerySet[User]":
+        """Accounts by the beginning of name or address, or by number: each by an index, so many of each."""
+        searches = [Q(username__istartswith=term), Q(email__istartswith=term)]
+        if term.isascii() and term.isdigit():
+            searches.append(Q(pk=int(term)))
+        # Together in one condition they would have the database read all accounts.
+        found = [User.objects.filter(search).values_list("pk", flat=True) for search in searches]
+        return rows.filter(pk__in={pk for pks in found for pk in pks[:MOST_FOUND]})
+
+    def has_reset_otp_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        """Only superusers: with new one-time codes comes the account."""
+        return is_superuser(request)
+
+    @action(
+        description="Reset one-time codes",
+        icon="phonelink_erase",
+        permissions=["reset_otp"],
+        dialog={
+            "title": "Reset the one-time codes of this account",
+            "description": "For a lost phone. Its sign-ins end, and the next one by its password sets up new "
+            "codes: make sure that its owner does so at once.",
+            "form_class": ResetOtpForm,
+            "form_submit_text": "Reset",
+        },
+    )
+    def reset_otp(self, request: HttpRequest, form: ResetOtpForm, object_id: str) -> HttpResponse:
+        if second_factor.reset(account_id=int(object_id), reason=form.cleaned_data["reason"]):
+            self.message_user(request, "The one-time codes are removed: the next sign-in sets up new ones.")
+        else:
+            none = "This account has not set up one-time codes; nothing was done."
+            self.message_user(request, none, level=messages.WARNING)
+        # The dialog is a fragment of the page: this header makes the browser load the whole page again.
+        return HttpResponse(headers={"HX-Redirect": reverse("admin:auth_user_change", args=[object_id])})
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
         """Only superusers grant permissions; otherwise staff could make themselves superusers."""
@@ -70,6 +147,12 @@ class UserAdmin(JournaledChangesMixin, DjangoUserAdmin, ModelAdmin):
         if obj is not None and (obj.is_staff or obj.is_superuser) and not is_superuser(request):
             return False
         return super().has_change_permission(request, obj)
+
+    def has_disable_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        """Narrower than changing an account, whose password it can't set. Superusers alone disable staff."""
+        if obj is not None and (obj.is_staff or obj.is_superuser) and not is_superuser(request):
+            return False
+        return request.user.has_perm(permissions.DISABLE) or super().has_change_permission(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         return False
@@ -108,6 +191,22 @@ class GroupAdmin(JournaledChangesMixin, DjangoGroupAdmin, ModelAdmin):
         queryset.delete()
 
 
+@admin.register(TOTPDevice)
+class OneTimeCodesAdmin(ReadOnlyMixin, ModelAdmin):
+    """Which staff accounts have set up one-time codes, and when they used them; never the secrets."""
+
+    list_display = ["user", "created_at", "last_used_at", "throttling_failure_count", "backup_codes_left"]
+    list_select_related = ["user"]
+    search_fields = ["=user__username"]
+    ordering = ["-id"]
+    fields = list_display
+    readonly_fields = list_display
+
+    @admin.display(description="backup codes left")
+    def backup_codes_left(self, device: TOTPDevice) -> int:
+        return second_factor.count_backup_codes(device.user_id)
+
+
 @admin.register(IdempotencyKey)
 class IdempotencyKeyAdmin(ReadOnlyMixin, ModelAdmin):
     list_display = ["id", "account", "status", "reference", "created_at"]
@@ -130,8 +229,64 @@ class CommittedTransactionAdmin(ReadOnlyMixin, ModelAdmin):
     show_full_result_count = False
 
 
+@admin.register(LawStatus)
+class LawStatusAdmin(ReadOnlyMixin, ModelAdmin):
+    """The laws, as the scheduled audit last found them."""
+
+    list_display = ["law", "says", "answer", "since", "checked_at", "full_at", "not_checked"]
+    list_filter = ["holds"]
+    ordering = ["holds", "law"]
+    fields = ["law", "says", "answer", "since", "offender_list", "checked_at", "full_at"]
+    fields += ["checked", "took", "not_checked"]
+
+    def says(self, status: LawStatus) -> str:
+        return laws.LAWS.get(status.law, "")
+
+    @display(label={"holds": "success", "broken": "danger"})
+    def answer(self, status: LawStatus) -> str:
+        return "holds" if status.holds else "broken"
+
+    @admin.display(description="offenders")
+    def offender_list(self, status: LawStatus) -> str:
+        lines = ([str(offender)] for offender in status.offenders)
+        return format_html_join(mark_safe("<br>"), "{}", lines) or "none"
+
+
+@admin.register(AuditState)
+class AuditStateAdmin(ReadOnlyMixin, ModelAdmin):
+    """The scheduled audit's lease, its marks, and how far the full audit is."""
+
+    list_display = ["__str__", "audited_at", "full_at", "leased_until"]
+    fields = ["audited_at", "full_at", "leased_until", "marks", "progress"]
+
+
+@admin.register(SignOut)
+class SignOutAdmin(ReadOnlyMixin, ModelAdmin):
+    """When accounts were signed out everywhere last."""
+
+    list_display = ["account", "at"]
+    list_filter = ["at"]
+    list_select_related = ["account"]
+    search_fields = ["=account__username"]
+    ordering = ["-at"]
+    paginator = InfinitePaginator
+    show_full_result_count = False
+
+
+@admin.register(RecordedTrace)
+class RecordedTraceAdmin(ReadOnlyMixin, ModelAdmin):
+    """Traces of sagas and tickets of the last week, if any are recorded."""
+
+    list_display = ["id", "traceparent", "at"]
+    list_filter = ["at"]
+    search_fields = ["=id"]
+    ordering = ["-at"]
+    paginator = InfinitePaginator
+    show_full_result_count = False
+
+
 @admin.register(JournalLine)
-class JournalLineAdmin(ReadOnlyMixin, ModelAdmin):
+class JournalLineAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
     """The journal, newest first. It is large, so all filters use indexes."""
 
     list_display = ["at", "what", "subject", "actor_label", "order_id", "delivery_status", "detail"]
@@ -148,6 +303,7 @@ class JournalLineAdmin(ReadOnlyMixin, ModelAdmin):
     search_help_text = "An order's id, or a subject: product 7"
     ordering = ["-id"]
     actions = ["replay"]
+    actions_list = ["replay_events"]
     paginator = InfinitePaginator
     show_full_result_count = False
 
@@ -164,17 +320,14 @@ class JournalLineAdmin(ReadOnlyMixin, ModelAdmin):
         replayed = dead_events.replay(list(selected.values_list("pk", flat=True)))
         self.message_user(request, f"{len(replayed)} queued again: they are delivered within seconds.")
 
+    @action(description="Replay dead events", icon="replay", permissions=["replay"])
+    def replay_events(self, request: HttpRequest) -> HttpResponse:
+        return replay_page.serve(self, request)
+
     def has_replay_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("shop.change_journalline")
 
-    def get_search_results(
-        self, request: HttpRequest, lines: "QuerySet[JournalLine]", search_term: str
-    ) -> "tuple[QuerySet[JournalLine], bool]":
+    def search(self, rows: "QuerySet[JournalLine]", term: str) -> "QuerySet[JournalLine]":
         """The lines of one order, or of one subject."""
-        term = search_term.strip()
-        if not term:
-            return lines, False
-        try:
-            return lines.filter(order_id=UUID(term)), False
-        except ValueError:
-            return lines.filter(subject=term), False
+        id = parse_uuid(term)
+        return rows.filter(subject=term) if id is None else rows.filter(order_id=id)

@@ -1,4 +1,4 @@
-"""Bases of the admin pages: read-only rows, journaled changes, and a sign-in throttled like the API's."""
+"""Bases of the admin pages: read-only rows, journaled changes, and passwords hashed a few at a time."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,19 +12,21 @@ from django.contrib.auth.views import PasswordChangeView
 from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import redirect
 from django.urls import reverse_lazy
 from django.utils.decorators import method_decorator
 from django.views.decorators.csrf import csrf_protect
+from unfold.decorators import action
 from unfold.forms import (
     AdminOwnPasswordChangeForm,
     AdminPasswordChangeForm,
-    AuthenticationForm,
     UserCreationForm,
 )
 
 from shop.accounts import accounts, password_hashing, sign_ins
 from shop.accounts.accounts import InvalidCredentials
 from shop.accounts.password_hashing import TrustLevel
+from shop.accounts.second_factor import EnrolmentRequired
 from shop.errors import FirstcomeError
 from shop.events import journal
 from shop.http import client_address
@@ -44,6 +46,19 @@ class ReadOnlyMixin:
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
+
+
+class SalesReportLinkMixin:
+    """Lists with a button that leads to the report of sales, which is a page of all apps."""
+
+    actions_list = ["sales_report"]
+
+    @action(description="Sales report", icon="query_stats", permissions=["sales_report"])
+    def sales_report(self, request: HttpRequest) -> HttpResponse:
+        return redirect("report-sales")
+
+    def has_sales_report_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perms(["orders.view_order", "payments.view_transfer"])
 
 
 class NonAtomicAdmin(admin.ModelAdmin):
@@ -66,24 +81,6 @@ class NonAtomicAdmin(admin.ModelAdmin):
         return response
 
 
-class SignInForm(AuthenticationForm):
-    """Signs in as the API does, with its throttling and journal lines: guessing is no easier here."""
-
-    def clean(self) -> dict[str, Any]:
-        username, password = self.cleaned_data.get("username"), self.cleaned_data.get("password")
-        assert self.request is not None
-        if username and password:
-            try:
-                with _refusals_as_form_errors():
-                    address = client_address.from_request(self.request)
-                    self.user_cache = sign_ins.sign_in(
-                        username=username, password=password, address=address, is_operator=True
-                    )
-            except InvalidCredentials:
-                raise self.get_invalid_login_error() from None
-        return self.cleaned_data
-
-
 class HashingLimitMixin:
     """A form that sets a password. Its hash waits in the queue for hashing; a full queue is a form error."""
 
@@ -96,7 +93,7 @@ class HashingLimitMixin:
         if password and not self.errors:  # type: ignore[attr-defined]
             try:
                 with (
-                    _refusals_as_form_errors(),
+                    refusals_as_form_errors(),
                     password_hashing.acquire_slot(_hashing_subject(), lambda: TrustLevel.OPERATOR),
                 ):
                     self._hash = make_password(password)
@@ -144,7 +141,7 @@ class OwnPasswordForm(JournaledPasswordMixin, AdminOwnPasswordChangeForm):
     def clean_old_password(self) -> str:
         password: str = self.cleaned_data["old_password"]
         try:
-            with _refusals_as_form_errors():
+            with refusals_as_form_errors():
                 sign_ins.check_own_password(account=self.user, password=password, address=self._address)
         except InvalidCredentials:
             wrong = self.error_messages["password_incorrect"]
@@ -166,15 +163,20 @@ def change_own_password(request: HttpRequest) -> HttpResponseBase:
 
 
 @contextmanager
-def _refusals_as_form_errors() -> Iterator[None]:
-    """Turn the shop's errors into form errors, except for a wrong password, which has its own message."""
+def refusals_as_form_errors() -> Iterator[None]:
+    """Turn the shop's errors into form errors, except for those that their callers answer."""
     try:
         yield
-    except InvalidCredentials:
+    except (InvalidCredentials, EnrolmentRequired):
         raise
     except FirstcomeError as error:
-        when = "" if error.retry_after is None else f" Try again in {error.retry_after} s."
-        raise forms.ValidationError(f"{error.detail}{when}", code=error.code) from None
+        raise forms.ValidationError(refusal_text(error), code=error.code) from None
+
+
+def refusal_text(error: FirstcomeError) -> str:
+    """What an operator's form says of a refusal, and when to try again."""
+    when = "" if error.retry_after is None else f" Try again in {error.retry_after} s."
+    return f"{error.detail}{when}"
 
 
 def _hashing_subject() -> str:

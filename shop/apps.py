@@ -1,6 +1,10 @@
 """The app's registration."""
 
+from typing import Any
+
 from django.apps import AppConfig
+from django.apps import apps as installed
+from django.db.models.signals import post_migrate
 
 
 class ShopConfig(AppConfig):
@@ -9,21 +13,30 @@ class ShopConfig(AppConfig):
     def ready(self) -> None:
         from shop import checks as _checks  # noqa: F401 - registers them
         from shop import clock
+        from shop.db import server_state
         from shop.events import dead_events, outbox
         from shop.observability import gauges
+        from shop.observability.reading import Source
+        from shop.operations import celery_processes as _celery  # noqa: F401 - receives its signals
+        from shop.operations import heartbeats, system_state
 
+        post_migrate.connect(create_permissions, sender=self)
+        gauges.register(
+            "firstcome_clock_offset_seconds",
+            help="How far the clock of this host is ahead of the database's.",
+            read=clock.host_offset_seconds,
+            source=Source.PROCESS,
+        )
+        gauges.register(
+            "firstcome_clock_measurement_age_seconds",
+            help="How long ago this process measured the database's clock.",
+            read=clock.measurement_age_seconds,
+            source=Source.PROCESS,
+        )
+        server_state.register_gauges()
+        system_state.register_gauges()
+        heartbeats.register_gauges()
         for name, help, read in (
-            # First, because these need no database: the gauges after one that fails are left out.
-            (
-                "firstcome_clock_offset_seconds",
-                "How far the clock of this host is ahead of the database's.",
-                clock.host_offset_seconds,
-            ),
-            (
-                "firstcome_clock_measurement_age_seconds",
-                "How long ago this process measured the database's clock.",
-                clock.measurement_age_seconds,
-            ),
             ("firstcome_events_queued", "Events that wait to be delivered.", outbox.queued_count),
             (
                 "firstcome_events_refused",
@@ -38,3 +51,40 @@ class ShopConfig(AppConfig):
             ),
         ):
             gauges.register(name, help=help, read=read)
+        _register_law_gauges()
+
+
+def create_permissions(*, using: str, apps: Any = installed, **context: Any) -> None:
+    """Create the permissions about accounts where they are missing: after each `migrate` and `flush`."""
+    from shop.accounts import permissions
+
+    permissions.create(using=using, apps=apps)
+
+
+def _register_law_gauges() -> None:
+    from shop.observability import gauges
+    from shop.operations import law_status
+
+    for name, help, read in (
+        (
+            "firstcome_law_holds",
+            "Whether the law holds, by the latest audit that could check it: 1 or 0.",
+            law_status.read_holds,
+        ),
+        (
+            "firstcome_law_offenders",
+            "How many that break the law are known, 100 at most.",
+            law_status.count_offenders,
+        ),
+        (
+            "firstcome_law_checked_age_seconds",
+            "How long ago the latest audit began that could check the law.",
+            law_status.read_checked_ages,
+        ),
+        (
+            "firstcome_law_full_age_seconds",
+            "How long ago the latest full audit began that could check the law.",
+            law_status.read_full_ages,
+        ),
+    ):
+        gauges.register(name, help=help, read=read, label="law")

@@ -9,14 +9,22 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
 django.setup()
 
 from django.conf import settings  # noqa: E402 - Django has to be set up first
-from django.urls import get_resolver  # noqa: E402
+from django.urls import get_resolver, reverse  # noqa: E402
 
 from shop import checks, clock  # noqa: E402
+from shop.backoffice.board import stream as board  # noqa: E402
+from shop.http import streams, traced_application  # noqa: E402
 from shop.http.application import application  # noqa: E402
+from shop.observability import tracing  # noqa: E402
+from shop.operations import shared_counts  # noqa: E402
 from shop.redis import completion_notifications  # noqa: E402
 from shop.server import processors, worker  # noqa: E402
 
 __all__ = ["application"]
+
+tracing.start("web", endpoint=settings.OTEL_EXPORTER_OTLP_ENDPOINT)
+if tracing.is_on:
+    application = traced_application.traced(application)  # type: ignore[assignment]
 
 # Before the first request: it ends a process whose host's clock is wrong.
 clock.start()
@@ -25,7 +33,9 @@ clock.start()
 # collection, which paused the process for 50 ms each time while rows were locked.
 _ = get_resolver().url_patterns
 checks.refuse_ignored_settings()
-worker.stop_callbacks.append(completion_notifications.stop)
+streams.register(reverse("board:stream"), board.serve)
+worker.stop_callbacks += [completion_notifications.stop, board.stop]
+shared_counts.start()
 gc.collect()
 gc.freeze()
 gc.set_threshold(10_000)

@@ -119,6 +119,14 @@ def url(name: str, default: str, schemes: tuple[str, ...]) -> str:
     return value
 
 
+def page_url(name: str, placeholder: str) -> str:
+    """The URL of a page that has this placeholder in it, or an empty string."""
+    value = url(name, "", HTTP_SCHEMES)
+    if value and placeholder not in value:
+        raise ImproperlyConfigured(f"{name} is {value!r}: it must contain {placeholder}.")
+    return value
+
+
 def secret_key(*, is_debug: bool) -> str:
     """`SECRET_KEY`, which signs tokens and sessions; only with `DEBUG` may it be guessable."""
     key: str = env.str("SECRET_KEY", default=DEBUG_SECRET_KEY if is_debug else env.NOTSET)

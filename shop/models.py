@@ -1,4 +1,6 @@
-"""Models that all apps use: idempotency keys, marks of transactions, and the journal."""
+"""Models that all apps use: idempotency keys, transactions' marks, sign-outs, the journal, laws' status."""
+
+from datetime import timedelta
 
 from django.conf import settings
 from django.db import models
@@ -40,6 +42,29 @@ class CommittedTransaction(models.Model):
     """The mark of a transaction that must be committed once: it exists if and only if that has committed."""
 
     id = models.UUIDField(primary_key=True)
+    at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class SignOut(models.Model):
+    """When an account was signed out everywhere last: tokens issued until then are refused."""
+
+    account = models.OneToOneField(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, primary_key=True, related_name="+"
+    )
+    at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"account {self.account_id}"
+
+
+class RecordedTrace(models.Model):
+    """The trace in which the saga or queue ticket with this id began, where traces are recorded."""
+
+    id = models.UUIDField(primary_key=True)
+    traceparent = models.CharField(max_length=55)
     at = models.DateTimeField(db_index=True)
 
     def __str__(self) -> str:
@@ -89,6 +114,8 @@ class JournalLine(models.Model):
     )
 
     class Meta:
+        # The admin's lists are of all apps, and each export is a line here.
+        permissions = [("export_list", "Can export the lists that it can view as CSV")]
         constraints = [
             models.CheckConstraint(
                 condition=models.Q(
@@ -113,3 +140,51 @@ class JournalLine(models.Model):
 
     def __str__(self) -> str:
         return f"{self.what} {self.subject}"
+
+
+class LawStatus(models.Model):
+    """What the scheduled audit last found out about a law. No row: not audited yet.
+
+    `suspects` are the chunks of rows in which it was found broken, which each audit checks again;
+    `is_incomplete` if they were too many to keep, so that only a full audit can find the law mended.
+    """
+
+    law = models.CharField(max_length=8, primary_key=True)
+    holds = models.BooleanField()
+    checked = models.PositiveBigIntegerField(default=0, help_text="How many rows the latest audit looked at.")
+    offenders = models.JSONField(default=list, blank=True, help_text="At most 100 of those that break it.")
+    suspects = models.JSONField(default=list, blank=True)
+    is_incomplete = models.BooleanField(default=False)
+    since = models.DateTimeField(help_text="Since when it holds, or is broken.")
+    checked_at = models.DateTimeField(null=True, blank=True, help_text="The start of the latest audit of it.")
+    full_at = models.DateTimeField(
+        null=True, blank=True, help_text="The start of the latest full audit of it."
+    )
+    took = models.DurationField(default=timedelta(0), help_text="How long the latest audit checked it.")
+    not_checked = models.CharField(
+        max_length=255, blank=True, help_text="Why the latest audit could not check it."
+    )
+
+    class Meta:
+        verbose_name_plural = "law statuses"
+
+    def __str__(self) -> str:
+        return self.law
+
+
+class AuditState(models.Model):
+    """The one row of the scheduled audit: its lease, its marks, and how far the full audit is.
+
+    `marks` are the highest keys of tables at recent instants, by which an audit finds new rows. `progress` is
+    of a full audit that has not ended.
+    """
+
+    lease_token = models.CharField(max_length=32, blank=True)
+    leased_until = models.DateTimeField(null=True, blank=True)
+    marks = models.JSONField(default=list, blank=True)
+    audited_at = models.DateTimeField(null=True, blank=True, help_text="The start of the latest audit.")
+    full_at = models.DateTimeField(null=True, blank=True, help_text="The start of the latest full audit.")
+    progress = models.JSONField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return "scheduled audit"

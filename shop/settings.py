@@ -14,6 +14,7 @@ from shop.configuration import (
     flag,
     number,
     one_of,
+    page_url,
     rate,
     secret_key,
     signing_keys,
@@ -45,6 +46,12 @@ WEB_OWN_PROCESSOR = flag("WEB_OWN_PROCESSOR")
 # Open connections from one IPv4 address or IPv6 /64, in each web process; only without a proxy in front.
 CONNECTIONS_PER_ADDRESS = number("CONNECTIONS_PER_ADDRESS", 256, least=1)
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
+# Where worker, issuer and beat serve their metrics; 0: nowhere.
+METRICS_PORT = number("METRICS_PORT", 0, least=0, most=65_535)
+# Traces are recorded if it is set. OpenTelemetry's SDK reads its other variables, OTEL_…, by itself.
+OTEL_EXPORTER_OTLP_ENDPOINT = url("OTEL_EXPORTER_OTLP_ENDPOINT", "", HTTP_SCHEMES)
+# Whether a request continues the trace that its `traceparent` names: any client can send that header.
+TRACE_CALLERS = flag("TRACE_CALLERS")
 
 INSTALLED_APPS = [
     "unfold",
@@ -61,6 +68,9 @@ INSTALLED_APPS = [
     "rest_framework_simplejwt.token_blacklist",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
+    "django_otp.plugins.otp_static",
     "django_prometheus",
     "shop",
     "inventory",
@@ -77,9 +87,10 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.common.CommonMiddleware",
+    "shop.http.middleware.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "shop.http.middleware.require_second_factor",
     # Before any code reads the body, as the check of CSRF tokens does.
     "shop.http.middleware.receive_staff_uploads",
     "shop.http.middleware.identify_operator",
@@ -92,6 +103,8 @@ APPEND_SLASH = False
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
+        # Before those of the apps: unfold's templates are replaced by ours of the same name.
+        "DIRS": [BASE_DIR / "shop" / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -108,10 +121,14 @@ UNFOLD = {
     "SITE_SUBHEADER": "First come, first served",
     "SITE_SYMBOL": "confirmation_number",
     "SITE_URL": "/api/docs/",
-    "LOGIN": {"form": "shop.admin_site.SignInForm"},
+    "SIDEBAR": {"navigation": "shop.backoffice.navigation.sidebar"},
+    "LOGIN": {"form": "shop.operator_sign_in.SignInForm"},
 }
 # The admin has the only sign-in page.
 LOGIN_URL, LOGIN_REDIRECT_URL = "admin:login", "admin:index"
+# Whether staff need one-time codes to sign in; an account that has set them up needs them in any case.
+STAFF_OTP_REQUIRED = flag("STAFF_OTP_REQUIRED", default=not DEBUG)
+OTP_TOTP_ISSUER = "Firstcome"
 STATIC_URL = "static/"
 STATIC_ROOT = env.str("STATIC_ROOT", default=str(BASE_DIR / "var" / "static"))
 # WhiteNoise reads the folder when a process starts; its warning about a missing folder is not needed.
@@ -198,6 +215,11 @@ SWEEP_SECONDS = number("SWEEP_SECONDS", 5.0, least=0.1)
 # The interval between queries for due sagas and events: one indexed query each.
 DUE_SECONDS = min(1.0, SWEEP_SECONDS)
 RECONCILE_SECONDS = number("RECONCILE_SECONDS", 300.0, least=1)
+# 0: no audit by schedule. A full audit begins daily at this hour, UTC, by the database's clock.
+AUDIT_SECONDS = number("AUDIT_SECONDS", 300.0, least=0)
+AUDIT_FULL_HOUR = number("AUDIT_FULL_HOUR", 3, least=0, most=23)
+# A full audit is done in parts, of which each call of the task does one.
+AUDIT_POLL_SECONDS = min(15.0, AUDIT_SECONDS)
 # Beat's host sets the time at which a task expires, and the worker's host checks it: both may be off by the
 # limit.
 LATE_SECONDS = 2 * CLOCK_SKEW_SECONDS
@@ -213,7 +235,9 @@ CELERY_BEAT_SCHEDULE = {
         "shop.sweep": SWEEP_SECONDS,
         "payments.reconcile": RECONCILE_SECONDS,
         "payments.sweep": 3600.0,
+        "shop.audit": AUDIT_POLL_SECONDS,
     }.items()
+    if seconds
 }
 CELERY_BEAT_SCHEDULER = "shop.operations.beat.Scheduler"
 
@@ -256,7 +280,10 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
     "SCHEMA_PATH_PREFIX": "/api/v1",
-    "POSTPROCESSING_HOOKS": ["shop.http.openapi_generation.add_generic_refusals"],
+    "POSTPROCESSING_HOOKS": [
+        "shop.http.openapi_generation.add_generic_refusals",
+        "shop.http.openapi_generation.suit_generated_clients",
+    ],
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
@@ -287,6 +314,8 @@ PARTNER_GIVE_UP_SECONDS = number("PARTNER_GIVE_UP_SECONDS", 60, least=1)
 OPTIMISTIC_RETRIES = number("OPTIMISTIC_RETRIES", 50, least=0)
 PAYMENT_GATEWAY = one_of("PAYMENT_GATEWAY", *gateways.GATEWAYS)
 GATEWAY_URL = url("GATEWAY_URL", "http://127.0.0.1:8001", HTTP_SCHEMES)
+# The page of a charge in the gateway's dashboard; empty: the one that the gateway's entry knows.
+GATEWAY_CHARGE_URL = page_url("GATEWAY_CHARGE_URL", gateways.REFERENCE)
 GATEWAY_TIMEOUT_SECONDS = number("GATEWAY_TIMEOUT_SECONDS", 3.0, least=0.1)
 PAYMENT_GIVE_UP_SECONDS = number("PAYMENT_GIVE_UP_SECONDS", 900, least=1)
 DATA_PLATFORM_URL = url("DATA_PLATFORM_URL", "http://127.0.0.1:8002", HTTP_SCHEMES)

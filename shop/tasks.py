@@ -3,6 +3,7 @@
 from celery import shared_task
 
 from shop.events import outbox
+from shop.management import scheduled_audit
 from shop.operations import housekeeping
 
 
@@ -16,3 +17,9 @@ def sweep() -> int:
 def relay() -> int:
     """Deliver the due events. Returns how many."""
     return outbox.deliver_due()
+
+
+@shared_task(name="shop.audit")
+def audit() -> bool:
+    """Do the part of the scheduled audit that is due. Returns whether there was one."""
+    return scheduled_audit.run_due()

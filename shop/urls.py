@@ -2,15 +2,15 @@
 
 from django.contrib import admin
 from django.urls import include, path
-from django.views.generic import RedirectView
 
 import coupons.urls
 import inventory.urls
 import orders.urls
 import payments.urls
-from shop import admin_site
+from shop import admin_site, operator_sign_in, welcome_page
 from shop.accounts_api import urls
-from shop.http import openapi_pages
+from shop.backoffice import campaigns, list_exports, reports
+from shop.http import middleware, openapi_pages
 from shop.operations import health, metrics
 
 # One flat list, the busiest first: each level, and each pattern before the matching one, costs time in every
@@ -22,13 +22,40 @@ API = [
     *payments.urls.urlpatterns,
     *urls.urlpatterns,
 ]
+as_operator = admin.site.admin_view
+BACKOFFICE = [
+    path(
+        "admin/<slug:app_label>/<slug:model_name>/export/",
+        as_operator(list_exports.export_list),
+        name="export-list",
+    ),
+    path(
+        "admin/campaigns/<int:campaign_id>/",
+        as_operator(campaigns.campaign_results),
+        name="campaign-results",
+    ),
+    path(
+        "admin/campaigns/<int:campaign_id>/figures/",
+        as_operator(campaigns.campaign_figures),
+        name="campaign-figures",
+    ),
+    path("admin/reports/sales/", as_operator(reports.sales), name="report-sales"),
+    path("admin/reports/sales/figures/", as_operator(reports.sales_figures), name="report-sales-figures"),
+    path("admin/reports/sales/csv/", as_operator(reports.sales_csv), name="report-sales-csv"),
+]
 urlpatterns = [
     path("api/v1/", include(API)),
-    path("", RedirectView.as_view(url="/api/docs/")),
+    path("", welcome_page.page, name="welcome"),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
-    path("metrics", metrics.metrics),
+    path(middleware.METRICS_PATH[1:], metrics.metrics),
+    path("admin/login/", operator_sign_in.sign_in),
+    path("admin/one-time-codes/", operator_sign_in.set_up, name="operator_otp_setup"),
     path("admin/password_change/", admin.site.admin_view(admin_site.change_own_password, cacheable=True)),
+    path("admin/board/", include("shop.backoffice.board.urls")),
+    path("admin/accounts/", include("shop.backoffice.accounts.urls")),
+    path("admin/products/", include("shop.backoffice.products.urls")),
+    *BACKOFFICE,
     path("admin/", admin.site.urls),
     path("api/schema/", openapi_pages.document, name="schema"),
     path("api/docs/", openapi_pages.Pages.as_view()),

@@ -82,7 +82,9 @@ def allocate(
             writes.count_taken_slots(campaign, len(codes), if_unchanged=if_unchanged)
         by = {request.user_id: request.by for request in eligible}
         new = writes.write_slots(campaign, codes, by=by, now=now)
-    return [_result_for(campaign, request.user_id, existing, new, refusals, now) for request in requests]
+        for user_id, code in codes.items():
+            first_of[user_id].written.append(code)
+    return [_result_for(campaign, request, existing, new, refusals, now) for request in requests]
 
 
 def unwrap(outcome: AllocationResult) -> Issued | PendingConfirmation:
@@ -200,6 +202,8 @@ def refusal(campaign: Campaign, user_id: int, now: datetime) -> Rejected | None:
                 code="campaign_not_open",
                 retry_after=ceil((campaign.opens_at - now).total_seconds()),
             )
+        case Campaign.Status.PAUSED:
+            return paused(campaign)
         case Campaign.Status.CLOSED:
             return Rejected(f"{campaign.name} is closed.", code="campaign_closed")
         case Campaign.Status.SOLD_OUT:
@@ -212,8 +216,23 @@ def issues_at(now: datetime) -> Q:
 
     A pool may run out before the quantity does, which the condition doesn't see.
     """
-    is_open = Q(opens_at__lte=now) & (Q(closes_at__isnull=True) | Q(closes_at__gt=now))
-    return is_open & Q(quantity__gt=F("issued") + F("confirming"))
+    is_running = Q(opens_at__lte=now, paused_at__isnull=True) & _is_not_closed(now)
+    return is_running & Q(quantity__gt=F("issued") + F("confirming"))
+
+
+def is_paused(now: datetime) -> Q:
+    """Which campaigns have the status `paused`, as a condition on their rows."""
+    return Q(paused_at__isnull=False) & _is_not_closed(now)
+
+
+def _is_not_closed(now: datetime) -> Q:
+    return Q(closes_at__isnull=True) | Q(closes_at__gt=now)
+
+
+def paused(campaign: Campaign) -> Rejected:
+    """The refusal while the campaign is paused; only an operator can say when it goes on."""
+    detail = f"{campaign.name} is paused: no coupons are issued for now. Try again later."
+    return Rejected(detail, code="campaign_paused")
 
 
 def sold_out(campaign: Campaign) -> Rejected:
@@ -230,13 +249,14 @@ def existing_coupon_result(coupon: Coupon) -> Issued | Rejected:
 
 def _result_for(
     campaign: Campaign,
-    user_id: int,
+    request: IssueRequest,
     existing: dict[int, Coupon | Confirmation],
     new: dict[int, Issued | PendingConfirmation],
     refusals: dict[int, Rejected | None],
     now: datetime,
 ) -> AllocationResult:
     """One request's result. Each gets an error object of its own, because raising one adds a traceback."""
+    user_id = request.user_id
     result = new.get(user_id)
     if result is None and user_id not in existing:
         return refusals.pop(user_id, None) or refusal(campaign, user_id, now) or sold_out(campaign)
@@ -246,4 +266,14 @@ def _result_for(
         del new[user_id]
     elif isinstance(result, PendingConfirmation):
         new[user_id] = replace(result, is_new=False)
-    return result or existing_result(campaign, existing[user_id])
+    return result or _existing_result_for(campaign, request, existing[user_id])
+
+
+def _existing_result_for(
+    campaign: Campaign, request: IssueRequest, existing: Coupon | Confirmation
+) -> AllocationResult:
+    """`existing_result`, with the coupon as new if an attempt at this request wrote it and has committed."""
+    result = existing_result(campaign, existing)
+    if isinstance(result, Issued) and result.coupon.code in request.written:
+        return Issued(result.coupon, is_new=True)
+    return result

@@ -4,7 +4,7 @@ These functions are the parts of a strategy's transaction: each must be called i
 Count first and write afterwards: the campaign's row must be locked before rows that refer to it are inserted.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from operator import attrgetter
@@ -15,6 +15,7 @@ from django.db import connection
 from django.db.models.base import ModelState
 
 from coupons import codes, pool
+from coupons.metrics import counters
 from coupons.models import Campaign, Confirmation, Coupon, QueueTicket
 from shop.db import bulk_sql, open_transaction, transactions
 from shop.events import journal
@@ -47,10 +48,15 @@ COLUMNS_OF = attrgetter(*NewCoupon._fields)
 
 @dataclass(frozen=True, slots=True)
 class IssueRequest:
-    """A request for an account's coupon, and its actor: created in the request's thread, not the leader's."""
+    """A request for an account's coupon, and its actor: created in the request's thread, not the leader's.
+
+    `written` has the codes of the coupons that attempts at this request wrote: if the reply to a COMMIT is
+    lost, the next attempt recognizes the coupon as the one that this request created.
+    """
 
     user_id: int
     by: ActorContext = field(default_factory=journal.current_actor)
+    written: list[str] = field(default_factory=list, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +213,7 @@ def write_coupons(coupons: Sequence[Coupon], *, by: Mapping[int, ActorContext]) 
     note_issued([(coupon, by[coupon.account_id]) for coupon in coupons])
 
 
-def note_issued(issued: Iterable[tuple[Coupon, ActorContext]]) -> None:
+def note_issued(issued: Sequence[tuple[Coupon, ActorContext]]) -> None:
     """Record new coupons in the journal, each under its actor; the journal delivers them as events."""
     lines = [
         journal.build_line(
@@ -227,6 +233,7 @@ def note_issued(issued: Iterable[tuple[Coupon, ActorContext]]) -> None:
         for coupon, by in issued
     ]
     journal.note_all(lines)
+    open_transaction.count_after_commit(counters.count_issued, [coupon.campaign_id for coupon, _ in issued])
 
 
 def pending_confirmation(

@@ -33,6 +33,7 @@ from coupons.issuing.strategies import (
     spin_lock,
     unsafe,
 )
+from coupons.metrics import counters
 from coupons.models import Campaign, Confirmation, Coupon
 from coupons.partners import call_limit, confirming
 from coupons.queue import tickets
@@ -80,7 +81,7 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | Queued:
     An account that has its coupon gets it from a sold out or closed campaign too.
 
     Raises `NotFound` `campaign_not_found`, or `not_found` for an account that doesn't exist; `Rejected`
-    `sold_out`, `campaign_not_open`, `campaign_closed`, `coupon_void`, `conflict`,
+    `sold_out`, `campaign_not_open`, `campaign_closed`, `campaign_paused`, `coupon_void`, `conflict`,
     `strategy_not_available`; `PartnerFailed`; `Overloaded`, `Unavailable`.
     """
     strategy, partner = _strategy_and_partner(campaign_id)
@@ -126,6 +127,33 @@ class BatchRoute:
         return _existing_or_raise(campaign_now, user_id, existing)
 
 
+class counting_answer:  # noqa: N801 - reads as a word: `with issuing.counting_answer(...)`
+    """Counts what one request was answered: the block sets `issued`, or raises the refusal.
+
+    A new coupon is not counted here but with its commit, which may come without a request. A class, because
+    every request enters it: it is cheaper.
+    """
+
+    __slots__ = ("_campaign_id", "issued")
+
+    def __init__(self, campaign_id: int) -> None:
+        self._campaign_id = campaign_id
+        self.issued: Issued | Queued | None = None
+
+    def __enter__(self) -> "counting_answer":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is None and isinstance(self.issued, Issued) and self.issued.is_new:
+            return
+        if error is not None:
+            outcome = getattr(error, "code", "internal_error")
+        else:
+            outcome = counters.REPEATED if isinstance(self.issued, Issued) else counters.PENDING
+        # What the process remembers exists; the number in a request may be any.
+        counters.count_answer(self._campaign_id if self._campaign_id in _remembered else None, outcome)
+
+
 def is_renewal_due(campaign_id: int) -> bool:
     """Whether this request should call `renew`; until it has, others use what the process remembers."""
     strategy, partner, good_until = _remembered.get(campaign_id, ("", "", 0.0))
@@ -167,6 +195,7 @@ def lookup_batcher(campaign_id: int) -> Batcher[int, CampaignAndCoupon]:
     """The batcher whose requests read the campaign and their account's coupon."""
     return Batcher(
         lambda user_ids: _read_campaign_and_coupons(campaign_id, user_ids),
+        name="coupon_lookups",
         run=transactions.read,
         min_interval_seconds=LOOKUP_INTERVAL_SECONDS,
     )

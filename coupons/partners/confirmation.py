@@ -121,7 +121,7 @@ def refused() -> PartnerFailed:
 
 @lru_cache(maxsize=BATCHERS)
 def _batcher(campaign_id: int) -> Batcher[ConfirmationUpdate, Issued | SlotReleased]:
-    return Batcher(lambda updates: _write(campaign_id, updates))
+    return Batcher(lambda updates: _write(campaign_id, updates), name="confirmations")
 
 
 def _write(campaign_id: int, updates: Sequence[ConfirmationUpdate]) -> list[ConfirmationResult]:

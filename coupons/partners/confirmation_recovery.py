@@ -23,6 +23,7 @@ from coupons.partners.confirmation import ConfirmationDecision, ConfirmationUpda
 from coupons.partners.contract import NoAnswer, NotReached, Partner, PartnerReply
 from shop import clock
 from shop.db import transactions
+from shop.observability import logs
 from shop.outbound.backoff import pause_seconds
 
 log = get_logger(__name__)
@@ -133,8 +134,9 @@ def _cancel(case: DueConfirmation) -> PartnerReply | None:
 
 
 def _call_partner(case: DueConfirmation, call: Callable[[Partner], PartnerReply]) -> PartnerReply | None:
+    ids = {"campaign": case.slot.campaign_id, "account": case.slot.user_id}
     try:
-        with call_limit.partner_call(case.slot.partner) as partner:
+        with logs.bound(**ids), call_limit.partner_call(case.slot.partner) as partner:
             return call(partner)
     except (NotReached, NoAnswer):
         return None
@@ -146,6 +148,10 @@ def _mark_cancelled(case: DueConfirmation) -> bool:
     is_marked = bool(transactions.run(lambda: rows.update(is_cancelled=True), transactions.REPEATABLE))
     if is_marked:
         log.warning(
-            "a partner didn't confirm a coupon in time", partner=case.slot.partner, code=case.slot.code
+            "a partner didn't confirm a coupon in time",
+            partner=case.slot.partner,
+            code=case.slot.code,
+            campaign=case.slot.campaign_id,
+            account=case.slot.user_id,
         )
     return is_marked

@@ -15,6 +15,7 @@ from coupons.partners import call_limit, confirmation
 from coupons.partners.contract import NoAnswer, NotReached, PartnerReply
 from shop.db import open_transaction, transactions
 from shop.errors import PartnerFailed, Unavailable
+from shop.observability import logs
 
 PARTNER_ANSWERS = Counter(
     "firstcome_partner_answers_total", "Replies of partners that were asked to confirm a coupon.", ["answer"]
@@ -28,6 +29,11 @@ def ask_partner(confirming: PendingConfirmation) -> Issued:
     and can't know the key from an earlier call: slot and code are released. Raises `Unavailable` while the
     partner's decision is not known: the account keeps the slot, and a repeat finds out.
     """
+    with logs.bound(campaign=confirming.campaign_id, account=confirming.user_id):
+        return _ask_partner(confirming)
+
+
+def _ask_partner(confirming: PendingConfirmation) -> Issued:
     open_transaction.assert_outside()
     with call_limit.call_permit():
         if not confirming.is_new and not _count_attempt(confirming):

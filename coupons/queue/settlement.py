@@ -7,6 +7,7 @@ order in which the partner confirms them.
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from uuid import UUID
 
 from django.db import DatabaseError, DataError, IntegrityError, connections
@@ -24,6 +25,7 @@ from shop.db import transactions
 from shop.errors import FirstcomeError, PartnerFailed, Rejected, Unavailable
 from shop.events import journal
 from shop.events.journal import ActorContext
+from shop.observability import logs, tracing
 from shop.redis import completion_notifications
 
 log = get_logger(__name__)
@@ -33,15 +35,16 @@ PARTNER_THREADS = 16
 def settle_tickets(*, campaign_id: int, positions: Sequence[QueuePosition]) -> set[UUID]:
     """Settle the tickets at these positions in their order, and call the partner if there is one.
 
-    Durable on return, and safe to repeat. Returns the tickets that keep their position: no slot is left for
-    them but one may be released, or theirs was released because the partner was not reached. A ticket whose
-    partner doesn't answer goes on waiting with its slot. Raises `Unavailable` without the database.
+    Durable on return, and safe to repeat. Returns the tickets that keep their position: those of a paused
+    campaign, those for which no slot is left but one may be released, and those whose slot was released
+    because the partner was not reached. A ticket whose partner doesn't answer goes on waiting with its slot.
+    Raises `Unavailable` without the database.
     """
     try:
         pending, undecided = transactions.run(lambda: _decide(campaign_id, positions), transactions.KEYED)
     except (DataError, IntegrityError) as error:
         if len(positions) == 1:
-            _mark_failed(positions[0], error)
+            _mark_failed(campaign_id, positions[0], error)
             return set()
         staying = [settle_tickets(campaign_id=campaign_id, positions=[position]) for position in positions]
         return set[UUID]().union(*staying)
@@ -50,7 +53,7 @@ def settle_tickets(*, campaign_id: int, positions: Sequence[QueuePosition]) -> s
         return undecided
     outcomes = _ask_partner(pending, by={position.ticket_id: position.by for position in positions})
     final = {id: outcome for id, outcome in outcomes.items() if not _is_retryable(outcome)}
-    transactions.run(lambda: tickets.record_results(final), transactions.REPEATABLE)
+    transactions.run(lambda: tickets.record_results(campaign_id, final), transactions.REPEATABLE)
     _notify_waiters(positions)
     return undecided | {id for id, outcome in outcomes.items() if _is_unreached(outcome)}
 
@@ -65,8 +68,8 @@ def _decide(
 ) -> tuple[dict[UUID, PendingConfirmation], set[UUID]]:
     """Decide the waiting tickets and record the results.
 
-    Returns the slots to be confirmed by the partner, and the tickets that can't be called sold out yet,
-    because the partner still has to confirm slots of others, which may be released.
+    Returns the slots to be confirmed by the partner, and the tickets that are not decided yet: of a paused
+    campaign, or sold out while the partner still has to confirm slots of others, which may be released.
     """
     campaign = Campaign.objects.select_for_update().get(pk=campaign_id)
     written = tickets.get_or_create(campaign, positions)
@@ -81,8 +84,11 @@ def _decide(
         campaign, [IssueRequest(position.user_id, position.by) for position in waiting]
     )
     outcome_of = {position.ticket_id: outcome for position, outcome in zip(waiting, outcomes, strict=True)}
-    undecided = {id for id, outcome in outcome_of.items() if campaign.confirming and _is_sold_out(outcome)}
-    tickets.record_results({id: outcome for id, outcome in outcome_of.items() if id not in undecided})
+    passing = {"campaign_paused", "sold_out"} if campaign.confirming else {"campaign_paused"}
+    undecided = {id for id, outcome in outcome_of.items() if _code_of(outcome) in passing}
+    tickets.record_results(
+        campaign_id, {id: outcome for id, outcome in outcome_of.items() if id not in undecided}
+    )
     return {
         id: outcome for id, outcome in outcome_of.items() if isinstance(outcome, PendingConfirmation)
     }, undecided
@@ -93,7 +99,8 @@ def _ask_partner(
 ) -> dict[UUID, AllocationResult]:
     """Have the partner confirm these slots, several at once; returns the results."""
     with ThreadPoolExecutor(PARTNER_THREADS, thread_name_prefix="partner") as threads:
-        final = threads.map(_confirm_slot, pending.values(), [by[ticket_id] for ticket_id in pending])
+        confirm = partial(_confirm_slot, tracing.traceparent())
+        final = threads.map(confirm, pending.values(), [by[ticket_id] for ticket_id in pending])
         return dict(zip(pending, final, strict=True))
 
 
@@ -107,13 +114,18 @@ def _is_unreached(outcome: AllocationResult) -> bool:
     return isinstance(outcome, PartnerFailed) and isinstance(outcome.__cause__, NotReached)
 
 
-def _is_sold_out(outcome: AllocationResult) -> bool:
-    return isinstance(outcome, Rejected) and outcome.code == "sold_out"
+def _code_of(outcome: AllocationResult) -> str:
+    """The refusal's code; empty for a coupon or a slot."""
+    return outcome.code if isinstance(outcome, Rejected) else ""
 
 
-def _confirm_slot(slot: PendingConfirmation, by: ActorContext) -> Issued | FirstcomeError:
+def _confirm_slot(traceparent: str, slot: PendingConfirmation, by: ActorContext) -> Issued | FirstcomeError:
     try:
-        with journal.acting(by):
+        with (
+            journal.acting(by),
+            logs.bound(request_id=by.request_id),
+            tracing.shared("confirm coupon", [traceparent]),
+        ):
             return confirming.ask_partner(slot)
     except FirstcomeError as error:
         return error
@@ -121,7 +133,7 @@ def _confirm_slot(slot: PendingConfirmation, by: ActorContext) -> Issued | First
         connections.close_all()
 
 
-def _mark_failed(position: QueuePosition, error: DatabaseError) -> None:
+def _mark_failed(campaign_id: int, position: QueuePosition, error: DatabaseError) -> None:
     """Fail a ticket for which no coupon can be written: most likely its account was deleted."""
     log.error(
         "a ticket can't be settled",
@@ -130,5 +142,7 @@ def _mark_failed(position: QueuePosition, error: DatabaseError) -> None:
         error=str(error),
     )
     refusal = Rejected("No coupon can be written for this account.", code="failed")
-    transactions.run(lambda: tickets.record_results({position.ticket_id: refusal}), transactions.REPEATABLE)
+    transactions.run(
+        lambda: tickets.record_results(campaign_id, {position.ticket_id: refusal}), transactions.REPEATABLE
+    )
     _notify_waiters([position])

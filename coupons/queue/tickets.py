@@ -14,11 +14,12 @@ from django.db.models import Count, Exists, Max, OuterRef, QuerySet, Subquery
 from coupons.allocation import eligibility
 from coupons.allocation.eligibility import AllocationResult
 from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation, Queued
+from coupons.metrics import counters
 from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.queue.stream import QueuePosition
 from shop import clock
 from shop.concurrency.group_commit import Batcher
-from shop.db import open_transaction, transactions
+from shop.db import open_transaction, recorded_traces, transactions
 from shop.errors import FirstcomeError, NotFound, Rejected, Unavailable
 
 Status = QueueTicket.Status
@@ -91,12 +92,14 @@ def get_or_create(campaign: Campaign, positions: Sequence[QueuePosition]) -> dic
         for one in fresh.values()
     ]
     QueueTicket.objects.bulk_create(tickets)
+    for one in fresh.values():
+        recorded_traces.remember(one.ticket_id, one.by.traceparent)
     written |= {ticket.pk: ticket for ticket in tickets}
     return {pk: _with_campaign(ticket, campaign) for pk, ticket in written.items()}
 
 
-def record_results(outcomes: Mapping[UUID, AllocationResult]) -> None:
-    """Record the results of these waiting tickets.
+def record_results(campaign_id: int, outcomes: Mapping[UUID, AllocationResult]) -> None:
+    """Record the results of these waiting tickets of the campaign.
 
     A ticket whose slot is still being confirmed, or being cancelled at the partner, goes on waiting.
     """
@@ -108,7 +111,8 @@ def record_results(outcomes: Mapping[UUID, AllocationResult]) -> None:
     coupon = Coupon.objects.filter(account=OuterRef("account"), campaign=OuterRef("campaign"))
     for status in (Status.SOLD_OUT, Status.FAILED):
         if status in ids:
-            waiting.filter(pk__in=ids[status]).update(status=status)
+            ended = waiting.filter(pk__in=ids[status]).update(status=status)
+            open_transaction.count_after_commit(counters.count_refused, [(campaign_id, status.value)] * ended)
     if Status.ISSUED in ids:
         issued = waiting.filter(pk__in=ids[Status.ISSUED])
         issued.update(status=Status.ISSUED, coupon=Subquery(coupon.values("pk")))
@@ -136,7 +140,7 @@ def _not_found(ticket_id: UUID) -> NotFound:
     return NotFound(f"There is no queue ticket {ticket_id}.")
 
 
-READER: Batcher[UUID, Queued] = Batcher(_read, run=transactions.read)
+READER: Batcher[UUID, Queued] = Batcher(_read, name="ticket_status", run=transactions.read)
 """Reads tickets; concurrent reads share their statements."""
 
 
@@ -158,10 +162,11 @@ def count_waiting() -> dict[str, int]:
 
 
 def longest_wait_seconds() -> dict[str, float]:
-    """For how many seconds the first ticket of the queue has waited, by campaign."""
+    """For how many seconds the first ticket of the queue has waited, by campaign that is not paused."""
     first = waiting_tickets(OuterRef("pk")).order_by("number").values("created_at")[:1]
     now = clock.now()
-    rows = campaigns_with_waiting().annotate(since=Subquery(first)).values_list("pk", "since")
+    moving = campaigns_with_waiting().exclude(eligibility.is_paused(now))
+    rows = moving.annotate(since=Subquery(first)).values_list("pk", "since")
     return {str(pk): (now - since).total_seconds() for pk, since in rows if since}
 
 

@@ -21,9 +21,10 @@ from structlog import get_logger
 from coupons.allocation import eligibility
 from coupons.models import Campaign
 from coupons.partners import call_limit
-from coupons.queue import recovery, settlement, stream, tickets
+from coupons.queue import observation, recovery, settlement, stream, tickets
 from shop import clock
 from shop.errors import Unavailable
+from shop.observability import logs
 
 log = get_logger(__name__)
 BATCH = 256
@@ -108,8 +109,10 @@ class _Rotation:
 
     def _serve_batch(self, campaign_id: int) -> None:
         """Settle the first tickets of the queue, and put the queue back to be settled again."""
+        settle = partial(_settle_batch, campaign_id, issuer=self._issuer, most=self._most)
         try:
-            served = _run_or_none(partial(_settle_batch, campaign_id, issuer=self._issuer, most=self._most))
+            with logs.bound(campaign=campaign_id):
+                served = _run_or_none(settle)
         except Exception:
             # The thread settles other queues as well.
             log.exception("a queue can't be settled", campaign=campaign_id)
@@ -168,12 +171,12 @@ def _refresh(rotations: Mapping[int, _Rotation]) -> int:
 def _batch_sizes(now: datetime) -> dict[int, int]:
     """The batch size of each queue: of campaigns that issue coupons now, and of all with waiting tickets.
 
-    A campaign whose partner is unavailable is left out, and its tickets wait.
+    A campaign that is paused, or whose partner is unavailable, is left out, and its tickets wait.
     """
     issuable = Campaign.objects.filter(eligibility.issues_at(now), strategy="queue")
     rows = (
         *issuable.values_list("pk", "partner"),
-        *tickets.campaigns_with_waiting().values_list("pk", "partner"),
+        *tickets.campaigns_with_waiting().exclude(eligibility.is_paused(now)).values_list("pk", "partner"),
     )
     return {
         pk: BATCH_WITH_PARTNER if partner else BATCH
@@ -191,9 +194,9 @@ def _settle_batch(campaign_id: int, *, issuer: str, most: int) -> int:
         entries = stream.read(campaign_id, issuer=issuer, most=most)
     if not entries:
         return 0
-    staying = settlement.settle_tickets(
-        campaign_id=campaign_id, positions=[entry.position for entry in entries]
-    )
+    positions = [entry.position for entry in entries]
+    with observation.of_tickets(campaign_id, positions):
+        staying = settlement.settle_tickets(campaign_id=campaign_id, positions=positions)
     leaving = [entry for entry in entries if entry.position.ticket_id not in staying]
     if not leaving:
         raise NoTicketSettled

@@ -8,6 +8,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
+from coupons import campaigns
+from coupons.campaign_templates import TEMPLATES
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, coupon_of, order_ids
@@ -51,7 +53,7 @@ def messages(client: Client, page: str) -> str:
     return client.get(page).content.decode()
 
 
-def dialog(client: Client, row: Campaign | Coupon, name: str, **asked: object) -> Any:
+def dialog(client: Client, row: Campaign | Coupon, name: str, /, **asked: object) -> Any:
     path = f"/admin/coupons/{row._meta.model_name}/{row.pk}/{name}/"
     return client.post(path, {"_form_submitted": "on"} | asked)
 
@@ -257,3 +259,54 @@ def test_an_operator_with_view_permissions_changes_nothing() -> None:
     dialog(looker, coupon, "void", reason="A mistake.")
     assert not PoolCode.objects.exists()
     assert Coupon.objects.get().status == "issued"
+
+
+def test_a_template_fills_in_the_page_of_a_new_campaign(operator: Client) -> None:
+    for name, template in TEMPLATES.items():
+        page = operator.get(f"/admin/coupons/campaign/add/?template={name}")
+        initial = page.context["adminform"].form.initial
+        assert {term: initial[term] for term in template.terms} == template.terms
+        assert template.title in page.content.decode()
+        assert campaigns.create(name=name, **template.terms).pk
+    empty = operator.get("/admin/coupons/campaign/add/?template=unknown")
+    assert "discount_value" not in empty.context["adminform"].form.initial
+    existing = messages(operator, page_of(Campaign.objects.latest("pk")))
+    assert "Begin with a template" not in existing
+
+
+def test_a_campaign_is_duplicated_and_scheduled_by_dialogs(operator: Client) -> None:
+    campaign = CampaignFactory.create(name="Spring", closes_at=None)
+    assert "Spring (copy)" in messages(operator, f"/admin/coupons/campaign/{campaign.pk}/duplicate/")
+
+    dialog(operator, campaign, "duplicate", name="Summer", opens_at="2099-06-01T00:00", closes_at="")
+    copy = Campaign.objects.latest("pk")
+    assert (copy.name, copy.opens_at.isoformat()) == ("Summer", "2099-06-01T00:00:00+00:00")
+    assert "This is the copy, Summer" in messages(operator, page_of(copy))
+
+    done = dialog(operator, copy, "schedule", opens_at="2099-07-01T00:00:00", closes_at="2099-07-02T00:00:00")
+    assert done["HX-Redirect"] == page_of(copy)
+    assert "Summer opens at 2099-07-01 00:00:00 and closes at 2099-07-02" in messages(operator, page_of(copy))
+    dialog(operator, copy, "schedule", opens_at="2099-07-01T00:00:00", closes_at="2099-06-30T00:00:00")
+    assert "must close after it opens" in messages(operator, page_of(copy))
+    dialog(operator, copy, "duplicate", name="Past", opens_at="2001-01-01T00:00", closes_at="")
+    assert "must open in the future" in messages(operator, page_of(copy))
+    assert Campaign.objects.count() == 2
+
+
+def test_a_closing_is_scheduled_and_the_opening_keeps_its_microseconds(operator: Client) -> None:
+    campaign = CampaignFactory.create()
+    opens_at = campaign.opens_at.strftime("%Y-%m-%dT%H:%M:%S")
+    dialog(operator, campaign, "schedule", opens_at=opens_at, closes_at="2099-07-01T00:00:00")
+    before = campaign.opens_at
+    campaign.refresh_from_db()
+    assert (campaign.opens_at, campaign.closes_at.year) == (before, 2099)
+
+
+def test_duplicating_and_scheduling_need_their_permissions() -> None:
+    campaign = CampaignFactory.create()
+    looker = signed_in(AccountFactory.create(is_staff=True, permissions=["coupons.view_campaign"]))
+    for name in ("duplicate", "schedule", "export_coupons"):
+        assert dialog(looker, campaign, name).status_code == 403
+    page = messages(looker, page_of(campaign))
+    assert "Duplicate" not in page and "Schedule" not in page and "Export coupons" not in page
+    assert dialog(signed_in(SuperuserFactory.create()), campaign, "results").status_code == 302

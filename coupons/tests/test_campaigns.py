@@ -9,10 +9,11 @@ from django.db import Error as DatabaseError
 from django.db import transaction
 from django.utils import timezone
 
-from coupons import campaigns
+from coupons import campaigns, pool
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory, coupon_of
 from shop.errors import FirstcomeError, Invalid
+from shop.models import JournalLine
 
 pytestmark = pytest.mark.django_db
 NOW = timezone.now()
@@ -146,6 +147,8 @@ def test_the_status_follows_from_time_and_count(
     )
 
     assert campaign.status_at(NOW) == status
+    campaign.paused_at = NOW
+    assert campaign.status_at(NOW) == ("closed" if status == "closed" else "paused")
 
 
 def test_closed_campaigns_are_for_staff() -> None:
@@ -238,3 +241,55 @@ def test_a_change_that_contradicts_what_is_there_is_refused() -> None:
         ("closes_at", "not_after_opening")
     ]
     assert refusal(lambda: campaigns.change(campaign_id=10**9, name="None")) == "not_found"
+
+
+LATER, LATER_STILL = NOW + timedelta(days=1), NOW + timedelta(days=2)
+
+
+def test_a_duplicate_has_the_same_terms_a_new_name_and_neither_codes_nor_coupons() -> None:
+    original = CampaignFactory.create(code_source="pool", quantity=50, min_order_amount=7, closes_at=LATER)
+    pool.generate(campaign_id=original.pk, count=5)
+    coupon_of(original)
+
+    copy = campaigns.duplicate(campaign_id=original.pk, name="Again", opens_at=LATER, closes_at=LATER_STILL)
+
+    copy.refresh_from_db()
+    original.refresh_from_db()
+    own = {"name": "Again", "opens_at": LATER, "closes_at": LATER_STILL}
+    assert {term: getattr(copy, term) for term in campaigns.TERMS} == {
+        term: own.get(term, getattr(original, term)) for term in campaigns.TERMS
+    }
+    assert (copy.issued, copy.codes_added, copy.status_at(timezone.now())) == (0, 0, "scheduled")
+    assert (copy.coupons.count(), copy.pool.count()) == (0, 0)
+    assert JournalLine.objects.filter(what="campaign.created", subject=f"campaign {copy.pk}").count() == 1
+
+
+def test_a_duplicate_is_scheduled_in_the_future() -> None:
+    original = CampaignFactory.create()
+    wrong = partial(campaigns.duplicate, campaign_id=original.pk, name="Again")
+    assert faults(lambda: wrong(opens_at=NOW)) == [("opens_at", "not_in_future")]
+    assert faults(lambda: wrong(opens_at=LATER, closes_at=NOW)) == [("closes_at", "not_in_future")]
+    assert faults(lambda: wrong(opens_at=LATER_STILL, closes_at=LATER)) == [
+        ("closes_at", "not_after_opening")
+    ]
+    missing = partial(campaigns.duplicate, campaign_id=10**9, name="Again", opens_at=LATER)
+    assert refusal(missing) == "not_found"
+    assert Campaign.objects.count() == 1
+
+
+def test_a_campaign_is_scheduled_until_it_opens_and_its_closing_afterwards() -> None:
+    scheduled = CampaignFactory.create(scheduled=True)
+    campaigns.schedule(campaign_id=scheduled.pk, opens_at=LATER, closes_at=LATER_STILL)
+    scheduled.refresh_from_db()
+    assert (scheduled.opens_at, scheduled.closes_at) == (LATER, LATER_STILL)
+    assert JournalLine.objects.filter(what="campaign.changed").count() == 1
+
+    opened = CampaignFactory.create()
+    set_times = partial(campaigns.schedule, campaign_id=opened.pk)
+    assert refusal(lambda: set_times(opens_at=LATER, closes_at=None)) == "campaign_has_opened"
+    assert faults(lambda: set_times(opens_at=opened.opens_at, closes_at=NOW)) == [
+        ("closes_at", "not_in_future")
+    ]
+    set_times(opens_at=opened.opens_at, closes_at=LATER)
+    opened.refresh_from_db()
+    assert opened.closes_at == LATER

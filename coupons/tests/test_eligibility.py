@@ -6,7 +6,7 @@ campaign is sold out.
 """
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -25,6 +25,7 @@ from shop.errors import Rejected
 from shop.tests.clients import client_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
+PAUSED_AT = datetime(2026, 11, 20, tzinfo=UTC)
 by_each_strategy = pytest.mark.parametrize("strategy", list(issuing.STRATEGIES))
 
 
@@ -159,7 +160,16 @@ def test_the_api_refuses_by_the_same_decision_in_a_batch_and_once_it_is_sold_out
 
 
 @pytest.mark.parametrize(
-    "terms", [{}, {"scheduled": True}, {"closed": True}, {"quantity": 1, "issued": 1}], ids=str
+    "terms",
+    [
+        {},
+        {"scheduled": True},
+        {"closed": True},
+        {"quantity": 1, "issued": 1},
+        {"paused_at": PAUSED_AT},
+        {"paused_at": PAUSED_AT, "closed": True},
+    ],
+    ids=str,
 )
 def test_the_condition_on_the_row_matches_where_nothing_is_refused(terms: Mapping[str, Any]) -> None:
     now = timezone.now()

@@ -82,7 +82,11 @@ return #KEYS
 
 @dataclass(frozen=True, slots=True)
 class StockState:
-    """The stock of a product in the database, at a version of its row."""
+    """The stock of a product in the database, at a version of its row.
+
+    Where it `is_active` the gate may refuse orders of it; for any other product the database answers: what is
+    inactive or paused.
+    """
 
     product_id: int
     available: int
@@ -106,15 +110,16 @@ def is_used() -> bool:
 def state(product: Product | Stock) -> StockState:
     """The state of this copy of the row."""
     available = product.on_hand - product.reserved
-    return StockState(product.id, available, product.version, product.is_active)
+    is_active = bool(product.is_active) and product.paused_at is None
+    return StockState(product.id, available, product.version, is_active)
 
 
 def admit(reservation: GateReservation) -> list[dict[str, int]]:
     """Admit the request to the database with all its lines, or return the lines with too few available.
 
     An empty list admits the request, and a repeat of it; call `clear_in_flight` after the database has
-    decided. Otherwise nothing is taken, and each short line is `{product, requested, available}`. Missing and
-    inactive products are left to the database. Raises `Unavailable` without Redis.
+    decided. Otherwise nothing is taken, and each short line is `{product, requested, available}`. Missing,
+    inactive and paused products are left to the database. Raises `Unavailable` without Redis.
     """
     ids = list(reservation.quantities)
     for _ in range(ATTEMPTS):

@@ -1,12 +1,19 @@
-import re
-from uuid import uuid4
+from datetime import timedelta
+from functools import partial
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
+from inventory import adjustments
 from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory, StockMovementFactory
-from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop import clock
+from shop.models import JournalLine
+from shop.tests.confirming import confirmed, message_of, shown, to_confirm
+from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory
+from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db
 
@@ -23,15 +30,9 @@ def page_of(product: Product) -> str:
 
 
 def move(client: Client, product: Product, **fields: object):
-    form = {
-        "_form_submitted": "on",
-        "kind": "adjusted",
-        "delta": 1,
-        "reason": "count",
-        "movement_id": uuid4(),
-    }
-    form |= fields
-    return client.post(f"{page_of(product)}/move_stock/", form)
+    """Fill the form in and confirm it."""
+    values = {"kind": "adjusted", "delta": 1, "reason": "count"} | fields
+    return confirmed(client, f"{page_of(product)}/move_stock/", **values)
 
 
 def test_every_page_opens(operator):
@@ -83,16 +84,27 @@ def test_stock_is_moved_by_a_movement_of_the_kind_that_was_chosen(operator):
     product = ProductFactory.create(on_hand=5)
     received = move(operator, product, kind="received", delta=10, reason="delivery 7")
     adjusted = move(operator, product, delta=-2, reason="broken")
-    assert received["HX-Redirect"] == adjusted["HX-Redirect"] == f"{page_of(product)}/change/"
-    moved = StockMovement.objects.order_by("id").values_list("kind", "delta", "on_hand_after")
-    assert list(moved)[1:] == [("received", 10, 15), ("adjusted", -2, 13)]
+    assert received["Location"] == adjusted["Location"] == f"/admin/products/{product.pk}/"
+    moved = StockMovement.objects.order_by("id").values_list("kind", "delta", "on_hand_after", "reason")
+    assert list(moved)[1:] == [("received", 10, 15, "delivery 7"), ("adjusted", -2, 13, "broken")]
+    line = JournalLine.objects.filter(subject=f"product {product.pk}").latest("id")
+    assert (line.actor, line.detail) == ("staff", "broken")
+
+
+def test_the_confirmation_shows_the_stock_before_and_after_and_moves_nothing(operator):
+    product = ProductFactory.create(on_hand=5)
+    Product.objects.update(reserved=2)
+    page = shown(operator, f"{page_of(product)}/move_stock/", kind="adjusted", delta=-4, reason="count")
+    facts = dict(page.context["confirmation"].facts)
+    assert (facts["On hand"], facts["Available"]) == ("5 → 1", "3 → -1")
+    assert "Less than the reserved units would be left." in page.content.decode()
+    assert StockMovement.objects.count() == 1
 
 
 def test_an_impossible_move_shows_an_error_and_changes_nothing(operator):
     product = ProductFactory.create(on_hand=5)
     for fields in ({"delta": -6}, {"delta": 0}, {"kind": "received", "delta": -1}):
-        answer = move(operator, product, **fields)
-        page = operator.get(answer["HX-Redirect"]).content.decode()
+        page = move(operator, product, **fields).content.decode()
         assert "(5 available)" in page or "changes nothing" in page or "at least 1" in page
     assert move(operator, product, reason="").status_code == 200
     product.refresh_from_db()
@@ -101,14 +113,17 @@ def test_an_impossible_move_shows_an_error_and_changes_nothing(operator):
 
 def test_moving_stock_needs_the_permission(operator):
     product = ProductFactory.create(on_hand=5)
+    sent = to_confirm(operator, f"{page_of(product)}/move_stock/", kind="adjusted", delta=1, reason="count")
     staff = AccountFactory.create(
         is_staff=True, permissions=["inventory.view_product", "inventory.change_product"]
     )
     client = Client()
     client.force_login(staff)
-    assert client.get(f"{page_of(product)}/change/").status_code == 200
-    assert move(client, product).status_code == 403
+    assert "move_stock" not in client.get(f"{page_of(product)}/change/").content.decode()
+    assert client.get(f"{page_of(product)}/move_stock/").status_code == 403
+    assert client.post(f"{page_of(product)}/move_stock/", sent).status_code == 403
     assert StockMovement.objects.count() == 1
+    assert operator.get("/admin/inventory/product/9999999/move_stock/").status_code == 404
 
 
 def test_the_list_shows_and_filters_all_four_states(operator):
@@ -159,22 +174,162 @@ def test_nothing_is_deleted_and_movements_are_only_read(operator):
 
 def test_a_form_that_is_sent_twice_moves_stock_once(operator):
     """The answer to the first request was lost on its way to the browser."""
-    product, movement_id = ProductFactory.create(on_hand=5), uuid4()
-    for _ in range(2):
-        assert move(operator, product, kind="received", delta=100, movement_id=movement_id).status_code == 200
+    product = ProductFactory.create(on_hand=5)
+    address = f"{page_of(product)}/move_stock/"
+    sent = to_confirm(operator, address, kind="received", delta=100, reason="delivery 7")
+    page = operator.post(address, sent)["Location"]
+    assert message_of(operator, page) == f"On hand: 105 (+100) of {product.sku}."
+    operator.post(address, sent)
+    assert message_of(operator, page).startswith("This form was sent before; nothing was done again. On hand")
     product.refresh_from_db()
     assert product.on_hand == 105
-    page = operator.get(f"{page_of(product)}/change/").content.decode()
-    assert "This form was sent before; nothing was moved again." in page
     move(operator, product, kind="received", delta=100)
     product.refresh_from_db()
     assert product.on_hand == 205
 
 
+def test_a_form_that_was_sent_can_not_be_sent_with_other_values(operator):
+    product = ProductFactory.create(on_hand=5)
+    address = f"{page_of(product)}/move_stock/"
+    sent = to_confirm(operator, address, kind="received", delta=100, reason="delivery 7")
+    operator.post(address, sent)
+    page = operator.post(address, sent | {"delta": 200})
+    assert "This form was sent before, with other values" in page.content.decode()
+    product.refresh_from_db()
+    assert product.on_hand == 105
+
+
+@pytest.mark.parametrize("wrong", ["", "x", "f3b2e1a0-0000-4000-8000-000000000000"])
+def test_a_form_without_an_id_of_the_page_is_refused(operator, wrong):
+    product = ProductFactory.create(on_hand=5)
+    address = f"{page_of(product)}/move_stock/"
+    sent = to_confirm(operator, address, kind="received", delta=100, reason="delivery 7")
+    assert operator.post(address, sent | {"form_id": wrong}).status_code == 200
+    assert StockMovement.objects.count() == 1
+
+
+def test_a_form_whose_effect_may_be_recorded_no_more_is_refused(operator):
+    """A browser that is opened again after a day sends its last form again."""
+    product = ProductFactory.create(on_hand=5)
+    address = f"{page_of(product)}/move_stock/"
+    sent = to_confirm(operator, address, kind="received", delta=100, reason="delivery 7")
+    with clock.shifted(by=timedelta(hours=13)):
+        page = operator.post(address, sent)
+    assert "This form is too old to be sent" in page.content.decode()
+    assert StockMovement.objects.count() == 1
+
+
 def test_each_form_has_an_id_of_its_own(operator):
     page = f"{page_of(ProductFactory.create())}/move_stock/"
-    ids = {
-        re.search(r'name="movement_id" value="([0-9a-f-]{36})"', operator.get(page).content.decode())[1]
-        for _ in range(2)
-    }
+    ids = {operator.get(page).context["form"]["form_id"].value() for _ in range(2)}
     assert len(ids) == 2
+
+
+def test_a_count_that_another_operator_has_corrected_meanwhile_is_not_corrected_again(operator):
+    product = ProductFactory.create(on_hand=15)
+    address = f"{page_of(product)}/move_stock/"
+    first = to_confirm(operator, address, kind="adjusted", delta=-2, reason="counted 13")
+    second = to_confirm(operator, address, kind="adjusted", delta=-2, reason="13 on the shelf")
+    operator.post(address, first)
+    refused = operator.post(address, second)
+    assert "was moved meanwhile: -2, &#x27;counted 13&#x27;; 13 on hand now" in refused.content.decode()
+    product.refresh_from_db()
+    assert product.on_hand == 13
+    # Seen and confirmed again, it is done.
+    again = shown(
+        operator, address, **{name: second[name] for name in ("form_id", "kind", "delta", "reason")}
+    )
+    assert dict(again.context["confirmation"].facts)["On hand"] == "13 → 11"
+    operator.post(address, dict(again.context["hidden"]) | {"confirmed": "yes"})
+    product.refresh_from_db()
+    assert product.on_hand == 11
+
+
+def test_sales_meanwhile_don_t_refuse_a_correction(operator):
+    product = ProductFactory.create(on_hand=15)
+    address = f"{page_of(product)}/move_stock/"
+    sent = to_confirm(operator, address, kind="adjusted", delta=-2, reason="count")
+    StockMovementFactory.create(product=product, kind="sold", delta=-5, on_hand_after=10)
+    Product.objects.update(on_hand=10)
+    operator.post(address, sent)
+    product.refresh_from_db()
+    assert product.on_hand == 8
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_operators_who_correct_the_same_count_at_once_one_does(operator):
+    product = ProductFactory.create(on_hand=15)
+    address = f"{page_of(product)}/move_stock/"
+    clients = [Client() for _ in range(4)]
+    for client in clients:
+        client.force_login(SuperuserFactory.create())
+    sent = [to_confirm(client, address, kind="adjusted", delta=-2, reason="count") for client in clients]
+
+    responses = race(
+        [partial(client.post, address, form) for client, form in zip(clients, sent, strict=True)]
+    )
+
+    assert sorted(response.status_code for response in responses) == [200, 200, 200, 302]
+    product.refresh_from_db()
+    assert (product.on_hand, StockMovement.objects.count()) == (13, 2)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_without_the_comparison_under_the_lock_all_of_them_do(operator):
+    """The control case: each delta alone is exact, and the count is corrected four times."""
+    product = ProductFactory.create(on_hand=15)
+    correct = partial(adjustments.adjust, product_id=product.pk, delta=-2, reason="count")
+    race([correct] * 4)
+    product.refresh_from_db()
+    assert product.on_hand == 7
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_form_that_is_sent_four_times_at_once_moves_stock_once(operator):
+    product = ProductFactory.create(on_hand=5)
+    address = f"{page_of(product)}/move_stock/"
+    sent = to_confirm(operator, address, kind="received", delta=100, reason="delivery 7")
+
+    responses = race([partial(operator.post, address, sent)] * 4)
+
+    assert [response.status_code for response in responses] == [302] * 4
+    product.refresh_from_db()
+    assert (product.on_hand, StockMovement.objects.count()) == (105, 2)
+
+
+def test_the_list_finds_products_with_low_stock_and_counts_nothing(operator):
+    for sku, on_hand, threshold in (("LOW", 5, 5), ("GONE", 0, 0), ("ENOUGH", 6, 5), ("NEVER", 0, None)):
+        ProductFactory.create(sku=sku, on_hand=on_hand, low_stock_threshold=threshold)
+    with CaptureQueriesContext(connection) as queries:
+        page = operator.get("/admin/inventory/product/?low=yes")
+    assert [product.sku for product in page.context["cl"].result_list] == ["LOW", "GONE"]
+    assert not [query for query in queries.captured_queries if "COUNT(" in query["sql"]]
+
+
+def test_movements_are_found_by_their_source_and_their_product(operator):
+    tea, cup = ProductFactory.create(sku="TEA", on_hand=5), ProductFactory.create(sku="CUP")
+    sold = StockMovementFactory.create(product=tea, kind="sold", order=OrderFactory.create())
+    adjusted = StockMovementFactory.create(product=cup, kind="adjusted")
+    received = StockMovement.objects.get(kind="received")
+
+    def found(query):
+        page = operator.get(f"/admin/inventory/stockmovement/{query}")
+        return [movement.pk for movement in page.context["cl"].result_list]
+
+    assert found("") == [adjusted.pk, sold.pk, received.pk]
+    assert found("?source=staff") == [adjusted.pk, received.pk]
+    assert found("?source=orders") == [sold.pk]
+    assert found("?q=TEA") == [sold.pk, received.pk]
+    assert found("?q=TE") == []
+
+
+def test_the_list_of_movements_costs_the_same_for_any_number(operator):
+    product = ProductFactory.create(on_hand=5)
+    counts = []
+    for _ in range(2):
+        for order in OrderFactory.create_batch(5):
+            StockMovementFactory.create(product=product, order=order)
+        with CaptureQueriesContext(connection) as queries:
+            operator.get("/admin/inventory/stockmovement/")
+        counts.append(len(queries))
+    assert counts[0] == counts[1]

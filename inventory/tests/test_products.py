@@ -1,3 +1,5 @@
+from datetime import UTC, datetime
+
 import pytest
 from django.db import DatabaseError, transaction
 
@@ -9,6 +11,7 @@ from shop.errors import NotFound, Rejected
 from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
 def skus(**query: object) -> list[str]:
@@ -116,20 +119,23 @@ def test_availability_is_the_same_in_python_and_in_the_database(on_hand, reserve
 
 
 @pytest.mark.parametrize(
-    ("on_hand", "reserved", "is_active", "expected"),
+    ("on_hand", "reserved", "is_active", "paused_at", "expected"),
     [
-        (5, 4, True, "available"),
-        (5, 5, True, "reserved"),
-        (0, 0, True, "sold_out"),
-        (5, 0, False, "inactive"),
-        (5, 5, False, "inactive"),
-        (0, 0, False, "inactive"),
+        (5, 4, True, None, "available"),
+        (5, 5, True, None, "reserved"),
+        (0, 0, True, None, "sold_out"),
+        (5, 4, True, NOON, "paused"),
+        (5, 5, True, NOON, "paused"),
+        (0, 0, True, NOON, "paused"),
+        (5, 0, False, None, "inactive"),
+        (5, 5, False, NOON, "inactive"),
+        (0, 0, False, None, "inactive"),
     ],
 )
-def test_a_product_is_in_one_of_four_states_in_python_and_in_the_database(
-    on_hand, reserved, is_active, expected
+def test_a_product_is_in_one_of_five_states_in_python_and_in_the_database(
+    on_hand, reserved, is_active, paused_at, expected
 ):
-    product = ProductFactory.create(on_hand=on_hand, is_active=is_active)
+    product = ProductFactory.create(on_hand=on_hand, is_active=is_active, paused_at=paused_at)
     Product.objects.filter(id=product.id).update(reserved=reserved)
     product.refresh_from_db()
     assert products.state(product) == expected

@@ -2,7 +2,8 @@
 //
 // The environment says what to do, beside what measure.js reads: LOADS (k6 scenarios as JSON; one may have
 // `env.FIRST`, the number of its first account), PAUSE (seconds between a caller's requests),
-// PATIENCE (seconds until a caller gives up), PERSISTS (1: callers retry after temporary errors).
+// PATIENCE (seconds until a caller gives up), PERSISTS (1: callers retry after temporary errors), WARM_UP
+// (seconds at the start of a load that count for no time and no rate).
 
 import exec from "k6/execution";
 import { sleep } from "k6";
@@ -10,6 +11,7 @@ import { Counter, Trend } from "k6/metrics";
 
 const loads = JSON.parse(__ENV.LOADS);
 const PAUSE = Number(__ENV.PAUSE);
+const WARM_UP_MS = 1000 * Number(__ENV.WARM_UP || 0);
 
 // k6 reports metrics of a single scenario only where a threshold names them; these thresholds always hold.
 const ofEach = Object.keys(loads).flatMap((name) => [
@@ -36,7 +38,7 @@ const CODES = {
   404: ["campaign_not_found"],
   409: [
     "sold_out", "conflict", "lock_not_acquired", "campaign_not_open", "campaign_closed", "coupon_void",
-    "insufficient_stock", "insufficient_points", "coupon_not_usable", "idempotency_key_in_flight",
+    "campaign_paused", "product_paused", "insufficient_stock", "insufficient_points", "coupon_not_usable", "idempotency_key_in_flight",
   ],
   422: ["idempotency_key_reused"],
   429: ["throttled"],
@@ -58,6 +60,9 @@ const instants = new Trend("instants");
 const answered = new Counter("answered");
 // Answers within the load's own duration: those of a step, without answers that come during the next one.
 const inTime = new Counter("in_time");
+// Callers that got, or didn't get, what they asked for within that duration.
+const served = new Counter("served");
+const failed = new Counter("failed");
 
 // The number of the next account.
 export function turn() {
@@ -71,19 +76,37 @@ export function count(answer) {
   const counter = answers[name] || answers[`answer_${answer.status}_other`] || answers.answer_other;
   counter.add(1);
   answered.add(1);
-  if (Date.now() <= exec.scenario.startTime + 1000 * parseInt(loads[exec.scenario.name].duration || "0")) {
+  if (isInTime(Date.now())) {
     inTime.add(1);
   }
-  took.add(answer.timings.blocked + answer.timings.duration);
+  if (isWarm(Date.now())) {
+    took.add(answer.timings.blocked + answer.timings.duration);
+  }
   return { status: answer.status, code };
 }
 
-// Run a caller's calls once, record their times, and pause.
+function isWarm(instant) {
+  return instant >= exec.scenario.startTime + WARM_UP_MS;
+}
+
+// Whether an instant is after the warm-up and within the load's own duration.
+function isInTime(instant) {
+  const { duration, maxDuration } = loads[exec.scenario.name];
+  const most = 1000 * parseInt(duration || maxDuration || "0");
+  return isWarm(instant) && instant <= exec.scenario.startTime + most;
+}
+
+// Run a caller's calls once, record their times, and pause. `run` returns false if they failed.
 export function errand(run) {
   const begun = Date.now();
-  run(turn());
+  const hasFailed = run(turn()) === false;
   const done = Date.now();
-  settled.add(done - begun);
+  if (isInTime(done)) {
+    (hasFailed ? failed : served).add(1);
+  }
+  if (isWarm(begun)) {
+    settled.add(done - begun);
+  }
   instants.add(begun);
   instants.add(done);
   sleep(PAUSE);

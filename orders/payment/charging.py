@@ -10,10 +10,13 @@ from datetime import datetime
 from functools import partial
 from uuid import UUID
 
+from django.conf import settings
+
 from orders.payment import card_limits
 from orders.saga.definitions import (
     APPLIED,
     DO,
+    GAVE_UP,
     UNDO,
     Attempt,
     Event,
@@ -22,11 +25,12 @@ from orders.saga.definitions import (
     SagaRow,
     StepResult,
 )
-from payments import payment_states
+from payments import metrics, payment_states
 from payments.gateways import gateway
 from payments.gateways.contract import GatewayResult
 from payments.payment_states import Chargeable
 from shop import clock
+from shop.db import open_transaction
 
 NAME = "charge_card"
 REFUNDED = "refunded"
@@ -77,16 +81,41 @@ def mark_paid(sagas: Sequence[SagaRow], *, at: datetime) -> None:
     references = {saga.subject_id: charge_reference(saga) for saga in sagas}
     if payment_states.mark_all_succeeded(references, at=at) != len(sagas):
         raise RuntimeError("A payment that has ended can't become succeeded.")
+    _count(sagas, ["succeeded"] * len(sagas))
 
 
 def mark_ended(sagas: Sequence[SagaRow]) -> None:
     """End the payments of compensated sagas: reversed if they were charged, else failed."""
     for saga in sagas:
-        undone = saga.final.get((NAME, UNDO))
-        # A charge of unknown outcome may have succeeded: its refund shows that.
-        is_charged = charge_reference(saga) or (undone and undone.detail == REFUNDED)
-        end = payment_states.mark_reversed if is_charged else payment_states.mark_failed
+        end = payment_states.mark_reversed if _was_charged(saga) else payment_states.mark_failed
         end(saga.subject_id, code=saga.failure_code, detail=saga.failure_detail, at=clock.now())
+    _count(sagas, [_outcome_of_ended(saga) for saga in sagas])
+
+
+def _was_charged(saga: SagaRow) -> bool:
+    """Whether the compensated saga's card was charged. A charge of unknown outcome may have succeeded: its
+    refund shows that.
+    """
+    undone = saga.final.get((NAME, UNDO))
+    return bool(charge_reference(saga)) or (undone is not None and undone.detail == REFUNDED)
+
+
+def _outcome_of_ended(saga: SagaRow) -> str:
+    """How the payment ended: `declined` by the gateway; `cancelled`, because no answer came in time or its
+    charge was refunded; `failed`, because another step was refused.
+    """
+    charged = saga.final.get((NAME, DO))
+    if charged and charged.event == Event.REFUSED:
+        return "declined"
+    return "cancelled" if _was_charged(saga) or saga.failure_code == GAVE_UP else "failed"
+
+
+def _count(sagas: Sequence[SagaRow], outcomes: Sequence[str]) -> None:
+    """Count these payments by outcome once the transaction has committed."""
+    gateways = [
+        settings.PAYMENT_GATEWAY if saga.parent.card_amount else metrics.WITHOUT_CARD for saga in sagas
+    ]
+    open_transaction.count_after_commit(metrics.count_payments, zip(gateways, outcomes, strict=True))
 
 
 def count_declines(sagas: Sequence[SagaRow]) -> None:

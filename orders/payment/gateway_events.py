@@ -12,6 +12,7 @@ from payments.gateways import gateway
 from payments.models import Payment, WebhookEvent
 from payments.payment_states import UNSETTLED
 from payments.reconciliation import orphans
+from shop.observability import logs
 
 HANDLED_TYPES = ("charge.succeeded", "charge.declined", "charge.refunded")
 # A gateway may need a while until it finds the charge of an event; after some 25 minutes there is none.
@@ -47,6 +48,11 @@ def _handle_event(event: WebhookEvent) -> tuple[bool, str]:
     payment = Payment.objects.filter(charge_key=event.charge_key).first()
     if payment is None:
         return True, "no payment has this key"
+    with logs.bound(order=payment.order_id, event_id=event.event_id):
+        return _handle_event_of(payment, event)
+
+
+def _handle_event_of(payment: Payment, event: WebhookEvent) -> tuple[bool, str]:
     _advance_sagas_now(payment)
     _wait_until_settled(payment)
     if payment.status in UNSETTLED:

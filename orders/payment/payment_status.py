@@ -92,4 +92,6 @@ def _read_answers(requests: Sequence[_AnswerRequest]) -> list[Answer]:
 
 # Requests are woken together, by the batch that settles their payments.
 LINGER_SECONDS = 0.002
-_batcher: Batcher[_AnswerRequest, Answer] = Batcher(_read_answers, linger_seconds=LINGER_SECONDS)
+_batcher: Batcher[_AnswerRequest, Answer] = Batcher(
+    _read_answers, name="payment_status", linger_seconds=LINGER_SECONDS
+)

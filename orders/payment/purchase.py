@@ -214,7 +214,8 @@ def _settle(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
     if order_states.transition(order_ids, to=Order.Status.PAID, paid_at=now) != len(orders):
         states = {order.status for order in orders}
         raise RuntimeError(f"Orders that are {', '.join(states)} can't become paid.")
-    ledger.settle_sales(orders, is_locked=True)
+    # The instant at which the order is paid: reports by period add up to the ledger.
+    ledger.settle_sales(orders, at=now, is_locked=True)
     charging.mark_paid(sagas, at=now)
     lines = _read_lines(order_ids)
     with_coupon = [order.id for order in orders if order.coupon_code]

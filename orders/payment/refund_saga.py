@@ -101,6 +101,7 @@ def _settle_one(saga: SagaRow) -> str:
         user_id=order.account_id,
         points_amount=refund.points_amount,
         card_amount=refund.card_amount,
+        at=now,
     )
     payment_states.end_refund(order.id, card_amount=refund.card_amount)
     order_events.note_refunded(order, refund, lines, status=status, at=now)

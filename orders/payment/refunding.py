@@ -1,11 +1,12 @@
 """Starts refunds of paid orders: one transaction decides the amounts and records the refund.
 
 A recorded refund counts as taken at once, so concurrent refunds never exceed what was paid. The saga of
-`orders.payment.refund_saga` then executes it; that may take long, but it never fails.
+`orders.payment.refund_saga` then executes it; that may take long, but it never fails. A preview is decided by
+the same functions, and can be given to the refund as what its caller expects.
 """
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
@@ -34,24 +35,56 @@ class StartedRefund:
     saga_id: UUID
 
 
+@dataclass(frozen=True, slots=True)
+class RefundPreview:
+    """What a refund returns: the units of each product, and their amount in points and by card.
+
+    `line_amounts` has the amount of each product; it follows from the quantities and the order.
+    """
+
+    quantities: Mapping[int, int]
+    amount: int
+    points_amount: int
+    card_amount: int
+    line_amounts: Mapping[int, int] = field(default_factory=dict, compare=False)
+
+
 def start_refund(
-    *, order_id: UUID, wanted: Sequence[Line] | None, reason: str, restock: bool, keyed: KeyedCall
+    *,
+    order_id: UUID,
+    wanted: Sequence[Line] | None,
+    reason: str,
+    restock: bool,
+    keyed: KeyedCall,
+    expected: RefundPreview | None = None,
 ) -> StartedRefund | Replay:
     """Start to refund these lines of a paid order, or (None) all that is left of it.
 
     Durable when it returns; repeating the key gives a `Replay`. `restock` says whether the goods are put back
     in stock. Raises `NotFound`, `KeyReused`, and `Rejected` `nothing_to_refund`, or `refund_exceeds_order`
-    with `items`, one for each product of which more is requested than is left.
+    with `items`, one for each product of which more is requested than is left. With `expected`, a refund of
+    anything else is `refund_changed`, with the amounts that it would return now.
     """
 
     def start() -> StartedRefund:
         order = _lock(order_id)
-        lines = list(OrderLine.objects.filter(order_id=order_id).order_by("id"))
-        counts = _quantities_to_refund(order, lines, wanted)
-        refund, refund_lines = _build_refund(order, counts, reason=reason, restock=restock)
+        refund, refund_lines = _decide_refund(order, wanted, reason=reason, restock=restock)
+        if expected is not None:
+            _assert_as_expected(expected, _to_preview(refund, refund_lines), currency=order.currency)
         return _write_refund(order, refund, refund_lines)
 
     return recorded_answers.run_once(keyed, start, reference=lambda started_refund: started_refund.refund.id)
+
+
+def preview_refund(*, order_id: UUID, wanted: Sequence[Line] | None) -> RefundPreview:
+    """What `start_refund` would return now for these lines, or (None) for all that is left; changes nothing.
+
+    Raises what `start_refund` raises for the order and the lines.
+    """
+    order = Order.objects.filter(id=order_id).first()
+    if order is None:
+        raise NotFound("There is no such order.")
+    return _to_preview(*_decide_refund(order, wanted, reason="", restock=True))
 
 
 def unsettled_references(references: Collection[UUID], at: datetime) -> set[UUID]:
@@ -65,6 +98,40 @@ def _lock(order_id: UUID) -> Order:
     if not Order.objects.filter(id=order_id).exists():
         raise NotFound("There is no such order.")
     return Order.objects.select_for_update().get(id=order_id)
+
+
+def _decide_refund(
+    order: Order, wanted: Sequence[Line] | None, *, reason: str, restock: bool
+) -> tuple[Refund, list[RefundLine]]:
+    """The unsaved refund of the order, which is final if the order is locked, and its lines."""
+    lines = list(OrderLine.objects.filter(order_id=order.id).order_by("id"))
+    counts = _quantities_to_refund(order, lines, wanted)
+    return _build_refund(order, counts, reason=reason, restock=restock)
+
+
+def _to_preview(refund: Refund, lines: Sequence[RefundLine]) -> RefundPreview:
+    return RefundPreview(
+        quantities={line.line.product_id: line.quantity for line in lines},
+        amount=refund.amount,
+        points_amount=refund.points_amount,
+        card_amount=refund.card_amount,
+        line_amounts={line.line.product_id: line.amount for line in lines},
+    )
+
+
+def _assert_as_expected(expected: RefundPreview, found: RefundPreview, *, currency: str) -> None:
+    """Raise `Rejected` `refund_changed` if the order has changed since the preview."""
+    if found == expected:
+        return
+    raise Rejected(
+        f"The order has changed since the amount was shown, and nothing was refunded: this refund would now "
+        f"return {found.amount} {currency} ({found.points_amount} in points, {found.card_amount} by card), "
+        f"not {expected.amount} ({expected.points_amount} in points, {expected.card_amount} by card).",
+        code="refund_changed",
+        amount=found.amount,
+        points_amount=found.points_amount,
+        card_amount=found.card_amount,
+    )
 
 
 def _quantities_to_refund(

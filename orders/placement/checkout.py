@@ -24,8 +24,8 @@ def place(order_request: OrderRequest) -> PlacedOrder | Replay:
 
     Durable when it returns; repeating the key gives a `Replay`. Takes the call's claim, if it has one.
     Raises `InFlight` while a duplicate request holds it, `NotFound` `product_not_found`, `Rejected`
-    `insufficient_stock`, `coupon_not_usable`, `insufficient_points` or `conflict`, `Invalid` when the points
-    exceed the total or a card is missing, `KeyReused`, `Overloaded`, `Unavailable`.
+    `product_paused`, `insufficient_stock`, `coupon_not_usable`, `insufficient_points` or `conflict`,
+    `Invalid` when the points exceed the total or a card is missing, `KeyReused`, `Overloaded`, `Unavailable`.
     """
     return STRATEGIES[settings.INVENTORY_STRATEGY](order_request)
 

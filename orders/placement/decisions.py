@@ -19,6 +19,7 @@ from inventory import reservations
 from inventory.reservations import Line
 from inventory.stock import Stock
 from orders import order_states, pricing
+from orders.metrics import counters
 from orders.models import Order
 from orders.order_states import NewLine, NewOrder
 from orders.payment import purchase
@@ -28,7 +29,7 @@ from orders.placement.limits import Holdings
 from payments import ledger
 from shop import clock
 from shop.accounts import accounts
-from shop.db import transactions
+from shop.db import open_transaction, transactions
 from shop.db.stuck_rows import Row
 from shop.errors import FirstcomeError, Rejected, invalid_field
 from shop.events import journal
@@ -157,6 +158,7 @@ def _decide_one(
             coupons[order_request.coupon_code], order_id=placed.order.id, by=order_request.by
         )
     _note_placed(placed.order, order_request, stock)
+    open_transaction.count_after_commit(counters.count_orders, [(counters.PLACED, placed.order.total_amount)])
     return placed
 
 

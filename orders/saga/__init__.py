@@ -3,6 +3,6 @@
 The package contains no shop logic. `definitions` has the types, steps and runs, `log` the rows, `batch` the
 one transaction in which sagas advance, `executor` and `pools` the threads around it. `recovery` finds new
 and due sagas, `backlog` measures how far the workers are behind. For operators there are `operator_actions`,
-`operator_texts` with everything that the admin and the commands say, `admin_pages` and `status`. The saga
+`operator_texts` with everything that the admin and the commands say, and `status`. The saga
 types themselves are `orders.payment.purchase`, `orders.payment.top_ups` and `orders.payment.refund_saga`.
 """

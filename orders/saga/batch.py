@@ -12,16 +12,18 @@ than a lease would be repeated without end.
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
 from structlog import get_logger
 
 from orders.models import Saga
-from orders.saga import log
+from orders.saga import log, metrics, observation
 from orders.saga.definitions import (
     APPLIED,
     DO,
+    GAVE_UP,
     LEASE_SECONDS,
     RETRYABLE,
     UNDO,
@@ -46,6 +48,7 @@ from shop.db import transactions
 from shop.errors import Invalid, NotFound, Rejected
 from shop.events import journal
 from shop.events.journal import ActorContext
+from shop.observability import tracing
 from shop.outbound import backoff
 
 logger = get_logger(__name__)
@@ -53,8 +56,8 @@ logger = get_logger(__name__)
 PUT_OFF_SECONDS = 5.0
 WITHOUT_PARENT = StepResult(Event.FAILED, "The saga's order or payment is missing.")
 LEASE_LOST = StepResult(Event.FAILED, "The worker stopped before it recorded a result.")
-GAVE_UP = ("gave_up", "The outcome stayed unknown until the deadline.")
-TOO_LATE = ("gave_up", "The deadline passed before it was tried.")
+OUTCOME_UNKNOWN = (GAVE_UP, "The outcome stayed unknown until the deadline.")
+TOO_LATE = (GAVE_UP, "The deadline passed before it was tried.")
 
 
 def advance(
@@ -103,6 +106,8 @@ def advance(
         run.saga = item.saga
         run.step, run.direction, run.result, run.failure = item.step, item.direction, item.result, None
     batch_result = batches[-1].batch_result
+    observation.log_ended(batches[-1].ended, Saga.State.DONE)
+    observation.log_ended(chain.from_iterable(batch_result.compensated.values()), Saga.State.COMPENSATED)
     failpoint(f"batch committed: {', '.join(batch_result.committed) or 'nothing final'}")
     return batch_result
 
@@ -286,7 +291,7 @@ class _Batch:
         self._log_attempt(item, name, result)
         is_overdue = self._is_overdue(saga)
         if is_overdue and step and self._can_compensate(item, step):
-            log.start_compensation(saga, *GAVE_UP)
+            log.start_compensation(saga, *OUTCOME_UNKNOWN)
             Saga.objects.filter(id=saga.id).update(attempts=saga.attempts, last_error=result.detail[:255])
             return True
         pause, left = backoff.pause_seconds(saga.attempts), (saga.deadline_at - self.now).total_seconds()
@@ -367,7 +372,8 @@ class _Batch:
 
     def _do(self, step: Step, items: Sequence[LockedSaga]) -> None:
         assert isinstance(step, LocalStep)
-        outcomes = step.do([item.saga for item in items])
+        with tracing.span(f"saga step {call_name(step.name, DO)}"), metrics.measured(step.name):
+            outcomes = step.do([item.saga for item in items])
         done = []
         for item, outcome in zip(items, outcomes, strict=True):
             if isinstance(outcome, Rejected):
@@ -468,7 +474,10 @@ class _Batch:
         assert step.undo
         left = [item for item in items if (step.name, UNDO) not in item.saga.final]
         applied = [item for item in left if _has_applied(item, step)]
-        details = step.undo([item.saga for item in applied]) if applied else []
+        details: Sequence[str] = []
+        if applied:
+            with tracing.span(f"saga step {call_name(step.name, UNDO)}"), metrics.measured(step.name):
+                details = step.undo([item.saga for item in applied])
         for item, detail in zip(applied, details, strict=True):
             self._add_final_line(item, step, UNDO, StepResult(Event.DONE, detail))
         for item in left:

@@ -16,6 +16,7 @@ from django.conf import settings
 
 from orders.models import Saga, SagaLog
 from shop.errors import Rejected
+from shop.observability import tracing
 
 DO, UNDO = Saga.Direction.DO.value, Saga.Direction.UNDO.value
 Event = SagaLog.Event
@@ -23,6 +24,8 @@ Event = SagaLog.Event
 RETRYABLE = (Event.FAILED, Event.PENDING)
 # Final, and the step has taken effect: it was done, or an operator confirmed it.
 APPLIED = (Event.DONE, Event.FORCED)
+GAVE_UP = "gave_up"
+"""The failure code of a saga that is compensated because its deadline passed."""
 UNFINISHED = (Saga.State.RUNNING, Saga.State.STUCK)
 
 # A crashed worker delays its sagas by so long. Leases are renewed every third of it, so that a step may make
@@ -217,6 +220,9 @@ class SagaRun:
     result: StepResult | None = None
     failure: StepResult | None = None
     is_found: bool = False
+    # The trace of the task that brought the saga; once it is read, the one in which the saga continues.
+    traceparent: str = field(default_factory=tracing.traceparent)
+    is_trace_read: bool = False
     accepted: threading.Event = field(default_factory=threading.Event)
     released: threading.Event = field(default_factory=threading.Event)
 

@@ -17,7 +17,7 @@ import threading
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from functools import cache, partial
 from uuid import UUID
@@ -26,7 +26,7 @@ from django.db import Error
 from structlog import get_logger
 
 from orders.models import Saga
-from orders.saga import batch, recovery
+from orders.saga import batch, metrics, observation, recovery
 from orders.saga.definitions import (
     DO,
     LEASE_SECONDS,
@@ -301,9 +301,7 @@ class Executor:
 
     def _advance(self, runs: Sequence[SagaRun], *, direction: str = DO, is_single: bool = False) -> None:
         """Run a batch and dispatch its runs. A failed batch is run again saga by saga."""
-        with ExitStack() as stack:
-            # If this fails, the runs are released: they must not stay in progress for ever.
-            stack.callback(self._release_runs, runs)
+        with self._releasing(runs) as stack, observation.of_runs("saga batch", runs):
             try:
                 batch_result = batch.advance(
                     runs,
@@ -331,6 +329,16 @@ class Executor:
         for run in runs:
             run.accepted.set()
         self._dispatch_result(batch_result, is_single=is_single)
+
+    @contextmanager
+    def _releasing(self, runs: Sequence[SagaRun]) -> Iterator[ExitStack]:
+        """Release the runs when the block ends, unless it has passed them on and called `pop_all`.
+
+        It is the outermost: if anything fails, they must not stay in progress for ever.
+        """
+        with ExitStack() as stack:
+            stack.callback(self._release_runs, runs)
+            yield stack
 
     def _dispatch_result(self, batch_result: BatchResult, *, is_single: bool) -> None:
         """Run the callbacks and the next actions of a committed batch."""
@@ -443,11 +451,11 @@ class Executor:
 
     def _call(self, step: OutsideStep, direction: str, call: OutsideCall, runs: Sequence[SagaRun]) -> None:
         name = call_name(step.name, direction)
-        with ExitStack() as stack:
-            stack.callback(self._release_runs, runs)
+        with self._releasing(runs) as stack, observation.of_runs(f"saga step {name}", runs):
             self._failpoint(f"{name} calling")
             try:
-                results: Sequence[StepResult] = call.make()
+                with metrics.measured(step.name):
+                    results: Sequence[StepResult] = call.make()
             except Exception as error:
                 logger.warning("call outside failed", call=name, exc_info=error)
                 results = [batch.failure(error)] * len(runs)

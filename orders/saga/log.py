@@ -14,6 +14,7 @@ from uuid import UUID
 from django.db import connection
 
 from orders.models import Saga, SagaLog
+from orders.saga import metrics
 from orders.saga.definitions import (
     DO,
     LEASE_SECONDS,
@@ -26,7 +27,7 @@ from orders.saga.definitions import (
     StepResult,
 )
 from shop import clock
-from shop.db import bulk_sql
+from shop.db import bulk_sql, open_transaction, recorded_traces
 from shop.events import journal
 from shop.events.journal import ActorContext
 
@@ -71,17 +72,18 @@ def new_saga(
 
     `about_id` is the saga's order, `by` the requester if that isn't `journal.current_actor()`.
     """
-    now = clock.now()
+    now, by = clock.now(), by or journal.current_actor()
     saga = Saga(
         kind=type_name,
         subject_id=subject_id,
         about_id=about_id,
-        request_id=(by or journal.current_actor()).request_id,
+        request_id=by.request_id,
         created_at=now,
         deadline_at=now + timedelta(seconds=give_up_seconds),
         # The view enqueues it at once; recovery finds it if that is lost.
         next_attempt_at=now + timedelta(seconds=LEASE_SECONDS),
     )
+    recorded_traces.remember(saga.id, by.traceparent)
     events = dict.fromkeys(done, Event.DONE) | dict.fromkeys(skipped, Event.SKIPPED)
     return saga, [
         SagaLogLine(saga, step.name, DO, StepResult(events[step.name]))
@@ -102,6 +104,10 @@ def write_lines(lines: Sequence[SagaLogLine], *, at: datetime) -> None:
         return
     bulk_sql.insert(LINES, [_to_row(line, at) for line in lines])
     journal.note_all([_journal_line(line, at) for line in lines])
+    open_transaction.count_after_commit(
+        metrics.count_steps,
+        [(line.saga.kind, line.step, line.direction, line.result.event.value) for line in lines],
+    )
 
 
 def read_sagas(saga_ids: Collection[UUID], *, is_locked: bool = False) -> dict[UUID, SagaRow]:

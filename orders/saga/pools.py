@@ -10,6 +10,9 @@ from typing import Protocol
 from django.db import close_old_connections
 from structlog import get_logger
 
+from shop.concurrency.thread_pool import POOL_BUSY, POOL_THREADS, POOL_WAITING
+from shop.observability import process_metrics
+
 log = get_logger(__name__)
 Task = Callable[[], None]
 
@@ -34,12 +37,25 @@ class ThreadPools:
     """A thread pool of a given size for each kind of task."""
 
     def __init__(self, sizes: Mapping[str, int]) -> None:
+        self._sizes = sizes
         self._pools = {
             name: ThreadPoolExecutor(size, thread_name_prefix=f"saga_{name}") for name, size in sizes.items()
         }
+        self._mutex = threading.Lock()
+        self._unfinished = dict.fromkeys(sizes, 0)
+        process_metrics.add_sampler(self.sample)
 
     def submit(self, pool: str, task: Task) -> None:
-        self._pools[pool].submit(guarded, task)
+        self._count(pool, 1)
+        self._pools[pool].submit(self._run, pool, task)
+
+    def sample(self) -> None:
+        """Set the gauges of these pools."""
+        for name, size in self._sizes.items():
+            unfinished = self._unfinished[name]
+            POOL_THREADS.labels(f"saga_{name}").set(size)
+            POOL_BUSY.labels(f"saga_{name}").set(min(unfinished, size))
+            POOL_WAITING.labels(f"saga_{name}").set(max(0, unfinished - size))
 
     def submit_later(self, seconds: float, pool: str, task: Task) -> None:
         timer = threading.Timer(seconds, partial(self.submit, pool, task))
@@ -51,6 +67,16 @@ class ThreadPools:
 
     def wait(self, event: threading.Event, seconds: float) -> bool:
         return event.wait(max(0.0, seconds))
+
+    def _run(self, pool: str, task: Task) -> None:
+        try:
+            guarded(task)
+        finally:
+            self._count(pool, -1)
+
+    def _count(self, pool: str, change: int) -> None:
+        with self._mutex:
+            self._unfinished[pool] += change
 
 
 def guarded(task: Task) -> None:

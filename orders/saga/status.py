@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, Prefetch, Q, QuerySet
+from django.db.models import Count, Min, Prefetch, Q, QuerySet
 
 from orders.models import Saga, SagaLog
 from orders.saga.definitions import SAGA_TYPES, LocalStep, Step, type_of
@@ -56,6 +56,18 @@ def count_stuck() -> dict[str, int]:
     stuck = _unfinished().filter(state=Saga.State.STUCK).order_by()
     counted = dict(stuck.values_list("kind").annotate(count=Count("id")))
     return dict.fromkeys(SAGA_TYPES, 0) | counted
+
+
+def count_unfinished() -> dict[str, int]:
+    """The number of unfinished sagas of each type, also of types without any."""
+    counted = dict(_unfinished().order_by().values_list("kind").annotate(count=Count("id")))
+    return dict.fromkeys(SAGA_TYPES, 0) | counted
+
+
+def oldest_due_seconds() -> float:
+    """For how many seconds the saga that is due first has waited for an executor; 0 when none is due."""
+    due_at = _unfinished().order_by().aggregate(first=Min("next_attempt_at"))["first"]
+    return max(0.0, (clock.now() - due_at).total_seconds()) if due_at else 0.0
 
 
 def with_final_lines(sagas: "QuerySet[Saga]") -> "QuerySet[Saga]":

@@ -41,11 +41,11 @@ def _empty_books(own_gateway: Simulator, own_data_platform: Simulator) -> None:
 
 
 def start_worker(
-    log: Path, simulator: Simulator, data_platform: Simulator | None = None
+    log: Path, simulator: Simulator, data_platform: Simulator | None = None, **more: str
 ) -> "subprocess.Popen[bytes]":
     """A worker process as `make run` starts it, on the test database; returns once it answers.
 
-    It publishes to the test's data platform, unless another is given.
+    It publishes to the test's data platform, unless another is given. `more` are environment variables.
     """
     data_platform_url = (
         f"http://{ports.HOST}:{data_platform.port}" if data_platform else settings.DATA_PLATFORM_URL
@@ -56,6 +56,7 @@ def start_worker(
         "GATEWAY_URL": f"http://{ports.HOST}:{simulator.port}",
         "DATA_PLATFORM_URL": data_platform_url,
         "EVENT_SECRET": SECRET,
+        **more,
     }
     command = [sys.executable, "-m", "celery", "-A", "shop", "worker", "--pool", "threads"]
     child = children.start(

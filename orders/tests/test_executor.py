@@ -4,6 +4,7 @@ import dataclasses
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
 from orders.placement.decisions import PlacedOrder
-from orders.saga import batch, executor
+from orders.saga import batch, executor, observation
 from orders.saga.definitions import (
     RECOVERY,
     SAGA_TYPES,
@@ -342,3 +343,22 @@ def test_a_call_longer_than_the_lease_keeps_the_lease(
     assert len(blocked.started) == 1
     blocked.is_over.set()
     assert ended(placed) == ["paid"]
+
+
+def test_runs_whose_traces_cannot_be_read_are_released(
+    threaded: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They once stayed in progress until the process ended, because reading failed before the batch began."""
+
+    @contextmanager
+    def fail(name: str, runs: Sequence[SagaRun]) -> Iterator[None]:
+        raise RuntimeError("a defect")
+        yield
+
+    [order] = bought("tok_ok")
+    assert order.started
+    with monkeypatch.context() as patched:
+        patched.setattr(observation, "of_runs", fail)
+        threaded.accept([order.started.saga.id])
+        assert threaded.finish(seconds=20)
+    assert not threaded._runs

@@ -27,7 +27,7 @@ from hypothesis.stateful import (
 
 from orders.models import Saga
 from orders.placement.checkout import OrderRequest
-from orders.tests import acting, comparing
+from orders.tests import acting, business, comparing
 from orders.tests.choosing import (
     acts,
     chores,
@@ -82,6 +82,7 @@ class Interleavings(RuleBasedStateMachine):
         `is_patient`: in the end slow cards are waited for; else they are given up.
         """
         self.is_patient = is_patient
+        self.increases = business.counting()
         acting.open_shop(self.shop)
         self.buyers = list(self.shop.wallets)
         for percent in (0, 33):
@@ -235,6 +236,7 @@ class Interleavings(RuleBasedStateMachine):
         wait_until(self._nothing_is_left_after_a_sweep, seconds=20)
         comparing.assert_sound(self.shop)
         comparing.assert_over(self.shop)
+        assert business.counted(self.increases) == business.in_rows()
 
     def _nothing_is_left_after_a_sweep(self) -> bool:
         acting.sweep(self.shop, is_later=True)

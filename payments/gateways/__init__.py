@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -17,9 +18,17 @@ from payments.gateways import signatures, stripe_settings
 from payments.gateways.contract import Gateway, GatewayEvent
 from shop.configuration import HTTP_SCHEMES, text, url
 
+REFERENCE = "{reference}"
+"""What stands for a charge's reference in the address of its page."""
+
 
 def _accept(values: Mapping[str, Any]) -> None:
     """The gateway works with all settings."""
+
+
+def _no_page() -> str:
+    """The gateway has no dashboard that the shop knows of."""
+    return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,13 +38,15 @@ class GatewayEntry:
     `webhook_header` is the header that carries the signature of its webhooks. `settings` are its own, each
     with the function that reads it from the environment by its name; `WEBHOOK_SECRET_<NAME>` is one of them.
     Where the gateway is the one in use, `check` gets all settings and raises `ImproperlyConfigured` when the
-    shop can't keep its promises with them.
+    shop can't keep its promises with them. `charge_page` returns the address of a charge's page in the
+    gateway's dashboard, with `{reference}` for the charge; empty if it has none.
     """
 
     load: Callable[[], Gateway]
     webhook_header: str
     settings: Mapping[str, Callable[[str], Any]]
     check: Callable[[Mapping[str, Any]], None] = _accept
+    charge_page: Callable[[], str] = _no_page
 
 
 def _load_simulator() -> Gateway:
@@ -66,6 +77,7 @@ GATEWAYS: dict[str, GatewayEntry] = {
             "STRIPE_API_BASE": partial(url, default="https://api.stripe.com", schemes=HTTP_SCHEMES),
         },
         check=stripe_settings.check,
+        charge_page=lambda: stripe_settings.charge_page(settings.STRIPE_API_KEY),
     ),
 }
 
@@ -85,6 +97,15 @@ def gateway() -> Gateway:
             f"PAYMENT_GATEWAY is {settings.PAYMENT_GATEWAY!r}: choose from {known}."
         ) from None
     return entry.load()
+
+
+def charge_page(reference: str) -> str:
+    """The address of the charge's page in the gateway's dashboard, for people; empty where none is known.
+
+    `GATEWAY_CHARGE_URL` has it, or else the gateway's entry.
+    """
+    page = settings.GATEWAY_CHARGE_URL or GATEWAYS[settings.PAYMENT_GATEWAY].charge_page()
+    return str(page).replace(REFERENCE, quote(reference, safe="")) if reference else ""
 
 
 def read_event(name: str, *, headers: Mapping[str, str], body: bytes, now: datetime) -> GatewayEvent | None:

@@ -17,6 +17,7 @@ from structlog import get_logger
 from payments.gateways import events, signatures
 from payments.gateways.circuit import NoAnswer
 from payments.gateways.contract import BookedCharge, GatewayEvent, GatewayResult
+from payments.gateways.measured import measured
 from payments.gateways.requests import JsonReply, request_json
 from payments.gateways.shapes import Amount, Detail, Reference, ReplyPart, Word
 from shop.errors import Unavailable
@@ -107,6 +108,7 @@ class Refund(ReplyPart):
     status: Literal["succeeded"]
 
 
+@measured("simulator")
 def charge(*, key: str, token: str, amount: int, currency: str, order_id: UUID | None) -> GatewayResult:
     order = None if order_id is None else str(order_id)
     body = {"token": token, "amount": amount, "currency": currency, "order": order}
@@ -122,6 +124,7 @@ def charge(*, key: str, token: str, amount: int, currency: str, order_id: UUID |
     return charged.to_result()
 
 
+@measured("simulator")
 def find(*, key: str) -> GatewayResult:
     try:
         answer = request_json("GET", "/charges", query={"key": key, "limit": str(PAGE)})
@@ -135,6 +138,7 @@ def find(*, key: str) -> GatewayResult:
     return found[0].to_result()
 
 
+@measured("simulator")
 def cancel(*, key: str) -> GatewayResult:
     try:
         return _read_charge(
@@ -144,6 +148,7 @@ def cancel(*, key: str) -> GatewayResult:
         return _unknown_result("cancel", key, error)
 
 
+@measured("simulator")
 def refund(*, key: str, charge_reference: str, amount: int) -> GatewayResult:
     try:
         answer = request_json(

@@ -17,6 +17,7 @@ from structlog import get_logger
 
 from payments.gateways import events, signatures, stripe_calls
 from payments.gateways.contract import BookedCharge, GatewayEvent, GatewayResult
+from payments.gateways.measured import measured
 from payments.gateways.stripe_calls import KEY, ORDER
 from payments.gateways.stripe_reading import Intent, decisive_intent, describe_error
 from shop.errors import Unavailable
@@ -35,6 +36,7 @@ EVENT_TYPES: Mapping[str, str] = {
 }
 
 
+@measured("stripe")
 def charge(*, key: str, token: str, amount: int, currency: str, order_id: UUID | None) -> GatewayResult:
     try:
         intent = stripe_calls.create(
@@ -53,6 +55,7 @@ def charge(*, key: str, token: str, amount: int, currency: str, order_id: UUID |
         return _unknown_result("charge", key, error)
 
 
+@measured("stripe")
 def find(*, key: str) -> GatewayResult:
     try:
         found = decisive_intent(stripe_calls.find_by_metadata(KEY, key))
@@ -61,6 +64,7 @@ def find(*, key: str) -> GatewayResult:
     return found.to_result() if found else GatewayResult(status="absent")
 
 
+@measured("stripe")
 def cancel(*, key: str) -> GatewayResult:
     try:
         intents = stripe_calls.find_by_metadata(KEY, key) or [_block_key(key)]
@@ -72,6 +76,7 @@ def cancel(*, key: str) -> GatewayResult:
     return ended.to_result()
 
 
+@measured("stripe")
 def refund(*, key: str, charge_reference: str, amount: int) -> GatewayResult:
     try:
         refunded = stripe_calls.refund(charge_reference, key=key, amount=amount)

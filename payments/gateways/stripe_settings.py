@@ -11,6 +11,14 @@ NONSTANDARD_CURRENCIES = {"ISK", "UGX"}
 KEY_RETENTION_SECONDS = 82_800
 """An hour less than the day that Stripe keeps idempotency keys for."""
 
+DASHBOARD = "https://dashboard.stripe.com"
+
+
+def charge_page(api_key: str) -> str:
+    """The page of a payment in Stripe's dashboard; those of test keys have one of their own."""
+    mode = "/test" if "_test_" in api_key else ""
+    return f"{DASHBOARD}{mode}/payments/{{reference}}"
+
 
 def check(settings: Mapping[str, Any]) -> None:
     """Raise `ImproperlyConfigured` unless the shop can take payments through Stripe with these settings."""

@@ -8,6 +8,7 @@ being processed is no difference, nor is one at the edge of a period.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import StrEnum
 from itertools import islice, pairwise
 from typing import NamedTuple
 from uuid import UUID
@@ -18,7 +19,7 @@ from django.db.models.functions import Cast
 from payments.gateways import gateway
 from payments.gateways.contract import BookedCharge
 from payments.models import Payment
-from payments.payment_states import UNSETTLED
+from payments.payment_states import ENDED_UNPAID, UNSETTLED
 from payments.reconciliation.ordered_diff import OrderedDiff
 from shop import clock
 from shop.errors import Unavailable
@@ -29,6 +30,24 @@ MAX_REPORTED = 100
 SLICE = timedelta(days=1)
 # A payment that changes at every check is left to the next comparison.
 RECHECKS = 5
+
+
+class Kind(StrEnum):
+    """What kind of difference it is: each needs another remedy."""
+
+    UNKNOWN_CHARGE = "unknown_charge"
+    CHARGED_TWICE = "charged_twice"
+    WRONG_CHARGE = "wrong_charge"
+    CHARGED_AFTER_END = "charged_after_end"
+    NOT_CHARGED = "not_charged"
+    WRONG_REFUNDS = "wrong_refunds"
+
+
+class Cause(NamedTuple):
+    """The kind of a difference, and its cause in words."""
+
+    kind: Kind
+    text: str
 
 
 class PaymentRow(NamedTuple):
@@ -53,6 +72,7 @@ class Difference:
     """The gateway's charges of a key and the payment of that key, which don't agree, with the cause."""
 
     key: str
+    kind: Kind
     cause: str
     charges: list[BookedCharge]
     payment: Payment | None
@@ -109,9 +129,9 @@ def differences(*, since: datetime | None, until: datetime | None, count: Progre
     for page in _pages(_charges(since, until)):
         count.charges += len(page)
         suspects, charged = _suspects_and_charged(page, _charge_is_expected(since, end))
-        yield from _recheck(suspects)
-        yield from _recheck(books.merge_next(charged))
-    yield from _recheck(books.remaining())
+        yield from recheck(suspects)
+        yield from recheck(books.merge_next(charged))
+    yield from recheck(books.remaining())
 
 
 def _charges(since: datetime | None, until: datetime | None) -> Iterator[BookedCharge]:
@@ -184,8 +204,8 @@ def _is_suspect(charge: BookedCharge, payment: PaymentRow | None) -> bool:
     return bool(_cause([charge], payment) or (is_another and charge.kept_amount))
 
 
-def _recheck(keys: Iterable[str]) -> Iterator[Difference]:
-    """The differences that remain when both sides are read again."""
+def recheck(keys: Iterable[str]) -> Iterator[Difference]:
+    """The differences that remain when both sides are read again. Raises `Unavailable`."""
     for key in keys:
         difference = _recheck_key(key)
         if difference:
@@ -201,7 +221,7 @@ def _recheck_key(key: str) -> Difference | None:
         if not cause:
             return None
         if _comparable_state(_read_payment(key)) == _comparable_state(payment):
-            return Difference(key, cause, charges, payment)
+            return Difference(key, cause.kind, cause.text, charges, payment)
     return None
 
 
@@ -213,34 +233,46 @@ def _comparable_state(payment: Payment | None) -> tuple[str, int, int] | None:
     return None if payment is None else (payment.status, payment.refunding_amount, payment.refunded_amount)
 
 
-def _cause(charges: Sequence[BookedCharge], payment: Payment | PaymentRow | None) -> str:
-    """Why the charges of one key and their payment don't agree; empty where they do."""
+def _cause(charges: Sequence[BookedCharge], payment: Payment | PaymentRow | None) -> Cause | None:
+    """Why the charges of one key and their payment don't agree; None where they do."""
     succeeded = [charge for charge in charges if charge.status == "succeeded"]
     kept_amount = sum(charge.kept_amount for charge in succeeded)
     if payment is None:
-        return f"{kept_amount} is charged, and no payment knows of it" if kept_amount else ""
+        if not kept_amount:
+            return None
+        return Cause(Kind.UNKNOWN_CHARGE, f"{kept_amount} is charged, and no payment knows of it")
     if len([charge for charge in succeeded if charge.kept_amount]) > 1:
-        return f"it is charged more than once, {kept_amount} in all"
+        text = f"it is charged more than once, {kept_amount} in all"
+        return Cause(_unless_ended(payment, Kind.CHARGED_TWICE), text)
     for charge in succeeded:
         if not _is_for(charge, payment):
-            return (
+            text = (
                 f"{charge.amount} {charge.currency} is charged for order {charge.order_id}, "
                 f"not {payment.card_amount} {payment.currency} for order {payment.order_id}"
             )
+            return Cause(_unless_ended(payment, Kind.WRONG_CHARGE), text)
     return _wrong_amount(kept_amount, payment, is_charged=bool(succeeded))
 
 
-def _wrong_amount(kept_amount: int, payment: Payment | PaymentRow, *, is_charged: bool) -> str:
-    """Why the amount that the gateway keeps does not fit the payment; empty where it does."""
+def _unless_ended(payment: Payment | PaymentRow, kind: Kind) -> Kind:
+    """This kind, unless the payment has ended unpaid: then its charges are refunded, whatever is wrong."""
+    return Kind.CHARGED_AFTER_END if payment.status in ENDED_UNPAID else kind
+
+
+def _wrong_amount(kept_amount: int, payment: Payment | PaymentRow, *, is_charged: bool) -> Cause | None:
+    """Why the amount that the gateway keeps does not fit the payment; None where it does."""
     least, most = _kept_range(payment)
     if payment.status in UNSETTLED or least <= kept_amount <= most:
-        return ""
-    if payment.status != Payment.Status.SUCCEEDED:
-        return f"the payment is {payment.status}, and {kept_amount} is charged and kept"
+        return None
+    if payment.status in ENDED_UNPAID:
+        text = f"the payment is {payment.status}, and {kept_amount} is charged and kept"
+        return Cause(Kind.CHARGED_AFTER_END, text)
     if not is_charged:
-        return f"the payment is succeeded, and its {payment.card_amount} is not charged"
+        text = f"the payment is succeeded, and its {payment.card_amount} is not charged"
+        return Cause(Kind.NOT_CHARGED, text)
     known = f"{payment.refunded_amount} is refunded, and {payment.refunding_amount} about to be"
-    return f"of {payment.card_amount} we say that {known}; the gateway keeps {kept_amount}"
+    text = f"of {payment.card_amount} we say that {known}; the gateway keeps {kept_amount}"
+    return Cause(Kind.WRONG_REFUNDS, text)
 
 
 def _kept_range(payment: Payment | PaymentRow) -> tuple[int, int]:

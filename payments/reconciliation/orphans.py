@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 from structlog import get_logger
 
 from payments.gateways import gateway
-from payments.models import Payment
+from payments.models import Payment, Reconciliation
 from shop.db import transactions
 from shop.events import journal
 from shop.models import JournalLine
@@ -37,6 +37,7 @@ def refund_charge(*, charge_reference: str, amount: int, payment: Payment | None
         "orphaned charge",
         charge=charge_reference,
         payment=payment and str(payment.id),
+        order=payment and payment.order_id and str(payment.order_id),
         amount=amount,
         is_refunded=is_done,
         said=refunded.failure_detail,
@@ -55,9 +56,14 @@ def note_already_refunded(*, charge_reference: str, payment: Payment) -> None:
 
 
 def _note_once(what: str, charge_reference: str, amount: int, payment: Payment | None) -> None:
-    """Write one line for each charge: the payment's lock lets a second process see the line of the first."""
+    """Write one line for each charge: the payment's lock lets a second process see the line of the first.
+
+    Charges without a payment are found by comparisons alone, so the newest of these is locked for them.
+    """
     if payment:
         Payment.objects.select_for_update().only("id").get(id=payment.id)
+    else:
+        Reconciliation.objects.select_for_update().only("id").order_by("-id").first()
     if _journal_lines(what, charge_reference, payment).exists():
         return
     done = ", and was refunded" if what == LATE_REFUNDED else ""

@@ -7,16 +7,21 @@ from django.conf import settings
 from structlog import get_logger
 
 from payments.models import Payment, Reconciliation
+from payments.payment_states import ENDED_UNPAID
 from payments.reconciliation import comparison, orphans
 from payments.reconciliation.comparison import Difference, Progress
 from shop import clock
 from shop.db import transactions
 from shop.errors import Unavailable
+from shop.events import journal
+from shop.idempotency import recorded_answers
+from shop.idempotency.recorded_answers import KeyedCall, Replay
 
 log = get_logger(__name__)
 # A comparison records this many differences; all are counted.
 MAX_WRITTEN = 1_000
 UNDER_WAY = "It is not finished."
+REQUESTED = "reconciliation.requested"
 # The search of some gateways is a minute behind; comparisons overlap, so nothing is left out.
 SETTLING = timedelta(minutes=2)
 SHORTEST_PERIOD = timedelta(hours=1)
@@ -51,7 +56,7 @@ def reconcile(
     count = Progress()
     try:
         for difference in comparison.differences(since=since, until=until, count=count):
-            _record_difference(run, difference, _refund_orphans(difference, fix))
+            _record_difference(run, difference, refund_orphans(difference, fix))
         run.unread = ""
     except Unavailable as error:
         run.unread = error.detail[:255]
@@ -70,6 +75,16 @@ def reconcile_by_schedule() -> Reconciliation:
     patience = timedelta(seconds=4 * settings.PAYMENT_GIVE_UP_SECONDS)
     since = None if _is_full_due() else until - max(SHORTEST_PERIOD, patience)
     return reconcile(since=since, until=until, fix=Fix.OURS)
+
+
+def note_request(*, reason: str, keyed: KeyedCall) -> bool | Replay:
+    """Record that an operator has a worker compare the books now. Repeating the key gives a `Replay`."""
+
+    def note() -> bool:
+        journal.note(what=REQUESTED, subject="reconciliation", detail=reason, is_internal=True)
+        return True
+
+    return recorded_answers.run_once(keyed, note)
 
 
 def is_clean(run: Reconciliation) -> bool:
@@ -124,11 +139,13 @@ def _record_difference(run: Reconciliation, difference: Difference, done: str) -
     run.differences += 1
     run.refunded += done == "refunded"
     if len(run.findings) < MAX_WRITTEN:
-        run.findings.append({"key": difference.key, "cause": difference.cause, "done": done})
+        run.findings.append(
+            {"key": difference.key, "kind": difference.kind, "cause": difference.cause, "done": done}
+        )
 
 
-def _refund_orphans(difference: Difference, fix: Fix) -> str:
-    """Refund the charges of an orphan; any other difference is left to an operator."""
+def refund_orphans(difference: Difference, fix: Fix) -> str:
+    """Refund the charges of an orphan: "refunded", or "refund failed"; "" for any other difference."""
     kept = [charge for charge in difference.charges if charge.kept_amount]
     if not (kept and _may_be_refunded(difference.payment, fix)):
         return ""
@@ -144,4 +161,4 @@ def _refund_orphans(difference: Difference, fix: Fix) -> str:
 def _may_be_refunded(payment: Payment | None, fix: Fix) -> bool:
     if payment is None:
         return fix == Fix.EVERYTHING
-    return fix != Fix.NOTHING and payment.status in (Payment.Status.FAILED, Payment.Status.REVERSED)
+    return fix != Fix.NOTHING and payment.status in ENDED_UNPAID

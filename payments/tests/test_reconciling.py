@@ -15,7 +15,7 @@ from django.utils import timezone
 from payments import payment_states, tasks
 from payments.gateways import gateway
 from payments.models import Payment, Reconciliation
-from payments.reconciliation import reconciling
+from payments.reconciliation import comparison, findings, reconciling
 from payments.reconciliation.reconciling import Fix
 from payments.tests import sales
 from payments.tests.factories import PaymentFactory
@@ -79,7 +79,7 @@ def test_an_orphaned_charge_is_reported_and_not_changed() -> None:
     key = orphan()
     found = reconciling.reconcile()
     cause = "700 is charged, and no payment knows of it"
-    assert found.findings == [{"key": key, "cause": cause, "done": ""}]
+    assert found.findings == [{"key": key, "kind": "unknown_charge", "cause": cause, "done": ""}]
     assert (found.checked, found.differences, found.refunded) == (1, 1, 0)
     assert not reconciling.is_clean(found)
     assert refunded_amount(key) == 0
@@ -261,3 +261,26 @@ def test_a_period_that_ends_before_it_begins_is_refused_and_nothing_compared(unt
     with pytest.raises(CommandError, match="--until must come after --since; nothing was compared"):
         call_command("reconcile", "--since", "2026-01-01", "--until", until)
     assert not Reconciliation.objects.exists()
+
+
+def test_a_slow_gateway_is_asked_for_a_while_and_the_recorded_differences_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A hundred look-ups once outlasted the audit's lease: the next audit began beside it, and none ended."""
+    keys = [orphan(), orphan()]
+    run()
+    monkeypatch.setattr(findings, "RECHECK_SECONDS", 0.0)
+    report = findings.books_agree()
+    assert sorted(offender.partition(":")[0] for offender in report.offenders) == sorted(keys)
+
+
+def test_a_slow_gateway_is_asked_for_a_while_and_then_the_recorded_differences_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A hundred look-ups once outlasted the audit's lease: the next audit began beside it, and none ended."""
+    keys = [orphan(), orphan()]
+    reconciling.reconcile()
+    monkeypatch.setattr(findings, "RECHECK_SECONDS", 0.0)
+    monkeypatch.setattr(comparison, "recheck", None)
+    report = findings.books_agree()
+    assert {offender.partition(":")[0] for offender in report.offenders} == set(keys)

@@ -102,17 +102,11 @@ class Comparison:
     def running(self, name: str, side: str, project: Path) -> Iterator[Stage]:
         """A stack of that code, seeded and warm, until the block ends."""
         self.clock.say(f"Starting and seeding {name} …")
-        instance = self.instance(side, project)
         with ExitStack() as opened:
             try:
-                opened.enter_context(own_stack.running(instance, **stage.SETTINGS))
-                here = stage.seeded(instance, self.size)
+                here = opened.enter_context(warm(self.instance(side, project), self.size))
             except SetupError as error:
                 raise SetupError(f"{name} doesn't start: {_reason(error)}") from error
-            watching.pin_web_processes(instance)
-            loads.coupons(here, seconds=WARM_UP_SECONDS)
-            warm_up = replace(self.size, paid_seconds=WARM_UP_SECONDS)
-            paying.measure(replace(here, size=warm_up), paying.LOADS["paid_card"])
             yield here
 
     def measure(self, mine: Stage, theirs: Stage) -> None:
@@ -134,6 +128,21 @@ class Comparison:
         runs = {side: measure_alone(both[side], row, [mine, theirs]) for side in order}
         self.rounds.append(Round(**runs))
         self.clock.say(comparison.progress(self.rounds[-1]))
+
+
+@contextmanager
+def warm(instance: Instance, size: Size, **settings: str) -> Iterator[Stage]:
+    """A stack that is seeded and warm, each web process on a processor of its own, until the block ends.
+
+    Raises SetupError.
+    """
+    with own_stack.running(instance, **stage.SETTINGS, **settings):
+        here = stage.seeded(instance, size)
+        watching.pin_web_processes(instance)
+        loads.coupons(here, seconds=WARM_UP_SECONDS)
+        warm_up = replace(size, paid_seconds=WARM_UP_SECONDS)
+        paying.measure(replace(here, size=warm_up), paying.LOADS["paid_card"])
+        yield here
 
 
 def measure_alone(here: Stage, row: str, stages: Sequence[Stage]) -> Run:

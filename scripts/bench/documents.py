@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from rich.table import Table
 from scripts.stack import SetupError, places
 
 Line = Sequence[str]
+NUMBERS = re.compile(r"\[\n(?: *(?:[-\d.eE+]+|null),?\n)+ *\]")
 
 
 def markdown(header: Line, lines: Iterable[Line], *, rules: Line | None = None) -> str:
@@ -43,9 +45,13 @@ def read(file: Path, read_content: Callable[[Any], Any], *, without: Any) -> Any
 
 
 def write(file: Path, content: Any) -> None:
-    """Write the content as JSON, folders included."""
+    """Write the content as JSON, folders included; a list of numbers is one line."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    places.write_whole(file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    numbers = NUMBERS.sub(
+        lambda found: " ".join(found[0].split()).replace("[ ", "[").replace(" ]", "]"), text
+    )
+    places.write_whole(file, numbers + "\n")
 
 
 def inside(page: Path, marks: tuple[str, str]) -> str:

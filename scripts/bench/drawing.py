@@ -83,4 +83,6 @@ def _svg(figure: Figure, *, transparent: bool) -> str:
     look: Any = {"transparent": transparent, "bbox_inches": "tight", "metadata": {"Date": None}}
     figure.savefig(written, format="svg", **look)
     pyplot.close(figure)
-    return re.sub(r"<metadata>.*?</metadata>", "", written.getvalue(), flags=re.DOTALL)
+    text = re.sub(r"<metadata>.*?</metadata>", "", written.getvalue(), flags=re.DOTALL)
+    # A hundredth of a point is enough, and matplotlib's millionths are half of the file.
+    return re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]), text)

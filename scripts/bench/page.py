@@ -215,9 +215,9 @@ def _summary_line(row: Reported) -> documents.Line:
     having_goals = [goal["figure"] for goal in row["goals"]]
     names = [name for name in (PER_SECOND, P95) if name in row["figures"] and name not in having_goals]
     shown = "; ".join(_figure(row, name) for name in (*having_goals, *names))
-    missed = [_goal(goal) for goal in row["goals"] if not goal["is_met"]]
-    verdict = "; ".join(missed) and f"missed: {'; '.join(missed)}"
-    return ROWS[row["row"]].name, shown or row["says"], verdict or ("met" if having_goals else "")
+    missed = "; ".join(_goal(goal) for goal in row["goals"] if not goal["is_met"])
+    verdict = f"missed: {missed}" if missed else "met" if having_goals else ""
+    return ROWS[row["row"]].name, shown or row["says"], verdict
 
 
 def against_figures(report: Report | None) -> str:

@@ -33,7 +33,7 @@ WHERE next_attempt_at IS NOT NULL AND state = 'running' AND lease_token = '' AND
 
 def spent(instance: Instance) -> Mapping[str, float]:
     """Seconds of processor that each of these has used so far, its children included."""
-    return {name: sum(map(processor_seconds, _processes(instance, name))) for name in PROCESSES}
+    return {name: sum(map(processor_seconds, processes(instance, name))) for name in PROCESSES}
 
 
 def of_each(before: Mapping[str, float], now: Mapping[str, float], *, requests: int) -> dict[str, float]:
@@ -50,7 +50,8 @@ def processor_seconds(pid: int) -> float:
     return (int(fields[_USER]) + int(fields[_SYSTEM])) / TICKS
 
 
-def _processes(instance: Instance, name: str) -> set[int]:
+def processes(instance: Instance, name: str) -> set[int]:
+    """The ids of the living processes of that name, children included."""
     # Redis writes its title over the mark by which children are known; it has none, and is known by its id.
     leader = process_identity.leader_of(instance.run, name)
     return process_identity.group_of(instance.run, name) | ({leader} if leader else set())

@@ -13,6 +13,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from scripts.chaos.availability import Measurement, Request
 from scripts.stack import ports
 
 LATEST_SECONDS = 30
@@ -20,7 +21,8 @@ LATEST_SECONDS = 30
 IMPATIENT_SHARE, IMPATIENT_SECONDS = 0.1, 0.2
 """Some calls are repeated before their answer can have come, so that a call runs beside its repeat."""
 MOST_FINDINGS = 50
-PASSING_CODES = {"unavailable", "overloaded"}
+PASSING_CODES = {"unavailable", "overloaded", "partner_failed"}
+"""Codes of 5xx that a repeat gets past; the last one is a coupon's whose partner was not reached."""
 
 
 class NoAnswer(Exception):
@@ -75,11 +77,12 @@ class Answer:
 
 @dataclass
 class Observations:
-    """What all clients saw, shared by their threads: counts, the slowest answers, and violations."""
+    """What all clients saw, shared by their threads: counts, slowest answers, violations, requests."""
 
     statuses: Counter[str] = field(default_factory=Counter)
     slowest: dict[str, float] = field(default_factory=dict)
     findings: list[str] = field(default_factory=list)
+    measured: Measurement = field(default_factory=Measurement)
     mutex: threading.Lock = field(default_factory=threading.Lock)
 
     def record_answer(self, call: Call, answer: Answer, seconds: float) -> None:
@@ -94,6 +97,16 @@ class Observations:
         self.count("no answer", seconds - call.wait)
         if seconds - call.wait >= LATEST_SECONDS:
             self.record_finding(f"{call.method} {call.path} hung for {seconds:.0f} s: {error!r}")
+
+    def record_request(self, call: Call, result: str, began: float) -> None:
+        """One more request for the availability, which began then and ends now."""
+        with self.mutex:
+            self.measured.requests.append(Request(began, time.monotonic(), call.method, call.path, result))
+
+    def record_outage(self, began: float, ended: float) -> None:
+        """An outage between these moments of the monotonic clock."""
+        with self.mutex:
+            self.measured.outages.append((began, ended))
 
     def record_finding(self, what: str) -> None:
         """Record a violation; the same one once."""
@@ -116,6 +129,7 @@ class Connection:
         self._observations = observations
         self._random = random.Random(seed)
         self._connection: http.client.HTTPConnection | None = None
+        self._answered_at = 0.0
 
     def call_until_final(self, call: Call, *, until: float) -> Answer:
         """The final answer; 202 counts as one. Raises NoFinalAnswer past `until` (of the monotonic clock)."""
@@ -132,12 +146,18 @@ class Connection:
     def call_once(self, call: Call, *, is_impatient: bool = False) -> Answer | None:
         """The answer, whatever it is; None for none, or none in time."""
         started = time.monotonic()
+        # What broke a kept connection may have happened before the request.
+        connected_at = self._answered_at if self._connection else started
         try:
             answer = self._ask(call, IMPATIENT_SECONDS if is_impatient else LATEST_SECONDS + call.wait)
         except NoAnswer as error:
             self._observations.record_no_answer(call, time.monotonic() - started, error)
+            if not is_impatient:
+                self._observations.record_request(call, "no answer", connected_at)
             return None
-        self._observations.record_answer(call, answer, time.monotonic() - started)
+        self._answered_at = time.monotonic()
+        self._observations.record_answer(call, answer, self._answered_at - started)
+        self._observations.record_request(call, answer.word, started)
         return answer
 
     def _ask(self, call: Call, seconds: float) -> Answer:

@@ -23,6 +23,8 @@ WEB_PROCESS = "a web process"
 SHOP = ("web", WEB_PROCESS, WEB_PROCESS, WEB_PROCESS, "worker", "worker", "beat", "issuer")
 OUTSIDE = ("gateway", "sink", "partner", "redis", "redis", "mariadb", "mariadb")
 """The processes, as often as their share of faults. Each side has a series of its own, so faults overlap."""
+NEEDED_TO_ANSWER = {"web", WEB_PROCESS, "redis", "mariadb", "partner"}
+"""Without these some requests can't be answered as they should; all others the shop makes up for."""
 SORTS = {"kill": 6, "freeze": 3, "down": 2, "flush": 1}
 SHORT_SECONDS, LONG_SECONDS = (0.3, 5.0), (11.0, 13.0)
 """How long a process is frozen or down; the long ones outlast the lease of a saga."""
@@ -34,6 +36,8 @@ JUMP_SECONDS, JUMP_PAUSES = (15.0, 40.0), (5.0, 30.0)
 """How long the gateway is slow, how long a worker's clock is wrong, and the rests after them."""
 PATIENCE_SECONDS = 60
 """How long the shop may take to be ready again, while the other series goes on."""
+BREAKER_SECONDS = 2.0
+"""For so long a circuit breaker of the shop may refuse calls of what is back."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,11 @@ class Fault:
     sort: str
     name: str
     seconds: float
+
+    @property
+    def is_outage(self) -> bool:
+        """Whether requests may fail meanwhile."""
+        return self.name in NEEDED_TO_ANSWER
 
     def __str__(self) -> str:
         lasts = f" for {self.seconds:.1f} s" if self.sort in LASTING else ""
@@ -78,16 +87,18 @@ def inject_until(
     while (left := ends_at - time.monotonic()) > 0:
         fault = series.choose(chance)
         fault = replace(fault, seconds=min(fault.seconds, left))
-        at = time.monotonic() - began
+        fault_began, victims = time.monotonic(), _leaders(fault, instance)
         try:
             inject(fault, instance)
         except SetupError as error:
             seen.record_finding(f"{fault}: {error}")
-        waited = seconds_until_ready(instance)
+        waited = seconds_until_ready(instance, without=victims)
+        if fault.is_outage:
+            seen.record_outage(fault_began, time.monotonic() + BREAKER_SECONDS)
         if waited is None:
             seen.record_finding(f"not ready {PATIENCE_SECONDS} s after: {fault}")
         else:
-            print(f"{at:6.1f} s  {fault}; ready after {waited:.1f} s", flush=True)
+            print(f"{fault_began - began:6.1f} s  {fault}; ready after {waited:.1f} s", flush=True)
         count += 1
         time.sleep(min(max(ends_at - time.monotonic(), 0), chance.uniform(*series.pauses)))
     return count
@@ -167,6 +178,7 @@ def _control_gateway(instance: Instance, method: str, body: str | None = None) -
     raise SetupError(f"the gateway took no {method} /latency for {PATIENCE_SECONDS} s")
 
 
+NO_VICTIMS: Mapping[str, int] = {}
 LASTING: Mapping[str, Callable[[str, Instance], AbstractContextManager[None]]] = {
     "freeze": _frozen,
     "down": _kept_down,
@@ -190,12 +202,33 @@ def _pids(name: str, instance: Instance) -> set[int]:
     return {max(children)} if children else set()
 
 
-def seconds_until_ready(instance: Instance) -> float | None:
-    """How long the shop takes to say that it is ready again; None when it does not."""
+def seconds_until_ready(instance: Instance, *, without: Mapping[str, int] = NO_VICTIMS) -> float | None:
+    """How long the shop takes to say that it is ready again; None when it does not.
+
+    Processes that were killed have to be replaced first, and the partner, of which the shop's readiness says
+    nothing, has to answer: `without` has their former ids by name.
+    """
     started = time.monotonic()
     while (waited := time.monotonic() - started) < PATIENCE_SECONDS:
         with suppress(OSError):
-            if readiness.ask(instance.port, "GET", "/readyz")[0] == 200:
+            is_replaced = all(_is_replaced(name, pid, instance) for name, pid in without.items())
+            if is_replaced and readiness.ask(instance.port, "GET", "/readyz")[0] == 200:
                 return waited
         time.sleep(0.1)
     return None
+
+
+def _leaders(fault: Fault, instance: Instance) -> dict[str, int]:
+    """The process that the fault is about to kill, by its name; web's own children it replaces by itself.
+
+    The children of a web server that is killed go on answering until the next one ends them.
+    """
+    leader = process_identity.leader_of(instance.run, fault.name)
+    return {fault.name: leader} if leader and fault.sort in ("kill", "down") else {}
+
+
+def _is_replaced(name: str, pid: int, instance: Instance) -> bool:
+    """Whether another process has its place, and answers. Raises OSError while the partner does not."""
+    if name == "partner" and readiness.ask(instance.partner_port, "GET", "/healthz")[0] != 200:
+        return False
+    return process_identity.leader_of(instance.run, name) not in (None, pid)

@@ -12,6 +12,8 @@ from scripts.stack import SetupError, readiness
 from scripts.stack.instance import Instance
 
 PATIENCE_SECONDS = 60
+LARGEST_PAGE = 200
+"""`shop.http.pagination` has the shop's own; the scripts run without Django's settings."""
 BOUGHT = {"paid", "refunded"}
 """An order that was paid; `refunding` is on its way from one of these to one of these."""
 ENDS = {*BOUGHT, "payment_failed", "cancelled", "expired"}
@@ -40,7 +42,7 @@ class Shop:
 
     def everything(self, path: str, token: str = "") -> Iterator[Any]:
         """All rows of a list."""
-        following: str | None = f"{path}{'&' if '?' in path else '?'}limit={readiness.LARGEST_PAGE}"
+        following: str | None = f"{path}{'&' if '?' in path else '?'}limit={LARGEST_PAGE}"
         while following:
             page = self.get(following, token)
             yield from page["results"]

@@ -2,6 +2,7 @@
 
 Its faults are fewer than those of `make chaos`, so that more is bought, paid and refunded between them.
 Beside them the gateway gets slow for a while, and on MariaDB a second worker's wall clock jumps ahead.
+It measures the availability, and on MariaDB every query of every dashboard has to have data in the end.
 """
 
 import sys
@@ -9,7 +10,14 @@ import sys
 from scripts.chaos import trial
 
 SOAK = trial.Trial(
-    name="soak", database="mariadb", seconds=600, has_outages=False, pauses=(2.0, 8.0), has_long_faults=True
+    name="soak",
+    database="mariadb",
+    seconds=600,
+    has_outages=False,
+    pauses=(2.0, 8.0),
+    has_long_faults=True,
+    has_all_strategies=True,
+    is_measured=True,
 )
 
 if __name__ == "__main__":

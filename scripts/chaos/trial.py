@@ -15,38 +15,52 @@ import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts.chaos import comparison, faults, outages, outside, webhooks
-from scripts.chaos.calls import NoFinalAnswer, Observations
+from scripts.chaos import availability, comparison, faults, monitoring, outages, outside, webhooks
+from scripts.chaos.calls import Call, NoFinalAnswer, Observations
 from scripts.chaos.clients import PATIENCE_SECONDS, Buyer, Staff
-from scripts.chaos.memory import Account, Product, Setup
+from scripts.chaos.faults import Fault
+from scripts.chaos.memory import Account, Product, RecordedCall, Setup
 from scripts.chaos.shop import Shop
 from scripts.stack import SetupError, children, faketime, own_stack, places, ports, supervision
 from scripts.stack import instance as instances
 from scripts.stack.instance import Instance
+from scripts.stack.prometheus import Prometheus
 
 SETTINGS = {
     "PAYMENT_GIVE_UP_SECONDS": "15",
     "ORDER_HOLD_SECONDS": "20",
     "IDEMPOTENCY_LEASE_SECONDS": "5",
     "OPEN_ORDERS_PER_ACCOUNT": "10000",
+    "RECONCILE_SECONDS": "20",
+    "AUDIT_SECONDS": "5",
+    **dict.fromkeys(
+        ("PARTNER_FAILURE_RATE", "PARTNER_LATE_RATE", "PARTNER_SILENT_RATE", "PARTNER_LOST_RATE"), "0"
+    ),
     **own_stack.NO_RATES,
 }
-"""Short times, so that what is left undone ends within the trial; and no limits on how often an account calls
-and what it holds unpaid, for a few accounts buy here as much as many would."""
+"""Short times, so that what is left undone ends within the trial; no limits on how often an account calls and
+what it holds unpaid, for a few accounts buy here as much as many would; and a partner that fails only when a
+fault makes it."""
 BUYERS, ACCOUNTS_EACH = 7, 6
 PRODUCTS, STOCK, PLENTY, COUPONS = 6, 150, 100_000, 30
 """What clients compete for in a minute."""
+FEW_COUPONS = 4
+"""So many sell out at once."""
 SETTLE_SECONDS = 120
+WAITING_TICKETS = "firstcome_queue_oldest_ticket_seconds > 0"
 
 
 @dataclass(frozen=True)
 class Trial:
     """What `make NAME` does where nothing else is asked. With outages, stores stay away for long at first.
-    With long faults, the gateway gets slow and a worker's clock wrong beside all other faults.
+    With long faults, the gateway gets slow and a worker's clock wrong beside all other faults. With all
+    strategies, some campaigns need Redis, an issuer or a partner. A trial that is measured fails below the
+    goal of availability, and on MariaDB has a Prometheus beside it, from which every dashboard is filled.
 
     `pauses` is how many seconds a series pauses after each fault, from and to.
     """
@@ -56,7 +70,10 @@ class Trial:
     seconds: int
     has_outages: bool
     pauses: tuple[float, float]
+    has_faults: bool = True
     has_long_faults: bool = False
+    has_all_strategies: bool = False
+    is_measured: bool = False
 
 
 def main(trial: Trial) -> int:
@@ -77,7 +94,7 @@ def main(trial: Trial) -> int:
     try:
         database = asked.db or trial.database
         instance = instances.choose(home=home, port=str(ports.free(instances.PORTS)), database=database)
-        code = _run(trial, instance, seconds, seed)
+        code = run_trial(trial, instance, seconds, seed)
     except KeyboardInterrupt:
         code = 130
     except (SetupError, NoFinalAnswer, OSError) as error:
@@ -90,7 +107,7 @@ def main(trial: Trial) -> int:
     return code
 
 
-def _run(trial: Trial, instance: Instance, seconds: int, seed: str) -> int:
+def run_trial(trial: Trial, instance: Instance, seconds: int, seed: str) -> int:
     """Run the trial on a fresh stack: load, faults, audit, comparison. Returns the exit code.
 
     Raises SetupError and NoFinalAnswer.
@@ -99,12 +116,19 @@ def _run(trial: Trial, instance: Instance, seconds: int, seed: str) -> int:
     seen = Observations()
     if trial.has_long_faults and instance.database == "mariadb":
         faketime.require()
-    with own_stack.running(instance, **SETTINGS):
-        setup, shop = _set_up(instance, seen, minutes=max(1, seconds // 60))
+    with own_stack.running(instance, **SETTINGS), _monitored(trial, instance) as prometheus:
+        began_at = time.time()
+        setup, shop = _set_up(trial, instance, seen, minutes=max(1, seconds // 60))
         if trial.has_outages:
             outages.OutageClient(instance, setup, seen).run()
+        if prometheus:
+            _request_coupons(instance, setup, shop, prometheus)
         _load(trial, instance, setup, seen, seconds, seed)
+        _availability(trial, seen)
         _settle(setup, shop, seen)
+        if prometheus:
+            for finding in monitoring.empty_queries(prometheus, since=began_at):
+                seen.record_finding(finding)
         _say(shop.sums(setup))
         _processes(instance, seen)
         _audit(instance, seen)
@@ -117,7 +141,14 @@ def _run(trial: Trial, instance: Instance, seconds: int, seed: str) -> int:
     return 1 if seen.findings else 0
 
 
-def _set_up(instance: Instance, seen: Observations, *, minutes: int) -> tuple[Setup, Shop]:
+def _monitored(trial: Trial, instance: Instance) -> AbstractContextManager[Prometheus | None]:
+    """The Prometheus beside the trial. The exporters and some figures of the dashboards are MariaDB's."""
+    if trial.is_measured and instance.database == "mariadb":
+        return monitoring.beside(instance)
+    return nullcontext()
+
+
+def _set_up(trial: Trial, instance: Instance, seen: Observations, *, minutes: int) -> tuple[Setup, Shop]:
     """Accounts with points, products that can run out, campaigns that can sell out: enough for so long."""
     tokens = instance.home / "tokens.json"
     ran = own_stack.manage(instance, f"seed_demo --users {BUYERS * ACCOUNTS_EACH} --tokens {tokens}")
@@ -128,7 +159,7 @@ def _set_up(instance: Instance, seen: Observations, *, minutes: int) -> tuple[Se
     setup = Setup(
         staff=Account(0, known["staff"]),
         buyers=[Account(user["id"], user["access"]) for user in known["users"]],
-        campaigns=[_campaign(shop, strategy) for strategy in ("group_commit", "pessimistic") * minutes],
+        campaigns=[_campaign(shop, **terms) for terms in _campaigns(trial, minutes)],
         products=[_product(shop, number, STOCK * minutes) for number in range(PRODUCTS)],
         ample=_product(shop, PRODUCTS, PLENTY),
     )
@@ -137,10 +168,22 @@ def _set_up(instance: Instance, seen: Observations, *, minutes: int) -> tuple[Se
     return setup, shop
 
 
-def _campaign(shop: Shop, strategy: str) -> int:
-    discount = {"type": "amount", "value": 700}
-    terms = {"name": f"Trial {strategy}", "strategy": strategy, "quantity": COUPONS, "discount": discount}
-    return int(shop.call("POST", "/campaigns", terms)["id"])
+def _campaigns(trial: Trial, minutes: int) -> list[dict[str, Any]]:
+    """What each campaign has of its own."""
+    strategies = ("group_commit", "pessimistic") * minutes
+    if trial.has_all_strategies:
+        strategies += ("queue", "fair_lock")
+    found: list[dict[str, Any]] = [{"strategy": one, "quantity": COUPONS} for one in strategies]
+    if trial.has_all_strategies:
+        found.append({"strategy": "redis_gate", "quantity": FEW_COUPONS})
+        partner = {"partner": "convenience_store", "quantity": FEW_COUPONS}
+        found.append({"strategy": "group_commit", **partner})
+    return found
+
+
+def _campaign(shop: Shop, **own: Any) -> int:
+    terms = {"name": f"Trial {own['strategy']}", "discount": {"type": "amount", "value": 700}}
+    return int(shop.call("POST", "/campaigns", terms | own)["id"])
 
 
 def _product(shop: Shop, number: int, on_hand: int) -> Product:
@@ -151,10 +194,31 @@ def _product(shop: Shop, number: int, on_hand: int) -> Product:
     return Product(product_id, on_hand)
 
 
+def _request_coupons(instance: Instance, setup: Setup, shop: Shop, prometheus: Prometheus) -> None:
+    """Make what the dashboards show of coupons and the load may leave out: refusals, and a ticket that waits.
+
+    So many accounts ask for a coupon of each campaign that those with few sell out. No issuer runs until
+    Prometheus has seen the tickets.
+    """
+    until = time.monotonic() + PATIENCE_SECONDS
+    with faults.lasting(Fault("down", "issuer", 0), instance):
+        for account in setup.buyers[: FEW_COUPONS + 1]:
+            for campaign in setup.campaigns:
+                call = Call("POST", "/coupons", account.token, {"campaign": campaign})
+                answer = shop.connection.call_until_final(call, until=until)
+                account.calls.append(RecordedCall("coupon", call, answer))
+        while not prometheus.query(WAITING_TICKETS) and time.monotonic() < until:
+            time.sleep(1)
+
+
 def _load(
     trial: Trial, instance: Instance, setup: Setup, seen: Observations, seconds: int, seed: str
 ) -> None:
-    """Run clients while faults are made; returns once every client has the answer to its last call."""
+    """Run clients while faults are made; returns once every client has the answer to its last call.
+
+    What is measured of the availability is this load, and not the calls before it.
+    """
+    seen.measured = availability.Measurement()
     ends_at = time.monotonic() + seconds
     stop = threading.Event()
     common: dict[str, Any] = {"port": instance.port, "ends_at": ends_at, "seen": seen}
@@ -163,9 +227,7 @@ def _load(
         own = setup.buyers[number::BUYERS]
         clients.append(Buyer(own, setup, seed=f"{seed} {number}", **common))
     clients.append(webhooks.WebhookSender(instance, seed=f"{seed} sender", seen=seen))
-    all_series = faults.all_series(
-        instance.database, pauses=trial.pauses, has_long_faults=trial.has_long_faults
-    )
+    all_series = _all_series(trial, instance)
     with ThreadPoolExecutor(len(clients) + len(all_series)) as threads:
         injecting = [
             threads.submit(faults.inject_until, ends_at, series, instance=instance, seed=seed, seen=seen)
@@ -174,11 +236,30 @@ def _load(
         running = [threads.submit(client.run, stop) for client in clients]
         try:
             count = sum(one.result() for one in injecting)
+            stop.wait(ends_at - time.monotonic())
         finally:
             stop.set()
     for client in running:
         client.result()
     _say(f"{count} faults")
+
+
+def _all_series(trial: Trial, instance: Instance) -> list[faults.FaultSeries]:
+    """The series of faults that run at once; none in a trial without faults."""
+    if not trial.has_faults:
+        return []
+    return faults.all_series(instance.database, pauses=trial.pauses, has_long_faults=trial.has_long_faults)
+
+
+def _availability(trial: Trial, seen: Observations) -> None:
+    """Print how many requests were answered as they should; below the goal that is a finding."""
+    measured = seen.measured
+    _say(f"outages for {measured.outage_seconds():.0f} s, {len(measured.outages)} in all")
+    shares = measured.shares()
+    for name, share in shares.items():
+        _say(f"availability {name}: {share}")
+    if trial.is_measured and shares["outside of outages"].value < availability.GOAL:
+        seen.record_finding(f"the availability outside of outages is below {availability.GOAL:.1%}")
 
 
 def _settle(setup: Setup, shop: Shop, seen: Observations) -> None:
@@ -195,13 +276,17 @@ def _settle(setup: Setup, shop: Shop, seen: Observations) -> None:
     for account in setup.buyers:
         for made in account.calls:
             if made.is_open:
-                made.answer = shop.connection.call_until_final(
-                    made.call, until=time.monotonic() + PATIENCE_SECONDS
-                )
-                if made.is_open:
-                    seen.record_finding(
-                        f"{made.sort} with key {made.call.key} has no final answer: {made.answer}"
-                    )
+                _await_final_answer(made, shop, seen)
+
+
+def _await_final_answer(made: RecordedCall, shop: Shop, seen: Observations) -> None:
+    """Repeat the call until it is answered for good; a queue's ticket takes a moment."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while made.is_open and time.monotonic() < until:
+        made.answer = shop.connection.call_until_final(made.call, until=until)
+        time.sleep(0.1 * made.is_open)
+    if made.is_open:
+        seen.record_finding(f"{made.sort} with key {made.call.key} has no final answer: {made.answer}")
 
 
 def _processes(instance: Instance, seen: Observations) -> None:

@@ -64,6 +64,28 @@ def steps(metrics: Metrics, vus: Sequence[int], *, seconds: float) -> list[dict[
     ]
 
 
+def judged(metrics: Metrics, vus: int, *, seconds: float, warm_up: float) -> dict[str, Any]:
+    """The figures of one step of a ramp, without its warm-up; times are until the caller knew.
+
+    `from` and `to` are the instants that they are of, in seconds since 1970; `failed` is a share. The step
+    ends before its time if it has used all of its accounts.
+    """
+    began_at, ended_at = (metrics.get("instants", {}).get(end, 0) / 1000 for end in ("min", "max"))
+    start, end = began_at + warm_up, min(began_at + seconds, ended_at)
+    served, errors = _count(metrics, "served"), _count(metrics, "failed")
+    return {
+        "vus": vus,
+        "from": round(start, 1),
+        "to": round(max(start, end), 1),
+        "per_second": round(served / (end - start), 1) if end > start else 0,
+        "failed": round(errors / max(served + errors, 1), 4),
+        "p50_ms": _time(metrics, "settled", "med"),
+        "p95_ms": _time(metrics, "settled", "p(95)"),
+        "p99_ms": _time(metrics, "settled", "p(99)"),
+        "max_ms": _time(metrics, "settled", "max"),
+    }
+
+
 def failed(answers: Mapping[str, int]) -> int:
     """How many calls didn't get what they asked for."""
     return sum(count for answer, count in answers.items() if not answer.startswith("2"))

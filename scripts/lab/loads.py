@@ -2,12 +2,16 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-FINISH_SECONDS = 170
-"""For callers to finish what they began: longer than their patience and one more request. A coupon of a
-caller that was cut off would be missing in the count of answers."""
+from scripts.bench import load
+from scripts.stack.instance import Instance
+
+START_SECONDS, FINISH_SECONDS = 180, 170
+"""For k6 to read its accounts and to make its callers; and for callers to finish what they began: longer than
+their patience and one more request. A coupon of a caller that was cut off would be missing in the count of
+answers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +19,8 @@ class Load:
     """The k6 scenarios, the seconds that they last at about, and the accounts and coupons there are.
 
     `sells_out`: more callers than coupons, and each of them is patient, so none may be left. `vus` are the
-    callers of each step, if there are several.
+    callers of each step, if there are several. `warm_up`: the seconds of each step that aren't judged. A load
+    without executors is a ramp: its steps are loads of their own, up to the first that is too slow.
     """
 
     executors: Mapping[str, Mapping[str, Any]]
@@ -25,6 +30,15 @@ class Load:
     pause: float = 0
     sells_out: bool = False
     vus: Sequence[int] = ()
+    warm_up: int = 0
+
+    @property
+    def step_seconds(self) -> int:
+        return self.seconds // max(len(self.vus), 1)
+
+    @property
+    def is_ramp(self) -> bool:
+        return not self.executors
 
 
 def at_once(callers: int, *, quantity: int, seconds: int = 10) -> Load:
@@ -71,10 +85,27 @@ def steps(vus: Sequence[int], seconds: int, *, accounts: int, quantity: int) -> 
     return Load(executors=executors, seconds=whole, accounts=accounts, quantity=quantity, vus=vus)
 
 
+def ramp(vus: Sequence[int], seconds: int, *, warm_up: int, each: int) -> Load:
+    """More and more callers, until there are too many; each step has so many seconds, and `each` accounts."""
+    whole, accounts = seconds * len(vus), each * len(vus)
+    return Load(executors={}, seconds=whole, accounts=accounts, quantity=accounts, vus=vus, warm_up=warm_up)
+
+
+def step(of: Load, vus: int) -> Load:
+    """The step of a ramp with so many callers."""
+    seconds, accounts = of.step_seconds, of.accounts // len(of.vus)
+    return replace(until_all_asked(vus, seconds, accounts=accounts), warm_up=of.warm_up)
+
+
 def _executor(kind: str, name: str = "all", **words: Any) -> dict[str, Any]:
     return {name: {"executor": kind, **words, "gracefulStop": f"{FINISH_SECONDS}s"}}
 
 
-def settings(load: Load) -> dict[str, object]:
-    """The environment of `k6/lab/asking.js`."""
-    return {"LOADS": json.dumps(load.executors), "PAUSE": load.pause}
+def run_k6(sort: str, one: Load, instance: Instance, **settings: object) -> tuple[Any, float]:
+    """Run the load by `k6/lab/<sort>.js`: what k6 measured, and the processor time it took.
+
+    Raises SetupError when it fails, or takes too long.
+    """
+    own = {"LOADS": json.dumps(one.executors), "PAUSE": one.pause, "WARM_UP": one.warm_up}
+    seconds = START_SECONDS + one.seconds + 2 * FINISH_SECONDS
+    return load.measure(f"lab/{sort}", own | settings, instance=instance, within_seconds=seconds)

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
-from scripts.bench import documents, load
+from scripts.bench import documents
 from scripts.bench.stage import Staff, wait_until
-from scripts.lab import coupons, figures, loads, orders
+from scripts.lab import coupons, figures, loads, orders, ramp
 from scripts.lab.figures import Figures
 from scripts.lab.loads import FINISH_SECONDS
 from scripts.lab.results import Row
@@ -21,33 +21,25 @@ from scripts.lab.scenarios import Case
 from scripts.stack import database, readiness
 
 SORTS = {"coupons": coupons, "orders": orders}
-START_SECONDS = 180
-"""For k6 to read its accounts and to make its callers."""
 IDLE_SECONDS = 1
 """In which an idle shop says that it is ready."""
 MOST_FAILED, SLOWEST_P95_MS = 0.01, 500
 """The thresholds of a steady load."""
-COUNTED = re.compile(r"^(firstcome_\w+_total)(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
+COUNTED = re.compile(r"^(firstcome_(?!database_|processor_)\w+_total)(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
 
 
 def run(staff: Staff, case: Case) -> Row:
     """Run the load and check its rows. Raises SetupError when it can't be run."""
     sort = SORTS[case.scenario.sort]
-    settings = {"TOKENS": staff.tokens_of(case.load.accounts), **sort.prepare(staff, case)}
+    settings = sort.prepare(staff, case)
+    measure = ramp.climb if case.load.is_ramp else measure_once
     database.wait_until_worked_off(staff.instance)
     database_before, shop_before = database.counters(staff.instance), _counted(staff)
     with _meanwhile(staff, case) as faults:
-        metrics, took = load.measure(
-            f"lab/{case.scenario.sort}",
-            loads.settings(case.load) | settings,
-            instance=staff.instance,
-            within_seconds=START_SECONDS + case.load.seconds + 2 * FINISH_SECONDS,
-        )
+        measured, more = measure(staff, case, settings)
     wait_until(lambda: _is_idle(staff), within_seconds=FINISH_SECONDS)
-    measured = figures.read(metrics, processor_seconds=took)
     checked = sort.check(staff, case, settings, measured)
     counted = database.since(shop_before, _counted(staff))
-    vus = case.load.vus
     return {
         "scenario": case.scenario.name,
         "strategy": case.strategy,
@@ -56,13 +48,22 @@ def run(staff: Staff, case: Case) -> Row:
         "is_quick": case.is_quick,
         "is_control": case.is_control,
         **asdict(measured),
-        "steps": figures.steps(metrics, vus, seconds=case.load.seconds // max(len(vus), 1)),
+        **more,
         "database": database.since(database_before, database.counters(staff.instance)),
         "counted": {name: round(number) for name, number in counted.items() if number},
         "goals": goals(measured) if case.scenario.is_steady else {},
         "faults": faults,
         **checked,
     }
+
+
+def measure_once(staff: Staff, case: Case, settings: Mapping[str, Any]) -> tuple[Figures, dict[str, Any]]:
+    """The figures of the case's load, and those of its `steps`."""
+    tokens = staff.tokens_of(case.load.accounts)
+    given = {**settings, "TOKENS": tokens}
+    metrics, took = loads.run_k6(case.scenario.sort, case.load, staff.instance, **given)
+    steps = figures.steps(metrics, case.load.vus, seconds=case.load.step_seconds)
+    return figures.read(metrics, processor_seconds=took), {"steps": steps}
 
 
 def _is_idle(staff: Staff) -> bool:
@@ -85,10 +86,13 @@ def goals(measured: Figures) -> dict[str, bool]:
 
 
 def _counted(staff: Staff) -> Mapping[str, float]:
-    """The shop's own counters, over all processes and labels."""
+    """The shop's own counters, over all processes and labels. Beat and issuer may still be starting."""
     sums: defaultdict[str, float] = defaultdict(float)
-    for name, number in COUNTED.findall(readiness.ask(staff.instance.port, "GET", "/metrics")[1]):
-        sums[name] += float(number)
+    for (target,) in staff.instance.metrics_targets().values():
+        with contextlib.suppress(OSError):
+            port = int(target.rpartition(":")[2])
+            for name, number in COUNTED.findall(readiness.ask(port, "GET", "/metrics")[1]):
+                sums[name] += float(number)
     return sums
 
 

@@ -9,11 +9,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Event
 from typing import Any, Literal
 
 from scripts import check
+from scripts.bench import stage
 from scripts.bench.stage import Staff
 from scripts.lab import crash, loads
 from scripts.lab.loads import Load
@@ -27,6 +28,8 @@ ACCOUNTS = 100_000
 CRASH_PAUSE_SECONDS = 0.05
 MOST_COUPONS = 60_000
 """The codes of a pool are made one by one. A faster strategy runs out of these too."""
+UNPAID_ORDERS_STAY = {"ORDER_HOLD_SECONDS": stage.SETTINGS["ORDER_HOLD_SECONDS"]}
+"""Expiring those of a ramp by the thousand would slow the next rows down."""
 PRINT_OFFER = """
 import json, django
 django.setup()
@@ -48,6 +51,8 @@ class Offer:
 class Scenario:
     """`says` is its purpose; `is_steady` has the thresholds of a steady load checked; with `persists` callers
     retry until they have their coupon or none is left. `strategies` are all but `unsafe` if none is named.
+    A ramp ends with the step whose p95 is over the variant's of `slowest_p95_ms`. It also runs where the
+    scenario that it `joins` is asked for.
 
     `variants` are run one by one; `meanwhile(staff, variant, ended)` runs in a thread of its own from the
     start of the load, ends soon after `ended` is set, and returns the faults, for the report.
@@ -62,15 +67,16 @@ class Scenario:
     variants: Sequence[str] = ("",)
     is_steady: bool = False
     persists: bool = False
+    joins: str = ""
+    slowest_p95_ms: Mapping[str, int] = field(default_factory=dict)
     meanwhile: Callable[[Staff, str, Event], Sequence[Mapping[str, Any]]] | None = None
 
     def fitting(self, offer: Offer) -> list[str]:
         """The offered strategies that it runs."""
-        if self.sort == "orders":
-            return list(offer.inventory)
+        offered = offer.inventory if self.sort == "orders" else offer.coupons
         if self.strategies:
-            return [name for name in offer.coupons if name in self.strategies]
-        return [name for name in offer.coupons if name != UNSAFE or self.name == "race"]
+            return [name for name in offered if name in self.strategies]
+        return [name for name in offered if name != UNSAFE or self.name == "race"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +97,7 @@ class Case:
         """The settings of the stack. No account is throttled: callers that are refused retry without a pause,
         and strategies are compared here, not limits."""
         inventory = self.strategy if self.scenario.sort == "orders" else DEFAULT_INVENTORY
-        return {"LAB": "1", "INVENTORY_STRATEGY": inventory, **own_stack.NO_RATES}
+        return {"LAB": "1", "INVENTORY_STRATEGY": inventory, **UNPAID_ORDERS_STAY, **own_stack.NO_RATES}
 
     @property
     def is_control(self) -> bool:
@@ -147,10 +153,23 @@ _ALL = (
         quick=loads.steps((5, 20), 1, accounts=2_000, quantity=2_000),
     ),
     Scenario(
+        name="steps_orders",
+        joins="steps",
+        says="10, 50, 100, 200, 300, 500, 800 and 1,200 buyers for 15 s each, the first 3 s not judged, each "
+        "request from another account, until p95 is over 500 ms (placed: an order of one unit) or 2 s (paid: "
+        "the same with a card, until it is paid), or 1 % of the buyers don't get that: what the wall is",
+        load=loads.ramp((10, 50, 100, 200, 300, 500, 800, 1_200), 15, warm_up=3, each=20_000),
+        quick=loads.ramp((2, 10), 3, warm_up=1, each=1_000),
+        sort="orders",
+        strategies=("group_commit", "pessimistic"),
+        variants=("placed", "paid"),
+        slowest_p95_ms={"placed": 500, "paid": 2_000},
+    ),
+    Scenario(
         name="orders",
         says="100 buyers for 60 s without a pause, 100 products: stock, coupon, points and card in one "
         "call, once for each `INVENTORY_STRATEGY`",
-        load=loads.until_all_asked(100, 60, accounts=8_000),
+        load=loads.until_all_asked(100, 60, accounts=40_000),
         quick=loads.until_all_asked(8, 2, accounts=60),
         sort="orders",
         is_steady=True,
@@ -198,7 +217,8 @@ def cases(offer: Offer, *, strategies: str, scenarios: str, is_quick: bool) -> l
 
     Raises Unknown.
     """
-    wanted = [SCENARIOS[name] for name in _names(scenarios, list(SCENARIOS), "scenario")]
+    named = _names(scenarios, list(SCENARIOS), "scenario")
+    wanted = [one for one in SCENARIOS.values() if one.name in named or one.joins in named]
     asked = _names(strategies, [*offer.coupons, *offer.inventory], "strategy")
     chosen = [
         Case(scenario=scenario, strategy=strategy, variant=variant, is_quick=is_quick)

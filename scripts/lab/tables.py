@@ -93,6 +93,7 @@ SPEED = (
         partial(_time_of, "settled_p95_ms"),
         is_needed=lambda row: row["settled_p95_ms"] > 1.2 * row["p95_ms"] + 50,
     ),
+    Column("the wall", lambda row: wall(row), is_needed=lambda row: "wall" in row),
     Column("published (other machines)", _published, is_needed=lambda row: _published(row) != NO_FIGURE),
 )
 CORRECTNESS = (
@@ -152,6 +153,9 @@ def summary(rows: Sequence[Row]) -> Iterator[str]:
                 f"{scenario}: most a second `{fastest['strategy']}` ({rate(fastest['per_second'])}/s), "
                 f"soonest known `{quickest['strategy']}` (p95 {time(quickest['settled_p95_ms'])})."
             )
+    for row in rows:
+        if row.get("wall"):
+            yield f"{row['scenario']}: the wall of {label(row)} is at {wall(row)}."
 
 
 def notes(rows: Sequence[Row]) -> Iterator[str]:
@@ -160,8 +164,41 @@ def notes(rows: Sequence[Row]) -> Iterator[str]:
         if row["unsure"]:
             yield f"{label(row)}: {row['unsure']:,} callers without a definite answer"
         yield from (f"{label(row)}: {finding}" for finding in row["findings"])
-        if row["steps"]:
+        if row["steps"] and "wall" not in row:
             yield f"{label(row)}: {breaks(row['steps'])}"
+
+
+def wall(row: Row) -> str:
+    """Where a ramp ended, and at what."""
+    if not row["wall"]:
+        return f"none up to {row['steps'][-1]['vus']:,} buyers"
+    return f"{row['wall']['vus']:,} buyers: {row['wall']['name']}"
+
+
+def evidence(row: Row) -> str:
+    """What says that this is the wall of a ramp."""
+    found = row["wall"]
+    if not found:
+        return f"No step was too much, up to {row['steps'][-1]['vus']:,} buyers."
+    also = f" Also at a bound: {'; '.join(found['also'])}." if found["also"] else ""
+    where = f"{found['vus']:,} buyers are too many: {found['why']}."
+    return f"{where} The wall is {found['name']}: {found['says']}.{also}"
+
+
+def ramps(rows: Sequence[Row]) -> Cells:
+    """Every step of every ramp; times are until the buyer knew."""
+    lines = [
+        [
+            label(row),
+            f"{step['vus']:,}",
+            rate(step["per_second"]),
+            *(time(step[f"{name}_ms"]) for name in ("p50", "p95", "p99", "max")),
+            f"{step['failed']:.1%}",
+        ]
+        for row in rows
+        for step in row["steps"]
+    ]
+    return ["strategy", "buyers", "per second", "p50", "p95", "p99", "max", "failed"], lines
 
 
 def breaks(steps: Sequence[Mapping[str, float]]) -> str:

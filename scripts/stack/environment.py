@@ -7,22 +7,22 @@ from pathlib import Path
 from urllib.parse import quote
 
 from scripts.stack import SetupError, places, ports
-from scripts.stack.instance import Instance
+from scripts.stack.instance import METRICS_PORTS, Instance
 
 BACKGROUND_CONNECTIONS = 160
 """Database connections kept for the worker, beat, management commands and people."""
 
 COUNTS = "WEB_WORKERS WEB_THREADS"
 INTEGERS = """
-CONNECTIONS_PER_ADDRESS CONN_MAX_AGE DATABASE_READ_TIMEOUT_SECONDS EVENTS_AT_ONCE EVENT_GIVE_UP_SECONDS
-EVENT_REFUSED_SECONDS IDEMPOTENCY_LEASE_SECONDS IDEMPOTENCY_RETENTION_SECONDS OPEN_ORDERS_PER_ACCOUNT
-OPEN_UNITS_PER_ACCOUNT OPTIMISTIC_RETRIES ORDER_HOLD_SECONDS PARTNER_GIVE_UP_SECONDS PAYMENT_GIVE_UP_SECONDS
-TRUSTED_PROXIES WAITING_REQUESTS
+AUDIT_FULL_HOUR CONNECTIONS_PER_ADDRESS CONN_MAX_AGE DATABASE_READ_TIMEOUT_SECONDS EVENTS_AT_ONCE
+EVENT_GIVE_UP_SECONDS EVENT_REFUSED_SECONDS IDEMPOTENCY_LEASE_SECONDS IDEMPOTENCY_RETENTION_SECONDS
+METRICS_PORT OPEN_ORDERS_PER_ACCOUNT OPEN_UNITS_PER_ACCOUNT OPTIMISTIC_RETRIES ORDER_HOLD_SECONDS
+PARTNER_GIVE_UP_SECONDS PAYMENT_GIVE_UP_SECONDS TRUSTED_PROXIES WAITING_REQUESTS
 """
 NUMBERS = """
 CLOCK_SKEW_SECONDS DATA_PLATFORM_FAILURE_RATE GATEWAY_LATENCY_MS GATEWAY_TIMEOUT_SECONDS PARTNER_FAILURE_RATE
 PARTNER_LATE_RATE PARTNER_LATE_SECONDS PARTNER_LOST_RATE PARTNER_SILENT_RATE PARTNER_TIMEOUT_SECONDS
-RECONCILE_SECONDS SWEEP_SECONDS
+AUDIT_SECONDS RECONCILE_SECONDS SWEEP_SECONDS
 """
 FORMS = (
     (COUNTS, r"0*[1-9][0-9]*", "a number of 1 or more"),
@@ -67,6 +67,8 @@ def defaults(instance: Instance) -> dict[str, str]:
         "PAYMENT_GIVE_UP_SECONDS": "20",
         "PARTNER_GIVE_UP_SECONDS": "10",
         "DEBUG": "0",
+        # On loopback, with accounts whose passwords are published.
+        "STAFF_OTP_REQUIRED": "0",
         "WEB_WORKERS": "2",
         "WEB_THREADS": "64",
         "WEB_OWN_PROCESSOR": "1",
@@ -74,6 +76,18 @@ def defaults(instance: Instance) -> dict[str, str]:
         "MALLOC_ARENA_MAX": "2",
         "STATIC_ROOT": str(instance.static),
     }
+
+
+def for_process(name: str, instance: Instance, environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of one process: web processes share a folder of metrics, others have a port for them.
+
+    What a worker counts in that folder would be added to what web processes expose.
+    """
+    if name == "web":
+        return {**environment, "PROMETHEUS_MULTIPROC_DIR": str(instance.metrics)}
+    if name in METRICS_PORTS:
+        return {**environment, "METRICS_PORT": str(instance.port + METRICS_PORTS[name])}
+    return dict(environment)
 
 
 def database_url(instance: Instance) -> str:

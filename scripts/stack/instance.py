@@ -18,8 +18,10 @@ from scripts.stack.mariadb import Server
 
 DATABASES = ("sqlite", "mariadb")
 DEFAULT_PORT = 8000
-PORTS = 4
-"""In a row: the shop's, the gateway's, the data platform's, the partner's."""
+PORTS = 7
+"""In a row: the shop's, the gateway's, the data platform's, the partner's, and those in `METRICS_PORTS`."""
+METRICS_PORTS = {"worker": 4, "issuer": 5, "beat": 6}
+"""Where processes without a web server serve their metrics, after the shop's port."""
 STOPPING = "stopping"
 PATIENCE_SECONDS = 25
 """Longer than stopping takes."""
@@ -71,6 +73,11 @@ class Instance:
     def partner_port(self) -> int:
         return self.port + 3
 
+    def metrics_targets(self) -> dict[str, list[str]]:
+        """Where Prometheus finds the metrics of each kind of process: `host:port` by the job's name."""
+        offsets = {"web": 0} | METRICS_PORTS
+        return {job: [f"{ports.HOST}:{self.port + offset}"] for job, offset in offsets.items()}
+
     @property
     def ports(self) -> range:
         """Every port that it listens on."""
@@ -101,7 +108,7 @@ class Instance:
 def parser(command: str, description: str) -> argparse.ArgumentParser:
     """The options that name an instance."""
     found = argparse.ArgumentParser(prog=command, description=description)
-    found.add_argument("--port", default="", help="of the web server; the next three are taken as well")
+    found.add_argument("--port", default="", help="of the web server; the next six are taken as well")
     found.add_argument("--db", default="", help="sqlite or mariadb")
     return found
 

@@ -121,7 +121,7 @@ def main() -> None:
     wanted = OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
     line = command(name, instance, os.environ)
-    os.execv(line[0], line)
+    os.execve(line[0], line, environments.for_process(name, instance, os.environ))
 
 
 if __name__ == "__main__":

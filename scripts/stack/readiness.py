@@ -10,8 +10,6 @@ from scripts.stack.instance import Instance
 
 MOST_SECONDS = 90
 """MariaDB may have a crash to recover from, and the machine may be slow."""
-LARGEST_PAGE = 200
-"""Rows of a list that one call gets at most; `shop.http.pagination` has the shop's own."""
 DYING_SECONDS = 5
 """How long a process may keep dying at its start before that counts as final."""
 

@@ -24,7 +24,7 @@ from scripts.stack.mariadb import SEARCH_PATH
 
 CONNECTIONS = 1000
 """Race tests open hundreds, and several developers share one server."""
-SETTINGS = ("DATABASE_URL", "GATEWAY_URL", "DATA_PLATFORM_URL", "SECRET_KEY", "DEBUG")
+SETTINGS = ("DATABASE_URL", "GATEWAY_URL", "DATA_PLATFORM_URL", "SECRET_KEY", "DEBUG", "STAFF_OTP_REQUIRED")
 SECRETS = ("WEBHOOK_SECRET_SIMULATOR", "EVENT_SECRET")
 """What the tests have in common with an instance, and what its simulators have to know as well."""
 

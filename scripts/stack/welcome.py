@@ -19,6 +19,7 @@ def text(instance: Instance, environment: Mapping[str, str]) -> str:
     return f"""
 Firstcome is ready. Its state is in {instance.home} ({database}), its logs in {instance.logs}.
 
+  Start page     {instance.url}/
   API            {instance.url}/api/v1
   API docs       {instance.url}/api/docs/
   Admin          {instance.url}/admin/

@@ -1,6 +1,7 @@
 """The bootstrap, which has to speak to machines that have nothing yet."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from scripts import bootstrap
-from scripts.stack import faketime, places, system_packages
+from scripts.stack import SetupError, faketime, node_packages, places, system_packages
+from scripts.stack.system_packages import Needs
 
 LOCK_FILES = ["requirements.txt", "requirements-embedded.txt", "requirements-dev.txt"]
 
@@ -97,7 +99,7 @@ def test_the_broker_works_without_the_developers_packages():
 
 def test_what_is_missing_is_named_by_its_debian_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(system_packages, "SEARCH_PATH", str(tmp_path))
-    packages = list(system_packages.missing(redis=True, compiler=True))
+    packages = list(system_packages.missing(Needs(redis=True, compiler=True)))
     wanted = [
         "mariadb-server",
         "redis-server",
@@ -107,15 +109,16 @@ def test_what_is_missing_is_named_by_its_debian_package(tmp_path: Path, monkeypa
         "libc6-dev",
     ]
     assert [name for name in packages if not name.startswith("python3")] == wanted
-    assert list(system_packages.missing(redis=False, compiler=False)) == ["mariadb-server"]
+    assert list(system_packages.missing(Needs())) == ["mariadb-server"]
+    assert list(system_packages.missing(Needs(mariadb=False, npm=True))) == ["nodejs", "npm"]
 
 
 def test_only_the_soak_and_the_tests_need_libfaketime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(faketime, "LIBRARY", tmp_path / "absent.so")
-    assert list(system_packages.missing(redis=False, compiler=False, libfaketime=True)) == ["libfaketime"]
-    assert list(system_packages.missing(redis=False, compiler=False)) == []
+    assert list(system_packages.missing(Needs(libfaketime=True))) == ["libfaketime"]
+    assert list(system_packages.missing(Needs())) == []
     monkeypatch.setattr(faketime, "LIBRARY", Path(__file__))
-    assert list(system_packages.missing(redis=False, compiler=False, libfaketime=True)) == []
+    assert list(system_packages.missing(Needs(libfaketime=True))) == []
 
 
 @pytest.mark.parametrize(
@@ -123,6 +126,7 @@ def test_only_the_soak_and_the_tests_need_libfaketime(tmp_path: Path, monkeypatc
     [
         (["soak"], "soak"),
         (["soak", "DB=sqlite"], "run"),
+        (["alerts"], "alerts"),
         (["chaos"], "run"),
         (["chaos", "DB=mariadb"], "mariadb"),
     ],
@@ -140,4 +144,48 @@ def test_an_ordinary_user_gets_the_line_to_run(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("os.getuid", lambda: 1000)
     line = "sudo apt-get install -y --no-install-recommends mariadb-server redis-server"
     with pytest.raises(SystemExit, match=f"run this first: {line}$"):
-        system_packages.require(redis=True, compiler=False)
+        system_packages.require(Needs(redis=True))
+
+
+def test_the_npm_packages_are_pinned_by_hashes_and_name_no_registry():
+    lock = json.loads((places.PROJECT / "scripts" / "npm" / "package-lock.json").read_text())
+    packages = {name: package for name, package in lock["packages"].items() if name}
+    assert {"node_modules/openapi-fetch", "node_modules/openapi-typescript"} <= packages.keys()
+    for name, package in packages.items():
+        assert package["integrity"].startswith("sha512-"), name
+        assert "resolved" not in package, name
+
+
+def test_npm_packages_are_installed_once_for_each_lock_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pins, folder, npm = tmp_path / "pins", tmp_path / "folder", tmp_path / "bin" / "npm"
+    pins.mkdir()
+    npm.parent.mkdir()
+    npm.write_text('#!/bin/sh\necho "$@" >> runs\n')
+    npm.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{npm.parent}:/usr/bin:/bin")
+    for text in ("{}", "{}", '{"changed": true}'):
+        for name in ("package.json", "package-lock.json"):
+            (pins / name).write_text(text)
+        assert node_packages.installed(pins=pins, folder=folder) == folder
+        assert (folder / "package-lock.json").read_text() == text
+    runs = (folder / "runs").read_text().splitlines()
+    assert len(runs) == 2
+    assert all(run.startswith("ci --ignore-scripts ") for run in runs)
+
+
+def test_a_failing_npm_says_why_and_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pins, folder, npm = tmp_path / "pins", tmp_path / "folder", tmp_path / "bin" / "npm"
+    pins.mkdir()
+    npm.parent.mkdir()
+    for name in ("package.json", "package-lock.json"):
+        (pins / name).write_text("{}")
+    npm.write_text("#!/bin/sh\necho 'npm error code E404' >&2\nexit 1\n")
+    npm.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{npm.parent}:/usr/bin:/bin")
+    for _ in range(2):
+        with pytest.raises(SetupError, match="npm ci failed: npm error code E404"):
+            node_packages.installed(pins=pins, folder=folder)
+    npm.unlink()
+    monkeypatch.setenv("PATH", str(npm.parent))
+    with pytest.raises(SetupError, match="sudo apt-get install -y npm"):
+        node_packages.installed(pins=pins, folder=folder)

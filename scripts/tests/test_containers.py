@@ -8,16 +8,15 @@ import json
 import re
 from typing import Any
 
-import django_prometheus.middleware
 import jsonschema
 import pytest
 import yaml
-from prometheus_client import CollectorRegistry
 
 from orders.saga import executor
+from scripts.chaos import dashboard_queries
 from scripts.stack import environment, places
 from shop.http import prefer
-from shop.observability import gauges
+from shop.observability import catalogue
 from shop.server import worker
 
 DOCKER = places.PROJECT / "scripts" / "docker"
@@ -26,7 +25,12 @@ COMPOSE = yaml.safe_load(TEXT)
 SERVICES = COMPOSE["services"]
 SIMULATORS = yaml.safe_load((DOCKER / "simulators.yml").read_text())
 DOCKERFILE = (places.PROJECT / "Dockerfile").read_text()
+MONITORING_DOCKERFILE = (places.PROJECT / "ops" / "monitoring" / "Dockerfile").read_text()
+PROMETHEUS = yaml.safe_load((places.PROJECT / "ops" / "prometheus" / "prometheus.yml").read_text())
 OURS = ("migrate", "web", "worker", "beat", "issuer")
+MONITORING = ("alertmanager", "redis_exporter", "mysql_exporter")
+BUILT = ("firstcome", "firstcome-monitoring")
+"""The images that are built here."""
 
 
 def test_the_files_are_valid_by_the_compose_specification():
@@ -49,6 +53,9 @@ def test_it_has_all_the_parts():
         "redis",
         "rabbitmq",
         "prometheus",
+        "alertmanager",
+        "redis_exporter",
+        "mysql_exporter",
         "grafana",
     }
     assert SERVICES.keys() == parts
@@ -108,18 +115,22 @@ def test_every_image_from_outside_has_an_exact_version():
     """A tag such as 8.4 is another image next month, which was never tested."""
     exact = yaml.safe_load((DOCKER / "exact_versions.yml").read_text())["services"]
     named = {name: one["image"] for name, one in (SERVICES | exact).items() if "image" in one}
-    assert {name for name, one in SERVICES.items() if one["image"] != "firstcome"} == named.keys() - {*OURS}
-    outside = [image for image in named.values() if image != "firstcome"]
-    outside.append(exact["migrate"]["build"]["args"]["PYTHON"])
-    assert len(outside) == 6
+    assert {name for name, one in SERVICES.items() if one["image"] not in BUILT} == named.keys() - {
+        *OURS,
+        *MONITORING,
+    }
+    outside = [image for image in named.values() if image not in BUILT]
+    outside += [exact[name]["build"]["args"]["PYTHON"] for name in ("migrate", "alertmanager")]
+    assert len(outside) == 7
     assert [image for image in outside if not re.search(r":v?\d+\.\d+\.\d+(-|$)", image)] == []
 
 
 def test_an_exact_version_is_of_the_line_that_the_compose_file_names():
     exact = yaml.safe_load((DOCKER / "exact_versions.yml").read_text())["services"]
     pairs = [(SERVICES[name]["image"], one["image"]) for name, one in exact.items() if "image" in one]
-    [base] = re.findall(r"^ARG PYTHON=(\S+)", DOCKERFILE, flags=re.MULTILINE)
-    pairs.append((base, exact["migrate"]["build"]["args"]["PYTHON"]))
+    for name, text in {"migrate": DOCKERFILE, "alertmanager": MONITORING_DOCKERFILE}.items():
+        [base] = re.findall(r"^ARG PYTHON=(\S+)", text, flags=re.MULTILINE)
+        pairs.append((base, exact[name]["build"]["args"]["PYTHON"]))
     for line, version in pairs:
         name, _, tag = line.partition(":")
         number, _, variant = tag.partition("-")
@@ -127,8 +138,9 @@ def test_an_exact_version_is_of_the_line_that_the_compose_file_names():
 
 
 def test_the_image_is_built_and_exported_once():
-    assert [name for name, service in SERVICES.items() if "build" in service] == ["migrate"]
+    assert [name for name, service in SERVICES.items() if "build" in service] == ["migrate", "alertmanager"]
     assert {SERVICES[name]["image"] for name in OURS} == {"firstcome"}
+    assert {SERVICES[name]["image"] for name in MONITORING} == {"firstcome-monitoring"}
     assert {service["image"] for service in SIMULATORS["services"].values()} == {"firstcome"}
 
 
@@ -147,7 +159,7 @@ def test_the_threads_of_all_web_processes_fit_into_their_containers_limit():
 
 
 def test_every_folder_in_memory_has_a_size_and_metrics_have_one_of_their_own():
-    for name in OURS:
+    for name in (*OURS, *MONITORING):
         folders = dict(mount.split(":", 1) for mount in SERVICES[name]["tmpfs"])
         assert all("size=" in options for options in folders.values()), name
     metrics = SERVICES["web"]["environment"]["PROMETHEUS_MULTIPROC_DIR"]
@@ -177,6 +189,15 @@ def test_every_setting_it_passes_is_one_of_ours(tmp_path):
     assert {"WEB_WORKERS", "WEB_THREADS", "WAITING_REQUESTS", "CONNECTIONS_PER_ADDRESS"} <= passed
 
 
+def test_every_process_that_counts_exposes_it_to_prometheus_alone():
+    for name in ("worker", "beat", "issuer"):
+        passed = SERVICES[name]["environment"]
+        assert passed["METRICS_PORT"] == 9101
+        assert passed["METRICS_TOKEN"] == SERVICES["web"]["environment"]["METRICS_TOKEN"]
+        assert "PROMETHEUS_MULTIPROC_DIR" not in passed, "its counts would be added to those of web"
+        assert "ports" not in SERVICES[name]
+
+
 def test_nothing_is_published_beyond_loopback():
     for name, service in SERVICES.items():
         for port in service.get("ports", []):
@@ -194,28 +215,73 @@ def test_redis_keeps_queued_tasks():
     assert "--appendonly yes" in command
 
 
-def test_every_mounted_file_is_there_and_reads():
+def test_everything_that_is_mounted_is_there_and_reads():
     mounted = [
-        volume.split(":")[0]
+        places.PROJECT / volume.split(":")[0]
         for service in SERVICES.values()
         for volume in service.get("volumes", [])
         if volume.startswith("./")
     ]
-    assert len(mounted) == 4
-    for name in mounted:
-        assert yaml.safe_load((places.PROJECT / name).read_text()), name
+    paths = [places.PROJECT / name for name in mounted]
+    assert len(paths) == 6
+    files = [file for path in paths for file in (path.rglob("*.*") if path.is_dir() else [path])]
+    assert len(files) > 10
+    for file in files:
+        text = file.read_text()
+        # RabbitMQ's list is one of Erlang's, which ends with a full stop.
+        assert yaml.safe_load(text.removesuffix(".\n")), file
 
 
-def test_the_dashboard_asks_for_metrics_that_exist():
-    board: Any = json.loads((DOCKER / "grafana" / "shop.json").read_text())
+def test_what_watches_is_as_shut_as_the_shop():
+    for name in MONITORING:
+        service = SERVICES[name]
+        assert service["read_only"], name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["restart"] == "unless-stopped", name
+    assert MONITORING_DOCKERFILE.index("useradd") < MONITORING_DOCKERFILE.index("USER monitoring")
+
+
+def test_every_target_of_prometheus_is_a_service():
+    names, jobs = set(), set()
+    for job in PROMETHEUS["scrape_configs"]:
+        jobs.add(job["job_name"])
+        looked_up = [name for found in job.get("dns_sd_configs", []) for name in found["names"]]
+        listed = [target for found in job.get("static_configs", []) for target in found["targets"]]
+        names |= {*looked_up, *(target.partition(":")[0] for target in listed)}
+    assert jobs == {
+        "web",
+        "worker",
+        "issuer",
+        "beat",
+        "redis",
+        "mysql",
+        "rabbitmq",
+        "prometheus",
+        "alertmanager",
+    }
+    assert names - {"localhost"} <= SERVICES.keys()
+    own = [job for job in PROMETHEUS["scrape_configs"] if "authorization" in job]
+    assert {job["job_name"] for job in own} == {"web", "worker", "issuer", "beat"}
+
+
+def test_the_exporter_of_mysql_needs_no_privilege_of_the_shops_user():
+    command = " ".join(SERVICES["mysql_exporter"]["command"])
+    # Read by default, and refused without PROCESS.
+    assert all(f"--no-collect.info_schema.{table}" in command for table in ("innodb_cmp", "innodb_cmpmem"))
+
+
+def test_the_dashboards_ask_for_metrics_that_exist():
+    """Read from the mounted files: how they are generated does not count."""
+    boards = dashboard_queries.dashboards(places.PROJECT / "ops" / "grafana" / "dashboards")
     asked = {
         name
-        for panel in board["panels"]
-        for target in panel["targets"]
-        for name in re.findall(r"(?:django_http|firstcome)_\w+", target["expr"])
+        for board in boards
+        for query in dashboard_queries.queries(board)
+        for name in re.findall(r"(?:django_http|firstcome)_\w+", query.expression)
     }
-    assert asked
-    assert asked <= _exported_names() | set(gauges._gauges)
+    assert len(asked) > 50
+    assert asked <= _exported_names()
 
 
 def test_the_image_holds_every_app_and_runs_without_root():
@@ -240,10 +306,11 @@ def _mebibytes(text: str) -> int:
 
 
 def _exported_names() -> set[str]:
-    """The names under which django-prometheus exports, suffixes included."""
-    metrics = django_prometheus.middleware.Metrics.get_instance()
-    registry = CollectorRegistry()
-    for metric in vars(metrics).values():
-        registry.register(metric)
-    names = set(registry._names_to_collectors)
-    return names | {f"{name}_bucket" for name in names}
+    """The names of series that the shop exposes."""
+    definitions = catalogue.definitions().values()
+    histograms = {one.name for one in definitions if one.kind == "histogram"}
+    return (
+        {one.name for one in definitions}
+        | {f"{name}_bucket" for name in histograms}
+        | {f"{name}_{suffix}" for name in histograms for suffix in ("sum", "count")}
+    )

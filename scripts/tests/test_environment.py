@@ -115,3 +115,16 @@ def test_every_numeric_setting_is_looked_at():
 def test_a_count_that_is_none_is_reported(sqlite: Instance, value: str):
     with pytest.raises(SetupError, match=f"WEB_WORKERS={value} is not a number"):
         environment.compose(sqlite, {"WEB_WORKERS": value})
+
+
+def test_only_web_processes_share_a_folder_of_metrics_and_the_others_have_a_port_each(sqlite: Instance):
+    settings = {"REDIS_URL": "redis://here"}
+    found = {name: environment.for_process(name, sqlite, settings) for name in (*processes.SHOP, "gateway")}
+    own = {name: {key: of[key] for key in of.keys() - settings} for name, of in found.items()}
+    assert own == {
+        "web": {"PROMETHEUS_MULTIPROC_DIR": str(sqlite.metrics)},
+        "worker": {"METRICS_PORT": str(sqlite.port + 4)},
+        "issuer": {"METRICS_PORT": str(sqlite.port + 5)},
+        "beat": {"METRICS_PORT": str(sqlite.port + 6)},
+        "gateway": {},
+    }

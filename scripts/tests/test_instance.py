@@ -62,3 +62,14 @@ def test_a_short_folder_that_others_may_enter_is_not_used(tmp_path: Path):
     with pytest.raises(SetupError, match="not a private folder"):
         places.socket_path(deep, "redis.sock")
     short.rmdir()
+
+
+def test_each_kind_of_process_has_its_own_address_for_metrics(home: Path):
+    chosen = instances.choose(home=home, port="9000", database="")
+    assert chosen.metrics_targets() == {
+        "web": ["127.0.0.1:9000"],
+        "worker": ["127.0.0.1:9004"],
+        "issuer": ["127.0.0.1:9005"],
+        "beat": ["127.0.0.1:9006"],
+    }
+    assert list(chosen.ports) == list(range(9000, 9007))

@@ -9,13 +9,14 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from rich.console import Console
 
-from scripts.lab import coupons, figures, report, results, running, scenarios, tables
+from scripts.lab import coupons, figures, report, results, running, scenarios, tables, wall
 from scripts.lab.__main__ import Bars, Lab, broken_laws, seeded
 from scripts.lab.scenarios import DEFAULT_INVENTORY, SCENARIOS, UNSAFE, Case, Offer
 from scripts.stack import SetupError, database, own_stack, places, ports, process_identity
@@ -197,11 +198,36 @@ def test_a_file_of_results_that_cannot_be_read_is_named(tmp_path: Path):
 # --- the report ---
 
 STEPS = [{"vus": vus, "per_second": 10.0 * vus, "p95_ms": 5.0, "max_ms": 9.0} for vus in (10, 50)]
+RAMP = {
+    "steps": [
+        figures.judged(METRICS, vus, seconds=5, warm_up=2) | {"from": 1_003.0 + vus, "to": 1_006.0 + vus}
+        for vus in (10, 50)
+    ],
+    "slowest_p95_ms": 500,
+    "series": {
+        "start": 1_000.0,
+        "every": 1,
+        "panels": {
+            "processor": {"web": [0.5] * 60, "mariadb": [None, *[0.25] * 59]},
+            "locks": {"waiting": [0.0] * 60},
+            "bounds": {"connections": [288.0] * 60},
+        },
+    },
+    "wall": {
+        "vus": 50,
+        "why": "p95 is over 500 ms",
+        "name": "lock waits",
+        "says": "of 9.0 sessions with a statement 8.0 wait for a row",
+        "also": ["threads (all)"],
+    },
+}
 ROWS = [
     row("race", "fair_lock"),
     row("race", UNSAFE, broken=["L1"], wrong={"coupons over the quantity": 31}),
     row("crowd", "fair_lock"),
     row("steps", "fair_lock", steps=STEPS),
+    row("steps_orders", "group_commit", "placed", **RAMP),
+    row("steps_orders", "group_commit", "paid", **RAMP | {"wall": {}}),
     row("orders", "optimistic", settled_per_second=12.3, goals={"failed < 1%": False}),
 ]
 
@@ -216,6 +242,10 @@ def test_both_reports_say_the_same_from_what_matters_to_how_to_repeat_it(tmp_pat
         "500.8/s, p95 2.68 s",
         "stock_conflicts 7",
         "abc1234",
+        "steps_orders: the wall of group_commit, placed is at 50 buyers: lock waits.",
+        "The wall is lock waits: of 9.0 sessions with a statement 8.0 wait for a row.",
+        "wait for a row. Also at a bound: threads (all).",
+        "No step was too much, up to 50 buyers.",
     ):
         assert said in text and said in page
     assert "Nothing <much>." in text and "<p>Nothing &lt;much&gt;.</p>" in page
@@ -231,7 +261,7 @@ def test_the_page_is_one_file_that_takes_the_colours_and_width_of_its_reader():
     fetched = re.findall(r"""(?:src|href)=["'](?!#)([^"']*)|url\((?!#)([^)]*)\)|@import|<script""", page)
     assert fetched == []
     drawings = re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)
-    assert len(drawings) == 5  # each scenario, and what the control got wrong
+    assert len(drawings) == 8  # each scenario, each ramp, and what the control got wrong
     for drawing in drawings:
         assert "viewBox=" in drawing and "currentColor" in drawing
         assert not re.search(r"<svg[^>]* (width|height)=", drawing)
@@ -261,6 +291,8 @@ def test_whatever_is_offered_runs_in_what_fits_it():
     ]
     assert names(strategies="fair_lock", scenarios="pool") == ["pool fair_lock", "pool fair_lock partner"]
     assert names(scenarios="orders") == ["orders optimistic", "orders group_commit"]
+    ramps = ["steps_orders group_commit placed", "steps_orders group_commit paid"]
+    assert set(ramps) < set(names(scenarios="steps")) and names(scenarios="steps_orders") == ramps
 
 
 def test_the_cases_of_one_stack_come_together():
@@ -355,7 +387,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 # In several parts, so that each ends in time on a busy machine.
 @pytest.mark.parametrize(
     "scenarios",
-    [{"race", "baseline"}, {"pool"}, {"paced", "orders"}, {"crowd"}, {"steady"}, {"steps"}],
+    [{"race", "baseline"}, {"pool"}, {"paced", "orders"}, {"crowd"}, {"steady"}, {"steps"}, {"steps_orders"}],
     ids=lambda names: " and ".join(sorted(names)),
 )
 def test_every_strategy_keeps_the_laws_but_the_one_without_locks(bench: Bench, scenarios: set[str]):
@@ -374,7 +406,23 @@ def test_every_strategy_keeps_the_laws_but_the_one_without_locks(bench: Bench, s
         assert one["broken"] == (["L1"] if one["strategy"] == UNSAFE else []), one
         if one["scenario"] in {"race", "pool"} and one["strategy"] != UNSAFE:
             assert one["coupons"] == SCENARIOS[one["scenario"]].quick.quantity, one
+        if one["scenario"] == "steps_orders":
+            assert one["placed"] > 0
+            assert one["paid"] == (one["placed"] if one["variant"] == "paid" else 0)
+            assert {"answers", "processor", "connections", "redis"} <= one["series"]["panels"].keys()
         assert f"## {one['scenario']}" in (bench.lab.folder / "report.md").read_text()
+
+
+def test_a_ramp_ends_at_its_first_step_that_is_too_much_and_names_the_wall(bench: Bench):
+    [case] = [one for one in bench.cases if one.name == "steps_orders group_commit placed"]
+    bench.lab.staff = bench.lab.staff or seeded(bench.lab.instance, case.load.accounts)
+    strict = replace(case, scenario=replace(case.scenario, slowest_p95_ms={"placed": 0}))
+
+    measured = running.run(bench.lab.staff, strict)
+
+    assert [step["vus"] for step in measured["steps"]] == [case.load.vus[0]]
+    assert (measured["wall"]["vus"], measured["findings"]) == (case.load.vus[0], [])
+    assert measured["wall"]["name"] in {*wall.RULES, wall.NOT_NAMED} and "cores are busy" in str(measured)
 
 
 def test_what_the_audit_finds_broken_is_a_finding_of_the_rows(bench: Bench, tmp_path: Path):

@@ -9,7 +9,6 @@ from threading import Lock, Thread
 
 import pytest
 
-from scripts.bench import load
 from scripts.lab import figures, loads
 from scripts.lab.figures import Figures
 from scripts.lab.loads import Load
@@ -82,21 +81,28 @@ def serving() -> Iterator:
         shop.server_close()
 
 
+PLACED: Reply = (201, {"id": "O", "status": "paid"}, {})
+PAYING: Reply = (202, {"id": "O", "status": "paying"}, {})
+STILL_PAYING: Reply = (200, {"id": "O", "status": "paying"}, {})
+PAID: Reply = (200, {"id": "O", "status": "paid"}, {})
+
+
 def ask(shop: Shop, home: Path, one: Load, *, persists: int = 0, patience: int = 20) -> Figures:
     metrics, took = measured(shop, home, one, persists=persists, patience=patience)
     return figures.read(metrics, processor_seconds=took)
 
 
 def measured(
-    shop: Shop, home: Path, one: Load, *, persists: int = 0, patience: int = 20
+    shop: Shop, home: Path, one: Load, *, persists: int = 0, patience: int = 20, sort: str = "coupons"
 ) -> tuple[figures.Metrics, float]:
     (home / "log").mkdir(exist_ok=True)
     users = [{"access": f"token-{number}"} for number in range(CALLERS)]
     (home / "tokens.json").write_text(json.dumps({"users": users}))
+    (home / "products.json").write_text("[1, 2]")
     known = {"TOKENS": home / "tokens.json", "CAMPAIGN": 7, "PERSISTS": persists, "PATIENCE": patience}
+    known |= {"PRODUCTS": home / "products.json", "PAYS": 1, "RUN": "test"}
     instance = Instance(home=home, port=shop.server_address[1], database="mariadb")
-    settings = loads.settings(one) | known
-    return load.measure("lab/coupons", settings, instance=instance, within_seconds=90)
+    return loads.run_k6(sort, one, instance, **known)
 
 
 AT_ONCE = loads.at_once(CALLERS, quantity=1)
@@ -165,6 +171,39 @@ def test_each_step_has_figures_and_accounts_of_its_own(serving, tmp_path: Path):
     assert (first["vus"], second["vus"]) == (1, 2)
     assert first["per_second"] > 0 and second["per_second"] > 0
     assert first["per_second"] + second["per_second"] <= came.asked
+
+
+RAMP = loads.ramp((1, 3), 3, warm_up=1, each=CALLERS)
+
+
+def test_a_step_of_a_ramp_sends_at_most_one_request_of_each_account_and_is_judged_after_its_warm_up(
+    serving, tmp_path: Path
+):
+    shop = serving(PLACED)
+    metrics, _ = measured(shop, tmp_path, loads.step(RAMP, 3), sort="orders")
+    assert Counter(map(tuple, shop.asked.values())) == {("POST /api/v1/orders",): CALLERS}
+    quick = figures.judged(metrics, 3, seconds=3, warm_up=1)
+    assert (quick["per_second"], quick["p95_ms"]) == (0, 0)  # all of it was over within the warm-up
+    assert metrics["answer_201"]["count"] == CALLERS
+
+
+def test_a_buyer_of_a_ramp_polls_its_order_until_it_is_paid(serving, tmp_path: Path):
+    shop = serving(PAYING, STILL_PAYING, STILL_PAYING, PAID)
+    metrics, _ = measured(shop, tmp_path, loads.step(RAMP, 1), sort="orders")
+    assert {tuple(calls) for calls in shop.asked.values() if len(calls) > 3} == {
+        ("POST /api/v1/orders", *["GET /api/v1/orders/O"] * 3)
+    }
+    step = figures.judged(metrics, 1, seconds=3, warm_up=1)
+    assert step["failed"] == 0 and step["per_second"] >= 0.5 and step["p50_ms"] >= 600
+    assert metrics["took"]["med"] < 600
+
+
+@pytest.mark.parametrize("answers", [[BUSY], [PAYING, STILL_PAYING]], ids=["refused", "never paid"])
+def test_a_buyer_without_a_paid_order_has_failed(serving, tmp_path: Path, answers: list[Reply]):
+    at_once = loads.step(loads.ramp([CALLERS], 4, warm_up=0, each=CALLERS), CALLERS)
+    metrics, _ = measured(serving(*answers), tmp_path, at_once, sort="orders", patience=1)
+    step = figures.judged(metrics, CALLERS, seconds=4, warm_up=0)
+    assert (step["failed"], step["per_second"]) == (1, 0)
 
 
 def test_the_lab_loads_loopback_alone(serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

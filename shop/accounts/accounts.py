@@ -74,25 +74,43 @@ def check_password(account: User, password: str) -> None:
             raise InvalidCredentials
 
 
-def disable(*, account_ids: Collection[int], keeping: Container[int | None]) -> int:
+def disable(*, account_ids: Collection[int], keeping: Container[int | None], reason: str = "") -> int:
     """Disable these accounts except those in `keeping`; their tokens stop working within five seconds.
 
     Returns how many accounts were active before.
     """
-    chosen = User.objects.filter(pk__in=[id for id in account_ids if id not in keeping], is_active=True)
+    return _set_active([id for id in account_ids if id not in keeping], is_active=False, reason=reason)
 
-    def disabled() -> int:
+
+def enable(*, account_ids: Collection[int], reason: str = "") -> int:
+    """Enable these accounts; their tokens that have not expired work again within five seconds.
+
+    Returns how many accounts were disabled before.
+    """
+    return _set_active(account_ids, is_active=True, reason=reason)
+
+
+def _set_active(account_ids: Collection[int], *, is_active: bool, reason: str) -> int:
+    chosen = User.objects.filter(pk__in=account_ids, is_active=not is_active)
+
+    def changed() -> int:
         ids = list(chosen.select_for_update().order_by("pk").values_list("pk", flat=True))
-        User.objects.filter(pk__in=ids).update(is_active=False)
+        User.objects.filter(pk__in=ids).update(is_active=is_active)
+        before, after = {"is_active": not is_active}, {"is_active": is_active}
         for id in ids:
-            note_change("changed", id, before={"is_active": True}, after={"is_active": False})
+            note_change("changed", id, before=before, after=after, detail=reason)
         return len(ids)
 
-    return transactions.run(disabled, transactions.ONCE)
+    return transactions.run_or_savepoint(changed, transactions.ONCE)
 
 
 def note_change(
-    what: str, account_id: int, *, before: Mapping[str, Any] | None = None, after: Mapping[str, Any]
+    what: str,
+    account_id: int,
+    *,
+    before: Mapping[str, Any] | None = None,
+    after: Mapping[str, Any],
+    detail: str = "",
 ) -> None:
     """Record a change of an account in the journal, inside the transaction that makes the change."""
     journal.note(
@@ -100,6 +118,7 @@ def note_change(
         subject=journal_subject(account_id),
         before=before,
         after=after,
+        detail=detail,
         is_internal=True,
     )
 

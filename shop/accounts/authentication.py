@@ -29,7 +29,7 @@ Keys = tuple[tuple[str, str], ...]
 
 
 class TokenInvalid(NotAuthenticated):
-    """The token is forged, expired, used already, of the wrong kind, or its account is disabled."""
+    """The token is forged, expired, used or revoked, of the wrong kind, or its account is disabled."""
 
     code = "token_invalid"
     title = "Token not valid"
@@ -40,11 +40,15 @@ class TokenInvalid(NotAuthenticated):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The caller, from the access token's claims. `is_staff` is a hint: `shop.http.permissions` decides."""
+    """The caller, from the access token's claims. `is_staff` is a hint: `shop.http.permissions` decides.
+
+    `issued_at` is the second of the token's issue, since the epoch.
+    """
 
     id: int
     is_staff: bool
     is_active: bool = True
+    issued_at: int = 0
 
     @property
     def pk(self) -> int:
@@ -80,7 +84,7 @@ def account_from_header(authorization: str) -> Account | None:
     if scheme.lower() != "bearer":
         return None
     account = verify_access_token(raw.strip())
-    if disabled_accounts.is_disabled_in_cache(account.id):
+    if disabled_accounts.is_token_refused(account.id, issued_at=account.issued_at):
         raise TokenInvalid
     journal.identify_actor(account_id=account.id, is_staff=account.is_staff)
     return account
@@ -89,7 +93,8 @@ def account_from_header(authorization: str) -> Account | None:
 def verify_access_token(raw: str) -> Account:
     """Return the account of an access token, without a query. Raises `TokenInvalid`."""
     claims = verified_claims_of("access", raw)
-    return Account(id=account_id_of(claims), is_staff=claims.get(STAFF_CLAIM) is True)
+    is_staff = claims.get(STAFF_CLAIM) is True
+    return Account(id=account_id_of(claims), is_staff=is_staff, issued_at=claims["iat"])
 
 
 def verified_claims_of(kind: str, raw: str) -> dict[str, Any]:

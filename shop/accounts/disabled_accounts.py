@@ -1,34 +1,43 @@
-"""The disabled accounts, cached in each process, so that their tokens stop working within seconds.
+"""Disabled and signed-out accounts, cached in each process, so that their tokens stop working within seconds.
 
-Access tokens are verified without a query, so they cannot show that the account was disabled later. Each
-process caches the set of disabled accounts; the first request after it expires reads it again.
+Access tokens are verified without a query, so they cannot show that the account was disabled, or signed out
+everywhere, later. Each process caches the disabled accounts and the recent sign-outs; the first request after
+they expire reads them again.
 """
 
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
 
 from django.contrib.auth.models import User
 from django.db import DatabaseError
 from structlog import get_logger
 
+from shop import clock
 from shop.concurrency.group_commit import Batcher, run_without_transaction
 from shop.concurrency.thread_pool import ThreadPool
 from shop.db.transactions import DatabaseUnavailable
+from shop.models import SignOut
 
 log = get_logger(__name__)
 REFRESH_AFTER_SECONDS = 2.0
 # An older set is not used: tokens must stop working within 5 s, a slow read included.
 MAX_AGE_SECONDS = 4.0
 MUTEX_WAIT_SECONDS = 2.0
+# Longer than any access token is valid: those of demos and loads are for a day. Older sign-outs concern none.
+SIGN_OUTS_READ = timedelta(days=2)
 
 
 @dataclass(frozen=True, slots=True)
 class _DisabledAccounts:
+    """`signed_out` has the second of each account's sign-out: tokens issued until then are refused."""
+
     ids: frozenset[int]
     read_at: float
+    signed_out: Mapping[int, int] = field(default_factory=dict)
 
     def age(self) -> float:
         return time.monotonic() - self.read_at
@@ -47,12 +56,19 @@ def is_disabled(account_id: int) -> bool:
     Raises `DatabaseUnavailable` if the set is older and cannot be read.
     """
     refresh()
-    return is_disabled_in_cache(account_id)
-
-
-def is_disabled_in_cache(account_id: int) -> bool:
-    """The same without a query, for an event loop. Submit to `REFRESHER` first if `is_refresh_due`."""
     return account_id in _require_recent(_cached).ids
+
+
+def is_token_refused(account_id: int, *, issued_at: int) -> bool:
+    """Whether the account is disabled, or signed out everywhere since that second.
+
+    Without a query, for an event loop. Submit to `REFRESHER` first if `is_refresh_due`. Raises
+    `DatabaseUnavailable` as `is_disabled` does.
+    """
+    known = _require_recent(_cached)
+    if account_id in known.ids:
+        return True
+    return account_id in known.signed_out and issued_at <= known.signed_out[account_id]
 
 
 def is_refresh_due() -> bool:
@@ -76,6 +92,7 @@ def _refresh_for_batch(requests: Sequence[None]) -> Sequence[None]:
 # In a thread of its own: slow views or batches must not delay the authentication of every other call.
 REFRESHER: Batcher[None, None] = Batcher(
     _refresh_for_batch,
+    name="disabled_accounts",
     run=run_without_transaction,
     max_batch=sys.maxsize,
     wait_seconds=MAX_AGE_SECONDS,
@@ -111,7 +128,9 @@ def _read_disabled_accounts() -> _DisabledAccounts:
     global _cached, _is_failing
     started_at = time.monotonic()
     disabled = User.objects.filter(is_active=False).values_list("pk", flat=True)
-    _cached = _DisabledAccounts(frozenset(disabled), started_at)
+    recent = SignOut.objects.filter(at__gte=clock.now() - SIGN_OUTS_READ).values_list("account_id", "at")
+    signed_out = {account_id: int(at.timestamp()) for account_id, at in recent}
+    _cached = _DisabledAccounts(frozenset(disabled), started_at, signed_out)
     if _is_failing:
         log.info("disabled accounts are read again")
     _is_failing = False

@@ -4,18 +4,23 @@ Attempts are limited tightly by name and address together, and by address, but l
 wrong passwords from elsewhere must not lock an account's owner out. If so many addresses guess at one name
 that even the loose limit is reached, addresses that signed in to the account recently are still admitted. A
 part of the queue for password hashes is reserved for them too.
+
+Staff accounts need a one-time code too (`second_factor`). It is looked at after the password, so that what is
+said about it reveals nothing to a client without the password.
 """
 
 import threading
+from dataclasses import dataclass
 from datetime import timedelta
 
 from django.contrib.auth.models import User
 from prometheus_client import Counter
 
 from shop import clock
-from shop.accounts import accounts
+from shop.accounts import accounts, second_factor
 from shop.accounts.accounts import InvalidCredentials
 from shop.accounts.password_hashing import TrustLevel
+from shop.accounts.second_factor import Enrolled, Method, OtpInvalid, OtpRequired, Verified
 from shop.db import transactions
 from shop.errors import Overloaded, Throttled
 from shop.events import journal
@@ -33,6 +38,7 @@ NOTED_FAILURES_BY_NAME = Limit("failures-noted-of-name", times=20, seconds=3600)
 NOTED_FAILURES_BY_ADDRESS = Limit("failures-noted-from-address", times=20, seconds=3600)
 NOTED_FAILURES_IN_TOTAL = Limit("failures-noted", times=600, seconds=3600)
 OLD_PASSWORD_WRONG = "account.old_password_wrong"
+OTP_MISSING, OTP_WRONG = "account.otp_missing", "account.otp_wrong"
 RECENT_PERIOD = timedelta(days=30)
 SIGNED_IN, FAILED = "account.signed_in", "account.sign_in_failed"
 MAX_EARLIER_SIGN_INS = 50
@@ -42,14 +48,31 @@ _mutex = threading.Lock()
 _unnoted_failures = 0
 
 
-def sign_in(*, username: str, password: str, address: str, is_operator: bool = False) -> User:
-    """Return the active account with this name and password; with `is_operator`, only a member of staff.
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """An account that signed in; `verified` is what its one-time code was, None if it needed none."""
 
-    The journal line is durable when it returns. Raises `Throttled`, `Overloaded` and `InvalidCredentials`.
+    account: User
+    verified: Verified | None
+
+    @property
+    def device_id(self) -> int | None:
+        return self.verified.device_id if self.verified else None
+
+
+def sign_in(
+    *, username: str, password: str, address: str, otp: str | None = None, is_operator: bool = False
+) -> SignIn:
+    """Sign in to the active account with this name and password; with `is_operator`, only a member of staff.
+
+    `otp` is the one-time code, which staff accounts need. The journal line is durable when it returns. Raises
+    `Throttled`, `Overloaded` and `InvalidCredentials`; if the password is right, what `second_factor.verify`
+    raises.
     """
     account_id, network = accounts.find_id_by_username(username), throttling.network_of_address(address)
+    name = _username_key(account_id, username)
     try:
-        _throttle(_username_key(account_id, username), account_id, network)
+        _throttle(name, account_id, network)
         user = accounts.authenticate(
             username=username,
             password=password,
@@ -58,6 +81,7 @@ def sign_in(*, username: str, password: str, address: str, is_operator: bool = F
         )
         if is_operator and not user.is_staff:
             raise InvalidCredentials
+        verified = second_factor.verify(account=user, code=otp)
     except Throttled:
         SIGN_INS.labels("throttled").inc()
         raise
@@ -66,11 +90,33 @@ def sign_in(*, username: str, password: str, address: str, is_operator: bool = F
         raise
     except InvalidCredentials:
         SIGN_INS.labels("failed").inc()
-        _note_failure(_username_key(account_id, username), account_id, address)
+        _note_failure(name, account_id, address)
+        raise
+    except OtpRequired:
+        SIGN_INS.labels("otp_required").inc()
+        _note_failure(name, account_id, address, what=OTP_MISSING)
+        raise
+    except OtpInvalid:
+        SIGN_INS.labels("otp_invalid").inc()
+        _note_failure(name, account_id, address, what=OTP_WRONG)
         raise
     SIGN_INS.labels("signed_in").inc()
-    _note_success(user, address)
-    return user
+    _note_success(user, address, verified.method if verified else None)
+    return SignIn(user, verified)
+
+
+def enrol(*, account: User, secret: str, code: str, address: str) -> Enrolled:
+    """Sign in to a staff account, whose password was right, by setting up one-time codes.
+
+    Raises what `second_factor.enrol` raises.
+    """
+    with journal.acting(_actor_of(account)):
+        enrolled = second_factor.enrol(
+            account_id=account.pk, secret=secret, code=code, after={"address": address}
+        )
+    SIGN_INS.labels("signed_in").inc()
+    _note_success(account, address, Method.TOTP)
+    return enrolled
 
 
 def check_own_password(*, account: User, password: str, address: str) -> None:
@@ -130,10 +176,15 @@ def _trust_level(account_id: int | None, network: str) -> TrustLevel:
     return TrustLevel.OPERATOR if accounts.is_staff(account_id) else TrustLevel.KNOWN
 
 
-def _note_success(user: User, address: str) -> None:
+def _note_success(user: User, address: str, method: Method | None) -> None:
+    second = {"second_factor": method.value} if method else {}
+    _note(SIGNED_IN, accounts.journal_subject(user.pk), _actor_of(user), address=address, **second)
+
+
+def _actor_of(user: User) -> ActorContext:
+    """The account as the actor of its own sign-in."""
     actor = Actor.STAFF if user.is_staff else Actor.ACCOUNT
-    by = ActorContext(actor, user.pk, user.get_username(), journal.current_actor().request_id)
-    _note(SIGNED_IN, accounts.journal_subject(user.pk), by, address=address)
+    return ActorContext(actor, user.pk, user.get_username(), journal.current_actor().request_id)
 
 
 def _note_failure(
@@ -163,7 +214,7 @@ def _note_failure(
     _note(what, about, by, address=address, failures_without_a_line=unnoted)
 
 
-def _note(what: str, about: str, by: ActorContext, *, address: str, **after: int) -> None:
+def _note(what: str, about: str, by: ActorContext, *, address: str, **after: int | str) -> None:
     """Record it; `detail` repeats the address as text for the journal's list."""
     known = {"address": address, **after}
     transactions.run(

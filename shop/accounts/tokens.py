@@ -18,12 +18,12 @@ from prometheus_client import Counter
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
 from shop import clock
-from shop.accounts import accounts, authentication
+from shop.accounts import accounts, authentication, second_factor
 from shop.accounts.authentication import ACCOUNT_CLAIM, STAFF_CLAIM, TokenInvalid
 from shop.db import transactions
 from shop.events import journal
 from shop.events.journal import Actor, ActorContext
-from shop.models import JournalLine
+from shop.models import JournalLine, SignOut
 from shop.rates import rate_limits
 
 ACCESS_LIFETIME = timedelta(minutes=15)
@@ -52,12 +52,14 @@ def create_access_token(user: User, *, lifetime: timedelta = ACCESS_LIFETIME) ->
     return authentication.sign(_new_claims("access", user, lifetime) | {STAFF_CLAIM: user.is_staff})
 
 
-def create_token_pair(user: User, *, family: str | None = None) -> TokenPair:
+def create_token_pair(user: User, *, family: str | None = None, device_id: int | None = None) -> TokenPair:
     """Return a new access and refresh token, of a new family unless `family` is given.
 
-    Writes nothing: only used refresh tokens are stored.
+    `device_id` is the one that verified the one-time code of the sign-in, if the account needed one. Writes
+    nothing: only used refresh tokens are stored.
     """
-    own = {FAMILY_CLAIM: family or uuid4().hex, PASSWORD_CLAIM: _password_fingerprint(user)}
+    family = family or second_factor.family_prefix(device_id) + uuid4().hex
+    own = {FAMILY_CLAIM: family, PASSWORD_CLAIM: _password_fingerprint(user)}
     refresh = authentication.sign(_new_claims("refresh", user, REFRESH_LIFETIME) | own)
     return TokenPair(access=create_access_token(user), refresh=refresh)
 
@@ -67,14 +69,17 @@ def rotate(raw: str) -> TokenPair:
 
     Of any number of uses, concurrent or later, one succeeds; a reuse later than `REUSE_GRACE` revokes the
     family. Raises `TokenInvalid`, also if the account is disabled, deleted, or another account with the same
-    id, if its password has changed since, or if the family is revoked. Raises `Throttled`, and then the token
-    stays valid.
+    id, if its password has changed since, if it was signed out everywhere since, if the family is revoked, or
+    if the account needs one-time codes and the family began without one, or before they were reset. Raises
+    `Throttled`, and then the token stays valid.
     """
     claims = authentication.verified_claims_of("refresh", raw)
     rate_limits.REFRESHES.count(authentication.account_id_of(claims))
 
     def rotated() -> TokenPair | None:
-        user = User.objects.filter(pk=authentication.account_id_of(claims), is_active=True).first()
+        # Locked, so that signing the account out everywhere comes before this or after it.
+        account_row = User.objects.select_for_update().filter(pk=authentication.account_id_of(claims))
+        user = account_row.filter(is_active=True).first()
         if user is None or not _is_still_valid(claims, user):
             return None
         if _mark_used(claims):
@@ -146,16 +151,21 @@ def _family_id(claims: Mapping[str, Any]) -> str:
 
 
 def _is_still_valid(claims: Mapping[str, Any], user: User) -> bool:
-    """Whether the token belongs to this account with its current password, and its family is not revoked.
+    """Whether the token belongs to this account with its current password, and is not revoked.
 
+    It is revoked by itself, with its family, or with all tokens of the account until an instant.
     Tokens of the previous release lack both claims, so the journal shows whether the password has changed
     since; the last of them expires `REFRESH_LIFETIME` after the upgrade.
     """
+    issued_at = datetime.fromtimestamp(claims["iat"], UTC)
     if BlacklistedToken.objects.filter(token__jti=_family_id(claims)).exists():
+        return False
+    if SignOut.objects.filter(account_id=user.pk, at__gte=issued_at).exists():
+        return False
+    if not second_factor.allows_family(user, _family_id(claims)):
         return False
     if PASSWORD_CLAIM in claims:
         return bool(claims[PASSWORD_CLAIM] == _password_fingerprint(user))
-    issued_at = datetime.fromtimestamp(claims["iat"], UTC)
     changes = JournalLine.objects.filter(
         subject=accounts.journal_subject(user.pk), what="account.password_changed"
     )

@@ -61,19 +61,30 @@ class SignIn(PublicView):
     @extend_schema(
         summary="Sign in by name and password",
         request=SignInInput,
-        responses={200: TokensBody} | openapi.refusals({401: ["invalid_credentials"], 429: ["throttled"]}),
+        responses={200: TokensBody}
+        | openapi.refusals({401: ["invalid_credentials", "otp_required", "otp_invalid"], 429: ["throttled"]}),
     )
     def post(self, request: Request) -> Response:
-        """At most 10 attempts per minute for a username from one address, and 60 per minute and address.
+        """A staff account needs `otp`: the code of its authenticator app, or one of its backup codes.
+
+        `otp_required` and `otp_invalid` are answered to the right password only. Each code is accepted once.
+        After wrong ones none is looked at for a while: 429. A staff account without an authenticator app
+        sets one up at `/admin/`.
+
+        At most 10 attempts per minute for a username from one address, and 60 per minute and address.
 
         Attempts for one username from many addresses are limited only above 100 per minute, and not for
         addresses that signed in to it recently. Of IPv6 the first 64 bits count.
         """
         body = read(SignInInput, request)
-        user = sign_ins.sign_in(
-            username=body.username, password=body.password, address=client_address.from_request(request)
+        signed_in = sign_ins.sign_in(
+            username=body.username,
+            password=body.password,
+            otp=body.otp,
+            address=client_address.from_request(request),
         )
-        return Response(asdict(tokens.create_token_pair(user)))
+        pair = tokens.create_token_pair(signed_in.account, device_id=signed_in.device_id)
+        return Response(asdict(pair))
 
 
 class Refresh(PublicView):

@@ -10,6 +10,7 @@ from shop.http.validation import Input
 Username = Annotated[str, Field(min_length=1, max_length=150)]
 Email = Annotated[str, Field(min_length=1, max_length=254)]
 Password = Annotated[str, Field(min_length=1, max_length=4096)]
+OneTimeCode = Annotated[str, Field(min_length=1, max_length=32)]
 Token = Annotated[str, Field(min_length=1, max_length=4096)]
 
 
@@ -22,10 +23,11 @@ class RegisterInput(Input):
 
 
 class SignInInput(Input):
-    """A username and its password."""
+    """A username and its password; a staff account needs a one-time code, or a backup code, too."""
 
     username: Username
     password: Password
+    otp: OneTimeCode | None = None
 
 
 class RefreshInput(Input):

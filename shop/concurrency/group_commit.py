@@ -16,13 +16,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextvars import copy_context
 from copy import copy
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
 from django.db import IntegrityError, connection
-from prometheus_client import Counter
+from prometheus_client import Counter, Histogram
 from structlog import get_logger
 
 from shop.concurrency import thread_budget
@@ -30,6 +31,7 @@ from shop.concurrency.thread_pool import ThreadPool, close_unusable_connection
 from shop.db import stuck_rows, transactions
 from shop.db.stuck_rows import Row
 from shop.errors import Overloaded, Unavailable
+from shop.observability import logs, shared_work
 
 Request = TypeVar("Request")
 Outcome = TypeVar("Outcome")
@@ -38,6 +40,24 @@ T = TypeVar("T")
 log = get_logger(__name__)
 BLOCKED = Counter(
     "firstcome_requests_blocked", "Requests refused because another transaction kept a row of theirs locked."
+)
+BATCH_REQUESTS = Histogram(
+    "firstcome_batch_requests",
+    "Requests that shared a batch.",
+    ["batcher"],
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
+)
+BATCH_WAIT = Histogram(
+    "firstcome_batch_wait_seconds",
+    "How long the first request of a batch waited for its start.",
+    ["batcher"],
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+BATCH_SECONDS = Histogram(
+    "firstcome_batch_seconds",
+    "How long batches took, their commit included.",
+    ["batcher"],
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 MAX_BATCH = 256
 MAX_WAITING = 5_000
@@ -51,14 +71,18 @@ LEADER_POOL = ThreadPool(
 
 
 class _Entry(Generic[Request]):
-    """A request in a batcher, and the callback for its outcome; None once it was called."""
+    """A request in a batcher, its caller's context for logs and traces, and the callback for its outcome.
 
-    __slots__ = ("entered_at", "on_result", "request")
+    The callback is None once it was called.
+    """
+
+    __slots__ = ("context", "entered_at", "on_result", "request")
 
     def __init__(self, request: Request, on_result: Callable[[Any], None]) -> None:
         self.request = request
         self.on_result: Callable[[Any], None] | None = on_result
         self.entered_at = time.monotonic()
+        self.context = copy_context()
 
 
 class _Lead(Generic[Request]):
@@ -82,16 +106,18 @@ class Batcher(Generic[Request, Outcome]):
     `rows_of` names the rows that a request locks; without it all requests of a batch are assumed to need a
     row that stays locked.
 
-    A request waits at most `wait_seconds` until its batch starts, and as long again for its outcome. If
-    batches are so quick that few requests would share one, `min_interval_seconds` is the least time between
-    the starts of two. If requests come in bursts a leader waits `linger_seconds` for the rest of a burst.
-    `leader_pool` is a separate pool for a batcher that must not wait for others.
+    `name` is the batcher's in metrics and traces. A request waits at most `wait_seconds` until its batch
+    starts, and as long again for its outcome. If batches are so quick that few requests would share one,
+    `min_interval_seconds` is the least time between the starts of two. If requests come in bursts a leader
+    waits `linger_seconds` for the rest of a burst. `leader_pool` is a separate pool for a batcher that must
+    not wait for others.
     """
 
     def __init__(
         self,
         decide: Callable[[Sequence[Request]], Sequence[Outcome | Exception]],
         *,
+        name: str = "unnamed",
         max_batch: int = MAX_BATCH,
         max_waiting: int = MAX_WAITING,
         wait_seconds: float = WAIT_SECONDS,
@@ -103,6 +129,10 @@ class Batcher(Generic[Request, Outcome]):
     ) -> None:
         self.deadline_check_seconds = min(wait_seconds / 4, DEADLINE_CHECK_SECONDS)
         self._decide = decide
+        self._name = name
+        self._observe_requests = BATCH_REQUESTS.labels(name).observe
+        self._observe_wait = BATCH_WAIT.labels(name).observe
+        self._observe_duration = BATCH_SECONDS.labels(name).observe
         self._rows_of = rows_of
         self._max_batch = max_batch
         self._max_waiting = max_waiting
@@ -195,7 +225,10 @@ class Batcher(Generic[Request, Outcome]):
         """Decide batch after batch until no request waits, or another leader has taken over."""
         try:
             while batch := self._take_batch(lead):
-                self._decide_batch(batch)
+                taken_at = lead.since
+                with shared_work.of_requests(f"batch {self._name}", [entry.context for entry in batch]):
+                    self._decide_batch(batch)
+                self._observe(batch, taken_at)
                 lead.batch, lead.since = (), time.monotonic()
                 close_unusable_connection()
                 if self._leader_pool().waiting():
@@ -222,6 +255,11 @@ class Batcher(Generic[Request, Outcome]):
             lead.batch = [self._queue.popleft() for _ in range(min(self._max_batch, len(self._queue)))]
             lead.since = time.monotonic()
             return lead.batch
+
+    def _observe(self, batch: Sequence[_Entry[Request]], taken_at: float) -> None:
+        self._observe_requests(len(batch))
+        self._observe_wait(taken_at - batch[0].entered_at)
+        self._observe_duration(time.monotonic() - taken_at)
 
     def _is_over(self, lead: _Lead[Request]) -> bool:
         """With the mutex held: whether the lead is over, because it was replaced or no request waits."""
@@ -264,7 +302,8 @@ class Batcher(Generic[Request, Outcome]):
         stuck = find_stuck(frozenset().union(*needed.values()))
         blocked = [entry for entry, rows in needed.items() if not rows.isdisjoint(stuck)]
         if blocked:
-            log.warning("rows stay locked: requests that need them are refused", requests=len(blocked))
+            with logs.bound_to_each([entry.context for entry in blocked]):
+                log.warning("rows stay locked: requests that need them are refused", requests=len(blocked))
             BLOCKED.inc(len(blocked))
             self._answer(blocked, [_row_locked_error() for _ in blocked])
         return [entry for entry in batch if entry.on_result]
@@ -275,7 +314,8 @@ class Batcher(Generic[Request, Outcome]):
             entry = remaining.popleft()
             if not entry.on_result:
                 continue
-            outcome = self._decide_one(entry.request)
+            with logs.bound_to_each([entry.context]):
+                outcome = self._decide_one(entry.request)
             self._answer([entry], [outcome])
             if isinstance(outcome, transactions.LockWaitTimeout):
                 remaining = deque(self._refuse_blocked(remaining, stuck_rows.find))

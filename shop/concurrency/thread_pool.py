@@ -12,14 +12,25 @@ from contextvars import Context
 from weakref import WeakSet
 
 from django.db import connection, connections
+from prometheus_client import Gauge
 from structlog import get_logger
 
 from shop.errors import Overloaded
+from shop.observability import process_metrics
 
 log = get_logger(__name__)
 MAX_PER_OWNER = 16
 """Tasks of one owner, running and waiting."""
 IDLE_SECONDS = 600.0
+POOL_THREADS = Gauge(
+    "firstcome_pool_threads", "Threads that a pool may have.", ["pool"], multiprocess_mode="livesum"
+)
+POOL_BUSY = Gauge(
+    "firstcome_pool_busy", "Threads of a pool that are not idle.", ["pool"], multiprocess_mode="livesum"
+)
+POOL_WAITING = Gauge(
+    "firstcome_pool_waiting", "Tasks that wait for a thread of a pool.", ["pool"], multiprocess_mode="livesum"
+)
 
 
 class _Task:
@@ -115,8 +126,14 @@ class ThreadPool:
                     self._release(task)
                     raise Overloaded("No thread could be started; nothing was done.")
 
+    def sample(self) -> None:
+        """Set the gauges of this pool."""
+        POOL_THREADS.labels(self._name).set(self._max_threads)
+        POOL_BUSY.labels(self._name).set(self.busy())
+        POOL_WAITING.labels(self._name).set(self.waiting())
+
     def busy(self) -> int:
-        """How many threads are not idle, including those that are starting or ending (tests)."""
+        """How many threads are not idle, including those that are starting or ending."""
         return len(self._threads) - len(self._idle)
 
     def waiting(self) -> int:
@@ -272,6 +289,14 @@ def renew_threads() -> None:
     """Have the threads of all pools open new connections, after the database has changed (tests)."""
     for pool in list(_pools):
         pool.renew_threads()
+
+
+def _sample_pools() -> None:
+    for pool in list(_pools):
+        pool.sample()
+
+
+process_metrics.add_sampler(_sample_pools)
 
 
 def close_unusable_connection() -> None:

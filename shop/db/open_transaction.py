@@ -1,4 +1,5 @@
-"""The transaction that is open in this thread: savepoints, and rows that are written just before it commits.
+"""The transaction that is open in this thread: savepoints, rows that are written just before it commits, and
+counts for metrics that are made once it has.
 
 `shop.db.transactions` opens it and retries it; code that it runs calls this module.
 """
@@ -6,18 +7,26 @@
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from django.db import connection, transaction
+
+from shop.db.commit_counts import Evidence, TransactionCounts
+from shop.observability import tracing
 
 T = TypeVar("T")
 PendingWrites = dict[Callable[[Sequence[Any]], None], list[Any]]
 
 
 class _State(threading.local):
-    """What this thread's transaction, opened by `atomic`, writes just before it commits."""
+    """What this thread's transaction, opened by `atomic`, writes before it commits and counts afterwards.
+
+    `counts` are those of the last transaction, until the next one begins.
+    """
 
     pending_writes: PendingWrites | None = None
+    counts: TransactionCounts | None = None
     is_at_commit = False
 
 
@@ -41,16 +50,37 @@ def write_all_before_commit(write: Callable[[Sequence[T]], None], items: Iterabl
         write(some)
 
 
+def count_after_commit(count: Callable[[Sequence[T]], None], items: Iterable[T]) -> None:
+    """Have `count` called with these items once the transaction has committed, also if the reply is lost.
+
+    One call gets all items of the transaction. `count` must be quick and make no query.
+    """
+    assert_inside()
+    if state.pending_writes is not None and state.counts is not None:
+        state.counts.add(count, items)
+    elif some := list(items):
+        transaction.on_commit(partial(count, some), robust=True)
+
+
+def set_evidence(evidence: Evidence) -> None:
+    """Say how to find out whether this transaction has committed: by a row that it alone has written."""
+    if state.pending_writes is not None and state.counts is not None:
+        state.counts.evidence = evidence
+
+
 @contextmanager
 def savepoint() -> Iterator[None]:
     """A part of the transaction that may fail by itself: its writes and its queued items are undone."""
     lengths = {write: len(items) for write, items in (state.pending_writes or {}).items()}
+    counted = state.counts.lengths() if state.counts else {}
     try:
         with transaction.atomic():
             yield
     except BaseException:
         for write, items in (state.pending_writes or {}).items():
             del items[lengths.get(write, 0) :]
+        if state.counts:
+            state.counts.truncate(counted)
         raise
 
 
@@ -76,13 +106,16 @@ def is_open() -> bool:
 @contextmanager
 def atomic() -> Iterator[None]:
     """A transaction that writes the queued items at its end."""
-    with transaction.atomic():
-        state.pending_writes = {}
+    with tracing.commit() as commit, transaction.atomic():
+        state.pending_writes, state.counts = {}, TransactionCounts()
         try:
             yield
             for write, items in state.pending_writes.items():
                 if items:
                     write(items)
+            if state.counts.items:
+                transaction.on_commit(state.counts.make)
             state.is_at_commit = True
+            commit.begin(connection)
         finally:
             state.pending_writes = None

@@ -12,10 +12,12 @@ from typing import Generic, TypeVar
 
 from django.db import Error as DatabaseFailure
 from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
+from prometheus_client import Counter
 from structlog import get_logger
 from uuid_utils.compat import uuid7
 
-from shop.db import commit_marks, open_transaction
+from shop.db import commit_counts, commit_marks, open_transaction
+from shop.db.commit_counts import TransactionCounts
 from shop.errors import Unavailable
 
 
@@ -71,6 +73,20 @@ CONNECTION_LOST = {2006, 2013, 2055, 2002, 2003, 1053, 1927, 1040, 4031, 1158, 1
 # (3032), a hook that failed (3100), the session killed (3169), and Group Replication's own. The next
 # connection leads to the primary.
 NOT_PRIMARY = {1290, 1836, 3032, 3100, 3169, 3781, 3782, 3783, 4094}
+# What a retry is counted as; a lost connection has no code of its own, and SQLite's lock is a wait.
+CONNECTION = "connection"
+REASONS = {
+    DEADLOCK: "deadlock",
+    LOCK_WAIT: "lock_wait",
+    CHANGED_SINCE_READ: "changed",
+    ROLLED_BACK_AT_COMMIT: "changed",
+}
+RETRIED = Counter(
+    "firstcome_transactions_retried", "Attempts of transactions that were followed by another.", ["reason"]
+)
+# All of them exist from the start: the event that begins a series is no increase of it.
+_retries_by_reason = {reason: RETRIED.labels(reason) for reason in (CONNECTION, *REASONS.values())}
+COMMITS_UNKNOWN = Counter("firstcome_commits_unknown", "Commits whose reply was lost.")
 ATTEMPTS = 4
 BACKOFF_SECONDS = 0.05
 # No attempt starts after these. A lock that stays held is waited for twice (5 s each) rather than four times;
@@ -159,8 +175,19 @@ class _Attempts(Generic[T]):
         self._mark = uuid7() if effect is ONCE else None
         # The results of attempts whose COMMIT got no reply, in order.
         self._in_doubt: list[T] = []
+        # What they did, if anything is to be counted.
+        self._uncounted: list[TransactionCounts] = []
 
     def first_success(self, attempts: int) -> T:
+        try:
+            result = self._first_success(attempts)
+        except BaseException:
+            commit_counts.unresolved.add(self._uncounted)
+            raise
+        commit_counts.unresolved.resolve()
+        return result
+
+    def _first_success(self, attempts: int) -> T:
         started_at = time.monotonic()
         for attempt in range(1, attempts + 1):
             try:
@@ -177,11 +204,15 @@ class _Attempts(Generic[T]):
         try:
             with open_transaction.atomic():
                 if self._has_committed():
+                    self._count_committed()
                     return self._in_doubt[-1]
                 results.append(self._work())
+                self._count_committed()
         except DatabaseFailure as error:
             if open_transaction.state.is_at_commit and is_lost(error):
                 self._in_doubt += results
+                COMMITS_UNKNOWN.inc(len(results))
+                self._keep_counts()
             raise
         return results[0]
 
@@ -203,6 +234,22 @@ class _Attempts(Generic[T]):
             return True
         return False
 
+    def _keep_counts(self) -> None:
+        """Keep the counts of an attempt whose COMMIT got no reply."""
+        counts = open_transaction.state.counts
+        if counts and counts.items:
+            self._uncounted.append(counts)
+
+    def _count_committed(self) -> None:
+        """Count what earlier attempts did whose COMMIT got no reply, if it is there.
+
+        Called after the work, whose locks have waited for them, and before this attempt writes its journal.
+        """
+        for counts in self._uncounted[:]:
+            if counts.has_committed():
+                self._uncounted.remove(counts)
+                counts.make()
+
     def _give_up_or_prepare(self, error: DatabaseFailure, *, elapsed: float, is_last: bool) -> None:
         """Raise unless another attempt may follow; close a lost connection, so that it opens a new one."""
         if is_lost(error):
@@ -218,6 +265,7 @@ class _Attempts(Generic[T]):
             raise (
                 OutcomeUnknown(OUTCOME_UNKNOWN_DETAIL) if self._in_doubt else _conflict_error(error)
             ) from error
+        _retries_by_reason[_reason(error)].inc()
         log.info("transaction retried", error=str(error)[:200])
 
 
@@ -230,6 +278,10 @@ class _Reads(_Attempts[T]):
 
 def _conflict_error(error: DatabaseFailure) -> TooManyConflicts:
     return (LockWaitTimeout if is_lock_wait(error) else TooManyConflicts)(CONFLICT_DETAIL)
+
+
+def _reason(error: DatabaseFailure) -> str:
+    return CONNECTION if is_lost(error) else REASONS.get(_error_code(error) or 0, "lock_wait")
 
 
 def _error_code(error: BaseException) -> int | None:

@@ -67,7 +67,9 @@ def _post(events: Sequence[dict[str, Any]]) -> DeliveryResult:
     body = orjson.dumps({"events": events}, option=orjson.OPT_UTC_Z)
     headers = {"Content-Type": "application/json"} | _signature(body)
     url = f"{settings.DATA_PLATFORM_URL}/events"
-    reply = http_client.send_request("POST", url, headers=headers, body=body, seconds=TIMEOUT_SECONDS)
+    reply = http_client.send_request(
+        "POST", url, headers=headers, body=body, seconds=TIMEOUT_SECONDS, passes_trace=True
+    )
     if 200 <= reply.status < 300:
         return DeliveryResult()
     message = reply.body[:LARGEST_ERROR_BYTES].decode(errors="replace")

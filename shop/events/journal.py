@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple, Required, TypedDict, Unpack
 from uuid import UUID
@@ -20,6 +21,7 @@ from uuid_utils.compat import uuid7
 from shop import clock
 from shop.db import bulk_sql, open_transaction
 from shop.models import JournalLine
+from shop.observability import logs, tracing
 
 Actor = JournalLine.Actor
 
@@ -56,12 +58,13 @@ JOURNAL_LINES_TABLE = bulk_sql.Table(JournalLine, NewJournalLine._fields)
 
 @dataclass(frozen=True, slots=True)
 class ActorContext:
-    """The actor of a change, and the request in which it happens."""
+    """The actor of a change, and the request in which it happens, with its trace if that is recorded."""
 
     actor: str = Actor.SYSTEM
     id: int | None = None
     name: str = ""
     request_id: str = ""
+    traceparent: str = ""
 
 
 SYSTEM = ActorContext()
@@ -101,10 +104,17 @@ def acting_for(orders: Mapping[UUID | None, ActorContext]) -> Iterator[None]:
         _actors_by_order.reset(token)
 
 
+def unidentified(request_id: str) -> ActorContext:
+    """The actor of a request until it is authenticated."""
+    return ActorContext(request_id=request_id, traceparent=tracing.traceparent() if tracing.is_on else "")
+
+
 def identify_actor(*, account_id: int | None, is_staff: bool, name: str = "") -> None:
     """Set the actor once it is authenticated, until the surrounding `acting` block ends."""
     actor = Actor.STAFF if is_staff else Actor.ACCOUNT
-    _current_actor.set(ActorContext(actor, account_id, name, _current_actor.get().request_id))
+    before = _current_actor.get()
+    _current_actor.set(ActorContext(actor, account_id, name, before.request_id, before.traceparent))
+    logs.set_account(account_id)
 
 
 class NoteFields(TypedDict, total=False):
@@ -179,6 +189,12 @@ def _write_lines(lines: Sequence[NewJournalLine]) -> None:
     """Insert the lines, up to a thousand by one statement."""
     for start in range(0, len(lines), LINES_PER_STATEMENT):
         bulk_sql.insert(JOURNAL_LINES_TABLE, lines[start : start + LINES_PER_STATEMENT])
+    open_transaction.set_evidence(partial(_is_written, lines[0]))
+
+
+def _is_written(line: NewJournalLine) -> bool:
+    """Whether the line is in the journal: another attempt at the same work has another instant."""
+    return JournalLine.objects.filter(subject=line.subject, what=line.what, at=line.at).exists()
 
 
 def _json(value: Mapping[str, Any] | None) -> str | None:

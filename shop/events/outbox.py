@@ -22,16 +22,21 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db.models import F, Min, Q, QuerySet
+from prometheus_client import Counter
 from structlog import get_logger
 
 from shop import clock
 from shop.db import transactions
 from shop.events import data_platform
 from shop.models import JournalLine
+from shop.observability import logs
 from shop.outbound import backoff
 from shop.redis import lease
 
 log = get_logger(__name__)
+DELIVERIES = Counter(
+    "firstcome_event_deliveries", "Events that were sent to the data platform, by the outcome.", ["outcome"]
+)
 
 QUEUED, DELIVERED, DEAD = (
     JournalLine.Delivery.QUEUED,
@@ -245,11 +250,33 @@ def _send_and_record(lines: Sequence[_EventLine]) -> _BatchResult:
     if not outcome.is_platform_failing:
         _send_one_by_one([line for line in lines if (line.order_id or line.id) in suspects], outcome)
     transactions.run(partial(_record_result, outcome), transactions.REPEATABLE)
+    _count(outcome)
     if outcome.refused:
-        log.warning("events are refused; they are retried", events=len(outcome.refused), error=outcome.error)
+        with logs.bound_to(lambda: logs.merge_ids([_ids(line) for line, _ in outcome.refused])):
+            log.warning(
+                "events are refused; they are retried", events=len(outcome.refused), error=outcome.error
+            )
     for line, error in outcome.dead:
-        log.error("event is dead: see replay_events", event_id=event_id(line), what=line.what, error=error)
+        with logs.bound_to(partial(_ids, line)):
+            log.error("event is dead: see replay_events", what=line.what, error=error)
     return outcome
+
+
+def _count(outcome: _BatchResult) -> None:
+    """Count the deliveries of a batch whose result is recorded; two relays at once count an event twice."""
+    for name, lines in (
+        ("delivered", outcome.accepted),
+        ("failed", outcome.failed),
+        ("refused", outcome.refused),
+        ("dead", outcome.dead),
+    ):
+        if lines:
+            DELIVERIES.labels(name).inc(len(lines))
+
+
+def _ids(line: _EventLine) -> dict[str, str]:
+    """The ids of an event, by the keys of log lines."""
+    return {"event_id": event_id(line)} | ({"order": str(line.order_id)} if line.order_id else {})
 
 
 def _send_batch(lines: Sequence[_EventLine]) -> _BatchResult:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from structlog import get_logger
 
 from shop.errors import BodyIncomplete, FirstcomeError
-from shop.http import pages, problems, request_body, views
+from shop.http import problems, request_body, streams, views
 from shop.http.json_format import TooLarge
 from shop.http.messages import Request, Response
 from shop.http.pages import Scope, Send
@@ -38,10 +38,12 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
             await request_body.read(fields, receive)
             await _send_response(send, _health_response(scope["method"], fields), _PUBLIC_HEADERS)
         else:
-            await pages.serve_page(scope, fields, receive, send)
+            await streams.handler_of(path)(scope, fields, receive, send)
     except (FirstcomeError, TooLarge) as refusal:
         # A refused body, or no thread for a page.
-        await _send_response(send, _close_after(problems.from_error(refusal), refusal), _PRIVATE_HEADERS)
+        response = _close_after(problems.from_error(refusal), refusal)
+        request_metrics.count_refusal("", response.status_code, response.code)
+        await _send_response(send, response, _PRIVATE_HEADERS)
 
 
 def _health_response(method: str, fields: Mapping[bytes, bytes]) -> Response:

@@ -32,7 +32,9 @@ SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.01, 0.2
 
 _mutex = threading.Lock()
 # One account may send many duplicates: a look-up for each would need more threads than an account may hold.
-_replay_lookups: Batcher[KeyedCall, Replay | None] = Batcher(recorded_answers.find_all, run=transactions.read)
+_replay_lookups: Batcher[KeyedCall, Replay | None] = Batcher(
+    recorded_answers.find_all, name="replays", run=transactions.read
+)
 # The calls that run in this process, each with the duplicates that wait for it here.
 _running: dict[tuple[int, str], set[Signal]] = {}
 

@@ -1,15 +1,23 @@
-"""Middlewares: a request id for logs, problem+json instead of Django's HTML errors, uploads, API calls."""
+"""Middlewares: a request id for logs, problems instead of HTML errors, uploads, API calls, metrics."""
 
+import hmac
 import threading
 from collections.abc import Callable
 
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.contrib.auth.models import AnonymousUser, User
+from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.middleware import common
+from django.utils.functional import SimpleLazyObject
 
+from shop.accounts import second_factor
 from shop.concurrency import blocking
 from shop.errors import FirstcomeError, NotAllowed, Overloaded
 from shop.events import journal
-from shop.events.journal import ActorContext
-from shop.http import json_format, problems, views
+from shop.http import client_address, json_format, problems, views
 from shop.http.messages import Request
 from shop.http.uploads import UPLOAD_KEY, Upload
 from shop.observability import logs
@@ -17,6 +25,7 @@ from shop.observability import logs
 Handler = Callable[[HttpRequest], HttpResponse]
 # Pages for people; all other paths are for programs.
 PAGE_PATHS = ("/admin", "/api/docs", "/static")
+METRICS_PATH = "/metrics"
 MAX_CONCURRENT_UPLOADS = 2
 upload_slots = threading.BoundedSemaphore(MAX_CONCURRENT_UPLOADS)
 """Places for uploads in this process's memory: held from before a body is read until the response."""
@@ -27,7 +36,7 @@ def request_id(handler: Handler) -> Handler:
 
     def named(request: HttpRequest) -> HttpResponse:
         name = logs.choose_request_id(request.META.get("HTTP_X_REQUEST_ID"))
-        with logs.bound_request_id(name), journal.acting(ActorContext(request_id=name)):
+        with logs.bound_request(name), journal.acting(journal.unidentified(name)):
             response = handler(request)
         response["X-Request-ID"] = name
         return response
@@ -53,6 +62,25 @@ def convert_html_errors(handler: Handler) -> Handler:
         ).to_django()
 
     return answered
+
+
+def require_second_factor(handler: Handler) -> Handler:
+    """Treat a session of staff as not signed in if it lacks the second factor that the account needs.
+
+    For every page, so that none has to ask for it. Like Django's own, the user is read when it is first used.
+    """
+
+    def checked(request: HttpRequest) -> HttpResponse:
+        found = request.user
+
+        def user() -> User | AnonymousUser:
+            return second_factor.signed_in_user(found, request.session)
+
+        request.user = SimpleLazyObject(user)  # type: ignore[assignment]
+        request.auser = sync_to_async(user)
+        return handler(request)
+
+    return checked
 
 
 def identify_operator(handler: Handler) -> Handler:
@@ -116,6 +144,24 @@ def dispatch_api_calls(handler: Handler) -> Handler:
     return answered
 
 
+def may_read_metrics(request: HttpRequest) -> bool:
+    """Whether the request has the token, or comes from this machine and names a host of the shop's."""
+    return _has_metrics_token(request) or (client_address.is_local(request) and _has_allowed_host(request))
+
+
+class CommonMiddleware(common.CommonMiddleware):
+    """Django's, which refuses unknown hosts, except of scrapes with the token.
+
+    Prometheus calls each container by its address, which is in no setting. Without the token the host counts:
+    a page in a browser on this machine could name any host that resolves to it.
+    """
+
+    def process_request(self, request: HttpRequest) -> HttpResponseBase | None:  # type: ignore[override]
+        if request.path_info == METRICS_PATH and _has_metrics_token(request):
+            return None
+        return super().process_request(request)
+
+
 def _request_from_django(request: HttpRequest) -> Request:
     fields = {name.lower().encode(): value.encode() for name, value in request.headers.items()}
     fields.setdefault(b"host", request.get_host().encode())
@@ -129,3 +175,17 @@ def _request_from_django(request: HttpRequest) -> Request:
         scheme=request.scheme or "http",
         mount=request.path.removesuffix(request.path_info),
     )
+
+
+def _has_metrics_token(request: HttpRequest) -> bool:
+    given = request.headers.get("Authorization", "").encode("latin-1", "replace")
+    wanted = f"Bearer {settings.METRICS_TOKEN}".encode()
+    return bool(settings.METRICS_TOKEN) and hmac.compare_digest(given, wanted)
+
+
+def _has_allowed_host(request: HttpRequest) -> bool:
+    try:
+        request.get_host()
+    except DisallowedHost:
+        return False
+    return True

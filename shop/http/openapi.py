@@ -119,7 +119,11 @@ def refusals(codes: Mapping[int, Sequence[str]]) -> dict[tuple[int, str], OpenAp
 
 
 def problem_schema(codes: Sequence[str]) -> dict[str, Any]:
-    """The schema of a problem with one of these codes, with the further members of each."""
+    """The schema of a problem with one of these codes, with the further members of each.
+
+    openapi-python-client reads the reference alone, so that all problems are one class there, whose code is
+    any text: a client that was generated before a code was added reads it all the same.
+    """
     members: dict[str, list[dict[str, Any]]] = {}
     for code in sorted(codes):
         for name, member in _members.get(code, {}).items():

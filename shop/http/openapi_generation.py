@@ -1,5 +1,6 @@
 """Generation of the OpenAPI document: operation names, the bearer scheme, and the refusals of every call."""
 
+import json
 import re
 from typing import Any
 
@@ -56,6 +57,30 @@ def add_generic_refusals(result: Any, generator: Any, request: Any, public: bool
                 _add_refusals(item[method]["responses"], status, codes)
             _add_headers(item[method])
     return result
+
+
+def suit_generated_clients(result: Any, generator: Any, request: Any, public: bool) -> Any:
+    """A hook of drf-spectacular for what generators of clients read in another way than it is meant.
+
+    openapi-typescript makes a field with a default a required one, also of a request. openapi-python-client
+    asks for a token where security is an empty object, which means the same as no security at all.
+    """
+    for schema in result["components"]["schemas"].values():
+        for field in schema.get("properties", {}).values():
+            _describe_default(field)
+    for item in result["paths"].values():
+        for method in METHODS & item.keys():
+            if item[method].get("security") == [{}]:
+                item[method]["security"] = []
+    return result
+
+
+def _describe_default(field: Any) -> None:
+    """Replace a field's default by a sentence; null needs none, because it means absent."""
+    default = field.pop("default", None)
+    if default is not None:
+        says = f"`{json.dumps(default)}` if it is absent."
+        field["description"] = " ".join(filter(None, [field.get("description"), says]))
 
 
 def _generic_refusals(path: str, operation: Any) -> dict[int, list[str]]:

@@ -2,13 +2,13 @@
 
 Django's ASGI handler runs synchronous views one at a time, and keeps no connection to the database (its
 ticket 33497). Here each thread of the pool keeps one. A page is rendered completely, on disk if it is large,
-before it is sent, so a slow reader holds no thread.
+before it is sent, so a slow reader holds no thread. A `PagedResponse` is rendered part by part instead.
 """
 
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping
 from functools import partial
 from io import BytesIO
 from tempfile import SpooledTemporaryFile
@@ -16,11 +16,15 @@ from typing import IO, Any, NamedTuple
 
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler
+from structlog import get_logger
 
 from shop.concurrency import event_loop
+from shop.concurrency.thread_pool import ThreadPool
 from shop.configuration import UploadPage
-from shop.http import request_body
+from shop.errors import Overloaded
+from shop.http import middleware, request_body
 from shop.http.json_format import TooLarge
+from shop.http.paged_responses import PagedResponse
 from shop.http.request_body import Receive
 from shop.http.uploads import UPLOAD_KEY, Upload
 
@@ -28,16 +32,22 @@ Scope = Mapping[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 MAX_IN_MEMORY_BYTES = 2**20
 CHUNK_BYTES = 256 * 1024
+ATTEMPTS_FOR_A_PART = 30
+"""A part whose thread is not free in time is tried again after a second: what is sent can't be taken back."""
+
+log = get_logger(__name__)
+SCRAPE_POOL = ThreadPool("scrapes", threads=2, max_waiting=64)
+"""Renders the metrics, which are needed most while all other threads are busy."""
 
 _handler = WSGIHandler()
 
 
-class _PageResponse(NamedTuple):
-    """A rendered page: its body as bytes, or as a file if it was streamed."""
+class PageResponse(NamedTuple):
+    """A rendered page: its body as bytes, as a file if it was streamed, or to be made in parts."""
 
     status: int
     headers: list[tuple[bytes, bytes]]
-    body: bytes | IO[bytes]
+    body: bytes | IO[bytes] | PagedResponse
 
 
 async def serve_page(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, send: Send) -> None:
@@ -45,20 +55,81 @@ async def serve_page(scope: Scope, fields: Mapping[bytes, bytes], receive: Recei
 
     Pages for one address (the proxy's if there is one) hold at most half of the pool's threads.
     """
+    await send_page(await render_page(scope, fields, receive), scope, receive, send)
+
+
+async def render_page(
+    scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, **environment: Any
+) -> PageResponse:
+    """The page that Django answers a request with; its view finds `environment` in the request's `META`.
+
+    Raises what `serve_page` raises.
+    """
     upload = await _deferred_upload(scope, fields, receive)
     body = upload or BytesIO(await request_body.read(fields, receive))
-    peer = scope["client"][0] if scope.get("client") else ""
-    page = await event_loop.run_in_thread(
-        _render_page, _wsgi_environment(scope, fields, body), group=("page", peer)
+    pool = SCRAPE_POOL if scope["path"] == middleware.METRICS_PATH else None
+    return await event_loop.run_in_thread(
+        _render_page,
+        _wsgi_environment(scope, fields, body) | environment,
+        group=_page_group(scope),
+        pool=pool,
     )
+
+
+def _page_group(scope: Scope) -> tuple[str, str]:
+    """The group of an address' pages in the pool of threads."""
+    return "page", scope["client"][0] if scope.get("client") else ""
+
+
+async def send_page(page: PageResponse, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send a page, and close its file if it is one."""
     await send({"type": "http.response.start", "status": page.status, "headers": page.headers})
     if isinstance(page.body, bytes):
         await send({"type": "http.response.body", "body": page.body})
+        return
+    if isinstance(page.body, PagedResponse):
+        await _send_parts(page.body, receive, send, group=_page_group(scope))
         return
     with page.body as file:
         while chunk := await event_loop.run_in_thread(file.read, CHUNK_BYTES):
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
+
+
+async def _send_parts(response: PagedResponse, receive: Receive, send: Send, group: Hashable) -> None:
+    """Have the parts made and send each, until the client is gone. A failure cuts the response off.
+
+    The end of a response that was cut off is missing, so that its client doesn't take it for complete.
+    """
+    parts, is_gone = iter(response), asyncio.ensure_future(_wait_for_disconnect(receive))
+    try:
+        while not is_gone.done():
+            part = await _make_part(parts, group)
+            if part is None:
+                await send({"type": "http.response.body", "body": b""})
+                return
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        log.info("the client of a response in parts is gone")
+    except Exception as error:
+        raise RuntimeError("The response is cut off: a part of it could not be made.") from error
+    finally:
+        is_gone.cancel()
+        await event_loop.run_in_thread(response.close)
+
+
+async def _make_part(parts: Iterator[bytes], group: Hashable) -> bytes | None:
+    """The next part; None after the last."""
+    for _ in range(ATTEMPTS_FOR_A_PART - 1):
+        try:
+            return await event_loop.run_in_thread(next, parts, None, group=group)
+        except Overloaded:
+            await event_loop.sleep(1)
+    return await event_loop.run_in_thread(next, parts, None, group=group)
+
+
+async def _wait_for_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _deferred_upload(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive) -> Upload | None:
@@ -76,7 +147,7 @@ def _fetch_upload(loop: asyncio.AbstractEventLoop, length: int, receive: Receive
     return asyncio.run_coroutine_threadsafe(request_body.read_upload(length, receive), loop).result()
 
 
-def _render_page(environment: dict[str, Any]) -> _PageResponse:
+def _render_page(environment: dict[str, Any]) -> PageResponse:
     """Render the page; runs in a thread of the pool."""
     started: list[Any] = []
 
@@ -84,15 +155,19 @@ def _render_page(environment: dict[str, Any]) -> _PageResponse:
         started.extend((status, headers))
 
     response = _handler(environment, start)
-    try:
-        body = _response_body(response)
-    finally:
-        response.close()
+    # Clients of HTTP/1.0 don't support chunks: for them it is rendered completely as well.
+    is_paged = isinstance(response, PagedResponse) and environment["SERVER_PROTOCOL"] != "HTTP/1.0"
+    body: Any = response
+    if not is_paged:
+        try:
+            body = _response_body(response)
+        finally:
+            response.close()
     status, headers = started
     encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-    if response.status_code not in (204, 304) and not response.has_header("Content-Length"):
+    if not is_paged and response.status_code not in (204, 304) and not response.has_header("Content-Length"):
         encoded.append((b"content-length", str(_body_size(body)).encode()))
-    return _PageResponse(int(status[:3]), encoded, body)
+    return PageResponse(int(status[:3]), encoded, body)
 
 
 def _response_body(response: Any) -> bytes | IO[bytes]:

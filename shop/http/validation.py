@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from shop.errors import Invalid
 from shop.http.messages import Request
+from shop.pausing import LONGEST_REASON
 
 LARGEST_ID = 2**63 - 1
 # Large enough for any price, small enough that 50 lines of 1,000 of them fit a BIGINT.
@@ -81,10 +82,24 @@ NonBlankText = Annotated[
     Field(max_length=255, pattern=r"\S", json_schema_extra={"not": {"pattern": CONTROL_CHARACTERS}}),
     AfterValidator(_refuse_control_characters),
 ]
+# Why staff pause or resume something.
+Reason = Annotated[
+    str,
+    Field(
+        max_length=LONGEST_REASON, pattern=r"\S", json_schema_extra={"not": {"pattern": CONTROL_CHARACTERS}}
+    ),
+    AfterValidator(_refuse_control_characters),
+]
 Instant = Annotated[datetime, Field(strict=False), BeforeValidator(_require_text), AfterValidator(_to_utc)]
 Uuid = Annotated[UUID, Field(strict=False), BeforeValidator(_require_text)]
 
 Shape = TypeVar("Shape", bound=BaseModel)
+
+
+class PauseInput(Input):
+    """Why it is paused or resumed; the journal records it."""
+
+    reason: Reason
 
 
 def read(shape: type[Shape], request: Request) -> Shape:

@@ -27,7 +27,6 @@ from shop.accounts import authentication, disabled_accounts
 from shop.concurrency import event_loop
 from shop.errors import Unavailable
 from shop.events import journal
-from shop.events.journal import ActorContext
 from shop.http import problems
 from shop.http.messages import ANONYMOUS, Request, Response
 from shop.observability import logs, request_metrics
@@ -59,12 +58,13 @@ async def answer_call(request: Request, refusal: Exception | None = None) -> Res
     """
     began_at = time.perf_counter()
     name = logs.choose_request_id(request.header("X-Request-ID"))
-    with logs.bound_request_id(name), journal.acting(ActorContext(request_id=name)):
+    with logs.bound_request(name), journal.acting(journal.unidentified(name)):
         response, match = (problems.from_error(refusal), None) if refusal else await dispatch(request)
     response.headers["X-Request-ID"] = name
-    request_metrics.count_request(
-        match.view_name if match else "", request.method, response.status_code, time.perf_counter() - began_at
-    )
+    view = match.view_name if match else ""
+    request_metrics.count_request(view, request.method, response.status_code, time.perf_counter() - began_at)
+    if response.code:
+        request_metrics.count_refusal(view, response.status_code, response.code)
     return response
 
 
@@ -81,7 +81,7 @@ async def dispatch(request: Request) -> tuple[Response, ResolverMatch | None]:
         host, path = request.header("Host") or "", request.path.removeprefix(request.mount)
         if len(host) > MAX_HOST_LENGTH or not _is_allowed_host(host, tuple(settings.ALLOWED_HOSTS)):
             raise DisallowedHost
-        find = _resolve if len(path) <= MAX_CACHED_PATH_LENGTH else _resolve.__wrapped__
+        find = find_view if len(path) <= MAX_CACHED_PATH_LENGTH else find_view.__wrapped__
         match = find(settings.ROOT_URLCONF, path)
         response = await _create_view(match).answer(request, match.kwargs)
     except Exception as error:
@@ -108,7 +108,7 @@ def _is_allowed_host(host: str, allowed: tuple[str, ...]) -> bool:
 
 
 @lru_cache(maxsize=1_024)
-def _resolve(urls: str, path: str) -> ResolverMatch:
+def find_view(urls: str, path: str) -> ResolverMatch:
     """The view at a path, cached, because most calls go to the same few. Raises `Http404`."""
     return get_resolver(urls).resolve(path)
 

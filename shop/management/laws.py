@@ -12,8 +12,10 @@ from structlog import get_logger
 from coupons import audit as coupons
 from inventory import audit as inventory
 from orders import audit as orders
+from orders import scheduled_audit as scheduled
 from payments import audit as payments
 from shop.operations.audit_report import LawReport, merge_reports
+from shop.operations.audit_scope import Subject, WholeCheck
 
 log = get_logger(__name__)
 
@@ -38,6 +40,20 @@ AUDITS: Sequence[tuple[Audit, Sequence[str]]] = (
     (inventory.audit, ("L4", "L5", "L8")),
     (payments.audit, ("L7",)),
     (orders.audit, ("L5", "L6", "L8", "L9", "L10", "L11", "L12", "L13")),
+)
+# Of the scheduled audit.
+SUBJECTS: Sequence[Subject] = (
+    *coupons.SUBJECTS,
+    *inventory.SUBJECTS,
+    *payments.SUBJECTS,
+    *scheduled.SUBJECTS,
+)
+WHOLE_CHECKS: Sequence[WholeCheck] = (*inventory.WHOLE_CHECKS, *scheduled.WHOLE_CHECKS)
+COUNTED_TABLES = (
+    *coupons.COUNTED_TABLES,
+    *inventory.COUNTED_TABLES,
+    *payments.COUNTED_TABLES,
+    *scheduled.COUNTED_TABLES,
 )
 
 

@@ -1,1 +1,1 @@
-"""Observability of a process: logs, request metrics, gauges."""
+"""Observability of a process: logs, traces, request metrics, gauges."""

@@ -1,57 +1,144 @@
-"""Gauges that are read from the database when metrics are scraped, by the process that is scraped.
+"""State gauges: read from the database, Redis and the broker when metrics are scraped.
 
-Counters of several processes are summed; the database's state is the same for all of them, so these gauges
-don't use the processes' shared files. Each app registers its gauges in its `ready`.
+Counters of several processes are summed; the state of the systems is the same for all of them, so these
+gauges don't use the processes' shared files. Each app registers its gauges in its `ready`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from django.db import Error
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
-from structlog import get_logger
 
-log = get_logger(__name__)
-Value = float | Mapping[str, float] | None
+from shop.observability import reading
+from shop.observability.reading import Job, Source
+
+CACHE_SECONDS = 5.0
+EVERYTHING = frozenset(Source)
+OF_PROCESS = frozenset({Source.PROCESS})
+"""What a process exposes that reads no system."""
+NONE: Mapping[str, Any] = {}
+Value = float | Mapping[Any, float] | None
 Read = Callable[[], Value]
-_gauges: dict[str, tuple[str, str, Read]] = {}
+Family = GaugeMetricFamily | CounterMetricFamily
 
 
-def register(name: str, *, help: str, read: Read, label: str = "") -> None:
-    """Expose this gauge from now on. `read` is called at each scrape; None leaves the gauge out.
+class _Gauge(NamedTuple):
+    help: str
+    kind: str
+    labels: tuple[str, ...]
+    job: Job
+    is_of_group: bool
+    otherwise: Value
 
-    With a `label`, `read` returns a number for each of the label's values.
+
+_gauges: dict[str, _Gauge] = {}
+_mutex = threading.Lock()
+_cached: dict[frozenset[Source], tuple[float, bytes]] = {}
+
+
+def register(
+    name: str,
+    *,
+    help: str,
+    read: Read,
+    label: str = "",
+    labels: Sequence[str] = (),
+    source: Source = Source.DATABASE,
+    otherwise: Value = None,
+) -> None:
+    """Expose this gauge from now on; a name that ends with `_total` is exposed as a counter.
+
+    `read` is called for a scrape, at most once in `CACHE_SECONDS`; None leaves the gauge out. With a `label`
+    it returns a number for each of the label's values, with several `labels` for each tuple of their values.
+    `source` is what it reads. `otherwise` is exposed when it raises or takes too long.
     """
-    _gauges[name] = help, label, read
+    labels = (label,) if label else tuple(labels)
+    _gauges[name] = _Gauge(help, _kind(name), labels, Job(name, source, read), False, otherwise)
 
 
-def exposition() -> bytes:
-    """All gauges in Prometheus' text format, without those that can't be read."""
+def register_group(
+    name: str,
+    *,
+    helps: Mapping[str, str],
+    read: Callable[[], Mapping[str, Value]],
+    source: Source,
+    labels: Mapping[str, str] = NONE,
+    otherwise: Mapping[str, Value] = NONE,
+) -> None:
+    """Expose several gauges, by name with their help, that one call of `read` returns by name.
+
+    A name that the call leaves out is not exposed. `labels` has the labels of those that have one. `name` is
+    the group's, for `firstcome_gauge_failures_total`.
+    """
+    job = Job(name, source, read)
+    for gauge, help in helps.items():
+        label = (labels[gauge],) if gauge in labels else ()
+        _gauges[gauge] = _Gauge(help, _kind(gauge), label, job, True, otherwise.get(gauge))
+
+
+def definitions() -> Iterator[tuple[str, str, tuple[str, ...], str]]:
+    """Name, kind, labels and help of each gauge."""
+    for name, gauge in _gauges.items():
+        yield name, gauge.kind, gauge.labels, gauge.help
+
+
+def exposition(sources: Collection[Source] = EVERYTHING) -> bytes:
+    """The gauges of these sources in Prometheus' text format, read now, without those that can't be read.
+
+    Returns within `reading.READ_SECONDS * reading.MAX_THREADS` seconds, however long a system hangs.
+    """
     registry = CollectorRegistry()
-    registry.register(_GaugeCollector())
+    registry.register(_GaugeCollector(sources))
     return generate_latest(registry)
 
 
+def cached_exposition(sources: frozenset[Source]) -> bytes:
+    """`exposition`, at most `CACHE_SECONDS` old: several Prometheus servers cost no more than one."""
+    with _mutex:
+        read_at, text = _cached.get(sources, (float("-inf"), b""))
+        if time.monotonic() - read_at >= CACHE_SECONDS:
+            text = exposition(sources)
+            _cached[sources] = time.monotonic(), text
+        return text
+
+
+def drop_cached() -> None:
+    """Drop cached readings (tests)."""
+    _cached.clear()
+
+
 class _GaugeCollector(Collector):
-    """Collects the values of all gauges once."""
+    """Reads the gauges of some sources once."""
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        for name, (help, label, read) in _gauges.items():
-            try:
-                reading = read()
-            except Error as error:
-                # The other gauges would wait for the same database, for longer than a scrape's timeout.
-                log.warning("gauges can't be read: no database", gauge=name, error=str(error))
-                return
-            if reading is not None:
-                yield _family(name, help, label, reading)
+    def __init__(self, sources: Collection[Source]) -> None:
+        self._sources = sources
+
+    def collect(self) -> Iterator[Family]:
+        chosen = {name: gauge for name, gauge in _gauges.items() if gauge.job.source in self._sources}
+        jobs = {gauge.job.name: gauge.job for gauge in chosen.values()}
+        results = reading.read_all(tuple(jobs.values()))
+        for name, gauge in chosen.items():
+            value = gauge.otherwise
+            if gauge.job.name in results:
+                result = results[gauge.job.name]
+                value = result.get(name) if gauge.is_of_group else result
+            if value is not None:
+                yield _family(name, gauge, value)
 
 
-def _family(name: str, help: str, label: str, reading: float | Mapping[str, float]) -> GaugeMetricFamily:
-    if not isinstance(reading, Mapping):
-        return GaugeMetricFamily(name, help, value=reading)
-    family = GaugeMetricFamily(name, help, labels=[label])
-    for value, number in reading.items():
-        family.add_metric([value], number)
+def _kind(name: str) -> str:
+    return "counter" if name.endswith("_total") else "gauge"
+
+
+def _family(name: str, gauge: _Gauge, value: float | Mapping[Any, float]) -> Family:
+    make = CounterMetricFamily if gauge.kind == "counter" else GaugeMetricFamily
+    if not isinstance(value, Mapping):
+        return make(name, gauge.help, value=value)
+    family = make(name, gauge.help, labels=gauge.labels)
+    for values, number in value.items():
+        family.add_metric([values] if isinstance(values, str) else values, number)
     return family

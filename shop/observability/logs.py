@@ -1,27 +1,76 @@
-"""Logs: one JSON object per line on standard error, each with the request's id."""
+"""Logs: one JSON object per line on standard error, each with the ids of what it is about.
+
+A request's ids are bound where it is answered, a task's where it runs. A thread that works for several
+requests or sagas binds a function that reads their ids, which is called only if a line is logged.
+docs/logs.md lists the keys.
+"""
 
 import logging
 import re
 import sys
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import Context, ContextVar
+from itertools import islice
+from typing import Any
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 from uuid_utils import uuid7
 
+from shop.observability import tracing
+from shop.observability.background_lines import BackgroundHandler
+
 VALID_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_request_id: ContextVar[str] = ContextVar("request_id", default="")
+# As many as requests in a batch: its line may be the only one about them.
+MOST_IDS = 256
+Ids = Mapping[str, Any]
+_request: ContextVar["bound_request | None"] = ContextVar("request", default=None)
+_ids: ContextVar[Callable[[], Ids] | None] = ContextVar("ids", default=None)
 
 
-def _add_request_id(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    name = _request_id.get()
-    if name:
-        event.setdefault("request_id", name)
+def current_ids() -> dict[str, Any]:
+    """The ids of what this thread or coroutine works on, by the keys that log lines have."""
+    return _read_ids(_request.get(), _ids.get())
+
+
+def _read_ids(request: "bound_request | None", read_more: Callable[[], Ids] | None) -> dict[str, Any]:
+    ids: dict[str, Any] = {}
+    if request is not None:
+        ids["request_id"] = request.request_id
+        if request.account is not None:
+            ids["account"] = request.account
+    return {**ids, **read_more()} if read_more else ids
+
+
+def merge_ids(each: Sequence[Ids]) -> dict[str, Any]:
+    """The ids of several things: the same keys for one; for more, lists under plural keys such as `sagas`."""
+    if len(each) == 1:
+        return dict(each[0])
+    merged: dict[str, dict[Any, None]] = {}
+    for ids in each:
+        for key, value in ids.items():
+            merged.setdefault(f"{key}s", {})[value] = None
+    return {key: list(islice(values, MOST_IDS)) for key, values in merged.items()}
+
+
+def _add_ids(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    for key, value in current_ids().items():
+        event.setdefault(key, value)
+    if tracing.is_on:
+        event.update(tracing.current_ids())
+    return event
+
+
+def _add_task(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Add the task's name and id to Celery's own lines about it, which it passes as the record's `data`."""
+    data = getattr(event.get("_record"), "data", None)
+    if isinstance(data, Mapping) and "name" in data and "id" in data:
+        event.update(task=data["name"], task_id=data["id"])
     return event
 
 
 SHARED_PROCESSORS: list[Processor] = [
-    _add_request_id,
+    _add_ids,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -33,19 +82,66 @@ def choose_request_id(given: str | None) -> str:
     return given if given and VALID_REQUEST_ID.fullmatch(given) else str(uuid7())
 
 
-class bound_request_id:  # noqa: N801 - reads as a word: `with logs.bound_request_id(...)`
-    """Adds this request's id to log lines inside. A class, because every request enters it: it is cheaper."""
+class bound_request:  # noqa: N801 - reads as a word: `with logs.bound_request(...)`
+    """Adds this request's id, and its account once it is known, to log lines inside.
 
-    __slots__ = ("_request_id", "_token")
+    A class, because every request enters it: it is cheaper.
+    """
+
+    __slots__ = ("_token", "account", "request_id")
 
     def __init__(self, request_id: str) -> None:
-        self._request_id = request_id
+        self.request_id = request_id
+        self.account: int | None = None
 
     def __enter__(self) -> None:
-        self._token = _request_id.set(self._request_id)
+        self._token = _request.set(self)
 
     def __exit__(self, *raised: object) -> None:
-        _request_id.reset(self._token)
+        _request.reset(self._token)
+
+
+def set_account(account_id: int | None) -> None:
+    """Add the account's id to further log lines of the current request."""
+    request = _request.get()
+    if request is not None:
+        request.account = account_id
+    if tracing.is_on and account_id is not None:
+        tracing.annotate({"firstcome.account": account_id})
+
+
+class bound_to:  # noqa: N801 - reads as a word
+    """Adds the ids that a function returns to log lines inside; it is called for each line."""
+
+    __slots__ = ("_read_ids", "_token")
+
+    def __init__(self, read_ids: Callable[[], Ids]) -> None:
+        self._read_ids = read_ids
+
+    def __enter__(self) -> None:
+        self._token = _ids.set(self._read_ids)
+
+    def __exit__(self, *raised: object) -> None:
+        _ids.reset(self._token)
+
+
+def bound(**ids: Any) -> bound_to:
+    """Adds these ids to log lines inside, beside those that are bound already; None and "" are left out."""
+    outer = _ids.get()
+    inner = {key: _plain(value) for key, value in ids.items() if value not in (None, "")}
+    return bound_to(lambda: {**outer(), **inner} if outer else inner)
+
+
+def bound_to_each(contexts: Sequence[Context]) -> bound_to:
+    """Adds the ids of several requests to log lines of the thread that works for all of them."""
+    return bound_to(
+        lambda: merge_ids([_read_ids(context.get(_request), context.get(_ids)) for context in contexts])
+    )
+
+
+def _plain(value: Any) -> Any:
+    """The value if it is a number, text or list, which JSON has; else its text."""
+    return value if isinstance(value, int | str | list) else str(value)
 
 
 def configure(*, level: str) -> None:
@@ -55,6 +151,7 @@ def configure(*, level: str) -> None:
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=SHARED_PROCESSORS,
             processors=[
+                _add_task,
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
                 structlog.processors.JSONRenderer(),
@@ -74,3 +171,14 @@ def configure(*, level: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+def write_in_background() -> None:
+    """Let a thread write this process's lines from now on: for web processes, whose event loop must not wait.
+
+    A full pipe at standard error would otherwise stop all requests of the process.
+    """
+    root = logging.getLogger()
+    background = BackgroundHandler(sys.stderr)
+    background.setFormatter(root.handlers[0].formatter)
+    root.handlers = [background]

@@ -1,1 +1,1 @@
-"""Operations: health, metrics, the doctor, audit reports, housekeeping, task dispatch."""
+"""Operations: health, metrics, the doctor, audits, housekeeping, task dispatch."""

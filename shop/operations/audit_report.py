@@ -7,6 +7,10 @@ OFFENDERS_REPORTED = 100
 """Per check, so that a report stays readable when a million rows break a law."""
 
 
+class NotChecked(Exception):
+    """A law can't be checked now; the text says why. It is neither held nor broken by that."""
+
+
 @dataclass(frozen=True)
 class LawReport:
     """Whether a law holds for all `checked` objects, and the ids of those that break it."""

@@ -8,7 +8,7 @@ from celery import Task
 from celery.beat import PersistentScheduler, ScheduleEntry
 from django.db import connections
 
-from shop.operations import dispatch
+from shop.operations import dispatch, heartbeats
 
 
 class Scheduler(PersistentScheduler):
@@ -24,6 +24,12 @@ class Scheduler(PersistentScheduler):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         self._threads: dict[str, threading.Thread] = {}
         super().__init__(*arguments, **named)
+
+    def tick(self, *arguments: Any, **named: Any) -> Any:
+        """Send what is due; seconds until the next tick."""
+        seconds = super().tick(*arguments, **named)
+        heartbeats.record(heartbeats.BEAT)
+        return seconds
 
     def apply_async(self, entry: ScheduleEntry, *args: Any, **kwargs: Any) -> None:
         task, arguments = self.app.tasks[entry.task], entry.args or ()

@@ -16,6 +16,8 @@ from django.db import close_old_connections
 from kombu.exceptions import OperationalError
 from structlog import get_logger
 
+from shop.observability import task_context
+from shop.observability.task_context import NO_HEADERS, Headers
 from shop.outbound.circuit_breaker import CircuitBreaker
 
 log = get_logger(__name__)
@@ -28,8 +30,9 @@ PAUSE_SECONDS = 0.5
 
 _threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="dispatch")
 _mutex = threading.Lock()
-# By the task's name: the arguments of the next message, and the mutex of the thread that sends it.
-_pending_arguments: dict[str, list[Any]] = defaultdict(list)
+# By the task's name: the arguments of the next message, each with the headers of its request, and the mutex
+# of the thread that sends it.
+_pending_arguments: dict[str, list[tuple[Any, Headers]]] = defaultdict(list)
 _send_mutexes: dict[str, threading.Lock] = defaultdict(threading.Lock)
 _free_slots = threading.BoundedSemaphore(MAX_WAITING)
 # Tasks can run here as well, so an unavailable broker is tried rarely: each attempt delays a task.
@@ -42,7 +45,7 @@ def enqueue(task: "Task[Any, Any]", *arguments: Any) -> None:
     Returns at once, whatever the broker does, because the caller's response must not wait for it.
     """
     if _free_slots.acquire(blocking=False):
-        _threads.submit(_send_and_free_slot, task, arguments)
+        _threads.submit(_send_and_free_slot, task, arguments, task_context.capture())
     else:
         log.warning("too many tasks to dispatch; the sweep will find it", task=task.name)
 
@@ -56,19 +59,22 @@ def enqueue_batched(task: "Task[Any, Any]", argument: Any) -> None:
         waiting = _pending_arguments[task.name]
         is_first = not waiting
         if len(waiting) < MAX_WAITING:
-            waiting.append(argument)
+            waiting.append((argument, task_context.capture()))
         else:
             log.warning("too many tasks to dispatch; the sweep will find it", task=task.name)
     if is_first:
         _threads.submit(_send_batched, task)
 
 
-def send_to_broker(task: "Task[Any, Any]", arguments: Sequence[Any], **options: Any) -> bool:
-    """Send `task` to the broker; False while the broker is unavailable."""
+def send_to_broker(
+    task: "Task[Any, Any]", arguments: Sequence[Any], *, headers: Headers = NO_HEADERS, **options: Any
+) -> bool:
+    """Send `task` to the broker, with the headers of its requests; False while the broker is unavailable."""
     if not _breaker.allows_call():
         return False
     try:
-        task.apply_async(arguments, **options)
+        with task_context.sending(task.name, headers) as sent:
+            task.apply_async(arguments, headers=sent, **options)
     except (OperationalError, OSError) as error:
         _breaker.record_failure()
         log.warning("broker unavailable, running here", task=task.name, error=str(error))
@@ -77,11 +83,12 @@ def send_to_broker(task: "Task[Any, Any]", arguments: Sequence[Any], **options: 
     return True
 
 
-def run_locally(task: "Task[Any, Any]", arguments: Sequence[Any]) -> None:
+def run_locally(task: "Task[Any, Any]", arguments: Sequence[Any], headers: Headers = NO_HEADERS) -> None:
     """Run `task` in this thread, as a worker would: an error is logged, and no connection is left open."""
     close_old_connections()
     try:
-        task.run(*arguments)
+        with task_context.running(task.name, headers):
+            task.run(*arguments)
     except Exception:
         log.exception("task failed here; the sweep will find it", task=task.name)
     finally:
@@ -91,21 +98,22 @@ def run_locally(task: "Task[Any, Any]", arguments: Sequence[Any]) -> None:
 def _send_batched(task: "Task[Any, Any]") -> None:
     with _send_mutexes[task.name]:
         with _mutex:
-            arguments = _pending_arguments.pop(task.name)
-        _send_or_run_locally(task, arguments)
+            waiting = _pending_arguments.pop(task.name)
+        headers = task_context.merge([headers for _, headers in waiting])
+        _send_or_run_locally(task, [argument for argument, _ in waiting], headers)
         time.sleep(PAUSE_SECONDS)
 
 
-def _send_and_free_slot(task: "Task[Any, Any]", arguments: Sequence[Any]) -> None:
+def _send_and_free_slot(task: "Task[Any, Any]", arguments: Sequence[Any], headers: Headers) -> None:
     try:
-        _send_or_run_locally(task, arguments)
+        _send_or_run_locally(task, arguments, headers)
     finally:
         _free_slots.release()
 
 
-def _send_or_run_locally(task: "Task[Any, Any]", arguments: Sequence[Any]) -> None:
+def _send_or_run_locally(task: "Task[Any, Any]", arguments: Sequence[Any], headers: Headers) -> None:
     try:
-        if not send_to_broker(task, arguments):
-            run_locally(task, arguments)
+        if not send_to_broker(task, arguments, headers=headers):
+            run_locally(task, arguments, headers)
     except Exception:
         log.exception("dispatch failed; the sweep will find it", task=task.name)

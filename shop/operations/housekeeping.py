@@ -1,16 +1,16 @@
-"""Deletion of rows that are no longer needed: idempotency keys, refresh tokens, marks of transactions."""
+"""Deletion of rows that are no longer needed, such as idempotency keys and marks of transactions."""
 
 from structlog import get_logger
 
 from shop.accounts import tokens
-from shop.db import commit_marks
+from shop.db import commit_marks, recorded_traces
 from shop.idempotency import recorded_answers
 
 log = get_logger(__name__)
 
 
 def sweep() -> int:
-    """Delete old idempotency keys, used refresh tokens and marks of transactions. Returns how many.
+    """Delete old idempotency keys, used refresh tokens, marks of transactions and traces. Returns how many.
 
     An error in one sweep doesn't stop the others; the first error is raised at the end.
     """
@@ -19,6 +19,7 @@ def sweep() -> int:
         recorded_answers.delete_expired_keys,
         tokens.delete_expired_tokens,
         commit_marks.sweep,
+        recorded_traces.sweep,
     ):
         try:
             deleted += sweep_rows()

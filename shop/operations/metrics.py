@@ -1,26 +1,32 @@
-"""`/metrics` for Prometheus, open to this machine and to requests with the token."""
+"""`/metrics` for Prometheus, open to this machine and to requests with the token.
 
-import hmac
+The web server answers it as a page; worker, issuer and beat do by `shop.operations.metrics_server`, with the
+same rule of access.
+"""
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
-from django_prometheus.exports import ExportToDjangoView
 
 from shop.errors import FirstcomeError, NotAllowed, NotAuthenticated
-from shop.http import client_address, problems
+from shop.http import middleware, problems
 from shop.observability import gauges
+from shop.observability.exposition import CONTENT_TYPE_LATEST, exposition
+from shop.observability.reading import Source
 
 
 @csrf_exempt
-@require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
-    """The metrics of all worker processes (from `PROMETHEUS_MULTIPROC_DIR`), and the database's gauges."""
-    if client_address.is_local(request) or _has_token(request):
-        answer = ExportToDjangoView(request)
-        answer.content += gauges.exposition()
-        return answer
+    """The metrics of all web processes (from `PROMETHEUS_MULTIPROC_DIR`), and the state gauges."""
+    return respond(request, gauges.EVERYTHING)
+
+
+@require_safe
+def respond(request: HttpRequest, sources: frozenset[Source]) -> HttpResponse:
+    """The metrics of this process with the gauges of these sources, or why the request may not read them."""
+    if middleware.may_read_metrics(request):
+        return HttpResponse(exposition(sources), content_type=CONTENT_TYPE_LATEST)
     if settings.METRICS_TOKEN:
         refusal: FirstcomeError = NotAuthenticated("Metrics need `Authorization: Bearer METRICS_TOKEN`.")
     else:
@@ -28,9 +34,3 @@ def metrics(request: HttpRequest) -> HttpResponse:
             "Metrics are open to this machine only; set METRICS_TOKEN to open them to others."
         )
     return problems.from_error(refusal).to_django()
-
-
-def _has_token(request: HttpRequest) -> bool:
-    given = request.headers.get("Authorization", "").encode("latin-1", "replace")
-    wanted = f"Bearer {settings.METRICS_TOKEN}".encode()
-    return bool(settings.METRICS_TOKEN) and hmac.compare_digest(given, wanted)

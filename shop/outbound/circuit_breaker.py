@@ -9,9 +9,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from prometheus_client import Gauge
 from structlog import get_logger
 
 log = get_logger(__name__)
+OPEN = Gauge(
+    "firstcome_circuit_open",
+    "1 while the system of this name counts as unavailable: from failures in a row until a call succeeds.",
+    ["circuit"],
+    multiprocess_mode="livemax",
+)
 
 
 class CircuitOpen(Exception):
@@ -28,6 +35,8 @@ class CircuitBreaker:
         self, name: str, *, failures: int = 1, seconds: float = 1.0, longest_probe_seconds: float = 5.0
     ) -> None:
         self._name = name
+        self._gauge = OPEN.labels(name)
+        self._gauge.set(0)
         self._failures_to_open = failures
         self._seconds = seconds
         self._longest_probe_seconds = longest_probe_seconds
@@ -53,7 +62,9 @@ class CircuitBreaker:
         """Close the circuit."""
         with self._mutex:
             self._failures = 0
-            self._open_until = None
+            if self._open_until is not None:
+                self._open_until = None
+                self._gauge.set(0)
 
     def record_failure(self) -> None:
         """Count a failure, and open the circuit after enough of them in a row."""
@@ -61,6 +72,7 @@ class CircuitBreaker:
             self._failures += 1
             if self._failures >= self._failures_to_open:
                 self._open_until = time.monotonic() + self._seconds
+                self._gauge.set(1)
 
     @contextmanager
     def guard(self, *failures: type[Exception]) -> Iterator[None]:

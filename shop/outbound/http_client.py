@@ -9,12 +9,13 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import pycurl
 from urllib3 import HTTPHeaderDict
 
 from shop.db import open_transaction
+from shop.observability import tracing
 
 LARGEST_RESPONSE_BYTES = 4 * 2**20
 NO_SOCKET = -1
@@ -103,14 +104,47 @@ _thread_handles = _ThreadHandles()
 
 
 def send_request(
-    method: str, url: str, *, headers: Mapping[str, str], body: bytes | None, seconds: float
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str],
+    body: bytes | None,
+    seconds: float,
+    passes_trace: bool = False,
 ) -> Reply:
     """Send one request and read its whole reply within `seconds`. Raises `NoResponse` or `ResponseTooLarge`.
 
     One deadline holds for the lookup of the host's name, connecting, TLS, sending, headers and body. There
     are no retries: the caller decides, because it knows the idempotency key. Redirects are not followed, and
-    a compressed body is returned undecoded.
+    a compressed body is returned undecoded. `passes_trace` is for systems of the operator's own: the trace
+    that is under way, if any, is passed on in `traceparent`.
     """
+    with tracing.span(method, _attributes(method, url) if tracing.is_on else None, kind="client"):
+        if passes_trace:
+            headers = {**headers, **tracing.headers()}
+        reply = _exchange(method, url, headers=headers, body=body, seconds=seconds)
+        tracing.record_response(reply.status, fails_from=400)
+        return reply
+
+
+def _attributes(method: str, url: str) -> dict[str, str | int]:
+    """What the span of a call records: not the query, which may have keys."""
+    address = urlsplit(url)
+    return {
+        "http.request.method": method,
+        "url.full": f"{address.scheme}://{address.hostname}:{_port(address)}{address.path}",
+        "server.address": address.hostname or "",
+        "server.port": _port(address),
+    }
+
+
+def _port(address: SplitResult) -> int:
+    return address.port or (443 if address.scheme == "https" else 80)
+
+
+def _exchange(
+    method: str, url: str, *, headers: Mapping[str, str], body: bytes | None, seconds: float
+) -> Reply:
     open_transaction.assert_outside()
     curl, exchange = _handle(url), _Exchange()
     curl.setopt(pycurl.URL, url)

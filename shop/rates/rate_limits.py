@@ -116,6 +116,19 @@ class CountedCall:
     outcome: Any = None
 
 
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How many calls of an account are in a limit's window now.
+
+    `is_shared` says that Redis was read: without it, only this process's own counts are known.
+    """
+
+    name: str
+    used: int
+    rate: Rate
+    is_shared: bool
+
+
 class RateLimit:
     """At most so many calls of an account within any window of time, as the setting says; None: no limit."""
 
@@ -196,6 +209,19 @@ class RateLimit:
                 window = self._window(account_id)
             self._exchange([(account_id, window, b"")], rate)
 
+    def read_usage(self, account_id: int) -> Usage | None:
+        """How much of the limit the account has used, read from Redis now; None without a limit."""
+        rate = self.rate
+        if rate is None:
+            return None
+        with self._mutex:
+            window = self._window(account_id)
+        is_shared = self._exchange([(account_id, window, b"")], rate)
+        now = clock.now().timestamp()
+        with self._mutex:
+            window.trim_all(now - rate.seconds, now + MAX_CLOCK_SKEW_SECONDS)
+            return Usage(self.name, len(window.times) + window.held, rate, is_shared)
+
     def synchronize(self) -> None:
         """Send new counts of this process to Redis, and read back the counts of all processes."""
         rate = self.rate
@@ -249,7 +275,8 @@ class RateLimit:
         window.unsent += 1
         _request_synchronization()
 
-    def _exchange(self, batch: Sequence[tuple[int, _Window, bytes]], rate: Rate) -> None:
+    def _exchange(self, batch: Sequence[tuple[int, _Window, bytes]], rate: Rate) -> bool:
+        """Send and read these windows. Returns whether Redis could be called."""
         sent = b"".join([SENT_HEADER.pack(account_id, len(times)) + times for account_id, _, times in batch])
         prefix = f"firstcome:{{rates}}:{self.name}:"
         now = clock.now().timestamp()
@@ -262,6 +289,7 @@ class RateLimit:
                 self._put_back(batch)
             else:
                 _replace_windows(batch, reply)
+        return reply is not None
 
     def _put_back(self, batch: Sequence[tuple[int, _Window, bytes]]) -> None:
         for account_id, window, times in batch:
@@ -300,6 +328,12 @@ LIMITS = (COUPONS, ORDERS, PAYMENTS, TOP_UPS, DECLINES, REFRESHES)
 _synchronization_requested = threading.Event()
 _start_mutex = threading.Lock()
 _thread: threading.Thread | None = None
+
+
+def read_usages(account_id: int) -> list[Usage]:
+    """How much of each limit the account has used now, by the counts of all processes."""
+    usages = [limit.read_usage(account_id) for limit in LIMITS]
+    return [usage for usage in usages if usage]
 
 
 def synchronize() -> None:

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import Protocol
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 from uvicorn.server import ServerState
 
 from shop.rates import throttling
@@ -31,6 +31,9 @@ closed_connections = Counter(
     "firstcome_connections_closed", "Connections that the server closed early.", ["reason"]
 )
 
+open_connections = Gauge(
+    "firstcome_connections_open", "Connections of clients that are open.", multiprocess_mode="livesum"
+)
 late_bodies = Counter("firstcome_slow_bodies", "Requests refused because their body took too long.")
 
 

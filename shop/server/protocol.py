@@ -16,8 +16,10 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from shop.observability import request_metrics
 from shop.server import connections, refusals
 from shop.server.connections import Connections
+from shop.server.refusals import Refusal
 
 MAX_HEAD_BYTES = 16 * 1024
 """Of a request's line and headers."""
@@ -136,6 +138,7 @@ class Exchange(RequestResponseCycle):
     async def send_500_response(self) -> None:
         """Respond for an application that failed, or was cancelled because the server stops."""
         response = refusals.STOPPED if self.transport.is_server_stopping() else refusals.FAILED
+        request_metrics.count_refusal("", response.status_code, response.code)
         headers = [(name.lower().encode(), value.encode()) for name, value in response.headers.items()]
         headers += [(b"content-length", str(len(response.body)).encode()), (b"connection", b"close")]
         await self.send({"type": "http.response.start", "status": response.status_code, "headers": headers})
@@ -196,6 +199,7 @@ class Protocol(HttpToolsProtocol):
         if self.network is None:
             connections.closed_connections.labels("crowded").inc()
             self.is_deaf = True
+            request_metrics.count_refusal("", refusals.CROWDED.status, refusals.CROWDED.code)
             transport.write(refusals.CROWDED)
             self.close()
         else:
@@ -431,8 +435,9 @@ class Protocol(HttpToolsProtocol):
             self._refuse(refusals.LARGE_HEAD)
             raise _ParsingEnded
 
-    def _refuse(self, response: bytes) -> None:
+    def _refuse(self, response: Refusal) -> None:
         """Read no more from the client; send this response after the exchanges in progress, and close."""
+        request_metrics.count_refusal("", response.status, response.code)
         self.is_deaf = True
         self.server_state.heads.pop(self, None)
         exchange = self.cycle

@@ -7,8 +7,14 @@ from shop.http import problems
 from shop.http.messages import Response
 
 
-def _raw_response(response: Response) -> bytes:
-    """The response in the bytes that are sent."""
+class Refusal(bytes):
+    """A problem response in the bytes that are sent, with its status and its code."""
+
+    status: int
+    code: str
+
+
+def _raw_response(response: Response) -> Refusal:
     status = HTTPStatus(response.status_code)
     headers = {
         **response.headers,
@@ -18,7 +24,9 @@ def _raw_response(response: Response) -> bytes:
     }
     lines = [f"HTTP/1.1 {status.value} {status.phrase}"]
     lines += [f"{name.lower()}: {value}" for name, value in headers.items()]
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + response.body
+    refusal = Refusal("\r\n".join([*lines, "", ""]).encode("latin-1") + response.body)
+    refusal.status, refusal.code = response.status_code, response.code
+    return refusal
 
 
 INVALID = _raw_response(

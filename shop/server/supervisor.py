@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from structlog import get_logger
 
+from shop.observability import ended_processes
 from shop.server.acceptor import ConnectionCounts
 
 log = get_logger(__name__)
@@ -77,6 +78,7 @@ class Supervisor:
         """Run until all workers have ended; return the exit code, which is 0 after a signal to stop."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda number, frame: self._received.add(number))
+        ended_processes.merge()
         for _ in range(self._wanted):
             # One by one, because the next one's slot depends on those before it.
             self._workers.append(self._start())
@@ -101,6 +103,7 @@ class Supervisor:
             worker.refresh()
             if not worker.is_alive():
                 self._counts.withdraw(worker.slot)
+                ended_processes.merge(worker.process.pid)
         self._leaving = [worker for worker in self._leaving if worker.is_alive()]
         if self._is_stopping:
             self._workers = [worker for worker in self._workers if worker.is_alive()]

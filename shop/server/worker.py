@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import uvicorn
 from django.conf import settings
 
+from shop.observability import logs, process_metrics
 from shop.server.acceptor import Acceptor, ConnectionCounts
-from shop.server.connections import Connections
+from shop.server.connections import Connections, open_connections
 from shop.server.protocol import Protocol
 from shop.server.supervisor import READY
 
@@ -64,6 +65,7 @@ def serve(application: str, places: Places, *, stop_seconds: int) -> None:
         timeout_graceful_shutdown=max(stop_seconds - PROCESS_EXIT_SECONDS, 1),
     )
     config.load()
+    logs.write_in_background()
     Server(config, places).run()
 
 
@@ -89,6 +91,8 @@ class Server(uvicorn.Server):
             open_connections=self.server_state.connections.__len__,
         )
         self._acceptor.start()
+        process_metrics.add_sampler(lambda: open_connections.set(len(self.server_state.connections)))
+        process_metrics.start_sampling()
         if self._places.lifeline is not None:
             loop.add_reader(self._places.lifeline, self._end)
             self._places.lifeline.send(READY)

@@ -14,6 +14,7 @@ from django.db import connection, connections
 from scripts.stack import children, ports
 from scripts.stack.mariadb import SEARCH_PATH
 from shop.concurrency import thread_pool
+from shop.observability import gauges
 from shop.redis import redis_client
 
 
@@ -63,6 +64,7 @@ def database_away() -> Iterator[None]:
     options = {name: value for name, value in original["OPTIONS"].items() if name != "unix_socket"}
     settings.update(HOST=ports.HOST, PORT=str(ports.free()), OPTIONS=options)
     thread_pool.renew_threads()
+    gauges.drop_cached()
     try:
         yield
     finally:

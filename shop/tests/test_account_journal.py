@@ -119,7 +119,7 @@ def test_a_change_of_a_groups_permissions_is_recorded_with_its_actor(operator: U
     right = Permission.objects.get(codename="view_product")
     client = signed_in(operator)
     client.post(reverse("admin:auth_group_add"), {"name": "stores"})
-    group = Group.objects.get()
+    group = Group.objects.get(name="stores")
     member.groups.add(group)
     client.post(
         reverse("admin:auth_group_change", args=[group.pk]), {"name": "stores", "permissions": [right.pk]}
@@ -137,7 +137,7 @@ def test_a_change_of_a_groups_permissions_is_recorded_with_its_actor(operator: U
             None,
         ),
     ]
-    assert not Group.objects.exists()
+    assert not Group.objects.filter(pk=group.pk).exists()
 
 
 def test_saving_a_page_without_changes_records_nothing(operator: User) -> None:

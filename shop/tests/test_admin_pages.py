@@ -7,6 +7,7 @@ from django.db.models import Model
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from django_otp.plugins.otp_totp.models import TOTPDevice
 from uuid_utils.compat import uuid7
 
 from coupons.models import Campaign, Confirmation, QueueTicket
@@ -16,7 +17,15 @@ from inventory.tests.factories import ProductFactory
 from orders.models import Order, OrderLine, Refund, RefundLine, Saga, SagaLog
 from payments.models import Reconciliation, WebhookEvent
 from payments.tests.factories import PaymentFactory, wallet
-from shop.models import CommittedTransaction, IdempotencyKey, JournalLine
+from shop.models import (
+    AuditState,
+    CommittedTransaction,
+    IdempotencyKey,
+    JournalLine,
+    LawStatus,
+    RecordedTrace,
+    SignOut,
+)
 from shop.tests.factories import AccountFactory, SuperuserFactory
 
 pytestmark = pytest.mark.django_db
@@ -24,30 +33,44 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def _a_row_of_every_model() -> None:
+    fill_all_models()
+
+
+def fill_all_models() -> None:
+    """A row of every model that the admin shows."""
     now, account = timezone.now(), AccountFactory.create()
     Group.objects.create(name="warehouse")
+    TOTPDevice.objects.create(user=account, name="authenticator")
     CommittedTransaction.objects.create(id=uuid7(), at=now)
+    AuditState.objects.create(audited_at=now)
+    SignOut.objects.create(account=account, at=now)
+    RecordedTrace.objects.create(id=uuid7(), traceparent=f"00-{'a' * 32}-{'b' * 16}-01", at=now)
+    LawStatus.objects.create(law="L1", holds=False, since=now, offenders=["7"])
     IdempotencyKey.objects.create(account=account, key_hash="a" * 64, status=201, created_at=now)
     JournalLine.objects.create(at=now, actor="system", what="product.changed", subject="product 7")
     Delivery.objects.create(id=uuid7(), rows_total=2, rows_done=1)
     Reconciliation.objects.create(started_at=now, ended_at=now, checked=1, differences=0, refunded=0)
     WebhookEvent.objects.create(gateway="simulator", event_id="1", received_at=now, handled_at=now)
     wallet(points=5)
-    _fill_coupons()
-    _fill_orders(PaymentFactory.create().order)
+    fill_coupons()
+    fill_orders(PaymentFactory.create().order)
 
 
-def _fill_coupons() -> None:
+def fill_coupons() -> None:
     now = timezone.now()
     campaign = campaign_with_codes(Campaign.CodeSource.POOL)
     coupon_of(campaign)
     Confirmation.objects.create(
-        campaign=campaign, account=AccountFactory.create(), code="C-1", taken_at=now, next_attempt_at=now
+        campaign=campaign,
+        account=AccountFactory.create(),
+        code=f"C-{campaign.pk}",
+        taken_at=now,
+        next_attempt_at=now,
     )
     QueueTicket.objects.create(campaign=campaign, account=AccountFactory.create(), number=1, created_at=now)
 
 
-def _fill_orders(order: Order) -> None:
+def fill_orders(order: Order) -> None:
     now = timezone.now()
     line = OrderLine.objects.create(
         order=order,

@@ -13,9 +13,11 @@ import redis as redis_client
 from django.db import connection
 from django.utils import timezone
 
+from coupons.models import Campaign
+from coupons.tests.factories import CampaignFactory
 from payments.models import Reconciliation
 from scripts.stack import ports
-from shop.models import IdempotencyKey
+from shop.models import IdempotencyKey, LawStatus
 from shop.tests.factories import AccountFactory
 from shop.tests.outages import OwnRedis
 from shop.tests.racing import wait_until
@@ -105,3 +107,12 @@ def test_without_a_broker_a_long_reconciliation_does_not_delay_the_sweep(
                     wait_until(is_swept, seconds=10)
                 assert process.poll() is None
                 assert Reconciliation.objects.count() == 1, "one at a time"
+
+
+def test_without_a_broker_beat_audits_the_laws_itself(tmp_path: Path) -> None:
+    drop = CampaignFactory.create(issued=1)
+    with beat(tmp_path, f"redis://{ports.HOST}:{ports.free()}/0", AUDIT_SECONDS="1"):
+        wait_until(lambda: LawStatus.objects.filter(law="L1", holds=False).exists(), seconds=30)
+        assert LawStatus.objects.get(law="L1").offenders == [str(drop.pk)]
+        Campaign.objects.update(issued=0)
+        wait_until(lambda: LawStatus.objects.filter(law="L1", holds=True).exists(), seconds=30)

@@ -6,7 +6,9 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from prometheus_client import REGISTRY
 
+from shop.observability import catalogue
 from shop.outbound import circuit_breaker
 from shop.outbound.circuit_breaker import CircuitBreaker, CircuitOpen
 from shop.tests.racing import race, wait_until
@@ -125,3 +127,25 @@ def test_a_guarded_probe_is_never_replaced_and_its_failure_opens_the_circuit_aga
     with breaker.guard(Failure):
         pass
     assert breaker.allows_call() and breaker.allows_call()
+
+
+def is_shown_open(name: str) -> float | None:
+    return REGISTRY.get_sample_value("firstcome_circuit_open", {"circuit": name})
+
+
+def test_it_is_shown_as_open_from_the_failures_in_a_row_until_a_success() -> None:
+    breaker = CircuitBreaker("shown", failures=2, seconds=0.01)
+    assert is_shown_open("shown") == 0
+    breaker.record_failure()
+    assert is_shown_open("shown") == 0
+    breaker.record_failure()
+    assert is_shown_open("shown") == 1
+    wait_until(breaker.allows_call)
+    assert is_shown_open("shown") == 1
+    breaker.record_success()
+    assert is_shown_open("shown") == 0
+
+
+def test_every_circuit_of_the_shop_is_shown() -> None:
+    catalogue.import_declarations()
+    assert {is_shown_open(name) for name in ("redis", "broker", "gateway", "data platform")} == {0}

@@ -23,6 +23,8 @@ from shop import configuration
         ("EVENTS_AT_ONCE", "501", lambda name: configuration.number(name, 500, least=1, most=500)),
         ("REDIS_URL", "nonsense", lambda name: configuration.url(name, "", configuration.REDIS_SCHEMES)),
         ("GATEWAY_URL", "http://", lambda name: configuration.url(name, "", configuration.HTTP_SCHEMES)),
+        ("GATEWAY_CHARGE_URL", "https://pay.example.com/", lambda name: configuration.page_url(name, "{id}")),
+        ("GATEWAY_CHARGE_URL", "javascript:{id}", lambda name: configuration.page_url(name, "{id}")),
         ("RATE_ORDERS", "60", lambda name: configuration.rate(name, "")),
         ("RATE_ORDERS", "0/m", lambda name: configuration.rate(name, "")),
         ("RATE_ORDERS", "60/y", lambda name: configuration.rate(name, "")),
@@ -118,3 +120,28 @@ def test_a_process_with_the_key_changeme_does_not_start() -> None:
 
 def test_make_run_generates_a_secret_key_that_starts(tmp_path: Path) -> None:
     assert configuration.secret_key_weakness(places.secret(tmp_path, "secret-key")) == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "is_required"),
+    [
+        ({"DEBUG": "0"}, True),
+        ({"DEBUG": "1"}, False),
+        ({"DEBUG": "0", "STAFF_OTP_REQUIRED": "0"}, False),
+        ({"DEBUG": "1", "STAFF_OTP_REQUIRED": "1"}, True),
+    ],
+)
+def test_staff_need_one_time_codes_outside_of_debug_unless_it_is_turned_off(
+    given: dict[str, str], is_required: bool
+) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "STAFF_OTP_REQUIRED"}
+
+    printed = subprocess.run(
+        [sys.executable, "-c", "from shop import settings; print(settings.STAFF_OTP_REQUIRED)"],
+        env=environment | given,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
+
+    assert printed == f"{is_required}\n"

@@ -19,6 +19,8 @@ from shop.operations.doctor import brokers, clocks, databases, events, redises, 
 from shop.operations.doctor.findings import Finding
 from shop.redis import redis_client
 from shop.tests.commands import run, run_json
+from shop.tests.factories import AccountFactory
+from shop.tests.one_time_codes import with_codes
 from shop.tests.outages import OwnRedis, database_away
 
 SOUND = {
@@ -261,6 +263,9 @@ def test_a_host_with_a_slow_clock_sees_the_database_ahead(monkeypatch: pytest.Mo
         ({"HTTPS": True}, "TRUSTED_PROXIES", "warning"),
         ({"HTTPS": True, "TRUSTED_PROXIES": 1}, "TRUSTED_PROXIES", "ok"),
         ({}, "TRUSTED_PROXIES", "ok"),
+        ({"STAFF_OTP_REQUIRED": True}, "STAFF_OTP_REQUIRED", "ok"),
+        ({"STAFF_OTP_REQUIRED": False}, "STAFF_OTP_REQUIRED", "warning"),
+        ({"STAFF_OTP_REQUIRED": False, "DEBUG": True}, "STAFF_OTP_REQUIRED", "ok"),
         ({"LAB": True}, "LAB", "warning"),
         ({"DEBUG": True}, "DEBUG", "danger"),
         ({"EVENT_SECRET": ""}, "EVENT_SECRET", "danger"),
@@ -279,6 +284,17 @@ def test_insecure_settings_are_reported(
         setattr(settings, name, value)
 
     assert levels(start.examine())[check] == level
+
+
+@pytest.mark.django_db
+def test_the_staff_accounts_with_one_time_codes_are_counted() -> None:
+    with_codes(AccountFactory.create(is_staff=True))
+    AccountFactory.create(is_staff=True)
+    AccountFactory.create(is_staff=True, is_active=False)
+
+    found = {finding.check: finding.found for finding in start.examine()}
+
+    assert "; 1 of 2 staff accounts have set up one-time codes" in found["STAFF_OTP_REQUIRED"]
 
 
 @pytest.mark.django_db

@@ -1,13 +1,23 @@
 """Gauges: read at each scrape, one for all processes, and metrics don't fail because of them."""
 
 import re
+import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import urllib3
 from django.db import OperationalError
+from django.test import Client
+from prometheus_client import REGISTRY
 
-from shop.observability import gauges
+from shop.observability import gauges, reading
+from shop.observability.reading import Source
+from shop.tests.hung_server import relayed
+from shop.tests.racing import wait_until
+
+ALL_GAUGES = dict(gauges._gauges)
 
 
 @pytest.fixture(autouse=True)
@@ -20,6 +30,11 @@ def _no_other_gauges(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def exposed() -> dict[str, float]:
     lines = gauges.exposition().decode().splitlines()
     return {line.split()[0]: float(line.split()[1]) for line in lines if not line.startswith("#")}
+
+
+def failures(gauge: str) -> float:
+    """How often this gauge could not be read."""
+    return REGISTRY.get_sample_value("firstcome_gauge_failures_total", {"gauge": gauge}) or 0
 
 
 def test_a_gauge_is_read_at_each_scrape() -> None:
@@ -68,3 +83,123 @@ def test_several_processes_do_not_sum_gauges(live_web: str) -> None:
     for _ in range(10):
         text = urllib3.request("GET", f"{live_web}/metrics", retries=False).data.decode()
         assert re.findall(r"^firstcome_events_queued (\S+)$", text, re.M) == ["0.0"]
+
+
+def test_a_slow_reading_is_left_out_and_the_gauges_behind_it_are_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reading, "READ_SECONDS", 0.2)
+    answered = threading.Event()
+    gauges.register("firstcome_slow", help="Slow.", read=lambda: float(answered.wait(30)))
+    gauges.register("firstcome_quick", help="Quick.", read=lambda: 1)
+    gauges.register("firstcome_up", help="Up.", read=lambda: float(answered.wait(30)), otherwise=0)
+
+    began_at = time.monotonic()
+    try:
+        assert exposed() == {"firstcome_quick": 1.0, "firstcome_up": 0.0}
+        assert time.monotonic() - began_at < 2
+        threads = threading.active_count()
+        assert exposed() == {"firstcome_quick": 1.0, "firstcome_up": 0.0}
+        assert threading.active_count() <= threads, "what still runs is not started again"
+    finally:
+        answered.set()
+    wait_until(lambda: exposed().get("firstcome_slow") == 1.0)
+
+
+def test_a_system_that_hangs_does_not_affect_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "READ_SECONDS", 0.2)
+    hung = threading.Event()
+    for number in range(5):
+        gauges.register(f"firstcome_d{number}", help="Rows.", read=lambda: float(hung.wait(30)))
+    gauges.register("firstcome_r", help="Keys.", read=lambda: 2, source=Source.REDIS)
+    gauges.register("firstcome_b", help="Messages.", read=lambda: 3, source=Source.BROKER)
+    gauges.register("firstcome_p", help="Own.", read=lambda: 4, source=Source.PROCESS)
+    failed = failures("firstcome_d4")
+
+    began_at = time.monotonic()
+    try:
+        assert exposed() == {"firstcome_r": 2.0, "firstcome_b": 3.0, "firstcome_p": 4.0}
+    finally:
+        hung.set()
+    assert time.monotonic() - began_at < 3
+    assert failures("firstcome_d4") == failed + 1
+
+
+def test_a_reading_that_fails_is_counted_and_its_substitute_exposed() -> None:
+    def fail() -> float:
+        raise ValueError("not a number")
+
+    gauges.register("firstcome_wrong", help="Wrong.", read=fail, source=Source.REDIS, otherwise=0)
+    gauges.register("firstcome_right", help="Right.", read=lambda: 1, source=Source.REDIS)
+    failed = failures("firstcome_wrong")
+
+    assert exposed() == {"firstcome_wrong": 0.0, "firstcome_right": 1.0}
+    assert failures("firstcome_wrong") == failed + 1
+
+
+def test_one_call_may_return_several_gauges() -> None:
+    calls = []
+
+    def read() -> dict[str, gauges.Value]:
+        calls.append(1)
+        return {"firstcome_a": 1, "firstcome_b_total": {"x": 2}, "firstcome_c": None}
+
+    helps = {"firstcome_a": "A.", "firstcome_b_total": "B.", "firstcome_c": "C.", "firstcome_d": "D."}
+    gauges.register_group(
+        "several",
+        helps=helps,
+        read=read,
+        source=Source.DATABASE,
+        labels={"firstcome_b_total": "kind"},
+        otherwise={"firstcome_d": 7},
+    )
+
+    assert exposed() == {"firstcome_a": 1.0, 'firstcome_b_total{kind="x"}': 2.0}
+    assert len(calls) == 1
+    assert b"# TYPE firstcome_b_total counter" in gauges.exposition()
+
+
+def test_several_labels_have_a_number_for_each_tuple_of_values() -> None:
+    gauges.register("firstcome_t", help="T.", labels=("a", "b"), read=lambda: {("1", "2"): 3})
+
+    assert exposed() == {'firstcome_t{a="1",b="2"}': 3.0}
+
+
+def test_scrapes_within_five_seconds_share_a_reading() -> None:
+    readings = iter([1.0, 2.0])
+    gauges.register("firstcome_things", help="Things.", read=lambda: next(readings))
+
+    texts = {gauges.cached_exposition(gauges.EVERYTHING) for _ in range(3)}
+    assert len(texts) == 1
+    gauges.drop_cached()
+    assert b"firstcome_things 2.0" in gauges.cached_exposition(gauges.EVERYTHING)
+
+
+def test_a_process_that_exposes_itself_alone_reads_no_system() -> None:
+    def fail() -> float:
+        raise AssertionError("read")
+
+    gauges.register("firstcome_rows", help="Rows.", read=fail)
+    gauges.register("firstcome_own", help="Own.", read=lambda: 1, source=Source.PROCESS)
+
+    assert b"firstcome_rows" not in gauges.exposition(gauges.OF_PROCESS)
+    assert b"firstcome_own 1.0" in gauges.exposition(gauges.OF_PROCESS)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_database_that_hangs_does_not_hold_the_scrape(tmp_path: Path) -> None:
+    gauges._gauges.update(ALL_GAUGES)
+    client = Client(REMOTE_ADDR="127.0.0.1")
+    with relayed(tmp_path) as relay:
+        assert "\nfirstcome_database_up 1.0\n" in client.get("/metrics").content.decode()
+        gauges.drop_cached()
+        relay.freeze()
+        began_at = time.monotonic()
+        text = client.get("/metrics").content.decode()
+        seconds = time.monotonic() - began_at
+
+    assert seconds < 5
+    assert "\nfirstcome_database_up 0.0\n" in text
+    assert "\nfirstcome_redis_up 1.0\n" in text
+    assert "\nfirstcome_broker_up 1.0\n" in text
+    assert "\nfirstcome_events_queued " not in text

@@ -7,7 +7,9 @@ import urllib3
 from django.conf import LazySettings
 from django.test import Client
 
+from shop.observability.request_metrics import METHODS
 from shop.tests.outages import database_away
+from shop.tests.samples import Increases
 
 TOKEN = "a-long-token-for-metrics"
 
@@ -106,3 +108,16 @@ def test_a_refused_body_is_counted_and_its_response_names_the_request(live_web: 
     assert (refused.status, refused.headers["X-Request-ID"]) == (413, "large")
     assert (refused.headers["Connection"], refused.headers["Cache-Control"]) == ("close", "no-store")
     assert answered_by(413, live_web) == before + 1
+
+
+@pytest.mark.django_db
+def test_a_client_that_tries_all_pages_and_methods_adds_few_durations() -> None:
+    """Each pair of labels takes 6 KB of the memory that web processes share, and a full one kills them."""
+    client, counted = Client(), Increases("django_http_requests_latency_seconds_by_view_method_count")
+    pages = [f"/admin/{app}/{name}/" for app, name in (("auth", "user"), ("orders", "order"))]
+    for path in [*pages, *(f"{page}add/" for page in pages), "/api/v1/orders"]:
+        for method in (*METHODS, "PROPFIND"):
+            client.generic(method, path)
+
+    # The admin's, and of the call those of GET, POST, OPTIONS and all others.
+    assert len(counted()) <= len(METHODS) + 1 + 4

@@ -66,13 +66,13 @@ def test_tokens_are_the_only_authentication(document: Any) -> None:
     }
     paths = document["paths"]
     assert paths["/api/v1/users/me"]["get"]["security"] == [{"bearer": []}]
-    assert paths["/api/v1/auth/token"]["post"]["security"] == [{}]
+    assert paths["/api/v1/auth/token"]["post"]["security"] == []
 
 
 @pytest.mark.parametrize(
     ("path", "status", "expected"),
     [
-        ("/api/v1/auth/token", 401, {"invalid_credentials"}),
+        ("/api/v1/auth/token", 401, {"invalid_credentials", "otp_required", "otp_invalid"}),
         ("/api/v1/auth/token", 429, {"throttled"}),
         ("/api/v1/auth/token", 400, {"invalid", "malformed_json"}),
         ("/api/v1/auth/token", 413, {"too_large"}),
@@ -201,6 +201,18 @@ def test_codes_that_share_a_member_are_described_as_alternatives() -> None:
     alternatives = openapi.problem_schema(codes)["properties"]["items"]["anyOf"]
 
     assert [option["description"].split("`")[1] for option in alternatives] == codes
+
+
+def test_no_field_has_a_default_because_generated_clients_would_require_it(document: Any) -> None:
+    fields = [
+        (schema, name, field)
+        for schema, described in document["components"]["schemas"].items()
+        for name, field in described.get("properties", {}).items()
+    ]
+    assert [(schema, name) for schema, name, field in fields if "default" in field] == []
+    place = document["components"]["schemas"]["PlaceOrderInput"]["properties"]
+    assert place["points_amount"]["description"] == "`0` if it is absent."
+    assert "description" not in place["coupon"]
 
 
 def test_the_lab_is_no_part_of_the_contract(document: Any) -> None:

@@ -29,6 +29,7 @@ from shop.tests.own_data_platform import (
     use,
 )
 from shop.tests.racing import race
+from shop.tests.samples import Increases
 from shop.tests.second_process import another_process
 
 __all__ = ["data_platform_process", "own_data_platform", "own_redis"]
@@ -515,3 +516,21 @@ def test_a_gauge_reads_queued_events_by_an_index(read: Callable[[], Any]) -> Non
         assert cursor.description
         plan = dict(zip([column[0] for column in cursor.description], cursor.fetchone(), strict=True))
     assert plan["key"] == "shop_journalline_by_delivery"
+
+
+def test_deliveries_are_counted_by_outcome(own_data_platform: Simulator, settings: LazySettings) -> None:
+    increases = Increases("firstcome_event_deliveries_total")
+    note("order.paid", "order.paid", REFUSED)
+    outbox.deliver_due()
+    assert increases() == {
+        'firstcome_event_deliveries_total{outcome="delivered"}': 2,
+        'firstcome_event_deliveries_total{outcome="refused"}': 1,
+    }
+    settings.EVENT_REFUSED_SECONDS = 0
+    JournalLine.objects.filter(delivery="queued").update(next_attempt_at=timezone.now())
+    outbox.deliver_due()
+    assert increases()['firstcome_event_deliveries_total{outcome="dead"}'] == 1
+    settings.DATA_PLATFORM_URL = NOWHERE
+    note("order.paid")
+    outbox.deliver_due()
+    assert increases()['firstcome_event_deliveries_total{outcome="failed"}'] == 1

@@ -16,7 +16,7 @@ from shop.errors import Throttled, Unavailable
 from shop.idempotency.claims import InFlight
 from shop.idempotency.recorded_answers import Replay
 from shop.rates import rate_limits
-from shop.rates.rate_limits import DECLINES, ORDERS, RateLimit
+from shop.rates.rate_limits import DECLINES, ORDERS, RateLimit, Usage
 from shop.redis import redis_client
 from shop.tests.outages import OwnRedis, own_redis
 from shop.tests.racing import race, wait_until
@@ -150,6 +150,28 @@ def test_a_process_learns_of_other_processes_calls_with_its_own_next_call() -> N
         wait_until(lambda: known_to_redis() == 10)
         assert passed_elsewhere(other, 1) == 1, "it learns of other processes' calls with its own next one"
         wait_until(lambda: passed_elsewhere(other, 1) == 0)
+
+
+def test_what_is_used_is_read_from_redis_and_counts_nothing(settings: LazySettings) -> None:
+    settings.RATE_PAYMENTS = None
+    count(3)
+    rate_limits.synchronize()
+    rate_limits.clear_memory()
+
+    for _ in range(2):
+        usages = {usage.name: usage for usage in rate_limits.read_usages(7)}
+        assert usages["orders"] == Usage("orders", 3, Rate(10, 60), True)
+        assert usages["declines"].used == 0
+        assert "payments" not in usages
+    with clock.shifted(by=timedelta(seconds=61)):
+        assert {usage.used for usage in rate_limits.read_usages(7)} == {0}
+
+
+def test_what_is_used_without_redis_is_what_this_process_has_counted(own_redis: OwnRedis) -> None:
+    count(3)
+    own_redis.kill()
+    [usage] = [usage for usage in rate_limits.read_usages(7) if usage.name == "orders"]
+    assert (usage.used, usage.is_shared) == (3, False)
 
 
 def test_without_redis_each_process_counts_alone_and_sends_it_later(own_redis: OwnRedis) -> None:

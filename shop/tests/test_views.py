@@ -120,11 +120,11 @@ def test_any_number_of_paths_may_be_requested(db: None) -> None:
 
 def test_long_paths_and_hosts_are_not_cached(access: str) -> None:
     """Any client may send long ones, before it signs in."""
-    views._resolve.cache_clear()
+    views.find_view.cache_clear()
     views._is_allowed_host.cache_clear()
     assert null(access, headers={"Host": "a" * 1_000}).status == 400
     assert answered("GET", "/api/v1/coupons/" + "A" * 1_000, access=access).status == 404
-    assert (views._resolve.cache_info().currsize, views._is_allowed_host.cache_info().currsize) == (0, 1)
+    assert (views.find_view.cache_info().currsize, views._is_allowed_host.cache_info().currsize) == (0, 1)
 
 
 def test_an_unknown_charset_is_a_client_error(access: str) -> None:

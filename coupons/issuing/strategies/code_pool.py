@@ -70,7 +70,7 @@ def _resolve_code(campaign_id: int, user_id: int, code: str | None, *, is_spent:
 @lru_cache(maxsize=BATCHERS)
 def _lookup_batcher(campaign_id: int) -> Batcher[int, Issued | PendingConfirmation | Campaign]:
     """Finds the requests that need no code, because they have a coupon or are refused; read in batches."""
-    return Batcher(lambda user_ids: _read_existing(campaign_id, user_ids))
+    return Batcher(lambda user_ids: _read_existing(campaign_id, user_ids), name="code_pool_lookups")
 
 
 def _read_existing(campaign_id: int, user_ids: Sequence[int]) -> list[AllocationResult | Campaign]:
@@ -86,7 +86,7 @@ def _read_existing(campaign_id: int, user_ids: Sequence[int]) -> list[Allocation
 
 @lru_cache(maxsize=BATCHERS)
 def _batcher(campaign_id: int) -> Batcher[PoolRequest, Issued | PendingConfirmation]:
-    return Batcher(lambda requests: _allocate(campaign_id, requests))
+    return Batcher(lambda requests: _allocate(campaign_id, requests), name="code_pool")
 
 
 def _allocate(campaign_id: int, requests: Sequence[PoolRequest]) -> list[AllocationResult]:

@@ -1,7 +1,8 @@
 """`conditional_update`: one UPDATE that counts a slot only if one is left.
 
-How: `UPDATE ... SET issued = issued + 1 WHERE issued + confirming < quantity`, and the campaign is open; it
-locks the row, so the count that is read after it is the position, and the coupon is written under that lock.
+How: `UPDATE ... SET issued = issued + 1 WHERE issued + confirming < quantity`, and the campaign is open and
+not paused; it locks the row, so the count that is read after it is the position, and the coupon is written
+under that lock.
 Promises: exact; positions in the order in which the database grants the lock; needs no Redis.
 Scales: one lock and one flush for each coupon, as `pessimistic`, but none for a refusal or a repeated
 request.
@@ -57,7 +58,7 @@ def _decide(campaign_id: int, request: IssueRequest) -> AllocationResult:
 
 
 def _count_slot(campaign: Campaign, now: datetime) -> bool:
-    """Count one slot if one is left and the campaign is open; the row is locked from then on."""
+    """Count one slot if one is left and the campaign is open and not paused; the row is locked then."""
     column = "confirming" if campaign.partner else "issued"
     issuable = Campaign.objects.filter(eligibility.issues_at(now), pk=campaign.pk, partner=campaign.partner)
     return bool(issuable.update(**{column: F(column) + 1}, version=F("version") + 1))

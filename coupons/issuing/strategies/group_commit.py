@@ -27,6 +27,7 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
 def batcher(campaign_id: int) -> Batcher[IssueRequest, Issued | PendingConfirmation]:
     return Batcher(
         lambda requests: eligibility.lock_and_allocate(campaign_id=campaign_id, requests=requests),
+        name="coupons",
         min_interval_seconds=MIN_INTERVAL_SECONDS,
         rows_of=lambda request: eligibility.locked_rows(campaign_id, request),
     )

@@ -9,6 +9,7 @@ Choose it: when the order must be that of arrival over all processes, and custom
 ticket is durable too, so queueing costs no less than issuing by `group_commit`.
 """
 
+from dataclasses import replace
 from functools import lru_cache
 
 from uuid_utils.compat import uuid7
@@ -42,6 +43,9 @@ def _write_ticket(free: tickets.Eligible, request: IssueRequest) -> Queued | Non
     """The account's ticket, once it is durable; None when Redis still had one that was settled before."""
     new = QueuePosition(uuid7(), 0, request.user_id, clock.now(), request.by)
     position = _enqueue(free, new)
+    if position.ticket_id == new.ticket_id:
+        # Redis keeps the actor without its trace.
+        position = replace(position, by=request.by)
     queued = _write_batcher(free.campaign.pk).submit(position)
     if queued.ticket.status == QueueTicket.Status.WAITING or position.ticket_id == new.ticket_id:
         return queued
@@ -61,9 +65,11 @@ def _enqueue(free: tickets.Eligible, new: QueuePosition) -> QueuePosition:
 @lru_cache(maxsize=CAMPAIGNS)
 def _lookup_batcher(campaign_id: int) -> Batcher[IssueRequest, tickets.TicketLookup]:
     """Reads the existing coupons and tickets of concurrent requests together."""
-    return Batcher(lambda requests: tickets.read_existing_results(campaign_id, requests))
+    return Batcher(
+        lambda requests: tickets.read_existing_results(campaign_id, requests), name="queue_lookups"
+    )
 
 
 @lru_cache(maxsize=CAMPAIGNS)
 def _write_batcher(campaign_id: int) -> Batcher[QueuePosition, Queued]:
-    return Batcher(lambda positions: tickets.write(campaign_id, positions))
+    return Batcher(lambda positions: tickets.write(campaign_id, positions), name="queue_tickets")

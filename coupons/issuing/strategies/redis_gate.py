@@ -113,4 +113,4 @@ def _allocate(campaign_id: int, requests: Sequence[GateRequest]) -> list[Allocat
 
 @lru_cache(maxsize=BATCHERS)
 def _batcher(campaign_id: int) -> Batcher[GateRequest, Issued | PendingConfirmation]:
-    return Batcher(lambda requests: _allocate(campaign_id, requests))
+    return Batcher(lambda requests: _allocate(campaign_id, requests), name="coupons_redis_gate")

@@ -1,11 +1,12 @@
-"""`unsafe`: read, decide, write, and no lock at all. The control that must fail; only with LAB=1.
+"""`unsafe`: read, decide, write, and no lock on what was read. The control that must fail; only with LAB=1.
 
 How: the naive implementation. Two requests read the same count, and both write it plus one.
-Promises: nothing. It issues more coupons than the quantity and loses counts; positions stay empty.
+Promises: nothing but to obey a pause, which its UPDATE requires. It issues more coupons than the quantity and
+loses counts; positions stay empty.
 Choose it: never, except to see what the other strategies prevent.
 """
 
-from coupons import codes, pool
+from coupons import codes
 from coupons.allocation import eligibility, writes
 from coupons.allocation.writes import Issued
 from coupons.models import Campaign, Coupon, PoolCode
@@ -47,10 +48,17 @@ def _next_code(campaign: Campaign) -> str:
 
 
 def _write(campaign: Campaign, coupon: Coupon) -> Issued:
-    """Four statements, each durable by itself, with a count that may be out of date by now."""
-    Campaign.objects.filter(pk=campaign.pk).update(issued=campaign.issued + 1)
-    coupon.save(force_insert=True)
-    if campaign.code_source == Campaign.CodeSource.POOL:
-        pool.mark_issued([coupon.code])
-    transactions.run(lambda: writes.note_issued([(coupon, journal.current_actor())]), transactions.ONCE)
+    """Write the coupon, with a count that may be out of date by now; raises the refusal while paused.
+
+    One transaction, because a pause must not commit between the UPDATE, which requires that there is none,
+    and the coupon.
+    """
+
+    def work() -> None:
+        not_paused = Campaign.objects.filter(pk=campaign.pk, paused_at__isnull=True)
+        if not not_paused.update(issued=campaign.issued + 1):
+            raise eligibility.paused(campaign)
+        writes.write_coupons([coupon], by={coupon.account_id: journal.current_actor()})
+
+    transactions.run(work, transactions.ONCE)
     return Issued(coupon, is_new=True)

@@ -3,14 +3,18 @@
 import json
 import signal
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from coupons.queue import worker
 from shop import clock
 from shop.errors import Unavailable
+from shop.observability import gauges, tracing
+from shop.operations import heartbeats, metrics_server, shared_counts
 
 
 class Command(BaseCommand):
@@ -25,6 +29,7 @@ class Command(BaseCommand):
 
     def handle(self, *, once: bool, alive: Path | None, json: bool, **_: Any) -> None:
         clock.start()
+        tracing.start("issuer", endpoint=settings.OTEL_EXPORTER_OTLP_ENDPOINT)
         if not once:
             self._serve(alive)
             return
@@ -40,7 +45,16 @@ class Command(BaseCommand):
             signal.signal(number, lambda *_: stop.set())
         self.stdout.write("Settling the queues; SIGTERM or Ctrl-C ends it after the current batch.")
         self.stdout.flush()
-        worker.serve(stop, on_refresh=alive.touch if alive else lambda: None)
+        heartbeats.expose_own(heartbeats.ISSUER)
+        metrics_server.start_server(gauges.OF_PROCESS)
+        shared_counts.start()
+        worker.serve(stop, on_refresh=partial(_record_pass, alive))
+
+
+def _record_pass(alive: Path | None) -> None:
+    heartbeats.record(heartbeats.ISSUER)
+    if alive:
+        alive.touch()
 
 
 def _as_json(served: int) -> str:

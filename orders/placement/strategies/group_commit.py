@@ -41,7 +41,7 @@ def _decide_in_transaction(order_requests: Sequence[OrderRequest]) -> list[Place
 
 
 BATCHER: Batcher[OrderRequest, PlacedOrder | Replay] = Batcher(
-    place_batch, run=run_without_transaction, rows_of=decisions.locked_rows
+    place_batch, name="orders", run=run_without_transaction, rows_of=decisions.locked_rows
 )
 
 

@@ -58,4 +58,6 @@ def _gate_reservation(order_request: OrderRequest) -> GateReservation:
     )
 
 
-_batcher: Batcher[OrderRequest, PlacedOrder | Replay] = Batcher(_decide, rows_of=decisions.locked_rows)
+_batcher: Batcher[OrderRequest, PlacedOrder | Replay] = Batcher(
+    _decide, name="orders_redis_gate", rows_of=decisions.locked_rows
+)

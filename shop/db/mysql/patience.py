@@ -1,8 +1,9 @@
-"""Longer timeouts for statements that take minutes and that no request waits for."""
+"""Longer and shorter timeouts for statements that no request waits for."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
+from django.db import Error
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 LONG_READ_TIMEOUT_SECONDS = 3_600
@@ -24,3 +25,22 @@ def long_read_timeout(connection: BaseDatabaseWrapper) -> Iterator[None]:
     finally:
         connection.close()
         options["read_timeout"] = usual
+
+
+@contextmanager
+def statement_limit(connection: BaseDatabaseWrapper, *, seconds: int) -> Iterator[None]:
+    """Have the server end each SELECT that takes longer, with an `OperationalError`, until the block ends."""
+    if connection.vendor != "mysql":
+        yield
+        return
+    if getattr(connection, "mysql_is_mariadb", False):
+        variable, limit = "max_statement_time", seconds
+    else:
+        variable, limit = "max_execution_time", seconds * 1000
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET SESSION {variable} = %s", [limit])
+    try:
+        yield
+    finally:
+        with suppress(Error), connection.cursor() as cursor:
+            cursor.execute(f"SET SESSION {variable} = DEFAULT")

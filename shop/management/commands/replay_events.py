@@ -2,31 +2,46 @@
 
 from argparse import ArgumentTypeError
 from collections.abc import Collection
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from shop.events import dead_events, outbox
+from shop.events.dead_events import EventFilter
 from shop.http.json_format import dump
 from shop.models import JournalLine
 
 
 class Command(BaseCommand):
-    help = "List the dead events; with --all or their ids, queue them to be delivered again."
+    help = (
+        "List the dead events, all or those that match; with --all or their ids, queue them to be delivered "
+        "again."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("ids", nargs="*", type=_event_id, metavar="id", help="an event to replay")
-        parser.add_argument("--all", action="store_true", help="replay every dead event")
+        parser.add_argument("--all", action="store_true", help="replay every dead event that matches")
+        parser.add_argument("--type", default="", help="such as order.paid, or order. for all of orders")
+        parser.add_argument("--since", type=_instant, help="that happened since: 2026-11-21T14:30 (UTC)")
+        parser.add_argument("--before", type=_instant, help="that happened before")
+        parser.add_argument("--order", type=UUID, help="of this order")
+        parser.add_argument("--reason", default="", help="why; the journal keeps it")
         parser.add_argument("--json", action="store_true", help="for programs")
 
-    def handle(self, *, ids: list[str], all: bool, json: bool, **_: Any) -> None:
+    def handle(
+        self, *, ids: list[str], all: bool, type: str, reason: str, json: bool, **options: Any
+    ) -> None:
         if ids and all:
             raise CommandError("Give either ids or --all.")
-        dead = dead_events.list_dead()
+        matching = EventFilter(
+            what=type, since=options["since"], before=options["before"], order_id=options["order"]
+        )
+        dead = dead_events.list_dead(matching)
         _require_dead(set(ids) - {outbox.event_id(line) for line in dead})
         wanted = [line.pk for line in dead if all or outbox.event_id(line) in ids]
-        replayed = dead_events.replay(wanted)
+        replayed = dead_events.replay(wanted, reason=reason)
         left = [line for line in dead if line.pk not in replayed]
         if json:
             self.stdout.write(_as_json([line for line in dead if line.pk in replayed], left))
@@ -46,6 +61,14 @@ def _event_id(text: str) -> str:
         raise ArgumentTypeError(
             f"{text} is no event's id: they are UUIDs, old ones look like evt_42."
         ) from None
+
+
+def _instant(text: str) -> datetime:
+    try:
+        read = datetime.fromisoformat(text)
+        return read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise ArgumentTypeError(f"{text!r} is no instant: write 2026-11-21 or 2026-11-21T14:30.") from None
 
 
 def _require_dead(others: Collection[str]) -> None:

@@ -1,6 +1,6 @@
 """The doctor: checks whether the environment keeps the shop's promises, and says what to do if not."""
 
-from shop.operations.doctor import brokers, clocks, databases, events, redises, start
+from shop.operations.doctor import audits, brokers, clocks, databases, events, redises, start
 from shop.operations.doctor.findings import Finding
 
 
@@ -13,4 +13,5 @@ def examine() -> list[Finding]:
         *brokers.examine(),
         *clocks.examine(),
         *events.examine(),
+        *audits.examine(),
     ]

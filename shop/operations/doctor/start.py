@@ -5,7 +5,7 @@ from django.db import Error, connection
 from django.db.migrations.executor import MigrationExecutor
 
 from shop import configuration
-from shop.accounts import demo_accounts
+from shop.accounts import demo_accounts, second_factor
 from shop.operations.doctor.findings import Finding, danger, ok, warning
 
 
@@ -18,6 +18,7 @@ def examine() -> list[Finding]:
         webhook_secret(),
         hosts(),
         proxies(),
+        staff_otp(),
         lab(),
         migrations(),
         *demo(),
@@ -102,6 +103,20 @@ def proxies() -> Finding:
         )
         return warning("TRUSTED_PROXIES", count, advice)
     return ok("TRUSTED_PROXIES", count)
+
+
+def staff_otp() -> Finding:
+    """Whether staff need one-time codes, and how many accounts have set them up."""
+    name, found = "STAFF_OTP_REQUIRED", "on" if settings.STAFF_OTP_REQUIRED else "off"
+    try:
+        staff, enrolled = second_factor.count_staff()
+        found += f"; {enrolled} of {staff} staff accounts have set up one-time codes"
+    except Error:
+        found += "; how many accounts have set up one-time codes is unknown"
+    if settings.STAFF_OTP_REQUIRED or settings.DEBUG:
+        return ok(name, found)
+    advice = "Set STAFF_OTP_REQUIRED=1: for accounts without codes a password alone opens the admin."
+    return warning(name, found, advice)
 
 
 def lab() -> Finding:

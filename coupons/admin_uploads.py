@@ -1,0 +1,117 @@
+"""The admin's page that adds codes of a file to a campaign's pool: a preview first, then the codes.
+
+The browser sends the file in pieces of whole lines, each smaller than any body may be, first to be checked,
+then to be added. So the server holds one piece in memory and none on disk, any process may get any piece, and
+a piece whose answer was lost is sent again: `pool.add` skips the codes that exist.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from django.contrib.admin import AdminSite
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.template.response import TemplateResponse
+from django.views.decorators.http import require_GET, require_POST
+
+from coupons import code_files, pool
+from coupons.code_files import Piece
+from coupons.models import Campaign
+from shop.errors import FirstcomeError, invalid_field
+from shop.http import problems
+
+PERMISSION = "coupons.add_poolcode"
+PIECE_BYTES, PIECE_LINES = 48 * 1024, 4_000
+FIRST_CODES = 10
+LARGEST_LINE_NUMBER = 10**9
+
+
+@require_GET
+def upload_page(request: HttpRequest, site: AdminSite, campaign_id: int) -> HttpResponse:
+    """The page on which a file is chosen."""
+    campaign = Campaign.objects.filter(pk=campaign_id).first()
+    if campaign is None:
+        raise Http404(f"There is no campaign {campaign_id}.")
+    _require_permission(request)
+    page = {
+        "title": f"Upload codes for {campaign.name}",
+        "campaign": campaign,
+        "opts": Campaign._meta,
+        "piece_bytes": PIECE_BYTES,
+        "piece_lines": PIECE_LINES,
+    }
+    return TemplateResponse(request, "coupons/upload_codes.html", site.each_context(request) | page)
+
+
+@require_POST
+def check_piece(request: HttpRequest, campaign_id: int) -> HttpResponse:
+    """What adding the codes of this piece would do; nothing is written."""
+    return _answer(request, lambda piece: _check(campaign_id, piece))
+
+
+@require_POST
+def add_piece(request: HttpRequest, campaign_id: int) -> HttpResponse:
+    """Add the codes of this piece to the pool; none of them if one of its lines is bad."""
+    return _answer(request, lambda piece: _add(campaign_id, piece))
+
+
+def _answer(request: HttpRequest, work: Callable[[Piece], dict[str, Any]]) -> HttpResponse:
+    _require_permission(request)
+    try:
+        return JsonResponse(work(code_files.read(request.body, first_line=_first_line(request))))
+    except FirstcomeError as error:
+        return problems.from_error(error).to_django()
+
+
+def _check(campaign_id: int, piece: Piece) -> dict[str, Any]:
+    found = pool.existing(campaign_id=campaign_id, codes=piece.texts)
+    return {
+        "codes": len(piece.codes),
+        "bad": [asdict(bad) for bad in piece.errors],
+        "first": piece.texts[:FIRST_CODES],
+        **_skipped(piece, found),
+    }
+
+
+def _add(campaign_id: int, piece: Piece) -> dict[str, Any]:
+    if piece.errors:
+        bad = piece.errors[0]
+        raise invalid_field(
+            "codes", bad.code, f"Nothing of this piece was added: line {bad.line} {bad.detail}."
+        )
+    added = pool.add(campaign_id=campaign_id, codes=piece.texts)
+    skipped = Counter(added.skipped)
+    lines = [line for line in reversed(piece.codes) if _take(skipped, line.code)]
+    found = pool.existing(campaign_id=campaign_id, codes=[line.code for line in lines])
+    of_skipped = Piece(codes=lines[::-1])
+    return {"added": added.added, "total": added.total, **_skipped(of_skipped, found)}
+
+
+def _take(counts: Counter[str], code: str) -> bool:
+    """Whether the code is counted once more; it is then counted once less."""
+    if not counts[code]:
+        return False
+    counts[code] -= 1
+    return True
+
+
+def _skipped(piece: Piece, found: pool.ExistingCodes) -> dict[str, Any]:
+    """How many codes are in the pool already, and the lines of those that exist elsewhere."""
+    return {
+        "in_pool": sum(line.code in found.in_pool for line in piece.codes),
+        "elsewhere": [[line.number, line.code] for line in piece.codes if line.code in found.elsewhere],
+    }
+
+
+def _first_line(request: HttpRequest) -> int:
+    given = request.GET.get("first_line", "1")
+    if not (given.isascii() and given.isdigit() and 1 <= int(given) <= LARGEST_LINE_NUMBER):
+        raise invalid_field("first_line", "not_a_line", "first_line must be the number of a line, from 1 on.")
+    return int(given)
+
+
+def _require_permission(request: HttpRequest) -> None:
+    if not request.user.has_perm(PERMISSION):
+        raise PermissionDenied

@@ -1,0 +1,1 @@
+"""Metrics of coupons: what this process counts, and the state of campaigns."""

@@ -1,0 +1,88 @@
+"""The state of campaigns for metrics: what running campaigns have left, and whether any has issued too much.
+
+All reads are small, because they are repeated every few seconds: the 50 running campaigns that opened last,
+and the newest rows for what must never be. `coupons.audit` checks all rows.
+"""
+
+from django.db import connection
+from django.db.models import Q
+
+from coupons.models import Campaign
+from shop import clock
+from shop.observability import gauges, top
+from shop.observability.reading import Source
+
+QUANTITY, ISSUED = "firstcome_campaign_quantity", "firstcome_campaign_issued"
+CODES_LEFT = "firstcome_pool_codes_left"
+HELPS = {
+    QUANTITY: "The quantity of each of the running campaigns that opened last.",
+    ISSUED: "Coupons issued of each of these campaigns.",
+    CODES_LEFT: "Codes left in the pool of each of these campaigns that has one.",
+}
+NEWEST = 1_000
+# A coupon of the newest ones with another of its account has a duplicate; both unique keys are used.
+COUNT_DUPLICATES = """
+SELECT COUNT(*) FROM (
+    SELECT newest.id FROM (SELECT id, quantity, issued FROM coupons_campaign ORDER BY id DESC LIMIT %s) newest
+    WHERE newest.issued > newest.quantity
+    OR (SELECT MAX(coupon.position) FROM coupons_coupon coupon WHERE coupon.campaign_id = newest.id)
+        > newest.quantity
+    UNION
+    SELECT newest.campaign_id
+    FROM (SELECT id, campaign_id, account_id FROM coupons_coupon ORDER BY id DESC LIMIT %s) newest
+    WHERE EXISTS (
+        SELECT 1 FROM coupons_coupon other WHERE other.account_id = newest.account_id
+        AND other.campaign_id = newest.campaign_id AND other.id <> newest.id
+    )
+) broken
+"""
+
+
+def register() -> None:
+    """Expose the gauges, and the order in which campaigns matter to the counters."""
+    gauges.register_group(
+        "running_campaigns",
+        helps=HELPS,
+        read=read_running,
+        source=Source.DATABASE,
+        labels=dict.fromkeys(HELPS, "campaign"),
+    )
+    gauges.register(
+        "firstcome_coupons_duplicate",
+        help="Campaigns with more coupons than their quantity, or with two for an account.",
+        read=duplicates,
+    )
+    top.register("campaign", read=running_campaign_ids)
+
+
+def running_campaign_ids() -> list[int]:
+    """The campaigns that matter most: those that run, the latest opening first."""
+    return [campaign.pk for campaign in running()]
+
+
+def read_running() -> dict[str, dict[str, float]]:
+    """The gauges of `HELPS` by name, each with its number for each running campaign."""
+    campaigns = running()
+    pools = [one for one in campaigns if one.code_source == Campaign.CodeSource.POOL]
+    return {
+        QUANTITY: {str(one.pk): one.quantity for one in campaigns},
+        ISSUED: {str(one.pk): one.issued for one in campaigns},
+        CODES_LEFT: {str(one.pk): one.codes_added - one.issued - one.confirming for one in pools},
+    }
+
+
+def duplicates() -> int:
+    """How many campaigns have issued too much: more than their quantity, or two coupons to an account.
+
+    It sees the 1,000 newest campaigns, and of the accounts those with one of the 1,000 newest coupons.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(COUNT_DUPLICATES, [NEWEST, NEWEST])
+        return int(cursor.fetchone()[0])
+
+
+def running() -> list[Campaign]:
+    """The 50 campaigns that opened last of those that are open, paused or sold out, the latest first."""
+    now = clock.now()
+    is_running = Q(opens_at__lte=now) & (Q(closes_at__isnull=True) | Q(closes_at__gt=now))
+    return list(Campaign.objects.filter(is_running).order_by("-opens_at", "-id")[: top.EXPOSED])

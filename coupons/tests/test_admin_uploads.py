@@ -1,0 +1,168 @@
+"""Codes of a file in the admin: checked first, then added piece by piece, any piece twice."""
+
+import signal
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from coupons import admin_uploads, pool
+from coupons.models import Campaign, PoolCode
+from coupons.tests.factories import CampaignFactory, coupon_of
+from coupons.tests.laws import broken
+from shop.models import JournalLine
+from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.second_process import another_process, read_line
+
+pytestmark = pytest.mark.django_db
+
+
+def signed_in(account: User) -> Client:
+    client = Client()
+    client.force_login(account)
+    return client
+
+
+@pytest.fixture
+def operator() -> Client:
+    return signed_in(SuperuserFactory.create(username="ada"))
+
+
+@pytest.fixture
+def campaign() -> Campaign:
+    return CampaignFactory.create(code_source="pool")
+
+
+def send(client: Client, campaign: Campaign, step: str, data: bytes, first_line: object = 1) -> Any:
+    address = f"/admin/coupons/campaign/{campaign.pk}/upload_codes/{step}/?first_line={first_line}"
+    return client.post(address, data, content_type="text/csv")
+
+
+def test_the_campaigns_page_leads_to_the_upload(operator, campaign):
+    page = operator.get(f"/admin/coupons/campaign/{campaign.pk}/change/").content.decode()
+    assert f"/admin/coupons/campaign/{campaign.pk}/upload_codes/" in page
+    upload = operator.get(f"/admin/coupons/campaign/{campaign.pk}/upload_codes/").content.decode()
+    assert f"/admin/coupons/campaign/{campaign.pk}/upload_codes/check/" in upload
+    assert "generates its codes" not in upload
+    assert operator.get("/admin/coupons/campaign/999999/upload_codes/").status_code == 404
+    assert operator.get("/admin/coupons/campaign/nonsense/upload_codes/").status_code == 404
+    generating = CampaignFactory.create()
+    address = f"/admin/coupons/campaign/{generating.pk}/upload_codes/"
+    assert "generates its codes" in operator.get(address).content.decode()
+
+
+def test_a_check_counts_and_names_and_writes_nothing(operator, campaign):
+    other = CampaignFactory.create()
+    borne = coupon_of(other).code
+    pool.add(campaign_id=other.pk, codes=["THEIRS"])
+    pool.add(campaign_id=campaign.pk, codes=["OURS"])
+    found = send(operator, campaign, "check", f"code\nNEW\nOURS\nTHEIRS\n{borne}\n=1+1\n".encode()).json()
+    assert (found["codes"], found["in_pool"], found["first"]) == (4, 1, ["NEW", "OURS", "THEIRS", borne])
+    assert found["elsewhere"] == [[4, "THEIRS"], [5, borne]]
+    assert [(bad["line"], bad["code"]) for bad in found["bad"]] == [(6, "not_a_code")]
+    assert PoolCode.objects.count() == 2
+
+
+def test_a_piece_is_added_and_skipped_codes_are_listed_by_their_lines(operator, campaign):
+    other = CampaignFactory.create()
+    pool.add(campaign_id=other.pk, codes=["THEIRS"])
+    added = send(operator, campaign, "add", b"NEW\nTHEIRS\nNEW\nnew\n", 4_001).json()
+    assert added == {"added": 2, "total": 2, "in_pool": 1, "elsewhere": [[4_002, "THEIRS"]]}
+    assert broken() == {}
+
+
+def test_the_journal_has_who_added_how_many_codes(operator, campaign):
+    send(operator, campaign, "add", b"A1\nB2\n")
+    line = JournalLine.objects.get(what="campaign.codes_added")
+    assert (line.actor_name, line.subject, line.after) == ("ada", f"campaign {campaign.pk}", {"codes": 2})
+
+
+def test_a_file_that_is_uploaded_twice_adds_its_codes_once(operator, campaign):
+    data = "".join(f"C{number}\n" for number in range(2_500)).encode()
+    first, second = (send(operator, campaign, "add", data).json() for _ in range(2))
+    assert (first["added"], first["in_pool"]) == (2_500, 0)
+    assert (second["added"], second["in_pool"], second["elsewhere"], second["total"]) == (0, 2_500, [], 2_500)
+    assert broken() == {}
+
+
+def test_nothing_of_a_piece_with_a_bad_line_is_added(operator, campaign):
+    refused = send(operator, campaign, "add", b"A1\n=1+1\n", 10)
+    assert (refused.status_code, refused.json()["code"]) == (400, "invalid")
+    assert "line 11" in refused.json()["detail"]
+    assert not PoolCode.objects.exists()
+
+
+@pytest.mark.parametrize("first_line", ["0", "-1", "many", "1.5", "9" * 30, "\u0661"])
+def test_a_piece_needs_the_number_of_its_first_line(operator, campaign, first_line):
+    assert send(operator, campaign, "check", b"A1\n", first_line).status_code == 400
+
+
+def test_a_piece_is_no_larger_than_any_body(operator, campaign, settings):
+    assert admin_uploads.PIECE_BYTES < settings.MAX_BODY_BYTES
+    response = send(operator, campaign, "add", b"A" * (settings.MAX_BODY_BYTES + 1))
+    assert response.status_code in (400, 413)
+    assert not PoolCode.objects.exists()
+
+
+def test_codes_of_an_unknown_campaign_are_not_found(operator, campaign):
+    campaign.pk = 10**9
+    for step in ("check", "add"):
+        assert send(operator, campaign, step, b"A1\n").json()["code"] == "not_found"
+
+
+def test_uploading_needs_the_permission_to_add_codes(campaign):
+    viewer = signed_in(AccountFactory.create(is_staff=True, permissions=["coupons.view_campaign"]))
+    page = f"/admin/coupons/campaign/{campaign.pk}/upload_codes/"
+    assert viewer.get(page).status_code == 403
+    assert "Upload codes" not in viewer.get(f"/admin/coupons/campaign/{campaign.pk}/change/").content.decode()
+    for step in ("check", "add"):
+        assert send(viewer, campaign, step, b"A1\n").status_code == 403
+        assert send(Client(), campaign, step, b"A1\n").status_code == 302
+    assert not PoolCode.objects.exists()
+
+
+def test_a_piece_without_the_csrf_token_is_refused(campaign):
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(SuperuserFactory.create())
+    assert send(client, campaign, "add", b"A1\n").status_code == 403
+    assert not PoolCode.objects.exists()
+
+
+ADD_AND_STOP = """
+from coupons import pool
+
+first = pool._add_chunk
+
+def add_chunk(campaign_id, codes):
+    skipped = first(campaign_id, codes)
+    if "C2999" in codes:
+        print("ready", flush=True)
+        sys.stdin.readline()
+    return skipped
+
+pool._add_chunk = add_chunk
+pool.add(campaign_id=int(sys.argv[1]), codes=[f"C{number}" for number in range(10_000)])
+"""
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_process_that_is_killed_in_the_middle_leaves_whole_chunks_and_the_repeat_completes_them():
+    campaign = CampaignFactory.create(code_source="pool")
+    with another_process(ADD_AND_STOP, str(campaign.pk)) as process:
+        process.send_signal(signal.SIGKILL)
+        process.wait(timeout=30)
+        assert read_line(process) == ""
+    campaign.refresh_from_db()
+    assert campaign.codes_added == PoolCode.objects.count() == 3_000
+    assert broken() == {}
+
+    client = signed_in(SuperuserFactory.create())
+    answers = [
+        send(client, campaign, "add", "".join(f"C{number}\n" for number in piece).encode()).json()
+        for piece in (range(start, start + 4_000) for start in (0, 4_000, 8_000))
+    ]
+    assert [answer["added"] for answer in answers] == [1_000, 4_000, 4_000]
+    assert [answer["in_pool"] for answer in answers] == [3_000, 0, 0]
+    assert answers[-1]["total"] == 12_000
+    assert broken() == {}

@@ -1,0 +1,246 @@
+"""Counters of coupons: each request counts once, whatever the strategy, and the campaigns stay bounded."""
+
+import asyncio
+import re
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import urllib3
+from django.conf import LazySettings
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.utils import timezone
+
+from coupons.allocation.writes import PendingConfirmation
+from coupons.issuing import issuing
+from coupons.metrics import counters
+from coupons.models import Campaign, Confirmation, Coupon
+from coupons.partners import call_limit, confirmation_recovery
+from coupons.queue import worker
+from coupons.tests.factories import CampaignFactory, accounts, campaign_with_strategy
+from coupons.tests.own_partner import NAME, own_partner, partner_process
+from scripts.tests.simulator import Simulator
+from shop.accounts import tokens
+from shop.observability import top
+from shop.tests.clients import client_of
+from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.live import web
+from shop.tests.lost_replies import losing_reply_to_commit
+from shop.tests.racing import race
+from shop.tests.samples import Increases
+
+__all__ = ["own_partner", "partner_process"]
+pytestmark = pytest.mark.django_db(transaction=True)
+QUEUED = "queue"
+
+
+def increases() -> Increases:
+    return Increases("firstcome_coupon_requests_total", "firstcome_campaign_requests_total")
+
+
+def ask(campaign_id: int, account: User, **body: Any) -> int:
+    """The status of the answer to a request for a coupon."""
+    answer = client_of(account).post("/coupons", {"campaign": campaign_id} | body)
+    return int(answer.status_code)
+
+
+def outcomes(grown: dict[str, float], campaign: Campaign | None = None) -> dict[str, float]:
+    """What was counted by outcome, in all or of the campaign."""
+    start = f'firstcome_campaign_requests_total{{campaign="{campaign.pk}",' if campaign else ""
+    prefix = start or "firstcome_coupon_requests_total{"
+    return {
+        name.split('outcome="')[1][:-2]: number for name, number in grown.items() if name.startswith(prefix)
+    }
+
+
+@pytest.mark.parametrize("strategy", [name for name in issuing.STRATEGIES if name != QUEUED])
+def test_each_strategy_counts_alike(strategy: str, settings: LazySettings) -> None:
+    settings.LAB = True
+    campaign = campaign_with_strategy(strategy, quantity=2)
+    first, second, third = (AccountFactory.create() for _ in range(3))
+    counted = increases()
+
+    assert [ask(campaign.pk, one) for one in (first, first, second)] == [201, 200, 201]
+    assert [ask(campaign.pk, third) for _ in range(2)] == [409, 409]
+
+    expected = {"issued": 2, "repeated": 1, "sold_out": 2}
+    assert outcomes(counted(), campaign) == outcomes(counted()) == expected
+    assert Coupon.objects.count() == 2
+
+
+def test_a_ticket_is_pending_and_its_settlement_counts_again() -> None:
+    campaign = CampaignFactory.create(strategy=QUEUED, quantity=2)
+    counted, users = increases(), [AccountFactory.create() for _ in range(3)]
+
+    assert [ask(campaign.pk, one) for one in [*users, users[0]]] == [202] * 4
+    assert outcomes(counted(), campaign) == {"pending": 4}
+    worker.serve_once()
+
+    assert outcomes(counted(), campaign) == {"pending": 4, "issued": 2, "sold_out": 1}
+    assert outcomes(counted()) == outcomes(counted(), campaign)
+    assert [ask(campaign.pk, one) for one in users] == [200, 200, 409]
+    assert outcomes(counted(), campaign) == {"pending": 4, "issued": 2, "sold_out": 2, "repeated": 2}
+
+
+def test_refusals_count_by_their_codes() -> None:
+    scheduled, closed = CampaignFactory.create(scheduled=True), CampaignFactory.create(closed=True)
+    account, counted = AccountFactory.create(), increases()
+
+    assert [ask(one.pk, account) for one in (scheduled, closed)] == [409, 409]
+
+    assert outcomes(counted(), scheduled) == {"campaign_not_open": 1}
+    assert outcomes(counted()) == {"campaign_not_open": 1, "campaign_closed": 1}
+
+
+def test_requests_for_closed_campaigns_take_no_label_from_those_to_come() -> None:
+    """There may be hundreds, each of whose numbers any account can ask for."""
+    past, present = CampaignFactory.create(closed=True), CampaignFactory.create()
+    account, counted = AccountFactory.create(), increases()
+    assert [ask(one.pk, account) for one in (past, present)] == [409, 201]
+    Campaign.objects.filter(pk=present.pk).update(closes_at=timezone.now())
+    issuing.forget()
+
+    assert ask(present.pk, AccountFactory.create()) == 409
+
+    assert outcomes(counted()) == {"issued": 1, "campaign_closed": 2}
+    assert outcomes(counted(), past) == {}
+    assert outcomes(counted(), present) == {"issued": 1, "campaign_closed": 1}
+
+
+def test_a_campaign_that_does_not_exist_gets_no_label() -> None:
+    """Otherwise any caller could fill the labels with numbers."""
+    counted = increases()
+    assert [ask(number, AccountFactory.create()) for number in (987_001, 987_002)] == [404, 404]
+    assert counted() == {'firstcome_coupon_requests_total{outcome="campaign_not_found"}': 2}
+
+
+def test_coupons_issued_by_staff_count_too() -> None:
+    campaign, [account] = CampaignFactory.create(), accounts(1)
+    staff, counted = SuperuserFactory.create(), increases()
+
+    assert [ask(campaign.pk, staff, user=account) for _ in range(2)] == [201, 200]
+    assert ask(campaign.pk, staff, user=account + 1_000_000) == 404
+
+    assert outcomes(counted()) == {"issued": 1, "repeated": 1, "not_found": 1}
+
+
+@pytest.mark.usefixtures("own_partner")
+def test_a_coupon_counts_once_its_partner_has_confirmed_it() -> None:
+    campaign, account, counted = CampaignFactory.create(partner=NAME), AccountFactory.create(), increases()
+
+    assert [ask(campaign.pk, account) for _ in range(2)] == [201, 200]
+
+    assert outcomes(counted(), campaign) == {"issued": 1, "repeated": 1}
+
+
+def test_a_coupon_that_recovery_confirms_counts_without_a_request(
+    own_partner: Simulator, settings: LazySettings
+) -> None:
+    campaign, account, counted = CampaignFactory.create(partner=NAME), AccountFactory.create(), increases()
+    reachable, settings.PARTNER_URL = settings.PARTNER_URL, "http://127.0.0.1:1"
+    slot = issuing.STRATEGIES["group_commit"](campaign_id=campaign.pk, user_id=account.pk)
+    assert isinstance(slot, PendingConfirmation)
+    assert ask(campaign.pk, account) == 503
+    assert outcomes(counted()) == {"unavailable": 1}
+
+    settings.PARTNER_URL = reachable
+    call_limit.reset()
+    Confirmation.objects.update(next_attempt_at=timezone.now() - timedelta(seconds=1))
+    assert confirmation_recovery.recover_due() == 1
+
+    assert outcomes(counted(), campaign) == {"unavailable": 1, "issued": 1}
+
+
+def test_an_issue_that_is_rolled_back_is_not_counted() -> None:
+    campaign, [account], counted = CampaignFactory.create(), accounts(1), increases()
+    with suppress(ZeroDivisionError), transaction.atomic():
+        issuing.issue(campaign_id=campaign.pk, user_id=account)
+        raise ZeroDivisionError
+    assert (counted(), Coupon.objects.count()) == ({}, 0)
+
+
+@pytest.mark.parametrize("strategy", ["group_commit", "pessimistic", "optimistic", "redis_gate", "code_pool"])
+def test_a_coupon_whose_commit_got_no_reply_counts_once_and_is_new(strategy: str, tmp_path: Path) -> None:
+    campaign, account, counted = campaign_with_strategy(strategy), AccountFactory.create(), increases()
+    issuing.forget()
+    with losing_reply_to_commit(tmp_path) as is_lost:
+        assert ask(campaign.pk, account) == 201
+        assert is_lost.is_set()
+    assert outcomes(counted(), campaign) == outcomes(counted()) == {"issued": 1}
+    assert Coupon.objects.count() == 1
+
+
+def test_many_threads_count_what_the_rows_say() -> None:
+    campaign, counted = CampaignFactory.create(quantity=20), increases()
+    users = [AccountFactory.create() for _ in range(30)]
+
+    statuses = race([lambda one=one: ask(campaign.pk, one) for one in [*users, *users[:10]]])
+
+    grown = outcomes(counted(), campaign)
+    assert (grown["issued"], Coupon.objects.count()) == (20, 20)
+    assert (statuses.count(200), statuses.count(409)) == (grown.get("repeated", 0), grown["sold_out"])
+    assert sum(grown.values()) == len(statuses)
+
+
+def test_600_campaigns_stay_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    bounded = counters.CAMPAIGN_REQUESTS
+    monkeypatch.setattr(bounded, "_values", set())
+    monkeypatch.setattr(bounded, "_children", {})
+    counted = Increases("firstcome_coupon_requests_total", "firstcome_campaign_requests_total")
+    for number in range(600):
+        counters.count_issued([7_000_000 + number])
+    grown = counted()
+    assert len(grown) == top.MAX_VALUES + 2
+    assert grown['firstcome_campaign_requests_total{campaign="other",outcome="issued"}'] == 100
+    assert grown['firstcome_coupon_requests_total{outcome="issued"}'] == 600
+
+
+def test_answers_of_one_pass_of_the_event_loop_are_counted_together() -> None:
+    campaign, counted = CampaignFactory.create(), increases()
+
+    async def answer() -> dict[str, float]:
+        for _ in range(5):
+            counters.count_answer(campaign.pk, "sold_out")
+        counters.count_answer(None, "throttled")
+        before = counted()
+        await asyncio.sleep(0)
+        return before
+
+    assert asyncio.run(answer()) == {}
+    assert outcomes(counted(), campaign) == {"sold_out": 5}
+    assert outcomes(counted()) == {"sold_out": 5, "throttled": 1}
+
+
+def test_a_web_server_counts_over_its_processes_and_exposes_50_campaigns(tmp_path: Path) -> None:
+    others = [CampaignFactory.create() for _ in range(55)]
+    campaign, users = CampaignFactory.create(quantity=3), [AccountFactory.create() for _ in range(5)]
+    (tmp_path / "metrics").mkdir()
+
+    def ask_over_http(user: User, of: Campaign = campaign) -> int:
+        answer = urllib3.request(
+            "POST",
+            f"{address}/api/v1/coupons",
+            json={"campaign": of.pk},
+            headers={"Authorization": f"Bearer {tokens.create_access_token(user)}"},
+            retries=False,
+        )
+        return answer.status
+
+    with web(tmp_path, PROMETHEUS_MULTIPROC_DIR=str(tmp_path / "metrics")) as address:
+        assert sorted(ask_over_http(user) for user in [*users, users[0]]) == [200, 201, 201, 201, 409, 409]
+        assert {ask_over_http(AccountFactory.create(), other) for other in others} == {201}
+        text = urllib3.request("GET", f"{address}/metrics", retries=False).data.decode()
+
+    sample = r'^firstcome_campaign_requests_total{campaign="(\d+)",outcome="(\w+)"} (\S+)$'
+    counted = re.findall(sample, text, re.M)
+    assert {outcome: number for pk, outcome, number in counted if pk == str(campaign.pk)} == {
+        "issued": "3.0",
+        "repeated": "1.0",
+        "sold_out": "2.0",
+    }
+    assert len({pk for pk, _, _ in counted}) == top.EXPOSED
+    assert 'firstcome_coupon_requests_total{outcome="issued"} 58.0' in text
+    assert f'firstcome_campaign_issued{{campaign="{campaign.pk}"}} 3.0' in text

@@ -1,0 +1,332 @@
+"""Pausing a campaign: what each strategy answers meanwhile, what stays, and what the journal has."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.utils import timezone
+
+from coupons import campaigns, pausing
+from coupons.allocation.writes import Issued, Queued
+from coupons.issuing import issuing
+from coupons.models import Campaign, Confirmation, Coupon, PoolCode, QueueTicket
+from coupons.partners import confirmation
+from coupons.queue import settlement, stream, tickets, worker
+from coupons.tests.factories import CampaignFactory, accounts, campaign_with_strategy
+from coupons.tests.laws import broken, positions
+from shop.errors import Invalid, NotFound, Rejected, Unavailable
+from shop.events import journal
+from shop.events.journal import ActorContext
+from shop.models import JournalLine
+from shop.redis import redis_client
+from shop.tests.outages import OwnRedis, own_redis
+
+__all__ = ["own_redis"]
+pytestmark = pytest.mark.django_db(transaction=True)
+by_each_strategy = pytest.mark.parametrize("strategy", list(issuing.STRATEGIES))
+WHY = "The price is wrong."
+
+
+@pytest.fixture(autouse=True)
+def _in_the_lab(settings: LazySettings) -> None:
+    settings.LAB = True
+
+
+def pause(campaign: Campaign) -> Campaign:
+    return pausing.pause(campaign_id=campaign.pk, reason=WHY)
+
+
+def resume(campaign: Campaign) -> Campaign:
+    return pausing.resume(campaign_id=campaign.pk, reason="The price is right.")
+
+
+def ask(campaign: Campaign, user_id: int) -> Any:
+    return issuing.issue(campaign_id=campaign.pk, user_id=user_id)
+
+
+def issue(campaign: Campaign, user_id: int) -> Issued:
+    """The account's coupon; of a queue once the worker has settled the ticket."""
+    issued = ask(campaign, user_id)
+    if isinstance(issued, Queued):
+        worker.serve_once()
+        issued = ask(campaign, user_id)
+    assert isinstance(issued, Issued)
+    return issued
+
+
+def refused(asks: Callable[[], Any]) -> str:
+    with pytest.raises(Rejected) as refusal:
+        asks()
+    assert refusal.value.retry_after is None or refusal.value.code != "campaign_paused"
+    return refusal.value.code
+
+
+def lines() -> list[JournalLine]:
+    return list(JournalLine.objects.filter(what__in=["campaign.paused", "campaign.resumed"]).order_by("id"))
+
+
+@by_each_strategy
+def test_a_paused_campaign_issues_nothing_new_and_each_owner_still_gets_the_coupon(strategy: str) -> None:
+    campaign, [owner, late] = campaign_with_strategy(strategy, quantity=10), accounts(2)
+    first = issue(campaign, owner)
+
+    pause(campaign)
+
+    assert refused(partial(ask, campaign, late)) == "campaign_paused"
+    again = ask(campaign, owner)
+    assert (again.coupon.code, again.is_new) == (first.coupon.code, False)
+    assert list(Coupon.objects.values_list("account_id", flat=True)) == [owner]
+    assert not PoolCode.objects.filter(status="in_flight").exists()
+    assert broken() == {}
+
+
+@by_each_strategy
+def test_a_resumed_campaign_issues_at_once_although_it_has_just_refused(strategy: str) -> None:
+    campaign, everyone = campaign_with_strategy(strategy, quantity=10), accounts(4)
+    issue(campaign, everyone[0])
+    pause(campaign)
+    assert {refused(partial(ask, campaign, one)) for one in everyone[1:]} == {"campaign_paused"}
+
+    resume(campaign)
+
+    assert [issue(campaign, one).is_new or strategy == "queue" for one in everyone[1:]] == [True] * 3
+    assert Coupon.objects.count() == 4
+    assert broken() == {}
+
+
+@by_each_strategy
+def test_what_is_remembered_of_a_sold_out_campaign_hides_neither_its_pause_nor_its_end(strategy: str) -> None:
+    campaign, [owner, late] = campaign_with_strategy(strategy, quantity=1), accounts(2)
+    issue(campaign, owner)
+    asks = partial(ask, campaign, late)
+    # From the second refusal on the process remembers that the campaign is sold out.
+    assert [refused(asks), refused(asks)] == ["sold_out", "sold_out"]
+
+    pause(campaign)
+    assert [refused(asks), refused(asks)] == ["campaign_paused", "campaign_paused"]
+    resume(campaign)
+    assert [refused(asks), refused(asks)] == ["sold_out", "sold_out"]
+    pause(campaign)
+    campaigns.change(campaign_id=campaign.pk, quantity=2)
+    assert refused(asks) == "campaign_paused"
+    resume(campaign)
+
+    assert issue(campaign, late).coupon.account_id == late
+
+
+@by_each_strategy
+def test_a_pause_decides_while_redis_is_away_or_emptied(strategy: str, own_redis: OwnRedis) -> None:
+    """Pausing needs no Redis; without it a campaign issues no more than with it."""
+    campaign, everyone = campaign_with_strategy(strategy, quantity=10), accounts(4)
+    issue(campaign, everyone[0])
+    own_redis.kill()
+    pause(campaign)
+
+    with pytest.raises((Rejected, Unavailable)) as refusal:
+        ask(campaign, everyone[1])
+    assert refusal.value.code in {"campaign_paused", "unavailable"}
+    own_redis.start()
+    redis_client.reset()
+    assert refused(partial(ask, campaign, everyone[2])) == "campaign_paused"
+    resume(campaign)
+    redis_client.client().flushall()
+
+    assert issue(campaign, everyone[3]).coupon.account_id == everyone[3]
+    assert Coupon.objects.count() == 2
+    assert broken() == {}
+
+
+@pytest.mark.parametrize(
+    ("columns", "status", "code"),
+    [
+        ({}, "paused", "campaign_paused"),
+        ({"scheduled": True}, "paused", "campaign_paused"),
+        ({"quantity": 1, "issued": 1}, "paused", "campaign_paused"),
+        ({"closed": True}, "closed", "campaign_closed"),
+    ],
+)
+def test_a_campaign_is_paused_unless_it_is_closed(columns: dict[str, Any], status: str, code: str) -> None:
+    campaign, [user_id] = CampaignFactory.create(**columns), accounts(1)
+
+    assert pause(campaign).status_at(timezone.now()) == status
+
+    assert refused(partial(ask, campaign, user_id)) == code
+    assert campaigns.running_count() == 0
+
+
+def test_a_second_pause_or_resume_changes_nothing_and_is_no_second_line() -> None:
+    campaign = CampaignFactory.create()
+    with journal.acting(ActorContext("staff", 7, "ada")):
+        paused = [pause(campaign) for _ in range(3)]
+        resumed = [resume(campaign) for _ in range(3)]
+
+    assert {one.paused_at for one in paused} == {paused[0].paused_at}
+    assert paused[0].paused_at is not None
+    assert [one.paused_at for one in resumed] == [None] * 3
+    first, second = lines()
+    assert (first.what, second.what) == ("campaign.paused", "campaign.resumed")
+    assert {(line.subject, line.actor, line.actor_id, line.actor_name) for line in (first, second)} == {
+        (f"campaign {campaign.pk}", "staff", 7, "ada")
+    }
+    assert (first.detail, second.detail) == (WHY, "The price is right.")
+    assert first.before == {"paused_at": None}
+    assert first.after
+    assert (first.after["reason"], bool(first.after["paused_at"])) == (WHY, True)
+    assert second.before
+    assert second.before["paused_at"] == first.after["paused_at"]
+
+
+def test_a_reason_is_required_and_kept_whole() -> None:
+    campaign, long = CampaignFactory.create(), "아" * 500
+    for reason, code in (("", "required"), (" \n", "required"), (f"{long}!", "too_long")):
+        for change in (pausing.pause, pausing.resume):
+            with pytest.raises(Invalid) as wrong:
+                change(campaign_id=campaign.pk, reason=reason)
+            [fault] = wrong.value.extra["errors"]
+            assert (fault["field"], fault["code"]) == ("reason", code)
+    assert lines() == []
+
+    pausing.pause(campaign_id=campaign.pk, reason=f" {long} ")
+
+    [line] = lines()
+    assert line.after
+    assert (line.after["reason"], line.detail) == (long, long[:255])
+
+
+def test_a_campaign_that_does_not_exist_is_not_found() -> None:
+    for change in (pausing.pause, pausing.resume):
+        with pytest.raises(NotFound):
+            change(campaign_id=10**9, reason=WHY)
+
+
+def test_a_paused_campaign_may_be_changed_and_stays_paused() -> None:
+    campaign = CampaignFactory.create()
+    pause(campaign)
+
+    assert campaigns.change(campaign_id=campaign.pk, quantity=7).paused_at is not None
+
+    campaign.refresh_from_db()
+    assert campaign.paused_at is not None
+
+
+def test_a_slot_taken_before_the_pause_becomes_a_coupon_and_no_other_slot_is_taken() -> None:
+    campaign, [first, late] = CampaignFactory.create(partner="convenience_store"), accounts(2)
+    slot = issuing.STRATEGIES["group_commit"](campaign_id=campaign.pk, user_id=first)
+
+    pause(campaign)
+
+    assert not isinstance(slot, Issued | Queued)
+    assert confirmation.confirm(slot).is_new
+    assert refused(partial(ask, campaign, late)) == "campaign_paused"
+    assert not Confirmation.objects.exists()
+    assert positions(campaign) == [1]
+    assert broken() == {}
+
+
+class TestQueue:
+    """Tickets of a paused campaign."""
+
+    def test_tickets_wait_and_are_settled_in_order_after_the_pause(self) -> None:
+        campaign, everyone = CampaignFactory.create(strategy="queue", quantity=3), accounts(5)
+        queued = [ask(campaign, one) for one in everyone]
+
+        pause(campaign)
+
+        assert worker.serve_once() == 0
+        again = [ask(campaign, one) for one in everyone]
+        assert [one.ticket.pk for one in again] == [one.ticket.pk for one in queued]
+        assert {one.ticket.status for one in again} == {"waiting"}
+        assert [one.ahead for one in again] == [0, 1, 2, 3, 4]
+        assert refused(partial(ask, campaign, *accounts(1))) == "campaign_paused"
+        assert QueueTicket.objects.count() == 5
+
+        resume(campaign)
+        assert worker.serve_once() == 5
+        settled = [tickets.READER.submit(one.ticket.pk) for one in queued]
+        assert [one.ticket.status for one in settled] == ["issued"] * 3 + ["sold_out"] * 2
+        owners = Coupon.objects.order_by("position").values_list("account_id", flat=True)
+        assert list(owners) == everyone[:3]
+        assert broken() == {}
+
+    def test_an_issuer_that_read_the_tickets_before_the_pause_leaves_them_in_place(self) -> None:
+        campaign, everyone = CampaignFactory.create(strategy="queue", quantity=9), accounts(3)
+        queued = [ask(campaign, one) for one in everyone]
+        entries = stream.read(campaign.pk, issuer="one", most=10)
+        pause(campaign)
+
+        staying = settlement.settle_tickets(
+            campaign_id=campaign.pk, positions=[entry.position for entry in entries]
+        )
+
+        assert staying == {one.ticket.pk for one in queued}
+        stream.release(campaign.pk, issuer="one")
+        resume(campaign)
+        assert worker.serve_once() == 3
+        owners = Coupon.objects.order_by("position").values_list("account_id", flat=True)
+        assert list(owners) == everyone
+
+    def test_other_queues_go_on(self) -> None:
+        paused, other = CampaignFactory.create_batch(2, strategy="queue")
+        for campaign in (paused, other):
+            for one in accounts(3):
+                ask(campaign, one)
+        pause(paused)
+
+        assert worker.serve_once() == 3
+
+        assert Coupon.objects.filter(campaign=other).count() == 3
+        assert not Coupon.objects.filter(campaign=paused).exists()
+        assert tickets.longest_wait_seconds() == {}
+        assert tickets.count_waiting() == {str(paused.pk): 3}
+
+    def test_a_paused_queue_is_not_read_again_and_again(self) -> None:
+        campaign = CampaignFactory.create(strategy="queue")
+        ask(campaign, *accounts(1))
+
+        assert campaign.pk in worker._batch_sizes(timezone.now())
+        pause(campaign)
+        assert campaign.pk not in worker._batch_sizes(timezone.now())
+
+    def test_tickets_fail_once_the_paused_campaign_closes(self) -> None:
+        campaign = CampaignFactory.create(strategy="queue")
+        ask(campaign, *accounts(1))
+        pause(campaign)
+        Campaign.objects.filter(pk=campaign.pk).update(closes_at=timezone.now() - timedelta(seconds=1))
+
+        worker.serve_once()
+
+        assert QueueTicket.objects.get().status == "failed"
+
+    def test_tickets_of_a_queue_that_redis_lost_during_the_pause_keep_their_order(
+        self, own_redis: OwnRedis
+    ) -> None:
+        campaign, everyone = CampaignFactory.create(strategy="queue"), accounts(4)
+        for one in everyone:
+            ask(campaign, one)
+        pause(campaign)
+        redis_client.client().flushall()
+        assert worker.serve_once() == 0
+        resume(campaign)
+
+        assert worker.serve_once() == 4
+
+        owners = Coupon.objects.order_by("position").values_list("account_id", flat=True)
+        assert list(owners) == everyone
+        assert broken() == {}
+
+    def test_a_ticket_whose_account_has_its_coupon_by_now_is_settled(self) -> None:
+        """Its partner has confirmed the slot, and the sweep has written the coupon."""
+        campaign, [owner, late] = CampaignFactory.create(strategy="queue"), accounts(2)
+        for one in (owner, late):
+            ask(campaign, one)
+        issuing.STRATEGIES["group_commit"](campaign_id=campaign.pk, user_id=owner)
+        entries = stream.read(campaign.pk, issuer="one", most=10)
+        pause(campaign)
+
+        settlement.settle_tickets(campaign_id=campaign.pk, positions=[entry.position for entry in entries])
+
+        statuses = dict(QueueTicket.objects.values_list("account_id", "status"))
+        assert statuses == {owner: "issued", late: "waiting"}

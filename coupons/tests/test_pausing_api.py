@@ -1,0 +1,156 @@
+"""Pausing campaigns over HTTP."""
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+
+from coupons.models import Campaign, Coupon
+from coupons.tests.factories import CampaignFactory, coupon_of
+from coupons.tests.test_campaigns_api import faults, refusal
+from shop.models import JournalLine
+from shop.tests.clients import Api, client_of
+from shop.tests.factories import AccountFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+WHY = {"reason": "The price is wrong."}
+
+
+@pytest.fixture
+def ada() -> User:
+    return AccountFactory.create(is_staff=True, permissions=["coupons.change_campaign"])
+
+
+@pytest.fixture
+def staff(ada: User) -> Api:
+    return client_of(ada)
+
+
+@pytest.fixture
+def campaign() -> Campaign:
+    return CampaignFactory.create(name="Spring")
+
+
+def paused(campaign: Campaign) -> str:
+    return f"/campaigns/{campaign.pk}/pause"
+
+
+def resumed(campaign: Campaign) -> str:
+    return f"/campaigns/{campaign.pk}/resume"
+
+
+def test_a_paused_campaign_is_409_until_it_is_resumed(staff: Api, campaign: Campaign) -> None:
+    owner, late, body = AccountFactory.create(), AccountFactory.create(), {"campaign": campaign.pk}
+    code = client_of(owner).post("/coupons", body).json()["code"]
+
+    answer = staff.post(paused(campaign), WHY)
+
+    assert (answer.status_code, answer.json()["status"]) == (200, "paused")
+    assert answer.json() == client_of().get(f"/campaigns/{campaign.pk}").json()
+    assert [row["status"] for row in client_of().get("/campaigns").json()["results"]] == ["paused"]
+    refused = client_of(late).post("/coupons", body)
+    assert refusal(refused) == (409, "campaign_paused")
+    assert "Spring is paused" in refused.json()["detail"]
+    assert "Retry-After" not in refused
+    again = client_of(owner).post("/coupons", body)
+    assert (again.status_code, again.json()["code"]) == (200, code)
+
+    answer = staff.post(resumed(campaign), WHY)
+
+    assert (answer.status_code, answer.json()["status"]) == (200, "open")
+    assert client_of(late).post("/coupons", body).status_code == 201
+
+
+def test_repeats_answer_the_same_and_note_nothing(staff: Api, ada: User, campaign: Campaign) -> None:
+    for path, status in ((paused(campaign), "paused"), (resumed(campaign), "open")):
+        answers = [staff.post(path, WHY) for _ in range(3)]
+        assert [(one.status_code, one.json()["status"]) for one in answers] == [(200, status)] * 3
+
+    lines = JournalLine.objects.filter(subject=f"campaign {campaign.pk}").order_by("id")
+    assert [(line.what, line.actor, line.actor_id, line.detail) for line in lines] == [
+        ("campaign.paused", "staff", ada.pk, WHY["reason"]),
+        ("campaign.resumed", "staff", ada.pk, WHY["reason"]),
+    ]
+
+
+def test_staff_can_not_issue_from_a_paused_campaign_either(staff: Api, campaign: Campaign) -> None:
+    issuer = AccountFactory.create(is_staff=True, permissions=["coupons.add_coupon"])
+    staff.post(paused(campaign), WHY)
+
+    answer = client_of(issuer).post("/coupons", {"campaign": campaign.pk, "user": AccountFactory.create().pk})
+
+    assert refusal(answer) == (409, "campaign_paused")
+    assert not Coupon.objects.exists()
+
+
+def test_a_waiting_ticket_is_202_and_the_same_while_it_is_paused(staff: Api) -> None:
+    campaign = CampaignFactory.create(strategy="queue")
+    owner, body = client_of(AccountFactory.create()), {"campaign": campaign.pk}
+    ticket = owner.post("/coupons", body).json()["id"]
+    staff.post(paused(campaign), WHY)
+
+    again = owner.post("/coupons", body)
+
+    assert (again.status_code, again.json()["id"], again.json()["status"]) == (202, ticket, "waiting")
+    shown = owner.get(f"/queue-tickets/{ticket}")
+    assert (shown.json()["status"], "Retry-After" in shown) == ("waiting", True)
+    assert refusal(client_of(AccountFactory.create()).post("/coupons", body)) == (409, "campaign_paused")
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        ({}, ("reason", "required")),
+        (None, ("reason", "required")),
+        ({"reason": None}, ("reason", "required")),
+        ({"reason": ""}, ("reason", "string_pattern_mismatch")),
+        ({"reason": "  "}, ("reason", "string_pattern_mismatch")),
+        ({"reason": "x" * 501}, ("reason", "string_too_long")),
+        ({"reason": 7}, ("reason", "string_type")),
+        ({"reason": "a\x00b"}, ("reason", "control_character")),
+        ({"reason": "a", "until": "tomorrow"}, ("until", "unknown_field")),
+    ],
+)
+def test_without_a_proper_reason_it_is_400_and_nothing_changes(
+    staff: Api, campaign: Campaign, body: Any, fault: tuple[str, str]
+) -> None:
+    for path in (paused(campaign), resumed(campaign)):
+        assert faults(staff.post(path, body)) == [fault]
+    campaign.refresh_from_db()
+    assert campaign.paused_at is None
+
+
+def test_a_reason_of_500_characters_is_accepted(staff: Api, campaign: Campaign) -> None:
+    assert staff.post(paused(campaign), {"reason": "가" * 500}).status_code == 200
+
+
+def test_only_staff_who_may_change_campaigns_pause_them(campaign: Campaign) -> None:
+    looker = AccountFactory.create(is_staff=True, permissions=["coupons.view_campaign"])
+    for path in (paused(campaign), resumed(campaign), "/campaigns/999/pause", "/campaigns/999/resume"):
+        assert refusal(client_of().post(path, WHY)) == (401, "not_authenticated")
+        for other in (AccountFactory.create(), looker):
+            assert refusal(client_of(other).post(path, WHY)) == (403, "permission_denied")
+    campaign.refresh_from_db()
+    assert campaign.paused_at is None
+
+
+def test_a_campaign_that_does_not_exist_is_404(staff: Api) -> None:
+    for path in ("/campaigns/999999/pause", "/campaigns/999999/resume"):
+        assert refusal(staff.post(path, WHY)) == (404, "not_found")
+
+
+def test_a_paused_campaign_that_is_closed_is_shown_as_closed(staff: Api) -> None:
+    campaign = CampaignFactory.create(closed=True)
+
+    assert staff.post(paused(campaign), WHY).json()["status"] == "closed"
+
+    asked = client_of(AccountFactory.create()).post("/coupons", {"campaign": campaign.pk})
+    assert refusal(asked) == (409, "campaign_closed")
+
+
+def test_a_coupon_of_a_paused_campaign_is_shown_and_kept(staff: Api, campaign: Campaign) -> None:
+    owner = AccountFactory.create()
+    coupon = coupon_of(campaign, owner)
+    staff.post(paused(campaign), WHY)
+
+    assert client_of(owner).get(f"/coupons/{coupon.code}").json()["status"] == "issued"

@@ -1,0 +1,63 @@
+"""A product's movements and recent sales, for operators: a bounded part, read by the product's index."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import Sum
+from django.db.models.functions import TruncHour
+
+from inventory.models import StockMovement
+from shop import clock
+
+PAGE_SIZE = 25
+HOURS = 12
+# Of a product that sells more within the hours, only the newest are added up, which the page says.
+MOST_SALES = 10_000
+HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class MovementPage:
+    """Movements, newest first; `next_before` is the id to read the next page with, None on the last one."""
+
+    movements: list[StockMovement]
+    next_before: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RecentSales:
+    """Units sold in each of the last hours, oldest first; in part unless `is_complete`."""
+
+    by_hour: list[tuple[datetime, int]]
+    is_complete: bool
+
+    @property
+    def units(self) -> int:
+        return sum(units for _, units in self.by_hour)
+
+
+def read_movements(product_id: int, *, before: int | None = None) -> MovementPage:
+    """The product's newest movements, or the newest before the one with the id `before`."""
+    movements = StockMovement.objects.filter(product_id=product_id)
+    if before is not None:
+        movements = movements.filter(id__lt=before)
+    found = list(movements.order_by("-id")[: PAGE_SIZE + 1])
+    page = found[:PAGE_SIZE]
+    return MovementPage(page, page[-1].pk if len(found) > PAGE_SIZE else None)
+
+
+def read_recent_sales(product_id: int) -> RecentSales:
+    """What was sold in this hour and those before it."""
+    this_hour = clock.now().replace(minute=0, second=0, microsecond=0)
+    hours = [this_hour - HOUR * number for number in reversed(range(HOURS))]
+    movements = StockMovement.objects.filter(product_id=product_id)
+    sold = movements.filter(kind=StockMovement.Kind.SOLD, at__gte=hours[0])
+    # Without this bound, which the index alone answers, years of sales would be read for the last hours.
+    beyond = movements.order_by("-id").values_list("id", flat=True)[MOST_SALES : MOST_SALES + 1].first()
+    is_complete = True
+    if beyond is not None:
+        sold = sold.filter(id__gt=beyond)
+        is_complete = StockMovement.objects.get(id=beyond).at < hours[0]
+    rows = sold.annotate(hour=TruncHour("at")).order_by("hour").values_list("hour").annotate(Sum("delta"))
+    units = {hour: -delta for hour, delta in rows}
+    return RecentSales([(hour, units.get(hour, 0)) for hour in hours], is_complete)

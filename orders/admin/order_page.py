@@ -1,0 +1,275 @@
+"""What the page of an order shows: its whole story, read by a bounded number of queries, all by index."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Prefetch
+from django.http import HttpRequest
+from django.urls import reverse
+
+from orders import cancellation, order_states
+from orders.admin import timeline
+from orders.admin.timeline import Timeline
+from orders.models import Order, OrderLine, Refund, RefundLine, Saga, SagaLog
+from orders.saga.definitions import SAGA_TYPES
+from payments import gateways
+from payments.models import Entry, Payment, Transfer
+from shop import clock
+from shop.events import outbox
+from shop.models import JournalLine
+from shop.operator_pages import STATE_COLOURS, amount, link
+
+MOST_REFUNDS, MOST_LOG_LINES, MOST_JOURNAL_LINES, MOST_TRANSFERS = 50, 400, 200, 60
+"""The newest of each; the lists of the models have all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A status with its colour."""
+
+    text: str
+    colour: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of an amount, drawn in percent of the whole."""
+
+    name: str
+    amount: str
+    percent: int
+    kind: str
+
+
+@dataclass(slots=True)
+class Story:
+    """The parts of the page. A part whose permission is missing is empty, and `hidden` names it."""
+
+    status: Label
+    account_page: str
+    coupon_page: str
+    journal_page: str
+    amounts: list[Part]
+    paid_back: list[Part]
+    total: str
+    refunded: str
+    cannot_expire: str = ""
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    payments: list[dict[str, Any]] = field(default_factory=list)
+    refunds: list[dict[str, Any]] = field(default_factory=list)
+    timelines: list[Timeline] = field(default_factory=list)
+    journal: list[dict[str, Any]] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    transfers: list[dict[str, Any]] = field(default_factory=list)
+    truncated: list[str] = field(default_factory=list)
+    hidden: list[str] = field(default_factory=list)
+
+
+def read(order: Order, request: HttpRequest) -> Story:
+    """The order's story, as far as the operator may see it."""
+    now = clock.now()
+    lapsed = order_states.is_lapsed(order)
+    status = Order.Status.EXPIRED.value if lapsed else order.status
+    failure = cancellation.last_failure(order.id) if lapsed else None
+    lines = list(OrderLine.objects.filter(order_id=order.id).order_by("id"))
+    story = Story(
+        status=label(status),
+        account_page=link(request, "auth_user_change", "auth.view_user", order.account_id),
+        coupon_page=_coupon_page(order, request),
+        journal_page=link(
+            request, "shop_journalline_changelist", "shop.view_journalline", query=f"q={order.id}"
+        ),
+        amounts=_amounts(order),
+        paid_back=_paid_back(order),
+        total=amount(order.total_amount, order.currency),
+        refunded=amount(order.refunded_amount, order.currency),
+        cannot_expire=f"{failure.at:%Y-%m-%d %H:%M:%S} {failure.detail}" if failure else "",
+        lines=[_line(line, request) for line in lines],
+    )
+    payments = list(Payment.objects.filter(order_id=order.id).order_by("id"))
+    refunds = _read_refunds(order.id)
+    if _may_view(story, request, "payments.view_payment", "payment"):
+        story.payments = [_payment(payment, request) for payment in payments]
+    if _may_view(story, request, "orders.view_refund", "refunds"):
+        story.refunds = [
+            _refund(refund, order.currency, request) for refund in _shown_refunds(story, refunds)
+        ]
+    if _may_view(story, request, "orders.view_saga", "sagas"):
+        subjects = [payment.id for payment in payments] + [refund.id for refund in refunds]
+        story.timelines = _timelines(story, subjects, now)
+    if _may_view(story, request, "payments.view_transfer", "ledger"):
+        story.transfers = _transfers(story, order.id, request)
+    if _may_view(story, request, "shop.view_journalline", "journal and events"):
+        _add_journal(story, order.id)
+    return story
+
+
+def label(status: str) -> Label:
+    """The status as it is shown."""
+    return Label(status.replace("_", " "), STATE_COLOURS.get(status, "default"))
+
+
+def _may_view(story: Story, request: HttpRequest, permission: str, part: str) -> bool:
+    if request.user.has_perm(permission):
+        return True
+    story.hidden.append(part)
+    return False
+
+
+def _coupon_page(order: Order, request: HttpRequest) -> str:
+    if not order.coupon_code:
+        return ""
+    return link(request, "coupons_coupon_changelist", "coupons.view_coupon", query=f"q={order.coupon_code}")
+
+
+def _amounts(order: Order) -> list[Part]:
+    """How the items' amount is paid."""
+    parts = [
+        ("discount", order.discount_amount),
+        ("points", order.points_amount),
+        ("card", order.card_amount),
+    ]
+    return _parts(parts, order.items_amount, order.currency)
+
+
+def _paid_back(order: Order) -> list[Part]:
+    parts = [("refunded", order.refunded_amount), ("kept", order.total_amount - order.refunded_amount)]
+    return _parts(parts, order.total_amount, order.currency) if order.refunded_amount else []
+
+
+def _parts(parts: list[tuple[str, int]], whole: int, currency: str) -> list[Part]:
+    return [
+        Part(name, amount(value, currency), value * 100 // whole if whole else 0, name)
+        for name, value in parts
+        if value
+    ]
+
+
+def _line(line: OrderLine, request: HttpRequest) -> dict[str, Any]:
+    return {
+        "product_page": link(request, "inventory_product_change", "inventory.view_product", line.product_id),
+        "sku": line.sku,
+        "name": line.name,
+        "quantity": line.quantity,
+        "refunded": line.refunded_quantity,
+        "unit_price": amount(line.unit_price),
+        "line_amount": amount(line.line_amount),
+        "discount": amount(line.discount_amount) if line.discount_amount else "",
+    }
+
+
+def _payment(payment: Payment, request: HttpRequest) -> dict[str, Any]:
+    return {
+        "page": reverse("admin:payments_payment_change", args=[payment.id]),
+        "status": label(payment.status),
+        "card": amount(payment.card_amount, payment.currency),
+        "points": amount(payment.points_amount, payment.currency),
+        "refunding": amount(payment.refunding_amount, payment.currency) if payment.refunding_amount else "",
+        "refunded": amount(payment.refunded_amount, payment.currency) if payment.refunded_amount else "",
+        "key": payment.charge_key if payment.card_amount else "",
+        "reference": payment.charge_reference,
+        "gateway_page": gateways.charge_page(payment.charge_reference),
+        "failure": ": ".join(filter(None, (payment.failure_code, payment.failure_detail))),
+        "created_at": payment.created_at,
+        "settled_at": payment.settled_at,
+    }
+
+
+def _read_refunds(order_id: UUID) -> list[Refund]:
+    """The newest refunds with their lines, and one more than are shown if there are more."""
+    lines = Prefetch("lines", RefundLine.objects.select_related("line").order_by("id"))
+    newest = Refund.objects.filter(order_id=order_id).order_by("-id").prefetch_related(lines)
+    return list(newest[: MOST_REFUNDS + 1])
+
+
+def _shown_refunds(story: Story, refunds: list[Refund]) -> list[Refund]:
+    return _newest(story, refunds, MOST_REFUNDS, "refunds")
+
+
+def _newest(story: Story, rows: list[Any], most: int, part: str) -> list[Any]:
+    if len(rows) > most:
+        story.truncated.append(f"the newest {most} {part}")
+    return rows[:most]
+
+
+def _refund(refund: Refund, currency: str, request: HttpRequest) -> dict[str, Any]:
+    units = ", ".join(f"{line.quantity} × {line.line.sku}" for line in refund.lines.all())
+    return {
+        "page": reverse("admin:orders_refund_change", args=[refund.id]),
+        "id": refund.id,
+        "status": label(refund.status),
+        "amount": amount(refund.amount, currency),
+        "points": amount(refund.points_amount, currency),
+        "card": amount(refund.card_amount, currency),
+        "units": units,
+        "reason": refund.reason,
+        "restock": refund.restock,
+        "created_at": refund.created_at,
+    }
+
+
+def _timelines(story: Story, subjects: list[UUID], now: datetime) -> list[Timeline]:
+    """The sagas of these payments and refunds, the first one first, each with its log."""
+    sagas = list(Saga.objects.filter(kind__in=SAGA_TYPES, subject_id__in=subjects).order_by("id"))
+    newest = SagaLog.objects.filter(saga_id__in=[saga.id for saga in sagas]).order_by("-at", "-id")
+    lines = _newest(story, list(newest[: MOST_LOG_LINES + 1]), MOST_LOG_LINES, "lines of the sagas' logs")
+    logs: dict[UUID, list[SagaLog]] = {saga.id: [] for saga in sagas}
+    for line in reversed(lines):
+        logs[line.saga_id].append(line)
+    return [timeline.draw(saga, logs[saga.id], now=now) for saga in sagas]
+
+
+def _transfers(story: Story, order_id: UUID, request: HttpRequest) -> list[dict[str, Any]]:
+    entries = Prefetch("entries", Entry.objects.select_related("account__user").order_by("id"))
+    rows = Transfer.objects.filter(order_id=order_id).order_by("-id").prefetch_related(entries)
+    newest = _newest(story, list(rows[: MOST_TRANSFERS + 1]), MOST_TRANSFERS, "transfers")
+    return [
+        {
+            "page": reverse("admin:payments_transfer_change", args=[transfer.id]),
+            "kind": transfer.get_kind_display(),
+            "at": transfer.at,
+            "entries": [
+                {"account": _account(entry), "amount": f"{entry.amount:+,}"}
+                for entry in transfer.entries.all()
+            ],
+        }
+        for transfer in reversed(newest)
+    ]
+
+
+def _account(entry: Entry) -> str:
+    """A wallet by its owner's name, one of the shop's accounts by its kind."""
+    user = entry.account.user
+    return f"wallet of {user.get_username()}" if user else entry.account.get_kind_display()
+
+
+def _add_journal(story: Story, order_id: UUID) -> None:
+    rows = JournalLine.objects.filter(order_id=order_id).order_by("-at", "-id")
+    newest = _newest(story, list(rows[: MOST_JOURNAL_LINES + 1]), MOST_JOURNAL_LINES, "lines of the journal")
+    story.journal = [_journal_line(line) for line in newest]
+    story.events = [_event(line) for line in reversed(newest) if line.delivery]
+
+
+def _journal_line(line: JournalLine) -> dict[str, Any]:
+    return {
+        "at": line.at,
+        "by": f"{line.get_actor_display()} {line.actor_name or line.actor_id or ''}".strip(),
+        "what": line.what,
+        "detail": line.detail,
+        "reference": line.reference,
+        "is_internal": line.is_internal,
+    }
+
+
+def _event(line: JournalLine) -> dict[str, Any]:
+    return {
+        "id": outbox.event_id(line),
+        "type": line.what,
+        "status": label(line.delivery),
+        "at": line.at,
+        "attempts": line.attempts,
+        "delivered_at": line.delivered_at,
+        "error": "" if line.delivery == JournalLine.Delivery.DELIVERED else line.last_error,
+    }

@@ -1,0 +1,208 @@
+"""The admin of orders and their lines: an order's whole story, and what operators may do with it."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from unfold.admin import ModelAdmin
+from unfold.dataclasses import ActionDialog
+from unfold.decorators import action, display
+from unfold.enums import ActionVariant
+from unfold.paginator import InfinitePaginator
+
+from coupons.models import Coupon
+from orders import cancellation, order_states
+from orders.admin import order_page, refund_page
+from orders.models import Order, OrderLine
+from orders.payment import refunding
+from shop.admin_site import ReadOnlyMixin, SalesReportLinkMixin
+from shop.errors import FirstcomeError
+from shop.events import resending
+from shop.http import json_format
+from shop.idempotency import recorded_answers
+from shop.idempotency.recorded_answers import Answer, Replay
+from shop.operator_forms import SENT_BEFORE, KeyedReasonForm, ReasonForm, keyed_call, reload
+from shop.operator_pages import (
+    STATE_COLOURS,
+    STYLES,
+    ExactSearchMixin,
+    PrefetchedListMixin,
+    SearchMixin,
+    parse_uuid,
+)
+
+PAGE = "admin:orders_order_change"
+# The permissions that the API's calls check. Methods check them: unfold looks a codename up in the database,
+# which is empty before `migrate`.
+REFUND, CANCEL, RESEND = "orders.add_refund", "orders.change_order", "shop.change_journalline"
+CANCEL_DIALOG = ActionDialog(
+    title="Cancel this order",
+    description=(
+        "It can't be undone: the stock and the coupon that the order holds are released at once, and its "
+        "customer can't pay it any more."
+    ),
+    form_class=ReasonForm,
+    form_submit_text="Cancel the order",
+)
+RESEND_DIALOG = ActionDialog(
+    title="Send the events of this order again",
+    description=(
+        "All its events go to the data platform again, in sequence and with the same ids: a receiver that "
+        "knows them already drops them."
+    ),
+    form_class=KeyedReasonForm,
+    form_submit_text="Send again",
+)
+
+
+class Overdue(admin.SimpleListFilter):
+    """Filters unpaid orders that should have expired and still hold stock; the journal has the reason."""
+
+    title = "expiry"
+    parameter_name = "expiry"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("overdue", "Overdue: unpaid and not expired")]
+
+    def queryset(self, request: HttpRequest, queryset: "QuerySet[Order]") -> "QuerySet[Order]":
+        return queryset.filter(cancellation.is_overdue()) if self.value() == "overdue" else queryset
+
+
+@admin.register(Order)
+class OrderAdmin(SearchMixin, SalesReportLinkMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
+    """Orders are read-only; the buttons call the domain functions that the API calls."""
+
+    list_display = [
+        "id",
+        "account",
+        "shown_status",
+        "total_amount",
+        "points_amount",
+        "card_amount",
+        "placed_at",
+        "expires_at",
+    ]
+    list_filter = ["status", Overdue]
+    list_prefetch_related = ["account"]
+    search_fields = ["id"]
+    search_help_text = "An order's id, a coupon's code, or an account's name"
+    ordering = ["-id"]
+    paginator = InfinitePaginator
+    show_full_result_count = False
+    # Its own template shows everything: a form with all fields would only repeat it.
+    fields = ["id"]
+    actions_detail = ["refund", "cancel", "resend_events"]
+
+    class Media:
+        css = {"all": [STYLES]}
+
+    @display(description="status", label=STATE_COLOURS, ordering="status")
+    def shown_status(self, order: Order) -> str:
+        return order.status
+
+    def search(self, rows: "QuerySet[Order]", term: str) -> "QuerySet[Order]":
+        """The orders of an account, the order that holds a coupon, or one order, all by index."""
+        id = parse_uuid(term)
+        return rows.filter(pk=id) if id else self._of_coupon_or_account(rows, term)
+
+    def _of_coupon_or_account(self, orders: "QuerySet[Order]", term: str) -> "QuerySet[Order]":
+        """The order that holds the coupon, or else the orders of the account; codes are looked up first."""
+        holder = Coupon.objects.filter(code=term, order__isnull=False).values_list("order_id", flat=True)
+        if order_id := holder.first():
+            return orders.filter(pk=order_id)
+        account_id = User.objects.filter(username=term).values_list("pk", flat=True).first()
+        return orders.none() if account_id is None else orders.filter(account_id=account_id)
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        order: Order | None = kwargs.get("obj")
+        if order is not None:
+            context |= {
+                "story": order_page.read(order, request),
+                "order": order,
+                "title": f"Order {order.pk}",
+            }
+        response: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
+        return response
+
+    def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
+        """The actions that the order's status allows; the domain refuses the others all the same."""
+        order = self.get_object(request, object_id)
+        if order is None:
+            return []
+        possible = {
+            "refund": order.status in refunding.REFUNDABLE,
+            "cancel": order.status == Order.Status.AWAITING_PAYMENT and not order_states.is_lapsed(order),
+            "resend_events": order.status in (*order_states.PAID, Order.Status.CANCELLED),
+        }
+        actions = super().get_actions_detail(request, object_id)
+        return [one for one in actions if possible[one.action_name.removeprefix("orders_order_")]]
+
+    def has_refund_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        return request.user.has_perm(REFUND)
+
+    def has_cancel_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        return request.user.has_perm(CANCEL)
+
+    def has_resend_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        return request.user.has_perm(RESEND)
+
+    @action(description="Refund", icon="undo", permissions=["refund"], variant=ActionVariant.PRIMARY)
+    def refund(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return refund_page.serve(self, request, self._order(request, object_id))
+
+    @action(description="Cancel", icon="block", permissions=["cancel"], dialog=CANCEL_DIALOG)
+    def cancel(self, request: HttpRequest, form: ReasonForm, object_id: str) -> HttpResponse:
+        order = self._order(request, object_id)
+        try:
+            cancellation.cancel(order_id=order.pk, account_id=None, reason=form.cleaned_data["reason"])
+        except FirstcomeError as error:
+            self.message_user(request, error.detail, level=messages.ERROR)
+        else:
+            self.message_user(request, "The order is cancelled: what it held is released.")
+        return reload(PAGE, object_id)
+
+    @action(description="Resend events", icon="send", permissions=["resend"], dialog=RESEND_DIALOG)
+    def resend_events(self, request: HttpRequest, form: KeyedReasonForm, object_id: str) -> HttpResponse:
+        order, reason = self._order(request, object_id), form.cleaned_data["reason"]
+        call = keyed_call(
+            request,
+            "resend events",
+            form.cleaned_data["form_id"],
+            (str(order.pk), reason),
+            answer=lambda count: Answer(200, json_format.dump({"queued": count})),
+        )
+        try:
+            outcome = recorded_answers.run_once(
+                call, lambda: resending.resend_of_order(order_id=order.pk, reason=reason)
+            )
+        except FirstcomeError as error:
+            self.message_user(request, error.detail, level=messages.ERROR)
+        else:
+            queued = f"{outcome} queued: they are delivered within seconds, in sequence."
+            self.message_user(request, SENT_BEFORE if isinstance(outcome, Replay) else queued)
+        return reload(PAGE, object_id)
+
+    def _order(self, request: HttpRequest, object_id: str) -> Order:
+        """The order of an action's page, which shows its lines: who may not view orders may not act here."""
+        order: Order | None = self.get_object(request, object_id)
+        if not self.has_view_permission(request, order):
+            raise PermissionDenied
+        if order is None:
+            raise Http404
+        return order
+
+
+@admin.register(OrderLine)
+class OrderLineAdmin(ExactSearchMixin, ReadOnlyMixin, ModelAdmin):
+    list_display = ["order_id", "sku", "name", "quantity", "line_amount"]
+    search_fields = uuid_fields = ["order_id"]
+    word_fields = ["product__sku"]
+    search_help_text = "The id of an order, or a product's SKU"
+    ordering = ["-id"]
+    paginator = InfinitePaginator
+    show_full_result_count = False

@@ -1,0 +1,229 @@
+"""The admin of payments: those in doubt first, with a button that asks the gateway now.
+
+Payments are models of `payments`, and their pages are here because the sagas of this app settle them: they
+find the payments that are in doubt, and take up the gateway's answer.
+"""
+
+from typing import Any
+
+import orjson
+from django.contrib import admin, messages
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
+from django.db.models import Q, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.html import format_html
+from unfold.admin import ModelAdmin
+from unfold.dataclasses import ActionDialog
+from unfold.decorators import action, display
+from unfold.enums import ActionVariant
+from unfold.paginator import InfinitePaginator
+
+from orders import tasks
+from orders.models import Saga
+from orders.payment import gateway_lookups
+from orders.payment.gateway_lookups import Lookup
+from payments import gateways
+from payments.models import Payment
+from payments.payment_states import UNSETTLED
+from shop.admin_site import ReadOnlyMixin
+from shop.errors import FirstcomeError
+from shop.http import json_format
+from shop.idempotency.recorded_answers import Answer, Replay
+from shop.models import JournalLine
+from shop.operations import dispatch
+from shop.operator_forms import KeyedReasonForm, keyed_call, reload
+from shop.operator_pages import (
+    STATE_COLOURS,
+    PrefetchedListMixin,
+    PreselectingFilter,
+    SearchMixin,
+    parse_uuid,
+)
+
+LOOK_UP = "payments.change_payment"
+LOOK_UP_DIALOG = ActionDialog(
+    title="Ask the gateway now",
+    description=(
+        "It is asked what it has under this payment's key, and nothing is changed there. A payment that is "
+        "not settled continues at once."
+    ),
+    form_class=KeyedReasonForm,
+    form_submit_text="Ask",
+)
+NEWEST = 50_000
+"""The payments that are searched for the reference of a charge, which has no index."""
+IN_DOUBT, UNSETTLED_ONES, EVERYTHING = "in_doubt", "unsettled", "everything"
+
+
+def unsettled(payments: "QuerySet[Payment]", statuses: tuple[str, ...]) -> "QuerySet[Payment]":
+    """Those in these unsettled statuses: their status has no index, and their unfinished sagas have one."""
+    unfinished = Saga.objects.filter(next_attempt_at__isnull=False).values("subject_id")
+    return payments.filter(id__in=unfinished, status__in=statuses)
+
+
+class InDoubtFirst(PreselectingFilter):
+    """Shows the payments in doubt, if there are any, until a search or another filter is used."""
+
+    title = "state"
+    parameter_name = "show"
+    everything = EVERYTHING
+
+    def choice_at_opening(self) -> str:
+        in_doubt = unsettled(Payment.objects.all(), (Payment.Status.IN_DOUBT,))
+        return IN_DOUBT if in_doubt.exists() else EVERYTHING
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(IN_DOUBT, "In doubt"), (UNSETTLED_ONES, "Not settled"), (EVERYTHING, "All")]
+
+    def queryset(self, request: HttpRequest, queryset: "QuerySet[Payment]") -> "QuerySet[Payment]":
+        if self.value() == IN_DOUBT:
+            return unsettled(queryset, (Payment.Status.IN_DOUBT,))
+        return unsettled(queryset, UNSETTLED) if self.value() == UNSETTLED_ONES else queryset
+
+
+@admin.register(Payment)
+class PaymentAdmin(SearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
+    """Shows every field but the card's token."""
+
+    list_display = [
+        "id",
+        "order_page",
+        "account",
+        "shown_status",
+        "points_amount",
+        "card_amount",
+        "created_at",
+    ]
+    list_filter = [InDoubtFirst, "created_at"]
+    list_filter_sheet = False
+    list_prefetch_related = ["account"]
+    search_fields = ["id"]
+    search_help_text = (
+        "The id of a payment or order, the key of a charge, an account's name; or the reference of a charge "
+        f"of the newest {NEWEST:,}"
+    )
+    ordering = ["-id"]
+    paginator = InfinitePaginator
+    show_full_result_count = False
+    actions_detail = ["look_up"]
+    readonly_fields = ["order_page", "shown_status", "charge", "saga", "looked_up"]
+    fields = [
+        "id",
+        "order_page",
+        "account",
+        "shown_status",
+        "points_amount",
+        "card_amount",
+        "refunding_amount",
+        "refunded_amount",
+        "currency",
+        "charge_key",
+        "charge",
+        "failure_code",
+        "failure_detail",
+        "saga",
+        "looked_up",
+        "created_at",
+        "settled_at",
+    ]
+
+    @display(description="order", ordering="order_id")
+    def order_page(self, payment: Payment) -> str:
+        if payment.order_id is None:
+            return "top-up"
+        page = reverse("admin:orders_order_change", args=[payment.order_id])
+        return format_html('<a href="{}" class="underline">{}</a>', page, payment.order_id)
+
+    @display(description="status", label=STATE_COLOURS, ordering="status")
+    def shown_status(self, payment: Payment) -> str:
+        return payment.status
+
+    @display(description="charge at the gateway")
+    def charge(self, payment: Payment) -> str:
+        page = gateways.charge_page(payment.charge_reference)
+        if not page:
+            return payment.charge_reference or "-"
+        link = '<a href="{}" class="underline" target="_blank" rel="noopener noreferrer">{}</a>'
+        return format_html(link, page, payment.charge_reference)
+
+    @display(description="saga")
+    def saga(self, payment: Payment) -> str:
+        saga = Saga.objects.filter(subject_id=payment.pk, kind__in=("purchase", "top_up")).first()
+        if saga is None:
+            return "-"
+        page = reverse("admin:orders_saga_change", args=[saga.pk])
+        return format_html('<a href="{}" class="underline">{}, {}</a>', page, saga.kind, saga.state)
+
+    @display(description="last asked by an operator")
+    def looked_up(self, payment: Payment) -> str:
+        lines = JournalLine.objects.filter(subject=f"payment {payment.pk}", what=gateway_lookups.LOOKED_UP)
+        line = lines.order_by("-id").first()
+        return f"{line.at:%Y-%m-%d %H:%M:%S} {(line.after or {}).get('answer', '')}" if line else "-"
+
+    def search(self, rows: "QuerySet[Payment]", term: str) -> "QuerySet[Payment]":
+        """The payment of an id, order or key, those of an account; else a recent charge by its reference."""
+        id = parse_uuid(term)
+        if id is None:
+            return self._of_key_or_account(rows, term)
+        return rows.filter(Q(pk=id) | Q(order_id=id))
+
+    def _of_key_or_account(self, payments: "QuerySet[Payment]", term: str) -> "QuerySet[Payment]":
+        if Payment.objects.filter(charge_key=term).exists():
+            return payments.filter(charge_key=term)
+        account_id = User.objects.filter(username=term).values_list("pk", flat=True).first()
+        if account_id is not None:
+            return payments.filter(account_id=account_id)
+        # Without an index, which each payment would pay for: of the newest payments alone.
+        oldest = list(Payment.objects.order_by("-pk").values_list("pk", flat=True)[NEWEST - 1 : NEWEST])
+        newest = payments.filter(pk__gte=oldest[0]) if oldest else payments
+        return newest.filter(charge_reference=term)
+
+    def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
+        """A payment by points alone is not known to the gateway."""
+        payment = self.get_object(request, object_id)
+        actions: list[Any] = super().get_actions_detail(request, object_id)
+        return actions if payment and payment.card_amount else []
+
+    def has_look_up_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        """A method, because unfold looks a codename up in the database, which is empty before `migrate`."""
+        return request.user.has_perm(LOOK_UP)
+
+    @action(
+        description="Ask the gateway now",
+        icon="sync",
+        permissions=["look_up"],
+        dialog=LOOK_UP_DIALOG,
+        variant=ActionVariant.PRIMARY,
+    )
+    def look_up(self, request: HttpRequest, form: KeyedReasonForm, object_id: str) -> HttpResponse:
+        payment = self.get_object(request, object_id)
+        if not self.has_view_permission(request, payment):
+            raise PermissionDenied
+        if payment is None:
+            raise Http404
+        reason = form.cleaned_data["reason"]
+        meaning = (str(payment.pk), reason)
+        call = keyed_call(request, "look up", form.cleaned_data["form_id"], meaning, answer=_answer)
+        try:
+            outcome = gateway_lookups.look_up(payment_id=payment.pk, reason=reason, keyed=call)
+        except FirstcomeError as error:
+            self.message_user(request, error.detail, level=messages.ERROR)
+        else:
+            self._show(request, outcome)
+        return reload("admin:payments_payment_change", object_id)
+
+    def _show(self, request: HttpRequest, outcome: Lookup | Replay) -> None:
+        if isinstance(outcome, Replay):
+            answer = orjson.loads(outcome.answer.body)["answer"] if outcome.answer else ""
+            self.message_user(request, f"This form was sent before, and the answer was: {answer}")
+            return
+        for saga_id in outcome.saga_ids:
+            dispatch.enqueue(tasks.advance, str(saga_id))
+        level = messages.INFO if outcome.is_answered else messages.WARNING
+        self.message_user(request, outcome.answer, level=level)
+
+
+def _answer(lookup: Lookup) -> Answer:
+    return Answer(200, json_format.dump({"answer": lookup.answer}))

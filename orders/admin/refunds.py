@@ -1,0 +1,46 @@
+"""The admin of refunds and their lines: read-only."""
+
+from django.contrib import admin
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.paginator import InfinitePaginator
+
+from orders.models import Refund, RefundLine
+from shop.admin_site import ReadOnlyMixin
+from shop.operator_pages import ExactSearchMixin, PrefetchedListMixin
+
+
+class RefundLineInline(ReadOnlyMixin, TabularInline):
+    model = RefundLine
+    fields = ["line", "quantity", "amount"]
+
+
+@admin.register(Refund)
+class RefundAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
+    list_display = [
+        "id",
+        "order_id",
+        "status",
+        "amount",
+        "points_amount",
+        "card_amount",
+        "restock",
+        "created_at",
+    ]
+    list_filter = ["status", "restock"]
+    search_fields = uuid_fields = ["id", "order_id"]
+    search_help_text = "The id of a refund or of an order"
+    ordering = ["-id"]
+    paginator = InfinitePaginator
+    inlines = [RefundLineInline]
+    show_full_result_count = False
+
+
+@admin.register(RefundLine)
+class RefundLineAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
+    list_display = ["refund_id", "line", "quantity", "amount"]
+    list_prefetch_related = ["line"]
+    search_fields = uuid_fields = ["refund_id"]
+    search_help_text = "The id of a refund"
+    ordering = ["-id"]
+    paginator = InfinitePaginator
+    show_full_result_count = False

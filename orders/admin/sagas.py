@@ -1,0 +1,159 @@
+"""The admin of sagas: read-only, except that operators can act on unfinished ones."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import Q, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import action, display
+from unfold.paginator import InfinitePaginator
+
+from orders import tasks
+from orders.admin import saga_parts
+from orders.models import Refund, Saga, SagaLog
+from orders.saga import operator_actions, operator_texts, status
+from orders.saga.definitions import SAGA_TYPES
+from payments.models import Payment
+from shop.admin_site import ReadOnlyMixin
+from shop.errors import FirstcomeError
+from shop.events import journal
+from shop.operations import dispatch
+from shop.operator_forms import ReasonForm, reload
+from shop.operator_pages import ExactSearchMixin, PrefetchedListMixin, SearchMixin, parse_uuid
+
+# Checked by `has_operate_permission`. A codename here would be looked up before the tables exist.
+OPERATE = ["operate"]
+
+
+class SagaLogInline(ReadOnlyMixin, TabularInline):
+    model = SagaLog
+    fields = ["at", "step", "direction", "event", "attempt", "detail", "reference"]
+    ordering = ["at", "id"]
+
+
+class ByKind(admin.SimpleListFilter):
+    """The saga types; Django's own filter would read the table for them."""
+
+    title = parameter_name = "kind"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, name) for name in sorted(SAGA_TYPES)]
+
+    def queryset(self, request: HttpRequest, queryset: "QuerySet[Saga]") -> "QuerySet[Saga]":
+        return queryset.filter(kind=self.value()) if self.value() else queryset
+
+
+@admin.register(Saga)
+class SagaAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
+    """Sagas are read-only; the buttons on an unfinished one call `operator_actions`."""
+
+    list_display = ["id", "kind", "order", "shown_state", "step", "deadline_at", "attempts", "last_error"]
+    list_filter = [saga_parts.NeedsOperator, ByKind, "state"]
+    list_filter_sheet = False
+    search_fields = ["id"]
+    search_help_text = "The id of a saga, payment, refund or order"
+    ordering = ["-id"]
+    paginator = InfinitePaginator
+    fieldsets = [
+        (None, {"fields": ["kind", "order", "subject_id", "shown_state", "step", "attempts", "last_error"]}),
+        ("Why it is compensated", {"fields": ["failure_code", "failure_detail"]}),
+        ("Operators", {"fields": ["operators"]}),
+        ("Times", {"fields": ["created_at", "deadline_at", "next_attempt_at", "ended_at"]}),
+        ("Worker", {"fields": ["lease_token", "leased_until", "open_call", "request_id"]}),
+    ]
+    readonly_fields = ["order", "shown_state", "step", "operators"]
+    inlines = [SagaLogInline]
+    actions_detail = ["retry", "compensate", "complete"]
+    show_full_result_count = False
+
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[Saga]":
+        return status.with_final_lines(super().get_queryset(request))
+
+    def search(self, rows: "QuerySet[Saga]", term: str) -> "QuerySet[Saga]":
+        """The saga of an id, or those of a payment, of a refund, or of all of an order, by index."""
+        id = parse_uuid(term)
+        if id is None:
+            return rows.none()
+        subjects = [id]
+        for model in (Payment, Refund):
+            subjects += model.objects.filter(order_id=id).values_list("id", flat=True)
+        return rows.filter(Q(pk=id) | Q(kind__in=SAGA_TYPES, subject_id__in=subjects))
+
+    def has_operate_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        return request.user.has_perm("orders.change_saga")
+
+    def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
+        """A saga that has ended has no buttons."""
+        saga = self.get_object(request, object_id)
+        return [] if saga is None or saga.ended_at else super().get_actions_detail(request, object_id)
+
+    @display(description="state", label=saga_parts.STATE_COLOURS)
+    def shown_state(self, saga: Saga) -> str:
+        return saga.state
+
+    @display(description="current step")
+    def step(self, saga: Saga) -> str:
+        return saga_parts.current_step_text(saga)
+
+    @display(description="order")
+    def order(self, saga: Saga) -> str:
+        return saga_parts.order_link(saga)
+
+    @display(description="operator actions")
+    def operators(self, saga: Saga) -> str:
+        return saga_parts.operator_actions_list(saga)
+
+    @action(description="Retry", icon="refresh", permissions=OPERATE, dialog=saga_parts.RETRY)
+    def retry(self, request: HttpRequest, form: ReasonForm, object_id: str) -> HttpResponse:
+        return self._operate(request, operator_actions.retry, object_id, form)
+
+    @action(description="Compensate", icon="undo", permissions=OPERATE, dialog=saga_parts.COMPENSATE)
+    def compensate(self, request: HttpRequest, form: ReasonForm, object_id: str) -> HttpResponse:
+        return self._operate(request, operator_actions.force_compensate, object_id, form)
+
+    @action(description="Complete", icon="check", permissions=OPERATE, dialog=saga_parts.COMPLETE)
+    def complete(self, request: HttpRequest, form: ReasonForm, object_id: str) -> HttpResponse:
+        return self._operate(request, operator_actions.force_complete, object_id, form)
+
+    def _operate(
+        self, request: HttpRequest, operate: Callable[..., Saga], object_id: str, form: ReasonForm
+    ) -> HttpResponse:
+        """Run the action with the form's values, and show the result on the saga's page."""
+        saga = self.get_object(request, object_id)
+        if saga is None:
+            raise Http404
+        arguments = {name: form.cleaned_data[name] for name in form.fields if name in ("reason", "reference")}
+        try:
+            saga = operate(saga_id=saga.id, by=journal.current_actor(), **arguments)
+        except FirstcomeError as error:
+            self.message_user(request, error.detail, level=messages.ERROR)
+        else:
+            dispatch.enqueue(tasks.advance, str(saga.id))
+            self.message_user(request, f"Recorded: {operator_texts.next_action(saga)}")
+        return reload("admin:orders_saga_change", object_id)
+
+
+class ByStep(admin.SimpleListFilter):
+    """The steps of all saga types; Django's own filter would read every row for them."""
+
+    title = parameter_name = "step"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        names = {step.name for type in SAGA_TYPES.values() for step in type.steps}
+        return [(name, name) for name in sorted(names)]
+
+    def queryset(self, request: HttpRequest, queryset: "QuerySet[SagaLog]") -> "QuerySet[SagaLog]":
+        return queryset.filter(step=self.value()) if self.value() else queryset
+
+
+@admin.register(SagaLog)
+class SagaLogAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
+    list_display = ["at", "saga_id", "step", "direction", "event", "attempt", "detail"]
+    list_filter = [ByStep, "direction", "event"]
+    search_fields = uuid_fields = ["saga_id"]
+    search_help_text = "The id of a saga"
+    ordering = ["-id"]
+    paginator = InfinitePaginator
+    show_full_result_count = False

@@ -1,0 +1,165 @@
+"""Sagas as drawn time lines: a lane for each step with its marks, and the entries of the log below."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import groupby
+from typing import Any
+
+from django.urls import reverse
+
+from orders.models import Saga, SagaLog
+from orders.saga.definitions import DO, SAGA_TYPES, UNDO, Step
+from shop.operator_pages import STATE_COLOURS
+
+Event = SagaLog.Event
+EVENT_COLOURS = {
+    Event.DONE: "success",
+    Event.SKIPPED: "default",
+    Event.REFUSED: "danger",
+    Event.VOID: "default",
+    Event.FAILED: "danger",
+    Event.PENDING: "warning",
+    Event.FORCED: "info",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A line of the log on its lane; `left` is its place in percent of the drawn time."""
+
+    left: str
+    colour: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A step in one direction, with its marks; `note` says that it is current or was not reached."""
+
+    name: str
+    is_compensation: bool
+    marks: list[Mark]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Consecutive lines of the log about the same step that ended alike."""
+
+    step: str
+    is_compensation: bool
+    event: str
+    colour: str
+    count: int
+    at: datetime
+    last_at: datetime
+    after: str
+    detail: str
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """A drawn saga. `duration` is of the drawn time, until the saga's end or now."""
+
+    kind: str
+    page: str
+    state: str
+    colour: str
+    direction: str
+    failure: str
+    last_error: str
+    duration: str
+    next_attempt_at: datetime | None
+    lanes: list[Lane] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
+
+
+def draw(saga: Saga, log: Sequence[SagaLog], *, now: datetime) -> Timeline:
+    """Draw the saga with these lines of its log, oldest first."""
+    last_at = log[-1].at if log else saga.created_at
+    end = max(saga.ended_at or now, last_at)
+    failure = ": ".join(filter(None, (saga.failure_code, saga.failure_detail)))
+    return Timeline(
+        kind=saga.kind,
+        page=reverse("admin:orders_saga_change", args=[saga.pk]),
+        state=saga.state,
+        colour=STATE_COLOURS[saga.state],
+        direction="is compensated" if saga.direction == UNDO and not saga.ended_at else "",
+        failure=failure,
+        last_error="" if saga.ended_at else saga.last_error,
+        duration=in_words(end - saga.created_at),
+        next_attempt_at=saga.next_attempt_at,
+        lanes=list(_lanes(saga, log, start=saga.created_at, end=end)),
+        entries=[_entry(saga, list(alike)) for _, alike in groupby(log, key=_kind_of_line)],
+    )
+
+
+def in_words(time: timedelta) -> str:
+    """A length of time in its largest unit and the next: `3 min 20 s`."""
+    milliseconds = time // timedelta(milliseconds=1)
+    if milliseconds < 1_000:
+        return f"{max(0, milliseconds)} ms"
+    seconds = milliseconds // 1_000
+    if seconds < 60:
+        return f"{seconds}.{milliseconds % 1_000 // 100} s"
+    for unit, size, lesser, lesser_size in (("d", 86_400, "h", 3_600), ("h", 3_600, "min", 60)):
+        if seconds >= size:
+            return f"{seconds // size} {unit} {seconds % size // lesser_size} {lesser}"
+    return f"{seconds // 60} min {seconds % 60} s"
+
+
+def _kind_of_line(line: SagaLog) -> tuple[Any, ...]:
+    """What consecutive lines of one entry have in common. A final line has an entry of its own."""
+    return line.step, line.direction, line.event, line.attempt == 0 and line.pk
+
+
+def _entry(saga: Saga, alike: Sequence[SagaLog]) -> Entry:
+    first, last = alike[0], alike[-1]
+    return Entry(
+        step=first.step,
+        is_compensation=first.direction == UNDO,
+        event=first.get_event_display(),
+        colour=EVENT_COLOURS[Event(first.event)],
+        count=len(alike),
+        at=first.at,
+        last_at=last.at,
+        after=in_words(first.at - saga.created_at),
+        detail=last.detail,
+        reference=last.reference,
+    )
+
+
+def _lanes(saga: Saga, log: Sequence[SagaLog], *, start: datetime, end: datetime) -> Iterable[Lane]:
+    """The steps in their order, then the compensations in theirs; compensations only once they began."""
+    type = SAGA_TYPES.get(saga.kind)
+    steps = type.steps if type else ()
+    undone = [step for step in reversed(steps) if _lines_of(log, step, UNDO)]
+    current = _current_step(saga, log)
+    for direction, some in ((DO, steps), (UNDO, undone)):
+        for step in some:
+            lines = _lines_of(log, step, direction)
+            is_current = current is step and saga.direction == direction
+            note = "now" if is_current else "" if lines else "not reached"
+            marks = [_mark(line, start=start, end=end) for line in lines]
+            yield Lane(step.name, direction == UNDO, marks, note)
+
+
+def _current_step(saga: Saga, log: Sequence[SagaLog]) -> Step | None:
+    if saga.ended_at or saga.kind not in SAGA_TYPES:
+        return None
+    final = {line.step for line in log if line.attempt == 0 and line.direction == saga.direction}
+    return SAGA_TYPES[saga.kind].next_step(saga.direction, final)
+
+
+def _lines_of(log: Sequence[SagaLog], step: Step, direction: str) -> list[SagaLog]:
+    return [line for line in log if (line.step, line.direction) == (step.name, direction)]
+
+
+def _mark(line: SagaLog, *, start: datetime, end: datetime) -> Mark:
+    length = max(end - start, timedelta(milliseconds=1))
+    permille = min(1_000, max(0, (line.at - start) * 1_000 // length))
+    attempt = f", attempt {line.attempt}" if line.attempt else ""
+    title = f"{line.get_event_display()}{attempt} at {line.at:%H:%M:%S} {line.detail}".strip()
+    return Mark(f"{permille // 10}.{permille % 10}", EVENT_COLOURS[Event(line.event)], title)

@@ -1,0 +1,1 @@
+"""Metrics of orders: what this process counts, and the state of orders, payments and stock."""

@@ -1,0 +1,50 @@
+"""What became of orders and refunds, and what was sold: counters of this process, made after each commit.
+
+Amounts are in the currency's minor unit, and include what was paid with points.
+"""
+
+from collections import Counter as Tally
+from collections.abc import Sequence
+from functools import lru_cache
+
+from prometheus_client import Counter
+
+ORDERS = Counter("firstcome_orders", "Changes of orders: placed, or the status that they reached.", ["event"])
+REVENUE = Counter(
+    "firstcome_revenue_amount", "Totals of the orders that were paid, by card or points, in minor units."
+)
+REFUNDS = Counter(
+    "firstcome_refunds",
+    "Refunds that are done: full if the order is refunded with it, else partial.",
+    ["kind"],
+)
+REFUNDED = Counter("firstcome_refunded_amount", "Refunded amounts, to cards and as points, in minor units.")
+PLACED, PAID, REFUNDED_WHOLE = "placed", "paid", "refunded"
+
+
+def count_orders(changes: Sequence[tuple[str, int]]) -> None:
+    """Count orders by the event that happened to each, with its total amount; called after the commit."""
+    for event, number in Tally([event for event, _ in changes]).items():
+        _orders_counter(event).inc(number)
+    revenue_amount = sum([amount for event, amount in changes if event == PAID])
+    if revenue_amount:
+        REVENUE.inc(revenue_amount)
+
+
+def count_refunds(refunds: Sequence[tuple[bool, int]]) -> None:
+    """Count refunds by whether the order is refunded in whole now, with their amounts; after the commit."""
+    for is_full, amount in refunds:
+        _refunds_counter("full" if is_full else "partial").inc()
+        REFUNDED.inc(amount)
+        if is_full:
+            _orders_counter(REFUNDED_WHOLE).inc()
+
+
+@lru_cache
+def _orders_counter(event: str) -> Counter:
+    return ORDERS.labels(event)
+
+
+@lru_cache
+def _refunds_counter(kind: str) -> Counter:
+    return REFUNDS.labels(kind)

@@ -1,0 +1,110 @@
+"""The state of orders, payments and stock for metrics: what is open, in doubt, and left to be sold.
+
+All reads are small, because they are repeated every few seconds: rows that an index finds, and the newest
+ones. The laws' audits check all rows.
+"""
+
+from datetime import timedelta
+
+from django.db import connection
+from django.db.models import Count, Min
+
+from orders.models import Order, Saga
+from payments.models import Payment
+from shop import clock
+from shop.observability import gauges, top
+from shop.observability.reading import Source
+
+IN_DOUBT, IN_DOUBT_OLDEST = "firstcome_payments_in_doubt", "firstcome_payments_in_doubt_oldest_seconds"
+IN_DOUBT_HELPS = {
+    IN_DOUBT: "Payments whose charge got no answer of the gateway.",
+    IN_DOUBT_OLDEST: "How long ago the oldest payment in doubt began.",
+}
+AVAILABLE, RESERVED = "firstcome_stock_available", "firstcome_stock_reserved"
+STOCK_HELPS = {
+    AVAILABLE: "Units that new orders may reserve, of the products that the newest orders have most of.",
+    RESERVED: "Units that open orders hold, of the same products.",
+}
+NEWEST_LINES, NEWEST_PRODUCTS = 5_000, 1_000
+OPEN = (Order.Status.AWAITING_PAYMENT, Order.Status.PAYING, Order.Status.REFUNDING)
+# The products being sold: those that the newest orders have most of.
+READ_SELLING = """
+SELECT product.id, product.on_hand, product.reserved FROM inventory_product product JOIN (
+    SELECT product_id, SUM(quantity) AS units
+    FROM (SELECT product_id, quantity FROM orders_orderline ORDER BY id DESC LIMIT %s) newest
+    GROUP BY product_id ORDER BY units DESC, product_id LIMIT %s
+) selling ON selling.product_id = product.id
+"""
+COUNT_NEGATIVE = """
+SELECT COUNT(*) FROM (
+    SELECT product_id AS id FROM (SELECT product_id FROM orders_orderline ORDER BY id DESC LIMIT %s) sold
+    UNION SELECT id FROM (SELECT id FROM inventory_product ORDER BY id DESC LIMIT %s) added
+) seen JOIN inventory_product product ON product.id = seen.id
+WHERE product.reserved < 0 OR product.reserved > product.on_hand
+"""
+
+
+def register() -> None:
+    """Expose the gauges."""
+    gauges.register(
+        "firstcome_orders", help="Orders that are open, or being refunded.", read=open_orders, label="status"
+    )
+    gauges.register_group(
+        "payments_in_doubt", helps=IN_DOUBT_HELPS, read=read_in_doubt, source=Source.DATABASE
+    )
+    gauges.register_group(
+        "stock",
+        helps=STOCK_HELPS,
+        read=read_stock,
+        source=Source.DATABASE,
+        labels=dict.fromkeys(STOCK_HELPS, "product"),
+    )
+    gauges.register(
+        "firstcome_stock_negative",
+        help="Products with less than 0 reserved, or more than is on hand.",
+        read=negative_stock_count,
+    )
+
+
+def open_orders() -> dict[str, int]:
+    """How many orders have each open status, also of those that none has."""
+    found = Order.objects.filter(status__in=OPEN).order_by().values_list("status")
+    return dict.fromkeys(map(str, OPEN), 0) | dict(found.annotate(number=Count("pk")))
+
+
+def read_in_doubt() -> dict[str, float]:
+    """The gauges of `IN_DOUBT_HELPS`.
+
+    Payments in doubt have an unfinished saga, which an index finds; their status has none.
+    """
+    unfinished = Saga.objects.filter(next_attempt_at__isnull=False).values("subject_id")
+    in_doubt = Payment.objects.filter(status=Payment.Status.IN_DOUBT, id__in=unfinished)
+    found = in_doubt.aggregate(number=Count("pk"), began_at=Min("created_at"))
+    age = clock.now() - found["began_at"] if found["number"] else timedelta()
+    return {IN_DOUBT: found["number"], IN_DOUBT_OLDEST: max(0.0, age.total_seconds())}
+
+
+def read_stock() -> dict[str, dict[str, float]]:
+    """The gauges of `STOCK_HELPS`, each with the units of the products being sold."""
+    rows = read_selling(products=top.EXPOSED)
+    return {
+        AVAILABLE: {str(id): on_hand - reserved for id, on_hand, reserved in rows},
+        RESERVED: {str(id): reserved for id, _, reserved in rows},
+    }
+
+
+def read_selling(*, products: int, lines: int = NEWEST_LINES) -> list[tuple[int, int, int]]:
+    """Id, on hand and reserved of so many products: those of which so many newest order lines have most."""
+    with connection.cursor() as cursor:
+        cursor.execute(READ_SELLING, [lines, products])
+        return list(cursor.fetchall())
+
+
+def negative_stock_count() -> int:
+    """How many products break 0 <= reserved <= on_hand.
+
+    It sees the products of the 5,000 newest order lines, and the 1,000 newest products.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(COUNT_NEGATIVE, [NEWEST_LINES, NEWEST_PRODUCTS])
+        return int(cursor.fetchone()[0])

@@ -1,0 +1,142 @@
+"""Look-ups of one payment at the gateway now, by an operator's request, within a deadline.
+
+It is the look-up that sagas make: by the key of the charge, without changing anything there. A payment that
+is not settled is then continued at once by its saga, which looks the charge up itself.
+"""
+
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.conf import settings
+
+from orders.models import Saga
+from orders.saga import recovery
+from orders.saga.definitions import SAGA_TYPES, UNFINISHED
+from payments.gateways import gateway
+from payments.gateways.contract import GatewayResult
+from payments.models import Payment
+from payments.payment_states import UNSETTLED
+from shop.db import transactions
+from shop.errors import NotFound, Rejected, Unavailable
+from shop.events import journal
+from shop.idempotency import recorded_answers
+from shop.idempotency.recorded_answers import KeyedCall, Replay
+
+LOOKED_UP = "payment.looked_up"
+MOST_AT_ONCE = 4
+"""Look-ups of a process at once: each may hold a thread until the gateway's time-outs are over."""
+EXTRA_SECONDS = 1.0
+"""Beyond the time-out of one call: some gateways need several calls for a look-up."""
+
+_threads = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="gateway lookup")
+_free = threading.BoundedSemaphore(MOST_AT_ONCE)
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """The gateway's answer about a payment, in words, and the sagas that now continue."""
+
+    payment_id: UUID
+    is_answered: bool
+    answer: str
+    saga_ids: tuple[UUID, ...]
+
+
+def look_up(*, payment_id: UUID, reason: str, keyed: KeyedCall) -> Lookup | Replay:
+    """Ask the gateway what it has under the payment's key, and record the answer in the journal.
+
+    Returns within the time-out of a call and a second, whatever the gateway does; without an answer that is
+    what it says. Repeating the key gives a `Replay`. Must be called outside any transaction. Raises
+    `NotFound`, `Rejected` `payment_without_card`, `Unavailable` when too many look-ups are under way.
+    """
+    payment = Payment.objects.filter(id=payment_id).first()
+    if payment is None:
+        raise NotFound(f"There is no payment {payment_id}.")
+    if not payment.card_amount:
+        raise Rejected(
+            "The payment is by points alone: the gateway knows nothing of it.", code="payment_without_card"
+        )
+    known = transactions.read(lambda: recorded_answers.find(keyed))
+    if known:
+        return known
+    result = _find(payment.charge_key)
+    answer = in_words(result, payment)
+    saga_ids = _unfinished_sagas(payment) if payment.status in UNSETTLED else ()
+
+    def record() -> Lookup:
+        journal.note(
+            what=LOOKED_UP,
+            subject=f"payment {payment.id}",
+            order_id=payment.order_id,
+            after={"status": result.status, "answer": answer},
+            detail=reason,
+            reference=result.reference,
+            is_internal=True,
+        )
+        return Lookup(payment.id, result.status != "unknown", answer, saga_ids)
+
+    outcome = recorded_answers.run_once(keyed, record)
+    for saga_id in saga_ids:
+        recovery.make_due(saga_id)
+    return outcome
+
+
+def in_words(result: GatewayResult, payment: Payment) -> str:
+    """What the gateway says, and what it means for the payment."""
+    currency = payment.currency
+    match result.status:
+        case "succeeded":
+            refunded = f", of which {result.refunded_amount} is refunded" if result.refunded_amount else ""
+            said = f"The gateway has charged {result.amount} {currency}{refunded} ({result.reference})."
+        case "declined":
+            said = f"The gateway has declined the charge: {result.failure_detail or result.failure_code}"
+            said = said if said.endswith(".") else f"{said}."
+        case "cancelled":
+            said = "The charge is cancelled at the gateway: nothing can be charged any more."
+        case "pending":
+            said = "The gateway is still working on the charge."
+        case "absent":
+            said = "The gateway has nothing under this payment's key so far."
+        case _:
+            said = f"The gateway gave no answer: {result.failure_detail or result.status}."
+    return f"{said} {_meaning(result, payment)}"
+
+
+def _meaning(result: GatewayResult, payment: Payment) -> str:
+    kept_amount = result.amount - result.refunded_amount if result.status == "succeeded" else 0
+    if payment.status in UNSETTLED:
+        if result.status == "unknown":
+            return "Nothing has changed; its saga goes on asking."
+        return f"The payment is {payment.get_status_display().lower()}; its saga continues now."
+    if result.status == "unknown":
+        return f"Nothing has changed: the payment is {payment.status}."
+    expected = payment.status == Payment.Status.SUCCEEDED
+    least = payment.card_amount - payment.refunded_amount - payment.refunding_amount if expected else 0
+    most = payment.card_amount - payment.refunded_amount if expected else 0
+    if least <= kept_amount <= most and (expected or not kept_amount):
+        return f"That agrees with the payment, which is {payment.status}."
+    return f"That differs from the payment, which is {payment.status}: see the reconciliations."
+
+
+def _find(key: str) -> GatewayResult:
+    """The gateway's answer, or that there is none in time."""
+    if not _free.acquire(blocking=False):
+        raise Unavailable(
+            f"{MOST_AT_ONCE} look-ups wait for the gateway already. Nothing was asked; try again.",
+            retry_after=5,
+        )
+    future: Future[GatewayResult] = _threads.submit(gateway().find, key=key)
+    future.add_done_callback(lambda _: _free.release())
+    seconds = settings.GATEWAY_TIMEOUT_SECONDS + EXTRA_SECONDS
+    try:
+        return future.result(timeout=seconds)
+    except NotYet:
+        return GatewayResult(status="unknown", failure_detail=f"none within {seconds:g} s")
+
+
+def _unfinished_sagas(payment: Payment) -> tuple[UUID, ...]:
+    sagas = Saga.objects.filter(kind__in=SAGA_TYPES, subject_id=payment.id, state__in=UNFINISHED)
+    return tuple(sagas.values_list("id", flat=True))

@@ -1,0 +1,70 @@
+"""What log lines and traces show of sagas: their ids, and spans for batches, steps and calls.
+
+A saga belongs to the trace of the request that started it, if that is recorded. Its spans follow the task
+that brought the saga or, where the saga was found in the database, the request itself.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from structlog import get_logger
+
+from orders.saga.definitions import SagaRow, SagaRun
+from shop.db import recorded_traces
+from shop.observability import logs, traceparents, tracing
+
+logger = get_logger(__name__)
+
+
+def ids_of(saga: SagaRow) -> dict[str, Any]:
+    """The ids of a saga, by the keys of log lines."""
+    ids: dict[str, Any] = {"saga": str(saga.id)}
+    if saga.about_id:
+        ids["order"] = str(saga.about_id)
+    if saga.request_id:
+        ids["request_id"] = saga.request_id
+    # The locked order, payment or refund; the last has no account.
+    account_id = getattr(saga.parent, "account_id", None)
+    return ids | {"account": account_id} if account_id else ids
+
+
+@contextmanager
+def of_runs(name: str, runs: Sequence[SagaRun]) -> Iterator[None]:
+    """Wrap work for these runs: its log lines have their ids, its span is a part of their traces."""
+    read_ids = partial(_ids_of_runs, runs)
+    if not tracing.is_on:
+        with logs.bound_to(read_ids):
+            yield
+        return
+    _read_traces(runs)
+    origins = [run.traceparent for run in runs]
+    with logs.bound_to(read_ids), tracing.shared(name, origins, tracing.attributes(read_ids())):
+        yield
+
+
+def log_ended(sagas: Iterable[SagaRow], state: str) -> None:
+    """Log a line for each saga that has ended in this state; to be called once that is committed."""
+    for saga in sagas:
+        reason = {"failure_code": saga.failure_code} if saga.failure_code else {}
+        with logs.bound_to(partial(ids_of, saga)):
+            logger.info("saga ended", kind=saga.kind, state=state, **reason)
+
+
+def _ids_of_runs(runs: Sequence[SagaRun]) -> dict[str, Any]:
+    return logs.merge_ids([ids_of(run.saga) if run.saga else {"saga": str(run.saga_id)} for run in runs])
+
+
+def _read_traces(runs: Sequence[SagaRun]) -> None:
+    """Read in which traces the runs' sagas began, once for each run.
+
+    A task whose message was for several requests belongs to the trace of one, and only its saga follows it.
+    """
+    new = [run for run in runs if not run.is_trace_read]
+    began = recorded_traces.read([run.saga_id for run in new])
+    for run in new:
+        origin = began.get(run.saga_id, "")
+        if not traceparents.is_same_trace(run.traceparent, origin):
+            run.traceparent = origin
+        run.is_trace_read = True

@@ -1,0 +1,71 @@
+"""Operators and their browsers, for the tests of the admin's pages of orders and payments."""
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from orders.models import Order
+from orders.tests import buying
+from shop.tests.factories import AccountFactory
+
+VIEW = ["orders.view_order", "orders.view_refund", "orders.view_saga", "payments.view_payment"]
+VIEW += ["payments.view_transfer", "shop.view_journalline"]
+ACT = ["orders.add_refund", "orders.change_order", "shop.change_journalline"]
+
+
+def operator(*permissions: str, name: str = "ada") -> User:
+    """Staff with these permissions, besides those to view."""
+    return AccountFactory(username=name, is_staff=True, permissions=[*VIEW, *permissions])
+
+
+def client_of(user: User) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def paid_order(*, units: int = 3, price: int = 500, points: int = 0, discount: int = 0) -> Order:
+    """A paid order of one product, `TEA`."""
+    buyer = buying.account(points=points)
+    product = Product.objects.filter(sku="TEA").first() or ProductFactory.create(
+        sku="TEA", name="Tea", on_hand=100, price=price
+    )
+    coupon = buying.coupon_of(buyer.id, discount_value=discount).code if discount else ""
+    return buying.advance(
+        buying.place(buyer.id, {product: units}, points=points, coupon=coupon, token="tok_ok")
+    )
+
+
+def unpaid_order() -> Order:
+    product = ProductFactory.create(on_hand=5, price=500)
+    return Order.objects.get(id=buying.place(buying.account().id, {product: 2}).order.id)
+
+
+def page_of(order: Order | UUID, action: str = "change") -> str:
+    return reverse(f"admin:orders_order_{action}", args=[getattr(order, "id", order)])
+
+
+def messages_of(response: Any) -> list[str]:
+    return [str(message) for message in response.context["messages"]]
+
+
+def press(client: Client, page: str, back: str, **fields: Any) -> tuple[Any, list[str]]:
+    """Send the form of a dialog, opened before. Returns the response, and the messages on the page after."""
+    opened = client.get(page)
+    if opened.status_code != 200:
+        return opened, []
+    fields = hidden_fields(opened.context["form"]) | {"reason": "The customer asked."} | fields
+    sent = client.post(page, fields)
+    return sent, messages_of(client.get(back))
+
+
+def hidden_fields(form: Any) -> dict[str, str]:
+    """The hidden fields of a form as a browser sends them."""
+    return {
+        field.html_name: str(field.value()) for field in form.hidden_fields() if field.value() is not None
+    }

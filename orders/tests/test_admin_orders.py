@@ -1,0 +1,311 @@
+"""The admin's page of an order: its whole story, by a bounded number of queries, cancelling, resending."""
+
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from inventory.tests.factories import ProductFactory
+from orders.admin import order_page
+from orders.models import Order, Saga, SagaLog
+from orders.tests import buying, hanging, operating_pages
+from orders.tests.hanging import Away, away
+from orders.tests.operating_pages import client_of, messages_of, operator, page_of, press
+from payments.models import Payment
+from shop.events import outbox
+from shop.models import JournalLine
+from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.racing import race
+
+__all__ = ["away"]
+
+pytestmark = pytest.mark.django_db(transaction=True)
+CANCEL, RESEND = "orders.change_order", "shop.change_journalline"
+
+
+def story_of(client: Client, order: Order) -> Any:
+    return client.get(page_of(order)).context["story"]
+
+
+def test_the_page_tells_the_whole_story_of_an_order() -> None:
+    order = operating_pages.paid_order(units=3, points=300, discount=200)
+    buying.execute_refund(buying.refund(order.id, {order.lines.get().product: 1}))
+    response = client_of(SuperuserFactory()).get(page_of(order))
+    page, story = response.content.decode(), response.context["story"]
+    payment = Payment.objects.get(order=order)
+
+    assert (story.status.text, story.total) == ("paid", "1,300 KRW")
+    assert [(part.name, part.amount, part.percent) for part in story.amounts] == [
+        ("discount", "200 KRW", 13),
+        ("points", "300 KRW", 20),
+        ("card", "1,000 KRW", 66),
+    ]
+    assert [line["refunded"] for line in story.lines] == [1]
+    assert [saga.kind for saga in story.timelines] == ["purchase", "refund"]
+    assert [lane.name for lane in story.timelines[1].lanes] == ["refund_card", "settle_refund"]
+    assert story.refunds[0]["units"] == "1 × TEA"
+    assert {transfer["kind"] for transfer in story.transfers} == {
+        "points held for an order",
+        "an order settled",
+        "an order refunded",
+    }
+    assert [event["type"] for event in story.events] == ["order.paid", "order.refunded"]
+    for text in (payment.charge_reference, payment.charge_key, order.coupon_code, "It came broken."):
+        assert text in page
+    assert "tok_ok" not in page
+    assert (story.truncated, story.hidden) == ([], [])
+
+
+def test_the_page_takes_a_bounded_number_of_queries(django_assert_max_num_queries: Any) -> None:
+    client = client_of(operator(*operating_pages.ACT))
+    order = operating_pages.paid_order(units=9)
+    tea = order.lines.get().product
+    for _ in range(2):
+        buying.execute_refund(buying.refund(order.id, {tea: 1}))
+    with django_assert_max_num_queries(22) as few:
+        client.get(page_of(order))
+    for _ in range(5):
+        buying.execute_refund(buying.refund(order.id, {tea: 1}))
+    with django_assert_max_num_queries(len(few)):
+        assert len(story_of(client, order).refunds) == 7
+
+
+def test_long_lists_show_the_newest_and_the_page_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(order_page, "MOST_REFUNDS", 2)
+    monkeypatch.setattr(order_page, "MOST_JOURNAL_LINES", 3)
+    monkeypatch.setattr(order_page, "MOST_LOG_LINES", 4)
+    monkeypatch.setattr(order_page, "MOST_TRANSFERS", 1)
+    order = operating_pages.paid_order(units=3)
+    for _ in range(3):
+        buying.execute_refund(buying.refund(order.id, {order.lines.get().product: 1}))
+    story = story_of(client_of(SuperuserFactory()), order)
+    assert (len(story.refunds), len(story.journal), len(story.transfers)) == (2, 3, 1)
+    assert [text.split()[2] for text in story.truncated] == ["2", "4", "1", "3"]
+
+
+def test_attempts_and_compensation_are_drawn(away: Away) -> None:
+    row = hanging.started(ProductFactory.create(on_hand=5, price=1_000), "tok_error", points=0)
+    hanging.advance(row)
+    Saga.objects.filter(id=row.id).update(leased_until=None)
+    hanging.make_overdue(row)
+    hanging.advance(row)
+    assert buying.state_of(row.about_id) == "payment_failed"
+    response = client_of(SuperuserFactory()).get(page_of(row.about_id))
+    [drawn] = response.context["story"].timelines
+
+    assert drawn.state == "compensated"
+    charge = next(lane for lane in drawn.lanes if lane.name == "charge_card" and not lane.is_compensation)
+    assert "danger" in {mark.colour for mark in charge.marks}
+    assert next(lane.name for lane in drawn.lanes if lane.is_compensation) == "charge_card"
+    failed = [entry for entry in drawn.entries if entry.event == "failed attempt"]
+    assert sum(entry.count for entry in failed) == SagaLog.objects.filter(saga=row, attempt__gt=0).count()
+    assert [lane.note for lane in drawn.lanes if lane.name == "transmit"] == ["not reached"]
+    page = response.content.decode()
+    assert "undo charge_card" in page and "Compensated because" in page
+
+
+def test_a_stuck_saga_shows_its_current_step_and_its_error(away: Away) -> None:
+    row = hanging.stuck_at_data_platform(ProductFactory.create(on_hand=5, price=1_000), away)
+    [drawn] = story_of(client_of(SuperuserFactory()), hanging.order_of(row)).timelines
+    assert (drawn.state, drawn.colour) == ("stuck", "danger")
+    assert [lane.name for lane in drawn.lanes if lane.note == "now"] == ["transmit"]
+    assert "no answer" in drawn.last_error
+
+
+@pytest.mark.parametrize(
+    ("setting", "link"),
+    [("", ""), ("https://pay.example.com/c/{reference}", "https://pay.example.com/c/")],
+    ids=["reference as text", "link"],
+)
+def test_a_charge_links_to_the_gateways_dashboard_if_that_is_known(
+    settings: Any, setting: str, link: str
+) -> None:
+    settings.GATEWAY_CHARGE_URL = setting
+    order = operating_pages.paid_order()
+    reference = Payment.objects.get(order=order).charge_reference
+    response = client_of(SuperuserFactory()).get(page_of(order))
+    [payment] = response.context["story"].payments
+    assert payment["gateway_page"] == (link and link + reference)
+    assert reference in response.content.decode()
+
+
+def test_parts_need_the_permission_to_view_them() -> None:
+    order = operating_pages.paid_order()
+    reader = AccountFactory(is_staff=True, permissions=["orders.view_order"])
+    response = client_of(reader).get(page_of(order))
+    story, page = response.context["story"], response.content.decode()
+    assert story.hidden == ["payment", "refunds", "sagas", "ledger", "journal and events"]
+    assert not (story.payments or story.timelines or story.transfers or story.journal or story.events)
+    assert (story.account_page, story.coupon_page, story.journal_page) == ("", "", "")
+    assert "Not shown, for lack of a permission: payment" in page
+    assert Payment.objects.get(order=order).charge_reference not in page
+
+
+def test_orders_are_found_by_id_coupon_and_account(django_assert_max_num_queries: Any) -> None:
+    order, other = operating_pages.paid_order(discount=100), operating_pages.paid_order()
+    client, page = client_of(operator()), reverse("admin:orders_order_changelist")
+
+    def found(term: str) -> list[Any]:
+        return [row.id for row in client.get(page, {"q": term}).context["cl"].result_list]
+
+    assert found(str(order.id)) == [order.id]
+    assert found(order.coupon_code) == [order.id]
+    assert found(other.account.username) == [other.id]
+    assert found("nothing") == found("7" * 40) == []
+    with django_assert_max_num_queries(10):
+        assert len(found("")) == 2
+
+
+def test_an_unpaid_order_is_cancelled_with_its_reason() -> None:
+    ada, order = operator(CANCEL), operating_pages.unpaid_order()
+    client = client_of(ada)
+    assert page_of(order, "cancel") in client.get(page_of(order)).content.decode()
+
+    sent, messages = press(client, page_of(order, "cancel"), page_of(order), reason="asked by <phone>")
+
+    assert sent.headers["HX-Redirect"] == page_of(order)
+    assert messages == ["The order is cancelled: what it held is released."]
+    assert buying.state_of(order.id) == "cancelled"
+    noted = JournalLine.objects.get(what="order.cancelled_by_staff")
+    assert (noted.actor, noted.actor_id, noted.detail) == ("staff", ada.id, "asked by <phone>")
+    assert noted.is_internal and noted.order_id == order.id
+    page = client.get(page_of(order)).content.decode()
+    assert "asked by &lt;phone&gt;" in page and page_of(order, "cancel") not in page
+    assert buying.broken_laws() == []
+
+
+def test_cancelling_again_has_no_further_effect() -> None:
+    client, order = client_of(operator(CANCEL)), operating_pages.unpaid_order()
+    for _ in range(2):
+        press(client, page_of(order, "cancel"), page_of(order))
+    assert JournalLine.objects.filter(order_id=order.id, what="order.cancelled").count() == 1
+    assert JournalLine.objects.filter(order_id=order.id, what="order.cancelled_by_staff").count() == 1
+
+
+def test_a_paid_order_is_not_cancelled() -> None:
+    client, order = client_of(operator(CANCEL)), operating_pages.paid_order()
+    assert page_of(order, "cancel") not in client.get(page_of(order)).content.decode()
+    _, messages = press(client, page_of(order, "cancel"), page_of(order))
+    assert messages == ["The order is paid: ask for a refund instead."]
+    assert buying.state_of(order.id) == "paid"
+
+
+def test_the_events_of_an_order_are_sent_again_in_sequence(own_data_platform: Any) -> None:
+    order = operating_pages.paid_order()
+    buying.execute_refund(buying.refund(order.id))
+    outbox.deliver(order.id)
+    ada = operator(RESEND)
+    before = list(JournalLine.objects.filter(order_id=order.id, delivery="delivered").values_list("event_id"))
+    assert len(before) == 2
+
+    _, messages = press(client_of(ada), page_of(order, "resend_events"), page_of(order), reason="lost there")
+
+    assert messages == ["2 queued: they are delivered within seconds, in sequence."]
+    events = JournalLine.objects.filter(order_id=order.id, delivery="queued").order_by("id")
+    assert list(events.values_list("event_id")) == before
+    noted = JournalLine.objects.filter(what="event.resent")
+    assert {(line.actor_name, line.detail) for line in noted} == {("ada", "lost there")}
+    assert outbox.deliver(order.id) == ""
+    assert JournalLine.objects.filter(order_id=order.id, delivery="delivered").count() == 2
+    assert buying.broken_laws() == []
+
+
+def test_a_resend_that_is_sent_twice_is_done_once() -> None:
+    order, ada = operating_pages.paid_order(), operator(RESEND)
+    client, page = client_of(ada), page_of(order, "resend_events")
+    fields = operating_pages.hidden_fields(client.get(page).context["form"]) | {"reason": "lost there"}
+    race([lambda: client_of(ada).post(page, fields) for _ in range(4)])
+    client.get(page_of(order))
+    client.post(page, fields)
+    assert messages_of(client.get(page_of(order))) == ["This form was sent before; nothing was done again."]
+    assert JournalLine.objects.filter(what="event.resent").count() == 1
+
+
+def test_an_order_without_events_is_not_resent() -> None:
+    order, client = operating_pages.unpaid_order(), client_of(operator(RESEND))
+    assert page_of(order, "resend_events") not in client.get(page_of(order)).content.decode()
+    _, messages = press(client, page_of(order, "resend_events"), page_of(order))
+    assert messages == ["The order has no events: they are written when it is paid, refunded or cancelled."]
+
+
+@pytest.mark.parametrize("action", ["cancel", "resend_events", "refund"])
+def test_actions_need_their_permission_and_the_one_to_view_orders(action: str) -> None:
+    order = operating_pages.paid_order() if action != "cancel" else operating_pages.unpaid_order()
+    before = JournalLine.objects.count()
+    page, fields = page_of(order, action), {"_form_submitted": "1", "reason": "why not", "what": "all"}
+    reader = client_of(operator())
+    assert page not in reader.get(page_of(order)).content.decode()
+    assert [reader.get(page).status_code, reader.post(page, fields).status_code] == [403, 403]
+    blind = client_of(AccountFactory(is_staff=True, permissions=["orders.add_refund", RESEND]))
+    assert blind.post(page, fields | {"form_id": str(order.id), "confirm": "1"}).status_code == 403
+    assert client_of(AccountFactory()).get(page).status_code == 302
+    assert JournalLine.objects.count() == before
+
+
+@pytest.mark.parametrize("action", ["cancel", "resend_events", "refund"])
+def test_actions_on_an_unknown_order_are_not_found(action: str) -> None:
+    client = client_of(operator(*operating_pages.ACT))
+    for id in ("nothing", "01a1f8f3-b7e1-76e7-bd12-0a158cc49d52"):
+        page = reverse(f"admin:orders_order_{action}", args=[id])
+        fields = {"_form_submitted": "1", "reason": "x", "form_id": "01a1f8f3-b7e1-76e7-bd12-0a158cc49d52"}
+        assert client.post(page, fields).status_code == 404
+
+
+@pytest.mark.parametrize("action", ["cancel", "resend_events"])
+def test_actions_ask_for_a_reason(action: str) -> None:
+    order = operating_pages.unpaid_order()
+    client = client_of(operator(CANCEL, RESEND))
+    answer = client.post(page_of(order, action), {"_form_submitted": "1", "reason": " "})
+    assert b"This field is required" in answer.content
+    assert buying.state_of(order.id) == "awaiting_payment"
+
+
+def test_lists_join_no_other_table_and_count_no_rows() -> None:
+    buying.execute_refund(buying.refund(operating_pages.paid_order().id))
+    client = client_of(SuperuserFactory())
+    models = ["order", "orderline", "refund", "refundline", "saga", "sagalog"]
+    pages = [f"orders_{name}" for name in models] + [
+        f"payments_{name}" for name in ("payment", "transfer", "entry")
+    ]
+    for name in pages:
+        with CaptureQueriesContext(connection) as queries:
+            assert client.get(reverse(f"admin:{name}_changelist"), {"o": ""}).status_code == 200
+        table = f"FROM `{name}`"
+        statements = [query["sql"] for query in queries if table in query["sql"]]
+        assert statements, name
+        assert not [one for one in statements if "JOIN" in one or "COUNT(" in one or "DISTINCT `" in one], (
+            name
+        )
+
+
+def test_the_log_of_sagas_is_filtered_by_step() -> None:
+    operating_pages.paid_order()
+    client, page = client_of(SuperuserFactory()), reverse("admin:orders_sagalog_changelist")
+    shown = client.get(page, {"step": "charge_card"}).context["cl"].result_list
+    assert {line.step for line in shown} == {"charge_card"}
+
+
+def test_each_list_is_searched_by_exact_values() -> None:
+    order, other = operating_pages.paid_order(), operating_pages.paid_order()
+    refund = buying.execute_refund(buying.refund(order.id))
+    buying.execute_refund(buying.refund(other.id))
+    client = client_of(SuperuserFactory())
+    saga_ids = set(Saga.objects.filter(about_id=order.id).values_list("id", flat=True))
+
+    def found(model: str, term: object) -> set[Any]:
+        page = reverse(f"admin:{model}_changelist")
+        return {row.pk for row in client.get(page, {"q": str(term)}).context["cl"].result_list}
+
+    assert found("orders_saga", order.id) == saga_ids and len(saga_ids) == 2
+    assert found("orders_saga", refund.id) < saga_ids
+    assert found("orders_refund", order.id) == found("orders_refund", refund.id) == {refund.id}
+    assert found("orders_orderline", order.id) == set(order.lines.values_list("id", flat=True))
+    assert len(found("orders_orderline", "TEA")) == 2
+    assert len(found("orders_sagalog", min(saga_ids))) == SagaLog.objects.filter(saga=min(saga_ids)).count()
+    assert len(found("orders_refundline", refund.id)) == 1
+    assert found("payments_transfer", order.id) == set(order.transfers.values_list("id", flat=True))
+    for model in ("orders_saga", "orders_refund", "orders_sagalog", "payments_transfer", "payments_entry"):
+        assert found(model, "nothing") == set()

@@ -1,0 +1,202 @@
+"""The admin's page that refunds an order: it refunds what it has shown, once, or nothing."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from orders.models import Order, Refund
+from orders.tests import buying, operating_pages
+from orders.tests.operating_pages import client_of, hidden_fields, messages_of, operator, page_of
+from shop.models import JournalLine
+from shop.tests.racing import race
+
+pytestmark = pytest.mark.django_db(transaction=True)
+REFUND = "orders.add_refund"
+
+
+@pytest.fixture
+def client() -> Client:
+    return client_of(operator(REFUND))
+
+
+@pytest.fixture
+def order() -> Order:
+    """Three of one product at 500, less 100, of which 200 in points: 1,200 by card."""
+    return operating_pages.paid_order(units=3, points=200, discount=100)
+
+
+def choice(order: Order, units: int | None = None, **more: str) -> dict[str, str]:
+    """The form for this many units of the order's line, or for all that is left."""
+    line = order.lines.get()
+    some = {"what": "all"} if units is None else {"what": "some", f"units_{line.id}": str(units)}
+    return some | {"reason": "It came broken.", "restock": "on"} | more
+
+
+def shown(client: Client, order: Order, units: int | None = None, **more: str) -> Any:
+    """The page that shows the amount."""
+    page = client.post(page_of(order, "refund"), choice(order, units, **more) | {"preview": "1"})
+    assert page.status_code == 200
+    return page
+
+
+def confirmation(page: Any) -> dict[str, str]:
+    return hidden_fields(page.context["form"]) | {"confirm": "1"}
+
+
+def confirm(client: Client, order: Order, fields: dict[str, str]) -> Any:
+    return client.post(page_of(order, "refund"), fields, follow=True)
+
+
+def refunded(order: Order) -> list[tuple[int, int, int]]:
+    refunds = Refund.objects.filter(order=order).order_by("id")
+    return list(refunds.values_list("amount", "points_amount", "card_amount"))
+
+
+def test_the_amount_is_shown_before_and_exactly_that_is_refunded(client: Client, order: Order) -> None:
+    opened = client.get(page_of(order, "refund"))
+    assert "All that is left is 1,400 KRW." in opened.content.decode()
+    page = shown(client, order, 1)
+    assert page.context["preview"]["amount"] == "467 KRW"
+    assert refunded(order) == []
+
+    done = confirm(client, order, confirmation(page))
+
+    [(amount, points, card)] = refunded(order)
+    assert (amount, points, card) == (467, 66, 401)
+    assert messages_of(done) == [
+        "The refund of 467 KRW has started: 66 in points, 401 by card. This page shows how far it is."
+    ]
+    requested = JournalLine.objects.get(what="refund.requested")
+    assert (requested.actor, requested.actor_name, requested.detail) == ("staff", "ada", "It came broken.")
+    buying.settle_everything()
+    assert buying.state_of(order.id) == "paid"
+    assert buying.broken_laws() == []
+
+
+def test_all_that_is_left_is_refunded(client: Client, order: Order) -> None:
+    buying.execute_refund(buying.refund(order.id, {order.lines.get().product: 1}))
+    page = shown(client, order)
+    assert page.context["preview"]["amount"] == "933 KRW"
+    confirm(client, order, confirmation(page))
+    buying.settle_everything()
+    assert buying.state_of(order.id) == "refunded"
+    assert sum(amount for amount, _, _ in refunded(order)) == 1_400
+    assert buying.broken_laws() == []
+
+
+def test_goods_may_stay_out_of_stock(client: Client, order: Order) -> None:
+    fields = choice(order) | {"preview": "1"}
+    del fields["restock"]
+    page = client.post(page_of(order, "refund"), fields)
+    assert "are not put back in stock" in page.content.decode()
+    confirm(client, order, confirmation(page))
+    assert Refund.objects.get(order=order).restock is False
+
+
+def test_a_confirmation_that_is_sent_twice_refunds_once(client: Client, order: Order) -> None:
+    fields = confirmation(shown(client, order, 1))
+    confirm(client, order, fields)
+    again = confirm(client, order, fields)
+    assert messages_of(again) == ["This form was sent before; nothing was done again."]
+    assert len(refunded(order)) == 1
+
+
+def test_of_many_concurrent_repeats_one_refunds(client: Client, order: Order) -> None:
+    fields = confirmation(shown(client, order, 1))
+    browsers = [Client() for _ in range(8)]
+    for browser in browsers:
+        browser.cookies = client.cookies.copy()
+    answers = race([partial(browser.post, page_of(order, "refund"), fields) for browser in browsers])
+    assert {answer.status_code for answer in answers} == {302}
+    assert len(refunded(order)) == 1
+
+
+def test_a_changed_order_is_refused_with_the_new_amount_and_nothing_is_done(
+    client: Client, order: Order
+) -> None:
+    fields = confirmation(shown(client, order))
+    buying.refund(order.id, {order.lines.get().product: 1})
+
+    refused = confirm(client, order, fields)
+
+    assert messages_of(refused) == [
+        "The order has changed since the amount was shown, and nothing was refunded: this refund would now "
+        "return 933 KRW (134 in points, 799 by card), not 1400 (200 in points, 1200 by card)."
+    ]
+    assert refused.context["preview"]["amount"] == "933 KRW"
+    assert len(refunded(order)) == 1
+    confirm(client, order, confirmation(refused))
+    assert [amount for amount, _, _ in refunded(order)] == [467, 933]
+
+
+def test_an_amount_that_was_changed_in_the_browser_is_refused(client: Client, order: Order) -> None:
+    fields = confirmation(shown(client, order, 1)) | {"amount": "1"}
+    assert "this refund would now return 467 KRW" in messages_of(confirm(client, order, fields))[0]
+    assert refunded(order) == []
+
+
+def test_of_two_operators_who_refund_the_same_units_one_succeeds(client: Client, order: Order) -> None:
+    bea = client_of(operator(REFUND, name="bea"))
+    forms = [(one, confirmation(shown(one, order, 2))) for one in (client, bea)]
+    answers = race([partial(one.post, page_of(order, "refund"), fields) for one, fields in forms])
+
+    assert sorted(answer.status_code for answer in answers) == [200, 302]
+    [refused] = [answer for answer in answers if answer.status_code == 200]
+    assert messages_of(refused) == [
+        "The refund exceeds what is left of the order. 2 × TEA requested, 1 left."
+    ]
+    assert len(refunded(order)) == 1
+    buying.settle_everything()
+    assert buying.broken_laws() == []
+
+
+def test_of_two_operators_who_refund_all_one_succeeds(client: Client, order: Order) -> None:
+    bea = client_of(operator(REFUND, name="bea"))
+    forms = [(one, confirmation(shown(one, order))) for one in (client, bea)]
+    answers = race([partial(one.post, page_of(order, "refund"), fields) for one, fields in forms])
+    [refused] = [answer for answer in answers if answer.status_code == 200]
+    assert messages_of(refused) == ["All of the order is refunded already, or about to be."]
+    assert refunded(order) == [(1_400, 200, 1_200)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"what": "some"}, "Enter the units of one product at least."),
+        ({"what": "some", "units": "4"}, "Ensure this value is less than or equal to 3."),
+        ({"what": "some", "units": "-1"}, "Ensure this value is greater than or equal to 0."),
+        ({"what": "some", "units": "x"}, "Enter a whole number."),
+        ({"what": "everything"}, "Select a valid choice."),
+        ({"reason": " "}, "This field is required."),
+    ],
+    ids=str,
+)
+def test_a_form_that_is_not_valid_is_shown_again(
+    client: Client, order: Order, fields: dict[str, str], problem: str
+) -> None:
+    units = {f"units_{order.lines.get().id}": fields["units"]} if "units" in fields else {}
+    page = client.post(page_of(order, "refund"), choice(order) | fields | units | {"preview": "1"})
+    assert problem in page.content.decode()
+    assert page.context["preview"] is None
+
+
+def test_more_than_is_left_is_refused_before_the_amount(client: Client, order: Order) -> None:
+    buying.refund(order.id, {order.lines.get().product: 2})
+    page = shown(client, order, 2)
+    assert messages_of(page) == ["The refund exceeds what is left of the order. 2 × TEA requested, 1 left."]
+    assert page.context["preview"] is None
+
+
+def test_an_unpaid_order_is_not_refunded(client: Client) -> None:
+    order = operating_pages.unpaid_order()
+    assert page_of(order, "refund") not in client.get(page_of(order)).content.decode()
+    page = shown(client, order)
+    assert messages_of(page) == ["The order is not paid: it is awaiting_payment."]
+
+
+def test_a_confirmation_without_what_was_shown_refunds_nothing(client: Client, order: Order) -> None:
+    page = client.post(page_of(order, "refund"), choice(order) | {"confirm": "1"})
+    assert page.status_code == 200
+    assert refunded(order) == []

@@ -1,0 +1,267 @@
+"""The counters of business: each says what the rows say, whatever happens on the way."""
+
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+from uuid import uuid4
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.utils import timezone
+
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from orders import cancellation
+from orders.models import Order, Saga
+from orders.payment import purchase, top_ups
+from orders.placement import checkout
+from orders.tests import buying, stepping
+from orders.tests.business import counted, counting, in_rows
+from payments import points_grants
+from shop.errors import FirstcomeError, Rejected
+from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay, key_hash
+from shop.tests.factories import AccountFactory
+from shop.tests.lost_replies import losing_reply_to_commit
+from shop.tests.racing import race
+
+pytestmark = pytest.mark.django_db(transaction=True)
+PRICE = 500
+
+
+@pytest.fixture
+def product() -> Product:
+    made: Product = ProductFactory.create(on_hand=50, price=PRICE)
+    return made
+
+
+def keyed(account_id: int) -> KeyedCall:
+    return KeyedCall(
+        account_id, key_hash(str(uuid4())), "fingerprint", answer=lambda outcome: Answer(201, b"{}")
+    )
+
+
+def grant(account_id: int, amount: int) -> None:
+    by = AccountFactory.create(is_staff=True).id
+    points_grants.grant(user_id=account_id, amount=amount, reason="Thanks.", keyed=keyed(by))
+
+
+def top_up(account_id: int, amount: int, token: str = "tok_ok") -> None:
+    started = top_ups.start(account_id=account_id, amount=amount, token=token, keyed=keyed(account_id))
+    assert not isinstance(started, Replay)
+    stepping.advance(started.saga_id)
+
+
+def lapse(order_id: object) -> None:
+    Order.objects.filter(id=order_id).update(expires_at=timezone.now() - timedelta(seconds=1))
+
+
+def figures(grown: dict[str, float], prefix: str) -> dict[str, float]:
+    """The counted figures of one metric by the value of its label."""
+    return {name.split('"')[-2]: number for name, number in grown.items() if name.startswith(prefix)}
+
+
+def test_a_paid_order_with_coupon_and_points(product: Product) -> None:
+    increases = counting()
+    buyer = buying.account(points=400)
+    coupon = buying.coupon_of(buyer.id, discount_value=100)
+    placed = buying.place(buyer.id, {product: 2}, coupon=coupon.code, points=300, token="tok_ok")
+    assert figures(increases(), "firstcome_orders_total") == {"placed": 1}
+    buying.advance(placed)
+
+    grown = increases()
+    assert figures(grown, "firstcome_orders_total") == {"placed": 1, "paid": 1}
+    assert grown["firstcome_revenue_amount_total"] == 2 * PRICE - 100
+    assert figures(grown, "firstcome_points_total") == {"granted": 400, "spent": 300}
+    assert grown['firstcome_payments_total{gateway="simulator",outcome="succeeded"}'] == 1
+    assert grown["firstcome_coupons_redeemed_total"] == 1
+    assert grown['firstcome_coupon_requests_total{outcome="issued"}'] == 1
+    step = 'firstcome_saga_steps_total{direction="do",outcome="done",saga="purchase",step="%s"}'
+    assert [grown[step % name] for name in ("charge_card", "settle", "transmit")] == [1, 1, 1]
+    assert counted(increases) == in_rows()
+
+
+def test_an_order_that_is_paid_by_points_alone_has_no_gateway(product: Product) -> None:
+    increases = counting()
+    buying.advance(buying.place(buying.account(points=PRICE).id, {product: 1}, points=PRICE, token=""))
+    assert increases()['firstcome_payments_total{gateway="none",outcome="succeeded"}'] == 1
+    assert counted(increases) == in_rows()
+
+
+def test_a_declined_payment_returns_the_points_unspent(product: Product) -> None:
+    increases = counting()
+    buyer = buying.account(points=300)
+    order = buying.advance(buying.place(buyer.id, {product: 1}, points=300, token="tok_declined"))
+    assert order.status == "payment_failed"
+
+    grown = increases()
+    assert figures(grown, "firstcome_orders_total") == {"placed": 1, "payment_failed": 1}
+    assert figures(grown, "firstcome_points_total") == {"granted": 300}
+    assert grown['firstcome_payments_total{gateway="simulator",outcome="declined"}'] == 1
+    assert "firstcome_revenue_amount_total" not in grown
+    assert counted(increases) == in_rows()
+
+
+def test_a_charge_of_unknown_outcome_that_is_given_up_is_cancelled(product: Product) -> None:
+    increases = counting()
+    placed = buying.place(buying.account().id, {product: 1}, token="tok_error")
+    buying.advance(placed)
+    Saga.objects.update(deadline_at=timezone.now())
+    buying.settle_everything()
+    assert increases()['firstcome_payments_total{gateway="simulator",outcome="cancelled"}'] == 1
+    assert counted(increases) == in_rows()
+
+
+def test_a_payment_that_is_refused_before_the_charge_has_failed(product: Product) -> None:
+    """The points were spent on another order since it was placed."""
+    increases = counting()
+    buyer = buying.account(points=PRICE)
+    second = ProductFactory.create(on_hand=5, price=2 * PRICE)
+    first = buying.place(buyer.id, {second: 1}, points=PRICE, token="tok_ok")
+    buying.advance(buying.place(buyer.id, {product: 1}, points=PRICE, token=""))
+    buying.advance(first)
+    assert increases()['firstcome_payments_total{gateway="simulator",outcome="failed"}'] == 1
+    assert counted(increases) == in_rows()
+
+
+def test_cancelled_and_expired_orders(product: Product) -> None:
+    increases = counting()
+    buyer = buying.account()
+    orders = [buying.place(buyer.id, {product: 1}).order for _ in range(3)]
+    cancellation.cancel(order_id=orders[0].id, account_id=buyer.id)
+    cancellation.cancel(order_id=orders[0].id, account_id=buyer.id)
+    for order in orders[1:]:
+        lapse(order.id)
+    assert (cancellation.expire_due(), cancellation.expire_due()) == (2, 0)
+
+    assert figures(increases(), "firstcome_orders_total") == {"placed": 3, "cancelled": 1, "expired": 2}
+    assert counted(increases) == in_rows()
+
+
+def test_refunds_in_part_and_in_whole(product: Product) -> None:
+    increases = counting()
+    buyer = buying.account(points=200)
+    order = buying.advance(buying.place(buyer.id, {product: 2}, points=200, token="tok_ok"))
+    buying.execute_refund(buying.refund(order.id, {product: 1}))
+    grown = increases()
+    assert figures(grown, "firstcome_refunds_total") == {"partial": 1}
+    assert grown["firstcome_refunded_amount_total"] == PRICE
+    buying.execute_refund(buying.refund(order.id))
+
+    grown = increases()
+    assert figures(grown, "firstcome_refunds_total") == {"partial": 1, "full": 1}
+    assert grown["firstcome_refunded_amount_total"] == 2 * PRICE
+    assert figures(grown, "firstcome_orders_total") == {"placed": 1, "paid": 1, "refunded": 1}
+    assert figures(grown, "firstcome_points_total") == {"granted": 200, "spent": 200, "returned": 200}
+    assert grown["firstcome_revenue_amount_total"] == 2 * PRICE
+    assert counted(increases) == in_rows()
+
+
+def test_top_ups_and_grants() -> None:
+    increases = counting()
+    account = AccountFactory.create()
+    top_up(account.id, 1_000)
+    top_up(account.id, 700, "tok_declined")
+    grant(account.id, 50)
+
+    grown = increases()
+    assert figures(grown, "firstcome_points_total") == {"topped_up": 1_000, "granted": 50}
+    assert figures(grown, "firstcome_payments_total") == {"succeeded": 1, "declined": 1}
+    assert counted(increases) == in_rows()
+
+
+def test_refused_and_repeated_orders_are_not_counted(product: Product) -> None:
+    increases = counting()
+    buyer = buying.account()
+    with pytest.raises(Rejected, match="available"):
+        buying.place(buyer.id, {product: 51})
+    request = buying.order_request(buyer.id, {product: 1}, key="again")
+    assert not isinstance(checkout.place(request), Replay)
+    assert isinstance(checkout.place(request), Replay)
+    assert figures(increases(), "firstcome_orders_total") == {"placed": 1}
+
+
+def test_an_order_whose_transaction_is_rolled_back_is_not_counted(product: Product) -> None:
+    increases, buyer = counting(), buying.account(points=100)
+    before = increases()
+    with suppress(ZeroDivisionError), transaction.atomic():
+        buying.place(buyer.id, {product: 1}, points=100, token="tok_ok")
+        raise ZeroDivisionError
+    assert (increases(), Order.objects.count()) == (before, 0)
+
+
+def test_an_order_whose_commit_got_no_reply_counts_once(product: Product, tmp_path: Path) -> None:
+    increases, buyer = counting(), buying.account()
+    request = buying.order_request(buyer.id, {product: 1}, token="tok_ok")
+    with losing_reply_to_commit(tmp_path) as is_lost:
+        assert isinstance(checkout.place(request), Replay)
+        assert is_lost.is_set()
+    assert counted(increases) == in_rows()
+    assert Order.objects.count() == 1
+
+
+def test_a_settling_whose_commit_got_no_reply_counts_once(product: Product, tmp_path: Path) -> None:
+    increases = counting()
+    placed = buying.place(buying.account(points=PRICE).id, {product: 1}, points=PRICE, token="")
+    with losing_reply_to_commit(tmp_path) as is_lost:
+        buying.advance(placed)
+        assert is_lost.is_set()
+    assert increases()["firstcome_revenue_amount_total"] == PRICE
+    assert counted(increases) == in_rows()
+
+
+def test_orders_of_several_threads(product: Product) -> None:
+    increases = counting()
+    buyers = [buying.account().id for _ in range(12)]
+    outcomes = race([lambda buyer=buyer: buying.place(buyer, {product: 5}) for buyer in buyers])
+    assert [isinstance(outcome, FirstcomeError) for outcome in outcomes].count(True) == 2
+    assert figures(increases(), "firstcome_orders_total") == {"placed": 10}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_after_a_random_mix_the_counters_say_what_the_rows_say(seed: int) -> None:
+    increases, random = counting(), Random(seed)
+    product = ProductFactory.create(on_hand=30, price=PRICE)
+    buyers: list[User] = [buying.account(points=random.choice([0, 300, 2_000])) for _ in range(4)]
+    for _ in range(25):
+        with suppress(FirstcomeError):
+            act(random, random.choice(buyers), product)
+    for order in Order.objects.filter(status="awaiting_payment"):
+        lapse(order.id)
+    cancellation.expire_due()
+    buying.settle_everything()
+
+    figures_of_rows = in_rows()
+    assert counted(increases) == figures_of_rows
+    assert figures_of_rows['firstcome_orders_total{event="placed"}'] > 5
+    assert buying.broken_laws() == []
+
+
+def act(random: Random, buyer: User, product: Product) -> None:
+    """One of the things that happen to orders and wallets; raises its refusal."""
+    token = random.choice(["tok_ok", "tok_ok", "tok_declined"])
+    own = Order.objects.filter(account=buyer).order_by("id")
+    match random.randrange(7):
+        case 0 | 1 | 2:
+            coupon = buying.coupon_of(buyer.id, discount_value=100).code if random.random() < 0.5 else ""
+            points = random.choice([0, 200])
+            wanted = {"coupon": coupon, "points": points, "token": random.choice([token, None])}
+            placed = buying.place(buyer.id, {product: random.randint(1, 4)}, **wanted)
+            if placed.started:
+                buying.advance(placed)
+        case 3:
+            unpaid = own.filter(status="awaiting_payment").first()
+            if unpaid and random.random() < 0.5:
+                cancellation.cancel(order_id=unpaid.id, account_id=buyer.id)
+            elif unpaid:
+                purchase.pay(account_id=buyer.id, order_id=unpaid.id, token=token, keyed=keyed(buyer.id))
+        case 4:
+            paid = own.filter(status="paid").last()
+            if paid:
+                wanted_units = {product: 1} if random.random() < 0.5 else None
+                buying.execute_refund(buying.refund(paid.id, wanted_units))
+        case 5:
+            top_up(buyer.id, random.randint(1, 500), token)
+        case 6:
+            grant(buyer.id, random.randint(1, 500))

@@ -1,0 +1,311 @@
+"""Orders of paused products: refused by every strategy once the pause is answered; open orders go on."""
+
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.utils import timezone
+
+from inventory import pausing, reservations
+from inventory.mirror import mirror
+from inventory.models import Product
+from inventory.stock import Stock
+from inventory.tests.factories import ProductFactory
+from orders import cancellation
+from orders.models import Order
+from orders.placement import checkout, decisions
+from orders.placement.decisions import OrderRequest
+from orders.tests import buying
+from shop.db import transactions
+from shop.errors import FirstcomeError, Rejected
+from shop.idempotency.recorded_answers import Replay
+from shop.models import IdempotencyKey
+from shop.redis import redis_client
+from shop.tests.clients import client_of
+from shop.tests.outages import OwnRedis, own_redis
+from shop.tests.racing import race, wait_until
+from shop.tests.second_connection import holding
+from shop.tests.second_process import another_process, read_line
+from shop.tests.waiting import in_background, waiting_at
+
+__all__ = ["own_redis"]
+pytestmark = pytest.mark.django_db(transaction=True)
+KEEP = "SELECT id FROM inventory_product WHERE id = %s FOR UPDATE"
+REQUESTS = 12
+
+# Places orders of one unit, one after the other in several threads, until one is refused; prints how many
+# were placed, and the refusals.
+BUYING_ON = """
+import json
+from collections import Counter
+from functools import partial
+from inventory.models import Product
+from orders.placement import checkout
+from orders.tests import buying
+from shop.tests.racing import race
+
+product = Product.objects.get(id=sys.argv[1])
+
+def buy_on(account_id):
+    placed = 0
+    while True:
+        try:
+            checkout.place(buying.order_request(int(account_id), {product: 1}))
+        except Exception as error:
+            return placed, getattr(error, "code", repr(error))
+        placed += 1
+
+print("ready", flush=True)
+outcomes = race([partial(buy_on, account_id) for account_id in sys.argv[2:]])
+print(json.dumps([sum(placed for placed, _ in outcomes), Counter(code for _, code in outcomes)]))
+"""
+
+
+@pytest.fixture(params=checkout.STRATEGIES)
+def strategy(request: pytest.FixtureRequest, settings: LazySettings) -> str:
+    settings.INVENTORY_STRATEGY = request.param
+    settings.OPEN_ORDERS_PER_ACCOUNT = 1_000
+    return request.param
+
+
+def pause(product: Product) -> Product:
+    return pausing.pause(product_id=product.pk, reason="The price is wrong.")
+
+
+def resume(product: Product) -> Product:
+    return pausing.resume(product_id=product.pk, reason="The price is right.")
+
+
+def refusal_of(work: Callable[[], Any]) -> FirstcomeError:
+    with pytest.raises(FirstcomeError) as refused:
+        work()
+    return refused.value
+
+
+def buy(product: Product) -> Any:
+    return buying.place(buying.account().id, {product: 1})
+
+
+def kinds(outcomes: list[Any]) -> Counter[str]:
+    return Counter(getattr(one, "code", type(one).__name__) for one in outcomes)
+
+
+def test_an_order_of_a_paused_product_is_409_names_it_and_leaves_nothing(strategy: str) -> None:
+    paused, plenty, short = (ProductFactory.create(on_hand=count) for count in (9, 9, 0))
+    api = client_of(buying.account())
+    pause(paused)
+    body = {"items": [{"product": one.id, "quantity": 1} for one in (plenty, paused, short)]}
+
+    answer = api.post("/orders", body, key="a")
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "product_paused")
+    assert answer.json()["items"] == [{"product": paused.id}]
+    assert "Retry-After" not in answer
+    assert not Order.objects.exists()
+    assert not IdempotencyKey.objects.exists()
+    for one in (paused, plenty):
+        one.refresh_from_db()
+        assert one.reserved == 0
+
+    resume(paused)
+    body = {"items": body["items"][:2]}
+    assert api.post("/orders", body, key="a").status_code == 201
+    assert buying.broken_laws() == []
+
+
+def test_a_paused_product_that_is_inactive_is_not_found(strategy: str) -> None:
+    product = ProductFactory.create(on_hand=9, is_active=False)
+    pause(product)
+
+    assert refusal_of(partial(buy, product)).code == "product_not_found"
+
+
+def test_a_paused_product_that_is_sold_out_is_paused(strategy: str) -> None:
+    product = ProductFactory.create(on_hand=1)
+    buy(product)
+    assert refusal_of(partial(buy, product)).code == "insufficient_stock"
+
+    pause(product)
+    assert refusal_of(partial(buy, product)).code == "product_paused"
+    resume(product)
+
+    assert refusal_of(partial(buy, product)).code == "insufficient_stock"
+
+
+def test_a_repeat_under_the_key_gets_the_recorded_order(strategy: str) -> None:
+    product, buyer = ProductFactory.create(on_hand=9), buying.account()
+    order_request = buying.order_request(buyer.id, {product: 1}, key="mine")
+    placed = checkout.place(order_request)
+    pause(product)
+
+    again = checkout.place(order_request)
+
+    assert isinstance(again, Replay)
+    assert again.reference == placed.order.id
+
+
+def test_open_orders_are_paid_cancelled_refunded_and_expire(strategy: str) -> None:
+    product = ProductFactory.create(on_hand=9, price=500)
+    paid_later, cancelled, expired = (buying.account() for _ in range(3))
+    orders = {one: buying.place(one.id, {product: 1}).order.id for one in (paid_later, cancelled, expired)}
+    at_once = buying.place(buying.account().id, {product: 1}, token="tok_ok")
+    pause(product)
+
+    answer = client_of(paid_later).post(
+        "/payments", {"order": str(orders[paid_later]), "token": "tok_ok"}, key="pay"
+    )
+    assert answer.status_code == 202
+    cancellation.cancel(order_id=orders[cancelled], account_id=cancelled.id)
+    Order.objects.filter(id=orders[expired]).update(expires_at=timezone.now())
+    assert cancellation.expire_due() == 1
+    assert buying.advance(at_once).status == Order.Status.PAID
+    buying.settle_everything()
+    buying.execute_refund(buying.refund(at_once.order.id))
+
+    assert buying.state_of(orders[paid_later]) == Order.Status.PAID
+    assert buying.state_of(orders[cancelled]) == Order.Status.CANCELLED
+    assert buying.state_of(orders[expired]) == Order.Status.EXPIRED
+    assert buying.state_of(at_once.order.id) == Order.Status.REFUNDED
+    assert buying.broken_laws() == []
+
+
+def behind_a_pause(product: Product, works: list[Callable[[], Any]], *, waiting: int = 1) -> list[Any]:
+    """What these works return or raise that are begun while a pause waits for the row, before it commits."""
+    with holding(KEEP, product.pk) as keeper:
+        paused = in_background(partial(pause, product))
+        wait_until(lambda: waiting_for_the_row() == 1)
+        begun: list[Future[Any]] = [in_background(work) for work in works]
+        wait_until(lambda: waiting_for_the_row() > waiting)
+        keeper.rollback()
+        assert paused.result(30).paused_at
+        return [one.exception(60) or one.result() for one in begun]
+
+
+def waiting_for_the_row() -> int:
+    """How many statements lock products: while a test keeps the row locked, they wait for that."""
+    return waiting_at("%inventory_product%FOR UPDATE%") + waiting_at("UPDATE inventory_product%")
+
+
+def requests_of(product: Product) -> list[OrderRequest]:
+    return [buying.order_request(buying.account().id, {product: 1}) for _ in range(REQUESTS)]
+
+
+def test_orders_that_wait_for_the_row_behind_a_pause_are_refused(strategy: str) -> None:
+    product = ProductFactory.create(on_hand=1_000)
+
+    outcomes = behind_a_pause(product, [partial(checkout.place, one) for one in requests_of(product)])
+
+    assert kinds(outcomes) == {"product_paused": REQUESTS}
+    assert not Order.objects.exists()
+    assert buying.broken_laws() == []
+
+
+def test_a_check_before_the_lock_sells_after_the_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The twin: all orders ask before the pause commits, and are written after it."""
+    product = ProductFactory.create(on_hand=1_000)
+    lock = reservations.lock
+
+    def lock_and_ask_no_more(product_ids: Any) -> dict[int, Stock]:
+        stock = lock(product_ids)
+        for one in stock.values():
+            one.paused_at = None
+        return stock
+
+    def ask_then_lock(order_request: OrderRequest) -> Any:
+        reservations.check(reservations.read([product.pk]), order_request.lines)
+        return transactions.run(lambda: decisions.decide([order_request]), transactions.KEYED)[0]
+
+    monkeypatch.setattr(reservations, "lock", lock_and_ask_no_more)
+    works = [partial(ask_then_lock, one) for one in requests_of(product)]
+
+    assert kinds(behind_a_pause(product, works, waiting=REQUESTS)) == {"PlacedOrder": REQUESTS}
+    assert Order.objects.count() == REQUESTS
+
+
+def test_no_order_is_committed_after_the_answer_to_a_pause_under_load(strategy: str) -> None:
+    """Threads place one order after the other; what is committed when the pause returns is all there is."""
+    product, buyers = ProductFactory.create(on_hand=10_000), [buying.account() for _ in range(REQUESTS)]
+
+    def buy_until_paused(account_id: int) -> list[Any]:
+        outcomes: list[Any] = []
+        while "product_paused" not in kinds(outcomes[-1:]):
+            try:
+                outcomes.append(buying.place(account_id, {product: 1}))
+            except Rejected as error:
+                outcomes.append(error)
+        return outcomes
+
+    def pause_soon() -> int:
+        wait_until(lambda: Order.objects.count() >= REQUESTS // 2)
+        pause(product)
+        return Order.objects.count()
+
+    *answers, committed = race([*(partial(buy_until_paused, one.id) for one in buyers), pause_soon])
+
+    outcomes = kinds([one for some in answers for one in some])
+    assert Order.objects.count() == committed == outcomes["PlacedOrder"]
+    assert outcomes["product_paused"] == REQUESTS
+    # `optimistic` may have used its retries up.
+    assert outcomes.keys() <= {"PlacedOrder", "product_paused", "conflict"}
+    assert buying.broken_laws() == []
+
+
+def test_two_processes_stop_at_a_pause(strategy: str) -> None:
+    product = ProductFactory.create(on_hand=100_000)
+    accounts = [str(buying.account().id) for _ in range(8)]
+    environment = {"INVENTORY_STRATEGY": strategy, "OPEN_ORDERS_PER_ACCOUNT": "100000"}
+    environment |= {"OPEN_UNITS_PER_ACCOUNT": "100000", "OPTIMISTIC_RETRIES": "1000"}
+    with (
+        another_process(BUYING_ON, str(product.id), *accounts[:4], **environment) as one,
+        another_process(BUYING_ON, str(product.id), *accounts[4:], **environment) as other,
+    ):
+        wait_until(lambda: Order.objects.values("account").distinct().count() == 8, seconds=30)
+        pause(product)
+        committed = Order.objects.count()
+        outcomes = [read_line(process) for process in (one, other)]
+    assert [outcome.partition(", ")[2] for outcome in outcomes] == ['{"product_paused": 4}]'] * 2
+    assert Order.objects.count() == committed
+    assert buying.broken_laws() == []
+
+
+def test_a_pause_decides_while_redis_is_away_or_emptied(strategy: str, own_redis: OwnRedis) -> None:
+    product = ProductFactory.create(on_hand=9)
+    buy(product)
+    own_redis.kill()
+    pause(product)
+
+    assert refusal_of(partial(buy, product)).code in {"product_paused", "unavailable"}
+    own_redis.start()
+    redis_client.reset()
+    # The mirror came back empty, and never learned of the pause.
+    assert refusal_of(partial(buy, product)).code == "product_paused"
+    own_redis.kill()
+    resume(product)
+    own_redis.start()
+    redis_client.reset()
+
+    buy(product)
+    assert Order.objects.count() == 2
+
+
+def test_a_mirror_that_missed_the_pause_neither_sells_nor_refuses_after_its_end(
+    settings: LazySettings,
+) -> None:
+    """The mirror shows the product as it was, before and after: it leaves the decision to the database."""
+    product = ProductFactory.create(on_hand=9)
+    settings.INVENTORY_STRATEGY = "redis_gate"
+    mirror.rebuild()
+    settings.INVENTORY_STRATEGY = "group_commit"
+    pause(product)
+    settings.INVENTORY_STRATEGY = "redis_gate"
+    assert refusal_of(partial(buy, product)).code == "product_paused"
+    mirror.rebuild()
+    settings.INVENTORY_STRATEGY = "group_commit"
+    resume(product)
+    settings.INVENTORY_STRATEGY = "redis_gate"
+
+    buy(product)

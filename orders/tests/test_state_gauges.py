@@ -1,0 +1,143 @@
+"""The gauges of orders, payments, sagas and stock: what is open, in doubt, being sold, and must never be."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from orders.metrics import state
+from orders.models import Order, Saga
+from orders.saga import status
+from orders.tests import buying
+from payments.models import Payment
+from shop.observability import gauges, top
+
+pytestmark = pytest.mark.django_db(transaction=True)
+NOWHERE = "http://127.0.0.1:1"
+
+
+@pytest.fixture
+def product() -> Product:
+    made: Product = ProductFactory.create(on_hand=10, price=500)
+    return made
+
+
+def exposed(*names: str) -> dict[str, float]:
+    lines = [line.rsplit(maxsplit=1) for line in gauges.exposition().decode().splitlines()]
+    return {name: float(number) for name, number in lines if name.split("{")[0] in names}
+
+
+def test_open_orders_are_counted_by_status_and_ended_ones_are_not(product: Product) -> None:
+    buyer = buying.account()
+    for _ in range(2):
+        buying.place(buyer.id, {product: 1})
+    paying = buying.place(buyer.id, {product: 1}, token="tok_ok")
+    assert exposed("firstcome_orders") == {
+        'firstcome_orders{status="awaiting_payment"}': 2,
+        'firstcome_orders{status="paying"}': 1,
+        'firstcome_orders{status="refunding"}': 0,
+    }
+    buying.advance(paying)
+    buying.refund(paying.order.id)
+    assert state.open_orders() == {"awaiting_payment": 2, "paying": 0, "refunding": 1}
+
+
+def test_a_payment_in_doubt_is_counted_with_its_age_until_it_is_settled(
+    product: Product, settings: Any
+) -> None:
+    reachable, settings.GATEWAY_URL = settings.GATEWAY_URL, NOWHERE
+    assert state.read_in_doubt() == {state.IN_DOUBT: 0, state.IN_DOUBT_OLDEST: 0.0}
+    for _ in range(2):
+        buying.advance(buying.place(buying.account().id, {product: 1}, token="tok_ok"))
+    oldest = Payment.objects.order_by("id").first()
+    assert oldest
+    Payment.objects.filter(id=oldest.id).update(created_at=timezone.now() - timedelta(seconds=90))
+
+    shown = exposed(state.IN_DOUBT, state.IN_DOUBT_OLDEST)
+    assert shown[state.IN_DOUBT] == 2
+    assert 90 <= shown[state.IN_DOUBT_OLDEST] < 120
+
+    settings.GATEWAY_URL = reachable
+    buying.settle_everything()
+    assert exposed(state.IN_DOUBT, state.IN_DOUBT_OLDEST) == {
+        state.IN_DOUBT: 0,
+        state.IN_DOUBT_OLDEST: 0,
+    }
+
+
+def test_unfinished_sagas_and_how_long_the_first_is_due(product: Product) -> None:
+    assert exposed("firstcome_sagas_unfinished", "firstcome_sagas_oldest_due_seconds") == {
+        'firstcome_sagas_unfinished{kind="purchase"}': 0,
+        'firstcome_sagas_unfinished{kind="refund"}': 0,
+        'firstcome_sagas_unfinished{kind="top_up"}': 0,
+        "firstcome_sagas_oldest_due_seconds": 0,
+    }
+    buying.place(buying.account().id, {product: 1}, token="tok_ok")
+    assert (status.count_unfinished()["purchase"], status.oldest_due_seconds()) == (1, 0.0)
+    Saga.objects.update(next_attempt_at=timezone.now() - timedelta(seconds=60))
+    assert 60 <= status.oldest_due_seconds() < 90
+    buying.settle_everything()
+    assert (status.count_unfinished()["purchase"], status.oldest_due_seconds()) == (0, 0.0)
+
+
+def test_products_being_sold_have_what_is_available_and_reserved(product: Product) -> None:
+    ProductFactory.create(on_hand=7)
+    buying.place(buying.account().id, {product: 3})
+    assert exposed(state.AVAILABLE, state.RESERVED) == {
+        f'firstcome_stock_available{{product="{product.id}"}}': 7,
+        f'firstcome_stock_reserved{{product="{product.id}"}}': 3,
+    }
+    buying.advance(buying.place(buying.account().id, {product: 2}, token="tok_ok"))
+    assert state.read_stock() == {
+        state.AVAILABLE: {str(product.id): 5},
+        state.RESERVED: {str(product.id): 3},
+    }
+
+
+def test_of_many_products_the_50_of_which_most_is_sold_are_shown() -> None:
+    buyer = buying.account()
+    products = [ProductFactory.create(on_hand=5) for _ in range(55)]
+    for chunk in (products[:20], products[20:40], products[40:]):
+        buying.place(buyer.id, dict.fromkeys(chunk, 1))
+    buying.place(buyer.id, dict.fromkeys(products[:20], 2))
+
+    shown = state.read_stock()[state.AVAILABLE]
+    assert len(shown) == top.EXPOSED
+    assert {str(one.id) for one in products[:20]} <= shown.keys()
+
+
+@pytest.mark.parametrize(("reserved", "broken"), [(0, 0), (10, 0), (11, 1), (-1, 1)])
+def test_stock_that_can_not_be_is_counted(product: Product, reserved: int, broken: int) -> None:
+    ProductFactory.create(on_hand=1)
+    name = "inventory_product_reserved_within_on_hand"
+    constraint = next(one for one in Product._meta.constraints if one.name == name)
+    with connection.schema_editor() as editor:
+        editor.remove_constraint(Product, constraint)
+    try:
+        Product.objects.filter(id=product.id).update(reserved=reserved)
+        assert exposed("firstcome_stock_negative") == {"firstcome_stock_negative": broken}
+    finally:
+        Product.objects.update(reserved=0)
+        with connection.schema_editor() as editor:
+            editor.add_constraint(Product, constraint)
+
+
+def test_each_reading_is_one_statement(product: Product) -> None:
+    buying.place(buying.account().id, {product: 1})
+    assert Order.objects.count() == 1
+    for read in (
+        state.open_orders,
+        state.read_in_doubt,
+        state.read_stock,
+        state.negative_stock_count,
+        status.count_unfinished,
+        status.oldest_due_seconds,
+    ):
+        with CaptureQueriesContext(connection) as queries:
+            read()
+        assert len(queries) == 1

@@ -1,0 +1,196 @@
+"""Traces of real processes: a paid order is one connected trace, from its request to the data platform."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from django.utils import timezone
+
+from inventory.tests.factories import ProductFactory
+from orders import tasks
+from orders.models import Saga
+from orders.tests import buying, observed_stack
+from orders.tests.conftest import start_worker
+from orders.tests.observed_stack import ObservedStack
+from scripts.stack import children
+from scripts.tests.simulator import Simulator
+from shop.models import RecordedTrace
+from shop.tests.collector import Collector, collecting
+from shop.tests.racing import wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+CALLER_SPAN = "00f067aa0ba902b7"
+RECORDED, NOT_RECORDED = f"00-{TRACE}-{CALLER_SPAN}-01", f"00-{TRACE}-{CALLER_SPAN}-00"
+SERVER, CLIENT, PRODUCER, CONSUMER = 2, 3, 4, 5
+PLACING = "POST /api/v1/orders"
+SENDING, PROCESSING = "send orders.advance", "process orders.advance"
+CHARGING, TRANSMITTING = "saga step charge_card do", "saga step transmit do"
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    with collecting() as found:
+        yield found
+
+
+@pytest.fixture
+def traced(
+    transactional_db: None,
+    tmp_path: Path,
+    own_gateway: Simulator,
+    own_data_platform: Simulator,
+    collector: Collector,
+) -> Iterator[ObservedStack]:
+    with observed_stack.running(tmp_path, own_gateway, own_data_platform, **settings_of(collector)) as stack:
+        yield stack
+
+
+def settings_of(collector: Collector) -> dict[str, str]:
+    """The collector's address, a short wait before spans are sent, and callers whose traces are continued."""
+    return {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.address,
+        "OTEL_BSP_SCHEDULE_DELAY": "100",
+        "TRACE_CALLERS": "1",
+    }
+
+
+def pay(stack: ObservedStack, *, wait: int = 20, **headers: str) -> Any:
+    product, buyer = ProductFactory.create(on_hand=5, price=500), buying.account()
+    body = {"items": [{"product": product.id, "quantity": 1}], "payment": {"token": "tok_ok"}}
+    headers = {"Idempotency-Key": "a", "Prefer": f"wait={wait}"} | headers
+    answer = stack.post(buyer, "/orders", body, **headers)
+    assert answer.status == (201 if wait else 202), answer.data
+    return answer.json()
+
+
+def test_a_paid_order_is_one_connected_trace(traced: ObservedStack, collector: Collector) -> None:
+    order = pay(traced, traceparent=RECORDED)
+    names = [PLACING, SENDING, PROCESSING, CHARGING, "saga step settle do", TRANSMITTING]
+    request, send, process, charge, settle, _ = collector.wait_for(*names)
+    wait_until(lambda: collector.is_connected(TRACE))
+
+    ours = collector.of_trace(TRACE)
+    assert (request.parent, request.kind) == (CALLER_SPAN, SERVER)
+    assert {span.process for span in ours} == {"web", "worker"}
+    assert collector.ancestors(send) == [PLACING]
+    assert collector.ancestors(process) == [SENDING, PLACING]
+    assert collector.ancestors(charge) == [PROCESSING, SENDING, PLACING]
+    assert collector.ancestors(settle) == ["saga batch", PROCESSING, SENDING, PLACING]
+    commits = [collector.ancestors(span) for span in collector.named("COMMIT")]
+    assert [one[0] for one in commits if one[-1] == PLACING].count("saga batch") >= 2
+    assert any(one[0].startswith("batch") and one[1] == PLACING for one in commits)
+    gateway_call, delivery = (
+        next(span for span in ours if span.name == "POST" and collector.ancestors(span)[0] == step)
+        for step in (CHARGING, TRANSMITTING)
+    )
+    assert [one.kind for one in (send, process, gateway_call, delivery)] == [
+        PRODUCER,
+        CONSUMER,
+        CLIENT,
+        CLIENT,
+    ]
+    assert not any(span.is_error for span in ours)
+
+    saga = Saga.objects.get()
+    assert (
+        request.attributes
+        | {
+            "http.request.method": "POST",
+            "http.route": "/api/v1/orders",
+            "http.response.status_code": 201,
+            "url.path": "/api/v1/orders",
+            "firstcome.order": order["id"],
+            "firstcome.saga": str(saga.id),
+            "firstcome.request_id": saga.request_id,
+        }
+        == request.attributes
+    )
+    assert charge.attributes["firstcome.order"] == order["id"]
+    assert charge.attributes["firstcome.saga"] == str(saga.id)
+    assert gateway_call.attributes["http.response.status_code"] == 201
+    assert gateway_call.attributes["url.full"].endswith("/charges")
+    assert process.attributes["messaging.operation.type"] == "process"
+    assert {span.attributes["db.system.name"] for span in collector.named("COMMIT")} == {"mysql"}
+    for process_name, event in (("web", "order placed"), ("worker", "saga ended")):
+        [line] = [line for line in traced.lines(process_name) if line["event"] == event]
+        assert line["trace_id"] == TRACE
+    # Nothing that identifies a person, and nothing that opens or charges anything.
+    text = "".join(span.text for span in collector.spans)
+    assert not [word for word in ("tok_ok", "Bearer", "eyJ", "buyer", "@") if word in text]
+
+
+def test_a_saga_whose_message_is_lost_continues_its_requests_trace(
+    tmp_path: Path,
+    own_gateway: Simulator,
+    own_data_platform: Simulator,
+    collector: Collector,
+    broker_server: redis.Redis,
+) -> None:
+    settings = settings_of(collector)
+    with observed_stack.web(tmp_path, **settings) as web:
+        pay(web, wait=0, traceparent=RECORDED)
+        collector.wait_for(SENDING)
+    broker_server.flushdb()
+    Saga.objects.update(next_attempt_at=timezone.now())
+    worker = start_worker(tmp_path / "worker.log", own_gateway, own_data_platform, **settings)
+    try:
+        # This process records no trace, so the message has no `traceparent`.
+        assert tasks.advance_due() == 1
+        [charge] = collector.wait_for(CHARGING)
+    finally:
+        children.stop(worker)
+    [request] = collector.named(PLACING)
+    assert (charge.trace, charge.parent, charge.process) == (TRACE, request.id, "worker")
+
+
+def test_a_callers_decision_is_honoured_and_what_is_no_traceparent_is_ignored(
+    tmp_path: Path, collector: Collector
+) -> None:
+    invalid = [f"{RECORDED}-more", "00-0-0-01", f"ff-{TRACE}-{CALLER_SPAN}-01", "é"]
+    with observed_stack.web(tmp_path, **settings_of(collector)) as web:
+        pay(web, wait=0, traceparent=NOT_RECORDED)
+        assert not RecordedTrace.objects.exists()
+        for header in invalid:
+            pay(web, wait=0, traceparent=header)
+    assert collector.of_trace(TRACE) == []
+    assert len({span.trace for span in collector.named(PLACING)}) == len(invalid)
+    assert RecordedTrace.objects.count() == len(invalid)
+
+
+def test_a_client_decides_neither_what_is_recorded_nor_in_which_trace(
+    tmp_path: Path, collector: Collector
+) -> None:
+    settings = settings_of(collector) | {"TRACE_CALLERS": "0", "OTEL_TRACES_SAMPLER_ARG": "0"}
+    with observed_stack.web(tmp_path, **settings, OTEL_TRACES_SAMPLER="parentbased_traceidratio") as web:
+        pay(web, wait=0, traceparent=RECORDED)
+    assert collector.spans == []
+    assert not RecordedTrace.objects.exists()
+    with observed_stack.web(tmp_path, **settings_of(collector) | {"TRACE_CALLERS": "0"}) as web:
+        for header in (RECORDED, NOT_RECORDED):
+            pay(web, wait=0, traceparent=header, tracestate=f"a={'b' * 200}")
+    requests = collector.named(PLACING)
+    assert [span.parent for span in requests] == ["", ""]
+    assert collector.of_trace(TRACE) == []
+    assert "bbbb" not in "".join(span.text for span in collector.spans)
+
+
+def test_the_sampler_of_the_environment_is_used(tmp_path: Path, collector: Collector) -> None:
+    with observed_stack.web(tmp_path, **settings_of(collector), OTEL_TRACES_SAMPLER="always_off") as web:
+        pay(web, wait=0, traceparent=RECORDED)
+    assert collector.spans == []
+    assert not RecordedTrace.objects.exists()
+
+
+def test_spans_are_sent_when_the_processes_stop(
+    tmp_path: Path, own_gateway: Simulator, own_data_platform: Simulator, collector: Collector
+) -> None:
+    settings = settings_of(collector) | {"OTEL_BSP_SCHEDULE_DELAY": "600000"}
+    with observed_stack.running(tmp_path, own_gateway, own_data_platform, workers=2, **settings) as stack:
+        pay(stack)
+        assert collector.spans == []
+    names = {(span.process, span.name) for span in collector.spans}
+    assert names >= {("web", PLACING), ("web", SENDING), ("worker", PROCESSING), ("worker", CHARGING)}

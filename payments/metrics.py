@@ -1,0 +1,52 @@
+"""Payments by their outcome, and points that moved: counters of this process, made after each commit."""
+
+from collections import Counter as Tally
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+from prometheus_client import Counter
+
+from payments.models import HOLDING, Transfer
+
+PAYMENTS = Counter(
+    "firstcome_payments", "Payments that ended, by gateway and outcome.", ["gateway", "outcome"]
+)
+POINTS = Counter("firstcome_points", "Points that were granted, bought, spent or returned.", ["movement"])
+WITHOUT_CARD = "none"
+"""The gateway of a payment by points alone, and of an order that costs nothing."""
+MOVEMENTS = {
+    Transfer.Kind.GRANT.value: "granted",
+    Transfer.Kind.TOP_UP.value: "topped_up",
+    Transfer.Kind.REFUND.value: "returned",
+    Transfer.Kind.SALE.value: "spent",
+}
+"""Points that are held for an order, or released, are neither spent nor returned."""
+
+
+def count_payments(ended: Sequence[tuple[str, str]]) -> None:
+    """Count payments by gateway and outcome; called after the commit."""
+    for (gateway, outcome), number in Tally(ended).items():
+        _payments_counter(gateway, outcome).inc(number)
+
+
+def count_points(transfers: Sequence[tuple[str, Mapping[int, int]]]) -> None:
+    """Count the points that transfers moved: their kinds, and amounts by account. Called after the commit."""
+    points: Tally[str] = Tally()
+    for kind, amounts in transfers:
+        if kind == Transfer.Kind.SALE:
+            points[kind] -= amounts.get(HOLDING, 0)
+        elif kind in MOVEMENTS:
+            points[kind] += sum([amount for account_id, amount in amounts.items() if account_id > 0])
+    for kind, number in points.items():
+        if number:
+            _points_counter(kind).inc(number)
+
+
+@lru_cache
+def _payments_counter(gateway: str, outcome: str) -> Counter:
+    return PAYMENTS.labels(gateway, outcome)
+
+
+@lru_cache
+def _points_counter(kind: str) -> Counter:
+    return POINTS.labels(MOVEMENTS[kind])

@@ -1,0 +1,112 @@
+"""What to do about each kind of difference, and the fix of a single one, as `reconcile --fix` does it."""
+
+from functools import partial
+from typing import Any
+
+from payments.models import Reconciliation
+from payments.reconciliation import comparison, reconciling
+from payments.reconciliation.comparison import Difference, Kind
+from payments.reconciliation.reconciling import Fix
+from shop.db import transactions
+from shop.errors import NotFound, Rejected
+from shop.events import journal
+
+REFUNDED, AGREES = "refunded", "agrees"
+FINISHED = (REFUNDED, AGREES)
+FIXED = "reconciliation.fixed"
+ADVICE = {
+    Kind.UNKNOWN_CHARGE: (
+        "No payment of this shop has the key. If another shop uses the same account at the gateway, the "
+        "charge may be its own: leave it. Otherwise refund it."
+    ),
+    Kind.CHARGED_TWICE: (
+        "Compare the charges at the gateway with the payment's charge reference, and refund there those that "
+        "the payment doesn't name."
+    ),
+    Kind.WRONG_CHARGE: (
+        "The charge is for another order or amount than the payment. Find out at the gateway who changed it; "
+        "then refund it there, and refund the order here if its customer has paid nothing."
+    ),
+    Kind.CHARGED_AFTER_END: (
+        "The payment had ended when the charge arrived. The next comparison by schedule refunds it; it can "
+        "be refunded at once."
+    ),
+    Kind.NOT_CHARGED: (
+        "The order was settled, and the gateway has no charge for it. Check that the gateway account and its "
+        "mode (live or test) are those of that time; then collect the amount, or refund the order."
+    ),
+    Kind.WRONG_REFUNDS: (
+        "A refund was made at the gateway and not here, or here and not there. Compare the order's refunds "
+        "with the charge's page: retry a refund that is stuck, and make here a refund that was made there."
+    ),
+}
+UNKNOWN_ADVICE = "It was found by an older release: wait for the next comparison, which says what to do."
+FIXABLE = (Kind.UNKNOWN_CHARGE, Kind.CHARGED_AFTER_END)
+
+
+def advice(finding: dict[str, Any]) -> str:
+    """What to do about the finding of a comparison; empty once nothing is left to do."""
+    if finding["done"] in FINISHED:
+        return ""
+    return ADVICE.get(finding.get("kind", ""), UNKNOWN_ADVICE)
+
+
+def is_fixable(finding: dict[str, Any]) -> bool:
+    """Whether `fix` may refund its charge."""
+    return finding["done"] not in FINISHED and finding.get("kind") in FIXABLE
+
+
+def fix(*, run_id: int, key: str, reason: str) -> str:
+    """Refund the orphaned charges of a finding. Returns `refunded`, or `agrees` if nothing differs any more.
+
+    Both books are read again first. A refund is keyed by its charge, so a repeat refunds nothing twice. Call
+    it outside any transaction. Raises `NotFound`, `Rejected` `not_fixable` or `refund_failed`, and
+    `Unavailable` when the gateway gives no answer.
+    """
+    run = Reconciliation.objects.filter(pk=run_id).first()
+    finding = find(run, key) if run else None
+    if finding is None:
+        raise NotFound(f"The comparison {run_id} found no difference for the key {key}.")
+    if finding["done"] == REFUNDED:
+        return REFUNDED
+    difference = next(comparison.recheck([key]), None)
+    done = _refund(difference) if difference else AGREES
+    transactions.run(partial(_record, run_id, key, done, reason), transactions.REPEATABLE)
+    return done
+
+
+def _refund(difference: Difference) -> str:
+    done = reconciling.refund_orphans(difference, Fix.EVERYTHING)
+    if not done:
+        raise Rejected(f"Nothing was done: {difference.cause}. {ADVICE[difference.kind]}", code="not_fixable")
+    if done != REFUNDED:
+        raise Rejected(
+            "The gateway has not refunded the charge. Look at it there; a repeat uses the same key, and "
+            "refunds nothing twice.",
+            code="refund_failed",
+        )
+    return done
+
+
+def _record(run_id: int, key: str, done: str, reason: str) -> None:
+    """Write the result into the comparison and the journal, once for each finding."""
+    run = Reconciliation.objects.select_for_update().get(pk=run_id)
+    finding = find(run, key)
+    if finding is None or finding["done"] in (REFUNDED, done):
+        return
+    before, finding["done"] = finding["done"], done
+    run.refunded += done == REFUNDED
+    run.save(update_fields=["findings", "refunded"])
+    journal.note(
+        what=FIXED,
+        subject=f"reconciliation {run_id}",
+        before={"key": key, "done": before},
+        after={"key": key, "done": done},
+        detail=reason,
+        is_internal=True,
+    )
+
+
+def find(run: Reconciliation, key: str) -> dict[str, Any] | None:
+    """The finding of the comparison about this key."""
+    return next((finding for finding in run.findings if finding["key"] == key), None)

@@ -1,0 +1,161 @@
+"""`make docs`: builds the documentation's site from docs/ by Zensical, and serves it on loopback.
+
+The site is built from a copy under `var/docs`, which also has the pages of the project's folder, such as
+CONTRIBUTING.md, below `project/`: links between them and docs/ lead to the site's pages. The navigation is
+that of `mkdocs.yml`. A link or an anchor that leads nowhere ends the build.
+"""
+
+import argparse
+import functools
+import http.server
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path, PurePosixPath
+
+import yaml
+
+from scripts.stack import SetupError, children, places, ports
+
+CONFIGURATION = places.PROJECT / "mkdocs.yml"
+DOCS = places.PROJECT / "docs"
+PROJECT_PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
+DEFAULT_PORT = 8009
+"""Beside an instance of the shop, which takes 8000 to 8006."""
+BUILD_SECONDS = 120
+LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
+COLORS = re.compile(r"\x1b\[[0-9;]*m")
+FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make docs", description="Build and serve the documentation.")
+    parser.add_argument("--port", default="", help=f"where to serve it: {DEFAULT_PORT} by default")
+    parser.add_argument("--build-only", action="store_true", help="build it and end")
+    asked = parser.parse_args()
+    port = ports.parse(asked.port or str(DEFAULT_PORT))
+    site = build(places.private_folder(places.state()) / "docs")
+    if asked.build_only:
+        print(f"The documentation is in {site}.")
+        return 0
+    try:
+        serve(site, port)
+    except KeyboardInterrupt:
+        print("", flush=True)
+    return 0
+
+
+def build(home: Path) -> Path:
+    """Build the site in that folder; the folder with its pages. Raises SetupError with each warning."""
+    shutil.rmtree(home, ignore_errors=True)
+    stage(home / "docs")
+    (home / "mkdocs.yml").write_text(configuration())
+    program = str(Path(sys.executable).with_name("zensical"))
+    ran = subprocess.run(
+        [program, "build", "--strict", "--clean", "--config-file", str(home / "mkdocs.yml")],
+        cwd=home,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=BUILD_SECONDS,
+    )
+    if ran.returncode != 0:
+        said = COLORS.sub("", ran.stdout + ran.stderr).partition("Traceback (most recent call last):")[0]
+        raise SetupError(f"the documentation can't be built:\n{said.strip() or ran.stderr}")
+    return home / "site"
+
+
+def stage(folder: Path) -> None:
+    """Copy docs/ and the project's pages there, with the links between them."""
+    shutil.copytree(DOCS, folder)
+    for page in DOCS.rglob("*.md"):
+        _write_page(page.relative_to(places.PROJECT), folder)
+    for name in PROJECT_PAGES:
+        _write_page(Path(name), folder)
+
+
+def serve(site: Path, port: int) -> None:
+    """Serve the pages on loopback, until Ctrl-C."""
+    ports.require_free(port)
+    handler = functools.partial(_Handler, directory=str(site))
+    with http.server.ThreadingHTTPServer((ports.HOST, port), handler) as server:
+        print(f"The documentation is at http://{ports.HOST}:{port}/; Ctrl-C ends it.", flush=True)
+        server.serve_forever()
+
+
+class _Handler(http.server.SimpleHTTPRequestHandler):
+    """Serves files, and logs nothing."""
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Requests for the documentation are not logged."""
+
+
+def staged_path(path: PurePosixPath) -> PurePosixPath | None:
+    """Where a file of the project is in the copy; None if it is not part of the site."""
+    if path.parts[:1] == ("docs",):
+        inside = path.relative_to("docs")
+        return inside / "README.md" if (DOCS / inside).is_dir() else inside
+    return PurePosixPath("project") / path if str(path) in PROJECT_PAGES else None
+
+
+def rewrite_links(text: str, page: PurePosixPath) -> str:
+    """The page's text with its relative links as they have to be in the copy.
+
+    A link to a file of the project that is not part of the site becomes its text.
+    """
+    target_of_page = staged_path(page)
+    assert target_of_page is not None
+
+    def rewritten(found: re.Match[str]) -> str:
+        mark, name, link = found.groups()
+        address, hash_mark, anchor = link.partition("#")
+        if not address or "://" in address or address.startswith(("mailto:", "/")):
+            return found.group()
+        target = staged_path(PurePosixPath(os.path.normpath(page.parent / address)))
+        if target is None:
+            return name
+        return f"{mark}[{name}]({os.path.relpath(target, target_of_page.parent)}{hash_mark}{anchor})"
+
+    # Blocks of code stay as they are.
+    parts, end = [], 0
+    for block in FENCE.finditer(text):
+        parts += [LINK.sub(rewritten, text[end : block.start()]), block.group()]
+        end = block.end()
+    return "".join([*parts, LINK.sub(rewritten, text[end:])])
+
+
+def configuration() -> str:
+    """The text of `mkdocs.yml`, with every decision in the navigation."""
+    decisions = sorted(page.name for page in (DOCS / "adr").glob("[0-9]*.md"))
+    text, index = CONFIGURATION.read_text(), "          - adr/README.md\n"
+    if text.count(index) != 1:
+        raise SetupError("mkdocs.yml needs one line `- adr/README.md` in its navigation")
+    return text.replace(index, index + "".join(f"          - adr/{name}\n" for name in decisions))
+
+
+def pages_in_navigation() -> list[str]:
+    """The pages of the navigation, in order, by their path in the copy."""
+    navigation = configuration().partition("\nnav:\n")[2]
+    return _pages_of(yaml.safe_load(navigation))
+
+
+def _pages_of(entry: object) -> list[str]:
+    if isinstance(entry, str):
+        return [entry]
+    parts = entry.values() if isinstance(entry, dict) else entry if isinstance(entry, list) else []
+    return [page for part in parts for page in _pages_of(part)]
+
+
+def _write_page(page: Path, folder: Path) -> None:
+    path = PurePosixPath(page)
+    staged = staged_path(path)
+    assert staged is not None
+    target = folder / staged
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(rewrite_links((places.PROJECT / page).read_text(), path))
+
+
+if __name__ == "__main__":
+    sys.exit(children.run_command("firstcome", main))

@@ -1,0 +1,1 @@
+"""Monitoring as code: what `ops/` holds is generated, checked and proven from here."""

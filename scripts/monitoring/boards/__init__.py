@@ -1,0 +1,1 @@
+"""The dashboards, one in each module: what each shows, as data."""

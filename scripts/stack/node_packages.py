@@ -1,0 +1,49 @@
+"""The npm packages with which tests generate and compile a client of the API, as `scripts/npm` pins them.
+
+They are installed once for each lock file, into `.venv/npm`, without running their scripts.
+"""
+
+import fcntl
+import hashlib
+import shutil
+import subprocess
+from pathlib import Path
+
+from scripts.stack import SetupError, places
+
+PINS = places.PROJECT / "scripts" / "npm"
+FOLDER = places.PROJECT / ".venv" / "npm"
+SECONDS = 300
+
+
+def installed(*, pins: Path = PINS, folder: Path = FOLDER) -> Path:
+    """The folder with `node_modules`, filled if it is not. Raises SetupError with what npm says."""
+    digest = hashlib.sha256((pins / "package-lock.json").read_bytes()).hexdigest()
+    stamp = folder / "installed"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if stamp.exists() and stamp.read_text() == digest:
+            return folder
+        stamp.unlink(missing_ok=True)
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy(pins / name, folder)
+        _install(folder)
+        stamp.write_text(digest)
+    return folder
+
+
+def _install(folder: Path) -> None:
+    npm = shutil.which("npm")
+    if npm is None:
+        raise SetupError("npm is missing; run this first: sudo apt-get install -y npm")
+    command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error"]
+    try:
+        ran = subprocess.run(
+            command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        raise SetupError(f"npm ci goes on after {SECONDS} s: is the package registry reachable?") from None
+    if ran.returncode != 0:
+        lines = [line for line in (ran.stdout + ran.stderr).splitlines() if line.strip()]
+        raise SetupError(f"npm ci failed: {' · '.join(lines[-5:]) or 'no output'}")

@@ -1,0 +1,93 @@
+"""What the pages of the documentation show: blocks of code, transcripts of shells, and edits of files."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.stack import places, ports
+from scripts.stack.instance import Instance
+
+FENCE = re.compile(r"^( *)```([\w-]*)(?: title=\"([^\"]+)\")?\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
+ANYTHING = "…"
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: its language, the file that it is or changes, its text, and its line in the page."""
+
+    language: str
+    title: str
+    text: str
+    line: int
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Shell lines of a page, and the output that the page shows below them."""
+
+    lines: str
+    output: str
+
+
+def page(name: str) -> str:
+    """The text of a page of docs/."""
+    return (places.PROJECT / "docs" / name).read_text()
+
+
+def blocks(text: str) -> list[Block]:
+    """The fenced blocks of a page, in order."""
+    found = []
+    for match in FENCE.finditer(text):
+        indent, language, title, body = match.groups()
+        body = re.sub(rf"^{indent}", "", body, flags=re.MULTILINE)
+        found.append(Block(language, title or "", body, text.count("\n", 0, match.start()) + 1))
+    return found
+
+
+def transcript(text: str) -> list[Shown]:
+    """The shell blocks of a page, each with the block of text that follows it, if one does."""
+    found = blocks(text)
+    shown = []
+    for block, following in zip(found, [*found[1:], None], strict=True):
+        if block.language == "sh":
+            is_output = following is not None and following.language == "text"
+            shown.append(Shown(block.text, following.text if is_output and following else ""))
+    return shown
+
+
+def addressed(lines: str, instance: Instance) -> str:
+    """Shell lines with the addresses of this instance in place of those of the default ports."""
+    for offset in range(len(instance.ports)):
+        lines = lines.replace(f"{ports.HOST}:{8000 + offset}", f"{ports.HOST}:{instance.port + offset}")
+    return lines
+
+
+def is_shown_by(expected: str, output: str) -> bool:
+    """Whether the output is what the page shows, where `…` stands for anything."""
+    pattern = ".*".join(map(re.escape, expected.strip().split(ANYTHING)))
+    return re.fullmatch(pattern, output.strip(), flags=re.DOTALL) is not None
+
+
+def write_or_edit(folder: Path, block: Block) -> None:
+    """Write the file that the block is, or change it as the block says, below the folder."""
+    path = folder / block.title
+    if block.language != "diff":
+        assert not path.exists(), f"{block.title} exists: the page has to show a change of it"
+        path.write_text(block.text)
+        return
+    text = path.read_text()
+    for before, after in _hunks(block.text):
+        assert text.count(before) == 1, f"{block.title} has {text.count(before)} times:\n{before}"
+        text = text.replace(before, after)
+    path.write_text(text)
+
+
+def _hunks(diff: str) -> Iterator[tuple[str, str]]:
+    """What each part of a diff replaces, and by what; parts are divided by `@@`."""
+    for part in re.split(r"^@@\n", diff, flags=re.MULTILINE):
+        lines: Sequence[str] = part.splitlines(keepends=True)
+        yield (
+            "".join(line[1:] for line in lines if line[0] in " -"),
+            "".join(line[1:] for line in lines if line[0] in " +"),
+        )

@@ -1,0 +1,140 @@
+"""Alertmanager as it is configured: where alerts go, what inhibits them, and how it gets its addresses."""
+
+import importlib.util
+import json
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from scripts.monitoring import rules
+from scripts.stack import ports, prometheus
+
+START_SCRIPT = rules.OPS / "monitoring" / "alertmanager.py"
+PAGER = "https://pager.example/v2?key=a&b=#1"
+
+
+def amtool(*words: str) -> str:
+    ran = subprocess.run([prometheus.program("amtool"), *words], capture_output=True, text=True, check=True)
+    return ran.stdout
+
+
+@pytest.fixture(scope="module")
+def start_script():
+    spec = importlib.util.spec_from_file_location("alertmanager_start", START_SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def alertmanager(tmp_path_factory: pytest.TempPathFactory, start_script) -> Iterator[str]:
+    """The address of a running one, with the committed configuration and no receiver."""
+    folder = tmp_path_factory.mktemp("alertmanager")
+    (folder / "alertmanager.yml").write_text(start_script.configuration(rules.ALERTMANAGER.read_text(), {}))
+    url = f"http://{ports.HOST}:{(port := ports.free())}"
+    command = [
+        prometheus.program("prometheus-alertmanager"),
+        f"--config.file={folder / 'alertmanager.yml'}",
+        f"--storage.path={folder}",
+        f"--web.listen-address={ports.HOST}:{port}",
+        "--cluster.listen-address=",
+    ]
+    with prometheus.server(command, name="alertmanager", ready=f"{url}/-/ready", log=folder / "log"):
+        yield url
+
+
+@pytest.mark.parametrize("severity", ["page", "ticket"])
+def test_an_alert_goes_to_the_receiver_of_its_severity(severity: str):
+    words = ("config", "routes", "test", f"--config.file={rules.ALERTMANAGER}", f"severity={severity}")
+    assert amtool(*words).strip() == {"page": "pager", "ticket": "tickets"}[severity]
+
+
+def test_every_alert_that_inhibits_or_is_inhibited_exists():
+    names = {alert.name for alert in rules.alerts()}
+    named = set()
+    for matcher in (matcher for rule in rules.inhibitions() for side in rule for matcher in side):
+        found = {name for name in names if matcher.fullmatch(name)}
+        # Each alternative is an alert's name, or how names begin.
+        for part in matcher.pattern.split("|"):
+            assert any(name.startswith(part.removesuffix(".+")) for name in found), part
+        named |= found
+    assert {"DatabaseAway", "TargetDown", "ErrorBudgetBurn1h"} <= named
+
+
+@pytest.mark.parametrize(
+    ("cause", "explained", "not_explained"),
+    [
+        ({"alertname": "DatabaseAway"}, {"alertname": "ErrorBudgetBurn1h"}, {"alertname": "LawBroken"}),
+        ({"alertname": "DatabaseAway"}, {"alertname": "LawUnchecked"}, {"alertname": "RedisAway"}),
+        (
+            {"alertname": "TargetDown", "job": "web"},
+            {"alertname": "MetricMissing"},
+            {"alertname": "EventsDead"},
+        ),
+        (
+            {"alertname": "BeatSilent"},
+            {"alertname": "TargetDown", "job": "beat"},
+            {"alertname": "TargetDown", "job": "web"},
+        ),
+        ({"alertname": "IssuerSilent"}, {"alertname": "QueueNotMoving"}, {"alertname": "TasksNotMoving"}),
+        (
+            {"alertname": "TargetDown", "job": "worker"},
+            {"alertname": "TasksNotMoving"},
+            {"alertname": "ErrorRate"},
+        ),
+        ({"alertname": "RedisAway"}, {"alertname": "BrokerAway"}, {"alertname": "StockNegative"}),
+    ],
+    ids=lambda labels: "-".join(labels.values()),
+)
+def test_what_another_alert_explains_is_not_sent(
+    alertmanager: str, cause: dict[str, str], explained: dict[str, str], not_explained: dict[str, str]
+):
+    mark = {"test": f"{time.monotonic_ns()}"}
+    send(alertmanager, [labels | mark for labels in (explained, not_explained)])
+    assert inhibited(alertmanager, mark) == {_key(explained): False, _key(not_explained): False}
+    send(alertmanager, [cause | mark])
+    wanted = {_key(explained): True, _key(not_explained): False, _key(cause): False}
+    deadline = time.monotonic() + 10
+    while (found := inhibited(alertmanager, mark)) != wanted and time.monotonic() < deadline:
+        pass
+    assert found == wanted
+    send(alertmanager, [labels | mark for labels in (cause, explained, not_explained)], is_over=True)
+
+
+def test_addresses_come_from_the_environment(start_script, tmp_path: Path):
+    text = start_script.configuration(rules.ALERTMANAGER.read_text(), {"PAGER_WEBHOOK_URL": PAGER})
+    made = tmp_path / "alertmanager.yml"
+    made.write_text(text)
+    assert "SUCCESS" in amtool("check-config", str(made))
+    assert json.dumps(PAGER) in text
+    assert ".invalid" not in text, "without an address there is no webhook"
+
+
+def test_the_committed_file_names_every_place_of_an_address(start_script):
+    text = rules.ALERTMANAGER.read_text()
+    assert [text.count(place) for place in start_script.PLACES] == [1, 1]
+
+
+def send(url: str, alerts: list[dict[str, str]], *, is_over: bool = False) -> None:
+    now = datetime.now(UTC).isoformat()
+    body = [{"labels": labels, **({"endsAt": now} if is_over else {})} for labels in alerts]
+    request = urllib.request.Request(
+        f"{url}/api/v2/alerts", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    urllib.request.urlopen(request, timeout=5).close()
+
+
+def inhibited(url: str, mark: dict[str, str]) -> dict[str, bool]:
+    """Whether each alert with this mark is inhibited."""
+    with urllib.request.urlopen(f'{url}/api/v2/alerts?filter=test="{mark["test"]}"', timeout=5) as answer:
+        found = json.load(answer)
+    return {_key(one["labels"]): one["status"]["state"] == "suppressed" for one in found}
+
+
+def _key(labels: dict[str, str]) -> str:
+    return f"{labels['alertname']} {labels.get('job', '')}"

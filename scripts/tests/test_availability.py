@@ -1,0 +1,204 @@
+"""The availability of a trial: which requests count, which are good, and what outages take out."""
+
+import http.server
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts.chaos import availability, faults, trial
+from scripts.chaos.availability import Measurement, Request
+from scripts.chaos.calls import Call, Connection, Observations
+from scripts.chaos.faults import Fault
+from scripts.chaos.soak import SOAK
+from scripts.stack import ports, process_identity
+from scripts.stack.instance import Instance
+
+ORDER = Call("POST", "/orders", "token", {"items": []}, "key")
+
+
+def request(began: float, result: str = "201", *, seconds: float = 0.1, path: str = "/orders") -> Request:
+    return Request(began, began + seconds, "POST", path, result)
+
+
+@pytest.mark.parametrize(
+    ("result", "is_good"),
+    [
+        ("200", True),
+        ("202", True),
+        ("304", True),
+        ("402 payment_declined", True),
+        ("409 sold_out", True),
+        ("409 idempotency_key_in_flight", True),
+        ("429 throttled", True),
+        ("409 lock_not_acquired", False),
+        ("500 internal_error", False),
+        ("502 partner_failed", False),
+        ("503 overloaded", False),
+        ("503 unavailable", False),
+        ("599 not_json", False),
+        ("no answer", False),
+    ],
+)
+def test_a_request_is_good_unless_the_shop_is_at_fault(result: str, is_good: bool) -> None:
+    assert request(0, result).is_good is is_good
+
+
+def test_requests_that_overlap_with_an_outage_are_taken_out() -> None:
+    began = {"before": 9.0, "into it": 9.95, "in it": 11.0, "out of it": 11.95, "after": 12.01}
+    requests = [request(at, f"503 {name}") for name, at in began.items()]
+    around = request(9.5, "503 around", seconds=5)
+    measured = Measurement([*requests, around], outages=[(10.0, 12.0)])
+    assert set(measured.shares()["outside of outages"].bad) == {"503 before", "503 after"}
+    assert measured.shares()["with outages"].count == 6
+
+
+def test_outages_that_overlap_are_one() -> None:
+    measured = Measurement([request(3.5), request(6.5)], outages=[(5, 6), (1, 3), (2, 4), (5.5, 5.7)])
+    assert availability.merged(measured.outages) == [(1, 4), (5, 6)]
+    assert measured.outage_seconds() == 4
+    assert measured.shares()["outside of outages"].count == 1
+
+
+def test_the_share_of_orders_and_payments_counts_what_the_service_level_counts() -> None:
+    paths = ["/orders", "/payments", "/wallet/top-ups", "/orders/o1/cancel", "/coupons"]
+    measured = Measurement([request(number, path=path) for number, path in enumerate(paths)])
+    measured.requests.append(Request(9, 10, "GET", "/orders", "200"))
+    assert measured.shares()["outside of outages, orders and payments"].count == 3
+    assert measured.shares()["outside of outages"].count == 6
+
+
+def test_a_share_says_how_many_there_were_and_what_went_wrong() -> None:
+    share = availability.share([request(0)] * 998 + [request(0, "503 unavailable")] * 2)
+    assert str(share) == "99.800% of 1000 requests (2 x 503 unavailable)"
+    assert availability.share([]).value == 1
+
+
+@pytest.mark.parametrize(("bad", "is_below"), [(1, False), (2, True)])
+def test_a_soak_below_the_goal_has_a_finding(bad: int, is_below: bool, capsys: pytest.CaptureFixture) -> None:
+    seen = Observations()
+    seen.measured.requests += [request(0)] * (1000 - bad) + [request(0, "no answer")] * bad
+    trial._availability(SOAK, seen)
+    assert bool(seen.findings) is is_below
+    assert f"{1 - bad / 1000:.3%} of 1000 requests ({bad} x no answer)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("sort", "name", "is_outage"),
+    [
+        ("kill", "web", True),
+        ("kill", "a web process", True),
+        ("flush", "redis", True),
+        ("freeze", "mariadb", True),
+        ("kill", "worker", False),
+        ("down", "issuer", False),
+        ("down", "gateway", False),
+        ("slow", "gateway", False),
+        ("jump", "the clock of a second worker", False),
+    ],
+)
+def test_faults_that_the_shop_makes_up_for_are_no_outage(sort: str, name: str, is_outage: bool) -> None:
+    assert Fault(sort, name, 1.0).is_outage is is_outage
+
+
+class Answering(http.server.BaseHTTPRequestHandler):
+    """Answers every other request, and closes the connection instead of the rest."""
+
+    protocol_version = "HTTP/1.1"
+    answered = 0
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        type(self).answered += 1
+        if self.answered % 2 == 0:
+            self.close_connection = True
+            return
+        self.send_response(201)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    Answering.answered = 0
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+def test_a_kept_connection_that_broke_may_have_broken_since_its_last_answer(port: int) -> None:
+    """A web process that is killed breaks idle connections too: their next requests fail later."""
+    seen = Observations()
+    connection = Connection(port, seen, seed="1")
+    connection.call_once(ORDER)
+    seen.record_outage(time.monotonic(), time.monotonic())
+    connection.call_once(ORDER)
+    answered, broken = seen.measured.requests
+    assert (answered.result, broken.result) == ("201", "no answer")
+    assert broken.began == pytest.approx(answered.ended, abs=0.05)
+    assert seen.measured.shares()["outside of outages"].bad.total() == 0
+
+
+def test_a_client_that_hangs_up_is_not_counted(port: int) -> None:
+    seen = Observations()
+    connection = Connection(port, seen, seed="1")
+    connection.call_once(ORDER, is_impatient=True)
+    connection.call_once(ORDER, is_impatient=True)
+    assert [one.result for one in seen.measured.requests] == ["201"]
+    assert seen.statuses["no answer"] == 1
+
+
+class Ready(http.server.BaseHTTPRequestHandler):
+    """Is healthy whatever is asked."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def ready(tmp_path: Path) -> Iterator[Instance]:
+    """An instance whose web server says that it is ready, and whose process of that name is this one."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", ports.free(4)), Ready) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        instance = Instance(home=tmp_path, port=server.server_port, database="sqlite")
+        instance.run.mkdir()
+        for name in ("web", "partner"):
+            process_identity.write(instance.run, name)
+        yield instance
+        server.shutdown()
+
+
+def test_the_children_of_a_killed_web_server_don_t_end_its_outage(
+    ready: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They go on answering until the next server ends them, and only then nothing answers."""
+    monkeypatch.setattr(faults, "PATIENCE_SECONDS", 0.3)
+    [leader] = faults._leaders(Fault("kill", "web", 0), ready).values()
+    assert leader == os.getpid()
+    assert faults.seconds_until_ready(ready, without={"web": leader}) is None
+    assert faults.seconds_until_ready(ready, without={"web": leader + 1}) is not None
+
+
+def test_an_outage_of_the_partner_lasts_until_it_answers(
+    ready: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(faults, "PATIENCE_SECONDS", 0.3)
+    killed = {"partner": os.getpid() + 1}
+    assert faults.seconds_until_ready(ready, without=killed) is None
+    with http.server.ThreadingHTTPServer(("127.0.0.1", ready.partner_port), Ready) as partner:
+        threading.Thread(target=partner.serve_forever, daemon=True).start()
+        assert faults.seconds_until_ready(ready, without=killed) is not None
+        partner.shutdown()

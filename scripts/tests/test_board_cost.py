@@ -1,0 +1,17 @@
+"""The cost of the launch board's viewers: what is measured is summed up in two lines."""
+
+from scripts.bench import board_cost
+from scripts.bench.board_cost import Watch
+
+
+def test_the_summary_has_what_all_viewers_but_the_first_take() -> None:
+    text = board_cost.summary([0.32, 1.24, 1.39], commit="abc1234")
+    assert "0.32 % without viewers, 1.24 % with 1 and 1.39 % with 50 at abc1234" in text
+    assert "the second to last take 0.15 % together; the goal is below 1.0 %" in text
+
+
+def test_the_regularity_is_that_of_the_gaps_between_snapshots() -> None:
+    watch = Watch(arrivals=[10.0, 11.0, 12.0, 13.5, 14.5])
+    assert watch.gaps() == [1.0, 1.0, 1.5, 1.0]
+    text = board_cost.regularity(watch.gaps())
+    assert text == "5 snapshots, 1.00 s apart (median), 95 % within 1.00 s, the longest 1.50 s"

@@ -1,0 +1,132 @@
+"""The pages for the first hour, pasted beside a real `make run`: tutorial, launch, clients, backup."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from scripts.stack import instance as instances
+from scripts.stack import node_packages, own_stack, ports
+from scripts.stack.instance import Instance
+from scripts.tests import documented
+from scripts.tests.documented import Shown
+
+START = "make run\n"
+CLIENTS = documented.page("howto/generate-a-client.md")
+PROGRAMS = {block.title: block.text for block in documented.blocks(CLIENTS) if block.title}
+SECONDS = 120
+
+
+class Stack:
+    """A `make run` of the tests' own, which they may stop and start again."""
+
+    def __init__(self, home: Path) -> None:
+        self.instance = Instance(home=home, port=ports.free(instances.PORTS), database="sqlite")
+        self._running = ExitStack()
+
+    def start(self) -> None:
+        self._running.enter_context(own_stack.running(self.instance))
+
+    def stop(self) -> None:
+        self._running.close()
+
+    def paste(self, shown: list[Shown]) -> None:
+        """Paste the blocks into one shell; each has to print what its page shows."""
+        ends = [f"printf '\\n@@ %s\\n' {number}\n" for number in range(len(shown))]
+        lines = "".join(block.lines + end for block, end in zip(shown, ends, strict=True))
+        ran = own_stack.paste(self.instance, documented.addressed(lines, self.instance))
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        outputs = re.split(r"\n@@ \d+\n", ran.stdout)[:-1]
+        for block, output in zip(shown, outputs, strict=True):
+            if block.output:
+                assert documented.is_shown_by(block.output, output), f"{block.lines}\nprinted:\n{output}"
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    shop = Stack(tmp_path_factory.mktemp("first-hour"))
+    shop.start()
+    yield shop
+    shop.stop()
+
+
+def test_the_tutorial_does_what_it_says(stack: Stack) -> None:
+    start, *rest = documented.transcript(documented.page("tutorial.md"))
+    assert start.lines == START
+    assert len([block for block in rest if block.output]) >= 7
+    stack.paste(rest)
+
+
+def test_a_launch_is_run_as_the_guide_says(stack: Stack) -> None:
+    stack.paste(documented.transcript(documented.page("howto/run-a-launch.md")))
+
+
+def test_the_generated_python_client_runs_the_session(stack: Stack, tmp_path: Path) -> None:
+    generate = documented.transcript(CLIENTS)[0]
+    assert "openapi-python-client generate" in generate.lines
+    document = shutil.copytree("docs", tmp_path / "docs", ignore=shutil.ignore_patterns("lab", "adr"))
+    assert (document / "openapi.yaml").exists()
+    run(generate.lines.partition("\n")[2], tmp_path)
+    session = tmp_path / "session.py"
+    session.write_text(PROGRAMS[session.name])
+
+    printed = run(f"{sys.executable} session.py", tmp_path, SHOP=stack.instance.url)
+
+    assert printed == expected_output("python")
+    run(f"{sys.executable} -m mypy --strict --follow-imports=silent --config-file= session.py", tmp_path)
+
+
+def test_the_generated_typescript_client_runs_the_session(stack: Stack, tmp_path: Path) -> None:
+    generate, compile_and_run = documented.transcript(CLIENTS)[-2:]
+    install, _, generate_lines = generate.lines.partition("\n")
+    assert install.startswith("npm install openapi-fetch ")
+    (tmp_path / "node_modules").symlink_to(node_packages.installed() / "node_modules")
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    shutil.copytree("docs", tmp_path / "docs", ignore=shutil.ignore_patterns("lab", "adr"))
+    (tmp_path / "session.ts").write_text(PROGRAMS["session.ts"])
+    run(generate_lines, tmp_path)
+
+    printed = run(compile_and_run.lines, tmp_path, SHOP=stack.instance.url)
+
+    assert printed == expected_output("typescript")
+
+
+def test_a_backup_is_restored_as_the_guide_says(stack: Stack) -> None:
+    """Last, because it stops the shop: what was done after the backup is gone, and the audit says so."""
+    text = documented.page("howto/restore-a-backup.md").partition("## MariaDB and MySQL")[0]
+    back_up, forget, restore, compare = documented.transcript(text)
+    stack.paste([back_up, forget])
+    stack.stop()
+    stack.paste([restore])
+    stack.start()
+    stack.paste([compare])
+
+
+def expected_output(language: str) -> str:
+    """What the guide says that the program of this language prints."""
+    found = documented.blocks(CLIENTS)
+    program = next(place for place, block in enumerate(found) if block.title and block.language == language)
+    return next(block.text for block in found[program:] if block.language == "text")
+
+
+def run(lines: str, folder: Path, **settings: str) -> str:
+    """The output of shell lines in the folder, with the environment's programs."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment: Mapping[str, str] = os.environ | {"PATH": path} | settings
+    ran = subprocess.run(
+        ["sh", "-euc", lines],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout

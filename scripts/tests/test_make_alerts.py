@@ -1,0 +1,100 @@
+"""`make alerts`: every alert has a cause, what it finds is reported, and three fire on a stack."""
+
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+
+from scripts.monitoring import alerts, causes, receiver, rules
+from scripts.monitoring.causes import Cause
+from scripts.stack import instance as instances
+from scripts.stack import places, ports
+
+
+def test_every_alert_has_a_cause_and_no_cause_names_another():
+    assert causes.all_alerts() == {alert.name for alert in rules.alerts()}
+    explained = {name for phase in causes.PHASES for cause in phase for name in cause.explains}
+    assert explained <= causes.all_alerts()
+
+
+def test_an_alert_fires_in_one_phase_by_one_cause():
+    fired = [name for phase in causes.PHASES for cause in phase for name in cause.fires]
+    assert len(fired) == len(set(fired))
+
+
+def test_no_cause_of_a_phase_inhibits_what_another_one_must_make_fire():
+    for phase in causes.PHASES:
+        wanted = {name for cause in phase for name in cause.fires}
+        for sources, targets in rules.inhibitions():
+            inhibiting, inhibited = (
+                {name for name in wanted if any(matcher.fullmatch(name) for matcher in side)}
+                for side in (sources, targets)
+            )
+            # TargetDown of one job may inhibit that of another cause.
+            assert not inhibiting or not inhibited - inhibiting, (inhibiting, inhibited)
+
+
+def test_only_the_causes_of_the_chosen_alerts_are_made():
+    [[cause]] = causes.chosen(["QueueNotMoving"])
+    assert cause.fires == ("QueueNotMoving",)
+    assert len(causes.chosen(sorted(causes.all_alerts()))) == len(causes.PHASES)
+
+
+def test_the_page_shows_every_alert_with_its_seconds():
+    page = (places.PROJECT / "docs" / "monitoring.md").read_text()
+    for name in causes.all_alerts():
+        assert f"| `{name}` |" in page, name
+    assert "| never |" not in page
+
+
+@pytest.mark.parametrize(
+    ("sent", "finding"),
+    [
+        ([], "EventsDead did not fire within"),
+        ([("EventsDead", "firing", "tickets")], "EventsDead was not cleared within"),
+        (
+            [("EventsDead", "firing", "pager"), ("EventsDead", "resolved", "pager")],
+            "EventsDead is a ticket and went to",
+        ),
+        (
+            [("OutboxLag", "firing", "tickets"), ("OutboxLag", "resolved", "tickets")],
+            "OutboxLag fired without a cause",
+        ),
+    ],
+    ids=["never", "never cleared", "wrong receiver", "unexplained"],
+)
+def test_what_is_wrong_is_found(sent: list[tuple[str, str, str]], finding: str):
+    phase = [
+        Cause(what="a test", fires=("EventsDead",), make=lambda _: nullcontext(), explains=("LawBroken",))
+    ]
+    taken = receiver.Receiver()
+    taken.take("tickets", _notification("LawBroken", "firing"))
+    taken.take("pager", _notification("LawBroken", "resolved"))
+    for name, status, to in sent:
+        taken.take(to, _notification(name, status))
+    findings = list(alerts.find_faults(taken, phase))
+    assert any(one.startswith(finding) for one in findings), findings
+
+
+def test_what_is_right_is_no_finding():
+    phase = [Cause(what="a test", fires=("EventsDead",), make=lambda _: nullcontext())]
+    taken = receiver.Receiver()
+    taken.take("tickets", _notification("EventsDead", "firing"))
+    taken.take("tickets", _notification("EventsDead", "resolved"))
+    assert list(alerts.find_faults(taken, phase)) == []
+
+
+def test_three_alerts_fire_and_clear_on_a_stack(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """The quick choice of `make alerts`: a row, a server's limit and a process."""
+    names = ["StockNegative", "ConnectionsSaturated", "ExporterDown"]
+    port = str(ports.free(instances.PORTS))
+    code = alerts.fire_alerts(instances.choose(home=tmp_path, port=port, database="mariadb"), names)
+    output = capsys.readouterr().out
+    assert code == 0, output
+    for name in names:
+        assert f"| `{name}` |" in output
+    assert "0 findings" in output
+
+
+def _notification(name: str, status: str) -> dict:
+    return {"alerts": [{"labels": {"alertname": name}, "status": status}]}

@@ -1,0 +1,19 @@
+"""Permissions about accounts that are narrower than Django's own."""
+
+from typing import Any
+
+DISABLE = "auth.disable_user"
+NAMES = {DISABLE: "Can disable customers and sign them out"}
+
+
+def create(*, using: str, apps: Any) -> None:
+    """Create them where they are missing, if Django's tables for permissions are there."""
+    try:
+        kinds = apps.get_model("contenttypes", "ContentType").objects.using(using)
+        rights = apps.get_model("auth", "Permission").objects.using(using)
+    except LookupError:
+        return
+    for permission, name in NAMES.items():
+        app, codename = permission.split(".")
+        kind, _ = kinds.get_or_create(app_label=app, model=codename.rpartition("_")[2])
+        rights.get_or_create(content_type=kind, codename=codename, defaults={"name": name})

@@ -1,0 +1,171 @@
+"""Actions on operators' pages: a form, a confirmation that shows the effect, and one effect per form.
+
+A form has an id, under which its effect is recorded like that of an API call with an idempotency key: a form
+that is sent twice has one effect, and the second response says so.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import orjson
+from django import forms
+from django.conf import settings
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+
+from shop import clock, operator_forms
+from shop.admin_site import refusal_text
+from shop.errors import FirstcomeError, KeyReused
+from shop.http import json_format
+from shop.idempotency import recorded_answers
+from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
+from shop.operator_forms import SENT_BEFORE, form_id_field, reason_field
+
+SENT_WITH_OTHER_VALUES = (
+    "This form was sent before, with other values, and that was done. Open the page again to do more."
+)
+CONFIRMED = "confirmed"
+
+
+class OnceForm(forms.Form):
+    """A form whose effect happens once, however often it is sent: `form_id` is generated with it."""
+
+    form_id = form_id_field()
+
+    def clean_form_id(self) -> UUID:
+        """Refuse old forms: their effect may be recorded no more, and would happen again."""
+        given: UUID = self.cleaned_data["form_id"]
+        if given.version != 7 or _created_at_milliseconds(given) < _oldest_milliseconds():
+            raise forms.ValidationError("This form is too old to be sent. Open the page again.")
+        return given
+
+
+class ReasonForm(OnceForm):
+    """A form with the reason for the action, which the journal keeps."""
+
+    reason = reason_field("Kept in the journal with your name.")
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """What an operator reads before the effect: a question, and the values before and after.
+
+    `carried` are values of hidden fields that say what was shown, so that `perform` can compare.
+    """
+
+    question: str
+    facts: Sequence[tuple[str, str]] = ()
+    warning: str = ""
+    carried: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One action: its texts, its form, what `confirm` shows, and what `perform` does and then reports.
+
+    `perform` raises the shop's errors, which are shown above the form. `back` is the page that the operator
+    returns to.
+    """
+
+    title: str
+    description: str
+    submit: str
+    form_class: type[OnceForm]
+    confirm: Callable[[dict[str, Any]], Confirmation]
+    perform: Callable[[dict[str, Any]], str]
+    back: str
+    is_dangerous: bool = False
+    initial: Mapping[str, Any] = field(default_factory=dict)
+
+
+def require_permission(request: HttpRequest, *permissions: str) -> None:
+    """Raise `PermissionDenied`, which is 403, unless the operator has all of these permissions."""
+    if not request.user.has_perms(permissions):
+        raise PermissionDenied
+
+
+def run(request: HttpRequest, action: Action) -> HttpResponse:
+    """Show the form, then the confirmation, then perform the action and return to `action.back`.
+
+    A refusal is shown above the form, whose values and id stay, so that it may be sent again.
+    """
+    if request.method != "POST":
+        return _render(request, action, "form", form=action.form_class(initial=dict(action.initial)))
+    form = action.form_class(request.POST)
+    try:
+        if not form.is_valid() or "edit" in request.POST:
+            return _render(request, action, "form", form=form)
+        if CONFIRMED not in request.POST:
+            return _confirm(request, action, form)
+        done = action.perform(form.cleaned_data)
+    except KeyReused:
+        form.add_error(None, SENT_WITH_OTHER_VALUES)
+        return _render(request, action, "form", form=form)
+    except FirstcomeError as error:
+        form.add_error(None, refusal_text(error))
+        return _render(request, action, "form", form=form)
+    messages.success(request, done)
+    return redirect(action.back)
+
+
+def keyed_call(
+    request: HttpRequest, data: Mapping[str, Any], *, action: str, describe: Callable[[Any], str]
+) -> KeyedCall:
+    """The form as a keyed call of the operator, which records what `describe` says of the outcome."""
+    values = sorted((name, str(value)) for name, value in data.items() if name != "form_id")
+    return operator_forms.keyed_call(
+        request,
+        "form",
+        data["form_id"],
+        f"{action} {values}",
+        answer=lambda outcome: Answer(200, json_format.dump({"said": describe(outcome)})),
+    )
+
+
+def report(outcome: Any, describe: Callable[[Any], str]) -> str:
+    """The text for the operator: what was done now, or what was done when the form was first sent."""
+    if not isinstance(outcome, Replay):
+        return describe(outcome)
+    said = orjson.loads(outcome.answer.body)["said"] if outcome.answer else ""
+    return f"{SENT_BEFORE} {said}".rstrip()
+
+
+def perform_once(
+    request: HttpRequest,
+    data: Mapping[str, Any],
+    work: Callable[[], Any],
+    *,
+    action: str,
+    describe: Callable[[Any], str],
+) -> str:
+    """Do `work`, which only writes to the database, once for the form; returns the text for the operator."""
+    call = keyed_call(request, data, action=action, describe=describe)
+    return report(recorded_answers.run_once(call, work), describe)
+
+
+def _confirm(request: HttpRequest, action: Action, form: OnceForm) -> HttpResponse:
+    confirmation = action.confirm(form.cleaned_data)
+    values = {name: form[name].value() for name in form.fields} | dict(confirmation.carried)
+    hidden = [(name, "" if value is None else value) for name, value in values.items()]
+    return _render(request, action, "confirmation", confirmation=confirmation, hidden=hidden)
+
+
+def _render(request: HttpRequest, action: Action, page: str, **context: Any) -> HttpResponse:
+    shared = admin.site.each_context(request) | {"title": action.title, "action": action}
+    return TemplateResponse(request, f"operators/{page}.html", shared | context)
+
+
+def _created_at_milliseconds(form_id: UUID) -> int:
+    """The instant in a UUIDv7, since the epoch."""
+    return form_id.int >> 80
+
+
+def _oldest_milliseconds() -> int:
+    """The oldest instant of a form that is accepted: half of the time for which its effect is recorded."""
+    seconds = settings.IDEMPOTENCY_RETENTION_SECONDS // 2
+    return int((clock.now().timestamp() - seconds) * 1000)

@@ -1,0 +1,319 @@
+"""The actions on an account: issue a coupon, grant points, sign out everywhere, disable and enable.
+
+Each calls the function that the API or the list of accounts calls, and needs the same permission.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.urls import reverse
+from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidget
+
+from coupons import campaigns
+from coupons.allocation.writes import Issued, Queued
+from coupons.issuing import issuing
+from payments import ledger, points_grants
+from payments.models import Entry
+from shop import admin_actions
+from shop.accounts import accounts, sign_outs
+from shop.admin_actions import Action, Confirmation, ReasonForm
+from shop.backoffice.cells import Button
+from shop.backoffice.cells import amount as amount_text
+from shop.events import journal
+from shop.http.validation import LARGEST_AMOUNT
+from shop.models import SignOut
+
+ISSUE_COUPON, GRANT_POINTS = "coupons.add_coupon", "payments.add_transfer"
+MOST_CAMPAIGNS = 200
+SIGNED_OUT = "Refresh tokens are refused now, access tokens within five seconds."
+
+
+def buttons(request: HttpRequest, account: User) -> list[Button]:
+    """The actions that this operator may take on the account as it is."""
+    user, is_other = request.user, account.pk != request.user.pk
+    may_disable, may_change = _may_disable(request, account), _may_change(request, account)
+
+    def button(name: str, title: str, icon: str, variant: str = "default") -> Button:
+        return Button(title, reverse(f"account-{name}", args=[account.pk]), icon, variant)
+
+    possible = (
+        (
+            account.is_active and user.has_perm(ISSUE_COUPON),
+            button("issue-coupon", "Issue a coupon", "confirmation_number"),
+        ),
+        (
+            account.is_active and user.has_perm(GRANT_POINTS),
+            button("grant-points", "Grant points", "redeem"),
+        ),
+        (may_disable, button("sign-out", "Sign out everywhere", "logout")),
+        (is_other and may_disable and account.is_active, button("disable", "Disable", "block", "danger")),
+        (is_other and may_change and not account.is_active, button("enable", "Enable", "check")),
+    )
+    return [button for is_possible, button in possible if is_possible]
+
+
+class IssueCouponForm(ReasonForm):
+    campaign = forms.IntegerField(widget=UnfoldAdminSelectWidget, help_text="Those that issue coupons now.")
+    field_order = ["campaign", "reason"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Which campaigns issue coupons is decided when one is issued: a repeat may come when it is sold out.
+        running = campaigns.running().order_by("-pk")[:MOST_CAMPAIGNS]
+        choices = [(campaign.pk, f"{campaign.name}: {campaign.remaining:,} left") for campaign in running]
+        none_chosen = ("", "Choose one" if choices else "No campaign issues coupons now")
+        self.fields["campaign"].widget.choices = [none_chosen, *choices]
+
+
+class GrantPointsForm(ReasonForm):
+    amount = forms.IntegerField(
+        min_value=1,
+        max_value=LARGEST_AMOUNT,
+        widget=UnfoldAdminIntegerFieldWidget,
+        help_text="In the currency's minor unit.",
+    )
+    field_order = ["amount", "reason"]
+
+
+View = Callable[[HttpRequest, int], HttpResponse]
+
+
+def account_action(
+    is_allowed: Callable[[HttpRequest, User], bool],
+) -> Callable[[Callable[[HttpRequest, User], Action]], View]:
+    """Make a view of a function that returns the action on an account; 403 without the permission."""
+
+    def decorate(describe: Callable[[HttpRequest, User], Action]) -> View:
+        @wraps(describe)
+        def view(request: HttpRequest, account_id: int) -> HttpResponse:
+            account = get_object_or_404(User, pk=account_id)
+            if not is_allowed(request, account):
+                raise PermissionDenied
+            return admin_actions.run(request, describe(request, account))
+
+        return view
+
+    return decorate
+
+
+def _may_disable(request: HttpRequest, account: User) -> bool:
+    """As the list of accounts decides: staff accounts are for superusers only."""
+    pages: Any = admin.site.get_model_admin(User)
+    return bool(pages.has_disable_permission(request, account))
+
+
+def _may_change(request: HttpRequest, account: User) -> bool:
+    """As the account's own admin page decides: staff accounts are for superusers only."""
+    return bool(admin.site.get_model_admin(User).has_change_permission(request, account))
+
+
+def _may_disable_other(request: HttpRequest, account: User) -> bool:
+    return account.pk != request.user.pk and _may_disable(request, account)
+
+
+def _may_enable_other(request: HttpRequest, account: User) -> bool:
+    return account.pk != request.user.pk and _may_change(request, account)
+
+
+@account_action(lambda request, account: request.user.has_perm(ISSUE_COUPON))
+def issue_coupon(request: HttpRequest, account: User) -> Action:
+    def confirm(data: Mapping[str, Any]) -> Confirmation:
+        campaign = campaigns.get(campaign_id=data["campaign"], include_closed=True)
+        return Confirmation(
+            f"Issue a coupon of {campaign.name} to {account.username}?",
+            facts=[
+                ("Discount", _discount_text(campaign)),
+                ("Left in the campaign", f"{campaign.remaining:,} of {campaign.capacity:,}"),
+                ("Reason", data["reason"]),
+            ],
+            warning="It can be made void afterwards, but its slot is not issued again.",
+        )
+
+    def describe(issued: Issued | Queued) -> str:
+        if isinstance(issued, Queued):
+            return (
+                f"{account.username} is in the queue, with {issued.ahead:,} ahead: ticket {issued.ticket.pk}."
+            )
+        code, name = issued.coupon.code, issued.coupon.campaign.name
+        if issued.is_new:
+            return f"Coupon {code} of {name} is issued to {account.username}."
+        return f"{account.username} has one of {name} already: {code}. Nothing was issued."
+
+    def perform(data: Mapping[str, Any]) -> str:
+        with issuing.counting_answer(data["campaign"]) as answer:
+            issued = issuing.issue_by_staff(campaign_id=data["campaign"], user_id=account.pk)
+            answer.issued = issued
+
+        def note() -> Issued | Queued:
+            """Record the reason: the coupon's own line has the operator, and none."""
+            journal.note(
+                what="account.coupon_requested",
+                subject=accounts.journal_subject(account.pk),
+                after={"campaign": data["campaign"], "result": describe(issued)},
+                detail=data["reason"],
+                is_internal=True,
+            )
+            return issued
+
+        return admin_actions.perform_once(
+            request, data, note, action=f"issue coupon to {account.pk}", describe=describe
+        )
+
+    return Action(
+        title=f"Issue a coupon to {account.username}",
+        description="An account has one coupon of a campaign at most: one that it has already stays.",
+        submit="Issue",
+        form_class=IssueCouponForm,
+        confirm=confirm,
+        perform=perform,
+        back=_page_of(account),
+    )
+
+
+@account_action(lambda request, account: request.user.has_perm(GRANT_POINTS))
+def grant_points(request: HttpRequest, account: User) -> Action:
+    def confirm(data: Mapping[str, Any]) -> Confirmation:
+        balance, granted = ledger.balance_amount(account.pk), data["amount"]
+        return Confirmation(
+            f"Grant {amount_text(granted)} in points to {account.username}?",
+            facts=[
+                ("Balance now", amount_text(balance)),
+                ("Balance afterwards", amount_text(balance + granted)),
+                ("Reason", data["reason"]),
+            ],
+            warning="A grant can't be taken back: the account may spend it at once.",
+        )
+
+    def describe(entry: Entry) -> str:
+        balance = amount_text(entry.balance_after_amount)
+        return f"{amount_text(entry.amount)} granted to {account.username}, whose balance is {balance}."
+
+    def perform(data: Mapping[str, Any]) -> str:
+        call = admin_actions.keyed_call(
+            request, data, action=f"grant points to {account.pk}", describe=describe
+        )
+        granted = points_grants.grant(
+            user_id=account.pk, amount=data["amount"], reason=data["reason"], keyed=call
+        )
+        return admin_actions.report(granted, describe)
+
+    return Action(
+        title=f"Grant points to {account.username}",
+        description="Adds points to the account's wallet, paid by the shop.",
+        submit="Grant",
+        form_class=GrantPointsForm,
+        confirm=confirm,
+        perform=perform,
+        back=_page_of(account),
+    )
+
+
+@account_action(_may_disable)
+def sign_out(request: HttpRequest, account: User) -> Action:
+    def describe(_: SignOut) -> str:
+        return f"{account.username} is signed out everywhere. {SIGNED_OUT}"
+
+    def perform(data: Mapping[str, Any]) -> str:
+        return admin_actions.perform_once(
+            request,
+            data,
+            lambda: sign_outs.sign_out_everywhere(account_id=account.pk, reason=data["reason"]),
+            action=f"sign out {account.pk}",
+            describe=describe,
+        )
+
+    return Action(
+        title=f"Sign {account.username} out everywhere",
+        description="All tokens and sessions that it has now end. It may sign in again at once, with "
+        "its password: set another one first if that may be known.",
+        submit="Sign out everywhere",
+        form_class=ReasonForm,
+        confirm=lambda data: Confirmation(
+            f"Sign {account.username} out everywhere?",
+            facts=[("Reason", data["reason"])],
+            warning=f"{SIGNED_OUT} The customer has to sign in again on every device.",
+        ),
+        perform=perform,
+        back=_page_of(account),
+        is_dangerous=True,
+    )
+
+
+@account_action(_may_disable_other)
+def disable(request: HttpRequest, account: User) -> Action:
+    def describe(count: int) -> str:
+        if not count:
+            return f"{account.username} was disabled already; nothing was done."
+        return f"{account.username} is disabled: its tokens are refused within five seconds."
+
+    def perform(data: Mapping[str, Any]) -> str:
+        return admin_actions.perform_once(
+            request,
+            data,
+            lambda: accounts.disable(
+                account_ids=[account.pk], keeping={request.user.pk}, reason=data["reason"]
+            ),
+            action=f"disable {account.pk}",
+            describe=describe,
+        )
+
+    return Action(
+        title=f"Disable {account.username}",
+        description="A disabled account can't sign in, and its tokens are refused within five seconds. Its "
+        "orders, coupons and points stay.",
+        submit="Disable",
+        form_class=ReasonForm,
+        confirm=lambda data: Confirmation(
+            f"Disable {account.username}?",
+            facts=[("Reason", data["reason"])],
+            warning="Orders that are being paid go on; unpaid ones expire.",
+        ),
+        perform=perform,
+        back=_page_of(account),
+        is_dangerous=True,
+    )
+
+
+@account_action(_may_enable_other)
+def enable(request: HttpRequest, account: User) -> Action:
+    def describe(count: int) -> str:
+        if not count:
+            return f"{account.username} was enabled already; nothing was done."
+        return f"{account.username} is enabled: it can sign in, and is accepted within five seconds."
+
+    def perform(data: Mapping[str, Any]) -> str:
+        return admin_actions.perform_once(
+            request,
+            data,
+            lambda: accounts.enable(account_ids=[account.pk], reason=data["reason"]),
+            action=f"enable {account.pk}",
+            describe=describe,
+        )
+
+    return Action(
+        title=f"Enable {account.username}",
+        description="The account can sign in again, and tokens that have not expired work again: sign it out "
+        "everywhere first if others may have them.",
+        submit="Enable",
+        form_class=ReasonForm,
+        confirm=lambda data: Confirmation(f"Enable {account.username}?", facts=[("Reason", data["reason"])]),
+        perform=perform,
+        back=_page_of(account),
+    )
+
+
+def _page_of(account: User) -> str:
+    return reverse("account-page", args=[account.pk])
+
+
+def _discount_text(campaign: Any) -> str:
+    if campaign.discount_type == campaign.DiscountType.PERCENT:
+        return f"{campaign.discount_value} %"
+    return amount_text(campaign.discount_value)

@@ -1,0 +1,45 @@
+"""The page of one account."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.views.decorators.http import require_safe
+
+from shop.accounts import sign_outs
+from shop.backoffice import cells
+from shop.backoffice.accounts import actions, sections
+
+
+@require_safe
+def show(request: HttpRequest, account_id: int) -> HttpResponse:
+    """Show the account to an operator who may view accounts, with the parts that they may view."""
+    if not cells.may_view(request, User):
+        raise PermissionDenied
+    account = get_object_or_404(User, pk=account_id)
+    context = admin.site.each_context(request) | {
+        "title": f"Account {account.username}",
+        "account": account,
+        "facts": _facts(account),
+        "buttons": actions.buttons(request, account),
+        "sections": sections.read(request, account),
+    }
+    return TemplateResponse(request, "backoffice/account.html", context)
+
+
+def _facts(account: User) -> list[tuple[str, Any]]:
+    signed_out = sign_outs.last_sign_out(account.pk)
+    kind = "superuser" if account.is_superuser else "staff" if account.is_staff else "customer"
+    return [
+        ("Number", account.pk),
+        ("E-mail", account.email or "-"),
+        ("State", cells.label("active" if account.is_active else "disabled")),
+        ("Kind", kind),
+        ("Registered at", cells.instant(account.date_joined)),
+        ("Signed out everywhere at", cells.instant(signed_out.at) if signed_out else "never"),
+        ("Account", cells.link("Name, e-mail, password and rights", "admin:auth_user_change", account.pk)),
+    ]

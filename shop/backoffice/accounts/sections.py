@@ -1,0 +1,204 @@
+"""What an account's page shows, a table for each app: the newest rows, read by the account's indexes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+
+from coupons.models import Coupon, QueueTicket
+from orders.models import Order
+from orders.placement import account_usage
+from payments import ledger, selectors
+from payments.models import Entry
+from shop import clock
+from shop.accounts import accounts
+from shop.backoffice import cells
+from shop.models import JournalLine
+from shop.rates import rate_limits
+
+NEWEST = 10
+NEWEST_LINES = 15
+JOURNAL = "admin:shop_journalline_changelist"
+NAMES_OF_RATES = {
+    "coupons": "requests for coupons",
+    "orders": "orders placed",
+    "payments": "payments started",
+    "top-ups": "top-ups started",
+    "declines": "declined payments",
+    "refreshes": "refreshed tokens",
+}
+Section = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LimitUsage:
+    """How much of one limit is used, as a bar shows it."""
+
+    what: SafeString | str
+    counted: str
+    used: int
+    most: int
+
+    @property
+    def text(self) -> str:
+        return f"{self.used:,} of {self.most:,}"
+
+    @property
+    def is_full(self) -> bool:
+        return self.used >= self.most
+
+    @property
+    def percent(self) -> int:
+        return min(100, 100 * self.used // self.most) if self.most else 100
+
+
+def read(request: HttpRequest, account: User) -> list[Section]:
+    """The sections that this operator may see, in the order of the page."""
+    by_permission = (
+        (Order, _limits),
+        (Order, _orders),
+        (Coupon, _coupons),
+        (Entry, _wallet),
+        (QueueTicket, _tickets),
+        (JournalLine, _journal),
+    )
+    return [section(account) for model, section in by_permission if cells.may_view(request, model)]
+
+
+def _limits(account: User) -> Section:
+    """What counts against the account's limits now."""
+    usage = account_usage.read_usage(account.pk)
+    limits = [LimitUsage("unpaid orders", "now", usage.unpaid_orders, settings.OPEN_ORDERS_PER_ACCOUNT)]
+    for product in usage.products:
+        link = cells.link(product.sku, "product-page", product.product_id)
+        if product.unpaid_units:
+            most = settings.OPEN_UNITS_PER_ACCOUNT
+            limits.append(LimitUsage(link, "unpaid units", product.unpaid_units, most))
+        if product.limit is not None:
+            limits.append(LimitUsage(link, "units, unpaid and paid", product.held_units, product.limit))
+    notes = [] if usage.is_complete else ["Only the newest orders and most held products are counted here."]
+    usages = rate_limits.read_usages(account.pk)
+    for rate in usages:
+        window = f"in the last {_seconds_text(rate.rate.seconds)}"
+        limits.append(LimitUsage(NAMES_OF_RATES[rate.name], window, rate.used, rate.rate.times))
+    if not all(rate.is_shared for rate in usages):
+        notes.append("Redis can't be read: rates are those that this process has counted alone.")
+    if account.is_staff:
+        notes.append("This is a staff account: its calls are not throttled.")
+    return {"title": "Limits", "limits": limits, "notes": notes}
+
+
+def _orders(account: User) -> Section:
+    orders = Order.objects.filter(account=account).order_by("-id")[:NEWEST]
+    rows = (
+        (
+            cells.link(order.pk, "admin:orders_order_change", order.pk),
+            cells.label(order.status),
+            cells.amount(order.total_amount),
+            order.coupon_code or "-",
+            cells.instant(order.placed_at),
+        )
+        for order in orders
+    )
+    return {
+        "title": "Newest orders",
+        "table": cells.table(["order", "status", "total", "coupon", "placed at"], rows),
+        "all": _all_of("admin:orders_order_changelist", account),
+    }
+
+
+def _coupons(account: User) -> Section:
+    now = clock.now()
+    coupons = Coupon.objects.filter(account=account).select_related("campaign").order_by("-id")[:NEWEST]
+    rows = (
+        (
+            cells.link(coupon.code, "admin:coupons_coupon_change", coupon.pk),
+            cells.link(coupon.campaign.name, "admin:coupons_campaign_change", coupon.campaign_id),
+            cells.label(coupon.status_at(now)),
+            cells.instant(coupon.issued_at),
+            cells.instant(coupon.expires_at),
+        )
+        for coupon in coupons
+    )
+    return {
+        "title": "Newest coupons",
+        "table": cells.table(["code", "campaign", "status", "issued at", "expires at"], rows),
+        "all": _all_of("admin:coupons_coupon_changelist", account),
+    }
+
+
+def _wallet(account: User) -> Section:
+    entries = selectors.entries(user_id=account.pk).order_by("-id")[:NEWEST]
+    rows = (
+        (
+            cells.link(
+                entry.transfer.get_kind_display(), "admin:payments_transfer_change", entry.transfer_id
+            ),
+            f"{entry.amount:+,}",
+            cells.number(entry.balance_after_amount),
+            entry.transfer.reason or "-",
+            cells.instant(entry.transfer.at),
+        )
+        for entry in entries
+    )
+    return {
+        "title": f"Wallet: {cells.amount(ledger.balance_amount(account.pk))}",
+        "table": cells.table(["entry", "amount", "balance", "reason", "at"], rows),
+        "all": _all_of("admin:payments_entry_changelist", account, f"account__id__exact={account.pk}"),
+    }
+
+
+def _tickets(account: User) -> Section:
+    tickets = QueueTicket.objects.filter(account=account).select_related("campaign").order_by("-id")[:NEWEST]
+    rows = (
+        (
+            cells.link(ticket.pk, "admin:coupons_queueticket_change", ticket.pk),
+            cells.link(ticket.campaign.name, "admin:coupons_campaign_change", ticket.campaign_id),
+            cells.label(ticket.status),
+            cells.number(ticket.number),
+            cells.instant(ticket.created_at),
+        )
+        for ticket in tickets
+    )
+    return {
+        "title": "Newest queue tickets",
+        "table": cells.table(["ticket", "campaign", "status", "number", "created at"], rows),
+        "all": _all_of("admin:coupons_queueticket_changelist", account),
+    }
+
+
+def _journal(account: User) -> Section:
+    """The account's own lines: sign-ins, refused tokens, changes and the actions of operators."""
+    subject = accounts.journal_subject(account.pk)
+    lines = JournalLine.objects.filter(subject=subject).order_by("-id")[:NEWEST_LINES]
+    rows = (
+        (
+            cells.link(line.what, "admin:shop_journalline_change", line.pk),
+            " ".join(filter(None, [line.get_actor_display(), line.actor_name])),
+            line.detail or "-",
+            cells.instant(line.at),
+        )
+        for line in lines
+    )
+    return {
+        "title": "Sign-ins, tokens and changes",
+        "table": cells.table(["what", "by", "detail", "at"], rows),
+        "all": cells.link_to_list(
+            "All lines", "admin:shop_journalline_changelist", f"q=account+{account.pk}"
+        ),
+        "notes": [
+            "Tokens that are not used yet are stored nowhere: a line stands for each sign-in, and for each "
+            "time that all tokens of one, or of the account, were refused."
+        ],
+    }
+
+
+def _all_of(view: str, account: User, query: str = "") -> SafeString:
+    return cells.link_to_list("All of them", view, query or f"account__id__exact={account.pk}")
+
+
+def _seconds_text(seconds: int) -> str:
+    return f"{seconds // 60} min" if seconds % 60 == 0 else f"{seconds} s"

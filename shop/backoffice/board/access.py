@@ -1,0 +1,79 @@
+"""Which accounts may watch the board: checked before a stream begins, and again while it lasts."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
+from django.http import HttpRequest
+from django.utils.crypto import constant_time_compare
+
+from shop import clock
+from shop.accounts import second_factor
+from shop.errors import NotAllowed, NotAuthenticated
+
+PERMISSIONS = ("coupons.view_campaign", "inventory.view_product", "orders.view_order")
+
+
+@dataclass(frozen=True, slots=True)
+class Watcher:
+    """An account that watches, and the session by which it is signed in."""
+
+    account_id: int
+    session_key: str
+
+
+def require_watcher(request: HttpRequest) -> Watcher:
+    """The signed-in account of the request. Raises `NotAuthenticated`, `NotAllowed`."""
+    if not admin.site.has_permission(request):
+        raise NotAuthenticated("Sign in to the admin as staff to watch the board.")
+    require_permissions(request)
+    return Watcher(int(request.user.pk or 0), request.session.session_key or "")
+
+
+def require_permissions(request: HttpRequest, *further: str) -> None:
+    """Raise `NotAllowed` unless the account may see all that the board shows, and has the further ones."""
+    wanted = (*PERMISSIONS, *further)
+    missing = [permission for permission in wanted if not request.user.has_perm(permission)]
+    if missing:
+        raise NotAllowed(f"This account may not do that: it needs {', '.join(missing)}.")
+
+
+def still_allowed(watchers: Collection[Watcher]) -> set[Watcher]:
+    """Those of these watchers that are still signed in, active, staff and permitted.
+
+    Six statements for any number of them.
+    """
+    accounts = User.objects.filter(is_active=True, is_staff=True).in_bulk(
+        {watcher.account_id for watcher in watchers}
+    )
+    for permission in PERMISSIONS:
+        permitted = User.objects.with_perm(permission).filter(pk__in=list(accounts))
+        ids = set(permitted.values_list("pk", flat=True))
+        accounts = {pk: account for pk, account in accounts.items() if pk in ids}
+    rows = Session.objects.filter(expire_date__gt=clock.now())
+    sessions = rows.in_bulk({watcher.session_key for watcher in watchers})
+    devices = second_factor.device_ids_of(list(accounts))
+    return {
+        watcher
+        for watcher in watchers
+        if watcher.session_key in sessions
+        and watcher.account_id in accounts
+        and _is_of(
+            sessions[watcher.session_key].get_decoded(),
+            accounts[watcher.account_id],
+            device_id=devices.get(watcher.account_id),
+        )
+    }
+
+
+def _is_of(session: dict[str, Any], account: User, *, device_id: int | None) -> bool:
+    """Whether the session is this account's, since its password was changed last, with its second factor."""
+    if session.get(SESSION_KEY) != str(account.pk) or not second_factor.allows_session(device_id, session):
+        return False
+    given = session.get(HASH_SESSION_KEY, "")
+    valid = [account.get_session_auth_hash(), *account.get_session_auth_fallback_hash()]
+    return any(constant_time_compare(given, one) for one in valid)

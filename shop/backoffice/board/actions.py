@@ -1,0 +1,89 @@
+"""The board's buttons: pause, resume, and raise a quantity, each with a reason that the journal keeps."""
+
+from collections.abc import Callable
+from functools import wraps
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.http import require_POST
+
+from coupons import campaigns
+from coupons import pausing as campaign_pausing
+from inventory import pausing as product_pausing
+from shop.backoffice.board import access
+from shop.errors import FirstcomeError, NotAuthenticated, invalid_field
+from shop.http import problems
+from shop.pausing import check_reason
+
+LARGEST_QUANTITY = 2**63 - 1
+LONGEST_NUMBER = len(str(LARGEST_QUANTITY))
+Perform = Callable[[int, str, HttpRequest], str]
+View = Callable[..., HttpResponse]
+
+
+def _button(permission: str) -> Callable[[Perform], View]:
+    """A view that lets accounts with the permission do something, and answers with what was done.
+
+    A request without the token against forged requests is refused by Django's middleware before it.
+    """
+
+    def decorate(perform: Perform) -> View:
+        @require_POST
+        @wraps(perform)
+        def view(request: HttpRequest, pk: int) -> HttpResponse:
+            try:
+                if not admin.site.has_permission(request):
+                    raise NotAuthenticated("Sign in to the admin again; nothing was changed.")
+                access.require_permissions(request, permission)
+                reason = check_reason(request.POST.get("reason", ""))
+                return JsonResponse({"detail": perform(pk, reason, request)})
+            except FirstcomeError as refusal:
+                return problems.from_error(refusal).to_django()
+
+        return view
+
+    return decorate
+
+
+@_button("coupons.change_campaign")
+def pause_campaign(pk: int, reason: str, request: HttpRequest) -> str:
+    campaign = campaign_pausing.pause(campaign_id=pk, reason=reason)
+    return f"{campaign.name} is paused: no process issues a coupon of it until it is resumed."
+
+
+@_button("coupons.change_campaign")
+def resume_campaign(pk: int, reason: str, request: HttpRequest) -> str:
+    campaign = campaign_pausing.resume(campaign_id=pk, reason=reason)
+    return f"{campaign.name} is resumed: it issues coupons again, as far as its terms allow."
+
+
+@_button("coupons.change_campaign")
+def raise_quantity(pk: int, reason: str, request: HttpRequest) -> str:
+    quantity = _whole_number(request.POST.get("quantity", ""))
+    before = campaigns.get(campaign_id=pk, include_closed=True).quantity
+    if quantity <= before:
+        detail = (
+            f"The quantity is {before} already; the board only raises it. Change it on the campaign's page."
+        )
+        raise invalid_field("quantity", "not_raised", detail)
+    campaign = campaigns.change(campaign_id=pk, reason=reason, quantity=quantity)
+    return f"{campaign.name} now has {campaign.quantity:,} coupons, {campaign.remaining:,} of them left."
+
+
+@_button("inventory.change_product")
+def pause_product(pk: int, reason: str, request: HttpRequest) -> str:
+    product = product_pausing.pause(product_id=pk, reason=reason)
+    return f"{product.name} is paused: no process sells it until it is resumed. Open orders go on."
+
+
+@_button("inventory.change_product")
+def resume_product(pk: int, reason: str, request: HttpRequest) -> str:
+    product = product_pausing.resume(product_id=pk, reason=reason)
+    return f"{product.name} is resumed: it can be ordered again."
+
+
+def _whole_number(text: str) -> int:
+    is_number = text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER
+    if not is_number or not 0 < int(text) <= LARGEST_QUANTITY:
+        raise invalid_field("quantity", "invalid", "The quantity must be a whole number above 0.")
+    return int(text)

@@ -1,0 +1,160 @@
+"""What the board reads from the database: rows that an index finds, however full the tables are.
+
+`read_sale` has what changes every second, and reads campaigns and products by their keys. `read_shop` has the
+counts, which take longer the more is open. Both are read by turns with rests, see `PacedReading`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from coupons.metrics import state as coupons_state
+from coupons.models import Campaign
+from coupons.queue import tickets
+from inventory.models import Product
+from orders.metrics import state as orders_state
+from orders.saga import status as saga_status
+from shop import clock
+from shop.db import server_state
+from shop.models import LawStatus
+
+CAMPAIGNS_SHOWN = PRODUCTS_SHOWN = 12
+SOLD_OUT_SHOWN = 4
+NEWEST_LINES = 1_000
+"""Of orders, by which the products being sold are found: those of some seconds in a drop."""
+OPENING_SOON, OPENING_SHOWN = timedelta(hours=1), 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CampaignState:
+    """A campaign on the board; `left` is what it may still issue."""
+
+    id: int
+    name: str
+    status: str
+    quantity: int
+    issued: int
+    left: int
+    opens_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProductState:
+    """A product on the board; `left` is what new orders may reserve."""
+
+    id: int
+    sku: str
+    name: str
+    on_hand: int
+    reserved: int
+    left: int
+    is_paused: bool
+    is_active: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaleState:
+    """The campaigns and products of a drop."""
+
+    campaigns: Sequence[CampaignState]
+    products: Sequence[ProductState]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LawState:
+    """A law by its latest audit; `holds` is None before the first."""
+
+    law: str
+    holds: bool | None
+    offenders: int
+    checked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShopState:
+    """The counts, and which products are being sold."""
+
+    read_at: datetime
+    product_ids: Sequence[int]
+    waiting: Mapping[str, int]
+    wait_seconds: Mapping[str, float]
+    orders: Mapping[str, int]
+    in_doubt: int
+    in_doubt_oldest_seconds: float
+    stuck: int
+    unfinished: int
+    locks: Mapping[str, float]
+    laws: Sequence[LawState]
+
+
+def read_sale(product_ids: Sequence[int]) -> SaleState:
+    """The running campaigns, those that open within the hour, and these products."""
+    now = clock.now()
+    # Each with the latest opening first.
+    running = coupons_state.running()
+    issuing = [campaign for campaign in running if campaign.remaining > 0]
+    sold_out = [campaign for campaign in running if campaign.remaining <= 0]
+    soon = Campaign.objects.filter(opens_at__gt=now, opens_at__lte=now + OPENING_SOON).order_by("opens_at")
+    shown = [*soon[:OPENING_SHOWN], *issuing, *sold_out[:SOLD_OUT_SHOWN]][:CAMPAIGNS_SHOWN]
+    products = Product.objects.filter(pk__in=product_ids).order_by("name", "id")
+    return SaleState(
+        campaigns=[_campaign_state(campaign, now) for campaign in shown],
+        products=[_product_state(product) for product in products],
+    )
+
+
+def read_shop() -> ShopState:
+    """The counts of orders, payments, sagas and tickets, the database's locks, and the laws."""
+    in_doubt = orders_state.read_in_doubt()
+    selling = orders_state.read_selling(products=PRODUCTS_SHOWN, lines=NEWEST_LINES)
+    return ShopState(
+        read_at=clock.now(),
+        product_ids=[pk for pk, _, _ in selling],
+        waiting=tickets.count_waiting(),
+        wait_seconds=tickets.longest_wait_seconds(),
+        orders=orders_state.open_orders(),
+        in_doubt=int(in_doubt[orders_state.IN_DOUBT]),
+        in_doubt_oldest_seconds=in_doubt[orders_state.IN_DOUBT_OLDEST],
+        stuck=sum(saga_status.count_stuck().values()),
+        unfinished=sum(saga_status.count_unfinished().values()),
+        locks=server_state.read_locks(),
+        laws=_read_laws(),
+    )
+
+
+def _campaign_state(campaign: Campaign, now: datetime) -> CampaignState:
+    return CampaignState(
+        id=campaign.pk,
+        name=campaign.name,
+        status=str(campaign.status_at(now)),
+        quantity=campaign.quantity,
+        issued=campaign.issued,
+        left=campaign.remaining,
+        opens_at=campaign.opens_at,
+    )
+
+
+def _product_state(product: Product) -> ProductState:
+    return ProductState(
+        id=product.pk,
+        sku=product.sku,
+        name=product.name,
+        on_hand=product.on_hand,
+        reserved=product.reserved,
+        left=product.available,
+        is_paused=product.paused_at is not None,
+        is_active=product.is_active,
+    )
+
+
+def _read_laws() -> list[LawState]:
+    return [
+        LawState(
+            law=status.law,
+            # A law that no audit could check yet is not known to hold.
+            holds=None if status.holds and not status.checked_at else status.holds,
+            offenders=len(status.offenders),
+            checked_at=status.checked_at,
+        )
+        for status in LawStatus.objects.defer("suspects")
+    ]

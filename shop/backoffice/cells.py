@@ -1,0 +1,78 @@
+"""Parts of operators' pages: tables in unfold's form, and their cells."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.contrib import admin
+from django.db.models import Model
+from django.http import HttpRequest
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+COLOURS = {
+    "success": ("open", "available", "issued", "redeemed", "paid", "active", "received", "returned"),
+    "info": ("scheduled", "waiting", "awaiting_payment", "paying", "refunding", "staff", "sold"),
+    "warning": ("sold_out", "held", "reserved", "expired", "adjusted", "low", "inactive", "full"),
+    "danger": ("void", "failed", "payment_failed", "disabled"),
+}
+VARIANTS = {word: variant for variant, words in COLOURS.items() for word in words}
+Table = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Button:
+    """A link to an action that the operator may take."""
+
+    title: str
+    address: str
+    icon: str
+    variant: str = "default"
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
+    """A table for unfold's component of that name."""
+    return {"headers": headers, "rows": [list(row) for row in rows]}
+
+
+def may_view(request: HttpRequest, model: type[Model]) -> bool:
+    """Whether the operator may see the rows of this model, as its admin page decides."""
+    return bool(admin.site.get_model_admin(model).has_view_permission(request))
+
+
+def link(text: object, view: str, *arguments: object) -> SafeString:
+    """A link to a page."""
+    return _anchor(reverse(view, args=arguments), text)
+
+
+def link_to_list(text: object, view: str, query: str) -> SafeString:
+    """A link to a list with a filter."""
+    return _anchor(f"{reverse(view)}?{query}", text)
+
+
+def label(word: str) -> SafeString:
+    """A status as a coloured label."""
+    context = {"text": word.replace("_", " "), "variant": VARIANTS.get(word, "")}
+    return SafeString(render_to_string("unfold/helpers/label.html", context))
+
+
+def amount(value: int | None) -> str:
+    """An amount in the currency's minor unit."""
+    return "" if value is None else f"{value:,} {settings.CURRENCY}"
+
+
+def instant(at: datetime | None) -> str:
+    """An instant in UTC, to the second."""
+    return "" if at is None else f"{at:%Y-%m-%d %H:%M:%S}"
+
+
+def number(value: int | None) -> str:
+    return "" if value is None else f"{value:,}"
+
+
+def _anchor(address: str, text: object) -> SafeString:
+    return format_html('<a href="{}" class="operators-anywhere text-link underline">{}</a>', address, text)

@@ -1,0 +1,177 @@
+"""Exports of the admin's lists as CSV: every registered list, with the filters and the search of its page.
+
+The table is read in the order of its primary key, a window of it by one short statement, so no statement
+gets longer with the table, whatever the filters are. Rows that change meanwhile are exported as they are when
+their window is read. Columns are those of the list; `NEVER_EXPORTED` names those that no list may export.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from html import unescape
+from operator import attrgetter
+from typing import Any
+
+from django.apps import apps
+from django.contrib import admin, messages
+from django.contrib.admin import ModelAdmin
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.utils import label_for_field, lookup_field
+from django.core.exceptions import FieldDoesNotExist, PermissionDenied
+from django.db.models import ForeignKey, Model, QuerySet
+from django.http import Http404, HttpRequest
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils.html import strip_tags
+from django.utils.safestring import SafeString
+from django.views.decorators.http import require_GET
+from unfold.views import ChangeList
+
+from shop import clock
+from shop.backoffice import windows
+from shop.db import transactions
+from shop.events import journal
+from shop.http import csv_format, paged_responses
+
+PERMISSION = "shop.export_list"
+FEWEST_ROWS, MOST_ROWS = 1_000, 8_000
+"""Of the table in one window: more where few rows match the filters."""
+NEVER_EXPORTED = frozenset(
+    {"password", "token", "secret", "fingerprint", "key_hash", "body", "lease_token", "session_data"}
+)
+
+
+class FilteredList(ChangeList):
+    """A list of the admin with its filters and search, of which no page is read and no row counted."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        self.result_list: Any = []
+        self.result_count = self.full_result_count = 0
+        self.multi_page = self.can_show_all = self.show_full_result_count = False
+
+
+@require_GET
+def export_list(request: HttpRequest, app_label: str, model_name: str) -> HttpResponseBase:
+    """The list as a CSV file, for operators who may see it and hold `shop.export_list`; it is journaled."""
+    model_admin = _registered(app_label, model_name)
+    if not (model_admin.has_view_permission(request) and request.user.has_perm(PERMISSION)):
+        raise PermissionDenied
+    try:
+        rows = _filtered_rows(request, model_admin)
+    except IncorrectLookupParameters:
+        messages.error(
+            request, "Nothing was exported: the list has no such filter. Choose the filters again."
+        )
+        return redirect(reverse(f"admin:{app_label}_{model_name}_changelist"))
+    columns = export_columns(request, model_admin)
+    header = [_header(name, model_admin) for name in columns]
+    _note(request, model_admin, header)
+    return paged_responses.respond(
+        csv_format.write(header, _cells(columns, rows, model_admin)),
+        content_type=csv_format.CONTENT_TYPE,
+        filename=f"{app_label}-{model_name}-{clock.now():%Y%m%dT%H%M%SZ}.csv",
+    )
+
+
+def export_columns(request: HttpRequest, model_admin: "ModelAdmin[Any]") -> list[str]:
+    """The names of the list's columns, the primary key first."""
+    key = model_admin.model._meta.pk.name
+    shown = [name for name in model_admin.get_list_display(request) if isinstance(name, str)]
+    return [key, *(name for name in shown if name not in {key, "pk", "__str__"} | NEVER_EXPORTED)]
+
+
+def table_windows(rows: "QuerySet[Any]") -> Iterator[list[Any]]:
+    """All of these rows, in the order of their keys: those in one window of the table after the other."""
+    ordered, table = rows.order_by("pk"), rows.model._base_manager.order_by("pk")
+    size, last = FEWEST_ROWS, None
+    while True:
+        table_left = table if last is None else table.filter(pk__gt=last)
+        left = ordered if last is None else ordered.filter(pk__gt=last)
+        end = transactions.read(partial(_key_at, table_left, size - 1))
+        window = left if end is None else left.filter(pk__lte=end)
+        found = windows.fetch(window)
+        yield found
+        if end is None:
+            return
+        last = end
+        size = min(2 * size, MOST_ROWS) if len(found) < FEWEST_ROWS // 4 else FEWEST_ROWS
+
+
+def _key_at(table: "QuerySet[Any]", place: int) -> Any:
+    """The primary key of the row at this place, None if the table has fewer rows."""
+    return next(iter(table.values_list("pk", flat=True)[place : place + 1]), None)
+
+
+def _registered(app_label: str, model_name: str) -> "ModelAdmin[Any]":
+    """The admin of this model. Raises `Http404`."""
+    try:
+        return admin.site._registry[apps.get_model(app_label, model_name)]
+    except LookupError:
+        raise Http404(f"The admin has no list {app_label}.{model_name}.") from None
+
+
+def _filtered_rows(request: HttpRequest, model_admin: "ModelAdmin[Any]") -> "QuerySet[Any]":
+    """The rows that the list's page would show with the request's filters, on all of its pages."""
+    listed = FilteredList(
+        request,
+        model_admin.model,
+        model_admin.get_list_display(request),
+        (),
+        model_admin.get_list_filter(request),
+        model_admin.date_hierarchy,
+        model_admin.get_search_fields(request),
+        model_admin.get_list_select_related(request),
+        model_admin.list_per_page,
+        model_admin.list_max_show_all,
+        (),
+        model_admin,
+        model_admin.get_sortable_by(request),
+        model_admin.search_help_text,
+    )
+    rows: QuerySet[Any] = listed.queryset
+    return rows
+
+
+def _note(request: HttpRequest, model_admin: "ModelAdmin[Any]", header: list[str]) -> None:
+    """Record the export in the journal before any row is sent."""
+    filters = {name: request.GET.getlist(name) for name in request.GET}
+    line = partial(
+        journal.note,
+        what="list.exported",
+        subject=f"list {model_admin.opts.label_lower}",
+        after={"filters": filters, "columns": header},
+        is_internal=True,
+    )
+    transactions.run(line, transactions.ONCE)
+
+
+def _header(name: str, model_admin: "ModelAdmin[Any]") -> str:
+    label = label_for_field(name, model_admin.model, model_admin)
+    return str(label).strip().lower().replace(" ", "_")
+
+
+def _cells(
+    columns: list[str], rows: "QuerySet[Any]", model_admin: "ModelAdmin[Any]"
+) -> Iterator[list[list[Any]]]:
+    readers = [_reader(name, model_admin) for name in columns]
+    for window in table_windows(rows):
+        yield [[read(row) for read in readers] for row in window]
+
+
+def _reader(name: str, model_admin: "ModelAdmin[Any]") -> Callable[[Any], Any]:
+    """Reads a column of a row, as the list shows it; found once, because a list may have millions of rows."""
+    try:
+        field = model_admin.opts.get_field(name)
+    except FieldDoesNotExist:
+        shown = getattr(model_admin, name, None)
+        return lambda row: _plain(shown(row) if shown else lookup_field(name, row, model_admin)[2])
+    return partial(_related, field) if isinstance(field, ForeignKey) else attrgetter(name)
+
+
+def _related(foreign_key: "ForeignKey[Any, Any]", row: Model) -> Any:
+    """The text of another row if the list has read that row, else its key."""
+    return getattr(row, foreign_key.name if foreign_key.is_cached(row) else foreign_key.attname)
+
+
+def _plain(value: Any) -> Any:
+    return unescape(strip_tags(value)) if isinstance(value, SafeString) else value

@@ -1,0 +1,77 @@
+"""The action that changes how many units of a product an account may have."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django import forms
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.urls import reverse
+from unfold.widgets import UnfoldAdminIntegerFieldWidget
+
+from inventory import products
+from inventory.models import Product
+from shop import admin_actions
+from shop.admin_actions import Action, Confirmation, ReasonForm
+
+CHANGE_LIMIT = "inventory.change_product"
+
+
+class LimitForm(ReasonForm):
+    limit = forms.IntegerField(
+        label="Limit per account",
+        required=False,
+        min_value=1,
+        max_value=products.LARGEST_LIMIT,
+        widget=UnfoldAdminIntegerFieldWidget,
+        help_text="The most units that one account may have in open and paid orders; empty: no limit.",
+    )
+    field_order = ["limit", "reason"]
+
+
+def change(request: HttpRequest, product_id: int) -> HttpResponse:
+    """Show the form or its confirmation, or change the limit."""
+    admin_actions.require_permission(request, CHANGE_LIMIT)
+    product = get_object_or_404(Product, pk=product_id)
+
+    def perform(data: Mapping[str, Any]) -> str:
+        return admin_actions.perform_once(
+            request,
+            data,
+            lambda: products.change(
+                product_id=product.pk, limit_per_account=data["limit"], reason=data["reason"]
+            ),
+            action=f"change limit of {product.pk}",
+            describe=lambda changed: f"Limit per account of {changed.sku}: {limit_text(changed)}.",
+        )
+
+    action = Action(
+        title=f"Limit of {product.sku} per account",
+        description="The limit binds orders that are placed from now on. Orders that exceed it already stay.",
+        submit="Change",
+        form_class=LimitForm,
+        confirm=lambda data: _confirm(product, data),
+        perform=perform,
+        back=reverse("product-page", args=[product.pk]),
+        initial={"limit": product.limit_per_account},
+    )
+    return admin_actions.run(request, action)
+
+
+def limit_text(product: Product) -> str:
+    """The product's limit in words."""
+    return _text(product.limit_per_account)
+
+
+def _confirm(product: Product, data: Mapping[str, Any]) -> Confirmation:
+    return Confirmation(
+        f"Change the limit of {product.sku} {product.name} per account?",
+        facts=[
+            ("Limit per account", f"{limit_text(product)} → {_text(data['limit'])}"),
+            ("Reason", data["reason"]),
+        ],
+    )
+
+
+def _text(limit: int | None) -> str:
+    return "none" if limit is None else f"{limit:,}"

@@ -1,0 +1,140 @@
+"""The page of one product."""
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.views.decorators.http import require_safe
+
+from inventory import products, stock_history
+from inventory.models import Product, StockMovement
+from orders import selectors
+from orders.models import Order
+from shop.backoffice import cells
+from shop.backoffice.cells import Button
+from shop.backoffice.products import charts, limit
+
+MOVE_STOCK = "inventory.add_stockmovement"
+MOST_OPEN_ORDERS = 500
+SHOWN_OPEN_ORDERS = 25
+LARGEST_ID = 2**63 - 1
+Section = dict[str, Any]
+
+
+@require_safe
+def show(request: HttpRequest, product_id: int) -> HttpResponse:
+    """Show the product to an operator who may view products, with the parts that they may view."""
+    if not cells.may_view(request, Product):
+        raise PermissionDenied
+    product = get_object_or_404(Product, pk=product_id)
+    sees_movements = cells.may_view(request, StockMovement)
+    sections = [_movements(product, _before(request))] if sees_movements else []
+    if cells.may_view(request, Order):
+        sections.insert(0, _open_orders(product))
+    context = admin.site.each_context(request) | {
+        "title": f"Product {product.sku} {product.name}",
+        "product": product,
+        "facts": _facts(product),
+        "buttons": _buttons(request, product),
+        "bar": charts.stock_bar(product),
+        "sections": sections,
+    }
+    if sees_movements:
+        sales = stock_history.read_recent_sales(product.pk)
+        columns = charts.sales_columns(sales)
+        shown = {"sold": cells.number(sales.units), "this_hour": sales.by_hour[-1][0]}
+        context |= shown | {"sales": sales, "columns": columns}
+    return TemplateResponse(request, "backoffice/product.html", context)
+
+
+def _facts(product: Product) -> list[tuple[str, Any]]:
+    threshold = product.low_stock_threshold
+    return [
+        ("On hand", cells.number(product.on_hand)),
+        ("Reserved by open orders", cells.number(product.reserved)),
+        ("Available", cells.number(product.available)),
+        ("State", cells.label(products.state(product))),
+        ("Low stock", cells.label("low") if products.is_low(product) else "no"),
+        ("Low at", "never" if threshold is None else f"{threshold:,} available"),
+        ("Price", cells.amount(product.price)),
+        ("Limit per account", limit.limit_text(product)),
+        ("Product", cells.link("Name, price and threshold", "admin:inventory_product_change", product.pk)),
+    ]
+
+
+def _buttons(request: HttpRequest, product: Product) -> list[Button]:
+    """The actions that this operator may take."""
+    move = reverse("admin:inventory_product_move_stock", args=[product.pk])
+    possible = (
+        (request.user.has_perm(MOVE_STOCK), Button("Move stock", move, "inventory")),
+        (
+            request.user.has_perm(limit.CHANGE_LIMIT),
+            Button(
+                "Change the limit", reverse("product-limit", args=[product.pk]), "production_quantity_limits"
+            ),
+        ),
+        (
+            request.user.has_perms(settings.STOCK_IMPORT.permissions),
+            Button("Import CSV", reverse("admin:inventory_product_import"), "upload_file"),
+        ),
+    )
+    return [button for is_possible, button in possible if is_possible]
+
+
+def _open_orders(product: Product) -> Section:
+    """The open orders that hold the product; none are looked for when nothing is reserved."""
+    lines = selectors.open_lines_of_product(product.pk, most=MOST_OPEN_ORDERS) if product.reserved else []
+    rows = (
+        (
+            cells.link(line.order_id, "admin:orders_order_change", line.order_id),
+            cells.link(line.order.account.username, "account-page", line.order.account_id),
+            cells.label(line.order.status),
+            cells.number(line.quantity),
+            cells.instant(line.order.expires_at),
+        )
+        for line in lines[:SHOWN_OPEN_ORDERS]
+    )
+    title = f"Open orders that hold it: {len(lines):,}{' or more' if len(lines) == MOST_OPEN_ORDERS else ''}"
+    notes = [f"{SHOWN_OPEN_ORDERS} of them are shown."] if len(lines) > SHOWN_OPEN_ORDERS else []
+    table = cells.table(["order", "account", "status", "units", "expires at"], rows)
+    return {"title": title, "table": table, "notes": notes}
+
+
+def _movements(product: Product, before: int | None) -> Section:
+    """A page of movements, newest first."""
+    page = stock_history.read_movements(product.pk, before=before)
+    rows = (
+        (
+            cells.label(movement.kind),
+            f"{movement.delta:+,}",
+            cells.number(movement.on_hand_after),
+            cells.link(movement.order_id, "admin:orders_order_change", movement.order_id)
+            if movement.order_id
+            else movement.reason or "-",
+            cells.instant(movement.at),
+        )
+        for movement in page.movements
+    )
+    address = reverse("product-page", args=[product.pk])
+    return {
+        "title": "Movements",
+        "name": "movements",
+        "table": cells.table(["kind", "units", "on hand after", "order or reason", "at"], rows),
+        "newest": f"{address}#movements" if before is not None else "",
+        "older": f"{address}?before={page.next_before}#movements" if page.next_before else "",
+    }
+
+
+def _before(request: HttpRequest) -> int | None:
+    """The id that the page of movements ends before. Raises `Http404` for anything else than an id."""
+    text = request.GET.get("before")
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and 0 < int(text) <= LARGEST_ID):
+        raise Http404
+    return int(text)

@@ -1,0 +1,11 @@
+"""Addresses of the product's page and of its actions, below `/admin/products/`."""
+
+from django.contrib import admin
+from django.urls import path
+
+from shop.backoffice.products import limit, page
+
+urlpatterns = [
+    path("<int:product_id>/", admin.site.admin_view(page.show), name="product-page"),
+    path("<int:product_id>/limit/", admin.site.admin_view(limit.change), name="product-limit"),
+]

@@ -1,0 +1,30 @@
+"""A part of a page whose figures take a while: the page shows how far they are, and then them.
+
+The page's script (`backoffice/streamed.js`) fetches the part and shows the last piece that has arrived.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.template.loader import render_to_string
+from django.utils.html import format_html
+
+from shop.http import paged_responses
+
+SEPARATOR = "\f"
+"""Between two pieces, each of which replaces the one before."""
+
+
+def respond(
+    request: HttpRequest, template: str, steps: Iterable[str], context: Callable[[], dict[str, Any]]
+) -> HttpResponseBase:
+    """Make the steps, each of which says how far it is, and then render the template with the context."""
+
+    def pieces() -> Iterator[str]:
+        for step in steps:
+            yield format_html('<p class="counting">{}…</p>', step) + SEPARATOR
+        yield render_to_string(template, context(), request)
+
+    return paged_responses.respond(pieces(), content_type="text/html")

@@ -1,0 +1,45 @@
+"""Reading large tables by short statements: windows between two instants, small enough for one each."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from django.db.models import Model, QuerySet
+
+from shop.db import transactions
+
+ROWS = 5_000
+"""Of a window, besides those of its last instant."""
+
+
+def between(
+    model: type[Model], column: str, since: datetime, until: datetime, *, rows: int = ROWS
+) -> Iterator[dict[str, datetime]]:
+    """The conditions of the windows from `since` to before `until`, in order; `column` needs an index.
+
+    Rows of one instant are in one window: a transaction gives the same instant to all rows of its batch.
+    """
+    start = since
+    while True:
+        end = transactions.read(partial(_end, model, column, start, until, rows))
+        yield {f"{column}__gte": start, f"{column}__lt": end}
+        if end == until:
+            return
+        start = end
+
+
+def fetch(rows: "QuerySet[Any, Any]") -> list[Any]:
+    """The rows, by one statement outside a transaction."""
+    found: list[Any] = transactions.read(lambda: list(rows))
+    return found
+
+
+def _end(model: type[Model], column: str, start: datetime, until: datetime, rows: int) -> datetime:
+    """The instant before which the window ends."""
+    of_period: Any = model._base_manager.filter(**{f"{column}__lt": until}).order_by(column)
+    instants = of_period.values_list(column, flat=True)
+    end: datetime | None = next(iter(instants.filter(**{f"{column}__gte": start})[rows : rows + 1]), None)
+    if end == start:
+        end = next(iter(instants.filter(**{f"{column}__gt": start})[:1]), None)
+    return end or until

@@ -1,0 +1,71 @@
+"""The ASGI application with a span for each request, for processes that record traces."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+from django.conf import settings
+from django.http import Http404
+
+from shop.http import streams, views
+from shop.http.pages import Scope, Send
+from shop.http.request_body import Receive
+from shop.observability import tracing
+
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+# Called every few seconds by load balancers and scrapers; files are Django's. Streams last for hours.
+UNTRACED = ("/healthz", "/readyz", "/metrics", "/static/", "/favicon.ico")
+METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+CARRIED = (b"traceparent", b"tracestate")
+
+
+def traced(application: Application) -> Application:
+    """The application, each of whose requests starts a trace, or continues its caller's with `TRACE_CALLERS`.
+
+    Otherwise a client decides what is recorded and sent to the collector, and can add to others' traces. A
+    `traceparent` that is not valid is ignored, as W3C's recommendation says.
+    """
+    carried = CARRIED if settings.TRACE_CALLERS else ()
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
+        if scope["type"] != "http" or path.startswith(UNTRACED) or streams.is_stream(path):
+            await application(scope, receive, send)
+            return
+        method = scope["method"] if scope["method"] in METHODS else "_OTHER"
+        route = _route(path)
+        attributes = {
+            "http.request.method": method,
+            "url.scheme": scope.get("scheme", "http"),
+            "network.protocol.version": scope["http_version"],
+        } | ({"url.path": route, "http.route": route} if route else {})
+        carrier = {
+            name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in carried
+        }
+        name = f"{method} {route}" if route else method
+        with tracing.continued(name, carrier, attributes, kind="server"):
+            await application(scope, receive, _recording(send))
+
+    return answer
+
+
+def _recording(send: Send) -> Send:
+    """Send, and record the status of the response and the request's id."""
+
+    async def record(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            request_id = dict(message["headers"]).get(b"x-request-id", b"")
+            tracing.annotate({"firstcome.request_id": request_id.decode("latin-1")})
+            tracing.record_response(message["status"], fails_from=500)
+        await send(message)
+
+    return record
+
+
+def _route(path: str) -> str:
+    """The pattern of the path, such as `/api/v1/orders/<uuid:order_id>`; empty for a path without a view."""
+    if len(path) > views.MAX_CACHED_PATH_LENGTH:
+        return ""
+    with suppress(Http404):
+        return f"/{views.find_view(settings.ROOT_URLCONF, path).route}"
+    return ""

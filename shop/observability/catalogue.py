@@ -1,0 +1,71 @@
+"""The catalogue of metrics: every metric of the shop's own that some process may expose.
+
+Metrics are declared beside the code that counts, so a declaration exists once its module is imported. The
+catalogue imports all modules of the shop; processes import what they run, and expose that.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from django.apps import apps
+from django.conf import settings
+from prometheus_client import REGISTRY
+from prometheus_client.metrics import MetricWrapperBase
+
+from shop.observability import gauges, request_metrics
+
+OWN_PREFIX = "firstcome_"
+NOT_DECLARING = {"tests", "migrations", "management", "mysql"}
+"""Packages without declarations. `shop.db.mysql` needs mysqlclient, which the embedded shop has not."""
+ENTRY_POINTS = {"shop.asgi"}
+"""Modules that start something when they are imported."""
+
+
+class Definition(NamedTuple):
+    """One metric: its name as exposed, its kind, its labels in order, and what it means.
+
+    A counter's name ends with `_total`; a histogram has its base name, without `_bucket`, `_sum`, `_count`.
+    """
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    help: str
+
+
+def definitions() -> dict[str, Definition]:
+    """All metrics of the shop's own by their exposed names, ordered by name."""
+    import_declarations()
+    found = [*_counted(), *gauges.definitions()]
+    return {name: Definition(name, kind, labels, help) for name, kind, labels, help in sorted(found)}
+
+
+@cache
+def import_declarations() -> None:
+    """Import every module of the shop's apps, so that all metrics are declared."""
+    for config in apps.get_app_configs():
+        if Path(config.path).parent == Path(settings.BASE_DIR):
+            _import_modules(config.path, config.name)
+
+
+def _import_modules(folder: str, package: str) -> None:
+    for module in pkgutil.iter_modules([folder], f"{package}."):
+        if module.name in ENTRY_POINTS or module.name.rpartition(".")[2] in NOT_DECLARING:
+            continue
+        importlib.import_module(module.name)
+        if module.ispkg:
+            _import_modules(f"{folder}/{module.name.rpartition('.')[2]}", module.name)
+
+
+def _counted() -> Iterator[tuple[str, str, tuple[str, ...], str]]:
+    """What processes count, from prometheus_client's registry."""
+    for metric in list(REGISTRY._collector_to_names):
+        if not isinstance(metric, MetricWrapperBase):
+            continue
+        if metric._name.startswith(OWN_PREFIX) or metric in request_metrics.written():
+            name = f"{metric._name}_total" if metric._type == "counter" else metric._name
+            yield name, str(metric._type), tuple(metric._labelnames), metric._documentation

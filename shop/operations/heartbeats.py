@@ -1,0 +1,65 @@
+"""Heartbeats of beat and issuer: when each last did its work, readable by the other processes.
+
+They are kept in Redis, so that a web process can expose how long a process that has died has been silent.
+"""
+
+import time
+from functools import partial
+
+from shop import clock
+from shop.observability import gauges
+from shop.observability.reading import Source
+from shop.redis import redis_client
+
+BEAT, ISSUER = "beat", "issuer"
+WRITE_SECONDS = 1.0
+"""Between two writes to Redis."""
+GAUGES = {
+    BEAT: ("firstcome_beat_last_tick_seconds", "How long ago beat last looked at its schedule."),
+    ISSUER: ("firstcome_issuer_last_pass_seconds", "How long ago an issuer last looked for queues."),
+}
+_own: dict[str, float] = {}
+_written: dict[str, float] = {}
+
+
+def register_gauges() -> None:
+    """Expose the heartbeats of all processes, as Redis has them."""
+    for name in GAUGES:
+        _register(name, Source.REDIS)
+
+
+def expose_own(name: str) -> None:
+    """Expose this heartbeat as that of this process, which needs no Redis."""
+    _register(name, Source.PROCESS)
+
+
+def record(name: str) -> None:
+    """Note that this process has done its work now; never raises, waits for Redis a second at most."""
+    now = _own[name] = time.monotonic()
+    if now - _written.get(name, float("-inf")) >= WRITE_SECONDS:
+        _written[name] = now
+        seconds = clock.now().timestamp()
+        redis_client.attempt(lambda client: client.set(_key(name), seconds), otherwise=None)
+
+
+def age_seconds(name: str) -> float | None:
+    """How long ago this process, or else the last one of this name, recorded it; None if none did."""
+    if name in _own:
+        return time.monotonic() - _own[name]
+    written: bytes | None = redis_client.client().get(_key(name))  # type: ignore[assignment]
+    return None if written is None else max(0.0, clock.now().timestamp() - float(written))
+
+
+def forget_own() -> None:
+    """Forget this process's heartbeats (tests)."""
+    _own.clear()
+    _written.clear()
+
+
+def _register(name: str, source: Source) -> None:
+    gauge, help = GAUGES[name]
+    gauges.register(gauge, help=help, read=partial(age_seconds, name), source=source)
+
+
+def _key(name: str) -> str:
+    return f"firstcome:heartbeat:{name}"

@@ -1,0 +1,152 @@
+"""What all processes have counted in each of the last seconds, brought together over Redis while it is read.
+
+Each process counts for itself, and Prometheus adds the processes up at its own pace. A reader that needs the
+sums now calls `read` every second: that sets a key in Redis which expires soon, and while it is set, every
+process adds what it has counted in each second to a hash of that second. While nothing reads, a process asks
+Redis once a second whether the key is there, and does no more.
+"""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from prometheus_client import REGISTRY
+from redis import Redis
+from structlog import get_logger
+
+from shop import clock
+from shop.redis import redis_client
+
+log = get_logger(__name__)
+READ_KEY = "firstcome:counts:read"
+READ_SECONDS = 5
+"""How long processes go on sharing after the last `read`."""
+KEPT_SECONDS = 30
+SHARE_DELAY_SECONDS = 0.02
+"""After the end of a second: what is counted just before it belongs to it."""
+PROCESSES = "processes"
+SEPARATOR = "|"
+REFUSALS, CAMPAIGN_REQUESTS, ORDERS, SECONDS = "refusals", "campaign", "orders", "seconds"
+SHARED: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "firstcome_http_refusals_total": (REFUSALS, ("code",)),
+    "firstcome_campaign_requests_total": (CAMPAIGN_REQUESTS, ("campaign", "outcome")),
+    "firstcome_orders_total": (ORDERS, ("event",)),
+    "django_http_requests_latency_seconds_by_view_method_bucket": (SECONDS, ("view", "le")),
+}
+"""The samples that are shared, by their names: a short name, and the labels by which they are added up.
+
+In place of the view of an API call stands its app, and pages are left out.
+"""
+NAMED_VIEWS = {"queue-ticket": "coupons"}
+"""The apps of API views that have a name in their app's addresses; others are named by their modules."""
+Count = tuple[str, ...]
+
+_thread: threading.Thread | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SecondCounts:
+    """What the processes that have shared it counted in one second, by short name and labels."""
+
+    second: int
+    processes: int = 0
+    counts: Mapping[Count, int] = field(default_factory=dict)
+
+
+def start() -> None:
+    """Share what this process counts from now on, whenever it is read; once for each process."""
+    global _thread
+    if _thread is None or not _thread.is_alive():
+        _thread = threading.Thread(target=_keep_sharing, name="shared counts", daemon=True)
+        _thread.start()
+
+
+def read(seconds: Sequence[int]) -> list[SecondCounts] | None:
+    """What was counted in these seconds since the epoch; None while Redis is unavailable.
+
+    A second is complete some hundredths of a second after its end.
+    """
+
+    def call(client: Redis) -> list[SecondCounts]:
+        with client.pipeline(transaction=False) as pipeline:
+            pipeline.set(READ_KEY, 1, ex=READ_SECONDS)
+            for second in seconds:
+                pipeline.hgetall(_key(second))
+            _, *hashes = pipeline.execute()
+        return [_from_hash(second, found) for second, found in zip(seconds, hashes, strict=True)]
+
+    return redis_client.attempt(call, otherwise=None)
+
+
+class Sharing:
+    """Shares the differences between two passes; the first pass after a pause shares nothing."""
+
+    def __init__(self) -> None:
+        self._last: Counter[Count] | None = None
+
+    def run_once(self, *, second: int) -> bool:
+        """Share what was counted since the last pass as that of `second`, if it is read. Returns whether."""
+        if not redis_client.attempt(lambda client: client.exists(READ_KEY), otherwise=0):
+            self._last = None
+            return False
+        totals = totals_of_process()
+        last, self._last = self._last, totals
+        if last is None:
+            return False
+        _add(second, {name: total - last[name] for name, total in totals.items() if total > last[name]})
+        return True
+
+
+def totals_of_process() -> Counter[Count]:
+    """The totals of this process by short name and labels."""
+    totals: Counter[Count] = Counter()
+    for family in REGISTRY.restricted_registry(SHARED).collect():
+        for sample in family.samples:
+            name, labels = SHARED[sample.name]
+            values = [sample.labels[label] for label in labels]
+            if name == SECONDS:
+                values[0] = _app_of(values[0])
+            if all(values):
+                totals[(name, *values)] += int(sample.value)
+    return totals
+
+
+@lru_cache(maxsize=1_024)
+def _app_of(view: str) -> str:
+    """The app of an API view; empty for a page."""
+    app, *modules = view.split(".")
+    return app if "api" in modules else NAMED_VIEWS.get(view, "")
+
+
+def _keep_sharing() -> None:
+    sharing = Sharing()
+    while True:
+        time.sleep(1 - clock.now().timestamp() % 1 + SHARE_DELAY_SECONDS)
+        try:
+            sharing.run_once(second=int(clock.now().timestamp()) - 1)
+        except Exception:
+            log.exception("what this process counts is not shared")
+
+
+def _add(second: int, counted: Mapping[Count, int]) -> None:
+    def call(client: Redis) -> None:
+        with client.pipeline(transaction=False) as pipeline:
+            pipeline.hincrby(_key(second), PROCESSES, 1)
+            for name, number in counted.items():
+                pipeline.hincrby(_key(second), SEPARATOR.join(name), number)
+            pipeline.expire(_key(second), KEPT_SECONDS)
+            pipeline.execute()
+
+    redis_client.attempt(call, otherwise=None)
+
+
+def _from_hash(second: int, found: Mapping[bytes, bytes]) -> SecondCounts:
+    counts = {tuple(name.decode().split(SEPARATOR)): int(number) for name, number in found.items()}
+    return SecondCounts(second, counts.pop((PROCESSES,), 0), counts)
+
+
+def _key(second: int) -> str:
+    return f"firstcome:counts:{second}"

@@ -1,0 +1,75 @@
+"""State gauges of the systems beside the database: Redis, and the broker with its queues."""
+
+import time
+from collections.abc import Mapping
+
+from kombu import Connection
+
+from shop.celery import app
+from shop.observability import gauges
+from shop.observability.gauges import Value
+from shop.observability.reading import Source
+from shop.redis import redis_client
+
+CONNECT_SECONDS = 1
+
+
+def register_gauges() -> None:
+    """Expose the gauges."""
+    gauges.register_group(
+        "redis",
+        helps={
+            "firstcome_redis_up": "Whether Redis answers: 1 or 0.",
+            "firstcome_redis_ping_seconds": "How long Redis took to answer a ping.",
+            "firstcome_redis_used_memory_bytes": "Memory that Redis uses.",
+            "firstcome_redis_max_memory_bytes": "Memory that Redis may use, if that is limited.",
+        },
+        read=redis_state,
+        source=Source.REDIS,
+        otherwise={"firstcome_redis_up": 0},
+    )
+    gauges.register_group(
+        "broker",
+        helps={
+            "firstcome_broker_up": "Whether the broker accepts connections: 1 or 0.",
+            "firstcome_broker_queue_messages": "Messages that wait in a queue of the broker for a worker.",
+        },
+        labels={"firstcome_broker_queue_messages": "queue"},
+        read=broker_state,
+        source=Source.BROKER,
+        otherwise={"firstcome_broker_up": 0},
+    )
+
+
+def redis_state() -> Mapping[str, Value]:
+    """The gauges of Redis. Raises redis-py's errors."""
+    client = redis_client.client()
+    began_at = time.perf_counter()
+    client.ping()
+    ping_seconds = time.perf_counter() - began_at
+    memory = client.info("memory")
+    return {
+        "firstcome_redis_up": 1,
+        "firstcome_redis_ping_seconds": ping_seconds,
+        "firstcome_redis_used_memory_bytes": memory["used_memory"],
+        "firstcome_redis_max_memory_bytes": memory["maxmemory"] or None,
+    }
+
+
+def broker_state() -> Mapping[str, Value]:
+    """The gauges of the broker. Raises kombu's errors."""
+    with app.connection_for_read(connect_timeout=CONNECT_SECONDS) as broker:
+        broker.ensure_connection(max_retries=1, timeout=CONNECT_SECONDS)
+        return {
+            "firstcome_broker_up": 1,
+            "firstcome_broker_queue_messages": {queue: _depth(broker, queue) for queue in app.amqp.queues},
+        }
+
+
+def _depth(broker: Connection, queue: str) -> int:
+    """How many messages wait in the queue; 0 if no worker has created it yet, or Redis has dropped it."""
+    with broker.channel() as channel:
+        try:
+            return int(channel.queue_declare(queue, passive=True).message_count)
+        except broker.channel_errors:
+            return 0

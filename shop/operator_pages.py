@@ -1,0 +1,133 @@
+"""What operators' pages share: colours of statuses, amounts, links, and searches that indexes answer."""
+
+from collections.abc import Sequence
+from functools import reduce
+from operator import or_
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+
+STYLES = "shop/operators.css"
+"""The styles of these pages, beside unfold's own."""
+
+STATE_COLOURS = {
+    # of orders
+    "awaiting_payment": "info",
+    "paying": "info",
+    "paid": "success",
+    "refunding": "warning",
+    "refunded": "default",
+    "payment_failed": "danger",
+    "cancelled": "default",
+    "expired": "default",
+    # of payments and refunds
+    "pending": "info",
+    "in_doubt": "warning",
+    "succeeded": "success",
+    "failed": "danger",
+    "reversed": "default",
+    # of sagas
+    "running": "info",
+    "stuck": "danger",
+    "done": "success",
+    "compensated": "warning",
+    # of events
+    "queued": "warning",
+    "delivered": "success",
+    "dead": "danger",
+}
+
+
+def amount(value: int, currency: str = "") -> str:
+    """An amount in minor units, grouped by thousands, with its currency."""
+    return f"{value:,} {currency}".rstrip()
+
+
+def link(request: HttpRequest, view: str, permission: str, *arguments: object, query: str = "") -> str:
+    """The address of an admin page; empty if the operator may not open it."""
+    if not request.user.has_perm(permission):
+        return ""
+    return reverse(f"admin:{view}", args=arguments) + (f"?{query}" if query else "")
+
+
+def parse_uuid(term: str) -> UUID | None:
+    """The UUID that an operator searches for, if it is one."""
+    try:
+        return UUID(term.strip())
+    except ValueError:
+        return None
+
+
+class SearchMixin:
+    """A list with a search of its own: Django's looks for parts of words, which no index finds."""
+
+    def get_search_results(
+        self, request: HttpRequest, rows: "QuerySet[Any]", search_term: str
+    ) -> "tuple[QuerySet[Any], bool]":
+        """As Django wants it; no row is found twice."""
+        term = search_term.strip()
+        return (self.search(rows, term) if term else rows), False
+
+    def search(self, rows: "QuerySet[Any]", term: str) -> "QuerySet[Any]":
+        """Those of the rows that the term finds, which is not empty."""
+        raise NotImplementedError
+
+
+class ExactSearchMixin(SearchMixin):
+    """A list that is searched by exact values, as indexes find no others: a UUID, or else a word."""
+
+    uuid_fields: Sequence[str] = ()
+    word_fields: Sequence[str] = ()
+
+    def search(self, rows: "QuerySet[Any]", term: str) -> "QuerySet[Any]":
+        id = parse_uuid(term)
+        names = self.word_fields if id is None else self.uuid_fields
+        conditions = [Q(**{name: term if id is None else id}) for name in names]
+        return rows.filter(reduce(or_, conditions)) if conditions else rows.none()
+
+
+class PreselectingFilter(admin.SimpleListFilter):
+    """A filter that selects some rows as the list is opened, and all once a search or other filter is used.
+
+    A subclass has a choice for each of the two, and none of Django's own.
+    """
+
+    everything: str
+
+    def __init__(self, request: HttpRequest, *arguments: Any) -> None:
+        # Paging and sorting are not a search.
+        is_opened = not request.GET.keys() - {"p", "o"}
+        self.default = self.choice_at_opening() if is_opened else self.everything
+        super().__init__(request, *arguments)
+
+    def choice_at_opening(self) -> str:
+        """The choice with which the list is opened."""
+        raise NotImplementedError
+
+    def value(self) -> str:
+        return super().value() or self.default
+
+    def choices(self, changelist: Any) -> Any:
+        """The choices of `lookups`, without Django's own "All"."""
+        for lookup, title in self.lookup_choices:
+            query = changelist.get_query_string({self.parameter_name: lookup})
+            yield {"selected": self.value() == lookup, "query_string": query, "display": title}
+
+
+class PrefetchedListMixin:
+    """A long list whose related rows are read by queries of their own.
+
+    Joined, the database may start from the smaller table, and then it reads and sorts the whole long one.
+    """
+
+    # Not False: Django would join what the list displays.
+    list_select_related: Sequence[str] = ()
+    list_prefetch_related: Sequence[str] = ()
+
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
+        rows: QuerySet[Any] = super().get_queryset(request)  # type: ignore[misc]
+        return rows.prefetch_related(*self.list_prefetch_related)

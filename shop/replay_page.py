@@ -1,0 +1,105 @@
+"""The page that replays dead events: how many match a filter, then their replay in bounded batches."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.contrib.admin import ModelAdmin
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.http import urlencode
+from unfold.widgets import UnfoldAdminTextInputWidget
+
+from shop.events import dead_events, outbox
+from shop.events.dead_events import MOST_REPLAYED, EventFilter
+from shop.operator_forms import reason_field
+
+PAGE = "admin:shop_journalline_replay_events"
+TEMPLATE = "admin/shop/journalline/replay.html"
+MOST_SHOWN = 50
+NAMES = ("type", "since", "before", "order")
+
+
+class FilterForm(forms.Form):
+    """Which dead events. Empty fields choose all."""
+
+    type = forms.CharField(
+        required=False,
+        max_length=64,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="Such as order.paid, or order. for all events of orders.",
+    )
+    since = forms.DateTimeField(
+        required=False,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="When they happened, in UTC: 2026-11-21, or 2026-11-21 14:30.",
+    )
+    before = forms.DateTimeField(
+        required=False, widget=UnfoldAdminTextInputWidget, help_text="A day or an instant, as above."
+    )
+    order = forms.UUIDField(
+        required=False, widget=UnfoldAdminTextInputWidget, help_text="The id of an order."
+    )
+
+    def filter(self) -> EventFilter:
+        data = self.cleaned_data
+        return EventFilter(
+            what=data["type"].strip(), since=data["since"], before=data["before"], order_id=data["order"]
+        )
+
+
+class ReplayForm(FilterForm):
+    """The filter that was shown, and why its events are replayed."""
+
+    reason = reason_field()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in NAMES:
+            self.fields[name].widget = forms.HiddenInput()
+
+
+def serve(pages: ModelAdmin, request: HttpRequest) -> HttpResponse:
+    """GET shows how many match the filter in the address; POST replays the oldest of them."""
+    if request.method == "POST":
+        form = ReplayForm(request.POST)
+        if form.is_valid():
+            return _replay(request, form)
+        return _render(pages, request, FilterForm(request.POST), form)
+    given = FilterForm(request.GET)
+    return _render(pages, request, given, ReplayForm(initial={name: request.GET.get(name) for name in NAMES}))
+
+
+def _replay(request: HttpRequest, form: ReplayForm) -> HttpResponse:
+    """Replay at most `MOST_REPLAYED`, and show what is left: a repeat finds those that are still dead."""
+    matching = form.filter()
+    replayed = dead_events.replay_matching(matching, reason=form.cleaned_data["reason"])
+    left = sum(dead_events.counts_by_type(matching).values())
+    more = f" {left} are still dead: replay again for the next {min(left, MOST_REPLAYED)}." if left else ""
+    level = messages.SUCCESS if replayed else messages.WARNING
+    messages.add_message(request, level, f"{replayed} queued again: they are delivered within seconds.{more}")
+    query = {name: form.data[name] for name in NAMES if form.data.get(name)}
+    return redirect(f"{reverse(PAGE)}?{urlencode(query)}" if query else PAGE)
+
+
+def _render(pages: ModelAdmin, request: HttpRequest, given: FilterForm, replay: ReplayForm) -> HttpResponse:
+    matching = given.filter() if given.is_valid() else None
+    counts = dead_events.counts_by_type(matching) if matching else {}
+    total = sum(counts.values())
+    context = {
+        "title": "Replay dead events",
+        "opts": pages.opts,
+        "filter": given,
+        "form": replay,
+        "is_valid": matching is not None,
+        "counts": counts,
+        "total": total,
+        "at_once": min(total, MOST_REPLAYED),
+        "oldest": [{"id": outbox.event_id(line), "line": line} for line in matching.lines()[:MOST_SHOWN]]
+        if matching
+        else [],
+        "show_back_button": True,
+    }
+    return TemplateResponse(request, TEMPLATE, pages.admin_site.each_context(request) | context)

@@ -1,0 +1,138 @@
+// Cards of campaigns and products: what is left, how fast it goes, when it would end, and the buttons.
+
+import { element, setHidden, setText } from "./elements.js";
+import { UNKNOWN, count, duration, rate, words } from "./format.js";
+import { Plot } from "./plots.js";
+
+const STATUS_WORDS = { open: "open", paused: "paused", sold_out: "sold out", scheduled: "opens soon", inactive: "not active" };
+
+class Card {
+  constructor(kind, row, buttons) {
+    this.kind = kind;
+    this.row = row;
+    const id = `${kind}-${row.id}`;
+    this.name = element("h3", { id });
+    this.status = element("span", { class: "badge" });
+    this.left = element("span", { class: "big" });
+    this.of = element("span", { class: "of" });
+    this.meter = element("div", { class: "meter", "aria-hidden": "true" }, element("div"));
+    this.rate = element("dd");
+    this.ends = element("dd");
+    this.endsLabel = element("dt");
+    this.queue = element("dd");
+    this.queueBox = element("div", {}, element("dt", { text: "Queue" }), this.queue);
+    this.refusals = element("p", { class: "refusals" });
+    this.plot = new Plot({
+      title: `${kind === "campaign" ? "Coupons" : "Units"} left of ${row.name}`,
+      series: [{ name: `${kind}.${row.id}`, label: "Left", colour: "blue", fill: true }],
+      format: count,
+      height: 130,
+      isCompact: true,
+    });
+    this.buttons = element("div", { class: "buttons" }, ...buttons.map((one) => this.makeButton(one)));
+    this.root = element(
+      "article",
+      { class: "card", "aria-labelledby": id },
+      element("div", { class: "card-head" }, this.name, this.status),
+      element("p", { class: "left" }, this.left, " ", this.of),
+      this.meter,
+      element(
+        "dl",
+        { class: "figures" },
+        element("div", {}, element("dt", { text: "Rate" }), this.rate),
+        element("div", {}, this.endsLabel, this.ends),
+        this.queueBox,
+      ),
+      this.plot.root,
+      this.refusals,
+      this.buttons,
+    );
+  }
+
+  makeButton({ action, label, isShown, press }) {
+    const button = element("button", { type: "button", "data-action": action, text: label });
+    button.addEventListener("click", () => press(action, this.kind, this.row));
+    button.isShownFor = isShown;
+    return button;
+  }
+
+  update(row, store, windowSeconds, now) {
+    this.row = row;
+    // A product has no quantity to begin with: the most that was left in the time that is known stands for it.
+    const total = this.kind === "campaign" ? row.quantity : store.most(`product.${row.id}`);
+    setText(this.name, row.name);
+    setText(this.status, STATUS_WORDS[row.status] ?? words(row.status));
+    this.status.dataset.status = row.status;
+    this.root.dataset.status = row.left > 0 || row.status === "paused" ? row.status : "sold_out";
+    setText(this.left, count(row.left));
+    setText(this.of, this.kind === "campaign" ? `of ${count(total)} left` : `available, ${count(row.reserved)} reserved`);
+    this.meter.firstChild.style.width = `${total ? Math.max(0, Math.min(100, (100 * row.left) / total)) : 0}%`;
+    setText(this.rate, row.rate === null ? UNKNOWN : `${rate(row.rate)}/s`);
+    this.showEnd(row, now);
+    setHidden(this.queueBox, !row.waiting);
+    if (row.waiting) setText(this.queue, `${count(row.waiting)}, ${duration(row.wait_seconds)}`);
+    this.showRefusals(row.refusals);
+    for (const button of this.buttons.children) {
+      setHidden(button, !button.isShownFor(row));
+      const label = `${button.textContent} ${this.kind} ${row.name}`;
+      if (button.getAttribute("aria-label") !== label) button.setAttribute("aria-label", label);
+    }
+    this.plot.draw(store, windowSeconds);
+  }
+
+  showEnd(row, now) {
+    if (row.status === "scheduled") {
+      setText(this.endsLabel, "Opens in");
+      setText(this.ends, duration(Math.max(0, row.opens_at - now)));
+      return;
+    }
+    setText(this.endsLabel, "Gone in");
+    const text = row.left <= 0 ? "sold out" : row.ends_in_seconds === null ? UNKNOWN : duration(row.ends_in_seconds);
+    setText(this.ends, text);
+  }
+
+  showRefusals(refusals) {
+    const shown = (refusals ?? []).map((one) => `${words(one.code)} ${rate(one.rate)}/s`).join(" · ");
+    setHidden(this.refusals, !shown);
+    setText(this.refusals, shown ? `Refused: ${shown}` : "");
+  }
+}
+
+export class Cards {
+  constructor(container, empty, kind, buttons) {
+    Object.assign(this, { container, empty, kind, buttons });
+    this.byId = new Map();
+  }
+
+  update(rows, store, windowSeconds, now) {
+    setHidden(this.empty, rows.length > 0);
+    const shown = new Set(rows.map((row) => row.id));
+    for (const [id, card] of this.byId) {
+      if (!shown.has(id)) {
+        card.plot.remove();
+        card.root.remove();
+        this.byId.delete(id);
+      }
+    }
+    rows.forEach((row) => {
+      if (!this.byId.has(row.id)) {
+        const card = new Card(this.kind, row, this.buttons);
+        this.byId.set(row.id, card);
+        this.container.append(card.root);
+      }
+    });
+    this.sort(rows);
+    for (const row of rows) this.byId.get(row.id).update(row, store, windowSeconds, now);
+  }
+
+  // Not while a card has the focus: moving it would take the focus away.
+  sort(rows) {
+    const wanted = rows.map((row) => this.byId.get(row.id).root);
+    const isSorted = wanted.every((root, index) => this.container.children[index] === root);
+    if (!isSorted && !this.container.contains(document.activeElement)) this.container.append(...wanted);
+  }
+
+  plots() {
+    return [...this.byId.values()].map((card) => card.plot);
+  }
+}

@@ -1,0 +1,70 @@
+// The points of the last minutes, by second: what the server sends as history, and a point each second.
+
+const GAP_SECONDS = 4;
+
+export class Store {
+  constructor(minutes) {
+    this.seconds = minutes * 60;
+    this.points = new Map();
+    this.last = 0;
+  }
+
+  // Points of the server's history are added to those that this page has: after a restart it may have fewer.
+  merge({ seconds, series }) {
+    const names = Object.keys(series);
+    seconds.forEach((second, index) => {
+      const values = {};
+      for (const name of names) {
+        if (series[name][index] !== null) values[name] = series[name][index];
+      }
+      this.points.set(second, values);
+    });
+    this.points = new Map([...this.points].sort(([before], [after]) => before - after));
+    this.trim();
+  }
+
+  add(second, values) {
+    this.points.set(second, values);
+    this.trim();
+  }
+
+  trim() {
+    for (const second of this.points.keys()) this.last = Math.max(this.last, second);
+    for (const second of this.points.keys()) {
+      if (second <= this.last - this.seconds) this.points.delete(second);
+    }
+  }
+
+  // The columns of a plot: seconds, and the values of each name. A longer gap has a null, which breaks the line.
+  columns(names, windowSeconds) {
+    const columns = [[], ...names.map(() => [])];
+    let before = 0;
+    for (const [second, values] of this.points) {
+      if (second < this.last - windowSeconds) continue;
+      if (before && second - before > GAP_SECONDS) {
+        columns[0].push(before + 1);
+        names.forEach((_, index) => columns[index + 1].push(null));
+      }
+      columns[0].push(second);
+      names.forEach((name, index) => columns[index + 1].push(values[name] ?? null));
+      before = second;
+    }
+    return columns;
+  }
+
+  // The most that was known of a series.
+  most(name) {
+    let most = 0;
+    for (const values of this.points.values()) most = Math.max(most, values[name] ?? 0);
+    return most;
+  }
+
+  // So many rows for a table, newest first: [second, values].
+  rows(names, windowSeconds, number) {
+    const found = [...this.points].filter(([second]) => second >= this.last - windowSeconds).reverse();
+    const step = Math.max(1, Math.ceil(found.length / number));
+    return found
+      .filter((_, index) => index % step === 0)
+      .map(([second, values]) => [second, names.map((name) => values[name] ?? null)]);
+  }
+}

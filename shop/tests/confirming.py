@@ -1,0 +1,36 @@
+"""Operators' actions in tests: a form that is filled in, shown for confirmation, and confirmed."""
+
+from typing import Any
+
+from django.test import Client
+
+
+def shown(client: Client, address: str, **values: object) -> Any:
+    """The confirmation, or the form again with its errors, for these values; nothing is done yet."""
+    form = client.get(address).context["form"]
+    blank = {name: form[name].value() for name in form.fields}
+    return client.post(address, _without_none(blank | values))
+
+
+def to_confirm(client: Client, address: str, **values: object) -> dict[str, Any]:
+    """What the button of the confirmation sends."""
+    page = shown(client, address, **values)
+    return dict(page.context["hidden"]) | {"confirmed": "yes"}
+
+
+def confirmed(client: Client, address: str, **values: object) -> Any:
+    """The response to the confirmed form; or the form again with its errors."""
+    page = shown(client, address, **values)
+    if "hidden" not in page.context:
+        return page
+    return client.post(address, dict(page.context["hidden"]) | {"confirmed": "yes"})
+
+
+def message_of(client: Client, address: str) -> str:
+    """The message that the next page shows."""
+    [message] = client.get(address).context["messages"]
+    return str(message)
+
+
+def _without_none(values: dict[str, object]) -> dict[str, Any]:
+    return {name: "" if value is None else value for name, value in values.items()}

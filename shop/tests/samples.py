@@ -1,0 +1,29 @@
+"""What a test has added to this process's counters."""
+
+from collections.abc import Collection
+
+from prometheus_client import REGISTRY
+
+
+class Increases:
+    """How much the counters of these metrics have grown since it was made, without those that have not."""
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+        self._before = _samples(names)
+
+    def __call__(self) -> dict[str, float]:
+        """The growth by sample, such as `firstcome_orders_total{event="paid"}`."""
+        now = _samples(self._names)
+        grown = {sample: value - self._before.get(sample, 0.0) for sample, value in now.items()}
+        return {sample: value for sample, value in grown.items() if value}
+
+
+def _samples(names: Collection[str]) -> dict[str, float]:
+    found = {}
+    for family in REGISTRY.collect():
+        for sample in family.samples:
+            if sample.name in names:
+                labels = ",".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()))
+                found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+    return found

@@ -1,0 +1,423 @@
+"""The operators' page of one account: what it shows, to whom, and what its actions do, once each."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils.html import strip_tags
+
+from coupons.models import Campaign, Coupon, QueueTicket
+from coupons.tests.factories import CampaignFactory, coupon_of
+from inventory.tests.factories import ProductFactory
+from orders.models import Order
+from payments import ledger
+from payments.models import Entry
+from payments.tests.factories import wallet
+from shop.accounts import tokens
+from shop.accounts.authentication import TokenInvalid
+from shop.backoffice.accounts import actions
+from shop.configuration import Rate
+from shop.models import JournalLine, SignOut
+from shop.rates import rate_limits
+from shop.tests.clients import client_of
+from shop.tests.confirming import confirmed, message_of, shown, to_confirm
+from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.outages import OwnRedis
+from shop.tests.racing import race
+from shop.tests.test_admin import signed_in
+
+pytestmark = pytest.mark.django_db
+ACTIONS = ("issue-coupon", "grant-points", "sign-out", "disable", "enable")
+VIEWS = [
+    "orders.view_order",
+    "coupons.view_coupon",
+    "coupons.view_queueticket",
+    "payments.view_entry",
+    "shop.view_journalline",
+]
+
+
+@pytest.fixture
+def operator() -> Client:
+    return signed_in(SuperuserFactory(username="olga"))
+
+
+@pytest.fixture
+def ada() -> User:
+    return User.objects.get(pk=wallet(points=500))
+
+
+def page_of(account: User) -> str:
+    return reverse("account-page", args=[account.pk])
+
+
+def address_of(action: str, account: User) -> str:
+    return reverse(f"account-{action}", args=[account.pk])
+
+
+def titles(page: Any) -> list[str]:
+    return [section["title"] for section in page.context["sections"]]
+
+
+def rows(page: Any, title: str) -> list[list[str]]:
+    [section] = [section for section in page.context["sections"] if section["title"].startswith(title)]
+    return [[str(cell) for cell in row] for row in section["table"]["rows"]]
+
+
+def limits(page: Any) -> dict[tuple[str, str], tuple[int, int]]:
+    """Used and most of each limit, by what is limited and how it is counted."""
+    [section] = [section for section in page.context["sections"] if section["title"] == "Limits"]
+    return {(strip_tags(str(one.what)), one.counted): (one.used, one.most) for one in section["limits"]}
+
+
+def buy(account: User, **body: Any) -> str:
+    answer = client_of(account).post("/orders", body, key=f"order {Order.objects.count()}")
+    assert answer.status_code == 201, answer.json()
+    return str(answer.json()["id"])
+
+
+def lines(what: str) -> list[tuple[str, str, str]]:
+    found = JournalLine.objects.filter(what=what).order_by("id")
+    return [(line.subject, line.actor_name, line.detail) for line in found]
+
+
+def test_the_page_shows_what_the_account_has_in_every_app(operator: Client, ada: User) -> None:
+    campaign, product = CampaignFactory.create(name="Spring"), ProductFactory.create(sku="TEA", on_hand=9)
+    coupon = coupon_of(campaign, ada)
+    order = buy(ada, items=[{"product": product.pk, "quantity": 2}])
+    queue = CampaignFactory.create(name="Queued", strategy="queue")
+    client_of(ada).post("/coupons", {"campaign": queue.pk})
+
+    page = operator.get(page_of(ada))
+
+    assert order in rows(page, "Newest orders")[0][0]
+    assert coupon.code in rows(page, "Newest coupons")[0][0]
+    assert rows(page, "Wallet: 500 KRW")[0][1:3] == ["+500", "500"]
+    assert str(QueueTicket.objects.get().pk) in rows(page, "Newest queue tickets")[0][0]
+    assert limits(page)["unpaid orders", "now"] == (1, 20)
+    assert limits(page)["TEA", "unpaid units"] == (2, 1_000)
+    assert page.content.decode().count("<section") == len(page.context["sections"])
+
+
+def test_the_page_of_an_account_without_anything_opens_and_an_unknown_one_is_404(operator: Client) -> None:
+    assert operator.get(page_of(AccountFactory())).status_code == 200
+    assert operator.get("/admin/accounts/999999/").status_code == 404
+    assert operator.get(f"/admin/accounts/{10**30}/").status_code == 404
+    assert operator.post(page_of(AccountFactory())).status_code == 405
+
+
+def test_the_list_and_the_account_s_own_page_link_to_it(operator: Client, ada: User) -> None:
+    assert page_of(ada) in operator.get("/admin/auth/user/").content.decode()
+    button = reverse("admin:auth_user_open_page", args=[ada.pk])
+    assert button in operator.get(reverse("admin:auth_user_change", args=[ada.pk])).content.decode()
+    assert operator.get(button)["Location"] == page_of(ada)
+
+
+def test_limits_show_purchase_limits_rates_and_declines(operator: Client, ada: User) -> None:
+    product = ProductFactory.create(sku="TEA", on_hand=9, limit_per_account=3)
+    buy(ada, items=[{"product": product.pk, "quantity": 3}])
+    rate_limits.DECLINES.add(ada.pk)
+    rate_limits.synchronize()
+    rate_limits.clear_memory()
+
+    page = operator.get(page_of(ada))
+
+    used = limits(page)
+    assert used["TEA", "unpaid units"] == (3, 1_000)
+    assert used["TEA", "units, unpaid and paid"] == (3, 3)
+    assert used["declined payments", "in the last 10 min"] == (1, 10)
+    assert used["orders placed", "in the last 1 min"] == (1, 60)
+    # One bar is full, and drawn so.
+    assert page.content.decode().count("operators-threshold") == 1
+
+
+def test_rates_without_redis_are_those_of_this_process_and_the_page_says_so(
+    operator: Client, ada: User, settings: LazySettings, own_redis: OwnRedis
+) -> None:
+    settings.RATE_ORDERS = Rate(3, 60)
+    rate_limits.ORDERS.add(ada.pk)
+    own_redis.kill()
+    page = operator.get(page_of(ada))
+    assert "Redis can&#x27;t be read" in page.content.decode()
+    assert limits(page)["orders placed", "in the last 1 min"] == (1, 3)
+
+
+def test_refunded_units_and_products_without_a_limit_count_no_more(operator: Client, ada: User) -> None:
+    free, limited = ProductFactory.create(on_hand=9), ProductFactory.create(on_hand=9, limit_per_account=5)
+    both = [{"product": product.pk, "quantity": 2} for product in (free, limited)]
+    order = Order.objects.get(pk=buy(ada, items=both))
+    Order.objects.update(status="paid", paid_at=order.placed_at)
+    order.lines.update(refunded_quantity=1)
+    units = {name: used for name, used in limits(operator.get(page_of(ada))).items() if "units" in name[1]}
+    assert units == {(limited.sku, "units, unpaid and paid"): (1, 5)}
+
+
+def test_the_number_of_queries_does_not_grow_with_the_rows(operator: Client, ada: User) -> None:
+    product = ProductFactory.create(on_hand=50, limit_per_account=50)
+    operator.get(page_of(ada))
+    counts = []
+    for _ in range(3):
+        for _ in range(2):
+            coupon_of(CampaignFactory.create(), ada)
+            buy(ada, items=[{"product": product.pk, "quantity": 1}])
+        with CaptureQueriesContext(connection) as queries:
+            operator.get(page_of(ada))
+        counts.append(len(queries))
+    assert counts[0] == counts[1] == counts[2] <= 16
+
+
+@pytest.mark.parametrize("permission", VIEWS)
+def test_each_part_is_shown_with_the_permission_to_view_it(ada: User, permission: str) -> None:
+    expected = {
+        "orders.view_order": ["Limits", "Newest orders"],
+        "coupons.view_coupon": ["Newest coupons"],
+        "coupons.view_queueticket": ["Newest queue tickets"],
+        "payments.view_entry": ["Wallet: 500 KRW"],
+        "shop.view_journalline": ["Sign-ins, tokens and changes"],
+    }
+    staff = AccountFactory(is_staff=True, permissions=["auth.view_user", permission])
+    page = signed_in(staff).get(page_of(ada))
+    assert titles(page) == expected[permission]
+    assert page.context["buttons"] == []
+
+
+def test_without_the_permission_to_view_accounts_there_is_no_page(ada: User) -> None:
+    staff = AccountFactory(is_staff=True, permissions=VIEWS)
+    assert signed_in(staff).get(page_of(ada)).status_code == 403
+    assert signed_in(AccountFactory()).get(page_of(ada)).status_code == 302
+    assert Client().get(page_of(ada)).status_code == 302
+
+
+@pytest.mark.parametrize(
+    ("permission", "allowed"),
+    [
+        ("coupons.add_coupon", {"issue-coupon"}),
+        ("payments.add_transfer", {"grant-points"}),
+        ("auth.change_user", {"sign-out", "disable"}),
+        ("coupons.change_coupon", set()),
+    ],
+)
+def test_each_action_is_shown_and_possible_with_its_permission_alone(
+    ada: User, permission: str, allowed: set[str]
+) -> None:
+    client = signed_in(AccountFactory(is_staff=True, permissions=["auth.view_user", permission]))
+    buttons = {button.address for button in client.get(page_of(ada)).context["buttons"]}
+    assert buttons == {address_of(action, ada) for action in allowed}
+    for action in ACTIONS:
+        # `enable` is shown for disabled accounts only, and needs the same permission as `disable`.
+        status = 200 if action in allowed or (action == "enable" and "disable" in allowed) else 403
+        assert client.get(address_of(action, ada)).status_code == status, action
+        assert client.post(address_of(action, ada), {"confirmed": "yes"}).status_code == status, action
+
+
+def test_only_superusers_sign_out_and_disable_staff() -> None:
+    colleague = AccountFactory(is_staff=True)
+    client = signed_in(AccountFactory(is_staff=True, permissions=["auth.change_user"]))
+    assert client.get(page_of(colleague)).context["buttons"] == []
+    for action in ("sign-out", "disable", "enable"):
+        assert client.post(address_of(action, colleague), {"confirmed": "yes"}).status_code == 403
+    superuser = signed_in(SuperuserFactory())
+    assert confirmed(superuser, address_of("disable", colleague), reason="left").status_code == 302
+    colleague.refresh_from_db()
+    assert not colleague.is_active
+
+
+def test_operators_do_not_disable_themselves() -> None:
+    olga = SuperuserFactory()
+    client = signed_in(olga)
+    assert client.get(address_of("disable", olga)).status_code == 403
+    assert address_of("disable", olga) not in client.get(page_of(olga)).content.decode()
+
+
+def test_a_coupon_is_issued_once_with_the_operator_and_the_reason(operator: Client, ada: User) -> None:
+    campaign = CampaignFactory.create(name="Spring", quantity=1)
+    address = address_of("issue-coupon", ada)
+    sent = to_confirm(operator, address, campaign=campaign.pk, reason="ticket 12")
+    assert not Coupon.objects.exists()
+
+    assert operator.post(address, sent)["Location"] == page_of(ada)
+
+    coupon = Coupon.objects.get()
+    assert coupon.account == ada
+    said = f"Coupon {coupon.code} of Spring is issued to {ada.username}."
+    assert message_of(operator, page_of(ada)) == said
+    # The campaign is sold out by now: a repeat is no error.
+    operator.post(address, sent)
+    assert message_of(operator, page_of(ada)) == f"This form was sent before; nothing was done again. {said}"
+    assert Coupon.objects.count() == 1
+    assert lines("account.coupon_requested") == [(f"account {ada.pk}", "olga", "ticket 12")]
+    assert lines("coupon.issued") == [(f"coupon {coupon.code}", "olga", "")]
+
+
+def test_an_account_that_has_its_coupon_gets_no_second_one(operator: Client, ada: User) -> None:
+    campaign = CampaignFactory.create(name="Spring")
+    coupon = coupon_of(campaign, ada)
+    confirmed(operator, address_of("issue-coupon", ada), campaign=campaign.pk, reason="ticket 12")
+    said = f"{ada.username} has one of Spring already: {coupon.code}. Nothing was issued."
+    assert message_of(operator, page_of(ada)) == said
+    assert Coupon.objects.count() == 1
+
+
+def test_a_ticket_of_a_campaign_with_a_queue_is_shown(operator: Client, ada: User) -> None:
+    campaign = CampaignFactory.create(strategy="queue")
+    confirmed(operator, address_of("issue-coupon", ada), campaign=campaign.pk, reason="ticket 12")
+    assert "is in the queue, with 0 ahead: ticket" in message_of(operator, page_of(ada))
+
+
+def test_the_choices_are_the_running_campaigns_and_a_refusal_is_shown(operator: Client, ada: User) -> None:
+    running = CampaignFactory.create(name="Running")
+    closed = CampaignFactory.create(name="Closed", closed=True)
+    CampaignFactory.create(name="Scheduled", scheduled=True)
+    address = address_of("issue-coupon", ada)
+    form = operator.get(address).context["form"]
+    assert [choice for choice, _ in form.fields["campaign"].widget.choices] == ["", running.pk]
+
+    page = confirmed(operator, address, campaign=closed.pk, reason="ticket 12")
+    assert page.status_code == 200 and "Closed is closed." in page.content.decode()
+    unknown = confirmed(operator, address, campaign=999_999, reason="ticket 12")
+    assert "There is no campaign 999999." in unknown.content.decode()
+    assert not Coupon.objects.exists() and not lines("account.coupon_requested")
+
+
+def test_points_are_granted_once_by_the_confirmation_with_amount_and_reason(
+    operator: Client, ada: User
+) -> None:
+    address = address_of("grant-points", ada)
+    page = shown(operator, address, amount=1_200, reason="late delivery")
+    facts = dict(page.context["confirmation"].facts)
+    assert facts == {
+        "Balance now": "500 KRW",
+        "Balance afterwards": "1,700 KRW",
+        "Reason": "late delivery",
+    }
+    assert ledger.balance_amount(ada.pk) == 500
+
+    sent = dict(page.context["hidden"]) | {"confirmed": "yes"}
+    said = f"1,200 KRW granted to {ada.username}, whose balance is 1,700 KRW."
+    for expected in (said, f"This form was sent before; nothing was done again. {said}"):
+        assert operator.post(address, sent)["Location"] == page_of(ada)
+        assert message_of(operator, page_of(ada)) == expected
+
+    assert ledger.balance_amount(ada.pk) == 1_700
+    entry = Entry.objects.filter(account_id=ada.pk).latest("id")
+    assert (entry.transfer.kind, entry.transfer.reason) == ("grant", "late delivery")
+    assert lines("points.grant")[-1] == (f"wallet {ada.pk}", "olga", "late delivery")
+
+
+def test_the_confirmation_leads_back_to_the_form_with_its_values(operator: Client, ada: User) -> None:
+    address = address_of("grant-points", ada)
+    sent = to_confirm(operator, address, amount=1_200, reason="late delivery")
+    form = operator.post(address, sent | {"edit": "yes"}).context["form"]
+    assert (form["amount"].value(), form["reason"].value()) == ("1200", "late delivery")
+    assert form["form_id"].value() == str(sent["form_id"])
+    assert ledger.balance_amount(ada.pk) == 500
+
+
+@pytest.mark.parametrize(
+    "values", [{"amount": 0}, {"amount": -5}, {"amount": "x"}, {"amount": 10**30}, {"reason": " "}]
+)
+def test_a_wrong_amount_or_no_reason_is_an_error_on_the_form(
+    operator: Client, ada: User, values: dict[str, Any]
+) -> None:
+    given = {"amount": 1_200, "reason": "late delivery"} | values
+    page = confirmed(operator, address_of("grant-points", ada), **given)
+    assert page.context["form"].errors
+    assert ledger.balance_amount(ada.pk) == 500
+
+
+def test_a_grant_to_an_account_that_was_disabled_meanwhile_is_refused(operator: Client, ada: User) -> None:
+    address = address_of("grant-points", ada)
+    sent = to_confirm(operator, address, amount=1_200, reason="late delivery")
+    User.objects.filter(pk=ada.pk).update(is_active=False)
+    assert "There is no active account" in operator.post(address, sent).content.decode()
+    assert ledger.balance_amount(ada.pk) == 500
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_form_that_is_sent_four_times_at_once_grants_once(operator: Client, ada: User) -> None:
+    address = address_of("grant-points", ada)
+    sent = to_confirm(operator, address, amount=1_200, reason="late delivery")
+    responses = race([partial(operator.post, address, sent)] * 4)
+    assert [response.status_code for response in responses] == [302] * 4
+    assert ledger.balance_amount(ada.pk) == 1_700
+
+
+def test_signing_out_everywhere_refuses_the_tokens_once(operator: Client, ada: User) -> None:
+    refresh = tokens.create_token_pair(ada).refresh
+    address = address_of("sign-out", ada)
+    sent = to_confirm(operator, address, reason="The phone was stolen.")
+    assert tokens.rotate(refresh)
+    refresh = tokens.create_token_pair(ada).refresh
+
+    for _ in range(2):
+        assert operator.post(address, sent)["Location"] == page_of(ada)
+
+    with pytest.raises(TokenInvalid):
+        tokens.rotate(refresh)
+    at = SignOut.objects.get().at
+    assert lines("account.signed_out_everywhere") == [(f"account {ada.pk}", "olga", "The phone was stolen.")]
+    page = operator.get(page_of(ada))
+    assert dict(page.context["facts"])["Signed out everywhere at"] == f"{at:%Y-%m-%d %H:%M:%S}"
+    assert "account.signed_out_everywhere" in rows(page, "Sign-ins")[0][0]
+
+
+def test_an_operator_who_signs_out_everywhere_has_to_sign_in_again() -> None:
+    olga = SuperuserFactory()
+    client = signed_in(olga)
+    assert confirmed(client, address_of("sign-out", olga), reason="lost the laptop").status_code == 302
+    assert client.get(page_of(olga)).status_code == 302
+
+
+def test_an_account_is_disabled_and_enabled_with_a_reason(operator: Client, ada: User) -> None:
+    disable, enable = address_of("disable", ada), address_of("enable", ada)
+    sent = to_confirm(operator, disable, reason="fraud")
+    operator.post(disable, sent)
+    assert not User.objects.get(pk=ada.pk).is_active
+    buttons = {button.title for button in operator.get(page_of(ada)).context["buttons"]}
+    assert buttons == {"Sign out everywhere", "Enable"}
+
+    confirmed(operator, enable, reason="a mistake")
+    assert User.objects.get(pk=ada.pk).is_active
+    # The first form comes again, from a page that was left open: it has had its effect.
+    operator.post(disable, sent)
+    assert User.objects.get(pk=ada.pk).is_active
+    assert lines("account.changed") == [
+        (f"account {ada.pk}", "olga", "fraud"),
+        (f"account {ada.pk}", "olga", "a mistake"),
+    ]
+
+
+def test_accounts_are_found_by_the_beginning_of_name_or_address_or_by_number(operator: Client) -> None:
+    ada = AccountFactory(username="Ada.L", email="lovelace@example.com")
+    AccountFactory(username="bob", email="bob@example.com")
+
+    def found(term: str) -> list[str]:
+        page = operator.get("/admin/auth/user/", {"q": term})
+        return [account.username for account in page.context["cl"].result_list]
+
+    assert found("ada") == found("LOVE") == found(str(ada.pk)) == ["Ada.L"]
+    assert found("9" * 40) == found("no such account") == []
+    assert "bob" in found("")
+
+
+def test_the_list_of_accounts_counts_nothing(operator: Client) -> None:
+    for query in ("", "?is_staff__exact=1", "?q=ada"):
+        with CaptureQueriesContext(connection) as queries:
+            assert operator.get(f"/admin/auth/user/{query}").status_code == 200
+        assert not [query for query in queries.captured_queries if "COUNT(" in query["sql"]]
+
+
+def test_more_campaigns_than_fit_are_cut(
+    operator: Client, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actions, "MOST_CAMPAIGNS", 2)
+    newest = [campaign.pk for campaign in CampaignFactory.create_batch(3)][:0:-1]
+    choices = operator.get(address_of("issue-coupon", ada)).context["form"].fields["campaign"].widget.choices
+    assert [choice for choice, _ in choices] == ["", *newest]
+    assert Campaign.objects.count() == 3

@@ -1,0 +1,198 @@
+"""The admin's buttons and list actions that pause and resume campaigns and products."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
+from django.db.models import Model
+from django.test import Client
+from django.urls import reverse
+
+from coupons.tests.factories import CampaignFactory
+from inventory.tests.factories import ProductFactory
+from shop.admin_pausing import MOST_AT_ONCE
+from shop.models import JournalLine
+from shop.tests.clients import client_of
+from shop.tests.factories import AccountFactory
+from shop.tests.statements import captured_statements
+
+pytestmark = pytest.mark.django_db(transaction=True)
+KINDS = {
+    "campaign": (CampaignFactory, "admin:coupons_campaign", "coupons"),
+    "product": (ProductFactory, "admin:inventory_product", "inventory"),
+}
+WHY = "The price is wrong."
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def rows_of(kind: str, count: int) -> list[Any]:
+    return KINDS[kind][0].create_batch(count)
+
+
+def operator(kind: str, *rights: str) -> User:
+    names = [f"{KINDS[kind][2]}.{right}_{kind}" for right in rights]
+    return AccountFactory.create(is_staff=True, permissions=names)
+
+
+def signed_in(account: User) -> Client:
+    client = Client()
+    client.force_login(account)
+    return client
+
+
+def page(kind: str, name: str, *arguments: object) -> str:
+    return reverse(f"{KINDS[kind][1]}_{name}", args=arguments)
+
+
+def press(client: Client, kind: str, row: Model, button: str, **fields: str) -> Any:
+    return client.post(page(kind, button, row.pk), {"_form_submitted": "on"} | fields)
+
+
+def select(client: Client, kind: str, rows: Sequence[Model], action: str, **fields: str) -> Any:
+    chosen = {"action": action, "_selected_action": [row.pk for row in rows]}
+    return client.post(page(kind, "changelist"), chosen | fields)
+
+
+def are_paused(rows: Sequence[Any]) -> list[bool]:
+    for row in rows:
+        row.refresh_from_db()
+    return [row.paused_at is not None for row in rows]
+
+
+def shown(client: Client, address: str) -> str:
+    return client.get(address).content.decode()
+
+
+def test_the_page_has_one_button_of_the_two_and_each_does_what_it_says(kind: str) -> None:
+    [row], account = rows_of(kind, 1), operator(kind, "view", "change")
+    client, own = signed_in(account), page(kind, "change", row.pk)
+    pause, resume = page(kind, "pause", row.pk), page(kind, "resume", row.pk)
+    assert (pause in shown(client, own), resume in shown(client, own)) == (True, False)
+    assert "is issued or sold by no process" in shown(client, pause)
+
+    answer = press(client, kind, row, "pause", reason=WHY)
+
+    assert answer["HX-Redirect"] == own
+    assert are_paused([row]) == [True]
+    after = shown(client, own)
+    assert "Paused: " in after
+    assert (pause in after, resume in after) == (False, True)
+    [line] = JournalLine.objects.filter(what=f"{kind}.paused")
+    assert (line.subject, line.actor_id, line.actor_name, line.detail) == (
+        f"{kind} {row.pk}",
+        account.pk,
+        account.username,
+        WHY,
+    )
+    assert WHY in LogEntry.objects.get(object_id=str(row.pk)).change_message
+
+    press(client, kind, row, "resume", reason="The price is right.")
+    assert are_paused([row]) == [False]
+    assert JournalLine.objects.get(what=f"{kind}.resumed").detail == "The price is right."
+
+
+def test_without_a_reason_the_dialog_stays_open_and_nothing_changes(kind: str) -> None:
+    [row], client = rows_of(kind, 1), signed_in(operator(kind, "view", "change"))
+    for wrong in ("", "  ", "x" * 501):
+        for button in ("pause", "resume"):
+            assert "HX-Redirect" not in press(client, kind, row, button, reason=wrong)
+    assert are_paused([row]) == [False]
+
+
+def test_a_button_that_another_operator_was_faster_to_press_says_so(kind: str) -> None:
+    [row], client = rows_of(kind, 1), signed_in(operator(kind, "view", "change"))
+    for _ in range(2):
+        press(client, kind, row, "pause", reason=WHY)
+
+    assert "Nothing to do, paused already" in shown(client, page(kind, "change", row.pk))
+    assert JournalLine.objects.filter(what=f"{kind}.paused").count() == 1
+
+
+def test_a_row_that_does_not_exist_is_404(kind: str) -> None:
+    client = signed_in(operator(kind, "view", "change"))
+    answer = client.post(page(kind, "pause", 10**9), {"_form_submitted": "on", "reason": WHY})
+    assert answer.status_code == 404
+
+
+def test_selected_rows_are_changed_after_a_page_that_asks_for_the_reason(kind: str) -> None:
+    rows, client = rows_of(kind, 3), signed_in(operator(kind, "view", "change"))
+
+    asked = select(client, kind, rows[:2], "pause_selected")
+
+    body = asked.content.decode()
+    assert asked.status_code == 200
+    assert f"Pause 2 {kind}s? What is paused" in body
+    assert all(str(row) in body for row in rows[:2])
+    assert str(rows[2]) not in body
+    assert are_paused(rows) == [False] * 3
+    form = {"_form_submitted": "on"}
+    again = select(client, kind, rows[:2], "pause_selected", reason=" ", **form)
+    assert "This field is required" in again.content.decode()
+    assert are_paused(rows) == [False] * 3
+
+    done = select(client, kind, rows[:2], "pause_selected", reason=WHY, **form)
+
+    assert done.status_code == 302
+    assert f"Paused: {rows[0]}, {rows[1]}." in shown(client, done["Location"])
+    assert are_paused(rows) == [True, True, False]
+    select(client, kind, rows, "resume_selected", reason="Right.", **form)
+    assert are_paused(rows) == [False] * 3
+    assert "Nothing to do, not paused" in shown(client, page(kind, "changelist"))
+    lines = JournalLine.objects.filter(what__in=[f"{kind}.paused", f"{kind}.resumed"]).order_by("id")
+    assert [line.what for line in lines] == [*[f"{kind}.paused"] * 2, *[f"{kind}.resumed"] * 2]
+
+
+def test_too_many_selected_rows_are_refused(kind: str) -> None:
+    rows, client = rows_of(kind, MOST_AT_ONCE + 1), signed_in(operator(kind, "view", "change"))
+
+    select(client, kind, rows, "pause_selected", _form_submitted="on", reason=WHY)
+
+    assert "Nothing was done: select 100 at most" in shown(client, page(kind, "changelist"))
+    assert not any(are_paused(rows))
+
+
+def test_without_the_change_permission_there_is_neither_button_nor_action(kind: str) -> None:
+    [row], client = rows_of(kind, 1), signed_in(operator(kind, "view"))
+    own = shown(client, page(kind, "change", row.pk))
+    assert page(kind, "pause", row.pk) not in own
+    assert "pause_selected" not in shown(client, page(kind, "changelist"))
+
+    assert press(client, kind, row, "pause", reason=WHY).status_code == 403
+    select(client, kind, [row], "pause_selected", _form_submitted="on", reason=WHY)
+
+    assert are_paused([row]) == [False]
+    assert press(Client(), kind, row, "pause", reason=WHY).status_code == 302
+    assert are_paused([row]) == [False]
+
+
+def test_the_list_and_the_page_show_that_it_is_paused(kind: str) -> None:
+    [row], client = rows_of(kind, 1), signed_in(operator(kind, "view", "change"))
+    press(client, kind, row, "pause", reason=WHY)
+
+    assert "paused" in shown(client, page(kind, "changelist"))
+    assert "Paused at" in shown(client, page(kind, "change", row.pk))
+
+
+def test_the_page_with_the_buttons_costs_few_statements(kind: str) -> None:
+    [row], client = rows_of(kind, 1), signed_in(operator(kind, "view", "change"))
+    shown(client, page(kind, "change", row.pk))
+
+    with captured_statements() as captured:
+        shown(client, page(kind, "change", row.pk))
+
+    assert len(captured) <= 8, captured
+
+
+def test_what_the_button_does_is_what_the_api_answers() -> None:
+    [campaign] = rows_of("campaign", 1)
+    press(signed_in(operator("campaign", "view", "change")), "campaign", campaign, "pause", reason=WHY)
+
+    answer = client_of(AccountFactory.create()).post("/coupons", {"campaign": campaign.pk})
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "campaign_paused")

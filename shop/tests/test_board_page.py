@@ -1,0 +1,165 @@
+"""The launch board's page and its buttons: permissions, reasons, the journal, and what they answer."""
+
+from typing import Any
+
+import orjson
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from coupons.models import Campaign
+from coupons.tests.factories import CampaignFactory, coupon_of
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from shop.models import JournalLine
+from shop.tests.board_viewer import PERMISSIONS
+from shop.tests.factories import AccountFactory, SuperuserFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+CHANGES = ["coupons.change_campaign", "inventory.change_product"]
+
+
+def client_of(*permissions: str, **headers: str) -> Client:
+    account: User = AccountFactory.create(is_staff=True, permissions=[*PERMISSIONS, *permissions])
+    client = Client(headers=headers)
+    client.force_login(account)
+    return client
+
+
+def options_of(client: Client) -> dict[str, Any]:
+    page = client.get("/admin/board/").content.decode()
+    found: dict[str, Any] = orjson.loads(
+        page.partition('<script id="options" type="application/json">')[2].partition("<")[0]
+    )
+    return found
+
+
+def press(client: Client, path: str, **fields: object) -> Any:
+    return client.post(f"/admin/board/{path}/", {"reason": "A wrong price.", **fields})
+
+
+@pytest.fixture
+def campaign() -> Campaign:
+    made: Campaign = CampaignFactory.create(name="Spring", quantity=10)
+    return made
+
+
+@pytest.fixture
+def product() -> Product:
+    made: Product = ProductFactory.create(name="Mug", on_hand=5)
+    return made
+
+
+def test_the_page_opens_for_staff_who_may_see_all_of_it() -> None:
+    assert client_of().get("/admin/board/").status_code == 200
+    anonymous = Client().get("/admin/board/")
+    assert (anonymous.status_code, anonymous.headers["Location"]) == (302, "/admin/login/?next=/admin/board/")
+    client = Client()
+    client.force_login(AccountFactory.create(is_staff=True, permissions=PERMISSIONS[:2]))
+    refused = client.get("/admin/board/")
+    assert (refused.status_code, refused.json()["code"]) == (403, "permission_denied")
+    assert "orders.view_order" in refused.json()["detail"]
+    assert client_of().post("/admin/board/").status_code == 405
+
+
+def test_buttons_are_those_that_the_account_may_press() -> None:
+    for permissions, campaigns, products in (
+        ([], False, False),
+        (CHANGES[:1], True, False),
+        (CHANGES[1:], False, True),
+    ):
+        options = options_of(client_of(*permissions))
+        assert (options["mayChangeCampaigns"], options["mayChangeProducts"]) == (campaigns, products)
+
+
+def test_the_page_has_no_script_or_style_of_its_own_and_loads_nothing_from_elsewhere() -> None:
+    page = client_of().get("/admin/board/").content.decode()
+    assert page.count("<script") == page.count("<script src=") + page.count('<script type="module" src=') + 1
+    assert "<style" not in page and " style=" not in page and " onclick=" not in page
+    assert "http://" not in page and "https://" not in page
+
+
+def test_the_board_is_in_the_navigation_of_those_who_may_watch() -> None:
+    assert 'href="/admin/board/"' in client_of().get("/admin/").content.decode()
+    client = Client()
+    client.force_login(AccountFactory.create(is_staff=True, permissions=PERMISSIONS[:1]))
+    page = client.get("/admin/").content.decode()
+    assert 'href="/admin/board/"' not in page
+    assert 'href="/admin/coupons/campaign/"' in page
+    assert 'href="/admin/inventory/product/"' not in page
+
+
+def test_a_campaign_is_paused_and_resumed_with_the_operator_and_the_reason(campaign: Campaign) -> None:
+    client = client_of(*CHANGES)
+    answer = press(client, f"campaigns/{campaign.pk}/pause")
+    assert (answer.status_code, answer.json()["detail"][:17]) == (200, "Spring is paused:")
+    campaign.refresh_from_db()
+    assert campaign.paused_at is not None
+    assert press(client, f"campaigns/{campaign.pk}/pause").status_code == 200  # repeating is safe
+    answer = press(client, f"campaigns/{campaign.pk}/resume", reason="The price is right.")
+    assert answer.json()["detail"].startswith("Spring is resumed:")
+    campaign.refresh_from_db()
+    assert campaign.paused_at is None
+    operator = User.objects.get(is_staff=True)
+    lines = JournalLine.objects.filter(subject=f"campaign {campaign.pk}").order_by("id")
+    assert [(line.what, line.actor, line.actor_id, line.detail) for line in lines] == [
+        ("campaign.paused", "staff", operator.pk, "A wrong price."),
+        ("campaign.resumed", "staff", operator.pk, "The price is right."),
+    ]
+
+
+def test_a_product_is_paused_and_resumed(product: Product) -> None:
+    client = client_of(*CHANGES)
+    assert press(client, f"products/{product.pk}/pause").json()["detail"].startswith("Mug is paused:")
+    product.refresh_from_db()
+    assert product.paused_at is not None
+    assert press(client, f"products/{product.pk}/resume").json()["detail"].startswith("Mug is resumed:")
+    product.refresh_from_db()
+    assert product.paused_at is None
+    lines = JournalLine.objects.filter(subject=f"product {product.pk}", what__startswith="product.")
+    assert {line.detail for line in lines} >= {"A wrong price."}
+
+
+def test_a_quantity_is_raised_and_never_lowered(campaign: Campaign) -> None:
+    coupon_of(campaign)
+    client = client_of(*CHANGES)
+    answer = press(client, f"campaigns/{campaign.pk}/quantity", quantity="2500")
+    assert answer.json() == {"detail": "Spring now has 2,500 coupons, 2,499 of them left."}
+    line = JournalLine.objects.get(what="campaign.changed")
+    assert (line.before, line.after, line.detail) == ({"quantity": 10}, {"quantity": 2500}, "A wrong price.")
+    for quantity, code in (("2500", "not_raised"), ("0", "invalid"), ("-1", "invalid"), ("", "invalid")):
+        refused = press(client, f"campaigns/{campaign.pk}/quantity", quantity=quantity)
+        assert (refused.status_code, refused.json()["errors"][0]["code"]) == (400, code)
+    for quantity in ("9" * 19, "9" * 30, "1e9", "²"):
+        assert press(client, f"campaigns/{campaign.pk}/quantity", quantity=quantity).status_code == 400
+    campaign.refresh_from_db()
+    assert campaign.quantity == 2500
+
+
+def test_a_button_needs_a_reason_its_permission_and_something_to_act_on(
+    campaign: Campaign, product: Product
+) -> None:
+    paths = [f"campaigns/{campaign.pk}/{action}" for action in ("pause", "resume", "quantity")]
+    paths += [f"products/{product.pk}/{action}" for action in ("pause", "resume")]
+    client, onlooker, anonymous = client_of(*CHANGES), client_of(), Client()
+    customer = Client()
+    customer.force_login(AccountFactory.create())
+    for path in paths:
+        assert press(client, path, reason="  ").json()["errors"][0]["field"] == "reason"
+        assert press(client, path, reason="x" * 501).status_code == 400
+        assert press(onlooker, path, quantity="99").status_code == 403
+        assert press(anonymous, path, quantity="99").status_code == 401
+        assert press(customer, path, quantity="99").status_code == 401
+        assert client.get(f"/admin/board/{path}/").status_code == 405
+        missing = path.replace(f"/{campaign.pk}/", "/987654/").replace(f"/{product.pk}/", "/987654/")
+        assert press(client, missing, quantity="99").status_code == 404
+    assert not JournalLine.objects.filter(what__in=["campaign.paused", "product.paused"]).exists()
+
+
+def test_a_forged_request_presses_no_button(campaign: Campaign) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(SuperuserFactory.create())
+    assert press(client, f"campaigns/{campaign.pk}/pause").status_code == 403
+    client.get("/admin/board/")
+    token = client.cookies["csrftoken"].value
+    assert press(client, f"campaigns/{campaign.pk}/pause", csrfmiddlewaretoken=token).status_code == 200

@@ -1,0 +1,297 @@
+"""The launch board's figures against known rows, and against what processes counted."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+import pytest
+import redis
+
+from coupons import pausing
+from coupons.models import QueueTicket
+from coupons.tests.factories import CampaignFactory, coupon_of
+from inventory.tests.factories import ProductFactory
+from orders.models import Saga
+from orders.tests import buying
+from shop import clock
+from shop.backoffice.board import history, readings
+from shop.backoffice.board.history import History, Point
+from shop.backoffice.board.percentiles import percentile
+from shop.backoffice.board.readings import SaleState, ShopState
+from shop.backoffice.board.snapshots import Composer
+from shop.models import LawStatus
+from shop.operations.shared_counts import SecondCounts
+from shop.tests.factories import AccountFactory
+from shop.tests.outages import OwnRedis, own_redis
+from shop.tests.statements import captured_statements
+
+__all__ = ["own_redis"]
+START = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
+SECOND = int(START.timestamp())
+
+
+def sale_of(**left: int) -> SaleState:
+    """A sale with a campaign for each name, numbered from 1."""
+    return SaleState(
+        campaigns=[
+            readings.CampaignState(
+                id=number,
+                name=name,
+                status="open",
+                quantity=100,
+                issued=100 - value,
+                left=value,
+                opens_at=START,
+            )
+            for number, (name, value) in enumerate(left.items(), start=1)
+        ],
+        products=[],
+    )
+
+
+def shop_of(second: int, **changes: Any) -> ShopState:
+    values: dict[str, Any] = {
+        "read_at": START + timedelta(seconds=second),
+        "product_ids": [],
+        "waiting": {},
+        "wait_seconds": {},
+        "orders": {},
+        "in_doubt": 0,
+        "in_doubt_oldest_seconds": 0.0,
+        "stuck": 0,
+        "unfinished": 0,
+        "locks": {},
+        "laws": [],
+    }
+    return ShopState(**values | changes)
+
+
+def compose(
+    composer: Composer,
+    second: int,
+    *,
+    sale: SaleState | None = None,
+    shop: ShopState | None = None,
+    counts: list[SecondCounts] | None = None,
+) -> dict[str, Any]:
+    figures, _ = composer.compose(
+        at=START + timedelta(seconds=second + 1.3), sale=sale, shop=shop, counts=counts, ages={}
+    )
+    orjson.dumps(figures)
+    return figures
+
+
+@pytest.mark.django_db(transaction=True)
+def test_campaigns_that_run_are_shown_first_those_that_open_soon() -> None:
+    open_one = CampaignFactory.create(name="Open", quantity=3)
+    coupon_of(open_one)
+    sold_out = CampaignFactory.create(name="Sold out", quantity=1, opens_at=clock.now() - timedelta(hours=1))
+    coupon_of(sold_out)
+    paused = CampaignFactory.create(name="Paused", opens_at=clock.now() - timedelta(days=2))
+    pausing.pause(campaign_id=paused.pk, reason="A wrong price.")
+    CampaignFactory.create(name="Soon", opens_at=clock.now() + timedelta(minutes=30))
+    CampaignFactory.create(name="Tomorrow", scheduled=True)
+    CampaignFactory.create(name="Closed", closed=True)
+
+    with captured_statements() as statements:
+        sale = readings.read_sale([])
+    assert len(statements) <= 3
+    assert [(one.name, one.status, one.left) for one in sale.campaigns] == [
+        ("Soon", "scheduled", 100),
+        ("Open", "open", 2),
+        ("Paused", "paused", 100),
+        ("Sold out", "sold_out", 0),
+    ]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_twelve_campaigns_are_shown_at_most_and_four_of_them_sold_out() -> None:
+    for _ in range(6):
+        coupon_of(CampaignFactory.create(quantity=1))
+    for number in (1, 14):
+        for _ in range(number):
+            CampaignFactory.create(opens_at=clock.now() - timedelta(days=2))
+        statuses = [one.status for one in readings.read_sale([]).campaigns]
+        if number == 1:
+            assert statuses == ["open"] + ["sold_out"] * 4
+    assert statuses == ["open"] * readings.CAMPAIGNS_SHOWN == ["open"] * 12
+
+
+@pytest.mark.django_db(transaction=True)
+def test_orders_products_sagas_tickets_and_laws_are_those_of_the_database() -> None:
+    hot, cold = ProductFactory.create(name="Hot", on_hand=10), ProductFactory.create(name="Cold", on_hand=10)
+    buyer = buying.account()
+    for _ in range(2):
+        buying.place(buyer.id, {hot: 2})
+    buying.place(buyer.id, {cold: 1}, token="tok_ok")
+    ProductFactory.create(name="Not ordered", on_hand=10)
+    Saga.objects.update(state=Saga.State.STUCK)
+    campaign = CampaignFactory.create(strategy="queue")
+    for number in (1, 2):
+        QueueTicket.objects.create(
+            campaign=campaign,
+            account=AccountFactory.create(),
+            number=number,
+            created_at=clock.now() - timedelta(seconds=30 * number),
+        )
+    at = clock.now()
+    LawStatus.objects.create(law="L1", holds=True, since=at, checked_at=at)
+    LawStatus.objects.create(law="L4", holds=False, since=at, checked_at=at, offenders=["7", "8"])
+    LawStatus.objects.create(law="L9", holds=True, since=at)
+
+    with captured_statements() as statements:
+        shop = readings.read_shop()
+    assert len(statements) <= 10, statements
+    assert sorted(shop.product_ids) == [hot.pk, cold.pk]
+    assert shop.orders == {"awaiting_payment": 2, "paying": 1, "refunding": 0}
+    assert (shop.stuck, shop.unfinished, shop.in_doubt) == (1, 1, 0)
+    assert shop.waiting == {str(campaign.pk): 2}
+    assert shop.wait_seconds[str(campaign.pk)] == pytest.approx(30, abs=5)
+    assert {"row_lock_waits_total", "deadlocks_total"} == set(shop.locks)
+    assert [(one.law, one.holds, one.offenders) for one in shop.laws] == [
+        ("L1", True, 0),
+        ("L4", False, 2),
+        ("L9", None, 0),
+    ]
+
+    products = readings.read_sale(shop.product_ids).products
+    assert [(one.name, one.on_hand, one.reserved, one.left) for one in products] == [
+        ("Cold", 10, 1, 9),
+        ("Hot", 10, 4, 6),
+    ]
+    laws = compose(Composer(History()), 0, shop=shop)["laws"]
+    assert [one["law"] for one in laws] == [f"L{number}" for number in range(1, 14)]
+    assert [one["holds"] for one in laws[:4]] == [True, None, None, False]
+
+
+def test_the_rate_is_that_of_the_last_ten_seconds_and_says_when_nothing_is_left() -> None:
+    composer = Composer(History())
+    assert compose(composer, 0, sale=sale_of(spring=100))["campaigns"][0]["rate"] is None
+    for second in range(1, 6):
+        compose(composer, second, sale=sale_of(spring=100))
+    for second in range(6, 16):
+        figures = compose(composer, second, sale=sale_of(spring=100 - 3 * (second - 5)))
+    [spring] = figures["campaigns"]
+    assert (spring["left"], spring["rate"], spring["ends_in_seconds"]) == (70, 3.0, pytest.approx(70 / 3))
+    assert figures["point"]["campaign.1"] == 70
+
+    # A raised quantity is no negative sale.
+    raised = compose(composer, 16, sale=sale_of(spring=500))["campaigns"][0]
+    assert raised["rate"] == pytest.approx(2.7)
+    for second in range(17, 28):
+        figures = compose(composer, second, sale=sale_of(spring=0))
+    assert figures["campaigns"][0]["ends_in_seconds"] is None
+
+
+def times(**numbers: int) -> Mapping[tuple[str, ...], int]:
+    """Requests of an app by response time: those that took up to 50 ms, to 100 ms, and longer."""
+    counts: dict[tuple[str, ...], int] = {}
+    for name, number in numbers.items():
+        app, bound = name.split("_")
+        above = {"50": ["0.05", "0.075", "0.1", "+Inf"], "100": ["0.1", "+Inf"], "more": ["+Inf"]}[bound]
+        for le in above:
+            counts["seconds", app, le] = counts.get(("seconds", app, le), 0) + number
+    return counts
+
+
+def test_requests_are_those_of_all_processes_by_code_campaign_and_response_time() -> None:
+    counts = [
+        SecondCounts(
+            SECOND + second,
+            2,
+            times(coupons_50=8, orders_100=2)
+            | {
+                ("refusals", "sold_out"): 6,
+                ("refusals", "conflict"): 1,
+                ("campaign", "1", "sold_out"): 6,
+                ("campaign", "1", "issued"): 9,
+                ("campaign", "2", "closed"): 1,
+                ("orders", "placed"): 3,
+                ("orders", "cancelled"): 1,
+            },
+        )
+        for second in range(3)
+    ]
+    figures = compose(Composer(History()), 2, sale=sale_of(spring=1), counts=counts)
+    assert figures["processes"] == 2
+    assert figures["refusals"] == [{"code": "sold_out", "rate": 6.0}, {"code": "conflict", "rate": 1.0}]
+    assert figures["campaigns"][0]["refusals"] == [{"code": "sold_out", "rate": 6.0}]
+    requests = figures["requests"]
+    assert requests["rate"] == 10
+    assert requests["apps"]["coupons"]["p50"] == pytest.approx(0.0375)
+    assert requests["apps"]["orders"]["p95"] == pytest.approx(0.09875)
+    assert requests["p95"] == pytest.approx(0.075 + 0.025 * 0.75)
+    point = figures["point"]
+    assert (point["requests"], point["refusals"], point["p95.orders"]) == (10, 7, 0.0988)
+    assert {name: value for name, value in point.items() if name.startswith("orders_a_second.")} == {
+        "orders_a_second.placed": 3,
+        "orders_a_second.paid": 0,
+        "orders_a_second.payment_failed": 0,
+    }
+
+
+def test_old_counts_are_forgotten_and_without_redis_they_are_not_known() -> None:
+    composer = Composer(History())
+    counts = [SecondCounts(SECOND, 1, {("refusals", "sold_out"): 5})]
+    assert compose(composer, 0, counts=counts)["refusals"] == [{"code": "sold_out", "rate": 5.0}]
+    figures = compose(composer, 11, counts=None)
+    assert (figures["refusals"], figures["requests"]["rate"]) == ([], None)
+    assert figures["sources"]["counts"] is False
+    assert "refusals" not in figures["point"]
+
+
+def test_many_codes_end_in_other() -> None:
+    counts = [SecondCounts(SECOND, 1, {("refusals", f"code-{number}"): 10 - number for number in range(9)})]
+    refused = compose(Composer(History()), 0, counts=counts)["refusals"]
+    assert len(refused) == 7
+    assert refused[-1] == {"code": "other", "rate": 9.0}
+
+
+def test_lock_waits_are_rates_between_two_readings_however_far_apart() -> None:
+    composer = Composer(History())
+    first = shop_of(0, locks={"row_lock_waits_total": 100.0, "deadlocks_total": 4.0})
+    assert compose(composer, 0, shop=first)["shop"]["lock_waits"] is None
+    later = shop_of(4, locks={"row_lock_waits_total": 140.0, "deadlocks_total": 4.0})
+    shown = compose(composer, 4, shop=later)["shop"]
+    assert (shown["lock_waits"], shown["deadlocks"]) == (10.0, 0.0)
+    assert compose(composer, 5, shop=later)["shop"]["lock_waits"] == 10.0
+    restarted = shop_of(8, locks={"row_lock_waits_total": 0.0, "deadlocks_total": 0.0})
+    assert compose(composer, 8, shop=restarted)["shop"]["lock_waits"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("share", "value"), [(0.5, 0.1), (0.25, 0.05), (0.625, 0.55), (0.95, 1.0), (1.0, 1.0)]
+)
+def test_percentiles_are_estimated_inside_their_bucket(share: float, value: float) -> None:
+    assert percentile({0.1: 10, 1.0: 15, float("inf"): 20}, share) == pytest.approx(value)
+
+
+def test_without_requests_there_are_no_percentiles() -> None:
+    assert percentile({0.1: 0, float("inf"): 0}, 0.5) is None
+    assert percentile({}, 0.5) is None
+
+
+def test_points_are_kept_for_15_minutes_in_redis_for_the_next_process(redis_server: redis.Redis) -> None:
+    for second in (SECOND, SECOND + 1, SECOND + 61):
+        history.save(Point(second, {"left": second - SECOND}))
+    history.save(Point(SECOND, {"left": 99}))  # another process's figures of a second that is kept
+
+    new = History()
+    new.add(Point(SECOND + 1, {"left": 7}))
+    new.merge(history.load(now=SECOND + 70), now=SECOND + 70)
+    assert new.as_columns() == {
+        "seconds": [SECOND, SECOND + 1, SECOND + 61],
+        "series": {"left": [0, 7, 61]},
+    }
+    assert all(0 < redis_server.ttl(key) <= 960 for key in redis_server.keys("firstcome:board:*"))
+
+    new.merge(history.load(now=SECOND + 900), now=SECOND + 900)
+    assert new.as_columns()["seconds"] == [SECOND + 1, SECOND + 61]
+    assert history.load(now=SECOND + 3600) == []
+
+
+def test_without_redis_there_is_no_history_of_other_processes(own_redis: OwnRedis) -> None:
+    own_redis.kill()
+    history.save(Point(SECOND, {"left": 1}))
+    assert history.load(now=SECOND) == []

@@ -1,0 +1,213 @@
+"""Counts of what a transaction did: made once, after its COMMIT, also if the reply is lost; else not made."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from django.db import OperationalError, transaction
+
+from shop.db import commit_counts, open_transaction, transactions
+from shop.events import journal
+from shop.models import JournalLine
+from shop.tests.lost_replies import losing_reply_to_commit
+from shop.tests.racing import race, wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+counted: list[str] = []
+
+
+def count(items: Sequence[str]) -> None:
+    counted.extend(items)
+
+
+def change(*items: str) -> int:
+    """Change something: a line of the journal, and a count for each item. Returns the lines so far."""
+    journal.note(what="thing.changed", subject="thing 1")
+    open_transaction.count_after_commit(count, items)
+    return JournalLine.objects.count()
+
+
+def look_up() -> None:
+    commit_counts.unresolved.resolve()
+    wait_until(lambda: not commit_counts.unresolved._is_looking)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    counted.clear()
+    monkeypatch.setattr(commit_counts, "unresolved", commit_counts._Unresolved())
+    yield
+    counted.clear()
+
+
+def test_what_is_done_is_counted_after_the_commit_by_one_call() -> None:
+    def work() -> None:
+        change("a")
+        change("b")
+        assert counted == []
+
+    transactions.run(work, transactions.REPEATABLE)
+    assert counted == ["a", "b"]
+
+
+def test_an_attempt_that_is_rolled_back_is_not_counted() -> None:
+    def refused() -> None:
+        change("a")
+        raise ValueError
+
+    with suppress(ValueError):
+        transactions.run(refused, transactions.REPEATABLE)
+    assert counted == []
+
+
+def test_a_retry_after_a_conflict_counts_once() -> None:
+    attempts = []
+
+    def work() -> None:
+        change("a")
+        attempts.append(1)
+        if len(attempts) < 3:
+            raise transactions.OperationalError(1213, "Deadlock found")
+
+    transactions.run(work, transactions.REPEATABLE)
+    assert (len(attempts), counted) == (3, ["a"])
+
+
+def test_a_savepoint_that_is_rolled_back_counts_nothing() -> None:
+    def work() -> None:
+        change("a")
+        with suppress(ValueError), open_transaction.savepoint():
+            change("b")
+            raise ValueError
+        change("c")
+
+    transactions.run(work, transactions.REPEATABLE)
+    assert counted == ["a", "c"]
+
+
+def test_inside_a_transaction_of_django_it_counts_with_its_commit() -> None:
+    with transaction.atomic():
+        transactions.run_or_savepoint(lambda: change("a"), transactions.REPEATABLE)
+        change("b")
+        assert counted == []
+    assert sorted(counted) == ["a", "b"]
+
+
+def test_what_is_rolled_back_with_a_transaction_of_django_is_not_counted() -> None:
+    with suppress(ValueError), transaction.atomic():
+        transactions.run_or_savepoint(lambda: change("a"), transactions.REPEATABLE)
+        raise ValueError
+    assert counted == []
+
+
+def test_a_count_that_raises_disturbs_neither_the_work_nor_other_counts() -> None:
+    def fail(items: Sequence[str]) -> None:
+        raise RuntimeError("a defect")
+
+    def work() -> int:
+        open_transaction.count_after_commit(fail, ["a"])
+        return change("b")
+
+    assert transactions.run(work, transactions.REPEATABLE) == 0
+    assert (counted, JournalLine.objects.count()) == (["b"], 1)
+
+
+def test_outside_a_transaction_it_is_refused() -> None:
+    with pytest.raises(transaction.TransactionManagementError):
+        open_transaction.count_after_commit(count, ["a"])
+
+
+@pytest.mark.parametrize("effect", [transactions.KEYED, transactions.ONCE])
+def test_a_commit_whose_reply_is_lost_counts_once(effect: transactions.Effect, tmp_path: Path) -> None:
+    def work() -> None:
+        if not JournalLine.objects.exists():
+            change("a")
+
+    with losing_reply_to_commit(tmp_path) as is_lost:
+        transactions.run(work, effect)
+        assert is_lost.is_set()
+    assert (counted, JournalLine.objects.count()) == (["a"], 1)
+
+
+def test_a_commit_that_never_arrived_counts_once(tmp_path: Path) -> None:
+    """The work is done anew, and its own journal is no evidence for the first attempt."""
+    attempts = []
+
+    def work() -> None:
+        attempts.append(1)
+        change("a")
+
+    def break_before_the_server() -> None:
+        raise BrokenPipeError
+
+    with losing_reply_to_commit(tmp_path, before_commit=break_before_the_server) as is_lost:
+        transactions.run(work, transactions.KEYED)
+        assert is_lost.is_set()
+    assert (len(attempts), counted, JournalLine.objects.count()) == (2, ["a"], 1)
+
+
+def test_where_all_retries_fail_a_later_transaction_counts(tmp_path: Path) -> None:
+    with losing_reply_to_commit(tmp_path, is_the_end=True), pytest.raises(transactions.DatabaseUnavailable):
+        transactions.run(lambda: change("a"), transactions.KEYED)
+    assert (counted, JournalLine.objects.count()) == ([], 1)
+
+    transactions.run(lambda: change("b"), transactions.KEYED)
+    wait_until(lambda: sorted(counted) == ["a", "b"])
+    transactions.run(lambda: change("c"), transactions.KEYED)
+    assert sorted(counted) == ["a", "b", "c"]
+
+
+def test_what_was_not_committed_is_given_up_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = commit_counts.TransactionCounts({count: ["a"]}, lambda: False)
+    commit_counts.unresolved.add([lost])
+    monkeypatch.setattr(commit_counts, "SECONDS_BETWEEN_LOOKUPS", 0.0)
+    look_up()
+    assert list(commit_counts.unresolved._waiting) == [lost]
+    monkeypatch.setattr(commit_counts, "LOOKUP_SECONDS", 0.0)
+    look_up()
+    assert (list(commit_counts.unresolved._waiting), counted) == ([], [])
+
+
+def test_a_slow_database_delays_no_transaction_that_has_committed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The look-ups of lost COMMITs once ran in the thread of the next transaction: two at once took them from
+    each other, and `IndexError` reached the callers of transactions that had committed.
+    """
+    monkeypatch.setattr(commit_counts, "SECONDS_BETWEEN_LOOKUPS", 0.0)
+    is_asked, may_answer = threading.Event(), threading.Event()
+
+    def answer_slowly() -> bool:
+        is_asked.set()
+        return may_answer.wait(30)
+
+    commit_counts.unresolved.add(
+        [commit_counts.TransactionCounts({count: [name]}, answer_slowly) for name in "ab"]
+    )
+    assert transactions.run(lambda: change("c"), transactions.KEYED) == 0
+    assert is_asked.wait(30)
+    assert transactions.run(lambda: change("d"), transactions.KEYED) == 1
+    assert counted == ["c", "d"]
+    may_answer.set()
+    wait_until(lambda: sorted(counted) == ["a", "b", "c", "d"])
+
+
+def test_the_first_lookup_that_fails_ends_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def fail() -> bool:
+        asked.append(1)
+        raise OperationalError(2003, "Can't connect")
+
+    lost = [commit_counts.TransactionCounts({count: ["a"]}, fail) for _ in range(3)]
+    commit_counts.unresolved.add(lost)
+    look_up()
+    assert (len(asked), len(commit_counts.unresolved._waiting)) == (1, 3)
+
+
+def test_threads_count_what_each_has_committed() -> None:
+    def work(number: int) -> None:
+        transactions.run(lambda: change(str(number)), transactions.REPEATABLE)
+
+    assert race([lambda number=number: work(number) for number in range(8)]) == [None] * 8
+    assert sorted(counted) == [str(number) for number in range(8)]

@@ -1,0 +1,146 @@
+"""The groups of staff: what their permissions are, on which databases, and beside operators' own groups."""
+
+import pytest
+from django.contrib.auth.models import Group, Permission, User
+from django.core.management import call_command
+from django.db import connection
+from django.test import Client
+from django.urls import reverse
+
+from shop.accounts import permissions
+from shop.tests import operators_page, staff_groups
+from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.staff_groups import NAMES, _staff_groups, member_of, permissions_of
+
+__all__ = ["_staff_groups"]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("_staff_groups")]
+
+
+def signed_in(user: User) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def disable(client: Client, *accounts: User) -> None:
+    page, chosen = reverse("admin:auth_user_changelist"), [account.pk for account in accounts]
+    client.post(page, {"action": "disable", "_selected_action": chosen})
+
+
+def test_the_groups_have_the_permissions_that_the_page_for_operators_lists() -> None:
+    held = {name: permissions_of(name) for name in NAMES}
+    everything = sorted(set().union(*held.values()))
+    for name in NAMES:
+        actual = {permission: "yes" if permission in held[name] else "-" for permission in everything}
+        wrong = operators_page.differences("Permissions", name, actual)
+        assert not wrong, wrong
+
+
+def test_every_permission_is_named_as_django_names_it() -> None:
+    """So that `create_permissions`, which comes after the migrations, finds them all."""
+    names = {
+        f"{p.content_type.app_label}.{p.codename}": p.name
+        for p in Permission.objects.select_related("content_type")
+    }
+    for group in NAMES:
+        assert permissions_of(group) <= names.keys()
+    assert names["inventory.add_stockmovement"] == "Can add stock movement"
+    assert len(names) == Permission.objects.count()
+
+
+def test_no_group_holds_a_right_with_which_its_members_could_take_more() -> None:
+    for name in NAMES:
+        held = permissions_of(name)
+        assert not [each for each in held if each.partition(".")[2].startswith("delete_")]
+        assert not held & {"auth.change_user", "auth.add_user", "auth.change_group", "auth.add_group"}
+        assert not [each for each in held if each.startswith(("otp_", "sessions.", "admin."))]
+
+
+def test_support_disables_customers_and_changes_nothing_else_about_an_account() -> None:
+    ada, colleague = AccountFactory.create(), AccountFactory.create(is_staff=True)
+    client = signed_in(member_of("Support"))
+    page = reverse("admin:auth_user_change", args=[ada.pk])
+
+    disable(client, ada, colleague)
+    changed = client.post(page, {"username": "gone", "email": "mine@example.com"})
+    password = client.post(
+        reverse("admin:auth_user_password_change", args=[ada.pk]), {"password1": "x", "password2": "x"}
+    )
+
+    ada.refresh_from_db()
+    colleague.refresh_from_db()
+    assert not ada.is_active and colleague.is_active
+    assert (changed.status_code, password.status_code) == (403, 403)
+    assert ada.password not in client.get(page).content.decode()
+
+
+@pytest.mark.parametrize("group", ["Viewer", "Operations", "Finance", ""])
+def test_no_other_group_disables_accounts(group: str) -> None:
+    ada = AccountFactory.create()
+
+    disable(signed_in(member_of(group)), ada)
+
+    ada.refresh_from_db()
+    assert ada.is_active
+
+
+def test_a_group_of_an_operators_own_is_left_as_it_is() -> None:
+    Group.objects.filter(name="Support").delete()
+    own = Group.objects.create(name="Support")
+    member = AccountFactory.create(is_staff=True)
+    member.groups.add(own)
+
+    staff_groups.create()
+
+    assert permissions_of("Support") == set()
+    assert list(own.user_set.all()) == [member]
+
+
+def test_creating_the_groups_again_keeps_what_operators_changed() -> None:
+    Group.objects.get(name="Viewer").permissions.clear()
+
+    staff_groups.create()
+
+    assert permissions_of("Viewer") == set()
+    assert Group.objects.filter(name__in=NAMES).count() == len(NAMES)
+
+
+def test_going_back_deletes_the_groups_that_no_operator_uses_or_changed() -> None:
+    member_of("Finance")
+    Group.objects.get(name="Operations").permissions.clear()
+
+    staff_groups.delete()
+
+    assert set(Group.objects.filter(name__in=NAMES).values_list("name", flat=True)) == {
+        "Finance",
+        "Operations",
+    }
+    assert not Permission.objects.filter(codename="disable_user").exists()
+    staff_groups.create()
+    assert Group.objects.filter(name__in=NAMES).count() == len(NAMES)
+    assert permissions_of("Support")
+
+
+def test_going_back_keeps_a_permission_that_is_held() -> None:
+    AccountFactory.create(permissions=[permissions.DISABLE])
+
+    staff_groups.delete()
+
+    assert Permission.objects.filter(codename="disable_user").exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_flushed_database_has_the_permission_and_one_row_of_it() -> None:
+    call_command("flush", interactive=False, verbosity=0)
+
+    assert Permission.objects.filter(codename="disable_user").count() == 1
+    assert connection.vendor
+
+
+def test_superusers_disable_anyone() -> None:
+    colleague = AccountFactory.create(is_staff=True)
+
+    disable(signed_in(SuperuserFactory.create()), colleague)
+
+    colleague.refresh_from_db()
+    assert not colleague.is_active

@@ -1,0 +1,100 @@
+"""The laws' status as operators see it: by metrics, the doctor and the admin."""
+
+from datetime import datetime, timedelta
+
+import pytest
+from django.conf import LazySettings
+from django.test import Client
+from django.urls import reverse
+
+from shop import clock
+from shop.models import AuditState, LawStatus
+from shop.observability import gauges
+from shop.operations import audit_state
+from shop.operations.doctor import audits
+from shop.tests.factories import AccountFactory
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def now() -> datetime:
+    return clock.now()
+
+
+@pytest.fixture
+def broken(now: datetime) -> LawStatus:
+    return LawStatus.objects.create(
+        law="L1",
+        holds=False,
+        offenders=["7", "<b>8</b>"],
+        since=now - timedelta(minutes=1),
+        checked_at=now - timedelta(minutes=5),
+        full_at=now - timedelta(hours=2),
+    )
+
+
+def law_gauges() -> dict[str, float]:
+    lines = gauges.exposition().decode().splitlines()
+    return {line.split()[0]: float(line.split()[1]) for line in lines if line.startswith("firstcome_law_")}
+
+
+def test_metrics_have_each_laws_answer_and_its_ages(broken: LawStatus, now: datetime) -> None:
+    LawStatus.objects.create(law="L4", holds=True, since=now, checked_at=now)
+
+    exposed = law_gauges()
+
+    assert exposed['firstcome_law_holds{law="L1"}'] == 0
+    assert exposed['firstcome_law_holds{law="L4"}'] == 1
+    assert exposed['firstcome_law_offenders{law="L1"}'] == 2
+    assert 300 <= exposed['firstcome_law_checked_age_seconds{law="L1"}'] < 360
+    assert 7_200 <= exposed['firstcome_law_full_age_seconds{law="L1"}'] < 7_260
+    assert 'firstcome_law_full_age_seconds{law="L4"}' not in exposed
+
+
+def test_a_law_that_was_checked_in_part_only_has_no_answer_yet(now: datetime) -> None:
+    LawStatus.objects.create(law="L9", holds=True, since=now, full_at=now)
+
+    assert 'firstcome_law_holds{law="L9"}' not in law_gauges()
+
+
+def test_the_doctor_calls_a_broken_law_a_danger(broken: LawStatus) -> None:
+    [laws, schedule] = audits.examine()
+
+    assert (laws.level, laws.found) == ("danger", "broken: L1")
+    assert (schedule.level, schedule.found) == ("warning", "audit: none has ended yet")
+
+
+def test_the_doctor_warns_of_a_law_that_is_not_checked_and_of_late_audits(
+    now: datetime, settings: LazySettings
+) -> None:
+    LawStatus.objects.create(law="L9", holds=True, since=now, checked_at=now, not_checked="no gateway")
+    state = AuditState(pk=audit_state.ROW, audited_at=now, full_at=now)
+    state.save()
+
+    assert [(one.level, one.found) for one in audits.examine()] == [
+        ("warning", "not checked: L9 (no gateway)"),
+        ("ok", "every 300 s"),
+    ]
+    for name, late in (
+        ("audited_at", timedelta(minutes=16)),
+        ("full_at", timedelta(hours=37)),
+    ):
+        AuditState.objects.update(**{"audited_at": now, "full_at": now} | {name: now - late})
+        assert audits.examine()[1].level == "warning"
+    settings.AUDIT_SECONDS = 0
+    assert audits.examine()[1].found == "off"
+
+
+def test_operators_with_the_permission_see_the_offenders(broken: LawStatus) -> None:
+    client = Client()
+    url = reverse("admin:shop_lawstatus_change", args=["L1"])
+    client.force_login(AccountFactory.create(is_staff=True))
+    assert client.get(url).status_code == 403
+
+    client.force_login(AccountFactory.create(is_staff=True, permissions=["shop.view_lawstatus"]))
+
+    page = client.get(url).content.decode()
+    assert "issued of a campaign = its coupons" in page
+    assert "&lt;b&gt;8&lt;/b&gt;" in page and "<b>8</b>" not in page
+    assert client.post(url, {"holds": "on"}).status_code == 403

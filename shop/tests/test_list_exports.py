@@ -1,0 +1,211 @@
+"""Exports of the admin's lists: filtered as the page is, safe for spreadsheets, journaled, of any length."""
+
+import csv
+import io
+import tracemalloc
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from uuid_utils.compat import uuid7
+
+from coupons.tests.factories import CampaignFactory, coupon_of
+from inventory.tests.factories import ProductFactory
+from payments.tests.factories import PaymentFactory, wallet
+from shop.backoffice import list_exports
+from shop.http import csv_format, paged_responses
+from shop.models import CommittedTransaction, JournalLine
+from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.test_admin_pages import fill_all_models, fill_coupons, fill_orders
+
+pytestmark = pytest.mark.django_db
+PRODUCTS = "/admin/inventory/product/export/"
+
+
+def signed_in(account: User) -> Client:
+    client = Client()
+    client.force_login(account)
+    return client
+
+
+@pytest.fixture
+def operator() -> Client:
+    return signed_in(SuperuserFactory.create(username="ada"))
+
+
+def text_of(response: Any) -> str:
+    assert response.status_code == 200, response
+    return b"".join(response.streaming_content).decode()
+
+
+def rows_of(response: Any) -> list[dict[str, str]]:
+    text = text_of(response)
+    assert text.startswith(csv_format.BYTE_ORDER_MARK)
+    return list(csv.DictReader(io.StringIO(text.removeprefix(csv_format.BYTE_ORDER_MARK), newline="")))
+
+
+def test_a_list_is_exported_as_its_page_filters_it(operator):
+    for sku in ("TEA", "TEAPOT", "CUP"):
+        ProductFactory.create(sku=sku, name=f"A {sku}", price=4_500)
+    rows = rows_of(operator.get(f"{PRODUCTS}?q=TEA"))
+    assert [(row["sku"], row["price"]) for row in rows] == [("TEA", "4500"), ("TEAPOT", "4500")]
+    assert len(rows_of(operator.get(PRODUCTS))) == 3
+    assert rows_of(operator.get(f"{PRODUCTS}?state=sold_out&q=CUP"))[0]["sku"] == "CUP"
+
+
+def test_the_button_keeps_the_filters_and_is_shown_to_those_who_may_export(operator):
+    page = operator.get("/admin/inventory/product/?q=TEA").content.decode()
+    assert f'href="{PRODUCTS}?q=TEA"' in page
+    viewer = signed_in(AccountFactory.create(is_staff=True, permissions=["inventory.view_product"]))
+    assert "Export CSV" not in viewer.get("/admin/inventory/product/").content.decode()
+    both = ["inventory.view_product", "shop.export_list"]
+    exporter = signed_in(AccountFactory.create(is_staff=True, permissions=both))
+    assert "Export CSV" in exporter.get("/admin/inventory/product/").content.decode()
+
+
+@pytest.mark.parametrize(
+    ("permissions", "status"),
+    [
+        (["inventory.view_product"], 403),
+        (["shop.export_list"], 403),
+        (["inventory.view_product", "shop.export_list"], 200),
+    ],
+)
+def test_an_export_needs_the_view_permission_and_that_to_export(permissions, status):
+    client = signed_in(AccountFactory.create(is_staff=True, permissions=permissions))
+    response = client.get(PRODUCTS)
+    assert response.status_code == status
+    assert JournalLine.objects.filter(what="list.exported").exists() == (status == 200)
+    list(response)
+
+
+def test_buyers_and_visitors_are_sent_to_sign_in():
+    for client in (Client(), signed_in(AccountFactory.create())):
+        response = client.get(PRODUCTS)
+        assert (response.status_code, response["Location"][:14]) == (302, "/admin/login/?")
+
+
+def test_only_get_exports_and_only_registered_lists(operator):
+    assert operator.post(PRODUCTS).status_code == 405
+    assert operator.get("/admin/inventory/nothing/export/").status_code == 404
+    assert operator.get("/admin/sessions/session/export/").status_code == 404
+
+
+def test_an_unknown_filter_exports_nothing(operator):
+    ProductFactory.create()
+    response = operator.get(f"{PRODUCTS}?price__exact=many", follow=True)
+    assert "Nothing was exported" in response.content.decode()
+    assert not JournalLine.objects.filter(what="list.exported").exists()
+
+
+def test_the_journal_has_who_exported_what_with_which_filter(operator):
+    text_of(operator.get(f"{PRODUCTS}?q=TEA&state=available"))
+    line = JournalLine.objects.get(what="list.exported")
+    assert (line.actor, line.actor_name, line.subject) == ("staff", "ada", "list inventory.product")
+    assert line.after["filters"] == {"q": ["TEA"], "state": ["available"]}
+    assert "sku" in line.after["columns"]
+    assert line.is_internal
+
+
+@pytest.mark.parametrize("start", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\uff1d1"])
+def test_text_that_begins_like_a_formula_is_exported_as_text(operator, start):
+    ProductFactory.create(name=f'{start}, quoted "x"\nand more', price=7)
+    [row] = rows_of(operator.get(PRODUCTS))
+    assert row["name"] == f'\'{start}, quoted "x"\nand more'
+    assert (row["price"], row["on_hand"]) == ("7", "0")
+
+
+def test_numbers_stay_numbers_and_instants_are_of_utc():
+    at = datetime(2026, 11, 22, 9, 30, tzinfo=timezone(timedelta(hours=9)))
+    line = csv_format.write_rows([[-5, 0, None, True, at, "-5", "nul\x00"]])
+    assert line == "-5,0,,true,2026-11-22T00:30:00.000000Z,'-5,nul\r\n"
+
+
+def test_every_list_of_the_admin_is_exported_without_secrets(operator):
+    fill_all_models()
+    seen = set()
+    for model in admin.site._registry:
+        address = reverse("export-list", args=[model._meta.app_label, model._meta.model_name])
+        # The list of sagas shows those that need an operator unless something is chosen.
+        rows = rows_of(operator.get(f"{address}?needs=everything" if model.__name__ == "Saga" else address))
+        assert rows, model
+        seen |= rows[0].keys()
+    assert not seen & list_exports.NEVER_EXPORTED
+    assert not any(word in name for name in seen for word in ("password", "token", "fingerprint", "secret"))
+
+
+def test_no_list_makes_queries_for_each_row(operator):
+    """A row more costs no statement more: foreign keys that the list doesn't read are exported as keys."""
+    fill_all_models()
+
+    def statements() -> dict[str, int]:
+        found = {}
+        for model in admin.site._registry:
+            address = reverse("export-list", args=[model._meta.app_label, model._meta.model_name])
+            with CaptureQueriesContext(connection) as captured:
+                text_of(operator.get(f"{address}?needs=everything" if model.__name__ == "Saga" else address))
+            found[model.__name__] = len(captured)
+        return found
+
+    before = statements()
+    fill_coupons()
+    fill_orders(PaymentFactory.create().order)
+    wallet(points=5)
+    assert statements() == before
+
+
+def test_a_list_without_secrets_in_its_columns_stays_so(operator, monkeypatch):
+    monkeypatch.setattr(admin.site._registry[User], "list_display", ["username", "password"])
+    AccountFactory.create(username="bob")
+    rows = rows_of(operator.get("/admin/auth/user/export/?q=bob"))
+    assert [set(row) for row in rows] == [{"id", "username"}]
+
+
+def test_a_campaigns_coupons_are_exported_from_its_page(operator):
+    campaign, other = CampaignFactory.create(), CampaignFactory.create()
+    coupon, _ = coupon_of(campaign), coupon_of(other)
+    response = operator.get(f"/admin/coupons/campaign/{campaign.pk}/export_coupons/")
+    assert [row["code"] for row in rows_of(operator.get(response["Location"]))] == [coupon.code]
+
+
+def test_all_rows_are_exported_once_whatever_the_windows(operator, monkeypatch):
+    monkeypatch.setattr(list_exports, "FEWEST_ROWS", 8)
+    monkeypatch.setattr(list_exports, "MOST_ROWS", 32)
+    User.objects.bulk_create(User(username=f"u{number:03}") for number in range(100))
+    User.objects.filter(username__gt="u050", username__lt="u097").update(is_active=False)
+    names = [row["username"] for row in rows_of(operator.get("/admin/auth/user/export/?is_active__exact=1"))]
+    expected = list(User.objects.filter(is_active=True).order_by("pk").values_list("username", flat=True))
+    assert names == expected
+
+
+def test_an_export_of_200000_rows_takes_the_memory_of_one_window(operator):
+    now = datetime.now(UTC)
+    marks = (CommittedTransaction(id=uuid7(), at=now) for _ in range(200_000))
+    CommittedTransaction.objects.bulk_create(marks, batch_size=5_000)
+    response = operator.get("/admin/shop/committedtransaction/export/")
+    rows = 0
+    tracemalloc.start()
+    try:
+        for part in response.streaming_content:
+            rows += part.count(b"\n")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert rows == CommittedTransaction.objects.count() + 1 > 200_000
+    assert peak < 32 * 2**20
+
+
+def test_too_many_exports_at_once_are_refused_and_a_finished_one_frees_its_place(operator):
+    ProductFactory.create()
+    open_ones = [operator.get(PRODUCTS) for _ in range(paged_responses.MAX_CONCURRENT)]
+    refused = operator.get(PRODUCTS)
+    assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+    for response in open_ones:
+        text_of(response)
+    assert rows_of(operator.get(PRODUCTS))

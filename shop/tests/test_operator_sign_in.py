@@ -1,0 +1,273 @@
+"""Signing in to the admin with one-time codes, and the page that sets them up."""
+
+import base64
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
+from django.test import Client
+from django.urls import reverse
+from django_otp.plugins.otp_totp.models import TOTPDevice
+
+from shop import clock
+from shop.models import JournalLine
+from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
+from shop.tests.one_time_codes import backup_codes, code_for, code_of, with_codes, wrong_code
+
+pytestmark = pytest.mark.django_db
+LOGIN, SETUP, FRONT = "/admin/login/", "/admin/one-time-codes/", "/admin/"
+
+
+@pytest.fixture(autouse=True)
+def _required(settings: LazySettings) -> None:
+    settings.STAFF_OTP_REQUIRED = True
+
+
+@pytest.fixture
+def olga() -> User:
+    return with_codes(SuperuserFactory.create(username="olga"))
+
+
+def sign_in(client: Client, name: str, otp: str = "", *, password: str = PASSWORD, **more: str) -> Any:
+    return client.post(LOGIN, {"username": name, "password": password, "otp": otp} | more)
+
+
+def is_signed_in(client: Client) -> bool:
+    return client.get(FRONT).status_code == 200
+
+
+def secret_on(page: Any) -> str:
+    """The secret that the page shows as text, in hexadecimal."""
+    shown = re.search(r"<code[^>]*>([A-Z2-7 ]+)</code>", page.content.decode())
+    assert shown
+    return base64.b32decode(shown[1].replace(" ", "")).hex()
+
+
+def test_a_password_and_a_code_sign_in(olga: User) -> None:
+    client = Client()
+
+    answer = sign_in(client, "olga", code_for(olga))
+
+    assert (answer.status_code, answer["Location"]) == (302, FRONT)
+    assert is_signed_in(client)
+
+
+@pytest.mark.parametrize("otp", ["", "wrong"])
+def test_a_password_alone_or_with_a_wrong_code_does_not(olga: User, otp: str) -> None:
+    client = Client()
+
+    answer = sign_in(client, "olga", wrong_code(olga) if otp else "")
+
+    assert answer.status_code == 200
+    assert b"one-time code" in answer.content
+    assert not is_signed_in(client)
+    assert client.get(SETUP)["Location"] == LOGIN
+
+
+def test_a_backup_code_signs_in_and_the_page_says_how_many_are_left(olga: User) -> None:
+    client = Client()
+
+    answer = client.post(
+        LOGIN, {"username": "olga", "password": PASSWORD, "otp": backup_codes(olga)[0]}, follow=True
+    )
+
+    assert "You used a backup code; 9 are left." in answer.content.decode()
+
+
+def test_the_page_to_sign_in_has_a_field_for_the_code(olga: User) -> None:
+    page = Client().get(LOGIN).content.decode()
+
+    assert 'autocomplete="one-time-code"' in page
+    assert "csrfmiddlewaretoken" in page
+
+
+def test_who_is_signed_in_is_led_on_from_the_page_to_sign_in(olga: User) -> None:
+    client = Client()
+    sign_in(client, "olga", code_for(olga))
+
+    assert client.get(LOGIN)["Location"] == FRONT
+
+
+def test_the_first_operator_sets_codes_up_after_a_right_password() -> None:
+    olga, client = SuperuserFactory.create(username="olga"), Client()
+
+    answer = sign_in(client, "olga", next="/admin/coupons/campaign/")
+    assert (answer.status_code, answer["Location"]) == (302, SETUP)
+    assert not is_signed_in(client)
+    page = client.get(SETUP)
+    assert page.status_code == 200
+    assert "<svg" in page.content.decode() and "no-store" in page["Cache-Control"]
+    done = client.post(SETUP, {"otp": code_of(secret_on(page))})
+
+    shown = re.findall(r"<code>([a-z2-9]{10})</code>", done.content.decode())
+    assert sorted(shown) == sorted(backup_codes(olga)) and len(shown) == 10
+    assert "/admin/coupons/campaign/" in done.content.decode()
+    assert "no-store" in done["Cache-Control"]
+    assert is_signed_in(client)
+    assert client.get(SETUP)["Location"] == LOGIN
+    assert list(JournalLine.objects.order_by("id").values_list("what", "actor", "actor_name")) == [
+        ("account.otp_missing", "anon", ""),
+        ("account.otp_enrolled", "staff", "olga"),
+        ("account.signed_in", "staff", "olga"),
+    ]
+
+
+def test_the_secret_stays_the_same_until_it_is_confirmed_and_leaves_the_session_then() -> None:
+    SuperuserFactory.create(username="olga")
+    client = Client()
+    sign_in(client, "olga")
+    secret = secret_on(client.get(SETUP))
+
+    wrong = client.post(SETUP, {"otp": "000000" if code_of(secret) != "000000" else "111111"})
+    assert "wrong" in wrong.content.decode()
+    assert secret_on(wrong) == secret
+    assert not TOTPDevice.objects.exists()
+    client.post(SETUP, {"otp": code_of(secret)})
+
+    assert TOTPDevice.objects.get().key == secret
+    assert not [row for row in Session.objects.all() if secret in str(row.get_decoded())]
+
+
+def test_the_set_up_page_is_reached_by_a_right_password_only(olga: User) -> None:
+    AccountFactory.create(username="bob", is_staff=True)
+    AccountFactory.create(username="ada")
+    signed_in = Client()
+    sign_in(signed_in, "olga", code_for(olga))
+    stranger, guesser, customer = Client(), Client(), Client()
+    sign_in(guesser, "bob", password="wrong")
+    sign_in(customer, "ada")
+
+    for client in (stranger, guesser, customer, signed_in):
+        for answer in (client.get(SETUP), client.post(SETUP, {"otp": "123456"}), client.put(SETUP)):
+            assert (answer.status_code, answer["Location"]) == (302, LOGIN)
+    assert is_signed_in(signed_in)
+
+
+def test_a_set_up_ends_after_ten_minutes() -> None:
+    SuperuserFactory.create(username="olga")
+    client = Client()
+    sign_in(client, "olga")
+    secret = secret_on(client.get(SETUP))
+
+    with clock.shifted(by=timedelta(minutes=10, seconds=1)):
+        answer = client.post(SETUP, {"otp": code_of(secret)}, follow=True)
+
+    assert "sign in again" in answer.content.decode()
+    assert not TOTPDevice.objects.exists()
+
+
+def test_a_session_that_set_codes_up_lasts_as_long_as_any_other(olga: User) -> None:
+    SuperuserFactory.create(username="bob")
+    begun, ended, abandoned = Client(), Client(), Client()
+    for client in (begun, ended, abandoned):
+        sign_in(client, "bob")
+    ended.post(SETUP, {"otp": code_of(secret_on(ended.get(SETUP)))})
+    sign_in(abandoned, "olga", code_for(olga))
+
+    assert begun.session.get_expiry_age() <= 600
+    for client in (ended, abandoned):
+        assert is_signed_in(client)
+        assert client.session.get_expiry_age() > 24 * 3600
+        assert client.get(SETUP)["Location"] == LOGIN
+
+
+@pytest.mark.parametrize("changed", [{"is_active": False}, {"is_staff": False}, {"password": "other"}])
+def test_a_set_up_ends_with_the_accounts_rights_or_password(changed: dict[str, Any]) -> None:
+    SuperuserFactory.create(username="olga")
+    client = Client()
+    sign_in(client, "olga")
+    secret = secret_on(client.get(SETUP))
+    User.objects.update(**changed)
+
+    assert client.post(SETUP, {"otp": code_of(secret)})["Location"] == LOGIN
+    assert not TOTPDevice.objects.exists()
+
+
+def test_of_two_set_ups_the_second_is_refused() -> None:
+    SuperuserFactory.create(username="olga")
+    first, second = Client(), Client()
+    for client in (first, second):
+        sign_in(client, "olga")
+    secrets = [secret_on(client.get(SETUP)) for client in (first, second)]
+    first.post(SETUP, {"otp": code_of(secrets[0])})
+
+    answer = second.post(SETUP, {"otp": code_of(secrets[1])})
+
+    assert "set up one-time codes already" in answer.content.decode()
+    assert not is_signed_in(second)
+    assert TOTPDevice.objects.get().key == secrets[0]
+
+
+def test_a_session_from_before_codes_were_required_is_not_signed_in(settings: LazySettings) -> None:
+    settings.STAFF_OTP_REQUIRED = False
+    SuperuserFactory.create(username="olga")
+    client = Client()
+    sign_in(client, "olga")
+    assert is_signed_in(client)
+
+    settings.STAFF_OTP_REQUIRED = True
+
+    assert not is_signed_in(client)
+    upload = client.post("/admin/inventory/product/import/", {"import_file": "x"})
+    assert upload.status_code == 302 and LOGIN in upload["Location"]
+
+
+def test_another_session_ends_when_codes_are_set_up_or_reset(olga: User, settings: LazySettings) -> None:
+    client = Client()
+    sign_in(client, "olga", code_for(olga))
+    TOTPDevice.objects.all().delete()
+    assert not is_signed_in(client)
+    with_codes(olga)
+    assert not is_signed_in(client)
+
+
+def test_a_superuser_resets_the_codes_of_a_lost_phone_with_a_reason(olga: User) -> None:
+    bob = with_codes(AccountFactory.create(username="bob", is_staff=True))
+    client = Client()
+    sign_in(client, "olga", code_for(olga))
+    page = reverse("admin:auth_user_change", args=[bob.pk])
+    assert "Reset one-time codes" in client.get(page).content.decode()
+    reset = reverse("admin:auth_user_reset_otp", args=[bob.pk])
+
+    client.post(reset, {"_form_submitted": "on", "reason": "His phone fell into the harbour."})
+
+    assert not TOTPDevice.objects.filter(user=bob).exists()
+    line = JournalLine.objects.get(what="account.otp_reset")
+    assert (line.actor_name, line.subject) == ("olga", f"account {bob.pk}")
+    assert line.after == {"is_enrolled": False, "reason": "His phone fell into the harbour."}
+
+
+def test_only_superusers_reset_codes(olga: User) -> None:
+    bob = with_codes(
+        AccountFactory.create(
+            username="bob", is_staff=True, permissions=["auth.change_user", "auth.view_user"]
+        )
+    )
+    client = Client()
+    sign_in(client, "bob", code_for(bob))
+    reset = reverse("admin:auth_user_reset_otp", args=[olga.pk])
+
+    answer = client.post(reset, {"_form_submitted": "on", "reason": "mine now"})
+
+    assert answer.status_code == 403
+    assert TOTPDevice.objects.filter(user=olga).exists()
+
+
+def test_no_page_of_the_admin_shows_a_secret_or_a_backup_code(olga: User) -> None:
+    client = Client()
+    sign_in(client, "olga", code_for(olga))
+    device = TOTPDevice.objects.get()
+    pages = [
+        reverse("admin:otp_totp_totpdevice_changelist"),
+        reverse("admin:otp_totp_totpdevice_change", args=[device.pk]),
+    ]
+
+    for page in pages:
+        shown = client.get(page)
+        assert shown.status_code == 200 and b"olga" in shown.content
+        hidden = [device.key, *backup_codes(olga)]
+        assert not [secret for secret in hidden if secret in shown.content.decode()]

@@ -1,0 +1,275 @@
+"""The operators' page of one product: stock, sales, open orders, movements, and the limit's action."""
+
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from inventory import stock_history
+from inventory.models import Product, StockMovement
+from inventory.tests.factories import ProductFactory, StockMovementFactory
+from orders import selectors
+from orders.models import Order, OrderLine
+from shop import clock
+from shop.backoffice.products import charts
+from shop.backoffice.products import page as product_page
+from shop.models import JournalLine
+from shop.tests.clients import client_of
+from shop.tests.confirming import confirmed, message_of, shown, to_confirm
+from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory
+from shop.tests.racing import race
+from shop.tests.test_admin import signed_in
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def operator() -> Client:
+    return signed_in(SuperuserFactory(username="olga"))
+
+
+@pytest.fixture
+def tea() -> Product:
+    return ProductFactory.create(sku="TEA", name="Tea", on_hand=20)
+
+
+def page_of(product: Product) -> str:
+    return reverse("product-page", args=[product.pk])
+
+
+def limit_of(product: Product) -> str:
+    return reverse("product-limit", args=[product.pk])
+
+
+def rows(page: Any, title: str) -> list[list[str]]:
+    [section] = [section for section in page.context["sections"] if section["title"].startswith(title)]
+    return [[str(cell) for cell in row] for row in section["table"]["rows"]]
+
+
+def buy(account: User, product: Product, quantity: int) -> str:
+    body = {"items": [{"product": product.pk, "quantity": quantity}]}
+    answer = client_of(account).post("/orders", body, key=f"order {Order.objects.count()}")
+    assert answer.status_code == 201, answer.json()
+    return str(answer.json()["id"])
+
+
+def sell(product: Product, units: int, **columns: Any) -> StockMovement:
+    sold = {"kind": "sold", "delta": -units, "on_hand_after": 1}
+    movement: StockMovement = StockMovementFactory.create(product=product, **sold, **columns)
+    return movement
+
+
+def test_the_page_shows_the_stock_and_the_open_orders_that_hold_it(operator: Client, tea: Product) -> None:
+    ada = AccountFactory(username="ada")
+    order = buy(ada, tea, 5)
+    cancelled = buy(ada, tea, 2)
+    client_of(ada).post(f"/orders/{cancelled}/cancel")
+    buy(ada, ProductFactory.create(on_hand=1), 1)
+
+    page = operator.get(page_of(tea))
+
+    facts = dict(page.context["facts"])
+    assert [facts[name] for name in ("On hand", "Reserved by open orders", "Available")] == ["20", "5", "15"]
+    assert [part.text for part in page.context["bar"]] == ["15 available", "5 reserved"]
+    [held] = rows(page, "Open orders that hold it: 1")
+    assert order in held[0] and "ada" in held[1] and held[3] == "5"
+
+
+def test_nothing_is_looked_for_when_nothing_is_reserved(operator: Client, tea: Product) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        page = operator.get(page_of(tea))
+    assert rows(page, "Open orders that hold it: 0") == []
+    assert not [query for query in queries.captured_queries if "orders_orderline" in query["sql"]]
+
+
+def test_more_open_orders_than_are_read_are_said_to_be_more(
+    operator: Client, tea: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(product_page, "MOST_OPEN_ORDERS", 3)
+    monkeypatch.setattr(product_page, "SHOWN_OPEN_ORDERS", 2)
+    for account in AccountFactory.create_batch(4):
+        buy(account, tea, 1)
+    page = operator.get(page_of(tea))
+    assert len(rows(page, "Open orders that hold it: 3 or more")) == 2
+    assert "2 of them are shown." in page.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("on_hand", "reserved", "threshold", "texts", "low"),
+    [
+        (0, 0, None, ["nothing on hand"], False),
+        (0, 0, 3, ["nothing on hand"], True),
+        (10, 10, 0, ["0 available", "10 reserved", "low at 0 available"], True),
+        (10, 4, 6, ["6 available", "4 reserved", "low at 6 available"], True),
+        (10, 4, 5, ["6 available", "4 reserved", "low at 5 available"], False),
+        (10, 4, 50, ["6 available", "4 reserved"], True),
+    ],
+)
+def test_the_bar_is_drawn_for_any_stock(
+    operator: Client, on_hand: int, reserved: int, threshold: int | None, texts: list[str], low: bool
+) -> None:
+    product = ProductFactory.create(on_hand=on_hand, low_stock_threshold=threshold)
+    Product.objects.filter(pk=product.pk).update(reserved=reserved)
+
+    page = operator.get(page_of(product))
+
+    bar = page.context["bar"]
+    assert [part.text for part in bar] == texts
+    assert all(part.x >= 0 and part.x + part.width <= charts.WIDTH for part in bar)
+    assert ("low" in str(dict(page.context["facts"])["Low stock"])) == low
+
+
+def test_sales_are_added_up_by_the_hour(operator: Client, tea: Product) -> None:
+    this_hour = clock.now().replace(minute=0, second=0, microsecond=0)
+    for hours, units in ((0, 2), (0, 3), (1, 4), (11, 5), (12, 6)):
+        sell(tea, units, at=this_hour - timedelta(hours=hours))
+    sell(ProductFactory.create(), 9)
+
+    page = operator.get(page_of(tea))
+
+    sales = page.context["sales"]
+    assert [units for _, units in sales.by_hour] == [5, *[0] * 9, 4, 5]
+    assert (sales.units, sales.is_complete) == (14, True)
+    assert page.context["columns"][-1].text == f"{this_hour:%H:%M}: 5 sold"
+    assert page.context["columns"][-1].height == charts.COLUMN_HEIGHT
+
+
+def test_only_the_newest_sales_of_a_busy_product_are_added_up_and_the_page_says_so(
+    operator: Client, tea: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stock_history, "MOST_SALES", 3)
+    for _ in range(5):
+        sell(tea, 1)
+    page = operator.get(page_of(tea))
+    assert (page.context["sales"].units, page.context["sales"].is_complete) == (3, False)
+    assert "Only the newest movements are added up" in page.content.decode()
+
+
+def test_movements_are_paged_by_their_ids_while_new_ones_come(operator: Client, tea: Product) -> None:
+    for number in range(60):
+        StockMovementFactory.create(product=tea, on_hand_after=number)
+    seen, address, pages = [], page_of(tea), 0
+    while address:
+        page = operator.get(address)
+        seen += [row[2] for row in rows(page, "Movements")]
+        sell(tea, 1)
+        [section] = [one for one in page.context["sections"] if one["title"] == "Movements"]
+        address, pages = section["older"], pages + 1
+    assert seen == [*[str(number) for number in reversed(range(60))], "20"]
+    assert pages == 3
+
+
+@pytest.mark.parametrize("before", ["", "x", "-1", "0", "1.5", "9" * 30, "²"])
+def test_a_place_among_the_movements_that_is_no_id_is_404(
+    operator: Client, tea: Product, before: str
+) -> None:
+    assert operator.get(page_of(tea), {"before": before}).status_code == 404
+
+
+def test_the_number_of_queries_does_not_grow_with_the_rows(operator: Client, tea: Product) -> None:
+    operator.get(page_of(tea))
+    counts = []
+    for _ in range(3):
+        for account in AccountFactory.create_batch(2):
+            buy(account, tea, 1)
+            sell(tea, 1, order=OrderFactory.create())
+        with CaptureQueriesContext(connection) as queries:
+            operator.get(page_of(tea))
+        counts.append(len(queries))
+    assert counts[0] == counts[1] == counts[2] <= 10
+
+
+def test_lines_of_open_orders_are_read_newest_first(tea: Product) -> None:
+    orders = [buy(account, tea, 1) for account in AccountFactory.create_batch(3)]
+    lines = selectors.open_lines_of_product(tea.pk, most=10)
+    assert [str(line.order_id) for line in lines] == orders[::-1]
+    assert OrderLine.objects.count() == 3
+
+
+def test_each_part_is_shown_with_the_permission_to_view_it(tea: Product) -> None:
+    def shown_to(*permissions: str) -> tuple[list[str], bool, list[str]]:
+        client = signed_in(AccountFactory(is_staff=True, permissions=permissions))
+        page = client.get(page_of(tea))
+        titles = [section["title"] for section in page.context["sections"]]
+        return titles, "sales" in page.context, [button.title for button in page.context["buttons"]]
+
+    view = "inventory.view_product"
+    assert shown_to(view) == ([], False, [])
+    assert shown_to(view, "inventory.view_stockmovement") == (["Movements"], True, [])
+    assert shown_to(view, "orders.view_order") == (["Open orders that hold it: 0"], False, [])
+    assert shown_to(view, "inventory.add_stockmovement")[2] == ["Move stock"]
+    assert shown_to("inventory.change_product")[2] == ["Change the limit"]
+
+
+def test_without_the_permission_to_view_products_there_is_no_page(tea: Product) -> None:
+    staff = AccountFactory(is_staff=True, permissions=["inventory.view_stockmovement", "orders.view_order"])
+    assert signed_in(staff).get(page_of(tea)).status_code == 403
+    assert Client().get(page_of(tea)).status_code == 302
+    assert signed_in(SuperuserFactory()).get("/admin/products/999999/").status_code == 404
+    assert signed_in(SuperuserFactory()).post(page_of(tea)).status_code == 405
+
+
+def test_the_list_and_the_product_s_own_page_link_to_it(operator: Client, tea: Product) -> None:
+    assert page_of(tea) in operator.get("/admin/inventory/product/").content.decode()
+    button = reverse("admin:inventory_product_open_page", args=[tea.pk])
+    assert button in operator.get(reverse("admin:inventory_product_change", args=[tea.pk])).content.decode()
+    assert operator.get(button)["Location"] == page_of(tea)
+
+
+def test_the_limit_is_changed_once_with_the_operator_and_the_reason(operator: Client, tea: Product) -> None:
+    page = shown(operator, limit_of(tea), limit=3, reason="resellers")
+    assert dict(page.context["confirmation"].facts)["Limit per account"] == "none → 3"
+    sent = dict(page.context["hidden"]) | {"confirmed": "yes"}
+
+    assert operator.post(limit_of(tea), sent)["Location"] == page_of(tea)
+    assert message_of(operator, page_of(tea)) == "Limit per account of TEA: 3."
+    assert confirmed(operator, limit_of(tea), limit="", reason="over").status_code == 302
+    # The first form comes again, from a page that was left open: it has had its effect.
+    operator.post(limit_of(tea), sent)
+
+    tea.refresh_from_db()
+    assert tea.limit_per_account is None
+    lines = JournalLine.objects.filter(what="product.changed").order_by("id")
+    assert [(line.actor_name, line.detail, line.before, line.after) for line in lines] == [
+        ("olga", "resellers", {"limit_per_account": None}, {"limit_per_account": 3}),
+        ("olga", "over", {"limit_per_account": 3}, {"limit_per_account": None}),
+    ]
+
+
+def test_the_form_of_the_limit_has_the_limit_of_now(operator: Client) -> None:
+    limited = ProductFactory.create(limit_per_account=7)
+    assert operator.get(limit_of(limited)).context["form"]["limit"].value() == 7
+
+
+@pytest.mark.parametrize("wrong", [{"limit": 0}, {"limit": -1}, {"limit": 10**12}, {"reason": ""}])
+def test_a_wrong_limit_or_no_reason_is_an_error_on_the_form(
+    operator: Client, tea: Product, wrong: dict[str, Any]
+) -> None:
+    page = confirmed(operator, limit_of(tea), **{"limit": 3, "reason": "resellers"} | wrong)
+    assert page.context["form"].errors
+    tea.refresh_from_db()
+    assert tea.limit_per_account is None
+
+
+def test_changing_the_limit_needs_the_permission(operator: Client, tea: Product) -> None:
+    sent = to_confirm(operator, limit_of(tea), limit=3, reason="resellers")
+    staff = AccountFactory(is_staff=True, permissions=["inventory.view_product", "inventory.add_product"])
+    client = signed_in(staff)
+    assert client.get(limit_of(tea)).status_code == 403
+    assert client.post(limit_of(tea), sent).status_code == 403
+    tea.refresh_from_db()
+    assert tea.limit_per_account is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_limit_that_is_sent_four_times_at_once_is_changed_once(operator: Client, tea: Product) -> None:
+    sent = to_confirm(operator, limit_of(tea), limit=3, reason="resellers")
+    responses = race([partial(operator.post, limit_of(tea), sent)] * 4)
+    assert [response.status_code for response in responses] == [302] * 4
+    assert JournalLine.objects.filter(what="product.changed").count() == 1

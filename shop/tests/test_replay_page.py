@@ -1,0 +1,160 @@
+"""Dead events are replayed by a filter, from a page that counts them first and by the command."""
+
+from datetime import timedelta
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.core.management.base import CommandError
+from django.urls import reverse
+from django.utils import timezone
+
+from shop.events import dead_events
+from shop.events.dead_events import EventFilter
+from shop.models import JournalLine
+from shop.tests.commands import run, run_json
+from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.racing import race
+from shop.tests.test_dead_events import client_of, dead, line
+
+pytestmark = pytest.mark.django_db(transaction=True)
+PAGE = reverse("admin:shop_journalline_replay_events")
+
+
+@pytest.fixture
+def client() -> Any:
+    return client_of(SuperuserFactory(username="ada"))
+
+
+def counts(client: Any, **query: Any) -> dict[str, int]:
+    response = client.get(PAGE, query)
+    assert response.status_code == 200
+    return response.context["counts"]
+
+
+def replay(client: Any, **fields: Any) -> list[str]:
+    done = client.post(PAGE, {"reason": "its route is right"} | fields, follow=True)
+    return [str(message) for message in done.context["messages"]]
+
+
+def dead_ids() -> set[int]:
+    return set(JournalLine.objects.filter(delivery="dead").values_list("pk", flat=True))
+
+
+def test_the_page_counts_what_matches_before_anything_is_replayed(client: Any) -> None:
+    order_id, now = uuid4(), timezone.now()
+    dead(order_id=order_id)
+    dead(what="order.refunded", at=now - timedelta(days=3))
+    dead(what="stock.low", subject="product 7")
+    line(delivery="queued", next_attempt_at=now)
+
+    assert counts(client) == {"order.paid": 1, "order.refunded": 1, "stock.low": 1}
+    assert counts(client, type="order.") == {"order.paid": 1, "order.refunded": 1}
+    assert counts(client, type="order.paid") == counts(client, order=order_id) == {"order.paid": 1}
+    day = (now - timedelta(days=1)).date()
+    assert counts(client, since=day) == {"order.paid": 1, "stock.low": 1}
+    assert counts(client, before=f"{day} 12:30", type="order.refunded") == {"order.refunded": 1}
+    assert counts(client, type="order.pai") == {}
+    assert len(dead_ids()) == 3
+
+
+def test_exactly_what_matches_is_replayed_with_actor_and_reason(client: Any) -> None:
+    wanted, other = dead(), dead(what="stock.low")
+    page = client.get(PAGE, {"type": "order.paid"}).content.decode()
+    assert "1 dead event" in page and "Replay 1" in " ".join(page.split())
+
+    assert replay(client, type="order.paid") == ["1 queued again: they are delivered within seconds."]
+
+    assert dead_ids() == {other.pk}
+    wanted.refresh_from_db()
+    assert (wanted.delivery, wanted.attempts) == ("queued", 0)
+    noted = JournalLine.objects.get(what="event.replayed")
+    assert (noted.actor_name, noted.detail) == ("ada", "its route is right")
+
+
+def test_a_repeated_replay_queues_nothing_again(client: Any) -> None:
+    for _ in range(6):
+        dead()
+    browsers = [client_of(client_user(client)) for _ in range(4)]
+    race([partial(replay, browser) for browser in browsers])
+    assert replay(client) == ["0 queued again: they are delivered within seconds."]
+    assert JournalLine.objects.filter(what="event.replayed").count() == 6
+
+
+def client_user(client: Any) -> Any:
+    return client.get(PAGE).wsgi_request.user
+
+
+def test_a_replay_is_bounded_and_goes_on_when_it_is_repeated(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead_events, "MOST_REPLAYED", 4)
+    monkeypatch.setattr(dead_events, "REPLAY_BATCH_SIZE", 3)
+    made = [dead().pk for _ in range(6)]
+    [message] = replay(client)
+    assert message.startswith("4 queued again") and "2 are still dead" in message
+    assert dead_ids() == set(made[4:])
+    replay(client)
+    assert dead_ids() == set()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"since": "yesterday"}, {"before": "2026-13-45"}, {"order": "7"}, {"type": "x" * 65}],
+    ids=str,
+)
+def test_a_filter_that_is_not_valid_replays_nothing(client: Any, wrong: dict[str, str]) -> None:
+    kept = dead()
+    assert counts(client, **wrong) == {}
+    client.post(PAGE, wrong | {"reason": "x"})
+    assert dead_ids() == {kept.pk}
+
+
+def test_a_replay_asks_for_a_reason(client: Any) -> None:
+    kept = dead()
+    assert b"This field is required" in client.post(PAGE, {"reason": " "}).content
+    assert dead_ids() == {kept.pk}
+
+
+def test_a_replay_needs_its_permission() -> None:
+    kept = dead()
+    reader = client_of(AccountFactory(is_staff=True, permissions=["shop.view_journalline"]))
+    listed = reader.get(reverse("admin:shop_journalline_changelist")).content.decode()
+    assert PAGE not in listed
+    assert [reader.get(PAGE).status_code, reader.post(PAGE, {"reason": "x"}).status_code] == [403, 403]
+    assert client_of(AccountFactory()).get(PAGE).status_code == 302
+    assert dead_ids() == {kept.pk}
+
+
+def test_the_journal_leads_to_the_page(client: Any) -> None:
+    assert PAGE in client.get(reverse("admin:shop_journalline_changelist")).content.decode()
+
+
+def test_dead_events_are_found_by_the_index_on_deliveries() -> None:
+    now = timezone.now()
+    JournalLine.objects.bulk_create(
+        JournalLine(
+            at=now, actor="system", what="order.paid", subject="x", delivery="delivered", delivered_at=now
+        )
+        for _ in range(2_000)
+    )
+    dead()
+    assert "shop_journalline_by_delivery" in EventFilter().lines()[:50].explain()
+
+
+def test_the_command_lists_and_replays_by_the_same_filter() -> None:
+    order_id, now = uuid4(), timezone.now()
+    wanted = dead(order_id=order_id)
+    others = {dead(what="stock.low").pk, dead(at=now - timedelta(days=3)).pk}
+    day = (now - timedelta(days=1)).date().isoformat()
+
+    _, listed = run_json("replay_events", "--type", "order.", "--since", day)
+    assert [event["id"] for event in listed["dead"]] == [str(wanted.event_id)]
+    code, output = run("replay_events", "--order", str(order_id), "--all", "--reason", "put right")
+
+    assert (code, output) == (0, "1 queued again: they are delivered within seconds.\n")
+    assert dead_ids() == others
+    assert JournalLine.objects.get(what="event.replayed").detail == "put right"
+    with pytest.raises(CommandError):
+        run("replay_events", "--before", "tomorrow")

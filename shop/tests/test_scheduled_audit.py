@@ -1,0 +1,382 @@
+"""The scheduled audit: what is due, one auditor at a time, late commits, answers that stay as they were."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from django.conf import LazySettings
+from django.db import OperationalError, connection
+
+from coupons.issuing import issuing
+from coupons.models import Campaign, Coupon
+from coupons.tests.factories import CampaignFactory, accounts
+from inventory.tests.factories import ProductFactory
+from orders.models import Order
+from orders.tests import buying
+from payments.gateways import gateway
+from payments.models import Reconciliation
+from payments.reconciliation import reconciling
+from payments.tests.own_gateway import nobody_there
+from shop import clock
+from shop.db import transactions
+from shop.db.mysql.patience import statement_limit
+from shop.events import journal
+from shop.management import laws, scheduled_audit
+from shop.models import AuditState, JournalLine, LawStatus
+from shop.operations import audit_state, law_status
+from shop.operations.audit_scope import Mark, place_mark
+from shop.tests.auditing import (
+    _empty_books,
+    _stepped_executor,
+    audit_all,
+    audit_changes,
+    audited,
+    broken,
+    campaign,
+    cancelled,
+    data_platform_process,
+    forget_changes,
+    gateway_process,
+    own_data_platform,
+    own_gateway,
+    paid,
+    with_pool,
+)
+from shop.tests.racing import race
+from shop.tests.second_connection import another_connection, ask
+
+__all__ = [
+    "_empty_books",
+    "_stepped_executor",
+    "audited",
+    "campaign",
+    "cancelled",
+    "data_platform_process",
+    "gateway_process",
+    "own_data_platform",
+    "own_gateway",
+    "paid",
+    "with_pool",
+]
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_old_damage_is_left_to_the_full_audit(audited: None, campaign: Campaign) -> None:
+    assert audit_changes() == {}
+    forget_changes()
+    Campaign.objects.filter(pk=campaign.pk).update(issued=9)
+    assert audit_changes() == {}
+    assert audit_all().keys() == {"L1", "L2"}
+
+
+def test_a_broken_law_stays_broken_until_its_offender_is_checked(audited: None, campaign: Campaign) -> None:
+    Campaign.objects.filter(pk=campaign.pk).update(issued=9)
+    assert audit_changes()["L1"] == [str(campaign.pk)]
+    broken_at = LawStatus.objects.get(law="L1").since
+    forget_changes()
+    assert audit_changes()["L1"] == [str(campaign.pk)]
+    assert LawStatus.objects.get(law="L1").since == broken_at
+
+    Campaign.objects.filter(pk=campaign.pk).update(issued=10)
+
+    assert audit_changes() == {}
+    assert list(JournalLine.objects.filter(subject="law L1").values_list("what", "is_internal")) == [
+        ("law.broken", True),
+        ("law.holds_again", True),
+    ]
+
+
+def test_what_more_chunks_break_than_are_kept_is_mended_by_a_full_audit_only(
+    audited: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(law_status, "SUSPECTS_KEPT", 2)
+    campaigns = [CampaignFactory.create(issued=1) for _ in range(4)]
+    assert len(audit_changes()["L1"]) == 4
+    Campaign.objects.filter(pk__in=[one.pk for one in campaigns[:3]]).update(issued=0)
+    forget_changes()
+    assert audit_changes() == {"L1": [law_status.MORE_OFFENDERS]}
+    assert law_status.is_full_needed()
+
+    assert audit_all() == {"L1": [str(campaigns[3].pk)]}
+
+    Campaign.objects.update(issued=0)
+    assert audit_changes() == {}
+
+
+def test_a_transaction_that_commits_late_is_audited(audited: None) -> None:
+    """Its row has a lower id than rows that were audited before it was committed."""
+    late, soon = CampaignFactory.create(), CampaignFactory.create()
+    assert audit_changes() == {}
+    forget_changes()
+    AuditState.objects.update(marks=[one_mark(age=audit_state.OVERLAP + timedelta(seconds=30))])
+    [first, second] = accounts(2)
+    with another_connection() as other:
+        other.set_autocommit(False)
+        ask(
+            other,
+            "INSERT INTO coupons_coupon (campaign_id, account_id, code, position, status, issued_at,"
+            " expires_at, void_reason) VALUES (%s, %s, 'LATE', 7, 'issued', NOW(6), NOW(6), '')",
+            late.pk,
+            first,
+        )
+        issued_after = issuing.issue(campaign_id=soon.pk, user_id=second).coupon
+        assert audit_changes() == {}
+        assert audit_changes() == {}
+        other.commit()
+    assert Coupon.objects.get(code="LATE").pk < Coupon.objects.get(code=issued_after.code).pk
+    assert audit_changes().keys() == {"L1", "L2"}
+
+
+def one_mark(*, age: timedelta) -> dict[str, Any]:
+    mark = place_mark(laws.COUNTED_TABLES, at=clock.now() - age)
+    return {"at": mark.at.isoformat(), "keys": mark.keys}
+
+
+def test_the_marks_that_are_kept_reach_back_over_the_overlap() -> None:
+    state, at = AuditState(), datetime(2026, 11, 22, tzinfo=UTC)
+    for minute in range(60):
+        audit_state.add_mark(state, Mark(at + timedelta(minutes=minute), {"coupons.Coupon": minute}))
+    read_from = audit_state.mark_to_read_from(state)
+    assert read_from == Mark(at + timedelta(minutes=57), {"coupons.Coupon": 57})
+    assert len(state.marks) <= 5
+
+
+def test_one_of_many_auditors_at_once_audits(audited: None) -> None:
+    AuditState.objects.update(audited_at=None)
+    assert race([scheduled_audit.run_due] * 4).count(True) == 1
+
+
+def test_a_killed_auditor_blocks_the_next_until_its_lease_lapses(
+    audited: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = (
+        "import django, time; django.setup()\n"
+        "from shop.operations import audit_state\n"
+        "with audit_state.leased(): print('leased', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], env=os.environ | own_database(), stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline() == "leased\n"
+        process.kill()
+    AuditState.objects.update(audited_at=None)
+    assert not scheduled_audit.run_due()
+    left = AuditState.objects.get().leased_until - clock.now()
+    assert timedelta(0) < left < timedelta(seconds=audit_state.LEASE_SECONDS)
+
+    AuditState.objects.update(leased_until=clock.now())
+
+    assert scheduled_audit.run_due()
+
+
+def own_database() -> dict[str, str]:
+    url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}")
+    return {"DATABASE_URL": url.geturl(), "DJANGO_SETTINGS_MODULE": "shop.settings"}
+
+
+def test_an_auditor_whose_lease_lapsed_records_nothing(audited: None, campaign: Campaign) -> None:
+    Campaign.objects.filter(pk=campaign.pk).update(issued=9)
+    with audit_state.leased() as paused:
+        assert paused is not None
+        AuditState.objects.update(leased_until=clock.now())
+        with audit_state.leased() as other:
+            assert other is not None
+            with pytest.raises(audit_state.LeaseLost):
+                scheduled_audit.audit_changes(paused, now=clock.now())
+    assert broken() == {}
+
+
+def test_a_full_audit_resumes_where_it_stopped(audited: None) -> None:
+    for _ in range(5):
+        CampaignFactory.create(issued=1)
+    AuditState.objects.update(full_at=None)
+    parts, seen = 0, []
+    while AuditState.objects.filter(full_at=None).exists():
+        with audit_state.leased() as lease:
+            scheduled_audit.continue_full(lease, now=clock.now(), seconds=0)
+        parts += 1
+        seen.append(len(broken().get("L1", [])))
+    assert parts >= 5
+    assert seen[:5] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("change", [{"subject": "a table of another release"}, {"tables": []}])
+def test_a_full_audit_that_another_release_began_starts_anew(audited: None, change: dict[str, Any]) -> None:
+    CampaignFactory.create_batch(2)
+    AuditState.objects.update(full_at=None)
+    with audit_state.leased() as lease:
+        scheduled_audit.continue_full(lease, now=clock.now(), seconds=0)
+    state = AuditState.objects.get()
+    AuditState.objects.update(progress=state.progress | change)
+    assert audit_all() == {}
+    assert AuditState.objects.get().progress is None
+
+
+def test_an_unreachable_gateway_leaves_l9_as_it_was(audited: None, settings: LazySettings) -> None:
+    before = LawStatus.objects.get(law="L9")
+    old = clock.now() - timedelta(hours=1)
+    Reconciliation.objects.update(ended_at=old, started_at=old)
+    with nobody_there(settings):
+        reconciling.reconcile_by_schedule()
+        assert audit_changes() == {}
+    status = LawStatus.objects.get(law="L9")
+    assert (status.holds, status.checked_at) == (True, before.checked_at)
+    assert status.not_checked.startswith("the gateway's book was last read at")
+
+    reconciling.reconcile()
+    assert audit_changes() == {}
+    assert LawStatus.objects.get(law="L9").not_checked == ""
+
+
+def test_a_charge_without_a_payment_breaks_l9_until_it_is_refunded(
+    audited: None, settings: LazySettings
+) -> None:
+    charge = gateway().charge(key="unknown", amount=500, currency="KRW", token="tok_ok", order_id=None)
+    reconciling.reconcile()
+    assert audit_changes() == {"L9": ["unknown: 500 is charged, and no payment knows of it"]}
+    with nobody_there(settings):
+        assert audit_changes() == {"L9": ["unknown: 500 is charged, and no payment knows of it"]}
+
+    gateway().refund(charge_reference=charge.reference, amount=500, key="mend")
+
+    assert audit_changes() == {}
+
+
+def test_a_check_that_fails_leaves_the_last_answer(
+    audited: None, campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert audit_changes() == {}
+    before = LawStatus.objects.get(law="L1").checked_at
+    with connection.cursor() as cursor:
+        cursor.execute("RENAME TABLE coupons_confirmation TO coupons_confirmation_away")
+    try:
+        assert audit_changes() == {}
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("RENAME TABLE coupons_confirmation_away TO coupons_confirmation")
+    status = LawStatus.objects.get(law="L1")
+    assert (status.holds, status.checked_at) == (True, before)
+    assert "coupons_confirmation" in status.not_checked
+    assert LawStatus.objects.get(law="L7").checked_at > before
+
+
+@pytest.mark.parametrize(
+    ("now", "began", "is_due"),
+    [
+        ("2026-11-22T03:00:00+00:00", "2026-11-22T02:59:59+00:00", True),
+        ("2026-11-22T02:59:59+00:00", "2026-11-21T03:00:00+00:00", False),
+        ("2026-11-22T12:01:00+09:00", "2026-11-22T03:00:30+00:00", False),
+        ("2026-11-25T01:00:00+00:00", "2026-11-22T03:00:00+00:00", True),
+    ],
+)
+def test_the_full_audit_is_due_at_its_hour_in_utc(
+    now: str, began: str, is_due: bool, settings: LazySettings
+) -> None:
+    settings.AUDIT_FULL_HOUR = 3
+    state = AuditState(full_at=datetime.fromisoformat(began))
+    assert scheduled_audit.is_full_due(state, now=datetime.fromisoformat(now).astimezone(UTC)) is is_due
+
+
+def test_an_audit_is_due_by_the_databases_clock(audited: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host's clock is an hour ahead: nothing is due for that."""
+    assert scheduled_audit.run_due() is False
+    host_time = time.time
+    monkeypatch.setattr(time, "time", lambda: host_time() + 3_600)
+    assert scheduled_audit.run_due() is False
+
+
+def test_the_first_audit_of_an_installation_is_a_full_one() -> None:
+    drop = CampaignFactory.create(issued=1)
+    assert scheduled_audit.run_due()
+    assert broken() == {"L1": [str(drop.pk)]}
+    assert {status.law for status in LawStatus.objects.exclude(full_at=None)} == laws.LAWS.keys()
+
+
+def test_a_statement_that_takes_too_long_is_ended() -> None:
+    def take(seconds: float) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT SLEEP(%s)", [seconds])
+
+    with statement_limit(connection, seconds=1), pytest.raises(OperationalError):
+        take(3)
+    take(1.2)
+
+
+def test_a_migration_waits_a_moment_only_while_audits_go_on(audited: None, paid: Order) -> None:
+    stop = threading.Event()
+
+    def audit() -> None:
+        while not stop.is_set():
+            audit_all()
+
+    def migrate() -> float:
+        started = time.monotonic()
+        with connection.cursor() as cursor:
+            cursor.execute("SET SESSION lock_wait_timeout = 2")
+            for state in ("IGNORED", "NOT IGNORED") * 5:
+                cursor.execute(f"ALTER TABLE orders_order ALTER INDEX orders_order_of_account {state}")
+        stop.set()
+        return time.monotonic() - started
+
+    outcomes = race([audit, migrate])
+    assert outcomes[0] is None and outcomes[1] < 10, outcomes
+
+
+def test_audits_beside_sales_find_nothing(audited: None) -> None:
+    drop, product = CampaignFactory.create(quantity=200), ProductFactory.create(on_hand=500, price=100)
+    buyers = [buying.account(points=50).id for _ in range(24)]
+    stop, found = threading.Event(), []
+
+    def audit() -> int:
+        audits = 0
+        while not stop.is_set():
+            found.append(audit_changes())
+            audits += 1
+        return audits
+
+    def sell(some: list[int]) -> None:
+        for buyer in some:
+            code = issuing.issue(campaign_id=drop.pk, user_id=buyer).coupon.code
+            for token, coupon in (("tok_ok", code), ("tok_declined", "")):
+                placed = buying.place(buyer, {product: 2}, coupon=coupon, token=token)
+                order = buying.advance(placed)
+            if order.status == "paid":
+                buying.execute_refund(buying.refund(order.id, {product: 1}))
+
+    def sell_all() -> None:
+        try:
+            outcomes = race([lambda part=part: sell(buyers[part::4]) for part in range(4)])
+            assert outcomes == [None] * 4, outcomes
+        finally:
+            stop.set()
+
+    outcomes = race([audit, sell_all])
+    assert outcomes[1] is None, outcomes
+    assert outcomes[0] >= 3 and found == [{}] * outcomes[0]
+    assert Order.objects.filter(status="paid").count() == 24
+
+
+def test_a_line_of_the_journal_that_names_no_row_leaves_the_other_laws_checked(audited: None) -> None:
+    """It once ended every further audit of changes before anything was recorded."""
+    transactions.run(
+        lambda: journal.note(what="campaign.changed", subject="campaign seven"), transactions.REPEATABLE
+    )
+    audit_changes()
+    unchecked = {status.law for status in LawStatus.objects.exclude(not_checked="")}
+    assert unchecked == {"L1", "L2", "L3"}
+
+
+def test_a_line_of_the_journal_that_names_no_row_leaves_other_laws_checked(audited: None) -> None:
+    """It once ended each further audit of changes before that recorded anything."""
+    transactions.run(
+        lambda: journal.note(what="campaign.changed", subject="campaign seven"), transactions.REPEATABLE
+    )
+    audit_changes()
+    unchecked = {status.law for status in LawStatus.objects.exclude(not_checked="")}
+    assert unchecked == {"L1", "L2", "L3"}

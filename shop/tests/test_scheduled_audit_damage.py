@@ -1,0 +1,234 @@
+"""Each kind of damage is named by the scheduled audit: by the audit of changes, and by the full one."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.db import connection, transaction
+
+from coupons.models import Campaign, Coupon, PoolCode
+from coupons.tests import test_audit as coupon_damage
+from coupons.tests.factories import CampaignFactory, coupon_of, order_ids
+from inventory.imports import importing
+from inventory.imports.importing import StockRow
+from inventory.models import Product, StockMovement
+from inventory.tests.factories import ProductFactory
+from orders.models import Order
+from orders.tests import buying
+from orders.tests import test_audit as order_damage
+from orders.tests import test_refund_audit as refund_damage
+from payments import ledger
+from payments.tests import test_audit as ledger_damage
+from payments.tests.factories import PaymentFactory, wallet
+from shop.tests.auditing import (
+    _empty_books,
+    _stepped_executor,
+    audit_all,
+    audit_changes,
+    audited,
+    campaign,
+    cancelled,
+    data_platform_process,
+    gateway_process,
+    own_data_platform,
+    own_gateway,
+    paid,
+    with_pool,
+)
+
+__all__ = [
+    "_empty_books",
+    "_stepped_executor",
+    "audited",
+    "campaign",
+    "cancelled",
+    "data_platform_process",
+    "gateway_process",
+    "own_data_platform",
+    "own_gateway",
+    "paid",
+    "with_pool",
+]
+pytestmark = pytest.mark.django_db(transaction=True)
+
+Path = Callable[[], dict[str, list[str]]]
+BY_BOTH_PATHS = pytest.mark.parametrize("find", [audit_changes, audit_all])
+
+
+@BY_BOTH_PATHS
+@pytest.mark.parametrize(("law", "damage"), order_damage.DAMAGE)
+def test_damage_of_orders_is_named(
+    law: str, damage: Callable[[Order, Order], Any], find: Path, audited: None, paid: Order, cancelled: Order
+) -> None:
+    assert find() == {}
+    damage(paid, cancelled)
+    assert find().get(law)
+
+
+@BY_BOTH_PATHS
+@pytest.mark.parametrize("damage", refund_damage.DAMAGE)
+def test_damage_of_refunds_is_named(damage: Callable[[Order], Any], find: Path, audited: None) -> None:
+    buyer, product = buying.account(points=90), ProductFactory.create(on_hand=3, price=100)
+    order = buying.advance(buying.place(buyer.id, {product: 3}, points=90, token="tok_ok"))
+    buying.execute_refund(buying.refund(order.id, {product: 1}))
+    started = buying.refund(order.id, {product: 1})
+    assert find() == {}
+    damage(order)
+    assert {str(order.id), str(started.refund.id)} & set(find()["L9"])
+
+
+def _count_one_less(campaign: Campaign, with_pool: Campaign) -> str:
+    Campaign.objects.filter(pk=campaign.pk).update(issued=9)
+    return str(campaign.pk)
+
+
+def _leave_a_gap(campaign: Campaign, with_pool: Campaign) -> str:
+    Coupon.objects.filter(campaign=campaign, position=10).update(position=11)
+    return str(campaign.pk)
+
+
+def _lose_a_code(campaign: Campaign, with_pool: Campaign) -> str:
+    PoolCode.objects.filter(code="CODE-8").delete()
+    return str(with_pool.pk)
+
+
+def _return_an_issued_code(campaign: Campaign, with_pool: Campaign) -> str:
+    PoolCode.objects.filter(code="CODE-1").update(status="available", coupon=None)
+    return f"pool code {PoolCode.objects.get(code='CODE-1').pk}"
+
+
+def _change_a_code(campaign: Campaign, with_pool: Campaign) -> str:
+    Coupon.objects.filter(code="CODE-1").update(code="ANOTHER")
+    return f"coupon {Coupon.objects.get(code='ANOTHER').pk}"
+
+
+def _void_the_wrong_code(campaign: Campaign, with_pool: Campaign) -> str:
+    PoolCode.objects.filter(code="CODE-2").update(status="void")
+    return f"pool code {PoolCode.objects.get(code='CODE-2').pk}"
+
+
+COUPON_DAMAGE = [
+    ("L1", _count_one_less),
+    ("L2", _leave_a_gap),
+    ("L3", _lose_a_code),
+    ("L3", _return_an_issued_code),
+    ("L3", _change_a_code),
+    ("L3", _void_the_wrong_code),
+]
+
+
+@BY_BOTH_PATHS
+@pytest.mark.parametrize(("law", "damage"), COUPON_DAMAGE)
+def test_damage_of_coupons_is_named(
+    law: str,
+    damage: Callable[[Campaign, Campaign], str],
+    find: Path,
+    audited: None,
+    campaign: Campaign,
+    with_pool: Campaign,
+) -> None:
+    assert find() == {}
+    offender = damage(campaign, with_pool)
+    offenders = find()[law]
+    assert offender in map(str, offenders)
+    assert not any("CODE" in name or "ANOTHER" in name for name in offenders), "codes are worth money"
+
+
+@BY_BOTH_PATHS
+def test_two_coupons_of_an_account_are_named_where_the_constraint_is_lost(
+    find: Path, audited: None, campaign: Campaign
+) -> None:
+    with coupon_damage.without_constraint(Coupon, "coupons_coupon_one_per_account_and_campaign"):
+        first, second = campaign.coupons.all()[:2]
+        Coupon.objects.filter(pk=second.pk).update(account=first.account_id)
+        assert find() == {"L2": [str(campaign.pk)]}
+    assert "L2" not in audit_changes()
+
+
+@BY_BOTH_PATHS
+def test_a_repeated_position_is_named_where_the_constraint_is_lost(
+    find: Path, audited: None, campaign: Campaign
+) -> None:
+    with coupon_damage.without_constraint(Coupon, "coupons_coupon_one_per_position_of_campaign"):
+        Coupon.objects.filter(campaign=campaign, position=5).update(position=4)
+        assert find() == {"L2": [str(campaign.pk)]}
+
+
+@BY_BOTH_PATHS
+def test_coupons_of_one_order_are_named_where_the_constraint_is_lost(find: Path, audited: None) -> None:
+    drop, [order_id] = CampaignFactory.create(), order_ids(1)
+    with coupon_damage.without_constraint(Coupon, "coupons_coupon_one_per_order"):
+        for _ in range(2):
+            coupon_of(drop, status="held", order_id=order_id)
+        assert str(order_id) in find()["L6"]
+
+
+@BY_BOTH_PATHS
+@pytest.mark.parametrize(
+    "damage",
+    [
+        ledger_damage.damage_balance,
+        ledger_damage.lose_entry,
+        ledger_damage.lose_balance_of_latest_entry,
+        ledger_damage.forge_entry,
+        ledger_damage.empty_transfer,
+        ledger_damage.points_released_twice,
+    ],
+)
+def test_damage_of_the_ledger_is_named(damage: Callable[[int], str], find: Path, audited: None) -> None:
+    user_id = wallet()
+    with transaction.atomic():
+        ledger.grant(user_id=user_id, amount=100, reason="", reference="one")
+    assert find() == {}
+    with transaction.atomic():
+        offender = damage(user_id)
+    assert offender in find()["L7"]
+
+
+@BY_BOTH_PATHS
+def test_stock_that_does_not_add_up_is_named(find: Path, audited: None) -> None:
+    product = ProductFactory.create(on_hand=10)
+    assert find() == {}
+    Product.objects.filter(pk=product.pk).update(on_hand=11)
+    assert find() == {"L5": [str(product.pk)]}
+
+
+@BY_BOTH_PATHS
+def test_negative_stock_is_named_where_the_constraint_is_lost(find: Path, audited: None) -> None:
+    product = ProductFactory.create(on_hand=1)
+    with without_reserved_constraint():
+        Product.objects.filter(pk=product.pk).update(reserved=-1)
+        assert find()["L4"] == [str(product.pk)]
+
+
+@contextmanager
+def without_reserved_constraint() -> Iterator[None]:
+    constraint = next(
+        one for one in Product._meta.constraints if one.name == "inventory_product_reserved_within_on_hand"
+    )
+    with connection.schema_editor() as editor:
+        editor.remove_constraint(Product, constraint)
+    try:
+        yield
+    finally:
+        Product.objects.update(reserved=0)
+        with connection.schema_editor() as editor:
+            editor.add_constraint(Product, constraint)
+
+
+@BY_BOTH_PATHS
+def test_a_delivery_that_came_in_twice_is_named(find: Path, audited: None) -> None:
+    rows, delivery_id = [StockRow(line=0, sku="TEA", name="Tea", price=1, quantity=100)], uuid4()
+    importing.receive(rows, delivery_id=delivery_id, reason="delivery")
+    importing.receive(rows, delivery_id=uuid4(), reason="another")
+    assert find() == {}
+    StockMovement.objects.update(delivery=delivery_id)
+    assert find() == {"L8": [str(delivery_id)]}
+
+
+@BY_BOTH_PATHS
+def test_a_payment_that_no_saga_settles_is_named(find: Path, audited: None) -> None:
+    payment = PaymentFactory.create(top_up=True)
+    assert find() == {"L9": [str(payment.pk)]}

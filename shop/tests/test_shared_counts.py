@@ -1,0 +1,122 @@
+"""Counts of all processes, by second: brought together over Redis while they are read, and only then."""
+
+import pytest
+import redis
+
+from coupons.metrics import counters
+from shop import clock
+from shop.observability import request_metrics
+from shop.operations import shared_counts
+from shop.operations.shared_counts import SecondCounts, Sharing
+from shop.tests.outages import OwnRedis, own_redis
+from shop.tests.racing import wait_until
+from shop.tests.second_process import another_process
+
+__all__ = ["own_redis"]
+ANOTHER = """
+from shop.observability import request_metrics
+from shop.operations.shared_counts import Sharing
+
+sharing = Sharing()
+sharing.run_once(second=99)
+request_metrics.count_refusal("coupons.api.Coupons", 409, "sold_out")
+print("ready", flush=True)
+sys.stdin.readline()
+print(sharing.run_once(second=100), flush=True)
+sys.stdin.readline()
+"""
+STARTED = """
+import threading
+from shop.operations import shared_counts
+
+shared_counts.start()
+shared_counts.start()
+print("ready", flush=True)
+sys.stdin.readline()
+print([thread.name for thread in threading.enumerate()].count("shared counts"), flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_what_two_processes_count_in_a_second_is_added_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_counts, "READ_SECONDS", 60)  # the other process takes some to start
+    shared_counts.read([100])
+    sharing = Sharing()
+    assert not sharing.run_once(second=99)  # what was counted before is no difference
+    request_metrics.count_refusal("coupons.api.Coupons", 409, "sold_out")
+    request_metrics.count_refusal("orders.api.Orders", 409, "sold_out")
+    counters.count_refused([(7, "failed")])
+    request_metrics.count_request("coupons.api.Coupons", "POST", 201, 0.06)
+    request_metrics.count_request("queue-ticket", "GET", 200, 20.0)
+    request_metrics.count_request("admin:index", "GET", 200, 0.06)
+    with another_process(ANOTHER) as process:
+        assert process.stdin and process.stdout
+        assert sharing.run_once(second=100)
+        process.stdin.write("share\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "True\n"
+        found = shared_counts.read([100, 101])
+
+    assert found is not None
+    [second, empty] = found
+    assert (second.second, second.processes) == (100, 2)
+    assert second.counts[("refusals", "sold_out")] == 3
+    assert second.counts[("campaign", "7", "failed")] == 1
+    seconds = {name[2]: number for name, number in second.counts.items() if name[0] == "seconds"}
+    assert ("0.05" in seconds, seconds["0.075"], seconds["10.0"], seconds["25.0"]) == (False, 1, 1, 2)
+    assert seconds["+Inf"] == 2
+    assert {name[1] for name in second.counts if name[0] == "seconds"} == {"coupons"}
+    assert empty == SecondCounts(101)
+
+
+def test_nothing_is_shared_while_nothing_is_read(redis_server: redis.Redis) -> None:
+    sharing = Sharing()
+    for second in (1, 2):
+        request_metrics.count_refusal("orders.api.Orders", 409, "conflict")
+        assert not sharing.run_once(second=second)
+    assert redis_server.keys("firstcome:counts:*") == []
+
+    shared_counts.read([2])
+    assert 0 < redis_server.ttl(shared_counts.READ_KEY) <= shared_counts.READ_SECONDS
+    assert not sharing.run_once(second=3)
+    request_metrics.count_refusal("orders.api.Orders", 409, "conflict")
+    assert sharing.run_once(second=4)
+    assert [one.counts.get(("refusals", "conflict")) for one in shared_counts.read([3, 4]) or ()] == [None, 1]
+    assert 0 < redis_server.ttl("firstcome:counts:4") <= shared_counts.KEPT_SECONDS
+
+
+def test_one_thread_of_a_process_shares_each_second() -> None:
+    """In a process of its own: the thread would go on calling Redis beside later tests."""
+    with another_process(STARTED) as process:
+        wait_until(lambda: len(_shared_seconds()) >= 2, seconds=20)
+        assert process.stdin and process.stdout
+        process.stdin.write("how many\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "1\n"
+
+
+def _shared_seconds() -> list[int]:
+    now = int(clock.now().timestamp())
+    return [one.second for one in shared_counts.read(range(now - 5, now)) or () if one.processes]
+
+
+def test_without_redis_nothing_is_known_and_nothing_raised(own_redis: OwnRedis) -> None:
+    assert shared_counts.read([1]) == [SecondCounts(1)]
+    own_redis.kill()
+    assert shared_counts.read([1]) is None
+    assert not Sharing().run_once(second=1)
+
+
+@pytest.mark.parametrize(
+    ("view", "app"),
+    [
+        ("coupons.api.Coupons", "coupons"),
+        ("shop.accounts_api.api.Token", "shop"),
+        ("queue-ticket", "coupons"),
+        ("admin:orders_order_changelist", ""),
+        ("shop.operations.health.healthz", ""),
+        ("<unnamed view>", ""),
+    ],
+)
+def test_only_calls_of_the_api_are_measured(view: str, app: str) -> None:
+    assert shared_counts._app_of(view) == app

@@ -1,0 +1,130 @@
+"""State gauges of the database server, Redis and the broker, and what is left out."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+import redis
+from django.db import OperationalError, connection
+
+from scripts.stack import ports
+from shop.celery import app
+from shop.db import server_state
+from shop.observability import gauges
+from shop.operations import heartbeats, system_state
+from shop.redis import redis_client
+from shop.tests import tally
+from shop.tests.outages import OwnRedis
+from shop.tests.racing import race
+from shop.tests.second_connection import ask, holding
+
+LEAST_PRIVILEGED = "firstcome_reader"
+
+
+def exposed() -> dict[str, float]:
+    lines = gauges.exposition().decode().splitlines()
+    return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in lines if line[0] != "#"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_database_server_is_read() -> None:
+    found = server_state.read_server()
+    left_out = {name for name in server_state.HELPS if found[name] is None}
+    numbers = {name: value for name, value in found.items() if isinstance(value, int | float)}
+    assert left_out <= {"replication_lag_seconds", "deadlocks_total"}
+    assert numbers["threads_connected"] >= 1
+    assert 1 <= numbers["threads_running"] <= numbers["threads_connected"]
+    assert numbers["max_connections"] >= numbers["threads_connected"]
+    assert 0 <= numbers["buffer_pool_hit_ratio"] <= 1
+    assert 0 <= numbers["buffer_pool_dirty_ratio"] <= 1
+    assert numbers["row_lock_wait_seconds_total"] >= 0
+
+
+def test_deadlocks_are_counted(counting: None) -> None:
+    before = server_state.read_server()["deadlocks_total"]
+    assert isinstance(before, float)
+    both_locked = threading.Barrier(2)
+
+    def lock(first: int, second: int) -> None:
+        with holding(tally.LOCK, first) as session:
+            both_locked.wait(10)
+            ask(session, tally.LOCK, second)
+
+    outcomes = race([lambda: lock(tally.HOT, tally.OTHER), lambda: lock(tally.OTHER, tally.HOT)])
+    assert [type(outcome) for outcome in outcomes].count(OperationalError) == 1
+    assert server_state.read_server()["deadlocks_total"] == before + 1
+
+
+@pytest.fixture
+def reader(transactional_db: None) -> Iterator[None]:
+    """The connection of this process belongs to a user who may read what everyone may, and nothing else."""
+    ask(connection, f"CREATE USER {LEAST_PRIVILEGED} IDENTIFIED BY 'reader'")
+    own = {name: connection.settings_dict[name] for name in ("USER", "PASSWORD", "NAME")}
+    connection.close()
+    connection.settings_dict.update(USER=LEAST_PRIVILEGED, PASSWORD="reader", NAME="information_schema")
+    try:
+        yield
+    finally:
+        connection.close()
+        connection.settings_dict.update(own)
+        ask(connection, f"DROP USER {LEAST_PRIVILEGED}")
+
+
+def test_what_the_user_may_not_read_is_left_out(reader: None) -> None:
+    found = server_state.read_server()
+    assert found["replication_lag_seconds"] is None
+    assert isinstance(found["max_connections"], float)
+    assert isinstance(found["threads_connected"], float)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_redis_is_up_until_it_is_not(own_redis: OwnRedis) -> None:
+    found = exposed()
+    assert found["firstcome_redis_up"] == 1
+    assert 0 < found["firstcome_redis_ping_seconds"] < 1
+    assert found["firstcome_redis_used_memory_bytes"] > 10_000
+    assert "firstcome_redis_max_memory_bytes" not in found, "it is not limited"
+    redis_client.client().config_set("maxmemory", "100mb")
+    assert exposed()["firstcome_redis_max_memory_bytes"] == 100 * 2**20
+
+    own_redis.stop()
+    gone = exposed()
+    assert gone["firstcome_redis_up"] == 0
+    assert "firstcome_redis_ping_seconds" not in gone
+    assert gone["firstcome_database_up"] == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_depth_of_the_brokers_queue_is_exposed(broker_server: redis.Redis) -> None:
+    name = 'firstcome_broker_queue_messages{queue="celery"}'
+    assert exposed()[name] == 0
+    for _ in range(3):
+        app.send_task("shop.sweep")
+    found = exposed()
+    assert (found["firstcome_broker_up"], found[name]) == (1, 3)
+
+
+def test_a_broker_that_is_away_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app.conf, "broker_read_url", f"redis://{ports.HOST}:{ports.free()}/0")
+    with pytest.raises(Exception, match="refused"):
+        system_state.broker_state()
+
+
+def test_a_heartbeat_is_readable_by_other_processes(own_redis: OwnRedis) -> None:
+    assert heartbeats.age_seconds(heartbeats.BEAT) is None
+    heartbeats.record(heartbeats.BEAT)
+    heartbeats.forget_own()
+
+    age = heartbeats.age_seconds(heartbeats.BEAT)
+    assert age is not None
+    assert 0 <= age < 10
+    assert heartbeats.age_seconds(heartbeats.ISSUER) is None
+
+
+def test_a_process_knows_its_own_heartbeat_without_redis(own_redis: OwnRedis) -> None:
+    own_redis.stop()
+    heartbeats.record(heartbeats.ISSUER)
+
+    age = heartbeats.age_seconds(heartbeats.ISSUER)
+    assert age is not None
+    assert 0 <= age < 10

@@ -1,0 +1,107 @@
+"""Labels with many values: few are counted by themselves, fewer are exposed, and none is lost."""
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client import REGISTRY, Metric
+
+from shop.observability import top
+from shop.observability.exposition import exposition
+from shop.observability.top import BoundedCounter
+
+
+@pytest.fixture
+def label(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A label without a list, and without what other tests have read."""
+    monkeypatch.setattr(top, "_lists", {})
+    monkeypatch.setattr(top, "_last_read", {})
+    yield "thing"
+
+
+def new_counter(label: str) -> tuple[BoundedCounter, str]:
+    """A counter with its name, which the registry has once."""
+    name = f"firstcome_test_{uuid.uuid4().hex}"
+    return BoundedCounter(name, "Things.", label, ["outcome"]), name
+
+
+def values(name: str) -> dict[tuple[str, str], float]:
+    """What is exposed of the counter: numbers by the values of both labels."""
+    [family] = [top.limited(family) for family in REGISTRY.collect() if family.name == name]
+    return {
+        (sample.labels["thing"], sample.labels["outcome"]): sample.value
+        for sample in family.samples
+        if sample.name.endswith("_total")
+    }
+
+
+def test_values_are_counted_by_themselves(label: str) -> None:
+    counter, name = new_counter(label)
+    counter.inc(7, "issued")
+    counter.inc(7, "issued", amount=2)
+    counter.inc(8, "sold_out")
+
+    assert values(name) == {("7", "issued"): 3, ("8", "sold_out"): 1}
+
+
+def test_past_the_limit_values_are_counted_together_and_known_ones_by_themselves(
+    label: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(top, "MAX_VALUES", 3)
+    counter, name = new_counter(label)
+    for number in range(10):
+        counter.inc(number, "issued")
+    counter.inc(1, "sold_out")
+    counter.inc(9, "issued")
+
+    assert values(name) == {
+        ("0", "issued"): 1,
+        ("1", "issued"): 1,
+        ("2", "issued"): 1,
+        ("other", "issued"): 8,
+        ("1", "sold_out"): 1,
+    }
+
+
+def test_those_that_matter_most_are_exposed_then_those_that_were_counted_most(
+    label: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(top, "EXPOSED", 3)
+    counter, name = new_counter(label)
+    for number in range(6):
+        counter.inc(number, "issued", amount=1 + number)
+    assert set(values(name)) == {("5", "issued"), ("4", "issued"), ("3", "issued")}
+
+    top.register(label, read=lambda: [0, 99, 1])
+    assert set(values(name)) == {("0", "issued"), ("1", "issued"), ("5", "issued")}
+
+
+def test_the_last_list_is_used_when_it_cannot_be_read(label: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(top, "EXPOSED", 1)
+    monkeypatch.setattr(top, "CACHE_SECONDS", 0)
+    lists = iter([[0]])
+    counter, name = new_counter(label)
+    counter.inc(0, "issued")
+    counter.inc(1, "issued", amount=5)
+    top.register(label, read=lambda: next(lists))
+
+    assert set(values(name)) == {("0", "issued")}
+    assert set(values(name)) == {("0", "issued")}
+
+
+def test_other_counters_are_exposed_whole() -> None:
+    family = Metric("firstcome_whole", "Whole.", "counter")
+    for number in range(100):
+        family.add_sample("firstcome_whole_total", {"thing": str(number)}, 1)
+
+    assert len(top.limited(family).samples) == 100
+
+
+def test_the_exposition_of_a_process_is_limited(label: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(top, "EXPOSED", 2)
+    counter, name = new_counter(label)
+    for number in range(4):
+        counter.inc(number, "issued")
+
+    lines = exposition(frozenset()).decode().splitlines()
+    assert sum(line.startswith(f"{name}_total") for line in lines) == 2

@@ -1,0 +1,146 @@
+"""The page at `/`: for browsers only, public figures only, and at most one reading a second."""
+
+import re
+import threading
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.contrib.staticfiles import finders
+from django.test import Client
+
+from coupons.tests.factories import CampaignFactory
+from inventory.tests.factories import ProductFactory
+from orders.models import Order
+from shop import welcome_page
+from shop.tests.clients import client_of
+from shop.tests.factories import OrderFactory
+from shop.tests.outages import database_away
+from shop.tests.statements import captured_statements
+
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+
+def get(accept: str = BROWSER) -> Any:
+    return Client(headers={"Accept": accept}).get("/")
+
+
+@pytest.mark.django_db
+def test_a_browser_sees_what_is_left() -> None:
+    CampaignFactory.create(name="Spring <b>drop</b>", quantity=7)
+    ProductFactory.create(name="Mug", on_hand=3)
+
+    html = get().content.decode()
+
+    assert "Spring &lt;b&gt;drop&lt;/b&gt;" in html and "7 of 7" in html
+    assert re.search(r"Mug</th>\s*<td>.*available.*</td>\s*<td class=\"number\">3<", html)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "accept", ["*/*", "application/json", "text/plain", "application/json, text/html;q=0.5"]
+)
+def test_any_other_client_is_redirected_to_the_docs_of_the_api(accept: str) -> None:
+    response = get(accept)
+
+    assert (response.status_code, response.headers["Location"]) == (302, "/api/docs/")
+    assert response.headers["Vary"] == "Accept"
+
+
+def test_a_client_that_accepts_nothing_in_particular_is_redirected() -> None:
+    assert Client().get("/").status_code == 302
+    assert Client().post("/").status_code == 405
+
+
+@pytest.mark.django_db
+def test_it_shows_what_the_api_shows_to_anonymous_clients_and_no_more(settings: LazySettings) -> None:
+    settings.IS_MAKE_RUN = False
+    CampaignFactory.create(closed=True, name="Over")
+    CampaignFactory.create(scheduled=True)
+    ProductFactory.create(is_active=False, name="Secret")
+    ProductFactory.create(on_hand=2)
+    OrderFactory.create()
+
+    figures = welcome_page.figures()
+
+    for name, members in (
+        ("campaigns", welcome_page.CAMPAIGN_MEMBERS),
+        ("products", welcome_page.PRODUCT_MEMBERS),
+    ):
+        public = client_of().get(f"/{name}").json()["results"]
+        shown = [{member: row[member] for member in members} for row in figures[name]]
+        assert shown == [{member: row[member] for member in members} for row in public]
+    assert figures["orders"] is None
+    html = get().content.decode()
+    assert not {"Over", "Secret", 'orders"', "awaiting"} & set(re.findall(r"[\w\"]+", html))
+
+
+@pytest.mark.django_db
+def test_beside_make_run_the_newest_orders_are_counted_by_status(settings: LazySettings) -> None:
+    settings.IS_MAKE_RUN = True
+    OrderFactory.create_batch(2, status=Order.Status.AWAITING_PAYMENT)
+    OrderFactory.create(status=Order.Status.PAYING)
+
+    assert welcome_page.figures()["orders"] == [
+        {"status": "awaiting_payment", "label": "awaiting payment", "number": 2},
+        {"status": "paying", "label": "paying", "number": 1},
+    ]
+    assert "awaiting payment" in get().content.decode()
+
+
+@pytest.mark.django_db
+def test_it_needs_neither_debug_nor_files_of_other_hosts_nor_inline_scripts(settings: LazySettings) -> None:
+    settings.DEBUG = False
+    CampaignFactory.create()
+
+    response = get()
+    html = response.content.decode()
+
+    assert response.status_code == 200
+    assert response.headers["Content-Type"].startswith("text/html")
+    assert response.headers["Cache-Control"] == "public, max-age=1"
+    assert "Accept" in response.headers["Vary"]
+    assert not response.cookies
+    policy = response.headers["Content-Security-Policy"]
+    assert "default-src 'self'" in policy and "unsafe" not in policy
+    assert not re.findall(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=", html)
+    links = re.findall(r'(?:src|href)="([^"]+)"', html)
+    assert all(link.startswith("/") for link in links)
+    assert all(finders.find(link.removeprefix("/static/")) for link in links if link.startswith("/static/"))
+    assert {"/api/docs/", "/api/schema/", "/admin/", "/admin/board/", "/metrics"} <= set(links)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_clients_share_one_reading(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.IS_MAKE_RUN = True
+    monkeypatch.setattr(welcome_page, "CACHE_SECONDS", 60.0)
+    start = threading.Barrier(8)
+
+    def load() -> None:
+        start.wait()
+        assert get().status_code == 200
+
+    with captured_statements() as statements:
+        clients = [threading.Thread(target=load) for _ in range(8)]
+        for client in clients:
+            client.start()
+        for client in clients:
+            client.join()
+
+    assert len([one for one in statements if "SELECT" in one]) == 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_without_the_database_it_says_so_and_reads_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    CampaignFactory.create(name="Spring")
+    with database_away():
+        assert "The database does not answer just now" in get().content.decode()
+
+    monkeypatch.setattr(welcome_page, "CACHE_SECONDS", 0.0)
+    assert "Spring" in get().content.decode()
+
+
+@pytest.mark.django_db
+def test_an_empty_shop_says_what_to_do() -> None:
+    html = get().content.decode()
+    assert "There is no campaign yet" in html and "There is no product yet" in html
