@@ -25,9 +25,9 @@ from coupons.campaign_templates import TEMPLATES
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode, QueueTicket
 from shop import clock
-from shop.admin_pausing import PausingMixin
 from shop.admin_site import NonAtomicAdmin, ReadOnlyMixin
 from shop.errors import FirstcomeError
+from shop.operators.pausing import PausingMixin
 
 MOST_CODES_AT_ONCE = 100_000
 TO_THE_SECOND = "%Y-%m-%dT%H:%M:%S"

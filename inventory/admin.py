@@ -25,10 +25,10 @@ from inventory import move_stock_page, pausing, products
 from inventory.imports import stock_uploads
 from inventory.models import Delivery, Product, StockMovement
 from inventory.schemas import SKU_PATTERN
-from shop.admin_pausing import PausingMixin
 from shop.admin_site import NonAtomicAdmin, ReadOnlyMixin
 from shop.errors import Unavailable
 from shop.http.validation import LARGEST_AMOUNT
+from shop.operators.pausing import PausingMixin
 
 UPLOAD_GONE = (
     "The file is not on this server, and nothing of it was imported: it was deleted after an hour, or it was "

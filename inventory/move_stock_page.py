@@ -11,8 +11,8 @@ from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidge
 from inventory import adjustments, products
 from inventory.adjustments import LARGEST_DELTA
 from inventory.models import Product, StockMovement
-from shop import admin_actions
-from shop.admin_actions import Action, Confirmation, ReasonForm
+from shop.operators import actions as operator_actions
+from shop.operators.actions import Action, Confirmation, ReasonForm
 
 KINDS = [
     (StockMovement.Kind.RECEIVED.value, "Goods received"),
@@ -35,12 +35,12 @@ class MoveStockForm(ReasonForm):
 
 def respond(request: HttpRequest, product: Product) -> HttpResponse:
     """Show the form or its confirmation, or move the stock of this product."""
-    return admin_actions.run(request, _action(request, product))
+    return operator_actions.run(request, _action(request, product))
 
 
 def _action(request: HttpRequest, product: Product) -> Action:
     def perform(data: Mapping[str, Any]) -> str:
-        return admin_actions.perform_once(
+        return operator_actions.perform_once(
             request,
             data,
             lambda: _move(product.pk, data),

@@ -24,8 +24,8 @@ from shop.errors import FirstcomeError
 from shop.http import json_format
 from shop.idempotency.recorded_answers import Answer, Replay
 from shop.operations import dispatch
-from shop.operator_forms import SENT_BEFORE, KeyedReasonForm, keyed_call, reason_field
-from shop.operator_pages import STYLES, ExactSearchMixin, PrefetchedListMixin, SearchMixin, parse_uuid
+from shop.operators.forms import SENT_BEFORE, KeyedReasonForm, keyed_call, reason_field
+from shop.operators.pages import STYLES, ExactSearchMixin, PrefetchedListMixin, SearchMixin, parse_uuid
 
 # Checked by methods: unfold looks a codename up in the database, which is empty before `migrate`.
 FIX = "payments.change_reconciliation"

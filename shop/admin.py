@@ -23,7 +23,6 @@ from unfold.forms import BaseDialogForm, UserChangeForm
 from unfold.paginator import InfinitePaginator
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from shop import journal_filters, replay_page
 from shop.accounts import accounts, permissions, second_factor
 from shop.admin_site import AccountForm, JournaledChangesMixin, PasswordForm, ReadOnlyMixin
 from shop.events import dead_events, journal
@@ -37,7 +36,8 @@ from shop.models import (
     RecordedTrace,
     SignOut,
 )
-from shop.operator_pages import SearchMixin, parse_uuid
+from shop.operators import journal_filters, replay_page
+from shop.operators.pages import SearchMixin, parse_uuid
 
 RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
 DISABLE_BATCH_SIZE = 200

@@ -122,7 +122,7 @@ UNFOLD = {
     "SITE_SYMBOL": "confirmation_number",
     "SITE_URL": "/api/docs/",
     "SIDEBAR": {"navigation": "shop.backoffice.navigation.sidebar"},
-    "LOGIN": {"form": "shop.operator_sign_in.SignInForm"},
+    "LOGIN": {"form": "shop.operators.sign_in.SignInForm"},
 }
 # The admin has the only sign-in page.
 LOGIN_URL, LOGIN_REDIRECT_URL = "admin:login", "admin:index"

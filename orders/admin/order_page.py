@@ -19,7 +19,7 @@ from payments.models import Entry, Payment, Transfer
 from shop import clock
 from shop.events import outbox
 from shop.models import JournalLine
-from shop.operator_pages import STATE_COLOURS, amount, link
+from shop.operators.pages import STATE_COLOURS, amount, link
 
 MOST_REFUNDS, MOST_LOG_LINES, MOST_JOURNAL_LINES, MOST_TRANSFERS = 50, 400, 200, 60
 """The newest of each; the lists of the models have all."""

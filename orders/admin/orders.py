@@ -24,8 +24,8 @@ from shop.events import resending
 from shop.http import json_format
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer, Replay
-from shop.operator_forms import SENT_BEFORE, KeyedReasonForm, ReasonForm, keyed_call, reload
-from shop.operator_pages import (
+from shop.operators.forms import SENT_BEFORE, KeyedReasonForm, ReasonForm, keyed_call, reload
+from shop.operators.pages import (
     STATE_COLOURS,
     STYLES,
     ExactSearchMixin,

@@ -33,8 +33,8 @@ from shop.http import json_format
 from shop.idempotency.recorded_answers import Answer, Replay
 from shop.models import JournalLine
 from shop.operations import dispatch
-from shop.operator_forms import KeyedReasonForm, keyed_call, reload
-from shop.operator_pages import (
+from shop.operators.forms import KeyedReasonForm, keyed_call, reload
+from shop.operators.pages import (
     STATE_COLOURS,
     PrefetchedListMixin,
     PreselectingFilter,

@@ -24,8 +24,8 @@ from orders.payment.refunding import RefundPreview, StartedRefund
 from shop.errors import FirstcomeError
 from shop.idempotency.recorded_answers import Replay
 from shop.operations import dispatch
-from shop.operator_forms import SENT_BEFORE, form_id_field, keyed_call, reason_field
-from shop.operator_pages import amount
+from shop.operators.forms import SENT_BEFORE, FormIdField, keyed_call, reason_field
+from shop.operators.pages import amount
 
 TEMPLATE = "admin/orders/order/refund.html"
 REASON_HELP = "Why, in 255 characters at most. The customer sees it, and the journal keeps it."
@@ -91,7 +91,7 @@ class ConfirmForm(RefundForm):
     amount = forms.IntegerField(min_value=0, widget=forms.HiddenInput)
     points_amount = forms.IntegerField(min_value=0, widget=forms.HiddenInput)
     card_amount = forms.IntegerField(min_value=0, widget=forms.HiddenInput)
-    form_id = form_id_field()
+    form_id = FormIdField()
 
     def __init__(self, lines: Sequence[OrderLine], *args: Any, **kwargs: Any) -> None:
         super().__init__(lines, *args, **kwargs)

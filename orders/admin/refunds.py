@@ -6,7 +6,7 @@ from unfold.paginator import InfinitePaginator
 
 from orders.models import Refund, RefundLine
 from shop.admin_site import ReadOnlyMixin
-from shop.operator_pages import ExactSearchMixin, PrefetchedListMixin
+from shop.operators.pages import ExactSearchMixin, PrefetchedListMixin
 
 
 class RefundLineInline(ReadOnlyMixin, TabularInline):

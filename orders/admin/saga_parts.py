@@ -15,8 +15,8 @@ from orders.models import Saga
 from orders.saga import operator_texts, status
 from orders.saga.operator_actions import LONGEST_REFERENCE
 from shop.models import JournalLine
-from shop.operator_forms import ReasonForm
-from shop.operator_pages import PreselectingFilter
+from shop.operators.forms import ReasonForm
+from shop.operators.pages import PreselectingFilter
 
 STATE_COLOURS = {"running": "info", "stuck": "danger", "done": "success", "compensated": "warning"}
 

@@ -20,8 +20,8 @@ from shop.admin_site import ReadOnlyMixin
 from shop.errors import FirstcomeError
 from shop.events import journal
 from shop.operations import dispatch
-from shop.operator_forms import ReasonForm, reload
-from shop.operator_pages import ExactSearchMixin, PrefetchedListMixin, SearchMixin, parse_uuid
+from shop.operators.forms import ReasonForm, reload
+from shop.operators.pages import ExactSearchMixin, PrefetchedListMixin, SearchMixin, parse_uuid
 
 # Checked by `has_operate_permission`. A codename here would be looked up before the tables exist.
 OPERATE = ["operate"]

@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from orders.models import Saga, SagaLog
 from orders.saga.definitions import DO, SAGA_TYPES, UNDO, Step
-from shop.operator_pages import STATE_COLOURS
+from shop.operators.pages import STATE_COLOURS
 
 Event = SagaLog.Event
 EVENT_COLOURS = {

@@ -12,8 +12,8 @@ from django.urls import reverse
 
 from coupons.tests.factories import CampaignFactory
 from inventory.tests.factories import ProductFactory
-from shop.admin_pausing import MOST_AT_ONCE
 from shop.models import JournalLine
+from shop.operators.pausing import MOST_AT_ONCE
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.statements import captured_statements

@@ -21,14 +21,14 @@ from coupons.allocation.writes import Issued, Queued
 from coupons.issuing import issuing
 from payments import ledger, points_grants
 from payments.models import Entry
-from shop import admin_actions
 from shop.accounts import accounts, sign_outs
-from shop.admin_actions import Action, Confirmation, ReasonForm
 from shop.backoffice.cells import Button
 from shop.backoffice.cells import amount as amount_text
 from shop.events import journal
 from shop.http.validation import LARGEST_AMOUNT
 from shop.models import SignOut
+from shop.operators import actions as operator_actions
+from shop.operators.actions import Action, Confirmation, ReasonForm
 
 ISSUE_COUPON, GRANT_POINTS = "coupons.add_coupon", "payments.add_transfer"
 MOST_CAMPAIGNS = 200
@@ -96,7 +96,7 @@ def account_action(
             account = get_object_or_404(User, pk=account_id)
             if not is_allowed(request, account):
                 raise PermissionDenied
-            return admin_actions.run(request, describe(request, account))
+            return operator_actions.run(request, describe(request, account))
 
         return view
 
@@ -162,7 +162,7 @@ def issue_coupon(request: HttpRequest, account: User) -> Action:
             )
             return issued
 
-        return admin_actions.perform_once(
+        return operator_actions.perform_once(
             request, data, note, action=f"issue coupon to {account.pk}", describe=describe
         )
 
@@ -196,13 +196,13 @@ def grant_points(request: HttpRequest, account: User) -> Action:
         return f"{amount_text(entry.amount)} granted to {account.username}, whose balance is {balance}."
 
     def perform(data: Mapping[str, Any]) -> str:
-        call = admin_actions.keyed_call(
+        call = operator_actions.keyed_call(
             request, data, action=f"grant points to {account.pk}", describe=describe
         )
         granted = points_grants.grant(
             user_id=account.pk, amount=data["amount"], reason=data["reason"], keyed=call
         )
-        return admin_actions.report(granted, describe)
+        return operator_actions.report(granted, describe)
 
     return Action(
         title=f"Grant points to {account.username}",
@@ -221,7 +221,7 @@ def sign_out(request: HttpRequest, account: User) -> Action:
         return f"{account.username} is signed out everywhere. {SIGNED_OUT}"
 
     def perform(data: Mapping[str, Any]) -> str:
-        return admin_actions.perform_once(
+        return operator_actions.perform_once(
             request,
             data,
             lambda: sign_outs.sign_out_everywhere(account_id=account.pk, reason=data["reason"]),
@@ -254,7 +254,7 @@ def disable(request: HttpRequest, account: User) -> Action:
         return f"{account.username} is disabled: its tokens are refused within five seconds."
 
     def perform(data: Mapping[str, Any]) -> str:
-        return admin_actions.perform_once(
+        return operator_actions.perform_once(
             request,
             data,
             lambda: accounts.disable(
@@ -289,7 +289,7 @@ def enable(request: HttpRequest, account: User) -> Action:
         return f"{account.username} is enabled: it can sign in, and is accepted within five seconds."
 
     def perform(data: Mapping[str, Any]) -> str:
-        return admin_actions.perform_once(
+        return operator_actions.perform_once(
             request,
             data,
             lambda: accounts.enable(account_ids=[account.pk], reason=data["reason"]),

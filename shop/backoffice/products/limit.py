@@ -11,8 +11,8 @@ from unfold.widgets import UnfoldAdminIntegerFieldWidget
 
 from inventory import products
 from inventory.models import Product
-from shop import admin_actions
-from shop.admin_actions import Action, Confirmation, ReasonForm
+from shop.operators import actions as operator_actions
+from shop.operators.actions import Action, Confirmation, ReasonForm
 
 CHANGE_LIMIT = "inventory.change_product"
 
@@ -31,11 +31,11 @@ class LimitForm(ReasonForm):
 
 def change(request: HttpRequest, product_id: int) -> HttpResponse:
     """Show the form or its confirmation, or change the limit."""
-    admin_actions.require_permission(request, CHANGE_LIMIT)
+    operator_actions.require_permission(request, CHANGE_LIMIT)
     product = get_object_or_404(Product, pk=product_id)
 
     def perform(data: Mapping[str, Any]) -> str:
-        return admin_actions.perform_once(
+        return operator_actions.perform_once(
             request,
             data,
             lambda: products.change(
@@ -55,7 +55,7 @@ def change(request: HttpRequest, product_id: int) -> HttpResponse:
         back=reverse("product-page", args=[product.pk]),
         initial={"limit": product.limit_per_account},
     )
-    return admin_actions.run(request, action)
+    return operator_actions.run(request, action)
 
 
 def limit_text(product: Product) -> str:

@@ -5,17 +5,20 @@ from typing import Any
 from uuid import UUID
 
 from django import forms
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminTextareaWidget
 from uuid_utils.compat import uuid7
 
+from shop import clock
 from shop.events.journal import LONGEST_DETAIL
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer, KeyedCall
 
 REASON_HELP = f"Why, in {LONGEST_DETAIL} characters at most. The journal keeps it; customers don't see it."
+_TOO_OLD = "This form is too old to be sent. Open the page again."
 SENT_BEFORE = "This form was sent before; nothing was done again."
 
 
@@ -25,9 +28,20 @@ def reason_field(help_text: str = REASON_HELP) -> forms.CharField:
     return forms.CharField(max_length=LONGEST_DETAIL, widget=widget, help_text=help_text)
 
 
-def form_id_field() -> forms.UUIDField:
-    """The hidden field with the form's id, which is generated with the form."""
-    return forms.UUIDField(initial=uuid7, widget=forms.HiddenInput)
+class FormIdField(forms.UUIDField):
+    """The hidden field with the form's id, a UUIDv7 that is generated with the form.
+
+    Refuses old forms: their effect may be recorded no more, and would happen again.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(initial=uuid7, widget=forms.HiddenInput)
+
+    def validate(self, value: UUID) -> None:
+        """Raise `ValidationError` for another kind of id, or one older than half the retention of keys."""
+        super().validate(value)
+        if value.version != 7 or _created_at_milliseconds(value) < _oldest_milliseconds():
+            raise forms.ValidationError(_TOO_OLD)
 
 
 class ReasonForm(BaseDialogForm):
@@ -39,7 +53,7 @@ class ReasonForm(BaseDialogForm):
 class KeyedReasonForm(ReasonForm):
     """The same for an action whose repeat would have a second effect."""
 
-    form_id = form_id_field()
+    form_id = FormIdField()
 
 
 def keyed_call(
@@ -62,3 +76,14 @@ def keyed_call(
 def reload(view: str, object_id: object) -> HttpResponse:
     """Have the browser load the object's page again: a dialog is only a fragment of it."""
     return HttpResponse(headers={"HX-Redirect": reverse(view, args=[object_id])})
+
+
+def _created_at_milliseconds(form_id: UUID) -> int:
+    """The instant in a UUIDv7, since the epoch."""
+    return form_id.int >> 80
+
+
+def _oldest_milliseconds() -> int:
+    """The oldest instant of a form that is accepted: half of the time for which its effect is recorded."""
+    seconds = settings.IDEMPOTENCY_RETENTION_SECONDS // 2
+    return int((clock.now().timestamp() - seconds) * 1000)

@@ -7,24 +7,22 @@ that is sent twice has one effect, and the second response says so.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from uuid import UUID
 
 import orjson
 from django import forms
-from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 
-from shop import clock, operator_forms
 from shop.admin_site import refusal_text
 from shop.errors import FirstcomeError, KeyReused
 from shop.http import json_format
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
-from shop.operator_forms import SENT_BEFORE, form_id_field, reason_field
+from shop.operators import forms as operator_forms
+from shop.operators.forms import SENT_BEFORE, FormIdField, reason_field
 
 SENT_WITH_OTHER_VALUES = (
     "This form was sent before, with other values, and that was done. Open the page again to do more."
@@ -35,14 +33,7 @@ CONFIRMED = "confirmed"
 class OnceForm(forms.Form):
     """A form whose effect happens once, however often it is sent: `form_id` is generated with it."""
 
-    form_id = form_id_field()
-
-    def clean_form_id(self) -> UUID:
-        """Refuse old forms: their effect may be recorded no more, and would happen again."""
-        given: UUID = self.cleaned_data["form_id"]
-        if given.version != 7 or _created_at_milliseconds(given) < _oldest_milliseconds():
-            raise forms.ValidationError("This form is too old to be sent. Open the page again.")
-        return given
+    form_id = FormIdField()
 
 
 class ReasonForm(OnceForm):
@@ -158,14 +149,3 @@ def _confirm(request: HttpRequest, action: Action, form: OnceForm) -> HttpRespon
 def _render(request: HttpRequest, action: Action, page: str, **context: Any) -> HttpResponse:
     shared = admin.site.each_context(request) | {"title": action.title, "action": action}
     return TemplateResponse(request, f"operators/{page}.html", shared | context)
-
-
-def _created_at_milliseconds(form_id: UUID) -> int:
-    """The instant in a UUIDv7, since the epoch."""
-    return form_id.int >> 80
-
-
-def _oldest_milliseconds() -> int:
-    """The oldest instant of a form that is accepted: half of the time for which its effect is recorded."""
-    seconds = settings.IDEMPOTENCY_RETENTION_SECONDS // 2
-    return int((clock.now().timestamp() - seconds) * 1000)

@@ -14,7 +14,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from shop.events import dead_events, outbox
 from shop.events.dead_events import MOST_REPLAYED, EventFilter
-from shop.operator_forms import reason_field
+from shop.operators.forms import reason_field
 
 PAGE = "admin:shop_journalline_replay_events"
 TEMPLATE = "admin/shop/journalline/replay.html"
