@@ -7,6 +7,7 @@ import hypothesis
 import pytest
 import redis
 from django.conf import LazySettings
+from pytest_django import DjangoDbBlocker
 
 from coupons.issuing import issuing
 from coupons.partners import call_limit
@@ -20,6 +21,8 @@ from shop.observability import gauges
 from shop.operations import heartbeats
 from shop.rates import rate_limits, throttling
 from shop.redis import redis_client as shop_redis
+from shop.tests import open_transactions
+from shop.tests.racing import wait_until
 
 
 def pytest_configure() -> None:
@@ -47,6 +50,14 @@ def broker_server() -> Iterator[redis.Redis]:
     """A client of the throwaway broker's database number."""
     with redis.Redis.from_url(os.environ["BROKER_URL"]) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """The test's database. No test may leave a transaction open, whose locks another test would wait for."""
+    yield
+    with django_db_blocker.unblock():
+        wait_until(lambda: not open_transactions.of_others())
 
 
 @pytest.fixture(autouse=True)

@@ -58,8 +58,11 @@ def test_the_environment_of_the_instance_is_supervisors(tmp_path: Path):
     instance = Instance(home=tmp_path, port=8000, database="sqlite")
     instance.run.mkdir()
     own = {"FIRSTCOME_VAR": str(tmp_path), "WITH_SIGNS": "a=b\nc", "EMPTY": ""}
-    child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"], env=own)
+    program = "import signal; print(flush=True); signal.pause()"
+    child = subprocess.Popen([sys.executable, "-c", program], env=own, stdout=subprocess.PIPE)
     try:
+        assert child.stdout
+        child.stdout.readline()  # Before the child runs the program, its environment reads as empty.
         (instance.run / "supervisor.pid").write_text(f"{child.pid}\n")
         assert supervision.environment(instance) == own
     finally:

@@ -39,7 +39,7 @@ class _Relay:
                     threading.Thread(target=way, args=(client, upstream, commits), daemon=True).start()
 
     def _to_server(self, client: socket.socket, upstream: socket.socket, commits: threading.Event) -> None:
-        with contextlib.suppress(OSError), upstream:
+        with contextlib.suppress(OSError), _shut_down_after(upstream):
             while data := client.recv(65536):
                 if data.endswith(b"COMMIT"):
                     commits.set()
@@ -50,7 +50,7 @@ class _Relay:
                 upstream.sendall(data)
 
     def _to_client(self, client: socket.socket, upstream: socket.socket, commits: threading.Event) -> None:
-        with contextlib.suppress(OSError), client:
+        with contextlib.suppress(OSError), _shut_down_after(client):
             while data := upstream.recv(65536):
                 if not commits.is_set() or self.is_lost.is_set():
                     client.sendall(data)
@@ -60,6 +60,20 @@ class _Relay:
                     client.shutdown(socket.SHUT_RDWR)
                     return
                 client.sendall(self.instead)
+
+
+@contextlib.contextmanager
+def _shut_down_after(peer: socket.socket) -> Iterator[None]:
+    """Disconnect the peer after the block.
+
+    Closing alone keeps the connection while the other thread receives from it, and the server would keep the
+    locks of a transaction whose COMMIT never arrives.
+    """
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError), peer:
+            peer.shutdown(socket.SHUT_RDWR)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from django.db import OperationalError, transaction
 from shop.db import commit_counts, open_transaction, transactions
 from shop.events import journal
 from shop.models import JournalLine
+from shop.tests import open_transactions
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import race, wait_until
 
@@ -146,6 +147,7 @@ def test_a_commit_that_never_arrived_counts_once(tmp_path: Path) -> None:
         transactions.run(work, transactions.KEYED)
         assert is_lost.is_set()
     assert (len(attempts), counted, JournalLine.objects.count()) == (2, ["a"], 1)
+    wait_until(lambda: not open_transactions.of_others())
 
 
 def test_where_all_retries_fail_a_later_transaction_counts(tmp_path: Path) -> None:
