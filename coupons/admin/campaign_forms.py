@@ -2,9 +2,11 @@
 
 import re
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django import forms
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from unfold.forms import BaseDialogForm
 from unfold.widgets import (
     UnfoldAdminIntegerFieldWidget,
@@ -17,13 +19,17 @@ from coupons import codes, partners
 from coupons.issuing import issuing
 from coupons.models import Campaign
 
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
+
 MOST_CODES_AT_ONCE = 100_000
 TO_THE_SECOND = "%Y-%m-%dT%H:%M:%S"
+STAYS_OPEN = _("UTC. Empty: it stays open until it is sold out.")
 
 
 class CampaignForm(forms.ModelForm):
-    strategy = forms.ChoiceField(initial="group_commit", widget=UnfoldAdminSelectWidget)
-    partner = forms.ChoiceField(required=False, widget=UnfoldAdminSelectWidget)
+    strategy = forms.ChoiceField(label=_("Strategy"), initial="group_commit", widget=UnfoldAdminSelectWidget)
+    partner = forms.ChoiceField(label=_("Partner"), required=False, widget=UnfoldAdminSelectWidget)
 
     class Meta:
         model = Campaign
@@ -50,34 +56,38 @@ class CampaignForm(forms.ModelForm):
         # Once a coupon is issued the partner is read-only, and not a field of the form.
         if "partner" in self.fields:
             confirming = dict.fromkeys(["", self.instance.partner, *partners.configured()])
-            self.fields["partner"].choices = [(name, name or "none") for name in confirming]  # type: ignore[attr-defined]
+            self.fields["partner"].choices = [(name, name or gettext("none")) for name in confirming]  # type: ignore[attr-defined]
 
 
 class AddCodesForm(BaseDialogForm):
     codes = forms.CharField(
+        label=_("Codes"),
         required=False,
         widget=UnfoldAdminTextareaWidget,
-        help_text="One per line; codes that exist already are skipped.",
+        help_text=_("One per line; codes that exist already are skipped."),
     )
     count = forms.IntegerField(
+        label=_("Count"),
         required=False,
         min_value=1,
         max_value=MOST_CODES_AT_ONCE,
         widget=UnfoldAdminIntegerFieldWidget,
-        help_text="Or how many codes to generate.",
+        help_text=_("Or how many codes to generate."),
     )
 
     def clean_codes(self) -> list[str]:
         given: list[str] = self.cleaned_data["codes"].split()
         wrong = [code for code in given if not re.match(codes.GIVEN_PATTERN, code)]
         if wrong:
-            raise forms.ValidationError(f"Not usable as codes: {', '.join(wrong[:10])}.")
+            raise forms.ValidationError(
+                gettext("Not usable as codes: %(codes)s.") % {"codes": ", ".join(wrong[:10])}
+            )
         return given
 
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean() or {}
         if not self.errors and bool(data["codes"]) == bool(data["count"]):
-            raise forms.ValidationError("Enter either codes or how many to generate.")
+            raise forms.ValidationError(gettext("Enter either codes or how many to generate."))
         return data
 
 
@@ -96,9 +106,12 @@ class InstantInput(UnfoldAdminTextInputWidget):
         return shown
 
 
-def instant_field(*, help_text: str, required: bool = True) -> forms.DateTimeField:
+def instant_field(
+    label: "StrOrPromise", *, help_text: "StrOrPromise", required: bool = True
+) -> forms.DateTimeField:
     """A date and time in UTC."""
     return forms.DateTimeField(
+        label=label,
         required=required,
         input_formats=[TO_THE_SECOND, "%Y-%m-%dT%H:%M"],
         widget=InstantInput,
@@ -109,8 +122,8 @@ def instant_field(*, help_text: str, required: bool = True) -> forms.DateTimeFie
 class ScheduleForm(BaseDialogForm):
     """When a campaign opens and closes; a field that is left as it is changes nothing."""
 
-    opens_at = instant_field(help_text="UTC. It can't change once the campaign has opened.")
-    closes_at = instant_field(required=False, help_text="UTC. Empty: it stays open until it is sold out.")
+    opens_at = instant_field(_("Opens at"), help_text=_("UTC. It can't change once the campaign has opened."))
+    closes_at = instant_field(_("Closes at"), required=False, help_text=STAYS_OPEN)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -128,12 +141,12 @@ class ScheduleForm(BaseDialogForm):
 
 
 class DuplicateForm(BaseDialogForm):
-    name = forms.CharField(max_length=255, widget=UnfoldAdminTextInputWidget)
-    opens_at = instant_field(help_text="UTC, in the future.")
-    closes_at = instant_field(required=False, help_text="UTC. Empty: it stays open until it is sold out.")
+    name = forms.CharField(label=_("Name"), max_length=255, widget=UnfoldAdminTextInputWidget)
+    opens_at = instant_field(_("Opens at"), help_text=_("UTC, in the future."))
+    closes_at = instant_field(_("Closes at"), required=False, help_text=STAYS_OPEN)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         original = Campaign.objects.filter(pk=self.object_id).first()
         if original:
-            self.initial["name"] = f"{original.name[:240]} (copy)"
+            self.initial["name"] = gettext("%(name)s (copy)") % {"name": original.name[:240]}

@@ -6,6 +6,8 @@ from django.contrib import admin, messages
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 
@@ -18,6 +20,7 @@ from coupons.models import Campaign
 from shop import clock
 from shop.admin_site import NonAtomicAdmin
 from shop.errors import FirstcomeError
+from shop.operators.pages import status_label
 from shop.operators.pausing import PausingMixin
 
 
@@ -45,7 +48,7 @@ class CampaignAdmin(PausingMixin, ModelAdmin, NonAtomicAdmin):
         "results",
         "schedule",
         "duplicate",
-        {"title": "Codes", "icon": "list", "items": ["add_codes", "upload_codes", "export_coupons"]},
+        {"title": _("Codes"), "icon": "list", "items": ["add_codes", "upload_codes", "export_coupons"]},
     ]
     change_form_before_template = "coupons/campaign_templates.html"
     templates = TEMPLATES
@@ -69,11 +72,11 @@ class CampaignAdmin(PausingMixin, ModelAdmin, NonAtomicAdmin):
         initial: dict[str, Any] = super().get_changeform_initial_data(request)
         return initial | (dict(template.terms) if template else {})
 
-    @display(description="status", label=COLOURS)
+    @display(description=_("status"))
     def shown_status(self, campaign: Campaign) -> str:
-        return "-" if campaign.pk is None else str(campaign.status_at(clock.now()))
+        return "-" if campaign.pk is None else status_label(campaign.status_at(clock.now()), COLOURS)
 
-    @admin.display(description="remaining")
+    @admin.display(description=_("remaining"))
     def remaining(self, campaign: Campaign) -> int | str:
         return "-" if campaign.pk is None else campaign.remaining
 
@@ -111,64 +114,60 @@ class CampaignAdmin(PausingMixin, ModelAdmin, NonAtomicAdmin):
         return request.user.has_perm("coupons.add_poolcode")
 
     @action(
-        description="Add codes",
+        description=_("Add codes"),
         icon="add",
         permissions=["add_codes"],
         dialog={
-            "title": "Add codes to the pool",
-            "description": "For campaigns whose codes come from a pool.",
+            "title": _("Add codes to the pool"),
+            "description": _("For campaigns whose codes come from a pool."),
             "form_class": AddCodesForm,
-            "form_submit_text": "Add",
+            "form_submit_text": _("Add"),
         },
     )
     def add_codes(self, request: HttpRequest, form: AddCodesForm, object_id: str) -> HttpResponse:
         data = form.cleaned_data
         try:
             added = _add_codes(int(object_id), data["codes"], data["count"])
-            self.message_user(
-                request, f"{added.added} added, {len(added.skipped)} skipped, {added.total} in all."
-            )
+            counts = {"added": added.added, "skipped": len(added.skipped), "total": added.total}
+            text = gettext("%(added)s added, %(skipped)s skipped, %(total)s in all.")
+            self.message_user(request, text % counts)
         except FirstcomeError as error:
             self.message_user(request, error.detail, level=messages.ERROR)
         return reload_page("admin:coupons_campaign_change", object_id)
 
-    @action(description="Upload codes", icon="upload_file", permissions=["add_codes"])
+    @action(description=_("Upload codes"), icon="upload_file", permissions=["add_codes"])
     def upload_codes(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return uploads.upload_page(request, self.admin_site, self._campaign(request, object_id).pk)
 
     @action(
-        description="Schedule",
+        description=_("Schedule"),
         icon="schedule",
         permissions=["change"],
         dialog={
-            "title": "Schedule this campaign",
-            "description": "When it opens and closes. All times are UTC.",
+            "title": _("Schedule this campaign"),
+            "description": _("When it opens and closes. All times are UTC."),
             "form_class": ScheduleForm,
-            "form_submit_text": "Schedule",
+            "form_submit_text": _("Schedule"),
         },
     )
     def schedule(self, request: HttpRequest, form: ScheduleForm, object_id: str) -> HttpResponse:
         campaign = self._campaign(request, object_id)
         try:
             changed = campaigns.schedule(campaign_id=campaign.pk, **form.times())
-            closing = (
-                f"closes at {changed.closes_at:%Y-%m-%d %H:%M:%S}" if changed.closes_at else "stays open"
-            )
-            opening = f"{changed.name} opens at {changed.opens_at:%Y-%m-%d %H:%M:%S}"
-            self.message_user(request, f"{opening} and {closing} (UTC).")
+            self.message_user(request, _scheduled_text(changed))
         except FirstcomeError as error:
             self.message_user(request, error.detail, level=messages.ERROR)
         return reload_page("admin:coupons_campaign_change", object_id)
 
     @action(
-        description="Duplicate",
+        description=_("Duplicate"),
         icon="content_copy",
         permissions=["add"],
         dialog={
-            "title": "Duplicate this campaign",
-            "description": "The same terms under a new name, scheduled, without codes and coupons.",
+            "title": _("Duplicate this campaign"),
+            "description": _("The same terms under a new name, scheduled, without codes and coupons."),
             "form_class": DuplicateForm,
-            "form_submit_text": "Duplicate",
+            "form_submit_text": _("Duplicate"),
         },
     )
     def duplicate(self, request: HttpRequest, form: DuplicateForm, object_id: str) -> HttpResponse:
@@ -179,9 +178,8 @@ class CampaignAdmin(PausingMixin, ModelAdmin, NonAtomicAdmin):
         except FirstcomeError as error:
             self.message_user(request, error.detail, level=messages.ERROR)
             return reload_page("admin:coupons_campaign_change", object_id)
-        self.message_user(
-            request, f"This is the copy, {copy.name}; it opens at {copy.opens_at:%Y-%m-%d %H:%M} UTC."
-        )
+        text = gettext("This is the copy, %(name)s; it opens at %(at)s UTC.")
+        self.message_user(request, text % {"name": copy.name, "at": f"{copy.opens_at:%Y-%m-%d %H:%M}"})
         return reload_page("admin:coupons_campaign_change", str(copy.pk))
 
     def has_add_permission(self, request: HttpRequest, obj: object = None) -> bool:
@@ -189,12 +187,12 @@ class CampaignAdmin(PausingMixin, ModelAdmin, NonAtomicAdmin):
         allowed: bool = super().has_add_permission(request)
         return allowed
 
-    @action(description="Results", icon="monitoring", permissions=["view"])
+    @action(description=_("Results"), icon="monitoring", permissions=["view"])
     def results(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The issue curve and the revenue, which a page of all apps shows."""
         return redirect("campaign-results", campaign_id=self._campaign(request, object_id).pk)
 
-    @action(description="Export coupons", icon="download", permissions=["export_coupons"])
+    @action(description=_("Export coupons"), icon="download", permissions=["export_coupons"])
     def export_coupons(self, request: HttpRequest, object_id: str) -> HttpResponse:
         campaign = self._campaign(request, object_id)
         page = reverse("export-list", args=["coupons", "coupon"])
@@ -209,6 +207,15 @@ class CampaignAdmin(PausingMixin, ModelAdmin, NonAtomicAdmin):
         if campaign is None:
             raise Http404(f"There is no campaign {object_id}.")
         return campaign
+
+
+def _scheduled_text(campaign: Campaign) -> str:
+    """When the campaign opens and closes."""
+    values = {"name": campaign.name, "opens_at": f"{campaign.opens_at:%Y-%m-%d %H:%M:%S}"}
+    if campaign.closes_at is None:
+        return gettext("%(name)s opens at %(opens_at)s and stays open (UTC).") % values
+    closing = {"closes_at": f"{campaign.closes_at:%Y-%m-%d %H:%M:%S}"}
+    return gettext("%(name)s opens at %(opens_at)s and closes at %(closes_at)s (UTC).") % (values | closing)
 
 
 def _add_codes(campaign_id: int, given: list[str], count: int | None) -> pool.AddedCodes:

@@ -3,6 +3,8 @@
 from django import forms
 from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 from unfold.forms import BaseDialogForm
@@ -15,10 +17,11 @@ from coupons.models import Confirmation, Coupon, PoolCode, QueueTicket
 from shop import clock
 from shop.admin_site import ReadOnlyMixin
 from shop.errors import FirstcomeError
+from shop.operators.pages import status_label
 
 
 class VoidForm(BaseDialogForm):
-    reason = forms.CharField(max_length=255, widget=UnfoldAdminTextInputWidget)
+    reason = forms.CharField(label=_("Reason"), max_length=255, widget=UnfoldAdminTextInputWidget)
 
 
 @admin.register(Coupon)
@@ -33,23 +36,23 @@ class CouponAdmin(ReadOnlyMixin, ModelAdmin):
     show_full_result_count = False
     actions_detail = ["void"]
 
-    @display(description="status", label=COLOURS)
+    @display(description=_("status"))
     def shown_status(self, coupon: Coupon) -> str:
-        return coupon.status_at(clock.now())
+        return status_label(coupon.status_at(clock.now()), COLOURS)
 
     def has_void_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         """A method, because unfold looks a codename up in the database, which is empty before `migrate`."""
         return request.user.has_perm("coupons.change_coupon")
 
     @action(
-        description="Make void",
+        description=_("Make void"),
         icon="block",
         permissions=["void"],
         dialog={
-            "title": "Make this coupon void",
-            "description": "It can't be undone: its owner can't have another of this campaign.",
+            "title": _("Make this coupon void"),
+            "description": _("It can't be undone: its owner can't have another of this campaign."),
             "form_class": VoidForm,
-            "form_submit_text": "Make void",
+            "form_submit_text": _("Make void"),
         },
     )
     def void(self, request: HttpRequest, form: VoidForm, object_id: str) -> HttpResponse:
@@ -58,7 +61,7 @@ class CouponAdmin(ReadOnlyMixin, ModelAdmin):
             reason = form.cleaned_data["reason"]
             voided = issued_coupons.void(code=str(coupon), reason=reason)
             self.log_change(request, voided, f"Made void: {reason}")
-            self.message_user(request, f"Coupon {voided.code} is void.")
+            self.message_user(request, gettext("Coupon %(code)s is void.") % {"code": voided.code})
         except FirstcomeError as error:
             self.message_user(request, error.detail, level=messages.ERROR)
         return reload_page("admin:coupons_coupon_change", object_id)
@@ -74,9 +77,9 @@ class PoolCodeAdmin(ReadOnlyMixin, ModelAdmin):
     paginator = InfinitePaginator
     show_full_result_count = False
 
-    @display(description="status", label=COLOURS)
+    @display(description=_("status"))
     def shown_status(self, code: PoolCode) -> str:
-        return code.status
+        return status_label(code.status, COLOURS)
 
 
 @admin.register(QueueTicket)
@@ -89,9 +92,9 @@ class QueueTicketAdmin(ReadOnlyMixin, ModelAdmin):
     paginator = InfinitePaginator
     show_full_result_count = False
 
-    @display(description="status", label=COLOURS)
+    @display(description=_("status"))
     def shown_status(self, ticket: QueueTicket) -> str:
-        return ticket.status
+        return status_label(ticket.status, COLOURS)
 
 
 @admin.register(Confirmation)
@@ -106,6 +109,6 @@ class ConfirmationAdmin(ReadOnlyMixin, ModelAdmin):
     paginator = InfinitePaginator
     show_full_result_count = False
 
-    @admin.display(description="partner")
+    @admin.display(description=_("partner"))
     def partner(self, confirmation: Confirmation) -> str:
         return confirmation.campaign.partner
