@@ -83,6 +83,7 @@ MIDDLEWARE = [
     "shop.http.middleware.request_id",
     # Dispatches API calls of Django's test client and `runserver`.
     "shop.http.middleware.dispatch_api_calls",
+    "shop.http.middleware.choose_language",
     "shop.http.middleware.convert_html_errors",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -136,6 +137,8 @@ warnings.filterwarnings("ignore", "No directory at", UserWarning)
 WHITENOISE_AUTOREFRESH = WHITENOISE_USE_FINDERS = WHITENOISE_ALLOW_ALL_ORIGINS = False
 WHITENOISE_MAX_AGE = 24 * 3600
 LANGUAGE_CODE = "en"
+# A language has catalogs in `<app>/locale`: docs/translating.md says how one is added.
+LANGUAGES = [("en", "English"), ("ko", "한국어")]
 TIME_ZONE = "UTC"
 USE_TZ = True
 

@@ -1,4 +1,4 @@
-"""Middlewares: a request id for logs, problems instead of HTML errors, uploads, API calls, metrics."""
+"""Middlewares: request ids, languages, problems instead of HTML errors, uploads, API calls, metrics."""
 
 import hmac
 import threading
@@ -11,13 +11,15 @@ from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.middleware import common
+from django.utils import translation
+from django.utils.cache import patch_vary_headers
 from django.utils.functional import SimpleLazyObject
 
 from shop.accounts import second_factor
 from shop.concurrency import blocking
 from shop.errors import FirstcomeError, NotAllowed, Overloaded
 from shop.events import journal
-from shop.http import client_address, json_format, problems, views
+from shop.http import client_address, json_format, languages, problems, views
 from shop.http.messages import Request
 from shop.http.uploads import UPLOAD_KEY, Upload
 from shop.observability import logs
@@ -42,6 +44,23 @@ def request_id(handler: Handler) -> Handler:
         return response
 
     return named
+
+
+def choose_language(handler: Handler) -> Handler:
+    """Render pages, and problems outside the API, in the language that the request prefers.
+
+    Only until the response: a thread of the pool makes responses in other languages, and what is stored.
+    """
+
+    def localized(request: HttpRequest) -> HttpResponse:
+        with translation.override(languages.choose(request.META.get("HTTP_ACCEPT_LANGUAGE"))):
+            response = handler(request)
+            if response.get("Content-Type", "").startswith("text/html"):
+                response.headers.setdefault("Content-Language", translation.get_language())
+                patch_vary_headers(response, ["Accept-Language"])
+        return response
+
+    return localized
 
 
 def convert_html_errors(handler: Handler) -> Handler:

@@ -1,0 +1,50 @@
+"""The language of a response: English, or another of `LANGUAGES` that `Accept-Language` prefers."""
+
+from collections.abc import Generator, Iterator
+from functools import lru_cache
+
+from django.conf import settings
+from django.utils import translation
+from django.utils.translation import trans_real
+
+# Browsers send some dozens of bytes. Longer ones are not read, because any client may send them.
+MAX_HEADER_LENGTH = 200
+
+
+def choose(header: str | None) -> str:
+    """The language for the value of an `Accept-Language` header; English for one that can't be read."""
+    if not header or len(header) > MAX_HEADER_LENGTH:
+        return settings.LANGUAGE_CODE
+    return _choose(header)
+
+
+@lru_cache(maxsize=256)
+def _choose(header: str) -> str:
+    for wanted, quality in trans_real.parse_accept_lang_header(header.lower()):
+        if wanted == "*" or not quality:
+            break
+        try:
+            return trans_real.get_supported_language_variant(wanted)
+        except LookupError:
+            continue
+    return settings.LANGUAGE_CODE
+
+
+def iterate(parts: Iterator[str]) -> Iterator[str]:
+    """The same parts, each of them made in the language that is active now: they are made later."""
+    language = translation.get_language() or settings.LANGUAGE_CODE
+
+    def translated() -> Iterator[str]:
+        try:
+            while True:
+                # Not across `yield`: the thread makes other responses until the next part.
+                with translation.override(language):
+                    part = next(parts, None)
+                if part is None:
+                    return
+                yield part
+        finally:
+            if isinstance(parts, Generator):
+                parts.close()
+
+    return translated()
