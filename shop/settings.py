@@ -2,6 +2,8 @@
 
 import warnings
 
+from django.utils.translation import gettext_lazy
+
 from payments import gateways
 from shop.configuration import (
     BASE_DIR,
@@ -69,7 +71,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "django_otp",
-    "django_otp.plugins.otp_totp",
+    "shop.accounts.one_time_codes_app.OneTimeCodesConfig",
     "django_otp.plugins.otp_static",
     "django_prometheus",
     "shop",
@@ -119,7 +121,7 @@ TEMPLATES = [
 UNFOLD = {
     "SITE_TITLE": "Firstcome",
     "SITE_HEADER": "Firstcome",
-    "SITE_SUBHEADER": "First come, first served",
+    "SITE_SUBHEADER": gettext_lazy("First come, first served"),
     "SITE_SYMBOL": "confirmation_number",
     "SITE_URL": "/api/docs/",
     "SIDEBAR": {"navigation": "shop.backoffice.navigation.sidebar"},
