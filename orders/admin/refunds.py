@@ -1,6 +1,7 @@
 """The admin of refunds and their lines: read-only."""
 
 from django.contrib import admin
+from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.paginator import InfinitePaginator
 
@@ -28,7 +29,7 @@ class RefundAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdm
     ]
     list_filter = ["status", "restock"]
     search_fields = uuid_fields = ["id", "order_id"]
-    search_help_text = "The id of a refund or of an order"
+    search_help_text = _("The id of a refund or of an order")
     ordering = ["-id"]
     paginator = InfinitePaginator
     inlines = [RefundLineInline]
@@ -40,7 +41,7 @@ class RefundLineAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, Mode
     list_display = ["refund_id", "line", "quantity", "amount"]
     list_prefetch_related = ["line"]
     search_fields = uuid_fields = ["refund_id"]
-    search_help_text = "The id of a refund"
+    search_help_text = _("The id of a refund")
     ordering = ["-id"]
     paginator = InfinitePaginator
     show_full_result_count = False

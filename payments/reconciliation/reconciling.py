@@ -139,8 +139,17 @@ def _record_difference(run: Reconciliation, difference: Difference, done: str) -
     run.differences += 1
     run.refunded += done == "refunded"
     if len(run.findings) < MAX_WRITTEN:
+        cause = difference.cause
         run.findings.append(
-            {"key": difference.key, "kind": difference.kind, "cause": difference.cause, "done": done}
+            {
+                "key": difference.key,
+                "kind": cause.kind,
+                "cause": cause.in_words,
+                # For pages in other languages.
+                "text": cause.text,
+                "values": cause.values,
+                "done": done,
+            }
         )
 
 

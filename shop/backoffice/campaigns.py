@@ -17,8 +17,8 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_GET
 
-from coupons import issue_curve
-from coupons.issue_curve import IssueCurve
+from coupons.admin import issue_curve
+from coupons.admin.issue_curve import IssueCurve
 from coupons.models import Campaign, Coupon
 from shop import clock
 from shop.backoffice import streamed_parts, windows
