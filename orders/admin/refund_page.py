@@ -209,7 +209,7 @@ def _left(order: Order) -> str:
     try:
         preview = refunding.preview_refund(order_id=order.pk, wanted=None)
     except FirstcomeError as error:
-        return error.detail
+        return str(error.detail)
     return f"All that is left is {amount(preview.amount, order.currency)}."
 
 
@@ -247,7 +247,7 @@ def _in_words(error: FirstcomeError, lines: Sequence[OrderLine]) -> str:
         f"{item['refundable']} left"
         for item in error.extra.get("items", ())
     ]
-    return " ".join([error.detail, *([f"{'; '.join(short)}."] if short else [])])
+    return " ".join([str(error.detail), *([f"{'; '.join(short)}."] if short else [])])
 
 
 def _units_field(line: OrderLine) -> str:
