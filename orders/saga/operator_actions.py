@@ -35,6 +35,7 @@ from shop.db import transactions
 from shop.errors import NotFound, Rejected, Unavailable, invalid_field
 from shop.events import journal
 from shop.events.journal import ActorContext
+from shop.lazy_texts import mark as _
 
 LONGEST_REASON, LONGEST_REFERENCE = 255, 96
 # Most calls end within a lease.
@@ -114,7 +115,7 @@ def _while_unleased(saga_id: UUID, decide: Decide, *, reason: str, by: ActorCont
     if not 1 <= len(reason.strip()) <= LONGEST_REASON:
         raise invalid_field("reason", "required", operator_texts.REASON_REQUIRED)
     if not Saga.objects.filter(id=saga_id).exists():
-        raise NotFound(f"There is no saga {saga_id}.")
+        raise NotFound(_("There is no saga {saga_id}.", saga_id=saga_id))
 
     def work() -> Saga | None:
         saga = _lock_saga(saga_id)

@@ -121,7 +121,7 @@ def compare(
         for difference in islice(differences(since=since, until=until, count=count), most):
             found.append(difference)
     except Unavailable as error:
-        return Comparison(count.charges, found, unread=error.detail)
+        return Comparison(count.charges, found, unread=str(error))
     return Comparison(count.charges, found)
 
 

@@ -59,7 +59,7 @@ def reconcile(
             _record_difference(run, difference, refund_orphans(difference, fix))
         run.unread = ""
     except Unavailable as error:
-        run.unread = error.detail[:255]
+        run.unread = str(error)[:255]
     run.checked, run.ended_at = count.charges, clock.now()
     transactions.run(run.save, transactions.REPEATABLE)
     _raise_alarm(run)

@@ -1,11 +1,12 @@
 """The language of a response: English, or another of `LANGUAGES` that `Accept-Language` prefers."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from functools import lru_cache
 
-from django.conf import settings
 from django.utils import translation
 from django.utils.translation import trans_real
+
+from shop.lazy_texts import ENGLISH
 
 # Browsers send some dozens of bytes. Longer ones are not read, because any client may send them.
 MAX_HEADER_LENGTH = 200
@@ -14,8 +15,14 @@ MAX_HEADER_LENGTH = 200
 def choose(header: str | None) -> str:
     """The language for the value of an `Accept-Language` header; English for one that can't be read."""
     if not header or len(header) > MAX_HEADER_LENGTH:
-        return settings.LANGUAGE_CODE
+        return ENGLISH
     return _choose(header)
+
+
+def of_headers(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The language for a request with these headers, as ASGI has them."""
+    given = [value for name, value in headers if name == b"accept-language"]
+    return choose(b",".join(given).decode("latin-1"))
 
 
 @lru_cache(maxsize=256)
@@ -27,12 +34,12 @@ def _choose(header: str) -> str:
             return trans_real.get_supported_language_variant(wanted)
         except LookupError:
             continue
-    return settings.LANGUAGE_CODE
+    return ENGLISH
 
 
 def iterate(parts: Iterator[str]) -> Iterator[str]:
     """The same parts, each of them made in the language that is active now: they are made later."""
-    language = translation.get_language() or settings.LANGUAGE_CODE
+    language = translation.get_language() or ENGLISH
 
     def translated() -> Iterator[str]:
         try:

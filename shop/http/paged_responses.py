@@ -13,11 +13,12 @@ from django.http.response import HttpResponseBase
 
 from shop.errors import Overloaded
 from shop.http import languages, problems
+from shop.lazy_texts import mark as _
 
 MAX_CONCURRENT = 4
 """Of a process. Each has one thread at a time at most, and the rows of one part in memory."""
 slots = threading.BoundedSemaphore(MAX_CONCURRENT)
-ALL_TAKEN = (
+ALL_TAKEN = _(
     "Other exports and reports are being made by this server; nothing was done. Try again in a moment."
 )
 
