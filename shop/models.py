@@ -44,6 +44,9 @@ class IdempotencyKey(models.Model):
             ),
         ]
 
+    def __str__(self) -> str:
+        return gettext("idempotency key %(id)s") % {"id": self.pk}
+
 
 class CommittedTransaction(models.Model):
     """The mark of a transaction that must be committed once: it exists if and only if that has committed."""

@@ -14,7 +14,7 @@ FIELDS = {
 
 
 class OneTimeCodesConfig(DefaultConfig):
-    """Gives the app and what the admin shows of it names that can be translated."""
+    """Gives the app and what the admin shows of it names that can be translated, and no help texts."""
 
     verbose_name = _("One-time codes")
 
@@ -24,4 +24,5 @@ class OneTimeCodesConfig(DefaultConfig):
         device._meta.verbose_name = _("authenticator app")
         device._meta.verbose_name_plural = _("authenticator apps")
         for name, text in FIELDS.items():
-            device._meta.get_field(name).verbose_name = text
+            field = device._meta.get_field(name)
+            field.verbose_name, field.help_text = text, ""

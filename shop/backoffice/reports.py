@@ -219,7 +219,8 @@ def _form(request: HttpRequest) -> PeriodForm:
 
 def _refusal(form: PeriodForm) -> HttpResponseBase:
     detail = " ".join(str(message) for messages in form.errors.values() for message in messages)
-    return problems.from_error(Invalid(f"{gettext('Nothing was read.')} {detail}", errors=[])).to_django()
+    refused = gettext("Nothing was read. %(detail)s") % {"detail": detail}
+    return problems.from_error(Invalid(refused, errors=[])).to_django()
 
 
 def _midnight(day: date) -> datetime:

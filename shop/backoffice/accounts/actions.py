@@ -263,7 +263,9 @@ def sign_out(request: HttpRequest, account: User) -> Action:
         confirm=lambda data: Confirmation(
             gettext("Sign %(account)s out everywhere?") % {"account": account.username},
             facts=[(gettext("Reason"), data["reason"])],
-            warning=f"{SIGNED_OUT} {gettext('The customer has to sign in again on every device.')}",
+            warning=" ".join(
+                [str(SIGNED_OUT), gettext("The customer has to sign in again on every device.")]
+            ),
         ),
         perform=perform,
         back=_page_of(account),

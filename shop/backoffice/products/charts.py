@@ -60,12 +60,12 @@ def sales_columns(sales: RecentSales) -> list[Part]:
     """A column for each hour, as high as its part of the best hour."""
     most = max(units for _, units in sales.by_hour) or 1
     step = WIDTH // len(sales.by_hour)
-    columns = []
+    columns, sold = [], gettext("%(count)s sold")
     for number, (hour, units) in enumerate(sales.by_hour):
         # At least a line, so that hours without sales can be seen as well.
         height = max(1, COLUMN_HEIGHT * units // most)
         colour = "operators-available" if units else "operators-empty"
-        text = f"{hour:%H:%M}: {_text(gettext('%(count)s sold'), units)}"
+        text = f"{hour:%H:%M}: {_text(sold, units)}"
         x, y = number * step, COLUMN_HEIGHT - height
         columns.append(Part(x, y, step - COLUMN_GAP, height, colour, text))
     return columns
