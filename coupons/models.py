@@ -201,7 +201,7 @@ class PoolCode(models.Model):
     """
 
     class Status(models.TextChoices):
-        AVAILABLE = "available", _("available")
+        AVAILABLE = "available", pgettext_lazy("code", "available")
         IN_FLIGHT = "in_flight", _("in flight")
         ISSUED = "issued", _("issued")
         VOID = "void", _("void")
@@ -245,7 +245,7 @@ class Confirmation(models.Model):
     only be released, so that the key may be cancelled at the partner.
     """
 
-    key = uuid_key()
+    key = uuid_key(_("key"))
     campaign = models.ForeignKey(
         Campaign,
         verbose_name=_("campaign"),

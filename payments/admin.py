@@ -1,6 +1,7 @@
 """Admin pages of the ledger, webhooks and reconciliations; those of payments are in `orders.admin`."""
 
 from typing import Any
+from uuid import UUID
 
 from django import forms
 from django.contrib import admin, messages
@@ -15,7 +16,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.dataclasses import ActionDialog
-from unfold.decorators import action
+from unfold.decorators import action, display
 from unfold.paginator import InfinitePaginator
 
 from payments import tasks
@@ -27,7 +28,14 @@ from shop.http import json_format
 from shop.idempotency.recorded_answers import Answer, Replay
 from shop.operations import dispatch
 from shop.operators.forms import SENT_BEFORE, KeyedReasonForm, keyed_call, reason_field
-from shop.operators.pages import STYLES, ExactSearchMixin, PrefetchedListMixin, SearchMixin, parse_uuid
+from shop.operators.pages import (
+    STYLES,
+    ExactSearchMixin,
+    PrefetchedListMixin,
+    SearchMixin,
+    parse_uuid,
+    stored_text,
+)
 
 # Checked by methods: unfold looks a codename up in the database, which is empty before `migrate`.
 FIX = "payments.change_reconciliation"
@@ -75,7 +83,7 @@ class LedgerAccountAdmin(ReadOnlyMixin, ModelAdmin):
 
 @admin.register(Transfer)
 class TransferAdmin(SearchMixin, SalesReportLinkMixin, ReadOnlyMixin, ModelAdmin):
-    list_display = ["id", "kind", "reference", "order_id", "reason", "at"]
+    list_display = ["id", "kind", "reference", "order_key", "reason", "at"]
     list_filter = ["kind", "at"]
     search_fields = ["id"]
     search_help_text = _("The id of a transfer or of an order, or a reference: of a top-up its payment's id")
@@ -84,6 +92,11 @@ class TransferAdmin(SearchMixin, SalesReportLinkMixin, ReadOnlyMixin, ModelAdmin
     show_full_result_count = False
     fields = ["id", "kind", "reference", "order", "reason", "at"]
     inlines = [EntryInline]
+
+    @display(description=_("order id"), ordering="order_id")
+    def order_key(self, row: Transfer) -> UUID | None:
+        """Not the column `order_id`: Django does not translate the name of such a one."""
+        return row.order_id
 
     def search(self, rows: "QuerySet[Transfer]", term: str) -> "QuerySet[Transfer]":
         found, id = Q(kind__in=Transfer.Kind.values, reference=term), parse_uuid(term)
@@ -169,7 +182,7 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
             shown = run.findings[:MOST_SHOWN]
             context |= {
                 "run": run,
-                "unread": gettext(run.unread),
+                "unread": stored_text(run.unread),
                 "findings": self._findings(request, run, shown),
                 "not_shown": run.differences - len(shown),
                 "is_clean": reconciling.is_clean(run),

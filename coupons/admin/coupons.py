@@ -79,7 +79,7 @@ class PoolCodeAdmin(ReadOnlyMixin, ModelAdmin):
 
     @display(description=_("status"))
     def shown_status(self, code: PoolCode) -> str:
-        return status_label(code.status, COLOURS)
+        return status_label(code.status, COLOURS, word=code.get_status_display())
 
 
 @admin.register(QueueTicket)

@@ -1,6 +1,7 @@
 import django.core.validators
 import django.db.models.deletion
 import shop.fields
+import uuid_utils.compat
 from django.conf import settings
 from django.db import migrations, models
 
@@ -148,6 +149,11 @@ class Migration(migrations.Migration):
             model_name='confirmation',
             name='is_cancelled',
             field=models.BooleanField(default=False, verbose_name='is cancelled'),
+        ),
+        migrations.AlterField(
+            model_name='confirmation',
+            name='key',
+            field=models.UUIDField(default=uuid_utils.compat.uuid7, editable=False, primary_key=True, serialize=False, verbose_name='key'),
         ),
         migrations.AlterField(
             model_name='confirmation',

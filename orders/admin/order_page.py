@@ -20,7 +20,7 @@ from payments.models import Entry, Payment, Transfer
 from shop import clock
 from shop.events import outbox
 from shop.models import JournalLine
-from shop.operators.pages import STATE_COLOURS, amount, link
+from shop.operators.pages import STATE_COLOURS, amount, link, stored_text
 from shop.operators.status_words import status_word
 
 MOST_REFUNDS, MOST_LOG_LINES, MOST_JOURNAL_LINES, MOST_TRANSFERS = 50, 400, 200, 60
@@ -57,6 +57,7 @@ class Story:
     paid_back: list[Part]
     total: str
     refunded: str
+    failure: str = ""
     cannot_expire: str = ""
     lines: list[dict[str, Any]] = field(default_factory=list)
     payments: list[dict[str, Any]] = field(default_factory=list)
@@ -87,7 +88,8 @@ def read(order: Order, request: HttpRequest) -> Story:
         paid_back=_paid_back(order),
         total=amount(order.total_amount, order.currency),
         refunded=amount(order.refunded_amount, order.currency),
-        cannot_expire=f"{failure.at:%Y-%m-%d %H:%M:%S} {failure.detail}" if failure else "",
+        failure=_failure(order),
+        cannot_expire=f"{failure.at:%Y-%m-%d %H:%M:%S} {stored_text(failure.detail)}" if failure else "",
         lines=[_line(line, request) for line in lines],
     )
     payments = list(Payment.objects.filter(order_id=order.id).order_by("id"))
@@ -176,10 +178,15 @@ def _payment(payment: Payment, request: HttpRequest) -> dict[str, Any]:
         "key": payment.charge_key if payment.card_amount else "",
         "reference": payment.charge_reference,
         "gateway_page": gateways.charge_page(payment.charge_reference),
-        "failure": ": ".join(filter(None, (payment.failure_code, payment.failure_detail))),
+        "failure": _failure(payment),
         "created_at": payment.created_at,
         "settled_at": payment.settled_at,
     }
+
+
+def _failure(row: Order | Payment) -> str:
+    """Why the order or payment failed; empty if it didn't."""
+    return ": ".join(filter(None, (row.failure_code, stored_text(row.failure_detail))))
 
 
 def _read_refunds(order_id: UUID) -> list[Refund]:
@@ -277,7 +284,7 @@ def _journal_line(line: JournalLine) -> dict[str, Any]:
         "at": line.at,
         "by": f"{line.get_actor_display()} {line.actor_name or line.actor_id or ''}".strip(),
         "what": line.what,
-        "detail": line.detail,
+        "detail": stored_text(line.detail),
         "reference": line.reference,
         "is_internal": line.is_internal,
     }

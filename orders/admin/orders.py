@@ -1,6 +1,7 @@
 """The admin of orders and their lines: an order's whole story, and what operators may do with it."""
 
 from typing import Any
+from uuid import UUID
 
 from django.contrib import admin, messages
 from django.contrib.auth.models import User
@@ -202,10 +203,15 @@ class OrderAdmin(SearchMixin, SalesReportLinkMixin, PrefetchedListMixin, ReadOnl
 
 @admin.register(OrderLine)
 class OrderLineAdmin(ExactSearchMixin, ReadOnlyMixin, ModelAdmin):
-    list_display = ["order_id", "sku", "name", "quantity", "line_amount"]
+    list_display = ["order_key", "sku", "name", "quantity", "line_amount"]
     search_fields = uuid_fields = ["order_id"]
     word_fields = ["product__sku"]
     search_help_text = _("The id of an order, or a product's SKU")
     ordering = ["-id"]
     paginator = InfinitePaginator
     show_full_result_count = False
+
+    @display(description=_("order id"), ordering="order_id")
+    def order_key(self, row: OrderLine) -> UUID:
+        """Not the column `order_id`: Django does not translate the name of such a one."""
+        return row.order_id

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 from django.contrib import admin, messages
 from django.db.models import Q, QuerySet
@@ -159,10 +160,15 @@ class ByStep(admin.SimpleListFilter):
 
 @admin.register(SagaLog)
 class SagaLogAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
-    list_display = ["at", "saga_id", "step", "direction", "event", "attempt", "detail"]
+    list_display = ["at", "saga_key", "step", "direction", "event", "attempt", "detail"]
     list_filter = [ByStep, "direction", "event"]
     search_fields = uuid_fields = ["saga_id"]
     search_help_text = _("The id of a saga")
     ordering = ["-id"]
     paginator = InfinitePaginator
     show_full_result_count = False
+
+    @display(description=_("saga id"), ordering="saga_id")
+    def saga_key(self, row: SagaLog) -> UUID:
+        """Not the column `saga_id`: Django does not translate the name of such a one."""
+        return row.saga_id

@@ -11,7 +11,7 @@ from django.utils.translation import gettext
 
 from orders.models import Saga, SagaLog
 from orders.saga.definitions import DO, SAGA_TYPES, UNDO, Step
-from shop.operators.pages import STATE_COLOURS
+from shop.operators.pages import STATE_COLOURS, stored_text
 
 Event = SagaLog.Event
 EVENT_COLOURS = {
@@ -81,7 +81,7 @@ def draw(saga: Saga, log: Sequence[SagaLog], *, now: datetime) -> Timeline:
     """Draw the saga with these lines of its log, oldest first."""
     last_at = log[-1].at if log else saga.created_at
     end = max(saga.ended_at or now, last_at)
-    failure = ": ".join(filter(None, (saga.failure_code, saga.failure_detail)))
+    failure = ": ".join(filter(None, (saga.failure_code, stored_text(saga.failure_detail))))
     return Timeline(
         kind=saga.kind,
         page=reverse("admin:orders_saga_change", args=[saga.pk]),
@@ -89,7 +89,7 @@ def draw(saga: Saga, log: Sequence[SagaLog], *, now: datetime) -> Timeline:
         colour=STATE_COLOURS[saga.state],
         is_compensating=saga.direction == UNDO and not saga.ended_at,
         failure=failure,
-        last_error="" if saga.ended_at else saga.last_error,
+        last_error="" if saga.ended_at else stored_text(saga.last_error),
         duration=in_words(end - saga.created_at),
         next_attempt_at=saga.next_attempt_at,
         lanes=list(_lanes(saga, log, start=saga.created_at, end=end)),
@@ -129,7 +129,7 @@ def _entry(saga: Saga, alike: Sequence[SagaLog]) -> Entry:
         at=first.at,
         last_at=last.at,
         after=in_words(first.at - saga.created_at),
-        detail=last.detail,
+        detail=stored_text(last.detail),
         reference=last.reference,
     )
 
@@ -172,6 +172,6 @@ def _mark(line: SagaLog, *, start: datetime, end: datetime) -> Mark:
         "event": line.get_event_display(),
         "attempt": line.attempt,
         "at": f"{line.at:%H:%M:%S}",
-        "detail": line.detail,
+        "detail": stored_text(line.detail),
     }
     return Mark(f"{permille // 10}.{permille % 10}", EVENT_COLOURS[Event(line.event)], title.strip())

@@ -11,6 +11,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 from unfold.utils import display_for_label
 
 from shop.operators.status_words import status_word
@@ -52,12 +53,17 @@ class StatusLabel(SafeString):
     code: str
 
 
-def status_label(code: str, colours: Mapping[str, str] = STATE_COLOURS) -> StatusLabel:
-    """The label of a status: `colours` has unfold's variants by code."""
-    shown = (code, status_word(code))
+def status_label(code: str, colours: Mapping[str, str] = STATE_COLOURS, *, word: str = "") -> StatusLabel:
+    """The label of a status: `colours` has unfold's variants by code, `word` is another word for it."""
+    shown = (code, word or status_word(code))
     label = StatusLabel(display_for_label(shown, "", {code: colours.get(code, "")}))
     label.code = code
     return label
+
+
+def stored_text(text: str) -> str:
+    """A stored text, which is English, in the operator's language; what the catalogs lack stays as it is."""
+    return gettext(text)
 
 
 def amount(value: int, currency: str = "") -> str:
