@@ -8,7 +8,7 @@ endif
 BOOTSTRAP := @$(PYTHON) scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run manage test test-services smoke bench metrics-cost board-cost lab chaos soak alerts check format openapi reference docs dashboards lock
+.PHONY: help run manage test test-services smoke bench metrics-cost board-cost lab chaos soak alerts check format openapi reference messages docs dashboards lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,7 +61,7 @@ alerts: ## make each alert fire once by a real cause, and clear, on a stack of i
 	$(BOOTSTRAP) alerts
 	@exec $(VENV) -m scripts.monitoring.alerts --alerts "$(ALERTS)"
 
-check: ## formatting, lint, types, layers, migrations, drift of OpenAPI, reference and dashboards, alerting rules
+check: ## formatting, lint, types, layers, migrations, drift of OpenAPI, reference and dashboards, translations, alerting rules
 	$(BOOTSTRAP) check
 	@exec $(VENV) -m scripts.check
 
@@ -77,6 +77,10 @@ openapi: ## generate docs/openapi.yaml, and docs/reference
 reference: ## generate the API, settings and commands in docs/reference
 	$(BOOTSTRAP) check
 	@exec $(VENV) -m scripts.check --write-reference
+
+messages: ## extract the texts that are translated, and compile the catalogs; MERGE=1 unites those on which a merge stopped
+	$(BOOTSTRAP) check
+	@exec $(VENV) -m scripts.catalogs $(if $(MERGE),--merge)
 
 docs: ## build the documentation and serve it: PORT=8009, VAR=var
 	$(BOOTSTRAP) docs

@@ -1,10 +1,12 @@
 """The app's registration."""
 
 from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
 
 
 class CouponsConfig(AppConfig):
     name = "coupons"
+    verbose_name = _("Coupons")
 
     def ready(self) -> None:
         from coupons import campaigns

@@ -10,10 +10,12 @@ from coupons import partners, reopening
 from coupons.allocation import eligibility
 from coupons.issuing import issuing
 from coupons.models import Campaign
-from shop import clock
+from shop import clock, lazy_texts
 from shop.db import transactions
 from shop.errors import Invalid, NotFound, Rejected
 from shop.events import journal
+from shop.lazy_texts import Text
+from shop.lazy_texts import mark as _
 
 
 class Terms(TypedDict, total=False):
@@ -34,6 +36,10 @@ class Terms(TypedDict, total=False):
 
 
 TERMS = tuple(Terms.__annotations__)
+NOT_IN_FUTURE = {
+    "opens_at": _("The campaign must open in the future (times are UTC)."),
+    "closes_at": _("The campaign must close in the future (times are UTC)."),
+}
 # Issued coupons depend on these terms: they can't change once there is a coupon.
 FIXED_ONCE_ISSUED = (
     "code_source",
@@ -119,7 +125,11 @@ def schedule(*, campaign_id: int, opens_at: datetime, closes_at: datetime | None
     changed = {term: at for term, at in given.items() if at != getattr(campaign, term)}
     if "opens_at" in changed and campaign.opens_at <= clock.now():
         raise Rejected(
-            f"{campaign.name} opened at {campaign.opens_at:%Y-%m-%d %H:%M} UTC; only its closing can change.",
+            _(
+                "{campaign} opened at {opens_at:%Y-%m-%d %H:%M} UTC; only its closing can change.",
+                campaign=campaign.name,
+                opens_at=campaign.opens_at,
+            ),
             code="campaign_has_opened",
         )
     _check([*_past_times(changed)])
@@ -130,7 +140,7 @@ def get(*, campaign_id: int, include_closed: bool) -> Campaign:
     """One campaign. Raises `NotFound`, also for one that is not visible."""
     campaign = visible(include_closed=include_closed).filter(pk=campaign_id).first()
     if campaign is None:
-        raise NotFound(f"There is no campaign {campaign_id}.")
+        raise NotFound(_("There is no campaign {campaign_id}.", campaign_id=campaign_id))
     return campaign
 
 
@@ -168,7 +178,7 @@ def _require_changeable(campaign: Campaign, changed: dict[str, object]) -> None:
     taken = campaign.issued + campaign.confirming
     if isinstance(quantity, int) and quantity < taken:
         raise Rejected(
-            f"{taken} coupons are issued already; the quantity can't go below.",
+            _("{taken} coupons are issued already; the quantity can't go below.", taken=taken),
             code="quantity_below_issued",
         )
     fixed = [name for name in FIXED_ONCE_ISSUED if name in changed]
@@ -177,46 +187,53 @@ def _require_changeable(campaign: Campaign, changed: dict[str, object]) -> None:
         fixed.append("strategy")
     if taken and fixed:
         raise Rejected(
-            f"Coupons of this campaign are out; {', '.join(fixed)} can't change any more.",
+            _("Coupons of this campaign are out; {terms} can't change any more.", terms=", ".join(fixed)),
             code="campaign_has_coupons",
         )
 
 
-def _faults(campaign: Campaign) -> Iterator[dict[str, str]]:
+def _faults(campaign: Campaign) -> Iterator[dict[str, Text]]:
     """Contradictions between the terms; for discount and times the database has the same constraints."""
     if campaign.closes_at is not None and campaign.closes_at <= campaign.opens_at:
-        yield _fault("closes_at", "not_after_opening", "The campaign must close after it opens.")
+        yield _fault("closes_at", "not_after_opening", _("The campaign must close after it opens."))
     if campaign.discount_type == Campaign.DiscountType.PERCENT and campaign.discount_value > 100:
-        yield _fault("discount.value", "over_100_percent", "A percentage must be 1 to 100.")
+        yield _fault("discount.value", "over_100_percent", _("A percentage must be 1 to 100."))
     if campaign.strategy == "code_pool" and campaign.code_source != Campaign.CodeSource.POOL:
-        yield _fault("code_source", "pool_required", "The strategy code_pool needs codes from a pool.")
+        yield _fault("code_source", "pool_required", _("The strategy code_pool needs codes from a pool."))
     if campaign.strategy in issuing.LAB_ONLY and campaign.partner:
-        yield _fault("partner", "never_asked", f"The strategy {campaign.strategy} asks no partner.")
+        yield _fault(
+            "partner",
+            "never_asked",
+            _("The strategy {strategy} asks no partner.", strategy=campaign.strategy),
+        )
 
 
-def _past_times(times: Mapping[str, datetime | None]) -> Iterator[dict[str, str]]:
+def _past_times(times: Mapping[str, datetime | None]) -> Iterator[dict[str, Text]]:
     now = clock.now()
     for term, at in times.items():
         if at is not None and at <= now:
-            verb = "open" if term == "opens_at" else "close"
-            yield _fault(term, "not_in_future", f"The campaign must {verb} in the future (times are UTC).")
+            yield _fault(term, "not_in_future", NOT_IN_FUTURE[term])
 
 
-def _faults_of_strategy(name: str) -> Iterator[dict[str, str]]:
+def _faults_of_strategy(name: str) -> Iterator[dict[str, Text]]:
     usable = issuing.available_strategies()
     if name not in usable:
-        yield _fault("strategy", "not_available", f"The strategy must be one of {', '.join(usable)}.")
+        yield _fault(
+            "strategy",
+            "not_available",
+            _("The strategy must be one of {strategies}.", strategies=", ".join(usable)),
+        )
 
 
-def _faults_of_partner(name: str) -> Iterator[dict[str, str]]:
+def _faults_of_partner(name: str) -> Iterator[dict[str, Text]]:
     if name and name not in partners.configured():
-        yield _fault("partner", "not_configured", f"No partner {name} is configured here.")
+        yield _fault("partner", "not_configured", _("No partner {name} is configured here.", name=name))
 
 
-def _fault(field: str, code: str, detail: str) -> dict[str, str]:
+def _fault(field: str, code: str, detail: Text) -> dict[str, Text]:
     return {"field": field, "code": code, "detail": detail}
 
 
-def _check(faults: list[dict[str, str]]) -> None:
+def _check(faults: list[dict[str, Text]]) -> None:
     if faults:
-        raise Invalid(" ".join(fault["detail"] for fault in faults), errors=faults)
+        raise Invalid(lazy_texts.join(" ", [fault["detail"] for fault in faults]), errors=faults)

@@ -7,6 +7,7 @@ from shop import clock
 from shop.db import transactions
 from shop.errors import NotFound, Rejected
 from shop.events import journal
+from shop.lazy_texts import mark as _
 
 
 def find(
@@ -23,7 +24,7 @@ def get(*, code: str, owner_id: int | None) -> Coupon:
     """One coupon of the owner, or any coupon without an owner. Raises `NotFound`."""
     coupon = find(owner_id=owner_id).filter(code=code).first()
     if coupon is None:
-        raise NotFound(f"There is no coupon {code}.")
+        raise NotFound(_("There is no coupon {code}.", code=code))
     return coupon
 
 
@@ -61,10 +62,11 @@ def void(*, code: str, reason: str) -> Coupon:
     is_voided = transactions.run(work, transactions.ONCE)
     coupon = Coupon.objects.select_related("campaign").filter(code=code).first()
     if coupon is None:
-        raise NotFound(f"There is no coupon {code}.")
+        raise NotFound(_("There is no coupon {code}.", code=code))
     if not is_voided:
         status = coupon.status_at(clock.now())
         raise Rejected(
-            f"Coupon {code} is {status}; only issued ones are made void.", code="coupon_not_voidable"
+            _("Coupon {code} is {status}; only issued ones are made void.", code=code, status=status),
+            code="coupon_not_voidable",
         )
     return coupon

@@ -6,6 +6,8 @@ from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Q
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from shop.fields import CreatedAtField, ExactCharField, uuid_key
 
@@ -24,63 +26,69 @@ class Campaign(models.Model):
     """
 
     class CodeSource(models.TextChoices):
-        GENERATED = "generated"
-        POOL = "pool"
+        GENERATED = "generated", _("generated")
+        POOL = "pool", _("pool")
 
     class DiscountType(models.TextChoices):
-        AMOUNT = "amount"
-        PERCENT = "percent"
+        AMOUNT = "amount", pgettext_lazy("discount", "amount")
+        PERCENT = "percent", pgettext_lazy("discount", "percent")
 
     class Status(models.TextChoices):
-        SCHEDULED = "scheduled"
-        OPEN = "open"
-        SOLD_OUT = "sold_out"
-        PAUSED = "paused"
-        CLOSED = "closed"
+        SCHEDULED = "scheduled", _("scheduled")
+        OPEN = "open", _("open")
+        SOLD_OUT = "sold_out", _("sold out")
+        PAUSED = "paused", _("paused")
+        CLOSED = "closed", _("closed")
 
-    name = models.CharField(max_length=255)
-    strategy = models.CharField(max_length=32, default="group_commit")
-    quantity = models.PositiveBigIntegerField(validators=[MinValueValidator(1)])
-    issued = models.PositiveBigIntegerField(default=0, editable=False)
-    confirming = models.PositiveBigIntegerField(default=0, editable=False)
-    version = models.PositiveBigIntegerField(default=0, editable=False)
-    opens_at = models.DateTimeField()
-    closes_at = models.DateTimeField(null=True, blank=True)
-    paused_at = models.DateTimeField(null=True, blank=True, editable=False)
-    code_source = models.CharField(max_length=16, choices=CodeSource.choices, default=CodeSource.GENERATED)
-    codes_added = models.PositiveBigIntegerField(default=0, editable=False)
-    partner = models.CharField(max_length=64, blank=True)
-    discount_type = models.CharField(max_length=16, choices=DiscountType.choices)
-    discount_value = models.PositiveBigIntegerField()
-    min_order_amount = models.PositiveBigIntegerField(default=0)
-    max_discount_amount = models.PositiveBigIntegerField(null=True, blank=True)
-    coupon_valid_for_days = models.PositiveIntegerField(
-        default=30, validators=[MinValueValidator(1), MaxValueValidator(LONGEST_VALIDITY_DAYS)]
+    name = models.CharField(_("name"), max_length=255)
+    strategy = models.CharField(_("strategy"), max_length=32, default="group_commit")
+    quantity = models.PositiveBigIntegerField(_("quantity"), validators=[MinValueValidator(1)])
+    issued = models.PositiveBigIntegerField(_("issued"), default=0, editable=False)
+    confirming = models.PositiveBigIntegerField(_("confirming"), default=0, editable=False)
+    version = models.PositiveBigIntegerField(_("version"), default=0, editable=False)
+    opens_at = models.DateTimeField(_("opens at"))
+    closes_at = models.DateTimeField(_("closes at"), null=True, blank=True)
+    paused_at = models.DateTimeField(_("paused at"), null=True, blank=True, editable=False)
+    code_source = models.CharField(
+        _("code source"), max_length=16, choices=CodeSource.choices, default=CodeSource.GENERATED
     )
-    created_at = CreatedAtField()
+    codes_added = models.PositiveBigIntegerField(_("codes added"), default=0, editable=False)
+    partner = models.CharField(_("partner"), max_length=64, blank=True)
+    discount_type = models.CharField(_("discount type"), max_length=16, choices=DiscountType.choices)
+    discount_value = models.PositiveBigIntegerField(_("discount value"))
+    min_order_amount = models.PositiveBigIntegerField(_("min order amount"), default=0)
+    max_discount_amount = models.PositiveBigIntegerField(_("max discount amount"), null=True, blank=True)
+    coupon_valid_for_days = models.PositiveIntegerField(
+        _("coupon valid for days"),
+        default=30,
+        validators=[MinValueValidator(1), MaxValueValidator(LONGEST_VALIDITY_DAYS)],
+    )
+    created_at = CreatedAtField(verbose_name=_("created at"))
 
     class Meta:
+        verbose_name = _("campaign")
+        verbose_name_plural = _("campaigns")
         constraints = [
             models.CheckConstraint(
                 condition=Q(quantity__gte=F("issued") + F("confirming")),
                 name="coupons_campaign_issued_within_quantity",
-                violation_error_message="The quantity can't be below what is issued.",
+                violation_error_message=_("The quantity can't be below what is issued."),
             ),
             models.CheckConstraint(
                 condition=Q(quantity__gte=1),
                 name="coupons_campaign_quantity_positive",
-                violation_error_message="The quantity must be 1 or more.",
+                violation_error_message=_("The quantity must be 1 or more."),
             ),
             models.CheckConstraint(
                 condition=Q(closes_at__isnull=True) | Q(closes_at__gt=F("opens_at")),
                 name="coupons_campaign_closes_after_it_opens",
-                violation_error_message="The campaign must close after it opens.",
+                violation_error_message=_("The campaign must close after it opens."),
             ),
             models.CheckConstraint(
                 condition=Q(discount_type="amount", discount_value__gte=1)
                 | Q(discount_type="percent", discount_value__gte=1, discount_value__lte=100),
                 name="coupons_campaign_discount_makes_sense",
-                violation_error_message="A discount must be 1 or more, a percentage at most 100.",
+                violation_error_message=_("A discount must be 1 or more, a percentage at most 100."),
             ),
         ]
 
@@ -125,33 +133,42 @@ class Coupon(models.Model):
     """
 
     class Status(models.TextChoices):
-        ISSUED = "issued"
-        HELD = "held"
-        REDEEMED = "redeemed"
-        VOID = "void"
+        ISSUED = "issued", _("issued")
+        HELD = "held", _("held")
+        REDEEMED = "redeemed", _("redeemed")
+        VOID = "void", _("void")
 
     # The constraints below begin with one of the two foreign keys each: more indexes would only slow issuing
     # down.
-    campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, db_index=False, related_name="coupons")
-    account = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, db_index=False, related_name="coupons"
+    campaign = models.ForeignKey(
+        Campaign, verbose_name=_("campaign"), on_delete=models.PROTECT, db_index=False, related_name="coupons"
     )
-    code = ExactCharField(max_length=LONGEST_CODE)
-    position = models.PositiveBigIntegerField(null=True, blank=True)
-    status = models.CharField(max_length=16, choices=Status.choices, default=Status.ISSUED)
+    account = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("account"),
+        on_delete=models.PROTECT,
+        db_index=False,
+        related_name="coupons",
+    )
+    code = ExactCharField(_("code"), max_length=LONGEST_CODE)
+    position = models.PositiveBigIntegerField(_("position"), null=True, blank=True)
+    status = models.CharField(_("status"), max_length=16, choices=Status.choices, default=Status.ISSUED)
     order = models.ForeignKey(
         "orders.Order",
+        verbose_name=_("order"),
         null=True,
         blank=True,
         on_delete=models.PROTECT,
         db_index=False,
         related_name="coupons",
     )
-    issued_at = models.DateTimeField()
-    expires_at = models.DateTimeField()
-    void_reason = models.CharField(max_length=255, blank=True)
+    issued_at = models.DateTimeField(_("issued at"))
+    expires_at = models.DateTimeField(_("expires at"))
+    void_reason = models.CharField(_("void reason"), max_length=255, blank=True)
 
     class Meta:
+        verbose_name = _("coupon")
+        verbose_name_plural = _("coupons")
         constraints = [
             models.UniqueConstraint(fields=["code"], name="coupons_coupon_code_is_unique"),
             models.UniqueConstraint(
@@ -184,20 +201,29 @@ class PoolCode(models.Model):
     """
 
     class Status(models.TextChoices):
-        AVAILABLE = "available"
-        IN_FLIGHT = "in_flight"
-        ISSUED = "issued"
-        VOID = "void"
+        AVAILABLE = "available", pgettext_lazy("code", "available")
+        IN_FLIGHT = "in_flight", _("in flight")
+        ISSUED = "issued", _("issued")
+        VOID = "void", _("void")
 
-    campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, db_index=False, related_name="pool")
-    code = ExactCharField(max_length=LONGEST_CODE)
-    status = models.CharField(max_length=16, choices=Status.choices, default=Status.AVAILABLE)
-    coupon = models.OneToOneField(
-        Coupon, null=True, blank=True, on_delete=models.PROTECT, related_name="pool_code"
+    campaign = models.ForeignKey(
+        Campaign, verbose_name=_("campaign"), on_delete=models.PROTECT, db_index=False, related_name="pool"
     )
-    added_at = models.DateTimeField()
+    code = ExactCharField(_("code"), max_length=LONGEST_CODE)
+    status = models.CharField(_("status"), max_length=16, choices=Status.choices, default=Status.AVAILABLE)
+    coupon = models.OneToOneField(
+        Coupon,
+        verbose_name=_("coupon"),
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="pool_code",
+    )
+    added_at = models.DateTimeField(_("added at"))
 
     class Meta:
+        verbose_name = _("pool code")
+        verbose_name_plural = _("pool codes")
         constraints = [
             models.UniqueConstraint(fields=["code"], name="coupons_poolcode_code_is_unique"),
             models.CheckConstraint(
@@ -219,20 +245,30 @@ class Confirmation(models.Model):
     only be released, so that the key may be cancelled at the partner.
     """
 
-    key = uuid_key()
+    key = uuid_key(_("key"))
     campaign = models.ForeignKey(
-        Campaign, on_delete=models.PROTECT, db_index=False, related_name="confirmations"
+        Campaign,
+        verbose_name=_("campaign"),
+        on_delete=models.PROTECT,
+        db_index=False,
+        related_name="confirmations",
     )
     account = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, db_index=False, related_name="+"
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("account"),
+        on_delete=models.PROTECT,
+        db_index=False,
+        related_name="+",
     )
-    code = ExactCharField(max_length=LONGEST_CODE)
-    taken_at = models.DateTimeField()
-    attempts = models.PositiveIntegerField(default=0)
-    next_attempt_at = models.DateTimeField(db_index=True)
-    is_cancelled = models.BooleanField(default=False)
+    code = ExactCharField(_("code"), max_length=LONGEST_CODE)
+    taken_at = models.DateTimeField(_("taken at"))
+    attempts = models.PositiveIntegerField(_("attempts"), default=0)
+    next_attempt_at = models.DateTimeField(_("next attempt at"), db_index=True)
+    is_cancelled = models.BooleanField(_("is cancelled"), default=False)
 
     class Meta:
+        verbose_name = _("confirmation")
+        verbose_name_plural = _("confirmations")
         constraints = [
             models.UniqueConstraint(
                 fields=["account", "campaign"], name="coupons_confirmation_one_per_account_and_campaign"
@@ -249,25 +285,38 @@ class QueueTicket(models.Model):
     """An account's position in the queue of a campaign with that strategy; `number` is its order."""
 
     class Status(models.TextChoices):
-        WAITING = "waiting"
-        ISSUED = "issued"
-        SOLD_OUT = "sold_out"
-        FAILED = "failed"
+        WAITING = "waiting", _("waiting")
+        ISSUED = "issued", _("issued")
+        SOLD_OUT = "sold_out", _("sold out")
+        FAILED = "failed", _("failed")
 
     id = uuid_key()
-    campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, db_index=False, related_name="tickets")
-    account = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, db_index=False, related_name="+"
+    campaign = models.ForeignKey(
+        Campaign, verbose_name=_("campaign"), on_delete=models.PROTECT, db_index=False, related_name="tickets"
     )
-    number = models.PositiveBigIntegerField()
-    status = models.CharField(max_length=16, choices=Status.choices, default=Status.WAITING)
+    account = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("account"),
+        on_delete=models.PROTECT,
+        db_index=False,
+        related_name="+",
+    )
+    number = models.PositiveBigIntegerField(_("number"))
+    status = models.CharField(_("status"), max_length=16, choices=Status.choices, default=Status.WAITING)
     # Not one to one: when a ticket is lost in Redis and drawn again, both have the same coupon.
     coupon = models.ForeignKey(
-        Coupon, null=True, blank=True, on_delete=models.PROTECT, related_name="tickets"
+        Coupon,
+        verbose_name=_("coupon"),
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="tickets",
     )
-    created_at = models.DateTimeField()
+    created_at = models.DateTimeField(_("created at"))
 
     class Meta:
+        verbose_name = _("queue ticket")
+        verbose_name_plural = _("queue tickets")
         constraints = [
             models.CheckConstraint(
                 condition=Q(status="issued", coupon__isnull=False)

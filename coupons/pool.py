@@ -21,6 +21,7 @@ from shop import clock
 from shop.db import transactions
 from shop.errors import NotFound, Rejected
 from shop.events import journal
+from shop.lazy_texts import mark as _
 
 T = TypeVar("T")
 log = get_logger(__name__)
@@ -111,7 +112,7 @@ def rename(*, campaign_id: int, code: str, to: str) -> PoolCode:
         raise _code_exists(to) from None
     if not renamed:
         _find(campaign_id, code)
-        raise NotFound(f"Code {code} has just been renamed.")
+        raise NotFound(_("Code {code} has just been renamed.", code=code))
     row.code = to
     return row
 
@@ -216,7 +217,7 @@ def _split_new_and_existing(codes: Sequence[str], taken: set[str]) -> tuple[list
 
 def _retry_on_duplicate(work: Callable[[], T]) -> T:
     """Run `work`; run it again if another process has added the same code at the same time."""
-    for _ in range(ATTEMPTS - 1):
+    for _attempt in range(ATTEMPTS - 1):
         try:
             return transactions.run(work, transactions.ONCE)
         except IntegrityError as error:
@@ -235,19 +236,22 @@ def _existing_codes(
 def _find(campaign_id: int, code: str) -> PoolCode:
     row = PoolCode.objects.filter(campaign_id=campaign_id, code=code).select_related("coupon").first()
     if row is None:
-        raise NotFound(f"Campaign {campaign_id} has no code {code}.")
+        raise NotFound(_("Campaign {campaign_id} has no code {code}.", campaign_id=campaign_id, code=code))
     if row.status != PoolCode.Status.AVAILABLE:
-        raise Rejected(f"Code {code} is {row.status}; only available ones are renamed.", code="code_issued")
+        raise Rejected(
+            _("Code {code} is {status}; only available ones are renamed.", code=code, status=row.status),
+            code="code_issued",
+        )
     return row
 
 
 def _code_exists(code: str) -> Rejected:
-    return Rejected(f"Code {code} exists already.", code="code_exists")
+    return Rejected(_("Code {code} exists already.", code=code), code="code_exists")
 
 
 def _require_campaign(campaign_id: int) -> None:
     if not Campaign.objects.filter(pk=campaign_id).exists():
-        raise NotFound(f"There is no campaign {campaign_id}.")
+        raise NotFound(_("There is no campaign {campaign_id}.", campaign_id=campaign_id))
 
 
 def _codes_added(campaign_id: int) -> int:

@@ -18,6 +18,7 @@ from shop.db.stuck_rows import Row
 from shop.errors import Rejected
 from shop.events import journal
 from shop.events.journal import ActorContext
+from shop.lazy_texts import mark as _
 
 # Plain SQL, because batches of orders are small: the ORM takes longer to compile it than the database to run
 # it.
@@ -31,12 +32,12 @@ UPDATE coupons_coupon SET status = 'held', order_id = CASE id{cases} END
 WHERE id IN ({ids}) AND status = 'issued'
 """
 REASONS = {
-    "not_found": "There is no such coupon.",
-    "void": "The coupon was made void.",
-    "redeemed": "The coupon has been redeemed.",
-    "held": "The coupon is held by another order.",
-    "expired": "The coupon has expired.",
-    "below_minimum": "The order is below the coupon's minimum.",
+    "not_found": _("There is no such coupon."),
+    "void": _("The coupon was made void."),
+    "redeemed": _("The coupon has been redeemed."),
+    "held": _("The coupon is held by another order."),
+    "expired": _("The coupon has expired."),
+    "below_minimum": _("The order is below the coupon's minimum."),
 }
 
 

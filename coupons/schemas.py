@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
+from django.utils.translation import gettext_noop
 from pydantic import BaseModel, Field, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -125,7 +126,7 @@ class AddCodesInput(Input):
     @model_validator(mode="after")
     def _one_of_them(self) -> "AddCodesInput":
         if (self.codes is None) == (self.count is None):
-            raise PydanticCustomError("codes_or_count", "Give either codes or count.")
+            raise PydanticCustomError("codes_or_count", gettext_noop("Give either codes or count."))
         return self
 
 

@@ -9,6 +9,7 @@ from inventory.stock_levels import Change
 from shop import clock
 from shop.db import transactions
 from shop.errors import Rejected, invalid_field
+from shop.lazy_texts import mark as _
 
 # Far beyond any warehouse; a BIGINT holds nine billion of such steps.
 LARGEST_DELTA = 10**9
@@ -18,7 +19,7 @@ BY_STAFF = (StockMovement.Kind.RECEIVED, StockMovement.Kind.ADJUSTED)
 def receive(*, product_id: int, quantity: int, reason: str) -> StockMovement:
     """Add received goods to what is on hand. Raises `NotFound`, and `Invalid` for a quantity below 1."""
     if quantity < 1:
-        raise invalid_field("quantity", "too_small", "The received quantity must be at least 1.")
+        raise invalid_field("quantity", "too_small", _("The received quantity must be at least 1."))
     return _move_stock(product_id=product_id, kind=StockMovement.Kind.RECEIVED, delta=quantity, reason=reason)
 
 
@@ -47,8 +48,14 @@ def require_last_by_staff(product_id: int, movement_id: int) -> None:
     newer = _by_staff(product_id).filter(id__gt=movement_id).order_by("-id").first()
     if newer:
         raise Rejected(
-            f"The stock of {product.sku} was moved meanwhile: {newer.delta:+,}, {newer.reason!r}; "
-            f"{product.on_hand:,} on hand now. Nothing was done; check the figures, then continue.",
+            _(
+                "The stock of {sku} was moved meanwhile: {delta:+,}, {reason!r}; {on_hand:,} on hand "
+                "now. Nothing was done; check the figures, then continue.",
+                sku=product.sku,
+                delta=newer.delta,
+                reason=newer.reason,
+                on_hand=product.on_hand,
+            ),
             code="stock_moved",
         )
 
@@ -82,6 +89,10 @@ def _move_stock(*, product_id: int, kind: StockMovement.Kind, delta: int, reason
 
 def _check_delta(delta: int) -> None:
     if delta == 0:
-        raise invalid_field("delta", "zero", "A delta of 0 changes nothing.")
+        raise invalid_field("delta", "zero", _("A delta of 0 changes nothing."))
     if abs(delta) > LARGEST_DELTA:
-        raise invalid_field("delta", "out_of_bounds", f"At most {LARGEST_DELTA} at a time.")
+        raise invalid_field(
+            "delta",
+            "out_of_bounds",
+            _("At most {largest} at a time.", largest=LARGEST_DELTA),
+        )

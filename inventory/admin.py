@@ -11,6 +11,8 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.translation import gettext, pgettext
+from django.utils.translation import gettext_lazy as _
 from import_export.admin import ImportMixin
 from unfold.admin import ModelAdmin
 from unfold.contrib.import_export.forms import ImportForm
@@ -29,37 +31,46 @@ from shop.admin_site import NonAtomicAdmin, ReadOnlyMixin
 from shop.errors import Unavailable
 from shop.http.validation import LARGEST_AMOUNT
 from shop.operators.pausing import PausingMixin
+from shop.operators.status_words import status_word
 
-UPLOAD_GONE = (
+UPLOAD_GONE = _(
     "The file is not on this server, and nothing of it was imported: it was deleted after an hour, or it was "
     "uploaded to another server. Upload it again."
 )
-UPLOAD_ELSEWHERE = "is not on this server: confirm it where it was uploaded, and don't upload it again."
+UPLOAD_ELSEWHERE = _(
+    "%(done)s of %(total)s rows are imported; the delivery's file is not on this server: confirm it where it "
+    "was uploaded, and don't upload it again."
+)
 
 
 class ProductForm(forms.ModelForm):
-    sku = forms.RegexField(regex=SKU_PATTERN, max_length=64, widget=UnfoldAdminTextInputWidget)
+    sku = forms.RegexField(
+        label=_("Sku"), regex=SKU_PATTERN, max_length=64, widget=UnfoldAdminTextInputWidget
+    )
     price = forms.IntegerField(
+        label=_("Price"),
         min_value=0,
         max_value=LARGEST_AMOUNT,
         widget=UnfoldAdminIntegerFieldWidget,
-        help_text="In the currency's minor unit.",
+        help_text=_("In the currency's minor unit."),
     )
 
     low_stock_threshold = forms.IntegerField(
+        label=_("Low stock threshold"),
         required=False,
         min_value=0,
         max_value=products.LARGEST_THRESHOLD,
         widget=UnfoldAdminIntegerFieldWidget,
-        help_text="The event stock.low is sent when no more than this is available; empty: never.",
+        help_text=_("The event stock.low is sent when no more than this is available; empty: never."),
     )
 
     limit_per_account = forms.IntegerField(
+        label=_("Limit per account"),
         required=False,
         min_value=1,
         max_value=products.LARGEST_LIMIT,
         widget=UnfoldAdminIntegerFieldWidget,
-        help_text="The most units that one account may have in open and paid orders; empty: no limit.",
+        help_text=_("The most units that one account may have in open and paid orders; empty: no limit."),
     )
 
     class Meta:
@@ -70,10 +81,10 @@ class ProductForm(forms.ModelForm):
 class StateFilter(admin.SimpleListFilter):
     """The five states that a product can be in."""
 
-    title, parameter_name = "state", "state"
+    title, parameter_name = _("state"), "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(state, state.replace("_", " ")) for state in products.WITH_STATE]
+        return [(state, status_word(state)) for state in products.WITH_STATE]
 
     def queryset(self, request: HttpRequest, queryset: "QuerySet[Product]") -> "QuerySet[Product]":
         condition = products.WITH_STATE.get(self.value() or "")
@@ -83,10 +94,10 @@ class StateFilter(admin.SimpleListFilter):
 class LowStockFilter(admin.SimpleListFilter):
     """The products of which no more is available than their threshold."""
 
-    title, parameter_name = "low stock", "low"
+    title, parameter_name = _("low stock"), "low"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("yes", "At or below the threshold")]
+        return [("yes", gettext("At or below the threshold"))]
 
     def queryset(self, request: HttpRequest, queryset: "QuerySet[Product]") -> "QuerySet[Product]":
         return queryset.filter(products.IS_LOW) if self.value() == "yes" else queryset
@@ -151,8 +162,13 @@ class ProductAdmin(ImportMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
             )
             return redirect("admin:inventory_product_import")
         except Unavailable as error:
-            self.message_user(request, f"{error.detail} Confirm again to continue.", level=messages.ERROR)
-            page = {"title": "Import", "confirm_form": self.create_confirm_form(request), "opts": self.opts}
+            text = f"{error.detail} {gettext('Confirm again to continue.')}"
+            self.message_user(request, text, level=messages.ERROR)
+            page = {
+                "title": gettext("Import"),
+                "confirm_form": self.create_confirm_form(request),
+                "opts": self.opts,
+            }
             context = self.admin_site.each_context(request) | page
             return TemplateResponse(request, [self.import_template_name], context)
         return response
@@ -162,37 +178,45 @@ class ProductAdmin(ImportMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
         if delivery is None:
             self.message_user(request, UPLOAD_GONE, level=messages.ERROR)
         elif delivery.finished_at is None:
-            progress = f"{delivery.rows_done} of {delivery.rows_total} rows are imported; the delivery's file"
-            self.message_user(request, f"{progress} {UPLOAD_ELSEWHERE}", level=messages.ERROR)
+            progress = {"done": delivery.rows_done, "total": delivery.rows_total}
+            self.message_user(request, UPLOAD_ELSEWHERE % progress, level=messages.ERROR)
         else:
-            self.message_user(request, f"This delivery is imported: {delivery.received} units received.")
+            text = gettext("This delivery is imported: %(units)s units received.")
+            self.message_user(request, text % {"units": delivery.received})
 
     def process_result(self, result: stock_uploads.ImportResult, request: HttpRequest) -> HttpResponse:
         """Show why nothing was imported, where something changed since the preview."""
         wrong = stock_uploads.error_sentences(result)
         if not wrong:
             return super().process_result(result, request)
-        self.message_user(request, f"Nothing was imported. {' '.join(wrong)}", level=messages.ERROR)
+        text = gettext("Nothing was imported. %(errors)s") % {"errors": " ".join(wrong)}
+        self.message_user(request, text, level=messages.ERROR)
         return redirect("admin:inventory_product_import")
 
     def add_success_message(self, result: stock_uploads.ImportResult, request: HttpRequest) -> None:
         done = result.imported
-        product_counts = f"{done.created} products created, {done.changed} changed"
-        repeated = " The delivery was imported before; nothing was imported again." if done.is_repeat else ""
-        self.message_user(request, f"{product_counts}, {done.received} units received.{repeated}")
+        counts = {"created": done.created, "changed": done.changed, "units": done.received}
+        text = (
+            gettext("%(created)s products created, %(changed)s changed, %(units)s units received.") % counts
+        )
+        if done.is_repeat:
+            text += " " + gettext("The delivery was imported before; nothing was imported again.")
+        self.message_user(request, text)
 
-    @admin.display(description="available")
+    @admin.display(description=_("available"))
     def available(self, product: Product) -> int | str:
         return "-" if product.pk is None else product.available
 
-    @admin.display(description="state")
+    @admin.display(description=_("state"))
     def state(self, product: Product) -> str:
-        return "-" if product.pk is None else products.state(product).replace("_", " ")
+        return "-" if product.pk is None else status_word(products.state(product))
 
-    @admin.display(description="page")
+    @admin.display(description=_("page"))
     def page(self, product: Product) -> str:
         return format_html(
-            '<a href="{}" class="text-link underline">Open</a>', reverse("product-page", args=[product.pk])
+            '<a href="{}" class="text-link underline">{}</a>',
+            reverse("product-page", args=[product.pk]),
+            pgettext("a link", "Open"),
         )
 
     def save_model(self, request: HttpRequest, obj: Product, form: Any, change: bool) -> None:
@@ -216,12 +240,12 @@ class ProductAdmin(ImportMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
         """A method, because unfold looks up a codename in the database whenever a process starts."""
         return request.user.has_perm("inventory.add_stockmovement")
 
-    @action(description="Product's page", icon="monitoring", permissions=["view"])
+    @action(description=_("Product's page"), icon="monitoring", permissions=["view"])
     def open_page(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The page with its orders, sales and movements."""
         return redirect("product-page", object_id)
 
-    @action(description="Move stock", icon="inventory", permissions=["move_stock"])
+    @action(description=_("Move stock"), icon="inventory", permissions=["move_stock"])
     def move_stock(self, request: HttpRequest, object_id: str) -> HttpResponse:
         product = self.get_object(request, object_id)
         if product is None:
@@ -232,10 +256,10 @@ class ProductAdmin(ImportMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
 class SourceFilter(admin.SimpleListFilter):
     """Movements by staff, which the index of orders finds, or by orders; no index has the kinds."""
 
-    title, parameter_name = "source", "source"
+    title, parameter_name = _("source"), "source"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("staff", "Received or adjusted"), ("orders", "Sold or returned")]
+        return [("staff", gettext("Received or adjusted")), ("orders", gettext("Sold or returned"))]
 
     def queryset(
         self, request: HttpRequest, queryset: "QuerySet[StockMovement]"
@@ -251,7 +275,7 @@ class StockMovementAdmin(ReadOnlyMixin, ModelAdmin):
     list_select_related: list[str] = []
     list_filter = [SourceFilter, "at"]
     search_fields = ["=product__sku"]
-    search_help_text = "The whole sku of a product"
+    search_help_text = _("The whole sku of a product")
     ordering = ["-id"]
     paginator = InfinitePaginator
     show_full_result_count = False
@@ -263,10 +287,10 @@ class StockMovementAdmin(ReadOnlyMixin, ModelAdmin):
 class ProgressFilter(admin.SimpleListFilter):
     """Whether all rows of a delivery are imported."""
 
-    title, parameter_name = "progress", "progress"
+    title, parameter_name = _("progress"), "progress"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("unfinished", "Unfinished"), ("finished", "Finished")]
+        return [("unfinished", gettext("Unfinished")), ("finished", gettext("Finished"))]
 
     def queryset(self, request: HttpRequest, queryset: "QuerySet[Delivery]") -> "QuerySet[Delivery]":
         is_unfinished = {"unfinished": True, "finished": False}.get(self.value() or "")

@@ -2,6 +2,8 @@
 
 from django.db import models
 from django.db.models import F, Q
+from django.utils.translation import gettext, pgettext_lazy
+from django.utils.translation import gettext_lazy as _
 
 from shop.fields import CreatedAtField, ExactCharField
 
@@ -12,29 +14,39 @@ class Product(models.Model):
     `on_hand` is what the warehouse has, `reserved` what open orders hold of it; available is the difference.
     """
 
-    sku = ExactCharField(max_length=64)
-    name = models.CharField(max_length=255)
-    price = models.BigIntegerField(help_text="In the currency's minor unit.")
-    on_hand = models.BigIntegerField(default=0)
-    reserved = models.BigIntegerField(default=0)
-    is_active = models.BooleanField(default=True)
+    sku = ExactCharField(_("sku"), max_length=64)
+    name = models.CharField(_("name"), max_length=255)
+    price = models.BigIntegerField(_("price"), help_text=_("In the currency's minor unit."))
+    on_hand = models.BigIntegerField(_("on hand"), default=0)
+    reserved = models.BigIntegerField(_("reserved"), default=0)
+    is_active = models.BooleanField(_("is active"), default=True)
     paused_at = models.DateTimeField(
-        null=True, blank=True, editable=False, help_text="Since when it can't be ordered; empty: it can."
+        _("paused at"),
+        null=True,
+        blank=True,
+        editable=False,
+        help_text=_("Since when it can't be ordered; empty: it can."),
     )
     low_stock_threshold = models.PositiveIntegerField(
+        _("low stock threshold"),
         null=True,
         blank=True,
-        help_text="The event `stock.low` is sent when no more than this is available; empty: never.",
+        help_text=_("The event `stock.low` is sent when no more than this is available; empty: never."),
     )
     limit_per_account = models.PositiveIntegerField(
+        _("limit per account"),
         null=True,
         blank=True,
-        help_text="The most units that one account may have in open and paid orders; empty: no limit.",
+        help_text=_("The most units that one account may have in open and paid orders; empty: no limit."),
     )
-    version = models.PositiveBigIntegerField(default=0, help_text="Counts changes of the stock.")
-    created_at = CreatedAtField()
+    version = models.PositiveBigIntegerField(
+        _("version"), default=0, help_text=_("Counts changes of the stock.")
+    )
+    created_at = CreatedAtField(verbose_name=_("created at"))
 
     class Meta:
+        verbose_name = _("product")
+        verbose_name_plural = _("products")
         constraints = [
             models.UniqueConstraint(fields=["sku"], name="inventory_product_sku_is_unique"),
             models.CheckConstraint(condition=Q(price__gte=0), name="inventory_product_price_not_negative"),
@@ -63,19 +75,24 @@ class Delivery(models.Model):
     They are written in chunks, in the order of their skus; `rows_done` counts the rows that are written.
     """
 
-    id = models.UUIDField(primary_key=True)
-    fingerprint = ExactCharField(max_length=64, help_text="Hash of its rows: the id is valid for these only.")
-    reason = models.CharField(max_length=255, blank=True)
-    rows_total = models.PositiveIntegerField()
-    rows_done = models.PositiveIntegerField(default=0)
-    created = models.PositiveIntegerField(default=0, help_text="Products that were new.")
-    changed = models.PositiveIntegerField(default=0, help_text="Products whose name or price changed.")
-    received = models.PositiveBigIntegerField(default=0, help_text="Units received.")
-    started_at = CreatedAtField()
-    finished_at = models.DateTimeField(null=True, blank=True)
+    id = models.UUIDField(_("id"), primary_key=True)
+    fingerprint = ExactCharField(
+        _("fingerprint"), max_length=64, help_text=_("Hash of its rows: the id is valid for these only.")
+    )
+    reason = models.CharField(_("reason"), max_length=255, blank=True)
+    rows_total = models.PositiveIntegerField(_("rows total"))
+    rows_done = models.PositiveIntegerField(_("rows done"), default=0)
+    created = models.PositiveIntegerField(_("created"), default=0, help_text=_("Products that were new."))
+    changed = models.PositiveIntegerField(
+        _("changed"), default=0, help_text=_("Products whose name or price changed.")
+    )
+    received = models.PositiveBigIntegerField(_("received"), default=0, help_text=_("Units received."))
+    started_at = CreatedAtField(verbose_name=_("started at"))
+    finished_at = models.DateTimeField(_("finished at"), null=True, blank=True)
 
     class Meta:
-        verbose_name_plural = "deliveries"
+        verbose_name = pgettext_lazy("stock", "delivery")
+        verbose_name_plural = pgettext_lazy("stock", "deliveries")
         constraints = [
             models.CheckConstraint(
                 condition=Q(finished_at__isnull=True, rows_done__lt=F("rows_total"))
@@ -92,21 +109,29 @@ class StockMovement(models.Model):
     """One change of what is on hand. Rows are appended and never changed."""
 
     class Kind(models.TextChoices):
-        RECEIVED = "received"
-        ADJUSTED = "adjusted"
-        SOLD = "sold"
-        RETURNED = "returned"
+        RECEIVED = "received", _("received")
+        ADJUSTED = "adjusted", _("adjusted")
+        SOLD = "sold", _("sold")
+        RETURNED = "returned", _("returned")
 
-    product = models.ForeignKey(Product, on_delete=models.PROTECT, related_name="movements")
-    kind = models.CharField(max_length=16, choices=Kind.choices)
-    delta = models.BigIntegerField()
-    on_hand_after = models.BigIntegerField()
+    product = models.ForeignKey(
+        Product, verbose_name=_("product"), on_delete=models.PROTECT, related_name="movements"
+    )
+    kind = models.CharField(_("kind"), max_length=16, choices=Kind.choices)
+    delta = models.BigIntegerField(_("delta"))
+    on_hand_after = models.BigIntegerField(_("on hand after"))
     order = models.ForeignKey(
-        "orders.Order", null=True, blank=True, on_delete=models.PROTECT, related_name="stock_movements"
+        "orders.Order",
+        verbose_name=_("order"),
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="stock_movements",
     )
     # Neither index nor foreign key: most movements are sales, which would pay for both.
     delivery = models.ForeignKey(
         Delivery,
+        verbose_name=pgettext_lazy("stock", "delivery"),
         null=True,
         blank=True,
         on_delete=models.PROTECT,
@@ -114,10 +139,12 @@ class StockMovement(models.Model):
         db_constraint=False,
         related_name="movements",
     )
-    reason = models.CharField(max_length=255, blank=True)
-    at = models.DateTimeField()
+    reason = models.CharField(_("reason"), max_length=255, blank=True)
+    at = models.DateTimeField(_("at"))
 
     class Meta:
+        verbose_name = _("stock movement")
+        verbose_name_plural = _("stock movements")
         constraints = [
             models.CheckConstraint(
                 condition=Q(on_hand_after__gte=0), name="inventory_stockmovement_on_hand_not_negative"
@@ -126,4 +153,8 @@ class StockMovement(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.delta:+d} of product {self.product_id}"
+        return gettext("%(kind)s %(delta)s of product %(product)s") % {
+            "kind": self.get_kind_display(),
+            "delta": f"{self.delta:+d}",
+            "product": self.product_id,
+        }

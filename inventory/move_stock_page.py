@@ -6,6 +6,8 @@ from typing import Any
 from django import forms
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidget
 
 from inventory import adjustments, products
@@ -15,19 +17,19 @@ from shop.operators import actions as operator_actions
 from shop.operators.actions import Action, Confirmation, ReasonForm
 
 KINDS = [
-    (StockMovement.Kind.RECEIVED.value, "Goods received"),
-    (StockMovement.Kind.ADJUSTED.value, "Correction of the count, up or down"),
+    (StockMovement.Kind.RECEIVED.value, _("Goods received")),
+    (StockMovement.Kind.ADJUSTED.value, _("Correction of the count, up or down")),
 ]
 
 
 class MoveStockForm(ReasonForm):
-    kind = forms.ChoiceField(choices=KINDS, widget=UnfoldAdminSelectWidget)
+    kind = forms.ChoiceField(label=_("Kind"), choices=KINDS, widget=UnfoldAdminSelectWidget)
     delta = forms.IntegerField(
-        label="Units",
+        label=_("Units"),
         min_value=-LARGEST_DELTA,
         max_value=LARGEST_DELTA,
         widget=UnfoldAdminIntegerFieldWidget,
-        help_text="What is added; with a minus, what is taken away.",
+        help_text=_("What is added; with a minus, what is taken away."),
     )
     seen_movement = forms.IntegerField(required=False, widget=forms.HiddenInput)
     field_order = ["kind", "delta", "reason"]
@@ -45,13 +47,13 @@ def _action(request: HttpRequest, product: Product) -> Action:
             data,
             lambda: _move(product.pk, data),
             action=f"move stock of {product.pk}",
-            describe=lambda moved: f"On hand: {moved.on_hand_after:,} ({moved.delta:+,}) of {product.sku}.",
+            describe=lambda moved: _moved_text(moved, product),
         )
 
     return Action(
-        title=f"Move stock of {product.sku}",
-        description="Received goods, or a correction of the count. It is recorded as a movement.",
-        submit="Move",
+        title=gettext("Move stock of %(sku)s") % {"sku": product.sku},
+        description=gettext("Received goods, or a correction of the count. It is recorded as a movement."),
+        submit=gettext("Move"),
         form_class=MoveStockForm,
         confirm=lambda data: _confirm(product.pk, data),
         perform=perform,
@@ -59,19 +61,28 @@ def _action(request: HttpRequest, product: Product) -> Action:
     )
 
 
+def _moved_text(moved: StockMovement, product: Product) -> str:
+    """What the movement did, for the operator."""
+    values = {"on_hand": f"{moved.on_hand_after:,}", "delta": f"{moved.delta:+,}", "sku": product.sku}
+    return gettext("On hand: %(on_hand)s (%(delta)s) of %(sku)s.") % values
+
+
 def _confirm(product_id: int, data: Mapping[str, Any]) -> Confirmation:
     # Before the stock: a movement that comes between the two reads is found to be new.
     seen_movement = adjustments.last_by_staff(product_id)
     product, delta = products.get(product_id=product_id, include_inactive=True), data["delta"]
     return Confirmation(
-        f"{dict(KINDS)[data['kind']]}: {delta:+,} of {product.sku} {product.name}?",
+        gettext("%(kind)s: %(delta)s of %(product)s?")
+        % {"kind": dict(KINDS)[data["kind"]], "delta": f"{delta:+,}", "product": product},
         facts=[
-            ("On hand", f"{product.on_hand:,} → {product.on_hand + delta:,}"),
-            ("Reserved by open orders", f"{product.reserved:,}"),
-            ("Available", f"{product.available:,} → {product.available + delta:,}"),
-            ("Reason", data["reason"]),
+            (gettext("On hand"), f"{product.on_hand:,} → {product.on_hand + delta:,}"),
+            (gettext("Reserved by open orders"), f"{product.reserved:,}"),
+            (gettext("Available"), f"{product.available:,} → {product.available + delta:,}"),
+            (gettext("Reason"), data["reason"]),
         ],
-        warning="" if product.available + delta >= 0 else "Less than the reserved units would be left.",
+        warning=""
+        if product.available + delta >= 0
+        else gettext("Less than the reserved units would be left."),
         carried={"seen_movement": seen_movement},
     )
 

@@ -13,6 +13,7 @@ from inventory.models import Product
 from shop.db import transactions
 from shop.errors import NotFound, Rejected
 from shop.events import journal
+from shop.lazy_texts import mark as _
 
 
 class Availability(StrEnum):
@@ -187,8 +188,10 @@ def _with_unique_sku(work: Callable[[], Product], sku: str | None) -> Product:
     except IntegrityError:
         if sku is None or not Product.objects.filter(sku=sku).exists():
             raise
-        raise Rejected(f"There is a product with the sku {sku} already.", code="sku_exists") from None
+        raise Rejected(
+            _("There is a product with the sku {sku} already.", sku=sku), code="sku_exists"
+        ) from None
 
 
 def _no_product(product_id: int) -> NotFound:
-    return NotFound(f"There is no product {product_id}.")
+    return NotFound(_("There is no product {product_id}.", product_id=product_id))

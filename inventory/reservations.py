@@ -20,6 +20,7 @@ from shop import clock
 from shop.db.stuck_rows import Row
 from shop.errors import NotFound
 from shop.events import journal
+from shop.lazy_texts import mark as _
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,11 @@ def check(stock: Mapping[int, Stock], lines: Sequence[Line]) -> None:
     missing = [id for id in wanted if id not in stock or not stock[id].is_active]
     if missing:
         names = ", ".join(map(str, missing))
-        raise NotFound(f"There is no product {names}.", code="product_not_found", products=missing)
+        raise NotFound(
+            _("There is no product {products}.", products=names),
+            code="product_not_found",
+            products=missing,
+        )
     paused = [id for id in wanted if stock[id].paused_at is not None]
     if paused:
         raise product_paused(paused)

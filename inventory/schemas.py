@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
+from django.utils.translation import gettext_noop
 from pydantic import AfterValidator, BaseModel, Field
 from pydantic_core import PydanticCustomError
 
@@ -17,7 +18,7 @@ from shop.http.validation import Amount, Input, NonBlankText, Query
 
 def _not_zero(delta: int) -> int:
     if delta == 0:
-        raise PydanticCustomError("zero", "A delta of 0 changes nothing.")
+        raise PydanticCustomError("zero", gettext_noop("A delta of 0 changes nothing."))
     return delta
 
 

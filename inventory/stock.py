@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 
+from shop import lazy_texts
 from shop.errors import Rejected
+from shop.lazy_texts import mark as _
 
 
 @dataclass(slots=True)
@@ -38,15 +40,29 @@ COLUMNS = [field.name for field in fields(Stock) if field.name != "newly_reserve
 
 def insufficient_stock(short: Sequence[dict[str, int]]) -> Rejected:
     """The refusal of an order or an adjustment: `{product, requested, available}` for each product short."""
-    names = ", ".join(f"product {item['product']} ({item['available']} available)" for item in short)
-    return Rejected(f"Not enough in stock: {names}.", code="insufficient_stock", items=short)
+    names = lazy_texts.join(
+        ", ",
+        [
+            _(
+                "product {product} ({available} available)",
+                product=item["product"],
+                available=item["available"],
+            )
+            for item in short
+        ],
+    )
+    return Rejected(
+        _("Not enough in stock: {products}.", products=names),
+        code="insufficient_stock",
+        items=short,
+    )
 
 
 def product_paused(product_ids: Sequence[int]) -> Rejected:
     """The refusal of an order of paused products: `{product}` for each of them."""
-    names = ", ".join(f"product {id}" for id in product_ids)
+    names = lazy_texts.join(", ", [_("product {product}", product=id) for id in product_ids])
     return Rejected(
-        f"Not for sale at the moment: {names}. Order without them, or try again later.",
+        _("Not for sale at the moment: {products}. Order without them, or try again later.", products=names),
         code="product_paused",
         items=[{"product": id} for id in product_ids],
     )

@@ -49,6 +49,7 @@ from shop.http.validation import Nothing, read, read_query
 from shop.http.views import Request, Response, View
 from shop.idempotency import claims
 from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
+from shop.lazy_texts import mark as _
 from shop.observability import tracing
 from shop.operations import dispatch
 from shop.rates import rate_limits
@@ -92,7 +93,7 @@ class Orders(View):
             orders = selectors.with_status(orders, query.status)
         if query.user:
             orders = orders.filter(account_id=query.user)
-        return paginate(request, orders, _render_order)
+        return paginate(request, orders, partial(_render_order, language=request.language))
 
     @extend_schema(
         request=PlaceOrderInput,
@@ -156,7 +157,7 @@ class OneOrder(View):
     @extend_schema(responses={200: OrderBody} | openapi.refusals({404: ["not_found"]}))
     def get(self, request: Request, order_id: UUID) -> Response:
         """Get one order."""
-        return Response(_render_order(_get_order(request, order_id)))
+        return Response(_render_order(_get_order(request, order_id), request.language))
 
 
 class OrderTimeline(View):
@@ -166,7 +167,8 @@ class OrderTimeline(View):
         order = _get_order(request, order_id)
         for_staff = has_staff_permission(request, "orders.view_order")
         lines = selectors.timeline(order.id, for_staff=for_staff)
-        return Response({"results": [event_body(line, for_staff=for_staff) for line in lines]})
+        results = [event_body(line, for_staff=for_staff, language=request.language) for line in lines]
+        return Response({"results": results})
 
 
 class CancelOrder(View):
@@ -179,7 +181,8 @@ class CancelOrder(View):
         account_id = _allowed_account_id(request, "orders.change_order")
         read(Nothing, request)
         cancellation.cancel(order_id=order_id, account_id=account_id)
-        return Response(_render_order(selectors.get_order(order_id=order_id, account_id=account_id)))
+        order = selectors.get_order(order_id=order_id, account_id=account_id)
+        return Response(_render_order(order, request.language))
 
 
 class OrderRefunds(View):
@@ -283,7 +286,7 @@ class Payments(ListPayments):
             call,
             payment.id,
             _read_payment_answers,
-            schemas.payment_answer(payment),
+            schemas.payment_answer(payment, call.language),
             begin=partial(dispatch.enqueue_batched, tasks.advance, str(outcome.started.saga.id)),
             seconds=_preferred_seconds(request) or 0,
         )
@@ -339,7 +342,7 @@ class TopUps(View):
             call,
             payment_id,
             _read_payment_answers,
-            schemas.payment_answer(outcome.payment),
+            schemas.payment_answer(outcome.payment, call.language),
             begin=partial(dispatch.enqueue_batched, tasks.advance, str(outcome.saga_id)),
             seconds=seconds or 0,
         )
@@ -427,7 +430,7 @@ async def _run_rate_limited(
 def _allowed_account_id(request: Request, permission: str) -> int | None:
     """The account whose orders the caller may use; None, which is all, for staff with `permission`."""
     if not request.user.is_authenticated:
-        raise NotAuthenticated("Sign in to do that.")
+        raise NotAuthenticated(_("Sign in to do that."))
     return None if has_staff_permission(request, permission) else request.user.pk
 
 
@@ -441,21 +444,22 @@ def _get_order(request: Request, order_id: UUID) -> Order:
     )
 
 
-def _render_order(order: Order) -> dict[str, Any]:
-    return order_body(order, list(order.lines.all()))
+def _render_order(order: Order, language: str) -> dict[str, Any]:
+    return order_body(order, list(order.lines.all()), language)
 
 
 def _render_refund(refund: Refund) -> dict[str, Any]:
     return refund_body(refund, list(refund.lines.all()))
 
 
-def _read_order_answers(order_ids: Sequence[UUID]) -> dict[UUID, Answer]:
-    return {order.id: schemas.order_answer(order, lines) for order, lines in selectors.read_orders(order_ids)}
+def _read_order_answers(order_ids: Sequence[UUID], language: str) -> dict[UUID, Answer]:
+    found = selectors.read_orders(order_ids)
+    return {order.id: schemas.order_answer(order, lines, language) for order, lines in found}
 
 
-def _read_payment_answers(payment_ids: Sequence[UUID]) -> dict[UUID, Answer]:
+def _read_payment_answers(payment_ids: Sequence[UUID], language: str) -> dict[UUID, Answer]:
     payments = Payment.objects.filter(id__in=payment_ids)
-    return {payment.id: schemas.payment_answer(payment) for payment in payments}
+    return {payment.id: schemas.payment_answer(payment, language) for payment in payments}
 
 
 async def _respond_to_replay(
@@ -470,7 +474,9 @@ async def _respond_to_replay(
         )
     except Overloaded as error:
         # `Overloaded` would say that nothing was done.
-        raise Unavailable("This call was started before; its result can't be read now. Repeat it.") from error
+        raise Unavailable(
+            _("This call was started before; its result can't be read now. Repeat it.")
+        ) from error
     assert answer
     return keyed_calls.respond(answer, is_replay=True)
 

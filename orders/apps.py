@@ -1,10 +1,12 @@
 """The app's registration, with its saga types and its gauges."""
 
 from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
 
 
 class OrdersConfig(AppConfig):
     name = "orders"
+    verbose_name = _("Orders")
 
     def ready(self) -> None:
         from orders import cancellation

@@ -19,6 +19,8 @@ from shop.db import stuck_rows, transactions
 from shop.db.stuck_rows import Row
 from shop.errors import NotFound, Rejected
 from shop.events import journal
+from shop.lazy_texts import Text
+from shop.lazy_texts import mark as _
 from shop.models import JournalLine
 
 log = get_logger(__name__)
@@ -72,7 +74,7 @@ def last_failure(order_id: UUID) -> JournalLine | None:
 def _cancel(order_id: UUID, account_id: int | None, reason: str) -> Order:
     own = {} if account_id is None else {"account_id": account_id}
     if not Order.objects.filter(id=order_id, **own).exists():
-        raise NotFound("There is no such order.")
+        raise NotFound(_("There is no such order."))
     order = Order.objects.select_for_update().get(id=order_id)
     if order.status == Order.Status.CANCELLED:
         return order
@@ -90,12 +92,12 @@ def _cancel(order_id: UUID, account_id: int | None, reason: str) -> Order:
     return Order.objects.get(id=order_id)
 
 
-def _not_cancellable_reason(order: Order) -> str:
+def _not_cancellable_reason(order: Order) -> Text:
     if order.status in order_states.PAID:
-        return "The order is paid: ask for a refund instead."
+        return _("The order is paid: ask for a refund instead.")
     if order.status == Order.Status.PAYING:
-        return "The order is being paid."
-    return "The order has ended already."
+        return _("The order is being paid.")
+    return _("The order has ended already.")
 
 
 def _read_due(*, after: tuple[UUID, datetime] | None) -> list[tuple[UUID, datetime]]:

@@ -3,6 +3,8 @@
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from shop.fields import ExactCharField, uuid_key
 
@@ -14,41 +16,49 @@ class Order(models.Model):
     """
 
     class Status(models.TextChoices):
-        AWAITING_PAYMENT = "awaiting_payment"
-        PAYING = "paying"
-        PAID = "paid"
-        REFUNDING = "refunding"
-        REFUNDED = "refunded"
-        PAYMENT_FAILED = "payment_failed"
-        CANCELLED = "cancelled"
-        EXPIRED = "expired"
+        AWAITING_PAYMENT = "awaiting_payment", _("awaiting payment")
+        PAYING = "paying", _("paying")
+        PAID = "paid", _("paid")
+        REFUNDING = "refunding", _("refunding")
+        REFUNDED = "refunded", _("refunded")
+        PAYMENT_FAILED = "payment_failed", _("payment failed")
+        CANCELLED = "cancelled", _("cancelled")
+        EXPIRED = "expired", _("expired")
 
     id = uuid_key()
     account = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, db_index=False, related_name="orders"
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("account"),
+        on_delete=models.PROTECT,
+        db_index=False,
+        related_name="orders",
     )
-    status = models.CharField(max_length=20, choices=Status.choices, default=Status.AWAITING_PAYMENT)
-    items_amount = models.PositiveBigIntegerField()
-    discount_amount = models.PositiveBigIntegerField(default=0)
-    points_amount = models.PositiveBigIntegerField(default=0)
-    card_amount = models.PositiveBigIntegerField()
-    total_amount = models.PositiveBigIntegerField()
-    refunded_amount = models.PositiveBigIntegerField(default=0)
-    currency = models.CharField(max_length=3)
-    coupon_code = ExactCharField(max_length=64, blank=True)
+    status = models.CharField(
+        _("status"), max_length=20, choices=Status.choices, default=Status.AWAITING_PAYMENT
+    )
+    items_amount = models.PositiveBigIntegerField(_("items amount"))
+    discount_amount = models.PositiveBigIntegerField(_("discount amount"), default=0)
+    points_amount = models.PositiveBigIntegerField(_("points amount"), default=0)
+    card_amount = models.PositiveBigIntegerField(_("card amount"))
+    total_amount = models.PositiveBigIntegerField(_("total amount"))
+    refunded_amount = models.PositiveBigIntegerField(_("refunded amount"), default=0)
+    currency = models.CharField(_("currency"), max_length=3)
+    coupon_code = ExactCharField(_("coupon code"), max_length=64, blank=True)
     # Null in rows written by a release without this column. Not a positive field: MySQL would copy the whole
     # table to add its check.
-    units = models.IntegerField(null=True, blank=True, help_text="Of all its lines together.")
-    placed_at = models.DateTimeField()
-    expires_at = models.DateTimeField()
-    paid_at = models.DateTimeField(null=True, blank=True)
+    units = models.IntegerField(_("units"), null=True, blank=True, help_text=_("Of all its lines together."))
+    placed_at = models.DateTimeField(_("placed at"))
+    expires_at = models.DateTimeField(_("expires at"))
+    paid_at = models.DateTimeField(_("paid at"), null=True, blank=True)
     ended_at = models.DateTimeField(
-        null=True, blank=True, help_text="When it was cancelled, expired or failed."
+        _("ended at"), null=True, blank=True, help_text=_("When it was cancelled, expired or failed.")
     )
-    failure_code = models.CharField(max_length=64, blank=True)
-    failure_detail = models.CharField(max_length=255, blank=True)
+    failure_code = models.CharField(_("failure code"), max_length=64, blank=True)
+    failure_detail = models.CharField(_("failure detail"), max_length=255, blank=True)
 
     class Meta:
+        verbose_name = _("order")
+        verbose_name_plural = _("orders")
         constraints = [
             models.CheckConstraint(
                 condition=Q(items_amount=F("total_amount") + F("discount_amount")),
@@ -83,23 +93,34 @@ class Order(models.Model):
 class OrderLine(models.Model):
     """One product of an order, at the name and price it had when the order was placed."""
 
-    order = models.ForeignKey(Order, on_delete=models.PROTECT, db_index=False, related_name="lines")
-    product = models.ForeignKey("inventory.Product", on_delete=models.PROTECT, related_name="order_lines")
-    sku = ExactCharField(max_length=64)
-    name = models.CharField(max_length=255)
-    quantity = models.PositiveIntegerField()
-    unit_price = models.PositiveBigIntegerField()
-    line_amount = models.PositiveBigIntegerField()
-    discount_amount = models.PositiveBigIntegerField(default=0)
+    order = models.ForeignKey(
+        Order, verbose_name=_("order"), on_delete=models.PROTECT, db_index=False, related_name="lines"
+    )
+    product = models.ForeignKey(
+        "inventory.Product", verbose_name=_("product"), on_delete=models.PROTECT, related_name="order_lines"
+    )
+    sku = ExactCharField(_("sku"), max_length=64)
+    name = models.CharField(_("name"), max_length=255)
+    quantity = models.PositiveIntegerField(_("quantity"))
+    unit_price = models.PositiveBigIntegerField(_("unit price"))
+    line_amount = models.PositiveBigIntegerField(_("line amount"))
+    discount_amount = models.PositiveBigIntegerField(_("discount amount"), default=0)
     refunded_quantity = models.PositiveIntegerField(
-        default=0, help_text="Units of the quantity that are refunded, or about to be."
+        _("refunded quantity"),
+        default=0,
+        help_text=_("Units of the quantity that are refunded, or about to be."),
     )
     # Not a positive field, as above.
     limit_per_account = models.IntegerField(
-        null=True, blank=True, help_text="The product's limit when the order was placed; empty: none."
+        _("limit per account"),
+        null=True,
+        blank=True,
+        help_text=_("The product's limit when the order was placed; empty: none."),
     )
 
     class Meta:
+        verbose_name = _("order line")
+        verbose_name_plural = _("order lines")
         constraints = [
             models.UniqueConstraint(
                 fields=["order", "product"], name="orders_orderline_product_once_per_order"
@@ -129,22 +150,28 @@ class Refund(models.Model):
     """A refund of a part of a paid order, or of all that was left. It may be delayed, but never fails."""
 
     class Status(models.TextChoices):
-        PENDING = "pending"
-        SUCCEEDED = "succeeded"
-        STUCK = "stuck"
+        PENDING = "pending", _("pending")
+        SUCCEEDED = "succeeded", _("succeeded")
+        STUCK = "stuck", _("stuck")
 
     id = uuid_key()
-    order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="refunds")
-    status = models.CharField(max_length=16, choices=Status.choices, default=Status.PENDING)
-    amount = models.PositiveBigIntegerField()
-    points_amount = models.PositiveBigIntegerField()
-    card_amount = models.PositiveBigIntegerField()
-    reason = models.CharField(max_length=255)
-    restock = models.BooleanField(default=True, help_text="Whether the goods are put back in stock.")
-    created_at = models.DateTimeField()
-    settled_at = models.DateTimeField(null=True, blank=True)
+    order = models.ForeignKey(
+        Order, verbose_name=_("order"), on_delete=models.PROTECT, related_name="refunds"
+    )
+    status = models.CharField(_("status"), max_length=16, choices=Status.choices, default=Status.PENDING)
+    amount = models.PositiveBigIntegerField(_("amount"))
+    points_amount = models.PositiveBigIntegerField(_("points amount"))
+    card_amount = models.PositiveBigIntegerField(_("card amount"))
+    reason = models.CharField(_("reason"), max_length=255)
+    restock = models.BooleanField(
+        _("restock"), default=True, help_text=_("Whether the goods are put back in stock.")
+    )
+    created_at = models.DateTimeField(_("created at"))
+    settled_at = models.DateTimeField(_("settled at"), null=True, blank=True)
 
     class Meta:
+        verbose_name = _("refund")
+        verbose_name_plural = _("refunds")
         constraints = [
             models.CheckConstraint(
                 condition=Q(amount=F("points_amount") + F("card_amount")),
@@ -165,12 +192,18 @@ class Refund(models.Model):
 class RefundLine(models.Model):
     """The units of one order line that are refunded, and the amount for them."""
 
-    refund = models.ForeignKey(Refund, on_delete=models.PROTECT, db_index=False, related_name="lines")
-    line = models.ForeignKey(OrderLine, on_delete=models.PROTECT, related_name="refunds")
-    quantity = models.PositiveIntegerField()
-    amount = models.PositiveBigIntegerField()
+    refund = models.ForeignKey(
+        Refund, verbose_name=_("refund"), on_delete=models.PROTECT, db_index=False, related_name="lines"
+    )
+    line = models.ForeignKey(
+        OrderLine, verbose_name=_("line"), on_delete=models.PROTECT, related_name="refunds"
+    )
+    quantity = models.PositiveIntegerField(_("quantity"))
+    amount = models.PositiveBigIntegerField(_("amount"))
 
     class Meta:
+        verbose_name = _("refund line")
+        verbose_name_plural = _("refund lines")
         constraints = [
             models.UniqueConstraint(fields=["refund", "line"], name="orders_refundline_once_per_refund"),
             models.CheckConstraint(
@@ -179,7 +212,7 @@ class RefundLine(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.quantity} of line {self.line_id}"
+        return gettext("%(quantity)s of line %(line)s") % {"quantity": self.quantity, "line": self.line_id}
 
 
 class Saga(models.Model):
@@ -191,42 +224,55 @@ class Saga(models.Model):
     """
 
     class State(models.TextChoices):
-        RUNNING = "running"
-        STUCK = "stuck"
-        DONE = "done"
-        COMPENSATED = "compensated"
+        RUNNING = "running", _("running")
+        STUCK = "stuck", _("stuck")
+        DONE = "done", _("done")
+        COMPENSATED = "compensated", _("compensated")
 
     class Direction(models.TextChoices):
-        DO = "do"
-        UNDO = "undo"
+        DO = "do", _("do")
+        UNDO = "undo", _("undo")
 
     id = uuid_key()
-    kind = models.CharField(max_length=32)
-    subject_id = models.UUIDField(help_text="The payment or refund that the saga is for.")
-    about_id = models.UUIDField(null=True, blank=True, help_text="The order whose journal it writes.")
-    request_id = models.CharField(max_length=64, blank=True, help_text="The request that started it.")
-    state = models.CharField(max_length=16, choices=State.choices, default=State.RUNNING)
-    direction = models.CharField(max_length=8, choices=Direction.choices, default=Direction.DO)
-    attempts = models.PositiveIntegerField(default=0, help_text="Failed attempts, over all steps.")
-    failure_code = models.CharField(max_length=64, blank=True, help_text="Why it is compensated.")
-    failure_detail = models.CharField(max_length=255, blank=True)
-    last_error = models.CharField(max_length=255, blank=True)
+    kind = models.CharField(_("kind"), max_length=32)
+    subject_id = models.UUIDField(_("subject id"), help_text=_("The payment or refund that the saga is for."))
+    about_id = models.UUIDField(
+        _("about id"), null=True, blank=True, help_text=_("The order whose journal it writes.")
+    )
+    request_id = models.CharField(
+        _("request id"), max_length=64, blank=True, help_text=_("The request that started it.")
+    )
+    state = models.CharField(_("state"), max_length=16, choices=State.choices, default=State.RUNNING)
+    direction = models.CharField(
+        _("direction"), max_length=8, choices=Direction.choices, default=Direction.DO
+    )
+    attempts = models.PositiveIntegerField(
+        _("attempts"), default=0, help_text=_("Failed attempts, over all steps.")
+    )
+    failure_code = models.CharField(
+        _("failure code"), max_length=64, blank=True, help_text=_("Why it is compensated.")
+    )
+    failure_detail = models.CharField(_("failure detail"), max_length=255, blank=True)
+    last_error = models.CharField(_("last error"), max_length=255, blank=True)
     # With a default in the database: a release without this column may run beside this one.
     open_call = models.CharField(
+        _("open call"),
         max_length=40,
         blank=True,
         default="",
         db_default="",
-        help_text="The outside call that was started and whose result is not recorded.",
+        help_text=_("The outside call that was started and whose result is not recorded."),
     )
-    lease_token = models.CharField(max_length=32, blank=True)
-    leased_until = models.DateTimeField(null=True, blank=True)
-    next_attempt_at = models.DateTimeField(null=True, blank=True)
-    deadline_at = models.DateTimeField()
-    created_at = models.DateTimeField()
-    ended_at = models.DateTimeField(null=True, blank=True)
+    lease_token = models.CharField(_("lease token"), max_length=32, blank=True)
+    leased_until = models.DateTimeField(_("leased until"), null=True, blank=True)
+    next_attempt_at = models.DateTimeField(_("next attempt at"), null=True, blank=True)
+    deadline_at = models.DateTimeField(_("deadline at"))
+    created_at = models.DateTimeField(_("created at"))
+    ended_at = models.DateTimeField(_("ended at"), null=True, blank=True)
 
     class Meta:
+        verbose_name = _("saga")
+        verbose_name_plural = _("sagas")
         constraints = [
             models.UniqueConstraint(
                 fields=["kind", "subject_id"], name="orders_saga_one_per_kind_and_subject"
@@ -252,24 +298,30 @@ class SagaLog(models.Model):
     """
 
     class Event(models.TextChoices):
-        DONE = "done"
-        SKIPPED = "skipped", "nothing to do"
-        REFUSED = "refused", "refused for good"
-        VOID = "void", "compensated before it was done"
-        FAILED = "failed", "failed attempt"
-        PENDING = "pending", "the other system is working on it"
-        FORCED = "forced", "confirmed by an operator"
+        DONE = "done", _("done")
+        SKIPPED = "skipped", _("nothing to do")
+        REFUSED = "refused", _("refused for good")
+        VOID = "void", _("compensated before it was done")
+        FAILED = "failed", _("failed attempt")
+        PENDING = "pending", _("the other system is working on it")
+        FORCED = "forced", _("confirmed by an operator")
 
-    saga = models.ForeignKey(Saga, on_delete=models.PROTECT, db_index=False, related_name="log")
-    step = models.CharField(max_length=32)
-    direction = models.CharField(max_length=8, choices=Saga.Direction.choices)
-    attempt = models.PositiveIntegerField(default=0)
-    event = models.CharField(max_length=16, choices=Event.choices)
-    detail = models.CharField(max_length=255, blank=True)
-    reference = models.CharField(max_length=96, blank=True, help_text="The other system's id of it.")
-    at = models.DateTimeField()
+    saga = models.ForeignKey(
+        Saga, verbose_name=_("saga"), on_delete=models.PROTECT, db_index=False, related_name="log"
+    )
+    step = models.CharField(_("step"), max_length=32)
+    direction = models.CharField(_("direction"), max_length=8, choices=Saga.Direction.choices)
+    attempt = models.PositiveIntegerField(_("attempt"), default=0)
+    event = models.CharField(_("event"), max_length=16, choices=Event.choices)
+    detail = models.CharField(_("detail"), max_length=255, blank=True)
+    reference = models.CharField(
+        _("reference"), max_length=96, blank=True, help_text=_("The other system's id of it.")
+    )
+    at = models.DateTimeField(_("at"))
 
     class Meta:
+        verbose_name = _("saga log")
+        verbose_name_plural = _("saga logs")
         constraints = [
             models.UniqueConstraint(
                 fields=["saga", "step", "direction", "attempt"],

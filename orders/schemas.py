@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
+from django.utils.translation import gettext_noop
 from pydantic import AfterValidator, BaseModel, Field
 from pydantic_core import PydanticCustomError
 
@@ -17,10 +18,13 @@ from orders.order_states import PAID, NewLine, NewOrder
 from orders.payment.refunding import StartedRefund
 from orders.placement.decisions import PlacedOrder
 from payments.models import Payment
-from payments.schemas import payment_body
+from payments.schemas import failure_body, payment_body
+from shop import lazy_texts
 from shop.http import json_format, openapi, problems
 from shop.http.validation import Amount, Id, Input, NonBlankText, Query, Uuid
 from shop.idempotency.recorded_answers import Answer
+from shop.lazy_texts import ENGLISH
+from shop.lazy_texts import mark as _
 from shop.models import JournalLine
 
 MAX_LINES, MAX_QUANTITY = 50, 1000
@@ -80,7 +84,9 @@ AnyItem = TypeVar("AnyItem", ItemInput, RefundItemInput)
 
 def _require_unique_products(items: list[AnyItem]) -> list[AnyItem]:
     if len({item.product for item in items}) != len(items):
-        raise PydanticCustomError("product_twice", "a product may occur once; raise its quantity")
+        raise PydanticCustomError(
+            "product_twice", gettext_noop("a product may occur once; raise its quantity")
+        )
     return items
 
 
@@ -189,17 +195,28 @@ class TimelineBody(BaseModel):
     results: list[EventBody]
 
 
-def event_body(line: JournalLine, *, for_staff: bool) -> dict[str, Any]:
+WITH_A_NUMBER = [
+    gettext_noop("{number} points held"),
+    gettext_noop("{number} points released"),
+    gettext_noop("{number} points credited"),
+    gettext_noop("{number} refunded"),
+]
+"""Details in timelines that have a number; `shop.lazy_texts.translate` finds them by it."""
+
+
+def event_body(line: JournalLine, *, for_staff: bool, language: str) -> dict[str, Any]:
     """One line of an order's timeline; staff also see the gateway's references."""
-    detail = line.detail
+    detail = lazy_texts.translate_stored(line.detail, language)
     if for_staff and line.reference:
         detail = f"{detail} ({line.reference})".strip()
     return {"at": line.at, "event": line.what, "detail": detail}
 
 
-def order_body(order: Order | NewOrder, lines: Sequence[OrderLine | NewLine]) -> dict[str, Any]:
-    """The response body of an order."""
-    failure = {"code": order.failure_code, "detail": order.failure_detail} if order.failure_code else None
+def order_body(
+    order: Order | NewOrder, lines: Sequence[OrderLine | NewLine], language: str = ENGLISH
+) -> dict[str, Any]:
+    """The response body of an order; only why its payment failed is in the language."""
+    failure = failure_body(order.failure_code, order.failure_detail, language)
     return {
         "id": str(order.id),
         "status": "expired" if order_states.is_lapsed(order) else order.status,
@@ -278,35 +295,40 @@ def answered_later(outcome: object) -> None:
     """Record no answer yet: it is only known once the payment has settled."""
 
 
-def order_answer(order: NewOrder, lines: Sequence[NewLine]) -> Answer:
+def order_answer(order: NewOrder, lines: Sequence[NewLine], language: str) -> Answer:
     """The order's current state: 202 while it is being paid, then 201, or 402 with the failure."""
     if order.status == Order.Status.PAYMENT_FAILED:
-        return _declined(order.failure_code, order.failure_detail, order=str(order.id))
+        return _declined(order.failure_code, order.failure_detail, language, order=str(order.id))
     body = json_format.dump(order_body(order, lines))
     return Answer(201 if order.status in PAID else 202, body, order_address(order.id))
 
 
-def payment_answer(payment: Payment) -> Answer:
+def payment_answer(payment: Payment, language: str) -> Answer:
     """The payment's current state: 202 while it is open, then 201, or 402 with the failure."""
     if payment.status in (Payment.Status.FAILED, Payment.Status.REVERSED):
         return _declined(
             payment.failure_code,
             payment.failure_detail,
+            language,
             order=str(payment.order_id) if payment.order_id else None,
             payment=str(payment.id),
         )
     status = 201 if payment.status == Payment.Status.SUCCEEDED else 202
-    return Answer(status, json_format.dump(payment_body(payment)), payment_address(payment.id))
+    return Answer(status, json_format.dump(payment_body(payment, language)), payment_address(payment.id))
 
 
-def _declined(code: str, detail: str, *, order: str | None = None, payment: str | None = None) -> Answer:
+def _declined(
+    code: str, detail: str, language: str, *, order: str | None = None, payment: str | None = None
+) -> Answer:
     about: dict[str, Any] = {"order": order, "payment": payment}
+    shown = lazy_texts.translate_stored(detail, language)
     problem = problems.problem(
         402,
         "payment_declined",
-        detail or "The payment was declined.",
+        shown or _("The payment was declined."),
         title="Payment declined",
-        failure={"code": code, "detail": detail},
+        language=language,
+        failure={"code": code, "detail": shown},
         **{name: value for name, value in about.items() if value},
     )
     return Answer(402, problem.body)

@@ -11,6 +11,7 @@ from orders.order_states import OPEN, NewLine, NewOrder
 from shop import clock
 from shop.db import bulk_sql
 from shop.errors import NotFound
+from shop.lazy_texts import mark as _
 from shop.models import JournalLine
 
 
@@ -35,7 +36,7 @@ def get_order(*, order_id: UUID, account_id: int | None) -> Order:
     """One of the visible orders. Raises `NotFound`."""
     order = visible_orders(account_id=account_id).filter(id=order_id).first()
     if order is None:
-        raise NotFound("There is no such order.")
+        raise NotFound(_("There is no such order."))
     return order
 
 

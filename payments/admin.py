@@ -1,6 +1,7 @@
 """Admin pages of the ledger, webhooks and reconciliations; those of payments are in `orders.admin`."""
 
 from typing import Any
+from uuid import UUID
 
 from django import forms
 from django.contrib import admin, messages
@@ -11,9 +12,11 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.http import urlencode
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.dataclasses import ActionDialog
-from unfold.decorators import action
+from unfold.decorators import action, display
 from unfold.paginator import InfinitePaginator
 
 from payments import tasks
@@ -25,25 +28,34 @@ from shop.http import json_format
 from shop.idempotency.recorded_answers import Answer, Replay
 from shop.operations import dispatch
 from shop.operators.forms import SENT_BEFORE, KeyedReasonForm, keyed_call, reason_field
-from shop.operators.pages import STYLES, ExactSearchMixin, PrefetchedListMixin, SearchMixin, parse_uuid
+from shop.operators.pages import (
+    STYLES,
+    ExactSearchMixin,
+    PrefetchedListMixin,
+    SearchMixin,
+    parse_uuid,
+    stored_text,
+)
 
 # Checked by methods: unfold looks a codename up in the database, which is empty before `migrate`.
 FIX = "payments.change_reconciliation"
 MOST_SHOWN = 200
 """Findings of a comparison on its page."""
 COMPARE_DIALOG = ActionDialog(
-    title="Compare the books now",
-    description=(
+    title=_("Compare the books now"),
+    description=_(
         "A worker compares recent payments with the gateway's book, or all of them where that is due, and "
         "refunds charges of payments that had ended, as it does by schedule."
     ),
     form_class=KeyedReasonForm,
-    form_submit_text="Compare",
+    form_submit_text=_("Compare"),
 )
 DONE = {
-    remedies.REFUNDED: "The charge of {} is refunded.",
-    remedies.AGREES: "The books agree about {} now; nothing was refunded.",
+    remedies.REFUNDED: _("The charge of %(key)s is refunded."),
+    remedies.AGREES: _("The books agree about %(key)s now; nothing was refunded."),
 }
+DONE_WORDS = {"refunded": _("refunded"), "refund failed": _("refund failed"), "agrees": _("agrees")}
+"""What was done about a finding, as it is recorded."""
 
 
 class EntryInline(ReadOnlyMixin, TabularInline):
@@ -62,7 +74,7 @@ class LedgerAccountAdmin(ReadOnlyMixin, ModelAdmin):
     show_full_result_count = False
     fields = ["id", "kind", "user", "sum_of_entries"]
 
-    @admin.display(description="balance")
+    @admin.display(description=_("balance"))
     def sum_of_entries(self, account: LedgerAccount) -> int:
         """The sum of the entries, because the shop's own accounts cache no balance."""
         total: int | None = account.entries.aggregate(total=Sum("amount"))["total"]
@@ -71,15 +83,20 @@ class LedgerAccountAdmin(ReadOnlyMixin, ModelAdmin):
 
 @admin.register(Transfer)
 class TransferAdmin(SearchMixin, SalesReportLinkMixin, ReadOnlyMixin, ModelAdmin):
-    list_display = ["id", "kind", "reference", "order_id", "reason", "at"]
+    list_display = ["id", "kind", "reference", "order_key", "reason", "at"]
     list_filter = ["kind", "at"]
     search_fields = ["id"]
-    search_help_text = "The id of a transfer or of an order, or a reference: of a top-up its payment's id"
+    search_help_text = _("The id of a transfer or of an order, or a reference: of a top-up its payment's id")
     ordering = ["-id"]
     paginator = InfinitePaginator
     show_full_result_count = False
     fields = ["id", "kind", "reference", "order", "reason", "at"]
     inlines = [EntryInline]
+
+    @display(description=_("order id"), ordering="order_id")
+    def order_key(self, row: Transfer) -> UUID | None:
+        """Not the column `order_id`: Django does not translate the name of such a one."""
+        return row.order_id
 
     def search(self, rows: "QuerySet[Transfer]", term: str) -> "QuerySet[Transfer]":
         found, id = Q(kind__in=Transfer.Kind.values, reference=term), parse_uuid(term)
@@ -92,7 +109,7 @@ class EntryAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmi
     list_prefetch_related = ["account", "transfer"]
     search_fields = uuid_fields = ["transfer_id"]
     word_fields = ["account__user__username"]
-    search_help_text = "The id of a transfer, or an account's name"
+    search_help_text = _("The id of a transfer, or an account's name")
     ordering = ["-id"]
     paginator = InfinitePaginator
     show_full_result_count = False
@@ -165,10 +182,11 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
             shown = run.findings[:MOST_SHOWN]
             context |= {
                 "run": run,
+                "unread": stored_text(run.unread),
                 "findings": self._findings(request, run, shown),
                 "not_shown": run.differences - len(shown),
                 "is_clean": reconciling.is_clean(run),
-                "title": f"Comparison of {run.ended_at:%Y-%m-%d %H:%M}",
+                "title": gettext("Comparison of %(at)s") % {"at": f"{run.ended_at:%Y-%m-%d %H:%M}"},
             }
         response: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
         return response
@@ -184,8 +202,8 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
         return [
             {
                 "key": finding["key"],
-                "cause": finding["cause"],
-                "done": finding["done"],
+                "cause": remedies.cause_text(finding),
+                "done": _done(finding),
                 "advice": remedies.advice(finding),
                 "fix": f"{fix}?{urlencode({'key': finding['key']})}"
                 if may_fix and remedies.is_fixable(finding)
@@ -197,7 +215,7 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
             for finding in shown
         ]
 
-    @action(description="Compare now", icon="balance", permissions=["fix"], dialog=COMPARE_DIALOG)
+    @action(description=_("Compare now"), icon="balance", permissions=["fix"], dialog=COMPARE_DIALOG)
     def compare(self, request: HttpRequest, form: KeyedReasonForm) -> HttpResponse:
         """Have a worker compare the books, as it does by schedule."""
         call = keyed_call(
@@ -216,7 +234,8 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
                 self.message_user(request, SENT_BEFORE)
             else:
                 dispatch.enqueue(tasks.reconcile)
-                self.message_user(request, "A worker compares the books now: reload to see what it finds.")
+                text = gettext("A worker compares the books now: reload to see what it finds.")
+                self.message_user(request, text)
         return HttpResponse(headers={"HX-Redirect": reverse("admin:payments_reconciliation_changelist")})
 
     def fix(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -234,11 +253,13 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
             self._fix(request, run.pk, form.cleaned_data["key"], form.cleaned_data["reason"])
             return redirect("admin:payments_reconciliation_change", run.pk)
         context = {
-            "title": "Refund a charge",
+            "title": gettext("Refund a charge"),
             "opts": self.opts,
             "run": run,
             "form": form,
             "finding": finding,
+            "cause": remedies.cause_text(finding),
+            "done": _done(finding),
             "advice": remedies.advice(finding),
             "is_fixable": remedies.is_fixable(finding),
             "show_back_button": True,
@@ -252,4 +273,9 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
         except FirstcomeError as error:
             self.message_user(request, error.detail, level=messages.ERROR)
         else:
-            self.message_user(request, DONE[done].format(key))
+            self.message_user(request, DONE[done] % {"key": key})
+
+
+def _done(finding: dict[str, Any]) -> str:
+    """What was done about a finding, in the language of the page; empty if nothing was."""
+    return str(DONE_WORDS.get(finding["done"], finding["done"]))

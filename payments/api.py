@@ -1,5 +1,6 @@
 """The HTTP edge of wallets and payments. Calls that charge a card are in `orders`, whose sagas do it."""
 
+from functools import partial
 from uuid import UUID
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -69,7 +70,7 @@ class ListPayments(View):
         found = selectors.payments(
             account_id=_allowed_account_id(request), user_id=data.user, order_id=data.order
         )
-        return paginate(request, found, schemas.payment_body)
+        return paginate(request, found, partial(schemas.payment_body, language=request.language))
 
 
 class OnePayment(View):
@@ -80,7 +81,7 @@ class OnePayment(View):
     )
     def get(self, request: Request, payment_id: UUID) -> Response:
         found = selectors.payment(payment_id=payment_id, account_id=_allowed_account_id(request))
-        return Response(schemas.payment_body(found))
+        return Response(schemas.payment_body(found, request.language))
 
 
 def _allowed_account_id(request: Request) -> int | None:

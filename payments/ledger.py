@@ -31,6 +31,7 @@ from shop import clock
 from shop.db import open_transaction
 from shop.errors import NotFound, Rejected
 from shop.events.journal import ActorContext
+from shop.lazy_texts import mark as _
 
 Kind = Transfer.Kind
 WALLETS_PER_STATEMENT = 1_000
@@ -41,7 +42,7 @@ def open_wallet(user_id: int) -> int:
     if LedgerAccount.objects.filter(id=user_id).exists():
         return user_id
     if not get_user_model().objects.filter(id=user_id).exists():
-        raise NotFound(f"There is no user {user_id}.")
+        raise NotFound(_("There is no user {user_id}.", user_id=user_id))
     LedgerAccount.objects.get_or_create(
         id=user_id, defaults={"kind": LedgerAccount.Kind.WALLET, "user_id": user_id}
     )

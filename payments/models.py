@@ -3,6 +3,8 @@
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
 from shop.fields import ExactCharField, uuid_key
 
@@ -21,20 +23,27 @@ class LedgerAccount(models.Model):
     """
 
     class Kind(models.TextChoices):
-        WALLET = "wallet"
-        HOLDING = "holding"
-        SALES = "sales"
-        GATEWAY_CLEARING = "gateway_clearing"
-        PROMOTIONS = "promotions"
+        WALLET = "wallet", _("wallet")
+        HOLDING = "holding", _("holding")
+        SALES = "sales", _("sales")
+        GATEWAY_CLEARING = "gateway_clearing", _("gateway clearing")
+        PROMOTIONS = "promotions", _("promotions")
 
-    id = models.BigIntegerField(primary_key=True)
-    kind = models.CharField(max_length=24, choices=Kind.choices)
+    id = models.BigIntegerField(_("id"), primary_key=True)
+    kind = models.CharField(_("kind"), max_length=24, choices=Kind.choices)
     user = models.OneToOneField(
-        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="wallet"
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("user"),
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="wallet",
     )
-    balance_amount = models.BigIntegerField(default=0)
+    balance_amount = models.BigIntegerField(_("balance amount"), default=0)
 
     class Meta:
+        verbose_name = _("ledger account")
+        verbose_name_plural = _("ledger accounts")
         constraints = [
             models.CheckConstraint(
                 condition=Q(balance_amount__gte=0), name="payments_ledgeraccount_balance_not_negative"
@@ -53,7 +62,7 @@ class LedgerAccount(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.user_id or ''}".strip()
+        return f"{self.get_kind_display()} {self.user_id or ''}".strip()
 
 
 SHOP_ACCOUNTS = {
@@ -68,24 +77,31 @@ class Transfer(models.Model):
     """A movement of money whose entries sum to zero: appended, never changed."""
 
     class Kind(models.TextChoices):
-        HOLD = "hold", "points held for an order"
-        RELEASE = "release", "held points released"
-        SALE = "sale", "an order settled"
-        REFUND = "refund", "an order refunded"
-        TOP_UP = "top_up", "points bought by card"
-        GRANT = "grant", "points granted by staff"
+        HOLD = "hold", _("points held for an order")
+        RELEASE = "release", _("held points released")
+        SALE = "sale", _("an order settled")
+        REFUND = "refund", _("an order refunded")
+        TOP_UP = "top_up", _("points bought by card")
+        GRANT = "grant", _("points granted by staff")
 
     id = uuid_key()
-    kind = models.CharField(max_length=16, choices=Kind.choices)
+    kind = models.CharField(_("kind"), max_length=16, choices=Kind.choices)
     # The id of the order, payment or refund, or another reference, so that no transfer happens twice.
-    reference = ExactCharField(max_length=96)
+    reference = ExactCharField(_("reference"), max_length=96)
     order = models.ForeignKey(
-        "orders.Order", null=True, blank=True, on_delete=models.PROTECT, related_name="transfers"
+        "orders.Order",
+        verbose_name=_("order"),
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="transfers",
     )
-    reason = models.CharField(max_length=255, blank=True)
-    at = models.DateTimeField()
+    reason = models.CharField(_("reason"), max_length=255, blank=True)
+    at = models.DateTimeField(_("at"))
 
     class Meta:
+        verbose_name = _("transfer")
+        verbose_name_plural = _("transfers")
         constraints = [
             models.UniqueConstraint(
                 fields=["kind", "reference"], name="payments_transfer_once_per_kind_and_reference"
@@ -101,13 +117,18 @@ class Transfer(models.Model):
 class Entry(models.Model):
     """One account's part of a transfer; `balance_after_amount` is known for wallets."""
 
-    transfer = models.ForeignKey(Transfer, on_delete=models.PROTECT, db_index=False, related_name="entries")
-    account = models.ForeignKey(LedgerAccount, on_delete=models.PROTECT, related_name="entries")
-    amount = models.BigIntegerField(help_text="Signed: positive is credited.")
-    balance_after_amount = models.BigIntegerField(null=True, blank=True)
+    transfer = models.ForeignKey(
+        Transfer, verbose_name=_("transfer"), on_delete=models.PROTECT, db_index=False, related_name="entries"
+    )
+    account = models.ForeignKey(
+        LedgerAccount, verbose_name=_("account"), on_delete=models.PROTECT, related_name="entries"
+    )
+    amount = models.BigIntegerField(_("amount"), help_text=_("Signed: positive is credited."))
+    balance_after_amount = models.BigIntegerField(_("balance after amount"), null=True, blank=True)
 
     class Meta:
-        verbose_name_plural = "entries"
+        verbose_name = _("entry")
+        verbose_name_plural = _("entries")
         constraints = [
             models.UniqueConstraint(
                 fields=["transfer", "account"], name="payments_entry_one_per_transfer_and_account"
@@ -131,38 +152,51 @@ class Payment(models.Model):
     """
 
     class Status(models.TextChoices):
-        PENDING = "pending"
-        IN_DOUBT = "in_doubt"
-        SUCCEEDED = "succeeded"
-        FAILED = "failed"
-        REVERSED = "reversed"
+        PENDING = "pending", _("pending")
+        IN_DOUBT = "in_doubt", _("in doubt")
+        SUCCEEDED = "succeeded", _("succeeded")
+        FAILED = "failed", _("failed")
+        REVERSED = "reversed", _("reversed")
 
     id = uuid_key()
     account = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, db_index=False, related_name="payments"
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("account"),
+        on_delete=models.PROTECT,
+        db_index=False,
+        related_name="payments",
     )
     order = models.ForeignKey(
-        "orders.Order", null=True, blank=True, on_delete=models.PROTECT, related_name="payments"
+        "orders.Order",
+        verbose_name=_("order"),
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="payments",
     )
-    status = models.CharField(max_length=16, choices=Status.choices, default=Status.PENDING)
-    points_amount = models.PositiveBigIntegerField(default=0)
-    card_amount = models.PositiveBigIntegerField(default=0)
+    status = models.CharField(_("status"), max_length=16, choices=Status.choices, default=Status.PENDING)
+    points_amount = models.PositiveBigIntegerField(_("points amount"), default=0)
+    card_amount = models.PositiveBigIntegerField(_("card amount"), default=0)
     refunding_amount = models.PositiveBigIntegerField(
-        default=0, help_text="Of the card's amount: the refund is under way."
+        _("refunding amount"), default=0, help_text=_("Of the card's amount: the refund is under way.")
     )
-    refunded_amount = models.PositiveBigIntegerField(default=0, help_text="Of the card's amount: refunded.")
-    currency = models.CharField(max_length=3)
-    token = models.CharField(max_length=255, blank=True)
-    charge_key = ExactCharField(max_length=96)
+    refunded_amount = models.PositiveBigIntegerField(
+        _("refunded amount"), default=0, help_text=_("Of the card's amount: refunded.")
+    )
+    currency = models.CharField(_("currency"), max_length=3)
+    token = models.CharField(_("token"), max_length=255, blank=True)
+    charge_key = ExactCharField(_("charge key"), max_length=96)
     charge_reference = models.CharField(
-        max_length=96, blank=True, help_text="The gateway's id of the charge."
+        _("charge reference"), max_length=96, blank=True, help_text=_("The gateway's id of the charge.")
     )
-    failure_code = models.CharField(max_length=64, blank=True)
-    failure_detail = models.CharField(max_length=255, blank=True)
-    created_at = models.DateTimeField()
-    settled_at = models.DateTimeField(null=True, blank=True)
+    failure_code = models.CharField(_("failure code"), max_length=64, blank=True)
+    failure_detail = models.CharField(_("failure detail"), max_length=255, blank=True)
+    created_at = models.DateTimeField(_("created at"))
+    settled_at = models.DateTimeField(_("settled at"), null=True, blank=True)
 
     class Meta:
+        verbose_name = _("payment")
+        verbose_name_plural = _("payments")
         constraints = [
             models.UniqueConstraint(fields=["charge_key"], name="payments_payment_one_charge_key"),
             models.UniqueConstraint(fields=["order"], name="payments_payment_one_per_order"),
@@ -196,17 +230,19 @@ class Payment(models.Model):
 class WebhookEvent(models.Model):
     """An event that a gateway sent, with the gateway's own id; not handled while `handled_at` is null."""
 
-    gateway = models.CharField(max_length=16)
-    event_id = ExactCharField(max_length=255)
-    type = models.CharField(max_length=64)
-    charge_key = ExactCharField(max_length=96, blank=True)
-    received_at = models.DateTimeField()
-    attempts = models.PositiveIntegerField(default=0)
-    next_attempt_at = models.DateTimeField(null=True, blank=True)
-    handled_at = models.DateTimeField(null=True, blank=True)
-    outcome = models.CharField(max_length=255, blank=True)
+    gateway = models.CharField(_("gateway"), max_length=16)
+    event_id = ExactCharField(_("event id"), max_length=255)
+    type = models.CharField(_("type"), max_length=64)
+    charge_key = ExactCharField(_("charge key"), max_length=96, blank=True)
+    received_at = models.DateTimeField(_("received at"))
+    attempts = models.PositiveIntegerField(_("attempts"), default=0)
+    next_attempt_at = models.DateTimeField(_("next attempt at"), null=True, blank=True)
+    handled_at = models.DateTimeField(_("handled at"), null=True, blank=True)
+    outcome = models.CharField(_("outcome"), max_length=255, blank=True)
 
     class Meta:
+        verbose_name = _("webhook event")
+        verbose_name_plural = _("webhook events")
         constraints = [
             models.UniqueConstraint(
                 fields=["gateway", "event_id"], name="payments_webhookevent_once_per_gateway_and_id"
@@ -226,17 +262,24 @@ class WebhookEvent(models.Model):
 class Reconciliation(models.Model):
     """One comparison of our payments with the gateway's book: its period and what it found."""
 
-    started_at = models.DateTimeField()
-    ended_at = models.DateTimeField()
-    since_at = models.DateTimeField(null=True, blank=True)
-    until_at = models.DateTimeField(null=True, blank=True)
-    checked = models.PositiveBigIntegerField()
-    differences = models.PositiveIntegerField()
-    refunded = models.PositiveIntegerField(help_text="Orphaned charges that were refunded.")
-    findings = models.JSONField(default=list, blank=True, help_text="What differs and why, in words.")
+    started_at = models.DateTimeField(_("started at"))
+    ended_at = models.DateTimeField(_("ended at"))
+    since_at = models.DateTimeField(_("since at"), null=True, blank=True)
+    until_at = models.DateTimeField(_("until at"), null=True, blank=True)
+    checked = models.PositiveBigIntegerField(_("checked"))
+    differences = models.PositiveIntegerField(_("differences"))
+    refunded = models.PositiveIntegerField(_("refunded"), help_text=_("Orphaned charges that were refunded."))
+    findings = models.JSONField(
+        _("findings"), default=list, blank=True, help_text=_("What differs and why, in words.")
+    )
     unread = models.CharField(
-        max_length=255, blank=True, help_text="Why the gateway's book could not be read."
+        _("unread"), max_length=255, blank=True, help_text=_("Why the gateway's book could not be read.")
     )
 
+    class Meta:
+        verbose_name = _("reconciliation")
+        verbose_name_plural = _("reconciliations")
+
     def __str__(self) -> str:
-        return f"{self.ended_at:%Y-%m-%d %H:%M} {self.differences} differences"
+        text = ngettext("%(at)s %(count)s difference", "%(at)s %(count)s differences", self.differences)
+        return text % {"at": f"{self.ended_at:%Y-%m-%d %H:%M}", "count": self.differences}

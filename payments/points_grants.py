@@ -8,6 +8,7 @@ from payments.models import Entry
 from shop.errors import NotFound
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import KeyedCall, Replay
+from shop.lazy_texts import mark as _
 
 
 def grant(*, user_id: int, amount: int, reason: str, keyed: KeyedCall) -> Entry | Replay:
@@ -20,7 +21,7 @@ def grant(*, user_id: int, amount: int, reason: str, keyed: KeyedCall) -> Entry 
 
     def granted() -> Entry:
         if not User.objects.filter(id=user_id, is_active=True).exists():
-            raise NotFound(f"There is no active account {user_id}.")
+            raise NotFound(_("There is no active account {user_id}.", user_id=user_id))
         return ledger.grant(user_id=user_id, amount=amount, reason=reason, reference=reference)
 
     return recorded_answers.run_once(keyed, granted)

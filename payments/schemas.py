@@ -8,7 +8,9 @@ from django.conf import settings
 from pydantic import BaseModel, Field
 
 from payments.models import Entry, Payment
+from shop import lazy_texts
 from shop.http.validation import Id, Input, NonBlankText, PositiveAmount, Query
+from shop.lazy_texts import ENGLISH
 
 PaymentStatus = Literal["pending", "in_doubt", "succeeded", "failed", "reversed"]
 EntryKind = Literal["hold", "release", "refund", "top_up", "grant"]
@@ -64,15 +66,20 @@ class ReceivedBody(BaseModel):
     received: Literal[True]
 
 
-def payment_body(payment: Payment) -> dict[str, Any]:
-    failure = {"code": payment.failure_code, "detail": payment.failure_detail}
+def failure_body(code: str, detail: str, language: str) -> dict[str, str] | None:
+    """Why a payment failed, in the language if the catalogs have the text; None if it has not failed."""
+    return {"code": code, "detail": lazy_texts.translate_stored(detail, language)} if code else None
+
+
+def payment_body(payment: Payment, language: str = ENGLISH) -> dict[str, Any]:
+    """The response body of a payment; only why it failed is in the language."""
     return {
         "id": payment.id,
         "order": payment.order_id,
         "status": payment.status,
         "points_amount": payment.points_amount,
         "card_amount": payment.card_amount,
-        "failure": failure if payment.failure_code else None,
+        "failure": failure_body(payment.failure_code, payment.failure_detail, language),
         "created_at": payment.created_at,
     }
 

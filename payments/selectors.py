@@ -6,6 +6,7 @@ from django.db.models import QuerySet
 
 from payments.models import Entry, Payment
 from shop.errors import NotFound
+from shop.lazy_texts import mark as _
 
 
 def payments(
@@ -23,7 +24,7 @@ def payment(*, payment_id: UUID, account_id: int | None) -> Payment:
     """The payment, if `account_id` may see it (None: all). Raises `NotFound`."""
     found = payments(account_id=account_id).filter(id=payment_id).first()
     if found is None:
-        raise NotFound(f"There is no payment {payment_id}.")
+        raise NotFound(_("There is no payment {payment_id}.", payment_id=payment_id))
     return found
 
 

@@ -20,6 +20,7 @@ from shop.db import bulk_sql, open_transaction
 from shop.errors import Rejected
 from shop.events import journal
 from shop.events.journal import ActorContext
+from shop.lazy_texts import mark as _
 
 # Each row goes through the cases one by one, so the cost grows with the square of their number.
 WALLETS_PER_STATEMENT = 500
@@ -161,7 +162,7 @@ def _refusal(proposal: Proposal, balances: Mapping[int, int]) -> Rejected | None
         if id > 0 and amount > 0 and id not in balances:
             raise ValueError(f"The wallet of user {id} isn't open.")
         if id > 0 and balances.get(id, 0) + amount < 0:
-            return Rejected("The wallet holds fewer points than that.", code="insufficient_points")
+            return Rejected(_("The wallet holds fewer points than that."), code="insufficient_points")
     return None
 
 

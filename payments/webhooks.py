@@ -16,6 +16,7 @@ from payments.models import WebhookEvent
 from shop import clock
 from shop.db import transactions
 from shop.errors import NotFound
+from shop.lazy_texts import mark as _
 from shop.outbound import backoff
 
 log = get_logger(__name__)
@@ -33,7 +34,7 @@ def receive(*, gateway: str, headers: Mapping[str, str], body: bytes) -> Webhook
     Raises `NotFound` for an unknown gateway, and `SignatureInvalid`.
     """
     if gateway not in gateways.GATEWAYS:
-        raise NotFound(f"There is no gateway {gateway!r}.")
+        raise NotFound(_("There is no gateway {gateway!r}.", gateway=gateway))
     now = clock.now()
     gateway_event = gateways.read_event(gateway, headers=headers, body=body, now=now)
     if gateway_event is None:

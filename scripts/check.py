@@ -35,6 +35,7 @@ COMMANDS = {
     "migrations": "django-admin makemigrations --check --dry-run",
     "dashboards": "python -m scripts.monitoring.dashboards --check",
     "reference": "python -m scripts.reference --check",
+    "messages": "python -m scripts.catalogs --check",
 }
 
 

@@ -15,10 +15,12 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from unfold.admin import ModelAdmin
-from unfold.decorators import action, display
+from unfold.decorators import action
 from unfold.forms import BaseDialogForm, UserChangeForm
 from unfold.paginator import InfinitePaginator
 from unfold.widgets import UnfoldAdminTextInputWidget
@@ -37,13 +39,15 @@ from shop.models import (
     SignOut,
 )
 from shop.operators import journal_filters, replay_page
-from shop.operators.pages import SearchMixin, parse_uuid
+from shop.operators.pages import SearchMixin, StatusLabel, parse_uuid, status_label
 
 RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
 DISABLE_BATCH_SIZE = 200
 MOST_FOUND = 200
 
 LONGEST_REASON = 255
+LAW_COLOURS = {"holds": "success", "broken": "danger"}
+EVENT_COLOURS = {"dead": "danger", "queued": "warning"}
 
 # User and Group are registered again below with unfold's styles; used refresh tokens need no pages, and
 # django-otp's would show the secrets of one-time codes.
@@ -57,7 +61,7 @@ def is_superuser(request: HttpRequest) -> bool:
 
 
 class ResetOtpForm(BaseDialogForm):
-    reason = forms.CharField(max_length=LONGEST_REASON, widget=UnfoldAdminTextInputWidget)
+    reason = forms.CharField(label=_("Reason"), max_length=LONGEST_REASON, widget=UnfoldAdminTextInputWidget)
 
 
 @admin.register(User)
@@ -73,14 +77,14 @@ class UserAdmin(SearchMixin, JournaledChangesMixin, DjangoUserAdmin, ModelAdmin)
     list_filter = ["is_staff", "is_active", "groups"]
     # The change list searches only where there are fields; `search` says what it searches.
     search_fields = ["username", "email"]
-    search_help_text = "The beginning of a name or an e-mail address, or an account's number"
+    search_help_text = _("The beginning of a name or an e-mail address, or an account's number")
     actions = ["disable"]
     actions_detail = ["open_page", "reset_otp"]
     paginator = InfinitePaginator
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
 
-    @admin.action(description="Disable the selected accounts", permissions=["disable"])
+    @admin.action(description=_("Disable the selected accounts"), permissions=["disable"])
     def disable(self, request: HttpRequest, selected: "QuerySet[User]") -> None:
         """Disable accounts in batches, each in a transaction of its own: all accounts may be selected."""
         seen, disabled, last = 0, 0, 0
@@ -88,17 +92,18 @@ class UserAdmin(SearchMixin, JournaledChangesMixin, DjangoUserAdmin, ModelAdmin)
             allowed = [user.pk for user in users if self.has_disable_permission(request, user)]
             disabled += accounts.disable(account_ids=allowed, keeping={request.user.pk})
             seen, last = seen + len(users), users[-1].pk
-        self.message_user(request, f"{disabled} disabled: their tokens are refused within five seconds.")
+        done = gettext("%(count)s disabled: their tokens are refused within five seconds.")
+        self.message_user(request, done % {"count": disabled})
         if left := seen - disabled:
-            self.message_user(request, f"{left} not changed.", level=messages.WARNING)
+            unchanged = gettext("%(count)s not changed.") % {"count": left}
+            self.message_user(request, unchanged, level=messages.WARNING)
 
-    @admin.display(description="page")
+    @admin.display(description=_("page"))
     def page(self, account: User) -> str:
-        return format_html(
-            '<a href="{}" class="text-link underline">Open</a>', reverse("account-page", args=[account.pk])
-        )
+        address = reverse("account-page", args=[account.pk])
+        return format_html('<a href="{}" class="text-link underline">{}</a>', address, gettext("Open"))
 
-    @action(description="Account's page", icon="person", permissions=["view"])
+    @action(description=_("Account's page"), icon="person", permissions=["view"])
     def open_page(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The page with its orders, coupons, wallet and limits."""
         return redirect("account-page", object_id)
@@ -117,22 +122,25 @@ class UserAdmin(SearchMixin, JournaledChangesMixin, DjangoUserAdmin, ModelAdmin)
         return is_superuser(request)
 
     @action(
-        description="Reset one-time codes",
+        description=_("Reset one-time codes"),
         icon="phonelink_erase",
         permissions=["reset_otp"],
         dialog={
-            "title": "Reset the one-time codes of this account",
-            "description": "For a lost phone. Its sign-ins end, and the next one by its password sets up new "
-            "codes: make sure that its owner does so at once.",
+            "title": _("Reset the one-time codes of this account"),
+            "description": _(
+                "For a lost phone. Its sign-ins end, and the next one by its password sets up new codes: "
+                "make sure that its owner does so at once."
+            ),
             "form_class": ResetOtpForm,
-            "form_submit_text": "Reset",
+            "form_submit_text": _("Reset"),
         },
     )
     def reset_otp(self, request: HttpRequest, form: ResetOtpForm, object_id: str) -> HttpResponse:
         if second_factor.reset(account_id=int(object_id), reason=form.cleaned_data["reason"]):
-            self.message_user(request, "The one-time codes are removed: the next sign-in sets up new ones.")
+            removed = gettext("The one-time codes are removed: the next sign-in sets up new ones.")
+            self.message_user(request, removed)
         else:
-            none = "This account has not set up one-time codes; nothing was done."
+            none = gettext("This account has not set up one-time codes; nothing was done.")
             self.message_user(request, none, level=messages.WARNING)
         # The dialog is a fragment of the page: this header makes the browser load the whole page again.
         return HttpResponse(headers={"HX-Redirect": reverse("admin:auth_user_change", args=[object_id])})
@@ -202,7 +210,7 @@ class OneTimeCodesAdmin(ReadOnlyMixin, ModelAdmin):
     fields = list_display
     readonly_fields = list_display
 
-    @admin.display(description="backup codes left")
+    @admin.display(description=_("backup codes left"))
     def backup_codes_left(self, device: TOTPDevice) -> int:
         return second_factor.count_backup_codes(device.user_id)
 
@@ -239,17 +247,18 @@ class LawStatusAdmin(ReadOnlyMixin, ModelAdmin):
     fields = ["law", "says", "answer", "since", "offender_list", "checked_at", "full_at"]
     fields += ["checked", "took", "not_checked"]
 
+    @admin.display(description=_("says"))
     def says(self, status: LawStatus) -> str:
-        return laws.LAWS.get(status.law, "")
+        return gettext(laws.LAWS[status.law]) if status.law in laws.LAWS else ""
 
-    @display(label={"holds": "success", "broken": "danger"})
-    def answer(self, status: LawStatus) -> str:
-        return "holds" if status.holds else "broken"
+    @admin.display(description=_("answer"))
+    def answer(self, status: LawStatus) -> StatusLabel:
+        return status_label("holds" if status.holds else "broken", LAW_COLOURS)
 
-    @admin.display(description="offenders")
+    @admin.display(description=_("offenders"))
     def offender_list(self, status: LawStatus) -> str:
         lines = ([str(offender)] for offender in status.offenders)
-        return format_html_join(mark_safe("<br>"), "{}", lines) or "none"
+        return format_html_join(mark_safe("<br>"), "{}", lines) or gettext("none")
 
 
 @admin.register(AuditState)
@@ -300,27 +309,28 @@ class JournalLineAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
     ]
     list_filter_submit = True
     search_fields = ["subject", "order_id"]
-    search_help_text = "An order's id, or a subject: product 7"
+    search_help_text = _("An order's id, or a subject: product 7")
     ordering = ["-id"]
     actions = ["replay"]
     actions_list = ["replay_events"]
     paginator = InfinitePaginator
     show_full_result_count = False
 
-    @display(description="by")
+    @admin.display(description=_("by"))
     def actor_label(self, line: JournalLine) -> str:
         return f"{line.get_actor_display()} {line.actor_name or line.actor_id or ''}".strip()
 
-    @display(description="event", label={"dead": "danger", "queued": "warning"})
-    def delivery_status(self, line: JournalLine) -> str:
-        return line.delivery
+    @admin.display(description=_("event"))
+    def delivery_status(self, line: JournalLine) -> StatusLabel | str:
+        return status_label(line.delivery, EVENT_COLOURS) if line.delivery else ""
 
-    @admin.action(description="Deliver the selected dead events again", permissions=["replay"])
+    @admin.action(description=_("Deliver the selected dead events again"), permissions=["replay"])
     def replay(self, request: HttpRequest, selected: "QuerySet[JournalLine]") -> None:
         replayed = dead_events.replay(list(selected.values_list("pk", flat=True)))
-        self.message_user(request, f"{len(replayed)} queued again: they are delivered within seconds.")
+        queued = gettext("%(count)s queued again: they are delivered within seconds.")
+        self.message_user(request, queued % {"count": len(replayed)})
 
-    @action(description="Replay dead events", icon="replay", permissions=["replay"])
+    @action(description=_("Replay dead events"), icon="replay", permissions=["replay"])
     def replay_events(self, request: HttpRequest) -> HttpResponse:
         return replay_page.serve(self, request)
 

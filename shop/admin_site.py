@@ -15,6 +15,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse_lazy
 from django.utils.decorators import method_decorator
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.csrf import csrf_protect
 from unfold.decorators import action
 from unfold.forms import (
@@ -53,7 +55,7 @@ class SalesReportLinkMixin:
 
     actions_list = ["sales_report"]
 
-    @action(description="Sales report", icon="query_stats", permissions=["sales_report"])
+    @action(description=_("Sales report"), icon="query_stats", permissions=["sales_report"])
     def sales_report(self, request: HttpRequest) -> HttpResponse:
         return redirect("report-sales")
 
@@ -175,8 +177,10 @@ def refusals_as_form_errors() -> Iterator[None]:
 
 def refusal_text(error: FirstcomeError) -> str:
     """What an operator's form says of a refusal, and when to try again."""
-    when = "" if error.retry_after is None else f" Try again in {error.retry_after} s."
-    return f"{error.detail}{when}"
+    if error.retry_after is None:
+        return str(error.detail)
+    when = gettext("Try again in %(seconds)s s.") % {"seconds": error.retry_after}
+    return f"{error.detail} {when}"
 
 
 def _hashing_subject() -> str:

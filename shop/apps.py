@@ -5,10 +5,12 @@ from typing import Any
 from django.apps import AppConfig
 from django.apps import apps as installed
 from django.db.models.signals import post_migrate
+from django.utils.translation import gettext_lazy as _
 
 
 class ShopConfig(AppConfig):
     name = "shop"
+    verbose_name = _("Shop")
 
     def ready(self) -> None:
         from shop import checks as _checks  # noqa: F401 - registers them

@@ -31,6 +31,7 @@ from shop.http import json_format, views
 
 DISPATCH_MIDDLEWARE = "shop.http.middleware.dispatch_api_calls"
 PAGE_ONLY_MIDDLEWARE = {
+    "shop.http.middleware.choose_language",
     "shop.http.middleware.convert_html_errors",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",

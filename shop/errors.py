@@ -6,16 +6,22 @@ Each has a stable `code`, on which programs branch; it never changes within an A
 
 from typing import Any
 
+from shop.lazy_texts import ENGLISH, Text, render
+
 
 class FirstcomeError(Exception):
-    """The base class. `extra` are further members of the problem document; `retry_after` is in seconds."""
+    """The base class. `extra` are further members of the problem document; `retry_after` is in seconds.
+
+    `detail` is for people: it may be lazy, and is then in the language that is active when it is rendered.
+    `str` of the error is English, for logs and for what is stored.
+    """
 
     code = "error"
     title = "Something went wrong"
 
     def __init__(
         self,
-        detail: str,
+        detail: Text,
         *,
         code: str | None = None,
         retry_after: int | None = None,
@@ -26,6 +32,9 @@ class FirstcomeError(Exception):
         self.code = code or self.code
         self.retry_after = retry_after
         self.extra = extra
+
+    def __str__(self) -> str:
+        return str(render(self.detail, ENGLISH))
 
 
 class NotFound(FirstcomeError):
@@ -69,7 +78,7 @@ class Throttled(FirstcomeError):
     code = "throttled"
     title = "Too many requests"
 
-    def __init__(self, detail: str, *, retry_after: int, **extra: Any) -> None:
+    def __init__(self, detail: Text, *, retry_after: int, **extra: Any) -> None:
         super().__init__(detail, retry_after=retry_after, **extra)
 
 
@@ -114,7 +123,7 @@ class Unavailable(FirstcomeError):
     code = "unavailable"
     title = "Temporarily unavailable"
 
-    def __init__(self, detail: str, *, retry_after: int = 1, **extra: Any) -> None:
+    def __init__(self, detail: Text, *, retry_after: int = 1, **extra: Any) -> None:
         super().__init__(detail, retry_after=retry_after, **extra)
 
 
@@ -124,6 +133,6 @@ class Overloaded(Unavailable):
     code = "overloaded"
 
 
-def invalid_field(field: str, code: str, detail: str) -> Invalid:
+def invalid_field(field: str, code: str, detail: Text) -> Invalid:
     """The error of one field, in the same shape as validation errors."""
     return Invalid(detail, errors=[{"field": field, "code": code, "detail": detail}])

@@ -1,11 +1,14 @@
 """Model fields that behave the same on every database."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import models
 from uuid_utils.compat import uuid7
 
 from shop import clock
+
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
 
 
 class ExactCharField(models.CharField):
@@ -40,6 +43,9 @@ class CreatedAtField(models.DateTimeField):
         return getattr(model_instance, self.attname)
 
 
-def uuid_key() -> "models.UUIDField[Any, Any]":
-    """A primary key in order of creation (UUIDv7), so that inserts go to the end of the table."""
-    return models.UUIDField(primary_key=True, default=uuid7, editable=False)
+def uuid_key(name: "StrOrPromise | None" = None) -> "models.UUIDField[Any, Any]":
+    """A primary key in order of creation (UUIDv7), so that inserts go to the end of the table.
+
+    `name` is what people read, where the field's own name is not `id`.
+    """
+    return models.UUIDField(name, primary_key=True, default=uuid7, editable=False)

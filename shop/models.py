@@ -4,6 +4,8 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import models
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from shop.fields import ExactCharField
 
@@ -16,17 +18,22 @@ class IdempotencyKey(models.Model):
     """
 
     account = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, db_index=False, related_name="+"
+        settings.AUTH_USER_MODEL,
+        on_delete=models.PROTECT,
+        db_index=False,
+        related_name="+",
+        verbose_name=_("account"),
     )
-    key_hash = ExactCharField(max_length=64)
-    fingerprint = ExactCharField(max_length=64)
-    reference = models.UUIDField(null=True, blank=True)
-    status = models.PositiveSmallIntegerField(null=True, blank=True)
-    body = models.TextField(blank=True)
-    location = models.CharField(max_length=255, blank=True)
-    created_at = models.DateTimeField(db_index=True)
+    key_hash = ExactCharField(_("key hash"), max_length=64)
+    fingerprint = ExactCharField(_("fingerprint"), max_length=64)
+    reference = models.UUIDField(_("reference"), null=True, blank=True)
+    status = models.PositiveSmallIntegerField(_("status"), null=True, blank=True)
+    body = models.TextField(_("body"), blank=True)
+    location = models.CharField(_("location"), max_length=255, blank=True)
+    created_at = models.DateTimeField(_("created at"), db_index=True)
 
     class Meta:
+        verbose_name, verbose_name_plural = _("idempotency key"), _("idempotency keys")
         constraints = [
             models.UniqueConstraint(
                 fields=["account", "key_hash"], name="shop_idempotencykey_one_effect_per_key"
@@ -37,12 +44,18 @@ class IdempotencyKey(models.Model):
             ),
         ]
 
+    def __str__(self) -> str:
+        return gettext("idempotency key %(id)s") % {"id": self.pk}
+
 
 class CommittedTransaction(models.Model):
     """The mark of a transaction that must be committed once: it exists if and only if that has committed."""
 
     id = models.UUIDField(primary_key=True)
-    at = models.DateTimeField(db_index=True)
+    at = models.DateTimeField(_("at"), db_index=True)
+
+    class Meta:
+        verbose_name, verbose_name_plural = _("committed transaction"), _("committed transactions")
 
     def __str__(self) -> str:
         return str(self.id)
@@ -52,20 +65,30 @@ class SignOut(models.Model):
     """When an account was signed out everywhere last: tokens issued until then are refused."""
 
     account = models.OneToOneField(
-        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, primary_key=True, related_name="+"
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        primary_key=True,
+        related_name="+",
+        verbose_name=_("account"),
     )
-    at = models.DateTimeField(db_index=True)
+    at = models.DateTimeField(_("at"), db_index=True)
+
+    class Meta:
+        verbose_name, verbose_name_plural = _("sign out"), _("sign outs")
 
     def __str__(self) -> str:
-        return f"account {self.account_id}"
+        return gettext("account %(id)s") % {"id": self.account_id}
 
 
 class RecordedTrace(models.Model):
     """The trace in which the saga or queue ticket with this id began, where traces are recorded."""
 
     id = models.UUIDField(primary_key=True)
-    traceparent = models.CharField(max_length=55)
-    at = models.DateTimeField(db_index=True)
+    traceparent = models.CharField(_("traceparent"), max_length=55)
+    at = models.DateTimeField(_("at"), db_index=True)
+
+    class Meta:
+        verbose_name, verbose_name_plural = _("recorded trace"), _("recorded traces")
 
     def __str__(self) -> str:
         return str(self.id)
@@ -79,41 +102,49 @@ class JournalLine(models.Model):
     """
 
     class Actor(models.TextChoices):
-        ACCOUNT = "account"
-        STAFF = "staff"
-        SYSTEM = "system"
-        ANON = "anon", "not signed in"
+        ACCOUNT = "account", _("Account")
+        STAFF = "staff", _("Staff")
+        SYSTEM = "system", _("System")
+        ANON = "anon", _("not signed in")
 
     class Delivery(models.TextChoices):
-        QUEUED = "queued"
-        DELIVERED = "delivered"
-        DEAD = "dead", "dead: refused for good, or given up"
+        QUEUED = "queued", _("Queued")
+        DELIVERED = "delivered", _("Delivered")
+        DEAD = "dead", _("dead: refused for good, or given up")
 
-    at = models.DateTimeField()
-    actor = models.CharField(max_length=8, choices=Actor.choices)
+    at = models.DateTimeField(_("at"))
+    actor = models.CharField(_("actor"), max_length=8, choices=Actor.choices)
     # No foreign keys: the log outlives the rows it refers to, and an insert must not lock a parent row.
-    actor_id = models.BigIntegerField(null=True, blank=True)
-    actor_name = models.CharField(max_length=150, blank=True)
-    request_id = models.CharField(max_length=64, blank=True)
-    what = models.CharField(max_length=64, help_text="Such as `coupon.issued`.")
-    subject = ExactCharField(max_length=96, help_text="Such as `product 7`.")
-    order_id = models.UUIDField(null=True, blank=True)
-    before = models.JSONField(null=True, blank=True)
-    after = models.JSONField(null=True, blank=True)
-    detail = models.CharField(max_length=255, blank=True)
-    reference = models.CharField(max_length=96, blank=True, help_text="The outside system's name for it.")
-    event_id = models.UUIDField(null=True, blank=True, help_text="Of an event: its name outside.")
-    is_internal = models.BooleanField(default=False, help_text="For staff only.")
-    delivery = models.CharField(max_length=10, choices=Delivery.choices, blank=True)
-    attempts = models.PositiveIntegerField(default=0)
-    next_attempt_at = models.DateTimeField(null=True, blank=True)
-    delivered_at = models.DateTimeField(null=True, blank=True)
-    last_error = models.CharField(max_length=255, blank=True)
+    actor_id = models.BigIntegerField(_("actor id"), null=True, blank=True)
+    actor_name = models.CharField(_("actor name"), max_length=150, blank=True)
+    request_id = models.CharField(_("request id"), max_length=64, blank=True)
+    what = models.CharField(_("what"), max_length=64, help_text=_("Such as `coupon.issued`."))
+    subject = ExactCharField(_("subject"), max_length=96, help_text=_("Such as `product 7`."))
+    order_id = models.UUIDField(_("order id"), null=True, blank=True)
+    before = models.JSONField(_("before"), null=True, blank=True)
+    after = models.JSONField(_("after"), null=True, blank=True)
+    detail = models.CharField(_("detail"), max_length=255, blank=True)
+    reference = models.CharField(
+        _("reference"), max_length=96, blank=True, help_text=_("The outside system's name for it.")
+    )
+    event_id = models.UUIDField(
+        _("event id"), null=True, blank=True, help_text=_("Of an event: its name outside.")
+    )
+    is_internal = models.BooleanField(_("is internal"), default=False, help_text=_("For staff only."))
+    delivery = models.CharField(_("delivery"), max_length=10, choices=Delivery.choices, blank=True)
+    attempts = models.PositiveIntegerField(_("attempts"), default=0)
+    next_attempt_at = models.DateTimeField(_("next attempt at"), null=True, blank=True)
+    delivered_at = models.DateTimeField(_("delivered at"), null=True, blank=True)
+    last_error = models.CharField(_("last error"), max_length=255, blank=True)
     refused_at = models.DateTimeField(
-        null=True, blank=True, help_text="Since when it is refused for good, with the same answer each time."
+        _("refused at"),
+        null=True,
+        blank=True,
+        help_text=_("Since when it is refused for good, with the same answer each time."),
     )
 
     class Meta:
+        verbose_name, verbose_name_plural = _("journal line"), _("journal lines")
         # The admin's lists are of all apps, and each export is a line here.
         permissions = [("export_list", "Can export the lists that it can view as CSV")]
         constraints = [
@@ -149,24 +180,32 @@ class LawStatus(models.Model):
     `is_incomplete` if they were too many to keep, so that only a full audit can find the law mended.
     """
 
-    law = models.CharField(max_length=8, primary_key=True)
-    holds = models.BooleanField()
-    checked = models.PositiveBigIntegerField(default=0, help_text="How many rows the latest audit looked at.")
-    offenders = models.JSONField(default=list, blank=True, help_text="At most 100 of those that break it.")
-    suspects = models.JSONField(default=list, blank=True)
-    is_incomplete = models.BooleanField(default=False)
-    since = models.DateTimeField(help_text="Since when it holds, or is broken.")
-    checked_at = models.DateTimeField(null=True, blank=True, help_text="The start of the latest audit of it.")
-    full_at = models.DateTimeField(
-        null=True, blank=True, help_text="The start of the latest full audit of it."
+    law = models.CharField(_("law"), max_length=8, primary_key=True)
+    holds = models.BooleanField(_("holds"))
+    checked = models.PositiveBigIntegerField(
+        _("checked"), default=0, help_text=_("How many rows the latest audit looked at.")
     )
-    took = models.DurationField(default=timedelta(0), help_text="How long the latest audit checked it.")
+    offenders = models.JSONField(
+        _("offenders"), default=list, blank=True, help_text=_("At most 100 of those that break it.")
+    )
+    suspects = models.JSONField(_("suspects"), default=list, blank=True)
+    is_incomplete = models.BooleanField(_("is incomplete"), default=False)
+    since = models.DateTimeField(_("since"), help_text=_("Since when it holds, or is broken."))
+    checked_at = models.DateTimeField(
+        _("checked at"), null=True, blank=True, help_text=_("The start of the latest audit of it.")
+    )
+    full_at = models.DateTimeField(
+        _("full at"), null=True, blank=True, help_text=_("The start of the latest full audit of it.")
+    )
+    took = models.DurationField(
+        _("took"), default=timedelta(0), help_text=_("How long the latest audit checked it.")
+    )
     not_checked = models.CharField(
-        max_length=255, blank=True, help_text="Why the latest audit could not check it."
+        _("not checked"), max_length=255, blank=True, help_text=_("Why the latest audit could not check it.")
     )
 
     class Meta:
-        verbose_name_plural = "law statuses"
+        verbose_name, verbose_name_plural = _("law status"), _("law statuses")
 
     def __str__(self) -> str:
         return self.law
@@ -179,12 +218,19 @@ class AuditState(models.Model):
     of a full audit that has not ended.
     """
 
-    lease_token = models.CharField(max_length=32, blank=True)
-    leased_until = models.DateTimeField(null=True, blank=True)
-    marks = models.JSONField(default=list, blank=True)
-    audited_at = models.DateTimeField(null=True, blank=True, help_text="The start of the latest audit.")
-    full_at = models.DateTimeField(null=True, blank=True, help_text="The start of the latest full audit.")
-    progress = models.JSONField(null=True, blank=True)
+    lease_token = models.CharField(_("lease token"), max_length=32, blank=True)
+    leased_until = models.DateTimeField(_("leased until"), null=True, blank=True)
+    marks = models.JSONField(_("marks"), default=list, blank=True)
+    audited_at = models.DateTimeField(
+        _("audited at"), null=True, blank=True, help_text=_("The start of the latest audit.")
+    )
+    full_at = models.DateTimeField(
+        _("full at"), null=True, blank=True, help_text=_("The start of the latest full audit.")
+    )
+    progress = models.JSONField(_("progress"), null=True, blank=True)
+
+    class Meta:
+        verbose_name, verbose_name_plural = _("audit state"), _("audit states")
 
     def __str__(self) -> str:
-        return "scheduled audit"
+        return gettext("scheduled audit")

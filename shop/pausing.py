@@ -10,6 +10,7 @@ from datetime import datetime
 
 from shop.errors import invalid_field
 from shop.events import journal
+from shop.lazy_texts import mark as _
 
 LONGEST_REASON = 500
 
@@ -18,9 +19,13 @@ def check_reason(reason: str) -> str:
     """The operator's reason without surrounding whitespace. Raises `Invalid` if it is empty or too long."""
     given = reason.strip()
     if not given:
-        raise invalid_field("reason", "required", "Give the reason: it is recorded in the journal.")
+        raise invalid_field("reason", "required", _("Give the reason: it is recorded in the journal."))
     if len(given) > LONGEST_REASON:
-        detail = f"A reason may have {LONGEST_REASON} characters; this one has {len(given)}."
+        detail = _(
+            "A reason may have {most} characters; this one has {count}.",
+            most=LONGEST_REASON,
+            count=len(given),
+        )
         raise invalid_field("reason", "too_long", detail)
     return given
 

@@ -2,6 +2,8 @@
 
 import warnings
 
+from django.utils.translation import gettext_lazy
+
 from payments import gateways
 from shop.configuration import (
     BASE_DIR,
@@ -69,7 +71,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "django_otp",
-    "django_otp.plugins.otp_totp",
+    "shop.accounts.one_time_codes_app.OneTimeCodesConfig",
     "django_otp.plugins.otp_static",
     "django_prometheus",
     "shop",
@@ -83,6 +85,7 @@ MIDDLEWARE = [
     "shop.http.middleware.request_id",
     # Dispatches API calls of Django's test client and `runserver`.
     "shop.http.middleware.dispatch_api_calls",
+    "shop.http.middleware.choose_language",
     "shop.http.middleware.convert_html_errors",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -118,7 +121,7 @@ TEMPLATES = [
 UNFOLD = {
     "SITE_TITLE": "Firstcome",
     "SITE_HEADER": "Firstcome",
-    "SITE_SUBHEADER": "First come, first served",
+    "SITE_SUBHEADER": gettext_lazy("First come, first served"),
     "SITE_SYMBOL": "confirmation_number",
     "SITE_URL": "/api/docs/",
     "SIDEBAR": {"navigation": "shop.backoffice.navigation.sidebar"},
@@ -136,6 +139,8 @@ warnings.filterwarnings("ignore", "No directory at", UserWarning)
 WHITENOISE_AUTOREFRESH = WHITENOISE_USE_FINDERS = WHITENOISE_ALLOW_ALL_ORIGINS = False
 WHITENOISE_MAX_AGE = 24 * 3600
 LANGUAGE_CODE = "en"
+# A language has catalogs in `<app>/locale`: docs/translating.md says how one is added.
+LANGUAGES = [("en", "English"), ("ko", "한국어")]
 TIME_ZONE = "UTC"
 USE_TZ = True
 

@@ -14,6 +14,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.utils.cache import patch_cache_control, patch_vary_headers
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
 from coupons import campaigns
@@ -23,6 +24,7 @@ from inventory.schemas import product_body
 from orders.models import Order
 from shop.observability import reading
 from shop.observability.reading import Job, Source
+from shop.operators.status_words import status_word
 
 CACHE_SECONDS = 1.0
 MOST_CAMPAIGNS, MOST_PRODUCTS, NEWEST_ORDERS = 8, 12, 1_000
@@ -30,12 +32,12 @@ CAMPAIGN_MEMBERS = ("id", "name", "status", "quantity", "remaining")
 PRODUCT_MEMBERS = ("id", "name", "availability", "available")
 API_DOCS = "/api/docs/"
 LINKS = (
-    ("API", API_DOCS, "every call, to be tried in the browser"),
-    ("OpenAPI document", "/api/schema/", "for generated clients"),
-    ("Admin", "/admin/", "for operators: orders, campaigns, stock, payments, sagas"),
-    ("Launch board", "/admin/board/", "for operators: a drop as it happens"),
-    ("Metrics", "/metrics", "Prometheus' text format; for this machine, or with a token"),
-    ("Readiness", "/readyz", "database, Redis, broker and migrations"),
+    (_("API"), API_DOCS, _("every call, to be tried in the browser")),
+    (_("OpenAPI document"), "/api/schema/", _("for generated clients")),
+    (_("Admin"), "/admin/", _("for operators: orders, campaigns, stock, payments, sagas")),
+    (_("Launch board"), "/admin/board/", _("for operators: a drop as it happens")),
+    (_("Metrics"), "/metrics", _("Prometheus' text format; for this machine, or with a token")),
+    (_("Readiness"), "/readyz", _("database, Redis, broker and migrations")),
 )
 # Styles, script and figures come from this origin; nothing is inline.
 CONTENT_SECURITY_POLICY = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -49,7 +51,7 @@ def page(request: HttpRequest) -> HttpResponse:
     """The page for browsers, which read it every second; other clients are redirected to the API's docs."""
     response: HttpResponse
     if request.get_preferred_type(["application/json", "text/html"]) == "text/html":
-        context = {"figures": figures(), "links": LINKS, "is_demo": settings.IS_MAKE_RUN}
+        context = {"figures": _with_labels(figures()), "links": LINKS, "is_demo": settings.IS_MAKE_RUN}
         response = render(request, "shop/welcome.html", context)
         response["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
         patch_cache_control(response, public=True, max_age=int(CACHE_SECONDS))
@@ -89,19 +91,14 @@ def _read_campaigns() -> list[dict[str, Any]]:
     """The newest of those that anonymous clients see."""
     newest = campaigns.visible(include_closed=False).order_by("-pk")[:MOST_CAMPAIGNS]
     bodies = [campaign_body(campaign) for campaign in newest]
-    return [
-        {name: body[name] for name in CAMPAIGN_MEMBERS} | {"label": _label(body["status"])} for body in bodies
-    ]
+    return [{name: body[name] for name in CAMPAIGN_MEMBERS} for body in bodies]
 
 
 def _read_products() -> list[dict[str, Any]]:
     """The first of those that anonymous clients see."""
     first = products.find(include_inactive=False).order_by("pk")[:MOST_PRODUCTS]
     bodies = [product_body(product) for product in first]
-    return [
-        {name: body[name] for name in PRODUCT_MEMBERS} | {"label": _label(body["availability"])}
-        for body in bodies
-    ]
+    return [{name: body[name] for name in PRODUCT_MEMBERS} for body in bodies]
 
 
 def _read_orders() -> list[dict[str, Any]]:
@@ -109,12 +106,14 @@ def _read_orders() -> list[dict[str, Any]]:
     newest = Order.objects.order_by("-pk").values_list("status", flat=True)[:NEWEST_ORDERS]
     numbers = Counter(newest)
     return [
-        {"status": status.value, "label": _label(status), "number": numbers[status]}
-        for status in Order.Status
-        if status in numbers
+        {"status": status.value, "number": numbers[status]} for status in Order.Status if status in numbers
     ]
 
 
-def _label(status: str) -> str:
-    """The status as people read it: `sold out`."""
-    return str(status).replace("_", " ")
+def _with_labels(read: dict[str, Any]) -> dict[str, Any]:
+    """The figures with each status as people read it, in the request's language."""
+    return {name: rows and [row | {"label": _label(row)} for row in rows] for name, rows in read.items()}
+
+
+def _label(row: dict[str, Any]) -> str:
+    return status_word(row["availability"] if "availability" in row else row["status"])

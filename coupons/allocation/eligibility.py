@@ -21,6 +21,7 @@ from shop.accounts import accounts
 from shop.db import bulk_sql, open_transaction
 from shop.db.stuck_rows import Row
 from shop.errors import FirstcomeError, Rejected, Unavailable
+from shop.lazy_texts import mark as _
 
 # Only the inner SELECT locks: an order that holds a coupon does not delay requests for the campaign. The
 # coupons are read after the lock is granted, so they include those of the transaction that held it before.
@@ -183,7 +184,7 @@ def existing_result(campaign: Campaign, existing: Coupon | Confirmation) -> Allo
         return existing_coupon_result(existing)
     if existing.is_cancelled:
         return Unavailable(
-            "The partner didn't confirm in time; the coupon is being cancelled there. Try again."
+            _("The partner didn't confirm in time; the coupon is being cancelled there. Try again.")
         )
     return writes.pending_confirmation(existing, campaign)
 
@@ -198,14 +199,14 @@ def refusal(campaign: Campaign, user_id: int, now: datetime) -> Rejected | None:
     match campaign.status_at(now):
         case Campaign.Status.SCHEDULED:
             return Rejected(
-                f"{campaign.name} opens at {campaign.opens_at.isoformat()}.",
+                _("{campaign} opens at {time}.", campaign=campaign.name, time=campaign.opens_at.isoformat()),
                 code="campaign_not_open",
                 retry_after=ceil((campaign.opens_at - now).total_seconds()),
             )
         case Campaign.Status.PAUSED:
             return paused(campaign)
         case Campaign.Status.CLOSED:
-            return Rejected(f"{campaign.name} is closed.", code="campaign_closed")
+            return Rejected(_("{campaign} is closed.", campaign=campaign.name), code="campaign_closed")
         case Campaign.Status.SOLD_OUT:
             return sold_out(campaign)
     return None
@@ -231,19 +232,21 @@ def _is_not_closed(now: datetime) -> Q:
 
 def paused(campaign: Campaign) -> Rejected:
     """The refusal while the campaign is paused; only an operator can say when it goes on."""
-    detail = f"{campaign.name} is paused: no coupons are issued for now. Try again later."
+    detail = _(
+        "{campaign} is paused: no coupons are issued for now. Try again later.", campaign=campaign.name
+    )
     return Rejected(detail, code="campaign_paused")
 
 
 def sold_out(campaign: Campaign) -> Rejected:
     """The refusal when every slot is taken, or the pool has no code left."""
-    return Rejected(f"{campaign.name} is sold out.", code="sold_out")
+    return Rejected(_("{campaign} is sold out.", campaign=campaign.name), code="sold_out")
 
 
 def existing_coupon_result(coupon: Coupon) -> Issued | Rejected:
     """The result of a request whose account already has this coupon."""
     if coupon.status == Coupon.Status.VOID:
-        return Rejected("This account's coupon of the campaign was made void.", code="coupon_void")
+        return Rejected(_("This account's coupon of the campaign was made void."), code="coupon_void")
     return Issued(coupon, is_new=False)
 
 

@@ -24,6 +24,7 @@ from redis.client import Pipeline
 from coupons.models import Campaign
 from coupons.redis_keys import key, seconds_kept
 from shop.errors import Unavailable
+from shop.lazy_texts import mark as _
 from shop.redis import redis_client
 
 # Members outlive the terms, so that terms never exist without their members.
@@ -119,7 +120,7 @@ def admit(*, campaign_id: int, user_id: int) -> GateDecision:
         lambda client: _decode(client.eval(ADMIT, len(keys), *keys, user_id)), otherwise=None
     )
     if reply is None:
-        raise Unavailable("This campaign needs Redis, which is unavailable; nothing was done.")
+        raise Unavailable(_("This campaign needs Redis, which is unavailable; nothing was done."))
     return GateDecision(*reply)
 
 

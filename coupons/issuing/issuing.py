@@ -41,6 +41,7 @@ from shop import clock
 from shop.concurrency.group_commit import Batcher
 from shop.db import transactions
 from shop.errors import FirstcomeError, NotFound, Rejected, Unavailable
+from shop.lazy_texts import mark as _
 
 log = get_logger(__name__)
 
@@ -93,7 +94,7 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | Queued:
             return _existing_or_raise(campaign_now, user_id, existing)
     if partner and call_limit.is_unavailable(partner):
         # No slot is taken that can't be confirmed.
-        away = Unavailable("The partner of this campaign is unavailable; nothing was done. Try again.")
+        away = Unavailable(_("The partner of this campaign is unavailable; nothing was done. Try again."))
         campaign_now, existing = _read_campaign_and_coupon(campaign_id=campaign_id, user_id=user_id)
         return _existing_or_raise(campaign_now, user_id, existing, otherwise=away)
     return _issue_by_strategy(STRATEGIES[strategy], campaign_id, user_id)
@@ -248,7 +249,7 @@ def refusal_of(error: Rejected | IntegrityError, *, campaign_id: int, user_id: i
     if not _is_account(user_id):
         return _no_account(user_id)
     log.error("a constraint refused a coupon", campaign=campaign_id, account=user_id, error=str(error))
-    return Rejected("Another request was faster; nothing was done.", code="conflict", retry_after=1)
+    return Rejected(_("Another request was faster; nothing was done."), code="conflict", retry_after=1)
 
 
 def issue_by_staff(*, campaign_id: int, user_id: int) -> Issued | Queued:
@@ -286,7 +287,8 @@ def _strategy_and_partner(campaign_id: int) -> tuple[str, str]:
         _remembered[campaign_id] = (name, partner, now + REMEMBER_SECONDS)
     if name in LAB_ONLY and not settings.LAB:
         raise Rejected(
-            f"The strategy {name} of this campaign runs only with LAB=1.", code="strategy_not_available"
+            _("The strategy {name} of this campaign runs only with LAB=1.", name=name),
+            code="strategy_not_available",
         )
     return name, partner
 
@@ -295,7 +297,10 @@ def _read_strategy_and_partner(campaign_id: int) -> tuple[str, str]:
     found = Campaign.objects.filter(pk=campaign_id).values_list("strategy", "partner").first()
     if found is None:
         _remembered.pop(campaign_id, None)
-        raise NotFound(f"There is no campaign {campaign_id}.", code="campaign_not_found")
+        raise NotFound(
+            _("There is no campaign {campaign_id}.", campaign_id=campaign_id),
+            code="campaign_not_found",
+        )
     return found
 
 
@@ -304,4 +309,4 @@ def _is_account(user_id: int, **conditions: bool) -> bool:
 
 
 def _no_account(user_id: int) -> NotFound:
-    return NotFound(f"There is no active account {user_id}.")
+    return NotFound(_("There is no active account {user_id}.", user_id=user_id))

@@ -15,6 +15,7 @@ from coupons.partners import named
 from coupons.partners.contract import NoAnswer, NotReached, Partner
 from shop.concurrency import thread_budget
 from shop.errors import Unavailable
+from shop.lazy_texts import mark as _
 from shop.outbound.circuit_breaker import CircuitBreaker, CircuitOpen
 
 log = get_logger(__name__)
@@ -36,7 +37,7 @@ def call_permit() -> Iterator[None]:
     # Kept in a local, because two concurrent first calls may each create a semaphore, of which one is cached.
     permits = _permits()
     if not permits.acquire(timeout=PERMIT_WAIT_SECONDS):
-        raise Unavailable("The partner is slow, and too many requests wait for it; try again.")
+        raise Unavailable(_("The partner is slow, and too many requests wait for it; try again."))
     try:
         yield
     finally:

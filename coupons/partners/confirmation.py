@@ -24,6 +24,7 @@ from shop.db import transactions
 from shop.errors import FirstcomeError, PartnerFailed, Unavailable
 from shop.events import journal
 from shop.events.journal import ActorContext
+from shop.lazy_texts import mark as _
 
 log = get_logger(__name__)
 BATCHERS = 1_024
@@ -116,7 +117,7 @@ def _record_updates(campaign_id: int, updates: Sequence[ConfirmationUpdate]) -> 
 
 def refused() -> PartnerFailed:
     """The error of a request whose partner refused: slot and code were released."""
-    return PartnerFailed("The partner refused this coupon; nothing was issued.")
+    return PartnerFailed(_("The partner refused this coupon; nothing was issued."))
 
 
 @lru_cache(maxsize=BATCHERS)
@@ -223,5 +224,5 @@ def _result_for(
     if coupon:
         return eligibility.existing_coupon_result(coupon)
     if update.confirming.key in unsettled:
-        return Unavailable("It is not known yet whether the partner confirms the coupon; try again.")
+        return Unavailable(_("It is not known yet whether the partner confirms the coupon; try again."))
     return refused()

@@ -15,6 +15,7 @@ from coupons.partners import call_limit, confirmation
 from coupons.partners.contract import NoAnswer, NotReached, PartnerReply
 from shop.db import open_transaction, transactions
 from shop.errors import PartnerFailed, Unavailable
+from shop.lazy_texts import mark as _
 from shop.observability import logs
 
 PARTNER_ANSWERS = Counter(
@@ -46,7 +47,7 @@ def _ask_partner(confirming: PendingConfirmation) -> Issued:
     issued = confirmation.release_slot(confirming, is_unsent=isinstance(answer, NotReached))
     if issued is None:
         if isinstance(answer, NotReached):
-            raise PartnerFailed("The partner was not reached; nothing was issued.") from answer
+            raise PartnerFailed(_("The partner was not reached; nothing was issued.")) from answer
         raise confirmation.refused()
     return issued
 
@@ -85,4 +86,4 @@ def _read_settled(confirming: PendingConfirmation) -> Issued:
 
 def reply_unknown() -> Unavailable:
     """The error of a request that keeps its slot while the partner's decision is not known."""
-    return Unavailable("The partner has not answered; the coupon is reserved meanwhile. Try again.")
+    return Unavailable(_("The partner has not answered; the coupon is reserved meanwhile. Try again."))

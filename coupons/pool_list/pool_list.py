@@ -16,6 +16,7 @@ from typing import Any
 from coupons.models import Campaign, PoolCode
 from coupons.redis_keys import key, seconds_kept
 from shop.errors import Unavailable
+from shop.lazy_texts import mark as _
 from shop.redis import redis_client
 
 CHUNK = 2_000
@@ -181,7 +182,7 @@ def _try_claim(campaign: Campaign, user_id: int) -> tuple[str | None, int | None
             return None, int(cursor)
         case [b"nothing"]:
             return None, None
-    raise Unavailable("This campaign's codes come from Redis, which is unavailable; nothing was done.")
+    raise Unavailable(_("This campaign's codes come from Redis, which is unavailable; nothing was done."))
 
 
 @lru_cache(maxsize=LISTS)

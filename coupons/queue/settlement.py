@@ -25,6 +25,7 @@ from shop.db import transactions
 from shop.errors import FirstcomeError, PartnerFailed, Rejected, Unavailable
 from shop.events import journal
 from shop.events.journal import ActorContext
+from shop.lazy_texts import mark as _
 from shop.observability import logs, tracing
 from shop.redis import completion_notifications
 
@@ -141,7 +142,7 @@ def _mark_failed(campaign_id: int, position: QueuePosition, error: DatabaseError
         account=position.user_id,
         error=str(error),
     )
-    refusal = Rejected("No coupon can be written for this account.", code="failed")
+    refusal = Rejected(_("No coupon can be written for this account."), code="failed")
     transactions.run(
         lambda: tickets.record_results(campaign_id, {position.ticket_id: refusal}), transactions.REPEATABLE
     )

@@ -24,6 +24,7 @@ from coupons.models import Campaign
 from coupons.redis_keys import key, seconds_kept
 from shop.errors import Unavailable
 from shop.events.journal import ActorContext
+from shop.lazy_texts import mark as _
 from shop.redis import locks, redis_client
 
 # These names, and the field `place` of an entry, are read by processes of the release before.
@@ -230,7 +231,9 @@ def _call(script: str, campaign_id: int, names: Sequence[str], arguments: Sequen
 
 
 def _redis_unavailable() -> Unavailable:
-    return Unavailable("The queue of this campaign is kept in Redis, which is unavailable; nothing was done.")
+    return Unavailable(
+        _("The queue of this campaign is kept in Redis, which is unavailable; nothing was done.")
+    )
 
 
 def _encode_with_accounts(positions: Sequence[QueuePosition]) -> list[int | bytes]:

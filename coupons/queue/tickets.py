@@ -21,6 +21,7 @@ from shop import clock
 from shop.concurrency.group_commit import Batcher
 from shop.db import open_transaction, recorded_traces, transactions
 from shop.errors import FirstcomeError, NotFound, Rejected, Unavailable
+from shop.lazy_texts import mark as _
 
 Status = QueueTicket.Status
 # So many of the first waiting tickets are counted one by one; beyond them the numbers are assumed without
@@ -137,7 +138,7 @@ def _read(ticket_ids: Sequence[UUID]) -> list[Queued | NotFound]:
 
 
 def _not_found(ticket_id: UUID) -> NotFound:
-    return NotFound(f"There is no queue ticket {ticket_id}.")
+    return NotFound(_("There is no queue ticket {ticket_id}.", ticket_id=ticket_id))
 
 
 READER: Batcher[UUID, Queued] = Batcher(_read, name="ticket_status", run=transactions.read)

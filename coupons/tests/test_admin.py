@@ -9,7 +9,7 @@ from django.test import Client
 from django.utils import timezone
 
 from coupons import campaigns
-from coupons.campaign_templates import TEMPLATES
+from coupons.admin.campaign_templates import TEMPLATES
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, coupon_of, order_ids
@@ -266,7 +266,7 @@ def test_a_template_fills_in_the_page_of_a_new_campaign(operator: Client) -> Non
         page = operator.get(f"/admin/coupons/campaign/add/?template={name}")
         initial = page.context["adminform"].form.initial
         assert {term: initial[term] for term in template.terms} == template.terms
-        assert template.title in page.content.decode()
+        assert str(template.title) in page.content.decode()
         assert campaigns.create(name=name, **template.terms).pk
     empty = operator.get("/admin/coupons/campaign/add/?template=unknown")
     assert "discount_value" not in empty.context["adminform"].form.initial

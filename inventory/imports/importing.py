@@ -14,6 +14,7 @@ from uuid import UUID
 
 from django.db import IntegrityError
 from django.db.models import QuerySet
+from django.utils.translation import gettext
 from structlog import get_logger
 
 from inventory import product_journal, stock_levels
@@ -152,11 +153,11 @@ def _existing_products(rows: Sequence[StockRow]) -> dict[str, Product]:
 def _refuse_nameless(rows: Sequence[StockRow], known: Mapping[str, Product]) -> None:
     nameless = [row for row in rows if row.sku not in known and (row.name is None or row.price is None)]
     if nameless:
-        detail = "there is no such product; a new one needs a name and a price"
+        detail = gettext("%(sku)s: there is no such product; a new one needs a name and a price")
         raise Invalid(
-            "Nothing was imported; put these right first.",
+            gettext("Nothing was imported; put these right first."),
             errors=[
-                {"line": row.line, "field": "sku", "code": "unknown", "detail": f"{row.sku}: {detail}"}
+                {"line": row.line, "field": "sku", "code": "unknown", "detail": detail % {"sku": row.sku}}
                 for row in sorted(nameless, key=lambda row: row.line)
             ],
         )
@@ -170,7 +171,8 @@ def _begin(delivery_id: UUID, rows: Sequence[StockRow], reason: str) -> Delivery
     )
     if delivery.fingerprint != fingerprint:
         raise Rejected(
-            f"Delivery {delivery_id} was started with other rows; nothing was imported now.",
+            gettext("Delivery %(id)s was started with other rows; nothing was imported now.")
+            % {"id": delivery_id},
             code="delivery_id_reused",
         )
     return delivery

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
@@ -21,8 +23,8 @@ COLUMNS = ["sku", "name", "price", "quantity"]
 OPTIONAL_COLUMNS = ["low_stock_threshold"]
 # Messages instead of pydantic's, which quote the pattern.
 PLAIN_MESSAGES = {
-    ("sku", "string_pattern_mismatch"): "must be printable ASCII without spaces, and not empty",
-    ("name", "string_pattern_mismatch"): "must not be empty",
+    ("sku", "string_pattern_mismatch"): _("must be printable ASCII without spaces, and not empty"),
+    ("name", "string_pattern_mismatch"): _("must not be empty"),
 }
 
 
@@ -36,7 +38,7 @@ class Contents:
 
 def _whole_number(text: object) -> object:
     if not (isinstance(text, str) and text.isascii() and text.isdigit()):
-        raise PydanticCustomError("not_a_number", "must be a whole number, not negative")
+        raise PydanticCustomError("not_a_number", gettext("must be a whole number, not negative"))
     return int(text)
 
 
@@ -106,7 +108,11 @@ def read_contents(lines: Iterable[str]) -> Contents:
             if any(cell.strip() for cell in cells):
                 _read_line(reader.line_num, header, cells, rows, errors)
     except csv.Error as error:
-        errors.append(_error(reader.line_num, "", "not_csv", f"not readable as CSV: {error}"))
+        errors.append(
+            _error(
+                reader.line_num, "", "not_csv", gettext("not readable as CSV: %(error)s") % {"error": error}
+            )
+        )
     return Contents(list(rows.values()), errors)
 
 
@@ -115,9 +121,8 @@ def _has_columns(header: list[str]) -> bool:
 
 
 def _header_message() -> str:
-    return (
-        f"the first line must name the columns {','.join(COLUMNS)}, and may name {','.join(OPTIONAL_COLUMNS)}"
-    )
+    text = gettext("the first line must name the columns %(columns)s, and may name %(optional)s")
+    return text % {"columns": ",".join(COLUMNS), "optional": ",".join(OPTIONAL_COLUMNS)}
 
 
 def _read_line(
@@ -125,7 +130,8 @@ def _read_line(
 ) -> None:
     """Add the line to the rows, or its errors to the errors."""
     if len(cells) != len(header):
-        detail = f"has {len(cells)} cells instead of {len(header)}"
+        counts = {"count": len(cells), "expected": len(header)}
+        detail = gettext("has %(count)s cells instead of %(expected)s") % counts
         errors.append(_error(number, "", "wrong_number_of_cells", detail))
         return
     try:
@@ -136,7 +142,8 @@ def _read_line(
         errors += _validation_errors(number, error)
         return
     if line.sku in rows:
-        detail = f"{line.sku} is on line {rows[line.sku].line} already"
+        known = {"sku": line.sku, "line": rows[line.sku].line}
+        detail = gettext("%(sku)s is on line %(line)s already") % known
         errors.append(_error(number, "sku", "repeated", detail))
         return
     rows[line.sku] = line.row(number)
@@ -149,7 +156,8 @@ def _without_none(given: dict[str, str | None]) -> dict[str, Any]:
 def _validation_errors(line: int, error: ValidationError) -> list[dict[str, Any]]:
     wrong = [(str(one["loc"][0]), one["type"], one["msg"]) for one in error.errors()]
     return [
-        _error(line, name, code, PLAIN_MESSAGES.get((name, code), detail)) for name, code, detail in wrong
+        _error(line, name, code, str(PLAIN_MESSAGES.get((name, code), detail)))
+        for name, code, detail in wrong
     ]
 
 
@@ -159,4 +167,4 @@ def _error(line: int, field: str, code: str, detail: str) -> dict[str, Any]:
 
 def invalid(errors: list[dict[str, Any]]) -> Invalid:
     """The refusal of a whole file because of these errors."""
-    return Invalid("Nothing was imported; put these right first.", errors=errors)
+    return Invalid(gettext("Nothing was imported; put these right first."), errors=errors)

@@ -17,6 +17,8 @@ from uuid import UUID
 
 import tablib
 from django.core.exceptions import ValidationError
+from django.utils.translation import gettext, pgettext
+from django.utils.translation import gettext_lazy as _
 from import_export.fields import Field
 from import_export.formats.base_formats import CSV
 from import_export.resources import Resource
@@ -34,7 +36,15 @@ MOST_LINES = 20_000
 ROWS_SHOWN = 200
 """Of the preview, or of the errors: a page of all lines took hundreds of MiB."""
 
-HEADERS = ["line", "sku", "name", "price", "low stock threshold", "received", "on hand"]
+HEADERS = [
+    _("line"),
+    _("sku"),
+    _("name"),
+    _("price"),
+    _("low stock threshold"),
+    _("received"),
+    _("on hand"),
+]
 
 
 class KeptUpload(TempFolderStorage):
@@ -91,13 +101,19 @@ class ImportResult(Result):
     def summary(self) -> str:
         """What the whole file would do, with the rows that are not shown."""
         totals = self.imported
-        sentence = (
-            f"{self.total_rows} rows: {totals.created} products are new, {totals.changed} change, "
-            f"{totals.received} units are received."
-        )
+        sentence = gettext(
+            "%(rows)s rows: %(created)s products are new, %(changed)s change, %(units)s units are received."
+        ) % {
+            "rows": self.total_rows,
+            "created": totals.created,
+            "changed": totals.changed,
+            "units": totals.received,
+        }
         more = self.total_rows - len(self.rows)
-        hidden = f" The first {len(self.rows)} are shown; {more} more are not, and are imported with them."
-        return sentence + hidden if more else sentence
+        if not more:
+            return sentence
+        hidden = gettext("The first %(shown)s are shown; %(more)s more are not, and are imported with them.")
+        return f"{sentence} {hidden % {'shown': len(self.rows), 'more': more}}"
 
 
 class DeliveryFile(Resource):
@@ -109,7 +125,7 @@ class DeliveryFile(Resource):
 
     @classmethod
     def get_display_name(cls) -> str:
-        return "delivery"
+        return pgettext("stock", "delivery")
 
     def import_data(
         self,
@@ -140,7 +156,10 @@ class DeliveryFile(Resource):
 def error_sentences(result: Result) -> list[str]:
     """The errors, a sentence each."""
     return [
-        f"Line {row.number}: {field}: {detail}" if row.number else str(detail)
+        gettext("Line %(line)s: %(field)s: %(detail)s")
+        % {"line": row.number, "field": field, "detail": detail}
+        if row.number
+        else str(detail)
         for row in result.invalid_rows
         for field, details in row.error_dict.items()
         for detail in details
@@ -152,8 +171,11 @@ def _lines(text: str) -> list[str]:
     lines = list(islice(StringIO(text, newline=""), MOST_LINES + 2))
     if len(lines) > MOST_LINES + 1:
         raise Invalid(
-            f"The file has more than {MOST_LINES} lines below its first, and this page takes no more. "
-            "Split it, or import it by the command seed_stock, which has no such limit.",
+            gettext(
+                "The file has more than %(lines)s lines below its first, and this page takes no more. "
+                "Split it, or import it by the command seed_stock, which has no such limit."
+            )
+            % {"lines": MOST_LINES},
             errors=[],
         )
     return lines
@@ -177,7 +199,7 @@ def _add_errors(result: Result, error: FirstcomeError) -> None:
     for line, details in islice(by_line.items(), ROWS_SHOWN):
         result.append_invalid_row(line, {}, ValidationError(dict(details)))
     if len(by_line) > ROWS_SHOWN:
-        more = f"{len(by_line) - ROWS_SHOWN} more lines are wrong."
+        more = gettext("%(count)s more lines are wrong.") % {"count": len(by_line) - ROWS_SHOWN}
         result.append_invalid_row(0, {}, ValidationError({"file": [more]}))
 
 

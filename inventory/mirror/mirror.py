@@ -22,6 +22,7 @@ from inventory.models import Product
 from inventory.stock import Stock
 from shop import clock
 from shop.errors import Unavailable
+from shop.lazy_texts import mark as _
 from shop.redis import redis_client
 
 # One hash tag, because a script uses several keys, and Redis Cluster requires them in one slot.
@@ -122,10 +123,10 @@ def admit(reservation: GateReservation) -> list[dict[str, int]]:
     inactive and paused products are left to the database. Raises `Unavailable` without Redis.
     """
     ids = list(reservation.quantities)
-    for _ in range(ATTEMPTS):
+    for _attempt in range(ATTEMPTS):
         reply = redis_client.attempt(lambda client: _admit(client, reservation), otherwise=None)
         if reply is None:
-            raise Unavailable("Orders go through Redis here, and it is not reachable; nothing was done.")
+            raise Unavailable(_("Orders go through Redis here, and it is not reachable; nothing was done."))
         match reply:
             case [b"short", *short]:
                 return _short_lines(reservation, short)

@@ -8,6 +8,7 @@ from uuid import UUID
 from django.db.models import Prefetch
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.translation import gettext
 
 from orders import cancellation, order_states
 from orders.admin import timeline
@@ -19,7 +20,8 @@ from payments.models import Entry, Payment, Transfer
 from shop import clock
 from shop.events import outbox
 from shop.models import JournalLine
-from shop.operators.pages import STATE_COLOURS, amount, link
+from shop.operators.pages import STATE_COLOURS, amount, link, stored_text
+from shop.operators.status_words import status_word
 
 MOST_REFUNDS, MOST_LOG_LINES, MOST_JOURNAL_LINES, MOST_TRANSFERS = 50, 400, 200, 60
 """The newest of each; the lists of the models have all."""
@@ -55,6 +57,7 @@ class Story:
     paid_back: list[Part]
     total: str
     refunded: str
+    failure: str = ""
     cannot_expire: str = ""
     lines: list[dict[str, Any]] = field(default_factory=list)
     payments: list[dict[str, Any]] = field(default_factory=list)
@@ -85,30 +88,31 @@ def read(order: Order, request: HttpRequest) -> Story:
         paid_back=_paid_back(order),
         total=amount(order.total_amount, order.currency),
         refunded=amount(order.refunded_amount, order.currency),
-        cannot_expire=f"{failure.at:%Y-%m-%d %H:%M:%S} {failure.detail}" if failure else "",
+        failure=_failure(order),
+        cannot_expire=f"{failure.at:%Y-%m-%d %H:%M:%S} {stored_text(failure.detail)}" if failure else "",
         lines=[_line(line, request) for line in lines],
     )
     payments = list(Payment.objects.filter(order_id=order.id).order_by("id"))
     refunds = _read_refunds(order.id)
-    if _may_view(story, request, "payments.view_payment", "payment"):
+    if _may_view(story, request, "payments.view_payment", gettext("payment")):
         story.payments = [_payment(payment, request) for payment in payments]
-    if _may_view(story, request, "orders.view_refund", "refunds"):
+    if _may_view(story, request, "orders.view_refund", gettext("refunds")):
         story.refunds = [
             _refund(refund, order.currency, request) for refund in _shown_refunds(story, refunds)
         ]
-    if _may_view(story, request, "orders.view_saga", "sagas"):
+    if _may_view(story, request, "orders.view_saga", gettext("sagas")):
         subjects = [payment.id for payment in payments] + [refund.id for refund in refunds]
         story.timelines = _timelines(story, subjects, now)
-    if _may_view(story, request, "payments.view_transfer", "ledger"):
+    if _may_view(story, request, "payments.view_transfer", gettext("ledger")):
         story.transfers = _transfers(story, order.id, request)
-    if _may_view(story, request, "shop.view_journalline", "journal and events"):
+    if _may_view(story, request, "shop.view_journalline", gettext("journal and events")):
         _add_journal(story, order.id)
     return story
 
 
 def label(status: str) -> Label:
     """The status as it is shown."""
-    return Label(status.replace("_", " "), STATE_COLOURS.get(status, "default"))
+    return Label(status_word(status), STATE_COLOURS.get(status, "default"))
 
 
 def _may_view(story: Story, request: HttpRequest, permission: str, part: str) -> bool:
@@ -127,22 +131,25 @@ def _coupon_page(order: Order, request: HttpRequest) -> str:
 def _amounts(order: Order) -> list[Part]:
     """How the items' amount is paid."""
     parts = [
-        ("discount", order.discount_amount),
-        ("points", order.points_amount),
-        ("card", order.card_amount),
+        (gettext("discount"), "discount", order.discount_amount),
+        (gettext("points"), "points", order.points_amount),
+        (gettext("card"), "card", order.card_amount),
     ]
     return _parts(parts, order.items_amount, order.currency)
 
 
 def _paid_back(order: Order) -> list[Part]:
-    parts = [("refunded", order.refunded_amount), ("kept", order.total_amount - order.refunded_amount)]
+    parts = [
+        (gettext("refunded"), "refunded", order.refunded_amount),
+        (gettext("kept"), "kept", order.total_amount - order.refunded_amount),
+    ]
     return _parts(parts, order.total_amount, order.currency) if order.refunded_amount else []
 
 
-def _parts(parts: list[tuple[str, int]], whole: int, currency: str) -> list[Part]:
+def _parts(parts: list[tuple[str, str, int]], whole: int, currency: str) -> list[Part]:
     return [
-        Part(name, amount(value, currency), value * 100 // whole if whole else 0, name)
-        for name, value in parts
+        Part(name, amount(value, currency), value * 100 // whole if whole else 0, kind)
+        for name, kind, value in parts
         if value
     ]
 
@@ -171,10 +178,15 @@ def _payment(payment: Payment, request: HttpRequest) -> dict[str, Any]:
         "key": payment.charge_key if payment.card_amount else "",
         "reference": payment.charge_reference,
         "gateway_page": gateways.charge_page(payment.charge_reference),
-        "failure": ": ".join(filter(None, (payment.failure_code, payment.failure_detail))),
+        "failure": _failure(payment),
         "created_at": payment.created_at,
         "settled_at": payment.settled_at,
     }
+
+
+def _failure(row: Order | Payment) -> str:
+    """Why the order or payment failed; empty if it didn't."""
+    return ": ".join(filter(None, (row.failure_code, stored_text(row.failure_detail))))
 
 
 def _read_refunds(order_id: UUID) -> list[Refund]:
@@ -185,12 +197,13 @@ def _read_refunds(order_id: UUID) -> list[Refund]:
 
 
 def _shown_refunds(story: Story, refunds: list[Refund]) -> list[Refund]:
-    return _newest(story, refunds, MOST_REFUNDS, "refunds")
+    return _newest(story, refunds, MOST_REFUNDS, gettext("the newest %(count)s refunds"))
 
 
-def _newest(story: Story, rows: list[Any], most: int, part: str) -> list[Any]:
+def _newest(story: Story, rows: list[Any], most: int, text: str) -> list[Any]:
+    """The newest rows; if there are more, the text says so."""
     if len(rows) > most:
-        story.truncated.append(f"the newest {most} {part}")
+        story.truncated.append(text % {"count": most})
     return rows[:most]
 
 
@@ -214,7 +227,12 @@ def _timelines(story: Story, subjects: list[UUID], now: datetime) -> list[Timeli
     """The sagas of these payments and refunds, the first one first, each with its log."""
     sagas = list(Saga.objects.filter(kind__in=SAGA_TYPES, subject_id__in=subjects).order_by("id"))
     newest = SagaLog.objects.filter(saga_id__in=[saga.id for saga in sagas]).order_by("-at", "-id")
-    lines = _newest(story, list(newest[: MOST_LOG_LINES + 1]), MOST_LOG_LINES, "lines of the sagas' logs")
+    lines = _newest(
+        story,
+        list(newest[: MOST_LOG_LINES + 1]),
+        MOST_LOG_LINES,
+        gettext("the newest %(count)s lines of the sagas' logs"),
+    )
     logs: dict[UUID, list[SagaLog]] = {saga.id: [] for saga in sagas}
     for line in reversed(lines):
         logs[line.saga_id].append(line)
@@ -224,7 +242,9 @@ def _timelines(story: Story, subjects: list[UUID], now: datetime) -> list[Timeli
 def _transfers(story: Story, order_id: UUID, request: HttpRequest) -> list[dict[str, Any]]:
     entries = Prefetch("entries", Entry.objects.select_related("account__user").order_by("id"))
     rows = Transfer.objects.filter(order_id=order_id).order_by("-id").prefetch_related(entries)
-    newest = _newest(story, list(rows[: MOST_TRANSFERS + 1]), MOST_TRANSFERS, "transfers")
+    newest = _newest(
+        story, list(rows[: MOST_TRANSFERS + 1]), MOST_TRANSFERS, gettext("the newest %(count)s transfers")
+    )
     return [
         {
             "page": reverse("admin:payments_transfer_change", args=[transfer.id]),
@@ -242,12 +262,19 @@ def _transfers(story: Story, order_id: UUID, request: HttpRequest) -> list[dict[
 def _account(entry: Entry) -> str:
     """A wallet by its owner's name, one of the shop's accounts by its kind."""
     user = entry.account.user
-    return f"wallet of {user.get_username()}" if user else entry.account.get_kind_display()
+    if user is None:
+        return entry.account.get_kind_display()
+    return gettext("wallet of %(name)s") % {"name": user.get_username()}
 
 
 def _add_journal(story: Story, order_id: UUID) -> None:
     rows = JournalLine.objects.filter(order_id=order_id).order_by("-at", "-id")
-    newest = _newest(story, list(rows[: MOST_JOURNAL_LINES + 1]), MOST_JOURNAL_LINES, "lines of the journal")
+    newest = _newest(
+        story,
+        list(rows[: MOST_JOURNAL_LINES + 1]),
+        MOST_JOURNAL_LINES,
+        gettext("the newest %(count)s lines of the journal"),
+    )
     story.journal = [_journal_line(line) for line in newest]
     story.events = [_event(line) for line in reversed(newest) if line.delivery]
 
@@ -257,7 +284,7 @@ def _journal_line(line: JournalLine) -> dict[str, Any]:
         "at": line.at,
         "by": f"{line.get_actor_display()} {line.actor_name or line.actor_id or ''}".strip(),
         "what": line.what,
-        "detail": line.detail,
+        "detail": stored_text(line.detail),
         "reference": line.reference,
         "is_internal": line.is_internal,
     }

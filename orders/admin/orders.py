@@ -1,12 +1,15 @@
 """The admin of orders and their lines: an order's whole story, and what operators may do with it."""
 
 from typing import Any
+from uuid import UUID
 
 from django.contrib import admin, messages
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from unfold.dataclasses import ActionDialog
 from unfold.decorators import action, display
@@ -26,12 +29,12 @@ from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer, Replay
 from shop.operators.forms import SENT_BEFORE, KeyedReasonForm, ReasonForm, keyed_call, reload
 from shop.operators.pages import (
-    STATE_COLOURS,
     STYLES,
     ExactSearchMixin,
     PrefetchedListMixin,
     SearchMixin,
     parse_uuid,
+    status_label,
 )
 
 PAGE = "admin:orders_order_change"
@@ -39,33 +42,33 @@ PAGE = "admin:orders_order_change"
 # which is empty before `migrate`.
 REFUND, CANCEL, RESEND = "orders.add_refund", "orders.change_order", "shop.change_journalline"
 CANCEL_DIALOG = ActionDialog(
-    title="Cancel this order",
-    description=(
+    title=_("Cancel this order"),
+    description=_(
         "It can't be undone: the stock and the coupon that the order holds are released at once, and its "
         "customer can't pay it any more."
     ),
     form_class=ReasonForm,
-    form_submit_text="Cancel the order",
+    form_submit_text=_("Cancel the order"),
 )
 RESEND_DIALOG = ActionDialog(
-    title="Send the events of this order again",
-    description=(
+    title=_("Send the events of this order again"),
+    description=_(
         "All its events go to the data platform again, in sequence and with the same ids: a receiver that "
         "knows them already drops them."
     ),
     form_class=KeyedReasonForm,
-    form_submit_text="Send again",
+    form_submit_text=_("Send again"),
 )
 
 
 class Overdue(admin.SimpleListFilter):
     """Filters unpaid orders that should have expired and still hold stock; the journal has the reason."""
 
-    title = "expiry"
+    title = _("expiry")
     parameter_name = "expiry"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("overdue", "Overdue: unpaid and not expired")]
+        return [("overdue", gettext("Overdue: unpaid and not expired"))]
 
     def queryset(self, request: HttpRequest, queryset: "QuerySet[Order]") -> "QuerySet[Order]":
         return queryset.filter(cancellation.is_overdue()) if self.value() == "overdue" else queryset
@@ -88,7 +91,7 @@ class OrderAdmin(SearchMixin, SalesReportLinkMixin, PrefetchedListMixin, ReadOnl
     list_filter = ["status", Overdue]
     list_prefetch_related = ["account"]
     search_fields = ["id"]
-    search_help_text = "An order's id, a coupon's code, or an account's name"
+    search_help_text = _("An order's id, a coupon's code, or an account's name")
     ordering = ["-id"]
     paginator = InfinitePaginator
     show_full_result_count = False
@@ -99,9 +102,9 @@ class OrderAdmin(SearchMixin, SalesReportLinkMixin, PrefetchedListMixin, ReadOnl
     class Media:
         css = {"all": [STYLES]}
 
-    @display(description="status", label=STATE_COLOURS, ordering="status")
+    @display(description=_("status"), ordering="status")
     def shown_status(self, order: Order) -> str:
-        return order.status
+        return status_label(order.status)
 
     def search(self, rows: "QuerySet[Order]", term: str) -> "QuerySet[Order]":
         """The orders of an account, the order that holds a coupon, or one order, all by index."""
@@ -124,7 +127,7 @@ class OrderAdmin(SearchMixin, SalesReportLinkMixin, PrefetchedListMixin, ReadOnl
             context |= {
                 "story": order_page.read(order, request),
                 "order": order,
-                "title": f"Order {order.pk}",
+                "title": gettext("Order %(id)s") % {"id": order.pk},
             }
         response: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
         return response
@@ -151,11 +154,11 @@ class OrderAdmin(SearchMixin, SalesReportLinkMixin, PrefetchedListMixin, ReadOnl
     def has_resend_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         return request.user.has_perm(RESEND)
 
-    @action(description="Refund", icon="undo", permissions=["refund"], variant=ActionVariant.PRIMARY)
+    @action(description=_("Refund"), icon="undo", permissions=["refund"], variant=ActionVariant.PRIMARY)
     def refund(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return refund_page.serve(self, request, self._order(request, object_id))
 
-    @action(description="Cancel", icon="block", permissions=["cancel"], dialog=CANCEL_DIALOG)
+    @action(description=_("Cancel"), icon="block", permissions=["cancel"], dialog=CANCEL_DIALOG)
     def cancel(self, request: HttpRequest, form: ReasonForm, object_id: str) -> HttpResponse:
         order = self._order(request, object_id)
         try:
@@ -163,10 +166,10 @@ class OrderAdmin(SearchMixin, SalesReportLinkMixin, PrefetchedListMixin, ReadOnl
         except FirstcomeError as error:
             self.message_user(request, error.detail, level=messages.ERROR)
         else:
-            self.message_user(request, "The order is cancelled: what it held is released.")
+            self.message_user(request, gettext("The order is cancelled: what it held is released."))
         return reload(PAGE, object_id)
 
-    @action(description="Resend events", icon="send", permissions=["resend"], dialog=RESEND_DIALOG)
+    @action(description=_("Resend events"), icon="send", permissions=["resend"], dialog=RESEND_DIALOG)
     def resend_events(self, request: HttpRequest, form: KeyedReasonForm, object_id: str) -> HttpResponse:
         order, reason = self._order(request, object_id), form.cleaned_data["reason"]
         call = keyed_call(
@@ -183,8 +186,9 @@ class OrderAdmin(SearchMixin, SalesReportLinkMixin, PrefetchedListMixin, ReadOnl
         except FirstcomeError as error:
             self.message_user(request, error.detail, level=messages.ERROR)
         else:
-            queued = f"{outcome} queued: they are delivered within seconds, in sequence."
-            self.message_user(request, SENT_BEFORE if isinstance(outcome, Replay) else queued)
+            queued = gettext("%(count)s queued: they are delivered within seconds, in sequence.")
+            done = SENT_BEFORE if isinstance(outcome, Replay) else queued % {"count": outcome}
+            self.message_user(request, done)
         return reload(PAGE, object_id)
 
     def _order(self, request: HttpRequest, object_id: str) -> Order:
@@ -199,10 +203,15 @@ class OrderAdmin(SearchMixin, SalesReportLinkMixin, PrefetchedListMixin, ReadOnl
 
 @admin.register(OrderLine)
 class OrderLineAdmin(ExactSearchMixin, ReadOnlyMixin, ModelAdmin):
-    list_display = ["order_id", "sku", "name", "quantity", "line_amount"]
+    list_display = ["order_key", "sku", "name", "quantity", "line_amount"]
     search_fields = uuid_fields = ["order_id"]
     word_fields = ["product__sku"]
-    search_help_text = "The id of an order, or a product's SKU"
+    search_help_text = _("The id of an order, or a product's SKU")
     ordering = ["-id"]
     paginator = InfinitePaginator
     show_full_result_count = False
+
+    @display(description=_("order id"), ordering="order_id")
+    def order_key(self, row: OrderLine) -> UUID:
+        """Not the column `order_id`: Django does not translate the name of such a one."""
+        return row.order_id

@@ -14,6 +14,9 @@ from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.text import format_lazy
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from unfold.dataclasses import ActionDialog
 from unfold.decorators import action, display
@@ -35,22 +38,22 @@ from shop.models import JournalLine
 from shop.operations import dispatch
 from shop.operators.forms import KeyedReasonForm, keyed_call, reload
 from shop.operators.pages import (
-    STATE_COLOURS,
     PrefetchedListMixin,
     PreselectingFilter,
     SearchMixin,
     parse_uuid,
+    status_label,
 )
 
 LOOK_UP = "payments.change_payment"
 LOOK_UP_DIALOG = ActionDialog(
-    title="Ask the gateway now",
-    description=(
+    title=_("Ask the gateway now"),
+    description=_(
         "It is asked what it has under this payment's key, and nothing is changed there. A payment that is "
         "not settled continues at once."
     ),
     form_class=KeyedReasonForm,
-    form_submit_text="Ask",
+    form_submit_text=_("Ask"),
 )
 NEWEST = 50_000
 """The payments that are searched for the reference of a charge, which has no index."""
@@ -66,7 +69,7 @@ def unsettled(payments: "QuerySet[Payment]", statuses: tuple[str, ...]) -> "Quer
 class InDoubtFirst(PreselectingFilter):
     """Shows the payments in doubt, if there are any, until a search or another filter is used."""
 
-    title = "state"
+    title = _("state")
     parameter_name = "show"
     everything = EVERYTHING
 
@@ -75,7 +78,11 @@ class InDoubtFirst(PreselectingFilter):
         return IN_DOUBT if in_doubt.exists() else EVERYTHING
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(IN_DOUBT, "In doubt"), (UNSETTLED_ONES, "Not settled"), (EVERYTHING, "All")]
+        return [
+            (IN_DOUBT, gettext("In doubt")),
+            (UNSETTLED_ONES, gettext("Not settled")),
+            (EVERYTHING, gettext("All")),
+        ]
 
     def queryset(self, request: HttpRequest, queryset: "QuerySet[Payment]") -> "QuerySet[Payment]":
         if self.value() == IN_DOUBT:
@@ -100,9 +107,12 @@ class PaymentAdmin(SearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
     list_filter_sheet = False
     list_prefetch_related = ["account"]
     search_fields = ["id"]
-    search_help_text = (
-        "The id of a payment or order, the key of a charge, an account's name; or the reference of a charge "
-        f"of the newest {NEWEST:,}"
+    search_help_text = format_lazy(
+        _(
+            "The id of a payment or order, the key of a charge, an account's name; or the reference of a "
+            "charge of the newest {count}"
+        ),
+        count=f"{NEWEST:,}",
     )
     ordering = ["-id"]
     paginator = InfinitePaginator
@@ -129,18 +139,18 @@ class PaymentAdmin(SearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
         "settled_at",
     ]
 
-    @display(description="order", ordering="order_id")
+    @display(description=_("order"), ordering="order_id")
     def order_page(self, payment: Payment) -> str:
         if payment.order_id is None:
-            return "top-up"
+            return gettext("top-up")
         page = reverse("admin:orders_order_change", args=[payment.order_id])
         return format_html('<a href="{}" class="underline">{}</a>', page, payment.order_id)
 
-    @display(description="status", label=STATE_COLOURS, ordering="status")
+    @display(description=_("status"), ordering="status")
     def shown_status(self, payment: Payment) -> str:
-        return payment.status
+        return status_label(payment.status)
 
-    @display(description="charge at the gateway")
+    @display(description=_("charge at the gateway"))
     def charge(self, payment: Payment) -> str:
         page = gateways.charge_page(payment.charge_reference)
         if not page:
@@ -148,15 +158,17 @@ class PaymentAdmin(SearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
         link = '<a href="{}" class="underline" target="_blank" rel="noopener noreferrer">{}</a>'
         return format_html(link, page, payment.charge_reference)
 
-    @display(description="saga")
+    @display(description=_("saga"))
     def saga(self, payment: Payment) -> str:
         saga = Saga.objects.filter(subject_id=payment.pk, kind__in=("purchase", "top_up")).first()
         if saga is None:
             return "-"
         page = reverse("admin:orders_saga_change", args=[saga.pk])
-        return format_html('<a href="{}" class="underline">{}, {}</a>', page, saga.kind, saga.state)
+        return format_html(
+            '<a href="{}" class="underline">{}, {}</a>', page, saga.kind, saga.get_state_display()
+        )
 
-    @display(description="last asked by an operator")
+    @display(description=_("last asked by an operator"))
     def looked_up(self, payment: Payment) -> str:
         lines = JournalLine.objects.filter(subject=f"payment {payment.pk}", what=gateway_lookups.LOOKED_UP)
         line = lines.order_by("-id").first()
@@ -191,7 +203,7 @@ class PaymentAdmin(SearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
         return request.user.has_perm(LOOK_UP)
 
     @action(
-        description="Ask the gateway now",
+        description=_("Ask the gateway now"),
         icon="sync",
         permissions=["look_up"],
         dialog=LOOK_UP_DIALOG,
@@ -217,12 +229,13 @@ class PaymentAdmin(SearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
     def _show(self, request: HttpRequest, outcome: Lookup | Replay) -> None:
         if isinstance(outcome, Replay):
             answer = orjson.loads(outcome.answer.body)["answer"] if outcome.answer else ""
-            self.message_user(request, f"This form was sent before, and the answer was: {answer}")
+            text = gettext("This form was sent before, and the answer was: %(answer)s")
+            self.message_user(request, text % {"answer": answer})
             return
         for saga_id in outcome.saga_ids:
             dispatch.enqueue(tasks.advance, str(saga_id))
         level = messages.INFO if outcome.is_answered else messages.WARNING
-        self.message_user(request, outcome.answer, level=level)
+        self.message_user(request, outcome.in_words, level=level)
 
 
 def _answer(lookup: Lookup) -> Answer:

@@ -10,6 +10,8 @@ from django.contrib.admin import ModelAdmin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from unfold.widgets import (
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminRadioSelectWidget,
@@ -28,7 +30,7 @@ from shop.operators.forms import SENT_BEFORE, FormIdField, keyed_call, reason_fi
 from shop.operators.pages import amount
 
 TEMPLATE = "admin/orders/order/refund.html"
-REASON_HELP = "Why, in 255 characters at most. The customer sees it, and the journal keeps it."
+REASON_HELP = _("Why, in 255 characters at most. The customer sees it, and the journal keeps it.")
 ALL, SOME = "all", "some"
 
 
@@ -36,17 +38,17 @@ class RefundForm(forms.Form):
     """Which units of the order are refunded, and why: a field `units_<line>` for each line."""
 
     what = forms.ChoiceField(
-        choices=[(ALL, "All that is left"), (SOME, "These units:")],
+        choices=[(ALL, _("All that is left")), (SOME, _("These units:"))],
         initial=ALL,
         widget=UnfoldAdminRadioSelectWidget,
-        label="What to refund",
+        label=_("What to refund"),
     )
     reason = reason_field(REASON_HELP)
     restock = forms.BooleanField(
         required=False,
         initial=True,
         widget=UnfoldBooleanSwitchWidget,
-        label="Put the goods back in stock",
+        label=_("Put the goods back in stock"),
     )
 
     def __init__(self, lines: Sequence[OrderLine], *args: Any, **kwargs: Any) -> None:
@@ -60,14 +62,14 @@ class RefundForm(forms.Form):
                 min_value=0,
                 max_value=line.quantity,
                 initial=0,
-                label=f"Units of {line.sku}, of {left} left",
+                label=gettext("Units of %(sku)s, of %(left)s left") % {"sku": line.sku, "left": left},
                 widget=UnfoldAdminIntegerFieldWidget(attrs={"min": 0, "max": left}),
             )
 
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean() or {}
         if not self.errors and data["what"] == SOME and not self._units():
-            raise forms.ValidationError("Enter the units of one product at least.")
+            raise forms.ValidationError(gettext("Enter the units of one product at least."))
         return data
 
     def wanted(self) -> list[Line] | None:
@@ -191,7 +193,7 @@ def _render(
     reason: object = "",
 ) -> HttpResponse:
     context = {
-        "title": f"Refund order {order.pk}",
+        "title": gettext("Refund order %(id)s") % {"id": order.pk},
         "opts": pages.opts,
         "order": order,
         "form": form,
@@ -209,8 +211,8 @@ def _left(order: Order) -> str:
     try:
         preview = refunding.preview_refund(order_id=order.pk, wanted=None)
     except FirstcomeError as error:
-        return error.detail
-    return f"All that is left is {amount(preview.amount, order.currency)}."
+        return str(error.detail)
+    return gettext("All that is left is %(amount)s.") % {"amount": amount(preview.amount, order.currency)}
 
 
 def _shown(preview: RefundPreview, lines: Sequence[OrderLine], currency: str) -> dict[str, Any]:
@@ -233,21 +235,29 @@ def _shown(preview: RefundPreview, lines: Sequence[OrderLine], currency: str) ->
 
 def _done(started: StartedRefund, currency: str) -> str:
     refund = started.refund
-    return (
-        f"The refund of {amount(refund.amount, currency)} has started: {amount(refund.points_amount)} in "
-        f"points, {amount(refund.card_amount)} by card. This page shows how far it is."
-    )
+    return gettext(
+        "The refund of %(amount)s has started: %(points)s in points, %(card)s by card. This page shows "
+        "how far it is."
+    ) % {
+        "amount": amount(refund.amount, currency),
+        "points": amount(refund.points_amount),
+        "card": amount(refund.card_amount),
+    }
 
 
 def _in_words(error: FirstcomeError, lines: Sequence[OrderLine]) -> str:
     """The refusal, with the units that are left of each product that it names."""
     names = {line.product_id: line.sku for line in lines}
     short = [
-        f"{item['requested']} × {names.get(item['product'], item['product'])} requested, "
-        f"{item['refundable']} left"
+        gettext("%(requested)s × %(product)s requested, %(left)s left")
+        % {
+            "requested": item["requested"],
+            "product": names.get(item["product"], item["product"]),
+            "left": item["refundable"],
+        }
         for item in error.extra.get("items", ())
     ]
-    return " ".join([error.detail, *([f"{'; '.join(short)}."] if short else [])])
+    return " ".join([str(error.detail), *([f"{'; '.join(short)}."] if short else [])])
 
 
 def _units_field(line: OrderLine) -> str:

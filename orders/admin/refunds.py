@@ -1,7 +1,11 @@
 """The admin of refunds and their lines: read-only."""
 
+from uuid import UUID
+
 from django.contrib import admin
+from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
 
 from orders.models import Refund, RefundLine
@@ -18,7 +22,7 @@ class RefundLineInline(ReadOnlyMixin, TabularInline):
 class RefundAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
     list_display = [
         "id",
-        "order_id",
+        "order_key",
         "status",
         "amount",
         "points_amount",
@@ -28,19 +32,29 @@ class RefundAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdm
     ]
     list_filter = ["status", "restock"]
     search_fields = uuid_fields = ["id", "order_id"]
-    search_help_text = "The id of a refund or of an order"
+    search_help_text = _("The id of a refund or of an order")
     ordering = ["-id"]
     paginator = InfinitePaginator
     inlines = [RefundLineInline]
     show_full_result_count = False
 
+    @display(description=_("order id"), ordering="order_id")
+    def order_key(self, row: Refund) -> UUID:
+        """Not the column `order_id`: Django does not translate the name of such a one."""
+        return row.order_id
+
 
 @admin.register(RefundLine)
 class RefundLineAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
-    list_display = ["refund_id", "line", "quantity", "amount"]
+    list_display = ["refund_key", "line", "quantity", "amount"]
     list_prefetch_related = ["line"]
     search_fields = uuid_fields = ["refund_id"]
-    search_help_text = "The id of a refund"
+    search_help_text = _("The id of a refund")
     ordering = ["-id"]
     paginator = InfinitePaginator
     show_full_result_count = False
+
+    @display(description=_("refund id"), ordering="refund_id")
+    def refund_key(self, row: RefundLine) -> UUID:
+        """Not the column `refund_id`: Django does not translate the name of such a one."""
+        return row.refund_id

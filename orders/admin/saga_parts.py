@@ -8,6 +8,8 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from unfold.dataclasses import ActionDialog
 from unfold.widgets import UnfoldAdminTextInputWidget
 
@@ -18,13 +20,11 @@ from shop.models import JournalLine
 from shop.operators.forms import ReasonForm
 from shop.operators.pages import PreselectingFilter
 
-STATE_COLOURS = {"running": "info", "stuck": "danger", "done": "success", "compensated": "warning"}
-
 
 class NeedsOperator(PreselectingFilter):
     """Shows the sagas that need an operator by default, and all sagas once a search or filter is used."""
 
-    title = "need of an operator"
+    title = _("need of an operator")
     parameter_name = "needs"
     everything = "everything"
 
@@ -33,9 +33,9 @@ class NeedsOperator(PreselectingFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [
-            ("operator", operator_texts.NEEDS_OPERATOR.capitalize()),
-            ("unfinished", "Unfinished"),
-            ("everything", "All"),
+            ("operator", str(operator_texts.NEEDS_OPERATOR).capitalize()),
+            ("unfinished", gettext("Unfinished")),
+            ("everything", gettext("All")),
         ]
 
     def queryset(self, request: HttpRequest, queryset: "QuerySet[Saga]") -> "QuerySet[Saga]":
@@ -50,6 +50,7 @@ class CompleteForm(ReasonForm):
     """The reason, and the other system's id of what was done there."""
 
     reference = forms.CharField(
+        label=_("Reference"),
         required=False,
         max_length=LONGEST_REFERENCE,
         widget=UnfoldAdminTextInputWidget,
@@ -61,19 +62,19 @@ RETRY = ActionDialog(
     title=operator_texts.RETRY.title,
     description=operator_texts.RETRY.description,
     form_class=ReasonForm,
-    form_submit_text="Retry",
+    form_submit_text=_("Retry"),
 )
 COMPENSATE = ActionDialog(
     title=operator_texts.COMPENSATE.title,
     description=operator_texts.COMPENSATE.description,
     form_class=ReasonForm,
-    form_submit_text="Compensate",
+    form_submit_text=_("Compensate"),
 )
 COMPLETE = ActionDialog(
     title=operator_texts.COMPLETE.title,
     description=operator_texts.COMPLETE.description,
     form_class=CompleteForm,
-    form_submit_text="Complete",
+    form_submit_text=_("Complete"),
 )
 
 

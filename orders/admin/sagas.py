@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 from django.contrib import admin, messages
 from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action, display
 from unfold.paginator import InfinitePaginator
@@ -21,7 +24,13 @@ from shop.errors import FirstcomeError
 from shop.events import journal
 from shop.operations import dispatch
 from shop.operators.forms import ReasonForm, reload
-from shop.operators.pages import ExactSearchMixin, PrefetchedListMixin, SearchMixin, parse_uuid
+from shop.operators.pages import (
+    ExactSearchMixin,
+    PrefetchedListMixin,
+    SearchMixin,
+    parse_uuid,
+    status_label,
+)
 
 # Checked by `has_operate_permission`. A codename here would be looked up before the tables exist.
 OPERATE = ["operate"]
@@ -36,7 +45,7 @@ class SagaLogInline(ReadOnlyMixin, TabularInline):
 class ByKind(admin.SimpleListFilter):
     """The saga types; Django's own filter would read the table for them."""
 
-    title = parameter_name = "kind"
+    title, parameter_name = _("kind"), "kind"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [(name, name) for name in sorted(SAGA_TYPES)]
@@ -53,15 +62,15 @@ class SagaAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
     list_filter = [saga_parts.NeedsOperator, ByKind, "state"]
     list_filter_sheet = False
     search_fields = ["id"]
-    search_help_text = "The id of a saga, payment, refund or order"
+    search_help_text = _("The id of a saga, payment, refund or order")
     ordering = ["-id"]
     paginator = InfinitePaginator
     fieldsets = [
         (None, {"fields": ["kind", "order", "subject_id", "shown_state", "step", "attempts", "last_error"]}),
-        ("Why it is compensated", {"fields": ["failure_code", "failure_detail"]}),
-        ("Operators", {"fields": ["operators"]}),
-        ("Times", {"fields": ["created_at", "deadline_at", "next_attempt_at", "ended_at"]}),
-        ("Worker", {"fields": ["lease_token", "leased_until", "open_call", "request_id"]}),
+        (_("Why it is compensated"), {"fields": ["failure_code", "failure_detail"]}),
+        (_("Operators"), {"fields": ["operators"]}),
+        (_("Times"), {"fields": ["created_at", "deadline_at", "next_attempt_at", "ended_at"]}),
+        (_("Worker"), {"fields": ["lease_token", "leased_until", "open_call", "request_id"]}),
     ]
     readonly_fields = ["order", "shown_state", "step", "operators"]
     inlines = [SagaLogInline]
@@ -89,31 +98,31 @@ class SagaAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
         saga = self.get_object(request, object_id)
         return [] if saga is None or saga.ended_at else super().get_actions_detail(request, object_id)
 
-    @display(description="state", label=saga_parts.STATE_COLOURS)
+    @display(description=_("state"))
     def shown_state(self, saga: Saga) -> str:
-        return saga.state
+        return status_label(saga.state)
 
-    @display(description="current step")
+    @display(description=_("current step"))
     def step(self, saga: Saga) -> str:
         return saga_parts.current_step_text(saga)
 
-    @display(description="order")
+    @display(description=_("order"))
     def order(self, saga: Saga) -> str:
         return saga_parts.order_link(saga)
 
-    @display(description="operator actions")
+    @display(description=_("operator actions"))
     def operators(self, saga: Saga) -> str:
         return saga_parts.operator_actions_list(saga)
 
-    @action(description="Retry", icon="refresh", permissions=OPERATE, dialog=saga_parts.RETRY)
+    @action(description=_("Retry"), icon="refresh", permissions=OPERATE, dialog=saga_parts.RETRY)
     def retry(self, request: HttpRequest, form: ReasonForm, object_id: str) -> HttpResponse:
         return self._operate(request, operator_actions.retry, object_id, form)
 
-    @action(description="Compensate", icon="undo", permissions=OPERATE, dialog=saga_parts.COMPENSATE)
+    @action(description=_("Compensate"), icon="undo", permissions=OPERATE, dialog=saga_parts.COMPENSATE)
     def compensate(self, request: HttpRequest, form: ReasonForm, object_id: str) -> HttpResponse:
         return self._operate(request, operator_actions.force_compensate, object_id, form)
 
-    @action(description="Complete", icon="check", permissions=OPERATE, dialog=saga_parts.COMPLETE)
+    @action(description=_("Complete"), icon="check", permissions=OPERATE, dialog=saga_parts.COMPLETE)
     def complete(self, request: HttpRequest, form: ReasonForm, object_id: str) -> HttpResponse:
         return self._operate(request, operator_actions.force_complete, object_id, form)
 
@@ -131,14 +140,15 @@ class SagaAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
             self.message_user(request, error.detail, level=messages.ERROR)
         else:
             dispatch.enqueue(tasks.advance, str(saga.id))
-            self.message_user(request, f"Recorded: {operator_texts.next_action(saga)}")
+            text = gettext("Recorded: %(next)s") % {"next": operator_texts.next_action(saga)}
+            self.message_user(request, text)
         return reload("admin:orders_saga_change", object_id)
 
 
 class ByStep(admin.SimpleListFilter):
     """The steps of all saga types; Django's own filter would read every row for them."""
 
-    title = parameter_name = "step"
+    title, parameter_name = _("step"), "step"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         names = {step.name for type in SAGA_TYPES.values() for step in type.steps}
@@ -150,10 +160,15 @@ class ByStep(admin.SimpleListFilter):
 
 @admin.register(SagaLog)
 class SagaLogAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
-    list_display = ["at", "saga_id", "step", "direction", "event", "attempt", "detail"]
+    list_display = ["at", "saga_key", "step", "direction", "event", "attempt", "detail"]
     list_filter = [ByStep, "direction", "event"]
     search_fields = uuid_fields = ["saga_id"]
-    search_help_text = "The id of a saga"
+    search_help_text = _("The id of a saga")
     ordering = ["-id"]
     paginator = InfinitePaginator
     show_full_result_count = False
+
+    @display(description=_("saga id"), ordering="saga_id")
+    def saga_key(self, row: SagaLog) -> UUID:
+        """Not the column `saga_id`: Django does not translate the name of such a one."""
+        return row.saga_id

@@ -7,10 +7,11 @@ from itertools import groupby
 from typing import Any
 
 from django.urls import reverse
+from django.utils.translation import gettext
 
 from orders.models import Saga, SagaLog
 from orders.saga.definitions import DO, SAGA_TYPES, UNDO, Step
-from shop.operators.pages import STATE_COLOURS
+from shop.operators.pages import STATE_COLOURS, stored_text
 
 Event = SagaLog.Event
 EVENT_COLOURS = {
@@ -67,7 +68,7 @@ class Timeline:
     page: str
     state: str
     colour: str
-    direction: str
+    is_compensating: bool
     failure: str
     last_error: str
     duration: str
@@ -80,15 +81,15 @@ def draw(saga: Saga, log: Sequence[SagaLog], *, now: datetime) -> Timeline:
     """Draw the saga with these lines of its log, oldest first."""
     last_at = log[-1].at if log else saga.created_at
     end = max(saga.ended_at or now, last_at)
-    failure = ": ".join(filter(None, (saga.failure_code, saga.failure_detail)))
+    failure = ": ".join(filter(None, (saga.failure_code, stored_text(saga.failure_detail))))
     return Timeline(
         kind=saga.kind,
         page=reverse("admin:orders_saga_change", args=[saga.pk]),
-        state=saga.state,
+        state=saga.get_state_display(),
         colour=STATE_COLOURS[saga.state],
-        direction="is compensated" if saga.direction == UNDO and not saga.ended_at else "",
+        is_compensating=saga.direction == UNDO and not saga.ended_at,
         failure=failure,
-        last_error="" if saga.ended_at else saga.last_error,
+        last_error="" if saga.ended_at else stored_text(saga.last_error),
         duration=in_words(end - saga.created_at),
         next_attempt_at=saga.next_attempt_at,
         lanes=list(_lanes(saga, log, start=saga.created_at, end=end)),
@@ -100,14 +101,16 @@ def in_words(time: timedelta) -> str:
     """A length of time in its largest unit and the next: `3 min 20 s`."""
     milliseconds = time // timedelta(milliseconds=1)
     if milliseconds < 1_000:
-        return f"{max(0, milliseconds)} ms"
+        return gettext("%(count)s ms") % {"count": max(0, milliseconds)}
     seconds = milliseconds // 1_000
     if seconds < 60:
-        return f"{seconds}.{milliseconds % 1_000 // 100} s"
-    for unit, size, lesser, lesser_size in (("d", 86_400, "h", 3_600), ("h", 3_600, "min", 60)):
-        if seconds >= size:
-            return f"{seconds // size} {unit} {seconds % size // lesser_size} {lesser}"
-    return f"{seconds // 60} min {seconds % 60} s"
+        return gettext("%(count)s s") % {"count": f"{seconds}.{milliseconds % 1_000 // 100}"}
+    minutes, hours, days = seconds // 60, seconds // 3_600, seconds // 86_400
+    if days:
+        return gettext("%(days)s d %(hours)s h") % {"days": days, "hours": hours % 24}
+    if hours:
+        return gettext("%(hours)s h %(minutes)s min") % {"hours": hours, "minutes": minutes % 60}
+    return gettext("%(minutes)s min %(seconds)s s") % {"minutes": minutes, "seconds": seconds % 60}
 
 
 def _kind_of_line(line: SagaLog) -> tuple[Any, ...]:
@@ -126,7 +129,7 @@ def _entry(saga: Saga, alike: Sequence[SagaLog]) -> Entry:
         at=first.at,
         last_at=last.at,
         after=in_words(first.at - saga.created_at),
-        detail=last.detail,
+        detail=stored_text(last.detail),
         reference=last.reference,
     )
 
@@ -141,7 +144,7 @@ def _lanes(saga: Saga, log: Sequence[SagaLog], *, start: datetime, end: datetime
         for step in some:
             lines = _lines_of(log, step, direction)
             is_current = current is step and saga.direction == direction
-            note = "now" if is_current else "" if lines else "not reached"
+            note = gettext("now") if is_current else "" if lines else gettext("not reached")
             marks = [_mark(line, start=start, end=end) for line in lines]
             yield Lane(step.name, direction == UNDO, marks, note)
 
@@ -160,6 +163,15 @@ def _lines_of(log: Sequence[SagaLog], step: Step, direction: str) -> list[SagaLo
 def _mark(line: SagaLog, *, start: datetime, end: datetime) -> Mark:
     length = max(end - start, timedelta(milliseconds=1))
     permille = min(1_000, max(0, (line.at - start) * 1_000 // length))
-    attempt = f", attempt {line.attempt}" if line.attempt else ""
-    title = f"{line.get_event_display()}{attempt} at {line.at:%H:%M:%S} {line.detail}".strip()
-    return Mark(f"{permille // 10}.{permille % 10}", EVENT_COLOURS[Event(line.event)], title)
+    text = (
+        gettext("%(event)s, attempt %(attempt)s at %(at)s %(detail)s")
+        if line.attempt
+        else gettext("%(event)s at %(at)s %(detail)s")
+    )
+    title = text % {
+        "event": line.get_event_display(),
+        "attempt": line.attempt,
+        "at": f"{line.at:%H:%M:%S}",
+        "detail": stored_text(line.detail),
+    }
+    return Mark(f"{permille // 10}.{permille % 10}", EVENT_COLOURS[Event(line.event)], title.strip())

@@ -16,7 +16,7 @@ from shop.management import shell
 
 def add_arguments(parser: CommandParser) -> None:
     """Add `--reason` and `--by`, which the journal records."""
-    parser.add_argument("--reason", required=True, help=operator_texts.REASON_HELP)
+    parser.add_argument("--reason", required=True, help=str(operator_texts.REASON_HELP))
     parser.add_argument(
         "--by",
         default=shell.user_name(),

@@ -11,6 +11,7 @@ from functools import partial
 from uuid import UUID
 
 from django.conf import settings
+from django.utils.translation import gettext_noop
 
 from orders.payment import card_limits
 from orders.saga.definitions import (
@@ -33,8 +34,12 @@ from shop import clock
 from shop.db import open_transaction
 
 NAME = "charge_card"
-REFUNDED = "refunded"
-NOT_STARTED = StepResult(Event.FAILED, "Nothing was charged until the deadline.")
+REFUNDED = gettext_noop("refunded")
+NOT_CHARGED = {
+    "declined": gettext_noop("The card was declined."),
+    "cancelled": gettext_noop("The card was cancelled."),
+}
+NOT_STARTED = StepResult(Event.FAILED, gettext_noop("Nothing was charged until the deadline."))
 
 
 def charge(attempts: Sequence[Attempt]) -> list[OutsideCall]:
@@ -160,7 +165,9 @@ def _cancel_or_refund(payment: Chargeable, reference: str) -> list[StepResult]:
     if not reference:
         cancelled = _cancel_charge(payment.charge_key)
         if cancelled.status in ("cancelled", "declined", "absent"):
-            return [StepResult(Event.DONE, "nothing was charged", reference=cancelled.reference)]
+            return [
+                StepResult(Event.DONE, gettext_noop("nothing was charged"), reference=cancelled.reference)
+            ]
         if cancelled.status != "succeeded":
             return [StepResult(Event.FAILED, f"cancel: {cancelled.status} {cancelled.failure_detail}")]
         reference = cancelled.reference
@@ -190,16 +197,18 @@ def _cancel_charge(key: str) -> GatewayResult:
 def _to_step_result(result: GatewayResult) -> StepResult:
     match result.status:
         case "succeeded":
-            return StepResult(Event.DONE, "charged", reference=result.reference)
+            return StepResult(Event.DONE, gettext_noop("charged"), reference=result.reference)
         case "declined" | "cancelled":
             return StepResult(
                 Event.REFUSED,
-                result.failure_detail or f"The card was {result.status}.",
+                result.failure_detail or NOT_CHARGED[result.status],
                 code=result.failure_code or f"charge_{result.status}",
                 reference=result.reference,
             )
         case "pending":
-            return StepResult(Event.PENDING, "The gateway is working on it.", reference=result.reference)
+            return StepResult(
+                Event.PENDING, gettext_noop("The gateway is working on it."), reference=result.reference
+            )
     return StepResult(
         Event.FAILED, f"{result.status} {result.failure_detail}".strip(), reference=result.reference
     )

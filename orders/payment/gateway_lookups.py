@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django.conf import settings
+from django.utils import translation
+from django.utils.translation import gettext
 
 from orders.models import Saga
 from orders.saga import recovery
@@ -37,11 +39,15 @@ _free = threading.BoundedSemaphore(MOST_AT_ONCE)
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """The gateway's answer about a payment, in words, and the sagas that now continue."""
+    """The gateway's answer about a payment, and the sagas that now continue.
+
+    `answer` is English, because it is recorded; `in_words` is in the language of the operator's page.
+    """
 
     payment_id: UUID
     is_answered: bool
     answer: str
+    in_words: str
     saga_ids: tuple[UUID, ...]
 
 
@@ -63,7 +69,9 @@ def look_up(*, payment_id: UUID, reason: str, keyed: KeyedCall) -> Lookup | Repl
     if known:
         return known
     result = _find(payment.charge_key)
-    answer = in_words(result, payment)
+    shown = in_words(result, payment)
+    with translation.override("en"):
+        answer = in_words(result, payment)
     saga_ids = _unfinished_sagas(payment) if payment.status in UNSETTLED else ()
 
     def record() -> Lookup:
@@ -76,7 +84,7 @@ def look_up(*, payment_id: UUID, reason: str, keyed: KeyedCall) -> Lookup | Repl
             reference=result.reference,
             is_internal=True,
         )
-        return Lookup(payment.id, result.status != "unknown", answer, saga_ids)
+        return Lookup(payment.id, result.status != "unknown", answer, shown, saga_ids)
 
     outcome = recorded_answers.run_once(keyed, record)
     for saga_id in saga_ids:
@@ -86,39 +94,52 @@ def look_up(*, payment_id: UUID, reason: str, keyed: KeyedCall) -> Lookup | Repl
 
 def in_words(result: GatewayResult, payment: Payment) -> str:
     """What the gateway says, and what it means for the payment."""
-    currency = payment.currency
     match result.status:
         case "succeeded":
-            refunded = f", of which {result.refunded_amount} is refunded" if result.refunded_amount else ""
-            said = f"The gateway has charged {result.amount} {currency}{refunded} ({result.reference})."
+            said = (
+                gettext(
+                    "The gateway has charged %(amount)s %(currency)s, of which %(refunded)s is refunded "
+                    "(%(reference)s)."
+                )
+                if result.refunded_amount
+                else gettext("The gateway has charged %(amount)s %(currency)s (%(reference)s).")
+            ) % {
+                "amount": result.amount,
+                "currency": payment.currency,
+                "refunded": result.refunded_amount,
+                "reference": result.reference,
+            }
         case "declined":
-            said = f"The gateway has declined the charge: {result.failure_detail or result.failure_code}"
-            said = said if said.endswith(".") else f"{said}."
+            why = (result.failure_detail or result.failure_code).removesuffix(".")
+            said = gettext("The gateway has declined the charge: %(reason)s.") % {"reason": why}
         case "cancelled":
-            said = "The charge is cancelled at the gateway: nothing can be charged any more."
+            said = gettext("The charge is cancelled at the gateway: nothing can be charged any more.")
         case "pending":
-            said = "The gateway is still working on the charge."
+            said = gettext("The gateway is still working on the charge.")
         case "absent":
-            said = "The gateway has nothing under this payment's key so far."
+            said = gettext("The gateway has nothing under this payment's key so far.")
         case _:
-            said = f"The gateway gave no answer: {result.failure_detail or result.status}."
+            said = gettext("The gateway gave no answer: %(reason)s.") % {
+                "reason": result.failure_detail or result.status
+            }
     return f"{said} {_meaning(result, payment)}"
 
 
 def _meaning(result: GatewayResult, payment: Payment) -> str:
+    status = {"status": payment.get_status_display()}
     kept_amount = result.amount - result.refunded_amount if result.status == "succeeded" else 0
     if payment.status in UNSETTLED:
         if result.status == "unknown":
-            return "Nothing has changed; its saga goes on asking."
-        return f"The payment is {payment.get_status_display().lower()}; its saga continues now."
+            return gettext("Nothing has changed; its saga goes on asking.")
+        return gettext("The payment is %(status)s; its saga continues now.") % status
     if result.status == "unknown":
-        return f"Nothing has changed: the payment is {payment.status}."
+        return gettext("Nothing has changed: the payment is %(status)s.") % status
     expected = payment.status == Payment.Status.SUCCEEDED
     least = payment.card_amount - payment.refunded_amount - payment.refunding_amount if expected else 0
     most = payment.card_amount - payment.refunded_amount if expected else 0
     if least <= kept_amount <= most and (expected or not kept_amount):
-        return f"That agrees with the payment, which is {payment.status}."
-    return f"That differs from the payment, which is {payment.status}: see the reconciliations."
+        return gettext("That agrees with the payment, which is %(status)s.") % status
+    return gettext("That differs from the payment, which is %(status)s: see the reconciliations.") % status
 
 
 def _find(key: str) -> GatewayResult:

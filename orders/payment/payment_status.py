@@ -16,8 +16,8 @@ from shop.redis import completion_notifications
 
 UNSETTLED_STATUS = 202
 """The HTTP status of an answer that may still change."""
-ReadAnswers = Callable[[Sequence[UUID]], Mapping[UUID, Answer]]
-"""Reads the current answers for these orders or payments."""
+ReadAnswers = Callable[[Sequence[UUID], str], Mapping[UUID, Answer]]
+"""Reads the current answers for these orders or payments, in a language."""
 EnqueueSaga = Callable[[], None]
 """Enqueues the payment's saga for a worker."""
 IsAttempted = Callable[[], Awaitable[bool]]
@@ -71,23 +71,27 @@ async def wait_for_answer(
 
 
 def _read_answers(requests: Sequence[_AnswerRequest]) -> list[Answer]:
-    """One answer per request; final ones are recorded under their keys.
+    """One answer per request; final ones are recorded under their keys, in the language of the request.
 
     The number of statements does not grow with the requests.
     """
-    answers: dict[UUID, Answer] = {}
-    for read in dict.fromkeys(request.read for request in requests):
-        answers |= read([request.subject_id for request in requests if request.read is read])
+    groups: dict[tuple[ReadAnswers, str], list[int]] = {}
+    for index, request in enumerate(requests):
+        groups.setdefault((request.read, request.call.language), []).append(index)
+    answers: dict[int, Answer] = {}
+    for (read, language), indexes in groups.items():
+        found = read([requests[index].subject_id for index in indexes], language)
+        answers |= {index: found[requests[index].subject_id] for index in indexes}
     settled = [
-        (request.call, answers[request.subject_id])
-        for request in requests
-        if answers[request.subject_id].status != UNSETTLED_STATUS
+        (request.call, answers[index])
+        for index, request in enumerate(requests)
+        if answers[index].status != UNSETTLED_STATUS
     ]
     recorded = {
         call.name: answer
         for (call, _), answer in zip(settled, recorded_answers.record_settled_answers(settled), strict=True)
     }
-    return [recorded.get(request.call.name, answers[request.subject_id]) for request in requests]
+    return [recorded.get(request.call.name, answers[index]) for index, request in enumerate(requests)]
 
 
 # Requests are woken together, by the batch that settles their payments.

@@ -19,6 +19,7 @@ from itertools import chain
 from uuid import UUID
 
 from django.conf import settings
+from django.utils.translation import gettext_noop
 
 from coupons import redemption
 from inventory import reservations
@@ -49,6 +50,7 @@ from shop.events import outbox
 from shop.events.journal import ActorContext
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import KeyedCall, Replay
+from shop.lazy_texts import mark as _
 from shop.redis import completion_notifications
 
 NAME = "purchase"
@@ -126,19 +128,19 @@ def insert_purchases(purchases: Sequence[StartedPurchase]) -> None:
 def _lock_own(order_id: UUID, account_id: int) -> Order:
     """The account's order, locked. Read without a lock first: locking a missing row would lock a gap."""
     if not Order.objects.filter(id=order_id, account_id=account_id).exists():
-        raise NotFound("There is no such order.")
+        raise NotFound(_("There is no such order."))
     return Order.objects.select_for_update().get(id=order_id)
 
 
 def _check_payable(order: Order, token: str) -> None:
     if order.status != Order.Status.AWAITING_PAYMENT or order.expires_at <= clock.now():
         raise Rejected(
-            "This order can't be paid: it is paid, being paid or has ended.", code="order_not_payable"
+            _("This order can't be paid: it is paid, being paid or has ended."), code="order_not_payable"
         )
     if order.points_amount > ledger.balance_amount(order.account_id):
-        raise Rejected("The wallet holds fewer points than the order uses.", code="insufficient_points")
+        raise Rejected(_("The wallet holds fewer points than the order uses."), code="insufficient_points")
     if not token and order.card_amount:
-        raise invalid_field("token", "required", "A card is needed for what points don't cover.")
+        raise invalid_field("token", "required", _("A card is needed for what points don't cover."))
 
 
 def reserved_lines(order_id: UUID) -> list[Line]:
@@ -185,12 +187,12 @@ def _release_stock(sagas: Sequence[SagaRow]) -> list[str]:
     reservations.release(
         list(chain.from_iterable(_read_lines([order.id for order in _orders(sagas)]).values()))
     )
-    return ["released"] * len(sagas)
+    return [gettext_noop("released")] * len(sagas)
 
 
 def _release_coupons(sagas: Sequence[SagaRow]) -> list[str]:
     redemption.release([order.id for order in _orders(sagas)])
-    return ["released"] * len(sagas)
+    return [gettext_noop("released")] * len(sagas)
 
 
 def _debit_points(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
@@ -239,7 +241,7 @@ def _deliver_events(sagas: Sequence[SagaRow]) -> list[StepResult]:
     return [
         StepResult(Event.FAILED, errors[order_id])
         if order_id in errors
-        else StepResult(Event.DONE, "accepted")
+        else StepResult(Event.DONE, gettext_noop("accepted"))
         for order_id in order_ids
     ]
 

@@ -14,6 +14,7 @@ from functools import partial
 from uuid import UUID
 
 from django.db.models import F
+from django.utils.translation import gettext_noop
 
 from coupons import redemption
 from inventory import reservations
@@ -74,7 +75,11 @@ def _refund_card(refund: Refund, charge_reference: str) -> list[StepResult]:
         case "succeeded":
             return [StepResult(Event.DONE, f"{refund.card_amount} refunded", reference=result.reference)]
         case "pending":
-            return [StepResult(Event.PENDING, "The gateway is working on it.", reference=result.reference)]
+            return [
+                StepResult(
+                    Event.PENDING, gettext_noop("The gateway is working on it."), reference=result.reference
+                )
+            ]
     failure = f"{result.status} {result.failure_code} {result.failure_detail}"
     return [StepResult(Event.FAILED, " ".join(failure.split()), reference=result.reference)]
 

@@ -22,6 +22,8 @@ from shop import clock
 from shop.errors import NotFound, Rejected
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import KeyedCall, Replay
+from shop.lazy_texts import Text
+from shop.lazy_texts import mark as _
 
 REFUNDABLE = (Order.Status.PAID, Order.Status.REFUNDING)
 
@@ -83,7 +85,7 @@ def preview_refund(*, order_id: UUID, wanted: Sequence[Line] | None) -> RefundPr
     """
     order = Order.objects.filter(id=order_id).first()
     if order is None:
-        raise NotFound("There is no such order.")
+        raise NotFound(_("There is no such order."))
     return _to_preview(*_decide_refund(order, wanted, reason="", restock=True))
 
 
@@ -96,7 +98,7 @@ def unsettled_references(references: Collection[UUID], at: datetime) -> set[UUID
 def _lock(order_id: UUID) -> Order:
     """The order, locked. Read without a lock first: locking a missing row would lock a gap."""
     if not Order.objects.filter(id=order_id).exists():
-        raise NotFound("There is no such order.")
+        raise NotFound(_("There is no such order."))
     return Order.objects.select_for_update().get(id=order_id)
 
 
@@ -124,9 +126,19 @@ def _assert_as_expected(expected: RefundPreview, found: RefundPreview, *, curren
     if found == expected:
         return
     raise Rejected(
-        f"The order has changed since the amount was shown, and nothing was refunded: this refund would now "
-        f"return {found.amount} {currency} ({found.points_amount} in points, {found.card_amount} by card), "
-        f"not {expected.amount} ({expected.points_amount} in points, {expected.card_amount} by card).",
+        _(
+            "The order has changed since the amount was shown, and nothing was refunded: this "
+            "refund would now return {amount} {currency} ({points_amount} in points, "
+            "{card_amount} by card), not {expected_amount} ({expected_points_amount} in points, "
+            "{expected_card_amount} by card).",
+            amount=found.amount,
+            currency=currency,
+            points_amount=found.points_amount,
+            card_amount=found.card_amount,
+            expected_amount=expected.amount,
+            expected_points_amount=expected.points_amount,
+            expected_card_amount=expected.card_amount,
+        ),
         code="refund_changed",
         amount=found.amount,
         points_amount=found.points_amount,
@@ -149,16 +161,16 @@ def _quantities_to_refund(
     ]
     if exceeding:
         raise Rejected(
-            "The refund exceeds what is left of the order.", code="refund_exceeds_order", items=exceeding
+            _("The refund exceeds what is left of the order."), code="refund_exceeds_order", items=exceeding
         )
     return [(line, requested[line.product_id]) for line in lines if requested.get(line.product_id)]
 
 
-def _nothing_to_refund_reason(order: Order) -> str:
+def _nothing_to_refund_reason(order: Order) -> Text:
     if order.status in order_states.PAID:
-        return "All of the order is refunded already, or about to be."
+        return _("All of the order is refunded already, or about to be.")
     status = Order.Status.EXPIRED if order_states.is_lapsed(order) else order.status
-    return f"The order is not paid: it is {status}."
+    return _("The order is not paid: it is {status}.", status=str(status))
 
 
 def _build_refund(

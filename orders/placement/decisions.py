@@ -36,6 +36,7 @@ from shop.events import journal
 from shop.events.journal import ActorContext
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer, Effect, KeyedCall, Replay
+from shop.lazy_texts import mark as _
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +194,11 @@ def _build_order(
         )
     total_amount = items_amount - discount_amount
     if order_request.points_amount > total_amount:
-        raise invalid_field("points_amount", "over_total", f"The order's total is only {total_amount}.")
+        raise invalid_field(
+            "points_amount",
+            "over_total",
+            _("The order's total is only {total_amount}.", total_amount=total_amount),
+        )
     order = NewOrder(
         id=uuid7(),
         account_id=order_request.account_id,
@@ -239,9 +244,11 @@ def _build_lines(
 def _check_funds(order_request: OrderRequest, order: NewOrder, balances: dict[int, int]) -> None:
     """Raise unless the order can be paid as requested, as far as that is known before the payment."""
     if order_request.points_amount > balances.get(order_request.account_id, 0):
-        raise Rejected("The wallet holds fewer points than the order is to use.", code="insufficient_points")
+        raise Rejected(
+            _("The wallet holds fewer points than the order is to use."), code="insufficient_points"
+        )
     if order_request.token == "" and order.card_amount:
-        raise invalid_field("payment.token", "required", "A card is needed for what points don't cover.")
+        raise invalid_field("payment.token", "required", _("A card is needed for what points don't cover."))
 
 
 def _write_orders(

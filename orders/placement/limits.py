@@ -16,8 +16,10 @@ from django.db import connection
 from inventory.reservations import Line
 from inventory.stock import Stock
 from orders.order_states import OPEN, PAID
+from shop import lazy_texts
 from shop.db import bulk_sql
 from shop.errors import Rejected
+from shop.lazy_texts import mark as _
 
 RequestedLines = tuple[int, Sequence[Line]]
 """An account's id, and the lines that it requests."""
@@ -88,7 +90,7 @@ def check(held: AccountHoldings, lines: Sequence[Line], stock: Mapping[int, Stoc
     if held.unpaid_orders >= settings.OPEN_ORDERS_PER_ACCOUNT:
         limit = settings.OPEN_ORDERS_PER_ACCOUNT
         raise Rejected(
-            f"This account has {limit} unpaid orders: pay or cancel one first.",
+            _("This account has {limit} unpaid orders: pay or cancel one first.", limit=limit),
             code="too_many_open_orders",
             limit=limit,
         )
@@ -100,11 +102,11 @@ def check(held: AccountHoldings, lines: Sequence[Line], stock: Mapping[int, Stoc
         elif held.unpaid_units.get(id, 0) + line.quantity > most_unpaid:
             reached.append({"product": id, "limit": most_unpaid, "held": held.unpaid_units.get(id, 0)})
     if reached:
-        names = ", ".join(
-            f"product {item['product']} ({item['held']} of {item['limit']})" for item in reached
+        names = lazy_texts.join(
+            ", ", [_("product {product} ({held} of {limit})", **item) for item in reached]
         )
         raise Rejected(
-            f"The order would exceed this account's purchase limit of: {names}.",
+            _("The order would exceed this account's purchase limit of: {products}.", products=names),
             code="purchase_limit_reached",
             items=reached,
         )

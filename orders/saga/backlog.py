@@ -18,6 +18,7 @@ from orders.saga.definitions import LEASE_SECONDS
 from shop import clock
 from shop.concurrency import event_loop
 from shop.errors import Overloaded
+from shop.lazy_texts import mark as _
 
 logger = get_logger(__name__)
 # Age of the oldest unleased saga; above it new payments are held.
@@ -109,7 +110,7 @@ class BacklogGate:
 
 
 def _overloaded() -> Overloaded:
-    return Overloaded("Payments arrive faster than they are settled; nothing was done.")
+    return Overloaded(_("Payments arrive faster than they are settled; nothing was done."))
 
 
 _gate = BacklogGate()

@@ -16,6 +16,7 @@ from itertools import chain
 from typing import Any
 from uuid import UUID
 
+from django.utils.translation import gettext_noop
 from structlog import get_logger
 
 from orders.models import Saga
@@ -54,10 +55,10 @@ from shop.outbound import backoff
 logger = get_logger(__name__)
 # The delay before a saga that found no free slot is retried.
 PUT_OFF_SECONDS = 5.0
-WITHOUT_PARENT = StepResult(Event.FAILED, "The saga's order or payment is missing.")
-LEASE_LOST = StepResult(Event.FAILED, "The worker stopped before it recorded a result.")
-OUTCOME_UNKNOWN = (GAVE_UP, "The outcome stayed unknown until the deadline.")
-TOO_LATE = (GAVE_UP, "The deadline passed before it was tried.")
+WITHOUT_PARENT = StepResult(Event.FAILED, gettext_noop("The saga's order or payment is missing."))
+LEASE_LOST = StepResult(Event.FAILED, gettext_noop("The worker stopped before it recorded a result."))
+OUTCOME_UNKNOWN = (GAVE_UP, gettext_noop("The outcome stayed unknown until the deadline."))
+TOO_LATE = (GAVE_UP, gettext_noop("The deadline passed before it was tried."))
 
 
 def advance(
@@ -115,7 +116,7 @@ def advance(
 def refusal_or_failure(error: Exception) -> StepResult:
     """The result for what a local step raised: a refusal, or an unexpected failure."""
     if isinstance(error, Rejected | Invalid | NotFound):
-        return StepResult(Event.REFUSED, error.detail, code=error.code)
+        return StepResult(Event.REFUSED, str(error), code=error.code)
     return failure(error)
 
 
@@ -378,7 +379,7 @@ class _Batch:
         for item, outcome in zip(items, outcomes, strict=True):
             if isinstance(outcome, Rejected):
                 item.step, item.direction = step.name, DO
-                item.result = StepResult(Event.REFUSED, outcome.detail, code=outcome.code)
+                item.result = StepResult(Event.REFUSED, str(outcome), code=outcome.code)
                 if self._record_result(item):
                     self._schedule_next(item)
             else:

@@ -35,6 +35,7 @@ from shop.db import transactions
 from shop.errors import NotFound, Rejected, Unavailable, invalid_field
 from shop.events import journal
 from shop.events.journal import ActorContext
+from shop.lazy_texts import mark as _
 
 LONGEST_REASON, LONGEST_REFERENCE = 255, 96
 # Most calls end within a lease.
@@ -89,7 +90,7 @@ def force_complete(*, saga_id: UUID, reason: str, by: ActorContext, reference: s
     `step_is_local` or `step_not_hanging`, `Unavailable`.
     """
     if len(reference) > LONGEST_REFERENCE or not (reference.isascii() and reference.isprintable()):
-        raise invalid_field("reference", "invalid", operator_texts.REFERENCE_INVALID)
+        raise invalid_field("reference", "invalid", str(operator_texts.REFERENCE_INVALID))
 
     def decide(saga: SagaRow, type: SagaType, final: FinalResults) -> str:
         if saga.state == Saga.State.DONE:
@@ -112,9 +113,9 @@ def _while_unleased(saga_id: UUID, decide: Decide, *, reason: str, by: ActorCont
     `decide` returns the journal's name of the action, or nothing if it changed nothing.
     """
     if not 1 <= len(reason.strip()) <= LONGEST_REASON:
-        raise invalid_field("reason", "required", operator_texts.REASON_REQUIRED)
+        raise invalid_field("reason", "required", str(operator_texts.REASON_REQUIRED))
     if not Saga.objects.filter(id=saga_id).exists():
-        raise NotFound(f"There is no saga {saga_id}.")
+        raise NotFound(_("There is no saga {saga_id}.", saga_id=saga_id))
 
     def work() -> Saga | None:
         saga = _lock_saga(saga_id)
@@ -132,7 +133,7 @@ def _while_unleased(saga_id: UUID, decide: Decide, *, reason: str, by: ActorCont
     with journal.acting(by):
         while (decided := transactions.run(work, transactions.ONCE)) is None:
             if time.monotonic() > deadline:
-                raise Unavailable(operator_texts.LEASED, retry_after=5)
+                raise Unavailable(str(operator_texts.LEASED), retry_after=5)
             # No notification says when a lease ends.
             time.sleep(PAUSE_SECONDS)
     return decided

@@ -5,90 +5,106 @@ each ("When a saga is stuck").
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from django.utils.translation import gettext, gettext_noop
+from django.utils.translation import gettext_lazy as _
 
 from orders.models import Saga
 from orders.saga.definitions import UNDO, Step
+
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
 
 
 @dataclass(frozen=True, slots=True)
 class ActionText:
     """What a dialog of the admin and a command's help say about an action."""
 
-    title: str
-    description: str
+    title: "StrOrPromise"
+    description: "StrOrPromise"
 
 
-NEEDS_OPERATOR = "stuck or overdue"
+NEEDS_OPERATOR = _("stuck or overdue")
 RETRY = ActionText(
-    "Retry at once, with a new deadline",
-    "The saga continues from its current step, in its current direction.",
+    _("Retry at once, with a new deadline"),
+    _("The saga continues from its current step, in its current direction."),
 )
 COMPENSATE = ActionText(
-    "Compensate",
-    "The steps that were done are undone, and the saga releases what it holds. If it is stuck while it "
-    "undoes a call to the gateway, you confirm that nothing is charged there any more; `audit` finds out if "
-    "that is wrong.",
+    _("Compensate"),
+    _(
+        "The steps that were done are undone, and the saga releases what it holds. If it is stuck while it "
+        "undoes a call to the gateway, you confirm that nothing is charged there any more; `audit` finds out "
+        "if that is wrong."
+    ),
 )
 COMPLETE = ActionText(
-    "Record the current step as done",
-    "Only for a step at another system: a charge that succeeded at the gateway, a refund that was made there "
-    "by hand, or an event that the data platform has received. You confirm that it happened; `audit` finds "
-    "out if that is wrong.",
+    _("Record the current step as done"),
+    _(
+        "Only for a step at another system: a charge that succeeded at the gateway, a refund that was made "
+        "there by hand, or an event that the data platform has received. You confirm that it happened; "
+        "`audit` finds out if that is wrong."
+    ),
 )
-REASON_HELP = "Why, in 255 characters at most. The journal keeps it; customers don't see it."
-REFERENCE_HELP = "The other system's id of the charge, refund or event; required for a charge."
+REASON_HELP = _("Why, in 255 characters at most. The journal keeps it; customers don't see it.")
+REFERENCE_HELP = _("The other system's id of the charge, refund or event; required for a charge.")
 
-# Customers see these two, and never the operator's reason.
-FORCED_DETAIL = "An operator confirmed this step."
-COMPENSATED_DETAIL = "An operator cancelled the payment."
+# Customers see these two, and never the operator's reason. They are stored, so in English.
+FORCED_DETAIL = gettext_noop("An operator confirmed this step.")
+COMPENSATED_DETAIL = gettext_noop("An operator cancelled the payment.")
 
-REASON_REQUIRED = "Say why, in 255 characters at most: the journal keeps it."
-REFERENCE_INVALID = "A reference is 96 printable ASCII characters at most."
-LEASED = "A worker is executing this saga; try again in a few seconds."
+REASON_REQUIRED = _("Say why, in 255 characters at most: the journal keeps it.")
+REFERENCE_INVALID = _("A reference is 96 printable ASCII characters at most.")
+LEASED = _("A worker is executing this saga; try again in a few seconds.")
 
 
 def next_action(saga: Saga) -> str:
     """What happens to the saga next."""
     if saga.state == Saga.State.DONE:
-        return "it is done."
+        return gettext("it is done.")
     if saga.state == Saga.State.COMPENSATED:
-        return "it is compensated."
-    progress = "it is being compensated" if saga.direction == UNDO else "it continues"
-    return f"{progress}; the next free worker executes it."
+        return gettext("it is compensated.")
+    if saga.direction == UNDO:
+        return gettext("it is being compensated; the next free worker executes it.")
+    return gettext("it continues; the next free worker executes it.")
 
 
 def position(direction: str, step: str) -> str:
     """The step that the saga is at, such as `undo charge_card`."""
-    return f"{direction} {step}"
+    return f"{Saga.Direction(direction).label} {step}"
 
 
 def already_ended(state: str) -> str:
-    return f"The saga has ended: it is {state}."
+    return gettext("The saga has ended: it is %(state)s.") % {"state": Saga.State(state).label}
 
 
 def not_reversible(saga_type: str, *, is_retried_only: bool, order_id: object | None) -> str:
     """Why the saga can't be compensated, and what to do instead."""
     if is_retried_only:
-        instead = "it must complete: retry it, or complete its step"
+        text = gettext(
+            "This %(saga)s can't be compensated any more; it must complete: retry it, or complete its step."
+        )
     elif order_id:
-        instead = f"refund order {order_id} instead"
+        text = gettext("This %(saga)s can't be compensated any more; refund order %(order)s instead.")
     else:
-        instead = "the points are in the wallet"
-    return f"This {saga_type} can't be compensated any more; {instead}."
+        text = gettext("This %(saga)s can't be compensated any more; the points are in the wallet.")
+    return text % {"saga": saga_type, "order": order_id}
 
 
 def not_forceable(step: Step | None) -> str:
     """Why an operator can't confirm a step in our own database."""
     if step is None:
-        return "All steps are done and only the saga's end is not recorded: retry the saga."
-    return f"{step.name} runs in our own database, and forcing it would skip its effect: retry the saga."
+        return gettext("All steps are done and only the saga's end is not recorded: retry the saga.")
+    return gettext(
+        "%(step)s runs in our own database, and forcing it would skip its effect: retry the saga."
+    ) % {"step": step.name}
 
 
 def not_stuck(step: Step) -> str:
-    return f"{step.name} is not stuck: it is still being retried."
+    return gettext("%(step)s is not stuck: it is still being retried.") % {"step": step.name}
 
 
 def not_completable(state: str) -> str:
     if state == Saga.State.COMPENSATED:
-        return "The saga is compensated, which is final."
-    return "The saga is being compensated: retry it, or force its compensation."
+        return gettext("The saga is compensated, which is final.")
+    return gettext("The saga is being compensated: retry it, or force its compensation.")

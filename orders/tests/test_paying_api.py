@@ -7,6 +7,7 @@ import pytest
 from coupons.models import Coupon
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
+from orders.models import Order
 from orders.tests import buying
 from payments import ledger
 from payments.gateways import gateway
@@ -101,3 +102,29 @@ def test_a_declined_payment_is_402_and_names_both(api: Api, product: Product) ->
     answer = api.post("/payments", body, key="b", Prefer="wait=20")
     assert (answer.status_code, answer.json()["order"]) == (402, order["id"])
     assert api.get(f"/payments/{answer.json()['payment']}").json()["status"] == "failed"
+
+
+def test_a_declined_payment_is_explained_in_the_language_of_the_first_call(
+    api: Api, product: Product
+) -> None:
+    body = items(product) | {"payment": {"token": "tok_insufficient_funds"}}
+    first = api.post("/orders", body, key="a", Prefer="wait=20", **{"Accept-Language": "ko"})
+    again = api.post("/orders", body, key="a", Prefer="wait=20", **{"Accept-Language": "en"})
+
+    declined = first.json()
+    assert (first.status_code, declined["detail"]) == (402, "카드의 잔액이 부족합니다.")
+    assert declined["failure"] == {"code": "insufficient_funds", "detail": "카드의 잔액이 부족합니다."}
+    assert (again.content, again["Idempotency-Replayed"]) == (first.content, "true")
+    for language, detail in (("ko", "카드의 잔액이 부족합니다."), ("en", "The card has insufficient funds.")):
+        order = api.get(f"/orders/{declined['order']}", **{"Accept-Language": language}).json()
+        assert order["failure"] == {"code": "insufficient_funds", "detail": detail}
+    assert Order.objects.get(id=declined["order"]).failure_detail == "The card has insufficient funds."
+
+
+def test_a_timeline_is_read_in_korean(api: Api, product: Product) -> None:
+    body = items(product) | {"points_amount": 200, "payment": {"token": "tok_ok"}}
+    order = api.post("/orders", body, key="a", Prefer="wait=20").json()
+    lines = api.get(f"/orders/{order['id']}/timeline", **{"Accept-Language": "ko"}).json()["results"]
+
+    assert "포인트 200 사용 보류" in [line["detail"] for line in lines]
+    assert "charge_card.done" in [line["event"] for line in lines]

@@ -6,7 +6,20 @@ from datetime import datetime
 from typing import Literal, Protocol
 from uuid import UUID
 
+from django.utils.translation import gettext_noop
+
 Status = Literal["succeeded", "declined", "pending", "cancelled", "absent", "unknown", "unsupported"]
+
+
+GATEWAY_TEXTS = [
+    gettext_noop("The card has insufficient funds."),
+    # Stripe's, for cards that are refused.
+    gettext_noop("Your card was declined."),
+    gettext_noop("Your card has insufficient funds."),
+    gettext_noop("Your card has expired."),
+    gettext_noop("Your card's security code is incorrect."),
+]
+"""What gateways say in their own words about a declined card, and customers read; others stay as they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

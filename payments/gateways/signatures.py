@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from shop.errors import SignatureInvalid
+from shop.lazy_texts import mark as _
 
 TOLERANCE_SECONDS = 300
 """How far the time of a signature may be from ours, in the past or, because clocks differ, in the future."""
@@ -28,15 +29,15 @@ def verify(signed: str, *, body: bytes, secret: str, now: datetime) -> None:
     accepts nothing. Raises `SignatureInvalid`.
     """
     if not secret.strip():
-        raise SignatureInvalid("No webhook is accepted: the shop has no secret to verify it with.")
+        raise SignatureInvalid(_("No webhook is accepted: the shop has no secret to verify it with."))
     seconds, signatures = _parse(signed)
     expected = hmac.new(secret.encode(), seconds.encode() + b"." + body, hashlib.sha256).hexdigest()
     # All are compared, so that the time taken doesn't show which one matches.
     fits = [hmac.compare_digest(expected.encode(), one.encode()) for one in signatures]
     if not any(fits):
-        raise SignatureInvalid("The signature does not fit the body.")
+        raise SignatureInvalid(_("The signature does not fit the body."))
     if abs(now.timestamp() - int(seconds)) > TOLERANCE_SECONDS:
-        raise SignatureInvalid("The signature is too old, or a clock is wrong.")
+        raise SignatureInvalid(_("The signature is too old, or a clock is wrong."))
 
 
 def _parse(signed: str) -> tuple[str, list[str]]:
@@ -48,5 +49,5 @@ def _parse(signed: str) -> tuple[str, list[str]]:
     times = [value for name, value in pairs if name == "t"]
     is_time = len(times) == 1 and len(times[0]) <= 12 and times[0].isascii() and times[0].isdigit()
     if len(signed) > LONGEST_HEADER or not is_time:
-        raise SignatureInvalid("The header with the signature is missing, or can't be read.")
+        raise SignatureInvalid(_("The header with the signature is missing, or can't be read."))
     return times[0], [value for name, value in pairs if name == "v1"]

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from uuid import UUID
 
 from django.conf import settings
+from django.utils.translation import gettext_noop
 from pydantic import (
     AwareDatetime,
     Field,
@@ -21,6 +22,7 @@ from payments.gateways.measured import measured
 from payments.gateways.requests import JsonReply, request_json
 from payments.gateways.shapes import Amount, Detail, Reference, ReplyPart, Word
 from shop.errors import Unavailable
+from shop.lazy_texts import mark as _
 
 log = get_logger(__name__)
 PAGE = 1_000
@@ -58,7 +60,7 @@ class Charge(ReplyPart):
         return self
 
     def to_result(self) -> GatewayResult:
-        failure = self.failure or Failure(code="card_declined", detail="The card was declined.")
+        failure = self.failure or Failure(code="card_declined", detail=gettext_noop("The card was declined."))
         is_declined = self.status == "declined"
         return GatewayResult(
             status=self.status,
@@ -187,12 +189,14 @@ def charges(
         try:
             page = _read_page(request_json("GET", "/charges", query=query))
         except (NoAnswer, ValidationError) as error:
-            raise Unavailable(f"The gateway's book can't be read: {_describe_error(error)}.") from error
+            raise Unavailable(
+                _("The gateway's book can't be read: {reason}.", reason=_describe_error(error))
+            ) from error
         yield from (one.booked() for one in page.results)
         if page.next is None:
             return
         if not page.results or page.next == query.get("after"):
-            raise Unavailable("The gateway's book can't be read: its pages go in circles.")
+            raise Unavailable(_("The gateway's book can't be read: its pages go in circles."))
         query["after"] = page.next
 
 
@@ -234,7 +238,7 @@ def _refused_result(answer: JsonReply, key: str) -> GatewayResult:
     if found.status != "absent":
         return found
     # The gateway's own text may be meant for the shop only, so the customer sees this one.
-    detail = "The gateway did not take this card; nothing was charged."
+    detail = gettext_noop("The gateway did not take this card; nothing was charged.")
     return GatewayResult(status="declined", failure_code=failure.code, failure_detail=detail)
 
 

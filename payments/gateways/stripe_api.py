@@ -12,6 +12,7 @@ from uuid import UUID
 
 import stripe
 from django.conf import settings
+from django.utils.translation import gettext_noop
 from pydantic import ValidationError
 from structlog import get_logger
 
@@ -21,14 +22,17 @@ from payments.gateways.measured import measured
 from payments.gateways.stripe_calls import KEY, ORDER
 from payments.gateways.stripe_reading import Intent, decisive_intent, describe_error
 from shop.errors import Unavailable
+from shop.lazy_texts import mark as _
 
 log = get_logger(__name__)
 
 NO_RESULT = (stripe.StripeError, ValidationError)
 BLOCKING_AMOUNT = 10_000_000
 """Never charged. Within the limits of every currency, because Stripe creates no intent beyond them."""
-CARD_REFUSED_DETAIL = "The gateway did not take this card; nothing was charged."
-AUTHENTICATION_DETAIL = "The card requires its owner's authentication, which is not possible here."
+CARD_REFUSED_DETAIL = gettext_noop("The gateway did not take this card; nothing was charged.")
+AUTHENTICATION_DETAIL = gettext_noop(
+    "The card requires its owner's authentication, which is not possible here."
+)
 EVENT_TYPES: Mapping[str, str] = {
     "payment_intent.succeeded": "charge.succeeded",
     "payment_intent.payment_failed": "charge.declined",
@@ -104,7 +108,9 @@ def charges(
         else:
             intents = [*stripe_calls.list_created(since=since, until=until)][::-1]
     except NO_RESULT as error:
-        raise Unavailable(f"The gateway's book can't be read: {describe_error(error)}.") from error
+        raise Unavailable(
+            _("The gateway's book can't be read: {reason}.", reason=describe_error(error))
+        ) from error
     for intent in intents:
         booked = intent.booked(key_name=KEY, order_name=ORDER)
         if booked.status != "absent" and _is_within(booked, order_id, since, until):
@@ -183,16 +189,16 @@ def _refused_refund_result(
 ) -> GatewayResult:
     """The result of a refused refund. Stripe's codes don't show the reason for certain, the charge does."""
     if error.http_status == 404 or error.code == "resource_missing":
-        detail = "The gateway has no such charge."
+        detail = gettext_noop("The gateway has no such charge.")
         return GatewayResult(status="declined", failure_code="charge_not_found", failure_detail=detail)
     try:
         charged = stripe_calls.retrieve(charge_reference)
     except NO_RESULT as failure:
         return _unknown_result("refund", key, failure)
     if amount > charged.amount - charged.refunded_amount:
-        detail = "The refund exceeds what is left of the charge."
+        detail = gettext_noop("The refund exceeds what is left of the charge.")
         return GatewayResult(status="declined", failure_code="refund_exceeds_charge", failure_detail=detail)
-    detail = "The gateway refused the refund."
+    detail = gettext_noop("The gateway refused the refund.")
     return GatewayResult(
         status="declined", failure_code=error.code or "refund_refused", failure_detail=detail
     )

@@ -5,13 +5,14 @@ from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
 
 import stripe
+from django.utils.translation import gettext_noop
 from pydantic import Field, ValidationError, model_validator
 
 from payments.gateways.contract import BookedCharge, GatewayResult, Status
 from payments.gateways.shapes import Amount, Detail, Reference, ReplyPart
 from shop.outbound.http_client import Reply
 
-DECLINED_DETAIL = "The card was declined."
+DECLINED_DETAIL = gettext_noop("The card was declined.")
 REFUND_STATUS: Mapping[str, Status] = {
     "succeeded": "succeeded",
     "pending": "pending",
@@ -155,7 +156,7 @@ class Refund(ReplyPart):
             status=status,
             reference=self.id,
             failure_code=(self.failure_reason or f"refund_{self.status}") if is_declined else "",
-            failure_detail="The card did not take the refund." if is_declined else "",
+            failure_detail=gettext_noop("The card did not take the refund.") if is_declined else "",
             amount=self.amount,
             refunded_amount=self.amount if status == "succeeded" else 0,
         )

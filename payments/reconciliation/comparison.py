@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import islice, pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db.models import BooleanField, Case, CharField, F, Q, QuerySet, Value, When
 from django.db.models.functions import Cast
+from django.utils.translation import gettext_noop
 
 from payments.gateways import gateway
 from payments.gateways.contract import BookedCharge
@@ -44,10 +45,16 @@ class Kind(StrEnum):
 
 
 class Cause(NamedTuple):
-    """The kind of a difference, and its cause in words."""
+    """The kind of a difference, and its cause in words: an English text with places for the values."""
 
     kind: Kind
     text: str
+    values: dict[str, Any]
+
+    @property
+    def in_words(self) -> str:
+        """The cause in English, as it is recorded and logged."""
+        return self.text % self.values
 
 
 class PaymentRow(NamedTuple):
@@ -72,13 +79,16 @@ class Difference:
     """The gateway's charges of a key and the payment of that key, which don't agree, with the cause."""
 
     key: str
-    kind: Kind
-    cause: str
+    cause: Cause
     charges: list[BookedCharge]
     payment: Payment | None
 
+    @property
+    def kind(self) -> Kind:
+        return self.cause.kind
+
     def __str__(self) -> str:
-        return f"{self.key}: {self.cause}"
+        return f"{self.key}: {self.cause.in_words}"
 
 
 @dataclass(slots=True)
@@ -111,7 +121,7 @@ def compare(
         for difference in islice(differences(since=since, until=until, count=count), most):
             found.append(difference)
     except Unavailable as error:
-        return Comparison(count.charges, found, unread=error.detail)
+        return Comparison(count.charges, found, unread=str(error))
     return Comparison(count.charges, found)
 
 
@@ -221,7 +231,7 @@ def _recheck_key(key: str) -> Difference | None:
         if not cause:
             return None
         if _comparable_state(_read_payment(key)) == _comparable_state(payment):
-            return Difference(key, cause.kind, cause.text, charges, payment)
+            return Difference(key, cause, charges, payment)
     return None
 
 
@@ -240,17 +250,23 @@ def _cause(charges: Sequence[BookedCharge], payment: Payment | PaymentRow | None
     if payment is None:
         if not kept_amount:
             return None
-        return Cause(Kind.UNKNOWN_CHARGE, f"{kept_amount} is charged, and no payment knows of it")
+        text = gettext_noop("%(kept)s is charged, and no payment knows of it")
+        return Cause(Kind.UNKNOWN_CHARGE, text, {"kept": kept_amount})
     if len([charge for charge in succeeded if charge.kept_amount]) > 1:
-        text = f"it is charged more than once, {kept_amount} in all"
-        return Cause(_unless_ended(payment, Kind.CHARGED_TWICE), text)
+        text = gettext_noop("it is charged more than once, %(kept)s in all")
+        return Cause(_unless_ended(payment, Kind.CHARGED_TWICE), text, {"kept": kept_amount})
     for charge in succeeded:
         if not _is_for(charge, payment):
-            text = (
-                f"{charge.amount} {charge.currency} is charged for order {charge.order_id}, "
-                f"not {payment.card_amount} {payment.currency} for order {payment.order_id}"
+            text = gettext_noop(
+                "%(charged)s is charged for order %(charged_order)s, not %(expected)s for order %(order)s"
             )
-            return Cause(_unless_ended(payment, Kind.WRONG_CHARGE), text)
+            values = {
+                "charged": f"{charge.amount} {charge.currency}",
+                "charged_order": str(charge.order_id),
+                "expected": f"{payment.card_amount} {payment.currency}",
+                "order": str(payment.order_id),
+            }
+            return Cause(_unless_ended(payment, Kind.WRONG_CHARGE), text, values)
     return _wrong_amount(kept_amount, payment, is_charged=bool(succeeded))
 
 
@@ -265,14 +281,22 @@ def _wrong_amount(kept_amount: int, payment: Payment | PaymentRow, *, is_charged
     if payment.status in UNSETTLED or least <= kept_amount <= most:
         return None
     if payment.status in ENDED_UNPAID:
-        text = f"the payment is {payment.status}, and {kept_amount} is charged and kept"
-        return Cause(Kind.CHARGED_AFTER_END, text)
+        text = gettext_noop("the payment is %(status)s, and %(kept)s is charged and kept")
+        return Cause(Kind.CHARGED_AFTER_END, text, {"status": str(payment.status), "kept": kept_amount})
     if not is_charged:
-        text = f"the payment is succeeded, and its {payment.card_amount} is not charged"
-        return Cause(Kind.NOT_CHARGED, text)
-    known = f"{payment.refunded_amount} is refunded, and {payment.refunding_amount} about to be"
-    text = f"of {payment.card_amount} we say that {known}; the gateway keeps {kept_amount}"
-    return Cause(Kind.WRONG_REFUNDS, text)
+        text = gettext_noop("the payment is succeeded, and its %(amount)s is not charged")
+        return Cause(Kind.NOT_CHARGED, text, {"amount": payment.card_amount})
+    text = gettext_noop(
+        "of %(amount)s we say that %(refunded)s is refunded, and %(refunding)s about to be; the gateway "
+        "keeps %(kept)s"
+    )
+    values = {
+        "amount": payment.card_amount,
+        "refunded": payment.refunded_amount,
+        "refunding": payment.refunding_amount,
+        "kept": kept_amount,
+    }
+    return Cause(Kind.WRONG_REFUNDS, text, values)
 
 
 def _kept_range(payment: Payment | PaymentRow) -> tuple[int, int]:

@@ -59,7 +59,7 @@ def reconcile(
             _record_difference(run, difference, refund_orphans(difference, fix))
         run.unread = ""
     except Unavailable as error:
-        run.unread = error.detail[:255]
+        run.unread = str(error)[:255]
     run.checked, run.ended_at = count.charges, clock.now()
     transactions.run(run.save, transactions.REPEATABLE)
     _raise_alarm(run)
@@ -139,8 +139,17 @@ def _record_difference(run: Reconciliation, difference: Difference, done: str) -
     run.differences += 1
     run.refunded += done == "refunded"
     if len(run.findings) < MAX_WRITTEN:
+        cause = difference.cause
         run.findings.append(
-            {"key": difference.key, "kind": difference.kind, "cause": difference.cause, "done": done}
+            {
+                "key": difference.key,
+                "kind": cause.kind,
+                "cause": cause.in_words,
+                # For pages in other languages.
+                "text": cause.text,
+                "values": cause.values,
+                "done": done,
+            }
         )
 
 

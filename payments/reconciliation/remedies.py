@@ -1,9 +1,13 @@
 """What to do about each kind of difference, and the fix of a single one, as `reconcile --fix` does it."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from payments.models import Reconciliation
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from payments.models import Payment, Reconciliation
 from payments.reconciliation import comparison, reconciling
 from payments.reconciliation.comparison import Difference, Kind
 from payments.reconciliation.reconciling import Fix
@@ -15,32 +19,32 @@ REFUNDED, AGREES = "refunded", "agrees"
 FINISHED = (REFUNDED, AGREES)
 FIXED = "reconciliation.fixed"
 ADVICE = {
-    Kind.UNKNOWN_CHARGE: (
+    Kind.UNKNOWN_CHARGE: _(
         "No payment of this shop has the key. If another shop uses the same account at the gateway, the "
         "charge may be its own: leave it. Otherwise refund it."
     ),
-    Kind.CHARGED_TWICE: (
+    Kind.CHARGED_TWICE: _(
         "Compare the charges at the gateway with the payment's charge reference, and refund there those that "
         "the payment doesn't name."
     ),
-    Kind.WRONG_CHARGE: (
+    Kind.WRONG_CHARGE: _(
         "The charge is for another order or amount than the payment. Find out at the gateway who changed it; "
         "then refund it there, and refund the order here if its customer has paid nothing."
     ),
-    Kind.CHARGED_AFTER_END: (
+    Kind.CHARGED_AFTER_END: _(
         "The payment had ended when the charge arrived. The next comparison by schedule refunds it; it can "
         "be refunded at once."
     ),
-    Kind.NOT_CHARGED: (
+    Kind.NOT_CHARGED: _(
         "The order was settled, and the gateway has no charge for it. Check that the gateway account and its "
         "mode (live or test) are those of that time; then collect the amount, or refund the order."
     ),
-    Kind.WRONG_REFUNDS: (
+    Kind.WRONG_REFUNDS: _(
         "A refund was made at the gateway and not here, or here and not there. Compare the order's refunds "
         "with the charge's page: retry a refund that is stuck, and make here a refund that was made there."
     ),
 }
-UNKNOWN_ADVICE = "It was found by an older release: wait for the next comparison, which says what to do."
+UNKNOWN_ADVICE = _("It was found by an older release: wait for the next comparison, which says what to do.")
 FIXABLE = (Kind.UNKNOWN_CHARGE, Kind.CHARGED_AFTER_END)
 
 
@@ -48,7 +52,20 @@ def advice(finding: dict[str, Any]) -> str:
     """What to do about the finding of a comparison; empty once nothing is left to do."""
     if finding["done"] in FINISHED:
         return ""
-    return ADVICE.get(finding.get("kind", ""), UNKNOWN_ADVICE)
+    return str(ADVICE.get(finding.get("kind", ""), UNKNOWN_ADVICE))
+
+
+def cause_text(finding: dict[str, Any]) -> str:
+    """The cause of a finding in the language of the page; as recorded if an older release found it."""
+    if "text" not in finding:
+        return str(finding["cause"])
+    return _translated(finding["text"], finding["values"])
+
+
+def _translated(text: str, values: Mapping[str, Any]) -> str:
+    """The text of a cause in the language of the page, with its values."""
+    status = {"status": Payment.Status(values["status"]).label} if "status" in values else {}
+    return gettext(text) % {**values, **status}
 
 
 def is_fixable(finding: dict[str, Any]) -> bool:
@@ -66,7 +83,8 @@ def fix(*, run_id: int, key: str, reason: str) -> str:
     run = Reconciliation.objects.filter(pk=run_id).first()
     finding = find(run, key) if run else None
     if finding is None:
-        raise NotFound(f"The comparison {run_id} found no difference for the key {key}.")
+        text = gettext("The comparison %(run)s found no difference for the key %(key)s.")
+        raise NotFound(text % {"run": run_id, "key": key})
     if finding["done"] == REFUNDED:
         return REFUNDED
     difference = next(comparison.recheck([key]), None)
@@ -78,11 +96,15 @@ def fix(*, run_id: int, key: str, reason: str) -> str:
 def _refund(difference: Difference) -> str:
     done = reconciling.refund_orphans(difference, Fix.EVERYTHING)
     if not done:
-        raise Rejected(f"Nothing was done: {difference.cause}. {ADVICE[difference.kind]}", code="not_fixable")
+        cause = difference.cause
+        values = {"cause": _translated(cause.text, cause.values), "advice": ADVICE[difference.kind]}
+        raise Rejected(gettext("Nothing was done: %(cause)s. %(advice)s") % values, code="not_fixable")
     if done != REFUNDED:
         raise Rejected(
-            "The gateway has not refunded the charge. Look at it there; a repeat uses the same key, and "
-            "refunds nothing twice.",
+            gettext(
+                "The gateway has not refunded the charge. Look at it there; a repeat uses the same key, and "
+                "refunds nothing twice."
+            ),
             code="refund_failed",
         )
     return done

@@ -10,6 +10,7 @@ from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError
+from django.utils.functional import lazy
 
 from shop.accounts import password_hashing
 from shop.accounts.password_hashing import TrustLevel
@@ -17,6 +18,8 @@ from shop.db import transactions
 from shop.db.stuck_rows import Row
 from shop.errors import Invalid, NotAuthenticated, invalid_field
 from shop.events import journal
+from shop.lazy_texts import Text
+from shop.lazy_texts import mark as _
 
 
 class InvalidCredentials(NotAuthenticated):
@@ -26,7 +29,7 @@ class InvalidCredentials(NotAuthenticated):
     title = "Wrong name or password"
 
     def __init__(self) -> None:
-        super().__init__("No account has this username and password.")
+        super().__init__(_("No account has this username and password."))
 
 
 def register(*, username: str, email: str, password: str, network: str) -> User:
@@ -48,7 +51,7 @@ def register(*, username: str, email: str, password: str, network: str) -> User:
             lambda: User.objects.create(**given, password=password_hash), transactions.ONCE
         )
     except IntegrityError:
-        raise invalid_field("username", "taken", "This username is taken.") from None
+        raise invalid_field("username", "taken", _("This username is taken.")) from None
 
 
 def authenticate(
@@ -145,19 +148,27 @@ def _validate_registration(user: User, password: str) -> None:
         *_field_errors("password", lambda: validate_password(password, user)),
     ]
     if errors:
-        raise Invalid("The account is not valid.", errors=errors)
+        raise Invalid(_("The account is not valid."), errors=errors)
 
 
-def _field_errors(field: str, check: Callable[[], None]) -> list[dict[str, str]]:
+def _field_errors(field: str, check: Callable[[], None]) -> list[dict[str, Text]]:
     """Return one entry for each error that Django's validators find."""
     try:
         check()
     except ValidationError as error:
         return [
-            {"field": field, "code": problem.code or "invalid", "detail": " ".join(problem.messages)}
+            {"field": field, "code": problem.code or "invalid", "detail": _messages(problem)}
             for problem in error.error_list
         ]
     return []
+
+
+def _join_messages(error: ValidationError) -> str:
+    return " ".join(error.messages)
+
+
+_messages = lazy(_join_messages, str)
+"""Django's messages, which it translates whenever they are read."""
 
 
 def referenced_row(account_id: int) -> Row:

@@ -22,6 +22,7 @@ from shop import clock
 from shop.accounts import disabled_accounts
 from shop.errors import NotAuthenticated
 from shop.events import journal
+from shop.lazy_texts import mark as _
 
 ALGORITHM = "HS256"
 ACCOUNT_CLAIM, STAFF_CLAIM = "user_id", "staff"
@@ -35,7 +36,7 @@ class TokenInvalid(NotAuthenticated):
     title = "Token not valid"
 
     def __init__(self) -> None:
-        super().__init__("The token is not valid, or not any more; sign in again.")
+        super().__init__(_("The token is not valid, or not any more; sign in again."))
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from shop import clock
 from shop.concurrency.group_commit import Batcher, run_without_transaction
 from shop.concurrency.thread_pool import ThreadPool
 from shop.db.transactions import DatabaseUnavailable
+from shop.lazy_texts import mark as _
 from shop.models import SignOut
 
 log = get_logger(__name__)
@@ -147,5 +148,5 @@ def _log_first_failure(error: DatabaseError) -> None:
 
 def _require_recent(known: _DisabledAccounts) -> _DisabledAccounts:
     if known.age() >= MAX_AGE_SECONDS:
-        raise DatabaseUnavailable("The database can't be reached; nothing was done.")
+        raise DatabaseUnavailable(_("The database can't be reached; nothing was done."))
     return known

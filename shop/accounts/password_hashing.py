@@ -16,6 +16,7 @@ from enum import IntEnum
 
 from shop.concurrency import thread_budget
 from shop.errors import Overloaded
+from shop.lazy_texts import mark as _
 
 # More at once would leave buyers without processors and threads.
 MAX_CONCURRENT = min(2, thread_budget.PROCESS_SHARES.hashing)
@@ -91,7 +92,7 @@ def _reserve_capacity(client: str, trust_level: Callable[[], TrustLevel]) -> Tru
         return TrustLevel.STRANGER
     level = trust_level()
     if not _try_reserve_capacity(client, level):
-        raise Overloaded("Too many passwords are being checked; nothing was done.")
+        raise Overloaded(_("Too many passwords are being checked; nothing was done."))
     return level
 
 
@@ -101,7 +102,7 @@ def _try_reserve_capacity(client: str, trust_level: TrustLevel) -> bool:
         if _active_by_client[client] >= MAX_PER_CLIENT or active_count >= max(
             CAPACITY_BY_TRUST_LEVEL.values()
         ):
-            raise Overloaded("Too many passwords are being checked; nothing was done.")
+            raise Overloaded(_("Too many passwords are being checked; nothing was done."))
         if active_count >= CAPACITY_BY_TRUST_LEVEL[trust_level]:
             return False
         _active_by_client[client] += 1
@@ -121,7 +122,7 @@ def _wait_for_slot(request: _QueuedRequest) -> None:
     with _mutex:
         if request in _waiting:
             _waiting.remove(request)
-            raise Overloaded("The request waited too long for a password's check; nothing was done.")
+            raise Overloaded(_("The request waited too long for a password's check; nothing was done."))
 
 
 def _pass_slot_on() -> None:

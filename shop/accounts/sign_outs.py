@@ -14,6 +14,7 @@ from shop import clock
 from shop.accounts import accounts
 from shop.db import transactions
 from shop.errors import NotFound
+from shop.lazy_texts import mark as _
 from shop.models import SignOut
 
 SIGNED_OUT = "signed_out_everywhere"
@@ -30,7 +31,7 @@ def sign_out_everywhere(*, account_id: int, reason: str) -> SignOut:
     def signed_out() -> SignOut:
         user = User.objects.select_for_update().filter(pk=account_id).first()
         if user is None:
-            raise NotFound(f"There is no account {account_id}.")
+            raise NotFound(_("There is no account {account_id}.", account_id=account_id))
         # Read with the row locked: after every token that a concurrent refresh has issued.
         done = SignOut(account=user, at=clock.now())
         done.save()

@@ -13,10 +13,12 @@ from django.db.models import Count, Sum
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_GET
 
-from coupons import issue_curve
-from coupons.issue_curve import IssueCurve
+from coupons.admin import issue_curve
+from coupons.admin.issue_curve import IssueCurve
 from coupons.models import Campaign, Coupon
 from shop import clock
 from shop.backoffice import streamed_parts, windows
@@ -28,16 +30,16 @@ COUPONS_AT_ONCE = 10_000
 """Positions that one statement reads."""
 AMOUNTS = ("items_amount", "discount_amount", "total_amount", "points_amount", "refunded_amount")
 LENGTH_TEXTS = {
-    timedelta(seconds=1): "second",
-    timedelta(seconds=10): "10 seconds",
-    timedelta(minutes=1): "minute",
-    timedelta(minutes=5): "5 minutes",
-    timedelta(minutes=15): "15 minutes",
-    timedelta(hours=1): "hour",
-    timedelta(hours=6): "6 hours",
-    timedelta(days=1): "day",
-    timedelta(days=7): "7 days",
-    timedelta(days=30): "30 days",
+    timedelta(seconds=1): _("per second"),
+    timedelta(seconds=10): _("per 10 seconds"),
+    timedelta(minutes=1): _("per minute"),
+    timedelta(minutes=5): _("per 5 minutes"),
+    timedelta(minutes=15): _("per 15 minutes"),
+    timedelta(hours=1): _("per hour"),
+    timedelta(hours=6): _("per 6 hours"),
+    timedelta(days=1): _("per day"),
+    timedelta(days=7): _("per 7 days"),
+    timedelta(days=30): _("per 30 days"),
 }
 WIDTH, HEIGHT = 960, 240
 """Of the drawing, in its own units."""
@@ -69,7 +71,7 @@ class Results:
             sums = transactions.read(partial(_sums, paid))
             self.orders += sums.pop("orders")
             self.amounts.update({name: amount or 0 for name, amount in sums.items()})
-            yield f"{end:,} of {last:,} coupons read"
+            yield gettext("%(count)s of %(total)s coupons read") % {"count": f"{end:,}", "total": f"{last:,}"}
 
     def context(self) -> dict[str, Any]:
         """The results for the template."""
@@ -78,13 +80,13 @@ class Results:
         return {
             "coupons": [(status.label, f"{self.coupons[status]:,}") for status in Coupon.Status],
             "cards": [
-                ("Paid orders with its coupons", f"{self.orders:,}"),
-                ("Before discounts", format_amount(amounts["items_amount"])),
-                ("Discount it gave", format_amount(amounts["discount_amount"])),
-                ("Paid by buyers", format_amount(amounts["total_amount"])),
-                ("Of them with points", format_amount(amounts["points_amount"])),
-                ("Refunded", format_amount(amounts["refunded_amount"])),
-                ("Revenue it brought", format_amount(revenue_amount)),
+                (gettext("Paid orders with its coupons"), f"{self.orders:,}"),
+                (gettext("Before discounts"), format_amount(amounts["items_amount"])),
+                (gettext("Discount it gave"), format_amount(amounts["discount_amount"])),
+                (gettext("Paid by buyers"), format_amount(amounts["total_amount"])),
+                (gettext("Of them with points"), format_amount(amounts["points_amount"])),
+                (gettext("Refunded"), format_amount(amounts["refunded_amount"])),
+                (gettext("Revenue it brought"), format_amount(revenue_amount)),
             ],
         }
 
@@ -95,13 +97,14 @@ def campaign_results(request: HttpRequest, campaign_id: int) -> HttpResponseBase
     campaign = _campaign(request, campaign_id)
     curve = transactions.read(partial(issue_curve.read, campaign))
     page = {
-        "title": f"Results of {campaign.name}",
+        "title": gettext("Results of %(name)s") % {"name": campaign.name},
         "campaign": campaign,
-        "issued": f"{campaign.issued:,} of {campaign.quantity:,}",
+        "issued": gettext("%(count)s of %(total)s")
+        % {"count": f"{campaign.issued:,}", "total": f"{campaign.quantity:,}"},
         "status": campaign.status_at(clock.now()).label,
         "curve": curve,
         "drawing": drawing(curve) if curve else None,
-        "length": LENGTH_TEXTS.get(curve.length, str(curve.length)) if curve else "",
+        "curve_title": _curve_title(curve) if curve else "",
         "opts": Campaign._meta,
     }
     return TemplateResponse(request, "backoffice/campaign.html", admin.site.each_context(request) | page)
@@ -134,6 +137,11 @@ def drawing(curve: IssueCurve) -> dict[str, Any]:
     return {"bars": bars, "most": f"{most:,}", "width": WIDTH, "height": HEIGHT}
 
 
+def _curve_title(curve: IssueCurve) -> str:
+    length = LENGTH_TEXTS.get(curve.length, curve.length)
+    return gettext("Coupons issued %(length)s") % {"length": length}
+
+
 def _sums(paid: Any) -> dict[str, Any]:
     """The number of these coupons' orders and the sums of their amounts."""
     sums: dict[str, Any] = paid.aggregate(
@@ -148,5 +156,5 @@ def _campaign(request: HttpRequest, campaign_id: int) -> Campaign:
         raise PermissionDenied
     campaign = Campaign.objects.filter(pk=campaign_id).first()
     if campaign is None:
-        raise Http404(f"There is no campaign {campaign_id}.")
+        raise Http404(gettext("There is no campaign %(id)s.") % {"id": campaign_id})
     return campaign

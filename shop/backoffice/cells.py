@@ -14,6 +14,8 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from shop.operators.status_words import status_word
+
 COLOURS = {
     "success": ("open", "available", "issued", "redeemed", "paid", "active", "received", "returned"),
     "info": ("scheduled", "waiting", "awaiting_payment", "paying", "refunding", "staff", "sold"),
@@ -54,9 +56,9 @@ def link_to_list(text: object, view: str, query: str) -> SafeString:
     return _anchor(f"{reverse(view)}?{query}", text)
 
 
-def label(word: str) -> SafeString:
+def label(code: str) -> SafeString:
     """A status as a coloured label."""
-    context = {"text": word.replace("_", " "), "variant": VARIANTS.get(word, "")}
+    context = {"text": status_word(code), "variant": VARIANTS.get(code, "")}
     return SafeString(render_to_string("unfold/helpers/label.html", context))
 
 

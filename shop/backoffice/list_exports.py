@@ -22,8 +22,10 @@ from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils import translation
 from django.utils.html import strip_tags
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 from django.views.decorators.http import require_GET
 from unfold.views import ChangeList
 
@@ -32,6 +34,7 @@ from shop.backoffice import windows
 from shop.db import transactions
 from shop.events import journal
 from shop.http import csv_format, paged_responses
+from shop.operators.pages import StatusLabel
 
 PERMISSION = "shop.export_list"
 FEWEST_ROWS, MOST_ROWS = 1_000, 8_000
@@ -52,7 +55,10 @@ class FilteredList(ChangeList):
 
 @require_GET
 def export_list(request: HttpRequest, app_label: str, model_name: str) -> HttpResponseBase:
-    """The list as a CSV file, for operators who may see it and hold `shop.export_list`; it is journaled."""
+    """The list as a CSV file, for operators who may see it and hold `shop.export_list`; it is journaled.
+
+    Its header and its words are English in every language of the pages, because programs read them.
+    """
     model_admin = _registered(app_label, model_name)
     if not (model_admin.has_view_permission(request) and request.user.has_perm(PERMISSION)):
         raise PermissionDenied
@@ -60,11 +66,12 @@ def export_list(request: HttpRequest, app_label: str, model_name: str) -> HttpRe
         rows = _filtered_rows(request, model_admin)
     except IncorrectLookupParameters:
         messages.error(
-            request, "Nothing was exported: the list has no such filter. Choose the filters again."
+            request, gettext("Nothing was exported: the list has no such filter. Choose the filters again.")
         )
         return redirect(reverse(f"admin:{app_label}_{model_name}_changelist"))
     columns = export_columns(request, model_admin)
-    header = [_header(name, model_admin) for name in columns]
+    with translation.override("en"):
+        header = [_header(name, model_admin) for name in columns]
     _note(request, model_admin, header)
     return paged_responses.respond(
         csv_format.write(header, _cells(columns, rows, model_admin)),
@@ -107,7 +114,8 @@ def _registered(app_label: str, model_name: str) -> "ModelAdmin[Any]":
     try:
         return admin.site._registry[apps.get_model(app_label, model_name)]
     except LookupError:
-        raise Http404(f"The admin has no list {app_label}.{model_name}.") from None
+        missing = gettext("The admin has no list %(name)s.") % {"name": f"{app_label}.{model_name}"}
+        raise Http404(missing) from None
 
 
 def _filtered_rows(request: HttpRequest, model_admin: "ModelAdmin[Any]") -> "QuerySet[Any]":
@@ -155,7 +163,9 @@ def _cells(
 ) -> Iterator[list[list[Any]]]:
     readers = [_reader(name, model_admin) for name in columns]
     for window in table_windows(rows):
-        yield [[read(row) for read in readers] for row in window]
+        with translation.override("en"):
+            page = [[read(row) for read in readers] for row in window]
+        yield page
 
 
 def _reader(name: str, model_admin: "ModelAdmin[Any]") -> Callable[[Any], Any]:
@@ -174,4 +184,6 @@ def _related(foreign_key: "ForeignKey[Any, Any]", row: Model) -> Any:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, StatusLabel):
+        return value.code
     return unescape(strip_tags(value)) if isinstance(value, SafeString) else value

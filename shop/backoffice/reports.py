@@ -13,6 +13,8 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_GET
 
 from coupons.models import Campaign
@@ -42,17 +44,18 @@ COLUMNS = [
 class PeriodForm(forms.Form):
     """The first and the last day, in UTC."""
 
-    since = forms.DateField(widget=forms.DateInput(attrs={"type": "date"}))
-    through = forms.DateField(widget=forms.DateInput(attrs={"type": "date"}))
+    since = forms.DateField(label=_("Since"), widget=forms.DateInput(attrs={"type": "date"}))
+    through = forms.DateField(label=_("Through"), widget=forms.DateInput(attrs={"type": "date"}))
 
     def clean(self) -> dict[str, Any]:
         days: dict[str, Any] = super().clean() or {}
         if not self.errors:
             first, last = days["since"], days["through"]
             if last < first:
-                raise forms.ValidationError("The last day is before the first: exchange them.")
+                raise forms.ValidationError(gettext("The last day is before the first: exchange them."))
             if last - first >= timedelta(days=LONGEST_DAYS):
-                raise forms.ValidationError(f"A report covers {LONGEST_DAYS} days at most: choose fewer.")
+                too_long = gettext("A report covers %(days)s days at most: choose fewer.")
+                raise forms.ValidationError(too_long % {"days": LONGEST_DAYS})
         return days
 
     def figures(self) -> Figures:
@@ -67,7 +70,12 @@ def sales(request: HttpRequest) -> HttpResponseBase:
     """The page: a form for the period, and the place of the figures."""
     _require_permissions(request)
     form = _form(request)
-    page = {"title": "Sales by period", "form": form, "is_valid": form.is_valid(), "query": form.data}
+    page = {
+        "title": gettext("Sales by period"),
+        "form": form,
+        "is_valid": form.is_valid(),
+        "query": form.data,
+    }
     page["may_export"] = request.user.has_perm(list_exports.PERMISSION)
     context = admin.site.each_context(request) | page
     return TemplateResponse(request, "backoffice/sales.html", context)
@@ -106,7 +114,7 @@ def sales_csv(request: HttpRequest) -> HttpResponseBase:
 
 def _csv_pages(figures: Figures) -> Iterator[list[list[Any]]]:
     """An empty page for each part that is read, then the rows."""
-    for _ in figures.read():
+    for _step in figures.read():
         yield []
     rows = sorted(figures.rows.items(), key=lambda row: (row[0].product_id, row[0].campaign_id or 0))
     for start in range(0, len(rows), NAMES_AT_ONCE):
@@ -140,7 +148,11 @@ def _context(figures: Figures) -> dict[str, Any]:
         ],
         "products_hidden": len(by_product) - len(shown_products),
         "campaigns": [
-            (names[id] if id else "Without a coupon", _address("coupons_campaign_change", id), _cells(row))
+            (
+                names[id] if id else gettext("Without a coupon"),
+                _address("coupons_campaign_change", id),
+                _cells(row),
+            )
             for id, row in shown_campaigns
         ],
         "campaigns_hidden": len(by_campaign) - len(shown_campaigns),
@@ -159,15 +171,15 @@ def _address(view: str, id: int | None) -> str:
 
 def _cards(total: Amounts) -> list[tuple[str, str]]:
     return [
-        ("Orders paid", f"{total.orders:,}"),
-        ("Units sold", f"{total.units:,}"),
-        ("Before discounts", format_amount(total.items_amount)),
-        ("Discounts", format_amount(total.discount_amount)),
-        ("Sales", format_amount(total.sales_amount)),
-        ("Paid with points", format_amount(total.points_amount)),
-        ("Paid by card", format_amount(total.card_amount)),
-        ("Refunds", format_amount(total.refunded_amount)),
-        ("Sales less refunds", format_amount(total.net_amount)),
+        (gettext("Orders paid"), f"{total.orders:,}"),
+        (gettext("Units sold"), f"{total.units:,}"),
+        (gettext("Before discounts"), format_amount(total.items_amount)),
+        (gettext("Discounts"), format_amount(total.discount_amount)),
+        (gettext("Sales"), format_amount(total.sales_amount)),
+        (gettext("Paid with points"), format_amount(total.points_amount)),
+        (gettext("Paid by card"), format_amount(total.card_amount)),
+        (gettext("Refunds"), format_amount(total.refunded_amount)),
+        (gettext("Sales less refunds"), format_amount(total.net_amount)),
     ]
 
 
@@ -207,7 +219,8 @@ def _form(request: HttpRequest) -> PeriodForm:
 
 def _refusal(form: PeriodForm) -> HttpResponseBase:
     detail = " ".join(str(message) for messages in form.errors.values() for message in messages)
-    return problems.from_error(Invalid(f"Nothing was read. {detail}", errors=[])).to_django()
+    refused = gettext("Nothing was read. %(detail)s") % {"detail": detail}
+    return problems.from_error(Invalid(refused, errors=[])).to_django()
 
 
 def _midnight(day: date) -> datetime:

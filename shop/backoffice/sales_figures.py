@@ -15,6 +15,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from django.db.models import BigIntegerField, Case, Count, F, OuterRef, Subquery, Sum, Value, When
+from django.utils.translation import gettext, gettext_lazy
 
 from coupons.models import Coupon
 from orders import pricing
@@ -96,14 +97,16 @@ class Figures:
     def read(self) -> Iterator[str]:
         """Read everything; yields what has been read so far, in words, after each window."""
         for model, column, add, subject in (
-            (Order, "paid_at", self._add_sales, "Orders"),
-            (Refund, "settled_at", self._add_refunds, "Refunds"),
-            (Transfer, "at", self._add_entries, "The ledger"),
+            (Order, "paid_at", self._add_sales, gettext_lazy("Orders")),
+            (Refund, "settled_at", self._add_refunds, gettext_lazy("Refunds")),
+            (Transfer, "at", self._add_entries, gettext_lazy("The ledger")),
         ):
             for window in windows.between(model, column, self.since, self.until):
                 add(window)
                 end = window[f"{column}__lt"]
-                yield f"{subject}: read to {end:%Y-%m-%d %H:%M} of {self.until:%Y-%m-%d %H:%M} UTC"
+                text = gettext("%(subject)s: read to %(end)s of %(until)s UTC")
+                instants = {"end": f"{end:%Y-%m-%d %H:%M}", "until": f"{self.until:%Y-%m-%d %H:%M}"}
+                yield text % {"subject": subject, **instants}
 
     def by_product(self) -> dict[int, Amounts]:
         return _sums((key.product_id, amounts) for key, amounts in self.rows.items())
@@ -125,23 +128,25 @@ class Figures:
         """The totals that the ledger has as well; each difference is 0, or the books are wrong."""
         whole, ledger = self.total(), self.ledger
         return [
-            Check("Sales", whole.sales_amount, ledger[Kind.SALE, SALES]),
-            Check("Sales paid with points", whole.points_amount, -ledger[Kind.SALE, HOLDING]),
-            Check("Sales paid by card", whole.card_amount, -ledger[Kind.SALE, GATEWAY_CLEARING]),
-            Check("Refunds", whole.refunded_amount, -ledger[Kind.REFUND, SALES]),
-            Check("Refunds in points", whole.refunded_points_amount, ledger[Kind.REFUND, WALLETS]),
-            Check("Refunds to cards", whole.refunded_card_amount, ledger[Kind.REFUND, GATEWAY_CLEARING]),
+            Check(gettext("Sales"), whole.sales_amount, ledger[Kind.SALE, SALES]),
+            Check(gettext("Sales paid with points"), whole.points_amount, -ledger[Kind.SALE, HOLDING]),
+            Check(gettext("Sales paid by card"), whole.card_amount, -ledger[Kind.SALE, GATEWAY_CLEARING]),
+            Check(gettext("Refunds"), whole.refunded_amount, -ledger[Kind.REFUND, SALES]),
+            Check(gettext("Refunds in points"), whole.refunded_points_amount, ledger[Kind.REFUND, WALLETS]),
+            Check(
+                gettext("Refunds to cards"), whole.refunded_card_amount, ledger[Kind.REFUND, GATEWAY_CLEARING]
+            ),
         ]
 
     def points(self) -> list[tuple[str, int]]:
         """What moved points, by the ledger: into wallets is positive."""
         wallets = {kind: self.ledger[kind, WALLETS] for kind in Kind}
         return [
-            ("Granted", wallets[Kind.GRANT]),
-            ("Bought by card (top-ups)", wallets[Kind.TOP_UP]),
-            ("Held for orders", wallets[Kind.HOLD]),
-            ("Released from orders that ended unpaid", wallets[Kind.RELEASE]),
-            ("Refunded", wallets[Kind.REFUND]),
+            (gettext("Granted"), wallets[Kind.GRANT]),
+            (gettext("Bought by card (top-ups)"), wallets[Kind.TOP_UP]),
+            (gettext("Held for orders"), wallets[Kind.HOLD]),
+            (gettext("Released from orders that ended unpaid"), wallets[Kind.RELEASE]),
+            (gettext("Refunded"), wallets[Kind.REFUND]),
         ]
 
     def _add_sales(self, window: dict[str, datetime]) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from shop.errors import Overloaded
+from shop.lazy_texts import Text
+from shop.lazy_texts import mark as _
 
 MAX_CONCURRENT = 64
 MAX_QUEUED = 5_000
@@ -21,7 +23,7 @@ class ConcurrencyLimit:
     def __init__(
         self,
         *,
-        name: str,
+        name: Text,
         max_concurrent: int = MAX_CONCURRENT,
         max_queued: int = MAX_QUEUED,
         wait_seconds: float = WAIT_SECONDS,
@@ -36,7 +38,9 @@ class ConcurrencyLimit:
         """Hold a permit while the block runs. Raises `Overloaded` if the queue is full or too slow."""
         with self._queue_position():
             if not self._permits.acquire(timeout=self._wait_seconds):
-                raise Overloaded(f"The request waited too long for {self._name}; nothing was done.")
+                raise Overloaded(
+                    _("The request waited too long for {row}; nothing was done.", row=self._name)
+                )
             try:
                 yield
             finally:
@@ -45,7 +49,7 @@ class ConcurrencyLimit:
     @contextmanager
     def _queue_position(self) -> Iterator[None]:
         if not self._inside.acquire(blocking=False):
-            raise Overloaded(f"Too many requests are waiting for {self._name}; nothing was done.")
+            raise Overloaded(_("Too many requests are waiting for {row}; nothing was done.", row=self._name))
         try:
             yield
         finally:

@@ -24,6 +24,7 @@ from shop.concurrency import thread_budget
 from shop.concurrency.group_commit import Batcher
 from shop.concurrency.thread_pool import ThreadPool
 from shop.errors import Overloaded
+from shop.lazy_texts import mark as _
 
 log = get_logger(__name__)
 Request = TypeVar("Request")
@@ -185,7 +186,7 @@ class Signal:
 
 
 def _late_error() -> Overloaded:
-    return Overloaded("The request waited too long for a thread; nothing was done.")
+    return Overloaded(_("The request waited too long for a thread; nothing was done."))
 
 
 def _deliveries_for(loop: AbstractEventLoop) -> _Deliveries:

@@ -31,6 +31,7 @@ from shop.concurrency.thread_pool import ThreadPool, close_unusable_connection
 from shop.db import stuck_rows, transactions
 from shop.db.stuck_rows import Row
 from shop.errors import Overloaded, Unavailable
+from shop.lazy_texts import mark as _
 from shop.observability import logs, shared_work
 
 Request = TypeVar("Request")
@@ -157,7 +158,7 @@ class Batcher(Generic[Request, Outcome]):
         """
         with self._mutex:
             if len(self._queue) >= self._max_waiting:
-                raise Overloaded("Too many requests are waiting; nothing was done.")
+                raise Overloaded(_("Too many requests are waiting; nothing was done."))
             self._queue.append(_Entry(request, on_result))
             if self._lead is None:
                 try:
@@ -414,11 +415,11 @@ def _row_locked_error() -> transactions.LockWaitTimeout:
 
 
 def _late_error() -> Overloaded:
-    return Overloaded("The request waited too long in the queue; nothing was done.")
+    return Overloaded(_("The request waited too long in the queue; nothing was done."))
 
 
 def _unknown_outcome_error() -> Unavailable:
-    return Unavailable("The outcome is not known yet; try again with the same key or account.")
+    return Unavailable(_("The outcome is not known yet; try again with the same key or account."))
 
 
 def _unwrap(outcome: Any) -> Any:

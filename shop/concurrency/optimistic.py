@@ -11,6 +11,8 @@ from prometheus_client import Counter
 from shop.concurrency.concurrency_limit import ConcurrencyLimit
 from shop.db.transactions import ChangedMeanwhile
 from shop.errors import Rejected
+from shop.lazy_texts import Text
+from shop.lazy_texts import mark as _
 
 T = TypeVar("T")
 
@@ -22,7 +24,7 @@ FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.005, 0.25
 
 
 def retry_until_unchanged(
-    work: Callable[[], T], *, concurrency_limit: ConcurrencyLimit, retries: Counter, wanted: str
+    work: Callable[[], T], *, concurrency_limit: ConcurrencyLimit, retries: Counter, wanted: Text
 ) -> T:
     """Retry `work` until nothing has changed between its read and its write, and return its result.
 
@@ -40,5 +42,7 @@ def retry_until_unchanged(
         except ChangedMeanwhile:
             continue
     raise Rejected(
-        f"Too many concurrent requests for {wanted}; nothing was done.", code="conflict", retry_after=1
+        _("Too many concurrent requests for {wanted}; nothing was done.", wanted=wanted),
+        code="conflict",
+        retry_after=1,
     )

@@ -16,6 +16,7 @@ from prometheus_client import Gauge
 from structlog import get_logger
 
 from shop.errors import Overloaded
+from shop.lazy_texts import mark as _
 from shop.observability import process_metrics
 
 log = get_logger(__name__)
@@ -104,12 +105,12 @@ class ThreadPool:
         with self._mutex:
             is_held = group is not None and self._of_group[group] >= self._max_of_group
             if (is_held or not self._has_free_thread()) and self.waiting() >= self._max_waiting:
-                raise Overloaded("Too many requests are waiting; nothing was done.")
+                raise Overloaded(_("Too many requests are waiting; nothing was done."))
             if is_held and len(self._held.get(group, ())) >= self._max_held_of_group:
-                raise Overloaded("Too many requests like this one are waiting; nothing was done.")
+                raise Overloaded(_("Too many requests like this one are waiting; nothing was done."))
             if owner is not None:
                 if self._of_owner[owner] >= MAX_PER_OWNER:
-                    raise Overloaded("Too many requests of this account are under way; nothing was done.")
+                    raise Overloaded(_("Too many requests of this account are under way; nothing was done."))
                 self._of_owner[owner] += 1
             if is_held:
                 self._held.setdefault(group, deque()).append(task)
@@ -124,7 +125,7 @@ class ThreadPool:
                 if not self._threads and task in self._ready:
                     self._ready.remove(task)
                     self._release(task)
-                    raise Overloaded("No thread could be started; nothing was done.")
+                    raise Overloaded(_("No thread could be started; nothing was done."))
 
     def sample(self) -> None:
         """Set the gauges of this pool."""

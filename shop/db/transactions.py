@@ -19,6 +19,7 @@ from uuid_utils.compat import uuid7
 from shop.db import commit_counts, commit_marks, open_transaction
 from shop.db.commit_counts import TransactionCounts
 from shop.errors import Unavailable
+from shop.lazy_texts import mark as _
 
 
 class Effect(Enum):
@@ -95,9 +96,9 @@ CONFLICT_BUDGET_SECONDS = 6.0
 CONNECTION_LOST_BUDGET_SECONDS = 1.5
 # Less than one lock wait: a batch continues without the requests that need the locked row.
 BATCH_CONFLICT_BUDGET_SECONDS = 4.0
-OUTCOME_UNKNOWN_DETAIL = "It is not known whether this was done; check, or retry with the same key."
+OUTCOME_UNKNOWN_DETAIL = _("It is not known whether this was done; check, or retry with the same key.")
 
-CONFLICT_DETAIL = "Too many other requests change the same rows; nothing was done."
+CONFLICT_DETAIL = _("Too many other requests change the same rows; nothing was done.")
 
 
 def is_conflict(error: BaseException) -> bool:
@@ -256,7 +257,9 @@ class _Attempts(Generic[T]):
             connection.close()
             if is_last or elapsed > CONNECTION_LOST_BUDGET_SECONDS:
                 detail = (
-                    OUTCOME_UNKNOWN_DETAIL if self._in_doubt else "The database can't be reached; try again."
+                    OUTCOME_UNKNOWN_DETAIL
+                    if self._in_doubt
+                    else _("The database can't be reached; try again.")
                 )
                 raise DatabaseUnavailable(detail) from error
         elif not is_conflict(error):

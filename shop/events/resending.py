@@ -6,6 +6,7 @@ from shop import clock
 from shop.db import transactions
 from shop.errors import Rejected
 from shop.events import journal, outbox
+from shop.lazy_texts import mark as _
 from shop.models import JournalLine
 
 Delivery = JournalLine.Delivery
@@ -26,7 +27,7 @@ def _resend(order_id: UUID, reason: str) -> int:
     ids = list(events.values_list("id", flat=True))
     if not ids:
         raise Rejected(
-            "The order has no events: they are written when it is paid, refunded or cancelled.",
+            _("The order has no events: they are written when it is paid, refunded or cancelled."),
             code="no_events",
         )
     lines = list(JournalLine.objects.select_for_update().filter(id__in=ids).order_by("id"))

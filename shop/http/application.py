@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from structlog import get_logger
 
 from shop.errors import BodyIncomplete, FirstcomeError
-from shop.http import problems, request_body, streams, views
+from shop.http import languages, problems, request_body, streams, views
 from shop.http.json_format import TooLarge
 from shop.http.messages import Request, Response
 from shop.http.pages import Scope, Send
@@ -39,9 +39,10 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
             await _send_response(send, _health_response(scope["method"], fields), _PUBLIC_HEADERS)
         else:
             await streams.handler_of(path)(scope, fields, receive, send)
-    except (FirstcomeError, TooLarge) as refusal:
+    except FirstcomeError as refusal:
         # A refused body, or no thread for a page.
-        response = _close_after(problems.from_error(refusal), refusal)
+        language = languages.choose(fields.get(b"accept-language", b"").decode("latin-1"))
+        response = _close_after(problems.from_error(refusal, language), refusal)
         request_metrics.count_refusal("", response.status_code, response.code)
         await _send_response(send, response, _PRIVATE_HEADERS)
 
@@ -79,7 +80,7 @@ async def _read_call(
     )
     try:
         call.body = await request_body.read(fields, receive)
-    except (FirstcomeError, TooLarge) as refusal:
+    except FirstcomeError as refusal:
         return call, refusal
     return call, None
 

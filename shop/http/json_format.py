@@ -1,13 +1,19 @@
 """JSON parsing with a bound on size, and JSON rendering, without content negotiation."""
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import orjson
 from django.conf import settings
-from rest_framework.exceptions import APIException, UnsupportedMediaType
+from django.utils.functional import Promise
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.request import Request
+
+from shop import lazy_texts
+from shop.errors import FirstcomeError
+from shop.lazy_texts import ENGLISH, Text
+from shop.lazy_texts import mark as _
 
 # No call of this API needs more than four; functions that recurse into bodies may rely on this.
 MAX_DEPTH = 32
@@ -17,16 +23,28 @@ MAX_SEPARATORS = 500
 MEDIA_TYPE = "application/json"
 
 
-class MalformedJSON(APIException):
-    status_code = 400
-    default_code = "malformed_json"
-    default_detail = "The body is not valid JSON."
+class MalformedJSON(FirstcomeError):
+    """The body is not JSON, or is nested too deeply."""
+
+    code = "malformed_json"
+    title = "Malformed JSON"
 
 
-class TooLarge(APIException):
-    status_code = 413
-    default_code = "too_large"
-    default_detail = "The body is larger than 64 KiB."
+class TooLarge(FirstcomeError):
+    """The body is larger than this path accepts."""
+
+    code = "too_large"
+    title = "Too large"
+
+    def __init__(self, detail: Text = "") -> None:
+        super().__init__(detail or _("The body is larger than 64 KiB."))
+
+
+class UnsupportedMediaType(FirstcomeError):
+    """The body is of another type than JSON."""
+
+    code = "unsupported_media_type"
+    title = "Unsupported media type"
 
 
 def parse(body: bytes, content_type: str) -> Any:
@@ -43,10 +61,10 @@ def parse(body: bytes, content_type: str) -> Any:
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise MalformedJSON(f"The body is not valid JSON: {error}.") from error
+        raise MalformedJSON(_("The body is not valid JSON: {error}.", error=str(error))) from error
     # Counting brackets is quick, and enough for all but unusual bodies.
     if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _is_too_deep(value):
-        raise MalformedJSON(f"The body is nested more than {MAX_DEPTH} levels deep.")
+        raise MalformedJSON(_("The body is nested more than {levels} levels deep.", levels=MAX_DEPTH))
     return value
 
 
@@ -60,10 +78,12 @@ def has_many_values(body: bytes) -> bool:
 def _require_json(content_type: str) -> None:
     if content_type == MEDIA_TYPE:
         return
-    media_type, _, parameters = content_type.lower().partition(";")
+    media_type, _separator, parameters = content_type.lower().partition(";")
     is_other_text = "charset=" in parameters and "utf-8" not in parameters
     if media_type.strip() != MEDIA_TYPE or is_other_text:
-        raise UnsupportedMediaType(content_type)
+        raise UnsupportedMediaType(
+            _('Unsupported media type "{media_type}" in request.', media_type=content_type)
+        )
 
 
 class AlwaysJSON(BaseContentNegotiation):
@@ -77,17 +97,30 @@ class AlwaysJSON(BaseContentNegotiation):
         return renderers[0], renderers[0].media_type
 
 
-def dump(data: Any) -> bytes:
-    """Render JSON: instants as `2026-01-01T00:00:00.000000Z`, UUIDs and dataclasses natively."""
+def dump(data: Any, language: str = ENGLISH) -> bytes:
+    """Render JSON: instants as `2026-01-01T00:00:00.000000Z`, UUIDs and dataclasses natively.
+
+    Lazy texts are rendered in the language.
+    """
     # Copied, because what orjson returns occupies 4 KiB or more, and a response may be kept while its request
     # waits.
-    return memoryview(orjson.dumps(data, option=orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC)).tobytes()
+    text = orjson.dumps(data, _RENDERERS[language], orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC)
+    return memoryview(text).tobytes()
+
+
+def _render_lazy_text(language: str, value: Any) -> str:
+    if isinstance(value, Promise):
+        return str(lazy_texts.render(value, language))
+    raise TypeError
+
+
+_RENDERERS = {language: partial(_render_lazy_text, language) for language, _name in settings.LANGUAGES}
 
 
 def _is_too_deep(value: Any) -> bool:
     """Whether containers are nested deeper than allowed; checks level by level, without recursion."""
     level = [value]
-    for _ in range(MAX_DEPTH):
+    for _level in range(MAX_DEPTH):
         level = [part for whole in level for part in _parts(whole) if isinstance(part, dict | list)]
         if not level:
             return False

@@ -25,6 +25,7 @@ from shop.http.messages import JSON, PROBLEM, Request, Response, account_id
 from shop.idempotency import claims, recorded_answers
 from shop.idempotency.claims import Claim, InFlight
 from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
+from shop.lazy_texts import mark as _
 
 MAX_KEY_LENGTH = 255
 DUPLICATE_WAIT_SECONDS = 1.0
@@ -53,6 +54,7 @@ def read_keyed_call(request: Request, answer: Callable[[Any], Answer | None]) ->
         fingerprint=fingerprint.hexdigest(),
         answer=answer,
         claim=claims.new_claim(account, key_hash),
+        language=request.language,
     )
 
 
@@ -196,11 +198,12 @@ async def _wait_for_duplicate(name: tuple[int, str], *, seconds: float) -> None:
 
 def _parse_key(header: str | None) -> str:
     if header is None:
-        raise Invalid("This call needs the header Idempotency-Key.", code="idempotency_key_missing")
+        raise Invalid(_("This call needs the header Idempotency-Key."), code="idempotency_key_missing")
     key = _unquote(header)
     if not (0 < len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable()):
         raise Invalid(
-            "The Idempotency-Key must be 1 to 255 printable ASCII characters.", code="idempotency_key_invalid"
+            _("The Idempotency-Key must be 1 to 255 printable ASCII characters."),
+            code="idempotency_key_invalid",
         )
     return key
 

@@ -11,7 +11,8 @@ from django.utils.encoding import escape_uri_path
 
 from shop.accounts.authentication import Account
 from shop.errors import Invalid, NotAuthenticated
-from shop.http import json_format
+from shop.http import json_format, languages
+from shop.lazy_texts import mark as _
 
 NOT_READ = object()
 ANONYMOUS = AnonymousUser()
@@ -75,9 +76,14 @@ class Request:
         """Raise `Invalid` for a body with more values than any call on the event loop needs."""
         if json_format.has_many_values(self.body):
             # What is wrong with the body as JSON is reported first.
-            _ = self.data
-            detail = "The body has more values than this call can use."
+            _parsed = self.data
+            detail = _("The body has more values than this call can use.")
             raise Invalid(detail, errors=[{"field": "", "code": "too_many_values", "detail": detail}])
+
+    @property
+    def language(self) -> str:
+        """The language of problems, by `Accept-Language`."""
+        return languages.choose(self.header("Accept-Language"))
 
     def header(self, name: str) -> str | None:
         """The value of a header, None without it."""
@@ -98,7 +104,7 @@ class Request:
             try:
                 self._query = QueryDict(self.query.decode("latin-1"))
             except UnicodeError:
-                raise Invalid("The query can't be read.") from None
+                raise Invalid(_("The query can't be read.")) from None
         return self._query
 
     def build_absolute_uri(self) -> str:
@@ -112,7 +118,7 @@ class Request:
 def account_id(request: Request) -> int:
     """The caller's account id. Raises `NotAuthenticated`."""
     if request.user.pk is None:
-        raise NotAuthenticated("Sign in to do that.")
+        raise NotAuthenticated(_("Sign in to do that."))
     return request.user.pk
 
 

@@ -1,4 +1,4 @@
-"""Middlewares: a request id for logs, problems instead of HTML errors, uploads, API calls, metrics."""
+"""Middlewares: request ids, languages, problems instead of HTML errors, uploads, API calls, metrics."""
 
 import hmac
 import threading
@@ -11,21 +11,32 @@ from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.middleware import common
+from django.utils import translation
+from django.utils.cache import patch_vary_headers
 from django.utils.functional import SimpleLazyObject
+from django.utils.translation import gettext, gettext_noop
 
 from shop.accounts import second_factor
 from shop.concurrency import blocking
 from shop.errors import FirstcomeError, NotAllowed, Overloaded
 from shop.events import journal
-from shop.http import client_address, json_format, problems, views
+from shop.http import client_address, json_format, languages, problems, views
 from shop.http.messages import Request
 from shop.http.uploads import UPLOAD_KEY, Upload
+from shop.lazy_texts import mark as _
 from shop.observability import logs
 
 Handler = Callable[[HttpRequest], HttpResponse]
 # Pages for people; all other paths are for programs.
 PAGE_PATHS = ("/admin", "/api/docs", "/static")
 METRICS_PATH = "/metrics"
+REASONS = [
+    gettext_noop("Bad Request."),
+    gettext_noop("Forbidden."),
+    gettext_noop("Method Not Allowed."),
+    gettext_noop("Not Found."),
+]
+"""What Django's own errors are named, for the catalogs."""
 MAX_CONCURRENT_UPLOADS = 2
 upload_slots = threading.BoundedSemaphore(MAX_CONCURRENT_UPLOADS)
 """Places for uploads in this process's memory: held from before a body is read until the response."""
@@ -44,6 +55,23 @@ def request_id(handler: Handler) -> Handler:
     return named
 
 
+def choose_language(handler: Handler) -> Handler:
+    """Render pages, and problems outside the API, in the language that the request prefers.
+
+    Only until the response: a thread of the pool makes responses in other languages, and what is stored.
+    """
+
+    def localized(request: HttpRequest) -> HttpResponse:
+        with translation.override(languages.choose(request.META.get("HTTP_ACCEPT_LANGUAGE"))):
+            response = handler(request)
+            if response.get("Content-Type", "").startswith("text/html"):
+                response.headers.setdefault("Content-Language", translation.get_language())
+                patch_vary_headers(response, ["Accept-Language"])
+        return response
+
+    return localized
+
+
 def convert_html_errors(handler: Handler) -> Handler:
     """Turn Django's own HTML errors (unknown host, unknown path) into problem responses."""
 
@@ -54,10 +82,11 @@ def convert_html_errors(handler: Handler) -> Handler:
             return response
         allowed = {"Allow": response["Allow"]} if "Allow" in response else {}
         code = {404: "not_found", 405: "method_not_allowed", 403: "permission_denied", 400: "invalid"}
+        reason = f"{response.reason_phrase}."
         return problems.problem(
             response.status_code,
             code.get(response.status_code, "internal_error"),
-            response.reason_phrase + ".",
+            gettext(reason),
             headers=allowed,
         ).to_django()
 
@@ -109,9 +138,9 @@ def receive_staff_uploads(handler: Handler) -> Handler:
         if not (request.user.is_active and request.user.is_staff):
             return problems.from_error(json_format.TooLarge()).to_django()
         if not request.user.has_perms(upload.page.permissions):
-            return problems.from_error(NotAllowed("This account may not do that.")).to_django()
+            return problems.from_error(NotAllowed(_("This account may not do that."))).to_django()
         if not upload_slots.acquire(blocking=False):
-            busy = Overloaded("Other uploads are being processed; nothing was done. Try again.")
+            busy = Overloaded(_("Other uploads are being processed; nothing was done. Try again."))
             return problems.from_error(busy).to_django()
         try:
             upload.fetch()
@@ -136,7 +165,8 @@ def dispatch_api_calls(handler: Handler) -> Handler:
         try:
             call = _request_from_django(request)
         except Exception as error:
-            return problems.from_error(error).to_django()
+            language = languages.choose(request.META.get("HTTP_ACCEPT_LANGUAGE"))
+            return problems.from_error(error, language).to_django()
         response, request.resolver_match = blocking.run(views.dispatch(call))
         response.headers |= views.security_headers(call)
         return response.to_django()

@@ -12,12 +12,13 @@ from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
 from shop.errors import Overloaded
-from shop.http import problems
+from shop.http import languages, problems
+from shop.lazy_texts import mark as _
 
 MAX_CONCURRENT = 4
 """Of a process. Each has one thread at a time at most, and the rows of one part in memory."""
 slots = threading.BoundedSemaphore(MAX_CONCURRENT)
-ALL_TAKEN = (
+ALL_TAKEN = _(
     "Other exports and reports are being made by this server; nothing was done. Try again in a moment."
 )
 
@@ -45,4 +46,6 @@ def respond(parts: Iterator[str], *, content_type: str, filename: str = "") -> H
     headers = {"Cache-Control": "no-store"}
     if filename:
         headers["Content-Disposition"] = f'attachment; filename="{filename}"'
-    return PagedResponse(parts, content_type=f"{content_type}; charset=utf-8", headers=headers)
+    return PagedResponse(
+        languages.iterate(parts), content_type=f"{content_type}; charset=utf-8", headers=headers
+    )

@@ -27,6 +27,7 @@ from shop.http.json_format import TooLarge
 from shop.http.paged_responses import PagedResponse
 from shop.http.request_body import Receive
 from shop.http.uploads import UPLOAD_KEY, Upload
+from shop.lazy_texts import mark as _
 
 Scope = Mapping[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -119,7 +120,7 @@ async def _send_parts(response: PagedResponse, receive: Receive, send: Send, gro
 
 async def _make_part(parts: Iterator[bytes], group: Hashable) -> bytes | None:
     """The next part; None after the last."""
-    for _ in range(ATTEMPTS_FOR_A_PART - 1):
+    for _attempt in range(ATTEMPTS_FOR_A_PART - 1):
         try:
             return await event_loop.run_in_thread(next, parts, None, group=group)
         except Overloaded:
@@ -139,7 +140,7 @@ async def _deferred_upload(scope: Scope, fields: Mapping[bytes, bytes], receive:
     if page is None or length is None or length <= settings.MAX_BODY_BYTES:
         return None
     if length > page.most_bytes:
-        raise TooLarge(f"The upload is larger than {page.most_bytes // 2**20} MiB.")
+        raise TooLarge(_("The upload is larger than {size} MiB.", size=page.most_bytes // 2**20))
     return Upload(page, partial(_fetch_upload, asyncio.get_running_loop(), length, receive))
 
 

@@ -11,6 +11,7 @@ from rest_framework.utils.urls import replace_query_param
 
 from shop.errors import invalid_field
 from shop.http.messages import Request, Response
+from shop.lazy_texts import mark as _
 
 DEFAULT_PAGE, LARGEST_PAGE = 50, 200
 
@@ -28,7 +29,11 @@ class ListPagination(CursorPagination):
         if text is None:
             return self.page_size
         if not (text.isascii() and text.isdigit() and text.strip("0")):
-            raise invalid_field("limit", "invalid", f"The limit must be a number from 1 to {LARGEST_PAGE}.")
+            raise invalid_field(
+                "limit",
+                "invalid",
+                _("The limit must be a number from 1 to {largest}.", largest=LARGEST_PAGE),
+            )
         # Python reads no number of thousands of digits.
         return min(int(text), self.max_page_size) if len(text) < 10 else self.max_page_size
 
@@ -63,7 +68,7 @@ def paginate(
     try:
         found: list[Model] = pages.paginate_queryset(rows, cast(Any, request)) or []
     except (NotFound, ValidationError):
-        raise invalid_field("cursor", "invalid", "The cursor does not belong to this list.") from None
+        raise invalid_field("cursor", "invalid", _("The cursor does not belong to this list.")) from None
     return Response(
         {
             "results": [body(row) for row in found],

@@ -4,6 +4,7 @@ from django.contrib.auth.models import User
 
 from shop.errors import NotAllowed
 from shop.http.messages import Request, account_id
+from shop.lazy_texts import mark as _
 
 
 def require_staff_permission(request: Request, permission: str) -> None:
@@ -13,7 +14,7 @@ def require_staff_permission(request: Request, permission: str) -> None:
     `NotAuthenticated` and `NotAllowed`.
     """
     if not _has_permission(account_id(request), permission):
-        raise NotAllowed("This account may not do that.")
+        raise NotAllowed(_("This account may not do that."))
 
 
 def has_staff_permission(request: Request, permission: str) -> bool:

@@ -7,6 +7,8 @@ from typing import Any
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import Error as DatabaseFailure
 from django.http import Http404, HttpRequest, HttpResponse
+from django.utils import translation
+from django.utils.translation import gettext_noop
 from rest_framework import exceptions
 from structlog import get_logger
 
@@ -14,6 +16,8 @@ from shop import errors
 from shop.db import transactions
 from shop.http import json_format
 from shop.http.messages import PROBLEM, Response
+from shop.lazy_texts import ENGLISH, Text
+from shop.lazy_texts import mark as _
 
 log = get_logger(__name__)
 
@@ -29,6 +33,9 @@ STATUS_BY_ERROR: dict[type[errors.FirstcomeError], int] = {
     errors.KeyReused: 422,
     errors.SignatureInvalid: 400,
     errors.PartnerFailed: 502,
+    json_format.MalformedJSON: 400,
+    json_format.TooLarge: 413,
+    json_format.UnsupportedMediaType: 415,
     errors.Unavailable: 503,
 }
 TITLES = {
@@ -44,18 +51,29 @@ TITLES = {
     "throttled": "Too many requests",
     "internal_error": "Internal error",
 }
+INTERNAL_ERROR = _("Something went wrong here. It has been logged.")
+NOT_FOUND = _("There is nothing at this address.")
+NOT_ALLOWED = _("This account may not do that.")
+NOT_UNDERSTOOD = _("The request can't be understood.")
+# Of REST framework, which has no catalog for `ko`.
+NOT_SIGNED_IN = gettext_noop("Authentication credentials were not provided.")
 
 
 def problem(
     status: int,
     code: str,
-    detail: str,
+    detail: Text,
     *,
     title: str = "",
     headers: Mapping[str, str] | None = None,
+    language: str | None = None,
     **extra: Any,
 ) -> Response:
-    """A problem as a response. Its `type` is a URN that names the code, instead of `about:blank`."""
+    """A problem as a response. Its `type` is a URN that names the code, instead of `about:blank`.
+
+    Lazy texts in it are rendered in `language`; without one in the active language, that of a page.
+    """
+    language = language or translation.get_language() or ENGLISH
     body = {
         "type": f"urn:firstcome:problem:{code}",
         "title": title or TITLES.get(code, code.replace("_", " ").capitalize()),
@@ -64,40 +82,48 @@ def problem(
         "code": code,
         **extra,
     }
-    response = Response.from_json(json_format.dump(body), status, PROBLEM, headers)
+    response = Response.from_json(json_format.dump(body, language), status, PROBLEM, headers)
+    response.headers["Content-Language"] = language
+    response.headers["Vary"] = "Accept-Language"
     response.code = code
     return response
 
 
-def from_error(error: Exception) -> Response:
-    """The problem response of an error; an unexpected error is logged and becomes a 500."""
+def from_error(error: Exception, language: str | None = None) -> Response:
+    """The problem response of an error; an unexpected error is logged and becomes a 500.
+
+    Without `language` it is in the active language, that of a page.
+    """
     match error:
         case errors.FirstcomeError():
-            return _from_own_error(error)
+            return _from_own_error(error, language)
         case exceptions.APIException():
-            return _from_rest_framework_error(error)
+            return _from_rest_framework_error(error, language)
         case Http404():
-            return problem(404, "not_found", "There is nothing at this address.")
+            return problem(404, "not_found", NOT_FOUND, language=language)
         case PermissionDenied():
-            return problem(403, "permission_denied", "This account may not do that.")
+            return problem(403, "permission_denied", NOT_ALLOWED, language=language)
         case RequestDataTooBig():
-            return _from_rest_framework_error(json_format.TooLarge())
+            return _from_own_error(json_format.TooLarge(), language)
         case SuspiciousOperation():
-            return problem(400, "invalid", "The request can't be understood.")
+            return problem(400, "invalid", NOT_UNDERSTOOD, language=language)
         case DatabaseFailure() if transactions.is_lost(error) or transactions.is_conflict(error):
-            return _from_own_error(errors.Unavailable("The database can't be reached; ask again."))
+            unavailable = errors.Unavailable(_("The database can't be reached; ask again."))
+            return _from_own_error(unavailable, language)
     log.error("unexpected error", exc_info=error)
-    return problem(500, "internal_error", "Something went wrong here. It has been logged.")
+    return problem(500, "internal_error", INTERNAL_ERROR, language=language)
 
 
-def from_call_error(error: Exception, method: str, allowed: Sequence[str]) -> Response:
+def from_call_error(
+    error: Exception, method: str, allowed: Sequence[str], language: str | None = None
+) -> Response:
     """The problem response of a call. A method that doesn't exist is 405 even without authentication."""
-    if isinstance(error, exceptions.NotAuthenticated) and method not in allowed:
-        error = exceptions.MethodNotAllowed(method)
-    response = from_error(error)
-    if response.status_code == 405:
-        response.headers["Allow"] = ", ".join(allowed)
-    return response
+    is_unknown = isinstance(error, exceptions.NotAuthenticated) and method not in allowed
+    if not is_unknown and not isinstance(error, exceptions.MethodNotAllowed):
+        return from_error(error, language)
+    detail = _('Method "{method}" not allowed.', method=method)
+    allow = {"Allow": ", ".join(allowed)}
+    return problem(405, "method_not_allowed", detail, headers=allow, language=language)
 
 
 def rest_framework_exception_handler(error: Exception, context: Mapping[str, Any]) -> HttpResponse:
@@ -106,7 +132,7 @@ def rest_framework_exception_handler(error: Exception, context: Mapping[str, Any
 
 
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    return problem(404, "not_found", "There is nothing at this address.").to_django()
+    return problem(404, "not_found", NOT_FOUND).to_django()
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
@@ -114,18 +140,18 @@ def server_error(request: HttpRequest) -> HttpResponse:
     error = sys.exception()
     if isinstance(error, DatabaseFailure) and transactions.is_lost(error):
         return from_error(error).to_django()
-    return problem(500, "internal_error", "Something went wrong here. It has been logged.").to_django()
+    return problem(500, "internal_error", INTERNAL_ERROR).to_django()
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    return problem(400, "invalid", "The request can't be understood.").to_django()
+    return problem(400, "invalid", NOT_UNDERSTOOD).to_django()
 
 
 def permission_denied(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    return problem(403, "permission_denied", "This account may not do that.").to_django()
+    return problem(403, "permission_denied", NOT_ALLOWED).to_django()
 
 
-def _from_own_error(error: errors.FirstcomeError) -> Response:
+def _from_own_error(error: errors.FirstcomeError, language: str | None) -> Response:
     status = next(status for kind, status in STATUS_BY_ERROR.items() if isinstance(error, kind))
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
     if status == 401:
@@ -136,14 +162,17 @@ def _from_own_error(error: errors.FirstcomeError) -> Response:
         error.detail,
         title=TITLES.get(error.code, error.title),
         headers=headers,
+        language=language,
         **error.extra,
     )
 
 
-def _from_rest_framework_error(error: exceptions.APIException) -> Response:
+def _from_rest_framework_error(error: exceptions.APIException, language: str | None) -> Response:
     code = {
         "authentication_failed": "token_invalid",
         "parse_error": "malformed_json",
     }.get(str(error.default_code), str(error.default_code))
     headers = {"WWW-Authenticate": "Bearer"} if error.status_code == 401 else {}
-    return problem(error.status_code, code, str(error.detail), headers=headers)
+    # REST framework has rendered its text in English already.
+    english = str(error.detail)
+    return problem(error.status_code, code, _(english), headers=headers, language=language)

@@ -12,6 +12,7 @@ from django.conf import settings
 
 from shop.errors import BodyIncomplete, Overloaded
 from shop.http.json_format import TooLarge
+from shop.lazy_texts import mark as _
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 MAX_UNFINISHED_BYTES = 32 * 2**20
@@ -65,10 +66,10 @@ async def _receive_all(receive: Receive, most: int) -> bytes:
             size += len(part)
             _unfinished_bytes += len(part)
             if _unfinished_bytes > MAX_UNFINISHED_BYTES:
-                raise Overloaded("Too many request bodies are being received; nothing was done.")
+                raise Overloaded(_("Too many request bodies are being received; nothing was done."))
     finally:
         _unfinished_bytes -= size
 
 
 def _incomplete_error() -> BodyIncomplete:
-    return BodyIncomplete("The request's body did not arrive in time, or is incomplete; nothing was done.")
+    return BodyIncomplete(_("The request's body did not arrive in time, or is incomplete; nothing was done."))

@@ -8,11 +8,15 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
+from django.utils.translation import gettext_noop
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from shop.errors import Invalid
+from shop.errors import Invalid, invalid_field
 from shop.http.messages import Request
+from shop.http.validation_texts import describe
+from shop.lazy_texts import Text
+from shop.lazy_texts import mark as _
 from shop.pausing import LONGEST_REASON
 
 LARGEST_ID = 2**63 - 1
@@ -53,24 +57,24 @@ class Query(BaseModel):
 
 def _require_text(value: object) -> object:
     if not isinstance(value, str):
-        raise ValueError("must be a string")
+        raise ValueError(gettext_noop("must be a string"))
     return value
 
 
 def _refuse_control_characters(text: str) -> str:
     if re.search(CONTROL_CHARACTERS, text):
-        message = "must not contain control characters other than tabs and line breaks"
+        message = gettext_noop("must not contain control characters other than tabs and line breaks")
         raise PydanticCustomError("control_character", message)
     return text
 
 
 def _to_utc(value: datetime) -> datetime:
     if value.tzinfo is None:
-        raise ValueError("needs a time zone")
+        raise ValueError(gettext_noop("needs a time zone"))
     try:
         return value.astimezone(UTC)
     except OverflowError:
-        raise ValueError("is out of range") from None
+        raise ValueError(gettext_noop("is out of range")) from None
 
 
 Id = Annotated[int, Field(ge=1, le=LARGEST_ID)]
@@ -106,10 +110,7 @@ def read(shape: type[Shape], request: Request) -> Shape:
     """The request's body as `shape`. Raises `Invalid` with one entry per wrong field."""
     body = request.data
     if not isinstance(body, dict):
-        raise Invalid(
-            "The body must be a JSON object.",
-            errors=[{"field": "", "code": "not_an_object", "detail": "The body must be a JSON object."}],
-        )
+        raise invalid_field("", "not_an_object", _("The body must be a JSON object."))
     return _validate(shape, without_nulls(body))
 
 
@@ -132,10 +133,10 @@ def _validate(shape: type[Shape], data: dict[str, Any]) -> Shape:
         return shape.model_validate(data)
     except ValidationError as error:
         raise Invalid(
-            "The request is not valid.", errors=[_field_error(each) for each in error.errors()]
+            _("The request is not valid."), errors=[_field_error(each) for each in error.errors()]
         ) from None
 
 
-def _field_error(error: Any) -> dict[str, str]:
+def _field_error(error: Any) -> dict[str, Text]:
     kind = {"missing": "required", "extra_forbidden": "unknown_field"}.get(error["type"], error["type"])
-    return {"field": ".".join(map(str, error["loc"])), "code": kind, "detail": error["msg"]}
+    return {"field": ".".join(map(str, error["loc"])), "code": kind, "detail": describe(error)}

@@ -59,7 +59,10 @@ async def answer_call(request: Request, refusal: Exception | None = None) -> Res
     began_at = time.perf_counter()
     name = logs.choose_request_id(request.header("X-Request-ID"))
     with logs.bound_request(name), journal.acting(journal.unidentified(name)):
-        response, match = (problems.from_error(refusal), None) if refusal else await dispatch(request)
+        if refusal:
+            response, match = problems.from_error(refusal, request.language), None
+        else:
+            response, match = await dispatch(request)
     response.headers["X-Request-ID"] = name
     view = match.view_name if match else ""
     request_metrics.count_request(view, request.method, response.status_code, time.perf_counter() - began_at)
@@ -85,7 +88,7 @@ async def dispatch(request: Request) -> tuple[Response, ResolverMatch | None]:
         match = find(settings.ROOT_URLCONF, path)
         response = await _create_view(match).answer(request, match.kwargs)
     except Exception as error:
-        response = problems.from_error(error)
+        response = problems.from_error(error, request.language)
     return response, match
 
 
@@ -144,7 +147,7 @@ class View(APIView):
                 return await event_loop.run_in_thread(call, group="staff")
             return await event_loop.run_in_thread(call, group=type(self).__name__, owner=request.user.pk)
         except Exception as error:
-            return problems.from_call_error(error, request.method, self.allowed_methods)
+            return problems.from_call_error(error, request.method, self.allowed_methods, request.language)
 
     def options(self, request: Request, **arguments: Any) -> Response:  # type: ignore[override]
         """Respond with the methods that the view has."""

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from django.conf import settings
 
 from shop.errors import Rejected
+from shop.lazy_texts import mark as _
 from shop.redis import redis_client
 
 # One hash tag, because the script uses several keys, and Redis Cluster requires them in one slot.
@@ -47,7 +48,7 @@ class InFlight(Rejected):
 
     def __init__(self) -> None:
         super().__init__(
-            "The first call with this key is still running; try again.",
+            _("The first call with this key is still running; try again."),
             code="idempotency_key_in_flight",
             retry_after=1,
         )

@@ -21,6 +21,8 @@ from shop import clock
 from shop.db import bulk_sql, open_transaction, transactions
 from shop.errors import Invalid, KeyReused, NotFound, Rejected
 from shop.idempotency.claims import Claim
+from shop.lazy_texts import ENGLISH
+from shop.lazy_texts import mark as _
 from shop.models import IdempotencyKey
 
 T = TypeVar("T")
@@ -44,7 +46,7 @@ class KeyedCall:
 
     `answer` returns None for an outcome that has not settled: then the order or payment that the call
     started, by its `reference`, provides the answer later. A `claim` is acquired by the code that decides the
-    call.
+    call. `language` is that of the caller, in which an answer that is recorded later is rendered.
     """
 
     account_id: int
@@ -52,6 +54,7 @@ class KeyedCall:
     fingerprint: str
     answer: Callable[[Any], Answer | None]
     claim: Claim | None = None
+    language: str = ENGLISH
 
     @property
     def name(self) -> tuple[int, str]:
@@ -272,7 +275,7 @@ def _delete_settled_keys(old: Sequence[IdempotencyKey]) -> set[int]:
 
 
 def _key_reused_error() -> KeyReused:
-    return KeyReused("This idempotency key was used for another request.")
+    return KeyReused(_("This idempotency key was used for another request."))
 
 
 def _answer_of_row(row: IdempotencyKey) -> Answer | None:

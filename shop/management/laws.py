@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from django.db import Error, connection
+from django.utils.translation import gettext_noop
 from structlog import get_logger
 
 from coupons import audit as coupons
@@ -19,20 +20,23 @@ from shop.operations.audit_scope import Subject, WholeCheck
 
 log = get_logger(__name__)
 
+# Translated where they are shown.
 LAWS = {
-    "L1": "issued of a campaign = its coupons, and never exceeds quantity",
-    "L2": "one coupon per account and campaign; positions without gaps or repeats",
-    "L3": "a pool code belongs to at most one coupon, and no code is lost",
-    "L4": "0 ≤ reserved ≤ on hand for every product",
-    "L5": "on hand = the sum of movements; reserved = the lines of open orders",
-    "L6": "a coupon is held or redeemed by one order, and held only by an open one",
-    "L7": "a wallet's balance = its entries, never negative; transfers sum to zero",
-    "L8": "one idempotency key, one effect",
-    "L9": "a paid order has exactly one charge of its amount; any other has none",
-    "L10": "no saga is unfinished past its deadline unless visible as stuck",
-    "L11": "an order that ended unpaid holds no stock, no coupon, no points",
-    "L12": "every paid order's event reached the data platform, or is retried",
-    "L13": "an account's units in open and paid orders are within the largest limit they were placed under",
+    "L1": gettext_noop("issued of a campaign = its coupons, and never exceeds quantity"),
+    "L2": gettext_noop("one coupon per account and campaign; positions without gaps or repeats"),
+    "L3": gettext_noop("a pool code belongs to at most one coupon, and no code is lost"),
+    "L4": gettext_noop("0 ≤ reserved ≤ on hand for every product"),
+    "L5": gettext_noop("on hand = the sum of movements; reserved = the lines of open orders"),
+    "L6": gettext_noop("a coupon is held or redeemed by one order, and held only by an open one"),
+    "L7": gettext_noop("a wallet's balance = its entries, never negative; transfers sum to zero"),
+    "L8": gettext_noop("one idempotency key, one effect"),
+    "L9": gettext_noop("a paid order has exactly one charge of its amount; any other has none"),
+    "L10": gettext_noop("no saga is unfinished past its deadline unless visible as stuck"),
+    "L11": gettext_noop("an order that ended unpaid holds no stock, no coupon, no points"),
+    "L12": gettext_noop("every paid order's event reached the data platform, or is retried"),
+    "L13": gettext_noop(
+        "an account's units in open and paid orders are within the largest limit they were placed under"
+    ),
 }
 Audit = Callable[[], list[LawReport]]
 AUDITS: Sequence[tuple[Audit, Sequence[str]]] = (

@@ -11,6 +11,7 @@ from django.views.decorators.http import require_safe
 
 from shop.errors import FirstcomeError, NotAllowed, NotAuthenticated
 from shop.http import middleware, problems
+from shop.lazy_texts import mark as _
 from shop.observability import gauges
 from shop.observability.exposition import CONTENT_TYPE_LATEST, exposition
 from shop.observability.reading import Source
@@ -28,9 +29,9 @@ def respond(request: HttpRequest, sources: frozenset[Source]) -> HttpResponse:
     if middleware.may_read_metrics(request):
         return HttpResponse(exposition(sources), content_type=CONTENT_TYPE_LATEST)
     if settings.METRICS_TOKEN:
-        refusal: FirstcomeError = NotAuthenticated("Metrics need `Authorization: Bearer METRICS_TOKEN`.")
+        refusal: FirstcomeError = NotAuthenticated(_("Metrics need `Authorization: Bearer METRICS_TOKEN`."))
     else:
         refusal = NotAllowed(
-            "Metrics are open to this machine only; set METRICS_TOKEN to open them to others."
+            _("Metrics are open to this machine only; set METRICS_TOKEN to open them to others.")
         )
     return problems.from_error(refusal).to_django()

@@ -15,6 +15,8 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
+from django.utils import translation
+from django.utils.translation import gettext_lazy as _
 
 from shop.admin_site import refusal_text
 from shop.errors import FirstcomeError, KeyReused
@@ -24,7 +26,7 @@ from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
 from shop.operators import forms as operator_forms
 from shop.operators.forms import SENT_BEFORE, FormIdField, reason_field
 
-SENT_WITH_OTHER_VALUES = (
+SENT_WITH_OTHER_VALUES = _(
     "This form was sent before, with other values, and that was done. Open the page again to do more."
 )
 CONFIRMED = "confirmed"
@@ -39,7 +41,7 @@ class OnceForm(forms.Form):
 class ReasonForm(OnceForm):
     """A form with the reason for the action, which the journal keeps."""
 
-    reason = reason_field("Kept in the journal with your name.")
+    reason = reason_field(_("Kept in the journal with your name."))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +109,21 @@ def run(request: HttpRequest, action: Action) -> HttpResponse:
 def keyed_call(
     request: HttpRequest, data: Mapping[str, Any], *, action: str, describe: Callable[[Any], str]
 ) -> KeyedCall:
-    """The form as a keyed call of the operator, which records what `describe` says of the outcome."""
+    """The form as a keyed call of the operator, which records what `describe` says in English."""
     values = sorted((name, str(value)) for name, value in data.items() if name != "form_id")
     return operator_forms.keyed_call(
         request,
         "form",
         data["form_id"],
         f"{action} {values}",
-        answer=lambda outcome: Answer(200, json_format.dump({"said": describe(outcome)})),
+        answer=lambda outcome: Answer(200, json_format.dump({"said": in_english(describe, outcome)})),
     )
+
+
+def in_english(describe: Callable[[Any], str], outcome: Any) -> str:
+    """What `describe` says of the outcome, to be stored: stored texts are English."""
+    with translation.override("en"):
+        return describe(outcome)
 
 
 def report(outcome: Any, describe: Callable[[Any], str]) -> str:

@@ -1,13 +1,15 @@
 """Forms of operators' actions: the reason, and a key with which a form that is sent twice acts once."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django import forms
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminTextareaWidget
 from uuid_utils.compat import uuid7
@@ -17,15 +19,21 @@ from shop.events.journal import LONGEST_DETAIL
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer, KeyedCall
 
-REASON_HELP = f"Why, in {LONGEST_DETAIL} characters at most. The journal keeps it; customers don't see it."
-_TOO_OLD = "This form is too old to be sent. Open the page again."
-SENT_BEFORE = "This form was sent before; nothing was done again."
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
+
+REASON_HELP = format_lazy(
+    _("Why, in {length} characters at most. The journal keeps it; customers don't see it."),
+    length=LONGEST_DETAIL,
+)
+_TOO_OLD = _("This form is too old to be sent. Open the page again.")
+SENT_BEFORE = _("This form was sent before; nothing was done again.")
 
 
-def reason_field(help_text: str = REASON_HELP) -> forms.CharField:
+def reason_field(help_text: "StrOrPromise" = REASON_HELP) -> forms.CharField:
     """The field for the reason of an action."""
     widget = UnfoldAdminTextareaWidget(attrs={"rows": 2})
-    return forms.CharField(max_length=LONGEST_DETAIL, widget=widget, help_text=help_text)
+    return forms.CharField(label=_("Reason"), max_length=LONGEST_DETAIL, widget=widget, help_text=help_text)
 
 
 class FormIdField(forms.UUIDField):

@@ -11,6 +11,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.dateparse import parse_date, parse_datetime
 from django.utils.timezone import is_naive, make_aware
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import TextFilter
 
 from shop.accounts import accounts
@@ -39,7 +41,7 @@ class WordFilter(TextFilter):
 class ByActor(WordFilter):
     """An account by its name or number; an unknown name is matched against the OS users of commands."""
 
-    title = "Actor: name or number of an account"
+    title = _("Actor: name or number of an account")
     parameter_name = "by"
 
     def narrow(self, request: HttpRequest, lines: JournalLines, word: str) -> JournalLines:
@@ -48,8 +50,11 @@ class ByActor(WordFilter):
             return lines.filter(actor_id=account_id)
         messages.warning(
             request,
-            f"No account has the name or number “{word}”. The list shows commands that an OS user of this "
-            "name ran on a server.",
+            gettext(
+                "No account has the name or number “%(word)s”. The list shows commands that an OS user of "
+                "this name ran on a server."
+            )
+            % {"word": word},
         )
         return lines.filter(actor=Actor.STAFF, actor_id=None, actor_name=word)
 
@@ -57,7 +62,7 @@ class ByActor(WordFilter):
 class ByWhat(WordFilter):
     """What happened, by prefix: `product.` for all changes of products."""
 
-    title = "What happened: order.paid, or order. for everything about orders"
+    title = _("What happened: order.paid, or order. for everything about orders")
     parameter_name = "happened"
 
     def narrow(self, request: HttpRequest, lines: JournalLines, word: str) -> JournalLines:
@@ -67,7 +72,7 @@ class ByWhat(WordFilter):
 class Since(WordFilter):
     """A day or an instant in UTC. Other text doesn't filter, and a message says so."""
 
-    title = "Since: 2026-11-21, or 2026-11-21 14:30 (UTC)"
+    title = _("Since: 2026-11-21, or 2026-11-21 14:30 (UTC)")
     parameter_name = "since"
     lookup = "at__gte"
 
@@ -77,13 +82,14 @@ class Since(WordFilter):
             return lines.filter(**{self.lookup: instant})
         messages.warning(
             request,
-            f"“{word}” is not a time and was ignored: write 2026-11-21 or 2026-11-21 14:30.",
+            gettext("“%(word)s” is not a time and was ignored: write 2026-11-21 or 2026-11-21 14:30.")
+            % {"word": word},
         )
         return lines
 
 
 class Before(Since):
-    title = "Before: a day or an instant, as above"
+    title = _("Before: a day or an instant, as above")
     parameter_name = "before"
     lookup = "at__lt"
 
@@ -91,13 +97,13 @@ class Before(Since):
 class KindOfActor(ChoicesFieldListFilter):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self.title = "kind of actor"
+        self.title = _("kind of actor")
 
 
 class EventDelivery(ChoicesFieldListFilter):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self.title = "delivery of the event"
+        self.title = _("delivery of the event")
 
 
 def _existing_account_id(word: str) -> int | None:

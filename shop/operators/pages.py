@@ -1,6 +1,6 @@
 """What operators' pages share: colours of statuses, amounts, links, and searches that indexes answer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import or_
 from typing import Any
@@ -10,6 +10,11 @@ from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from unfold.utils import display_for_label
+
+from shop.operators.status_words import status_word
 
 STYLES = "shop/operators.css"
 """The styles of these pages, beside unfold's own."""
@@ -40,6 +45,25 @@ STATE_COLOURS = {
     "delivered": "success",
     "dead": "danger",
 }
+
+
+class StatusLabel(SafeString):
+    """A status as a coloured label, in the operator's language; exports have its code instead."""
+
+    code: str
+
+
+def status_label(code: str, colours: Mapping[str, str] = STATE_COLOURS, *, word: str = "") -> StatusLabel:
+    """The label of a status: `colours` has unfold's variants by code, `word` is another word for it."""
+    shown = (code, word or status_word(code))
+    label = StatusLabel(display_for_label(shown, "", {code: colours.get(code, "")}))
+    label.code = code
+    return label
+
+
+def stored_text(text: str) -> str:
+    """A stored text, which is English, in the operator's language; what the catalogs lack stays as it is."""
+    return gettext(text)
 
 
 def amount(value: int, currency: str = "") -> str:

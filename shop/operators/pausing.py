@@ -9,6 +9,8 @@ from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from unfold.dataclasses import ActionDialog
 from unfold.decorators import action
@@ -21,8 +23,8 @@ from shop.pausing import LONGEST_REASON
 # Each is a transaction of its own, and all of them are listed on the page that asks for the reason.
 MOST_AT_ONCE = 100
 CHANGE = ["change"]
-PAUSING = "What is paused is issued or sold by no process from then on, until it is resumed."
-RESUMING = "What is resumed is issued or sold again, as far as its other terms allow."
+PAUSING = _("What is paused is issued or sold by no process from then on, until it is resumed.")
+RESUMING = _("What is resumed is issued or sold again, as far as its other terms allow.")
 
 
 class ReasonForm(BaseDialogForm):
@@ -31,13 +33,16 @@ class ReasonForm(BaseDialogForm):
     reason = forms.CharField(
         max_length=LONGEST_REASON,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
-        help_text="The journal records it, with your name.",
+        label=_("Reason"),
+        help_text=_("The journal records it, with your name."),
     )
 
 
-PAUSE = ActionDialog(title="Pause", description=PAUSING, form_class=ReasonForm, form_submit_text="Pause now")
+PAUSE = ActionDialog(
+    title=_("Pause"), description=PAUSING, form_class=ReasonForm, form_submit_text=_("Pause now")
+)
 RESUME = ActionDialog(
-    title="Resume", description=RESUMING, form_class=ReasonForm, form_submit_text="Resume now"
+    title=_("Resume"), description=RESUMING, form_class=ReasonForm, form_submit_text=_("Resume now")
 )
 
 
@@ -55,19 +60,19 @@ class PausingMixin(ModelAdmin):
         buttons = super().get_actions_detail(request, object_id)
         return [button for button in buttons if button.path != useless]
 
-    @action(description="Pause", icon="pause_circle", permissions=CHANGE, dialog=PAUSE)
+    @action(description=_("Pause"), icon="pause_circle", permissions=CHANGE, dialog=PAUSE)
     def pause(self, request: HttpRequest, form: ReasonForm, object_id: str) -> HttpResponse:
         return self._change_one(request, form, object_id, is_paused=True)
 
-    @action(description="Resume", icon="play_circle", permissions=CHANGE, dialog=RESUME)
+    @action(description=_("Resume"), icon="play_circle", permissions=CHANGE, dialog=RESUME)
     def resume(self, request: HttpRequest, form: ReasonForm, object_id: str) -> HttpResponse:
         return self._change_one(request, form, object_id, is_paused=False)
 
-    @admin.action(description="Pause the selected %(verbose_name_plural)s", permissions=CHANGE)
+    @admin.action(description=_("Pause the selected %(verbose_name_plural)s"), permissions=CHANGE)
     def pause_selected(self, request: HttpRequest, selected: "QuerySet[Model]") -> HttpResponse | None:
         return self._change_selected(request, selected, "pause_selected", PAUSE, is_paused=True)
 
-    @admin.action(description="Resume the selected %(verbose_name_plural)s", permissions=CHANGE)
+    @admin.action(description=_("Resume the selected %(verbose_name_plural)s"), permissions=CHANGE)
     def resume_selected(self, request: HttpRequest, selected: "QuerySet[Model]") -> HttpResponse | None:
         return self._change_selected(request, selected, "resume_selected", RESUME, is_paused=False)
 
@@ -94,15 +99,15 @@ class PausingMixin(ModelAdmin):
         """Ask for the reason on a page that lists the rows, then change each of them."""
         rows = list(selected.order_by("pk")[: MOST_AT_ONCE + 1])
         if len(rows) > MOST_AT_ONCE:
-            too_many = f"Nothing was done: select {MOST_AT_ONCE} at most, in several steps."
-            self.message_user(request, too_many, level=messages.ERROR)
+            too_many = gettext("Nothing was done: select %(most)s at most, in several steps.")
+            self.message_user(request, too_many % {"most": MOST_AT_ONCE}, level=messages.ERROR)
             return None
         form = ReasonForm(request=request, data=request.POST if "_form_submitted" in request.POST else None)
         if form.is_valid():
             self._change_rows(request, rows, form.cleaned_data["reason"], is_paused=is_paused)
             return None
         context = self.admin_site.each_context(request) | {
-            "title": f"{dialog['title']} {len(rows)} {self._name_of(len(rows))}",
+            "title": self._title(len(rows), is_paused=is_paused),
             "opts": self.opts,
             "rows": rows,
             "form": form,
@@ -128,12 +133,17 @@ class PausingMixin(ModelAdmin):
                 self.log_change(request, after, f"{'Paused' if is_paused else 'Resumed'}: {reason}")
                 changed.append(str(row))
         if changed:
-            self.message_user(request, f"{'Paused' if is_paused else 'Resumed'}: {', '.join(changed)}.")
+            done = gettext("Paused: %(names)s.") if is_paused else gettext("Resumed: %(names)s.")
+            self.message_user(request, done % {"names": ", ".join(changed)})
         if unchanged:
-            state = "paused already" if is_paused else "not paused"
-            self.message_user(
-                request, f"Nothing to do, {state}: {', '.join(unchanged)}.", level=messages.WARNING
+            paused, not_paused = (
+                gettext("Nothing to do, paused already: %(names)s."),
+                gettext("Nothing to do, not paused: %(names)s."),
             )
+            text = (paused if is_paused else not_paused) % {"names": ", ".join(unchanged)}
+            self.message_user(request, text, level=messages.WARNING)
 
-    def _name_of(self, count: int) -> str:
-        return str(self.opts.verbose_name if count == 1 else self.opts.verbose_name_plural)
+    def _title(self, count: int, *, is_paused: bool) -> str:
+        name = self.opts.verbose_name if count == 1 else self.opts.verbose_name_plural
+        title = gettext("Pause %(count)s %(name)s") if is_paused else gettext("Resume %(count)s %(name)s")
+        return title % {"count": count, "name": name}

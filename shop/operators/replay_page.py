@@ -10,6 +10,8 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.http import urlencode
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from shop.events import dead_events, outbox
@@ -29,18 +31,26 @@ class FilterForm(forms.Form):
         required=False,
         max_length=64,
         widget=UnfoldAdminTextInputWidget,
-        help_text="Such as order.paid, or order. for all events of orders.",
+        label=_("Type"),
+        help_text=_("Such as order.paid, or order. for all events of orders."),
     )
     since = forms.DateTimeField(
         required=False,
         widget=UnfoldAdminTextInputWidget,
-        help_text="When they happened, in UTC: 2026-11-21, or 2026-11-21 14:30.",
+        label=_("Since"),
+        help_text=_("When they happened, in UTC: 2026-11-21, or 2026-11-21 14:30."),
     )
     before = forms.DateTimeField(
-        required=False, widget=UnfoldAdminTextInputWidget, help_text="A day or an instant, as above."
+        required=False,
+        widget=UnfoldAdminTextInputWidget,
+        label=_("Before"),
+        help_text=_("A day or an instant, as above."),
     )
     order = forms.UUIDField(
-        required=False, widget=UnfoldAdminTextInputWidget, help_text="The id of an order."
+        required=False,
+        widget=UnfoldAdminTextInputWidget,
+        label=_("Order"),
+        help_text=_("The id of an order."),
     )
 
     def filter(self) -> EventFilter:
@@ -77,9 +87,11 @@ def _replay(request: HttpRequest, form: ReplayForm) -> HttpResponse:
     matching = form.filter()
     replayed = dead_events.replay_matching(matching, reason=form.cleaned_data["reason"])
     left = sum(dead_events.counts_by_type(matching).values())
-    more = f" {left} are still dead: replay again for the next {min(left, MOST_REPLAYED)}." if left else ""
-    level = messages.SUCCESS if replayed else messages.WARNING
-    messages.add_message(request, level, f"{replayed} queued again: they are delivered within seconds.{more}")
+    text = gettext("%(count)s queued again: they are delivered within seconds.") % {"count": replayed}
+    if left:
+        more = gettext("%(left)s are still dead: replay again for the next %(next)s.")
+        text += " " + more % {"left": left, "next": min(left, MOST_REPLAYED)}
+    messages.add_message(request, messages.SUCCESS if replayed else messages.WARNING, text)
     query = {name: form.data[name] for name in NAMES if form.data.get(name)}
     return redirect(f"{reverse(PAGE)}?{urlencode(query)}" if query else PAGE)
 
@@ -89,7 +101,7 @@ def _render(pages: ModelAdmin, request: HttpRequest, given: FilterForm, replay: 
     counts = dead_events.counts_by_type(matching) if matching else {}
     total = sum(counts.values())
     context = {
-        "title": "Replay dead events",
+        "title": gettext("Replay dead events"),
         "opts": pages.opts,
         "filter": given,
         "form": replay,

@@ -19,6 +19,8 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.decorators import method_decorator
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.debug import sensitive_post_parameters
@@ -38,7 +40,7 @@ SETUP_KEY = "second_factor_setup"
 SETUP_SECONDS = 600
 LONGEST_CODE = 32
 FEW_BACKUP_CODES = 3
-SETUP_EXPIRED = "The set-up took too long, or was finished elsewhere: sign in again."
+SETUP_EXPIRED = _("The set-up took too long, or was finished elsewhere: sign in again.")
 
 
 class CodeField(forms.CharField):
@@ -47,14 +49,15 @@ class CodeField(forms.CharField):
     def __init__(self, **kwargs: Any) -> None:
         attributes = {"autocomplete": "one-time-code", "spellcheck": "false", "autocapitalize": "off"}
         widget = forms.TextInput(attrs=attributes | {"class": " ".join(BASE_INPUT_CLASSES)})
-        super().__init__(max_length=LONGEST_CODE, label="One-time code", widget=widget, **kwargs)
+        super().__init__(max_length=LONGEST_CODE, label=_("One-time code"), widget=widget, **kwargs)
 
 
 class SignInForm(AuthenticationForm):
     """Signs in as the API does, with its throttling and journal lines: guessing is no easier here."""
 
     otp = CodeField(
-        required=False, help_text="Of your authenticator app, or a backup code. Empty if you have none yet."
+        required=False,
+        help_text=_("Of your authenticator app, or a backup code. Empty if you have none yet."),
     )
     signed_in: SignIn | None = None
 
@@ -80,7 +83,7 @@ class SignInForm(AuthenticationForm):
 class SetupForm(forms.Form):
     """The authenticator app's first code."""
 
-    otp = CodeField(help_text="The six digits that the app shows now.")
+    otp = CodeField(help_text=_("The six digits that the app shows now."))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,7 @@ def sign_in(request: HttpRequest) -> HttpResponseBase:
     if request.method == "GET" and admin.site.has_permission(request):
         return redirect("admin:index")
     page = admin.site.each_context(request) | {
-        "title": "Log in",
+        "title": gettext("Log in"),
         "subtitle": None,
         "app_path": request.get_full_path(),
         "username": request.user.get_username(),
@@ -154,16 +157,18 @@ def set_up(request: HttpRequest) -> HttpResponseBase:
                 account=account, secret=setup.secret, code=form.cleaned_data["otp"], address=address
             )
         except FirstcomeError as error:
-            form.add_error("otp", error.detail)
+            form.add_error("otp", str(error.detail))
         else:
             auth.login(request, account)
             _end_setup(request)
             request.session[second_factor.SESSION_KEY] = enrolled.device_id
             codes = {"backup_codes": enrolled.backup_codes, "next_page": setup.next_page}
-            return _page(request, "shop/backup_codes.html", title="Backup codes", **codes)
+            return _page(request, "shop/backup_codes.html", title=gettext("Backup codes"), **codes)
     shown = {"form": form, "account": account, "secret": _in_groups(setup.secret)}
     code = _qr_code(second_factor.provisioning_url(account=account, secret=setup.secret))
-    return _page(request, "shop/otp_setup.html", title="Set up one-time codes", qr_code=code, **shown)
+    return _page(
+        request, "shop/otp_setup.html", title=gettext("Set up one-time codes"), qr_code=code, **shown
+    )
 
 
 def _begin_setup(request: HttpRequest, account: User, *, next_page: str) -> None:
@@ -201,10 +206,12 @@ def _account_of(setup: _Setup) -> User | None:
 
 
 def _warn_of_used_backup_code(request: HttpRequest, *, left: int) -> None:
-    advice = ""
+    used = gettext("You used a backup code; %(left)s are left.") % {"left": left}
     if left <= FEW_BACKUP_CODES:
-        advice = " Have a superuser reset your one-time codes, and set them up anew, before they run out."
-    messages.warning(request, f"You used a backup code; {left} are left.{advice}")
+        used += " " + gettext(
+            "Have a superuser reset your one-time codes, and set them up anew, before they run out."
+        )
+    messages.warning(request, used)
 
 
 def _page(request: HttpRequest, template: str, **shown: Any) -> HttpResponse:
@@ -214,7 +221,7 @@ def _page(request: HttpRequest, template: str, **shown: Any) -> HttpResponse:
 def _qr_code(url: str) -> SafeString:
     """The QR code as an SVG, dark on white in any theme, because many apps read no other."""
     drawn: str = segno.make(url, error="m").svg_inline(
-        scale=4, border=4, light="white", title="QR code for the authenticator app"
+        scale=4, border=4, light="white", title=gettext("QR code for the authenticator app")
     )
     return mark_safe(drawn)
 

@@ -26,6 +26,7 @@ from shop.configuration import Rate
 from shop.errors import Throttled, Unavailable
 from shop.idempotency.claims import InFlight
 from shop.idempotency.recorded_answers import Replay
+from shop.lazy_texts import mark as _
 from shop.redis import redis_client
 
 log = get_logger(__name__)
@@ -264,7 +265,11 @@ class RateLimit:
         # A call is possible once that many of the oldest have left the window; calls in progress end soon.
         seconds = window.times[over] + rate.seconds - now if over < len(window.times) else 0.0
         raise Throttled(
-            f"Too many of these calls: at most {rate.times} in {rate.seconds} seconds. Wait a while.",
+            _(
+                "Too many of these calls: at most {times} in {seconds} seconds. Wait a while.",
+                times=rate.times,
+                seconds=rate.seconds,
+            ),
             retry_after=max(1, math.ceil(seconds)),
         )
 
@@ -309,7 +314,7 @@ def _take_unsent(window: _Window) -> bytes:
 def _replace_windows(batch: Sequence[tuple[int, _Window, bytes]], reply: bytes) -> None:
     """Replace the windows by those of the reply, plus what was counted here since."""
     at = 0
-    for _, window, _ in batch:
+    for _account, window, _times in batch:
         (length,) = RECEIVED_HEADER.unpack_from(reply, at)
         since = window.times[-window.unsent :] if window.unsent else ()
         window.times = array("d", reply[at + 4 : at + 4 + length])

@@ -17,6 +17,7 @@ from ipaddress import IPv6Network, ip_address
 from redis import Redis
 
 from shop.errors import Throttled
+from shop.lazy_texts import mark as _
 from shop.redis import redis_client
 
 
@@ -79,7 +80,7 @@ def count_attempt(attempts: Sequence[Attempt]) -> None:
     if seconds is None:
         seconds = _count_in_memory(keys, time.monotonic())
     if seconds > 0:
-        raise Throttled("Too many attempts; wait a while.", retry_after=math.ceil(seconds))
+        raise Throttled(_("Too many attempts; wait a while."), retry_after=math.ceil(seconds))
 
 
 def network_of_address(address: str) -> str:

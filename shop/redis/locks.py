@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from prometheus_client import Counter, Histogram
 
 from shop.errors import Rejected, Unavailable
+from shop.lazy_texts import mark as _
 
 WAIT_SECONDS = 10.0
 # Long compared with a write of milliseconds, short compared with the wait, so a waiter outlasts the lease of
@@ -54,7 +55,7 @@ def measure_wait(lock: str) -> Iterator[None]:
 def not_acquired() -> Rejected:
     """The error after a wait that timed out."""
     return Rejected(
-        "Too many other requests wait for the same lock; nothing was done.",
+        _("Too many other requests wait for the same lock; nothing was done."),
         code="lock_not_acquired",
         retry_after=1,
     )
@@ -62,7 +63,7 @@ def not_acquired() -> Rejected:
 
 def redis_unavailable() -> Unavailable:
     """The error while Redis, and so its locks, are unavailable."""
-    return Unavailable("This needs a lock in Redis, which is unavailable; nothing was done.")
+    return Unavailable(_("This needs a lock in Redis, which is unavailable; nothing was done."))
 
 
 def count_lost_lease(lock: str, *, was_held: bool | None) -> None:

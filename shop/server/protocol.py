@@ -19,7 +19,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from shop.observability import request_metrics
 from shop.server import connections, refusals
 from shop.server.connections import Connections
-from shop.server.refusals import Refusal
+from shop.server.refusals import ByLanguage
 
 MAX_HEAD_BYTES = 16 * 1024
 """Of a request's line and headers."""
@@ -137,7 +137,8 @@ class Exchange(RequestResponseCycle):
 
     async def send_500_response(self) -> None:
         """Respond for an application that failed, or was cancelled because the server stops."""
-        response = refusals.STOPPED if self.transport.is_server_stopping() else refusals.FAILED
+        refuse = refusals.stopped if self.transport.is_server_stopping() else refusals.failed
+        response = refuse(self.scope["headers"])
         request_metrics.count_refusal("", response.status_code, response.code)
         headers = [(name.lower().encode(), value.encode()) for name, value in response.headers.items()]
         headers += [(b"content-length", str(len(response.body)).encode()), (b"connection", b"close")]
@@ -435,8 +436,9 @@ class Protocol(HttpToolsProtocol):
             self._refuse(refusals.LARGE_HEAD)
             raise _ParsingEnded
 
-    def _refuse(self, response: Refusal) -> None:
+    def _refuse(self, refusal: ByLanguage) -> None:
         """Read no more from the client; send this response after the exchanges in progress, and close."""
+        response = refusals.in_language(refusal, self.headers)
         request_metrics.count_refusal("", response.status, response.code)
         self.is_deaf = True
         self.server_state.heads.pop(self, None)

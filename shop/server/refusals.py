@@ -1,10 +1,17 @@
-"""Responses to requests that the server refuses before the application sees them."""
+"""Responses to requests that the server refuses before the application sees them, in each language."""
 
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 
-from shop.errors import BodyIncomplete, Overloaded, Unavailable
-from shop.http import problems
+from django.conf import settings
+
+from shop.errors import BodyIncomplete, FirstcomeError, Overloaded, Unavailable
+from shop.http import languages, problems
 from shop.http.messages import Response
+from shop.lazy_texts import ENGLISH, Text
+from shop.lazy_texts import mark as _
+
+LANGUAGES = [code for code, _name in settings.LANGUAGES]
 
 
 class Refusal(bytes):
@@ -12,6 +19,26 @@ class Refusal(bytes):
 
     status: int
     code: str
+
+
+ByLanguage = dict[str, Refusal]
+
+
+def in_language(refusals: ByLanguage, headers: Iterable[tuple[bytes, bytes]] | None) -> Refusal:
+    """The refusal in the language that these headers prefer: those of the request that have arrived."""
+    return refusals[languages.of_headers(headers or ())]
+
+
+def _in_each(render: Callable[[str], Response]) -> ByLanguage:
+    return {language: _raw_response(render(language)) for language in LANGUAGES}
+
+
+def _problem(status: int, code: str, detail: Text) -> ByLanguage:
+    return _in_each(lambda language: problems.problem(status, code, detail, language=language))
+
+
+def _error(error: FirstcomeError) -> ByLanguage:
+    return _in_each(lambda language: problems.from_error(error, language))
 
 
 def _raw_response(response: Response) -> Refusal:
@@ -29,21 +56,22 @@ def _raw_response(response: Response) -> Refusal:
     return refusal
 
 
-INVALID = _raw_response(
-    problems.problem(400, "invalid", "The request can't be understood.", title="Invalid request")
-)
-LATE = _raw_response(
-    problems.from_error(BodyIncomplete("The request's head did not arrive in time; nothing was done."))
-)
-LONG_TARGET = _raw_response(problems.problem(414, "too_large", "The request's target is longer than 8 KiB."))
-LARGE_HEAD = _raw_response(
-    problems.problem(431, "too_large", "The request has more than 16 KiB or 128 headers.")
-)
-CROWDED = _raw_response(
-    problems.from_error(Overloaded("Too many connections are open; nothing was done. Try again."))
-)
-FAILED = problems.problem(500, "internal_error", "Something went wrong here. It has been logged.")
-# Not `Overloaded`, which means that nothing was done.
-STOPPED = problems.from_error(
-    Unavailable("The server is stopping; the result of the request is not known. Try again.")
-)
+INVALID = _problem(400, "invalid", problems.NOT_UNDERSTOOD)
+LATE = _error(BodyIncomplete(_("The request's head did not arrive in time; nothing was done.")))
+LONG_TARGET = _problem(414, "too_large", _("The request's target is longer than 8 KiB."))
+LARGE_HEAD = _problem(431, "too_large", _("The request has more than 16 KiB or 128 headers."))
+# Nothing of the request has been read.
+CROWDED = _error(Overloaded(_("Too many connections are open; nothing was done. Try again.")))[ENGLISH]
+
+
+def failed(headers: Iterable[tuple[bytes, bytes]]) -> Response:
+    """The response to a request whose application failed."""
+    language = languages.of_headers(headers)
+    return problems.problem(500, "internal_error", problems.INTERNAL_ERROR, language=language)
+
+
+def stopped(headers: Iterable[tuple[bytes, bytes]]) -> Response:
+    """The response to a request that is cut off because the server stops."""
+    # Not `Overloaded`, which means that nothing was done.
+    error = Unavailable(_("The server is stopping; the result of the request is not known. Try again."))
+    return problems.from_error(error, languages.of_headers(headers))

@@ -45,7 +45,7 @@ class Action:
 def addresses() -> Iterator[Address]:
     """All addresses below /admin/. Each model needs a row."""
     seen = set()
-    for route in _routes(get_resolver().url_patterns):
+    for route in routes(get_resolver().url_patterns):
         if not route.startswith(ROOT):
             continue
         for address in _addresses("/" + route):
@@ -75,11 +75,12 @@ def first_row(model: type[Model]) -> Model:
     return row
 
 
-def _routes(patterns: list[URLPattern | URLResolver], before: str = "") -> Iterator[str]:
+def routes(patterns: list[URLPattern | URLResolver], before: str = "") -> Iterator[str]:
+    """The routes of the patterns, as they are written."""
     for pattern in patterns:
         route = before + str(pattern.pattern).removeprefix("^").removesuffix("$").removesuffix("\\Z")
         if isinstance(pattern, URLResolver):
-            yield from _routes(pattern.url_patterns, route)
+            yield from routes(pattern.url_patterns, route)
         else:
             yield route
 

@@ -225,6 +225,15 @@ def test_heads_are_bounded(small_web: str, request_bytes: bytes, status: int) ->
         assert problem_on(connection) == (status, "too_large")
 
 
+def test_a_large_head_is_refused_in_the_language_that_has_arrived(small_web: str) -> None:
+    head = b"GET / HTTP/1.1\r\nHost: a\r\nAccept-Language: ko\r\n"
+    with connect(small_web) as connection:
+        connection.sendall(head + b"A: b\r\n" * 3_000 + b"\r\n")
+        answer = answer_on(connection)
+        assert (answer.status, answer.headers["Content-Language"]) == (431, "ko")
+        assert "요청 헤더가 16 KiB 또는 128개를 넘습니다." in answer.body.decode()
+
+
 def test_large_heads_and_many_small_requests_at_once_are_served(small_web: str) -> None:
     large = b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A: %s\r\n" % (b"x" * 15_000) + b"B:\r\n" * 126 + b"\r\n"
     body = b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n" + b"x" * 60_000

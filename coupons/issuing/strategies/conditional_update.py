@@ -23,6 +23,7 @@ from shop import clock
 from shop.concurrency.concurrency_limit import ConcurrencyLimit
 from shop.db import transactions
 from shop.errors import Rejected
+from shop.lazy_texts import mark as _
 
 CAMPAIGNS = 1_024
 
@@ -82,10 +83,12 @@ def _write_slot(campaign: Campaign, request: IssueRequest, now: datetime) -> All
 def _refusal(campaign: Campaign, user_id: int, now: datetime) -> Rejected:
     """Why no slot was counted; a conflict if one was released since."""
     return eligibility.refusal(campaign, user_id, now) or Rejected(
-        f"{campaign.name} has changed just now; nothing was done.", code="conflict", retry_after=1
+        _("{campaign} has changed just now; nothing was done.", campaign=campaign.name),
+        code="conflict",
+        retry_after=1,
     )
 
 
 @lru_cache(maxsize=CAMPAIGNS)
 def _concurrency_limit(campaign_id: int) -> ConcurrencyLimit:
-    return ConcurrencyLimit(name=f"campaign {campaign_id}")
+    return ConcurrencyLimit(name=_("campaign {campaign_id}", campaign_id=campaign_id))

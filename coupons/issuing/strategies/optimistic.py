@@ -20,6 +20,7 @@ from coupons.models import Campaign
 from shop.concurrency import optimistic
 from shop.concurrency.concurrency_limit import ConcurrencyLimit
 from shop.db import transactions
+from shop.lazy_texts import mark as _
 
 RETRIES = Counter(
     "firstcome_campaign_conflicts",
@@ -35,7 +36,7 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
         lambda: transactions.run(lambda: _decide(campaign_id, request), transactions.KEYED),
         concurrency_limit=_concurrency_limit(campaign_id),
         retries=RETRIES,
-        wanted="this campaign's coupons",
+        wanted=_("this campaign's coupons"),
     )
     return eligibility.unwrap(outcome)
 
@@ -61,4 +62,7 @@ def _assign_codes(campaign: Campaign, requests: Sequence[IssueRequest]) -> Assig
 
 @lru_cache(maxsize=CAMPAIGNS)
 def _concurrency_limit(campaign_id: int) -> ConcurrencyLimit:
-    return ConcurrencyLimit(name=f"campaign {campaign_id}", max_concurrent=optimistic.MAX_CONCURRENT)
+    return ConcurrencyLimit(
+        name=_("campaign {campaign_id}", campaign_id=campaign_id),
+        max_concurrent=optimistic.MAX_CONCURRENT,
+    )

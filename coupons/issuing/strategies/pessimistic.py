@@ -13,6 +13,7 @@ from coupons.allocation import eligibility
 from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation
 from shop.concurrency.concurrency_limit import ConcurrencyLimit
 from shop.db import transactions
+from shop.lazy_texts import mark as _
 
 CAMPAIGNS = 1_024
 
@@ -30,4 +31,4 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
 
 @lru_cache(maxsize=CAMPAIGNS)
 def _concurrency_limit(campaign_id: int) -> ConcurrencyLimit:
-    return ConcurrencyLimit(name=f"campaign {campaign_id}")
+    return ConcurrencyLimit(name=_("campaign {campaign_id}", campaign_id=campaign_id))

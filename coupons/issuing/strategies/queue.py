@@ -21,6 +21,7 @@ from coupons.queue.stream import QueuePosition, StreamEntry
 from shop import clock
 from shop.concurrency.group_commit import Batcher
 from shop.errors import Unavailable
+from shop.lazy_texts import mark as _
 
 CAMPAIGNS = 1_024
 ATTEMPTS = 3
@@ -29,14 +30,14 @@ ATTEMPTS = 3
 def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation | Queued:
     """Return the account's existing coupon or ticket of the campaign, or else draw a ticket for it."""
     request = IssueRequest(user_id)
-    for _ in range(ATTEMPTS):
+    for _attempt in range(ATTEMPTS):
         found = _lookup_batcher(campaign_id).submit(request)
         if not isinstance(found, tickets.Eligible):
             return found
         queued = _write_ticket(found, request)
         if queued:
             return queued
-    raise Unavailable("The queue of this campaign is being restored; try again.")
+    raise Unavailable(_("The queue of this campaign is being restored; try again."))
 
 
 def _write_ticket(free: tickets.Eligible, request: IssueRequest) -> Queued | None:
@@ -54,12 +55,12 @@ def _write_ticket(free: tickets.Eligible, request: IssueRequest) -> Queued | Non
 
 
 def _enqueue(free: tickets.Eligible, new: QueuePosition) -> QueuePosition:
-    for _ in range(ATTEMPTS):
+    for _attempt in range(ATTEMPTS):
         try:
             return stream.enqueue(free.campaign, new, after=free.last_number)
         except stream.StreamLost:
             recovery.restore(free.campaign)
-    raise Unavailable("The queue of this campaign was lost again; try again.")
+    raise Unavailable(_("The queue of this campaign was lost again; try again."))
 
 
 @lru_cache(maxsize=CAMPAIGNS)

@@ -10,6 +10,9 @@
   const LF = 10;
   const element = (id) => document.getElementById(id);
   const count = (number) => number.toLocaleString("en");
+  const TEXTS = JSON.parse(element("upload-texts").textContent);
+  // A text of the page in its language, with the values in place of their names in braces.
+  const text = (name, values = {}) => TEXTS[name].replace(/\{(\w+)\}/g, (_, value) => values[value]);
   let run = 0;
   let isAdding = false;
 
@@ -85,10 +88,10 @@
       if (answer && answer.ok) return answer.json();
       if (answer && answer.status < 500 && answer.status !== 429 && answer.status !== 408) {
         const problem = await answer.json().catch(() => ({}));
-        throw new Error(problem.detail || `The server refused it (${answer.status}). Sign in again, and choose the file again.`);
+        throw new Error(problem.detail || text("refused", { status: answer.status }));
       }
       if (attempt >= ATTEMPTS) {
-        throw new Error("The server is not reachable. Choose the file again later: codes that are in the pool are skipped.");
+        throw new Error(text("unreachable"));
       }
       onRetry();
       await sleep(Math.min(10, attempt));
@@ -121,12 +124,12 @@
     target.append(heading, list);
     if (rows.length > LISTED) {
       const more = document.createElement("p");
-      more.textContent = `The first ${LISTED} are shown; ${count(rows.length - LISTED)} more are not. `;
+      more.textContent = `${text("notShown", { shown: LISTED, more: count(rows.length - LISTED) })} `;
       if (filename) {
         const link = document.createElement("a");
         link.href = URL.createObjectURL(new Blob([rows.join("\n"), "\n"], { type: "text/plain" }));
         link.download = filename;
-        link.textContent = "Download all";
+        link.textContent = text("downloadAll");
         more.append(link);
       }
       target.append(more);
@@ -138,11 +141,11 @@
     const seen = new Map();
     const decoder = new TextDecoder("latin1");
     return (piece, found) => {
-      decoder.decode(piece.bytes).split("\n").forEach((text, index) => {
-        const code = text.trim().replace(/^"(.*)"$/, "$1");
+      decoder.decode(piece.bytes).split("\n").forEach((content, index) => {
+        const code = content.trim().replace(/^"(.*)"$/, "$1");
         if (!code) return;
         const line = piece.line + index;
-        if (seen.has(code)) found.push(`line ${line}: ${code}, as on line ${seen.get(code)}`);
+        if (seen.has(code)) found.push(text("repeatedLine", { line, code, first: seen.get(code) }));
         else seen.set(code, line);
       });
     };
@@ -154,21 +157,21 @@
     const state = element("check-state");
     for await (const piece of pieces(file)) {
       if (piece.tooLong) {
-        totals.bad.push(`line ${piece.line}: is longer than ${count(PIECE_BYTES)} bytes`);
+        totals.bad.push(text("tooLongLine", { line: piece.line, bytes: count(PIECE_BYTES) }));
       } else {
         const answer = await send(page.dataset.check, piece, () => {
-          state.textContent = "The server does not answer; trying again…";
+          state.textContent = text("noAnswer");
         });
         if (mine !== run) return;
         totals.codes += answer.codes;
         totals.inPool += answer.in_pool;
         totals.first.push(...answer.first.slice(0, 10 - totals.first.length));
-        totals.bad.push(...answer.bad.map((bad) => `line ${bad.line}: ${bad.detail}`));
-        totals.elsewhere.push(...answer.elsewhere.map(([line, code]) => `line ${line}: ${code}`));
+        totals.bad.push(...answer.bad.map(({ line, detail }) => text("detailLine", { line, detail })));
+        totals.elsewhere.push(...answer.elsewhere.map(([line, detail]) => text("detailLine", { line, detail })));
         note(piece, totals.repeated);
       }
       element("check-progress").value = piece.position / file.size;
-      state.textContent = `${count(totals.codes)} codes checked…`;
+      state.textContent = text("checkedSoFar", { codes: count(totals.codes) });
     }
     element("check-progress").value = 1;
     showCheck(file, totals, mine);
@@ -178,23 +181,23 @@
     const result = element("check-result");
     const fresh = Math.max(0, totals.codes - totals.inPool - totals.elsewhere.length - totals.repeated.length);
     element("check-state").textContent = totals.bad.length
-      ? `Nothing can be added: ${count(totals.bad.length)} lines are bad. Correct them, and choose the file again.`
-      : `${file.name} is checked.`;
+      ? text("badFile", { lines: count(totals.bad.length) })
+      : text("checked", { file: file.name });
     facts(result, [
-      ["Codes in the file", totals.codes],
-      ["In this campaign's pool already: skipped", totals.inPool],
-      ["Taken by other campaigns: skipped", totals.elsewhere.length],
-      ["Twice in the file: skipped", totals.repeated.length],
-      ["Bad lines", totals.bad.length],
+      [text("codesInFile"), totals.codes],
+      [text("skippedInThisPool"), totals.inPool],
+      [text("skippedElsewhere"), totals.elsewhere.length],
+      [text("skippedTwice"), totals.repeated.length],
+      [text("badLines"), totals.bad.length],
     ]);
-    listing(result, "Bad lines", totals.bad, { isWrong: true, filename: "bad-lines.txt" });
-    listing(result, "Taken by other campaigns or coupons", totals.elsewhere, { filename: "taken-codes.txt" });
-    listing(result, "Twice in the file", totals.repeated, { filename: "repeated-codes.txt" });
-    listing(result, "The first codes", totals.first);
+    listing(result, text("badLines"), totals.bad, { isWrong: true, filename: "bad-lines.txt" });
+    listing(result, text("takenCodes"), totals.elsewhere, { filename: "taken-codes.txt" });
+    listing(result, text("repeatedCodes"), totals.repeated, { filename: "repeated-codes.txt" });
+    listing(result, text("firstCodes"), totals.first);
     const button = element("add");
     button.hidden = Boolean(totals.bad.length) || !totals.codes;
-    button.textContent = fresh ? `Add about ${count(fresh)} codes` : "Add the codes again";
-    if (fresh && !totals.inPool && !totals.repeated.length) button.textContent = `Add ${count(fresh)} codes`;
+    button.textContent = fresh ? text("addAboutCodes", { codes: count(fresh) }) : text("addAgain");
+    if (fresh && !totals.inPool && !totals.repeated.length) button.textContent = text("addCodes", { codes: count(fresh) });
     button.onclick = () => guard(() => add(file, totals, mine), "add-state");
   }
 
@@ -206,28 +209,29 @@
     element("add-result").replaceChildren();
     isAdding = true;
     for await (const piece of pieces(file)) {
-      if (piece.tooLong) throw new Error("The file has changed since it was checked. Choose it again.");
+      if (piece.tooLong) throw new Error(text("fileChanged"));
       const answer = await send(page.dataset.add, piece, () => {
-        state.textContent = "The server does not answer; trying again…";
+        state.textContent = text("noAnswer");
       });
       totals.added += answer.added;
       totals.inPool += answer.in_pool;
-      totals.elsewhere.push(...answer.elsewhere.map(([line, code]) => `line ${line}: ${code}`));
+      totals.elsewhere.push(...answer.elsewhere.map(([line, detail]) => text("detailLine", { line, detail })));
       totals.total = answer.total;
       element("add-progress").value = piece.position / file.size;
-      state.textContent = `${count(totals.added + totals.inPool + totals.elsewhere.length)} of ${count(checked.codes)} codes…`;
+      const done = totals.added + totals.inPool + totals.elsewhere.length;
+      state.textContent = text("addedSoFar", { done: count(done), codes: count(checked.codes) });
       if (mine !== run) return;
     }
     isAdding = false;
     element("add-progress").value = 1;
-    state.textContent = "Done.";
+    state.textContent = text("done");
     facts(element("add-result"), [
-      ["Added", totals.added],
-      ["In the pool already: skipped", totals.inPool],
-      ["Taken by other campaigns: skipped", totals.elsewhere.length],
-      ["Codes that the pool has had in all", totals.total],
+      [text("added"), totals.added],
+      [text("skippedInPool"), totals.inPool],
+      [text("skippedElsewhere"), totals.elsewhere.length],
+      [text("totalCodes"), totals.total],
     ]);
-    listing(element("add-result"), "Skipped: taken by other campaigns or coupons", totals.elsewhere, { filename: "skipped-codes.txt" });
+    listing(element("add-result"), text("skippedCodes"), totals.elsewhere, { filename: "skipped-codes.txt" });
   }
 
   async function guard(work, stateId) {
@@ -256,7 +260,7 @@
     element("check-progress").value = 0;
     if (!file) return;
     if (!file.size) {
-      element("check-state").textContent = "The file is empty.";
+      element("check-state").textContent = text("emptyFile");
       return;
     }
     guard(() => check(file, mine), "check-state");

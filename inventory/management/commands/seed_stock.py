@@ -118,7 +118,7 @@ def _command_errors() -> Iterator[None]:
     except Invalid as error:
         lines = [_error_line(one) for one in error.extra["errors"]]
         more = [f"... and {len(lines) - ERRORS_SHOWN} more"] if len(lines) > ERRORS_SHOWN else []
-        raise CommandError("\n".join([error.detail, *lines[:ERRORS_SHOWN], *more])) from None
+        raise CommandError("\n".join([str(error), *lines[:ERRORS_SHOWN], *more])) from None
     except FirstcomeError as error:
         raise CommandError(error.detail) from None
 

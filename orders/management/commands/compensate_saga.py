@@ -13,7 +13,7 @@ class Command(BaseCommand):
     help = f"{operator_texts.COMPENSATE.title} a saga. Exits 1 if that is refused."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.epilog = operator_texts.COMPENSATE.description
+        parser.epilog = str(operator_texts.COMPENSATE.description)
         parser.add_argument("saga_id", type=operators.parse_saga_id, metavar="ID")
         operators.add_arguments(parser)
 

@@ -13,9 +13,9 @@ class Command(BaseCommand):
     help = f"{operator_texts.COMPLETE.title}. Exits 1 if that is refused."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.epilog = operator_texts.COMPLETE.description
+        parser.epilog = str(operator_texts.COMPLETE.description)
         parser.add_argument("saga_id", type=operators.parse_saga_id, metavar="ID")
-        parser.add_argument("--reference", default="", help=operator_texts.REFERENCE_HELP)
+        parser.add_argument("--reference", default="", help=str(operator_texts.REFERENCE_HELP))
         operators.add_arguments(parser)
 
     def handle(self, *, saga_id: UUID, reason: str, by: str, reference: str, **_: Any) -> None:

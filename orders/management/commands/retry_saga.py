@@ -15,7 +15,7 @@ class Command(BaseCommand):
     help = f"{operator_texts.RETRY.title}. Exits 1 if that is refused for a saga."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.epilog = operator_texts.RETRY.description
+        parser.epilog = str(operator_texts.RETRY.description)
         parser.add_argument("saga_ids", nargs="*", type=operators.parse_saga_id, metavar="ID")
         parser.add_argument(
             "--all-stuck",

@@ -14,11 +14,12 @@ from shop.concurrency import optimistic
 from shop.concurrency.concurrency_limit import ConcurrencyLimit
 from shop.idempotency import claims
 from shop.idempotency.recorded_answers import Replay
+from shop.lazy_texts import mark as _
 
 RETRIES = Counter(
     "firstcome_stock_conflicts", "Orders that found their stock changed since they read it, and were retried."
 )
-_concurrency_limit = ConcurrencyLimit(name="the stock", max_concurrent=optimistic.MAX_CONCURRENT)
+_concurrency_limit = ConcurrencyLimit(name=_("the stock"), max_concurrent=optimistic.MAX_CONCURRENT)
 
 
 def place(order_request: OrderRequest) -> PlacedOrder | Replay:
@@ -28,5 +29,5 @@ def place(order_request: OrderRequest) -> PlacedOrder | Replay:
         lambda: decisions.place_one(order_request, locks=decisions.UNLOCKED),
         concurrency_limit=_concurrency_limit,
         retries=RETRIES,
-        wanted="the same stock",
+        wanted=_("the same stock"),
     )

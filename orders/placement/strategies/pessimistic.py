@@ -11,8 +11,9 @@ from orders.placement.decisions import OrderRequest, PlacedOrder
 from shop.concurrency.concurrency_limit import ConcurrencyLimit
 from shop.idempotency import claims
 from shop.idempotency.recorded_answers import Replay
+from shop.lazy_texts import mark as _
 
-_concurrency_limit = ConcurrencyLimit(name="the stock")
+_concurrency_limit = ConcurrencyLimit(name=_("the stock"))
 
 
 def place(order_request: OrderRequest) -> PlacedOrder | Replay:

@@ -14,6 +14,8 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidget
 
 from coupons import campaigns
@@ -32,7 +34,7 @@ from shop.operators.actions import Action, Confirmation, ReasonForm
 
 ISSUE_COUPON, GRANT_POINTS = "coupons.add_coupon", "payments.add_transfer"
 MOST_CAMPAIGNS = 200
-SIGNED_OUT = "Refresh tokens are refused now, access tokens within five seconds."
+SIGNED_OUT = _("Refresh tokens are refused now, access tokens within five seconds.")
 
 
 def buttons(request: HttpRequest, account: User) -> list[Button]:
@@ -46,38 +48,44 @@ def buttons(request: HttpRequest, account: User) -> list[Button]:
     possible = (
         (
             account.is_active and user.has_perm(ISSUE_COUPON),
-            button("issue-coupon", "Issue a coupon", "confirmation_number"),
+            button("issue-coupon", gettext("Issue a coupon"), "confirmation_number"),
         ),
         (
             account.is_active and user.has_perm(GRANT_POINTS),
-            button("grant-points", "Grant points", "redeem"),
+            button("grant-points", gettext("Grant points"), "redeem"),
         ),
-        (may_disable, button("sign-out", "Sign out everywhere", "logout")),
-        (is_other and may_disable and account.is_active, button("disable", "Disable", "block", "danger")),
-        (is_other and may_change and not account.is_active, button("enable", "Enable", "check")),
+        (may_disable, button("sign-out", gettext("Sign out everywhere"), "logout")),
+        (
+            is_other and may_disable and account.is_active,
+            button("disable", gettext("Disable"), "block", "danger"),
+        ),
+        (is_other and may_change and not account.is_active, button("enable", gettext("Enable"), "check")),
     )
     return [button for is_possible, button in possible if is_possible]
 
 
 class IssueCouponForm(ReasonForm):
-    campaign = forms.IntegerField(widget=UnfoldAdminSelectWidget, help_text="Those that issue coupons now.")
+    campaign = forms.IntegerField(
+        label=_("Campaign"), widget=UnfoldAdminSelectWidget, help_text=_("Those that issue coupons now.")
+    )
     field_order = ["campaign", "reason"]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # Which campaigns issue coupons is decided when one is issued: a repeat may come when it is sold out.
         running = campaigns.running().order_by("-pk")[:MOST_CAMPAIGNS]
-        choices = [(campaign.pk, f"{campaign.name}: {campaign.remaining:,} left") for campaign in running]
-        none_chosen = ("", "Choose one" if choices else "No campaign issues coupons now")
-        self.fields["campaign"].widget.choices = [none_chosen, *choices]
+        choices = [(campaign.pk, _choice_text(campaign)) for campaign in running]
+        none_chosen = gettext("Choose one") if choices else gettext("No campaign issues coupons now")
+        self.fields["campaign"].widget.choices = [("", none_chosen), *choices]
 
 
 class GrantPointsForm(ReasonForm):
     amount = forms.IntegerField(
+        label=_("Amount"),
         min_value=1,
         max_value=LARGEST_AMOUNT,
         widget=UnfoldAdminIntegerFieldWidget,
-        help_text="In the currency's minor unit.",
+        help_text=_("In the currency's minor unit."),
     )
     field_order = ["amount", "reason"]
 
@@ -127,24 +135,32 @@ def issue_coupon(request: HttpRequest, account: User) -> Action:
     def confirm(data: Mapping[str, Any]) -> Confirmation:
         campaign = campaigns.get(campaign_id=data["campaign"], include_closed=True)
         return Confirmation(
-            f"Issue a coupon of {campaign.name} to {account.username}?",
+            gettext("Issue a coupon of %(campaign)s to %(account)s?")
+            % {"campaign": campaign.name, "account": account.username},
             facts=[
-                ("Discount", _discount_text(campaign)),
-                ("Left in the campaign", f"{campaign.remaining:,} of {campaign.capacity:,}"),
-                ("Reason", data["reason"]),
+                (gettext("Discount"), _discount_text(campaign)),
+                (gettext("Left in the campaign"), _left_text(campaign)),
+                (gettext("Reason"), data["reason"]),
             ],
-            warning="It can be made void afterwards, but its slot is not issued again.",
+            warning=gettext("It can be made void afterwards, but its slot is not issued again."),
         )
 
     def describe(issued: Issued | Queued) -> str:
         if isinstance(issued, Queued):
-            return (
-                f"{account.username} is in the queue, with {issued.ahead:,} ahead: ticket {issued.ticket.pk}."
-            )
-        code, name = issued.coupon.code, issued.coupon.campaign.name
+            return gettext("%(account)s is in the queue, with %(ahead)s ahead: ticket %(ticket)s.") % {
+                "account": account.username,
+                "ahead": f"{issued.ahead:,}",
+                "ticket": issued.ticket.pk,
+            }
+        text = gettext("%(account)s has one of %(campaign)s already: %(code)s. Nothing was issued.")
         if issued.is_new:
-            return f"Coupon {code} of {name} is issued to {account.username}."
-        return f"{account.username} has one of {name} already: {code}. Nothing was issued."
+            text = gettext("Coupon %(code)s of %(campaign)s is issued to %(account)s.")
+        coupon = issued.coupon
+        return text % {
+            "account": account.username,
+            "code": coupon.code,
+            "campaign": coupon.campaign.name,
+        }
 
     def perform(data: Mapping[str, Any]) -> str:
         with issuing.counting_answer(data["campaign"]) as answer:
@@ -156,7 +172,7 @@ def issue_coupon(request: HttpRequest, account: User) -> Action:
             journal.note(
                 what="account.coupon_requested",
                 subject=accounts.journal_subject(account.pk),
-                after={"campaign": data["campaign"], "result": describe(issued)},
+                after={"campaign": data["campaign"], "result": operator_actions.in_english(describe, issued)},
                 detail=data["reason"],
                 is_internal=True,
             )
@@ -167,9 +183,11 @@ def issue_coupon(request: HttpRequest, account: User) -> Action:
         )
 
     return Action(
-        title=f"Issue a coupon to {account.username}",
-        description="An account has one coupon of a campaign at most: one that it has already stays.",
-        submit="Issue",
+        title=gettext("Issue a coupon to %(account)s") % {"account": account.username},
+        description=gettext(
+            "An account has one coupon of a campaign at most: one that it has already stays."
+        ),
+        submit=gettext("Issue"),
         form_class=IssueCouponForm,
         confirm=confirm,
         perform=perform,
@@ -182,18 +200,22 @@ def grant_points(request: HttpRequest, account: User) -> Action:
     def confirm(data: Mapping[str, Any]) -> Confirmation:
         balance, granted = ledger.balance_amount(account.pk), data["amount"]
         return Confirmation(
-            f"Grant {amount_text(granted)} in points to {account.username}?",
+            gettext("Grant %(amount)s in points to %(account)s?")
+            % {"amount": amount_text(granted), "account": account.username},
             facts=[
-                ("Balance now", amount_text(balance)),
-                ("Balance afterwards", amount_text(balance + granted)),
-                ("Reason", data["reason"]),
+                (gettext("Balance now"), amount_text(balance)),
+                (gettext("Balance afterwards"), amount_text(balance + granted)),
+                (gettext("Reason"), data["reason"]),
             ],
-            warning="A grant can't be taken back: the account may spend it at once.",
+            warning=gettext("A grant can't be taken back: the account may spend it at once."),
         )
 
     def describe(entry: Entry) -> str:
-        balance = amount_text(entry.balance_after_amount)
-        return f"{amount_text(entry.amount)} granted to {account.username}, whose balance is {balance}."
+        return gettext("%(amount)s granted to %(account)s, whose balance is %(balance)s.") % {
+            "amount": amount_text(entry.amount),
+            "account": account.username,
+            "balance": amount_text(entry.balance_after_amount),
+        }
 
     def perform(data: Mapping[str, Any]) -> str:
         call = operator_actions.keyed_call(
@@ -205,9 +227,9 @@ def grant_points(request: HttpRequest, account: User) -> Action:
         return operator_actions.report(granted, describe)
 
     return Action(
-        title=f"Grant points to {account.username}",
-        description="Adds points to the account's wallet, paid by the shop.",
-        submit="Grant",
+        title=gettext("Grant points to %(account)s") % {"account": account.username},
+        description=gettext("Adds points to the account's wallet, paid by the shop."),
+        submit=gettext("Grant"),
         form_class=GrantPointsForm,
         confirm=confirm,
         perform=perform,
@@ -218,7 +240,8 @@ def grant_points(request: HttpRequest, account: User) -> Action:
 @account_action(_may_disable)
 def sign_out(request: HttpRequest, account: User) -> Action:
     def describe(_: SignOut) -> str:
-        return f"{account.username} is signed out everywhere. {SIGNED_OUT}"
+        done = gettext("%(account)s is signed out everywhere.") % {"account": account.username}
+        return f"{done} {SIGNED_OUT}"
 
     def perform(data: Mapping[str, Any]) -> str:
         return operator_actions.perform_once(
@@ -230,15 +253,19 @@ def sign_out(request: HttpRequest, account: User) -> Action:
         )
 
     return Action(
-        title=f"Sign {account.username} out everywhere",
-        description="All tokens and sessions that it has now end. It may sign in again at once, with "
-        "its password: set another one first if that may be known.",
-        submit="Sign out everywhere",
+        title=gettext("Sign %(account)s out everywhere") % {"account": account.username},
+        description=gettext(
+            "All tokens and sessions that it has now end. It may sign in again at once, with its password: "
+            "set another one first if that may be known."
+        ),
+        submit=gettext("Sign out everywhere"),
         form_class=ReasonForm,
         confirm=lambda data: Confirmation(
-            f"Sign {account.username} out everywhere?",
-            facts=[("Reason", data["reason"])],
-            warning=f"{SIGNED_OUT} The customer has to sign in again on every device.",
+            gettext("Sign %(account)s out everywhere?") % {"account": account.username},
+            facts=[(gettext("Reason"), data["reason"])],
+            warning=" ".join(
+                [str(SIGNED_OUT), gettext("The customer has to sign in again on every device.")]
+            ),
         ),
         perform=perform,
         back=_page_of(account),
@@ -249,9 +276,10 @@ def sign_out(request: HttpRequest, account: User) -> Action:
 @account_action(_may_disable_other)
 def disable(request: HttpRequest, account: User) -> Action:
     def describe(count: int) -> str:
-        if not count:
-            return f"{account.username} was disabled already; nothing was done."
-        return f"{account.username} is disabled: its tokens are refused within five seconds."
+        text = gettext("%(account)s was disabled already; nothing was done.")
+        if count:
+            text = gettext("%(account)s is disabled: its tokens are refused within five seconds.")
+        return text % {"account": account.username}
 
     def perform(data: Mapping[str, Any]) -> str:
         return operator_actions.perform_once(
@@ -265,15 +293,17 @@ def disable(request: HttpRequest, account: User) -> Action:
         )
 
     return Action(
-        title=f"Disable {account.username}",
-        description="A disabled account can't sign in, and its tokens are refused within five seconds. Its "
-        "orders, coupons and points stay.",
-        submit="Disable",
+        title=gettext("Disable %(account)s") % {"account": account.username},
+        description=gettext(
+            "A disabled account can't sign in, and its tokens are refused within five seconds. Its orders, "
+            "coupons and points stay."
+        ),
+        submit=gettext("Disable"),
         form_class=ReasonForm,
         confirm=lambda data: Confirmation(
-            f"Disable {account.username}?",
-            facts=[("Reason", data["reason"])],
-            warning="Orders that are being paid go on; unpaid ones expire.",
+            gettext("Disable %(account)s?") % {"account": account.username},
+            facts=[(gettext("Reason"), data["reason"])],
+            warning=gettext("Orders that are being paid go on; unpaid ones expire."),
         ),
         perform=perform,
         back=_page_of(account),
@@ -284,9 +314,10 @@ def disable(request: HttpRequest, account: User) -> Action:
 @account_action(_may_enable_other)
 def enable(request: HttpRequest, account: User) -> Action:
     def describe(count: int) -> str:
-        if not count:
-            return f"{account.username} was enabled already; nothing was done."
-        return f"{account.username} is enabled: it can sign in, and is accepted within five seconds."
+        text = gettext("%(account)s was enabled already; nothing was done.")
+        if count:
+            text = gettext("%(account)s is enabled: it can sign in, and is accepted within five seconds.")
+        return text % {"account": account.username}
 
     def perform(data: Mapping[str, Any]) -> str:
         return operator_actions.perform_once(
@@ -298,12 +329,17 @@ def enable(request: HttpRequest, account: User) -> Action:
         )
 
     return Action(
-        title=f"Enable {account.username}",
-        description="The account can sign in again, and tokens that have not expired work again: sign it out "
-        "everywhere first if others may have them.",
-        submit="Enable",
+        title=gettext("Enable %(account)s") % {"account": account.username},
+        description=gettext(
+            "The account can sign in again, and tokens that have not expired work again: sign it out "
+            "everywhere first if others may have them."
+        ),
+        submit=gettext("Enable"),
         form_class=ReasonForm,
-        confirm=lambda data: Confirmation(f"Enable {account.username}?", facts=[("Reason", data["reason"])]),
+        confirm=lambda data: Confirmation(
+            gettext("Enable %(account)s?") % {"account": account.username},
+            facts=[(gettext("Reason"), data["reason"])],
+        ),
         perform=perform,
         back=_page_of(account),
     )
@@ -317,3 +353,15 @@ def _discount_text(campaign: Any) -> str:
     if campaign.discount_type == campaign.DiscountType.PERCENT:
         return f"{campaign.discount_value} %"
     return amount_text(campaign.discount_value)
+
+
+def _choice_text(campaign: Any) -> str:
+    left = gettext("%(count)s left") % {"count": f"{campaign.remaining:,}"}
+    return f"{campaign.name}: {left}"
+
+
+def _left_text(campaign: Any) -> str:
+    return gettext("%(count)s of %(total)s") % {
+        "count": f"{campaign.remaining:,}",
+        "total": f"{campaign.capacity:,}",
+    }

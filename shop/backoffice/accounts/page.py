@@ -8,6 +8,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
+from django.utils.translation import gettext
 from django.views.decorators.http import require_safe
 
 from shop.accounts import sign_outs
@@ -22,7 +23,7 @@ def show(request: HttpRequest, account_id: int) -> HttpResponse:
         raise PermissionDenied
     account = get_object_or_404(User, pk=account_id)
     context = admin.site.each_context(request) | {
-        "title": f"Account {account.username}",
+        "title": gettext("Account %(name)s") % {"name": account.username},
         "account": account,
         "facts": _facts(account),
         "buttons": actions.buttons(request, account),
@@ -33,13 +34,21 @@ def show(request: HttpRequest, account_id: int) -> HttpResponse:
 
 def _facts(account: User) -> list[tuple[str, Any]]:
     signed_out = sign_outs.last_sign_out(account.pk)
-    kind = "superuser" if account.is_superuser else "staff" if account.is_staff else "customer"
+    kind = gettext("staff") if account.is_staff else gettext("customer")
+    if account.is_superuser:
+        kind = gettext("superuser")
     return [
-        ("Number", account.pk),
-        ("E-mail", account.email or "-"),
-        ("State", cells.label("active" if account.is_active else "disabled")),
-        ("Kind", kind),
-        ("Registered at", cells.instant(account.date_joined)),
-        ("Signed out everywhere at", cells.instant(signed_out.at) if signed_out else "never"),
-        ("Account", cells.link("Name, e-mail, password and rights", "admin:auth_user_change", account.pk)),
+        (gettext("Number"), account.pk),
+        (gettext("E-mail"), account.email or "-"),
+        (gettext("State"), cells.label("active" if account.is_active else "disabled")),
+        (gettext("Kind"), kind),
+        (gettext("Registered at"), cells.instant(account.date_joined)),
+        (
+            gettext("Signed out everywhere at"),
+            cells.instant(signed_out.at) if signed_out else gettext("never"),
+        ),
+        (
+            gettext("Account"),
+            cells.link(gettext("Name, e-mail, password and rights"), "admin:auth_user_change", account.pk),
+        ),
     ]

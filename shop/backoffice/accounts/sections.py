@@ -7,6 +7,8 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from coupons.models import Coupon, QueueTicket
 from orders.models import Order
@@ -23,12 +25,12 @@ NEWEST = 10
 NEWEST_LINES = 15
 JOURNAL = "admin:shop_journalline_changelist"
 NAMES_OF_RATES = {
-    "coupons": "requests for coupons",
-    "orders": "orders placed",
-    "payments": "payments started",
-    "top-ups": "top-ups started",
-    "declines": "declined payments",
-    "refreshes": "refreshed tokens",
+    "coupons": _("requests for coupons"),
+    "orders": _("orders placed"),
+    "payments": _("payments started"),
+    "top-ups": _("top-ups started"),
+    "declines": _("declined payments"),
+    "refreshes": _("refreshed tokens"),
 }
 Section = dict[str, Any]
 
@@ -44,7 +46,7 @@ class LimitUsage:
 
     @property
     def text(self) -> str:
-        return f"{self.used:,} of {self.most:,}"
+        return gettext("%(count)s of %(total)s") % {"count": f"{self.used:,}", "total": f"{self.most:,}"}
 
     @property
     def is_full(self) -> bool:
@@ -71,24 +73,27 @@ def read(request: HttpRequest, account: User) -> list[Section]:
 def _limits(account: User) -> Section:
     """What counts against the account's limits now."""
     usage = account_usage.read_usage(account.pk)
-    limits = [LimitUsage("unpaid orders", "now", usage.unpaid_orders, settings.OPEN_ORDERS_PER_ACCOUNT)]
+    most_orders = settings.OPEN_ORDERS_PER_ACCOUNT
+    limits = [LimitUsage(gettext("unpaid orders"), gettext("now"), usage.unpaid_orders, most_orders)]
     for product in usage.products:
         link = cells.link(product.sku, "product-page", product.product_id)
         if product.unpaid_units:
             most = settings.OPEN_UNITS_PER_ACCOUNT
-            limits.append(LimitUsage(link, "unpaid units", product.unpaid_units, most))
+            limits.append(LimitUsage(link, gettext("unpaid units"), product.unpaid_units, most))
         if product.limit is not None:
-            limits.append(LimitUsage(link, "units, unpaid and paid", product.held_units, product.limit))
-    notes = [] if usage.is_complete else ["Only the newest orders and most held products are counted here."]
+            held = gettext("units, unpaid and paid")
+            limits.append(LimitUsage(link, held, product.held_units, product.limit))
+    partly = gettext("Only the newest orders and most held products are counted here.")
+    notes = [] if usage.is_complete else [partly]
     usages = rate_limits.read_usages(account.pk)
     for rate in usages:
-        window = f"in the last {_seconds_text(rate.rate.seconds)}"
-        limits.append(LimitUsage(NAMES_OF_RATES[rate.name], window, rate.used, rate.rate.times))
+        window = gettext("in the last %(time)s") % {"time": _seconds_text(rate.rate.seconds)}
+        limits.append(LimitUsage(str(NAMES_OF_RATES[rate.name]), window, rate.used, rate.rate.times))
     if not all(rate.is_shared for rate in usages):
-        notes.append("Redis can't be read: rates are those that this process has counted alone.")
+        notes.append(gettext("Redis can't be read: rates are those that this process has counted alone."))
     if account.is_staff:
-        notes.append("This is a staff account: its calls are not throttled.")
-    return {"title": "Limits", "limits": limits, "notes": notes}
+        notes.append(gettext("This is a staff account: its calls are not throttled."))
+    return {"title": gettext("Limits"), "limits": limits, "notes": notes}
 
 
 def _orders(account: User) -> Section:
@@ -104,8 +109,11 @@ def _orders(account: User) -> Section:
         for order in orders
     )
     return {
-        "title": "Newest orders",
-        "table": cells.table(["order", "status", "total", "coupon", "placed at"], rows),
+        "title": gettext("Newest orders"),
+        "table": cells.table(
+            [gettext("order"), gettext("status"), gettext("total"), gettext("coupon"), gettext("placed at")],
+            rows,
+        ),
         "all": _all_of("admin:orders_order_changelist", account),
     }
 
@@ -124,8 +132,17 @@ def _coupons(account: User) -> Section:
         for coupon in coupons
     )
     return {
-        "title": "Newest coupons",
-        "table": cells.table(["code", "campaign", "status", "issued at", "expires at"], rows),
+        "title": gettext("Newest coupons"),
+        "table": cells.table(
+            [
+                gettext("code"),
+                gettext("campaign"),
+                gettext("status"),
+                gettext("issued at"),
+                gettext("expires at"),
+            ],
+            rows,
+        ),
         "all": _all_of("admin:coupons_coupon_changelist", account),
     }
 
@@ -145,8 +162,11 @@ def _wallet(account: User) -> Section:
         for entry in entries
     )
     return {
-        "title": f"Wallet: {cells.amount(ledger.balance_amount(account.pk))}",
-        "table": cells.table(["entry", "amount", "balance", "reason", "at"], rows),
+        "title": gettext("Wallet: %(balance)s")
+        % {"balance": cells.amount(ledger.balance_amount(account.pk))},
+        "table": cells.table(
+            [gettext("entry"), gettext("amount"), gettext("balance"), gettext("reason"), gettext("at")], rows
+        ),
         "all": _all_of("admin:payments_entry_changelist", account, f"account__id__exact={account.pk}"),
     }
 
@@ -164,8 +184,17 @@ def _tickets(account: User) -> Section:
         for ticket in tickets
     )
     return {
-        "title": "Newest queue tickets",
-        "table": cells.table(["ticket", "campaign", "status", "number", "created at"], rows),
+        "title": gettext("Newest queue tickets"),
+        "table": cells.table(
+            [
+                gettext("ticket"),
+                gettext("campaign"),
+                gettext("status"),
+                gettext("number"),
+                gettext("created at"),
+            ],
+            rows,
+        ),
         "all": _all_of("admin:coupons_queueticket_changelist", account),
     }
 
@@ -184,21 +213,25 @@ def _journal(account: User) -> Section:
         for line in lines
     )
     return {
-        "title": "Sign-ins, tokens and changes",
-        "table": cells.table(["what", "by", "detail", "at"], rows),
+        "title": gettext("Sign-ins, tokens and changes"),
+        "table": cells.table([gettext("what"), gettext("by"), gettext("detail"), gettext("at")], rows),
         "all": cells.link_to_list(
-            "All lines", "admin:shop_journalline_changelist", f"q=account+{account.pk}"
+            gettext("All lines"), "admin:shop_journalline_changelist", f"q=account+{account.pk}"
         ),
         "notes": [
-            "Tokens that are not used yet are stored nowhere: a line stands for each sign-in, and for each "
-            "time that all tokens of one, or of the account, were refused."
+            gettext(
+                "Tokens that are not used yet are stored nowhere: a line stands for each sign-in, and for "
+                "each time that all tokens of one, or of the account, were refused."
+            )
         ],
     }
 
 
 def _all_of(view: str, account: User, query: str = "") -> SafeString:
-    return cells.link_to_list("All of them", view, query or f"account__id__exact={account.pk}")
+    return cells.link_to_list(gettext("All of them"), view, query or f"account__id__exact={account.pk}")
 
 
 def _seconds_text(seconds: int) -> str:
-    return f"{seconds // 60} min" if seconds % 60 == 0 else f"{seconds} s"
+    if seconds % 60 == 0:
+        return gettext("%(count)s min") % {"count": seconds // 60}
+    return gettext("%(count)s s") % {"count": seconds}

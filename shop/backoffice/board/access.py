@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare
+from django.utils.translation import gettext
 
 from shop import clock
 from shop.accounts import second_factor
@@ -29,7 +30,7 @@ class Watcher:
 def require_watcher(request: HttpRequest) -> Watcher:
     """The signed-in account of the request. Raises `NotAuthenticated`, `NotAllowed`."""
     if not admin.site.has_permission(request):
-        raise NotAuthenticated("Sign in to the admin as staff to watch the board.")
+        raise NotAuthenticated(gettext("Sign in to the admin as staff to watch the board."))
     require_permissions(request)
     return Watcher(int(request.user.pk or 0), request.session.session_key or "")
 
@@ -39,7 +40,8 @@ def require_permissions(request: HttpRequest, *further: str) -> None:
     wanted = (*PERMISSIONS, *further)
     missing = [permission for permission in wanted if not request.user.has_perm(permission)]
     if missing:
-        raise NotAllowed(f"This account may not do that: it needs {', '.join(missing)}.")
+        text = gettext("This account may not do that: it needs %(permissions)s.")
+        raise NotAllowed(text % {"permissions": ", ".join(missing)})
 
 
 def still_allowed(watchers: Collection[Watcher]) -> set[Watcher]:

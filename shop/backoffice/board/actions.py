@@ -5,6 +5,7 @@ from functools import wraps
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils.translation import gettext
 from django.views.decorators.http import require_POST
 
 from coupons import campaigns
@@ -33,7 +34,7 @@ def _button(permission: str) -> Callable[[Perform], View]:
         def view(request: HttpRequest, pk: int) -> HttpResponse:
             try:
                 if not admin.site.has_permission(request):
-                    raise NotAuthenticated("Sign in to the admin again; nothing was changed.")
+                    raise NotAuthenticated(gettext("Sign in to the admin again; nothing was changed."))
                 access.require_permissions(request, permission)
                 reason = check_reason(request.POST.get("reason", ""))
                 return JsonResponse({"detail": perform(pk, reason, request)})
@@ -48,13 +49,15 @@ def _button(permission: str) -> Callable[[Perform], View]:
 @_button("coupons.change_campaign")
 def pause_campaign(pk: int, reason: str, request: HttpRequest) -> str:
     campaign = campaign_pausing.pause(campaign_id=pk, reason=reason)
-    return f"{campaign.name} is paused: no process issues a coupon of it until it is resumed."
+    text = gettext("%(name)s is paused: no process issues a coupon of it until it is resumed.")
+    return text % {"name": campaign.name}
 
 
 @_button("coupons.change_campaign")
 def resume_campaign(pk: int, reason: str, request: HttpRequest) -> str:
     campaign = campaign_pausing.resume(campaign_id=pk, reason=reason)
-    return f"{campaign.name} is resumed: it issues coupons again, as far as its terms allow."
+    text = gettext("%(name)s is resumed: it issues coupons again, as far as its terms allow.")
+    return text % {"name": campaign.name}
 
 
 @_button("coupons.change_campaign")
@@ -62,28 +65,34 @@ def raise_quantity(pk: int, reason: str, request: HttpRequest) -> str:
     quantity = _whole_number(request.POST.get("quantity", ""))
     before = campaigns.get(campaign_id=pk, include_closed=True).quantity
     if quantity <= before:
-        detail = (
-            f"The quantity is {before} already; the board only raises it. Change it on the campaign's page."
+        text = gettext(
+            "The quantity is %(quantity)s already; the board only raises it. Change it on the campaign's "
+            "page."
         )
-        raise invalid_field("quantity", "not_raised", detail)
+        raise invalid_field("quantity", "not_raised", text % {"quantity": before})
     campaign = campaigns.change(campaign_id=pk, reason=reason, quantity=quantity)
-    return f"{campaign.name} now has {campaign.quantity:,} coupons, {campaign.remaining:,} of them left."
+    return gettext("%(name)s now has %(count)s coupons, %(left)s of them left.") % {
+        "name": campaign.name,
+        "count": f"{campaign.quantity:,}",
+        "left": f"{campaign.remaining:,}",
+    }
 
 
 @_button("inventory.change_product")
 def pause_product(pk: int, reason: str, request: HttpRequest) -> str:
     product = product_pausing.pause(product_id=pk, reason=reason)
-    return f"{product.name} is paused: no process sells it until it is resumed. Open orders go on."
+    text = gettext("%(name)s is paused: no process sells it until it is resumed. Open orders go on.")
+    return text % {"name": product.name}
 
 
 @_button("inventory.change_product")
 def resume_product(pk: int, reason: str, request: HttpRequest) -> str:
     product = product_pausing.resume(product_id=pk, reason=reason)
-    return f"{product.name} is resumed: it can be ordered again."
+    return gettext("%(name)s is resumed: it can be ordered again.") % {"name": product.name}
 
 
 def _whole_number(text: str) -> int:
     is_number = text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER
     if not is_number or not 0 < int(text) <= LARGEST_QUANTITY:
-        raise invalid_field("quantity", "invalid", "The quantity must be a whole number above 0.")
+        raise invalid_field("quantity", "invalid", gettext("The quantity must be a whole number above 0."))
     return int(text)

@@ -4,9 +4,10 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils.translation import gettext
 from django.views.decorators.http import require_GET
 
-from shop.backoffice.board import access, readings, stream
+from shop.backoffice.board import access, readings, stream, texts
 from shop.backoffice.board import history as board_history
 from shop.errors import FirstcomeError, Unavailable
 from shop.http import problems
@@ -35,6 +36,7 @@ def board(request: HttpRequest) -> HttpResponse:
         "databaseStaleSeconds": DATABASE_STALE_SECONDS,
         "historyMinutes": board_history.MINUTES,
         "rateSeconds": board_history.RATE_SECONDS,
+        **texts.read(),
     }
     context = {
         "options": options,
@@ -51,7 +53,9 @@ def stream_access(request: HttpRequest) -> HttpResponse:
     try:
         watcher = access.require_watcher(request)
         if stream.WATCHERS_KEY not in request.META:
-            raise Unavailable("The board is streamed by the shop's own web server only: see `make run`.")
+            raise Unavailable(
+                gettext("The board is streamed by the shop's own web server only: see `make run`.")
+            )
     except FirstcomeError as refusal:
         return problems.from_error(refusal).to_django()
     request.META[stream.WATCHERS_KEY].append(watcher)

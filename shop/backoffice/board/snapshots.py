@@ -238,12 +238,11 @@ def _law_figures(known: Sequence[LawState]) -> list[Figures]:
     return [
         {
             "law": law,
-            "says": says,
             "holds": states[law].holds if law in states else None,
             "offenders": states[law].offenders if law in states else 0,
             "checked_at": checked.timestamp()
             if law in states and (checked := states[law].checked_at)
             else None,
         }
-        for law, says in LAWS.items()
+        for law in LAWS
     ]

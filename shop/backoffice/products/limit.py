@@ -7,6 +7,8 @@ from django import forms
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminIntegerFieldWidget
 
 from inventory import products
@@ -19,12 +21,12 @@ CHANGE_LIMIT = "inventory.change_product"
 
 class LimitForm(ReasonForm):
     limit = forms.IntegerField(
-        label="Limit per account",
+        label=_("Limit per account"),
         required=False,
         min_value=1,
         max_value=products.LARGEST_LIMIT,
         widget=UnfoldAdminIntegerFieldWidget,
-        help_text="The most units that one account may have in open and paid orders; empty: no limit.",
+        help_text=_("The most units that one account may have in open and paid orders; empty: no limit."),
     )
     field_order = ["limit", "reason"]
 
@@ -42,13 +44,18 @@ def change(request: HttpRequest, product_id: int) -> HttpResponse:
                 product_id=product.pk, limit_per_account=data["limit"], reason=data["reason"]
             ),
             action=f"change limit of {product.pk}",
-            describe=lambda changed: f"Limit per account of {changed.sku}: {limit_text(changed)}.",
+            describe=lambda changed: (
+                gettext("Limit per account of %(sku)s: %(limit)s.")
+                % {"sku": changed.sku, "limit": limit_text(changed)}
+            ),
         )
 
     action = Action(
-        title=f"Limit of {product.sku} per account",
-        description="The limit binds orders that are placed from now on. Orders that exceed it already stay.",
-        submit="Change",
+        title=gettext("Limit of %(sku)s per account") % {"sku": product.sku},
+        description=gettext(
+            "The limit binds orders that are placed from now on. Orders that exceed it already stay."
+        ),
+        submit=gettext("Change"),
         form_class=LimitForm,
         confirm=lambda data: _confirm(product, data),
         perform=perform,
@@ -65,13 +72,14 @@ def limit_text(product: Product) -> str:
 
 def _confirm(product: Product, data: Mapping[str, Any]) -> Confirmation:
     return Confirmation(
-        f"Change the limit of {product.sku} {product.name} per account?",
+        gettext("Change the limit of %(product)s per account?")
+        % {"product": f"{product.sku} {product.name}"},
         facts=[
-            ("Limit per account", f"{limit_text(product)} → {_text(data['limit'])}"),
-            ("Reason", data["reason"]),
+            (gettext("Limit per account"), f"{limit_text(product)} → {_text(data['limit'])}"),
+            (gettext("Reason"), data["reason"]),
         ],
     )
 
 
 def _text(limit: int | None) -> str:
-    return "none" if limit is None else f"{limit:,}"
+    return gettext("none") if limit is None else f"{limit:,}"

@@ -9,6 +9,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils.translation import gettext
 from django.views.decorators.http import require_safe
 
 from inventory import products, stock_history
@@ -37,7 +38,7 @@ def show(request: HttpRequest, product_id: int) -> HttpResponse:
     if cells.may_view(request, Order):
         sections.insert(0, _open_orders(product))
     context = admin.site.each_context(request) | {
-        "title": f"Product {product.sku} {product.name}",
+        "title": gettext("Product %(product)s") % {"product": f"{product.sku} {product.name}"},
         "product": product,
         "facts": _facts(product),
         "buttons": _buttons(request, product),
@@ -55,32 +56,49 @@ def show(request: HttpRequest, product_id: int) -> HttpResponse:
 def _facts(product: Product) -> list[tuple[str, Any]]:
     threshold = product.low_stock_threshold
     return [
-        ("On hand", cells.number(product.on_hand)),
-        ("Reserved by open orders", cells.number(product.reserved)),
-        ("Available", cells.number(product.available)),
-        ("State", cells.label(products.state(product))),
-        ("Low stock", cells.label("low") if products.is_low(product) else "no"),
-        ("Low at", "never" if threshold is None else f"{threshold:,} available"),
-        ("Price", cells.amount(product.price)),
-        ("Limit per account", limit.limit_text(product)),
-        ("Product", cells.link("Name, price and threshold", "admin:inventory_product_change", product.pk)),
+        (gettext("On hand"), cells.number(product.on_hand)),
+        (gettext("Reserved by open orders"), cells.number(product.reserved)),
+        (gettext("Available"), cells.number(product.available)),
+        (
+            gettext("State"),
+            cells.label(products.state(product)),
+        ),
+        (
+            gettext("Low stock"),
+            cells.label("low") if products.is_low(product) else gettext("no"),
+        ),
+        (gettext("Low at"), _threshold_text(threshold)),
+        (gettext("Price"), cells.amount(product.price)),
+        (gettext("Limit per account"), limit.limit_text(product)),
+        (
+            gettext("Product"),
+            cells.link(gettext("Name, price and threshold"), "admin:inventory_product_change", product.pk),
+        ),
     ]
+
+
+def _threshold_text(threshold: int | None) -> str:
+    if threshold is None:
+        return gettext("never")
+    return gettext("%(count)s available") % {"count": f"{threshold:,}"}
 
 
 def _buttons(request: HttpRequest, product: Product) -> list[Button]:
     """The actions that this operator may take."""
     move = reverse("admin:inventory_product_move_stock", args=[product.pk])
     possible = (
-        (request.user.has_perm(MOVE_STOCK), Button("Move stock", move, "inventory")),
+        (request.user.has_perm(MOVE_STOCK), Button(gettext("Move stock"), move, "inventory")),
         (
             request.user.has_perm(limit.CHANGE_LIMIT),
             Button(
-                "Change the limit", reverse("product-limit", args=[product.pk]), "production_quantity_limits"
+                gettext("Change the limit"),
+                reverse("product-limit", args=[product.pk]),
+                "production_quantity_limits",
             ),
         ),
         (
             request.user.has_perms(settings.STOCK_IMPORT.permissions),
-            Button("Import CSV", reverse("admin:inventory_product_import"), "upload_file"),
+            Button(gettext("Import CSV"), reverse("admin:inventory_product_import"), "upload_file"),
         ),
     )
     return [button for is_possible, button in possible if is_possible]
@@ -99,10 +117,22 @@ def _open_orders(product: Product) -> Section:
         )
         for line in lines[:SHOWN_OPEN_ORDERS]
     )
-    title = f"Open orders that hold it: {len(lines):,}{' or more' if len(lines) == MOST_OPEN_ORDERS else ''}"
-    notes = [f"{SHOWN_OPEN_ORDERS} of them are shown."] if len(lines) > SHOWN_OPEN_ORDERS else []
-    table = cells.table(["order", "account", "status", "units", "expires at"], rows)
-    return {"title": title, "table": table, "notes": notes}
+    title = gettext("Open orders that hold it: %(count)s")
+    if len(lines) == MOST_OPEN_ORDERS:
+        title = gettext("Open orders that hold it: %(count)s or more")
+    shown = gettext("%(count)s of them are shown.") % {"count": SHOWN_OPEN_ORDERS}
+    headers = (
+        gettext("order"),
+        gettext("account"),
+        gettext("status"),
+        gettext("units"),
+        gettext("expires at"),
+    )
+    return {
+        "title": title % {"count": f"{len(lines):,}"},
+        "table": cells.table(headers, rows),
+        "notes": [shown] if len(lines) > SHOWN_OPEN_ORDERS else [],
+    }
 
 
 def _movements(product: Product, before: int | None) -> Section:
@@ -121,10 +151,12 @@ def _movements(product: Product, before: int | None) -> Section:
         for movement in page.movements
     )
     address = reverse("product-page", args=[product.pk])
+    headers = [gettext("kind"), gettext("units"), gettext("on hand after"), gettext("order or reason")]
+    headers.append(gettext("at"))
     return {
-        "title": "Movements",
+        "title": gettext("Movements"),
         "name": "movements",
-        "table": cells.table(["kind", "units", "on hand after", "order or reason", "at"], rows),
+        "table": cells.table(headers, rows),
         "newest": f"{address}#movements" if before is not None else "",
         "older": f"{address}?before={page.next_before}#movements" if page.next_before else "",
     }

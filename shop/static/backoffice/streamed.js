@@ -9,7 +9,7 @@ document.addEventListener("DOMContentLoaded", () => {
       const answer = await fetch(target.dataset.streamed, { credentials: "same-origin" });
       if (!answer.ok) {
         const problem = await answer.json().catch(() => ({}));
-        throw new Error(problem.detail || `The server answered ${answer.status}.`);
+        throw new Error(problem.detail || `${answer.status} ${answer.statusText}`);
       }
       const reader = answer.body.getReader();
       const decoder = new TextDecoder();
@@ -25,7 +25,7 @@ document.addEventListener("DOMContentLoaded", () => {
       target.innerHTML = text;
       target.setAttribute("aria-busy", "false");
     } catch (error) {
-      target.textContent = `The figures could not be read to their end. ${error.message} Load the page again.`;
+      target.textContent = `${target.dataset.failed} (${error.message})`;
       target.classList.add("figures-failed");
     }
   }

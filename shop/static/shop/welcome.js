@@ -16,9 +16,9 @@ async function refresh() {
     const figures = page.getElementById("figures");
     const shown = document.getElementById("figures");
     if (figures && figures.innerHTML !== shown.innerHTML) shown.replaceWith(figures);
-    show("The figures are read again every second.", false);
+    show(state.dataset.fresh, false);
   } catch (error) {
-    show("The shop does not answer. The figures are the last ones; this page asks again.", true);
+    show(state.dataset.stale, true);
   }
 }
 

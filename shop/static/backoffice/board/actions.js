@@ -2,16 +2,8 @@
 
 import { byId, setHidden, setText } from "./elements.js";
 import { count } from "./format.js";
+import { text } from "./texts.js";
 
-const TEXTS = {
-  pause: {
-    campaign: "No process issues a coupon of it from the answer on. Tickets keep their places, and coupons stay valid.",
-    product: "No process sells it from the answer on. Open orders are paid, cancelled and refunded as before.",
-    verb: "Pause",
-  },
-  resume: { campaign: "It issues coupons again, and its queue goes on.", product: "It can be ordered again.", verb: "Resume" },
-  quantity: { campaign: "More coupons can be issued at once. This can't be undone below what is issued by then.", verb: "Raise" },
-};
 const TOAST_SECONDS = 12;
 
 export class Actions {
@@ -28,19 +20,17 @@ export class Actions {
 
   ask(action, kind, row) {
     this.asked = { action, kind, row };
-    const { verb } = TEXTS[action];
-    const title = action === "quantity" ? `Raise the quantity of ${row.name}?` : `${verb} ${row.name}?`;
     this.form.reset();
-    setText(byId("confirm-title"), title);
-    setText(byId("confirm-text"), TEXTS[action][kind]);
-    setText(byId("submit"), verb);
+    setText(byId("confirm-title"), text(`${action}.title`, { name: row.name }));
+    setText(byId("confirm-text"), text(`${action}.${kind}`));
+    setText(byId("submit"), text(action));
     setText(byId("confirm-error"), "");
     setHidden(byId("quantity-field"), action !== "quantity");
     const quantity = byId("quantity");
     quantity.required = action === "quantity";
     if (action === "quantity") {
       quantity.min = row.quantity + 1;
-      quantity.placeholder = `more than ${count(row.quantity)}`;
+      quantity.placeholder = text("quantity.more", { count: count(row.quantity) });
     }
     this.dialog.showModal();
     (action === "quantity" ? quantity : byId("reason")).focus();
@@ -50,7 +40,7 @@ export class Actions {
     const { action, kind, row } = this.asked;
     const invalid = [...this.form.elements].find((field) => field.willValidate && !field.checkValidity());
     if (invalid) {
-      this.fail(invalid.id === "reason" ? "Give the reason." : `Enter a whole number above ${count(row.quantity)}.`);
+      this.fail(invalid.id === "reason" ? text("reason.missing") : text("quantity.invalid", { count: count(row.quantity) }));
       invalid.focus();
       return;
     }
@@ -66,22 +56,22 @@ export class Actions {
         this.dialog.close();
         this.toast(answer.detail);
       } else {
-        this.fail(answer.detail ?? `The shop refused it (${response.status}). Reload the page, and try again.`);
+        this.fail(answer.detail ?? text("refused", { status: response.status }));
       }
     } catch (error) {
-      this.fail("The shop didn't answer: it may have been done or not. Look at the board, and try again; repeating is safe.");
+      this.fail(text("no_answer"));
     } finally {
       byId("submit").disabled = false;
     }
   }
 
-  fail(text) {
-    setText(byId("confirm-error"), text);
+  fail(message) {
+    setText(byId("confirm-error"), message);
   }
 
-  toast(text) {
+  toast(message) {
     const toast = byId("toast");
-    setText(toast, text);
+    setText(toast, message);
     toast.classList.add("shown");
     clearTimeout(this.timer);
     this.timer = setTimeout(() => {

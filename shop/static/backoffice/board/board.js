@@ -4,9 +4,10 @@ import { Actions } from "./actions.js";
 import { Cards } from "./cards.js";
 import { Connection } from "./connection.js";
 import { byId, element, setHidden, setText } from "./elements.js";
-import { count, duration, milliseconds, rate, words } from "./format.js";
+import { count, duration, milliseconds, perSecond, rate } from "./format.js";
 import { Plot } from "./plots.js";
 import { Store } from "./store.js";
+import { lawText, text, words } from "./texts.js";
 import { Tiles } from "./tiles.js";
 
 const options = JSON.parse(byId("options").textContent);
@@ -17,11 +18,11 @@ const press = (action, kind, row) => actions.ask(action, kind, row);
 const pausing = (may) =>
   may
     ? [
-        { action: "pause", label: "Pause", isShown: (row) => row.status !== "paused", press },
-        { action: "resume", label: "Resume", isShown: (row) => row.status === "paused", press },
+        { action: "pause", label: text("pause"), isShown: (row) => row.status !== "paused", press },
+        { action: "resume", label: text("resume"), isShown: (row) => row.status === "paused", press },
       ]
     : [];
-const raising = { action: "quantity", label: "Raise", isShown: () => true, press };
+const raising = { action: "quantity", label: text("quantity"), isShown: () => true, press };
 const campaigns = new Cards(byId("campaigns"), byId("campaigns-empty"), "campaign", [
   ...pausing(options.mayChangeCampaigns),
   ...(options.mayChangeCampaigns ? [raising] : []),
@@ -30,56 +31,60 @@ const products = new Cards(byId("products"), byId("products-empty"), "product", 
 
 const SHOP_PLOTS = [
   {
-    title: "Requests a second",
+    title: text("plot.requests"),
     format: rate,
     series: [
-      { name: "requests", label: "answered", colour: "blue", fill: true },
-      { name: "refusals", label: "of them refused", colour: "orange" },
+      { name: "requests", label: text("series.answered"), colour: "blue", fill: true },
+      { name: "refusals", label: text("series.refused"), colour: "orange" },
     ],
   },
   {
-    title: "Response times",
+    title: text("plot.times"),
     format: milliseconds,
     series: [
       { name: "p95", label: "p95", colour: "orange" },
       { name: "p50", label: "p50", colour: "blue" },
-      { name: "p95.coupons", label: "coupons p95", colour: "purple", dash: [8, 5] },
-      { name: "p95.orders", label: "orders p95", colour: "green", dash: [3, 4] },
+      { name: "p95.coupons", label: text("series.coupons"), colour: "purple", dash: [8, 5] },
+      { name: "p95.orders", label: text("series.orders"), colour: "green", dash: [3, 4] },
     ],
   },
   {
-    title: "Orders a second",
+    title: text("plot.orders"),
     format: rate,
     series: [
-      { name: "orders_a_second.placed", label: "placed", colour: "blue", fill: true },
-      { name: "orders_a_second.paid", label: "paid", colour: "green" },
-      { name: "orders_a_second.payment_failed", label: "payment failed", colour: "red", dash: [8, 5] },
+      { name: "orders_a_second.placed", label: text("series.placed"), colour: "blue", fill: true },
+      { name: "orders_a_second.paid", label: words("paid"), colour: "green" },
+      { name: "orders_a_second.payment_failed", label: words("payment_failed"), colour: "red", dash: [8, 5] },
     ],
   },
   {
-    title: "Open orders",
+    title: text("plot.open_orders"),
     format: count,
     series: [
-      { name: "orders.awaiting_payment", label: "awaiting payment", colour: "blue" },
-      { name: "orders.paying", label: "paying", colour: "orange" },
-      { name: "orders.refunding", label: "refunding", colour: "purple", dash: [8, 5] },
+      { name: "orders.awaiting_payment", label: words("awaiting_payment"), colour: "blue" },
+      { name: "orders.paying", label: words("paying"), colour: "orange" },
+      { name: "orders.refunding", label: words("refunding"), colour: "purple", dash: [8, 5] },
     ],
   },
   {
-    title: "Payments in doubt, stuck sagas",
+    title: text("plot.unsettled"),
     format: count,
     series: [
-      { name: "in_doubt", label: "in doubt", colour: "orange" },
-      { name: "stuck", label: "stuck", colour: "red", dash: [8, 5] },
+      { name: "in_doubt", label: words("in_doubt"), colour: "orange" },
+      { name: "stuck", label: words("stuck"), colour: "red", dash: [8, 5] },
     ],
   },
-  { title: "Queue tickets waiting", format: count, series: [{ name: "waiting", label: "waiting", colour: "blue", fill: true }] },
   {
-    title: "Database, a second",
+    title: text("plot.tickets"),
+    format: count,
+    series: [{ name: "waiting", label: words("waiting"), colour: "blue", fill: true }],
+  },
+  {
+    title: text("plot.database"),
     format: rate,
     series: [
-      { name: "lock_waits", label: "lock waits", colour: "blue" },
-      { name: "deadlocks", label: "deadlocks", colour: "red", dash: [8, 5] },
+      { name: "lock_waits", label: text("series.lock_waits"), colour: "blue" },
+      { name: "deadlocks", label: text("series.deadlocks"), colour: "red", dash: [8, 5] },
     ],
   },
 ];
@@ -88,7 +93,7 @@ const plots = SHOP_PLOTS.map((one, index) => {
   const plot = new Plot({ ...one, height: 190 });
   const id = `plot-${index}`;
   const card = element("article", { class: "card", "aria-labelledby": id }, element("h3", { id, text: one.title }), plot.root);
-  if (index === 0) card.append(element("h4", { text: "Refused, by code" }), refusals);
+  if (index === 0) card.append(element("h4", { text: text("refused_by_code") }), refusals);
   byId("plots").append(card);
   return plot;
 });
@@ -109,11 +114,11 @@ function show() {
 }
 
 function showRefusals(snapshot) {
-  const rows = snapshot.refusals.map((one) => `${words(one.code)} ${rate(one.rate)}/s`);
-  if (!rows.length) rows.push(snapshot.requests.rate === null ? "not known" : "none");
+  const rows = snapshot.refusals.map((one) => `${words(one.code)} ${perSecond(one.rate)}`);
+  if (!rows.length) rows.push(text(snapshot.requests.rate === null ? "not_known" : "none"));
   while (refusals.children.length > rows.length) refusals.lastChild.remove();
   while (refusals.children.length < rows.length) refusals.append(element("li"));
-  rows.forEach((text, index) => setText(refusals.children[index], text));
+  rows.forEach((row, index) => setText(refusals.children[index], row));
 }
 
 function showLaws(laws, now) {
@@ -123,20 +128,24 @@ function showLaws(laws, now) {
     const item = list.children[index];
     item.dataset.holds = one.holds;
     setText(item.firstChild, one.law);
-    const age = one.checked_at ? `, audited ${duration(Math.max(0, now - one.checked_at))} ago` : "";
-    const state = one.holds === null ? "not audited yet" : one.holds ? `holds${age}` : `broken: ${count(one.offenders)} offenders`;
-    setText(item.lastChild, ` ${state}`);
-    item.title = one.says;
+    setText(item.lastChild, ` ${lawState(one, now)}`);
+    item.title = lawText(one.law);
   });
+}
+
+function lawState({ holds, checked_at: checkedAt, offenders }, now) {
+  if (holds === null) return text("law.unknown");
+  if (!holds) return text("law.broken", { count: count(offenders) });
+  return checkedAt ? text("law.audited", { time: duration(Math.max(0, now - checkedAt)) }) : text("law.holds");
 }
 
 // What the figures can't say now: Redis counts the requests of all processes, the database has all else.
 function showSources({ counts, ages }) {
   const missing = [];
-  if (!counts) missing.push("Redis is unavailable: requests, refusals and response times are not known.");
+  if (!counts) missing.push(text("source.redis"));
   const age = Math.max(ages.sale ?? 0, ages.shop ?? 0);
-  if (ages.sale === null || ages.shop === null) missing.push("The database has not answered yet.");
-  else if (age > options.databaseStaleSeconds) missing.push(`The database last answered ${duration(age)} ago: its figures are as old.`);
+  if (ages.sale === null || ages.shop === null) missing.push(text("source.none"));
+  else if (age > options.databaseStaleSeconds) missing.push(text("source.old", { time: duration(age) }));
   setHidden(byId("sources"), !missing.length);
   setText(byId("sources"), missing.join(" "));
 }

@@ -1,10 +1,12 @@
 // Cards of campaigns and products: what is left, how fast it goes, when it would end, and the buttons.
 
 import { element, setHidden, setText } from "./elements.js";
-import { UNKNOWN, count, duration, rate, words } from "./format.js";
+import { UNKNOWN, count, duration, perSecond } from "./format.js";
 import { Plot } from "./plots.js";
+import { text, words } from "./texts.js";
 
-const STATUS_WORDS = { open: "open", paused: "paused", sold_out: "sold out", scheduled: "opens soon", inactive: "not active" };
+// Of a card, where they differ from the words of other pages.
+const STATUS_TEXTS = { scheduled: "status.scheduled", inactive: "status.inactive" };
 
 class Card {
   constructor(kind, row, buttons) {
@@ -20,11 +22,11 @@ class Card {
     this.ends = element("dd");
     this.endsLabel = element("dt");
     this.queue = element("dd");
-    this.queueBox = element("div", {}, element("dt", { text: "Queue" }), this.queue);
+    this.queueBox = element("div", {}, element("dt", { text: text("queue") }), this.queue);
     this.refusals = element("p", { class: "refusals" });
     this.plot = new Plot({
-      title: `${kind === "campaign" ? "Coupons" : "Units"} left of ${row.name}`,
-      series: [{ name: `${kind}.${row.id}`, label: "Left", colour: "blue", fill: true }],
+      title: text(`left.${kind}`, { name: row.name }),
+      series: [{ name: `${kind}.${row.id}`, label: text("left"), colour: "blue", fill: true }],
       format: count,
       height: 130,
       isCompact: true,
@@ -39,7 +41,7 @@ class Card {
       element(
         "dl",
         { class: "figures" },
-        element("div", {}, element("dt", { text: "Rate" }), this.rate),
+        element("div", {}, element("dt", { text: text("rate") }), this.rate),
         element("div", {}, this.endsLabel, this.ends),
         this.queueBox,
       ),
@@ -61,20 +63,20 @@ class Card {
     // A product has no quantity to begin with: the most that was left in the time that is known stands for it.
     const total = this.kind === "campaign" ? row.quantity : store.most(`product.${row.id}`);
     setText(this.name, row.name);
-    setText(this.status, STATUS_WORDS[row.status] ?? words(row.status));
+    setText(this.status, STATUS_TEXTS[row.status] ? text(STATUS_TEXTS[row.status]) : words(row.status));
     this.status.dataset.status = row.status;
     this.root.dataset.status = row.left > 0 || row.status === "paused" ? row.status : "sold_out";
     setText(this.left, count(row.left));
-    setText(this.of, this.kind === "campaign" ? `of ${count(total)} left` : `available, ${count(row.reserved)} reserved`);
+    setText(this.of, text(`of.${this.kind}`, { count: count(this.kind === "campaign" ? total : row.reserved) }));
     this.meter.firstChild.style.width = `${total ? Math.max(0, Math.min(100, (100 * row.left) / total)) : 0}%`;
-    setText(this.rate, row.rate === null ? UNKNOWN : `${rate(row.rate)}/s`);
+    setText(this.rate, row.rate === null ? UNKNOWN : perSecond(row.rate));
     this.showEnd(row, now);
     setHidden(this.queueBox, !row.waiting);
-    if (row.waiting) setText(this.queue, `${count(row.waiting)}, ${duration(row.wait_seconds)}`);
+    if (row.waiting) setText(this.queue, text("queue.wait", { count: count(row.waiting), time: duration(row.wait_seconds) }));
     this.showRefusals(row.refusals);
     for (const button of this.buttons.children) {
       setHidden(button, !button.isShownFor(row));
-      const label = `${button.textContent} ${this.kind} ${row.name}`;
+      const label = text(`press.${this.kind}`, { action: button.textContent, name: row.name });
       if (button.getAttribute("aria-label") !== label) button.setAttribute("aria-label", label);
     }
     this.plot.draw(store, windowSeconds);
@@ -82,19 +84,19 @@ class Card {
 
   showEnd(row, now) {
     if (row.status === "scheduled") {
-      setText(this.endsLabel, "Opens in");
+      setText(this.endsLabel, text("opens_in"));
       setText(this.ends, duration(Math.max(0, row.opens_at - now)));
       return;
     }
-    setText(this.endsLabel, "Gone in");
-    const text = row.left <= 0 ? "sold out" : row.ends_in_seconds === null ? UNKNOWN : duration(row.ends_in_seconds);
-    setText(this.ends, text);
+    setText(this.endsLabel, text("gone_in"));
+    const end = row.left <= 0 ? words("sold_out") : row.ends_in_seconds === null ? UNKNOWN : duration(row.ends_in_seconds);
+    setText(this.ends, end);
   }
 
   showRefusals(refusals) {
-    const shown = (refusals ?? []).map((one) => `${words(one.code)} ${rate(one.rate)}/s`).join(" · ");
+    const shown = (refusals ?? []).map((one) => `${words(one.code)} ${perSecond(one.rate)}`).join(" · ");
     setHidden(this.refusals, !shown);
-    setText(this.refusals, shown ? `Refused: ${shown}` : "");
+    setText(this.refusals, shown ? text("refusals", { codes: shown }) : "");
   }
 }
 

@@ -2,6 +2,7 @@
 
 import { byId, setHidden, setText } from "./elements.js";
 import { duration } from "./format.js";
+import { text } from "./texts.js";
 
 const AGAIN_SECONDS = 3;
 
@@ -27,7 +28,7 @@ export class Connection {
       this.showAge();
     });
     this.source.addEventListener("ended", (event) => {
-      if (JSON.parse(event.data).reason === "signed_out") this.refuse("You are signed out, or may no longer watch.");
+      if (JSON.parse(event.data).reason === "signed_out") this.refuse(text("refused_viewer"));
     });
     // The browser connects again by itself, unless the answer was no stream.
     this.source.addEventListener("error", () => {
@@ -35,9 +36,9 @@ export class Connection {
     });
   }
 
-  refuse(text) {
+  refuse(reason) {
     this.isRefused = true;
-    this.reason = text;
+    this.reason = reason;
     this.source.close();
     setHidden(byId("sign-in"), false);
     this.showAge();
@@ -51,7 +52,7 @@ export class Connection {
       const response = await fetch(this.stream, { signal: abort.signal, redirect: "manual" });
       if (response.status === 401 || response.status === 403) {
         const { detail } = await response.json().catch(() => ({}));
-        this.refuse(detail ?? "You are signed out.");
+        this.refuse(detail ?? text("signed_out"));
         return;
       }
       if (response.status === 503) {
@@ -73,20 +74,20 @@ export class Connection {
     document.body.classList.toggle("stale", isStale);
     const live = byId("live");
     live.dataset.state = isStale ? "lost" : this.hasFigures ? "live" : "waiting";
-    setText(byId("live-text"), isStale ? "Not live" : this.hasFigures ? "Live" : "Connecting");
+    setText(byId("live-text"), text(isStale ? "not_live" : this.hasFigures ? "live" : "connecting"));
     setHidden(byId("lost"), !isStale);
     if (!isStale) {
       this.announce("");
       return;
     }
-    const text = this.isRefused ? this.reason : `Connection lost. ${this.reason}`.trim();
-    setText(byId("lost-text"), text);
-    this.announce(text);
-    setText(byId("lost-age"), this.hasFigures ? `These figures are ${duration(seconds)} old.` : "There are no figures yet.");
+    const reason = this.isRefused ? this.reason : `${text("lost")} ${this.reason}`.trim();
+    setText(byId("lost-text"), reason);
+    this.announce(reason);
+    setText(byId("lost-age"), this.hasFigures ? text("age", { time: duration(seconds) }) : text("no_figures"));
   }
 
   // For screen readers, once: the age changes every second.
-  announce(text) {
-    setText(byId("announce"), text);
+  announce(reason) {
+    setText(byId("announce"), reason);
   }
 }

@@ -1,8 +1,11 @@
 // Numbers, durations and times as the board shows them.
 
-const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
-const tenths = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
-const hundredths = new Intl.NumberFormat("en", { maximumFractionDigits: 2 });
+import { text } from "./texts.js";
+
+const language = document.documentElement.lang;
+const whole = new Intl.NumberFormat(language, { maximumFractionDigits: 0 });
+const tenths = new Intl.NumberFormat(language, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+const hundredths = new Intl.NumberFormat(language, { maximumFractionDigits: 2 });
 export const UNKNOWN = "–";
 
 const isKnown = (value) => value !== null && value !== undefined;
@@ -11,7 +14,7 @@ export function count(value) {
   return isKnown(value) ? whole.format(value) : UNKNOWN;
 }
 
-const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+const compact = new Intl.NumberFormat(language, { notation: "compact", maximumFractionDigits: 1 });
 
 // For the axis of a plot, which has little room.
 export function short(value) {
@@ -24,20 +27,25 @@ export function rate(value) {
   return value >= 1 ? tenths.format(value) : hundredths.format(value);
 }
 
+export function perSecond(value) {
+  return text("unit.per_second", { rate: rate(value) });
+}
+
 export function duration(seconds) {
   if (!isKnown(seconds)) return UNKNOWN;
-  if (seconds < 10) return `${tenths.format(seconds)} s`;
-  if (seconds < 60) return `${Math.floor(seconds)} s`;
+  if (seconds < 10) return text("unit.seconds", { count: tenths.format(seconds) });
+  if (seconds < 60) return text("unit.seconds", { count: Math.floor(seconds) });
   const minutes = Math.floor(seconds / 60);
-  if (minutes < 60) return `${minutes} min ${Math.floor(seconds % 60)} s`;
+  if (minutes < 60) return text("unit.minutes", { minutes, seconds: Math.floor(seconds % 60) });
   const hours = Math.floor(minutes / 60);
-  if (hours < 48) return `${hours} h ${minutes % 60} min`;
-  return `${whole.format(hours / 24)} days`;
+  if (hours < 48) return text("unit.hours", { hours, minutes: minutes % 60 });
+  return text("unit.days", { count: whole.format(hours / 24) });
 }
 
 export function milliseconds(seconds) {
   if (!isKnown(seconds)) return UNKNOWN;
-  return seconds < 1 ? `${whole.format(seconds * 1000)} ms` : `${hundredths.format(seconds)} s`;
+  if (seconds >= 1) return text("unit.seconds", { count: hundredths.format(seconds) });
+  return text("unit.milliseconds", { count: whole.format(seconds * 1000) });
 }
 
 export function clock(second) {
@@ -46,9 +54,4 @@ export function clock(second) {
 
 export function minute(second) {
   return clock(second).slice(0, 5);
-}
-
-// `sold_out` as people read it.
-export function words(code) {
-  return code.replaceAll("_", " ");
 }

@@ -2,6 +2,7 @@
 
 import { element, setText } from "./elements.js";
 import { clock, count, minute, short } from "./format.js";
+import { text } from "./texts.js";
 
 const TABLE_ROWS = 12;
 const DESCRIBE_SECONDS = 5;
@@ -21,7 +22,7 @@ export class Plot {
     this.details = element(
       "details",
       { class: "table" },
-      element("summary", {}, "Table", element("span", { class: "unseen", text: ` of ${title}` })),
+      element("summary", {}, text("table"), element("span", { class: "unseen", text: ` ${text("table.of", { title })}` })),
       this.makeTable(),
     );
     this.details.addEventListener("toggle", () => this.fillTable());
@@ -37,11 +38,11 @@ export class Plot {
   }
 
   makeTable() {
-    const head = element("tr", {}, element("th", { scope: "col", text: "Time" }));
+    const head = element("tr", {}, element("th", { scope: "col", text: text("table.time") }));
     for (const one of this.series) head.append(element("th", { scope: "col", text: one.label }));
     return element(
       "div",
-      { class: "scroll", tabindex: "0", role: "region", "aria-label": `Table of ${this.title}` },
+      { class: "scroll", tabindex: "0", role: "region", "aria-label": text("table.label", { title: this.title }) },
       element("table", {}, element("caption", { class: "unseen", text: this.title }), element("thead", {}, head), this.tableBody),
     );
   }
@@ -130,7 +131,8 @@ export class Plot {
   describe() {
     const last = this.chart.data[0].length - 1;
     const now = this.series.map((one, number) => `${one.label} ${this.text(number, this.chart.data[number + 1][last])}`);
-    this.canvas.setAttribute("aria-label", `${this.title}, last ${this.windowSeconds / 60} minutes. Now: ${now.join(", ")}.`);
+    const described = { title: this.title, minutes: this.windowSeconds / 60, values: now.join(", ") };
+    this.canvas.setAttribute("aria-label", text("plot.now", described));
   }
 
   fillTable() {

@@ -1,7 +1,8 @@
 // Tiles: the figures of this moment, large.
 
 import { element, setText } from "./elements.js";
-import { count, duration, milliseconds, rate } from "./format.js";
+import { count, duration, milliseconds, perSecond, UNKNOWN } from "./format.js";
+import { text } from "./texts.js";
 
 const WARN = "warn";
 const BAD = "bad";
@@ -9,36 +10,50 @@ const level = (value, warn, bad) => (value >= bad ? BAD : value >= warn ? WARN :
 
 // Each returns [figure, a line below it, level].
 const TILES = [
-  ["Requests", ({ requests }) => [`${rate(requests.rate)}/s`, "calls of the API", ""]],
+  [text("tile.requests"), ({ requests }) => [perSecond(requests.rate), text("tile.requests.note"), ""]],
   [
-    "Response time",
-    ({ requests }) => [milliseconds(requests.p95), `p95; p50 ${milliseconds(requests.p50)}`, level(requests.p95 ?? 0, 0.5, 2)],
+    text("tile.times"),
+    ({ requests }) => [
+      milliseconds(requests.p95),
+      text("tile.times.note", { time: milliseconds(requests.p50) }),
+      level(requests.p95 ?? 0, 0.5, 2),
+    ],
   ],
   [
-    "Refused",
+    text("tile.refused"),
     ({ requests, refusals }) => [
-      requests.rate === null ? "–" : `${rate(refusals.reduce((sum, one) => sum + one.rate, 0))}/s`,
-      "by all codes",
+      requests.rate === null ? UNKNOWN : perSecond(refusals.reduce((sum, one) => sum + one.rate, 0)),
+      text("tile.refused.note"),
       "",
     ],
   ],
-  ["Queue", ({ shop }) => [count(shop?.waiting), shop?.waiting ? `first waits ${duration(shop.wait_seconds)}` : "tickets", ""]],
   [
-    "In doubt",
+    text("queue"),
+    ({ shop }) => [
+      count(shop?.waiting),
+      shop?.waiting ? text("tile.queue.waits", { time: duration(shop.wait_seconds) }) : text("tile.queue.note"),
+      "",
+    ],
+  ],
+  [
+    text("tile.in_doubt"),
     ({ shop }) => [
       count(shop?.in_doubt),
-      shop?.in_doubt ? `oldest ${duration(shop.in_doubt_oldest_seconds)}` : "payments",
+      shop?.in_doubt ? text("tile.in_doubt.oldest", { time: duration(shop.in_doubt_oldest_seconds) }) : text("tile.in_doubt.note"),
       level(shop?.in_doubt ?? 0, 1, 10),
     ],
   ],
-  ["Stuck", ({ shop }) => [count(shop?.stuck), `of ${count(shop?.unfinished)} sagas under way`, level(shop?.stuck ?? 0, 1, 1)]],
   [
-    "Laws",
+    text("tile.stuck"),
+    ({ shop }) => [count(shop?.stuck), text("tile.stuck.note", { count: count(shop?.unfinished) }), level(shop?.stuck ?? 0, 1, 1)],
+  ],
+  [
+    text("tile.laws"),
     ({ laws }) => {
       const broken = laws.filter((one) => one.holds === false).map((one) => one.law);
       const unknown = laws.filter((one) => one.holds === null).length;
-      if (broken.length) return [broken.join(" "), "broken", BAD];
-      return [`${laws.length - unknown}`, unknown ? `hold, ${unknown} not audited` : "hold, all of them", ""];
+      if (broken.length) return [broken.join(" "), text("tile.laws.broken"), BAD];
+      return [`${laws.length - unknown}`, unknown ? text("tile.laws.some", { count: unknown }) : text("tile.laws.all"), ""];
     },
   ],
 ];
@@ -56,8 +71,8 @@ export class Tiles {
 
   update(snapshot) {
     for (const { figure, note, root, read } of this.tiles) {
-      const [text, below, state] = read(snapshot);
-      setText(figure, text);
+      const [shown, below, state] = read(snapshot);
+      setText(figure, shown);
       setText(note, below);
       root.dataset.level = state;
     }

@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from django.utils.translation import gettext
+
 from coupons import codes
 
 HEADER = "code"
@@ -51,7 +53,7 @@ def read(data: bytes, *, first_line: int = 1) -> Piece:
     piece = Piece()
     is_start = first_line == 1
     if is_start and data.startswith(UTF_16_MARKS):
-        piece.errors.append(_bad(1, "encoding", "the file is UTF-16: save it as CSV with UTF-8"))
+        piece.errors.append(_bad(1, "encoding", gettext("the file is UTF-16: save it as CSV with UTF-8")))
         return piece
     if is_start:
         data = data.removeprefix(BYTE_ORDER_MARK)
@@ -70,9 +72,14 @@ def _read_line(number: int, line: bytes, piece: Piece) -> None:
         return
     cells = [cell.strip() for cell in found]
     if len(cells) > 1:
-        what = "the header" if number == 1 and HEADER in map(str.lower, cells) else "it"
-        detail = f"{what} has {len(cells)} cells instead of 1: keep the column {HEADER} alone"
-        piece.errors.append(_bad(number, "wrong_number_of_cells", detail))
+        is_header = number == 1 and HEADER in map(str.lower, cells)
+        detail = (
+            gettext("the header has %(count)s cells instead of 1: keep the column %(column)s alone")
+            if is_header
+            else gettext("it has %(count)s cells instead of 1: keep the column %(column)s alone")
+        )
+        values = {"count": len(cells), "column": HEADER}
+        piece.errors.append(_bad(number, "wrong_number_of_cells", detail % values))
     elif number == 1 and cells[0].lower() == HEADER:
         return
     elif not re.match(codes.GIVEN_PATTERN, cells[0]):
@@ -83,24 +90,29 @@ def _read_line(number: int, line: bytes, piece: Piece) -> None:
 
 def _cells(number: int, line: bytes) -> list[str] | BadLine:
     if len(line) > MOST_BYTES_OF_LINE:
-        return _bad(number, "too_long", f"has {len(line)} bytes; a code has 64 characters at most")
+        detail = gettext("has %(bytes)s bytes; a code has 64 characters at most") % {"bytes": len(line)}
+        return _bad(number, "too_long", detail)
     if b"\x00" in line:
-        return _bad(number, "nul", "has a NUL character: is the file UTF-8 text?")
+        return _bad(number, "nul", gettext("has a NUL character: is the file UTF-8 text?"))
     if b"\r" in line:
-        return _bad(number, "line_end", "has a CR inside: end lines with LF, or with CR and LF")
+        return _bad(number, "line_end", gettext("has a CR inside: end lines with LF, or with CR and LF"))
     try:
         [cells] = csv.reader([line.decode("ascii")], strict=True)
     except UnicodeDecodeError:
-        return _bad(number, "not_ascii", "has characters that no code may have: only ASCII is allowed")
+        return _bad(
+            number, "not_ascii", gettext("has characters that no code may have: only ASCII is allowed")
+        )
     except (csv.Error, ValueError):
-        return _bad(number, "quotes", "has a quote that doesn't end")
+        return _bad(number, "quotes", gettext("has a quote that doesn't end"))
     return cells
 
 
 def _not_a_code_detail(cell: str) -> str:
     shown = cell if len(cell) <= SHOWN_CHARACTERS else f"{cell[:SHOWN_CHARACTERS]}…"
-    rule = "a code begins with a letter or digit, then letters, digits, . _ ~ and -, 64 characters at most"
-    return f"“{shown}” is no code: {rule}"
+    return gettext(
+        "“%(text)s” is no code: a code begins with a letter or digit, then letters, digits, . _ ~ and -, "
+        "64 characters at most"
+    ) % {"text": shown}
 
 
 def _bad(line: int, code: str, detail: str) -> BadLine:

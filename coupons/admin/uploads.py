@@ -14,10 +14,13 @@ from django.contrib.admin import AdminSite
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.template.response import TemplateResponse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_GET, require_POST
 
-from coupons import code_files, pool
-from coupons.code_files import Piece
+from coupons import pool
+from coupons.admin import code_files
+from coupons.admin.code_files import Piece
 from coupons.models import Campaign
 from shop.errors import FirstcomeError, invalid_field
 from shop.http import problems
@@ -25,6 +28,41 @@ from shop.http import problems
 PERMISSION = "coupons.add_poolcode"
 PIECE_BYTES, PIECE_LINES = 48 * 1024, 4_000
 FIRST_CODES = 10
+# The texts of upload_codes.js, which fills in the values in braces.
+SCRIPT_TEXTS = {
+    "refused": _("The server refused it ({status}). Sign in again, and choose the file again."),
+    "unreachable": _(
+        "The server is not reachable. Choose the file again later: codes that are in the pool are skipped."
+    ),
+    "noAnswer": _("The server does not answer; trying again…"),
+    "notShown": _("The first {shown} are shown; {more} more are not."),
+    "downloadAll": _("Download all"),
+    "repeatedLine": _("line {line}: {code}, as on line {first}"),
+    "detailLine": _("line {line}: {detail}"),
+    "tooLongLine": _("line {line}: is longer than {bytes} bytes"),
+    "checkedSoFar": _("{codes} codes checked…"),
+    "badFile": _("Nothing can be added: {lines} lines are bad. Correct them, and choose the file again."),
+    "checked": _("{file} is checked."),
+    "codesInFile": _("Codes in the file"),
+    "skippedInThisPool": _("In this campaign's pool already: skipped"),
+    "skippedElsewhere": _("Taken by other campaigns: skipped"),
+    "skippedTwice": _("Twice in the file: skipped"),
+    "badLines": _("Bad lines"),
+    "takenCodes": _("Taken by other campaigns or coupons"),
+    "repeatedCodes": _("Twice in the file"),
+    "firstCodes": _("The first codes"),
+    "addCodes": _("Add {codes} codes"),
+    "addAboutCodes": _("Add about {codes} codes"),
+    "addAgain": _("Add the codes again"),
+    "fileChanged": _("The file has changed since it was checked. Choose it again."),
+    "addedSoFar": _("{done} of {codes} codes…"),
+    "done": _("Done."),
+    "added": _("Added"),
+    "skippedInPool": _("In the pool already: skipped"),
+    "totalCodes": _("Codes that the pool has had in all"),
+    "skippedCodes": _("Skipped: taken by other campaigns or coupons"),
+    "emptyFile": _("The file is empty."),
+}
 LARGEST_LINE_NUMBER = 10**9
 
 
@@ -36,11 +74,12 @@ def upload_page(request: HttpRequest, site: AdminSite, campaign_id: int) -> Http
         raise Http404(f"There is no campaign {campaign_id}.")
     _require_permission(request)
     page = {
-        "title": f"Upload codes for {campaign.name}",
+        "title": gettext("Upload codes for %(campaign)s") % {"campaign": campaign.name},
         "campaign": campaign,
         "opts": Campaign._meta,
         "piece_bytes": PIECE_BYTES,
         "piece_lines": PIECE_LINES,
+        "texts": {name: str(text) for name, text in SCRIPT_TEXTS.items()},
     }
     return TemplateResponse(request, "coupons/upload_codes.html", site.each_context(request) | page)
 
@@ -78,9 +117,8 @@ def _check(campaign_id: int, piece: Piece) -> dict[str, Any]:
 def _add(campaign_id: int, piece: Piece) -> dict[str, Any]:
     if piece.errors:
         bad = piece.errors[0]
-        raise invalid_field(
-            "codes", bad.code, f"Nothing of this piece was added: line {bad.line} {bad.detail}."
-        )
+        text = gettext("Nothing of this piece was added: line %(line)s: %(detail)s.")
+        raise invalid_field("codes", bad.code, text % {"line": bad.line, "detail": bad.detail})
     added = pool.add(campaign_id=campaign_id, codes=piece.texts)
     skipped = Counter(added.skipped)
     lines = [line for line in reversed(piece.codes) if _take(skipped, line.code)]
@@ -108,7 +146,9 @@ def _skipped(piece: Piece, found: pool.ExistingCodes) -> dict[str, Any]:
 def _first_line(request: HttpRequest) -> int:
     given = request.GET.get("first_line", "1")
     if not (given.isascii() and given.isdigit() and 1 <= int(given) <= LARGEST_LINE_NUMBER):
-        raise invalid_field("first_line", "not_a_line", "first_line must be the number of a line, from 1 on.")
+        raise invalid_field(
+            "first_line", "not_a_line", gettext("first_line must be the number of a line, from 1 on.")
+        )
     return int(given)
 
 

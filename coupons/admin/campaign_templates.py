@@ -1,33 +1,39 @@
 """Templates of campaigns: terms to begin with, by name. Any campaign can be duplicated as well."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from django.utils.translation import gettext_lazy as _
 
 from coupons.campaigns import Terms
+
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
     """Terms that the page of a new campaign is filled with; operators change them before they save."""
 
-    title: str
-    description: str
+    title: "StrOrPromise"
+    description: "StrOrPromise"
     terms: Terms
 
 
 TEMPLATES = {
     "percent": Template(
-        "Percent off",
-        "Ten percent off each order, up to a largest discount.",
+        _("Percent off"),
+        _("Ten percent off each order, up to a largest discount."),
         Terms(discount_type="percent", discount_value=10, max_discount_amount=10_000, quantity=1_000),
     ),
     "amount": Template(
-        "Amount off",
-        "A fixed amount off orders that reach a minimum.",
+        _("Amount off"),
+        _("A fixed amount off orders that reach a minimum."),
         Terms(discount_type="amount", discount_value=5_000, min_order_amount=30_000, quantity=1_000),
     ),
     "drop": Template(
-        "Drop with a queue",
-        "Many buyers in the same second: they get tickets, and coupons in the order of arrival.",
+        _("Drop with a queue"),
+        _("Many buyers in the same second: they get tickets, and coupons in the order of arrival."),
         Terms(
             strategy="queue",
             discount_type="percent",
@@ -38,8 +44,8 @@ TEMPLATES = {
         ),
     ),
     "pool": Template(
-        "Codes of a partner",
-        "Codes that were printed or sold elsewhere, uploaded as CSV.",
+        _("Codes of a partner"),
+        _("Codes that were printed or sold elsewhere, uploaded as CSV."),
         Terms(code_source="pool", discount_type="amount", discount_value=5_000, quantity=1_000_000),
     ),
 }

@@ -1,0 +1,303 @@
+"""`make messages`: the catalogs of translated texts, django.po and .mo in `<app>/locale`.
+
+Babel reads and writes them, so that no program of the system is needed. The files have no dates and no line
+numbers, and are sorted: they change only where texts change. docs/translating.md says how to work with them.
+"""
+
+import argparse
+import gettext
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from io import BytesIO
+from pathlib import Path
+
+from babel.messages.catalog import Catalog, Message
+from babel.messages.extract import extract
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po, write_po
+from django.utils.translation.template import templatize
+
+from scripts.stack import places
+
+APPS = ("shop", "coupons", "inventory", "orders", "payments")
+LANGUAGES = ("ko",)
+"""Those of `LANGUAGES` in shop/settings.py except English, in which the code is written."""
+# Their texts are shown in the admin, and they have no Korean catalogs of their own. Ours is that of `shop`.
+UNTRANSLATED_PACKAGES = ("unfold", "django_otp/plugins/otp_totp", "django_otp/plugins/otp_static")
+# The catalogs that Django finds by itself: of what they translate nothing is repeated.
+TRANSLATED_PACKAGES = ("django/conf", "django/contrib/admin", "django/contrib/auth", "import_export")
+KEYWORDS = {
+    "_": None,
+    **dict.fromkeys(("gettext", "gettext_lazy", "gettext_noop"), None),
+    **dict.fromkeys(("ngettext", "ngettext_lazy"), (1, 2)),
+    **dict.fromkeys(("pgettext", "pgettext_lazy"), ((1, "c"), 2)),
+    **dict.fromkeys(("npgettext", "npgettext_lazy"), ((1, "c"), 2, 3)),
+}
+PLACEHOLDER = re.compile(r"%\(\w+\)[\d.]*[a-z]|%[\d.]*[a-zA-Z]|%%|\{\w*(?:![rs])?(?::[^{}]*)?\}")
+CONFLICT = ("2", "3")
+"""Git's stages of a file in a merge: ours and theirs."""
+Key = tuple[str | None, str]
+
+
+class _Catalog(Catalog):
+    """A catalog whose header has no dates and no versions."""
+
+    @property
+    def mime_headers(self) -> list[tuple[str, str]]:
+        return [
+            ("Language", str(self.locale_identifier)),
+            ("MIME-Version", "1.0"),
+            ("Content-Type", "text/plain; charset=utf-8"),
+            ("Content-Transfer-Encoding", "8bit"),
+            ("Plural-Forms", self.plural_forms),
+        ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make messages")
+    parser.add_argument("--check", action="store_true", help="write nothing, and name what is missing")
+    parser.add_argument("--merge", action="store_true", help="first unite the files on which a merge stopped")
+    asked = parser.parse_args()
+    if asked.check:
+        findings = list(check())
+        print("\n".join(findings))
+        return 1 if findings else 0
+    if asked.merge:
+        unite_conflicts()
+    for app in APPS:
+        update(app)
+    return 0
+
+
+def update(app: str) -> None:
+    """Write the app's catalogs as its code has the texts now; the translations stay, by their text."""
+    extracted = extract_app(app)
+    for language in LANGUAGES:
+        catalog = catalog_of(extracted, read(po_path(app, language), language), language)
+        path = po_path(app, language)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(po_bytes(catalog))
+        path.with_suffix(".mo").write_bytes(mo_bytes(catalog))
+        missing = sum(1 for message in texts(catalog) if not _is_translated(message))
+        print(f"{path.relative_to(places.PROJECT)}: {len(catalog)} texts, {missing} not translated")
+
+
+def check() -> Iterator[str]:
+    """What is wrong with the catalogs, a line each."""
+    translations: dict[tuple[str, Key], tuple[str, object]] = {}
+    for app in APPS:
+        extracted = extract_app(app)
+        for language in LANGUAGES:
+            path = po_path(app, language)
+            name = path.relative_to(places.PROJECT)
+            kept = read(path, language)
+            expected = catalog_of(extracted, kept, language)
+            yield from (f"{name}: {finding}" for finding in _findings(expected))
+            if not path.exists() or path.read_bytes() != po_bytes(expected):
+                yield f"{name}: is not what the code says: run `make messages`"
+            compiled = path.with_suffix(".mo")
+            if not compiled.exists() or compiled.read_bytes() != mo_bytes(expected):
+                yield f"{compiled.relative_to(places.PROJECT)}: is out of date: run `make messages`"
+            for message in texts(kept):
+                first = translations.setdefault((language, _key(message)), (str(name), message.string))
+                if first[1] != message.string:
+                    yield f"{name}: {message.id!r} is translated otherwise than in {first[0]}"
+
+
+def _findings(catalog: Catalog) -> Iterator[str]:
+    for message in texts(catalog):
+        if message.fuzzy:
+            yield f"{message.id!r} is fuzzy: look at its translation, and delete the line with `fuzzy`"
+        if not _is_translated(message):
+            yield f"{message.id!r} is not translated"
+        elif len(_forms(message.string)) != (catalog.num_plurals if message.pluralizable else 1):
+            yield f"{message.id!r} needs {catalog.num_plurals} forms"
+        else:
+            # Of a plural, the last form has all values: "one coupon" may do without its number.
+            wanted = placeholders(_forms(message.id)[-1])
+            for form in _forms(message.string):
+                if placeholders(form) != wanted:
+                    yield f"{message.id!r} has the values {wanted}, its translation {placeholders(form)}"
+
+
+def placeholders(text: str) -> list[str]:
+    """The placeholders in a text, sorted: a translation may have them in another order."""
+    return sorted(PLACEHOLDER.findall(text))
+
+
+def extract_app(app: str) -> list[tuple[object, list[str], str | None]]:
+    """The marked texts of an app: text or plural forms, comments for translators, context."""
+    folder = places.PROJECT / app
+    found = list(_extract_files(_sources(folder)))
+    if app != "shop":
+        return found
+    known = {key for name in TRANSLATED_PACKAGES for key in _translated_by(_installed(name))}
+    packages = [path for name in UNTRANSLATED_PACKAGES for path in _sources(_installed(name))]
+    others = [each for each in _extract_files(packages) if _extracted_key(each) not in known]
+    return found + others
+
+
+def _sources(folder: Path) -> list[Path]:
+    parts = {"tests", "migrations", "node_modules"}
+    return sorted(
+        path
+        for suffix in ("py", "html", "txt")
+        for path in folder.rglob(f"*.{suffix}")
+        if not parts & set(path.relative_to(folder).parts)
+    )
+
+
+def _extract_files(paths: Iterable[Path]) -> Iterator[tuple[object, list[str], str | None]]:
+    for path in paths:
+        text = path.read_text()
+        if path.suffix != ".py":
+            if "trans" not in text and "_(" not in text:
+                continue
+            # What is no text becomes a row of X, whose indentation is not that of Python.
+            text = re.sub(r"^[ \t]+", "", templatize(text, origin=str(path)), flags=re.MULTILINE)
+        elif "gettext" not in text and " as _\n" not in text:
+            continue
+        source = BytesIO(text.encode())
+        for _, message, comments, context in extract("python", source, KEYWORDS, ("Translators:",)):
+            yield message, list(comments), context
+
+
+def _installed(package: str) -> Path:
+    """The folder of an installed package."""
+    for folder in map(Path, sys.path):
+        if (folder / package).is_dir():
+            return folder / package
+    raise FileNotFoundError(package)
+
+
+def _translated_by(package: Path) -> set[Key]:
+    """What a package's own catalogs translate into every one of our languages."""
+    found: list[set[Key]] = []
+    for language in LANGUAGES:
+        with (package / "locale" / language / "LC_MESSAGES" / "django.mo").open("rb") as file:
+            ids = gettext.GNUTranslations(file)._catalog  # type: ignore[attr-defined]
+        names = [name[0] if isinstance(name, tuple) else name for name in ids]
+        split = [name.rpartition("\x04") for name in names]
+        found.append({(context or None, text) for context, _, text in split})
+    return set.intersection(*found)
+
+
+def catalog_of(
+    extracted: Iterable[tuple[object, list[str], str | None]], kept: Catalog, language: str
+) -> _Catalog:
+    """The extracted texts with the translations that a catalog has for them."""
+    catalog = _Catalog(locale=language, fuzzy=False)
+    for text, comments, context in extracted:
+        catalog.add(text, auto_comments=comments, context=context)  # type: ignore[arg-type]
+    for message in texts(catalog):
+        known = kept.get(_key(message)[1], context=message.context)
+        if known is None:
+            continue
+        message.user_comments = known.user_comments
+        if "fuzzy" in known.flags:
+            message.flags.add("fuzzy")
+        if known.pluralizable == message.pluralizable:
+            message.string = known.string
+    return catalog
+
+
+def unite_conflicts() -> None:
+    """Unite our side and theirs of each catalog on which a merge stopped, and stage it.
+
+    Where both translate a text, ours stays.
+    """
+    listed = _git("ls-files", "--unmerged", "-z").decode().split("\0")
+    names = sorted({line.partition("\t")[2] for line in listed if line})
+    for name in names:
+        path = places.PROJECT / name
+        if path.suffix == ".po":
+            language = path.parent.parent.name
+            ours, theirs = (_read_stage(stage, name, language) for stage in CONFLICT)
+            path.write_bytes(po_bytes(unite(ours, theirs, language)))
+        elif path.suffix == ".mo":
+            path.write_bytes(b"")
+        else:
+            continue
+        print(f"{name}: united")
+    for app in APPS:
+        update(app)
+    _git("add", "--", *[name for name in names if name.endswith((".po", ".mo"))])
+
+
+def unite(ours: Catalog, theirs: Catalog, language: str) -> _Catalog:
+    """The texts of both catalogs."""
+    united = _Catalog(locale=language, fuzzy=False)
+    for message in [*texts(ours), *texts(theirs)]:
+        known = united.get(_key(message)[1], context=message.context)
+        if known is None or (_is_translated(message) and not _is_translated(known)):
+            united.delete(_key(message)[1], context=message.context)
+            united[message.id] = message
+    return united
+
+
+def _read_stage(stage: str, name: str, language: str) -> Catalog:
+    """A side of a merge; a file that only the other side has is empty."""
+    try:
+        content = _git("show", f":{stage}:{name}")
+    except subprocess.CalledProcessError:
+        content = b""
+    return read_po(BytesIO(content), locale=language)
+
+
+def _git(*words: str) -> bytes:
+    return subprocess.run(["git", *words], cwd=places.PROJECT, check=True, capture_output=True).stdout
+
+
+def po_path(app: str, language: str) -> Path:
+    return places.PROJECT / app / "locale" / language / "LC_MESSAGES" / "django.po"
+
+
+def read(path: Path, language: str) -> Catalog:
+    """A catalog as it is written; empty without the file."""
+    return read_po(BytesIO(path.read_bytes() if path.exists() else b""), locale=language)
+
+
+def po_bytes(catalog: _Catalog) -> bytes:
+    """The catalog as a .po file, each text on a line of its own."""
+    header = "".join(f'"{name}: {value}\\n"\n' for name, value in catalog.mime_headers)
+    file = BytesIO()
+    write_po(
+        file, catalog, width=0, no_location=True, omit_header=True, sort_output=True, ignore_obsolete=True
+    )
+    return f'msgid ""\nmsgstr ""\n{header}\n'.encode() + file.getvalue().strip() + b"\n"
+
+
+def mo_bytes(catalog: _Catalog) -> bytes:
+    """The catalog as Django reads it."""
+    file = BytesIO()
+    write_mo(file, catalog)
+    return file.getvalue()
+
+
+def texts(catalog: Catalog) -> list[Message]:
+    """The messages of a catalog without its header."""
+    return [message for message in catalog if message.id]
+
+
+def _forms(text: str | Sequence[str] | None) -> Sequence[str]:
+    """The forms of a text or translation: one, or those of a plural."""
+    return [text] if isinstance(text, str) else list(text or ())
+
+
+def _is_translated(message: Message) -> bool:
+    return bool(_forms(message.string)) and all(_forms(message.string))
+
+
+def _key(message: Message) -> Key:
+    return message.context, _forms(message.id)[0]
+
+
+def _extracted_key(extracted: tuple[object, list[str], str | None]) -> Key:
+    text, _, context = extracted
+    return context, text if isinstance(text, str) else text[0]  # type: ignore[index]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

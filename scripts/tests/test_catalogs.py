@@ -1,0 +1,138 @@
+"""Catalogs: what is extracted and found missing, and the union of two branches."""
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from django.utils import translation
+
+from scripts import catalogs
+from scripts.stack import places
+
+SOURCE = """from shop.lazy_texts import mark as _
+
+raise Rejected(_("{campaign} is sold out.", campaign=name))
+"""
+TEMPLATE = (
+    "<p>\n   {% load i18n %}{% blocktranslate trimmed %}\n  Hello {{ name }}\n{% endblocktranslate %}</p>"
+)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project of one app, without packages that need a catalog."""
+    (tmp_path / "coupons" / "templates").mkdir(parents=True)
+    (tmp_path / "coupons" / "refusing.py").write_text(SOURCE)
+    (tmp_path / "coupons" / "templates" / "hello.html").write_text(TEMPLATE)
+    monkeypatch.setattr(places, "PROJECT", tmp_path)
+    monkeypatch.setattr(catalogs, "APPS", ("coupons",))
+    return tmp_path
+
+
+def fill(**translations: str) -> None:
+    """Translate texts of the catalog, by the first word of each."""
+    path = catalogs.po_path("coupons", "ko")
+    catalog = catalogs.read(path, "ko")
+    for message in catalogs.texts(catalog):
+        first = str(message.id).split()[0].strip("{}")
+        message.string = translations.get(first, message.string)
+    kept = [(message.id, [], message.context) for message in catalogs.texts(catalog)]
+    path.write_bytes(catalogs.po_bytes(catalogs.catalog_of(kept, catalog, "ko")))
+
+
+def findings() -> list[str]:
+    return [finding.partition(": ")[2] for finding in catalogs.check()]
+
+
+def test_code_and_templates_are_extracted_without_dates_and_line_numbers(project: Path) -> None:
+    catalogs.update("coupons")
+    text = catalogs.po_path("coupons", "ko").read_text()
+
+    assert 'msgid "Hello %(name)s"' in text
+    assert 'msgid "{campaign} is sold out."' in text
+    assert "Date" not in text and "#:" not in text
+    catalogs.update("coupons")
+    assert catalogs.po_path("coupons", "ko").read_text() == text
+
+
+def test_the_check_names_what_is_missing_and_passes_once_it_is_there(project: Path) -> None:
+    assert any("is not what the code says" in finding for finding in findings())
+    catalogs.update("coupons")
+    assert sorted(findings()) == [
+        "'Hello %(name)s' is not translated",
+        "'{campaign} is sold out.' is not translated",
+    ]
+    fill(Hello="안녕하세요, %(name)s", campaign="{campaign} 매진")
+    assert findings() == ["is out of date: run `make messages`"]
+    catalogs.update("coupons")
+    assert findings() == []
+
+
+@pytest.mark.parametrize(
+    "other", ["%(names)s 안녕하세요", "안녕하세요", "%(name)s %(name)s", "{name} 안녕하세요"]
+)
+def test_other_values_than_those_of_the_original_are_found(project: Path, other: str) -> None:
+    catalogs.update("coupons")
+    fill(Hello=other, campaign="{campaign} 매진")
+    catalogs.update("coupons")
+    assert len(findings()) == 1
+    assert "has the values" in findings()[0]
+
+
+def test_a_fuzzy_translation_is_found(project: Path) -> None:
+    catalogs.update("coupons")
+    fill(Hello="%(name)s 안녕", campaign="{campaign} 매진")
+    path = catalogs.po_path("coupons", "ko")
+    path.write_text(path.read_text().replace("#, python-format", "#, fuzzy, python-format"))
+    assert any("is fuzzy" in finding for finding in findings())
+
+
+def git(folder: Path, *words: str, check: bool = True) -> None:
+    name = ["-c", "user.name=a", "-c", "user.email=a@example.com"]
+    subprocess.run(["git", *name, *words], cwd=folder, check=check, capture_output=True)
+
+
+def add(project: Path, text: str, korean: str, *, from_branch: str, to: str) -> None:
+    """A branch with one more text, and its translation."""
+    git(project, "checkout", "-q", "-b", to, from_branch)
+    (project / "coupons" / f"{to}.py").write_text(f'from shop.lazy_texts import mark as _\n_("{text}")\n')
+    catalogs.update("coupons")
+    fill(**{text.split()[0]: korean})
+    catalogs.update("coupons")
+    git(project, "add", ".")
+    git(project, "commit", "-q", "-m", to)
+
+
+def texts(paths: Sequence[Path]) -> dict[str, str]:
+    return {
+        str(message.id): str(message.string)
+        for path in paths
+        for message in catalogs.texts(catalogs.read(path, "ko"))
+    }
+
+
+def test_two_branches_are_united(project: Path) -> None:
+    git(project, "init", "-q", "-b", "main")
+    (project / ".gitattributes").write_text("*.mo binary\n")
+    catalogs.update("coupons")
+    fill(Hello="%(name)s 안녕", campaign="{campaign} 매진")
+    catalogs.update("coupons")
+    git(project, "add", ".")
+    git(project, "commit", "-q", "-m", "main")
+    add(project, "Iota", "이오타", from_branch="main", to="ours")
+    add(project, "Indigo", "남색", from_branch="main", to="theirs")
+    git(project, "merge", "ours", check=False)
+
+    catalogs.unite_conflicts()
+
+    united = texts([catalogs.po_path("coupons", "ko")])
+    assert (united["Iota"], united["Indigo"]) == ("이오타", "남색")
+    assert united["Hello %(name)s"] == "%(name)s 안녕"
+    assert findings() == []
+    git(project, "commit", "-q", "--no-edit")
+
+
+def test_the_compiled_catalogs_are_those_that_django_reads() -> None:
+    with translation.override("ko"):
+        assert translation.gettext("There is no such order.") == "그런 주문이 없습니다."

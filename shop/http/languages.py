@@ -1,0 +1,57 @@
+"""The language of a response: English, or another of `LANGUAGES` that `Accept-Language` prefers."""
+
+from collections.abc import Generator, Iterable, Iterator
+from functools import lru_cache
+
+from django.utils import translation
+from django.utils.translation import trans_real
+
+from shop.lazy_texts import ENGLISH
+
+# Browsers send some dozens of bytes. Longer ones are not read, because any client may send them.
+MAX_HEADER_LENGTH = 200
+
+
+def choose(header: str | None) -> str:
+    """The language for the value of an `Accept-Language` header; English for one that can't be read."""
+    if not header or len(header) > MAX_HEADER_LENGTH:
+        return ENGLISH
+    return _choose(header)
+
+
+def of_headers(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The language for a request with these headers, as ASGI has them."""
+    given = [value for name, value in headers if name == b"accept-language"]
+    return choose(b",".join(given).decode("latin-1"))
+
+
+@lru_cache(maxsize=256)
+def _choose(header: str) -> str:
+    for wanted, quality in trans_real.parse_accept_lang_header(header.lower()):
+        if wanted == "*" or not quality:
+            break
+        try:
+            return trans_real.get_supported_language_variant(wanted)
+        except LookupError:
+            continue
+    return ENGLISH
+
+
+def iterate(parts: Iterator[str]) -> Iterator[str]:
+    """The same parts, each of them made in the language that is active now: they are made later."""
+    language = translation.get_language() or ENGLISH
+
+    def translated() -> Iterator[str]:
+        try:
+            while True:
+                # Not across `yield`: the thread makes other responses until the next part.
+                with translation.override(language):
+                    part = next(parts, None)
+                if part is None:
+                    return
+                yield part
+        finally:
+            if isinstance(parts, Generator):
+                parts.close()
+
+    return translated()

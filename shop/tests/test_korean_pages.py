@@ -1,0 +1,128 @@
+"""The operators' pages in Korean: every address, and the steps of actions, without English of ours."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+import pytest
+from django.test import Client
+from django.urls import get_resolver, reverse
+
+from coupons.models import Campaign
+from shop.models import JournalLine
+from shop.tests import admin_addresses
+from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.korean import KOREAN, english_in, texts_of_rows
+from shop.tests.test_admin_pages import _a_row_of_every_model
+
+__all__ = ["_a_row_of_every_model"]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("_a_row_of_every_model")]
+SECTIONS = sorted(
+    {
+        route.removeprefix(admin_addresses.ROOT).partition("/")[0]
+        for route in admin_addresses.routes(get_resolver().url_patterns)
+        if route.startswith(admin_addresses.ROOT)
+    }
+)
+
+
+@pytest.fixture
+def operator() -> Client:
+    client = Client(headers=KOREAN)
+    client.force_login(SuperuserFactory.create(username="Ada"))
+    return client
+
+
+def text_of(answer: Any) -> str:
+    # Read to its end, a response in parts frees its place.
+    content = b"".join(answer.streaming_content) if answer.streaming else answer.content
+    text: str = content.decode()
+    return text
+
+
+def leftovers(answer: Any, rows: Sequence[str] = ()) -> list[str]:
+    """The English that the page still has; that it is not in Korean at all, if so."""
+    page = text_of(answer)
+    if not is_page(answer):
+        return []
+    is_korean = "<html" not in page or '<html lang="ko"' in page
+    return english_in(page, rows or texts_of_rows()) if is_korean else ["no page in Korean"]
+
+
+def is_page(answer: Any) -> bool:
+    return answer.status_code == 200 and answer.headers["Content-Type"].startswith("text/html")
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_no_english_is_left_in_the_pages(operator: Client, section: str) -> None:
+    found, rows = {}, texts_of_rows()
+    for address in admin_addresses.addresses():
+        if address.path.removeprefix("/admin/").partition("/")[0] != section:
+            continue
+        answer = operator.get(address.path)
+        if english := leftovers(answer, rows):
+            found[address.written] = english
+    assert not found, "\n".join(f"{path}: {texts}" for path, texts in found.items())
+
+
+@pytest.mark.parametrize("path", ["/", "/admin/login/"])
+def test_no_english_is_left_in_the_pages_before_the_sign_in(path: str) -> None:
+    answer = Client(headers={**KOREAN, "Accept": "text/html"}).get(path)
+    assert is_page(answer)
+    assert leftovers(answer) == []
+    assert "Accept-Language" in answer.headers["Vary"]
+
+
+@pytest.mark.parametrize("action", ["disable", "sign-out", "issue-coupon", "grant-points"])
+def test_the_steps_of_an_action_and_what_it_did_are_in_korean_and_the_journal_is_not(
+    operator: Client, action: str
+) -> None:
+    account, campaign = AccountFactory.create(username="Bob"), Campaign.objects.get()
+    Campaign.objects.update(quantity=5)
+    address = reverse(f"account-{action}", args=[account.pk])
+    form = operator.get(address)
+    fields = {
+        "form_id": form.context["form"]["form_id"].value(),
+        "reason": "Kim Minjun",
+        "campaign": campaign.pk,
+        "amount": 5,
+    }
+
+    confirmation = operator.post(address, fields)
+    done = operator.post(address, fields | {"confirmed": "yes"}, follow=True)
+    repeated = operator.post(address, fields | {"confirmed": "yes"}, follow=True)
+
+    assert [leftovers(page) for page in (form, confirmation, done)] == [[], [], []]
+    # What the first call did is recorded in English.
+    assert len(leftovers(repeated)) == 1
+    stored = JournalLine.objects.filter(subject=f"account {account.pk}", actor="staff")
+    assert stored.exists()
+    assert all(str(line.after).isascii() and line.detail.isascii() for line in stored)
+
+
+def test_forms_that_are_not_valid_say_so_in_korean(operator: Client) -> None:
+    account = AccountFactory.create(username="Bob")
+    for address in (
+        reverse("account-disable", args=[account.pk]),
+        reverse("admin:shop_journalline_replay_events"),
+        "/admin/login/",
+    ):
+        assert leftovers(operator.post(address, {})) == []
+
+
+def test_the_boards_scripts_get_their_texts_in_korean(operator: Client) -> None:
+    page = text_of(operator.get("/admin/board/"))
+    options = orjson.loads(re.findall(r'id="options"[^>]*>(.*?)</script>', page)[0])
+    texts = [*options["texts"].values(), *options["words"].values(), *options["laws"].values()]
+    assert len(texts) > 100
+    shown = (re.sub(r"{\w+}", "", text) for text in texts)
+    assert english_in("".join(f"<p>{text}</p>" for text in shown)) == []
+
+
+def test_an_exported_list_and_its_line_in_the_journal_are_in_english(operator: Client) -> None:
+    header = text_of(operator.get("/admin/shop/lawstatus/export/")).splitlines()
+    assert header[0].isascii() or header[0].startswith("\ufeff")
+    assert header[0].lstrip("\ufeff").startswith("law,says,answer,since")
+    assert ",broken," in header[1]
+    assert "answer" in JournalLine.objects.get(what="list.exported").after["columns"]

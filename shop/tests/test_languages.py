@@ -1,0 +1,251 @@
+"""Problems and pages in the language that a request prefers: Korean, or English."""
+
+import ast
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+import pytest
+from django.http import HttpRequest, HttpResponse
+from django.test import Client
+from django.utils import translation
+from django.utils.translation import gettext_lazy
+from pydantic import BaseModel, ValidationError
+
+from coupons import redemption
+from orders.saga import batch
+from scripts.stack import places
+from shop import errors, lazy_texts
+from shop.errors import Invalid, NotFound, Rejected
+from shop.http import languages, middleware, problems, validation_texts
+from shop.http.validation import Input, Query
+from shop.lazy_texts import mark, render, translate_stored
+from shop.tests.clients import Api, client_of
+from shop.tests.factories import AccountFactory
+
+KOREAN = re.compile("[가-힣]")
+APPS = ("shop", "coupons", "inventory", "orders", "payments")
+LOST = "The request can't be understood."
+
+
+@pytest.fixture
+def api(db: None) -> Api:
+    return client_of(AccountFactory())
+
+
+@pytest.mark.parametrize(
+    ("header", "language"),
+    [
+        (None, "en"),
+        ("", "en"),
+        ("ko", "ko"),
+        ("ko-KR", "ko"),
+        ("KO-kr,en;q=0.5", "ko"),
+        ("en;q=0.5, ko;q=0.9", "ko"),
+        ("en-US,en;q=0.9,ko;q=0.8", "en"),
+        ("ja, ko;q=0.5", "ko"),
+        ("fr, *;q=0.1", "en"),
+        ("*", "en"),
+        ("ko;q=0", "en"),
+        ("ko;q=nonsense", "en"),
+        (";;,,==", "en"),
+        ("한국어", "en"),
+        ("ko" + ", ko" * 100, "en"),
+    ],
+)
+def test_the_language_is_the_one_that_accept_language_prefers(header: str | None, language: str) -> None:
+    assert languages.choose(header) == language
+
+
+def test_only_the_texts_of_a_problem_are_translated(api: Api) -> None:
+    path = "/orders/01890a5d-ac96-774b-bcce-b302099a8057"
+    english = api.get(path)
+    korean = api.get(path, **{"Accept-Language": "ko-KR,ko;q=0.9,en;q=0.8"})
+
+    assert korean.json() == english.json() | {"detail": "그런 주문이 없습니다."}
+    assert english.json()["detail"] == "There is no such order."
+    for response, language in ((english, "en"), (korean, "ko")):
+        assert response["Content-Language"] == language
+        assert "Accept-Language" in response["Vary"]
+
+
+def test_fields_are_described_in_korean_with_the_same_codes(api: Api) -> None:
+    body = {"items": [{"product": "1", "quantity": 5_000}], "points_amount": -1, "extra": 1}
+    english = api.post("/orders", body, key="a").json()
+    korean = api.post("/orders", body, key="a", **{"Accept-Language": "ko"}).json()
+
+    named = [{key: error[key] for key in ("field", "code")} for error in korean["errors"]]
+    assert named == [{key: error[key] for key in ("field", "code")} for error in english["errors"]]
+    assert len(named) == 4
+    assert [error["detail"] for error in korean["errors"] if not KOREAN.search(error["detail"])] == []
+    assert "Input should be a valid integer" in [error["detail"] for error in english["errors"]]
+
+
+@pytest.mark.django_db
+def test_djangos_validators_of_new_accounts_answer_in_korean() -> None:
+    body = {"username": "a b", "email": "nowhere", "password": "1234"}
+    refused = client_of().post("/users", body, **{"Accept-Language": "ko"}).json()
+
+    assert {error["field"] for error in refused["errors"]} == {"username", "email", "password"}
+    assert [error["detail"] for error in refused["errors"] if not KOREAN.search(error["detail"])] == []
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("method", "path", "body", "code"),
+    [
+        ("GET", "/api/v1/nothing", b"", "not_found"),
+        ("DELETE", "/api/v1/orders", b"", "method_not_allowed"),
+        ("GET", "/api/v1/orders", b"", "not_authenticated"),
+        ("POST", "/api/v1/auth/token", b"{", "malformed_json"),
+        ("POST", "/api/v1/auth/token", b"[" * 40 + b"]" * 40, "malformed_json"),
+        ("POST", "/api/v1/auth/token", b"[]", "invalid"),
+        ("POST", "/api/v1/auth/token", b'{"username": "a", "password": "b"}', "invalid_credentials"),
+        ("POST", "/api/v1/auth/refresh", b'{"refresh": "a"}', "token_invalid"),
+        ("POST", "/api/v1/auth/token", b" " * 70_000 + b"{}", "too_large"),
+        ("GET", "/nothing", b"", "not_found"),
+        ("POST", "/healthz", b"", "method_not_allowed"),
+    ],
+)
+def test_refusals_of_every_layer_are_korean(method: str, path: str, body: bytes, code: str) -> None:
+    client = Client(raise_request_exception=False, headers={"Accept-Language": "ko"})
+    refused = client.generic(method, path, body, content_type="application/json")
+
+    assert (refused.json()["code"], refused["Content-Language"]) == (code, "ko")
+    assert KOREAN.search(refused.json()["detail"])
+
+
+def test_a_value_stays_as_it_is_and_parts_are_translated() -> None:
+    part = mark("product {product}", product=7)
+    text = mark("Not enough in stock: {products}.", products=lazy_texts.join(", ", [part, part]))
+
+    assert str(text) == "Not enough in stock: product 7, product 7."
+    assert render(text, "ko") == "재고가 부족합니다: 상품 7, 상품 7."
+    assert render(gettext_lazy("There is no such order."), "ko") == "그런 주문이 없습니다."
+
+
+def test_what_is_logged_and_stored_of_an_error_is_english_on_a_korean_page() -> None:
+    error = Rejected(mark("{campaign} is sold out.", campaign="봄"), code="sold_out")
+    with translation.override("ko"):
+        assert (str(error), error.detail) == ("봄 is sold out.", "봄 캠페인의 쿠폰이 매진되었습니다.")
+        stored = batch.refusal_or_failure(error)
+        assert (type(stored.detail), stored.detail) == (str, "봄 is sold out.")
+
+
+def test_stored_texts_are_translated_if_the_catalogs_have_them() -> None:
+    assert translate_stored("The card was declined.", "ko") == "카드가 거절되었습니다."
+    assert translate_stored("200 points held", "ko") == "포인트 200 사용 보류"
+    for unknown in ("", "Broken by hand", "7 of 9", "{number}"):
+        assert translate_stored(unknown, "ko") == unknown
+    assert translate_stored("The card was declined.", "en") == "The card was declined."
+
+
+def page(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(translation.gettext(LOST), headers={"Vary": "Cookie"})
+
+
+def test_a_page_is_in_the_language_until_its_response() -> None:
+    request = HttpRequest()
+    request.META["HTTP_ACCEPT_LANGUAGE"] = "ko"
+    response = middleware.choose_language(page)(request)
+
+    assert response.content.decode() == "요청을 이해할 수 없습니다."
+    assert (response["Content-Language"], response["Vary"]) == ("ko", "Cookie, Accept-Language")
+    assert translation.gettext(LOST) == LOST, "the thread makes other responses next"
+
+
+def test_parts_that_are_made_later_keep_the_language() -> None:
+    closed = []
+
+    def parts() -> Iterator[str]:
+        try:
+            while True:
+                yield translation.gettext(LOST)
+        finally:
+            closed.append(True)
+
+    with translation.override("ko"):
+        made = languages.iterate(parts())
+    assert (next(made), translation.gettext(LOST)) == ("요청을 이해할 수 없습니다.", LOST)
+    made.close()
+    assert closed
+
+
+WRONG: list[Any] = [
+    None, True, -1, 0, 10**30, 1.5, "", " ", "\0", "x" * 5_000, "2026-01-01", "2026-01-01T00:00:00",
+    "not-a-uuid", "\udcff", [], [1], [1] * 100, {}, {"extra": 1}, {"product": 1, "quantity": 0},
+]  # fmt: skip
+
+
+def shapes(base: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    for shape in base.__subclasses__():
+        yield shape
+        yield from shapes(shape)
+
+
+def test_every_error_of_every_body_is_described_in_korean(api: Api) -> None:
+    api.get("/products")  # All views are loaded.
+    seen, wrong = set(), {}
+    for shape in (*shapes(Input), *shapes(Query)):
+        for given in [{}, {"unknown": 1}, *({name: value} for name in shape.model_fields for value in WRONG)]:
+            try:
+                shape.model_validate(given)
+            except ValidationError as error:
+                for one in error.errors():
+                    seen.add(one["type"])
+                    text = render(validation_texts.describe(one), "ko")
+                    if not KOREAN.search(text):
+                        wrong[one["type"]] = text
+    assert wrong == {}
+    assert len(seen) > 15
+
+
+def raised_texts() -> Iterator[tuple[str, ast.expr]]:
+    """Where an error is made, and what it says."""
+    names = {name for name in dir(errors) if isinstance(getattr(errors, name), type)} - {"Any"}
+    for path in sorted(path for app in APPS for path in (places.PROJECT / app).rglob("*.py")):
+        if {"tests", "migrations", "management", "admin", "backoffice", "operators"} & set(path.parts):
+            continue
+        tree = ast.parse(path.read_text())
+        examples = {
+            id(part)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("refusal_example")
+            for part in ast.walk(node)
+        }
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call) or id(node) in examples:
+                continue
+            name = ast.unparse(node.func).rpartition(".")[2]
+            at = 2 if name == "invalid_field" else 0
+            if name in {*names, "invalid_field"} and len(node.args) > at:
+                yield f"{path.relative_to(places.PROJECT)}:{node.lineno}", node.args[at]
+
+
+def test_every_text_of_an_error_is_marked() -> None:
+    found = list(raised_texts())
+    unmarked = [where for where, text in found if isinstance(text, ast.Constant | ast.JoinedStr)]
+    assert unmarked == []
+    assert len(found) > 100
+
+
+def test_every_reason_why_a_coupon_is_not_usable_is_korean() -> None:
+    assert [
+        reason for reason, text in redemption.REASONS.items() if not KOREAN.search(render(text, "ko"))
+    ] == []
+
+
+@pytest.mark.parametrize("error", [Invalid, NotFound, Rejected])
+def test_a_text_without_a_translation_stays_english(error: type[errors.FirstcomeError]) -> None:
+    response = problems.from_error(error(mark("None has translated {this}.", this="that")), "ko")
+
+    assert orjson.loads(response.body)["detail"] == "None has translated that."
+
+
+@pytest.mark.django_db
+def test_the_page_for_browsers_names_its_language() -> None:
+    response = Client().get("/", headers={"Accept": "text/html", "Accept-Language": "ko"})
+
+    assert response["Content-Language"] == "ko"
+    assert {"Accept", "Accept-Language"} <= {name.strip() for name in response["Vary"].split(",")}
