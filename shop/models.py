@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import models
-from django.utils.translation import gettext
+from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from shop.fields import ExactCharField
@@ -104,7 +104,7 @@ class JournalLine(models.Model):
     class Actor(models.TextChoices):
         ACCOUNT = "account", _("Account")
         STAFF = "staff", _("Staff")
-        SYSTEM = "system", _("System")
+        SYSTEM = "system", pgettext_lazy("an actor", "System")
         ANON = "anon", _("not signed in")
 
     class Delivery(models.TextChoices):

@@ -44,7 +44,7 @@ def test_any_other_client_is_redirected_to_the_docs_of_the_api(accept: str) -> N
     response = get(accept)
 
     assert (response.status_code, response.headers["Location"]) == (302, "/api/docs/")
-    assert response.headers["Vary"] == "Accept"
+    assert "Accept" in response.headers["Vary"].split(", ")
 
 
 def test_a_client_that_accepts_nothing_in_particular_is_redirected() -> None:
@@ -82,8 +82,8 @@ def test_beside_make_run_the_newest_orders_are_counted_by_status(settings: LazyS
     OrderFactory.create(status=Order.Status.PAYING)
 
     assert welcome_page.figures()["orders"] == [
-        {"status": "awaiting_payment", "label": "awaiting payment", "number": 2},
-        {"status": "paying", "label": "paying", "number": 1},
+        {"status": "awaiting_payment", "number": 2},
+        {"status": "paying", "number": 1},
     ]
     assert "awaiting payment" in get().content.decode()
 
