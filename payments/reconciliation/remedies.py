@@ -51,6 +51,11 @@ def advice(finding: dict[str, Any]) -> str:
     return ADVICE.get(finding.get("kind", ""), UNKNOWN_ADVICE)
 
 
+def open_findings(run: Reconciliation) -> list[dict[str, Any]]:
+    """The recorded findings of the comparison with which something is left to do."""
+    return [finding for finding in run.findings if finding["done"] not in FINISHED]
+
+
 def is_fixable(finding: dict[str, Any]) -> bool:
     """Whether `fix` may refund its charge."""
     return finding["done"] not in FINISHED and finding.get("kind") in FIXABLE
