@@ -59,6 +59,8 @@ class Product(models.Model):
                 name="inventory_product_reserved_within_on_hand",
             ),
         ]
+        # For the operators' home page. The stock is in no index: each order would change it.
+        indexes = [models.Index(fields=["low_stock_threshold"], name="inventory_product_by_threshold")]
 
     def __str__(self) -> str:
         return f"{self.sku} {self.name}"

@@ -8,6 +8,10 @@ from payments.models import Entry, Payment
 from shop.errors import NotFound
 from shop.lazy_texts import mark as _
 
+NEWEST_WITH_REFERENCE = 50_000
+"""The payments that are searched for the reference of a charge."""
+SHORTEST_REFERENCE = 8
+
 
 def payments(
     *, account_id: int | None, user_id: int | None = None, order_id: UUID | None = None
@@ -26,6 +30,25 @@ def payment(*, payment_id: UUID, account_id: int | None) -> Payment:
     if found is None:
         raise NotFound(_("There is no payment {payment_id}.", payment_id=payment_id))
     return found
+
+
+def may_be_reference(term: str) -> bool:
+    """Whether a gateway could have given this reference to a charge: no name, address or beginning of one."""
+    return len(term) >= SHORTEST_REFERENCE and term.isascii() and not set(term) & set(" @")
+
+
+def recent_with_charge_reference(
+    reference: str, *, among: QuerySet[Payment] | None = None
+) -> QuerySet[Payment]:
+    """Those of the newest payments whose charge has this reference.
+
+    It has no index, which each payment would pay for.
+    """
+    payments = Payment.objects.all() if among is None else among
+    newest = Payment.objects.order_by("-pk").values_list("pk", flat=True)
+    oldest = list(newest[NEWEST_WITH_REFERENCE - 1 : NEWEST_WITH_REFERENCE])
+    recent = payments.filter(pk__gte=oldest[0]) if oldest else payments
+    return recent.filter(charge_reference=reference)
 
 
 def entries(*, user_id: int) -> QuerySet[Entry]:

@@ -9,7 +9,7 @@ from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -25,7 +25,7 @@ from unfold.forms import BaseDialogForm, UserChangeForm
 from unfold.paginator import InfinitePaginator
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from shop.accounts import accounts, permissions, second_factor
+from shop.accounts import account_search, accounts, permissions, second_factor
 from shop.admin_site import AccountForm, JournaledChangesMixin, PasswordForm, ReadOnlyMixin
 from shop.events import dead_events, journal
 from shop.management import laws
@@ -110,12 +110,7 @@ class UserAdmin(SearchMixin, JournaledChangesMixin, DjangoUserAdmin, ModelAdmin)
 
     def search(self, rows: "QuerySet[User]", term: str) -> "QuerySet[User]":
         """Accounts by the beginning of name or address, or by number: each by an index, so many of each."""
-        searches = [Q(username__istartswith=term), Q(email__istartswith=term)]
-        if term.isascii() and term.isdigit():
-            searches.append(Q(pk=int(term)))
-        # Together in one condition they would have the database read all accounts.
-        found = [User.objects.filter(search).values_list("pk", flat=True) for search in searches]
-        return rows.filter(pk__in={pk for pks in found for pk in pks[:MOST_FOUND]})
+        return rows.filter(pk__in=account_search.find_ids(term, most=MOST_FOUND))
 
     def has_reset_otp_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         """Only superusers: with new one-time codes comes the account."""

@@ -125,6 +125,9 @@ UNFOLD = {
     "SITE_SYMBOL": "confirmation_number",
     "SITE_URL": "/api/docs/",
     "SIDEBAR": {"navigation": "shop.backoffice.navigation.sidebar"},
+    "DASHBOARD_CALLBACK": "shop.backoffice.home.page.dashboard",
+    "STYLES": ["shop.backoffice.search.box.stylesheet"],
+    "SCRIPTS": ["shop.backoffice.search.box.script"],
     "LOGIN": {"form": "shop.operators.sign_in.SignInForm"},
 }
 # The admin has the only sign-in page.

@@ -10,6 +10,7 @@ import payments.urls
 from shop import admin_site, welcome_page
 from shop.accounts_api import urls
 from shop.backoffice import campaigns, list_exports, reports
+from shop.backoffice.search import page as search_page
 from shop.http import middleware, openapi_pages
 from shop.operations import health, metrics
 from shop.operators import sign_in as operator_sign_in
@@ -40,6 +41,9 @@ BACKOFFICE = [
         as_operator(campaigns.campaign_figures),
         name="campaign-figures",
     ),
+    # In the place of unfold's search, whose results are cached and look for parts of words.
+    path("admin/search/", as_operator(search_page.search), name="operator-search"),
+    path("admin/search/hits/", as_operator(search_page.hits_while_typed), name="operator-search-hits"),
     path("admin/reports/sales/", as_operator(reports.sales), name="report-sales"),
     path("admin/reports/sales/figures/", as_operator(reports.sales_figures), name="report-sales-figures"),
     path("admin/reports/sales/csv/", as_operator(reports.sales_csv), name="report-sales-csv"),

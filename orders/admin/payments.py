@@ -27,7 +27,8 @@ from orders import tasks
 from orders.models import Saga
 from orders.payment import gateway_lookups
 from orders.payment.gateway_lookups import Lookup
-from payments import gateways
+from orders.saga import status as saga_status
+from payments import gateways, selectors
 from payments.models import Payment
 from payments.payment_states import UNSETTLED
 from shop.admin_site import ReadOnlyMixin
@@ -55,15 +56,7 @@ LOOK_UP_DIALOG = ActionDialog(
     form_class=KeyedReasonForm,
     form_submit_text=_("Ask"),
 )
-NEWEST = 50_000
-"""The payments that are searched for the reference of a charge, which has no index."""
 IN_DOUBT, UNSETTLED_ONES, EVERYTHING = "in_doubt", "unsettled", "everything"
-
-
-def unsettled(payments: "QuerySet[Payment]", statuses: tuple[str, ...]) -> "QuerySet[Payment]":
-    """Those in these unsettled statuses: their status has no index, and their unfinished sagas have one."""
-    unfinished = Saga.objects.filter(next_attempt_at__isnull=False).values("subject_id")
-    return payments.filter(id__in=unfinished, status__in=statuses)
 
 
 class InDoubtFirst(PreselectingFilter):
@@ -74,7 +67,7 @@ class InDoubtFirst(PreselectingFilter):
     everything = EVERYTHING
 
     def choice_at_opening(self) -> str:
-        in_doubt = unsettled(Payment.objects.all(), (Payment.Status.IN_DOUBT,))
+        in_doubt = saga_status.unsettled(Payment.objects.all(), (Payment.Status.IN_DOUBT,))
         return IN_DOUBT if in_doubt.exists() else EVERYTHING
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
@@ -86,8 +79,8 @@ class InDoubtFirst(PreselectingFilter):
 
     def queryset(self, request: HttpRequest, queryset: "QuerySet[Payment]") -> "QuerySet[Payment]":
         if self.value() == IN_DOUBT:
-            return unsettled(queryset, (Payment.Status.IN_DOUBT,))
-        return unsettled(queryset, UNSETTLED) if self.value() == UNSETTLED_ONES else queryset
+            return saga_status.unsettled(queryset, (Payment.Status.IN_DOUBT,))
+        return saga_status.unsettled(queryset, UNSETTLED) if self.value() == UNSETTLED_ONES else queryset
 
 
 @admin.register(Payment)
@@ -112,7 +105,7 @@ class PaymentAdmin(SearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
             "The id of a payment or order, the key of a charge, an account's name; or the reference of a "
             "charge of the newest {count}"
         ),
-        count=f"{NEWEST:,}",
+        count=f"{selectors.NEWEST_WITH_REFERENCE:,}",
     )
     ordering = ["-id"]
     paginator = InfinitePaginator
@@ -187,10 +180,7 @@ class PaymentAdmin(SearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
         account_id = User.objects.filter(username=term).values_list("pk", flat=True).first()
         if account_id is not None:
             return payments.filter(account_id=account_id)
-        # Without an index, which each payment would pay for: of the newest payments alone.
-        oldest = list(Payment.objects.order_by("-pk").values_list("pk", flat=True)[NEWEST - 1 : NEWEST])
-        newest = payments.filter(pk__gte=oldest[0]) if oldest else payments
-        return newest.filter(charge_reference=term)
+        return selectors.recent_with_charge_reference(term, among=payments)
 
     def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
         """A payment by points alone is not known to the gateway."""

@@ -9,7 +9,8 @@ from datetime import timedelta
 from django.db import connection
 from django.db.models import Count, Min
 
-from orders.models import Order, Saga
+from orders.models import Order
+from orders.saga import status as saga_status
 from payments.models import Payment
 from shop import clock
 from shop.observability import gauges, top
@@ -73,12 +74,8 @@ def open_orders() -> dict[str, int]:
 
 
 def read_in_doubt() -> dict[str, float]:
-    """The gauges of `IN_DOUBT_HELPS`.
-
-    Payments in doubt have an unfinished saga, which an index finds; their status has none.
-    """
-    unfinished = Saga.objects.filter(next_attempt_at__isnull=False).values("subject_id")
-    in_doubt = Payment.objects.filter(status=Payment.Status.IN_DOUBT, id__in=unfinished)
+    """The gauges of `IN_DOUBT_HELPS`."""
+    in_doubt = saga_status.unsettled(Payment.objects.all(), [Payment.Status.IN_DOUBT])
     found = in_doubt.aggregate(number=Count("pk"), began_at=Min("created_at"))
     age = clock.now() - found["began_at"] if found["number"] else timedelta()
     return {IN_DOUBT: found["number"], IN_DOUBT_OLDEST: max(0.0, age.total_seconds())}

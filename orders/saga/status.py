@@ -1,6 +1,6 @@
 """The status of unfinished sagas, and which of them need an operator."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,6 +10,7 @@ from django.db.models import Count, Min, Prefetch, Q, QuerySet
 
 from orders.models import Saga, SagaLog
 from orders.saga.definitions import SAGA_TYPES, LocalStep, Step, type_of
+from payments.models import Payment
 from shop import clock
 
 READ_AT_ONCE = 500
@@ -39,9 +40,14 @@ def unfinished() -> Iterator[SagaStatus]:
     return _statuses(_unfinished())
 
 
-def stuck() -> Iterator[SagaStatus]:
-    """The sagas that need an operator: stuck, or past their deadline and not yet retried."""
-    return _statuses(needing_operator(_unfinished()))
+def stuck(*, most: int | None = None) -> Iterator[SagaStatus]:
+    """The sagas that need an operator, of which `most`: stuck, or past their deadline and not yet retried."""
+    return _statuses(needing_operator(_unfinished())[:most])
+
+
+def count_needing_operator(*, most: int) -> int:
+    """How many sagas need an operator; `most` stands for so many or more."""
+    return needing_operator(_unfinished()).order_by()[:most].count()
 
 
 def needing_operator(sagas: "QuerySet[Saga]") -> "QuerySet[Saga]":
@@ -62,6 +68,15 @@ def count_unfinished() -> dict[str, int]:
     """The number of unfinished sagas of each type, also of types without any."""
     counted = dict(_unfinished().order_by().values_list("kind").annotate(count=Count("id")))
     return dict.fromkeys(SAGA_TYPES, 0) | counted
+
+
+def unsettled(payments: "QuerySet[Payment]", statuses: Collection[str]) -> "QuerySet[Payment]":
+    """Those of these payments in these unsettled statuses.
+
+    Their status has no index; each has an unfinished saga, which an index finds.
+    """
+    unfinished = Saga.objects.filter(next_attempt_at__isnull=False).values("subject_id")
+    return payments.filter(id__in=unfinished, status__in=statuses)
 
 
 def oldest_due_seconds() -> float:

@@ -94,7 +94,7 @@ def test_a_charge_is_found_by_its_reference_among_the_newest_payments(
     ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old, new = (Payment.objects.get(order=operating_pages.paid_order()) for _ in range(2))
-    monkeypatch.setattr("orders.admin.payments.NEWEST", 1)
+    monkeypatch.setattr("payments.selectors.NEWEST_WITH_REFERENCE", 1)
     client = client_of(ada)
     assert listed(client, q=new.charge_reference) == {new.id}
     assert listed(client, q=old.charge_reference) == set()

@@ -41,6 +41,12 @@ def books_agree() -> LawReport:
     return report("L9", checked, [*_recheck(known[:OFFENDERS_REPORTED]), *rest])
 
 
+def is_old(run: Reconciliation) -> bool:
+    """Whether the comparison says nothing of the payments of now."""
+    trust = max(SHORTEST_TRUST, timedelta(seconds=INTERVALS_TRUSTED * settings.RECONCILE_SECONDS))
+    return clock.now() - run.ended_at > trust
+
+
 def _recheck(known: Sequence[tuple[str, str]]) -> Iterator[str]:
     """The differences that remain, in words; as recorded once the gateway fails or the time is over."""
     stop_at = time.monotonic() + RECHECK_SECONDS
@@ -64,8 +70,7 @@ def _refuse_old(run: Reconciliation | None) -> None:
     reason = f": {last.unread}" if last and (run is None or last.pk > run.pk) else ""
     if run is None:
         raise NotChecked(f"the gateway's book was never read to its end{reason}")
-    trust = max(SHORTEST_TRUST, timedelta(seconds=INTERVALS_TRUSTED * settings.RECONCILE_SECONDS))
-    if clock.now() - run.ended_at > trust:
+    if is_old(run):
         raise NotChecked(f"the gateway's book was last read at {run.ended_at:%Y-%m-%d %H:%M} UTC{reason}")
 
 

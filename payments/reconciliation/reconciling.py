@@ -92,14 +92,19 @@ def is_clean(run: Reconciliation) -> bool:
     return not run.unread and run.differences == run.refunded
 
 
-def left_counts() -> dict[str, int]:
-    """How many differences the latest comparisons have left: of recent payments, and of the whole books."""
+def latest_runs() -> dict[str, Reconciliation]:
+    """The latest completed comparisons: of recent payments (`lately`), and of the whole books (`whole`)."""
     rows = Reconciliation.objects.filter(unread="").order_by("-id")
     latest = {
         "lately": rows.filter(since_at__isnull=False).first(),
         "whole": rows.filter(since_at__isnull=True).first(),
     }
-    return {scope: run.differences - run.refunded for scope, run in latest.items() if run}
+    return {scope: run for scope, run in latest.items() if run}
+
+
+def left_counts() -> dict[str, int]:
+    """How many differences the latest comparisons have left: of recent payments, and of the whole books."""
+    return {scope: run.differences - run.refunded for scope, run in latest_runs().items()}
 
 
 def age_seconds() -> float | None:

@@ -68,6 +68,11 @@ def _translated(text: str, values: Mapping[str, Any]) -> str:
     return gettext(text) % {**values, **status}
 
 
+def open_findings(run: Reconciliation) -> list[dict[str, Any]]:
+    """The recorded findings of the comparison with which something is left to do."""
+    return [finding for finding in run.findings if finding["done"] not in FINISHED]
+
+
 def is_fixable(finding: dict[str, Any]) -> bool:
     """Whether `fix` may refund its charge."""
     return finding["done"] not in FINISHED and finding.get("kind") in FIXABLE

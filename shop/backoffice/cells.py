@@ -19,8 +19,8 @@ from shop.operators.status_words import status_word
 COLOURS = {
     "success": ("open", "available", "issued", "redeemed", "paid", "active", "received", "returned"),
     "info": ("scheduled", "waiting", "awaiting_payment", "paying", "refunding", "staff", "sold"),
-    "warning": ("sold_out", "held", "reserved", "expired", "adjusted", "low", "inactive", "full"),
-    "danger": ("void", "failed", "payment_failed", "disabled"),
+    "warning": ("sold_out", "held", "reserved", "expired", "adjusted", "low", "inactive", "full", "in_doubt"),
+    "danger": ("void", "failed", "payment_failed", "disabled", "stuck", "paused", "broken"),
 }
 VARIANTS = {word: variant for variant, words in COLOURS.items() for word in words}
 Table = dict[str, Any]

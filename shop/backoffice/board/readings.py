@@ -118,7 +118,7 @@ def read_shop() -> ShopState:
         stuck=sum(saga_status.count_stuck().values()),
         unfinished=sum(saga_status.count_unfinished().values()),
         locks=server_state.read_locks(),
-        laws=_read_laws(),
+        laws=read_laws(),
     )
 
 
@@ -147,7 +147,8 @@ def _product_state(product: Product) -> ProductState:
     )
 
 
-def _read_laws() -> list[LawState]:
+def read_laws() -> list[LawState]:
+    """The laws that were audited, or found broken."""
     return [
         LawState(
             law=status.law,

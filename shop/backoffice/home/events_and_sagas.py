@@ -1,0 +1,86 @@
+"""Sections of the home page: stuck sagas and dead events."""
+
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from orders.saga import operator_texts
+from orders.saga import status as saga_status
+from orders.saga.status import SagaStatus
+from shop.backoffice import cells
+from shop.backoffice.home.parts import COUNTED, ROWS_SHOWN, Row, Section, State, age, ago, number_text
+from shop.events import dead_events
+
+SAGAS = "admin:orders_saga_changelist"
+REPLAY = "shop.change_journalline"
+LONGEST_ERROR = 120
+
+
+def stuck_sagas(request: HttpRequest) -> Section:
+    """Sagas that need an operator, the earliest deadline first."""
+    number = saga_status.count_needing_operator(most=COUNTED)
+    rows = [_saga_row(saga) for saga in saga_status.stuck(most=ROWS_SHOWN)] if number else []
+    return Section(
+        name="sagas",
+        title=_("Stuck sagas"),
+        icon="sync_problem",
+        state=State.ALARM if number else State.CALM,
+        number=number_text(number),
+        unit=ngettext("needs an operator", "need an operator", number),
+        note=_("The earliest deadline is first.")
+        if number
+        else _("Nothing to do: no saga needs an operator."),
+        rows=rows,
+        links=[cells.link(_("All sagas that need an operator"), SAGAS)],
+    )
+
+
+def dead_events_section(request: HttpRequest) -> Section:
+    """Events that were refused for good or given up, the oldest first."""
+    lines = dead_events.EVERYTHING.lines()
+    number = lines.order_by()[:COUNTED].count()
+    rows = [
+        Row(
+            link=cells.link(line.what, "admin:shop_journalline_change", line.pk),
+            detail=" · ".join(filter(None, [line.subject, ago(line.at), line.last_error[:LONGEST_ERROR]])),
+        )
+        for line in (lines[:ROWS_SHOWN] if number else ())
+    ]
+    links = [
+        cells.link_to_list(_("All dead events"), "admin:shop_journalline_changelist", "delivery__exact=dead")
+    ]
+    if request.user.has_perm(REPLAY):
+        links.append(cells.link(_("Replay"), "admin:shop_journalline_replay_events"))
+    return Section(
+        name="events",
+        title=_("Dead events"),
+        icon="unsubscribe",
+        state=State.WORK if number else State.CALM,
+        number=number_text(number),
+        unit=ngettext("was not delivered", "were not delivered", number),
+        note=_("The oldest is first.")
+        if number
+        else _("Nothing to do: every event was delivered, or is retried."),
+        rows=rows,
+        links=links,
+    )
+
+
+def _saga_row(saga: SagaStatus) -> Row:
+    since = (
+        _("late for %(age)s") % {"age": age(saga.late_since)}
+        if saga.late_since
+        else _("began %(ago)s") % {"ago": ago(saga.created_at)}
+    )
+    attempts = ngettext("%(count)s failed attempt", "%(count)s failed attempts", saga.attempts)
+    parts = [
+        operator_texts.position(saga.direction, saga.step) if saga.step else "",
+        since,
+        attempts % {"count": saga.attempts} if saga.attempts else "",
+        saga.last_error[:LONGEST_ERROR],
+    ]
+    return Row(
+        link=cells.link(f"{saga.kind} {str(saga.saga_id)[-12:]}", "admin:orders_saga_change", saga.saga_id),
+        label=cells.label(saga.state),
+        detail=" · ".join(filter(None, parts)),
+    )

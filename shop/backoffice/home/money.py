@@ -1,0 +1,93 @@
+"""Sections of the home page: payments in doubt, and differences from the gateway's book."""
+
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from orders.saga import status as saga_status
+from payments.models import Payment, Reconciliation
+from payments.reconciliation import findings, reconciling, remedies
+from shop.backoffice import cells
+from shop.backoffice.home.parts import (
+    COUNTED,
+    ROWS_SHOWN,
+    Row,
+    Section,
+    State,
+    age,
+    ago,
+    number_text,
+)
+
+PAYMENTS = "admin:payments_payment_changelist"
+COMPARISONS = "admin:payments_reconciliation_changelist"
+
+
+def payments_in_doubt(request: HttpRequest) -> Section:
+    """Payments whose charge got no answer of the gateway, the oldest first."""
+    in_doubt = saga_status.unsettled(Payment.objects.all(), [Payment.Status.IN_DOUBT])
+    number = in_doubt.order_by()[:COUNTED].count()
+    oldest = list(in_doubt.order_by("created_at", "id")[:ROWS_SHOWN]) if number else []
+    rows = [
+        Row(
+            link=cells.link(payment.pk, "admin:payments_payment_change", payment.pk),
+            detail=f"{cells.amount(payment.card_amount)} · {ago(payment.created_at)}",
+        )
+        for payment in oldest
+    ]
+    note = _("Nothing to do: the gateway has answered every charge.")
+    if oldest:
+        note = _("The oldest is %(age)s old. The shop keeps asking the gateway by itself.") % {
+            "age": age(oldest[0].created_at)
+        }
+    return Section(
+        name="payments",
+        title=_("Payments in doubt"),
+        icon="contact_support",
+        state=State.WORK if number else State.CALM,
+        number=number_text(number),
+        unit=ngettext("has no answer", "have no answer", number),
+        note=note,
+        rows=rows,
+        links=[cells.link_to_list(_("All payments in doubt"), PAYMENTS, "show=in_doubt")],
+    )
+
+
+def differences(request: HttpRequest) -> Section:
+    """What the latest comparisons with the gateway's book have left to do."""
+    runs = list(reconciling.latest_runs().values())
+    # A difference of recent payments is in the comparison of the whole books too.
+    found = {finding["key"]: (finding, run) for run in runs for finding in remedies.open_findings(run)}
+    more = any(run.differences > len(run.findings) for run in runs)
+    rows = [_difference_row(finding, run) for finding, run in list(found.values())[:ROWS_SHOWN]]
+    latest = max(runs, key=lambda run: run.ended_at, default=None)
+    is_late = latest is None or findings.is_old(latest)
+    return Section(
+        name="differences",
+        title=_("Differences from the gateway's book"),
+        icon="balance",
+        state=State.ALARM if found or more else State.WORK if is_late else State.CALM,
+        number=number_text(COUNTED if more else len(found)),
+        unit=ngettext("difference left", "differences left", len(found)),
+        note=_comparison_note(latest, is_late=is_late, has_work=bool(found)),
+        rows=rows,
+        links=[cells.link(_("All comparisons"), COMPARISONS)],
+    )
+
+
+def _comparison_note(latest: Reconciliation | None, *, is_late: bool, has_work: bool) -> str:
+    if latest is None:
+        return _("The books were never compared to their end: look at the comparisons.")
+    text = _("Nothing to do: the books agree. They were last compared %(ago)s.")
+    if is_late:
+        text = _("The books were last compared %(ago)s, which is too long: look at the comparisons.")
+    elif has_work:
+        text = _("Each comparison says what to do. The books were last compared %(ago)s.")
+    return text % {"ago": ago(latest.ended_at)}
+
+
+def _difference_row(finding: dict[str, str], run: Reconciliation) -> Row:
+    return Row(
+        link=cells.link(finding["key"], "admin:payments_reconciliation_change", run.pk),
+        detail=finding["cause"],
+    )

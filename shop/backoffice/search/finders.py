@@ -1,0 +1,229 @@
+"""What the search box finds: whole ids and keys, and beginnings of codes and names, each by an index.
+
+A finder reads one kind of rows, as many as `most`. Parts of words are not looked for: no index finds them.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+from django.contrib.auth.models import User
+from django.db.models import Model, Q, QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.translation import gettext as _
+
+from coupons.models import Coupon
+from orders.models import Order, Refund, Saga
+from orders.saga.definitions import SAGA_TYPES
+from payments import selectors
+from payments.models import Payment
+from shop import clock
+from shop.accounts import account_search
+from shop.backoffice import cells
+from shop.operators.pages import parse_uuid
+
+LONGEST_TERM = 150
+"""The longest name of an account; ids, codes and references are shorter."""
+SHORTEST_CODE = 3
+"""Characters of a code's beginning: the first two are the hour, and so of thousands of coupons."""
+
+
+class Match(IntEnum):
+    """How a row was found: by the whole term, by a beginning, or because it belongs to what has the id."""
+
+    WHOLE = 0
+    BEGINNING = 1
+    BESIDE = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """A row that was found, and the address of its page."""
+
+    kind: str
+    title: str
+    detail: str
+    address: str
+    match: Match
+
+
+class Finder(NamedTuple):
+    """Finds rows of a model, for those who may view them."""
+
+    model: type[Model]
+    find: Callable[[str, int], Iterator[Hit]]
+
+
+def _orders(term: str, most: int) -> Iterator[Hit]:
+    """An order by its id, or by the coupon that it holds."""
+    id = parse_uuid(term)
+    if id is not None:
+        yield from _order_hits(Order.objects.filter(pk=id)[:most], Match.WHOLE)
+    else:
+        holders = Coupon.objects.filter(code__in=_codes(term), order__isnull=False)
+        ids = list(holders.values_list("order_id", flat=True))
+        yield from _order_hits(Order.objects.filter(pk__in=ids), Match.BESIDE)
+
+
+def _order_hits(orders: "QuerySet[Order]", match: Match) -> Iterator[Hit]:
+    for order in orders.select_related("account"):
+        yield Hit(
+            kind=_("Order"),
+            title=str(order.pk),
+            detail=_joined(_word(order.status), cells.amount(order.total_amount), order.account.username),
+            address=reverse("admin:orders_order_change", args=[order.pk]),
+            match=match,
+        )
+
+
+def _payments(term: str, most: int) -> Iterator[Hit]:
+    """A payment by its id, its order's id, or the key of its charge."""
+    id = parse_uuid(term)
+    if id is None:
+        found = Payment.objects.filter(charge_key=term)
+    else:
+        found = Payment.objects.filter(Q(pk=id) | Q(order_id=id))
+    for payment in found[:most]:
+        is_beside = id is not None and payment.pk != id
+        yield _payment_hit(payment, Match.BESIDE if is_beside else Match.WHOLE)
+
+
+def _charges(term: str, most: int) -> Iterator[Hit]:
+    """A payment by the gateway's reference of its charge, if it is one of the newest."""
+    if selectors.may_be_reference(term) and parse_uuid(term) is None:
+        for payment in selectors.recent_with_charge_reference(term)[:most]:
+            yield _payment_hit(payment, Match.WHOLE)
+
+
+def _payment_hit(payment: Payment, match: Match) -> Hit:
+    return Hit(
+        kind=_("Payment"),
+        title=str(payment.pk),
+        detail=_joined(_word(payment.status), cells.amount(payment.card_amount), payment.charge_reference),
+        address=reverse("admin:payments_payment_change", args=[payment.pk]),
+        match=match,
+    )
+
+
+def _sagas(term: str, most: int) -> Iterator[Hit]:
+    """A saga by its id, or by the payment or refund that it is for."""
+    id = parse_uuid(term)
+    if id is None:
+        return
+    for saga in Saga.objects.filter(Q(pk=id) | Q(kind__in=SAGA_TYPES, subject_id=id))[:most]:
+        yield Hit(
+            kind=_("Saga"),
+            title=str(saga.pk),
+            detail=_joined(_word(saga.kind), _word(saga.state)),
+            address=reverse("admin:orders_saga_change", args=[saga.pk]),
+            match=Match.WHOLE if saga.pk == id else Match.BESIDE,
+        )
+
+
+def _refunds(term: str, most: int) -> Iterator[Hit]:
+    """A refund by its id."""
+    id = parse_uuid(term)
+    for refund in Refund.objects.filter(pk=id) if id else ():
+        yield Hit(
+            kind=_("Refund"),
+            title=str(refund.pk),
+            detail=_joined(_word(refund.status), cells.amount(refund.amount)),
+            address=reverse("admin:orders_refund_change", args=[refund.pk]),
+            match=Match.WHOLE,
+        )
+
+
+def _coupons(term: str, most: int) -> Iterator[Hit]:
+    """Coupons by their code, or by its beginning."""
+    if parse_uuid(term):
+        return
+    whole = list(_with_names(Coupon.objects.filter(code__in=_codes(term))[:most]))
+    begun: list[Coupon] = []
+    if len(term) >= SHORTEST_CODE and term.isascii():
+        for code in _codes(term):
+            rows = Coupon.objects.filter(code__startswith=code).order_by("code")
+            begun += _with_names(rows[: most + 1])
+    known = {coupon.pk for coupon in whole}
+    found = [*((one, Match.WHOLE) for one in whole)]
+    found += ((one, Match.BEGINNING) for one in begun if one.pk not in known)
+    for coupon, match in found[:most]:
+        yield Hit(
+            kind=_("Coupon"),
+            title=coupon.code,
+            detail=_joined(
+                _word(coupon.status_at(clock.now())), coupon.campaign.name, coupon.account.username
+            ),
+            address=reverse("admin:coupons_coupon_change", args=[coupon.pk]),
+            match=match,
+        )
+
+
+def _with_names(coupons: "QuerySet[Coupon]") -> "QuerySet[Coupon]":
+    return coupons.select_related("campaign", "account")
+
+
+def _accounts(term: str, most: int) -> Iterator[Hit]:
+    """Accounts by the beginning of a name or an address, or by number; the one of the whole name first."""
+    if parse_uuid(term):
+        return
+    ids = account_search.find_ids(term, most=most)
+    hits = [_account_hit(account, term) for account in User.objects.filter(pk__in=ids).order_by("username")]
+    yield from sorted(hits, key=lambda hit: hit.match)[:most]
+
+
+def _account_hit(account: User, term: str) -> Hit:
+    kind = _("staff") if account.is_staff else _("customer")
+    state = "" if account.is_active else _("disabled")
+    names = {str(account.pk), account.username.casefold(), account.email.casefold()}
+    return Hit(
+        kind=_("Account"),
+        title=account.username,
+        detail=_joined(account.email, kind, state, f"#{account.pk}"),
+        address=reverse("account-page", args=[account.pk]),
+        match=Match.WHOLE if term.casefold() in names else Match.BEGINNING,
+    )
+
+
+def _codes(term: str) -> list[str]:
+    """The term as it was typed, and in capitals, as the shop's own codes are."""
+    return list(dict.fromkeys([term, term.upper()]))
+
+
+def _joined(*parts: Any) -> str:
+    return " · ".join(str(part) for part in parts if part)
+
+
+def _word(status: str) -> str:
+    return status.replace("_", " ")
+
+
+FINDERS = (
+    Finder(Order, _orders),
+    Finder(Payment, _payments),
+    Finder(Refund, _refunds),
+    Finder(Saga, _sagas),
+    Finder(Coupon, _coupons),
+    Finder(User, _accounts),
+)
+LAST = (Finder(Payment, _charges),)
+"""Those that take longer: not while a term is typed, and only if nothing else is found."""
+
+
+def find(request: HttpRequest, term: str, *, most: int, is_sent: bool) -> list[Hit]:
+    """What the operator may view of what the term finds: `most` of each kind, whole matches first."""
+    hits = _find(request, FINDERS, term, most)
+    if is_sent and not hits:
+        hits = _find(request, LAST, term, most)
+    return sorted(hits, key=lambda hit: hit.match)
+
+
+def _find(request: HttpRequest, finders: Sequence[Finder], term: str, most: int) -> list[Hit]:
+    allowed = [finder for finder in finders if cells.may_view(request, finder.model)]
+    return [hit for finder in allowed for hit in finder.find(term, most)]
+
+
+def may_search(request: HttpRequest) -> bool:
+    """Whether the operator may view anything that the search finds."""
+    return any(cells.may_view(request, finder.model) for finder in FINDERS)

@@ -1,0 +1,63 @@
+"""The page of the search, which needs no script, and what the box shows while a term is typed."""
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_safe
+
+from shop.backoffice.search import finders
+from shop.backoffice.search.finders import LONGEST_TERM, Hit, Match
+
+MOST_OF_A_KIND = 20
+MOST_WHILE_TYPED = 4
+SHORTEST_WHILE_TYPED = 3
+
+
+@require_safe
+def search(request: HttpRequest) -> HttpResponse:
+    """What the term `q` finds. A row is opened at once if the whole term names it, and nothing else."""
+    term = _term(request)
+    is_too_long = len(term) > LONGEST_TERM
+    may_search = finders.may_search(request)
+    hits: list[Hit] = []
+    if term and not is_too_long:
+        hits = finders.find(request, term, most=MOST_OF_A_KIND, is_sent=True)
+    meant = single_match(hits)
+    if meant is not None:
+        return redirect(meant.address)
+    context = admin.site.each_context(request) | {
+        "title": _("Search"),
+        "term": term[:LONGEST_TERM],
+        "hits": hits,
+        "may_search": may_search,
+        "is_too_long": is_too_long,
+        "longest": LONGEST_TERM,
+        "most": MOST_OF_A_KIND,
+    }
+    return TemplateResponse(request, "backoffice/search/page.html", context)
+
+
+@require_safe
+def hits_while_typed(request: HttpRequest) -> JsonResponse:
+    """The first hits for the beginning of a term, for the box's list; none for a very short one."""
+    term = _term(request)
+    hits: list[Hit] = []
+    if SHORTEST_WHILE_TYPED <= len(term) <= LONGEST_TERM:
+        hits = finders.find(request, term, most=MOST_WHILE_TYPED, is_sent=False)
+    shown = [
+        {"kind": hit.kind, "title": hit.title, "detail": hit.detail, "address": hit.address} for hit in hits
+    ]
+    return JsonResponse({"hits": shown})
+
+
+def single_match(hits: list[Hit]) -> Hit | None:
+    """The row that the whole term names, if it names one, and nothing else begins with it."""
+    meant = [hit for hit in hits if hit.match != Match.BESIDE]
+    return meant[0] if len(meant) == 1 and meant[0].match == Match.WHOLE else None
+
+
+def _term(request: HttpRequest) -> str:
+    # A character that no name has, and that databases refuse.
+    return request.GET.get("q", "").replace("\x00", "").strip()

@@ -1,0 +1,151 @@
+// The search box: what it finds is listed while a term is typed, and chosen by the keyboard or the pointer.
+// Without this script the form leads to the page of the search.
+"use strict";
+
+document.addEventListener("DOMContentLoaded", () => {
+  const DELAY_MS = 300;
+  const SHORTEST = 3;
+
+  for (const form of document.querySelectorAll("form[data-search]")) setUp(form);
+
+  document.addEventListener("keydown", (event) => {
+    const isShortcut = event.key.toLowerCase() === "k" && (event.ctrlKey || event.metaKey) && !event.altKey;
+    if (!isShortcut || event.shiftKey) return;
+    event.preventDefault();
+    const boxes = [...document.querySelectorAll("form[data-search] input")];
+    const shown = boxes.find((box) => box.offsetParent !== null);
+    if (shown) {
+      shown.focus();
+      shown.select();
+    } else {
+      const link = document.querySelector(".search-link");
+      if (link) link.click();
+    }
+  });
+
+  function setUp(form) {
+    const input = form.querySelector("input");
+    const list = form.querySelector("ul");
+    const status = form.querySelector('[role="status"]');
+    let timer = 0;
+    let request = null;
+    let chosen = -1;
+
+    const attributes = { role: "combobox", "aria-autocomplete": "list", "aria-controls": list.id, "aria-expanded": "false" };
+    for (const [name, value] of Object.entries(attributes)) input.setAttribute(name, value);
+    // Unfold hides the page while it loads, and a hidden input can't take the focus.
+    if (input.autofocus) setTimeout(() => input.focus());
+
+    input.addEventListener("input", () => {
+      stop();
+      const term = input.value.trim();
+      if (term.length < SHORTEST) return close();
+      timer = setTimeout(() => load(term), DELAY_MS);
+    });
+    input.addEventListener("keydown", onKey);
+    form.addEventListener("submit", stop);
+    form.addEventListener("focusout", (event) => {
+      if (!form.contains(event.relatedTarget)) close();
+    });
+    // The input keeps the focus, or the list would close before the click.
+    list.addEventListener("pointerdown", (event) => event.preventDefault());
+    list.addEventListener("click", (event) => {
+      const option = event.target.closest('[role="option"]');
+      if (option) open(option);
+    });
+
+    function stop() {
+      clearTimeout(timer);
+      if (request) request.abort();
+    }
+
+    async function load(term) {
+      request = new AbortController();
+      try {
+        const address = `${form.dataset.hits}?${new URLSearchParams({ q: term })}`;
+        const answer = await fetch(address, { signal: request.signal, credentials: "same-origin" });
+        if (answer.redirected || !answer.ok) throw new Error(String(answer.status));
+        show((await answer.json()).hits);
+      } catch (error) {
+        if (error.name !== "AbortError") say(form.dataset.away);
+      }
+    }
+
+    function show(hits) {
+      if (document.activeElement !== input) return;
+      if (!hits.length) return say(form.dataset.none);
+      list.replaceChildren(...hits.map(option));
+      choose(-1);
+      expand();
+      status.textContent = hits.length;
+    }
+
+    function say(text) {
+      const item = document.createElement("li");
+      item.className = "search-none";
+      item.setAttribute("role", "presentation");
+      item.textContent = text;
+      list.replaceChildren(item);
+      choose(-1);
+      expand();
+      status.textContent = text;
+    }
+
+    function option(hit, index) {
+      const item = document.createElement("li");
+      item.id = `${list.id}-${index}`;
+      item.setAttribute("role", "option");
+      item.setAttribute("aria-selected", "false");
+      item.dataset.address = hit.address;
+      for (const name of ["kind", "title", "detail"]) {
+        const part = document.createElement("span");
+        part.className = `search-${name}`;
+        part.textContent = hit[name];
+        item.append(part, " ");
+      }
+      return item;
+    }
+
+    function onKey(event) {
+      const options = list.querySelectorAll('[role="option"]');
+      if (event.key === "Escape" && !list.hidden) {
+        event.preventDefault();
+        stop();
+        close();
+      } else if ((event.key === "ArrowDown" || event.key === "ArrowUp") && !list.hidden && options.length) {
+        event.preventDefault();
+        const step = event.key === "ArrowDown" ? 1 : -1;
+        // One place more than options: the one before the first is the input itself.
+        choose(((chosen + 1 + step + options.length + 1) % (options.length + 1)) - 1);
+      } else if (event.key === "Enter" && chosen >= 0 && !list.hidden) {
+        event.preventDefault();
+        open(options[chosen]);
+      }
+    }
+
+    function choose(index) {
+      const options = list.querySelectorAll('[role="option"]');
+      options.forEach((one, at) => one.setAttribute("aria-selected", String(at === index)));
+      chosen = index;
+      if (index < 0) return input.removeAttribute("aria-activedescendant");
+      input.setAttribute("aria-activedescendant", options[index].id);
+      options[index].scrollIntoView({ block: "nearest" });
+    }
+
+    function open(one) {
+      window.location.assign(one.dataset.address);
+    }
+
+    function expand() {
+      list.hidden = false;
+      input.setAttribute("aria-expanded", "true");
+    }
+
+    function close() {
+      list.hidden = true;
+      list.replaceChildren();
+      choose(-1);
+      input.setAttribute("aria-expanded", "false");
+    }
+  }
+});

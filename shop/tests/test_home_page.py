@@ -1,0 +1,419 @@
+"""The admin's home page: what it says of today's work, to whom, by how many statements and which indexes."""
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.db import OperationalError, connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from uuid_utils.compat import uuid7
+
+from coupons.tests.factories import CampaignFactory
+from inventory import low_stock
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from orders.models import Saga
+from payments.models import Payment, Reconciliation
+from payments.tests.factories import PaymentFactory
+from shop.backoffice import navigation
+from shop.backoffice.home import page as home_page
+from shop.backoffice.home.parts import Section, State
+from shop.management.laws import LAWS
+from shop.models import JournalLine, LawStatus
+from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.plans import assert_read_by_index
+from shop.tests.staff_groups import _staff_groups, member_of
+
+__all__ = ["_staff_groups"]
+pytestmark = pytest.mark.django_db
+OF_GROUP = {
+    "Viewer": ["sagas", "differences", "campaigns", "stock", "laws"],
+    "Support": ["sagas", "payments", "events", "campaigns", "stock"],
+    "Operations": ["sagas", "payments", "differences", "events", "campaigns", "stock", "laws"],
+    "Finance": ["sagas", "payments", "differences", "events", "campaigns", "stock", "laws"],
+    "": [],
+}
+MOST_STATEMENTS = 18
+
+
+def opened(user: User) -> Any:
+    client = Client()
+    client.force_login(user)
+    page = client.get("/admin/")
+    assert page.status_code == 200
+    return page
+
+
+def section(name: str) -> Section:
+    sections: list[Section] = opened(SuperuserFactory.create()).context["sections"]
+    return next(one for one in sections if one.name == name)
+
+
+def saga(**columns: Any) -> Saga:
+    now = timezone.now()
+    values = {"kind": "purchase", "subject_id": uuid4(), "about_id": uuid4(), "created_at": now}
+    values |= {"deadline_at": now + timedelta(hours=1), "next_attempt_at": now}
+    return Saga.objects.create(**values | columns)
+
+
+def in_doubt(**columns: Any) -> Payment:
+    payment: Payment = PaymentFactory.create(status=Payment.Status.IN_DOUBT, **columns)
+    saga(subject_id=payment.pk)
+    return payment
+
+
+def dead(**columns: Any) -> JournalLine:
+    values = {"at": timezone.now(), "actor": "system", "what": "order.paid", "subject": "order 7"}
+    return JournalLine.objects.create(**values | {"delivery": "dead", "last_error": "410 Gone"} | columns)
+
+
+def compared(*findings: dict[str, str], ago: timedelta = timedelta(0), **columns: Any) -> Reconciliation:
+    at = timezone.now() - ago
+    values = {"started_at": at, "ended_at": at, "checked": 9, "differences": len(findings), "refunded": 0}
+    return Reconciliation.objects.create(**values | {"findings": list(findings)} | columns)
+
+
+def finding(key: str, done: str = "") -> dict[str, str]:
+    return {"key": key, "kind": "not_charged", "cause": f"the gateway has no charge {key}", "done": done}
+
+
+def audited(**broken: list[str]) -> None:
+    now = timezone.now()
+    for law in LAWS:
+        offenders = broken.get(law, [])
+        LawStatus.objects.create(
+            law=law, holds=not offenders, offenders=offenders, since=now, checked_at=now, full_at=now
+        )
+
+
+def test_each_section_says_plainly_that_there_is_nothing_to_do() -> None:
+    compared()
+    audited()
+
+    page = opened(SuperuserFactory.create())
+
+    sections = page.context["sections"]
+    assert [one.name for one in sections] == OF_GROUP["Operations"]
+    assert {one.state for one in sections} == {State.CALM}
+    for one in sections:
+        assert one.note.startswith("Nothing to do: "), one
+        assert not one.rows
+    html = page.content.decode()
+    assert "Nothing to do." in html and "To do:" not in html
+
+
+def test_the_work_of_each_section_is_named_first_and_linked() -> None:
+    saga(state="stuck")
+    dead()
+
+    html = opened(SuperuserFactory.create()).content.decode()
+
+    summary = html.partition("To do:")[2].partition("</p>")[0]
+    assert re.findall(r'href="#(\w+)"', summary) == ["sagas", "differences", "events", "laws"]
+
+
+def test_stuck_sagas_are_shown_with_the_earliest_deadline_first() -> None:
+    now = timezone.now()
+    late = saga(deadline_at=now - timedelta(hours=3), state="stuck", attempts=4, last_error="no reply")
+    overdue = saga(deadline_at=now - timedelta(minutes=2))
+    saga()
+
+    shown = section("sagas")
+
+    assert (shown.number, shown.state) == ("2", State.ALARM)
+    assert [str(one.pk)[-12:] in row.link for one, row in zip([late, overdue], shown.rows, strict=True)]
+    assert f'href="/admin/orders/saga/{late.pk}/change/"' in shown.rows[0].link
+    assert "late for 3 hours" in shown.rows[0].detail
+    assert "4 failed attempts" in shown.rows[0].detail and "no reply" in shown.rows[0].detail
+
+
+def test_payments_in_doubt_are_counted_with_the_age_of_the_oldest() -> None:
+    now = timezone.now()
+    old = in_doubt(created_at=now - timedelta(minutes=40), card_amount=9_900)
+    in_doubt()
+    PaymentFactory.create()
+
+    shown = section("payments")
+
+    assert (shown.number, shown.state) == ("2", State.WORK)
+    assert "The oldest is 40 minutes old" in shown.note
+    assert str(old.pk) in shown.rows[0].link and "9,900" in shown.rows[0].detail
+    assert len(shown.rows) == 2
+
+
+def test_dead_events_have_a_way_to_their_replay_for_those_who_may() -> None:
+    dead(at=timezone.now() - timedelta(days=2))
+
+    shown = section("events")
+
+    assert (shown.number, shown.state) == ("1", State.WORK)
+    assert "order 7 · 2 days ago · 410 Gone" in shown.rows[0].detail
+    assert any("replay_events" in link for link in shown.links)
+    reader = AccountFactory.create(is_staff=True, permissions=["shop.view_journalline"])
+    assert "replay_events" not in opened(reader).content.decode()
+
+
+def test_a_difference_that_both_comparisons_found_is_counted_once_and_a_refunded_one_never() -> None:
+    compared(finding("a"), finding("b"))
+    compared(finding("b"), finding("c", "refunded"), finding("d", "agrees"), since_at=timezone.now())
+
+    shown = section("differences")
+
+    assert (shown.number, shown.state, len(shown.rows)) == ("2", State.ALARM, 2)
+    assert "the gateway has no charge" in shown.rows[0].detail
+
+
+@pytest.mark.parametrize(
+    ("ago", "text"), [(None, "were never compared"), (timedelta(hours=5), "last compared 5 hours ago")]
+)
+def test_books_that_are_not_compared_are_work_too(ago: timedelta | None, text: str) -> None:
+    if ago:
+        compared(ago=ago)
+    compared(unread="the gateway is away")
+
+    shown = section("differences")
+
+    assert shown.state == State.WORK and text in shown.note
+
+
+def test_products_at_their_threshold_are_shown_the_furthest_below_it_first() -> None:
+    ProductFactory.create(sku="A", on_hand=5, low_stock_threshold=5)
+    ProductFactory.create(sku="B", on_hand=1, low_stock_threshold=50)
+    ProductFactory.create(sku="C", on_hand=6, low_stock_threshold=5)
+    ProductFactory.create(sku="D", on_hand=0)
+    ProductFactory.create(sku="E", on_hand=0, low_stock_threshold=5, is_active=False)
+
+    shown = section("stock")
+
+    assert (shown.number, shown.state) == ("2", State.WORK)
+    assert [row.link.partition(">")[2][:1] for row in shown.rows] == ["B", "A"]
+    assert shown.rows[0].detail == "1 available, low at 50"
+
+
+def test_it_says_so_if_not_all_products_were_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(low_stock, "MOST_CHECKED", 2)
+    for threshold in (9, 8, 7):
+        ProductFactory.create(on_hand=1, low_stock_threshold=threshold)
+
+    shown = section("stock")
+
+    assert shown.number == "2" and "Only the 2 products with the highest thresholds" in shown.note
+
+
+def test_running_campaigns_are_shown_with_what_is_left_and_paused_ones_first() -> None:
+    CampaignFactory.create(name="Plenty")
+    CampaignFactory.create(name="Paused", paused_at=timezone.now() - timedelta(minutes=5))
+    CampaignFactory.create(name="Scarce", issued=99)
+    CampaignFactory.create(name="Gone", issued=100)
+    CampaignFactory.create(name="Closed", closed=True)
+    CampaignFactory.create(name="Later", scheduled=True)
+
+    shown = section("campaigns")
+
+    names = [re.sub(r"<[^>]+>", "", row.link) for row in shown.rows]
+    assert names == ["Paused", "Scarce", "Plenty", "Gone"]
+    assert (shown.number, shown.state) == ("4", State.WORK)
+    assert shown.rows[0].detail == "100 left of 100 · paused 5 minutes ago"
+    assert shown.rows[1].detail == "1 left of 100"
+
+
+def test_a_broken_law_is_an_alarm_and_an_old_answer_is_work() -> None:
+    audited(L4=["product 7", "product 9"])
+
+    broken = section("laws")
+    LawStatus.objects.update(holds=True, offenders=[], checked_at=timezone.now() - timedelta(hours=2))
+    old = section("laws")
+    LawStatus.objects.filter(law="L9").delete()
+    unknown = section("laws")
+
+    assert (broken.number, broken.state) == ("1", State.ALARM)
+    assert LAWS["L4"] in broken.rows[0].detail and "2 offenders" in broken.rows[0].detail
+    assert old.state == State.WORK and "2 hours old, which is too old" in old.note
+    assert "Not audited yet: L9." in unknown.note
+
+
+@pytest.mark.usefixtures("_staff_groups")
+@pytest.mark.parametrize("group", OF_GROUP)
+def test_a_section_is_shown_to_the_groups_that_may_see_its_rows(group: str) -> None:
+    payment = in_doubt()
+    dead(subject="order 99")
+    compared(finding("the-key"))
+
+    page = opened(member_of(group))
+
+    assert [one.name for one in page.context["sections"]] == OF_GROUP[group]
+    html = page.content.decode()
+    assert (str(payment.pk) in html) == ("payments" in OF_GROUP[group])
+    assert ("order 99" in html) == ("events" in OF_GROUP[group])
+    assert ("the-key" in html) == ("differences" in OF_GROUP[group])
+    if not group:
+        assert "a superuser adds it to a group" in html
+
+
+def test_counts_end_at_a_thousand() -> None:
+    now = timezone.now()
+    line = {"at": now, "actor": "system", "what": "order.paid", "subject": "x", "delivery": "dead"}
+    JournalLine.objects.bulk_create(JournalLine(**line) for _ in range(1_005))
+
+    shown = section("events")
+
+    assert shown.number == "1,000+" and len(shown.rows) == 5
+
+
+class FailingTable:
+    """Fails each statement that reads the table, as a table that is being repaired does."""
+
+    def __init__(self, table: str) -> None:
+        self._table = table
+
+    def __call__(self, execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
+        if self._table in sql:
+            raise OperationalError(1194, f"Table '{self._table}' is marked as crashed")
+        return execute(sql, *rest)
+
+
+def test_a_section_that_cannot_be_read_says_so_and_the_others_are_shown() -> None:
+    saga(state="stuck")
+    with connection.execute_wrapper(FailingTable("payments_reconciliation")):
+        page = opened(SuperuserFactory.create())
+
+    states = {one.name: one.state for one in page.context["sections"]}
+    assert states["differences"] == State.AWAY and states["sagas"] == State.ALARM
+    html = page.content.decode()
+    assert "It can&#x27;t be read just now" in html
+    assert "Differences from the gateway&#x27;s book" in html
+
+
+def test_the_number_of_statements_does_not_grow_with_the_rows() -> None:
+    client = Client()
+    client.force_login(SuperuserFactory.create())
+    fill(2)
+    with CaptureQueriesContext(connection) as few:
+        client.get("/admin/")
+    fill(12)
+    with CaptureQueriesContext(connection) as many:
+        client.get("/admin/")
+
+    assert len(many) <= len(few)
+    assert len(many) <= MOST_STATEMENTS, "\n".join(query["sql"][:150] for query in many)
+
+
+def fill(number: int) -> None:
+    for _ in range(number):
+        saga(state="stuck")
+        in_doubt()
+        dead()
+        ProductFactory.create(on_hand=1, low_stock_threshold=2)
+        CampaignFactory.create()
+
+
+def settled_payments(number: int) -> None:
+    """Payments of one account, for tests that need many."""
+    now, account = timezone.now(), AccountFactory.create()
+    columns = {
+        "status": "succeeded",
+        "card_amount": 1,
+        "currency": "KRW",
+        "created_at": now,
+        "settled_at": now,
+    }
+    Payment.objects.bulk_create(
+        Payment(
+            id=(id := uuid7()), account=account, charge_key=f"k-{id}", charge_reference=f"ch_{id}", **columns
+        )
+        for _ in range(number)
+    )
+
+
+def test_every_statement_is_answered_by_an_index() -> None:
+    """But for campaigns, laws and comparisons, whose tables stay small."""
+    now = timezone.now()
+    ended = {"kind": "purchase", "state": "done", "created_at": now, "deadline_at": now, "ended_at": now}
+    Saga.objects.bulk_create(Saga(id=uuid7(), subject_id=uuid4(), **ended) for _ in range(2_000))
+    line = {"at": now, "actor": "system", "what": "a.b", "subject": "x", "delivery": "delivered"}
+    JournalLine.objects.bulk_create(JournalLine(delivered_at=now, **line) for _ in range(2_000))
+    Product.objects.bulk_create(Product(sku=f"P-{number}", name="P", price=1) for number in range(2_000))
+    settled_payments(2_000)
+    fill(1)
+    user = SuperuserFactory.create()
+    with CaptureQueriesContext(connection) as captured:
+        opened(user)
+
+    tables = ("orders_saga", "shop_journalline", "inventory_product", "payments_payment")
+    statements = [query["sql"] for query in captured if any(table in query["sql"] for table in tables)]
+    assert len(statements) >= 8
+    for statement in statements:
+        assert_read_by_index(statement)
+
+
+# The groups of models, in the navigation and on the page.
+
+
+def test_every_model_of_the_admin_is_in_exactly_one_group() -> None:
+    named = [label for task in navigation.TASKS for label in task.models]
+    assert len(named) == len(set(named))
+    assert set(named) == {model._meta.label_lower for model in admin.site._registry}
+
+
+def test_a_model_that_no_group_names_is_shown_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    shorter = tuple(
+        task._replace(models={k: v for k, v in task.models.items() if k != "orders.saga"})
+        for task in navigation.TASKS
+    )
+    monkeypatch.setattr(navigation, "TASKS", shorter)
+    request = opened(SuperuserFactory.create()).wsgi_request
+
+    last = navigation.sidebar(request)[-1]
+
+    assert (str(last["title"]), [item["link"] for item in last["items"]]) == (
+        "Other",
+        ["/admin/orders/saga/"],
+    )
+
+
+def test_an_account_finds_the_pages_that_it_may_open() -> None:
+    page = opened(AccountFactory.create(is_staff=True, permissions=["orders.view_order"]))
+
+    groups = {
+        str(group["title"]): [item["link"] for item in group["items"]] for group in page.context["groups"]
+    }
+
+    assert groups == {"Now": ["/admin/"], "Orders and payments": ["/admin/orders/order/"]}
+
+
+# What the page is for people: its markup.
+
+
+def templates() -> Iterator[str]:
+    folder = Path(__file__).resolve().parents[1] / "templates"
+    for name in ("admin/index.html", "backoffice/home/section.html", "backoffice/search/page.html"):
+        yield (folder / name).read_text()
+
+
+def test_each_section_has_a_heading_that_names_it() -> None:
+    saga(state="stuck")
+    html = opened(SuperuserFactory.create()).content.decode()
+
+    for one in home_page.SOURCES:
+        heading = rf'<section[^>]*aria-labelledby="{one.name}-title">\s*<h2 id="{one.name}-title">'
+        assert re.search(heading, html), one.name
+    assert html.count("<h1") == 1
+    assert 'name="viewport" content="width=device-width' in html
+
+
+def test_nothing_on_the_page_has_a_width_of_its_own_and_icons_are_not_read_out() -> None:
+    for template in templates():
+        assert "<table" not in template and "style=" not in template and " width=" not in template
+        for icon in re.findall(r"<span[^>]*material-symbols[^>]*>", template):
+            assert 'aria-hidden="true"' in icon
+    static = Path(__file__).resolve().parents[1] / "static" / "backoffice"
+    for sheet in (static / "home.css", static / "search" / "search.css"):
+        assert not re.findall(r"[\s{;](?:min-)?width: \d{3,}px", sheet.read_text())
