@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import urllib3
+from django.contrib.auth.hashers import PBKDF2PasswordHasher, make_password
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.test import Client, override_settings
@@ -16,6 +17,7 @@ from scripts.stack import children, ports
 from scripts.tests.simulator import Simulator
 from shop.accounts import second_factor, tokens
 from shop.tests import live, own_data_platform
+from shop.tests.factories import PASSWORD, SuperuserFactory
 from shop.tests.one_time_codes import enrolled
 
 HTTP = urllib3.PoolManager(maxsize=16, retries=False, timeout=30)
@@ -59,6 +61,13 @@ def call(
     """A call of the API, signed in as the account."""
     own = {"Authorization": f"Bearer {tokens.create_access_token(account)}"}
     return HTTP.request(method, f"{address}/api/v1{path}", json=body, headers=own | headers)
+
+
+def superuser_with_password(username: str) -> User:
+    """A superuser that can sign in by `PASSWORD`, hashed as the web server hashes: tests do it quicker."""
+    hashed = make_password(PASSWORD, hasher=PBKDF2PasswordHasher())
+    superuser: User = SuperuserFactory.create(username=username, password=hashed)
+    return superuser
 
 
 def session_of(account: User) -> str:
