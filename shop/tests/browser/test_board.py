@@ -13,7 +13,7 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from scripts.stack import ports
 from shop.tests import live
-from shop.tests.browser import buyers
+from shop.tests.browser import accessibility, buyers
 from shop.tests.browser import stack as stacks
 from shop.tests.browser.browser_thread import expect
 from shop.tests.browser.faults import Faults
@@ -145,6 +145,20 @@ def test_a_pause_on_the_board_refuses_the_next_buyer_and_a_resume_sells_again(
     press(page, campaign, "resume", reason="The price is right.")
     assert buyers.take_coupon(stack.address, AccountFactory.create(), campaign) == 201
     expect(left_on(page, campaign)).to_have_text("998")
+
+
+def test_the_board_and_its_dialog_have_no_severe_finding_and_fit_a_phone(
+    open_page: Callable[..., Any], stack: Stack, campaign: Campaign, product: Product
+) -> None:
+    buyer = AccountFactory.create()
+    assert buyers.take_coupon(stack.address, buyer, campaign) == 201
+    assert buyers.order(stack.address, buyer, product) == 201
+    page = open_page(BOARD, account=SuperuserFactory.create())
+    expect(left_on(page, product)).to_be_visible()
+    assert accessibility.findings_in_both_themes_and_on_a_phone(page) == []
+    card_of(page, campaign).locator("[data-action=quantity]").click()
+    expect(page.locator("#quantity")).to_be_focused()
+    assert accessibility.findings_in_both_themes_and_on_a_phone(page) == []
 
 
 def test_a_product_is_paused_for_buyers_too(

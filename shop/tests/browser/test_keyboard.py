@@ -16,31 +16,18 @@ from shop.tests.factories import PASSWORD
 from shop.tests.one_time_codes import code_for, with_codes
 
 MOST_STEPS = 120
-# Whether the element with the focus looks otherwise than without it, or something around it does.
+# Whether the element with the focus, or what is around it, looks otherwise than without the focus.
 IS_SEEN = """() => {
-    const looks = () => {
-        const found = [];
-        for (let one = document.activeElement; one && one !== document.body; one = one.parentElement) {
-            const style = getComputedStyle(one);
-            found.push([style.outlineStyle, style.outlineWidth, style.boxShadow, style.borderColor,
-                style.backgroundColor, style.textDecorationLine].join());
-            if (found.length === 3) break;
-        }
-        return found.join("|");
-    };
-    const element = document.activeElement, withFocus = looks();
-    const style = getComputedStyle(element);
-    if (style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0) return true;
-    const inside = element.matches(":focus-visible");
+    const LOOKS = ["outlineStyle", "outlineWidth", "boxShadow", "borderColor", "backgroundColor",
+        "textDecorationLine"];
+    const element = document.activeElement;
+    const around = [element, element.parentElement, element.parentElement.parentElement];
+    const looks = () => around.map(one => LOOKS.map(name => getComputedStyle(one)[name]).join()).join();
+    const withFocus = looks();
     element.blur();
-    const parents = [];
-    for (let one = element; one && parents.length < 3; one = one.parentElement) {
-        const style = getComputedStyle(one);
-        parents.push([style.outlineStyle, style.outlineWidth, style.boxShadow, style.borderColor,
-            style.backgroundColor, style.textDecorationLine].join());
-    }
+    const without = looks();
     element.focus();
-    return inside && parents.join("|") !== withFocus;
+    return withFocus !== without;
 }"""
 
 
