@@ -52,6 +52,7 @@ def main() -> None:
         libfaketime=purpose in ("soak", "alerts", "test"),
         prometheus=purpose in ("check", "bench", "soak", "alerts", "test"),
         npm=purpose == "test",
+        chromium=purpose == "test",
     )
     # Only the check of Prometheus' rules needs a system package: a user without root runs the others.
     if purpose != "check" or system_packages.can_install():

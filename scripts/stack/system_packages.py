@@ -36,6 +36,7 @@ class Needs:
     libfaketime: bool = False
     prometheus: bool = False
     npm: bool = False
+    chromium: bool = False
 
 
 def require(needs: Needs) -> None:
@@ -70,6 +71,8 @@ def missing(needs: Needs) -> Iterator[str]:
         programs["redis-server"] = "redis-server"
     if needs.npm:
         programs |= {"node": "nodejs", "npm": "npm"}
+    if needs.chromium:
+        programs["chromium"] = "chromium"
     if needs.compiler:
         programs |= {"mariadb_config": "default-libmysqlclient-dev", "gcc": "gcc", "pkg-config": "pkg-config"}
     absent = [package for program, package in programs.items() if _is_absent(program)]

@@ -111,6 +111,7 @@ def test_what_is_missing_is_named_by_its_debian_package(tmp_path: Path, monkeypa
     assert [name for name in packages if not name.startswith("python3")] == wanted
     assert list(system_packages.missing(Needs())) == ["mariadb-server"]
     assert list(system_packages.missing(Needs(mariadb=False, npm=True))) == ["nodejs", "npm"]
+    assert list(system_packages.missing(Needs(mariadb=False, chromium=True))) == ["chromium"]
 
 
 def test_only_the_soak_and_the_tests_need_libfaketime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -38,10 +38,11 @@ def serving(
     workers: int = 2,
     application: str = "shop.asgi:application",
     host: str = ports.HOST,
+    port: int | None = None,
     **settings: str,
 ) -> Iterator[Served]:
     """A running server, which sees committed rows. `settings` are environment variables."""
-    port = ports.free()
+    port = port or ports.free()
     address = f"http://{host}:{port}"
     command = [sys.executable, "-m", "shop.web_server", "--application", application]
     command += ["--host", host, "--port", str(port), "--workers", str(workers)]

@@ -1,5 +1,6 @@
 """Authenticator apps for tests: codes of an account's device, as a phone would show them."""
 
+import base64
 import itertools
 
 from django.contrib.auth.models import User
@@ -37,6 +38,11 @@ def code_of(secret: str, *, seconds: int = 0) -> str:
     totp = TOTP(bytes.fromhex(secret))
     totp.time = clock.now().timestamp() + seconds
     return f"{totp.token():06d}"
+
+
+def secret_of_text(shown: str) -> str:
+    """The secret, in hexadecimal, of the text that the page to set codes up shows."""
+    return base64.b32decode(shown.replace(" ", "")).hex()
 
 
 def wrong_code(account: User) -> str:

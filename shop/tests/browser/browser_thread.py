@@ -1,0 +1,78 @@
+"""Playwright in a thread of its own, and stand-ins for its objects in the thread of a test.
+
+Playwright keeps an event loop running in the thread that uses it. There Django refuses statements and
+`shop.redis` refuses calls, which tests need beside the browser, and later tests of the process could run no
+loop. So a test holds stand-ins: each call and each attribute of one is evaluated in the browser's thread.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Any
+
+from playwright import sync_api
+
+from scripts.stack import chromium
+
+PATIENCE_SECONDS = 40
+"""How long an assertion or an action waits for its condition: some tests run on a busy machine."""
+
+
+class BrowserThread:
+    """The thread, with a running Chromium as `browser`, until `close`."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="browser")
+        self._running = ExitStack()
+        self.browser = self.call(self._running.enter_context, chromium.running())
+        sync_api.expect.set_options(timeout=PATIENCE_SECONDS * 1000)
+
+    def close(self) -> None:
+        """End the browser and the thread."""
+        self.call(self._running.close)
+        self._thread.shutdown()
+
+    def call(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        """The function's result, or its exception; stand-ins stand for what they are of, there and back."""
+        given = [_target(argument) for argument in arguments]
+        given_named = {name: _target(argument) for name, argument in named.items()}
+        return self._stand_in(self._thread.submit(function, *given, **given_named).result())
+
+    def _stand_in(self, result: Any) -> Any:
+        if isinstance(result, list):
+            return [self._stand_in(one) for one in result]
+        return StandIn(self, result) if type(result).__module__.startswith("playwright.") else result
+
+
+class StandIn:
+    """Stands for an object of Playwright's, with all of its attributes and methods."""
+
+    def __init__(self, thread: BrowserThread, target: Any) -> None:
+        self._thread, self._target = thread, target
+
+    def __getattr__(self, name: str) -> Any:
+        value = self._thread.call(getattr, self._target, name)
+        if not callable(value):
+            return value
+        return lambda *arguments, **named: self._thread.call(value, *arguments, **named)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("_"):
+            super().__setattr__(name, value)
+        else:
+            self._thread.call(setattr, self._target, name, value)
+
+    def __enter__(self) -> Any:
+        return self._thread.call(self._target.__enter__)
+
+    def __exit__(self, *failure: Any) -> None:
+        self._thread.call(self._target.__exit__, *failure)
+
+
+def expect(stand_in: Any) -> Any:
+    """Playwright's `expect` of what it stands for."""
+    return stand_in._thread.call(sync_api.expect, stand_in._target)
+
+
+def _target(argument: Any) -> Any:
+    return argument._target if isinstance(argument, StandIn) else argument

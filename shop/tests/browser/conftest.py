@@ -1,0 +1,89 @@
+"""A browser for all tests of a process, and a running shop for those of this package."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+
+from payments.tests.own_gateway import gateway_process, own_gateway
+from scripts.tests.simulator import Simulator
+from shop.tests.browser import stack as stacks
+from shop.tests.browser.browser_thread import PATIENCE_SECONDS, BrowserThread
+from shop.tests.browser.faults import Faults
+from shop.tests.browser.stack import Stack
+from shop.tests.own_data_platform import data_platform_process, own_data_platform
+
+__all__ = ["data_platform_process", "gateway_process", "own_data_platform", "own_gateway"]
+
+
+@pytest.fixture(scope="session")
+def browser_thread() -> Iterator[BrowserThread]:
+    thread = BrowserThread()
+    yield thread
+    thread.close()
+
+
+# Not for the session: its worker would take the tasks of other packages' tests.
+@pytest.fixture(scope="package")
+def _processes(
+    django_db_setup: None,
+    gateway_process: Any,
+    data_platform_process: Any,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("shop")
+    with stacks.running(folder, gateway_process[0], data_platform_process[0]) as stack:
+        yield stack
+
+
+@pytest.fixture
+def stack(
+    transactional_db: None, own_gateway: Simulator, own_data_platform: Simulator, _processes: Stack
+) -> Stack:
+    """The running shop, with empty tables and books."""
+    return _processes
+
+
+@pytest.fixture
+def faults() -> Iterator[Faults]:
+    """What goes wrong on the test's pages; fails the test if it has not expected it."""
+    faults = Faults()
+    yield faults
+    assert faults.unexpected() == []
+
+
+@pytest.fixture
+def open_page(stack: Stack, browser_thread: BrowserThread, faults: Faults) -> Iterator[Callable[..., Any]]:
+    """Opens a page in a browser context of its own: `open_page(path, account=olga, width=390)`.
+
+    With an account, it is signed in on the operators' pages. Other arguments are Playwright's for a context.
+    """
+    with ExitStack() as opened:
+
+        def open_page(
+            path: str = "",
+            *,
+            account: User | None = None,
+            address: str = stack.address,
+            width: int = 1280,
+            height: int = 900,
+            **options: Any,
+        ) -> Any:
+            options = {"locale": "en-GB", "color_scheme": "light", "reduced_motion": "reduce"} | options
+            context = browser_thread.browser.new_context(
+                base_url=address, viewport={"width": width, "height": height}, **options
+            )
+            opened.callback(context.close)
+            context.set_default_timeout(PATIENCE_SECONDS * 1000)
+            browser_thread.call(faults.watch, context)
+            if account is not None:
+                cookie = {"name": "sessionid", "value": stacks.session_of(account), "url": address}
+                context.add_cookies([cookie])
+            page = context.new_page()
+            if path:
+                page.goto(path)
+            return page
+
+        yield open_page

@@ -1,0 +1,82 @@
+"""The shop for browser tests: a real web server and worker, with a gateway and a data platform."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import urllib3
+from django.contrib.auth.hashers import PBKDF2PasswordHasher, make_password
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.test import Client, override_settings
+
+from orders.tests.conftest import start_worker
+from scripts.stack import children, ports
+from scripts.tests.simulator import Simulator
+from shop.accounts import second_factor, tokens
+from shop.tests import live, own_data_platform
+from shop.tests.factories import PASSWORD, SuperuserFactory
+from shop.tests.one_time_codes import enrolled
+
+HTTP = urllib3.PoolManager(maxsize=16, retries=False, timeout=30)
+STATIC = "static"
+AS_IN_PRODUCTION = {"STAFF_OTP_REQUIRED": "1", "LOG_LEVEL": "INFO"}
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The web server's address, and the settings of its processes."""
+
+    address: str
+    settings: Mapping[str, str]
+
+
+@contextmanager
+def running(folder: Path, gateway: Simulator, data_platform: Simulator) -> Iterator[Stack]:
+    """The processes on the test's database, until the block ends."""
+    with override_settings(STATIC_ROOT=str(folder / STATIC)):
+        call_command("collectstatic", interactive=False, verbosity=0)
+    settings = AS_IN_PRODUCTION | {"STATIC_ROOT": str(folder / STATIC)} | _simulators(gateway, data_platform)
+    worker = start_worker(folder / "worker.log", gateway, data_platform, **settings)
+    try:
+        with live.serving(folder, workers=2, **settings) as server:
+            yield Stack(server.address, settings)
+    finally:
+        children.stop(worker)
+
+
+def _simulators(gateway: Simulator, data_platform: Simulator) -> dict[str, str]:
+    return {
+        "GATEWAY_URL": f"http://{ports.HOST}:{gateway.port}",
+        "DATA_PLATFORM_URL": f"http://{ports.HOST}:{data_platform.port}",
+        "EVENT_SECRET": own_data_platform.SECRET,
+    }
+
+
+def call(
+    address: str, account: User, method: str, path: str, body: Any = None, **headers: str
+) -> urllib3.BaseHTTPResponse:
+    """A call of the API, signed in as the account."""
+    own = {"Authorization": f"Bearer {tokens.create_access_token(account)}"}
+    return HTTP.request(method, f"{address}/api/v1{path}", json=body, headers=own | headers)
+
+
+def superuser_with_password(username: str) -> User:
+    """A superuser that can sign in by `PASSWORD`, hashed as the web server hashes: tests do it quicker."""
+    hashed = make_password(PASSWORD, hasher=PBKDF2PasswordHasher())
+    superuser: User = SuperuserFactory.create(username=username, password=hashed)
+    return superuser
+
+
+def session_of(account: User) -> str:
+    """The key of a new session of the staff account, as a sign-in with a one-time code begins one."""
+    device_id = second_factor.device_id_of(account.pk) or enrolled(account).device_id
+    client = Client()
+    client.force_login(account)
+    session = client.session
+    session[second_factor.SESSION_KEY] = device_id
+    session.save()
+    key: str = session.session_key
+    return key

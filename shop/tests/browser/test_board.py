@@ -1,0 +1,198 @@
+"""The launch board as operators watch and use it, while buyers buy."""
+
+import re
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from coupons.models import Campaign, Coupon
+from coupons.tests.factories import CampaignFactory
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from scripts.stack import ports
+from shop.tests import live
+from shop.tests.browser import accessibility, buyers
+from shop.tests.browser import stack as stacks
+from shop.tests.browser.browser_thread import expect
+from shop.tests.browser.faults import Faults
+from shop.tests.browser.stack import Stack
+from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.racing import wait_until
+
+BOARD = "/admin/board/"
+# Notes each text that the figure shows, and when; the page's own variable is gone after a reload.
+NOTE_CHANGES = """figure => {
+    window.changes = [];
+    const note = () => window.changes.push([performance.now(), figure.textContent]);
+    new MutationObserver(note).observe(figure, {childList: true, characterData: true, subtree: true});
+}"""
+
+
+@pytest.fixture
+def campaign(transactional_db: None) -> Campaign:
+    return CampaignFactory.create(name="Spring", quantity=1_000)
+
+
+@pytest.fixture
+def product(transactional_db: None) -> Product:
+    return ProductFactory.create(name="Mug", on_hand=1_000)
+
+
+def card_of(page: Any, row: Campaign | Product) -> Any:
+    return page.get_by_role("article", name=row.name, exact=True)
+
+
+def left_on(page: Any, row: Campaign | Product) -> Any:
+    return card_of(page, row).locator(".left .big")
+
+
+def issued() -> int:
+    return Coupon.objects.count()
+
+
+def test_what_is_left_and_the_rate_move_by_themselves_while_buyers_buy(
+    open_page: Callable[..., Any], stack: Stack, campaign: Campaign, product: Product
+) -> None:
+    page = open_page(BOARD, account=SuperuserFactory.create())
+    expect(left_on(page, campaign)).to_have_text("1,000")
+    plot = card_of(page, campaign).locator("canvas")
+    before = plot.evaluate("canvas => canvas.toDataURL()")
+    left_on(page, campaign).evaluate(NOTE_CHANGES)
+
+    with buyers.coming_for(stack.address, campaign, product) as answers:
+        page.wait_for_function("window.changes.length >= 4")
+        expect(card_of(page, campaign).locator("dl.figures dd").first).to_have_text(
+            re.compile(r"^[1-9][\d.]*/s|0\.\d+/s")
+        )
+        expect(left_on(page, product)).not_to_have_text("1,000")
+
+    changes = page.evaluate("window.changes")
+    assert set(answers.by_status) == {201}
+    expect(left_on(page, campaign)).to_have_text(str(1_000 - issued()))
+    lefts = [int(text.replace(",", "")) for _, text in changes]
+    assert lefts == sorted(set(lefts), reverse=True)
+    gaps = sorted(after - at for (at, _), (after, _) in pairwise(changes))
+    assert gaps[len(gaps) // 2] < 3_000
+    assert plot.evaluate("canvas => canvas.toDataURL()") != before
+
+
+def test_a_sale_is_seen_within_seconds(
+    open_page: Callable[..., Any], stack: Stack, campaign: Campaign
+) -> None:
+    page = open_page(BOARD, account=SuperuserFactory.create())
+    expect(left_on(page, campaign)).to_have_text("1,000")
+    page.evaluate("window.isSamePage = true")
+
+    assert buyers.take_coupon(stack.address, AccountFactory.create(), campaign) == 201
+
+    expect(left_on(page, campaign)).to_have_text("999")
+    assert page.evaluate("window.isSamePage")
+
+
+def test_the_board_connects_again_after_the_web_server_was_restarted(
+    open_page: Callable[..., Any], stack: Stack, faults: Faults, campaign: Campaign, tmp_path: Any
+) -> None:
+    # What a browser says of a server that goes away.
+    faults.expect("/admin/board/stream/")
+    port = ports.free()
+
+    def server() -> Any:
+        return live.serving(tmp_path, workers=1, port=port, **stack.settings)
+
+    with server() as served:
+        page = open_page(BOARD, account=SuperuserFactory.create(), address=served.address)
+        state = page.locator("#live")
+        expect(state).to_have_attribute("data-state", "live")
+        page.evaluate("window.isSamePage = true")
+    expect(state).to_have_attribute("data-state", "lost")
+    expect(page.locator("#lost")).to_be_visible()
+
+    with server() as served:
+        expect(state).to_have_attribute("data-state", "live")
+        expect(page.locator("#lost")).to_be_hidden()
+        assert buyers.take_coupon(served.address, AccountFactory.create(), campaign) == 201
+        expect(left_on(page, campaign)).to_have_text("999")
+        assert page.evaluate("window.isSamePage")
+        page.close()
+
+
+def press(page: Any, row: Campaign | Product, action: str, *, reason: str = "A wrong price.") -> None:
+    """Press a button of the row's card, and confirm it."""
+    card_of(page, row).locator(f"[data-action={action}]").click()
+    dialog = page.locator("#confirm")
+    expect(dialog).to_be_visible()
+    dialog.locator("#reason").fill(reason)
+    dialog.locator("#submit").click()
+    expect(dialog).to_be_hidden()
+    expect(page.locator("#toast")).to_contain_text(row.name)
+
+
+def test_a_pause_on_the_board_refuses_the_next_buyer_and_a_resume_sells_again(
+    open_page: Callable[..., Any], stack: Stack, campaign: Campaign
+) -> None:
+    page = open_page(BOARD, account=SuperuserFactory.create())
+    assert buyers.take_coupon(stack.address, AccountFactory.create(), campaign) == 201
+    press(page, campaign, "pause")
+
+    refused = stacks.call(
+        stack.address, AccountFactory.create(), "POST", "/coupons", {"campaign": campaign.pk}
+    )
+    assert (refused.status, refused.json()["code"]) == (409, "campaign_paused")
+    expect(card_of(page, campaign).locator(".badge")).to_have_attribute("data-status", "paused")
+
+    press(page, campaign, "resume", reason="The price is right.")
+    assert buyers.take_coupon(stack.address, AccountFactory.create(), campaign) == 201
+    expect(left_on(page, campaign)).to_have_text("998")
+
+
+def test_the_board_and_its_dialog_have_no_severe_finding_and_fit_a_phone(
+    open_page: Callable[..., Any], stack: Stack, campaign: Campaign, product: Product
+) -> None:
+    buyer = AccountFactory.create()
+    assert buyers.take_coupon(stack.address, buyer, campaign) == 201
+    assert buyers.order(stack.address, buyer, product) == 201
+    page = open_page(BOARD, account=SuperuserFactory.create())
+    expect(left_on(page, product)).to_be_visible()
+    assert accessibility.findings_in_both_themes_and_on_a_phone(page) == []
+    card_of(page, campaign).locator("[data-action=quantity]").click()
+    expect(page.locator("#quantity")).to_be_focused()
+    assert accessibility.findings_in_both_themes_and_on_a_phone(page) == []
+
+
+def test_a_product_is_paused_for_buyers_too(
+    open_page: Callable[..., Any], stack: Stack, product: Product
+) -> None:
+    assert buyers.order(stack.address, AccountFactory.create(), product) == 201
+    page = open_page(BOARD, account=SuperuserFactory.create())
+    press(page, product, "pause")
+    assert buyers.order(stack.address, AccountFactory.create(), product) == 409
+    press(page, product, "resume")
+    assert buyers.order(stack.address, AccountFactory.create(), product) == 201
+
+
+def test_without_a_reason_nothing_is_paused(
+    open_page: Callable[..., Any], stack: Stack, campaign: Campaign
+) -> None:
+    page = open_page(BOARD, account=SuperuserFactory.create())
+    card_of(page, campaign).locator("[data-action=pause]").click()
+    page.locator("#submit").click()
+    expect(page.locator("#confirm-error")).not_to_be_empty()
+    expect(page.locator("#reason")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.locator("#confirm")).to_be_hidden()
+    expect(card_of(page, campaign).locator("[data-action=pause]")).to_be_focused()
+    assert buyers.take_coupon(stack.address, AccountFactory.create(), campaign) == 201
+
+
+def test_the_figures_end_with_the_account(
+    open_page: Callable[..., Any], stack: Stack, faults: Faults
+) -> None:
+    faults.expect("/admin/board/stream/")
+    operator = SuperuserFactory.create()
+    page = open_page(BOARD, account=operator)
+    expect(page.locator("#live")).to_have_attribute("data-state", "live")
+    type(operator).objects.filter(pk=operator.pk).update(is_active=False)
+    expect(page.locator("#sign-in")).to_be_visible()
+    wait_until(lambda: page.locator("#live").get_attribute("data-state") == "lost", seconds=60)

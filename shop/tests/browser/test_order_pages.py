@@ -1,0 +1,84 @@
+"""Support works on an order: refunds a line, and retries what is stuck, in a browser."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from django.urls import reverse
+
+from orders.models import Order, Refund, Saga
+from orders.tests import buying, operating_pages
+from orders.tests.operating_pages import page_of
+from orders.tests.test_operating_admin import stuck
+from payments.models import Entry
+from shop.tests.browser import accessibility
+from shop.tests.browser.browser_thread import expect
+from shop.tests.browser.stack import Stack
+from shop.tests.factories import SuperuserFactory
+from shop.tests.racing import wait_until
+
+__all__ = ["stuck"]
+PATIENCE_SECONDS = 60
+
+
+def card(page: Any, title: str) -> Any:
+    """The card of an order's page with this title."""
+    return page.locator(".fc-page > *", has=page.get_by_text(title, exact=True)).last
+
+
+def paid_back(order: Order) -> int:
+    """What the ledger's entries of refunds gave back to the order's customer in points."""
+    entries = Entry.objects.filter(transfer__kind="refund", account__user_id=order.account_id)
+    return sum(entries.values_list("amount", flat=True))
+
+
+def test_a_line_is_refunded_by_units_after_its_amount_was_shown(
+    open_page: Callable[..., Any], stack: Stack
+) -> None:
+    order = operating_pages.paid_order(units=3, points=200, discount=100)
+    line = order.lines.get()
+    page = open_page(page_of(order), account=SuperuserFactory.create())
+    page.locator(f"a[href='{page_of(order, 'refund')}']").click()
+    page.locator("input[name=what][value=some]").check()
+    page.locator(f"[name=units_{line.pk}]").fill("1")
+    page.locator("[name=reason]").fill("It came broken.")
+    assert accessibility.findings(page) == []
+    page.locator("[name=preview]").click()
+    expect(page.locator(".fc-big")).to_have_text("467 KRW")
+    assert accessibility.findings(page) == []
+    assert not Refund.objects.exists()
+
+    page.locator("[name=confirm]").click()
+
+    expect(page).to_have_url(re.compile(page_of(order)))
+    wait_until(
+        lambda: Refund.objects.filter(order=order, status="succeeded").exists(), seconds=PATIENCE_SECONDS
+    )
+    page.reload()
+    expect(page.get_by_text("Refunded: 467 KRW")).to_be_visible()
+    refund = Refund.objects.get(order=order)
+    assert (refund.amount, refund.points_amount, refund.card_amount) == (467, 66, 401)
+    expect(page.locator("td", has_text="467").first).to_be_visible()
+    buying.settle_everything()
+    assert buying.broken_laws() == []
+
+
+def test_a_stuck_saga_is_retried_from_its_page_and_completes(
+    open_page: Callable[..., Any], stack: Stack, stuck: Saga
+) -> None:
+    page = open_page(reverse("admin:orders_saga_changelist"), account=SuperuserFactory.create())
+    page.locator("#result_list a", has_text=str(stuck.pk)).first.click()
+    page.locator(f"a[href='{reverse('admin:orders_saga_retry', args=[stuck.pk])}']").click()
+    dialog = page.locator("#modal-content")
+    expect(dialog.locator("[name=reason]")).to_be_focused()
+    assert accessibility.findings(page) == []
+    dialog.locator("[type=submit]").click()
+    expect(dialog.locator(".errors")).to_be_visible()
+    dialog.locator("[name=reason]").fill("The data platform is back.")
+    dialog.locator("[type=submit]").click()
+
+    wait_until(lambda: Saga.objects.get(pk=stuck.pk).state == Saga.State.DONE, seconds=PATIENCE_SECONDS)
+    expect(dialog).to_be_hidden()
+    page.reload()
+    expect(page.get_by_text("The data platform is back.").first).to_be_visible()
+    expect(page.locator(f"a[href='{reverse('admin:orders_saga_retry', args=[stuck.pk])}']")).to_have_count(0)
