@@ -3,8 +3,6 @@
 A test module imports the fixtures by name.
 """
 
-from datetime import timedelta
-
 import pytest
 
 from coupons.tests import test_audit as coupon_damage
@@ -16,7 +14,7 @@ from shop import clock
 from shop.management import laws, scheduled_audit
 from shop.models import AuditState, LawStatus
 from shop.operations import audit_state
-from shop.operations.audit_scope import place_mark
+from shop.operations.audit_scope import UUID_SLACK, place_mark
 from shop.tests.own_data_platform import data_platform_process, own_data_platform
 
 campaign, with_pool = coupon_damage.campaign, coupon_damage.with_pool
@@ -68,5 +66,5 @@ def audited() -> None:
 
 def forget_changes() -> None:
     """As if the overlap had passed: the next audit begins at a mark of now."""
-    mark = place_mark(laws.COUNTED_TABLES, at=clock.now() + timedelta(hours=1))
+    mark = place_mark(laws.COUNTED_TABLES, at=clock.now() + UUID_SLACK)
     AuditState.objects.update(marks=[{"at": mark.at.isoformat(), "keys": mark.keys}])
