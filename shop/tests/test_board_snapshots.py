@@ -195,6 +195,22 @@ def times(**numbers: int) -> Mapping[tuple[str, ...], int]:
     return counts
 
 
+def test_after_the_clock_was_set_back_the_history_goes_on_with_the_points_of_now() -> None:
+    """It dropped all points, and rates stood still, until the clock had come to the last one again."""
+    kept, composer = History(), Composer(History())
+    for second in (0, 1, 2, 3, 2, 4):
+        kept.add(Point(SECOND + second, {"left": second}))
+    assert kept.as_columns()["series"]["left"] == [0, 1, 2, 3, 4], "a slewed clock repeats a second"
+
+    for second in (-3600, 1, 2):
+        kept.add(Point(SECOND + second, {"left": second}))
+
+    assert kept.as_columns()["series"]["left"] == [-3600, 1, 2]
+    for second, waits in ((3600, 100), (0, 101), (2, 105)):
+        figures = compose(composer, second, shop=shop_of(second, locks={"row_lock_waits_total": waits}))
+    assert figures["shop"]["lock_waits"] == 2
+
+
 def test_requests_are_those_of_all_processes_by_code_campaign_and_response_time() -> None:
     counts = [
         SecondCounts(

@@ -154,7 +154,8 @@ class Composer:
                 for name, value in shop.locks.items()
                 if name in before
             }
-        if self._locks is None or shop.read_at > self._locks[0]:
+        # Also an earlier one: the clock was set back.
+        if self._locks is None or shop.read_at != self._locks[0]:
             self._locks = shop.read_at, shop.locks
 
     def _order_rates(self, second: int) -> dict[str, float]:
