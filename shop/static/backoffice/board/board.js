@@ -134,6 +134,9 @@ function showLaws(laws, now) {
 function showSources({ counts, ages }) {
   const missing = [];
   if (!counts) missing.push("Redis is unavailable: requests, refusals and response times are not known.");
+  else if (ages.counts > options.countsStaleSeconds) {
+    missing.push(`Redis last answered ${duration(ages.counts)} ago: requests, refusals and response times are as old.`);
+  }
   const age = Math.max(ages.sale ?? 0, ages.shop ?? 0);
   if (ages.sale === null || ages.shop === null) missing.push("The database has not answered yet.");
   else if (age > options.databaseStaleSeconds) missing.push(`The database last answered ${duration(age)} ago: its figures are as old.`);
