@@ -35,6 +35,7 @@ class Product(models.Model):
     created_at = CreatedAtField()
 
     class Meta:
+        indexes = [models.Index(fields=["paused_at"], name="inventory_product_paused")]
         constraints = [
             models.UniqueConstraint(fields=["sku"], name="inventory_product_sku_is_unique"),
             models.CheckConstraint(condition=Q(price__gte=0), name="inventory_product_price_not_negative"),
