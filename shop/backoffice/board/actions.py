@@ -60,13 +60,7 @@ def resume_campaign(pk: int, reason: str, request: HttpRequest) -> str:
 @_button("coupons.change_campaign")
 def raise_quantity(pk: int, reason: str, request: HttpRequest) -> str:
     quantity = _whole_number(request.POST.get("quantity", ""))
-    before = campaigns.get(campaign_id=pk, include_closed=True).quantity
-    if quantity <= before:
-        detail = (
-            f"The quantity is {before} already; the board only raises it. Change it on the campaign's page."
-        )
-        raise invalid_field("quantity", "not_raised", detail)
-    campaign = campaigns.change(campaign_id=pk, reason=reason, quantity=quantity)
+    campaign = campaigns.raise_quantity(campaign_id=pk, quantity=quantity, reason=reason)
     return f"{campaign.name} now has {campaign.quantity:,} coupons, {campaign.remaining:,} of them left."
 
 
