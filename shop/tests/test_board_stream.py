@@ -272,6 +272,26 @@ def test_a_slow_viewer_misses_snapshots_and_delays_no_other(account: User) -> No
     on_loop(watch)
 
 
+def test_a_slow_viewer_whose_stream_ends_gets_its_last_event_and_a_whole_response(account: User) -> None:
+    """It ended while a snapshot was being sent, without either, and the server logged an error."""
+    key = session_of(account)
+
+    async def watch() -> None:
+        slow, quick = Viewer(key), Viewer(key)
+        await slow.next("snapshot")
+        slow.is_paused = asyncio.Event()
+        for _ in range(3):
+            await quick.next("snapshot")
+        stream.stop()
+        slow.is_paused.set()
+        assert (await slow.next("ended", seconds=0.5)).data == {"reason": "stopping"}
+        for viewer in (slow, quick):
+            await viewer.ended(seconds=0.5)
+            assert viewer.is_complete
+
+    on_loop(watch)
+
+
 def test_a_stop_of_the_process_ends_all_streams_at_once(account: User) -> None:
     key = session_of(account)
 
