@@ -325,13 +325,27 @@ def test_the_first_audit_of_an_installation_is_a_full_one() -> None:
     assert {status.law for status in LawStatus.objects.exclude(full_at=None)} == laws.LAWS.keys()
 
 
-def test_a_statement_that_takes_too_long_is_ended() -> None:
-    def take(seconds: float) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT SLEEP(%s)", [seconds])
+def take(seconds: float) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT SLEEP(%s)", [seconds])
 
+
+def test_a_statement_that_takes_too_long_is_ended() -> None:
     with statement_limit(connection, seconds=1), pytest.raises(OperationalError):
         take(3)
+    take(1.2)
+
+
+def test_a_statement_that_takes_too_long_is_ended_after_a_reconnect_and_on_this_connection_only() -> None:
+    """A connection that was lost between two checks came back without the limit."""
+    with statement_limit(connection, seconds=1), another_connection() as other:
+        connection.close()
+        with pytest.raises(OperationalError):
+            take(3)
+        ask(other, "SELECT SLEEP(1.2)")
+        [[mode]] = ask(connection, "SELECT @@sql_mode")
+        assert "TRADITIONAL" in mode
+    connection.close()
     take(1.2)
 
 
