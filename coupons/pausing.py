@@ -29,6 +29,16 @@ def resume(*, campaign_id: int, reason: str) -> Campaign:
     return _change(campaign_id, is_paused=False, reason=reason)
 
 
+def partner_note(campaign: Campaign) -> str:
+    """What a pause doesn't stop, for operators: the slots that a partner is confirming; empty without any."""
+    number = campaign.confirming
+    if not number:
+        return ""
+    if number == 1:
+        return "1 slot is with the partner and may still become a coupon."
+    return f"{number:,} slots are with the partner and may still become coupons."
+
+
 def _change(campaign_id: int, *, is_paused: bool, reason: str) -> Campaign:
     given = pausing.check_reason(reason)
     campaigns.get(campaign_id=campaign_id, include_closed=True)

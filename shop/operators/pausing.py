@@ -35,7 +35,22 @@ class ReasonForm(BaseDialogForm):
     )
 
 
-PAUSE = ActionDialog(title="Pause", description=PAUSING, form_class=ReasonForm, form_submit_text="Pause now")
+class PauseForm(ReasonForm):
+    """A `ReasonForm` that says what the pause of this row doesn't stop."""
+
+    form_before_template = "operators/pausing_note.html"
+
+    def get_before_template_context(
+        self, request: HttpRequest, object_id: int | str | None = None
+    ) -> dict[str, Any]:
+        assert request.resolver_match
+        # As unfold's addresses have it; a row that is gone is 404 once the form is sent.
+        own = request.resolver_match.func.model_admin  # type: ignore[attr-defined]
+        row = own.get_object(request, str(object_id))
+        return {"note": own.pausing_note(row) if row else ""}
+
+
+PAUSE = ActionDialog(title="Pause", description=PAUSING, form_class=PauseForm, form_submit_text="Pause now")
 RESUME = ActionDialog(
     title="Resume", description=RESUMING, form_class=ReasonForm, form_submit_text="Resume now"
 )
@@ -47,6 +62,10 @@ class PausingMixin(ModelAdmin):
     def set_paused(self, row_id: int, *, is_paused: bool, reason: str) -> Model:
         """Pause or resume the row by its domain function. Raises the shop's errors."""
         raise NotImplementedError
+
+    def pausing_note(self, row: Any) -> str:
+        """A sentence on what a pause of this row doesn't stop; empty if it stops all."""
+        return ""
 
     def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
         """Without the button that would change nothing."""
@@ -104,7 +123,7 @@ class PausingMixin(ModelAdmin):
         context = self.admin_site.each_context(request) | {
             "title": f"{dialog['title']} {len(rows)} {self._name_of(len(rows))}",
             "opts": self.opts,
-            "rows": rows,
+            "rows": [(row, self.pausing_note(row) if is_paused else "") for row in rows],
             "form": form,
             "dialog": dialog,
             "action_name": action_name,
@@ -115,7 +134,7 @@ class PausingMixin(ModelAdmin):
 
     def _change_rows(self, request: HttpRequest, rows: list[Any], reason: str, *, is_paused: bool) -> None:
         """Change each row, and show which were changed, which were so already, and which were refused."""
-        changed, unchanged = [], []
+        changed, unchanged, notes = [], [], []
         for row in rows:
             if (row.paused_at is not None) == is_paused:
                 unchanged.append(str(row))
@@ -127,8 +146,11 @@ class PausingMixin(ModelAdmin):
             else:
                 self.log_change(request, after, f"{'Paused' if is_paused else 'Resumed'}: {reason}")
                 changed.append(str(row))
+                if is_paused and (note := self.pausing_note(after)):
+                    notes.append(f"{row}: {note}")
         if changed:
-            self.message_user(request, f"{'Paused' if is_paused else 'Resumed'}: {', '.join(changed)}.")
+            done = f"{'Paused' if is_paused else 'Resumed'}: {', '.join(changed)}."
+            self.message_user(request, " ".join([done, *notes]))
         if unchanged:
             state = "paused already" if is_paused else "not paused"
             self.message_user(

@@ -44,6 +44,7 @@ def sale_of(**left: int) -> SaleState:
                 quantity=100,
                 issued=100 - value,
                 left=value,
+                with_partner=0,
                 opens_at=START,
             )
             for number, (name, value) in enumerate(left.items(), start=1)

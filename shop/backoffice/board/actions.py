@@ -48,7 +48,8 @@ def _button(permission: str) -> Callable[[Perform], View]:
 @_button("coupons.change_campaign")
 def pause_campaign(pk: int, reason: str, request: HttpRequest) -> str:
     campaign = campaign_pausing.pause(campaign_id=pk, reason=reason)
-    return f"{campaign.name} is paused: no process issues a coupon of it until it is resumed."
+    done = f"{campaign.name} is paused: no process issues a coupon of it until it is resumed."
+    return f"{done} {campaign_pausing.partner_note(campaign)}".strip()
 
 
 @_button("coupons.change_campaign")

@@ -29,7 +29,10 @@ OPENING_SOON, OPENING_SHOWN = timedelta(hours=1), 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CampaignState:
-    """A campaign on the board; `left` is what it may still issue."""
+    """A campaign on the board.
+
+    `left` is what it may still issue, `with_partner` the slots that its partner is confirming.
+    """
 
     id: int
     name: str
@@ -37,6 +40,7 @@ class CampaignState:
     quantity: int
     issued: int
     left: int
+    with_partner: int
     opens_at: datetime
 
 
@@ -137,6 +141,7 @@ def _campaign_state(campaign: Campaign, now: datetime) -> CampaignState:
         quantity=campaign.quantity,
         issued=campaign.issued,
         left=campaign.remaining,
+        with_partner=campaign.confirming,
         opens_at=campaign.opens_at,
     )
 

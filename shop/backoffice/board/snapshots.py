@@ -120,6 +120,7 @@ class Composer:
             "quantity": campaign.quantity,
             "issued": campaign.issued,
             "left": campaign.left,
+            "with_partner": campaign.with_partner,
             "opens_at": campaign.opens_at.timestamp(),
             "waiting": shop.waiting.get(key, 0) if shop else None,
             "wait_seconds": shop.wait_seconds.get(key) if shop else None,

@@ -14,6 +14,13 @@ const TEXTS = {
 };
 const TOAST_SECONDS = 12;
 
+// What a pause doesn't stop: a partner that confirms a slot makes it a coupon.
+function partnerNote(row) {
+  if (!row.with_partner) return "";
+  if (row.with_partner === 1) return " 1 slot is with the partner and may still become a coupon.";
+  return ` ${count(row.with_partner)} slots are with the partner and may still become coupons.`;
+}
+
 export class Actions {
   constructor(base) {
     this.base = base;
@@ -32,7 +39,7 @@ export class Actions {
     const title = action === "quantity" ? `Raise the quantity of ${row.name}?` : `${verb} ${row.name}?`;
     this.form.reset();
     setText(byId("confirm-title"), title);
-    setText(byId("confirm-text"), TEXTS[action][kind]);
+    setText(byId("confirm-text"), TEXTS[action][kind] + (action === "pause" ? partnerNote(row) : ""));
     setText(byId("submit"), verb);
     setText(byId("confirm-error"), "");
     setHidden(byId("quantity-field"), action !== "quantity");
