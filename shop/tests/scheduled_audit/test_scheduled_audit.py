@@ -33,39 +33,10 @@ from shop.management import laws, scheduled_audit
 from shop.models import AuditState, JournalLine, LawStatus
 from shop.operations import audit_state, law_status
 from shop.operations.audit_scope import Mark, place_mark
-from shop.tests.auditing import (
-    _empty_books,
-    _stepped_executor,
-    audit_all,
-    audit_changes,
-    audited,
-    broken,
-    campaign,
-    cancelled,
-    data_platform_process,
-    forget_changes,
-    gateway_process,
-    own_data_platform,
-    own_gateway,
-    paid,
-    with_pool,
-)
 from shop.tests.racing import race
+from shop.tests.scheduled_audit.auditing import audit_all, audit_changes, broken, forget_changes
 from shop.tests.second_connection import another_connection, ask
 
-__all__ = [
-    "_empty_books",
-    "_stepped_executor",
-    "audited",
-    "campaign",
-    "cancelled",
-    "data_platform_process",
-    "gateway_process",
-    "own_data_platform",
-    "own_gateway",
-    "paid",
-    "with_pool",
-]
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
