@@ -1,6 +1,6 @@
 """Campaigns: creating and changing them, and which of them are visible."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, TypedDict, Unpack
 
@@ -12,7 +12,7 @@ from coupons.issuing import issuing
 from coupons.models import Campaign
 from shop import clock, lazy_texts
 from shop.db import transactions
-from shop.errors import Invalid, NotFound, Rejected
+from shop.errors import Invalid, NotFound, Rejected, invalid_field
 from shop.events import journal
 from shop.lazy_texts import Text
 from shop.lazy_texts import mark as _
@@ -76,10 +76,40 @@ def change(*, campaign_id: int, reason: str = "", **terms: Unpack[Terms]) -> Cam
     wrong; `Rejected` `quantity_below_issued`, and `campaign_has_coupons` for terms that issued coupons depend
     on.
     """
+    return _change(campaign_id, terms, reason=reason)
+
+
+def raise_quantity(*, campaign_id: int, quantity: int, reason: str) -> Campaign:
+    """Raise the campaign's quantity, also while it issues coupons; `reason` is kept in the journal.
+
+    Of two that raise it at once the higher one stays. Raises `NotFound`; `Invalid` `not_raised` unless it is
+    above the quantity that the campaign has by then.
+    """
+
+    def require_raised(campaign: Campaign) -> None:
+        if quantity <= campaign.quantity:
+            raise invalid_field(
+                "quantity",
+                "not_raised",
+                _("The quantity is {quantity} already, and is only raised here.", quantity=campaign.quantity),
+            )
+
+    return _change(campaign_id, {"quantity": quantity}, reason=reason, require=require_raised)
+
+
+def _change(
+    campaign_id: int,
+    terms: Mapping[str, Any],
+    *,
+    reason: str,
+    require: Callable[[Campaign], None] = lambda campaign: None,
+) -> Campaign:
+    """`change`; `require` sees the campaign as it is before, under its lock, and refuses by raising."""
     get(campaign_id=campaign_id, include_closed=True)
 
     def work() -> Campaign:
         campaign = Campaign.objects.select_for_update().get(pk=campaign_id)
+        require(campaign)
         changed = {name: value for name, value in terms.items() if value != getattr(campaign, name)}
         _require_changeable(campaign, changed)
         before = {name: getattr(campaign, name) for name in changed}

@@ -5,6 +5,8 @@ UPDATE requires it; see `shop.pausing`. Accounts that have a coupon still get it
 slot that was taken before may still be confirmed by its partner.
 """
 
+from django.utils.translation import ngettext
+
 from coupons import campaigns
 from coupons.models import Campaign
 from shop import clock, pausing
@@ -27,6 +29,19 @@ def resume(*, campaign_id: int, reason: str) -> Campaign:
     a reason.
     """
     return _change(campaign_id, is_paused=False, reason=reason)
+
+
+def partner_note(campaign: Campaign) -> str:
+    """What a pause doesn't stop, for operators: the slots that a partner is confirming; empty without any."""
+    number = campaign.confirming
+    if not number:
+        return ""
+    text = ngettext(
+        "%(count)s slot is with the partner and may still become a coupon.",
+        "%(count)s slots are with the partner and may still become coupons.",
+        number,
+    )
+    return text % {"count": f"{number:,}"}
 
 
 def _change(campaign_id: int, *, is_paused: bool, reason: str) -> Campaign:

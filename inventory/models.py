@@ -59,8 +59,11 @@ class Product(models.Model):
                 name="inventory_product_reserved_within_on_hand",
             ),
         ]
-        # For the operators' home page. The stock is in no index: each order would change it.
-        indexes = [models.Index(fields=["low_stock_threshold"], name="inventory_product_by_threshold")]
+        indexes = [
+            # For the operators' home page. The stock is in no index: each order would change it.
+            models.Index(fields=["low_stock_threshold"], name="inventory_product_by_threshold"),
+            models.Index(fields=["paused_at"], name="inventory_product_paused"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.sku} {self.name}"

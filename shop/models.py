@@ -62,7 +62,10 @@ class CommittedTransaction(models.Model):
 
 
 class SignOut(models.Model):
-    """When an account was signed out everywhere last: tokens issued until then are refused."""
+    """When an account was signed out everywhere last: tokens issued before that are refused.
+
+    `at` increases with each sign-out of the account, and stands in the tokens that are issued after it.
+    """
 
     account = models.OneToOneField(
         settings.AUTH_USER_MODEL,

@@ -97,6 +97,9 @@ class CampaignAdmin(PausingMixin, ModelAdmin, NonAtomicAdmin):
         change = pausing.pause if is_paused else pausing.resume
         return change(campaign_id=row_id, reason=reason)
 
+    def pausing_note(self, row: Campaign) -> str:
+        return pausing.partner_note(row)
+
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         try:
             response: HttpResponse = super().changeform_view(request, *args, **kwargs)

@@ -17,14 +17,15 @@ from django.utils import timezone
 from coupons.allocation.writes import PendingConfirmation
 from coupons.issuing import issuing
 from coupons.metrics import counters
-from coupons.models import Campaign, Confirmation, Coupon
+from coupons.models import Campaign, Confirmation, Coupon, QueueTicket
 from coupons.partners import call_limit, confirmation_recovery
-from coupons.queue import worker
+from coupons.queue import settlement, stream, worker
 from coupons.tests.factories import CampaignFactory, accounts, campaign_with_strategy
 from coupons.tests.own_partner import NAME, own_partner, partner_process
 from scripts.tests.simulator import Simulator
 from shop.accounts import tokens
 from shop.observability import top
+from shop.tests import second_connection
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.live import web
@@ -171,6 +172,37 @@ def test_a_coupon_whose_commit_got_no_reply_counts_once_and_is_new(strategy: str
         assert is_lost.is_set()
     assert outcomes(counted(), campaign) == outcomes(counted()) == {"issued": 1}
     assert Coupon.objects.count() == 1
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+def test_sold_out_tickets_whose_commit_got_no_reply_count_once(arrives: bool, tmp_path: Path) -> None:
+    """They counted nothing: only a batch with a coupon could tell later whether it had committed."""
+    campaign = CampaignFactory.create(strategy=QUEUED, quantity=1)
+    users = [AccountFactory.create() for _ in range(3)]
+    assert [ask(campaign.pk, one) for one in users] == [202] * 3
+    positions = [entry.position for entry in stream.read(campaign.pk, issuer="one", most=10)]
+    settlement.settle_tickets(campaign_id=campaign.pk, positions=positions[:1])
+    counted = increases()
+
+    prevented = None if arrives else end_transactions
+    with losing_reply_to_commit(tmp_path, before_commit=prevented) as is_lost:
+        settlement.settle_tickets(campaign_id=campaign.pk, positions=positions[1:])
+        assert is_lost.is_set()
+
+    assert outcomes(counted(), campaign) == outcomes(counted()) == {"sold_out": 2}
+    assert QueueTicket.objects.filter(status="sold_out").count() == 2
+
+
+def end_transactions() -> None:
+    """Have the server end them with their connections, as when a client is gone: no COMMIT arrives."""
+    idle = (
+        "SELECT id FROM information_schema.processlist"
+        " WHERE db = DATABASE() AND command = 'Sleep' AND id <> CONNECTION_ID()"
+    )
+    with second_connection.another_connection() as other:
+        for [id] in second_connection.ask(other, idle):
+            second_connection.ask(other, f"KILL {id:d}")
+    raise BrokenPipeError
 
 
 def test_many_threads_count_what_the_rows_say() -> None:

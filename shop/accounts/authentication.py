@@ -25,7 +25,7 @@ from shop.events import journal
 from shop.lazy_texts import mark as _
 
 ALGORITHM = "HS256"
-ACCOUNT_CLAIM, STAFF_CLAIM = "user_id", "staff"
+ACCOUNT_CLAIM, STAFF_CLAIM, SIGN_OUT_CLAIM = "user_id", "staff", "after_sign_out"
 Keys = tuple[tuple[str, str], ...]
 
 
@@ -43,13 +43,15 @@ class TokenInvalid(NotAuthenticated):
 class Account:
     """The caller, from the access token's claims. `is_staff` is a hint: `shop.http.permissions` decides.
 
-    `issued_at` is the second of the token's issue, since the epoch.
+    `issued_at` is the second of the token's issue, since the epoch, and `issued_after` the number of the
+    sign-out that it was issued after; None if the token has none.
     """
 
     id: int
     is_staff: bool
     is_active: bool = True
     issued_at: int = 0
+    issued_after: int | None = None
 
     @property
     def pk(self) -> int:
@@ -85,7 +87,9 @@ def account_from_header(authorization: str) -> Account | None:
     if scheme.lower() != "bearer":
         return None
     account = verify_access_token(raw.strip())
-    if disabled_accounts.is_token_refused(account.id, issued_at=account.issued_at):
+    if disabled_accounts.is_token_refused(
+        account.id, issued_at=account.issued_at, issued_after=account.issued_after
+    ):
         raise TokenInvalid
     journal.identify_actor(account_id=account.id, is_staff=account.is_staff)
     return account
@@ -95,7 +99,12 @@ def verify_access_token(raw: str) -> Account:
     """Return the account of an access token, without a query. Raises `TokenInvalid`."""
     claims = verified_claims_of("access", raw)
     is_staff = claims.get(STAFF_CLAIM) is True
-    return Account(id=account_id_of(claims), is_staff=is_staff, issued_at=claims["iat"])
+    return Account(
+        id=account_id_of(claims),
+        is_staff=is_staff,
+        issued_at=claims["iat"],
+        issued_after=claims.get(SIGN_OUT_CLAIM),
+    )
 
 
 def verified_claims_of(kind: str, raw: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from django.db import DatabaseError
 from structlog import get_logger
 
 from shop import clock
+from shop.accounts import sign_outs
 from shop.concurrency.group_commit import Batcher, run_without_transaction
 from shop.concurrency.thread_pool import ThreadPool
 from shop.db.transactions import DatabaseUnavailable
@@ -34,7 +35,7 @@ SIGN_OUTS_READ = timedelta(days=2)
 
 @dataclass(frozen=True, slots=True)
 class _DisabledAccounts:
-    """`signed_out` has the second of each account's sign-out: tokens issued until then are refused."""
+    """`signed_out` has the number of each account's sign-out, which refuses the tokens of before."""
 
     ids: frozenset[int]
     read_at: float
@@ -60,8 +61,8 @@ def is_disabled(account_id: int) -> bool:
     return account_id in _require_recent(_cached).ids
 
 
-def is_token_refused(account_id: int, *, issued_at: int) -> bool:
-    """Whether the account is disabled, or signed out everywhere since that second.
+def is_token_refused(account_id: int, *, issued_at: int, issued_after: int | None) -> bool:
+    """Whether the account is disabled, or was signed out everywhere since the token was issued.
 
     Without a query, for an event loop. Submit to `REFRESHER` first if `is_refresh_due`. Raises
     `DatabaseUnavailable` as `is_disabled` does.
@@ -69,7 +70,8 @@ def is_token_refused(account_id: int, *, issued_at: int) -> bool:
     known = _require_recent(_cached)
     if account_id in known.ids:
         return True
-    return account_id in known.signed_out and issued_at <= known.signed_out[account_id]
+    number = known.signed_out.get(account_id)
+    return number is not None and sign_outs.refuses(number, issued_at=issued_at, issued_after=issued_after)
 
 
 def is_refresh_due() -> bool:
@@ -130,7 +132,7 @@ def _read_disabled_accounts() -> _DisabledAccounts:
     started_at = time.monotonic()
     disabled = User.objects.filter(is_active=False).values_list("pk", flat=True)
     recent = SignOut.objects.filter(at__gte=clock.now() - SIGN_OUTS_READ).values_list("account_id", "at")
-    signed_out = {account_id: int(at.timestamp()) for account_id, at in recent}
+    signed_out = {account_id: sign_outs.number_of(at) for account_id, at in recent}
     _cached = _DisabledAccounts(frozenset(disabled), started_at, signed_out)
     if _is_failing:
         log.info("disabled accounts are read again")

@@ -270,6 +270,11 @@ def _use_code(device_id: int, code: str) -> Verified | _Refused:
     if device is None:
         return _Refused()
     now = clock.now()
+    last = device.throttling_failure_timestamp
+    if last is not None and last > now:
+        # The clock was set back since. The wait counts from now, or it would last as long as that was ahead.
+        device.throttling_failure_timestamp = now
+        device.save(update_fields=["throttling_failure_timestamp"])
     wait = _remaining_wait(device, now)
     if wait:
         return _Refused(wait)

@@ -1,10 +1,13 @@
 """Signs an account out everywhere: refuses its tokens and ends its sessions, without disabling it.
 
-Unused refresh tokens are stored nowhere, so the account's row in `shop.models.SignOut` has the instant: every
-token issued until then is refused. Refreshing one locks the account's row, as this does, so that no successor
-of a token is issued later. Access tokens are refused once each process has read the row again
-(`shop.accounts.disabled_accounts`).
+Unused refresh tokens are stored nowhere, so the account's row in `shop.models.SignOut` has the instant, and
+every token names the sign-out after which it was issued: those of an earlier one are refused. Their times of
+issue could not say that: where the database's clock is set back, the tokens of before are later than those of
+after. Refreshing a token locks the account's row, as this does, so that no successor of a token is issued
+later. Access tokens are refused once each process has read the row again (`shop.accounts.disabled_accounts`).
 """
+
+from datetime import UTC, datetime, timedelta
 
 from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.models import User
@@ -18,14 +21,14 @@ from shop.lazy_texts import mark as _
 from shop.models import SignOut
 
 SIGNED_OUT = "signed_out_everywhere"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def sign_out_everywhere(*, account_id: int, reason: str) -> SignOut:
     """Refuse all tokens issued to the account until now, and end its sessions on operators' pages.
 
-    Refresh tokens are refused at once, access tokens within five seconds. The account may sign in again; as
-    tokens say the second of their issue, one issued later in this second is refused too. Durable when it
-    returns, unless the caller has a transaction open. Raises `NotFound`.
+    Refresh tokens are refused at once, access tokens within five seconds. The account may sign in again.
+    Durable when it returns, unless the caller has a transaction open. Raises `NotFound`.
     """
 
     def signed_out() -> SignOut:
@@ -33,7 +36,10 @@ def sign_out_everywhere(*, account_id: int, reason: str) -> SignOut:
         if user is None:
             raise NotFound(_("There is no account {account_id}.", account_id=account_id))
         # Read with the row locked: after every token that a concurrent refresh has issued.
-        done = SignOut(account=user, at=clock.now())
+        before, now = last_sign_out(account_id), clock.now()
+        # Later than the one before, also after the clock was set back: that keeps the one before in force.
+        at = now if before is None else max(now, before.at + timedelta(microseconds=1))
+        done = SignOut(account=user, at=at)
         done.save()
         sessions_ended = _end_sessions(account_id)
         accounts.note_change(
@@ -50,6 +56,28 @@ def sign_out_everywhere(*, account_id: int, reason: str) -> SignOut:
 def last_sign_out(account_id: int) -> SignOut | None:
     """When the account was signed out everywhere last, if ever."""
     return SignOut.objects.filter(pk=account_id).first()
+
+
+def last_sign_out_number(account_id: int) -> int:
+    """The number of the account's last sign-out, which its new tokens have; 0 if there was none."""
+    done = last_sign_out(account_id)
+    return 0 if done is None else number_of(done.at)
+
+
+def number_of(at: datetime) -> int:
+    """The number of the sign-out at this instant, in microseconds since the epoch: each is above the last."""
+    return (at - EPOCH) // timedelta(microseconds=1)
+
+
+def refuses(number: int, *, issued_at: int, issued_after: int | None) -> bool:
+    """Whether the sign-out with this number refuses a token.
+
+    `issued_after` is the number of the sign-out that the token was issued after. Tokens of the release before
+    have none: of these the second of their issue decides.
+    """
+    if issued_after is None:
+        return issued_at <= number // 1_000_000
+    return issued_after < number
 
 
 def _end_sessions(account_id: int) -> int:

@@ -18,12 +18,12 @@ from prometheus_client import Counter
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
 from shop import clock
-from shop.accounts import accounts, authentication, second_factor
-from shop.accounts.authentication import ACCOUNT_CLAIM, STAFF_CLAIM, TokenInvalid
+from shop.accounts import accounts, authentication, second_factor, sign_outs
+from shop.accounts.authentication import ACCOUNT_CLAIM, SIGN_OUT_CLAIM, STAFF_CLAIM, TokenInvalid
 from shop.db import transactions
 from shop.events import journal
 from shop.events.journal import Actor, ActorContext
-from shop.models import JournalLine, SignOut
+from shop.models import JournalLine
 from shop.rates import rate_limits
 
 ACCESS_LIFETIME = timedelta(minutes=15)
@@ -47,9 +47,15 @@ class TokenPair:
     refresh: str
 
 
-def create_access_token(user: User, *, lifetime: timedelta = ACCESS_LIFETIME) -> str:
-    """Return an access token of the account, valid for `lifetime`."""
-    return authentication.sign(_new_claims("access", user, lifetime) | {STAFF_CLAIM: user.is_staff})
+def create_access_token(
+    user: User, *, lifetime: timedelta = ACCESS_LIFETIME, issued_after: int | None = None
+) -> str:
+    """Return an access token of the account, valid for `lifetime`.
+
+    `issued_after` is the number of the account's last sign-out; without it the time of issue stands for it.
+    """
+    own = {STAFF_CLAIM: user.is_staff} | ({} if issued_after is None else {SIGN_OUT_CLAIM: issued_after})
+    return authentication.sign(_new_claims("access", user, lifetime) | own)
 
 
 def create_token_pair(user: User, *, family: str | None = None, device_id: int | None = None) -> TokenPair:
@@ -59,9 +65,14 @@ def create_token_pair(user: User, *, family: str | None = None, device_id: int |
     nothing: only used refresh tokens are stored.
     """
     family = family or second_factor.family_prefix(device_id) + uuid4().hex
-    own = {FAMILY_CLAIM: family, PASSWORD_CLAIM: _password_fingerprint(user)}
+    issued_after = sign_outs.last_sign_out_number(user.pk)
+    own = {
+        FAMILY_CLAIM: family,
+        PASSWORD_CLAIM: _password_fingerprint(user),
+        SIGN_OUT_CLAIM: issued_after,
+    }
     refresh = authentication.sign(_new_claims("refresh", user, REFRESH_LIFETIME) | own)
-    return TokenPair(access=create_access_token(user), refresh=refresh)
+    return TokenPair(access=create_access_token(user, issued_after=issued_after), refresh=refresh)
 
 
 def rotate(raw: str) -> TokenPair:
@@ -153,14 +164,16 @@ def _family_id(claims: Mapping[str, Any]) -> str:
 def _is_still_valid(claims: Mapping[str, Any], user: User) -> bool:
     """Whether the token belongs to this account with its current password, and is not revoked.
 
-    It is revoked by itself, with its family, or with all tokens of the account until an instant.
-    Tokens of the previous release lack both claims, so the journal shows whether the password has changed
+    It is revoked by itself, with its family, or with all tokens that the account had when it was signed out.
+    Tokens of the previous release lack the claims, so the journal shows whether the password has changed
     since; the last of them expires `REFRESH_LIFETIME` after the upgrade.
     """
     issued_at = datetime.fromtimestamp(claims["iat"], UTC)
     if BlacklistedToken.objects.filter(token__jti=_family_id(claims)).exists():
         return False
-    if SignOut.objects.filter(account_id=user.pk, at__gte=issued_at).exists():
+    number = sign_outs.last_sign_out_number(user.pk)
+    after = claims.get(SIGN_OUT_CLAIM)
+    if number and sign_outs.refuses(number, issued_at=claims["iat"], issued_after=after):
         return False
     if not second_factor.allows_family(user, _family_id(claims)):
         return False

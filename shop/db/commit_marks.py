@@ -39,6 +39,11 @@ def write_now(id: UUID) -> None:
     CommittedTransaction.objects.create(id=id, at=clock.now())
 
 
+def is_written(id: UUID) -> bool:
+    """Whether the transaction that wrote the mark has committed, or is this one."""
+    return CommittedTransaction.objects.filter(pk=id).exists()
+
+
 def sweep() -> int:
     """Delete the marks that are no longer needed, in small batches. Returns how many."""
     deleted = 0

@@ -20,7 +20,7 @@ from shop.management import laws
 from shop.models import AuditState, LawStatus
 from shop.operations import audit_state, law_status
 from shop.operations.audit_report import NotChecked
-from shop.operations.audit_scope import Changes, Check, Rows, Subject, WholeCheck, place_mark
+from shop.operations.audit_scope import Changes, Check, Rows, Subject, WholeCheck, is_ahead, place_mark
 from shop.operations.audit_state import Lease, Progress
 from shop.operations.law_status import Findings
 
@@ -51,9 +51,12 @@ def _run_due(lease: Lease) -> bool:
     now = clock.now()
     state = AuditState.objects.get(pk=audit_state.ROW)
     interval = timedelta(seconds=settings.AUDIT_SECONDS)
-    is_due = state.audited_at is None or now - state.audited_at >= interval
+    is_due = (
+        state.audited_at is None or now - state.audited_at >= interval or is_ahead(state.audited_at, now=now)
+    )
     if is_due:
         audit_changes(lease, now=now)
+        state.refresh_from_db()
     is_full = state.progress is not None or is_full_due(state, now=now) or law_status.is_full_needed()
     if is_full:
         continue_full(lease, now=now)
@@ -65,12 +68,13 @@ def is_full_due(state: AuditState, *, now: datetime) -> bool:
     due_at = now.replace(hour=settings.AUDIT_FULL_HOUR, minute=0, second=0, microsecond=0)
     if due_at > now:
         due_at -= timedelta(days=1)
-    return state.full_at is None or state.full_at < due_at
+    return state.full_at is None or state.full_at < due_at or is_ahead(state.full_at, now=now)
 
 
 def audit_changes(lease: Lease, *, now: datetime) -> None:
     """Check what has changed since the audit before, all suspects, and what is cheap to check whole."""
     state = AuditState.objects.get(pk=audit_state.ROW)
+    audit_state.drop_marks_ahead(state, now=now)
     # Placed before anything is read: rows that are committed meanwhile belong to the next audit too.
     mark, since = place_mark(laws.COUNTED_TABLES, at=now), audit_state.mark_to_read_from(state)
     audit = _Audit(lease)
@@ -84,10 +88,12 @@ def audit_changes(lease: Lease, *, now: datetime) -> None:
 
     def record() -> None:
         state = lease.lock()
+        law_status.bound_instants(at=now)
         law_status.record_incremental(audit.found, at=now)
+        audit_state.drop_marks_ahead(state, now=now)
         audit_state.add_mark(state, mark)
         state.audited_at = now
-        state.save(update_fields=["marks", "audited_at"])
+        state.save(update_fields=["marks", "progress", "audited_at", "full_at"])
 
     transactions.run_or_savepoint(record, transactions.REPEATABLE)
 
@@ -131,7 +137,8 @@ def _record_part(lease: Lease, audit: "_Audit", progress: Progress, *, now: date
         progress.checked[law] = progress.checked.get(law, 0) + findings.checked
         if findings.not_checked:
             progress.failed[law] = findings.not_checked
-    started_at, is_done = datetime.fromisoformat(progress.started_at), not progress.subject
+    # Not later than now: the clock may have been set back since the full audit began.
+    started_at, is_done = min(datetime.fromisoformat(progress.started_at), now), not progress.subject
 
     def record() -> None:
         state = lease.lock()

@@ -25,6 +25,11 @@ JOURNAL_LINES_AT_ONCE = 10_000
 UUID_SLACK = timedelta(minutes=1)
 
 
+def is_ahead(at: datetime | None, *, now: datetime) -> bool:
+    """Whether the instant was written before the database's clock was set back: it has not come yet."""
+    return at is not None and at > now + UUID_SLACK
+
+
 def within(name: str, rows: Rows | None) -> Q:
     """The condition that the field is one of the rows' keys; none for all rows."""
     if rows is None:

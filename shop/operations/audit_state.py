@@ -17,7 +17,7 @@ from django.db.models import Q
 from shop import clock
 from shop.db import transactions
 from shop.models import AuditState
-from shop.operations.audit_scope import Mark
+from shop.operations.audit_scope import Mark, is_ahead
 
 ROW = 1
 # Longer than the longest check: seven statements, each of which may take `scheduled_audit.STATEMENT_SECONDS`.
@@ -75,14 +75,19 @@ def leased() -> Iterator[Lease | None]:
     """Hold the lease while the block runs; yields None while another auditor holds it."""
     token = secrets.token_hex(16)
     AuditState.objects.bulk_create([AuditState(pk=ROW)], ignore_conflicts=True)
-    is_free = Q(leased_until__isnull=True) | Q(leased_until__lte=clock.now()) | Q(lease_token=token)
-    if not _lease(is_free, token):
+    if not _lease(_is_free(clock.now()) | Q(lease_token=token), token):
         yield None
         return
     try:
         yield Lease(token, time.monotonic())
     finally:
         AuditState.objects.filter(pk=ROW, lease_token=token).update(lease_token="", leased_until=None)
+
+
+def _is_free(now: datetime) -> Q:
+    """No lease is held, or one that has lapsed, or that was taken before the clock was set back."""
+    latest = now + timedelta(seconds=2 * LEASE_SECONDS)
+    return Q(leased_until__isnull=True) | Q(leased_until__lte=now) | Q(leased_until__gt=latest)
 
 
 def _lease(condition: Q, token: str) -> bool:
@@ -112,6 +117,15 @@ def add_mark(state: AuditState, mark: Mark) -> None:
     oldest = mark_to_read_from(state)
     kept = [one for one in state.marks if oldest is None or _read_mark(one).at >= oldest.at]
     state.marks = [*kept, {"at": mark.at.isoformat(), "keys": dict(mark.keys)}]
+
+
+def drop_marks_ahead(state: AuditState, *, now: datetime) -> None:
+    """Drop the marks and the progress on this copy of the state if the clock was set back since.
+
+    New rows have lower keys by time than these: a full audit, which is due then, finds all of them.
+    """
+    if state.marks and is_ahead(_read_mark(state.marks[-1]).at, now=now):
+        state.marks, state.progress, state.full_at = [], None, None
 
 
 def read_progress(state: AuditState, *, subjects: Collection[str]) -> Progress | None:

@@ -1,5 +1,6 @@
 """The status of each law by the scheduled audit: written by audits, read by metrics, doctor and admin."""
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -11,7 +12,7 @@ from shop import clock
 from shop.events import journal
 from shop.models import LawStatus
 from shop.operations.audit_report import OFFENDERS_REPORTED, LawReport
-from shop.operations.audit_scope import Rows
+from shop.operations.audit_scope import Rows, is_ahead
 
 log = get_logger(__name__)
 Item = TypeVar("Item")
@@ -80,6 +81,12 @@ def record_broken(found: Mapping[str, Findings], *, at: datetime) -> list[str]:
             overflowed.append(law)
         status.save()
     return overflowed
+
+
+def bound_instants(*, at: datetime) -> None:
+    """Set what was recorded before the clock was set back to this instant, from which its age counts."""
+    for name in ("checked_at", "full_at"):
+        LawStatus.objects.filter(**{f"{name}__gt": at}).update(**{name: at})
 
 
 def record_full(
@@ -181,4 +188,7 @@ def _of_each(read: Callable[[LawStatus], float | None]) -> dict[str, float]:
 
 
 def _age(at: datetime | None, now: datetime) -> float | None:
-    return None if at is None else (now - at).total_seconds()
+    """None if it was never; infinite if the clock was set back since, until the next audit: not known."""
+    if is_ahead(at, now=now):
+        return math.inf
+    return None if at is None else max(0.0, (now - at).total_seconds())

@@ -82,21 +82,29 @@ def read(seconds: Sequence[int]) -> list[SecondCounts] | None:
 
 
 class Sharing:
-    """Shares the differences between two passes; the first pass after a pause shares nothing."""
+    """Shares the differences between two passes, of a second each.
+
+    The first pass after a pause shares nothing, nor does one that comes late, because the one before it took
+    longer than a second: what was counted in several seconds is not that of one.
+    """
 
     def __init__(self) -> None:
         self._last: Counter[Count] | None = None
+        self._last_second = 0
 
     def run_once(self, *, second: int) -> bool:
         """Share what was counted since the last pass as that of `second`, if it is read. Returns whether."""
+        # Before Redis is asked, which may take most of a second; one that shares nothing saves the work.
+        totals = None if self._last is None else totals_of_process()
         if not redis_client.attempt(lambda client: client.exists(READ_KEY), otherwise=0):
             self._last = None
             return False
-        totals = totals_of_process()
-        last, self._last = self._last, totals
-        if last is None:
+        last, self._last = self._last, totals_of_process() if totals is None else totals
+        is_next, self._last_second = second == self._last_second + 1, second
+        if last is None or not is_next:
             return False
-        _add(second, {name: total - last[name] for name, total in totals.items() if total > last[name]})
+        counted = {name: total - last[name] for name, total in self._last.items() if total > last[name]}
+        _add(second, counted)
         return True
 
 

@@ -38,8 +38,23 @@ class ReasonForm(BaseDialogForm):
     )
 
 
+class PauseForm(ReasonForm):
+    """A `ReasonForm` that says what the pause of this row doesn't stop."""
+
+    form_before_template = "operators/pausing_note.html"
+
+    def get_before_template_context(
+        self, request: HttpRequest, object_id: int | str | None = None
+    ) -> dict[str, Any]:
+        assert request.resolver_match
+        # As unfold's addresses have it; a row that is gone is 404 once the form is sent.
+        own = request.resolver_match.func.model_admin  # type: ignore[attr-defined]
+        row = own.get_object(request, str(object_id))
+        return {"note": own.pausing_note(row) if row else ""}
+
+
 PAUSE = ActionDialog(
-    title=_("Pause"), description=PAUSING, form_class=ReasonForm, form_submit_text=_("Pause now")
+    title=_("Pause"), description=PAUSING, form_class=PauseForm, form_submit_text=_("Pause now")
 )
 RESUME = ActionDialog(
     title=_("Resume"), description=RESUMING, form_class=ReasonForm, form_submit_text=_("Resume now")
@@ -52,6 +67,10 @@ class PausingMixin(ModelAdmin):
     def set_paused(self, row_id: int, *, is_paused: bool, reason: str) -> Model:
         """Pause or resume the row by its domain function. Raises the shop's errors."""
         raise NotImplementedError
+
+    def pausing_note(self, row: Any) -> str:
+        """A sentence on what a pause of this row doesn't stop; empty if it stops all."""
+        return ""
 
     def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
         """Without the button that would change nothing."""
@@ -109,7 +128,7 @@ class PausingMixin(ModelAdmin):
         context = self.admin_site.each_context(request) | {
             "title": self._title(len(rows), is_paused=is_paused),
             "opts": self.opts,
-            "rows": rows,
+            "rows": [(row, self.pausing_note(row) if is_paused else "") for row in rows],
             "form": form,
             "dialog": dialog,
             "action_name": action_name,
@@ -120,7 +139,7 @@ class PausingMixin(ModelAdmin):
 
     def _change_rows(self, request: HttpRequest, rows: list[Any], reason: str, *, is_paused: bool) -> None:
         """Change each row, and show which were changed, which were so already, and which were refused."""
-        changed, unchanged = [], []
+        changed, unchanged, notes = [], [], []
         for row in rows:
             if (row.paused_at is not None) == is_paused:
                 unchanged.append(str(row))
@@ -132,9 +151,11 @@ class PausingMixin(ModelAdmin):
             else:
                 self.log_change(request, after, f"{'Paused' if is_paused else 'Resumed'}: {reason}")
                 changed.append(str(row))
+                if is_paused and (note := self.pausing_note(after)):
+                    notes.append(f"{row}: {note}")
         if changed:
             done = gettext("Paused: %(names)s.") if is_paused else gettext("Resumed: %(names)s.")
-            self.message_user(request, done % {"names": ", ".join(changed)})
+            self.message_user(request, " ".join([done % {"names": ", ".join(changed)}, *notes]))
         if unchanged:
             paused, not_paused = (
                 gettext("Nothing to do, paused already: %(names)s."),

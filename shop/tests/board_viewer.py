@@ -36,6 +36,8 @@ class Viewer:
         self.status = 0
         self.headers: dict[str, str] = {}
         self.body = b""
+        self.is_complete = False
+        """Whether the response has ended as one that is whole does."""
         self.is_paused: asyncio.Event | None = None
         """If it is there, nothing is taken from the connection until it is set."""
         self._events: asyncio.Queue[Event] = asyncio.Queue()
@@ -82,6 +84,7 @@ class Viewer:
         if self.is_paused:
             await self.is_paused.wait()
         self.body += message["body"]
+        self.is_complete = not message.get("more_body", False)
         if self.status == 200:
             self._take_events()
 

@@ -39,6 +39,7 @@ VIEWS = [
     "coupons.view_coupon",
     "coupons.view_queueticket",
     "payments.view_entry",
+    "shop.view_signout",
     "shop.view_journalline",
 ]
 
@@ -179,6 +180,7 @@ def test_each_part_is_shown_with_the_permission_to_view_it(ada: User, permission
         "coupons.view_coupon": ["Newest coupons"],
         "coupons.view_queueticket": ["Newest queue tickets"],
         "payments.view_entry": ["Wallet: 500 KRW"],
+        "shop.view_signout": ["Signed out everywhere"],
         "shop.view_journalline": ["Sign-ins, tokens and changes"],
     }
     staff = AccountFactory(is_staff=True, permissions=["auth.view_user", permission])
@@ -365,6 +367,9 @@ def test_signing_out_everywhere_refuses_the_tokens_once(operator: Client, ada: U
     page = operator.get(page_of(ada))
     assert dict(page.context["facts"])["Signed out everywhere at"] == f"{at:%Y-%m-%d %H:%M:%S}"
     assert "account.signed_out_everywhere" in rows(page, "Sign-ins")[0][0]
+    [[instant, by, reason, ended]] = rows(page, "Signed out everywhere")
+    assert instant == f"{at:%Y-%m-%d %H:%M:%S}"
+    assert (by.endswith(" olga"), reason, ended) == (True, "The phone was stolen.", "0")
 
 
 def test_an_operator_who_signs_out_everywhere_has_to_sign_in_again() -> None:

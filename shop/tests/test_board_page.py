@@ -7,10 +7,12 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
+from coupons.issuing import issuing
 from coupons.models import Campaign
-from coupons.tests.factories import CampaignFactory, coupon_of
+from coupons.tests.factories import CampaignFactory, accounts, coupon_of
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
+from shop.backoffice.board import readings
 from shop.models import JournalLine
 from shop.tests.board_viewer import PERMISSIONS
 from shop.tests.factories import AccountFactory, SuperuserFactory
@@ -106,6 +108,32 @@ def test_a_campaign_is_paused_and_resumed_with_the_operator_and_the_reason(campa
         ("campaign.paused", "staff", operator.pk, "A wrong price."),
         ("campaign.resumed", "staff", operator.pk, "The price is right."),
     ]
+
+
+@pytest.mark.parametrize(("number", "note"), [(0, ""), (1, "1 slot is"), (2, "2 slots are")])
+def test_a_pause_says_how_many_slots_a_partner_may_still_make_coupons(number: int, note: str) -> None:
+    """It said that no coupon would be issued, and then those came that the partner had confirmed."""
+    campaign = CampaignFactory.create(name="Spring", quantity=10, partner="convenience_store")
+    for account in accounts(number):
+        issuing.STRATEGIES["group_commit"](campaign_id=campaign.pk, user_id=account)
+    assert readings.read_sale([]).campaigns[0].with_partner == number
+    client = client_of(*CHANGES)
+    dialog = client.get(f"/admin/coupons/campaign/{campaign.pk}/pause/").content.decode()
+    selected = {"action": "pause_selected", "_selected_action": campaign.pk}
+    page = client.post("/admin/coupons/campaign/", selected).content.decode()
+
+    answer = press(client, f"campaigns/{campaign.pk}/pause").json()["detail"]
+
+    for text in (dialog, page, answer):
+        assert ("with the partner and may still become" in text) == bool(number)
+        assert note in text
+    press(client, f"campaigns/{campaign.pk}/resume")
+    client.post(
+        f"/admin/coupons/campaign/{campaign.pk}/pause/", {"_form_submitted": "on", "reason": "A wrong price."}
+    )
+    shown = client.get(f"/admin/coupons/campaign/{campaign.pk}/change/").content.decode()
+    assert "Paused: Spring." in shown
+    assert ("with the partner and may still become" in shown) == bool(number)
 
 
 def test_a_product_is_paused_and_resumed(product: Product) -> None:

@@ -11,6 +11,8 @@ import redis
 from coupons import pausing
 from coupons.models import QueueTicket
 from coupons.tests.factories import CampaignFactory, coupon_of
+from inventory import pausing as product_pausing
+from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Saga
 from orders.tests import buying
@@ -42,6 +44,7 @@ def sale_of(**left: int) -> SaleState:
                 quantity=100,
                 issued=100 - value,
                 left=value,
+                with_partner=0,
                 opens_at=START,
             )
             for number, (name, value) in enumerate(left.items(), start=1)
@@ -96,7 +99,7 @@ def test_campaigns_that_run_are_shown_first_those_that_open_soon() -> None:
 
     with captured_statements() as statements:
         sale = readings.read_sale([])
-    assert len(statements) <= 3
+    assert len(statements) <= 4
     assert [(one.name, one.status, one.left) for one in sale.campaigns] == [
         ("Soon", "scheduled", 100),
         ("Open", "open", 2),
@@ -116,6 +119,29 @@ def test_twelve_campaigns_are_shown_at_most_and_four_of_them_sold_out() -> None:
         if number == 1:
             assert statuses == ["open"] + ["sold_out"] * 4
     assert statuses == ["open"] * readings.CAMPAIGNS_SHOWN == ["open"] * 12
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_paused_product_stays_on_the_board_when_only_others_are_ordered() -> None:
+    """It left the board, and with it the button that resumes it, once others had the newest order lines."""
+    sold = ProductFactory.create(name="Sold")
+    paused = [ProductFactory.create(name=f"Paused {number}") for number in range(6)]
+    for product in paused:
+        product_pausing.pause(product_id=product.pk, reason="A wrong price.")
+
+    with captured_statements() as statements:
+        products = readings.read_sale([sold.pk, paused[-1].pk]).products
+
+    assert len(statements) <= 4
+    assert [one.name for one in products] == ["Paused 2", "Paused 3", "Paused 4", "Paused 5", "Sold"]
+    assert [one.is_paused for one in products] == [True] * 4 + [False]
+
+
+@pytest.mark.django_db
+def test_paused_products_are_found_by_an_index() -> None:
+    Product.objects.bulk_create(ProductFactory.build_batch(200))
+    paused = Product.objects.filter(paused_at__isnull=False).order_by("-paused_at")
+    assert "inventory_product_paused" in paused[: readings.PAUSED_PRODUCTS_SHOWN].explain()
 
 
 @pytest.mark.django_db(transaction=True)
@@ -193,6 +219,22 @@ def times(**numbers: int) -> Mapping[tuple[str, ...], int]:
         for le in above:
             counts["seconds", app, le] = counts.get(("seconds", app, le), 0) + number
     return counts
+
+
+def test_after_the_clock_was_set_back_the_history_goes_on_with_the_points_of_now() -> None:
+    """It dropped all points, and rates stood still, until the clock had come to the last one again."""
+    kept, composer = History(), Composer(History())
+    for second in (0, 1, 2, 3, 2, 4):
+        kept.add(Point(SECOND + second, {"left": second}))
+    assert kept.as_columns()["series"]["left"] == [0, 1, 2, 3, 4], "a slewed clock repeats a second"
+
+    for second in (-3600, 1, 2):
+        kept.add(Point(SECOND + second, {"left": second}))
+
+    assert kept.as_columns()["series"]["left"] == [-3600, 1, 2]
+    for second, waits in ((3600, 100), (0, 101), (2, 105)):
+        figures = compose(composer, second, shop=shop_of(second, locks={"row_lock_waits_total": waits}))
+    assert figures["shop"]["lock_waits"] == 2
 
 
 def test_requests_are_those_of_all_processes_by_code_campaign_and_response_time() -> None:

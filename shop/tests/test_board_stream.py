@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from coupons.tests.factories import CampaignFactory
 from shop import clock
 from shop.backoffice.board import access, stream
 from shop.backoffice.board.paced_reading import PacedReading
+from shop.backoffice.board.publisher import Publisher
 from shop.concurrency import event_loop
 from shop.http import pages, streams
 from shop.operations import shared_counts
@@ -239,6 +241,19 @@ def test_a_snapshot_is_made_once_for_all_viewers_and_none_without_them(account: 
     on_loop(watch)
 
 
+def test_the_board_goes_on_when_the_clock_is_set_back_during_a_snapshot() -> None:
+    """It waited until the clock had come to the second of that snapshot again."""
+
+    async def publish() -> None:
+        source = Publisher()
+        with clock.shifted(by=timedelta(hours=1)):
+            await source.next_event()
+        async with asyncio.timeout(3):
+            await source.wait_for_next()
+
+    on_loop(publish)
+
+
 def test_a_slow_viewer_misses_snapshots_and_delays_no_other(account: User) -> None:
     keys = session_of(account), session_of(account)
 
@@ -253,6 +268,26 @@ def test_a_slow_viewer_misses_snapshots_and_delays_no_other(account: User) -> No
         assert behind[1] >= seen[-1]
         await slow.leave()
         await quick.leave()
+
+    on_loop(watch)
+
+
+def test_a_slow_viewer_whose_stream_ends_gets_its_last_event_and_a_whole_response(account: User) -> None:
+    """It ended while a snapshot was being sent, without either, and the server logged an error."""
+    key = session_of(account)
+
+    async def watch() -> None:
+        slow, quick = Viewer(key), Viewer(key)
+        await slow.next("snapshot")
+        slow.is_paused = asyncio.Event()
+        for _ in range(3):
+            await quick.next("snapshot")
+        stream.stop()
+        slow.is_paused.set()
+        assert (await slow.next("ended", seconds=0.5)).data == {"reason": "stopping"}
+        for viewer in (slow, quick):
+            await viewer.ended(seconds=0.5)
+            assert viewer.is_complete
 
     on_loop(watch)
 

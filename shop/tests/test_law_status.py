@@ -1,5 +1,6 @@
 """The laws' status as operators see it: by metrics, the doctor and the admin."""
 
+import math
 from datetime import datetime, timedelta
 
 import pytest
@@ -52,6 +53,17 @@ def test_metrics_have_each_laws_answer_and_its_ages(broken: LawStatus, now: date
     assert 'firstcome_law_full_age_seconds{law="L4"}' not in exposed
 
 
+def test_an_age_is_infinite_after_the_clock_was_set_back_so_that_its_alert_fires(now: datetime) -> None:
+    """It was negative, for as long as the clock had been ahead: no audit had to run."""
+    later = now + timedelta(hours=5)
+    LawStatus.objects.create(law="L4", holds=True, since=now, checked_at=later, full_at=later)
+
+    exposed = law_gauges()
+
+    assert exposed['firstcome_law_checked_age_seconds{law="L4"}'] == math.inf
+    assert exposed['firstcome_law_full_age_seconds{law="L4"}'] == math.inf
+
+
 def test_a_law_that_was_checked_in_part_only_has_no_answer_yet(now: datetime) -> None:
     LawStatus.objects.create(law="L9", holds=True, since=now, full_at=now)
 
@@ -81,6 +93,9 @@ def test_the_doctor_warns_of_a_law_that_is_not_checked_and_of_late_audits(
         ("full_at", timedelta(hours=37)),
     ):
         AuditState.objects.update(**{"audited_at": now, "full_at": now} | {name: now - late})
+        assert audits.examine()[1].level == "warning"
+        # It began before the clock was set back: how long ago, is not known.
+        AuditState.objects.update(**{"audited_at": now, "full_at": now} | {name: now + late})
         assert audits.examine()[1].level == "warning"
     settings.AUDIT_SECONDS = 0
     assert audits.examine()[1].found == "off"

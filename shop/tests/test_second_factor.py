@@ -202,6 +202,20 @@ def test_after_each_wrong_code_none_is_looked_at_for_twice_as_long(olga: User) -
 
 
 @pytest.mark.django_db
+def test_a_wrong_code_while_the_clock_was_ahead_locks_out_for_its_wait_and_not_until_that_instant(
+    olga: User,
+) -> None:
+    with clock.shifted(by=timedelta(hours=5)):
+        assert outcome("olga", wrong_code(olga)) == (401, "otp_invalid")
+
+    refused = sign_in("olga", code_for(olga))
+
+    assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
+    with clock.shifted(by=timedelta(seconds=1)):
+        assert outcome("olga", code_for(olga)) == (200, "")
+
+
+@pytest.mark.django_db
 def test_guessing_codes_counts_as_attempts_to_sign_in(olga: User) -> None:
     assert Counter(sign_in("olga").status_code for _ in range(11)) == {401: 10, 429: 1}
 

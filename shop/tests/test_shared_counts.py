@@ -1,7 +1,10 @@
 """Counts of all processes, by second: brought together over Redis while they are read, and only then."""
 
+import threading
+
 import pytest
 import redis
+from django.conf import LazySettings
 
 from coupons.metrics import counters
 from shop import clock
@@ -11,6 +14,7 @@ from shop.operations.shared_counts import SecondCounts, Sharing
 from shop.tests.outages import OwnRedis, own_redis
 from shop.tests.racing import wait_until
 from shop.tests.second_process import another_process
+from shop.tests.slow_redis import answering_late
 
 __all__ = ["own_redis"]
 ANOTHER = """
@@ -83,6 +87,34 @@ def test_nothing_is_shared_while_nothing_is_read(redis_server: redis.Redis) -> N
     assert sharing.run_once(second=4)
     assert [one.counts.get(("refusals", "conflict")) for one in shared_counts.read([3, 4]) or ()] == [None, 1]
     assert 0 < redis_server.ttl("firstcome:counts:4") <= shared_counts.KEPT_SECONDS
+
+
+def test_a_pass_that_missed_a_second_shares_nothing_and_the_next_one_a_second() -> None:
+    """It shared both seconds as one: a slow Redis doubled the rates on the board."""
+    shared_counts.read([3])
+    sharing, shared = Sharing(), {}
+    for second in (3, 4, 6, 7):
+        request_metrics.count_refusal("orders.api.Orders", 409, "conflict")
+        shared[second] = sharing.run_once(second=second)
+
+    assert shared == {3: False, 4: True, 6: False, 7: True}
+    found = shared_counts.read([4, 5, 6, 7]) or ()
+    assert [one.counts.get(("refusals", "conflict")) for one in found] == [1, None, None, 1]
+
+
+def test_a_slow_redis_shifts_nothing_into_another_second(own_redis: OwnRedis, settings: LazySettings) -> None:
+    with answering_late(own_redis, seconds=0.3) as address:
+        settings.CACHES = {"default": settings.CACHES["default"] | {"LOCATION": address}}
+        shared_counts.read([3])
+        sharing = Sharing()
+        sharing.run_once(second=3)
+        count = threading.Timer(0.15, request_metrics.count_refusal, ("orders.api.Orders", 409, "conflict"))
+        count.start()
+        assert sharing.run_once(second=4)
+        count.join()
+        assert sharing.run_once(second=5)
+        found = shared_counts.read([4, 5]) or ()
+    assert [one.counts.get(("refusals", "conflict")) for one in found] == [None, 1]
 
 
 def test_one_thread_of_a_process_shares_each_second() -> None:

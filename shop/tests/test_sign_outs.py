@@ -24,7 +24,7 @@ from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.racing import race, wait_until
 from shop.tests.test_admin import signed_in
 
-SECOND = timedelta(seconds=1)
+SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
 
 
 def sign_out(account: User) -> SignOut:
@@ -82,6 +82,50 @@ def test_signing_out_again_refuses_what_was_issued_since() -> None:
         with pytest.raises(TokenInvalid):
             tokens.rotate(refresh)
     assert SignOut.objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_after_a_sign_out_by_a_clock_that_was_ahead_new_tokens_are_accepted_and_old_ones_never() -> None:
+    """It locked the account out until the corrected clock had come to the sign-out's instant."""
+    account = AccountFactory()
+    with clock.shifted(by=HOUR):
+        before = tokens.create_token_pair(account)
+        sign_out(account)
+
+    since = tokens.create_token_pair(account)
+
+    assert is_signed_in(since.access)
+    assert not is_signed_in(before.access)
+    for shift in (timedelta(0), HOUR, 2 * HOUR):
+        with clock.shifted(by=shift), pytest.raises(TokenInvalid):
+            tokens.rotate(before.refresh)
+    with clock.shifted(by=2 * HOUR):
+        assert is_signed_in(tokens.rotate(since.refresh).access)
+
+
+@pytest.mark.django_db
+def test_a_correction_of_the_clock_brings_no_token_back_that_a_sign_out_refused() -> None:
+    """The token's time of issue, and the first sign-out, are later than the second sign-out."""
+    account = AccountFactory()
+    with clock.shifted(by=HOUR):
+        first = tokens.create_token_pair(account).refresh
+        before = sign_out(account).at
+        second = tokens.create_token_pair(account).refresh
+
+    assert sign_out(account).at > before
+
+    for shift in (timedelta(0), 2 * HOUR):
+        with clock.shifted(by=shift):
+            for refresh in (first, second):
+                with pytest.raises(TokenInvalid):
+                    tokens.rotate(refresh)
+
+
+@pytest.mark.django_db
+def test_a_sign_in_in_the_second_of_the_sign_out_is_accepted() -> None:
+    account = AccountFactory()
+    sign_out(account)
+    assert is_signed_in(tokens.create_token_pair(account).access)
 
 
 @pytest.mark.django_db

@@ -72,7 +72,7 @@ def test_an_access_token_is_valid_for_a_quarter_of_an_hour_by_default() -> None:
         "é.é.é",
         tokens.create_access_token(User(pk=1), lifetime=timedelta(seconds=-1)),
         tokens.create_access_token(User(pk=1))[:-2],
-        tokens.create_token_pair(User(pk=1)).refresh,
+        forged(token_type="refresh"),
         forged(key="k" * 64),
         forged(algorithm="none"),
         forged(algorithm="HS512"),

@@ -16,9 +16,9 @@ from orders.placement import account_usage
 from payments import ledger, selectors
 from payments.models import Entry
 from shop import clock
-from shop.accounts import accounts
+from shop.accounts import accounts, sign_outs
 from shop.backoffice import cells
-from shop.models import JournalLine
+from shop.models import JournalLine, SignOut
 from shop.rates import rate_limits
 
 NEWEST = 10
@@ -65,6 +65,7 @@ def read(request: HttpRequest, account: User) -> list[Section]:
         (Coupon, _coupons),
         (Entry, _wallet),
         (QueueTicket, _tickets),
+        (SignOut, _sign_outs),
         (JournalLine, _journal),
     )
     return [section(account) for model, section in by_permission if cells.may_view(request, model)]
@@ -196,6 +197,25 @@ def _tickets(account: User) -> Section:
             rows,
         ),
         "all": _all_of("admin:coupons_queueticket_changelist", account),
+    }
+
+
+def _sign_outs(account: User) -> Section:
+    """When the account was signed out everywhere, by the lines of the operators' actions."""
+    what = f"account.{sign_outs.SIGNED_OUT}"
+    lines = JournalLine.objects.filter(subject=accounts.journal_subject(account.pk), what=what)
+    rows = (
+        (
+            cells.instant(line.at),
+            " ".join(filter(None, [line.get_actor_display(), line.actor_name])),
+            line.detail or "-",
+            cells.number((line.after or {}).get("sessions_ended", 0)),
+        )
+        for line in lines.order_by("-id")[:NEWEST]
+    )
+    return {
+        "title": "Signed out everywhere",
+        "table": cells.table(["at", "by", "reason", "sessions ended"], rows),
     }
 
 

@@ -50,7 +50,8 @@ def _button(permission: str) -> Callable[[Perform], View]:
 def pause_campaign(pk: int, reason: str, request: HttpRequest) -> str:
     campaign = campaign_pausing.pause(campaign_id=pk, reason=reason)
     text = gettext("%(name)s is paused: no process issues a coupon of it until it is resumed.")
-    return text % {"name": campaign.name}
+    done = text % {"name": campaign.name}
+    return f"{done} {campaign_pausing.partner_note(campaign)}".strip()
 
 
 @_button("coupons.change_campaign")
@@ -63,14 +64,7 @@ def resume_campaign(pk: int, reason: str, request: HttpRequest) -> str:
 @_button("coupons.change_campaign")
 def raise_quantity(pk: int, reason: str, request: HttpRequest) -> str:
     quantity = _whole_number(request.POST.get("quantity", ""))
-    before = campaigns.get(campaign_id=pk, include_closed=True).quantity
-    if quantity <= before:
-        text = gettext(
-            "The quantity is %(quantity)s already; the board only raises it. Change it on the campaign's "
-            "page."
-        )
-        raise invalid_field("quantity", "not_raised", text % {"quantity": before})
-    campaign = campaigns.change(campaign_id=pk, reason=reason, quantity=quantity)
+    campaign = campaigns.raise_quantity(campaign_id=pk, quantity=quantity, reason=reason)
     return gettext("%(name)s now has %(count)s coupons, %(left)s of them left.") % {
         "name": campaign.name,
         "count": f"{campaign.quantity:,}",

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import orjson
 from redis import Redis
 
+from shop.clock import LARGEST_SLEW_SECONDS
 from shop.redis import redis_client
 
 MINUTES = 15
@@ -33,7 +34,13 @@ class History:
         self._points: deque[Point] = deque(maxlen=MINUTES * 60)
 
     def add(self, point: Point) -> None:
-        """Append a point; one that is not later than the last is dropped."""
+        """Append a point; one that is not later than the last is dropped.
+
+        After the clock was set back, the points that are later than this one are dropped.
+        """
+        if self._points and point.second < self._points[-1].second - LARGEST_SLEW_SECONDS:
+            while self._points and self._points[-1].second >= point.second:
+                self._points.pop()
         if not self._points or point.second > self._points[-1].second:
             self._points.append(point)
 

@@ -17,6 +17,8 @@ STALE_SECONDS = 4
 """Without an event for so long the page says that its figures are old: snapshots come every second."""
 DATABASE_STALE_SECONDS = 12
 """The same of what is read from the database: readings rest for five seconds at most."""
+COUNTS_STALE_SECONDS = 4
+"""The same of what processes share over Redis, which is read every second."""
 
 
 @require_GET
@@ -34,6 +36,7 @@ def board(request: HttpRequest) -> HttpResponse:
         "mayChangeProducts": request.user.has_perm("inventory.change_product"),
         "staleSeconds": STALE_SECONDS,
         "databaseStaleSeconds": DATABASE_STALE_SECONDS,
+        "countsStaleSeconds": COUNTS_STALE_SECONDS,
         "historyMinutes": board_history.MINUTES,
         "rateSeconds": board_history.RATE_SECONDS,
         **texts.read(),

@@ -58,7 +58,8 @@ class Publisher:
         """Wait until the next second's snapshot is due, which it is at once after one that took longer."""
         now = clock.now().timestamp()
         due_at = max(int(now), self._begun_second + 1) + TICK_SECONDS
-        await asyncio.sleep(max(LEAST_PAUSE_SECONDS, due_at - now))
+        # The clock may have been set back since: then the second after the last one begins much later.
+        await asyncio.sleep(min(max(LEAST_PAUSE_SECONDS, due_at - now), 1 + TICK_SECONDS))
 
     async def next_event(self) -> bytes:
         """The event of this second; a comment if it can't be composed."""

@@ -20,6 +20,8 @@ from shop.models import LawStatus
 
 CAMPAIGNS_SHOWN = PRODUCTS_SHOWN = 12
 SOLD_OUT_SHOWN = 4
+PAUSED_PRODUCTS_SHOWN = 4
+"""Those that were paused last, beside the products being sold: soon no new line is theirs."""
 NEWEST_LINES = 1_000
 """Of orders, by which the products being sold are found: those of some seconds in a drop."""
 OPENING_SOON, OPENING_SHOWN = timedelta(hours=1), 3
@@ -27,7 +29,10 @@ OPENING_SOON, OPENING_SHOWN = timedelta(hours=1), 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CampaignState:
-    """A campaign on the board; `left` is what it may still issue."""
+    """A campaign on the board.
+
+    `left` is what it may still issue, `with_partner` the slots that its partner is confirming.
+    """
 
     id: int
     name: str
@@ -35,6 +40,7 @@ class CampaignState:
     quantity: int
     issued: int
     left: int
+    with_partner: int
     opens_at: datetime
 
 
@@ -88,7 +94,7 @@ class ShopState:
 
 
 def read_sale(product_ids: Sequence[int]) -> SaleState:
-    """The running campaigns, those that open within the hour, and these products."""
+    """The running campaigns, those that open within the hour, these products, and the newest paused ones."""
     now = clock.now()
     # Each with the latest opening first.
     running = coupons_state.running()
@@ -96,10 +102,15 @@ def read_sale(product_ids: Sequence[int]) -> SaleState:
     sold_out = [campaign for campaign in running if campaign.remaining <= 0]
     soon = Campaign.objects.filter(opens_at__gt=now, opens_at__lte=now + OPENING_SOON).order_by("opens_at")
     shown = [*soon[:OPENING_SHOWN], *issuing, *sold_out[:SOLD_OUT_SHOWN]][:CAMPAIGNS_SHOWN]
-    products = Product.objects.filter(pk__in=product_ids).order_by("name", "id")
+    paused = Product.objects.filter(paused_at__isnull=False).order_by("-paused_at")
+    products = {one.pk: one for one in paused[:PAUSED_PRODUCTS_SHOWN]}
+    products |= Product.objects.in_bulk([pk for pk in product_ids if pk not in products])
     return SaleState(
         campaigns=[_campaign_state(campaign, now) for campaign in shown],
-        products=[_product_state(product) for product in products],
+        products=[
+            _product_state(product)
+            for product in sorted(products.values(), key=lambda product: (product.name, product.pk))
+        ],
     )
 
 
@@ -130,6 +141,7 @@ def _campaign_state(campaign: Campaign, now: datetime) -> CampaignState:
         quantity=campaign.quantity,
         issued=campaign.issued,
         left=campaign.remaining,
+        with_partner=campaign.confirming,
         opens_at=campaign.opens_at,
     )
 

@@ -120,6 +120,7 @@ class Composer:
             "quantity": campaign.quantity,
             "issued": campaign.issued,
             "left": campaign.left,
+            "with_partner": campaign.with_partner,
             "opens_at": campaign.opens_at.timestamp(),
             "waiting": shop.waiting.get(key, 0) if shop else None,
             "wait_seconds": shop.wait_seconds.get(key) if shop else None,
@@ -154,7 +155,8 @@ class Composer:
                 for name, value in shop.locks.items()
                 if name in before
             }
-        if self._locks is None or shop.read_at > self._locks[0]:
+        # Also an earlier one: the clock was set back.
+        if self._locks is None or shop.read_at != self._locks[0]:
             self._locks = shop.read_at, shop.locks
 
     def _order_rates(self, second: int) -> dict[str, float]:

@@ -69,12 +69,12 @@ class _Viewer:
         self.is_ended = True
         self._wake.set()
 
-    async def next_message(self) -> bytes:
-        """Wait for the next message."""
+    async def next_message(self) -> tuple[bytes, bool]:
+        """Wait for the next message, and whether it is the last one."""
         await self._wake.wait()
         self._wake.clear()
         message, self._message = self._message, b""
-        return message
+        return message, self.is_ended
 
 
 async def serve(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, send: Send) -> None:
@@ -140,9 +140,11 @@ async def _stream(viewer: _Viewer, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": RECONNECT, "more_body": True})
     leaving = asyncio.ensure_future(_end_on_disconnect(viewer, receive))
     try:
-        while not viewer.is_ended:
-            message = await viewer.next_message()
-            await send({"type": "http.response.body", "body": message, "more_body": not viewer.is_ended})
+        is_last = False
+        # Not `viewer.is_ended`: it may end while a slow viewer takes a message, and the last one follows.
+        while not is_last:
+            message, is_last = await viewer.next_message()
+            await send({"type": "http.response.body", "body": message, "more_body": not is_last})
     finally:
         leaving.cancel()
 

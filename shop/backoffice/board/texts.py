@@ -91,6 +91,11 @@ TEXTS = {
     "law.broken": _("broken: {count} offenders"),
     "source.redis": _("Redis is unavailable: requests, refusals and response times are not known."),
     "source.none": _("The database has not answered yet."),
+    "source.redis.old": _(
+        "Redis last answered {time} ago: requests, refusals and response times are as old."
+    ),
+    "partner.one": _("1 slot is with the partner and may still become a coupon."),
+    "partner.some": _("{count} slots are with the partner and may still become coupons."),
     "source.old": _("The database last answered {time} ago: its figures are as old."),
     # tiles
     "tile.requests": _("Requests"),

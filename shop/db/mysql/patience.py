@@ -1,7 +1,8 @@
 """Longer and shorter timeouts for statements that no request waits for."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from django.db import Error
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -29,7 +30,10 @@ def long_read_timeout(connection: BaseDatabaseWrapper) -> Iterator[None]:
 
 @contextmanager
 def statement_limit(connection: BaseDatabaseWrapper, *, seconds: int) -> Iterator[None]:
-    """Have the server end each SELECT that takes longer, with an `OperationalError`, until the block ends."""
+    """Have the server end each SELECT that takes longer, with an `OperationalError`, until the block ends.
+
+    Also after the connection was lost and opened again meanwhile; connections of other threads have no limit.
+    """
     if connection.vendor != "mysql":
         yield
         return
@@ -37,10 +41,21 @@ def statement_limit(connection: BaseDatabaseWrapper, *, seconds: int) -> Iterato
         variable, limit = "max_statement_time", seconds
     else:
         variable, limit = "max_execution_time", seconds * 1000
+    usual = connection.settings_dict
+    # A copy: all connections of the process share these settings.
+    options = usual["OPTIONS"] | {"init_command": _with_limit(usual["OPTIONS"], f"{variable} = {limit:d}")}
     with connection.cursor() as cursor:
         cursor.execute(f"SET SESSION {variable} = %s", [limit])
+    connection.settings_dict = usual | {"OPTIONS": options}
     try:
         yield
     finally:
+        connection.settings_dict = usual
         with suppress(Error), connection.cursor() as cursor:
             cursor.execute(f"SET SESSION {variable} = DEFAULT")
+
+
+def _with_limit(options: Mapping[str, Any], assignment: str) -> str:
+    """The statement that a new connection begins with, and this assignment."""
+    usual = options.get("init_command")
+    return f"{usual}, SESSION {assignment}" if usual else f"SET SESSION {assignment}"

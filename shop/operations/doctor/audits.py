@@ -8,6 +8,7 @@ from django.db import Error
 from shop import clock
 from shop.models import AuditState, LawStatus
 from shop.operations import audit_state
+from shop.operations.audit_scope import is_ahead
 from shop.operations.doctor.findings import Finding, danger, ok, warning
 
 # An audit may be late by a few of its intervals: the one before it, or a worker that was replaced.
@@ -57,7 +58,7 @@ def schedule(state: AuditState, *, now: datetime) -> Finding:
         ("audit", state.audited_at, lateness),
         ("full audit", state.full_at, FULL_LATENESS),
     ):
-        if at is None or now - at > longest:
+        if at is None or now - at > longest or is_ahead(at, now=now):
             found = "none has ended yet" if at is None else f"the last one began at {at:%Y-%m-%d %H:%M} UTC"
             return warning(
                 "scheduled audit",

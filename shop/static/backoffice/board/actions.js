@@ -6,6 +6,13 @@ import { text } from "./texts.js";
 
 const TOAST_SECONDS = 12;
 
+// What a pause doesn't stop: a partner that confirms a slot makes it a coupon.
+function partnerNote(row) {
+  if (!row.with_partner) return "";
+  if (row.with_partner === 1) return ` ${text("partner.one")}`;
+  return ` ${text("partner.some", { count: count(row.with_partner) })}`;
+}
+
 export class Actions {
   constructor(base) {
     this.base = base;
@@ -22,7 +29,7 @@ export class Actions {
     this.asked = { action, kind, row };
     this.form.reset();
     setText(byId("confirm-title"), text(`${action}.title`, { name: row.name }));
-    setText(byId("confirm-text"), text(`${action}.${kind}`));
+    setText(byId("confirm-text"), text(`${action}.${kind}`) + (action === "pause" ? partnerNote(row) : ""));
     setText(byId("submit"), text(action));
     setText(byId("confirm-error"), "");
     setHidden(byId("quantity-field"), action !== "quantity");

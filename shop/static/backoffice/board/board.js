@@ -143,6 +143,7 @@ function lawState({ holds, checked_at: checkedAt, offenders }, now) {
 function showSources({ counts, ages }) {
   const missing = [];
   if (!counts) missing.push(text("source.redis"));
+  else if (ages.counts > options.countsStaleSeconds) missing.push(text("source.redis.old", { time: duration(ages.counts) }));
   const age = Math.max(ages.sale ?? 0, ages.shop ?? 0);
   if (ages.sale === null || ages.shop === null) missing.push(text("source.none"));
   else if (age > options.databaseStaleSeconds) missing.push(text("source.old", { time: duration(age) }));

@@ -1,6 +1,8 @@
 // The points of the last minutes, by second: what the server sends as history, and a point each second.
 
 const GAP_SECONDS = 4;
+// The server's clock goes back by more than that only where it is set back.
+const SLEW_SECONDS = 1;
 
 export class Store {
   constructor(minutes) {
@@ -24,6 +26,11 @@ export class Store {
   }
 
   add(second, values) {
+    // After the clock was set back, what is later than this point is of the time before.
+    if (second < this.last - SLEW_SECONDS) {
+      for (const later of [...this.points.keys()].filter((one) => one >= second)) this.points.delete(later);
+      this.last = 0;
+    }
     this.points.set(second, values);
     this.trim();
   }

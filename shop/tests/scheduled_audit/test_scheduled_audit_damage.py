@@ -22,35 +22,8 @@ from orders.tests import test_refund_audit as refund_damage
 from payments import ledger
 from payments.tests import test_audit as ledger_damage
 from payments.tests.factories import PaymentFactory, wallet
-from shop.tests.auditing import (
-    _empty_books,
-    _stepped_executor,
-    audit_all,
-    audit_changes,
-    audited,
-    campaign,
-    cancelled,
-    data_platform_process,
-    gateway_process,
-    own_data_platform,
-    own_gateway,
-    paid,
-    with_pool,
-)
+from shop.tests.scheduled_audit.auditing import audit_all, audit_changes
 
-__all__ = [
-    "_empty_books",
-    "_stepped_executor",
-    "audited",
-    "campaign",
-    "cancelled",
-    "data_platform_process",
-    "gateway_process",
-    "own_data_platform",
-    "own_gateway",
-    "paid",
-    "with_pool",
-]
 pytestmark = pytest.mark.django_db(transaction=True)
 
 Path = Callable[[], dict[str, list[str]]]

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from django.conf import LazySettings
 from django.db import OperationalError, connection
+from django.db.models import Q
 
 from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon
@@ -22,6 +23,7 @@ from orders.tests import buying
 from payments.gateways import gateway
 from payments.models import Reconciliation
 from payments.reconciliation import reconciling
+from payments.tests.factories import PaymentFactory
 from payments.tests.own_gateway import nobody_there
 from shop import clock
 from shop.db import transactions
@@ -31,39 +33,10 @@ from shop.management import laws, scheduled_audit
 from shop.models import AuditState, JournalLine, LawStatus
 from shop.operations import audit_state, law_status
 from shop.operations.audit_scope import Mark, place_mark
-from shop.tests.auditing import (
-    _empty_books,
-    _stepped_executor,
-    audit_all,
-    audit_changes,
-    audited,
-    broken,
-    campaign,
-    cancelled,
-    data_platform_process,
-    forget_changes,
-    gateway_process,
-    own_data_platform,
-    own_gateway,
-    paid,
-    with_pool,
-)
 from shop.tests.racing import race
+from shop.tests.scheduled_audit.auditing import audit_all, audit_changes, broken, forget_changes
 from shop.tests.second_connection import another_connection, ask
 
-__all__ = [
-    "_empty_books",
-    "_stepped_executor",
-    "audited",
-    "campaign",
-    "cancelled",
-    "data_platform_process",
-    "gateway_process",
-    "own_data_platform",
-    "own_gateway",
-    "paid",
-    "with_pool",
-]
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
@@ -291,6 +264,31 @@ def test_an_audit_is_due_by_the_databases_clock(audited: None, monkeypatch: pyte
     assert scheduled_audit.run_due() is False
 
 
+def test_after_the_clock_was_set_back_audits_go_on_at_once_and_find_what_is_new(audited: None) -> None:
+    """They stopped until the clock had come to the instant of the last one, and passed over newer rows."""
+    with clock.shifted(by=timedelta(hours=5)):
+        AuditState.objects.update(audited_at=None, full_at=None)
+        while AuditState.objects.filter(full_at=None).exists():
+            assert scheduled_audit.run_due()
+    first = PaymentFactory.create(top_up=True)
+
+    while scheduled_audit.run_due():
+        pass
+
+    assert broken() == {"L9": [str(first.pk)]}
+    state, now = AuditState.objects.get(), clock.now()
+    assert state.audited_at <= now and state.full_at <= now
+    assert not LawStatus.objects.filter(Q(checked_at__gt=now) | Q(full_at__gt=now)).exists()
+    second = PaymentFactory.create(top_up=True)
+    assert set(audit_changes()["L9"]) == {str(first.pk), str(second.pk)}
+
+
+def test_a_lease_of_a_clock_that_was_ahead_blocks_no_auditor(audited: None) -> None:
+    AuditState.objects.update(lease_token="killed", leased_until=clock.now() + timedelta(hours=5))
+    with audit_state.leased() as lease:
+        assert lease is not None
+
+
 def test_the_first_audit_of_an_installation_is_a_full_one() -> None:
     drop = CampaignFactory.create(issued=1)
     assert scheduled_audit.run_due()
@@ -298,13 +296,27 @@ def test_the_first_audit_of_an_installation_is_a_full_one() -> None:
     assert {status.law for status in LawStatus.objects.exclude(full_at=None)} == laws.LAWS.keys()
 
 
-def test_a_statement_that_takes_too_long_is_ended() -> None:
-    def take(seconds: float) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT SLEEP(%s)", [seconds])
+def take(seconds: float) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT SLEEP(%s)", [seconds])
 
+
+def test_a_statement_that_takes_too_long_is_ended() -> None:
     with statement_limit(connection, seconds=1), pytest.raises(OperationalError):
         take(3)
+    take(1.2)
+
+
+def test_a_statement_that_takes_too_long_is_ended_after_a_reconnect_and_on_this_connection_only() -> None:
+    """A connection that was lost between two checks came back without the limit."""
+    with statement_limit(connection, seconds=1), another_connection() as other:
+        connection.close()
+        with pytest.raises(OperationalError):
+            take(3)
+        ask(other, "SELECT SLEEP(1.2)")
+        [[mode]] = ask(connection, "SELECT @@sql_mode")
+        assert "TRADITIONAL" in mode
+    connection.close()
     take(1.2)
 
 
@@ -364,16 +376,6 @@ def test_audits_beside_sales_find_nothing(audited: None) -> None:
 
 def test_a_line_of_the_journal_that_names_no_row_leaves_the_other_laws_checked(audited: None) -> None:
     """It once ended every further audit of changes before anything was recorded."""
-    transactions.run(
-        lambda: journal.note(what="campaign.changed", subject="campaign seven"), transactions.REPEATABLE
-    )
-    audit_changes()
-    unchecked = {status.law for status in LawStatus.objects.exclude(not_checked="")}
-    assert unchecked == {"L1", "L2", "L3"}
-
-
-def test_a_line_of_the_journal_that_names_no_row_leaves_other_laws_checked(audited: None) -> None:
-    """It once ended each further audit of changes before that recorded anything."""
     transactions.run(
         lambda: journal.note(what="campaign.changed", subject="campaign seven"), transactions.REPEATABLE
     )

@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('inventory', '0007_product_paused_at'),
+        ('inventory', '0008_names_of_models_and_fields'),
     ]
 
     operations = [
