@@ -61,7 +61,7 @@ def main() -> int:
     parser.add_argument("--merge", action="store_true", help="first unite the files on which a merge stopped")
     asked = parser.parse_args()
     if asked.check:
-        findings = list(check())
+        findings = list(find_faults())
         print("\n".join(findings))
         return 1 if findings else 0
     if asked.merge:
@@ -84,7 +84,7 @@ def update(app: str) -> None:
         print(f"{path.relative_to(places.PROJECT)}: {len(catalog)} texts, {missing} not translated")
 
 
-def check() -> Iterator[str]:
+def find_faults() -> Iterator[str]:
     """What is wrong with the catalogs, a line each."""
     translations: dict[tuple[str, Key], tuple[str, object]] = {}
     for app in APPS:
@@ -115,11 +115,15 @@ def _findings(catalog: Catalog) -> Iterator[str]:
         elif len(_forms(message.string)) != (catalog.num_plurals if message.pluralizable else 1):
             yield f"{message.id!r} needs {catalog.num_plurals} forms"
         else:
-            # Of a plural, the last form has all values: "one coupon" may do without its number.
-            wanted = placeholders(_forms(message.id)[-1])
-            for form in _forms(message.string):
-                if placeholders(form) != wanted:
-                    yield f"{message.id!r} has the values {wanted}, its translation {placeholders(form)}"
+            yield from _other_values(message)
+
+
+def _other_values(message: Message) -> Iterator[str]:
+    # Of a plural, the last form has all values: "one coupon" may do without its number.
+    wanted = placeholders(_forms(message.id)[-1])
+    for form in _forms(message.string):
+        if placeholders(form) != wanted:
+            yield f"{message.id!r} has the values {wanted}, its translation {placeholders(form)}"
 
 
 def placeholders(text: str) -> list[str]:

@@ -1,5 +1,6 @@
 """Codes of a file in the admin: checked first, then added piece by piece, any piece twice."""
 
+import re
 import signal
 from typing import Any
 
@@ -167,3 +168,17 @@ def test_a_process_that_is_killed_in_the_middle_leaves_whole_chunks_and_the_repe
     assert [answer["in_pool"] for answer in answers] == [3_000, 0, 0]
     assert answers[-1]["total"] == 12_000
     assert broken() == {}
+
+
+def test_the_page_its_script_and_bad_lines_are_in_the_operators_language(operator, campaign):
+    korean = {"Accept-Language": "ko"}
+    page = operator.get(f"/admin/coupons/campaign/{campaign.pk}/upload_codes/", headers=korean)
+    texts = page.context["texts"]
+    assert texts["badLines"] == "잘못된 줄" and "코드 올리기" in page.content.decode()
+    names = {name: re.findall(r"{\w+}", str(text)) for name, text in uploads.SCRIPT_TEXTS.items()}
+    assert {name: sorted(re.findall(r"{\w+}", text)) for name, text in texts.items()} == {
+        name: sorted(found) for name, found in names.items()
+    }
+    address = f"/admin/coupons/campaign/{campaign.pk}/upload_codes/check/"
+    answer = operator.post(address, b'"A1\n', content_type="text/csv", headers=korean)
+    assert [bad["detail"] for bad in answer.json()["bad"]] == ["따옴표가 닫히지 않았습니다"]

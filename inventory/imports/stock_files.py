@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from django.utils.translation import gettext
+from django.utils.translation import gettext, gettext_noop
 from django.utils.translation import gettext_lazy as _
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
@@ -17,6 +17,7 @@ from inventory.imports.importing import LARGEST_QUANTITY, StockRow
 from inventory.products import KEEP
 from inventory.schemas import Sku, Threshold
 from shop.errors import Invalid
+from shop.http import validation_texts
 from shop.http.validation import Amount, NonBlankText
 
 COLUMNS = ["sku", "name", "price", "quantity"]
@@ -38,7 +39,7 @@ class Contents:
 
 def _whole_number(text: object) -> object:
     if not (isinstance(text, str) and text.isascii() and text.isdigit()):
-        raise PydanticCustomError("not_a_number", gettext("must be a whole number, not negative"))
+        raise PydanticCustomError("not_a_number", gettext_noop("must be a whole number, not negative"))
     return int(text)
 
 
@@ -154,7 +155,7 @@ def _without_none(given: dict[str, str | None]) -> dict[str, Any]:
 
 
 def _validation_errors(line: int, error: ValidationError) -> list[dict[str, Any]]:
-    wrong = [(str(one["loc"][0]), one["type"], one["msg"]) for one in error.errors()]
+    wrong = [(str(one["loc"][0]), one["type"], validation_texts.describe(one)) for one in error.errors()]
     return [
         _error(line, name, code, str(PLAIN_MESSAGES.get((name, code), detail)))
         for name, code, detail in wrong

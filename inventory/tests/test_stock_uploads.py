@@ -292,3 +292,11 @@ def test_an_upload_never_confirmed_is_cleared_after_an_hour_and_no_sooner(operat
     clear(operator)
 
     assert (old.exists(), taken.exists(), young.exists(), other.exists()) == (False, False, True, True)
+
+
+def test_the_errors_of_a_file_are_in_the_operators_language(operator: Client) -> None:
+    operator.defaults["HTTP_ACCEPT_LANGUAGE"] = "ko"
+    page = text_of(upload(operator, HEADER + ",Pen,many,5\nB-1,Pen,100\n"))
+    assert "공백 없는 출력 가능한 ASCII여야 하고 비워 둘 수 없습니다" in page
+    assert "0 이상의 정수여야 합니다" in page
+    assert "칸이 4개가 아니라 3개입니다" in page

@@ -219,6 +219,15 @@ def test_a_payment_by_points_is_not_asked_about(ada: User) -> None:
     assert ask(client, payment) == ["The payment is by points alone: the gateway knows nothing of it."]
 
 
+def test_the_gateways_answer_is_shown_in_the_operators_language_and_recorded_in_english(ada: User) -> None:
+    payment, client = Payment.objects.get(order=operating_pages.paid_order()), client_of(ada)
+    client.defaults["HTTP_ACCEPT_LANGUAGE"] = "ko"
+    [message] = ask(client, payment)
+    assert "결제 상태(성공)와 일치합니다." in message
+    line = JournalLine.objects.get(what=gateway_lookups.LOOKED_UP)
+    assert line.after and "That agrees with the payment, which is succeeded." in line.after["answer"]
+
+
 def test_an_unknown_payment_is_not_found(ada: User) -> None:
     page = reverse("admin:payments_payment_look_up", args=["01a1f8f3-b7e1-76e7-bd12-0a158cc49d52"])
     fields = {"reason": "x", "form_id": str(uuid7()), "_form_submitted": "1"}

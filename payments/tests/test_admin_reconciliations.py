@@ -189,3 +189,23 @@ def test_the_page_of_a_comparison_takes_a_bounded_number_of_queries(
     run, client = reconciling.reconcile(), client_of(ada)
     with django_assert_max_num_queries(8):
         assert len(client.get(page_of(run)).context["findings"]) == 4
+
+
+def test_a_difference_is_shown_in_the_operators_language_and_recorded_in_english(ada: User) -> None:
+    key, payment = orphan(), late()
+    run, client = reconciling.reconcile(), client_of(ada)
+    client.defaults["HTTP_ACCEPT_LANGUAGE"] = "ko"
+    response = client.get(page_of(run))
+    shown = {finding["key"]: finding["cause"] for finding in response.context["findings"]}
+    assert shown[key] == "700이(가) 청구되었지만 해당하는 결제가 없습니다"
+    assert "결제 상태는 실패인데" in shown[payment.charge_key]
+    assert "확인 필요" in response.content.decode()
+    assert all(finding["cause"].isascii() for finding in run.findings)
+
+    assert fix(client, run, key) == [f"{key}의 청구가 환불되었습니다."]
+    run.refresh_from_db()
+    assert [one["done"] for one in run.findings if one["key"] == key] == ["refunded"]
+
+
+def test_a_finding_of_an_older_release_is_shown_as_it_was_recorded() -> None:
+    assert remedies.cause_text({"key": "k", "cause": "700 is charged", "done": ""}) == "700 is charged"

@@ -42,7 +42,7 @@ def fill(**translations: str) -> None:
 
 
 def findings() -> list[str]:
-    return [finding.partition(": ")[2] for finding in catalogs.check()]
+    return [finding.partition(": ")[2] for finding in catalogs.find_faults()]
 
 
 def test_code_and_templates_are_extracted_without_dates_and_line_numbers(project: Path) -> None:

@@ -153,22 +153,26 @@ def _validate_registration(user: User, password: str) -> None:
 
 def _field_errors(field: str, check: Callable[[], None]) -> list[dict[str, Text]]:
     """Return one entry for each error that Django's validators find."""
+    return [
+        {"field": field, "code": error.code or "invalid", "detail": _message(check, number)}
+        for number, error in enumerate(_errors_of(check))
+    ]
+
+
+def _errors_of(check: Callable[[], None]) -> list[ValidationError]:
     try:
         check()
     except ValidationError as error:
-        return [
-            {"field": field, "code": problem.code or "invalid", "detail": _messages(problem)}
-            for problem in error.error_list
-        ]
+        return error.error_list
     return []
 
 
-def _join_messages(error: ValidationError) -> str:
-    return " ".join(error.messages)
+def _find_message(check: Callable[[], None], number: int) -> str:
+    # Checked again, because some of Django's validators put their message together when they raise it.
+    return " ".join(_errors_of(check)[number].messages)
 
 
-_messages = lazy(_join_messages, str)
-"""Django's messages, which it translates whenever they are read."""
+_message = lazy(_find_message, str)
 
 
 def referenced_row(account_id: int) -> Row:

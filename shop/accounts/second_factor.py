@@ -25,6 +25,8 @@ from shop.accounts import accounts
 from shop.accounts.accounts import InvalidCredentials
 from shop.db import transactions
 from shop.errors import NotAuthenticated, Rejected, Throttled
+from shop.lazy_texts import Text
+from shop.lazy_texts import mark as _
 
 SESSION_KEY = "second_factor_device"
 """Where a session on the operators' pages keeps the device that its sign-in was verified with."""
@@ -45,10 +47,10 @@ class OtpRequired(NotAuthenticated):
     code = "otp_required"
     title = "One-time code required"
 
-    def __init__(
-        self, detail: str = "This account needs a one-time code, from its authenticator app or a backup code."
-    ) -> None:
-        super().__init__(detail)
+    def __init__(self, detail: Text = "") -> None:
+        super().__init__(
+            detail or _("This account needs a one-time code, from its authenticator app or a backup code.")
+        )
 
 
 class EnrolmentRequired(OtpRequired):
@@ -56,8 +58,10 @@ class EnrolmentRequired(OtpRequired):
 
     def __init__(self, account: User) -> None:
         super().__init__(
-            "This account has to set up one-time codes first: sign in at /admin/ by its password, and follow "
-            "the page there."
+            _(
+                "This account has to set up one-time codes first: sign in at /admin/ by its password, and "
+                "follow the page there."
+            )
         )
         self.account = account
 
@@ -69,7 +73,9 @@ class OtpInvalid(NotAuthenticated):
     title = "Wrong one-time code"
 
     def __init__(self) -> None:
-        super().__init__("The one-time code is wrong, too old, or was used already; wait for the next one.")
+        super().__init__(
+            _("The one-time code is wrong, too old, or was used already; wait for the next one.")
+        )
 
 
 class AlreadyEnrolled(Rejected):
@@ -78,7 +84,7 @@ class AlreadyEnrolled(Rejected):
     code = "already_enrolled"
 
     def __init__(self) -> None:
-        super().__init__("This account has set up one-time codes already: sign in with a code.")
+        super().__init__(_("This account has set up one-time codes already: sign in with a code."))
 
 
 class Method(Enum):
@@ -133,7 +139,7 @@ def verify(*, account: User, code: str | None) -> Verified | None:
         return result
     if result.wait:
         seconds = -(-result.wait // timedelta(seconds=1))
-        raise Throttled("Too many wrong one-time codes; wait a while.", retry_after=max(1, seconds))
+        raise Throttled(_("Too many wrong one-time codes; wait a while."), retry_after=max(1, seconds))
     raise OtpInvalid
 
 

@@ -11,9 +11,10 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext
+from django.utils.translation import get_language
 from unfold.utils import display_for_label
 
+from shop import lazy_texts
 from shop.operators.status_words import status_word
 
 STYLES = "shop/operators.css"
@@ -63,7 +64,7 @@ def status_label(code: str, colours: Mapping[str, str] = STATE_COLOURS, *, word:
 
 def stored_text(text: str) -> str:
     """A stored text, which is English, in the operator's language; what the catalogs lack stays as it is."""
-    return gettext(text)
+    return lazy_texts.translate_stored(text, get_language() or lazy_texts.ENGLISH)
 
 
 def amount(value: int, currency: str = "") -> str:
