@@ -4,7 +4,7 @@ Each calls the function that the API or the list of accounts calls, and needs th
 """
 
 from collections.abc import Callable, Mapping
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 from django import forms
@@ -145,22 +145,7 @@ def issue_coupon(request: HttpRequest, account: User) -> Action:
             warning=gettext("It can be made void afterwards, but its slot is not issued again."),
         )
 
-    def describe(issued: Issued | Queued) -> str:
-        if isinstance(issued, Queued):
-            return gettext("%(account)s is in the queue, with %(ahead)s ahead: ticket %(ticket)s.") % {
-                "account": account.username,
-                "ahead": f"{issued.ahead:,}",
-                "ticket": issued.ticket.pk,
-            }
-        text = gettext("%(account)s has one of %(campaign)s already: %(code)s. Nothing was issued.")
-        if issued.is_new:
-            text = gettext("Coupon %(code)s of %(campaign)s is issued to %(account)s.")
-        coupon = issued.coupon
-        return text % {
-            "account": account.username,
-            "code": coupon.code,
-            "campaign": coupon.campaign.name,
-        }
+    describe = partial(_issue_text, account)
 
     def perform(data: Mapping[str, Any]) -> str:
         with issuing.counting_answer(data["campaign"]) as answer:
@@ -193,6 +178,24 @@ def issue_coupon(request: HttpRequest, account: User) -> Action:
         perform=perform,
         back=_page_of(account),
     )
+
+
+def _issue_text(account: User, issued: Issued | Queued) -> str:
+    if isinstance(issued, Queued):
+        return gettext("%(account)s is in the queue, with %(ahead)s ahead: ticket %(ticket)s.") % {
+            "account": account.username,
+            "ahead": f"{issued.ahead:,}",
+            "ticket": issued.ticket.pk,
+        }
+    text = gettext("%(account)s has one of %(campaign)s already: %(code)s. Nothing was issued.")
+    if issued.is_new:
+        text = gettext("Coupon %(code)s of %(campaign)s is issued to %(account)s.")
+    coupon = issued.coupon
+    return text % {
+        "account": account.username,
+        "code": coupon.code,
+        "campaign": coupon.campaign.name,
+    }
 
 
 @account_action(lambda request, account: request.user.has_perm(GRANT_POINTS))
