@@ -9,7 +9,7 @@ from django.test import Client
 from django.utils import timezone
 
 from coupons import campaigns
-from coupons.campaign_templates import TEMPLATES
+from coupons.admin.campaign_templates import TEMPLATES
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, coupon_of, order_ids

@@ -7,7 +7,8 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from coupons import admin_uploads, pool
+from coupons import pool
+from coupons.admin import uploads
 from coupons.models import Campaign, PoolCode
 from coupons.tests.factories import CampaignFactory, coupon_of
 from coupons.tests.laws import broken
@@ -99,7 +100,7 @@ def test_a_piece_needs_the_number_of_its_first_line(operator, campaign, first_li
 
 
 def test_a_piece_is_no_larger_than_any_body(operator, campaign, settings):
-    assert admin_uploads.PIECE_BYTES < settings.MAX_BODY_BYTES
+    assert uploads.PIECE_BYTES < settings.MAX_BODY_BYTES
     response = send(operator, campaign, "add", b"A" * (settings.MAX_BODY_BYTES + 1))
     assert response.status_code in (400, 413)
     assert not PoolCode.objects.exists()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from coupons import code_files
+from coupons.admin import code_files
 
 
 def codes_of(data: bytes, first_line: int = 1) -> list[str]:

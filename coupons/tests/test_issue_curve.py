@@ -8,7 +8,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from coupons import issue_curve
+from coupons.admin import issue_curve
 from coupons.models import Campaign, Coupon
 from coupons.tests.factories import CampaignFactory, accounts
 

@@ -15,8 +15,8 @@ from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.views.decorators.http import require_GET
 
-from coupons import issue_curve
-from coupons.issue_curve import IssueCurve
+from coupons.admin import issue_curve
+from coupons.admin.issue_curve import IssueCurve
 from coupons.models import Campaign, Coupon
 from shop import clock
 from shop.backoffice import streamed_parts, windows

@@ -16,8 +16,9 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.template.response import TemplateResponse
 from django.views.decorators.http import require_GET, require_POST
 
-from coupons import code_files, pool
-from coupons.code_files import Piece
+from coupons import pool
+from coupons.admin import code_files
+from coupons.admin.code_files import Piece
 from coupons.models import Campaign
 from shop.errors import FirstcomeError, invalid_field
 from shop.http import problems

@@ -1,0 +1,139 @@
+"""The forms of the admin's pages of campaigns."""
+
+import re
+from datetime import datetime
+from typing import Any
+
+from django import forms
+from unfold.forms import BaseDialogForm
+from unfold.widgets import (
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+)
+
+from coupons import codes, partners
+from coupons.issuing import issuing
+from coupons.models import Campaign
+
+MOST_CODES_AT_ONCE = 100_000
+TO_THE_SECOND = "%Y-%m-%dT%H:%M:%S"
+
+
+class CampaignForm(forms.ModelForm):
+    strategy = forms.ChoiceField(initial="group_commit", widget=UnfoldAdminSelectWidget)
+    partner = forms.ChoiceField(required=False, widget=UnfoldAdminSelectWidget)
+
+    class Meta:
+        model = Campaign
+        fields = [
+            "name",
+            "strategy",
+            "quantity",
+            "opens_at",
+            "closes_at",
+            "code_source",
+            "partner",
+            "discount_type",
+            "discount_value",
+            "min_order_amount",
+            "max_discount_amount",
+            "coupon_valid_for_days",
+        ]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # The campaign's own strategy stays a choice, even if it is not available to others.
+        usable = dict.fromkeys([*issuing.available_strategies(), self.instance.strategy])
+        self.fields["strategy"].choices = [(name, name) for name in usable]  # type: ignore[attr-defined]
+        # Once a coupon is issued the partner is read-only, and not a field of the form.
+        if "partner" in self.fields:
+            confirming = dict.fromkeys(["", self.instance.partner, *partners.configured()])
+            self.fields["partner"].choices = [(name, name or "none") for name in confirming]  # type: ignore[attr-defined]
+
+
+class AddCodesForm(BaseDialogForm):
+    codes = forms.CharField(
+        required=False,
+        widget=UnfoldAdminTextareaWidget,
+        help_text="One per line; codes that exist already are skipped.",
+    )
+    count = forms.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=MOST_CODES_AT_ONCE,
+        widget=UnfoldAdminIntegerFieldWidget,
+        help_text="Or how many codes to generate.",
+    )
+
+    def clean_codes(self) -> list[str]:
+        given: list[str] = self.cleaned_data["codes"].split()
+        wrong = [code for code in given if not re.match(codes.GIVEN_PATTERN, code)]
+        if wrong:
+            raise forms.ValidationError(f"Not usable as codes: {', '.join(wrong[:10])}.")
+        return given
+
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean() or {}
+        if not self.errors and bool(data["codes"]) == bool(data["count"]):
+            raise forms.ValidationError("Enter either codes or how many to generate.")
+        return data
+
+
+class InstantInput(UnfoldAdminTextInputWidget):
+    """The browser's own control for a date and a time, which is to the second."""
+
+    supports_microseconds = False
+
+    def __init__(self) -> None:
+        super().__init__(attrs={"type": "datetime-local", "step": "1"})
+
+    def format_value(self, value: Any) -> str | None:
+        if isinstance(value, datetime):
+            return value.strftime(TO_THE_SECOND)
+        shown: str | None = super().format_value(value)
+        return shown
+
+
+def instant_field(*, help_text: str, required: bool = True) -> forms.DateTimeField:
+    """A date and time in UTC."""
+    return forms.DateTimeField(
+        required=required,
+        input_formats=[TO_THE_SECOND, "%Y-%m-%dT%H:%M"],
+        widget=InstantInput,
+        help_text=help_text,
+    )
+
+
+class ScheduleForm(BaseDialogForm):
+    """When a campaign opens and closes; a field that is left as it is changes nothing."""
+
+    opens_at = instant_field(help_text="UTC. It can't change once the campaign has opened.")
+    closes_at = instant_field(required=False, help_text="UTC. Empty: it stays open until it is sold out.")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.campaign = Campaign.objects.filter(pk=self.object_id).first()
+        if self.campaign:
+            for name in ("opens_at", "closes_at"):
+                self.initial[name] = getattr(self.campaign, name)
+
+    def times(self) -> dict[str, Any]:
+        """The times as they are entered; one that was left as it is keeps its microseconds."""
+        return {
+            name: self.cleaned_data[name] if name in self.changed_data else getattr(self.campaign, name)
+            for name in ("opens_at", "closes_at")
+        }
+
+
+class DuplicateForm(BaseDialogForm):
+    name = forms.CharField(max_length=255, widget=UnfoldAdminTextInputWidget)
+    opens_at = instant_field(help_text="UTC, in the future.")
+    closes_at = instant_field(required=False, help_text="UTC. Empty: it stays open until it is sold out.")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        original = Campaign.objects.filter(pk=self.object_id).first()
+        if original:
+            self.initial["name"] = f"{original.name[:240]} (copy)"

@@ -1,0 +1,217 @@
+"""Admin pages of campaigns: their terms, schedule and pools."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect
+from django.urls import URLPattern, path, reverse
+from unfold.admin import ModelAdmin
+from unfold.decorators import action, display
+
+from coupons import campaigns, pausing, pool
+from coupons.admin import uploads
+from coupons.admin.campaign_forms import AddCodesForm, CampaignForm, DuplicateForm, ScheduleForm
+from coupons.admin.campaign_templates import TEMPLATES
+from coupons.admin.presentation import COLOURS, reload_page
+from coupons.models import Campaign
+from shop import clock
+from shop.admin_site import NonAtomicAdmin
+from shop.errors import FirstcomeError
+from shop.operators.pausing import PausingMixin
+
+
+@admin.register(Campaign)
+class CampaignAdmin(PausingMixin, ModelAdmin, NonAtomicAdmin):
+    form = CampaignForm
+    list_display = ["id", "name", "shown_status", "strategy", "quantity", "issued", "remaining", "opens_at"]
+    list_filter = ["strategy", "code_source", "opens_at"]
+    search_fields = ["name"]
+    ordering = ["-id"]
+    readonly_fields = [
+        "shown_status",
+        "paused_at",
+        "issued",
+        "confirming",
+        "remaining",
+        "codes_added",
+        "created_at",
+    ]
+    fields = [*CampaignForm.Meta.fields, *readonly_fields]
+    actions = ["pause_selected", "resume_selected"]
+    actions_detail = [
+        "pause",
+        "resume",
+        "results",
+        "schedule",
+        "duplicate",
+        {"title": "Codes", "icon": "list", "items": ["add_codes", "upload_codes", "export_coupons"]},
+    ]
+    change_form_before_template = "coupons/campaign_templates.html"
+    templates = TEMPLATES
+
+    def get_urls(self) -> list[URLPattern]:
+        pages = {"check": uploads.check_piece, "add": uploads.add_piece}
+        upload_urls = [
+            path(
+                f"<int:campaign_id>/upload_codes/{step}/",
+                self.admin_site.admin_view(page),
+                name=f"coupons_campaign_{step}_piece",
+            )
+            for step, page in pages.items()
+        ]
+        urls: list[URLPattern] = super().get_urls()
+        return [*upload_urls, *urls]
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """The terms of the template that the address names."""
+        template = TEMPLATES.get(request.GET.get("template", ""))
+        initial: dict[str, Any] = super().get_changeform_initial_data(request)
+        return initial | (dict(template.terms) if template else {})
+
+    @display(description="status", label=COLOURS)
+    def shown_status(self, campaign: Campaign) -> str:
+        return "-" if campaign.pk is None else str(campaign.status_at(clock.now()))
+
+    @admin.display(description="remaining")
+    def remaining(self, campaign: Campaign) -> int | str:
+        return "-" if campaign.pk is None else campaign.remaining
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Campaign | None = None) -> list[str]:
+        fixed = campaigns.FIXED_ONCE_ISSUED if obj and obj.issued + obj.confirming else ()
+        return [*self.readonly_fields, *fixed]
+
+    def save_model(self, request: HttpRequest, obj: Campaign, form: Any, change: bool) -> None:
+        """Write only the fields that were changed here: the page's copy of `issued` may be out of date."""
+        names = form.changed_data if change else CampaignForm.Meta.fields
+        terms = {name: form.cleaned_data[name] for name in names}
+        if change:
+            campaigns.change(campaign_id=obj.pk, **terms)
+        else:
+            obj.pk = campaigns.create(**terms).pk
+
+    def set_paused(self, row_id: int, *, is_paused: bool, reason: str) -> Campaign:
+        change = pausing.pause if is_paused else pausing.resume
+        return change(campaign_id=row_id, reason=reason)
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            response: HttpResponse = super().changeform_view(request, *args, **kwargs)
+        except FirstcomeError as error:
+            self.message_user(request, error.detail, level=messages.ERROR)
+            return HttpResponseRedirect(request.get_full_path())
+        return response
+
+    def has_delete_permission(self, request: HttpRequest, obj: Campaign | None = None) -> bool:
+        """Never: campaigns are closed instead, because their coupons refer to them."""
+        return False
+
+    def has_add_codes_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        """A method, because unfold looks a codename up in the database, which is empty before `migrate`."""
+        return request.user.has_perm("coupons.add_poolcode")
+
+    @action(
+        description="Add codes",
+        icon="add",
+        permissions=["add_codes"],
+        dialog={
+            "title": "Add codes to the pool",
+            "description": "For campaigns whose codes come from a pool.",
+            "form_class": AddCodesForm,
+            "form_submit_text": "Add",
+        },
+    )
+    def add_codes(self, request: HttpRequest, form: AddCodesForm, object_id: str) -> HttpResponse:
+        data = form.cleaned_data
+        try:
+            added = _add_codes(int(object_id), data["codes"], data["count"])
+            self.message_user(
+                request, f"{added.added} added, {len(added.skipped)} skipped, {added.total} in all."
+            )
+        except FirstcomeError as error:
+            self.message_user(request, error.detail, level=messages.ERROR)
+        return reload_page("admin:coupons_campaign_change", object_id)
+
+    @action(description="Upload codes", icon="upload_file", permissions=["add_codes"])
+    def upload_codes(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return uploads.upload_page(request, self.admin_site, self._campaign(request, object_id).pk)
+
+    @action(
+        description="Schedule",
+        icon="schedule",
+        permissions=["change"],
+        dialog={
+            "title": "Schedule this campaign",
+            "description": "When it opens and closes. All times are UTC.",
+            "form_class": ScheduleForm,
+            "form_submit_text": "Schedule",
+        },
+    )
+    def schedule(self, request: HttpRequest, form: ScheduleForm, object_id: str) -> HttpResponse:
+        campaign = self._campaign(request, object_id)
+        try:
+            changed = campaigns.schedule(campaign_id=campaign.pk, **form.times())
+            closing = (
+                f"closes at {changed.closes_at:%Y-%m-%d %H:%M:%S}" if changed.closes_at else "stays open"
+            )
+            opening = f"{changed.name} opens at {changed.opens_at:%Y-%m-%d %H:%M:%S}"
+            self.message_user(request, f"{opening} and {closing} (UTC).")
+        except FirstcomeError as error:
+            self.message_user(request, error.detail, level=messages.ERROR)
+        return reload_page("admin:coupons_campaign_change", object_id)
+
+    @action(
+        description="Duplicate",
+        icon="content_copy",
+        permissions=["add"],
+        dialog={
+            "title": "Duplicate this campaign",
+            "description": "The same terms under a new name, scheduled, without codes and coupons.",
+            "form_class": DuplicateForm,
+            "form_submit_text": "Duplicate",
+        },
+    )
+    def duplicate(self, request: HttpRequest, form: DuplicateForm, object_id: str) -> HttpResponse:
+        campaign = self._campaign(request, object_id)
+        terms = {name: form.cleaned_data[name] for name in ("name", "opens_at", "closes_at")}
+        try:
+            copy = campaigns.duplicate(campaign_id=campaign.pk, **terms)
+        except FirstcomeError as error:
+            self.message_user(request, error.detail, level=messages.ERROR)
+            return reload_page("admin:coupons_campaign_change", object_id)
+        self.message_user(
+            request, f"This is the copy, {copy.name}; it opens at {copy.opens_at:%Y-%m-%d %H:%M} UTC."
+        )
+        return reload_page("admin:coupons_campaign_change", str(copy.pk))
+
+    def has_add_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        """Unfold asks with the id of the campaign whose button it is."""
+        allowed: bool = super().has_add_permission(request)
+        return allowed
+
+    @action(description="Results", icon="monitoring", permissions=["view"])
+    def results(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """The issue curve and the revenue, which a page of all apps shows."""
+        return redirect("campaign-results", campaign_id=self._campaign(request, object_id).pk)
+
+    @action(description="Export coupons", icon="download", permissions=["export_coupons"])
+    def export_coupons(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        campaign = self._campaign(request, object_id)
+        page = reverse("export-list", args=["coupons", "coupon"])
+        return HttpResponseRedirect(f"{page}?campaign__id__exact={campaign.pk}")
+
+    def has_export_coupons_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        return request.user.has_perms(["coupons.view_coupon", "shop.export_list"])
+
+    def _campaign(self, request: HttpRequest, object_id: str) -> Campaign:
+        """The campaign whose button was pressed. Raises `Http404`."""
+        campaign: Campaign | None = self.get_object(request, object_id)
+        if campaign is None:
+            raise Http404(f"There is no campaign {object_id}.")
+        return campaign
+
+
+def _add_codes(campaign_id: int, given: list[str], count: int | None) -> pool.AddedCodes:
+    if count is not None:
+        return pool.generate(campaign_id=campaign_id, count=count)
+    return pool.add(campaign_id=campaign_id, codes=given)

@@ -1,0 +1,111 @@
+"""Admin pages of coupons, which can be voided, pool codes, queue tickets and pending confirmations."""
+
+from django import forms
+from django.contrib import admin, messages
+from django.http import HttpRequest, HttpResponse
+from unfold.admin import ModelAdmin
+from unfold.decorators import action, display
+from unfold.forms import BaseDialogForm
+from unfold.paginator import InfinitePaginator
+from unfold.widgets import UnfoldAdminTextInputWidget
+
+from coupons import issued_coupons
+from coupons.admin.presentation import COLOURS, reload_page
+from coupons.models import Confirmation, Coupon, PoolCode, QueueTicket
+from shop import clock
+from shop.admin_site import ReadOnlyMixin
+from shop.errors import FirstcomeError
+
+
+class VoidForm(BaseDialogForm):
+    reason = forms.CharField(max_length=255, widget=UnfoldAdminTextInputWidget)
+
+
+@admin.register(Coupon)
+class CouponAdmin(ReadOnlyMixin, ModelAdmin):
+    list_display = ["code", "campaign", "account", "position", "shown_status", "issued_at", "expires_at"]
+    list_select_related = ["campaign", "account"]
+    list_filter = ["status", "issued_at"]
+    search_fields = ["=code", "=account__username"]
+    ordering = ["-id"]
+    # Counting millions of rows takes seconds, so the pages have no total, only next and previous.
+    paginator = InfinitePaginator
+    show_full_result_count = False
+    actions_detail = ["void"]
+
+    @display(description="status", label=COLOURS)
+    def shown_status(self, coupon: Coupon) -> str:
+        return coupon.status_at(clock.now())
+
+    def has_void_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        """A method, because unfold looks a codename up in the database, which is empty before `migrate`."""
+        return request.user.has_perm("coupons.change_coupon")
+
+    @action(
+        description="Make void",
+        icon="block",
+        permissions=["void"],
+        dialog={
+            "title": "Make this coupon void",
+            "description": "It can't be undone: its owner can't have another of this campaign.",
+            "form_class": VoidForm,
+            "form_submit_text": "Make void",
+        },
+    )
+    def void(self, request: HttpRequest, form: VoidForm, object_id: str) -> HttpResponse:
+        coupon = self.get_object(request, object_id)
+        try:
+            reason = form.cleaned_data["reason"]
+            voided = issued_coupons.void(code=str(coupon), reason=reason)
+            self.log_change(request, voided, f"Made void: {reason}")
+            self.message_user(request, f"Coupon {voided.code} is void.")
+        except FirstcomeError as error:
+            self.message_user(request, error.detail, level=messages.ERROR)
+        return reload_page("admin:coupons_coupon_change", object_id)
+
+
+@admin.register(PoolCode)
+class PoolCodeAdmin(ReadOnlyMixin, ModelAdmin):
+    list_display = ["code", "campaign", "shown_status", "added_at"]
+    list_select_related = ["campaign"]
+    list_filter = ["status", "added_at"]
+    search_fields = ["=code"]
+    ordering = ["-id"]
+    paginator = InfinitePaginator
+    show_full_result_count = False
+
+    @display(description="status", label=COLOURS)
+    def shown_status(self, code: PoolCode) -> str:
+        return code.status
+
+
+@admin.register(QueueTicket)
+class QueueTicketAdmin(ReadOnlyMixin, ModelAdmin):
+    list_display = ["id", "campaign", "account", "number", "shown_status", "coupon", "created_at"]
+    list_select_related = ["campaign", "account", "coupon"]
+    list_filter = ["status", "created_at"]
+    search_fields = ["=id", "=account__username"]
+    ordering = ["-id"]
+    paginator = InfinitePaginator
+    show_full_result_count = False
+
+    @display(description="status", label=COLOURS)
+    def shown_status(self, ticket: QueueTicket) -> str:
+        return ticket.status
+
+
+@admin.register(Confirmation)
+class ConfirmationAdmin(ReadOnlyMixin, ModelAdmin):
+    """Slots that a partner has not confirmed yet; they are settled automatically."""
+
+    list_display = ["key", "campaign", "partner", "account", "code", "taken_at", "attempts", "is_cancelled"]
+    list_select_related = ["campaign", "account"]
+    list_filter = ["is_cancelled", "taken_at"]
+    search_fields = ["=key", "=code", "=account__username"]
+    ordering = ["pk"]
+    paginator = InfinitePaginator
+    show_full_result_count = False
+
+    @admin.display(description="partner")
+    def partner(self, confirmation: Confirmation) -> str:
+        return confirmation.campaign.partner
