@@ -22,6 +22,7 @@ from shop import clock
 from shop.errors import NotFound, Rejected
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import KeyedCall, Replay
+from shop.money import format_amount
 
 REFUNDABLE = (Order.Status.PAID, Order.Status.REFUNDING)
 
@@ -39,10 +40,13 @@ class StartedRefund:
 class RefundPreview:
     """What a refund returns: the units of each product, and their amount in points and by card.
 
-    `line_amounts` has the amount of each product; it follows from the quantities and the order.
+    `refunded_quantities` are the units of these products that were refunded before: the refunds of a first
+    and of a second unit may be equal in everything else. `line_amounts` has the amount of each product; it
+    follows from the quantities and the order.
     """
 
     quantities: Mapping[int, int]
+    refunded_quantities: Mapping[int, int]
     amount: int
     points_amount: int
     card_amount: int
@@ -63,7 +67,8 @@ def start_refund(
     Durable when it returns; repeating the key gives a `Replay`. `restock` says whether the goods are put back
     in stock. Raises `NotFound`, `KeyReused`, and `Rejected` `nothing_to_refund`, or `refund_exceeds_order`
     with `items`, one for each product of which more is requested than is left. With `expected`, a refund of
-    anything else is `refund_changed`, with the amounts that it would return now.
+    anything else, or after another refund of these products, is `refund_changed`, with the amounts that it
+    would return now.
     """
 
     def start() -> StartedRefund:
@@ -112,6 +117,7 @@ def _decide_refund(
 def _to_preview(refund: Refund, lines: Sequence[RefundLine]) -> RefundPreview:
     return RefundPreview(
         quantities={line.line.product_id: line.quantity for line in lines},
+        refunded_quantities={line.line.product_id: line.line.refunded_quantity for line in lines},
         amount=refund.amount,
         points_amount=refund.points_amount,
         card_amount=refund.card_amount,
@@ -123,15 +129,24 @@ def _assert_as_expected(expected: RefundPreview, found: RefundPreview, *, curren
     """Raise `Rejected` `refund_changed` if the order has changed since the preview."""
     if found == expected:
         return
+    now, then = _in_words(found, currency), _in_words(expected, currency)
+    change = f"return {now}, not {then}" if now != then else f"return {now} once more, after another refund"
     raise Rejected(
         f"The order has changed since the amount was shown, and nothing was refunded: this refund would now "
-        f"return {found.amount} {currency} ({found.points_amount} in points, {found.card_amount} by card), "
-        f"not {expected.amount} ({expected.points_amount} in points, {expected.card_amount} by card).",
+        f"{change}.",
         code="refund_changed",
         amount=found.amount,
         points_amount=found.points_amount,
         card_amount=found.card_amount,
     )
+
+
+def _in_words(preview: RefundPreview, currency: str) -> str:
+    amount, points, card = (
+        format_amount(amount, currency)
+        for amount in (preview.amount, preview.points_amount, preview.card_amount)
+    )
+    return f"{amount} ({points} in points, {card} by card)"
 
 
 def _quantities_to_refund(

@@ -1,5 +1,6 @@
 """The admin's page of an order: its whole story, by a bounded number of queries, cancelling, resending."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from uuid_utils.compat import uuid7
 
 from inventory.tests.factories import ProductFactory
 from orders.admin import order_page
@@ -15,6 +17,7 @@ from orders.tests import buying, hanging, operating_pages
 from orders.tests.hanging import Away, away
 from orders.tests.operating_pages import client_of, messages_of, operator, page_of, press
 from payments.models import Payment
+from shop import clock
 from shop.events import outbox
 from shop.models import JournalLine
 from shop.tests.factories import AccountFactory, SuperuserFactory
@@ -224,6 +227,16 @@ def test_a_resend_that_is_sent_twice_is_done_once() -> None:
     assert JournalLine.objects.filter(what="event.resent").count() == 1
 
 
+def test_a_dialog_that_is_too_old_does_nothing_and_says_so() -> None:
+    order, client = operating_pages.paid_order(), client_of(operator(RESEND))
+    page = page_of(order, "resend_events")
+    fields = operating_pages.hidden_fields(client.get(page).context["form"]) | {"reason": "lost there"}
+    with clock.shifted(by=timedelta(hours=13)):
+        refused = client.post(page, fields)
+    assert "This form is too old to be sent. Open the page again." in refused.content.decode()
+    assert not JournalLine.objects.filter(what="event.resent").exists()
+
+
 def test_an_order_without_events_is_not_resent() -> None:
     order, client = operating_pages.unpaid_order(), client_of(operator(RESEND))
     assert page_of(order, "resend_events") not in client.get(page_of(order)).content.decode()
@@ -250,7 +263,7 @@ def test_actions_on_an_unknown_order_are_not_found(action: str) -> None:
     client = client_of(operator(*operating_pages.ACT))
     for id in ("nothing", "01a1f8f3-b7e1-76e7-bd12-0a158cc49d52"):
         page = reverse(f"admin:orders_order_{action}", args=[id])
-        fields = {"_form_submitted": "1", "reason": "x", "form_id": "01a1f8f3-b7e1-76e7-bd12-0a158cc49d52"}
+        fields = {"_form_submitted": "1", "reason": "x", "form_id": str(uuid7())}
         assert client.post(page, fields).status_code == 404
 
 

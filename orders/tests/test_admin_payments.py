@@ -8,6 +8,7 @@ from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
+from uuid_utils.compat import uuid7
 
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
@@ -220,7 +221,7 @@ def test_a_payment_by_points_is_not_asked_about(ada: User) -> None:
 
 def test_an_unknown_payment_is_not_found(ada: User) -> None:
     page = reverse("admin:payments_payment_look_up", args=["01a1f8f3-b7e1-76e7-bd12-0a158cc49d52"])
-    fields = {"reason": "x", "form_id": "01a1f8f3-b7e1-76e7-bd12-0a158cc49d52", "_form_submitted": "1"}
+    fields = {"reason": "x", "form_id": str(uuid7()), "_form_submitted": "1"}
     assert client_of(ada).post(page, fields).status_code == 404
 
 

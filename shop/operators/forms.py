@@ -44,7 +44,19 @@ class FormIdField(forms.UUIDField):
             raise forms.ValidationError(_TOO_OLD)
 
 
-class ReasonForm(BaseDialogForm):
+class DialogForm(BaseDialogForm):
+    """A dialog that shows the problems of the form as a whole and of hidden fields, as unfold's doesn't."""
+
+    form_before_template = "operators/dialog_errors.html"
+
+    def get_before_template_context(
+        self, request: HttpRequest, object_id: int | str | None = None
+    ) -> dict[str, Any]:
+        hidden = [problem for field in self.hidden_fields() for problem in field.errors]
+        return {"problems": [*self.non_field_errors(), *hidden]}
+
+
+class ReasonForm(DialogForm):
     """A dialog that asks for the reason of an action."""
 
     reason = reason_field()
