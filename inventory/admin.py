@@ -28,6 +28,7 @@ from inventory.schemas import SKU_PATTERN
 from shop.admin_site import NonAtomicAdmin, ReadOnlyMixin
 from shop.errors import Unavailable
 from shop.http.validation import LARGEST_AMOUNT
+from shop.operators.forms import EditForm
 from shop.operators.pausing import PausingMixin
 
 UPLOAD_GONE = (
@@ -37,7 +38,7 @@ UPLOAD_GONE = (
 UPLOAD_ELSEWHERE = "is not on this server: confirm it where it was uploaded, and don't upload it again."
 
 
-class ProductForm(forms.ModelForm):
+class ProductForm(EditForm, forms.ModelForm):
     sku = forms.RegexField(regex=SKU_PATTERN, max_length=64, widget=UnfoldAdminTextInputWidget)
     price = forms.IntegerField(
         min_value=0,
@@ -65,6 +66,11 @@ class ProductForm(forms.ModelForm):
     class Meta:
         model = Product
         fields = ["sku", "name", "price", "is_active", "low_stock_threshold", "limit_per_account"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk:
+            self.carry_initial()
 
 
 class StateFilter(admin.SimpleListFilter):

@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Any
 
 from django import forms
-from unfold.forms import BaseDialogForm
 from unfold.widgets import (
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSelectWidget,
@@ -16,12 +15,14 @@ from unfold.widgets import (
 from coupons import codes, partners
 from coupons.issuing import issuing
 from coupons.models import Campaign
+from shop.operators.forms import DialogForm, EditForm, FormIdField
 
 MOST_CODES_AT_ONCE = 100_000
 TO_THE_SECOND = "%Y-%m-%dT%H:%M:%S"
 
 
-class CampaignForm(forms.ModelForm):
+class CampaignForm(EditForm, forms.ModelForm):
+    form_id = FormIdField()
     strategy = forms.ChoiceField(initial="group_commit", widget=UnfoldAdminSelectWidget)
     partner = forms.ChoiceField(required=False, widget=UnfoldAdminSelectWidget)
 
@@ -44,6 +45,9 @@ class CampaignForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if self.instance.pk:
+            del self.fields["form_id"]
+            self.carry_initial()
         # The campaign's own strategy stays a choice, even if it is not available to others.
         usable = dict.fromkeys([*issuing.available_strategies(), self.instance.strategy])
         self.fields["strategy"].choices = [(name, name) for name in usable]  # type: ignore[attr-defined]
@@ -53,7 +57,7 @@ class CampaignForm(forms.ModelForm):
             self.fields["partner"].choices = [(name, name or "none") for name in confirming]  # type: ignore[attr-defined]
 
 
-class AddCodesForm(BaseDialogForm):
+class AddCodesForm(DialogForm):
     codes = forms.CharField(
         required=False,
         widget=UnfoldAdminTextareaWidget,
@@ -66,6 +70,7 @@ class AddCodesForm(BaseDialogForm):
         widget=UnfoldAdminIntegerFieldWidget,
         help_text="Or how many codes to generate.",
     )
+    form_id = FormIdField()
 
     def clean_codes(self) -> list[str]:
         given: list[str] = self.cleaned_data["codes"].split()
@@ -106,7 +111,7 @@ def instant_field(*, help_text: str, required: bool = True) -> forms.DateTimeFie
     )
 
 
-class ScheduleForm(BaseDialogForm):
+class ScheduleForm(EditForm, DialogForm):
     """When a campaign opens and closes; a field that is left as it is changes nothing."""
 
     opens_at = instant_field(help_text="UTC. It can't change once the campaign has opened.")
@@ -118,6 +123,7 @@ class ScheduleForm(BaseDialogForm):
         if self.campaign:
             for name in ("opens_at", "closes_at"):
                 self.initial[name] = getattr(self.campaign, name)
+        self.carry_initial()
 
     def times(self) -> dict[str, Any]:
         """The times as they are entered; one that was left as it is keeps its microseconds."""
@@ -127,10 +133,11 @@ class ScheduleForm(BaseDialogForm):
         }
 
 
-class DuplicateForm(BaseDialogForm):
+class DuplicateForm(DialogForm):
     name = forms.CharField(max_length=255, widget=UnfoldAdminTextInputWidget)
     opens_at = instant_field(help_text="UTC, in the future.")
     closes_at = instant_field(required=False, help_text="UTC. Empty: it stays open until it is sold out.")
+    form_id = FormIdField()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -18,6 +18,8 @@ from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer, KeyedCall
 
 REASON_HELP = f"Why, in {LONGEST_DETAIL} characters at most. The journal keeps it; customers don't see it."
+_CHANGED_MEANWHILE = "This was changed since the page was opened. Open the page again."
+_WITHOUT_INITIAL = "The form doesn't say which values it was shown with. Open the page again."
 _TOO_OLD = "This form is too old to be sent. Open the page again."
 SENT_BEFORE = "This form was sent before; nothing was done again."
 
@@ -42,6 +44,40 @@ class FormIdField(forms.UUIDField):
         super().validate(value)
         if value.version != 7 or _created_at_milliseconds(value) < _oldest_milliseconds():
             raise forms.ValidationError(_TOO_OLD)
+
+
+class EditForm(forms.BaseForm):
+    """A form for what others may change meanwhile: its `changed_data` are what was changed in it alone.
+
+    Each field carries the value with which it was shown. One that was changed in the form, and has another
+    value by now, is refused.
+    """
+
+    carried: tuple[str, ...] = ()
+
+    def carry_initial(self) -> None:
+        """To be called once the form has its fields."""
+        self.carried = tuple(name for name, field in self.fields.items() if not field.widget.is_hidden)
+        for name in self.carried:
+            self.fields[name].show_hidden_initial = True
+
+    def clean(self) -> Any:
+        data = super().clean()
+        for bound in (self[name] for name in self.carried):
+            if not self._has_initial(bound):
+                raise forms.ValidationError(_WITHOUT_INITIAL)
+            if bound.name in self.changed_data and self._was_changed_meanwhile(bound):
+                self.add_error(bound.name, _CHANGED_MEANWHILE)
+        return data
+
+    def _has_initial(self, bound: forms.BoundField) -> bool:
+        """Whether the value with which the field was shown came with the form; date and time come apart."""
+        return not self.data.keys().isdisjoint({bound.html_initial_name, f"{bound.html_initial_name}_0"})
+
+    def _was_changed_meanwhile(self, bound: forms.BoundField) -> bool:
+        widget = bound.field.hidden_widget()
+        shown = widget.value_from_datadict(self.data, self.files, bound.html_initial_name)
+        return bool(bound.field.has_changed(bound.initial, shown))
 
 
 class DialogForm(BaseDialogForm):
