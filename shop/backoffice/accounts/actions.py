@@ -24,8 +24,10 @@ from payments.models import Entry
 from shop.accounts import accounts, sign_outs
 from shop.backoffice.cells import Button
 from shop.backoffice.cells import amount as amount_text
+from shop.db import transactions
 from shop.events import journal
 from shop.http.validation import LARGEST_AMOUNT
+from shop.idempotency import recorded_answers
 from shop.models import SignOut
 from shop.operators import actions as operator_actions
 from shop.operators.actions import Action, Confirmation, ReasonForm
@@ -147,24 +149,23 @@ def issue_coupon(request: HttpRequest, account: User) -> Action:
         return f"{account.username} has one of {name} already: {code}. Nothing was issued."
 
     def perform(data: Mapping[str, Any]) -> str:
-        with issuing.counting_answer(data["campaign"]) as answer:
-            issued = issuing.issue_by_staff(campaign_id=data["campaign"], user_id=account.pk)
-            answer.issued = issued
-
-        def note() -> Issued | Queued:
-            """Record the reason: the coupon's own line has the operator, and none."""
-            journal.note(
-                what="account.coupon_requested",
-                subject=accounts.journal_subject(account.pk),
-                after={"campaign": data["campaign"], "result": describe(issued)},
-                detail=data["reason"],
-                is_internal=True,
-            )
-            return issued
-
-        return operator_actions.perform_once(
-            request, data, note, action=f"issue coupon to {account.pk}", describe=describe
+        operator_actions.perform_once(
+            request,
+            data,
+            lambda: _note_request(account, data),
+            action=f"note that a coupon is issued to {account.pk}",
+            describe=lambda _: "",
+            part="request",
         )
+        call = operator_actions.keyed_call(
+            request, data, action=f"issue coupon to {account.pk}", describe=describe
+        )
+        known = transactions.read(lambda: recorded_answers.find(call))
+        if known:
+            return operator_actions.report(known, describe)
+        with issuing.counting_answer(data["campaign"]) as answer:
+            issued = answer.issued = issuing.issue_by_staff(campaign_id=data["campaign"], user_id=account.pk)
+        return operator_actions.report(recorded_answers.run_once(call, lambda: issued), describe)
 
     return Action(
         title=f"Issue a coupon to {account.username}",
@@ -174,6 +175,17 @@ def issue_coupon(request: HttpRequest, account: User) -> Action:
         confirm=confirm,
         perform=perform,
         back=_page_of(account),
+    )
+
+
+def _note_request(account: User, data: Mapping[str, Any]) -> None:
+    """Record the reason before the coupon is issued: the coupon's own line has the operator, and none."""
+    journal.note(
+        what="account.coupon_requested",
+        subject=accounts.journal_subject(account.pk),
+        after={"campaign": data["campaign"]},
+        detail=data["reason"],
+        is_internal=True,
     )
 
 
