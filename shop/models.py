@@ -112,6 +112,11 @@ class JournalLine(models.Model):
     refused_at = models.DateTimeField(
         null=True, blank=True, help_text="Since when it is refused for good, with the same answer each time."
     )
+    requeued_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="When an operator had it replayed or sent again: its age begins anew.",
+    )
 
     class Meta:
         # The admin's lists are of all apps, and each export is a line here.

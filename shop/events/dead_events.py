@@ -85,8 +85,9 @@ def _replay_batch(ids: Collection[int], reason: str) -> list[int]:
     existing = list(JournalLine.objects.filter(id__in=ids, delivery=DEAD).values_list("id", flat=True))
     rows = JournalLine.objects.select_for_update().filter(id__in=existing).order_by("id")
     dead = [line for line in rows if line.delivery == DEAD]
+    now = clock.now()
     JournalLine.objects.filter(id__in=[line.pk for line in dead]).update(
-        delivery=QUEUED, attempts=0, next_attempt_at=clock.now(), refused_at=None
+        delivery=QUEUED, attempts=0, next_attempt_at=now, refused_at=None, requeued_at=now
     )
     for line in dead:
         journal.note(
