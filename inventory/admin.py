@@ -10,6 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils.functional import lazy
 from django.utils.html import format_html
 from import_export.admin import ImportMixin
 from unfold.admin import ModelAdmin
@@ -28,6 +29,7 @@ from inventory.schemas import SKU_PATTERN
 from shop.admin_site import NonAtomicAdmin, ReadOnlyMixin
 from shop.errors import Unavailable
 from shop.http.validation import LARGEST_AMOUNT
+from shop.money import minor_unit_help
 from shop.operators.forms import EditForm
 from shop.operators.pausing import PausingMixin
 
@@ -44,7 +46,7 @@ class ProductForm(EditForm, forms.ModelForm):
         min_value=0,
         max_value=LARGEST_AMOUNT,
         widget=UnfoldAdminIntegerFieldWidget,
-        help_text="In the currency's minor unit.",
+        help_text=lazy(minor_unit_help, str)(),
     )
 
     low_stock_threshold = forms.IntegerField(

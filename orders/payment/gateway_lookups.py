@@ -24,6 +24,7 @@ from shop.errors import NotFound, Rejected, Unavailable
 from shop.events import journal
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import KeyedCall, Replay
+from shop.money import format_amount
 
 LOOKED_UP = "payment.looked_up"
 MOST_AT_ONCE = 4
@@ -63,6 +64,8 @@ def look_up(*, payment_id: UUID, reason: str, keyed: KeyedCall) -> Lookup | Repl
     if known:
         return known
     result = _find(payment.charge_key)
+    # The call may have taken seconds, in which the payment's saga went on.
+    payment = transactions.read(lambda: Payment.objects.get(id=payment_id))
     answer = in_words(result, payment)
     saga_ids = _unfinished_sagas(payment) if payment.status in UNSETTLED else ()
 
@@ -89,8 +92,11 @@ def in_words(result: GatewayResult, payment: Payment) -> str:
     currency = payment.currency
     match result.status:
         case "succeeded":
-            refunded = f", of which {result.refunded_amount} is refunded" if result.refunded_amount else ""
-            said = f"The gateway has charged {result.amount} {currency}{refunded} ({result.reference})."
+            charged_amount, refunded_amount = (
+                format_amount(amount, currency) for amount in (result.amount, result.refunded_amount)
+            )
+            refunded = f", of which {refunded_amount} is refunded" if result.refunded_amount else ""
+            said = f"The gateway has charged {charged_amount}{refunded} ({result.reference})."
         case "declined":
             said = f"The gateway has declined the charge: {result.failure_detail or result.failure_code}"
             said = said if said.endswith(".") else f"{said}."

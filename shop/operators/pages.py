@@ -11,6 +11,8 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 
+from shop.money import format_amount, format_number
+
 STYLES = "shop/operators.css"
 """The styles of these pages, beside unfold's own."""
 
@@ -43,8 +45,8 @@ STATE_COLOURS = {
 
 
 def amount(value: int, currency: str = "") -> str:
-    """An amount in minor units, grouped by thousands, with its currency."""
-    return f"{value:,} {currency}".rstrip()
+    """An amount in minor units as people read it, with its currency if that is given."""
+    return format_amount(value, currency) if currency else format_number(value)
 
 
 def link(request: HttpRequest, view: str, permission: str, *arguments: object, query: str = "") -> str:

@@ -14,6 +14,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
+from django.utils.functional import lazy
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidget
 
 from coupons import campaigns
@@ -29,6 +30,7 @@ from shop.events import journal
 from shop.http.validation import LARGEST_AMOUNT
 from shop.idempotency import recorded_answers
 from shop.models import SignOut
+from shop.money import minor_unit_help
 from shop.operators import actions as operator_actions
 from shop.operators.actions import Action, Confirmation, ReasonForm
 
@@ -79,7 +81,7 @@ class GrantPointsForm(ReasonForm):
         min_value=1,
         max_value=LARGEST_AMOUNT,
         widget=UnfoldAdminIntegerFieldWidget,
-        help_text="In the currency's minor unit.",
+        help_text=lazy(minor_unit_help, str)(),
     )
     field_order = ["amount", "reason"]
 
