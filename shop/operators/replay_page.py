@@ -12,6 +12,7 @@ from django.urls import reverse
 from django.utils.http import urlencode
 from unfold.widgets import UnfoldAdminTextInputWidget
 
+from shop.errors import FirstcomeError
 from shop.events import dead_events, outbox
 from shop.events.dead_events import MOST_REPLAYED, EventFilter
 from shop.operators.forms import reason_field
@@ -75,13 +76,19 @@ def serve(pages: ModelAdmin, request: HttpRequest) -> HttpResponse:
 def _replay(request: HttpRequest, form: ReplayForm) -> HttpResponse:
     """Replay at most `MOST_REPLAYED`, and show what is left: a repeat finds those that are still dead."""
     matching = form.filter()
-    replayed = dead_events.replay_matching(matching, reason=form.cleaned_data["reason"])
-    left = sum(dead_events.counts_by_type(matching).values())
+    query = {name: form.data[name] for name in NAMES if form.data.get(name)}
+    page = f"{reverse(PAGE)}?{urlencode(query)}" if query else PAGE
+    progress: list[int] = []
+    try:
+        dead_events.replay_matching(matching, reason=form.cleaned_data["reason"], progress=progress.append)
+    except FirstcomeError as error:
+        messages.error(request, f"{error.detail} {sum(progress)} were queued again before that.")
+        return redirect(page)
+    replayed, left = sum(progress), sum(dead_events.counts_by_type(matching).values())
     more = f" {left} are still dead: replay again for the next {min(left, MOST_REPLAYED)}." if left else ""
     level = messages.SUCCESS if replayed else messages.WARNING
     messages.add_message(request, level, f"{replayed} queued again: they are delivered within seconds.{more}")
-    query = {name: form.data[name] for name in NAMES if form.data.get(name)}
-    return redirect(f"{reverse(PAGE)}?{urlencode(query)}" if query else PAGE)
+    return redirect(page)
 
 
 def _render(pages: ModelAdmin, request: HttpRequest, given: FilterForm, replay: ReplayForm) -> HttpResponse:
