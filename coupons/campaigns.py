@@ -54,7 +54,8 @@ FIXED_ONCE_ISSUED = (
 def create(**terms: Unpack[Terms]) -> Campaign:
     """Create a campaign; it opens at once unless the terms have `opens_at`.
 
-    Raises `Invalid` with every field that is wrong.
+    Durable when it returns, unless the caller has a transaction open. Raises `Invalid` with every field that
+    is wrong.
     """
     given: Any = {"opens_at": clock.now(), **terms}
     campaign = Campaign(**given)
@@ -66,7 +67,7 @@ def create(**terms: Unpack[Terms]) -> Campaign:
         _note("campaign.created", created, after={name: getattr(created, name) for name in TERMS})
         return created
 
-    return transactions.run(insert, transactions.ONCE)
+    return transactions.run_or_savepoint(insert, transactions.ONCE)
 
 
 def change(*, campaign_id: int, reason: str = "", **terms: Unpack[Terms]) -> Campaign:

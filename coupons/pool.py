@@ -21,6 +21,8 @@ from shop import clock
 from shop.db import transactions
 from shop.errors import NotFound, Rejected
 from shop.events import journal
+from shop.idempotency import recorded_answers
+from shop.idempotency.recorded_answers import KeyedCall, Replay
 from shop.lazy_texts import mark as _
 
 T = TypeVar("T")
@@ -78,18 +80,27 @@ def existing(*, campaign_id: int, codes: Sequence[str]) -> ExistingCodes:
 
 
 def generate(
-    *, campaign_id: int, count: int, progress: Callable[[int], None] = lambda made: None
+    *,
+    campaign_id: int,
+    count: int,
+    progress: Callable[[int], None] = lambda made: None,
+    keyed: Callable[[int], KeyedCall] | None = None,
 ) -> AddedCodes:
     """Make `count` new codes for the campaign's pool; `progress` is called with the size of each chunk.
 
-    Each chunk of them is durable by itself, also when `progress` raises to end it early. Raises `NotFound`
-    without the campaign.
+    Each chunk of them is durable by itself, also when `progress` raises to end it early. `keyed` returns the
+    keyed call of the chunk of this number: a repeat makes those that are missing, and counts them alone.
+    Raises `NotFound` without the campaign, and `KeyReused`.
     """
     _require_campaign(campaign_id)
-    added = 0
+    added = finished = 0
     try:
-        while added < count:
-            made = _make_chunk(campaign_id, min(count - added, CHUNK))
+        while finished < count:
+            size = min(count - finished, CHUNK)
+            made = _make_chunk(campaign_id, size, keyed and keyed(finished // CHUNK))
+            if made is None:
+                continue
+            finished += size
             added += made
             progress(made)
     finally:
@@ -176,19 +187,26 @@ def _add_chunk(campaign_id: int, codes: Sequence[str]) -> list[str]:
     return _retry_on_duplicate(work)
 
 
-def _make_chunk(campaign_id: int, count: int) -> int:
-    """Add a chunk of new codes; returns how many: 0 if one of them exists already.
+def _make_chunk(campaign_id: int, count: int, keyed: KeyedCall | None) -> int | None:
+    """Add a chunk of new codes; returns how many: 0 if a call with the key has, None if one of them exists.
 
     Coupons and confirmations are searched for the codes; in pools the unique key finds duplicates.
     """
     codes = coupon_codes.make_several(count)
     if _existing_codes(codes, by=(Coupon, Confirmation)):
-        return 0
+        return None
+
+    def write() -> int:
+        _write(campaign_id, codes)
+        return count
+
     try:
-        transactions.run(lambda: _write(campaign_id, codes), transactions.ONCE)
+        if keyed is None:
+            return transactions.run(write, transactions.ONCE)
+        made = recorded_answers.run_once(keyed, write)
     except IntegrityError:
-        return 0
-    return count
+        return None
+    return 0 if isinstance(made, Replay) else made
 
 
 def _write(campaign_id: int, codes: Sequence[str]) -> None:

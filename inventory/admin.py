@@ -10,6 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils.functional import lazy
 from django.utils.html import format_html
 from django.utils.translation import gettext, pgettext
 from django.utils.translation import gettext_lazy as _
@@ -30,6 +31,8 @@ from inventory.schemas import SKU_PATTERN
 from shop.admin_site import NonAtomicAdmin, ReadOnlyMixin
 from shop.errors import Unavailable
 from shop.http.validation import LARGEST_AMOUNT
+from shop.money import minor_unit_help
+from shop.operators.forms import EditForm
 from shop.operators.pausing import PausingMixin
 from shop.operators.status_words import status_word
 
@@ -43,7 +46,7 @@ UPLOAD_ELSEWHERE = _(
 )
 
 
-class ProductForm(forms.ModelForm):
+class ProductForm(EditForm, forms.ModelForm):
     sku = forms.RegexField(
         label=_("Sku"), regex=SKU_PATTERN, max_length=64, widget=UnfoldAdminTextInputWidget
     )
@@ -52,7 +55,7 @@ class ProductForm(forms.ModelForm):
         min_value=0,
         max_value=LARGEST_AMOUNT,
         widget=UnfoldAdminIntegerFieldWidget,
-        help_text=_("In the currency's minor unit."),
+        help_text=lazy(minor_unit_help, str)(),
     )
 
     low_stock_threshold = forms.IntegerField(
@@ -76,6 +79,11 @@ class ProductForm(forms.ModelForm):
     class Meta:
         model = Product
         fields = ["sku", "name", "price", "is_active", "low_stock_threshold", "limit_per_account"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk:
+            self.carry_initial()
 
 
 class StateFilter(admin.SimpleListFilter):

@@ -145,6 +145,11 @@ class JournalLine(models.Model):
         blank=True,
         help_text=_("Since when it is refused for good, with the same answer each time."),
     )
+    requeued_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="When an operator had it replayed or sent again: its age begins anew.",
+    )
 
     class Meta:
         verbose_name, verbose_name_plural = _("journal line"), _("journal lines")

@@ -1,10 +1,18 @@
 """Amounts as people read them: integers in the currency's minor unit become text with its digits."""
 
 from django.conf import settings
+from django.utils.translation import gettext
 
-# The digits after the point that ISO 4217 gives currencies; all others have two.
-DIGITS = dict.fromkeys(("CLP", "ISK", "JPY", "KRW", "PYG", "UGX", "VND", "XAF", "XOF", "XPF"), 0)
-DIGITS |= dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3)
+# The digits after the point of ISO 4217, list one (https://www.six-group.com/en/products-services/
+# financial-information/market-reference-data/data-standards.html); all other currencies have two.
+_WITHOUT_DIGITS = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
+_WITH_THREE_DIGITS = "BHD IQD JOD KWD LYD OMR TND"
+_WITH_FOUR_DIGITS = "CLF UYW"
+DIGITS = (
+    dict.fromkeys(_WITHOUT_DIGITS.split(), 0)
+    | dict.fromkeys(_WITH_THREE_DIGITS.split(), 3)
+    | dict.fromkeys(_WITH_FOUR_DIGITS.split(), 4)
+)
 USUAL_DIGITS = 2
 
 
@@ -12,6 +20,11 @@ def format_amount(amount: int, currency: str = "") -> str:
     """Such as `12,500 KRW` or `-3.20 EUR`; without a currency it is that of the shop."""
     named = currency or settings.CURRENCY
     return f"{format_number(amount, named)} {named}"
+
+
+def minor_unit_help() -> str:
+    """What a field says into which an amount is typed."""
+    return gettext("In the currency's minor unit: 1000 is %(amount)s.") % {"amount": format_amount(1000)}
 
 
 def format_number(amount: int, currency: str = "") -> str:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
-from unfold.forms import BaseDialogForm
 from unfold.widgets import (
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSelectWidget,
@@ -18,6 +17,7 @@ from unfold.widgets import (
 from coupons import codes, partners
 from coupons.issuing import issuing
 from coupons.models import Campaign
+from shop.operators.forms import DialogForm, EditForm, FormIdField
 
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
@@ -27,7 +27,8 @@ TO_THE_SECOND = "%Y-%m-%dT%H:%M:%S"
 STAYS_OPEN = _("UTC. Empty: it stays open until it is sold out.")
 
 
-class CampaignForm(forms.ModelForm):
+class CampaignForm(EditForm, forms.ModelForm):
+    form_id = FormIdField()
     strategy = forms.ChoiceField(label=_("Strategy"), initial="group_commit", widget=UnfoldAdminSelectWidget)
     partner = forms.ChoiceField(label=_("Partner"), required=False, widget=UnfoldAdminSelectWidget)
 
@@ -50,6 +51,9 @@ class CampaignForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if self.instance.pk:
+            del self.fields["form_id"]
+            self.carry_initial()
         # The campaign's own strategy stays a choice, even if it is not available to others.
         usable = dict.fromkeys([*issuing.available_strategies(), self.instance.strategy])
         self.fields["strategy"].choices = [(name, name) for name in usable]  # type: ignore[attr-defined]
@@ -59,7 +63,7 @@ class CampaignForm(forms.ModelForm):
             self.fields["partner"].choices = [(name, name or gettext("none")) for name in confirming]  # type: ignore[attr-defined]
 
 
-class AddCodesForm(BaseDialogForm):
+class AddCodesForm(DialogForm):
     codes = forms.CharField(
         label=_("Codes"),
         required=False,
@@ -74,6 +78,7 @@ class AddCodesForm(BaseDialogForm):
         widget=UnfoldAdminIntegerFieldWidget,
         help_text=_("Or how many codes to generate."),
     )
+    form_id = FormIdField()
 
     def clean_codes(self) -> list[str]:
         given: list[str] = self.cleaned_data["codes"].split()
@@ -119,7 +124,7 @@ def instant_field(
     )
 
 
-class ScheduleForm(BaseDialogForm):
+class ScheduleForm(EditForm, DialogForm):
     """When a campaign opens and closes; a field that is left as it is changes nothing."""
 
     opens_at = instant_field(_("Opens at"), help_text=_("UTC. It can't change once the campaign has opened."))
@@ -131,6 +136,7 @@ class ScheduleForm(BaseDialogForm):
         if self.campaign:
             for name in ("opens_at", "closes_at"):
                 self.initial[name] = getattr(self.campaign, name)
+        self.carry_initial()
 
     def times(self) -> dict[str, Any]:
         """The times as they are entered; one that was left as it is keeps its microseconds."""
@@ -140,10 +146,11 @@ class ScheduleForm(BaseDialogForm):
         }
 
 
-class DuplicateForm(BaseDialogForm):
+class DuplicateForm(DialogForm):
     name = forms.CharField(label=_("Name"), max_length=255, widget=UnfoldAdminTextInputWidget)
     opens_at = instant_field(_("Opens at"), help_text=_("UTC, in the future."))
     closes_at = instant_field(_("Closes at"), required=False, help_text=STAYS_OPEN)
+    form_id = FormIdField()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

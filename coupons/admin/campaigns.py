@@ -1,7 +1,10 @@
 """Admin pages of campaigns: their terms, schedule and pools."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from django.contrib import admin, messages
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
@@ -19,7 +22,12 @@ from coupons.admin.presentation import COLOURS, reload_page
 from coupons.models import Campaign
 from shop import clock
 from shop.admin_site import NonAtomicAdmin
-from shop.errors import FirstcomeError
+from shop.errors import FirstcomeError, KeyReused
+from shop.http import json_format
+from shop.idempotency import recorded_answers
+from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
+from shop.operators.actions import SENT_WITH_OTHER_VALUES
+from shop.operators.forms import SENT_BEFORE, keyed_call
 from shop.operators.pages import status_label
 from shop.operators.pausing import PausingMixin
 
@@ -80,6 +88,10 @@ class CampaignAdmin(PausingMixin, ModelAdmin, NonAtomicAdmin):
     def remaining(self, campaign: Campaign) -> int | str:
         return "-" if campaign.pk is None else campaign.remaining
 
+    def get_fields(self, request: HttpRequest, obj: Campaign | None = None) -> Any:
+        """A new campaign's page carries the form's id too."""
+        return self.fields if obj else [*self.fields, "form_id"]
+
     def get_readonly_fields(self, request: HttpRequest, obj: Campaign | None = None) -> list[str]:
         fixed = campaigns.FIXED_ONCE_ISSUED if obj and obj.issued + obj.confirming else ()
         return [*self.readonly_fields, *fixed]
@@ -91,7 +103,10 @@ class CampaignAdmin(PausingMixin, ModelAdmin, NonAtomicAdmin):
         if change:
             campaigns.change(campaign_id=obj.pk, **terms)
         else:
-            obj.pk = campaigns.create(**terms).pk
+            created = _create_once(request, form, "create", lambda: campaigns.create(**terms), meaning=terms)
+            obj.pk = created.pk
+            if created.is_repeat:
+                self.message_user(request, SENT_BEFORE)
 
     def set_paused(self, row_id: int, *, is_paused: bool, reason: str) -> Campaign:
         change = pausing.pause if is_paused else pausing.resume
@@ -104,7 +119,7 @@ class CampaignAdmin(PausingMixin, ModelAdmin, NonAtomicAdmin):
         try:
             response: HttpResponse = super().changeform_view(request, *args, **kwargs)
         except FirstcomeError as error:
-            self.message_user(request, error.detail, level=messages.ERROR)
+            self.message_user(request, _in_words(error), level=messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())
         return response
 
@@ -128,14 +143,13 @@ class CampaignAdmin(PausingMixin, ModelAdmin, NonAtomicAdmin):
         },
     )
     def add_codes(self, request: HttpRequest, form: AddCodesForm, object_id: str) -> HttpResponse:
-        data = form.cleaned_data
         try:
-            added = _add_codes(int(object_id), data["codes"], data["count"])
+            added = _add_codes(request, int(object_id), form)
             counts = {"added": added.added, "skipped": len(added.skipped), "total": added.total}
             text = gettext("%(added)s added, %(skipped)s skipped, %(total)s in all.")
             self.message_user(request, text % counts)
         except FirstcomeError as error:
-            self.message_user(request, error.detail, level=messages.ERROR)
+            self.message_user(request, _in_words(error), level=messages.ERROR)
         return reload_page("admin:coupons_campaign_change", object_id)
 
     @action(description=_("Upload codes"), icon="upload_file", permissions=["add_codes"])
@@ -177,12 +191,21 @@ class CampaignAdmin(PausingMixin, ModelAdmin, NonAtomicAdmin):
         campaign = self._campaign(request, object_id)
         terms = {name: form.cleaned_data[name] for name in ("name", "opens_at", "closes_at")}
         try:
-            copy = campaigns.duplicate(campaign_id=campaign.pk, **terms)
+            copy = _create_once(
+                request,
+                form,
+                "duplicate",
+                lambda: campaigns.duplicate(campaign_id=campaign.pk, **terms),
+                meaning=(campaign.pk, terms),
+            )
         except FirstcomeError as error:
-            self.message_user(request, error.detail, level=messages.ERROR)
+            self.message_user(request, _in_words(error), level=messages.ERROR)
             return reload_page("admin:coupons_campaign_change", object_id)
+        if copy.is_repeat:
+            self.message_user(request, SENT_BEFORE)
         text = gettext("This is the copy, %(name)s; it opens at %(at)s UTC.")
-        self.message_user(request, text % {"name": copy.name, "at": f"{copy.opens_at:%Y-%m-%d %H:%M}"})
+        opens_at = f"{terms['opens_at']:%Y-%m-%d %H:%M}"
+        self.message_user(request, text % {"name": terms["name"], "at": opens_at})
         return reload_page("admin:coupons_campaign_change", str(copy.pk))
 
     def has_add_permission(self, request: HttpRequest, obj: object = None) -> bool:
@@ -221,7 +244,49 @@ def _scheduled_text(campaign: Campaign) -> str:
     return gettext("%(name)s opens at %(opens_at)s and closes at %(closes_at)s (UTC).") % (values | closing)
 
 
-def _add_codes(campaign_id: int, given: list[str], count: int | None) -> pool.AddedCodes:
-    if count is not None:
-        return pool.generate(campaign_id=campaign_id, count=count)
-    return pool.add(campaign_id=campaign_id, codes=given)
+@dataclass(frozen=True, slots=True)
+class _CreatedCampaign:
+    """The number of a campaign that a form has created; `is_repeat` if the form was sent before."""
+
+    pk: int
+    is_repeat: bool
+
+
+def _create_once(
+    request: HttpRequest, form: Any, action_name: str, create: Callable[[], Campaign], *, meaning: object
+) -> _CreatedCampaign:
+    """Create the campaign once for the form, however often it is sent. Raises what `create` raises."""
+    call = keyed_call(
+        request,
+        f"{action_name} campaign",
+        form.cleaned_data["form_id"],
+        meaning,
+        answer=lambda campaign: Answer(201, json_format.dump({"campaign": campaign.pk})),
+    )
+    outcome = recorded_answers.run_once(call, create)
+    if not isinstance(outcome, Replay):
+        return _CreatedCampaign(outcome.pk, is_repeat=False)
+    recorded = orjson.loads(outcome.answer.body) if outcome.answer else {}
+    return _CreatedCampaign(recorded["campaign"], is_repeat=True)
+
+
+def _add_codes(request: HttpRequest, campaign_id: int, form: AddCodesForm) -> pool.AddedCodes:
+    """Add the codes of the form, which are skipped if they exist, or generate codes once for the form."""
+    data = form.cleaned_data
+    if not data["count"]:
+        return pool.add(campaign_id=campaign_id, codes=data["codes"])
+
+    def chunk(number: int) -> KeyedCall:
+        return keyed_call(
+            request,
+            f"generate codes {number}",
+            data["form_id"],
+            (campaign_id, data["count"]),
+            answer=lambda made: Answer(200, json_format.dump({"made": made})),
+        )
+
+    return pool.generate(campaign_id=campaign_id, count=data["count"], keyed=chunk)
+
+
+def _in_words(error: FirstcomeError) -> str:
+    return SENT_WITH_OTHER_VALUES if isinstance(error, KeyReused) else error.detail

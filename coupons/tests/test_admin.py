@@ -1,5 +1,6 @@
 """Admin pages of campaigns, coupons and pool codes."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
+from uuid_utils.compat import uuid7
 
 from coupons import campaigns
 from coupons.admin.campaign_templates import TEMPLATES
@@ -14,7 +16,9 @@ from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, coupon_of, order_ids
 from coupons.tests.laws import broken
+from shop.operators.forms import SENT_BEFORE
 from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.sent_forms import fields_of
 
 pytestmark = pytest.mark.django_db
 FORM = {
@@ -45,6 +49,11 @@ def operator() -> Client:
     return signed_in(SuperuserFactory.create())
 
 
+def new_form() -> dict[str, Any]:
+    """The form of a new campaign."""
+    return FORM | {"form_id": str(uuid7())}
+
+
 def page_of(campaign: Campaign) -> str:
     return f"/admin/coupons/campaign/{campaign.pk}/change/"
 
@@ -55,7 +64,13 @@ def messages(client: Client, page: str) -> str:
 
 def dialog(client: Client, row: Campaign | Coupon, name: str, /, **asked: object) -> Any:
     path = f"/admin/coupons/{row._meta.model_name}/{row.pk}/{name}/"
-    return client.post(path, {"_form_submitted": "on"} | asked)
+    return client.post(path, {"_form_submitted": "on", "form_id": str(uuid7())} | asked)
+
+
+def scheduled(client: Client, campaign: Campaign, **times: str) -> Any:
+    """The response to the dialog of the schedule, opened before, with these times."""
+    opened = messages(client, f"/admin/coupons/campaign/{campaign.pk}/schedule/")
+    return dialog(client, campaign, "schedule", **fields_of(opened, **times))
 
 
 def test_every_page_opens(operator: Client) -> None:
@@ -79,7 +94,7 @@ def test_every_page_opens(operator: Client) -> None:
 
 
 def test_a_campaign_is_added(operator: Client) -> None:
-    response = operator.post("/admin/coupons/campaign/add/", FORM | {"issued": 5})
+    response = operator.post("/admin/coupons/campaign/add/", new_form() | {"issued": 5})
 
     campaign = Campaign.objects.get()
     assert response.status_code == 302
@@ -90,13 +105,13 @@ def test_a_campaign_is_added(operator: Client) -> None:
 def test_a_campaign_with_a_configured_partner_is_added(operator: Client, settings: Any) -> None:
     settings.PARTNER_URL = "http://127.0.0.1:1"
 
-    operator.post("/admin/coupons/campaign/add/", FORM | {"partner": "convenience_store"})
+    operator.post("/admin/coupons/campaign/add/", new_form() | {"partner": "convenience_store"})
 
     assert Campaign.objects.get().partner == "convenience_store"
 
 
 def test_contradicting_terms_are_reported_in_a_message(operator: Client) -> None:
-    operator.post("/admin/coupons/campaign/add/", FORM | {"strategy": "code_pool"})
+    operator.post("/admin/coupons/campaign/add/", new_form() | {"strategy": "code_pool"})
 
     assert "needs codes from a pool" in messages(operator, "/admin/coupons/campaign/add/")
     assert not Campaign.objects.exists()
@@ -132,7 +147,7 @@ def test_errors_of_a_campaign_are_shown_on_the_page(
 ) -> None:
     settings.LAB = False
 
-    response = operator.post("/admin/coupons/campaign/add/", FORM | wrong)
+    response = operator.post("/admin/coupons/campaign/add/", new_form() | wrong)
 
     assert response.status_code == 200
     assert message in response.content.decode()
@@ -142,7 +157,9 @@ def test_errors_of_a_campaign_are_shown_on_the_page(
 def test_the_lab_may_choose_the_unsafe_strategy(operator: Client, settings: Any) -> None:
     settings.LAB = True
 
-    assert operator.post("/admin/coupons/campaign/add/", FORM | {"strategy": "unsafe"}).status_code == 302
+    assert (
+        operator.post("/admin/coupons/campaign/add/", new_form() | {"strategy": "unsafe"}).status_code == 302
+    )
     assert Campaign.objects.get().strategy == "unsafe"
 
 
@@ -159,7 +176,9 @@ def test_saving_a_campaign_leaves_alone_what_was_issued_since_its_page_was_opene
         clean(self, *args, **kwargs)
 
     monkeypatch.setattr(Campaign, "full_clean", issued_meanwhile)
-    form = FORM | {"name": "Better", "quantity": 50, "opens_at_0": "2025-01-01"}
+    form = fields_of(
+        messages(operator, page_of(campaign)), name="Better", quantity="50", opens_at_0="2025-01-01"
+    )
     assert operator.post(page_of(campaign), form).status_code == 302
 
     campaign.refresh_from_db()
@@ -174,13 +193,15 @@ def test_a_refusal_of_the_domain_is_shown_and_nothing_is_saved(
     campaign = CampaignFactory.create()
     clean = Campaign.full_clean
 
+    opened = fields_of(messages(operator, page_of(campaign)))
+
     def issued_afterwards(self: Campaign, *args: Any, **kwargs: Any) -> None:
         clean(self, *args, **kwargs)
         coupon_of(campaign)
         coupon_of(campaign)
 
     monkeypatch.setattr(Campaign, "full_clean", issued_afterwards)
-    response = operator.post(page_of(campaign), FORM | {"quantity": 1})
+    response = operator.post(page_of(campaign), opened | {"quantity": "1"})
 
     assert response["Location"] == page_of(campaign)
     assert "2 coupons are issued already" in messages(operator, page_of(campaign))
@@ -283,10 +304,10 @@ def test_a_campaign_is_duplicated_and_scheduled_by_dialogs(operator: Client) -> 
     assert (copy.name, copy.opens_at.isoformat()) == ("Summer", "2099-06-01T00:00:00+00:00")
     assert "This is the copy, Summer" in messages(operator, page_of(copy))
 
-    done = dialog(operator, copy, "schedule", opens_at="2099-07-01T00:00:00", closes_at="2099-07-02T00:00:00")
+    done = scheduled(operator, copy, opens_at="2099-07-01T00:00:00", closes_at="2099-07-02T00:00:00")
     assert done["HX-Redirect"] == page_of(copy)
     assert "Summer opens at 2099-07-01 00:00:00 and closes at 2099-07-02" in messages(operator, page_of(copy))
-    dialog(operator, copy, "schedule", opens_at="2099-07-01T00:00:00", closes_at="2099-06-30T00:00:00")
+    scheduled(operator, copy, opens_at="2099-07-01T00:00:00", closes_at="2099-06-30T00:00:00")
     assert "must close after it opens" in messages(operator, page_of(copy))
     dialog(operator, copy, "duplicate", name="Past", opens_at="2001-01-01T00:00", closes_at="")
     assert "must open in the future" in messages(operator, page_of(copy))
@@ -295,11 +316,77 @@ def test_a_campaign_is_duplicated_and_scheduled_by_dialogs(operator: Client) -> 
 
 def test_a_closing_is_scheduled_and_the_opening_keeps_its_microseconds(operator: Client) -> None:
     campaign = CampaignFactory.create()
-    opens_at = campaign.opens_at.strftime("%Y-%m-%dT%H:%M:%S")
-    dialog(operator, campaign, "schedule", opens_at=opens_at, closes_at="2099-07-01T00:00:00")
+    scheduled(operator, campaign, closes_at="2099-07-01T00:00:00")
     before = campaign.opens_at
     campaign.refresh_from_db()
     assert (campaign.opens_at, campaign.closes_at.year) == (before, 2099)
+
+
+def test_a_schedule_that_was_opened_before_another_operator_changed_it_reverts_nothing(
+    operator: Client,
+) -> None:
+    campaign = CampaignFactory.create(scheduled=True, closes_at=None)
+    opened = messages(operator, f"/admin/coupons/campaign/{campaign.pk}/schedule/")
+    later = campaign.opens_at + timedelta(days=5)
+    campaigns.schedule(campaign_id=campaign.pk, opens_at=later, closes_at=None)
+
+    dialog(operator, campaign, "schedule", **fields_of(opened, closes_at="2099-07-01T00:00:00"))
+    campaign.refresh_from_db()
+    assert (campaign.opens_at, campaign.closes_at.isoformat()) == (later, "2099-07-01T00:00:00+00:00")
+
+    both = dialog(operator, campaign, "schedule", **fields_of(opened, opens_at="2098-07-01T00:00:00"))
+    assert "This was changed since the page was opened. Open the page again." in both.content.decode()
+    campaign.refresh_from_db()
+    assert campaign.opens_at == later
+
+
+def test_a_campaigns_page_that_was_opened_before_another_operator_changed_it_reverts_nothing(
+    operator: Client,
+) -> None:
+    campaign = CampaignFactory.create(scheduled=True, quantity=100)
+    opened = messages(operator, page_of(campaign))
+    later = campaign.opens_at + timedelta(days=5)
+    campaigns.change(campaign_id=campaign.pk, quantity=500, opens_at=later)
+
+    assert operator.post(page_of(campaign), fields_of(opened, name="Better")).status_code == 302
+    campaign.refresh_from_db()
+    assert (campaign.name, campaign.quantity, campaign.opens_at) == ("Better", 500, later)
+
+    both = operator.post(page_of(campaign), fields_of(opened, quantity="200"))
+    assert "This was changed since the page was opened. Open the page again." in both.content.decode()
+    campaign.refresh_from_db()
+    assert campaign.quantity == 500
+
+
+def test_a_campaign_whose_form_is_sent_twice_is_created_once(operator: Client) -> None:
+    page = messages(operator, "/admin/coupons/campaign/add/?template=percent")
+    form = fields_of(page, name="Drop", opens_at_0="2099-01-01", opens_at_1="00:00:00")
+    for _ in range(2):
+        sent = operator.post("/admin/coupons/campaign/add/", form)
+        assert sent.status_code == 302, sent.context["adminform"].form.errors
+    assert SENT_BEFORE in messages(operator, "/admin/coupons/campaign/")
+    operator.post("/admin/coupons/campaign/add/", form | {"name": "Other"})
+    assert "This form was sent before, with other values" in messages(operator, "/admin/coupons/campaign/")
+    assert Campaign.objects.count() == 1
+
+
+def test_a_campaign_is_duplicated_once_however_often_the_dialog_is_sent(operator: Client) -> None:
+    campaign = CampaignFactory.create(name="Spring")
+    opened = messages(operator, f"/admin/coupons/campaign/{campaign.pk}/duplicate/")
+    form = fields_of(opened, opens_at="2099-06-01T00:00")
+    first, second = (dialog(operator, campaign, "duplicate", **form) for _ in range(2))
+    copy = Campaign.objects.get(name="Spring (copy)")
+    assert first["HX-Redirect"] == second["HX-Redirect"] == page_of(copy)
+    assert SENT_BEFORE in messages(operator, page_of(copy))
+
+
+def test_codes_are_generated_once_however_often_the_dialog_is_sent(operator: Client) -> None:
+    campaign = CampaignFactory.create(code_source="pool")
+    form = {"count": 1_500, "form_id": str(uuid7())}
+    dialog(operator, campaign, "add_codes", **form)
+    dialog(operator, campaign, "add_codes", **form)
+    assert PoolCode.objects.count() == 1_500
+    assert "0 added, 0 skipped, 1500 in all" in messages(operator, page_of(campaign))
 
 
 def test_duplicating_and_scheduling_need_their_permissions() -> None:

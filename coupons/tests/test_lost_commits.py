@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from django.test import Client
 from django.urls import reverse
+from uuid_utils.compat import uuid7
 
 from coupons import campaigns, issued_coupons, pool
 from coupons.models import Campaign, Coupon, PoolCode
@@ -88,6 +89,8 @@ def test_a_campaign_created_on_the_admin_page_exists_once(operator: Client) -> N
     terms = {"name": "Drop", "quantity": 10, "discount_type": "amount", "discount_value": 1_000}
     given = {"strategy": "group_commit", "code_source": "generated", "min_order_amount": 0}
     opening = {"opens_at_0": "2026-11-21", "opens_at_1": "12:00:00", "coupon_valid_for_days": 30}
-    done = operator.post(reverse("admin:coupons_campaign_add"), terms | given | opening)
+    done = operator.post(
+        reverse("admin:coupons_campaign_add"), terms | given | opening | {"form_id": str(uuid7())}
+    )
     assert done.status_code == 302, done.context["adminform"].form.errors
     assert Campaign.objects.filter(name="Drop").count() == 1

@@ -6,7 +6,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from inventory import adjustments
+from inventory import adjustments, products
 from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory, StockMovementFactory
 from shop import clock
@@ -14,6 +14,7 @@ from shop.models import JournalLine
 from shop.tests.confirming import confirmed, message_of, shown, to_confirm
 from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory
 from shop.tests.racing import race
+from shop.tests.sent_forms import fields_of
 
 pytestmark = pytest.mark.django_db
 
@@ -64,6 +65,22 @@ def test_a_wrong_or_taken_sku_is_shown_as_an_error_on_the_page(operator):
     assert Product.objects.count() == 1
 
 
+def test_a_products_page_that_was_opened_before_another_operator_changed_it_reverts_nothing(operator):
+    product = ProductFactory.create(sku="TEA-1", name="Tea", price=900, is_active=True)
+    page = f"{page_of(product)}/change/"
+    opened = operator.get(page).content.decode()
+    products.change(product_id=product.pk, price=1_200, is_active=False)
+
+    assert operator.post(page, fields_of(opened, name="Best tea")).status_code == 302
+    product.refresh_from_db()
+    assert (product.name, product.price, product.is_active) == ("Best tea", 1_200, False)
+
+    both = operator.post(page, fields_of(opened, price="1000"))
+    assert "This was changed since the page was opened. Open the page again." in both.content.decode()
+    product.refresh_from_db()
+    assert product.price == 1_200
+
+
 def test_saving_a_product_does_not_change_stock_that_moved_since_its_page_was_opened(operator, monkeypatch):
     """Django's own save writes every column, and with them the stock that the page has read."""
     product = ProductFactory.create(sku="TEA-1", name="Tea", price=900, on_hand=5)
@@ -74,7 +91,7 @@ def test_saving_a_product_does_not_change_stock_that_moved_since_its_page_was_op
         clean(self, *args, **kwargs)
 
     monkeypatch.setattr(Product, "full_clean", sold_meanwhile)
-    form = {"sku": "TEA-1", "name": "Best tea", "price": 900, "is_active": "on"}
+    form = fields_of(operator.get(f"{page_of(product)}/change/").content.decode(), name="Best tea")
     assert operator.post(f"{page_of(product)}/change/", form).status_code == 302
     product.refresh_from_db()
     assert (product.name, product.on_hand, product.reserved) == ("Best tea", 5, 2)
@@ -146,18 +163,18 @@ def test_the_list_shows_and_filters_all_four_states(operator):
 
 def test_a_threshold_is_set_and_removed_on_the_page(operator):
     product = ProductFactory.create(sku="TEA-1", name="Tea", price=900)
-    form = {"sku": "TEA-1", "name": "Tea", "price": 900, "is_active": "on"}
     for given, kept in (("5", 5), ("0", 0), ("-1", 0), ("", None)):
-        operator.post(f"{page_of(product)}/change/", form | {"low_stock_threshold": given})
+        opened = operator.get(f"{page_of(product)}/change/").content.decode()
+        operator.post(f"{page_of(product)}/change/", fields_of(opened, low_stock_threshold=given))
         product.refresh_from_db()
         assert product.low_stock_threshold == kept
 
 
 def test_a_limit_per_account_is_set_and_removed_on_the_page(operator):
     product = ProductFactory.create(sku="TEA-1", name="Tea", price=900)
-    form = {"sku": "TEA-1", "name": "Tea", "price": 900, "is_active": "on"}
     for given, kept in (("5", 5), ("0", 5), ("", None)):
-        operator.post(f"{page_of(product)}/change/", form | {"limit_per_account": given})
+        opened = operator.get(f"{page_of(product)}/change/").content.decode()
+        operator.post(f"{page_of(product)}/change/", fields_of(opened, limit_per_account=given))
         product.refresh_from_db()
         assert product.limit_per_account == kept
 

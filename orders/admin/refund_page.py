@@ -23,9 +23,10 @@ from orders import schemas, tasks
 from orders.models import Order, OrderLine
 from orders.payment import refunding
 from orders.payment.refunding import RefundPreview, StartedRefund
-from shop.errors import FirstcomeError
+from shop.errors import FirstcomeError, KeyReused
 from shop.idempotency.recorded_answers import Replay
 from shop.operations import dispatch
+from shop.operators.actions import SENT_WITH_OTHER_VALUES
 from shop.operators.forms import SENT_BEFORE, FormIdField, keyed_call, reason_field
 from shop.operators.pages import amount
 
@@ -70,6 +71,9 @@ class RefundForm(forms.Form):
         data: dict[str, Any] = super().clean() or {}
         if not self.errors and data["what"] == SOME and not self._units():
             raise forms.ValidationError(gettext("Enter the units of one product at least."))
+        if not self.errors and data["what"] == ALL and self._units():
+            text = gettext("Either choose “These units:”, or enter 0 units to refund all that is left.")
+            raise forms.ValidationError(text)
         return data
 
     def wanted(self) -> list[Line] | None:
@@ -88,7 +92,7 @@ class RefundForm(forms.Form):
 
 
 class ConfirmForm(RefundForm):
-    """The same, with what was shown: the amounts and the units that they are for."""
+    """The same, with what was shown: the amounts, the units that they are for, and those refunded before."""
 
     amount = forms.IntegerField(min_value=0, widget=forms.HiddenInput)
     points_amount = forms.IntegerField(min_value=0, widget=forms.HiddenInput)
@@ -98,17 +102,17 @@ class ConfirmForm(RefundForm):
     def __init__(self, lines: Sequence[OrderLine], *args: Any, **kwargs: Any) -> None:
         super().__init__(lines, *args, **kwargs)
         for line in lines:
-            self.fields[_shown_field(line)] = forms.IntegerField(
-                min_value=0, required=False, widget=forms.HiddenInput
-            )
+            for name in (_shown_field(line), _refunded_field(line)):
+                self.fields[name] = forms.IntegerField(min_value=0)
         for field in self.fields.values():
             field.widget = forms.HiddenInput()
 
     def expected(self) -> RefundPreview:
         data = self.cleaned_data
-        counts = {line.product_id: data.get(_shown_field(line)) or 0 for line in self.lines}
+        shown = [line for line in self.lines if data[_shown_field(line)]]
         return RefundPreview(
-            quantities={product_id: count for product_id, count in counts.items() if count},
+            quantities={line.product_id: data[_shown_field(line)] for line in shown},
+            refunded_quantities={line.product_id: data[_refunded_field(line)] for line in shown},
             amount=data["amount"],
             points_amount=data["points_amount"],
             card_amount=data["card_amount"],
@@ -134,9 +138,14 @@ def _confirm(
     """Refund what was shown; if the order has changed, show the new amount instead."""
     form = ConfirmForm(lines, request.POST)
     if not form.is_valid():
+        for problem in form.errors.get("form_id", ()):
+            messages.error(request, str(problem))
         return _render(pages, request, order, RefundForm(lines, request.POST))
     try:
         outcome = _refund(request, order.pk, form)
+    except KeyReused:
+        messages.error(request, SENT_WITH_OTHER_VALUES)
+        return redirect("admin:orders_order_change", order.pk)
     except FirstcomeError as error:
         messages.error(request, _in_words(error, lines))
         # Asked again after a refusal, the amount is that of the order as it is now.
@@ -150,8 +159,9 @@ def _confirm(
 
 
 def _refund(request: HttpRequest, order_id: UUID, form: ConfirmForm) -> StartedRefund | Replay:
-    data, wanted, expected = form.cleaned_data, form.wanted(), form.expected()
-    meaning = (str(order_id), wanted, data["reason"], data["restock"], expected)
+    data, wanted = form.cleaned_data, form.wanted()
+    # Without the amounts: after a lost answer the form is shown with those of the order as it is now.
+    meaning = (str(order_id), wanted, data["reason"], data["restock"])
     call = keyed_call(request, "refund", data["form_id"], meaning, answer=schemas.refund_answer)
     return refunding.start_refund(
         order_id=order_id,
@@ -159,12 +169,15 @@ def _refund(request: HttpRequest, order_id: UUID, form: ConfirmForm) -> StartedR
         reason=data["reason"],
         restock=data["restock"],
         keyed=call,
-        expected=expected,
+        expected=form.expected(),
     )
 
 
 def _show_amount(pages: ModelAdmin, request: HttpRequest, order: Order, form: RefundForm) -> HttpResponse:
-    """The amount, with a form that carries it; the first form again if nothing can be refunded."""
+    """The amount, with a form that carries it; the first form again if nothing can be refunded.
+
+    A confirmation keeps its id: it may have had its effect, though its answer was lost.
+    """
     lines = list(OrderLine.objects.filter(order_id=order.pk).order_by("id"))
     try:
         preview = refunding.preview_refund(order_id=order.pk, wanted=form.wanted())
@@ -173,7 +186,9 @@ def _show_amount(pages: ModelAdmin, request: HttpRequest, order: Order, form: Re
             messages.error(request, _in_words(error, lines))
         return _render(pages, request, order, RefundForm(lines, request.POST))
     shown = {_shown_field(line): preview.quantities.get(line.product_id, 0) for line in lines}
-    given = {name: form.cleaned_data.get(name) for name in RefundForm(lines).fields}
+    shown |= {_refunded_field(line): preview.refunded_quantities.get(line.product_id, 0) for line in lines}
+    carried = [*RefundForm(lines).fields, "form_id"]
+    given = {name: form.cleaned_data[name] for name in carried if name in form.cleaned_data}
     amounts = {
         "amount": preview.amount,
         "points_amount": preview.points_amount,
@@ -266,3 +281,7 @@ def _units_field(line: OrderLine) -> str:
 
 def _shown_field(line: OrderLine) -> str:
     return f"shown_{line.pk}"
+
+
+def _refunded_field(line: OrderLine) -> str:
+    return f"refunded_{line.pk}"

@@ -26,6 +26,7 @@ from shop.errors import NotFound, Rejected, Unavailable
 from shop.events import journal
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import KeyedCall, Replay
+from shop.money import format_amount
 
 LOOKED_UP = "payment.looked_up"
 MOST_AT_ONCE = 4
@@ -69,6 +70,8 @@ def look_up(*, payment_id: UUID, reason: str, keyed: KeyedCall) -> Lookup | Repl
     if known:
         return known
     result = _find(payment.charge_key)
+    # The call may have taken seconds, in which the payment's saga went on.
+    payment = transactions.read(lambda: Payment.objects.get(id=payment_id))
     shown = in_words(result, payment)
     with translation.override("en"):
         answer = in_words(result, payment)
@@ -98,15 +101,13 @@ def in_words(result: GatewayResult, payment: Payment) -> str:
         case "succeeded":
             said = (
                 gettext(
-                    "The gateway has charged %(amount)s %(currency)s, of which %(refunded)s is refunded "
-                    "(%(reference)s)."
+                    "The gateway has charged %(amount)s, of which %(refunded)s is refunded (%(reference)s)."
                 )
                 if result.refunded_amount
-                else gettext("The gateway has charged %(amount)s %(currency)s (%(reference)s).")
+                else gettext("The gateway has charged %(amount)s (%(reference)s).")
             ) % {
-                "amount": result.amount,
-                "currency": payment.currency,
-                "refunded": result.refunded_amount,
+                "amount": format_amount(result.amount, payment.currency),
+                "refunded": format_amount(result.refunded_amount, payment.currency),
                 "reference": result.reference,
             }
         case "declined":

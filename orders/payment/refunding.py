@@ -24,6 +24,7 @@ from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import KeyedCall, Replay
 from shop.lazy_texts import Text
 from shop.lazy_texts import mark as _
+from shop.money import format_amount
 
 REFUNDABLE = (Order.Status.PAID, Order.Status.REFUNDING)
 
@@ -41,10 +42,13 @@ class StartedRefund:
 class RefundPreview:
     """What a refund returns: the units of each product, and their amount in points and by card.
 
-    `line_amounts` has the amount of each product; it follows from the quantities and the order.
+    `refunded_quantities` are the units of these products that were refunded before: the refunds of a first
+    and of a second unit may be equal in everything else. `line_amounts` has the amount of each product; it
+    follows from the quantities and the order.
     """
 
     quantities: Mapping[int, int]
+    refunded_quantities: Mapping[int, int]
     amount: int
     points_amount: int
     card_amount: int
@@ -65,7 +69,8 @@ def start_refund(
     Durable when it returns; repeating the key gives a `Replay`. `restock` says whether the goods are put back
     in stock. Raises `NotFound`, `KeyReused`, and `Rejected` `nothing_to_refund`, or `refund_exceeds_order`
     with `items`, one for each product of which more is requested than is left. With `expected`, a refund of
-    anything else is `refund_changed`, with the amounts that it would return now.
+    anything else, or after another refund of these products, is `refund_changed`, with the amounts that it
+    would return now.
     """
 
     def start() -> StartedRefund:
@@ -114,6 +119,7 @@ def _decide_refund(
 def _to_preview(refund: Refund, lines: Sequence[RefundLine]) -> RefundPreview:
     return RefundPreview(
         quantities={line.line.product_id: line.quantity for line in lines},
+        refunded_quantities={line.line.product_id: line.line.refunded_quantity for line in lines},
         amount=refund.amount,
         points_amount=refund.points_amount,
         card_amount=refund.card_amount,
@@ -125,24 +131,35 @@ def _assert_as_expected(expected: RefundPreview, found: RefundPreview, *, curren
     """Raise `Rejected` `refund_changed` if the order has changed since the preview."""
     if found == expected:
         return
+    now, then = _in_words(found, currency), _in_words(expected, currency)
+    if now != then:
+        text = _(
+            "The order has changed since the amount was shown, and nothing was refunded: this refund would "
+            "now return {now}, not {then}.",
+            now=now,
+            then=then,
+        )
+    else:
+        text = _(
+            "The order has changed since the amount was shown, and nothing was refunded: this refund would "
+            "now return {now} once more, after another refund.",
+            now=now,
+        )
     raise Rejected(
-        _(
-            "The order has changed since the amount was shown, and nothing was refunded: this "
-            "refund would now return {amount} {currency} ({points_amount} in points, "
-            "{card_amount} by card), not {expected_amount} ({expected_points_amount} in points, "
-            "{expected_card_amount} by card).",
-            amount=found.amount,
-            currency=currency,
-            points_amount=found.points_amount,
-            card_amount=found.card_amount,
-            expected_amount=expected.amount,
-            expected_points_amount=expected.points_amount,
-            expected_card_amount=expected.card_amount,
-        ),
+        text,
         code="refund_changed",
         amount=found.amount,
         points_amount=found.points_amount,
         card_amount=found.card_amount,
+    )
+
+
+def _in_words(preview: RefundPreview, currency: str) -> Text:
+    return _(
+        "{amount} ({points} in points, {card} by card)",
+        amount=format_amount(preview.amount, currency),
+        points=format_amount(preview.points_amount, currency),
+        card=format_amount(preview.card_amount, currency),
     )
 
 

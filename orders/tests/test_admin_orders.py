@@ -1,5 +1,6 @@
 """The admin's page of an order: its whole story, by a bounded number of queries, cancelling, resending."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from orders.tests import buying, hanging, operating_pages
 from orders.tests.hanging import Away, away
 from orders.tests.operating_pages import client_of, messages_of, operator, page_of, press
 from payments.models import Payment
+from shop import clock
 from shop.events import outbox
 from shop.models import JournalLine
 from shop.tests.factories import AccountFactory, SuperuserFactory
@@ -223,6 +225,16 @@ def test_a_resend_that_is_sent_twice_is_done_once() -> None:
     client.post(page, fields)
     assert messages_of(client.get(page_of(order))) == ["This form was sent before; nothing was done again."]
     assert JournalLine.objects.filter(what="event.resent").count() == 1
+
+
+def test_a_dialog_that_is_too_old_does_nothing_and_says_so() -> None:
+    order, client = operating_pages.paid_order(), client_of(operator(RESEND))
+    page = page_of(order, "resend_events")
+    fields = operating_pages.hidden_fields(client.get(page).context["form"]) | {"reason": "lost there"}
+    with clock.shifted(by=timedelta(hours=13)):
+        refused = client.post(page, fields)
+    assert "This form is too old to be sent. Open the page again." in refused.content.decode()
+    assert not JournalLine.objects.filter(what="event.resent").exists()
 
 
 def test_an_order_without_events_is_not_resent() -> None:

@@ -120,6 +120,22 @@ def test_the_gateways_answer_is_shown_and_the_payment_continues(ada: User, doubt
     assert buying.broken_laws() == []
 
 
+def test_a_payment_that_settles_while_the_gateway_is_asked_is_described_as_it_is_afterwards(
+    ada: User, doubtful: Saga, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = gateway_lookups._find
+
+    def settle_meanwhile(key: str) -> Any:
+        result = find(key)
+        Saga.objects.filter(id=doubtful.id).update(leased_until=None)
+        hanging.advance(doubtful)
+        return result
+
+    monkeypatch.setattr(gateway_lookups, "_find", settle_meanwhile)
+    [message] = ask(client_of(ada), hanging.payment_of(doubtful))
+    assert message.endswith("That agrees with the payment, which is succeeded.")
+
+
 def test_the_saga_is_enqueued_for_a_worker(ada: User, doubtful: Saga, broker_server: Any) -> None:
     ask(client_of(ada), hanging.payment_of(doubtful))
     wait_until(lambda: broker_server.llen("celery") > 0)
@@ -145,7 +161,7 @@ def test_a_settled_payment_is_compared_with_the_answer(ada: User, own_gateway: S
     assert "That agrees with the payment, which is succeeded." in ask(client, payment)[0]
     gateway().refund(key="by hand", charge_reference=payment.charge_reference, amount=100)
     [message] = ask(client, payment)
-    assert "of which 100 is refunded" in message
+    assert "of which 100 KRW is refunded" in message
     assert message.endswith("That differs from the payment, which is succeeded: see the reconciliations.")
 
 

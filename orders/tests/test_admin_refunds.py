@@ -1,6 +1,8 @@
 """The admin's page that refunds an order: it refunds what it has shown, once, or nothing."""
 
+from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +11,10 @@ from django.test import Client
 from orders.models import Order, Refund
 from orders.tests import buying, operating_pages
 from orders.tests.operating_pages import client_of, hidden_fields, messages_of, operator, page_of
+from shop import clock
+from shop.db import transactions
 from shop.models import JournalLine
+from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -123,7 +128,8 @@ def test_a_changed_order_is_refused_with_the_new_amount_and_nothing_is_done(
 
     assert messages_of(refused) == [
         "The order has changed since the amount was shown, and nothing was refunded: this refund would now "
-        "return 933 KRW (134 in points, 799 by card), not 1400 (200 in points, 1200 by card)."
+        "return 933 KRW (134 KRW in points, 799 KRW by card), not 1,400 KRW (200 KRW in points, 1,200 KRW by "
+        "card)."
     ]
     assert refused.context["preview"]["amount"] == "933 KRW"
     assert len(refunded(order)) == 1
@@ -150,6 +156,56 @@ def test_of_two_operators_who_refund_the_same_units_one_succeeds(client: Client,
     assert len(refunded(order)) == 1
     buying.settle_everything()
     assert buying.broken_laws() == []
+
+
+def test_two_operators_who_were_shown_the_same_unit_of_three_refund_it_once(client: Client) -> None:
+    order = operating_pages.paid_order(units=3)
+    bea = client_of(operator(REFUND, name="bea"))
+    forms = [(one, confirmation(shown(one, order, 1))) for one in (client, bea)]
+    answers = race([partial(one.post, page_of(order, "refund"), fields) for one, fields in forms])
+
+    assert refunded(order) == [(500, 0, 500)]
+    [refused] = [answer for answer in answers if answer.status_code == 200]
+    assert messages_of(refused) == [
+        "The order has changed since the amount was shown, and nothing was refunded: this refund would now "
+        "return 500 KRW (0 KRW in points, 500 KRW by card) once more, after another refund."
+    ]
+    [slower] = [one for (one, _), answer in zip(forms, answers, strict=True) if answer is refused]
+    confirm(slower, order, confirmation(refused))
+    assert len(refunded(order)) == 2
+
+
+def test_a_refund_whose_answer_was_lost_is_not_done_again_by_the_page_that_says_so(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = operating_pages.paid_order(units=3)
+    fields = confirmation(shown(client, order, 1))
+    # A database that is lost for longer is not waited for: the first loss is the last attempt.
+    monkeypatch.setattr(transactions, "CONNECTION_LOST_BUDGET_SECONDS", 0.0)
+    with losing_reply_to_commit(tmp_path) as is_lost:
+        page = confirm(client, order, fields)
+        assert is_lost.is_set()
+    assert messages_of(page) == [transactions.OUTCOME_UNKNOWN_DETAIL]
+
+    again = confirm(client, order, confirmation(page))
+
+    assert messages_of(again) == ["This form was sent before; nothing was done again."]
+    assert refunded(order) == [(500, 0, 500)]
+
+
+def test_a_confirmation_whose_effect_may_be_recorded_no_more_refunds_nothing(client: Client) -> None:
+    order = operating_pages.paid_order(units=3)
+    fields = confirmation(shown(client, order, 1))
+    with clock.shifted(by=timedelta(hours=13)):
+        refused = confirm(client, order, fields)
+    assert messages_of(refused) == ["This form is too old to be sent. Open the page again."]
+    assert refunded(order) == []
+
+
+def test_units_are_not_ignored_when_all_that_is_left_is_chosen(client: Client, order: Order) -> None:
+    page = client.post(page_of(order, "refund"), choice(order, 1) | {"what": "all", "preview": "1"})
+    assert "Either choose “These units:”" in page.content.decode()
+    assert page.context["preview"] is None
 
 
 def test_of_two_operators_who_refund_all_one_succeeds(client: Client, order: Order) -> None:

@@ -28,8 +28,9 @@ def books_agree() -> LawReport:
     """L9: the latest comparisons found nothing, or what they found is mended. Offenders are in words.
 
     At most 100 differences are looked up, for `RECHECK_SECONDS` at most, and the gateway isn't called without
-    any. Those that are not looked up, as without a gateway, count as recorded. Raises `NotChecked` when the
-    books were not compared lately.
+    any. Those that are not looked up, as without a gateway, count as recorded, and those past the number that
+    a comparison writes down remain until the next one. Raises `NotChecked` when the books were not compared
+    lately.
     """
     recent, whole = _latest(is_whole=False), _latest(is_whole=True)
     _refuse_old(recent or whole)
@@ -38,6 +39,9 @@ def books_agree() -> LawReport:
     known = list(dict(found).items())
     more = len(known) - OFFENDERS_REPORTED
     rest = [f"{more} more differences: see the reconciliation"] if more > 0 else []
+    unwritten = max((run.differences - len(run.findings) for run in (recent, whole) if run), default=0)
+    if unwritten > 0:
+        rest.append(f"{unwritten} differences that are not written down: mend the others, and compare again")
     return report("L9", checked, [*_recheck(known[:OFFENDERS_REPORTED]), *rest])
 
 

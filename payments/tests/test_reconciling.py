@@ -286,3 +286,19 @@ def test_a_slow_gateway_is_asked_for_a_while_and_then_the_recorded_differences_c
     monkeypatch.setattr(comparison, "recheck", None)
     report = findings.books_agree()
     assert {offender.partition(":")[0] for offender in report.offenders} == set(keys)
+
+
+def test_differences_past_those_that_are_written_down_keep_the_law_from_holding(
+    own_gateway: Simulator,
+) -> None:
+    now = timezone.now()
+    mended = {"key": "a", "kind": "orphan", "cause": "nothing of ours", "done": "refunded"}
+    run = Reconciliation.objects.create(
+        started_at=now, ended_at=now, checked=9, differences=3, refunded=1, findings=[mended]
+    )
+    report = findings.books_agree()
+    assert not report.holds
+    assert report.offenders == ["2 differences that are not written down: mend the others, and compare again"]
+
+    Reconciliation.objects.filter(pk=run.pk).update(differences=1)
+    assert findings.books_agree().holds

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.conf import settings
 from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest
@@ -14,6 +13,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from shop.money import format_amount
 from shop.operators.status_words import status_word
 
 COLOURS = {
@@ -63,8 +63,8 @@ def label(code: str) -> SafeString:
 
 
 def amount(value: int | None) -> str:
-    """An amount in the currency's minor unit."""
-    return "" if value is None else f"{value:,} {settings.CURRENCY}"
+    """An amount in minor units of the shop's currency, as people read it."""
+    return "" if value is None else format_amount(value)
 
 
 def instant(at: datetime | None) -> str:

@@ -1,6 +1,6 @@
 """Dead events, refused for good or given up: listing them, and replaying them by an operator's request."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -61,23 +61,30 @@ def counts_by_type(matching: EventFilter) -> dict[str, int]:
     return dict(sorted(counted))
 
 
-def replay(ids: Collection[int], *, reason: str = "") -> list[int]:
+def replay(
+    ids: Collection[int], *, reason: str = "", progress: Callable[[int], None] = lambda queued: None
+) -> list[int]:
     """Queue these dead events for delivery at once; returns the ids of those that were dead.
 
-    Safe to repeat. Each batch is a transaction of its own; the journal keeps the actor and the reason.
+    Safe to repeat. Each batch is a transaction of its own, after which `progress` is called with its size.
+    The journal keeps the actor and the reason.
     """
     wanted, replayed = sorted(ids), []
     for start in range(0, len(wanted), REPLAY_BATCH_SIZE):
-        replayed += transactions.run(
+        batch = transactions.run(
             partial(_replay_batch, wanted[start : start + REPLAY_BATCH_SIZE], reason), transactions.ONCE
         )
+        progress(len(batch))
+        replayed += batch
     return replayed
 
 
-def replay_matching(matching: EventFilter, *, reason: str) -> int:
-    """Queue the oldest `MOST_REPLAYED` dead events that match. Returns how many were queued."""
+def replay_matching(
+    matching: EventFilter, *, reason: str, progress: Callable[[int], None] = lambda queued: None
+) -> int:
+    """Queue the oldest `MOST_REPLAYED` dead events that match, as `replay` does. Returns how many."""
     ids = matching.lines().values_list("id", flat=True)[:MOST_REPLAYED]
-    return len(replay(list(ids), reason=reason))
+    return len(replay(list(ids), reason=reason, progress=progress))
 
 
 def _replay_batch(ids: Collection[int], reason: str) -> list[int]:
@@ -85,8 +92,9 @@ def _replay_batch(ids: Collection[int], reason: str) -> list[int]:
     existing = list(JournalLine.objects.filter(id__in=ids, delivery=DEAD).values_list("id", flat=True))
     rows = JournalLine.objects.select_for_update().filter(id__in=existing).order_by("id")
     dead = [line for line in rows if line.delivery == DEAD]
+    now = clock.now()
     JournalLine.objects.filter(id__in=[line.pk for line in dead]).update(
-        delivery=QUEUED, attempts=0, next_attempt_at=clock.now(), refused_at=None
+        delivery=QUEUED, attempts=0, next_attempt_at=now, refused_at=None, requeued_at=now
     )
     for line in dead:
         journal.note(

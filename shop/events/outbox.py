@@ -43,7 +43,7 @@ QUEUED, DELIVERED, DEAD = (
     JournalLine.Delivery.DELIVERED,
     JournalLine.Delivery.DEAD,
 )
-# Even an old event has this many attempts, because it may have been blocked for long, or replayed.
+# Even an old event has this many attempts, because it may have been blocked for long.
 FEWEST_ATTEMPTS = 5
 PASS_SECONDS = 10
 LEASE_NAME = "firstcome:relay"
@@ -66,6 +66,7 @@ class _EventLine(NamedTuple):
     last_error: str
     event_id: UUID | None
     refused_at: datetime | None
+    requeued_at: datetime | None
 
 
 @dataclass(slots=True)
@@ -369,7 +370,7 @@ def _refused_since(line: _EventLine, error: str) -> datetime | None:
 
 
 def _is_too_old(line: _EventLine) -> bool:
-    age_seconds = (clock.now() - line.at).total_seconds()
+    age_seconds = (clock.now() - (line.requeued_at or line.at)).total_seconds()
     return age_seconds > settings.EVENT_GIVE_UP_SECONDS and line.attempts + 1 >= FEWEST_ATTEMPTS
 
 

@@ -31,12 +31,14 @@ def _resend(order_id: UUID, reason: str) -> int:
             code="no_events",
         )
     lines = list(JournalLine.objects.select_for_update().filter(id__in=ids).order_by("id"))
+    now = clock.now()
     JournalLine.objects.filter(id__in=ids).update(
         delivery=Delivery.QUEUED,
         attempts=0,
-        next_attempt_at=clock.now(),
+        next_attempt_at=now,
         delivered_at=None,
         refused_at=None,
+        requeued_at=now,
     )
     for line in lines:
         journal.note(

@@ -183,16 +183,19 @@ def run_once(
 ) -> T | Replay:
     """Do `work` and record its outcome in one transaction, or return what an earlier call recorded.
 
-    `reference` returns the id of the order or payment that the outcome started, if any. Raises what `work`
-    raises (then nothing is recorded) and `KeyReused`.
+    `reference` returns the id of the order or payment that the outcome started, if any. An outcome of this
+    call that is found recorded, because its COMMIT got no reply, is no `Replay`. Raises what `work` raises
+    (then nothing is recorded) and `KeyReused`.
     """
+    attempts: list[Effect] = []
 
     def first_time() -> T | Replay:
         known = find(keyed)
         if known:
-            return known
+            return _own_outcome(known, attempts)
         outcome = work()
-        record([Effect(keyed, outcome, reference(outcome))])
+        attempts.append(Effect(keyed, outcome, reference(outcome)))
+        record(attempts[-1:])
         return outcome
 
     try:
@@ -203,7 +206,15 @@ def run_once(
         known = find(keyed)
         if known is None:
             raise
-        return known
+        return _own_outcome(known, attempts)
+
+
+def _own_outcome(known: Replay, attempts: Sequence[Effect]) -> Any:
+    """The outcome of the attempt of this call that is recorded; the replay if another call was recorded."""
+    for effect in reversed(attempts):
+        if (effect.answer, effect.reference) == (known.answer, known.reference):
+            return effect.outcome
+    return known
 
 
 def record_settled_answers(answers: Sequence[tuple[KeyedCall, Answer]]) -> list[Answer]:

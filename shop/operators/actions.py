@@ -107,13 +107,21 @@ def run(request: HttpRequest, action: Action) -> HttpResponse:
 
 
 def keyed_call(
-    request: HttpRequest, data: Mapping[str, Any], *, action: str, describe: Callable[[Any], str]
+    request: HttpRequest,
+    data: Mapping[str, Any],
+    *,
+    action: str,
+    describe: Callable[[Any], str],
+    part: str = "form",
 ) -> KeyedCall:
-    """The form as a keyed call of the operator, which records what `describe` says in English."""
+    """The form as a keyed call of the operator, which records what `describe` says in English.
+
+    A form whose effects are several transactions has a call for each `part` of it.
+    """
     values = sorted((name, str(value)) for name, value in data.items() if name != "form_id")
     return operator_forms.keyed_call(
         request,
-        "form",
+        part,
         data["form_id"],
         f"{action} {values}",
         answer=lambda outcome: Answer(200, json_format.dump({"said": in_english(describe, outcome)})),
@@ -141,9 +149,10 @@ def perform_once(
     *,
     action: str,
     describe: Callable[[Any], str],
+    part: str = "form",
 ) -> str:
     """Do `work`, which only writes to the database, once for the form; returns the text for the operator."""
-    call = keyed_call(request, data, action=action, describe=describe)
+    call = keyed_call(request, data, action=action, describe=describe, part=part)
     return report(recorded_answers.run_once(call, work), describe)
 
 

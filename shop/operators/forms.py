@@ -26,6 +26,8 @@ REASON_HELP = format_lazy(
     _("Why, in {length} characters at most. The journal keeps it; customers don't see it."),
     length=LONGEST_DETAIL,
 )
+_CHANGED_MEANWHILE = _("This was changed since the page was opened. Open the page again.")
+_WITHOUT_INITIAL = _("The form doesn't say which values it was shown with. Open the page again.")
 _TOO_OLD = _("This form is too old to be sent. Open the page again.")
 SENT_BEFORE = _("This form was sent before; nothing was done again.")
 
@@ -52,7 +54,53 @@ class FormIdField(forms.UUIDField):
             raise forms.ValidationError(_TOO_OLD)
 
 
-class ReasonForm(BaseDialogForm):
+class EditForm(forms.BaseForm):
+    """A form for what others may change meanwhile: its `changed_data` are what was changed in it alone.
+
+    Each field carries the value with which it was shown. One that was changed in the form, and has another
+    value by now, is refused.
+    """
+
+    carried: tuple[str, ...] = ()
+
+    def carry_initial(self) -> None:
+        """To be called once the form has its fields."""
+        self.carried = tuple(name for name, field in self.fields.items() if not field.widget.is_hidden)
+        for name in self.carried:
+            self.fields[name].show_hidden_initial = True
+
+    def clean(self) -> Any:
+        data = super().clean()
+        for bound in (self[name] for name in self.carried):
+            if not self._has_initial(bound):
+                raise forms.ValidationError(_WITHOUT_INITIAL)
+            if bound.name in self.changed_data and self._was_changed_meanwhile(bound):
+                self.add_error(bound.name, _CHANGED_MEANWHILE)
+        return data
+
+    def _has_initial(self, bound: forms.BoundField) -> bool:
+        """Whether the value with which the field was shown came with the form; date and time come apart."""
+        return not self.data.keys().isdisjoint({bound.html_initial_name, f"{bound.html_initial_name}_0"})
+
+    def _was_changed_meanwhile(self, bound: forms.BoundField) -> bool:
+        widget = bound.field.hidden_widget()
+        shown = widget.value_from_datadict(self.data, self.files, bound.html_initial_name)
+        return bool(bound.field.has_changed(bound.initial, shown))
+
+
+class DialogForm(BaseDialogForm):
+    """A dialog that shows the problems of the form as a whole and of hidden fields, as unfold's doesn't."""
+
+    form_before_template = "operators/dialog_errors.html"
+
+    def get_before_template_context(
+        self, request: HttpRequest, object_id: int | str | None = None
+    ) -> dict[str, Any]:
+        hidden = [problem for field in self.hidden_fields() for problem in field.errors]
+        return {"problems": [*self.non_field_errors(), *hidden]}
+
+
+class ReasonForm(DialogForm):
     """A dialog that asks for the reason of an action."""
 
     reason = reason_field()

@@ -15,6 +15,7 @@ from django.utils.translation import get_language
 from unfold.utils import display_for_label
 
 from shop import lazy_texts
+from shop.money import format_amount, format_number
 from shop.operators.status_words import status_word
 
 STYLES = "shop/operators.css"
@@ -68,8 +69,8 @@ def stored_text(text: str) -> str:
 
 
 def amount(value: int, currency: str = "") -> str:
-    """An amount in minor units, grouped by thousands, with its currency."""
-    return f"{value:,} {currency}".rstrip()
+    """An amount in minor units as people read it, with its currency if that is given."""
+    return format_amount(value, currency) if currency else format_number(value)
 
 
 def link(request: HttpRequest, view: str, permission: str, *arguments: object, query: str = "") -> str:

@@ -14,6 +14,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminTextInputWidget
 
+from shop.errors import FirstcomeError
 from shop.events import dead_events, outbox
 from shop.events.dead_events import MOST_REPLAYED, EventFilter
 from shop.operators.forms import reason_field
@@ -85,15 +86,22 @@ def serve(pages: ModelAdmin, request: HttpRequest) -> HttpResponse:
 def _replay(request: HttpRequest, form: ReplayForm) -> HttpResponse:
     """Replay at most `MOST_REPLAYED`, and show what is left: a repeat finds those that are still dead."""
     matching = form.filter()
-    replayed = dead_events.replay_matching(matching, reason=form.cleaned_data["reason"])
-    left = sum(dead_events.counts_by_type(matching).values())
+    query = {name: form.data[name] for name in NAMES if form.data.get(name)}
+    page = f"{reverse(PAGE)}?{urlencode(query)}" if query else PAGE
+    progress: list[int] = []
+    try:
+        dead_events.replay_matching(matching, reason=form.cleaned_data["reason"], progress=progress.append)
+    except FirstcomeError as error:
+        before = gettext("%(count)s were queued again before that.") % {"count": sum(progress)}
+        messages.error(request, f"{error.detail} {before}")
+        return redirect(page)
+    replayed, left = sum(progress), sum(dead_events.counts_by_type(matching).values())
     text = gettext("%(count)s queued again: they are delivered within seconds.") % {"count": replayed}
     if left:
         more = gettext("%(left)s are still dead: replay again for the next %(next)s.")
         text += " " + more % {"left": left, "next": min(left, MOST_REPLAYED)}
     messages.add_message(request, messages.SUCCESS if replayed else messages.WARNING, text)
-    query = {name: form.data[name] for name in NAMES if form.data.get(name)}
-    return redirect(f"{reverse(PAGE)}?{urlencode(query)}" if query else PAGE)
+    return redirect(page)
 
 
 def _render(pages: ModelAdmin, request: HttpRequest, given: FilterForm, replay: ReplayForm) -> HttpResponse:

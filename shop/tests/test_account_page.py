@@ -12,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils.html import strip_tags
 
+from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.tests.factories import CampaignFactory, coupon_of
 from inventory.tests.factories import ProductFactory
@@ -284,7 +285,40 @@ def test_the_choices_are_the_running_campaigns_and_a_refusal_is_shown(operator: 
     assert page.status_code == 200 and "Closed is closed." in page.content.decode()
     unknown = confirmed(operator, address, campaign=999_999, reason="ticket 12")
     assert "There is no campaign 999999." in unknown.content.decode()
-    assert not Coupon.objects.exists() and not lines("account.coupon_requested")
+    assert not Coupon.objects.exists()
+
+
+def test_a_form_that_is_sent_again_for_another_campaign_issues_nothing(operator: Client, ada: User) -> None:
+    spring, summer = CampaignFactory.create(name="Spring"), CampaignFactory.create(name="Summer")
+    address = address_of("issue-coupon", ada)
+    sent = to_confirm(operator, address, campaign=spring.pk, reason="ticket 12")
+    operator.post(address, sent)
+    page = operator.post(address, sent | {"campaign": summer.pk})
+    assert "This form was sent before, with other values" in page.content.decode()
+    assert Coupon.objects.get().campaign == spring
+
+
+def test_the_reason_for_a_coupon_is_recorded_though_the_process_ends_once_it_is_issued(
+    operator: Client, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign = CampaignFactory.create(name="Spring")
+    address = address_of("issue-coupon", ada)
+    sent = to_confirm(operator, address, campaign=campaign.pk, reason="ticket 12")
+    issue = issuing.issue
+
+    def end_after(**given: Any) -> Any:
+        issue(**given)
+        raise SystemExit
+
+    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr(issuing, "issue", end_after)
+        operator.post(address, sent)
+    assert Coupon.objects.get().campaign == campaign
+    assert lines("account.coupon_requested") == [(f"account {ada.pk}", "olga", "ticket 12")]
+
+    operator.post(address, sent)
+    assert "Nothing was issued." in message_of(operator, page_of(ada))
+    assert lines("account.coupon_requested") == [(f"account {ada.pk}", "olga", "ticket 12")]
 
 
 def test_points_are_granted_once_by_the_confirmation_with_amount_and_reason(

@@ -10,6 +10,8 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from shop.db import transactions
+from shop.events import dead_events
 from shop.models import JournalLine
 from shop.tests.commands import run, run_json
 from shop.tests.factories import AccountFactory, SuperuserFactory
@@ -132,6 +134,28 @@ def test_the_page_replays_dead_events_and_records_the_actor() -> None:
     assert dead_letter.delivery == "queued"
     noted = JournalLine.objects.get(what="event.replayed")
     assert (noted.actor, noted.actor_id, noted.actor_name) == ("staff", operator.pk, operator.username)
+
+
+def test_the_page_says_how_many_events_are_queued_again_though_the_database_is_lost_on_the_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    letters = [dead() for _ in range(3)]
+    monkeypatch.setattr(dead_events, "REPLAY_BATCH_SIZE", 2)
+    run_transaction = transactions.run
+
+    def lose_the_second(work: Any, effect: Any, **more: Any) -> Any:
+        if JournalLine.objects.filter(what="event.replayed").exists():
+            raise transactions.DatabaseUnavailable("The database can't be reached; try again.")
+        return run_transaction(work, effect, **more)
+
+    monkeypatch.setattr(transactions, "run", lose_the_second)
+    page = reverse("admin:shop_journalline_replay_events")
+    done = client_of(SuperuserFactory.create()).post(page, {"reason": "mended"}, follow=True)
+
+    assert [str(message) for message in done.context["messages"]] == [
+        "The database can't be reached; try again. 2 were queued again before that."
+    ]
+    assert JournalLine.objects.filter(pk__in=[letter.pk for letter in letters], delivery="dead").count() == 1
 
 
 def test_view_permission_does_not_allow_a_replay() -> None:

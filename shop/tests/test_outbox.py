@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from scripts.tests.simulator import Simulator
 from shop.db import transactions
-from shop.events import dead_events, journal, outbox
+from shop.events import dead_events, journal, outbox, resending
 from shop.models import JournalLine
 from shop.operations.doctor import events as doctor_of_events
 from shop.redis import redis_client
@@ -430,11 +430,36 @@ def test_an_event_that_is_too_old_is_given_up_after_a_few_attempts(
     assert [dead.pk for dead in dead_events.list_dead()] == [line(event).pk]
 
     dead_events.replay([line(event).pk])
-    outbox.deliver_due()
-    assert line(event).delivery == "queued", "a replayed event has several attempts, however old it is"
+    for _ in range(outbox.FEWEST_ATTEMPTS + 1):
+        make_due(event)
+        outbox.deliver_due()
+        assert line(event).delivery == "queued", "the age of a replayed event is counted from its replay"
     settings.DATA_PLATFORM_URL = right
     make_due(event)
     assert outbox.deliver_due() == 1
+
+
+def test_an_old_order_whose_events_are_sent_again_while_the_platform_is_away_has_no_dead_events(
+    own_data_platform: Simulator, settings: LazySettings
+) -> None:
+    order_id = uuid4()
+    [event] = note("order.paid", order_id=order_id)
+    assert outbox.deliver(order_id) == ""
+    JournalLine.objects.update(at=timezone.now() - timedelta(seconds=settings.EVENT_GIVE_UP_SECONDS + 1))
+    right, settings.DATA_PLATFORM_URL = settings.DATA_PLATFORM_URL, NOWHERE
+    resending.resend_of_order(order_id=order_id, reason="lost there")
+    for _ in range(outbox.FEWEST_ATTEMPTS + 1):
+        make_due(event)
+        outbox.deliver_due()
+        assert line(event).delivery == "queued"
+
+    JournalLine.objects.filter(delivery="queued").update(
+        requeued_at=timezone.now() - timedelta(seconds=settings.EVENT_GIVE_UP_SECONDS + 1)
+    )
+    make_due(event)
+    outbox.deliver_due()
+    assert line(event).delivery == "dead", "it is given up once that is as long ago"
+    settings.DATA_PLATFORM_URL = right
 
 
 def test_an_orders_events_are_pushed_though_they_are_not_due(

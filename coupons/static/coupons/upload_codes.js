@@ -76,7 +76,7 @@
           method: "POST",
           body: piece.bytes,
           credentials: "same-origin",
-          redirect: "error",
+          redirect: "manual",
           headers: {
             "Content-Type": "text/csv",
             "X-CSRFToken": page.querySelector("[name=csrfmiddlewaretoken]").value,
@@ -85,7 +85,16 @@
       } catch (error) {
         answer = null;
       }
-      if (answer && answer.ok) return answer.json();
+      if (answer && answer.ok) {
+        // An answer that is cut off is sent for again.
+        const found = await answer.json().catch(() => null);
+        if (found) return found;
+        answer = null;
+      }
+      // The page to sign in is all that redirects here.
+      if (answer && answer.type === "opaqueredirect") {
+        throw new Error("You are signed out. Sign in again, and choose the file again: codes that are in the pool are skipped.");
+      }
       if (answer && answer.status < 500 && answer.status !== 429 && answer.status !== 408) {
         const problem = await answer.json().catch(() => ({}));
         throw new Error(problem.detail || text("refused", { status: answer.status }));

@@ -14,6 +14,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
+from django.utils.functional import lazy
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidget
@@ -26,9 +27,12 @@ from payments.models import Entry
 from shop.accounts import accounts, sign_outs
 from shop.backoffice.cells import Button
 from shop.backoffice.cells import amount as amount_text
+from shop.db import transactions
 from shop.events import journal
 from shop.http.validation import LARGEST_AMOUNT
+from shop.idempotency import recorded_answers
 from shop.models import SignOut
+from shop.money import minor_unit_help
 from shop.operators import actions as operator_actions
 from shop.operators.actions import Action, Confirmation, ReasonForm
 
@@ -85,7 +89,7 @@ class GrantPointsForm(ReasonForm):
         min_value=1,
         max_value=LARGEST_AMOUNT,
         widget=UnfoldAdminIntegerFieldWidget,
-        help_text=_("In the currency's minor unit."),
+        help_text=lazy(minor_unit_help, str)(),
     )
     field_order = ["amount", "reason"]
 
@@ -148,24 +152,23 @@ def issue_coupon(request: HttpRequest, account: User) -> Action:
     describe = partial(_issue_text, account)
 
     def perform(data: Mapping[str, Any]) -> str:
-        with issuing.counting_answer(data["campaign"]) as answer:
-            issued = issuing.issue_by_staff(campaign_id=data["campaign"], user_id=account.pk)
-            answer.issued = issued
-
-        def note() -> Issued | Queued:
-            """Record the reason: the coupon's own line has the operator, and none."""
-            journal.note(
-                what="account.coupon_requested",
-                subject=accounts.journal_subject(account.pk),
-                after={"campaign": data["campaign"], "result": operator_actions.in_english(describe, issued)},
-                detail=data["reason"],
-                is_internal=True,
-            )
-            return issued
-
-        return operator_actions.perform_once(
-            request, data, note, action=f"issue coupon to {account.pk}", describe=describe
+        operator_actions.perform_once(
+            request,
+            data,
+            lambda: _note_request(account, data),
+            action=f"note that a coupon is issued to {account.pk}",
+            describe=lambda _: "",
+            part="request",
         )
+        call = operator_actions.keyed_call(
+            request, data, action=f"issue coupon to {account.pk}", describe=describe
+        )
+        known = transactions.read(lambda: recorded_answers.find(call))
+        if known:
+            return operator_actions.report(known, describe)
+        with issuing.counting_answer(data["campaign"]) as answer:
+            issued = answer.issued = issuing.issue_by_staff(campaign_id=data["campaign"], user_id=account.pk)
+        return operator_actions.report(recorded_answers.run_once(call, lambda: issued), describe)
 
     return Action(
         title=gettext("Issue a coupon to %(account)s") % {"account": account.username},
@@ -196,6 +199,17 @@ def _issue_text(account: User, issued: Issued | Queued) -> str:
         "code": coupon.code,
         "campaign": coupon.campaign.name,
     }
+
+
+def _note_request(account: User, data: Mapping[str, Any]) -> None:
+    """Record the reason before the coupon is issued: the coupon's own line has the operator, and none."""
+    journal.note(
+        what="account.coupon_requested",
+        subject=accounts.journal_subject(account.pk),
+        after={"campaign": data["campaign"]},
+        detail=data["reason"],
+        is_internal=True,
+    )
 
 
 @account_action(lambda request, account: request.user.has_perm(GRANT_POINTS))

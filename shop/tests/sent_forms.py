@@ -1,0 +1,48 @@
+"""What a browser sends of a page's form."""
+
+from html.parser import HTMLParser
+
+
+def fields_of(page: str, **changed: str) -> dict[str, str]:
+    """The fields of the page's forms that send data, as they were shown, with these changes."""
+    parser = _Fields()
+    parser.feed(page)
+    return parser.found | changed
+
+
+class _Fields(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: dict[str, str] = {}
+        self._select = self._textarea = ""
+        self._is_posted = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        name, value = given.get("name") or "", given.get("value") or ""
+        if tag == "form":
+            self._is_posted = given.get("method", "") == "post"
+        elif not self._is_posted:
+            return
+        elif tag == "select":
+            self._select = name
+        elif tag == "option" and "selected" in given:
+            self.found[self._select] = value
+        elif tag == "textarea":
+            self._textarea = name
+            self.found[name] = ""
+        elif tag == "input" and name and given.get("type") != "submit":
+            if given.get("type") not in ("checkbox", "radio"):
+                self.found[name] = value
+            elif "checked" in given:
+                self.found[name] = value or "on"
+
+    def handle_data(self, data: str) -> None:
+        if self._textarea:
+            self.found[self._textarea] += data.removeprefix("\n")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "textarea":
+            self._textarea = ""
+        if tag == "form":
+            self._is_posted = False
