@@ -30,6 +30,7 @@ from shop.http.uploads import UPLOAD_KEY, Upload
 
 Scope = Mapping[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+OPERATORS_PREFIX = "/admin/"
 MAX_IN_MEMORY_BYTES = 2**20
 CHUNK_BYTES = 256 * 1024
 ATTEMPTS_FOR_A_PART = 30
@@ -53,7 +54,8 @@ class PageResponse(NamedTuple):
 async def serve_page(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, send: Send) -> None:
     """Serve a request with Django. Raises `TooLarge`, `BodyIncomplete`, `Overloaded` before anything is sent.
 
-    Pages for one address (the proxy's if there is one) hold at most half of the pool's threads.
+    The operators' pages for one address (the proxy's if there is one) hold at most half of the pool's
+    threads, and so do its public pages.
     """
     await send_page(await render_page(scope, fields, receive), scope, receive, send)
 
@@ -77,8 +79,14 @@ async def render_page(
 
 
 def _page_group(scope: Scope) -> tuple[str, str]:
-    """The group of an address' pages in the pool of threads."""
-    return "page", scope["client"][0] if scope.get("client") else ""
+    """The group of an address' pages in the pool of threads.
+
+    Public pages have one of their own: behind a proxy all clients share an address, and any of them can load
+    public pages until none of the group's threads is left for operators.
+    """
+    is_operators = scope["path"].removeprefix(scope.get("root_path", "")).startswith(OPERATORS_PREFIX)
+    name = "operators' page" if is_operators else "public page"
+    return name, scope["client"][0] if scope.get("client") else ""
 
 
 async def send_page(page: PageResponse, scope: Scope, receive: Receive, send: Send) -> None:

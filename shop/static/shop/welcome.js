@@ -1,11 +1,11 @@
-// Replaces the page's figures by those of a new reading, every second while the page is seen.
+// Replaces the page's figures by those of a new reading, every few seconds while the page is seen.
 "use strict";
 
-const PERIOD_MS = 1000;
+const PERIOD_MS = 2500;
+let timer = 0;
 const state = document.getElementById("state");
 
 async function refresh() {
-  if (document.hidden) return;
   try {
     const response = await fetch(location.pathname, {
       headers: { Accept: "text/html" },
@@ -16,7 +16,7 @@ async function refresh() {
     const figures = page.getElementById("figures");
     const shown = document.getElementById("figures");
     if (figures && figures.innerHTML !== shown.innerHTML) shown.replaceWith(figures);
-    show("The figures are read again every second.", false);
+    show("The figures are read again every few seconds.", false);
   } catch (error) {
     show("The shop does not answer. The figures are the last ones; this page asks again.", true);
   }
@@ -31,7 +31,14 @@ function show(text, isFailure) {
 
 async function run() {
   await refresh();
-  setTimeout(run, PERIOD_MS);
+  schedule();
 }
 
-setTimeout(run, PERIOD_MS);
+// A page that is not seen asks for nothing; it is refreshed once it is seen again.
+function schedule() {
+  clearTimeout(timer);
+  if (!document.hidden) timer = setTimeout(run, PERIOD_MS);
+}
+
+document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : run()));
+schedule();
