@@ -35,6 +35,8 @@ MAX_IN_MEMORY_BYTES = 2**20
 CHUNK_BYTES = 256 * 1024
 ATTEMPTS_FOR_A_PART = 30
 """A part whose thread is not free in time is tried again after a second: what is sent can't be taken back."""
+SECONDS_FOR_A_PART = 60.0
+"""For a client to take a part: one that reads ever more slowly would hold its place for days."""
 
 log = get_logger(__name__)
 SCRAPE_POOL = ThreadPool("scrapes", threads=2, max_waiting=64)
@@ -116,13 +118,30 @@ async def _send_parts(response: PagedResponse, receive: Receive, send: Send, gro
             if part is None:
                 await send({"type": "http.response.body", "body": b""})
                 return
-            await send({"type": "http.response.body", "body": part, "more_body": True})
+            async with asyncio.timeout(SECONDS_FOR_A_PART):
+                await send({"type": "http.response.body", "body": part, "more_body": True})
         log.info("the client of a response in parts is gone")
+    except TimeoutError as error:
+        raise RuntimeError("The response is cut off: its client did not take a part in time.") from error
     except Exception as error:
         raise RuntimeError("The response is cut off: a part of it could not be made.") from error
     finally:
         is_gone.cancel()
-        await event_loop.run_in_thread(response.close)
+        # Here, because a thread may not be free for a while, and a lost place would be lost for good.
+        response.release_slot()
+        await _close(response)
+
+
+async def _close(response: PagedResponse) -> None:
+    """Have a thread end the response's generator, which may use its database connection for that."""
+    for _ in range(ATTEMPTS_FOR_A_PART):
+        try:
+            await event_loop.run_in_thread(response.close)
+        except Overloaded:
+            await event_loop.sleep(1)
+        else:
+            return
+    log.warning("no thread was free to end a response in parts; it ends when it is collected")
 
 
 async def _make_part(parts: Iterator[bytes], group: Hashable) -> bytes | None:
