@@ -5,6 +5,9 @@ from django.contrib.auth.models import User
 from shop.errors import NotAllowed
 from shop.http.messages import Request, account_id
 
+READ_JOURNAL = "shop.view_journalline"
+"""What operators did, and why, wherever it is shown."""
+
 
 def require_staff_permission(request: Request, permission: str) -> None:
     """Require that the caller is staff with `permission`, such as "coupons.change_campaign".
