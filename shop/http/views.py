@@ -144,9 +144,9 @@ class View(APIView):
                 return response
             call = partial(method, request, **arguments)
             if request.user.is_staff:
-                # The shop's own programs make many calls at once: they may hold half of the threads, and a
-                # long queue.
-                return await event_loop.run_in_thread(call, group="staff")
+                # The shop's own programs make many calls at once: they may hold half of the threads, each
+                # account a quarter, and a long queue.
+                return await event_loop.run_in_thread(call, group="staff", member=request.user.pk)
             return await event_loop.run_in_thread(call, group=type(self).__name__, owner=request.user.pk)
         except Exception as error:
             return problems.from_call_error(error, request.method, self.allowed_methods)
