@@ -42,6 +42,8 @@ from shop.operators.pages import SearchMixin, parse_uuid
 RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
 DISABLE_BATCH_SIZE = 200
 MOST_FOUND = 200
+LONGEST_NUMBER = 19
+"""The digits of the largest account's number."""
 
 LONGEST_REASON = 255
 
@@ -106,7 +108,7 @@ class UserAdmin(SearchMixin, JournaledChangesMixin, DjangoUserAdmin, ModelAdmin)
     def search(self, rows: "QuerySet[User]", term: str) -> "QuerySet[User]":
         """Accounts by the beginning of name or address, or by number: each by an index, so many of each."""
         searches = [Q(username__istartswith=term), Q(email__istartswith=term)]
-        if term.isascii() and term.isdigit():
+        if term.isascii() and term.isdigit() and len(term) <= LONGEST_NUMBER:
             searches.append(Q(pk=int(term)))
         # Together in one condition they would have the database read all accounts.
         found = [User.objects.filter(search).values_list("pk", flat=True) for search in searches]

@@ -25,9 +25,9 @@ from django.urls import reverse
 from django.utils.html import strip_tags
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET
-from unfold.views import ChangeList
 
 from shop import clock
+from shop.admin_site import OperatorsList
 from shop.backoffice import windows
 from shop.db import transactions
 from shop.events import journal
@@ -41,7 +41,7 @@ NEVER_EXPORTED = frozenset(
 )
 
 
-class FilteredList(ChangeList):
+class FilteredList(OperatorsList):
     """A list of the admin with its filters and search, of which no page is read and no row counted."""
 
     def get_results(self, request: HttpRequest) -> None:
@@ -112,7 +112,13 @@ def _registered(app_label: str, model_name: str) -> "ModelAdmin[Any]":
 
 
 def _filtered_rows(request: HttpRequest, model_admin: "ModelAdmin[Any]") -> "QuerySet[Any]":
-    """The rows that the list's page would show with the request's filters, on all of its pages."""
+    """The rows that the list's page would show with the request's filters, on all of its pages.
+
+    Raises `IncorrectLookupParameters`.
+    """
+    if not OperatorsList.search_form_class(request.GET).is_valid():
+        # The page shows all rows and says why; a file can't.
+        raise IncorrectLookupParameters
     listed = FilteredList(
         request,
         model_admin.model,
