@@ -44,7 +44,7 @@ from shop.errors import NotAuthenticated, Overloaded, Throttled, Unavailable
 from shop.events import journal
 from shop.http import keyed_calls, openapi, prefer
 from shop.http.pagination import paginate
-from shop.http.permissions import has_staff_permission, require_staff_permission
+from shop.http.permissions import READ_JOURNAL, has_staff_permission, require_staff_permission
 from shop.http.validation import Nothing, read, read_query
 from shop.http.views import Request, Response, View
 from shop.idempotency import claims
@@ -166,7 +166,8 @@ class OrderTimeline(View):
         """List every step and compensation of the order's payment, oldest first."""
         order = _get_order(request, order_id)
         for_staff = has_staff_permission(request, "orders.view_order")
-        lines = selectors.timeline(order.id, for_staff=for_staff)
+        with_journal = for_staff and has_staff_permission(request, READ_JOURNAL)
+        lines = selectors.timeline(order.id, for_staff=for_staff, with_journal=with_journal)
         results = [event_body(line, for_staff=for_staff, language=request.language) for line in lines]
         return Response({"results": results})
 

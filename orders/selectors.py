@@ -1,6 +1,8 @@
 """Reads orders, their refunds and timelines, limited to what the caller may see."""
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import or_
 from typing import Any
 from uuid import UUID
 
@@ -8,6 +10,7 @@ from django.db.models import Prefetch, Q, QuerySet
 
 from orders.models import Order, OrderLine, Refund, RefundLine
 from orders.order_states import OPEN, NewLine, NewOrder
+from orders.saga.definitions import SAGA_TYPES
 from shop import clock
 from shop.db import bulk_sql
 from shop.errors import NotFound
@@ -66,8 +69,17 @@ def with_status(orders: QuerySet[Order], status: str) -> QuerySet[Order]:
     return orders.filter(status=status)
 
 
-def timeline(order_id: UUID, *, for_staff: bool) -> "QuerySet[JournalLine]":
-    """The journal's lines on the order, its payment and refunds; staff also see every failed attempt."""
+def timeline(order_id: UUID, *, for_staff: bool, with_journal: bool = True) -> "QuerySet[JournalLine]":
+    """The journal's lines on the order, its payment and refunds; staff also see every failed attempt.
+
+    `with_journal` says whether staff may read the journal: what operators did, their reasons, and wallets.
+    """
     # A transaction writes its lines at its end, each with the instant at which it happened.
     lines = JournalLine.objects.filter(order_id=order_id).order_by("at", "id")
-    return lines if for_staff else lines.filter(is_internal=False)
+    if for_staff and with_journal:
+        return lines
+    shown = Q(is_internal=False)
+    if for_staff:
+        steps = {step.name for type in SAGA_TYPES.values() for step in type.steps}
+        shown = reduce(or_, (Q(what__startswith=f"{name}.") for name in sorted(steps)), shown)
+    return lines.filter(shown)

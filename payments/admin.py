@@ -107,6 +107,7 @@ class TransferAdmin(SearchMixin, SalesReportLinkMixin, ReadOnlyMixin, ModelAdmin
 class EntryAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
     list_display = ["id", "account", "amount", "balance_after_amount", "transfer"]
     list_prefetch_related = ["account", "transfer"]
+    linked_lookups = ["account__id__exact"]
     search_fields = uuid_fields = ["transfer_id"]
     word_fields = ["account__user__username"]
     search_help_text = _("The id of a transfer, or an account's name")

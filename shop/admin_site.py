@@ -1,18 +1,21 @@
-"""Bases of the admin pages: read-only rows, journaled changes, and passwords hashed a few at a time."""
+"""Bases of the admin pages: bounded lists, read-only rows, journaled changes, and hashing of passwords."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import SEARCH_VAR, ChangeListSearchForm
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from django.contrib.auth.views import PasswordChangeView
-from django.db import transaction
+from django.db import OperationalError, connection, transaction
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
+from django.template.response import TemplateResponse
 from django.urls import reverse_lazy
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext
@@ -24,17 +27,101 @@ from unfold.forms import (
     AdminPasswordChangeForm,
     UserCreationForm,
 )
+from unfold.views import ChangeList
 
 from shop.accounts import accounts, password_hashing, sign_ins
 from shop.accounts.accounts import InvalidCredentials
 from shop.accounts.password_hashing import TrustLevel
 from shop.accounts.second_factor import EnrolmentRequired
-from shop.errors import FirstcomeError
+from shop.db.mysql.patience import statement_limit
+from shop.errors import FirstcomeError, Unavailable
 from shop.events import journal
-from shop.http import client_address
+from shop.http import client_address, problems
+
+LIST_SECONDS = 10
+"""For a statement of a list's page; after it the server itself ends the statement."""
+STATEMENT_ENDED = {1969, 3024}
+"""Codes of MariaDB and MySQL for a statement that took longer than its limit."""
+MOST_PAGES = 1_000
+"""Of a list: the database reads all rows of the pages before."""
+LONGEST_SEARCH = 255
 
 
-class ReadOnlyMixin:
+class SearchForm(ChangeListSearchForm):
+    """Of a list, with a longest term."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields = {SEARCH_VAR: forms.CharField(required=False, strip=False, max_length=LONGEST_SEARCH)}
+
+
+class OperatorsList(ChangeList):
+    """A list that takes its own filters and links alone, and sorts by nothing but what it offers.
+
+    Django's takes any lookup of any column: `token__startswith` reads a secret letter by letter, and a lookup
+    or an order without an index reads the whole table.
+    """
+
+    search_form_class = SearchForm
+
+    def get_filters(self, request: HttpRequest) -> Any:
+        found = super().get_filters(request)
+        # The filters of the list have taken theirs out.
+        unknown = found[2].keys() - set(self.model_admin.linked_lookups)
+        if unknown:
+            messages.error(request, f"The list has no filter {', '.join(sorted(unknown))[:200]}.")
+            raise IncorrectLookupParameters
+        return found
+
+    def get_ordering_field(self, field_name: Any) -> Any:
+        if self.sortable_by is not None and field_name not in self.sortable_by:
+            return None
+        return super().get_ordering_field(field_name)
+
+    def get_results(self, request: HttpRequest) -> None:
+        if self.page_num > MOST_PAGES:
+            messages.error(request, f"Pages after {MOST_PAGES:,} are not shown: use a filter or the search.")
+            raise IncorrectLookupParameters
+        super().get_results(request)
+
+
+class ListMixin:
+    """A list whose requests are bounded, in what they may look up and in how long the database works on them.
+
+    Lists that count no rows are too large to be sorted: they come in their own order alone.
+    """
+
+    linked_lookups: Sequence[str] = ()
+    """Lookups, beside those of its filters, that links of other pages use."""
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return OperatorsList
+
+    def get_sortable_by(self, request: HttpRequest) -> Any:
+        if not self.show_full_result_count:  # type: ignore[attr-defined]
+            return ()
+        return super().get_sortable_by(request)  # type: ignore[misc]
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """As Django's, rendered while the limit of its statements holds, or 503 if one took longer."""
+        view = super().changelist_view  # type: ignore[misc]
+        if request.method not in ("GET", "HEAD"):
+            return view(request, extra_context)
+        try:
+            with statement_limit(connection, seconds=LIST_SECONDS):
+                response = view(request, extra_context)
+                if isinstance(response, TemplateResponse):
+                    response.render()
+        except OperationalError as error:
+            if not (error.args and error.args[0] in STATEMENT_ENDED):
+                raise
+            return problems.from_error(
+                Unavailable(f"The list took longer than {LIST_SECONDS} s: use another filter, or its search.")
+            ).to_django()
+        return response
+
+
+class ReadOnlyMixin(ListMixin):
     """Rows that operators can't add, change or delete."""
 
     # These tables are large, and the counts beside a filter's choices would read all their rows.
@@ -188,7 +275,7 @@ def _hashing_subject() -> str:
     return accounts.journal_subject(journal.current_actor().id or 0)
 
 
-class JournaledChangesMixin:
+class JournaledChangesMixin(ListMixin):
     """Pages that record in the journal what they create and change: before, after, and the operator."""
 
     subject: str

@@ -11,7 +11,7 @@ django.setup()
 from django.conf import settings  # noqa: E402 - Django has to be set up first
 from django.urls import get_resolver, reverse  # noqa: E402
 
-from shop import checks, clock  # noqa: E402
+from shop import checks, clock, welcome_page  # noqa: E402
 from shop.backoffice.board import stream as board  # noqa: E402
 from shop.http import streams, traced_application  # noqa: E402
 from shop.http.application import application  # noqa: E402
@@ -34,6 +34,7 @@ clock.start()
 _ = get_resolver().url_patterns
 checks.refuse_ignored_settings()
 streams.register(reverse("board:stream"), board.serve)
+streams.register(reverse("welcome"), welcome_page.serve)
 worker.stop_callbacks += [completion_notifications.stop, board.stop]
 shared_counts.start()
 gc.collect()

@@ -1,19 +1,23 @@
 """The page at `/`: what runs here, what is left of campaigns and products, and where to go on.
 
 It is public, so it shows what `GET /campaigns` and `GET /products` show to anonymous clients; beside `make
-run`, where all data is a demo, the newest orders by status as well. A process reads these figures at most
-once in `CACHE_SECONDS`, however many browsers ask for them.
+run`, where all data is a demo, the newest orders by status as well. A process reads these figures and renders
+the page at most once in `CACHE_SECONDS`, however many browsers ask for it, and the event loop answers them:
+one thread at most works for this page, whatever its load.
 """
 
+import asyncio
 import threading
 import time
 from collections import Counter
-from typing import Any
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import render
-from django.utils.cache import patch_cache_control, patch_vary_headers
+from django.template.loader import render_to_string
+from django.utils import translation
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
@@ -22,11 +26,18 @@ from coupons.schemas import campaign_body
 from inventory import products
 from inventory.schemas import product_body
 from orders.models import Order
-from shop.observability import reading
+from shop.concurrency import event_loop
+from shop.http import languages, pages, request_body, views
+from shop.http.pages import Scope, Send
+from shop.http.request_body import Receive
+from shop.observability import logs, reading, request_metrics
 from shop.observability.reading import Job, Source
 from shop.operators.status_words import status_word
 
 CACHE_SECONDS = 1.0
+VIEW_NAME = "welcome"
+LONGEST_ACCEPT = 512
+"""A longer `Accept` is not parsed on the event loop."""
 MOST_CAMPAIGNS, MOST_PRODUCTS, NEWEST_ORDERS = 8, 12, 1_000
 CAMPAIGN_MEMBERS = ("id", "name", "status", "quantity", "remaining")
 PRODUCT_MEMBERS = ("id", "name", "availability", "available")
@@ -42,40 +53,128 @@ LINKS = (
 # Styles, script and figures come from this origin; nothing is inline.
 CONTENT_SECURITY_POLICY = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
+
+class _Page(NamedTuple):
+    """The page as it was rendered last, with its figures."""
+
+    read_at: float
+    figures: dict[str, Any]
+    html: Mapping[str, bytes]
+    """By language."""
+
+
 _mutex = threading.Lock()
-_cached: list[tuple[float, dict[str, Any]]] = []
+_cached: list[_Page] = []
+_rendering: "asyncio.Future[_Page] | None" = None
 
 
 @require_safe
 def page(request: HttpRequest) -> HttpResponse:
-    """The page for browsers, which read it every second; other clients are redirected to the API's docs."""
+    """The page for browsers, which read it every few seconds; others are redirected to the API's docs.
+
+    In a web process `serve` answers instead of it.
+    """
     response: HttpResponse
-    if request.get_preferred_type(["application/json", "text/html"]) == "text/html":
-        context = {"figures": _with_labels(figures()), "links": LINKS, "is_demo": settings.IS_MAKE_RUN}
-        response = render(request, "shop/welcome.html", context)
-        response["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
-        patch_cache_control(response, public=True, max_age=int(CACHE_SECONDS))
+    language = languages.choose(request.headers.get("Accept-Language"))
+    if _prefers_html(request.headers.get("Accept", "*/*")):
+        response = HttpResponse(html(language))
     else:
         response = HttpResponseRedirect(API_DOCS)
-    patch_vary_headers(response, ["Accept"])
+    for name, value in _headers(language if response.status_code == 200 else None).items():
+        response[name] = value
     return response
 
 
-def figures() -> dict[str, Any]:
-    """Campaigns, products and orders, at most `CACHE_SECONDS` old; each is None if it can't be read just now.
+async def serve(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, send: Send) -> None:
+    """Answer as `page` does, on the event loop. Raises what `pages.serve_page` raises."""
+    began_at = time.perf_counter()
+    accept = fields.get(b"accept", b"*/*").decode("latin-1")
+    host = fields.get(b"host", b"").decode("latin-1")
+    is_read = scope["method"] in views.PUBLIC_METHODS
+    if not (is_read and len(accept) <= LONGEST_ACCEPT and views.is_allowed_host(host)):
+        await pages.serve_page(scope, fields, receive, send)
+        return
+    await request_body.read(fields, receive)
+    is_page = _prefers_html(accept)
+    language = languages.choose(fields.get(b"accept-language", b"").decode("latin-1"))
+    body = (await _page_soon()).html[language] if is_page else b""
+    headers = _headers(language if is_page else None) | dict(views.PUBLIC_HEADERS)
+    headers["X-Request-ID"] = logs.choose_request_id(fields.get(b"x-request-id", b"").decode("latin-1"))
+    headers["Content-Length"] = str(len(body))
+    status = 200 if is_page else 302
+    encoded = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
+    request_metrics.count_request(VIEW_NAME, scope["method"], status, time.perf_counter() - began_at)
+    await send({"type": "http.response.start", "status": status, "headers": encoded})
+    await send({"type": "http.response.body", "body": body})
 
-    Requests that arrive while they are read wait for that reading, `reading.READ_SECONDS` at most.
-    """
-    with _mutex:
-        if not _cached or time.monotonic() - _cached[0][0] >= CACHE_SECONDS:
-            read = _read_figures()
-            _cached[:] = [(time.monotonic(), read)]
-        return _cached[0][1]
+
+def html(language: str) -> bytes:
+    """The page for browsers, at most `CACHE_SECONDS` old."""
+    return _current().html[language]
+
+
+def figures() -> dict[str, Any]:
+    """Campaigns, products and orders as the page shows them; each is None if it can't be read just now."""
+    return _current().figures
 
 
 def drop_cached() -> None:
-    """Drop what was read last (tests)."""
+    """Drop what was rendered last (tests)."""
     _cached.clear()
+
+
+async def _page_soon() -> _Page:
+    """The page: at once if it is recent, else once a thread has rendered it for all that wait."""
+    global _rendering
+    if _cached and _is_recent(_cached[0]):
+        return _cached[0]
+    if _rendering is None or _rendering.done():
+        _rendering = asyncio.ensure_future(event_loop.run_in_thread(_current, group=VIEW_NAME))
+    # The wait of one request may be cancelled, and the others' must not.
+    return await asyncio.shield(_rendering)
+
+
+def _current() -> _Page:
+    """The page, rendered anew if it is too old.
+
+    Calls that arrive while it is rendered wait for that, `reading.READ_SECONDS` at most.
+    """
+    with _mutex:
+        if not _cached or not _is_recent(_cached[0]):
+            read = _read_figures()
+            rendered = {language: _render(read, language) for language, _name in settings.LANGUAGES}
+            _cached[:] = [_Page(time.monotonic(), read, rendered)]
+        return _cached[0]
+
+
+def _render(read: dict[str, Any], language: str) -> bytes:
+    with translation.override(language):
+        context = {"figures": _with_labels(read), "links": LINKS, "is_demo": settings.IS_MAKE_RUN}
+        return render_to_string("shop/welcome.html", context).encode()
+
+
+def _is_recent(cached: _Page) -> bool:
+    return time.monotonic() - cached.read_at < CACHE_SECONDS
+
+
+def _headers(language: str | None) -> dict[str, str]:
+    """The headers of the page in this language; without one, of the redirect that other clients get."""
+    if language is None:
+        return {"Location": API_DOCS, "Vary": "Accept"}
+    return {
+        "Content-Type": "text/html; charset=utf-8",
+        "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+        "Cache-Control": f"public, max-age={int(CACHE_SECONDS)}",
+        "Content-Language": language,
+        "Vary": "Accept, Accept-Language",
+    }
+
+
+@lru_cache(maxsize=256)
+def _prefers_html(accept: str) -> bool:
+    request = HttpRequest()
+    request.META["HTTP_ACCEPT"] = accept
+    return request.get_preferred_type(["application/json", "text/html"]) == "text/html"
 
 
 def _read_figures() -> dict[str, Any]:
@@ -111,7 +210,7 @@ def _read_orders() -> list[dict[str, Any]]:
 
 
 def _with_labels(read: dict[str, Any]) -> dict[str, Any]:
-    """The figures with each status as people read it, in the request's language."""
+    """The figures with each status as people read it, in the active language."""
     return {name: rows and [row | {"label": _label(row)} for row in rows] for name, rows in read.items()}
 
 

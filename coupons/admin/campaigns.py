@@ -289,4 +289,4 @@ def _add_codes(request: HttpRequest, campaign_id: int, form: AddCodesForm) -> po
 
 
 def _in_words(error: FirstcomeError) -> str:
-    return SENT_WITH_OTHER_VALUES if isinstance(error, KeyReused) else error.detail
+    return str(SENT_WITH_OTHER_VALUES if isinstance(error, KeyReused) else error.detail)

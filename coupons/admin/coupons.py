@@ -29,6 +29,7 @@ class CouponAdmin(ReadOnlyMixin, ModelAdmin):
     list_display = ["code", "campaign", "account", "position", "shown_status", "issued_at", "expires_at"]
     list_select_related = ["campaign", "account"]
     list_filter = ["status", "issued_at"]
+    linked_lookups = ["account__id__exact", "campaign__id__exact"]
     search_fields = ["=code", "=account__username"]
     ordering = ["-id"]
     # Counting millions of rows takes seconds, so the pages have no total, only next and previous.
@@ -87,6 +88,7 @@ class QueueTicketAdmin(ReadOnlyMixin, ModelAdmin):
     list_display = ["id", "campaign", "account", "number", "shown_status", "coupon", "created_at"]
     list_select_related = ["campaign", "account", "coupon"]
     list_filter = ["status", "created_at"]
+    linked_lookups = ["account__id__exact"]
     search_fields = ["=id", "=account__username"]
     ordering = ["-id"]
     paginator = InfinitePaginator

@@ -145,7 +145,8 @@ def _skipped(piece: Piece, found: pool.ExistingCodes) -> dict[str, Any]:
 
 def _first_line(request: HttpRequest) -> int:
     given = request.GET.get("first_line", "1")
-    if not (given.isascii() and given.isdigit() and 1 <= int(given) <= LARGEST_LINE_NUMBER):
+    is_number = given.isascii() and given.isdigit() and len(given) <= len(str(LARGEST_LINE_NUMBER))
+    if not (is_number and 1 <= int(given) <= LARGEST_LINE_NUMBER):
         raise invalid_field(
             "first_line", "not_a_line", gettext("first_line must be the number of a line, from 1 on.")
         )

@@ -89,6 +89,7 @@ class OrderAdmin(SearchMixin, SalesReportLinkMixin, PrefetchedListMixin, ReadOnl
         "expires_at",
     ]
     list_filter = ["status", Overdue]
+    linked_lookups = ["account__id__exact"]
     list_prefetch_related = ["account"]
     search_fields = ["id"]
     search_help_text = _("An order's id, a coupon's code, or an account's name")

@@ -14,6 +14,7 @@ from orders.models import Order, Saga
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying
 from payments.models import Payment
+from shop.events import resending
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
 
@@ -121,6 +122,24 @@ def test_its_lines_are_in_the_order_in_which_they_happened(end: str) -> None:
     placed = ENDS[end][0]()
     moments = [datetime.fromisoformat(row["at"]) for row in timeline_of(placed, SuperuserFactory.create())]
     assert moments == sorted(moments)
+
+
+def test_what_operators_did_and_why_is_for_staff_with_the_right_to_the_journal() -> None:
+    """Staff that may see orders alone read the reasons of operators, and the changes of wallets."""
+    placed = refunded_by_halves()
+    reason = "the customer's lawyer called"
+    resending.resend_of_order(order_id=placed.order.id, reason=reason)
+    viewer, reader = (
+        AccountFactory.create(is_staff=True, permissions=["orders.view_order", *more])
+        for more in ([], ["shop.view_journalline"])
+    )
+    by_viewer, by_reader = timeline_of(placed, viewer), timeline_of(placed, reader)
+    assert reason in str(by_reader) and reason not in str(by_viewer)
+    assert by_reader == timeline_of(placed, SuperuserFactory.create())
+    failed = [row for row in by_reader if row["event"].endswith(".failed")]
+    assert failed and [row for row in by_viewer if row["event"].endswith(".failed")] == failed
+    assert "re_" in str(by_viewer)
+    assert not [row for row in by_viewer if row["event"].startswith(("points.", "event."))]
 
 
 def test_the_gateways_references_are_for_staff_alone() -> None:

@@ -2,6 +2,9 @@
 
 from django.contrib.auth.models import User
 
+LONGEST_NUMBER = 19
+"""The digits of the largest account's number."""
+
 
 def find_ids(term: str, *, most: int) -> set[int]:
     """The accounts that the term finds, so many of each kind, each by an index."""
@@ -10,6 +13,6 @@ def find_ids(term: str, *, most: int) -> set[int]:
         User.objects.filter(username__istartswith=term).order_by("username"),
         User.objects.filter(email__istartswith=term).order_by("email"),
     ]
-    if term.isascii() and term.isdigit():
+    if term.isascii() and term.isdigit() and len(term) <= LONGEST_NUMBER:
         searches.append(User.objects.filter(pk=int(term)))
     return {pk for found in searches for pk in found.values_list("pk", flat=True)[:most]}

@@ -7,7 +7,7 @@ once, whichever processes check it.
 
 import secrets
 from base64 import b32encode
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -78,6 +78,10 @@ class OtpInvalid(NotAuthenticated):
         )
 
 
+class OtpNotChecked(Throttled):
+    """The password is right, and the one-time code was not looked at, because others were wrong before."""
+
+
 class AlreadyEnrolled(Rejected):
     """The account has set up one-time codes already."""
 
@@ -118,12 +122,15 @@ class _Refused:
     wait: timedelta = timedelta(0)
 
 
-def verify(*, account: User, code: str | None) -> Verified | None:
+def verify(
+    *, account: User, code: str | None, passes_wait: Callable[[], bool] = lambda: False
+) -> Verified | None:
     """Use up a one-time code of a staff account whose password was right; None if it needs no code.
 
     Of any number of uses of a code, in any processes, one succeeds. Raises `OtpRequired` without a code,
-    `EnrolmentRequired` if the account has not set codes up, `OtpInvalid`, and `Throttled` for a while after
-    each wrong code, twice as long each time.
+    `EnrolmentRequired` if the account has not set codes up, `OtpInvalid`, and `OtpNotChecked` for a while
+    after each wrong code, twice as long each time, unless `passes_wait` says that this attempt has a limit of
+    its own.
     """
     if not account.is_staff:
         return None
@@ -134,12 +141,15 @@ def verify(*, account: User, code: str | None) -> Verified | None:
         return None
     if not code:
         raise OtpRequired
-    result = transactions.run(lambda: _use_code(device_id, _normalized(code)), transactions.ONCE)
+    given = _normalized(code)
+    result = transactions.run(lambda: _use_code(device_id, given), transactions.ONCE)
+    if isinstance(result, _Refused) and result.wait and passes_wait():
+        result = transactions.run(lambda: _use_code(device_id, given, is_waiting=False), transactions.ONCE)
     if isinstance(result, Verified):
         return result
     if result.wait:
         seconds = -(-result.wait // timedelta(seconds=1))
-        raise Throttled(_("Too many wrong one-time codes; wait a while."), retry_after=max(1, seconds))
+        raise OtpNotChecked(_("Too many wrong one-time codes; wait a while."), retry_after=max(1, seconds))
     raise OtpInvalid
 
 
@@ -264,8 +274,11 @@ def allows_family(user: User, family: str) -> bool:
     return family.startswith(family_prefix(device_id))
 
 
-def _use_code(device_id: int, code: str) -> Verified | _Refused:
-    """Check a code under the device's lock, and write down that it was used, or that it was wrong."""
+def _use_code(device_id: int, code: str, *, is_waiting: bool = True) -> Verified | _Refused:
+    """Check a code under the device's lock, and write down that it was used, or that it was wrong.
+
+    With `is_waiting` false it is checked during the wait as well, which it neither prolongs nor ends.
+    """
     device = TOTPDevice.objects.select_for_update().filter(pk=device_id, confirmed=True).first()
     if device is None:
         return _Refused()
@@ -276,19 +289,22 @@ def _use_code(device_id: int, code: str) -> Verified | _Refused:
         device.throttling_failure_timestamp = now
         device.save(update_fields=["throttling_failure_timestamp"])
     wait = _remaining_wait(device, now)
-    if wait:
+    if wait and is_waiting:
         return _Refused(wait)
     backup = StaticToken.objects.filter(device__user_id=device.user_id)
     if _accept_totp(device, code, now):
         method = Method.TOTP
     elif len(code) == BACKUP_CODE_LENGTH and _delete_first(backup, code):
         method = Method.BACKUP_CODE
+    elif wait:
+        return _Refused()
     else:
         device.throttling_failure_count += 1
         device.throttling_failure_timestamp = now
         device.save(update_fields=["throttling_failure_count", "throttling_failure_timestamp"])
         return _Refused()
-    device.throttle_reset(commit=False)
+    if not wait:
+        device.throttle_reset(commit=False)
     device.last_used_at = now
     device.save()
     return Verified(device.pk, method, backup.count())

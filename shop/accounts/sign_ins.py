@@ -6,7 +6,8 @@ that even the loose limit is reached, addresses that signed in to the account re
 part of the queue for password hashes is reserved for them too.
 
 Staff accounts need a one-time code too (`second_factor`). It is looked at after the password, so that what is
-said about it reveals nothing to a client without the password.
+said about it reveals nothing to a client without the password. A client with the password could make the
+account wait after wrong codes again and again, so addresses that signed in recently have their own limit.
 """
 
 import threading
@@ -20,7 +21,14 @@ from shop import clock
 from shop.accounts import accounts, second_factor
 from shop.accounts.accounts import InvalidCredentials
 from shop.accounts.password_hashing import TrustLevel
-from shop.accounts.second_factor import Enrolled, Method, OtpInvalid, OtpRequired, Verified
+from shop.accounts.second_factor import (
+    Enrolled,
+    Method,
+    OtpInvalid,
+    OtpNotChecked,
+    OtpRequired,
+    Verified,
+)
 from shop.db import transactions
 from shop.errors import Overloaded, Throttled
 from shop.events import journal
@@ -32,6 +40,10 @@ from shop.rates.throttling import Limit
 ATTEMPTS_BY_NAME_AND_ADDRESS = Limit("sign-ins-of-name-from-address", times=10, seconds=60)
 ATTEMPTS_BY_ADDRESS = Limit("sign-ins-from-address", times=60, seconds=60)
 ATTEMPTS_BY_NAME = Limit("sign-ins-of-name-from-anywhere", times=100, seconds=60)
+# Codes during the wait after wrong ones, from where the account signed in recently: not many more than the
+# wait itself allows.
+CODES_FROM_KNOWN_NETWORK = Limit("codes-of-account-from-known-address", times=10, seconds=900)
+CODES_OF_A_DAY = Limit("codes-of-account-from-known-address-in-a-day", times=60, seconds=86_400)
 OWN_PASSWORD_CHECKS = Limit("own-password-of-account", times=10, seconds=60)
 # Any client may fail to sign in: past these limits a failure is only counted, without a journal line.
 NOTED_FAILURES_BY_NAME = Limit("failures-noted-of-name", times=20, seconds=3600)
@@ -39,6 +51,7 @@ NOTED_FAILURES_BY_ADDRESS = Limit("failures-noted-from-address", times=20, secon
 NOTED_FAILURES_IN_TOTAL = Limit("failures-noted", times=600, seconds=3600)
 OLD_PASSWORD_WRONG = "account.old_password_wrong"
 OTP_MISSING, OTP_WRONG = "account.otp_missing", "account.otp_wrong"
+OTP_NOT_CHECKED = "account.otp_not_checked"
 RECENT_PERIOD = timedelta(days=30)
 SIGNED_IN, FAILED = "account.signed_in", "account.sign_in_failed"
 MAX_EARLIER_SIGN_INS = 50
@@ -81,7 +94,13 @@ def sign_in(
         )
         if is_operator and not user.is_staff:
             raise InvalidCredentials
-        verified = second_factor.verify(account=user, code=otp)
+        verified = second_factor.verify(
+            account=user, code=otp, passes_wait=lambda: _passes_wait(user.pk, network)
+        )
+    except OtpNotChecked:
+        SIGN_INS.labels("throttled").inc()
+        _note_failure(name, account_id, address, what=OTP_NOT_CHECKED)
+        raise
     except Throttled:
         SIGN_INS.labels("throttled").inc()
         raise
@@ -167,6 +186,15 @@ def _has_recent_sign_in(account_id: int, network: str) -> bool:
     )
     earlier = lines.order_by("-id").values_list("after", flat=True)[:MAX_EARLIER_SIGN_INS]
     return any(throttling.network_of_address(after["address"]) == network for after in earlier if after)
+
+
+def _passes_wait(account_id: int, network: str) -> bool:
+    """Whether a code from this network is checked although the account waits. Raises `Throttled`."""
+    if not _has_recent_sign_in(account_id, network):
+        return False
+    subject = f"{accounts.journal_subject(account_id)} from {network}"
+    throttling.count_attempt([(CODES_FROM_KNOWN_NETWORK, subject), (CODES_OF_A_DAY, subject)])
+    return True
 
 
 def _trust_level(account_id: int | None, network: str) -> TrustLevel:

@@ -27,9 +27,9 @@ from django.utils.html import strip_tags
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.views.decorators.http import require_GET
-from unfold.views import ChangeList
 
 from shop import clock
+from shop.admin_site import OperatorsList
 from shop.backoffice import windows
 from shop.db import transactions
 from shop.events import journal
@@ -44,7 +44,7 @@ NEVER_EXPORTED = frozenset(
 )
 
 
-class FilteredList(ChangeList):
+class FilteredList(OperatorsList):
     """A list of the admin with its filters and search, of which no page is read and no row counted."""
 
     def get_results(self, request: HttpRequest) -> None:
@@ -75,6 +75,7 @@ def export_list(request: HttpRequest, app_label: str, model_name: str) -> HttpRe
     _note(request, model_admin, header)
     return paged_responses.respond(
         csv_format.write(header, _cells(columns, rows, model_admin)),
+        account_id=int(request.user.pk or 0),
         content_type=csv_format.CONTENT_TYPE,
         filename=f"{app_label}-{model_name}-{clock.now():%Y%m%dT%H%M%SZ}.csv",
     )
@@ -119,7 +120,13 @@ def _registered(app_label: str, model_name: str) -> "ModelAdmin[Any]":
 
 
 def _filtered_rows(request: HttpRequest, model_admin: "ModelAdmin[Any]") -> "QuerySet[Any]":
-    """The rows that the list's page would show with the request's filters, on all of its pages."""
+    """The rows that the list's page would show with the request's filters, on all of its pages.
+
+    Raises `IncorrectLookupParameters`.
+    """
+    if not OperatorsList.search_form_class(request.GET).is_valid():
+        # The page shows all rows and says why; a file can't.
+        raise IncorrectLookupParameters
     listed = FilteredList(
         request,
         model_admin.model,

@@ -107,6 +107,7 @@ def sales_csv(request: HttpRequest) -> HttpResponseBase:
     transactions.run(note, transactions.ONCE)
     return paged_responses.respond(
         csv_format.write(COLUMNS, _csv_pages(figures)),
+        account_id=int(request.user.pk or 0),
         content_type=csv_format.CONTENT_TYPE,
         filename="sales-{since}-{through}.csv".format(**days),
     )

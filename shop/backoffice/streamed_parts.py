@@ -27,4 +27,4 @@ def respond(
             yield format_html('<p class="counting">{}…</p>', step) + SEPARATOR
         yield render_to_string(template, context(), request)
 
-    return paged_responses.respond(pieces(), content_type="text/html")
+    return paged_responses.respond(pieces(), account_id=int(request.user.pk or 0), content_type="text/html")

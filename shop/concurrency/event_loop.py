@@ -84,14 +84,16 @@ async def run_in_thread(
     function: Callable[..., Outcome],
     *arguments: Any,
     group: Hashable | None = None,
+    member: Hashable | None = None,
     owner: int | None = None,
     pool: ThreadPool | None = None,
 ) -> Outcome:
     """Call a function that blocks in a thread of the pool, with this context, and return its result.
 
-    Calls of one `group`, such as a campaign, hold at most half of the threads; `owner` is the calling
-    account; `pool` replaces the pool of calls. Raises what the function raises, `Overloaded` at once if too
-    many calls wait, and after `WAIT_SECONDS` without a thread.
+    Calls of one `group`, such as a campaign, hold at most half of the threads, and those of one `member` of
+    it a quarter; `owner` is the calling account, which has a bounded number of calls; `pool` replaces the
+    pool of calls. Raises what the function raises, `Overloaded` at once if too many calls wait, and after
+    `WAIT_SECONDS` without a thread.
     """
     loop = running_loop()
     if loop is None:
@@ -115,7 +117,7 @@ async def run_in_thread(
         else:
             deliver(partial(_set_result, future), result)
 
-    (pool or CALL_POOL).start(work, group=group, owner=owner)
+    (pool or CALL_POOL).start(work, group=group, member=member, owner=owner)
     return await future
 
 

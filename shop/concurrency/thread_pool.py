@@ -1,7 +1,8 @@
 """A bounded pool of threads, each of which keeps a database connection of its own.
 
 Starting a task never blocks: the task goes to an idle thread, to a new one, or waits. Tasks of one group hold
-at most half of the threads, so a group whose tasks are slow leaves threads for all others.
+at most half of the threads, so a group whose tasks are slow leaves threads for all others. Each member of a
+group, if it has any, holds at most a quarter, and members take turns.
 """
 
 import itertools
@@ -35,11 +36,18 @@ POOL_WAITING = Gauge(
 
 
 class _Task:
-    __slots__ = ("function", "group", "owner")
+    __slots__ = ("function", "group", "member", "owner")
 
-    def __init__(self, function: Callable[[], None], group: Hashable | None, owner: int | None) -> None:
+    def __init__(
+        self,
+        function: Callable[[], None],
+        group: Hashable | None,
+        member: Hashable | None,
+        owner: int | None,
+    ) -> None:
         self.function = function
         self.group = group
+        self.member = None if member is None else (group, member)
         self.owner = owner
 
 
@@ -63,8 +71,8 @@ class _Thread:
 class ThreadPool:
     """At most `threads` threads, created on demand, that end after `idle_seconds` without a task.
 
-    At most `max_waiting` tasks wait for a thread, half as many of one group, so that a slow group leaves
-    places in the queue for all others.
+    At most `max_waiting` tasks wait for a thread, half as many of one group, and a quarter of one member, so
+    that a slow group leaves places in the queue for all others.
     """
 
     def __init__(
@@ -73,8 +81,10 @@ class ThreadPool:
         self._name = name
         self._max_threads = threads
         self._max_of_group = max(1, threads // 2)
+        self._max_of_member = max(1, threads // 4)
         self._max_waiting = max_waiting
         self._max_held_of_group = -(-max_waiting // 2)
+        self._max_held_of_member = -(-max_waiting // 4)
         self._idle_seconds = idle_seconds
         self._mutex = threading.Lock()
         self._numbers = itertools.count(1)
@@ -85,39 +95,52 @@ class ThreadPool:
         # task. So quick tasks are done by few threads: each wake costs more than a small task.
         self._ready: deque[_Task] = deque()
         self._coming = 0
-        # Tasks whose group has its share of the threads, and how many tasks of each group have a place.
-        self._held: dict[Hashable, deque[_Task]] = {}
+        # Tasks whose group or member has its share of the threads, by group and member, and how many tasks of
+        # each group and member have a place. The member whose turn is next comes first.
+        self._held: dict[Hashable, dict[Hashable, deque[_Task]]] = {}
         self._held_count = 0
+        self._held_of_group: Counter[Hashable] = Counter()
         self._of_group: Counter[Hashable] = Counter()
+        self._of_member: Counter[Hashable] = Counter()
         self._of_owner: Counter[Hashable] = Counter()
         _pools.add(self)
 
     def start(
-        self, work: Callable[[], None], *, group: Hashable | None = None, owner: int | None = None
+        self,
+        work: Callable[[], None],
+        *,
+        group: Hashable | None = None,
+        member: Hashable | None = None,
+        owner: int | None = None,
     ) -> None:
         """Have a thread run `work`, in a context of its own; never blocks.
 
-        Tasks run in the order of their starts, except those of a group that holds its share of the threads:
-        others overtake them. Raises `Overloaded` if too many tasks wait, or if the owner has `MAX_PER_OWNER`
-        running and waiting. An exception of the task is logged.
+        Tasks run in the order of their starts, except those of a group, or of a member of one, that holds its
+        share of the threads: others overtake them. Raises `Overloaded` if too many tasks wait, or if the
+        owner has `MAX_PER_OWNER` running and waiting. An exception of the task is logged.
         """
-        task = _Task(work, group, owner)
+        task = _Task(work, group, member, owner)
         with self._mutex:
-            is_held = group is not None and self._of_group[group] >= self._max_of_group
+            is_held = group is not None and (
+                self._of_group[group] >= self._max_of_group or not self._has_room(task.member)
+            )
             if (is_held or not self._has_free_thread()) and self.waiting() >= self._max_waiting:
                 raise Overloaded(_("Too many requests are waiting; nothing was done."))
-            if is_held and len(self._held.get(group, ())) >= self._max_held_of_group:
+            if is_held and self._holds_too_many(task):
                 raise Overloaded(_("Too many requests like this one are waiting; nothing was done."))
             if owner is not None:
                 if self._of_owner[owner] >= MAX_PER_OWNER:
                     raise Overloaded(_("Too many requests of this account are under way; nothing was done."))
                 self._of_owner[owner] += 1
             if is_held:
-                self._held.setdefault(group, deque()).append(task)
+                self._held.setdefault(group, {}).setdefault(task.member, deque()).append(task)
+                self._held_of_group[group] += 1
                 self._held_count += 1
                 return
             if group is not None:
                 self._of_group[group] += 1
+            if task.member is not None:
+                self._of_member[task.member] += 1
             self._ready.append(task)
             thread = self._bring_thread()
         if thread and not self._launch(thread):
@@ -274,13 +297,43 @@ class ThreadPool:
             _count_down(self._of_owner, task.owner)
         if task.group is None:
             return
-        if held := self._held.get(task.group):
-            self._ready.append(held.popleft())
-            self._held_count -= 1
-            if not held:
-                del self._held[task.group]
-        else:
+        if task.member is not None:
+            _count_down(self._of_member, task.member)
+        successor = self._take_held(task.group)
+        if successor is None:
             _count_down(self._of_group, task.group)
+            return
+        if successor.member is not None:
+            self._of_member[successor.member] += 1
+        self._ready.append(successor)
+
+    def _take_held(self, group: Hashable) -> _Task | None:
+        """With the mutex held: the group's next held task whose member has room; its member is last then."""
+        by_member = self._held.get(group, {})
+        waiting = [member for member in by_member if self._has_room(member)]
+        if not waiting:
+            return None
+        member = waiting[0]
+        tasks = by_member.pop(member)
+        task = tasks.popleft()
+        if tasks:
+            by_member[member] = tasks
+        elif not by_member:
+            del self._held[group]
+        _count_down(self._held_of_group, group)
+        self._held_count -= 1
+        return task
+
+    def _has_room(self, member: Hashable | None) -> bool:
+        """With the mutex held: whether the member may have one more thread."""
+        return member is None or self._of_member[member] < self._max_of_member
+
+    def _holds_too_many(self, task: _Task) -> bool:
+        """With the mutex held: whether as many tasks of the group, or of its member, wait as may."""
+        if self._held_of_group[task.group] >= self._max_held_of_group:
+            return True
+        of_member = self._held.get(task.group, {}).get(task.member, ())
+        return task.member is not None and len(of_member) >= self._max_held_of_member
 
 
 _pools: WeakSet[ThreadPool] = WeakSet()

@@ -31,10 +31,13 @@ from shop.lazy_texts import mark as _
 
 Scope = Mapping[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+OPERATORS_PREFIX = "/admin/"
 MAX_IN_MEMORY_BYTES = 2**20
 CHUNK_BYTES = 256 * 1024
 ATTEMPTS_FOR_A_PART = 30
 """A part whose thread is not free in time is tried again after a second: what is sent can't be taken back."""
+SECONDS_FOR_A_PART = 60.0
+"""For a client to take a part: one that reads ever more slowly would hold its place for days."""
 
 log = get_logger(__name__)
 SCRAPE_POOL = ThreadPool("scrapes", threads=2, max_waiting=64)
@@ -54,7 +57,8 @@ class PageResponse(NamedTuple):
 async def serve_page(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, send: Send) -> None:
     """Serve a request with Django. Raises `TooLarge`, `BodyIncomplete`, `Overloaded` before anything is sent.
 
-    Pages for one address (the proxy's if there is one) hold at most half of the pool's threads.
+    The operators' pages for one address (the proxy's if there is one) hold at most half of the pool's
+    threads, and so do its public pages.
     """
     await send_page(await render_page(scope, fields, receive), scope, receive, send)
 
@@ -78,8 +82,14 @@ async def render_page(
 
 
 def _page_group(scope: Scope) -> tuple[str, str]:
-    """The group of an address' pages in the pool of threads."""
-    return "page", scope["client"][0] if scope.get("client") else ""
+    """The group of an address' pages in the pool of threads.
+
+    Public pages have one of their own: behind a proxy all clients share an address, and any of them can load
+    public pages until none of the group's threads is left for operators.
+    """
+    is_operators = scope["path"].removeprefix(scope.get("root_path", "")).startswith(OPERATORS_PREFIX)
+    name = "operators' page" if is_operators else "public page"
+    return name, scope["client"][0] if scope.get("client") else ""
 
 
 async def send_page(page: PageResponse, scope: Scope, receive: Receive, send: Send) -> None:
@@ -109,13 +119,30 @@ async def _send_parts(response: PagedResponse, receive: Receive, send: Send, gro
             if part is None:
                 await send({"type": "http.response.body", "body": b""})
                 return
-            await send({"type": "http.response.body", "body": part, "more_body": True})
+            async with asyncio.timeout(SECONDS_FOR_A_PART):
+                await send({"type": "http.response.body", "body": part, "more_body": True})
         log.info("the client of a response in parts is gone")
+    except TimeoutError as error:
+        raise RuntimeError("The response is cut off: its client did not take a part in time.") from error
     except Exception as error:
         raise RuntimeError("The response is cut off: a part of it could not be made.") from error
     finally:
         is_gone.cancel()
-        await event_loop.run_in_thread(response.close)
+        # Here, because a thread may not be free for a while, and a lost place would be lost for good.
+        response.release_slot()
+        await _close(response)
+
+
+async def _close(response: PagedResponse) -> None:
+    """Have a thread end the response's generator, which may use its database connection for that."""
+    for _ in range(ATTEMPTS_FOR_A_PART):
+        try:
+            await event_loop.run_in_thread(response.close)
+        except Overloaded:
+            await event_loop.sleep(1)
+        else:
+            return
+    log.warning("no thread was free to end a response in parts; it ends when it is collected")
 
 
 async def _make_part(parts: Iterator[bytes], group: Hashable) -> bytes | None:

@@ -6,6 +6,9 @@ from shop.errors import NotAllowed
 from shop.http.messages import Request, account_id
 from shop.lazy_texts import mark as _
 
+READ_JOURNAL = "shop.view_journalline"
+"""What operators did, and why, wherever it is shown."""
+
 
 def require_staff_permission(request: Request, permission: str) -> None:
     """Require that the caller is staff with `permission`, such as "coupons.change_campaign".

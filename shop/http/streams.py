@@ -1,7 +1,8 @@
-"""Responses that last: paths whose requests a coroutine answers for as long as the client stays.
+"""Pages that a coroutine answers: streams, which last as long as their client stays, and kept pages.
 
-A stream holds no thread. Whether a request may have one is decided by the Django view at the same path, with
-all middlewares, before anything is sent.
+Neither holds a thread while it waits or is sent. Whether a request may have a stream is decided by the Django
+view at the same path, with all middlewares, before anything is sent. A kept page is public, and the same for
+all clients.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -30,7 +31,7 @@ def register(path: str, handler: Handler) -> None:
 
 
 def is_stream(path: str) -> bool:
-    """Whether requests for this path may last."""
+    """Whether a coroutine answers requests for this path; those of a stream last."""
     return path in _handlers
 
 

@@ -82,7 +82,7 @@ async def dispatch(request: Request) -> tuple[Response, ResolverMatch | None]:
     match = None
     try:
         host, path = request.header("Host") or "", request.path.removeprefix(request.mount)
-        if len(host) > MAX_HOST_LENGTH or not _is_allowed_host(host, tuple(settings.ALLOWED_HOSTS)):
+        if not is_allowed_host(host):
             raise DisallowedHost
         find = find_view if len(path) <= MAX_CACHED_PATH_LENGTH else find_view.__wrapped__
         match = find(settings.ROOT_URLCONF, path)
@@ -101,6 +101,11 @@ def _create_view(match: ResolverMatch) -> "View":
 @lru_cache(maxsize=1_024)
 def _is_coroutine(function: Callable[..., Any]) -> bool:
     return iscoroutinefunction(function)
+
+
+def is_allowed_host(host: str) -> bool:
+    """Whether a request may name this host."""
+    return len(host) <= MAX_HOST_LENGTH and _is_allowed_host(host, tuple(settings.ALLOWED_HOSTS))
 
 
 @lru_cache(maxsize=1_024)
@@ -142,9 +147,9 @@ class View(APIView):
                 return response
             call = partial(method, request, **arguments)
             if request.user.is_staff:
-                # The shop's own programs make many calls at once: they may hold half of the threads, and a
-                # long queue.
-                return await event_loop.run_in_thread(call, group="staff")
+                # The shop's own programs make many calls at once: they may hold half of the threads, each
+                # account a quarter, and a long queue.
+                return await event_loop.run_in_thread(call, group="staff", member=request.user.pk)
             return await event_loop.run_in_thread(call, group=type(self).__name__, owner=request.user.pk)
         except Exception as error:
             return problems.from_call_error(error, request.method, self.allowed_methods, request.language)

@@ -17,6 +17,7 @@ from unfold.decorators import action
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminTextareaWidget
 
+from shop.admin_site import ListMixin
 from shop.errors import FirstcomeError
 from shop.pausing import LONGEST_REASON
 
@@ -61,7 +62,7 @@ RESUME = ActionDialog(
 )
 
 
-class PausingMixin(ModelAdmin):
+class PausingMixin(ListMixin, ModelAdmin):
     """Rows with a `paused_at`; a subclass lists these actions, and changes a row by `set_paused`."""
 
     def set_paused(self, row_id: int, *, is_paused: bool, reason: str) -> Model:

@@ -1,6 +1,7 @@
 """Responses in parts: no thread between two parts, an end when the client is gone, and no false end."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -101,6 +102,54 @@ def test_a_response_whose_client_is_gone_is_not_made_to_its_end(cookie):
 
     messages = asyncio.run(disconnect_after_two_parts())
     assert 3 <= len(messages) <= 4
+    assert_all_slots_are_free()
+
+
+def test_a_client_that_leaves_while_no_thread_is_free_frees_its_place_all_the_same(cookie, monkeypatch):
+    """The place was released by a thread, and lost for good when none was free for ten seconds."""
+    monkeypatch.setattr(event_loop, "WAIT_SECONDS", 0.2)
+    release = threading.Event()
+
+    async def leave_while_all_threads_are_busy() -> int:
+        gone, seen = asyncio.Event(), []
+
+        async def on_message(message: Message) -> None:
+            seen.append(message)
+            if len(seen) == 3:
+                for _ in range(event_loop.CALL_POOL._max_threads):
+                    event_loop.CALL_POOL.start(lambda: release.wait(30) and None)
+                gone.set()
+                await asyncio.sleep(0)
+
+        exporting = asyncio.ensure_future(exported(cookie, on_message, is_gone=gone))
+        while not (gone.is_set() and paged_responses.slots._value == paged_responses.MAX_CONCURRENT):
+            await asyncio.sleep(0.01)
+        free = paged_responses.slots._value
+        await asyncio.sleep(0.5)
+        release.set()
+        await asyncio.wait_for(exporting, 20)
+        return free
+
+    try:
+        free = asyncio.run(asyncio.wait_for(leave_while_all_threads_are_busy(), 30))
+    finally:
+        release.set()
+    assert free == paged_responses.MAX_CONCURRENT
+    assert_all_slots_are_free()
+
+
+def test_a_client_that_does_not_take_a_part_in_time_is_cut_off_and_frees_its_place(cookie, monkeypatch):
+    monkeypatch.setattr(pages, "SECONDS_FOR_A_PART", 0.2)
+    messages: list[Message] = []
+
+    async def take_two_parts(message: Message) -> None:
+        messages.append(message)
+        if len(messages) == 4:
+            await asyncio.get_running_loop().create_future()
+
+    with pytest.raises(RuntimeError, match="did not take a part in time"):
+        asyncio.run(asyncio.wait_for(exported(cookie, take_two_parts), 30))
+    assert messages[-1]["more_body"]
     assert_all_slots_are_free()
 
 

@@ -14,8 +14,9 @@ from django.test import Client
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from shop import clock
-from shop.accounts import second_factor, tokens
-from shop.accounts.second_factor import AlreadyEnrolled, Verified
+from shop.accounts import second_factor, sign_ins, tokens
+from shop.accounts.second_factor import AlreadyEnrolled, OtpInvalid, Verified
+from shop.errors import Throttled
 from shop.models import JournalLine
 from shop.tests.clients import client_of
 from shop.tests.commands import run
@@ -67,6 +68,17 @@ def outcome(name: str, otp: object = None, **given: str) -> tuple[int, str]:
     """The status, and the code of a refusal."""
     answer = sign_in(name, otp, **given)
     return answer.status_code, answer.json().get("code", "")
+
+
+def verify_from(account: User, code: str, network: str) -> str:
+    """The code of the refusal of a one-time code, whose sender gave the right password; "" if it is right."""
+    try:
+        second_factor.verify(
+            account=account, code=code, passes_wait=lambda: sign_ins._passes_wait(account.pk, network)
+        )
+    except (Throttled, OtpInvalid) as error:
+        return error.code
+    return ""
 
 
 def lines() -> list[tuple[str, str]]:
@@ -213,6 +225,47 @@ def test_a_wrong_code_while_the_clock_was_ahead_locks_out_for_its_wait_and_not_u
     assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
     with clock.shifted(by=timedelta(seconds=1)):
         assert outcome("olga", code_for(olga)) == (200, "")
+
+
+@pytest.mark.django_db
+def test_wrong_codes_of_a_stranger_with_the_password_do_not_lock_the_owner_out(olga: User) -> None:
+    """The wait was of the whole account: a client with the password kept its owner out again and again."""
+    stranger, home = "198.51.100.7", "192.0.2.50"
+    backups = backup_codes(olga)
+    assert outcome("olga", backups[0], address=home) == (200, "")
+    for _ in range(6):
+        TOTPDevice.objects.update(throttling_failure_timestamp=clock.now() - timedelta(hours=1))
+        assert outcome("olga", wrong_code(olga), address=stranger) == (401, "otp_invalid")
+
+    assert outcome("olga", backups[1], address=stranger) == (429, "throttled")
+    assert outcome("olga", backups[1], address=home) == (200, "")
+    assert outcome("olga", code_for(olga), address=home) == (200, "")
+    # The owner's sign-in gives the stranger no fresh attempts.
+    assert outcome("olga", backups[2], address=stranger) == (429, "throttled")
+    assert TOTPDevice.objects.get().throttling_failure_count == 6
+
+
+@pytest.mark.django_db
+def test_codes_from_a_known_address_are_limited_during_the_wait_too(olga: User) -> None:
+    home = "192.0.2.50"
+    backups = backup_codes(olga)
+    assert outcome("olga", backups[0], address=home) == (200, "")
+    TOTPDevice.objects.update(throttling_failure_count=10, throttling_failure_timestamp=clock.now())
+    tried = Counter(
+        verify_from(olga, wrong_code(olga), home) for _ in range(sign_ins.CODES_FROM_KNOWN_NETWORK.times + 3)
+    )
+    assert tried == {"otp_invalid": sign_ins.CODES_FROM_KNOWN_NETWORK.times, "throttled": 3}
+    assert verify_from(olga, backups[1], home) == "throttled"
+    assert backups[1] in backup_codes(olga)
+
+
+@pytest.mark.django_db
+def test_attempts_during_the_wait_leave_a_bounded_number_of_lines(olga: User) -> None:
+    TOTPDevice.objects.update(throttling_failure_count=10, throttling_failure_timestamp=clock.now())
+    JournalLine.objects.all().delete()
+    for number in range(30):
+        assert outcome("olga", code_for(olga), address=f"198.51.100.{number}") == (429, "throttled")
+    assert lines() == [("account.otp_not_checked", "anon")] * 20
 
 
 @pytest.mark.django_db

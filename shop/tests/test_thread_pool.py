@@ -133,6 +133,45 @@ def test_a_group_holds_half_of_the_threads_and_others_pass_it(held: Held) -> Non
     assert not pool._of_group and not pool._held
 
 
+def test_a_member_holds_a_quarter_of_the_threads_and_waiting_members_take_turns(held: Held) -> None:
+    """One account of staff kept all threads of staff busy, and its queue came before all others' calls."""
+    pool, quick = pool_of(8), SimpleQueue[str]()
+    for number in range(20):
+        pool.start(held.work(number), group="staff", member=1)
+    for number in range(3):
+        pool.start(lambda number=number: quick.put(f"another's {number}"), group="staff", member=2)
+    assert [quick.get(timeout=SOON) for _ in range(3)] == [f"another's {number}" for number in range(3)]
+    assert held.began == [0, 1]
+    for member in (3, 4):
+        for number in range(3):
+            pool.start(held.work((member, number)), group="staff", member=member)
+    wait_until(lambda: len(held.began) == 4)
+    assert pool.busy() == 4
+    assert set(held.began[2:]) == {(3, 0), (3, 1)}
+    held.go.set()
+    wait_until(lambda: drained(pool))
+    assert len(held.began) == len(set(held.began)) == 26
+    later = held.began[4:]
+    assert later.index((4, 0)) < 8
+    assert not (pool._of_member or pool._of_group or pool._held or pool._held_of_group)
+
+
+def test_one_member_leaves_places_to_wait_for_the_others(held: Held) -> None:
+    pool = pool_of(4, max_waiting=12)
+    for number in range(1 + 3):
+        pool.start(held.work(number), group="staff", member=1)
+    with pytest.raises(Overloaded):
+        pool.start(held.work("refused"), group="staff", member=1)
+    for number in range(1 + 3):
+        pool.start(held.work(number), group="staff", member=2)
+    with pytest.raises(Overloaded):
+        pool.start(held.work("refused"), group="staff", member=3)
+    held.go.set()
+    wait_until(lambda: drained(pool))
+    assert len(held.began) == 8
+    assert not (pool._of_member or pool._of_group or pool._held or pool._held_of_group)
+
+
 def test_a_group_has_one_thread_at_least(held: Held) -> None:
     pool = pool_of(1)
     pool.start(held.work(1), group="only")

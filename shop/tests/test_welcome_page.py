@@ -1,7 +1,9 @@
 """The page at `/`: for browsers only, public figures only, and at most one reading a second."""
 
+import asyncio
 import re
 import threading
+from collections.abc import Awaitable
 from typing import Any
 
 import pytest
@@ -13,16 +15,34 @@ from coupons.tests.factories import CampaignFactory
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from shop import welcome_page
+from shop.concurrency.event_loop import CALL_POOL
+from shop.http import pages, streams
+from shop.tests import asgi_client
+from shop.tests.asgi_client import Answer
 from shop.tests.clients import client_of
 from shop.tests.factories import OrderFactory
+from shop.tests.loop_guard import Blocked, blocked
 from shop.tests.outages import database_away
 from shop.tests.statements import captured_statements
+
+__all__ = ["blocked"]
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 
 def get(accept: str = BROWSER) -> Any:
     return Client(headers={"Accept": accept}).get("/")
+
+
+@pytest.fixture
+def on_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a web process, where `shop.asgi` registers it."""
+    monkeypatch.setitem(streams._handlers, "/", welcome_page.serve)
+
+
+def load(accept: str = BROWSER, method: str = "GET", **headers: str) -> Awaitable[Answer]:
+    """A request to the web process' application."""
+    return asgi_client.send_request(method, "/", headers={"Accept": accept, **headers})
 
 
 @pytest.mark.django_db
@@ -116,12 +136,12 @@ def test_many_clients_share_one_reading(settings: LazySettings, monkeypatch: pyt
     monkeypatch.setattr(welcome_page, "CACHE_SECONDS", 60.0)
     start = threading.Barrier(8)
 
-    def load() -> None:
+    def load_at_once() -> None:
         start.wait()
         assert get().status_code == 200
 
     with captured_statements() as statements:
-        clients = [threading.Thread(target=load) for _ in range(8)]
+        clients = [threading.Thread(target=load_at_once) for _ in range(8)]
         for client in clients:
             client.start()
         for client in clients:
@@ -144,3 +164,65 @@ def test_without_the_database_it_says_so_and_reads_again_later(monkeypatch: pyte
 def test_an_empty_shop_says_what_to_do() -> None:
     html = get().content.decode()
     assert "There is no campaign yet" in html and "There is no product yet" in html
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("accept", [BROWSER, "*/*", "application/json"])
+def test_the_event_loop_answers_as_django_does(on_the_loop: None, accept: str) -> None:
+    CampaignFactory.create(name="Spring")
+    by_django = get(accept)
+    name = "a-request-of-my-own"
+    answer = asyncio.run(load(accept, **{"X-Request-ID": name}))
+
+    assert (answer.status, answer.body) == (by_django.status_code, by_django.content)
+    assert answer.headers["x-request-id"] == name
+    sent_by_django = {name.lower(): value for name, value in by_django.headers.items()}
+    differing = {"x-request-id", "content-length"} | (set() if answer.body else {"content-type"})
+    assert {name: value for name, value in answer.headers.items() if name not in differing} == {
+        name: value for name, value in sent_by_django.items() if name not in differing
+    }
+
+
+@pytest.mark.django_db(transaction=True)
+def test_other_methods_and_unknown_hosts_are_refused_on_the_loop_as_well(on_the_loop: None) -> None:
+    assert asyncio.run(load(method="OPTIONS")).status == 405
+    assert asyncio.run(load(Host="elsewhere.example")).status == 400
+    assert asyncio.run(load("text/html," + "a/b," * 200)).status == 200
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_hundred_clients_of_the_page_hold_one_thread_and_operators_still_sign_in(
+    on_the_loop: None, blocked: Blocked
+) -> None:
+    """They shared the operators' threads, so any client could keep operators out by loading the page."""
+
+    async def sign_in_meanwhile() -> tuple[Answer, int, list[Answer]]:
+        # As while the figures are being read and the database does not answer.
+        with welcome_page._mutex:
+            loads = [asyncio.ensure_future(load()) for _ in range(100)]
+            await asyncio.sleep(0.05)
+            signing_in = await asyncio.wait_for(asgi_client.send_request("GET", "/admin/login/"), 15)
+            busy = CALL_POOL.busy()
+        return signing_in, busy, await asyncio.gather(*loads)
+
+    signing_in, busy, answers = asyncio.run(sign_in_meanwhile())
+    assert signing_in.status == 200
+    assert busy <= 2
+    assert {answer.status for answer in answers} == {200}
+    assert blocked == Blocked()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_public_pages_that_hold_all_threads_they_may_leave_some_for_operators() -> None:
+    release = threading.Event()
+    scope = asgi_client.request_scope("GET", "/api/docs/")
+
+    async def sign_in_meanwhile() -> Answer:
+        for _ in range(2 * CALL_POOL._max_threads):
+            CALL_POOL.start(lambda: release.wait(30) and None, group=pages._page_group(scope))
+        return await asyncio.wait_for(asgi_client.send_request("GET", "/admin/login/"), 15)
+
+    try:
+        assert asyncio.run(sign_in_meanwhile()).status == 200
+    finally:
+        release.set()

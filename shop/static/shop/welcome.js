@@ -1,11 +1,11 @@
-// Replaces the page's figures by those of a new reading, every second while the page is seen.
+// Replaces the page's figures by those of a new reading, every few seconds while the page is seen.
 "use strict";
 
-const PERIOD_MS = 1000;
+const PERIOD_MS = 2500;
+let timer = 0;
 const state = document.getElementById("state");
 
 async function refresh() {
-  if (document.hidden) return;
   try {
     const response = await fetch(location.pathname, {
       headers: { Accept: "text/html" },
@@ -31,7 +31,14 @@ function show(text, isFailure) {
 
 async function run() {
   await refresh();
-  setTimeout(run, PERIOD_MS);
+  schedule();
 }
 
-setTimeout(run, PERIOD_MS);
+// A page that is not seen asks for nothing; it is refreshed once it is seen again.
+function schedule() {
+  clearTimeout(timer);
+  if (!document.hidden) timer = setTimeout(run, PERIOD_MS);
+}
+
+document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : run()));
+schedule();

@@ -1,0 +1,207 @@
+"""The operators' lists: no lookups but their own, odd input, and no statement without an end."""
+
+import re
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from django.contrib import admin
+from django.contrib.admin import ModelAdmin
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.messages.storage.base import BaseStorage
+from django.core.exceptions import SuspiciousOperation
+from django.db import connection
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest
+from django.test import Client, RequestFactory
+from django.urls import reverse
+from django_otp.plugins.otp_totp.models import TOTPDevice
+
+from orders.admin.orders import OrderAdmin
+from orders.models import Order
+from payments.models import Payment
+from payments.tests.factories import PaymentFactory
+from shop import admin_site
+from shop.admin_site import ListMixin
+from shop.backoffice import list_exports
+from shop.models import JournalLine
+from shop.tests.factories import OrderFactory, SuperuserFactory
+
+LISTS = sorted(admin.site._registry.items(), key=lambda pair: pair[0]._meta.label)
+ODD_TERMS = ["9" * 5_000, "9" * 250, "a\0b", "🎟️", "'", '"', "%", "\\", "_", "\ud800", "a " * 100, "٣"]
+
+
+@pytest.fixture
+def operator() -> Client:
+    client = Client()
+    client.force_login(SuperuserFactory.create())
+    return client
+
+
+class _Messages(BaseStorage):
+    """Messages of a request that no middleware has seen."""
+
+    def _get(self, *args: Any, **kwargs: Any) -> Any:
+        return [], True
+
+    def _store(self, messages: Any, *args: Any, **kwargs: Any) -> Any:
+        return []
+
+
+def request_of(account: Any, **query: str) -> HttpRequest:
+    request = RequestFactory().get("/", query)
+    request.user = account
+    request._messages = _Messages(request)  # type: ignore[attr-defined]
+    return request
+
+
+def address_of(model: type[Model]) -> str:
+    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+
+
+def lookups_of(model: type[Model]) -> Iterator[str]:
+    """Lookups of all columns, of related rows' columns too, that reveal a value letter by letter."""
+    for field in model._meta.get_fields():
+        if field.is_relation and not field.concrete:
+            continue
+        yield f"{field.name}__startswith" if not field.is_relation else f"{field.name}__gt"
+        if field.is_relation and field.related_model:
+            yield f"{field.name}__{field.related_model._meta.pk.name}__regex"
+
+
+def test_every_list_is_a_bounded_one() -> None:
+    assert [model._meta.label for model, one in LISTS if not isinstance(one, ListMixin)] == []
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("model", "model_admin"), LISTS, ids=[model._meta.label for model, _ in LISTS])
+def test_no_list_and_no_export_takes_a_lookup_that_it_does_not_offer(
+    model: type[Model], model_admin: "ModelAdmin[Any]"
+) -> None:
+    """`?token__startswith=` read the tokens of cards, `?key__startswith=` the secrets of one-time codes."""
+    superuser = SuperuserFactory.create()
+    refused = (IncorrectLookupParameters, SuspiciousOperation)
+    for lookup in lookups_of(model):
+        request = request_of(superuser, **{lookup: "a"})
+        with pytest.raises(refused):
+            model_admin.get_changelist_instance(request)
+        with pytest.raises(refused):
+            list_exports._filtered_rows(request, model_admin)
+
+
+@pytest.mark.django_db
+def test_the_secret_of_one_time_codes_is_not_found_by_its_letters(operator: Client) -> None:
+    TOTPDevice.objects.create(user=SuperuserFactory.create(), key="31" * 20, confirmed=True)
+    page = operator.get(f"{address_of(TOTPDevice)}?key__startswith=3", follow=True)
+    assert "The list has no filter key__startswith." in page.content.decode()
+    assert page.redirect_chain
+    export = operator.get("/admin/payments/payment/export/?token__startswith=tok", follow=True)
+    assert "Nothing was exported" in export.content.decode()
+
+
+@pytest.mark.django_db
+def test_links_of_the_accounts_page_still_find_their_rows(operator: Client) -> None:
+    order = OrderFactory.create()
+    OrderFactory.create()
+    found = operator.get(f"{address_of(Order)}?account__id__exact={order.account_id}").context["cl"]
+    assert [row.pk for row in found.result_list] == [order.pk]
+    page = operator.get(reverse("account-page", args=[order.account_id])).content.decode()
+    links = re.findall(r'href="(/admin/[^"]+\?[^"]+)"', page)
+    assert links
+    for link in links:
+        assert operator.get(link.replace("&amp;", "&")).status_code == 200, link
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("model", "model_admin"), LISTS, ids=[model._meta.label for model, _ in LISTS])
+def test_odd_searches_and_numbers_are_no_server_errors(
+    operator: Client, model: type[Model], model_admin: "ModelAdmin[Any]"
+) -> None:
+    """A search for 4,301 digits was a 500, since Python converts no more of them."""
+    address = address_of(model)
+    for term in ODD_TERMS if model_admin.search_fields else ():
+        query = quote(term, errors="surrogatepass")
+        assert operator.get(f"{address}?q={query}").status_code in (200, 302, 400), term[:20]
+    for query in (
+        "p=-1",
+        "p=0",
+        "p=x",
+        f"p={10**30}",
+        f"p={'9' * 5_000}",
+        "o=99",
+        f"o={'1.' * 500}1",
+        "o=-x",
+    ):
+        assert operator.get(f"{address}?{query}").status_code in (200, 302), query[:20]
+    for id in (str(2**63), "9" * 30, "9" * 5_000, "x", "-99", "%27", "%00"):
+        assert operator.get(f"{address}{id}/change/").status_code in (302, 400, 404), id[:20]
+
+
+@pytest.mark.django_db
+def test_an_export_is_refused_where_its_search_can_not_be_done(operator: Client) -> None:
+    """The list says so and shows all rows; a file of all rows would look like the result of the search."""
+    for term in ("x" * 256, "a\0b"):
+        answer = operator.get("/admin/auth/user/export/", {"q": term}, follow=True)
+        assert "Nothing was exported" in answer.content.decode()
+
+
+@pytest.mark.django_db
+def test_pages_of_numbers_beyond_the_database_are_not_found(operator: Client) -> None:
+    for number in (str(2**63), "9" * 30, "9" * 5_000):
+        for page in ("accounts", "campaigns", "products"):
+            assert operator.get(f"/admin/{page}/{number}/").status_code == 404, (page, number[:20])
+        dialog = f"/admin/auth/user/{number}/reset_otp/"
+        assert operator.post(dialog, {"reason": "lost phone"}).status_code in (200, 302, 404)
+
+
+@pytest.mark.django_db
+def test_a_large_list_comes_in_its_own_order_and_shows_a_bounded_number_of_pages(operator: Client) -> None:
+    order = OrderFactory.create()
+    newer = OrderFactory.create()
+    for query in ("o=5", "o=-5", "o=4.1"):
+        found = operator.get(f"{address_of(Order)}?{query}").context["cl"]
+        assert [row.pk for row in found.result_list] == [newer.pk, order.pk]
+    far = operator.get(f"{address_of(Order)}?p={admin_site.MOST_PAGES + 1}", follow=True)
+    assert "are not shown: use a filter or the search" in far.content.decode()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_server_ends_a_statement_of_a_list_that_takes_too_long(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The statement went on for as long as it took, after its page had long been given up."""
+    if connection.vendor != "mysql":
+        pytest.skip("SQLite has no limit of statements.")
+    OrderFactory.create()
+    monkeypatch.setattr(admin_site, "LIST_SECONDS", 1)
+
+    def slow(self: Any, orders: "QuerySet[Order]", term: str) -> "QuerySet[Order]":
+        return orders.extra(where=["SLEEP(30) = 0"])
+
+    monkeypatch.setattr(OrderAdmin, "search", slow)
+    began_at = time.monotonic()
+    refused = operator.get(f"{address_of(Order)}?q=anything")
+    assert time.monotonic() - began_at < 20
+    assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+    assert "took longer than 1 s" in refused.json()["detail"]
+    assert _limit() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_after_a_list_its_connection_has_no_limit(operator: Client) -> None:
+    if connection.vendor != "mysql":
+        pytest.skip("SQLite has no limit of statements.")
+    JournalLine.objects.all().delete()
+    PaymentFactory.create()
+    assert operator.get(address_of(Payment)).status_code == 200
+    assert operator.get(f"{address_of(Payment)}?token__startswith=a").status_code == 302
+    assert _limit() == 0
+
+
+def _limit() -> float:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT @@SESSION.max_statement_time")
+        (seconds,) = cursor.fetchone()
+    return float(seconds)
