@@ -86,7 +86,7 @@ def update(app: str) -> None:
 
 def find_faults() -> Iterator[str]:
     """What is wrong with the catalogs, a line each."""
-    translations: dict[tuple[str, Key], tuple[str, object]] = {}
+    translations: dict[tuple[str, Key], tuple[str, str]] = {}
     for app in APPS:
         extracted = extract_app(app)
         for language in LANGUAGES:
@@ -101,8 +101,10 @@ def find_faults() -> Iterator[str]:
             if not compiled.exists() or compiled.read_bytes() != mo_bytes(expected):
                 yield f"{compiled.relative_to(places.PROJECT)}: is out of date: run `make messages`"
             for message in texts(kept):
-                first = translations.setdefault((language, _key(message)), (str(name), message.string))
-                if first[1] != message.string:
+                # A text with a plural in one app and without in another has the same singular.
+                singular = message.string if isinstance(message.string, str) else message.string[0]
+                first = translations.setdefault((language, _key(message)), (str(name), singular))
+                if first[1] != singular:
                     yield f"{name}: {message.id!r} is translated otherwise than in {first[0]}"
 
 

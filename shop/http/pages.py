@@ -135,7 +135,7 @@ async def _send_parts(response: PagedResponse, receive: Receive, send: Send, gro
 
 async def _close(response: PagedResponse) -> None:
     """Have a thread end the response's generator, which may use its database connection for that."""
-    for _ in range(ATTEMPTS_FOR_A_PART):
+    for _attempt in range(ATTEMPTS_FOR_A_PART):
         try:
             await event_loop.run_in_thread(response.close)
         except Overloaded:
