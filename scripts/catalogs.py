@@ -102,7 +102,9 @@ def find_faults() -> Iterator[str]:
                 yield f"{compiled.relative_to(places.PROJECT)}: is out of date: run `make messages`"
             for message in texts(kept):
                 # A text with a plural in one app and without in another has the same singular.
-                singular = message.string if isinstance(message.string, str) else message.string[0]
+                singular = (
+                    message.string if isinstance(message.string, str) else next(iter(message.string or ()))
+                )
                 first = translations.setdefault((language, _key(message)), (str(name), singular))
                 if first[1] != singular:
                     yield f"{name}: {message.id!r} is translated otherwise than in {first[0]}"
