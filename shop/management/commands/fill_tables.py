@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
 
+from shop.db.mysql.patience import long_read_timeout
 from shop.management import filling
 
 
@@ -30,15 +31,17 @@ class Command(BaseCommand):
             raise CommandError("the tables are filled by sequences, which MariaDB alone has.")
         if orders and (book is None or not book.exists()):
             raise CommandError("--orders needs --book: what is paid has to be charged somewhere.")
-        if coupons:
-            filling.fill_coupons(coupons, say=self._say)
-        if orders and book:
-            try:
-                filling.fill_orders(orders, book=book, say=self._say)
-            except sqlite3.Error as error:
-                raise CommandError(
-                    f"{book} can't be written ({error}): is it the gateway simulator's?"
-                ) from error
+        # A transaction of many thousand rows may take longer than clients otherwise wait for the database.
+        with long_read_timeout(connection):
+            if coupons:
+                filling.fill_coupons(coupons, say=self._say)
+            if orders and book:
+                try:
+                    filling.fill_orders(orders, book=book, say=self._say)
+                except sqlite3.Error as error:
+                    raise CommandError(
+                        f"{book} can't be written ({error}): is it the gateway simulator's?"
+                    ) from error
 
     def _say(self, text: str) -> None:
         self.stdout.write(text)
