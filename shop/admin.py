@@ -13,6 +13,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils import translation
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext
@@ -189,7 +190,8 @@ class GroupAdmin(JournaledChangesMixin, DjangoGroupAdmin, ModelAdmin):
     def delete_queryset(self, request: HttpRequest, queryset: "QuerySet[Group]") -> None:
         """Record the groups' permissions and members in the journal."""
         for group in queryset.select_for_update():
-            rights = sorted(map(str, group.permissions.all()))
+            with translation.override("en"):
+                rights = sorted(map(str, group.permissions.all()))
             members = sorted(group.user_set.values_list("pk", flat=True))
             journal.note(
                 what="group.deleted",

@@ -17,6 +17,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse_lazy
+from django.utils import translation
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -69,7 +70,10 @@ class OperatorsList(ChangeList):
         # The filters of the list have taken theirs out.
         unknown = found[2].keys() - set(self.model_admin.linked_lookups)
         if unknown:
-            messages.error(request, f"The list has no filter {', '.join(sorted(unknown))[:200]}.")
+            messages.error(
+                request,
+                gettext("The list has no filter %(names)s.") % {"names": ", ".join(sorted(unknown))[:200]},
+            )
             raise IncorrectLookupParameters
         return found
 
@@ -80,7 +84,8 @@ class OperatorsList(ChangeList):
 
     def get_results(self, request: HttpRequest) -> None:
         if self.page_num > MOST_PAGES:
-            messages.error(request, f"Pages after {MOST_PAGES:,} are not shown: use a filter or the search.")
+            text = gettext("Pages after %(most)s are not shown: use a filter or the search.")
+            messages.error(request, text % {"most": f"{MOST_PAGES:,}"})
             raise IncorrectLookupParameters
         super().get_results(request)
 
@@ -105,7 +110,8 @@ class ListMixin:
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         """As Django's, rendered while the limit of its statements holds, or 503 if one took longer."""
         view = super().changelist_view  # type: ignore[misc]
-        if request.method not in ("GET", "HEAD"):
+        if request.method == "POST" and "action" in request.POST:
+            # An action may take longer: it has a limit for what it changes.
             return view(request, extra_context)
         try:
             with statement_limit(connection, seconds=LIST_SECONDS):
@@ -115,9 +121,8 @@ class ListMixin:
         except OperationalError as error:
             if not (error.args and error.args[0] in STATEMENT_ENDED):
                 raise
-            return problems.from_error(
-                Unavailable(f"The list took longer than {LIST_SECONDS} s: use another filter, or its search.")
-            ).to_django()
+            too_long = gettext("The list took longer than %(seconds)s s: use another filter, or its search.")
+            return problems.from_error(Unavailable(too_long % {"seconds": LIST_SECONDS})).to_django()
         return response
 
 
@@ -284,8 +289,12 @@ class JournaledChangesMixin(ListMixin):
         """Called after everything is saved, in the same transaction."""
         super().save_related(request, form, formsets, change)  # type: ignore[misc]
         fields = {field.name for field in form.instance._meta.get_fields()} - {"password"}
-        after = {name: _json_value(form.cleaned_data[name]) for name in form.changed_data if name in fields}
-        before = {name: _json_value(form.initial.get(name)) for name in after}
+        # The names of permissions are translated, and the journal is in English.
+        with translation.override("en"):
+            after = {
+                name: _json_value(form.cleaned_data[name]) for name in form.changed_data if name in fields
+            }
+            before = {name: _json_value(form.initial.get(name)) for name in after}
         changed = [name for name in after if after[name] != before[name]]
         if changed:
             journal.note(

@@ -213,10 +213,14 @@ class CampaignAdmin(PausingMixin, ModelAdmin, NonAtomicAdmin):
         allowed: bool = super().has_add_permission(request)
         return allowed
 
-    @action(description=_("Results"), icon="monitoring", permissions=["view"])
+    @action(description=_("Results"), icon="monitoring", permissions=["results"])
     def results(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The issue curve and the revenue, which a page of all apps shows."""
         return redirect("campaign-results", campaign_id=self._campaign(request, object_id).pk)
+
+    def has_results_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        """What the page of results asks for, which is a page of all apps."""
+        return request.user.has_perms(["coupons.view_campaign", "coupons.view_coupon", "orders.view_order"])
 
     @action(description=_("Export coupons"), icon="download", permissions=["export_coupons"])
     def export_coupons(self, request: HttpRequest, object_id: str) -> HttpResponse:

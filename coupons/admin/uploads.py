@@ -31,6 +31,10 @@ FIRST_CODES = 10
 # The texts of upload_codes.js, which fills in the values in braces.
 SCRIPT_TEXTS = {
     "refused": _("The server refused it ({status}). Sign in again, and choose the file again."),
+    "signedOut": _(
+        "You are signed out. Sign in again, and choose the file again: codes that are in the pool are "
+        "skipped."
+    ),
     "unreachable": _(
         "The server is not reachable. Choose the file again later: codes that are in the pool are skipped."
     ),

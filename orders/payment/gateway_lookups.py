@@ -26,6 +26,7 @@ from shop.errors import NotFound, Rejected, Unavailable
 from shop.events import journal
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import KeyedCall, Replay
+from shop.lazy_texts import mark as _
 from shop.money import format_amount
 
 LOOKED_UP = "payment.looked_up"
@@ -61,10 +62,10 @@ def look_up(*, payment_id: UUID, reason: str, keyed: KeyedCall) -> Lookup | Repl
     """
     payment = Payment.objects.filter(id=payment_id).first()
     if payment is None:
-        raise NotFound(f"There is no payment {payment_id}.")
+        raise NotFound(_("There is no payment {payment}.", payment=payment_id))
     if not payment.card_amount:
         raise Rejected(
-            "The payment is by points alone: the gateway knows nothing of it.", code="payment_without_card"
+            _("The payment is by points alone: the gateway knows nothing of it."), code="payment_without_card"
         )
     known = transactions.read(lambda: recorded_answers.find(keyed))
     if known:
@@ -147,7 +148,10 @@ def _find(key: str) -> GatewayResult:
     """The gateway's answer, or that there is none in time."""
     if not _free.acquire(blocking=False):
         raise Unavailable(
-            f"{MOST_AT_ONCE} look-ups wait for the gateway already. Nothing was asked; try again.",
+            _(
+                "{most} look-ups wait for the gateway already. Nothing was asked; try again.",
+                most=MOST_AT_ONCE,
+            ),
             retry_after=5,
         )
     future: Future[GatewayResult] = _threads.submit(gateway().find, key=key)

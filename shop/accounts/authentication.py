@@ -43,14 +43,12 @@ class TokenInvalid(NotAuthenticated):
 class Account:
     """The caller, from the access token's claims. `is_staff` is a hint: `shop.http.permissions` decides.
 
-    `issued_at` is the second of the token's issue, since the epoch, and `issued_after` the number of the
-    sign-out that it was issued after; None if the token has none.
+    `issued_after` is the number of the sign-out that the token was issued after; None if it has none.
     """
 
     id: int
     is_staff: bool
     is_active: bool = True
-    issued_at: int = 0
     issued_after: int | None = None
 
     @property
@@ -87,9 +85,7 @@ def account_from_header(authorization: str) -> Account | None:
     if scheme.lower() != "bearer":
         return None
     account = verify_access_token(raw.strip())
-    if disabled_accounts.is_token_refused(
-        account.id, issued_at=account.issued_at, issued_after=account.issued_after
-    ):
+    if disabled_accounts.is_token_refused(account.id, issued_after=account.issued_after):
         raise TokenInvalid
     journal.identify_actor(account_id=account.id, is_staff=account.is_staff)
     return account
@@ -102,7 +98,6 @@ def verify_access_token(raw: str) -> Account:
     return Account(
         id=account_id_of(claims),
         is_staff=is_staff,
-        issued_at=claims["iat"],
         issued_after=claims.get(SIGN_OUT_CLAIM),
     )
 

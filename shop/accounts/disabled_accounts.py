@@ -61,7 +61,7 @@ def is_disabled(account_id: int) -> bool:
     return account_id in _require_recent(_cached).ids
 
 
-def is_token_refused(account_id: int, *, issued_at: int, issued_after: int | None) -> bool:
+def is_token_refused(account_id: int, *, issued_after: int | None) -> bool:
     """Whether the account is disabled, or was signed out everywhere since the token was issued.
 
     Without a query, for an event loop. Submit to `REFRESHER` first if `is_refresh_due`. Raises
@@ -71,7 +71,7 @@ def is_token_refused(account_id: int, *, issued_at: int, issued_after: int | Non
     if account_id in known.ids:
         return True
     number = known.signed_out.get(account_id)
-    return number is not None and sign_outs.refuses(number, issued_at=issued_at, issued_after=issued_after)
+    return number is not None and sign_outs.refuses(number, issued_after=issued_after)
 
 
 def is_refresh_due() -> bool:

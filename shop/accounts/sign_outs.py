@@ -69,15 +69,14 @@ def number_of(at: datetime) -> int:
     return (at - EPOCH) // timedelta(microseconds=1)
 
 
-def refuses(number: int, *, issued_at: int, issued_after: int | None) -> bool:
+def refuses(number: int, *, issued_after: int | None) -> bool:
     """Whether the sign-out with this number refuses a token.
 
-    `issued_after` is the number of the sign-out that the token was issued after. Tokens of the release before
-    have none: of these the second of their issue decides.
+    `issued_after` is the number of the sign-out that the token was issued after. A token of the release
+    before has none, and is refused: that release issues tokens to accounts that are signed out, also for a
+    refresh token that was stolen.
     """
-    if issued_after is None:
-        return issued_at <= number // 1_000_000
-    return issued_after < number
+    return issued_after is None or issued_after < number
 
 
 def _end_sessions(account_id: int) -> int:

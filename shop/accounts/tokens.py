@@ -52,7 +52,7 @@ def create_access_token(
 ) -> str:
     """Return an access token of the account, valid for `lifetime`.
 
-    `issued_after` is the number of the account's last sign-out; without it the time of issue stands for it.
+    `issued_after` is the number of the account's last sign-out; an account that was signed out needs it.
     """
     own = {STAFF_CLAIM: user.is_staff} | ({} if issued_after is None else {SIGN_OUT_CLAIM: issued_after})
     return authentication.sign(_new_claims("access", user, lifetime) | own)
@@ -173,7 +173,7 @@ def _is_still_valid(claims: Mapping[str, Any], user: User) -> bool:
         return False
     number = sign_outs.last_sign_out_number(user.pk)
     after = claims.get(SIGN_OUT_CLAIM)
-    if number and sign_outs.refuses(number, issued_at=claims["iat"], issued_after=after):
+    if number and sign_outs.refuses(number, issued_after=after):
         return False
     if not second_factor.allows_family(user, _family_id(claims)):
         return False

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, M
 from functools import partial
 from io import BytesIO
 from tempfile import SpooledTemporaryFile
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, TypedDict
 
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler
@@ -76,20 +76,32 @@ async def render_page(
     return await event_loop.run_in_thread(
         _render_page,
         _wsgi_environment(scope, fields, body) | environment,
-        group=_page_group(scope),
+        **thread_share(scope),
         pool=pool,
     )
 
 
-def _page_group(scope: Scope) -> tuple[str, str]:
-    """The group of an address' pages in the pool of threads.
+class ThreadShare(TypedDict):
+    """What `event_loop.run_in_thread` limits a page by."""
 
-    Public pages have one of their own: behind a proxy all clients share an address, and any of them can load
-    public pages until none of the group's threads is left for operators.
+    group: Hashable
+    member: Hashable
+
+
+def thread_share(scope: Scope) -> ThreadShare:
+    """The group of an address' pages in the pool of threads, and its member: operators, or all others.
+
+    Behind a proxy all clients share an address, and any of them can load pages until their member's threads
+    are all taken. So a request without a session's cookie, such as one to sign in, is not one of operators.
     """
-    is_operators = scope["path"].removeprefix(scope.get("root_path", "")).startswith(OPERATORS_PREFIX)
-    name = "operators' page" if is_operators else "public page"
-    return name, scope["client"][0] if scope.get("client") else ""
+    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    has_session = any(
+        name == b"cookie" and settings.SESSION_COOKIE_NAME.encode() in value
+        for name, value in scope["headers"]
+    )
+    is_operators = path.startswith(OPERATORS_PREFIX) and has_session
+    address = scope["client"][0] if scope.get("client") else ""
+    return {"group": ("page", address), "member": "operators" if is_operators else "public"}
 
 
 async def send_page(page: PageResponse, scope: Scope, receive: Receive, send: Send) -> None:
@@ -99,7 +111,7 @@ async def send_page(page: PageResponse, scope: Scope, receive: Receive, send: Se
         await send({"type": "http.response.body", "body": page.body})
         return
     if isinstance(page.body, PagedResponse):
-        await _send_parts(page.body, receive, send, group=_page_group(scope))
+        await _send_parts(page.body, receive, send, thread_share(scope))
         return
     with page.body as file:
         while chunk := await event_loop.run_in_thread(file.read, CHUNK_BYTES):
@@ -107,7 +119,7 @@ async def send_page(page: PageResponse, scope: Scope, receive: Receive, send: Se
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _send_parts(response: PagedResponse, receive: Receive, send: Send, group: Hashable) -> None:
+async def _send_parts(response: PagedResponse, receive: Receive, send: Send, share: ThreadShare) -> None:
     """Have the parts made and send each, until the client is gone. A failure cuts the response off.
 
     The end of a response that was cut off is missing, so that its client doesn't take it for complete.
@@ -115,7 +127,7 @@ async def _send_parts(response: PagedResponse, receive: Receive, send: Send, gro
     parts, is_gone = iter(response), asyncio.ensure_future(_wait_for_disconnect(receive))
     try:
         while not is_gone.done():
-            part = await _make_part(parts, group)
+            part = await _make_part(parts, share)
             if part is None:
                 await send({"type": "http.response.body", "body": b""})
                 return
@@ -145,14 +157,14 @@ async def _close(response: PagedResponse) -> None:
     log.warning("no thread was free to end a response in parts; it ends when it is collected")
 
 
-async def _make_part(parts: Iterator[bytes], group: Hashable) -> bytes | None:
+async def _make_part(parts: Iterator[bytes], share: ThreadShare) -> bytes | None:
     """The next part; None after the last."""
     for _attempt in range(ATTEMPTS_FOR_A_PART - 1):
         try:
-            return await event_loop.run_in_thread(next, parts, None, group=group)
+            return await event_loop.run_in_thread(next, parts, None, **share)
         except Overloaded:
             await event_loop.sleep(1)
-    return await event_loop.run_in_thread(next, parts, None, group=group)
+    return await event_loop.run_in_thread(next, parts, None, **share)
 
 
 async def _wait_for_disconnect(receive: Receive) -> None:

@@ -194,8 +194,10 @@ def run_once(
         if known:
             return _own_outcome(known, attempts)
         outcome = work()
-        attempts.append(Effect(keyed, outcome, reference(outcome)))
-        record(attempts[-1:])
+        effect = Effect(keyed, outcome, reference(outcome))
+        record([effect])
+        # Not before: what is refused here because another call was recorded may have the same answer as that.
+        attempts.append(effect)
         return outcome
 
     try:

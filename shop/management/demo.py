@@ -20,7 +20,7 @@ from inventory.imports.importing import StockRow
 from inventory.models import Product
 from payments import ledger
 from shop import clock
-from shop.accounts import tokens
+from shop.accounts import sign_outs, tokens
 from shop.accounts.demo_accounts import BUYER, BUYER_PASSWORD, STAFF, STAFF_PASSWORD
 from shop.db import transactions
 
@@ -95,12 +95,17 @@ def numbered_users(count: int) -> Iterator[NumberedAccount]:
         users = {user.username: user for user in User.objects.filter(username__in=names)}
         for name in names:
             user = users[name]
-            yield NumberedAccount(user.pk, name, tokens.create_access_token(user, lifetime=TOKEN_LIFETIME))
+            yield NumberedAccount(user.pk, name, _token(user))
 
 
 def staff_token() -> str:
     """An access token of the superuser."""
-    return tokens.create_access_token(User.objects.get(username=STAFF), lifetime=TOKEN_LIFETIME)
+    return _token(User.objects.get(username=STAFF))
+
+
+def _token(user: User) -> str:
+    number = sign_outs.last_sign_out_number(user.pk)
+    return tokens.create_access_token(user, lifetime=TOKEN_LIFETIME, issued_after=number)
 
 
 def _open_accounts(names: Sequence[str], password: str) -> None:

@@ -219,7 +219,7 @@ def test_public_pages_that_hold_all_threads_they_may_leave_some_for_operators() 
 
     async def sign_in_meanwhile() -> Answer:
         for _ in range(2 * CALL_POOL._max_threads):
-            CALL_POOL.start(lambda: release.wait(30) and None, group=pages._page_group(scope))
+            CALL_POOL.start(lambda: release.wait(30) and None, **pages.thread_share(scope))
         return await asyncio.wait_for(asgi_client.send_request("GET", "/admin/login/"), 15)
 
     try:

@@ -93,7 +93,7 @@
       }
       // The page to sign in is all that redirects here.
       if (answer && answer.type === "opaqueredirect") {
-        throw new Error("You are signed out. Sign in again, and choose the file again: codes that are in the pool are skipped.");
+        throw new Error(text("signedOut"));
       }
       if (answer && answer.status < 500 && answer.status !== 429 && answer.status !== 408) {
         const problem = await answer.json().catch(() => ({}));

@@ -214,8 +214,10 @@ def _sign_outs(account: User) -> Section:
         for line in lines.order_by("-id")[:NEWEST]
     )
     return {
-        "title": "Signed out everywhere",
-        "table": cells.table(["at", "by", "reason", "sessions ended"], rows),
+        "title": gettext("Signed out everywhere"),
+        "table": cells.table(
+            [gettext("at"), gettext("by"), gettext("reason"), gettext("sessions ended")], rows
+        ),
     }
 
 

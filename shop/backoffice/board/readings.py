@@ -24,7 +24,7 @@ PAUSED_PRODUCTS_SHOWN = 4
 """Those that were paused last, beside the products being sold: soon no new line is theirs."""
 NEWEST_LINES = 1_000
 """Of orders, by which the products being sold are found: those of some seconds in a drop."""
-OPENING_SOON, OPENING_SHOWN = timedelta(hours=1), 3
+OPENING_SOON, OPENING_SHOWN = timedelta(hours=1), 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ from shop.errors import Overloaded
 from shop.http import pages, streams
 from shop.http.pages import Scope, Send
 from shop.http.request_body import Receive
+from shop.lazy_texts import mark as _
 
 log = get_logger(__name__)
 WATCHERS_KEY = "firstcome.watchers"
@@ -115,16 +116,16 @@ def _admit(watcher: Watcher) -> _Viewer:
     """Count a viewer, and start the publisher for the first. Raises `Overloaded`."""
     global _publishing
     if _is_stopping:
-        raise Overloaded("This process stops; open the board again.")
+        raise Overloaded(_("This process stops; open the board again."))
     if len(_viewers) >= MOST_VIEWERS:
         raise Overloaded(
-            f"{MOST_VIEWERS} viewers watch the board of this process; try again later.",
+            _("{most} viewers watch the board of this process; try again later.", most=MOST_VIEWERS),
             retry_after=RETRY_SECONDS,
         )
     by_account = Counter(viewer.watcher.account_id for viewer in _viewers)
     if by_account[watcher.account_id] >= MOST_OF_ACCOUNT:
         raise Overloaded(
-            f"This account watches the board {MOST_OF_ACCOUNT} times; close one of its pages.",
+            _("This account watches the board {most} times; close one of its pages.", most=MOST_OF_ACCOUNT),
             retry_after=RETRY_SECONDS,
         )
     viewer = _Viewer(watcher)

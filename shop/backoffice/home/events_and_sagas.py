@@ -10,6 +10,7 @@ from orders.saga.status import SagaStatus
 from shop.backoffice import cells
 from shop.backoffice.home.parts import COUNTED, ROWS_SHOWN, Row, Section, State, age, ago, number_text
 from shop.events import dead_events
+from shop.operators.pages import stored_text
 
 SAGAS = "admin:orders_saga_changelist"
 REPLAY = "shop.change_journalline"
@@ -22,7 +23,7 @@ def stuck_sagas(request: HttpRequest) -> Section:
     rows = [_saga_row(saga) for saga in saga_status.stuck(most=ROWS_SHOWN)] if number else []
     return Section(
         name="sagas",
-        title=_("Stuck sagas"),
+        title=_("Sagas that need an operator"),
         icon="sync_problem",
         state=State.ALARM if number else State.CALM,
         number=number_text(number),
@@ -42,7 +43,9 @@ def dead_events_section(request: HttpRequest) -> Section:
     rows = [
         Row(
             link=cells.link(line.what, "admin:shop_journalline_change", line.pk),
-            detail=" · ".join(filter(None, [line.subject, ago(line.at), line.last_error[:LONGEST_ERROR]])),
+            detail=" · ".join(
+                filter(None, [line.subject, ago(line.at), stored_text(line.last_error)[:LONGEST_ERROR]])
+            ),
         )
         for line in (lines[:ROWS_SHOWN] if number else ())
     ]
@@ -77,7 +80,7 @@ def _saga_row(saga: SagaStatus) -> Row:
         operator_texts.position(saga.direction, saga.step) if saga.step else "",
         since,
         attempts % {"count": saga.attempts} if saga.attempts else "",
-        saga.last_error[:LONGEST_ERROR],
+        stored_text(saga.last_error)[:LONGEST_ERROR],
     ]
     return Row(
         link=cells.link(f"{saga.kind} {str(saga.saga_id)[-12:]}", "admin:orders_saga_change", saga.saga_id),

@@ -89,5 +89,5 @@ def _comparison_note(latest: Reconciliation | None, *, is_late: bool, has_work: 
 def _difference_row(finding: dict[str, str], run: Reconciliation) -> Row:
     return Row(
         link=cells.link(finding["key"], "admin:payments_reconciliation_change", run.pk),
-        detail=finding["cause"],
+        detail=remedies.cause_text(finding),
     )

@@ -20,10 +20,14 @@ from shop import clock
 from shop.backoffice import cells
 from shop.backoffice.home import events_and_sagas, goods, laws, money
 from shop.backoffice.home.parts import Section, State
+from shop.db.mysql.patience import statement_limit
 from shop.errors import FirstcomeError
 from shop.models import JournalLine, LawStatus
 
 log = get_logger(__name__)
+
+SECONDS_FOR_A_STATEMENT = 5
+"""The server ends a longer one, and the section says that it can't be read."""
 
 
 class Source(NamedTuple):
@@ -36,7 +40,7 @@ class Source(NamedTuple):
 
 
 SOURCES = (
-    Source("sagas", _("Stuck sagas"), Saga, events_and_sagas.stuck_sagas),
+    Source("sagas", _("Sagas that need an operator"), Saga, events_and_sagas.stuck_sagas),
     Source("payments", _("Payments in doubt"), Payment, money.payments_in_doubt),
     Source("differences", _("Differences from the gateway's book"), Reconciliation, money.differences),
     Source("events", _("Dead events"), JournalLine, events_and_sagas.dead_events_section),
@@ -68,7 +72,8 @@ def read_sections(request: HttpRequest) -> Iterator[Section]:
 
 def _read(source: Source, request: HttpRequest) -> Section:
     try:
-        return source.read(request)
+        with statement_limit(connection, seconds=SECONDS_FOR_A_STATEMENT):
+            return source.read(request)
     except (Error, RedisError, FirstcomeError) as error:
         # The page is opened when something is wrong, so one source must not hide the others.
         log.warning("a section of the home page can't be read", section=source.name, error=str(error)[:200])

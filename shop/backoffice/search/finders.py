@@ -23,6 +23,7 @@ from shop import clock
 from shop.accounts import account_search
 from shop.backoffice import cells
 from shop.operators.pages import parse_uuid
+from shop.operators.status_words import status_word
 
 LONGEST_TERM = 150
 """The longest name of an account; ids, codes and references are shorter."""
@@ -61,7 +62,7 @@ def _orders(term: str, most: int) -> Iterator[Hit]:
     id = parse_uuid(term)
     if id is not None:
         yield from _order_hits(Order.objects.filter(pk=id)[:most], Match.WHOLE)
-    else:
+    if not _is_only_an_id(term):
         holders = Coupon.objects.filter(code__in=_codes(term), order__isnull=False)
         ids = list(holders.values_list("order_id", flat=True))
         yield from _order_hits(Order.objects.filter(pk__in=ids), Match.BESIDE)
@@ -72,7 +73,9 @@ def _order_hits(orders: "QuerySet[Order]", match: Match) -> Iterator[Hit]:
         yield Hit(
             kind=_("Order"),
             title=str(order.pk),
-            detail=_joined(_word(order.status), cells.amount(order.total_amount), order.account.username),
+            detail=_joined(
+                status_word(order.status), cells.amount(order.total_amount), order.account.username
+            ),
             address=reverse("admin:orders_order_change", args=[order.pk]),
             match=match,
         )
@@ -101,7 +104,9 @@ def _payment_hit(payment: Payment, match: Match) -> Hit:
     return Hit(
         kind=_("Payment"),
         title=str(payment.pk),
-        detail=_joined(_word(payment.status), cells.amount(payment.card_amount), payment.charge_reference),
+        detail=_joined(
+            status_word(payment.status), cells.amount(payment.card_amount), payment.charge_reference
+        ),
         address=reverse("admin:payments_payment_change", args=[payment.pk]),
         match=match,
     )
@@ -116,7 +121,7 @@ def _sagas(term: str, most: int) -> Iterator[Hit]:
         yield Hit(
             kind=_("Saga"),
             title=str(saga.pk),
-            detail=_joined(_word(saga.kind), _word(saga.state)),
+            detail=_joined(status_word(saga.kind), status_word(saga.state)),
             address=reverse("admin:orders_saga_change", args=[saga.pk]),
             match=Match.WHOLE if saga.pk == id else Match.BESIDE,
         )
@@ -129,7 +134,7 @@ def _refunds(term: str, most: int) -> Iterator[Hit]:
         yield Hit(
             kind=_("Refund"),
             title=str(refund.pk),
-            detail=_joined(_word(refund.status), cells.amount(refund.amount)),
+            detail=_joined(status_word(refund.status), cells.amount(refund.amount)),
             address=reverse("admin:orders_refund_change", args=[refund.pk]),
             match=Match.WHOLE,
         )
@@ -137,7 +142,7 @@ def _refunds(term: str, most: int) -> Iterator[Hit]:
 
 def _coupons(term: str, most: int) -> Iterator[Hit]:
     """Coupons by their code, or by its beginning."""
-    if parse_uuid(term):
+    if _is_only_an_id(term):
         return
     whole = list(_with_names(Coupon.objects.filter(code__in=_codes(term))[:most]))
     begun: list[Coupon] = []
@@ -153,7 +158,7 @@ def _coupons(term: str, most: int) -> Iterator[Hit]:
             kind=_("Coupon"),
             title=coupon.code,
             detail=_joined(
-                _word(coupon.status_at(clock.now())), coupon.campaign.name, coupon.account.username
+                status_word(coupon.status_at(clock.now())), coupon.campaign.name, coupon.account.username
             ),
             address=reverse("admin:coupons_coupon_change", args=[coupon.pk]),
             match=match,
@@ -166,7 +171,7 @@ def _with_names(coupons: "QuerySet[Coupon]") -> "QuerySet[Coupon]":
 
 def _accounts(term: str, most: int) -> Iterator[Hit]:
     """Accounts by the beginning of a name or an address, or by number; the one of the whole name first."""
-    if parse_uuid(term):
+    if _is_only_an_id(term):
         return
     ids = account_search.find_ids(term, most=most)
     hits = [_account_hit(account, term) for account in User.objects.filter(pk__in=ids).order_by("username")]
@@ -191,12 +196,13 @@ def _codes(term: str) -> list[str]:
     return list(dict.fromkeys([term, term.upper()]))
 
 
+def _is_only_an_id(term: str) -> bool:
+    """Whether it is an id, and nothing else: 32 digits without hyphens may be a code or a name too."""
+    return "-" in term and parse_uuid(term) is not None
+
+
 def _joined(*parts: Any) -> str:
     return " · ".join(str(part) for part in parts if part)
-
-
-def _word(status: str) -> str:
-    return status.replace("_", " ")
 
 
 FINDERS = (
