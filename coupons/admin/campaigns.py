@@ -190,7 +190,11 @@ class CampaignAdmin(PausingMixin, ModelAdmin, NonAtomicAdmin):
         allowed: bool = super().has_add_permission(request)
         return allowed
 
-    @action(description=_("Results"), icon="monitoring", permissions=["view"])
+    def has_results_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        """As the page that the button leads to."""
+        return request.user.has_perms(["coupons.view_campaign", "coupons.view_coupon", "orders.view_order"])
+
+    @action(description=_("Results"), icon="monitoring", permissions=["results"])
     def results(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The issue curve and the revenue, which a page of all apps shows."""
         return redirect("campaign-results", campaign_id=self._campaign(request, object_id).pk)
