@@ -8,7 +8,7 @@ endif
 BOOTSTRAP := @$(PYTHON) scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run manage test test-services smoke bench metrics-cost board-cost lab chaos soak alerts check format openapi reference messages docs dashboards lock
+.PHONY: help run manage test test-services smoke bench metrics-cost board-cost lab chaos soak alerts screenshots check format openapi reference messages docs dashboards lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,10 @@ soak: ## ten minutes of buying, refunding and faults on a stack of its own: SECO
 alerts: ## make each alert fire once by a real cause, and clear, on a stack of its own: ALERTS=BeatSilent,EventsDead
 	$(BOOTSTRAP) alerts
 	@exec $(VENV) -m scripts.monitoring.alerts --alerts "$(ALERTS)"
+
+screenshots: ## take the pictures in docs/images again, of a shop of its own: ONLY=board,order
+	$(BOOTSTRAP) screenshots
+	@exec $(VENV) -m scripts.screenshots --only "$(ONLY)"
 
 check: ## formatting, lint, types, layers, migrations, drift of OpenAPI, reference and dashboards, translations, alerting rules
 	$(BOOTSTRAP) check

@@ -27,6 +27,7 @@ REQUIREMENTS = {
     "alerts": ["requirements-embedded.txt", "requirements.txt", "requirements-dev.txt"],
     "check": ["requirements-embedded.txt", "requirements-dev.txt"],
     "docs": ["requirements-embedded.txt", "requirements-dev.txt"],
+    "screenshots": ["requirements-embedded.txt", "requirements-dev.txt"],
     "bench": ["requirements-embedded.txt", "requirements.txt", "requirements-dev.txt"],
     "test": ["requirements-embedded.txt", "requirements.txt", "requirements-dev.txt"],
 }
@@ -52,7 +53,7 @@ def main() -> None:
         libfaketime=purpose in ("soak", "alerts", "test"),
         prometheus=purpose in ("check", "bench", "soak", "alerts", "test"),
         npm=purpose == "test",
-        chromium=purpose == "test",
+        chromium=purpose in ("screenshots", "test"),
     )
     # Only the check of Prometheus' rules needs a system package: a user without root runs the others.
     if purpose != "check" or system_packages.can_install():

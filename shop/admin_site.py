@@ -141,6 +141,34 @@ class ReadOnlyMixin(ListMixin):
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
 
+    def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:
+        """As the class says; a row that the account may not view is named, without Django's link to it."""
+        fieldsets = super().get_fieldsets(request, obj)  # type: ignore[misc]
+        return [
+            (
+                title,
+                {
+                    **options,
+                    "fields": [self._without_refused_link(request, name) for name in options["fields"]],
+                },
+            )
+            for title, options in fieldsets
+        ]
+
+    def _without_refused_link(self, request: HttpRequest, name: Any) -> Any:
+        fields = {field.name: field for field in self.model._meta.fields}  # type: ignore[attr-defined]
+        related = fields[name].related_model if isinstance(name, str) and name in fields else None
+        if related is None or request.user.has_perm(
+            f"{related._meta.app_label}.view_{related._meta.model_name}"
+        ):
+            return name
+
+        def text(row: Model) -> str:
+            value = getattr(row, name)
+            return "-" if value is None else str(value)
+
+        return admin.display(description=fields[name].verbose_name)(text)
+
 
 class SalesReportLinkMixin:
     """Lists with a button that leads to the report of sales, which is a page of all apps."""
