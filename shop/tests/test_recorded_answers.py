@@ -122,6 +122,18 @@ def test_100_calls_at_once_with_one_key_have_one_effect_and_one_answer(racing_ac
     assert tally.counted() == 1
 
 
+def test_calls_at_once_whose_answers_are_equal_are_repeats_of_the_one_that_was_recorded(
+    racing_account_id: int,
+) -> None:
+    """Two forms that generate as many codes have equal answers, and one of them generated none."""
+    call = KeyedCall(
+        racing_account_id, recorded_answers.key_hash("key"), "body", lambda _: Answer(200, b"{}")
+    )
+    results = race([lambda: recorded_answers.run_once(call, count) for _ in range(20)])
+    assert sum(not isinstance(result, Replay) for result in results) == 1
+    assert tally.counted() == 1
+
+
 def test_reading_the_key_first_is_not_enough(racing_account_id: int) -> None:
     """The control case: without the unique key, two calls that both found no key both have an effect."""
     both_have_read = threading.Barrier(2, timeout=10)

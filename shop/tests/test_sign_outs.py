@@ -129,6 +129,16 @@ def test_a_sign_in_in_the_second_of_the_sign_out_is_accepted() -> None:
 
 
 @pytest.mark.django_db
+def test_a_token_without_the_number_of_a_sign_out_is_refused_once_there_was_one() -> None:
+    """The release before issues such tokens without looking at sign-outs, also for a stolen refresh token."""
+    account, other = AccountFactory(), AccountFactory()
+    sign_out(account)
+    with clock.shifted(by=HOUR):
+        assert not is_signed_in(tokens.create_access_token(account))
+        assert is_signed_in(tokens.create_access_token(other))
+
+
+@pytest.mark.django_db
 def test_an_account_that_is_unknown_is_not_found() -> None:
     with pytest.raises(NotFound):
         sign_outs.sign_out_everywhere(account_id=2**30, reason="A mistake.")

@@ -226,3 +226,15 @@ def test_public_pages_that_hold_all_threads_they_may_leave_some_for_operators() 
         assert asyncio.run(sign_in_meanwhile()).status == 200
     finally:
         release.set()
+
+
+def test_operators_without_a_session_share_the_threads_of_the_public() -> None:
+    """Anonymous clients can load the page to sign in as often as any other page."""
+
+    def member(path: str, **headers: str) -> Any:
+        return pages.thread_share(asgi_client.request_scope("GET", path, headers=headers))["member"]
+
+    assert member("/admin/", cookie="sessionid=abc") == "operators"
+    assert {member("/admin/"), member("/admin/login/"), member("/api/docs/", cookie="sessionid=abc")} == {
+        "public"
+    }
