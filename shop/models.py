@@ -146,9 +146,10 @@ class JournalLine(models.Model):
         help_text=_("Since when it is refused for good, with the same answer each time."),
     )
     requeued_at = models.DateTimeField(
+        _("requeued at"),
         null=True,
         blank=True,
-        help_text="When an operator had it replayed or sent again: its age begins anew.",
+        help_text=_("When an operator had it replayed or sent again: its age counts from then."),
     )
 
     class Meta:

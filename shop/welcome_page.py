@@ -80,7 +80,7 @@ def page(request: HttpRequest) -> HttpResponse:
         response = HttpResponse(html(language))
     else:
         response = HttpResponseRedirect(API_DOCS)
-    for name, value in _headers(language if response.status_code == 200 else None).items():
+    for name, value in _headers(language, is_page=response.status_code == 200).items():
         response[name] = value
     return response
 
@@ -98,7 +98,7 @@ async def serve(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, s
     is_page = _prefers_html(accept)
     language = languages.choose(fields.get(b"accept-language", b"").decode("latin-1"))
     body = (await _page_soon()).html[language] if is_page else b""
-    headers = _headers(language if is_page else None) | dict(views.PUBLIC_HEADERS)
+    headers = _headers(language, is_page=is_page) | dict(views.PUBLIC_HEADERS)
     headers["X-Request-ID"] = logs.choose_request_id(fields.get(b"x-request-id", b"").decode("latin-1"))
     headers["Content-Length"] = str(len(body))
     status = 200 if is_page else 302
@@ -157,16 +157,15 @@ def _is_recent(cached: _Page) -> bool:
     return time.monotonic() - cached.read_at < CACHE_SECONDS
 
 
-def _headers(language: str | None) -> dict[str, str]:
-    """The headers of the page in this language; without one, of the redirect that other clients get."""
-    if language is None:
-        return {"Location": API_DOCS, "Vary": "Accept"}
-    return {
+def _headers(language: str, *, is_page: bool) -> dict[str, str]:
+    """The headers of the page, or of the redirect that other clients get."""
+    varying = {"Content-Language": language, "Vary": "Accept, Accept-Language"}
+    if not is_page:
+        return {"Location": API_DOCS} | varying
+    return varying | {
         "Content-Type": "text/html; charset=utf-8",
         "Content-Security-Policy": CONTENT_SECURITY_POLICY,
         "Cache-Control": f"public, max-age={int(CACHE_SECONDS)}",
-        "Content-Language": language,
-        "Vary": "Accept, Accept-Language",
     }
 
 

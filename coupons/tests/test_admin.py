@@ -364,7 +364,7 @@ def test_a_campaign_whose_form_is_sent_twice_is_created_once(operator: Client) -
     for _ in range(2):
         sent = operator.post("/admin/coupons/campaign/add/", form)
         assert sent.status_code == 302, sent.context["adminform"].form.errors
-    assert SENT_BEFORE in messages(operator, "/admin/coupons/campaign/")
+    assert str(SENT_BEFORE) in messages(operator, "/admin/coupons/campaign/")
     operator.post("/admin/coupons/campaign/add/", form | {"name": "Other"})
     assert "This form was sent before, with other values" in messages(operator, "/admin/coupons/campaign/")
     assert Campaign.objects.count() == 1
@@ -377,7 +377,7 @@ def test_a_campaign_is_duplicated_once_however_often_the_dialog_is_sent(operator
     first, second = (dialog(operator, campaign, "duplicate", **form) for _ in range(2))
     copy = Campaign.objects.get(name="Spring (copy)")
     assert first["HX-Redirect"] == second["HX-Redirect"] == page_of(copy)
-    assert SENT_BEFORE in messages(operator, page_of(copy))
+    assert str(SENT_BEFORE) in messages(operator, page_of(copy))
 
 
 def test_codes_are_generated_once_however_often_the_dialog_is_sent(operator: Client) -> None:

@@ -1,14 +1,16 @@
 """The script of the page that uploads codes, run by Node.js with a server of its own making."""
 
+import json
 import subprocess
 
 import pytest
 
+from coupons.admin import uploads
 from scripts.stack import places
 
 SCRIPT = places.PROJECT / "coupons" / "static" / "coupons" / "upload_codes.js"
 BROWSER = """
-const elements = {};
+const elements = { "upload-texts": { textContent: TEXTS } };
 const element = (id) => (elements[id] ??= {
   dataset: { pieceBytes: "1000", pieceLines: "100", check: "/check/", add: "/add/" },
   addEventListener(name, listener) { this.listener = listener; },
@@ -49,7 +51,10 @@ def test_a_piece_is_sent_again_after_an_answer_that_is_cut_off_and_not_once_sign
     first_answer: str, shown: str
 ) -> None:
     server = f"let asked = 0; globalThis.fetch = async () => (asked++ ? good : {first_answer});"
-    code = "\n".join([BROWSER, server, SCRIPT.read_text().replace('"use strict";', ""), CHOOSE])
+    texts = json.dumps(json.dumps({name: str(text) for name, text in uploads.SCRIPT_TEXTS.items()}))
+    code = "\n".join(
+        [f"const TEXTS = {texts};", BROWSER, server, SCRIPT.read_text().replace('"use strict";', ""), CHOOSE]
+    )
     command = ["node", "--input-type=module", "--eval", code]
     done = subprocess.run(command, capture_output=True, check=True, text=True, timeout=60)
     assert done.stdout.strip() == shown

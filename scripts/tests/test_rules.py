@@ -161,8 +161,8 @@ def test_the_check_names_the_line_that_installs_a_missing_promtool(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     monkeypatch.setattr(prometheus, "SEARCH_PATH", str(tmp_path))
-    with pytest.raises(check.Failed, match=r"promtool is missing.* sudo apt-get install .*prometheus"):
-        check._rules_are_right()
+    with pytest.raises(check.Skipped, match=r"promtool is missing.* sudo apt-get install .*prometheus"):
+        check.check_rules()
 
 
 def _sections() -> list[str]:

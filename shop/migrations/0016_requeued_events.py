@@ -15,7 +15,8 @@ class Migration(migrations.Migration):
             name="requeued_at",
             field=models.DateTimeField(
                 blank=True,
-                help_text="When an operator had it replayed or sent again: its age begins anew.",
+                help_text="When an operator had it replayed or sent again: its age counts from then.",
+                verbose_name="requeued at",
                 null=True,
             ),
         ),

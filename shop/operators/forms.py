@@ -45,7 +45,7 @@ class FormIdField(forms.UUIDField):
     """
 
     def __init__(self) -> None:
-        super().__init__(initial=uuid7, widget=forms.HiddenInput)
+        super().__init__(initial=uuid7, widget=forms.HiddenInput, label="")
 
     def validate(self, value: UUID) -> None:
         """Raise `ValidationError` for another kind of id, or one older than half the retention of keys."""

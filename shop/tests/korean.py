@@ -13,10 +13,10 @@ KOREAN = {"Accept-Language": "ko"}
 NAMES = {
     "Firstcome", "API", "CSV", "csv", "JSON", "JavaScript", "OpenAPI", "OS", "QR", "UTC", "TOTP", "KiB",
     "MiB", "ms", "esc", "KRW", "Prometheus", "Redis", "ID", "Id", "id", "IP", "URL", "SKU", "PBKDF2", "SHA",
-    "traceparent", "Traceparent", "Control", "Command", "Mac", "Single", "Sign", "On", "LDAP",
+    "traceparent", "Traceparent", "Control", "Command", "Mac", "Ctrl", "Single", "Sign", "On", "LDAP",
 }  # fmt: skip
 # Of the rows that the tests create, where they are single words.
-CODES = {"simulator", "Simulator", "authenticator", "Authenticator", "warehouse"}
+CODES = {"simulator", "Simulator", "authenticator", "Authenticator", "warehouse", "Warehouse"}
 # Names of strategies, sagas and steps, which the admin shows as they are; only where they stand alone.
 ALONE = {"pessimistic", "optimistic", "queue", "refund", "purchase", "settle", "transmit"}
 # What is no text of ours: addresses, paths of files, codes of things, ids, hashes and keys of JSON, commands,
@@ -24,7 +24,8 @@ ALONE = {"pessimistic", "optimistic", "queue", "refund", "purchase", "settle", "
 IDENTIFIERS = re.compile(
     r"https?://\S+|\S+@\S+|/[\w/<>.-]+/|`\w+`"
     r"|Group-permission relationships?|Group_permissions object|\b(?:product|order) \d+|\blist shop\.\w+"
-    r"|[Gg]rant opening|[Rr]efund_card do failed|\b[Rr]efund [\da-f]{8}-[\da-f-]+|: refund$"
+    r"|[Gg]rant opening|[Rr]efund_card do failed|\b[Rr]efund [\da-f]{8}-[\da-f-]+"
+    r"|\b(?:refund|purchase) [\da-f]{12}\b|: refund$"
     r"|\b\w+(?:[._]\w+)+\b\.?|\b\w*\d\w*(?:-\w+)*|\w+-\d+|\w+\*+|(?<=는 )order\."
 )
 SHOWN_ATTRIBUTES = ("title", "aria-label", "placeholder", "alt", "data-label")

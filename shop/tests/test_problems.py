@@ -216,12 +216,13 @@ def test_without_a_database_calls_are_unavailable_and_recover_by_themselves() ->
     account = AccountFactory()
     api = client_of(account)
     plain = Client(raise_request_exception=False)
+    refresh = tokens.create_token_pair(account).refresh
 
     with database_away():
         for response in (
             api.get("/users/me"),
             api.post("/auth/token", {"username": "ada", "password": "any"}),
-            api.post("/auth/refresh", {"refresh": tokens.create_token_pair(account).refresh}),
+            api.post("/auth/refresh", {"refresh": refresh}),
             plain.get("/plain/querying"),
         ):
             assert_problem(response, 503, "unavailable")

@@ -52,7 +52,7 @@ def laws(request: HttpRequest) -> Section:
 
 def _law_row(state: LawState) -> Row:
     offenders = ngettext("%(count)s offender", "%(count)s offenders", state.offenders)
-    parts = [LAWS[state.law], offenders % {"count": state.offenders}]
+    parts = [_(LAWS[state.law]), offenders % {"count": state.offenders}]
     if state.checked_at:
         parts.append(_("checked %(ago)s") % {"ago": ago(state.checked_at)})
     return Row(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from coupons.admin_uploads import PIECE_LINES
+from coupons.admin.uploads import PIECE_LINES
 from coupons.models import Campaign, PoolCode
 from coupons.tests.factories import CampaignFactory
 from inventory.tests.factories import ProductFactory
