@@ -162,7 +162,7 @@ def test_two_processes_stop_at_a_pause_also_without_redis_and_go_on_after_it(
     strategy: str, own_redis: OwnRedis, tmp_path: Path
 ) -> None:
     """While it is paused Redis is killed, comes back empty, and is emptied once more."""
-    campaign, everyone = campaign_with_strategy(strategy, quantity=200), accounts(240)
+    campaign, everyone = campaign_with_strategy(strategy, quantity=400), accounts(440)
     if strategy == "code_pool":
         pool.generate(campaign_id=campaign.pk, count=150)
     with Load([campaign], everyone, folder=tmp_path, REDIS_URL=own_redis.url, LAB="1") as load:

@@ -77,6 +77,7 @@ class Effect:
     outcome: Any
     reference: UUID | None = None
     answer: Answer | None = field(init=False)
+    recorded_at: datetime | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.answer = self.keyed.answer(self.outcome)
@@ -175,6 +176,8 @@ def record(effects: Sequence[Effect]) -> None:
     if not effects:
         return
     now = clock.now()
+    for effect in effects:
+        effect.recorded_at = now
     bulk_sql.insert(KEYS_TABLE, [_row_of_effect(effect, now) for effect in effects])
 
 
@@ -194,10 +197,8 @@ def run_once(
         if known:
             return _own_outcome(known, attempts)
         outcome = work()
-        effect = Effect(keyed, outcome, reference(outcome))
-        record([effect])
-        # Not before: what is refused here because another call was recorded may have the same answer as that.
-        attempts.append(effect)
+        attempts.append(Effect(keyed, outcome, reference(outcome)))
+        record(attempts[-1:])
         return outcome
 
     try:
@@ -213,9 +214,13 @@ def run_once(
 
 def _own_outcome(known: Replay, attempts: Sequence[Effect]) -> Any:
     """The outcome of the attempt of this call that is recorded; the replay if another call was recorded."""
-    for effect in reversed(attempts):
-        if (effect.answer, effect.reference) == (known.answer, known.reference):
-            return effect.outcome
+    if attempts:
+        keyed = attempts[0].keyed
+        row = read_recorded_keys([keyed]).get(keyed.name)
+        for effect in attempts:
+            # By the instant: calls that do the same have equal answers.
+            if row and effect.recorded_at == row.created_at:
+                return effect.outcome
     return known
 
 

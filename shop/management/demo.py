@@ -23,6 +23,7 @@ from shop import clock
 from shop.accounts import sign_outs, tokens
 from shop.accounts.demo_accounts import BUYER, BUYER_PASSWORD, STAFF, STAFF_PASSWORD
 from shop.db import transactions
+from shop.models import SignOut
 
 Progress = Callable[[int], None]
 
@@ -93,19 +94,21 @@ def numbered_users(count: int) -> Iterator[NumberedAccount]:
     """The numbered accounts in order, with fresh tokens."""
     for names in _chunks(_usernames(count)):
         users = {user.username: user for user in User.objects.filter(username__in=names)}
+        done = SignOut.objects.filter(account_id__in=[user.pk for user in users.values()]).order_by("at")
+        numbers = {row.account_id: sign_outs.number_of(row.at) for row in done}
         for name in names:
             user = users[name]
-            yield NumberedAccount(user.pk, name, _token(user))
+            yield NumberedAccount(user.pk, name, _token(user, numbers.get(user.pk, 0)))
 
 
 def staff_token() -> str:
     """An access token of the superuser."""
-    return _token(User.objects.get(username=STAFF))
+    staff = User.objects.get(username=STAFF)
+    return _token(staff, sign_outs.last_sign_out_number(staff.pk))
 
 
-def _token(user: User) -> str:
-    number = sign_outs.last_sign_out_number(user.pk)
-    return tokens.create_access_token(user, lifetime=TOKEN_LIFETIME, issued_after=number)
+def _token(user: User, sign_out_number: int) -> str:
+    return tokens.create_access_token(user, lifetime=TOKEN_LIFETIME, issued_after=sign_out_number)
 
 
 def _open_accounts(names: Sequence[str], password: str) -> None:

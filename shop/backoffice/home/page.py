@@ -65,15 +65,15 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 
 def read_sections(request: HttpRequest) -> Iterator[Section]:
     """The sections that the account may see; one that can't be read says so, and the others are shown."""
-    for source in SOURCES:
-        if cells.may_view(request, source.model):
-            yield _read(source, request)
+    with statement_limit(connection, seconds=SECONDS_FOR_A_STATEMENT):
+        for source in SOURCES:
+            if cells.may_view(request, source.model):
+                yield _read(source, request)
 
 
 def _read(source: Source, request: HttpRequest) -> Section:
     try:
-        with statement_limit(connection, seconds=SECONDS_FOR_A_STATEMENT):
-            return source.read(request)
+        return source.read(request)
     except (Error, RedisError, FirstcomeError) as error:
         # The page is opened when something is wrong, so one source must not hide the others.
         log.warning("a section of the home page can't be read", section=source.name, error=str(error)[:200])
