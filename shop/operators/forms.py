@@ -32,10 +32,12 @@ _TOO_OLD = _("This form is too old to be sent. Open the page again.")
 SENT_BEFORE = _("This form was sent before; nothing was done again.")
 
 
-def reason_field(help_text: "StrOrPromise" = REASON_HELP) -> forms.CharField:
+def reason_field(
+    help_text: "StrOrPromise" = REASON_HELP, *, max_length: int = LONGEST_DETAIL
+) -> forms.CharField:
     """The field for the reason of an action."""
     widget = UnfoldAdminTextareaWidget(attrs={"rows": 2})
-    return forms.CharField(label=_("Reason"), max_length=LONGEST_DETAIL, widget=widget, help_text=help_text)
+    return forms.CharField(label=_("Reason"), max_length=max_length, widget=widget, help_text=help_text)
 
 
 class FormIdField(forms.UUIDField):

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import Model, QuerySet
@@ -15,10 +14,10 @@ from unfold.admin import ModelAdmin
 from unfold.dataclasses import ActionDialog
 from unfold.decorators import action
 from unfold.forms import BaseDialogForm
-from unfold.widgets import UnfoldAdminTextareaWidget
 
 from shop.admin_site import ListMixin
 from shop.errors import FirstcomeError
+from shop.operators.forms import reason_field
 from shop.pausing import LONGEST_REASON
 
 # Each is a transaction of its own, and all of them are listed on the page that asks for the reason.
@@ -31,12 +30,7 @@ RESUMING = _("What is resumed is issued or sold again, as far as its other terms
 class ReasonForm(BaseDialogForm):
     """Why it is paused or resumed."""
 
-    reason = forms.CharField(
-        max_length=LONGEST_REASON,
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
-        label=_("Reason"),
-        help_text=_("The journal records it, with your name."),
-    )
+    reason = reason_field(_("The journal records it, with your name."), max_length=LONGEST_REASON)
 
 
 class PauseForm(ReasonForm):
