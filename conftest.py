@@ -17,6 +17,7 @@ from shop import clock, welcome_page
 from shop.accounts import disabled_accounts, sign_ins
 from shop.db import stuck_rows
 from shop.events import data_platform
+from shop.http import paged_responses
 from shop.observability import gauges
 from shop.operations import heartbeats
 from shop.rates import rate_limits, throttling
@@ -84,6 +85,15 @@ def _reset_process_state() -> None:
     gauges.drop_cached()
     heartbeats.forget_own()
     welcome_page.drop_cached()
+
+
+@pytest.fixture(autouse=True)
+def _free_slots() -> Iterator[None]:
+    """Fail a test that leaves a paged response open: its slot would be missing in each later test."""
+    yield
+    taken = paged_responses.taken_slots()
+    paged_responses.release_all()
+    assert not taken, f"{taken} paged responses were neither read to their end nor closed"
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ million rows occupies the memory of one part, and a client that reads slowly hol
 """
 
 import threading
-from collections import Counter
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,7 +21,6 @@ MAX_CONCURRENT = 4
 """Of a process. Each has one thread at a time at most, and the rows of one part in memory."""
 MAX_OF_ACCOUNT = 2
 """Of an account in a process, so that none of staff keeps all others from theirs."""
-slots = threading.BoundedSemaphore(MAX_CONCURRENT)
 ALL_TAKEN = _(
     "Other exports and reports are being made by this server; nothing was done. Try again in a moment."
 )
@@ -31,7 +30,8 @@ OWN_TAKEN = _(
     most=MAX_OF_ACCOUNT,
 )
 _mutex = threading.Lock()
-_by_account: Counter[int] = Counter()
+_taken: "weakref.WeakSet[PagedResponse]" = weakref.WeakSet()
+"""A response that is lost without being closed, as by an error in a middleware, leaves it as well."""
 
 
 class PagedResponse(StreamingHttpResponse):
@@ -42,14 +42,22 @@ class PagedResponse(StreamingHttpResponse):
 
     def __init__(self, parts: Iterator[str], *, account_id: int, **options: Any) -> None:
         super().__init__(parts, **options)
-        self._account_id: int | None = account_id
+        self.account_id = account_id
+
+    def take_slot(self) -> Text:
+        """Take a slot of the account. Returns why there is none, "" if there is."""
+        with _mutex:
+            if sum(other.account_id == self.account_id for other in _taken) >= MAX_OF_ACCOUNT:
+                return OWN_TAKEN
+            if len(_taken) >= MAX_CONCURRENT:
+                return ALL_TAKEN
+            _taken.add(self)
+            return ""
 
     def release_slot(self) -> None:
-        """Release the slot, once; blocks for no time."""
+        """Release the slot, if it is taken; blocks for no time."""
         with _mutex:
-            account_id, self._account_id = self._account_id, None
-        if account_id is not None:
-            _release(account_id)
+            _taken.discard(self)
 
     def close(self) -> None:
         try:
@@ -62,34 +70,25 @@ def respond(
     parts: Iterator[str], *, account_id: int, content_type: str, filename: str = ""
 ) -> HttpResponseBase:
     """The response with these parts, as a download if it has a filename; 503 if too many are being made."""
-    refusal = _acquire(account_id)
-    if refusal:
-        return problems.from_error(Overloaded(refusal)).to_django()
     headers = {"Cache-Control": "no-store"}
     if filename:
         headers["Content-Disposition"] = f'attachment; filename="{filename}"'
-    return PagedResponse(
+    response = PagedResponse(
         languages.iterate(parts),
         account_id=account_id,
         content_type=f"{content_type}; charset=utf-8",
         headers=headers,
     )
+    refusal = response.take_slot()
+    return problems.from_error(Overloaded(refusal)).to_django() if refusal else response
 
 
-def _acquire(account_id: int) -> Text:
-    """Take a slot for the account. Returns why there is none, "" if there is."""
+def taken_slots() -> int:
+    """How many responses hold a slot in this process."""
+    return len(_taken)
+
+
+def release_all() -> None:
+    """Release every slot, for tests that end with open responses."""
     with _mutex:
-        if _by_account[account_id] >= MAX_OF_ACCOUNT:
-            return OWN_TAKEN
-        if not slots.acquire(blocking=False):
-            return ALL_TAKEN
-        _by_account[account_id] += 1
-        return ""
-
-
-def _release(account_id: int) -> None:
-    with _mutex:
-        _by_account[account_id] -= 1
-        if not _by_account[account_id]:
-            del _by_account[account_id]
-    slots.release()
+        _taken.clear()

@@ -1,6 +1,7 @@
 """Exports of the admin's lists: filtered as the page is, safe for spreadsheets, journaled, of any length."""
 
 import csv
+import gc
 import io
 import tracemalloc
 from datetime import UTC, datetime, timedelta, timezone
@@ -224,4 +225,14 @@ def test_one_account_leaves_places_for_the_exports_of_all_others(operator):
     text_of(open_ones[0])
     assert rows_of(operator.get(PRODUCTS))
     text_of(open_ones[1])
-    assert not paged_responses._by_account
+    assert not paged_responses.taken_slots()
+
+
+def test_an_export_that_is_lost_without_being_closed_frees_its_place(operator):
+    """An error after the view loses the response; its place was missing until the process ended."""
+    ProductFactory.create()
+    for _ in range(paged_responses.MAX_OF_ACCOUNT):
+        operator.get(PRODUCTS)
+    gc.collect()
+    assert not paged_responses.taken_slots()
+    assert rows_of(operator.get(PRODUCTS))

@@ -122,19 +122,19 @@ def test_a_client_that_leaves_while_no_thread_is_free_frees_its_place_all_the_sa
                 await asyncio.sleep(0)
 
         exporting = asyncio.ensure_future(exported(cookie, on_message, is_gone=gone))
-        while not (gone.is_set() and paged_responses.slots._value == paged_responses.MAX_CONCURRENT):
+        while not (gone.is_set() and not paged_responses.taken_slots()):
             await asyncio.sleep(0.01)
-        free = paged_responses.slots._value
+        taken = paged_responses.taken_slots()
         await asyncio.sleep(0.5)
         release.set()
         await asyncio.wait_for(exporting, 20)
-        return free
+        return taken
 
     try:
-        free = asyncio.run(asyncio.wait_for(leave_while_all_threads_are_busy(), 30))
+        taken = asyncio.run(asyncio.wait_for(leave_while_all_threads_are_busy(), 30))
     finally:
         release.set()
-    assert free == paged_responses.MAX_CONCURRENT
+    assert not taken
     assert_all_slots_are_free()
 
 
@@ -220,4 +220,4 @@ def test_an_export_through_a_real_server_is_complete(cookie, live_web):
 
 
 def assert_all_slots_are_free() -> None:
-    wait_until(lambda: paged_responses.slots._value == paged_responses.MAX_CONCURRENT, seconds=5)
+    wait_until(lambda: not paged_responses.taken_slots(), seconds=5)
