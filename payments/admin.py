@@ -29,7 +29,6 @@ from shop.idempotency.recorded_answers import Answer, Replay
 from shop.operations import dispatch
 from shop.operators.forms import SENT_BEFORE, KeyedReasonForm, keyed_call, reason_field
 from shop.operators.pages import (
-    STYLES,
     ExactSearchMixin,
     PrefetchedListMixin,
     SearchMixin,
@@ -162,9 +161,6 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
     # Its own template shows everything.
     fields = ["started_at"]
     actions_list = ["compare"]
-
-    class Media:
-        css = {"all": [STYLES]}
 
     def has_fix_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         return request.user.has_perm(FIX)

@@ -85,9 +85,6 @@ class UserAdmin(SearchMixin, JournaledChangesMixin, DjangoUserAdmin, ModelAdmin)
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
 
-    class Media:
-        css = {"all": ["operators/pages.css"]}
-
     @admin.action(description=_("Disable the selected accounts"), permissions=["disable"])
     def disable(self, request: HttpRequest, selected: "QuerySet[User]") -> None:
         """Disable accounts in batches, each in a transaction of its own: all accounts may be selected."""
@@ -171,9 +168,6 @@ class GroupAdmin(JournaledChangesMixin, DjangoGroupAdmin, ModelAdmin):
 
     subject = "group"
 
-    class Media:
-        css = {"all": ["operators/pages.css"]}
-
     def has_add_permission(self, request: HttpRequest) -> bool:
         return is_superuser(request)
 
@@ -226,9 +220,6 @@ class IdempotencyKeyAdmin(ReadOnlyMixin, ModelAdmin):
     search_fields = ["=account__username", "=key_hash"]
     ordering = ["-id"]
     show_full_result_count = False
-
-    class Media:
-        css = {"all": ["operators/pages.css"]}
 
 
 @admin.register(CommittedTransaction)

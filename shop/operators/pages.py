@@ -1,4 +1,4 @@
-"""What operators' pages share: colours of statuses, amounts, links, and searches that indexes answer."""
+"""What operators' pages share: the stylesheet, status colours, amounts, links, and searches by indexes."""
 
 from collections.abc import Mapping, Sequence
 from functools import reduce
@@ -9,6 +9,7 @@ from uuid import UUID
 from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
+from django.templatetags.static import static
 from django.urls import reverse
 from django.utils.safestring import SafeString
 from django.utils.translation import get_language
@@ -17,9 +18,6 @@ from unfold.utils import display_for_label
 from shop import lazy_texts
 from shop.money import format_amount, format_number
 from shop.operators.status_words import status_word
-
-STYLES = "shop/operators.css"
-"""The styles of these pages, beside unfold's own."""
 
 STATE_COLOURS = {
     # of orders
@@ -47,6 +45,11 @@ STATE_COLOURS = {
     "delivered": "success",
     "dead": "danger",
 }
+
+
+def stylesheet(request: HttpRequest) -> str:
+    """The one stylesheet of these pages, which unfold links on each of them."""
+    return static("operators/pages.css")
 
 
 class StatusLabel(SafeString):

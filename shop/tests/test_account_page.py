@@ -136,7 +136,7 @@ def test_limits_show_purchase_limits_rates_and_declines(operator: Client, ada: U
     assert used["declined payments", "in the last 10 min"] == (1, 10)
     assert used["orders placed", "in the last 1 min"] == (1, 60)
     # One bar is full, and drawn so.
-    assert page.content.decode().count("operators-threshold") == 1
+    assert page.content.decode().count("fc-threshold") == 1
 
 
 def test_rates_without_redis_are_those_of_this_process_and_the_page_says_so(
