@@ -14,7 +14,7 @@ from inventory import adjustments, products
 from inventory.adjustments import LARGEST_DELTA
 from inventory.models import Product, StockMovement
 from shop.operators import actions as operator_actions
-from shop.operators.actions import Action, Confirmation, ReasonForm
+from shop.operators.actions import Action, ActionForm, Confirmation
 
 KINDS = [
     (StockMovement.Kind.RECEIVED.value, _("Goods received")),
@@ -22,7 +22,7 @@ KINDS = [
 ]
 
 
-class MoveStockForm(ReasonForm):
+class MoveStockForm(ActionForm):
     kind = forms.ChoiceField(label=_("Kind"), choices=KINDS, widget=UnfoldAdminSelectWidget)
     delta = forms.IntegerField(
         label=_("Units"),

@@ -27,7 +27,7 @@ from shop.events import resending
 from shop.http import json_format
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer, Replay
-from shop.operators.forms import SENT_BEFORE, KeyedReasonForm, ReasonForm, keyed_call, reload
+from shop.operators.forms import SENT_BEFORE, KeyedReasonDialog, ReasonDialog, keyed_call, reload
 from shop.operators.pages import (
     STYLES,
     ExactSearchMixin,
@@ -47,7 +47,7 @@ CANCEL_DIALOG = ActionDialog(
         "It can't be undone: the stock and the coupon that the order holds are released at once, and its "
         "customer can't pay it any more."
     ),
-    form_class=ReasonForm,
+    form_class=ReasonDialog,
     form_submit_text=_("Cancel the order"),
 )
 RESEND_DIALOG = ActionDialog(
@@ -56,7 +56,7 @@ RESEND_DIALOG = ActionDialog(
         "All its events go to the data platform again, in sequence and with the same ids: a receiver that "
         "knows them already drops them."
     ),
-    form_class=KeyedReasonForm,
+    form_class=KeyedReasonDialog,
     form_submit_text=_("Send again"),
 )
 
@@ -160,7 +160,7 @@ class OrderAdmin(SearchMixin, SalesReportLinkMixin, PrefetchedListMixin, ReadOnl
         return refund_page.serve(self, request, self._order(request, object_id))
 
     @action(description=_("Cancel"), icon="block", permissions=["cancel"], dialog=CANCEL_DIALOG)
-    def cancel(self, request: HttpRequest, form: ReasonForm, object_id: str) -> HttpResponse:
+    def cancel(self, request: HttpRequest, form: ReasonDialog, object_id: str) -> HttpResponse:
         order = self._order(request, object_id)
         try:
             cancellation.cancel(order_id=order.pk, account_id=None, reason=form.cleaned_data["reason"])
@@ -171,7 +171,7 @@ class OrderAdmin(SearchMixin, SalesReportLinkMixin, PrefetchedListMixin, ReadOnl
         return reload(PAGE, object_id)
 
     @action(description=_("Resend events"), icon="send", permissions=["resend"], dialog=RESEND_DIALOG)
-    def resend_events(self, request: HttpRequest, form: KeyedReasonForm, object_id: str) -> HttpResponse:
+    def resend_events(self, request: HttpRequest, form: KeyedReasonDialog, object_id: str) -> HttpResponse:
         order, reason = self._order(request, object_id), form.cleaned_data["reason"]
         call = keyed_call(
             request,

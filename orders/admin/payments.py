@@ -37,7 +37,7 @@ from shop.http import json_format
 from shop.idempotency.recorded_answers import Answer, Replay
 from shop.models import JournalLine
 from shop.operations import dispatch
-from shop.operators.forms import KeyedReasonForm, keyed_call, reload
+from shop.operators.forms import KeyedReasonDialog, keyed_call, reload
 from shop.operators.pages import (
     PrefetchedListMixin,
     PreselectingFilter,
@@ -53,7 +53,7 @@ LOOK_UP_DIALOG = ActionDialog(
         "It is asked what it has under this payment's key, and nothing is changed there. A payment that is "
         "not settled continues at once."
     ),
-    form_class=KeyedReasonForm,
+    form_class=KeyedReasonDialog,
     form_submit_text=_("Ask"),
 )
 IN_DOUBT, UNSETTLED_ONES, EVERYTHING = "in_doubt", "unsettled", "everything"
@@ -199,7 +199,7 @@ class PaymentAdmin(SearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
         dialog=LOOK_UP_DIALOG,
         variant=ActionVariant.PRIMARY,
     )
-    def look_up(self, request: HttpRequest, form: KeyedReasonForm, object_id: str) -> HttpResponse:
+    def look_up(self, request: HttpRequest, form: KeyedReasonDialog, object_id: str) -> HttpResponse:
         payment = self.get_object(request, object_id)
         if not self.has_view_permission(request, payment):
             raise PermissionDenied

@@ -17,7 +17,7 @@ from orders.models import Saga
 from orders.saga import operator_texts, status
 from orders.saga.operator_actions import LONGEST_REFERENCE
 from shop.models import JournalLine
-from shop.operators.forms import ReasonForm
+from shop.operators.forms import ReasonDialog
 from shop.operators.pages import PreselectingFilter
 
 
@@ -46,7 +46,7 @@ class NeedsOperator(PreselectingFilter):
         return queryset
 
 
-class CompleteForm(ReasonForm):
+class CompleteForm(ReasonDialog):
     """The reason, and the other system's id of what was done there."""
 
     reference = forms.CharField(
@@ -61,13 +61,13 @@ class CompleteForm(ReasonForm):
 RETRY = ActionDialog(
     title=operator_texts.RETRY.title,
     description=operator_texts.RETRY.description,
-    form_class=ReasonForm,
+    form_class=ReasonDialog,
     form_submit_text=_("Retry"),
 )
 COMPENSATE = ActionDialog(
     title=operator_texts.COMPENSATE.title,
     description=operator_texts.COMPENSATE.description,
-    form_class=ReasonForm,
+    form_class=ReasonDialog,
     form_submit_text=_("Compensate"),
 )
 COMPLETE = ActionDialog(

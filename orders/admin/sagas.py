@@ -23,7 +23,7 @@ from shop.admin_site import ReadOnlyMixin
 from shop.errors import FirstcomeError
 from shop.events import journal
 from shop.operations import dispatch
-from shop.operators.forms import ReasonForm, reload
+from shop.operators.forms import ReasonDialog, reload
 from shop.operators.pages import (
     ExactSearchMixin,
     PrefetchedListMixin,
@@ -115,19 +115,19 @@ class SagaAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
         return saga_parts.operator_actions_list(saga)
 
     @action(description=_("Retry"), icon="refresh", permissions=OPERATE, dialog=saga_parts.RETRY)
-    def retry(self, request: HttpRequest, form: ReasonForm, object_id: str) -> HttpResponse:
+    def retry(self, request: HttpRequest, form: ReasonDialog, object_id: str) -> HttpResponse:
         return self._operate(request, operator_actions.retry, object_id, form)
 
     @action(description=_("Compensate"), icon="undo", permissions=OPERATE, dialog=saga_parts.COMPENSATE)
-    def compensate(self, request: HttpRequest, form: ReasonForm, object_id: str) -> HttpResponse:
+    def compensate(self, request: HttpRequest, form: ReasonDialog, object_id: str) -> HttpResponse:
         return self._operate(request, operator_actions.force_compensate, object_id, form)
 
     @action(description=_("Complete"), icon="check", permissions=OPERATE, dialog=saga_parts.COMPLETE)
-    def complete(self, request: HttpRequest, form: ReasonForm, object_id: str) -> HttpResponse:
+    def complete(self, request: HttpRequest, form: ReasonDialog, object_id: str) -> HttpResponse:
         return self._operate(request, operator_actions.force_complete, object_id, form)
 
     def _operate(
-        self, request: HttpRequest, operate: Callable[..., Saga], object_id: str, form: ReasonForm
+        self, request: HttpRequest, operate: Callable[..., Saga], object_id: str, form: ReasonDialog
     ) -> HttpResponse:
         """Run the action with the form's values, and show the result on the saga's page."""
         saga = self.get_object(request, object_id)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
@@ -24,7 +23,7 @@ from shop.http import json_format
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
 from shop.operators import forms as operator_forms
-from shop.operators.forms import SENT_BEFORE, FormIdField, reason_field
+from shop.operators.forms import SENT_BEFORE, KeyedForm, ReasonForm, reason_field
 
 SENT_WITH_OTHER_VALUES = _(
     "This form was sent before, with other values, and that was done. Open the page again to do more."
@@ -32,14 +31,8 @@ SENT_WITH_OTHER_VALUES = _(
 CONFIRMED = "confirmed"
 
 
-class OnceForm(forms.Form):
-    """A form whose effect happens once, however often it is sent: `form_id` is generated with it."""
-
-    form_id = FormIdField()
-
-
-class ReasonForm(OnceForm):
-    """A form with the reason for the action, which the journal keeps."""
+class ActionForm(ReasonForm, KeyedForm):
+    """The form of an action that has a page of its own: its id and the reason. Subclasses add fields."""
 
     reason = reason_field(_("Kept in the journal with your name."))
 
@@ -68,7 +61,7 @@ class Action:
     title: str
     description: str
     submit: str
-    form_class: type[OnceForm]
+    form_class: type[ActionForm]
     confirm: Callable[[dict[str, Any]], Confirmation]
     perform: Callable[[dict[str, Any]], str]
     back: str
@@ -156,7 +149,7 @@ def perform_once(
     return report(recorded_answers.run_once(call, work), describe)
 
 
-def _confirm(request: HttpRequest, action: Action, form: OnceForm) -> HttpResponse:
+def _confirm(request: HttpRequest, action: Action, form: ActionForm) -> HttpResponse:
     confirmation = action.confirm(form.cleaned_data)
     values = {name: form[name].value() for name in form.fields} | dict(confirmation.carried)
     hidden = [(name, "" if value is None else value) for name, value in values.items()]

@@ -56,6 +56,18 @@ class FormIdField(forms.UUIDField):
             raise forms.ValidationError(_TOO_OLD)
 
 
+class KeyedForm(forms.Form):
+    """A form whose effect happens once, however often it is sent: `form_id` is generated with it."""
+
+    form_id = FormIdField()
+
+
+class ReasonForm(forms.Form):
+    """A form that asks for the reason of an action: the base of dialogs and of forms on pages."""
+
+    reason = reason_field()
+
+
 class EditForm(forms.BaseForm):
     """A form for what others may change meanwhile: its `changed_data` are what was changed in it alone.
 
@@ -102,16 +114,12 @@ class DialogForm(BaseDialogForm):
         return {"problems": [*self.non_field_errors(), *hidden]}
 
 
-class ReasonForm(DialogForm):
+class ReasonDialog(DialogForm, ReasonForm):
     """A dialog that asks for the reason of an action."""
 
-    reason = reason_field()
 
-
-class KeyedReasonForm(ReasonForm):
+class KeyedReasonDialog(ReasonDialog, KeyedForm):
     """The same for an action whose repeat would have a second effect."""
-
-    form_id = FormIdField()
 
 
 def keyed_call(

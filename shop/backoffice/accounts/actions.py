@@ -34,7 +34,7 @@ from shop.idempotency import recorded_answers
 from shop.models import SignOut
 from shop.money import minor_unit_help
 from shop.operators import actions as operator_actions
-from shop.operators.actions import Action, Confirmation, ReasonForm
+from shop.operators.actions import Action, ActionForm, Confirmation
 
 ISSUE_COUPON, GRANT_POINTS = "coupons.add_coupon", "payments.add_transfer"
 MOST_CAMPAIGNS = 200
@@ -68,7 +68,7 @@ def buttons(request: HttpRequest, account: User) -> list[Button]:
     return [button for is_possible, button in possible if is_possible]
 
 
-class IssueCouponForm(ReasonForm):
+class IssueCouponForm(ActionForm):
     campaign = forms.IntegerField(
         label=_("Campaign"), widget=UnfoldAdminSelectWidget, help_text=_("Those that issue coupons now.")
     )
@@ -83,7 +83,7 @@ class IssueCouponForm(ReasonForm):
         self.fields["campaign"].widget.choices = [("", none_chosen), *choices]
 
 
-class GrantPointsForm(ReasonForm):
+class GrantPointsForm(ActionForm):
     amount = forms.IntegerField(
         label=_("Amount"),
         min_value=1,
@@ -276,7 +276,7 @@ def sign_out(request: HttpRequest, account: User) -> Action:
             "set another one first if that may be known."
         ),
         submit=gettext("Sign out everywhere"),
-        form_class=ReasonForm,
+        form_class=ActionForm,
         confirm=lambda data: Confirmation(
             gettext("Sign %(account)s out everywhere?") % {"account": account.username},
             facts=[(gettext("Reason"), data["reason"])],
@@ -316,7 +316,7 @@ def disable(request: HttpRequest, account: User) -> Action:
             "coupons and points stay."
         ),
         submit=gettext("Disable"),
-        form_class=ReasonForm,
+        form_class=ActionForm,
         confirm=lambda data: Confirmation(
             gettext("Disable %(account)s?") % {"account": account.username},
             facts=[(gettext("Reason"), data["reason"])],
@@ -352,7 +352,7 @@ def enable(request: HttpRequest, account: User) -> Action:
             "everywhere first if others may have them."
         ),
         submit=gettext("Enable"),
-        form_class=ReasonForm,
+        form_class=ActionForm,
         confirm=lambda data: Confirmation(
             gettext("Enable %(account)s?") % {"account": account.username},
             facts=[(gettext("Reason"), data["reason"])],

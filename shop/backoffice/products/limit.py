@@ -14,12 +14,12 @@ from unfold.widgets import UnfoldAdminIntegerFieldWidget
 from inventory import products
 from inventory.models import Product
 from shop.operators import actions as operator_actions
-from shop.operators.actions import Action, Confirmation, ReasonForm
+from shop.operators.actions import Action, ActionForm, Confirmation
 
 CHANGE_LIMIT = "inventory.change_product"
 
 
-class LimitForm(ReasonForm):
+class LimitForm(ActionForm):
     limit = forms.IntegerField(
         label=_("Limit per account"),
         required=False,
