@@ -38,7 +38,7 @@ class ActionForm(ReasonForm, KeyedForm):
 
 
 @dataclass(frozen=True, slots=True)
-class Confirmation:
+class ActionPreview:
     """What an operator reads before the effect: a question, and the values before and after.
 
     `carried` are values of hidden fields that say what was shown, so that `perform` can compare.
@@ -52,7 +52,7 @@ class Confirmation:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One action: its texts, its form, what `confirm` shows, and what `perform` does and then reports.
+    """One action: its texts, its form, the preview of its effect, and what `perform` does and then reports.
 
     `perform` raises the shop's errors, which are shown above the form. `back` is the page that the operator
     returns to.
@@ -62,7 +62,7 @@ class Action:
     description: str
     submit: str
     form_class: type[ActionForm]
-    confirm: Callable[[dict[str, Any]], Confirmation]
+    preview: Callable[[dict[str, Any]], ActionPreview]
     perform: Callable[[dict[str, Any]], str]
     back: str
     is_dangerous: bool = False
@@ -87,7 +87,7 @@ def run(request: HttpRequest, action: Action) -> HttpResponse:
         if not form.is_valid() or "edit" in request.POST:
             return _render(request, action, "form", form=form)
         if CONFIRMED not in request.POST:
-            return _confirm(request, action, form)
+            return _ask_to_confirm(request, action, form)
         done = action.perform(form.cleaned_data)
     except KeyReused:
         form.add_error(None, SENT_WITH_OTHER_VALUES)
@@ -99,7 +99,7 @@ def run(request: HttpRequest, action: Action) -> HttpResponse:
     return redirect(action.back)
 
 
-def keyed_call(
+def keyed_call_with_report(
     request: HttpRequest,
     data: Mapping[str, Any],
     *,
@@ -127,7 +127,7 @@ def in_english(describe: Callable[[Any], str], outcome: Any) -> str:
         return describe(outcome)
 
 
-def report(outcome: Any, describe: Callable[[Any], str]) -> str:
+def report_text(outcome: Any, describe: Callable[[Any], str]) -> str:
     """The text for the operator: what was done now, or what was done when the form was first sent."""
     if not isinstance(outcome, Replay):
         return describe(outcome)
@@ -145,15 +145,15 @@ def perform_once(
     part: str = "form",
 ) -> str:
     """Do `work`, which only writes to the database, once for the form; returns the text for the operator."""
-    call = keyed_call(request, data, action=action, describe=describe, part=part)
-    return report(recorded_answers.run_once(call, work), describe)
+    call = keyed_call_with_report(request, data, action=action, describe=describe, part=part)
+    return report_text(recorded_answers.run_once(call, work), describe)
 
 
-def _confirm(request: HttpRequest, action: Action, form: ActionForm) -> HttpResponse:
-    confirmation = action.confirm(form.cleaned_data)
-    values = {name: form[name].value() for name in form.fields} | dict(confirmation.carried)
+def _ask_to_confirm(request: HttpRequest, action: Action, form: ActionForm) -> HttpResponse:
+    preview = action.preview(form.cleaned_data)
+    values = {name: form[name].value() for name in form.fields} | dict(preview.carried)
     hidden = [(name, "" if value is None else value) for name, value in values.items()]
-    return _render(request, action, "confirmation", confirmation=confirmation, hidden=hidden)
+    return _render(request, action, "confirmation", preview=preview, hidden=hidden)
 
 
 def _render(request: HttpRequest, action: Action, page: str, **context: Any) -> HttpResponse:

@@ -326,7 +326,7 @@ def test_points_are_granted_once_by_the_confirmation_with_amount_and_reason(
 ) -> None:
     address = address_of("grant-points", ada)
     page = shown(operator, address, amount=1_200, reason="late delivery")
-    facts = dict(page.context["confirmation"].facts)
+    facts = dict(page.context["preview"].facts)
     assert facts == {
         "Balance now": "500 KRW",
         "Balance afterwards": "1,700 KRW",
