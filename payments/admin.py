@@ -27,7 +27,7 @@ from shop.errors import FirstcomeError
 from shop.http import json_format
 from shop.idempotency.recorded_answers import Answer, Replay
 from shop.operations import dispatch
-from shop.operators.forms import SENT_BEFORE, KeyedReasonDialog, keyed_call, reason_field
+from shop.operators.forms import SENT_BEFORE, KeyedReasonDialog, keyed_call, reason_field, reload_page
 from shop.operators.pages import (
     STYLES,
     ExactSearchMixin,
@@ -237,7 +237,7 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
                 dispatch.enqueue(tasks.reconcile)
                 text = gettext("A worker compares the books now: reload to see what it finds.")
                 self.message_user(request, text)
-        return HttpResponse(headers={"HX-Redirect": reverse("admin:payments_reconciliation_changelist")})
+        return reload_page("admin:payments_reconciliation_changelist")
 
     def fix(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Ask before the charge of a finding is refunded, then refund it."""

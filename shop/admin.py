@@ -40,6 +40,7 @@ from shop.models import (
     SignOut,
 )
 from shop.operators import journal_filters, replay_page
+from shop.operators.forms import reload_page
 from shop.operators.pages import SearchMixin, StatusLabel, parse_uuid, status_label
 
 RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
@@ -141,8 +142,7 @@ class UserAdmin(SearchMixin, JournaledChangesMixin, DjangoUserAdmin, ModelAdmin)
         else:
             none = gettext("This account has not set up one-time codes; nothing was done.")
             self.message_user(request, none, level=messages.WARNING)
-        # The dialog is a fragment of the page: this header makes the browser load the whole page again.
-        return HttpResponse(headers={"HX-Redirect": reverse("admin:auth_user_change", args=[object_id])})
+        return reload_page("admin:auth_user_change", object_id)
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
         """Only superusers grant permissions; otherwise staff could make themselves superusers."""

@@ -27,7 +27,7 @@ from shop.events import resending
 from shop.http import json_format
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer, Replay
-from shop.operators.forms import SENT_BEFORE, KeyedReasonDialog, ReasonDialog, keyed_call, reload
+from shop.operators.forms import SENT_BEFORE, KeyedReasonDialog, ReasonDialog, keyed_call, reload_page
 from shop.operators.pages import (
     STYLES,
     ExactSearchMixin,
@@ -168,7 +168,7 @@ class OrderAdmin(SearchMixin, SalesReportLinkMixin, PrefetchedListMixin, ReadOnl
             self.message_user(request, error.detail, level=messages.ERROR)
         else:
             self.message_user(request, gettext("The order is cancelled: what it held is released."))
-        return reload(PAGE, object_id)
+        return reload_page(PAGE, object_id)
 
     @action(description=_("Resend events"), icon="send", permissions=["resend"], dialog=RESEND_DIALOG)
     def resend_events(self, request: HttpRequest, form: KeyedReasonDialog, object_id: str) -> HttpResponse:
@@ -190,7 +190,7 @@ class OrderAdmin(SearchMixin, SalesReportLinkMixin, PrefetchedListMixin, ReadOnl
             queued = gettext("%(count)s queued: they are delivered within seconds, in sequence.")
             done = SENT_BEFORE if isinstance(outcome, Replay) else queued % {"count": outcome}
             self.message_user(request, done)
-        return reload(PAGE, object_id)
+        return reload_page(PAGE, object_id)
 
     def _order(self, request: HttpRequest, object_id: str) -> Order:
         """The order of an action's page, which shows its lines: who may not view orders may not act here."""

@@ -37,7 +37,7 @@ from shop.http import json_format
 from shop.idempotency.recorded_answers import Answer, Replay
 from shop.models import JournalLine
 from shop.operations import dispatch
-from shop.operators.forms import KeyedReasonDialog, keyed_call, reload
+from shop.operators.forms import KeyedReasonDialog, keyed_call, reload_page
 from shop.operators.pages import (
     PrefetchedListMixin,
     PreselectingFilter,
@@ -214,7 +214,7 @@ class PaymentAdmin(SearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
             self.message_user(request, error.detail, level=messages.ERROR)
         else:
             self._show(request, outcome)
-        return reload("admin:payments_payment_change", object_id)
+        return reload_page("admin:payments_payment_change", object_id)
 
     def _show(self, request: HttpRequest, outcome: Lookup | Replay) -> None:
         if isinstance(outcome, Replay):

@@ -23,7 +23,7 @@ from shop.admin_site import ReadOnlyMixin
 from shop.errors import FirstcomeError
 from shop.events import journal
 from shop.operations import dispatch
-from shop.operators.forms import ReasonDialog, reload
+from shop.operators.forms import ReasonDialog, reload_page
 from shop.operators.pages import (
     ExactSearchMixin,
     PrefetchedListMixin,
@@ -142,7 +142,7 @@ class SagaAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
             dispatch.enqueue(tasks.advance, str(saga.id))
             text = gettext("Recorded: %(next)s") % {"next": operator_texts.next_action(saga)}
             self.message_user(request, text)
-        return reload("admin:orders_saga_change", object_id)
+        return reload_page("admin:orders_saga_change", object_id)
 
 
 class ByStep(admin.SimpleListFilter):

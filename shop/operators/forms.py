@@ -139,9 +139,9 @@ def keyed_call(
     )
 
 
-def reload(view: str, object_id: object) -> HttpResponse:
-    """Have the browser load the object's page again: a dialog is only a fragment of it."""
-    return HttpResponse(headers={"HX-Redirect": reverse(view, args=[object_id])})
+def reload_page(view: str, *arguments: object) -> HttpResponse:
+    """Have the browser load the whole page again: a dialog is only a fragment of it."""
+    return HttpResponse(headers={"HX-Redirect": reverse(view, args=arguments)})
 
 
 def _created_at_milliseconds(form_id: UUID) -> int:

@@ -7,7 +7,6 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
@@ -16,7 +15,7 @@ from unfold.decorators import action
 
 from shop.admin_site import ListMixin
 from shop.errors import FirstcomeError
-from shop.operators.forms import ReasonDialog, reason_field
+from shop.operators.forms import ReasonDialog, reason_field, reload_page
 from shop.pausing import LONGEST_REASON
 
 # Each is a transaction of its own, and all of them are listed on the page that asks for the reason.
@@ -96,9 +95,7 @@ class PausingMixin(ListMixin, ModelAdmin):
         if row is None:
             raise Http404
         self._change_rows(request, [row], form.cleaned_data["reason"], is_paused=is_paused)
-        # The dialog is a fragment of the page: this header makes the browser load the whole page again.
-        page = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[object_id])
-        return HttpResponse(headers={"HX-Redirect": page})
+        return reload_page(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", object_id)
 
     def _change_selected(
         self,
