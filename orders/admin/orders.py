@@ -1,4 +1,4 @@
-"""The admin of orders and their lines: an order's whole story, and what operators may do with it."""
+"""The admin of orders and their lines: the page of an order, and what operators may do with it."""
 
 from typing import Any
 from uuid import UUID
@@ -126,7 +126,7 @@ class OrderAdmin(SearchMixin, SalesReportLinkMixin, PrefetchedListMixin, ReadOnl
         order: Order | None = kwargs.get("obj")
         if order is not None:
             context |= {
-                "story": order_page.read(order, request),
+                "order_page": order_page.read(order, request),
                 "order": order,
                 "title": gettext("Order %(id)s") % {"id": order.pk},
             }
