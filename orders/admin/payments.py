@@ -67,7 +67,7 @@ class InDoubtFirst(PreselectingFilter):
     everything = EVERYTHING
 
     def choice_at_opening(self) -> str:
-        in_doubt = saga_status.unsettled(Payment.objects.all(), (Payment.Status.IN_DOUBT,))
+        in_doubt = saga_status.filter_unsettled(Payment.objects.all(), (Payment.Status.IN_DOUBT,))
         return IN_DOUBT if in_doubt.exists() else EVERYTHING
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
@@ -79,8 +79,10 @@ class InDoubtFirst(PreselectingFilter):
 
     def queryset(self, request: HttpRequest, queryset: "QuerySet[Payment]") -> "QuerySet[Payment]":
         if self.value() == IN_DOUBT:
-            return saga_status.unsettled(queryset, (Payment.Status.IN_DOUBT,))
-        return saga_status.unsettled(queryset, UNSETTLED) if self.value() == UNSETTLED_ONES else queryset
+            return saga_status.filter_unsettled(queryset, (Payment.Status.IN_DOUBT,))
+        return (
+            saga_status.filter_unsettled(queryset, UNSETTLED) if self.value() == UNSETTLED_ONES else queryset
+        )
 
 
 @admin.register(Payment)

@@ -40,7 +40,7 @@ class NeedsOperator(PreselectingFilter):
 
     def queryset(self, request: HttpRequest, queryset: "QuerySet[Saga]") -> "QuerySet[Saga]":
         if self.value() == "operator":
-            return status.needing_operator(queryset)
+            return status.filter_needing_operator(queryset)
         if self.value() == "unfinished":
             return queryset.filter(next_attempt_at__isnull=False)
         return queryset
