@@ -54,7 +54,7 @@ from shop.outbound import backoff
 
 logger = get_logger(__name__)
 # The delay before a saga that found no free slot is retried.
-PUT_OFF_SECONDS = 5.0
+NO_SLOT_DELAY_SECONDS = 5.0
 WITHOUT_PARENT = StepResult(Event.FAILED, gettext_noop("The saga's order or payment is missing."))
 LEASE_LOST = StepResult(Event.FAILED, gettext_noop("The worker stopped before it recorded a result."))
 OUTCOME_UNKNOWN = (GAVE_UP, gettext_noop("The outcome stayed unknown until the deadline."))
@@ -117,10 +117,10 @@ def refusal_or_failure(error: Exception) -> StepResult:
     """The result for what a local step raised: a refusal, or an unexpected failure."""
     if isinstance(error, Rejected | Invalid | NotFound):
         return StepResult(Event.REFUSED, str(error), code=error.code)
-    return failure(error)
+    return unexpected_failure(error)
 
 
-def failure(error: Exception) -> StepResult:
+def unexpected_failure(error: Exception) -> StepResult:
     """The result for an unexpected failure, which is not final."""
     return StepResult(Event.FAILED, f"{type(error).__name__}: {error}")
 
@@ -145,7 +145,7 @@ class _Batch:
         self.lines: list[SagaLogLine] = []
         self.leases: dict[str, list[SagaRow]] = defaultdict(list)
         self.ended: list[SagaRow] = []
-        self.put_off: dict[str, list[SagaRow]] = defaultdict(list)
+        self.without_slot: dict[str, list[SagaRow]] = defaultdict(list)
         self.compensated: dict[str, list[LockedSaga]] = defaultdict(list)
         # The run of a single batch, once its row is locked.
         self.failed_run: SagaRun | None = None
@@ -166,8 +166,10 @@ class _Batch:
             log.lease(sagas, token=self.token, until=self.leased_until, open_call=open_call)
             for saga in sagas:
                 saga.lease_token, saga.leased_until = self.token, self.leased_until
-        for open_call, sagas in self.put_off.items():
-            log.put_off(sagas, until=self.now + timedelta(seconds=PUT_OFF_SECONDS), open_call=open_call)
+        for open_call, sagas in self.without_slot.items():
+            log.postpone(
+                sagas, until=self.now + timedelta(seconds=NO_SLOT_DELAY_SECONDS), open_call=open_call
+            )
         log.end(self.ended, Saga.State.DONE.value, at=self.now)
         return locked
 
@@ -320,7 +322,7 @@ class _Batch:
             logger.error(
                 "saga is stuck", saga=str(item.saga.id), kind=item.saga.kind, attempts=item.saga.attempts
             )
-            item.type.stuck([item.saga])
+            item.type.on_stuck([item.saga])
         return Saga.State.STUCK.value
 
     def _is_overdue(self, saga: SagaRow) -> bool:
@@ -428,7 +430,7 @@ class _Batch:
         slot = slot_of(step, direction, is_repeat=is_repeat)
         if self.free_slots.get(slot, 0) < 1:
             # Recovery retries it. Its open call shows that it is no longer a new saga.
-            self.put_off[call_name(step.name, direction)].append(item.saga)
+            self.without_slot[call_name(step.name, direction)].append(item.saga)
             if self._is_overdue(item.saga) and not self._can_compensate(item, step):
                 Saga.objects.filter(id=item.saga.id).update(state=self._mark_stuck(item))
             self.batch_result.released.append(item.run)
@@ -465,7 +467,7 @@ class _Batch:
                 if isinstance(step, LocalStep):
                     self._undo(step, items)
             self._write_lines()
-            type.compensated(sagas)
+            type.on_compensated(sagas)
             log.end(sagas, Saga.State.COMPENSATED.value, at=self.now)
             self.batch_result.compensated[type.name] += sagas
             self.batch_result.committed += ["ended"] * len(items)

@@ -43,7 +43,7 @@ from orders.saga.definitions import (
     call_name,
     slot_of,
 )
-from orders.saga.pools import Pools, ThreadPools, guarded
+from orders.saga.pools import Pools, ThreadPools, run_guarded
 from shop import clock
 from shop.db import transactions
 
@@ -124,7 +124,7 @@ class Executor:
         """
         ends_at = time.monotonic() + seconds
         runs = []
-        for saga_id in recovery.unleased(list(saga_ids)):
+        for saga_id in recovery.filter_unleased(list(saga_ids)):
             run = self._enqueue(saga_id, ends_at)
             if run is None:
                 logger.warning("sagas left to recovery: too much to do", saga=str(saga_id))
@@ -301,7 +301,7 @@ class Executor:
 
     def _advance(self, runs: Sequence[SagaRun], *, direction: str = DO, is_single: bool = False) -> None:
         """Run a batch and dispatch its runs. A failed batch is run again saga by saga."""
-        with self._releasing(runs) as stack, observation.of_runs("saga batch", runs):
+        with self._releasing(runs) as stack, observation.observe_runs("saga batch", runs):
             try:
                 batch_result = batch.advance(
                     runs,
@@ -441,7 +441,9 @@ class Executor:
                 for single in attempts:
                     self._pools.submit("single", partial(self._prepare_calls, step, direction, [single]))
             else:
-                self._return_results(step, direction, list(runs.values()), [batch.failure(error)] * len(runs))
+                self._return_results(
+                    step, direction, list(runs.values()), [batch.unexpected_failure(error)] * len(runs)
+                )
             return
         for call in calls:
             called = [runs[saga.id] for saga in call.sagas]
@@ -451,14 +453,14 @@ class Executor:
 
     def _call(self, step: OutsideStep, direction: str, call: OutsideCall, runs: Sequence[SagaRun]) -> None:
         name = call_name(step.name, direction)
-        with self._releasing(runs) as stack, observation.of_runs(f"saga step {name}", runs):
+        with self._releasing(runs) as stack, observation.observe_runs(f"saga step {name}", runs):
             self._failpoint(f"{name} calling")
             try:
                 with metrics.measured(step.name):
                     results: Sequence[StepResult] = call.make()
             except Exception as error:
                 logger.warning("call outside failed", call=name, exc_info=error)
-                results = [batch.failure(error)] * len(runs)
+                results = [batch.unexpected_failure(error)] * len(runs)
             self._failpoint(f"{name} called")
             self._return_results(step, direction, runs, results)
             stack.pop_all()
@@ -486,7 +488,7 @@ def _uncounted_slots() -> set[str]:
 def _renew_leases(executor: Executor) -> None:
     while True:
         time.sleep(LEASE_SECONDS / 3)
-        guarded(executor.renew_leases)
+        run_guarded(executor.renew_leases)
 
 
 @cache
