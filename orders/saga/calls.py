@@ -8,7 +8,7 @@ from functools import partial
 
 from structlog import get_logger
 
-from orders.saga import batch, metrics, observation
+from orders.saga import metrics, observation
 from orders.saga.definitions import (
     DO,
     RECOVERY,
@@ -21,6 +21,7 @@ from orders.saga.definitions import (
     slot_of,
 )
 from orders.saga.pools import Pools
+from orders.saga.step_results import unexpected_failure
 
 logger = get_logger(__name__)
 Releasing = Callable[[Sequence[SagaRun]], AbstractContextManager[ExitStack]]
@@ -85,7 +86,7 @@ class OutsideCalls:
                 for single in attempts:
                     self._pools.submit("single", partial(self._prepare, step, direction, [single]))
             else:
-                results = [batch.unexpected_failure(error)] * len(runs)
+                results = [unexpected_failure(error)] * len(runs)
                 self._return_results(step, direction, list(runs.values()), results)
             return
         for call in calls:
@@ -103,7 +104,7 @@ class OutsideCalls:
                     results: Sequence[StepResult] = call.make()
             except Exception as error:
                 logger.warning("call outside failed", call=name, exc_info=error)
-                results = [batch.unexpected_failure(error)] * len(runs)
+                results = [unexpected_failure(error)] * len(runs)
             self._failpoint(f"{name} called")
             self._return_results(step, direction, runs, results)
             stack.pop_all()

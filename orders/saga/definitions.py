@@ -267,6 +267,11 @@ class LockedSaga:
         direction = self.saga.direction
         return self.type.next_step(direction, [step for step, way in self.saga.final if way == direction])
 
+    def has_applied(self, step: Step) -> bool:
+        """Whether the step has taken effect."""
+        done = self.saga.final.get((step.name, DO))
+        return done is not None and done.event in APPLIED
+
 
 FreeSlots = Mapping[str, int]
 """How many more calls may be made now, by `slot_of`."""
