@@ -306,12 +306,12 @@ class JournalLineAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
 
     list_display = ["at", "what", "subject", "actor_label", "order_id", "delivery_status", "detail"]
     list_filter = [
-        journal_filters.ByActor,
-        journal_filters.ByWhat,
-        journal_filters.Since,
-        journal_filters.Before,
-        ("actor", journal_filters.KindOfActor),
-        ("delivery", journal_filters.EventDelivery),
+        journal_filters.ActorFilter,
+        journal_filters.WhatFilter,
+        journal_filters.SinceFilter,
+        journal_filters.BeforeFilter,
+        ("actor", journal_filters.ActorKindFilter),
+        ("delivery", journal_filters.DeliveryFilter),
     ]
     list_filter_submit = True
     search_fields = ["subject", "order_id"]

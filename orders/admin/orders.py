@@ -61,7 +61,7 @@ RESEND_DIALOG = ActionDialog(
 )
 
 
-class Overdue(admin.SimpleListFilter):
+class OverdueFilter(admin.SimpleListFilter):
     """Filters unpaid orders that should have expired and still hold stock; the journal has the reason."""
 
     title = _("expiry")
@@ -88,7 +88,7 @@ class OrderAdmin(SearchMixin, SalesReportLinkMixin, PrefetchedListMixin, ReadOnl
         "placed_at",
         "expires_at",
     ]
-    list_filter = ["status", Overdue]
+    list_filter = ["status", OverdueFilter]
     linked_lookups = ["account__id__exact"]
     list_prefetch_related = ["account"]
     search_fields = ["id"]

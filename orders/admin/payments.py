@@ -59,14 +59,14 @@ LOOK_UP_DIALOG = ActionDialog(
 IN_DOUBT, UNSETTLED_ONES, EVERYTHING = "in_doubt", "unsettled", "everything"
 
 
-class InDoubtFirst(PreselectingFilter):
+class InDoubtFilter(PreselectingFilter):
     """Shows the payments in doubt, if there are any, until a search or another filter is used."""
 
     title = _("state")
     parameter_name = "show"
     everything = EVERYTHING
 
-    def choice_at_opening(self) -> str:
+    def initial_choice(self) -> str:
         in_doubt = saga_status.filter_unsettled(Payment.objects.all(), (Payment.Status.IN_DOUBT,))
         return IN_DOUBT if in_doubt.exists() else EVERYTHING
 
@@ -98,7 +98,7 @@ class PaymentAdmin(SearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
         "card_amount",
         "created_at",
     ]
-    list_filter = [InDoubtFirst, "created_at"]
+    list_filter = [InDoubtFilter, "created_at"]
     list_filter_sheet = False
     list_prefetch_related = ["account"]
     search_fields = ["id"]

@@ -21,14 +21,14 @@ from shop.operators.forms import ReasonDialog
 from shop.operators.pages import PreselectingFilter
 
 
-class NeedsOperator(PreselectingFilter):
+class NeedsOperatorFilter(PreselectingFilter):
     """Shows the sagas that need an operator by default, and all sagas once a search or filter is used."""
 
     title = _("need of an operator")
     parameter_name = "needs"
     everything = "everything"
 
-    def choice_at_opening(self) -> str:
+    def initial_choice(self) -> str:
         return "operator"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:

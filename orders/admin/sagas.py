@@ -42,7 +42,7 @@ class SagaLogInline(ReadOnlyMixin, TabularInline):
     ordering = ["at", "id"]
 
 
-class ByKind(admin.SimpleListFilter):
+class KindFilter(admin.SimpleListFilter):
     """The saga types; Django's own filter would read the table for them."""
 
     title, parameter_name = _("kind"), "kind"
@@ -59,7 +59,7 @@ class SagaAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
     """Sagas are read-only; the buttons on an unfinished one call `operator_actions`."""
 
     list_display = ["id", "kind", "order", "shown_state", "step", "deadline_at", "attempts", "last_error"]
-    list_filter = [saga_parts.NeedsOperator, ByKind, "state"]
+    list_filter = [saga_parts.NeedsOperatorFilter, KindFilter, "state"]
     list_filter_sheet = False
     search_fields = ["id"]
     search_help_text = _("The id of a saga, payment, refund or order")
@@ -145,7 +145,7 @@ class SagaAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
         return reload_page("admin:orders_saga_change", object_id)
 
 
-class ByStep(admin.SimpleListFilter):
+class StepFilter(admin.SimpleListFilter):
     """The steps of all saga types; Django's own filter would read every row for them."""
 
     title, parameter_name = _("step"), "step"
@@ -161,7 +161,7 @@ class ByStep(admin.SimpleListFilter):
 @admin.register(SagaLog)
 class SagaLogAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
     list_display = ["at", "saga_key", "step", "direction", "event", "attempt", "detail"]
-    list_filter = [ByStep, "direction", "event"]
+    list_filter = [StepFilter, "direction", "event"]
     search_fields = uuid_fields = ["saga_id"]
     search_help_text = _("The id of a saga")
     ordering = ["-id"]

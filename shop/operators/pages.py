@@ -127,10 +127,10 @@ class PreselectingFilter(admin.SimpleListFilter):
     def __init__(self, request: HttpRequest, *arguments: Any) -> None:
         # Paging and sorting are not a search.
         is_opened = not request.GET.keys() - {"p", "o"}
-        self.default = self.choice_at_opening() if is_opened else self.everything
+        self.default = self.initial_choice() if is_opened else self.everything
         super().__init__(request, *arguments)
 
-    def choice_at_opening(self) -> str:
+    def initial_choice(self) -> str:
         """The choice with which the list is opened."""
         raise NotImplementedError
 
