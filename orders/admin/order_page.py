@@ -20,7 +20,7 @@ from payments.models import Entry, Payment, Transfer
 from shop import clock
 from shop.events import outbox
 from shop.models import JournalLine
-from shop.operators.pages import STATE_COLOURS, amount, link, stored_text
+from shop.operators.pages import STATE_COLOURS, amount, permitted_address, stored_text
 from shop.operators.status_words import status_word
 
 MOST_REFUNDS, MOST_LOG_LINES, MOST_JOURNAL_LINES, MOST_TRANSFERS = 50, 400, 200, 60
@@ -79,9 +79,9 @@ def read(order: Order, request: HttpRequest) -> OrderPage:
     lines = list(OrderLine.objects.filter(order_id=order.id).order_by("id"))
     page = OrderPage(
         status=label(status),
-        account_page=link(request, "auth_user_change", "auth.view_user", order.account_id),
+        account_page=permitted_address(request, "auth_user_change", "auth.view_user", order.account_id),
         coupon_page=_coupon_page(order, request),
-        journal_page=link(
+        journal_page=permitted_address(
             request, "shop_journalline_changelist", "shop.view_journalline", query=f"q={order.id}"
         ),
         amounts=_amounts(order),
@@ -123,7 +123,9 @@ def _may_view(page: OrderPage, request: HttpRequest, permission: str, part: str)
 def _coupon_page(order: Order, request: HttpRequest) -> str:
     if not order.coupon_code:
         return ""
-    return link(request, "coupons_coupon_changelist", "coupons.view_coupon", query=f"q={order.coupon_code}")
+    return permitted_address(
+        request, "coupons_coupon_changelist", "coupons.view_coupon", query=f"q={order.coupon_code}"
+    )
 
 
 def _amounts(order: Order) -> list[AmountPart]:
@@ -154,7 +156,9 @@ def _parts(parts: list[tuple[str, str, int]], whole: int, currency: str) -> list
 
 def _line(line: OrderLine, request: HttpRequest) -> dict[str, Any]:
     return {
-        "product_page": link(request, "inventory_product_change", "inventory.view_product", line.product_id),
+        "product_page": permitted_address(
+            request, "inventory_product_change", "inventory.view_product", line.product_id
+        ),
         "sku": line.sku,
         "name": line.name,
         "quantity": line.quantity,

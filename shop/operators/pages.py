@@ -73,7 +73,9 @@ def amount(value: int, currency: str = "") -> str:
     return format_amount(value, currency) if currency else format_number(value)
 
 
-def link(request: HttpRequest, view: str, permission: str, *arguments: object, query: str = "") -> str:
+def permitted_address(
+    request: HttpRequest, view: str, permission: str, *arguments: object, query: str = ""
+) -> str:
     """The address of an admin page; empty if the operator may not open it."""
     if not request.user.has_perm(permission):
         return ""
