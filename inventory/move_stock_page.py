@@ -14,7 +14,7 @@ from inventory import adjustments, products
 from inventory.adjustments import LARGEST_DELTA
 from inventory.models import Product, StockMovement
 from shop.operators import actions as operator_actions
-from shop.operators.actions import Action, Confirmation, ReasonForm
+from shop.operators.actions import Action, ActionForm, ActionPreview
 
 KINDS = [
     (StockMovement.Kind.RECEIVED.value, _("Goods received")),
@@ -22,7 +22,7 @@ KINDS = [
 ]
 
 
-class MoveStockForm(ReasonForm):
+class MoveStockForm(ActionForm):
     kind = forms.ChoiceField(label=_("Kind"), choices=KINDS, widget=UnfoldAdminSelectWidget)
     delta = forms.IntegerField(
         label=_("Units"),
@@ -55,7 +55,7 @@ def _action(request: HttpRequest, product: Product) -> Action:
         description=gettext("Received goods, or a correction of the count. It is recorded as a movement."),
         submit=gettext("Move"),
         form_class=MoveStockForm,
-        confirm=lambda data: _confirm(product.pk, data),
+        preview=lambda data: _preview(product.pk, data),
         perform=perform,
         back=reverse("product-page", args=[product.pk]),
     )
@@ -67,11 +67,11 @@ def _moved_text(moved: StockMovement, product: Product) -> str:
     return gettext("On hand: %(on_hand)s (%(delta)s) of %(sku)s.") % values
 
 
-def _confirm(product_id: int, data: Mapping[str, Any]) -> Confirmation:
+def _preview(product_id: int, data: Mapping[str, Any]) -> ActionPreview:
     # Before the stock: a movement that comes between the two reads is found to be new.
     seen_movement = adjustments.last_by_staff(product_id)
     product, delta = products.get(product_id=product_id, include_inactive=True), data["delta"]
-    return Confirmation(
+    return ActionPreview(
         gettext("%(kind)s: %(delta)s of %(product)s?")
         % {"kind": dict(KINDS)[data["kind"]], "delta": f"{delta:+,}", "product": product},
         facts=[

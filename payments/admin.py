@@ -27,7 +27,7 @@ from shop.errors import FirstcomeError
 from shop.http import json_format
 from shop.idempotency.recorded_answers import Answer, Replay
 from shop.operations import dispatch
-from shop.operators.forms import SENT_BEFORE, KeyedReasonForm, keyed_call, reason_field
+from shop.operators.forms import SENT_BEFORE, KeyedReasonDialog, keyed_call, reason_field, reload_page
 from shop.operators.pages import (
     ExactSearchMixin,
     PrefetchedListMixin,
@@ -46,7 +46,7 @@ COMPARE_DIALOG = ActionDialog(
         "A worker compares recent payments with the gateway's book, or all of them where that is due, and "
         "refunds charges of payments that had ended, as it does by schedule."
     ),
-    form_class=KeyedReasonForm,
+    form_class=KeyedReasonDialog,
     form_submit_text=_("Compare"),
 )
 DONE = {
@@ -213,7 +213,7 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
         ]
 
     @action(description=_("Compare now"), icon="balance", permissions=["fix"], dialog=COMPARE_DIALOG)
-    def compare(self, request: HttpRequest, form: KeyedReasonForm) -> HttpResponse:
+    def compare(self, request: HttpRequest, form: KeyedReasonDialog) -> HttpResponse:
         """Have a worker compare the books, as it does by schedule."""
         call = keyed_call(
             request,
@@ -233,7 +233,7 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
                 dispatch.enqueue(tasks.reconcile)
                 text = gettext("A worker compares the books now: reload to see what it finds.")
                 self.message_user(request, text)
-        return HttpResponse(headers={"HX-Redirect": reverse("admin:payments_reconciliation_changelist")})
+        return reload_page("admin:payments_reconciliation_changelist")
 
     def fix(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Ask before the charge of a finding is refunded, then refund it."""

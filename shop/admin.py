@@ -40,6 +40,7 @@ from shop.models import (
     SignOut,
 )
 from shop.operators import journal_filters, replay_page
+from shop.operators.forms import reload_page
 from shop.operators.pages import SearchMixin, StatusLabel, parse_uuid, status_label
 
 RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
@@ -138,8 +139,7 @@ class UserAdmin(SearchMixin, JournaledChangesMixin, DjangoUserAdmin, ModelAdmin)
         else:
             none = gettext("This account has not set up one-time codes; nothing was done.")
             self.message_user(request, none, level=messages.WARNING)
-        # The dialog is a fragment of the page: this header makes the browser load the whole page again.
-        return HttpResponse(headers={"HX-Redirect": reverse("admin:auth_user_change", args=[object_id])})
+        return reload_page("admin:auth_user_change", object_id)
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
         """Only superusers grant permissions; otherwise staff could make themselves superusers."""
@@ -297,12 +297,12 @@ class JournalLineAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
 
     list_display = ["at", "what", "subject", "actor_label", "order_id", "delivery_status", "detail"]
     list_filter = [
-        journal_filters.ByActor,
-        journal_filters.ByWhat,
-        journal_filters.Since,
-        journal_filters.Before,
-        ("actor", journal_filters.KindOfActor),
-        ("delivery", journal_filters.EventDelivery),
+        journal_filters.ActorFilter,
+        journal_filters.WhatFilter,
+        journal_filters.SinceFilter,
+        journal_filters.BeforeFilter,
+        ("actor", journal_filters.ActorKindFilter),
+        ("delivery", journal_filters.DeliveryFilter),
     ]
     list_filter_submit = True
     search_fields = ["subject", "order_id"]

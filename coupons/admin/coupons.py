@@ -12,11 +12,12 @@ from unfold.paginator import InfinitePaginator
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from coupons import issued_coupons
-from coupons.admin.presentation import COLOURS, reload_page
+from coupons.admin.status_colours import COLOURS
 from coupons.models import Confirmation, Coupon, PoolCode, QueueTicket
 from shop import clock
 from shop.admin_site import ReadOnlyMixin
 from shop.errors import FirstcomeError
+from shop.operators.forms import reload_page
 from shop.operators.pages import status_label
 
 

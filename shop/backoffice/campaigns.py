@@ -46,7 +46,7 @@ WIDTH, HEIGHT = 960, 240
 
 
 @dataclass(slots=True)
-class Results:
+class CampaignResults:
     """What became of a campaign's coupons, and the paid orders that used them; `read` fills it."""
 
     campaign: Campaign
@@ -113,7 +113,7 @@ def campaign_results(request: HttpRequest, campaign_id: int) -> HttpResponseBase
 @require_GET
 def campaign_figures(request: HttpRequest, campaign_id: int) -> HttpResponseBase:
     """The results of the page, which are read in parts."""
-    results = Results(_campaign(request, campaign_id))
+    results = CampaignResults(_campaign(request, campaign_id))
     return streamed_parts.respond(
         request, "backoffice/campaign_figures.html", results.read(), results.context
     )

@@ -22,7 +22,7 @@ from shop.models import JournalLine
 JournalLines = QuerySet[JournalLine]
 
 
-class WordFilter(TextFilter):
+class JournalTextFilter(TextFilter):
     """A text filter whose label is its title, without unfold's prefix."""
 
     def choices(self, changelist: ChangeList) -> Iterator[dict[str, Any]]:
@@ -38,7 +38,7 @@ class WordFilter(TextFilter):
         raise NotImplementedError
 
 
-class ByActor(WordFilter):
+class ActorFilter(JournalTextFilter):
     """An account by its name or number; an unknown name is matched against the OS users of commands."""
 
     title = _("Actor: name or number of an account")
@@ -59,7 +59,7 @@ class ByActor(WordFilter):
         return lines.filter(actor=Actor.STAFF, actor_id=None, actor_name=word)
 
 
-class ByWhat(WordFilter):
+class WhatFilter(JournalTextFilter):
     """What happened, by prefix: `product.` for all changes of products."""
 
     title = _("What happened: order.paid, or order. for everything about orders")
@@ -69,7 +69,7 @@ class ByWhat(WordFilter):
         return lines.filter(what__startswith=word)
 
 
-class Since(WordFilter):
+class SinceFilter(JournalTextFilter):
     """A day or an instant in UTC. Other text doesn't filter, and a message says so."""
 
     title = _("Since: 2026-11-21, or 2026-11-21 14:30 (UTC)")
@@ -88,19 +88,19 @@ class Since(WordFilter):
         return lines
 
 
-class Before(Since):
+class BeforeFilter(SinceFilter):
     title = _("Before: a day or an instant, as above")
     parameter_name = "before"
     lookup = "at__lt"
 
 
-class KindOfActor(ChoicesFieldListFilter):
+class ActorKindFilter(ChoicesFieldListFilter):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.title = _("kind of actor")
 
 
-class EventDelivery(ChoicesFieldListFilter):
+class DeliveryFilter(ChoicesFieldListFilter):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.title = _("delivery of the event")

@@ -76,7 +76,9 @@ def amount(value: int, currency: str = "") -> str:
     return format_amount(value, currency) if currency else format_number(value)
 
 
-def link(request: HttpRequest, view: str, permission: str, *arguments: object, query: str = "") -> str:
+def permitted_address(
+    request: HttpRequest, view: str, permission: str, *arguments: object, query: str = ""
+) -> str:
     """The address of an admin page; empty if the operator may not open it."""
     if not request.user.has_perm(permission):
         return ""
@@ -130,10 +132,10 @@ class PreselectingFilter(admin.SimpleListFilter):
     def __init__(self, request: HttpRequest, *arguments: Any) -> None:
         # Paging and sorting are not a search.
         is_opened = not request.GET.keys() - {"p", "o"}
-        self.default = self.choice_at_opening() if is_opened else self.everything
+        self.default = self.initial_choice() if is_opened else self.everything
         super().__init__(request, *arguments)
 
-    def choice_at_opening(self) -> str:
+    def initial_choice(self) -> str:
         """The choice with which the list is opened."""
         raise NotImplementedError
 

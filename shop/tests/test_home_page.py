@@ -400,17 +400,17 @@ def test_every_statement_is_answered_by_an_index() -> None:
 
 
 def test_every_model_of_the_admin_is_in_exactly_one_group() -> None:
-    named = [label for task in navigation.TASKS for label in task.models]
+    named = [label for group in navigation.GROUPS for label in group.models]
     assert len(named) == len(set(named))
     assert set(named) == {model._meta.label_lower for model in admin.site._registry}
 
 
 def test_a_model_that_no_group_names_is_shown_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     shorter = tuple(
-        task._replace(models={k: v for k, v in task.models.items() if k != "orders.saga"})
-        for task in navigation.TASKS
+        group._replace(models={k: v for k, v in group.models.items() if k != "orders.saga"})
+        for group in navigation.GROUPS
     )
-    monkeypatch.setattr(navigation, "TASKS", shorter)
+    monkeypatch.setattr(navigation, "GROUPS", shorter)
     request = opened(SuperuserFactory.create()).wsgi_request
 
     last = navigation.sidebar(request)[-1]

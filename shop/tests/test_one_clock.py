@@ -185,10 +185,10 @@ def test_a_worker_on_a_host_15_minutes_ahead_takes_no_lease_and_gives_up_no_paym
     )
 
     assert recovery.dequeue_due(limit=10) == []
-    assert list(status.stuck()) == []
+    assert list(status.read_needing_operator()) == []
 
     clock.follow_host()
-    assert [one.saga_id for one in status.stuck()] == [saga.id]
+    assert [one.saga_id for one in status.read_needing_operator()] == [saga.id]
     assert recovery.dequeue_due(limit=10) == [saga.id]
 
 

@@ -224,7 +224,7 @@ def test_the_list_and_the_product_s_own_page_link_to_it(operator: Client, tea: P
 
 def test_the_limit_is_changed_once_with_the_operator_and_the_reason(operator: Client, tea: Product) -> None:
     page = shown(operator, limit_of(tea), limit=3, reason="resellers")
-    assert dict(page.context["confirmation"].facts)["Limit per account"] == "none → 3"
+    assert dict(page.context["preview"].facts)["Limit per account"] == "none → 3"
     sent = dict(page.context["hidden"]) | {"confirmed": "yes"}
 
     assert operator.post(limit_of(tea), sent)["Location"] == page_of(tea)

@@ -28,7 +28,7 @@ LOCKS = {"row_lock_waits_total": "lock_waits", "deadlocks_total": "deadlocks"}
 Figures = dict[str, Any]
 
 
-class Composer:
+class SnapshotComposer:
     """Composes a snapshot and its point of the history each second."""
 
     def __init__(self, history: History) -> None:

@@ -37,7 +37,7 @@ UNKNOWN_SECONDS = 8
 
 
 @dataclass(frozen=True)
-class Story:
+class ShownRows:
     """What the pages are opened for: keys of rows."""
 
     campaign: int
@@ -75,7 +75,7 @@ class Shop:
         return answer
 
 
-def prepare(instance: Instance) -> tuple[Shop, Story]:
+def prepare(instance: Instance) -> tuple[Shop, ShownRows]:
     """Everything but the load: a campaign, a product, an order with a history, and what went wrong."""
     shop = Shop(seed(instance, users=USERS, products=PRODUCTS, stock=STOCK))
     campaigns = shop.as_staff("GET", "/campaigns")["results"]
@@ -90,7 +90,7 @@ def prepare(instance: Instance) -> tuple[Shop, Story]:
     order, account = _refunded_order(shop, campaign, product)
     _leave_payments_in_doubt(shop, product)
     pools = [one["id"] for one in campaigns if one["name"] == "Golden tickets"]
-    return shop, Story(campaign, pools[0], product, account, order)
+    return shop, ShownRows(campaign, pools[0], product, account, order)
 
 
 def _refunded_order(shop: Shop, campaign: int, product: int) -> tuple[str, int]:
@@ -114,14 +114,14 @@ def _leave_payments_in_doubt(shop: Shop, product: int) -> None:
 
 
 @contextmanager
-def buyers(shop: Shop, story: Story) -> Iterator[None]:
+def buyers(shop: Shop, rows: ShownRows) -> Iterator[None]:
     """Accounts take a coupon of the drop and one of another campaign, and buy, until the block ends."""
     running = shop.as_staff("GET", "/campaigns")["results"]
-    others = [one["id"] for one in running if one["status"] == "open" and one["id"] != story.campaign]
+    others = [one["id"] for one in running if one["status"] == "open" and one["id"] != rows.campaign]
     each = itertools.cycle(CARDS), itertools.cycle(others)
     waiting = iter(zip(shop.staff.users[10:], *each, strict=False))
     products = [
-        one["id"] for one in shop.as_staff("GET", "/products")["results"] if one["id"] != story.product
+        one["id"] for one in shop.as_staff("GET", "/products")["results"] if one["id"] != rows.product
     ]
     next_one, is_over = threading.Lock(), threading.Event()
 
@@ -131,7 +131,7 @@ def buyers(shop: Shop, story: Story) -> Iterator[None]:
                 buyer, card, other = next(waiting, (None, "", 0))
             if buyer is None:
                 return
-            taken = shop.call(buyer["access"], "POST", "/coupons", {"campaign": story.campaign})[1]
+            taken = shop.call(buyer["access"], "POST", "/coupons", {"campaign": rows.campaign})[1]
             shop.call(buyer["access"], "POST", "/coupons", {"campaign": other})
             product = products[buyer["id"] * 7 % len(products)]
             shop.buy(buyer["access"], product, card=card, units=1 + buyer["id"] % 3, coupon=taken.get("code"))
