@@ -13,8 +13,9 @@ from django.urls import get_resolver, reverse  # noqa: E402
 
 from shop import checks, clock, welcome_page  # noqa: E402
 from shop.backoffice.board import stream as board  # noqa: E402
-from shop.http import streams, traced_application  # noqa: E402
+from shop.http import traced_application  # noqa: E402
 from shop.http.application import application  # noqa: E402
+from shop.http.pages import streams  # noqa: E402
 from shop.observability import tracing  # noqa: E402
 from shop.operations import shared_counts  # noqa: E402
 from shop.redis import completion_notifications  # noqa: E402

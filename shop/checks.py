@@ -29,19 +29,19 @@ from rest_framework.renderers import JSONRenderer
 from shop.accounts import authentication
 from shop.http import json_format, views
 
-DISPATCH_MIDDLEWARE = "shop.http.middleware.dispatch_api_calls"
+DISPATCH_MIDDLEWARE = "shop.http.pages.middleware.dispatch_api_calls"
 PAGE_ONLY_MIDDLEWARE = {
-    "shop.http.middleware.choose_language",
-    "shop.http.middleware.convert_html_errors",
+    "shop.http.pages.middleware.choose_language",
+    "shop.http.pages.middleware.convert_html_errors",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "shop.http.middleware.CommonMiddleware",
+    "shop.http.pages.middleware.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "shop.http.middleware.require_second_factor",
-    "shop.http.middleware.receive_staff_uploads",
-    "shop.http.middleware.identify_operator",
+    "shop.http.pages.middleware.require_second_factor",
+    "shop.http.pages.middleware.receive_staff_uploads",
+    "shop.http.pages.middleware.identify_operator",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 }
@@ -49,7 +49,7 @@ PAGE_ONLY_MIDDLEWARE = {
 
 DONE_BY_DISPATCH = {
     "shop.observability.request_metrics.RequestMetricsMiddleware",
-    "shop.http.middleware.request_id",
+    "shop.http.pages.middleware.request_id",
     DISPATCH_MIDDLEWARE,
 }
 """Middlewares whose work `shop.http.views` does for the web server's calls."""

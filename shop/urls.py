@@ -11,7 +11,8 @@ from shop import admin_site, welcome_page
 from shop.accounts_api import urls
 from shop.backoffice import campaigns, list_exports, reports
 from shop.backoffice.search import page as search_page
-from shop.http import middleware, openapi_pages
+from shop.http.openapi import openapi_pages
+from shop.http.pages import middleware
 from shop.operations import health, metrics
 from shop.operators import sign_in as operator_sign_in
 

@@ -6,7 +6,7 @@ here are REST framework's, for the OpenAPI document and for permissions; this mo
 
 A view's method that is a coroutine function runs on the event loop, and must not block it: it waits by
 `shop.concurrency.event_loop`. Any other method runs in a thread of the pool. Calls of Django's test client
-and `runserver`, which have no event loop, come by `shop.http.middleware.dispatch_api_calls`.
+and `runserver`, which have no event loop, come by `shop.http.pages.middleware.dispatch_api_calls`.
 """
 
 import time
