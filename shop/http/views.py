@@ -93,7 +93,7 @@ async def dispatch(request: Request) -> tuple[Response, ResolverMatch | None]:
 
 
 def _create_view(match: ResolverMatch) -> "View":
-    """Create the view at the address; `shop.checks` checks that all API views are `View`s."""
+    """Create the view at the address; `shop.http.checks` checks that all API views are `View`s."""
     view: View = match.func.view_class()  # type: ignore[attr-defined]
     return view
 

@@ -159,7 +159,8 @@ def _check_middleware(names: Sequence[str]) -> Iterator[CheckMessage]:
         if name not in PAGE_ONLY_MIDDLEWARE | DONE_BY_DISPATCH:
             yield Error(
                 f"MIDDLEWARE has {name}, which calls of the API don't pass.",
-                hint="Do in shop.http.views what it is for, or name it in shop.checks.PAGE_ONLY_MIDDLEWARE.",
+                hint="Do in shop.http.views what it is for, or name it in "
+                "shop.http.checks.PAGE_ONLY_MIDDLEWARE.",
                 id="shop.E002",
             )
 
@@ -175,7 +176,8 @@ def _settings() -> Iterator[CheckMessage]:
     for name in differing:
         yield Error(
             f"{name} is set, which calls of the API don't follow.",
-            hint="Do in shop.http what it is for, then say so in shop.checks; docs/api-calls.md says where.",
+            hint="Do in shop.http what it is for, then say so in shop.http.checks; "
+            "docs/api-calls.md says where.",
             id="shop.E007",
         )
 
