@@ -39,11 +39,11 @@ bench: ## coupons and orders a second on a fresh MariaDB: QUICK=1, AGAINST=commi
 
 metrics-cost: ## the processor time that metrics cost for a coupon, in ROUNDS=10
 	$(BOOTSTRAP) bench
-	@exec $(VENV) -m scripts.bench.metrics_cost --rounds "$(ROUNDS)"
+	@exec $(VENV) -m scripts.bench.costs.metrics_cost --rounds "$(ROUNDS)"
 
 board-cost: ## the processor time that viewers of the launch board cost a web process, SECONDS=20 for each number
 	$(BOOTSTRAP) bench
-	@exec $(VENV) -m scripts.bench.board_cost --seconds "$(SECONDS)"
+	@exec $(VENV) -m scripts.bench.costs.board_cost --seconds "$(SECONDS)"
 
 lab: ## compare all strategies by k6, one report: STRATEGIES=a,b SCENARIO=race,crowd QUICK=1 OUT=folder
 	$(BOOTSTRAP) bench

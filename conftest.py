@@ -17,7 +17,7 @@ from shop import clock, welcome_page
 from shop.accounts import disabled_accounts, sign_ins
 from shop.db import stuck_rows
 from shop.events import data_platform
-from shop.http import paged_responses
+from shop.http.pages import paged_responses
 from shop.observability import gauges
 from shop.operations import heartbeats
 from shop.rates import rate_limits, throttling

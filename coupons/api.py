@@ -16,7 +16,8 @@ from coupons.partners import confirming
 from coupons.queue import tickets
 from shop.concurrency.event_loop import LOOKUP_POOL, run_in_thread, submit_to_batcher
 from shop.errors import Overloaded, Rejected
-from shop.http import openapi, prefer
+from shop.http import prefer
+from shop.http.openapi import openapi
 from shop.http.pagination import paginate
 from shop.http.permissions import has_staff_permission, require_staff_permission
 from shop.http.validation import PauseInput, read, read_query

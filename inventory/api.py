@@ -6,7 +6,8 @@ from rest_framework.permissions import IsAuthenticatedOrReadOnly
 from inventory import adjustments, pausing, products, schemas
 from inventory.models import StockMovement
 from inventory.products import Availability
-from shop.http import json_format, keyed_calls, openapi
+from shop.http import json_format, keyed_calls
+from shop.http.openapi import openapi
 from shop.http.pagination import paginate
 from shop.http.permissions import has_staff_permission, require_staff_permission
 from shop.http.validation import PauseInput, read, read_query

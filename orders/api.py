@@ -38,7 +38,8 @@ from payments.schemas import PaymentBody, TopUpInput
 from shop.concurrency.event_loop import run_in_thread, submit_to_batcher
 from shop.errors import NotAuthenticated
 from shop.events import journal
-from shop.http import keyed_calls, openapi
+from shop.http import keyed_calls
+from shop.http.openapi import openapi
 from shop.http.pagination import paginate
 from shop.http.permissions import READ_JOURNAL, has_staff_permission, require_staff_permission
 from shop.http.validation import Nothing, read, read_query

@@ -7,7 +7,8 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 
 from payments import ledger, points_grants, schemas, selectors
 from payments.models import Entry
-from shop.http import json_format, keyed_calls, openapi
+from shop.http import json_format, keyed_calls
+from shop.http.openapi import openapi
 from shop.http.pagination import paginate
 from shop.http.permissions import has_staff_permission, require_staff_permission
 from shop.http.validation import read, read_query

@@ -18,8 +18,9 @@ from PIL import Image
 from scripts.screenshots import demo_data
 from scripts.screenshots.demo_data import ShownRows
 from scripts.screenshots.shots import SHOTS, Shot
-from scripts.stack import SetupError, chromium, own_stack, places, ports, welcome
+from scripts.stack import SetupError, own_stack, places, ports, welcome
 from scripts.stack.instance import Instance
+from scripts.stack.programs import chromium
 
 FOLDER = places.PROJECT / "docs" / "images"
 MOST_BYTES = 150_000

@@ -33,7 +33,7 @@ from shop.admin_site import OperatorsList
 from shop.backoffice import windows
 from shop.db import transactions
 from shop.events import journal
-from shop.http import csv_format, paged_responses
+from shop.http.pages import csv_format, paged_responses
 from shop.operators.pages import StatusLabel
 
 PERMISSION = "shop.export_list"

@@ -25,7 +25,8 @@ from shop.backoffice.sales_figures import Amounts, Figures
 from shop.db import transactions
 from shop.errors import Invalid
 from shop.events import journal
-from shop.http import csv_format, paged_responses, problems
+from shop.http import problems
+from shop.http.pages import csv_format, paged_responses
 from shop.money import format_amount, format_number
 
 PERMISSIONS = ("orders.view_order", "payments.view_transfer")

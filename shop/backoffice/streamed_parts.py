@@ -11,7 +11,7 @@ from django.http.response import HttpResponseBase
 from django.template.loader import render_to_string
 from django.utils.html import format_html
 
-from shop.http import paged_responses
+from shop.http.pages import paged_responses
 
 SEPARATOR = "\f"
 """Between two pieces, each of which replaces the one before."""

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping
 from structlog import get_logger
 
 from shop.errors import BodyIncomplete, FirstcomeError
-from shop.http import languages, problems, request_body, streams, views
+from shop.http import languages, problems, request_body, views
 from shop.http.json_format import TooLarge
 from shop.http.messages import Request, Response
-from shop.http.pages import Scope, Send
+from shop.http.pages import streams
+from shop.http.pages.pages import Scope, Send
 from shop.http.request_body import Receive
 from shop.observability import logs, request_metrics
 

@@ -21,7 +21,7 @@ from shop.backoffice.board import access, stream
 from shop.backoffice.board.paced_reading import PacedReading
 from shop.backoffice.board.publisher import Publisher
 from shop.concurrency import event_loop
-from shop.http import pages, streams
+from shop.http.pages import pages, streams
 from shop.operations import shared_counts
 from shop.tests.board_viewer import PATH, PERMISSIONS, Viewer, serve_streams, session_of
 from shop.tests.factories import AccountFactory, SuperuserFactory

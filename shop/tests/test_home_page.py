@@ -17,8 +17,8 @@ from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from coupons.tests.factories import CampaignFactory
-from inventory import low_stock
 from inventory.models import Product
+from inventory.stock_reports import low_stock
 from inventory.tests.factories import ProductFactory
 from orders.models import Saga
 from payments.models import Payment, Reconciliation

@@ -18,7 +18,8 @@ from orders.saga import step_results
 from scripts.stack import places
 from shop import errors, lazy_texts
 from shop.errors import Invalid, NotFound, Rejected
-from shop.http import languages, middleware, problems, validation_texts
+from shop.http import languages, problems, validation_texts
+from shop.http.pages import middleware
 from shop.http.validation import Input, Query
 from shop.lazy_texts import mark, render, translate_stored
 from shop.tests.clients import Api, client_of

@@ -20,7 +20,7 @@ from coupons.tests.factories import CampaignFactory, coupon_of
 from inventory.tests.factories import ProductFactory
 from payments.tests.factories import PaymentFactory, wallet
 from shop.backoffice import list_exports
-from shop.http import csv_format, paged_responses
+from shop.http.pages import csv_format, paged_responses
 from shop.models import CommittedTransaction, JournalLine
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.test_admin_pages import fill_all_models, fill_coupons, fill_orders

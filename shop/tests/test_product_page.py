@@ -11,8 +11,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from inventory import stock_history
 from inventory.models import Product, StockMovement
+from inventory.stock_reports import stock_history
 from inventory.tests.factories import ProductFactory, StockMovementFactory
 from orders import selectors
 from orders.models import Order, OrderLine

@@ -27,7 +27,7 @@ from payments.tests.sales import credit_top_up
 from shop import clock
 from shop.backoffice import reports, windows
 from shop.backoffice.sales_figures import Amounts, Figures
-from shop.http import csv_format
+from shop.http.pages import csv_format
 from shop.models import JournalLine
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.own_data_platform import data_platform_process, own_data_platform

@@ -18,8 +18,8 @@ from shop.backoffice.board.paced_reading import BOARD_POOL
 from shop.backoffice.board.publisher import Publisher
 from shop.concurrency import event_loop
 from shop.errors import Overloaded
-from shop.http import pages, streams
-from shop.http.pages import Scope, Send
+from shop.http.pages import pages, streams
+from shop.http.pages.pages import Scope, Send
 from shop.http.request_body import Receive
 from shop.lazy_texts import mark as _
 

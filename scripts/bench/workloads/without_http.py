@@ -1,7 +1,7 @@
 """What issuing and the limits cost without HTTP, in the environment of a stack, as JSON.
 
-    python -m scripts.bench.without_http issuing --seconds 5 --campaign 7 --users 1:60000
-    python -m scripts.bench.without_http limits --users 1:40000
+    python -m scripts.bench.workloads.without_http issuing --seconds 5 --campaign 7 --users 1:60000
+    python -m scripts.bench.workloads.without_http limits --users 1:40000
 
 `issuing` has many requests wait at once on the event loops of several processes, for one account after
 another: how many a second, their outcomes, the processor time of each in Python and in the database's server,

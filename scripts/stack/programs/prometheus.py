@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts.stack import SetupError, children, ports, system_packages
+from scripts.stack import SetupError, children, ports
 from scripts.stack.mariadb import SEARCH_PATH
+from scripts.stack.programs import system_packages
 
 START_SECONDS = 60
 STOP_SECONDS = 20

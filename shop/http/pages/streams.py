@@ -7,8 +7,9 @@ all clients.
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from shop.http import pages, views
-from shop.http.pages import Scope, Send
+from shop.http import views
+from shop.http.pages import pages
+from shop.http.pages.pages import Scope, Send
 from shop.http.request_body import Receive
 
 Handler = Callable[[Scope, Mapping[bytes, bytes], Receive, Send], Awaitable[None]]

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.stack import faketime
 from scripts.stack.mariadb import SEARCH_PATH
+from scripts.stack.programs import faketime
 
 PROMETHEUS_PROGRAMS = {
     "prometheus": "prometheus",

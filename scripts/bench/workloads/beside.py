@@ -9,10 +9,11 @@ from dataclasses import replace
 from statistics import median
 from typing import Any
 
-from scripts.bench import loads, watching
+from scripts.bench import watching
 from scripts.bench.load import Measured, Run, median_microseconds, null_around, ratio
 from scripts.bench.rows import OF_EMPTY, OF_NULL, P95, PER_SECOND, PROCESSOR
 from scripts.bench.stage import Stage, wait_until
+from scripts.bench.workloads import loads
 from scripts.stack import SetupError, database, places, process_identity
 from scripts.stack.instance import Instance
 
@@ -151,7 +152,7 @@ def limits(stage: Stage) -> Measured:
 
 def _without_http(stage: Stage, *words: str) -> dict[str, Any]:
     users = f"{stage.staff.users[0]['id']}:{stage.staff.users[-1]['id']}"
-    command = [sys.executable, "-m", "scripts.bench.without_http", *words, "--users", users]
+    command = [sys.executable, "-m", "scripts.bench.workloads.without_http", *words, "--users", users]
     ran, _ = _run(stage, command, WITHOUT_HTTP_SECONDS)
     if ran.returncode != 0:
         raise SetupError(f"without_http {words[0]} ended with {ran.returncode}: {ran.stdout}{ran.stderr}")

@@ -24,7 +24,8 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from inventory import move_stock_page, pausing, products
+from inventory import pausing, products
+from inventory.admin import move_stock_page
 from inventory.imports import stock_uploads
 from inventory.models import Delivery, Product, StockMovement
 from inventory.schemas import SKU_PATTERN

@@ -1,8 +1,8 @@
 """A process whose wall clock can be moved while it runs, by Debian's libfaketime. No other clock is changed.
 
-`python -m scripts.stack.faketime MODULE ...` runs the module in the environment of `environment(...)`. It is
-needed because clock_nanosleep() of libfaketime 0.9.10, Debian 12's, takes the monotonic instant that
-time.sleep() waits for to be one of the wall clock, and fails.
+`python -m scripts.stack.programs.faketime MODULE ...` runs the module in the environment of
+`environment(...)`. It is needed because clock_nanosleep() of libfaketime 0.9.10, Debian 12's, takes the
+monotonic instant that time.sleep() waits for to be one of the wall clock, and fails.
 """
 
 import platform
@@ -50,7 +50,7 @@ def command(python_command: Sequence[str]) -> list[str]:
     python, option, *module_and_arguments = python_command
     if option != "-m":
         raise ValueError(f"not a module that Python runs: {python_command}")
-    return [python, "-m", "scripts.stack.faketime", *module_and_arguments]
+    return [python, "-m", "scripts.stack.programs.faketime", *module_and_arguments]
 
 
 def remove_shared_memory(pid: int) -> None:

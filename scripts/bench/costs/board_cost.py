@@ -18,8 +18,9 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from statistics import median
 
-from scripts.bench import commits, loads, sizes, stage, watching
+from scripts.bench import commits, sizes, stage, watching
 from scripts.bench.stage import Stage
+from scripts.bench.workloads import loads
 from scripts.stack import SetupError, own_stack, places, ports
 from scripts.stack.instance import Instance
 

@@ -35,7 +35,7 @@ _taken: "weakref.WeakSet[PagedResponse]" = weakref.WeakSet()
 
 
 class PagedResponse(StreamingHttpResponse):
-    """A streaming response whose parts `shop.http.pages` has made one by one; it holds a slot of its account.
+    """A streaming response whose parts `pages` has made one by one; it holds a slot of its account.
 
     `close` releases the slot as well, if `release_slot` has not.
     """

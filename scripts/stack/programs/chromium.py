@@ -7,8 +7,9 @@ from contextlib import contextmanager
 
 from playwright.sync_api import Browser, sync_playwright
 
-from scripts.stack import SetupError, ports, system_packages
+from scripts.stack import SetupError, ports
 from scripts.stack.mariadb import SEARCH_PATH
+from scripts.stack.programs import system_packages
 
 PACKAGE = "chromium"
 PROGRAMS = ("chromium-headless-shell", "chromium")

@@ -29,19 +29,19 @@ from rest_framework.renderers import JSONRenderer
 from shop.accounts import authentication
 from shop.http import json_format, views
 
-DISPATCH_MIDDLEWARE = "shop.http.middleware.dispatch_api_calls"
+DISPATCH_MIDDLEWARE = "shop.http.pages.middleware.dispatch_api_calls"
 PAGE_ONLY_MIDDLEWARE = {
-    "shop.http.middleware.choose_language",
-    "shop.http.middleware.convert_html_errors",
+    "shop.http.pages.middleware.choose_language",
+    "shop.http.pages.middleware.convert_html_errors",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "shop.http.middleware.CommonMiddleware",
+    "shop.http.pages.middleware.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "shop.http.middleware.require_second_factor",
-    "shop.http.middleware.receive_staff_uploads",
-    "shop.http.middleware.identify_operator",
+    "shop.http.pages.middleware.require_second_factor",
+    "shop.http.pages.middleware.receive_staff_uploads",
+    "shop.http.pages.middleware.identify_operator",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 }
@@ -49,7 +49,7 @@ PAGE_ONLY_MIDDLEWARE = {
 
 DONE_BY_DISPATCH = {
     "shop.observability.request_metrics.RequestMetricsMiddleware",
-    "shop.http.middleware.request_id",
+    "shop.http.pages.middleware.request_id",
     DISPATCH_MIDDLEWARE,
 }
 """Middlewares whose work `shop.http.views` does for the web server's calls."""
@@ -159,7 +159,8 @@ def _check_middleware(names: Sequence[str]) -> Iterator[CheckMessage]:
         if name not in PAGE_ONLY_MIDDLEWARE | DONE_BY_DISPATCH:
             yield Error(
                 f"MIDDLEWARE has {name}, which calls of the API don't pass.",
-                hint="Do in shop.http.views what it is for, or name it in shop.checks.PAGE_ONLY_MIDDLEWARE.",
+                hint="Do in shop.http.views what it is for, or name it in "
+                "shop.http.checks.PAGE_ONLY_MIDDLEWARE.",
                 id="shop.E002",
             )
 
@@ -175,7 +176,8 @@ def _settings() -> Iterator[CheckMessage]:
     for name in differing:
         yield Error(
             f"{name} is set, which calls of the API don't follow.",
-            hint="Do in shop.http what it is for, then say so in shop.checks; docs/api-calls.md says where.",
+            hint="Do in shop.http what it is for, then say so in shop.http.checks; "
+            "docs/api-calls.md says where.",
             id="shop.E007",
         )
 

@@ -7,7 +7,7 @@ from typing import Any
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 
-from shop.http import openapi
+from shop.http.openapi import openapi
 
 RETRY_AFTER = {
     "schema": {"type": "integer"},

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from scripts.bench import connections, load, paying, watching
-from scripts.bench.connections import Answers, Connection
+from scripts.bench import load, watching
 from scripts.bench.load import Measured, Run, ratio
 from scripts.bench.rows import NULL_WAITING, WAITING, WAITING_CORES, WAITING_KIB
 from scripts.bench.stage import Stage, wait_until
+from scripts.bench.workloads import connections, paying
+from scripts.bench.workloads.connections import Answers, Connection
 from scripts.stack import database, process_identity
 
 WAIT_SECONDS = 30

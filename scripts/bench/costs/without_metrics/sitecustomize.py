@@ -1,7 +1,7 @@
 """Turns the counting of metrics off in the processes of a stack that has this folder on its PYTHONPATH.
 
-For `scripts.bench.metrics_cost` alone. The calls stay and do nothing, so their own cost, some tenths of a
-microsecond each, is on both sides of the comparison.
+For `scripts.bench.costs.metrics_cost` alone. The calls stay and do nothing, so their own cost, some tenths of
+a microsecond each, is on both sides of the comparison.
 """
 
 from contextlib import suppress

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from scripts.stack import ports, prometheus
+from scripts.stack import ports
 from scripts.stack.instance import Instance
 from scripts.stack.mariadb import USER
+from scripts.stack.programs import prometheus
 
 
 @contextmanager

@@ -22,11 +22,12 @@ from shop.concurrency import event_loop
 from shop.concurrency.thread_pool import ThreadPool
 from shop.configuration import UploadPage
 from shop.errors import Overloaded
-from shop.http import middleware, request_body
+from shop.http import request_body
 from shop.http.json_format import TooLarge
-from shop.http.paged_responses import PagedResponse
+from shop.http.pages import middleware
+from shop.http.pages.paged_responses import PagedResponse
+from shop.http.pages.uploads import UPLOAD_KEY, Upload
 from shop.http.request_body import Receive
-from shop.http.uploads import UPLOAD_KEY, Upload
 from shop.lazy_texts import mark as _
 
 Scope = Mapping[str, Any]

@@ -7,8 +7,8 @@
 )
 ```
 Refusals that every call may return (401, malformed bodies, 503, and those of a missing or reused idempotency
-key) are added by `shop.http.openapi_generation`. Further members of a problem belong to its code, whichever
-call returns it: an app declares them once, by `declare_members`.
+key) are added by `shop.http.openapi.openapi_generation`. Further members of a problem belong to its code,
+whichever call returns it: an app declares them once, by `declare_members`.
 """
 
 from collections.abc import Mapping, Sequence

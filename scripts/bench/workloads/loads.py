@@ -4,9 +4,10 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
-from scripts.bench import connections, sizes
+from scripts.bench import sizes
 from scripts.bench.load import Figures, Run
 from scripts.bench.stage import Stage
+from scripts.bench.workloads import connections
 from scripts.stack import SetupError
 
 ORDERS = "SELECT COUNT(*) FROM orders_order"

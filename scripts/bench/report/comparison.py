@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from scripts.bench import documents, watching
+from scripts.bench import watching
 from scripts.bench.load import Run, median_microseconds, ratio
-from scripts.bench.paying import LOADS
+from scripts.bench.report import documents
 from scripts.bench.rows import COMPARED, P95, PER_SECOND, ROWS, SETTLED, WAITING, bound
+from scripts.bench.workloads.paying import LOADS
 
 THIS, OTHER = "this", "other"
 HEADER = ("work", "figure", "this", "other", "this / other", "goal", "met")

@@ -22,7 +22,7 @@ from shop.errors import FirstcomeError, NotAllowed, Overloaded
 from shop.events import journal
 from shop.http import client_address, json_format, languages, problems, views
 from shop.http.messages import Request
-from shop.http.uploads import UPLOAD_KEY, Upload
+from shop.http.pages.uploads import UPLOAD_KEY, Upload
 from shop.lazy_texts import mark as _
 from shop.observability import logs
 

@@ -2,7 +2,8 @@
 
 docs/bench.md shows all figures of a run, docs/bench-against.md (from docs/bench-against.json) those of a
 comparison of two commits; docs/performance.md has a line for each load of both.
-`python -m scripts.bench.page` writes pages and plots from both JSON files again, after a change of words.
+`python -m scripts.bench.report.page` writes pages and plots from both JSON files again, after a change of
+words.
 """
 
 import sys
@@ -11,8 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from scripts.bench import comparison, documents, drawing
 from scripts.bench.load import Measured
+from scripts.bench.report import comparison, documents, drawing
 from scripts.bench.rows import LONGEST, P95, PER_SECOND, RATIOS, ROWS, bound
 from scripts.bench.sizes import Size
 from scripts.stack import places
