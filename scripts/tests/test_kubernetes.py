@@ -19,7 +19,8 @@ from django.core.management import get_commands
 from django.urls import Resolver404, resolve
 
 from scripts.monitoring import rules
-from scripts.stack import environment, places, prometheus
+from scripts.stack import environment, places
+from scripts.stack.programs import prometheus
 from scripts.tests import manifests
 from shop.observability import catalogue
 from shop.server import worker
