@@ -131,7 +131,7 @@ def _list(operator: User, model: type[Model], model_admin: Any) -> Iterator[Page
     listed = model_admin.get_changelist_instance(request)
     yield Page(name, "first page", path)
     is_long = issubclass(model_admin.paginator, keyset_pages.KeysetPaginator)
-    yield from _pages_beside(name, path, listed, is_long=is_long)
+    yield from _pages_beside(name, path, listed, request if is_long else None)
     for filter in listed.filter_specs:
         for title, query in _choices(filter, listed):
             yield Page(name, f"{filter.title}: {title}"[:60], f"{path}{query}")
@@ -147,11 +147,11 @@ def _list(operator: User, model: type[Model], model_admin: Any) -> Iterator[Page
             yield Page(name, f"search {term}"[:60], f"{path}?{urlencode({'q': term})}")
 
 
-def _pages_beside(name: str, path: str, listed: Any, *, is_long: bool) -> Iterator[Page]:
-    """The page after the first one, and the last one, if the list has several."""
-    if is_long:
+def _pages_beside(name: str, path: str, listed: Any, request: Any) -> Iterator[Page]:
+    """The page after the first one, and the last one, if the list has several; by key with its request."""
+    if request is not None:
         of_list = listed.root_queryset
-        ordering = listed.get_ordering(None, of_list)
+        ordering = listed.get_ordering(request, of_list)
         following = keyset_pages.read_page(of_list, "", ordering=ordering, size=listed.list_per_page).next
         positions = {"next page": following, "last page": keyset_pages.LAST} if following else {}
     else:
