@@ -63,7 +63,6 @@ def measure(staff: Staff, *, codes: int) -> Iterator[str]:
         (f"upload of {codes:,} codes, checked and added", lambda: _upload(staff, codes)),
         ("export of all orders", lambda: _export(staff, "orders", "order")),
         ("export of all coupons", lambda: _export(staff, "coupons", "coupon")),
-        ("export of all journal lines", lambda: _export(staff, "shop", "journalline")),
         ("sales report, the whole period", lambda: _report(staff)),
     ):
         yield _measured(staff, name, work)
