@@ -8,7 +8,7 @@ endif
 BOOTSTRAP := @$(PYTHON) scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run manage test test-services smoke bench metrics-cost board-cost lab chaos soak alerts screenshots check format openapi reference messages docs dashboards lock
+.PHONY: help run manage test test-services smoke bench metrics-cost board-cost staff-pages lab chaos soak alerts screenshots check format openapi reference messages docs dashboards lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,10 @@ metrics-cost: ## the processor time that metrics cost for a coupon, in ROUNDS=10
 board-cost: ## the processor time that viewers of the launch board cost a web process, SECONDS=20 for each number
 	$(BOOTSTRAP) bench
 	@exec $(VENV) -m scripts.bench.costs.board_cost --seconds "$(SECONDS)"
+
+staff-pages: ## times of the operators' pages and the staff's lists over ROWS=1000000 rows, TIMES=5 each: ORDERS=fewer, FOLDER=… keeps the filled shop, ONLY=orders
+	$(BOOTSTRAP) bench
+	@exec $(VENV) -m scripts.bench.staff_pages --rows "$(ROWS)" --orders "$(ORDERS)" --times "$(TIMES)" --only "$(ONLY)" --folder "$(FOLDER)"
 
 lab: ## compare all strategies by k6, one report: STRATEGIES=a,b SCENARIO=race,crowd QUICK=1 OUT=folder
 	$(BOOTSTRAP) bench

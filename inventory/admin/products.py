@@ -18,7 +18,6 @@ from import_export.admin import ImportMixin
 from unfold.admin import ModelAdmin
 from unfold.contrib.import_export.forms import ImportForm
 from unfold.decorators import action
-from unfold.paginator import InfinitePaginator
 from unfold.widgets import (
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminTextInputWidget,
@@ -31,6 +30,7 @@ from inventory.models import Delivery, Product, StockMovement
 from inventory.schemas import SKU_PATTERN
 from shop.admin_site import NonAtomicAdmin, ReadOnlyMixin
 from shop.errors import Unavailable
+from shop.http.keyset_pages import KeysetPaginator
 from shop.http.validation import LARGEST_AMOUNT
 from shop.money import minor_unit_help
 from shop.operators.forms import EditForm
@@ -139,7 +139,7 @@ class ProductAdmin(ImportMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
     ordering = ["id"]
     actions = ["pause_selected", "resume_selected"]
     actions_detail = ["open_page", "pause", "resume", "move_stock"]
-    paginator = InfinitePaginator
+    paginator = KeysetPaginator
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
 
@@ -286,7 +286,7 @@ class StockMovementAdmin(ReadOnlyMixin, ModelAdmin):
     search_fields = ["=product__sku"]
     search_help_text = _("The whole sku of a product")
     ordering = ["-id"]
-    paginator = InfinitePaginator
+    paginator = KeysetPaginator
     show_full_result_count = False
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[StockMovement]":

@@ -14,7 +14,6 @@ from unfold.admin import ModelAdmin
 from unfold.dataclasses import ActionDialog
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
-from unfold.paginator import InfinitePaginator
 
 from coupons.models import Coupon
 from orders import cancellation, order_states
@@ -25,6 +24,7 @@ from shop.admin_site import ReadOnlyMixin, SalesReportLinkMixin
 from shop.errors import FirstcomeError
 from shop.events import resending
 from shop.http import json_format
+from shop.http.keyset_pages import KeysetPaginator
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer, Replay
 from shop.operators.forms import SENT_BEFORE, KeyedReasonDialog, ReasonDialog, keyed_call, reload_page
@@ -93,7 +93,7 @@ class OrderAdmin(SearchMixin, SalesReportLinkMixin, PrefetchedListMixin, ReadOnl
     search_fields = ["id"]
     search_help_text = _("An order's id, a coupon's code, or an account's name")
     ordering = ["-id"]
-    paginator = InfinitePaginator
+    paginator = KeysetPaginator
     show_full_result_count = False
     # Its own template shows everything: a form with all fields would only repeat it.
     fields = ["id"]
@@ -205,7 +205,7 @@ class OrderLineAdmin(ExactSearchMixin, ReadOnlyMixin, ModelAdmin):
     word_fields = ["product__sku"]
     search_help_text = _("The id of an order, or a product's SKU")
     ordering = ["-id"]
-    paginator = InfinitePaginator
+    paginator = KeysetPaginator
     show_full_result_count = False
 
     @display(description=_("order id"), ordering="order_id")

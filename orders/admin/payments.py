@@ -21,7 +21,6 @@ from unfold.admin import ModelAdmin
 from unfold.dataclasses import ActionDialog
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
-from unfold.paginator import InfinitePaginator
 
 from orders import tasks
 from orders.models import Saga
@@ -34,6 +33,7 @@ from payments.payment_states import UNSETTLED
 from shop.admin_site import ReadOnlyMixin
 from shop.errors import FirstcomeError
 from shop.http import json_format
+from shop.http.keyset_pages import KeysetPaginator
 from shop.idempotency.recorded_answers import Answer, Replay
 from shop.models import JournalLine
 from shop.operations import dispatch
@@ -99,6 +99,7 @@ class PaymentAdmin(SearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
         "created_at",
     ]
     list_filter = [InDoubtFilter, "created_at"]
+    ordering_of_filters = {"created_at__gte": ["-created_at", "-id"]}
     list_filter_sheet = False
     list_prefetch_related = ["account"]
     search_fields = ["id"]
@@ -110,7 +111,7 @@ class PaymentAdmin(SearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
         count=f"{selectors.NEWEST_WITH_REFERENCE:,}",
     )
     ordering = ["-id"]
-    paginator = InfinitePaginator
+    paginator = KeysetPaginator
     show_full_result_count = False
     actions_detail = ["look_up"]
     readonly_fields = ["order_page", "shown_status", "charge", "saga", "looked_up"]

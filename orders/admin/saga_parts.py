@@ -3,6 +3,7 @@
 from typing import Any
 
 from django import forms
+from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
@@ -19,6 +20,10 @@ from orders.saga.operator_actions import LONGEST_REFERENCE
 from shop.models import JournalLine
 from shop.operators.forms import ReasonDialog
 from shop.operators.pages import PreselectingFilter
+
+UNFINISHED = {Saga.State.RUNNING, Saga.State.STUCK}
+ENDED_STATES = {f"state__exact={state}" for state in Saga.State if state not in UNFINISHED}
+"""The choices of `StateFilter` that no index supports."""
 
 
 class NeedsOperatorFilter(PreselectingFilter):
@@ -44,6 +49,21 @@ class NeedsOperatorFilter(PreselectingFilter):
         if self.value() == "unfinished":
             return queryset.filter(next_attempt_at__isnull=False)
         return queryset
+
+
+class StateFilter(admin.SimpleListFilter):
+    """The states; those of unfinished sagas are found by the index on the next attempt."""
+
+    title, parameter_name = _("state"), "state__exact"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(state.value, str(state.label)) for state in Saga.State]
+
+    def queryset(self, request: HttpRequest, queryset: "QuerySet[Saga]") -> "QuerySet[Saga]":
+        state = self.value()
+        if state in UNFINISHED:
+            return queryset.filter(state=state, next_attempt_at__isnull=False)
+        return queryset.filter(state=state) if state else queryset
 
 
 class CompleteForm(ReasonDialog):

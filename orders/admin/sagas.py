@@ -11,7 +11,6 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action, display
-from unfold.paginator import InfinitePaginator
 
 from orders import tasks
 from orders.admin import saga_parts
@@ -22,6 +21,7 @@ from payments.models import Payment
 from shop.admin_site import ReadOnlyMixin
 from shop.errors import FirstcomeError
 from shop.events import journal
+from shop.http.keyset_pages import KeysetPaginator
 from shop.operations import dispatch
 from shop.operators.forms import ReasonDialog, reload_page
 from shop.operators.pages import (
@@ -59,12 +59,13 @@ class SagaAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
     """Sagas are read-only; the buttons on an unfinished one call `operator_actions`."""
 
     list_display = ["id", "kind", "order", "shown_state", "step", "deadline_at", "attempts", "last_error"]
-    list_filter = [saga_parts.NeedsOperatorFilter, KindFilter, "state"]
+    list_filter = [saga_parts.NeedsOperatorFilter, KindFilter, saga_parts.StateFilter]
+    unindexed_filters = saga_parts.ENDED_STATES
     list_filter_sheet = False
     search_fields = ["id"]
     search_help_text = _("The id of a saga, payment, refund or order")
     ordering = ["-id"]
-    paginator = InfinitePaginator
+    paginator = KeysetPaginator
     fieldsets = [
         (None, {"fields": ["kind", "order", "subject_id", "shown_state", "step", "attempts", "last_error"]}),
         (_("Why it is compensated"), {"fields": ["failure_code", "failure_detail"]}),
@@ -162,10 +163,11 @@ class StepFilter(admin.SimpleListFilter):
 class SagaLogAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
     list_display = ["at", "saga_key", "step", "direction", "event", "attempt", "detail"]
     list_filter = [StepFilter, "direction", "event"]
+    unindexed_filters = {"step", "direction__exact", "event__exact"}
     search_fields = uuid_fields = ["saga_id"]
     search_help_text = _("The id of a saga")
     ordering = ["-id"]
-    paginator = InfinitePaginator
+    paginator = KeysetPaginator
     show_full_result_count = False
 
     @display(description=_("saga id"), ordering="saga_id")
