@@ -277,7 +277,9 @@ def test_old_counts_are_forgotten_and_without_redis_they_are_not_known() -> None
     composer = SnapshotComposer(History())
     counts = [SecondCounts(SECOND, 1, {("refusals", "sold_out"): 5})]
     assert compose(composer, 0, counts=counts)["refusals"] == [{"code": "sold_out", "rate": 5.0}]
-    figures = compose(composer, 11, counts=None)
+    later = compose(composer, 4, counts=[SecondCounts(SECOND + 4, 1, {})])
+    assert (later["requests"]["refused"], later["refusals"]) == (0, [{"code": "sold_out", "rate": 2.5}])
+    figures = compose(composer, 15, counts=None)
     assert (figures["refusals"], figures["requests"]["rate"]) == ([], None)
     assert figures["sources"]["counts"] is False
     assert "refusals" not in figures["point"]
