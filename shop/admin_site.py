@@ -66,6 +66,7 @@ class OperatorsList(ChangeList):
     """
 
     search_form_class = SearchForm
+    root_queryset: "QuerySet[Any]"
 
     def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> "QuerySet[Any]":
         """As Django's, of the database that the request's list is read from."""

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from amqp.exceptions import PreconditionFailed
 from django.conf import settings
 from kombu import Connection
 
@@ -96,7 +95,7 @@ def _refused_queues(connection: Connection) -> list[str]:
         try:
             with connection.channel() as channel:
                 queue(channel).queue_declare()
-        except PreconditionFailed:
+        except connection.channel_errors:
             refused.append(str(queue.name))
     return refused
 
