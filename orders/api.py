@@ -40,7 +40,7 @@ from shop.errors import NotAuthenticated
 from shop.events import journal
 from shop.http import keyed_calls
 from shop.http.openapi import openapi
-from shop.http.pagination import paginate
+from shop.http.pagination import paginate, paginate_for_staff
 from shop.http.permissions import READ_JOURNAL, has_staff_permission, require_staff_permission
 from shop.http.validation import Nothing, read, read_query
 from shop.http.views import Request, Response, View
@@ -84,12 +84,14 @@ class Orders(View):
     def get(self, request: Request) -> Response:
         """List the account's own orders, newest first; staff see all orders."""
         query = read_query(OrdersQuery, request)
-        orders = selectors.visible_orders(account_id=_allowed_account_id(request, "orders.view_order"))
+        account_id = _allowed_account_id(request, "orders.view_order")
+        orders = selectors.visible_orders(account_id=account_id)
         if query.status:
             orders = selectors.with_status(orders, query.status)
         if query.user:
             orders = orders.filter(account_id=query.user)
-        return paginate(request, orders, partial(_render_order, language=request.language))
+        render = partial(_render_order, language=request.language)
+        return (paginate_for_staff if account_id is None else paginate)(request, orders, render)
 
     @extend_schema(
         request=PlaceOrderInput,

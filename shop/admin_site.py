@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from django import forms
@@ -11,7 +12,7 @@ from django.contrib.admin.views.main import PAGE_VAR, SEARCH_VAR, ChangeListSear
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from django.contrib.auth.views import PasswordChangeView
-from django.db import OperationalError, connection, transaction
+from django.db import DEFAULT_DB_ALIAS, OperationalError, connections, transaction
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
@@ -34,6 +35,7 @@ from shop.accounts import accounts, password_hashing, sign_ins
 from shop.accounts.accounts import InvalidCredentials
 from shop.accounts.password_hashing import TrustLevel
 from shop.accounts.second_factor import EnrolmentRequired
+from shop.db import secondary
 from shop.db.mysql.patience import statement_limit
 from shop.errors import FirstcomeError, Unavailable
 from shop.events import journal
@@ -65,6 +67,13 @@ class OperatorsList(ChangeList):
     """
 
     search_form_class = SearchForm
+    root_queryset: "QuerySet[Any]"
+
+    def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> "QuerySet[Any]":
+        """As Django's, of the database that the request's list is read from."""
+        self.root_queryset = self.root_queryset.using(getattr(request, "list_database", DEFAULT_DB_ALIAS))
+        found: QuerySet[Any] = super().get_queryset(request, *args, **kwargs)
+        return found
 
     def get_filters(self, request: HttpRequest) -> Any:
         found = super().get_filters(request)
@@ -164,20 +173,26 @@ class ListMixin:
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         """As Django's, rendered while the limit of its statements holds, or 503 if one took longer."""
-        view = super().changelist_view  # type: ignore[misc]
         if request.method == "POST" and "action" in request.POST:
             # An action may take longer: it has a limit for what it changes.
-            return view(request, extra_context)
+            return super().changelist_view(request, extra_context)  # type: ignore[misc]
+        render = partial(self._render_list, request, extra_context)
         try:
-            with statement_limit(connection, seconds=LIST_SECONDS):
-                response = view(request, extra_context)
-                if isinstance(response, TemplateResponse):
-                    response.render()
+            response = secondary.read(render) if request.method == "GET" else render(DEFAULT_DB_ALIAS)
         except OperationalError as error:
             if not (error.args and error.args[0] in STATEMENT_ENDED):
                 raise
             too_long = gettext("The list took longer than %(seconds)s s: use another filter, or its search.")
             return problems.from_error(Unavailable(too_long % {"seconds": LIST_SECONDS})).to_django()
+        return response
+
+    def _render_list(self, request: HttpRequest, extra_context: dict[str, Any] | None, database: str) -> Any:
+        """The rendered page of the list, whose rows are read from this database."""
+        request.list_database = database  # type: ignore[attr-defined]
+        with statement_limit(connections[database], seconds=LIST_SECONDS):
+            response = super().changelist_view(request, extra_context)  # type: ignore[misc]
+            if isinstance(response, TemplateResponse):
+                response.render()
         return response
 
 

@@ -18,6 +18,7 @@ from shop.configuration import (
     one_of,
     page_url,
     rate,
+    read_database,
     secret_key,
     signing_keys,
     url,
@@ -176,6 +177,11 @@ _database["CONN_MAX_AGE"] = number("CONN_MAX_AGE", 60, least=0)
 _database["CONN_HEALTH_CHECKS"] = True
 _database["ATOMIC_REQUESTS"] = False
 _database["TEST"] = {"NAME": env.str("TEST_DATABASE_NAME", default=None), "CHARSET": "utf8mb4"}
+# A secondary, which answers lists of staff, exports and reports once it has applied all that they must show.
+DATABASE_READ_URL = env.str("DATABASE_READ_URL", default="")
+if DATABASE_READ_URL:
+    DATABASES["reader"] = read_database("DATABASE_READ_URL", primary=_database, options=MYSQL_OPTIONS)
+    DATABASE_ROUTERS = ["shop.db.secondary.Router"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # The clock: how far the host's may differ from the database's for a process to start

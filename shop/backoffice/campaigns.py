@@ -68,7 +68,7 @@ class CampaignResults:
             statuses = coupons.values_list("status").annotate(Count("pk"))
             self.coupons.update(dict(windows.fetch(statuses)))
             paid = coupons.filter(order__paid_at__isnull=False)
-            sums = transactions.read(partial(_sums, paid))
+            sums = windows.read_elsewhere(partial(_sums, paid))
             self.orders += sums.pop("orders")
             self.amounts.update({name: amount or 0 for name, amount in sums.items()})
             yield gettext("%(count)s of %(total)s coupons read") % {"count": f"{end:,}", "total": f"{last:,}"}
@@ -142,9 +142,9 @@ def _curve_title(curve: IssueCurve) -> str:
     return gettext("Coupons issued %(length)s") % {"length": length}
 
 
-def _sums(paid: Any) -> dict[str, Any]:
+def _sums(paid: Any, database: str) -> dict[str, Any]:
     """The number of these coupons' orders and the sums of their amounts."""
-    sums: dict[str, Any] = paid.aggregate(
+    sums: dict[str, Any] = paid.using(database).aggregate(
         orders=Count("pk"), **{name: Sum(f"order__{name}") for name in AMOUNTS}
     )
     return sums

@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable
 from contextvars import Context
 from weakref import WeakSet
 
-from django.db import connection, connections
+from django.db import connections
 from prometheus_client import Gauge
 from structlog import get_logger
 
@@ -354,12 +354,13 @@ process_metrics.add_sampler(_sample_pools)
 
 
 def close_unusable_connection() -> None:
-    """Close this thread's connection if it is broken or too old, as Django does at the end of a request.
+    """Close this thread's connections if they are broken or too old, as Django does at the end of a request.
 
-    The connection is checked before its next use if it was idle. Inside a transaction it is left alone.
+    A connection is checked before its next use if it was idle. Inside a transaction it is left alone.
     """
-    if connection.connection is not None and not connection.in_atomic_block:
-        connection.close_if_unusable_or_obsolete()
+    for one in connections.all(initialized_only=True):
+        if one.connection is not None and not one.in_atomic_block:
+            one.close_if_unusable_or_obsolete()
 
 
 def _count_down(counts: Counter[Hashable], name: Hashable) -> None:

@@ -98,7 +98,7 @@ def _close_after(response: Response, refusal: Exception | None) -> Response:
 
 async def _send_response(send: Send, response: Response, headers: Headers) -> None:
     headers = [*_encode_headers(response.headers.items()), *headers]
-    if response.status_code != 204:
+    if response.status_code not in (204, 304):
         headers.append((b"content-length", str(len(response.body)).encode()))
     await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
     await send({"type": "http.response.body", "body": response.body})

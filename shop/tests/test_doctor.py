@@ -125,7 +125,6 @@ STRONG = ("2026-11", "0123456789abcdef" * 4)
         ({"version": "11.8.2-MariaDB-log"}, "database version", "ok"),
         ({"version": "8.4.3"}, "database version", "ok"),
         ({"version": "8.0.34"}, "database version", "warning"),
-        ({"wsrep_on": "ON"}, "Galera", "warning"),
     ],
 )
 def test_server_settings_get_their_levels(changed: dict[str, str], check: str, level: str) -> None:

@@ -91,6 +91,20 @@ LOCATION = OpenApiParameter(
 )
 
 
+CACHED_LIST = (
+    "What customers and anonymous clients are shown is at most a second old when their request arrives, and "
+    "has an `ETag`: with it in `If-None-Match` a list that has not changed is 304, without a body."
+)
+IF_NONE_MATCH = OpenApiParameter(
+    "If-None-Match",
+    str,
+    OpenApiParameter.HEADER,
+    description="The `ETag` of the list as it was read before; or several, separated by commas.",
+)
+ETAG = OpenApiParameter(
+    "ETag", str, OpenApiParameter.HEADER, response=[200, 304], description="Changes with the list."
+)
+NOT_MODIFIED = OpenApiResponse(description="The list is as it was with that `ETag`.")
 INTEGER = {"type": "integer"}
 _members: dict[str, Mapping[str, dict[str, Any]]] = {}
 
