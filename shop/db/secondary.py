@@ -1,8 +1,8 @@
 """Reads that a secondary of the database may answer: lists of staff, exports and reports; never a decision.
 
 `read` sends work to the secondary of `DATABASE_READ_URL` only after that has applied everything that the
-primary had committed when the read began. So whoever reads sees what was acknowledged before, their own
-writes included, on any machine. The wait for it is short: a secondary that lags, or can't be reached, is left
+primary had committed when the read began. So a reader sees what was acknowledged before, its own writes
+included, on any machine. The wait for it is short: a secondary that lags, or can't be reached, is left
 alone for a while, and the primary answers. Each connection asks its own server, because a proxy may spread
 connections over several secondaries.
 

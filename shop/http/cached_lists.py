@@ -3,8 +3,8 @@
 A page of a list is kept as it was rendered. In a burst, `BURST_REQUESTS` within a second, a request gets the
 page if it was read within the second before the request arrived. Otherwise one thread reads it for all requests
 that wait, so without a burst each request gets the page as it is now. Staff are never shown a kept page.
-Its `ETag` is a hash of the page, the same in every process, so a client that sends it back gets 304 without a
-body from any of them.
+Its `ETag` is a hash of the page, the same in every process, so a client that sends it back gets 304 without
+a body from any of them.
 
 All of it runs on the event loop. Without one, in tests and under `runserver`, each request reads its page.
 """
@@ -62,7 +62,7 @@ _expired_at = 0.0
 
 
 async def respond(request: Request, *, customers: Render, staff: Render) -> Response:
-    """Respond with the page of the list: as it is now, in a burst at most `MAX_AGE_SECONDS` old for customers.
+    """Respond with the page of the list: to staff as it is now, to others at most `MAX_AGE_SECONDS` old.
 
     `customers` must depend on nothing but the request's URL. Raises what the two raise.
     """
