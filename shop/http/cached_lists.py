@@ -1,8 +1,8 @@
 """Lists for customers: a process reads each at most once a second while many clients ask for it.
 
 A page of a list is kept as it was rendered. In a burst, `BURST_REQUESTS` within a second, a request gets the
-page if it was read within the second before the request arrived. Otherwise one thread reads it for all requests
-that wait, so without a burst each request gets the page as it is now. Staff are never shown a kept page.
+page if it was read within the second before the request arrived. Otherwise one thread reads it for all
+requests that wait, so without a burst each gets the page as it is now. Staff are never shown a kept page.
 Its `ETag` is a hash of the page, the same in every process, so a client that sends it back gets 304 without
 a body from any of them.
 
