@@ -13,20 +13,17 @@ import time
 from collections.abc import Mapping
 
 from scripts.cluster import (
-    debian_root,
     environment,
     keeper,
     layout,
-    monitoring,
     packages,
-    rabbitmq,
     readiness,
-    redis,
     shutdown,
     supervision,
     templates,
 )
 from scripts.cluster.layout import Cluster
+from scripts.cluster.servers import debian_root, monitoring, rabbitmq, redis
 from scripts.stack import SetupError, children, places, ports, process_identity, welcome
 from scripts.stack import environment as environments
 from scripts.stack import instance as instances

@@ -11,8 +11,9 @@ import sys
 from collections.abc import Mapping
 
 from scripts.cluster import environment as environments
-from scripts.cluster import layout, monitoring, mysql, packages, rabbitmq, redis
+from scripts.cluster import layout, packages
 from scripts.cluster.layout import Cluster
+from scripts.cluster.servers import monitoring, mysql, rabbitmq, redis
 from scripts.stack import SetupError, children, ports, process_identity
 from scripts.stack import processes as stack_processes
 from scripts.stack.processes import OPEN_FILES, Command

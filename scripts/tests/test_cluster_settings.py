@@ -8,8 +8,9 @@ import pytest
 import yaml
 from supervisor.options import ServerOptions
 
-from scripts.cluster import credentials, environment, layout, mysql, processes, redis, supervision, templates
+from scripts.cluster import credentials, environment, layout, processes, supervision, templates
 from scripts.cluster.layout import Cluster
+from scripts.cluster.servers import mysql, redis
 from scripts.stack import SetupError, ports
 from scripts.stack import instance as instances
 

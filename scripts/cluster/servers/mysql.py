@@ -6,8 +6,9 @@ import re
 import shutil
 from pathlib import Path
 
-from scripts.cluster import credentials, debian_root, layout, templates
+from scripts.cluster import credentials, layout, templates
 from scripts.cluster.layout import Cluster
+from scripts.cluster.servers import debian_root
 from scripts.stack import places, ports
 from scripts.stack.processes import Command
 
