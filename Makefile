@@ -8,7 +8,7 @@ endif
 BOOTSTRAP := @$(PYTHON) scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run manage test test-services smoke bench metrics-cost board-cost staff-pages lab chaos soak alerts screenshots check format openapi reference messages docs dashboards lock
+.PHONY: help run manage test test-services smoke bench metrics-cost board-cost staff-pages lab chaos soak alerts screenshots cluster cluster-status check format openapi reference messages docs dashboards lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,13 @@ alerts: ## make each alert fire once by a real cause, and clear, on a stack of i
 screenshots: ## take the pictures in docs/images again, of a shop of its own: ONLY=board,order
 	$(BOOTSTRAP) screenshots
 	@exec $(VENV) -m scripts.screenshots --only "$(ONLY)"
+
+cluster: ## run the shop on a cluster of each server, as root: PORT=21000 (the first of 64), VAR=var
+	$(BOOTSTRAP) cluster
+	@exec $(VENV) -m scripts.cluster --port "$(PORT)"
+
+cluster-status: ## the members of the running cluster, their roles, lag and routes; exit code 1 when one is missing: JSON=1, VAR=var
+	@exec $(VENV) -m scripts.cluster.status $(if $(JSON),--json)
 
 check: ## formatting, lint, types, layers, migrations, drift of OpenAPI, reference and dashboards, translations, alerting rules
 	$(BOOTSTRAP) check

@@ -23,6 +23,7 @@ NEWER_PYTHONS = ("python3.12", "python3.11", "python3.13", "python3.14")
 REQUIREMENTS = {
     "run": ["requirements-embedded.txt"],
     "mariadb": ["requirements-embedded.txt", "requirements.txt"],
+    "cluster": ["requirements-embedded.txt", "requirements.txt"],
     "soak": ["requirements-embedded.txt", "requirements.txt"],
     "alerts": ["requirements-embedded.txt", "requirements.txt", "requirements-dev.txt"],
     "check": ["requirements-embedded.txt", "requirements-dev.txt"],
@@ -52,9 +53,10 @@ def main() -> None:
         redis=purpose in ("alerts", "test"),
         compiler=PROJECT / "requirements.txt" in missing,
         libfaketime=purpose in ("soak", "alerts", "test"),
-        prometheus=purpose in ("check", "bench", "soak", "alerts", "test"),
+        prometheus=purpose in ("check", "bench", "soak", "alerts", "cluster", "test"),
         npm=purpose == "test",
         chromium=purpose in ("screenshots", "test"),
+        cluster=purpose == "cluster",
     )
     # Only the check of Prometheus' rules needs a system package: a user without root runs the others.
     if purpose != "check" or system_packages.can_install():

@@ -7,9 +7,7 @@ from django.utils.translation import gettext_lazy
 from payments import gateways
 from shop.configuration import (
     BASE_DIR,
-    BROKER_SCHEMES,
     HTTP_SCHEMES,
-    REDIS_SCHEMES,
     UploadPage,
     database,
     env,
@@ -24,6 +22,14 @@ from shop.configuration import (
     url,
 )
 from shop.observability import logs
+from shop.server_addresses import (
+    BROKER_CONNECT_SECONDS,
+    BROKER_HEARTBEAT_SECONDS,
+    broker_queue_type,
+    broker_transport_options,
+    broker_urls,
+    redis_cache,
+)
 
 # The process
 DEBUG = flag("DEBUG")
@@ -188,25 +194,15 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 CLOCK_SKEW_SECONDS = number("CLOCK_SKEW_SECONDS", 2.0, least=0.1)
 
 # Redis: it accelerates and never decides, so calls are short and tried once
-REDIS_URL = url("REDIS_URL", "redis://127.0.0.1:6379/0", REDIS_SCHEMES)
-CACHES = {
-    "default": {
-        "BACKEND": "django_redis.cache.RedisCache",
-        "LOCATION": REDIS_URL,
-        "OPTIONS": {
-            "CONNECTION_POOL_KWARGS": {
-                "socket_timeout": 1,
-                "socket_connect_timeout": 0.5,
-                "max_connections": 256,
-                "retry": None,
-                "retry_on_error": [],
-            }
-        },
-    }
-}
+CACHES = {"default": redis_cache("REDIS_URL", "redis://127.0.0.1:6379/0")}
 
 # Celery: tasks carry an id, the database carries the state
-CELERY_BROKER_URL = url("BROKER_URL", "redis://127.0.0.1:6379/1", BROKER_SCHEMES)
+BROKER_URLS = broker_urls("BROKER_URL", "redis://127.0.0.1:6379/1")
+CELERY_BROKER_URL = ";".join(BROKER_URLS)
+CELERY_BROKER_CONNECTION_TIMEOUT = BROKER_CONNECT_SECONDS if len(BROKER_URLS) > 1 else 4
+CELERY_BROKER_HEARTBEAT = BROKER_HEARTBEAT_SECONDS
+CELERY_TASK_DEFAULT_QUEUE_TYPE = broker_queue_type("BROKER_QUEUE_TYPE", BROKER_URLS)
+CELERY_WORKER_CONSUMER = "shop.operations.worker_consumer:Consumer"
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
@@ -217,14 +213,8 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_TASK_PUBLISH_RETRY = False
-CELERY_BROKER_TRANSPORT_OPTIONS = {
-    # Must exceed the longest task, or Redis delivers the same task to a second worker.
-    "visibility_timeout": 600,
-    "socket_timeout": 2,
-    "socket_connect_timeout": 1,
-    # kombu would retry for six seconds; a task that can't be sent runs here (`shop.operations.dispatch`).
-    "max_retries": 0,
-}
+# The visibility timeout must exceed the longest task, or Redis delivers the same task to a second worker.
+CELERY_BROKER_TRANSPORT_OPTIONS = broker_transport_options(BROKER_URLS, visibility_timeout=600)
 SWEEP_SECONDS = number("SWEEP_SECONDS", 5.0, least=0.1)
 # The interval between queries for due sagas and events: one indexed query each.
 DUE_SECONDS = min(1.0, SWEEP_SECONDS)

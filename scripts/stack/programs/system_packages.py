@@ -21,6 +21,15 @@ PROMETHEUS_PROGRAMS = {
     "prometheus-mysqld-exporter": "prometheus-mysqld-exporter",
 }
 """The package of each program."""
+CLUSTER_PROGRAMS = {
+    "debootstrap": "debootstrap",
+    "haproxy": "haproxy",
+    "redis-server": "redis-server",
+    "rabbitmq-server": "rabbitmq-server",
+    # Erlang's, which comes with RabbitMQ.
+    "epmd": "rabbitmq-server",
+}
+"""Those of `make cluster`, beside Prometheus'."""
 _INSTALL = ("install", "-y", "--no-install-recommends")
 _POLICY = Path("/usr/sbin/policy-rc.d")
 _POLICY_TEXT = "#!/bin/sh\n# Firstcome installs packages without starting their services.\nexit 101\n"
@@ -37,6 +46,7 @@ class Needs:
     prometheus: bool = False
     npm: bool = False
     chromium: bool = False
+    cluster: bool = False
 
 
 def require(needs: Needs) -> None:
@@ -67,6 +77,8 @@ def missing(needs: Needs) -> Iterator[str]:
         programs |= {"mariadbd": "mariadb-server", "mariadb-install-db": "mariadb-server"}
     if needs.prometheus:
         programs |= PROMETHEUS_PROGRAMS
+    if needs.cluster:
+        programs |= CLUSTER_PROGRAMS
     if needs.redis:
         programs["redis-server"] = "redis-server"
     if needs.npm:

@@ -7,17 +7,17 @@ from django.conf import settings
 from kombu import Connection
 
 from shop.celery import app
+from shop.operations import broker_connections
 from shop.operations.doctor import redises
 from shop.operations.doctor.findings import Finding, danger, ok, warning
 
-CONNECT_TIMEOUT_SECONDS = 2
+CONNECT_TIMEOUT_SECONDS = 2.0
 
 
 def examine() -> list[Finding]:
     found = [visibility_timeout()] if _is_redis() else []
     try:
-        with app.connection_for_read(connect_timeout=CONNECT_TIMEOUT_SECONDS) as connection:
-            connection.ensure_connection(max_retries=1, timeout=CONNECT_TIMEOUT_SECONDS)
+        with broker_connections.connected(within_seconds=CONNECT_TIMEOUT_SECONDS) as connection:
             return [
                 *found,
                 ok("broker", connection.transport.driver_type),
