@@ -20,7 +20,7 @@ from prometheus_client import Counter
 from structlog import get_logger
 
 from shop.db import open_transaction, transactions
-from shop.db.mysql.read_only.base import refuse_writes
+from shop.db.plain_reads import refuse_writes
 
 T = TypeVar("T")
 log = get_logger(__name__)

@@ -17,6 +17,7 @@ from django.db import connections
 from scripts.stack import children, mariadb, places, ports
 from scripts.stack.mariadb import Server
 from shop import configuration
+from shop.concurrency.thread_pool import renew_threads
 from shop.db import secondary
 from shop.tests.racing import wait_until
 
@@ -144,6 +145,7 @@ def as_databases(servers: Replicated) -> Iterator[None]:
     for alias in connections.settings:
         connections[alias] = connections.create_connection(alias)
     try:
+        renew_threads()
         yield
     finally:
         for alias in connections.settings:
@@ -151,6 +153,7 @@ def as_databases(servers: Replicated) -> Iterator[None]:
         del connections[secondary.ALIAS]
         connections.settings = before
         connections["default"] = default
+        renew_threads()
 
 
 def _settings_of(server: OwnServer, like: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ MAY_READ = {
     "shop/backoffice/list_exports.py": {"table_windows"},
     "shop/backoffice/campaigns.py": {"read"},
     "shop/backoffice/reports.py": {"_products", "_campaign_names"},
-    "shop/backoffice/sales_figures.py": {"_add_sales", "_add_refunds", "_add_entries"},
+    "shop/backoffice/sales_figures.py": {"_add_sales", "_add_refunds", "_add_late_entries", "_sum_entries"},
 }
 MAY_NAME_A_DATABASE = {
     "shop/http/pagination.py": {"paginate_for_staff"},
