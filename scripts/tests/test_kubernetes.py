@@ -429,8 +429,9 @@ def test_nothing_is_open_by_default_and_every_process_reaches_its_servers(overla
     assert ports == ({6446, 5672, 6379} if overlay == PRODUCTION else {3306, 5672, 6379})
 
 
-def test_what_is_public_exists_and_metrics_and_readiness_are_not():
-    [ingress] = manifests.of_kind(PRODUCTION, "Ingress")
+@every_overlay
+def test_what_is_public_exists_and_metrics_and_readiness_are_not(overlay: str):
+    [ingress] = manifests.of_kind(overlay, "Ingress")
     paths = {path["path"]: path["pathType"] for path in ingress["spec"]["rules"][0]["http"]["paths"]}
     assert paths == {"/": "Exact", "/api": "Prefix", "/admin": "Prefix", "/static": "Prefix"}
     for public in ("/", "/api/v1/products", "/api/docs/", "/admin/"):
@@ -444,9 +445,10 @@ def test_what_is_public_exists_and_metrics_and_readiness_are_not():
     with pytest.raises(Resolver404):
         resolve("/elsewhere")
     [host] = {rule["host"] for rule in ingress["spec"]["rules"]}
-    variables = manifests.environment(
-        PRODUCTION, manifests.container(manifests.of_the_shop(PRODUCTION)["web"])
-    )
+    assert [tls["hosts"] for tls in ingress["spec"]["tls"]] == [[host]]
+    [service] = {path["backend"]["service"]["name"] for path in ingress["spec"]["rules"][0]["http"]["paths"]}
+    assert manifests.find(overlay, "Service", named=service)
+    variables = manifests.environment(overlay, manifests.container(manifests.of_the_shop(overlay)["web"]))
     assert host in variables["ALLOWED_HOSTS"].split(",")
     assert variables["CSRF_TRUSTED_ORIGINS"] == f"https://{host}"
 
