@@ -22,6 +22,7 @@ from scripts.monitoring import rules
 from scripts.stack import environment, places
 from scripts.stack.programs import prometheus
 from scripts.tests import manifests
+from shop.db.mysql.patience import LONG_READ_TIMEOUT_SECONDS
 from shop.observability import catalogue
 from shop.server import worker
 
@@ -224,6 +225,16 @@ def test_a_stop_is_longer_than_what_it_waits_for():
     assert manifests.pod(workloads["web"])["terminationGracePeriodSeconds"] >= announced + stop + 5
     longest_task = settings.CELERY_TASK_TIME_LIMIT
     assert manifests.pod(workloads["worker"])["terminationGracePeriodSeconds"] >= longest_task + 5
+def test_a_migration_under_way_ends_by_itself_and_no_other_begins_meanwhile():
+    job = manifests.of_the_shop(PRODUCTION)["migrate"]["spec"]
+    assert job["podReplacementPolicy"] == "Failed"
+    assert job["template"]["spec"]["terminationGracePeriodSeconds"] >= LONG_READ_TIMEOUT_SECONDS
+    assert "kubectl delete job migrate --ignore-not-found --cascade=foreground" in PAGE
+    # The kubelet's pauses: 10 s, each twice the one before, and 300 s at most.
+    pauses = [min(10 * 2**attempt, 300) for attempt in range(job["backoffLimit"])]
+    assert sum(pauses) >= 2 * 3_600, "an audit takes an hour and more"
+
+
 
 
 def test_no_pod_is_taken_away_before_another_serves():
