@@ -1,6 +1,7 @@
 """The manifests of ops/kubernetes, as `kubectl kustomize` renders them, and the schemas that they satisfy."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -84,6 +85,23 @@ def environment(name: str, found: Manifest) -> dict[str, Any]:
     for variable in found.get("env", []):
         variables[variable["name"]] = variable.get("value") or variable["valueFrom"]["secretKeyRef"]
     return variables
+
+
+def autoscaler() -> Manifest:
+    """The specification of the autoscaler of web."""
+    found: Manifest = find(PRODUCTION, "HorizontalPodAutoscaler", named="web")["spec"]
+    return found
+
+
+def mysql() -> Manifest:
+    """The specification of the cluster of MySQL."""
+    found: Manifest = find(PRODUCTION, "InnoDBCluster", named="mysql")["spec"]
+    return found
+
+
+def mycnf() -> dict[str, str]:
+    """The settings of MySQL's members."""
+    return dict(re.findall(r"^(\w+)=(.+)$", mysql()["mycnf"], flags=re.MULTILINE))
 
 
 def validate(manifest: Manifest, version: str) -> None:

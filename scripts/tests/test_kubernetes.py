@@ -22,6 +22,7 @@ from scripts.monitoring import rules
 from scripts.stack import environment, places
 from scripts.stack.programs import prometheus
 from scripts.tests import manifests
+from shop.db.mysql.patience import LONG_READ_TIMEOUT_SECONDS
 from shop.observability import catalogue
 from shop.server import worker
 
@@ -32,8 +33,6 @@ PAGE = (places.PROJECT / "docs" / "kubernetes.md").read_text()
 PRODUCTION = manifests.PRODUCTION
 OURS = {"migrate", "web", "worker", "issuer", "beat"}
 LONG_RUNNING = OURS - {"migrate"}
-WORKER_CONNECTIONS = 30
-"""Of a worker, at most: docs/operations.md, Containers."""
 every_overlay = pytest.mark.parametrize("overlay", manifests.OVERLAYS)
 
 
@@ -115,7 +114,7 @@ def test_every_secret_is_made_by_a_command_of_the_page_or_by_an_operator():
         made[name] = made.get(name, set()) | keys
     for name, keys in needed.items():
         assert keys <= made[name], name
-    assert manifests.find(PRODUCTION, "InnoDBCluster", named="mysql")["spec"]["secretName"] in made
+    assert manifests.mysql()["secretName"] in made
 
 
 @every_overlay
@@ -226,6 +225,16 @@ def test_a_stop_is_longer_than_what_it_waits_for():
     assert manifests.pod(workloads["worker"])["terminationGracePeriodSeconds"] >= longest_task + 5
 
 
+def test_a_migration_under_way_ends_by_itself_and_no_other_begins_meanwhile():
+    job = manifests.of_the_shop(PRODUCTION)["migrate"]["spec"]
+    assert job["podReplacementPolicy"] == "Failed"
+    assert job["template"]["spec"]["terminationGracePeriodSeconds"] >= LONG_READ_TIMEOUT_SECONDS
+    assert "kubectl delete job migrate --ignore-not-found --cascade=foreground" in PAGE
+    # The kubelet's pauses: 10 s, each twice the one before, and 300 s at most.
+    pauses = [min(10 * 2**attempt, 300) for attempt in range(job["backoffLimit"])]
+    assert sum(pauses) >= 2 * 3_600, "an audit takes an hour and more"
+
+
 def test_no_pod_is_taken_away_before_another_serves():
     for name in LONG_RUNNING:
         strategy = manifests.of_the_shop(PRODUCTION)[name]["spec"]["strategy"]
@@ -238,7 +247,7 @@ def test_no_pod_is_taken_away_before_another_serves():
     }
     for name, workload in manifests.of_the_shop(PRODUCTION).items():
         if name in LONG_RUNNING:
-            replicas = workload["spec"].get("replicas") or _autoscaler()["minReplicas"]
+            replicas = workload["spec"].get("replicas") or manifests.autoscaler()["minReplicas"]
             # A budget over one pod keeps its node from being drained.
             assert (name in protected) == (replicas > 1), name
 
@@ -246,28 +255,15 @@ def test_no_pod_is_taken_away_before_another_serves():
 def test_web_has_no_number_of_pods_beside_its_autoscaler():
     """Each `kubectl apply` would set it back in the middle of a drop."""
     assert "replicas" not in manifests.of_the_shop(PRODUCTION)["web"]["spec"]
-    assert _autoscaler()["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}
-
-
-def test_the_database_and_its_routers_accept_the_connections_of_all_pods():
-    workloads = manifests.of_the_shop(PRODUCTION)
-    variables = manifests.environment(PRODUCTION, manifests.container(workloads["web"]))
-    web = (_autoscaler()["maxReplicas"] + 1) * int(variables["WEB_WORKERS"]) * int(variables["WEB_THREADS"])
-    workers = (workloads["worker"]["spec"]["replicas"] + 1) * WORKER_CONNECTIONS
-    needed = web + workers + environment.BACKGROUND_CONNECTIONS
-    spec = manifests.find(PRODUCTION, "InnoDBCluster", named="mysql")["spec"]
-    assert int(_mycnf()["max_connections"]) >= needed
-    [most] = [
-        option.rpartition("=")[2]
-        for option in spec["router"]["bootstrapOptions"]
-        if "max_total_connections" in option
-    ]
-    # Either Router may be alone.
-    assert int(most) >= needed
+    assert manifests.autoscaler()["scaleTargetRef"] == {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "name": "web",
+    }
 
 
 def test_the_autoscaler_reads_a_metric_that_the_adapter_makes_of_one_of_ours():
-    [pods] = [one["pods"] for one in _autoscaler()["metrics"] if one["type"] == "Pods"]
+    [pods] = [one["pods"] for one in manifests.autoscaler()["metrics"] if one["type"] == "Pods"]
     rule = _adapter_rule()
     series = rule["seriesQuery"].partition("{")[0]
     pattern, template = rule["name"]["matches"], rule["name"]["as"]
@@ -388,14 +384,13 @@ def test_the_broker_has_several_nodes_only_with_queues_that_live_on_several():
 
 
 def test_the_members_of_the_group_keep_what_was_acknowledged_and_give_up_soon():
-    settings = _mycnf()
+    settings = manifests.mycnf()
     assert settings["innodb_flush_log_at_trx_commit"] == settings["sync_binlog"] == "1"
     assert settings["loose_group_replication_member_expel_timeout"] == "0"
     assert settings["loose_group_replication_unreachable_majority_timeout"] == "5"
     assert settings["loose_group_replication_consistency"] == "BEFORE_ON_PRIMARY_FAILOVER"
-    spec = manifests.find(PRODUCTION, "InnoDBCluster", named="mysql")["spec"]
-    assert spec["instances"] == 3
-    assert spec["router"]["instances"] == 2
+    assert manifests.mysql()["instances"] == 3
+    assert manifests.mysql()["router"]["instances"] == 2
     variables = manifests.environment(
         PRODUCTION, manifests.container(manifests.of_the_shop(PRODUCTION)["worker"])
     )
@@ -429,8 +424,9 @@ def test_nothing_is_open_by_default_and_every_process_reaches_its_servers(overla
     assert ports == ({6446, 5672, 6379} if overlay == PRODUCTION else {3306, 5672, 6379})
 
 
-def test_what_is_public_exists_and_metrics_and_readiness_are_not():
-    [ingress] = manifests.of_kind(PRODUCTION, "Ingress")
+@every_overlay
+def test_what_is_public_exists_and_metrics_and_readiness_are_not(overlay: str):
+    [ingress] = manifests.of_kind(overlay, "Ingress")
     paths = {path["path"]: path["pathType"] for path in ingress["spec"]["rules"][0]["http"]["paths"]}
     assert paths == {"/": "Exact", "/api": "Prefix", "/admin": "Prefix", "/static": "Prefix"}
     for public in ("/", "/api/v1/products", "/api/docs/", "/admin/"):
@@ -444,9 +440,10 @@ def test_what_is_public_exists_and_metrics_and_readiness_are_not():
     with pytest.raises(Resolver404):
         resolve("/elsewhere")
     [host] = {rule["host"] for rule in ingress["spec"]["rules"]}
-    variables = manifests.environment(
-        PRODUCTION, manifests.container(manifests.of_the_shop(PRODUCTION)["web"])
-    )
+    assert [tls["hosts"] for tls in ingress["spec"]["tls"]] == [[host]]
+    [service] = {path["backend"]["service"]["name"] for path in ingress["spec"]["rules"][0]["http"]["paths"]}
+    assert manifests.find(overlay, "Service", named=service)
+    variables = manifests.environment(overlay, manifests.container(manifests.of_the_shop(overlay)["web"]))
     assert host in variables["ALLOWED_HOSTS"].split(",")
     assert variables["CSRF_TRUSTED_ORIGINS"] == f"https://{host}"
 
@@ -464,11 +461,6 @@ def _scraped_components(job: dict[str, Any]) -> set[str]:
     return set(found[1].split(","))
 
 
-def _autoscaler() -> dict[str, Any]:
-    spec: dict[str, Any] = manifests.find(PRODUCTION, "HorizontalPodAutoscaler", named="web")["spec"]
-    return spec
-
-
 def _adapter_rule() -> dict[str, Any]:
     [config] = [
         one
@@ -477,11 +469,6 @@ def _adapter_rule() -> dict[str, Any]:
     ]
     [rule] = yaml.safe_load(config["data"]["config.yaml"])["rules"]
     return dict(rule)
-
-
-def _mycnf() -> dict[str, str]:
-    text = manifests.find(PRODUCTION, "InnoDBCluster", named="mysql")["spec"]["mycnf"]
-    return dict(re.findall(r"^(\w+)=(.+)$", text, flags=re.MULTILINE))
 
 
 def _selectors(spec: Any) -> list[dict[str, str]]:

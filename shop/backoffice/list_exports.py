@@ -72,12 +72,12 @@ def export_list(request: HttpRequest, app_label: str, model_name: str) -> HttpRe
     columns = export_columns(request, model_admin)
     with translation.override("en"):
         header = [_header(name, model_admin) for name in columns]
-    _note(request, model_admin, header)
     return paged_responses.respond(
         csv_format.write(header, _cells(columns, rows, model_admin)),
         account_id=int(request.user.pk or 0),
         content_type=csv_format.CONTENT_TYPE,
         filename=f"{app_label}-{model_name}-{clock.now():%Y%m%dT%H%M%SZ}.csv",
+        before_parts=partial(_note, request, model_admin, header),
     )
 
 

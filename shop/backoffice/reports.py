@@ -105,12 +105,12 @@ def sales_csv(request: HttpRequest) -> HttpResponseBase:
     figures = form.figures()
     days = {name: day.isoformat() for name, day in form.cleaned_data.items()}
     note = partial(journal.note, what="report.exported", subject="report sales", after=days, is_internal=True)
-    transactions.run(note, transactions.ONCE)
     return paged_responses.respond(
         csv_format.write(COLUMNS, _csv_pages(figures)),
         account_id=int(request.user.pk or 0),
         content_type=csv_format.CONTENT_TYPE,
         filename="sales-{since}-{through}.csv".format(**days),
+        before_parts=partial(transactions.run, note, transactions.ONCE),
     )
 
 

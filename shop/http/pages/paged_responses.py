@@ -6,7 +6,7 @@ million rows occupies the memory of one part, and a client that reads slowly hol
 
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.http import StreamingHttpResponse
@@ -67,9 +67,17 @@ class PagedResponse(StreamingHttpResponse):
 
 
 def respond(
-    parts: Iterator[str], *, account_id: int, content_type: str, filename: str = ""
+    parts: Iterator[str],
+    *,
+    account_id: int,
+    content_type: str,
+    filename: str = "",
+    before_parts: Callable[[], object] = lambda: None,
 ) -> HttpResponseBase:
-    """The response with these parts, as a download if it has a filename; 503 if too many are being made."""
+    """The response with these parts, as a download if it has a filename; 503 if too many are being made.
+
+    `before_parts` is called unless the response is refused; if it fails, the slot is free again.
+    """
     headers = {"Cache-Control": "no-store"}
     if filename:
         headers["Content-Disposition"] = f'attachment; filename="{filename}"'
@@ -79,8 +87,14 @@ def respond(
         content_type=f"{content_type}; charset=utf-8",
         headers=headers,
     )
-    refusal = response.take_slot()
-    return problems.from_error(Overloaded(refusal)).to_django() if refusal else response
+    if refusal := response.take_slot():
+        return problems.from_error(Overloaded(refusal)).to_django()
+    try:
+        before_parts()
+    except BaseException:
+        response.release_slot()
+        raise
+    return response
 
 
 def taken_slots() -> int:
