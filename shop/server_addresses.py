@@ -112,7 +112,9 @@ def broker_urls(name: str, default: str) -> list[str]:
     return found
 
 
-def broker_transport_options(urls: Sequence[str], *, visibility_timeout: int) -> dict[str, Any]:
+def broker_transport_options(
+    urls: Sequence[str], *, visibility_timeout: int, queue_type: str = QUEUE_TYPES[0]
+) -> dict[str, Any]:
     """kombu's options of a connection: time limits, and how often it tries another node."""
     nodes = len(urls)
     options: dict[str, Any] = {
@@ -126,9 +128,11 @@ def broker_transport_options(urls: Sequence[str], *, visibility_timeout: int) ->
     if nodes > 1:
         # kombu gives up after the time for one connection, which a frozen node alone uses up.
         options["connect_retries_timeout"] = nodes * BROKER_CONNECT_SECONDS + 1
-    if is_rabbitmq(urls):
+    if queue_type == "quorum":
         # A message is sent once most nodes have it; without this, a node that crashes loses it unnoticed.
         options["confirm_publish"] = True
+        # kombu closes the channel of a send that was not confirmed, and would wait for the reply for ever.
+        options["read_timeout"] = options["write_timeout"] = 2
     return options
 
 

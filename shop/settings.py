@@ -214,7 +214,9 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_TASK_PUBLISH_RETRY = False
 # The visibility timeout must exceed the longest task, or Redis delivers the same task to a second worker.
-CELERY_BROKER_TRANSPORT_OPTIONS = broker_transport_options(BROKER_URLS, visibility_timeout=600)
+CELERY_BROKER_TRANSPORT_OPTIONS = broker_transport_options(
+    BROKER_URLS, visibility_timeout=600, queue_type=CELERY_TASK_DEFAULT_QUEUE_TYPE
+)
 SWEEP_SECONDS = number("SWEEP_SECONDS", 5.0, least=0.1)
 # The interval between queries for due sagas and events: one indexed query each.
 DUE_SECONDS = min(1.0, SWEEP_SECONDS)

@@ -35,7 +35,10 @@ class Scheduler(PersistentScheduler):
         if self._lease is None:
             self._lease = BeatLease(str(self.schedule_filename))
             self._lease.start()
+        self._lease.note_tick()
         if not self._lease.is_ours:
+            # Celery writes its file only after a look into it, and probes look at the file's age.
+            assert self.schedule is not None
             return STANDBY_SECONDS
         seconds = super().tick(*arguments, **named)
         heartbeats.record(heartbeats.BEAT)

@@ -7,6 +7,7 @@ database is away the one that acted goes on, and the others go on waiting.
 
 import socket
 import threading
+import time
 from datetime import timedelta
 
 from django.db import Error, close_old_connections
@@ -25,6 +26,8 @@ LEASE_SECONDS = 6
 """A crash of the acting beat costs this and `RENEW_SECONDS` at most."""
 RENEW_SECONDS = 1.5
 """Between two statements; three of them may fail before the lease lapses."""
+LONGEST_TICK_SECONDS = 15.0
+"""A beat whose scheduler has not ticked for so long hangs: its lease lapses, and another beat acts."""
 ACTING = Gauge(
     "firstcome_beat_acting",
     "Whether this beat holds the lease, and so sends tasks: 1 or 0.",
@@ -39,6 +42,7 @@ class BeatLease:
         # The same after a restart of the process, which then need not wait for its own lease to lapse.
         self.holder = f"{socket.gethostname()}:{schedule}"[-200:]
         self.is_ours = False
+        self._ticked_at = time.monotonic()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="beat lease", daemon=True)
 
@@ -46,16 +50,26 @@ class BeatLease:
         """Begin to ask for it, and to renew it."""
         self._thread.start()
 
+    def note_tick(self) -> None:
+        """Note that the scheduler goes on."""
+        self._ticked_at = time.monotonic()
+
     def stop(self) -> None:
         """Give it up, so that another beat acts at once."""
         self._stopping.set()
         self._thread.join(timeout=RENEW_SECONDS)
 
     def refresh(self) -> None:
-        """Take it if it is free, or renew it. While the database is away, what was known last goes on."""
+        """Take it if it is free, or renew it, unless the scheduler hangs.
+
+        While the database is away, what was known last goes on.
+        """
+        hangs = time.monotonic() - self._ticked_at > LONGEST_TICK_SECONDS
         try:
-            is_ours = take(self.holder)
-        except (Error, Unavailable) as error:
+            close_old_connections()
+            is_ours = not hangs and take(self.holder)
+        except Exception as error:
+            # Whatever it is, the next attempt follows: without this thread no beat might act.
             log.warning("the beat lease can't be renewed", is_ours=self.is_ours, error=str(error)[:200])
             return
         if is_ours != self.is_ours:
@@ -66,7 +80,6 @@ class BeatLease:
     def _keep(self) -> None:
         self.refresh()
         while not self._stopping.wait(RENEW_SECONDS):
-            close_old_connections()
             self.refresh()
         self.is_ours = False
         try:

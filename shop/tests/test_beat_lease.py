@@ -121,3 +121,15 @@ def test_a_beat_that_is_stopped_gives_its_lease_up(tmp_path: Path) -> None:
         process.terminate()
         process.wait(timeout=30)
     assert ProcessLease.objects.get().leased_until <= timezone.now()
+
+
+def test_a_beat_whose_scheduler_hangs_lets_another_one_act(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its thread renewed the lease whatever the scheduler did, and no task was sent until it was killed."""
+    monkeypatch.setattr(beat_lease, "LONGEST_TICK_SECONDS", 0.5)
+    monkeypatch.setattr(beat_lease, "LEASE_SECONDS", 2)
+    with kept("hanging") as hanging:
+        wait_until(lambda: hanging.is_ours)
+        wait_until(lambda: not hanging.is_ours)
+        wait_until(lambda: beat_lease.take("other"))
+        hanging.note_tick()
+        assert not hanging.is_ours

@@ -83,8 +83,11 @@ def test_every_node_of_the_broker_is_tried_once_even_if_one_is_frozen() -> None:
         False,
         False,
     )
-    three = server_addresses.broker_transport_options(["amqp://one"] * 3, visibility_timeout=600)
+    three = server_addresses.broker_transport_options(
+        ["amqp://one"] * 3, visibility_timeout=600, queue_type="quorum"
+    )
     assert (three["max_retries"], three["confirm_publish"]) == (2, True)
+    assert (three["read_timeout"], three["write_timeout"]) == (2, 2)
     assert three["connect_retries_timeout"] > 3 * server_addresses.BROKER_CONNECT_SECONDS
 
 
