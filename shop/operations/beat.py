@@ -38,7 +38,7 @@ class Scheduler(PersistentScheduler):
         self._lease.note_tick()
         if not self._lease.is_ours:
             # Celery writes its file only after a look into it, and probes look at the file's age.
-            assert self.schedule is not None
+            _ = self.schedule
             return STANDBY_SECONDS
         seconds = super().tick(*arguments, **named)
         heartbeats.record(heartbeats.BEAT)

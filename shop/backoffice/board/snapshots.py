@@ -81,6 +81,10 @@ class SnapshotComposer:
     def _recent(self, second: int) -> list[SecondCounts]:
         return [one for one in self._counts.values() if one.processes and one.second <= second]
 
+    def _latest(self, second: int) -> list[SecondCounts]:
+        """Those of the seconds over which requests, refusals and orders a second are taken."""
+        return [one for one in self._recent(second) if one.second > second - REQUEST_SECONDS]
+
     def _sum(self, second: int, name: str) -> Counter[tuple[str, ...]]:
         """What was counted under the name in the last seconds, by its labels."""
         total: Counter[tuple[str, ...]] = Counter()
@@ -94,7 +98,7 @@ class SnapshotComposer:
         if not recent:
             return {"rate": None, "refused": None, "p50": None, "p95": None, "apps": {}}
         counted = self._sum(second, shared_counts.SECONDS)
-        latest = [one for one in recent if one.second > second - REQUEST_SECONDS]
+        latest = self._latest(second)
         apps = {app: _times({le: n for (of, le), n in counted.items() if of == app}) for app in APPS}
         everything: Counter[str] = Counter()
         for (_, le), number in counted.items():
@@ -165,13 +169,13 @@ class SnapshotComposer:
 
     def _order_rates(self, second: int) -> dict[str, float]:
         """Orders a second by what happened to them, over the last seconds."""
-        recent = [one for one in self._recent(second) if one.second > second - REQUEST_SECONDS]
+        latest = self._latest(second)
         return {
             f"orders_a_second.{event}": round(
-                sum(one.counts.get((shared_counts.ORDERS, event), 0) for one in recent) / len(recent), 4
+                sum(one.counts.get((shared_counts.ORDERS, event), 0) for one in latest) / len(latest), 4
             )
             for event in ORDER_EVENTS
-            if recent
+            if latest
         }
 
     def _point_values(
