@@ -75,7 +75,7 @@ def test_without_the_broker_tasks_run_in_this_process_soon(
 ) -> None:
     own_redis.stop()
     task = task_on(own_redis.url)
-    assert timed(lambda: dispatch.enqueue(task, "one")) < 0.2
+    assert timed(lambda: dispatch.enqueue(task, "one")) < 0.5
     assert timed(lambda: wait_until(lambda: ran == ["one"])) < 1.5
     names = [str(number) for number in range(50)]
     assert timed(lambda: [dispatch.enqueue(task, name) for name in names]) < 0.5
@@ -87,7 +87,7 @@ def test_a_send_that_fails_does_so_quickly(own_redis: OwnRedis, task_on: MakeTas
     task = task_on(own_redis.url)
     results: list[bool] = []
     assert timed(lambda: results.append(dispatch.send_to_broker(task, ("one",)))) < 1.5
-    assert timed(lambda: results.append(dispatch.send_to_broker(task, ("two",)))) < 0.05
+    assert timed(lambda: results.append(dispatch.send_to_broker(task, ("two",)))) < 0.5
     assert results == [False, False]
 
 
