@@ -148,7 +148,8 @@ def _coupons(term: str, most: int) -> Iterator[Hit]:
     begun: list[Coupon] = []
     if len(term) >= SHORTEST_CODE and term.isascii():
         for code in _codes(term):
-            rows = Coupon.objects.filter(code__startswith=code).order_by("code")
+            # `startswith` is LIKE BINARY, which no index answers; codes are compared as bytes anyway.
+            rows = Coupon.objects.filter(code__istartswith=code).order_by("code")
             begun += _with_names(rows[: most + 1])
     known = {coupon.pk for coupon in whole}
     found = [*((one, Match.WHOLE) for one in whole)]
