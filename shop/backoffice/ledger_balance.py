@@ -41,7 +41,7 @@ class LedgerBalance:
             summed = windows.read_elsewhere(partial(_sum_after, self.account_id, last))
             self.entries += summed["entries"]
             self.amount += summed["amount"] or 0
-            last = summed["last"]
+            last = summed["last"] if summed["entries"] == ENTRIES_AT_ONCE else None
             yield gettext("%(count)s entries read") % {"count": f"{self.entries:,}"}
 
     def context(self) -> dict[str, Any]:
