@@ -131,7 +131,7 @@ UNFOLD = {
     "SITE_URL": "/api/docs/",
     "SIDEBAR": {"navigation": "shop.backoffice.navigation.sidebar"},
     "DASHBOARD_CALLBACK": "shop.backoffice.home.page.dashboard",
-    "STYLES": ["shop.operators.pages.stylesheet"],
+    "STYLES": ["shop.operators.display.stylesheet"],
     "SCRIPTS": ["shop.backoffice.search.box.script"],
     "LOGIN": {"form": "shop.operators.sign_in.SignInForm"},
 }
