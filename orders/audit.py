@@ -34,8 +34,8 @@ from payments.payment_states import UNSETTLED
 from payments.reconciliation import comparison
 from shop import clock
 from shop.models import IdempotencyKey, JournalLine
-from shop.operations.audit_report import OFFENDERS_REPORTED, LawReport, report
-from shop.operations.audit_scope import Rows, count, within
+from shop.operations.audits.audit_report import OFFENDERS_REPORTED, LawReport, report
+from shop.operations.audits.audit_scope import Rows, count, within
 
 # A saga whose worker crashed at its deadline is retried once the lease has lapsed.
 GRACE_SECONDS = 6 * LEASE_SECONDS

@@ -29,14 +29,9 @@ from shop.http.keyset_pages import KeysetPaginator
 from shop.idempotency.recorded_answers import Answer, Replay
 from shop.money import format_amount
 from shop.operations import dispatch
+from shop.operators.display import stored_text
 from shop.operators.forms import SENT_BEFORE, KeyedReasonDialog, keyed_call, reason_field, reload_page
-from shop.operators.pages import (
-    ExactSearchMixin,
-    PrefetchedListMixin,
-    SearchMixin,
-    parse_uuid,
-    stored_text,
-)
+from shop.operators.lists import ExactSearchMixin, PrefetchedListMixin, SearchMixin, parse_uuid
 
 # Checked by methods: unfold looks a codename up in the database, which is empty before `migrate`.
 FIX = "payments.change_reconciliation"

@@ -40,15 +40,9 @@ from shop.models import (
     SignOut,
 )
 from shop.operators import journal_filters, replay_page
+from shop.operators.display import StatusLabel, status_label
 from shop.operators.forms import reload_page
-from shop.operators.pages import (
-    ExactSearchMixin,
-    PrefetchedListMixin,
-    SearchMixin,
-    StatusLabel,
-    parse_uuid,
-    status_label,
-)
+from shop.operators.lists import ExactSearchMixin, PrefetchedListMixin, SearchMixin, parse_uuid
 
 RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
 DISABLE_BATCH_SIZE = 200
@@ -351,7 +345,7 @@ class JournalLineAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
     def delivery_status(self, line: JournalLine) -> StatusLabel | str:
         return status_label(line.delivery, EVENT_COLOURS) if line.delivery else ""
 
-    @admin.action(description=_("Deliver the selected dead events again"), permissions=["replay"])
+    @admin.action(description=_("Replay the selected dead events"), permissions=["replay"])
     def replay(self, request: HttpRequest, selected: "QuerySet[JournalLine]") -> None:
         replayed = dead_events.replay(list(selected.values_list("pk", flat=True)))
         queued = gettext("%(count)s queued again: they are delivered within seconds.")

@@ -1,7 +1,7 @@
 """Bases of the admin pages: bounded lists, read-only rows, journaled changes, and hashing of passwords."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -105,10 +105,11 @@ class OperatorsList(ChangeList):
 
     def _read_page(self, request: HttpRequest) -> None:
         """Read the page by key, and set what Django's `get_results` sets."""
+        position = request.GET.get(PAGE_VAR, "")
         try:
             page = keyset_pages.read_page(
                 self.queryset,
-                request.GET.get(PAGE_VAR, ""),
+                position,
                 ordering=self.get_ordering(request, self.queryset),
                 size=self.list_per_page,
                 window=SEARCHED_ROWS if self.is_searched_by_windows(request) else None,
@@ -125,11 +126,14 @@ class OperatorsList(ChangeList):
         if page.is_cut:
             cut = gettext("This page has what was found in {rows} rows of the list. The next page continues.")
             self.page_note = cut.format(rows=f"{SEARCHED_ROWS:,}")
+        is_first = position in ("", keyset_pages.FIRST)
+        # A window without rows has no row behind which the pages go back.
+        has_last = page.next or (page.is_cut and position != keyset_pages.LAST)
         self.page_links = [
-            (gettext("First page"), self._address(keyset_pages.FIRST) if page.previous else ""),
+            (gettext("First page"), "" if is_first else self._address(keyset_pages.FIRST)),
             (gettext("Previous page"), self._address(page.previous)),
             (gettext("Next page"), self._address(page.next)),
-            (gettext("Last page"), self._address(keyset_pages.LAST) if page.next else ""),
+            (gettext("Last page"), self._address(keyset_pages.LAST) if has_last else ""),
         ]
 
     def is_searched_by_windows(self, request: HttpRequest) -> bool:
@@ -187,9 +191,11 @@ class ListMixin:
         return response
 
     def _render_list(self, request: HttpRequest, extra_context: dict[str, Any] | None, database: str) -> Any:
-        """The rendered page of the list, whose rows are read from this database."""
+        """The rendered page of the list: its rows are read from this database, all else from the primary."""
         request.list_database = database  # type: ignore[attr-defined]
-        with statement_limit(connections[database], seconds=LIST_SECONDS):
+        with ExitStack() as limits:
+            for alias in {DEFAULT_DB_ALIAS, database}:
+                limits.enter_context(statement_limit(connections[alias], seconds=LIST_SECONDS))
             response = super().changelist_view(request, extra_context)  # type: ignore[misc]
             if isinstance(response, TemplateResponse):
                 response.render()

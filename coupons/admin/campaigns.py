@@ -27,8 +27,8 @@ from shop.http import json_format
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
 from shop.operators.actions import SENT_WITH_OTHER_VALUES
+from shop.operators.display import status_label
 from shop.operators.forms import SENT_BEFORE, keyed_call, reload_page
-from shop.operators.pages import status_label
 from shop.operators.pausing import PausingMixin
 
 

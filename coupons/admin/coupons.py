@@ -17,8 +17,9 @@ from shop import clock
 from shop.admin_site import ReadOnlyMixin
 from shop.errors import FirstcomeError
 from shop.http.keyset_pages import KeysetPaginator
+from shop.operators.display import status_label
 from shop.operators.forms import reload_page
-from shop.operators.pages import ExactSearchMixin, PrefetchedListMixin, status_label
+from shop.operators.lists import ExactSearchMixin, PrefetchedListMixin
 
 
 class VoidForm(BaseDialogForm):

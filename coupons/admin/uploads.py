@@ -1,4 +1,4 @@
-"""The admin's page that adds codes of a file to a campaign's pool: a preview first, then the codes.
+"""The admin's page that adds codes of a file to a campaign's pool: a check first, then the codes.
 
 The browser sends the file in pieces of whole lines, each smaller than any body may be, first to be checked,
 then to be added. So the server holds one piece in memory and none on disk, any process may get any piece, and

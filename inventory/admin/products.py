@@ -47,6 +47,18 @@ UPLOAD_ELSEWHERE = _(
 )
 
 
+def limit_field() -> forms.IntegerField:
+    """The field of all forms that set a product's `limit_per_account`."""
+    return forms.IntegerField(
+        label=_("Limit per account"),
+        required=False,
+        min_value=1,
+        max_value=products.LARGEST_LIMIT,
+        widget=UnfoldAdminIntegerFieldWidget,
+        help_text=_("The most units that one account may have in open and paid orders; empty: no limit."),
+    )
+
+
 class ProductForm(EditForm, forms.ModelForm):
     sku = forms.RegexField(
         label=_("Sku"), regex=SKU_PATTERN, max_length=64, widget=UnfoldAdminTextInputWidget
@@ -68,14 +80,7 @@ class ProductForm(EditForm, forms.ModelForm):
         help_text=_("The event stock.low is sent when no more than this is available; empty: never."),
     )
 
-    limit_per_account = forms.IntegerField(
-        label=_("Limit per account"),
-        required=False,
-        min_value=1,
-        max_value=products.LARGEST_LIMIT,
-        widget=UnfoldAdminIntegerFieldWidget,
-        help_text=_("The most units that one account may have in open and paid orders; empty: no limit."),
-    )
+    limit_per_account = limit_field()
 
     class Meta:
         model = Product

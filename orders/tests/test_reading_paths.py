@@ -57,8 +57,8 @@ def test_a_paid_order() -> None:
         assert placed.status_code == 202, placed.json()
         stepping.advance(Saga.objects.get().id)
     assert Order.objects.get().status == "paid"
-    check_length(path, modules=34, back=3, apps=APPS)
-    check_length(path, modules=65, back=12)
+    check_length(path, modules=32, back=3, apps=APPS)
+    check_length(path, modules=63, back=12)
 
 
 def test_recovering_a_saga() -> None:
@@ -69,5 +69,5 @@ def test_recovering_a_saga() -> None:
     with following() as path:
         [saga_id] = recovery.dequeue_due(limit=10)
         stepping.advance(saga_id)
-    check_length(path, modules=11, back=1, apps=("orders",))
-    check_length(path, modules=35, back=5)
+    check_length(path, modules=10, back=1, apps=("orders",))
+    check_length(path, modules=33, back=5)

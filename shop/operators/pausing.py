@@ -21,8 +21,8 @@ from shop.pausing import LONGEST_REASON
 # Each is a transaction of its own, and all of them are listed on the page that asks for the reason.
 MOST_AT_ONCE = 100
 CHANGE = ["change"]
-PAUSING = _("What is paused is issued or sold by no process from then on, until it is resumed.")
-RESUMING = _("What is resumed is issued or sold again, as far as its other terms allow.")
+PAUSING = _("Nothing more is issued or sold of what is paused, until it is resumed.")
+RESUMING = _("What is resumed is issued or sold again, as far as its dates, quantity and stock allow.")
 
 
 class PausingDialog(ReasonDialog):

@@ -74,7 +74,7 @@ def test_the_page_has_one_button_of_the_two_and_each_does_what_it_says(kind: str
     client, own = signed_in(account), page(kind, "change", row.pk)
     pause, resume = page(kind, "pause", row.pk), page(kind, "resume", row.pk)
     assert (pause in shown(client, own), resume in shown(client, own)) == (True, False)
-    assert "is issued or sold by no process" in shown(client, pause)
+    assert "Nothing more is issued or sold" in shown(client, pause)
 
     answer = press(client, kind, row, "pause", reason=WHY)
 

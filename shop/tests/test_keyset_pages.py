@@ -49,6 +49,28 @@ SEARCHED: list[tuple[type[Model], str]] = [
 ]
 
 
+ODD_VALUES = [
+    "0001-01-01T00:00:00+23:59",
+    "9999-12-31T23:59:59-23:59",
+    "0001-01-01T00:00:00+00:00",
+    "9999-12-31T23:59:59.999999+00:00",
+    "2026-11-22T12:00:00",
+    "2026-11-22",
+    "NaN",
+    "inf",
+    "-1",
+    str(2**63),
+    str(-(2**63) - 1),
+    "9" * 150,
+    "1e400",
+    "a\0b",
+    "\ud800",
+    "٣",
+    "",
+]
+"""Texts for a column of a position, of which some are values and most are none."""
+
+
 @pytest.fixture
 def operator() -> Client:
     client = Client()
@@ -152,6 +174,30 @@ def test_a_position_that_no_page_has_is_refused(operator: Client, position: str)
     answer = operator.get(address_of(JournalLine, p=position), follow=True)
     assert answer.redirect_chain
     assert "The list has no such page" in answer.content.decode()
+
+
+@pytest.mark.parametrize("model", LONG_LISTS, ids=lambda model: model._meta.label)
+def test_no_crafted_position_of_a_long_list_is_a_server_error(operator: Client, model: type[Model]) -> None:
+    """An instant that is before the year 1 in UTC was a 500."""
+    fill_all_models()
+    columns = len(keyset_pages._columns(model, admin.site._registry[model].ordering))
+    for direction in (keyset_pages.AFTER, keyset_pages.BEFORE):
+        for value in ODD_VALUES:
+            for texts in {(value,) * columns, (value, *"1" * (columns - 1))}:
+                query = urlencode({"p": direction + ",".join(texts)}, errors="surrogatepass")
+                answer = operator.get(address_of(model) + query)
+                assert answer.status_code in (200, 302), (direction, texts)
+
+
+@pytest.mark.parametrize(
+    "instant",
+    ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "2026-11-22T12:00:00", "2026-11-22T12:00:00Z"],
+)
+def test_an_instant_that_no_page_writes_is_no_position(instant: str) -> None:
+    with pytest.raises(InvalidPosition):
+        keyset_pages.read_page(
+            JournalLine.objects.all(), f"after:{instant},1", ordering=["-at", "-id"], size=3
+        )
 
 
 def test_an_unknown_but_valid_position_shows_what_is_beyond(operator: Client) -> None:
@@ -308,6 +354,23 @@ def test_what_an_unknown_actor_did_is_searched_in_windows(
     assert [line.what for line in rest.context["cl"].result_list] == ["test.command"]
 
 
+def test_an_empty_page_in_the_middle_has_links_to_both_ends(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no row from which pages could go back, and had no other link than the next page's."""
+    fill_all_models()
+    lines(20)
+    monkeypatch.setattr(admin_site, "SEARCHED_ROWS", 5)
+    first = operator.get(address_of(JournalLine, by="root")).context["cl"]
+    following = dict(first.page_links)["Next page"]
+    middle = operator.get(address_of(JournalLine) + following.lstrip("?")).context["cl"]
+    links = dict(middle.page_links)
+    assert (middle.result_list, links["Previous page"]) == ([], "")
+    assert "p=1" in links["First page"] and "p=last" in links["Last page"]
+    back = operator.get(address_of(JournalLine, by="root", p="last")).context["cl"]
+    assert (dict(back.page_links)["Last page"], bool(dict(back.page_links)["First page"])) == ("", True)
+
+
 def test_filters_without_an_index_are_searched_in_windows(
     operator: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -326,5 +389,8 @@ def test_filters_without_an_index_are_searched_in_windows(
     following = dict(page.context["cl"].page_links)["Next page"]
     rest = operator.get(address_of(SagaLog) + following.lstrip("?"))
     assert [line.attempt for line in rest.context["cl"].result_list] == [0]
+    first = dict(rest.context["cl"].page_links)["First page"]
+    again = operator.get(address_of(SagaLog) + first.lstrip("?")).context["cl"]
+    assert (dict(again.page_links)["First page"], bool(dict(again.page_links)["Last page"])) == ("", True)
     unfiltered = operator.get(address_of(SagaLog))
     assert len(unfiltered.context["cl"].result_list) == 6

@@ -36,7 +36,7 @@ from payments.models import Payment, Transfer  # noqa: E402
 from shop import clock  # noqa: E402
 from shop.accounts import tokens  # noqa: E402
 from shop.http import keyset_pages  # noqa: E402
-from shop.operators.pages import ExactSearchMixin  # noqa: E402
+from shop.operators.lists import ExactSearchMixin  # noqa: E402
 
 OPERATOR = "staff-pages"
 UNKNOWN = "no-row-has-this"

@@ -25,8 +25,8 @@ from coupons.issuing import issuing
 from payments import ledger, points_grants
 from payments.models import Entry
 from shop.accounts import accounts, sign_outs
-from shop.backoffice.cells import Button
-from shop.backoffice.cells import amount as amount_text
+from shop.backoffice.page_elements import Button
+from shop.backoffice.page_elements import amount as amount_text
 from shop.db import transactions
 from shop.events import journal
 from shop.http.validation import LARGEST_AMOUNT

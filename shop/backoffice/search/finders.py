@@ -21,8 +21,8 @@ from payments import selectors
 from payments.models import Payment
 from shop import clock
 from shop.accounts import account_search
-from shop.backoffice import cells
-from shop.operators.pages import parse_uuid
+from shop.backoffice import page_elements
+from shop.operators.lists import parse_uuid
 from shop.operators.status_words import status_word
 
 LONGEST_TERM = 150
@@ -74,7 +74,7 @@ def _order_hits(orders: "QuerySet[Order]", match: Match) -> Iterator[Hit]:
             kind=_("Order"),
             title=str(order.pk),
             detail=_joined(
-                status_word(order.status), cells.amount(order.total_amount), order.account.username
+                status_word(order.status), page_elements.amount(order.total_amount), order.account.username
             ),
             address=reverse("admin:orders_order_change", args=[order.pk]),
             match=match,
@@ -105,7 +105,7 @@ def _payment_hit(payment: Payment, match: Match) -> Hit:
         kind=_("Payment"),
         title=str(payment.pk),
         detail=_joined(
-            status_word(payment.status), cells.amount(payment.card_amount), payment.charge_reference
+            status_word(payment.status), page_elements.amount(payment.card_amount), payment.charge_reference
         ),
         address=reverse("admin:payments_payment_change", args=[payment.pk]),
         match=match,
@@ -134,7 +134,7 @@ def _refunds(term: str, most: int) -> Iterator[Hit]:
         yield Hit(
             kind=_("Refund"),
             title=str(refund.pk),
-            detail=_joined(status_word(refund.status), cells.amount(refund.amount)),
+            detail=_joined(status_word(refund.status), page_elements.amount(refund.amount)),
             address=reverse("admin:orders_refund_change", args=[refund.pk]),
             match=Match.WHOLE,
         )
@@ -223,10 +223,10 @@ def find(request: HttpRequest, term: str, *, most: int, is_sent: bool) -> list[H
 
 
 def _find(request: HttpRequest, finders: Sequence[Finder], term: str, most: int) -> list[Hit]:
-    allowed = [finder for finder in finders if cells.may_view(request, finder.model)]
+    allowed = [finder for finder in finders if page_elements.may_view(request, finder.model)]
     return [hit for finder in allowed for hit in finder.find(term, most)]
 
 
 def may_search(request: HttpRequest) -> bool:
     """Whether the operator may view anything that the search finds."""
-    return any(cells.may_view(request, finder.model) for finder in FINDERS)
+    return any(page_elements.may_view(request, finder.model) for finder in FINDERS)

@@ -15,7 +15,7 @@ from shop.backoffice import list_exports
 from shop.concurrency import event_loop
 from shop.errors import Overloaded, Unavailable
 from shop.http.application import application
-from shop.http.pages import paged_responses, pages
+from shop.http.pages import pages, streamed_responses
 from shop.tests import asgi_client
 from shop.tests.factories import SuperuserFactory
 from shop.tests.loop_guard import Blocked, blocked
@@ -122,9 +122,9 @@ def test_a_client_that_leaves_while_no_thread_is_free_frees_its_place_all_the_sa
                 await asyncio.sleep(0)
 
         exporting = asyncio.ensure_future(exported(cookie, on_message, is_gone=gone))
-        while not (gone.is_set() and not paged_responses.taken_slots()):
+        while not (gone.is_set() and not streamed_responses.taken_slots()):
             await asyncio.sleep(0.01)
-        taken = paged_responses.taken_slots()
+        taken = streamed_responses.taken_slots()
         await asyncio.sleep(0.5)
         release.set()
         await asyncio.wait_for(exporting, 20)
@@ -220,4 +220,4 @@ def test_an_export_through_a_real_server_is_complete(cookie, live_web):
 
 
 def assert_all_slots_are_free() -> None:
-    wait_until(lambda: not paged_responses.taken_slots(), seconds=5)
+    wait_until(lambda: not streamed_responses.taken_slots(), seconds=5)

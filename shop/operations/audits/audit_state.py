@@ -17,7 +17,7 @@ from django.db.models import Q
 from shop import clock
 from shop.db import transactions
 from shop.models import AuditState
-from shop.operations.audit_scope import Mark, is_ahead
+from shop.operations.audits.audit_scope import Mark, is_ahead
 
 ROW = 1
 # Longer than the longest check: seven statements, each of which may take `scheduled_audit.STATEMENT_SECONDS`.

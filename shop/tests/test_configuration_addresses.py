@@ -3,7 +3,7 @@
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from shop import server_addresses
+from shop import configuration
 
 SENTINELS = "redis+sentinel://:secret%2F1@one:26380,two,[::1]:26381/primary/3?sentinel_password=other"
 NODES = "amqp://shop:secret@one:5672//;amqp://shop:secret@two:5672//"
@@ -16,7 +16,7 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_one_redis_is_the_cache_as_it_is() -> None:
-    cache = server_addresses.redis_cache("REDIS_URL", "redis://here:6379/0")
+    cache = configuration.redis_cache("REDIS_URL", "redis://here:6379/0")
     assert cache["LOCATION"] == "redis://here:6379/0"
     assert "SENTINELS" not in cache["OPTIONS"]
     assert cache["OPTIONS"]["CONNECTION_POOL_KWARGS"]["retry"] is None
@@ -26,7 +26,7 @@ def test_sentinels_are_asked_for_the_primary_and_each_has_its_password(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("REDIS_URL", SENTINELS)
-    cache = server_addresses.redis_cache("REDIS_URL", "")
+    cache = configuration.redis_cache("REDIS_URL", "")
     options = cache["OPTIONS"]
     assert cache["LOCATION"] == "redis://primary/3"
     assert options["SENTINELS"] == [("one", 26380), ("two", 26379), ("::1", 26381)]
@@ -49,20 +49,20 @@ def test_an_address_of_sentinels_that_is_not_whole_is_refused_by_name(
 ) -> None:
     monkeypatch.setenv("REDIS_URL", address)
     with pytest.raises(ImproperlyConfigured, match="REDIS_URL"):
-        server_addresses.redis_cache("REDIS_URL", "")
+        configuration.redis_cache("REDIS_URL", "")
 
 
 def test_a_refused_address_of_sentinels_shows_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", "redis+sentinel://:secret@one:26379")
     with pytest.raises(ImproperlyConfigured) as raised:
-        server_addresses.redis_cache("REDIS_URL", "")
+        configuration.redis_cache("REDIS_URL", "")
     assert "secret" not in str(raised.value)
 
 
 def test_the_broker_has_one_node_or_several(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert server_addresses.broker_urls("BROKER_URL", "redis://here/1") == ["redis://here/1"]
+    assert configuration.broker_urls("BROKER_URL", "redis://here/1") == ["redis://here/1"]
     monkeypatch.setenv("BROKER_URL", NODES)
-    assert server_addresses.broker_urls("BROKER_URL", "") == NODES.split(";")
+    assert configuration.broker_urls("BROKER_URL", "") == NODES.split(";")
 
 
 @pytest.mark.parametrize(
@@ -73,30 +73,30 @@ def test_nodes_of_the_broker_that_fit_not_together_are_refused_without_their_pas
 ) -> None:
     monkeypatch.setenv("BROKER_URL", value)
     with pytest.raises(ImproperlyConfigured, match="BROKER_URL"):
-        server_addresses.broker_urls("BROKER_URL", "")
+        configuration.broker_urls("BROKER_URL", "")
 
 
 def test_every_node_of_the_broker_is_tried_once_even_if_one_is_frozen() -> None:
-    one = server_addresses.broker_transport_options(["redis://one"], visibility_timeout=600)
+    one = configuration.broker_transport_options(["redis://one"], visibility_timeout=600)
     assert (one["max_retries"], "connect_retries_timeout" in one, "confirm_publish" in one) == (
         0,
         False,
         False,
     )
-    three = server_addresses.broker_transport_options(
+    three = configuration.broker_transport_options(
         ["amqp://one"] * 3, visibility_timeout=600, queue_type="quorum"
     )
     assert (three["max_retries"], three["confirm_publish"]) == (2, True)
     assert (three["read_timeout"], three["write_timeout"]) == (2, 2)
-    assert three["connect_retries_timeout"] > 3 * server_addresses.BROKER_CONNECT_SECONDS
+    assert three["connect_retries_timeout"] > 3 * configuration.BROKER_CONNECT_SECONDS
 
 
 def test_quorum_queues_are_only_rabbitmqs(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert server_addresses.broker_queue_type("BROKER_QUEUE_TYPE", ["redis://one"]) == "classic"
+    assert configuration.broker_queue_type("BROKER_QUEUE_TYPE", ["redis://one"]) == "classic"
     monkeypatch.setenv("BROKER_QUEUE_TYPE", "quorum")
-    assert server_addresses.broker_queue_type("BROKER_QUEUE_TYPE", ["amqp://one"]) == "quorum"
+    assert configuration.broker_queue_type("BROKER_QUEUE_TYPE", ["amqp://one"]) == "quorum"
     with pytest.raises(ImproperlyConfigured, match="only RabbitMQ has"):
-        server_addresses.broker_queue_type("BROKER_QUEUE_TYPE", ["redis://one"])
+        configuration.broker_queue_type("BROKER_QUEUE_TYPE", ["redis://one"])
     monkeypatch.setenv("BROKER_QUEUE_TYPE", "mirrored")
     with pytest.raises(ImproperlyConfigured, match="choose from classic, quorum"):
-        server_addresses.broker_queue_type("BROKER_QUEUE_TYPE", ["amqp://one"])
+        configuration.broker_queue_type("BROKER_QUEUE_TYPE", ["amqp://one"])

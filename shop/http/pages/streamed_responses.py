@@ -30,11 +30,11 @@ OWN_TAKEN = _(
     most=MAX_OF_ACCOUNT,
 )
 _mutex = threading.Lock()
-_taken: "weakref.WeakSet[PagedResponse]" = weakref.WeakSet()
+_taken: "weakref.WeakSet[StreamedResponse]" = weakref.WeakSet()
 """A response that is lost without being closed, as by an error in a middleware, leaves it as well."""
 
 
-class PagedResponse(StreamingHttpResponse):
+class StreamedResponse(StreamingHttpResponse):
     """A streaming response whose parts `pages` has made one by one; it holds a slot of its account.
 
     `close` releases the slot as well, if `release_slot` has not.
@@ -81,7 +81,7 @@ def respond(
     headers = {"Cache-Control": "no-store"}
     if filename:
         headers["Content-Disposition"] = f'attachment; filename="{filename}"'
-    response = PagedResponse(
+    response = StreamedResponse(
         languages.iterate(parts),
         account_id=account_id,
         content_type=f"{content_type}; charset=utf-8",

@@ -11,8 +11,8 @@ from structlog import get_logger
 from shop import clock
 from shop.events import journal
 from shop.models import LawStatus
-from shop.operations.audit_report import OFFENDERS_REPORTED, LawReport
-from shop.operations.audit_scope import Rows, is_ahead
+from shop.operations.audits.audit_report import OFFENDERS_REPORTED, LawReport
+from shop.operations.audits.audit_scope import Rows, is_ahead
 
 log = get_logger(__name__)
 Item = TypeVar("Item")

@@ -13,7 +13,7 @@ from uuid import UUID
 from django.db.models import Max, Model, Q, QuerySet
 
 from shop.models import JournalLine
-from shop.operations.audit_report import LawReport
+from shop.operations.audits.audit_report import LawReport
 
 RowType = TypeVar("RowType", bound=Model)
 Rows = Sequence[Any] | range

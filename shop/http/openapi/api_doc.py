@@ -3,7 +3,7 @@
 ```python
 @extend_schema(
     request=IssueCouponInput,
-    responses={201: CouponBody} | openapi.refusals({404: ["campaign_not_found"], 409: ["sold_out"]}),
+    responses={201: CouponBody} | api_doc.refusals({404: ["campaign_not_found"], 409: ["sold_out"]}),
 )
 ```
 Refusals that every call may return (401, malformed bodies, 503, and those of a missing or reused idempotency

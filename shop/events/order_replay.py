@@ -1,4 +1,4 @@
-"""Sends the events of an order again, by an operator's request: receivers drop duplicates by their ids."""
+"""Replaying all events of an order by an operator's request: receivers drop duplicates by their ids."""
 
 from uuid import UUID
 
@@ -12,16 +12,16 @@ from shop.models import JournalLine
 Delivery = JournalLine.Delivery
 
 
-def resend_of_order(*, order_id: UUID, reason: str) -> int:
+def replay_order(*, order_id: UUID, reason: str) -> int:
     """Queue all events of the order, delivered and dead ones too, to be sent now, in sequence.
 
     Returns how many. Durable when it returns, unless the caller has a transaction open. A repeat sends them
     again: run it by `recorded_answers.run_once`. Raises `Rejected` `no_events`.
     """
-    return transactions.run_or_savepoint(lambda: _resend(order_id, reason), transactions.ONCE)
+    return transactions.run_or_savepoint(lambda: _replay(order_id, reason), transactions.ONCE)
 
 
-def _resend(order_id: UUID, reason: str) -> int:
+def _replay(order_id: UUID, reason: str) -> int:
     # Looked up first and locked afterwards, so that no row is locked that may be missing.
     events = JournalLine.objects.filter(order_id=order_id).exclude(delivery="")
     ids = list(events.values_list("id", flat=True))

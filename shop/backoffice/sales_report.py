@@ -26,7 +26,7 @@ from shop.db import transactions
 from shop.errors import Invalid
 from shop.events import journal
 from shop.http import problems
-from shop.http.pages import csv_format, paged_responses
+from shop.http.pages import csv_format, streamed_responses
 from shop.money import format_amount, format_number
 
 PERMISSIONS = ("orders.view_order", "payments.view_transfer")
@@ -105,8 +105,8 @@ def sales_csv(request: HttpRequest) -> HttpResponseBase:
     figures = form.figures()
     days = {name: day.isoformat() for name, day in form.cleaned_data.items()}
     note = partial(journal.note, what="report.exported", subject="report sales", after=days, is_internal=True)
-    return paged_responses.respond(
-        csv_format.write(COLUMNS, _csv_pages(figures)),
+    return streamed_responses.respond(
+        csv_format.generate_parts(COLUMNS, _csv_pages(figures)),
         account_id=int(request.user.pk or 0),
         content_type=csv_format.CONTENT_TYPE,
         filename="sales-{since}-{through}.csv".format(**days),
