@@ -13,7 +13,7 @@ from scripts.cluster.layout import Cluster
 from scripts.stack import places
 
 GROUPS = "FIRSTCOME_CONTROL_GROUPS"
-"""In the environment: the folder of control groups. By its own group a process can be told apart in rules."""
+"""In the environment: the folder of control groups. Rules name a process by its own group."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from scripts.cluster.members import Members
 from scripts.cluster.servers import debian_root
 from scripts.stack import SetupError, children, places
 
-QUICK_MINUTES, DEFAULT_MINUTES = 6.5, 60.0
+QUICK_MINUTES, MOST_MINUTES = 5.5, 120.0
 SETTLE_SECONDS = 150
 
 
@@ -47,7 +47,7 @@ def main() -> int:
     if minutes is not None:
         faults: Iterator[Fault] = plan.faults(seed, only=only, is_quick=asked.quick)
     else:
-        faults, minutes = iter(chosen), QUICK_MINUTES if asked.quick else DEFAULT_MINUTES * 2
+        faults, minutes = iter(chosen), QUICK_MINUTES if asked.quick else MOST_MINUTES
     return _drill(seed, faults, minutes)
 
 
@@ -70,6 +70,9 @@ def _drill(seed: str, faults: Iterator[Fault], minutes: float) -> int:
     failures = ["it was cut short"]
     try:
         failures = _in_cluster(cluster, seed, faults, minutes)
+    except KeyboardInterrupt:
+        failures = []
+        raise
     finally:
         if failures and any(home.iterdir()):
             _say(f"cluster-drill: state and logs are kept in {home}")
@@ -103,11 +106,16 @@ def _in_cluster(cluster: Cluster, seed: str, faults: Iterator[Fault], minutes: f
         except NoFinalAnswer as error:
             findings.append(f"no final answer: {error}")
         finally:
-            _say(f"\n{report.table(outcomes)}\n")
+            _say(f"\n{report.table(outcomes)}\n\n{_machine()}\n")
     failures = [*report.failures(outcomes), *findings]
     for failure in failures:
         _say(f"FAILED {failure}")
     return failures
+
+
+def _machine() -> str:
+    """What the figures depend on."""
+    return f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, load average {os.getloadavg()[1]:.0f}"
 
 
 def _whole_comparison(trial: Trial, seed: str) -> list[str]:

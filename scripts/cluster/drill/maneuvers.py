@@ -5,8 +5,6 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import MySQLdb
-
 from scripts.cluster import layout, supervision, templates
 from scripts.cluster.drill import previous_shop
 from scripts.cluster.layout import Cluster
@@ -105,14 +103,7 @@ def _wait_online(members: Members, number: int) -> None:
     deadline = time.monotonic() + ONLINE_SECONDS
     while time.monotonic() < deadline:
         view = members.view(number)
-        if view and view.state == "ONLINE" and _is_synchronous(members, number):
+        if view and view.state == "ONLINE":
             return
         time.sleep(0.5)
     raise SetupError(f"mysql-{number} was not online after {ONLINE_SECONDS} s")
-
-
-def _is_synchronous(members: Members, number: int) -> bool:
-    try:
-        return bool(members.ask(number, "SELECT 1"))
-    except MySQLdb.Error:
-        return False
