@@ -8,7 +8,7 @@ endif
 BOOTSTRAP := @$(PYTHON) scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run manage test test-services smoke bench metrics-cost board-cost staff-pages lab chaos soak alerts screenshots cluster cluster-status check format openapi reference messages docs dashboards lock
+.PHONY: help run manage test test-services smoke bench metrics-cost board-cost staff-pages lab chaos soak alerts screenshots cluster cluster-status cluster-drill check format openapi reference messages docs dashboards lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +75,10 @@ cluster: ## run the shop on a cluster of each server, as root: PORT=21000 (the f
 
 cluster-status: ## the members of the running cluster, their roles, lag and routes; exit code 1 when one is missing: JSON=1, VAR=var
 	@exec $(VENV) -m scripts.cluster.status $(if $(JSON),--json)
+
+cluster-drill: ## faults of a cluster of its own under load, as root, and a table of outages: QUICK=1, SEED=, MINUTES=, ONLY=kill,switchover
+	$(BOOTSTRAP) cluster
+	@exec $(VENV) -m scripts.cluster.drill --seed "$(SEED)" --minutes "$(MINUTES)" --only "$(ONLY)" $(if $(QUICK),--quick)
 
 check: ## formatting, lint, types, layers, migrations, drift of OpenAPI, reference and dashboards, translations, alerting rules
 	$(BOOTSTRAP) check

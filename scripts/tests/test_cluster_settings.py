@@ -216,3 +216,10 @@ def test_a_member_that_ends_by_itself_is_started_again(cluster: Cluster):
     assert read["program:mysql-2"]["autorestart"] == "true"
     assert int(read["program:mysql-2"]["stopwaitsecs"]) >= 60
     assert read["program:mysql-2"]["stdout_logfile"].startswith("%(here)s/log/")
+
+
+def test_a_node_of_the_broker_that_was_frozen_comes_back_by_itself(cluster: Cluster):
+    # With pause_minority it stayed apart after 12 s of SIGSTOP: it had never seen itself in a minority.
+    number_ports = {"port": 1, "management_port": 2, "metrics_port": 3}
+    settings = templates.render("rabbitmq.conf", cluster, number=1, **number_ports)
+    assert "\ncluster_partition_handling = autoheal\n" in settings
