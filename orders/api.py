@@ -12,6 +12,7 @@ from structlog import get_logger
 
 from inventory.reservations import Line
 from orders import cancellation, examples, payment_calls, schemas, selectors, tasks
+from orders.metrics import counters
 from orders.models import Order, Refund
 from orders.payment import purchase, refunding, top_ups
 from orders.payment_calls import PaymentInProgress, read_order_answers, read_payment_answers
@@ -36,7 +37,7 @@ from orders.schemas import (
 from payments.api import ListPayments
 from payments.schemas import PaymentBody, TopUpInput
 from shop.concurrency.event_loop import run_in_thread, submit_to_batcher
-from shop.errors import NotAuthenticated
+from shop.errors import NotAuthenticated, Rejected
 from shop.events import journal
 from shop.http import keyed_calls
 from shop.http.openapi import api_doc
@@ -366,6 +367,15 @@ def _note(event: str, order_id: UUID | None, saga_id: UUID | None) -> None:
 
 
 async def _place_order(order_request: OrderRequest) -> Any:
+    """Place an order, and count its refusal for the products that it is about."""
+    try:
+        return await _place_in_batch_or_thread(order_request)
+    except Rejected as refusal:
+        counters.count_refused_products(refusal)
+        raise
+
+
+async def _place_in_batch_or_thread(order_request: OrderRequest) -> Any:
     """Place an order in this process's batch, or in a thread if the configured strategy needs one."""
     batcher = checkout.batcher()
     if batcher is None:

@@ -7,6 +7,8 @@ import socket
 from scripts.stack import SetupError
 
 HOST = "127.0.0.1"
+DOCUMENTATION = 8009
+"""Where `make docs` serves the documentation by default: beside an instance of the shop, 8000 to 8006."""
 
 
 def parse(text: str, *, following: int = 0) -> int:

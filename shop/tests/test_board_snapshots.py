@@ -49,7 +49,11 @@ def goods_of(**left: int) -> GoodsState:
             )
             for number, (name, value) in enumerate(left.items(), start=1)
         ],
-        products=[],
+        products=[
+            readings.ProductState(
+                id=1, sku="MUG", name="Mug", on_hand=3, reserved=3, left=0, is_paused=False, is_active=True
+            )
+        ],
     )
 
 
@@ -249,6 +253,8 @@ def test_requests_are_those_of_all_processes_by_code_campaign_and_response_time(
                 ("campaign", "1", "sold_out"): 6,
                 ("campaign", "1", "issued"): 9,
                 ("campaign", "2", "closed"): 1,
+                ("product", "1", "insufficient_stock"): 4,
+                ("product", "2", "product_paused"): 2,
                 ("orders", "placed"): 3,
                 ("orders", "cancelled"): 1,
             },
@@ -259,6 +265,7 @@ def test_requests_are_those_of_all_processes_by_code_campaign_and_response_time(
     assert figures["processes"] == 2
     assert figures["refusals"] == [{"code": "sold_out", "rate": 6.0}, {"code": "conflict", "rate": 1.0}]
     assert figures["campaigns"][0]["refusals"] == [{"code": "sold_out", "rate": 6.0}]
+    assert figures["products"][0]["refusals"] == [{"code": "insufficient_stock", "rate": 4.0}]
     requests = figures["requests"]
     assert requests["rate"] == 10
     assert requests["apps"]["coupons"]["p50"] == pytest.approx(0.0375)

@@ -64,7 +64,7 @@ class SnapshotComposer:
             "sources": {"counts": counts is not None, "ages": ages},
             "processes": max((one.processes for one in self._recent(second)), default=0),
             "campaigns": [self._campaign(one, shop, second) for one in (goods.campaigns if goods else ())],
-            "products": [self._product(one) for one in (goods.products if goods else ())],
+            "products": [self._product(one, second) for one in (goods.products if goods else ())],
             "requests": requests,
             "refusals": self._refused(second),
             "shop": _shop_figures(shop, self._lock_rates),
@@ -136,7 +136,10 @@ class SnapshotComposer:
             **self._pace(f"campaign.{campaign.id}", campaign.left),
         }
 
-    def _product(self, product: ProductState) -> Figures:
+    def _product(self, product: ProductState, second: int) -> Figures:
+        key = str(product.id)
+        counted = self._sum(second, shared_counts.PRODUCT_REFUSALS).items()
+        refused = {code: number for (of, code), number in counted if of == key}
         return {
             "id": product.id,
             "sku": product.sku,
@@ -145,6 +148,7 @@ class SnapshotComposer:
             "on_hand": product.on_hand,
             "reserved": product.reserved,
             "left": product.left,
+            "refusals": _rates(refused, len(self._recent(second))),
             **self._pace(f"product.{product.id}", product.left),
         }
 

@@ -89,12 +89,17 @@ const SHOP_PLOTS = [
   },
 ];
 const refusals = element("ul", { class: "codes" });
+const refusalsCard = element(
+  "article",
+  { class: "card", "aria-labelledby": "refused-by-code" },
+  element("h3", { id: "refused-by-code", text: text("refused_by_code") }),
+  refusals,
+);
 const plots = SHOP_PLOTS.map((one, index) => {
-  const plot = new Plot({ ...one, height: 190 });
+  const plot = new Plot(one);
   const id = `plot-${index}`;
   const card = element("article", { class: "card", "aria-labelledby": id }, element("h3", { id, text: one.title }), plot.root);
-  if (index === 0) card.append(element("h4", { text: text("refused_by_code") }), refusals);
-  byId("plots").append(card);
+  byId("plots").append(card, ...(index === 0 ? [refusalsCard] : []));
   return plot;
 });
 const allPlots = () => [...plots, ...campaigns.plots(), ...products.plots()];

@@ -28,7 +28,6 @@ class Card {
       title: text(`left.${kind}`, { name: row.name }),
       series: [{ name: `${kind}.${row.id}`, label: text("left"), colour: "blue", fill: true }],
       format: count,
-      height: 130,
       isCompact: true,
     });
     this.buttons = element("div", { class: "buttons" }, ...buttons.map((one) => this.makeButton(one)));
