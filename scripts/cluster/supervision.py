@@ -54,7 +54,7 @@ def supervisor(
     cluster: Cluster, environment: Mapping[str, str]
 ) -> AbstractContextManager["subprocess.Popen[bytes]"]:
     """supervisor, with the groups in `AT_ONCE` starting; on leaving, all processes are stopped."""
-    return stack_supervision.running(
+    return stack_supervision.supervised(
         cluster.instance, environment, configuration(cluster), stop_seconds=sum(STOP_SECONDS.values())
     )
 

@@ -108,12 +108,12 @@ def supervisor(
     """supervisor with the stores starting; on leaving, everything is stopped."""
     socket = str(instance.supervisor_socket)
     text = configuration(socket=socket, stores=stores, is_root=os.getuid() == 0)
-    with running(instance, environment, text, stop_seconds=2 * STOP_SECONDS + 3) as daemon:
+    with supervised(instance, environment, text, stop_seconds=2 * STOP_SECONDS + 3) as daemon:
         yield daemon
 
 
 @contextlib.contextmanager
-def running(
+def supervised(
     instance: Instance, environment: Mapping[str, str], text: str, *, stop_seconds: float
 ) -> Iterator[subprocess.Popen[bytes]]:
     """supervisor with this configuration; on leaving, all of its processes are stopped."""

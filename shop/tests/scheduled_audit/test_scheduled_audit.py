@@ -130,7 +130,7 @@ def test_a_killed_auditor_blocks_the_next_until_its_lease_lapses(
 ) -> None:
     code = (
         "import django, time; django.setup()\n"
-        "from shop.operations import audit_state\n"
+        "from shop.operations.audits import audit_state\n"
         "with audit_state.leased(): print('leased', flush=True); time.sleep(60)"
     )
     with subprocess.Popen(
