@@ -1,5 +1,9 @@
 """The drill's own parts: its plan, what it counts as lost, doubled and allowed, and its table."""
 
+import os
+import shutil
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,7 +14,8 @@ from scripts.chaos.calls import Answer, Call
 from scripts.chaos.memory import Account, Product, RecordedCall, Setup
 from scripts.cluster.drill import effects, judging, partition, plan, report
 from scripts.cluster.drill.judging import Outcome, Statuses
-from scripts.stack import SetupError
+from scripts.stack import SetupError, places
+from scripts.stack.mariadb import SEARCH_PATH
 
 CALL = Call("POST", "/orders", "token", {}, "key")
 
@@ -209,3 +214,13 @@ def test_control_groups_lie_where_version_2_is_mounted():
     assert partition.mount(mounts) == Path("/sys/fs/cgroup/unified")
     with pytest.raises(SetupError, match="no control groups of version 2"):
         partition.mount("proc /proc proc rw 0 0\n")
+
+
+@pytest.mark.skipif(
+    os.getuid() != 0 or shutil.which("nft", path=SEARCH_PATH) is None,
+    reason="a partition takes root and nftables, which `make cluster-drill` installs",
+)
+def test_a_process_that_is_cut_off_is_silent_and_answers_afterwards():
+    command = [sys.executable, "-m", "scripts.tests.cut_off"]
+    ran = subprocess.run(command, cwd=places.PROJECT, capture_output=True, text=True, timeout=60, check=False)
+    assert (ran.stdout.split(), ran.stderr) == (["answered", "silent", "answered", "removed"], "")

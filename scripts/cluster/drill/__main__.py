@@ -98,11 +98,16 @@ def _in_cluster(cluster: Cluster, seed: str, faults: Iterator[Fault], minutes: f
                 if time.monotonic() > ends_at:
                     _say(f"{fault.name} is left out: {minutes:.0f} minutes are over")
                     break
-                outcomes.append(trial.run(fault, seed=seed))
+                try:
+                    outcomes.append(trial.run(fault, seed=seed))
+                except SetupError as error:
+                    findings.append(f"{fault.name} could not be made or judged: {error}")
+                    _say(f"  FAILED {findings[-1]}")
+                    continue
                 _say(report.row(outcomes[-1]))
                 for failure in outcomes[-1].failures():
                     _say(f"  FAILED {failure}")
-            findings = _whole_comparison(trial, seed)
+            findings += _whole_comparison(trial, seed)
         except NoFinalAnswer as error:
             findings.append(f"no final answer: {error}")
         finally:

@@ -80,7 +80,7 @@ def rules(groups: Path, names: list[str]) -> str:
         f"chain {name} {{ type filter hook {hook} priority 0; {drops}}}"
         for name, hook in (("sent", "output"), ("received", "input"))
     ]
-    return f"table {TABLE} {{ {' '.join(chains)} }}"
+    return "\n".join([f"table {TABLE} {{", *chains, "}"])
 
 
 def require() -> None:
