@@ -117,16 +117,12 @@ def _take_screenshot(
 
 
 def _area(page: Any, shot: Shot) -> dict[str, float]:
-    """What of the page the picture shows. Raises SetupError where that would be cut, or be too tall."""
+    """What of the page the picture shows. Raises SetupError where it would be too tall."""
     width, height = shot.size
-    tall = page.evaluate("document.scrollingElement.scrollHeight")
-    if shot.is_whole:
-        # A window as tall as the page: bars that stick to an end of the window are at the page's.
-        height = max(height, tall)
-        page.set_viewport_size({"width": width, "height": height})
-        page.wait_for_timeout(SETTLE_SECONDS * 1000)
-    elif tall > height:
-        raise SetupError(f"{shot.name}: the page is {tall} px tall, the picture {height}")
+    # A window as tall as the page: bars that stick to an end of the window are at the page's.
+    height = max(height, page.evaluate("document.scrollingElement.scrollHeight"))
+    page.set_viewport_size({"width": width, "height": height})
+    page.wait_for_timeout(SETTLE_SECONDS * 1000)
     if shot.ends_at:
         box = page.locator(shot.ends_at).first.bounding_box()
         height = min(height, round(box["y"] + box["height"]) + MARGIN)
