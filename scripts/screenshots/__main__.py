@@ -25,8 +25,6 @@ from scripts.stack.programs import chromium
 FOLDER = places.PROJECT / "docs" / "images"
 MOST_BYTES = 200_000
 MOST_HEIGHT = 2_600
-MARGIN = 36
-"""Below the element at which a picture ends: its card's padding and border."""
 COLORS = 128
 PATIENCE_MS = 30_000
 WARM_UP_SECONDS = 62
@@ -125,7 +123,7 @@ def _area(page: Any, shot: Shot) -> dict[str, float]:
     page.wait_for_timeout(SETTLE_SECONDS * 1000)
     if shot.ends_at:
         box = page.locator(shot.ends_at).first.bounding_box()
-        height = min(height, round(box["y"] + box["height"]) + MARGIN)
+        height = min(height, round(box["y"] + box["height"]) + shot.margin)
     if height > MOST_HEIGHT:
         raise SetupError(f"{shot.name}: the picture would be {height} px tall, {MOST_HEIGHT} are allowed")
     return {"x": 0, "y": 0, "width": width, "height": height}

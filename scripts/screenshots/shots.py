@@ -23,6 +23,8 @@ class Shot:
     scheme: str = "light"
     locale: str = "en-GB"
     ends_at: str = ""
+    margin: int = 26
+    """Of the page below that element, in pixels: by default the padding of its card."""
     prepare: Callable[[Any, Path], None] | None = None
 
 
@@ -55,7 +57,14 @@ SHOTS = (
         locale="ko-KR",
         prepare=_show_a_minute,
     ),
-    Shot("board-phone", lambda rows: BOARD, size=PHONE, ends_at="#campaigns .card", prepare=_show_a_minute),
+    Shot(
+        "board-phone",
+        lambda rows: BOARD,
+        size=PHONE,
+        ends_at="#campaigns .card",
+        margin=8,
+        prepare=_show_a_minute,
+    ),
     Shot("welcome", lambda rows: "/"),
     Shot("home", lambda rows: "/admin/"),
     # Wide enough for the whole id in the path above the page.
