@@ -25,8 +25,6 @@ from scripts.stack.programs import chromium
 FOLDER = places.PROJECT / "docs" / "images"
 MOST_BYTES = 200_000
 MOST_HEIGHT = 2_600
-MARGIN = 36
-"""Below the element at which a picture ends: its card's padding and border."""
 COLORS = 128
 PATIENCE_MS = 30_000
 WARM_UP_SECONDS = 62
@@ -117,19 +115,15 @@ def _take_screenshot(
 
 
 def _area(page: Any, shot: Shot) -> dict[str, float]:
-    """What of the page the picture shows. Raises SetupError where that would be cut, or be too tall."""
+    """What of the page the picture shows. Raises SetupError where it would be too tall."""
     width, height = shot.size
-    tall = page.evaluate("document.scrollingElement.scrollHeight")
-    if shot.is_whole:
-        # A window as tall as the page: bars that stick to an end of the window are at the page's.
-        height = max(height, tall)
-        page.set_viewport_size({"width": width, "height": height})
-        page.wait_for_timeout(SETTLE_SECONDS * 1000)
-    elif tall > height:
-        raise SetupError(f"{shot.name}: the page is {tall} px tall, the picture {height}")
+    # A window as tall as the page: bars that stick to an end of the window are at the page's.
+    height = max(height, page.evaluate("document.scrollingElement.scrollHeight"))
+    page.set_viewport_size({"width": width, "height": height})
+    page.wait_for_timeout(SETTLE_SECONDS * 1000)
     if shot.ends_at:
         box = page.locator(shot.ends_at).first.bounding_box()
-        height = min(height, round(box["y"] + box["height"]) + MARGIN)
+        height = min(height, round(box["y"] + box["height"]) + shot.margin)
     if height > MOST_HEIGHT:
         raise SetupError(f"{shot.name}: the picture would be {height} px tall, {MOST_HEIGHT} are allowed")
     return {"x": 0, "y": 0, "width": width, "height": height}

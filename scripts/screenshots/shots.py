@@ -15,15 +15,16 @@ CODES = "".join(f"GOLD-{number:05}\n" for number in range(1, 241))
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture. With `is_whole` it is as tall as its page; with `ends_at` it ends below that element."""
+    """One picture, as tall as its page; with `ends_at` it ends below that element."""
 
     name: str
     path: Callable[[ShownRows], str]
     size: tuple[int, int] = DESKTOP
     scheme: str = "light"
     locale: str = "en-GB"
-    is_whole: bool = True
     ends_at: str = ""
+    margin: int = 26
+    """Of the page below that element, in pixels: by default the padding of its card."""
     prepare: Callable[[Any, Path], None] | None = None
 
 
@@ -47,17 +48,23 @@ def _choose_codes(page: Any, folder: Path) -> None:
 
 
 SHOTS = (
-    Shot("board", lambda rows: BOARD, size=WALL, is_whole=False, prepare=_show_a_minute),
-    Shot("board-dark", lambda rows: BOARD, size=WALL, scheme="dark", is_whole=False, prepare=_show_a_minute),
+    Shot("board", lambda rows: BOARD, size=WALL, prepare=_show_a_minute),
+    Shot("board-dark", lambda rows: BOARD, size=WALL, scheme="dark", prepare=_show_a_minute),
     Shot(
         "board-korean",
         lambda rows: BOARD,
         size=WALL,
         locale="ko-KR",
-        is_whole=False,
         prepare=_show_a_minute,
     ),
-    Shot("board-phone", lambda rows: BOARD, size=PHONE, ends_at="#campaigns .card", prepare=_show_a_minute),
+    Shot(
+        "board-phone",
+        lambda rows: BOARD,
+        size=PHONE,
+        ends_at="#campaigns .card",
+        margin=8,
+        prepare=_show_a_minute,
+    ),
     Shot("welcome", lambda rows: "/"),
     Shot("home", lambda rows: "/admin/"),
     # Wide enough for the whole id in the path above the page.

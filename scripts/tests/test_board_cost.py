@@ -26,7 +26,7 @@ def test_the_regularity_is_that_of_the_gaps_between_snapshots() -> None:
     ("percents", "gaps", "missed"),
     [
         ([0.3, 1.3, 2.2], [1.0, 1.1, 3.0], []),
-        ([0.3, 1.3, 2.3], [1.0, 1.0, 1.0], ["processor time"]),
+        ([0.3, 1.3, 2.4], [1.0, 1.0, 1.0], ["processor time"]),
         ([0.3, 1.3, 1.4], [1.0, 1.2, 1.2], ["median"]),
         ([0.3, 1.3, 1.4], [1.0, 1.0, 3.1], ["longest"]),
         ([0.3, 1.3, 2.4], [], ["processor time", "median", "longest"]),

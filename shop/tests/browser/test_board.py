@@ -198,7 +198,9 @@ def test_a_wall_screen_shows_all_of_a_drop_in_large_figures_without_scrolling(
     assert accessibility.findings(page) == []
 
 
-def test_plots_grow_with_the_window(open_page: Callable[..., Any], stack: Stack, campaign: Campaign) -> None:
+def test_plots_grow_with_a_wall_screen(
+    open_page: Callable[..., Any], stack: Stack, campaign: Campaign
+) -> None:
     page = open_page(BOARD, account=SuperuserFactory.create())
     expect(card_of(page, campaign).locator(".u-wrap")).to_be_visible()
     heights = {}
@@ -212,7 +214,6 @@ def test_plots_grow_with_the_window(open_page: Callable[..., Any], stack: Stack,
         )
         heights[width] = page.evaluate(f"{PLOT}.clientHeight")
     assert heights[390] == heights[1_280] == 128
-    assert heights[1_920] > heights[1_280]
     assert heights[3_840] == pytest.approx(2 * heights[1_920], rel=0.02)
 
 
