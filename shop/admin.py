@@ -231,9 +231,13 @@ class OneTimeCodesAdmin(ReadOnlyMixin, ModelAdmin):
     fields = list_display
     readonly_fields = list_display
 
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[TOTPDevice]":
+        return super().get_queryset(request).annotate(codes_left=second_factor.backup_codes_of("user_id"))
+
     @admin.display(description=_("backup codes left"))
     def backup_codes_left(self, device: TOTPDevice) -> int:
-        return second_factor.count_backup_codes(device.user_id)
+        codes_left: int = device.codes_left
+        return codes_left
 
 
 @admin.register(IdempotencyKey)
