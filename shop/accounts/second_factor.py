@@ -213,6 +213,7 @@ def reset(*, account_id: int, reason: str) -> bool:
                 account_id,
                 before={"is_enrolled": True},
                 after={"is_enrolled": False, "reason": reason},
+                detail=reason,
             )
         return bool(gone)
 
