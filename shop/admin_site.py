@@ -49,6 +49,8 @@ STATEMENT_ENDED = {1969, 3024}
 SEARCHED_ROWS = 20_000
 """Of a long list, for a page of a filter that no index supports: some 20 ms."""
 LONGEST_SEARCH = 255
+REASON = "reason"
+"""The name of the field in which forms ask for the reason of a change."""
 
 
 class SearchForm(ChangeListSearchForm):
@@ -384,8 +386,18 @@ def _hashing_subject() -> str:
     return accounts.journal_subject(journal.current_actor().id or 0)
 
 
-class JournaledChangesMixin(ListMixin):
-    """Pages that record in the journal what they create and change: before, after, and the operator."""
+class ReasonedChangesMixin:
+    """Pages whose form is a `ChangeForm`: below the fields of a row that may be changed, they ask why."""
+
+    def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:
+        fieldsets = super().get_fieldsets(request, obj)  # type: ignore[misc]
+        if obj is None or not self.has_change_permission(request, obj):  # type: ignore[attr-defined]
+            return fieldsets
+        return [*fieldsets, (None, {"fields": [REASON]})]
+
+
+class JournaledChangesMixin(ReasonedChangesMixin, ListMixin):
+    """Pages that record in the journal what they create and change: before, after, the operator and why."""
 
     subject: str
 
@@ -406,6 +418,7 @@ class JournaledChangesMixin(ListMixin):
                 subject=f"{self.subject} {form.instance.pk}",
                 before={name: before[name] for name in changed} if change else None,
                 after={name: after[name] for name in changed},
+                detail=form.cleaned_data.get(REASON, ""),
                 is_internal=True,
             )
 

@@ -28,12 +28,12 @@ from inventory.admin import move_stock_page
 from inventory.imports import stock_uploads
 from inventory.models import Delivery, Product, StockMovement
 from inventory.schemas import SKU_PATTERN
-from shop.admin_site import NonAtomicAdmin, ReadOnlyMixin
+from shop.admin_site import REASON, NonAtomicAdmin, ReadOnlyMixin, ReasonedChangesMixin
 from shop.errors import Unavailable
 from shop.http.keyset_pages import KeysetPaginator
 from shop.http.validation import LARGEST_AMOUNT
 from shop.money import minor_unit_help
-from shop.operators.forms import EditForm
+from shop.operators.forms import ChangeForm, EditForm
 from shop.operators.pausing import PausingMixin
 from shop.operators.status_words import status_word
 
@@ -59,7 +59,7 @@ def limit_field() -> forms.IntegerField:
     )
 
 
-class ProductForm(EditForm, forms.ModelForm):
+class ProductForm(EditForm, ChangeForm):
     sku = forms.RegexField(
         label=_("Sku"), regex=SKU_PATTERN, max_length=64, widget=UnfoldAdminTextInputWidget
     )
@@ -118,7 +118,7 @@ class LowStockFilter(admin.SimpleListFilter):
 
 
 @admin.register(Product)
-class ProductAdmin(ImportMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
+class ProductAdmin(ImportMixin, ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
     form = ProductForm
     import_form_class = ImportForm
     resource_classes = [stock_uploads.DeliveryFile]
@@ -238,7 +238,7 @@ class ProductAdmin(ImportMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
         fields = form.changed_data if change else ProductForm.Meta.fields
         values = {name: form.cleaned_data[name] for name in fields}
         if change:
-            products.change(product_id=obj.pk, **values)
+            products.change(product_id=obj.pk, **values, reason=form.cleaned_data[REASON])
         else:
             obj.pk = products.create(**values).pk
 

@@ -13,7 +13,7 @@ from django.urls import reverse
 from coupons.tests.factories import CampaignFactory
 from inventory.tests.factories import ProductFactory
 from shop.models import JournalLine
-from shop.operators.pausing import MOST_AT_ONCE
+from shop.operators.selected_rows import MOST_AT_ONCE
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.statements import captured_statements
@@ -128,6 +128,7 @@ def test_selected_rows_are_changed_after_a_page_that_asks_for_the_reason(kind: s
     body = asked.content.decode()
     assert asked.status_code == 200
     assert f"Pause 2 {kind}s? What is paused" in body
+    assert "Pause now" in body
     assert all(str(row) in body for row in rows[:2])
     assert str(rows[2]) not in body
     assert are_paused(rows) == [False] * 3

@@ -138,7 +138,7 @@ def _campaign(browser: Browser, quantity: int) -> int:
 def _send(staff: Staff, path: str, prefix: str, codes: int) -> Iterator[dict[str, int]]:
     browser = staff.browser()
     for first, piece in _pieces(prefix, codes):
-        address = f"{path}?{urlencode({'first_line': first})}"
+        address = f"{path}?{urlencode({'first_line': first, 'reason': 'A measured run.'})}"
         headers = {
             "Content-Type": "text/csv",
             "X-CSRFToken": CSRF,
