@@ -6,7 +6,7 @@ A finder reads one kind of rows, as many as `most`. Parts of words are not looke
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from django.contrib.auth.models import User
 from django.db.models import Model, Q, QuerySet
@@ -14,7 +14,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from coupons.models import Coupon
+from coupons.models import ArchivedCoupon, Coupon
 from orders.models import Order, Refund, Saga
 from orders.saga.definitions import SAGA_TYPES
 from payments import selectors
@@ -25,6 +25,7 @@ from shop.backoffice import cells
 from shop.operators.pages import parse_uuid
 from shop.operators.status_words import status_word
 
+Row = TypeVar("Row", Coupon, ArchivedCoupon)
 LONGEST_TERM = 150
 """The longest name of an account; ids, codes and references are shorter."""
 SHORTEST_CODE = 3
@@ -63,8 +64,13 @@ def _orders(term: str, most: int) -> Iterator[Hit]:
     if id is not None:
         yield from _order_hits(Order.objects.filter(pk=id)[:most], Match.WHOLE)
     if not _is_only_an_id(term):
-        holders = Coupon.objects.filter(code__in=_codes(term), order__isnull=False)
-        ids = list(holders.values_list("order_id", flat=True))
+        ids = [
+            order_id
+            for table in (Coupon, ArchivedCoupon)
+            for order_id in table._default_manager.filter(
+                code__in=_codes(term), order__isnull=False
+            ).values_list("order_id", flat=True)
+        ]
         yield from _order_hits(Order.objects.filter(pk__in=ids), Match.BESIDE)
 
 
@@ -141,7 +147,7 @@ def _refunds(term: str, most: int) -> Iterator[Hit]:
 
 
 def _coupons(term: str, most: int) -> Iterator[Hit]:
-    """Coupons by their code, or by its beginning."""
+    """Coupons by their code, or by its beginning; archived ones by the whole code."""
     if _is_only_an_id(term):
         return
     whole = list(_with_names(Coupon.objects.filter(code__in=_codes(term))[:most]))
@@ -151,7 +157,9 @@ def _coupons(term: str, most: int) -> Iterator[Hit]:
             rows = Coupon.objects.filter(code__startswith=code).order_by("code")
             begun += _with_names(rows[: most + 1])
     known = {coupon.pk for coupon in whole}
-    found = [*((one, Match.WHOLE) for one in whole)]
+    found: list[tuple[Coupon | ArchivedCoupon, Match]] = [(one, Match.WHOLE) for one in whole]
+    archived = _with_names(ArchivedCoupon.objects.filter(code__in=_codes(term))[:most])
+    found += ((one, Match.WHOLE) for one in archived)
     found += ((one, Match.BEGINNING) for one in begun if one.pk not in known)
     for coupon, match in found[:most]:
         yield Hit(
@@ -160,12 +168,12 @@ def _coupons(term: str, most: int) -> Iterator[Hit]:
             detail=_joined(
                 status_word(coupon.status_at(clock.now())), coupon.campaign.name, coupon.account.username
             ),
-            address=reverse("admin:coupons_coupon_change", args=[coupon.pk]),
+            address=reverse(f"admin:coupons_{coupon._meta.model_name}_change", args=[coupon.pk]),
             match=match,
         )
 
 
-def _with_names(coupons: "QuerySet[Coupon]") -> "QuerySet[Coupon]":
+def _with_names(coupons: "QuerySet[Row]") -> "QuerySet[Row]":
     return coupons.select_related("campaign", "account")
 
 
