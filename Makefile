@@ -8,7 +8,7 @@ endif
 BOOTSTRAP := @$(PYTHON) scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run manage test test-services smoke bench metrics-cost board-cost staff-pages lab chaos soak alerts screenshots cluster cluster-status cluster-drill check format openapi reference messages docs dashboards lock
+.PHONY: help run manage test test-services smoke bench metrics-cost board-cost staff-pages bulk lab chaos soak alerts screenshots cluster cluster-status cluster-drill check format openapi reference schema-changes messages docs dashboards lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,10 @@ board-cost: ## the processor time that viewers of the launch board cost a web pr
 staff-pages: ## times of the operators' pages and the staff's lists over ROWS=1000000 rows, TIMES=5 each: ORDERS=fewer, FOLDER=… keeps the filled shop, ONLY=orders
 	$(BOOTSTRAP) bench
 	@exec $(VENV) -m scripts.bench.staff_pages --rows "$(ROWS)" --orders "$(ORDERS)" --times "$(TIMES)" --only "$(ONLY)" --folder "$(FOLDER)"
+
+bulk: ## millions of coupons, and what archiving a month costs beside issuing: ROWS=20000000 MONTHS=20 PAIRS=4 SECONDS=10
+	$(BOOTSTRAP) bench
+	@exec $(VENV) -m scripts.bench.bulk --rows "$(ROWS)" --months "$(MONTHS)" --pairs "$(PAIRS)" --seconds "$(SECONDS)"
 
 lab: ## compare all strategies by k6, one report: STRATEGIES=a,b SCENARIO=race,crowd QUICK=1 OUT=folder
 	$(BOOTSTRAP) bench
@@ -96,6 +100,10 @@ openapi: ## generate docs/openapi.yaml, and docs/reference
 reference: ## generate the API, settings and commands in docs/reference
 	$(BOOTSTRAP) check
 	@exec $(VENV) -m scripts.check --write-reference
+
+schema-changes: ## list in docs/reference the algorithm that MariaDB needs for each statement of each migration
+	$(BOOTSTRAP) test
+	@exec $(VENV) -m scripts.schema_changes
 
 messages: ## extract the texts that are translated, and compile the catalogs; MERGE=1 unites those on which a merge stopped
 	$(BOOTSTRAP) check

@@ -2,6 +2,7 @@
 
 from django.db.models import Q, QuerySet
 
+from coupons.archive import archived_coupons
 from coupons.models import Coupon, PoolCode
 from shop import clock
 from shop.db import transactions
@@ -24,9 +25,9 @@ def find(
 
 
 def get(*, code: str, owner_id: int | None) -> Coupon:
-    """One coupon of the owner, or any coupon without an owner. Raises `NotFound`."""
-    coupon = find(owner_id=owner_id).filter(code=code).first()
-    if coupon is None:
+    """One coupon of the owner, or any coupon without an owner, archived or not. Raises `NotFound`."""
+    coupon = find(owner_id=owner_id).filter(code=code).first() or archived_coupons.by_code([code]).get(code)
+    if coupon is None or owner_id not in (None, coupon.account_id):
         raise NotFound(_("There is no coupon {code}.", code=code))
     return coupon
 
@@ -63,9 +64,7 @@ def void(*, code: str, reason: str) -> Coupon:
         return is_voided
 
     is_voided = transactions.run(work, transactions.ONCE)
-    coupon = Coupon.objects.select_related("campaign").filter(code=code).first()
-    if coupon is None:
-        raise NotFound(_("There is no coupon {code}.", code=code))
+    coupon = get(code=code, owner_id=None)
     if not is_voided:
         status = coupon.status_at(clock.now())
         raise Rejected(

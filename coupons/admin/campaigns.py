@@ -42,6 +42,7 @@ class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdm
     readonly_fields = [
         "shown_status",
         "paused_at",
+        "archived_at",
         "issued",
         "confirming",
         "remaining",

@@ -12,7 +12,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from coupons import issued_coupons
 from coupons.admin.status_colours import COLOURS
-from coupons.models import Confirmation, Coupon, PoolCode, QueueTicket
+from coupons.models import ArchivedCoupon, Confirmation, Coupon, PoolCode, QueueTicket
 from shop import clock
 from shop.admin_site import ReadOnlyMixin
 from shop.errors import FirstcomeError
@@ -70,6 +70,32 @@ class CouponAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdm
         except FirstcomeError as error:
             self.message_user(request, error.detail, level=messages.ERROR)
         return reload_page("admin:coupons_coupon_change", object_id)
+
+
+@admin.register(ArchivedCoupon)
+class ArchivedCouponAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
+    """Coupons in the archive, for accounts that may view coupons."""
+
+    list_display = ["code", "campaign", "account", "position", "shown_status", "issued_at", "expires_at"]
+    list_prefetch_related = ["campaign", "account"]
+    list_filter = ["status", "issued_at"]
+    unindexed_filters = {"status__exact", "issued_at__gte"}
+    linked_lookups = ["account__id__exact", "campaign__id__exact"]
+    search_fields = word_fields = ["code", "account__username"]
+    search_help_text = _("A coupon's code, or an account's name")
+    ordering = ["-id"]
+    paginator = KeysetPaginator
+    show_full_result_count = False
+
+    @display(description=_("status"))
+    def shown_status(self, coupon: ArchivedCoupon) -> str:
+        return status_label(coupon.status_at(clock.now()), COLOURS)
+
+    def has_view_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return request.user.has_perm("coupons.view_coupon")
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
 
 
 @admin.register(PoolCode)

@@ -5,11 +5,11 @@ the index of campaign and position: some twenty statements of a few rows each, h
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from coupons.models import Campaign, Coupon
+from coupons.models import ArchivedCoupon, Campaign, Coupon
 
 MOST_INTERVALS = 120
 LENGTHS = [
@@ -78,7 +78,9 @@ def _issued_before(campaign: Campaign, borders: Sequence[datetime]) -> list[int]
 
 
 def _issued_at(campaign_id: int, positions: "set[int] | list[int]") -> dict[int, datetime]:
-    found = Coupon.objects.filter(campaign_id=campaign_id, position__in=positions)
-    return {
-        position: at for position, at in found.values_list("position", "issued_at") if position is not None
-    }
+    found: dict[int, datetime] = {}
+    for table in (Coupon, ArchivedCoupon):
+        rows = table._default_manager.filter(campaign_id=campaign_id, position__in=positions)
+        places: Iterable[tuple[int | None, datetime]] = rows.values_list("position", "issued_at")
+        found.update((position, at) for position, at in places if position is not None)
+    return found

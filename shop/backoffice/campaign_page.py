@@ -9,7 +9,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, Sum
+from django.db.models import Count, QuerySet, Sum
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
@@ -19,7 +19,7 @@ from django.views.decorators.http import require_GET
 
 from coupons.admin import issue_curve
 from coupons.admin.issue_curve import IssueCurve
-from coupons.models import Campaign, Coupon
+from coupons.models import ArchivedCoupon, Campaign, Coupon
 from shop import clock
 from shop.backoffice import streamed_parts, windows
 from shop.db import transactions
@@ -62,16 +62,21 @@ class CampaignResults:
         last = self.campaign.issued
         for first in range(1, last + 1, COUPONS_AT_ONCE):
             end = min(first + COUPONS_AT_ONCE - 1, last)
-            coupons = Coupon.objects.filter(
-                campaign=self.campaign, position__gte=first, position__lte=end
-            ).order_by()
-            statuses = coupons.values_list("status").annotate(Count("pk"))
-            self.coupons.update(dict(windows.fetch(statuses)))
-            paid = coupons.filter(order__paid_at__isnull=False)
-            sums = windows.read_elsewhere(partial(_sums, paid))
-            self.orders += sums.pop("orders")
-            self.amounts.update({name: amount or 0 for name, amount in sums.items()})
+            for table in (Coupon, ArchivedCoupon) if self.campaign.archived_at else (Coupon,):
+                self._count(
+                    table._default_manager.filter(
+                        campaign=self.campaign, position__gte=first, position__lte=end
+                    ).order_by()
+                )
             yield gettext("%(count)s of %(total)s coupons read") % {"count": f"{end:,}", "total": f"{last:,}"}
+
+    def _count(self, coupons: "QuerySet[Any]") -> None:
+        statuses = coupons.values_list("status").annotate(Count("pk"))
+        self.coupons.update(dict(windows.fetch(statuses)))
+        paid = coupons.filter(order__paid_at__isnull=False)
+        sums = windows.read_elsewhere(partial(_sums, paid))
+        self.orders += sums.pop("orders")
+        self.amounts.update({name: amount or 0 for name, amount in sums.items()})
 
     def context(self) -> dict[str, Any]:
         """The results for the template."""

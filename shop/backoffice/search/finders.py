@@ -6,6 +6,7 @@ A finder reads one kind of rows, as many as `most`. Parts of words are not looke
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import chain
 from typing import Any, NamedTuple
 
 from django.contrib.auth.models import User
@@ -14,7 +15,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from coupons.models import Coupon
+from coupons.models import ArchivedCoupon, Coupon
 from orders.models import Order, Refund, Saga
 from orders.saga.definitions import SAGA_TYPES
 from payments import selectors
@@ -63,8 +64,13 @@ def _orders(term: str, most: int) -> Iterator[Hit]:
     if id is not None:
         yield from _order_hits(Order.objects.filter(pk=id)[:most], Match.WHOLE)
     if not _is_only_an_id(term):
-        holders = Coupon.objects.filter(code__in=_codes(term), order__isnull=False)
-        ids = list(holders.values_list("order_id", flat=True))
+        ids = [
+            order_id
+            for table in (Coupon, ArchivedCoupon)
+            for order_id in table._default_manager.filter(
+                code__in=_codes(term), order__isnull=False
+            ).values_list("order_id", flat=True)
+        ]
         yield from _order_hits(Order.objects.filter(pk__in=ids), Match.BESIDE)
 
 
@@ -141,7 +147,7 @@ def _refunds(term: str, most: int) -> Iterator[Hit]:
 
 
 def _coupons(term: str, most: int) -> Iterator[Hit]:
-    """Coupons by their code, or by its beginning."""
+    """Coupons by their code, or by its beginning; archived ones by the whole code."""
     if _is_only_an_id(term):
         return
     ids = set(Coupon.objects.filter(code__in=_codes(term)).values_list("pk", flat=True)[:most])
@@ -152,7 +158,11 @@ def _coupons(term: str, most: int) -> Iterator[Hit]:
             begun = Coupon.objects.filter(code__istartswith=code).order_by("code")
             ids.update(begun.values_list("pk", flat=True)[:most])
     coupons = Coupon.objects.filter(pk__in=ids).select_related("campaign", "account").order_by("code")
-    found = [(one, Match.WHOLE if one.code in _codes(term) else Match.BEGINNING) for one in coupons]
+    archived = ArchivedCoupon.objects.filter(code__in=_codes(term)).select_related("campaign", "account")
+    found = [
+        (one, Match.WHOLE if one.code in _codes(term) else Match.BEGINNING)
+        for one in chain(coupons, archived[:most])
+    ]
     found.sort(key=lambda one: one[1])
     for coupon, match in found[:most]:
         yield Hit(
@@ -161,7 +171,7 @@ def _coupons(term: str, most: int) -> Iterator[Hit]:
             detail=_joined(
                 status_word(coupon.status_at(clock.now())), coupon.campaign.name, coupon.account.username
             ),
-            address=reverse("admin:coupons_coupon_change", args=[coupon.pk]),
+            address=reverse(f"admin:coupons_{coupon._meta.model_name}_change", args=[coupon.pk]),
             match=match,
         )
 

@@ -1,0 +1,1 @@
+"""The archive of coupons: those of closed campaigns, moved by month out of the table that issues."""
