@@ -12,6 +12,7 @@ from coupons.tests.factories import CampaignFactory
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from scripts.stack import ports
+from shop.models import JournalLine
 from shop.tests import live
 from shop.tests.browser import accessibility, buyers
 from shop.tests.browser import stack as stacks
@@ -160,6 +161,27 @@ def test_a_pause_on_the_board_refuses_the_next_buyer_and_a_resume_sells_again(
     press(page, campaign, "resume", reason="The price is right.")
     assert buyers.take_coupon(stack.address, AccountFactory.create(), campaign) == 201
     expect(left_on(page, campaign)).to_have_text("998")
+
+
+def test_the_quantity_is_raised_on_the_board_and_the_next_buyer_gets_a_coupon(
+    open_page: Callable[..., Any], stack: Stack, campaign: Campaign
+) -> None:
+    type(campaign).objects.filter(pk=campaign.pk).update(quantity=1)
+    assert buyers.take_coupon(stack.address, AccountFactory.create(), campaign) == 201
+    assert buyers.take_coupon(stack.address, AccountFactory.create(), campaign) == 409
+    page = open_page(BOARD, account=SuperuserFactory.create())
+    expect(left_on(page, campaign)).to_have_text("0")
+
+    card_of(page, campaign).locator("[data-action=quantity]").click()
+    page.locator("#quantity").fill("3")
+    page.locator("#reason").fill("More are printed.")
+    page.locator("#submit").click()
+
+    expect(page.locator("#toast")).to_contain_text("Spring now has 3 coupons, 2 of them left.")
+    expect(left_on(page, campaign)).to_have_text("2")
+    assert JournalLine.objects.get(what="campaign.changed").detail == "More are printed."
+    assert buyers.take_coupon(stack.address, AccountFactory.create(), campaign) == 201
+    expect(left_on(page, campaign)).to_have_text("1")
 
 
 def test_the_board_and_its_dialog_have_no_severe_finding_and_fit_a_phone(

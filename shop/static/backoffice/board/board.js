@@ -14,7 +14,7 @@ const options = JSON.parse(byId("options").textContent);
 const store = new Store(options.historyMinutes);
 const actions = new Actions(options.base);
 const tiles = new Tiles(byId("tiles"));
-const press = (action, kind, row) => actions.ask(action, kind, row);
+const press = (action, kind, row, buttons) => actions.ask(action, kind, row, buttons);
 const pausing = (may) =>
   may
     ? [
