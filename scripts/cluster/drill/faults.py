@@ -52,10 +52,17 @@ def _chosen(numbers: list[int], fault: Fault) -> int:
     return numbers[int(fault.choice * len(numbers))]
 
 
+def pids_of(cluster: Cluster, name: str) -> set[int]:
+    """The process of that name and its children. Redis writes its title over the mark in its environment."""
+    run = cluster.instance.run
+    leader = process_identity.leader_of(run, name)
+    return process_identity.group_of(run, name) | ({leader} if leader else set())
+
+
 @contextmanager
 def happening(cluster: Cluster, fault: Fault, name: str, groups: Path) -> Iterator[None]:
     """The fault is there inside the block; a kill is over at its begin, and supervisor starts it again."""
-    pids = process_identity.group_of(cluster.instance.run, name)
+    pids = pids_of(cluster, name)
     if not pids:
         raise SetupError(f"{fault.name}: {name} does not run")
     if fault.action == "kill":
