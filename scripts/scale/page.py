@@ -1,0 +1,211 @@
+"""What `make scale` writes into docs/scale.md: measured inputs, check, grid, costs, plot."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import NamedTuple
+
+from scripts.bench import documents, drawing
+from scripts.scale import costs
+from scripts.scale.model import Outcome, Work
+from scripts.scale.results import COUPON, KINDS, TOLERANCE, Measurement, Point
+from scripts.stack import places
+
+PAGE = places.PROJECT / "docs" / "scale.md"
+PLOT = places.PROJECT / "docs" / "bench" / "scale.svg"
+INPUTS = ("<!-- inputs of make scale -->\n", "<!-- end of inputs -->")
+CHECK = ("<!-- check of make scale -->\n", "<!-- end of check -->")
+GRID = ("<!-- grid of make scale -->\n", "<!-- end of grid -->")
+COSTS = ("<!-- costs of make scale -->\n", "<!-- end of costs -->")
+NAMES = {COUPON: "coupons", "order": "orders of one product"}
+PLOTTED_LANES = (1, 16, 64)
+GIB, MIB = 2**30, 2**20
+
+
+class Cell(NamedTuple):
+    """One combination that is simulated."""
+
+    kind: str
+    latency: float
+    lanes: int
+    nodes: int
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A measured point, and what the simulation has for it."""
+
+    point: Point
+    per_second: float
+
+    @property
+    def error(self) -> float:
+        return self.per_second / self.point.per_second - 1
+
+
+Grid = Mapping[Cell, Outcome]
+
+
+def with_edge(work: Work, edge: float) -> Work:
+    """The same work with that much processor for a request outside its batch."""
+    return replace(work, edge=edge)
+
+
+def write(measured: Measurement, grid: Grid, checked: Sequence[Checked]) -> None:
+    """Put all of it between the marks of the page."""
+    documents.put_inside(PAGE, INPUTS, inputs(measured))
+    documents.put_inside(PAGE, CHECK, check(checked))
+    documents.put_inside(PAGE, GRID, tables(grid))
+    documents.put_inside(PAGE, COSTS, cost_tables(measured))
+
+
+def inputs(measured: Measurement) -> str:
+    """What was measured, on which machine."""
+    work = measured.work
+    lines: list[tuple[str, ...]] = [
+        ("a COMMIT of one row", *(f"{work[kind].commit * 1e3:.2f} ms" for kind in KINDS)),
+        ("hand-over of the row's lock to another process", *(_micro(work[kind].handover) for kind in KINDS)),
+        (
+            "a batch before it has the lock (Redis, for orders)",
+            *(_micro(work[kind].before) for kind in KINDS),
+        ),
+        ("leader's Python, a batch", *(_micro(work[kind].python_batch) for kind in KINDS)),
+        ("leader's Python, each request in it", *(_micro(work[kind].python_request) for kind in KINDS)),
+        ("MariaDB's processor, a batch", *(_micro(work[kind].database_batch) for kind in KINDS)),
+        ("MariaDB's processor, each request in it", *(_micro(work[kind].database_request) for kind in KINDS)),
+        ("waits for round trips, a batch", *(_micro(work[kind].idle) for kind in KINDS)),
+        ("web process outside the batch, by HTTP", *(_micro(measured.http_edge[kind]) for kind in KINDS)),
+        ("a full batch of 256 holds the row", *(_milli(work[kind], 256) for kind in KINDS)),
+    ]
+    table = documents.markdown(("input", *(NAMES[kind] for kind in KINDS)), lines)
+    found, day = measured.circumstances, measured.measured_at[:10]
+    return (
+        f"`make scale-measure` on {day}, commit {measured.commit}: {documents.machine(found)}; load average "
+        f"{found['load_before']:.1f} before. {documents.versions(found)}.\n\n{table}"
+    )
+
+
+def check(checked: Sequence[Checked]) -> str:
+    """Measured beside simulated, and the errors summed up."""
+    lines = [
+        (
+            NAMES[one.point.kind],
+            f"{one.point.latency * 1000:.0f} ms",
+            f"{one.point.processes}",
+            f"{one.point.per_second:,.0f}",
+            f"{one.per_second:,.0f}",
+            f"{one.error:+.0%}",
+        )
+        for one in checked
+    ]
+    header = ("requests", "added to each commit", "processes", "measured/s", "simulated/s", "error")
+    errors = sorted(abs(one.error) for one in checked)
+    return (
+        f"Median error {median(errors):.0%}, largest {errors[-1]:.0%}; the test allows {TOLERANCE:.0%}.\n\n"
+        f"{documents.markdown(header, lines)}"
+    )
+
+
+def tables(grid: Grid) -> str:
+    """Requests a second for each kind and latency: lanes below one another, nodes beside one another."""
+    return "\n".join(
+        f"**{NAMES[kind].capitalize()} a second, commits {latency * 1000:.0f} ms longer**\n\n"
+        + documents.markdown(*_grid_table(grid, kind, latency))
+        for kind in KINDS
+        for latency in _sorted({cell.latency for cell in grid})
+    )
+
+
+def printed(grid: Grid) -> str:
+    """The tables for a terminal."""
+    return "\n\n".join(
+        f"{NAMES[kind]} a second, commits {latency * 1000:.0f} ms longer\n"
+        + documents.printed(*_grid_table(grid, kind, latency))
+        for kind in KINDS
+        for latency in _sorted({cell.latency for cell in grid})
+    )
+
+
+def _grid_table(grid: Grid, kind: str, latency: float) -> tuple[list[str], list[list[str]]]:
+    nodes = _sorted({cell.nodes for cell in grid})
+    header = ["lanes", *(f"{number} node{'s' * (number > 1)}" for number in nodes)]
+    lines = [
+        [f"{lanes}", *(_rate(grid[Cell(kind, latency, lanes, number)]) for number in nodes)]
+        for lanes in _sorted({cell.lanes for cell in grid})
+    ]
+    return header, lines
+
+
+def _rate(outcome: Outcome) -> str:
+    """Two digits say all that the simulation knows."""
+    number = outcome.per_second
+    unit = 100 if number < 10_000 else 1_000
+    return f"{round(number / unit) * unit:,}"
+
+
+def cost_tables(measured: Measurement) -> str:
+    """Seconds of processor and bytes for a million."""
+    spent = measured.costs["processor_seconds"]
+    names = ("web", "mariadb", "redis", "worker")
+    header = ("a million", *(f"{name}, s" for name in names), "processor hours", "redo log")
+    lines = [
+        (
+            costs.LOADS[load][0],
+            *(f"{found[name]:,.0f}" for name in names),
+            f"{sum(found[name] for name in names) / 3600:.2f}",
+            _bytes(found["redo_bytes"]),
+        )
+        for load, found in spent.items()
+    ]
+    tables_of = measured.costs["table_bytes"]
+    sizes = [
+        (costs.LOADS[load][0], _bytes(sum(found.values())), _largest(found))
+        for load, found in tables_of.items()
+    ]
+    return (
+        f"{documents.markdown(header, lines)}\n"
+        f"{documents.markdown(('a million', 'tables and indexes', 'of which'), sizes)}"
+    )
+
+
+def draw(grid: Grid) -> None:
+    """Requests a second over nodes, at the shortest and the longest commit."""
+    latencies = _sorted({cell.latency for cell in grid})
+    nodes = _sorted({cell.nodes for cell in grid})
+    titles = {
+        f"at {latency}": f"{NAMES[COUPON]} a second, commits {latency * 1000:.0f} ms longer"
+        for latency in (latencies[0], latencies[-1])
+    }
+    lines = {
+        f"{lanes} lane{'s' * (lanes > 1)}": [
+            {"nodes": number}
+            | {
+                f"at {latency}": grid[Cell(COUPON, latency, lanes, number)].per_second
+                for latency in latencies
+            }
+            for number in nodes
+        ]
+        for lanes in PLOTTED_LANES
+    }
+    drawing.write(drawing.side_by_side(lines, "nodes", titles, height=3.0), PLOT)
+
+
+def _largest(found: Mapping[str, float]) -> str:
+    first = sorted(found.items(), key=lambda item: -item[1])[:5]
+    return ", ".join(f"`{name}` {_bytes(size)}" for name, size in first)
+
+
+def _bytes(number: float) -> str:
+    return f"{number / GIB:.2f} GiB" if number >= GIB else f"{number / MIB:,.0f} MiB"
+
+
+def _micro(seconds: float) -> str:
+    return f"{seconds * 1e6:,.0f} µs"
+
+
+def _milli(work: Work, size: int) -> str:
+    return f"{work.lane_seconds(size, latency=0) * 1e3:.1f} ms"
+
+
+def _sorted(numbers: set[float] | set[int]) -> list[float]:
+    return sorted(numbers)
