@@ -8,7 +8,7 @@ endif
 BOOTSTRAP := @$(PYTHON) scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run manage test test-services smoke bench metrics-cost board-cost lab scale scale-measure scale-lint chaos soak alerts screenshots check format openapi reference messages docs dashboards lock
+.PHONY: help run manage test test-services smoke bench metrics-cost board-cost staff-pages lab scale scale-measure scale-lint chaos soak alerts screenshots cluster cluster-status check format openapi reference messages docs dashboards lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,11 +39,15 @@ bench: ## coupons and orders a second on a fresh MariaDB: QUICK=1, AGAINST=commi
 
 metrics-cost: ## the processor time that metrics cost for a coupon, in ROUNDS=10
 	$(BOOTSTRAP) bench
-	@exec $(VENV) -m scripts.bench.metrics_cost --rounds "$(ROUNDS)"
+	@exec $(VENV) -m scripts.bench.costs.metrics_cost --rounds "$(ROUNDS)"
 
 board-cost: ## the processor time that viewers of the launch board cost a web process, SECONDS=20 for each number
 	$(BOOTSTRAP) bench
-	@exec $(VENV) -m scripts.bench.board_cost --seconds "$(SECONDS)"
+	@exec $(VENV) -m scripts.bench.costs.board_cost --seconds "$(SECONDS)"
+
+staff-pages: ## times of the operators' pages and the staff's lists over ROWS=1000000 rows, TIMES=5 each: ORDERS=fewer, FOLDER=… keeps the filled shop, ONLY=orders
+	$(BOOTSTRAP) bench
+	@exec $(VENV) -m scripts.bench.staff_pages --rows "$(ROWS)" --orders "$(ORDERS)" --times "$(TIMES)" --only "$(ONLY)" --folder "$(FOLDER)"
 
 lab: ## compare all strategies by k6, one report: STRATEGIES=a,b SCENARIO=race,crowd QUICK=1 OUT=folder
 	$(BOOTSTRAP) bench
@@ -76,6 +80,13 @@ alerts: ## make each alert fire once by a real cause, and clear, on a stack of i
 screenshots: ## take the pictures in docs/images again, of a shop of its own: ONLY=board,order
 	$(BOOTSTRAP) screenshots
 	@exec $(VENV) -m scripts.screenshots --only "$(ONLY)"
+
+cluster: ## run the shop on a cluster of each server, as root: PORT=21000 (the first of 64), VAR=var
+	$(BOOTSTRAP) cluster
+	@exec $(VENV) -m scripts.cluster --port "$(PORT)"
+
+cluster-status: ## the members of the running cluster, their roles, lag and routes; exit code 1 when one is missing: JSON=1, VAR=var
+	@exec $(VENV) -m scripts.cluster.status $(if $(JSON),--json)
 
 check: ## formatting, lint, types, layers, migrations, drift of OpenAPI, reference and dashboards, translations, alerting rules
 	$(BOOTSTRAP) check

@@ -17,7 +17,8 @@ from shop import clock, welcome_page
 from shop.accounts import disabled_accounts, sign_ins
 from shop.db import stuck_rows
 from shop.events import data_platform
-from shop.http import paged_responses
+from shop.http import cached_lists
+from shop.http.pages import paged_responses
 from shop.observability import gauges
 from shop.operations import heartbeats
 from shop.rates import rate_limits, throttling
@@ -85,6 +86,7 @@ def _reset_process_state() -> None:
     gauges.drop_cached()
     heartbeats.forget_own()
     welcome_page.drop_cached()
+    cached_lists.clear()
 
 
 @pytest.fixture(autouse=True)

@@ -16,8 +16,9 @@ from coupons.partners import confirming
 from coupons.queue import tickets
 from shop.concurrency.event_loop import LOOKUP_POOL, run_in_thread, submit_to_batcher
 from shop.errors import Overloaded, Rejected
-from shop.http import openapi, prefer
-from shop.http.pagination import paginate
+from shop.http import cached_lists, prefer
+from shop.http.openapi import openapi
+from shop.http.pagination import paginate, paginate_for_staff
 from shop.http.permissions import has_staff_permission, require_staff_permission
 from shop.http.validation import PauseInput, read, read_query
 from shop.http.views import Request, Response, View
@@ -75,13 +76,15 @@ class Campaigns(View):
 
     @extend_schema(
         summary="Campaigns, newest first",
-        description="Scheduled, open and sold out campaigns; staff see closed ones too.",
-        parameters=openapi.PAGING,
-        responses=openapi.Page[schemas.CampaignBody],
+        description="Scheduled, open and sold out campaigns; staff see closed ones too. "
+        + openapi.CACHED_LIST,
+        parameters=[openapi.IF_NONE_MATCH, openapi.ETAG, *openapi.PAGING],
+        responses={200: openapi.Page[schemas.CampaignBody], 304: openapi.NOT_MODIFIED},
     )
-    def get(self, request: Request) -> Response:
-        shown = campaigns.visible(include_closed=_sees_closed(request))
-        return paginate(request, shown, schemas.campaign_body)
+    async def get(self, request: Request) -> Response:
+        return await cached_lists.respond(
+            request, customers=_campaigns_of_customers, staff=_campaigns_of_staff
+        )
 
     @extend_schema(
         summary="Create a campaign (staff)",
@@ -92,6 +95,7 @@ class Campaigns(View):
     def post(self, request: Request) -> Response:
         require_staff_permission(request, "coupons.add_campaign")
         campaign = campaigns.create(**schemas.terms(read(schemas.CreateCampaignInput, request)))
+        cached_lists.expire()
         return _created_response(request, campaign.pk, schemas.campaign_body(campaign))
 
 
@@ -119,6 +123,7 @@ class OneCampaign(View):
         require_staff_permission(request, "coupons.change_campaign")
         given = read(schemas.ChangeCampaignInput, request)
         campaign = campaigns.change(campaign_id=campaign_id, **schemas.terms(given))
+        cached_lists.expire()
         return Response(schemas.campaign_body(campaign))
 
 
@@ -136,6 +141,7 @@ class PauseCampaign(View):
         require_staff_permission(request, "coupons.change_campaign")
         given = read(PauseInput, request)
         campaign = pausing.pause(campaign_id=campaign_id, reason=given.reason)
+        cached_lists.expire()
         return Response(schemas.campaign_body(campaign))
 
 
@@ -151,6 +157,7 @@ class ResumeCampaign(View):
         require_staff_permission(request, "coupons.change_campaign")
         given = read(PauseInput, request)
         campaign = pausing.resume(campaign_id=campaign_id, reason=given.reason)
+        cached_lists.expire()
         return Response(schemas.campaign_body(campaign))
 
 
@@ -164,7 +171,7 @@ class CampaignCodes(View):
         require_staff_permission(request, "coupons.view_poolcode")
         given = read_query(schemas.ListCodesQuery, request)
         rows = pool.list_codes(campaign_id=campaign_id, status=given.status)
-        return paginate(request, rows, schemas.code_body, ordering="id")
+        return paginate_for_staff(request, rows, schemas.code_body, ordering="id")
 
     @extend_schema(
         summary="Add codes to the pool of a campaign (staff)",
@@ -205,12 +212,13 @@ class Coupons(View):
     )
     def get(self, request: Request) -> Response:
         given = read_query(schemas.ListCouponsQuery, request)
+        sees_all = _sees_all(request)
         coupons = issued_coupons.find(
-            owner_id=given.user if _sees_all(request) else _caller(request),
+            owner_id=given.user if sees_all else _caller(request),
             campaign_id=given.campaign,
             status=given.status,
         )
-        return paginate(request, coupons, schemas.coupon_body)
+        return (paginate_for_staff if sees_all else paginate)(request, coupons, schemas.coupon_body)
 
     @extend_schema(
         summary="Issue the caller's coupon of a campaign",
@@ -299,6 +307,16 @@ class VoidCoupon(View):
         require_staff_permission(request, "coupons.change_coupon")
         given = read(schemas.VoidCouponInput, request)
         return Response(schemas.coupon_body(issued_coupons.void(code=code, reason=given.reason)))
+
+
+def _campaigns_of_customers(request: Request) -> Response:
+    return paginate(request, campaigns.visible(include_closed=False), schemas.campaign_body)
+
+
+def _campaigns_of_staff(request: Request) -> Response:
+    if not _sees_closed(request):
+        return _campaigns_of_customers(request)
+    return paginate_for_staff(request, campaigns.visible(include_closed=True), schemas.campaign_body)
 
 
 def _issue_by_staff(request: Request) -> Response:

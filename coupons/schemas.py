@@ -15,7 +15,7 @@ from coupons.models import LONGEST_VALIDITY_DAYS, Campaign, Coupon, PoolCode
 from coupons.pool import AddedCodes
 from shop import clock
 from shop.errors import NotFound, Rejected
-from shop.http import openapi
+from shop.http.openapi import openapi
 from shop.http.validation import Amount, Id, Input, Instant, NonBlankText, PositiveAmount, Query
 
 MOST_COUPONS = 10**9

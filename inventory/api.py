@@ -1,13 +1,15 @@
 """The HTTP edge of products and stock."""
 
+from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.permissions import IsAuthenticatedOrReadOnly
 
 from inventory import adjustments, pausing, products, schemas
-from inventory.models import StockMovement
+from inventory.models import Product, StockMovement
 from inventory.products import Availability
-from shop.http import json_format, keyed_calls, openapi
-from shop.http.pagination import paginate
+from shop.http import cached_lists, json_format, keyed_calls
+from shop.http.openapi import openapi
+from shop.http.pagination import paginate, paginate_for_staff
 from shop.http.permissions import has_staff_permission, require_staff_permission
 from shop.http.validation import PauseInput, read, read_query
 from shop.http.views import Request, Response, View
@@ -24,18 +26,12 @@ class Products(View):
 
     @extend_schema(
         summary="Find products",
-        description="Staff see inactive ones too.",
-        parameters=[SEARCH, AVAILABILITY, *openapi.PAGING],
-        responses=openapi.Page[schemas.ProductBody],
+        description="Staff see inactive ones too. " + openapi.CACHED_LIST,
+        parameters=[SEARCH, AVAILABILITY, openapi.IF_NONE_MATCH, openapi.ETAG, *openapi.PAGING],
+        responses={200: openapi.Page[schemas.ProductBody], 304: openapi.NOT_MODIFIED},
     )
-    def get(self, request: Request) -> Response:
-        data = read_query(schemas.FindProductsQuery, request)
-        found = products.find(
-            search=data.search,
-            with_availability=data.availability,
-            include_inactive=_sees_inactive(request),
-        )
-        return paginate(request, found, schemas.product_body, ordering="id")
+    async def get(self, request: Request) -> Response:
+        return await cached_lists.respond(request, customers=_products_of_customers, staff=_products_of_staff)
 
     @extend_schema(
         summary="Create a product (staff)",
@@ -47,6 +43,7 @@ class Products(View):
         require_staff_permission(request, "inventory.add_product")
         data = read(schemas.CreateProductInput, request)
         product = products.create(**data.model_dump())
+        cached_lists.expire()
         address = f"{request.path}/{product.id}"
         return Response(schemas.product_body(product), status=201, headers={"Location": address})
 
@@ -72,6 +69,7 @@ class OneProduct(View):
         require_staff_permission(request, "inventory.change_product")
         data = read(schemas.ChangeProductInput, request)
         product = products.change(product_id=product_id, **data.model_dump(exclude_none=True))
+        cached_lists.expire()
         return Response(schemas.product_body(product))
 
 
@@ -87,7 +85,9 @@ class PauseProduct(View):
     def post(self, request: Request, product_id: int) -> Response:
         require_staff_permission(request, "inventory.change_product")
         given = read(PauseInput, request)
-        return Response(schemas.product_body(pausing.pause(product_id=product_id, reason=given.reason)))
+        product = pausing.pause(product_id=product_id, reason=given.reason)
+        cached_lists.expire()
+        return Response(schemas.product_body(product))
 
 
 class ResumeProduct(View):
@@ -101,7 +101,9 @@ class ResumeProduct(View):
     def post(self, request: Request, product_id: int) -> Response:
         require_staff_permission(request, "inventory.change_product")
         given = read(PauseInput, request)
-        return Response(schemas.product_body(pausing.resume(product_id=product_id, reason=given.reason)))
+        product = pausing.resume(product_id=product_id, reason=given.reason)
+        cached_lists.expire()
+        return Response(schemas.product_body(product))
 
 
 class StockAdjustments(View):
@@ -122,6 +124,7 @@ class StockAdjustments(View):
             return adjustments.adjust(product_id=product_id, delta=data.delta, reason=data.reason)
 
         outcome = keyed_calls.perform_blocking(call, lambda: recorded_answers.run_once(call, adjust))
+        cached_lists.expire()
         return keyed_calls.respond_recorded(call, outcome)
 
 
@@ -144,7 +147,25 @@ class StockMovements(View):
     def get(self, request: Request, product_id: int) -> Response:
         require_staff_permission(request, "inventory.view_stockmovement")
         product = products.get(product_id=product_id, include_inactive=True)
-        return paginate(request, product.movements.all(), schemas.movement_body)
+        return paginate_for_staff(request, product.movements.all(), schemas.movement_body)
+
+
+def _products_of_customers(request: Request) -> Response:
+    return paginate(request, _find(request, include_inactive=False), schemas.product_body, ordering="id")
+
+
+def _products_of_staff(request: Request) -> Response:
+    if not _sees_inactive(request):
+        return _products_of_customers(request)
+    found = _find(request, include_inactive=True)
+    return paginate_for_staff(request, found, schemas.product_body, ordering="id")
+
+
+def _find(request: Request, *, include_inactive: bool) -> "QuerySet[Product]":
+    query = read_query(schemas.FindProductsQuery, request)
+    return products.find(
+        search=query.search, with_availability=query.availability, include_inactive=include_inactive
+    )
 
 
 def _created(movement: StockMovement) -> Answer:

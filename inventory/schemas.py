@@ -12,7 +12,7 @@ from inventory import products
 from inventory.adjustments import LARGEST_DELTA
 from inventory.models import Product, StockMovement
 from inventory.products import Availability
-from shop.http import openapi
+from shop.http.openapi import openapi
 from shop.http.validation import Amount, Input, NonBlankText, Query
 
 

@@ -1,26 +1,23 @@
 """The API of orders, and the calls that start payments."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, get_args
 from uuid import UUID
 
 from django.conf import settings
-from django.db import Error as DatabaseFailure
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from structlog import get_logger
 
 from inventory.reservations import Line
-from orders import cancellation, examples, schemas, selectors, tasks
+from orders import cancellation, examples, payment_calls, schemas, selectors, tasks
 from orders.models import Order, Refund
-from orders.payment import card_limits, payment_status, purchase, refunding, top_ups
-from orders.payment.payment_status import EnqueueSaga, IsAttempted, ReadAnswers, never_attempted
+from orders.payment import purchase, refunding, top_ups
+from orders.payment_calls import PaymentInProgress, read_order_answers, read_payment_answers
 from orders.placement import checkout
 from orders.placement.decisions import OrderRequest
 from orders.placement.strategies.group_commit import is_stalled
-from orders.saga import backlog
 from orders.schemas import (
     ItemInput,
     OrderBody,
@@ -37,23 +34,22 @@ from orders.schemas import (
     refund_body,
 )
 from payments.api import ListPayments
-from payments.models import Payment
 from payments.schemas import PaymentBody, TopUpInput
 from shop.concurrency.event_loop import run_in_thread, submit_to_batcher
-from shop.errors import NotAuthenticated, Overloaded, Throttled, Unavailable
+from shop.errors import NotAuthenticated
 from shop.events import journal
-from shop.http import keyed_calls, openapi, prefer
-from shop.http.pagination import paginate
+from shop.http import keyed_calls
+from shop.http.openapi import openapi
+from shop.http.pagination import paginate, paginate_for_staff
 from shop.http.permissions import READ_JOURNAL, has_staff_permission, require_staff_permission
 from shop.http.validation import Nothing, read, read_query
 from shop.http.views import Request, Response, View
 from shop.idempotency import claims
-from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
+from shop.idempotency.recorded_answers import Replay
 from shop.lazy_texts import mark as _
 from shop.observability import tracing
 from shop.operations import dispatch
 from shop.rates import rate_limits
-from shop.rates.rate_limits import RateLimit
 
 log = get_logger(__name__)
 # How long a worker takes to lease a payment and record its first attempt, besides the gateway call itself.
@@ -88,12 +84,14 @@ class Orders(View):
     def get(self, request: Request) -> Response:
         """List the account's own orders, newest first; staff see all orders."""
         query = read_query(OrdersQuery, request)
-        orders = selectors.visible_orders(account_id=_allowed_account_id(request, "orders.view_order"))
+        account_id = _allowed_account_id(request, "orders.view_order")
+        orders = selectors.visible_orders(account_id=account_id)
         if query.status:
             orders = selectors.with_status(orders, query.status)
         if query.user:
             orders = orders.filter(account_id=query.user)
-        return paginate(request, orders, partial(_render_order, language=request.language))
+        render = partial(_render_order, language=request.language)
+        return (paginate_for_staff if account_id is None else paginate)(request, orders, render)
 
     @extend_schema(
         request=PlaceOrderInput,
@@ -114,9 +112,9 @@ class Orders(View):
         `invalid` at `payment.token`; if the wallet holds too few, 409 `insufficient_points`. A card token
         that the gateway doesn't know is a declined payment: 402 with the `failure.code` `unknown_token`.
         """
-        return await _wait_and_respond(await self._start(request))
+        return await payment_calls.wait_and_respond(await self._start(request))
 
-    async def _start(self, request: Request) -> "Response | _PaymentInProgress":
+    async def _start(self, request: Request) -> Response | PaymentInProgress:
         call = keyed_calls.read_keyed_call(request, schemas.placed_order_answer)
         body = read(PlaceOrderInput, request)
         order_request = OrderRequest(
@@ -131,25 +129,25 @@ class Orders(View):
 
         async def place() -> Any:
             if body.payment:
-                await _wait_for_capacity(call)
+                await payment_calls.wait_for_capacity(call)
             return await keyed_calls.perform_in_batch(call, lambda: _place_order(order_request))
 
-        outcome = await _run_rate_limited(
+        outcome = await payment_calls.run_rate_limited(
             request, call, rate_limits.ORDERS, place, is_charged=bool(order_request.token)
         )
         if isinstance(outcome, Replay):
-            return await _respond_to_replay(request, call, outcome, _read_order_answers)
+            return await payment_calls.respond_to_replay(request, call, outcome, read_order_answers)
         _note("order placed", outcome.order.id, outcome.started and outcome.started.saga.id)
         if outcome.answer:
             return keyed_calls.respond(outcome.answer, is_replay=False)
         assert outcome.started
-        return _PaymentInProgress(
+        return PaymentInProgress(
             call,
             outcome.order.id,
-            _read_order_answers,
+            read_order_answers,
             schemas.paying_order_answer(outcome),
             begin=partial(dispatch.enqueue_batched, tasks.advance, str(outcome.started.saga.id)),
-            seconds=_preferred_seconds(request) or 0,
+            seconds=payment_calls.preferred_seconds(request) or 0,
         )
 
 
@@ -261,14 +259,14 @@ class Payments(ListPayments):
 
         Another account's order is 404 `not_found`, also for staff, who may view and cancel it but not pay it.
         """
-        return await _wait_and_respond(await self._start(request))
+        return await payment_calls.wait_and_respond(await self._start(request))
 
-    async def _start(self, request: Request) -> "Response | _PaymentInProgress":
+    async def _start(self, request: Request) -> Response | PaymentInProgress:
         call = keyed_calls.read_keyed_call(request, schemas.answered_later)
         body = read(PayInput, request)
 
         async def pay() -> Any:
-            await _wait_for_capacity(call)
+            await payment_calls.wait_for_capacity(call)
             return await keyed_calls.perform_in_thread(
                 call,
                 lambda: purchase.pay(
@@ -276,20 +274,20 @@ class Payments(ListPayments):
                 ),
             )
 
-        outcome = await _run_rate_limited(
+        outcome = await payment_calls.run_rate_limited(
             request, call, rate_limits.PAYMENTS, pay, is_charged=bool(body.token)
         )
         if isinstance(outcome, Replay):
-            return await _respond_to_replay(request, call, outcome, _read_payment_answers)
+            return await payment_calls.respond_to_replay(request, call, outcome, read_payment_answers)
         payment = outcome.started.payment
         _note("payment started", outcome.order.id, outcome.started.saga.id)
-        return _PaymentInProgress(
+        return PaymentInProgress(
             call,
             payment.id,
-            _read_payment_answers,
+            read_payment_answers,
             schemas.payment_answer(payment, call.language),
             begin=partial(dispatch.enqueue_batched, tasks.advance, str(outcome.started.saga.id)),
-            seconds=_preferred_seconds(request) or 0,
+            seconds=payment_calls.preferred_seconds(request) or 0,
         )
 
 
@@ -319,14 +317,14 @@ class TopUps(View):
         201 and 202 both return the payment, and its URL as `Location`: `card_amount` is what is charged, and
         `order` is null. Without `Prefer` the response follows the first attempt at the gateway.
         """
-        return await _wait_and_respond(await self._start(request))
+        return await payment_calls.wait_and_respond(await self._start(request))
 
-    async def _start(self, request: Request) -> "Response | _PaymentInProgress":
+    async def _start(self, request: Request) -> Response | PaymentInProgress:
         call = keyed_calls.read_keyed_call(request, schemas.answered_later)
         body = read(TopUpInput, request)
 
         async def start() -> Any:
-            await _wait_for_capacity(call)
+            await payment_calls.wait_for_capacity(call)
             return await keyed_calls.perform_in_thread(
                 call,
                 lambda: top_ups.start(
@@ -334,15 +332,17 @@ class TopUps(View):
                 ),
             )
 
-        outcome = await _run_rate_limited(request, call, rate_limits.TOP_UPS, start, is_charged=True)
+        outcome = await payment_calls.run_rate_limited(
+            request, call, rate_limits.TOP_UPS, start, is_charged=True
+        )
         if isinstance(outcome, Replay):
-            return await _respond_to_replay(request, call, outcome, _read_payment_answers)
+            return await payment_calls.respond_to_replay(request, call, outcome, read_payment_answers)
         _note("top-up started", None, outcome.saga_id)
-        seconds, payment_id = _preferred_seconds(request), outcome.payment.id
-        started = _PaymentInProgress(
+        seconds, payment_id = payment_calls.preferred_seconds(request), outcome.payment.id
+        started = PaymentInProgress(
             call,
             payment_id,
-            _read_payment_answers,
+            read_payment_answers,
             schemas.payment_answer(outcome.payment, call.language),
             begin=partial(dispatch.enqueue_batched, tasks.advance, str(outcome.saga_id)),
             seconds=seconds or 0,
@@ -355,19 +355,6 @@ class TopUps(View):
             seconds=settings.GATEWAY_TIMEOUT_SECONDS + ATTEMPT_SECONDS,
             is_attempted=lambda: run_in_thread(top_ups.is_attempted, payment_id),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _PaymentInProgress:
-    """A call whose payment is recorded, with all its response needs: a waiting request keeps nothing else."""
-
-    call: KeyedCall
-    subject_id: UUID
-    read: ReadAnswers
-    answer: Answer
-    begin: EnqueueSaga
-    seconds: float
-    is_attempted: IsAttempted = never_attempted
 
 
 def _note(event: str, order_id: UUID | None, saga_id: UUID | None) -> None:
@@ -390,42 +377,6 @@ async def _place_order(order_request: OrderRequest) -> Any:
             claims.acquire_or_raise, order_request.keyed.claim, owner=order_request.account_id
         )
     return await submit_to_batcher(batcher, order_request)
-
-
-async def _wait_for_capacity(call: KeyedCall) -> None:
-    """Delay a call that starts a payment while the workers are behind; a repeated call starts none.
-
-    Raises `Overloaded` and `KeyReused`.
-    """
-    if await backlog.is_behind() and await keyed_calls.find_replay(call) is None:
-        await backlog.wait_for_capacity()
-
-
-async def _run_rate_limited(
-    request: Request,
-    call: KeyedCall,
-    limit: RateLimit,
-    work: Callable[[], Awaitable[Any]],
-    *,
-    is_charged: bool,
-) -> Any:
-    """The outcome of `work`, counted against the account's rate limit; staff and repeats are not counted.
-
-    Raises `Throttled` when the account made too many of these calls or, if a card is charged, when too many
-    of its payments were declined or may still be. A repeated call gets its recorded answer all the same.
-    """
-    if request.user.is_staff:
-        return await work()
-    try:
-        async with card_limits.limited(call.account_id) if is_charged else nullcontext():
-            with limit.counting(call.account_id) as counting:
-                counting.outcome = await work()
-            return counting.outcome
-    except Throttled:
-        replay = await keyed_calls.find_replay(call)
-        if replay is None:
-            raise
-        return replay
 
 
 def _allowed_account_id(request: Request, permission: str) -> int | None:
@@ -451,61 +402,3 @@ def _render_order(order: Order, language: str) -> dict[str, Any]:
 
 def _render_refund(refund: Refund) -> dict[str, Any]:
     return refund_body(refund, list(refund.lines.all()))
-
-
-def _read_order_answers(order_ids: Sequence[UUID], language: str) -> dict[UUID, Answer]:
-    found = selectors.read_orders(order_ids)
-    return {order.id: schemas.order_answer(order, lines, language) for order, lines in found}
-
-
-def _read_payment_answers(payment_ids: Sequence[UUID], language: str) -> dict[UUID, Answer]:
-    payments = Payment.objects.filter(id__in=payment_ids)
-    return {payment.id: schemas.payment_answer(payment, language) for payment in payments}
-
-
-async def _respond_to_replay(
-    request: Request, call: KeyedCall, replay: Replay, read: ReadAnswers
-) -> Response:
-    if replay.answer:
-        return keyed_calls.respond(replay.answer, is_replay=True)
-    assert replay.reference
-    try:
-        answer = await payment_status.wait_for_answer(
-            call, replay.reference, read, seconds=_preferred_seconds(request) or 0
-        )
-    except Overloaded as error:
-        # `Overloaded` would say that nothing was done.
-        raise Unavailable(
-            _("This call was started before; its result can't be read now. Repeat it.")
-        ) from error
-    assert answer
-    return keyed_calls.respond(answer, is_replay=True)
-
-
-def _preferred_seconds(request: Request) -> int | None:
-    """How long the client would wait, by its `Prefer` header."""
-    return prefer.wait_seconds(request.header("Prefer"))
-
-
-async def _wait_and_respond(started: "Response | _PaymentInProgress") -> Response:
-    """Enqueue a started payment for a worker, wait for its result, and respond with that or the first answer.
-
-    Never 503, which would say that nothing was done: the payment is recorded and continues.
-    """
-    if isinstance(started, Response):
-        return started
-    try:
-        answer = await payment_status.wait_for_answer(
-            started.call,
-            started.subject_id,
-            started.read,
-            seconds=started.seconds,
-            begin=started.begin,
-            is_attempted=started.is_attempted,
-        )
-    except (DatabaseFailure, Unavailable) as error:
-        log.warning(
-            "the status of a started payment can't be read", subject=str(started.subject_id), error=str(error)
-        )
-        answer = None
-    return keyed_calls.respond(answer or started.answer, is_replay=False)

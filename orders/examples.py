@@ -2,7 +2,7 @@
 
 from inventory.stock import insufficient_stock, product_paused
 from shop.errors import NotFound, PaymentDeclined, Rejected, invalid_field
-from shop.http import openapi
+from shop.http.openapi import openapi
 
 ORDER_ID = "0199c1f0-0000-7000-8000-000000000001"
 PAYMENT_ID = "0199c1f0-0000-7000-8000-000000000002"

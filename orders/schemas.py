@@ -20,7 +20,8 @@ from orders.placement.decisions import PlacedOrder
 from payments.models import Payment
 from payments.schemas import failure_body, payment_body
 from shop import lazy_texts
-from shop.http import json_format, openapi, problems
+from shop.http import json_format, problems
+from shop.http.openapi import openapi
 from shop.http.validation import Amount, Id, Input, NonBlankText, Query, Uuid
 from shop.idempotency.recorded_answers import Answer
 from shop.lazy_texts import ENGLISH

@@ -8,7 +8,7 @@ from payments import webhooks
 from payments.gateways import GATEWAYS
 from payments.gateways.signatures import TOLERANCE_SECONDS
 from payments.schemas import ReceivedBody
-from shop.http import openapi
+from shop.http.openapi import openapi
 from shop.http.views import Request, Response, View
 from shop.operations import dispatch
 

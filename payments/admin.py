@@ -17,19 +17,18 @@ from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.dataclasses import ActionDialog
 from unfold.decorators import action, display
-from unfold.paginator import InfinitePaginator
 
-from payments import tasks
+from payments import gateways, tasks
 from payments.models import Entry, LedgerAccount, Payment, Reconciliation, Transfer, WebhookEvent
 from payments.reconciliation import reconciling, remedies
 from shop.admin_site import ReadOnlyMixin, SalesReportLinkMixin
 from shop.errors import FirstcomeError
 from shop.http import json_format
+from shop.http.keyset_pages import KeysetPaginator
 from shop.idempotency.recorded_answers import Answer, Replay
 from shop.operations import dispatch
-from shop.operators.forms import SENT_BEFORE, KeyedReasonForm, keyed_call, reason_field
+from shop.operators.forms import SENT_BEFORE, KeyedReasonDialog, keyed_call, reason_field, reload_page
 from shop.operators.pages import (
-    STYLES,
     ExactSearchMixin,
     PrefetchedListMixin,
     SearchMixin,
@@ -47,7 +46,7 @@ COMPARE_DIALOG = ActionDialog(
         "A worker compares recent payments with the gateway's book, or all of them where that is due, and "
         "refunds charges of payments that had ended, as it does by schedule."
     ),
-    form_class=KeyedReasonForm,
+    form_class=KeyedReasonDialog,
     form_submit_text=_("Compare"),
 )
 DONE = {
@@ -64,13 +63,59 @@ class EntryInline(ReadOnlyMixin, TabularInline):
     extra = 0
 
 
+class LedgerAccountKindFilter(admin.SimpleListFilter):
+    """The kinds of accounts; the shop's own are the few with ids below zero, which the key finds."""
+
+    title, parameter_name = _("kind"), "kind__exact"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(kind.value, str(kind.label)) for kind in LedgerAccount.Kind]
+
+    def queryset(
+        self, request: HttpRequest, queryset: "QuerySet[LedgerAccount]"
+    ) -> "QuerySet[LedgerAccount]":
+        kind = self.value()
+        if not kind:
+            return queryset
+        is_wallet = kind == LedgerAccount.Kind.WALLET
+        return queryset.filter(**{"id__gte" if is_wallet else "id__lt": 0}, kind=kind)
+
+
+class GatewayFilter(admin.SimpleListFilter):
+    """The gateways that the shop knows; Django's own filter would read the table for them."""
+
+    title, parameter_name = _("gateway"), "gateway"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, name) for name in sorted(gateways.GATEWAYS)]
+
+    def queryset(self, request: HttpRequest, queryset: "QuerySet[WebhookEvent]") -> "QuerySet[WebhookEvent]":
+        return queryset.filter(gateway=self.value()) if self.value() else queryset
+
+
+class HandledFilter(admin.SimpleListFilter):
+    """Whether events are handled; the index on the next attempt finds those that are not."""
+
+    title, parameter_name = _("handled"), "handled"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("no", gettext("Not handled")), ("yes", gettext("Handled"))]
+
+    def queryset(self, request: HttpRequest, queryset: "QuerySet[WebhookEvent]") -> "QuerySet[WebhookEvent]":
+        if self.value() not in ("no", "yes"):
+            return queryset
+        return queryset.filter(next_attempt_at__isnull=self.value() == "yes")
+
+
 @admin.register(LedgerAccount)
-class LedgerAccountAdmin(ReadOnlyMixin, ModelAdmin):
+class LedgerAccountAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
     list_display = ["id", "kind", "user", "balance_amount"]
-    list_filter = ["kind"]
-    list_select_related = ["user"]
-    search_fields = ["user__username"]
+    list_filter = [LedgerAccountKindFilter]
+    list_prefetch_related = ["user"]
+    search_fields = word_fields = ["user__username"]
+    search_help_text = _("An account's name")
     ordering = ["id"]
+    paginator = KeysetPaginator
     show_full_result_count = False
     fields = ["id", "kind", "user", "sum_of_entries"]
 
@@ -85,10 +130,11 @@ class LedgerAccountAdmin(ReadOnlyMixin, ModelAdmin):
 class TransferAdmin(SearchMixin, SalesReportLinkMixin, ReadOnlyMixin, ModelAdmin):
     list_display = ["id", "kind", "reference", "order_key", "reason", "at"]
     list_filter = ["kind", "at"]
+    ordering_of_filters = {"at__gte": ["-at", "-id"]}
     search_fields = ["id"]
     search_help_text = _("The id of a transfer or of an order, or a reference: of a top-up its payment's id")
     ordering = ["-id"]
-    paginator = InfinitePaginator
+    paginator = KeysetPaginator
     show_full_result_count = False
     fields = ["id", "kind", "reference", "order", "reason", "at"]
     inlines = [EntryInline]
@@ -112,16 +158,19 @@ class EntryAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmi
     word_fields = ["account__user__username"]
     search_help_text = _("The id of a transfer, or an account's name")
     ordering = ["-id"]
-    paginator = InfinitePaginator
+    paginator = KeysetPaginator
     show_full_result_count = False
 
 
 @admin.register(WebhookEvent)
-class WebhookEventAdmin(ReadOnlyMixin, ModelAdmin):
+class WebhookEventAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
     list_display = ["id", "gateway", "type", "charge_key", "received_at", "handled_at", "outcome"]
-    list_filter = ["gateway", "type", ("handled_at", admin.EmptyFieldListFilter)]
+    list_filter = [GatewayFilter, HandledFilter]
+    unindexed_filters = {"gateway"}
     search_fields = ["event_id", "charge_key"]
+    search_help_text = _("The id of an event, or the key of a charge")
     ordering = ["-id"]
+    paginator = KeysetPaginator
     show_full_result_count = False
     fields = [
         "gateway",
@@ -134,6 +183,11 @@ class WebhookEventAdmin(ReadOnlyMixin, ModelAdmin):
         "handled_at",
         "outcome",
     ]
+
+    def search(self, rows: "QuerySet[WebhookEvent]", term: str) -> "QuerySet[WebhookEvent]":
+        """The event of an id, by the index that begins with the gateway, or else those of a charge."""
+        event = rows.filter(gateway__in=gateways.GATEWAYS, event_id=term)
+        return event if event.exists() else rows.filter(charge_key=term)
 
 
 class FixForm(forms.Form):
@@ -162,9 +216,6 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
     # Its own template shows everything.
     fields = ["started_at"]
     actions_list = ["compare"]
-
-    class Media:
-        css = {"all": [STYLES]}
 
     def has_fix_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         return request.user.has_perm(FIX)
@@ -217,7 +268,7 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
         ]
 
     @action(description=_("Compare now"), icon="balance", permissions=["fix"], dialog=COMPARE_DIALOG)
-    def compare(self, request: HttpRequest, form: KeyedReasonForm) -> HttpResponse:
+    def compare(self, request: HttpRequest, form: KeyedReasonDialog) -> HttpResponse:
         """Have a worker compare the books, as it does by schedule."""
         call = keyed_call(
             request,
@@ -237,7 +288,7 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
                 dispatch.enqueue(tasks.reconcile)
                 text = gettext("A worker compares the books now: reload to see what it finds.")
                 self.message_user(request, text)
-        return HttpResponse(headers={"HX-Redirect": reverse("admin:payments_reconciliation_changelist")})
+        return reload_page("admin:payments_reconciliation_changelist")
 
     def fix(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Ask before the charge of a finding is refunded, then refund it."""

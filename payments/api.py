@@ -7,8 +7,9 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 
 from payments import ledger, points_grants, schemas, selectors
 from payments.models import Entry
-from shop.http import json_format, keyed_calls, openapi
-from shop.http.pagination import paginate
+from shop.http import json_format, keyed_calls
+from shop.http.openapi import openapi
+from shop.http.pagination import paginate, paginate_for_staff
 from shop.http.permissions import has_staff_permission, require_staff_permission
 from shop.http.validation import read, read_query
 from shop.http.views import Request, Response, View
@@ -67,10 +68,10 @@ class ListPayments(View):
     )
     def get(self, request: Request) -> Response:
         data = read_query(schemas.FindPaymentsQuery, request)
-        found = selectors.payments(
-            account_id=_allowed_account_id(request), user_id=data.user, order_id=data.order
-        )
-        return paginate(request, found, partial(schemas.payment_body, language=request.language))
+        account_id = _allowed_account_id(request)
+        found = selectors.payments(account_id=account_id, user_id=data.user, order_id=data.order)
+        body = partial(schemas.payment_body, language=request.language)
+        return (paginate_for_staff if account_id is None else paginate)(request, found, body)
 
 
 class OnePayment(View):

@@ -253,7 +253,10 @@ class WebhookEvent(models.Model):
                 name="payments_webhookevent_unhandled_has_next_attempt",
             ),
         ]
-        indexes = [models.Index(fields=["next_attempt_at"], name="payments_webhookevent_by_next")]
+        indexes = [
+            models.Index(fields=["next_attempt_at"], name="payments_webhookevent_by_next"),
+            models.Index(fields=["charge_key"], name="payments_webhookevent_by_key"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.gateway} {self.event_id}"

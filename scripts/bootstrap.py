@@ -23,6 +23,7 @@ NEWER_PYTHONS = ("python3.12", "python3.11", "python3.13", "python3.14")
 REQUIREMENTS = {
     "run": ["requirements-embedded.txt"],
     "mariadb": ["requirements-embedded.txt", "requirements.txt"],
+    "cluster": ["requirements-embedded.txt", "requirements.txt"],
     "soak": ["requirements-embedded.txt", "requirements.txt"],
     "alerts": ["requirements-embedded.txt", "requirements.txt", "requirements-dev.txt"],
     "check": ["requirements-embedded.txt", "requirements-dev.txt"],
@@ -39,7 +40,8 @@ def main() -> None:
     purpose = sys.argv[1]
     use_new_enough_python()
     sys.path.insert(0, str(PROJECT))
-    from scripts.stack import SetupError, node_packages, system_packages
+    from scripts.stack import SetupError
+    from scripts.stack.programs import node_packages, system_packages
 
     # One at a time: two pips in one environment break it. The lock ends with the process, however that ends.
     lock = os.open(PROJECT, os.O_RDONLY)
@@ -51,9 +53,10 @@ def main() -> None:
         redis=purpose in ("alerts", "test"),
         compiler=PROJECT / "requirements.txt" in missing,
         libfaketime=purpose in ("soak", "alerts", "test"),
-        prometheus=purpose in ("check", "bench", "soak", "alerts", "test"),
+        prometheus=purpose in ("check", "bench", "soak", "alerts", "cluster", "test"),
         npm=purpose == "test",
         chromium=purpose in ("screenshots", "test"),
+        cluster=purpose == "cluster",
     )
     # Only the check of Prometheus' rules needs a system package: a user without root runs the others.
     if purpose != "check" or system_packages.can_install():

@@ -23,12 +23,12 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 from unfold.admin import ModelAdmin
 from unfold.decorators import action
 from unfold.forms import BaseDialogForm, UserChangeForm
-from unfold.paginator import InfinitePaginator
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from shop.accounts import account_search, accounts, permissions, second_factor
 from shop.admin_site import AccountForm, JournaledChangesMixin, PasswordForm, ReadOnlyMixin
 from shop.events import dead_events, journal
+from shop.http.keyset_pages import KeysetPaginator
 from shop.management import laws
 from shop.models import (
     AuditState,
@@ -40,13 +40,22 @@ from shop.models import (
     SignOut,
 )
 from shop.operators import journal_filters, replay_page
-from shop.operators.pages import SearchMixin, StatusLabel, parse_uuid, status_label
+from shop.operators.forms import reload_page
+from shop.operators.pages import (
+    ExactSearchMixin,
+    PrefetchedListMixin,
+    SearchMixin,
+    StatusLabel,
+    parse_uuid,
+    status_label,
+)
 
 RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
 DISABLE_BATCH_SIZE = 200
 MOST_FOUND = 200
 
 LONGEST_REASON = 255
+LONGEST_GROUP_NUMBER = 10
 LAW_COLOURS = {"holds": "success", "broken": "danger"}
 EVENT_COLOURS = {"dead": "danger", "queued": "warning"}
 
@@ -65,6 +74,22 @@ class ResetOtpForm(BaseDialogForm):
     reason = forms.CharField(label=_("Reason"), max_length=LONGEST_REASON, widget=UnfoldAdminTextInputWidget)
 
 
+class GroupFilter(admin.SimpleListFilter):
+    """Members of a group. Django's own filter also offers those of none, for which it joins all accounts."""
+
+    title, parameter_name = _("group"), "groups__id__exact"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(str(group.pk), group.name) for group in Group.objects.order_by("name")]
+
+    def queryset(self, request: HttpRequest, queryset: "QuerySet[User]") -> "QuerySet[User]":
+        groups = self.value() or ""
+        if not (groups.isascii() and groups.isdigit() and len(groups) < LONGEST_GROUP_NUMBER):
+            return queryset
+        members = User.groups.through.objects.filter(group_id=int(groups))
+        return queryset.filter(pk__in=members.values("user_id"))
+
+
 @admin.register(User)
 class UserAdmin(SearchMixin, JournaledChangesMixin, DjangoUserAdmin, ModelAdmin):
     """Accounts are disabled, never deleted, because orders and ledger entries refer to them."""
@@ -75,18 +100,15 @@ class UserAdmin(SearchMixin, JournaledChangesMixin, DjangoUserAdmin, ModelAdmin)
     add_form = AccountForm
     change_password_form = PasswordForm
     list_display = ["username", "email", "is_active", "is_staff", "date_joined", "page"]
-    list_filter = ["is_staff", "is_active", "groups"]
+    list_filter = ["is_staff", "is_active", GroupFilter]
     # The change list searches only where there are fields; `search` says what it searches.
     search_fields = ["username", "email"]
     search_help_text = _("The beginning of a name or an e-mail address, or an account's number")
     actions = ["disable"]
     actions_detail = ["open_page", "reset_otp"]
-    paginator = InfinitePaginator
+    paginator = KeysetPaginator
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
-
-    class Media:
-        css = {"all": ["operators/pages.css"]}
 
     @admin.action(description=_("Disable the selected accounts"), permissions=["disable"])
     def disable(self, request: HttpRequest, selected: "QuerySet[User]") -> None:
@@ -141,8 +163,7 @@ class UserAdmin(SearchMixin, JournaledChangesMixin, DjangoUserAdmin, ModelAdmin)
         else:
             none = gettext("This account has not set up one-time codes; nothing was done.")
             self.message_user(request, none, level=messages.WARNING)
-        # The dialog is a fragment of the page: this header makes the browser load the whole page again.
-        return HttpResponse(headers={"HX-Redirect": reverse("admin:auth_user_change", args=[object_id])})
+        return reload_page("admin:auth_user_change", object_id)
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
         """Only superusers grant permissions; otherwise staff could make themselves superusers."""
@@ -170,9 +191,6 @@ class GroupAdmin(JournaledChangesMixin, DjangoGroupAdmin, ModelAdmin):
     """Sets of permissions. Only superusers change them: members could grant themselves every permission."""
 
     subject = "group"
-
-    class Media:
-        css = {"all": ["operators/pages.css"]}
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return is_superuser(request)
@@ -219,16 +237,16 @@ class OneTimeCodesAdmin(ReadOnlyMixin, ModelAdmin):
 
 
 @admin.register(IdempotencyKey)
-class IdempotencyKeyAdmin(ReadOnlyMixin, ModelAdmin):
+class IdempotencyKeyAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
     list_display = ["id", "account", "status", "reference", "created_at"]
-    list_filter = ["status", "created_at"]
-    list_select_related = ["account"]
-    search_fields = ["=account__username", "=key_hash"]
+    list_filter = ["created_at"]
+    ordering_of_filters = {"created_at__gte": ["-created_at", "-id"]}
+    list_prefetch_related = ["account"]
+    search_fields = word_fields = ["account__username"]
+    search_help_text = _("An account's name")
     ordering = ["-id"]
+    paginator = KeysetPaginator
     show_full_result_count = False
-
-    class Media:
-        css = {"all": ["operators/pages.css"]}
 
 
 @admin.register(CommittedTransaction)
@@ -239,7 +257,7 @@ class CommittedTransactionAdmin(ReadOnlyMixin, ModelAdmin):
     list_filter = ["at"]
     search_fields = ["=id"]
     ordering = ["-at"]
-    paginator = InfinitePaginator
+    paginator = KeysetPaginator
     show_full_result_count = False
 
 
@@ -276,15 +294,16 @@ class AuditStateAdmin(ReadOnlyMixin, ModelAdmin):
 
 
 @admin.register(SignOut)
-class SignOutAdmin(ReadOnlyMixin, ModelAdmin):
+class SignOutAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
     """When accounts were signed out everywhere last."""
 
     list_display = ["account", "at"]
     list_filter = ["at"]
-    list_select_related = ["account"]
-    search_fields = ["=account__username"]
+    list_prefetch_related = ["account"]
+    search_fields = word_fields = ["account__username"]
+    search_help_text = _("An account's name")
     ordering = ["-at"]
-    paginator = InfinitePaginator
+    paginator = KeysetPaginator
     show_full_result_count = False
 
 
@@ -296,7 +315,7 @@ class RecordedTraceAdmin(ReadOnlyMixin, ModelAdmin):
     list_filter = ["at"]
     search_fields = ["=id"]
     ordering = ["-at"]
-    paginator = InfinitePaginator
+    paginator = KeysetPaginator
     show_full_result_count = False
 
 
@@ -306,20 +325,22 @@ class JournalLineAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
 
     list_display = ["at", "what", "subject", "actor_label", "order_id", "delivery_status", "detail"]
     list_filter = [
-        journal_filters.ByActor,
-        journal_filters.ByWhat,
-        journal_filters.Since,
-        journal_filters.Before,
-        ("actor", journal_filters.KindOfActor),
-        ("delivery", journal_filters.EventDelivery),
+        journal_filters.ActorFilter,
+        journal_filters.WhatFilter,
+        journal_filters.SinceFilter,
+        journal_filters.BeforeFilter,
+        ("actor", journal_filters.ActorKindFilter),
+        ("delivery", journal_filters.DeliveryFilter),
     ]
+    unindexed_filters = {"actor__exact"}
+    ordering_of_filters = {"since": ["-at", "-id"], "before": ["-at", "-id"]}
     list_filter_submit = True
     search_fields = ["subject", "order_id"]
     search_help_text = _("An order's id, or a subject: product 7")
     ordering = ["-id"]
     actions = ["replay"]
     actions_list = ["replay_events"]
-    paginator = InfinitePaginator
+    paginator = KeysetPaginator
     show_full_result_count = False
 
     @admin.display(description=_("by"))

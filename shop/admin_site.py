@@ -1,17 +1,18 @@
 """Bases of the admin pages: bounded lists, read-only rows, journaled changes, and hashing of passwords."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
-from django.contrib.admin.views.main import SEARCH_VAR, ChangeListSearchForm
+from django.contrib.admin.views.main import PAGE_VAR, SEARCH_VAR, ChangeListSearchForm
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from django.contrib.auth.views import PasswordChangeView
-from django.db import OperationalError, connection, transaction
+from django.db import DEFAULT_DB_ALIAS, OperationalError, connections, transaction
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
@@ -34,17 +35,19 @@ from shop.accounts import accounts, password_hashing, sign_ins
 from shop.accounts.accounts import InvalidCredentials
 from shop.accounts.password_hashing import TrustLevel
 from shop.accounts.second_factor import EnrolmentRequired
+from shop.db import secondary
 from shop.db.mysql.patience import statement_limit
 from shop.errors import FirstcomeError, Unavailable
 from shop.events import journal
-from shop.http import client_address, problems
+from shop.http import client_address, keyset_pages, problems
+from shop.http.keyset_pages import KeysetPaginator
 
 LIST_SECONDS = 10
 """For a statement of a list's page; after it the server itself ends the statement."""
 STATEMENT_ENDED = {1969, 3024}
 """Codes of MariaDB and MySQL for a statement that took longer than its limit."""
-MOST_PAGES = 1_000
-"""Of a list: the database reads all rows of the pages before."""
+SEARCHED_ROWS = 20_000
+"""Of a long list, for a page of a filter that no index supports: some 20 ms."""
 LONGEST_SEARCH = 255
 
 
@@ -64,6 +67,13 @@ class OperatorsList(ChangeList):
     """
 
     search_form_class = SearchForm
+    root_queryset: "QuerySet[Any]"
+
+    def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> "QuerySet[Any]":
+        """As Django's, of the database that the request's list is read from."""
+        self.root_queryset = self.root_queryset.using(getattr(request, "list_database", DEFAULT_DB_ALIAS))
+        found: QuerySet[Any] = super().get_queryset(request, *args, **kwargs)
+        return found
 
     def get_filters(self, request: HttpRequest) -> Any:
         found = super().get_filters(request)
@@ -82,12 +92,55 @@ class OperatorsList(ChangeList):
             return None
         return super().get_ordering_field(field_name)
 
+    page_links: Sequence[tuple[str, str]] = ()
+    """Of a list with pages by key: the words and the addresses of the pages beside; empty where is none."""
+    page_note = ""
+    full_result_count: int | None
+
     def get_results(self, request: HttpRequest) -> None:
-        if self.page_num > MOST_PAGES:
-            text = gettext("Pages after %(most)s are not shown: use a filter or the search.")
-            messages.error(request, text % {"most": f"{MOST_PAGES:,}"})
-            raise IncorrectLookupParameters
-        super().get_results(request)
+        if issubclass(self.model_admin.paginator, KeysetPaginator):
+            self._read_page(request)
+        else:
+            super().get_results(request)
+
+    def _read_page(self, request: HttpRequest) -> None:
+        """Read the page by key, and set what Django's `get_results` sets."""
+        try:
+            page = keyset_pages.read_page(
+                self.queryset,
+                request.GET.get(PAGE_VAR, ""),
+                ordering=self.get_ordering(request, self.queryset),
+                size=self.list_per_page,
+                window=SEARCHED_ROWS if self.is_searched_by_windows(request) else None,
+            )
+        except keyset_pages.InvalidPosition:
+            messages.error(request, gettext("The list has no such page: begin at the first one."))
+            raise IncorrectLookupParameters from None
+        self.paginator = self.model_admin.get_paginator(request, self.queryset, self.list_per_page)
+        self.result_list = page.rows
+        # Nothing is counted: this stands for many.
+        self.result_count, self.full_result_count = self.paginator.count, None
+        self.show_full_result_count, self.show_admin_actions = False, True
+        self.can_show_all, self.multi_page = False, True
+        if page.is_cut:
+            cut = gettext("This page has what was found in {rows} rows of the list. The next page continues.")
+            self.page_note = cut.format(rows=f"{SEARCHED_ROWS:,}")
+        self.page_links = [
+            (gettext("First page"), self._address(keyset_pages.FIRST) if page.previous else ""),
+            (gettext("Previous page"), self._address(page.previous)),
+            (gettext("Next page"), self._address(page.next)),
+            (gettext("Last page"), self._address(keyset_pages.LAST) if page.next else ""),
+        ]
+
+    def is_searched_by_windows(self, request: HttpRequest) -> bool:
+        """Whether a filter is used that no index supports: its rows may be far apart, or not there."""
+        if keyset_pages.is_unindexed(request):
+            return True
+        used = {text for name, value in request.GET.items() for text in (name, f"{name}={value}")}
+        return not used.isdisjoint(self.model_admin.unindexed_filters)
+
+    def _address(self, position: str | None) -> str:
+        return self.get_query_string({PAGE_VAR: position}) if position else ""
 
 
 class ListMixin:
@@ -96,8 +149,19 @@ class ListMixin:
     Lists that count no rows are too large to be sorted: they come in their own order alone.
     """
 
+    # Django's 100 rows took longer to render than to read.
+    list_per_page = 50
     linked_lookups: Sequence[str] = ()
     """Lookups, beside those of its filters, that links of other pages use."""
+    unindexed_filters: Collection[str] = ()
+    """Filters without an index, by name or as `name=value`: a page looks at a part of the table alone."""
+
+    ordering_of_filters: Mapping[str, Sequence[str]] = {}
+    """The order of the list while a filter is used: that of the filter's index, where it has one."""
+
+    def get_ordering(self, request: HttpRequest) -> Any:
+        used = (ordering for name, ordering in self.ordering_of_filters.items() if request.GET.get(name))
+        return next(used, None) or super().get_ordering(request)  # type: ignore[misc]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return OperatorsList
@@ -109,20 +173,26 @@ class ListMixin:
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         """As Django's, rendered while the limit of its statements holds, or 503 if one took longer."""
-        view = super().changelist_view  # type: ignore[misc]
         if request.method == "POST" and "action" in request.POST:
             # An action may take longer: it has a limit for what it changes.
-            return view(request, extra_context)
+            return super().changelist_view(request, extra_context)  # type: ignore[misc]
+        render = partial(self._render_list, request, extra_context)
         try:
-            with statement_limit(connection, seconds=LIST_SECONDS):
-                response = view(request, extra_context)
-                if isinstance(response, TemplateResponse):
-                    response.render()
+            response = secondary.read(render) if request.method == "GET" else render(DEFAULT_DB_ALIAS)
         except OperationalError as error:
             if not (error.args and error.args[0] in STATEMENT_ENDED):
                 raise
             too_long = gettext("The list took longer than %(seconds)s s: use another filter, or its search.")
             return problems.from_error(Unavailable(too_long % {"seconds": LIST_SECONDS})).to_django()
+        return response
+
+    def _render_list(self, request: HttpRequest, extra_context: dict[str, Any] | None, database: str) -> Any:
+        """The rendered page of the list, whose rows are read from this database."""
+        request.list_database = database  # type: ignore[attr-defined]
+        with statement_limit(connections[database], seconds=LIST_SECONDS):
+            response = super().changelist_view(request, extra_context)  # type: ignore[misc]
+            if isinstance(response, TemplateResponse):
+                response.render()
         return response
 
 

@@ -13,10 +13,10 @@ class ShopConfig(AppConfig):
     verbose_name = _("Shop")
 
     def ready(self) -> None:
-        from shop import checks as _checks  # noqa: F401 - registers them
         from shop import clock
         from shop.db import server_state
         from shop.events import dead_events, outbox
+        from shop.http import checks as _checks  # noqa: F401 - registers them
         from shop.observability import gauges
         from shop.observability.reading import Source
         from shop.operations import celery_processes as _celery  # noqa: F401 - receives its signals

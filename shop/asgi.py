@@ -11,10 +11,11 @@ django.setup()
 from django.conf import settings  # noqa: E402 - Django has to be set up first
 from django.urls import get_resolver, reverse  # noqa: E402
 
-from shop import checks, clock, welcome_page  # noqa: E402
+from shop import clock, welcome_page  # noqa: E402
 from shop.backoffice.board import stream as board  # noqa: E402
-from shop.http import streams, traced_application  # noqa: E402
+from shop.http import checks, traced_application  # noqa: E402
 from shop.http.application import application  # noqa: E402
+from shop.http.pages import streams  # noqa: E402
 from shop.observability import tracing  # noqa: E402
 from shop.operations import shared_counts  # noqa: E402
 from shop.redis import completion_notifications  # noqa: E402

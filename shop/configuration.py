@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -157,6 +157,25 @@ def database(name: str, default: str) -> dict[str, Any]:
         raise ImproperlyConfigured(f"{name} begins with {scheme!r}: it must be sqlite:/// or mysql://.")
     found: dict[str, Any] = env.db(name, default=default)
     return found
+
+
+def read_database(name: str, *, primary: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Django's settings for the URL of a secondary of `primary`, with these options of all connections."""
+    if not primary["ENGINE"].startswith("shop.db.mysql"):
+        raise ImproperlyConfigured(
+            f"{name} is set, but DATABASE_URL is not mysql://: SQLite has no secondary."
+        )
+    found = database(name, "")
+    if found["ENGINE"] != "django.db.backends.mysql":
+        raise ImproperlyConfigured(f"{name} must be mysql://, as DATABASE_URL is.")
+    return found | {
+        "ENGINE": "shop.db.mysql.read_only",
+        "OPTIONS": {**options} | found.get("OPTIONS", {}),
+        "CONN_MAX_AGE": primary["CONN_MAX_AGE"],
+        "CONN_HEALTH_CHECKS": True,
+        "ATOMIC_REQUESTS": False,
+        "TEST": {"MIRROR": "default"},
+    }
 
 
 def signing_keys(entries: Sequence[str], secret_key: str) -> tuple[tuple[str, str], ...]:

@@ -243,3 +243,17 @@ class AuditState(models.Model):
 
     def __str__(self) -> str:
         return gettext("scheduled audit")
+
+
+class ProcessLease(models.Model):
+    """Which one of several processes of a kind acts: its holder, until the lease lapses or is renewed."""
+
+    name = models.CharField(_("name"), max_length=32, primary_key=True)
+    holder = models.CharField(_("holder"), max_length=200)
+    leased_until = models.DateTimeField(_("leased until"))
+
+    class Meta:
+        verbose_name, verbose_name_plural = _("process lease"), _("process leases")
+
+    def __str__(self) -> str:
+        return self.name

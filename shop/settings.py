@@ -7,9 +7,7 @@ from django.utils.translation import gettext_lazy
 from payments import gateways
 from shop.configuration import (
     BASE_DIR,
-    BROKER_SCHEMES,
     HTTP_SCHEMES,
-    REDIS_SCHEMES,
     UploadPage,
     database,
     env,
@@ -18,11 +16,20 @@ from shop.configuration import (
     one_of,
     page_url,
     rate,
+    read_database,
     secret_key,
     signing_keys,
     url,
 )
 from shop.observability import logs
+from shop.server_addresses import (
+    BROKER_CONNECT_SECONDS,
+    BROKER_HEARTBEAT_SECONDS,
+    broker_queue_type,
+    broker_transport_options,
+    broker_urls,
+    redis_cache,
+)
 
 # The process
 DEBUG = flag("DEBUG")
@@ -82,21 +89,21 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "shop.observability.request_metrics.RequestMetricsMiddleware",
-    "shop.http.middleware.request_id",
+    "shop.http.pages.middleware.request_id",
     # Dispatches API calls of Django's test client and `runserver`.
-    "shop.http.middleware.dispatch_api_calls",
-    "shop.http.middleware.choose_language",
-    "shop.http.middleware.convert_html_errors",
+    "shop.http.pages.middleware.dispatch_api_calls",
+    "shop.http.pages.middleware.choose_language",
+    "shop.http.pages.middleware.convert_html_errors",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "shop.http.middleware.CommonMiddleware",
+    "shop.http.pages.middleware.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "shop.http.middleware.require_second_factor",
+    "shop.http.pages.middleware.require_second_factor",
     # Before any code reads the body, as the check of CSRF tokens does.
-    "shop.http.middleware.receive_staff_uploads",
-    "shop.http.middleware.identify_operator",
+    "shop.http.pages.middleware.receive_staff_uploads",
+    "shop.http.pages.middleware.identify_operator",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -126,7 +133,7 @@ UNFOLD = {
     "SITE_URL": "/api/docs/",
     "SIDEBAR": {"navigation": "shop.backoffice.navigation.sidebar"},
     "DASHBOARD_CALLBACK": "shop.backoffice.home.page.dashboard",
-    "STYLES": ["shop.backoffice.search.box.stylesheet"],
+    "STYLES": ["shop.operators.pages.stylesheet"],
     "SCRIPTS": ["shop.backoffice.search.box.script"],
     "LOGIN": {"form": "shop.operators.sign_in.SignInForm"},
 }
@@ -176,31 +183,26 @@ _database["CONN_MAX_AGE"] = number("CONN_MAX_AGE", 60, least=0)
 _database["CONN_HEALTH_CHECKS"] = True
 _database["ATOMIC_REQUESTS"] = False
 _database["TEST"] = {"NAME": env.str("TEST_DATABASE_NAME", default=None), "CHARSET": "utf8mb4"}
+# A secondary, which answers lists of staff, exports and reports once it has applied all that they must show.
+DATABASE_READ_URL = env.str("DATABASE_READ_URL", default="")
+if DATABASE_READ_URL:
+    DATABASES["reader"] = read_database("DATABASE_READ_URL", primary=_database, options=MYSQL_OPTIONS)
+    DATABASE_ROUTERS = ["shop.db.secondary.Router"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # The clock: how far the host's may differ from the database's for a process to start
 CLOCK_SKEW_SECONDS = number("CLOCK_SKEW_SECONDS", 2.0, least=0.1)
 
 # Redis: it accelerates and never decides, so calls are short and tried once
-REDIS_URL = url("REDIS_URL", "redis://127.0.0.1:6379/0", REDIS_SCHEMES)
-CACHES = {
-    "default": {
-        "BACKEND": "django_redis.cache.RedisCache",
-        "LOCATION": REDIS_URL,
-        "OPTIONS": {
-            "CONNECTION_POOL_KWARGS": {
-                "socket_timeout": 1,
-                "socket_connect_timeout": 0.5,
-                "max_connections": 256,
-                "retry": None,
-                "retry_on_error": [],
-            }
-        },
-    }
-}
+CACHES = {"default": redis_cache("REDIS_URL", "redis://127.0.0.1:6379/0")}
 
 # Celery: tasks carry an id, the database carries the state
-CELERY_BROKER_URL = url("BROKER_URL", "redis://127.0.0.1:6379/1", BROKER_SCHEMES)
+BROKER_URLS = broker_urls("BROKER_URL", "redis://127.0.0.1:6379/1")
+CELERY_BROKER_URL = ";".join(BROKER_URLS)
+CELERY_BROKER_CONNECTION_TIMEOUT = BROKER_CONNECT_SECONDS if len(BROKER_URLS) > 1 else 4
+CELERY_BROKER_HEARTBEAT = BROKER_HEARTBEAT_SECONDS
+CELERY_TASK_DEFAULT_QUEUE_TYPE = broker_queue_type("BROKER_QUEUE_TYPE", BROKER_URLS)
+CELERY_WORKER_CONSUMER = "shop.operations.worker_consumer:Consumer"
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
@@ -211,14 +213,10 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_TASK_PUBLISH_RETRY = False
-CELERY_BROKER_TRANSPORT_OPTIONS = {
-    # Must exceed the longest task, or Redis delivers the same task to a second worker.
-    "visibility_timeout": 600,
-    "socket_timeout": 2,
-    "socket_connect_timeout": 1,
-    # kombu would retry for six seconds; a task that can't be sent runs here (`shop.operations.dispatch`).
-    "max_retries": 0,
-}
+# The visibility timeout must exceed the longest task, or Redis delivers the same task to a second worker.
+CELERY_BROKER_TRANSPORT_OPTIONS = broker_transport_options(
+    BROKER_URLS, visibility_timeout=600, queue_type=CELERY_TASK_DEFAULT_QUEUE_TYPE
+)
 SWEEP_SECONDS = number("SWEEP_SECONDS", 5.0, least=0.1)
 # The interval between queries for due sagas and events: one indexed query each.
 DUE_SECONDS = min(1.0, SWEEP_SECONDS)
@@ -256,7 +254,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "shop.http.json_format.AlwaysJSON",
-    "DEFAULT_SCHEMA_CLASS": "shop.http.openapi_generation.Operations",
+    "DEFAULT_SCHEMA_CLASS": "shop.http.openapi.openapi_generation.Operations",
     "DEFAULT_VERSIONING_CLASS": None,
     "EXCEPTION_HANDLER": "shop.http.problems.rest_framework_exception_handler",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
@@ -289,8 +287,8 @@ SPECTACULAR_SETTINGS = {
     "OAS_VERSION": "3.1.0",
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "POSTPROCESSING_HOOKS": [
-        "shop.http.openapi_generation.add_generic_refusals",
-        "shop.http.openapi_generation.suit_generated_clients",
+        "shop.http.openapi.openapi_generation.add_generic_refusals",
+        "shop.http.openapi.openapi_generation.suit_generated_clients",
     ],
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_AUTHENTICATION": [],

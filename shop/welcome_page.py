@@ -27,8 +27,9 @@ from inventory import products
 from inventory.schemas import product_body
 from orders.models import Order
 from shop.concurrency import event_loop
-from shop.http import languages, pages, request_body, views
-from shop.http.pages import Scope, Send
+from shop.http import languages, request_body, views
+from shop.http.pages import pages
+from shop.http.pages.pages import Scope, Send
 from shop.http.request_body import Receive
 from shop.observability import logs, reading, request_metrics
 from shop.observability.reading import Job, Source

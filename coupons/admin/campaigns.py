@@ -18,7 +18,7 @@ from coupons import campaigns, pausing, pool
 from coupons.admin import uploads
 from coupons.admin.campaign_forms import AddCodesForm, CampaignForm, DuplicateForm, ScheduleForm
 from coupons.admin.campaign_templates import TEMPLATES
-from coupons.admin.presentation import COLOURS, reload_page
+from coupons.admin.status_colours import COLOURS
 from coupons.models import Campaign
 from shop import clock
 from shop.admin_site import NonAtomicAdmin
@@ -27,7 +27,7 @@ from shop.http import json_format
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
 from shop.operators.actions import SENT_WITH_OTHER_VALUES
-from shop.operators.forms import SENT_BEFORE, keyed_call
+from shop.operators.forms import SENT_BEFORE, keyed_call, reload_page
 from shop.operators.pages import status_label
 from shop.operators.pausing import PausingMixin
 

@@ -8,16 +8,17 @@ from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 from unfold.forms import BaseDialogForm
-from unfold.paginator import InfinitePaginator
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from coupons import issued_coupons
-from coupons.admin.presentation import COLOURS, reload_page
+from coupons.admin.status_colours import COLOURS
 from coupons.models import Confirmation, Coupon, PoolCode, QueueTicket
 from shop import clock
 from shop.admin_site import ReadOnlyMixin
 from shop.errors import FirstcomeError
-from shop.operators.pages import status_label
+from shop.http.keyset_pages import KeysetPaginator
+from shop.operators.forms import reload_page
+from shop.operators.pages import ExactSearchMixin, PrefetchedListMixin, status_label
 
 
 class VoidForm(BaseDialogForm):
@@ -25,15 +26,17 @@ class VoidForm(BaseDialogForm):
 
 
 @admin.register(Coupon)
-class CouponAdmin(ReadOnlyMixin, ModelAdmin):
+class CouponAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
     list_display = ["code", "campaign", "account", "position", "shown_status", "issued_at", "expires_at"]
-    list_select_related = ["campaign", "account"]
+    list_prefetch_related = ["campaign", "account"]
     list_filter = ["status", "issued_at"]
+    unindexed_filters = {"status__exact", "issued_at__gte"}
     linked_lookups = ["account__id__exact", "campaign__id__exact"]
-    search_fields = ["=code", "=account__username"]
+    search_fields = word_fields = ["code", "account__username"]
+    search_help_text = _("A coupon's code, or an account's name")
     ordering = ["-id"]
     # Counting millions of rows takes seconds, so the pages have no total, only next and previous.
-    paginator = InfinitePaginator
+    paginator = KeysetPaginator
     show_full_result_count = False
     actions_detail = ["void"]
 
@@ -69,13 +72,14 @@ class CouponAdmin(ReadOnlyMixin, ModelAdmin):
 
 
 @admin.register(PoolCode)
-class PoolCodeAdmin(ReadOnlyMixin, ModelAdmin):
+class PoolCodeAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
     list_display = ["code", "campaign", "shown_status", "added_at"]
-    list_select_related = ["campaign"]
+    list_prefetch_related = ["campaign"]
     list_filter = ["status", "added_at"]
-    search_fields = ["=code"]
+    unindexed_filters = {"status__exact", "added_at__gte"}
+    search_fields = word_fields = ["code"]
     ordering = ["-id"]
-    paginator = InfinitePaginator
+    paginator = KeysetPaginator
     show_full_result_count = False
 
     @display(description=_("status"))
@@ -84,14 +88,17 @@ class PoolCodeAdmin(ReadOnlyMixin, ModelAdmin):
 
 
 @admin.register(QueueTicket)
-class QueueTicketAdmin(ReadOnlyMixin, ModelAdmin):
+class QueueTicketAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
     list_display = ["id", "campaign", "account", "number", "shown_status", "coupon", "created_at"]
-    list_select_related = ["campaign", "account", "coupon"]
+    list_prefetch_related = ["campaign", "account", "coupon"]
     list_filter = ["status", "created_at"]
+    unindexed_filters = {"status__exact", "created_at__gte"}
     linked_lookups = ["account__id__exact"]
-    search_fields = ["=id", "=account__username"]
+    search_fields = uuid_fields = ["id"]
+    word_fields = ["account__username"]
+    search_help_text = _("The id of a ticket, or an account's name")
     ordering = ["-id"]
-    paginator = InfinitePaginator
+    paginator = KeysetPaginator
     show_full_result_count = False
 
     @display(description=_("status"))
@@ -100,15 +107,17 @@ class QueueTicketAdmin(ReadOnlyMixin, ModelAdmin):
 
 
 @admin.register(Confirmation)
-class ConfirmationAdmin(ReadOnlyMixin, ModelAdmin):
+class ConfirmationAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
     """Slots that a partner has not confirmed yet; they are settled automatically."""
 
     list_display = ["key", "campaign", "partner", "account", "code", "taken_at", "attempts", "is_cancelled"]
-    list_select_related = ["campaign", "account"]
+    list_prefetch_related = ["campaign", "account"]
     list_filter = ["is_cancelled", "taken_at"]
-    search_fields = ["=key", "=code", "=account__username"]
+    search_fields = uuid_fields = ["key"]
+    word_fields = ["code", "account__username"]
+    search_help_text = _("A key, a code, or an account's name")
     ordering = ["pk"]
-    paginator = InfinitePaginator
+    paginator = KeysetPaginator
     show_full_result_count = False
 
     @admin.display(description=_("partner"))

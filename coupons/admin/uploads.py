@@ -125,13 +125,13 @@ def _add(campaign_id: int, piece: Piece) -> dict[str, Any]:
         raise invalid_field("codes", bad.code, text % {"line": bad.line, "detail": bad.detail})
     added = pool.add(campaign_id=campaign_id, codes=piece.texts)
     skipped = Counter(added.skipped)
-    lines = [line for line in reversed(piece.codes) if _take(skipped, line.code)]
+    lines = [line for line in reversed(piece.codes) if _consume(skipped, line.code)]
     found = pool.existing(campaign_id=campaign_id, codes=[line.code for line in lines])
     of_skipped = Piece(codes=lines[::-1])
     return {"added": added.added, "total": added.total, **_skipped(of_skipped, found)}
 
 
-def _take(counts: Counter[str], code: str) -> bool:
+def _consume(counts: Counter[str], code: str) -> bool:
     """Whether the code is counted once more; it is then counted once less."""
     if not counts[code]:
         return False

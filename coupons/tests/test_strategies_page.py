@@ -9,7 +9,7 @@ import pytest
 
 from coupons.issuing import issuing
 from coupons.tests.under_load import NEED_NO_REDIS
-from scripts.bench import documents
+from scripts.bench.report import documents
 from scripts.lab import report, results, tables
 from scripts.stack import places
 

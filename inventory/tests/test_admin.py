@@ -112,7 +112,7 @@ def test_the_confirmation_shows_the_stock_before_and_after_and_moves_nothing(ope
     product = ProductFactory.create(on_hand=5)
     Product.objects.update(reserved=2)
     page = shown(operator, f"{page_of(product)}/move_stock/", kind="adjusted", delta=-4, reason="count")
-    facts = dict(page.context["confirmation"].facts)
+    facts = dict(page.context["preview"].facts)
     assert (facts["On hand"], facts["Available"]) == ("5 → 1", "3 → -1")
     assert "Less than the reserved units would be left." in page.content.decode()
     assert StockMovement.objects.count() == 1
@@ -256,7 +256,7 @@ def test_a_count_that_another_operator_has_corrected_meanwhile_is_not_corrected_
     again = shown(
         operator, address, **{name: second[name] for name in ("form_id", "kind", "delta", "reason")}
     )
-    assert dict(again.context["confirmation"].facts)["On hand"] == "13 → 11"
+    assert dict(again.context["preview"].facts)["On hand"] == "13 → 11"
     operator.post(address, dict(again.context["hidden"]) | {"confirmed": "yes"})
     product.refresh_from_db()
     assert product.on_hand == 11

@@ -1,4 +1,4 @@
-"""What the page of an order shows: its whole story, read by a bounded number of queries, all by index."""
+"""What the page of an order shows, read by a bounded number of queries, all by index."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,7 +20,7 @@ from payments.models import Entry, Payment, Transfer
 from shop import clock
 from shop.events import outbox
 from shop.models import JournalLine
-from shop.operators.pages import STATE_COLOURS, amount, link, stored_text
+from shop.operators.pages import STATE_COLOURS, amount, permitted_address, stored_text
 from shop.operators.status_words import status_word
 
 MOST_REFUNDS, MOST_LOG_LINES, MOST_JOURNAL_LINES, MOST_TRANSFERS = 50, 400, 200, 60
@@ -28,7 +28,7 @@ MOST_REFUNDS, MOST_LOG_LINES, MOST_JOURNAL_LINES, MOST_TRANSFERS = 50, 400, 200,
 
 
 @dataclass(frozen=True, slots=True)
-class Label:
+class ColouredStatus:
     """A status with its colour."""
 
     text: str
@@ -36,7 +36,7 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class AmountPart:
     """A part of an amount, drawn in percent of the whole."""
 
     name: str
@@ -46,15 +46,15 @@ class Part:
 
 
 @dataclass(slots=True)
-class Story:
+class OrderPage:
     """The parts of the page. A part whose permission is missing is empty, and `hidden` names it."""
 
-    status: Label
+    status: ColouredStatus
     account_page: str
     coupon_page: str
     journal_page: str
-    amounts: list[Part]
-    paid_back: list[Part]
+    amounts: list[AmountPart]
+    paid_back: list[AmountPart]
     total: str
     refunded: str
     failure: str = ""
@@ -70,18 +70,18 @@ class Story:
     hidden: list[str] = field(default_factory=list)
 
 
-def read(order: Order, request: HttpRequest) -> Story:
-    """The order's story, as far as the operator may see it."""
+def read(order: Order, request: HttpRequest) -> OrderPage:
+    """What the page shows of the order, as far as the operator may see it."""
     now = clock.now()
     lapsed = order_states.is_lapsed(order)
     status = Order.Status.EXPIRED.value if lapsed else order.status
     failure = cancellation.last_failure(order.id) if lapsed else None
     lines = list(OrderLine.objects.filter(order_id=order.id).order_by("id"))
-    story = Story(
+    page = OrderPage(
         status=label(status),
-        account_page=link(request, "auth_user_change", "auth.view_user", order.account_id),
+        account_page=permitted_address(request, "auth_user_change", "auth.view_user", order.account_id),
         coupon_page=_coupon_page(order, request),
-        journal_page=link(
+        journal_page=permitted_address(
             request, "shop_journalline_changelist", "shop.view_journalline", query=f"q={order.id}"
         ),
         amounts=_amounts(order),
@@ -94,41 +94,41 @@ def read(order: Order, request: HttpRequest) -> Story:
     )
     payments = list(Payment.objects.filter(order_id=order.id).order_by("id"))
     refunds = _read_refunds(order.id)
-    if _may_view(story, request, "payments.view_payment", gettext("payment")):
-        story.payments = [_payment(payment, request) for payment in payments]
-    if _may_view(story, request, "orders.view_refund", gettext("refunds")):
-        story.refunds = [
-            _refund(refund, order.currency, request) for refund in _shown_refunds(story, refunds)
-        ]
-    if _may_view(story, request, "orders.view_saga", gettext("sagas")):
+    if _may_view(page, request, "payments.view_payment", gettext("payment")):
+        page.payments = [_payment(payment, request) for payment in payments]
+    if _may_view(page, request, "orders.view_refund", gettext("refunds")):
+        page.refunds = [_refund(refund, order.currency, request) for refund in _shown_refunds(page, refunds)]
+    if _may_view(page, request, "orders.view_saga", gettext("sagas")):
         subjects = [payment.id for payment in payments] + [refund.id for refund in refunds]
-        story.timelines = _timelines(story, subjects, now)
-    if _may_view(story, request, "payments.view_transfer", gettext("ledger")):
-        story.transfers = _transfers(story, order.id, request)
-    if _may_view(story, request, "shop.view_journalline", gettext("journal and events")):
-        _add_journal(story, order.id)
-    return story
+        page.timelines = _timelines(page, subjects, now)
+    if _may_view(page, request, "payments.view_transfer", gettext("ledger")):
+        page.transfers = _transfers(page, order.id, request)
+    if _may_view(page, request, "shop.view_journalline", gettext("journal and events")):
+        _add_journal(page, order.id)
+    return page
 
 
-def label(status: str) -> Label:
+def label(status: str) -> ColouredStatus:
     """The status as it is shown."""
-    return Label(status_word(status), STATE_COLOURS.get(status, "default"))
+    return ColouredStatus(status_word(status), STATE_COLOURS.get(status, "default"))
 
 
-def _may_view(story: Story, request: HttpRequest, permission: str, part: str) -> bool:
+def _may_view(page: OrderPage, request: HttpRequest, permission: str, part: str) -> bool:
     if request.user.has_perm(permission):
         return True
-    story.hidden.append(part)
+    page.hidden.append(part)
     return False
 
 
 def _coupon_page(order: Order, request: HttpRequest) -> str:
     if not order.coupon_code:
         return ""
-    return link(request, "coupons_coupon_changelist", "coupons.view_coupon", query=f"q={order.coupon_code}")
+    return permitted_address(
+        request, "coupons_coupon_changelist", "coupons.view_coupon", query=f"q={order.coupon_code}"
+    )
 
 
-def _amounts(order: Order) -> list[Part]:
+def _amounts(order: Order) -> list[AmountPart]:
     """How the items' amount is paid."""
     parts = [
         (gettext("discount"), "discount", order.discount_amount),
@@ -138,7 +138,7 @@ def _amounts(order: Order) -> list[Part]:
     return _parts(parts, order.items_amount, order.currency)
 
 
-def _paid_back(order: Order) -> list[Part]:
+def _paid_back(order: Order) -> list[AmountPart]:
     parts = [
         (gettext("refunded"), "refunded", order.refunded_amount),
         (gettext("kept"), "kept", order.total_amount - order.refunded_amount),
@@ -146,9 +146,9 @@ def _paid_back(order: Order) -> list[Part]:
     return _parts(parts, order.total_amount, order.currency) if order.refunded_amount else []
 
 
-def _parts(parts: list[tuple[str, str, int]], whole: int, currency: str) -> list[Part]:
+def _parts(parts: list[tuple[str, str, int]], whole: int, currency: str) -> list[AmountPart]:
     return [
-        Part(name, amount(value, currency), value * 100 // whole if whole else 0, kind)
+        AmountPart(name, amount(value, currency), value * 100 // whole if whole else 0, kind)
         for name, kind, value in parts
         if value
     ]
@@ -156,7 +156,9 @@ def _parts(parts: list[tuple[str, str, int]], whole: int, currency: str) -> list
 
 def _line(line: OrderLine, request: HttpRequest) -> dict[str, Any]:
     return {
-        "product_page": link(request, "inventory_product_change", "inventory.view_product", line.product_id),
+        "product_page": permitted_address(
+            request, "inventory_product_change", "inventory.view_product", line.product_id
+        ),
         "sku": line.sku,
         "name": line.name,
         "quantity": line.quantity,
@@ -196,14 +198,14 @@ def _read_refunds(order_id: UUID) -> list[Refund]:
     return list(newest[: MOST_REFUNDS + 1])
 
 
-def _shown_refunds(story: Story, refunds: list[Refund]) -> list[Refund]:
-    return _newest(story, refunds, MOST_REFUNDS, gettext("the newest %(count)s refunds"))
+def _shown_refunds(page: OrderPage, refunds: list[Refund]) -> list[Refund]:
+    return _newest(page, refunds, MOST_REFUNDS, gettext("the newest %(count)s refunds"))
 
 
-def _newest(story: Story, rows: list[Any], most: int, text: str) -> list[Any]:
+def _newest(page: OrderPage, rows: list[Any], most: int, text: str) -> list[Any]:
     """The newest rows; if there are more, the text says so."""
     if len(rows) > most:
-        story.truncated.append(text % {"count": most})
+        page.truncated.append(text % {"count": most})
     return rows[:most]
 
 
@@ -223,12 +225,12 @@ def _refund(refund: Refund, currency: str, request: HttpRequest) -> dict[str, An
     }
 
 
-def _timelines(story: Story, subjects: list[UUID], now: datetime) -> list[Timeline]:
+def _timelines(page: OrderPage, subjects: list[UUID], now: datetime) -> list[Timeline]:
     """The sagas of these payments and refunds, the first one first, each with its log."""
     sagas = list(Saga.objects.filter(kind__in=SAGA_TYPES, subject_id__in=subjects).order_by("id"))
     newest = SagaLog.objects.filter(saga_id__in=[saga.id for saga in sagas]).order_by("-at", "-id")
     lines = _newest(
-        story,
+        page,
         list(newest[: MOST_LOG_LINES + 1]),
         MOST_LOG_LINES,
         gettext("the newest %(count)s lines of the sagas' logs"),
@@ -239,11 +241,11 @@ def _timelines(story: Story, subjects: list[UUID], now: datetime) -> list[Timeli
     return [timeline.draw(saga, logs[saga.id], now=now) for saga in sagas]
 
 
-def _transfers(story: Story, order_id: UUID, request: HttpRequest) -> list[dict[str, Any]]:
+def _transfers(page: OrderPage, order_id: UUID, request: HttpRequest) -> list[dict[str, Any]]:
     entries = Prefetch("entries", Entry.objects.select_related("account__user").order_by("id"))
     rows = Transfer.objects.filter(order_id=order_id).order_by("-id").prefetch_related(entries)
     newest = _newest(
-        story, list(rows[: MOST_TRANSFERS + 1]), MOST_TRANSFERS, gettext("the newest %(count)s transfers")
+        page, list(rows[: MOST_TRANSFERS + 1]), MOST_TRANSFERS, gettext("the newest %(count)s transfers")
     )
     return [
         {
@@ -267,16 +269,16 @@ def _account(entry: Entry) -> str:
     return gettext("wallet of %(name)s") % {"name": user.get_username()}
 
 
-def _add_journal(story: Story, order_id: UUID) -> None:
+def _add_journal(page: OrderPage, order_id: UUID) -> None:
     rows = JournalLine.objects.filter(order_id=order_id).order_by("-at", "-id")
     newest = _newest(
-        story,
+        page,
         list(rows[: MOST_JOURNAL_LINES + 1]),
         MOST_JOURNAL_LINES,
         gettext("the newest %(count)s lines of the journal"),
     )
-    story.journal = [_journal_line(line) for line in newest]
-    story.events = [_event(line) for line in reversed(newest) if line.delivery]
+    page.journal = [_journal_line(line) for line in newest]
+    page.events = [_event(line) for line in reversed(newest) if line.delivery]
 
 
 def _journal_line(line: JournalLine) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The admin of orders and their lines: an order's whole story, and what operators may do with it."""
+"""The admin of orders and their lines: the page of an order, and what operators may do with it."""
 
 from typing import Any
 from uuid import UUID
@@ -14,7 +14,6 @@ from unfold.admin import ModelAdmin
 from unfold.dataclasses import ActionDialog
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
-from unfold.paginator import InfinitePaginator
 
 from coupons.models import Coupon
 from orders import cancellation, order_states
@@ -25,11 +24,11 @@ from shop.admin_site import ReadOnlyMixin, SalesReportLinkMixin
 from shop.errors import FirstcomeError
 from shop.events import resending
 from shop.http import json_format
+from shop.http.keyset_pages import KeysetPaginator
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer, Replay
-from shop.operators.forms import SENT_BEFORE, KeyedReasonForm, ReasonForm, keyed_call, reload
+from shop.operators.forms import SENT_BEFORE, KeyedReasonDialog, ReasonDialog, keyed_call, reload_page
 from shop.operators.pages import (
-    STYLES,
     ExactSearchMixin,
     PrefetchedListMixin,
     SearchMixin,
@@ -47,7 +46,7 @@ CANCEL_DIALOG = ActionDialog(
         "It can't be undone: the stock and the coupon that the order holds are released at once, and its "
         "customer can't pay it any more."
     ),
-    form_class=ReasonForm,
+    form_class=ReasonDialog,
     form_submit_text=_("Cancel the order"),
 )
 RESEND_DIALOG = ActionDialog(
@@ -56,12 +55,12 @@ RESEND_DIALOG = ActionDialog(
         "All its events go to the data platform again, in sequence and with the same ids: a receiver that "
         "knows them already drops them."
     ),
-    form_class=KeyedReasonForm,
+    form_class=KeyedReasonDialog,
     form_submit_text=_("Send again"),
 )
 
 
-class Overdue(admin.SimpleListFilter):
+class OverdueFilter(admin.SimpleListFilter):
     """Filters unpaid orders that should have expired and still hold stock; the journal has the reason."""
 
     title = _("expiry")
@@ -88,20 +87,17 @@ class OrderAdmin(SearchMixin, SalesReportLinkMixin, PrefetchedListMixin, ReadOnl
         "placed_at",
         "expires_at",
     ]
-    list_filter = ["status", Overdue]
+    list_filter = ["status", OverdueFilter]
     linked_lookups = ["account__id__exact"]
     list_prefetch_related = ["account"]
     search_fields = ["id"]
     search_help_text = _("An order's id, a coupon's code, or an account's name")
     ordering = ["-id"]
-    paginator = InfinitePaginator
+    paginator = KeysetPaginator
     show_full_result_count = False
     # Its own template shows everything: a form with all fields would only repeat it.
     fields = ["id"]
     actions_detail = ["refund", "cancel", "resend_events"]
-
-    class Media:
-        css = {"all": [STYLES]}
 
     @display(description=_("status"), ordering="status")
     def shown_status(self, order: Order) -> str:
@@ -126,7 +122,7 @@ class OrderAdmin(SearchMixin, SalesReportLinkMixin, PrefetchedListMixin, ReadOnl
         order: Order | None = kwargs.get("obj")
         if order is not None:
             context |= {
-                "story": order_page.read(order, request),
+                "order_page": order_page.read(order, request),
                 "order": order,
                 "title": gettext("Order %(id)s") % {"id": order.pk},
             }
@@ -160,7 +156,7 @@ class OrderAdmin(SearchMixin, SalesReportLinkMixin, PrefetchedListMixin, ReadOnl
         return refund_page.serve(self, request, self._order(request, object_id))
 
     @action(description=_("Cancel"), icon="block", permissions=["cancel"], dialog=CANCEL_DIALOG)
-    def cancel(self, request: HttpRequest, form: ReasonForm, object_id: str) -> HttpResponse:
+    def cancel(self, request: HttpRequest, form: ReasonDialog, object_id: str) -> HttpResponse:
         order = self._order(request, object_id)
         try:
             cancellation.cancel(order_id=order.pk, account_id=None, reason=form.cleaned_data["reason"])
@@ -168,10 +164,10 @@ class OrderAdmin(SearchMixin, SalesReportLinkMixin, PrefetchedListMixin, ReadOnl
             self.message_user(request, error.detail, level=messages.ERROR)
         else:
             self.message_user(request, gettext("The order is cancelled: what it held is released."))
-        return reload(PAGE, object_id)
+        return reload_page(PAGE, object_id)
 
     @action(description=_("Resend events"), icon="send", permissions=["resend"], dialog=RESEND_DIALOG)
-    def resend_events(self, request: HttpRequest, form: KeyedReasonForm, object_id: str) -> HttpResponse:
+    def resend_events(self, request: HttpRequest, form: KeyedReasonDialog, object_id: str) -> HttpResponse:
         order, reason = self._order(request, object_id), form.cleaned_data["reason"]
         call = keyed_call(
             request,
@@ -190,7 +186,7 @@ class OrderAdmin(SearchMixin, SalesReportLinkMixin, PrefetchedListMixin, ReadOnl
             queued = gettext("%(count)s queued: they are delivered within seconds, in sequence.")
             done = SENT_BEFORE if isinstance(outcome, Replay) else queued % {"count": outcome}
             self.message_user(request, done)
-        return reload(PAGE, object_id)
+        return reload_page(PAGE, object_id)
 
     def _order(self, request: HttpRequest, object_id: str) -> Order:
         """The order of an action's page, which shows its lines: who may not view orders may not act here."""
@@ -209,7 +205,7 @@ class OrderLineAdmin(ExactSearchMixin, ReadOnlyMixin, ModelAdmin):
     word_fields = ["product__sku"]
     search_help_text = _("The id of an order, or a product's SKU")
     ordering = ["-id"]
-    paginator = InfinitePaginator
+    paginator = KeysetPaginator
     show_full_result_count = False
 
     @display(description=_("order id"), ordering="order_id")

@@ -21,7 +21,6 @@ from unfold.admin import ModelAdmin
 from unfold.dataclasses import ActionDialog
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
-from unfold.paginator import InfinitePaginator
 
 from orders import tasks
 from orders.models import Saga
@@ -34,10 +33,11 @@ from payments.payment_states import UNSETTLED
 from shop.admin_site import ReadOnlyMixin
 from shop.errors import FirstcomeError
 from shop.http import json_format
+from shop.http.keyset_pages import KeysetPaginator
 from shop.idempotency.recorded_answers import Answer, Replay
 from shop.models import JournalLine
 from shop.operations import dispatch
-from shop.operators.forms import KeyedReasonForm, keyed_call, reload
+from shop.operators.forms import KeyedReasonDialog, keyed_call, reload_page
 from shop.operators.pages import (
     PrefetchedListMixin,
     PreselectingFilter,
@@ -53,21 +53,21 @@ LOOK_UP_DIALOG = ActionDialog(
         "It is asked what it has under this payment's key, and nothing is changed there. A payment that is "
         "not settled continues at once."
     ),
-    form_class=KeyedReasonForm,
+    form_class=KeyedReasonDialog,
     form_submit_text=_("Ask"),
 )
 IN_DOUBT, UNSETTLED_ONES, EVERYTHING = "in_doubt", "unsettled", "everything"
 
 
-class InDoubtFirst(PreselectingFilter):
+class InDoubtFilter(PreselectingFilter):
     """Shows the payments in doubt, if there are any, until a search or another filter is used."""
 
     title = _("state")
     parameter_name = "show"
     everything = EVERYTHING
 
-    def choice_at_opening(self) -> str:
-        in_doubt = saga_status.unsettled(Payment.objects.all(), (Payment.Status.IN_DOUBT,))
+    def initial_choice(self) -> str:
+        in_doubt = saga_status.filter_unsettled(Payment.objects.all(), (Payment.Status.IN_DOUBT,))
         return IN_DOUBT if in_doubt.exists() else EVERYTHING
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
@@ -79,8 +79,10 @@ class InDoubtFirst(PreselectingFilter):
 
     def queryset(self, request: HttpRequest, queryset: "QuerySet[Payment]") -> "QuerySet[Payment]":
         if self.value() == IN_DOUBT:
-            return saga_status.unsettled(queryset, (Payment.Status.IN_DOUBT,))
-        return saga_status.unsettled(queryset, UNSETTLED) if self.value() == UNSETTLED_ONES else queryset
+            return saga_status.filter_unsettled(queryset, (Payment.Status.IN_DOUBT,))
+        return (
+            saga_status.filter_unsettled(queryset, UNSETTLED) if self.value() == UNSETTLED_ONES else queryset
+        )
 
 
 @admin.register(Payment)
@@ -96,7 +98,8 @@ class PaymentAdmin(SearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
         "card_amount",
         "created_at",
     ]
-    list_filter = [InDoubtFirst, "created_at"]
+    list_filter = [InDoubtFilter, "created_at"]
+    ordering_of_filters = {"created_at__gte": ["-created_at", "-id"]}
     list_filter_sheet = False
     list_prefetch_related = ["account"]
     search_fields = ["id"]
@@ -108,7 +111,7 @@ class PaymentAdmin(SearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
         count=f"{selectors.NEWEST_WITH_REFERENCE:,}",
     )
     ordering = ["-id"]
-    paginator = InfinitePaginator
+    paginator = KeysetPaginator
     show_full_result_count = False
     actions_detail = ["look_up"]
     readonly_fields = ["order_page", "shown_status", "charge", "saga", "looked_up"]
@@ -199,7 +202,7 @@ class PaymentAdmin(SearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
         dialog=LOOK_UP_DIALOG,
         variant=ActionVariant.PRIMARY,
     )
-    def look_up(self, request: HttpRequest, form: KeyedReasonForm, object_id: str) -> HttpResponse:
+    def look_up(self, request: HttpRequest, form: KeyedReasonDialog, object_id: str) -> HttpResponse:
         payment = self.get_object(request, object_id)
         if not self.has_view_permission(request, payment):
             raise PermissionDenied
@@ -214,7 +217,7 @@ class PaymentAdmin(SearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
             self.message_user(request, error.detail, level=messages.ERROR)
         else:
             self._show(request, outcome)
-        return reload("admin:payments_payment_change", object_id)
+        return reload_page("admin:payments_payment_change", object_id)
 
     def _show(self, request: HttpRequest, outcome: Lookup | Replay) -> None:
         if isinstance(outcome, Replay):

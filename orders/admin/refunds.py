@@ -6,10 +6,10 @@ from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
-from unfold.paginator import InfinitePaginator
 
 from orders.models import Refund, RefundLine
 from shop.admin_site import ReadOnlyMixin
+from shop.http.keyset_pages import KeysetPaginator
 from shop.operators.pages import ExactSearchMixin, PrefetchedListMixin
 
 
@@ -34,7 +34,7 @@ class RefundAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdm
     search_fields = uuid_fields = ["id", "order_id"]
     search_help_text = _("The id of a refund or of an order")
     ordering = ["-id"]
-    paginator = InfinitePaginator
+    paginator = KeysetPaginator
     inlines = [RefundLineInline]
     show_full_result_count = False
 
@@ -51,7 +51,7 @@ class RefundLineAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, Mode
     search_fields = uuid_fields = ["refund_id"]
     search_help_text = _("The id of a refund")
     ordering = ["-id"]
-    paginator = InfinitePaginator
+    paginator = KeysetPaginator
     show_full_result_count = False
 
     @display(description=_("refund id"), ordering="refund_id")

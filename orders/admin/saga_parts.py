@@ -3,6 +3,7 @@
 from typing import Any
 
 from django import forms
+from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
@@ -17,18 +18,22 @@ from orders.models import Saga
 from orders.saga import operator_texts, status
 from orders.saga.operator_actions import LONGEST_REFERENCE
 from shop.models import JournalLine
-from shop.operators.forms import ReasonForm
+from shop.operators.forms import ReasonDialog
 from shop.operators.pages import PreselectingFilter
 
+UNFINISHED = {Saga.State.RUNNING, Saga.State.STUCK}
+ENDED_STATES = {f"state__exact={state}" for state in Saga.State if state not in UNFINISHED}
+"""The choices of `StateFilter` that no index supports."""
 
-class NeedsOperator(PreselectingFilter):
+
+class NeedsOperatorFilter(PreselectingFilter):
     """Shows the sagas that need an operator by default, and all sagas once a search or filter is used."""
 
     title = _("need of an operator")
     parameter_name = "needs"
     everything = "everything"
 
-    def choice_at_opening(self) -> str:
+    def initial_choice(self) -> str:
         return "operator"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
@@ -40,13 +45,28 @@ class NeedsOperator(PreselectingFilter):
 
     def queryset(self, request: HttpRequest, queryset: "QuerySet[Saga]") -> "QuerySet[Saga]":
         if self.value() == "operator":
-            return status.needing_operator(queryset)
+            return status.filter_needing_operator(queryset)
         if self.value() == "unfinished":
             return queryset.filter(next_attempt_at__isnull=False)
         return queryset
 
 
-class CompleteForm(ReasonForm):
+class StateFilter(admin.SimpleListFilter):
+    """The states; those of unfinished sagas are found by the index on the next attempt."""
+
+    title, parameter_name = _("state"), "state__exact"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(state.value, str(state.label)) for state in Saga.State]
+
+    def queryset(self, request: HttpRequest, queryset: "QuerySet[Saga]") -> "QuerySet[Saga]":
+        state = self.value()
+        if state in UNFINISHED:
+            return queryset.filter(state=state, next_attempt_at__isnull=False)
+        return queryset.filter(state=state) if state else queryset
+
+
+class CompleteForm(ReasonDialog):
     """The reason, and the other system's id of what was done there."""
 
     reference = forms.CharField(
@@ -61,13 +81,13 @@ class CompleteForm(ReasonForm):
 RETRY = ActionDialog(
     title=operator_texts.RETRY.title,
     description=operator_texts.RETRY.description,
-    form_class=ReasonForm,
+    form_class=ReasonDialog,
     form_submit_text=_("Retry"),
 )
 COMPENSATE = ActionDialog(
     title=operator_texts.COMPENSATE.title,
     description=operator_texts.COMPENSATE.description,
-    form_class=ReasonForm,
+    form_class=ReasonDialog,
     form_submit_text=_("Compensate"),
 )
 COMPLETE = ActionDialog(

@@ -11,7 +11,6 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action, display
-from unfold.paginator import InfinitePaginator
 
 from orders import tasks
 from orders.admin import saga_parts
@@ -22,8 +21,9 @@ from payments.models import Payment
 from shop.admin_site import ReadOnlyMixin
 from shop.errors import FirstcomeError
 from shop.events import journal
+from shop.http.keyset_pages import KeysetPaginator
 from shop.operations import dispatch
-from shop.operators.forms import ReasonForm, reload
+from shop.operators.forms import ReasonDialog, reload_page
 from shop.operators.pages import (
     ExactSearchMixin,
     PrefetchedListMixin,
@@ -42,7 +42,7 @@ class SagaLogInline(ReadOnlyMixin, TabularInline):
     ordering = ["at", "id"]
 
 
-class ByKind(admin.SimpleListFilter):
+class KindFilter(admin.SimpleListFilter):
     """The saga types; Django's own filter would read the table for them."""
 
     title, parameter_name = _("kind"), "kind"
@@ -59,12 +59,13 @@ class SagaAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
     """Sagas are read-only; the buttons on an unfinished one call `operator_actions`."""
 
     list_display = ["id", "kind", "order", "shown_state", "step", "deadline_at", "attempts", "last_error"]
-    list_filter = [saga_parts.NeedsOperator, ByKind, "state"]
+    list_filter = [saga_parts.NeedsOperatorFilter, KindFilter, saga_parts.StateFilter]
+    unindexed_filters = saga_parts.ENDED_STATES
     list_filter_sheet = False
     search_fields = ["id"]
     search_help_text = _("The id of a saga, payment, refund or order")
     ordering = ["-id"]
-    paginator = InfinitePaginator
+    paginator = KeysetPaginator
     fieldsets = [
         (None, {"fields": ["kind", "order", "subject_id", "shown_state", "step", "attempts", "last_error"]}),
         (_("Why it is compensated"), {"fields": ["failure_code", "failure_detail"]}),
@@ -115,19 +116,19 @@ class SagaAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
         return saga_parts.operator_actions_list(saga)
 
     @action(description=_("Retry"), icon="refresh", permissions=OPERATE, dialog=saga_parts.RETRY)
-    def retry(self, request: HttpRequest, form: ReasonForm, object_id: str) -> HttpResponse:
+    def retry(self, request: HttpRequest, form: ReasonDialog, object_id: str) -> HttpResponse:
         return self._operate(request, operator_actions.retry, object_id, form)
 
     @action(description=_("Compensate"), icon="undo", permissions=OPERATE, dialog=saga_parts.COMPENSATE)
-    def compensate(self, request: HttpRequest, form: ReasonForm, object_id: str) -> HttpResponse:
+    def compensate(self, request: HttpRequest, form: ReasonDialog, object_id: str) -> HttpResponse:
         return self._operate(request, operator_actions.force_compensate, object_id, form)
 
     @action(description=_("Complete"), icon="check", permissions=OPERATE, dialog=saga_parts.COMPLETE)
-    def complete(self, request: HttpRequest, form: ReasonForm, object_id: str) -> HttpResponse:
+    def complete(self, request: HttpRequest, form: ReasonDialog, object_id: str) -> HttpResponse:
         return self._operate(request, operator_actions.force_complete, object_id, form)
 
     def _operate(
-        self, request: HttpRequest, operate: Callable[..., Saga], object_id: str, form: ReasonForm
+        self, request: HttpRequest, operate: Callable[..., Saga], object_id: str, form: ReasonDialog
     ) -> HttpResponse:
         """Run the action with the form's values, and show the result on the saga's page."""
         saga = self.get_object(request, object_id)
@@ -142,10 +143,10 @@ class SagaAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
             dispatch.enqueue(tasks.advance, str(saga.id))
             text = gettext("Recorded: %(next)s") % {"next": operator_texts.next_action(saga)}
             self.message_user(request, text)
-        return reload("admin:orders_saga_change", object_id)
+        return reload_page("admin:orders_saga_change", object_id)
 
 
-class ByStep(admin.SimpleListFilter):
+class StepFilter(admin.SimpleListFilter):
     """The steps of all saga types; Django's own filter would read every row for them."""
 
     title, parameter_name = _("step"), "step"
@@ -161,11 +162,12 @@ class ByStep(admin.SimpleListFilter):
 @admin.register(SagaLog)
 class SagaLogAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
     list_display = ["at", "saga_key", "step", "direction", "event", "attempt", "detail"]
-    list_filter = [ByStep, "direction", "event"]
+    list_filter = [StepFilter, "direction", "event"]
+    unindexed_filters = {"step", "direction__exact", "event__exact"}
     search_fields = uuid_fields = ["saga_id"]
     search_help_text = _("The id of a saga")
     ordering = ["-id"]
-    paginator = InfinitePaginator
+    paginator = KeysetPaginator
     show_full_result_count = False
 
     @display(description=_("saga id"), ordering="saga_id")

@@ -1,4 +1,4 @@
-"""Sagas as drawn time lines: a lane for each step with its marks, and the entries of the log below."""
+"""Sagas as drawn time lines: a row for each step with its marks, and the entries of the log below."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -26,8 +26,8 @@ EVENT_COLOURS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """A line of the log on its lane; `left` is its place in percent of the drawn time."""
+class LogMark:
+    """A line of the log on the row of its step; `left` is its place in percent of the drawn time."""
 
     left: str
     colour: str
@@ -35,17 +35,17 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class StepRow:
     """A step in one direction, with its marks; `note` says that it is current or was not reached."""
 
     name: str
     is_compensation: bool
-    marks: list[Mark]
+    marks: list[LogMark]
     note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LogEntry:
     """Consecutive lines of the log about the same step that ended alike."""
 
     step: str
@@ -73,8 +73,8 @@ class Timeline:
     last_error: str
     duration: str
     next_attempt_at: datetime | None
-    lanes: list[Lane] = field(default_factory=list)
-    entries: list[Entry] = field(default_factory=list)
+    step_rows: list[StepRow] = field(default_factory=list)
+    entries: list[LogEntry] = field(default_factory=list)
 
 
 def draw(saga: Saga, log: Sequence[SagaLog], *, now: datetime) -> Timeline:
@@ -90,14 +90,14 @@ def draw(saga: Saga, log: Sequence[SagaLog], *, now: datetime) -> Timeline:
         is_compensating=saga.direction == UNDO and not saga.ended_at,
         failure=failure,
         last_error="" if saga.ended_at else stored_text(saga.last_error),
-        duration=in_words(end - saga.created_at),
+        duration=duration_text(end - saga.created_at),
         next_attempt_at=saga.next_attempt_at,
-        lanes=list(_lanes(saga, log, start=saga.created_at, end=end)),
+        step_rows=list(_step_rows(saga, log, start=saga.created_at, end=end)),
         entries=[_entry(saga, list(alike)) for _, alike in groupby(log, key=_kind_of_line)],
     )
 
 
-def in_words(time: timedelta) -> str:
+def duration_text(time: timedelta) -> str:
     """A length of time in its largest unit and the next: `3 min 20 s`."""
     milliseconds = time // timedelta(milliseconds=1)
     if milliseconds < 1_000:
@@ -118,9 +118,9 @@ def _kind_of_line(line: SagaLog) -> tuple[Any, ...]:
     return line.step, line.direction, line.event, line.attempt == 0 and line.pk
 
 
-def _entry(saga: Saga, alike: Sequence[SagaLog]) -> Entry:
+def _entry(saga: Saga, alike: Sequence[SagaLog]) -> LogEntry:
     first, last = alike[0], alike[-1]
-    return Entry(
+    return LogEntry(
         step=first.step,
         is_compensation=first.direction == UNDO,
         event=first.get_event_display(),
@@ -128,13 +128,13 @@ def _entry(saga: Saga, alike: Sequence[SagaLog]) -> Entry:
         count=len(alike),
         at=first.at,
         last_at=last.at,
-        after=in_words(first.at - saga.created_at),
+        after=duration_text(first.at - saga.created_at),
         detail=stored_text(last.detail),
         reference=last.reference,
     )
 
 
-def _lanes(saga: Saga, log: Sequence[SagaLog], *, start: datetime, end: datetime) -> Iterable[Lane]:
+def _step_rows(saga: Saga, log: Sequence[SagaLog], *, start: datetime, end: datetime) -> Iterable[StepRow]:
     """The steps in their order, then the compensations in theirs; compensations only once they began."""
     type = SAGA_TYPES.get(saga.kind)
     steps = type.steps if type else ()
@@ -146,7 +146,7 @@ def _lanes(saga: Saga, log: Sequence[SagaLog], *, start: datetime, end: datetime
             is_current = current is step and saga.direction == direction
             note = gettext("now") if is_current else "" if lines else gettext("not reached")
             marks = [_mark(line, start=start, end=end) for line in lines]
-            yield Lane(step.name, direction == UNDO, marks, note)
+            yield StepRow(step.name, direction == UNDO, marks, note)
 
 
 def _current_step(saga: Saga, log: Sequence[SagaLog]) -> Step | None:
@@ -160,7 +160,7 @@ def _lines_of(log: Sequence[SagaLog], step: Step, direction: str) -> list[SagaLo
     return [line for line in log if (line.step, line.direction) == (step.name, direction)]
 
 
-def _mark(line: SagaLog, *, start: datetime, end: datetime) -> Mark:
+def _mark(line: SagaLog, *, start: datetime, end: datetime) -> LogMark:
     length = max(end - start, timedelta(milliseconds=1))
     permille = min(1_000, max(0, (line.at - start) * 1_000 // length))
     text = (
@@ -174,4 +174,4 @@ def _mark(line: SagaLog, *, start: datetime, end: datetime) -> Mark:
         "at": f"{line.at:%H:%M:%S}",
         "detail": stored_text(line.detail),
     }
-    return Mark(f"{permille // 10}.{permille % 10}", EVENT_COLOURS[Event(line.event)], title.strip())
+    return LogMark(f"{permille // 10}.{permille % 10}", EVENT_COLOURS[Event(line.event)], title.strip())

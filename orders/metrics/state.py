@@ -75,7 +75,7 @@ def open_orders() -> dict[str, int]:
 
 def read_in_doubt() -> dict[str, float]:
     """The gauges of `IN_DOUBT_HELPS`."""
-    in_doubt = saga_status.unsettled(Payment.objects.all(), [Payment.Status.IN_DOUBT])
+    in_doubt = saga_status.filter_unsettled(Payment.objects.all(), [Payment.Status.IN_DOUBT])
     found = in_doubt.aggregate(number=Count("pk"), began_at=Min("created_at"))
     age = clock.now() - found["began_at"] if found["number"] else timedelta()
     return {IN_DOUBT: found["number"], IN_DOUBT_OLDEST: max(0.0, age.total_seconds())}

@@ -287,7 +287,7 @@ SAGA_TYPES[NAME] = SagaType(
         ),
     ),
     lock=_lock,
-    compensated=_mark_failed,
+    on_compensated=_mark_failed,
     after_compensated=_after_compensation,
-    stuck=charging.mark_stuck,
+    on_stuck=charging.mark_stuck,
 )

@@ -148,6 +148,6 @@ SAGA_TYPES[NAME] = SagaType(
     lock=_lock,
     # Each saga locks stock, coupon and wallet in turn: two in a batch would violate the lock order.
     shares_batches=False,
-    stuck=_mark_stuck,
-    resumed=_mark_resumed,
+    on_stuck=_mark_stuck,
+    on_resumed=_mark_resumed,
 )

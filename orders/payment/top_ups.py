@@ -83,8 +83,8 @@ SAGA_TYPES[NAME] = SagaType(
     name=NAME,
     steps=(charging.STEP, LocalStep("credit_wallet", do=_credit_wallets, after_commit=_notify)),
     lock=_lock,
-    compensated=charging.mark_ended,
+    on_compensated=charging.mark_ended,
     after_compensated=_after_compensation,
     after_attempt=_notify,
-    stuck=charging.mark_stuck,
+    on_stuck=charging.mark_stuck,
 )

@@ -10,21 +10,17 @@ than a lease would be repeated without end.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from itertools import chain
-from typing import Any
 from uuid import UUID
 
-from django.utils.translation import gettext_noop
 from structlog import get_logger
 
 from orders.models import Saga
-from orders.saga import log, metrics, observation
+from orders.saga import locking, log, metrics, observation
 from orders.saga.definitions import (
-    APPLIED,
     DO,
-    GAVE_UP,
     LEASE_SECONDS,
     RETRYABLE,
     UNDO,
@@ -42,11 +38,11 @@ from orders.saga.definitions import (
     StepResult,
     call_name,
     slot_of,
-    type_of,
 )
 from orders.saga.log import SagaLogLine
+from orders.saga.step_results import LEASE_LOST, OUTCOME_UNKNOWN, TOO_LATE, refusal_or_failure
 from shop.db import transactions
-from shop.errors import Invalid, NotFound, Rejected
+from shop.errors import Rejected
 from shop.events import journal
 from shop.events.journal import ActorContext
 from shop.observability import tracing
@@ -54,11 +50,7 @@ from shop.outbound import backoff
 
 logger = get_logger(__name__)
 # The delay before a saga that found no free slot is retried.
-PUT_OFF_SECONDS = 5.0
-WITHOUT_PARENT = StepResult(Event.FAILED, gettext_noop("The saga's order or payment is missing."))
-LEASE_LOST = StepResult(Event.FAILED, gettext_noop("The worker stopped before it recorded a result."))
-OUTCOME_UNKNOWN = (GAVE_UP, gettext_noop("The outcome stayed unknown until the deadline."))
-TOO_LATE = (GAVE_UP, gettext_noop("The deadline passed before it was tried."))
+NO_SLOT_DELAY_SECONDS = 5.0
 
 
 def advance(
@@ -113,18 +105,6 @@ def advance(
     return batch_result
 
 
-def refusal_or_failure(error: Exception) -> StepResult:
-    """The result for what a local step raised: a refusal, or an unexpected failure."""
-    if isinstance(error, Rejected | Invalid | NotFound):
-        return StepResult(Event.REFUSED, str(error), code=error.code)
-    return failure(error)
-
-
-def failure(error: Exception) -> StepResult:
-    """The result for an unexpected failure, which is not final."""
-    return StepResult(Event.FAILED, f"{type(error).__name__}: {error}")
-
-
 class _Batch:
     """One attempt at the transaction."""
 
@@ -145,13 +125,13 @@ class _Batch:
         self.lines: list[SagaLogLine] = []
         self.leases: dict[str, list[SagaRow]] = defaultdict(list)
         self.ended: list[SagaRow] = []
-        self.put_off: dict[str, list[SagaRow]] = defaultdict(list)
+        self.without_slot: dict[str, list[SagaRow]] = defaultdict(list)
         self.compensated: dict[str, list[LockedSaga]] = defaultdict(list)
         # The run of a single batch, once its row is locked.
         self.failed_run: SagaRun | None = None
 
     def advance(self, runs: Sequence[SagaRun]) -> list[LockedSaga]:
-        locked = [item for item in self._lock_sagas(runs) if self._is_ours(item)]
+        locked = self._lock(runs)
         actors: dict[UUID | None, ActorContext] = {
             item.saga.about_id: log.acting_for(item.saga) for item in locked if item.saga.about_id
         }
@@ -166,8 +146,10 @@ class _Batch:
             log.lease(sagas, token=self.token, until=self.leased_until, open_call=open_call)
             for saga in sagas:
                 saga.lease_token, saga.leased_until = self.token, self.leased_until
-        for open_call, sagas in self.put_off.items():
-            log.put_off(sagas, until=self.now + timedelta(seconds=PUT_OFF_SECONDS), open_call=open_call)
+        for open_call, sagas in self.without_slot.items():
+            log.postpone(
+                sagas, until=self.now + timedelta(seconds=NO_SLOT_DELAY_SECONDS), open_call=open_call
+            )
         log.end(self.ended, Saga.State.DONE.value, at=self.now)
         return locked
 
@@ -175,47 +157,17 @@ class _Batch:
         log.write_lines(self.lines, at=self.clock())
         self.lines.clear()
 
-    def _lock_sagas(self, runs: Sequence[SagaRun]) -> Iterator[LockedSaga]:
-        """The runs whose sagas exist and could be locked, read again under the lock."""
-        unread = [run.saga_id for run in runs if run.saga is None or self.is_single]
-        sagas = log.read_sagas(unread)
-        sagas |= {run.saga_id: run.saga for run in runs if run.saga_id not in sagas and run.saga}
-        parents = self._lock_parents(sagas)
-        # A single batch waits for locked rows: a row that it has not locked doesn't exist.
-        locked = log.read_sagas(sagas if self.is_single else parents, is_locked=True)
-        # The lease holder's copy is current; the final results of other sagas are read.
-        known = {
-            run.saga_id: run.saga.final
-            for run in runs
-            if run.saga
-            and not self.is_single
-            and self._holds(run.saga)
-            and self._holds(locked.get(run.saga_id))
-        }
-        final = log.final_results([saga_id for saga_id in locked if saga_id not in known]) | known
-        for run in runs:
-            saga = locked.get(run.saga_id)
-            if saga:
-                saga.final, saga.parent = dict(final.get(saga.id, {})), parents.get(saga.id)
-                failure = run.failure if saga.id in parents else WITHOUT_PARENT
-                self.failed_run = run if self.is_single else None
-                yield LockedSaga(run, saga, type_of(saga), run.step, run.direction, run.result, failure)
-            elif run.saga_id in sagas and run.saga_id not in parents:
-                self.batch_result.locked_elsewhere.append(run)
-            else:
-                self.batch_result.released.append(run)
+    def _lock(self, runs: Sequence[SagaRun]) -> list[LockedSaga]:
+        """The sagas that this executor may act on, locked; the others' runs go into the result."""
+        locked = locking.lock_sagas(runs, token=self.token, is_single=self.is_single)
+        self.batch_result.locked_elsewhere += locked.locked_elsewhere
+        self.batch_result.released += locked.missing
+        if self.is_single:
+            self.failed_run = next((item.run for item in locked.sagas), None)
+        return [item for item in locked.sagas if self._is_ours(item)]
 
-    def _lock_parents(self, sagas: Mapping[UUID, SagaRow]) -> dict[UUID, Any]:
-        by_type: dict[str, list[SagaRow]] = defaultdict(list)
-        for saga in sagas.values():
-            by_type[saga.kind].append(saga)
-        parents: dict[UUID, Any] = {}
-        for name in sorted(by_type):
-            parents |= type_of(by_type[name][0]).lock(by_type[name], not self.is_single)
-        return parents
-
-    def _holds(self, saga: SagaRow | None) -> bool:
-        return saga is not None and saga.lease_token == self.token
+    def _holds(self, saga: SagaRow) -> bool:
+        return saga.lease_token == self.token
 
     def _is_ours(self, item: LockedSaga) -> bool:
         """Whether this executor may act on it: by its lease, a lease that has lapsed, or a final result."""
@@ -320,7 +272,7 @@ class _Batch:
             logger.error(
                 "saga is stuck", saga=str(item.saga.id), kind=item.saga.kind, attempts=item.saga.attempts
             )
-            item.type.stuck([item.saga])
+            item.type.on_stuck([item.saga])
         return Saga.State.STUCK.value
 
     def _is_overdue(self, saga: SagaRow) -> bool:
@@ -428,7 +380,7 @@ class _Batch:
         slot = slot_of(step, direction, is_repeat=is_repeat)
         if self.free_slots.get(slot, 0) < 1:
             # Recovery retries it. Its open call shows that it is no longer a new saga.
-            self.put_off[call_name(step.name, direction)].append(item.saga)
+            self.without_slot[call_name(step.name, direction)].append(item.saga)
             if self._is_overdue(item.saga) and not self._can_compensate(item, step):
                 Saga.objects.filter(id=item.saga.id).update(state=self._mark_stuck(item))
             self.batch_result.released.append(item.run)
@@ -465,7 +417,7 @@ class _Batch:
                 if isinstance(step, LocalStep):
                     self._undo(step, items)
             self._write_lines()
-            type.compensated(sagas)
+            type.on_compensated(sagas)
             log.end(sagas, Saga.State.COMPENSATED.value, at=self.now)
             self.batch_result.compensated[type.name] += sagas
             self.batch_result.committed += ["ended"] * len(items)
@@ -474,7 +426,7 @@ class _Batch:
         """Undo a local step where it has taken effect; the others get final lines that skip it."""
         assert step.undo
         left = [item for item in items if (step.name, UNDO) not in item.saga.final]
-        applied = [item for item in left if _has_applied(item, step)]
+        applied = [item for item in left if item.has_applied(step)]
         details: Sequence[str] = []
         if applied:
             with tracing.span(f"saga step {call_name(step.name, UNDO)}"), metrics.measured(step.name):
@@ -486,11 +438,6 @@ class _Batch:
                 self._add_final_line(item, step, DO, StepResult(Event.VOID))
             if (step.name, UNDO) not in item.saga.final:
                 self._add_final_line(item, step, UNDO, StepResult(Event.SKIPPED))
-
-
-def _has_applied(item: LockedSaga, step: Step) -> bool:
-    done = item.saga.final.get((step.name, DO))
-    return done is not None and done.event in APPLIED
 
 
 def _step_position(waiting: tuple[tuple[str, str], Sequence[LockedSaga]]) -> tuple[int, str]:

@@ -148,21 +148,21 @@ class SagaType:
     """A saga type: its steps and hooks.
 
     `lock` locks the rows that precede sagas in the lock order, and returns them by the ids of the sagas: of
-    all of them, or with `skip_locked` of those that no other transaction holds. The hooks run in the
-    transaction that changes the saga: `compensated` when it ends compensated, `stuck` when it starts to need
-    an operator, `resumed` when an operator resumes it. Two run after the commit: `after_compensated`, and
-    `after_attempt` once an attempt without a final result is recorded.
+    all of them, or with `skip_locked` of those that no other transaction holds. The hooks `on_…` run in the
+    transaction that changes the saga: when it ends compensated, when it starts to need an operator, and when
+    an operator resumes it. Two run after the commit: `after_compensated`, and `after_attempt` once an attempt
+    without a final result is recorded.
     """
 
     name: str
     steps: tuple[Step, ...]
     # The rows that precede sagas in the lock order.
     lock: Callable[[Sequence[SagaRow], bool], Mapping[UUID, Any]]
-    compensated: Callable[[Sequence[SagaRow]], None] = _do_nothing
+    on_compensated: Callable[[Sequence[SagaRow]], None] = _do_nothing
     after_compensated: Callable[[Sequence[SagaRow]], None] = _do_nothing
     after_attempt: Callable[[Sequence[SagaRow]], None] = _do_nothing
-    stuck: Callable[[Sequence[SagaRow]], None] = _do_nothing
-    resumed: Callable[[Sequence[SagaRow]], None] = _do_nothing
+    on_stuck: Callable[[Sequence[SagaRow]], None] = _do_nothing
+    on_resumed: Callable[[Sequence[SagaRow]], None] = _do_nothing
 
     def step(self, name: str) -> Step:
         return next(step for step in self.steps if step.name == name)
@@ -266,6 +266,11 @@ class LockedSaga:
     def next_step(self) -> Step | None:
         direction = self.saga.direction
         return self.type.next_step(direction, [step for step, way in self.saga.final if way == direction])
+
+    def has_applied(self, step: Step) -> bool:
+        """Whether the step has taken effect."""
+        done = self.saga.final.get((step.name, DO))
+        return done is not None and done.event in APPLIED
 
 
 FreeSlots = Mapping[str, int]

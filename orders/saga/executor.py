@@ -26,7 +26,8 @@ from django.db import Error
 from structlog import get_logger
 
 from orders.models import Saga
-from orders.saga import batch, metrics, observation, recovery
+from orders.saga import batch, observation, recovery
+from orders.saga.calls import OutsideCalls
 from orders.saga.definitions import (
     DO,
     LEASE_SECONDS,
@@ -36,14 +37,11 @@ from orders.saga.definitions import (
     UNFINISHED,
     Attempt,
     BatchResult,
-    OutsideCall,
     OutsideStep,
     SagaRun,
-    StepResult,
-    call_name,
     slot_of,
 )
-from orders.saga.pools import Pools, ThreadPools, guarded
+from orders.saga.pools import Pools, ThreadPools, run_guarded
 from shop import clock
 from shop.db import transactions
 
@@ -103,13 +101,18 @@ class Executor:
         self._now = now
         self._failpoint = failpoint
         self._token = secrets.token_hex(8)
+        self._calls = OutsideCalls(
+            pools=pools,
+            failpoint=failpoint,
+            releasing=self._releasing,
+            return_runs=self._queue_for_next_batch,
+        )
         self._condition = threading.Condition()
         # The fields below need the condition's lock. A saga has one run at most.
         self._runs: dict[UUID, SagaRun] = {}
         self._queued: deque[SagaRun] = deque()
         self._returned: dict[str, deque[SagaRun]] = {DO: deque(), UNDO: deque()}
         self._in_flight: dict[SagaRun, str] = {}
-        self._gathering: dict[OutsideStep, list[tuple[SagaRun, Attempt]]] = defaultdict(list)
         self._due: set[str] = set()
         self._failed: deque[UUID] = deque(maxlen=FAILED_KEPT)
         self._blocked = 0
@@ -124,7 +127,7 @@ class Executor:
         """
         ends_at = time.monotonic() + seconds
         runs = []
-        for saga_id in recovery.unleased(list(saga_ids)):
+        for saga_id in recovery.filter_unleased(list(saga_ids)):
             run = self._enqueue(saga_id, ends_at)
             if run is None:
                 logger.warning("sagas left to recovery: too much to do", saga=str(saga_id))
@@ -301,7 +304,7 @@ class Executor:
 
     def _advance(self, runs: Sequence[SagaRun], *, direction: str = DO, is_single: bool = False) -> None:
         """Run a batch and dispatch its runs. A failed batch is run again saga by saga."""
-        with self._releasing(runs) as stack, observation.of_runs("saga batch", runs):
+        with self._releasing(runs) as stack, observation.observe_runs("saga batch", runs):
             try:
                 batch_result = batch.advance(
                     runs,
@@ -360,10 +363,7 @@ class Executor:
             self._queue_for_next_batch(batch_result.to_continue)
         for (step, direction), attempts in batch_result.calls.items():
             self._occupy_slots(step, direction, attempts)
-            if step.gather_seconds and direction == DO:
-                self._gather(step, attempts)
-            else:
-                self._prepare_calls(step, direction, attempts)
+            self._calls.make(step, direction, attempts)
 
     def _run_individually(self, runs: Sequence[SagaRun]) -> None:
         """Run single batches, concurrently with the shared ones: a lock wait delays no other saga."""
@@ -391,7 +391,7 @@ class Executor:
                 run.released.set()
         self._schedule(NEW)
 
-    # Calls
+    # Slots of calls
 
     def _free_slots(self) -> dict[str, int]:
         """How many more calls may be made now, by slot."""
@@ -408,69 +408,6 @@ class Executor:
                 self._in_flight[run] = slot_of(step, direction, is_repeat=attempt.is_repeat)
         self._schedule(NEW)
 
-    def _gather(self, step: OutsideStep, attempts: Sequence[tuple[SagaRun, Attempt]]) -> None:
-        """Collect sagas at this step for `gather_seconds`, so that they share calls."""
-        with self._condition:
-            is_first = not self._gathering[step]
-            self._gathering[step] += attempts
-        if is_first:
-            try:
-                self._pools.submit_later(step.gather_seconds, step.pool, partial(self._call_gathered, step))
-            except RuntimeError:
-                # No timer thread can be started: call without gathering.
-                self._call_gathered(step)
-
-    def _call_gathered(self, step: OutsideStep) -> None:
-        with self._condition:
-            attempts = self._gathering.pop(step)
-        self._prepare_calls(step, DO, attempts)
-
-    def _prepare_calls(
-        self, step: OutsideStep, direction: str, attempts: Sequence[tuple[SagaRun, Attempt]]
-    ) -> None:
-        """Submit the calls of these sagas; if preparing them together fails, prepare them one by one."""
-        prepare = step.do if direction == DO else step.undo
-        assert prepare
-        runs = {run.saga_id: run for run, _ in attempts}
-        repeats = {attempt.saga.id for _, attempt in attempts if attempt.is_repeat}
-        try:
-            calls = prepare([attempt for _, attempt in attempts])
-        except Exception as error:
-            logger.warning("calls could not be prepared", step=step.name, exc_info=error)
-            if len(attempts) > 1:
-                for single in attempts:
-                    self._pools.submit("single", partial(self._prepare_calls, step, direction, [single]))
-            else:
-                self._return_results(step, direction, list(runs.values()), [batch.failure(error)] * len(runs))
-            return
-        for call in calls:
-            called = [runs[saga.id] for saga in call.sagas]
-            is_repeat = any(saga.id in repeats for saga in call.sagas)
-            pool = "recovery" if slot_of(step, direction, is_repeat=is_repeat) == RECOVERY else step.pool
-            self._pools.submit(pool, partial(self._call, step, direction, call, called))
-
-    def _call(self, step: OutsideStep, direction: str, call: OutsideCall, runs: Sequence[SagaRun]) -> None:
-        name = call_name(step.name, direction)
-        with self._releasing(runs) as stack, observation.of_runs(f"saga step {name}", runs):
-            self._failpoint(f"{name} calling")
-            try:
-                with metrics.measured(step.name):
-                    results: Sequence[StepResult] = call.make()
-            except Exception as error:
-                logger.warning("call outside failed", call=name, exc_info=error)
-                results = [batch.failure(error)] * len(runs)
-            self._failpoint(f"{name} called")
-            self._return_results(step, direction, runs, results)
-            stack.pop_all()
-
-    def _return_results(
-        self, step: OutsideStep, direction: str, runs: Sequence[SagaRun], results: Sequence[StepResult]
-    ) -> None:
-        """Queue these runs for the next batch, which records the results of their calls."""
-        for run, result in zip(runs, results, strict=True):
-            run.step, run.direction, run.result = step.name, direction, result
-        self._queue_for_next_batch(runs)
-
 
 def _outside_steps() -> Iterator[OutsideStep]:
     for type in SAGA_TYPES.values():
@@ -486,7 +423,7 @@ def _uncounted_slots() -> set[str]:
 def _renew_leases(executor: Executor) -> None:
     while True:
         time.sleep(LEASE_SECONDS / 3)
-        guarded(executor.renew_leases)
+        run_guarded(executor.renew_leases)
 
 
 @cache

@@ -179,7 +179,7 @@ def lease(sagas: Sequence[SagaRow], *, token: str, until: datetime, open_call: s
         )
 
 
-def put_off(sagas: Sequence[SagaRow], *, until: datetime, open_call: str) -> None:
+def postpone(sagas: Sequence[SagaRow], *, until: datetime, open_call: str) -> None:
     """Postpone these locked sagas until then, without a lease."""
     if sagas:
         _update_sagas(sagas, next_attempt_at=until, leased_until=None, lease_token="", open_call=open_call)

@@ -31,7 +31,7 @@ def ids_of(saga: SagaRow) -> dict[str, Any]:
 
 
 @contextmanager
-def of_runs(name: str, runs: Sequence[SagaRun]) -> Iterator[None]:
+def observe_runs(name: str, runs: Sequence[SagaRun]) -> Iterator[None]:
     """Wrap work for these runs: its log lines have their ids, its span is a part of their traces."""
     read_ids = partial(_ids_of_runs, runs)
     if not tracing.is_on:

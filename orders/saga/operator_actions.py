@@ -56,7 +56,7 @@ def retry(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga:
             raise Rejected(operator_texts.already_ended(saga.state), code="saga_ended")
         return "saga.retried"
 
-    return _while_unleased(saga_id, decide, reason=reason, by=by)
+    return _act_while_unleased(saga_id, decide, reason=reason, by=by)
 
 
 def force_compensate(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga:
@@ -79,7 +79,7 @@ def force_compensate(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga:
         _force_step(saga, type.next_step(UNDO, _final_steps(final, UNDO)), UNDO, final)
         return "saga.forced"
 
-    return _while_unleased(saga_id, decide, reason=reason, by=by)
+    return _act_while_unleased(saga_id, decide, reason=reason, by=by)
 
 
 def force_complete(*, saga_id: UUID, reason: str, by: ActorContext, reference: str = "") -> Saga:
@@ -98,16 +98,16 @@ def force_complete(*, saga_id: UUID, reason: str, by: ActorContext, reference: s
         if saga.direction == UNDO:
             raise Rejected(operator_texts.not_completable(saga.state), code="saga_being_undone")
         step = type.next_step(DO, _final_steps(final, DO))
-        _assert_hanging(saga, type, step)
+        _assert_attempted_or_stuck(saga, type, step)
         if isinstance(step, OutsideStep) and step.reference_required and not reference:
             raise invalid_field("reference", "required", step.reference_required)
         _force_step(saga, step, DO, final, reference=reference)
         return "saga.forced"
 
-    return _while_unleased(saga_id, decide, reason=reason, by=by)
+    return _act_while_unleased(saga_id, decide, reason=reason, by=by)
 
 
-def _while_unleased(saga_id: UUID, decide: Decide, *, reason: str, by: ActorContext) -> Saga:
+def _act_while_unleased(saga_id: UUID, decide: Decide, *, reason: str, by: ActorContext) -> Saga:
     """Run `decide` with the saga locked and unleased, resume the saga, record the action; returns the saga.
 
     `decide` returns the journal's name of the action, or nothing if it changed nothing.
@@ -160,7 +160,7 @@ def _resume(saga: SagaRow) -> None:
         open_call=_open_call(saga),
     )
     if saga.state == Saga.State.STUCK:
-        type_of(saga).resumed([saga])
+        type_of(saga).on_resumed([saga])
 
 
 def _open_call(saga: SagaRow) -> str:
@@ -193,7 +193,7 @@ def _assert_reversible(saga: SagaRow, type: SagaType, final: FinalResults) -> No
     raise Rejected(reason, code="saga_not_reversible")
 
 
-def _assert_hanging(saga: SagaRow, type: SagaType, step: Step | None) -> None:
+def _assert_attempted_or_stuck(saga: SagaRow, type: SagaType, step: Step | None) -> None:
     """Raise `Rejected` unless the step was attempted or, past the point of no return, the saga is stuck."""
     if not isinstance(step, OutsideStep):
         raise Rejected(operator_texts.not_forceable(step), code="step_is_local")

@@ -14,16 +14,16 @@ from shop.concurrency.thread_pool import POOL_BUSY, POOL_THREADS, POOL_WAITING
 from shop.observability import process_metrics
 
 log = get_logger(__name__)
-Task = Callable[[], None]
+PoolTask = Callable[[], None]
 
 
 class Pools(Protocol):
     """The pools of an executor, by kind of task."""
 
-    def submit(self, pool: str, task: Task) -> None:
+    def submit(self, pool: str, task: PoolTask) -> None:
         """Run the task in the pool `batch`, `single`, `outside_call`, `recovery`, `event` or `callback`."""
 
-    def submit_later(self, seconds: float, pool: str, task: Task) -> None:
+    def submit_later(self, seconds: float, pool: str, task: PoolTask) -> None:
         """Submit the task after `seconds`."""
 
     def pause(self, seconds: float) -> None:
@@ -45,7 +45,7 @@ class ThreadPools:
         self._unfinished = dict.fromkeys(sizes, 0)
         process_metrics.add_sampler(self.sample)
 
-    def submit(self, pool: str, task: Task) -> None:
+    def submit(self, pool: str, task: PoolTask) -> None:
         self._count(pool, 1)
         self._pools[pool].submit(self._run, pool, task)
 
@@ -57,7 +57,7 @@ class ThreadPools:
             POOL_BUSY.labels(f"saga_{name}").set(min(unfinished, size))
             POOL_WAITING.labels(f"saga_{name}").set(max(0, unfinished - size))
 
-    def submit_later(self, seconds: float, pool: str, task: Task) -> None:
+    def submit_later(self, seconds: float, pool: str, task: PoolTask) -> None:
         timer = threading.Timer(seconds, partial(self.submit, pool, task))
         timer.daemon = True
         timer.start()
@@ -68,9 +68,9 @@ class ThreadPools:
     def wait(self, event: threading.Event, seconds: float) -> bool:
         return event.wait(max(0.0, seconds))
 
-    def _run(self, pool: str, task: Task) -> None:
+    def _run(self, pool: str, task: PoolTask) -> None:
         try:
-            guarded(task)
+            run_guarded(task)
         finally:
             self._count(pool, -1)
 
@@ -79,7 +79,7 @@ class ThreadPools:
             self._unfinished[pool] += change
 
 
-def guarded(task: Task) -> None:
+def run_guarded(task: PoolTask) -> None:
     """Run a task of a pool: its failure is logged, and broken connections are closed before it."""
     try:
         close_old_connections()

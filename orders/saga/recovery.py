@@ -30,7 +30,7 @@ def find_new(*, limit: int) -> list[SagaRow]:
         return [SagaRow(*reader.values(row)) for row in cursor.fetchall()]
 
 
-def unleased(saga_ids: Collection[UUID]) -> list[UUID]:
+def filter_unleased(saga_ids: Collection[UUID]) -> list[UUID]:
     """Those of these sagas that are unfinished and not leased, in the order given."""
     now = clock.now()
     free = Q(leased_until__isnull=True) | Q(leased_until__lte=now)

@@ -35,22 +35,22 @@ class SagaStatus:
     next_attempt_at: datetime | None
 
 
-def unfinished() -> Iterator[SagaStatus]:
+def read_unfinished() -> Iterator[SagaStatus]:
     """Every saga that has not ended, earliest deadline first."""
     return _statuses(_unfinished())
 
 
-def stuck(*, most: int | None = None) -> Iterator[SagaStatus]:
-    """The sagas that need an operator, of which `most`: stuck, or past their deadline and not yet retried."""
-    return _statuses(needing_operator(_unfinished())[:most])
+def read_needing_operator(*, most: int | None = None) -> Iterator[SagaStatus]:
+    """The sagas that need an operator, at most `most`: stuck, or past their deadline and not yet retried."""
+    return _statuses(filter_needing_operator(_unfinished())[:most])
 
 
 def count_needing_operator(*, most: int) -> int:
     """How many sagas need an operator; `most` stands for so many or more."""
-    return needing_operator(_unfinished()).order_by()[:most].count()
+    return filter_needing_operator(_unfinished()).order_by()[:most].count()
 
 
-def needing_operator(sagas: "QuerySet[Saga]") -> "QuerySet[Saga]":
+def filter_needing_operator(sagas: "QuerySet[Saga]") -> "QuerySet[Saga]":
     """Of these sagas, those that are stuck or overdue."""
     overdue = Q(state=Saga.State.RUNNING, deadline_at__lt=clock.now())
     # The index on the next attempt finds the unfinished ones; the state has no index.
@@ -70,8 +70,8 @@ def count_unfinished() -> dict[str, int]:
     return dict.fromkeys(SAGA_TYPES, 0) | counted
 
 
-def unsettled(payments: "QuerySet[Payment]", statuses: Collection[str]) -> "QuerySet[Payment]":
-    """Those of these payments in these unsettled statuses.
+def filter_unsettled(payments: "QuerySet[Payment]", statuses: Collection[str]) -> "QuerySet[Payment]":
+    """Those of these payments that are in one of these unsettled statuses.
 
     Their status has no index; each has an unfinished saga, which an index finds.
     """

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from uuid import UUID
 
 from orders.saga.executor import Executor
-from orders.saga.pools import Task
+from orders.saga.pools import PoolTask
 
 
 def no_failpoint(point: str) -> None:
@@ -21,12 +21,12 @@ class SteppedPools:
     """Runs an executor's tasks in the caller's thread, one at a time and in order."""
 
     def __init__(self) -> None:
-        self.tasks: deque[tuple[str, Task]] = deque()
+        self.tasks: deque[tuple[str, PoolTask]] = deque()
 
-    def submit(self, pool: str, task: Task) -> None:
+    def submit(self, pool: str, task: PoolTask) -> None:
         self.tasks.append((pool, task))
 
-    def submit_later(self, seconds: float, pool: str, task: Task) -> None:
+    def submit_later(self, seconds: float, pool: str, task: PoolTask) -> None:
         self.submit(pool, task)
 
     def pause(self, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""The admin's page of an order: its whole story, by a bounded number of queries, cancelling, resending."""
+"""The admin's page of an order: what it shows, by a bounded number of queries, cancelling, resending."""
 
 from datetime import timedelta
 from typing import Any
@@ -29,37 +29,37 @@ pytestmark = pytest.mark.django_db(transaction=True)
 CANCEL, RESEND = "orders.change_order", "shop.change_journalline"
 
 
-def story_of(client: Client, order: Order) -> Any:
-    return client.get(page_of(order)).context["story"]
+def shown_page_of(client: Client, order: Order) -> Any:
+    return client.get(page_of(order)).context["order_page"]
 
 
-def test_the_page_tells_the_whole_story_of_an_order() -> None:
+def test_the_page_shows_all_there_is_of_an_order() -> None:
     order = operating_pages.paid_order(units=3, points=300, discount=200)
     buying.execute_refund(buying.refund(order.id, {order.lines.get().product: 1}))
     response = client_of(SuperuserFactory()).get(page_of(order))
-    page, story = response.content.decode(), response.context["story"]
+    page, shown = response.content.decode(), response.context["order_page"]
     payment = Payment.objects.get(order=order)
 
-    assert (story.status.text, story.total) == ("paid", "1,300 KRW")
-    assert [(part.name, part.amount, part.percent) for part in story.amounts] == [
+    assert (shown.status.text, shown.total) == ("paid", "1,300 KRW")
+    assert [(part.name, part.amount, part.percent) for part in shown.amounts] == [
         ("discount", "200 KRW", 13),
         ("points", "300 KRW", 20),
         ("card", "1,000 KRW", 66),
     ]
-    assert [line["refunded"] for line in story.lines] == [1]
-    assert [saga.kind for saga in story.timelines] == ["purchase", "refund"]
-    assert [lane.name for lane in story.timelines[1].lanes] == ["refund_card", "settle_refund"]
-    assert story.refunds[0]["units"] == "1 × TEA"
-    assert {transfer["kind"] for transfer in story.transfers} == {
+    assert [line["refunded"] for line in shown.lines] == [1]
+    assert [saga.kind for saga in shown.timelines] == ["purchase", "refund"]
+    assert [row.name for row in shown.timelines[1].step_rows] == ["refund_card", "settle_refund"]
+    assert shown.refunds[0]["units"] == "1 × TEA"
+    assert {transfer["kind"] for transfer in shown.transfers} == {
         "points held for an order",
         "an order settled",
         "an order refunded",
     }
-    assert [event["type"] for event in story.events] == ["order.paid", "order.refunded"]
+    assert [event["type"] for event in shown.events] == ["order.paid", "order.refunded"]
     for text in (payment.charge_reference, payment.charge_key, order.coupon_code, "It came broken."):
         assert text in page
     assert "tok_ok" not in page
-    assert (story.truncated, story.hidden) == ([], [])
+    assert (shown.truncated, shown.hidden) == ([], [])
 
 
 def test_the_page_takes_a_bounded_number_of_queries(django_assert_max_num_queries: Any) -> None:
@@ -73,7 +73,7 @@ def test_the_page_takes_a_bounded_number_of_queries(django_assert_max_num_querie
     for _ in range(5):
         buying.execute_refund(buying.refund(order.id, {tea: 1}))
     with django_assert_max_num_queries(len(few)):
-        assert len(story_of(client, order).refunds) == 7
+        assert len(shown_page_of(client, order).refunds) == 7
 
 
 def test_long_lists_show_the_newest_and_the_page_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,9 +84,9 @@ def test_long_lists_show_the_newest_and_the_page_says_so(monkeypatch: pytest.Mon
     order = operating_pages.paid_order(units=3)
     for _ in range(3):
         buying.execute_refund(buying.refund(order.id, {order.lines.get().product: 1}))
-    story = story_of(client_of(SuperuserFactory()), order)
-    assert (len(story.refunds), len(story.journal), len(story.transfers)) == (2, 3, 1)
-    assert [text.split()[2] for text in story.truncated] == ["2", "4", "1", "3"]
+    shown = shown_page_of(client_of(SuperuserFactory()), order)
+    assert (len(shown.refunds), len(shown.journal), len(shown.transfers)) == (2, 3, 1)
+    assert [text.split()[2] for text in shown.truncated] == ["2", "4", "1", "3"]
 
 
 def test_attempts_and_compensation_are_drawn(away: Away) -> None:
@@ -97,24 +97,24 @@ def test_attempts_and_compensation_are_drawn(away: Away) -> None:
     hanging.advance(row)
     assert buying.state_of(row.about_id) == "payment_failed"
     response = client_of(SuperuserFactory()).get(page_of(row.about_id))
-    [drawn] = response.context["story"].timelines
+    [drawn] = response.context["order_page"].timelines
 
     assert drawn.state == "compensated"
-    charge = next(lane for lane in drawn.lanes if lane.name == "charge_card" and not lane.is_compensation)
+    charge = next(row for row in drawn.step_rows if row.name == "charge_card" and not row.is_compensation)
     assert "danger" in {mark.colour for mark in charge.marks}
-    assert next(lane.name for lane in drawn.lanes if lane.is_compensation) == "charge_card"
+    assert next(row.name for row in drawn.step_rows if row.is_compensation) == "charge_card"
     failed = [entry for entry in drawn.entries if entry.event == "failed attempt"]
     assert sum(entry.count for entry in failed) == SagaLog.objects.filter(saga=row, attempt__gt=0).count()
-    assert [lane.note for lane in drawn.lanes if lane.name == "transmit"] == ["not reached"]
+    assert [row.note for row in drawn.step_rows if row.name == "transmit"] == ["not reached"]
     page = response.content.decode()
     assert "undo charge_card" in page and "Compensated because" in page
 
 
 def test_a_stuck_saga_shows_its_current_step_and_its_error(away: Away) -> None:
     row = hanging.stuck_at_data_platform(ProductFactory.create(on_hand=5, price=1_000), away)
-    [drawn] = story_of(client_of(SuperuserFactory()), hanging.order_of(row)).timelines
+    [drawn] = shown_page_of(client_of(SuperuserFactory()), hanging.order_of(row)).timelines
     assert (drawn.state, drawn.colour) == ("stuck", "danger")
-    assert [lane.name for lane in drawn.lanes if lane.note == "now"] == ["transmit"]
+    assert [row.name for row in drawn.step_rows if row.note == "now"] == ["transmit"]
     assert "no answer" in drawn.last_error
 
 
@@ -130,7 +130,7 @@ def test_a_charge_links_to_the_gateways_dashboard_if_that_is_known(
     order = operating_pages.paid_order()
     reference = Payment.objects.get(order=order).charge_reference
     response = client_of(SuperuserFactory()).get(page_of(order))
-    [payment] = response.context["story"].payments
+    [payment] = response.context["order_page"].payments
     assert payment["gateway_page"] == (link and link + reference)
     assert reference in response.content.decode()
 
@@ -139,10 +139,10 @@ def test_parts_need_the_permission_to_view_them() -> None:
     order = operating_pages.paid_order()
     reader = AccountFactory(is_staff=True, permissions=["orders.view_order"])
     response = client_of(reader).get(page_of(order))
-    story, page = response.context["story"], response.content.decode()
-    assert story.hidden == ["payment", "refunds", "sagas", "ledger", "journal and events"]
-    assert not (story.payments or story.timelines or story.transfers or story.journal or story.events)
-    assert (story.account_page, story.coupon_page, story.journal_page) == ("", "", "")
+    shown, page = response.context["order_page"], response.content.decode()
+    assert shown.hidden == ["payment", "refunds", "sagas", "ledger", "journal and events"]
+    assert not (shown.payments or shown.timelines or shown.transfers or shown.journal or shown.events)
+    assert (shown.account_page, shown.coupon_page, shown.journal_page) == ("", "", "")
     assert "Not shown, for lack of a permission: payment" in page
     assert Payment.objects.get(order=order).charge_reference not in page
 

@@ -1,8 +1,10 @@
 """The admin's pages of payments: those in doubt first, and a button that asks the gateway now."""
 
+import base64
 import time
 from typing import Any
 
+import orjson
 import pytest
 from django.conf import LazySettings
 from django.contrib.auth.models import User
@@ -139,6 +141,8 @@ def test_a_payment_that_settles_while_the_gateway_is_asked_is_described_as_it_is
 def test_the_saga_is_enqueued_for_a_worker(ada: User, doubtful: Saga, broker_server: Any) -> None:
     ask(client_of(ada), hanging.payment_of(doubtful))
     wait_until(lambda: broker_server.llen("celery") > 0)
+    bodies = [orjson.loads(message)["body"] for message in broker_server.lrange("celery", 0, -1)]
+    assert str(doubtful.id) in "".join(base64.b64decode(body).decode() for body in bodies)
 
 
 @pytest.mark.parametrize(

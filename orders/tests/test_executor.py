@@ -358,7 +358,7 @@ def test_runs_whose_traces_cannot_be_read_are_released(
     [order] = bought("tok_ok")
     assert order.started
     with monkeypatch.context() as patched:
-        patched.setattr(observation, "of_runs", fail)
+        patched.setattr(observation, "observe_runs", fail)
         threaded.accept([order.started.saga.id])
         assert threaded.finish(seconds=20)
     assert not threaded._runs

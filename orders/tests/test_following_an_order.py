@@ -68,11 +68,8 @@ def test_an_order_is_followed_by_its_ids_through_web_and_worker(
     assert ended["order"] == str(refusal.about_id)
 
     # A line from deep inside, of the gateway's client, in a thread that knows no request.
-    warnings = [
-        line
-        for line in of_request(stack, "worker", "request-tok_flaky")
-        if line["event"] == "gateway gave no usable answer"
-    ]
+    lines = of_request(stack, "worker", "request-tok_flaky")
+    warnings = [line for line in lines if line["event"] == "gateway gave no usable answer"]
     assert warnings
     own = {
         "order": unanswered.json()["id"],

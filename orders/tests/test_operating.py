@@ -24,14 +24,14 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 def test_a_stuck_saga_is_listed_with_all_that_an_operator_needs(product: Product, away: Away) -> None:
     fine, row = hanging.started(product), hanging.stuck_at_data_platform(product, away)
-    [found] = status.stuck()
+    [found] = status.read_needing_operator()
     assert (found.saga_id, found.kind, found.order_id) == (row.id, "purchase", row.about_id)
     assert (found.state, found.direction, found.step, found.is_local) == ("stuck", DO, "transmit", False)
     assert found.attempts == hanging.reloaded(row).attempts > 0
     assert found.last_error
     assert found.late_since == hanging.reloaded(row).deadline_at
-    assert [one.saga_id for one in status.unfinished()] == [row.id, fine.id]
-    assert [one.step for one in status.unfinished()] == ["transmit", "debit_balance"]
+    assert [one.saga_id for one in status.read_unfinished()] == [row.id, fine.id]
+    assert [one.step for one in status.read_unfinished()] == ["transmit", "debit_balance"]
     assert status.count_stuck()["purchase"] == 1
 
 
@@ -54,7 +54,7 @@ def test_stuck_sagas_are_counted_by_kind_in_the_metrics(product: Product, away: 
 def test_an_overdue_saga_that_was_not_retried_yet_is_listed_too(product: Product) -> None:
     row = hanging.started(product)
     hanging.make_overdue(row)
-    assert [one.saga_id for one in status.stuck()] == [row.id]
+    assert [one.saga_id for one in status.read_needing_operator()] == [row.id]
     assert status.count_stuck()["purchase"] == 0
 
 

@@ -302,7 +302,7 @@ def forward_only(world: World) -> Iterator[World]:
         name="forward",
         steps=(OutsideStep("outside", do=world.call("do")), LocalStep("local", do=world.count(1))),
         lock=lock_nothing,
-        compensated=lambda sagas: pytest.fail("it was undone"),
+        on_compensated=lambda sagas: pytest.fail("it was undone"),
     )
     yield world
     del SAGA_TYPES["forward"]

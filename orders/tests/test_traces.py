@@ -87,12 +87,8 @@ def test_a_paid_order_is_one_connected_trace(traced: ObservedStack, collector: C
         next(span for span in ours if span.name == "POST" and collector.ancestors(span)[0] == step)
         for step in (CHARGING, TRANSMITTING)
     )
-    assert [one.kind for one in (send, process, gateway_call, delivery)] == [
-        PRODUCER,
-        CONSUMER,
-        CLIENT,
-        CLIENT,
-    ]
+    kinds = [one.kind for one in (send, process, gateway_call, delivery)]
+    assert kinds == [PRODUCER, CONSUMER, CLIENT, CLIENT]
     assert not any(span.is_error for span in ours)
 
     saga = Saga.objects.get()

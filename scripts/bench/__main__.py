@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from scripts.bench import against, beside, connections, loads, page, paying, sizes, stage, waiting
+from scripts.bench import against, sizes, stage
 from scripts.bench.load import Measured, Run, single, summed_up
-from scripts.bench.page import Report
+from scripts.bench.report import page
+from scripts.bench.report.page import Report
 from scripts.bench.sizes import Size
 from scripts.bench.stage import Stage
+from scripts.bench.workloads import beside, connections, loads, paying, waiting
 from scripts.stack import children, own_stack
 from scripts.stack.instance import Instance
 

@@ -12,26 +12,16 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
-from scripts.bench import (
-    commits,
-    comparison,
-    connections,
-    documents,
-    loads,
-    page,
-    paying,
-    sizes,
-    stage,
-    waiting,
-    watching,
-)
+from scripts.bench import commits, sizes, stage, watching
 from scripts.bench.commits import Commit
-from scripts.bench.comparison import OTHER, THIS, Round
 from scripts.bench.load import Run
-from scripts.bench.page import Report
+from scripts.bench.report import comparison, documents, page
+from scripts.bench.report.comparison import OTHER, THIS, Round
+from scripts.bench.report.page import Report
 from scripts.bench.rows import COMPARED, PEAK, PROCESSOR, WAITING
 from scripts.bench.sizes import Size
 from scripts.bench.stage import Stage
+from scripts.bench.workloads import connections, loads, paying, waiting
 from scripts.stack import SetupError, database, own_stack, places, ports, process_identity
 from scripts.stack import instance as instances
 from scripts.stack.instance import Instance

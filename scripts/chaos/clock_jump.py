@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from scripts.stack import SetupError, children, faketime, processes, supervision
+from scripts.stack import SetupError, children, processes, supervision
 from scripts.stack.instance import Instance
+from scripts.stack.programs import faketime
 
 JUMP_SECONDS = 300
 WORK_SECONDS = 3.0

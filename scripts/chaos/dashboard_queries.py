@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.stack import places
-from scripts.stack.prometheus import Prometheus
+from scripts.stack.programs.prometheus import Prometheus
 
 FOLDER = places.PROJECT / "ops" / "grafana" / "dashboards"
 SCRAPES_IN_RATE = 4

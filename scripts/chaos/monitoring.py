@@ -10,9 +10,10 @@ from typing import Any
 
 from scripts.chaos import dashboard_queries
 from scripts.chaos.dashboard_queries import PanelQuery, Span
-from scripts.stack import exporters, places, prometheus
+from scripts.stack import places
 from scripts.stack.instance import Instance
-from scripts.stack.prometheus import Prometheus
+from scripts.stack.programs import exporters, prometheus
+from scripts.stack.programs.prometheus import Prometheus
 
 SCRAPE_SECONDS = 2.0
 PATIENCE_SECONDS = 60

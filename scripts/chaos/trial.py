@@ -26,10 +26,11 @@ from scripts.chaos.clients import PATIENCE_SECONDS, Buyer, Staff
 from scripts.chaos.faults import Fault
 from scripts.chaos.memory import Account, Product, RecordedCall, Setup
 from scripts.chaos.shop import Shop
-from scripts.stack import SetupError, children, faketime, own_stack, places, ports, supervision
+from scripts.stack import SetupError, children, own_stack, places, ports, supervision
 from scripts.stack import instance as instances
 from scripts.stack.instance import Instance
-from scripts.stack.prometheus import Prometheus
+from scripts.stack.programs import faketime
+from scripts.stack.programs.prometheus import Prometheus
 
 SETTINGS = {
     "PAYMENT_GIVE_UP_SECONDS": "15",

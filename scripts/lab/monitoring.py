@@ -10,9 +10,10 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from scripts.bench import watching
-from scripts.stack import exporters, ports, prometheus
+from scripts.stack import ports
 from scripts.stack.instance import Instance
-from scripts.stack.prometheus import Prometheus
+from scripts.stack.programs import exporters, prometheus
+from scripts.stack.programs.prometheus import Prometheus
 
 PROCESSES = {
     **{name: [name] for name in watching.PROCESSES},

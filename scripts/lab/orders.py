@@ -4,8 +4,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from scripts.bench import paying
 from scripts.bench.stage import Staff, wait_until
+from scripts.bench.workloads import paying
 from scripts.lab import loads
 from scripts.lab.figures import Figures
 from scripts.lab.scenarios import Case

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from scripts.stack.prometheus import Prometheus, Series
+from scripts.stack.programs.prometheus import Prometheus, Series
 
 MOST_POINTS = 100
 OTHERS = "k6 and others"

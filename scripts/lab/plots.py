@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 
-from scripts.bench import drawing
-from scripts.bench.drawing import COLOURS, INK
+from scripts.bench.report import drawing
+from scripts.bench.report.drawing import COLOURS, INK
 from scripts.lab.panels import PANELS
 from scripts.lab.results import Row
 from scripts.lab.tables import label

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
-from scripts.bench import documents
+from scripts.bench.report import documents
 from scripts.lab import crash, plots, results, tables
 from scripts.lab.results import Row
 from scripts.lab.scenarios import SCENARIOS

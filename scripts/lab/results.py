@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.bench import documents
+from scripts.bench.report import documents
 
 Row = dict[str, Any]
 FILE = "results.json"

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
-from scripts.bench import documents
+from scripts.bench.report import documents
 from scripts.bench.stage import Staff, wait_until
 from scripts.lab import coupons, figures, loads, orders, ramp
 from scripts.lab.figures import Figures

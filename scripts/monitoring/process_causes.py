@@ -10,7 +10,8 @@ from contextlib import AbstractContextManager, contextmanager
 from scripts.chaos import faults
 from scripts.chaos.faults import Fault
 from scripts.monitoring.stage import Stage
-from scripts.stack import SetupError, faketime, places, readiness, supervision
+from scripts.stack import SetupError, places, readiness, supervision
+from scripts.stack.programs import faketime
 
 AHEAD_SECONDS = 300
 QUEUE = "celery"

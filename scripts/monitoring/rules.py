@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from scripts.stack import places, prometheus
+from scripts.stack import places
+from scripts.stack.programs import prometheus
 
 OPS = places.PROJECT / "ops"
 CONFIGURATION = OPS / "prometheus" / "prometheus.yml"

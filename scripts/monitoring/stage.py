@@ -18,10 +18,11 @@ from scripts.chaos.memory import Account
 from scripts.chaos.shop import Shop
 from scripts.monitoring import watchers
 from scripts.monitoring.watchers import Watchers
-from scripts.stack import SetupError, children, database, faketime, own_stack, ports, processes, supervision
+from scripts.stack import SetupError, children, database, own_stack, ports, processes, supervision
 from scripts.stack import environment as environments
 from scripts.stack.instance import Instance
 from scripts.stack.mariadb import SEARCH_PATH
+from scripts.stack.programs import faketime
 
 ACCOUNTS = 120
 STOP_SECONDS, CALL_SECONDS, PAUSE_SECONDS = 10, 30, 0.2

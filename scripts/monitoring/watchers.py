@@ -13,10 +13,11 @@ import yaml
 
 from scripts.monitoring import receiver, rules, shortening
 from scripts.monitoring.receiver import Receiver
-from scripts.stack import SetupError, children, places, ports, prometheus
+from scripts.stack import SetupError, children, places, ports
 from scripts.stack.instance import Instance
 from scripts.stack.mariadb import USER
-from scripts.stack.prometheus import Prometheus
+from scripts.stack.programs import prometheus
+from scripts.stack.programs.prometheus import Prometheus
 
 SCRAPE_SECONDS, SLOWEST_SCRAPE_SECONDS = 2.0, 4.0
 """Of a range of ten seconds that is five scrapes; or two, on a machine that has more to do than it has cores.

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from scripts.bench import loads, paying, watching
+from scripts.bench import watching
 from scripts.bench.load import Run
 from scripts.bench.stage import Stage
+from scripts.bench.workloads import loads, paying
 from scripts.stack import database
 
 SECONDS = 4

@@ -31,7 +31,7 @@ from inventory.reservations import Line  # noqa: E402
 from orders.placement.decisions import OrderRequest  # noqa: E402
 from orders.placement.strategies import group_commit as order_batches  # noqa: E402
 from orders.schemas import placed_order_answer  # noqa: E402
-from scripts.bench.without_http import server_counters, users_range  # noqa: E402
+from scripts.bench.workloads.without_http import server_counters, users_range  # noqa: E402
 from shop.concurrency import event_loop  # noqa: E402
 from shop.db import transactions  # noqa: E402
 from shop.db.mysql import base  # noqa: E402

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
-from scripts.bench import documents, sizes, stage
+from scripts.bench import sizes, stage
+from scripts.bench.report import documents
 from scripts.bench.stage import Stage
 from scripts.scale import calibration, costs, probe, results
 from scripts.scale.model import Work

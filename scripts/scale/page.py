@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import NamedTuple
 
-from scripts.bench import documents, drawing
+from scripts.bench.report import documents, drawing
 from scripts.scale import costs
 from scripts.scale.model import Outcome, Work
 from scripts.scale.results import COUPON, KINDS, TOLERANCE, Measurement, Point

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts.bench import documents
+from scripts.bench.report import documents
 from scripts.scale.model import Layout, Work, simulate
 from scripts.stack import SetupError, places
 

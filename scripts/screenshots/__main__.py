@@ -15,11 +15,12 @@ from typing import Any
 
 from PIL import Image
 
-from scripts.screenshots import story as stories
+from scripts.screenshots import demo_data
+from scripts.screenshots.demo_data import ShownRows
 from scripts.screenshots.shots import SHOTS, Shot
-from scripts.screenshots.story import Story
-from scripts.stack import SetupError, chromium, own_stack, places, ports, welcome
+from scripts.stack import SetupError, own_stack, places, ports, welcome
 from scripts.stack.instance import Instance
+from scripts.stack.programs import chromium
 
 FOLDER = places.PROJECT / "docs" / "images"
 MOST_BYTES = 150_000
@@ -52,16 +53,19 @@ def main() -> int:
 
 def _take_all(instance: Instance, shots: list[Shot]) -> int:
     FOLDER.mkdir(exist_ok=True)
-    with own_stack.running(instance, **stories.SETTINGS, **own_stack.NO_RATES), chromium.running() as browser:
+    with (
+        own_stack.running(instance, **demo_data.SETTINGS, **own_stack.NO_RATES),
+        chromium.running() as browser,
+    ):
         _say("the shop is ready; orders, refunds and what goes wrong take half a minute")
-        shop, story = stories.prepare(instance)
+        shop, rows = demo_data.prepare(instance)
         address = f"http://{ports.HOST}:{instance.port}"
         cookies = _sign_in(browser, address)
-        with stories.buyers(shop, story), _watched_board(browser, address, cookies):
+        with demo_data.buyers(shop, rows), _watched_board(browser, address, cookies):
             _say("buyers are at it; the board's plots take a minute")
             time.sleep(WARM_UP_SECONDS)
             for shot in shots:
-                _take(browser, shot, story, address=address, cookies=cookies, folder=instance.home)
+                _take_screenshot(browser, shot, rows, address=address, cookies=cookies, folder=instance.home)
     return 0
 
 
@@ -85,7 +89,9 @@ def _watched_board(browser: Any, address: str, cookies: list[Any]) -> Any:
     return context
 
 
-def _take(browser: Any, shot: Shot, story: Story, *, address: str, cookies: list[Any], folder: Path) -> None:
+def _take_screenshot(
+    browser: Any, shot: Shot, rows: ShownRows, *, address: str, cookies: list[Any], folder: Path
+) -> None:
     if shot.locale.startswith("ko") and not _has_korean_font():
         _say(f"{shot.name} is skipped: no font here has Korean letters (fonts-noto-cjk)")
         return
@@ -96,7 +102,7 @@ def _take(browser: Any, shot: Shot, story: Story, *, address: str, cookies: list
         context.add_cookies(cookies)
         context.set_default_timeout(PATIENCE_MS)
         page = context.new_page()
-        answer = page.goto(shot.path(story))
+        answer = page.goto(shot.path(rows))
         if answer.status != 200:
             raise SetupError(f"{shot.name}: {page.url} answered {answer.status}")
         if shot.prepare is not None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts.screenshots.story import Story
+from scripts.screenshots.demo_data import ShownRows
 
 DESKTOP, PHONE = (1280, 800), (390, 844)
 TALLEST = 1_600
@@ -18,7 +18,7 @@ class Shot:
     """One picture. Where it has `most_height`, it is as tall as its page, up to that."""
 
     name: str
-    path: Callable[[Story], str]
+    path: Callable[[ShownRows], str]
     size: tuple[int, int] = DESKTOP
     scheme: str = "light"
     locale: str = "en-GB"
@@ -46,28 +46,26 @@ def _choose_codes(page: Any, folder: Path) -> None:
 
 
 SHOTS = (
-    Shot("board", lambda story: "/admin/board/", size=(1280, 900), prepare=_show_a_minute),
-    Shot(
-        "board-dark", lambda story: "/admin/board/", size=(1280, 900), scheme="dark", prepare=_show_a_minute
-    ),
-    Shot("board-phone", lambda story: "/admin/board/", size=PHONE, prepare=_show_a_minute),
-    Shot("welcome", lambda story: "/", most_height=TALLEST),
-    Shot("home", lambda story: "/admin/", most_height=1_160),
-    Shot("order", lambda story: f"/admin/orders/order/{story.order}/change/", most_height=TALLEST),
-    Shot("refund", lambda story: f"/admin/orders/order/{story.order}/refund/", prepare=_fill_refund),
-    Shot("account", lambda story: f"/admin/accounts/{story.account}/", most_height=980),
-    Shot("product", lambda story: f"/admin/products/{story.product}/", most_height=TALLEST),
-    Shot("campaign", lambda story: f"/admin/campaigns/{story.campaign}/"),
+    Shot("board", lambda rows: "/admin/board/", size=(1280, 900), prepare=_show_a_minute),
+    Shot("board-dark", lambda rows: "/admin/board/", size=(1280, 900), scheme="dark", prepare=_show_a_minute),
+    Shot("board-phone", lambda rows: "/admin/board/", size=PHONE, prepare=_show_a_minute),
+    Shot("welcome", lambda rows: "/", most_height=TALLEST),
+    Shot("home", lambda rows: "/admin/", most_height=1_160),
+    Shot("order", lambda rows: f"/admin/orders/order/{rows.order}/change/", most_height=TALLEST),
+    Shot("refund", lambda rows: f"/admin/orders/order/{rows.order}/refund/", prepare=_fill_refund),
+    Shot("account", lambda rows: f"/admin/accounts/{rows.account}/", most_height=980),
+    Shot("product", lambda rows: f"/admin/products/{rows.product}/", most_height=TALLEST),
+    Shot("campaign", lambda rows: f"/admin/campaigns/{rows.campaign}/"),
     Shot(
         "upload",
-        lambda story: f"/admin/coupons/campaign/{story.pool_campaign}/upload_codes/",
+        lambda rows: f"/admin/coupons/campaign/{rows.pool_campaign}/upload_codes/",
         most_height=TALLEST,
         prepare=_choose_codes,
     ),
-    Shot("sales", lambda story: "/admin/reports/sales/", most_height=1_300),
+    Shot("sales", lambda rows: "/admin/reports/sales/", most_height=1_300),
     Shot(
         "board-korean",
-        lambda story: "/admin/board/",
+        lambda rows: "/admin/board/",
         size=(1280, 900),
         locale="ko-KR",
         prepare=_show_a_minute,

@@ -146,7 +146,7 @@ def remembered(home: Path) -> Instance | None:
 
 
 @contextlib.contextmanager
-def held(instance: Instance) -> Iterator[None]:
+def held(instance: Instance, *, command: str = "make run") -> Iterator[None]:
     """Hold the state. Waits for a runner that is stopping; raises SetupError when one goes on."""
     started = time.monotonic()
     with (instance.run / "lock").open("a+") as lock:
@@ -158,7 +158,7 @@ def held(instance: Instance) -> Iterator[None]:
             holder = lock.read().strip() or "starting just now"
             if time.monotonic() - started > (PATIENCE_SECONDS if holder == STOPPING else DOUBT_SECONDS):
                 advice = "stop it first, or use another folder with VAR=…"
-                raise SetupError(f"make run is running already ({holder}): {advice}")
+                raise SetupError(f"{command} is running already ({holder}): {advice}")
             time.sleep(0.1)
         lock.truncate(0)
         lock.write(f"process {os.getpid()}, port {instance.port}")

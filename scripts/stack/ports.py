@@ -17,7 +17,7 @@ def parse(text: str, *, following: int = 0) -> int:
     return int(text)
 
 
-def require_free(port: int) -> None:
+def require_free(port: int, *, command: str = "make run") -> None:
     """Raise SetupError when the port can't be listened on."""
     try:
         with socket.create_server((HOST, port)):
@@ -27,7 +27,7 @@ def require_free(port: int) -> None:
             what, advice = f"port {port} is in use", "stop what holds it, or choose another"
         else:
             what, advice = f"port {port} can't be listened on ({error.strerror})", "choose another"
-        raise SetupError(f"{what}: {advice} with `make run PORT=…`") from error
+        raise SetupError(f"{what}: {advice} with `{command} PORT=…`") from error
 
 
 def free(count: int = 1) -> int:

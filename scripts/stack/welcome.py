@@ -28,12 +28,13 @@ Firstcome is ready. Its state is in {instance.home} ({database}), its logs in {i
   Data platform  {environment["DATA_PLATFORM_URL"]}/healthz
   Partner        {environment["PARTNER_URL"]}/summary
 
-{_demo(instance)}
+{demo(instance)}
 
 Ctrl-C stops everything."""
 
 
-def _demo(instance: Instance) -> str:
+def demo(instance: Instance) -> str:
+    """The demo's accounts, and a line to paste; or that they are not in this database."""
     status, _ = ask(instance.port, "POST", "/api/v1/auth/token", json.dumps(LOGIN), JSON)
     if status != 200:
         return "The demo accounts are not in this database: sign in with your own."

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from scripts.monitoring import rules
-from scripts.stack import ports, prometheus
+from scripts.stack import ports
+from scripts.stack.programs import prometheus
 
 START_SCRIPT = rules.OPS / "monitoring" / "alertmanager.py"
 PAGER = "https://pager.example/v2?key=a&b=#1"

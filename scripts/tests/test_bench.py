@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from scripts.bench import __main__ as bench
-from scripts.bench import beside, connections, documents, page, sizes, watching
-from scripts.bench.connections import Answer, Answers
+from scripts.bench import sizes, watching
 from scripts.bench.load import Figures, Measured, Run, null_around, single, summed_up
-from scripts.bench.page import Report
+from scripts.bench.report import documents, page
+from scripts.bench.report.page import Report
 from scripts.bench.rows import ROWS, Goal
+from scripts.bench.workloads import beside, connections
+from scripts.bench.workloads.connections import Answer, Answers
 from scripts.stack import SetupError, places
 from scripts.stack.instance import Instance
 

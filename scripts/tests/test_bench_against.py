@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from scripts.bench import __main__ as bench
-from scripts.bench import against, commits, comparison, documents, page, paying, sizes, watching
-from scripts.bench.comparison import Round
+from scripts.bench import against, commits, sizes, watching
 from scripts.bench.load import Figures, Run
-from scripts.bench.paying import LOADS, Orders
+from scripts.bench.report import comparison, documents, page
+from scripts.bench.report.comparison import Round
 from scripts.bench.rows import COMPARED, ROWS
+from scripts.bench.workloads import paying
+from scripts.bench.workloads.paying import LOADS, Orders
 from scripts.stack import SetupError, database, places
 from scripts.stack.instance import Instance
 

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from scripts.bench import connections
-from scripts.bench.connections import open_and_send, request
+from scripts.bench.workloads import connections
+from scripts.bench.workloads.connections import open_and_send, request
 from scripts.stack import ports
 
 CREATED = b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}"

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from scripts.bench import connections, page, waiting, watching
-from scripts.bench.connections import Answer, Answers
+from scripts.bench import watching
 from scripts.bench.load import Figures, Run
+from scripts.bench.report import page
 from scripts.bench.rows import NULL_WAITING, WAITING, WAITING_CORES, WAITING_KIB
-from scripts.bench.waiting import Waited
+from scripts.bench.workloads import connections, waiting
+from scripts.bench.workloads.connections import Answer, Answers
+from scripts.bench.workloads.waiting import Waited
 from scripts.stack import places, ports, process_identity
 from scripts.stack.instance import Instance
 

@@ -1,7 +1,7 @@
 """The cost of the launch board's viewers: what is measured is summed up in two lines."""
 
-from scripts.bench import board_cost
-from scripts.bench.board_cost import Watch
+from scripts.bench.costs import board_cost
+from scripts.bench.costs.board_cost import Watch
 
 
 def test_the_summary_has_what_all_viewers_but_the_first_take() -> None:

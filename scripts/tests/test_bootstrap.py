@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from scripts import bootstrap
-from scripts.stack import SetupError, faketime, node_packages, places, system_packages
-from scripts.stack.system_packages import Needs
+from scripts.stack import SetupError, places
+from scripts.stack.programs import faketime, node_packages, system_packages
+from scripts.stack.programs.system_packages import Needs
 
 LOCK_FILES = ["requirements.txt", "requirements-embedded.txt", "requirements-dev.txt"]
 

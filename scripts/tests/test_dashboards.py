@@ -13,7 +13,7 @@ from scripts.chaos.dashboard_queries import PanelQuery, Span
 from scripts.monitoring import dashboards, expressions
 from scripts.monitoring.expressions import UnknownMetric
 from scripts.monitoring.panels import COLUMNS
-from scripts.stack import prometheus
+from scripts.stack.programs import prometheus
 
 SPAN = Span(start=0, end=3600, scrape_seconds=10)
 HTTP = "django_http_responses_total_by_status_view_method_total"

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import pytest
 
-from scripts.stack import SetupError, children, faketime
+from scripts.stack import SetupError, children
+from scripts.stack.programs import faketime
 from scripts.tests.simulator import wait_until
 
 CLOSE_SECONDS = 5

@@ -16,8 +16,9 @@ import pytest
 from scripts.chaos import clock_jump, faults
 from scripts.chaos.calls import Observations
 from scripts.chaos.faults import Fault, FaultSeries
-from scripts.stack import children, environment, faketime, places, ports, processes
+from scripts.stack import children, environment, places, ports, processes
 from scripts.stack.instance import Instance
+from scripts.stack.programs import faketime
 from scripts.tests.simulator import Simulator, running, wait_until
 
 PAUSES = (2.0, 8.0)

@@ -55,6 +55,8 @@ def test_the_command_fills_where_it_is_for_measuring(book: Path, settings: LazyS
     with pytest.raises(CommandError, match="LAB=1"):
         call_command("fill_tables", coupons=40)
     settings.LAB = True
+    with pytest.raises(CommandError, match="--campaigns is a number"):
+        call_command("fill_tables", coupons=40, campaigns=0)
     with pytest.raises(CommandError, match="--orders needs --book"):
         call_command("fill_tables", orders=60, book=book.with_name("absent"))
     assert (Coupon.objects.count(), Order.objects.count()) == (0, 0)

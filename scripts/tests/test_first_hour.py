@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from scripts.stack import instance as instances
-from scripts.stack import node_packages, own_stack, ports
+from scripts.stack import own_stack, ports
 from scripts.stack.instance import Instance
+from scripts.stack.programs import node_packages
 from scripts.tests import documented
 from scripts.tests.documented import Shown
 

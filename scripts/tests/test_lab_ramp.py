@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from scripts.bench import documents
+from scripts.bench.report import documents
 from scripts.lab import figures, panels, ramp, wall
 from scripts.tests.test_lab import METRICS, TREND
 from shop.observability import catalogue

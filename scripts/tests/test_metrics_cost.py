@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from scripts.bench import metrics_cost
+from scripts.bench.costs import metrics_cost
 from scripts.stack import places
 
 COUNTED = """

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.stack import SetupError, prometheus
+from scripts.stack import SetupError
+from scripts.stack.programs import prometheus
 from scripts.tests.simulator import wait_until
 
 RULES = {

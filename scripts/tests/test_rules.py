@@ -12,7 +12,8 @@ import yaml
 
 from scripts import check
 from scripts.monitoring import expressions, promql, rules
-from scripts.stack import places, prometheus
+from scripts.stack import places
+from scripts.stack.programs import prometheus
 from shop.observability import catalogue
 
 ALERTS = {alert.name: alert for alert in rules.alerts()}

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from scripts.bench import documents
+from scripts.bench.report import documents
 from scripts.scale import calibration, page, probe, results
 from scripts.scale.model import Layout, Work, simulate
 

@@ -5,7 +5,7 @@ import os
 import pytest
 from django.db import connection
 
-from scripts.bench import documents
+from scripts.bench.report import documents
 from scripts.scale.statements import __main__ as command
 from scripts.scale.statements import fingerprints, lint, rules
 from scripts.scale.statements.lint import Recorded

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from scripts.monitoring import rules, shortening
-from scripts.stack import prometheus
+from scripts.stack.programs import prometheus
 
 DURATIONS = {"30s": 30, "5m": 300, "1h30m": 5_400, "3d": 259_200}
 

@@ -16,8 +16,9 @@ from shop.accounts_api.schemas import (
     SignInInput,
     TokensBody,
 )
-from shop.http import client_address, openapi
+from shop.http import client_address
 from shop.http.messages import account_id
+from shop.http.openapi import openapi
 from shop.http.validation import read
 from shop.http.views import Request, Response, View
 from shop.rates import throttling

@@ -2,7 +2,6 @@
 
 from django.urls import path
 
-from shop import lab
 from shop.accounts_api import api
 
 urlpatterns = [
@@ -11,5 +10,4 @@ urlpatterns = [
     path("auth/token", api.SignIn.as_view()),
     path("auth/refresh", api.Refresh.as_view()),
     path("auth/logout", api.SignOut.as_view()),
-    path("lab/null", lab.NullCoupon.as_view()),
 ]

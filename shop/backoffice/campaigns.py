@@ -46,7 +46,7 @@ WIDTH, HEIGHT = 960, 240
 
 
 @dataclass(slots=True)
-class Results:
+class CampaignResults:
     """What became of a campaign's coupons, and the paid orders that used them; `read` fills it."""
 
     campaign: Campaign
@@ -68,7 +68,7 @@ class Results:
             statuses = coupons.values_list("status").annotate(Count("pk"))
             self.coupons.update(dict(windows.fetch(statuses)))
             paid = coupons.filter(order__paid_at__isnull=False)
-            sums = transactions.read(partial(_sums, paid))
+            sums = windows.read_elsewhere(partial(_sums, paid))
             self.orders += sums.pop("orders")
             self.amounts.update({name: amount or 0 for name, amount in sums.items()})
             yield gettext("%(count)s of %(total)s coupons read") % {"count": f"{end:,}", "total": f"{last:,}"}
@@ -113,7 +113,7 @@ def campaign_results(request: HttpRequest, campaign_id: int) -> HttpResponseBase
 @require_GET
 def campaign_figures(request: HttpRequest, campaign_id: int) -> HttpResponseBase:
     """The results of the page, which are read in parts."""
-    results = Results(_campaign(request, campaign_id))
+    results = CampaignResults(_campaign(request, campaign_id))
     return streamed_parts.respond(
         request, "backoffice/campaign_figures.html", results.read(), results.context
     )
@@ -142,9 +142,9 @@ def _curve_title(curve: IssueCurve) -> str:
     return gettext("Coupons issued %(length)s") % {"length": length}
 
 
-def _sums(paid: Any) -> dict[str, Any]:
+def _sums(paid: Any, database: str) -> dict[str, Any]:
     """The number of these coupons' orders and the sums of their amounts."""
-    sums: dict[str, Any] = paid.aggregate(
+    sums: dict[str, Any] = paid.using(database).aggregate(
         orders=Count("pk"), **{name: Sum(f"order__{name}") for name in AMOUNTS}
     )
     return sums

@@ -77,4 +77,4 @@ def number(value: int | None) -> str:
 
 
 def _anchor(address: str, text: object) -> SafeString:
-    return format_html('<a href="{}" class="operators-anywhere text-link underline">{}</a>', address, text)
+    return format_html('<a href="{}" class="fc-anywhere text-link underline">{}</a>', address, text)

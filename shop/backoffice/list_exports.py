@@ -33,7 +33,7 @@ from shop.admin_site import OperatorsList
 from shop.backoffice import windows
 from shop.db import transactions
 from shop.events import journal
-from shop.http import csv_format, paged_responses
+from shop.http.pages import csv_format, paged_responses
 from shop.operators.pages import StatusLabel
 
 PERMISSION = "shop.export_list"
@@ -72,12 +72,12 @@ def export_list(request: HttpRequest, app_label: str, model_name: str) -> HttpRe
     columns = export_columns(request, model_admin)
     with translation.override("en"):
         header = [_header(name, model_admin) for name in columns]
-    _note(request, model_admin, header)
     return paged_responses.respond(
         csv_format.write(header, _cells(columns, rows, model_admin)),
         account_id=int(request.user.pk or 0),
         content_type=csv_format.CONTENT_TYPE,
         filename=f"{app_label}-{model_name}-{clock.now():%Y%m%dT%H%M%SZ}.csv",
+        before_parts=partial(_note, request, model_admin, header),
     )
 
 
@@ -95,7 +95,7 @@ def table_windows(rows: "QuerySet[Any]") -> Iterator[list[Any]]:
     while True:
         table_left = table if last is None else table.filter(pk__gt=last)
         left = ordered if last is None else ordered.filter(pk__gt=last)
-        end = transactions.read(partial(_key_at, table_left, size - 1))
+        end = windows.read_elsewhere(partial(_key_at, table_left, size - 1))
         window = left if end is None else left.filter(pk__lte=end)
         found = windows.fetch(window)
         yield found
@@ -105,9 +105,9 @@ def table_windows(rows: "QuerySet[Any]") -> Iterator[list[Any]]:
         size = min(2 * size, MOST_ROWS) if len(found) < FEWEST_ROWS // 4 else FEWEST_ROWS
 
 
-def _key_at(table: "QuerySet[Any]", place: int) -> Any:
+def _key_at(table: "QuerySet[Any]", place: int, database: str) -> Any:
     """The primary key of the row at this place, None if the table has fewer rows."""
-    return next(iter(table.values_list("pk", flat=True)[place : place + 1]), None)
+    return next(iter(table.using(database).values_list("pk", flat=True)[place : place + 1]), None)
 
 
 def _registered(app_label: str, model_name: str) -> "ModelAdmin[Any]":

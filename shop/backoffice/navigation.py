@@ -28,17 +28,17 @@ def _reports(request: HttpRequest) -> list[Link]:
     return [{"title": _("Sales report"), "icon": "query_stats", "link": reverse("report-sales")}]
 
 
-class Task(NamedTuple):
-    """A group: pages of the back office, then models, by their labels, each with its icon."""
+class NavigationGroup(NamedTuple):
+    """A group of links: pages of the back office, then models, by their labels, each with its icon."""
 
     title: Promise
     models: dict[str, str]
     pages: Callable[[HttpRequest], list[Link]] = lambda request: []
 
 
-TASKS = (
-    Task(_("Now"), {}, _pages_of_now),
-    Task(
+GROUPS = (
+    NavigationGroup(_("Now"), {}, _pages_of_now),
+    NavigationGroup(
         _("Orders and payments"),
         {
             "orders.order": "receipt_long",
@@ -48,7 +48,7 @@ TASKS = (
             "orders.refundline": "playlist_remove",
         },
     ),
-    Task(
+    NavigationGroup(
         _("Customers"),
         {
             "auth.user": "person",
@@ -56,7 +56,7 @@ TASKS = (
             "shop.idempotencykey": "key",
         },
     ),
-    Task(
+    NavigationGroup(
         _("Campaigns and coupons"),
         {
             "coupons.campaign": "campaign",
@@ -66,7 +66,7 @@ TASKS = (
             "coupons.confirmation": "handshake",
         },
     ),
-    Task(
+    NavigationGroup(
         _("Products and stock"),
         {
             "inventory.product": "inventory_2",
@@ -74,7 +74,7 @@ TASKS = (
             "inventory.delivery": "local_shipping",
         },
     ),
-    Task(
+    NavigationGroup(
         _("Money"),
         {
             "payments.reconciliation": "balance",
@@ -85,7 +85,7 @@ TASKS = (
         },
         _reports,
     ),
-    Task(
+    NavigationGroup(
         _("Events and sagas"),
         {
             "shop.journalline": "history",
@@ -97,7 +97,7 @@ TASKS = (
             "shop.committedtransaction": "commit",
         },
     ),
-    Task(
+    NavigationGroup(
         _("Access"),
         {
             "auth.group": "groups",
@@ -105,8 +105,8 @@ TASKS = (
         },
     ),
 )
-OTHERS = _("Other")
-"""The group of models that no task names."""
+OTHER_MODELS = _("Other")
+"""The title of the group of models that no other group names."""
 ICON = "database"
 
 
@@ -119,13 +119,13 @@ def sidebar(request: HttpRequest) -> list[Link]:
         if model.get("admin_url")
     }
     groups = [
-        {"title": task.title, "separator": bool(number), "items": _items(task, request, links)}
-        for number, task in enumerate(TASKS)
+        {"title": group.title, "separator": bool(number), "items": _items(group, request, links)}
+        for number, group in enumerate(GROUPS)
     ]
-    return [*groups, {"title": OTHERS, "separator": True, "items": list(links.values())}]
+    return [*groups, {"title": OTHER_MODELS, "separator": True, "items": list(links.values())}]
 
 
-def _items(task: Task, request: HttpRequest, links: dict[str, Link]) -> list[Link]:
-    """The task's pages and models; those models are taken out of `links`."""
-    models = [links.pop(label) | {"icon": icon} for label, icon in task.models.items() if label in links]
-    return [*task.pages(request), *models]
+def _items(group: NavigationGroup, request: HttpRequest, links: dict[str, Link]) -> list[Link]:
+    """The group's links to pages and models; those models are taken out of `links`."""
+    models = [links.pop(label) | {"icon": icon} for label, icon in group.models.items() if label in links]
+    return [*group.pages(request), *models]

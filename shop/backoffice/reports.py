@@ -25,7 +25,8 @@ from shop.backoffice.sales_figures import Amounts, Figures
 from shop.db import transactions
 from shop.errors import Invalid
 from shop.events import journal
-from shop.http import csv_format, paged_responses, problems
+from shop.http import problems
+from shop.http.pages import csv_format, paged_responses
 from shop.money import format_amount, format_number
 
 PERMISSIONS = ("orders.view_order", "payments.view_transfer")
@@ -104,12 +105,12 @@ def sales_csv(request: HttpRequest) -> HttpResponseBase:
     figures = form.figures()
     days = {name: day.isoformat() for name, day in form.cleaned_data.items()}
     note = partial(journal.note, what="report.exported", subject="report sales", after=days, is_internal=True)
-    transactions.run(note, transactions.ONCE)
     return paged_responses.respond(
         csv_format.write(COLUMNS, _csv_pages(figures)),
         account_id=int(request.user.pk or 0),
         content_type=csv_format.CONTENT_TYPE,
         filename="sales-{since}-{through}.csv".format(**days),
+        before_parts=partial(transactions.run, note, transactions.ONCE),
     )
 
 

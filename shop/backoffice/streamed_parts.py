@@ -11,7 +11,7 @@ from django.http.response import HttpResponseBase
 from django.template.loader import render_to_string
 from django.utils.html import format_html
 
-from shop.http import paged_responses
+from shop.http.pages import paged_responses
 
 SEPARATOR = "\f"
 """Between two pieces, each of which replaces the one before."""
@@ -24,7 +24,7 @@ def respond(
 
     def pieces() -> Iterator[str]:
         for step in steps:
-            yield format_html('<p class="counting">{}…</p>', step) + SEPARATOR
+            yield format_html("<p>{}…</p>", step) + SEPARATOR
         yield render_to_string(template, context(), request)
 
     return paged_responses.respond(pieces(), account_id=int(request.user.pk or 0), content_type="text/html")

@@ -1,13 +1,15 @@
 """Reading large tables by short statements: windows between two instants, small enough for one each."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db.models import Model, QuerySet
 
-from shop.db import transactions
+from shop.db import secondary, transactions
+
+T = TypeVar("T")
 
 ROWS = 5_000
 """Of a window, besides those of its last instant."""
@@ -22,7 +24,7 @@ def between(
     """
     start = since
     while True:
-        end = transactions.read(partial(_end, model, column, start, until, rows))
+        end = read_elsewhere(partial(_end, model, column, start, until, rows))
         yield {f"{column}__gte": start, f"{column}__lt": end}
         if end == until:
             return
@@ -31,13 +33,20 @@ def between(
 
 def fetch(rows: "QuerySet[Any, Any]") -> list[Any]:
     """The rows, by one statement outside a transaction."""
-    found: list[Any] = transactions.read(lambda: list(rows))
+    found: list[Any] = read_elsewhere(lambda database: list(rows.using(database)))
     return found
 
 
-def _end(model: type[Model], column: str, start: datetime, until: datetime, rows: int) -> datetime:
+def read_elsewhere(work: Callable[[str], T]) -> T:
+    """`work` with the alias of the database that reports and exports are read from."""
+    return transactions.read(partial(secondary.read, work))
+
+
+def _end(
+    model: type[Model], column: str, start: datetime, until: datetime, rows: int, database: str
+) -> datetime:
     """The instant before which the window ends."""
-    of_period: Any = model._base_manager.filter(**{f"{column}__lt": until}).order_by(column)
+    of_period: Any = model._base_manager.using(database).filter(**{f"{column}__lt": until}).order_by(column)
     instants = of_period.values_list(column, flat=True)
     end: datetime | None = next(iter(instants.filter(**{f"{column}__gte": start})[rows : rows + 1]), None)
     if end == start:

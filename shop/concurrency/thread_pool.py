@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable
 from contextvars import Context
 from weakref import WeakSet
 
-from django.db import connection, connections
+from django.db import connections
 from prometheus_client import Gauge
 from structlog import get_logger
 
@@ -54,15 +54,15 @@ class _Task:
 class _Thread:
     """A thread of the pool with its task, if any. `wake` is a lock used as a signal.
 
-    `is_coming` is true from the moment it is woken or created until it takes a task. Once `is_wanted` is
+    `is_starting` is true from the moment it is woken or created until it takes a task. Once `is_wanted` is
     false it ends instead of becoming idle.
     """
 
-    __slots__ = ("is_coming", "is_wanted", "task", "wake")
+    __slots__ = ("is_starting", "is_wanted", "task", "wake")
 
     def __init__(self) -> None:
         self.task: _Task | None = None
-        self.is_coming = False
+        self.is_starting = False
         self.is_wanted = True
         self.wake = threading.Lock()
         self.wake.acquire()
@@ -91,10 +91,10 @@ class ThreadPool:
         self._threads: set[_Thread] = set()
         # The thread that was busy last is woken next: its connection and its caches are warm.
         self._idle: list[_Thread] = []
-        # While a task is ready and a thread is idle, one thread is coming, and wakes the next when it takes a
+        # While a task is ready and a thread is idle, one thread starts, and wakes the next when it takes a
         # task. So quick tasks are done by few threads: each wake costs more than a small task.
         self._ready: deque[_Task] = deque()
-        self._coming = 0
+        self._starting = 0
         # Tasks whose group or member has its share of the threads, by group and member, and how many tasks of
         # each group and member have a place. The member whose turn is next comes first.
         self._held: dict[Hashable, dict[Hashable, deque[_Task]]] = {}
@@ -142,7 +142,7 @@ class ThreadPool:
             if task.member is not None:
                 self._of_member[task.member] += 1
             self._ready.append(task)
-            thread = self._bring_thread()
+            thread = self._provide_thread()
         if thread and not self._launch(thread):
             with self._mutex:
                 if not self._threads and task in self._ready:
@@ -162,7 +162,7 @@ class ThreadPool:
 
     def waiting(self) -> int:
         """How many tasks wait for a thread, or for their group's share of the threads."""
-        return max(0, len(self._ready) - len(self._idle) - self._coming) + self._held_count
+        return max(0, len(self._ready) - len(self._idle) - self._starting) + self._held_count
 
     def renew_threads(self) -> None:
         """Have each thread end once it has no task, and close its connection; later tasks get new threads."""
@@ -175,31 +175,31 @@ class ThreadPool:
 
     def _has_free_thread(self) -> bool:
         """With the mutex held: whether one more task would get a thread at once."""
-        free = len(self._idle) + self._coming + self._max_threads - len(self._threads)
+        free = len(self._idle) + self._starting + self._max_threads - len(self._threads)
         return len(self._ready) < free
 
-    def _bring_thread(self) -> _Thread | None:
-        """With the mutex held: have one more thread come if tasks are ready and no thread is coming.
+    def _provide_thread(self) -> _Thread | None:
+        """With the mutex held: start or wake one more thread if tasks are ready and none is starting.
 
         Returns a new thread if too few are idle: the caller launches it, without the mutex.
         """
-        if len(self._ready) > len(self._idle) + self._coming and len(self._threads) < self._max_threads:
+        if len(self._ready) > len(self._idle) + self._starting and len(self._threads) < self._max_threads:
             thread = _Thread()
             self._threads.add(thread)
-            self._mark_coming(thread)
+            self._mark_starting(thread)
             return thread
         self._wake_idle()
         return None
 
     def _wake_idle(self) -> None:
-        if self._ready and self._idle and not self._coming:
+        if self._ready and self._idle and not self._starting:
             thread = self._idle.pop()
-            self._mark_coming(thread)
+            self._mark_starting(thread)
             thread.wake.release()
 
-    def _mark_coming(self, thread: _Thread) -> None:
-        thread.is_coming = True
-        self._coming += 1
+    def _mark_starting(self, thread: _Thread) -> None:
+        thread.is_starting = True
+        self._starting += 1
 
     def _launch(self, thread: _Thread) -> bool:
         """Start a new thread; False if the system has none."""
@@ -224,7 +224,7 @@ class ThreadPool:
             try:
                 connections.close_all()
             finally:
-                self._leave(thread)
+                self._remove_ended(thread)
 
     def _run_task(self, thread: _Thread) -> None:
         try:
@@ -243,12 +243,12 @@ class ThreadPool:
             with self._mutex:
                 self._release(thread.task)
                 thread.task = None
-                self._unmark_coming(thread)
+                self._unmark_starting(thread)
                 if not thread.is_wanted:
                     return False
                 if self._ready:
                     thread.task = self._ready.popleft()
-                    successor = self._bring_thread()
+                    successor = self._provide_thread()
                     break
                 self._idle.append(thread)
             if not self._is_woken(thread):
@@ -268,23 +268,23 @@ class ThreadPool:
             thread.wake.acquire()
         return True
 
-    def _unmark_coming(self, thread: _Thread) -> None:
-        if thread.is_coming:
-            thread.is_coming = False
-            self._coming -= 1
+    def _unmark_starting(self, thread: _Thread) -> None:
+        if thread.is_starting:
+            thread.is_starting = False
+            self._starting -= 1
 
-    def _leave(self, thread: _Thread) -> None:
+    def _remove_ended(self, thread: _Thread) -> None:
         """Remove a thread that ends; another one replaces it if tasks are ready."""
         with self._mutex:
             self._forget(thread)
-            successor = self._bring_thread()
+            successor = self._provide_thread()
         if successor:
             self._launch(successor)
 
     def _forget(self, thread: _Thread) -> None:
         """With the mutex held: remove the thread from the counts."""
         self._release(thread.task)
-        self._unmark_coming(thread)
+        self._unmark_starting(thread)
         if thread in self._idle:
             self._idle.remove(thread)
         self._threads.remove(thread)
@@ -354,12 +354,13 @@ process_metrics.add_sampler(_sample_pools)
 
 
 def close_unusable_connection() -> None:
-    """Close this thread's connection if it is broken or too old, as Django does at the end of a request.
+    """Close this thread's connections if they are broken or too old, as Django does at the end of a request.
 
-    The connection is checked before its next use if it was idle. Inside a transaction it is left alone.
+    A connection is checked before its next use if it was idle. Inside a transaction it is left alone.
     """
-    if connection.connection is not None and not connection.in_atomic_block:
-        connection.close_if_unusable_or_obsolete()
+    for one in connections.all(initialized_only=True):
+        if one.connection is not None and not one.in_atomic_block:
+            one.close_if_unusable_or_obsolete()
 
 
 def _count_down(counts: Counter[Hashable], name: Hashable) -> None:

@@ -28,6 +28,7 @@ class _State(threading.local):
     pending_writes: PendingWrites | None = None
     counts: TransactionCounts | None = None
     is_at_commit = False
+    is_forbidden = False
 
 
 state = _State()
@@ -104,8 +105,20 @@ def is_open() -> bool:
 
 
 @contextmanager
+def forbidden() -> Iterator[None]:
+    """Forbid transactions in this thread until the block ends, because what it reads must decide nothing."""
+    before, state.is_forbidden = state.is_forbidden, True
+    try:
+        yield
+    finally:
+        state.is_forbidden = before
+
+
+@contextmanager
 def atomic() -> Iterator[None]:
     """A transaction that writes the queued items at its end."""
+    if state.is_forbidden:
+        raise transaction.TransactionManagementError("No transaction while a secondary is read.")
     with tracing.commit() as commit, transaction.atomic():
         state.pending_writes, state.counts = {}, TransactionCounts()
         try:

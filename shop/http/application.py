@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping
 from structlog import get_logger
 
 from shop.errors import BodyIncomplete, FirstcomeError
-from shop.http import languages, problems, request_body, streams, views
+from shop.http import languages, problems, request_body, views
 from shop.http.json_format import TooLarge
 from shop.http.messages import Request, Response
-from shop.http.pages import Scope, Send
+from shop.http.pages import streams
+from shop.http.pages.pages import Scope, Send
 from shop.http.request_body import Receive
 from shop.observability import logs, request_metrics
 
@@ -97,7 +98,7 @@ def _close_after(response: Response, refusal: Exception | None) -> Response:
 
 async def _send_response(send: Send, response: Response, headers: Headers) -> None:
     headers = [*_encode_headers(response.headers.items()), *headers]
-    if response.status_code != 204:
+    if response.status_code not in (204, 304):
         headers.append((b"content-length", str(len(response.body)).encode()))
     await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
     await send({"type": "http.response.body", "body": response.body})

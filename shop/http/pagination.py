@@ -9,6 +9,7 @@ from rest_framework.exceptions import NotFound
 from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.utils.urls import replace_query_param
 
+from shop.db import secondary
 from shop.errors import invalid_field
 from shop.http.messages import Request, Response
 from shop.lazy_texts import mark as _
@@ -75,4 +76,17 @@ def paginate(
             "next": pages.get_next_link(),
             "previous": pages.get_previous_link(),
         }
+    )
+
+
+def paginate_for_staff(
+    request: Request,
+    rows: "QuerySet[Any]",
+    body: Callable[[Any], dict[str, Any]],
+    *,
+    ordering: str | tuple[str, ...] = "-id",
+) -> Response:
+    """`paginate` for rows of all accounts, which a secondary of the database may read."""
+    return secondary.read(
+        lambda database: paginate(request, rows.using(database), body, ordering=ordering),
     )

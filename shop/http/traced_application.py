@@ -7,8 +7,9 @@ from typing import Any
 from django.conf import settings
 from django.http import Http404
 
-from shop.http import streams, views
-from shop.http.pages import Scope, Send
+from shop.http import views
+from shop.http.pages import streams
+from shop.http.pages.pages import Scope, Send
 from shop.http.request_body import Receive
 from shop.observability import tracing
 

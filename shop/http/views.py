@@ -6,7 +6,7 @@ here are REST framework's, for the OpenAPI document and for permissions; this mo
 
 A view's method that is a coroutine function runs on the event loop, and must not block it: it waits by
 `shop.concurrency.event_loop`. Any other method runs in a thread of the pool. Calls of Django's test client
-and `runserver`, which have no event loop, come by `shop.http.middleware.dispatch_api_calls`.
+and `runserver`, which have no event loop, come by `shop.http.pages.middleware.dispatch_api_calls`.
 """
 
 import time
@@ -93,7 +93,7 @@ async def dispatch(request: Request) -> tuple[Response, ResolverMatch | None]:
 
 
 def _create_view(match: ResolverMatch) -> "View":
-    """Create the view at the address; `shop.checks` checks that all API views are `View`s."""
+    """Create the view at the address; `shop.http.checks` checks that all API views are `View`s."""
     view: View = match.func.view_class()  # type: ignore[attr-defined]
     return view
 

@@ -110,15 +110,15 @@ def continue_full(lease: Lease, *, now: datetime, seconds: float = FULL_SECONDS)
     for subject in _subjects_from(progress.subject):
         if subject.name != progress.subject:
             progress.subject, progress.after = subject.name, None
-        if not _is_walked(audit, subject, progress, stop_at=stop_at):
+        if not _check_remaining_chunks(audit, subject, progress, stop_at=stop_at):
             break
     else:
         progress.subject = ""
     _record_part(lease, audit, progress, now=now)
 
 
-def _is_walked(audit: "_Audit", subject: Subject, progress: Progress, *, stop_at: float) -> bool:
-    """Check the subject's chunks from the progress on; False if the time is over before the last one."""
+def _check_remaining_chunks(audit: "_Audit", subject: Subject, progress: Progress, *, stop_at: float) -> bool:
+    """Check the subject's chunks after the progress; False if the time is over before the last one."""
     while rows := subject.next_chunk(progress.after):
         audit.check_subject(subject, rows)
         progress.after = rows[-1]

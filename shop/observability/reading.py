@@ -56,7 +56,7 @@ def read_all(jobs: Sequence[Job], *, threads: int = MAX_THREADS) -> dict[str, An
     elsewhere = [_Reading(of_source) for of_source in by_source.values()]
     for _ in range(threads):
         for reading in elsewhere:
-            reading.go_on_in_thread()
+            reading.run_in_new_thread()
         here.run()
         deadline = time.monotonic() + READ_SECONDS
         for reading in elsewhere:
@@ -74,14 +74,14 @@ class _Reading:
         self._unfinished = {job.name for job in jobs}
         self._results: dict[str, Any] = {}
 
-    def go_on_in_thread(self) -> None:
+    def run_in_new_thread(self) -> None:
         """Run the jobs that wait in a new thread."""
         if self._waiting:
             threading.Thread(target=self._run_and_disconnect, name="gauges", daemon=True).start()
 
     def run(self) -> None:
         """Run the jobs that wait."""
-        while job := self._take():
+        while job := self._next_job():
             try:
                 self._finish(job.name, [job.read()])
             except Exception as error:
@@ -108,7 +108,7 @@ class _Reading:
         finally:
             connections.close_all()
 
-    def _take(self) -> Job | None:
+    def _next_job(self) -> Job | None:
         """The next job, without those that still run from an earlier call."""
         while (job := self._pop()) is not None:
             with _mutex:

@@ -1,4 +1,4 @@
-"""Celery beat's scheduler, which runs the tasks itself while the broker is unavailable."""
+"""Celery beat's scheduler: of several beats one acts, and runs the tasks itself without a broker."""
 
 import threading
 from collections.abc import Sequence
@@ -9,6 +9,10 @@ from celery.beat import PersistentScheduler, ScheduleEntry
 from django.db import connections
 
 from shop.operations import dispatch, heartbeats
+from shop.operations.beat_lease import BeatLease
+
+STANDBY_SECONDS = 0.2
+"""Between two looks at the lease, while another beat acts."""
 
 
 class Scheduler(PersistentScheduler):
@@ -23,13 +27,28 @@ class Scheduler(PersistentScheduler):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         self._threads: dict[str, threading.Thread] = {}
+        self._lease: BeatLease | None = None
         super().__init__(*arguments, **named)
 
     def tick(self, *arguments: Any, **named: Any) -> Any:
-        """Send what is due; seconds until the next tick."""
+        """Send what is due, if this beat acts; seconds until the next tick."""
+        if self._lease is None:
+            self._lease = BeatLease(str(self.schedule_filename))
+            self._lease.start()
+        self._lease.note_tick()
+        if not self._lease.is_ours:
+            # Celery writes its file only after a look into it, and probes look at the file's age.
+            _ = self.schedule
+            return STANDBY_SECONDS
         seconds = super().tick(*arguments, **named)
         heartbeats.record(heartbeats.BEAT)
         return seconds
+
+    def close(self) -> None:
+        """Save the schedule, and let another beat act."""
+        if self._lease:
+            self._lease.stop()
+        super().close()
 
     def apply_async(self, entry: ScheduleEntry, *args: Any, **kwargs: Any) -> None:
         task, arguments = self.app.tasks[entry.task], entry.args or ()

@@ -28,6 +28,9 @@ MAX_WAITING = 1_000
 # that receives one polls for more.
 PAUSE_SECONDS = 0.5
 
+# A node of the broker that is frozen, or cut off from the others, confirms nothing.
+CONFIRM_SECONDS = 2.0
+
 _threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="dispatch")
 _mutex = threading.Lock()
 # By the task's name: the arguments of the next message, each with the headers of its request, and the mutex
@@ -74,7 +77,7 @@ def send_to_broker(
         return False
     try:
         with task_context.sending(task.name, headers) as sent:
-            task.apply_async(arguments, headers=sent, **options)
+            task.apply_async(arguments, headers=sent, confirm_timeout=CONFIRM_SECONDS, **options)
     except (OperationalError, OSError) as error:
         _breaker.record_failure()
         log.warning("broker unavailable, running here", task=task.name, error=str(error))

@@ -16,11 +16,12 @@ from django.views.decorators.http import require_safe
 from structlog import get_logger
 
 from shop import clock
-from shop.celery import app
+from shop.operations import broker_connections
 from shop.redis import redis_client
 
 log = get_logger(__name__)
 CHECK_TIMEOUT_SECONDS = 1.5
+BROKER_SECONDS = 1.2
 
 _mutex = threading.Lock()
 _running: dict[str, "Future[bool]"] = {}
@@ -75,8 +76,7 @@ def _is_redis_up() -> bool:
 
 
 def _is_broker_up() -> bool:
-    with app.connection_for_write(connect_timeout=1) as broker:
-        broker.ensure_connection(max_retries=1, timeout=1)
+    with broker_connections.connected(within_seconds=BROKER_SECONDS) as broker:
         return bool(broker.connected)
 
 

@@ -10,7 +10,8 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 
 from shop.errors import FirstcomeError, NotAllowed, NotAuthenticated
-from shop.http import middleware, problems
+from shop.http import problems
+from shop.http.pages import middleware
 from shop.lazy_texts import mark as _
 from shop.observability import gauges
 from shop.observability.exposition import CONTENT_TYPE_LATEST, exposition

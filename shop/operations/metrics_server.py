@@ -14,7 +14,8 @@ from django.core.handlers.wsgi import WSGIRequest
 from prometheus_client.exposition import ThreadingWSGIServer
 from structlog import get_logger
 
-from shop.http import middleware, problems
+from shop.http import problems
+from shop.http.pages import middleware
 from shop.observability import process_metrics
 from shop.observability.reading import Source
 from shop.operations import metrics

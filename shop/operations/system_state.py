@@ -9,9 +9,10 @@ from shop.celery import app
 from shop.observability import gauges
 from shop.observability.gauges import Value
 from shop.observability.reading import Source
+from shop.operations import broker_connections
 from shop.redis import redis_client
 
-CONNECT_SECONDS = 1
+CONNECT_SECONDS = 1.0
 
 
 def register_gauges() -> None:
@@ -58,8 +59,7 @@ def redis_state() -> Mapping[str, Value]:
 
 def broker_state() -> Mapping[str, Value]:
     """The gauges of the broker. Raises kombu's errors."""
-    with app.connection_for_read(connect_timeout=CONNECT_SECONDS) as broker:
-        broker.ensure_connection(max_retries=1, timeout=CONNECT_SECONDS)
+    with broker_connections.connected(within_seconds=CONNECT_SECONDS) as broker:
         return {
             "firstcome_broker_up": 1,
             "firstcome_broker_queue_messages": {queue: _depth(broker, queue) for queue in app.amqp.queues},

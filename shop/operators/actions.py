@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
@@ -24,7 +23,7 @@ from shop.http import json_format
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
 from shop.operators import forms as operator_forms
-from shop.operators.forms import SENT_BEFORE, FormIdField, reason_field
+from shop.operators.forms import SENT_BEFORE, KeyedForm, ReasonForm, reason_field
 
 SENT_WITH_OTHER_VALUES = _(
     "This form was sent before, with other values, and that was done. Open the page again to do more."
@@ -32,20 +31,14 @@ SENT_WITH_OTHER_VALUES = _(
 CONFIRMED = "confirmed"
 
 
-class OnceForm(forms.Form):
-    """A form whose effect happens once, however often it is sent: `form_id` is generated with it."""
-
-    form_id = FormIdField()
-
-
-class ReasonForm(OnceForm):
-    """A form with the reason for the action, which the journal keeps."""
+class ActionForm(ReasonForm, KeyedForm):
+    """The form of an action that has a page of its own: its id and the reason. Subclasses add fields."""
 
     reason = reason_field(_("Kept in the journal with your name."))
 
 
 @dataclass(frozen=True, slots=True)
-class Confirmation:
+class ActionPreview:
     """What an operator reads before the effect: a question, and the values before and after.
 
     `carried` are values of hidden fields that say what was shown, so that `perform` can compare.
@@ -59,7 +52,7 @@ class Confirmation:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One action: its texts, its form, what `confirm` shows, and what `perform` does and then reports.
+    """One action: its texts, its form, the preview of its effect, and what `perform` does and then reports.
 
     `perform` raises the shop's errors, which are shown above the form. `back` is the page that the operator
     returns to.
@@ -68,8 +61,8 @@ class Action:
     title: str
     description: str
     submit: str
-    form_class: type[OnceForm]
-    confirm: Callable[[dict[str, Any]], Confirmation]
+    form_class: type[ActionForm]
+    preview: Callable[[dict[str, Any]], ActionPreview]
     perform: Callable[[dict[str, Any]], str]
     back: str
     is_dangerous: bool = False
@@ -94,7 +87,7 @@ def run(request: HttpRequest, action: Action) -> HttpResponse:
         if not form.is_valid() or "edit" in request.POST:
             return _render(request, action, "form", form=form)
         if CONFIRMED not in request.POST:
-            return _confirm(request, action, form)
+            return _ask_to_confirm(request, action, form)
         done = action.perform(form.cleaned_data)
     except KeyReused:
         form.add_error(None, SENT_WITH_OTHER_VALUES)
@@ -106,7 +99,7 @@ def run(request: HttpRequest, action: Action) -> HttpResponse:
     return redirect(action.back)
 
 
-def keyed_call(
+def keyed_call_with_report(
     request: HttpRequest,
     data: Mapping[str, Any],
     *,
@@ -134,7 +127,7 @@ def in_english(describe: Callable[[Any], str], outcome: Any) -> str:
         return describe(outcome)
 
 
-def report(outcome: Any, describe: Callable[[Any], str]) -> str:
+def report_text(outcome: Any, describe: Callable[[Any], str]) -> str:
     """The text for the operator: what was done now, or what was done when the form was first sent."""
     if not isinstance(outcome, Replay):
         return describe(outcome)
@@ -152,15 +145,15 @@ def perform_once(
     part: str = "form",
 ) -> str:
     """Do `work`, which only writes to the database, once for the form; returns the text for the operator."""
-    call = keyed_call(request, data, action=action, describe=describe, part=part)
-    return report(recorded_answers.run_once(call, work), describe)
+    call = keyed_call_with_report(request, data, action=action, describe=describe, part=part)
+    return report_text(recorded_answers.run_once(call, work), describe)
 
 
-def _confirm(request: HttpRequest, action: Action, form: OnceForm) -> HttpResponse:
-    confirmation = action.confirm(form.cleaned_data)
-    values = {name: form[name].value() for name in form.fields} | dict(confirmation.carried)
+def _ask_to_confirm(request: HttpRequest, action: Action, form: ActionForm) -> HttpResponse:
+    preview = action.preview(form.cleaned_data)
+    values = {name: form[name].value() for name in form.fields} | dict(preview.carried)
     hidden = [(name, "" if value is None else value) for name, value in values.items()]
-    return _render(request, action, "confirmation", confirmation=confirmation, hidden=hidden)
+    return _render(request, action, "confirmation", preview=preview, hidden=hidden)
 
 
 def _render(request: HttpRequest, action: Action, page: str, **context: Any) -> HttpResponse:

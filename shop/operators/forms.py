@@ -56,6 +56,18 @@ class FormIdField(forms.UUIDField):
             raise forms.ValidationError(_TOO_OLD)
 
 
+class KeyedForm(forms.Form):
+    """A form whose effect happens once, however often it is sent: `form_id` is generated with it."""
+
+    form_id = FormIdField()
+
+
+class ReasonForm(forms.Form):
+    """A form that asks for the reason of an action: the base of dialogs and of forms on pages."""
+
+    reason = reason_field()
+
+
 class EditForm(forms.BaseForm):
     """A form for what others may change meanwhile: its `changed_data` are what was changed in it alone.
 
@@ -102,16 +114,12 @@ class DialogForm(BaseDialogForm):
         return {"problems": [*self.non_field_errors(), *hidden]}
 
 
-class ReasonForm(DialogForm):
+class ReasonDialog(DialogForm, ReasonForm):
     """A dialog that asks for the reason of an action."""
 
-    reason = reason_field()
 
-
-class KeyedReasonForm(ReasonForm):
+class KeyedReasonDialog(ReasonDialog, KeyedForm):
     """The same for an action whose repeat would have a second effect."""
-
-    form_id = FormIdField()
 
 
 def keyed_call(
@@ -131,9 +139,9 @@ def keyed_call(
     )
 
 
-def reload(view: str, object_id: object) -> HttpResponse:
-    """Have the browser load the object's page again: a dialog is only a fragment of it."""
-    return HttpResponse(headers={"HX-Redirect": reverse(view, args=[object_id])})
+def reload_page(view: str, *arguments: object) -> HttpResponse:
+    """Have the browser load the whole page again: a dialog is only a fragment of it."""
+    return HttpResponse(headers={"HX-Redirect": reverse(view, args=arguments)})
 
 
 def _created_at_milliseconds(form_id: UUID) -> int:

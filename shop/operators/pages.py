@@ -1,14 +1,13 @@
-"""What operators' pages share: colours of statuses, amounts, links, and searches that indexes answer."""
+"""What operators' pages share: the stylesheet, status colours, amounts, links, and searches by indexes."""
 
 from collections.abc import Mapping, Sequence
-from functools import reduce
-from operator import or_
 from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
+from django.templatetags.static import static
 from django.urls import reverse
 from django.utils.safestring import SafeString
 from django.utils.translation import get_language
@@ -17,9 +16,6 @@ from unfold.utils import display_for_label
 from shop import lazy_texts
 from shop.money import format_amount, format_number
 from shop.operators.status_words import status_word
-
-STYLES = "shop/operators.css"
-"""The styles of these pages, beside unfold's own."""
 
 STATE_COLOURS = {
     # of orders
@@ -49,6 +45,11 @@ STATE_COLOURS = {
 }
 
 
+def stylesheet(request: HttpRequest) -> str:
+    """The one stylesheet of these pages, which unfold links on each of them."""
+    return static("operators/pages.css")
+
+
 class StatusLabel(SafeString):
     """A status as a coloured label, in the operator's language; exports have its code instead."""
 
@@ -73,7 +74,9 @@ def amount(value: int, currency: str = "") -> str:
     return format_amount(value, currency) if currency else format_number(value)
 
 
-def link(request: HttpRequest, view: str, permission: str, *arguments: object, query: str = "") -> str:
+def permitted_address(
+    request: HttpRequest, view: str, permission: str, *arguments: object, query: str = ""
+) -> str:
     """The address of an admin page; empty if the operator may not open it."""
     if not request.user.has_perm(permission):
         return ""
@@ -104,16 +107,32 @@ class SearchMixin:
 
 
 class ExactSearchMixin(SearchMixin):
-    """A list that is searched by exact values, as indexes find no others: a UUID, or else a word."""
+    """A list that is searched by exact values, as indexes find no others: a UUID, or else a word.
+
+    The rows are those of the first field that has the value at all, so that the database uses this field's
+    index. By several fields at once, or by a column of a joined table, it would read the whole list.
+    """
 
     uuid_fields: Sequence[str] = ()
     word_fields: Sequence[str] = ()
 
     def search(self, rows: "QuerySet[Any]", term: str) -> "QuerySet[Any]":
         id = parse_uuid(term)
-        names = self.word_fields if id is None else self.uuid_fields
-        conditions = [Q(**{name: term if id is None else id}) for name in names]
-        return rows.filter(reduce(or_, conditions)) if conditions else rows.none()
+        for name in self.word_fields if id is None else self.uuid_fields:
+            condition = _having(rows.model, name, term if id is None else id)
+            if condition is not None and rows.model._default_manager.filter(**condition).exists():
+                return rows.filter(**condition)
+        return rows.none()
+
+
+def _having(model: type[Model], name: str, value: object) -> dict[str, Any] | None:
+    """The lookup of rows with that value; of another table's column by the key there, None if it has none."""
+    own, _, of_related = name.partition("__")
+    if not of_related:
+        return {name: value}
+    related: Any = model._meta.get_field(own).related_model
+    key = related._default_manager.filter(**{of_related: value}).values_list("pk", flat=True).first()
+    return None if key is None else {own: key}
 
 
 class PreselectingFilter(admin.SimpleListFilter):
@@ -127,10 +146,10 @@ class PreselectingFilter(admin.SimpleListFilter):
     def __init__(self, request: HttpRequest, *arguments: Any) -> None:
         # Paging and sorting are not a search.
         is_opened = not request.GET.keys() - {"p", "o"}
-        self.default = self.choice_at_opening() if is_opened else self.everything
+        self.default = self.initial_choice() if is_opened else self.everything
         super().__init__(request, *arguments)
 
-    def choice_at_opening(self) -> str:
+    def initial_choice(self) -> str:
         """The choice with which the list is opened."""
         raise NotImplementedError
 

@@ -7,17 +7,15 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from unfold.dataclasses import ActionDialog
 from unfold.decorators import action
-from unfold.forms import BaseDialogForm
 
 from shop.admin_site import ListMixin
 from shop.errors import FirstcomeError
-from shop.operators.forms import reason_field
+from shop.operators.forms import ReasonDialog, reason_field, reload_page
 from shop.pausing import LONGEST_REASON
 
 # Each is a transaction of its own, and all of them are listed on the page that asks for the reason.
@@ -27,14 +25,14 @@ PAUSING = _("What is paused is issued or sold by no process from then on, until 
 RESUMING = _("What is resumed is issued or sold again, as far as its other terms allow.")
 
 
-class ReasonForm(BaseDialogForm):
+class PausingDialog(ReasonDialog):
     """Why it is paused or resumed."""
 
     reason = reason_field(_("The journal records it, with your name."), max_length=LONGEST_REASON)
 
 
-class PauseForm(ReasonForm):
-    """A `ReasonForm` that says what the pause of this row doesn't stop."""
+class PauseDialog(PausingDialog):
+    """A dialog that asks why, and says what the pause of this row doesn't stop."""
 
     form_before_template = "operators/pausing_note.html"
 
@@ -49,10 +47,10 @@ class PauseForm(ReasonForm):
 
 
 PAUSE = ActionDialog(
-    title=_("Pause"), description=PAUSING, form_class=PauseForm, form_submit_text=_("Pause now")
+    title=_("Pause"), description=PAUSING, form_class=PauseDialog, form_submit_text=_("Pause now")
 )
 RESUME = ActionDialog(
-    title=_("Resume"), description=RESUMING, form_class=ReasonForm, form_submit_text=_("Resume now")
+    title=_("Resume"), description=RESUMING, form_class=PausingDialog, form_submit_text=_("Resume now")
 )
 
 
@@ -75,11 +73,11 @@ class PausingMixin(ListMixin, ModelAdmin):
         return [button for button in buttons if button.path != useless]
 
     @action(description=_("Pause"), icon="pause_circle", permissions=CHANGE, dialog=PAUSE)
-    def pause(self, request: HttpRequest, form: ReasonForm, object_id: str) -> HttpResponse:
+    def pause(self, request: HttpRequest, form: PausingDialog, object_id: str) -> HttpResponse:
         return self._change_one(request, form, object_id, is_paused=True)
 
     @action(description=_("Resume"), icon="play_circle", permissions=CHANGE, dialog=RESUME)
-    def resume(self, request: HttpRequest, form: ReasonForm, object_id: str) -> HttpResponse:
+    def resume(self, request: HttpRequest, form: PausingDialog, object_id: str) -> HttpResponse:
         return self._change_one(request, form, object_id, is_paused=False)
 
     @admin.action(description=_("Pause the selected %(verbose_name_plural)s"), permissions=CHANGE)
@@ -91,15 +89,13 @@ class PausingMixin(ListMixin, ModelAdmin):
         return self._change_selected(request, selected, "resume_selected", RESUME, is_paused=False)
 
     def _change_one(
-        self, request: HttpRequest, form: ReasonForm, object_id: str, *, is_paused: bool
+        self, request: HttpRequest, form: PausingDialog, object_id: str, *, is_paused: bool
     ) -> HttpResponse:
         row = self.get_object(request, object_id)
         if row is None:
             raise Http404
         self._change_rows(request, [row], form.cleaned_data["reason"], is_paused=is_paused)
-        # The dialog is a fragment of the page: this header makes the browser load the whole page again.
-        page = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[object_id])
-        return HttpResponse(headers={"HX-Redirect": page})
+        return reload_page(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", object_id)
 
     def _change_selected(
         self,
@@ -116,7 +112,8 @@ class PausingMixin(ListMixin, ModelAdmin):
             too_many = gettext("Nothing was done: select %(most)s at most, in several steps.")
             self.message_user(request, too_many % {"most": MOST_AT_ONCE}, level=messages.ERROR)
             return None
-        form = ReasonForm(request=request, data=request.POST if "_form_submitted" in request.POST else None)
+        sent = request.POST if "_form_submitted" in request.POST else None
+        form = PausingDialog(request=request, data=sent)  # type: ignore[call-arg]  # of unfold, untyped
         if form.is_valid():
             self._change_rows(request, rows, form.cleaned_data["reason"], is_paused=is_paused)
             return None

@@ -7,8 +7,8 @@ import orjson
 from django.contrib.auth.models import User
 from django.test import Client
 
-from shop.http import streams
 from shop.http.application import application
+from shop.http.pages import streams
 from shop.tests.asgi_client import request_scope
 
 PATH = "/admin/board/stream/"

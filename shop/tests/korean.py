@@ -16,7 +16,7 @@ NAMES = {
     "traceparent", "Traceparent", "Control", "Command", "Mac", "Ctrl", "Single", "Sign", "On", "LDAP",
 }  # fmt: skip
 # Of the rows that the tests create, where they are single words.
-CODES = {"simulator", "Simulator", "authenticator", "Authenticator", "warehouse", "Warehouse"}
+CODES = {"simulator", "Simulator", "stripe", "authenticator", "Authenticator", "warehouse", "Warehouse"}
 # Names of strategies, sagas and steps, which the admin shows as they are; only where they stand alone.
 ALONE = {"pessimistic", "optimistic", "queue", "refund", "purchase", "settle", "transmit"}
 # What is no text of ours: addresses, paths of files, codes of things, ids, hashes and keys of JSON, commands,

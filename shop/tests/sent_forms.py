@@ -22,20 +22,25 @@ class _Fields(HTMLParser):
         name, value = given.get("name") or "", given.get("value") or ""
         if tag == "form":
             self._is_posted = given.get("method", "") == "post"
-        elif not self._is_posted:
+        if not self._is_posted:
             return
-        elif tag == "select":
+        if tag == "select":
             self._select = name
-        elif tag == "option" and "selected" in given:
+        if tag == "option" and "selected" in given:
             self.found[self._select] = value
-        elif tag == "textarea":
+        if tag == "textarea":
             self._textarea = name
             self.found[name] = ""
-        elif tag == "input" and name and given.get("type") != "submit":
-            if given.get("type") not in ("checkbox", "radio"):
-                self.found[name] = value
-            elif "checked" in given:
+        if tag == "input" and name:
+            self._add_input(name, value, given)
+
+    def _add_input(self, name: str, value: str, given: dict[str, str | None]) -> None:
+        kind = given.get("type")
+        if kind in ("checkbox", "radio"):
+            if "checked" in given:
                 self.found[name] = value or "on"
+        elif kind != "submit":
+            self.found[name] = value
 
     def handle_data(self, data: str) -> None:
         if self._textarea:

@@ -13,7 +13,7 @@ from unfold.admin import ModelAdmin
 
 from shop.accounts import disabled_accounts
 from shop.admin import RIGHTS
-from shop.models import IdempotencyKey
+from shop.models import IdempotencyKey, ProcessLease
 from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
 
 OURS = ("shop", "coupons", "inventory", "payments", "orders")
@@ -48,6 +48,8 @@ def test_every_model_has_admin_pages_in_unfolds_style() -> None:
     models = [model for model in models if model in admin.site._registry]
     for name in OURS:
         models += apps.get_app_config(name).get_models()
+    # Its one row changes every second; `firstcome_beat_acting` shows which beat holds it.
+    models.remove(ProcessLease)
 
     for model in models:
         assert isinstance(admin.site._registry[model], ModelAdmin), model

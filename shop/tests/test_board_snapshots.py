@@ -21,7 +21,7 @@ from shop.backoffice.board import history, readings
 from shop.backoffice.board.history import History, Point
 from shop.backoffice.board.percentiles import percentile
 from shop.backoffice.board.readings import SaleState, ShopState
-from shop.backoffice.board.snapshots import Composer
+from shop.backoffice.board.snapshots import SnapshotComposer
 from shop.models import LawStatus
 from shop.operations.shared_counts import SecondCounts
 from shop.tests.factories import AccountFactory
@@ -71,7 +71,7 @@ def shop_of(second: int, **changes: Any) -> ShopState:
 
 
 def compose(
-    composer: Composer,
+    composer: SnapshotComposer,
     second: int,
     *,
     sale: SaleState | None = None,
@@ -186,13 +186,13 @@ def test_orders_products_sagas_tickets_and_laws_are_those_of_the_database() -> N
         ("Cold", 10, 1, 9),
         ("Hot", 10, 4, 6),
     ]
-    laws = compose(Composer(History()), 0, shop=shop)["laws"]
+    laws = compose(SnapshotComposer(History()), 0, shop=shop)["laws"]
     assert [one["law"] for one in laws] == [f"L{number}" for number in range(1, 14)]
     assert [one["holds"] for one in laws[:4]] == [True, None, None, False]
 
 
 def test_the_rate_is_that_of_the_last_ten_seconds_and_says_when_nothing_is_left() -> None:
-    composer = Composer(History())
+    composer = SnapshotComposer(History())
     assert compose(composer, 0, sale=sale_of(spring=100))["campaigns"][0]["rate"] is None
     for second in range(1, 6):
         compose(composer, second, sale=sale_of(spring=100))
@@ -223,7 +223,7 @@ def times(**numbers: int) -> Mapping[tuple[str, ...], int]:
 
 def test_after_the_clock_was_set_back_the_history_goes_on_with_the_points_of_now() -> None:
     """It dropped all points, and rates stood still, until the clock had come to the last one again."""
-    kept, composer = History(), Composer(History())
+    kept, composer = History(), SnapshotComposer(History())
     for second in (0, 1, 2, 3, 2, 4):
         kept.add(Point(SECOND + second, {"left": second}))
     assert kept.as_columns()["series"]["left"] == [0, 1, 2, 3, 4], "a slewed clock repeats a second"
@@ -255,7 +255,7 @@ def test_requests_are_those_of_all_processes_by_code_campaign_and_response_time(
         )
         for second in range(3)
     ]
-    figures = compose(Composer(History()), 2, sale=sale_of(spring=1), counts=counts)
+    figures = compose(SnapshotComposer(History()), 2, sale=sale_of(spring=1), counts=counts)
     assert figures["processes"] == 2
     assert figures["refusals"] == [{"code": "sold_out", "rate": 6.0}, {"code": "conflict", "rate": 1.0}]
     assert figures["campaigns"][0]["refusals"] == [{"code": "sold_out", "rate": 6.0}]
@@ -274,10 +274,12 @@ def test_requests_are_those_of_all_processes_by_code_campaign_and_response_time(
 
 
 def test_old_counts_are_forgotten_and_without_redis_they_are_not_known() -> None:
-    composer = Composer(History())
+    composer = SnapshotComposer(History())
     counts = [SecondCounts(SECOND, 1, {("refusals", "sold_out"): 5})]
     assert compose(composer, 0, counts=counts)["refusals"] == [{"code": "sold_out", "rate": 5.0}]
-    figures = compose(composer, 11, counts=None)
+    later = compose(composer, 4, counts=[SecondCounts(SECOND + 4, 1, {})])
+    assert (later["requests"]["refused"], later["refusals"]) == (0, [{"code": "sold_out", "rate": 2.5}])
+    figures = compose(composer, 15, counts=None)
     assert (figures["refusals"], figures["requests"]["rate"]) == ([], None)
     assert figures["sources"]["counts"] is False
     assert "refusals" not in figures["point"]
@@ -285,13 +287,13 @@ def test_old_counts_are_forgotten_and_without_redis_they_are_not_known() -> None
 
 def test_many_codes_end_in_other() -> None:
     counts = [SecondCounts(SECOND, 1, {("refusals", f"code-{number}"): 10 - number for number in range(9)})]
-    refused = compose(Composer(History()), 0, counts=counts)["refusals"]
+    refused = compose(SnapshotComposer(History()), 0, counts=counts)["refusals"]
     assert len(refused) == 7
     assert refused[-1] == {"code": "other", "rate": 9.0}
 
 
 def test_lock_waits_are_rates_between_two_readings_however_far_apart() -> None:
-    composer = Composer(History())
+    composer = SnapshotComposer(History())
     first = shop_of(0, locks={"row_lock_waits_total": 100.0, "deadlocks_total": 4.0})
     assert compose(composer, 0, shop=first)["shop"]["lock_waits"] is None
     later = shop_of(4, locks={"row_lock_waits_total": 140.0, "deadlocks_total": 4.0})

@@ -21,7 +21,7 @@ from shop.backoffice.board import access, stream
 from shop.backoffice.board.paced_reading import PacedReading
 from shop.backoffice.board.publisher import Publisher
 from shop.concurrency import event_loop
-from shop.http import pages, streams
+from shop.http.pages import pages, streams
 from shop.operations import shared_counts
 from shop.tests.board_viewer import PATH, PERMISSIONS, Viewer, serve_streams, session_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
@@ -185,10 +185,10 @@ def test_a_stream_whose_viewer_could_not_be_checked_for_long_ends(
 
 
 def test_fifty_viewers_are_checked_by_six_statements(account: User) -> None:
-    watchers = {access.Watcher(account.pk, session_of(account)) for _ in range(50)}
-    refused = access.Watcher(AccountFactory.create(is_staff=True).pk, session_of(account))
+    allowed = {access.ViewerIdentity(account.pk, session_of(account)) for _ in range(50)}
+    refused = access.ViewerIdentity(AccountFactory.create(is_staff=True).pk, session_of(account))
     with captured_statements() as statements:
-        assert access.still_allowed(watchers | {refused}) == watchers
+        assert access.filter_allowed(allowed | {refused}) == allowed
     assert len(statements) == 6
 
 

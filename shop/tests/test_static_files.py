@@ -8,7 +8,7 @@ from django.conf import LazySettings
 from django.http import FileResponse, StreamingHttpResponse
 from django.test import Client
 
-from shop.http import pages
+from shop.http.pages import pages
 from shop.tests.live import web
 from shop.tests.test_protocol import answer_on, connect
 

@@ -105,7 +105,7 @@ def test_the_depth_of_the_brokers_queue_is_exposed(broker_server: redis.Redis) -
 
 
 def test_a_broker_that_is_away_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app.conf, "broker_read_url", f"redis://{ports.HOST}:{ports.free()}/0")
+    monkeypatch.setattr(app.conf, "broker_write_url", f"redis://{ports.HOST}:{ports.free()}/0")
     with pytest.raises(Exception, match="refused"):
         system_state.broker_state()
 

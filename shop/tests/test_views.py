@@ -268,4 +268,4 @@ def test_responses_about_an_account_are_not_cached(
     answer = answered(method, path, access=access if is_signed_in else "")
 
     assert answer.status < 500
-    assert answer.headers.get("cache-control") == ("no-store" if is_own else None)
+    assert answer.headers.get("cache-control") == ("no-store" if is_own else "no-cache")

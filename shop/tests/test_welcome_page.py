@@ -16,7 +16,7 @@ from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from shop import welcome_page
 from shop.concurrency.event_loop import CALL_POOL
-from shop.http import pages, streams
+from shop.http.pages import pages, streams
 from shop.tests import asgi_client
 from shop.tests.asgi_client import Answer
 from shop.tests.clients import client_of

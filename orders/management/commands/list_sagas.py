@@ -24,7 +24,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="for programs")
 
     def handle(self, *, stuck: bool, json: bool, **_: Any) -> None:
-        sagas = list(status.stuck() if stuck else status.unfinished())
+        sagas = list(status.read_needing_operator() if stuck else status.read_unfinished())
         if json:
             self.stdout.write(_as_json(sagas))
         elif sagas:

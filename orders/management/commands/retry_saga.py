@@ -27,7 +27,7 @@ class Command(BaseCommand):
     def handle(self, *, saga_ids: list[UUID], all_stuck: bool, reason: str, by: str, **_: Any) -> None:
         if bool(saga_ids) == all_stuck:
             raise CommandError("Give either the ids of sagas, or --all-stuck.")
-        selected = [saga.saga_id for saga in status.stuck()] if all_stuck else saga_ids
+        selected = [saga.saga_id for saga in status.read_needing_operator()] if all_stuck else saga_ids
         if not selected:
             self.stdout.write("No saga is stuck.")
         if self._refused(selected, reason, by):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import django
 
-from scripts.bench import documents
+from scripts.bench.report import documents
 from scripts.scale.statements import lint, recording, rules
 from scripts.scale.statements.lint import Recorded
 from scripts.stack import SetupError, children, places, throwaway

@@ -34,7 +34,7 @@ from shop.idempotency import recorded_answers
 from shop.models import SignOut
 from shop.money import minor_unit_help
 from shop.operators import actions as operator_actions
-from shop.operators.actions import Action, Confirmation, ReasonForm
+from shop.operators.actions import Action, ActionForm, ActionPreview
 
 ISSUE_COUPON, GRANT_POINTS = "coupons.add_coupon", "payments.add_transfer"
 MOST_CAMPAIGNS = 200
@@ -68,7 +68,7 @@ def buttons(request: HttpRequest, account: User) -> list[Button]:
     return [button for is_possible, button in possible if is_possible]
 
 
-class IssueCouponForm(ReasonForm):
+class IssueCouponForm(ActionForm):
     campaign = forms.IntegerField(
         label=_("Campaign"), widget=UnfoldAdminSelectWidget, help_text=_("Those that issue coupons now.")
     )
@@ -83,7 +83,7 @@ class IssueCouponForm(ReasonForm):
         self.fields["campaign"].widget.choices = [("", none_chosen), *choices]
 
 
-class GrantPointsForm(ReasonForm):
+class GrantPointsForm(ActionForm):
     amount = forms.IntegerField(
         label=_("Amount"),
         min_value=1,
@@ -136,9 +136,9 @@ def _may_enable_other(request: HttpRequest, account: User) -> bool:
 
 @account_action(lambda request, account: request.user.has_perm(ISSUE_COUPON))
 def issue_coupon(request: HttpRequest, account: User) -> Action:
-    def confirm(data: Mapping[str, Any]) -> Confirmation:
+    def preview(data: Mapping[str, Any]) -> ActionPreview:
         campaign = campaigns.get(campaign_id=data["campaign"], include_closed=True)
-        return Confirmation(
+        return ActionPreview(
             gettext("Issue a coupon of %(campaign)s to %(account)s?")
             % {"campaign": campaign.name, "account": account.username},
             facts=[
@@ -160,15 +160,15 @@ def issue_coupon(request: HttpRequest, account: User) -> Action:
             describe=lambda _: "",
             part="request",
         )
-        call = operator_actions.keyed_call(
+        call = operator_actions.keyed_call_with_report(
             request, data, action=f"issue coupon to {account.pk}", describe=describe
         )
         known = transactions.read(lambda: recorded_answers.find(call))
         if known:
-            return operator_actions.report(known, describe)
+            return operator_actions.report_text(known, describe)
         with issuing.counting_answer(data["campaign"]) as answer:
             issued = answer.issued = issuing.issue_by_staff(campaign_id=data["campaign"], user_id=account.pk)
-        return operator_actions.report(recorded_answers.run_once(call, lambda: issued), describe)
+        return operator_actions.report_text(recorded_answers.run_once(call, lambda: issued), describe)
 
     return Action(
         title=gettext("Issue a coupon to %(account)s") % {"account": account.username},
@@ -177,7 +177,7 @@ def issue_coupon(request: HttpRequest, account: User) -> Action:
         ),
         submit=gettext("Issue"),
         form_class=IssueCouponForm,
-        confirm=confirm,
+        preview=preview,
         perform=perform,
         back=_page_of(account),
     )
@@ -214,9 +214,9 @@ def _note_request(account: User, data: Mapping[str, Any]) -> None:
 
 @account_action(lambda request, account: request.user.has_perm(GRANT_POINTS))
 def grant_points(request: HttpRequest, account: User) -> Action:
-    def confirm(data: Mapping[str, Any]) -> Confirmation:
+    def preview(data: Mapping[str, Any]) -> ActionPreview:
         balance, granted = ledger.balance_amount(account.pk), data["amount"]
-        return Confirmation(
+        return ActionPreview(
             gettext("Grant %(amount)s in points to %(account)s?")
             % {"amount": amount_text(granted), "account": account.username},
             facts=[
@@ -235,20 +235,20 @@ def grant_points(request: HttpRequest, account: User) -> Action:
         }
 
     def perform(data: Mapping[str, Any]) -> str:
-        call = operator_actions.keyed_call(
+        call = operator_actions.keyed_call_with_report(
             request, data, action=f"grant points to {account.pk}", describe=describe
         )
         granted = points_grants.grant(
             user_id=account.pk, amount=data["amount"], reason=data["reason"], keyed=call
         )
-        return operator_actions.report(granted, describe)
+        return operator_actions.report_text(granted, describe)
 
     return Action(
         title=gettext("Grant points to %(account)s") % {"account": account.username},
         description=gettext("Adds points to the account's wallet, paid by the shop."),
         submit=gettext("Grant"),
         form_class=GrantPointsForm,
-        confirm=confirm,
+        preview=preview,
         perform=perform,
         back=_page_of(account),
     )
@@ -276,8 +276,8 @@ def sign_out(request: HttpRequest, account: User) -> Action:
             "set another one first if that may be known."
         ),
         submit=gettext("Sign out everywhere"),
-        form_class=ReasonForm,
-        confirm=lambda data: Confirmation(
+        form_class=ActionForm,
+        preview=lambda data: ActionPreview(
             gettext("Sign %(account)s out everywhere?") % {"account": account.username},
             facts=[(gettext("Reason"), data["reason"])],
             warning=" ".join(
@@ -316,8 +316,8 @@ def disable(request: HttpRequest, account: User) -> Action:
             "coupons and points stay."
         ),
         submit=gettext("Disable"),
-        form_class=ReasonForm,
-        confirm=lambda data: Confirmation(
+        form_class=ActionForm,
+        preview=lambda data: ActionPreview(
             gettext("Disable %(account)s?") % {"account": account.username},
             facts=[(gettext("Reason"), data["reason"])],
             warning=gettext("Orders that are being paid go on; unpaid ones expire."),
@@ -352,8 +352,8 @@ def enable(request: HttpRequest, account: User) -> Action:
             "everywhere first if others may have them."
         ),
         submit=gettext("Enable"),
-        form_class=ReasonForm,
-        confirm=lambda data: Confirmation(
+        form_class=ActionForm,
+        preview=lambda data: ActionPreview(
             gettext("Enable %(account)s?") % {"account": account.username},
             facts=[(gettext("Reason"), data["reason"])],
         ),

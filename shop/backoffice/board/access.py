@@ -20,19 +20,19 @@ PERMISSIONS = ("coupons.view_campaign", "inventory.view_product", "orders.view_o
 
 
 @dataclass(frozen=True, slots=True)
-class Watcher:
-    """An account that watches, and the session by which it is signed in."""
+class ViewerIdentity:
+    """An account that views the board, and the session by which it is signed in."""
 
     account_id: int
     session_key: str
 
 
-def require_watcher(request: HttpRequest) -> Watcher:
+def require_viewer(request: HttpRequest) -> ViewerIdentity:
     """The signed-in account of the request. Raises `NotAuthenticated`, `NotAllowed`."""
     if not admin.site.has_permission(request):
         raise NotAuthenticated(gettext("Sign in to the admin as staff to watch the board."))
     require_permissions(request)
-    return Watcher(int(request.user.pk or 0), request.session.session_key or "")
+    return ViewerIdentity(int(request.user.pk or 0), request.session.session_key or "")
 
 
 def require_permissions(request: HttpRequest, *further: str) -> None:
@@ -44,30 +44,30 @@ def require_permissions(request: HttpRequest, *further: str) -> None:
         raise NotAllowed(text % {"permissions": ", ".join(missing)})
 
 
-def still_allowed(watchers: Collection[Watcher]) -> set[Watcher]:
-    """Those of these watchers that are still signed in, active, staff and permitted.
+def filter_allowed(identities: Collection[ViewerIdentity]) -> set[ViewerIdentity]:
+    """Those of these viewers that are still signed in, active, staff and permitted.
 
     Six statements for any number of them.
     """
     accounts = User.objects.filter(is_active=True, is_staff=True).in_bulk(
-        {watcher.account_id for watcher in watchers}
+        {identity.account_id for identity in identities}
     )
     for permission in PERMISSIONS:
         permitted = User.objects.with_perm(permission).filter(pk__in=list(accounts))
         ids = set(permitted.values_list("pk", flat=True))
         accounts = {pk: account for pk, account in accounts.items() if pk in ids}
     rows = Session.objects.filter(expire_date__gt=clock.now())
-    sessions = rows.in_bulk({watcher.session_key for watcher in watchers})
+    sessions = rows.in_bulk({identity.session_key for identity in identities})
     devices = second_factor.device_ids_of(list(accounts))
     return {
-        watcher
-        for watcher in watchers
-        if watcher.session_key in sessions
-        and watcher.account_id in accounts
+        identity
+        for identity in identities
+        if identity.session_key in sessions
+        and identity.account_id in accounts
         and _is_of(
-            sessions[watcher.session_key].get_decoded(),
-            accounts[watcher.account_id],
-            device_id=devices.get(watcher.account_id),
+            sessions[identity.session_key].get_decoded(),
+            accounts[identity.account_id],
+            device_id=devices.get(identity.account_id),
         )
     }
 

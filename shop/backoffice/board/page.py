@@ -54,14 +54,14 @@ def board(request: HttpRequest) -> HttpResponse:
 def stream_access(request: HttpRequest) -> HttpResponse:
     """Let the web server's coroutine stream to this request, or say why not; see `stream.serve`."""
     try:
-        watcher = access.require_watcher(request)
-        if stream.WATCHERS_KEY not in request.META:
+        identity = access.require_viewer(request)
+        if stream.ALLOWED_VIEWERS_KEY not in request.META:
             raise Unavailable(
                 gettext("The board is streamed by the shop's own web server only: see `make run`.")
             )
     except FirstcomeError as refusal:
         return problems.from_error(refusal).to_django()
-    request.META[stream.WATCHERS_KEY].append(watcher)
+    request.META[stream.ALLOWED_VIEWERS_KEY].append(identity)
     return HttpResponse(status=204)
 
 

@@ -16,7 +16,7 @@ from shop.backoffice.board import history, readings
 from shop.backoffice.board.history import History, Point
 from shop.backoffice.board.paced_reading import BOARD_POOL, PacedReading
 from shop.backoffice.board.readings import SaleState, ShopState
-from shop.backoffice.board.snapshots import Composer
+from shop.backoffice.board.snapshots import SnapshotComposer
 from shop.concurrency import event_loop
 from shop.operations import shared_counts
 from shop.operations.shared_counts import SecondCounts
@@ -45,7 +45,7 @@ class Publisher:
         self._counts: PacedReading[list[SecondCounts] | None] = PacedReading(
             "counts", self._exchange_counts, share=KEYS_SHARE
         )
-        self._composer = Composer(_history)
+        self._composer = SnapshotComposer(_history)
         self._unsaved: list[Point] = []
         self._begun_second = 0
 

@@ -15,9 +15,9 @@ from shop.operations import shared_counts
 from shop.operations.shared_counts import SecondCounts
 
 COUNTED_SECONDS = 10
-"""Over which rates of refusals and response times are taken."""
+"""Over which refusals by code and response times are taken."""
 REQUEST_SECONDS = 3
-"""Over which the rate of requests is taken: a process that shares a second late makes it no lower."""
+"""Over which the rates of requests and of all refusals are taken, which are compared with each other."""
 APPS = ("coupons", "orders")
 """Of whose calls the response times are shown by themselves."""
 # Answers to requests for a coupon that are no refusals.
@@ -28,7 +28,7 @@ LOCKS = {"row_lock_waits_total": "lock_waits", "deadlocks_total": "deadlocks"}
 Figures = dict[str, Any]
 
 
-class Composer:
+class SnapshotComposer:
     """Composes a snapshot and its point of the history each second."""
 
     def __init__(self, history: History) -> None:
@@ -56,8 +56,7 @@ class Composer:
         if shop is not None:
             self._measure_locks(shop)
         requests = self._requests(second)
-        refused = self._refused(second)
-        point = Point(second, self._point_values(sale, shop, requests, refused) | self._order_rates(second))
+        point = Point(second, self._point_values(sale, shop, requests) | self._order_rates(second))
         self._history.add(point)
         figures = {
             "at": at.timestamp(),
@@ -67,7 +66,7 @@ class Composer:
             "campaigns": [self._campaign(one, shop, second) for one in (sale.campaigns if sale else ())],
             "products": [self._product(one) for one in (sale.products if sale else ())],
             "requests": requests,
-            "refusals": refused,
+            "refusals": self._refused(second),
             "shop": _shop_figures(shop, self._lock_rates),
             "laws": _law_figures(shop.laws if shop else ()),
             "point": point.values,
@@ -82,6 +81,10 @@ class Composer:
     def _recent(self, second: int) -> list[SecondCounts]:
         return [one for one in self._counts.values() if one.processes and one.second <= second]
 
+    def _latest(self, second: int) -> list[SecondCounts]:
+        """Those of the seconds over which requests, refusals and orders a second are taken."""
+        return [one for one in self._recent(second) if one.second > second - REQUEST_SECONDS]
+
     def _sum(self, second: int, name: str) -> Counter[tuple[str, ...]]:
         """What was counted under the name in the last seconds, by its labels."""
         total: Counter[tuple[str, ...]] = Counter()
@@ -90,17 +93,22 @@ class Composer:
         return total
 
     def _requests(self, second: int) -> Figures:
-        """Requests a second, and response times of all calls of the API and of those of two apps."""
+        """Requests and refusals a second, and response times of the whole API and of two apps."""
         recent = self._recent(second)
         if not recent:
-            return {"rate": None, "p50": None, "p95": None, "apps": {}}
+            return {"rate": None, "refused": None, "p50": None, "p95": None, "apps": {}}
         counted = self._sum(second, shared_counts.SECONDS)
-        ended = [_ended(one) for one in recent if one.second > second - REQUEST_SECONDS]
+        latest = self._latest(second)
         apps = {app: _times({le: n for (of, le), n in counted.items() if of == app}) for app in APPS}
         everything: Counter[str] = Counter()
         for (_, le), number in counted.items():
             everything[le] += number
-        return {"rate": sum(ended) / max(1, len(ended)), **_times(everything), "apps": apps}
+        return {
+            "rate": sum(map(_ended, latest)) / max(1, len(latest)),
+            "refused": sum(map(_refused, latest)) / max(1, len(latest)),
+            **_times(everything),
+            "apps": apps,
+        }
 
     def _refused(self, second: int) -> list[Figures]:
         """Refusals a second by code, the most frequent first."""
@@ -161,13 +169,13 @@ class Composer:
 
     def _order_rates(self, second: int) -> dict[str, float]:
         """Orders a second by what happened to them, over the last seconds."""
-        recent = [one for one in self._recent(second) if one.second > second - REQUEST_SECONDS]
+        latest = self._latest(second)
         return {
             f"orders_a_second.{event}": round(
-                sum(one.counts.get((shared_counts.ORDERS, event), 0) for one in recent) / len(recent), 4
+                sum(one.counts.get((shared_counts.ORDERS, event), 0) for one in latest) / len(latest), 4
             )
             for event in ORDER_EVENTS
-            if recent
+            if latest
         }
 
     def _point_values(
@@ -175,17 +183,15 @@ class Composer:
         sale: SaleState | None,
         shop: ShopState | None,
         requests: Figures,
-        refused: Sequence[Figures],
     ) -> dict[str, float]:
         values: dict[str, float | None] = {
             "requests": requests["rate"],
+            "refusals": requests["refused"],
             "p50": requests["p50"],
             "p95": requests["p95"],
             **{f"p95.{app}": times["p95"] for app, times in requests["apps"].items()},
             **self._lock_rates,
         }
-        if requests["rate"] is not None:
-            values["refusals"] = sum(one["rate"] for one in refused)
         if sale:
             values |= {f"campaign.{one.id}": one.left for one in sale.campaigns}
             values |= {f"product.{one.id}": one.left for one in sale.products}
@@ -194,6 +200,11 @@ class Composer:
             values |= {"in_doubt": shop.in_doubt, "stuck": shop.stuck}
             values["waiting"] = sum(shop.waiting.values())
         return {name: round(value, 4) for name, value in values.items() if value is not None}
+
+
+def _refused(one: SecondCounts) -> int:
+    """How many calls were refused in the second, with any code."""
+    return sum(number for count, number in one.counts.items() if count[0] == shared_counts.REFUSALS)
 
 
 def _ended(one: SecondCounts) -> int:

@@ -13,19 +13,19 @@ from prometheus_client import Gauge
 from structlog import get_logger
 
 from shop.backoffice.board import access, publisher
-from shop.backoffice.board.access import Watcher
+from shop.backoffice.board.access import ViewerIdentity
 from shop.backoffice.board.paced_reading import BOARD_POOL
 from shop.backoffice.board.publisher import Publisher
 from shop.concurrency import event_loop
 from shop.errors import Overloaded
-from shop.http import pages, streams
-from shop.http.pages import Scope, Send
+from shop.http.pages import pages, streams
+from shop.http.pages.pages import Scope, Send
 from shop.http.request_body import Receive
 from shop.lazy_texts import mark as _
 
 log = get_logger(__name__)
-WATCHERS_KEY = "firstcome.watchers"
-"""In the `META` of the page that decides: a list, to which it appends the watcher that may have a stream."""
+ALLOWED_VIEWERS_KEY = "firstcome.allowed_viewers"
+"""In the `META` of the page that decides: a list, to which it appends the identity that may have a stream."""
 MOST_VIEWERS = 200
 MOST_OF_ACCOUNT = 6
 CHECK_SECONDS = 15.0
@@ -50,8 +50,8 @@ _is_stopping = False
 class _Viewer:
     """A stream: the message that it sends next, and whether it ends after it."""
 
-    def __init__(self, watcher: Watcher) -> None:
-        self.watcher = watcher
+    def __init__(self, identity: ViewerIdentity) -> None:
+        self.identity = identity
         self.is_new = True
         self.is_ended = False
         self.checked_at = time.monotonic()
@@ -83,8 +83,8 @@ async def serve(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, s
 
     Raises `Overloaded` at the limits of viewers, and what `pages.render_page` raises.
     """
-    allowed: list[Watcher] = []
-    page = await pages.render_page(scope, fields, receive, **{WATCHERS_KEY: allowed})
+    allowed: list[ViewerIdentity] = []
+    page = await pages.render_page(scope, fields, receive, **{ALLOWED_VIEWERS_KEY: allowed})
     if not allowed:
         await pages.send_page(page, scope, receive, send)
         return
@@ -112,7 +112,7 @@ def forget() -> None:
     publisher.forget_history()
 
 
-def _admit(watcher: Watcher) -> _Viewer:
+def _admit(identity: ViewerIdentity) -> _Viewer:
     """Count a viewer, and start the publisher for the first. Raises `Overloaded`."""
     global _publishing
     if _is_stopping:
@@ -122,13 +122,13 @@ def _admit(watcher: Watcher) -> _Viewer:
             _("{most} viewers watch the board of this process; try again later.", most=MOST_VIEWERS),
             retry_after=RETRY_SECONDS,
         )
-    by_account = Counter(viewer.watcher.account_id for viewer in _viewers)
-    if by_account[watcher.account_id] >= MOST_OF_ACCOUNT:
+    by_account = Counter(viewer.identity.account_id for viewer in _viewers)
+    if by_account[identity.account_id] >= MOST_OF_ACCOUNT:
         raise Overloaded(
             _("This account watches the board {most} times; close one of its pages.", most=MOST_OF_ACCOUNT),
             retry_after=RETRY_SECONDS,
         )
-    viewer = _Viewer(watcher)
+    viewer = _Viewer(identity)
     _viewers.add(viewer)
     VIEWERS.set(len(_viewers))
     if _publishing is None or _publishing.done():
@@ -199,14 +199,14 @@ def _start_check() -> None:
 async def _end_refused() -> None:
     """End the streams of viewers that may no longer watch."""
     began_at = time.monotonic()
-    checked = {viewer.watcher for viewer in _viewers}
+    checked = {viewer.identity for viewer in _viewers}
     try:
-        allowed = await event_loop.run_in_thread(access.still_allowed, checked, pool=BOARD_POOL)
+        allowed = await event_loop.run_in_thread(access.filter_allowed, checked, pool=BOARD_POOL)
     except Exception as error:
         log.warning("the board's viewers can't be checked", error=str(error)[:200])
         return
     for viewer in tuple(_viewers):
-        if viewer.watcher in allowed:
+        if viewer.identity in allowed:
             viewer.checked_at = began_at
-        elif viewer.watcher in checked:
+        elif viewer.identity in checked:
             viewer.end(publisher.ended_event(SIGNED_OUT))

@@ -20,7 +20,7 @@ LONGEST_ERROR = 120
 def stuck_sagas(request: HttpRequest) -> Section:
     """Sagas that need an operator, the earliest deadline first."""
     number = saga_status.count_needing_operator(most=COUNTED)
-    rows = [_saga_row(saga) for saga in saga_status.stuck(most=ROWS_SHOWN)] if number else []
+    rows = [_saga_row(saga) for saga in saga_status.read_needing_operator(most=ROWS_SHOWN)] if number else []
     return Section(
         name="sagas",
         title=_("Sagas that need an operator"),

@@ -6,8 +6,9 @@ from django.utils.translation import ngettext
 
 from coupons.metrics import state as coupons_state
 from coupons.models import Campaign
-from inventory import low_stock, products
+from inventory import products
 from inventory.models import Product
+from inventory.stock_reports import low_stock
 from shop import clock
 from shop.backoffice import cells
 from shop.backoffice.board import page as board_page

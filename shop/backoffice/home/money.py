@@ -25,7 +25,7 @@ COMPARISONS = "admin:payments_reconciliation_changelist"
 
 def payments_in_doubt(request: HttpRequest) -> Section:
     """Payments whose charge got no answer of the gateway, the oldest first."""
-    in_doubt = saga_status.unsettled(Payment.objects.all(), [Payment.Status.IN_DOUBT])
+    in_doubt = saga_status.filter_unsettled(Payment.objects.all(), [Payment.Status.IN_DOUBT])
     number = in_doubt.order_by()[:COUNTED].count()
     oldest = list(in_doubt.order_by("created_at", "id")[:ROWS_SHOWN]) if number else []
     rows = [

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from django.utils.translation import gettext
 
 from inventory.models import Product
-from inventory.stock_history import RecentSales
+from inventory.stock_reports.stock_history import RecentSales
 
 WIDTH = 1_200
 COLUMN_HEIGHT = 100
@@ -28,7 +28,7 @@ class Part:
 def stock_bar(product: Product) -> list[Part]:
     """What is on hand as one bar: available, then reserved, and a mark at the threshold for low stock."""
     if not product.on_hand:
-        return [Part(0, 0, WIDTH, 1, "operators-empty", gettext("nothing on hand"))]
+        return [Part(0, 0, WIDTH, 1, "fc-empty", gettext("nothing on hand"))]
     available = WIDTH * product.available // product.on_hand
     parts = [
         Part(
@@ -36,7 +36,7 @@ def stock_bar(product: Product) -> list[Part]:
             0,
             available,
             1,
-            "operators-available",
+            "fc-available",
             _text(gettext("%(count)s available"), product.available),
         ),
         Part(
@@ -44,7 +44,7 @@ def stock_bar(product: Product) -> list[Part]:
             0,
             WIDTH - available,
             1,
-            "operators-reserved",
+            "fc-reserved",
             _text(gettext("%(count)s reserved"), product.reserved),
         ),
     ]
@@ -52,7 +52,7 @@ def stock_bar(product: Product) -> list[Part]:
     if threshold is not None and threshold <= product.on_hand:
         at = min(WIDTH * threshold // product.on_hand, WIDTH - MARK_WIDTH)
         text = _text(gettext("low at %(count)s available"), threshold)
-        parts.append(Part(at, 0, MARK_WIDTH, 1, "operators-threshold", text))
+        parts.append(Part(at, 0, MARK_WIDTH, 1, "fc-threshold", text))
     return parts
 
 
@@ -64,7 +64,7 @@ def sales_columns(sales: RecentSales) -> list[Part]:
     for number, (hour, units) in enumerate(sales.by_hour):
         # At least a line, so that hours without sales can be seen as well.
         height = max(1, COLUMN_HEIGHT * units // most)
-        colour = "operators-available" if units else "operators-empty"
+        colour = "fc-available" if units else "fc-empty"
         text = f"{hour:%H:%M}: {_text(sold, units)}"
         x, y = number * step, COLUMN_HEIGHT - height
         columns.append(Part(x, y, step - COLUMN_GAP, height, colour, text))

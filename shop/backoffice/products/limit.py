@@ -14,12 +14,12 @@ from unfold.widgets import UnfoldAdminIntegerFieldWidget
 from inventory import products
 from inventory.models import Product
 from shop.operators import actions as operator_actions
-from shop.operators.actions import Action, Confirmation, ReasonForm
+from shop.operators.actions import Action, ActionForm, ActionPreview
 
 CHANGE_LIMIT = "inventory.change_product"
 
 
-class LimitForm(ReasonForm):
+class LimitForm(ActionForm):
     limit = forms.IntegerField(
         label=_("Limit per account"),
         required=False,
@@ -57,7 +57,7 @@ def change(request: HttpRequest, product_id: int) -> HttpResponse:
         ),
         submit=gettext("Change"),
         form_class=LimitForm,
-        confirm=lambda data: _confirm(product, data),
+        preview=lambda data: _preview(product, data),
         perform=perform,
         back=reverse("product-page", args=[product.pk]),
         initial={"limit": product.limit_per_account},
@@ -70,8 +70,8 @@ def limit_text(product: Product) -> str:
     return _text(product.limit_per_account)
 
 
-def _confirm(product: Product, data: Mapping[str, Any]) -> Confirmation:
-    return Confirmation(
+def _preview(product: Product, data: Mapping[str, Any]) -> ActionPreview:
+    return ActionPreview(
         gettext("Change the limit of %(product)s per account?")
         % {"product": f"{product.sku} {product.name}"},
         facts=[

@@ -12,8 +12,9 @@ from django.urls import reverse
 from django.utils.translation import gettext
 from django.views.decorators.http import require_safe
 
-from inventory import products, stock_history
+from inventory import products
 from inventory.models import Product, StockMovement
+from inventory.stock_reports import stock_history
 from orders import selectors
 from orders.models import Order
 from shop.backoffice import cells

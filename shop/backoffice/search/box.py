@@ -1,11 +1,7 @@
-"""The style and the script of the search box, which unfold links on every page."""
+"""The script of the search box, which unfold links on every page."""
 
 from django.http import HttpRequest
 from django.templatetags.static import static
-
-
-def stylesheet(request: HttpRequest) -> str:
-    return static("backoffice/search/search.css")
 
 
 def script(request: HttpRequest) -> str:

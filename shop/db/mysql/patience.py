@@ -32,7 +32,8 @@ def long_read_timeout(connection: BaseDatabaseWrapper) -> Iterator[None]:
 def statement_limit(connection: BaseDatabaseWrapper, *, seconds: int) -> Iterator[None]:
     """Have the server end each SELECT that takes longer, with an `OperationalError`, until the block ends.
 
-    Also after the connection was lost and opened again meanwhile; connections of other threads have no limit.
+    Also after the connection was lost and opened again meanwhile, or was lost before; connections of other
+    threads have no limit. Outside a transaction it raises nothing of its own.
     """
     if connection.vendor != "mysql":
         yield
@@ -44,8 +45,14 @@ def statement_limit(connection: BaseDatabaseWrapper, *, seconds: int) -> Iterato
     usual = connection.settings_dict
     # A copy: all connections of the process share these settings.
     options = usual["OPTIONS"] | {"init_command": _with_limit(usual["OPTIONS"], f"{variable} = {limit:d}")}
-    with connection.cursor() as cursor:
-        cursor.execute(f"SET SESSION {variable} = %s", [limit])
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET SESSION {variable} = %s", [limit])
+    except Error:
+        if connection.in_atomic_block:
+            raise
+        # The next one begins with the limit, and the block's first statement meets what is wrong.
+        connection.close()
     connection.settings_dict = usual | {"OPTIONS": options}
     try:
         yield

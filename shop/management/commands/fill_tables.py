@@ -17,6 +17,12 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--coupons", type=int, default=0, help="how many to issue")
+        parser.add_argument(
+            "--campaigns",
+            type=int,
+            default=filling.CAMPAIGNS,
+            help="of how many new campaigns; an account has one coupon of each (%(default)s)",
+        )
         parser.add_argument("--orders", type=int, default=0, help="how many to place")
         parser.add_argument(
             "--book",
@@ -24,17 +30,19 @@ class Command(BaseCommand):
             help="the gateway simulator's book, for the orders' charges; it must be there",
         )
 
-    def handle(self, *, coupons: int, orders: int, book: Path | None, **_: Any) -> None:
+    def handle(self, *, coupons: int, campaigns: int, orders: int, book: Path | None, **_: Any) -> None:
         if not settings.LAB:
             raise CommandError("these rows are for measuring: set LAB=1 where no customers buy.")
         if not getattr(connection, "mysql_is_mariadb", False):
             raise CommandError("the tables are filled by sequences, which MariaDB alone has.")
+        if campaigns < 1:
+            raise CommandError("--campaigns is a number of at least 1.")
         if orders and (book is None or not book.exists()):
             raise CommandError("--orders needs --book: what is paid has to be charged somewhere.")
         # A transaction of many thousand rows may take longer than clients otherwise wait for the database.
         with long_read_timeout(connection):
             if coupons:
-                filling.fill_coupons(coupons, say=self._say)
+                filling.fill_coupons(coupons, campaigns=campaigns, say=self._say)
             if orders and book:
                 try:
                     filling.fill_orders(orders, book=book, say=self._say)

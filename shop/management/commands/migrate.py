@@ -2,14 +2,20 @@
 
 An ALTER that waits for a table makes every later statement on that table wait behind it. So it waits only as
 long as a request waits for a row; then the shop continues, and the migration is retried after a pause.
+
+One `migrate` changes a database at a time: it holds a named lock of the server, on the connection that it
+migrates by. If the process is killed, the lock is kept while the server still executes the last statement.
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 from django.core.management.commands import migrate
-from django.db import OperationalError, connections
+from django.db import Error, OperationalError, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from shop.db import transactions
 from shop.db.mysql.patience import long_read_timeout
@@ -17,6 +23,10 @@ from shop.db.mysql.patience import long_read_timeout
 LOCK_WAIT_SECONDS = 5
 PAUSE_SECONDS = 5
 ATTEMPTS = 4
+NAMED_LOCK_WAIT_SECONDS = 60
+"""For another `migrate`, between two lines that say so; it is waited for until it ends."""
+LONGEST_LOCK_NAME = 64
+"""By the servers."""
 
 
 class Command(migrate.Command):
@@ -40,7 +50,36 @@ class Command(migrate.Command):
                 with connection.cursor() as cursor:
                     # The wait for metadata locks; the servers' default is a day, or a year.
                     cursor.execute("SET SESSION lock_wait_timeout = %s", [LOCK_WAIT_SECONDS])
-            self._migrate(*arguments, **options)
+            if options["check_unapplied"] or options["plan"]:
+                # They change nothing, and pods that start call the former every few seconds.
+                self._migrate(*arguments, **options)
+            else:
+                with self._alone(connection):
+                    self._migrate(*arguments, **options)
+
+    @contextmanager
+    def _alone(self, connection: BaseDatabaseWrapper) -> Iterator[None]:
+        """Wait until no other `migrate` changes this database, and have others wait for this one.
+
+        SQLite has no named locks; its writers exclude one another.
+        """
+        if connection.vendor != "mysql":
+            yield
+            return
+        name = lock_name(connection.settings_dict["NAME"])
+        wait_seconds = 0
+        while not _take_named_lock(connection, name, wait_seconds):
+            wait_seconds = NAMED_LOCK_WAIT_SECONDS
+            self.stderr.write(
+                "Another migrate is changing this database; this one goes on once it has ended. Its "
+                f"connection: SELECT IS_USED_LOCK('{name}')."
+            )
+        try:
+            yield
+        finally:
+            # A connection that is lost has released it.
+            with suppress(Error), connection.cursor() as cursor:
+                cursor.execute("SELECT RELEASE_LOCK(%s)", [name])
 
     def _migrate(self, *arguments: Any, attempts: int, **options: Any) -> None:
         for left in reversed(range(attempts)):
@@ -56,6 +95,21 @@ class Command(migrate.Command):
                 f"\nA table is in use by a long transaction; next attempt in {PAUSE_SECONDS} s."
             )
             time.sleep(PAUSE_SECONDS)
+
+
+def lock_name(database: str) -> str:
+    """The named lock of a `migrate` of this database; names are the server's, across databases."""
+    return f"migrate {database}"[:LONGEST_LOCK_NAME]
+
+
+def _take_named_lock(connection: BaseDatabaseWrapper, name: str, wait_seconds: int) -> bool:
+    """Take the lock on this connection, within this time. Raises `CommandError` if the server can't say."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT GET_LOCK(%s, %s)", [name, wait_seconds])
+        [is_taken] = cursor.fetchone()
+    if is_taken is None:
+        raise CommandError(f"The server gave no answer about the lock '{name}'; run migrate again.")
+    return bool(is_taken)
 
 
 def _blocked_message(attempts: int) -> str:

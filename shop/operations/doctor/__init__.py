@@ -1,6 +1,17 @@
 """The doctor: checks whether the environment keeps the shop's promises, and says what to do if not."""
 
-from shop.operations.doctor import audits, brokers, clocks, databases, events, redises, start
+from shop.operations.doctor import (
+    audits,
+    brokers,
+    clocks,
+    databases,
+    events,
+    group_replication,
+    redises,
+    replication,
+    sentinels,
+    start,
+)
 from shop.operations.doctor.findings import Finding
 
 
@@ -9,7 +20,10 @@ def examine() -> list[Finding]:
     return [
         *start.examine(),
         *databases.examine(),
+        *group_replication.examine(),
+        *replication.examine(),
         *redises.examine(),
+        *sentinels.examine(),
         *brokers.examine(),
         *clocks.examine(),
         *events.examine(),

@@ -1,23 +1,29 @@
 """Checks of the broker: whether it keeps tasks, and delivers each to one worker at a time."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
 from kombu import Connection
 
 from shop.celery import app
+from shop.operations import broker_connections
 from shop.operations.doctor import redises
 from shop.operations.doctor.findings import Finding, danger, ok, warning
 
-CONNECT_TIMEOUT_SECONDS = 2
+CONNECT_TIMEOUT_SECONDS = 2.0
 
 
 def examine() -> list[Finding]:
     found = [visibility_timeout()] if _is_redis() else []
     try:
-        with app.connection_for_read(connect_timeout=CONNECT_TIMEOUT_SECONDS) as connection:
-            connection.ensure_connection(max_retries=1, timeout=CONNECT_TIMEOUT_SECONDS)
-            return [*found, ok("broker", connection.transport.driver_type), *_redis_findings(connection)]
+        with broker_connections.connected(within_seconds=CONNECT_TIMEOUT_SECONDS) as connection:
+            return [
+                *found,
+                ok("broker", connection.transport.driver_type),
+                *_redis_findings(connection),
+                *_rabbitmq_findings(connection),
+            ]
     except Exception as error:
         # Each transport has its own errors, without a common base class in kombu.
         return [
@@ -38,6 +44,60 @@ def visibility_timeout() -> Finding:
     if seconds <= limit:
         return danger("visibility timeout", found, "Make it longer than CELERY_TASK_TIME_LIMIT.")
     return ok("visibility timeout", found)
+
+
+def queue_type(kind: str, *, nodes: int, refused: Sequence[str]) -> list[Finding]:
+    """The finding about the queues of a RabbitMQ cluster: `refused` are those of another type than `kind`.
+
+    A broker of one node with classic queues has none.
+    """
+    check = "broker queues"
+    if kind != "quorum":
+        if nodes < 2:
+            return []
+        advice = "A classic queue is lost with its node: set the queue type to quorum, on new queues."
+        return [warning(check, f"{kind}, with {nodes} nodes in BROKER_URL", advice)]
+    if refused:
+        advice = "They are of another type and can't be changed: let workers empty them, and delete them."
+        return [danger(check, f"not quorum queues: {', '.join(refused)}", advice)]
+    if nodes < 3:
+        return [warning(check, f"quorum, with {nodes} nodes in BROKER_URL", "Name three nodes or more.")]
+    return [ok(check, f"quorum, {nodes} nodes")]
+
+
+def confirmations(kind: str, *, are_awaited: bool) -> list[Finding]:
+    """Whether publishers wait until a majority of the nodes has the message."""
+    if kind != "quorum":
+        return []
+    if not are_awaited:
+        advice = "A message may be lost in a failover: set confirm_publish in the broker's transport options."
+        return [warning("broker confirmations", "not awaited", advice)]
+    return [ok("broker confirmations", "awaited")]
+
+
+def _rabbitmq_findings(connection: Connection) -> list[Finding]:
+    if connection.transport.driver_type != "amqp":
+        return []
+    kind = str(app.conf.get("task_default_queue_type") or "classic")
+    nodes = len(str(settings.CELERY_BROKER_URL).split(";"))
+    refused = _refused_queues(connection) if kind == "quorum" else []
+    options = settings.CELERY_BROKER_TRANSPORT_OPTIONS
+    return [
+        *queue_type(kind, nodes=nodes, refused=refused),
+        *confirmations(kind, are_awaited=bool(options.get("confirm_publish"))),
+    ]
+
+
+def _refused_queues(connection: Connection) -> list[str]:
+    """The queues that exist with other arguments than ours; declared as workers declare them."""
+    refused = []
+    for queue in app.amqp.queues.values():
+        try:
+            with connection.channel() as channel:
+                queue(channel).queue_declare()
+        except connection.channel_errors:
+            refused.append(str(queue.name))
+    return refused
 
 
 def _redis_findings(connection: Connection) -> list[Finding]:

@@ -20,7 +20,6 @@ VARIABLE_NAMES = (
     "default_storage_engine",
     "max_connections",
     "max_user_connections",
-    "wsrep_on",
     "innodb_buffer_pool_size",
 )
 STRICT_MODES = {"STRICT_ALL_TABLES", "STRICT_TRANS_TABLES", "TRADITIONAL"}
@@ -50,7 +49,6 @@ def _mysql(variables: Variables) -> list[Finding]:
         sql_mode(variables),
         constraints(variables),
         connections(variables),
-        *writers(variables),
     ]
 
 
@@ -151,15 +149,6 @@ def buffer_pool(variables: Variables, index_bytes: int) -> Finding:
             "than the indexes, best to most of the server's memory, and put it into its configuration.",
         )
     return ok("innodb_buffer_pool_size", found)
-
-
-def writers(variables: Variables) -> list[Finding]:
-    """Galera is sound with one writer at a time (Jepsen, MariaDB Galera 12.1), which can't be checked."""
-    if variables.get("wsrep_on") != "ON":
-        return []
-    return [
-        warning("Galera", "on", "Send all writes to one node: several writers lose updates of each other.")
-    ]
 
 
 def _sqlite() -> list[Finding]:

@@ -26,7 +26,7 @@ document.addEventListener("DOMContentLoaded", () => {
       target.setAttribute("aria-busy", "false");
     } catch (error) {
       target.textContent = `${target.dataset.failed} (${error.message})`;
-      target.classList.add("figures-failed");
+      target.classList.add("fc-figures-failed");
     }
   }
 });

@@ -12,7 +12,7 @@ from typing import Any
 
 from playwright import sync_api
 
-from scripts.stack import chromium
+from scripts.stack.programs import chromium
 
 PATIENCE_SECONDS = 40
 """How long an assertion or an action waits for its condition: some tests run on a busy machine."""

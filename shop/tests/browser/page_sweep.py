@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from shop.tests import admin_addresses
@@ -33,10 +34,12 @@ def findings(
 
 def _pages(stack: Stack, session: str, under: str, but: str) -> Iterator[str]:
     """The addresses that answer with a whole page: not those of files, parts of pages, and buttons."""
-    for address in admin_addresses.addresses():
-        is_wanted = re.match(under, address.path) and not re.match(but, address.path)
-        if is_wanted and _is_page(stack.address + address.path, session):
-            yield address.path
+    paths = [address.path for address in admin_addresses.addresses()]
+    wanted = [path for path in paths if re.match(under, path) and not re.match(but, path)]
+    # The next ones are requested while the browser examines one.
+    with ThreadPoolExecutor(1) as requests:
+        answers = requests.map(lambda path: _is_page(stack.address + path, session), wanted)
+        yield from (path for path, is_page in zip(wanted, answers, strict=True) if is_page)
 
 
 def _is_page(url: str, session: str) -> bool:

@@ -21,8 +21,8 @@ const TILES = [
   ],
   [
     text("tile.refused"),
-    ({ requests, refusals }) => [
-      requests.rate === null ? UNKNOWN : perSecond(refusals.reduce((sum, one) => sum + one.rate, 0)),
+    ({ requests }) => [
+      requests.rate === null ? UNKNOWN : perSecond(requests.refused),
       text("tile.refused.note"),
       "",
     ],

@@ -18,7 +18,7 @@ document.addEventListener("DOMContentLoaded", () => {
       shown.focus();
       shown.select();
     } else {
-      const link = document.querySelector(".search-link");
+      const link = document.querySelector(".fc-search-link");
       if (link) link.click();
     }
   });
@@ -82,7 +82,7 @@ document.addEventListener("DOMContentLoaded", () => {
 
     function say(text) {
       const item = document.createElement("li");
-      item.className = "search-none";
+      item.className = "fc-search-none";
       item.setAttribute("role", "presentation");
       item.textContent = text;
       list.replaceChildren(item);
@@ -99,7 +99,7 @@ document.addEventListener("DOMContentLoaded", () => {
       item.dataset.address = hit.address;
       for (const name of ["kind", "title", "detail"]) {
         const part = document.createElement("span");
-        part.className = `search-${name}`;
+        part.className = `fc-search-${name}`;
         part.textContent = hit[name];
         item.append(part, " ");
       }

@@ -1,0 +1,317 @@
+"""Admin pages of products, whose stock is changed by movements only, of movements and of deliveries."""
+
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.functional import lazy
+from django.utils.html import format_html
+from django.utils.translation import gettext, pgettext
+from django.utils.translation import gettext_lazy as _
+from import_export.admin import ImportMixin
+from unfold.admin import ModelAdmin
+from unfold.contrib.import_export.forms import ImportForm
+from unfold.decorators import action
+from unfold.widgets import (
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminTextInputWidget,
+)
+
+from inventory import pausing, products
+from inventory.admin import move_stock_page
+from inventory.imports import stock_uploads
+from inventory.models import Delivery, Product, StockMovement
+from inventory.schemas import SKU_PATTERN
+from shop.admin_site import NonAtomicAdmin, ReadOnlyMixin
+from shop.errors import Unavailable
+from shop.http.keyset_pages import KeysetPaginator
+from shop.http.validation import LARGEST_AMOUNT
+from shop.money import minor_unit_help
+from shop.operators.forms import EditForm
+from shop.operators.pausing import PausingMixin
+from shop.operators.status_words import status_word
+
+UPLOAD_GONE = _(
+    "The file is not on this server, and nothing of it was imported: it was deleted after an hour, or it was "
+    "uploaded to another server. Upload it again."
+)
+UPLOAD_ELSEWHERE = _(
+    "%(done)s of %(total)s rows are imported; the delivery's file is not on this server: confirm it where it "
+    "was uploaded, and don't upload it again."
+)
+
+
+class ProductForm(EditForm, forms.ModelForm):
+    sku = forms.RegexField(
+        label=_("Sku"), regex=SKU_PATTERN, max_length=64, widget=UnfoldAdminTextInputWidget
+    )
+    price = forms.IntegerField(
+        label=_("Price"),
+        min_value=0,
+        max_value=LARGEST_AMOUNT,
+        widget=UnfoldAdminIntegerFieldWidget,
+        help_text=lazy(minor_unit_help, str)(),
+    )
+
+    low_stock_threshold = forms.IntegerField(
+        label=_("Low stock threshold"),
+        required=False,
+        min_value=0,
+        max_value=products.LARGEST_THRESHOLD,
+        widget=UnfoldAdminIntegerFieldWidget,
+        help_text=_("The event stock.low is sent when no more than this is available; empty: never."),
+    )
+
+    limit_per_account = forms.IntegerField(
+        label=_("Limit per account"),
+        required=False,
+        min_value=1,
+        max_value=products.LARGEST_LIMIT,
+        widget=UnfoldAdminIntegerFieldWidget,
+        help_text=_("The most units that one account may have in open and paid orders; empty: no limit."),
+    )
+
+    class Meta:
+        model = Product
+        fields = ["sku", "name", "price", "is_active", "low_stock_threshold", "limit_per_account"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk:
+            self.carry_initial()
+
+
+class StateFilter(admin.SimpleListFilter):
+    """The five states that a product can be in."""
+
+    title, parameter_name = _("state"), "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(state, status_word(state)) for state in products.WITH_STATE]
+
+    def queryset(self, request: HttpRequest, queryset: "QuerySet[Product]") -> "QuerySet[Product]":
+        condition = products.WITH_STATE.get(self.value() or "")
+        return queryset if condition is None else queryset.filter(condition)
+
+
+class LowStockFilter(admin.SimpleListFilter):
+    """The products of which no more is available than their threshold."""
+
+    title, parameter_name = _("low stock"), "low"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", gettext("At or below the threshold"))]
+
+    def queryset(self, request: HttpRequest, queryset: "QuerySet[Product]") -> "QuerySet[Product]":
+        return queryset.filter(products.IS_LOW) if self.value() == "yes" else queryset
+
+
+@admin.register(Product)
+class ProductAdmin(ImportMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
+    form = ProductForm
+    import_form_class = ImportForm
+    resource_classes = [stock_uploads.DeliveryFile]
+    tmp_storage_class = stock_uploads.KeptUpload
+    # The movements and the journal record each import and the account that made it.
+    skip_admin_log = True
+    readonly_fields = ["on_hand", "reserved", "available", "state", "paused_at", "created_at"]
+    fields = [*ProductForm.Meta.fields, *readonly_fields]
+    list_display = [
+        "sku",
+        "name",
+        "price",
+        "on_hand",
+        "reserved",
+        "available",
+        "low_stock_threshold",
+        "limit_per_account",
+        "state",
+        "page",
+    ]
+    list_filter = [StateFilter, LowStockFilter]
+    search_fields = ["sku", "name"]
+    ordering = ["id"]
+    actions = ["pause_selected", "resume_selected"]
+    actions_detail = ["open_page", "pause", "resume", "move_stock"]
+    paginator = KeysetPaginator
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+
+    def get_import_formats(self) -> list[type[stock_uploads.StockFile]]:
+        return [stock_uploads.StockFile]
+
+    def has_import_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perms(settings.STOCK_IMPORT.permissions)
+
+    def get_import_data_kwargs(self, **kwargs: Any) -> dict[str, Any]:
+        """The delivery's id, once the import is confirmed."""
+        name = kwargs["form"].cleaned_data.get("import_file_name")
+        known: dict[str, Any] = super().get_import_data_kwargs(**kwargs)
+        return known | ({"delivery_id": stock_uploads.delivery_id(name)} if name else {})
+
+    def import_action(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
+        response: TemplateResponse = super().import_action(request, **kwargs)
+        page = response.context_data or {}
+        if "confirm_form" in page:
+            self.message_user(request, page["result"].summary(), level=messages.INFO)
+        return response
+
+    def process_import(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
+        try:
+            response: HttpResponse = super().process_import(request, **kwargs)
+        except FileNotFoundError:
+            self._report_delivery(
+                request, stock_uploads.read_delivery_of(request.POST.get("import_file_name", ""))
+            )
+            return redirect("admin:inventory_product_import")
+        except Unavailable as error:
+            text = f"{error.detail} {gettext('Confirm again to continue.')}"
+            self.message_user(request, text, level=messages.ERROR)
+            page = {
+                "title": gettext("Import"),
+                "confirm_form": self.create_confirm_form(request),
+                "opts": self.opts,
+            }
+            context = self.admin_site.each_context(request) | page
+            return TemplateResponse(request, [self.import_template_name], context)
+        return response
+
+    def _report_delivery(self, request: HttpRequest, delivery: Delivery | None) -> None:
+        """Show how far a confirmed delivery is whose file is not here."""
+        if delivery is None:
+            self.message_user(request, UPLOAD_GONE, level=messages.ERROR)
+        elif delivery.finished_at is None:
+            progress = {"done": delivery.rows_done, "total": delivery.rows_total}
+            self.message_user(request, UPLOAD_ELSEWHERE % progress, level=messages.ERROR)
+        else:
+            text = gettext("This delivery is imported: %(units)s units received.")
+            self.message_user(request, text % {"units": delivery.received})
+
+    def process_result(self, result: stock_uploads.ImportResult, request: HttpRequest) -> HttpResponse:
+        """Show why nothing was imported, where something changed since the preview."""
+        wrong = stock_uploads.error_sentences(result)
+        if not wrong:
+            return super().process_result(result, request)
+        text = gettext("Nothing was imported. %(errors)s") % {"errors": " ".join(wrong)}
+        self.message_user(request, text, level=messages.ERROR)
+        return redirect("admin:inventory_product_import")
+
+    def add_success_message(self, result: stock_uploads.ImportResult, request: HttpRequest) -> None:
+        done = result.imported
+        counts = {"created": done.created, "changed": done.changed, "units": done.received}
+        text = (
+            gettext("%(created)s products created, %(changed)s changed, %(units)s units received.") % counts
+        )
+        if done.is_repeat:
+            text += " " + gettext("The delivery was imported before; nothing was imported again.")
+        self.message_user(request, text)
+
+    @admin.display(description=_("available"))
+    def available(self, product: Product) -> int | str:
+        return "-" if product.pk is None else product.available
+
+    @admin.display(description=_("state"))
+    def state(self, product: Product) -> str:
+        return "-" if product.pk is None else status_word(products.state(product))
+
+    @admin.display(description=_("page"))
+    def page(self, product: Product) -> str:
+        return format_html(
+            '<a href="{}" class="text-link underline">{}</a>',
+            reverse("product-page", args=[product.pk]),
+            pgettext("a link", "Open"),
+        )
+
+    def save_model(self, request: HttpRequest, obj: Product, form: Any, change: bool) -> None:
+        """Write the changed fields only: the page's copy of the stock may be out of date."""
+        fields = form.changed_data if change else ProductForm.Meta.fields
+        values = {name: form.cleaned_data[name] for name in fields}
+        if change:
+            products.change(product_id=obj.pk, **values)
+        else:
+            obj.pk = products.create(**values).pk
+
+    def set_paused(self, row_id: int, *, is_paused: bool, reason: str) -> Product:
+        change = pausing.pause if is_paused else pausing.resume
+        return change(product_id=row_id, reason=reason)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Product | None = None) -> bool:
+        """Products are made inactive instead: their orders and movements refer to them."""
+        return False
+
+    def has_move_stock_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        """A method, because unfold looks up a codename in the database whenever a process starts."""
+        return request.user.has_perm("inventory.add_stockmovement")
+
+    @action(description=_("Product's page"), icon="monitoring", permissions=["view"])
+    def open_page(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """The page with its orders, sales and movements."""
+        return redirect("product-page", object_id)
+
+    @action(description=_("Move stock"), icon="inventory", permissions=["move_stock"])
+    def move_stock(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        product = self.get_object(request, object_id)
+        if product is None:
+            raise Http404
+        return move_stock_page.respond(request, product)
+
+
+class SourceFilter(admin.SimpleListFilter):
+    """Movements by staff, which the index of orders finds, or by orders; no index has the kinds."""
+
+    title, parameter_name = _("source"), "source"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("staff", gettext("Received or adjusted")), ("orders", gettext("Sold or returned"))]
+
+    def queryset(
+        self, request: HttpRequest, queryset: "QuerySet[StockMovement]"
+    ) -> "QuerySet[StockMovement]":
+        is_by_staff = {"staff": True, "orders": False}.get(self.value() or "")
+        return queryset if is_by_staff is None else queryset.filter(order__isnull=is_by_staff)
+
+
+@admin.register(StockMovement)
+class StockMovementAdmin(ReadOnlyMixin, ModelAdmin):
+    list_display = ["id", "product", "kind", "delta", "on_hand_after", "order", "reason", "at"]
+    # Joined, the database may begin with the products and sort all of their movements; these are read apart.
+    list_select_related: list[str] = []
+    list_filter = [SourceFilter, "at"]
+    search_fields = ["=product__sku"]
+    search_help_text = _("The whole sku of a product")
+    ordering = ["-id"]
+    paginator = KeysetPaginator
+    show_full_result_count = False
+
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[StockMovement]":
+        return super().get_queryset(request).prefetch_related("product", "order")
+
+
+class ProgressFilter(admin.SimpleListFilter):
+    """Whether all rows of a delivery are imported."""
+
+    title, parameter_name = _("progress"), "progress"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("unfinished", gettext("Unfinished")), ("finished", gettext("Finished"))]
+
+    def queryset(self, request: HttpRequest, queryset: "QuerySet[Delivery]") -> "QuerySet[Delivery]":
+        is_unfinished = {"unfinished": True, "finished": False}.get(self.value() or "")
+        return queryset if is_unfinished is None else queryset.filter(finished_at__isnull=is_unfinished)
+
+
+@admin.register(Delivery)
+class DeliveryAdmin(ReadOnlyMixin, ModelAdmin):
+    """How far each delivery is: an unfinished one continues when it is run, or confirmed, again."""
+
+    list_display = ["id", "reason", "rows_total", "rows_done", "received", "started_at", "finished_at"]
+    readonly_fields = ["started_at"]
+    list_filter = [ProgressFilter, "started_at"]
+    search_fields = ["=id", "reason"]
+    ordering = ["-started_at"]

@@ -1,0 +1,136 @@
+"""API calls that start a payment: what bounds them, and how they wait for the payment's result.
+
+A payment that is recorded continues whatever becomes of its call: from then on no response says that nothing
+was done.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db import Error as DatabaseFailure
+from structlog import get_logger
+
+from orders import schemas, selectors
+from orders.payment import card_limits, payment_status
+from orders.payment.payment_status import EnqueueSaga, IsAttempted, ReadAnswers, never_attempted
+from orders.saga import backlog
+from payments.models import Payment
+from shop.errors import Overloaded, Throttled, Unavailable
+from shop.http import keyed_calls, prefer
+from shop.http.views import Request, Response
+from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
+from shop.lazy_texts import mark as _
+from shop.rates.rate_limits import RateLimit
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentInProgress:
+    """A call whose payment is recorded, with all its response needs: a waiting request keeps nothing else."""
+
+    call: KeyedCall
+    subject_id: UUID
+    read: ReadAnswers
+    answer: Answer
+    begin: EnqueueSaga
+    seconds: float
+    is_attempted: IsAttempted = never_attempted
+
+
+async def wait_for_capacity(call: KeyedCall) -> None:
+    """Delay a call that starts a payment while the workers are behind; a repeated call starts none.
+
+    Raises `Overloaded` and `KeyReused`.
+    """
+    if await backlog.is_behind() and await keyed_calls.find_replay(call) is None:
+        await backlog.wait_for_capacity()
+
+
+async def run_rate_limited(
+    request: Request,
+    call: KeyedCall,
+    limit: RateLimit,
+    work: Callable[[], Awaitable[Any]],
+    *,
+    is_charged: bool,
+) -> Any:
+    """The outcome of `work`, counted against the account's rate limit; staff and repeats are not counted.
+
+    Raises `Throttled` when the account made too many of these calls or, if a card is charged, when too many
+    of its payments were declined or may still be. A repeated call gets its recorded answer all the same.
+    """
+    if request.user.is_staff:
+        return await work()
+    try:
+        async with card_limits.limited(call.account_id) if is_charged else nullcontext():
+            with limit.counting(call.account_id) as counting:
+                counting.outcome = await work()
+            return counting.outcome
+    except Throttled:
+        replay = await keyed_calls.find_replay(call)
+        if replay is None:
+            raise
+        return replay
+
+
+def read_order_answers(order_ids: Sequence[UUID], language: str) -> dict[UUID, Answer]:
+    """The answers, by their ids, of calls that paid these orders as they were placed."""
+    found = selectors.read_orders(order_ids)
+    return {order.id: schemas.order_answer(order, lines, language) for order, lines in found}
+
+
+def read_payment_answers(payment_ids: Sequence[UUID], language: str) -> dict[UUID, Answer]:
+    """The answers, by their ids, of calls that started these payments."""
+    payments = Payment.objects.filter(id__in=payment_ids)
+    return {payment.id: schemas.payment_answer(payment, language) for payment in payments}
+
+
+async def respond_to_replay(request: Request, call: KeyedCall, replay: Replay, read: ReadAnswers) -> Response:
+    """Respond with the recorded answer, or wait for the result of the payment that the first call started."""
+    if replay.answer:
+        return keyed_calls.respond(replay.answer, is_replay=True)
+    assert replay.reference
+    try:
+        answer = await payment_status.wait_for_answer(
+            call, replay.reference, read, seconds=preferred_seconds(request) or 0
+        )
+    except Overloaded as error:
+        # `Overloaded` would say that nothing was done.
+        raise Unavailable(
+            _("This call was started before; its result can't be read now. Repeat it.")
+        ) from error
+    assert answer
+    return keyed_calls.respond(answer, is_replay=True)
+
+
+def preferred_seconds(request: Request) -> int | None:
+    """How long the client would wait, by its `Prefer` header."""
+    return prefer.wait_seconds(request.header("Prefer"))
+
+
+async def wait_and_respond(started: Response | PaymentInProgress) -> Response:
+    """Enqueue a started payment for a worker, wait for its result, and respond with that or the first answer.
+
+    Never 503, which would say that nothing was done: the payment is recorded and continues.
+    """
+    if isinstance(started, Response):
+        return started
+    try:
+        answer = await payment_status.wait_for_answer(
+            started.call,
+            started.subject_id,
+            started.read,
+            seconds=started.seconds,
+            begin=started.begin,
+            is_attempted=started.is_attempted,
+        )
+    except (DatabaseFailure, Unavailable) as error:
+        log.warning(
+            "the status of a started payment can't be read", subject=str(started.subject_id), error=str(error)
+        )
+        answer = None
+    return keyed_calls.respond(answer or started.answer, is_replay=False)

@@ -1,0 +1,223 @@
+"""What issuing and the limits cost without HTTP, in the environment of a stack, as JSON.
+
+    python -m scripts.bench.workloads.without_http issuing --seconds 5 --campaign 7 --users 1:60000
+    python -m scripts.bench.workloads.without_http limits --users 1:40000
+
+`issuing` has many requests wait at once on the event loops of several processes, for one account after
+another: how many a second, their outcomes, the processor time of each in Python and in the database's server,
+and the pages that this read from disk for each. Repeated for the same accounts it measures repeats; for a
+campaign that has nothing left, refusals.
+
+`limits` does what the limits add to a call, and nothing else: counting it, the exchange with Redis for as
+many calls as a busy process gathers, and for an order the look-up of declines and of what its account has in
+orders, in batches: the microseconds of a call in Python, in Redis and in the database's server.
+"""
+
+import argparse
+import asyncio
+import gc
+import json
+import multiprocessing
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import django
+import uvloop
+
+django.setup()  # before the shop's modules, in this process and in those that it spawns
+
+from django.db import connection  # noqa: E402
+
+from coupons.issuing import issuing  # noqa: E402
+from inventory import reservations  # noqa: E402
+from inventory.models import Product  # noqa: E402
+from inventory.reservations import Line  # noqa: E402
+from orders.payment import card_limits  # noqa: E402
+from orders.placement import limits  # noqa: E402
+from scripts.bench.watching import processor_seconds  # noqa: E402
+from shop.concurrency import blocking, event_loop  # noqa: E402
+from shop.errors import FirstcomeError  # noqa: E402
+from shop.rates import rate_limits  # noqa: E402
+from shop.redis import redis_client  # noqa: E402
+
+WAITING, PROCESSES = 64, 2
+START_SECONDS = 60.0
+"""For a process to import Django and to open its connections."""
+COUNTERS = """
+SHOW GLOBAL STATUS WHERE Variable_name IN ('Com_commit', 'Questions', 'Innodb_buffer_pool_reads')
+"""
+CALLS, ORDERS = 20_000, 5_000
+GATHERED = 500
+"""The calls that a process with 2,500 calls a second counts in Redis at once."""
+BATCH, LINES = 25, 3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure the shop without HTTP.")
+    parser.add_argument("what", choices=["issuing", "limits"])
+    parser.add_argument("--users", type=users_range, required=True, metavar="FIRST:LAST")
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--campaign", type=int, default=0)
+    parser.add_argument("--waiting", type=int, default=WAITING, help="requests of a process at once")
+    parser.add_argument("--processes", type=int, default=PROCESSES)
+    asked = parser.parse_args()
+    print(json.dumps(measure_issuing(asked) if asked.what == "issuing" else measure_limits(asked.users)))
+
+
+def users_range(text: str) -> range:
+    """The ids from `FIRST:LAST`."""
+    first, last = map(int, text.split(":"))
+    return range(first, last + 1)
+
+
+def measure_issuing(asked: argparse.Namespace) -> dict[str, Any]:
+    """Run all processes at once, and sum up their outcomes."""
+    context = multiprocessing.get_context("spawn")
+    start, results = context.Barrier(asked.processes + 1), context.SimpleQueue()
+    processes = [
+        context.Process(target=_work, args=(asked, asked.users[index :: asked.processes], start, results))
+        for index in range(asked.processes)
+    ]
+    for process in processes:
+        process.start()
+    start.wait(START_SECONDS)
+    before = server_counters()
+    done: list[dict[str, Any]] = [results.get() for _ in processes]
+    after = server_counters()
+    for process in processes:
+        process.join()
+    server = {name: after[name] - before[name] for name in after}
+    outcomes = sum((Counter(one["outcomes"]) for one in done), Counter[str]())
+    calls, seconds = sum(outcomes.values()), max(one["seconds"] for one in done)
+    each = 1e6 / max(1, calls)
+    return {
+        "per_second": round(calls / seconds),
+        "outcomes": dict(outcomes),
+        "python_microseconds": round(sum(one["cpu_seconds"] for one in done) * each, 1),
+        "database_microseconds": round(server["cpu_seconds"] * each, 1),
+        "pages_read": round(server["pages_read"] / max(1, calls), 2),
+        "commits": round(server["commits"]),
+        "statements": round(server["statements"]),
+        "processes": done,
+    }
+
+
+def _work(asked: argparse.Namespace, users: range, start: Any, results: Any) -> None:
+    """One process: open the leader's connection, wait for the others, and issue."""
+    results.put(uvloop.run(_issue_all(asked, iter(users), start)))
+
+
+async def _issue_all(asked: argparse.Namespace, users: Iterator[int], start: Any) -> dict[str, Any]:
+    outcomes: Counter[str] = Counter()
+    # The first request opens the connection of the thread that leads.
+    await _issue(asked.campaign, iter([next(users)]), time.monotonic(), outcomes)
+    start.wait(START_SECONDS)
+    began_at, cpu_began_at = time.monotonic(), time.process_time()
+    ends_at = began_at + asked.seconds
+    await asyncio.gather(*(_issue(asked.campaign, users, ends_at, outcomes) for _ in range(asked.waiting)))
+    seconds, cpu_seconds = time.monotonic() - began_at, time.process_time() - cpu_began_at
+    return {"outcomes": dict(outcomes), "seconds": seconds, "cpu_seconds": cpu_seconds}
+
+
+async def _issue(campaign_id: int, users: Iterator[int], ends_at: float, outcomes: Counter[str]) -> None:
+    """Issue to one account after another, as a web process does: by the batcher where that is enough."""
+    for user_id in users:
+        try:
+            batched, outcome = issuing.batch_route(campaign_id), None
+            if batched:
+                decided = await event_loop.submit_to_batcher(batched.batcher(), batched.request(user_id))
+                outcome = batched.result(user_id, decided)
+            if outcome is None:
+                issue = partial(issuing.issue, campaign_id=campaign_id, user_id=user_id)
+                outcome = await event_loop.run_in_thread(issue)
+            outcomes["issued" if getattr(outcome, "is_new", False) else "again"] += 1
+        except FirstcomeError as error:
+            outcomes[error.code] += 1
+        if time.monotonic() > ends_at:
+            break
+
+
+def server_counters() -> dict[str, float]:
+    """The database server's own counters, and the CPU time of its process if that is on this machine."""
+    with connection.cursor() as cursor:
+        cursor.execute(COUNTERS)
+        counted = {name: float(value) for name, value in cursor.fetchall()}
+        cursor.execute("SHOW VARIABLES LIKE 'pid_file'")
+        pid_file = Path(cursor.fetchone()[1])
+    return {
+        "commits": counted["Com_commit"],
+        "statements": counted["Questions"],
+        "pages_read": counted["Innodb_buffer_pool_reads"],
+        "cpu_seconds": processor_seconds(int(pid_file.read_text())) if pid_file.is_file() else 0.0,
+    }
+
+
+def measure_limits(users: range) -> dict[str, dict[str, float]]:
+    """The cost of the limits for a coupon and for an order, each as another account."""
+    product_ids = list(Product.objects.values_list("id", flat=True))
+    stock = reservations.read(product_ids)
+    wanted = [
+        (users[number % len(users)], [Line(id, 1) for id in random.sample(product_ids, LINES)])
+        for number in range(ORDERS)
+    ]
+    return {
+        "coupon": _of_each(lambda calls: _count_coupons(users, calls), CALLS),
+        "order": _of_each(lambda orders: _check_orders(wanted[:orders], stock), ORDERS),
+    }
+
+
+def _of_each(work: Callable[[int], None], calls: int) -> dict[str, float]:
+    """The processor time of a call, by that many. Fewer are made before, to be warm."""
+    work(GATHERED)
+    # As a server does with what it keeps: collecting it again and again is no cost of a call.
+    gc.collect()
+    gc.freeze()
+    before = _spent()
+    work(calls)
+    after = _spent()
+    return {name: round(1e6 * (after[name] - before[name]) / calls, 2) for name in after}
+
+
+def _spent() -> dict[str, float]:
+    used = redis_client.client().info("cpu")
+    return {
+        "python": time.process_time(),
+        "redis": used["used_cpu_user"] + used["used_cpu_sys"],
+        "database": server_counters()["cpu_seconds"],
+    }
+
+
+def _count_coupons(users: range, calls: int) -> None:
+    for number in range(calls):
+        with rate_limits.COUPONS.counting(users[number % len(users)]):
+            pass
+        if number % GATHERED == GATHERED - 1:
+            rate_limits.synchronize()
+
+
+def _check_orders(wanted: Sequence[tuple[int, list[Line]]], stock: Mapping[int, Any]) -> None:
+    for start in range(0, len(wanted), BATCH):
+        batch = wanted[start : start + BATCH]
+        for account_id, _ in batch:
+            blocking.run(_count_order(account_id))
+        holdings = limits.read_holdings(batch, stock)
+        for account_id, lines in batch:
+            limits.check(holdings[account_id], lines, stock)
+            limits.add(holdings[account_id], lines)
+        if (start + BATCH) % GATHERED == 0:
+            rate_limits.synchronize()
+
+
+async def _count_order(account_id: int) -> None:
+    async with card_limits.limited(account_id):
+        with rate_limits.ORDERS.counting(account_id):
+            pass
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""`make cluster`: the shop on a cluster of each of its servers, from an empty folder to a line to paste.
+
+Stopped by Ctrl-C, SIGTERM or SIGHUP it ends with exit code 0 once it was ready, and with 130 before that.
+When something is wrong it ends with 1 and one line.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+
+from scripts.cluster import (
+    environment,
+    keeper,
+    layout,
+    packages,
+    readiness,
+    shutdown,
+    supervision,
+    templates,
+)
+from scripts.cluster.layout import Cluster
+from scripts.cluster.servers import debian_root, monitoring, rabbitmq, redis
+from scripts.stack import SetupError, children, places, ports, process_identity, welcome
+from scripts.stack import environment as environments
+from scripts.stack import instance as instances
+from scripts.stack import supervision as stack_supervision
+
+MEGABYTES_NEEDED = 4000
+VENV_PYTHON = ".venv/bin/python"
+
+
+def main() -> int:
+    """Start everything and stay until it is stopped. Raises SetupError, or KeyboardInterrupt before that."""
+    parser = argparse.ArgumentParser(
+        prog="make cluster", description="Run the shop on a cluster on this machine."
+    )
+    parser.add_argument("--port", default="", help=f"the first of {layout.PORTS} ports")
+    cluster = layout.choose(parser.parse_args().port)
+    packages.require_root()
+    composed = environment.compose(cluster, environments.given())
+    instance = cluster.instance
+    places.private_folder(cluster.home)
+    for folder in (
+        instance.run,
+        instance.logs,
+        instance.data,
+        instance.static,
+        cluster.settings,
+        cluster.mysql,
+    ):
+        folder.mkdir(parents=True, exist_ok=True)
+    with instances.held(instance, command="make cluster"):
+        if stack_supervision.clear_leftovers(instance, within_seconds=30):
+            _say("Ended the processes that an earlier run left.")
+        _require_space(cluster)
+        if not debian_root.is_made():
+            _say("Making a Debian for MySQL; this takes a minute, once …")
+            debian_root.make(instance.logs / "debootstrap.log")
+        for kind in layout.OFFSETS:
+            _require_free_ports(cluster, kind)
+        instances.remember(instance)
+        _write_settings(cluster, composed)
+        try:
+            return _serve(cluster, composed)
+        finally:
+            _begin_to_stop(cluster)
+            stack_supervision.clear_leftovers(instance)
+
+
+def _serve(cluster: Cluster, composed: Mapping[str, str]) -> int:
+    is_ready = False
+    with supervision.supervisor(cluster, composed) as daemon:
+        try:
+            began_at = time.monotonic()
+            stack_supervision.wait_until_it_answers(cluster.instance, daemon)
+            _bring_up(cluster, composed)
+            is_ready = True
+            _say(_greeting(cluster, composed, seconds=time.monotonic() - began_at))
+            daemon.wait()
+        except KeyboardInterrupt:
+            _begin_to_stop(cluster)
+            if not is_ready:
+                raise
+            _say("\nStopping …")
+            shutdown.stop_in_order(cluster, say=_say)
+            return 0
+    raise SetupError(
+        f"supervisor ended; see {cluster.instance.logs / 'supervisor.log'}, and start the cluster again"
+    )
+
+
+def _bring_up(cluster: Cluster, composed: Mapping[str, str]) -> None:
+    """Each part when what it needs is there. The members that follow the first one join meanwhile."""
+    supervision.start(cluster, "routes")
+    readiness.wait_for_stores(cluster)
+    readiness.wait_for_database(cluster)
+    _say("MySQL, Redis and RabbitMQ serve.")
+    _prepare(cluster, composed)
+    supervision.start(cluster, "web", "front")
+    readiness.wait_for_shop(cluster)
+    # These can wait; on two processors their start would delay the web nodes'.
+    supervision.start(cluster, "background", "monitoring")
+    readiness.wait_for_members(cluster)
+
+
+def _prepare(cluster: Cluster, composed: Mapping[str, str]) -> None:
+    """Migrate, collect static files, and seed an empty database."""
+    command = [sys.executable, "-m", "scripts.stack.preparation"]
+    # Marked, so that a run after a kill -9 of this one finds it and never migrates beside it.
+    own = {process_identity.MARK: str(cluster.home), "FIRSTCOME_VAR": str(cluster.home)}
+    ran = subprocess.run(command, cwd=places.PROJECT, env={**composed, **own}, stdin=subprocess.DEVNULL)
+    if ran.returncode != 0:
+        raise SystemExit(1)  # it said why
+
+
+def _write_settings(cluster: Cluster, composed: Mapping[str, str]) -> None:
+    keeper.report_of(cluster).unlink(missing_ok=True)
+    redis.prepare(cluster)
+    rabbitmq.prepare(cluster)
+    monitoring.prepare(cluster)
+    for name in ("haproxy-front.cfg", "haproxy-database.cfg"):
+        templates.write(cluster.settings / name, name, cluster)
+    # HTTP's lines end in CR LF.
+    refusal = templates.render("unavailable.http", cluster).replace("\n", "\r\n")
+    places.write_whole(cluster.settings / "unavailable.http", refusal)
+    environment.write_file(cluster, composed)
+
+
+def _greeting(cluster: Cluster, composed: Mapping[str, str], *, seconds: float) -> str:
+    url = cluster.instance.url
+    rows = {
+        "Start page": f"{url}/",
+        "API docs": f"{url}/api/docs/",
+        "Admin": f"{url}/admin/",
+        "Gateway": f"{composed['GATEWAY_URL']}/summary",
+        "Web nodes": f"http://{cluster.address('front-statistics')}/statistics",
+        "Database": f"{cluster.address('database')}, by two Routers to the primary",
+        "RabbitMQ": f"http://{cluster.address('rabbitmq-management')}, as firstcome",
+        "Prometheus": f"http://{cluster.address('prometheus')}",
+    }
+    addresses = "".join(f"  {name:11} {text}\n" for name, text in rows.items())
+    return f"""
+Firstcome's cluster is ready: all members are online after {seconds:.0f} s. Its state is in {cluster.home}.
+
+{addresses}
+Status: make cluster-status    Commands: . {cluster.environment_file} && {VENV_PYTHON} manage.py doctor
+
+{welcome.demo(cluster.instance)}
+
+Ctrl-C stops everything."""
+
+
+def _require_free_ports(cluster: Cluster, kind: str) -> None:
+    owner = kind if kind in layout.SIZES else kind.partition("-")[0]
+    for number in layout.numbers(owner) if owner in layout.SIZES else [1]:
+        ports.require_free(cluster.port(kind, number), command="make cluster")
+
+
+def _require_space(cluster: Cluster) -> None:
+    free = shutil.disk_usage(cluster.home).free >> 20
+    if free < MEGABYTES_NEEDED:
+        raise SetupError(
+            f"no space left in {cluster.home}: {free} MB are free, {MEGABYTES_NEEDED} MB are needed"
+        )
+
+
+def _begin_to_stop(cluster: Cluster) -> None:
+    children.ignore_stop_signals()
+    instances.announce_stop(cluster.instance)
+
+
+def _say(text: str) -> None:
+    """Print it; that the reader has gone (`make cluster | head`) is no reason to stop."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    sys.exit(children.run_command("firstcome", main))

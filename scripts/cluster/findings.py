@@ -1,0 +1,253 @@
+"""What each part of the running cluster says about itself."""
+
+import base64
+import csv
+import io
+import json
+import urllib.request
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import MySQLdb
+
+from scripts.cluster import credentials, keeper, layout, sentinels, supervision
+from scripts.cluster.layout import Cluster
+from scripts.cluster.members import Members
+from scripts.stack import ports
+from scripts.stack.programs.prometheus import Prometheus
+
+SECONDS = 3
+QUEUE = "celery"
+_LAG = """
+  SELECT COUNT_TRANSACTIONS_REMOTE_IN_APPLIER_QUEUE, COUNT_TRANSACTIONS_IN_QUEUE, (SELECT
+  IFNULL(TIMESTAMPDIFF(SECOND, MIN(NULLIF(APPLYING_TRANSACTION_ORIGINAL_COMMIT_TIMESTAMP, 0)), NOW()), 0) FROM
+  performance_schema.replication_applier_status_by_worker WHERE CHANNEL_NAME = 'group_replication_applier')
+  FROM performance_schema.replication_group_member_stats WHERE MEMBER_ID = @@server_uuid
+"""
+_ROUTE = "SELECT @@report_port, @@super_read_only"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the status."""
+
+    name: str
+    text: str
+    is_well: bool = True
+
+
+def processes(cluster: Cluster) -> list[Finding]:
+    """How many run, and those that don't."""
+    states = supervision.states(cluster)
+    stopped = {name: state for name, state in states.items() if state != "RUNNING"}
+    found = [Finding("running", f"{len(states) - len(stopped)} of {len(states)}", is_well=not stopped)]
+    return found + [Finding(name, state.lower(), is_well=False) for name, state in stopped.items()]
+
+
+def mysql(cluster: Cluster) -> list[Finding]:
+    """Each member's state and role, and how far it is behind; what the keeper does."""
+    members = Members(cluster)
+    found = []
+    for number, view in members.views().items():
+        name = f"mysql-{number}"
+        if view is None:
+            found.append(Finding(name, "does not answer", is_well=False))
+            continue
+        text = f"{view.state} {view.role}".strip()
+        found.append(Finding(name, f"{text}{_lag(members, number)}", is_well=view.state == "ONLINE"))
+    primaries = sum(one.text.startswith("ONLINE PRIMARY") for one in found)
+    if primaries != 1:
+        found.append(Finding("primary", f"{primaries} members call themselves the primary", is_well=False))
+    step = keeper.last_step(cluster)
+    if step and step.action != "nothing":
+        members_of_step = " ".join(map(str, step.members))
+        found.append(
+            Finding("keeper", f"{step.action} {members_of_step} {step.reason}".strip(), is_well=False)
+        )
+    return found
+
+
+def _lag(members: Members, number: int) -> str:
+    try:
+        ((to_apply, to_certify, seconds),) = members.ask(number, _LAG)
+    except (MySQLdb.Error, ValueError):
+        return ""
+    return (
+        f", {to_apply} transactions to apply, {to_certify} to certify, {max(0, int(seconds or 0))} s behind"
+    )
+
+
+def routes(cluster: Cluster) -> list[Finding]:
+    """Where each Router, and the address of the database, lead to."""
+    addresses = {f"router-{number}": cluster.port("router", number) for number in layout.numbers("router")}
+    addresses["database"] = cluster.port("database")
+    by_port = {cluster.port("mysql", number): f"mysql-{number}" for number in layout.numbers("mysql")}
+    return [_route(cluster, name, port, by_port) for name, port in addresses.items()]
+
+
+def _route(cluster: Cluster, name: str, port: int, by_port: Mapping[int, str]) -> Finding:
+    try:
+        member, is_read_only = _ask_as_shop(cluster, port, _ROUTE)[0]
+    except MySQLdb.Error as error:
+        return Finding(name, f"port {port} refuses: {error}", is_well=False)
+    text = f"port {port} leads to {by_port.get(member, f'port {member}')}"
+    return Finding(name, f"{text}, which is read-only" if is_read_only else text, is_well=not is_read_only)
+
+
+def redis(cluster: Cluster) -> list[Finding]:
+    """The role of each server, how far replicas are behind, and which primary each Sentinel names."""
+    by_port = {cluster.port("redis", number): number for number in layout.numbers("redis")}
+    states = {number: sentinels.state(cluster, number) for number in layout.numbers("redis")}
+    primary = sentinels.primary_port(cluster)
+    offset = int((states.get(by_port.get(primary or 0, 0)) or {}).get("master_repl_offset", 0))
+    found = [_server(number, state, offset) for number, state in states.items()]
+    for number in layout.numbers("sentinel"):
+        named = sentinels.primary_as_named_by(cluster, number)
+        text = f"names redis-{by_port.get(named)}" if named else "does not answer"
+        found.append(Finding(f"sentinel-{number}", text, is_well=named is not None and named == primary))
+    return found
+
+
+def _server(number: int, state: Mapping[str, Any] | None, offset: int) -> Finding:
+    name = f"redis-{number}"
+    if state is None:
+        return Finding(name, "does not answer", is_well=False)
+    if state["role"] == "master":
+        return Finding(name, f"primary with {state['connected_slaves']} replicas")
+    link = state["master_link_status"]
+    behind = max(0, offset - int(state.get("slave_repl_offset", 0)))
+    return Finding(name, f"replica, link {link}, {behind} bytes behind", is_well=link == "up")
+
+
+def rabbitmq(cluster: Cluster) -> list[Finding]:
+    """Each node, and where the queue's leader and its copies are. Any node that answers knows it."""
+    for number in layout.numbers("rabbitmq"):
+        try:
+            nodes, queues = _management(cluster, number, "nodes"), _management(cluster, number, "queues")
+        except OSError:
+            continue
+        return [*rabbitmq_nodes(nodes), *rabbitmq_queues(queues)]
+    return [Finding("rabbitmq", "no node answers", is_well=False)]
+
+
+def rabbitmq_nodes(nodes: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    """A line for each node of the configuration, as the management API names them."""
+    running = {_short(node["name"]): node for node in nodes if node.get("running")}
+    found = []
+    for name in layout.names("rabbitmq"):
+        node = running.get(name)
+        alarms = [alarm for alarm in ("mem_alarm", "disk_free_alarm") if node and node.get(alarm)]
+        text = "not running" if node is None else f"running, {' and '.join(alarms)}" if alarms else "running"
+        found.append(Finding(name, text, is_well=node is not None and not alarms))
+    return found
+
+
+def rabbitmq_queues(queues: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    """The queue of tasks: its leader, and which of its copies are there."""
+    for queue in queues:
+        if queue["name"] == QUEUE:
+            break
+    else:
+        return [Finding("queue", "no worker has made it yet", is_well=False)]
+    members, online = queue.get("members", []), queue.get("online", [])
+    away = sorted(_short(node) for node in {*members} - {*online})
+    leader = _short(queue.get("leader") or "none")
+    text = f"{queue.get('type')}, leader {leader}, {len(online)} of {len(members)} copies"
+    text += f", {queue.get('messages', 0)} messages, {queue.get('consumers', 0)} consumers"
+    is_well = queue.get("type") == "quorum" and len(online) == layout.SIZES["rabbitmq"]
+    return [Finding("queue", f"{text}; away: {', '.join(away)}" if away else text, is_well=is_well)]
+
+
+def web(cluster: Cluster) -> list[Finding]:
+    """What HAProxy thinks of each web node."""
+    return haproxy_servers(
+        _get(f"http://{cluster.address('front-statistics')}/statistics;csv").decode(), "ready"
+    )
+
+
+def haproxy_servers(statistics: str, backend: str) -> list[Finding]:
+    """The servers of one backend in HAProxy's statistics."""
+    rows = csv.DictReader(io.StringIO(statistics.lstrip("# ")))
+    return [
+        Finding(
+            row["svname"],
+            f"{row['status'].lower()}, {row['scur']} requests now, {row['stot']} in all",
+            is_well=row["status"].startswith("UP"),
+        )
+        for row in rows
+        if row["pxname"] == backend and row["svname"] not in ("FRONTEND", "BACKEND")
+    ]
+
+
+def beat(cluster: Cluster) -> list[Finding]:
+    """The beat that holds the lease."""
+    question = "SELECT holder, leased_until, UTC_TIMESTAMP(6) FROM shop_processlease WHERE name = 'beat'"
+    try:
+        rows = _ask_as_shop(cluster, cluster.port("database"), question)
+    except MySQLdb.Error as error:
+        return [Finding("acting", f"unknown: {error}", is_well=False)]
+    if not rows:
+        return [Finding("acting", "none has ever acted", is_well=False)]
+    holder, until, now = rows[0]
+    return [acting_beat(holder, until.replace(tzinfo=UTC), now.replace(tzinfo=UTC))]
+
+
+def acting_beat(holder: str, until: datetime, now: datetime) -> Finding:
+    """The line about a lease; its holder ends in the folder of that beat's schedule."""
+    name = holder.rpartition("/schedule")[0].rpartition("/")[2] or holder
+    if until <= now:
+        return Finding(
+            "acting",
+            f"none: the lease of {name} lapsed {(now - until).total_seconds():.1f} s ago",
+            is_well=False,
+        )
+    return Finding("acting", f"{name}, its lease runs {(until - now).total_seconds():.1f} s more")
+
+
+def prometheus(cluster: Cluster) -> list[Finding]:
+    """How many targets answer, and those that don't."""
+    targets = Prometheus(f"http://{cluster.address('prometheus')}").targets()
+    down = [Finding(target, health, is_well=False) for target, health in targets.items() if health != "up"]
+    return [Finding("targets", f"{len(targets) - len(down)} of {len(targets)} up", is_well=not down), *down]
+
+
+def _ask_as_shop(cluster: Cluster, port: int, question: str) -> Sequence[tuple[Any, ...]]:
+    connection = MySQLdb.connect(
+        host=ports.HOST,
+        port=port,
+        user="firstcome",
+        passwd=credentials.read(cluster)["mysql-shop"],
+        database="firstcome",
+        connect_timeout=SECONDS,
+        read_timeout=SECONDS,
+    )
+    with closing(connection), closing(connection.cursor()) as cursor:
+        cursor.execute(question)
+        rows: Sequence[tuple[Any, ...]] = cursor.fetchall()
+        return rows
+
+
+def _management(cluster: Cluster, number: int, what: str) -> Any:
+    return json.loads(
+        _get(
+            f"http://{cluster.address('rabbitmq-management', number)}/api/{what}",
+            password=credentials.read(cluster)["rabbitmq"],
+        )
+    )
+
+
+def _get(address: str, *, password: str = "") -> bytes:
+    request = urllib.request.Request(address)
+    if password:
+        signed = base64.b64encode(f"firstcome:{password}".encode()).decode()
+        request.add_header("Authorization", f"Basic {signed}")
+    with urllib.request.urlopen(request, timeout=SECONDS) as answer:
+        content: bytes = answer.read()
+        return content
+
+
+def _short(node: str) -> str:
+    return node.partition("@")[0]

@@ -1,0 +1,122 @@
+"""What runs in the cluster: the command line of each process, by name.
+
+`python -m scripts.cluster.processes NAME`, which supervisor starts, writes its id, prepares what the program
+needs, and becomes the program: the id is the program's own.
+"""
+
+import os
+import resource
+import shutil
+import sys
+from collections.abc import Mapping
+
+from scripts.cluster import environment as environments
+from scripts.cluster import layout, packages
+from scripts.cluster.layout import Cluster
+from scripts.cluster.servers import monitoring, mysql, rabbitmq, redis
+from scripts.stack import SetupError, children, ports, process_identity
+from scripts.stack import processes as stack_processes
+from scripts.stack.processes import OPEN_FILES, Command
+
+STOP_SECONDS = "4"
+"""For requests under way when a web node stops."""
+
+
+def command(name: str, cluster: Cluster, environment: Mapping[str, str]) -> Command:
+    """The command line of the process in the foreground. Raises SetupError when its program is missing."""
+    kind, number = layout.split(name)
+    match kind:
+        case "mysql":
+            return mysql.member_command(number)
+        case "mysql-keeper":
+            return [sys.executable, "-m", "scripts.cluster.keeper"]
+        case "router":
+            return mysql.router_command(number)
+        case "redis" | "sentinel":
+            return redis.command(cluster, kind, number)
+        case "epmd" | "rabbitmq":
+            return rabbitmq.command(cluster, kind)
+        case "haproxy-front" | "haproxy-database":
+            return [packages.program("haproxy"), "-db", "-f", str(cluster.settings / f"{kind}.cfg")]
+        case "prometheus" | "mysql-exporter" | "redis-exporter":
+            return monitoring.command(cluster, kind, number)
+        case "web":
+            stop = ("--stop-seconds", STOP_SECONDS, "--workers", environment["WEB_WORKERS"])
+            port = str(cluster.port("web", number))
+            return [sys.executable, "-m", "shop.web_server", "--host", ports.HOST, "--port", port, *stop]
+        case "worker":
+            # Workers need names of their own on one machine.
+            return [*_stack(kind, cluster, environment), "--hostname", f"{name}@cluster"]
+        case "beat":
+            schedule = str(cluster.folder(name) / "schedule")
+            return [
+                sys.executable,
+                "-m",
+                "celery",
+                "-A",
+                "shop",
+                "beat",
+                "--schedule",
+                schedule,
+                "--pidfile",
+                "",
+            ]
+        case "issuer" | "gateway" | "sink" | "partner":
+            return _stack(kind, cluster, environment)
+    raise ValueError(f"no process is called {name}")
+
+
+def _stack(kind: str, cluster: Cluster, environment: Mapping[str, str]) -> Command:
+    return stack_processes.command(kind, cluster.instance, environment)
+
+
+def own_environment(name: str, cluster: Cluster, environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of one process."""
+    kind, number = layout.split(name)
+    if kind in ("epmd", "rabbitmq"):
+        return {**environment, **rabbitmq.environment(cluster, kind, number)}
+    if kind in ("mysql-exporter", "redis-exporter"):
+        return {**environment, **monitoring.environment(cluster, kind, number)}
+    return environments.for_process(name, cluster, environment)
+
+
+def _prepare(name: str, cluster: Cluster) -> None:
+    """What has to be there before the program starts, and may have gone since it ran last."""
+    kind, number = layout.split(name)
+    cluster.folder(name).mkdir(parents=True, exist_ok=True)
+    if kind == "mysql":
+        mysql.prepare_member(cluster, number)
+    elif kind == "router":
+        mysql.prepare_router(cluster, number)
+    elif kind == "web":
+        # Values of a process that has ended must not be added up.
+        folder = cluster.instance.metrics / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+
+
+def main() -> None:
+    name = sys.argv[1]
+    try:
+        cluster = layout.remembered()
+        run = cluster.instance.run
+        # A killed parent leaves children that go on listening beside the new one's.
+        process_identity.kill(process_identity.group_of(run, name) - {os.getpid()})
+        process_identity.write(run, name)
+        children.end_with_parent()
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+        _prepare(name, cluster)
+        environment = own_environment(name, cluster, os.environ)
+        line = command(name, cluster, environment)
+    except SetupError as error:
+        sys.exit(f"{name}: {error}")
+    if layout.split(name)[0] in ("epmd", "rabbitmq"):
+        # Erlang writes what it leaves of a crash into the folder in which it runs.
+        os.chdir(cluster.folder(name))
+    os.execvpe(line[0], line, environment)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Waiting for the cluster's parts, or saying with the end of a log why one does not come."""
+
+import contextlib
+import time
+from collections.abc import Callable
+from functools import partial
+
+import MySQLdb
+
+from scripts.cluster import credentials, keeper, layout, supervision
+from scripts.cluster.layout import Cluster
+from scripts.cluster.members import Members
+from scripts.cluster.sentinels import primary_port
+from scripts.stack import SetupError, children, ports
+from scripts.stack.readiness import ask
+
+MOST_SECONDS = 600
+"""Members recover from a crash, and may be cloned, on a machine that may be slow."""
+DYING_SECONDS = 10
+REFUSAL_SECONDS = 5
+"""How long the keeper may see no way to found the group, while members still come up."""
+
+
+def wait_for_stores(cluster: Cluster) -> None:
+    """Return once MySQL and Redis have a primary, and the broker takes connections. Raises SetupError."""
+    _wait(cluster, "mysql-1", lambda: _database_problem(cluster))
+    _wait(cluster, "sentinel-1", lambda: _redis_problem(cluster))
+    for name in layout.names("rabbitmq"):
+        _wait(cluster, name, partial(_port_problem, cluster, name))
+
+
+def wait_for_members(cluster: Cluster) -> None:
+    """Return once all members of MySQL are in the group. Raises SetupError."""
+    _wait(cluster, "mysql-keeper", lambda: _members_problem(cluster))
+
+
+def wait_for_database(cluster: Cluster) -> None:
+    """Return once the shop's address of the database leads to a primary. Raises SetupError."""
+    _wait(cluster, "router-1", lambda: _route_problem(cluster, "database"))
+
+
+def wait_for_shop(cluster: Cluster) -> None:
+    """Return once all web nodes are ready, and HAProxy says so too. Raises SetupError."""
+    for number in layout.numbers("web"):
+        _wait(cluster, f"web-{number}", partial(_shop_problem, cluster.port("web", number)))
+    _wait(cluster, "haproxy-front", lambda: _shop_problem(cluster.port("front")))
+
+
+def _database_problem(cluster: Cluster) -> str:
+    primary = Members(cluster).primary()
+    if primary is None:
+        step = keeper.last_step(cluster)
+        return f"no member of MySQL is a primary: {step.reason if step else 'the group is not founded yet'}"
+    with contextlib.suppress(MySQLdb.Error):
+        return (
+            ""
+            if Members(cluster).ask(primary, "SELECT @@super_read_only") == ((0,),)
+            else "it is read-only yet"
+        )
+    return "the primary does not answer"
+
+
+def _members_problem(cluster: Cluster) -> str:
+    states = {number: view.state if view else "silent" for number, view in Members(cluster).views().items()}
+    missing = [f"member {number} is {state}" for number, state in states.items() if state != "ONLINE"]
+    return ", ".join(missing)
+
+
+def _redis_problem(cluster: Cluster) -> str:
+    return "" if primary_port(cluster) else "no Sentinel knows a primary"
+
+
+def _port_problem(cluster: Cluster, name: str) -> str:
+    kind, number = layout.split(name)
+    return "" if ports.answers((ports.HOST, cluster.port(kind, number))) else "it accepts no connections"
+
+
+def _route_problem(cluster: Cluster, kind: str) -> str:
+    try:
+        MySQLdb.connect(
+            host=ports.HOST,
+            port=cluster.port(kind),
+            user="firstcome",
+            passwd=credentials.read(cluster)["mysql-shop"],
+            connect_timeout=2,
+            read_timeout=2,
+        ).close()
+    except MySQLdb.Error as error:
+        return f"the database's address refuses: {error}"
+    return ""
+
+
+def _shop_problem(port: int) -> str:
+    try:
+        status, text = ask(port, "GET", "/readyz")
+    except OSError as error:
+        return f"/readyz: {error}"
+    return "" if status == 200 else f"/readyz answers {status} {text[:300]}"
+
+
+def _wait(cluster: Cluster, name: str, problem: Callable[[], str]) -> None:
+    started = time.monotonic()
+    dying_since: float | None = None
+    refused_since: float | None = None
+    while what := problem():
+        now = time.monotonic()
+        dying_since = (
+            (dying_since or now) if supervision.states(cluster)[name] in {"BACKOFF", "FATAL"} else None
+        )
+        step = keeper.last_step(cluster)
+        refused_since = (refused_since or now) if step and step.action == "refuse" else None
+        if step and refused_since and now - refused_since > REFUSAL_SECONDS:
+            raise SetupError(f"MySQL's group was not founded: {step.reason}")
+        if now - started > MOST_SECONDS or (dying_since and now - dying_since > DYING_SECONDS):
+            log = cluster.instance.logs / f"{name}.log"
+            raise SetupError(f"{name} does not come up: {what}; the end of {log}:\n{children.tail(log)}")
+        time.sleep(0.2)

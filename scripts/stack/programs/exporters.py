@@ -1,0 +1,49 @@
+"""Debian's exporters of Redis and MariaDB beside a stack, each a process on a free port of loopback."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from scripts.stack import ports
+from scripts.stack.instance import Instance
+from scripts.stack.mariadb import USER
+from scripts.stack.programs import prometheus
+
+
+@contextmanager
+def running(instance: Instance, folder: Path) -> Iterator[dict[str, list[str]]]:
+    """The exporters of the instance's own servers; yields their addresses by job, for `prometheus.running`.
+
+    They answer while their server is away, without its figures. Raises SetupError when one does not start.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as servers:
+        targets = {"redis": servers.enter_context(_redis_exporter(instance, folder))}
+        if instance.database == "mariadb":
+            targets["mysql"] = servers.enter_context(_mysqld_exporter(instance, folder))
+        yield {job: [address] for job, address in targets.items()}
+
+
+@contextmanager
+def _redis_exporter(instance: Instance, folder: Path) -> Iterator[str]:
+    settings = {"REDIS_ADDR": f"unix://{instance.redis_socket}"}
+    with _exporter("prometheus-redis-exporter", settings, folder) as address:
+        yield address
+
+
+@contextmanager
+def _mysqld_exporter(instance: Instance, folder: Path) -> Iterator[str]:
+    settings = {"DATA_SOURCE_NAME": f"{USER}:{instance.mariadb().password}@unix({instance.mariadb_socket})/"}
+    with _exporter("prometheus-mysqld-exporter", settings, folder) as address:
+        yield address
+
+
+@contextmanager
+def _exporter(name: str, settings: Mapping[str, str], folder: Path) -> Iterator[str]:
+    """The address of this exporter while it runs."""
+    address = f"{ports.HOST}:{ports.free()}"
+    command = [prometheus.program(name), f"--web.listen-address={address}"]
+    with prometheus.server(
+        command, name=name, ready=f"http://{address}/", log=folder / f"{name}.log", settings=settings
+    ):
+        yield address

@@ -1,0 +1,77 @@
+"""A process whose wall clock can be moved while it runs, by Debian's libfaketime. No other clock is changed.
+
+`python -m scripts.stack.programs.faketime MODULE ...` runs the module in the environment of
+`environment(...)`. It is needed because clock_nanosleep() of libfaketime 0.9.10, Debian 12's, takes the
+monotonic instant that time.sleep() waits for to be one of the wall clock, and fails.
+"""
+
+import platform
+import runpy
+import select
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import SupportsIndex
+
+from scripts.stack import SetupError, places
+
+PACKAGE = "libfaketime"
+LIBRARY = Path("/usr/lib", f"{platform.machine()}-linux-gnu", "faketime", "libfaketimeMT.so.1")
+REFRESH_SECONDS = 1
+"""How long the library keeps what it has read: a change of the file takes effect after so long at most."""
+
+
+def require() -> None:
+    """Raises SetupError where the library is missing."""
+    if not LIBRARY.exists():
+        raise SetupError(f"{LIBRARY} is missing; run this first: sudo apt-get install -y {PACKAGE}")
+
+
+def environment(offset_file: Path) -> dict[str, str]:
+    """What a process needs in its environment; the file must hold an offset before the process starts."""
+    return {
+        "LD_PRELOAD": str(LIBRARY),
+        "FAKETIME_TIMESTAMP_FILE": str(offset_file),
+        "FAKETIME_CACHE_DURATION": str(REFRESH_SECONDS),
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        # The times of files are no clock of the process.
+        "NO_FAKE_STAT": "1",
+    }
+
+
+def set_offset(offset_file: Path, seconds: int) -> None:
+    """Have the processes with this file see a wall clock so far ahead, from within a second on."""
+    places.write_whole(offset_file, f"{seconds:+d}\n")
+
+
+def command(python_command: Sequence[str]) -> list[str]:
+    """The same `python -m MODULE ...`, run by this module."""
+    python, option, *module_and_arguments = python_command
+    if option != "-m":
+        raise ValueError(f"not a module that Python runs: {python_command}")
+    return [python, "-m", "scripts.stack.programs.faketime", *module_and_arguments]
+
+
+def remove_shared_memory(pid: int) -> None:
+    """Remove what the library of a killed process has left under /dev/shm."""
+    for name in (f"faketime_shm_{pid}", f"sem.faketime_sem_{pid}"):
+        Path("/dev/shm", name).unlink(missing_ok=True)
+
+
+def _sleep(seconds: float | SupportsIndex, /) -> None:
+    """time.sleep(), which waits by select() rather than by clock_nanosleep()."""
+    timeout_seconds = float(seconds)
+    if timeout_seconds < 0:
+        raise ValueError("sleep length must be non-negative")
+    select.select([], [], [], timeout_seconds)
+
+
+def main() -> None:
+    time.sleep = _sleep
+    del sys.argv[0]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""The Debian packages that commands need: installed by root, named to other users."""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.stack.mariadb import SEARCH_PATH
+from scripts.stack.programs import faketime
+
+PROMETHEUS_PROGRAMS = {
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
+    "prometheus-alertmanager": "prometheus-alertmanager",
+    "amtool": "prometheus-alertmanager",
+    "prometheus-redis-exporter": "prometheus-redis-exporter",
+    "prometheus-mysqld-exporter": "prometheus-mysqld-exporter",
+}
+"""The package of each program."""
+CLUSTER_PROGRAMS = {
+    "debootstrap": "debootstrap",
+    "haproxy": "haproxy",
+    "redis-server": "redis-server",
+    "rabbitmq-server": "rabbitmq-server",
+    # Erlang's, which comes with RabbitMQ.
+    "epmd": "rabbitmq-server",
+}
+"""Those of `make cluster`, beside Prometheus'."""
+_INSTALL = ("install", "-y", "--no-install-recommends")
+_POLICY = Path("/usr/sbin/policy-rc.d")
+_POLICY_TEXT = "#!/bin/sh\n# Firstcome installs packages without starting their services.\nexit 101\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What a command needs of the system. A driver that is built already needs no compiler."""
+
+    mariadb: bool = True
+    redis: bool = False
+    compiler: bool = False
+    libfaketime: bool = False
+    prometheus: bool = False
+    npm: bool = False
+    chromium: bool = False
+    cluster: bool = False
+
+
+def require(needs: Needs) -> None:
+    """Return when everything is there. For root it is installed; others get the line that installs it."""
+    packages = list(missing(needs))
+    if not packages:
+        return
+    if not can_install():
+        sys.exit(f"firstcome: system packages are missing; run this first: {line_to_install(packages)}")
+    print(f"Installing system packages: {' '.join(packages)} …", file=sys.stderr, flush=True)
+    _install([*_INSTALL, *packages])
+
+
+def can_install() -> bool:
+    """Whether this user may install packages, on a system that has them."""
+    return os.getuid() == 0 and shutil.which("apt-get") is not None
+
+
+def line_to_install(packages: Iterable[str]) -> str:
+    """What a user types who may."""
+    return f"sudo apt-get {' '.join([*_INSTALL, *packages])}"
+
+
+def missing(needs: Needs) -> Iterator[str]:
+    """The packages that bring what can't be found."""
+    programs: dict[str, str] = {}
+    if needs.mariadb:
+        programs |= {"mariadbd": "mariadb-server", "mariadb-install-db": "mariadb-server"}
+    if needs.prometheus:
+        programs |= PROMETHEUS_PROGRAMS
+    if needs.cluster:
+        programs |= CLUSTER_PROGRAMS
+    if needs.redis:
+        programs["redis-server"] = "redis-server"
+    if needs.npm:
+        programs |= {"node": "nodejs", "npm": "npm"}
+    if needs.chromium:
+        programs["chromium"] = "chromium"
+    if needs.compiler:
+        programs |= {"mariadb_config": "default-libmysqlclient-dev", "gcc": "gcc", "pkg-config": "pkg-config"}
+    absent = [package for program, package in programs.items() if _is_absent(program)]
+    if needs.compiler and not Path(sysconfig.get_path("include"), "Python.h").exists():
+        absent.append(f"python{sys.version_info.major}.{sys.version_info.minor}-dev")
+    if "gcc" in absent:
+        absent.append("libc6-dev")
+    if needs.libfaketime and not faketime.LIBRARY.exists():
+        absent.append(faketime.PACKAGE)
+    yield from dict.fromkeys(absent)
+
+
+def _is_absent(program: str) -> bool:
+    return shutil.which(program, path=SEARCH_PATH) is None
+
+
+def _install(words: Sequence[str]) -> None:
+    """Install without a question, and without starting the services that the packages bring."""
+    services_may_start = _POLICY.exists()
+    if not services_may_start:
+        _POLICY.write_text(_POLICY_TEXT)
+        _POLICY.chmod(0o755)
+    try:
+        _apt_get("update")
+        _apt_get(*words)
+    finally:
+        if not services_may_start:
+            _POLICY.unlink()
+
+
+def _apt_get(*words: str) -> None:
+    command = ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=300", *words]
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    ran = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if ran.returncode != 0:
+        last = "\n".join((ran.stdout + ran.stderr).strip().splitlines()[-10:])
+        sys.exit(f"firstcome: `{' '.join(command)}` failed:\n{last}")

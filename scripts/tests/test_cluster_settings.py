@@ -1,0 +1,218 @@
+"""The cluster's ports, passwords and templates: each server's settings are whole."""
+
+import configparser
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from supervisor.options import ServerOptions
+
+from scripts.cluster import credentials, environment, layout, processes, supervision, templates
+from scripts.cluster.layout import Cluster
+from scripts.cluster.servers import mysql, redis
+from scripts.stack import SetupError, ports
+from scripts.stack import instance as instances
+
+TEMPLATES = {
+    "member.cnf": {"port": 1, "group_port": 2},
+    "member.sql": {},
+    "router.conf": {"port": 1},
+    "redis.conf": {"port": 1, "folder": "/folder"},
+    "sentinel.conf": {"port": 1, "primary_port": 2, "folder": "/folder"},
+    "rabbitmq.conf": {"port": 1, "management_port": 2, "metrics_port": 3},
+    "rabbitmq_plugins": {},
+    "haproxy-front.cfg": {},
+    "haproxy-database.cfg": {},
+    "prometheus.yml": {},
+    "unavailable.http": {},
+}
+COMMENT = re.compile(r"^\s*(#|--)")
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Cluster:
+    return Cluster(home=tmp_path / "cluster", first_port=21000)
+
+
+def test_every_template_is_known_to_these_tests():
+    assert {path.name for path in templates.FOLDER.iterdir()} == TEMPLATES.keys()
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_every_template_is_filled_in_whole(cluster: Cluster, name: str):
+    text = templates.render(name, cluster, number=2, **TEMPLATES[name])
+    assert "$" not in text
+    assert "0.0.0.0" not in text
+
+
+def test_a_template_that_names_an_unknown_value_is_reported(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "one.conf").write_text("port = ${nothing}")
+    monkeypatch.setattr(templates, "FOLDER", tmp_path)
+    with pytest.raises(SetupError, match=r"one\.conf can't be filled in: 'nothing'"):
+        templates.render("one.conf", cluster)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "group_replication_member_expel_timeout",
+        "group_replication_unreachable_majority_timeout",
+        "group_replication_exit_state_action",
+        "group_replication_consistency",
+        "group_replication_single_primary_mode",
+        "innodb-flush-log-at-trx-commit",
+        "max-connect-errors",
+    ],
+)
+def test_a_setting_that_a_promise_rests_on_has_its_reason(setting: str):
+    lines = (templates.FOLDER / "member.cnf").read_text().splitlines()
+    (position,) = (number for number, line in enumerate(lines) if line.startswith(setting))
+    before = lines[:position][::-1]
+    block = before[
+        : next(number for number, line in enumerate(before) if not line.strip() or line.startswith("["))
+    ]
+    assert any(COMMENT.match(line) for line in block), setting
+
+
+def test_all_ports_are_different_and_below_those_of_outgoing_connections():
+    highest = layout.choose(str(layout.FIRST_PORT_OF_CONNECTIONS - layout.PORTS))
+    found = []
+    for kind in layout.OFFSETS:
+        owner = kind if kind in layout.SIZES else kind.partition("-")[0]
+        count = layout.SIZES.get(owner, 1) if kind != "redis-exporter" else 1
+        found += [highest.port(kind, number) for number in range(1, count + 1)]
+    assert len(found) == len(set(found))
+    assert max(found) < layout.FIRST_PORT_OF_CONNECTIONS
+    assert max(found) < highest.first_port + layout.PORTS
+
+
+def test_ports_among_those_of_outgoing_connections_are_refused():
+    with pytest.raises(SetupError, match="must lie below 32768"):
+        layout.choose("32720")
+
+
+def test_the_cluster_is_remembered_with_its_ports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("FIRSTCOME_VAR", str(tmp_path))
+    with pytest.raises(SetupError, match="no cluster was started"):
+        layout.remembered()
+    chosen = layout.choose("22000")
+    chosen.home.mkdir()
+    instances.remember(chosen.instance)
+    assert layout.remembered() == layout.choose() == chosen
+
+
+def test_passwords_are_of_this_state_folder_and_stay(cluster: Cluster, tmp_path: Path):
+    other = Cluster(home=tmp_path / "other", first_port=22000)
+    assert credentials.read(cluster) == credentials.read(cluster)
+    found = [*credentials.read(cluster).values(), *credentials.read(other).values()]
+    assert len(set(found)) == len(found)
+    assert all(re.fullmatch(r"[\w-]{32}", password) for password in found)
+
+
+def test_what_mysqld_executes_first_has_a_statement_on_each_line(cluster: Cluster):
+    script = mysql.one_statement_a_line(templates.render("member.sql", cluster))
+    lines = script.splitlines()
+    assert all(re.match(r"(ALTER|CREATE|GRANT|INSERT) ", line) and line.endswith(";") for line in lines)
+    assert not any("--" in line for line in lines)
+    assert sum(line.startswith("GRANT") for line in lines) >= 8
+
+
+def test_the_shops_account_has_no_right_that_works_on_a_member_outside_of_the_group(cluster: Cluster):
+    script = mysql.one_statement_a_line(templates.render("member.sql", cluster))
+    granted = [line for line in script.splitlines() if "TO 'firstcome'" in line]
+    assert granted
+    assert not any("*.*" in line.replace("performance_schema.*", "") for line in granted)
+
+
+def test_prometheus_scrapes_every_process_that_has_metrics(cluster: Cluster):
+    settings = yaml.safe_load(templates.render("prometheus.yml", cluster))
+    targets = {
+        job["job_name"]: [target for one in job["static_configs"] for target in one["targets"]]
+        for job in settings["scrape_configs"]
+    }
+    for kind in ("web", "worker", "issuer", "beat"):
+        assert targets[kind] == cluster.addresses(kind)
+    assert targets["mysql"] == cluster.addresses("mysql-exporter")
+    assert targets["rabbitmq"] == cluster.addresses("rabbitmq-metrics", like="rabbitmq")
+    assert targets["redis"] == [f"redis://{address}" for address in cluster.addresses("redis")]
+
+
+def test_haproxy_answers_503_with_a_time_to_repeat_where_a_node_does_not():
+    text = (templates.FOLDER / "haproxy-front.cfg").read_text()
+    assert set(re.findall(r"errorfile (\d+) ", text)) == {"502", "503", "504"}
+    refusal = (templates.FOLDER / "unavailable.http").read_text()
+    assert refusal.startswith("HTTP/1.1 503 ")
+    assert "\nRetry-After: 1\n" in refusal
+
+
+def test_the_primary_of_redis_stays_who_it_was_when_the_cluster_starts_again(cluster: Cluster):
+    redis.prepare(cluster)
+    assert redis.last_primary(cluster) == 1
+    for number, epoch, port in ((1, 3, 1), (2, 5, 3), (3, 4, 2)):
+        settings = redis.settings_of(cluster, "sentinel", number)
+        monitored = f"sentinel monitor primary {ports.HOST} {cluster.port('redis', port)} 2"
+        settings.write_text(f"{monitored}\nsentinel config-epoch primary {epoch}\n")
+    assert redis.last_primary(cluster) == 3
+    redis.prepare(cluster)
+    written = {number: redis.settings_of(cluster, "redis", number).read_text() for number in (1, 2, 3)}
+    assert "\nreplicaof" not in written[3]
+    assert all(f"replicaof {ports.HOST} {cluster.port('redis', 3)}\n" in written[number] for number in (1, 2))
+
+
+def test_the_environment_leads_to_the_cluster_whatever_the_user_has_set(cluster: Cluster):
+    own = {"DATABASE_URL": "sqlite:///elsewhere", "PAYMENT_GIVE_UP_SECONDS": "90"}
+    composed = environment.compose(cluster, own)
+    assert composed["DATABASE_URL"].endswith(f"@{ports.HOST}:{cluster.port('database')}/firstcome")
+    assert composed["PAYMENT_GIVE_UP_SECONDS"] == "90"
+    assert int(environment.defaults()["PAYMENT_GIVE_UP_SECONDS"]) >= 60
+
+
+def test_each_process_begins_with_another_node_of_the_broker_and_knows_all(cluster: Cluster):
+    composed = environment.compose(cluster, {})
+    urls = [
+        environment.for_process(name, cluster, composed)["BROKER_URL"].split(";")
+        for name in ("web-1", "web-2", "web-3")
+    ]
+    assert len({url[0] for url in urls}) == 3
+    assert all(set(url) == set(urls[0]) for url in urls)
+
+
+def test_the_environment_is_written_for_a_shell_and_for_this_user_alone(cluster: Cluster):
+    composed = environment.compose(cluster, {})
+    environment.write_file(cluster, composed)
+    assert cluster.environment_file.stat().st_mode & 0o077 == 0
+    assert f"export BROKER_URL='{composed['BROKER_URL']}'" in cluster.environment_file.read_text()
+
+
+def test_every_process_has_a_command_and_supervisor_starts_it(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("scripts.cluster.packages.program", lambda name: f"/usr/bin/{name}")
+    names = [name for group in supervision.GROUPS.values() for name in group]
+    composed = environment.compose(cluster, {})
+    assert all(processes.command(name, cluster, composed) for name in names)
+    for folder in ("log", "run"):
+        (cluster.home / folder).mkdir(parents=True)
+    path = cluster.home / "supervisor.conf"
+    path.write_text(supervision.configuration(cluster))
+    monkeypatch.setenv("FIRSTCOME_PYTHON", ".venv/bin/python")
+    options = ServerOptions()
+    options.realize(["-c", str(path)])
+    groups = {
+        group.name: [process.name for process in group.process_configs]
+        for group in options.process_group_configs
+    }
+    assert {name: sorted(found) for name, found in groups.items()} == {
+        name: sorted(found) for name, found in supervision.GROUPS.items()
+    }
+
+
+def test_a_member_that_ends_by_itself_is_started_again(cluster: Cluster):
+    read = configparser.RawConfigParser(strict=True)
+    read.read_string(supervision.configuration(cluster).replace("%(ENV", "(ENV"))
+    assert read["program:mysql-2"]["autorestart"] == "true"
+    assert int(read["program:mysql-2"]["stopwaitsecs"]) >= 60
+    assert Path(read["program:mysql-2"]["stdout_logfile"]).is_absolute()

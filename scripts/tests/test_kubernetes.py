@@ -1,0 +1,486 @@
+"""The manifests of ops/kubernetes: valid by the published schemas, and the same as the code says.
+
+No cluster is started here: docs/kubernetes.md says what was not checked.
+"""
+
+import copy
+import re
+import shlex
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from django.conf import settings
+from django.core.management import get_commands
+from django.urls import Resolver404, resolve
+
+from scripts.monitoring import rules
+from scripts.stack import environment, places
+from scripts.stack.programs import prometheus
+from scripts.tests import manifests
+from shop.db.mysql.patience import LONG_READ_TIMEOUT_SECONDS
+from shop.observability import catalogue
+from shop.server import worker
+
+DOCKERFILE = (places.PROJECT / "Dockerfile").read_text()
+COMPOSE = yaml.safe_load((places.PROJECT / "docker-compose.yml").read_text())["services"]
+EXACT_VERSIONS = (places.PROJECT / "scripts" / "docker" / "exact_versions.yml").read_text()
+PAGE = (places.PROJECT / "docs" / "kubernetes.md").read_text()
+PRODUCTION = manifests.PRODUCTION
+OURS = {"migrate", "web", "worker", "issuer", "beat"}
+LONG_RUNNING = OURS - {"migrate"}
+every_overlay = pytest.mark.parametrize("overlay", manifests.OVERLAYS)
+
+
+@every_overlay
+@pytest.mark.parametrize("version", [manifests.OLDEST, manifests.NEWEST])
+def test_every_object_is_valid_by_the_schemas_of_kubernetes_and_of_the_operators(overlay: str, version: str):
+    for manifest in manifests.render(overlay):
+        manifests.validate(manifest, version)
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "NetworkPolicy", "InnoDBCluster", "RabbitmqCluster"])
+def test_a_field_that_the_schema_does_not_have_is_refused(kind: str):
+    broken = copy.deepcopy(manifests.of_kind(PRODUCTION, kind)[0])
+    broken["spec"]["replicaz"] = 3
+    with pytest.raises(jsonschema.ValidationError):
+        manifests.validate(broken, manifests.NEWEST)
+
+
+def test_the_versions_that_are_checked_are_those_of_the_page():
+    assert f"Kubernetes {manifests.OLDEST} to {manifests.NEWEST}" in PAGE
+
+
+@every_overlay
+def test_the_processes_are_those_of_the_compose_file_by_the_same_commands(overlay: str):
+    workloads = manifests.of_the_shop(overlay)
+    assert workloads.keys() == OURS
+    for name, workload in workloads.items():
+        assert manifests.container(workload).get("command") == COMPOSE[name].get("command"), name
+
+
+@every_overlay
+def test_every_management_command_is_a_real_one(overlay: str):
+    named = set()
+    for workload in manifests.of_the_shop(overlay).values():
+        for container in manifests.every_container(workload):
+            named |= set(re.findall(r"manage\.py (\w+)", " ".join(container.get("command", []))))
+    assert named == {"migrate", "run_issuer"}
+    assert named <= get_commands().keys()
+
+
+@every_overlay
+def test_every_variable_is_a_setting(overlay: str, tmp_path: Path):
+    uncommented = tmp_path / ".env"
+    example = (places.PROJECT / ".env.example").read_text()
+    uncommented.write_text(re.sub(r"^#(?=[A-Z_]+=)", "", example, flags=re.MULTILINE))
+    known = environment.read_file(uncommented).keys() | {"PROMETHEUS_MULTIPROC_DIR"}
+    for name, workload in manifests.of_the_shop(overlay).items():
+        for container in manifests.every_container(workload):
+            assert manifests.environment(overlay, container).keys() <= known, name
+
+
+@every_overlay
+def test_no_value_of_a_secret_is_in_a_manifest(overlay: str):
+    assert manifests.of_kind(overlay, "Secret") == []
+    for name, workload in manifests.of_the_shop(overlay).items():
+        for container in manifests.every_container(workload):
+            for variable, value in manifests.environment(overlay, container).items():
+                is_secret = re.search("SECRET|PASSWORD|TOKEN|KEY|_URL$", variable) and variable not in {
+                    "DATA_PLATFORM_URL",
+                    "GATEWAY_URL",
+                }
+                assert isinstance(value, dict) == bool(is_secret), (name, variable)
+
+
+def test_every_secret_is_made_by_a_command_of_the_page_or_by_an_operator():
+    needed: dict[str, set[str]] = {}
+    for workload in manifests.of_kind(PRODUCTION, "Deployment", "Job"):
+        for container in manifests.every_container(workload):
+            for variable in container.get("env", []):
+                if "valueFrom" in variable:
+                    reference = variable["valueFrom"]["secretKeyRef"]
+                    if not reference.get("optional"):
+                        needed.setdefault(reference["name"], set()).add(reference["key"])
+    assert needed.pop("rabbitmq-default-user") == {"connection_string"}
+    made: dict[str, set[str]] = {}
+    for command in re.findall(r"create secret generic (.+?)(?=\nkubectl|\n```)", PAGE, flags=re.DOTALL):
+        name, *words = shlex.split(command.replace("\\\n", " "))
+        keys = {word.removeprefix("--from-literal=").partition("=")[0] for word in words if "literal" in word}
+        made[name] = made.get(name, set()) | keys
+    for name, keys in needed.items():
+        assert keys <= made[name], name
+    assert manifests.mysql()["secretName"] in made
+
+
+@every_overlay
+def test_the_gateways_key_goes_to_the_processes_that_call_it_and_to_no_other(overlay: str):
+    workloads = manifests.of_the_shop(overlay)
+    for variable in ("STRIPE_API_KEY", "PAYMENT_GATEWAY", "EVENT_SECRET"):
+        has = {
+            name
+            for name, workload in workloads.items()
+            if variable in manifests.environment(overlay, manifests.container(workload))
+        }
+        assert has == {"web", "worker", "beat"}, variable
+    [policy] = [
+        one
+        for one in manifests.of_kind(overlay, "NetworkPolicy")
+        if one["metadata"]["name"] == "calls-outside"
+    ]
+    selected = policy["spec"]["podSelector"]["matchLabels"].items()
+    assert {name for name, one in workloads.items() if selected <= manifests.labels(one).items()} == has
+
+
+@every_overlay
+def test_no_process_starts_before_its_migrations(overlay: str):
+    for name in LONG_RUNNING:
+        [waiting] = manifests.pod(manifests.of_the_shop(overlay)[name])["initContainers"]
+        assert "manage.py migrate --check" in waiting["command"][-1], name
+        assert waiting["image"] == manifests.container(manifests.of_the_shop(overlay)[name])["image"]
+
+
+@every_overlay
+def test_every_pod_is_as_shut_as_the_standard_restricted_wants(overlay: str):
+    for workload in manifests.of_kind(overlay, "Deployment", "Job"):
+        pod, name = manifests.pod(workload), workload["metadata"]["name"]
+        assert pod["securityContext"]["runAsNonRoot"], name
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert pod["automountServiceAccountToken"] is False, name
+        for container in manifests.every_container(workload):
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }, name
+            assert container["resources"]["requests"].keys() == {"cpu", "memory"}, name
+            assert container["resources"]["limits"].keys() == {"memory"}, name
+        for volume in pod.get("volumes", []):
+            assert volume["emptyDir"]["sizeLimit"], name
+
+
+@every_overlay
+def test_the_user_is_the_images_and_no_variable_of_a_service_takes_a_settings_name(overlay: str):
+    user = int(re.findall(r"useradd --uid (\d+)", DOCKERFILE)[0])
+    for workload in manifests.of_the_shop(overlay).values():
+        assert manifests.pod(workload)["securityContext"]["runAsUser"] == user
+        # A Service `web` adds WEB_PORT and others.
+        assert manifests.pod(workload)["enableServiceLinks"] is False
+
+
+def test_metrics_have_a_folder_of_their_own_in_web_alone():
+    for name, workload in manifests.of_the_shop(PRODUCTION).items():
+        container = manifests.container(workload)
+        folder = manifests.environment(PRODUCTION, container).get("PROMETHEUS_MULTIPROC_DIR")
+        mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
+        assert mounted == ({"/tmp", folder} if name == "web" else {"/tmp"}), name
+        assert (folder is not None) == (name == "web"), name
+
+
+@every_overlay
+def test_probes_and_ports_are_those_that_exist(overlay: str):
+    workloads = manifests.of_the_shop(overlay)
+    web = manifests.container(workloads["web"])
+    assert [port["containerPort"] for port in web["ports"]] == [
+        int(re.findall(r"EXPOSE (\d+)", DOCKERFILE)[0])
+    ]
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert web[probe]["httpGet"]["port"] == web["ports"][0]["name"]
+        # Never /readyz, which is 503 while Redis or the broker alone is down.
+        assert resolve(web[probe]["httpGet"]["path"]).func.__name__ == "healthz"
+    for name in LONG_RUNNING - {"web"}:
+        container = manifests.container(workloads[name])
+        variables = manifests.environment(overlay, container)
+        assert [port["containerPort"] for port in container["ports"]] == [int(variables["METRICS_PORT"])], (
+            name
+        )
+        # A server of metrics that others reach needs the token.
+        assert "METRICS_TOKEN" in variables, name
+        assert "livenessProbe" in container, name
+
+
+def test_probes_by_files_look_at_what_the_commands_write():
+    for name in ("issuer", "beat"):
+        container = manifests.container(manifests.of_the_shop(PRODUCTION)[name])
+        probe = container["livenessProbe"]["exec"]["command"][-1]
+        assert probe == COMPOSE[name]["healthcheck"]["test"][1]
+        file = re.findall(r"-name '?([\w-]+)", probe)[0]
+        assert f"/tmp/{file}" in container["command"]
+
+
+def test_a_stop_is_longer_than_what_it_waits_for():
+    workloads = manifests.of_the_shop(PRODUCTION)
+    stop = int(re.findall(r"--stop-seconds (\d+)", DOCKERFILE)[0])
+    web = manifests.container(workloads["web"])
+    announced = web["lifecycle"]["preStop"]["sleep"]["seconds"]
+    readiness = web["readinessProbe"]
+    assert announced >= readiness["periodSeconds"]
+    assert stop > worker.PROCESS_EXIT_SECONDS
+    assert manifests.pod(workloads["web"])["terminationGracePeriodSeconds"] >= announced + stop + 5
+    longest_task = settings.CELERY_TASK_TIME_LIMIT
+    assert manifests.pod(workloads["worker"])["terminationGracePeriodSeconds"] >= longest_task + 5
+
+
+def test_a_migration_under_way_ends_by_itself_and_no_other_begins_meanwhile():
+    job = manifests.of_the_shop(PRODUCTION)["migrate"]["spec"]
+    assert job["podReplacementPolicy"] == "Failed"
+    assert job["template"]["spec"]["terminationGracePeriodSeconds"] >= LONG_READ_TIMEOUT_SECONDS
+    assert "kubectl delete job migrate --ignore-not-found --cascade=foreground" in PAGE
+    # The kubelet's pauses: 10 s, each twice the one before, and 300 s at most.
+    pauses = [min(10 * 2**attempt, 300) for attempt in range(job["backoffLimit"])]
+    assert sum(pauses) >= 2 * 3_600, "an audit takes an hour and more"
+
+
+def test_no_pod_is_taken_away_before_another_serves():
+    for name in LONG_RUNNING:
+        strategy = manifests.of_the_shop(PRODUCTION)[name]["spec"]["strategy"]
+        assert strategy["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}, name
+    protected = {
+        one["spec"]["selector"]["matchLabels"].get("app.kubernetes.io/component"): one["spec"][
+            "maxUnavailable"
+        ]
+        for one in manifests.of_kind(PRODUCTION, "PodDisruptionBudget")
+    }
+    for name, workload in manifests.of_the_shop(PRODUCTION).items():
+        if name in LONG_RUNNING:
+            replicas = workload["spec"].get("replicas") or manifests.autoscaler()["minReplicas"]
+            # A budget over one pod keeps its node from being drained.
+            assert (name in protected) == (replicas > 1), name
+
+
+def test_web_has_no_number_of_pods_beside_its_autoscaler():
+    """Each `kubectl apply` would set it back in the middle of a drop."""
+    assert "replicas" not in manifests.of_the_shop(PRODUCTION)["web"]["spec"]
+    assert manifests.autoscaler()["scaleTargetRef"] == {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "name": "web",
+    }
+
+
+def test_the_autoscaler_reads_a_metric_that_the_adapter_makes_of_one_of_ours():
+    [pods] = [one["pods"] for one in manifests.autoscaler()["metrics"] if one["type"] == "Pods"]
+    rule = _adapter_rule()
+    series = rule["seriesQuery"].partition("{")[0]
+    pattern, template = rule["name"]["matches"], rule["name"]["as"]
+    made = re.sub(pattern, template.replace("${1}", r"\1"), series)
+    assert pods["metric"]["name"] == made
+    metric = series.removesuffix("_bucket")
+    assert catalogue.definitions()[metric].kind == "histogram"
+    assert f"| `{metric}` | histogram |" in (places.PROJECT / "docs" / "metrics.md").read_text()
+
+
+def test_the_adapters_expression_says_how_long_batches_waited_and_0_for_a_pod_without_one(tmp_path: Path):
+    query = _adapter_rule()["metricsQuery"]
+    for placeholder, value in {
+        "<<.Series>>": "firstcome_batch_wait_seconds_bucket",
+        "<<.LabelMatchers>>": 'namespace="firstcome",instance=~"busy|idle"',
+        "<<.GroupBy>>": "instance",
+    }.items():
+        query = query.replace(placeholder, value)
+    bucket = 'firstcome_batch_wait_seconds_bucket{{namespace="firstcome",job="web",instance="{}",le="{}"}}'
+    series = [
+        # 90 of 100 batches wait for less than 0.1 s, and all for less than 0.2 s: 0.15 s is the percentile.
+        {"series": bucket.format("busy", "0.1"), "values": "0+15x12"},
+        {"series": bucket.format("busy", "0.2"), "values": "0+16.666667x12"},
+        {"series": bucket.format("busy", "+Inf"), "values": "0+16.666667x12"},
+        *({"series": bucket.format("idle", le), "values": "7x12"} for le in ("0.1", "0.2", "+Inf")),
+    ]
+    expected = [
+        {"labels": '{instance="busy"}', "value": 0.15},
+        {"labels": '{instance="idle"}', "value": 0},
+    ]
+    case = {"expr": f"round({query}, 0.001)", "eval_time": "2m", "exp_samples": expected}
+    file = tmp_path / "adapter.yml"
+    file.write_text(
+        yaml.safe_dump({"tests": [{"interval": "10s", "input_series": series, "promql_expr_test": [case]}]})
+    )
+    checked = subprocess.run(
+        [prometheus.program("promtool"), "test", "rules", str(file)], capture_output=True, text=True
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_the_pods_are_scraped_as_the_jobs_that_rules_and_dashboards_name():
+    """And no label tells pods apart but `instance`, which the rules aggregate away."""
+    shop, exporters, rabbitmq = _scraping()["scrape_configs"]
+    jobs = {one["job_name"] for one in yaml.safe_load(rules.CONFIGURATION.read_text())["scrape_configs"]}
+    assert jobs - {"prometheus", "alertmanager"} == LONG_RUNNING | {"redis", "mysql", rabbitmq["job_name"]}
+    assert _scraped_components(shop) == LONG_RUNNING
+    assert _scraped_components(exporters) == {"redis-exporter", "mysql-exporter"}
+    workloads = manifests.of_the_shop(PRODUCTION)
+    ports = {port["name"] for name in LONG_RUNNING for port in manifests.container(workloads[name])["ports"]}
+    kept = next(one for one in shop["relabel_configs"] if one.get("action") == "keep")
+    assert set(kept["regex"].split("|")) == ports
+    for job in (shop, exporters, rabbitmq):
+        targets = {one["target_label"] for one in job["relabel_configs"] if "target_label" in one}
+        assert targets | {"job"} == {"job", "namespace", "instance"}
+        assert ("authorization" in job) == (job is shop), "no exporter gets the token"
+
+
+def test_the_scraping_is_valid_for_prometheus(tmp_path: Path):
+    scraping = _scraping()
+    for job in scraping["scrape_configs"]:
+        # Debian's build has no discovery by Kubernetes.
+        assert job.pop("kubernetes_sd_configs")
+    file = tmp_path / "prometheus.yml"
+    file.write_text(yaml.safe_dump(scraping))
+    command = [prometheus.program("promtool"), "check", "config", "--syntax-only", str(file)]
+    checked = subprocess.run(command, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_the_exporters_are_those_of_the_compose_file():
+    for name in ("redis", "mysql"):
+        exporter = manifests.container(manifests.find(PRODUCTION, "Deployment", named=f"{name}-exporter"))
+        assert exporter["command"] == COMPOSE[f"{name}_exporter"]["command"]
+        variables = {variable["name"] for variable in exporter["env"]}
+        assert COMPOSE[f"{name}_exporter"]["environment"].keys() <= variables
+
+
+@every_overlay
+def test_every_image_has_an_exact_version(overlay: str):
+    images = {
+        container["image"]
+        for workload in manifests.of_kind(overlay, "Deployment", "Job")
+        for container in manifests.every_container(workload)
+    }
+    images |= {one["spec"]["image"] for one in manifests.of_kind(overlay, "RabbitmqCluster")}
+    assert [image for image in images if not re.search(r":\d+\.\d+\.\d+(-\w+)?$", image)] == []
+
+
+@every_overlay
+def test_the_image_of_the_shop_is_that_of_this_version(overlay: str):
+    version = tomllib.loads((places.PROJECT / "pyproject.toml").read_text())["project"]["version"]
+    for workload in manifests.of_the_shop(overlay).values():
+        for container in manifests.every_container(workload):
+            assert container["image"] == f"registry.example.com/firstcome:{version}"
+    for exporter in [
+        one for one in manifests.of_kind(overlay, "Deployment") if "-exporter" in str(one["metadata"])
+    ]:
+        assert (
+            manifests.container(exporter)["image"] == f"registry.example.com/firstcome-monitoring:{version}"
+        )
+
+
+def test_redis_and_rabbitmq_are_those_of_the_compose_file():
+    redis = manifests.find(PRODUCTION, "Deployment", named="redis")
+    assert f"image: {manifests.container(redis)['image']}\n" in EXACT_VERSIONS
+    rabbitmq = manifests.find(PRODUCTION, "RabbitmqCluster", named="rabbitmq")["spec"]["image"]
+    assert f"image: {rabbitmq.removesuffix('-management')}-alpine\n" in EXACT_VERSIONS
+
+
+def test_the_broker_has_several_nodes_only_with_queues_that_live_on_several():
+    """A classic queue is away with its node, while the broker still accepts what is sent to it."""
+    nodes = manifests.find(PRODUCTION, "RabbitmqCluster", named="rabbitmq")["spec"]["replicas"]
+    variables = manifests.environment(
+        PRODUCTION, manifests.container(manifests.of_the_shop(PRODUCTION)["worker"])
+    )
+    assert (nodes >= 3) == (variables.get("BROKER_QUEUE_TYPE") == "quorum")
+
+
+def test_the_members_of_the_group_keep_what_was_acknowledged_and_give_up_soon():
+    settings = manifests.mycnf()
+    assert settings["innodb_flush_log_at_trx_commit"] == settings["sync_binlog"] == "1"
+    assert settings["loose_group_replication_member_expel_timeout"] == "0"
+    assert settings["loose_group_replication_unreachable_majority_timeout"] == "5"
+    assert settings["loose_group_replication_consistency"] == "BEFORE_ON_PRIMARY_FAILOVER"
+    assert manifests.mysql()["instances"] == 3
+    assert manifests.mysql()["router"]["instances"] == 2
+    variables = manifests.environment(
+        PRODUCTION, manifests.container(manifests.of_the_shop(PRODUCTION)["worker"])
+    )
+    assert int(variables["PAYMENT_GIVE_UP_SECONDS"]) >= 60
+
+
+@every_overlay
+def test_every_policy_and_service_selects_pods_that_exist(overlay: str):
+    pods = [manifests.labels(one) for one in manifests.of_kind(overlay, "Deployment", "Job")]
+    # What the operators make.
+    cluster = {"mysql.oracle.com/cluster": "mysql"}
+    pods += [{"component": "mysqld"} | cluster, {"component": "mysqlrouter"} | cluster]
+    pods += [{"app.kubernetes.io/name": "rabbitmq"}]
+    # Of the cluster's own name server.
+    pods += [{"k8s-app": "kube-dns"}]
+    found = 0
+    for manifest in manifests.of_kind(overlay, "NetworkPolicy", "Service", "PodDisruptionBudget"):
+        for selector in _selectors(manifest["spec"]):
+            found += 1
+            assert any(selector.items() <= pod.items() for pod in pods), (manifest["metadata"], selector)
+    assert found > 10
+
+
+@every_overlay
+def test_nothing_is_open_by_default_and_every_process_reaches_its_servers(overlay: str):
+    policies = {one["metadata"]["name"]: one["spec"] for one in manifests.of_kind(overlay, "NetworkPolicy")}
+    nothing = policies["nothing-by-default"]
+    assert nothing["policyTypes"] == ["Ingress", "Egress"]
+    assert nothing.keys() == {"podSelector", "policyTypes"}
+    ports = {port["port"] for rule in policies["shop-reaches-servers"]["egress"] for port in rule["ports"]}
+    assert ports == ({6446, 5672, 6379} if overlay == PRODUCTION else {3306, 5672, 6379})
+
+
+@every_overlay
+def test_what_is_public_exists_and_metrics_and_readiness_are_not(overlay: str):
+    [ingress] = manifests.of_kind(overlay, "Ingress")
+    paths = {path["path"]: path["pathType"] for path in ingress["spec"]["rules"][0]["http"]["paths"]}
+    assert paths == {"/": "Exact", "/api": "Prefix", "/admin": "Prefix", "/static": "Prefix"}
+    for public in ("/", "/api/v1/products", "/api/docs/", "/admin/"):
+        assert resolve(public)
+    assert settings.STATIC_URL.strip("/") == "static"
+    for path in ("/metrics", "/readyz", "/healthz"):
+        assert resolve(path)
+        assert not any(
+            kind == "Prefix" and f"{path}/".startswith(f"{prefix}/") for prefix, kind in paths.items()
+        )
+    with pytest.raises(Resolver404):
+        resolve("/elsewhere")
+    [host] = {rule["host"] for rule in ingress["spec"]["rules"]}
+    assert [tls["hosts"] for tls in ingress["spec"]["tls"]] == [[host]]
+    [service] = {path["backend"]["service"]["name"] for path in ingress["spec"]["rules"][0]["http"]["paths"]}
+    assert manifests.find(overlay, "Service", named=service)
+    variables = manifests.environment(overlay, manifests.container(manifests.of_the_shop(overlay)["web"]))
+    assert host in variables["ALLOWED_HOSTS"].split(",")
+    assert variables["CSRF_TRUSTED_ORIGINS"] == f"https://{host}"
+
+
+def _scraping() -> dict[str, Any]:
+    read: dict[str, Any] = yaml.safe_load((manifests.FOLDER / "monitoring" / "scrape.yml").read_text())
+    return read
+
+
+def _scraped_components(job: dict[str, Any]) -> set[str]:
+    [discovery] = job["kubernetes_sd_configs"]
+    [selector] = discovery["selectors"]
+    found = re.fullmatch(r"app\.kubernetes\.io/component in \((.+)\)", selector["label"])
+    assert found
+    return set(found[1].split(","))
+
+
+def _adapter_rule() -> dict[str, Any]:
+    [config] = [
+        one
+        for one in manifests.of_kind(manifests.MONITORING, "ConfigMap")
+        if one["metadata"]["name"] == "adapter-config"
+    ]
+    [rule] = yaml.safe_load(config["data"]["config.yaml"])["rules"]
+    return dict(rule)
+
+
+def _selectors(spec: Any) -> list[dict[str, str]]:
+    """Every selector of pods in it: a Service's, and those of policies and budgets."""
+    if isinstance(spec, list):
+        return [selector for one in spec for selector in _selectors(one)]
+    if not isinstance(spec, dict):
+        return []
+    found = []
+    for key, value in spec.items():
+        if key in {"podSelector", "selector"}:
+            found.append(value.get("matchLabels", value))
+        else:
+            found += _selectors(value)
+    return found

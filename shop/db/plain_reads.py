@@ -1,0 +1,28 @@
+"""Statements that read without locking, and the refusal of all others."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from django.db import NotSupportedError
+
+READS = re.compile(r"\s*(SELECT|SHOW|SET\s+SESSION|SET\s+SQL_AUTO_IS_NULL)\b", re.IGNORECASE)
+LOCKS = re.compile(r"\bFOR\s+(UPDATE|SHARE)\b|\bLOCK\s+IN\s+SHARE\s+MODE\b", re.IGNORECASE)
+
+
+def is_plain_read(statement: str) -> bool:
+    """Whether the statement reads without locking any row."""
+    return bool(READS.match(statement)) and not LOCKS.search(statement)
+
+
+def refuse_writes(
+    execute: Callable[..., Any],
+    statement: str,
+    parameters: Any,
+    many: bool,
+    context: Mapping[str, Any],
+) -> Any:
+    """Django's execute wrapper that raises `NotSupportedError` unless the statement is a plain read."""
+    if many or not is_plain_read(statement):
+        raise NotSupportedError(f"Only plain reads go by this connection, not: {statement[:200]}")
+    return execute(statement, parameters, many, context)

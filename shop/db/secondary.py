@@ -1,0 +1,150 @@
+"""Reads that a secondary of the database may answer: lists of staff, exports and reports; never a decision.
+
+`read` sends work to the secondary of `DATABASE_READ_URL` only after that has applied everything that the
+primary had committed when the read began. So a reader sees what was acknowledged before, its own writes
+included, on any machine. The wait for it is short: a secondary that lags, or can't be reached, is left
+alone for a while, and the primary answers. Each connection asks its own server, because a proxy may spread
+connections over several secondaries.
+
+While `read` runs, no transaction can be opened, and no connection of the thread writes or locks.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import Error as DatabaseFailure
+from django.db.transaction import TransactionManagementError
+from prometheus_client import Counter
+from structlog import get_logger
+
+from shop.db import open_transaction, transactions
+from shop.db.plain_reads import refuse_writes
+
+T = TypeVar("T")
+log = get_logger(__name__)
+ALIAS = "reader"
+CATCH_UP_SECONDS = 0.3
+"""The longest wait until the secondary has applied what the primary has; usually it takes milliseconds."""
+LAGGING_SECONDS, UNREACHABLE_SECONDS = 1.0, 5.0
+"""How long a process reads from the primary alone after a wait in vain, or after an error."""
+SECONDARY, LAGGING, UNREACHABLE = "secondary", "lagging", "unreachable"
+READS = Counter(
+    "firstcome_secondary_reads",
+    "Reads that a secondary may answer: it did, or the primary because the secondary lags or is unreachable.",
+    ["result"],
+)
+_reads = {result: READS.labels(result) for result in (SECONDARY, LAGGING, UNREACHABLE)}
+# By whether the servers are MariaDB: what the primary has committed, and the wait until a server has
+# applied it. The first is empty without a binary log.
+POSITION = {True: "SELECT @@GLOBAL.gtid_binlog_pos", False: "SELECT @@GLOBAL.gtid_executed"}
+WAIT = {True: "SELECT MASTER_GTID_WAIT(%s, %s)", False: "SELECT WAIT_FOR_EXECUTED_GTID_SET(%s, %s)"}
+APPLIED = 0
+
+
+class _Rest:
+    """Until when this process leaves the secondary alone, and why. All threads share it."""
+
+    until = 0.0
+    reason = ""
+
+    def begin(self, reason: str, seconds: float) -> None:
+        if time.monotonic() >= self.until:
+            log.warning("lists are read from the primary", secondary=reason)
+        self.reason, self.until = reason, time.monotonic() + seconds
+
+    def current(self) -> str:
+        """Why the secondary is left alone now; empty if it isn't."""
+        return self.reason if time.monotonic() < self.until else ""
+
+
+_rest = _Rest()
+
+
+class Router:
+    """Django's router where a secondary is configured: it is read by name alone, and never written.
+
+    What belongs to a row of the secondary is read there too, as long as `read` runs.
+    """
+
+    def db_for_read(self, model: Any, **hints: Any) -> str | None:
+        return None if open_transaction.state.is_forbidden else DEFAULT_DB_ALIAS
+
+    def db_for_write(self, model: Any, **hints: Any) -> str:
+        return DEFAULT_DB_ALIAS
+
+    def allow_relation(self, first: Any, second: Any, **hints: Any) -> bool:
+        return True
+
+    def allow_migrate(self, database: str, app_label: str, **hints: Any) -> bool:
+        return database == DEFAULT_DB_ALIAS
+
+
+def is_configured() -> bool:
+    """Whether there is a secondary."""
+    return ALIAS in connections.settings
+
+
+def read(work: Callable[[str], T]) -> T:
+    """Run `work` with the alias of the database that it is to read: the secondary's, or the primary's.
+
+    `work` must read everything before it returns, and is run again if the secondary is lost meanwhile. Raises
+    `TransactionManagementError` inside a transaction: what is read here must not decide anything.
+    """
+    if open_transaction.is_open():
+        raise TransactionManagementError("A secondary is not read inside a transaction.")
+    if not is_configured():
+        return work(DEFAULT_DB_ALIAS)
+    if not has_caught_up():
+        _reads[_rest.reason].inc()
+        return work(DEFAULT_DB_ALIAS)
+    try:
+        with (
+            open_transaction.forbidden(),
+            connections[DEFAULT_DB_ALIAS].execute_wrapper(refuse_writes),
+        ):
+            result = work(ALIAS)
+    except DatabaseFailure as error:
+        if not transactions.is_lost(error):
+            raise
+        _leave_alone(error)
+        _reads[UNREACHABLE].inc()
+        return work(DEFAULT_DB_ALIAS)
+    _reads[SECONDARY].inc()
+    return result
+
+
+def has_caught_up() -> bool:
+    """Whether this thread's secondary has applied what the primary has committed by now."""
+    if _rest.current():
+        return False
+    primary = connections[DEFAULT_DB_ALIAS]
+    is_mariadb = bool(getattr(primary, "mysql_is_mariadb", False))
+    position = _value(DEFAULT_DB_ALIAS, POSITION[is_mariadb])
+    try:
+        # An empty position would count as applied everywhere.
+        is_applied = position and _value(ALIAS, WAIT[is_mariadb], position, CATCH_UP_SECONDS) == APPLIED
+    except DatabaseFailure as error:
+        _leave_alone(error)
+        return False
+    if not is_applied:
+        _rest.begin(LAGGING, LAGGING_SECONDS)
+    return bool(is_applied)
+
+
+def forget() -> None:
+    """Forget that the secondary was left alone (tests)."""
+    _rest.until = 0.0
+
+
+def _leave_alone(error: DatabaseFailure) -> None:
+    log.warning("the secondary can't be read", error=str(error)[:200])
+    connections[ALIAS].close()
+    _rest.begin(UNREACHABLE, UNREACHABLE_SECONDS)
+
+
+def _value(alias: str, statement: str, *parameters: Any) -> Any:
+    with connections[alias].cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return cursor.fetchone()[0]

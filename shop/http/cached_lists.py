@@ -1,0 +1,163 @@
+"""Lists for customers: a process reads each at most once a second while many clients ask for it.
+
+A page of a list is kept as it was rendered. In a burst, `BURST_REQUESTS` within a second, a request gets the
+page if it was read within the second before the request arrived. Otherwise one thread reads it for all
+requests that wait, so without a burst each gets the page as it is now. Staff are never shown a kept page.
+Its `ETag` is a hash of the page, the same in every process, so a client that sends it back gets 304 without
+a body from any of them.
+
+All of it runs on the event loop. Without one, in tests and under `runserver`, each request reads its page.
+"""
+
+import asyncio
+import hashlib
+import math
+import time
+from asyncio import _get_running_loop as running_loop
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+from django.utils.http import parse_etags
+
+from shop.concurrency import event_loop
+from shop.http.messages import JSON, Request, Response
+
+MAX_AGE_SECONDS = 1.0
+BURST_REQUESTS = 20
+"""Of a page within `MAX_AGE_SECONDS`, from which on a kept page is shown."""
+MOST_PAGES = 256
+"""Kept at once; a page of 200 rows has some 40 KB."""
+LONGEST_URL = 1_024
+"""The page of a longer one is not kept."""
+LONGEST_ETAGS = 1_024
+"""A longer `If-None-Match` is ignored."""
+Render = Callable[[Request], Response]
+
+
+class _Page(NamedTuple):
+    """A page as it was read; `began_at` is from before the first statement, by the monotonic clock."""
+
+    began_at: float
+    body: bytes
+    etag: str
+
+
+class _Reading:
+    """A page that a thread reads, or will read, for all requests that wait for it."""
+
+    began_at = math.inf
+    page: "asyncio.Future[_Page]"
+
+    def run(self, request: Request, render: Render) -> _Page:
+        self.began_at = time.monotonic()
+        return _read(request, render)
+
+
+_pages: OrderedDict[str, _Page] = OrderedDict()
+_arrivals: OrderedDict[str, deque[float]] = OrderedDict()
+_readings: dict[str, _Reading] = {}
+_expired_at = 0.0
+
+
+async def respond(request: Request, *, customers: Render, staff: Render) -> Response:
+    """Respond with the page of the list: to staff as it is now, to others at most `MAX_AGE_SECONDS` old.
+
+    `customers` must depend on nothing but the request's URL. Raises what the two raise.
+    """
+    if request.user.is_staff:
+        return await event_loop.run_in_thread(staff, request, group="staff", member=request.user.pk)
+    return _conditional(request, await _page(request, customers))
+
+
+def expire() -> None:
+    """Show no page of this process any more that was read before now; callable from any thread."""
+    global _expired_at
+    _expired_at = time.monotonic()
+
+
+def clear() -> None:
+    """Drop all pages (tests)."""
+    _pages.clear()
+    _arrivals.clear()
+    _readings.clear()
+
+
+async def _page(request: Request, render: Render) -> _Page:
+    if running_loop() is None:
+        return _read(request, render)
+    url = request.build_absolute_uri()
+    if len(url) > LONGEST_URL:
+        return await _run_in_thread(_read, request, render)
+    is_burst = _is_burst(url)
+    page = _pages.get(url)
+    if is_burst and page is not None and _is_recent(page.began_at):
+        _pages.move_to_end(url)
+        return page
+    reading = _readings.get(url)
+    # One that has not begun has all that was committed before the request arrived.
+    if reading is None or not (_is_recent(reading.began_at) if is_burst else reading.began_at == math.inf):
+        reading = _readings[url] = _Reading()
+        reading.page = asyncio.ensure_future(_run_in_thread(reading.run, request, render))
+        reading.page.add_done_callback(partial(_keep, url, reading))
+    # The wait of one request may be cancelled, and the others' must not.
+    return await asyncio.shield(reading.page)
+
+
+def _is_burst(url: str) -> bool:
+    """Whether this is one of many requests for the page within `MAX_AGE_SECONDS`."""
+    arrivals = _arrivals.setdefault(url, deque(maxlen=BURST_REQUESTS))
+    _arrivals.move_to_end(url)
+    if len(_arrivals) > MOST_PAGES:
+        _arrivals.popitem(last=False)
+    now = time.monotonic()
+    arrivals.append(now)
+    return len(arrivals) == BURST_REQUESTS and now - arrivals[0] < MAX_AGE_SECONDS
+
+
+async def _run_in_thread(read: Callable[[Request, Render], _Page], request: Request, render: Render) -> _Page:
+    # One list holds half of the threads at most, whatever its clients search for.
+    return await event_loop.run_in_thread(read, request, render, group=("list", request.path))
+
+
+def _read(request: Request, render: Render) -> _Page:
+    began_at = time.monotonic()
+    body = render(request).body
+    return _Page(began_at, body, f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"')
+
+
+def _keep(url: str, reading: _Reading, done: "asyncio.Future[_Page]") -> None:
+    """Keep the page that was read; a reading that was refused or failed is forgotten."""
+    if _readings.get(url) is not reading:
+        return
+    del _readings[url]
+    if not done.cancelled() and done.exception() is None:
+        _pages[url] = done.result()
+        _pages.move_to_end(url)
+        while len(_pages) > MOST_PAGES:
+            _pages.popitem(last=False)
+
+
+def _is_recent(began_at: float) -> bool:
+    return began_at > _expired_at and time.monotonic() - began_at < MAX_AGE_SECONDS
+
+
+def _conditional(request: Request, page: _Page) -> Response:
+    """The page, or 304 for a client that has it."""
+    headers = {"ETag": page.etag}
+    if b"authorization" not in request.fields:
+        # Caches may keep it, and ask each time whether it has changed. With a token it is `no-store`.
+        headers["Cache-Control"] = "no-cache"
+    if _is_known(request, page.etag):
+        return Response(status=304, headers=headers)
+    return Response.from_json(page.body, 200, JSON, headers)
+
+
+def _is_known(request: Request, etag: str) -> bool:
+    known = request.header("If-None-Match")
+    if known is None or len(known) > LONGEST_ETAGS:
+        return False
+    names = parse_etags(known)
+    # A proxy that compresses responses makes their tags weak.
+    return names == ["*"] or etag in (name.removeprefix("W/") for name in names)

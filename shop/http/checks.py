@@ -1,0 +1,310 @@
+"""System checks: what API dispatch would ignore stops the process at its start.
+
+Calls of the API pass none of Django's middlewares for pages, and `shop.http.views` leaves out most of what
+REST framework's own dispatch does. A throttle on a view, or a middleware for every request, would look right
+there and do nothing. docs/api-calls.md says part by part what applies; these checks hold views, addresses and
+settings to it. They refuse by default: whatever Django's and REST framework's view classes know, now or in a
+later version, is an error on a view of ours unless it is listed here as used.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from types import CodeType
+from typing import Any
+from weakref import ReferenceType
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, register
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import got_request_exception, request_finished, request_started
+from django.db import connections
+from django.dispatch import Signal
+from django.urls import Resolver404, URLPattern, URLResolver, get_resolver
+from rest_framework import permissions
+from rest_framework.generics import GenericAPIView
+from rest_framework.parsers import JSONParser
+from rest_framework.renderers import JSONRenderer
+
+from shop.accounts import authentication
+from shop.http import json_format, views
+
+DISPATCH_MIDDLEWARE = "shop.http.pages.middleware.dispatch_api_calls"
+PAGE_ONLY_MIDDLEWARE = {
+    "shop.http.pages.middleware.choose_language",
+    "shop.http.pages.middleware.convert_html_errors",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "shop.http.pages.middleware.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "shop.http.pages.middleware.require_second_factor",
+    "shop.http.pages.middleware.receive_staff_uploads",
+    "shop.http.pages.middleware.identify_operator",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+}
+"""Middlewares that calls of the API do without."""
+
+DONE_BY_DISPATCH = {
+    "shop.observability.request_metrics.RequestMetricsMiddleware",
+    "shop.http.pages.middleware.request_id",
+    DISPATCH_MIDDLEWARE,
+}
+"""Middlewares whose work `shop.http.views` does for the web server's calls."""
+
+USED = {"allowed_methods", "http_method_names", "schema", *views.View.http_method_names}
+"""What `shop.http.views` and the OpenAPI document take from a view, besides `ALLOWED_VIEW_ATTRIBUTES`."""
+
+ALLOWED_VIEW_ATTRIBUTES: dict[str, tuple[Any, ...]] = {
+    "authentication_classes": ([authentication.BearerToken], []),
+    "content_negotiation_class": (json_format.AlwaysJSON,),
+    "parser_classes": ([JSONParser],),
+    "permission_classes": (
+        [permissions.IsAuthenticated],
+        [permissions.IsAuthenticatedOrReadOnly],
+        [permissions.AllowAny],
+        [],
+    ),
+    "renderer_classes": ([JSONRenderer],),
+    "throttle_classes": ([],),
+    "versioning_class": (None,),
+}
+"""What a view may say of itself, because it comes to that anyway.
+
+Any other permission would be answered 401, never 403, and its `has_object_permission` and `message` ignored.
+"""
+
+READ_BY_PLUGINS = {
+    "filterset_class",
+    "filterset_fields",
+    "login_url",
+    "ordering",
+    "ordering_fields",
+    "permission_required",
+    "raise_exception",
+    "search_fields",
+    "throttle_scope",
+}
+"""Attributes that throttles, filter backends and Django's mixins read, and no view class defines."""
+
+IGNORED = (
+    {name for name in dir(GenericAPIView) if not name.startswith("_")} - USED - ALLOWED_VIEW_ATTRIBUTES.keys()
+)
+FRAMEWORKS = ("django", "rest_framework")
+"""How the names of modules begin whose base classes and decorators calls of the API know nothing of."""
+
+ASSUMED = {
+    "APPEND_SLASH": False,
+    "DISALLOWED_USER_AGENTS": [],
+    "FORCE_SCRIPT_NAME": None,
+    "PREPEND_WWW": False,
+    "SECURE_CONTENT_TYPE_NOSNIFF": True,
+    "SECURE_CROSS_ORIGIN_OPENER_POLICY": "same-origin",
+    "SECURE_HSTS_INCLUDE_SUBDOMAINS": False,
+    "SECURE_HSTS_PRELOAD": False,
+    "SECURE_REFERRER_POLICY": "same-origin",
+    "SECURE_SSL_REDIRECT": False,
+    "USE_X_FORWARDED_HOST": False,
+    "USE_X_FORWARDED_PORT": False,
+    "X_FRAME_OPTIONS": "DENY",
+}
+"""Django's settings that calls of the API don't read, with the values that they behave by."""
+
+ASSUMED_IN_REST_FRAMEWORK = {
+    "EXCEPTION_HANDLER": "shop.http.problems.rest_framework_exception_handler",
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+}
+READ_FROM_REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES",
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS",
+    "DEFAULT_PARSER_CLASSES",
+    "DEFAULT_PERMISSION_CLASSES",
+    "DEFAULT_RENDERER_CLASSES",
+    "DEFAULT_SCHEMA_CLASS",
+    "DEFAULT_VERSIONING_CLASS",
+}
+"""REST framework's settings that end up in a view's attributes, which `ALLOWED_VIEW_ATTRIBUTES` checks."""
+
+NOT_SENT: Mapping[str, Signal] = {
+    "request_started": request_started,
+    "request_finished": request_finished,
+    "got_request_exception": got_request_exception,
+}
+"""Signals that the web server sends for pages only."""
+
+PROBES = ("", "unknown", "unknown/unknown")
+"""Paths below the API that no view has: an address for everything would take them, and calls with them."""
+
+
+@register("firstcome")
+def check_ignored_settings(app_configs: Any = None, **_: Any) -> list[CheckMessage]:
+    """What calls of the API would ignore, as errors of Django's system checks."""
+    return [*_check_middleware(settings.MIDDLEWARE), *_settings(), *_receivers(), *_check_views()]
+
+
+def refuse_ignored_settings() -> None:
+    """Return when a web process may serve. Raises `ImproperlyConfigured`."""
+    wrong = check_ignored_settings()
+    if wrong:
+        raise ImproperlyConfigured(" ".join(f"{message.msg} {message.hint}" for message in wrong))
+
+
+def _check_middleware(names: Sequence[str]) -> Iterator[CheckMessage]:
+    if DISPATCH_MIDDLEWARE not in names:
+        hint = "Calls that Django's test client and runserver make need it."
+        yield Error(f"MIDDLEWARE lacks {DISPATCH_MIDDLEWARE}.", hint=hint, id="shop.E001")
+    for name in names:
+        if name not in PAGE_ONLY_MIDDLEWARE | DONE_BY_DISPATCH:
+            yield Error(
+                f"MIDDLEWARE has {name}, which calls of the API don't pass.",
+                hint="Do in shop.http.views what it is for, or name it in "
+                "shop.http.checks.PAGE_ONLY_MIDDLEWARE.",
+                id="shop.E002",
+            )
+
+
+def _settings() -> Iterator[CheckMessage]:
+    differing = [name for name, assumed in ASSUMED.items() if getattr(settings, name) != assumed]
+    for name, value in settings.REST_FRAMEWORK.items():
+        if name not in READ_FROM_REST_FRAMEWORK and value != ASSUMED_IN_REST_FRAMEWORK.get(name):
+            differing.append(f"REST_FRAMEWORK[{name!r}]")
+    for alias, database in connections.settings.items():
+        if database["ATOMIC_REQUESTS"]:
+            differing.append(f"DATABASES[{alias!r}]['ATOMIC_REQUESTS']")
+    for name in differing:
+        yield Error(
+            f"{name} is set, which calls of the API don't follow.",
+            hint="Do in shop.http what it is for, then say so in shop.http.checks; "
+            "docs/api-calls.md says where.",
+            id="shop.E007",
+        )
+
+
+def _receivers() -> Iterator[CheckMessage]:
+    for name, signal in NOT_SENT.items():
+        for receiver in _receivers_of(signal):
+            if not receiver.__module__.startswith("django."):
+                yield Error(
+                    f"{receiver.__module__}.{receiver.__qualname__} receives {name}, "
+                    "which isn't sent for calls of the API.",
+                    hint="Do in shop.http.views.answer_call what it is for.",
+                    id="shop.E008",
+                )
+
+
+def _receivers_of(signal: Signal) -> list[Callable[..., Any]]:
+    """The functions that are connected; Django keeps most of them by weak references."""
+    kept = [entry[1] for entry in signal.receivers]
+    found = [reference() if isinstance(reference, ReferenceType) else reference for reference in kept]
+    return [receiver for receiver in found if receiver is not None]
+
+
+def _check_views() -> Iterator[CheckMessage]:
+    for path, callback in [*_api_routes(get_resolver().url_patterns, ""), *_catch_alls()]:
+        view = getattr(callback, "view_class", None)
+        if view is None or not issubclass(view, views.View):
+            yield Error(
+                f"The view at {path} is no shop.http.views.View.",
+                hint="Middlewares for pages, as the one against forged forms, don't guard it.",
+                id="shop.E003",
+            )
+        else:
+            yield from _address(path, callback)
+            yield from _check_view(path, view)
+
+
+def _address(path: str, callback: Any) -> Iterator[CheckMessage]:
+    """What an address says of its view beyond the class, which alone is looked at."""
+    if _layers(callback) != _layers(views.View.as_view()):
+        yield Error(
+            f"The view at {path} is decorated, and shop.http.views calls its class.",
+            hint="Do in the view's method what the decorator is for.",
+            id="shop.E005",
+        )
+    if callback.view_initkwargs:
+        names = ", ".join(callback.view_initkwargs)
+        yield Error(
+            f"as_view at {path} is given {names}, which shop.http.views ignores.",
+            hint="Make a subclass of the view that says so.",
+            id="shop.E005",
+        )
+
+
+def _layers(callback: Any) -> list[CodeType | None]:
+    """The code of a function and of those that it wraps: `as_view` makes the same two for every class."""
+    layers = []
+    while callback is not None:
+        layers.append(getattr(callback, "__code__", None))
+        callback = getattr(callback, "__wrapped__", None)
+    return layers
+
+
+def _check_view(path: str, view: type[views.View]) -> Iterator[CheckMessage]:
+    kinds = [kind for kind in view.__mro__ if kind not in views.View.__mro__]
+    foreign = [kind for kind in kinds if kind.__module__.startswith(FRAMEWORKS)]
+    declared = {name for kind in kinds if kind not in foreign for name in vars(kind)}
+    differing = [
+        name for name, allowed in ALLOWED_VIEW_ATTRIBUTES.items() if _said(view, name) not in allowed
+    ]
+    differing += sorted(declared & (IGNORED | READ_BY_PLUGINS))
+    for name in differing:
+        yield Error(
+            f"{view.__name__} at {path} has its own {name}, which shop.http.views ignores.",
+            hint="Do in the view's method what it is for, or teach shop.http.views.",
+            id="shop.E004",
+        )
+    for kind in foreign:
+        yield Error(
+            f"{view.__name__} at {path} inherits {kind.__module__}.{kind.__name__}, which has no effect.",
+            hint="Do in the view's method what it is for.",
+            id="shop.E004",
+        )
+    yield from _methods(path, view)
+
+
+def _said(view: type[views.View], name: str) -> Any:
+    value = getattr(view, name)
+    return [*value] if isinstance(value, Sequence) else value
+
+
+def _methods(path: str, view: type[views.View]) -> Iterator[CheckMessage]:
+    """Decorators of Django's views want its request and response, and most know no coroutine."""
+    for name in view.http_method_names:
+        method = getattr(view, name, None)
+        if method is not None and _is_wrapped_in_vain(method):
+            yield Error(
+                f"{view.__name__}.{name} at {path} has a decorator that knows no calls of the API.",
+                hint="Do in the method what it is for.",
+                id="shop.E006",
+            )
+
+
+def _is_wrapped_in_vain(method: Any) -> bool:
+    inner = inspect.unwrap(method)
+    if inspect.iscoroutinefunction(inner) and not inspect.iscoroutinefunction(method):
+        return True
+    while method is not inner:
+        if getattr(method, "__globals__", {}).get("__name__", "").startswith(FRAMEWORKS):
+            return True
+        method = method.__wrapped__
+    return False
+
+
+def _api_routes(patterns: Sequence[URLPattern | URLResolver], before: str) -> Iterator[tuple[str, Any]]:
+    """The path and the view of each address of the API."""
+    for pattern in patterns:
+        path = f"{before}/{str(pattern.pattern).removeprefix('^')}".replace("//", "/")
+        if isinstance(pattern, URLResolver):
+            yield from _api_routes(pattern.url_patterns, path)
+        elif path.startswith(views.API_PREFIX):
+            yield path, pattern.callback
+
+
+def _catch_alls() -> Iterator[tuple[str, Any]]:
+    """Views that take paths of the API which are nothing's, and no class of ours gives."""
+    for probe in PROBES:
+        with suppress(Resolver404):
+            match = get_resolver().resolve(f"{views.API_PREFIX}{probe}")
+            yield f"{views.API_PREFIX}{probe}", match.func

@@ -1,0 +1,176 @@
+"""Pages of long lists by key: a page begins after a row of the page before, not after a number of rows.
+
+The database finds the first row of any page by the index that the list is sorted by. By numbers it would read
+all rows of the pages before.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db.models import Field, IntegerField, Model, Q, QuerySet
+from django.http import HttpRequest
+from unfold.paginator import InfinitePaginator
+
+AFTER, BEFORE, LAST = "after:", "before:", "last"
+FIRST = "1"
+"""As Django numbers the first page."""
+LONGEST_POSITION = 200
+_UNINDEXED = "firstcome.unindexed_filter"
+
+
+class KeysetPaginator(InfinitePaginator):
+    """Marks a list of the admin whose pages are read by `read_page`, and that counts no rows."""
+
+    template_name = "operators/keyset_pagination.html"
+
+
+def mark_unindexed(request: HttpRequest) -> None:
+    """Note for this request that a filter has chosen a condition that no index supports."""
+    request.META[_UNINDEXED] = True
+
+
+def is_unindexed(request: HttpRequest) -> bool:
+    """Whether a filter has called `mark_unindexed` for this request."""
+    return _UNINDEXED in request.META
+
+
+class InvalidPosition(Exception):
+    """A position that no page of this list has."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeysetPage:
+    """Rows of a list, and the positions of the pages beside; None where there are no rows.
+
+    `is_cut` says that the rows end with a window of the table, and that further ones were not looked at.
+    """
+
+    rows: list[Any]
+    previous: str | None
+    next: str | None
+    is_cut: bool = False
+
+
+def read_page(
+    rows: "QuerySet[Any]", position: str, *, ordering: Sequence[str], size: int, window: int | None = None
+) -> KeysetPage:
+    """The page at the position, the first one if that is empty or "1". Raises InvalidPosition.
+
+    `ordering` has names of columns that are never null; together they are unique. With a `window` the page
+    looks at so many rows of the table at most, whether they are among these rows or not.
+    """
+    names = _columns(rows.model, ordering)
+    is_backward = position == LAST or position.startswith(BEFORE)
+    direction = _reversed(names) if is_backward else names
+    table = rows.model._base_manager.all()
+    if position.startswith((AFTER, BEFORE)):
+        beyond = _beyond(direction, _values(rows.model, names, position.partition(":")[2]))
+        rows, table = rows.filter(beyond), table.filter(beyond)
+    elif position not in ("", FIRST, LAST):
+        raise InvalidPosition(position)
+    end = _end_of_window(table.order_by(*direction), direction, window) if window else None
+    if end is not None:
+        rows = rows.exclude(_beyond(direction, end))
+    # One row more says whether there is another page.
+    found = list(rows.order_by(*direction)[: size + 1])
+    is_full = len(found) > size
+    found = found[:size]
+    further = _position_of(found[-1], names) if is_full else _position(end)
+    return _page(found, further, names, position=position, is_cut=end is not None and not is_full)
+
+
+def _page(
+    found: list[Any], further: str | None, names: Sequence[str], *, position: str, is_cut: bool
+) -> KeysetPage:
+    """The page with its neighbours: `further` is where the rows go on in the direction of reading."""
+    behind = _position_of(found[0], names) if found else None
+    if position == LAST or position.startswith(BEFORE):
+        return KeysetPage(
+            found[::-1],
+            previous=BEFORE + further if further else None,
+            next=AFTER + behind if behind and position != LAST else None,
+            is_cut=is_cut,
+        )
+    is_first = position in ("", FIRST)
+    return KeysetPage(
+        found,
+        previous=BEFORE + behind if behind and not is_first else None,
+        next=AFTER + further if further else None,
+        is_cut=is_cut,
+    )
+
+
+def _end_of_window(table: "QuerySet[Any]", direction: Sequence[str], window: int) -> tuple[Any, ...] | None:
+    """The values with which the window ends; None if the table ends in it."""
+    columns = [name.lstrip("-") for name in direction]
+    if isinstance(_field(table.model, columns[0]), IntegerField):
+        # Counted by numbers, which needs no row but the first and the last.
+        begin, last = (ends.values_list(columns[0], flat=True).first() for ends in (table, table.reverse()))
+        if begin is None or last is None or abs(begin - last) < window:
+            return None
+        return (begin + (1 - window if last < begin else window - 1),)
+    ends = list(table.values_list(*columns)[window - 1 : window + 1])
+    return ends[0] if len(ends) > 1 else None
+
+
+def _columns(model: type[Model], ordering: Sequence[str]) -> list[str]:
+    """The columns with their signs, up to the first unique one: what follows it sorts nothing."""
+    columns: list[str] = []
+    for name in ordering:
+        sign, plain = ("-", name[1:]) if name.startswith("-") else ("", name)
+        field = model._meta.pk if plain == "pk" else _field(model, plain)
+        columns.append(sign + field.name)
+        if field.unique:
+            break
+    return columns
+
+
+def _reversed(names: Sequence[str]) -> list[str]:
+    return [name[1:] if name.startswith("-") else f"-{name}" for name in names]
+
+
+def _beyond(direction: Sequence[str], values: Sequence[Any]) -> Q:
+    """The condition for rows that come after these values in this order."""
+    condition, equal = Q(), Q()
+    for name, value in zip(direction, values, strict=True):
+        plain = name.lstrip("-")
+        condition |= equal & Q(**{f"{plain}__{'lt' if name.startswith('-') else 'gt'}": value})
+        equal &= Q(**{plain: value})
+    if len(direction) > 1:
+        # What the alternatives have in common, by which an index is entered.
+        plain, sign = direction[0].lstrip("-"), "lte" if direction[0].startswith("-") else "gte"
+        condition &= Q(**{f"{plain}__{sign}": values[0]})
+    return condition
+
+
+def _position_of(row: Model, names: Sequence[str]) -> str:
+    values = [getattr(row, _field(type(row), name).attname) for name in names]
+    return str(_position(values))
+
+
+def _position(values: Sequence[Any] | None) -> str | None:
+    """The values as text; None if there are none."""
+    if values is None:
+        return None
+    texts = (value.isoformat() if isinstance(value, datetime) else str(value) for value in values)
+    return ",".join(texts)
+
+
+def _field(model: type[Model], name: str) -> "Field[Any, Any]":
+    field = model._meta.get_field(name.lstrip("-"))
+    assert isinstance(field, Field)
+    return field
+
+
+def _values(model: type[Model], names: Sequence[str], text: str) -> list[Any]:
+    """The values of a position. Raises InvalidPosition."""
+    parts = text.split(",", len(names) - 1)
+    if len(parts) != len(names) or len(text) > LONGEST_POSITION or not text.isprintable():
+        raise InvalidPosition(text)
+    try:
+        return [_field(model, name).to_python(part) for name, part in zip(names, parts, strict=True)]
+    except ValidationError:
+        raise InvalidPosition(text) from None

@@ -1,0 +1,139 @@
+"""Generation of the OpenAPI document: operation names, the bearer scheme, and the refusals of every call."""
+
+import json
+import re
+from typing import Any
+
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.openapi import AutoSchema
+
+from shop.http.openapi import openapi
+
+RETRY_AFTER = {
+    "schema": {"type": "integer"},
+    "description": "Seconds to wait before a retry.",
+    "required": True,
+}
+RETRY_AFTER_409 = {
+    "schema": {"type": "integer"},
+    "description": "Seconds to wait before a retry, if the conflict is temporary.",
+}
+REPLAYED = {
+    "schema": {"type": "string", "enum": ["true"]},
+    "description": "This is the recorded answer of an earlier call with the key.",
+}
+LOCATION = {"schema": {"type": "string"}, "description": "The address of the created resource."}
+CHALLENGE = {"schema": {"type": "string"}, "description": "`Bearer`"}
+METHODS = {"get", "post", "put", "patch", "delete"}
+
+
+class Operations(AutoSchema):
+    """Operations are named by method and path: `post_orders_id_cancel`."""
+
+    def get_operation_id(self) -> str:
+        path = self.path.removeprefix("/api/v1/").strip("/")
+        return "_".join([self.method.lower(), *re.findall(r"\w+", path)])
+
+
+class Bearer(OpenApiAuthenticationExtension):
+    """An access token in the `Authorization` header."""
+
+    target_class = "shop.accounts.authentication.BearerToken"
+    name = "bearer"
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, Any]:
+        return {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+
+
+def add_generic_refusals(result: Any, generator: Any, request: Any, public: bool) -> Any:
+    """A hook of drf-spectacular that adds the generic refusals of the API, and their headers."""
+    schemas = result["components"].setdefault("schemas", {})
+    schemas["FieldError"] = openapi.FieldError.model_json_schema()
+    schemas["Problem"] = openapi.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas["Problem"].pop("$defs", None)
+    for path, item in result["paths"].items():
+        for method in METHODS & item.keys():
+            for status, codes in _generic_refusals(path, item[method]).items():
+                _add_refusals(item[method]["responses"], status, codes)
+            _add_headers(item[method])
+    return result
+
+
+def suit_generated_clients(result: Any, generator: Any, request: Any, public: bool) -> Any:
+    """A hook of drf-spectacular for what generators of clients read in another way than it is meant.
+
+    openapi-typescript makes a field with a default a required one, also of a request. openapi-python-client
+    asks for a token where security is an empty object, which means the same as no security at all.
+    """
+    for schema in result["components"]["schemas"].values():
+        for field in schema.get("properties", {}).values():
+            _describe_default(field)
+    for item in result["paths"].values():
+        for method in METHODS & item.keys():
+            if item[method].get("security") == [{}]:
+                item[method]["security"] = []
+    return result
+
+
+def _describe_default(field: Any) -> None:
+    """Replace a field's default by a sentence; null needs none, because it means absent."""
+    default = field.pop("default", None)
+    if default is not None:
+        says = f"`{json.dumps(default)}` if it is absent."
+        field["description"] = " ".join(filter(None, [field.get("description"), says]))
+
+
+def _generic_refusals(path: str, operation: Any) -> dict[int, list[str]]:
+    """The refusals that follow from what the operation accepts."""
+    codes: dict[int, list[str]] = {503: ["unavailable"]}
+    security = operation.get("security", [])
+    if {"bearer": []} in security:
+        codes[401] = ["token_invalid"] if {} in security else ["not_authenticated", "token_invalid"]
+    if "{" in path:
+        codes[404] = ["not_found"]
+    if any(parameter["in"] == "query" for parameter in operation.get("parameters", [])):
+        codes[400] = ["invalid"]
+    if "requestBody" in operation:
+        codes |= {408: ["request_timeout"], 503: ["overloaded", "unavailable"]}
+    if _is_signed(operation):
+        codes[413] = ["too_large"]
+    elif "requestBody" in operation:
+        codes |= {400: ["invalid", "malformed_json"], 413: ["too_large"], 415: ["unsupported_media_type"]}
+    if _is_keyed(operation):
+        codes.setdefault(400, []).extend(["idempotency_key_missing", "idempotency_key_invalid"])
+        codes |= {409: ["idempotency_key_in_flight"], 422: ["idempotency_key_reused"]}
+    return codes
+
+
+def _add_refusals(responses: Any, status: int, codes: list[str]) -> None:
+    """Add the codes to those that the view declares for the status."""
+    response = responses.setdefault(str(status), {})
+    content = response.setdefault("content", {})
+    known = content.get(openapi.PROBLEM_TYPE, {}).get("schema", {}).get("properties", {}).get("code", {})
+    all_codes = sorted({*known.get("enum", []), *codes})
+    content.setdefault(openapi.PROBLEM_TYPE, {})["schema"] = openapi.problem_schema(all_codes)
+    response["description"] = openapi.describe_codes(all_codes)
+
+
+def _add_headers(operation: Any) -> None:
+    for status, response in operation["responses"].items():
+        headers = response.get("headers", {})
+        if status in {"429", "503"}:
+            headers["Retry-After"] = RETRY_AFTER
+        if status == "409":
+            headers["Retry-After"] = RETRY_AFTER_409
+        if status == "401":
+            headers["WWW-Authenticate"] = CHALLENGE
+        if _is_keyed(operation) and status in {"200", "201", "202", "402"}:
+            headers |= {"Idempotency-Replayed": REPLAYED, "Location": LOCATION}
+        if headers:
+            response["headers"] = headers
+
+
+def _is_keyed(operation: Any) -> bool:
+    return any(parameter["name"] == "Idempotency-Key" for parameter in operation.get("parameters", []))
+
+
+def _is_signed(operation: Any) -> bool:
+    """Whether the body is read as raw bytes, because the request is signed."""
+    return any(parameter["name"].endswith("-Signature") for parameter in operation.get("parameters", []))

@@ -1,0 +1,221 @@
+"""Middlewares: request ids, languages, problems instead of HTML errors, uploads, API calls, metrics."""
+
+import hmac
+import threading
+from collections.abc import Callable
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.contrib.auth.models import AnonymousUser, User
+from django.core.exceptions import DisallowedHost
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.middleware import common
+from django.utils import translation
+from django.utils.cache import patch_vary_headers
+from django.utils.functional import SimpleLazyObject
+from django.utils.translation import gettext, gettext_noop
+
+from shop.accounts import second_factor
+from shop.concurrency import blocking
+from shop.errors import FirstcomeError, NotAllowed, Overloaded
+from shop.events import journal
+from shop.http import client_address, json_format, languages, problems, views
+from shop.http.messages import Request
+from shop.http.pages.uploads import UPLOAD_KEY, Upload
+from shop.lazy_texts import mark as _
+from shop.observability import logs
+
+Handler = Callable[[HttpRequest], HttpResponse]
+# Pages for people; all other paths are for programs.
+PAGE_PATHS = ("/admin", "/api/docs", "/static")
+METRICS_PATH = "/metrics"
+REASONS = [
+    gettext_noop("Bad Request."),
+    gettext_noop("Forbidden."),
+    gettext_noop("Method Not Allowed."),
+    gettext_noop("Not Found."),
+]
+"""What Django's own errors are named, for the catalogs."""
+MAX_CONCURRENT_UPLOADS = 2
+upload_slots = threading.BoundedSemaphore(MAX_CONCURRENT_UPLOADS)
+"""Places for uploads in this process's memory: held from before a body is read until the response."""
+
+
+def request_id(handler: Handler) -> Handler:
+    """Set the request's id in logs and in the response: the caller's `X-Request-ID` if it is valid."""
+
+    def named(request: HttpRequest) -> HttpResponse:
+        name = logs.choose_request_id(request.META.get("HTTP_X_REQUEST_ID"))
+        with logs.bound_request(name), journal.acting(journal.unidentified(name)):
+            response = handler(request)
+        response["X-Request-ID"] = name
+        return response
+
+    return named
+
+
+def choose_language(handler: Handler) -> Handler:
+    """Render pages, and problems outside the API, in the language that the request prefers.
+
+    Only until the response: a thread of the pool makes responses in other languages, and what is stored.
+    """
+
+    def localized(request: HttpRequest) -> HttpResponse:
+        with translation.override(languages.choose(request.META.get("HTTP_ACCEPT_LANGUAGE"))):
+            response = handler(request)
+            if response.get("Content-Type", "").startswith("text/html"):
+                response.headers.setdefault("Content-Language", translation.get_language())
+                patch_vary_headers(response, ["Accept-Language"])
+        return response
+
+    return localized
+
+
+def convert_html_errors(handler: Handler) -> Handler:
+    """Turn Django's own HTML errors (unknown host, unknown path) into problem responses."""
+
+    def answered(request: HttpRequest) -> HttpResponse:
+        response = handler(request)
+        is_html = response.get("Content-Type", "").startswith("text/html")
+        if response.status_code < 400 or not is_html or request.path.startswith(PAGE_PATHS):
+            return response
+        allowed = {"Allow": response["Allow"]} if "Allow" in response else {}
+        code = {404: "not_found", 405: "method_not_allowed", 403: "permission_denied", 400: "invalid"}
+        reason = f"{response.reason_phrase}."
+        return problems.problem(
+            response.status_code,
+            code.get(response.status_code, "internal_error"),
+            gettext(reason),
+            headers=allowed,
+        ).to_django()
+
+    return answered
+
+
+def require_second_factor(handler: Handler) -> Handler:
+    """Treat a session of staff as not signed in if it lacks the second factor that the account needs.
+
+    For every page, so that none has to ask for it. Like Django's own, the user is read when it is first used.
+    """
+
+    def checked(request: HttpRequest) -> HttpResponse:
+        found = request.user
+
+        def user() -> User | AnonymousUser:
+            return second_factor.signed_in_user(found, request.session)
+
+        request.user = SimpleLazyObject(user)  # type: ignore[assignment]
+        request.auser = sync_to_async(user)
+        return handler(request)
+
+    return checked
+
+
+def identify_operator(handler: Handler) -> Handler:
+    """Attribute changes made on the operators' pages to the signed-in operator."""
+
+    def identified(request: HttpRequest) -> HttpResponse:
+        if request.path.startswith("/admin") and request.user.is_authenticated:
+            journal.identify_actor(
+                account_id=request.user.pk, is_staff=True, name=request.user.get_username()
+            )
+        return handler(request)
+
+    return identified
+
+
+def receive_staff_uploads(handler: Handler) -> Handler:
+    """Read an upload if it comes from permitted staff, a few at a time; any other upload is not read.
+
+    For accounts that aren't staff it is too large, as it is on any other page.
+    """
+
+    def checked(request: HttpRequest) -> HttpResponse:
+        upload: Upload | None = request.META.get(UPLOAD_KEY)
+        if upload is None:
+            return handler(request)
+        if not (request.user.is_active and request.user.is_staff):
+            return problems.from_error(json_format.TooLarge()).to_django()
+        if not request.user.has_perms(upload.page.permissions):
+            return problems.from_error(NotAllowed(_("This account may not do that."))).to_django()
+        if not upload_slots.acquire(blocking=False):
+            busy = Overloaded(_("Other uploads are being processed; nothing was done. Try again."))
+            return problems.from_error(busy).to_django()
+        try:
+            upload.fetch()
+            return handler(request)
+        except FirstcomeError as error:
+            return problems.from_error(error).to_django()
+        finally:
+            upload_slots.release()
+
+    return checked
+
+
+def dispatch_api_calls(handler: Handler) -> Handler:
+    """Middleware that dispatches API calls directly to their view, and passes all other requests on.
+
+    For Django's test client and `runserver`: the web server's calls never reach Django's handler.
+    """
+
+    def answered(request: HttpRequest) -> HttpResponse:
+        if not request.path_info.startswith(views.API_PREFIX):
+            return handler(request)
+        try:
+            call = _request_from_django(request)
+        except Exception as error:
+            language = languages.choose(request.META.get("HTTP_ACCEPT_LANGUAGE"))
+            return problems.from_error(error, language).to_django()
+        response, request.resolver_match = blocking.run(views.dispatch(call))
+        response.headers |= views.security_headers(call)
+        return response.to_django()
+
+    return answered
+
+
+def may_read_metrics(request: HttpRequest) -> bool:
+    """Whether the request has the token, or comes from this machine and names a host of the shop's."""
+    return _has_metrics_token(request) or (client_address.is_local(request) and _has_allowed_host(request))
+
+
+class CommonMiddleware(common.CommonMiddleware):
+    """Django's, which refuses unknown hosts, except of scrapes with the token.
+
+    Prometheus calls each container by its address, which is in no setting. Without the token the host counts:
+    a page in a browser on this machine could name any host that resolves to it.
+    """
+
+    def process_request(self, request: HttpRequest) -> HttpResponseBase | None:  # type: ignore[override]
+        if request.path_info == METRICS_PATH and _has_metrics_token(request):
+            return None
+        return super().process_request(request)
+
+
+def _request_from_django(request: HttpRequest) -> Request:
+    fields = {name.lower().encode(): value.encode() for name, value in request.headers.items()}
+    fields.setdefault(b"host", request.get_host().encode())
+    return Request(
+        request.method or "",
+        request.path,
+        fields,
+        request.body,
+        query=request.META.get("QUERY_STRING", "").encode(),
+        peer=request.META.get("REMOTE_ADDR", ""),
+        scheme=request.scheme or "http",
+        mount=request.path.removesuffix(request.path_info),
+    )
+
+
+def _has_metrics_token(request: HttpRequest) -> bool:
+    given = request.headers.get("Authorization", "").encode("latin-1", "replace")
+    wanted = f"Bearer {settings.METRICS_TOKEN}".encode()
+    return bool(settings.METRICS_TOKEN) and hmac.compare_digest(given, wanted)
+
+
+def _has_allowed_host(request: HttpRequest) -> bool:
+    try:
+        request.get_host()
+    except DisallowedHost:
+        return False
+    return True

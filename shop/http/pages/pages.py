@@ -1,0 +1,286 @@
+"""Django's pages behind ASGI: its own WSGI handler with all middlewares, run in a thread of the pool.
+
+Django's ASGI handler runs synchronous views one at a time, and keeps no connection to the database (its
+ticket 33497). Here each thread of the pool keeps one. A page is rendered completely, on disk if it is large,
+before it is sent, so a slow reader holds no thread. A `PagedResponse` is rendered part by part instead.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping
+from functools import partial
+from io import BytesIO
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any, NamedTuple, TypedDict
+
+from django.conf import settings
+from django.core.handlers.wsgi import WSGIHandler
+from structlog import get_logger
+
+from shop.concurrency import event_loop
+from shop.concurrency.thread_pool import ThreadPool
+from shop.configuration import UploadPage
+from shop.errors import Overloaded
+from shop.http import request_body
+from shop.http.json_format import TooLarge
+from shop.http.pages import middleware
+from shop.http.pages.paged_responses import PagedResponse
+from shop.http.pages.uploads import UPLOAD_KEY, Upload
+from shop.http.request_body import Receive
+from shop.lazy_texts import mark as _
+
+Scope = Mapping[str, Any]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+OPERATORS_PREFIX = "/admin/"
+MAX_IN_MEMORY_BYTES = 2**20
+CHUNK_BYTES = 256 * 1024
+ATTEMPTS_FOR_A_PART = 30
+"""A part whose thread is not free in time is tried again after a second: what is sent can't be taken back."""
+SECONDS_FOR_A_PART = 60.0
+"""For a client to take a part: one that reads ever more slowly would hold its place for days."""
+
+log = get_logger(__name__)
+SCRAPE_POOL = ThreadPool("scrapes", threads=2, max_waiting=64)
+"""Renders the metrics, which are needed most while all other threads are busy."""
+
+_handler = WSGIHandler()
+
+
+class PageResponse(NamedTuple):
+    """A rendered page: its body as bytes, as a file if it was streamed, or to be made in parts."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes | IO[bytes] | PagedResponse
+
+
+async def serve_page(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, send: Send) -> None:
+    """Serve a request with Django. Raises `TooLarge`, `BodyIncomplete`, `Overloaded` before anything is sent.
+
+    The operators' pages for one address (the proxy's if there is one) hold at most half of the pool's
+    threads, and so do its public pages.
+    """
+    await send_page(await render_page(scope, fields, receive), scope, receive, send)
+
+
+async def render_page(
+    scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, **environment: Any
+) -> PageResponse:
+    """The page that Django answers a request with; its view finds `environment` in the request's `META`.
+
+    Raises what `serve_page` raises.
+    """
+    upload = await _deferred_upload(scope, fields, receive)
+    body = upload or BytesIO(await request_body.read(fields, receive))
+    pool = SCRAPE_POOL if scope["path"] == middleware.METRICS_PATH else None
+    return await event_loop.run_in_thread(
+        _render_page,
+        _wsgi_environment(scope, fields, body) | environment,
+        **thread_share(scope),
+        pool=pool,
+    )
+
+
+class ThreadShare(TypedDict):
+    """What `event_loop.run_in_thread` limits a page by."""
+
+    group: Hashable
+    member: Hashable
+
+
+def thread_share(scope: Scope) -> ThreadShare:
+    """The group of an address' pages in the pool of threads, and its member: operators, or all others.
+
+    Behind a proxy all clients share an address, and any of them can load pages until their member's threads
+    are all taken. So a request without a session's cookie, such as one to sign in, is not one of operators.
+    """
+    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    has_session = any(
+        name == b"cookie" and settings.SESSION_COOKIE_NAME.encode() in value
+        for name, value in scope["headers"]
+    )
+    is_operators = path.startswith(OPERATORS_PREFIX) and has_session
+    address = scope["client"][0] if scope.get("client") else ""
+    return {"group": ("page", address), "member": "operators" if is_operators else "public"}
+
+
+async def send_page(page: PageResponse, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send a page, and close its file if it is one."""
+    await send({"type": "http.response.start", "status": page.status, "headers": page.headers})
+    if isinstance(page.body, bytes):
+        await send({"type": "http.response.body", "body": page.body})
+        return
+    if isinstance(page.body, PagedResponse):
+        await _send_parts(page.body, receive, send, thread_share(scope))
+        return
+    with page.body as file:
+        while chunk := await event_loop.run_in_thread(file.read, CHUNK_BYTES):
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _send_parts(response: PagedResponse, receive: Receive, send: Send, share: ThreadShare) -> None:
+    """Have the parts made and send each, until the client is gone. A failure cuts the response off.
+
+    The end of a response that was cut off is missing, so that its client doesn't take it for complete.
+    """
+    parts, is_gone = iter(response), asyncio.ensure_future(_wait_for_disconnect(receive))
+    try:
+        while not is_gone.done():
+            part = await _make_part(parts, share)
+            if part is None:
+                await send({"type": "http.response.body", "body": b""})
+                return
+            async with asyncio.timeout(SECONDS_FOR_A_PART):
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+        log.info("the client of a response in parts is gone")
+    except TimeoutError as error:
+        raise RuntimeError("The response is cut off: its client did not take a part in time.") from error
+    except Exception as error:
+        raise RuntimeError("The response is cut off: a part of it could not be made.") from error
+    finally:
+        is_gone.cancel()
+        # Here, because a thread may not be free for a while, and a lost place would be lost for good.
+        response.release_slot()
+        await _close(response)
+
+
+async def _close(response: PagedResponse) -> None:
+    """Have a thread end the response's generator, which may use its database connection for that."""
+    for _attempt in range(ATTEMPTS_FOR_A_PART):
+        try:
+            await event_loop.run_in_thread(response.close)
+        except Overloaded:
+            await event_loop.sleep(1)
+        else:
+            return
+    log.warning("no thread was free to end a response in parts; it ends when it is collected")
+
+
+async def _make_part(parts: Iterator[bytes], share: ThreadShare) -> bytes | None:
+    """The next part; None after the last."""
+    for _attempt in range(ATTEMPTS_FOR_A_PART - 1):
+        try:
+            return await event_loop.run_in_thread(next, parts, None, **share)
+        except Overloaded:
+            await event_loop.sleep(1)
+    return await event_loop.run_in_thread(next, parts, None, **share)
+
+
+async def _wait_for_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _deferred_upload(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive) -> Upload | None:
+    """Return the body, unread, if the page accepts larger bodies than others. Raises `TooLarge`."""
+    page: UploadPage | None = settings.UPLOADS.get(scope["path"])
+    length = request_body.declared_length(fields)
+    if page is None or length is None or length <= settings.MAX_BODY_BYTES:
+        return None
+    if length > page.most_bytes:
+        raise TooLarge(_("The upload is larger than {size} MiB.", size=page.most_bytes // 2**20))
+    return Upload(page, partial(_fetch_upload, asyncio.get_running_loop(), length, receive))
+
+
+def _fetch_upload(loop: asyncio.AbstractEventLoop, length: int, receive: Receive) -> bytes:
+    return asyncio.run_coroutine_threadsafe(request_body.read_upload(length, receive), loop).result()
+
+
+def _render_page(environment: dict[str, Any]) -> PageResponse:
+    """Render the page; runs in a thread of the pool."""
+    started: list[Any] = []
+
+    def start(status: str, headers: list[tuple[str, str]], *_: Any) -> Any:
+        started.extend((status, headers))
+
+    response = _handler(environment, start)
+    # Clients of HTTP/1.0 don't support chunks: for them it is rendered completely as well.
+    is_paged = isinstance(response, PagedResponse) and environment["SERVER_PROTOCOL"] != "HTTP/1.0"
+    body: Any = response
+    if not is_paged:
+        try:
+            body = _response_body(response)
+        finally:
+            response.close()
+    status, headers = started
+    encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    if not is_paged and response.status_code not in (204, 304) and not response.has_header("Content-Length"):
+        encoded.append((b"content-length", str(_body_size(body)).encode()))
+    return PageResponse(int(status[:3]), encoded, body)
+
+
+def _response_body(response: Any) -> bytes | IO[bytes]:
+    """The body; a large static file stays the open file, so that slow readers don't hold a copy each."""
+    if not response.streaming:
+        return b"".join(response)
+    file, length = getattr(response, "file_to_stream", None), int(response.get("Content-Length", -1))
+    if 0 <= length <= CHUNK_BYTES:
+        return b"".join(response)
+    if length < 0 or file is None:
+        return _spool_body(response)
+    response._resource_closers.remove(file.close)  # it is closed once it is sent
+    return file
+
+
+def _body_size(body: bytes | IO[bytes]) -> int:
+    """The body's length, which clients of HTTP/1.0 need because they don't support chunks."""
+    if isinstance(body, bytes):
+        return len(body)
+    size = body.seek(0, os.SEEK_END)
+    body.seek(0)
+    return size
+
+
+def _spool_body(parts: Iterable[bytes]) -> IO[bytes]:
+    file = SpooledTemporaryFile(max_size=MAX_IN_MEMORY_BYTES)  # noqa: SIM115 - closed once it is sent
+    for part in parts:
+        file.write(part)
+    file.seek(0)
+    return file
+
+
+def _wsgi_environment(scope: Scope, fields: Mapping[bytes, bytes], body: BytesIO) -> dict[str, Any]:
+    """The request as a WSGI environment (PEP 3333).
+
+    A header with an underscore in its name is left out, because it could be mistaken for another.
+    """
+    mount = scope.get("root_path", "")
+    host, port = scope.get("server") or ("localhost", 80)
+    peer = scope.get("client") or ("", 0)
+    environment = {
+        f"HTTP_{name.decode('latin-1').upper().replace('-', '_')}": value.decode("latin-1")
+        for name, value in fields.items()
+        if b"_" not in name
+    }
+    length = fields.get(b"content-length", b"").decode("latin-1")
+    return (
+        environment
+        | {
+            "REQUEST_METHOD": scope["method"],
+            "SCRIPT_NAME": _as_wsgi_text(mount),
+            "PATH_INFO": _as_wsgi_text(scope["path"].removeprefix(mount)),
+            "QUERY_STRING": scope["query_string"].decode("latin-1"),
+            "CONTENT_TYPE": environment.pop("HTTP_CONTENT_TYPE", ""),
+            "CONTENT_LENGTH": length or str(len(body.getbuffer())),
+            "SERVER_NAME": host,
+            "SERVER_PORT": str(port or ""),
+            "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
+            "REMOTE_ADDR": peer[0],
+            "REMOTE_PORT": str(peer[1]),
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": scope.get("scheme", "http"),
+            "wsgi.input": body,
+            "wsgi.errors": sys.stderr,
+            "wsgi.multithread": True,
+            "wsgi.multiprocess": True,
+            "wsgi.run_once": False,
+        }
+        | ({UPLOAD_KEY: body} if isinstance(body, Upload) else {})
+    )
+
+
+def _as_wsgi_text(text: str) -> str:
+    """Text as WSGI represents it: each byte as a character."""
+    return text.encode().decode("latin-1")

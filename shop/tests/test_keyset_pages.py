@@ -1,0 +1,330 @@
+"""Long lists are paged by key: no page counts rows, skips rows, or looks at more rows than it may."""
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import Group, User
+from django.db import connection
+from django.db.models import Model, QuerySet
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from coupons.models import Campaign, Coupon
+from coupons.tests.factories import campaign_with_codes, coupon_of
+from orders.models import Saga, SagaLog
+from payments.models import Entry, LedgerAccount, Payment, WebhookEvent
+from payments.tests.factories import PaymentFactory, wallet
+from shop import admin_site
+from shop.http import keyset_pages
+from shop.http.keyset_pages import InvalidPosition, KeysetPage, KeysetPaginator
+from shop.models import IdempotencyKey, JournalLine, RecordedTrace, SignOut
+from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.plans import assert_read_by_index
+from shop.tests.statements import captured_statements
+from shop.tests.test_admin_pages import fill_all_models
+
+pytestmark = pytest.mark.django_db
+MOST_STATEMENTS = 10
+"""Of a page: the session, the account, the page itself, and a statement for each table beside."""
+LONG_LISTS = sorted(
+    (model for model, pages in admin.site._registry.items() if issubclass(pages.paginator, KeysetPaginator)),
+    key=lambda model: model._meta.label,
+)
+SEARCHED: list[tuple[type[Model], str]] = [
+    (Coupon, "account__username"),
+    (Coupon, "code"),
+    (IdempotencyKey, "account__username"),
+    (LedgerAccount, "user__username"),
+    (SignOut, "account__username"),
+    (WebhookEvent, "event_id"),
+    (WebhookEvent, "charge_key"),
+    (Payment, "account__username"),
+    (Entry, "account__user__username"),
+]
+
+
+@pytest.fixture
+def operator() -> Client:
+    client = Client()
+    client.force_login(SuperuserFactory.create())
+    return client
+
+
+def address_of(model: type[Model], **query: object) -> str:
+    name = f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist"
+    return f"{reverse(name)}?{urlencode(query)}"
+
+
+def lines(count: int, **columns: Any) -> list[int]:
+    """The ids of that many new lines of the journal, two each with the same instant; newest first."""
+    now = timezone.now()
+    made = [
+        JournalLine.objects.create(
+            at=now + timedelta(seconds=number // 2), actor="system", what="test.line", **columns
+        )
+        for number in range(count)
+    ]
+    return [line.pk for line in reversed(made)]
+
+
+def pages(
+    rows: "QuerySet[Any]", first: str = "", *, forward: bool = True, **options: Any
+) -> Iterator[KeysetPage]:
+    """The page at this position, and those after it, or before it, to the end."""
+    position: str | None = first
+    while position is not None:
+        page = keyset_pages.read_page(rows, position, **options)
+        yield page
+        position = page.next if forward else page.previous
+
+
+def keys(found: Iterator[KeysetPage]) -> list[list[Any]]:
+    return [[row.pk for row in page.rows] for page in found]
+
+
+@pytest.mark.parametrize("ordering", [["-pk"], ["-at", "-id"]])
+def test_pages_show_each_row_once_forward_and_backward(ordering: list[str]) -> None:
+    ids = lines(7)
+    rows = JournalLine.objects.filter(what="test.line")
+    expected = [ids[:3], ids[3:6], ids[6:]]
+    assert keys(pages(rows, ordering=ordering, size=3)) == expected
+    backward = keys(pages(rows, "last", forward=False, ordering=ordering, size=3))
+    assert backward == [ids[4:], ids[1:4], ids[:1]]
+    second = keyset_pages.read_page(rows, "", ordering=ordering, size=3).next
+    assert second
+    before = keyset_pages.read_page(rows, second, ordering=ordering, size=3).previous
+    assert before
+    first = keyset_pages.read_page(rows, before, ordering=ordering, size=3)
+    assert ([row.pk for row in first.rows], first.previous) == (ids[:3], None)
+
+
+def test_a_page_in_ascending_order_goes_on_after_its_last_row() -> None:
+    ids = lines(5)[::-1]
+    rows = JournalLine.objects.filter(what="test.line")
+    assert keys(pages(rows, ordering=["id"], size=2)) == [ids[:2], ids[2:4], ids[4:]]
+
+
+def test_rows_that_are_added_meanwhile_move_no_row_to_another_page() -> None:
+    ids = lines(4)
+    rows = JournalLine.objects.filter(what="test.line")
+    second = keyset_pages.read_page(rows, "", ordering=["-id"], size=2).next
+    assert second
+    lines(3)
+    assert [row.pk for row in keyset_pages.read_page(rows, second, ordering=["-id"], size=2).rows] == ids[2:]
+
+
+def test_a_page_with_a_window_looks_at_so_many_rows_and_the_next_ones_find_the_rest() -> None:
+    rare = lines(1, detail="rare")
+    lines(9)
+    rare = lines(1, detail="rare") + rare
+    lines(4)
+    JournalLine.objects.exclude(what="test.line").delete()
+    rows = JournalLine.objects.filter(detail="rare")
+    options: dict[str, Any] = {"ordering": ["-id"], "size": 3, "window": 5}
+    found = list(pages(rows, **options))
+    assert [[row.pk for row in page.rows] for page in found] == [[rare[0]], [], [rare[1]]]
+    assert [page.is_cut for page in found] == [True, True, False]
+    backward = keys(pages(rows, "last", forward=False, **options))
+    assert [key for page in backward for key in page] == rare[::-1]
+
+
+def test_a_full_page_of_a_window_goes_on_after_its_last_row() -> None:
+    ids = lines(9)
+    JournalLine.objects.exclude(what="test.line").delete()
+    rows = JournalLine.objects.all()
+    found = list(pages(rows, ordering=["-id"], size=2, window=5))
+    assert [key for page in found for key in [row.pk for row in page.rows]] == ids
+    assert not found[0].is_cut
+
+
+@pytest.mark.parametrize(
+    "position", ["2", "0", "-1", "x", "after:", "after:x", "before:1,2", "after:" + "9" * 999]
+)
+def test_a_position_that_no_page_has_is_refused(operator: Client, position: str) -> None:
+    with pytest.raises(InvalidPosition):
+        keyset_pages.read_page(JournalLine.objects.all(), position, ordering=["-id"], size=3)
+    answer = operator.get(address_of(JournalLine, p=position), follow=True)
+    assert answer.redirect_chain
+    assert "The list has no such page" in answer.content.decode()
+
+
+def test_an_unknown_but_valid_position_shows_what_is_beyond(operator: Client) -> None:
+    ids = lines(3)
+    answer = operator.get(address_of(JournalLine, p=f"after:{2**70}"))
+    assert [row.pk for row in answer.context["cl"].result_list][:3] == ids
+
+
+def test_the_links_of_a_list_lead_through_all_its_pages(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = lines(5)
+    monkeypatch.setattr(admin.site._registry[JournalLine], "list_per_page", 2)
+    found, address = [], address_of(JournalLine, happened="test.line")
+    for _ in range(3):
+        changelist = operator.get(address).context["cl"]
+        found += [row.pk for row in changelist.result_list]
+        links = dict(changelist.page_links)
+        address = address_of(JournalLine) + links["Next page"].lstrip("?")
+    assert (found, links["Next page"], links["Last page"]) == (ids, "", "")
+    assert "happened=test.line" in links["Previous page"]
+    last = operator.get(address_of(JournalLine, happened="test.line", p="last")).context["cl"]
+    assert [row.pk for row in last.result_list] == ids[3:]
+
+
+@pytest.mark.parametrize("model", LONG_LISTS, ids=lambda model: model._meta.label)
+def test_no_page_of_a_long_list_counts_or_skips_rows(operator: Client, model: type[Model]) -> None:
+    fill_all_models()
+    key = model._default_manager.order_by("pk").values_list("pk", flat=True)[0]
+    positions = ["", "last"]
+    if model not in (SignOut, RecordedTrace) and "at" not in admin.site._registry[model].ordering[0]:
+        positions.append(f"after:{key}")
+    for position in positions:
+        with captured_statements() as statements:
+            assert operator.get(address_of(model, p=position)).status_code == 200
+        assert len(statements) <= MOST_STATEMENTS, statements
+        for statement in statements:
+            assert "COUNT(" not in statement and not re.search(r"OFFSET [1-9]", statement), statement
+
+
+@pytest.mark.parametrize("model", [Coupon, Payment, IdempotencyKey], ids=lambda model: model._meta.label)
+def test_a_page_has_as_many_statements_for_many_rows_as_for_one(operator: Client, model: type[Model]) -> None:
+    def fill() -> None:
+        account = AccountFactory.create()
+        coupon_of(campaign_with_codes(Campaign.CodeSource.POOL), account)
+        PaymentFactory.create()
+        now = timezone.now()
+        IdempotencyKey.objects.create(account=account, key_hash="a" * 64, status=201, created_at=now)
+
+    def statements_of_page() -> int:
+        with captured_statements() as statements:
+            operator.get(address_of(model, show="everything") if model is Payment else address_of(model))
+        return len(statements)
+
+    fill()
+    statements_of_page()
+    with_one = statements_of_page()
+    for _ in range(4):
+        fill()
+    assert statements_of_page() == with_one
+
+
+@pytest.mark.parametrize(("model", "name"), SEARCHED, ids=lambda value: getattr(value, "__name__", value))
+def test_a_search_finds_its_rows_by_an_index(operator: Client, model: type[Model], name: str) -> None:
+    if connection.vendor != "mysql":
+        pytest.skip("The plans are MariaDB's.")
+    fill_all_models()
+    account = AccountFactory.create(username="searched")
+    _rows_of(account.pk)
+    row = model._default_manager.order_by("-pk")[0]
+    term: Any = row
+    for part in name.split("__"):
+        term = getattr(term, part)
+    with captured_statements() as statements:
+        found = operator.get(address_of(model, q=term)).context["cl"].result_list
+    assert row.pk in [one.pk for one in found]
+    table = f"FROM `{model._meta.db_table}`"
+    for statement in statements:
+        if table in statement:
+            assert_read_by_index(statement)
+
+
+def _rows_of(account_id: int) -> None:
+    """Rows of the account in the lists that are searched by its name, and rows of others."""
+    now = timezone.now()
+    campaign = campaign_with_codes(Campaign.CodeSource.POOL)
+    for number in range(20):
+        other = AccountFactory.create()
+        wallet(points=1)
+        coupon_of(campaign, other)
+        IdempotencyKey.objects.create(account=other, key_hash="a" * 64, status=201, created_at=now)
+        SignOut.objects.create(account=other, at=now)
+        WebhookEvent.objects.create(
+            gateway="simulator",
+            event_id=f"evt_{number}",
+            charge_key=f"key-{number}",
+            received_at=now,
+            handled_at=now,
+        )
+    owner = AccountFactory.create(username="last-of-all")
+    coupon_of(campaign, owner)
+    IdempotencyKey.objects.create(account=owner, key_hash="b" * 64, status=201, created_at=now)
+    SignOut.objects.create(account=owner, at=now)
+    assert account_id
+
+
+def test_the_filter_by_group_starts_from_its_members_and_offers_no_accounts_without_one(
+    operator: Client,
+) -> None:
+    """For those without a group all accounts were joined and sorted: over a million the page was a 503."""
+    group = Group.objects.create(name="night shift")
+    member = AccountFactory.create()
+    member.groups.add(group)
+    AccountFactory.create()
+    with captured_statements() as statements:
+        page = operator.get(address_of(User, groups__id__exact=group.pk))
+    assert [account.pk for account in page.context["cl"].result_list] == [member.pk]
+    assert not any("DISTINCT" in statement for statement in statements)
+    assert "groups__isnull" not in page.content.decode()
+
+
+@pytest.mark.parametrize(
+    "query",
+    [{"since": "2020-01-01"}, {"before": "2099-01-01"}, {"happened": "rare.event"}, {"happened": "rare."}],
+)
+def test_filters_of_the_journal_are_read_by_their_own_index(operator: Client, query: dict[str, str]) -> None:
+    """Sorted by the key, lines of long ago were found by reading all later ones, until the page was a 503."""
+    if connection.vendor != "mysql":
+        pytest.skip("The plans are MariaDB's.")
+    lines(30)
+    JournalLine.objects.create(at=timezone.now(), actor="system", what="rare.event")
+    with captured_statements() as statements:
+        assert operator.get(address_of(JournalLine, **query)).context["cl"].result_list
+    read = [text for text in statements if "FROM `shop_journalline` WHERE" in text]
+    for statement in read:
+        assert "BINARY" not in statement
+        if "happened" in query:
+            assert_read_by_index(statement)
+            continue
+        at, key = "`shop_journalline`.`at`", "`shop_journalline`.`id`"
+        assert f"ORDER BY {at} DESC, {key} DESC LIMIT" in statement
+
+
+def test_what_an_unknown_actor_did_is_searched_in_windows(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    JournalLine.objects.create(at=timezone.now(), actor="staff", actor_name="root", what="test.command")
+    lines(9)
+    monkeypatch.setattr(admin_site, "SEARCHED_ROWS", 5)
+    page = operator.get(address_of(JournalLine, by="root"))
+    assert "found in 5 rows" in page.content.decode()
+    following = dict(page.context["cl"].page_links)["Next page"]
+    rest = operator.get(address_of(JournalLine) + following.lstrip("?"))
+    assert [line.what for line in rest.context["cl"].result_list] == ["test.command"]
+
+
+def test_filters_without_an_index_are_searched_in_windows(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_all_models()
+    saga = Saga.objects.order_by("-id")[0]
+    now = timezone.now()
+    SagaLog.objects.all().delete()
+    for attempt in range(6):
+        SagaLog.objects.create(
+            saga=saga, step="settle", direction="do", event="failed", attempt=attempt, at=now
+        )
+    SagaLog.objects.filter(attempt=0).update(event="unknown")
+    monkeypatch.setattr(admin_site, "SEARCHED_ROWS", 4)
+    page = operator.get(address_of(SagaLog, event__exact="unknown"))
+    assert (list(page.context["cl"].result_list), "found in 4 rows" in page.content.decode()) == ([], True)
+    following = dict(page.context["cl"].page_links)["Next page"]
+    rest = operator.get(address_of(SagaLog) + following.lstrip("?"))
+    assert [line.attempt for line in rest.context["cl"].result_list] == [0]
+    unfiltered = operator.get(address_of(SagaLog))
+    assert len(unfiltered.context["cl"].result_list) == 6

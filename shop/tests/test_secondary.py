@@ -1,0 +1,385 @@
+"""Reads by a secondary, on a real one: all that was committed before is there, or the primary answers."""
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.contrib.auth.models import User
+from django.db import NotSupportedError, OperationalError, connections, transaction
+from django.db.transaction import TransactionManagementError
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from pytest_django import DjangoDbBlocker
+
+from coupons.tests.factories import CampaignFactory
+from inventory.tests.factories import ProductFactory
+from orders.models import Order
+from orders.tests import buying
+from shop.backoffice import windows
+from shop.db import open_transaction, secondary, transactions
+from shop.operations import doctor
+from shop.operations.doctor import replication
+from shop.tests.clients import client_of
+from shop.tests.commands import run
+from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory
+from shop.tests.racing import wait_until
+from shop.tests.replicated import Replicated, as_databases
+
+PRIMARY, REPLICA = 1, 2
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory, django_db_setup: None) -> Iterator[Replicated]:
+    pair = Replicated(tmp_path_factory.mktemp("replicated"))
+    try:
+        pair.start()
+        yield pair
+    finally:
+        pair.stop()
+
+
+@pytest.fixture
+def pair(
+    servers: Replicated, settings: LazySettings, django_db_blocker: DjangoDbBlocker
+) -> Iterator[Replicated]:
+    """The two servers, replicating, as the databases of this thread."""
+    settings.DATABASE_ROUTERS = ["shop.db.secondary.Router"]
+    secondary.forget()
+    with django_db_blocker.unblock(), as_databases(servers):
+        yield servers
+    servers.replica.run("STOP SLAVE", "CHANGE MASTER TO MASTER_DELAY=0", "START SLAVE")
+    servers.wait_until_applied()
+
+
+def read_server() -> int:
+    """The server that a read is sent to."""
+
+    def ask(alias: str) -> int:
+        with connections[alias].cursor() as cursor:
+            cursor.execute("SELECT @@server_id")
+            return int(cursor.fetchone()[0])
+
+    return secondary.read(ask)
+
+
+def count_reads(result: str) -> float:
+    return float(secondary.READS.labels(result)._value.get())
+
+
+# It also has pytest-django make the test's database, whose tables the two servers get.
+@pytest.mark.django_db
+def test_without_a_secondary_all_is_read_from_the_primary_and_not_counted() -> None:
+    before = [count_reads(result) for result in ("secondary", "lagging", "unreachable")]
+    assert secondary.read(lambda alias: alias) == "default"
+    assert [count_reads(result) for result in ("secondary", "lagging", "unreachable")] == before
+    assert replication.examine() == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_without_a_secondary_its_rules_hold_all_the_same() -> None:
+    with transaction.atomic(), pytest.raises(TransactionManagementError):
+        secondary.read(lambda alias: alias)
+
+
+@pytest.mark.usefixtures("pair")
+def test_it_reads_from_the_secondary_what_was_committed_just_before() -> None:
+    for number in range(100):
+        account = AccountFactory.create()
+        servers_and_rows = secondary.read(
+            lambda alias, key=account.pk: (alias, User.objects.using(alias).filter(pk=key).count())
+        )
+        assert servers_and_rows == ("reader", 1), number
+    assert read_server() == REPLICA
+
+
+def test_without_waiting_for_the_position_reads_of_the_secondary_are_stale(pair: Replicated) -> None:
+    """The twin of the test above: a replica shows what it has, and not what the primary has."""
+    pair.replica.run("STOP SLAVE SQL_THREAD")
+    account = AccountFactory.create()
+    assert not User.objects.using("reader").filter(pk=account.pk).exists()
+    assert secondary.read(lambda alias: User.objects.using(alias).filter(pk=account.pk).exists())
+
+
+def test_while_the_secondary_stands_still_the_primary_answers_and_few_reads_wait(pair: Replicated) -> None:
+    assert read_server() == REPLICA
+    pair.replica.run("STOP SLAVE SQL_THREAD")
+    AccountFactory.create()
+    began_at, before = time.monotonic(), count_reads("lagging")
+    assert [read_server() for _ in range(20)] == [PRIMARY] * 20
+    assert time.monotonic() - began_at < secondary.CATCH_UP_SECONDS + 1
+    assert count_reads("lagging") == before + 20
+    pair.replica.run("START SLAVE SQL_THREAD")
+    wait_until(lambda: read_server() == REPLICA, seconds=20)
+
+
+def test_a_secondary_that_is_seconds_behind_is_not_read(pair: Replicated) -> None:
+    pair.replica.run("STOP SLAVE", "CHANGE MASTER TO MASTER_DELAY=3", "START SLAVE")
+    account = AccountFactory.create()
+    for _ in range(5):
+        secondary.forget()
+        assert secondary.read(lambda alias: User.objects.using(alias).filter(pk=account.pk).exists())
+    assert read_server() == PRIMARY
+
+
+def test_a_secondary_that_is_down_is_tried_once_in_a_while(pair: Replicated) -> None:
+    pair.replica.stop()
+    try:
+        began_at, before = time.monotonic(), count_reads("unreachable")
+        assert [read_server() for _ in range(20)] == [PRIMARY] * 20
+        assert time.monotonic() - began_at < 3
+        assert count_reads("unreachable") == before + 20
+    finally:
+        pair.replica.start()
+    secondary.forget()
+    wait_until(lambda: read_server() == REPLICA, seconds=30)
+
+
+def test_work_whose_connection_is_lost_is_run_again_by_the_primary(pair: Replicated) -> None:
+    used: list[str] = []
+
+    def work(alias: str) -> int:
+        used.append(alias)
+        with connections[alias].cursor() as cursor:
+            if alias == secondary.ALIAS:
+                cursor.execute("SELECT CONNECTION_ID()")
+                pair.replica.run(f"KILL {cursor.fetchone()[0]}")
+            cursor.execute("SELECT @@server_id")
+            return int(cursor.fetchone()[0])
+
+    assert secondary.read(work) == PRIMARY
+    assert used == ["reader", "default"]
+
+
+@pytest.mark.usefixtures("pair")
+def test_an_error_that_is_no_lost_connection_is_raised() -> None:
+    def work(alias: str) -> None:
+        with connections[alias].cursor() as cursor:
+            cursor.execute("SELECT missing_function()")
+
+    with pytest.raises(OperationalError):
+        secondary.read(work)
+    assert read_server() == REPLICA
+
+
+@pytest.mark.usefixtures("pair")
+def test_nothing_is_read_from_it_inside_a_transaction() -> None:
+    def work() -> None:
+        secondary.read(lambda alias: None)
+
+    with pytest.raises(TransactionManagementError):
+        transactions.run(work, transactions.ONCE)
+
+
+@pytest.mark.usefixtures("pair")
+def test_nothing_is_decided_while_it_is_read() -> None:
+    account = AccountFactory.create()
+
+    def begin(alias: str) -> None:
+        transactions.run(lambda: None, transactions.REPEATABLE)
+
+    def lock(alias: str) -> None:
+        with transaction.atomic():
+            User.objects.select_for_update().get(pk=account.pk)
+
+    def write(alias: str) -> None:
+        User.objects.filter(pk=account.pk).update(first_name="Ada")
+
+    for work, error in (
+        (begin, TransactionManagementError),
+        (lock, NotSupportedError),
+        (write, NotSupportedError),
+    ):
+        with pytest.raises(error):
+            secondary.read(work)
+    assert not open_transaction.state.is_forbidden
+    transactions.run(lambda: None, transactions.REPEATABLE)
+
+
+@pytest.mark.usefixtures("pair")
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE auth_user SET first_name = 'Ada'",
+        "SELECT id FROM auth_user FOR UPDATE",
+        "SELECT id FROM auth_user LOCK IN SHARE MODE",
+        "SELECT id FROM auth_user FOR SHARE",
+        "DELETE FROM auth_user",
+        "BEGIN",
+        "SET GLOBAL read_only = OFF",
+    ],
+)
+def test_statements_that_write_or_lock_never_leave_the_process(statement: str) -> None:
+    with connections["reader"].cursor() as cursor, pytest.raises(NotSupportedError):
+        cursor.execute(statement)
+
+
+@pytest.mark.usefixtures("pair")
+def test_its_connections_are_read_only_for_the_server_too() -> None:
+    reader = connections["reader"]
+    reader.ensure_connection()
+    reader.execute_wrappers.clear()
+    try:
+        with pytest.raises(OperationalError), reader.cursor() as cursor:
+            cursor.execute("UPDATE auth_user SET first_name = 'Ada'")
+    finally:
+        connections["reader"] = connections.create_connection("reader")
+        reader.close()
+
+
+@pytest.mark.usefixtures("pair")
+def test_it_has_no_transactions() -> None:
+    with pytest.raises(TransactionManagementError), transaction.atomic(using="reader"):
+        pass
+
+
+@pytest.mark.usefixtures("pair")
+def test_rows_of_it_are_saved_to_the_primary() -> None:
+    account = AccountFactory.create()
+    row = secondary.read(lambda alias: User.objects.using(alias).get(pk=account.pk))
+    row.first_name = "Ada"
+    row.save()
+    assert User.objects.get(pk=account.pk).first_name == "Ada"
+
+
+def statements_of(call: Any) -> tuple[list[str], list[str]]:
+    """What the call sends to the primary, and to the secondary."""
+    with (
+        CaptureQueriesContext(connections["default"]) as primary,
+        CaptureQueriesContext(connections["reader"]) as reader,
+    ):
+        call()
+    return [one["sql"] for one in primary.captured_queries], [one["sql"] for one in reader.captured_queries]
+
+
+@pytest.mark.usefixtures("pair")
+@pytest.mark.parametrize(
+    ("path", "table"),
+    [
+        ("/orders", "orders_order`"),
+        ("/orders", "orders_orderline`"),
+        ("/coupons", "coupons_coupon`"),
+        ("/payments", "payments_payment`"),
+        ("/products", "inventory_product`"),
+        ("/campaigns", "coupons_campaign`"),
+        ("/products/{product}/stock-movements", "inventory_stockmovement`"),
+        ("/campaigns/{campaign}/codes", "coupons_poolcode`"),
+    ],
+)
+def test_lists_of_staff_are_read_from_it(path: str, table: str) -> None:
+    client = client_of(SuperuserFactory.create())
+    product, campaign = ProductFactory.create(on_hand=5), CampaignFactory.create()
+    buyer = client_of(buying.account(points=500))
+    ordered = buyer.post("/orders", {"items": [{"product": product.pk, "quantity": 1}]}, key="one")
+    assert ordered.status_code == 201, ordered.content
+    path = path.format(product=product.pk, campaign=campaign.pk)
+
+    def call() -> None:
+        assert client.get(path).status_code == 200
+
+    primary, reader = statements_of(call)
+    assert any(f"FROM `{table}" in statement for statement in reader), reader
+    if "{" not in path and not path.startswith(("/products/", "/campaigns/")):
+        assert not any(f"FROM `{table}" in statement for statement in primary), primary
+
+
+@pytest.mark.usefixtures("pair")
+def test_an_accounts_own_lists_are_read_from_the_primary() -> None:
+    client = client_of(AccountFactory.create())
+    for path in ("/orders", "/coupons", "/payments", "/wallet/entries", "/products", "/campaigns"):
+        _, reader = statements_of(lambda path=path: client.get(path))
+        assert reader == [], path
+
+
+def operator() -> Client:
+    client = Client()
+    client.force_login(SuperuserFactory.create())
+    return client
+
+
+@pytest.mark.usefixtures("pair")
+def test_lists_of_the_admin_are_read_from_it_and_pages_of_one_row_are_not() -> None:
+    client, order = operator(), OrderFactory.create(total_amount=5, card_amount=5)
+    page: list[Any] = []
+    primary, reader = statements_of(lambda: page.append(client.get("/admin/orders/order/")))
+    assert page[0].status_code == 200
+    assert str(order.pk) in page[0].content.decode()
+    assert any("FROM `orders_order`" in statement for statement in reader)
+    assert not any("FROM `orders_order`" in statement for statement in primary)
+    _, reader = statements_of(lambda: client.get(f"/admin/orders/order/{order.pk}/change/"))
+    assert reader == []
+
+
+@pytest.mark.usefixtures("pair")
+def test_an_action_of_a_list_reads_its_rows_from_the_primary() -> None:
+    client, account = operator(), AccountFactory.create()
+    chosen = {"action": "delete_selected", "_selected_action": [account.pk]}
+    _, reader = statements_of(lambda: client.post("/admin/auth/user/", chosen))
+    assert reader == []
+
+
+@pytest.mark.usefixtures("pair")
+def test_exports_and_reports_are_read_from_it() -> None:
+    client = operator()
+    ProductFactory.create(sku="TEA")
+    texts: list[str] = []
+
+    def call() -> None:
+        response = client.get("/admin/inventory/product/export/")
+        texts.append(b"".join(response.streaming_content).decode())  # type: ignore[attr-defined]
+
+    primary, reader = statements_of(call)
+    assert "TEA" in texts[0]
+    assert any("FROM `inventory_product`" in statement for statement in reader)
+    assert not any("FROM `inventory_product`" in statement for statement in primary)
+    _, reader = statements_of(lambda: windows.fetch(Order.objects.all()))
+    assert any("FROM `orders_order`" in statement for statement in reader)
+
+
+def test_each_thread_waits_for_the_server_of_its_own_connection(pair: Replicated) -> None:
+    found: list[int] = []
+
+    def ask() -> None:
+        try:
+            found.append(read_server())
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [REPLICA] * 8
+
+
+def test_the_doctor_says_whether_it_can_be_read(pair: Replicated) -> None:
+    findings = {finding.check: finding for finding in replication.examine()}
+    assert {check: finding.level for check, finding in findings.items()} == {
+        "secondary": "ok",
+        "secondary replication": "ok",
+        "secondary clock": "ok",
+    }
+    pair.replica.run("STOP SLAVE SQL_THREAD")
+    AccountFactory.create()
+    findings = {finding.check: finding for finding in replication.examine()}
+    assert findings["secondary"].level == findings["secondary replication"].level == "warning"
+
+
+def test_the_doctor_says_why_it_can_not_be_reached(pair: Replicated) -> None:
+    pair.replica.stop()
+    try:
+        (finding,) = replication.examine()
+    finally:
+        pair.replica.start()
+    assert (finding.check, finding.level) == ("secondary", "warning")
+    assert "DATABASE_READ_URL" in finding.advice
+
+
+@pytest.mark.usefixtures("pair")
+def test_the_command_prints_them() -> None:
+    _, output = run("doctor")
+    assert "secondary: has applied what the primary has" in output
+    assert doctor.examine()

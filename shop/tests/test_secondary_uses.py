@@ -1,0 +1,106 @@
+"""Where the code may read from a secondary: each place is listed here, and none of them decides anything."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from scripts.stack import places
+
+APPS = ("shop", "orders", "coupons", "inventory", "payments")
+READS = {"secondary.read", "read_elsewhere", "windows.read_elsewhere", "fetch", "windows.fetch"}
+"""Functions that hand out the alias of the secondary, or read from it."""
+MAY_READ = {
+    "shop/http/pagination.py": {"paginate_for_staff"},
+    "shop/admin_site.py": {"changelist_view"},
+    "shop/backoffice/windows.py": {"read_elsewhere", "fetch", "between"},
+    "shop/backoffice/list_exports.py": {"table_windows"},
+    "shop/backoffice/campaigns.py": {"read"},
+    "shop/backoffice/reports.py": {"_products", "_campaign_names"},
+    "shop/backoffice/sales_figures.py": {"_add_sales", "_add_refunds", "_add_late_entries", "_sum_entries"},
+}
+MAY_NAME_A_DATABASE = {
+    "shop/http/pagination.py": {"paginate_for_staff"},
+    "shop/admin_site.py": {"get_queryset"},
+    "shop/backoffice/windows.py": {"fetch", "_end"},
+    "shop/backoffice/list_exports.py": {"_key_at"},
+    "shop/backoffice/campaigns.py": {"_sums"},
+    # After migrations, of the database that they have changed.
+    "payments/apps.py": {"open_shop_accounts"},
+    "shop/accounts/permissions.py": {"create"},
+}
+"""Where `using` is called."""
+MAY_LIST_FOR_STAFF = {
+    "orders/api.py": {"get"},
+    "payments/api.py": {"get"},
+    "coupons/api.py": {"get", "_campaigns_of_staff"},
+    "inventory/api.py": {"get", "_products_of_staff"},
+}
+MAY_NAME_THE_ALIAS = {"shop/db/secondary.py", "shop/settings.py"}
+WRITING = ("select_for_update", "for_update", "lock", "run_or_savepoint", "run_batch", "save", "create")
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    """The shop's modules without its tests and migrations, by their paths."""
+    for app in APPS:
+        for path in sorted((places.PROJECT / app).rglob("*.py")):
+            name = str(path.relative_to(places.PROJECT))
+            if "/tests/" not in name and "/migrations/" not in name:
+                yield name, ast.parse(Path(path).read_text())
+
+
+def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def uses(names: set[str], *, as_method: bool = False) -> dict[str, set[str]]:
+    """The functions that call one of these or pass it on, by module; as a method of anything if so."""
+    found: dict[str, set[str]] = {}
+    for path, tree in modules():
+        for function in functions(tree):
+            for node in ast.walk(function):
+                if isinstance(node, ast.Attribute):
+                    name = node.attr if as_method else ast.unparse(node)
+                elif isinstance(node, ast.Name) and not as_method:
+                    name = node.id
+                else:
+                    continue
+                if name in names:
+                    found.setdefault(path, set()).add(function.name)
+    return found
+
+
+def test_only_lists_exports_and_reports_read_from_it() -> None:
+    found = uses(READS)
+    # `fetch` is also the name of other things.
+    assert {
+        path: names for path, names in found.items() if "backoffice" in path or path in MAY_READ
+    } == MAY_READ
+    assert uses({"secondary.read"}).keys() <= MAY_READ.keys()
+
+
+def test_only_they_name_a_database() -> None:
+    assert uses({"using"}, as_method=True) == MAY_NAME_A_DATABASE
+
+
+def test_only_gets_of_lists_use_the_page_for_staff() -> None:
+    assert uses({"paginate_for_staff"}) == MAY_LIST_FOR_STAFF
+
+
+def test_none_of_them_locks_or_writes() -> None:
+    for path, tree in modules():
+        for function in functions(tree):
+            if function.name in MAY_READ.get(path, set()) | MAY_LIST_FOR_STAFF.get(path, set()):
+                called = {node.attr for node in ast.walk(function) if isinstance(node, ast.Attribute)}
+                assert not called & set(WRITING), f"{path}: {function.name}"
+
+
+def test_no_other_module_knows_its_alias() -> None:
+    named = {
+        path
+        for path, tree in modules()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and node.value == "reader"
+    }
+    assert named == MAY_NAME_THE_ALIAS
