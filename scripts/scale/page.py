@@ -112,7 +112,7 @@ def tables(grid: Grid) -> str:
         f"**{NAMES[kind].capitalize()} a second, commits {latency * 1000:.0f} ms longer**\n\n"
         + documents.markdown(*_grid_table(grid, kind, latency))
         for kind in KINDS
-        for latency in _sorted({cell.latency for cell in grid})
+        for latency in sorted({cell.latency for cell in grid})
     )
 
 
@@ -122,22 +122,22 @@ def printed(grid: Grid) -> str:
         f"{NAMES[kind]} a second, commits {latency * 1000:.0f} ms longer\n"
         + documents.printed(*_grid_table(grid, kind, latency))
         for kind in KINDS
-        for latency in _sorted({cell.latency for cell in grid})
+        for latency in sorted({cell.latency for cell in grid})
     )
 
 
 def _grid_table(grid: Grid, kind: str, latency: float) -> tuple[list[str], list[list[str]]]:
-    nodes = _sorted({cell.nodes for cell in grid})
+    nodes = sorted({cell.nodes for cell in grid})
     header = ["lanes", *(f"{number} node{'s' * (number > 1)}" for number in nodes)]
     lines = [
         [f"{lanes}", *(_rate(grid[Cell(kind, latency, lanes, number)]) for number in nodes)]
-        for lanes in _sorted({cell.lanes for cell in grid})
+        for lanes in sorted({cell.lanes for cell in grid})
     ]
     return header, lines
 
 
 def _rate(outcome: Outcome) -> str:
-    """Two digits say all that the simulation knows."""
+    """Two or three digits say all that the simulation knows."""
     number = outcome.per_second
     unit = 100 if number < 10_000 else 1_000
     return f"{round(number / unit) * unit:,}"
@@ -170,8 +170,8 @@ def cost_tables(measured: Measurement) -> str:
 
 def draw(grid: Grid) -> None:
     """Requests a second over nodes, at the shortest and the longest commit."""
-    latencies = _sorted({cell.latency for cell in grid})
-    nodes = _sorted({cell.nodes for cell in grid})
+    latencies = sorted({cell.latency for cell in grid})
+    nodes = sorted({cell.nodes for cell in grid})
     titles = {
         f"at {latency}": f"{NAMES[COUPON]} a second, commits {latency * 1000:.0f} ms longer"
         for latency in (latencies[0], latencies[-1])
@@ -205,7 +205,3 @@ def _micro(seconds: float) -> str:
 
 def _milli(work: Work, size: int) -> str:
     return f"{work.lane_seconds(size, latency=0) * 1e3:.1f} ms"
-
-
-def _sorted(numbers: set[float] | set[int]) -> list[float]:
-    return sorted(numbers)

@@ -45,7 +45,7 @@ class Recorder:
 
     def _note(self, statement: str, connection: BaseDatabaseWrapper) -> None:
         # What the tests' own transaction wraps is no transaction of the shop's.
-        blocks = [block for block in connection.atomic_blocks if not block._from_testcase]
+        blocks = [block for block in connection.atomic_blocks if not getattr(block, "_from_testcase", False)]
         with self._mutex:
             self._statements.add(statement)
             if blocks:
