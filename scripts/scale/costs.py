@@ -8,6 +8,7 @@ from scripts.bench import watching
 from scripts.bench.load import Run
 from scripts.bench.stage import Stage
 from scripts.bench.workloads import loads, paying
+from scripts.scale.results import MILLION
 from scripts.stack import database
 
 SECONDS = 4
@@ -18,7 +19,7 @@ TABLES = "SHOW TABLES"
 BYTES = """
 SELECT table_name, data_length + index_length FROM information_schema.tables WHERE table_schema = DATABASE()
 """
-MILLION = 1_000_000
+
 Costs = Mapping[str, Any]
 LOADS: Mapping[str, tuple[str, Callable[[Stage], Run]]] = {
     "coupon": ("coupons", lambda stage: loads.coupons(stage, seconds=SECONDS)),

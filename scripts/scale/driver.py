@@ -15,6 +15,7 @@ import json
 import multiprocessing
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -33,6 +34,7 @@ from orders.placement.strategies import group_commit as order_batches  # noqa: E
 from orders.schemas import placed_order_answer  # noqa: E402
 from scripts.bench.workloads.without_http import server_counters, users_range  # noqa: E402
 from shop.concurrency import event_loop  # noqa: E402
+from shop.concurrency.group_commit import Batcher  # noqa: E402
 from shop.db import transactions  # noqa: E402
 from shop.db.mysql import base  # noqa: E402
 from shop.errors import FirstcomeError  # noqa: E402
@@ -44,6 +46,15 @@ START_SECONDS = 240.0
 """For all processes to import Django and to open their connections, on a busy machine."""
 BATCHERS = {"coupon": "coupons", "order": "orders"}
 """The names of the batchers in the metrics."""
+TIMES = (
+    "batch_seconds",
+    "batch_python_seconds",
+    "transaction_seconds",
+    "transaction_python_seconds",
+    "python_seconds",
+)
+"""What a run has for a batch: wall time and the leader's processor, of all of it and of its transaction, and
+the processor of the whole process."""
 Ask = Callable[[int], Awaitable[Any]]
 
 
@@ -96,10 +107,8 @@ def _measure_step(asked: argparse.Namespace, start: Any, results: Any) -> dict[s
     return {
         "per_second": sum(one["requests"] / one["seconds"] for one in done),
         "per_batch": total["requests"] / batches,
-        "batch_seconds": total["batch_seconds"] / batches,
-        "transaction_seconds": total["transaction_seconds"] / batches,
-        "python_seconds": total["python_seconds"] / batches,
         "database_seconds": database / batches,
+        **{name: total[name] / batches for name in TIMES},
         "refused": total["refused"],
         "interval": coupon_batches.MIN_INTERVAL_SECONDS if asked.kind == "coupon" else 0.0,
     }
@@ -107,32 +116,35 @@ def _measure_step(asked: argparse.Namespace, start: Any, results: Any) -> dict[s
 
 def _work(asked: argparse.Namespace, users: range, start: Any, results: Any) -> None:
     """One process: take each step together with the others."""
-    spent, latency = _time_transactions(), _delay_commits()
+    spent, latency = _time_batches(), _delay_commits()
     for step in asked.steps:
         latency[0] = step.latency
         results.put(uvloop.run(_send_all(asked, step, iter(users), start, spent)))
 
 
 async def _send_all(
-    asked: argparse.Namespace, step: Step, users: Iterator[int], start: Any, spent: list[float]
+    asked: argparse.Namespace, step: Step, users: Iterator[int], start: Any, spent: dict[str, float]
 ) -> dict[str, float]:
     ask = _coupon(step.row) if asked.kind == "coupon" else _order(step.row)
     refused = [0.0]
     # The first request opens the connection of the thread that leads.
     await ask(next(users))
     start.wait(START_SECONDS)
-    before, spent_before = _batches(asked.kind), sum(spent)
+    before, spent_before = _batches(asked.kind), dict(spent)
     began_at, cpu_began_at = time.monotonic(), time.process_time()
     ends_at = began_at + asked.seconds
     await asyncio.gather(*(_repeat(ask, users, ends_at, refused) for _ in range(step.waiting)))
     after = _batches(asked.kind)
     counted = {name: after[name] - before[name] for name in after}
-    return counted | {
-        "transaction_seconds": sum(spent) - spent_before,
-        "python_seconds": time.process_time() - cpu_began_at,
-        "seconds": time.monotonic() - began_at,
-        "refused": refused[0],
-    }
+    return (
+        counted
+        | {name: spent[name] - spent_before[name] for name in spent}
+        | {
+            "python_seconds": time.process_time() - cpu_began_at,
+            "seconds": time.monotonic() - began_at,
+            "refused": refused[0],
+        }
+    )
 
 
 async def _repeat(ask: Ask, users: Iterator[int], ends_at: float, refused: list[float]) -> None:
@@ -175,29 +187,38 @@ def _order(product_id: int) -> Ask:
 
 def _batches(kind: str) -> dict[str, float]:
     """The batches of this process so far, by its own metrics."""
-    names = {
-        "requests": "firstcome_batch_requests_sum",
-        "batches": "firstcome_batch_requests_count",
-        "batch_seconds": "firstcome_batch_seconds_sum",
-    }
+    names = {"requests": "firstcome_batch_requests_sum", "batches": "firstcome_batch_requests_count"}
     labels = {"batcher": BATCHERS[kind]}
     return {name: REGISTRY.get_sample_value(metric, labels) or 0.0 for name, metric in names.items()}
 
 
-def _time_transactions() -> list[float]:
-    """The seconds of each transaction of a batch from now on, its attempts and its COMMIT included."""
-    spent: list[float] = []
-    attempt = transactions._Attempts.first_success
+def _time_batches() -> dict[str, float]:
+    """The seconds of batches and of their transactions from now on, attempts and COMMIT included."""
+    spent = dict.fromkeys(TIMES[:-1], 0.0)
+    decide, attempt = Batcher._decide_batch, transactions._Attempts.first_success
 
-    def timed(self: Any, attempts: int) -> Any:
-        began_at = time.monotonic()
-        try:
+    def timed_batch(self: Any, batch: Any, **named: Any) -> None:
+        with _counted(spent, "batch"):
+            decide(self, batch, **named)
+
+    def timed_transaction(self: Any, attempts: int) -> Any:
+        with _counted(spent, "transaction"):
             return attempt(self, attempts)
-        finally:
-            spent.append(time.monotonic() - began_at)
 
-    transactions._Attempts.first_success = timed  # type: ignore[method-assign]
+    Batcher._decide_batch = timed_batch  # type: ignore[method-assign]
+    transactions._Attempts.first_success = timed_transaction  # type: ignore[method-assign]
     return spent
+
+
+@contextmanager
+def _counted(spent: dict[str, float], name: str) -> Iterator[None]:
+    """Add the time of the block, and what this thread uses of the processor in it."""
+    began_at, python_began_at = time.monotonic(), time.thread_time()
+    try:
+        yield
+    finally:
+        spent[f"{name}_seconds"] += time.monotonic() - began_at
+        spent[f"{name}_python_seconds"] += time.thread_time() - python_began_at
 
 
 def _delay_commits() -> list[float]:

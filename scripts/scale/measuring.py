@@ -15,8 +15,7 @@ from scripts.bench import sizes, stage
 from scripts.bench.report import documents
 from scripts.bench.stage import Stage
 from scripts.scale import calibration, costs, probe, results
-from scripts.scale.model import Work
-from scripts.scale.results import COUPON, KINDS, ORDER, Measurement, Point
+from scripts.scale.results import COUPON, KINDS, Inputs, Measurement, Point
 from scripts.stack import SetupError, children, own_stack, places
 from scripts.stack.instance import Instance
 
@@ -38,8 +37,6 @@ WAITING = 64
 """Requests under way in each process where points are measured."""
 SECONDS = 2.0
 PATIENCE_SECONDS = 300
-COSTS = {COUPON: "coupon", ORDER: "hot_order"}
-"""The load by HTTP of each kind."""
 
 
 def main() -> int:
@@ -63,17 +60,16 @@ def _run(instance: Instance, size: Size, only: str) -> int:
         here = stage.seeded(instance, replace(sizes.FULL, users=size.users))
         found = stage.circumstances(instance, load_before=clock.load_before)
         if kept and only == "costs":
-            work, points = dict(kept.work), list(kept.points)
+            inputs, points = kept.inputs, list(kept.points)
         else:
-            work, points = _measure_work(here, size, clock), []
+            inputs = _measure_inputs(here, size, clock)
             points = list(_measure_points(here, size, clock))
         spent = kept.costs if kept and only == "points" else costs.measure(here, clock.say)
     measured = Measurement(
         measured_at=documents.now(),
         commit=found["commit"],
         circumstances=found["circumstances"],
-        work=work,
-        http_edge=_http_edges(work, spent),
+        inputs=inputs,
         points=points,
         costs=spent,
     )
@@ -82,17 +78,16 @@ def _run(instance: Instance, size: Size, only: str) -> int:
     return 0
 
 
-def _measure_work(here: Stage, size: Size, clock: stage.Clock) -> dict[str, Work]:
-    """The costs of each kind, by runs of one process with more and more requests at once."""
+def _measure_inputs(here: Stage, size: Size, clock: stage.Clock) -> Inputs:
+    """The runs of each kind by one process, with more and more requests at once."""
     clock.say("A commit, and the hand-over of a row's lock …")
     with probe.table(here.instance):
         commit, handover = probe.commit_seconds(here.instance), probe.handover_seconds(here.instance)
-    work = {}
+    runs = {}
     for kind in KINDS:
         clock.say(f"{kind}: batches of different sizes …")
-        runs = drive(here, kind, processes=1, loads=[(waiting, 0.0) for waiting in size.waiting])
-        work[kind] = calibration.work_from(runs, commit=commit, handover=handover)
-    return work
+        runs[kind] = drive(here, kind, processes=1, loads=[(waiting, 0.0) for waiting in size.waiting])
+    return Inputs(commit=commit, handover=handover, runs=runs)
 
 
 def _measure_points(here: Stage, size: Size, clock: stage.Clock) -> Iterator[Point]:
@@ -137,12 +132,6 @@ def drive(
     if refused := sum(run["refused"] for run in runs):
         raise SetupError(f"{refused:.0f} requests of kind {kind} were refused")
     return runs
-
-
-def _http_edges(work: dict[str, Work], spent: costs.Costs) -> dict[str, float]:
-    """The processor of a web process for a request by HTTP, less that of the batch."""
-    web = {kind: spent["processor_seconds"][load]["web"] / costs.MILLION for kind, load in COSTS.items()}
-    return {kind: max(work[kind].edge, web[kind] - work[kind].python_request) for kind in KINDS}
 
 
 if __name__ == "__main__":

@@ -26,13 +26,16 @@ Steps = Generator[simpy.Event, Any, None]
 class Work:
     """What one kind of request costs, in seconds.
 
-    The leader's batch takes `before` outside the transaction, then under the row's lock `python` and
-    `database` of processor and `idle` of waiting for round trips, each for the batch and again for every
-    request in it, and then `commit`. `edge` is the processor of a request outside its batch. `handover` is
-    the time from one process' release of the lock until the next process has it.
+    The leader's batch takes `outside` of processor and `outside_idle` of waiting before its transaction,
+    then under the row's lock `python` and `database` of processor and `idle` of waiting for round trips, each
+    for the batch and again for every request in it, and then `commit`. `edge` is the processor of a request
+    outside its batch. `handover` is the time from one process' release of the lock until the next process
+    has it.
     """
 
-    before: float
+    outside_batch: float
+    outside_request: float
+    outside_idle: float
     python_batch: float
     python_request: float
     database_batch: float
@@ -43,6 +46,11 @@ class Work:
     edge: float
     interval: float
     most_in_batch: int
+
+    @property
+    def leader_request(self) -> float:
+        """The leader's processor for each request of a batch."""
+        return self.outside_request + self.python_request
 
     def lane_seconds(self, requests: int, *, latency: float) -> float:
         """How long a batch holds its row when no processor is busy."""
@@ -145,8 +153,8 @@ class _Simulation:
             began_at = environment.now
             size = min(node.waiting[lane], work.most_in_batch)
             node.waiting[lane] -= size
-            if work.before:
-                yield environment.timeout(work.before)
+            yield from self.compute(node, work.outside_batch + size * work.outside_request)
+            yield environment.timeout(work.outside_idle)
             with self.locks[lane].request() as granted:
                 yield granted
                 locked_at = environment.now

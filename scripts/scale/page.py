@@ -1,6 +1,6 @@
 """What `make scale` writes into docs/scale.md: measured inputs, check, grid, costs, plot."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import NamedTuple
@@ -61,20 +61,20 @@ def write(measured: Measurement, grid: Grid, checked: Sequence[Checked]) -> None
 
 def inputs(measured: Measurement) -> str:
     """What was measured, on which machine."""
-    work = measured.work
+    work, edges = measured.work, [measured.http_edge[kind] for kind in KINDS]
     lines: list[tuple[str, ...]] = [
         ("a COMMIT of one row", *(f"{work[kind].commit * 1e3:.2f} ms" for kind in KINDS)),
-        ("hand-over of the row's lock to another process", *(_micro(work[kind].handover) for kind in KINDS)),
-        (
-            "a batch before it has the lock (Redis, for orders)",
-            *(_micro(work[kind].before) for kind in KINDS),
-        ),
-        ("leader's Python, a batch", *(_micro(work[kind].python_batch) for kind in KINDS)),
-        ("leader's Python, each request in it", *(_micro(work[kind].python_request) for kind in KINDS)),
-        ("MariaDB's processor, a batch", *(_micro(work[kind].database_batch) for kind in KINDS)),
-        ("MariaDB's processor, each request in it", *(_micro(work[kind].database_request) for kind in KINDS)),
-        ("waits for round trips, a batch", *(_micro(work[kind].idle) for kind in KINDS)),
-        ("web process outside the batch, by HTTP", *(_micro(measured.http_edge[kind]) for kind in KINDS)),
+        ("hand-over of the row's lock to another process", *_each(work, "handover")),
+        ("leader's Python outside the transaction, a batch", *_each(work, "outside_batch")),
+        ("leader's Python outside the transaction, each request in it", *_each(work, "outside_request")),
+        ("waits outside the transaction (Redis, for orders), a batch", *_each(work, "outside_idle")),
+        ("leader's Python in the transaction, a batch", *_each(work, "python_batch")),
+        ("leader's Python in the transaction, each request in it", *_each(work, "python_request")),
+        ("MariaDB's processor, a batch", *_each(work, "database_batch")),
+        ("MariaDB's processor, each request in it", *_each(work, "database_request")),
+        ("waits for round trips in the transaction, a batch", *_each(work, "idle")),
+        ("event loop without HTTP, each request", *_each(work, "edge")),
+        ("web process without its leader, by HTTP, each request", *map(_micro, edges)),
         ("a full batch of 256 holds the row", *(_milli(work[kind], 256) for kind in KINDS)),
     ]
     table = documents.markdown(("input", *(NAMES[kind] for kind in KINDS)), lines)
@@ -197,6 +197,10 @@ def _largest(found: Mapping[str, float]) -> str:
 
 def _bytes(number: float) -> str:
     return f"{number / GIB:.2f} GiB" if number >= GIB else f"{number / MIB:,.0f} MiB"
+
+
+def _each(work: Mapping[str, Work], name: str) -> Iterator[str]:
+    return (_micro(getattr(work[kind], name)) for kind in KINDS)
 
 
 def _micro(seconds: float) -> str:

@@ -4,17 +4,22 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from scripts.bench.report import documents
+from scripts.scale import calibration
 from scripts.scale.model import Layout, Work, simulate
 from scripts.stack import SetupError, places
 
 FILE = places.PROJECT / "docs" / "scale.json"
 COUPON, ORDER = "coupon", "order"
 KINDS = (COUPON, ORDER)
+HTTP_LOADS = {COUPON: "coupon", ORDER: "hot_order"}
+"""The load by HTTP of each kind, by its name in the costs."""
+MILLION = 1_000_000
 TOLERANCE = 0.35
 """How far the simulation may be from a measured point, as a share of it."""
 
@@ -51,20 +56,40 @@ class Point:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measurement:
-    """One run of `make scale-measure`.
+class Inputs:
+    """What the costs of a batch are computed from: a commit, a hand-over, and runs of one process."""
 
-    `http_edge` is the processor of a request in a web process outside its batch when it comes by HTTP;
-    `costs` are the figures of docs/scale.md's table of costs.
-    """
+    commit: float
+    handover: float
+    runs: Mapping[str, Sequence[calibration.Run]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """One run of `make scale-measure`; `costs` are the figures of docs/scale.md's table of costs."""
 
     measured_at: str
     commit: str
     circumstances: Mapping[str, Any]
-    work: Mapping[str, Work]
-    http_edge: Mapping[str, float]
+    inputs: Inputs
     points: Sequence[Point]
     costs: Mapping[str, Any]
+
+    @cached_property
+    def work(self) -> Mapping[str, Work]:
+        """What each kind of request costs, without HTTP."""
+        one = self.inputs
+        return {
+            kind: calibration.work_from(runs, commit=one.commit, handover=one.handover)
+            for kind, runs in one.runs.items()
+        }
+
+    @cached_property
+    def http_edge(self) -> Mapping[str, float]:
+        """The processor of a web process for a request by HTTP, less that of its batch's leader."""
+        spent = self.costs["processor_seconds"]
+        web = {kind: spent[load]["web"] / MILLION for kind, load in HTTP_LOADS.items()}
+        return {kind: max(work.edge, web[kind] - work.leader_request) for kind, work in self.work.items()}
 
     @property
     def processors(self) -> int:
@@ -82,14 +107,15 @@ def read(file: Path = FILE) -> Measurement:
 
 def write(measured: Measurement, file: Path = FILE) -> None:
     """Keep the measurement in the place of the one before."""
-    content = vars(measured) | {
-        "work": {kind: vars(work) for kind, work in measured.work.items()},
+    kept = {field.name: getattr(measured, field.name) for field in fields(measured)}
+    content = kept | {
+        "inputs": vars(measured.inputs),
         "points": [vars(point) for point in measured.points],
     }
     documents.write(file, content)
 
 
 def _from_json(content: Mapping[str, Any]) -> Measurement:
-    work = {kind: Work(**found) for kind, found in content["work"].items()}
+    inputs = Inputs(**content["inputs"])
     points = [Point(**found) for found in content["points"]]
-    return Measurement(**{**content, "work": work, "points": points})
+    return Measurement(**{**content, "inputs": inputs, "points": points})

@@ -9,7 +9,9 @@ from scripts.scale import calibration, page, probe, results
 from scripts.scale.model import Layout, Work, simulate
 
 WORK = Work(
-    before=0.0,
+    outside_batch=0.0,
+    outside_request=0.0,
+    outside_idle=0.0,
     python_batch=0.001,
     python_request=0.00002,
     database_batch=0.001,
@@ -59,21 +61,26 @@ def test_the_same_seed_gives_the_same_outcome() -> None:
 
 
 def test_costs_are_found_again_in_runs_with_batches_of_different_sizes() -> None:
-    runs = [
-        {
-            "per_batch": size,
-            "batch_seconds": WORK.lane_seconds(size, latency=0) + 0.0003,
-            "transaction_seconds": WORK.lane_seconds(size, latency=0),
-            "python_seconds": WORK.python_batch + size * (WORK.python_request + WORK.edge),
-            "database_seconds": WORK.database_batch + size * WORK.database_request,
-            "interval": WORK.interval,
-        }
-        for size in (1, 10, 50, 200)
-    ]
+    work = replace(WORK, outside_batch=0.0001, outside_request=0.00001, outside_idle=0.0003)
+    runs = [_run(work, size) for size in (1, 10, 50, 200)]
     found = calibration.work_from(runs, commit=WORK.commit, handover=WORK.handover)
-    assert found.before == pytest.approx(0.0003)
-    for name, expected in vars(replace(WORK, before=found.before)).items():
+    for name, expected in vars(work).items():
         assert getattr(found, name) == pytest.approx(expected, abs=1e-9), name
+
+
+def _run(work: Work, size: int) -> dict[str, float]:
+    wall, python = work.lane_seconds(size, latency=0), work.python_batch + size * work.python_request
+    outside = work.outside_batch + size * work.outside_request
+    return {
+        "per_batch": size,
+        "batch_seconds": wall + outside + work.outside_idle,
+        "batch_python_seconds": python + outside,
+        "transaction_seconds": wall,
+        "transaction_python_seconds": python,
+        "python_seconds": python + outside + size * work.edge,
+        "database_seconds": work.database_batch + size * work.database_request,
+        "interval": work.interval,
+    }
 
 
 def test_a_hand_over_counts_only_where_the_next_process_already_waited() -> None:
