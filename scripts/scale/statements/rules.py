@@ -13,10 +13,11 @@ from sqlglot.expressions import Expr as Expression
 
 from scripts.scale.statements.shards import SHARDED, families_of, family_of, keys_of
 
-VITESS = "https://vitess.io/docs/21.0/"
+VITESS = "https://vitess.io/docs/24.0/"
 VITESS_LIST = (
     "https://github.com/vitessio/vitess/blob/main/go/vt/vtgate/planbuilder/testdata/unsupported_cases.json"
 )
+VITESS_20 = "https://github.com/vitessio/vitess/blob/main/changelog/20.0/20.0.0/summary.md"
 VITESS_COMPATIBILITY = f"{VITESS}reference/compatibility/mysql-compatibility/"
 TIDB = "https://docs.pingcap.com/tidb/stable/"
 TIDB_LOCKS = f"{TIDB}pessimistic-transaction#differences-from-mysql-innodb"
@@ -195,7 +196,7 @@ RULES: Mapping[str, Rule] = {
         ),
         Rule(
             "`FOR UPDATE` inside a derived table",
-            "as MySQL, if the shard is known",
+            "as MySQL, where all of the statement goes to one shard",
             f"**not locked** ([difference 6]({TIDB_LOCKS}))",
             "two statements: lock the campaign's row, then read the coupons",
             _embedded_lock,
@@ -203,7 +204,8 @@ RULES: Mapping[str, Rule] = {
         Rule(
             "`FOR SHARE`, `LOCK IN SHARE MODE`",
             "as MySQL",
-            f"an error, or no lock ([difference 2]({TIDB_LOCKS}))",
+            "an error; by `tidb_enable_noop_functions` no lock, by `tidb_enable_shared_lock_promotion` an "
+            f"exclusive one ([difference 2]({TIDB_LOCKS}))",
             "not to look for locked rows: `shop/db/stuck_rows.py` alone does",
             _shared_lock,
         ),
@@ -216,29 +218,30 @@ RULES: Mapping[str, Rule] = {
         ),
         Rule(
             "state of the server",
-            f"answered by one shard ([compatibility]({VITESS_COMPATIBILITY}))",
+            "answered by one shard, or by VTGate for its own connections",
             f"InnoDB's tables are empty or missing ([compatibility]({TIDB}mysql-compatibility))",
             "`doctor`, the watch of stuck rows and the connections' ping ask each shard, or are switched off",
             _server_state,
         ),
         Rule(
             "INSERT without a sharding key",
-            f"refused: the primary vindex needs a value ([vindexes]({VITESS}reference/features/vindexes/))",
+            "refused, unless VTGate fills the key from a "
+            f"[sequence]({VITESS}reference/features/vitess-sequences/)",
             "no limit",
-            "the key as a column of the table",
+            "sequences for the ids of accounts, campaigns and products",
             _insert_without_key,
         ),
         Rule(
             "UPDATE or DELETE on all shards",
-            f"sent to each; its transaction commits shard by shard "
-            f"([two-phase commit]({VITESS}reference/features/two-phase-commit/))",
+            f"sent to each; its transaction commits shard by shard, or in two phases "
+            f"([distributed transactions]({VITESS}reference/features/distributed-transaction/))",
             "no limit",
             "the key in the condition, or a sweep for each shard",
             _write_on_all_shards,
         ),
         Rule(
             "UPDATE or DELETE with LIMIT on all shards",
-            f"refused ([list]({VITESS_LIST}))",
+            f"[since 20]({VITESS_20}#update-limit): VTGate reads the rows first, then writes them by key",
             "no limit",
             "a sweep for each shard",
             _limited_write,
@@ -252,14 +255,16 @@ RULES: Mapping[str, Rule] = {
         ),
         Rule(
             "write over several families",
-            f"refused: subqueries and joins in sharded writes ([list]({VITESS_LIST}))",
+            f"[since 20]({VITESS_20}#delete-subquery): VTGate reads first, then writes by key; refused with "
+            f"`WITH`, or where a subquery other than `EXISTS` is correlated ([list]({VITESS_LIST}))",
             "no limit",
             "a read first, then a write of known rows",
             _write_over_families,
         ),
         Rule(
             "join or subquery over several families",
-            "joined by VTGate, row by row; refused where correlated or with `*`",
+            f"joined by VTGate, row by row; refused where a subquery other than `EXISTS` is correlated "
+            f"([list]({VITESS_LIST}))",
             "no limit",
             "two reads, or the columns that lists show kept with the row",
             _read_over_families,
@@ -273,7 +278,8 @@ RULES: Mapping[str, Rule] = {
         ),
         Rule(
             "window function",
-            f"not supported over shards ([compatibility]({VITESS_COMPATIBILITY}))",
+            "over shards only where `PARTITION BY` has the sharding key "
+            "([since 24](https://github.com/vitessio/vitess/pull/18903))",
             "supported",
             "computed by the caller, or for each shard",
             _window,
