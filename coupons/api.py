@@ -18,7 +18,7 @@ from shop.concurrency.event_loop import LOOKUP_POOL, run_in_thread, submit_to_ba
 from shop.errors import Overloaded, Rejected
 from shop.http import cached_lists, prefer
 from shop.http.openapi import openapi
-from shop.http.pagination import paginate, paginate_for_staff
+from shop.http.pagination import BoundedPagination, ListPagination, paginate, paginate_for_staff
 from shop.http.permissions import has_staff_permission, require_staff_permission
 from shop.http.validation import PauseInput, read, read_query
 from shop.http.views import Request, Response, View
@@ -206,19 +206,24 @@ class OneCampaignCode(View):
 class Coupons(View):
     @extend_schema(
         summary="The caller's coupons, newest first",
-        description="Staff see the coupons of all accounts.",
+        description="Staff see the coupons of all accounts. With `status`, and without `user`, a page of "
+        "theirs looks at 20,000 coupons: it may have fewer results than `limit`, or none, while `next` "
+        "leads on.",
         parameters=[COUPON_STATUS, CAMPAIGN, USER, *openapi.PAGING],
         responses=openapi.Page[schemas.CouponBody],
     )
     def get(self, request: Request) -> Response:
         given = read_query(schemas.ListCouponsQuery, request)
         sees_all = _sees_all(request)
-        coupons = issued_coupons.find(
-            owner_id=given.user if sees_all else _caller(request),
-            campaign_id=given.campaign,
-            status=given.status,
+        owner_id = given.user if sees_all else _caller(request)
+        coupons = issued_coupons.find(owner_id=owner_id, campaign_id=given.campaign, status=given.status)
+        is_bounded = owner_id is None and given.status is not None
+        return (paginate_for_staff if sees_all else paginate)(
+            request,
+            coupons,
+            schemas.coupon_body,
+            pagination=BoundedPagination if is_bounded else ListPagination,
         )
-        return (paginate_for_staff if sees_all else paginate)(request, coupons, schemas.coupon_body)
 
     @extend_schema(
         summary="Issue the caller's coupon of a campaign",

@@ -144,15 +144,16 @@ def _coupons(term: str, most: int) -> Iterator[Hit]:
     """Coupons by their code, or by its beginning."""
     if _is_only_an_id(term):
         return
-    whole = list(_with_names(Coupon.objects.filter(code__in=_codes(term))[:most]))
-    begun: list[Coupon] = []
+    ids = set(Coupon.objects.filter(code__in=_codes(term)).values_list("pk", flat=True)[:most])
     if len(term) >= SHORTEST_CODE and term.isascii():
         for code in _codes(term):
-            rows = Coupon.objects.filter(code__startswith=code).order_by("code")
-            begun += _with_names(rows[: most + 1])
-    known = {coupon.pk for coupon in whole}
-    found = [*((one, Match.WHOLE) for one in whole)]
-    found += ((one, Match.BEGINNING) for one in begun if one.pk not in known)
+            # `startswith` is LIKE BINARY, which no index answers; codes are compared as bytes anyway. Joined
+            # to other tables, the database may begin with those.
+            begun = Coupon.objects.filter(code__istartswith=code).order_by("code")
+            ids.update(begun.values_list("pk", flat=True)[:most])
+    coupons = Coupon.objects.filter(pk__in=ids).select_related("campaign", "account").order_by("code")
+    found = [(one, Match.WHOLE if one.code in _codes(term) else Match.BEGINNING) for one in coupons]
+    found.sort(key=lambda one: one[1])
     for coupon, match in found[:most]:
         yield Hit(
             kind=_("Coupon"),
@@ -163,10 +164,6 @@ def _coupons(term: str, most: int) -> Iterator[Hit]:
             address=reverse("admin:coupons_coupon_change", args=[coupon.pk]),
             match=match,
         )
-
-
-def _with_names(coupons: "QuerySet[Coupon]") -> "QuerySet[Coupon]":
-    return coupons.select_related("campaign", "account")
 
 
 def _accounts(term: str, most: int) -> Iterator[Hit]:
