@@ -34,7 +34,7 @@ def _run() -> int:
     measured = results.read()
     cells = list(grid_cells())
     with multiprocessing.get_context("spawn").Pool(AT_ONCE) as pool:
-        checked = pool.starmap(_check, [(measured, place) for place in range(len(measured.points))])
+        checked = pool.starmap(Checked.of, [(measured, point) for point in measured.points])
         simulated = pool.starmap(
             simulate, [(work_by_http(measured, cell), layout_of(cell)) for cell in cells]
         )
@@ -66,11 +66,6 @@ def layout_of(cell: Cell) -> Layout:
         buyers=BUYERS,
         processors=DATABASE_PROCESSORS,
     )
-
-
-def _check(measured: Measurement, place: int) -> Checked:
-    point = measured.points[place]
-    return Checked(point, point.simulated(measured))
 
 
 if __name__ == "__main__":

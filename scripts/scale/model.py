@@ -17,6 +17,8 @@ import simpy
 
 EDGE_CHUNK = 16
 """Requests that are answered, and come again, at once: an event for each would take too long."""
+SWITCH_SECONDS = 0.005
+"""How long a thread keeps Python's interpreter while others want it (`sys.getswitchinterval`)."""
 LEAST_BATCHES = 1_000
 LONGEST_SECONDS = 40.0
 Steps = Generator[simpy.Event, Any, None]
@@ -99,6 +101,9 @@ class _Node:
         self.processor = simpy.Resource(environment, 1)
         self.waiting = [0] * lanes
         self.idle_leader: list[simpy.Event | None] = [None] * lanes
+        # Answered requests whose buyers' next ones the event loop has not queued yet.
+        self.arriving = 0
+        self.settled = environment.event()
 
 
 class _Simulation:
@@ -150,6 +155,9 @@ class _Simulation:
                 yield wake_up
             if environment.now < began_at + work.interval:
                 yield environment.timeout(began_at + work.interval - environment.now)
+            if work.interval and node.arriving:
+                # The leader sleeps between batches, if only for an instant, and the event loop goes on.
+                yield environment.any_of([node.settled, environment.timeout(SWITCH_SECONDS)])
             began_at = environment.now
             size = min(node.waiting[lane], work.most_in_batch)
             node.waiting[lane] -= size
@@ -177,16 +185,21 @@ class _Simulation:
 
     def arrive(self, node: _Node, requests: int) -> Steps:
         """Answer these requests; their buyers send the next ones at once."""
+        node.arriving += requests
         while requests:
             some = min(EDGE_CHUNK, requests)
             requests -= some
             if self.work.edge:
                 yield from self.compute(node, some * self.work.edge)
+            node.arriving -= some
             for lane in self.random.choices(range(self.layout.lanes), k=some):
                 node.waiting[lane] += 1
                 wake_up, node.idle_leader[lane] = node.idle_leader[lane], None
                 if wake_up:
                     wake_up.succeed()
+        if not node.arriving:
+            node.settled.succeed()
+            node.settled = self.environment.event()
 
     def compute(self, node: _Node, seconds: float) -> Steps:
         """Use the node's processor, which is one of the machine's where all share one."""

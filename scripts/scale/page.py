@@ -38,6 +38,11 @@ class Checked:
     point: Point
     per_second: float
 
+    @classmethod
+    def of(cls, measured: Measurement, point: Point) -> "Checked":
+        """Simulate the point."""
+        return cls(point, point.simulated(measured))
+
     @property
     def error(self) -> float:
         return self.per_second / self.point.per_second - 1
@@ -99,11 +104,13 @@ def check(checked: Sequence[Checked]) -> str:
         for one in checked
     ]
     header = ("requests", "added to each commit", "processes", "measured/s", "simulated/s", "error")
-    errors = sorted(abs(one.error) for one in checked)
-    return (
-        f"Median error {median(errors):.0%}, largest {errors[-1]:.0%}; the test allows {TOLERANCE:.0%}.\n\n"
-        f"{documents.markdown(header, lines)}"
-    )
+    found = "; ".join(f"{NAMES[kind]} {_errors(checked, kind)}" for kind in KINDS)
+    return f"Errors: {found}. The test allows {TOLERANCE:.0%}.\n\n{documents.markdown(header, lines)}"
+
+
+def _errors(checked: Sequence[Checked], kind: str) -> str:
+    errors = sorted(one.error for one in checked if one.point.kind == kind)
+    return f"{errors[0]:+.0%} to {errors[-1]:+.0%}, median {median(errors):+.0%}"
 
 
 def tables(grid: Grid) -> str:

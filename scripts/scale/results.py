@@ -20,7 +20,7 @@ KINDS = (COUPON, ORDER)
 HTTP_LOADS = {COUPON: "coupon", ORDER: "hot_order"}
 """The load by HTTP of each kind, by its name in the costs."""
 MILLION = 1_000_000
-TOLERANCE = 0.35
+TOLERANCE = 0.45
 """How far the simulation may be from a measured point, as a share of it."""
 
 
