@@ -23,7 +23,7 @@ WORK = Work(
     interval=0.0,
     most_in_batch=256,
 )
-MEASURED = results.read() if results.FILE.exists() else None
+MEASURED = results.read()
 LAYOUT = Layout(nodes=1, lanes=1, latency=0.0, buyers=100, processors=32)
 
 
@@ -88,13 +88,12 @@ def test_a_hand_over_counts_only_where_the_next_process_already_waited() -> None
     assert probe.handovers(turns) == [0.25]
 
 
-@pytest.mark.parametrize("place", range(len(MEASURED.points) if MEASURED else 0))
+@pytest.mark.parametrize("place", range(len(MEASURED.points)))
 def test_the_simulation_is_near_each_measured_point(place: int) -> None:
     point = MEASURED.points[place]
     assert point.simulated(MEASURED) == pytest.approx(point.per_second, rel=results.TOLERANCE)
 
 
-@pytest.mark.skipif(MEASURED is None, reason="docs/scale.json is missing: `make scale-measure` writes it")
 def test_the_page_has_the_last_measurement() -> None:
     assert documents.inside(page.PAGE, page.INPUTS) == page.inputs(MEASURED)
     assert documents.inside(page.PAGE, page.COSTS) == page.cost_tables(MEASURED)
