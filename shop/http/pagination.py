@@ -90,7 +90,7 @@ class BoundedPagination(ListPagination):
         was_reverse = self.cursor is not None and self.cursor.reverse
         if self.last_seen is None or was_reverse != reverse:
             return None
-        return self.encode_cursor(Cursor(offset=0, reverse=reverse, position=str(self.last_seen)))
+        return self.encode_cursor(Cursor(offset=0, reverse=reverse, position=self.last_seen))
 
 
 def paginate(

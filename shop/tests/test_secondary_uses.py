@@ -15,15 +15,17 @@ MAY_READ = {
     "shop/backoffice/windows.py": {"read_elsewhere", "fetch", "between"},
     "shop/backoffice/list_exports.py": {"table_windows"},
     "shop/backoffice/campaigns.py": {"read"},
+    "shop/backoffice/ledger_balance.py": {"read"},
     "shop/backoffice/reports.py": {"_products", "_campaign_names"},
     "shop/backoffice/sales_figures.py": {"_add_sales", "_add_refunds", "_add_late_entries", "_sum_entries"},
 }
 MAY_NAME_A_DATABASE = {
-    "shop/http/pagination.py": {"paginate_for_staff"},
+    "shop/http/pagination.py": {"paginate_for_staff", "paginate_queryset"},
     "shop/admin_site.py": {"get_queryset"},
     "shop/backoffice/windows.py": {"fetch", "_end"},
     "shop/backoffice/list_exports.py": {"_key_at"},
     "shop/backoffice/campaigns.py": {"_sums"},
+    "shop/backoffice/ledger_balance.py": {"_sum_after"},
     # After migrations, of the database that they have changed.
     "payments/apps.py": {"open_shop_accounts"},
     "shop/accounts/permissions.py": {"create"},

@@ -251,7 +251,6 @@ def _objects() -> Iterator[Page]:
     yield Page("account page", "with orders", reverse("account-page", args=[order.account_id]))
     largest = Campaign.objects.order_by("-issued").values_list("pk", flat=True).first()
     yield Page("campaign results", "largest", reverse("campaign-results", args=[largest]))
-    yield Page("campaign results", "largest, figures", reverse("campaign-figures", args=[largest]))
     for model, id in ((Campaign, largest), (Order, order.pk)):
         name = model._meta.label_lower
         yield Page(f"{name} page", "busy", reverse(f"admin:{name.replace('.', '_')}_change", args=[id]))
