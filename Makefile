@@ -8,7 +8,7 @@ endif
 BOOTSTRAP := @$(PYTHON) scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run manage test test-services smoke bench metrics-cost board-cost staff-pages bulk lab chaos soak alerts screenshots cluster cluster-status cluster-drill check format openapi reference schema-changes messages docs dashboards lock
+.PHONY: help run manage test test-services smoke bench metrics-cost board-cost staff-pages bulk lab scale scale-measure scale-lint chaos soak alerts screenshots cluster cluster-status cluster-drill check format openapi reference schema-changes messages docs dashboards lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,18 @@ bulk: ## millions of coupons, and what archiving a month costs beside issuing: R
 lab: ## compare all strategies by k6, one report: STRATEGIES=a,b SCENARIO=race,crowd QUICK=1 OUT=folder
 	$(BOOTSTRAP) bench
 	@exec $(VENV) -m scripts.lab --strategies "$(STRATEGIES)" --scenario "$(SCENARIO)" --quick "$(QUICK)" --out "$(OUT)"
+
+scale: ## simulate 1 to 100 nodes and 1 to 64 lanes from the inputs in docs/scale.json, into docs/scale.md
+	$(BOOTSTRAP) check
+	@exec $(VENV) -m scripts.scale
+
+scale-measure: ## measure the inputs of that simulation on a fresh MariaDB into docs/scale.json: ONLY=costs or points, QUICK=1
+	$(BOOTSTRAP) bench
+	@exec $(VENV) -m scripts.scale.measuring --only "$(ONLY)" --quick "$(QUICK)"
+
+scale-lint: ## record the SQL of some tests, and write into docs/scale.md what Vitess and TiDB refuse: MODULES="orders coupons"
+	$(BOOTSTRAP) test
+	@exec $(VENV) -m scripts.scale.statements --modules "$(MODULES)"
 
 chaos: ## crashes under load on a stack of its own: DB=sqlite or mariadb, SECONDS=60, SEED=...
 	$(BOOTSTRAP) $(if $(filter mariadb,$(DB)),mariadb,run)
