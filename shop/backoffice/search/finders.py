@@ -6,7 +6,6 @@ A finder reads one kind of rows, as many as `most`. Parts of words are not looke
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from itertools import chain
 from typing import Any, NamedTuple
 
 from django.contrib.auth.models import User
@@ -159,10 +158,8 @@ def _coupons(term: str, most: int) -> Iterator[Hit]:
             ids.update(begun.values_list("pk", flat=True)[:most])
     coupons = Coupon.objects.filter(pk__in=ids).select_related("campaign", "account").order_by("code")
     archived = ArchivedCoupon.objects.filter(code__in=_codes(term)).select_related("campaign", "account")
-    found = [
-        (one, Match.WHOLE if one.code in _codes(term) else Match.BEGINNING)
-        for one in chain(coupons, archived[:most])
-    ]
+    rows: list[Coupon | ArchivedCoupon] = [*coupons, *archived[:most]]
+    found = [(one, Match.WHOLE if one.code in _codes(term) else Match.BEGINNING) for one in rows]
     found.sort(key=lambda one: one[1])
     for coupon, match in found[:most]:
         yield Hit(
