@@ -210,6 +210,7 @@ def _render(
     context = {
         "title": gettext("Refund order %(id)s") % {"id": order.pk},
         "opts": pages.opts,
+        "original": order,
         "order": order,
         "form": form,
         "left": _left(order),
