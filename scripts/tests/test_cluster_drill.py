@@ -95,7 +95,8 @@ def test_a_client_that_hung_up_is_no_refused_connection():
     seen.record_no_answer(CALL, 0.2, Exception("TimeoutError('timed out')"))
     seen.record_no_answer(CALL, 0.0, Exception("ConnectionRefusedError(111)"))
     seen.record_no_answer(CALL, 31.0, Exception("TimeoutError('timed out')"))
-    assert seen.words == {judging.HUNG_UP: 1, judging.REFUSED: 2}
+    assert seen.words == {judging.HUNG_UP: 1, judging.REFUSED: 1, judging.NO_ANSWER: 1}
+    assert not judging.is_allowed(judging.NO_ANSWER)
 
 
 def test_what_holds_has_no_failures():
@@ -126,7 +127,7 @@ def test_a_killed_proxy_may_refuse_connections():
 
 @pytest.mark.parametrize(
     ("moments", "longest"),
-    [([0.5, 1.0, 1.2, 7.5, 7.6], 6.3), ([], 10.0), ([9.0], 9.0), ([-1.0, 4.0, 99.0], 4.0)],
+    [([0.5, 1.0, 1.2, 7.5, 7.6], 6.3), ([], 10.0), ([9.0], 9.0), ([-1.0, 4.0, 99.0], 6.0)],
 )
 def test_an_outage_is_the_longest_time_without_an_acknowledged_write(moments: list[float], longest: float):
     assert judging.longest_gap(moments, since=0.0, until=10.0) == pytest.approx(longest)

@@ -9,6 +9,7 @@ from scripts.chaos.calls import LATEST_SECONDS, Answer, Call, Observations
 from scripts.cluster.drill.plan import Fault
 
 REFUSED = "no connection"
+NO_ANSWER = f"no answer in {LATEST_SECONDS} s"
 HUNG_UP = "client hung up"
 """The client itself didn't wait, which some do so that a call runs beside its repeat."""
 
@@ -37,8 +38,10 @@ class Statuses(Observations):
 
     def record_no_answer(self, call: Call, seconds: float, error: Exception) -> None:
         super().record_no_answer(call, seconds, error)
-        is_impatient = "timed out" in str(error) and seconds < LATEST_SECONDS
-        self._add(HUNG_UP if is_impatient else REFUSED)
+        if "timed out" not in str(error):
+            self._add(REFUSED)
+        else:
+            self._add(HUNG_UP if seconds < LATEST_SECONDS else NO_ANSWER)
 
     def _add(self, word: str) -> None:
         with self.mutex:
@@ -83,7 +86,6 @@ class Outcome:
 
 
 def longest_gap(moments: Sequence[float], *, since: float, until: float) -> float:
-    """The longest time between two of the moments, the first counted from `since`."""
+    """The longest time without one of the moments between `since` and `until`."""
     inside = sorted(moment for moment in moments if since <= moment <= until)
-    edges = [since, *inside, until] if not inside else [since, *inside]
-    return max(later - earlier for earlier, later in pairwise(edges))
+    return max(later - earlier for earlier, later in pairwise([since, *inside, until]))
