@@ -208,10 +208,10 @@ class OneCampaignCode(View):
 class Coupons(View):
     @extend_schema(
         summary="The caller's coupons, newest first",
-        description="Staff see the coupons of all accounts. With `status`, and without `user`, a page of "
-        "theirs looks at 20,000 coupons: it may have fewer results than `limit`, or none, while `next` "
-        "leads on. Coupons that expired long ago may be archived: they are listed with `archived=true` "
-        "alone, and `GET /coupons/{code}` answers with them as before.",
+        description="Staff see the coupons of all accounts. With `status`, and without `user` or "
+        "`campaign`, a page of theirs looks at 20,000 coupons: it may have fewer results than `limit`, or "
+        "none, while `next` leads on. Coupons that expired long ago may be archived: they are listed with "
+        "`archived=true` alone, and `GET /coupons/{code}` answers with them as before.",
         parameters=[COUPON_STATUS, CAMPAIGN, USER, ARCHIVED, *api_doc.PAGING],
         responses=api_doc.Page[schemas.CouponBody],
     )
@@ -221,7 +221,8 @@ class Coupons(View):
         owner_id = given.user if sees_all else _caller(request)
         find = archived_coupons.find if given.archived else issued_coupons.find
         coupons = find(owner_id=owner_id, campaign_id=given.campaign, status=given.status)
-        is_bounded = owner_id is None and given.status is not None
+        # The coupons of an account or a campaign are found by an index.
+        is_bounded = given.status is not None and owner_id is None and given.campaign is None
         return (paginate_for_staff if sees_all else paginate)(
             request,
             coupons,

@@ -16,7 +16,7 @@ from structlog import get_logger
 
 from coupons import codes as coupon_codes
 from coupons import reopening
-from coupons.models import Campaign, Confirmation, Coupon, PoolCode
+from coupons.models import ArchivedCoupon, Campaign, Confirmation, Coupon, PoolCode
 from shop import clock
 from shop.db import transactions
 from shop.errors import NotFound, Rejected
@@ -195,7 +195,7 @@ def _make_chunk(campaign_id: int, count: int, keyed: KeyedCall | None, reason: s
     Coupons and confirmations are searched for the codes; in pools the unique key finds duplicates.
     """
     codes = coupon_codes.make_several(count)
-    if _existing_codes(codes, by=(Coupon, Confirmation)):
+    if _existing_codes(codes, by=(Coupon, Confirmation, ArchivedCoupon)):
         return None
 
     def write() -> int:
@@ -247,9 +247,9 @@ def _retry_on_duplicate(work: Callable[[], T]) -> T:
 
 
 def _existing_codes(
-    codes: Sequence[str], *, by: Sequence[type[Model]] = (PoolCode, Coupon, Confirmation)
+    codes: Sequence[str], *, by: Sequence[type[Model]] = (PoolCode, Coupon, Confirmation, ArchivedCoupon)
 ) -> set[str]:
-    """Which of these are codes of a pool, a coupon or a confirmation already, of any campaign."""
+    """Which of these any campaign has already: in a pool, as a coupon, archived too, or as a confirmation."""
     found = [table._default_manager.filter(code__in=codes).values_list("code", flat=True) for table in by]
     return set(chain.from_iterable(found))
 

@@ -55,7 +55,9 @@ def lock_by_code(codes: Iterable[str]) -> dict[str, Coupon]:
     coupons = _lock(campaigns) if campaigns else []
     for coupon in coupons:
         coupon.campaign = campaigns[coupon.pk]
-    return archived_coupons.by_code(wanted - found.keys()) | {coupon.code: coupon for coupon in coupons}
+    locked = {coupon.code: coupon for coupon in coupons}
+    # Those that were archived since they were found are there too.
+    return archived_coupons.by_code(wanted - locked.keys()) | locked
 
 
 def read_by_code(codes: Iterable[str]) -> dict[str, Coupon]:

@@ -179,11 +179,12 @@ class ListMixin:
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         """As Django's, rendered while the limit of its statements holds, or 503 if one took longer."""
-        if request.method == "POST" and "action" in request.POST:
-            # An action may take longer: it has a limit for what it changes.
-            return super().changelist_view(request, extra_context)  # type: ignore[misc]
+        is_action = request.method == "POST" and request.POST.get("action") in self.get_actions(request)  # type: ignore[attr-defined]
         render = partial(self._render_list, request, extra_context)
         try:
+            if is_action:
+                # An action may take longer: it has a limit for what it changes.
+                return super().changelist_view(request, extra_context)  # type: ignore[misc]
             response = secondary.read(render) if request.method == "GET" else render(DEFAULT_DB_ALIAS)
         except OperationalError as error:
             if not (error.args and error.args[0] in STATEMENT_ENDED):

@@ -31,7 +31,7 @@ class CouponAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdm
     list_display = ["code", "campaign", "account", "position", "shown_status", "issued_at", "expires_at"]
     list_prefetch_related = ["campaign", "account"]
     list_filter = ["status", "issued_at"]
-    unindexed_filters = {"status__exact", "issued_at__gte"}
+    unindexed_filters = {"status__exact", "issued_at__gte", "issued_at__lt"}
     linked_lookups = ["account__id__exact", "campaign__id__exact"]
     search_fields = word_fields = ["code", "account__username"]
     search_help_text = _("A coupon's code, or an account's name")
@@ -79,7 +79,7 @@ class ArchivedCouponAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, 
     list_display = ["code", "campaign", "account", "position", "shown_status", "issued_at", "expires_at"]
     list_prefetch_related = ["campaign", "account"]
     list_filter = ["status", "issued_at"]
-    unindexed_filters = {"status__exact", "issued_at__gte"}
+    unindexed_filters = {"status__exact", "issued_at__gte", "issued_at__lt"}
     linked_lookups = ["account__id__exact", "campaign__id__exact"]
     search_fields = word_fields = ["code", "account__username"]
     search_help_text = _("A coupon's code, or an account's name")
@@ -103,7 +103,7 @@ class PoolCodeAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelA
     list_display = ["code", "campaign", "shown_status", "added_at"]
     list_prefetch_related = ["campaign"]
     list_filter = ["status", "added_at"]
-    unindexed_filters = {"status__exact", "added_at__gte"}
+    unindexed_filters = {"status__exact", "added_at__gte", "added_at__lt"}
     search_fields = word_fields = ["code"]
     ordering = ["-id"]
     paginator = KeysetPaginator
@@ -119,7 +119,7 @@ class QueueTicketAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, Mod
     list_display = ["id", "campaign", "account", "number", "shown_status", "coupon", "created_at"]
     list_prefetch_related = ["campaign", "account", "coupon"]
     list_filter = ["status", "created_at"]
-    unindexed_filters = {"status__exact", "created_at__gte"}
+    unindexed_filters = {"status__exact", "created_at__gte", "created_at__lt"}
     linked_lookups = ["account__id__exact"]
     search_fields = uuid_fields = ["id"]
     word_fields = ["account__username"]

@@ -218,9 +218,10 @@ def refusal(campaign: Campaign, user_id: int, now: datetime) -> Rejected | None:
 def issues_at(now: datetime) -> Q:
     """What `refusal` demands of a campaign's own terms, as a condition on its row.
 
-    A pool may run out before the quantity does, which the condition doesn't see.
+    A pool may run out before the quantity does, which the condition doesn't see. A campaign that was archived
+    after `now` was taken has closed.
     """
-    is_running = Q(opens_at__lte=now, paused_at__isnull=True) & _is_not_closed(now)
+    is_running = Q(opens_at__lte=now, paused_at__isnull=True, archived_at__isnull=True) & _is_not_closed(now)
     return is_running & Q(quantity__gt=F("issued") + F("confirming"))
 
 

@@ -19,9 +19,13 @@ def count_of_campaign(
 
 
 def misplaced(campaign_ids: Rows | None = None) -> Iterator["QuerySet[Any, int]"]:
-    """Campaigns whose coupons are in both places, in the wrong one, or missing: part of L2."""
+    """Campaigns whose coupons are in both places, in the wrong one, or missing, or have an archived code."""
     of_campaigns = within("campaign", campaign_ids)
     yield _kept_twice().filter(of_campaigns).values_list("campaign_id", flat=True)
+    # Generated codes begin with the hour of issue; those of pools are the operators'.
+    same_code = Exists(ArchivedCoupon.objects.filter(code=OuterRef("code")))
+    of_pools = Coupon.objects.filter(of_campaigns, same_code, campaign__code_source=Campaign.CodeSource.POOL)
+    yield of_pools.order_by().values_list("campaign_id", flat=True)
     unmarked = ArchivedCoupon.objects.filter(of_campaigns, campaign__archived_at__isnull=True)
     yield unmarked.order_by().values_list("campaign_id", flat=True)
     yield _incomplete().filter(within("pk", campaign_ids)).values_list("pk", flat=True)

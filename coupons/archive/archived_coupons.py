@@ -35,7 +35,8 @@ def find(
     *, owner_id: int | None, campaign_id: int | None = None, status: str | None = None
 ) -> "QuerySet[ArchivedCoupon]":
     """The owner's archived coupons, or all of them without an owner; `status` is as the customer sees it."""
-    rows = ArchivedCoupon.objects.select_related("campaign")
+    # As in `issued_coupons.find`: joined to the campaigns, all of their coupons may be read.
+    rows = ArchivedCoupon.objects.prefetch_related("campaign")
     if owner_id is not None:
         rows = rows.filter(account_id=owner_id)
     if campaign_id is not None:

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from django.db import connection
+from django.db import IntegrityError, connection
 from django.db.models import Count, Q, QuerySet, Sum
 from django.db.models.functions import TruncMonth
 
 from coupons.archive import moving
-from coupons.archive.moving import Batch
+from coupons.archive.moving import Batch, IncompleteMove
 from coupons.models import Campaign
 from shop import clock
 from shop.db import secondary, transactions
@@ -59,6 +59,8 @@ class Moved:
     campaign_id: int
     name: str
     coupons: int
+    problem: str = ""
+    """Why the campaign was left, with what it had moved by then; the others go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ def archive(month: str, *, days: int = OLDEST_DAYS, pace: Pace | None = None) ->
     """Archive the coupons that expired `days` ago, of the campaigns that closed in a month, `YYYY-MM`.
 
     Yields each campaign once it is done; what ends it in between leaves whole batches, and a second run
-    continues. Raises `Unavailable` if locks are not granted or the secondary doesn't follow.
+    continues. Raises `Unavailable` if the database is away or the secondary doesn't follow.
     """
     until = clock.now() - timedelta(days=days)
     pace = pace or Pace()
@@ -84,7 +86,7 @@ def archive(month: str, *, days: int = OLDEST_DAYS, pace: Pace | None = None) ->
         def move(after: int, id: int = campaign.pk) -> Batch:
             return moving.archive_batch(campaign_id=id, after=after, until=until, size=pace.size)
 
-        yield Moved(campaign.pk, campaign.name, sum(_batches(move, pace)))
+        yield _move_all(campaign, move, pace)
 
 
 def restore(month: str, *, pace: Pace | None = None) -> Iterator[Moved]:
@@ -95,9 +97,10 @@ def restore(month: str, *, pace: Pace | None = None) -> Iterator[Moved]:
         def move(after: int, id: int = campaign.pk) -> Batch:
             return moving.restore_batch(campaign_id=id, after=after, size=pace.size)
 
-        moved = sum(_batches(move, pace))
-        moving.end_restore(campaign_id=campaign.pk)
-        yield Moved(campaign.pk, campaign.name, moved)
+        moved = _move_all(campaign, move, pace)
+        if not moved.problem:
+            moving.end_restore(campaign_id=campaign.pk)
+        yield moved
 
 
 def overview(*, days: int = OLDEST_DAYS) -> list[Month]:
@@ -124,6 +127,17 @@ def _in_month(campaigns: "QuerySet[Campaign]", month: str) -> Iterable[Campaign]
     begin = first_day(month)
     end = (begin + timedelta(days=31)).replace(day=1)
     return list(campaigns.filter(closes_at__gte=begin, closes_at__lt=end).order_by("pk"))
+
+
+def _move_all(campaign: Campaign, move: Callable[[int], Batch], pace: Pace) -> Moved:
+    """Move batch after batch; a campaign whose rows are locked for long, or wrong, is left."""
+    coupons, problem = 0, ""
+    try:
+        for moved in _batches(move, pace):
+            coupons += moved
+    except (transactions.TooManyConflicts, IncompleteMove, IntegrityError) as error:
+        problem = getattr(error, "detail", "") or str(error)
+    return Moved(campaign.pk, campaign.name, coupons, problem)
 
 
 def _batches(move: Callable[[int], Batch], pace: Pace) -> Iterator[int]:

@@ -64,8 +64,6 @@ def archive_batch(*, campaign_id: int, after: int, until: datetime, size: int) -
     def is_movable(campaign: Campaign) -> Q | None:
         if campaign.closes_at is None or campaign.closes_at > until:
             return None
-        if campaign.archived_at is None:
-            _mark(campaign, archived_at=clock.now())
         return ~Q(status=Coupon.Status.HELD) & Q(expires_at__lte=until)
 
     return _move(Coupon, ArchivedCoupon, campaign_id, after=after, size=size, condition=is_movable)
@@ -119,7 +117,10 @@ def _move(
         if movable is None:
             return Batch(0, None)
         rows = source._default_manager.filter(movable, pk__in=ids).order_by("pk").select_for_update()
-        return Batch(_move_rows(source, target, list(rows.values_list("pk", flat=True))), seen[-1][1])
+        moving = list(rows.values_list("pk", flat=True))
+        if moving and target is ArchivedCoupon and campaign.archived_at is None:
+            _mark(campaign, archived_at=clock.now())
+        return Batch(_move_rows(source, target, moving), seen[-1][1])
 
     # REPEATABLE: a repeat after a commit whose reply was lost moves nothing more, and counts less.
     return transactions.run(work, transactions.REPEATABLE)

@@ -9,12 +9,12 @@ from django.core.management import CommandError, call_command
 from django.db import IntegrityError
 from django.utils import timezone
 
-from coupons import campaigns, issued_coupons, redemption
+from coupons import campaigns, issued_coupons, pool, redemption
 from coupons.archive import months, moving
 from coupons.issuing import issuing
 from coupons.models import ArchivedCoupon, Campaign, Coupon, QueueTicket
 from coupons.tests.archives import archive, closed_campaign, codes, month_of
-from coupons.tests.factories import CampaignFactory, coupon_of, order_ids
+from coupons.tests.factories import CampaignFactory, campaign_with_codes, coupon_of, order_ids
 from coupons.tests.laws import broken
 from shop.errors import NotFound, Rejected
 
@@ -176,18 +176,50 @@ def test_the_months_are_listed_with_what_is_archived_of_them():
 
 
 def test_wrong_options_are_refused_by_name():
-    for words in (("--month", "July"), ("--batch", "0")):
+    for words in (("--month", "July"), ("--batch", "0"), ("--days", "0")):
         with pytest.raises(CommandError):
             run(*words)
 
 
-@pytest.mark.parametrize("damage", ["lost", "twice", "unmarked", "renumbered"])
+def test_a_campaign_of_which_nothing_moves_is_not_marked_and_may_open_again():
+    campaign = closed_campaign(coupons=2)
+    Coupon.objects.update(expires_at=timezone.now() + timedelta(days=1))
+    assert archive(campaign) == moving.Batch(0, 2)
+    assert Campaign.objects.get().archived_at is None
+    campaigns.change(campaign_id=campaign.pk, closes_at=timezone.now() + timedelta(days=1))
+
+
+def test_codes_of_archived_coupons_are_not_added_to_a_pool():
+    campaign = closed_campaign(coupons=2)
+    archive(campaign)
+    [code, other] = sorted(codes(campaign)[1])
+    of_pool = CampaignFactory.create(code_source="pool")
+    assert pool.add(campaign_id=of_pool.pk, codes=[code, "NEW"]).added == 1
+    with pytest.raises(Rejected, match="exists already"):
+        pool.rename(campaign_id=of_pool.pk, code="NEW", to=other)
+
+
+def test_a_campaign_that_can_not_be_moved_is_left_and_the_others_are():
+    broken_one, other = closed_campaign(coupons=2), closed_campaign(coupons=3)
+    archive(broken_one, size=1)
+    ArchivedCoupon.objects.update(code=Coupon.objects.get(campaign=broken_one).code)
+    with pytest.raises(CommandError, match="1 campaigns were left"):
+        run("--month", month_of(other))
+    assert ArchivedCoupon.objects.filter(campaign=other).count() == 3
+    assert Coupon.objects.filter(campaign=broken_one).count() == 1
+
+
+@pytest.mark.parametrize("damage", ["code of a pool", "lost", "twice", "unmarked", "renumbered"])
 def test_the_audit_names_the_campaign_of_a_coupon_that_is_lost_or_in_both_places(damage: str):
     campaign = closed_campaign(coupons=4)
     archive(campaign, size=2)
     assert broken() == {}
     one = ArchivedCoupon.objects.get(position=1)
     match damage:
+        case "code of a pool":
+            campaign = campaign_with_codes("pool")
+            coupon_of(campaign)
+            Coupon.objects.filter(campaign=campaign).update(code=one.code)
         case "lost":
             one.delete()
         case "twice":

@@ -64,6 +64,8 @@ class BoundedPagination(ListPagination):
     key, descending.
     """
 
+    start: int | None = None
+    """The key after which the page begins."""
     last_seen: int | None = None
     """The key of the last row that the page looks at, if there may be others beyond."""
 
@@ -73,24 +75,34 @@ class BoundedPagination(ListPagination):
         beyond, until, order = ("gt", "lte", "pk") if cursor.reverse else ("lt", "gte", "-pk")
         rows = queryset.model._base_manager.using(queryset.db).order_by(order).values_list("pk", flat=True)
         if cursor.position is not None:
-            rows = rows.filter(**{f"pk__{beyond}": cursor.position})
+            self.start = int(cursor.position)
+            rows = rows.filter(**{f"pk__{beyond}": self.start})
         self.last_seen = next(iter(rows[ROWS_AT_ONCE - 1 : ROWS_AT_ONCE]), None)
         if self.last_seen is not None:
             queryset = queryset.filter(**{f"pk__{until}": self.last_seen})
         return super().paginate_queryset(queryset, request, view)
 
     def get_next_link(self) -> str | None:
-        return super().get_next_link() or self._link_on(reverse=False)
+        return self._link_back(reverse=False) or super().get_next_link() or self._link_on(reverse=False)
 
     def get_previous_link(self) -> str | None:
-        return super().get_previous_link() or self._link_on(reverse=True)
+        return self._link_back(reverse=True) or super().get_previous_link() or self._link_on(reverse=True)
+
+    def _link_back(self, *, reverse: bool) -> str | None:
+        """From a page without rows, the link to where it came from: the row before its first is the last."""
+        if self.page or self.start is None or self._was_reverse() == reverse:
+            return None
+        before = self.start - 1 if reverse else self.start + 1
+        return self.encode_cursor(Cursor(offset=0, reverse=reverse, position=before))
 
     def _link_on(self, *, reverse: bool) -> str | None:
         """The link to rows beyond the last one seen, if the page was read in this direction."""
-        was_reverse = self.cursor is not None and self.cursor.reverse
-        if self.last_seen is None or was_reverse != reverse:
+        if self.last_seen is None or self._was_reverse() != reverse:
             return None
         return self.encode_cursor(Cursor(offset=0, reverse=reverse, position=self.last_seen))
+
+    def _was_reverse(self) -> bool:
+        return self.cursor is not None and self.cursor.reverse
 
 
 def paginate(

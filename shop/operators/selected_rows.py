@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.db import connection
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext
 from unfold.admin import ModelAdmin
 
+from shop.admin_site import LIST_SECONDS
+from shop.db.mysql.patience import statement_limit
 from shop.operators.forms import ReasonDialog
 
 if TYPE_CHECKING:
@@ -46,7 +49,9 @@ def run(
     pages: ModelAdmin, request: HttpRequest, selected: "QuerySet[Any]", action: SelectedAction
 ) -> HttpResponse | None:
     """Ask for the reason on a page that lists the rows, then perform the action on these rows."""
-    rows = list(selected.order_by("pk")[: MOST_AT_ONCE + 1])
+    # All that a filter matches may be selected: to find that these are too many may read the table.
+    with statement_limit(connection, seconds=LIST_SECONDS):
+        rows = list(selected.order_by("pk")[: MOST_AT_ONCE + 1])
     if len(rows) > MOST_AT_ONCE:
         too_many = gettext("Nothing was done: select %(most)s at most, in several steps.")
         pages.message_user(request, too_many % {"most": MOST_AT_ONCE}, level=messages.ERROR)

@@ -51,8 +51,8 @@ class Command(BaseCommand):
         json: bool,
         **_: Any,
     ) -> None:
-        if not 1 <= batch <= 10_000 or not 0.01 <= share <= 1 or days < 0:
-            raise CommandError("--batch is 1 to 10000, --share 0.01 to 1, and --days 0 or more.")
+        if not 1 <= batch <= 10_000 or not 0.01 <= share <= 1 or days < 1:
+            raise CommandError("--batch is 1 to 10000, --share 0.01 to 1, and --days 1 or more.")
         if month is None:
             self._list(days, json)
             return
@@ -73,14 +73,17 @@ class Command(BaseCommand):
             connection.close() if not connection.in_atomic_block else None
 
     def _report(self, work: Iterator[Moved], month: str, done: str, json: bool) -> None:
-        coupons = campaigns = 0
+        coupons = campaigns = left = 0
         for moved in work:
-            campaigns, coupons = campaigns + 1, coupons + moved.coupons
-            line = to_json.dumps(asdict(moved)) if json else f"{moved.name}: {moved.coupons:,} coupons {done}"
-            self.stdout.write(line)
+            campaigns, coupons, left = campaigns + 1, coupons + moved.coupons, left + bool(moved.problem)
+            problem = f"; left: {moved.problem}" if moved.problem else ""
+            line = f"{moved.name}: {moved.coupons:,} coupons {done}{problem}"
+            self.stdout.write(to_json.dumps(asdict(moved)) if json else line)
             self.stdout.flush()
         if not json:
             self.stdout.write(f"{month}: {coupons:,} coupons of {campaigns:,} campaigns {done}.")
+        if left:
+            raise CommandError(f"{left:,} campaigns were left. Run it again to continue with them.")
 
     def _list(self, days: int, json: bool) -> None:
         found = months.overview(days=days)
