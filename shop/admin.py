@@ -217,6 +217,7 @@ class GroupAdmin(JournaledChangesMixin, DjangoGroupAdmin, ModelAdmin):
 
     subject = "group"
     form = ChangeForm
+    fields = ["name", "permissions"]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return is_superuser(request)
