@@ -1,1 +1,1 @@
-"""The archive of coupons: those of closed campaigns, moved by month out of the table that issues."""
+"""Archived coupons: those of closed campaigns, moved a month at a time into a second table."""

@@ -9,7 +9,7 @@ from scripts.bench.costs.board_cost import Watch
 def test_the_summary_has_what_all_viewers_but_the_first_take() -> None:
     text = board_cost.summary([0.32, 1.24, 1.39], commit="abc1234")
     assert "0.32 % without viewers, 1.24 % with 1 and 1.39 % with 50 at abc1234" in text
-    assert "the second to last take 0.15 % together; the goal is below 1.0 %" in text
+    assert "viewers 2 to 50 take 0.15 % together; the goal is below 1.0 %" in text
 
 
 def test_the_regularity_is_that_of_the_gaps_between_snapshots() -> None:

@@ -88,8 +88,8 @@ def summary(percents: Sequence[float], *, commit: str) -> str:
     none, one, all_of_them = percents
     return (
         f"of a core, a web process takes {none:.2f} % without viewers, {one:.2f} % with 1 and "
-        f"{all_of_them:.2f} % with {VIEWERS} at {commit}: the second to last take {all_of_them - one:.2f} % "
-        f"together; the goal is below {GOAL_PERCENT} %"
+        f"{all_of_them:.2f} % with {VIEWERS} at {commit}: viewers 2 to {VIEWERS} take "
+        f"{all_of_them - one:.2f} % together; the goal is below {GOAL_PERCENT} %"
     )
 
 

@@ -34,9 +34,15 @@ def main() -> int:
     """Run the drill; its exit code. Raises SetupError."""
     parser = argparse.ArgumentParser(prog="make cluster-drill", description="Break a cluster under load.")
     parser.add_argument("--seed", default="", help="to have the same faults at the same moments again")
-    parser.add_argument("--minutes", default="", help="no fault begins after so many; each happens once")
+    parser.add_argument(
+        "--minutes",
+        default="",
+        help="repeat the faults; none begins after so many minutes; without it each happens once",
+    )
     parser.add_argument("--only", default="", help="faults, actions or components, with commas between them")
-    parser.add_argument("--quick", action="store_true", help="a choice that takes less than ten minutes")
+    parser.add_argument(
+        "--quick", action="store_true", help=f"up to twelve faults; none begins after {QUICK_MINUTES} minutes"
+    )
     asked = parser.parse_args()
     packages.require_root()
     partition.require()

@@ -61,7 +61,7 @@ def pids_of(cluster: Cluster, name: str) -> set[int]:
 
 @contextmanager
 def happening(cluster: Cluster, fault: Fault, name: str, groups: Path) -> Iterator[None]:
-    """The fault is there inside the block; a kill is over at its begin, and supervisor starts it again."""
+    """The fault is there inside the block; a kill is over at once, and supervisor starts it again."""
     pids = pids_of(cluster, name)
     if not pids:
         raise SetupError(f"{fault.name}: {name} does not run")

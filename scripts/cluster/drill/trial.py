@@ -111,7 +111,7 @@ class Trial:
             raise SetupError(f"{fault.name}: {error}") from error
 
     def _seconds_until_whole(self, began: float, *, until: float) -> float | None:
-        """How long after the begin nothing is missing; None when something still is in the end."""
+        """How long after the beginning nothing is missing; None when something still is in the end."""
         while self.missing():
             if time.monotonic() > until:
                 return None
