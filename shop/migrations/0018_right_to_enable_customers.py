@@ -24,5 +24,6 @@ def backward(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
+    atomic = False
     dependencies = [("shop", "0017_process_leases")]
     operations = [migrations.RunPython(forward, backward)]

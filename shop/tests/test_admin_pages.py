@@ -71,10 +71,10 @@ def fill_coupons() -> None:
     )
     QueueTicket.objects.create(campaign=campaign, account=AccountFactory.create(), number=1, created_at=now)
     ArchivedCoupon.objects.create(
-        id=1_000_000,
+        id=1_000_000 + campaign.pk,
         campaign=campaign,
         account=AccountFactory.create(),
-        code="ARCHIVED-1",
+        code=f"ARCHIVED-{campaign.pk}",
         position=1_000_000,
         status="issued",
         issued_at=now,

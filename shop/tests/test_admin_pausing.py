@@ -127,7 +127,7 @@ def test_selected_rows_are_changed_after_a_page_that_asks_for_the_reason(kind: s
 
     body = asked.content.decode()
     assert asked.status_code == 200
-    assert f"Pause 2 {kind}s? What is paused" in body
+    assert f"Pause 2 {kind}s? Nothing more is issued or sold" in body
     assert "Pause now" in body
     assert all(str(row) in body for row in rows[:2])
     assert str(rows[2]) not in body

@@ -19,7 +19,7 @@ export class Plot {
   constructor({ title, series, unit = "", format, isCompact = false }) {
     Object.assign(this, { title, series, unit, format, isCompact });
     this.describedAt = 0;
-    this.canvas = element("div", { class: "plot", role: "img" });
+    this.canvas = element("div", { class: "plot", role: "img", "aria-label": title });
     this.legend = element("ul", { class: "legend" });
     this.tableBody = element("tbody");
     this.details = element(
