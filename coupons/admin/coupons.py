@@ -26,8 +26,9 @@ class VoidForm(BaseDialogForm):
     reason = forms.CharField(label=_("Reason"), max_length=255, widget=UnfoldAdminTextInputWidget)
 
 
-@admin.register(Coupon)
-class CouponAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
+class CouponPages(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
+    """The pages of coupons, archived or not."""
+
     list_display = ["code", "campaign", "account", "position", "shown_status", "issued_at", "expires_at"]
     list_prefetch_related = ["campaign", "account"]
     list_filter = ["status", "issued_at"]
@@ -39,11 +40,15 @@ class CouponAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdm
     # Counting millions of rows takes seconds, so the pages have no total, only next and previous.
     paginator = KeysetPaginator
     show_full_result_count = False
-    actions_detail = ["void"]
 
     @display(description=_("status"))
-    def shown_status(self, coupon: Coupon) -> str:
+    def shown_status(self, coupon: Coupon | ArchivedCoupon) -> str:
         return status_label(coupon.status_at(clock.now()), COLOURS)
+
+
+@admin.register(Coupon)
+class CouponAdmin(CouponPages):
+    actions_detail = ["void"]
 
     def has_void_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         """A method, because unfold looks a codename up in the database, which is empty before `migrate`."""
@@ -73,23 +78,8 @@ class CouponAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdm
 
 
 @admin.register(ArchivedCoupon)
-class ArchivedCouponAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
+class ArchivedCouponAdmin(CouponPages):
     """Coupons in the archive, for accounts that may view coupons."""
-
-    list_display = ["code", "campaign", "account", "position", "shown_status", "issued_at", "expires_at"]
-    list_prefetch_related = ["campaign", "account"]
-    list_filter = ["status", "issued_at"]
-    unindexed_filters = {"status__exact", "issued_at__gte", "issued_at__lt"}
-    linked_lookups = ["account__id__exact", "campaign__id__exact"]
-    search_fields = word_fields = ["code", "account__username"]
-    search_help_text = _("A coupon's code, or an account's name")
-    ordering = ["-id"]
-    paginator = KeysetPaginator
-    show_full_result_count = False
-
-    @display(description=_("status"))
-    def shown_status(self, coupon: ArchivedCoupon) -> str:
-        return status_label(coupon.status_at(clock.now()), COLOURS)
 
     def has_view_permission(self, request: HttpRequest, obj: object = None) -> bool:
         return request.user.has_perm("coupons.view_coupon")

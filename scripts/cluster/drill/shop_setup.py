@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.chaos.calls import Observations
-from scripts.chaos.memory import Account, Product, Setup
+from scripts.chaos.memory import Account, Setup
 from scripts.chaos.shop import Shop
 from scripts.cluster import overrides
 from scripts.cluster.drill import load
@@ -99,8 +99,8 @@ def prepare(cluster: Cluster, seen: Observations) -> tuple[Setup, Shop]:
         staff=Account(0, known["staff"]),
         buyers=[Account(user["id"], user["access"]) for user in known["users"]],
         campaigns=[],
-        products=[_product(shop, number, STOCK) for number in range(PRODUCTS)],
-        ample=_product(shop, PRODUCTS, PLENTY),
+        products=[shop.create_product("Drill", number, STOCK) for number in range(PRODUCTS)],
+        ample=shop.create_product("Drill", PRODUCTS, PLENTY),
     )
     for account in setup.buyers:
         account.opening_amount = shop.wallet(account)[0]
@@ -123,11 +123,3 @@ def new_campaigns(shop: Shop, name: str) -> tuple[list[int], list[int]]:
 def _campaign(shop: Shop, name: str, **own: Any) -> int:
     terms = {"name": f"Drill, {name}", "discount": {"type": "amount", "value": 700}}
     return int(shop.call("POST", "/campaigns", terms | own)["id"])
-
-
-def _product(shop: Shop, number: int, on_hand: int) -> Product:
-    terms = {"sku": f"DRILL-{number}", "name": f"Drill {number}", "price": 1_000 * (number + 1)}
-    product_id = int(shop.call("POST", "/products", terms)["id"])
-    delivery = {"delta": on_hand, "reason": "delivered"}
-    shop.call("POST", f"/products/{product_id}/stock-adjustments", delivery, key=f"delivery-{number}")
-    return Product(product_id, on_hand)
