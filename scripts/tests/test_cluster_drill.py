@@ -27,6 +27,7 @@ def outcome(name: str = "kill mysql-primary", **changed: Any) -> Outcome:
         "outage_seconds": 6.44,
         "whole_seconds": 19.0,
         "statuses": Counter({"201": 300, "503": 12, "409": 3}),
+        "load_average": 4.4,
         "slowest_seconds": 6.5,
         "acknowledged": 290,
     }
@@ -189,9 +190,9 @@ def test_the_table_has_a_row_for_each_fault():
         "freeze router", target="router-1", whole_seconds=None, lost=["x"], statuses=Counter({"200": 1})
     )
     assert report.table([outcome(), frozen]).splitlines()[2:] == [
-        "| kill mysql primary (mysql-2) | 6.4 s | 19.0 s | 300 x 201, 3 x 409, 12 x 503 | 0 of 290 | 0 |",
+        "| kill mysql primary (mysql-2) | 6.4 s | 19.0 s | 300 x 201, 3 x 409, 12 x 503 | 0 of 290 | 0 | 4 |",
         f"| freeze router (router-1, {frozen.fault.seconds:.0f} s) | 6.4 s | not seen | 1 x 200 "
-        "| 1 of 290 | 0 |",
+        "| 1 of 290 | 0 | 4 |",
     ]
 
 

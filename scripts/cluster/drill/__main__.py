@@ -14,6 +14,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import MySQLdb
+
 from scripts.chaos import comparison, outside
 from scripts.chaos.calls import NoFinalAnswer, Observations
 from scripts.cluster import layout, packages
@@ -106,8 +108,8 @@ def _in_cluster(cluster: Cluster, seed: str, faults: Iterator[Fault], minutes: f
                     break
                 try:
                     outcomes.append(trial.run(fault, seed=seed))
-                except SetupError as error:
-                    findings.append(f"{fault.name} could not be made or judged: {error}")
+                except (SetupError, MySQLdb.Error) as error:
+                    findings.append(f"{fault.name} could not be judged: {error}")
                     _say(f"  FAILED {findings[-1]}")
                     continue
                 _say(report.row(outcomes[-1]))

@@ -60,6 +60,8 @@ class Outcome:
     whole_seconds: float | None
     """Until no part was missing any more; None when that was not seen."""
     statuses: Counter[str]
+    load_average: float
+    """Of the machine's last minute, when the fault was over: what else ran beside it."""
     slowest_seconds: float
     acknowledged: int
     lost: Sequence[str] = ()

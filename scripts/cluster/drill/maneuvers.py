@@ -52,11 +52,13 @@ def clone_member(cluster: Cluster) -> str:
     members = Members(cluster)
     number = _primary(members) % layout.SIZES["mysql"] + 1
     supervision.stop(cluster, f"mysql-{number}")
-    shutil.rmtree(cluster.mysql / f"member-{number}" / "data")
-    for other in layout.numbers("mysql"):
-        if other != number:
-            _purge_binary_logs(members, other)
-    supervision.start(cluster, f"mysql-{number}")
+    try:
+        shutil.rmtree(cluster.mysql / f"member-{number}" / "data")
+        for other in layout.numbers("mysql"):
+            if other != number:
+                _purge_binary_logs(members, other)
+    finally:
+        supervision.start(cluster, f"mysql-{number}")
     _wait_online(members, number)
     states = members.ask(number, "SELECT STATE FROM performance_schema.clone_status")
     if states != (("Completed",),):

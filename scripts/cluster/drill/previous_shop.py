@@ -36,16 +36,22 @@ def exported(folder: Path) -> Path:
 
 def roll(cluster: Cluster, names: Sequence[str], code: Path) -> str:
     """Restart each process as the previous release, and afterwards each as this one."""
-    for is_previous in (True, False):
+    try:
         for name in names:
-            if is_previous:
-                overrides.write(cluster, name, Override(str(code), environment(cluster)))
-            else:
-                overrides.remove(cluster, name)
-            supervision.stop(cluster, name)
-            supervision.start(cluster, name)
-            _wait_ready(cluster, name)
+            overrides.write(cluster, name, Override(str(code), environment(cluster)))
+            _restart(cluster, name)
+    finally:  # Also when one did not start: the next fault happens to this release.
+        for name in names:
+            overrides.remove(cluster, name)
+        for name in names:
+            _restart(cluster, name)
     return "web, worker and issuer, to the previous release and back"
+
+
+def _restart(cluster: Cluster, name: str) -> None:
+    supervision.stop(cluster, name)
+    supervision.start(cluster, name)
+    _wait_ready(cluster, name)
 
 
 def environment(cluster: Cluster) -> Mapping[str, str]:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from scripts.cluster.drill.judging import Outcome
 
 HEAD = (
-    "| fault | acknowledged writes again after | whole again after | statuses | lost | doubled |\n"
-    "| --- | --- | --- | --- | --- | --- |"
+    "| fault | acknowledged writes again after | whole again after | statuses | lost | doubled "
+    "| load average |\n"
+    "| --- | --- | --- | --- | --- | --- | --- |"
 )
 
 
@@ -26,6 +27,7 @@ def row(outcome: Outcome) -> str:
         statuses(outcome.statuses),
         f"{len(outcome.lost)} of {outcome.acknowledged}",
         str(len(outcome.doubled)),
+        f"{outcome.load_average:.0f}",
     ]
     return f"| {' | '.join(cells)} |"
 

@@ -1,5 +1,6 @@
 """One fault of the drill: the load, the fault, until nothing is missing any more, and the judgement."""
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ WHOLE_SECONDS = 240
 LOADED_SECONDS = 15.0
 """The load goes on for so long after a fault. A member that joins again under load would take minutes."""
 LONGEST_SECONDS = 600
+WRITE_SECONDS = 60
 SETTLE_SECONDS = 90
 UNMEASURED = {"Prometheus"}
 """Parts of the status that serve no request."""
@@ -43,7 +45,10 @@ class Trial:
     """What was lost or doubled by earlier faults."""
 
     def run(self, fault: Fault, *, seed: str) -> Outcome:
-        """Raises SetupError when the fault could not be made, or the judgement not be had."""
+        """Raises SetupError and MySQLdb's errors when the judgement could not be had.
+
+        A fault that could not be made, or half of it, is judged like any other, with that as a finding.
+        """
         seen, members = Statuses(), Members(self.cluster)
         self.shop.connection = load.connection(self.cluster, seen, seed)
         own, steady = shop_setup.new_campaigns(self.shop, fault.name)
@@ -59,9 +64,14 @@ class Trial:
             seconds=LONGEST_SECONDS,
         ) as running:
             time.sleep(fault.lead_seconds)
-            began, target = self._make(fault)
+            began, target = time.monotonic(), ""
+            try:
+                began, target = self._make(fault)
+            except (SetupError, MySQLdb.Error) as error:
+                findings.append(f"could not be made: {error}")
+            busy = os.getloadavg()[0]
             whole = self._seconds_until_whole(began, until=time.monotonic() + LOADED_SECONDS)
-            _wait_for_write(running)
+            findings += _without_write(running)
             ended = time.monotonic()
         whole = whole or self._seconds_until_whole(began, until=ended + WHOLE_SECONDS)
         if whole is None:
@@ -82,6 +92,7 @@ class Trial:
             outage_seconds=longest_gap(running.steady.acknowledged_at, since=began, until=ended),
             whole_seconds=whole,
             statuses=seen.words,
+            load_average=busy,
             slowest_seconds=max(seen.slowest.values(), default=0.0),
             acknowledged=sum(len(known[kind] - before[kind]) for kind in known),
             lost=[one for one in compared.lost if one in new],
@@ -90,7 +101,7 @@ class Trial:
         )
 
     def _make(self, fault: Fault) -> tuple[float, str]:
-        """Make the fault; when it began, and to what it happened. Raises SetupError."""
+        """Make the fault; when it began, and to what it happened. Raises SetupError and MySQLdb's errors."""
         if not fault.component:
             return self._maneuver(fault)
         name = faults.target(self.cluster, fault)
@@ -105,10 +116,7 @@ class Trial:
             began = time.monotonic()
             return began, maneuvers.upgrade_shop(self.cluster, folder)
         began = time.monotonic()
-        try:
-            return began, maneuvers.MANEUVERS[fault.action](self.cluster)
-        except MySQLdb.Error as error:
-            raise SetupError(f"{fault.name}: {error}") from error
+        return began, maneuvers.MANEUVERS[fault.action](self.cluster)
 
     def _seconds_until_whole(self, began: float, *, until: float) -> float | None:
         """How long after the beginning nothing is missing; None when something still is in the end."""
@@ -124,8 +132,11 @@ class Trial:
         return [f"{one.name} {one.text}" for rows in found.values() for one in rows if not one.is_well]
 
 
-def _wait_for_write(running: Load) -> None:
-    """Return once a write is acknowledged that began after all is whole; the end of every outage is seen."""
-    deadline, last = time.monotonic() + 60, len(running.steady.acknowledged_at)
-    while len(running.steady.acknowledged_at) == last and time.monotonic() < deadline:
+def _without_write(running: Load) -> list[str]:
+    """Return once one more write is acknowledged, when the outage is over; a finding if none is in time."""
+    deadline, last = time.monotonic() + WRITE_SECONDS, len(running.steady.acknowledged_at)
+    while len(running.steady.acknowledged_at) == last:
+        if time.monotonic() > deadline:
+            return [f"no write was acknowledged for {WRITE_SECONDS} s after the fault"]
         time.sleep(0.1)
+    return []
