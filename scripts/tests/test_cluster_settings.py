@@ -148,7 +148,7 @@ def test_haproxy_answers_503_with_a_time_to_repeat_where_a_node_does_not():
     assert "\nRetry-After: 1\n" in refusal
 
 
-def test_the_primary_of_redis_stays_who_it_was_when_the_cluster_starts_again(cluster: Cluster):
+def test_the_primary_of_redis_stays_the_one_that_it_was_when_the_cluster_starts_again(cluster: Cluster):
     redis.prepare(cluster)
     assert redis.last_primary(cluster) == 1
     for number, epoch, port in ((1, 3, 1), (2, 5, 3), (3, 4, 2)):

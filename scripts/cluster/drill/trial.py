@@ -26,6 +26,8 @@ LOADED_SECONDS = 15.0
 """The load goes on for so long after a fault. A member that joins again under load would take minutes."""
 LONGEST_SECONDS = 600
 WRITE_SECONDS = 60
+NOTABLE_SECONDS = 30
+"""A part that is missing for longer is named."""
 SETTLE_SECONDS = 90
 UNMEASURED = {"Prometheus"}
 """Parts of the status that serve no request."""
@@ -120,11 +122,16 @@ class Trial:
 
     def _seconds_until_whole(self, began: float, *, until: float) -> float | None:
         """How long after the beginning nothing is missing; None when something still is in the end."""
-        while self.missing():
+        last: Sequence[str] = ()
+        while missing := self.missing():
             if time.monotonic() > until:
                 return None
+            last = missing
             time.sleep(0.5)
-        return time.monotonic() - began
+        whole = time.monotonic() - began
+        if last and whole > NOTABLE_SECONDS:
+            self.say(f"  whole after {whole:.1f} s; what was missing last: {'; '.join(last)}")
+        return whole
 
     def missing(self) -> Sequence[str]:
         """What `make cluster-status` would mark."""
