@@ -35,7 +35,7 @@ def main(rows: int, months: int, pairs: int, seconds: int) -> None:
 
     print(f"filling {rows:,} coupons of {months} months …", flush=True)
     with long_read_timeout(connection):
-        made, took = timed(lambda: filling.fill(rows, months=months))
+        made, took = timed(lambda: filling.fill(rows, months=months, say=say))
         print(f"filled in {took:.0f} s: {made:,} coupons", flush=True)
         print_reads("before")
     latest, *_ = Campaign.objects.order_by("-closes_at")
@@ -61,6 +61,10 @@ def main(rows: int, months: int, pairs: int, seconds: int) -> None:
     print(f"coupons a second after it: {median(issue.rate() for _ in range(pairs)):,.0f}", flush=True)
     with long_read_timeout(connection):
         print_reads("after")
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
 
 
 def report_rest_of_month(month: str) -> None:
