@@ -8,7 +8,7 @@ endif
 BOOTSTRAP := @$(PYTHON) scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run manage test test-services smoke bench metrics-cost board-cost hot-row staff-pages lab chaos soak alerts screenshots cluster cluster-status check format openapi reference messages docs dashboards lock
+.PHONY: help run manage test test-services smoke bench metrics-cost board-cost hot-row staff-pages bulk lab scale scale-measure scale-lint chaos soak alerts screenshots cluster cluster-status cluster-drill check format openapi reference schema-changes messages docs dashboards lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,9 +53,25 @@ staff-pages: ## times of the operators' pages and the staff's lists over ROWS=10
 	$(BOOTSTRAP) bench
 	@exec $(VENV) -m scripts.bench.staff_pages --rows "$(ROWS)" --orders "$(ORDERS)" --times "$(TIMES)" --only "$(ONLY)" --folder "$(FOLDER)"
 
+bulk: ## millions of coupons, and what archiving a month costs beside issuing: ROWS=20000000 MONTHS=20 PAIRS=4 SECONDS=10
+	$(BOOTSTRAP) bench
+	@exec $(VENV) -m scripts.bench.bulk --rows "$(ROWS)" --months "$(MONTHS)" --pairs "$(PAIRS)" --seconds "$(SECONDS)"
+
 lab: ## compare all strategies by k6, one report: STRATEGIES=a,b SCENARIO=race,crowd QUICK=1 OUT=folder
 	$(BOOTSTRAP) bench
 	@exec $(VENV) -m scripts.lab --strategies "$(STRATEGIES)" --scenario "$(SCENARIO)" --quick "$(QUICK)" --out "$(OUT)"
+
+scale: ## simulate 1 to 100 nodes and 1 to 64 lanes from the inputs in docs/scale.json, into docs/scale.md
+	$(BOOTSTRAP) check
+	@exec $(VENV) -m scripts.scale
+
+scale-measure: ## measure the inputs of that simulation on a fresh MariaDB into docs/scale.json: ONLY=costs or points, QUICK=1
+	$(BOOTSTRAP) bench
+	@exec $(VENV) -m scripts.scale.measuring --only "$(ONLY)" --quick "$(QUICK)"
+
+scale-lint: ## record the SQL of some tests, and write into docs/scale.md what Vitess and TiDB refuse: MODULES="orders coupons"
+	$(BOOTSTRAP) test
+	@exec $(VENV) -m scripts.scale.statements --modules "$(MODULES)"
 
 chaos: ## crashes under load on a stack of its own: DB=sqlite or mariadb, SECONDS=60, SEED=...
 	$(BOOTSTRAP) $(if $(filter mariadb,$(DB)),mariadb,run)
@@ -80,6 +96,10 @@ cluster: ## run the shop on a cluster of each server, as root: PORT=21000 (the f
 cluster-status: ## the members of the running cluster, their roles, lag and routes; exit code 1 when one is missing: JSON=1, VAR=var
 	@exec $(VENV) -m scripts.cluster.status $(if $(JSON),--json)
 
+cluster-drill: ## faults of a cluster of its own under load, as root, and a table of outages: QUICK=1, SEED=, MINUTES=, ONLY=kill,switchover
+	$(BOOTSTRAP) cluster
+	@exec $(VENV) -m scripts.cluster.drill --seed "$(SEED)" --minutes "$(MINUTES)" --only "$(ONLY)" $(if $(QUICK),--quick)
+
 check: ## formatting, lint, types, layers, migrations, drift of OpenAPI, reference and dashboards, translations, alerting rules
 	$(BOOTSTRAP) check
 	@exec $(VENV) -m scripts.check
@@ -96,6 +116,10 @@ openapi: ## generate docs/openapi.yaml, and docs/reference
 reference: ## generate the API, settings and commands in docs/reference
 	$(BOOTSTRAP) check
 	@exec $(VENV) -m scripts.check --write-reference
+
+schema-changes: ## list in docs/reference the algorithm that MariaDB needs for each statement of each migration
+	$(BOOTSTRAP) test
+	@exec $(VENV) -m scripts.schema_changes
 
 messages: ## extract the texts that are translated, and compile the catalogs; MERGE=1 unites those on which a merge stopped
 	$(BOOTSTRAP) check

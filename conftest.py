@@ -18,7 +18,7 @@ from shop.accounts import disabled_accounts, sign_ins
 from shop.db import stuck_rows
 from shop.events import data_platform
 from shop.http import cached_lists
-from shop.http.pages import paged_responses
+from shop.http.pages import streamed_responses
 from shop.observability import gauges
 from shop.operations import heartbeats
 from shop.rates import rate_limits, throttling
@@ -95,8 +95,8 @@ def _reset_process_state() -> None:
 def _free_slots() -> Iterator[None]:
     """Fail a test that leaves a paged response open: its slot would be missing in each later test."""
     yield
-    taken = paged_responses.taken_slots()
-    paged_responses.release_all()
+    taken = streamed_responses.taken_slots()
+    streamed_responses.release_all()
     assert not taken, f"{taken} paged responses were neither read to their end nor closed"
 
 

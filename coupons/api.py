@@ -10,6 +10,7 @@ from rest_framework.permissions import IsAuthenticatedOrReadOnly
 
 from coupons import campaigns, issued_coupons, pausing, pool, schemas
 from coupons.allocation.writes import Issued, PendingConfirmation, Queued
+from coupons.archive import archived_coupons
 from coupons.issuing import issuing
 from coupons.models import QueueTicket
 from coupons.partners import confirming
@@ -17,8 +18,8 @@ from coupons.queue import tickets
 from shop.concurrency.event_loop import LOOKUP_POOL, run_in_thread, submit_to_batcher
 from shop.errors import Overloaded, Rejected
 from shop.http import cached_lists, prefer
-from shop.http.openapi import openapi
-from shop.http.pagination import paginate, paginate_for_staff
+from shop.http.openapi import api_doc
+from shop.http.pagination import BoundedPagination, ListPagination, paginate, paginate_for_staff
 from shop.http.permissions import has_staff_permission, require_staff_permission
 from shop.http.validation import PauseInput, read, read_query
 from shop.http.views import Request, Response, View
@@ -26,8 +27,8 @@ from shop.observability import tracing
 from shop.rates import rate_limits
 from shop.redis import completion_notifications
 
-STAFF_ONLY = openapi.refusals({403: ["permission_denied"]})
-ISSUING_REFUSALS = openapi.refusals(
+STAFF_ONLY = api_doc.refusals({403: ["permission_denied"]})
+ISSUING_REFUSALS = api_doc.refusals(
     {
         403: ["permission_denied"],
         404: ["campaign_not_found", "not_found"],
@@ -65,8 +66,9 @@ RETRY_WHILE_WAITING = OpenApiParameter(
 )
 # What an issuer settles on a small machine.
 TICKETS_A_SECOND, MOST_SECONDS = 500, 30
-CAMPAIGN = OpenApiParameter("campaign", openapi.POSITIVE)
-USER = OpenApiParameter("user", openapi.POSITIVE, description="For staff: the account whose coupons to list.")
+CAMPAIGN = OpenApiParameter("campaign", api_doc.POSITIVE)
+USER = OpenApiParameter("user", api_doc.POSITIVE, description="For staff: the account whose coupons to list.")
+ARCHIVED = OpenApiParameter("archived", bool, description="The archived coupons, and no others.")
 COUPON_STATUS = OpenApiParameter("status", str, enum=["issued", "held", "redeemed", "expired", "void"])
 POOL_STATUS = OpenApiParameter("status", str, enum=["available", "issued", "void"])
 
@@ -77,9 +79,9 @@ class Campaigns(View):
     @extend_schema(
         summary="Campaigns, newest first",
         description="Scheduled, open and sold out campaigns; staff see closed ones too. "
-        + openapi.CACHED_LIST,
-        parameters=[openapi.IF_NONE_MATCH, openapi.ETAG, *openapi.PAGING],
-        responses={200: openapi.Page[schemas.CampaignBody], 304: openapi.NOT_MODIFIED},
+        + api_doc.CACHED_LIST,
+        parameters=[api_doc.IF_NONE_MATCH, api_doc.ETAG, *api_doc.PAGING],
+        responses={200: api_doc.Page[schemas.CampaignBody], 304: api_doc.NOT_MODIFIED},
     )
     async def get(self, request: Request) -> Response:
         return await cached_lists.respond(
@@ -88,7 +90,7 @@ class Campaigns(View):
 
     @extend_schema(
         summary="Create a campaign (staff)",
-        parameters=[openapi.LOCATION],
+        parameters=[api_doc.LOCATION],
         request=schemas.CreateCampaignInput,
         responses={201: schemas.CampaignBody} | STAFF_ONLY,
     )
@@ -117,7 +119,7 @@ class OneCampaign(View):
         request=schemas.ChangeCampaignInput,
         responses={200: schemas.CampaignBody}
         | STAFF_ONLY
-        | openapi.refusals({409: ["quantity_below_issued", "campaign_has_coupons"]}),
+        | api_doc.refusals({409: ["quantity_below_issued", "campaign_has_coupons"]}),
     )
     def patch(self, request: Request, campaign_id: int) -> Response:
         require_staff_permission(request, "coupons.change_campaign")
@@ -164,8 +166,8 @@ class ResumeCampaign(View):
 class CampaignCodes(View):
     @extend_schema(
         summary="The pool of a campaign, oldest first (staff)",
-        parameters=[POOL_STATUS, *openapi.PAGING],
-        responses={200: openapi.Page[schemas.PoolCodeBody]} | STAFF_ONLY,
+        parameters=[POOL_STATUS, *api_doc.PAGING],
+        responses={200: api_doc.Page[schemas.PoolCodeBody]} | STAFF_ONLY,
     )
     def get(self, request: Request, campaign_id: int) -> Response:
         require_staff_permission(request, "coupons.view_poolcode")
@@ -195,7 +197,7 @@ class OneCampaignCode(View):
         request=schemas.RenameCodeInput,
         responses={200: schemas.PoolCodeBody}
         | STAFF_ONLY
-        | openapi.refusals({409: ["code_issued", "code_exists"]}),
+        | api_doc.refusals({409: ["code_issued", "code_exists"]}),
     )
     def patch(self, request: Request, campaign_id: int, code: str) -> Response:
         require_staff_permission(request, "coupons.change_poolcode")
@@ -206,19 +208,27 @@ class OneCampaignCode(View):
 class Coupons(View):
     @extend_schema(
         summary="The caller's coupons, newest first",
-        description="Staff see the coupons of all accounts.",
-        parameters=[COUPON_STATUS, CAMPAIGN, USER, *openapi.PAGING],
-        responses=openapi.Page[schemas.CouponBody],
+        description="Staff see the coupons of all accounts. With `status`, and without `user` or "
+        "`campaign`, a page of theirs looks at 20,000 coupons: it may have fewer results than `limit`, or "
+        "none, while `next` leads on. Coupons that expired long ago may be archived: they are listed with "
+        "`archived=true` alone, and `GET /coupons/{code}` answers with them as before.",
+        parameters=[COUPON_STATUS, CAMPAIGN, USER, ARCHIVED, *api_doc.PAGING],
+        responses=api_doc.Page[schemas.CouponBody],
     )
     def get(self, request: Request) -> Response:
         given = read_query(schemas.ListCouponsQuery, request)
         sees_all = _sees_all(request)
-        coupons = issued_coupons.find(
-            owner_id=given.user if sees_all else _caller(request),
-            campaign_id=given.campaign,
-            status=given.status,
+        owner_id = given.user if sees_all else _caller(request)
+        find = archived_coupons.find if given.archived else issued_coupons.find
+        coupons = find(owner_id=owner_id, campaign_id=given.campaign, status=given.status)
+        # The coupons of an account or a campaign are found by an index.
+        is_bounded = given.status is not None and owner_id is None and given.campaign is None
+        return (paginate_for_staff if sees_all else paginate)(
+            request,
+            coupons,
+            schemas.coupon_body,
+            pagination=BoundedPagination if is_bounded else ListPagination,
         )
-        return (paginate_for_staff if sees_all else paginate)(request, coupons, schemas.coupon_body)
 
     @extend_schema(
         summary="Issue the caller's coupon of a campaign",
@@ -228,7 +238,7 @@ class Coupons(View):
         "a campaign issues neither coupons nor tickets, and `Retry-After` says when it opens. While staff "
         "have paused it, it issues neither: an account gets the coupon or the waiting ticket that it has. "
         "A campaign whose pool has fewer codes than its `quantity` is `sold_out` after its last code.",
-        parameters=[openapi.LOCATION, TICKET_LOCATION, RETRY_AFTER],
+        parameters=[api_doc.LOCATION, TICKET_LOCATION, RETRY_AFTER],
         request=schemas.IssueCouponInput,
         responses={
             201: OpenApiResponse(
@@ -271,7 +281,7 @@ class OneQueueTicket(View):
         summary="One queue ticket",
         description="Of the caller; staff see the tickets of all accounts. It waits, or is settled for good. "
         "With `Prefer: wait=N` the answer comes once it is settled, after N seconds at most.",
-        parameters=[openapi.PREFER_WAIT, RETRY_WHILE_WAITING],
+        parameters=[api_doc.PREFER_WAIT, RETRY_WHILE_WAITING],
         responses=schemas.TicketBody,
     )
     async def get(self, request: Request, ticket_id: UUID) -> Response:
@@ -301,7 +311,7 @@ class VoidCoupon(View):
         summary="Make a coupon void (staff)",
         description="Its slot is not issued again, and its owner can't get another coupon of the campaign.",
         request=schemas.VoidCouponInput,
-        responses={200: schemas.CouponBody} | STAFF_ONLY | openapi.refusals({409: ["coupon_not_voidable"]}),
+        responses={200: schemas.CouponBody} | STAFF_ONLY | api_doc.refusals({409: ["coupon_not_voidable"]}),
     )
     def post(self, request: Request, code: str) -> Response:
         require_staff_permission(request, "coupons.change_coupon")

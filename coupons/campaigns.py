@@ -51,8 +51,8 @@ FIXED_ONCE_ISSUED = (
 )
 
 
-def create(**terms: Unpack[Terms]) -> Campaign:
-    """Create a campaign; it opens at once unless the terms have `opens_at`.
+def create(*, reason: str = "", **terms: Unpack[Terms]) -> Campaign:
+    """Create a campaign; it opens at once unless the terms have `opens_at`. The journal keeps the `reason`.
 
     Durable when it returns, unless the caller has a transaction open. Raises `Invalid` with every field that
     is wrong.
@@ -64,7 +64,8 @@ def create(**terms: Unpack[Terms]) -> Campaign:
 
     def insert() -> Campaign:
         created = Campaign.objects.create(**given)
-        _note("campaign.created", created, after={name: getattr(created, name) for name in TERMS})
+        after = {name: getattr(created, name) for name in TERMS}
+        _note("campaign.created", created, after=after, reason=reason)
         return created
 
     return transactions.run_or_savepoint(insert, transactions.ONCE)
@@ -132,7 +133,12 @@ def _change(
 
 
 def duplicate(
-    *, campaign_id: int, name: str, opens_at: datetime, closes_at: datetime | None = None
+    *,
+    campaign_id: int,
+    name: str,
+    opens_at: datetime,
+    closes_at: datetime | None = None,
+    reason: str = "",
 ) -> Campaign:
     """Create a campaign with the terms of this one, under a new name and with times of its own.
 
@@ -142,11 +148,13 @@ def duplicate(
     original = get(campaign_id=campaign_id, include_closed=True)
     _check([*_past_times({"opens_at": opens_at, "closes_at": closes_at})])
     same: Any = {term: getattr(original, term) for term in TERMS}
-    return create(**same | {"name": name, "opens_at": opens_at, "closes_at": closes_at})
+    return create(**same | {"name": name, "opens_at": opens_at, "closes_at": closes_at}, reason=reason)
 
 
-def schedule(*, campaign_id: int, opens_at: datetime, closes_at: datetime | None) -> Campaign:
-    """Set when a campaign opens and closes; None means that it stays open.
+def schedule(
+    *, campaign_id: int, opens_at: datetime, closes_at: datetime | None, reason: str = ""
+) -> Campaign:
+    """Set when a campaign opens and closes; None means that it stays open. The journal keeps the `reason`.
 
     Raises `NotFound`; `Invalid` for a new time that is not in the future, or if it closes before it opens;
     `Rejected` `campaign_has_opened` for a new opening of a campaign that has opened.
@@ -164,7 +172,7 @@ def schedule(*, campaign_id: int, opens_at: datetime, closes_at: datetime | None
             code="campaign_has_opened",
         )
     _check([*_past_times(changed)])
-    return change(campaign_id=campaign_id, opens_at=opens_at, closes_at=closes_at)
+    return change(campaign_id=campaign_id, opens_at=opens_at, closes_at=closes_at, reason=reason)
 
 
 def get(*, campaign_id: int, include_closed: bool) -> Campaign:
@@ -213,6 +221,8 @@ def _require_changeable(campaign: Campaign, changed: dict[str, object]) -> None:
             code="quantity_below_issued",
         )
     fixed = [name for name in FIXED_ONCE_ISSUED if name in changed]
+    if campaign.archived_at is not None and "closes_at" in changed:
+        fixed.append("closes_at")
     # After a strategy of the lab the other strategies can't continue a campaign, nor the other way round.
     if issuing.LAB_ONLY & {campaign.strategy, changed.get("strategy")} and "strategy" in changed:
         fixed.append("strategy")

@@ -2,6 +2,7 @@
 
 from django.db.models import Q, QuerySet
 
+from coupons.archive import archived_coupons
 from coupons.models import Coupon, PoolCode
 from shop import clock
 from shop.db import transactions
@@ -16,14 +17,17 @@ def find(
     """The owner's coupons, or all coupons without an owner; `status` is as the customer sees it."""
     filters = {"account_id": owner_id, "campaign_id": campaign_id}
     by_column = {column: value for column, value in filters.items() if value is not None}
-    coupons = Coupon.objects.select_related("campaign").filter(**by_column)
+    coupons = Coupon.objects.filter(**by_column)
+    # Joined to the campaigns, the newest of all coupons may be found by reading all of every campaign.
+    is_few = owner_id is not None
+    coupons = coupons.select_related("campaign") if is_few else coupons.prefetch_related("campaign")
     return coupons.filter(_in_status(status)) if status else coupons
 
 
 def get(*, code: str, owner_id: int | None) -> Coupon:
-    """One coupon of the owner, or any coupon without an owner. Raises `NotFound`."""
-    coupon = find(owner_id=owner_id).filter(code=code).first()
-    if coupon is None:
+    """One coupon of the owner, or any coupon without an owner, archived or not. Raises `NotFound`."""
+    coupon = find(owner_id=owner_id).filter(code=code).first() or archived_coupons.by_code([code]).get(code)
+    if coupon is None or owner_id not in (None, coupon.account_id):
         raise NotFound(_("There is no coupon {code}.", code=code))
     return coupon
 
@@ -60,9 +64,7 @@ def void(*, code: str, reason: str) -> Coupon:
         return is_voided
 
     is_voided = transactions.run(work, transactions.ONCE)
-    coupon = Coupon.objects.select_related("campaign").filter(code=code).first()
-    if coupon is None:
-        raise NotFound(_("There is no coupon {code}.", code=code))
+    coupon = get(code=code, owner_id=None)
     if not is_voided:
         status = coupon.status_at(clock.now())
         raise Rejected(

@@ -16,7 +16,7 @@ from structlog import get_logger
 
 from coupons import codes as coupon_codes
 from coupons import reopening
-from coupons.models import Campaign, Confirmation, Coupon, PoolCode
+from coupons.models import ArchivedCoupon, Campaign, Confirmation, Coupon, PoolCode
 from shop import clock
 from shop.db import transactions
 from shop.errors import NotFound, Rejected
@@ -52,15 +52,16 @@ class ExistingCodes:
     elsewhere: set[str]
 
 
-def add(*, campaign_id: int, codes: Sequence[str]) -> AddedCodes:
+def add(*, campaign_id: int, codes: Sequence[str], reason: str = "") -> AddedCodes:
     """Add these codes to the campaign's pool; those that exist anywhere are skipped, so repeating is safe.
 
-    Each chunk of them is durable by itself. Raises `NotFound` without the campaign.
+    Each chunk of them is durable by itself, and the journal keeps the `reason` with each. Raises `NotFound`
+    without the campaign.
     """
     _require_campaign(campaign_id)
     skipped: list[str] = []
     for start in range(0, len(codes), CHUNK):
-        skipped += _add_chunk(campaign_id, codes[start : start + CHUNK])
+        skipped += _add_chunk(campaign_id, codes[start : start + CHUNK], reason)
     reopening.codes_added(campaign_id=campaign_id)
     return AddedCodes(added=len(codes) - len(skipped), skipped=skipped, total=_codes_added(campaign_id))
 
@@ -85,19 +86,20 @@ def generate(
     count: int,
     progress: Callable[[int], None] = lambda made: None,
     keyed: Callable[[int], KeyedCall] | None = None,
+    reason: str = "",
 ) -> AddedCodes:
     """Make `count` new codes for the campaign's pool; `progress` is called with the size of each chunk.
 
     Each chunk of them is durable by itself, also when `progress` raises to end it early. `keyed` returns the
-    keyed call of the chunk of this number: a repeat makes those that are missing, and counts them alone.
-    Raises `NotFound` without the campaign, and `KeyReused`.
+    keyed call of the chunk of this number: a repeat makes those that are missing, and counts them alone. The
+    journal keeps the `reason` with each chunk. Raises `NotFound` without the campaign, and `KeyReused`.
     """
     _require_campaign(campaign_id)
     added = finished = 0
     try:
         while finished < count:
             size = min(count - finished, CHUNK)
-            made = _make_chunk(campaign_id, size, keyed and keyed(finished // CHUNK))
+            made = _make_chunk(campaign_id, size, keyed and keyed(finished // CHUNK), reason)
             if made is None:
                 continue
             finished += size
@@ -176,28 +178,28 @@ def mark_available(codes: Sequence[str]) -> None:
     in_flight.update(status=PoolCode.Status.AVAILABLE)
 
 
-def _add_chunk(campaign_id: int, codes: Sequence[str]) -> list[str]:
+def _add_chunk(campaign_id: int, codes: Sequence[str], reason: str) -> list[str]:
     """Add one chunk in one transaction; returns the codes that were skipped."""
 
     def work() -> list[str]:
         fresh, skipped = _split_new_and_existing(codes, _existing_codes(codes))
-        _write(campaign_id, fresh)
+        _write(campaign_id, fresh, reason)
         return skipped
 
     return _retry_on_duplicate(work)
 
 
-def _make_chunk(campaign_id: int, count: int, keyed: KeyedCall | None) -> int | None:
+def _make_chunk(campaign_id: int, count: int, keyed: KeyedCall | None, reason: str) -> int | None:
     """Add a chunk of new codes; returns how many: 0 if a call with the key has, None if one of them exists.
 
     Coupons and confirmations are searched for the codes; in pools the unique key finds duplicates.
     """
     codes = coupon_codes.make_several(count)
-    if _existing_codes(codes, by=(Coupon, Confirmation)):
+    if _existing_codes(codes, by=(Coupon, Confirmation, ArchivedCoupon)):
         return None
 
     def write() -> int:
-        _write(campaign_id, codes)
+        _write(campaign_id, codes, reason)
         return count
 
     try:
@@ -209,7 +211,7 @@ def _make_chunk(campaign_id: int, count: int, keyed: KeyedCall | None) -> int | 
     return 0 if isinstance(made, Replay) else made
 
 
-def _write(campaign_id: int, codes: Sequence[str]) -> None:
+def _write(campaign_id: int, codes: Sequence[str], reason: str) -> None:
     """Count and write these new codes: first the campaign's row, which they refer to."""
     added = {"codes_added": F("codes_added") + len(codes), "version": F("version") + 1}
     Campaign.objects.filter(pk=campaign_id).update(**added)
@@ -219,6 +221,7 @@ def _write(campaign_id: int, codes: Sequence[str]) -> None:
             what="campaign.codes_added",
             subject=f"campaign {campaign_id}",
             after={"codes": len(codes)},
+            detail=reason,
             is_internal=True,
         )
 
@@ -244,9 +247,9 @@ def _retry_on_duplicate(work: Callable[[], T]) -> T:
 
 
 def _existing_codes(
-    codes: Sequence[str], *, by: Sequence[type[Model]] = (PoolCode, Coupon, Confirmation)
+    codes: Sequence[str], *, by: Sequence[type[Model]] = (PoolCode, Coupon, Confirmation, ArchivedCoupon)
 ) -> set[str]:
-    """Which of these are codes of a pool, a coupon or a confirmation already, of any campaign."""
+    """Which of these any campaign has already: in a pool, as a coupon, archived too, or as a confirmation."""
     found = [table._default_manager.filter(code__in=codes).values_list("code", flat=True) for table in by]
     return set(chain.from_iterable(found))
 

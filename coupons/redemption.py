@@ -11,6 +11,7 @@ from uuid import UUID
 
 from django.db import connection
 
+from coupons.archive import archived_coupons
 from coupons.metrics import counters
 from coupons.models import Campaign, Coupon
 from shop.db import bulk_sql, open_transaction, transactions
@@ -44,21 +45,30 @@ REASONS = {
 def lock_by_code(codes: Iterable[str]) -> dict[str, Coupon]:
     """The coupons of these codes, with their campaigns, locked until the transaction ends.
 
-    Codes that don't exist are absent. Campaigns are read and not locked: issuing doesn't wait for orders.
+    Codes that don't exist are absent. Archived coupons, which no order can hold, are not locked. Campaigns
+    are read and not locked: issuing doesn't wait for orders.
     """
     open_transaction.assert_inside()
     # First found, then locked, so that a missing row is never locked.
-    campaigns = {coupon.pk: coupon.campaign for coupon in read_by_code(codes).values()}
+    found = _find(wanted := set(codes))
+    campaigns = {coupon.pk: coupon.campaign for coupon in found.values()}
     coupons = _lock(campaigns) if campaigns else []
     for coupon in coupons:
         coupon.campaign = campaigns[coupon.pk]
-    return {coupon.code: coupon for coupon in coupons}
+    locked = {coupon.code: coupon for coupon in coupons}
+    # Those that were archived since they were found are there too.
+    return archived_coupons.by_code(wanted - locked.keys()) | locked
 
 
 def read_by_code(codes: Iterable[str]) -> dict[str, Coupon]:
-    """The coupons of these codes without a lock: `hold` detects a change since."""
+    """The coupons of these codes without a lock, archived ones too: `hold` detects a change since."""
+    found = _find(wanted := set(codes))
+    return archived_coupons.by_code(wanted - found.keys()) | found
+
+
+def _find(codes: Collection[str]) -> dict[str, Coupon]:
     cells = bulk_sql.SqlLiterals()
-    wanted = cells.listed(set(codes))
+    wanted = cells.listed(codes)
     if not wanted:
         return {}
     coupons, campaigns = (

@@ -11,11 +11,11 @@ from pydantic_core import PydanticCustomError
 from coupons import codes, redemption
 from coupons.allocation.writes import Queued
 from coupons.campaigns import Terms
-from coupons.models import LONGEST_VALIDITY_DAYS, Campaign, Coupon, PoolCode
+from coupons.models import LONGEST_VALIDITY_DAYS, ArchivedCoupon, Campaign, Coupon, PoolCode
 from coupons.pool import AddedCodes
 from shop import clock
 from shop.errors import NotFound, Rejected
-from shop.http.openapi import openapi
+from shop.http.openapi import api_doc
 from shop.http.validation import Amount, Id, Input, Instant, NonBlankText, PositiveAmount, Query
 
 MOST_COUPONS = 10**9
@@ -43,7 +43,7 @@ Quantity = Annotated[int, Field(ge=1, le=MOST_COUPONS)]
 Days = Annotated[int, Field(ge=1, le=LONGEST_VALIDITY_DAYS)]
 Partner = Annotated[str, Field(min_length=1, max_length=64)]
 GivenCode = Annotated[str, Field(pattern=codes.GIVEN_PATTERN)]
-openapi.declare_members(
+api_doc.declare_members(
     "coupon_not_usable",
     reason={
         "type": "string",
@@ -138,6 +138,7 @@ class ListCouponsQuery(Query):
     status: CouponStatus | None = None
     campaign: Id | None = None
     user: Id | None = None
+    archived: bool = False
 
 
 class ListCodesQuery(Query):
@@ -241,7 +242,7 @@ def campaign_body(campaign: Campaign) -> dict[str, Any]:
     }
 
 
-def coupon_body(coupon: Coupon) -> dict[str, Any]:
+def coupon_body(coupon: Coupon | ArchivedCoupon) -> dict[str, Any]:
     """The body of a coupon whose campaign is loaded."""
     return {
         "code": coupon.code,
@@ -313,14 +314,14 @@ TICKET = {
     "coupon": None,
 }
 ISSUING = [
-    openapi.response_example("A new coupon", 201, COUPON),
-    openapi.response_example("A ticket of a queue", 202, TICKET),
-    openapi.refusal_example("Before it opens", Rejected("Spring opens at noon.", code="campaign_not_open")),
-    openapi.refusal_example(
+    api_doc.response_example("A new coupon", 201, COUPON),
+    api_doc.response_example("A ticket of a queue", 202, TICKET),
+    api_doc.refusal_example("Before it opens", Rejected("Spring opens at noon.", code="campaign_not_open")),
+    api_doc.refusal_example(
         "The last code of the pool is issued", Rejected("Spring is sold out.", code="sold_out")
     ),
-    openapi.refusal_example(
+    api_doc.refusal_example(
         "Staff have paused the campaign", Rejected("Spring is paused.", code="campaign_paused")
     ),
-    openapi.refusal_example("Staff issue to an unknown account", NotFound("There is no active account 42.")),
+    api_doc.refusal_example("Staff issue to an unknown account", NotFound("There is no active account 42.")),
 ]

@@ -8,7 +8,7 @@ from inventory import adjustments, pausing, products, schemas
 from inventory.models import Product, StockMovement
 from inventory.products import Availability
 from shop.http import cached_lists, json_format, keyed_calls
-from shop.http.openapi import openapi
+from shop.http.openapi import api_doc
 from shop.http.pagination import paginate, paginate_for_staff
 from shop.http.permissions import has_staff_permission, require_staff_permission
 from shop.http.validation import PauseInput, read, read_query
@@ -16,7 +16,7 @@ from shop.http.views import Request, Response, View
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer
 
-STAFF_ONLY = openapi.refusals({403: ["permission_denied"]})
+STAFF_ONLY = api_doc.refusals({403: ["permission_denied"]})
 SEARCH = OpenApiParameter("search", str, description="Words that the sku or the name must contain.")
 AVAILABILITY = OpenApiParameter("availability", str, enum=[one.value for one in Availability])
 
@@ -26,18 +26,18 @@ class Products(View):
 
     @extend_schema(
         summary="Find products",
-        description="Staff see inactive ones too. " + openapi.CACHED_LIST,
-        parameters=[SEARCH, AVAILABILITY, openapi.IF_NONE_MATCH, openapi.ETAG, *openapi.PAGING],
-        responses={200: openapi.Page[schemas.ProductBody], 304: openapi.NOT_MODIFIED},
+        description="Staff see inactive ones too. " + api_doc.CACHED_LIST,
+        parameters=[SEARCH, AVAILABILITY, api_doc.IF_NONE_MATCH, api_doc.ETAG, *api_doc.PAGING],
+        responses={200: api_doc.Page[schemas.ProductBody], 304: api_doc.NOT_MODIFIED},
     )
     async def get(self, request: Request) -> Response:
         return await cached_lists.respond(request, customers=_products_of_customers, staff=_products_of_staff)
 
     @extend_schema(
         summary="Create a product (staff)",
-        parameters=[openapi.LOCATION],
+        parameters=[api_doc.LOCATION],
         request=schemas.CreateProductInput,
-        responses={201: schemas.ProductBody} | STAFF_ONLY | openapi.refusals({409: ["sku_exists"]}),
+        responses={201: schemas.ProductBody} | STAFF_ONLY | api_doc.refusals({409: ["sku_exists"]}),
     )
     def post(self, request: Request) -> Response:
         require_staff_permission(request, "inventory.add_product")
@@ -63,7 +63,7 @@ class OneProduct(View):
     @extend_schema(
         summary="Change a product (staff)",
         request=schemas.ChangeProductInput,
-        responses={200: schemas.ProductBody} | STAFF_ONLY | openapi.refusals({409: ["sku_exists"]}),
+        responses={200: schemas.ProductBody} | STAFF_ONLY | api_doc.refusals({409: ["sku_exists"]}),
     )
     def patch(self, request: Request, product_id: int) -> Response:
         require_staff_permission(request, "inventory.change_product")
@@ -109,11 +109,11 @@ class ResumeProduct(View):
 class StockAdjustments(View):
     @extend_schema(
         summary="Adjust what is on hand (staff)",
-        parameters=[openapi.IDEMPOTENCY_KEY],
+        parameters=[api_doc.IDEMPOTENCY_KEY],
         request=schemas.AdjustStockInput,
         responses={201: schemas.StockMovementBody}
         | STAFF_ONLY
-        | openapi.refusals({409: ["insufficient_stock"]}),
+        | api_doc.refusals({409: ["insufficient_stock"]}),
     )
     def post(self, request: Request, product_id: int) -> Response:
         require_staff_permission(request, "inventory.add_stockmovement")
@@ -141,8 +141,8 @@ class Stock(View):
 class StockMovements(View):
     @extend_schema(
         summary="The movements of a product's stock, newest first (staff)",
-        parameters=openapi.PAGING,
-        responses={200: openapi.Page[schemas.StockMovementBody]} | STAFF_ONLY,
+        parameters=api_doc.PAGING,
+        responses={200: api_doc.Page[schemas.StockMovementBody]} | STAFF_ONLY,
     )
     def get(self, request: Request, product_id: int) -> Response:
         require_staff_permission(request, "inventory.view_stockmovement")

@@ -10,8 +10,8 @@ from django.db.models import F, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
 
 from inventory.models import Delivery, Product, StockMovement
-from shop.operations.audit_report import OFFENDERS_REPORTED, LawReport, report
-from shop.operations.audit_scope import Changes, Rows, Subject, WholeCheck, count, within
+from shop.operations.audits.audit_report import OFFENDERS_REPORTED, LawReport, report
+from shop.operations.audits.audit_scope import Changes, Rows, Subject, WholeCheck, count, within
 
 
 def audit() -> list[LawReport]:

@@ -12,7 +12,7 @@ from inventory import products
 from inventory.adjustments import LARGEST_DELTA
 from inventory.models import Product, StockMovement
 from inventory.products import Availability
-from shop.http.openapi import openapi
+from shop.http.openapi import api_doc
 from shop.http.validation import Amount, Input, NonBlankText, Query
 
 
@@ -25,20 +25,20 @@ def _not_zero(delta: int) -> int:
 # Printable ASCII without spaces: programs compare skus and people type them.
 SKU_PATTERN = r"^[!-~]+$"
 Sku = Annotated[str, Field(max_length=64, pattern=SKU_PATTERN)]
-openapi.declare_members(
+api_doc.declare_members(
     "insufficient_stock",
-    items=openapi.array_of_objects(
-        product=openapi.INTEGER, requested=openapi.INTEGER, available=openapi.INTEGER
+    items=api_doc.array_of_objects(
+        product=api_doc.INTEGER, requested=api_doc.INTEGER, available=api_doc.INTEGER
     )
     | {"description": "each product that is short."},
 )
-openapi.declare_members(
+api_doc.declare_members(
     "product_paused",
-    items=openapi.array_of_objects(product=openapi.INTEGER) | {"description": "each product that is paused."},
+    items=api_doc.array_of_objects(product=api_doc.INTEGER) | {"description": "each product that is paused."},
 )
-openapi.declare_members(
+api_doc.declare_members(
     "product_not_found",
-    products={"type": "array", "items": openapi.INTEGER, "description": "those that are not for sale."},
+    products={"type": "array", "items": api_doc.INTEGER, "description": "those that are not for sale."},
 )
 MovementKind = Literal["received", "adjusted", "sold", "returned"]
 Threshold = Annotated[int, Field(ge=0, le=products.LARGEST_THRESHOLD)]

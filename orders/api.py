@@ -12,6 +12,7 @@ from structlog import get_logger
 
 from inventory.reservations import Line
 from orders import cancellation, examples, payment_calls, schemas, selectors, tasks
+from orders.metrics import counters
 from orders.models import Order, Refund
 from orders.payment import purchase, refunding, top_ups
 from orders.payment_calls import PaymentInProgress, read_order_answers, read_payment_answers
@@ -36,10 +37,10 @@ from orders.schemas import (
 from payments.api import ListPayments
 from payments.schemas import PaymentBody, TopUpInput
 from shop.concurrency.event_loop import run_in_thread, submit_to_batcher
-from shop.errors import NotAuthenticated
+from shop.errors import NotAuthenticated, Rejected
 from shop.events import journal
 from shop.http import keyed_calls
-from shop.http.openapi import openapi
+from shop.http.openapi import api_doc
 from shop.http.pagination import paginate, paginate_for_staff
 from shop.http.permissions import READ_JOURNAL, has_staff_permission, require_staff_permission
 from shop.http.validation import Nothing, read, read_query
@@ -76,10 +77,10 @@ class Orders(View):
     @extend_schema(
         parameters=[
             OpenApiParameter("status", str, enum=get_args(OrderStatus)),
-            OpenApiParameter("user", openapi.POSITIVE, description="Staff only: orders of this account."),
-            *openapi.PAGING,
+            OpenApiParameter("user", api_doc.POSITIVE, description="Staff only: orders of this account."),
+            *api_doc.PAGING,
         ],
-        responses={200: openapi.Page[OrderBody]},
+        responses={200: api_doc.Page[OrderBody]},
     )
     def get(self, request: Request) -> Response:
         """List the account's own orders, newest first; staff see all orders."""
@@ -95,14 +96,14 @@ class Orders(View):
 
     @extend_schema(
         request=PlaceOrderInput,
-        parameters=[openapi.IDEMPOTENCY_KEY, openapi.PREFER_WAIT],
+        parameters=[api_doc.IDEMPOTENCY_KEY, api_doc.PREFER_WAIT],
         responses={
             201: OpenApiResponse(
                 OrderBody, description="The order awaits payment; with `payment` it is paid."
             ),
             202: OpenApiResponse(OrderBody, description="The order is being paid."),
         }
-        | openapi.refusals(PLACING | {400: ["invalid"]}),
+        | api_doc.refusals(PLACING | {400: ["invalid"]}),
         examples=examples.PLACING,
     )
     async def post(self, request: Request) -> Response:
@@ -152,14 +153,14 @@ class Orders(View):
 
 
 class OneOrder(View):
-    @extend_schema(responses={200: OrderBody} | openapi.refusals({404: ["not_found"]}))
+    @extend_schema(responses={200: OrderBody} | api_doc.refusals({404: ["not_found"]}))
     def get(self, request: Request, order_id: UUID) -> Response:
         """Get one order."""
         return Response(_render_order(_get_order(request, order_id), request.language))
 
 
 class OrderTimeline(View):
-    @extend_schema(responses={200: TimelineBody} | openapi.refusals({404: ["not_found"]}))
+    @extend_schema(responses={200: TimelineBody} | api_doc.refusals({404: ["not_found"]}))
     def get(self, request: Request, order_id: UUID) -> Response:
         """List every step and compensation of the order's payment, oldest first."""
         order = _get_order(request, order_id)
@@ -173,7 +174,7 @@ class OrderTimeline(View):
 class CancelOrder(View):
     @extend_schema(
         request=Nothing,
-        responses={200: OrderBody} | openapi.refusals({404: ["not_found"], 409: ["order_not_cancellable"]}),
+        responses={200: OrderBody} | api_doc.refusals({404: ["not_found"], 409: ["order_not_cancellable"]}),
     )
     def post(self, request: Request, order_id: UUID) -> Response:
         """Cancel an order that awaits payment. Repeating the call has no further effect."""
@@ -186,8 +187,8 @@ class CancelOrder(View):
 
 class OrderRefunds(View):
     @extend_schema(
-        parameters=openapi.PAGING,
-        responses={200: openapi.Page[RefundBody]} | openapi.refusals({404: ["not_found"]}),
+        parameters=api_doc.PAGING,
+        responses={200: api_doc.Page[RefundBody]} | api_doc.refusals({404: ["not_found"]}),
     )
     def get(self, request: Request, order_id: UUID) -> Response:
         """List the order's refunds, newest first; staff see the refunds of all orders."""
@@ -198,9 +199,9 @@ class OrderRefunds(View):
 
     @extend_schema(
         request=RefundInput,
-        parameters=[openapi.IDEMPOTENCY_KEY],
+        parameters=[api_doc.IDEMPOTENCY_KEY],
         responses={202: RefundBody}
-        | openapi.refusals(
+        | api_doc.refusals(
             {
                 403: ["permission_denied"],
                 404: ["not_found"],
@@ -238,12 +239,12 @@ class OrderRefunds(View):
 class Payments(ListPayments):
     @extend_schema(
         request=PayInput,
-        parameters=[openapi.IDEMPOTENCY_KEY, openapi.PREFER_WAIT],
+        parameters=[api_doc.IDEMPOTENCY_KEY, api_doc.PREFER_WAIT],
         responses={
             201: OpenApiResponse(PaymentBody, description="The order is paid."),
             202: OpenApiResponse(PaymentBody, description="The order is being paid."),
         }
-        | openapi.refusals(
+        | api_doc.refusals(
             {
                 402: ["payment_declined"],
                 404: ["not_found"],
@@ -294,14 +295,14 @@ class Payments(ListPayments):
 class TopUps(View):
     @extend_schema(
         request=TopUpInput,
-        parameters=[openapi.IDEMPOTENCY_KEY, openapi.PREFER_WAIT],
+        parameters=[api_doc.IDEMPOTENCY_KEY, api_doc.PREFER_WAIT],
         responses={
             201: OpenApiResponse(
                 PaymentBody, description="The payment, `succeeded`: the points are in the wallet."
             ),
             202: OpenApiResponse(PaymentBody, description="The payment, `pending` or `in_doubt`."),
         }
-        | openapi.refusals(
+        | api_doc.refusals(
             {
                 402: ["payment_declined"],
                 409: ["idempotency_key_in_flight"],
@@ -366,6 +367,15 @@ def _note(event: str, order_id: UUID | None, saga_id: UUID | None) -> None:
 
 
 async def _place_order(order_request: OrderRequest) -> Any:
+    """Place an order, and count its refusal for the products that it is about."""
+    try:
+        return await _place_in_batch_or_thread(order_request)
+    except Rejected as refusal:
+        counters.count_refused_products(refusal)
+        raise
+
+
+async def _place_in_batch_or_thread(order_request: OrderRequest) -> Any:
     """Place an order in this process's batch, or in a thread if the configured strategy needs one."""
     batcher = checkout.batcher()
     if batcher is None:

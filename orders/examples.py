@@ -2,7 +2,7 @@
 
 from inventory.stock import insufficient_stock, product_paused
 from shop.errors import NotFound, PaymentDeclined, Rejected, invalid_field
-from shop.http.openapi import openapi
+from shop.http.openapi import api_doc
 
 ORDER_ID = "0199c1f0-0000-7000-8000-000000000001"
 PAYMENT_ID = "0199c1f0-0000-7000-8000-000000000002"
@@ -38,46 +38,46 @@ UNKNOWN_TOKEN = {
 CARD_NEEDED = "A card is needed for what points don't cover."
 
 PLACING = [
-    openapi.refusal_example(
+    api_doc.refusal_example(
         "An empty payment and too few points",
         invalid_field("payment.token", "required", CARD_NEEDED),
     ),
-    openapi.refusal_example(
+    api_doc.refusal_example(
         "More points than the wallet holds",
         Rejected("The wallet holds fewer points than the order is to use.", code="insufficient_points"),
     ),
-    openapi.refusal_example(
+    api_doc.refusal_example(
         "Too little stock of a product",
         insufficient_stock([{"product": 7, "requested": 3, "available": 2}]),
     ),
-    openapi.refusal_example("A product that staff have paused", product_paused([7])),
-    openapi.refusal_example(
+    api_doc.refusal_example("A product that staff have paused", product_paused([7])),
+    api_doc.refusal_example(
         "An unknown card token",
         PaymentDeclined(UNKNOWN_TOKEN["detail"], failure=UNKNOWN_TOKEN, order=ORDER_ID),
     ),
 ]
 PAYING = [
-    openapi.refusal_example(
+    api_doc.refusal_example(
         "A declined card",
         PaymentDeclined(CARD_DECLINED["detail"], failure=CARD_DECLINED, order=ORDER_ID, payment=PAYMENT_ID),
     ),
-    openapi.refusal_example("The order of another account", NotFound("There is no such order.")),
+    api_doc.refusal_example("The order of another account", NotFound("There is no such order.")),
 ]
 TOPPING_UP = [
-    openapi.response_example("Charged and credited", 201, TOP_UP),
-    openapi.response_example("Not known yet", 202, TOP_UP | {"status": "in_doubt"}),
-    openapi.refusal_example(
+    api_doc.response_example("Charged and credited", 201, TOP_UP),
+    api_doc.response_example("Not known yet", 202, TOP_UP | {"status": "in_doubt"}),
+    api_doc.refusal_example(
         "A declined card",
         PaymentDeclined(CARD_DECLINED["detail"], failure=CARD_DECLINED, payment=PAYMENT_ID),
     ),
 ]
 REFUNDING = [
-    openapi.response_example("One of three units", 202, REFUND),
-    openapi.refusal_example(
+    api_doc.response_example("One of three units", 202, REFUND),
+    api_doc.refusal_example(
         "An order that is not paid",
         Rejected("The order is not paid: it is awaiting_payment.", code="nothing_to_refund"),
     ),
-    openapi.refusal_example(
+    api_doc.refusal_example(
         "A product that is not in the order",
         Rejected(
             "The refund exceeds what is left of the order.",

@@ -17,8 +17,8 @@ from payments import audit as ledger
 from payments.models import Payment
 from payments.reconciliation import findings
 from shop.models import IdempotencyKey, JournalLine
-from shop.operations.audit_report import LawReport, report
-from shop.operations.audit_scope import Changes, Subject, WholeCheck
+from shop.operations.audits.audit_report import LawReport, report
+from shop.operations.audits.audit_scope import Changes, Subject, WholeCheck
 
 ORDERS_AT_ONCE = 1_000
 """Of whose accounts a statement asks: a launch changes more orders than a statement may name."""

@@ -21,7 +21,7 @@ from payments.models import Payment
 from payments.schemas import failure_body, payment_body
 from shop import lazy_texts
 from shop.http import json_format, problems
-from shop.http.openapi import openapi
+from shop.http.openapi import api_doc
 from shop.http.validation import Amount, Id, Input, NonBlankText, Query, Uuid
 from shop.idempotency.recorded_answers import Answer
 from shop.lazy_texts import ENGLISH
@@ -34,23 +34,23 @@ OrderStatus = Literal[
     "awaiting_payment", "paying", "paid", "refunding", "refunded", "payment_failed", "cancelled", "expired"
 ]
 RefundStatus = Literal["pending", "succeeded", "stuck"]
-openapi.declare_members(
+api_doc.declare_members(
     "refund_exceeds_order",
-    items=openapi.array_of_objects(
-        product=openapi.INTEGER, requested=openapi.INTEGER, refundable=openapi.INTEGER
+    items=api_doc.array_of_objects(
+        product=api_doc.INTEGER, requested=api_doc.INTEGER, refundable=api_doc.INTEGER
     )
     | {"description": "each product with fewer units left; 0 for one that is not in the order."},
 )
-openapi.declare_members(
+api_doc.declare_members(
     "purchase_limit_reached",
-    items=openapi.array_of_objects(product=openapi.INTEGER, limit=openapi.INTEGER, held=openapi.INTEGER)
+    items=api_doc.array_of_objects(product=api_doc.INTEGER, limit=api_doc.INTEGER, held=api_doc.INTEGER)
     | {"description": "each product whose limit the order would exceed, and how many the account holds."},
 )
-openapi.declare_members(
+api_doc.declare_members(
     "too_many_open_orders",
-    limit=openapi.INTEGER | {"description": "how many unpaid orders an account may have."},
+    limit=api_doc.INTEGER | {"description": "how many unpaid orders an account may have."},
 )
-openapi.declare_members(
+api_doc.declare_members(
     "payment_declined",
     order={"type": "string", "format": "uuid", "description": "the order; a top-up has none."},
     payment={

@@ -8,7 +8,7 @@ from payments import webhooks
 from payments.gateways import GATEWAYS
 from payments.gateways.signatures import TOLERANCE_SECONDS
 from payments.schemas import ReceivedBody
-from shop.http.openapi import openapi
+from shop.http.openapi import api_doc
 from shop.http.views import Request, Response, View
 from shop.operations import dispatch
 
@@ -33,7 +33,7 @@ class Webhooks(View):
         summary="Receive an event about a charge (gateways)",
         parameters=SIGNATURES,
         request={"application/json": EVENT},
-        responses={200: ReceivedBody} | openapi.refusals({400: ["signature_invalid"], 404: ["not_found"]}),
+        responses={200: ReceivedBody} | api_doc.refusals({400: ["signature_invalid"], 404: ["not_found"]}),
     )
     def post(self, request: Request, gateway: str) -> Response:
         """The signature covers the exact bytes of the body.

@@ -6,11 +6,12 @@ from uuid import UUID
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q, QuerySet, Sum
+from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -26,15 +27,11 @@ from shop.errors import FirstcomeError
 from shop.http import json_format
 from shop.http.keyset_pages import KeysetPaginator
 from shop.idempotency.recorded_answers import Answer, Replay
+from shop.money import format_amount
 from shop.operations import dispatch
+from shop.operators.display import stored_text
 from shop.operators.forms import SENT_BEFORE, KeyedReasonDialog, keyed_call, reason_field, reload_page
-from shop.operators.pages import (
-    ExactSearchMixin,
-    PrefetchedListMixin,
-    SearchMixin,
-    parse_uuid,
-    stored_text,
-)
+from shop.operators.lists import ExactSearchMixin, PrefetchedListMixin, SearchMixin, parse_uuid
 
 # Checked by methods: unfold looks a codename up in the database, which is empty before `migrate`.
 FIX = "payments.change_reconciliation"
@@ -117,13 +114,22 @@ class LedgerAccountAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, M
     ordering = ["id"]
     paginator = KeysetPaginator
     show_full_result_count = False
-    fields = ["id", "kind", "user", "sum_of_entries"]
+    fields = ["id", "kind", "user", "balance"]
+
+    class Media:
+        js = ["backoffice/streamed.js"]
 
     @admin.display(description=_("balance"))
-    def sum_of_entries(self, account: LedgerAccount) -> int:
-        """The sum of the entries, because the shop's own accounts cache no balance."""
-        total: int | None = account.entries.aggregate(total=Sum("amount"))["total"]
-        return total or 0
+    def balance(self, account: LedgerAccount) -> str:
+        """What a wallet caches; the shop's own accounts cache none, and the page reads it in parts."""
+        if account.kind == LedgerAccount.Kind.WALLET:
+            return format_amount(account.balance_amount)
+        return format_html(
+            '<span aria-live="polite" aria-busy="true" data-failed="{}" data-streamed="{}">{}</span>',
+            gettext("The balance could not be read to its end. Load the page again."),
+            reverse("ledger-balance", args=[account.kind]),
+            gettext("Reading the entries…"),
+        )
 
 
 @admin.register(Transfer)

@@ -8,14 +8,14 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from payments import ledger, points_grants, schemas, selectors
 from payments.models import Entry
 from shop.http import json_format, keyed_calls
-from shop.http.openapi import openapi
+from shop.http.openapi import api_doc
 from shop.http.pagination import paginate, paginate_for_staff
 from shop.http.permissions import has_staff_permission, require_staff_permission
 from shop.http.validation import read, read_query
 from shop.http.views import Request, Response, View
 from shop.idempotency.recorded_answers import Answer
 
-USER = OpenApiParameter("user", openapi.POSITIVE, description="Staff: only this account's.")
+USER = OpenApiParameter("user", api_doc.POSITIVE, description="Staff: only this account's.")
 ORDER = OpenApiParameter("order", UUID, description="Only this order's.")
 
 
@@ -28,8 +28,8 @@ class Wallet(View):
 class WalletEntries(View):
     @extend_schema(
         summary="The entries of the caller's wallet, newest first",
-        parameters=openapi.PAGING,
-        responses=openapi.Page[schemas.EntryBody],
+        parameters=api_doc.PAGING,
+        responses=api_doc.Page[schemas.EntryBody],
     )
     def get(self, request: Request) -> Response:
         return paginate(request, selectors.entries(user_id=_caller_id(request)), schemas.entry_body)
@@ -39,10 +39,10 @@ class Grants(View):
     @extend_schema(
         summary="Give an account points (staff)",
         description="An account that doesn't exist or is disabled is 404 `not_found`.",
-        parameters=[openapi.IDEMPOTENCY_KEY],
+        parameters=[api_doc.IDEMPOTENCY_KEY],
         request=schemas.GrantInput,
         responses={201: schemas.EntryBody}
-        | openapi.refusals({403: ["permission_denied"], 404: ["not_found"]}),
+        | api_doc.refusals({403: ["permission_denied"], 404: ["not_found"]}),
     )
     def post(self, request: Request) -> Response:
         require_staff_permission(request, "payments.add_transfer")
@@ -63,8 +63,8 @@ class ListPayments(View):
     @extend_schema(
         summary="The caller's payments, newest first",
         description="Staff see all payments.",
-        parameters=[USER, ORDER, *openapi.PAGING],
-        responses=openapi.Page[schemas.PaymentBody],
+        parameters=[USER, ORDER, *api_doc.PAGING],
+        responses=api_doc.Page[schemas.PaymentBody],
     )
     def get(self, request: Request) -> Response:
         data = read_query(schemas.FindPaymentsQuery, request)

@@ -11,8 +11,8 @@ from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 
 from payments.models import HOLDING, Entry, LedgerAccount, Transfer
-from shop.operations.audit_report import OFFENDERS_REPORTED, LawReport, report
-from shop.operations.audit_scope import Changes, Rows, Subject, count, within
+from shop.operations.audits.audit_report import OFFENDERS_REPORTED, LawReport, report
+from shop.operations.audits.audit_scope import Changes, Rows, Subject, count, within
 
 
 def audit() -> list[LawReport]:

@@ -22,8 +22,6 @@ from scripts.stack import SetupError, children, places, ports
 CONFIGURATION = places.PROJECT / "mkdocs.yml"
 DOCS = places.PROJECT / "docs"
 PROJECT_PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
-DEFAULT_PORT = 8009
-"""Beside an instance of the shop, which takes 8000 to 8006."""
 BUILD_SECONDS = 120
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 COLORS = re.compile(r"\x1b\[[0-9;]*m")
@@ -32,10 +30,10 @@ FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make docs", description="Build and serve the documentation.")
-    parser.add_argument("--port", default="", help=f"where to serve it: {DEFAULT_PORT} by default")
+    parser.add_argument("--port", default="", help=f"where to serve it: {ports.DOCUMENTATION} by default")
     parser.add_argument("--build-only", action="store_true", help="build it and end")
     asked = parser.parse_args()
-    port = ports.parse(asked.port or str(DEFAULT_PORT))
+    port = ports.parse(asked.port or str(ports.DOCUMENTATION))
     site = build(places.private_folder(places.state()) / "docs")
     if asked.build_only:
         print(f"The documentation is in {site}.")

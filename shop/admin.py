@@ -1,5 +1,7 @@
 """Admin pages of accounts, idempotency keys and the journal."""
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from django import forms
@@ -16,7 +18,7 @@ from django.urls import reverse
 from django.utils import translation
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp.models import TOTPDevice
@@ -27,7 +29,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from shop.accounts import account_search, accounts, permissions, second_factor
 from shop.admin_site import AccountForm, JournaledChangesMixin, PasswordForm, ReadOnlyMixin
-from shop.events import dead_events, journal
+from shop.events import journal
 from shop.http.keyset_pages import KeysetPaginator
 from shop.management import laws
 from shop.models import (
@@ -39,23 +41,20 @@ from shop.models import (
     RecordedTrace,
     SignOut,
 )
-from shop.operators import journal_filters, replay_page
-from shop.operators.forms import reload_page
-from shop.operators.pages import (
-    ExactSearchMixin,
-    PrefetchedListMixin,
-    SearchMixin,
-    StatusLabel,
-    parse_uuid,
-    status_label,
-)
+from shop.operators import journal_filters, replay_page, selected_rows
+from shop.operators.display import StatusLabel, status_label
+from shop.operators.forms import ChangeForm, reload_page
+from shop.operators.lists import ExactSearchMixin, PrefetchedListMixin, SearchMixin, parse_uuid
+from shop.operators.selected_rows import SelectedAction
 
 RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
-DISABLE_BATCH_SIZE = 200
 MOST_FOUND = 200
-
 LONGEST_REASON = 255
 LONGEST_GROUP_NUMBER = 10
+DISABLING = _(
+    "A disabled account can't sign in, and its tokens are refused within five seconds. Its orders, "
+    "coupons and points stay."
+)
 LAW_COLOURS = {"holds": "success", "broken": "danger"}
 EVENT_COLOURS = {"dead": "danger", "queued": "warning"}
 
@@ -68,6 +67,14 @@ admin.site.unregister([TOTPDevice, StaticDevice])
 def is_superuser(request: HttpRequest) -> bool:
     """Whether the request is from a superuser whose account is not disabled."""
     return isinstance(request.user, User) and request.user.is_active and request.user.is_superuser
+
+
+def _disable_title(count: int) -> str:
+    return ngettext("Disable %(count)s account", "Disable %(count)s accounts", count) % {"count": count}
+
+
+class AccountChangeForm(ChangeForm, UserChangeForm):
+    """Changes an account, and asks why."""
 
 
 class ResetOtpForm(BaseDialogForm):
@@ -96,7 +103,7 @@ class UserAdmin(SearchMixin, JournaledChangesMixin, DjangoUserAdmin, ModelAdmin)
 
     subject = "account"
 
-    form = UserChangeForm
+    form = AccountChangeForm
     add_form = AccountForm
     change_password_form = PasswordForm
     list_display = ["username", "email", "is_active", "is_staff", "date_joined", "page"]
@@ -111,18 +118,36 @@ class UserAdmin(SearchMixin, JournaledChangesMixin, DjangoUserAdmin, ModelAdmin)
     show_facets = admin.ShowFacets.NEVER
 
     @admin.action(description=_("Disable the selected accounts"), permissions=["disable"])
-    def disable(self, request: HttpRequest, selected: "QuerySet[User]") -> None:
-        """Disable accounts in batches, each in a transaction of its own: all accounts may be selected."""
-        seen, disabled, last = 0, 0, 0
-        while users := list(selected.filter(pk__gt=last).order_by("pk")[:DISABLE_BATCH_SIZE]):
-            allowed = [user.pk for user in users if self.has_disable_permission(request, user)]
-            disabled += accounts.disable(account_ids=allowed, keeping={request.user.pk})
-            seen, last = seen + len(users), users[-1].pk
+    def disable(self, request: HttpRequest, selected: "QuerySet[User]") -> HttpResponse | None:
+        action = SelectedAction(
+            name="disable",
+            title=_disable_title,
+            description=DISABLING,
+            submit=_("Disable"),
+            note=lambda account: self._reason_to_keep(request, account),
+            perform=partial(self._disable_rows, request),
+        )
+        return selected_rows.run(self, request, selected, action)
+
+    def _disable_rows(self, request: HttpRequest, rows: Sequence[User], reason: str) -> None:
+        """Disable those that may be disabled, in one transaction, and show how many were."""
+        allowed = [user.pk for user in rows if self.has_disable_permission(request, user)]
+        disabled = accounts.disable(account_ids=allowed, keeping={request.user.pk}, reason=reason)
         done = gettext("%(count)s disabled: their tokens are refused within five seconds.")
         self.message_user(request, done % {"count": disabled})
-        if left := seen - disabled:
+        if left := len(rows) - disabled:
             unchanged = gettext("%(count)s not changed.") % {"count": left}
             self.message_user(request, unchanged, level=messages.WARNING)
+
+    def _reason_to_keep(self, request: HttpRequest, account: User) -> str:
+        """Why the account would not be disabled; empty if it would be."""
+        if account.pk == request.user.pk:
+            return gettext("your own account: it is not changed")
+        if not account.is_active:
+            return gettext("disabled already")
+        if not self.has_disable_permission(request, account):
+            return gettext("only superusers disable staff: it is not changed")
+        return ""
 
     @admin.display(description=_("page"))
     def page(self, account: User) -> str:
@@ -191,6 +216,8 @@ class GroupAdmin(JournaledChangesMixin, DjangoGroupAdmin, ModelAdmin):
     """Sets of permissions. Only superusers change them: members could grant themselves every permission."""
 
     subject = "group"
+    form = ChangeForm
+    fields = ["name", "permissions"]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return is_superuser(request)
@@ -231,9 +258,13 @@ class OneTimeCodesAdmin(ReadOnlyMixin, ModelAdmin):
     fields = list_display
     readonly_fields = list_display
 
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[TOTPDevice]":
+        return super().get_queryset(request).annotate(codes_left=second_factor.backup_codes_of("user_id"))
+
     @admin.display(description=_("backup codes left"))
     def backup_codes_left(self, device: TOTPDevice) -> int:
-        return second_factor.count_backup_codes(device.user_id)
+        codes_left: int = device.codes_left
+        return codes_left
 
 
 @admin.register(IdempotencyKey)
@@ -351,11 +382,9 @@ class JournalLineAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
     def delivery_status(self, line: JournalLine) -> StatusLabel | str:
         return status_label(line.delivery, EVENT_COLOURS) if line.delivery else ""
 
-    @admin.action(description=_("Deliver the selected dead events again"), permissions=["replay"])
-    def replay(self, request: HttpRequest, selected: "QuerySet[JournalLine]") -> None:
-        replayed = dead_events.replay(list(selected.values_list("pk", flat=True)))
-        queued = gettext("%(count)s queued again: they are delivered within seconds.")
-        self.message_user(request, queued % {"count": len(replayed)})
+    @admin.action(description=_("Replay the selected dead events"), permissions=["replay"])
+    def replay(self, request: HttpRequest, selected: "QuerySet[JournalLine]") -> HttpResponse | None:
+        return replay_page.replay_selected(self, request, selected)
 
     @action(description=_("Replay dead events"), icon="replay", permissions=["replay"])
     def replay_events(self, request: HttpRequest) -> HttpResponse:

@@ -1,7 +1,7 @@
 """Bases of the admin pages: bounded lists, read-only rows, journaled changes, and hashing of passwords."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -49,6 +49,8 @@ STATEMENT_ENDED = {1969, 3024}
 SEARCHED_ROWS = 20_000
 """Of a long list, for a page of a filter that no index supports: some 20 ms."""
 LONGEST_SEARCH = 255
+REASON = "reason"
+"""The name of the field in which forms ask for the reason of a change."""
 
 
 class SearchForm(ChangeListSearchForm):
@@ -105,10 +107,11 @@ class OperatorsList(ChangeList):
 
     def _read_page(self, request: HttpRequest) -> None:
         """Read the page by key, and set what Django's `get_results` sets."""
+        position = request.GET.get(PAGE_VAR, "")
         try:
             page = keyset_pages.read_page(
                 self.queryset,
-                request.GET.get(PAGE_VAR, ""),
+                position,
                 ordering=self.get_ordering(request, self.queryset),
                 size=self.list_per_page,
                 window=SEARCHED_ROWS if self.is_searched_by_windows(request) else None,
@@ -125,11 +128,14 @@ class OperatorsList(ChangeList):
         if page.is_cut:
             cut = gettext("This page has what was found in {rows} rows of the list. The next page continues.")
             self.page_note = cut.format(rows=f"{SEARCHED_ROWS:,}")
+        is_first = position in ("", keyset_pages.FIRST)
+        # A window without rows has no row behind which the pages go back.
+        has_last = page.next or (page.is_cut and position != keyset_pages.LAST)
         self.page_links = [
-            (gettext("First page"), self._address(keyset_pages.FIRST) if page.previous else ""),
+            (gettext("First page"), "" if is_first else self._address(keyset_pages.FIRST)),
             (gettext("Previous page"), self._address(page.previous)),
             (gettext("Next page"), self._address(page.next)),
-            (gettext("Last page"), self._address(keyset_pages.LAST) if page.next else ""),
+            (gettext("Last page"), self._address(keyset_pages.LAST) if has_last else ""),
         ]
 
     def is_searched_by_windows(self, request: HttpRequest) -> bool:
@@ -173,11 +179,12 @@ class ListMixin:
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         """As Django's, rendered while the limit of its statements holds, or 503 if one took longer."""
-        if request.method == "POST" and "action" in request.POST:
-            # An action may take longer: it has a limit for what it changes.
-            return super().changelist_view(request, extra_context)  # type: ignore[misc]
+        is_action = request.method == "POST" and request.POST.get("action") in self.get_actions(request)  # type: ignore[attr-defined]
         render = partial(self._render_list, request, extra_context)
         try:
+            if is_action:
+                # An action may take longer: it has a limit for what it changes.
+                return super().changelist_view(request, extra_context)  # type: ignore[misc]
             response = secondary.read(render) if request.method == "GET" else render(DEFAULT_DB_ALIAS)
         except OperationalError as error:
             if not (error.args and error.args[0] in STATEMENT_ENDED):
@@ -187,9 +194,11 @@ class ListMixin:
         return response
 
     def _render_list(self, request: HttpRequest, extra_context: dict[str, Any] | None, database: str) -> Any:
-        """The rendered page of the list, whose rows are read from this database."""
+        """The rendered page of the list: its rows are read from this database, all else from the primary."""
         request.list_database = database  # type: ignore[attr-defined]
-        with statement_limit(connections[database], seconds=LIST_SECONDS):
+        with ExitStack() as limits:
+            for alias in {DEFAULT_DB_ALIAS, database}:
+                limits.enter_context(statement_limit(connections[alias], seconds=LIST_SECONDS))
             response = super().changelist_view(request, extra_context)  # type: ignore[misc]
             if isinstance(response, TemplateResponse):
                 response.render()
@@ -378,8 +387,18 @@ def _hashing_subject() -> str:
     return accounts.journal_subject(journal.current_actor().id or 0)
 
 
-class JournaledChangesMixin(ListMixin):
-    """Pages that record in the journal what they create and change: before, after, and the operator."""
+class ReasonedChangesMixin:
+    """Pages whose form is a `ChangeForm`: below the fields of a row that may be changed, they ask why."""
+
+    def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:
+        fieldsets = super().get_fieldsets(request, obj)  # type: ignore[misc]
+        if obj is None or not self.has_change_permission(request, obj):  # type: ignore[attr-defined]
+            return fieldsets
+        return [*fieldsets, (None, {"fields": [REASON]})]
+
+
+class JournaledChangesMixin(ReasonedChangesMixin, ListMixin):
+    """Pages that record in the journal what they create and change: before, after, the operator and why."""
 
     subject: str
 
@@ -400,6 +419,7 @@ class JournaledChangesMixin(ListMixin):
                 subject=f"{self.subject} {form.instance.pk}",
                 before={name: before[name] for name in changed} if change else None,
                 after={name: after[name] for name in changed},
+                detail=form.cleaned_data.get(REASON, ""),
                 is_internal=True,
             )
 

@@ -65,7 +65,7 @@ def create_permissions(*, using: str, apps: Any = installed, **context: Any) -> 
 
 def _register_law_gauges() -> None:
     from shop.observability import gauges
-    from shop.operations import law_status
+    from shop.operations.audits import law_status
 
     for name, help, read in (
         (

@@ -7,8 +7,13 @@ from django.utils.translation import gettext_lazy
 from payments import gateways
 from shop.configuration import (
     BASE_DIR,
+    BROKER_CONNECT_SECONDS,
+    BROKER_HEARTBEAT_SECONDS,
     HTTP_SCHEMES,
     UploadPage,
+    broker_queue_type,
+    broker_transport_options,
+    broker_urls,
     database,
     env,
     flag,
@@ -17,19 +22,12 @@ from shop.configuration import (
     page_url,
     rate,
     read_database,
+    redis_cache,
     secret_key,
     signing_keys,
     url,
 )
 from shop.observability import logs
-from shop.server_addresses import (
-    BROKER_CONNECT_SECONDS,
-    BROKER_HEARTBEAT_SECONDS,
-    broker_queue_type,
-    broker_transport_options,
-    broker_urls,
-    redis_cache,
-)
 
 # The process
 DEBUG = flag("DEBUG")
@@ -133,7 +131,7 @@ UNFOLD = {
     "SITE_URL": "/api/docs/",
     "SIDEBAR": {"navigation": "shop.backoffice.navigation.sidebar"},
     "DASHBOARD_CALLBACK": "shop.backoffice.home.page.dashboard",
-    "STYLES": ["shop.operators.pages.stylesheet"],
+    "STYLES": ["shop.operators.display.stylesheet"],
     "SCRIPTS": ["shop.backoffice.search.box.script"],
     "LOGIN": {"form": "shop.operators.sign_in.SignInForm"},
 }
@@ -326,6 +324,7 @@ GATEWAY_URL = url("GATEWAY_URL", "http://127.0.0.1:8001", HTTP_SCHEMES)
 GATEWAY_CHARGE_URL = page_url("GATEWAY_CHARGE_URL", gateways.REFERENCE)
 GATEWAY_TIMEOUT_SECONDS = number("GATEWAY_TIMEOUT_SECONDS", 3.0, least=0.1)
 PAYMENT_GIVE_UP_SECONDS = number("PAYMENT_GIVE_UP_SECONDS", 900, least=1)
+DOCUMENTATION_URL = url("DOCUMENTATION_URL", "", HTTP_SCHEMES)
 DATA_PLATFORM_URL = url("DATA_PLATFORM_URL", "http://127.0.0.1:8002", HTTP_SCHEMES)
 EVENT_SECRET = env.str("EVENT_SECRET", default="")
 # SQLite allows only some hundreds of conditions in a statement.

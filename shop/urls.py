@@ -1,7 +1,7 @@
 """All URLs of the project."""
 
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import include, path, re_path
 
 import coupons.urls
 import inventory.urls
@@ -9,7 +9,7 @@ import orders.urls
 import payments.urls
 from shop import admin_site, welcome_page
 from shop.accounts_api import urls
-from shop.backoffice import campaigns, list_exports, reports
+from shop.backoffice import campaign_page, ledger_balance, list_exports, sales_report
 from shop.backoffice.search import page as search_page
 from shop.http.openapi import openapi_pages
 from shop.http.pages import middleware
@@ -35,20 +35,27 @@ BACKOFFICE = [
     ),
     path(
         "admin/campaigns/<int:campaign_id>/",
-        as_operator(campaigns.campaign_results),
+        as_operator(campaign_page.campaign_results),
         name="campaign-results",
     ),
     path(
         "admin/campaigns/<int:campaign_id>/figures/",
-        as_operator(campaigns.campaign_figures),
+        as_operator(campaign_page.campaign_figures),
         name="campaign-figures",
     ),
     # In the place of unfold's search, whose results are cached and look for parts of words.
     path("admin/search/", as_operator(search_page.search), name="operator-search"),
     path("admin/search/hits/", as_operator(search_page.hits_while_typed), name="operator-search-hits"),
-    path("admin/reports/sales/", as_operator(reports.sales), name="report-sales"),
-    path("admin/reports/sales/figures/", as_operator(reports.sales_figures), name="report-sales-figures"),
-    path("admin/reports/sales/csv/", as_operator(reports.sales_csv), name="report-sales-csv"),
+    re_path(
+        rf"^admin/ledger/(?P<kind>{'|'.join(ledger_balance.KINDS)})/balance/$",
+        as_operator(ledger_balance.ledger_balance),
+        name="ledger-balance",
+    ),
+    path("admin/reports/sales/", as_operator(sales_report.sales), name="report-sales"),
+    path(
+        "admin/reports/sales/figures/", as_operator(sales_report.sales_figures), name="report-sales-figures"
+    ),
+    path("admin/reports/sales/csv/", as_operator(sales_report.sales_csv), name="report-sales-csv"),
 ]
 urlpatterns = [
     path("api/v1/", include(API)),

@@ -43,6 +43,11 @@ MOST_CAMPAIGNS, MOST_PRODUCTS, NEWEST_ORDERS = 8, 12, 1_000
 CAMPAIGN_MEMBERS = ("id", "name", "status", "quantity", "remaining")
 PRODUCT_MEMBERS = ("id", "name", "availability", "available")
 API_DOCS = "/api/docs/"
+# Below the address of the documentation's site.
+DOCUMENTATION = (
+    (_("Tutorial"), "tutorial/", _("a drop in ten minutes, on your own machine")),
+    (_("Documentation"), "", _("guides, reference and explanations")),
+)
 LINKS = (
     (_("API"), API_DOCS, _("every call, to be tried in the browser")),
     (_("OpenAPI document"), "/api/schema/", _("for generated clients")),
@@ -150,8 +155,15 @@ def _current() -> _Page:
 
 def _render(read: dict[str, Any], language: str) -> bytes:
     with translation.override(language):
-        context = {"figures": _with_labels(read), "links": LINKS, "is_demo": settings.IS_MAKE_RUN}
+        context = {"figures": _with_labels(read), "links": _links(), "is_demo": settings.IS_MAKE_RUN}
         return render_to_string("shop/welcome.html", context).encode()
+
+
+def _links() -> list[tuple[Any, str, Any]]:
+    """Name, address and description of each; those of the documentation where a site of it is known."""
+    site = settings.DOCUMENTATION_URL
+    pages = [(name, f"{site.rstrip('/')}/{page}", about) for name, page, about in DOCUMENTATION if site]
+    return [*pages, *LINKS]
 
 
 def _is_recent(cached: _Page) -> bool:

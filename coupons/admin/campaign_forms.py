@@ -1,6 +1,5 @@
 """The forms of the admin's pages of campaigns."""
 
-import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -8,26 +7,23 @@ from django import forms
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import (
-    UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSelectWidget,
-    UnfoldAdminTextareaWidget,
     UnfoldAdminTextInputWidget,
 )
 
-from coupons import codes, partners
+from coupons import partners
 from coupons.issuing import issuing
 from coupons.models import Campaign
-from shop.operators.forms import DialogForm, EditForm, FormIdField
+from shop.operators.forms import ChangeForm, EditForm, FormIdField, KeyedReasonDialog, ReasonDialog
 
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
 
-MOST_CODES_AT_ONCE = 100_000
 TO_THE_SECOND = "%Y-%m-%dT%H:%M:%S"
 STAYS_OPEN = _("UTC. Empty: it stays open until it is sold out.")
 
 
-class CampaignForm(EditForm, forms.ModelForm):
+class CampaignForm(EditForm, ChangeForm):
     form_id = FormIdField()
     strategy = forms.ChoiceField(label=_("Strategy"), initial="group_commit", widget=UnfoldAdminSelectWidget)
     partner = forms.ChoiceField(label=_("Partner"), required=False, widget=UnfoldAdminSelectWidget)
@@ -63,39 +59,6 @@ class CampaignForm(EditForm, forms.ModelForm):
             self.fields["partner"].choices = [(name, name or gettext("none")) for name in confirming]  # type: ignore[attr-defined]
 
 
-class AddCodesForm(DialogForm):
-    codes = forms.CharField(
-        label=_("Codes"),
-        required=False,
-        widget=UnfoldAdminTextareaWidget,
-        help_text=_("One per line; codes that exist already are skipped."),
-    )
-    count = forms.IntegerField(
-        label=_("Count"),
-        required=False,
-        min_value=1,
-        max_value=MOST_CODES_AT_ONCE,
-        widget=UnfoldAdminIntegerFieldWidget,
-        help_text=_("Or how many codes to generate."),
-    )
-    form_id = FormIdField()
-
-    def clean_codes(self) -> list[str]:
-        given: list[str] = self.cleaned_data["codes"].split()
-        wrong = [code for code in given if not re.match(codes.GIVEN_PATTERN, code)]
-        if wrong:
-            raise forms.ValidationError(
-                gettext("Not usable as codes: %(codes)s.") % {"codes": ", ".join(wrong[:10])}
-            )
-        return given
-
-    def clean(self) -> dict[str, Any]:
-        data: dict[str, Any] = super().clean() or {}
-        if not self.errors and bool(data["codes"]) == bool(data["count"]):
-            raise forms.ValidationError(gettext("Enter either codes or how many to generate."))
-        return data
-
-
 class InstantInput(UnfoldAdminTextInputWidget):
     """The browser's own control for a date and a time, which is to the second."""
 
@@ -124,11 +87,12 @@ def instant_field(
     )
 
 
-class ScheduleForm(EditForm, DialogForm):
+class ScheduleForm(EditForm, ReasonDialog):
     """When a campaign opens and closes; a field that is left as it is changes nothing."""
 
     opens_at = instant_field(_("Opens at"), help_text=_("UTC. It can't change once the campaign has opened."))
     closes_at = instant_field(_("Closes at"), required=False, help_text=STAYS_OPEN)
+    field_order = ["opens_at", "closes_at", "reason"]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -146,11 +110,11 @@ class ScheduleForm(EditForm, DialogForm):
         }
 
 
-class DuplicateForm(DialogForm):
+class DuplicateForm(KeyedReasonDialog):
     name = forms.CharField(label=_("Name"), max_length=255, widget=UnfoldAdminTextInputWidget)
     opens_at = instant_field(_("Opens at"), help_text=_("UTC, in the future."))
     closes_at = instant_field(_("Closes at"), required=False, help_text=STAYS_OPEN)
-    form_id = FormIdField()
+    field_order = ["name", "opens_at", "closes_at", "reason"]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

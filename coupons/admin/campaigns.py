@@ -14,26 +14,26 @@ from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 
-from coupons import campaigns, pausing, pool
-from coupons.admin import uploads
-from coupons.admin.campaign_forms import AddCodesForm, CampaignForm, DuplicateForm, ScheduleForm
+from coupons import campaigns, pausing
+from coupons.admin import add_codes_page, uploads
+from coupons.admin.campaign_forms import CampaignForm, DuplicateForm, ScheduleForm
 from coupons.admin.campaign_templates import TEMPLATES
 from coupons.admin.status_colours import COLOURS
 from coupons.models import Campaign
 from shop import clock
-from shop.admin_site import NonAtomicAdmin
+from shop.admin_site import REASON, NonAtomicAdmin, ReasonedChangesMixin
 from shop.errors import FirstcomeError, KeyReused
 from shop.http import json_format
 from shop.idempotency import recorded_answers
-from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
+from shop.idempotency.recorded_answers import Answer, Replay
 from shop.operators.actions import SENT_WITH_OTHER_VALUES
+from shop.operators.display import status_label
 from shop.operators.forms import SENT_BEFORE, keyed_call, reload_page
-from shop.operators.pages import status_label
 from shop.operators.pausing import PausingMixin
 
 
 @admin.register(Campaign)
-class CampaignAdmin(PausingMixin, ModelAdmin, NonAtomicAdmin):
+class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
     form = CampaignForm
     list_display = ["id", "name", "shown_status", "strategy", "quantity", "issued", "remaining", "opens_at"]
     list_filter = ["strategy", "code_source", "opens_at"]
@@ -42,6 +42,7 @@ class CampaignAdmin(PausingMixin, ModelAdmin, NonAtomicAdmin):
     readonly_fields = [
         "shown_status",
         "paused_at",
+        "archived_at",
         "issued",
         "confirming",
         "remaining",
@@ -101,7 +102,7 @@ class CampaignAdmin(PausingMixin, ModelAdmin, NonAtomicAdmin):
         names = form.changed_data if change else CampaignForm.Meta.fields
         terms = {name: form.cleaned_data[name] for name in names}
         if change:
-            campaigns.change(campaign_id=obj.pk, **terms)
+            campaigns.change(campaign_id=obj.pk, **terms, reason=form.cleaned_data[REASON])
         else:
             created = _create_once(request, form, "create", lambda: campaigns.create(**terms), meaning=terms)
             obj.pk = created.pk
@@ -131,26 +132,9 @@ class CampaignAdmin(PausingMixin, ModelAdmin, NonAtomicAdmin):
         """A method, because unfold looks a codename up in the database, which is empty before `migrate`."""
         return request.user.has_perm("coupons.add_poolcode")
 
-    @action(
-        description=_("Add codes"),
-        icon="add",
-        permissions=["add_codes"],
-        dialog={
-            "title": _("Add codes to the pool"),
-            "description": _("For campaigns whose codes come from a pool."),
-            "form_class": AddCodesForm,
-            "form_submit_text": _("Add"),
-        },
-    )
-    def add_codes(self, request: HttpRequest, form: AddCodesForm, object_id: str) -> HttpResponse:
-        try:
-            added = _add_codes(request, int(object_id), form)
-            counts = {"added": added.added, "skipped": len(added.skipped), "total": added.total}
-            text = gettext("%(added)s added, %(skipped)s skipped, %(total)s in all.")
-            self.message_user(request, text % counts)
-        except FirstcomeError as error:
-            self.message_user(request, _in_words(error), level=messages.ERROR)
-        return reload_page("admin:coupons_campaign_change", object_id)
+    @action(description=_("Add codes"), icon="add", permissions=["add_codes"])
+    def add_codes(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return add_codes_page.respond(request, self._campaign(request, object_id))
 
     @action(description=_("Upload codes"), icon="upload_file", permissions=["add_codes"])
     def upload_codes(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -170,7 +154,9 @@ class CampaignAdmin(PausingMixin, ModelAdmin, NonAtomicAdmin):
     def schedule(self, request: HttpRequest, form: ScheduleForm, object_id: str) -> HttpResponse:
         campaign = self._campaign(request, object_id)
         try:
-            changed = campaigns.schedule(campaign_id=campaign.pk, **form.times())
+            changed = campaigns.schedule(
+                campaign_id=campaign.pk, **form.times(), reason=form.cleaned_data[REASON]
+            )
             self.message_user(request, _scheduled_text(changed))
         except FirstcomeError as error:
             self.message_user(request, error.detail, level=messages.ERROR)
@@ -195,7 +181,9 @@ class CampaignAdmin(PausingMixin, ModelAdmin, NonAtomicAdmin):
                 request,
                 form,
                 "duplicate",
-                lambda: campaigns.duplicate(campaign_id=campaign.pk, **terms),
+                lambda: campaigns.duplicate(
+                    campaign_id=campaign.pk, **terms, reason=form.cleaned_data[REASON]
+                ),
                 meaning=(campaign.pk, terms),
             )
         except FirstcomeError as error:
@@ -272,24 +260,6 @@ def _create_once(
         return _CreatedCampaign(outcome.pk, is_repeat=False)
     recorded = orjson.loads(outcome.answer.body) if outcome.answer else {}
     return _CreatedCampaign(recorded["campaign"], is_repeat=True)
-
-
-def _add_codes(request: HttpRequest, campaign_id: int, form: AddCodesForm) -> pool.AddedCodes:
-    """Add the codes of the form, which are skipped if they exist, or generate codes once for the form."""
-    data = form.cleaned_data
-    if not data["count"]:
-        return pool.add(campaign_id=campaign_id, codes=data["codes"])
-
-    def chunk(number: int) -> KeyedCall:
-        return keyed_call(
-            request,
-            f"generate codes {number}",
-            data["form_id"],
-            (campaign_id, data["count"]),
-            answer=lambda made: Answer(200, json_format.dump({"made": made})),
-        )
-
-    return pool.generate(campaign_id=campaign_id, count=data["count"], keyed=chunk)
 
 
 def _in_words(error: FirstcomeError) -> str:

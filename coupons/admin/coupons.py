@@ -12,25 +12,27 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from coupons import issued_coupons
 from coupons.admin.status_colours import COLOURS
-from coupons.models import Confirmation, Coupon, PoolCode, QueueTicket
+from coupons.models import ArchivedCoupon, Confirmation, Coupon, PoolCode, QueueTicket
 from shop import clock
 from shop.admin_site import ReadOnlyMixin
 from shop.errors import FirstcomeError
 from shop.http.keyset_pages import KeysetPaginator
+from shop.operators.display import status_label
 from shop.operators.forms import reload_page
-from shop.operators.pages import ExactSearchMixin, PrefetchedListMixin, status_label
+from shop.operators.lists import ExactSearchMixin, PrefetchedListMixin
 
 
 class VoidForm(BaseDialogForm):
     reason = forms.CharField(label=_("Reason"), max_length=255, widget=UnfoldAdminTextInputWidget)
 
 
-@admin.register(Coupon)
-class CouponAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
+class CouponPages(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
+    """The pages of coupons, archived or not."""
+
     list_display = ["code", "campaign", "account", "position", "shown_status", "issued_at", "expires_at"]
     list_prefetch_related = ["campaign", "account"]
     list_filter = ["status", "issued_at"]
-    unindexed_filters = {"status__exact", "issued_at__gte"}
+    unindexed_filters = {"status__exact", "issued_at__gte", "issued_at__lt"}
     linked_lookups = ["account__id__exact", "campaign__id__exact"]
     search_fields = word_fields = ["code", "account__username"]
     search_help_text = _("A coupon's code, or an account's name")
@@ -38,11 +40,15 @@ class CouponAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdm
     # Counting millions of rows takes seconds, so the pages have no total, only next and previous.
     paginator = KeysetPaginator
     show_full_result_count = False
-    actions_detail = ["void"]
 
     @display(description=_("status"))
-    def shown_status(self, coupon: Coupon) -> str:
+    def shown_status(self, coupon: Coupon | ArchivedCoupon) -> str:
         return status_label(coupon.status_at(clock.now()), COLOURS)
+
+
+@admin.register(Coupon)
+class CouponAdmin(CouponPages):
+    actions_detail = ["void"]
 
     def has_void_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         """A method, because unfold looks a codename up in the database, which is empty before `migrate`."""
@@ -71,12 +77,23 @@ class CouponAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdm
         return reload_page("admin:coupons_coupon_change", object_id)
 
 
+@admin.register(ArchivedCoupon)
+class ArchivedCouponAdmin(CouponPages):
+    """Coupons in the archive, for accounts that may view coupons."""
+
+    def has_view_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return request.user.has_perm("coupons.view_coupon")
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+
 @admin.register(PoolCode)
 class PoolCodeAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
     list_display = ["code", "campaign", "shown_status", "added_at"]
     list_prefetch_related = ["campaign"]
     list_filter = ["status", "added_at"]
-    unindexed_filters = {"status__exact", "added_at__gte"}
+    unindexed_filters = {"status__exact", "added_at__gte", "added_at__lt"}
     search_fields = word_fields = ["code"]
     ordering = ["-id"]
     paginator = KeysetPaginator
@@ -92,7 +109,7 @@ class QueueTicketAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, Mod
     list_display = ["id", "campaign", "account", "number", "shown_status", "coupon", "created_at"]
     list_prefetch_related = ["campaign", "account", "coupon"]
     list_filter = ["status", "created_at"]
-    unindexed_filters = {"status__exact", "created_at__gte"}
+    unindexed_filters = {"status__exact", "created_at__gte", "created_at__lt"}
     linked_lookups = ["account__id__exact"]
     search_fields = uuid_fields = ["id"]
     word_fields = ["account__username"]

@@ -5,11 +5,11 @@ the index of campaign and position: some twenty statements of a few rows each, h
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from coupons.models import Campaign, Coupon
+from coupons.models import ArchivedCoupon, Campaign, Coupon
 
 MOST_INTERVALS = 120
 LENGTHS = [
@@ -43,7 +43,7 @@ def read(campaign: Campaign) -> IssueCurve | None:
     """The curve from the opening, or the first coupon if that is earlier, to the last coupon; None without
     coupons that have positions.
     """
-    first, last = _issued_at(campaign.pk, [1]).get(1), _issued_at(campaign.pk, [campaign.issued])
+    first, last = _issued_at(campaign, [1]).get(1), _issued_at(campaign, [campaign.issued])
     if first is None or campaign.issued not in last:
         return None
     begins_at, ended_at = min(first, campaign.opens_at), last[campaign.issued]
@@ -66,7 +66,7 @@ def _issued_before(campaign: Campaign, borders: Sequence[datetime]) -> list[int]
     low, high = [0] * len(borders), [campaign.issued] * len(borders)
     while open_ones := [place for place in range(len(borders)) if low[place] < high[place]]:
         middles = {place: (low[place] + high[place] + 1) // 2 for place in open_ones}
-        instants = _issued_at(campaign.pk, set(middles.values()))
+        instants = _issued_at(campaign, set(middles.values()))
         for place, middle in middles.items():
             # A position that is not there yet belongs to a transaction in progress: it is later.
             instant = instants.get(middle)
@@ -77,8 +77,10 @@ def _issued_before(campaign: Campaign, borders: Sequence[datetime]) -> list[int]
     return low
 
 
-def _issued_at(campaign_id: int, positions: "set[int] | list[int]") -> dict[int, datetime]:
-    found = Coupon.objects.filter(campaign_id=campaign_id, position__in=positions)
-    return {
-        position: at for position, at in found.values_list("position", "issued_at") if position is not None
-    }
+def _issued_at(campaign: Campaign, positions: "set[int] | list[int]") -> dict[int, datetime]:
+    found: dict[int, datetime] = {}
+    for table in (Coupon, ArchivedCoupon) if campaign.archived_at else (Coupon,):
+        rows = table._default_manager.filter(campaign=campaign, position__in=positions)
+        places: Iterable[tuple[int | None, datetime]] = rows.values_list("position", "issued_at")
+        found.update((position, at) for position, at in places if position is not None)
+    return found

@@ -1,4 +1,4 @@
-"""The admin's page that adds codes of a file to a campaign's pool: a preview first, then the codes.
+"""The admin's page that adds codes of a file to a campaign's pool: a check first, then the codes.
 
 The browser sends the file in pieces of whole lines, each smaller than any body may be, first to be checked,
 then to be added. So the server holds one piece in memory and none on disk, any process may get any piece, and
@@ -23,7 +23,9 @@ from coupons.admin import code_files
 from coupons.admin.code_files import Piece
 from coupons.models import Campaign
 from shop.errors import FirstcomeError, invalid_field
+from shop.events.journal import LONGEST_DETAIL
 from shop.http import problems
+from shop.operators.forms import ReasonForm
 
 PERMISSION = "coupons.add_poolcode"
 PIECE_BYTES, PIECE_LINES = 48 * 1024, 4_000
@@ -66,6 +68,7 @@ SCRIPT_TEXTS = {
     "totalCodes": _("Codes that the pool has had in all"),
     "skippedCodes": _("Skipped: taken by other campaigns or coupons"),
     "emptyFile": _("The file is empty."),
+    "noReason": _("Enter the reason first: the journal keeps it."),
 }
 LARGEST_LINE_NUMBER = 10**9
 
@@ -80,6 +83,7 @@ def upload_page(request: HttpRequest, site: AdminSite, campaign_id: int) -> Http
     page = {
         "title": gettext("Upload codes for %(campaign)s") % {"campaign": campaign.name},
         "campaign": campaign,
+        "form": ReasonForm(),
         "opts": Campaign._meta,
         "piece_bytes": PIECE_BYTES,
         "piece_lines": PIECE_LINES,
@@ -96,8 +100,8 @@ def check_piece(request: HttpRequest, campaign_id: int) -> HttpResponse:
 
 @require_POST
 def add_piece(request: HttpRequest, campaign_id: int) -> HttpResponse:
-    """Add the codes of this piece to the pool; none of them if one of its lines is bad."""
-    return _answer(request, lambda piece: _add(campaign_id, piece))
+    """Add the codes of this piece to the pool; none of them without a reason, or if a line is bad."""
+    return _answer(request, lambda piece: _add(campaign_id, piece, _reason(request)))
 
 
 def _answer(request: HttpRequest, work: Callable[[Piece], dict[str, Any]]) -> HttpResponse:
@@ -118,12 +122,12 @@ def _check(campaign_id: int, piece: Piece) -> dict[str, Any]:
     }
 
 
-def _add(campaign_id: int, piece: Piece) -> dict[str, Any]:
+def _add(campaign_id: int, piece: Piece, reason: str) -> dict[str, Any]:
     if piece.errors:
         bad = piece.errors[0]
         text = gettext("Nothing of this piece was added: line %(line)s: %(detail)s.")
         raise invalid_field("codes", bad.code, text % {"line": bad.line, "detail": bad.detail})
-    added = pool.add(campaign_id=campaign_id, codes=piece.texts)
+    added = pool.add(campaign_id=campaign_id, codes=piece.texts, reason=reason)
     skipped = Counter(added.skipped)
     lines = [line for line in reversed(piece.codes) if _consume(skipped, line.code)]
     found = pool.existing(campaign_id=campaign_id, codes=[line.code for line in lines])
@@ -155,6 +159,15 @@ def _first_line(request: HttpRequest) -> int:
             "first_line", "not_a_line", gettext("first_line must be the number of a line, from 1 on.")
         )
     return int(given)
+
+
+def _reason(request: HttpRequest) -> str:
+    """Why the codes are added. In the address, because the body is the piece of the file."""
+    given = request.GET.get("reason", "").strip()
+    if not given or len(given) > LONGEST_DETAIL:
+        text = gettext("Enter a reason of %(length)s characters at most.") % {"length": LONGEST_DETAIL}
+        raise invalid_field("reason", "invalid", text)
+    return given
 
 
 def _require_permission(request: HttpRequest) -> None:

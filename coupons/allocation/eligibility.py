@@ -15,6 +15,7 @@ from django.db.models import F, Q
 
 from coupons.allocation import writes
 from coupons.allocation.writes import AssignedCodes, Issued, IssueRequest, PendingConfirmation
+from coupons.archive import archived_coupons
 from coupons.models import Campaign, Confirmation, Coupon
 from shop import clock
 from shop.accounts import accounts
@@ -144,7 +145,8 @@ def _read_campaign(
     existing = [coupons.to_model(row[width:]) for row in found if row[width] is not None]
     for coupon in existing:
         coupon.campaign = campaign
-    return campaign, {coupon.account_id: coupon for coupon in existing}
+    archived = archived_coupons.of_accounts(campaign, user_ids)
+    return campaign, archived | {coupon.account_id: coupon for coupon in existing}
 
 
 def existing_result_or_refusal(
@@ -175,7 +177,8 @@ def _coupons_by_account(campaign: Campaign, user_ids: Collection[int]) -> dict[i
     coupons = list(Coupon.objects.filter(campaign_id=campaign.pk, account_id__in=user_ids))
     for coupon in coupons:
         coupon.campaign = campaign
-    return {coupon.account_id: coupon for coupon in coupons}
+    archived = archived_coupons.of_accounts(campaign, user_ids)
+    return archived | {coupon.account_id: coupon for coupon in coupons}
 
 
 def existing_result(campaign: Campaign, existing: Coupon | Confirmation) -> AllocationResult:
@@ -215,9 +218,10 @@ def refusal(campaign: Campaign, user_id: int, now: datetime) -> Rejected | None:
 def issues_at(now: datetime) -> Q:
     """What `refusal` demands of a campaign's own terms, as a condition on its row.
 
-    A pool may run out before the quantity does, which the condition doesn't see.
+    A pool may run out before the quantity does, which the condition doesn't see. A campaign that was archived
+    after `now` was taken has closed.
     """
-    is_running = Q(opens_at__lte=now, paused_at__isnull=True) & _is_not_closed(now)
+    is_running = Q(opens_at__lte=now, paused_at__isnull=True, archived_at__isnull=True) & _is_not_closed(now)
     return is_running & Q(quantity__gt=F("issued") + F("confirming"))
 
 

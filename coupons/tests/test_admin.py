@@ -17,10 +17,12 @@ from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, coupon_of, order_ids
 from coupons.tests.laws import broken
 from shop.operators.forms import SENT_BEFORE
+from shop.tests.confirming import confirmed, shown, to_confirm
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.sent_forms import fields_of
 
 pytestmark = pytest.mark.django_db
+WHY = "It was announced so."
 FORM = {
     "name": "Drop",
     "strategy": "group_commit",
@@ -54,8 +56,8 @@ def new_form() -> dict[str, Any]:
     return FORM | {"form_id": str(uuid7())}
 
 
-def page_of(campaign: Campaign) -> str:
-    return f"/admin/coupons/campaign/{campaign.pk}/change/"
+def page_of(campaign: Campaign, action: str = "change") -> str:
+    return f"/admin/coupons/campaign/{campaign.pk}/{action}/"
 
 
 def messages(client: Client, page: str) -> str:
@@ -64,7 +66,12 @@ def messages(client: Client, page: str) -> str:
 
 def dialog(client: Client, row: Campaign | Coupon, name: str, /, **asked: object) -> Any:
     path = f"/admin/coupons/{row._meta.model_name}/{row.pk}/{name}/"
-    return client.post(path, {"_form_submitted": "on", "form_id": str(uuid7())} | asked)
+    sent = {"_form_submitted": "on", "form_id": str(uuid7())} | asked
+    return client.post(path, sent | {"reason": asked.get("reason") or WHY})
+
+
+def add_codes(client: Client, campaign: Campaign, **asked: object) -> Any:
+    return confirmed(client, page_of(campaign, "add_codes"), **{"reason": WHY} | asked)
 
 
 def scheduled(client: Client, campaign: Campaign, **times: str) -> Any:
@@ -75,7 +82,7 @@ def scheduled(client: Client, campaign: Campaign, **times: str) -> Any:
 
 def test_every_page_opens(operator: Client) -> None:
     campaign = CampaignFactory.create(code_source="pool")
-    dialog(operator, campaign, "add_codes", count=2)
+    add_codes(operator, campaign, count=2)
     coupon = coupon_of(campaign)
     code = PoolCode.objects.get(coupon=coupon)
     for page in (
@@ -176,9 +183,8 @@ def test_saving_a_campaign_leaves_alone_what_was_issued_since_its_page_was_opene
         clean(self, *args, **kwargs)
 
     monkeypatch.setattr(Campaign, "full_clean", issued_meanwhile)
-    form = fields_of(
-        messages(operator, page_of(campaign)), name="Better", quantity="50", opens_at_0="2025-01-01"
-    )
+    changed = {"name": "Better", "quantity": "50", "opens_at_0": "2025-01-01", "reason": WHY}
+    form = fields_of(messages(operator, page_of(campaign)), **changed)
     assert operator.post(page_of(campaign), form).status_code == 302
 
     campaign.refresh_from_db()
@@ -193,7 +199,7 @@ def test_a_refusal_of_the_domain_is_shown_and_nothing_is_saved(
     campaign = CampaignFactory.create()
     clean = Campaign.full_clean
 
-    opened = fields_of(messages(operator, page_of(campaign)))
+    opened = fields_of(messages(operator, page_of(campaign)), reason=WHY)
 
     def issued_afterwards(self: Campaign, *args: Any, **kwargs: Any) -> None:
         clean(self, *args, **kwargs)
@@ -221,16 +227,26 @@ def test_the_discount_is_read_only_once_a_coupon_is_issued(operator: Client) -> 
 def test_codes_are_added_or_generated(operator: Client) -> None:
     campaign = CampaignFactory.create(code_source="pool")
 
-    given = dialog(operator, campaign, "add_codes", codes="ONE\r\nTWO ONE")
-    assert given["HX-Redirect"] == page_of(campaign)
+    given = add_codes(operator, campaign, codes="ONE\r\nTWO ONE")
+    assert given["Location"] == page_of(campaign)
     assert "2 added, 1 skipped, 2 in all" in messages(operator, page_of(campaign))
-    dialog(operator, campaign, "add_codes", count=3)
+    add_codes(operator, campaign, count=3)
     assert PoolCode.objects.count() == 5
-    for wrong in ({}, {"codes": "A", "count": 1}, {"codes": "a/b"}, {"count": 0}):
-        refused = dialog(operator, campaign, "add_codes", **wrong)
-        assert "HX-Redirect" not in refused
+    for wrong in ({}, {"codes": "A", "count": 1}, {"codes": "a/b"}, {"count": 0}, {"count": 1, "reason": ""}):
+        refused = add_codes(operator, campaign, **wrong)
+        assert refused.status_code == 200
     assert PoolCode.objects.count() == 5
     assert broken() == {}
+
+
+def test_codes_are_generated_only_after_a_question_that_says_how_many(operator: Client) -> None:
+    campaign = CampaignFactory.create(code_source="pool")
+
+    asked = shown(operator, page_of(campaign, "add_codes"), count=1_500, reason=WHY)
+
+    assert asked.context["preview"].question == "Generate 1,500 codes?"
+    assert "Codes can&#x27;t be taken out of the pool again." in asked.content.decode()
+    assert not PoolCode.objects.exists()
 
 
 def test_a_coupon_is_voided_with_a_reason_and_its_operator_is_recorded(operator: Client) -> None:
@@ -276,7 +292,8 @@ def test_an_operator_with_view_permissions_changes_nothing() -> None:
 
     assert looker.get(page_of(campaign)).status_code == 200
     assert looker.post(page_of(campaign), FORM).status_code == 403
-    dialog(looker, campaign, "add_codes", count=3)
+    wanted = {"count": 3, "reason": WHY, "form_id": str(uuid7()), "confirmed": "yes"}
+    assert looker.post(page_of(campaign, "add_codes"), wanted).status_code == 403
     dialog(looker, coupon, "void", reason="A mistake.")
     assert not PoolCode.objects.exists()
     assert Coupon.objects.get().status == "issued"
@@ -348,11 +365,11 @@ def test_a_campaigns_page_that_was_opened_before_another_operator_changed_it_rev
     later = campaign.opens_at + timedelta(days=5)
     campaigns.change(campaign_id=campaign.pk, quantity=500, opens_at=later)
 
-    assert operator.post(page_of(campaign), fields_of(opened, name="Better")).status_code == 302
+    assert operator.post(page_of(campaign), fields_of(opened, name="Better", reason=WHY)).status_code == 302
     campaign.refresh_from_db()
     assert (campaign.name, campaign.quantity, campaign.opens_at) == ("Better", 500, later)
 
-    both = operator.post(page_of(campaign), fields_of(opened, quantity="200"))
+    both = operator.post(page_of(campaign), fields_of(opened, quantity="200", reason=WHY))
     assert "This was changed since the page was opened. Open the page again." in both.content.decode()
     campaign.refresh_from_db()
     assert campaign.quantity == 500
@@ -380,11 +397,11 @@ def test_a_campaign_is_duplicated_once_however_often_the_dialog_is_sent(operator
     assert str(SENT_BEFORE) in messages(operator, page_of(copy))
 
 
-def test_codes_are_generated_once_however_often_the_dialog_is_sent(operator: Client) -> None:
+def test_codes_are_generated_once_however_often_the_form_is_sent(operator: Client) -> None:
     campaign = CampaignFactory.create(code_source="pool")
-    form = {"count": 1_500, "form_id": str(uuid7())}
-    dialog(operator, campaign, "add_codes", **form)
-    dialog(operator, campaign, "add_codes", **form)
+    form = to_confirm(operator, page_of(campaign, "add_codes"), count=1_500, reason=WHY)
+    for _ in range(2):
+        operator.post(page_of(campaign, "add_codes"), form)
     assert PoolCode.objects.count() == 1_500
     assert "0 added, 0 skipped, 1500 in all" in messages(operator, page_of(campaign))
 

@@ -3,6 +3,7 @@
 import re
 import signal
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django.contrib.auth.models import User
@@ -36,9 +37,18 @@ def campaign() -> Campaign:
     return CampaignFactory.create(code_source="pool")
 
 
-def send(client: Client, campaign: Campaign, step: str, data: bytes, first_line: object = 1) -> Any:
-    address = f"/admin/coupons/campaign/{campaign.pk}/upload_codes/{step}/?first_line={first_line}"
-    return client.post(address, data, content_type="text/csv")
+def send(
+    client: Client,
+    campaign: Campaign,
+    step: str,
+    data: bytes,
+    first_line: object = 1,
+    *,
+    reason: str = "The printer's file.",
+) -> Any:
+    address = f"/admin/coupons/campaign/{campaign.pk}/upload_codes/{step}/?"
+    values = urlencode({"first_line": first_line, "reason": reason})
+    return client.post(address + values, data, content_type="text/csv")
 
 
 def test_the_campaigns_page_leads_to_the_upload(operator, campaign):
@@ -74,10 +84,18 @@ def test_a_piece_is_added_and_skipped_codes_are_listed_by_their_lines(operator, 
     assert broken() == {}
 
 
-def test_the_journal_has_who_added_how_many_codes(operator, campaign):
+@pytest.mark.parametrize("reason", ["", "  ", "x" * 256])
+def test_without_a_reason_no_code_is_added(operator, campaign, reason):
+    refused = send(operator, campaign, "add", b"A1\n", reason=reason)
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "reason")
+    assert not PoolCode.objects.exists()
+
+
+def test_the_journal_has_who_added_how_many_codes_and_why(operator, campaign):
     send(operator, campaign, "add", b"A1\nB2\n")
     line = JournalLine.objects.get(what="campaign.codes_added")
     assert (line.actor_name, line.subject, line.after) == ("ada", f"campaign {campaign.pk}", {"codes": 2})
+    assert line.detail == "The printer's file."
 
 
 def test_a_file_that_is_uploaded_twice_adds_its_codes_once(operator, campaign):
@@ -136,8 +154,8 @@ from coupons import pool
 
 first = pool._add_chunk
 
-def add_chunk(campaign_id, codes):
-    skipped = first(campaign_id, codes)
+def add_chunk(campaign_id, codes, reason):
+    skipped = first(campaign_id, codes, reason)
     if "C2999" in codes:
         print("ready", flush=True)
         sys.stdin.readline()

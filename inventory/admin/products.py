@@ -28,12 +28,12 @@ from inventory.admin import move_stock_page
 from inventory.imports import stock_uploads
 from inventory.models import Delivery, Product, StockMovement
 from inventory.schemas import SKU_PATTERN
-from shop.admin_site import NonAtomicAdmin, ReadOnlyMixin
+from shop.admin_site import REASON, NonAtomicAdmin, ReadOnlyMixin, ReasonedChangesMixin
 from shop.errors import Unavailable
 from shop.http.keyset_pages import KeysetPaginator
 from shop.http.validation import LARGEST_AMOUNT
 from shop.money import minor_unit_help
-from shop.operators.forms import EditForm
+from shop.operators.forms import ChangeForm, EditForm
 from shop.operators.pausing import PausingMixin
 from shop.operators.status_words import status_word
 
@@ -47,7 +47,19 @@ UPLOAD_ELSEWHERE = _(
 )
 
 
-class ProductForm(EditForm, forms.ModelForm):
+def limit_field() -> forms.IntegerField:
+    """The field of all forms that set a product's `limit_per_account`."""
+    return forms.IntegerField(
+        label=_("Limit per account"),
+        required=False,
+        min_value=1,
+        max_value=products.LARGEST_LIMIT,
+        widget=UnfoldAdminIntegerFieldWidget,
+        help_text=_("The most units that one account may have in open and paid orders; empty: no limit."),
+    )
+
+
+class ProductForm(EditForm, ChangeForm):
     sku = forms.RegexField(
         label=_("Sku"), regex=SKU_PATTERN, max_length=64, widget=UnfoldAdminTextInputWidget
     )
@@ -68,14 +80,7 @@ class ProductForm(EditForm, forms.ModelForm):
         help_text=_("The event stock.low is sent when no more than this is available; empty: never."),
     )
 
-    limit_per_account = forms.IntegerField(
-        label=_("Limit per account"),
-        required=False,
-        min_value=1,
-        max_value=products.LARGEST_LIMIT,
-        widget=UnfoldAdminIntegerFieldWidget,
-        help_text=_("The most units that one account may have in open and paid orders; empty: no limit."),
-    )
+    limit_per_account = limit_field()
 
     class Meta:
         model = Product
@@ -113,7 +118,7 @@ class LowStockFilter(admin.SimpleListFilter):
 
 
 @admin.register(Product)
-class ProductAdmin(ImportMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
+class ProductAdmin(ImportMixin, ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
     form = ProductForm
     import_form_class = ImportForm
     resource_classes = [stock_uploads.DeliveryFile]
@@ -233,7 +238,7 @@ class ProductAdmin(ImportMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
         fields = form.changed_data if change else ProductForm.Meta.fields
         values = {name: form.cleaned_data[name] for name in fields}
         if change:
-            products.change(product_id=obj.pk, **values)
+            products.change(product_id=obj.pk, **values, reason=form.cleaned_data[REASON])
         else:
             obj.pk = products.create(**values).pk
 

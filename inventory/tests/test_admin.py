@@ -71,11 +71,11 @@ def test_a_products_page_that_was_opened_before_another_operator_changed_it_reve
     opened = operator.get(page).content.decode()
     products.change(product_id=product.pk, price=1_200, is_active=False)
 
-    assert operator.post(page, fields_of(opened, name="Best tea")).status_code == 302
+    assert operator.post(page, fields_of(opened, name="Best tea", reason="A new name.")).status_code == 302
     product.refresh_from_db()
     assert (product.name, product.price, product.is_active) == ("Best tea", 1_200, False)
 
-    both = operator.post(page, fields_of(opened, price="1000"))
+    both = operator.post(page, fields_of(opened, price="1000", reason="A sale."))
     assert "This was changed since the page was opened. Open the page again." in both.content.decode()
     product.refresh_from_db()
     assert product.price == 1_200
@@ -91,7 +91,8 @@ def test_saving_a_product_does_not_change_stock_that_moved_since_its_page_was_op
         clean(self, *args, **kwargs)
 
     monkeypatch.setattr(Product, "full_clean", sold_meanwhile)
-    form = fields_of(operator.get(f"{page_of(product)}/change/").content.decode(), name="Best tea")
+    opened = operator.get(f"{page_of(product)}/change/").content.decode()
+    form = fields_of(opened, name="Best tea", reason="A new name.")
     assert operator.post(f"{page_of(product)}/change/", form).status_code == 302
     product.refresh_from_db()
     assert (product.name, product.on_hand, product.reserved) == ("Best tea", 5, 2)
@@ -165,7 +166,8 @@ def test_a_threshold_is_set_and_removed_on_the_page(operator):
     product = ProductFactory.create(sku="TEA-1", name="Tea", price=900)
     for given, kept in (("5", 5), ("0", 0), ("-1", 0), ("", None)):
         opened = operator.get(f"{page_of(product)}/change/").content.decode()
-        operator.post(f"{page_of(product)}/change/", fields_of(opened, low_stock_threshold=given))
+        form = fields_of(opened, low_stock_threshold=given, reason="It sells fast.")
+        operator.post(f"{page_of(product)}/change/", form)
         product.refresh_from_db()
         assert product.low_stock_threshold == kept
 
@@ -174,7 +176,8 @@ def test_a_limit_per_account_is_set_and_removed_on_the_page(operator):
     product = ProductFactory.create(sku="TEA-1", name="Tea", price=900)
     for given, kept in (("5", 5), ("0", 5), ("", None)):
         opened = operator.get(f"{page_of(product)}/change/").content.decode()
-        operator.post(f"{page_of(product)}/change/", fields_of(opened, limit_per_account=given))
+        form = fields_of(opened, limit_per_account=given, reason="Resellers.")
+        operator.post(f"{page_of(product)}/change/", form)
         product.refresh_from_db()
         assert product.limit_per_account == kept
 

@@ -52,7 +52,7 @@ def test_a_price_changed_on_the_operators_page_is_noted_with_the_operator() -> N
     product, staff = ProductFactory.create(sku="TEA", name="Tea", price=4_500), SuperuserFactory.create()
     client, page = operator_of(staff), f"/admin/inventory/product/{product.pk}/change/"
 
-    client.post(page, fields_of(client.get(page).content.decode(), price="45"))
+    client.post(page, fields_of(client.get(page).content.decode(), price="45", reason="A sale."))
 
     line = changed()
     assert (line.before, line.after) == ({"price": 4_500}, {"price": 45})

@@ -20,7 +20,7 @@ from payments.models import Entry, Payment, Transfer
 from shop import clock
 from shop.events import outbox
 from shop.models import JournalLine
-from shop.operators.pages import STATE_COLOURS, amount, permitted_address, stored_text
+from shop.operators.display import STATE_COLOURS, amount, permitted_address, stored_text
 from shop.operators.status_words import status_word
 
 MOST_REFUNDS, MOST_LOG_LINES, MOST_JOURNAL_LINES, MOST_TRANSFERS = 50, 400, 200, 60

@@ -15,31 +15,26 @@ from unfold.dataclasses import ActionDialog
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 
-from coupons.models import Coupon
+from coupons.models import ArchivedCoupon, Coupon
 from orders import cancellation, order_states
 from orders.admin import order_page, refund_page
 from orders.models import Order, OrderLine
 from orders.payment import refunding
 from shop.admin_site import ReadOnlyMixin, SalesReportLinkMixin
 from shop.errors import FirstcomeError
-from shop.events import resending
+from shop.events import order_replay
 from shop.http import json_format
 from shop.http.keyset_pages import KeysetPaginator
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer, Replay
+from shop.operators.display import status_label
 from shop.operators.forms import SENT_BEFORE, KeyedReasonDialog, ReasonDialog, keyed_call, reload_page
-from shop.operators.pages import (
-    ExactSearchMixin,
-    PrefetchedListMixin,
-    SearchMixin,
-    parse_uuid,
-    status_label,
-)
+from shop.operators.lists import ExactSearchMixin, PrefetchedListMixin, SearchMixin, parse_uuid
 
 PAGE = "admin:orders_order_change"
 # The permissions that the API's calls check. Methods check them: unfold looks a codename up in the database,
 # which is empty before `migrate`.
-REFUND, CANCEL, RESEND = "orders.add_refund", "orders.change_order", "shop.change_journalline"
+REFUND, CANCEL, REPLAY = "orders.add_refund", "orders.change_order", "shop.change_journalline"
 CANCEL_DIALOG = ActionDialog(
     title=_("Cancel this order"),
     description=_(
@@ -49,14 +44,14 @@ CANCEL_DIALOG = ActionDialog(
     form_class=ReasonDialog,
     form_submit_text=_("Cancel the order"),
 )
-RESEND_DIALOG = ActionDialog(
-    title=_("Send the events of this order again"),
+REPLAY_DIALOG = ActionDialog(
+    title=_("Replay the events of this order"),
     description=_(
         "All its events go to the data platform again, in sequence and with the same ids: a receiver that "
         "knows them already drops them."
     ),
     form_class=KeyedReasonDialog,
-    form_submit_text=_("Send again"),
+    form_submit_text=_("Replay"),
 )
 
 
@@ -110,9 +105,10 @@ class OrderAdmin(SearchMixin, SalesReportLinkMixin, PrefetchedListMixin, ReadOnl
 
     def _of_coupon_or_account(self, orders: "QuerySet[Order]", term: str) -> "QuerySet[Order]":
         """The order that holds the coupon, or else the orders of the account; codes are looked up first."""
-        holder = Coupon.objects.filter(code=term, order__isnull=False).values_list("order_id", flat=True)
-        if order_id := holder.first():
-            return orders.filter(pk=order_id)
+        for table in (Coupon, ArchivedCoupon):
+            holders = table._default_manager.filter(code=term, order__isnull=False)
+            if order_id := holders.values_list("order_id", flat=True).first():
+                return orders.filter(pk=order_id)
         account_id = User.objects.filter(username=term).values_list("pk", flat=True).first()
         return orders.none() if account_id is None else orders.filter(account_id=account_id)
 
@@ -148,8 +144,8 @@ class OrderAdmin(SearchMixin, SalesReportLinkMixin, PrefetchedListMixin, ReadOnl
     def has_cancel_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         return request.user.has_perm(CANCEL)
 
-    def has_resend_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        return request.user.has_perm(RESEND)
+    def has_replay_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        return request.user.has_perm(REPLAY)
 
     @action(description=_("Refund"), icon="undo", permissions=["refund"], variant=ActionVariant.PRIMARY)
     def refund(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -166,7 +162,7 @@ class OrderAdmin(SearchMixin, SalesReportLinkMixin, PrefetchedListMixin, ReadOnl
             self.message_user(request, gettext("The order is cancelled: what it held is released."))
         return reload_page(PAGE, object_id)
 
-    @action(description=_("Resend events"), icon="send", permissions=["resend"], dialog=RESEND_DIALOG)
+    @action(description=_("Replay events"), icon="send", permissions=["replay"], dialog=REPLAY_DIALOG)
     def resend_events(self, request: HttpRequest, form: KeyedReasonDialog, object_id: str) -> HttpResponse:
         order, reason = self._order(request, object_id), form.cleaned_data["reason"]
         call = keyed_call(
@@ -178,7 +174,7 @@ class OrderAdmin(SearchMixin, SalesReportLinkMixin, PrefetchedListMixin, ReadOnl
         )
         try:
             outcome = recorded_answers.run_once(
-                call, lambda: resending.resend_of_order(order_id=order.pk, reason=reason)
+                call, lambda: order_replay.replay_order(order_id=order.pk, reason=reason)
             )
         except FirstcomeError as error:
             self.message_user(request, error.detail, level=messages.ERROR)

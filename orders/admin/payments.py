@@ -37,14 +37,9 @@ from shop.http.keyset_pages import KeysetPaginator
 from shop.idempotency.recorded_answers import Answer, Replay
 from shop.models import JournalLine
 from shop.operations import dispatch
+from shop.operators.display import status_label
 from shop.operators.forms import KeyedReasonDialog, keyed_call, reload_page
-from shop.operators.pages import (
-    PrefetchedListMixin,
-    PreselectingFilter,
-    SearchMixin,
-    parse_uuid,
-    status_label,
-)
+from shop.operators.lists import PrefetchedListMixin, PreselectingFilter, SearchMixin, parse_uuid
 
 LOOK_UP = "payments.change_payment"
 LOOK_UP_DIALOG = ActionDialog(

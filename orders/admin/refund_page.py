@@ -27,8 +27,8 @@ from shop.errors import FirstcomeError, KeyReused
 from shop.idempotency.recorded_answers import Replay
 from shop.operations import dispatch
 from shop.operators.actions import SENT_WITH_OTHER_VALUES
+from shop.operators.display import amount
 from shop.operators.forms import SENT_BEFORE, FormIdField, keyed_call, reason_field
-from shop.operators.pages import amount
 
 TEMPLATE = "admin/orders/order/refund.html"
 REASON_HELP = _("Why, in 255 characters at most. The customer sees it, and the journal keeps it.")
@@ -210,6 +210,7 @@ def _render(
     context = {
         "title": gettext("Refund order %(id)s") % {"id": order.pk},
         "opts": pages.opts,
+        "original": order,
         "order": order,
         "form": form,
         "left": _left(order),

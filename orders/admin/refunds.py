@@ -10,7 +10,7 @@ from unfold.decorators import display
 from orders.models import Refund, RefundLine
 from shop.admin_site import ReadOnlyMixin
 from shop.http.keyset_pages import KeysetPaginator
-from shop.operators.pages import ExactSearchMixin, PrefetchedListMixin
+from shop.operators.lists import ExactSearchMixin, PrefetchedListMixin
 
 
 class RefundLineInline(ReadOnlyMixin, TabularInline):

@@ -19,7 +19,7 @@ from orders.saga import operator_texts, status
 from orders.saga.operator_actions import LONGEST_REFERENCE
 from shop.models import JournalLine
 from shop.operators.forms import ReasonDialog
-from shop.operators.pages import PreselectingFilter
+from shop.operators.lists import PreselectingFilter
 
 UNFINISHED = {Saga.State.RUNNING, Saga.State.STUCK}
 ENDED_STATES = {f"state__exact={state}" for state in Saga.State if state not in UNFINISHED}

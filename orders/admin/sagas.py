@@ -23,14 +23,9 @@ from shop.errors import FirstcomeError
 from shop.events import journal
 from shop.http.keyset_pages import KeysetPaginator
 from shop.operations import dispatch
+from shop.operators.display import status_label
 from shop.operators.forms import ReasonDialog, reload_page
-from shop.operators.pages import (
-    ExactSearchMixin,
-    PrefetchedListMixin,
-    SearchMixin,
-    parse_uuid,
-    status_label,
-)
+from shop.operators.lists import ExactSearchMixin, PrefetchedListMixin, SearchMixin, parse_uuid
 
 # Checked by `has_operate_permission`. A codename here would be looked up before the tables exist.
 OPERATE = ["operate"]

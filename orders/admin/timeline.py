@@ -11,7 +11,7 @@ from django.utils.translation import gettext
 
 from orders.models import Saga, SagaLog
 from orders.saga.definitions import DO, SAGA_TYPES, UNDO, Step
-from shop.operators.pages import STATE_COLOURS, stored_text
+from shop.operators.display import STATE_COLOURS, stored_text
 
 Event = SagaLog.Event
 EVENT_COLOURS = {

@@ -9,6 +9,9 @@ from functools import lru_cache
 
 from prometheus_client import Counter
 
+from shop.errors import FirstcomeError
+from shop.observability.top import BoundedCounter
+
 ORDERS = Counter("firstcome_orders", "Changes of orders: placed, or the status that they reached.", ["event"])
 REVENUE = Counter(
     "firstcome_revenue_amount", "Totals of the orders that were paid, by card or points, in minor units."
@@ -19,6 +22,12 @@ REFUNDS = Counter(
     ["kind"],
 )
 REFUNDED = Counter("firstcome_refunded_amount", "Refunded amounts, to cards and as points, in minor units.")
+PRODUCT_REFUSALS = BoundedCounter(
+    "firstcome_product_refusals",
+    "Orders that were refused because of a product, by the refusal's code.",
+    "product",
+    ["code"],
+)
 PLACED, PAID, REFUNDED_WHOLE = "placed", "paid", "refunded"
 
 
@@ -29,6 +38,12 @@ def count_orders(changes: Sequence[tuple[str, int]]) -> None:
     revenue_amount = sum([amount for event, amount in changes if event == PAID])
     if revenue_amount:
         REVENUE.inc(revenue_amount)
+
+
+def count_refused_products(refusal: FirstcomeError) -> None:
+    """Count an order's refusal for each product that it names; other refusals name none."""
+    for item in refusal.extra.get("items", ()):
+        PRODUCT_REFUSALS.inc(item["product"], refusal.code)
 
 
 def count_refunds(refunds: Sequence[tuple[bool, int]]) -> None:

@@ -18,11 +18,14 @@ from uuid import UUID
 from structlog import get_logger
 
 from orders.models import Saga
-from orders.saga import locking, log, metrics, observation
+from orders.saga import log, metrics, observation
 from orders.saga.definitions import (
     DO,
+    LEASE_LOST,
     LEASE_SECONDS,
+    OUTCOME_UNKNOWN,
     RETRYABLE,
+    TOO_LATE,
     UNDO,
     UNFINISHED,
     Attempt,
@@ -37,10 +40,10 @@ from orders.saga.definitions import (
     Step,
     StepResult,
     call_name,
+    refusal_or_failure,
     slot_of,
 )
 from orders.saga.log import SagaLogLine
-from orders.saga.step_results import LEASE_LOST, OUTCOME_UNKNOWN, TOO_LATE, refusal_or_failure
 from shop.db import transactions
 from shop.errors import Rejected
 from shop.events import journal
@@ -159,7 +162,7 @@ class _Batch:
 
     def _lock(self, runs: Sequence[SagaRun]) -> list[LockedSaga]:
         """The sagas that this executor may act on, locked; the others' runs go into the result."""
-        locked = locking.lock_sagas(runs, token=self.token, is_single=self.is_single)
+        locked = log.lock_sagas(runs, token=self.token, is_single=self.is_single)
         self.batch_result.locked_elsewhere += locked.locked_elsewhere
         self.batch_result.released += locked.missing
         if self.is_single:

@@ -19,9 +19,9 @@ from orders.saga.definitions import (
     StepResult,
     call_name,
     slot_of,
+    unexpected_failure,
 )
 from orders.saga.pools import Pools
-from orders.saga.step_results import unexpected_failure
 
 logger = get_logger(__name__)
 Releasing = Callable[[Sequence[SagaRun]], AbstractContextManager[ExitStack]]

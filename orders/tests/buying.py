@@ -23,7 +23,7 @@ from payments import ledger
 from shop.events import journal
 from shop.idempotency.recorded_answers import KeyedCall, key_hash
 from shop.management import laws
-from shop.operations.audit_report import LawReport
+from shop.operations.audits.audit_report import LawReport
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import wait_until
 

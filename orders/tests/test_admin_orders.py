@@ -1,4 +1,4 @@
-"""The admin's page of an order: what it shows, by a bounded number of queries, cancelling, resending."""
+"""The admin's page of an order: what it shows, by a bounded number of queries, its actions."""
 
 from datetime import timedelta
 from typing import Any
@@ -26,7 +26,7 @@ from shop.tests.racing import race
 __all__ = ["away"]
 
 pytestmark = pytest.mark.django_db(transaction=True)
-CANCEL, RESEND = "orders.change_order", "shop.change_journalline"
+CANCEL, REPLAY = "orders.change_order", "shop.change_journalline"
 
 
 def shown_page_of(client: Client, order: Order) -> Any:
@@ -200,7 +200,7 @@ def test_the_events_of_an_order_are_sent_again_in_sequence(own_data_platform: An
     order = operating_pages.paid_order()
     buying.execute_refund(buying.refund(order.id))
     outbox.deliver(order.id)
-    ada = operator(RESEND)
+    ada = operator(REPLAY)
     before = list(JournalLine.objects.filter(order_id=order.id, delivery="delivered").values_list("event_id"))
     assert len(before) == 2
 
@@ -216,8 +216,8 @@ def test_the_events_of_an_order_are_sent_again_in_sequence(own_data_platform: An
     assert buying.broken_laws() == []
 
 
-def test_a_resend_that_is_sent_twice_is_done_once() -> None:
-    order, ada = operating_pages.paid_order(), operator(RESEND)
+def test_a_replay_that_is_sent_twice_is_done_once() -> None:
+    order, ada = operating_pages.paid_order(), operator(REPLAY)
     client, page = client_of(ada), page_of(order, "resend_events")
     fields = operating_pages.hidden_fields(client.get(page).context["form"]) | {"reason": "lost there"}
     race([lambda: client_of(ada).post(page, fields) for _ in range(4)])
@@ -228,7 +228,7 @@ def test_a_resend_that_is_sent_twice_is_done_once() -> None:
 
 
 def test_a_dialog_that_is_too_old_does_nothing_and_says_so() -> None:
-    order, client = operating_pages.paid_order(), client_of(operator(RESEND))
+    order, client = operating_pages.paid_order(), client_of(operator(REPLAY))
     page = page_of(order, "resend_events")
     fields = operating_pages.hidden_fields(client.get(page).context["form"]) | {"reason": "lost there"}
     with clock.shifted(by=timedelta(hours=13)):
@@ -237,8 +237,8 @@ def test_a_dialog_that_is_too_old_does_nothing_and_says_so() -> None:
     assert not JournalLine.objects.filter(what="event.resent").exists()
 
 
-def test_an_order_without_events_is_not_resent() -> None:
-    order, client = operating_pages.unpaid_order(), client_of(operator(RESEND))
+def test_an_order_without_events_is_not_replayed() -> None:
+    order, client = operating_pages.unpaid_order(), client_of(operator(REPLAY))
     assert page_of(order, "resend_events") not in client.get(page_of(order)).content.decode()
     _, messages = press(client, page_of(order, "resend_events"), page_of(order))
     assert messages == ["The order has no events: they are written when it is paid, refunded or cancelled."]
@@ -252,7 +252,7 @@ def test_actions_need_their_permission_and_the_one_to_view_orders(action: str) -
     reader = client_of(operator())
     assert page not in reader.get(page_of(order)).content.decode()
     assert [reader.get(page).status_code, reader.post(page, fields).status_code] == [403, 403]
-    blind = client_of(AccountFactory(is_staff=True, permissions=["orders.add_refund", RESEND]))
+    blind = client_of(AccountFactory(is_staff=True, permissions=["orders.add_refund", REPLAY]))
     assert blind.post(page, fields | {"form_id": str(order.id), "confirm": "1"}).status_code == 403
     assert client_of(AccountFactory()).get(page).status_code == 302
     assert JournalLine.objects.count() == before
@@ -270,7 +270,7 @@ def test_actions_on_an_unknown_order_are_not_found(action: str) -> None:
 @pytest.mark.parametrize("action", ["cancel", "resend_events"])
 def test_actions_ask_for_a_reason(action: str) -> None:
     order = operating_pages.unpaid_order()
-    client = client_of(operator(CANCEL, RESEND))
+    client = client_of(operator(CANCEL, REPLAY))
     answer = client.post(page_of(order, action), {"_form_submitted": "1", "reason": " "})
     assert b"This field is required" in answer.content
     assert buying.state_of(order.id) == "awaiting_payment"

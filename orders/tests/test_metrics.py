@@ -22,9 +22,11 @@ from orders.tests.business import counted, counting, in_rows
 from payments import points_grants
 from shop.errors import FirstcomeError, Rejected
 from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay, key_hash
+from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import race
+from shop.tests.samples import Increases
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PRICE = 500
@@ -265,3 +267,23 @@ def act(random: Random, buyer: User, product: Product) -> None:
             top_up(buyer.id, random.randint(1, 500), token)
         case 6:
             grant(buyer.id, random.randint(1, 500))
+
+
+def test_a_refusal_is_counted_for_each_product_that_it_names(product: Product) -> None:
+    other = ProductFactory.create(on_hand=1)
+    api = client_of(buying.account())
+    increases = Increases("firstcome_product_refusals_total")
+
+    short = [{"product": product.pk, "quantity": 51}, {"product": other.pk, "quantity": 2}]
+    assert api.post("/orders", {"items": short}, key="short").json()["code"] == "insufficient_stock"
+    enough = [{"product": product.pk, "quantity": 1}]
+    assert (
+        api.post("/orders", {"items": enough, "coupon": "NONE"}, key="coupon").json()["code"]
+        == "coupon_not_usable"
+    )
+    assert api.post("/orders", {"items": enough}, key="enough").status_code == 201
+
+    assert increases() == {
+        f'firstcome_product_refusals_total{{code="insufficient_stock",product="{one.pk}"}}': 1
+        for one in (product, other)
+    }

@@ -1,12 +1,16 @@
-"""HTTP calls to gateways. Any reply may be late, malformed or malicious."""
+"""HTTP calls to gateways, and strict types for their replies, which may be late, malformed or malicious.
+
+A reply that doesn't match its type counts as no answer.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 import orjson
 from django.conf import settings
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from payments.gateways import circuit
 from payments.gateways.circuit import NoAnswer
@@ -14,6 +18,24 @@ from shop.db import open_transaction
 from shop.outbound import http_client
 from shop.outbound.circuit_breaker import CircuitOpen
 from shop.outbound.http_client import NoResponse, Reply, ResponseTooLarge
+
+LONGEST_DETAIL = 255
+
+
+def _shorten(value: object) -> object:
+    return value[:LONGEST_DETAIL] if isinstance(value, str) else value
+
+
+Reference = Annotated[str, Field(pattern=r"^[!-~]{1,96}$")]
+Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+Detail = Annotated[str, BeforeValidator(_shorten)]
+Amount = Annotated[int, Field(ge=0, le=10**15)]
+
+
+class ReplyPart(BaseModel):
+    """Part of a reply: types are strict, unknown fields are ignored."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,15 @@ from payments.gateways import events, signatures
 from payments.gateways.circuit import NoAnswer
 from payments.gateways.contract import BookedCharge, GatewayEvent, GatewayResult
 from payments.gateways.measured import measured
-from payments.gateways.requests import JsonReply, request_json
-from payments.gateways.shapes import Amount, Detail, Reference, ReplyPart, Word
+from payments.gateways.requests import (
+    Amount,
+    Detail,
+    JsonReply,
+    Reference,
+    ReplyPart,
+    Word,
+    request_json,
+)
 from shop.errors import Unavailable
 from shop.lazy_texts import mark as _
 

@@ -9,7 +9,7 @@ from django.utils.translation import gettext_noop
 from pydantic import Field, ValidationError, model_validator
 
 from payments.gateways.contract import BookedCharge, GatewayResult, Status
-from payments.gateways.shapes import Amount, Detail, Reference, ReplyPart
+from payments.gateways.requests import Amount, Detail, Reference, ReplyPart
 from shop.outbound.http_client import Reply
 
 DECLINED_DETAIL = gettext_noop("The card was declined.")

@@ -15,7 +15,7 @@ from payments.models import Reconciliation
 from payments.reconciliation import comparison
 from shop import clock
 from shop.errors import Unavailable
-from shop.operations.audit_report import OFFENDERS_REPORTED, LawReport, NotChecked, report
+from shop.operations.audits.audit_report import OFFENDERS_REPORTED, LawReport, NotChecked, report
 
 # A comparison that is older than so many intervals says nothing of the payments since.
 INTERVALS_TRUSTED = 3

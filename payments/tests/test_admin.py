@@ -1,8 +1,9 @@
 """Operators can read the ledger and the payments in the admin, and change nothing."""
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
@@ -10,7 +11,8 @@ from payments import ledger
 from payments.models import SALES, Entry, Payment, Reconciliation, Transfer, WebhookEvent
 from payments.tests import events, factories, sales
 from payments.tests.factories import PaymentFactory
-from shop.tests.factories import SuperuserFactory
+from shop.backoffice import ledger_balance
+from shop.tests.factories import AccountFactory, SuperuserFactory
 
 pytestmark = pytest.mark.django_db
 MODELS = ["ledgeraccount", "transfer", "entry", "payment", "webhookevent", "reconciliation"]
@@ -81,14 +83,45 @@ def test_nothing_is_added_changed_or_deleted_by_hand(
     assert (WebhookEvent.objects.count(), Reconciliation.objects.count()) == (1, 1)
 
 
-def test_a_transfer_shows_its_entries_and_the_shops_accounts_their_sum(
+def test_a_transfer_shows_its_entries_and_a_wallet_its_balance(
     operator: Client, rows: dict[str, object]
 ) -> None:
     transfer = operator.get(reverse("admin:payments_transfer_change", args=[rows["transfer"]]))
-    sales = operator.get(reverse("admin:payments_ledgeraccount_change", args=[SALES]))
+    wallet = operator.get(reverse("admin:payments_ledgeraccount_change", args=[rows["ledgeraccount"]]))
 
     assert b"-1000" in transfer.content
-    assert b"700" in sales.content
+    assert b"1,000 KRW" in wallet.content
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 50_000])
+def test_the_balance_of_the_shops_accounts_is_the_sum_of_their_entries_read_in_parts(
+    operator: Client, rows: dict[str, object], monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(ledger_balance, "ENTRIES_AT_ONCE", at_once)
+    for _ in range(3):
+        order_id = factories.order(rows["ledgeraccount"], card_amount=700)  # type: ignore[arg-type]
+        with transaction.atomic():
+            sales.settle_sale(order_id=order_id, points_amount=0, card_amount=700)
+
+    page = operator.get(reverse("admin:payments_ledgeraccount_change", args=[SALES])).content.decode()
+    with CaptureQueriesContext(connection) as captured:
+        answer = operator.get("/admin/ledger/sales/balance/")
+        *progress, balance = b"".join(answer.streaming_content).decode().split("\f")  # type: ignore[attr-defined]
+
+    assert 'data-streamed="/admin/ledger/sales/balance/"' in page and "backoffice/streamed.js" in page
+    assert "2,800 KRW" in balance and "(4 entries)" in balance
+    assert "4 entries read" in progress[-1]
+    sums = [one["sql"] for one in captured if "SUM(" in one["sql"]]
+    assert len(sums) == 4 // at_once + 1
+    assert all(f"LIMIT {at_once}" in statement for statement in sums)
+
+
+def test_the_balance_is_for_those_who_see_the_ledger_and_of_the_shops_accounts_alone(
+    operator: Client, client: Client
+) -> None:
+    assert operator.get("/admin/ledger/wallet/balance/").status_code == 404
+    client.force_login(AccountFactory.create(is_staff=True))
+    assert client.get("/admin/ledger/sales/balance/").status_code == 403
 
 
 def test_a_reconciliation_shows_what_it_found_and_nothing_of_it_as_html(

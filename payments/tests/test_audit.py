@@ -10,7 +10,7 @@ from django.utils import timezone
 from payments import audit, ledger
 from payments.models import HOLDING, PROMOTIONS, SALES, Entry, LedgerAccount, Transfer
 from payments.tests import factories, sales
-from shop.operations import audit_report
+from shop.operations.audits import audit_report
 
 pytestmark = pytest.mark.django_db
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from scripts.chaos.calls import Call, Connection, Observations
-from scripts.chaos.memory import Account, Setup
+from scripts.chaos.memory import Account, Product, Setup
 from scripts.stack import SetupError, readiness
 from scripts.stack.instance import Instance
 
@@ -39,6 +39,14 @@ class Shop:
         if answer.status not in (200, 201):
             raise SetupError(f"{method} {path} answered {answer.status}: {answer.body}")
         return answer.body
+
+    def create_product(self, word: str, number: int, on_hand: int) -> Product:
+        """The product of this number, named by the word, and delivered once. Raises SetupError."""
+        terms = {"sku": f"{word.upper()}-{number}", "name": f"{word} {number}", "price": 1_000 * (number + 1)}
+        product_id = int(self.call("POST", "/products", terms)["id"])
+        delivery = {"delta": on_hand, "reason": "delivered"}
+        self.call("POST", f"/products/{product_id}/stock-adjustments", delivery, key=f"delivery-{number}")
+        return Product(product_id, on_hand)
 
     def everything(self, path: str, token: str = "") -> Iterator[Any]:
         """All rows of a list."""

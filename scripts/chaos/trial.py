@@ -24,7 +24,7 @@ from scripts.chaos import availability, comparison, faults, monitoring, outages,
 from scripts.chaos.calls import Call, NoFinalAnswer, Observations
 from scripts.chaos.clients import PATIENCE_SECONDS, Buyer, Staff
 from scripts.chaos.faults import Fault
-from scripts.chaos.memory import Account, Product, RecordedCall, Setup
+from scripts.chaos.memory import Account, RecordedCall, Setup
 from scripts.chaos.shop import Shop
 from scripts.stack import SetupError, children, own_stack, places, ports, supervision
 from scripts.stack import instance as instances
@@ -161,8 +161,8 @@ def _set_up(trial: Trial, instance: Instance, seen: Observations, *, minutes: in
         staff=Account(0, known["staff"]),
         buyers=[Account(user["id"], user["access"]) for user in known["users"]],
         campaigns=[_campaign(shop, **terms) for terms in _campaigns(trial, minutes)],
-        products=[_product(shop, number, STOCK * minutes) for number in range(PRODUCTS)],
-        ample=_product(shop, PRODUCTS, PLENTY),
+        products=[shop.create_product("Trial", number, STOCK * minutes) for number in range(PRODUCTS)],
+        ample=shop.create_product("Trial", PRODUCTS, PLENTY),
     )
     for account in setup.buyers:
         account.opening_amount = shop.wallet(account)[0]
@@ -185,14 +185,6 @@ def _campaigns(trial: Trial, minutes: int) -> list[dict[str, Any]]:
 def _campaign(shop: Shop, **own: Any) -> int:
     terms = {"name": f"Trial {own['strategy']}", "discount": {"type": "amount", "value": 700}}
     return int(shop.call("POST", "/campaigns", terms | own)["id"])
-
-
-def _product(shop: Shop, number: int, on_hand: int) -> Product:
-    terms = {"sku": f"TRIAL-{number}", "name": f"Trial {number}", "price": 1_000 * (number + 1)}
-    product_id = int(shop.call("POST", "/products", terms)["id"])
-    delivery = {"delta": on_hand, "reason": "delivered"}
-    shop.call("POST", f"/products/{product_id}/stock-adjustments", delivery, key=f"delivery-{number}")
-    return Product(product_id, on_hand)
 
 
 def _request_coupons(instance: Instance, setup: Setup, shop: Shop, prometheus: Prometheus) -> None:

@@ -1,6 +1,7 @@
 """What each part of the running cluster says about itself."""
 
 import base64
+import contextlib
 import csv
 import io
 import json
@@ -27,6 +28,7 @@ _LAG = """
   performance_schema.replication_applier_status_by_worker WHERE CHANNEL_NAME = 'group_replication_applier')
   FROM performance_schema.replication_group_member_stats WHERE MEMBER_ID = @@server_uuid
 """
+_LEASE = "SELECT holder, leased_until, UTC_TIMESTAMP(6) FROM shop_processlease WHERE name = 'beat'"
 _ROUTE = "SELECT @@report_port, @@super_read_only"
 
 
@@ -133,6 +135,16 @@ def rabbitmq(cluster: Cluster) -> list[Finding]:
     return [Finding("rabbitmq", "no node answers", is_well=False)]
 
 
+def queue_leader(cluster: Cluster) -> str:
+    """The node that leads the queue of tasks; nothing when none does, or none answers."""
+    for number in layout.numbers("rabbitmq"):
+        with contextlib.suppress(OSError):
+            for queue in _management(cluster, number, "queues"):
+                if queue["name"] == QUEUE:
+                    return _short(queue.get("leader") or "")
+    return ""
+
+
 def rabbitmq_nodes(nodes: Sequence[Mapping[str, Any]]) -> list[Finding]:
     """A line for each node of the configuration, as the management API names them."""
     running = {_short(node["name"]): node for node in nodes if node.get("running")}
@@ -184,9 +196,8 @@ def haproxy_servers(statistics: str, backend: str) -> list[Finding]:
 
 def beat(cluster: Cluster) -> list[Finding]:
     """The beat that holds the lease."""
-    question = "SELECT holder, leased_until, UTC_TIMESTAMP(6) FROM shop_processlease WHERE name = 'beat'"
     try:
-        rows = _ask_as_shop(cluster, cluster.port("database"), question)
+        rows = _ask_as_shop(cluster, cluster.port("database"), _LEASE)
     except MySQLdb.Error as error:
         return [Finding("acting", f"unknown: {error}", is_well=False)]
     if not rows:
@@ -195,9 +206,18 @@ def beat(cluster: Cluster) -> list[Finding]:
     return [acting_beat(holder, until.replace(tzinfo=UTC), now.replace(tzinfo=UTC))]
 
 
+def acting_beat_name(cluster: Cluster) -> str:
+    """The beat that held the lease last; nothing when none ever did, or the database does not say."""
+    try:
+        rows = _ask_as_shop(cluster, cluster.port("database"), _LEASE)
+    except MySQLdb.Error:
+        return ""
+    return _beat_of(rows[0][0]) if rows else ""
+
+
 def acting_beat(holder: str, until: datetime, now: datetime) -> Finding:
-    """The line about a lease; its holder ends in the folder of that beat's schedule."""
-    name = holder.rpartition("/schedule")[0].rpartition("/")[2] or holder
+    """The line about a lease."""
+    name = _beat_of(holder)
     if until <= now:
         return Finding(
             "acting",
@@ -205,6 +225,11 @@ def acting_beat(holder: str, until: datetime, now: datetime) -> Finding:
             is_well=False,
         )
     return Finding("acting", f"{name}, its lease runs {(until - now).total_seconds():.1f} s more")
+
+
+def _beat_of(holder: str) -> str:
+    """A holder ends in the folder of that beat's schedule."""
+    return holder.rpartition("/schedule")[0].rpartition("/")[2] or holder
 
 
 def prometheus(cluster: Cluster) -> list[Finding]:

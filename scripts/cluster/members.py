@@ -44,9 +44,11 @@ class Members:
         with closing(self._connect(number, seconds)) as connection:
             yield connection
 
-    def ask(self, number: int, question: str) -> Sequence[tuple[Any, ...]]:
+    def ask(
+        self, number: int, question: str, *, seconds: int = QUESTION_SECONDS
+    ) -> Sequence[tuple[Any, ...]]:
         """The rows of one statement. Raises MySQLdb's errors."""
-        with self.connected(number) as connection:
+        with self.connected(number, seconds=seconds) as connection:
             return _rows(connection, question)
 
     def view(self, number: int) -> View | None:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 
 from scripts.cluster import environment as environments
-from scripts.cluster import layout, packages
+from scripts.cluster import layout, overrides, packages
 from scripts.cluster.layout import Cluster
 from scripts.cluster.servers import monitoring, mysql, rabbitmq, redis
 from scripts.stack import SetupError, children, ports, process_identity
@@ -104,11 +104,16 @@ def main() -> None:
         process_identity.kill(process_identity.group_of(run, name) - {os.getpid()})
         process_identity.write(run, name)
         children.end_with_parent()
+        overrides.join_group(name)
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         wanted = OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most)
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
         _prepare(name, cluster)
         environment = own_environment(name, cluster, os.environ)
+        override = overrides.read(cluster, name)
+        if override:
+            environment |= override.environment
+            os.chdir(override.code)
         line = command(name, cluster, environment)
     except SetupError as error:
         sys.exit(f"{name}: {error}")

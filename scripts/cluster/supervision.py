@@ -1,21 +1,15 @@
 """supervisor over the cluster's processes: what starts at once, what later, and in which order all stop."""
 
-import os
-import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
-from xmlrpc.client import Fault, ServerProxy
-
-from supervisor.xmlrpc import SupervisorTransport
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from xmlrpc.client import Fault
 
 from scripts.cluster import layout
 from scripts.cluster.layout import Cluster
-from scripts.stack import SetupError, children, places, process_identity
-from scripts.stack.supervision import LOG_BYTES
+from scripts.stack import supervision as stack_supervision
+from scripts.stack.supervision import Program
 
 GROUPS: Mapping[str, Sequence[str]] = {
     "directory": ["epmd"],
@@ -36,83 +30,33 @@ DEFAULT_STOP_SECONDS = 6
 STOP_SIGNALS = {"haproxy-front": "USR1"}
 """HAProxy's soft stop, which lets requests under way finish."""
 
-_DAEMON = f"""\
-[supervisord]
-nodaemon=true
-silent=true
-logfile={{home}}/log/supervisor.log
-logfile_maxbytes={LOG_BYTES}
-logfile_backups=1
-pidfile={{home}}/run/supervisor.pid
-user=root
-[unix_http_server]
-file={{socket}}
-chmod=0700
-[rpcinterface:supervisor]
-supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
-"""
-_GROUP = """\
-[group:{name}]
-programs={programs}
-priority={priority}
-"""
-_PROGRAM = f"""\
-[program:{{name}}]
-command=%(ENV_FIRSTCOME_PYTHON)s -m scripts.cluster.processes {{name}}
-autostart={{autostart}}
-autorestart=true
-startsecs=1
-startretries=1000
-stopsignal={{signal}}
-stopwaitsecs={{seconds}}
-killasgroup=true
-redirect_stderr=true
-stdout_logfile={{home}}/log/{{name}}.log
-stdout_logfile_maxbytes={LOG_BYTES}
-stdout_logfile_backups=1
-"""
-
 
 def configuration(cluster: Cluster) -> str:
     """supervisor's configuration file. A member that ends is started again: cloning ends with a shutdown."""
-    home = str(cluster.home)
-    sections = [_DAEMON.format(home=home, socket=cluster.instance.supervisor_socket)]
-    for priority, (group, programs) in enumerate(GROUPS.items()):
-        sections.append(_GROUP.format(name=group, programs=",".join(programs), priority=priority))
-        for name in programs:
-            kind, _ = layout.split(name)
-            sections.append(
-                _PROGRAM.format(
-                    name=name,
-                    home=home,
-                    autostart=str(group in AT_ONCE).lower(),
-                    signal=STOP_SIGNALS.get(name, "TERM"),
-                    seconds=STOP_SECONDS.get(kind, DEFAULT_STOP_SECONDS),
-                )
+    groups = {
+        group: [
+            Program(
+                name=name,
+                module="scripts.cluster.processes",
+                is_started_at_once=group in AT_ONCE,
+                stop_signal=STOP_SIGNALS.get(name, "TERM"),
+                stop_seconds=STOP_SECONDS.get(layout.split(name)[0], DEFAULT_STOP_SECONDS),
             )
-    return "".join(sections)
+            for name in names
+        ]
+        for group, names in GROUPS.items()
+    }
+    socket = str(cluster.instance.supervisor_socket)
+    return stack_supervision.configuration_of(groups, socket=socket, is_root=True)
 
 
-@contextmanager
-def supervisor(cluster: Cluster, environment: Mapping[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
+def supervisor(
+    cluster: Cluster, environment: Mapping[str, str]
+) -> AbstractContextManager["subprocess.Popen[bytes]"]:
     """supervisor, with the groups in `AT_ONCE` starting; on leaving, all processes are stopped."""
-    path, log = cluster.home / "supervisor.conf", cluster.instance.logs / "supervisor.log"
-    if "%" in str(cluster.home):
-        raise SetupError(
-            f"supervisor can't read a path with a percent sign: {cluster.home}; choose another VAR"
-        )
-    places.write_whole(path, configuration(cluster), mode=0o600)
-    own = {"FIRSTCOME_PYTHON": os.path.relpath(sys.executable, places.PROJECT)}
-    own |= {process_identity.MARK: str(cluster.home)}
-    command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(path)]
-    # On SIGTERM it stops its processes in order, so it gets one even if this process is killed.
-    daemon = children.start(
-        command, log=log, environment={**environment, **own}, when_parent_dies=signal.SIGTERM
+    return stack_supervision.supervised(
+        cluster.instance, environment, configuration(cluster), stop_seconds=sum(STOP_SECONDS.values())
     )
-    try:
-        yield daemon
-    finally:
-        children.stop(daemon, within_seconds=sum(STOP_SECONDS.values()))
 
 
 def start(cluster: Cluster, *names: str) -> None:
@@ -120,9 +64,9 @@ def start(cluster: Cluster, *names: str) -> None:
     for name in names:
         try:
             if name in GROUPS:
-                calls(cluster).startProcessGroup(name, False)
+                stack_supervision.calls(cluster.instance).startProcessGroup(name, False)
             else:
-                calls(cluster).startProcess(full_name(name), False)
+                stack_supervision.calls(cluster.instance).startProcess(full_name(name), False)
         except Fault as fault:
             if "ALREADY_STARTED" not in fault.faultString:
                 raise
@@ -131,7 +75,7 @@ def start(cluster: Cluster, *names: str) -> None:
 def stop(cluster: Cluster, *names: str) -> None:
     """Stop these processes at the same time, and leave them stopped; returns when all have ended."""
     for name in _running(cluster, names):
-        calls(cluster).stopProcess(full_name(name), False)
+        stack_supervision.calls(cluster.instance).stopProcess(full_name(name), False)
     deadline = time.monotonic() + max(STOP_SECONDS.values())
     while _running(cluster, names) and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -144,13 +88,8 @@ def _running(cluster: Cluster, names: Sequence[str]) -> list[str]:
 
 def states(cluster: Cluster) -> dict[str, str]:
     """The state of each process in supervisor's words."""
-    return {process["name"]: process["statename"] for process in calls(cluster).getAllProcessInfo()}
+    return stack_supervision.states(cluster.instance)
 
 
 def full_name(name: str) -> str:
     return next(f"{group}:{name}" for group, names in GROUPS.items() if name in names)
-
-
-def calls(cluster: Cluster) -> Any:
-    transport = SupervisorTransport(None, None, f"unix://{cluster.instance.supervisor_socket}")
-    return ServerProxy("http://127.0.0.1", transport=transport).supervisor

@@ -23,7 +23,8 @@ from scripts.stack.instance import Instance
 from scripts.stack.programs import chromium
 
 FOLDER = places.PROJECT / "docs" / "images"
-MOST_BYTES = 150_000
+MOST_BYTES = 200_000
+MOST_HEIGHT = 2_600
 COLORS = 128
 PATIENCE_MS = 30_000
 WARM_UP_SECONDS = 62
@@ -54,7 +55,7 @@ def main() -> int:
 def _take_all(instance: Instance, shots: list[Shot]) -> int:
     FOLDER.mkdir(exist_ok=True)
     with (
-        own_stack.running(instance, **demo_data.SETTINGS, **own_stack.NO_RATES),
+        own_stack.running(instance, **demo_data.SETTINGS),
         chromium.running() as browser,
     ):
         _say("the shop is ready; orders, refunds and what goes wrong take half a minute")
@@ -108,14 +109,24 @@ def _take_screenshot(
         if shot.prepare is not None:
             shot.prepare(page, folder)
         page.wait_for_timeout(SETTLE_SECONDS * 1000)
-        if shot.most_height:
-            # A window as tall as the page: bars that stick to an end of the window are at the page's.
-            tall = page.evaluate("document.scrollingElement.scrollHeight")
-            page.set_viewport_size({"width": width, "height": max(height, min(tall, shot.most_height))})
-            page.wait_for_timeout(SETTLE_SECONDS * 1000)
-        taken = page.screenshot(animations="disabled")
+        taken = page.screenshot(animations="disabled", clip=_area(page, shot))
     size = _save(taken, FOLDER / f"{shot.name}.png")
     _say(f"{shot.name}.png, {size / 1000:.0f} KB")
+
+
+def _area(page: Any, shot: Shot) -> dict[str, float]:
+    """What of the page the picture shows. Raises SetupError where it would be too tall."""
+    width, height = shot.size
+    # A window as tall as the page: bars that stick to an end of the window are at the page's.
+    height = max(height, page.evaluate("document.scrollingElement.scrollHeight"))
+    page.set_viewport_size({"width": width, "height": height})
+    page.wait_for_timeout(SETTLE_SECONDS * 1000)
+    if shot.ends_at:
+        box = page.locator(shot.ends_at).first.bounding_box()
+        height = min(height, round(box["y"] + box["height"]) + shot.margin)
+    if height > MOST_HEIGHT:
+        raise SetupError(f"{shot.name}: the picture would be {height} px tall, {MOST_HEIGHT} are allowed")
+    return {"x": 0, "y": 0, "width": width, "height": height}
 
 
 def _save(taken: bytes, path: Path) -> int:

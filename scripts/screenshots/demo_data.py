@@ -18,7 +18,10 @@ from scripts.bench.stage import Staff, seed, wait_until
 from scripts.stack import SetupError, readiness, welcome
 from scripts.stack.instance import Instance
 
-USERS, PRODUCTS, STOCK = 1_500, 20, 1_000
+USERS, PRODUCTS, STOCK = 2_000, 20, 2_000
+DROP_QUANTITY = 4_000
+HOT_PRODUCTS, SCARCE_STOCK = 5, 60
+"""How many products the buyers order, and the stock of one of them, which is sold out before the pictures."""
 BUYERS_AT_ONCE = 3
 PAUSE_SECONDS = 0.15
 """Between two purchases of one thread: a machine with two cores has time left for the browser."""
@@ -80,7 +83,12 @@ def prepare(instance: Instance) -> tuple[Shop, ShownRows]:
     shop = Shop(seed(instance, users=USERS, products=PRODUCTS, stock=STOCK))
     campaigns = shop.as_staff("GET", "/campaigns")["results"]
     discount = {"type": "amount", "value": 4_000, "min_order_amount": 10_000}
-    drop = {"name": "Autumn drop", "quantity": 1_200, "strategy": "group_commit", "discount": discount}
+    drop = {
+        "name": "Autumn drop",
+        "quantity": DROP_QUANTITY,
+        "strategy": "group_commit",
+        "discount": discount,
+    }
     campaign = shop.as_staff("POST", "/campaigns", drop)["id"]
     lamp = {"sku": "LAMP-01", "name": "Desk lamp, limited", "price": 48_000, "limit_per_account": 2}
     product = shop.as_staff("POST", "/products", lamp)["id"]
@@ -113,28 +121,35 @@ def _leave_payments_in_doubt(shop: Shop, product: int) -> None:
     time.sleep(UNKNOWN_SECONDS)
 
 
+def _hot_products(shop: Shop, rows: ShownRows) -> list[int]:
+    """The products that buyers order; the first has little stock."""
+    listed = shop.as_staff("GET", "/products")["results"]
+    found = [one["id"] for one in listed if one["id"] != rows.product][:HOT_PRODUCTS]
+    stock = shop.as_staff("GET", f"/products/{found[0]}/stock")
+    lost = {"delta": SCARCE_STOCK - stock["available"], "reason": "Moved to another warehouse"}
+    shop.as_staff("POST", f"/products/{found[0]}/stock-adjustments", lost)
+    return found
+
+
 @contextmanager
 def buyers(shop: Shop, rows: ShownRows) -> Iterator[None]:
     """Accounts take a coupon of the drop and one of another campaign, and buy, until the block ends."""
     running = shop.as_staff("GET", "/campaigns")["results"]
     others = [one["id"] for one in running if one["status"] == "open" and one["id"] != rows.campaign]
-    each = itertools.cycle(CARDS), itertools.cycle(others)
-    waiting = iter(zip(shop.staff.users[10:], *each, strict=False))
-    products = [
-        one["id"] for one in shop.as_staff("GET", "/products")["results"] if one["id"] != rows.product
-    ]
+    # Again and again, so that the buyers last for all pictures, however slow the machine is.
+    waiting = zip(*map(itertools.cycle, (shop.staff.users[10:], CARDS, others)), strict=False)
+    products = _hot_products(shop, rows)
     next_one, is_over = threading.Lock(), threading.Event()
 
     def buy() -> None:
         while not is_over.wait(PAUSE_SECONDS):
             with next_one:
-                buyer, card, other = next(waiting, (None, "", 0))
-            if buyer is None:
-                return
+                buyer, card, other = next(waiting)
             taken = shop.call(buyer["access"], "POST", "/coupons", {"campaign": rows.campaign})[1]
             shop.call(buyer["access"], "POST", "/coupons", {"campaign": other})
             product = products[buyer["id"] * 7 % len(products)]
-            shop.buy(buyer["access"], product, card=card, units=1 + buyer["id"] % 3, coupon=taken.get("code"))
+            coupon = taken.get("code") if taken.get("status") == "issued" else None
+            shop.buy(buyer["access"], product, card=card, units=1 + buyer["id"] % 3, coupon=coupon)
 
     threads = [threading.Thread(target=buy) for _ in range(BUYERS_AT_ONCE)]
     for thread in threads:

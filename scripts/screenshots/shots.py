@@ -7,22 +7,24 @@ from typing import Any
 
 from scripts.screenshots.demo_data import ShownRows
 
-DESKTOP, PHONE = (1280, 800), (390, 844)
-TALLEST = 1_600
+DESKTOP, WIDE, WALL, PHONE = (1280, 800), (1600, 800), (1920, 1080), (390, 844)
+BOARD = "/admin/board/"
 CODES = "".join(f"GOLD-{number:05}\n" for number in range(1, 241))
 """What is uploaded to a pool."""
 
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture. Where it has `most_height`, it is as tall as its page, up to that."""
+    """One picture, as tall as its page; with `ends_at` it ends below that element."""
 
     name: str
     path: Callable[[ShownRows], str]
     size: tuple[int, int] = DESKTOP
     scheme: str = "light"
     locale: str = "en-GB"
-    most_height: int = 0
+    ends_at: str = ""
+    margin: int = 26
+    """Of the page below that element, in pixels: by default the padding of its card."""
     prepare: Callable[[Any, Path], None] | None = None
 
 
@@ -46,28 +48,45 @@ def _choose_codes(page: Any, folder: Path) -> None:
 
 
 SHOTS = (
-    Shot("board", lambda rows: "/admin/board/", size=(1280, 900), prepare=_show_a_minute),
-    Shot("board-dark", lambda rows: "/admin/board/", size=(1280, 900), scheme="dark", prepare=_show_a_minute),
-    Shot("board-phone", lambda rows: "/admin/board/", size=PHONE, prepare=_show_a_minute),
-    Shot("welcome", lambda rows: "/", most_height=TALLEST),
-    Shot("home", lambda rows: "/admin/", most_height=1_160),
-    Shot("order", lambda rows: f"/admin/orders/order/{rows.order}/change/", most_height=TALLEST),
-    Shot("refund", lambda rows: f"/admin/orders/order/{rows.order}/refund/", prepare=_fill_refund),
-    Shot("account", lambda rows: f"/admin/accounts/{rows.account}/", most_height=980),
-    Shot("product", lambda rows: f"/admin/products/{rows.product}/", most_height=TALLEST),
+    Shot("board", lambda rows: BOARD, size=WALL, prepare=_show_a_minute),
+    Shot("board-dark", lambda rows: BOARD, size=WALL, scheme="dark", prepare=_show_a_minute),
+    Shot(
+        "board-korean",
+        lambda rows: BOARD,
+        size=WALL,
+        locale="ko-KR",
+        prepare=_show_a_minute,
+    ),
+    Shot(
+        "board-phone",
+        lambda rows: BOARD,
+        size=PHONE,
+        ends_at="#campaigns .card",
+        margin=8,
+        prepare=_show_a_minute,
+    ),
+    Shot("welcome", lambda rows: "/"),
+    Shot("home", lambda rows: "/admin/"),
+    # Wide enough for the whole id in the path above the page.
+    Shot(
+        "order",
+        lambda rows: f"/admin/orders/order/{rows.order}/change/",
+        size=WIDE,
+        ends_at="ol.fc-entries",
+    ),
+    Shot(
+        "refund",
+        lambda rows: f"/admin/orders/order/{rows.order}/refund/",
+        size=WIDE,
+        prepare=_fill_refund,
+    ),
+    Shot("account", lambda rows: f"/admin/accounts/{rows.account}/"),
+    Shot("product", lambda rows: f"/admin/products/{rows.product}/"),
     Shot("campaign", lambda rows: f"/admin/campaigns/{rows.campaign}/"),
     Shot(
         "upload",
         lambda rows: f"/admin/coupons/campaign/{rows.pool_campaign}/upload_codes/",
-        most_height=TALLEST,
         prepare=_choose_codes,
     ),
-    Shot("sales", lambda rows: "/admin/reports/sales/", most_height=1_300),
-    Shot(
-        "board-korean",
-        lambda rows: "/admin/board/",
-        size=(1280, 900),
-        locale="ko-KR",
-        prepare=_show_a_minute,
-    ),
+    Shot("sales", lambda rows: "/admin/reports/sales/"),
 )

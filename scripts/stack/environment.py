@@ -60,6 +60,7 @@ def defaults(instance: Instance) -> dict[str, str]:
         "GATEWAY_URL": f"http://{ports.HOST}:{instance.gateway_port}",
         "DATA_PLATFORM_URL": f"http://{ports.HOST}:{instance.data_platform_port}",
         "PARTNER_URL": f"http://{ports.HOST}:{instance.partner_port}",
+        "DOCUMENTATION_URL": f"http://{ports.HOST}:{ports.DOCUMENTATION}/",
         "SECRET_KEY": places.secret(instance.home, "secret-key"),
         "WEBHOOK_SECRET_SIMULATOR": places.secret(instance.home, "webhook-secret-simulator"),
         "EVENT_SECRET": places.secret(instance.home, "event-secret"),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xmlrpc.client import ServerProxy
@@ -45,12 +46,13 @@ priority={priority}
 """
 _PROGRAM = f"""\
 [program:{{name}}]
-command=%(ENV_FIRSTCOME_PYTHON)s -m scripts.stack.processes {{name}}
+command=%(ENV_FIRSTCOME_PYTHON)s -m {{module}} {{name}}
 autostart={{autostart}}
 autorestart=true
 startsecs=1
 startretries=1000
-stopwaitsecs={STOP_SECONDS}
+stopsignal={{signal}}
+stopwaitsecs={{stop_seconds}}
 killasgroup=true
 redirect_stderr=true
 stdout_logfile=%(here)s/log/{{name}}.log
@@ -59,14 +61,43 @@ stdout_logfile_backups=1
 """
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """A process under supervisor: `python -m MODULE NAME`, started with supervisor or by a call."""
+
+    name: str
+    module: str = "scripts.stack.processes"
+    is_started_at_once: bool
+    stop_signal: str = "TERM"
+    stop_seconds: int = STOP_SECONDS
+
+
 def configuration(*, socket: str, stores: Sequence[str], is_root: bool) -> str:
     """The configuration file. The shop is started by `start`, all else at once; the stores stop last."""
+    groups = {
+        group: [Program(name=name, is_started_at_once=name not in SHOP) for name in names]
+        for group, names in {"stores": stores, "shop": [*OUTSIDE, *SHOP]}.items()
+    }
+    return configuration_of(groups, socket=socket, is_root=is_root)
+
+
+def configuration_of(groups: Mapping[str, Sequence[Program]], *, socket: str, is_root: bool) -> str:
+    """The configuration file of these groups, which start in this order and stop in the reverse one."""
     sections = [_DAEMON.format(socket=socket, user="user=root" if is_root else "")]
-    for priority, (group, programs) in enumerate({"stores": stores, "shop": [*OUTSIDE, *SHOP]}.items()):
+    for priority, (group, programs) in enumerate(groups.items()):
         if programs:
-            sections.append(_GROUP.format(name=group, programs=",".join(programs), priority=priority))
-    for program in [*stores, *OUTSIDE, *SHOP]:
-        sections.append(_PROGRAM.format(name=program, autostart=str(program not in SHOP).lower()))
+            names = ",".join(program.name for program in programs)
+            sections.append(_GROUP.format(name=group, programs=names, priority=priority))
+    for program in (program for programs in groups.values() for program in programs):
+        sections.append(
+            _PROGRAM.format(
+                name=program.name,
+                module=program.module,
+                autostart=str(program.is_started_at_once).lower(),
+                signal=program.stop_signal,
+                stop_seconds=program.stop_seconds,
+            )
+        )
     return "".join(sections)
 
 
@@ -75,12 +106,22 @@ def supervisor(
     instance: Instance, environment: Mapping[str, str], stores: Sequence[str]
 ) -> Iterator[subprocess.Popen[bytes]]:
     """supervisor with the stores starting; on leaving, everything is stopped."""
+    socket = str(instance.supervisor_socket)
+    text = configuration(socket=socket, stores=stores, is_root=os.getuid() == 0)
+    with supervised(instance, environment, text, stop_seconds=2 * STOP_SECONDS + 3) as daemon:
+        yield daemon
+
+
+@contextlib.contextmanager
+def supervised(
+    instance: Instance, environment: Mapping[str, str], text: str, *, stop_seconds: float
+) -> Iterator[subprocess.Popen[bytes]]:
+    """supervisor with this configuration; on leaving, all of its processes are stopped."""
     if "%" in str(instance.home):
         detail = f"supervisor can't read a path with a percent sign: {instance.home}"
         raise SetupError(f"{detail}; choose another VAR")
     path, log = instance.home / "supervisor.conf", instance.logs / "supervisor.log"
-    socket = str(instance.supervisor_socket)
-    places.write_whole(path, configuration(socket=socket, stores=stores, is_root=os.getuid() == 0))
+    places.write_whole(path, text, mode=0o600)
     # Relative, because supervisor splits commands at spaces and the project may lie in "My Projects".
     own = {"FIRSTCOME_PYTHON": os.path.relpath(sys.executable, places.PROJECT)}
     own |= {process_identity.MARK: str(instance.home)}
@@ -92,7 +133,7 @@ def supervisor(
     try:
         yield daemon
     finally:
-        children.stop(daemon, within_seconds=2 * STOP_SECONDS + 3)
+        children.stop(daemon, within_seconds=stop_seconds)
 
 
 def wait_until_it_answers(instance: Instance, daemon: subprocess.Popen[bytes]) -> None:
@@ -111,7 +152,7 @@ def _answers(instance: Instance) -> bool:
 def start(instance: Instance, names: Sequence[str]) -> None:
     """Start these processes; returns once their ids are written."""
     for name in names:
-        _calls(instance).startProcess(_full_name(name), False)
+        calls(instance).startProcess(_full_name(name), False)
     deadline = time.monotonic() + START_SECONDS
     while not all((instance.run / f"{name}.pid").exists() for name in names):
         if time.monotonic() > deadline:
@@ -122,12 +163,12 @@ def start(instance: Instance, names: Sequence[str]) -> None:
 
 def stop(instance: Instance, name: str) -> None:
     """Stop the process, and leave it stopped until it is started again."""
-    _calls(instance).stopProcess(_full_name(name))
+    calls(instance).stopProcess(_full_name(name))
 
 
 def states(instance: Instance) -> dict[str, str]:
     """The state of each process in supervisor's words: `RUNNING`, `BACKOFF` when it died right away, …"""
-    return {process["name"]: process["statename"] for process in _calls(instance).getAllProcessInfo()}
+    return {process["name"]: process["statename"] for process in calls(instance).getAllProcessInfo()}
 
 
 def environment(instance: Instance) -> dict[str, str]:
@@ -141,7 +182,8 @@ def _full_name(name: str) -> str:
     return f"shop:{name}" if name in (*OUTSIDE, *SHOP) else f"stores:{name}"
 
 
-def _calls(instance: Instance) -> Any:
+def calls(instance: Instance) -> Any:
+    """supervisor's own calls, which raise `xmlrpc.client.Fault` and `OSError`."""
     transport = SupervisorTransport(None, None, f"unix://{instance.supervisor_socket}")
     return ServerProxy("http://127.0.0.1", transport=transport).supervisor
 

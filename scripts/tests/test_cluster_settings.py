@@ -148,7 +148,7 @@ def test_haproxy_answers_503_with_a_time_to_repeat_where_a_node_does_not():
     assert "\nRetry-After: 1\n" in refusal
 
 
-def test_the_primary_of_redis_stays_who_it_was_when_the_cluster_starts_again(cluster: Cluster):
+def test_the_primary_of_redis_stays_the_one_that_it_was_when_the_cluster_starts_again(cluster: Cluster):
     redis.prepare(cluster)
     assert redis.last_primary(cluster) == 1
     for number, epoch, port in ((1, 3, 1), (2, 5, 3), (3, 4, 2)):
@@ -215,4 +215,11 @@ def test_a_member_that_ends_by_itself_is_started_again(cluster: Cluster):
     read.read_string(supervision.configuration(cluster).replace("%(ENV", "(ENV"))
     assert read["program:mysql-2"]["autorestart"] == "true"
     assert int(read["program:mysql-2"]["stopwaitsecs"]) >= 60
-    assert Path(read["program:mysql-2"]["stdout_logfile"]).is_absolute()
+    assert read["program:mysql-2"]["stdout_logfile"].startswith("%(here)s/log/")
+
+
+def test_a_node_of_the_broker_that_was_frozen_comes_back_by_itself(cluster: Cluster):
+    # With pause_minority it stayed apart after 12 s of SIGSTOP: it had never seen itself in a minority.
+    number_ports = {"port": 1, "management_port": 2, "metrics_port": 3}
+    settings = templates.render("rabbitmq.conf", cluster, number=1, **number_ports)
+    assert "\ncluster_partition_handling = autoheal\n" in settings

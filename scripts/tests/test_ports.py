@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +38,11 @@ def test_free_ports_come_in_a_row():
         for port in range(first, first + 3):
             server = opened.enter_context(socket.create_server((ports.HOST, port)))
             assert server.getsockname()[1] == port
+
+
+def test_free_ports_are_none_that_an_outgoing_connection_may_take():
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    assert all(ports.free(7) + 7 <= lowest for _ in range(50))
 
 
 def test_a_listening_port_answers_and_a_closed_one_does_not():

@@ -1,7 +1,7 @@
 """Limits how many passwords are hashed at once, and for which clients.
 
 A hash costs a third of a second of a processor, so few run at once, few wait, and further ones are refused at
-once. One network, or one signed-in operator, holds only a few places. Strangers may use half of the queue;
+once. One network, or one signed-in operator, holds only a few slots. Strangers may use half of the queue;
 the next quarter is reserved for clients that have signed in to the account from that network, the last
 quarter for operators among them. So a client that uses up its share blocks no other client. Anyone can become
 known by registering and signing in, but not become an operator.
@@ -87,7 +87,7 @@ def active_count() -> int:
 
 
 def _reserve_capacity(client: str, trust_level: Callable[[], TrustLevel]) -> TrustLevel:
-    """Reserve a place in the queue; return the trust level it was reserved with."""
+    """Reserve a slot in the queue; return the trust level it was reserved with."""
     if _try_reserve_capacity(client, TrustLevel.STRANGER):
         return TrustLevel.STRANGER
     level = trust_level()

@@ -3,7 +3,7 @@
 from typing import Any
 
 DISABLE = "auth.disable_user"
-NAMES = {DISABLE: "Can disable customers and sign them out"}
+NAMES = {DISABLE: "Can disable, enable and sign out customers"}
 
 
 def create(*, using: str, apps: Any) -> None:

@@ -16,6 +16,8 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.sessions.backends.base import SessionBase
+from django.db.models import Count, OuterRef, Subquery
+from django.db.models.functions import Coalesce
 from django_otp.oath import TOTP
 from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
 from django_otp.plugins.otp_totp.models import TOTPDevice, default_key
@@ -211,6 +213,7 @@ def reset(*, account_id: int, reason: str) -> bool:
                 account_id,
                 before={"is_enrolled": True},
                 after={"is_enrolled": False, "reason": reason},
+                detail=reason,
             )
         return bool(gone)
 
@@ -234,9 +237,11 @@ def count_staff() -> tuple[int, int]:
     return staff.count(), staff.filter(totpdevice__confirmed=True).distinct().count()
 
 
-def count_backup_codes(account_id: int) -> int:
-    """How many backup codes the account has left."""
-    return StaticToken.objects.filter(device__user_id=account_id).count()
+def backup_codes_of(user_id: str) -> Coalesce:
+    """How many backup codes the account has left whose id is in this field of a query's rows."""
+    own = StaticToken.objects.filter(device__user_id=OuterRef(user_id)).order_by()
+    counted = own.values("device__user_id").annotate(number=Count("pk")).values("number")
+    return Coalesce(Subquery(counted), 0)
 
 
 def signed_in_user(user: User | AnonymousUser, session: SessionBase) -> User | AnonymousUser:

@@ -18,7 +18,7 @@ from shop.accounts_api.schemas import (
 )
 from shop.http import client_address
 from shop.http.messages import account_id
-from shop.http.openapi import openapi
+from shop.http.openapi import api_doc
 from shop.http.validation import read
 from shop.http.views import Request, Response, View
 from shop.rates import throttling
@@ -35,7 +35,7 @@ class Users(PublicView):
     @extend_schema(
         summary="Register an account",
         request=RegisterInput,
-        responses={201: AccountBody} | openapi.refusals({429: ["throttled"]}),
+        responses={201: AccountBody} | api_doc.refusals({429: ["throttled"]}),
     )
     def post(self, request: Request) -> Response:
         """At most 60 registrations per hour and address; of IPv6 the first 64 bits count."""
@@ -63,7 +63,7 @@ class SignIn(PublicView):
         summary="Sign in by name and password",
         request=SignInInput,
         responses={200: TokensBody}
-        | openapi.refusals({401: ["invalid_credentials", "otp_required", "otp_invalid"], 429: ["throttled"]}),
+        | api_doc.refusals({401: ["invalid_credentials", "otp_required", "otp_invalid"], 429: ["throttled"]}),
     )
     def post(self, request: Request) -> Response:
         """A staff account needs `otp`: the code of its authenticator app, or one of its backup codes.
@@ -92,7 +92,7 @@ class Refresh(PublicView):
     @extend_schema(
         summary="Exchange a refresh token for a new pair",
         request=RefreshInput,
-        responses={200: TokensBody} | openapi.refusals({401: ["token_invalid"], 429: ["throttled"]}),
+        responses={200: TokensBody} | api_doc.refusals({401: ["token_invalid"], 429: ["throttled"]}),
     )
     def post(self, request: Request) -> Response:
         """Refresh tokens rotate: each is valid for one use.

@@ -33,8 +33,8 @@ from shop.admin_site import OperatorsList
 from shop.backoffice import windows
 from shop.db import transactions
 from shop.events import journal
-from shop.http.pages import csv_format, paged_responses
-from shop.operators.pages import StatusLabel
+from shop.http.pages import csv_format, streamed_responses
+from shop.operators.display import StatusLabel
 
 PERMISSION = "shop.export_list"
 FEWEST_ROWS, MOST_ROWS = 1_000, 8_000
@@ -72,8 +72,8 @@ def export_list(request: HttpRequest, app_label: str, model_name: str) -> HttpRe
     columns = export_columns(request, model_admin)
     with translation.override("en"):
         header = [_header(name, model_admin) for name in columns]
-    return paged_responses.respond(
-        csv_format.write(header, _cells(columns, rows, model_admin)),
+    return streamed_responses.respond(
+        csv_format.generate_parts(header, _cells(columns, rows, model_admin)),
         account_id=int(request.user.pk or 0),
         content_type=csv_format.CONTENT_TYPE,
         filename=f"{app_label}-{model_name}-{clock.now():%Y%m%dT%H%M%SZ}.csv",
@@ -105,9 +105,9 @@ def table_windows(rows: "QuerySet[Any]") -> Iterator[list[Any]]:
         size = min(2 * size, MOST_ROWS) if len(found) < FEWEST_ROWS // 4 else FEWEST_ROWS
 
 
-def _key_at(table: "QuerySet[Any]", place: int, database: str) -> Any:
-    """The primary key of the row at this place, None if the table has fewer rows."""
-    return next(iter(table.using(database).values_list("pk", flat=True)[place : place + 1]), None)
+def _key_at(table: "QuerySet[Any]", offset: int, database: str) -> Any:
+    """The primary key of the row at this offset, None if the table has fewer rows."""
+    return next(iter(table.using(database).values_list("pk", flat=True)[offset : offset + 1]), None)
 
 
 def _registered(app_label: str, model_name: str) -> "ModelAdmin[Any]":

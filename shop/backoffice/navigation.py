@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-from shop.backoffice import reports
+from shop.backoffice import sales_report
 from shop.backoffice.board import page as board_page
 
 Link = dict[str, Any]
@@ -23,7 +23,7 @@ def _pages_of_now(request: HttpRequest) -> list[Link]:
 
 
 def _reports(request: HttpRequest) -> list[Link]:
-    if not request.user.has_perms(reports.PERMISSIONS):
+    if not request.user.has_perms(sales_report.PERMISSIONS):
         return []
     return [{"title": _("Sales report"), "icon": "query_stats", "link": reverse("report-sales")}]
 
@@ -61,6 +61,7 @@ GROUPS = (
         {
             "coupons.campaign": "campaign",
             "coupons.coupon": "confirmation_number",
+            "coupons.archivedcoupon": "inventory_2",
             "coupons.poolcode": "password",
             "coupons.queueticket": "hourglass_top",
             "coupons.confirmation": "handshake",

@@ -11,7 +11,7 @@ from django.http.response import HttpResponseBase
 from django.template.loader import render_to_string
 from django.utils.html import format_html
 
-from shop.http.pages import paged_responses
+from shop.http.pages import streamed_responses
 
 SEPARATOR = "\f"
 """Between two pieces, each of which replaces the one before."""
@@ -27,4 +27,6 @@ def respond(
             yield format_html("<p>{}…</p>", step) + SEPARATOR
         yield render_to_string(template, context(), request)
 
-    return paged_responses.respond(pieces(), account_id=int(request.user.pk or 0), content_type="text/html")
+    return streamed_responses.respond(
+        pieces(), account_id=int(request.user.pk or 0), content_type="text/html"
+    )

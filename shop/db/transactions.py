@@ -68,8 +68,9 @@ ROLLED_BACK_AT_COMMIT = 3101
 CONFLICTS = {DEADLOCK, LOCK_WAIT, CHANGED_SINCE_READ, ROLLED_BACK_AT_COMMIT}
 SQLITE_LOCKED = ("database is locked",)
 # Lost or refused connections: gone away, lost during query, extended loss, refused on socket and TCP,
-# shutdown in progress, killed, too many connections; packets that could not be read or written.
-CONNECTION_LOST = {2006, 2013, 2055, 2002, 2003, 1053, 1927, 1040, 4031, 1158, 1159, 1160, 1161}
+# shutdown in progress, killed, too many connections; packets that could not be read or written; half a
+# greeting (2027), which MySQL Router passes on when its server dies during it.
+CONNECTION_LOST = {2006, 2013, 2027, 2055, 2002, 2003, 1053, 1927, 1040, 4031, 1158, 1159, 1160, 1161}
 # Errors of a cluster's server that is no longer the primary, or not yet: read-only (1290, 1836), offline
 # (3032), a hook that failed (3100), the session killed (3169), and Group Replication's own. The next
 # connection leads to the primary.

@@ -1,4 +1,4 @@
-"""HTTP: how an API call reaches its view, and how Django's pages are served beside it.
+"""HTTP: how an API call reaches its view, Django's pages beside it, and keyset pagination without counts.
 
 `application` is the ASGI application, `views` dispatches a call to its view, `messages` has the call and its
 response, `validation` parses bodies, `problems` turns errors into responses, `keyed_calls` is the HTTP side

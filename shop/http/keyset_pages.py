@@ -6,7 +6,7 @@ all rows of the pages before.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -65,7 +65,7 @@ def read_page(
     names = _columns(rows.model, ordering)
     is_backward = position == LAST or position.startswith(BEFORE)
     direction = _reversed(names) if is_backward else names
-    table = rows.model._base_manager.all()
+    table = rows.model._base_manager.using(rows.db)
     if position.startswith((AFTER, BEFORE)):
         beyond = _beyond(direction, _values(rows.model, names, position.partition(":")[2]))
         rows, table = rows.filter(beyond), table.filter(beyond)
@@ -166,11 +166,21 @@ def _field(model: type[Model], name: str) -> "Field[Any, Any]":
 
 
 def _values(model: type[Model], names: Sequence[str], text: str) -> list[Any]:
-    """The values of a position. Raises InvalidPosition."""
+    """The values of a position, which is as `_position` writes it. Raises InvalidPosition."""
     parts = text.split(",", len(names) - 1)
     if len(parts) != len(names) or len(text) > LONGEST_POSITION or not text.isprintable():
         raise InvalidPosition(text)
     try:
-        return [_field(model, name).to_python(part) for name, part in zip(names, parts, strict=True)]
-    except ValidationError:
+        values = [_value(_field(model, name), part) for name, part in zip(names, parts, strict=True)]
+    except (ValidationError, OverflowError):
         raise InvalidPosition(text) from None
+    # A column takes many other texts, from NaN to instants of any zone: no row has them.
+    if _position(values) != text:
+        raise InvalidPosition(text)
+    return values
+
+
+def _value(field: "Field[Any, Any]", text: str) -> Any:
+    """The column's value; an instant in UTC. Raises ValidationError or OverflowError."""
+    value = field.to_python(text)
+    return value.astimezone(UTC) if isinstance(value, datetime) else value

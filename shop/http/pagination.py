@@ -15,6 +15,8 @@ from shop.http.messages import Request, Response
 from shop.lazy_texts import mark as _
 
 DEFAULT_PAGE, LARGEST_PAGE = 50, 200
+ROWS_AT_ONCE = 20_000
+"""Rows that one page looks at, in a list whose condition no index supports."""
 
 
 class ListPagination(CursorPagination):
@@ -55,15 +57,64 @@ class ListPagination(CursorPagination):
         return cursor
 
 
+class BoundedPagination(ListPagination):
+    """Pages that look at `ROWS_AT_ONCE` rows of the table, by its primary key, and go on in the next one.
+
+    So a page may have fewer rows than it might, or none, and yet a neighbour. The ordering is the primary
+    key, descending.
+    """
+
+    start: int | None = None
+    """The key after which the page begins."""
+    last_seen: int | None = None
+    """The key of the last row that the page looks at, if there may be others beyond."""
+
+    def paginate_queryset(self, queryset: Any, request: Any, view: Any = None) -> Any:
+        self.base_url = request.build_absolute_uri()
+        cursor = self.decode_cursor(request) or Cursor(offset=0, reverse=False, position=None)
+        beyond, until, order = ("gt", "lte", "pk") if cursor.reverse else ("lt", "gte", "-pk")
+        rows = queryset.model._base_manager.using(queryset.db).order_by(order).values_list("pk", flat=True)
+        if cursor.position is not None:
+            self.start = int(cursor.position)
+            rows = rows.filter(**{f"pk__{beyond}": self.start})
+        self.last_seen = next(iter(rows[ROWS_AT_ONCE - 1 : ROWS_AT_ONCE]), None)
+        if self.last_seen is not None:
+            queryset = queryset.filter(**{f"pk__{until}": self.last_seen})
+        return super().paginate_queryset(queryset, request, view)
+
+    def get_next_link(self) -> str | None:
+        return self._link_back(reverse=False) or super().get_next_link() or self._link_on(reverse=False)
+
+    def get_previous_link(self) -> str | None:
+        return self._link_back(reverse=True) or super().get_previous_link() or self._link_on(reverse=True)
+
+    def _link_back(self, *, reverse: bool) -> str | None:
+        """From a page without rows, the link to where it came from: the row before its first is the last."""
+        if self.page or self.start is None or self._was_reverse() == reverse:
+            return None
+        before = self.start - 1 if reverse else self.start + 1
+        return self.encode_cursor(Cursor(offset=0, reverse=reverse, position=before))
+
+    def _link_on(self, *, reverse: bool) -> str | None:
+        """The link to rows beyond the last one seen, if the page was read in this direction."""
+        if self.last_seen is None or self._was_reverse() != reverse:
+            return None
+        return self.encode_cursor(Cursor(offset=0, reverse=reverse, position=self.last_seen))
+
+    def _was_reverse(self) -> bool:
+        return self.cursor is not None and self.cursor.reverse
+
+
 def paginate(
     request: Request,
     rows: "QuerySet[Any]",
     body: Callable[[Any], dict[str, Any]],
     *,
     ordering: str | tuple[str, ...] = "-id",
+    pagination: type[ListPagination] = ListPagination,
 ) -> Response:
     """Return one page of `rows`; `ordering` must be unique and unchanging."""
-    pages = ListPagination()
+    pages = pagination()
     pages.ordering = (ordering,) if isinstance(ordering, str) else ordering
     pages.position_field = rows.model._meta.get_field(pages.ordering[0].lstrip("-"))
     try:
@@ -85,8 +136,11 @@ def paginate_for_staff(
     body: Callable[[Any], dict[str, Any]],
     *,
     ordering: str | tuple[str, ...] = "-id",
+    pagination: type[ListPagination] = ListPagination,
 ) -> Response:
     """`paginate` for rows of all accounts, which a secondary of the database may read."""
     return secondary.read(
-        lambda database: paginate(request, rows.using(database), body, ordering=ordering),
+        lambda database: paginate(
+            request, rows.using(database), body, ordering=ordering, pagination=pagination
+        ),
     )

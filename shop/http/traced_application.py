@@ -30,7 +30,7 @@ def traced(application: Application) -> Application:
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
-        if scope["type"] != "http" or path.startswith(UNTRACED) or streams.is_stream(path):
+        if scope["type"] != "http" or path.startswith(UNTRACED) or streams.is_answered_by_coroutine(path):
             await application(scope, receive, send)
             return
         method = scope["method"] if scope["method"] in METHODS else "_OTHER"

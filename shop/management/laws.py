@@ -15,8 +15,8 @@ from inventory import audit as inventory
 from orders import audit as orders
 from orders import scheduled_audit as scheduled
 from payments import audit as payments
-from shop.operations.audit_report import LawReport, merge_reports
-from shop.operations.audit_scope import Subject, WholeCheck
+from shop.operations.audits.audit_report import LawReport, merge_reports
+from shop.operations.audits.audit_scope import Subject, WholeCheck
 
 log = get_logger(__name__)
 

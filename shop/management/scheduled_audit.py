@@ -18,11 +18,11 @@ from shop.db import transactions
 from shop.db.mysql.patience import statement_limit
 from shop.management import laws
 from shop.models import AuditState, LawStatus
-from shop.operations import audit_state, law_status
-from shop.operations.audit_report import NotChecked
-from shop.operations.audit_scope import Changes, Check, Rows, Subject, WholeCheck, is_ahead, place_mark
-from shop.operations.audit_state import Lease, Progress
-from shop.operations.law_status import Findings
+from shop.operations.audits import audit_state, law_status
+from shop.operations.audits.audit_report import NotChecked
+from shop.operations.audits.audit_scope import Changes, Check, Rows, Subject, WholeCheck, is_ahead, place_mark
+from shop.operations.audits.audit_state import Lease, Progress
+from shop.operations.audits.law_status import Findings
 
 log = get_logger(__name__)
 # A statement that takes longer leaves its law unchecked. All attempts of `migrate` wait for longer than this.

@@ -19,6 +19,7 @@ from shop import clock
 from shop.db import transactions
 from shop.errors import Unavailable
 from shop.models import ProcessLease
+from shop.operations import heartbeats
 
 log = get_logger(__name__)
 NAME = "beat"
@@ -71,11 +72,14 @@ class BeatLease:
         except Exception as error:
             # Whatever it is, the next attempt follows: without this thread no beat might act.
             log.warning("the beat lease can't be renewed", is_ours=self.is_ours, error=str(error)[:200])
-            return
+            is_ours = self.is_ours
         if is_ours != self.is_ours:
             log.info("this beat acts" if is_ours else "another beat acts", holder=self.holder)
         self.is_ours = is_ours
         ACTING.set(is_ours)
+        if not is_ours:
+            # Its last tick is of the past: as an age it would say that beat is silent, while another acts.
+            heartbeats.suspend(heartbeats.BEAT)
 
     def _keep(self) -> None:
         self.refresh()

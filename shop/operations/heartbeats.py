@@ -15,11 +15,15 @@ BEAT, ISSUER = "beat", "issuer"
 WRITE_SECONDS = 1.0
 """Between two writes to Redis."""
 GAUGES = {
-    BEAT: ("firstcome_beat_last_tick_seconds", "How long ago beat last looked at its schedule."),
+    BEAT: (
+        "firstcome_beat_last_tick_seconds",
+        "How long ago the beat that acts last looked at its schedule.",
+    ),
     ISSUER: ("firstcome_issuer_last_pass_seconds", "How long ago an issuer last looked for queues."),
 }
 _own: dict[str, float] = {}
 _written: dict[str, float] = {}
+_suspended: set[str] = set()
 
 
 def register_gauges() -> None:
@@ -35,6 +39,7 @@ def expose_own(name: str) -> None:
 
 def record(name: str) -> None:
     """Note that this process has done its work now; never raises, waits for Redis a second at most."""
+    _suspended.discard(name)
     now = _own[name] = time.monotonic()
     if now - _written.get(name, float("-inf")) >= WRITE_SECONDS:
         _written[name] = now
@@ -42,8 +47,20 @@ def record(name: str) -> None:
         redis_client.attempt(lambda client: client.set(_key(name), seconds), otherwise=None)
 
 
+def suspend(name: str) -> None:
+    """Expose no age of this heartbeat until this process records it again: another process does its work."""
+    _suspended.add(name)
+    _own.pop(name, None)
+    _written.pop(name, None)
+
+
 def age_seconds(name: str) -> float | None:
-    """How long ago this process, or else the last one of this name, recorded it; None if none did."""
+    """How long ago this process, or else the last one of this name, recorded it.
+
+    None if none did, and in a process that has suspended it.
+    """
+    if name in _suspended:
+        return None
     if name in _own:
         return time.monotonic() - _own[name]
     written: bytes | None = redis_client.client().get(_key(name))  # type: ignore[assignment]
@@ -54,6 +71,7 @@ def forget_own() -> None:
     """Forget this process's heartbeats (tests)."""
     _own.clear()
     _written.clear()
+    _suspended.clear()
 
 
 def _register(name: str, source: Source) -> None:

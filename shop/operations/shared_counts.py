@@ -29,10 +29,12 @@ SHARE_DELAY_SECONDS = 0.02
 """After the end of a second: what is counted just before it belongs to it."""
 PROCESSES = "processes"
 SEPARATOR = "|"
-REFUSALS, CAMPAIGN_REQUESTS, ORDERS, SECONDS = "refusals", "campaign", "orders", "seconds"
+REFUSALS, CAMPAIGN_REQUESTS, PRODUCT_REFUSALS = "refusals", "campaign", "product"
+ORDERS, SECONDS = "orders", "seconds"
 SHARED: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "firstcome_http_refusals_total": (REFUSALS, ("code",)),
     "firstcome_campaign_requests_total": (CAMPAIGN_REQUESTS, ("campaign", "outcome")),
+    "firstcome_product_refusals_total": (PRODUCT_REFUSALS, ("product", "code")),
     "firstcome_orders_total": (ORDERS, ("event",)),
     "django_http_requests_latency_seconds_by_view_method_bucket": (SECONDS, ("view", "le")),
 }

@@ -8,6 +8,7 @@ from django import forms
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils.functional import cached_property
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 from unfold.forms import BaseDialogForm
@@ -15,6 +16,7 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 from uuid_utils.compat import uuid7
 
 from shop import clock
+from shop.admin_site import REASON
 from shop.events.journal import LONGEST_DETAIL
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer, KeyedCall
@@ -68,6 +70,22 @@ class ReasonForm(forms.Form):
     reason = reason_field()
 
 
+class ChangeForm(forms.ModelForm):
+    """The form of a row's page, which asks why the row is changed; the form of a new row doesn't."""
+
+    reason = reason_field()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk is None:
+            del self.fields[REASON]
+
+    @cached_property
+    def changed_data(self) -> list[str]:
+        """The changed fields of the row: the reason alone changes nothing."""
+        return [name for name in super().changed_data if name != REASON]
+
+
 class EditForm(forms.BaseForm):
     """A form for what others may change meanwhile: its `changed_data` are what was changed in it alone.
 
@@ -79,7 +97,9 @@ class EditForm(forms.BaseForm):
 
     def carry_initial(self) -> None:
         """To be called once the form has its fields."""
-        self.carried = tuple(name for name, field in self.fields.items() if not field.widget.is_hidden)
+        self.carried = tuple(
+            name for name, field in self.fields.items() if not field.widget.is_hidden and name != REASON
+        )
         for name in self.carried:
             self.fields[name].show_hidden_initial = True
 

@@ -73,11 +73,12 @@ class WhatFilter(JournalTextFilter):
     parameter_name = "happened"
 
     def narrow(self, request: HttpRequest, lines: JournalLines, word: str) -> JournalLines:
-        if JournalLine.objects.filter(what=word).exists():
+        table = JournalLine.objects.using(lines.db)
+        if table.filter(what=word).exists():
             return lines.filter(what=word)
         # Case matters to `startswith`, by which MariaDB uses no index of the column.
         begins = {"what__istartswith": word}
-        few = JournalLine.objects.filter(**begins).order_by("what", "id").values_list("pk")[: FEW_LINES + 1]
+        few = table.filter(**begins).order_by("what", "id").values_list("pk")[: FEW_LINES + 1]
         if len(few) > FEW_LINES:
             keyset_pages.mark_unindexed(request)
         return lines.filter(**begins)

@@ -1,12 +1,12 @@
 """Admin pages of what can be paused: buttons on its page and actions of its list, each with a reason."""
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
@@ -15,14 +15,15 @@ from unfold.decorators import action
 
 from shop.admin_site import ListMixin
 from shop.errors import FirstcomeError
+from shop.operators import selected_rows
 from shop.operators.forms import ReasonDialog, reason_field, reload_page
+from shop.operators.selected_rows import SelectedAction
 from shop.pausing import LONGEST_REASON
 
-# Each is a transaction of its own, and all of them are listed on the page that asks for the reason.
-MOST_AT_ONCE = 100
 CHANGE = ["change"]
-PAUSING = _("What is paused is issued or sold by no process from then on, until it is resumed.")
-RESUMING = _("What is resumed is issued or sold again, as far as its other terms allow.")
+PAUSING = _("Nothing more is issued or sold of what is paused, until it is resumed.")
+RESUMING = _("What is resumed is issued or sold again, as far as its dates, quantity and stock allow.")
+PAUSE_NOW, RESUME_NOW = _("Pause now"), _("Resume now")
 
 
 class PausingDialog(ReasonDialog):
@@ -47,10 +48,10 @@ class PauseDialog(PausingDialog):
 
 
 PAUSE = ActionDialog(
-    title=_("Pause"), description=PAUSING, form_class=PauseDialog, form_submit_text=_("Pause now")
+    title=_("Pause"), description=PAUSING, form_class=PauseDialog, form_submit_text=PAUSE_NOW
 )
 RESUME = ActionDialog(
-    title=_("Resume"), description=RESUMING, form_class=PausingDialog, form_submit_text=_("Resume now")
+    title=_("Resume"), description=RESUMING, form_class=PausingDialog, form_submit_text=RESUME_NOW
 )
 
 
@@ -82,11 +83,11 @@ class PausingMixin(ListMixin, ModelAdmin):
 
     @admin.action(description=_("Pause the selected %(verbose_name_plural)s"), permissions=CHANGE)
     def pause_selected(self, request: HttpRequest, selected: "QuerySet[Model]") -> HttpResponse | None:
-        return self._change_selected(request, selected, "pause_selected", PAUSE, is_paused=True)
+        return self._change_selected(request, selected, "pause_selected", is_paused=True)
 
     @admin.action(description=_("Resume the selected %(verbose_name_plural)s"), permissions=CHANGE)
     def resume_selected(self, request: HttpRequest, selected: "QuerySet[Model]") -> HttpResponse | None:
-        return self._change_selected(request, selected, "resume_selected", RESUME, is_paused=False)
+        return self._change_selected(request, selected, "resume_selected", is_paused=False)
 
     def _change_one(
         self, request: HttpRequest, form: PausingDialog, object_id: str, *, is_paused: bool
@@ -102,34 +103,24 @@ class PausingMixin(ListMixin, ModelAdmin):
         request: HttpRequest,
         selected: "QuerySet[Model]",
         action_name: str,
-        dialog: ActionDialog,
         *,
         is_paused: bool,
     ) -> HttpResponse | None:
         """Ask for the reason on a page that lists the rows, then change each of them."""
-        rows = list(selected.order_by("pk")[: MOST_AT_ONCE + 1])
-        if len(rows) > MOST_AT_ONCE:
-            too_many = gettext("Nothing was done: select %(most)s at most, in several steps.")
-            self.message_user(request, too_many % {"most": MOST_AT_ONCE}, level=messages.ERROR)
-            return None
-        sent = request.POST if "_form_submitted" in request.POST else None
-        form = PausingDialog(request=request, data=sent)  # type: ignore[call-arg]  # of unfold, untyped
-        if form.is_valid():
-            self._change_rows(request, rows, form.cleaned_data["reason"], is_paused=is_paused)
-            return None
-        context = self.admin_site.each_context(request) | {
-            "title": self._title(len(rows), is_paused=is_paused),
-            "opts": self.opts,
-            "rows": [(row, self.pausing_note(row) if is_paused else "") for row in rows],
-            "form": form,
-            "dialog": dialog,
-            "action_name": action_name,
-            "action_checkbox_name": ACTION_CHECKBOX_NAME,
-            "media": self.media,
-        }
-        return TemplateResponse(request, "admin/pause_selected.html", context)
+        action = SelectedAction(
+            name=action_name,
+            title=partial(self._title, is_paused=is_paused),
+            description=PAUSING if is_paused else RESUMING,
+            submit=PAUSE_NOW if is_paused else RESUME_NOW,
+            form_class=PausingDialog,
+            note=lambda row: self.pausing_note(row) if is_paused else "",
+            perform=partial(self._change_rows, request, is_paused=is_paused),
+        )
+        return selected_rows.run(self, request, selected, action)
 
-    def _change_rows(self, request: HttpRequest, rows: list[Any], reason: str, *, is_paused: bool) -> None:
+    def _change_rows(
+        self, request: HttpRequest, rows: Sequence[Any], reason: str, *, is_paused: bool
+    ) -> None:
         """Change each row, and show which were changed, which were so already, and which were refused."""
         changed, unchanged, notes = [], [], []
         for row in rows:

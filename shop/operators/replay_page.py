@@ -1,23 +1,29 @@
-"""The page that replays dead events: how many match a filter, then their replay in bounded batches."""
+"""Replaying dead events: a page for those that match a filter, and an action for selected ones."""
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from django import forms
 from django.contrib import messages
-from django.contrib.admin import ModelAdmin
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.http import urlencode
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
+from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from shop.errors import FirstcomeError
 from shop.events import dead_events, outbox
 from shop.events.dead_events import MOST_REPLAYED, EventFilter
+from shop.models import JournalLine
+from shop.operators import selected_rows
 from shop.operators.forms import reason_field
+from shop.operators.selected_rows import SelectedAction
 
 PAGE = "admin:shop_journalline_replay_events"
 TEMPLATE = "admin/shop/journalline/replay.html"
@@ -81,6 +87,36 @@ def serve(pages: ModelAdmin, request: HttpRequest) -> HttpResponse:
         return _render(pages, request, FilterForm(request.POST), form)
     given = FilterForm(request.GET)
     return _render(pages, request, given, ReplayForm(initial={name: request.GET.get(name) for name in NAMES}))
+
+
+def replay_selected(
+    pages: ModelAdmin, request: HttpRequest, selected: "QuerySet[JournalLine]"
+) -> HttpResponse | None:
+    """Ask for the reason, then replay those of the selected events that are dead."""
+    action = SelectedAction(
+        name="replay",
+        title=_selected_title,
+        description=_("Receivers get them again, with the same ids. Lines that are no dead events are left."),
+        submit=_("Replay"),
+        note=lambda line: "" if line.delivery == dead_events.DEAD else gettext("not a dead event: left"),
+        perform=partial(_replay_rows, request),
+    )
+    return selected_rows.run(pages, request, selected, action)
+
+
+def _selected_title(count: int) -> str:
+    title = ngettext("Replay %(count)s event", "Replay %(count)s events", count)
+    return title % {"count": count}
+
+
+def _replay_rows(request: HttpRequest, rows: Sequence[JournalLine], reason: str) -> None:
+    try:
+        replayed = dead_events.replay([line.pk for line in rows], reason=reason)
+    except FirstcomeError as error:
+        messages.error(request, error.detail)
+        return
+    text = gettext("%(count)s queued again: they are delivered within seconds.") % {"count": len(replayed)}
+    messages.add_message(request, messages.SUCCESS if replayed else messages.WARNING, text)
 
 
 def _replay(request: HttpRequest, form: ReplayForm) -> HttpResponse:

@@ -53,11 +53,13 @@ class CodeField(forms.CharField):
 
 
 class SignInForm(AuthenticationForm):
-    """Signs in as the API does, with its throttling and journal lines: guessing is no easier here."""
+    """Signs in as the API does, with the same throttling of guesses and the same lines in the journal."""
 
     otp = CodeField(
         required=False,
-        help_text=_("Of your authenticator app, or a backup code. Empty if you have none yet."),
+        help_text=_(
+            "From your authenticator app, or a backup code. Leave it empty if you have not set up codes yet."
+        ),
     )
     signed_in: SignIn | None = None
 

@@ -14,6 +14,7 @@ from unfold.admin import ModelAdmin
 from shop.accounts import disabled_accounts
 from shop.admin import RIGHTS
 from shop.models import IdempotencyKey, ProcessLease
+from shop.operators.selected_rows import MOST_AT_ONCE
 from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
 
 OURS = ("shop", "coupons", "inventory", "payments", "orders")
@@ -33,7 +34,8 @@ def page_of(user: User) -> str:
 def filled_in(response: Any, **changed: Any) -> dict[str, Any]:
     """The page's form as a browser would send it, with some fields changed."""
     form = response.context["adminform"].form
-    values = {name: form.initial.get(name) for name in form.fields} | changed
+    initial = {name: form.initial.get(name) for name in form.fields}
+    values = initial | {"reason": "A test."} | changed
     sent = {name: value for name, value in values.items() if value not in (None, False, [])}
     joined = sent.pop("date_joined", None)
     if joined:
@@ -97,19 +99,40 @@ def test_an_account_is_created_changed_and_gets_a_password() -> None:
     assert ada.check_password(PASSWORD + "8")
 
 
+def disable(client: Client, *chosen: User, **more: Any) -> Any:
+    """Choose the accounts on the list; with `reason`, answer the page that asks for it."""
+    form = {"action": "disable", "_selected_action": [account.pk for account in chosen]}
+    form |= {"_form_submitted": "on"} if "reason" in more else {}
+    return client.post(reverse("admin:auth_user_changelist"), form | more, follow=True)
+
+
 @pytest.mark.django_db
-def test_accounts_are_disabled_together_except_the_operators_own() -> None:
+def test_accounts_are_disabled_together_with_a_reason_except_the_operators_own() -> None:
     superuser, ada, bob = SuperuserFactory(), AccountFactory(), AccountFactory()
-    chosen = [superuser.pk, ada.pk, bob.pk]
+    client = signed_in(superuser)
 
-    done = signed_in(superuser).post(
-        reverse("admin:auth_user_changelist"), {"action": "disable", "_selected_action": chosen}, follow=True
-    )
+    asked = disable(client, superuser, ada, bob)
 
+    assert "Disable 3 accounts? A disabled account" in asked.content.decode()
+    assert f"{superuser.username}: your own account: it is not changed" in asked.content.decode()
+    assert "This field is required" in disable(client, ada, reason=" ").content.decode()
+    assert User.objects.filter(is_active=True).count() == 3
+    done = disable(client, superuser, ada, bob, reason="Stolen cards.")
     assert set(User.objects.filter(is_active=True)) == {superuser}
     messages = [str(message) for message in done.context["messages"]]
     assert messages == ["2 disabled: their tokens are refused within five seconds.", "1 not changed."]
     assert disabled_accounts.is_disabled(ada.pk)
+
+
+@pytest.mark.django_db
+def test_more_accounts_than_the_page_lists_are_not_disabled() -> None:
+    superuser = SuperuserFactory()
+    User.objects.bulk_create(AccountFactory.build_batch(MOST_AT_ONCE))
+
+    done = disable(signed_in(superuser), superuser, select_across="1", reason="Stolen cards.")
+
+    assert "Nothing was done: select 100 at most" in done.content.decode()
+    assert not User.objects.filter(is_active=False).exists()
 
 
 @pytest.mark.django_db
@@ -137,9 +160,7 @@ def test_only_superusers_change_superusers() -> None:
         reverse("admin:auth_user_password_change", args=[superuser.pk]),
         {"password1": PASSWORD + "8", "password2": PASSWORD + "8"},
     )
-    client.post(
-        reverse("admin:auth_user_changelist"), {"action": "disable", "_selected_action": [superuser.pk]}
-    )
+    disable(client, superuser, reason="Mine now.")
 
     assert (changed.status_code, password.status_code) == (403, 403)
     superuser.refresh_from_db()
@@ -156,9 +177,7 @@ def test_staff_cannot_take_over_a_colleague_with_more_permissions() -> None:
         reverse("admin:auth_user_password_change", args=[colleague.pk]),
         {"password1": PASSWORD + "8", "password2": PASSWORD + "8", "usable_password": "true"},
     )
-    client.post(
-        reverse("admin:auth_user_changelist"), {"action": "disable", "_selected_action": [colleague.pk]}
-    )
+    disable(client, colleague, reason="Mine now.")
 
     assert (changed.status_code, password.status_code) == (403, 403)
     colleague.refresh_from_db()
@@ -191,7 +210,8 @@ def test_superusers_change_groups() -> None:
     right = Permission.objects.get(codename="view_product")
 
     changed = signed_in(SuperuserFactory()).post(
-        reverse("admin:auth_group_change", args=[group.pk]), {"name": "stores", "permissions": [right.pk]}
+        reverse("admin:auth_group_change", args=[group.pk]),
+        {"name": "stores", "permissions": [right.pk], "reason": "They pack now."},
     )
 
     assert changed.status_code == 302

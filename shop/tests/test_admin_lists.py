@@ -12,7 +12,7 @@ from django.contrib.admin import ModelAdmin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.messages.storage.base import BaseStorage
 from django.core.exceptions import SuspiciousOperation
-from django.db import connection
+from django.db import OperationalError, connection
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.test import Client, RequestFactory
@@ -27,6 +27,8 @@ from shop import admin_site
 from shop.admin_site import ListMixin
 from shop.backoffice import list_exports
 from shop.models import JournalLine
+from shop.operators import selected_rows
+from shop.operators.selected_rows import SelectedAction
 from shop.tests.factories import OrderFactory, SuperuserFactory
 
 LISTS = sorted(admin.site._registry.items(), key=lambda pair: pair[0]._meta.label)
@@ -186,6 +188,41 @@ def test_the_server_ends_a_statement_of_a_list_that_takes_too_long(
     assert time.monotonic() - began_at < 20
     assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
     assert "took longer than 1 s" in refused.json()["detail"]
+    assert _limit() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_action_that_the_list_does_not_have_gives_its_statements_no_more_time(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if connection.vendor != "mysql":
+        pytest.skip("SQLite has no limit of statements.")
+    OrderFactory.create()
+    monkeypatch.setattr(admin_site, "LIST_SECONDS", 1)
+
+    def slow(self: Any, request: HttpRequest) -> "QuerySet[Order]":
+        return Order.objects.extra(where=["SLEEP(30) = 0"])
+
+    monkeypatch.setattr(OrderAdmin, "get_queryset", slow)
+    refused = operator.post(address_of(Order), {"action": "none-of-these", "_selected_action": ["1"]})
+    assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_rows_of_an_action_are_looked_for_no_longer_than_those_of_a_list(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if connection.vendor != "mysql":
+        pytest.skip("SQLite has no limit of statements.")
+    OrderFactory.create()
+    monkeypatch.setattr(selected_rows, "LIST_SECONDS", 1)
+    slow = Order.objects.extra(where=["SLEEP(30) = 0"])
+    action = SelectedAction(
+        name="none", title=str, description="", submit="", perform=lambda rows, reason: None
+    )
+    with pytest.raises(OperationalError) as raised:
+        selected_rows.run(admin.site._registry[Order], RequestFactory().post("/"), slow, action)
+    assert raised.value.args[0] in admin_site.STATEMENT_ENDED
     assert _limit() == 0
 
 

@@ -10,7 +10,7 @@ from django.utils import timezone
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from uuid_utils.compat import uuid7
 
-from coupons.models import Campaign, Confirmation, QueueTicket
+from coupons.models import ArchivedCoupon, Campaign, Confirmation, QueueTicket
 from coupons.tests.factories import campaign_with_codes, coupon_of
 from inventory.models import Delivery
 from inventory.tests.factories import ProductFactory
@@ -36,21 +36,23 @@ def _a_row_of_every_model() -> None:
     fill_all_models()
 
 
-def fill_all_models() -> None:
-    """A row of every model that the admin shows."""
+def fill_all_models(number: int = 0) -> None:
+    """A row of every model that the admin shows; another one for another number."""
     now, account = timezone.now(), AccountFactory.create()
-    Group.objects.create(name="warehouse")
+    Group.objects.create(name=f"warehouse {number}")
     TOTPDevice.objects.create(user=account, name="authenticator")
     CommittedTransaction.objects.create(id=uuid7(), at=now)
     AuditState.objects.create(audited_at=now)
     SignOut.objects.create(account=account, at=now)
     RecordedTrace.objects.create(id=uuid7(), traceparent=f"00-{'a' * 32}-{'b' * 16}-01", at=now)
-    LawStatus.objects.create(law="L1", holds=False, since=now, offenders=["7"])
+    LawStatus.objects.create(law=f"L{number + 1}", holds=False, since=now, offenders=["7"])
     IdempotencyKey.objects.create(account=account, key_hash="a" * 64, status=201, created_at=now)
     JournalLine.objects.create(at=now, actor="system", what="product.changed", subject="product 7")
     Delivery.objects.create(id=uuid7(), rows_total=2, rows_done=1)
     Reconciliation.objects.create(started_at=now, ended_at=now, checked=1, differences=0, refunded=0)
-    WebhookEvent.objects.create(gateway="simulator", event_id="1", received_at=now, handled_at=now)
+    WebhookEvent.objects.create(
+        gateway="simulator", event_id=f"{number + 1}", received_at=now, handled_at=now
+    )
     wallet(points=5)
     fill_coupons()
     fill_orders(PaymentFactory.create().order)
@@ -68,6 +70,16 @@ def fill_coupons() -> None:
         next_attempt_at=now,
     )
     QueueTicket.objects.create(campaign=campaign, account=AccountFactory.create(), number=1, created_at=now)
+    ArchivedCoupon.objects.create(
+        id=1_000_000 + campaign.pk,
+        campaign=campaign,
+        account=AccountFactory.create(),
+        code=f"ARCHIVED-{campaign.pk}",
+        position=1_000_000,
+        status="issued",
+        issued_at=now,
+        expires_at=now,
+    )
 
 
 def fill_orders(order: Order) -> None:

@@ -13,7 +13,7 @@ from django.urls import reverse
 from coupons.tests.factories import CampaignFactory
 from inventory.tests.factories import ProductFactory
 from shop.models import JournalLine
-from shop.operators.pausing import MOST_AT_ONCE
+from shop.operators.selected_rows import MOST_AT_ONCE
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.statements import captured_statements
@@ -74,7 +74,7 @@ def test_the_page_has_one_button_of_the_two_and_each_does_what_it_says(kind: str
     client, own = signed_in(account), page(kind, "change", row.pk)
     pause, resume = page(kind, "pause", row.pk), page(kind, "resume", row.pk)
     assert (pause in shown(client, own), resume in shown(client, own)) == (True, False)
-    assert "is issued or sold by no process" in shown(client, pause)
+    assert "Nothing more is issued or sold" in shown(client, pause)
 
     answer = press(client, kind, row, "pause", reason=WHY)
 
@@ -127,7 +127,8 @@ def test_selected_rows_are_changed_after_a_page_that_asks_for_the_reason(kind: s
 
     body = asked.content.decode()
     assert asked.status_code == 200
-    assert f"Pause 2 {kind}s? What is paused" in body
+    assert f"Pause 2 {kind}s? Nothing more is issued or sold" in body
+    assert "Pause now" in body
     assert all(str(row) in body for row in rows[:2])
     assert str(rows[2]) not in body
     assert are_paused(rows) == [False] * 3

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from scripts.stack import ports
 from shop.models import ProcessLease
-from shop.operations import beat_lease
+from shop.operations import beat_lease, heartbeats
 from shop.operations.beat_lease import BeatLease
 from shop.tests.outages import OwnRedis, database_away
 from shop.tests.racing import race, wait_until
@@ -67,6 +67,23 @@ def test_a_lease_that_is_given_up_is_free_at_once_and_anothers_is_not_touched() 
     assert not beat_lease.take("two")
     beat_lease.release("one")
     assert beat_lease.take("two")
+
+
+def test_a_beat_that_stands_by_exposes_no_last_tick() -> None:
+    """It exposed that of the beat that acts, and after handing over its own, which grew without end."""
+    first, second = BeatLease("first"), BeatLease("second")
+    first.refresh()
+    heartbeats.record(heartbeats.BEAT)
+    first.refresh()
+    assert heartbeats.age_seconds(heartbeats.BEAT) is not None
+    beat_lease.release(first.holder)
+    second.refresh()
+    first.refresh()
+    assert not first.is_ours
+    assert heartbeats.age_seconds(heartbeats.BEAT) is None
+    with database_away():
+        BeatLease("third").refresh()
+    assert heartbeats.age_seconds(heartbeats.BEAT) is None
 
 
 def test_a_beat_that_starts_again_with_its_schedule_need_not_wait_for_its_own_lease() -> None:

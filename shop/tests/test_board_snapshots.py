@@ -20,7 +20,7 @@ from shop import clock
 from shop.backoffice.board import history, readings
 from shop.backoffice.board.history import History, Point
 from shop.backoffice.board.percentiles import percentile
-from shop.backoffice.board.readings import SaleState, ShopState
+from shop.backoffice.board.readings import GoodsState, ShopState
 from shop.backoffice.board.snapshots import SnapshotComposer
 from shop.models import LawStatus
 from shop.operations.shared_counts import SecondCounts
@@ -33,9 +33,9 @@ START = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 SECOND = int(START.timestamp())
 
 
-def sale_of(**left: int) -> SaleState:
-    """A sale with a campaign for each name, numbered from 1."""
-    return SaleState(
+def goods_of(**left: int) -> GoodsState:
+    """Goods: a campaign for each name, numbered from 1."""
+    return GoodsState(
         campaigns=[
             readings.CampaignState(
                 id=number,
@@ -49,7 +49,11 @@ def sale_of(**left: int) -> SaleState:
             )
             for number, (name, value) in enumerate(left.items(), start=1)
         ],
-        products=[],
+        products=[
+            readings.ProductState(
+                id=1, sku="MUG", name="Mug", on_hand=3, reserved=3, left=0, is_paused=False, is_active=True
+            )
+        ],
     )
 
 
@@ -74,12 +78,12 @@ def compose(
     composer: SnapshotComposer,
     second: int,
     *,
-    sale: SaleState | None = None,
+    goods: GoodsState | None = None,
     shop: ShopState | None = None,
     counts: list[SecondCounts] | None = None,
 ) -> dict[str, Any]:
     figures, _ = composer.compose(
-        at=START + timedelta(seconds=second + 1.3), sale=sale, shop=shop, counts=counts, ages={}
+        at=START + timedelta(seconds=second + 1.3), goods=goods, shop=shop, counts=counts, ages={}
     )
     orjson.dumps(figures)
     return figures
@@ -98,9 +102,9 @@ def test_campaigns_that_run_are_shown_first_those_that_open_soon() -> None:
     CampaignFactory.create(name="Closed", closed=True)
 
     with captured_statements() as statements:
-        sale = readings.read_sale([])
+        goods = readings.read_goods([])
     assert len(statements) <= 4
-    assert [(one.name, one.status, one.left) for one in sale.campaigns] == [
+    assert [(one.name, one.status, one.left) for one in goods.campaigns] == [
         ("Soon", "scheduled", 100),
         ("Open", "open", 2),
         ("Paused", "paused", 100),
@@ -115,7 +119,7 @@ def test_twelve_campaigns_are_shown_at_most_and_four_of_them_sold_out() -> None:
     for number in (1, 14):
         for _ in range(number):
             CampaignFactory.create(opens_at=clock.now() - timedelta(days=2))
-        statuses = [one.status for one in readings.read_sale([]).campaigns]
+        statuses = [one.status for one in readings.read_goods([]).campaigns]
         if number == 1:
             assert statuses == ["open"] + ["sold_out"] * 4
     assert statuses == ["open"] * readings.CAMPAIGNS_SHOWN == ["open"] * 12
@@ -130,7 +134,7 @@ def test_a_paused_product_stays_on_the_board_when_only_others_are_ordered() -> N
         product_pausing.pause(product_id=product.pk, reason="A wrong price.")
 
     with captured_statements() as statements:
-        products = readings.read_sale([sold.pk, paused[-1].pk]).products
+        products = readings.read_goods([sold.pk, paused[-1].pk]).products
 
     assert len(statements) <= 4
     assert [one.name for one in products] == ["Paused 2", "Paused 3", "Paused 4", "Paused 5", "Sold"]
@@ -181,7 +185,7 @@ def test_orders_products_sagas_tickets_and_laws_are_those_of_the_database() -> N
         ("L9", None, 0),
     ]
 
-    products = readings.read_sale(shop.product_ids).products
+    products = readings.read_goods(shop.product_ids).products
     assert [(one.name, one.on_hand, one.reserved, one.left) for one in products] == [
         ("Cold", 10, 1, 9),
         ("Hot", 10, 4, 6),
@@ -193,20 +197,20 @@ def test_orders_products_sagas_tickets_and_laws_are_those_of_the_database() -> N
 
 def test_the_rate_is_that_of_the_last_ten_seconds_and_says_when_nothing_is_left() -> None:
     composer = SnapshotComposer(History())
-    assert compose(composer, 0, sale=sale_of(spring=100))["campaigns"][0]["rate"] is None
+    assert compose(composer, 0, goods=goods_of(spring=100))["campaigns"][0]["rate"] is None
     for second in range(1, 6):
-        compose(composer, second, sale=sale_of(spring=100))
+        compose(composer, second, goods=goods_of(spring=100))
     for second in range(6, 16):
-        figures = compose(composer, second, sale=sale_of(spring=100 - 3 * (second - 5)))
+        figures = compose(composer, second, goods=goods_of(spring=100 - 3 * (second - 5)))
     [spring] = figures["campaigns"]
     assert (spring["left"], spring["rate"], spring["ends_in_seconds"]) == (70, 3.0, pytest.approx(70 / 3))
     assert figures["point"]["campaign.1"] == 70
 
     # A raised quantity is no negative sale.
-    raised = compose(composer, 16, sale=sale_of(spring=500))["campaigns"][0]
+    raised = compose(composer, 16, goods=goods_of(spring=500))["campaigns"][0]
     assert raised["rate"] == pytest.approx(2.7)
     for second in range(17, 28):
-        figures = compose(composer, second, sale=sale_of(spring=0))
+        figures = compose(composer, second, goods=goods_of(spring=0))
     assert figures["campaigns"][0]["ends_in_seconds"] is None
 
 
@@ -249,16 +253,19 @@ def test_requests_are_those_of_all_processes_by_code_campaign_and_response_time(
                 ("campaign", "1", "sold_out"): 6,
                 ("campaign", "1", "issued"): 9,
                 ("campaign", "2", "closed"): 1,
+                ("product", "1", "insufficient_stock"): 4,
+                ("product", "2", "product_paused"): 2,
                 ("orders", "placed"): 3,
                 ("orders", "cancelled"): 1,
             },
         )
         for second in range(3)
     ]
-    figures = compose(SnapshotComposer(History()), 2, sale=sale_of(spring=1), counts=counts)
+    figures = compose(SnapshotComposer(History()), 2, goods=goods_of(spring=1), counts=counts)
     assert figures["processes"] == 2
     assert figures["refusals"] == [{"code": "sold_out", "rate": 6.0}, {"code": "conflict", "rate": 1.0}]
     assert figures["campaigns"][0]["refusals"] == [{"code": "sold_out", "rate": 6.0}]
+    assert figures["products"][0]["refusals"] == [{"code": "insufficient_stock", "rate": 4.0}]
     requests = figures["requests"]
     assert requests["rate"] == 10
     assert requests["apps"]["coupons"]["p50"] == pytest.approx(0.0375)

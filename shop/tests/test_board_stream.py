@@ -425,4 +425,4 @@ def test_only_the_stream_itself_is_answered_by_a_coroutine() -> None:
     assert streams.handler_of(PATH) is stream.serve
     for path in ("/admin/board/", PATH.rstrip("/"), f"{PATH}more/"):
         assert streams.handler_of(path) is pages.serve_page
-        assert not streams.is_stream(path)
+        assert not streams.is_answered_by_coroutine(path)

@@ -120,12 +120,17 @@ def test_the_journal_is_read_only_in_the_admin() -> None:
     assert client.post(reverse("admin:shop_journalline_delete", args=[kept.pk])).status_code == 403
 
 
-def test_the_page_replays_dead_events_and_records_the_actor() -> None:
+def test_the_list_replays_dead_events_and_records_the_actor_and_the_reason() -> None:
     operator = SuperuserFactory.create()
     dead_letter, other = dead(), line()
     sent = {"action": "replay", "_selected_action": [dead_letter.pk, other.pk]}
+    client, page = client_of(operator), reverse("admin:shop_journalline_changelist")
 
-    done = client_of(operator).post(reverse("admin:shop_journalline_changelist"), sent, follow=True)
+    asked = client.post(page, sent).content.decode()
+    assert "Replay 2 events? Receivers get them again" in asked and "not a dead event: left" in asked
+    assert not JournalLine.objects.filter(what="event.replayed").exists()
+    answered = sent | {"_form_submitted": "on", "reason": "The receiver is mended."}
+    done = client.post(page, answered, follow=True)
 
     assert [str(message) for message in done.context["messages"]] == [
         "1 queued again: they are delivered within seconds."
@@ -134,6 +139,7 @@ def test_the_page_replays_dead_events_and_records_the_actor() -> None:
     assert dead_letter.delivery == "queued"
     noted = JournalLine.objects.get(what="event.replayed")
     assert (noted.actor, noted.actor_id, noted.actor_name) == ("staff", operator.pk, operator.username)
+    assert noted.detail == "The receiver is mended."
 
 
 def test_the_page_says_how_many_events_are_queued_again_though_the_database_is_lost_on_the_way(
@@ -161,7 +167,7 @@ def test_the_page_says_how_many_events_are_queued_again_though_the_database_is_l
 def test_view_permission_does_not_allow_a_replay() -> None:
     reader = AccountFactory.create(is_staff=True, permissions=["shop.view_journalline"])
     dead_letter = dead()
-    sent = {"action": "replay", "_selected_action": [dead_letter.pk]}
+    sent = {"action": "replay", "_selected_action": [dead_letter.pk], "_form_submitted": "on", "reason": "x"}
 
     assert shown(changelist(client_of(reader))) == [dead_letter.pk]
     client_of(reader).post(reverse("admin:shop_journalline_changelist"), sent)

@@ -13,7 +13,7 @@ from celery import Celery, Task
 from django.db import connection
 
 from scripts.stack import ports
-from shop import server_addresses
+from shop import configuration
 from shop.operations import dispatch
 from shop.outbound.circuit_breaker import CircuitBreaker
 from shop.tests.outages import OwnRedis
@@ -221,7 +221,7 @@ def test_another_node_of_the_broker_takes_the_messages_of_one_that_is_down(
 ) -> None:
     urls = [f"redis://{ports.HOST}:{ports.free()}/0", own_redis.url]
     task = task_on(";".join(urls))
-    task.app.conf.broker_transport_options = server_addresses.broker_transport_options(
+    task.app.conf.broker_transport_options = configuration.broker_transport_options(
         urls, visibility_timeout=600
     )
     assert dispatch.send_to_broker(task, ["first"])
@@ -235,7 +235,7 @@ def test_another_node_of_the_broker_takes_the_messages_of_one_that_is_frozen(
     with socket.create_server((ports.HOST, 0)) as frozen:
         urls = [f"redis://{ports.HOST}:{frozen.getsockname()[1]}/0", own_redis.url]
         task = task_on(";".join(urls))
-        options = server_addresses.broker_transport_options(urls, visibility_timeout=600)
+        options = configuration.broker_transport_options(urls, visibility_timeout=600)
         task.app.conf.broker_transport_options = options
         assert timed(lambda: dispatch.send_to_broker(task, ["first"])) < 10
     assert (ran, count_sent(own_redis)) == ([], 1)

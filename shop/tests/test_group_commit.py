@@ -519,6 +519,7 @@ def test_a_batcher_with_an_interval_keeps_it_between_batches(
     assert outcomes == [[number] * 3 for number in range(20)]
     assert all(later - earlier >= 0.3 for earlier, later in itertools.pairwise(began))
     assert len(began) <= 6, "nearly all share a batch with others"
+
     def seconds_when_idle() -> float:
         wait_until(lambda: time.monotonic() - began[-1] > 0.3)
         started_at = time.monotonic()

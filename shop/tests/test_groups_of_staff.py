@@ -9,8 +9,10 @@ from django.urls import reverse
 
 from shop.accounts import permissions
 from shop.tests import operators_page, staff_groups
+from shop.tests.confirming import confirmed
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.staff_groups import NAMES, _staff_groups, member_of, permissions_of
+from shop.tests.test_admin import disable
 
 __all__ = ["_staff_groups"]
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("_staff_groups")]
@@ -20,11 +22,6 @@ def signed_in(user: User) -> Client:
     client = Client()
     client.force_login(user)
     return client
-
-
-def disable(client: Client, *accounts: User) -> None:
-    page, chosen = reverse("admin:auth_user_changelist"), [account.pk for account in accounts]
-    client.post(page, {"action": "disable", "_selected_action": chosen})
 
 
 def test_the_groups_have_the_permissions_that_the_page_for_operators_lists() -> None:
@@ -61,7 +58,7 @@ def test_support_disables_customers_and_changes_nothing_else_about_an_account() 
     client = signed_in(member_of("Support"))
     page = reverse("admin:auth_user_change", args=[ada.pk])
 
-    disable(client, ada, colleague)
+    disable(client, ada, colleague, reason="Stolen cards.")
     changed = client.post(page, {"username": "gone", "email": "mine@example.com"})
     password = client.post(
         reverse("admin:auth_user_password_change", args=[ada.pk]), {"password1": "x", "password2": "x"}
@@ -78,10 +75,21 @@ def test_support_disables_customers_and_changes_nothing_else_about_an_account() 
 def test_no_other_group_disables_accounts(group: str) -> None:
     ada = AccountFactory.create()
 
-    disable(signed_in(member_of(group)), ada)
+    disable(signed_in(member_of(group)), ada, reason="Stolen cards.")
 
     ada.refresh_from_db()
     assert ada.is_active
+
+
+def test_support_enables_customers_again_and_no_colleagues() -> None:
+    ada, colleague = AccountFactory.create(is_active=False), AccountFactory.create(is_staff=True)
+    client = signed_in(member_of("Support"))
+
+    enabled = confirmed(client, reverse("account-enable", args=[ada.pk]), reason="It was a mistake.")
+    refused = client.get(reverse("account-enable", args=[colleague.pk]))
+
+    ada.refresh_from_db()
+    assert (enabled.status_code, refused.status_code, ada.is_active) == (302, 403, True)
 
 
 def test_a_group_of_an_operators_own_is_left_as_it_is() -> None:
@@ -140,7 +148,7 @@ def test_a_flushed_database_has_the_permission_and_one_row_of_it() -> None:
 def test_superusers_disable_anyone() -> None:
     colleague = AccountFactory.create(is_staff=True)
 
-    disable(signed_in(SuperuserFactory.create()), colleague)
+    disable(signed_in(SuperuserFactory.create()), colleague, reason="They left.")
 
     colleague.refresh_from_db()
     assert not colleague.is_active

@@ -19,7 +19,7 @@ from coupons.models import Campaign, Coupon
 from coupons.tests.factories import campaign_with_codes, coupon_of
 from orders.models import Saga, SagaLog
 from payments.models import Entry, LedgerAccount, Payment, WebhookEvent
-from payments.tests.factories import PaymentFactory, wallet
+from payments.tests.factories import wallet
 from shop import admin_site
 from shop.http import keyset_pages
 from shop.http.keyset_pages import InvalidPosition, KeysetPage, KeysetPaginator
@@ -36,6 +36,8 @@ LONG_LISTS = sorted(
     (model for model, pages in admin.site._registry.items() if issubclass(pages.paginator, KeysetPaginator)),
     key=lambda model: model._meta.label,
 )
+# The list's address without the filter with which it opens.
+ALL_ROWS: dict[type[Model], dict[str, str]] = {Payment: {"show": "everything"}}
 SEARCHED: list[tuple[type[Model], str]] = [
     (Coupon, "account__username"),
     (Coupon, "code"),
@@ -47,6 +49,28 @@ SEARCHED: list[tuple[type[Model], str]] = [
     (Payment, "account__username"),
     (Entry, "account__user__username"),
 ]
+
+
+ODD_VALUES = [
+    "0001-01-01T00:00:00+23:59",
+    "9999-12-31T23:59:59-23:59",
+    "0001-01-01T00:00:00+00:00",
+    "9999-12-31T23:59:59.999999+00:00",
+    "2026-11-22T12:00:00",
+    "2026-11-22",
+    "NaN",
+    "inf",
+    "-1",
+    str(2**63),
+    str(-(2**63) - 1),
+    "9" * 150,
+    "1e400",
+    "a\0b",
+    "\ud800",
+    "٣",
+    "",
+]
+"""Texts for a column of a position, of which some are values and most are none."""
 
 
 @pytest.fixture
@@ -154,6 +178,30 @@ def test_a_position_that_no_page_has_is_refused(operator: Client, position: str)
     assert "The list has no such page" in answer.content.decode()
 
 
+@pytest.mark.parametrize("model", LONG_LISTS, ids=lambda model: model._meta.label)
+def test_no_crafted_position_of_a_long_list_is_a_server_error(operator: Client, model: type[Model]) -> None:
+    """An instant that is before the year 1 in UTC was a 500."""
+    fill_all_models()
+    columns = len(keyset_pages._columns(model, admin.site._registry[model].ordering))
+    for direction in (keyset_pages.AFTER, keyset_pages.BEFORE):
+        for value in ODD_VALUES:
+            for texts in {(value,) * columns, (value, *"1" * (columns - 1))}:
+                query = urlencode({"p": direction + ",".join(texts)}, errors="surrogatepass")
+                answer = operator.get(address_of(model) + query)
+                assert answer.status_code in (200, 302), (direction, texts)
+
+
+@pytest.mark.parametrize(
+    "instant",
+    ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "2026-11-22T12:00:00", "2026-11-22T12:00:00Z"],
+)
+def test_an_instant_that_no_page_writes_is_no_position(instant: str) -> None:
+    with pytest.raises(InvalidPosition):
+        keyset_pages.read_page(
+            JournalLine.objects.all(), f"after:{instant},1", ordering=["-at", "-id"], size=3
+        )
+
+
 def test_an_unknown_but_valid_position_shows_what_is_beyond(operator: Client) -> None:
     ids = lines(3)
     answer = operator.get(address_of(JournalLine, p=f"after:{2**70}"))
@@ -192,26 +240,27 @@ def test_no_page_of_a_long_list_counts_or_skips_rows(operator: Client, model: ty
             assert "COUNT(" not in statement and not re.search(r"OFFSET [1-9]", statement), statement
 
 
-@pytest.mark.parametrize("model", [Coupon, Payment, IdempotencyKey], ids=lambda model: model._meta.label)
-def test_a_page_has_as_many_statements_for_many_rows_as_for_one(operator: Client, model: type[Model]) -> None:
-    def fill() -> None:
-        account = AccountFactory.create()
-        coupon_of(campaign_with_codes(Campaign.CodeSource.POOL), account)
-        PaymentFactory.create()
-        now = timezone.now()
-        IdempotencyKey.objects.create(account=account, key_hash="a" * 64, status=201, created_at=now)
+@pytest.mark.parametrize("model", admin.site._registry, ids=lambda model: model._meta.label)
+def test_a_page_has_as_many_statements_for_many_rows_as_for_few(
+    operator: Client, model: type[Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each further row has its own account, order, campaign and product: none is read for its row alone."""
 
-    def statements_of_page() -> int:
+    monkeypatch.setattr(admin.site._registry[model], "list_per_page", 1_000)
+
+    def rows_and_statements() -> tuple[int, int]:
         with captured_statements() as statements:
-            operator.get(address_of(model, show="everything") if model is Payment else address_of(model))
-        return len(statements)
+            page = operator.get(address_of(model, **ALL_ROWS.get(model, {})))
+        return len(page.context["cl"].result_list), len(statements)
 
-    fill()
-    statements_of_page()
-    with_one = statements_of_page()
-    for _ in range(4):
-        fill()
-    assert statements_of_page() == with_one
+    fill_all_models()
+    rows_and_statements()
+    few, with_few = rows_and_statements()
+    for number in range(1, 4):
+        fill_all_models(number)
+    many, with_many = rows_and_statements()
+    assert few < many
+    assert with_many == with_few
 
 
 @pytest.mark.parametrize(("model", "name"), SEARCHED, ids=lambda value: getattr(value, "__name__", value))
@@ -308,6 +357,23 @@ def test_what_an_unknown_actor_did_is_searched_in_windows(
     assert [line.what for line in rest.context["cl"].result_list] == ["test.command"]
 
 
+def test_an_empty_page_in_the_middle_has_links_to_both_ends(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no row from which pages could go back, and had no other link than the next page's."""
+    fill_all_models()
+    lines(20)
+    monkeypatch.setattr(admin_site, "SEARCHED_ROWS", 5)
+    first = operator.get(address_of(JournalLine, by="root")).context["cl"]
+    following = dict(first.page_links)["Next page"]
+    middle = operator.get(address_of(JournalLine) + following.lstrip("?")).context["cl"]
+    links = dict(middle.page_links)
+    assert (middle.result_list, links["Previous page"]) == ([], "")
+    assert "p=1" in links["First page"] and "p=last" in links["Last page"]
+    back = operator.get(address_of(JournalLine, by="root", p="last")).context["cl"]
+    assert (dict(back.page_links)["Last page"], bool(dict(back.page_links)["First page"])) == ("", True)
+
+
 def test_filters_without_an_index_are_searched_in_windows(
     operator: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -326,5 +392,8 @@ def test_filters_without_an_index_are_searched_in_windows(
     following = dict(page.context["cl"].page_links)["Next page"]
     rest = operator.get(address_of(SagaLog) + following.lstrip("?"))
     assert [line.attempt for line in rest.context["cl"].result_list] == [0]
+    first = dict(rest.context["cl"].page_links)["First page"]
+    again = operator.get(address_of(SagaLog) + first.lstrip("?")).context["cl"]
+    assert (dict(again.page_links)["First page"], bool(dict(again.page_links)["Last page"])) == ("", True)
     unfiltered = operator.get(address_of(SagaLog))
     assert len(unfiltered.context["cl"].result_list) == 6

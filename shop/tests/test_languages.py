@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy
 from pydantic import BaseModel, ValidationError
 
 from coupons import redemption
-from orders.saga import step_results
+from orders.saga import definitions
 from scripts.stack import places
 from shop import errors, lazy_texts
 from shop.errors import Invalid, NotFound, Rejected
@@ -130,7 +130,7 @@ def test_what_is_logged_and_stored_of_an_error_is_english_on_a_korean_page() -> 
     error = Rejected(mark("{campaign} is sold out.", campaign="봄"), code="sold_out")
     with translation.override("ko"):
         assert (str(error), error.detail) == ("봄 is sold out.", "봄 캠페인의 쿠폰이 매진되었습니다.")
-        stored = step_results.refusal_or_failure(error)
+        stored = definitions.refusal_or_failure(error)
         assert (type(stored.detail), stored.detail) == (str, "봄 is sold out.")
 
 

@@ -11,7 +11,7 @@ from django.urls import reverse
 from shop import clock
 from shop.models import AuditState, LawStatus
 from shop.observability import gauges
-from shop.operations import audit_state
+from shop.operations.audits import audit_state
 from shop.operations.doctor import audits
 from shop.tests.factories import AccountFactory
 

@@ -20,7 +20,7 @@ from coupons.tests.factories import CampaignFactory, coupon_of
 from inventory.tests.factories import ProductFactory
 from payments.tests.factories import PaymentFactory, wallet
 from shop.backoffice import list_exports
-from shop.http.pages import csv_format, paged_responses
+from shop.http.pages import csv_format, streamed_responses
 from shop.models import CommittedTransaction, JournalLine
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.test_admin_pages import fill_all_models, fill_coupons, fill_orders
@@ -206,7 +206,7 @@ def test_too_many_exports_at_once_are_refused_and_a_finished_one_frees_its_place
     ProductFactory.create()
     colleagues = [operator, signed_in(SuperuserFactory.create()), signed_in(SuperuserFactory.create())]
     open_ones = [colleague.get(PRODUCTS) for colleague in colleagues[:2] for _ in range(2)]
-    assert len(open_ones) == paged_responses.MAX_CONCURRENT
+    assert len(open_ones) == streamed_responses.MAX_CONCURRENT
     refused = colleagues[2].get(PRODUCTS)
     assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
     for response in open_ones:
@@ -217,7 +217,7 @@ def test_too_many_exports_at_once_are_refused_and_a_finished_one_frees_its_place
 def test_one_account_leaves_places_for_the_exports_of_all_others(operator):
     """One account could keep all of a process' places for as long as it read slowly."""
     ProductFactory.create()
-    open_ones = [operator.get(PRODUCTS) for _ in range(paged_responses.MAX_OF_ACCOUNT)]
+    open_ones = [operator.get(PRODUCTS) for _ in range(streamed_responses.MAX_OF_ACCOUNT)]
     refused = operator.get(PRODUCTS)
     assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
     assert "of this account" in refused.json()["detail"]
@@ -225,7 +225,7 @@ def test_one_account_leaves_places_for_the_exports_of_all_others(operator):
     text_of(open_ones[0])
     assert rows_of(operator.get(PRODUCTS))
     text_of(open_ones[1])
-    assert not paged_responses.taken_slots()
+    assert not streamed_responses.taken_slots()
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_one_account_leaves_places_for_the_exports_of_all_others(operator):
     ],
 )
 def test_a_refused_export_is_not_journaled(operator, address, what):
-    open_ones = [operator.get(address) for _ in range(paged_responses.MAX_OF_ACCOUNT)]
+    open_ones = [operator.get(address) for _ in range(streamed_responses.MAX_OF_ACCOUNT)]
     assert JournalLine.objects.filter(what=what).count() == len(open_ones)
     assert operator.get(address).status_code == 503
     assert JournalLine.objects.filter(what=what).count() == len(open_ones)
@@ -251,16 +251,16 @@ def test_an_export_that_cannot_be_journaled_is_not_made_and_frees_its_place():
     started = []
     parts = (started.append(number) or "part" for number in range(3))
     with pytest.raises(OperationalError):
-        paged_responses.respond(parts, account_id=1, content_type="text/csv", before_parts=fail)
-    assert not paged_responses.taken_slots()
+        streamed_responses.respond(parts, account_id=1, content_type="text/csv", before_parts=fail)
+    assert not streamed_responses.taken_slots()
     assert not started
 
 
 def test_an_export_that_is_lost_without_being_closed_frees_its_place(operator):
     """An error after the view loses the response; its place was missing until the process ended."""
     ProductFactory.create()
-    for _ in range(paged_responses.MAX_OF_ACCOUNT):
+    for _ in range(streamed_responses.MAX_OF_ACCOUNT):
         operator.get(PRODUCTS)
     gc.collect()
-    assert not paged_responses.taken_slots()
+    assert not streamed_responses.taken_slots()
     assert rows_of(operator.get(PRODUCTS))

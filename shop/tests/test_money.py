@@ -3,9 +3,9 @@
 import pytest
 from django.conf import LazySettings
 
-from shop.backoffice import cells
+from shop.backoffice import page_elements
 from shop.money import format_amount, format_number, minor_unit_help
-from shop.operators import pages
+from shop.operators import display
 
 
 @pytest.mark.parametrize(
@@ -45,8 +45,8 @@ def test_an_amount_has_the_digits_of_its_currency_on_every_page(
     amount: int, currency: str, text: str, settings: LazySettings
 ) -> None:
     settings.CURRENCY = currency
-    assert format_amount(amount) == pages.amount(amount, currency) == cells.amount(amount) == text
-    assert pages.amount(amount) == text.removesuffix(f" {currency}")
+    assert format_amount(amount) == display.amount(amount, currency) == page_elements.amount(amount) == text
+    assert display.amount(amount) == text.removesuffix(f" {currency}")
 
 
 def test_a_field_for_an_amount_says_in_which_unit_it_is(settings: LazySettings) -> None:

@@ -11,7 +11,7 @@ from django.core.management import call_command
 from django.test import Client
 from jsonschema import Draft202012Validator
 
-from shop.http.openapi import openapi
+from shop.http.openapi import api_doc
 
 METHODS = ("get", "post", "put", "patch", "delete")
 
@@ -198,7 +198,7 @@ def test_the_further_members_of_a_problem_are_described_with_its_code(
 def test_codes_that_share_a_member_are_described_as_alternatives() -> None:
     codes = ["insufficient_stock", "refund_exceeds_order"]
 
-    alternatives = openapi.problem_schema(codes)["properties"]["items"]["anyOf"]
+    alternatives = api_doc.problem_schema(codes)["properties"]["items"]["anyOf"]
 
     assert [option["description"].split("`")[1] for option in alternatives] == codes
 

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from scripts.tests.simulator import Simulator
 from shop.db import transactions
-from shop.events import dead_events, journal, outbox, resending
+from shop.events import dead_events, journal, order_replay, outbox
 from shop.models import JournalLine
 from shop.operations.doctor import events as doctor_of_events
 from shop.redis import redis_client
@@ -447,7 +447,7 @@ def test_an_old_order_whose_events_are_sent_again_while_the_platform_is_away_has
     assert outbox.deliver(order_id) == ""
     JournalLine.objects.update(at=timezone.now() - timedelta(seconds=settings.EVENT_GIVE_UP_SECONDS + 1))
     right, settings.DATA_PLATFORM_URL = settings.DATA_PLATFORM_URL, NOWHERE
-    resending.resend_of_order(order_id=order_id, reason="lost there")
+    order_replay.replay_order(order_id=order_id, reason="lost there")
     for _ in range(outbox.FEWEST_ATTEMPTS + 1):
         make_due(event)
         outbox.deliver_due()

@@ -1,13 +1,22 @@
 """Pagination: invalid limits and cursors are refused, and never cause a server error."""
 
 from base64 import b64encode
+from collections.abc import Sequence
+from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
+from coupons.models import Coupon
+from coupons.tests.factories import CampaignFactory
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
+from shop.http import pagination
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
+from shop.tests.plans import explain
 
 pytestmark = pytest.mark.django_db
 LISTS = ["/orders", "/payments", "/coupons", "/campaigns", "/products", "/wallet/entries"]
@@ -73,3 +82,67 @@ def test_a_page_has_50_rows_or_as_many_as_asked_up_to_200(api: Api, limit: str, 
     page = api.get(f"/products{limit}").json()
     assert len(page["results"]) == rows
     assert len(api.get(page["next"]).json()["results"]) == min(rows, 201 - rows)
+
+
+def issue(statuses: Sequence[str]) -> list[Coupon]:
+    """Coupons of one campaign with these statuses, in the order of their ids."""
+    now, campaign = timezone.now(), CampaignFactory.create(quantity=len(statuses))
+    return [
+        Coupon.objects.create(
+            campaign=campaign,
+            account=AccountFactory.create(),
+            code=f"C-{campaign.pk}-{position}",
+            position=position,
+            status=status,
+            issued_at=now,
+            expires_at=now + timedelta(days=1),
+        )
+        for position, status in enumerate(statuses, start=1)
+    ]
+
+
+@pytest.mark.parametrize(
+    "void", [{0}, {0, 1, 2, 3}, {11}, {18}, {13, 17}, {3, 22}, {4, 5, 14}, set(), set(range(23))]
+)
+def test_a_list_without_an_index_looks_at_so_many_rows_a_page_and_its_pages_lead_both_ways(
+    monkeypatch: pytest.MonkeyPatch, void: set[int]
+) -> None:
+    monkeypatch.setattr(pagination, "ROWS_AT_ONCE", 5)
+    coupons = issue(["void" if number in void else "issued" for number in range(23)])
+    expected = [coupon.code for coupon in reversed(coupons) if coupon.status == Coupon.Status.VOID]
+    staff = client_of(AccountFactory.create(is_staff=True, is_superuser=True))
+    with CaptureQueriesContext(connection) as captured:
+        page = staff.get("/coupons?status=void&limit=2").json()
+    assert [one["sql"] for one in captured if "`id` >= " in one["sql"]]
+
+    forwards = [row["code"] for row in page["results"]]
+    while page["next"]:
+        page = staff.get(page["next"]).json()
+        assert len(page["results"]) <= 2
+        forwards += [row["code"] for row in page["results"]]
+    backwards = [row["code"] for row in reversed(page["results"])]
+    while page["previous"]:
+        page = staff.get(page["previous"]).json()
+        backwards += [row["code"] for row in reversed(page["results"])]
+
+    again = [row["code"] for row in page["results"]]
+    while page["next"]:
+        page = staff.get(page["next"]).json()
+        again += [row["code"] for row in page["results"]]
+
+    assert forwards == expected
+    assert backwards == expected[::-1]
+    assert again == expected
+
+
+def test_the_newest_of_all_coupons_are_read_by_their_key() -> None:
+    for _ in range(2):
+        issue(["issued"] * 30)
+    staff = client_of(AccountFactory.create(is_staff=True, is_superuser=True))
+
+    with CaptureQueriesContext(connection) as captured:
+        assert len(staff.get("/coupons?limit=10").json()["results"]) == 10
+
+    [statement] = [one["sql"] for one in captured if "FROM `coupons_coupon`" in one["sql"]]
+    [step] = explain(statement)
+    assert (step["key"], "filesort" in step["Extra"]) == ("PRIMARY", False)

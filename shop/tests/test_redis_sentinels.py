@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from scripts.stack import children, ports
 from scripts.stack.mariadb import SEARCH_PATH
-from shop import server_addresses
+from shop import configuration
 from shop.redis import redis_client
 from shop.tests.racing import wait_until
 
@@ -69,7 +69,7 @@ def primary(
         hosts = ",".join(f"{ports.HOST}:{port}" for port in sentinels)
         url = f"redis+sentinel://:{PASSWORD}@{hosts}/{name}/0?sentinel_password={SENTINEL_PASSWORD}"
         monkeypatch.setenv("REDIS_URL", url)
-        settings.CACHES = {"default": server_addresses.redis_cache("REDIS_URL", "")}
+        settings.CACHES = {"default": configuration.redis_cache("REDIS_URL", "")}
         redis_client.reset()
         yield child
     redis_client.reset()

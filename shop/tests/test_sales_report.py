@@ -25,7 +25,7 @@ from payments.tests.factories import PaymentFactory
 from payments.tests.own_gateway import gateway_process, own_gateway
 from payments.tests.sales import credit_top_up
 from shop import clock
-from shop.backoffice import reports, windows
+from shop.backoffice import sales_report, windows
 from shop.backoffice.sales_figures import Amounts, Figures
 from shop.http.pages import csv_format
 from shop.models import JournalLine
@@ -324,8 +324,8 @@ def allowed(*permissions: str) -> Iterator[int]:
 def test_the_report_needs_orders_and_the_ledger_and_its_csv_the_permission_to_export():
     assert list(allowed()) == [403, 403, 403]
     assert list(allowed("orders.view_order", "shop.export_list")) == [403, 403, 403]
-    assert list(allowed(*reports.PERMISSIONS)) == [200, 200, 403]
-    assert list(allowed(*reports.PERMISSIONS, "shop.export_list")) == [200, 200, 200]
+    assert list(allowed(*sales_report.PERMISSIONS)) == [200, 200, 403]
+    assert list(allowed(*sales_report.PERMISSIONS, "shop.export_list")) == [200, 200, 200]
     assert Client().get(PAGE).status_code == 302
 
 

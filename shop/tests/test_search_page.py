@@ -19,7 +19,7 @@ from payments import selectors
 from payments.models import Payment
 from shop.backoffice.search import finders
 from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory
-from shop.tests.plans import assert_read_by_index
+from shop.tests.plans import assert_read_by_index, explain
 from shop.tests.staff_groups import _staff_groups, member_of
 from shop.tests.test_home_page import settled_payments
 
@@ -254,3 +254,6 @@ def test_every_statement_of_a_search_is_answered_by_an_index(
         # The bound of the newest payments is read from the end of the primary key.
         for statement in (one for one in statements if "OFFSET 19" not in one):
             assert_read_by_index(statement, but_for=["coupons_campaign", "orders_refund", "orders_saga"])
+            if "`code` LIKE" in statement:
+                [step] = explain(statement)
+                assert (step["type"], step["key"]) == ("range", "coupons_coupon_code_is_unique")

@@ -12,6 +12,7 @@ from django.db import NotSupportedError, OperationalError, connections, transact
 from django.db.transaction import TransactionManagementError
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 from pytest_django import DjangoDbBlocker
 
 from coupons.tests.factories import CampaignFactory
@@ -20,6 +21,7 @@ from orders.models import Order
 from orders.tests import buying
 from shop.backoffice import windows
 from shop.db import open_transaction, secondary, transactions
+from shop.models import JournalLine
 from shop.operations import doctor
 from shop.operations.doctor import replication
 from shop.tests.clients import client_of
@@ -310,6 +312,23 @@ def test_lists_of_the_admin_are_read_from_it_and_pages_of_one_row_are_not() -> N
     assert not any("FROM `orders_order`" in statement for statement in primary)
     _, reader = statements_of(lambda: client.get(f"/admin/orders/order/{order.pk}/change/"))
     assert reader == []
+
+
+@pytest.mark.usefixtures("pair")
+@pytest.mark.parametrize("query", ["", "?happened=test.line", "?happened=test.", "?by=unknown", "?p=last"])
+def test_every_statement_of_a_list_has_the_limit_on_either_server(query: str) -> None:
+    """The end of a searched window and the journal's names were read from the primary, without the limit."""
+    client = operator()
+    JournalLine.objects.create(at=timezone.now(), actor="system", what="test.line")
+    page: list[Any] = []
+    primary, reader = statements_of(lambda: page.append(client.get(f"/admin/shop/journalline/{query}")))
+    assert page[0].status_code == 200
+    limit, signed_in = "SET SESSION max_statement_time", ("django_session", "auth_user", "otp_totp")
+    for statements in (primary, reader):
+        [begins, ends] = [at for at, text in enumerate(statements) if text.startswith(limit)]
+        without = [text for text in statements[:begins] + statements[ends:] if " FROM `" in text]
+        assert [text for text in without if not any(name in text for name in signed_in)] == []
+    assert not any("FROM `shop_journalline`" in text for text in primary), primary
 
 
 @pytest.mark.usefixtures("pair")

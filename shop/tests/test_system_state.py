@@ -121,6 +121,14 @@ def test_a_heartbeat_is_readable_by_other_processes(own_redis: OwnRedis) -> None
     assert heartbeats.age_seconds(heartbeats.ISSUER) is None
 
 
+def test_a_process_that_stands_by_exposes_no_heartbeat_until_it_acts(own_redis: OwnRedis) -> None:
+    heartbeats.record(heartbeats.BEAT)
+    heartbeats.suspend(heartbeats.BEAT)
+    assert heartbeats.age_seconds(heartbeats.BEAT) is None, "neither its own nor that of Redis"
+    heartbeats.record(heartbeats.BEAT)
+    assert heartbeats.age_seconds(heartbeats.BEAT) is not None
+
+
 def test_a_process_knows_its_own_heartbeat_without_redis(own_redis: OwnRedis) -> None:
     own_redis.stop()
     heartbeats.record(heartbeats.ISSUER)

@@ -130,6 +130,18 @@ def test_it_needs_neither_debug_nor_files_of_other_hosts_nor_inline_scripts(sett
     assert {"/api/docs/", "/api/schema/", "/admin/", "/admin/board/", "/metrics"} <= set(links)
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize("address", ["https://docs.example.com/shop", "https://docs.example.com/shop/"])
+def test_it_links_to_the_documentation_and_its_tutorial_where_a_site_is_known(
+    address: str, settings: LazySettings
+) -> None:
+    settings.DOCUMENTATION_URL = address
+
+    links = re.findall(r'<a href="([^"]+)"', get().content.decode())
+
+    assert links[:2] == ["https://docs.example.com/shop/tutorial/", "https://docs.example.com/shop/"]
+
+
 @pytest.mark.django_db(transaction=True)
 def test_many_clients_share_one_reading(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.IS_MAKE_RUN = True

@@ -68,11 +68,11 @@
   const sleep = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 
   // The server's answer to a piece. Sent again while the server is away or busy: adding skips what exists.
-  async function send(address, piece, onRetry) {
+  async function send(address, piece, values, onRetry) {
     for (let attempt = 1; ; attempt += 1) {
       let answer = null;
       try {
-        answer = await fetch(`${address}?first_line=${piece.line}`, {
+        answer = await fetch(`${address}?${new URLSearchParams({ first_line: piece.line, ...values })}`, {
           method: "POST",
           body: piece.bytes,
           credentials: "same-origin",
@@ -168,7 +168,7 @@
       if (piece.tooLong) {
         totals.bad.push(text("tooLongLine", { line: piece.line, bytes: count(PIECE_BYTES) }));
       } else {
-        const answer = await send(page.dataset.check, piece, () => {
+        const answer = await send(page.dataset.check, piece, {}, () => {
           state.textContent = text("noAnswer");
         });
         if (mine !== run) return;
@@ -205,21 +205,31 @@
     listing(result, text("firstCodes"), totals.first);
     const button = element("add");
     button.hidden = Boolean(totals.bad.length) || !totals.codes;
+    element("why").hidden = button.hidden;
     button.textContent = fresh ? text("addAboutCodes", { codes: count(fresh) }) : text("addAgain");
     if (fresh && !totals.inPool && !totals.repeated.length) button.textContent = text("addCodes", { codes: count(fresh) });
     button.onclick = () => guard(() => add(file, totals, mine), "add-state");
   }
 
   async function add(file, checked, mine) {
+    const field = element("id_reason");
+    const reason = field.value.trim();
+    if (!reason) {
+      element("no-reason").textContent = text("noReason");
+      field.focus();
+      return;
+    }
+    element("no-reason").textContent = "";
     const totals = { added: 0, inPool: 0, elsewhere: [], total: 0 };
     const state = element("add-state");
     element("add").hidden = true;
+    element("why").hidden = true;
     element("adding").hidden = false;
     element("add-result").replaceChildren();
     isAdding = true;
     for await (const piece of pieces(file)) {
       if (piece.tooLong) throw new Error(text("fileChanged"));
-      const answer = await send(page.dataset.add, piece, () => {
+      const answer = await send(page.dataset.add, piece, { reason }, () => {
         state.textContent = text("noAnswer");
       });
       totals.added += answer.added;
@@ -263,6 +273,7 @@
     element("adding").hidden = true;
     element("check").hidden = !file;
     element("add").hidden = true;
+    element("why").hidden = true;
     element("check-result").replaceChildren();
     element("check-state").className = "mb-4";
     element("add-state").className = "mb-4";

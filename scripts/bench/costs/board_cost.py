@@ -1,7 +1,7 @@
 """`make board-cost`: the processor time that viewers of the launch board cost a web process.
 
 One web process of a stack of its own is measured without viewers, with 1 and with 50, and then with 50 while
-buyers take coupons, when it counts how regularly the snapshots come.
+buyers take coupons, when it counts how regularly the snapshots come. It ends with 1 when a goal is missed.
 """
 
 import argparse
@@ -30,6 +30,8 @@ OF_ACCOUNT = 5
 BUYERS, PAUSE_SECONDS = 2_000, 4
 """Buyers, and how long each rests between two requests."""
 GOAL_PERCENT = 1.0
+GOAL_MEDIAN_SECONDS, GOAL_LONGEST_SECONDS = 1.1, 3.0
+"""Between two snapshots, beside the buyers."""
 PATH = "/admin/board/stream/"
 MARK = b"event: snapshot"
 SETTLING_SECONDS = 5.0
@@ -86,18 +88,32 @@ def summary(percents: Sequence[float], *, commit: str) -> str:
     none, one, all_of_them = percents
     return (
         f"of a core, a web process takes {none:.2f} % without viewers, {one:.2f} % with 1 and "
-        f"{all_of_them:.2f} % with {VIEWERS} at {commit}: the second to last take {all_of_them - one:.2f} % "
-        f"together; the goal is below {GOAL_PERCENT} %"
+        f"{all_of_them:.2f} % with {VIEWERS} at {commit}: viewers 2 to {VIEWERS} take "
+        f"{all_of_them - one:.2f} % together; the goal is below {GOAL_PERCENT} %"
     )
 
 
 def regularity(gaps: Sequence[float]) -> str:
     """How regularly snapshots came, in a line."""
+    if not gaps:
+        return "fewer than two snapshots came"
     ordered = sorted(gaps)
     return (
         f"{len(ordered) + 1} snapshots, {median(ordered):.2f} s apart (median), 95 % within "
-        f"{ordered[int(0.95 * (len(ordered) - 1))]:.2f} s, the longest {ordered[-1]:.2f} s"
+        f"{ordered[int(0.95 * (len(ordered) - 1))]:.2f} s, the longest {ordered[-1]:.2f} s; the goals are "
+        f"{GOAL_MEDIAN_SECONDS} s at most (median) and {GOAL_LONGEST_SECONDS:.0f} s (longest)"
     )
+
+
+def missed_goals(percents: Sequence[float], gaps: Sequence[float]) -> list[str]:
+    """The names of the goals that these figures miss."""
+    _, one, all_of_them = percents
+    is_met = {
+        "processor time": all_of_them - one < GOAL_PERCENT,
+        "median": bool(gaps) and median(gaps) <= GOAL_MEDIAN_SECONDS,
+        "longest": bool(gaps) and max(gaps) <= GOAL_LONGEST_SECONDS,
+    }
+    return [name for name, met in is_met.items() if not met]
 
 
 def _run(instance: Instance, seconds: int) -> int:
@@ -122,7 +138,10 @@ def _run(instance: Instance, seconds: int) -> int:
             gaps = watch.gaps()
         a_second = figures.requests / max(figures.seconds, 1)
         print(f"beside {BUYERS} buyers with {a_second:.0f} requests a second: {regularity(gaps)}")
-    return 1 if percents[2] - percents[1] >= GOAL_PERCENT else 0
+    missed = missed_goals(percents, gaps)
+    if missed:
+        print(f"goals that were missed: {', '.join(missed)}")
+    return 1 if missed else 0
 
 
 def _percent_of_core(instance: Instance, seconds: int) -> float:

@@ -22,7 +22,10 @@ LONG_WORK = "long"
 """What `--only` is for the upload, the exports and the report."""
 FILL_SECONDS = 3_600
 PAGES_SECONDS = 1_800
-SETTINGS = stage.SETTINGS | own_stack.NO_RATES | {"OPEN_ORDERS_PER_ACCOUNT": "1000000"}
+MOST = "1000000"
+SETTINGS = (
+    stage.SETTINGS | own_stack.NO_RATES | {"OPEN_ORDERS_PER_ACCOUNT": MOST, "OPEN_UNITS_PER_ACCOUNT": MOST}
+)
 
 
 def main() -> int:

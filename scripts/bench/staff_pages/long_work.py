@@ -24,6 +24,8 @@ SALE_EVERY_SECONDS = 0.1
 TOKEN_NAME = "csrftoken"
 CSRF = "0123456789abcdefghijklmnopqrstuv"
 NEWEST_PRODUCT = "SELECT id FROM inventory_product WHERE on_hand > 1000000 ORDER BY id DESC LIMIT 1"
+LARGEST_CAMPAIGN = "SELECT id, issued FROM coupons_campaign ORDER BY issued DESC LIMIT 1"
+ENTRIES_OF_SALES = "SELECT COUNT(*) FROM payments_entry WHERE account_id = -2"
 PERIOD = "SELECT DATE(MIN(placed_at)), DATE(MAX(placed_at)) FROM orders_order"
 
 
@@ -64,6 +66,8 @@ def measure(staff: Staff, *, codes: int) -> Iterator[str]:
         ("export of all orders", lambda: _export(staff, "orders", "order")),
         ("export of all coupons", lambda: _export(staff, "coupons", "coupon")),
         ("sales report, the whole period", lambda: _report(staff)),
+        ("results of the largest campaign", lambda: _results(staff)),
+        ("balance of the account of sales", lambda: _balance(staff)),
     ):
         yield _measured(staff, name, work)
 
@@ -134,7 +138,7 @@ def _campaign(browser: Browser, quantity: int) -> int:
 def _send(staff: Staff, path: str, prefix: str, codes: int) -> Iterator[dict[str, int]]:
     browser = staff.browser()
     for first, piece in _pieces(prefix, codes):
-        address = f"{path}?{urlencode({'first_line': first})}"
+        address = f"{path}?{urlencode({'first_line': first, 'reason': 'A measured run.'})}"
         headers = {
             "Content-Type": "text/csv",
             "X-CSRFToken": CSRF,
@@ -174,3 +178,17 @@ def _report(staff: Staff) -> str:
     query = urlencode({"since": first, "through": last})
     size = sum(map(len, staff.browser().download(f"/admin/reports/sales/figures/?{query}")))
     return f"{first} to {last}, {size / 1024:.0f} KiB"
+
+
+def _results(staff: Staff) -> str:
+    """The figures of the campaign that issued most."""
+    id, issued = database.rows(staff.instance, LARGEST_CAMPAIGN)[0]
+    size = sum(map(len, staff.browser().download(f"/admin/campaigns/{id}/figures/")))
+    return f"{issued:,} coupons, {size / 1024:.0f} KiB"
+
+
+def _balance(staff: Staff) -> str:
+    """The sum of the entries of one of the shop's own accounts."""
+    entries = database.rows(staff.instance, ENTRIES_OF_SALES)[0][0]
+    size = sum(map(len, staff.browser().download("/admin/ledger/sales/balance/")))
+    return f"{entries:,} entries, {size / 1024:.0f} KiB"

@@ -28,6 +28,8 @@ CLUSTER_PROGRAMS = {
     "rabbitmq-server": "rabbitmq-server",
     # Erlang's, which comes with RabbitMQ.
     "epmd": "rabbitmq-server",
+    # Of `make cluster-drill` alone.
+    "nft": "nftables",
 }
 """Those of `make cluster`, beside Prometheus'."""
 _INSTALL = ("install", "-y", "--no-install-recommends")

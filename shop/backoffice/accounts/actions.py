@@ -25,8 +25,8 @@ from coupons.issuing import issuing
 from payments import ledger, points_grants
 from payments.models import Entry
 from shop.accounts import accounts, sign_outs
-from shop.backoffice.cells import Button
-from shop.backoffice.cells import amount as amount_text
+from shop.backoffice.page_elements import Button
+from shop.backoffice.page_elements import amount as amount_text
 from shop.db import transactions
 from shop.events import journal
 from shop.http.validation import LARGEST_AMOUNT
@@ -44,7 +44,7 @@ SIGNED_OUT = _("Refresh tokens are refused now, access tokens within five second
 def buttons(request: HttpRequest, account: User) -> list[Button]:
     """The actions that this operator may take on the account as it is."""
     user, is_other = request.user, account.pk != request.user.pk
-    may_disable, may_change = _may_disable(request, account), _may_change(request, account)
+    may_disable = _may_disable(request, account)
 
     def button(name: str, title: str, icon: str, variant: str = "default") -> Button:
         return Button(title, reverse(f"account-{name}", args=[account.pk]), icon, variant)
@@ -63,7 +63,7 @@ def buttons(request: HttpRequest, account: User) -> list[Button]:
             is_other and may_disable and account.is_active,
             button("disable", gettext("Disable"), "block", "danger"),
         ),
-        (is_other and may_change and not account.is_active, button("enable", gettext("Enable"), "check")),
+        (is_other and may_disable and not account.is_active, button("enable", gettext("Enable"), "check")),
     )
     return [button for is_possible, button in possible if is_possible]
 
@@ -121,17 +121,8 @@ def _may_disable(request: HttpRequest, account: User) -> bool:
     return bool(pages.has_disable_permission(request, account))
 
 
-def _may_change(request: HttpRequest, account: User) -> bool:
-    """As the account's own admin page decides: staff accounts are for superusers only."""
-    return bool(admin.site.get_model_admin(User).has_change_permission(request, account))
-
-
 def _may_disable_other(request: HttpRequest, account: User) -> bool:
     return account.pk != request.user.pk and _may_disable(request, account)
-
-
-def _may_enable_other(request: HttpRequest, account: User) -> bool:
-    return account.pk != request.user.pk and _may_change(request, account)
 
 
 @account_action(lambda request, account: request.user.has_perm(ISSUE_COUPON))
@@ -328,7 +319,7 @@ def disable(request: HttpRequest, account: User) -> Action:
     )
 
 
-@account_action(_may_enable_other)
+@account_action(_may_disable_other)
 def enable(request: HttpRequest, account: User) -> Action:
     def describe(count: int) -> str:
         text = gettext("%(account)s was enabled already; nothing was done.")

@@ -12,14 +12,14 @@ from django.utils.translation import gettext
 from django.views.decorators.http import require_safe
 
 from shop.accounts import sign_outs
-from shop.backoffice import cells
+from shop.backoffice import page_elements
 from shop.backoffice.accounts import actions, sections
 
 
 @require_safe
 def show(request: HttpRequest, account_id: int) -> HttpResponse:
     """Show the account to an operator who may view accounts, with the parts that they may view."""
-    if not cells.may_view(request, User):
+    if not page_elements.may_view(request, User):
         raise PermissionDenied
     account = get_object_or_404(User, pk=account_id)
     context = admin.site.each_context(request) | {
@@ -40,15 +40,17 @@ def _facts(account: User) -> list[tuple[str, Any]]:
     return [
         (gettext("Number"), account.pk),
         (gettext("E-mail"), account.email or "-"),
-        (gettext("State"), cells.label("active" if account.is_active else "disabled")),
+        (gettext("State"), page_elements.label("active" if account.is_active else "disabled")),
         (gettext("Kind"), kind),
-        (gettext("Registered at"), cells.instant(account.date_joined)),
+        (gettext("Registered at"), page_elements.instant(account.date_joined)),
         (
             gettext("Signed out everywhere at"),
-            cells.instant(signed_out.at) if signed_out else gettext("never"),
+            page_elements.instant(signed_out.at) if signed_out else gettext("never"),
         ),
         (
             gettext("Account"),
-            cells.link(gettext("Name, e-mail, password and rights"), "admin:auth_user_change", account.pk),
+            page_elements.link(
+                gettext("Name, e-mail, password and rights"), "admin:auth_user_change", account.pk
+            ),
         ),
     ]

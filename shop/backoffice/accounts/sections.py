@@ -17,7 +17,7 @@ from payments import ledger, selectors
 from payments.models import Entry
 from shop import clock
 from shop.accounts import accounts, sign_outs
-from shop.backoffice import cells
+from shop.backoffice import page_elements
 from shop.models import JournalLine, SignOut
 from shop.rates import rate_limits
 
@@ -68,7 +68,7 @@ def read(request: HttpRequest, account: User) -> list[Section]:
         (SignOut, _sign_outs),
         (JournalLine, _journal),
     )
-    return [section(account) for model, section in by_permission if cells.may_view(request, model)]
+    return [section(account) for model, section in by_permission if page_elements.may_view(request, model)]
 
 
 def _limits(account: User) -> Section:
@@ -77,7 +77,7 @@ def _limits(account: User) -> Section:
     most_orders = settings.OPEN_ORDERS_PER_ACCOUNT
     limits = [LimitUsage(gettext("unpaid orders"), gettext("now"), usage.unpaid_orders, most_orders)]
     for product in usage.products:
-        link = cells.link(product.sku, "product-page", product.product_id)
+        link = page_elements.link(product.sku, "product-page", product.product_id)
         if product.unpaid_units:
             most = settings.OPEN_UNITS_PER_ACCOUNT
             limits.append(LimitUsage(link, gettext("unpaid units"), product.unpaid_units, most))
@@ -101,17 +101,17 @@ def _orders(account: User) -> Section:
     orders = Order.objects.filter(account=account).order_by("-id")[:NEWEST]
     rows = (
         (
-            cells.link(order.pk, "admin:orders_order_change", order.pk),
-            cells.label(order.status),
-            cells.amount(order.total_amount),
+            page_elements.link(order.pk, "admin:orders_order_change", order.pk),
+            page_elements.label(order.status),
+            page_elements.amount(order.total_amount),
             order.coupon_code or "-",
-            cells.instant(order.placed_at),
+            page_elements.instant(order.placed_at),
         )
         for order in orders
     )
     return {
         "title": gettext("Newest orders"),
-        "table": cells.table(
+        "table": page_elements.table(
             [gettext("order"), gettext("status"), gettext("total"), gettext("coupon"), gettext("placed at")],
             rows,
         ),
@@ -124,17 +124,17 @@ def _coupons(account: User) -> Section:
     coupons = Coupon.objects.filter(account=account).select_related("campaign").order_by("-id")[:NEWEST]
     rows = (
         (
-            cells.link(coupon.code, "admin:coupons_coupon_change", coupon.pk),
-            cells.link(coupon.campaign.name, "admin:coupons_campaign_change", coupon.campaign_id),
-            cells.label(coupon.status_at(now)),
-            cells.instant(coupon.issued_at),
-            cells.instant(coupon.expires_at),
+            page_elements.link(coupon.code, "admin:coupons_coupon_change", coupon.pk),
+            page_elements.link(coupon.campaign.name, "admin:coupons_campaign_change", coupon.campaign_id),
+            page_elements.label(coupon.status_at(now)),
+            page_elements.instant(coupon.issued_at),
+            page_elements.instant(coupon.expires_at),
         )
         for coupon in coupons
     )
     return {
         "title": gettext("Newest coupons"),
-        "table": cells.table(
+        "table": page_elements.table(
             [
                 gettext("code"),
                 gettext("campaign"),
@@ -152,20 +152,20 @@ def _wallet(account: User) -> Section:
     entries = selectors.entries(user_id=account.pk).order_by("-id")[:NEWEST]
     rows = (
         (
-            cells.link(
+            page_elements.link(
                 entry.transfer.get_kind_display(), "admin:payments_transfer_change", entry.transfer_id
             ),
             f"{entry.amount:+,}",
-            cells.number(entry.balance_after_amount),
+            page_elements.number(entry.balance_after_amount),
             entry.transfer.reason or "-",
-            cells.instant(entry.transfer.at),
+            page_elements.instant(entry.transfer.at),
         )
         for entry in entries
     )
     return {
         "title": gettext("Wallet: %(balance)s")
-        % {"balance": cells.amount(ledger.balance_amount(account.pk))},
-        "table": cells.table(
+        % {"balance": page_elements.amount(ledger.balance_amount(account.pk))},
+        "table": page_elements.table(
             [gettext("entry"), gettext("amount"), gettext("balance"), gettext("reason"), gettext("at")], rows
         ),
         "all": _all_of("admin:payments_entry_changelist", account, f"account__id__exact={account.pk}"),
@@ -176,17 +176,17 @@ def _tickets(account: User) -> Section:
     tickets = QueueTicket.objects.filter(account=account).select_related("campaign").order_by("-id")[:NEWEST]
     rows = (
         (
-            cells.link(ticket.pk, "admin:coupons_queueticket_change", ticket.pk),
-            cells.link(ticket.campaign.name, "admin:coupons_campaign_change", ticket.campaign_id),
-            cells.label(ticket.status),
-            cells.number(ticket.number),
-            cells.instant(ticket.created_at),
+            page_elements.link(ticket.pk, "admin:coupons_queueticket_change", ticket.pk),
+            page_elements.link(ticket.campaign.name, "admin:coupons_campaign_change", ticket.campaign_id),
+            page_elements.label(ticket.status),
+            page_elements.number(ticket.number),
+            page_elements.instant(ticket.created_at),
         )
         for ticket in tickets
     )
     return {
         "title": gettext("Newest queue tickets"),
-        "table": cells.table(
+        "table": page_elements.table(
             [
                 gettext("ticket"),
                 gettext("campaign"),
@@ -206,16 +206,16 @@ def _sign_outs(account: User) -> Section:
     lines = JournalLine.objects.filter(subject=accounts.journal_subject(account.pk), what=what)
     rows = (
         (
-            cells.instant(line.at),
+            page_elements.instant(line.at),
             " ".join(filter(None, [line.get_actor_display(), line.actor_name])),
             line.detail or "-",
-            cells.number((line.after or {}).get("sessions_ended", 0)),
+            page_elements.number((line.after or {}).get("sessions_ended", 0)),
         )
         for line in lines.order_by("-id")[:NEWEST]
     )
     return {
         "title": gettext("Signed out everywhere"),
-        "table": cells.table(
+        "table": page_elements.table(
             [gettext("at"), gettext("by"), gettext("reason"), gettext("sessions ended")], rows
         ),
     }
@@ -227,17 +227,19 @@ def _journal(account: User) -> Section:
     lines = JournalLine.objects.filter(subject=subject).order_by("-id")[:NEWEST_LINES]
     rows = (
         (
-            cells.link(line.what, "admin:shop_journalline_change", line.pk),
+            page_elements.link(line.what, "admin:shop_journalline_change", line.pk),
             " ".join(filter(None, [line.get_actor_display(), line.actor_name])),
             line.detail or "-",
-            cells.instant(line.at),
+            page_elements.instant(line.at),
         )
         for line in lines
     )
     return {
         "title": gettext("Sign-ins, tokens and changes"),
-        "table": cells.table([gettext("what"), gettext("by"), gettext("detail"), gettext("at")], rows),
-        "all": cells.link_to_list(
+        "table": page_elements.table(
+            [gettext("what"), gettext("by"), gettext("detail"), gettext("at")], rows
+        ),
+        "all": page_elements.link_to_list(
             gettext("All lines"), "admin:shop_journalline_changelist", f"q=account+{account.pk}"
         ),
         "notes": [
@@ -250,7 +252,9 @@ def _journal(account: User) -> Section:
 
 
 def _all_of(view: str, account: User, query: str = "") -> SafeString:
-    return cells.link_to_list(gettext("All of them"), view, query or f"account__id__exact={account.pk}")
+    return page_elements.link_to_list(
+        gettext("All of them"), view, query or f"account__id__exact={account.pk}"
+    )
 
 
 def _seconds_text(seconds: int) -> str:

@@ -15,7 +15,7 @@ from shop import clock
 from shop.backoffice.board import history, readings
 from shop.backoffice.board.history import History, Point
 from shop.backoffice.board.paced_reading import BOARD_POOL, PacedReading
-from shop.backoffice.board.readings import SaleState, ShopState
+from shop.backoffice.board.readings import GoodsState, ShopState
 from shop.backoffice.board.snapshots import SnapshotComposer
 from shop.concurrency import event_loop
 from shop.operations import shared_counts
@@ -40,7 +40,7 @@ class Publisher:
     """The readings and the composer of a process whose board is watched."""
 
     def __init__(self) -> None:
-        self._sale: PacedReading[SaleState] = PacedReading("sale", self._read_sale, share=KEYS_SHARE)
+        self._goods: PacedReading[GoodsState] = PacedReading("sale", self._read_goods, share=KEYS_SHARE)
         self._shop: PacedReading[ShopState] = PacedReading("shop", readings.read_shop)
         self._counts: PacedReading[list[SecondCounts] | None] = PacedReading(
             "counts", self._exchange_counts, share=KEYS_SHARE
@@ -68,7 +68,7 @@ class Publisher:
         await asyncio.gather(
             *(
                 one.refresh(within_seconds=READ_WITHIN_SECONDS)
-                for one in (self._sale, self._shop, self._counts)
+                for one in (self._goods, self._shop, self._counts)
             )
         )
         try:
@@ -81,9 +81,9 @@ class Publisher:
         """The event with the history, for viewers that begin to watch."""
         return await event_loop.run_in_thread(lambda: _encode("seed", _history.as_columns()), pool=BOARD_POOL)
 
-    def _read_sale(self) -> SaleState:
+    def _read_goods(self) -> GoodsState:
         shop = self._shop.value
-        return readings.read_sale(shop.product_ids if shop else ())
+        return readings.read_goods(shop.product_ids if shop else ())
 
     def _exchange_counts(self) -> list[SecondCounts] | None:
         while self._unsaved:
@@ -94,11 +94,11 @@ class Publisher:
     def _compose(self, at: datetime) -> bytes:
         figures, point = self._composer.compose(
             at=at,
-            sale=self._sale.value,
+            goods=self._goods.value,
             shop=self._shop.value,
             counts=self._counts.value,
             ages={
-                "sale": self._sale.age_seconds(),
+                "sale": self._goods.age_seconds(),
                 "shop": self._shop.age_seconds(),
                 "counts": self._counts.age_seconds(),
             },

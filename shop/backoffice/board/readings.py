@@ -1,7 +1,7 @@
 """What the board reads from the database: rows that an index finds, however full the tables are.
 
-`read_sale` has what changes every second, and reads campaigns and products by their keys. `read_shop` has the
-counts, which take longer the more is open. Both are read by turns with rests, see `PacedReading`.
+`read_goods` has what changes every second, and reads campaigns and products by their keys. `read_shop` has
+the counts, which take longer the more is open. Both are read by turns with rests, see `PacedReading`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -59,7 +59,7 @@ class ProductState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SaleState:
+class GoodsState:
     """The campaigns and products of a drop."""
 
     campaigns: Sequence[CampaignState]
@@ -93,7 +93,7 @@ class ShopState:
     laws: Sequence[LawState]
 
 
-def read_sale(product_ids: Sequence[int]) -> SaleState:
+def read_goods(product_ids: Sequence[int]) -> GoodsState:
     """The running campaigns, those that open within the hour, these products, and the newest paused ones."""
     now = clock.now()
     # Each with the latest opening first.
@@ -105,7 +105,7 @@ def read_sale(product_ids: Sequence[int]) -> SaleState:
     paused = Product.objects.filter(paused_at__isnull=False).order_by("-paused_at")
     products = {one.pk: one for one in paused[:PAUSED_PRODUCTS_SHOWN]}
     products |= Product.objects.in_bulk([pk for pk in product_ids if pk not in products])
-    return SaleState(
+    return GoodsState(
         campaigns=[_campaign_state(campaign, now) for campaign in shown],
         products=[
             _product_state(product)

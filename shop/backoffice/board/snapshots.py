@@ -9,7 +9,7 @@ from django_prometheus.conf import PROMETHEUS_LATENCY_BUCKETS as BOUNDS
 
 from shop.backoffice.board.history import History, Point
 from shop.backoffice.board.percentiles import percentile
-from shop.backoffice.board.readings import CampaignState, LawState, ProductState, SaleState, ShopState
+from shop.backoffice.board.readings import CampaignState, GoodsState, LawState, ProductState, ShopState
 from shop.management.laws import LAWS
 from shop.operations import shared_counts
 from shop.operations.shared_counts import SecondCounts
@@ -41,7 +41,7 @@ class SnapshotComposer:
         self,
         *,
         at: datetime,
-        sale: SaleState | None,
+        goods: GoodsState | None,
         shop: ShopState | None,
         counts: Sequence[SecondCounts] | None,
         ages: Mapping[str, float | None],
@@ -56,15 +56,15 @@ class SnapshotComposer:
         if shop is not None:
             self._measure_locks(shop)
         requests = self._requests(second)
-        point = Point(second, self._point_values(sale, shop, requests) | self._order_rates(second))
+        point = Point(second, self._point_values(goods, shop, requests) | self._order_rates(second))
         self._history.add(point)
         figures = {
             "at": at.timestamp(),
             "second": second,
             "sources": {"counts": counts is not None, "ages": ages},
             "processes": max((one.processes for one in self._recent(second)), default=0),
-            "campaigns": [self._campaign(one, shop, second) for one in (sale.campaigns if sale else ())],
-            "products": [self._product(one) for one in (sale.products if sale else ())],
+            "campaigns": [self._campaign(one, shop, second) for one in (goods.campaigns if goods else ())],
+            "products": [self._product(one, second) for one in (goods.products if goods else ())],
             "requests": requests,
             "refusals": self._refused(second),
             "shop": _shop_figures(shop, self._lock_rates),
@@ -136,7 +136,10 @@ class SnapshotComposer:
             **self._pace(f"campaign.{campaign.id}", campaign.left),
         }
 
-    def _product(self, product: ProductState) -> Figures:
+    def _product(self, product: ProductState, second: int) -> Figures:
+        key = str(product.id)
+        counted = self._sum(second, shared_counts.PRODUCT_REFUSALS).items()
+        refused = {code: number for (of, code), number in counted if of == key}
         return {
             "id": product.id,
             "sku": product.sku,
@@ -145,6 +148,7 @@ class SnapshotComposer:
             "on_hand": product.on_hand,
             "reserved": product.reserved,
             "left": product.left,
+            "refusals": _rates(refused, len(self._recent(second))),
             **self._pace(f"product.{product.id}", product.left),
         }
 
@@ -180,7 +184,7 @@ class SnapshotComposer:
 
     def _point_values(
         self,
-        sale: SaleState | None,
+        goods: GoodsState | None,
         shop: ShopState | None,
         requests: Figures,
     ) -> dict[str, float]:
@@ -192,9 +196,9 @@ class SnapshotComposer:
             **{f"p95.{app}": times["p95"] for app, times in requests["apps"].items()},
             **self._lock_rates,
         }
-        if sale:
-            values |= {f"campaign.{one.id}": one.left for one in sale.campaigns}
-            values |= {f"product.{one.id}": one.left for one in sale.products}
+        if goods:
+            values |= {f"campaign.{one.id}": one.left for one in goods.campaigns}
+            values |= {f"product.{one.id}": one.left for one in goods.products}
         if shop:
             values |= {f"orders.{status}": number for status, number in shop.orders.items()}
             values |= {"in_doubt": shop.in_doubt, "stuck": shop.stuck}

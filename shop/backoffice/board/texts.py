@@ -26,11 +26,12 @@ TEXTS = {
     "resume.title": _("Resume {name}?"),
     "quantity.title": _("Raise the quantity of {name}?"),
     "pause.campaign": _(
-        "No process issues a coupon of it from the answer on. Tickets keep their places, and coupons stay "
-        "valid."
+        "Once the shop has confirmed this, no more coupons of it are issued. Waiting tickets keep their "
+        "positions, and issued coupons stay valid."
     ),
     "pause.product": _(
-        "No process sells it from the answer on. Open orders are paid, cancelled and refunded as before."
+        "Once the shop has confirmed this, it can't be ordered any more. Open orders are paid, cancelled and "
+        "refunded as before."
     ),
     "resume.campaign": _("It issues coupons again, and its queue goes on."),
     "resume.product": _("It can be ordered again."),

@@ -7,10 +7,10 @@ from django.utils.translation import ngettext
 from orders.saga import operator_texts
 from orders.saga import status as saga_status
 from orders.saga.status import SagaStatus
-from shop.backoffice import cells
+from shop.backoffice import page_elements
 from shop.backoffice.home.parts import COUNTED, ROWS_SHOWN, Row, Section, State, age, ago, number_text
 from shop.events import dead_events
-from shop.operators.pages import stored_text
+from shop.operators.display import stored_text
 
 SAGAS = "admin:orders_saga_changelist"
 REPLAY = "shop.change_journalline"
@@ -32,7 +32,7 @@ def stuck_sagas(request: HttpRequest) -> Section:
         if number
         else _("Nothing to do: no saga needs an operator."),
         rows=rows,
-        links=[cells.link(_("All sagas that need an operator"), SAGAS)],
+        links=[page_elements.link(_("All sagas that need an operator"), SAGAS)],
     )
 
 
@@ -42,7 +42,7 @@ def dead_events_section(request: HttpRequest) -> Section:
     number = lines.order_by()[:COUNTED].count()
     rows = [
         Row(
-            link=cells.link(line.what, "admin:shop_journalline_change", line.pk),
+            link=page_elements.link(line.what, "admin:shop_journalline_change", line.pk),
             detail=" · ".join(
                 filter(None, [line.subject, ago(line.at), stored_text(line.last_error)[:LONGEST_ERROR]])
             ),
@@ -50,10 +50,12 @@ def dead_events_section(request: HttpRequest) -> Section:
         for line in (lines[:ROWS_SHOWN] if number else ())
     ]
     links = [
-        cells.link_to_list(_("All dead events"), "admin:shop_journalline_changelist", "delivery__exact=dead")
+        page_elements.link_to_list(
+            _("All dead events"), "admin:shop_journalline_changelist", "delivery__exact=dead"
+        )
     ]
     if request.user.has_perm(REPLAY):
-        links.append(cells.link(_("Replay"), "admin:shop_journalline_replay_events"))
+        links.append(page_elements.link(_("Replay"), "admin:shop_journalline_replay_events"))
     return Section(
         name="events",
         title=_("Dead events"),
@@ -83,7 +85,9 @@ def _saga_row(saga: SagaStatus) -> Row:
         stored_text(saga.last_error)[:LONGEST_ERROR],
     ]
     return Row(
-        link=cells.link(f"{saga.kind} {str(saga.saga_id)[-12:]}", "admin:orders_saga_change", saga.saga_id),
-        label=cells.label(saga.state),
+        link=page_elements.link(
+            f"{saga.kind} {str(saga.saga_id)[-12:]}", "admin:orders_saga_change", saga.saga_id
+        ),
+        label=page_elements.label(saga.state),
         detail=" · ".join(filter(None, parts)),
     )

@@ -10,7 +10,7 @@ from inventory import products
 from inventory.models import Product
 from inventory.stock_reports import low_stock
 from shop import clock
-from shop.backoffice import cells
+from shop.backoffice import page_elements
 from shop.backoffice.board import page as board_page
 from shop.backoffice.home.parts import COUNTED, ROWS_SHOWN, Row, Section, State, ago, number_text
 from shop.observability import top
@@ -27,9 +27,9 @@ def running_campaigns(request: HttpRequest) -> Section:
     paused = [campaign for campaign in running if campaign.paused_at is not None]
     sold_out = [one for one in running if one.status_at(now) == Status.SOLD_OUT]
     is_all = len(running) < top.EXPOSED
-    links = [cells.link(_("All campaigns"), CAMPAIGNS)]
+    links = [page_elements.link(_("All campaigns"), CAMPAIGNS)]
     if board_page.may_see(request):
-        links.append(cells.link(_("Launch board"), "board:page"))
+        links.append(page_elements.link(_("Launch board"), "board:page"))
     return Section(
         name="campaigns",
         title=_("Running campaigns"),
@@ -63,7 +63,7 @@ def products_low_on_stock(request: HttpRequest) -> Section:
         unit=ngettext("product is at its threshold", "products are at their threshold", number),
         note=note,
         rows=[_product_row(product) for product in low.products[:ROWS_SHOWN]],
-        links=[cells.link_to_list(_("All products that are low"), PRODUCTS, "low=yes")],
+        links=[page_elements.link_to_list(_("All products that are low"), PRODUCTS, "low=yes")],
     )
 
 
@@ -97,8 +97,8 @@ def _campaign_row(campaign: Campaign) -> Row:
     if campaign.paused_at is not None:
         detail += " · " + _("paused %(ago)s") % {"ago": ago(campaign.paused_at)}
     return Row(
-        link=cells.link(campaign.name, "admin:coupons_campaign_change", campaign.pk),
-        label=cells.label(str(campaign.status_at(clock.now()))),
+        link=page_elements.link(campaign.name, "admin:coupons_campaign_change", campaign.pk),
+        label=page_elements.label(str(campaign.status_at(clock.now()))),
         detail=detail,
     )
 
@@ -107,7 +107,7 @@ def _product_row(product: Product) -> Row:
     text = _("%(available)s available, low at %(threshold)s")
     threshold = product.low_stock_threshold or 0
     return Row(
-        link=cells.link(product, "product-page", product.pk),
-        label=cells.label(products.state(product)),
+        link=page_elements.link(product, "product-page", product.pk),
+        label=page_elements.label(products.state(product)),
         detail=text % {"available": f"{product.available:,}", "threshold": f"{threshold:,}"},
     )

@@ -8,7 +8,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from shop import clock
-from shop.backoffice import cells
+from shop.backoffice import page_elements
 from shop.backoffice.board import readings
 from shop.backoffice.board.readings import LawState
 from shop.backoffice.home.parts import ROWS_SHOWN, Row, Section, State, age, ago
@@ -46,7 +46,7 @@ def laws(request: HttpRequest) -> Section:
         unit=ngettext("is broken", "are broken", len(broken)) if broken else _("hold"),
         note=" ".join(notes),
         rows=[_law_row(state) for state in broken[:ROWS_SHOWN]],
-        links=[cells.link(_("All laws"), STATUSES)],
+        links=[page_elements.link(_("All laws"), STATUSES)],
     )
 
 
@@ -56,7 +56,7 @@ def _law_row(state: LawState) -> Row:
     if state.checked_at:
         parts.append(_("checked %(ago)s") % {"ago": ago(state.checked_at)})
     return Row(
-        link=cells.link(state.law, "admin:shop_lawstatus_change", state.law),
-        label=cells.label("broken"),
+        link=page_elements.link(state.law, "admin:shop_lawstatus_change", state.law),
+        label=page_elements.label("broken"),
         detail=" · ".join(str(part) for part in parts),
     )

@@ -7,7 +7,7 @@ from django.utils.translation import ngettext
 from orders.saga import status as saga_status
 from payments.models import Payment, Reconciliation
 from payments.reconciliation import findings, reconciling, remedies
-from shop.backoffice import cells
+from shop.backoffice import page_elements
 from shop.backoffice.home.parts import (
     COUNTED,
     ROWS_SHOWN,
@@ -30,8 +30,8 @@ def payments_in_doubt(request: HttpRequest) -> Section:
     oldest = list(in_doubt.order_by("created_at", "id")[:ROWS_SHOWN]) if number else []
     rows = [
         Row(
-            link=cells.link(payment.pk, "admin:payments_payment_change", payment.pk),
-            detail=f"{cells.amount(payment.card_amount)} · {ago(payment.created_at)}",
+            link=page_elements.link(payment.pk, "admin:payments_payment_change", payment.pk),
+            detail=f"{page_elements.amount(payment.card_amount)} · {ago(payment.created_at)}",
         )
         for payment in oldest
     ]
@@ -49,7 +49,7 @@ def payments_in_doubt(request: HttpRequest) -> Section:
         unit=ngettext("has no answer", "have no answer", number),
         note=note,
         rows=rows,
-        links=[cells.link_to_list(_("All payments in doubt"), PAYMENTS, "show=in_doubt")],
+        links=[page_elements.link_to_list(_("All payments in doubt"), PAYMENTS, "show=in_doubt")],
     )
 
 
@@ -71,7 +71,7 @@ def differences(request: HttpRequest) -> Section:
         unit=ngettext("difference left", "differences left", len(found)),
         note=_comparison_note(latest, is_late=is_late, has_work=bool(found)),
         rows=rows,
-        links=[cells.link(_("All comparisons"), COMPARISONS)],
+        links=[page_elements.link(_("All comparisons"), COMPARISONS)],
     )
 
 
@@ -88,6 +88,6 @@ def _comparison_note(latest: Reconciliation | None, *, is_late: bool, has_work: 
 
 def _difference_row(finding: dict[str, str], run: Reconciliation) -> Row:
     return Row(
-        link=cells.link(finding["key"], "admin:payments_reconciliation_change", run.pk),
+        link=page_elements.link(finding["key"], "admin:payments_reconciliation_change", run.pk),
         detail=remedies.cause_text(finding),
     )

@@ -17,7 +17,7 @@ from inventory.models import Product
 from orders.models import Saga
 from payments.models import Payment, Reconciliation
 from shop import clock
-from shop.backoffice import cells
+from shop.backoffice import page_elements
 from shop.backoffice.home import events_and_sagas, goods, laws, money
 from shop.backoffice.home.parts import Section, State
 from shop.db.mysql.patience import statement_limit
@@ -67,7 +67,7 @@ def read_sections(request: HttpRequest) -> Iterator[Section]:
     """The sections that the account may see; one that can't be read says so, and the others are shown."""
     with statement_limit(connection, seconds=SECONDS_FOR_A_STATEMENT):
         for source in SOURCES:
-            if cells.may_view(request, source.model):
+            if page_elements.may_view(request, source.model):
                 yield _read(source, request)
 
 

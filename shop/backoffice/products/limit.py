@@ -3,15 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from django import forms
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils.translation import gettext
-from django.utils.translation import gettext_lazy as _
-from unfold.widgets import UnfoldAdminIntegerFieldWidget
 
 from inventory import products
+from inventory.admin.products import limit_field
 from inventory.models import Product
 from shop.operators import actions as operator_actions
 from shop.operators.actions import Action, ActionForm, ActionPreview
@@ -20,14 +18,7 @@ CHANGE_LIMIT = "inventory.change_product"
 
 
 class LimitForm(ActionForm):
-    limit = forms.IntegerField(
-        label=_("Limit per account"),
-        required=False,
-        min_value=1,
-        max_value=products.LARGEST_LIMIT,
-        widget=UnfoldAdminIntegerFieldWidget,
-        help_text=_("The most units that one account may have in open and paid orders; empty: no limit."),
-    )
+    limit = limit_field()
     field_order = ["limit", "reason"]
 
 

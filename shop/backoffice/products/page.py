@@ -17,8 +17,8 @@ from inventory.models import Product, StockMovement
 from inventory.stock_reports import stock_history
 from orders import selectors
 from orders.models import Order
-from shop.backoffice import cells
-from shop.backoffice.cells import Button
+from shop.backoffice import page_elements
+from shop.backoffice.page_elements import Button
 from shop.backoffice.products import charts, limit
 
 MOVE_STOCK = "inventory.add_stockmovement"
@@ -31,12 +31,12 @@ Section = dict[str, Any]
 @require_safe
 def show(request: HttpRequest, product_id: int) -> HttpResponse:
     """Show the product to an operator who may view products, with the parts that they may view."""
-    if not cells.may_view(request, Product):
+    if not page_elements.may_view(request, Product):
         raise PermissionDenied
     product = get_object_or_404(Product, pk=product_id)
-    sees_movements = cells.may_view(request, StockMovement)
+    sees_movements = page_elements.may_view(request, StockMovement)
     sections = [_movements(product, _before(request))] if sees_movements else []
-    if cells.may_view(request, Order):
+    if page_elements.may_view(request, Order):
         sections.insert(0, _open_orders(product))
     context = admin.site.each_context(request) | {
         "title": gettext("Product %(product)s") % {"product": f"{product.sku} {product.name}"},
@@ -49,7 +49,7 @@ def show(request: HttpRequest, product_id: int) -> HttpResponse:
     if sees_movements:
         sales = stock_history.read_recent_sales(product.pk)
         columns = charts.sales_columns(sales)
-        shown = {"sold": cells.number(sales.units), "this_hour": sales.by_hour[-1][0]}
+        shown = {"sold": page_elements.number(sales.units), "this_hour": sales.by_hour[-1][0]}
         context |= shown | {"sales": sales, "columns": columns}
     return TemplateResponse(request, "backoffice/product.html", context)
 
@@ -57,23 +57,25 @@ def show(request: HttpRequest, product_id: int) -> HttpResponse:
 def _facts(product: Product) -> list[tuple[str, Any]]:
     threshold = product.low_stock_threshold
     return [
-        (gettext("On hand"), cells.number(product.on_hand)),
-        (gettext("Reserved by open orders"), cells.number(product.reserved)),
-        (gettext("Available"), cells.number(product.available)),
+        (gettext("On hand"), page_elements.number(product.on_hand)),
+        (gettext("Reserved by open orders"), page_elements.number(product.reserved)),
+        (gettext("Available"), page_elements.number(product.available)),
         (
             gettext("State"),
-            cells.label(products.state(product)),
+            page_elements.label(products.state(product)),
         ),
         (
             gettext("Low stock"),
-            cells.label("low") if products.is_low(product) else gettext("no"),
+            page_elements.label("low") if products.is_low(product) else gettext("no"),
         ),
         (gettext("Low at"), _threshold_text(threshold)),
-        (gettext("Price"), cells.amount(product.price)),
+        (gettext("Price"), page_elements.amount(product.price)),
         (gettext("Limit per account"), limit.limit_text(product)),
         (
             gettext("Product"),
-            cells.link(gettext("Name, price and threshold"), "admin:inventory_product_change", product.pk),
+            page_elements.link(
+                gettext("Name, price and threshold"), "admin:inventory_product_change", product.pk
+            ),
         ),
     ]
 
@@ -110,11 +112,11 @@ def _open_orders(product: Product) -> Section:
     lines = selectors.open_lines_of_product(product.pk, most=MOST_OPEN_ORDERS) if product.reserved else []
     rows = (
         (
-            cells.link(line.order_id, "admin:orders_order_change", line.order_id),
-            cells.link(line.order.account.username, "account-page", line.order.account_id),
-            cells.label(line.order.status),
-            cells.number(line.quantity),
-            cells.instant(line.order.expires_at),
+            page_elements.link(line.order_id, "admin:orders_order_change", line.order_id),
+            page_elements.link(line.order.account.username, "account-page", line.order.account_id),
+            page_elements.label(line.order.status),
+            page_elements.number(line.quantity),
+            page_elements.instant(line.order.expires_at),
         )
         for line in lines[:SHOWN_OPEN_ORDERS]
     )
@@ -131,7 +133,7 @@ def _open_orders(product: Product) -> Section:
     )
     return {
         "title": title % {"count": f"{len(lines):,}"},
-        "table": cells.table(headers, rows),
+        "table": page_elements.table(headers, rows),
         "notes": [shown] if len(lines) > SHOWN_OPEN_ORDERS else [],
     }
 
@@ -141,13 +143,13 @@ def _movements(product: Product, before: int | None) -> Section:
     page = stock_history.read_movements(product.pk, before=before)
     rows = (
         (
-            cells.label(movement.kind),
+            page_elements.label(movement.kind),
             f"{movement.delta:+,}",
-            cells.number(movement.on_hand_after),
-            cells.link(movement.order_id, "admin:orders_order_change", movement.order_id)
+            page_elements.number(movement.on_hand_after),
+            page_elements.link(movement.order_id, "admin:orders_order_change", movement.order_id)
             if movement.order_id
             else movement.reason or "-",
-            cells.instant(movement.at),
+            page_elements.instant(movement.at),
         )
         for movement in page.movements
     )
@@ -157,7 +159,7 @@ def _movements(product: Product, before: int | None) -> Section:
     return {
         "title": gettext("Movements"),
         "name": "movements",
-        "table": cells.table(headers, rows),
+        "table": page_elements.table(headers, rows),
         "newest": f"{address}#movements" if before is not None else "",
         "older": f"{address}?before={page.next_before}#movements" if page.next_before else "",
     }

@@ -14,15 +14,15 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from coupons.models import Coupon
+from coupons.models import ArchivedCoupon, Coupon
 from orders.models import Order, Refund, Saga
 from orders.saga.definitions import SAGA_TYPES
 from payments import selectors
 from payments.models import Payment
 from shop import clock
 from shop.accounts import account_search
-from shop.backoffice import cells
-from shop.operators.pages import parse_uuid
+from shop.backoffice import page_elements
+from shop.operators.lists import parse_uuid
 from shop.operators.status_words import status_word
 
 LONGEST_TERM = 150
@@ -63,8 +63,13 @@ def _orders(term: str, most: int) -> Iterator[Hit]:
     if id is not None:
         yield from _order_hits(Order.objects.filter(pk=id)[:most], Match.WHOLE)
     if not _is_only_an_id(term):
-        holders = Coupon.objects.filter(code__in=_codes(term), order__isnull=False)
-        ids = list(holders.values_list("order_id", flat=True))
+        ids = [
+            order_id
+            for table in (Coupon, ArchivedCoupon)
+            for order_id in table._default_manager.filter(
+                code__in=_codes(term), order__isnull=False
+            ).values_list("order_id", flat=True)
+        ]
         yield from _order_hits(Order.objects.filter(pk__in=ids), Match.BESIDE)
 
 
@@ -74,7 +79,7 @@ def _order_hits(orders: "QuerySet[Order]", match: Match) -> Iterator[Hit]:
             kind=_("Order"),
             title=str(order.pk),
             detail=_joined(
-                status_word(order.status), cells.amount(order.total_amount), order.account.username
+                status_word(order.status), page_elements.amount(order.total_amount), order.account.username
             ),
             address=reverse("admin:orders_order_change", args=[order.pk]),
             match=match,
@@ -105,7 +110,7 @@ def _payment_hit(payment: Payment, match: Match) -> Hit:
         kind=_("Payment"),
         title=str(payment.pk),
         detail=_joined(
-            status_word(payment.status), cells.amount(payment.card_amount), payment.charge_reference
+            status_word(payment.status), page_elements.amount(payment.card_amount), payment.charge_reference
         ),
         address=reverse("admin:payments_payment_change", args=[payment.pk]),
         match=match,
@@ -134,25 +139,28 @@ def _refunds(term: str, most: int) -> Iterator[Hit]:
         yield Hit(
             kind=_("Refund"),
             title=str(refund.pk),
-            detail=_joined(status_word(refund.status), cells.amount(refund.amount)),
+            detail=_joined(status_word(refund.status), page_elements.amount(refund.amount)),
             address=reverse("admin:orders_refund_change", args=[refund.pk]),
             match=Match.WHOLE,
         )
 
 
 def _coupons(term: str, most: int) -> Iterator[Hit]:
-    """Coupons by their code, or by its beginning."""
+    """Coupons by their code, or by its beginning; archived ones by the whole code."""
     if _is_only_an_id(term):
         return
-    whole = list(_with_names(Coupon.objects.filter(code__in=_codes(term))[:most]))
-    begun: list[Coupon] = []
+    ids = set(Coupon.objects.filter(code__in=_codes(term)).values_list("pk", flat=True)[:most])
     if len(term) >= SHORTEST_CODE and term.isascii():
         for code in _codes(term):
-            rows = Coupon.objects.filter(code__startswith=code).order_by("code")
-            begun += _with_names(rows[: most + 1])
-    known = {coupon.pk for coupon in whole}
-    found = [*((one, Match.WHOLE) for one in whole)]
-    found += ((one, Match.BEGINNING) for one in begun if one.pk not in known)
+            # `startswith` is LIKE BINARY, which no index answers; codes are compared as bytes anyway. Joined
+            # to other tables, the database may begin with those.
+            begun = Coupon.objects.filter(code__istartswith=code).order_by("code")
+            ids.update(begun.values_list("pk", flat=True)[:most])
+    coupons = Coupon.objects.filter(pk__in=ids).select_related("campaign", "account").order_by("code")
+    archived = ArchivedCoupon.objects.filter(code__in=_codes(term)).select_related("campaign", "account")
+    rows: list[Coupon | ArchivedCoupon] = [*coupons, *archived[:most]]
+    found = [(one, Match.WHOLE if one.code in _codes(term) else Match.BEGINNING) for one in rows]
+    found.sort(key=lambda one: one[1])
     for coupon, match in found[:most]:
         yield Hit(
             kind=_("Coupon"),
@@ -160,13 +168,9 @@ def _coupons(term: str, most: int) -> Iterator[Hit]:
             detail=_joined(
                 status_word(coupon.status_at(clock.now())), coupon.campaign.name, coupon.account.username
             ),
-            address=reverse("admin:coupons_coupon_change", args=[coupon.pk]),
+            address=reverse(f"admin:coupons_{coupon._meta.model_name}_change", args=[coupon.pk]),
             match=match,
         )
-
-
-def _with_names(coupons: "QuerySet[Coupon]") -> "QuerySet[Coupon]":
-    return coupons.select_related("campaign", "account")
 
 
 def _accounts(term: str, most: int) -> Iterator[Hit]:
@@ -226,10 +230,10 @@ def find(request: HttpRequest, term: str, *, most: int, is_sent: bool) -> list[H
 
 
 def _find(request: HttpRequest, finders: Sequence[Finder], term: str, most: int) -> list[Hit]:
-    allowed = [finder for finder in finders if cells.may_view(request, finder.model)]
+    allowed = [finder for finder in finders if page_elements.may_view(request, finder.model)]
     return [hit for finder in allowed for hit in finder.find(term, most)]
 
 
 def may_search(request: HttpRequest) -> bool:
     """Whether the operator may view anything that the search finds."""
-    return any(cells.may_view(request, finder.model) for finder in FINDERS)
+    return any(page_elements.may_view(request, finder.model) for finder in FINDERS)

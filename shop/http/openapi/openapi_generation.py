@@ -7,7 +7,7 @@ from typing import Any
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 
-from shop.http.openapi import openapi
+from shop.http.openapi import api_doc
 
 RETRY_AFTER = {
     "schema": {"type": "integer"},
@@ -48,8 +48,8 @@ class Bearer(OpenApiAuthenticationExtension):
 def add_generic_refusals(result: Any, generator: Any, request: Any, public: bool) -> Any:
     """A hook of drf-spectacular that adds the generic refusals of the API, and their headers."""
     schemas = result["components"].setdefault("schemas", {})
-    schemas["FieldError"] = openapi.FieldError.model_json_schema()
-    schemas["Problem"] = openapi.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas["FieldError"] = api_doc.FieldError.model_json_schema()
+    schemas["Problem"] = api_doc.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas["Problem"].pop("$defs", None)
     for path, item in result["paths"].items():
         for method in METHODS & item.keys():
@@ -109,10 +109,10 @@ def _add_refusals(responses: Any, status: int, codes: list[str]) -> None:
     """Add the codes to those that the view declares for the status."""
     response = responses.setdefault(str(status), {})
     content = response.setdefault("content", {})
-    known = content.get(openapi.PROBLEM_TYPE, {}).get("schema", {}).get("properties", {}).get("code", {})
+    known = content.get(api_doc.PROBLEM_TYPE, {}).get("schema", {}).get("properties", {}).get("code", {})
     all_codes = sorted({*known.get("enum", []), *codes})
-    content.setdefault(openapi.PROBLEM_TYPE, {})["schema"] = openapi.problem_schema(all_codes)
-    response["description"] = openapi.describe_codes(all_codes)
+    content.setdefault(api_doc.PROBLEM_TYPE, {})["schema"] = api_doc.problem_schema(all_codes)
+    response["description"] = api_doc.describe_codes(all_codes)
 
 
 def _add_headers(operation: Any) -> None:

@@ -13,7 +13,7 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uf
 Cell = object
 
 
-def write(header: Sequence[str], pages: Iterable[Iterable[Sequence[Cell]]]) -> Iterator[str]:
+def generate_parts(header: Sequence[str], pages: Iterable[Iterable[Sequence[Cell]]]) -> Iterator[str]:
     """The file in parts: the header, then the rows of each page."""
     yield BYTE_ORDER_MARK + write_rows([header])
     for page in pages:

@@ -39,7 +39,7 @@ REASONS = [
 """What Django's own errors are named, for the catalogs."""
 MAX_CONCURRENT_UPLOADS = 2
 upload_slots = threading.BoundedSemaphore(MAX_CONCURRENT_UPLOADS)
-"""Places for uploads in this process's memory: held from before a body is read until the response."""
+"""Slots for uploads in this process's memory: held from before a body is read until the response."""
 
 
 def request_id(handler: Handler) -> Handler:

@@ -2,7 +2,7 @@
 
 Django's ASGI handler runs synchronous views one at a time, and keeps no connection to the database (its
 ticket 33497). Here each thread of the pool keeps one. A page is rendered completely, on disk if it is large,
-before it is sent, so a slow reader holds no thread. A `PagedResponse` is rendered part by part instead.
+before it is sent, so a slow reader holds no thread. A `StreamedResponse` is rendered part by part instead.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from shop.errors import Overloaded
 from shop.http import request_body
 from shop.http.json_format import TooLarge
 from shop.http.pages import middleware
-from shop.http.pages.paged_responses import PagedResponse
+from shop.http.pages.streamed_responses import StreamedResponse
 from shop.http.pages.uploads import UPLOAD_KEY, Upload
 from shop.http.request_body import Receive
 from shop.lazy_texts import mark as _
@@ -38,7 +38,7 @@ CHUNK_BYTES = 256 * 1024
 ATTEMPTS_FOR_A_PART = 30
 """A part whose thread is not free in time is tried again after a second: what is sent can't be taken back."""
 SECONDS_FOR_A_PART = 60.0
-"""For a client to take a part: one that reads ever more slowly would hold its place for days."""
+"""For a client to take a part: one that reads ever more slowly would hold its slot for days."""
 
 log = get_logger(__name__)
 SCRAPE_POOL = ThreadPool("scrapes", threads=2, max_waiting=64)
@@ -52,7 +52,7 @@ class PageResponse(NamedTuple):
 
     status: int
     headers: list[tuple[bytes, bytes]]
-    body: bytes | IO[bytes] | PagedResponse
+    body: bytes | IO[bytes] | StreamedResponse
 
 
 async def serve_page(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, send: Send) -> None:
@@ -111,7 +111,7 @@ async def send_page(page: PageResponse, scope: Scope, receive: Receive, send: Se
     if isinstance(page.body, bytes):
         await send({"type": "http.response.body", "body": page.body})
         return
-    if isinstance(page.body, PagedResponse):
+    if isinstance(page.body, StreamedResponse):
         await _send_parts(page.body, receive, send, thread_share(scope))
         return
     with page.body as file:
@@ -120,7 +120,7 @@ async def send_page(page: PageResponse, scope: Scope, receive: Receive, send: Se
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _send_parts(response: PagedResponse, receive: Receive, send: Send, share: ThreadShare) -> None:
+async def _send_parts(response: StreamedResponse, receive: Receive, send: Send, share: ThreadShare) -> None:
     """Have the parts made and send each, until the client is gone. A failure cuts the response off.
 
     The end of a response that was cut off is missing, so that its client doesn't take it for complete.
@@ -141,12 +141,12 @@ async def _send_parts(response: PagedResponse, receive: Receive, send: Send, sha
         raise RuntimeError("The response is cut off: a part of it could not be made.") from error
     finally:
         is_gone.cancel()
-        # Here, because a thread may not be free for a while, and a lost place would be lost for good.
+        # Here, because a thread may not be free for a while, and a lost slot would be lost for good.
         response.release_slot()
         await _close(response)
 
 
-async def _close(response: PagedResponse) -> None:
+async def _close(response: StreamedResponse) -> None:
     """Have a thread end the response's generator, which may use its database connection for that."""
     for _attempt in range(ATTEMPTS_FOR_A_PART):
         try:
@@ -197,16 +197,20 @@ def _render_page(environment: dict[str, Any]) -> PageResponse:
 
     response = _handler(environment, start)
     # Clients of HTTP/1.0 don't support chunks: for them it is rendered completely as well.
-    is_paged = isinstance(response, PagedResponse) and environment["SERVER_PROTOCOL"] != "HTTP/1.0"
+    is_streamed = isinstance(response, StreamedResponse) and environment["SERVER_PROTOCOL"] != "HTTP/1.0"
     body: Any = response
-    if not is_paged:
+    if not is_streamed:
         try:
             body = _response_body(response)
         finally:
             response.close()
     status, headers = started
     encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-    if not is_paged and response.status_code not in (204, 304) and not response.has_header("Content-Length"):
+    if (
+        not is_streamed
+        and response.status_code not in (204, 304)
+        and not response.has_header("Content-Length")
+    ):
         encoded.append((b"content-length", str(_body_size(body)).encode()))
     return PageResponse(int(status[:3]), encoded, body)
 

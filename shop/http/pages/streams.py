@@ -31,7 +31,7 @@ def register(path: str, handler: Handler) -> None:
     _handlers[path] = handler
 
 
-def is_stream(path: str) -> bool:
+def is_answered_by_coroutine(path: str) -> bool:
     """Whether a coroutine answers requests for this path; those of a stream last."""
     return path in _handlers
 

@@ -71,8 +71,8 @@ class Command(migrate.Command):
         while not _take_named_lock(connection, name, wait_seconds):
             wait_seconds = NAMED_LOCK_WAIT_SECONDS
             self.stderr.write(
-                "Another migrate is changing this database; this one goes on once it has ended. Its "
-                f"connection: SELECT IS_USED_LOCK('{name}')."
+                "Another migrate is changing this database; this one goes on once it has ended. "
+                f"{_lock_holder(connection, name)}"
             )
         try:
             yield
@@ -110,6 +110,25 @@ def _take_named_lock(connection: BaseDatabaseWrapper, name: str, wait_seconds: i
     if is_taken is None:
         raise CommandError(f"The server gave no answer about the lock '{name}'; run migrate again.")
     return bool(is_taken)
+
+
+def _lock_holder(connection: BaseDatabaseWrapper, name: str) -> str:
+    """A sentence that names the connection which holds the lock, as far as this account may know it."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT IS_USED_LOCK(%s)", [name])
+        [holder] = cursor.fetchone()
+        if holder is None:
+            return "Its lock has just been released."
+        # Without the privilege PROCESS an account sees its own connections alone.
+        cursor.execute(
+            "SELECT user, host, time, state FROM information_schema.processlist WHERE id = %s", [holder]
+        )
+        row = cursor.fetchone()
+    if row is None:
+        return f"Its lock is held by connection {holder}, of another account of the database."
+    user, host, seconds, state = row
+    doing = f"for {seconds} s in the state “{state}”" if state else f"idle for {seconds} s"
+    return f"Its lock is held by connection {holder} of {user} from {host}, {doing}."
 
 
 def _blocked_message(attempts: int) -> str:

@@ -7,8 +7,8 @@ from django.db import Error
 
 from shop import clock
 from shop.models import AuditState, LawStatus
-from shop.operations import audit_state
-from shop.operations.audit_scope import is_ahead
+from shop.operations.audits import audit_state
+from shop.operations.audits.audit_scope import is_ahead
 from shop.operations.doctor.findings import Finding, danger, ok, warning
 
 # An audit may be late by a few of its intervals: the one before it, or a worker that was replaced.

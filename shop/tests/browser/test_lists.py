@@ -37,7 +37,11 @@ def test_a_file_with_a_bad_row_is_shown_and_adds_nothing(open_page: Callable[...
 
     choose(page, "SPRING-1", "SPRING-2")
     expect(result.locator("li")).to_have_text(["SPRING-1", "SPRING-2"])
+    page.locator("#add").click()
+    expect(page.locator("#no-reason")).to_contain_text("Enter the reason first")
+    expect(page.locator("#id_reason")).to_be_focused()
     assert not PoolCode.objects.exists()
+    page.locator("#id_reason").fill("The printer's file.")
     page.locator("#add").click()
     expect(page.locator("#add-result")).to_be_visible()
     expect(page.locator("#add-progress")).to_have_js_property("value", 1)
@@ -55,6 +59,7 @@ def test_the_progress_of_a_long_file_is_seen(open_page: Callable[..., Any]) -> N
     expect(page.locator("#add")).to_be_visible()
     assert len(page.evaluate("window.changes")) >= 3
     page.locator("#add-state").evaluate(NOTE_CHANGES)
+    page.locator("#id_reason").fill("The printer's file.")
     page.locator("#add").click()
     expect(page.locator("#add-result dd").first).to_have_text(f"{len(codes):,}")
     assert len(page.evaluate("window.changes")) >= 3

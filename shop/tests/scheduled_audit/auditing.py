@@ -3,8 +3,8 @@
 from shop import clock
 from shop.management import laws, scheduled_audit
 from shop.models import AuditState, LawStatus
-from shop.operations import audit_state
-from shop.operations.audit_scope import UUID_SLACK, place_mark
+from shop.operations.audits import audit_state
+from shop.operations.audits.audit_scope import UUID_SLACK, place_mark
 
 
 def audit_changes() -> dict[str, list[str]]:

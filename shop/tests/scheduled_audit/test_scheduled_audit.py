@@ -31,8 +31,8 @@ from shop.db.mysql.patience import statement_limit
 from shop.events import journal
 from shop.management import laws, scheduled_audit
 from shop.models import AuditState, JournalLine, LawStatus
-from shop.operations import audit_state, law_status
-from shop.operations.audit_scope import Mark, place_mark
+from shop.operations.audits import audit_state, law_status
+from shop.operations.audits.audit_scope import Mark, place_mark
 from shop.tests.racing import race
 from shop.tests.scheduled_audit.auditing import audit_all, audit_changes, broken, forget_changes
 from shop.tests.second_connection import another_connection, ask
@@ -130,7 +130,7 @@ def test_a_killed_auditor_blocks_the_next_until_its_lease_lapses(
 ) -> None:
     code = (
         "import django, time; django.setup()\n"
-        "from shop.operations import audit_state\n"
+        "from shop.operations.audits import audit_state\n"
         "with audit_state.leased(): print('leased', flush=True); time.sleep(60)"
     )
     with subprocess.Popen(

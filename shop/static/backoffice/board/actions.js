@@ -1,6 +1,6 @@
 // The dialog of the buttons: says what will happen, asks for a reason, sends it, and shows what was done.
 
-import { byId, setHidden, setText } from "./elements.js";
+import { byId, focusFirst, setHidden, setText } from "./elements.js";
 import { count } from "./format.js";
 import { text } from "./texts.js";
 
@@ -23,10 +23,14 @@ export class Actions {
       this.send();
     });
     byId("cancel").addEventListener("click", () => this.dialog.close());
+    // The button that was pressed may be hidden by now, and can't take the focus back.
+    this.dialog.addEventListener("close", () => {
+      if (document.activeElement === document.body) focusFirst(this.asked.buttons);
+    });
   }
 
-  ask(action, kind, row) {
-    this.asked = { action, kind, row };
+  ask(action, kind, row, buttons) {
+    this.asked = { action, kind, row, buttons };
     this.form.reset();
     setText(byId("confirm-title"), text(`${action}.title`, { name: row.name }));
     setText(byId("confirm-text"), text(`${action}.${kind}`) + (action === "pause" ? partnerNote(row) : ""));

@@ -14,7 +14,7 @@ const options = JSON.parse(byId("options").textContent);
 const store = new Store(options.historyMinutes);
 const actions = new Actions(options.base);
 const tiles = new Tiles(byId("tiles"));
-const press = (action, kind, row) => actions.ask(action, kind, row);
+const press = (action, kind, row, buttons) => actions.ask(action, kind, row, buttons);
 const pausing = (may) =>
   may
     ? [
@@ -89,12 +89,17 @@ const SHOP_PLOTS = [
   },
 ];
 const refusals = element("ul", { class: "codes" });
+const refusalsCard = element(
+  "article",
+  { class: "card", "aria-labelledby": "refused-by-code" },
+  element("h3", { id: "refused-by-code", text: text("refused_by_code") }),
+  refusals,
+);
 const plots = SHOP_PLOTS.map((one, index) => {
-  const plot = new Plot({ ...one, height: 190 });
+  const plot = new Plot(one);
   const id = `plot-${index}`;
   const card = element("article", { class: "card", "aria-labelledby": id }, element("h3", { id, text: one.title }), plot.root);
-  if (index === 0) card.append(element("h4", { text: text("refused_by_code") }), refusals);
-  byId("plots").append(card);
+  byId("plots").append(card, ...(index === 0 ? [refusalsCard] : []));
   return plot;
 });
 const allPlots = () => [...plots, ...campaigns.plots(), ...products.plots()];

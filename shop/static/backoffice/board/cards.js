@@ -1,6 +1,6 @@
 // Cards of campaigns and products: what is left, how fast it goes, when it would end, and the buttons.
 
-import { element, setHidden, setText } from "./elements.js";
+import { element, focusFirst, setHidden, setText } from "./elements.js";
 import { UNKNOWN, count, duration, perSecond } from "./format.js";
 import { Plot } from "./plots.js";
 import { text, words } from "./texts.js";
@@ -28,7 +28,6 @@ class Card {
       title: text(`left.${kind}`, { name: row.name }),
       series: [{ name: `${kind}.${row.id}`, label: text("left"), colour: "blue", fill: true }],
       format: count,
-      height: 130,
       isCompact: true,
     });
     this.buttons = element("div", { class: "buttons" }, ...buttons.map((one) => this.makeButton(one)));
@@ -53,7 +52,7 @@ class Card {
 
   makeButton({ action, label, isShown, press }) {
     const button = element("button", { type: "button", "data-action": action, text: label });
-    button.addEventListener("click", () => press(action, this.kind, this.row));
+    button.addEventListener("click", () => press(action, this.kind, this.row, this.buttons));
     button.isShownFor = isShown;
     return button;
   }
@@ -74,11 +73,14 @@ class Card {
     setHidden(this.queueBox, !row.waiting);
     if (row.waiting) setText(this.queue, text("queue.wait", { count: count(row.waiting), time: duration(row.wait_seconds) }));
     this.showRefusals(row.refusals);
+    // A button that is hidden loses the focus: the one in its place takes it.
+    const focused = [...this.buttons.children].find((button) => button === document.activeElement);
     for (const button of this.buttons.children) {
       setHidden(button, !button.isShownFor(row));
       const label = text(`press.${this.kind}`, { action: button.textContent, name: row.name });
       if (button.getAttribute("aria-label") !== label) button.setAttribute("aria-label", label);
     }
+    if (focused?.hidden) focusFirst(this.buttons);
     this.plot.draw(store, windowSeconds);
   }
 

@@ -19,4 +19,6 @@ export function setHidden(target, isHidden) {
   if (target.hidden !== isHidden) target.hidden = isHidden;
 }
 
+export const focusFirst = (buttons) => buttons.querySelector("button:not([hidden])")?.focus();
+
 export const byId = (id) => document.getElementById(id);

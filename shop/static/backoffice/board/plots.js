@@ -9,14 +9,17 @@ const DESCRIBE_SECONDS = 5;
 // Between two lines of the grid, where half of one would be none.
 const WHOLE_STEPS = [1, 2, 5].flatMap((step) => [0, 1, 2, 3, 4, 5, 6, 7, 8].map((power) => step * 10 ** power)).sort((a, b) => a - b);
 
+// Of letters and lines in plots, which are drawn on a canvas: they grow with the page's texts.
+const rem = () => parseFloat(getComputedStyle(document.documentElement).fontSize);
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
 export class Plot {
   // `series` is a list of {name, label, colour, dash, fill, format}; names are those of the store.
-  constructor({ title, series, unit = "", height = 150, format, isCompact = false }) {
-    Object.assign(this, { title, series, unit, height, format, isCompact });
+  // Its size is that of its element, which the style sheet decides.
+  constructor({ title, series, unit = "", format, isCompact = false }) {
+    Object.assign(this, { title, series, unit, format, isCompact });
     this.describedAt = 0;
-    this.canvas = element("div", { class: "plot", role: "img" });
+    this.canvas = element("div", { class: "plot", role: "img", "aria-label": title });
     this.legend = element("ul", { class: "legend" });
     this.tableBody = element("tbody");
     this.details = element(
@@ -32,7 +35,7 @@ export class Plot {
       this.legend.append(element("li", {}, swatch, `${one.label} `, value));
       return value;
     });
-    this.root = element("div", { class: "plot-box" }, ...(isCompact ? [] : [this.legend]), this.canvas, this.details);
+    this.root = element("div", { class: isCompact ? "plot-box compact" : "plot-box" }, ...(isCompact ? [] : [this.legend]), this.canvas, this.details);
     this.observer = new ResizeObserver(() => this.resize());
     this.observer.observe(this.canvas);
   }
@@ -71,25 +74,27 @@ export class Plot {
   }
 
   make(data) {
-    const width = this.canvas.clientWidth;
-    if (!width) return;
+    const { clientWidth: width, clientHeight: height } = this.canvas;
+    if (!width || !height) return;
+    this.rem = rem();
+    const letters = this.rem * (this.isCompact ? 0.75 : 0.85);
     const axis = { stroke: colour("muted"), grid: { stroke: colour("grid"), width: 1 }, ticks: { show: false } };
-    const font = `${this.isCompact ? 11 : 13}px Inter, system-ui, sans-serif`;
+    const font = `${letters}px Inter, system-ui, sans-serif`;
     this.chart = new window.uPlot(
       {
         width,
-        height: this.height,
+        height,
         legend: { show: false },
-        padding: [10, 26, 0, 0],
+        padding: [letters * 0.8, letters * 2.3, 0, 0],
         cursor: { sync: { key: "board" }, y: false, drag: { x: false, y: false }, points: { size: 7 } },
         scales: { x: { time: true, auto: false }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.08 : 1] } },
         axes: [
-          { ...axis, font, size: 26, space: 70, values: (_, seconds) => seconds.map((second) => this.time(second)) },
+          { ...axis, font, size: letters * 2, space: letters * 5.4, values: (_, seconds) => seconds.map((second) => this.time(second)) },
           {
             ...axis,
             font,
-            size: 56,
-            space: 32,
+            size: letters * 4.2,
+            space: letters * 2.2,
             ...(this.format === count ? { incrs: WHOLE_STEPS } : {}),
             values: (_, values) => values.map((value) => (this.format === count ? short(value) : this.format(value))),
           },
@@ -99,8 +104,8 @@ export class Plot {
           ...this.series.map((one) => ({
             stroke: colour(one.colour),
             fill: one.fill ? `${colour(one.colour)}26` : undefined,
-            width: 2.5,
-            dash: one.dash,
+            width: this.rem * 0.16,
+            dash: one.dash?.map((length) => (length * this.rem) / 16),
             points: { show: false },
           })),
         ],
@@ -149,11 +154,13 @@ export class Plot {
   }
 
   resize() {
-    const width = this.canvas.clientWidth;
-    if (this.chart && width && width !== this.chart.width) this.chart.setSize({ width, height: this.height });
+    const { clientWidth: width, clientHeight: height } = this.canvas;
+    if (!this.chart || !width || !height || (width === this.chart.width && height === this.chart.height)) return;
+    if (this.rem === rem()) this.chart.setSize({ width, height });
+    else this.repaint();
   }
 
-  // Colours are read when a chart is made.
+  // Colours and sizes of letters are read when a chart is made.
   repaint() {
     this.chart?.destroy();
     this.chart = null;

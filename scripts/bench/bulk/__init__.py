@@ -1,0 +1,1 @@
+"""`make bulk`: millions of coupons on a throwaway MariaDB, and what archiving a month of them costs."""

@@ -1,0 +1,152 @@
+"""`make cluster-drill`: faults of a cluster of its own under load, and a table of what each cost.
+
+Exit code 1 when something didn't hold: a write lost or doubled, a broken law, a status that no client should
+get, or an outage that is too long. The state is kept then. Ctrl-C ends it with the table so far and 130.
+"""
+
+import argparse
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import MySQLdb
+
+from scripts.chaos import comparison, outside
+from scripts.chaos.calls import NoFinalAnswer, Observations
+from scripts.cluster import layout, packages
+from scripts.cluster.drill import effects, load, partition, plan, report, shop_setup
+from scripts.cluster.drill.judging import Outcome
+from scripts.cluster.drill.plan import Fault
+from scripts.cluster.drill.trial import Trial
+from scripts.cluster.layout import Cluster
+from scripts.cluster.members import Members
+from scripts.cluster.servers import debian_root
+from scripts.stack import SetupError, children, places
+
+QUICK_MINUTES, MOST_MINUTES = 5.5, 120.0
+SETTLE_SECONDS = 150
+
+
+def main() -> int:
+    """Run the drill; its exit code. Raises SetupError."""
+    parser = argparse.ArgumentParser(prog="make cluster-drill", description="Break a cluster under load.")
+    parser.add_argument("--seed", default="", help="to have the same faults at the same moments again")
+    parser.add_argument(
+        "--minutes",
+        default="",
+        help="repeat the faults; none begins after so many minutes; without it each happens once",
+    )
+    parser.add_argument("--only", default="", help="faults, actions or components, with commas between them")
+    parser.add_argument(
+        "--quick", action="store_true", help=f"up to twelve faults; none begins after {QUICK_MINUTES} minutes"
+    )
+    asked = parser.parse_args()
+    packages.require_root()
+    partition.require()
+    only = plan.chosen(asked.only)
+    seed = asked.seed or str(random.SystemRandom().randrange(10**6))
+    minutes = _minutes(asked.minutes)
+    chosen = list(plan.faults(seed, only=only, is_quick=asked.quick, is_repeated=False))
+    if minutes is not None:
+        faults: Iterator[Fault] = plan.faults(seed, only=only, is_quick=asked.quick)
+    else:
+        faults, minutes = iter(chosen), QUICK_MINUTES if asked.quick else MOST_MINUTES
+    return _drill(seed, faults, minutes)
+
+
+def _minutes(text: str) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        raise SetupError(f"MINUTES={text} is not a number") from None
+
+
+def _drill(seed: str, faults: Iterator[Fault], minutes: float) -> int:
+    home = Path(tempfile.mkdtemp(prefix="cluster-drill-", dir=places.private_folder(places.state())))
+    # Before this process has a network of its own, in which no mirror can be reached.
+    if not debian_root.is_made():
+        _say("Making a Debian for MySQL; this takes a minute, once …")
+        debian_root.make(home / "debootstrap.log")
+    partition.enter_namespace()
+    cluster = Cluster(home=home / "cluster", first_port=layout.DEFAULT_PORT)
+    _say(f"cluster-drill: SEED={seed}; to look into it: nsenter --net --target {os.getpid()} (VAR={home})")
+    failures = ["it was cut short"]
+    try:
+        failures = _in_cluster(cluster, seed, faults, minutes)
+    except KeyboardInterrupt:
+        failures = []
+        raise
+    finally:
+        if failures and any(home.iterdir()):
+            _say(f"cluster-drill: state and logs are kept in {home}")
+        else:
+            shutil.rmtree(home, ignore_errors=True)
+    _say(f"cluster-drill: {f'{len(failures)} failures' if failures else 'passed'}, SEED={seed}")
+    return 1 if failures else 0
+
+
+def _in_cluster(cluster: Cluster, seed: str, faults: Iterator[Fault], minutes: float) -> list[str]:
+    """Start the cluster, run the faults, print the table; what did not hold."""
+    outcomes: list[Outcome] = []
+    findings: list[str] = []
+    with partition.control_groups() as groups, shop_setup.running_cluster(cluster, groups):
+        seen = Observations()
+        setup, shop = shop_setup.prepare(cluster, seen)
+        first = next(iter(layout.numbers("mysql")))
+        before = effects.stored(Members(cluster), first, setup)
+        trial = Trial(cluster, groups, setup, shop, before, _say)
+        ends_at = time.monotonic() + minutes * 60
+        try:
+            for fault in faults:
+                if time.monotonic() > ends_at:
+                    _say(f"{fault.name} is left out: {minutes:.0f} minutes are over")
+                    break
+                try:
+                    outcomes.append(trial.run(fault, seed=seed))
+                except (SetupError, MySQLdb.Error) as error:
+                    findings.append(f"{fault.name} could not be judged: {error}")
+                    _say(f"  FAILED {findings[-1]}")
+                    continue
+                _say(report.row(outcomes[-1]))
+                for failure in outcomes[-1].failures():
+                    _say(f"  FAILED {failure}")
+            findings += _whole_comparison(trial, seed)
+        except NoFinalAnswer as error:
+            findings.append(f"no final answer: {error}")
+        finally:
+            _say(f"\n{report.table(outcomes)}\n\n{_machine()}\n")
+    failures = [*report.failures(outcomes), *findings]
+    for failure in failures:
+        _say(f"FAILED {failure}")
+    return failures
+
+
+def _machine() -> str:
+    """What the figures depend on."""
+    return f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, load average {os.getloadavg()[1]:.0f}"
+
+
+def _whole_comparison(trial: Trial, seed: str) -> list[str]:
+    """Once all is settled: every answer of the whole run, and the outside systems' books."""
+    trial.shop.connection = load.connection(trial.cluster, Observations(), seed)
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while left := trial.shop.unsettled(trial.setup):
+        if time.monotonic() > deadline:
+            return [f"not settled {SETTLE_SECONDS} s after the last fault: {'; '.join(left[:10])}"]
+        time.sleep(1)
+    found = [*comparison.findings(trial.setup, trial.shop), *outside.findings(trial.setup, trial.shop)]
+    _say(f"{trial.shop.sums(trial.setup)}; {len(found)} answers are not as they were")
+    return found
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(children.run_command("cluster-drill", main))

@@ -1,0 +1,147 @@
+"""Whether every acknowledged effect is in the tables of every member, and no other one is.
+
+A client repeats a call with its key until the answer is final. So in the end each row of the drill's accounts
+has been in an answer: one that has not was made a second time, or was made and refused.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import MySQLdb
+
+from scripts.chaos.memory import RecordedCall, Setup
+from scripts.cluster import layout
+from scripts.cluster.gtids import GtidSet
+from scripts.cluster.members import Members
+
+CATCH_UP_SECONDS = 180
+QUESTION_SECONDS = 60
+TABLES = {
+    "coupon": "SELECT code FROM firstcome.coupons_coupon WHERE account_id IN ({accounts})",
+    "order": "SELECT id FROM firstcome.orders_order WHERE account_id IN ({accounts})",
+    "payment": "SELECT id FROM firstcome.payments_payment WHERE account_id IN ({accounts})",
+    "refund": (
+        "SELECT refund.id FROM firstcome.orders_refund refund JOIN firstcome.orders_order placed "
+        "ON placed.id = refund.order_id WHERE placed.account_id IN ({accounts})"
+    ),
+    # A wallet has its owner's id.
+    "grant": (
+        "SELECT entry.id FROM firstcome.payments_entry entry JOIN firstcome.payments_transfer transfer "
+        "ON transfer.id = entry.transfer_id WHERE transfer.kind = 'grant' "
+        "AND entry.account_id IN ({accounts})"
+    ),
+    "adjustment": (
+        "SELECT id FROM firstcome.inventory_stockmovement WHERE kind = 'adjusted' "
+        "AND product_id IN ({products})"
+    ),
+}
+"""The rows of each kind of effect."""
+MAY_BE_UNNAMED = {"payment"}
+"""An order that is paid at once is answered without the id of its payment."""
+
+Effects = Mapping[str, set[str]]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Effects that a member lacks, and rows that were in no answer."""
+
+    lost: list[str]
+    doubled: list[str]
+
+
+def acknowledged(setup: Setup) -> Effects:
+    """The identities in all final answers, by the kind of effect."""
+    found: dict[str, set[str]] = {kind: set() for kind in TABLES}
+    for account in [setup.staff, *setup.buyers]:
+        for made in account.calls:
+            if made.was_done:
+                kind, identity = _identity(made)
+                if kind:
+                    found[kind].add(identity)
+    return found
+
+
+def _identity(made: RecordedCall) -> tuple[str, str]:
+    body = made.answer.body
+    match made.sort:
+        case "coupon":
+            return "coupon", body["code"]
+        case "order":
+            return "order", _plain(body["order"] if made.answer.status == 402 else body["id"])
+        case "payment" | "top_up" if made.answer.status in (200, 201):
+            return "payment", _plain(body.get("payment") or body["id"])
+        case "refund":
+            return "refund", _plain(body["id"])
+        case "grant" | "adjustment":
+            return made.sort, str(body["id"])
+    return "", ""
+
+
+def _plain(identity: str) -> str:
+    """An id as the tables have it."""
+    return identity.replace("-", "")
+
+
+def compare(known: Effects, stored: Mapping[str, Effects], *, before: Effects) -> Compared:
+    """The acknowledged effects beside each member's rows, and these without the rows from before the load."""
+    lost = [
+        f"{kind} {identity} is not on {member}"
+        for member, tables in stored.items()
+        for kind, identities in known.items()
+        for identity in sorted(identities - tables[kind])
+    ]
+    doubled = [
+        f"{kind} {identity} on {member} was in no answer"
+        for member, tables in stored.items()
+        for kind, identities in tables.items()
+        if kind not in MAY_BE_UNNAMED
+        for identity in sorted(identities - known[kind] - before[kind])
+    ]
+    return Compared(lost, doubled)
+
+
+def stored_by_member(members: Members, setup: Setup) -> dict[str, Effects]:
+    """The rows of every member. Raises MySQLdb's errors."""
+    return {f"mysql-{number}": stored(members, number, setup) for number in layout.numbers("mysql")}
+
+
+def stored(members: Members, number: int, setup: Setup) -> Effects:
+    """The rows of one member. Raises MySQLdb's errors."""
+    accounts = ", ".join(str(account.id) for account in setup.buyers)
+    products = ", ".join(str(product.id) for product in [*setup.products, setup.ample])
+    found: dict[str, set[str]] = {}
+    for kind, template in TABLES.items():
+        question = template.format(accounts=accounts, products=products)
+        found[kind] = {str(row[0]) for row in members.ask(number, question, seconds=QUESTION_SECONDS)}
+    return found
+
+
+def wait_for_members(members: Members) -> list[str]:
+    """Return once each member has executed what the primary has; those that have not in time."""
+    deadline = time.monotonic() + CATCH_UP_SECONDS
+    while behind := list(_behind(members)):
+        if time.monotonic() > deadline:
+            return behind
+        time.sleep(0.5)
+    return []
+
+
+def _behind(members: Members) -> Iterator[str]:
+    primary = members.primary()
+    if primary is None:
+        yield "no member is the primary"
+        return
+    try:
+        executed = {number: _executed(members, number) for number in layout.numbers("mysql")}
+    except MySQLdb.Error as error:
+        yield f"a member does not answer: {error}"
+        return
+    for number, known in executed.items():
+        if lacking := executed[primary] - known:
+            yield f"member {number} lacks {lacking} transactions of member {primary}"
+
+
+def _executed(members: Members, number: int) -> GtidSet:
+    return GtidSet.parse(str(members.ask(number, "SELECT @@GLOBAL.gtid_executed")[0][0]))

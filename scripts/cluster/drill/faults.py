@@ -1,0 +1,79 @@
+"""Faults of single processes: which process it is, and how it is killed, frozen or cut off."""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from scripts.cluster import findings, layout, sentinels
+from scripts.cluster.drill import partition
+from scripts.cluster.drill.plan import Fault
+from scripts.cluster.layout import Cluster
+from scripts.cluster.members import Members
+from scripts.stack import SetupError, process_identity
+
+SILENT_SECONDS = 30
+
+
+def target(cluster: Cluster, fault: Fault) -> str:
+    """The name of the process that the fault is about. Raises SetupError when there is none."""
+    deadline = time.monotonic() + SILENT_SECONDS
+    while not (found := _target(cluster, fault)):
+        if time.monotonic() > deadline:
+            raise SetupError(f"{fault.name}: there is no {fault.component} now")
+        time.sleep(0.2)
+    return found
+
+
+def _target(cluster: Cluster, fault: Fault) -> str:
+    match fault.component:
+        case "mysql-primary":
+            primary = Members(cluster).primary()
+            return f"mysql-{primary}" if primary else ""
+        case "mysql-secondary":
+            primary = Members(cluster).primary()
+            others = [number for number in layout.numbers("mysql") if number != primary]
+            return f"mysql-{_chosen(others, fault)}" if primary else ""
+        case "redis-primary":
+            port = sentinels.primary_port(cluster)
+            return f"redis-{port - cluster.port('redis') + 1}" if port else ""
+        case "rabbitmq":
+            return findings.queue_leader(cluster)
+        case "beat":
+            return findings.acting_beat_name(cluster)
+        case "haproxy-front" | "haproxy-database":
+            return fault.component
+        case kind:
+            return f"{kind}-{_chosen(list(layout.numbers(kind)), fault)}"
+
+
+def _chosen(numbers: list[int], fault: Fault) -> int:
+    return numbers[int(fault.choice * len(numbers))]
+
+
+def pids_of(cluster: Cluster, name: str) -> set[int]:
+    """The process of that name and its children. Redis writes its title over the mark in its environment."""
+    run = cluster.instance.run
+    leader = process_identity.leader_of(run, name)
+    return process_identity.group_of(run, name) | ({leader} if leader else set())
+
+
+@contextmanager
+def happening(cluster: Cluster, fault: Fault, name: str, groups: Path) -> Iterator[None]:
+    """The fault is there inside the block; a kill is over at once, and supervisor starts it again."""
+    pids = pids_of(cluster, name)
+    if not pids:
+        raise SetupError(f"{fault.name}: {name} does not run")
+    if fault.action == "kill":
+        process_identity.kill(pids)
+        yield
+    elif fault.action == "freeze":
+        process_identity.kill(pids, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            process_identity.kill(pids, signal.SIGCONT)
+    else:
+        with partition.cut_off(groups, [name]):
+            yield

@@ -1,0 +1,121 @@
+"""The faults of a drill, drawn from its seed: their order, and the moments at which they happen."""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from scripts.stack import SetupError
+
+COMPONENTS = (
+    "mysql-primary",
+    "mysql-secondary",
+    "router",
+    "redis-primary",
+    "sentinel",
+    "rabbitmq",
+    "haproxy-database",
+    "haproxy-front",
+    "web",
+    "worker",
+    "issuer",
+    "beat",
+)
+"""What a fault happens to. Of several equal processes the seed draws one; of RabbitMQ it is the queue's
+leader, of beat the one that acts."""
+ACTIONS = ("kill", "freeze", "partition")
+MANEUVERS = ("switchover", "members-restarted", "shop-upgraded", "members-killed", "member-cloned")
+"""What an operator does, or what happens to several processes at once."""
+QUICK = (
+    "kill mysql-primary",
+    "freeze mysql-primary",
+    "partition mysql-primary",
+    "kill redis-primary",
+    "freeze rabbitmq",
+    "kill router",
+    "kill haproxy-front",
+    "kill web",
+    "kill issuer",
+    "kill beat",
+    "switchover",
+    "members-killed",
+)
+"""What `QUICK=1` has time for."""
+LASTS_SECONDS = (10.0, 14.0)
+"""How long a process is frozen or cut off: longer than it takes to notice it."""
+LEAD_SECONDS = (2.0, 4.0)
+"""How long the load runs before the fault."""
+NOTICE_SECONDS = 5.0
+"""What a silence takes to be noticed on top of an end, by the time-outs of MySQL's group."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens, to what, after how much load, and for how long. `choice` picks one of equal processes."""
+
+    action: str
+    component: str
+    lead_seconds: float
+    seconds: float
+    choice: float
+
+    @property
+    def name(self) -> str:
+        return f"{self.action} {self.component}".strip()
+
+    @property
+    def most_outage_seconds(self) -> float:
+        """How long no write may be acknowledged."""
+        if self.action == "members-killed":
+            return 30.0
+        if self.action in ("switchover", "shop-upgraded"):
+            return 3.0
+        if self.action in ("freeze", "partition"):
+            # Of these two there is one here, so nothing takes its place.
+            is_single = self.component.startswith("haproxy")
+            return self.seconds + 3.0 if is_single else 10.0 + NOTICE_SECONDS
+        return 10.0
+
+    @property
+    def may_refuse_connections(self) -> bool:
+        """Whether clients may find no connection: behind the one proxy that this cluster has."""
+        return self.component == "haproxy-front"
+
+
+def all_names() -> list[str]:
+    """Every fault there is."""
+    return [f"{action} {component}" for component in COMPONENTS for action in ACTIONS] + list(MANEUVERS)
+
+
+def faults(
+    seed: str, *, only: Sequence[str] = (), is_quick: bool = False, is_repeated: bool = True
+) -> Iterator[Fault]:
+    """The faults of one seed, in its order; when repeated, again and again in another one."""
+    names = list(only) or list(QUICK if is_quick else all_names())
+    number = 0
+    while True:
+        number += 1
+        order = random.Random(f"{seed} order {number}")
+        for name in order.sample(names, len(names)):
+            yield draw(name, seed=f"{seed} {number}")
+        if not is_repeated:
+            return
+
+
+def draw(name: str, *, seed: str) -> Fault:
+    """The fault of that name. Its moments depend on nothing but seed and name, so one alone repeats them."""
+    chance = random.Random(f"{seed} {name}")
+    action, _, component = name.partition(" ")
+    lead, lasts, choice = chance.uniform(*LEAD_SECONDS), chance.uniform(*LASTS_SECONDS), chance.random()
+    return Fault(action, component, lead, lasts if action in ("freeze", "partition") else 0.0, choice)
+
+
+def chosen(text: str) -> list[str]:
+    """The faults that `ONLY=` names: a fault, all of an action or of a component. Raises SetupError."""
+    found: list[str] = []
+    for word in filter(None, (part.strip() for part in text.split(","))):
+        matching = [name for name in all_names() if word == name or word in name.split(" ")]
+        if not matching:
+            known = ", ".join([*ACTIONS, *COMPONENTS, *MANEUVERS])
+            raise SetupError(f"ONLY={word} names no fault; there are {known}, and pairs like 'kill web'")
+        found += [name for name in matching if name not in found]
+    return found

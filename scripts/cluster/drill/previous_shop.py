@@ -1,0 +1,85 @@
+"""The previous release's processes in the cluster, beside those of this one."""
+
+import io
+import subprocess
+import time
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from scripts.cluster import credentials, layout, overrides, sentinels, supervision
+from scripts.cluster.layout import Cluster
+from scripts.cluster.overrides import Override
+from scripts.stack import SetupError, places, ports
+from scripts.stack.readiness import ask
+
+FILE = places.PROJECT / "scripts" / "previous_release.txt"
+READY_SECONDS = 90
+
+
+def exported(folder: Path) -> Path:
+    """The folder with that release's files. Raises SetupError where the clone lacks its commit."""
+    if folder.exists():
+        return folder
+    [commit] = [line for line in FILE.read_text().splitlines() if not line.startswith("#")]
+    ran = subprocess.run(
+        ["git", "archive", "--format=zip", commit], cwd=places.PROJECT, capture_output=True, timeout=60
+    )
+    if ran.returncode != 0:
+        raise SetupError(
+            f"the previous release, {commit}, is missing in this clone: git fetch --unshallow makes it whole"
+        )
+    with zipfile.ZipFile(io.BytesIO(ran.stdout)) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+def roll(cluster: Cluster, names: Sequence[str], code: Path) -> str:
+    """Restart each process as the previous release, and afterwards each as this one."""
+    try:
+        for name in names:
+            overrides.write(cluster, name, Override(str(code), environment(cluster)))
+            _restart(cluster, name)
+    finally:  # Also when one did not start: the next fault happens to this release.
+        for name in names:
+            overrides.remove(cluster, name)
+        for name in names:
+            _restart(cluster, name)
+    return "web, worker and issuer, to the previous release and back"
+
+
+def _restart(cluster: Cluster, name: str) -> None:
+    supervision.stop(cluster, name)
+    supervision.start(cluster, name)
+    _wait_ready(cluster, name)
+
+
+def environment(cluster: Cluster) -> Mapping[str, str]:
+    """The settings that a release from before the cluster knows: one address for Redis, and no quorum queue.
+
+    Its tasks go over Redis, which both kinds of processes reach; what is lost there, sweeps find.
+    """
+    port = sentinels.primary_port(cluster)
+    if port is None:
+        raise SetupError("there is no primary of Redis for the previous release")
+    redis = f"redis://:{credentials.read(cluster)['redis']}@{ports.HOST}:{port}"
+    return {"REDIS_URL": f"{redis}/0", "BROKER_URL": f"{redis}/1"}
+
+
+def _wait_ready(cluster: Cluster, name: str) -> None:
+    """Return once a web node serves, or another process runs. Raises SetupError."""
+    deadline = time.monotonic() + READY_SECONDS
+    kind, number = layout.split(name)
+    while time.monotonic() < deadline:
+        is_up = supervision.states(cluster)[name] == "RUNNING"
+        if is_up and (kind != "web" or _is_ready(cluster.port("web", number))):
+            return
+        time.sleep(0.3)
+    raise SetupError(f"{name} was not ready {READY_SECONDS} s after its restart")
+
+
+def _is_ready(port: int) -> bool:
+    try:
+        return ask(port, "GET", "/readyz")[0] == 200
+    except OSError:
+        return False

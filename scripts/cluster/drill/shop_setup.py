@@ -1,0 +1,125 @@
+"""The drill's cluster as a child process, and what its shop sells while faults happen."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from scripts.chaos.calls import Observations
+from scripts.chaos.memory import Account, Setup
+from scripts.chaos.shop import Shop
+from scripts.cluster import overrides
+from scripts.cluster.drill import load
+from scripts.cluster.layout import Cluster
+from scripts.stack import SetupError, children, own_stack, places, process_identity
+
+READY, READY_SECONDS, STOP_SECONDS, COMMAND_SECONDS = "Ctrl-C stops everything.", 900, 150, 180
+PRODUCTS, STOCK, PLENTY = 6, 20_000, 1_000_000
+COUPONS, FEW_COUPONS = 10_000, 30
+"""Of most campaigns, and of those that sell out."""
+SETTINGS = {
+    # Short, so that what is left undone ends before it is judged.
+    "ORDER_HOLD_SECONDS": "20",
+    "OPEN_ORDERS_PER_ACCOUNT": "100000",
+    "OPEN_UNITS_PER_ACCOUNT": "1000000",
+    "RECONCILE_SECONDS": "30",
+    **dict.fromkeys(
+        ("PARTNER_FAILURE_RATE", "PARTNER_LATE_RATE", "PARTNER_SILENT_RATE", "PARTNER_LOST_RATE"), "0"
+    ),
+    **own_stack.NO_RATES,
+}
+
+
+@contextmanager
+def running_cluster(cluster: Cluster, groups: Path) -> Iterator[None]:
+    """`make cluster`, from its start to Ctrl-C. Raises SetupError when it doesn't start or end."""
+    log = cluster.home.parent / "cluster.log"
+    log.write_bytes(b"")
+    own = SETTINGS | {"FIRSTCOME_VAR": str(cluster.home.parent), overrides.GROUPS: str(groups)}
+    command = [sys.executable, "-m", "scripts.cluster", "--port", str(cluster.first_port)]
+    child = children.start(command, log=log, environment=os.environ | own, when_parent_dies=signal.SIGTERM)
+    try:
+        is_ready = lambda: READY in log.read_text()  # noqa: E731
+        children.wait_until(is_ready, name="make cluster", child=child, log=log, within_seconds=READY_SECONDS)
+        yield
+    finally:
+        children.stop(child, within_seconds=STOP_SECONDS, number=signal.SIGINT)
+    if left := process_identity.of_state(cluster.home):
+        raise SetupError(f"processes are left after Ctrl-C: {sorted(left)}")
+
+
+def manage(cluster: Cluster, *words: str) -> "subprocess.CompletedProcess[str]":
+    """A management command in the cluster's environment. Raises SetupError when it takes too long."""
+    command = [sys.executable, "manage.py", *words]
+    try:
+        return subprocess.run(
+            command,
+            cwd=places.PROJECT,
+            env=os.environ | _environment(cluster),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        raise SetupError(f"manage.py {' '.join(words)} goes on after {COMMAND_SECONDS} s") from None
+
+
+def _environment(cluster: Cluster) -> Mapping[str, str]:
+    lines = shlex.split(cluster.environment_file.read_text())
+    return dict(word.split("=", 1) for word in lines if "=" in word)
+
+
+def broken_laws(cluster: Cluster) -> list[str]:
+    """The laws that the audit finds broken on the primary, each with its offenders."""
+    ran = manage(cluster, "audit", "--json")
+    try:
+        laws = json.loads(ran.stdout)["laws"]
+    except ValueError:
+        return [f"the audit ended with {ran.returncode}: {ran.stdout[-500:]}{ran.stderr[-500:]}"]
+    return [f"{law['law']} is broken: {law['offenders'][:10]}" for law in laws if not law["holds"]]
+
+
+def prepare(cluster: Cluster, seen: Observations) -> tuple[Setup, Shop]:
+    """Accounts with points, and products. Raises SetupError."""
+    tokens = cluster.home.parent / "tokens.json"
+    users = load.BUYERS * load.ACCOUNTS_EACH + load.WRITERS_ACCOUNTS
+    ran = manage(cluster, "seed_demo", "--users", str(users), "--tokens", str(tokens))
+    if ran.returncode != 0:
+        raise SetupError(f"seed_demo ended with {ran.returncode}: {ran.stdout}{ran.stderr}")
+    known = json.loads(tokens.read_text())
+    shop = Shop(cluster.instance, known["staff"], seen)
+    setup = Setup(
+        staff=Account(0, known["staff"]),
+        buyers=[Account(user["id"], user["access"]) for user in known["users"]],
+        campaigns=[],
+        products=[shop.create_product("Drill", number, STOCK) for number in range(PRODUCTS)],
+        ample=shop.create_product("Drill", PRODUCTS, PLENTY),
+    )
+    for account in setup.buyers:
+        account.opening_amount = shop.wallet(account)[0]
+    return setup, shop
+
+
+def new_campaigns(shop: Shop, name: str) -> tuple[list[int], list[int]]:
+    """Campaigns for one fault: those of the buyers, and those of the steady writes."""
+    pool = _campaign(shop, name, strategy="code_pool", code_source="pool", quantity=FEW_COUPONS)
+    shop.call("POST", f"/campaigns/{pool}/codes", {"count": FEW_COUPONS})
+    others = [
+        _campaign(shop, name, strategy="group_commit", quantity=FEW_COUPONS),
+        _campaign(shop, name, strategy="queue", quantity=COUPONS),
+        _campaign(shop, name, strategy="redis_gate", quantity=FEW_COUPONS),
+    ]
+    steady = [_campaign(shop, name, strategy="group_commit", quantity=COUPONS) for _ in range(2)]
+    return [pool, *others], steady
+
+
+def _campaign(shop: Shop, name: str, **own: Any) -> int:
+    terms = {"name": f"Drill, {name}", "discount": {"type": "amount", "value": 700}}
+    return int(shop.call("POST", "/campaigns", terms | own)["id"])

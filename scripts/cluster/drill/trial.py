@@ -1,0 +1,149 @@
+"""One fault of the drill: the load, the fault, until nothing is missing any more, and the judgement."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import MySQLdb
+
+from scripts.chaos.memory import Setup
+from scripts.chaos.shop import Shop
+from scripts.cluster import status
+from scripts.cluster.drill import effects, faults, load, maneuvers, previous_shop, shop_setup
+from scripts.cluster.drill.effects import Effects
+from scripts.cluster.drill.judging import Outcome, Statuses, longest_gap
+from scripts.cluster.drill.load import Load
+from scripts.cluster.drill.plan import Fault
+from scripts.cluster.layout import Cluster
+from scripts.cluster.members import Members
+from scripts.stack import SetupError
+
+WHOLE_SECONDS = 240
+"""Members of MySQL come back for so long at most."""
+LOADED_SECONDS = 15.0
+"""The load goes on for so long after a fault. A member that joins again under load would take minutes."""
+LONGEST_SECONDS = 600
+WRITE_SECONDS = 60
+NOTABLE_SECONDS = 30
+"""A part that is missing for longer is named."""
+SETTLE_SECONDS = 90
+UNMEASURED = {"Prometheus"}
+"""Parts of the status that serve no request."""
+
+
+@dataclass
+class Trial:
+    """The cluster that all faults of a drill happen to, and what its clients remember."""
+
+    cluster: Cluster
+    groups: Path
+    setup: Setup
+    shop: Shop
+    before: Effects
+    say: Callable[[str], None]
+    known: frozenset[str] = frozenset()
+    """What was lost or doubled by earlier faults."""
+
+    def run(self, fault: Fault, *, seed: str) -> Outcome:
+        """Raises SetupError and MySQLdb's errors when the judgement could not be had.
+
+        A fault that could not be made, or half of it, is judged like any other, with that as a finding.
+        """
+        seen, members = Statuses(), Members(self.cluster)
+        self.shop.connection = load.connection(self.cluster, seen, seed)
+        own, steady = shop_setup.new_campaigns(self.shop, fault.name)
+        self.setup.campaigns = own
+        before = effects.acknowledged(self.setup)
+        findings: list[str] = []
+        with load.running(
+            self.setup,
+            port=self.cluster.port("front"),
+            seed=f"{seed} {fault.name}",
+            campaigns=steady,
+            seen=seen,
+            seconds=LONGEST_SECONDS,
+        ) as running:
+            time.sleep(fault.lead_seconds)
+            began, target = time.monotonic(), ""
+            try:
+                began, target = self._make(fault)
+            except (SetupError, MySQLdb.Error) as error:
+                findings.append(f"could not be made: {error}")
+            busy = os.getloadavg()[0]
+            whole = self._seconds_until_whole(began, until=time.monotonic() + LOADED_SECONDS)
+            findings += _without_write(running)
+            ended = time.monotonic()
+        whole = whole or self._seconds_until_whole(began, until=ended + WHOLE_SECONDS)
+        if whole is None:
+            findings.append(f"still missing: {'; '.join(self.missing()[:5])}")
+        findings += running.findings
+        findings += load.settle(
+            self.setup, port=self.cluster.port("front"), seen=seen, within_seconds=SETTLE_SECONDS
+        )
+        findings += effects.wait_for_members(members)
+        findings += shop_setup.broken_laws(self.cluster)
+        known = effects.acknowledged(self.setup)
+        compared = effects.compare(known, effects.stored_by_member(members, self.setup), before=self.before)
+        new = frozenset([*compared.lost, *compared.doubled]) - self.known
+        self.known |= new
+        return Outcome(
+            fault=fault,
+            target=target,
+            outage_seconds=longest_gap(running.steady.acknowledged_at, since=began, until=ended),
+            whole_seconds=whole,
+            statuses=seen.words,
+            load_average=busy,
+            slowest_seconds=max(seen.slowest.values(), default=0.0),
+            acknowledged=sum(len(known[kind] - before[kind]) for kind in known),
+            lost=[one for one in compared.lost if one in new],
+            doubled=[one for one in compared.doubled if one in new],
+            findings=[*findings, *seen.findings],
+        )
+
+    def _make(self, fault: Fault) -> tuple[float, str]:
+        """Make the fault; when it began, and to what it happened. Raises SetupError and MySQLdb's errors."""
+        if not fault.component:
+            return self._maneuver(fault)
+        name = faults.target(self.cluster, fault)
+        began = time.monotonic()
+        with faults.happening(self.cluster, fault, name, self.groups):
+            time.sleep(fault.seconds)
+        return began, name
+
+    def _maneuver(self, fault: Fault) -> tuple[float, str]:
+        if fault.action == "shop-upgraded":
+            folder = previous_shop.exported(self.cluster.home.parent / "previous-release")
+            began = time.monotonic()
+            return began, maneuvers.upgrade_shop(self.cluster, folder)
+        began = time.monotonic()
+        return began, maneuvers.MANEUVERS[fault.action](self.cluster)
+
+    def _seconds_until_whole(self, began: float, *, until: float) -> float | None:
+        """How long after the beginning nothing is missing; None when something still is in the end."""
+        last: Sequence[str] = ()
+        while missing := self.missing():
+            if time.monotonic() > until:
+                return None
+            last = missing
+            time.sleep(0.5)
+        whole = time.monotonic() - began
+        if last and whole > NOTABLE_SECONDS:
+            self.say(f"  whole after {whole:.1f} s; what was missing last: {'; '.join(last)}")
+        return whole
+
+    def missing(self) -> Sequence[str]:
+        """What `make cluster-status` would mark."""
+        found = status.examine(self.cluster, without=UNMEASURED)
+        return [f"{one.name} {one.text}" for rows in found.values() for one in rows if not one.is_well]
+
+
+def _without_write(running: Load) -> list[str]:
+    """Return once one more write is acknowledged, when the outage is over; a finding if none is in time."""
+    deadline, last = time.monotonic() + WRITE_SECONDS, len(running.steady.acknowledged_at)
+    while len(running.steady.acknowledged_at) == last:
+        if time.monotonic() > deadline:
+            return [f"no write was acknowledged for {WRITE_SECONDS} s after the fault"]
+        time.sleep(0.1)
+    return []

@@ -1,0 +1,54 @@
+"""What a drill changes about one process: its control group, and the code and settings with which it starts.
+
+A cluster without a drill has none of it. Each process looks at its start, so a change needs a restart.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from scripts.cluster.layout import Cluster
+from scripts.stack import places
+
+GROUPS = "FIRSTCOME_CONTROL_GROUPS"
+"""In the environment: the folder of control groups. Rules name a process by its own group."""
+
+
+@dataclass(frozen=True)
+class Override:
+    """Another release's code, and the settings that it knows."""
+
+    code: str
+    environment: Mapping[str, str]
+
+
+def write(cluster: Cluster, name: str, override: Override) -> None:
+    """Have the process start with it from now on."""
+    places.private_folder(_folder(cluster))
+    places.write_whole(_folder(cluster) / f"{name}.json", json.dumps(asdict(override)), mode=0o600)
+
+
+def remove(cluster: Cluster, name: str) -> None:
+    """Have the process start as all others do."""
+    (_folder(cluster) / f"{name}.json").unlink(missing_ok=True)
+
+
+def read(cluster: Cluster, name: str) -> Override | None:
+    """What the process starts with, if that differs."""
+    path = _folder(cluster) / f"{name}.json"
+    return Override(**json.loads(path.read_text())) if path.exists() else None
+
+
+def join_group(name: str) -> None:
+    """Move this process, and all that it becomes and starts, into the control group of that name."""
+    folder = os.environ.get(GROUPS)
+    if folder:
+        group = Path(folder) / name
+        group.mkdir(parents=True, exist_ok=True)
+        (group / "cgroup.procs").write_text(str(os.getpid()))
+
+
+def _folder(cluster: Cluster) -> Path:
+    return cluster.home / "overrides"

@@ -1,0 +1,1 @@
+"""What lies past one primary: a simulation, what requests cost, and the SQL that other engines refuse."""

@@ -1,0 +1,1 @@
+"""The SQL that the tests send, judged by the documented limits of Vitess and TiDB."""

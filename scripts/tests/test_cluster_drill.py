@@ -1,0 +1,228 @@
+"""The drill's own parts: its plan, what it counts as lost, doubled and allowed, and its table."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.chaos.calls import Answer, Call
+from scripts.chaos.memory import Account, Product, RecordedCall, Setup
+from scripts.cluster.drill import effects, judging, partition, plan, report
+from scripts.cluster.drill.judging import Outcome, Statuses
+from scripts.stack import SetupError, places
+from scripts.stack.mariadb import SEARCH_PATH
+
+CALL = Call("POST", "/orders", "token", {}, "key")
+
+
+def outcome(name: str = "kill mysql-primary", **changed: Any) -> Outcome:
+    values: dict[str, Any] = {
+        "fault": plan.draw(name, seed="7"),
+        "target": "mysql-2",
+        "outage_seconds": 6.44,
+        "whole_seconds": 19.0,
+        "statuses": Counter({"201": 300, "503": 12, "409": 3}),
+        "load_average": 4.4,
+        "slowest_seconds": 6.5,
+        "acknowledged": 290,
+    }
+    return Outcome(**values | changed)
+
+
+def test_one_seed_has_the_same_faults_at_the_same_moments():
+    first, again = (list(plan.faults("42", is_repeated=False)) for _ in range(2))
+    assert first == again
+    assert sorted(fault.name for fault in first) == sorted(plan.all_names())
+    assert first != list(plan.faults("43", is_repeated=False))
+
+
+def test_a_fault_alone_has_the_moments_that_it_has_among_all():
+    among = {fault.name: fault for fault in plan.faults("42", is_repeated=False)}
+    [alone] = plan.faults("42", only=["freeze router"], is_repeated=False)
+    assert alone == among["freeze router"]
+
+
+def test_a_drill_by_minutes_repeats_all_faults_in_another_order():
+    endless = plan.faults("42")
+    rounds = [[next(endless).name for _ in plan.all_names()] for _ in range(2)]
+    assert sorted(rounds[0]) == sorted(rounds[1])
+    assert rounds[0] != rounds[1]
+
+
+def test_only_names_faults_actions_and_components():
+    assert plan.chosen("kill web, switchover") == ["kill web", "switchover"]
+    assert plan.chosen("beat") == ["kill beat", "freeze beat", "partition beat"]
+    assert len(plan.chosen("partition")) == len(plan.COMPONENTS)
+    with pytest.raises(SetupError, match="ONLY=webb names no fault"):
+        plan.chosen("webb")
+
+
+def test_what_is_quick_is_part_of_all():
+    assert set(plan.QUICK) <= set(plan.all_names())
+
+
+def test_a_kill_has_ten_seconds_and_a_switchover_three():
+    assert plan.draw("kill web", seed="1").most_outage_seconds == 10.0
+    assert plan.draw("switchover", seed="1").most_outage_seconds == 3.0
+
+
+@pytest.mark.parametrize(
+    ("answer", "word", "allowed"),
+    [
+        (Answer(201, {}), "201", True),
+        (Answer(409, {"code": "sold_out"}), "409", True),
+        (Answer(503, {"code": "unavailable"}, retry_after="1"), "503", True),
+        (Answer(503, {"code": "unavailable"}), "503 without Retry-After", False),
+        (Answer(500, {"code": "internal"}), "500", False),
+        (Answer(502, {"code": "partner_failed"}), "502", False),
+        (Answer(504, {}), "504", False),
+        (Answer(599, {"code": "not_json"}), "599", False),
+    ],
+)
+def test_only_success_refusals_and_a_503_with_a_time_to_come_again_are_allowed(
+    answer: Answer, word: str, allowed: bool
+):
+    assert judging.status_word(answer) == word
+    assert judging.is_allowed(word) is allowed
+
+
+def test_a_client_that_hung_up_is_no_refused_connection():
+    seen = Statuses()
+    seen.record_no_answer(CALL, 0.2, Exception("TimeoutError('timed out')"))
+    seen.record_no_answer(CALL, 0.0, Exception("ConnectionRefusedError(111)"))
+    seen.record_no_answer(CALL, 31.0, Exception("TimeoutError('timed out')"))
+    assert seen.words == {judging.HUNG_UP: 1, judging.REFUSED: 1, judging.NO_ANSWER: 1}
+    assert not judging.is_allowed(judging.NO_ANSWER)
+
+
+def test_what_holds_has_no_failures():
+    assert list(outcome().failures()) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "failure"),
+    [
+        ({"outage_seconds": 10.1}, "writes were acknowledged again after 10.1 s, not within 10.0 s"),
+        ({"statuses": Counter({"500": 2})}, "2 x 500"),
+        ({"statuses": Counter({judging.REFUSED: 1})}, "1 x no connection"),
+        ({"acknowledged": 0}, "no write was acknowledged"),
+        ({"lost": ["coupon A is not on mysql-3"]}, "lost: coupon A is not on mysql-3"),
+        ({"doubled": ["order 1 on mysql-1 was in no answer"]}, "doubled: order 1"),
+        ({"findings": ["L1 is broken"]}, "L1 is broken"),
+    ],
+)
+def test_a_promise_that_did_not_hold_is_a_failure(changed: dict[str, Any], failure: str):
+    [found] = outcome(**changed).failures()
+    assert found.startswith(failure)
+
+
+def test_a_killed_proxy_may_refuse_connections():
+    refused = Counter({judging.REFUSED: 9})
+    assert list(outcome("kill haproxy-front", statuses=refused).failures()) == []
+
+
+@pytest.mark.parametrize(
+    ("moments", "longest"),
+    [([0.5, 1.0, 1.2, 7.5, 7.6], 6.3), ([], 10.0), ([9.0], 9.0), ([-1.0, 4.0, 99.0], 6.0)],
+)
+def test_an_outage_is_the_longest_time_without_an_acknowledged_write(moments: list[float], longest: float):
+    assert judging.longest_gap(moments, since=0.0, until=10.0) == pytest.approx(longest)
+
+
+@pytest.fixture
+def setup() -> Setup:
+    calls = [
+        RecordedCall("coupon", CALL, Answer(201, {"code": "A"})),
+        RecordedCall("order", CALL, Answer(201, {"id": "11-22"})),
+        RecordedCall("order", CALL, Answer(402, {"order": "33-44"})),
+        RecordedCall("order", CALL, Answer(409, {"code": "insufficient_stock"})),
+        RecordedCall("top_up", CALL, Answer(201, {"id": "55-66"})),
+        RecordedCall("top_up", CALL, Answer(402, {"code": "payment_declined"})),
+    ]
+    staff = [
+        RecordedCall("refund", CALL, Answer(202, {"id": "77"})),
+        RecordedCall("grant", CALL, Answer(201, {"id": 88})),
+    ]
+    return Setup(Account(0, "staff", calls=staff), [Account(1, "a", calls=calls)], [], [], Product(1, 9))
+
+
+def rows(**changed: set[str]) -> dict[str, set[str]]:
+    there = {
+        "coupon": {"A"},
+        "order": {"1122", "3344"},
+        "payment": {"5566", "99"},
+        "refund": {"77"},
+        "grant": {"5", "88"},
+        "adjustment": set[str](),
+    }
+    return there | changed
+
+
+BEFORE = {kind: set[str]() for kind in effects.TABLES} | {"grant": {"5"}}
+
+
+def test_effects_that_are_on_every_member_are_neither_lost_nor_doubled(setup: Setup):
+    compared = effects.compare(
+        effects.acknowledged(setup), {"mysql-1": rows(), "mysql-2": rows()}, before=BEFORE
+    )
+    assert (compared.lost, compared.doubled) == ([], [])
+
+
+def test_an_acknowledged_effect_that_one_member_lacks_is_lost(setup: Setup):
+    stored = {"mysql-1": rows(), "mysql-2": rows(order={"1122"})}
+    compared = effects.compare(effects.acknowledged(setup), stored, before=BEFORE)
+    assert compared.lost == ["order 3344 is not on mysql-2"]
+
+
+def test_a_row_that_was_in_no_answer_is_doubled(setup: Setup):
+    stored = {"mysql-1": rows(coupon={"A", "B"})}
+    compared = effects.compare(effects.acknowledged(setup), stored, before=BEFORE)
+    assert compared.doubled == ["coupon B on mysql-1 was in no answer"]
+
+
+def test_the_table_has_a_row_for_each_fault():
+    frozen = outcome(
+        "freeze router", target="router-1", whole_seconds=None, lost=["x"], statuses=Counter({"200": 1})
+    )
+    assert report.table([outcome(), frozen]).splitlines()[2:] == [
+        "| kill mysql primary (mysql-2) | 6.4 s | 19.0 s | 300 x 201, 3 x 409, 12 x 503 | 0 of 290 | 0 | 4 |",
+        f"| freeze router (router-1, {frozen.fault.seconds:.0f} s) | 6.4 s | not seen | 1 x 200 "
+        "| 1 of 290 | 0 | 4 |",
+    ]
+
+
+def test_failures_are_named_with_their_fault():
+    assert report.failures([outcome(), outcome(outage_seconds=60.0)]) == [
+        "kill mysql primary (mysql-2): writes were acknowledged again after 60.0 s, not within 10.0 s"
+    ]
+
+
+def test_rules_drop_what_the_groups_of_the_named_processes_send_and_receive():
+    groups = Path("/sys/fs/cgroup/unified/firstcome-9")
+    rules = partition.rules(groups, ["web-1", "web-2"])
+    assert rules.count('socket cgroupv2 level 2 "unified/firstcome-9/web-1" drop;') == 2
+    assert rules.count('"unified/firstcome-9/web-2" drop;') == 2
+    assert "hook input" in rules
+    assert "hook output" in rules
+
+
+def test_control_groups_lie_where_version_2_is_mounted():
+    mounts = "cgroup /sys/fs/cgroup/cpu cgroup rw 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n"
+    assert partition.mount(mounts) == Path("/sys/fs/cgroup/unified")
+    with pytest.raises(SetupError, match="no control groups of version 2"):
+        partition.mount("proc /proc proc rw 0 0\n")
+
+
+@pytest.mark.skipif(
+    os.getuid() != 0 or shutil.which("nft", path=SEARCH_PATH) is None,
+    reason="a partition takes root and nftables, which `make cluster-drill` installs",
+)
+def test_a_process_that_is_cut_off_is_silent_and_answers_afterwards():
+    command = [sys.executable, "-m", "scripts.tests.cut_off"]
+    ran = subprocess.run(command, cwd=places.PROJECT, capture_output=True, text=True, timeout=60, check=False)
+    assert (ran.stdout.split(), ran.stderr) == (["answered", "silent", "answered", "removed"], "")

@@ -1,0 +1,64 @@
+"""Migrations change large tables while the shop sells: the server says which of them it copies for that."""
+
+import os
+
+import pytest
+
+from scripts import schema_changes
+from scripts.schema_changes import Change
+from scripts.tests import previous_release
+
+COPIES = Change(("orders", "9999_new"), "orders_order", "ADD CONSTRAINT x CHECK (1)", "COPY, LOCK=SHARED")
+
+
+@pytest.fixture(scope="module")
+def changes() -> list[Change]:
+    """Every migration, applied to an empty database of the throwaway server."""
+    return schema_changes.measure({**os.environ})
+
+
+def test_the_page_lists_each_schema_change_with_the_algorithm_that_the_server_needs(changes: list[Change]):
+    text = schema_changes.page(changes)
+    assert schema_changes.PAGE.read_text() == text, "run `make schema-changes`"
+
+
+def test_no_migration_since_the_last_release_has_writers_wait_without_a_reason(changes: list[Change]):
+    released = previous_release.migrations()
+    assert schema_changes.blocking_changes(changes, released=released) == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "algorithm"),
+    [
+        ("ADD COLUMN refused_at datetime(6) NULL", "INSTANT"),
+        ("CREATE INDEX shop_journalline_by_instant ON shop_journalline (at)", "NOCOPY, LOCK=NONE"),
+        ("DROP INDEX shop_journalline_by_attempt ON shop_journalline", "NOCOPY, LOCK=NONE"),
+        (
+            "ADD CONSTRAINT orders_orderline_refunded_within_quantity"
+            " CHECK (refunded_quantity <= (quantity))",
+            "COPY, LOCK=SHARED",
+        ),
+    ],
+)
+def test_columns_are_instant_indexes_are_online_and_checks_copy_the_table(
+    changes: list[Change], statement: str, algorithm: str
+):
+    assert [each.algorithm for each in changes if each.statement == statement] == [algorithm]
+
+
+def test_a_new_migration_that_copies_a_table_is_refused_until_its_module_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    reasons = {COPIES.migration: ""}
+    monkeypatch.setattr(schema_changes, "reason_of", reasons.__getitem__)
+    [line] = schema_changes.blocking_changes([COPIES], released=set())
+    assert line.startswith("orders.9999_new: ADD CONSTRAINT x CHECK (1) on orders_order needs COPY")
+    assert schema_changes.blocking_changes([COPIES], released={COPIES.migration}) == []
+    reasons[COPIES.migration] = "The table has a row for each campaign."
+    assert schema_changes.blocking_changes([COPIES], released=set()) == []
+
+
+@pytest.mark.parametrize("algorithm", sorted(schema_changes.ONLINE))
+def test_a_new_migration_beside_which_others_write_passes(algorithm: str):
+    online = Change(("orders", "9999_new"), "orders_order", "ADD COLUMN x int NULL", algorithm)
+    assert schema_changes.blocking_changes([online], released=set()) == []

@@ -1,0 +1,68 @@
+"""The balance of one of the shop's own accounts in the ledger: the sum of its entries, read in parts.
+
+Such an account caches no balance, and takes part in every transfer: its entries grow without end.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, Max, Sum
+from django.http import Http404, HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils.translation import gettext
+from django.views.decorators.http import require_GET
+
+from payments.models import Entry, LedgerAccount
+from shop.backoffice import streamed_parts, windows
+from shop.money import format_amount
+
+PERMISSION = "payments.view_ledgeraccount"
+ENTRIES_AT_ONCE = 50_000
+"""Entries that one statement sums."""
+KINDS = [kind for kind in LedgerAccount.Kind.values if kind != LedgerAccount.Kind.WALLET]
+"""Of the shop's own accounts, of which each is the only one of its kind."""
+
+
+@dataclass(slots=True)
+class LedgerBalance:
+    """The sum of an account's entries; `read` sums them."""
+
+    account_id: int
+    entries: int = 0
+    amount: int = 0
+
+    def read(self) -> Iterator[str]:
+        """Sum the entries in the order of their ids; yields how far it is, in words."""
+        last: int | None = 0
+        while last is not None:
+            summed = windows.read_elsewhere(partial(_sum_after, self.account_id, last))
+            self.entries += summed["entries"]
+            self.amount += summed["amount"] or 0
+            last = summed["last"] if summed["entries"] == ENTRIES_AT_ONCE else None
+            yield gettext("%(count)s entries read") % {"count": f"{self.entries:,}"}
+
+    def context(self) -> dict[str, Any]:
+        """The balance for the template."""
+        return {"amount": format_amount(self.amount), "entries": f"{self.entries:,}"}
+
+
+@require_GET
+def ledger_balance(request: HttpRequest, kind: str) -> HttpResponseBase:
+    """The balance, for the page of the account. Raises `Http404` and `PermissionDenied`."""
+    if not request.user.has_perm(PERMISSION):
+        raise PermissionDenied
+    # The shop's own accounts are the few with ids below zero, which the key finds.
+    id = LedgerAccount.objects.filter(pk__lt=0, kind=kind).values_list("pk", flat=True).first()
+    if id is None:
+        raise Http404
+    balance = LedgerBalance(id)
+    return streamed_parts.respond(request, "backoffice/ledger_balance.html", balance.read(), balance.context)
+
+
+def _sum_after(account_id: int, last: int, database: str) -> dict[str, Any]:
+    """The number, the sum and the largest id of the next entries after the one with the id `last`."""
+    entries = Entry.objects.using(database).filter(account_id=account_id, pk__gt=last).order_by("pk")
+    return entries[:ENTRIES_AT_ONCE].aggregate(entries=Count("pk"), amount=Sum("amount"), last=Max("pk"))

@@ -1,0 +1,181 @@
+"""How views describe themselves in the OpenAPI document, beyond their bodies.
+
+```python
+@extend_schema(
+    request=IssueCouponInput,
+    responses={201: CouponBody} | api_doc.refusals({404: ["campaign_not_found"], 409: ["sold_out"]}),
+)
+```
+Refusals that every call may return (401, malformed bodies, 503, and those of a missing or reused idempotency
+key) are added by `shop.http.openapi.openapi_generation`. Further members of a problem belong to its code,
+whichever call returns it: an app declares them once, by `declare_members`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+import orjson
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
+from pydantic import BaseModel, ConfigDict
+
+from shop.errors import FirstcomeError
+from shop.http import json_format, problems
+from shop.http.pagination import DEFAULT_PAGE, LARGEST_PAGE
+
+Row = TypeVar("Row")
+PROBLEM_TYPE = "application/problem+json"
+
+
+class FieldError(BaseModel):
+    """One wrong field of a request."""
+
+    field: str
+    code: str
+    detail: str
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457). Programs branch on `code`; some problems have further members."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    errors: list[FieldError] | None = None
+
+
+class Page(BaseModel, Generic[Row]):
+    """One page of a list: `Page[CouponBody]` is named `CouponBodyPage` in the document."""
+
+    results: list[Row]
+    next: str | None
+    previous: str | None
+
+    @classmethod
+    def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:
+        return f"{params[0].__name__}Page"
+
+
+POSITIVE = {"type": "integer", "minimum": 1}
+PAGING = [
+    OpenApiParameter(
+        "limit",
+        POSITIVE,
+        description=f"How many rows: {DEFAULT_PAGE} by default, {LARGEST_PAGE} at most.",
+    ),
+    OpenApiParameter("cursor", str, description="The position in the list, from `next` or `previous`."),
+]
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    {"type": "string", "pattern": r'^(?!""$)[!-~]([ -~]{0,253}[!-~])?$'},
+    OpenApiParameter.HEADER,
+    required=True,
+    description="1 to 255 printable ASCII characters, bare or quoted; a request is done once per key.",
+)
+PREFER_WAIT = OpenApiParameter(
+    "Prefer",
+    str,
+    OpenApiParameter.HEADER,
+    description="`wait=N` (N up to 30): respond when it has settled, or after N seconds.",
+)
+
+LOCATION = OpenApiParameter(
+    "Location",
+    str,
+    OpenApiParameter.HEADER,
+    response=[201],
+    description="The address of the created resource.",
+)
+
+
+CACHED_LIST = (
+    "What customers and anonymous clients are shown is at most a second old when their request arrives, and "
+    "has an `ETag`: with it in `If-None-Match` a list that has not changed is 304, without a body."
+)
+IF_NONE_MATCH = OpenApiParameter(
+    "If-None-Match",
+    str,
+    OpenApiParameter.HEADER,
+    description="The `ETag` of the list as it was read before; or several, separated by commas.",
+)
+ETAG = OpenApiParameter(
+    "ETag", str, OpenApiParameter.HEADER, response=[200, 304], description="Changes with the list."
+)
+NOT_MODIFIED = OpenApiResponse(description="The list is as it was with that `ETag`.")
+INTEGER = {"type": "integer"}
+_members: dict[str, Mapping[str, dict[str, Any]]] = {}
+
+
+def array_of_objects(**columns: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a list of objects that have exactly these members."""
+    return {
+        "type": "array",
+        "items": {"type": "object", "properties": columns, "required": list(columns)},
+    }
+
+
+def declare_members(code: str, **members: dict[str, Any]) -> None:
+    """Declare the further members of problems with this code, each by its schema and description."""
+    _members[code] = members
+
+
+def refusals(codes: Mapping[int, Sequence[str]]) -> dict[tuple[int, str], OpenApiResponse]:
+    """The problems that a view may return, by status, for `extend_schema(responses=...)`."""
+    return {
+        (status, PROBLEM_TYPE): OpenApiResponse(
+            response=problem_schema(named), description=describe_codes(named)
+        )
+        for status, named in codes.items()
+    }
+
+
+def problem_schema(codes: Sequence[str]) -> dict[str, Any]:
+    """The schema of a problem with one of these codes, with the further members of each.
+
+    openapi-python-client reads the reference alone, so that all problems are one class there, whose code is
+    any text: a client that was generated before a code was added reads it all the same.
+    """
+    members: dict[str, list[dict[str, Any]]] = {}
+    for code in sorted(codes):
+        for name, member in _members.get(code, {}).items():
+            described = f"With `{code}`: {member['description']}"
+            members.setdefault(name, []).append(member | {"description": described})
+    properties: dict[str, Any] = {"code": {"type": "string", "enum": sorted(codes)}}
+    for name, several in members.items():
+        properties[name] = several[0] if len(several) == 1 else {"anyOf": several}
+    return {
+        "allOf": [{"$ref": "#/components/schemas/Problem"}],
+        "type": "object",
+        "properties": properties,
+    }
+
+
+def refusal_example(name: str, error: FirstcomeError) -> OpenApiExample:
+    """An example of a refusal, as `shop.http.problems` renders it."""
+    response = problems.from_error(error)
+    return OpenApiExample(
+        name,
+        value=orjson.loads(response.body),
+        media_type=PROBLEM_TYPE,
+        status_codes=[str(response.status_code)],
+        response_only=True,
+    )
+
+
+def response_example(name: str, status: int, body: Mapping[str, Any]) -> OpenApiExample:
+    """An example of a response with this body."""
+    return OpenApiExample(
+        name,
+        value=orjson.loads(json_format.dump(body)),
+        media_type="application/json",
+        status_codes=[str(status)],
+        response_only=True,
+    )
+
+
+def describe_codes(codes: Sequence[str]) -> str:
+    """The codes as a response's description."""
+    return " · ".join(f"`{code}`" for code in sorted(codes))

@@ -1,0 +1,146 @@
+"""The state of the scheduled audit: one auditor at a time, the marks, and the progress of a full audit.
+
+It is a row of the database, because Redis decides nothing. An auditor that is killed blocks the next one
+until its lease lapses, and a full audit resumes where its progress was saved last.
+"""
+
+import secrets
+import time
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Q
+
+from shop import clock
+from shop.db import transactions
+from shop.models import AuditState
+from shop.operations.audits.audit_scope import Mark, is_ahead
+
+ROW = 1
+# Longer than the longest check: seven statements, each of which may take `scheduled_audit.STATEMENT_SECONDS`.
+# If checks outlast it, the next auditor starts beside this one, and none records anything.
+LEASE_SECONDS = 180
+RENEW_SECONDS = 10
+# No transaction of the shop is open for longer: a row that was inserted before a mark and committed after it
+# is audited as long as the mark is younger than this.
+OVERLAP = timedelta(minutes=2)
+
+
+class LeaseLost(Exception):
+    """Another auditor has the lease: this one was paused for too long, and records nothing."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a full audit is: the subject and the last key of it, and the laws that it could not check.
+
+    `overflowed` are the laws that were broken in more chunks than a status keeps.
+    """
+
+    started_at: str
+    subject: str = ""
+    after: Any = None
+    checked: dict[str, int] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    overflowed: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Lease:
+    """The right to audit, as long as it is renewed."""
+
+    token: str
+    renewed: float
+
+    def renew(self) -> None:
+        """Extend it when it is time. Raises `LeaseLost`."""
+        if time.monotonic() - self.renewed > RENEW_SECONDS:
+            self.renewed = time.monotonic()
+            if not _lease(Q(lease_token=self.token), self.token):
+                raise LeaseLost
+
+    def lock(self) -> AuditState:
+        """The state, locked in the caller's transaction. Raises `LeaseLost`."""
+        state = AuditState.objects.select_for_update().get(pk=ROW)
+        if state.lease_token != self.token:
+            raise LeaseLost
+        return state
+
+
+@contextmanager
+def leased() -> Iterator[Lease | None]:
+    """Hold the lease while the block runs; yields None while another auditor holds it."""
+    token = secrets.token_hex(16)
+    AuditState.objects.bulk_create([AuditState(pk=ROW)], ignore_conflicts=True)
+    if not _lease(_is_free(clock.now()) | Q(lease_token=token), token):
+        yield None
+        return
+    try:
+        yield Lease(token, time.monotonic())
+    finally:
+        AuditState.objects.filter(pk=ROW, lease_token=token).update(lease_token="", leased_until=None)
+
+
+def _is_free(now: datetime) -> Q:
+    """No lease is held, or one that has lapsed, or that was taken before the clock was set back."""
+    latest = now + timedelta(seconds=2 * LEASE_SECONDS)
+    return Q(leased_until__isnull=True) | Q(leased_until__lte=now) | Q(leased_until__gt=latest)
+
+
+def _lease(condition: Q, token: str) -> bool:
+    until = clock.now() + timedelta(seconds=LEASE_SECONDS)
+    rows = AuditState.objects.filter(condition, pk=ROW)
+    changed = transactions.run_or_savepoint(
+        lambda: rows.update(lease_token=token, leased_until=until), transactions.REPEATABLE
+    )
+    return changed == 1
+
+
+def mark_to_read_from(state: AuditState) -> Mark | None:
+    """The mark from which the next audit reads; None before the first mark.
+
+    It is older than the audit before by `OVERLAP`, so that the next audit reads each row that was committed
+    since and inserted at most that long before its commit.
+    """
+    if not state.marks:
+        return None
+    marks = [_read_mark(mark) for mark in state.marks]
+    wanted = marks[-1].at - OVERLAP
+    return max((mark for mark in marks if mark.at <= wanted), key=lambda mark: mark.at, default=marks[0])
+
+
+def add_mark(state: AuditState, mark: Mark) -> None:
+    """Keep the mark on this copy of the state, and drop those that no audit will read from."""
+    oldest = mark_to_read_from(state)
+    kept = [one for one in state.marks if oldest is None or _read_mark(one).at >= oldest.at]
+    state.marks = [*kept, {"at": mark.at.isoformat(), "keys": dict(mark.keys)}]
+
+
+def drop_marks_ahead(state: AuditState, *, now: datetime) -> None:
+    """Drop the marks and the progress on this copy of the state if the clock was set back since.
+
+    New rows have lower keys by time than these: a full audit, which is due then, finds all of them.
+    """
+    if state.marks and is_ahead(_read_mark(state.marks[-1]).at, now=now):
+        state.marks, state.progress, state.full_at = [], None, None
+
+
+def read_progress(state: AuditState, *, subjects: Collection[str]) -> Progress | None:
+    """The progress of the full audit under way; None if another release began it, with other subjects."""
+    kept = state.progress
+    if kept is None or kept.keys() != {one.name for one in fields(Progress)}:
+        return None
+    return Progress(**kept) if kept["subject"] in ("", *subjects) else None
+
+
+def save_progress(state: AuditState, progress: Progress | None) -> None:
+    """Save the progress of the locked state; None ends the full audit."""
+    state.progress = None if progress is None else asdict(progress)
+    state.save(update_fields=["progress", "full_at"])
+
+
+def _read_mark(mark: Mapping[str, Any]) -> Mark:
+    return Mark(datetime.fromisoformat(mark["at"]), mark["keys"])

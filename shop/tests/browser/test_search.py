@@ -1,0 +1,73 @@
+"""The search box in a browser: by keys alone, while a term is typed, and with answers that come late."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.urls import reverse
+
+from shop.tests.browser.browser_thread import PATIENCE_SECONDS, BrowserThread, expect
+from shop.tests.browser.stack import Stack
+from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.racing import wait_until
+
+HITS = "#sidebar-search-hits"
+
+
+@pytest.fixture
+def found(transactional_db: None) -> list[User]:
+    return [AccountFactory.create(username=name) for name in ("marie.curie", "marie.noether")]
+
+
+def page_of(account: User) -> str:
+    return reverse("account-page", args=[account.pk])
+
+
+def test_an_account_is_found_and_opened_by_keys_alone(
+    open_page: Callable[..., Any], stack: Stack, found: list[User]
+) -> None:
+    page = open_page("/admin/", account=SuperuserFactory.create())
+    box, options = page.locator("#sidebar-search"), page.locator(f"{HITS} [role=option]")
+    expect(box).to_have_attribute("role", "combobox")
+
+    page.keyboard.press("Control+k")
+    expect(box).to_be_focused()
+    page.keyboard.type("ma")
+    expect(box).to_have_attribute("aria-expanded", "false")
+    page.keyboard.type("rie.")
+    expect(options).to_have_count(2)
+    expect(box).to_have_attribute("aria-expanded", "true")
+
+    for key, chosen in (("ArrowDown", 0), ("ArrowDown", 1), ("ArrowUp", 0), ("ArrowDown", 1)):
+        page.keyboard.press(key)
+        expect(box).to_have_attribute("aria-activedescendant", f"{HITS[1:]}-{chosen}")
+        expect(options.nth(chosen)).to_have_attribute("aria-selected", "true")
+    address = options.nth(1).get_attribute("data-address")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(f"{re.escape(address)}$"))
+    assert address in [page_of(account) for account in found]
+
+
+def test_a_late_answer_for_an_earlier_term_is_not_shown(
+    open_page: Callable[..., Any], stack: Stack, browser_thread: BrowserThread, found: list[User]
+) -> None:
+    page, held = open_page("/admin/", account=SuperuserFactory.create()), list[Any]()
+    # Kept on its way until the answer for the later term is shown.
+    page.route(re.compile(r"/search/hits/\?q=marie\.c$"), lambda route: held.append(route))
+    page.keyboard.press("Control+k")
+    page.keyboard.type("marie.c")
+    wait_until(lambda: page.evaluate("true") and len(held) == 1, seconds=PATIENCE_SECONDS)
+    page.keyboard.press("Backspace")
+    page.keyboard.type("n")
+    options = page.locator(f"{HITS} [role=option]")
+    expect(options).to_have_text([re.compile("marie.noether")])
+
+    browser_thread.call(held[0].continue_)
+    page.evaluate("fetch('/admin/search/hits/?q=marie').then(answer => answer.json())")
+
+    expect(options).to_have_text([re.compile("marie.noether")])
+    page.keyboard.press("Escape")
+    expect(page.locator(HITS)).to_be_hidden()
+    expect(page.locator("#sidebar-search")).to_be_focused()

@@ -1,0 +1,210 @@
+"""Whatever operators change in the admin, the journal has the reason that they gave."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlencode
+from uuid import uuid4
+
+import pytest
+from django.contrib.auth.models import Group
+from django.db.models import Model
+from django.test import Client, override_settings
+from django.utils import timezone
+
+from coupons.tests.factories import CampaignFactory, coupon_of
+from inventory.tests.factories import ProductFactory
+from orders.tests import operating_pages, stepping
+from orders.tests.conftest import _empty_books, _stepped_executor
+from orders.tests.test_operating_admin import started
+from payments.reconciliation import reconciling
+from payments.tests.factories import PaymentFactory
+from payments.tests.own_gateway import gateway_process, own_gateway
+from payments.tests.test_reconciling import orphan
+from scripts.stack import ports
+from shop import clock
+from shop.models import JournalLine
+from shop.tests import admin_addresses, operators_page
+from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.one_time_codes import with_codes
+from shop.tests.own_data_platform import data_platform_process, own_data_platform
+from shop.tests.sent_forms import fields_of
+from shop.tests.test_admin_pages import _a_row_of_every_model
+from shop.tests.test_rights import COLUMNS, NEED_MORE, client_of, right
+
+__all__ = [
+    "_a_row_of_every_model",
+    "_empty_books",
+    "_stepped_executor",
+    "data_platform_process",
+    "gateway_process",
+    "own_data_platform",
+    "own_gateway",
+]
+WHY = "As customers asked for it."
+PASSWORD, NEW = "a password, which nothing asks the reason for", "a new row, which has no reason to change"
+# What changes something, or is a form, and has no reason in the journal; and why not.
+WITHOUT = {
+    "/admin/password_change/": PASSWORD,
+    "/admin/auth/user/<id>/password/": PASSWORD,
+    "/admin/auth/user/add/": NEW,
+    "/admin/auth/group/add/": NEW,
+    "/admin/coupons/campaign/add/": NEW,
+    "/admin/inventory/product/add/": NEW,
+    "/admin/auth/group/<id>/delete/": "a page of Django's; the line has all that the group was",
+    "/admin/auth/group/ delete_selected": "likewise",
+    "/admin/inventory/product/import/": "shows what a file would do",
+    "/admin/inventory/product/process_import/": "the delivery's number is the reason of its movements",
+    "/admin/coupons/campaign/<campaign_id>/upload_codes/check/": "shows what a file would do",
+}
+Prepared = tuple[Model | None, dict[str, Any]]
+Prepare = Callable[[], Prepared]
+
+
+def row(make: Callable[..., Any], *, columns: dict[str, Any] | None = None, **values: Any) -> Prepare:
+    """A new row with these columns, and the values for the action's form."""
+    return lambda: (make(**columns or {}), values)
+
+
+def issuing() -> Prepared:
+    return AccountFactory.create(), {"campaign": CampaignFactory.create().pk}
+
+
+def uploading() -> Prepared:
+    return CampaignFactory.create(code_source="pool"), {}
+
+
+def refunding() -> Prepared:
+    order = operating_pages.paid_order()
+    return order, {"what": "all", "restock": "on", "preview": "1"}
+
+
+def stuck_at_the_charge() -> Prepared:
+    saga = started()
+    with override_settings(GATEWAY_URL=f"http://{ports.HOST}:{ports.free()}"):
+        stepping.advance(saga.id)
+    return saga, {"reference": "ch_1"}
+
+
+def orphaned_charge() -> Prepared:
+    key = orphan()
+    return reconciling.reconcile(), {"key": key}
+
+
+def dead_event() -> JournalLine:
+    return JournalLine.objects.create(
+        at=timezone.now(), actor="system", what="order.paid", delivery="dead", event_id=uuid4()
+    )
+
+
+def replaying() -> Prepared:
+    dead_event()
+    return None, {}
+
+
+LATER = "2099-07-01T00:00:00"
+SCHEDULED = {"scheduled": True, "closes_at": None}
+CAMPAIGN, PRODUCT = CampaignFactory.create, ProductFactory.create
+ACCOUNT = AccountFactory.create
+PAUSED: dict[str, Any] = {"paused_at": clock.now()}
+DISABLED: dict[str, Any] = {"is_active": False}
+ACTIONS: dict[str, Prepare] = {
+    "/admin/products/<product_id>/limit/": row(PRODUCT, limit=3),
+    "/admin/accounts/<account_id>/issue-coupon/": issuing,
+    "/admin/accounts/<account_id>/grant-points/": row(ACCOUNT, amount=500),
+    "/admin/accounts/<account_id>/sign-out/": row(ACCOUNT),
+    "/admin/accounts/<account_id>/disable/": row(ACCOUNT),
+    "/admin/accounts/<account_id>/enable/": row(ACCOUNT, columns=DISABLED),
+    "/admin/board/campaigns/<pk>/pause/": row(CAMPAIGN),
+    "/admin/board/campaigns/<pk>/resume/": row(CAMPAIGN, columns=PAUSED),
+    "/admin/board/campaigns/<pk>/quantity/": row(CAMPAIGN, quantity=1_000),
+    "/admin/board/products/<pk>/pause/": row(PRODUCT),
+    "/admin/board/products/<pk>/resume/": row(PRODUCT, columns=PAUSED),
+    "/admin/auth/user/<id>/change/": row(ACCOUNT, email="new@example.com"),
+    "/admin/auth/user/<id>/reset_otp/": row(lambda: with_codes(ACCOUNT(is_staff=True))),
+    "/admin/auth/user/ disable": row(ACCOUNT),
+    "/admin/auth/group/<id>/change/": row(Group.objects.create, columns={"name": "stores"}, name="night"),
+    "/admin/shop/journalline/replay_events/": replaying,
+    "/admin/shop/journalline/ replay": row(dead_event),
+    "/admin/inventory/product/<id>/change/": row(PRODUCT, price=45),
+    "/admin/inventory/product/<id>/pause/": row(PRODUCT),
+    "/admin/inventory/product/<id>/resume/": row(PRODUCT, columns=PAUSED),
+    "/admin/inventory/product/<id>/move_stock/": row(PRODUCT, kind="received", delta=5),
+    "/admin/inventory/product/ pause_selected": row(PRODUCT),
+    "/admin/inventory/product/ resume_selected": row(PRODUCT, columns=PAUSED),
+    "/admin/coupons/campaign/<id>/change/": row(CAMPAIGN, quantity=1_000),
+    "/admin/coupons/campaign/<id>/pause/": row(CAMPAIGN),
+    "/admin/coupons/campaign/<id>/resume/": row(CAMPAIGN, columns=PAUSED),
+    "/admin/coupons/campaign/<id>/schedule/": row(CAMPAIGN, columns=SCHEDULED, opens_at=LATER),
+    "/admin/coupons/campaign/<id>/duplicate/": row(CAMPAIGN, opens_at=LATER),
+    "/admin/coupons/campaign/<id>/add_codes/": row(CAMPAIGN, columns={"code_source": "pool"}, count=2),
+    "/admin/coupons/campaign/<campaign_id>/upload_codes/add/": uploading,
+    "/admin/coupons/campaign/ pause_selected": row(CAMPAIGN),
+    "/admin/coupons/campaign/ resume_selected": row(CAMPAIGN, columns=PAUSED),
+    "/admin/coupons/coupon/<id>/void/": row(lambda: coupon_of(CAMPAIGN())),
+    "/admin/payments/payment/<id>/look_up/": row(PaymentFactory.create),
+    "/admin/payments/reconciliation/compare/": row(lambda: None),
+    "/admin/payments/reconciliation/<id>/fix/": orphaned_charge,
+    "/admin/orders/order/<id>/refund/": refunding,
+    "/admin/orders/order/<id>/cancel/": row(operating_pages.unpaid_order),
+    "/admin/orders/order/<id>/resend_events/": row(operating_pages.paid_order),
+    "/admin/orders/saga/<id>/retry/": row(started),
+    "/admin/orders/saga/<id>/compensate/": row(started),
+    "/admin/orders/saga/<id>/complete/": stuck_at_the_charge,
+}
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("_a_row_of_every_model")
+def test_every_form_and_action_that_changes_something_is_asked_for_its_reason_or_says_why_not() -> None:
+    """The table of docs/operators.md, which test_rights holds, has what groups may do, but not superusers."""
+    client = client_of(SuperuserFactory.create())
+    request = client.get("/admin/").wsgi_request
+    columns = [operators_page.column("Pages", group or "no group") for group in COLUMNS]
+    changing = {page for column in columns for page, may in column.items() if may == "do"} | NEED_MORE
+    changing |= {
+        address.written
+        for address in admin_addresses.addresses()
+        if address.written.startswith("/admin/auth/") and right(client, address) == "do"
+    }
+    changing |= {
+        action.written
+        for action in admin_addresses.actions()
+        if action.name in action.pages.get_actions(request)
+    }
+
+    assert sorted(changing - ACTIONS.keys() - WITHOUT.keys()) == []
+    assert sorted((ACTIONS.keys() | WITHOUT.keys()) - changing) == []
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("_empty_books", "_stepped_executor")
+@pytest.mark.parametrize("written", ACTIONS)
+def test_the_journal_has_the_reason(written: str) -> None:
+    chosen, values = ACTIONS[written]()
+    client = Client()
+    client.force_login(SuperuserFactory.create(username="olga"))
+
+    send(client, written, chosen, values | {"reason": WHY})
+
+    lines = [line for line in JournalLine.objects.filter(actor="staff") if WHY in line.detail]
+    assert [line.actor_name for line in lines[:1]] == ["olga"], written
+
+
+def send(client: Client, written: str, chosen: Model | None, values: dict[str, Any]) -> None:
+    """What a browser sends for the action: the form as it is shown, and then its confirmation."""
+    address, _, list_action = written.partition(" ")
+    address = re.sub(r"<\w+>", str(getattr(chosen, "pk", "")), address)
+    if list_action:
+        selected = {"action": list_action, "_selected_action": [getattr(chosen, "pk", None)]}
+        client.post(address, selected | {"_form_submitted": "on"} | values)
+        return
+    if address.endswith("/upload_codes/add/"):
+        client.post(f"{address}?{urlencode(values)}", b"A1\n", content_type="text/csv")
+        return
+    shown = client.get(address, {"key": values["key"]} if "key" in values else {})
+    answer = client.post(address, fields_of(shown.content.decode()) | values)
+    if answer.context and "hidden" in answer.context:
+        client.post(address, dict(answer.context["hidden"]) | {"confirmed": "yes"})
+    elif "preview" in values:
+        client.post(address, fields_of(answer.content.decode()) | {"confirm": "1"})
