@@ -12,7 +12,7 @@ DOCUMENTATION = 8009
 """Where `make docs` serves the documentation by default: beside an instance of the shop, 8000 to 8006."""
 
 FOR_SERVERS = range(10240, 32768)
-"""Linux gives a connection that goes out a port from 32768 up: a server that starts again may find it taken."""
+"""Linux gives outgoing connections ports from 32768 up: a server's may be taken when it restarts."""
 
 
 def parse(text: str, *, following: int = 0) -> int:
