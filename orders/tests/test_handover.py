@@ -1,5 +1,6 @@
 """Orders of a product that another process leads: no order twice, none without stock, whatever befalls it."""
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,10 +17,14 @@ from orders.placement.decisions import OrderRequest, PlacedOrder
 from orders.placement.strategies import group_commit
 from orders.tests import buying
 from shop.errors import FirstcomeError
+from shop.redis import redis_client
+from shop.redis.handover import leadership, messages, serving
+from shop.redis.handover.messages import HandedOver
 from shop.tests.handover_leaders import handed_over, leading, result
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.outages import OwnRedis, own_redis
 from shop.tests.racing import race, wait_until
+from shop.tests.samples import Increases
 from shop.tests.second_connection import holding
 from shop.tests.waiting import in_background, waiting_at
 
@@ -74,6 +79,36 @@ def test_a_leader_places_the_orders_of_others_and_they_get_their_own_outcomes(pr
         assert placed.answer == replayed.answer is not None
     assert count() == {result("orders", "decided"): 2}
     assert_reserved(product, 10)
+
+
+def test_a_single_order_is_handed_over_while_its_product_is_hot(product: Product) -> None:
+    first, *others = requests_for(product, 4)
+    count = handed_over()
+    with leading("orders", product.pk):
+        group_commit.decide_batch([first])
+        assert count() == {}
+        group_commit.decide_batch(others[:2])
+        group_commit.decide_batch(others[2:])
+    assert count() == {result("orders", "decided"): 2}
+    assert_reserved(product, 4)
+
+
+def test_a_leader_places_its_own_orders_in_the_transactions_of_those_handed_over(product: Product) -> None:
+    others, own = requests_for(product, 3), requests_for(product, 4)
+    inbox = leadership.own_inbox()
+    assert leadership.leader_of(serving.row_name("orders", product.pk)) == inbox
+    count = Increases("firstcome_batch_requests_sum")
+    serving.start()
+    with holding(LOCK, product.pk):
+        message = messages.pack(inbox, HandedOver("orders", product.pk, "reply of this test", others))
+        redis_client.client().rpush(inbox, message)
+        wait_until(lambda: waiting_at(AT_LOCK) == 1)
+        deciding = in_background(lambda: group_commit.decide_batch(own))
+        time.sleep(0.2)
+        assert waiting_at(AT_LOCK) == 1
+    assert kinds(deciding.result(20)) == {"PlacedOrder": 4}
+    assert count() == {'firstcome_batch_requests_sum{batcher="orders_handed_over"}': 7}
+    assert_reserved(product, 7)
 
 
 def test_an_order_that_is_paid_at_once_comes_back_with_its_saga(product: Product) -> None:

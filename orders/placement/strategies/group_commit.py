@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import chain
 
+from django.conf import settings
+
 from orders.placement import decisions
 from orders.placement.decisions import LOCKED, OrderRequest, PlacedOrder, PlacementResult, ReadLocks
 from shop.concurrency.group_commit import Batcher, run_without_transaction
@@ -56,11 +58,13 @@ BATCHER_FOR_OTHERS: Batcher[OrderRequest, PlacedOrder | Replay] = Batcher(
     run=run_without_transaction,
     rows_of=decisions.locked_rows,
 )
-HANDOVER = Handover("orders", lambda product_id: BATCHER_FOR_OTHERS)
+HANDOVER = Handover("orders", lambda product_id: BATCHER_FOR_OTHERS, is_joined=True)
 
 
 def decide_batch(order_requests: Sequence[OrderRequest]) -> Sequence[PlacedOrder | Replay | Exception]:
     """Decide a batch; if most of its orders want one product, the process that leads it decides these."""
+    if not settings.HAND_OVER_BATCHES:
+        return place_batch(order_requests)
     product_id, wanting = _hottest(order_requests)
     hot = [order_request for order_request, wants in zip(order_requests, wanting, strict=True) if wants]
     if len(hot) == len(order_requests):

@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
+from queue import SimpleQueue
 from typing import Any, Generic, Protocol, TypeVar
 
 from django.conf import settings
@@ -33,8 +35,10 @@ from shop.redis.handover import leadership, messages, serving
 from shop.redis.handover.messages import HandedOver
 
 log = get_logger(__name__)
-FEWEST = 2
-"""Requests of a batch. A single one is decided where it is: under so little load the row is hardly hot."""
+FEWEST, HOT_SECONDS = 2, 1.0
+"""Requests of a batch that make its row hot, and for how long. A single one is then handed over as well:
+decided where it is, it would lock the row for a commit of its own."""
+MOST_HOT = 1_024
 WAIT_SECONDS = 4.0
 """For a reply. Less than the wait of a request in a batcher, of which the second decision needs a part."""
 POLL_SECONDS = 0.25
@@ -64,11 +68,18 @@ Decide = Callable[[Sequence[Request]], Sequence[Outcome | Exception]]
 class Handover(Generic[Request, Outcome]):
     """The hand-over of batches of one kind, such as coupons, whose rows have numbers.
 
-    `find_batcher` returns the batcher of a row, which calls `decide` for its batches.
+    `find_batcher` returns the batcher of a row for the requests of other processes. If that isn't the one
+    that calls `decide`, `is_joined` has the leader enter its own requests there too, so that they share
+    transactions.
     """
 
-    def __init__(self, kind: str, find_batcher: Callable[[int], Batcher[Request, Outcome]]) -> None:
+    def __init__(
+        self, kind: str, find_batcher: Callable[[int], Batcher[Request, Outcome]], *, is_joined: bool = False
+    ) -> None:
         self._kind = kind
+        self._find_batcher = find_batcher
+        self._is_joined = is_joined
+        self._hot_until: dict[int, float] = {}
         serving.register(kind, find_batcher)
 
     def decide(
@@ -81,22 +92,50 @@ class Handover(Generic[Request, Outcome]):
         leader = self.leader_of(row, requests)
         if leader and WAITS.acquire(blocking=False):
             try:
+                if leader == leadership.own_inbox():
+                    return self._join(row, requests)
                 return self._hand_over(leader, row, requests, locally)
             finally:
                 WAITS.release()
         return decide_here(requests, locally=locally)
 
     def leader_of(self, row: int, requests: Sequence[Request]) -> str | None:
-        """The process to hand these requests over to; None if they are to be decided here."""
+        """The process to hand these requests over to, or to join if that is this one; None to do neither."""
         if (
             not settings.HAND_OVER_BATCHES
-            or len(requests) < FEWEST
             or connection.in_atomic_block
             or any(request.handed_over_until for request in requests)
+            or not self._is_hot(row, len(requests))
         ):
             return None
         leader = self._ask_for_leader(row)
-        return None if leader == leadership.own_inbox() else leader
+        if leader != leadership.own_inbox():
+            return leader
+        is_shared = self._is_joined and serving.has_served(self._kind, row, within_seconds=HOT_SECONDS)
+        return leader if is_shared else None
+
+    def _is_hot(self, row: int, count: int) -> bool:
+        now = time.monotonic()
+        if count >= FEWEST:
+            if len(self._hot_until) >= MOST_HOT:
+                self._hot_until.clear()
+            self._hot_until[row] = now + HOT_SECONDS
+        return self._hot_until.get(row, now) > now
+
+    def _join(self, row: int, requests: Sequence[Request]) -> Sequence[Outcome | Exception]:
+        """Have the requests decided in the transactions of those that were handed over to this process."""
+        batcher, outcomes = self._find_batcher(row), SimpleQueue[tuple[int, Outcome | Exception]]()
+
+        def gather(index: int, outcome: Outcome | Exception) -> None:
+            outcomes.put((index, outcome))
+
+        for index, request in enumerate(requests):
+            try:
+                batcher.enter(request, partial(gather, index))
+            except Overloaded as error:
+                gather(index, error)
+        found = dict(outcomes.get() for _ in requests)
+        return [found[index] for index in range(len(requests))]
 
     def _hand_over(
         self, leader: str, row: int, requests: Sequence[Request], locally: Decide[Request, Outcome]

@@ -34,6 +34,8 @@ _thread: threading.Thread | None = None
 _replies = ThreadPoolExecutor(1, "handed-over replies")
 _open: dict[str, int] = {}
 """How many messages of each row are being decided."""
+_served_at: dict[str, float] = {}
+MOST_SERVED = 1_024
 
 
 def register(kind: str, find: FindBatcher) -> None:
@@ -43,6 +45,11 @@ def register(kind: str, find: FindBatcher) -> None:
 
 def row_name(kind: str, row: int) -> str:
     return f"{kind}:{row}"
+
+
+def has_served(kind: str, row: int, *, within_seconds: float) -> bool:
+    """Whether others have handed over batches of the row so lately."""
+    return time.monotonic() - _served_at.get(row_name(kind, row), float("-inf")) < within_seconds
 
 
 def start() -> None:
@@ -110,6 +117,9 @@ class _Gathered:
     def enter(self) -> None:
         with _mutex:
             _open[self._row] = _open.get(self._row, 0) + 1
+            if len(_served_at) >= MOST_SERVED:
+                _served_at.clear()
+            _served_at[self._row] = time.monotonic()
         for index, request in enumerate(self._handed_over.requests):
             try:
                 self._batcher.enter(request, partial(self._gather, index))
