@@ -167,7 +167,7 @@ def _reason(request: HttpRequest) -> str:
     """Why the codes are added. In a header, because the body is the piece, and addresses are logged."""
     form = ReasonForm({"reason": unquote(request.headers.get(REASON_HEADER, ""))})
     if not form.is_valid():
-        raise invalid_field("reason", "invalid", form.errors["reason"][0])
+        raise invalid_field("reason", "invalid", str(form.errors["reason"][0]))
     return str(form.cleaned_data["reason"])
 
 
