@@ -45,8 +45,8 @@ REASONS = {
 def lock_by_code(codes: Iterable[str]) -> dict[str, Coupon]:
     """The coupons of these codes, with their campaigns, locked until the transaction ends.
 
-    Codes that don't exist are absent. Archived coupons, which no order can hold, are not locked. Campaigns
-    are read and not locked: issuing doesn't wait for orders.
+    Codes that don't exist are absent. Coupons that are archived, or were when they were looked for, are not
+    locked: no order can hold them. Campaigns are read and not locked: issuing doesn't wait for orders.
     """
     open_transaction.assert_inside()
     # First found, then locked, so that a missing row is never locked.

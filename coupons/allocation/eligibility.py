@@ -145,8 +145,10 @@ def _read_campaign(
     existing = [coupons.to_model(row[width:]) for row in found if row[width] is not None]
     for coupon in existing:
         coupon.campaign = campaign
-    archived = archived_coupons.of_accounts(campaign, user_ids)
-    return campaign, archived | {coupon.account_id: coupon for coupon in existing}
+    by_account = {coupon.account_id: coupon for coupon in existing}
+    # The campaign was read at the same instant as these: without `archived_at` none is elsewhere.
+    missing = set(user_ids) - by_account.keys() if campaign.archived_at else set()
+    return campaign, by_account | (archived_coupons.of_accounts(campaign, missing) if missing else {})
 
 
 def existing_result_or_refusal(
@@ -169,16 +171,8 @@ def existing_coupons(
     if campaign.partner:
         for confirmation in campaign.confirmations.filter(account_id__in=user_ids):
             existing[confirmation.account_id] = confirmation
-    existing.update(_coupons_by_account(campaign, user_ids) if coupons is None else coupons)
+    existing.update(archived_coupons.of_accounts(campaign, user_ids) if coupons is None else coupons)
     return existing
-
-
-def _coupons_by_account(campaign: Campaign, user_ids: Collection[int]) -> dict[int, Coupon]:
-    coupons = list(Coupon.objects.filter(campaign_id=campaign.pk, account_id__in=user_ids))
-    for coupon in coupons:
-        coupon.campaign = campaign
-    archived = archived_coupons.of_accounts(campaign, user_ids)
-    return archived | {coupon.account_id: coupon for coupon in coupons}
 
 
 def existing_result(campaign: Campaign, existing: Coupon | Confirmation) -> AllocationResult:

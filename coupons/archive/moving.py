@@ -14,6 +14,7 @@ from typing import Any
 from django.db import connection
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
+from coupons.archive.archived_coupons import Table
 from coupons.models import ArchivedCoupon, Campaign, Coupon, QueueTicket
 from shop import clock
 from shop.db import bulk_sql, transactions
@@ -21,7 +22,6 @@ from shop.events import journal
 
 MOVE = "INSERT INTO {target} ({columns}) SELECT {columns} FROM {source} WHERE id IN ({ids})"
 DELETE = "DELETE FROM {source} WHERE id IN ({ids})"
-Table = type[Coupon] | type[ArchivedCoupon]
 
 
 class IncompleteMove(RuntimeError):

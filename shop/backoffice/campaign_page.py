@@ -1,7 +1,7 @@
 """The results of a campaign: how fast it issued, what became of its coupons, and the revenue they brought."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -19,7 +19,8 @@ from django.views.decorators.http import require_GET
 
 from coupons.admin import issue_curve
 from coupons.admin.issue_curve import IssueCurve
-from coupons.models import ArchivedCoupon, Campaign, Coupon
+from coupons.archive import archived_coupons
+from coupons.models import Campaign, Coupon
 from shop import clock
 from shop.backoffice import streamed_parts, windows
 from shop.db import transactions
@@ -62,21 +63,25 @@ class CampaignResults:
         last = self.campaign.issued
         for first in range(1, last + 1, COUPONS_AT_ONCE):
             end = min(first + COUPONS_AT_ONCE - 1, last)
-            for table in (Coupon, ArchivedCoupon) if self.campaign.archived_at else (Coupon,):
-                self._count(
-                    table._default_manager.filter(
-                        campaign=self.campaign, position__gte=first, position__lte=end
-                    ).order_by()
-                )
+            self._count(first, end)
             yield gettext("%(count)s of %(total)s coupons read") % {"count": f"{end:,}", "total": f"{last:,}"}
 
-    def _count(self, coupons: "QuerySet[Any]") -> None:
-        statuses = coupons.values_list("status").annotate(Count("pk"))
-        self.coupons.update(dict(windows.fetch(statuses)))
-        paid = coupons.filter(order__paid_at__isnull=False)
-        sums = windows.read_elsewhere(partial(_sums, paid))
-        self.orders += sums.pop("orders")
-        self.amounts.update({name: amount or 0 for name, amount in sums.items()})
+    def _count(self, first: int, last: int) -> None:
+        for status, number in windows.fetch(self._of(first, last, _statuses)):
+            self.coupons[status] += number
+        for _campaign_id, orders, *sums in windows.fetch(self._of(first, last, _sums)):
+            self.orders += orders
+            for name, amount in zip(AMOUNTS, sums, strict=True):
+                self.amounts[name] += amount or 0
+
+    def _of(
+        self, first: int, last: int, rows: "Callable[[QuerySet[Any]], QuerySet[Any, Any]]"
+    ) -> "QuerySet[Any, Any]":
+        """What `rows` reads of these positions, by one statement: coupons may be archived meanwhile."""
+        of_positions = {"campaign": self.campaign, "position__gte": first, "position__lte": last}
+        return archived_coupons.in_one(
+            lambda coupons: rows(coupons.filter(**of_positions)), archived_coupons.tables_of(self.campaign)
+        )
 
     def context(self) -> dict[str, Any]:
         """The results for the template."""
@@ -147,12 +152,16 @@ def _curve_title(curve: IssueCurve) -> str:
     return gettext("Coupons issued %(length)s") % {"length": length}
 
 
-def _sums(paid: Any, database: str) -> dict[str, Any]:
-    """The number of these coupons' orders and the sums of their amounts."""
-    sums: dict[str, Any] = paid.using(database).aggregate(
-        orders=Count("pk"), **{name: Sum(f"order__{name}") for name in AMOUNTS}
-    )
-    return sums
+def _statuses(coupons: "QuerySet[Any]") -> "QuerySet[Any, Any]":
+    """How many of these coupons have each status."""
+    return coupons.values_list("status").annotate(Count("pk"))
+
+
+def _sums(coupons: "QuerySet[Any]") -> "QuerySet[Any, Any]":
+    """The campaign, the number of these coupons' paid orders and the sums of their amounts; no row if 0."""
+    sums = [Sum(f"order__{name}") for name in AMOUNTS]
+    paid = coupons.filter(order__paid_at__isnull=False)
+    return paid.values_list("campaign_id").annotate(Count("pk"), *sums)
 
 
 def _campaign(request: HttpRequest, campaign_id: int) -> Campaign:

@@ -9,12 +9,13 @@ from enum import IntEnum
 from typing import Any, NamedTuple
 
 from django.contrib.auth.models import User
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Model, Q, QuerySet, prefetch_related_objects
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from coupons.models import ArchivedCoupon, Coupon
+from coupons.archive import archived_coupons
+from coupons.models import Coupon
 from orders.models import Order, Refund, Saga
 from orders.saga.definitions import SAGA_TYPES
 from payments import selectors
@@ -63,13 +64,7 @@ def _orders(term: str, most: int) -> Iterator[Hit]:
     if id is not None:
         yield from _order_hits(Order.objects.filter(pk=id)[:most], Match.WHOLE)
     if not _is_only_an_id(term):
-        ids = [
-            order_id
-            for table in (Coupon, ArchivedCoupon)
-            for order_id in table._default_manager.filter(
-                code__in=_codes(term), order__isnull=False
-            ).values_list("order_id", flat=True)
-        ]
+        ids = archived_coupons.order_ids_by_code(_codes(term))
         yield from _order_hits(Order.objects.filter(pk__in=ids), Match.BESIDE)
 
 
@@ -149,16 +144,17 @@ def _coupons(term: str, most: int) -> Iterator[Hit]:
     """Coupons by their code, or by its beginning; archived ones by the whole code."""
     if _is_only_an_id(term):
         return
-    ids = set(Coupon.objects.filter(code__in=_codes(term)).values_list("pk", flat=True)[:most])
+    rows = archived_coupons.places_by_code(_codes(term))
+    ids = set[int]()
     if len(term) >= SHORTEST_CODE and term.isascii():
         for code in _codes(term):
             # `startswith` is LIKE BINARY, which no index answers; codes are compared as bytes anyway. Joined
             # to other tables, the database may begin with those.
             begun = Coupon.objects.filter(code__istartswith=code).order_by("code")
             ids.update(begun.values_list("pk", flat=True)[:most])
-    coupons = Coupon.objects.filter(pk__in=ids).select_related("campaign", "account").order_by("code")
-    archived = ArchivedCoupon.objects.filter(code__in=_codes(term)).select_related("campaign", "account")
-    rows: list[Coupon | ArchivedCoupon] = [*coupons, *archived[:most]]
+    ids -= {coupon.pk for coupon in rows}
+    rows += Coupon.objects.filter(pk__in=ids).order_by("code")
+    prefetch_related_objects(rows, "campaign", "account")
     found = [(one, Match.WHOLE if one.code in _codes(term) else Match.BEGINNING) for one in rows]
     found.sort(key=lambda one: one[1])
     for coupon, match in found[:most]:
