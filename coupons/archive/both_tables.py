@@ -11,6 +11,7 @@ from django.db import connection
 from django.db.models import IntegerField, Q, QuerySet, Value, prefetch_related_objects
 
 from coupons.models import ArchivedCoupon, Campaign, Coupon
+from shop import clock
 
 TABLES: tuple[type[Coupon], type[ArchivedCoupon]] = (Coupon, ArchivedCoupon)
 COLUMNS = [field.attname for field in ArchivedCoupon._meta.concrete_fields]
@@ -36,9 +37,7 @@ def find(condition: Q, *, related: Iterable[str] = ()) -> list[Coupon | Archived
         place = Value(TABLES.index(table.model), output_field=IntegerField())
         return table.filter(condition).annotate(place=place).values_list(*COLUMNS, "place")
 
-    found = []
-    for id, *values, place in union(select):
-        found.append(TABLES[place].from_db(None, COLUMNS, [int(id), *values]))
+    found = [_row(TABLES[place], dict(zip(COLUMNS, values, strict=True))) for *values, place in union(select)]
     prefetch_related_objects(found, *related)
     return found
 
@@ -51,11 +50,16 @@ def count() -> int:
 
 
 def by_code(codes: Iterable[str]) -> dict[str, Coupon]:
-    """The coupons of these codes, with their campaigns."""
+    """The coupons of these codes that are archived, or were a moment ago, with their campaigns.
+
+    Callers have not found them among the coupons, where they may be by now. All have expired, so no order
+    can hold them.
+    """
     wanted = set(codes)
     if not wanted:
         return {}
-    return {row.code: _as_coupon(row) for row in find(Q(code__in=wanted), related=["campaign"])}
+    moved = find(Q(code__in=wanted, expires_at__lte=clock.now()), related=["campaign"])
+    return {row.code: _as_coupon(row) for row in moved}
 
 
 def of_accounts(campaign: Campaign, account_ids: Iterable[int]) -> dict[int, Coupon]:
@@ -75,3 +79,9 @@ def order_ids(codes: Iterable[str]) -> list[Any]:
 
 def _as_coupon(row: Coupon | ArchivedCoupon) -> Coupon:
     return row.as_coupon() if isinstance(row, ArchivedCoupon) else row
+
+
+def _row(table: type[Coupon] | type[ArchivedCoupon], values: dict[str, Any]) -> Coupon | ArchivedCoupon:
+    values["id"] = int(values["id"])
+    names = [field.attname for field in table._meta.concrete_fields]
+    return table.from_db(None, names, [values[name] for name in names])
