@@ -5,10 +5,12 @@ then to be added. So the server holds one piece in memory and none on disk, any 
 a piece whose answer was lost is sent again: `pool.add` skips the codes that exist.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
+from urllib.parse import unquote
 
 from django.contrib.admin import AdminSite
 from django.core.exceptions import PermissionDenied
@@ -25,9 +27,11 @@ from coupons.models import Campaign
 from shop.errors import FirstcomeError, invalid_field
 from shop.events.journal import LONGEST_DETAIL
 from shop.http import problems
+from shop.http.validation import CONTROL_CHARACTERS
 from shop.operators.forms import ReasonForm
 
 PERMISSION = "coupons.add_poolcode"
+REASON_HEADER = "X-Reason"
 PIECE_BYTES, PIECE_LINES = 48 * 1024, 4_000
 FIRST_CODES = 10
 # The texts of upload_codes.js, which fills in the values in braces.
@@ -162,11 +166,14 @@ def _first_line(request: HttpRequest) -> int:
 
 
 def _reason(request: HttpRequest) -> str:
-    """Why the codes are added. In the address, because the body is the piece of the file."""
-    given = request.GET.get("reason", "").strip()
-    if not given or len(given) > LONGEST_DETAIL:
-        text = gettext("Enter a reason of %(length)s characters at most.") % {"length": LONGEST_DETAIL}
-        raise invalid_field("reason", "invalid", text)
+    """Why the codes are added: percent-encoded UTF-8 in a header, because the body is the piece of the file.
+
+    In the address it would be in the logs of proxies.
+    """
+    given = unquote(request.headers.get(REASON_HEADER, "")).strip()
+    if not given or len(given) > LONGEST_DETAIL or re.search(CONTROL_CHARACTERS, given):
+        text = gettext("Enter a reason of %(length)s characters at most, without control characters.")
+        raise invalid_field("reason", "invalid", text % {"length": LONGEST_DETAIL})
     return given
 
 

@@ -3,7 +3,7 @@
 import re
 import signal
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import pytest
 from django.contrib.auth.models import User
@@ -47,8 +47,9 @@ def send(
     reason: str = "The printer's file.",
 ) -> Any:
     address = f"/admin/coupons/campaign/{campaign.pk}/upload_codes/{step}/?"
-    values = urlencode({"first_line": first_line, "reason": reason})
-    return client.post(address + values, data, content_type="text/csv")
+    values = urlencode({"first_line": first_line})
+    headers = {"X-Reason": quote(reason)}
+    return client.post(address + values, data, content_type="text/csv", headers=headers)
 
 
 def test_the_campaigns_page_leads_to_the_upload(operator, campaign):
@@ -84,11 +85,20 @@ def test_a_piece_is_added_and_skipped_codes_are_listed_by_their_lines(operator, 
     assert broken() == {}
 
 
-@pytest.mark.parametrize("reason", ["", "  ", "x" * 256])
-def test_without_a_reason_no_code_is_added(operator, campaign, reason):
+@pytest.mark.parametrize("reason", ["", "  ", "x" * 256, "a\x00b", "a\x1bb", "\x7f"])
+def test_without_a_reason_that_can_be_kept_no_code_is_added(operator, campaign, reason):
     refused = send(operator, campaign, "add", b"A1\n", reason=reason)
     assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "reason")
+    assert "without control characters" in refused.json()["detail"]
     assert not PoolCode.objects.exists()
+
+
+def test_a_reason_of_any_characters_is_sent_beside_the_piece_and_not_in_the_address(operator, campaign):
+    reason = "인쇄소의 파일 & 50 %"
+    assert send(operator, campaign, "add", b"A1\n", reason=reason).status_code == 200
+    assert JournalLine.objects.get(what="campaign.codes_added").detail == reason
+    address = f"/admin/coupons/campaign/{campaign.pk}/upload_codes/add/?reason=In+the+address"
+    assert operator.post(address, b"B2\n", content_type="text/csv").status_code == 400
 
 
 def test_the_journal_has_who_added_how_many_codes_and_why(operator, campaign):

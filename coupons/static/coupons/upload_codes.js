@@ -68,16 +68,17 @@
   const sleep = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 
   // The server's answer to a piece. Sent again while the server is away or busy: adding skips what exists.
-  async function send(address, piece, values, onRetry) {
+  async function send(address, piece, headers, onRetry) {
     for (let attempt = 1; ; attempt += 1) {
       let answer = null;
       try {
-        answer = await fetch(`${address}?${new URLSearchParams({ first_line: piece.line, ...values })}`, {
+        answer = await fetch(`${address}?${new URLSearchParams({ first_line: piece.line })}`, {
           method: "POST",
           body: piece.bytes,
           credentials: "same-origin",
           redirect: "manual",
           headers: {
+            ...headers,
             "Content-Type": "text/csv",
             "X-CSRFToken": page.querySelector("[name=csrfmiddlewaretoken]").value,
           },
@@ -229,7 +230,7 @@
     isAdding = true;
     for await (const piece of pieces(file)) {
       if (piece.tooLong) throw new Error(text("fileChanged"));
-      const answer = await send(page.dataset.add, piece, { reason }, () => {
+      const answer = await send(page.dataset.add, piece, { "X-Reason": encodeURIComponent(reason) }, () => {
         state.textContent = text("noAnswer");
       });
       totals.added += answer.added;
