@@ -85,7 +85,7 @@ def test_a_piece_is_added_and_skipped_codes_are_listed_by_their_lines(operator, 
 
 
 @pytest.mark.parametrize("reason", ["", "  ", "x" * 256])
-def test_without_a_reason_no_code_is_added(operator, campaign, reason):
+def test_without_a_reason_that_can_be_kept_no_code_is_added(operator, campaign, reason):
     refused = send(operator, campaign, "add", b"A1\n", reason=reason)
     assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "reason")
     assert not PoolCode.objects.exists()
