@@ -164,6 +164,9 @@ def _decide_one(
         )
     _note_placed(placed.order, order_request, stock)
     open_transaction.count_after_commit(counters.count_orders, [(counters.PLACED, placed.order.total_amount)])
+    open_transaction.count_after_commit(
+        counters.keep_ordered_products, [line.product_id for line in order_request.lines]
+    )
     return placed
 
 
