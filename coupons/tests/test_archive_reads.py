@@ -72,7 +72,7 @@ def test_figures_count_each_coupon_once_while_it_moves(campaign, move, read):
 @pytest.mark.parametrize("move", [archive, restore])
 @pytest.mark.parametrize("position", [1, 4])
 def test_a_coupon_is_found_by_its_code_and_its_account_while_it_moves(position, move):
-    def find(read: Callable[[Campaign, Coupon | ArchivedCoupon], object]) -> object:
+    def find(read: Callable[[Campaign, Coupon | ArchivedCoupon], object]) -> tuple[object, str]:
         campaign = closed_campaign(coupons=4)
         archive(campaign, size=2)
         campaign.refresh_from_db()
