@@ -111,6 +111,32 @@ def test_a_leader_places_its_own_orders_in_the_transactions_of_those_handed_over
     assert_reserved(product, 7)
 
 
+def test_a_leader_without_replies_is_avoided_for_a_while(product: Product) -> None:
+    first, second = requests_for(product, 2), requests_for(product, 2)
+    with leading("orders", product.pk, end="silent"):
+        assert kinds(group_commit.decide_batch(first)) == {"PlacedOrder": 2}
+        began_at = time.monotonic()
+        assert kinds(group_commit.decide_batch(second)) == {"PlacedOrder": 2}
+        assert time.monotonic() - began_at < 2
+    assert_reserved(product, 4)
+
+
+def test_a_batch_that_its_leader_could_not_decide_is_decided_here(product: Product) -> None:
+    with leading("orders", product.pk, end="unavailable"):
+        assert kinds(group_commit.decide_batch(requests_for(product, 2))) == {"PlacedOrder": 2}
+    assert_reserved(product, 2)
+
+
+@pytest.mark.parametrize("value", [b"firstcome:handover:other:inbox:1", b"\xff", b""])
+def test_a_lease_that_no_process_of_this_shop_took_leads_nothing(product: Product, value: bytes) -> None:
+    lease = f"firstcome:handover:{messages.peers()}:leader:{serving.row_name('orders', product.pk)}"
+    redis_client.client().set(lease, value, px=2_000)
+    assert kinds(group_commit.decide_batch(requests_for(product, 2))) == {"PlacedOrder": 2}
+    redis_client.client().set(lease, value)
+    leadership.forget()
+    assert leadership.leader_of(serving.row_name("orders", product.pk)) == leadership.own_inbox()
+
+
 def test_an_order_that_is_paid_at_once_comes_back_with_its_saga(product: Product) -> None:
     with leading("orders", product.pk):
         outcomes = group_commit.decide_batch(requests_for(product, 3, token="tok_ok"))

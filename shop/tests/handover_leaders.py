@@ -12,6 +12,7 @@ LEAD = """
 import os, signal, time
 import shop.urls
 from shop.concurrency.group_commit import Batcher, run_without_transaction
+from shop.errors import Unavailable
 from shop.redis.handover import leadership, serving
 
 kind, row, end = sys.argv[1], int(sys.argv[2]), sys.argv[3]
@@ -27,6 +28,12 @@ def decide_and_die(requests):
     decide(requests)
     os.kill(os.getpid(), signal.SIGKILL)
 
+def refuse(requests):
+    raise Unavailable("the database is away")
+
+if end in ("silent", "unavailable"):
+    useless = Batcher(refuse if end == "unavailable" else lambda requests: time.sleep(60))
+    serving.register(kind, lambda row: useless)
 if end == "after_commit":
     batcher = Batcher(decide_and_die, run=run_without_transaction, linger_seconds=0.5)
     serving.register(kind, lambda row: batcher)
@@ -45,7 +52,8 @@ def leading(
 ) -> AbstractContextManager["Popen[str]"]:
     """A process that leads the row until it is killed.
 
-    With `end="after_commit"` it dies once it has committed its first batch.
+    With `end="after_commit"` it dies once it has committed its first batch; a "silent" one decides none, and
+    an "unavailable" one says so of each.
     """
     arguments = (kind, str(row), end, str(lease_seconds))
     return another_process(LEAD, *arguments, **{"HAND_OVER_BATCHES": "1"} | settings)

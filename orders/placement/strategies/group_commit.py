@@ -8,6 +8,7 @@ Choose it: by default. The more orders compete, the cheaper each becomes.
 
 from collections import Counter
 from collections.abc import Sequence
+from copy import copy
 from functools import partial
 from itertools import chain
 
@@ -17,6 +18,7 @@ from orders.placement import decisions
 from orders.placement.decisions import LOCKED, OrderRequest, PlacedOrder, PlacementResult, ReadLocks
 from shop.concurrency.group_commit import Batcher, run_without_transaction
 from shop.db import transactions
+from shop.errors import Unavailable
 from shop.idempotency import claims
 from shop.idempotency.recorded_answers import Replay
 from shop.redis.handover.handover import Handover, decide_here
@@ -75,8 +77,18 @@ def decide_batch(order_requests: Sequence[OrderRequest]) -> Sequence[PlacedOrder
         order_request for order_request, wants in zip(order_requests, wanting, strict=True) if not wants
     ]
     of_others = iter(place_batch(others))
-    of_hot = iter(HANDOVER.decide(product_id, hot, locally=place_batch))
+    of_hot = iter(_decide_hot(product_id, hot))
     return [next(of_hot) if wants else next(of_others) for wants in wanting]
+
+
+def _decide_hot(
+    product_id: int, order_requests: Sequence[OrderRequest]
+) -> Sequence[PlacedOrder | Replay | Exception]:
+    """The outcomes of these orders; other orders of their batch are placed already, and keep theirs."""
+    try:
+        return HANDOVER.decide(product_id, order_requests, locally=place_batch)
+    except Unavailable as error:
+        return [copy(error) for _ in order_requests]
 
 
 def _hottest(order_requests: Sequence[OrderRequest]) -> tuple[int, list[bool]]:

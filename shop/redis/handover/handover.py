@@ -39,6 +39,8 @@ FEWEST, HOT_SECONDS = 2, 1.0
 """Requests of a batch that make its row hot, and for how long. A single one is then handed over as well:
 decided where it is, it would lock the row for a commit of its own."""
 MOST_HOT = 1_024
+AVOID_SECONDS = 10.0
+"""For so long nothing is handed over to a leader that didn't reply, or whose database doesn't."""
 WAIT_SECONDS = 4.0
 """For a reply. Less than the wait of a request in a batcher, of which the second decision needs a part."""
 POLL_SECONDS = 0.25
@@ -80,6 +82,7 @@ class Handover(Generic[Request, Outcome]):
         self._find_batcher = find_batcher
         self._is_joined = is_joined
         self._hot_until: dict[int, float] = {}
+        self._avoided_until: dict[str, float] = {}
         serving.register(kind, find_batcher)
 
     def decide(
@@ -110,7 +113,8 @@ class Handover(Generic[Request, Outcome]):
             return None
         leader = self._ask_for_leader(row)
         if leader != leadership.own_inbox():
-            return leader
+            is_avoided = leader and self._avoided_until.get(leader, 0.0) > time.monotonic()
+            return None if is_avoided else leader
         is_shared = self._is_joined and serving.has_served(self._kind, row, within_seconds=HOT_SECONDS)
         return leader if is_shared else None
 
@@ -149,10 +153,17 @@ class Handover(Generic[Request, Outcome]):
             # Also when the reply of Redis was lost, so the leader may have it.
             return self._decide_again(requests, locally)
         outcomes = self._await_reply(leader, row, reply_to)
-        if not isinstance(outcomes, list) or len(outcomes) != len(requests):
+        is_whole = isinstance(outcomes, list) and len(outcomes) == len(requests)
+        if not is_whole or all(isinstance(outcome, Unavailable) for outcome in outcomes):
+            self._avoid(leader)
             return self._decide_again(requests, locally)
         HANDED_OVER.labels(self._kind, DECIDED).inc()
         return outcomes
+
+    def _avoid(self, leader: str) -> None:
+        if len(self._avoided_until) >= MOST_HOT:
+            self._avoided_until.clear()
+        self._avoided_until[leader] = time.monotonic() + AVOID_SECONDS
 
     def _await_reply(self, leader: str, row: int, reply_to: str) -> Any:
         """The outcomes; None once there is nothing to wait for any more."""

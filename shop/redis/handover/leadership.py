@@ -23,8 +23,8 @@ KNOWN_SECONDS = 0.25
 """For this long a process uses what Redis said."""
 MOST_KNOWN = 1_024
 ACQUIRE_SCRIPT = """
-local leader = redis.call('GET', KEYS[1])
-if leader and leader ~= ARGV[1] then return leader end
+local leader, ttl = redis.call('GET', KEYS[1]), redis.call('PTTL', KEYS[1])
+if leader and leader ~= ARGV[1] and ttl > 0 and ttl < 60000 then return leader end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return ARGV[1]
 """
@@ -50,8 +50,13 @@ def own_inbox() -> str:
     """The key in Redis under which others hand batches over to this process."""
     global _own
     if _own is None or _own[0] != os.getpid():
-        _own = os.getpid(), f"firstcome:handover:{messages.peers()}:inbox:{secrets.token_hex(8)}"
+        _own = os.getpid(), f"{_inboxes()}{secrets.token_hex(8)}"
     return _own[1]
+
+
+def _inboxes() -> str:
+    """What the names of all inboxes begin with."""
+    return f"firstcome:handover:{messages.peers()}:inbox:"
 
 
 def leader_of(row: str) -> str | None:
@@ -68,9 +73,9 @@ def leader_of(row: str) -> str | None:
     found = redis_client.attempt(
         lambda client: client.eval(ACQUIRE_SCRIPT, 1, name, own, round(LEASE_SECONDS * 1000)), otherwise=None
     )
-    leader = found.decode() if isinstance(found, bytes) else found
+    leader = found.decode(errors="replace") if isinstance(found, bytes) else found
     with _mutex:
-        if leader is None:
+        if leader is None or not leader.startswith(_inboxes()):
             _known.pop(row, None)
             return None
         if len(_known) >= MOST_KNOWN:

@@ -35,6 +35,8 @@ _replies = ThreadPoolExecutor(1, "handed-over replies")
 _open: dict[str, int] = {}
 """How many messages of each row are being decided."""
 _served_at: dict[str, float] = {}
+_progress_at: dict[str, float] = {}
+"""When a reply of a row was last made, or its first open message came."""
 MOST_SERVED = 1_024
 
 
@@ -69,8 +71,9 @@ def _serve() -> None:
         try:
             taken = redis_client.attempt(_take, otherwise=None)
             for row in list(_open):
-                # The lease of a process that hangs ends, for it comes by here no more.
-                leadership.leader_of(row)
+                # So the lease ends of a process that hangs, or whose database does.
+                if time.monotonic() - _progress_at.get(row, 0.0) < leadership.LEASE_SECONDS:
+                    leadership.leader_of(row)
             for message in taken or ():
                 _receive(message)
         except Exception:
@@ -116,6 +119,8 @@ class _Gathered:
 
     def enter(self) -> None:
         with _mutex:
+            if self._row not in _open:
+                _progress_at[self._row] = time.monotonic()
             _open[self._row] = _open.get(self._row, 0) + 1
             if len(_served_at) >= MOST_SERVED:
                 _served_at.clear()
@@ -145,8 +150,9 @@ class _Gathered:
         redis_client.attempt(lambda client: _send(client, name, reply), otherwise=None)
         with _mutex:
             _open[self._row] -= 1
+            _progress_at[self._row] = time.monotonic()
             if not _open[self._row]:
-                del _open[self._row]
+                del _open[self._row], _progress_at[self._row]
 
 
 def _send(client: Redis, name: str, reply: bytes) -> None:
