@@ -8,6 +8,8 @@ Scales: one lock and one flush for each batch, so the hotter the campaign, the c
 from collections.abc import Sequence
 from functools import lru_cache, partial
 
+from django.conf import settings
+
 from coupons.allocation import eligibility
 from coupons.allocation.eligibility import AllocationResult
 from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation
@@ -45,11 +47,13 @@ def decide_batch(
     campaign_id: int, requests: Sequence[IssueRequest]
 ) -> Sequence[Issued | PendingConfirmation | Exception]:
     """Decide a batch in the process that leads the campaign, or here."""
+    if not settings.HAND_OVER_BATCHES:
+        return decide_in_transaction(campaign_id, requests)
     return HANDOVER.decide(campaign_id, requests, locally=partial(decide_in_transaction, campaign_id))
 
 
 def decide_in_transaction(campaign_id: int, requests: Sequence[IssueRequest]) -> Sequence[AllocationResult]:
     """Decide a batch in a transaction of this process."""
     return transactions.run_batch(
-        lambda: eligibility.lock_and_allocate(campaign_id=campaign_id, requests=requests)
+        partial(eligibility.lock_and_allocate, campaign_id=campaign_id, requests=requests)
     )
