@@ -69,7 +69,8 @@ def test_without_a_database_the_counters_are_exposed_all_the_same() -> None:
 
     assert answer.status_code == 200
     assert b"django_http_responses_total_by_status_view_method_total" in answer.content
-    assert b"firstcome_events_queued" not in answer.content
+    # The counter of failed readings names gauges, too.
+    assert b"\nfirstcome_events_queued " not in answer.content
 
 
 def answered_by(status: int, address: str) -> float:
