@@ -13,7 +13,7 @@ from scripts.stack import instance as instances
 from scripts.stack.instance import Instance
 
 DEFAULT_PORT = 21000
-FIRST_PORT_OF_CONNECTIONS = 32768
+FIRST_PORT_OF_CONNECTIONS = ports.FOR_SERVERS.stop
 """The first of `net.ipv4.ip_local_port_range`."""
 SIZES = {
     "mysql": 3,
