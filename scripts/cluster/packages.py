@@ -12,7 +12,8 @@ def program(name: str) -> str:
     """The path of one of them. Raises SetupError with the line that installs it."""
     found = shutil.which(name, path=SEARCH_PATH)
     if found is None:
-        line = system_packages.line_to_install([system_packages.CLUSTER_PROGRAMS[name]])
+        known = system_packages.CLUSTER_PROGRAMS | system_packages.GALERA_PROGRAMS
+        line = system_packages.line_to_install([known[name]])
         raise SetupError(f"{name} is missing; run this first: {line}")
     return found
 
