@@ -16,8 +16,8 @@ GRANT PROCESS, BINLOG MONITOR, REPLICA MONITOR, SELECT ON *.* TO 'exporter'@'${h
 -- The member that shall write. Galera replicates the row, so two members that are up to date never read two names.
 CREATE DATABASE cluster;
 CREATE TABLE cluster.writer (id TINYINT PRIMARY KEY CHECK (id = 1), member TINYINT NOT NULL,
-  node VARCHAR(36) NOT NULL, appointed_at DATETIME(6) NOT NULL) ENGINE = InnoDB;
-INSERT INTO cluster.writer VALUES (1, 0, '', NOW(6));
+  node VARCHAR(36) NOT NULL, former VARCHAR(1000) NOT NULL, appointed_at DATETIME(6) NOT NULL) ENGINE = InnoDB;
+INSERT INTO cluster.writer VALUES (1, 0, '', '', NOW(6));
 -- HAProxy's checks ask for it. They can't sign in with a password; this account can read one row.
 CREATE USER 'haproxy'@'${host}';
 GRANT SELECT ON cluster.writer TO 'haproxy'@'${host}';

@@ -95,11 +95,13 @@ def _serve(cluster: Cluster, composed: Mapping[str, str]) -> int:
 
 
 def _bring_up(cluster: Cluster, composed: Mapping[str, str]) -> None:
-    """Each part when what it needs is there. The members that follow the first one join meanwhile."""
+    """Each part when what it needs is there. MySQL's members that follow the first one join meanwhile."""
     supervision.start(cluster, "routes")
     readiness.wait_for_stores(cluster)
     readiness.wait_for_database(cluster)
     _say(f"{databases.of(cluster).title}, Redis and RabbitMQ serve.")
+    if not databases.of(cluster).copies_beside_schema_changes:
+        readiness.wait_for_members(cluster)
     _prepare(cluster, composed)
     supervision.start(cluster, "web", "front")
     readiness.wait_for_shop(cluster)

@@ -34,6 +34,8 @@ class Database:
     """What has to be there before that process starts. Raises SetupError."""
     data: Callable[[Cluster, int], Path]
     """The folder of a member's data."""
+    copies_beside_schema_changes: bool
+    """Whether members can be copied while tables are made: otherwise all join before the shop is migrated."""
     collectors: Sequence[str]
     """What its exporter collects beside the usual."""
     components: Sequence[str]
@@ -91,6 +93,7 @@ DATABASES: Mapping[str, Database] = {
         command=_mysql_command,
         prepare=_prepare_mysql,
         data=lambda cluster, number: cluster.mysql / f"member-{number}" / "data",
+        copies_beside_schema_changes=True,
         collectors=("perf_schema.replication_group_members", "perf_schema.replication_group_member_stats"),
         components=("mysql-primary", "mysql-secondary", "router"),
         rebuild="member-cloned",
@@ -105,6 +108,8 @@ DATABASES: Mapping[str, Database] = {
         command=_mariadb_command,
         prepare=_prepare_mariadb,
         data=lambda cluster, number: cluster.folder(f"mariadb-{number}") / "data",
+        # The locks of its backup and a schema change on the member that is copied would break each other off.
+        copies_beside_schema_changes=False,
         collectors=(),
         components=("mariadb-primary", "mariadb-secondary", "mariadb-keeper"),
         rebuild="member-rebuilt",

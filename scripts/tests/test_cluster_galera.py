@@ -131,9 +131,16 @@ def test_a_planned_move_closes_the_old_writer_before_it_opens_the_new_one():
 
 
 def test_no_writer_is_opened_while_a_member_that_might_be_open_is_silent_in_the_component():
-    second = Writer(2, "run-2")
+    second = Writer(2, "run-2", frozenset({"run-1", "run-0"}))
     step = next_step({1: None, 2: inside(writer=second), 3: inside(writer=second)})
     assert (step.action, step.members) == ("wait", (1,))
+
+
+def test_a_writer_is_opened_while_another_member_joins_and_is_silent_for_long():
+    second = Writer(2, "run-2", frozenset({"run-1"}))
+    joins = inside(writer=second, reached=ALL | {1: "run-4"})
+    step = next_step({1: None, 2: joins, 3: joins})
+    assert (step.action, step.members) == ("open", (2,))
 
 
 def test_of_two_copies_of_the_row_that_of_the_member_counts_that_applied_more():

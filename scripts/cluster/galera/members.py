@@ -23,10 +23,11 @@ SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_ready', 'wsrep_cluster_status'
   'wsrep_local_state_comment', 'wsrep_cluster_state_uuid', 'wsrep_last_committed')
 """
 _CLOSED = "SHOW GLOBAL VARIABLES LIKE 'read_only'"
-_WRITER = "SELECT member, node FROM cluster.writer WHERE id = 1"
+_WRITER = "SELECT member, node, former FROM cluster.writer WHERE id = 1"
 _REACHED = "SELECT node_incoming_address, node_uuid FROM mysql.wsrep_cluster_members"
 _APPOINT = """
-UPDATE cluster.writer SET appointed_at = NOW(6), member = {number}, node = (SELECT VARIABLE_VALUE
+UPDATE cluster.writer SET former = LEFT(CONCAT_WS(',', NULLIF(node, ''), NULLIF(former, '')), 1000),
+  appointed_at = NOW(6), member = {number}, node = (SELECT VARIABLE_VALUE
   FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'WSREP_GCOMM_UUID') WHERE id = 1
 """
 # The statements after it see all that was committed anywhere before it began.
@@ -151,7 +152,8 @@ class GaleraMembers:
         is_ready = status["wsrep_ready"] == "ON"
         writer, reached = Writer(), {}
         if is_ready:
-            writer = Writer(*rows(connection, _WRITER)[0])
+            ((member, node, former),) = rows(connection, _WRITER)
+            writer = Writer(member, node, frozenset(former.split(",")))
             first = self.servers.cluster.port("mariadb") - 1
             for address, node in rows(connection, _REACHED):
                 reached[int(address.rpartition(":")[2]) - first] = str(node)

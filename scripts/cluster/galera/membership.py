@@ -36,6 +36,8 @@ class Writer:
     """0 before any was appointed."""
     node: str = ""
     """Galera's UUID of that run of its server: after a restart it is not the one that was appointed."""
+    former: frozenset[str] = frozenset()
+    """The runs that were appointed before: no other one can be open."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +108,11 @@ def next_step(views: Mapping[int, View | None]) -> Step:
         return Step(action="close", members=others)
     if usable[named].is_open:
         return Step(action="nothing")
-    silent = tuple(number for number in sorted(reached) if views.get(number) is None)
+    # A member that joins is silent too, for as long as it is copied; it is closed.
+    former = usable[named].writer.former
+    silent = tuple(
+        number for number in sorted(reached) if views.get(number) is None and reached[number] in former
+    )
     return _silent_inside(silent) if silent else Step(action="open", members=(named,))
 
 
