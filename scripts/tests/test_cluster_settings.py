@@ -85,6 +85,7 @@ def test_a_template_that_names_an_unknown_value_is_reported(
         ("galera.cnf", "innodb-flush-log-at-trx-commit"),
         ("galera.cnf", "read-only"),
         ("galera.cnf", "wsrep-provider-options"),
+        ("galera.cnf", "wsrep-slave-threads"),
         ("galera.cnf", "wsrep-sync-wait"),
         ("galera.cnf", "wsrep-retry-autocommit"),
         ("galera.cnf", "wsrep-sst-method"),
