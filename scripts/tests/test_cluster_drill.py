@@ -197,6 +197,15 @@ def test_effects_that_are_on_every_member_are_neither_lost_nor_doubled(setup: Se
     assert (compared.lost, compared.doubled) == ([], [])
 
 
+def test_an_id_is_the_same_with_the_hyphens_that_mariadb_shows_and_without():
+    order = "01a205ea-8973-7608-aaac-b7b4998b3d39"
+    assert effects.identities("order", ((order,),)) == effects.identities(
+        "order", ((order.replace("-", ""),),)
+    )
+    # A coupon's code has hyphens of its own.
+    assert effects.identities("coupon", (("AB-CD",),)) == {"AB-CD"}
+
+
 def test_an_acknowledged_effect_that_one_member_lacks_is_lost(setup: Setup):
     stored = {"mysql-1": rows(), "mysql-2": rows(order={"1122"})}
     compared = effects.compare(effects.acknowledged(setup), stored, before=BEFORE)

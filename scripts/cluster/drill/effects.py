@@ -7,6 +7,7 @@ has been in an answer: one that has not was made a second time, or was made and 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import MySQLdb
 
@@ -37,6 +38,8 @@ TABLES = {
 """The rows of each kind of effect."""
 MAY_BE_UNNAMED = {"payment"}
 """An order that is paid at once is answered without the id of its payment."""
+
+HAVE_UUIDS = {"order", "payment", "refund"}
 
 Effects = Mapping[str, set[str]]
 
@@ -78,7 +81,7 @@ def _identity(made: RecordedCall) -> tuple[str, str]:
 
 
 def _plain(identity: str) -> str:
-    """An id as the tables have it."""
+    """A UUID without hyphens, which MySQL's columns lack and MariaDB's show."""
     return identity.replace("-", "")
 
 
@@ -113,8 +116,13 @@ def stored(members: Members, number: int, setup: Setup) -> Effects:
     found: dict[str, set[str]] = {}
     for kind, template in TABLES.items():
         question = template.format(accounts=accounts, products=products)
-        found[kind] = {str(row[0]) for row in members.servers.ask(number, question, seconds=QUESTION_SECONDS)}
+        found[kind] = identities(kind, members.servers.ask(number, question, seconds=QUESTION_SECONDS))
     return found
+
+
+def identities(kind: str, rows: Sequence[tuple[Any, ...]]) -> set[str]:
+    """The identity in each of these rows, as `acknowledged` has it."""
+    return {_plain(str(row[0])) if kind in HAVE_UUIDS else str(row[0]) for row in rows}
 
 
 def wait_for_members(members: Members) -> Sequence[str]:
