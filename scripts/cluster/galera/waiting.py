@@ -1,6 +1,6 @@
 """A member that is not started yet: its position, and how it learns whether it founds the cluster or joins.
 
-A server of MariaDB must be told at its start, so each member's process waits before it. It writes down its
+A server does either from its start on, so the member's process waits before it. It writes down its
 position, and the keeper, which reads those of all members, writes down which of them founds the cluster.
 """
 
