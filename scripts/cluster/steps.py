@@ -13,7 +13,7 @@ from scripts.cluster.layout import Cluster
 from scripts.stack import places
 
 RETRY_SECONDS = 3.0
-"""After a failed attempt: a group that is just expelling a member refuses it for a moment."""
+"""Between two equal attempts: a group that is just expelling a member refuses it for a moment."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +34,14 @@ class Attempts:
 
     def __init__(self) -> None:
         self._busy: dict[int, Thread] = {}
-        self._not_before: dict[int, float] = {}
+        self._not_before: dict[tuple[int, str], float] = {}
 
     def begin(self, number: int, act: Callable[[int], None], what: str) -> None:
-        """Do it, unless something is being done to this member, or failed a moment ago."""
+        """Do it, unless something is being done to this member, or the same was done a moment ago."""
         busy = self._busy.get(number)
-        if (busy and busy.is_alive()) or time.monotonic() < self._not_before.get(number, 0):
+        if (busy and busy.is_alive()) or time.monotonic() < self._not_before.get((number, what), 0):
             return
+        self._not_before[number, what] = time.monotonic() + RETRY_SECONDS
         self._busy[number] = Thread(target=self._act, args=(number, act, what), daemon=True)
         self._busy[number].start()
 
@@ -54,7 +55,6 @@ class Attempts:
         try:
             act(number)
         except MySQLdb.Error as error:
-            self._not_before[number] = time.monotonic() + RETRY_SECONDS
             say(f"member {number} did not finish: {error}")
         else:
             say(f"member {number} {what}: done")

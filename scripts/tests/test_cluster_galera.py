@@ -64,6 +64,12 @@ def test_a_member_that_runs_and_lost_the_two_others_goes_on_once_both_are_known_
     assert (step.action, step.members) == ("revive", (2,))
 
 
+def test_members_that_run_and_lost_one_another_meet_again_by_themselves():
+    alone = inside(is_primary=False, is_ready=False)
+    step = next_step({1: alone, 2: alone, 3: waits(90)})
+    assert (step.action, step.members) == ("wait", (1, 2))
+
+
 def test_a_killed_member_that_had_committed_more_founds_the_cluster_rather_than_one_that_runs():
     alone = inside(at=12, is_primary=False, is_ready=False)
     step = next_step({1: waits(13), 2: alone, 3: waits(12)})

@@ -20,7 +20,7 @@ CLOSE_SECONDS = 30
 # SHOW works in a member that has lost the others, where SELECT is refused (1047).
 _STATUS = """
 SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_ready', 'wsrep_cluster_status', 'wsrep_cluster_conf_id',
-  'wsrep_local_state_comment', 'wsrep_cluster_state_uuid', 'wsrep_last_committed')
+  'wsrep_local_state_comment', 'wsrep_local_state_uuid', 'wsrep_last_committed')
 """
 _CLOSED = "SHOW GLOBAL VARIABLES LIKE 'read_only'"
 _WRITER = "SELECT member, node, former FROM cluster.writer WHERE id = 1"
@@ -159,7 +159,7 @@ class GaleraMembers:
                 reached[int(address.rpartition(":")[2]) - first] = str(node)
         return View(
             state=status["wsrep_local_state_comment"],
-            position=Position(status["wsrep_cluster_state_uuid"], int(status["wsrep_last_committed"])),
+            position=Position(status["wsrep_local_state_uuid"], int(status["wsrep_last_committed"])),
             is_primary=status["wsrep_cluster_status"] == "Primary",
             is_ready=is_ready,
             is_open=rows(connection, _CLOSED)[0][1] == "OFF",

@@ -144,11 +144,15 @@ def _founding(views: Mapping[int, View | None]) -> Step:
             "founded again when all members answer; see their logs"
         )
         return Step(action="wait", members=silent, reason=reason)
-    for number in sorted(known, key=lambda number: known[number].state == WAITING):
+    running = tuple(number for number, view in known.items() if view.state != WAITING)
+    if len(running) > 1:
+        # Two of them may be a majority already: a third one that went on would be a second cluster.
+        reason = f"{_are(running)} outside of a primary component, and form it again when they meet"
+        return Step(action="wait", members=running, reason=reason)
+    for number in sorted(known, key=lambda number: number not in running):
         # One that runs comes first: it need not be started again.
         if all(known[number].position.includes(other.position) for other in known.values()):
-            is_running = known[number].state != WAITING
-            return Step(action="revive" if is_running else "found", members=(number,))
+            return Step(action="revive" if number in running else "found", members=(number,))
     positions = "; ".join(_positions(known))
     reason = (
         f"no member has all transactions ({positions}). To go on, some of them must be given up, which "
