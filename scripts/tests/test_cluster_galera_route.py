@@ -148,6 +148,7 @@ def test_a_member_that_lost_the_others_is_not_the_writer_whatever_it_was_before(
         _wait(lambda: _session(cluster) == "member-1")
         known[1].answer = REFUSED
         _wait(lambda: not _session(cluster))
+        assert {_session(cluster) for _ in range(5)} == {""}
 
 
 def test_no_session_leads_to_a_secondary_while_haproxy_has_not_checked_the_members_yet(cluster: Cluster):
