@@ -8,7 +8,7 @@ endif
 BOOTSTRAP := @$(PYTHON) scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run manage test test-services smoke bench metrics-cost board-cost staff-pages bulk lab scale scale-measure scale-lint chaos soak alerts screenshots cluster cluster-status cluster-drill check format openapi reference schema-changes messages docs dashboards lock
+.PHONY: help run manage test test-services smoke bench metrics-cost board-cost hot-row staff-pages bulk lab scale scale-measure scale-lint chaos soak alerts screenshots cluster cluster-status cluster-drill check format openapi reference schema-changes messages docs dashboards lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,10 @@ metrics-cost: ## the processor time that metrics cost for a coupon, in ROUNDS=10
 board-cost: ## the processor time that viewers of the launch board cost a web process, SECONDS=20 for each number
 	$(BOOTSTRAP) bench
 	@exec $(VENV) -m scripts.bench.costs.board_cost --seconds "$(SECONDS)"
+
+hot-row: ## one hot campaign and product by 1 to 16 web processes and slow commits: WHAT=coupons,orders PROCESSES=1,4 LATENCIES=1,5,20 WAITING=256
+	$(BOOTSTRAP) bench
+	@exec $(VENV) -m scripts.bench.hot_row --what "$(WHAT)" --processes "$(PROCESSES)" --latencies "$(LATENCIES)" --ways "$(WAYS)" --seconds "$(SECONDS)" --waiting "$(WAITING)"
 
 staff-pages: ## times of the operators' pages and the staff's lists over ROWS=1000000 rows, TIMES=5 each: ORDERS=fewer, FOLDER=… keeps the filled shop, ONLY=orders
 	$(BOOTSTRAP) bench

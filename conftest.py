@@ -23,6 +23,7 @@ from shop.observability import gauges
 from shop.operations import heartbeats
 from shop.rates import rate_limits, throttling
 from shop.redis import redis_client as shop_redis
+from shop.redis.handover import leadership
 from shop.tests import open_transactions
 from shop.tests.racing import wait_until
 
@@ -87,6 +88,7 @@ def _reset_process_state() -> None:
     heartbeats.forget_own()
     welcome_page.drop_cached()
     cached_lists.clear()
+    leadership.forget()
 
 
 @pytest.fixture(autouse=True)

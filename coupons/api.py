@@ -221,8 +221,9 @@ class Coupons(View):
         owner_id = given.user if sees_all else _caller(request)
         find = archived_coupons.find if given.archived else issued_coupons.find
         coupons = find(owner_id=owner_id, campaign_id=given.campaign, status=given.status)
-        # The coupons of an account or a campaign are found by an index.
+        # The coupons of an account or a campaign are found by an index; no held one is archived.
         is_bounded = given.status is not None and owner_id is None and given.campaign is None
+        is_bounded &= not coupons.query.is_empty()
         return (paginate_for_staff if sees_all else paginate)(
             request,
             coupons,

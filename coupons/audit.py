@@ -13,9 +13,9 @@ from typing import Any
 from django.db.models import Count, Exists, F, Max, Min, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
-from coupons.archive import archive_audit
+from coupons.archive import archive_audit, both_tables
 from coupons.issuing import issuing
-from coupons.models import ArchivedCoupon, Campaign, Confirmation, Coupon, PoolCode
+from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from shop.operations.audits.audit_report import OFFENDERS_REPORTED, LawReport, report
 from shop.operations.audits.audit_scope import Changes, Rows, Subject, count, within
 
@@ -59,7 +59,7 @@ def one_each_in_order() -> LawReport:
     campaigns: set[int] = set()
     for found in (_gapped_campaigns(), several, repeated, _double_allocations(), *archive_audit.misplaced()):
         campaigns.update(found[:ROWS_LOOKED_AT])
-    checked = Coupon.objects.count() + ArchivedCoupon.objects.count()
+    checked = both_tables.count()
     return report("L2", checked, sorted(campaigns)[:OFFENDERS_REPORTED])
 
 
@@ -114,7 +114,7 @@ def held_by_one_order() -> LawReport:
     with_order = Coupon.objects.filter(order__isnull=False)
     shared = _repeated(with_order, "order_id").values_list("order_id", flat=True)
     codes = _astray_coupons()
-    checked = Coupon.objects.count() + ArchivedCoupon.objects.count()
+    checked = both_tables.count()
     return report("L6", checked, [*codes[:OFFENDERS_REPORTED], *shared[:OFFENDERS_REPORTED]])
 
 

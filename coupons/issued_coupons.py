@@ -2,7 +2,7 @@
 
 from django.db.models import Q, QuerySet
 
-from coupons.archive import archived_coupons
+from coupons.archive import both_tables
 from coupons.models import Coupon, PoolCode
 from shop import clock
 from shop.db import transactions
@@ -26,7 +26,7 @@ def find(
 
 def get(*, code: str, owner_id: int | None) -> Coupon:
     """One coupon of the owner, or any coupon without an owner, archived or not. Raises `NotFound`."""
-    coupon = find(owner_id=owner_id).filter(code=code).first() or archived_coupons.by_code([code]).get(code)
+    coupon = find(owner_id=owner_id).filter(code=code).first() or both_tables.by_code([code]).get(code)
     if coupon is None or owner_id not in (None, coupon.account_id):
         raise NotFound(_("There is no coupon {code}.", code=code))
     return coupon

@@ -134,8 +134,8 @@ class Campaign(models.Model):
         return self.Status.OPEN if self.remaining > 0 else self.Status.SOLD_OUT
 
 
-class Coupon(models.Model):
-    """One account's coupon of a campaign: its code, its position, and the order that holds it.
+class CouponColumns(models.Model):
+    """The columns of a coupon, wherever it is: among the coupons or in the archive.
 
     "Expired" is a condition on `expires_at`, not a status that has to be written.
     """
@@ -146,8 +146,8 @@ class Coupon(models.Model):
         REDEEMED = "redeemed", _("redeemed")
         VOID = "void", _("void")
 
-    # The constraints below begin with one of the two foreign keys each: more indexes would only slow issuing
-    # down.
+    # The unique keys of both tables begin with one of the foreign keys each: more indexes would only slow
+    # issuing down.
     campaign = models.ForeignKey(
         Campaign, verbose_name=_("campaign"), on_delete=models.PROTECT, db_index=False, related_name="coupons"
     )
@@ -175,6 +175,21 @@ class Coupon(models.Model):
     void_reason = models.CharField(_("void reason"), max_length=255, blank=True)
 
     class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return self.code
+
+    def status_at(self, now: datetime) -> str:
+        """Its status as the customer sees it: an issued one past its time is `expired`."""
+        is_expired = self.status == self.Status.ISSUED and self.expires_at <= now
+        return "expired" if is_expired else str(self.status)
+
+
+class Coupon(CouponColumns):
+    """One account's coupon of a campaign: its code, its position, and the order that holds it."""
+
+    class Meta:
         verbose_name = _("coupon")
         verbose_name_plural = _("coupons")
         constraints = [
@@ -193,19 +208,12 @@ class Coupon(models.Model):
             ),
         ]
 
-    def __str__(self) -> str:
-        return self.code
 
-    def status_at(self, now: datetime) -> str:
-        """Its status as the customer sees it: an issued one past its time is `expired`."""
-        is_expired = self.status == self.Status.ISSUED and self.expires_at <= now
-        return "expired" if is_expired else str(self.status)
-
-
-class ArchivedCoupon(models.Model):
+class ArchivedCoupon(CouponColumns):
     """A coupon of an archived campaign, moved here from the coupons with its id and all of its columns.
 
-    It is issued and expired, redeemed, or void; nothing changes it, except that it may be restored.
+    It is issued and expired, redeemed, or void; nothing changes it, except that it may be restored. It has a
+    position, a status that it brings along, and other names for those who refer to it.
     """
 
     id = models.PositiveBigIntegerField(primary_key=True)
@@ -223,9 +231,8 @@ class ArchivedCoupon(models.Model):
         db_index=False,
         related_name="+",
     )
-    code = ExactCharField(_("code"), max_length=LONGEST_CODE)
     position = models.PositiveBigIntegerField(_("position"))
-    status = models.CharField(_("status"), max_length=16, choices=Coupon.Status.choices)
+    status = models.CharField(_("status"), max_length=16, choices=CouponColumns.Status.choices)
     order = models.ForeignKey(
         "orders.Order",
         verbose_name=_("order"),
@@ -235,9 +242,6 @@ class ArchivedCoupon(models.Model):
         db_index=False,
         related_name="+",
     )
-    issued_at = models.DateTimeField(_("issued at"))
-    expires_at = models.DateTimeField(_("expires at"))
-    void_reason = models.CharField(_("void reason"), max_length=255, blank=True)
 
     class Meta:
         verbose_name = _("archived coupon")
@@ -260,9 +264,6 @@ class ArchivedCoupon(models.Model):
             ),
         ]
 
-    def __str__(self) -> str:
-        return self.code
-
     def as_coupon(self) -> Coupon:
         """The coupon that it was, and is to its owner; it must not be saved."""
         values = {field.attname: getattr(self, field.attname) for field in self._meta.concrete_fields}
@@ -270,10 +271,6 @@ class ArchivedCoupon(models.Model):
         if "campaign" in self._state.fields_cache:
             coupon.campaign = self.campaign
         return coupon
-
-    def status_at(self, now: datetime) -> str:
-        """Its status as the customer sees it."""
-        return self.as_coupon().status_at(now)
 
 
 class PoolCode(models.Model):

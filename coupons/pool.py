@@ -7,7 +7,6 @@ and `codes_added` of the campaign counts them. Locks are taken at the campaign f
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain
 from typing import TypeVar
 
 from django.db import IntegrityError, connection
@@ -250,8 +249,11 @@ def _existing_codes(
     codes: Sequence[str], *, by: Sequence[type[Model]] = (PoolCode, Coupon, Confirmation, ArchivedCoupon)
 ) -> set[str]:
     """Which of these any campaign has already: in a pool, as a coupon, archived too, or as a confirmation."""
-    found = [table._default_manager.filter(code__in=codes).values_list("code", flat=True) for table in by]
-    return set(chain.from_iterable(found))
+    first, *others = (
+        table._default_manager.filter(code__in=codes).values_list("code", flat=True) for table in by
+    )
+    # One statement: a coupon may move from the archive, and a confirmation become a coupon, between two.
+    return set(first.union(*others, all=True))
 
 
 def _find(campaign_id: int, code: str) -> PoolCode:

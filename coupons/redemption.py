@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from coupons.archive import archived_coupons
+from coupons.archive import both_tables
 from coupons.metrics import counters
 from coupons.models import Campaign, Coupon
 from shop.db import bulk_sql, open_transaction, transactions
@@ -45,8 +45,8 @@ REASONS = {
 def lock_by_code(codes: Iterable[str]) -> dict[str, Coupon]:
     """The coupons of these codes, with their campaigns, locked until the transaction ends.
 
-    Codes that don't exist are absent. Archived coupons, which no order can hold, are not locked. Campaigns
-    are read and not locked: issuing doesn't wait for orders.
+    Codes that don't exist are absent. Coupons that are archived, or were until just now, are not locked: no
+    order can hold them. Campaigns are read and not locked: issuing doesn't wait for orders.
     """
     open_transaction.assert_inside()
     # First found, then locked, so that a missing row is never locked.
@@ -56,14 +56,14 @@ def lock_by_code(codes: Iterable[str]) -> dict[str, Coupon]:
     for coupon in coupons:
         coupon.campaign = campaigns[coupon.pk]
     locked = {coupon.code: coupon for coupon in coupons}
-    # Those that were archived since they were found are there too.
-    return archived_coupons.by_code(wanted - locked.keys()) | locked
+    # They may have moved since they were looked for, so this reads the coupons again too.
+    return both_tables.by_code(wanted - locked.keys()) | locked
 
 
 def read_by_code(codes: Iterable[str]) -> dict[str, Coupon]:
     """The coupons of these codes without a lock, archived ones too: `hold` detects a change since."""
     found = _find(wanted := set(codes))
-    return archived_coupons.by_code(wanted - found.keys()) | found
+    return both_tables.by_code(wanted - found.keys()) | found
 
 
 def _find(codes: Collection[str]) -> dict[str, Coupon]:

@@ -22,6 +22,7 @@ from django.db.models import (
 )
 from django.db.models.functions import Coalesce
 
+from coupons.archive import both_tables
 from coupons.models import ArchivedCoupon, Coupon
 from inventory.models import Product
 from orders.models import Order, OrderLine, Refund, RefundLine, Saga, SagaLog
@@ -92,15 +93,17 @@ def coupons_are_held_by_open_orders(order_ids: Rows | None = None) -> LawReport:
     """Coupons with an order, which an index finds; the coupons' part checks that none is held without one."""
     with_order = Coupon.objects.filter(within("order", order_ids), order__isnull=False)
     wrongly_held = with_order.filter(status=Coupon.Status.HELD).exclude(order__status__in=OPEN)
-    wrongly_redeemed = with_order.filter(status=Coupon.Status.REDEEMED).exclude(order__status__in=PAID)
     archived = ArchivedCoupon.objects.filter(within("order", order_ids), order__isnull=False)
-    wrongly_archived = archived.exclude(order__status__in=PAID)
+    redeemed = Q(within("order", order_ids), status=Coupon.Status.REDEEMED, order__isnull=False)
+    wrongly_redeemed = both_tables.union(
+        lambda table: table.filter(redeemed).exclude(order__status__in=PAID).values("code")
+    )
     theirs = Coupon.objects.filter(order=OuterRef("pk"), code=OuterRef("coupon_code"))
     open_orders = Order.objects.filter(within("pk", order_ids), status__in=OPEN)
     without = open_orders.exclude(coupon_code="").exclude(Exists(theirs))
     # A chunk is counted once, whichever table its coupons are in.
     checked = count(with_order, order_ids) + (archived.count() if order_ids is None else 0)
-    wrong = (wrongly_held, wrongly_redeemed, wrongly_archived)
+    wrong = (wrongly_held, wrongly_redeemed)
     offenders = [code for found in wrong for code in _offenders(found, "code")]
     return report("L6", checked, offenders + _offenders(without, "id"))
 

@@ -19,6 +19,7 @@ from shop.http.pages import streams  # noqa: E402
 from shop.observability import tracing  # noqa: E402
 from shop.operations import shared_counts  # noqa: E402
 from shop.redis import completion_notifications  # noqa: E402
+from shop.redis.handover import leadership  # noqa: E402
 from shop.server import processors, worker  # noqa: E402
 
 __all__ = ["application"]
@@ -36,7 +37,7 @@ _ = get_resolver().url_patterns
 checks.refuse_ignored_settings()
 streams.register(reverse("board:stream"), board.serve)
 streams.register(reverse("welcome"), welcome_page.serve)
-worker.stop_callbacks += [completion_notifications.stop, board.stop]
+worker.stop_callbacks += [completion_notifications.stop, board.stop, leadership.resign]
 shared_counts.start()
 gc.collect()
 gc.freeze()

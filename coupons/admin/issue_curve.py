@@ -5,11 +5,14 @@ the index of campaign and position: some twenty statements of a few rows each, h
 """
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from coupons.models import ArchivedCoupon, Campaign, Coupon
+from django.db.models import Q
+
+from coupons.archive import both_tables
+from coupons.models import Campaign
 
 MOST_INTERVALS = 120
 LENGTHS = [
@@ -78,9 +81,5 @@ def _issued_before(campaign: Campaign, borders: Sequence[datetime]) -> list[int]
 
 
 def _issued_at(campaign: Campaign, positions: "set[int] | list[int]") -> dict[int, datetime]:
-    found: dict[int, datetime] = {}
-    for table in (Coupon, ArchivedCoupon) if campaign.archived_at else (Coupon,):
-        rows = table._default_manager.filter(campaign=campaign, position__in=positions)
-        places: Iterable[tuple[int | None, datetime]] = rows.values_list("position", "issued_at")
-        found.update((position, at) for position, at in places if position is not None)
-    return found
+    placed = Q(campaign=campaign, position__in=positions)
+    return dict(both_tables.union(lambda table: table.filter(placed).values_list("position", "issued_at")))

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
+from urllib.parse import unquote
 
 from django.contrib.admin import AdminSite
 from django.core.exceptions import PermissionDenied
@@ -23,7 +24,6 @@ from coupons.admin import code_files
 from coupons.admin.code_files import Piece
 from coupons.models import Campaign
 from shop.errors import FirstcomeError, invalid_field
-from shop.events.journal import LONGEST_DETAIL
 from shop.http import problems
 from shop.operators.forms import ReasonForm
 
@@ -71,6 +71,8 @@ SCRIPT_TEXTS = {
     "noReason": _("Enter the reason first: the journal keeps it."),
 }
 LARGEST_LINE_NUMBER = 10**9
+REASON_HEADER = "X-Reason"
+"""Of text that is quoted as in an address: a header has none but ASCII characters."""
 
 
 @require_GET
@@ -162,12 +164,11 @@ def _first_line(request: HttpRequest) -> int:
 
 
 def _reason(request: HttpRequest) -> str:
-    """Why the codes are added. In the address, because the body is the piece of the file."""
-    given = request.GET.get("reason", "").strip()
-    if not given or len(given) > LONGEST_DETAIL:
-        text = gettext("Enter a reason of %(length)s characters at most.") % {"length": LONGEST_DETAIL}
-        raise invalid_field("reason", "invalid", text)
-    return given
+    """Why the codes are added. In a header, because the body is the piece, and addresses are logged."""
+    form = ReasonForm({"reason": unquote(request.headers.get(REASON_HEADER, ""))})
+    if not form.is_valid():
+        raise invalid_field("reason", "invalid", str(form.errors["reason"][0]))
+    return str(form.cleaned_data["reason"])
 
 
 def _require_permission(request: HttpRequest) -> None:

@@ -15,7 +15,7 @@ from django.db.models import F, Q
 
 from coupons.allocation import writes
 from coupons.allocation.writes import AssignedCodes, Issued, IssueRequest, PendingConfirmation
-from coupons.archive import archived_coupons
+from coupons.archive import both_tables
 from coupons.models import Campaign, Confirmation, Coupon
 from shop import clock
 from shop.accounts import accounts
@@ -145,8 +145,11 @@ def _read_campaign(
     existing = [coupons.to_model(row[width:]) for row in found if row[width] is not None]
     for coupon in existing:
         coupon.campaign = campaign
-    archived = archived_coupons.of_accounts(campaign, user_ids)
-    return campaign, archived | {coupon.account_id: coupon for coupon in existing}
+    by_account = {coupon.account_id: coupon for coupon in existing}
+    # Unless the campaign was archived at the instant of the statement, that has found all of its coupons.
+    if campaign.archived_at is not None and (missing := set(user_ids) - by_account.keys()):
+        by_account |= both_tables.of_accounts(campaign, missing)
+    return campaign, by_account
 
 
 def existing_result_or_refusal(
@@ -174,11 +177,13 @@ def existing_coupons(
 
 
 def _coupons_by_account(campaign: Campaign, user_ids: Collection[int]) -> dict[int, Coupon]:
+    """Both tables are read for each closed campaign: it may have been archived since it was read."""
+    if campaign.closes_at is not None and campaign.closes_at <= clock.now():
+        return both_tables.of_accounts(campaign, user_ids)
     coupons = list(Coupon.objects.filter(campaign_id=campaign.pk, account_id__in=user_ids))
     for coupon in coupons:
         coupon.campaign = campaign
-    archived = archived_coupons.of_accounts(campaign, user_ids)
-    return archived | {coupon.account_id: coupon for coupon in coupons}
+    return {coupon.account_id: coupon for coupon in coupons}
 
 
 def existing_result(campaign: Campaign, existing: Coupon | Confirmation) -> AllocationResult:

@@ -3,7 +3,7 @@
 import re
 import signal
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import pytest
 from django.contrib.auth.models import User
@@ -47,8 +47,8 @@ def send(
     reason: str = "The printer's file.",
 ) -> Any:
     address = f"/admin/coupons/campaign/{campaign.pk}/upload_codes/{step}/?"
-    values = urlencode({"first_line": first_line, "reason": reason})
-    return client.post(address + values, data, content_type="text/csv")
+    address += urlencode({"first_line": first_line})
+    return client.post(address, data, content_type="text/csv", headers={"X-Reason": quote(reason)})
 
 
 def test_the_campaigns_page_leads_to_the_upload(operator, campaign):
@@ -85,10 +85,26 @@ def test_a_piece_is_added_and_skipped_codes_are_listed_by_their_lines(operator, 
 
 
 @pytest.mark.parametrize("reason", ["", "  ", "x" * 256])
-def test_without_a_reason_no_code_is_added(operator, campaign, reason):
+def test_without_a_reason_that_can_be_kept_no_code_is_added(operator, campaign, reason):
     refused = send(operator, campaign, "add", b"A1\n", reason=reason)
     assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "reason")
     assert not PoolCode.objects.exists()
+
+
+@pytest.mark.parametrize("character", ["\x00", "\x07", "\x1b", "\x7f"])
+def test_a_reason_with_a_control_character_is_refused_in_words(operator, campaign, character):
+    refused = send(operator, campaign, "add", b"A1\n", reason=f"The printer's{character}file.")
+    [error] = refused.json()["errors"]
+    assert (refused.status_code, error["field"]) == (400, "reason")
+    assert "must not contain control characters" in error["detail"]
+    assert not PoolCode.objects.exists()
+
+
+def test_a_reason_in_the_address_is_not_read_and_one_in_korean_is_kept(operator, campaign):
+    address = f"/admin/coupons/campaign/{campaign.pk}/upload_codes/add/?reason=known+to+every+log"
+    assert operator.post(address, b"A1\n", content_type="text/csv").status_code == 400
+    send(operator, campaign, "add", b"A1\n", reason="인쇄소의\n파일 100%")
+    assert JournalLine.objects.get(what="campaign.codes_added").detail == "인쇄소의\n파일 100%"
 
 
 def test_the_journal_has_who_added_how_many_codes_and_why(operator, campaign):

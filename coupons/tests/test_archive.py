@@ -6,7 +6,9 @@ from io import StringIO
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
-from django.db import IntegrityError
+from django.db import IntegrityError, connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from coupons import campaigns, issued_coupons, pool, redemption
@@ -17,6 +19,8 @@ from coupons.tests.archives import archive, closed_campaign, codes, month_of
 from coupons.tests.factories import CampaignFactory, campaign_with_codes, coupon_of, order_ids
 from coupons.tests.laws import broken
 from shop.errors import NotFound, Rejected
+from shop.tests.clients import client_of
+from shop.tests.factories import SuperuserFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -173,6 +177,24 @@ def test_the_months_are_listed_with_what_is_archived_of_them():
     assert run() == f"{month_of(campaign)}: 2 campaigns, 1 archived, 5 coupons\n"
     [month] = months.overview()
     assert (month.campaigns, month.archived, month.coupons) == (2, 1, 5)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["/api/v1/coupons?archived=true&status=held", "/admin/coupons/archivedcoupon/?status__exact=held"],
+)
+def test_held_coupons_are_not_looked_for_in_the_archive(address: str):
+    archive(closed_campaign(coupons=2))
+    staff = SuperuserFactory.create()
+    client = client_of(staff) if address.startswith("/api") else Client()
+    if isinstance(client, Client):
+        client.force_login(staff)
+    with CaptureQueriesContext(connection) as queries:
+        answer = client.get(address.removeprefix("/api/v1"))
+    assert answer.status_code == 200
+    assert not [query["sql"] for query in queries if "coupons_archivedcoupon" in query["sql"]]
+    if address.startswith("/api"):
+        assert (answer.json()["results"], answer.json()["next"]) == ([], None)
 
 
 def test_wrong_options_are_refused_by_name():

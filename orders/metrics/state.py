@@ -46,7 +46,8 @@ WHERE product.reserved < 0 OR product.reserved > product.on_hand
 
 
 def register() -> None:
-    """Expose the gauges."""
+    """Expose the gauges, and the order in which products matter to the counters."""
+    top.register("product", read=lambda: [id for id, *_ in read_selling(products=top.EXPOSED)])
     gauges.register(
         "firstcome_orders", help="Orders that are open, or being refunded.", read=open_orders, label="status"
     )

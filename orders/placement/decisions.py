@@ -41,7 +41,10 @@ from shop.lazy_texts import mark as _
 
 @dataclass(frozen=True, slots=True)
 class OrderRequest:
-    """A request to place an order. `token` is the card to charge; None means to pay later."""
+    """A request to place an order. `token` is the card to charge; None means to pay later.
+
+    Another process that decides it does so until `handed_over_until`.
+    """
 
     account_id: int
     lines: tuple[Line, ...]
@@ -50,6 +53,7 @@ class OrderRequest:
     token: str | None
     keyed: KeyedCall
     by: ActorContext
+    handed_over_until: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -160,6 +164,9 @@ def _decide_one(
         )
     _note_placed(placed.order, order_request, stock)
     open_transaction.count_after_commit(counters.count_orders, [(counters.PLACED, placed.order.total_amount)])
+    open_transaction.count_after_commit(
+        counters.keep_ordered_products, [line.product_id for line in order_request.lines]
+    )
     return placed
 
 

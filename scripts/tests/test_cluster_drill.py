@@ -229,6 +229,13 @@ def test_the_table_has_a_row_for_each_fault():
     ]
 
 
+def test_the_table_has_one_row_with_the_longest_times_for_a_fault_that_was_repeated():
+    again = outcome(outage_seconds=7.0, whole_seconds=12.0, target="mysql-3", load_average=2.0)
+    assert report.table([outcome(), again]).splitlines()[2:] == [
+        "| kill mysql primary, 2 times | 7.0 s | 19.0 s | 600 x 201, 6 x 409, 24 x 503 | 0 of 580 | 0 | 4 |"
+    ]
+
+
 def test_failures_are_named_with_their_fault():
     assert report.failures([outcome(), outcome(outage_seconds=60.0)]) == [
         "kill mysql primary (mysql-2): writes were acknowledged again after 60.0 s, not within 10.0 s"

@@ -106,6 +106,7 @@ def _status(cluster: Cluster) -> int | None:
     [
         ("GET", "/api/v1/orders", {}),
         ("POST", "/api/v1/orders", {"Idempotency-Key": "one"}),
+        ("POST", "/api/v1/orders/0b/refunds", {"Idempotency-Key": "one"}),
         ("POST", "/api/v1/coupons", {}),
     ],
 )
@@ -121,16 +122,28 @@ def test_a_request_that_may_be_repeated_is_answered_by_another_node(
         assert asked.count(f"{method} {path}") == 2
 
 
-def test_a_request_without_a_key_arrives_once(cluster: Cluster):
+@pytest.mark.parametrize(
+    ("path", "key"),
+    [
+        ("/api/v1/campaigns", {}),
+        ("/api/v1/orders", {}),
+        # The API ignores a key there.
+        ("/api/v1/auth/refresh", {"Idempotency-Key": "one"}),
+        ("/api/v1/campaigns/1/codes", {"Idempotency-Key": "one"}),
+    ],
+)
+def test_a_request_that_the_api_records_under_no_key_arrives_once(
+    cluster: Cluster, path: str, key: dict[str, str]
+):
     dies = threading.Event()
     with front(cluster, dies) as nodes:
         client = http.client.HTTPConnection(ports.HOST, cluster.port("front"), timeout=5)
         with closing(client):
             dies.set()
-            client.request("POST", "/api/v1/campaigns", b"{}")
+            client.request("POST", path, b"{}", key)
             answer = client.getresponse()
             assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
-        assert [request for node in nodes for request in node.requests] == ["POST /api/v1/campaigns"]
+        assert [request for node in nodes for request in node.requests] == [f"POST {path}"]
 
 
 def _kept_connection(cluster: Cluster) -> http.client.HTTPConnection:

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, QuerySet, Sum
+from django.db.models import Count, Q, QuerySet, Sum
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
@@ -19,7 +19,8 @@ from django.views.decorators.http import require_GET
 
 from coupons.admin import issue_curve
 from coupons.admin.issue_curve import IssueCurve
-from coupons.models import ArchivedCoupon, Campaign, Coupon
+from coupons.archive import both_tables
+from coupons.models import Campaign, Coupon
 from shop import clock
 from shop.backoffice import streamed_parts, windows
 from shop.db import transactions
@@ -62,21 +63,15 @@ class CampaignResults:
         last = self.campaign.issued
         for first in range(1, last + 1, COUPONS_AT_ONCE):
             end = min(first + COUPONS_AT_ONCE - 1, last)
-            for table in (Coupon, ArchivedCoupon) if self.campaign.archived_at else (Coupon,):
-                self._count(
-                    table._default_manager.filter(
-                        campaign=self.campaign, position__gte=first, position__lte=end
-                    ).order_by()
-                )
+            self._count(Q(campaign=self.campaign, position__gte=first, position__lte=end))
             yield gettext("%(count)s of %(total)s coupons read") % {"count": f"{end:,}", "total": f"{last:,}"}
 
-    def _count(self, coupons: "QuerySet[Any]") -> None:
-        statuses = coupons.values_list("status").annotate(Count("pk"))
-        self.coupons.update(dict(windows.fetch(statuses)))
-        paid = coupons.filter(order__paid_at__isnull=False)
-        sums = windows.read_elsewhere(partial(_sums, paid))
-        self.orders += sums.pop("orders")
-        self.amounts.update({name: amount or 0 for name, amount in sums.items()})
+    def _count(self, condition: Q) -> None:
+        for status, number in windows.fetch(both_tables.union(partial(_statuses, condition))):
+            self.coupons[status] += number
+        for orders, *amounts in windows.fetch(both_tables.union(partial(_sums, condition))):
+            self.orders += orders
+            self.amounts.update(dict(zip(AMOUNTS, amounts, strict=True)))
 
     def context(self) -> dict[str, Any]:
         """The results for the template."""
@@ -147,12 +142,16 @@ def _curve_title(curve: IssueCurve) -> str:
     return gettext("Coupons issued %(length)s") % {"length": length}
 
 
-def _sums(paid: Any, database: str) -> dict[str, Any]:
-    """The number of these coupons' orders and the sums of their amounts."""
-    sums: dict[str, Any] = paid.using(database).aggregate(
-        orders=Count("pk"), **{name: Sum(f"order__{name}") for name in AMOUNTS}
-    )
-    return sums
+def _statuses(condition: Q, table: "QuerySet[Any]") -> "QuerySet[Any, Any]":
+    """How many of these coupons have each status."""
+    return table.filter(condition).values_list("status").annotate(Count("pk"))
+
+
+def _sums(condition: Q, table: "QuerySet[Any]") -> "QuerySet[Any, Any]":
+    """The number of these coupons' paid orders and the sums of their amounts; no row without orders."""
+    paid = table.filter(condition, order__paid_at__isnull=False).values("campaign_id")
+    sums = {f"sum_{name}": Sum(f"order__{name}") for name in AMOUNTS}
+    return paid.annotate(orders=Count("pk"), **sums).values_list("orders", *sums)
 
 
 def _campaign(request: HttpRequest, campaign_id: int) -> Campaign:

@@ -59,7 +59,14 @@ def ledger_balance(request: HttpRequest, kind: str) -> HttpResponseBase:
     if id is None:
         raise Http404
     balance = LedgerBalance(id)
-    return streamed_parts.respond(request, "backoffice/ledger_balance.html", balance.read(), balance.context)
+    # The longest read of all: an account's page that is opened again and again starts no second one.
+    return streamed_parts.respond(
+        request,
+        "backoffice/ledger_balance.html",
+        balance.read(),
+        balance.context,
+        once="ledger balance",
+    )
 
 
 def _sum_after(account_id: int, last: int, database: str) -> dict[str, Any]:

@@ -18,15 +18,27 @@ SEPARATOR = "\f"
 
 
 def respond(
-    request: HttpRequest, template: str, steps: Iterable[str], context: Callable[[], dict[str, Any]]
+    request: HttpRequest,
+    template: str,
+    steps: Iterable[str],
+    context: Callable[[], dict[str, Any]],
+    *,
+    once: str = "",
 ) -> HttpResponseBase:
-    """Make the steps, each of which says how far it is, and then render the template with the context."""
+    """Make the steps, each of which says how far it is, and then render the template with the context.
+
+    Of parts with the same `once`, a server makes one at a time for an account; others are 503.
+    """
+
+    # A client of HTTP/1.0 gets the whole response at its end: what would have been replaced is of no use.
+    shows_steps = request.META.get("SERVER_PROTOCOL") != "HTTP/1.0"
 
     def pieces() -> Iterator[str]:
         for step in steps:
-            yield format_html("<p>{}…</p>", step) + SEPARATOR
+            if shows_steps:
+                yield format_html("<p>{}…</p>", step) + SEPARATOR
         yield render_to_string(template, context(), request)
 
     return streamed_responses.respond(
-        pieces(), account_id=int(request.user.pk or 0), content_type="text/html"
+        pieces(), account_id=int(request.user.pk or 0), content_type="text/html", once=once
     )

@@ -62,6 +62,8 @@ def read_page(
     `ordering` has names of columns that are never null; together they are unique. With a `window` the page
     looks at so many rows of the table at most, whether they are among these rows or not.
     """
+    if rows.query.is_empty():
+        return KeysetPage([], previous=None, next=None)
     names = _columns(rows.model, ordering)
     is_backward = position == LAST or position.startswith(BEFORE)
     direction = _reversed(names) if is_backward else names

@@ -18,6 +18,8 @@ EXPOSED = 50
 """Values of a label that are exposed."""
 MAX_VALUES = 500
 """Values of a label that a process counts by themselves."""
+KEPT_VALUES = 250
+"""Of them, those that a counter with `keeps_values` leaves to values that `keep` was called with."""
 OTHER = "other"
 CACHE_SECONDS = 5.0
 
@@ -37,8 +39,15 @@ class BoundedCounter:
     Counting costs a look-up once a value is known, and never raises or queries.
     """
 
-    def __init__(self, name: str, help: str, label: str, labels: Sequence[str] = ()) -> None:
-        """`label` is the one with many values, `labels` are others, with a few values each."""
+    def __init__(
+        self, name: str, help: str, label: str, labels: Sequence[str] = (), *, keeps_values: bool = False
+    ) -> None:
+        """`label` is the one with many values, `labels` are others, with a few values each.
+
+        With `keeps_values` half of the values are for those of `keep`: callers could fill all of them.
+        """
+        self._keeps_values = keeps_values
+        self._kept: set[str] = set()
         self._counter = Counter(name, help, [label, *labels])
         self._values: set[str] = set()
         self._children: dict[tuple[object, ...], Counter] = {}
@@ -53,16 +62,27 @@ class BoundedCounter:
             child = self._children.setdefault(key, self._counter.labels(label, *others))
         child.inc(amount)
 
+    def keep(self, value: object) -> None:
+        """Count this value by itself from now on, if fewer than `KEPT_VALUES` have come before it."""
+        if len(self._kept) < KEPT_VALUES:
+            self._kept.add(str(value))
+
     def has(self, value: object) -> bool:
         """Whether the value was counted by itself before."""
         return str(value) in self._values
 
     def _known(self, value: str) -> str:
         if value not in self._values:
-            if len(self._values) >= MAX_VALUES:
+            if value not in self._kept and self._is_full():
                 return OTHER
             self._values.add(value)
         return value
+
+    def _is_full(self) -> bool:
+        """Whether values that are not kept are `other`; the kept ones that are not counted yet have room."""
+        if not self._keeps_values:
+            return len(self._values) >= MAX_VALUES
+        return len(self._values - self._kept) >= MAX_VALUES - KEPT_VALUES
 
 
 def limited(family: Metric) -> Metric:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from django import forms
 from django.conf import settings
+from django.core.validators import RegexValidator
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.functional import cached_property
@@ -18,6 +19,7 @@ from uuid_utils.compat import uuid7
 from shop import clock
 from shop.admin_site import REASON
 from shop.events.journal import LONGEST_DETAIL
+from shop.http.validation import CONTROL_CHARACTERS
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer, KeyedCall
 
@@ -28,6 +30,13 @@ REASON_HELP = format_lazy(
     _("Why, in {length} characters at most. The journal keeps it; customers don't see it."),
     length=LONGEST_DETAIL,
 )
+_refuse_control_characters = RegexValidator(
+    CONTROL_CHARACTERS,
+    _("The reason must not contain control characters other than tabs and line breaks."),
+    code="control_character",
+    inverse_match=True,
+)
+"""As the API refuses them."""
 _CHANGED_MEANWHILE = _("This was changed since the page was opened. Open the page again.")
 _WITHOUT_INITIAL = _("The form doesn't say which values it was shown with. Open the page again.")
 _TOO_OLD = _("This form is too old to be sent. Open the page again.")
@@ -39,7 +48,13 @@ def reason_field(
 ) -> forms.CharField:
     """The field for the reason of an action."""
     widget = UnfoldAdminTextareaWidget(attrs={"rows": 2})
-    return forms.CharField(label=_("Reason"), max_length=max_length, widget=widget, help_text=help_text)
+    return forms.CharField(
+        label=_("Reason"),
+        max_length=max_length,
+        widget=widget,
+        help_text=help_text,
+        validators=[_refuse_control_characters],
+    )
 
 
 class FormIdField(forms.UUIDField):

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
@@ -200,7 +200,8 @@ def send(client: Client, written: str, chosen: Model | None, values: dict[str, A
         client.post(address, selected | {"_form_submitted": "on"} | values)
         return
     if address.endswith("/upload_codes/add/"):
-        client.post(f"{address}?{urlencode(values)}", b"A1\n", content_type="text/csv")
+        headers = {"X-Reason": quote(values.get("reason", ""))}
+        client.post(address, b"A1\n", content_type="text/csv", headers=headers)
         return
     shown = client.get(address, {"key": values["key"]} if "key" in values else {})
     answer = client.post(address, fields_of(shown.content.decode()) | values)

@@ -26,7 +26,6 @@ MAY_NAME_A_DATABASE = {
     "shop/operators/journal_filters.py": {"narrow"},
     "shop/backoffice/windows.py": {"fetch", "_end"},
     "shop/backoffice/list_exports.py": {"_key_at"},
-    "shop/backoffice/campaign_page.py": {"_sums"},
     "shop/backoffice/ledger_balance.py": {"_sum_after"},
     # After migrations, of the database that they have changed.
     "payments/apps.py": {"open_shop_accounts"},

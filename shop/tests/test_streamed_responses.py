@@ -24,7 +24,7 @@ from shop.tests.racing import wait_until
 __all__ = ["blocked"]
 
 pytestmark = pytest.mark.django_db(transaction=True)
-EXPORT = "/admin/auth/user/export/"
+EXPORT, BALANCE = "/admin/auth/user/export/", "/admin/ledger/sales/balance/"
 Message = dict[str, Any]
 
 
@@ -59,6 +59,21 @@ async def exported(
         await on_message(message)
 
     await application(asgi_client.request_scope("GET", EXPORT, headers={"Cookie": cookie}), receive, send)
+    return messages
+
+
+async def answered_by_http_1_0(cookie: str, address: str) -> list[Message]:
+    """The messages for a client of HTTP/1.0 that has closed its side."""
+    scope = asgi_client.request_scope("GET", address, headers={"Cookie": cookie}) | {"http_version": "1.0"}
+    messages: list[Message] = []
+
+    async def send(message: Message) -> None:
+        messages.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    await application(scope, receive, send)
     return messages
 
 
@@ -195,19 +210,52 @@ def test_a_part_without_a_free_thread_is_tried_again(cookie, monkeypatch):
     assert b"".join(message["body"] for message in messages[1:]).count(b"\r\n") == User.objects.count() + 1
 
 
-def test_clients_of_http_1_0_get_the_whole_response_with_its_length(cookie):
-    scope = asgi_client.request_scope("GET", EXPORT, headers={"Cookie": cookie}) | {"http_version": "1.0"}
-    messages: list[Message] = []
-
-    async def send(message: Message) -> None:
-        messages.append(message)
-
-    async def receive() -> Message:
-        return {"type": "http.disconnect"}
-
-    asyncio.run(application(scope, receive, send))
+@pytest.mark.parametrize("path", [EXPORT, BALANCE])
+def test_clients_of_http_1_0_get_the_whole_response_with_its_length(cookie, path):
+    messages = asyncio.run(answered_by_http_1_0(cookie, path))
     body = b"".join(message["body"] for message in messages[1:])
-    assert int(dict(messages[0]["headers"])[b"content-length"]) == len(body) > 1_000
+    assert messages[0]["status"] == 200
+    assert int(dict(messages[0]["headers"])[b"content-length"]) == len(body) > 0
+    assert b"\f" not in body, "a part that a later one replaces"
+    assert_all_slots_are_free()
+
+
+def test_no_thread_is_held_between_two_parts_for_a_client_of_http_1_0(cookie, blocked: Blocked, monkeypatch):
+    """All parts were made in one go: a long report kept a thread for minutes, whether its client was gone."""
+    run_in_thread, made = event_loop.run_in_thread, []
+
+    async def count_parts(function: Any, *arguments: Any, **options: Any) -> Any:
+        result = await run_in_thread(function, *arguments, **options)
+        if function is next:
+            made.append(event_loop.CALL_POOL.busy())
+        return result
+
+    monkeypatch.setattr(pages.event_loop, "run_in_thread", count_parts)
+    messages = asyncio.run(answered_by_http_1_0(cookie, EXPORT))
+    body = b"".join(message["body"] for message in messages[1:])
+    assert body.count(b"\r\n") == User.objects.count() + 1
+    assert len(made) > 9
+    assert blocked == Blocked()
+    assert_all_slots_are_free()
+
+
+def test_a_part_that_fails_is_an_error_for_a_client_of_http_1_0(cookie, monkeypatch):
+    def fail(rows: Any) -> Any:
+        raise Unavailable("The database can't be reached; try again.")
+
+    monkeypatch.setattr(list_exports.windows, "fetch", fail)
+    [head, *_] = asyncio.run(answered_by_http_1_0(cookie, EXPORT))
+    assert head["status"] == 503
+    assert_all_slots_are_free()
+
+
+def test_a_balance_by_http_1_0_is_refused_while_the_account_reads_one(cookie):
+    reading = Client(headers={"Cookie": cookie}).get(BALANCE)
+    [head, *parts] = asyncio.run(answered_by_http_1_0(cookie, BALANCE))
+    assert head["status"] == 503 and b"for this account already" in parts[0]["body"]
+    reading.close()
+    [head, *parts] = asyncio.run(answered_by_http_1_0(cookie, BALANCE))
+    assert head["status"] == 200 and b"0 KRW" in parts[0]["body"]
     assert_all_slots_are_free()
 
 

@@ -63,6 +63,28 @@ def test_past_the_limit_values_are_counted_together_and_known_ones_by_themselves
     }
 
 
+def test_values_that_matter_have_a_name_of_their_own_though_callers_name_every_other_one(
+    label: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(top, "MAX_VALUES", 4)
+    monkeypatch.setattr(top, "KEPT_VALUES", 2)
+    name = f"firstcome_test_{uuid.uuid4().hex}"
+    counter = BoundedCounter(name, "Things.", label, ["outcome"], keeps_values=True)
+    for number in range(10):
+        counter.inc(number, "refused")
+    for number in (7, 8, 9):
+        counter.keep(number)
+        counter.inc(number, "refused")
+
+    assert values(name) == {
+        ("0", "refused"): 1,
+        ("1", "refused"): 1,
+        ("other", "refused"): 9,
+        ("7", "refused"): 1,
+        ("8", "refused"): 1,
+    }
+
+
 def test_those_that_matter_most_are_exposed_then_those_that_were_counted_most(
     label: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

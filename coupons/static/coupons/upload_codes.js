@@ -68,11 +68,11 @@
   const sleep = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 
   // The server's answer to a piece. Sent again while the server is away or busy: adding skips what exists.
-  async function send(address, piece, values, onRetry) {
+  async function send(address, piece, headers, onRetry) {
     for (let attempt = 1; ; attempt += 1) {
       let answer = null;
       try {
-        answer = await fetch(`${address}?${new URLSearchParams({ first_line: piece.line, ...values })}`, {
+        answer = await fetch(`${address}?${new URLSearchParams({ first_line: piece.line })}`, {
           method: "POST",
           body: piece.bytes,
           credentials: "same-origin",
@@ -80,6 +80,7 @@
           headers: {
             "Content-Type": "text/csv",
             "X-CSRFToken": page.querySelector("[name=csrfmiddlewaretoken]").value,
+            ...headers,
           },
         });
       } catch (error) {
@@ -220,6 +221,8 @@
       return;
     }
     element("no-reason").textContent = "";
+    // Quoted, because a header has none but ASCII characters.
+    const headers = { "X-Reason": encodeURIComponent(reason) };
     const totals = { added: 0, inPool: 0, elsewhere: [], total: 0 };
     const state = element("add-state");
     element("add").hidden = true;
@@ -229,7 +232,7 @@
     isAdding = true;
     for await (const piece of pieces(file)) {
       if (piece.tooLong) throw new Error(text("fileChanged"));
-      const answer = await send(page.dataset.add, piece, { reason }, () => {
+      const answer = await send(page.dataset.add, piece, headers, () => {
         state.textContent = text("noAnswer");
       });
       totals.added += answer.added;

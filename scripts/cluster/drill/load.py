@@ -25,6 +25,7 @@ WRITERS_ACCOUNTS = 120
 """Accounts of the steady writes: each has one coupon of a campaign."""
 RATE = 6.0
 """Steady writes a second."""
+STEADY = ("coupon", "order", "grant")
 MOST_WRITES_AT_ONCE = 160
 """More than come in the longest silence that a promise allows."""
 READ_PAUSE_SECONDS, SETTLE_PAUSE_SECONDS = 0.3, 0.5
@@ -51,7 +52,8 @@ class Steady:
     seen: Observations
     until: float
     """Of the monotonic clock: no call is repeated later."""
-    acknowledged_at: list[float] = field(default_factory=list)
+    acknowledged_at: dict[str, list[float]] = field(default_factory=lambda: {kind: [] for kind in STEADY})
+    """Of each kind, so that one kind of write that fails is not hidden by the others."""
     _connections: "queue.SimpleQueue[Connection]" = field(default_factory=queue.SimpleQueue)
     _made: int = 0
 
@@ -90,7 +92,7 @@ class Steady:
         )[number % 3]
         answer = self._until_final(call)
         if answer.status == 201:
-            self.acknowledged_at.append(time.monotonic())
+            self.acknowledged_at[sort].append(time.monotonic())
         owner.calls.append(RecordedCall(sort, call, answer))
 
     def _until_final(self, call: Call) -> Answer:

@@ -63,8 +63,6 @@ class Fault:
     @property
     def most_outage_seconds(self) -> float:
         """How long no write may be acknowledged."""
-        if self.action == "members-killed":
-            return 30.0
         if self.action in ("switchover", "shop-upgraded"):
             return 3.0
         if self.action in ("freeze", "partition"):

@@ -13,30 +13,39 @@ HEAD = (
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
-    """A row for each fault, in their order."""
-    return "\n".join([HEAD, *(row(outcome) for outcome in outcomes)])
+    """A row for each fault, in the order of their first times; with the longest times of a repeated one."""
+    by_name: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        by_name.setdefault(outcome.fault.name, []).append(outcome)
+    return "\n".join([HEAD, *(row(*repeated) for repeated in by_name.values())])
 
 
-def row(outcome: Outcome) -> str:
-    """One line of the table; what broke a promise is named below it, by `failures`."""
-    whole = "not seen" if outcome.whole_seconds is None else f"{outcome.whole_seconds:.1f} s"
+def row(*repeated: Outcome) -> str:
+    """One line of the table, of the outcomes of one fault; what broke a promise is named by `failures`."""
+    known = [outcome.whole_seconds for outcome in repeated if outcome.whole_seconds is not None]
+    whole = "not seen" if len(known) < len(repeated) else f"{max(known):.1f} s"
+    first, times = repeated[0], len(repeated)
+    lost, acknowledged = sum(len(one.lost) for one in repeated), sum(one.acknowledged for one in repeated)
     cells = [
-        description(outcome),
-        f"{outcome.outage_seconds:.1f} s",
+        f"{_name(first)}, {times} times" if times > 1 else description(first),
+        f"{max(outcome.outage_seconds for outcome in repeated):.1f} s",
         whole,
-        statuses(outcome.statuses),
-        f"{len(outcome.lost)} of {outcome.acknowledged}",
-        str(len(outcome.doubled)),
-        f"{outcome.load_average:.0f}",
+        statuses(sum((outcome.statuses for outcome in repeated), Counter())),
+        f"{lost} of {acknowledged}",
+        str(sum(len(outcome.doubled) for outcome in repeated)),
+        f"{max(outcome.load_average for outcome in repeated):.0f}",
     ]
     return f"| {' | '.join(cells)} |"
 
 
 def description(outcome: Outcome) -> str:
     """The fault, what it happened to, and for how long."""
-    name = outcome.fault.name.replace("-", " ")
     lasts = f", {outcome.fault.seconds:.0f} s" if outcome.fault.seconds else ""
-    return f"{name} ({outcome.target}{lasts})" if outcome.target else f"{name}{lasts}"
+    return f"{_name(outcome)} ({outcome.target}{lasts})" if outcome.target else f"{_name(outcome)}{lasts}"
+
+
+def _name(outcome: Outcome) -> str:
+    return outcome.fault.name.replace("-", " ")
 
 
 def statuses(words: Counter[str]) -> str:

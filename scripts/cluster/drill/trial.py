@@ -2,8 +2,9 @@
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import MySQLdb
@@ -12,10 +13,10 @@ from scripts.chaos.memory import Setup
 from scripts.chaos.shop import Shop
 from scripts.cluster import databases, status
 from scripts.cluster.drill import effects, faults, load, maneuvers, previous_shop, shop_setup
-from scripts.cluster.drill.effects import Effects
+from scripts.cluster.drill.effects import Compared, Effects
 from scripts.cluster.drill.judging import Outcome, Statuses, longest_gap
 from scripts.cluster.drill.load import Load
-from scripts.cluster.drill.plan import Fault
+from scripts.cluster.drill.plan import NOTICE_SECONDS, Fault
 from scripts.cluster.layout import Cluster
 from scripts.stack import SetupError
 
@@ -44,22 +45,25 @@ class Trial:
     say: Callable[[str], None]
     known: frozenset[str] = frozenset()
     """What was lost or doubled by earlier faults."""
+    times: Counter[str] = field(default_factory=Counter)
+    """How often each fault was made. A repeated one needs other keys: the first ones are answered already."""
 
     def run(self, fault: Fault, *, seed: str) -> Outcome:
         """Raises SetupError and MySQLdb's errors when the judgement could not be had.
 
         A fault that could not be made, or half of it, is judged like any other, with that as a finding.
         """
-        seen, members = Statuses(), databases.members(self.cluster)
+        seen = Statuses()
         self.shop.connection = load.connection(self.cluster, seen, seed)
         own, steady = shop_setup.new_campaigns(self.shop, fault.name)
         self.setup.campaigns = own
+        self.times[fault.name] += 1
         before = effects.acknowledged(self.setup)
         findings: list[str] = []
         with load.running(
             self.setup,
             port=self.cluster.port("front"),
-            seed=f"{seed} {fault.name}",
+            seed=f"{seed} {fault.name} {self.times[fault.name]}",
             campaigns=steady,
             seen=seen,
             seconds=LONGEST_SECONDS,
@@ -74,11 +78,32 @@ class Trial:
             whole = self._seconds_until_whole(began, until=time.monotonic() + LOADED_SECONDS)
             findings += _without_write(running)
             ended = time.monotonic()
-        whole = whole or self._seconds_until_whole(began, until=ended + WHOLE_SECONDS)
+        if whole is None:
+            whole = self._seconds_until_whole(began, until=ended + WHOLE_SECONDS)
         if whole is None:
             findings.append(f"still missing: {'; '.join(self.missing()[:5])}")
-        findings += running.findings
-        findings += load.settle(
+        compared, acknowledged, found = self._judge(seen, before)
+        return Outcome(
+            fault=fault,
+            target=target,
+            outage_seconds=max(
+                longest_gap(moments, since=began, until=ended)
+                for moments in running.steady.acknowledged_at.values()
+            ),
+            whole_seconds=whole,
+            statuses=seen.words,
+            load_average=busy,
+            slowest_seconds=max(seen.slowest.values(), default=0.0),
+            acknowledged=acknowledged,
+            lost=compared.lost,
+            doubled=compared.doubled,
+            findings=[*findings, *running.findings, *found, *seen.findings],
+        )
+
+    def _judge(self, seen: Statuses, before: Effects) -> tuple[Compared, int, list[str]]:
+        """What was lost or doubled since the last fault, how many effects were acknowledged, and findings."""
+        members = databases.members(self.cluster)
+        findings = load.settle(
             self.setup, port=self.cluster.port("front"), seen=seen, within_seconds=SETTLE_SECONDS
         )
         findings += effects.wait_for_members(members)
@@ -87,19 +112,10 @@ class Trial:
         compared = effects.compare(known, effects.stored_by_member(members, self.setup), before=self.before)
         new = frozenset([*compared.lost, *compared.doubled]) - self.known
         self.known |= new
-        return Outcome(
-            fault=fault,
-            target=target,
-            outage_seconds=longest_gap(running.steady.acknowledged_at, since=began, until=ended),
-            whole_seconds=whole,
-            statuses=seen.words,
-            load_average=busy,
-            slowest_seconds=max(seen.slowest.values(), default=0.0),
-            acknowledged=sum(len(known[kind] - before[kind]) for kind in known),
-            lost=[one for one in compared.lost if one in new],
-            doubled=[one for one in compared.doubled if one in new],
-            findings=[*findings, *seen.findings],
+        fresh = Compared(
+            [one for one in compared.lost if one in new], [one for one in compared.doubled if one in new]
         )
+        return fresh, sum(len(known[kind] - before[kind]) for kind in known), findings
 
     def _make(self, fault: Fault) -> tuple[float, str]:
         """Make the fault; when it began, and to what it happened. Raises SetupError and MySQLdb's errors."""
@@ -120,15 +136,22 @@ class Trial:
         return began, maneuvers.of(self.cluster)[fault.action](self.cluster)
 
     def _seconds_until_whole(self, began: float, *, until: float) -> float | None:
-        """How long after the beginning nothing is missing; None when something still is in the end."""
+        """How long after the beginning nothing is missing; None when something still is in the end.
+
+        Some parts are missed only seconds later, so nothing may be missing for as long as that.
+        """
         last: Sequence[str] = ()
-        while missing := self.missing():
-            if time.monotonic() > until:
-                return None
-            last = missing
+        well_since: float | None = None
+        while well_since is None or time.monotonic() - well_since < NOTICE_SECONDS:
+            if missing := self.missing():
+                last, well_since = missing, None
+                if time.monotonic() > until:
+                    return None
+            elif well_since is None:
+                well_since = time.monotonic()
             time.sleep(0.5)
-        whole = time.monotonic() - began
-        if last and whole > NOTABLE_SECONDS:
+        whole = well_since - began
+        if whole > NOTABLE_SECONDS:
             self.say(f"  whole after {whole:.1f} s; what was missing last: {'; '.join(last)}")
         return whole
 
@@ -139,10 +162,11 @@ class Trial:
 
 
 def _without_write(running: Load) -> list[str]:
-    """Return once one more write is acknowledged, when the outage is over; a finding if none is in time."""
-    deadline, last = time.monotonic() + WRITE_SECONDS, len(running.steady.acknowledged_at)
-    while len(running.steady.acknowledged_at) == last:
+    """Return once one more write of each kind is acknowledged, so that all outages are over; or findings."""
+    moments = running.steady.acknowledged_at
+    deadline, before = time.monotonic() + WRITE_SECONDS, {kind: len(moments[kind]) for kind in moments}
+    while missing := [kind for kind in moments if len(moments[kind]) == before[kind]]:
         if time.monotonic() > deadline:
-            return [f"no write was acknowledged for {WRITE_SECONDS} s after the fault"]
+            return [f"no {kind} was acknowledged for {WRITE_SECONDS} s after the fault" for kind in missing]
         time.sleep(0.1)
     return []

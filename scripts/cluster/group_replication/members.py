@@ -90,6 +90,8 @@ class GroupMembers:
         """
         with self.servers.connected(number, seconds=JOIN_SECONDS) as connection:
             _leave(connection)
+            # It is still on when the process that founded the group ended half-way.
+            execute(connection, "SET GLOBAL group_replication_bootstrap_group = OFF")
             self._start(connection)
 
     def make_primary(self, number: int) -> None:

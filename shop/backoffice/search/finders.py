@@ -14,7 +14,8 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from coupons.models import ArchivedCoupon, Coupon
+from coupons.archive import both_tables
+from coupons.models import Coupon
 from orders.models import Order, Refund, Saga
 from orders.saga.definitions import SAGA_TYPES
 from payments import selectors
@@ -63,14 +64,8 @@ def _orders(term: str, most: int) -> Iterator[Hit]:
     if id is not None:
         yield from _order_hits(Order.objects.filter(pk=id)[:most], Match.WHOLE)
     if not _is_only_an_id(term):
-        ids = [
-            order_id
-            for table in (Coupon, ArchivedCoupon)
-            for order_id in table._default_manager.filter(
-                code__in=_codes(term), order__isnull=False
-            ).values_list("order_id", flat=True)
-        ]
-        yield from _order_hits(Order.objects.filter(pk__in=ids), Match.BESIDE)
+        held = Order.objects.filter(pk__in=both_tables.order_ids(_codes(term)))
+        yield from _order_hits(held, Match.BESIDE)
 
 
 def _order_hits(orders: "QuerySet[Order]", match: Match) -> Iterator[Hit]:
@@ -149,18 +144,17 @@ def _coupons(term: str, most: int) -> Iterator[Hit]:
     """Coupons by their code, or by its beginning; archived ones by the whole code."""
     if _is_only_an_id(term):
         return
-    ids = set(Coupon.objects.filter(code__in=_codes(term)).values_list("pk", flat=True)[:most])
+    exact = both_tables.find(Q(code__in=_codes(term)), related=["campaign", "account"])
+    ids: set[int] = set()
     if len(term) >= SHORTEST_CODE and term.isascii():
         for code in _codes(term):
             # `startswith` is LIKE BINARY, which no index answers; codes are compared as bytes anyway. Joined
             # to other tables, the database may begin with those.
             begun = Coupon.objects.filter(code__istartswith=code).order_by("code")
             ids.update(begun.values_list("pk", flat=True)[:most])
-    coupons = Coupon.objects.filter(pk__in=ids).select_related("campaign", "account").order_by("code")
-    archived = ArchivedCoupon.objects.filter(code__in=_codes(term)).select_related("campaign", "account")
-    rows: list[Coupon | ArchivedCoupon] = [*coupons, *archived[:most]]
-    found = [(one, Match.WHOLE if one.code in _codes(term) else Match.BEGINNING) for one in rows]
-    found.sort(key=lambda one: one[1])
+    ids -= {coupon.pk for coupon in exact}
+    begun_with = Coupon.objects.filter(pk__in=ids).select_related("campaign", "account").order_by("code")
+    found = [*((one, Match.WHOLE) for one in exact), *((one, Match.BEGINNING) for one in begun_with)]
     for coupon, match in found[:most]:
         yield Hit(
             kind=_("Coupon"),

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, M
 from functools import partial
 from io import BytesIO
 from tempfile import SpooledTemporaryFile
-from typing import IO, Any, NamedTuple, TypedDict
+from typing import IO, Any, NamedTuple, TypedDict, TypeVar
 
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler
@@ -30,6 +30,7 @@ from shop.http.pages.uploads import UPLOAD_KEY, Upload
 from shop.http.request_body import Receive
 from shop.lazy_texts import mark as _
 
+T = TypeVar("T")
 Scope = Mapping[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 OPERATORS_PREFIX = "/admin/"
@@ -107,6 +108,8 @@ def thread_share(scope: Scope) -> ThreadShare:
 
 async def send_page(page: PageResponse, scope: Scope, receive: Receive, send: Send) -> None:
     """Send a page, and close its file if it is one."""
+    if isinstance(page.body, StreamedResponse) and scope["http_version"] == "1.0":
+        page = await _make_all_parts(page, page.body, thread_share(scope))
     await send({"type": "http.response.start", "status": page.status, "headers": page.headers})
     if isinstance(page.body, bytes):
         await send({"type": "http.response.body", "body": page.body})
@@ -146,6 +149,27 @@ async def _send_parts(response: StreamedResponse, receive: Receive, send: Send, 
         await _close(response)
 
 
+async def _make_all_parts(page: PageResponse, response: StreamedResponse, share: ThreadShare) -> PageResponse:
+    """The page with its parts in a file and their length: clients of HTTP/1.0 don't support chunks.
+
+    No thread is held between two parts. Such a client that has sent everything may have closed its side, so
+    the parts are made to their end; the slot of the account is held until then.
+    """
+    file = SpooledTemporaryFile(max_size=MAX_IN_MEMORY_BYTES)  # noqa: SIM115 - closed once it is sent
+    written = (file.write(part) for part in response)
+    try:
+        while await _make_part(written, share) is not None:
+            pass
+    except BaseException:
+        file.close()
+        raise
+    finally:
+        response.release_slot()
+        await _close(response)
+    length = (b"content-length", str(_body_size(file)).encode())
+    return page._replace(headers=[*page.headers, length], body=file)
+
+
 async def _close(response: StreamedResponse) -> None:
     """Have a thread end the response's generator, which may use its database connection for that."""
     for _attempt in range(ATTEMPTS_FOR_A_PART):
@@ -158,7 +182,7 @@ async def _close(response: StreamedResponse) -> None:
     log.warning("no thread was free to end a response in parts; it ends when it is collected")
 
 
-async def _make_part(parts: Iterator[bytes], share: ThreadShare) -> bytes | None:
+async def _make_part(parts: Iterator[T], share: ThreadShare) -> T | None:
     """The next part; None after the last."""
     for _attempt in range(ATTEMPTS_FOR_A_PART - 1):
         try:
@@ -196,8 +220,7 @@ def _render_page(environment: dict[str, Any]) -> PageResponse:
         started.extend((status, headers))
 
     response = _handler(environment, start)
-    # Clients of HTTP/1.0 don't support chunks: for them it is rendered completely as well.
-    is_streamed = isinstance(response, StreamedResponse) and environment["SERVER_PROTOCOL"] != "HTTP/1.0"
+    is_streamed = isinstance(response, StreamedResponse)
     body: Any = response
     if not is_streamed:
         try:

@@ -29,6 +29,10 @@ OWN_TAKEN = _(
     "once one of them is complete.",
     most=MAX_OF_ACCOUNT,
 )
+SAME_TAKEN = _(
+    "This server is reading such figures for this account already; nothing was done. Try again once they "
+    "are shown."
+)
 _mutex = threading.Lock()
 _taken: "weakref.WeakSet[StreamedResponse]" = weakref.WeakSet()
 """A response that is lost without being closed, as by an error in a middleware, leaves it as well."""
@@ -40,14 +44,18 @@ class StreamedResponse(StreamingHttpResponse):
     `close` releases the slot as well, if `release_slot` has not.
     """
 
-    def __init__(self, parts: Iterator[str], *, account_id: int, **options: Any) -> None:
+    def __init__(self, parts: Iterator[str], *, account_id: int, once: str = "", **options: Any) -> None:
         super().__init__(parts, **options)
         self.account_id = account_id
+        self.once = once
 
     def take_slot(self) -> Text:
         """Take a slot of the account. Returns why there is none, "" if there is."""
         with _mutex:
-            if sum(other.account_id == self.account_id for other in _taken) >= MAX_OF_ACCOUNT:
+            own = [other for other in _taken if other.account_id == self.account_id]
+            if self.once and any(other.once == self.once for other in own):
+                return SAME_TAKEN
+            if len(own) >= MAX_OF_ACCOUNT:
                 return OWN_TAKEN
             if len(_taken) >= MAX_CONCURRENT:
                 return ALL_TAKEN
@@ -72,9 +80,12 @@ def respond(
     account_id: int,
     content_type: str,
     filename: str = "",
+    once: str = "",
     before_parts: Callable[[], object] = lambda: None,
 ) -> HttpResponseBase:
     """The response with these parts, as a download if it has a filename; 503 if too many are being made.
+
+    Of those with the same `once`, an account has one at a time in this process.
 
     `before_parts` is called unless the response is refused; if it fails, the slot is free again.
     """
@@ -84,6 +95,7 @@ def respond(
     response = StreamedResponse(
         languages.iterate(parts),
         account_id=account_id,
+        once=once,
         content_type=f"{content_type}; charset=utf-8",
         headers=headers,
     )
