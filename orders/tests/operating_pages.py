@@ -12,6 +12,7 @@ from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from orders.tests import buying
 from shop.tests.factories import AccountFactory
+from shop.tests.racing import wait_until
 
 VIEW = ["orders.view_order", "orders.view_refund", "orders.view_saga", "payments.view_payment"]
 VIEW += ["payments.view_transfer", "shop.view_journalline"]
@@ -36,9 +37,10 @@ def paid_order(*, units: int = 3, price: int = 500, points: int = 0, discount: i
         sku="TEA", name="Tea", on_hand=100, price=price
     )
     coupon = buying.coupon_of(buyer.id, discount_value=discount).code if discount else ""
-    return buying.advance(
-        buying.place(buyer.id, {product: units}, points=points, coupon=coupon, token="tok_ok")
-    )
+    placed = buying.place(buyer.id, {product: units}, points=points, coupon=coupon, token="tok_ok")
+    # Where a worker runs, it may have the saga's lease.
+    wait_until(lambda: buying.advance(placed).status == "paid", seconds=20)
+    return Order.objects.get(id=placed.order.id)
 
 
 def unpaid_order() -> Order:

@@ -18,7 +18,7 @@ DATABASES = ("mysql", "mariadb")
 DATABASE = "FIRSTCOME_CLUSTER_DATABASE"
 """In the environment of the cluster's processes: which of them it has."""
 DEFAULT_PORT = 21000
-FIRST_PORT_OF_CONNECTIONS = 32768
+FIRST_PORT_OF_CONNECTIONS = ports.FOR_SERVERS.stop
 """The first of `net.ipv4.ip_local_port_range`."""
 SIZES = {
     "mysql": 3,

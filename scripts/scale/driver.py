@@ -17,7 +17,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
-from uuid import uuid4
 
 import django
 import uvloop
@@ -28,19 +27,13 @@ from prometheus_client import REGISTRY  # noqa: E402
 
 from coupons.allocation.writes import IssueRequest  # noqa: E402
 from coupons.issuing.strategies import group_commit as coupon_batches  # noqa: E402
-from inventory.reservations import Line  # noqa: E402
-from orders.placement.decisions import OrderRequest  # noqa: E402
 from orders.placement.strategies import group_commit as order_batches  # noqa: E402
-from orders.schemas import placed_order_answer  # noqa: E402
-from scripts.bench.workloads.without_http import server_counters, users_range  # noqa: E402
+from scripts.bench.workloads.without_http import server_counters, unpaid_order, users_range  # noqa: E402
 from shop.concurrency import event_loop  # noqa: E402
 from shop.concurrency.group_commit import Batcher  # noqa: E402
 from shop.db import transactions  # noqa: E402
 from shop.db.mysql import base  # noqa: E402
 from shop.errors import FirstcomeError  # noqa: E402
-from shop.events import journal  # noqa: E402
-from shop.idempotency import claims  # noqa: E402
-from shop.idempotency.recorded_answers import KeyedCall, key_hash  # noqa: E402
 
 START_SECONDS = 240.0
 """For all processes to import Django and to open their connections, on a busy machine."""
@@ -163,26 +156,9 @@ def _coupon(campaign_id: int) -> Ask:
 
 
 def _order(product_id: int) -> Ask:
-    def request(user_id: int) -> OrderRequest:
-        hashed = key_hash(uuid4().hex)
-        keyed = KeyedCall(
-            account_id=user_id,
-            key_hash=hashed,
-            fingerprint=hashed,
-            answer=placed_order_answer,
-            claim=claims.new_claim(user_id, hashed),
-        )
-        return OrderRequest(
-            account_id=user_id,
-            lines=(Line(product_id, 1),),
-            coupon_code="",
-            points_amount=0,
-            token=None,
-            keyed=keyed,
-            by=journal.current_actor(),
-        )
-
-    return lambda user_id: event_loop.submit_to_batcher(order_batches.BATCHER, request(user_id))
+    return lambda user_id: event_loop.submit_to_batcher(
+        order_batches.BATCHER, unpaid_order(product_id, user_id)
+    )
 
 
 def _batches(kind: str) -> dict[str, float]:

@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import json
 import multiprocessing
-import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
@@ -27,36 +26,31 @@ from django.conf import settings
 settings.DATABASES["default"]["ENGINE"] = "scripts.bench.hot_row.slow_commits"
 django.setup()  # before the shop's modules, in this process and in those that it spawns
 
-from django.db import connection  # noqa: E402
 
 from coupons.issuing import issuing  # noqa: E402
-from inventory.reservations import Line  # noqa: E402
-from orders import schemas  # noqa: E402
 from orders.placement import checkout  # noqa: E402
-from orders.placement.decisions import OrderRequest  # noqa: E402
 from scripts.bench.hot_row.slow_commits import base as slow_commits  # noqa: E402
-from scripts.bench.watching import processor_seconds  # noqa: E402
+from scripts.bench.workloads.without_http import (  # noqa: E402
+    issue_one,
+    server_counters,
+    unpaid_order,
+    users_range,
+)
 from shop.concurrency import event_loop  # noqa: E402
 from shop.errors import FirstcomeError  # noqa: E402
-from shop.events import journal  # noqa: E402
 from shop.idempotency import claims  # noqa: E402
-from shop.idempotency.recorded_answers import KeyedCall  # noqa: E402
 from shop.redis import redis_client  # noqa: E402
 
 START_SECONDS = 120.0
 """For all processes to import Django, on two cores."""
-COUNTERS = """
-SHOW GLOBAL STATUS WHERE Variable_name IN ('Com_commit', 'Innodb_row_lock_waits', 'Innodb_row_lock_time')
-"""
 Call = Callable[[int], Coroutine[Any, Any, None]]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure a hot row without HTTP.")
-    parser.add_argument("--users", required=True, metavar="FIRST:LAST")
+    parser.add_argument("--users", type=users_range, required=True, metavar="FIRST:LAST")
     parser.add_argument("--loads", type=Path, required=True, help="a JSON file with a list of loads")
     asked = parser.parse_args()
-    first, last = map(int, asked.users.split(":"))
     loads = json.loads(asked.loads.read_text())
     context = multiprocessing.get_context("spawn")
     ends = []
@@ -69,9 +63,7 @@ def main() -> None:
             raise SystemExit(f"a process isn't ready after {START_SECONDS:.0f} s")
         end.recv()
     for load in loads:
-        print(
-            json.dumps(load | _measure(load, range(first, last + 1), ends[: load["processes"]])), flush=True
-        )
+        print(json.dumps(load | _measure(load, asked.users, ends[: load["processes"]])), flush=True)
 
 
 def _measure(load: dict[str, Any], users: range, ends: list[Connection]) -> dict[str, Any]:
@@ -80,11 +72,11 @@ def _measure(load: dict[str, Any], users: range, ends: list[Connection]) -> dict
         end.send((load, index, users[index :: len(ends)]))
     for end in ends:
         end.recv()  # warm
-    before = _server_counters()
+    before = _counters()
     for end in ends:
         end.send("go")
     done: list[dict[str, Any]] = [end.recv() for end in ends]
-    after = _server_counters()
+    after = _counters()
     outcomes = sum((Counter(one["outcomes"]) for one in done), Counter[str]())
     waits = sorted(wait for one in done for wait in one["waits"])
     calls, seconds = sum(outcomes.values()), max(one["seconds"] for one in done)
@@ -101,25 +93,14 @@ def _measure(load: dict[str, Any], users: range, ends: list[Connection]) -> dict
         "lock_waiting_share": round(server["lock_wait_ms"] / 1000 / seconds, 2),
         "python_microseconds": round(sum(one["cpu_seconds"] for one in done) * each),
         "busiest_process": round(max(one["cpu_seconds"] for one in done) / seconds, 2),
-        "database_microseconds": round(server["database_seconds"] * each),
+        "database_microseconds": round(server["cpu_seconds"] * each),
         "redis_microseconds": round(server["redis_seconds"] * each),
     }
 
 
-def _server_counters() -> dict[str, float]:
-    with connection.cursor() as cursor:
-        cursor.execute(COUNTERS)
-        counted = {name: float(value) for name, value in cursor.fetchall()}
-        cursor.execute("SHOW VARIABLES LIKE 'pid_file'")
-        pid = int(Path(cursor.fetchone()[1]).read_text())
-    redis = redis_client.client().info("cpu")
-    return {
-        "commits": counted["Com_commit"],
-        "lock_waits": counted["Innodb_row_lock_waits"],
-        "lock_wait_ms": counted["Innodb_row_lock_time"],
-        "database_seconds": processor_seconds(pid),
-        "redis_seconds": redis["used_cpu_user"] + redis["used_cpu_sys"],
-    }
+def _counters() -> dict[str, float]:
+    used = redis_client.client().info("cpu")
+    return {**server_counters(), "redis_seconds": used["used_cpu_user"] + used["used_cpu_sys"]}
 
 
 def _serve_loads(end: Connection) -> None:
@@ -173,34 +154,17 @@ async def _call_again(
 
 
 async def _issue(campaign_id: int, user_id: int) -> None:
-    """Issue a coupon as a web process does: by the batcher where that is enough."""
     if issuing.is_renewal_due(campaign_id):
         event_loop.run_in_background(partial(issuing.renew, campaign_id))
-    batched = issuing.batch_route(campaign_id)
-    if batched:
-        decided = await event_loop.submit_to_batcher(batched.batcher(), batched.request(user_id))
-        batched.result(user_id, decided)
-    else:
-        await event_loop.run_in_thread(partial(issuing.issue, campaign_id=campaign_id, user_id=user_id))
+    await issue_one(campaign_id, user_id)
 
 
 async def _order(product_id: int, user_id: int) -> None:
-    """Place an order that is to be paid later, under a key of its own."""
-    batcher, key_hash = checkout.batcher(), secrets.token_hex(32)
+    batcher, asked = checkout.batcher(), unpaid_order(product_id, user_id)
     assert batcher
-    claim = claims.new_claim(user_id, key_hash)
-    keyed = KeyedCall(user_id, key_hash, key_hash, schemas.placed_order_answer, claim)
-    asked = OrderRequest(
-        account_id=user_id,
-        lines=(Line(product_id, 1),),
-        coupon_code="",
-        points_amount=0,
-        token=None,
-        keyed=keyed,
-        by=journal.current_actor(),
-    )
+    assert asked.keyed.claim
     await event_loop.submit_to_batcher(batcher, asked)
-    claims.release_later(claim)
+    claims.release_later(asked.keyed.claim)
 
 
 if __name__ == "__main__":

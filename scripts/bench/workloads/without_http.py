@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import django
 import uvloop
@@ -39,9 +40,14 @@ from inventory.models import Product  # noqa: E402
 from inventory.reservations import Line  # noqa: E402
 from orders.payment import card_limits  # noqa: E402
 from orders.placement import limits  # noqa: E402
+from orders.placement.decisions import OrderRequest  # noqa: E402
+from orders.schemas import placed_order_answer  # noqa: E402
 from scripts.bench.watching import processor_seconds  # noqa: E402
 from shop.concurrency import blocking, event_loop  # noqa: E402
 from shop.errors import FirstcomeError  # noqa: E402
+from shop.events import journal  # noqa: E402
+from shop.idempotency import claims  # noqa: E402
+from shop.idempotency.recorded_answers import KeyedCall, key_hash  # noqa: E402
 from shop.rates import rate_limits  # noqa: E402
 from shop.redis import redis_client  # noqa: E402
 
@@ -49,7 +55,9 @@ WAITING, PROCESSES = 64, 2
 START_SECONDS = 60.0
 """For a process to import Django and to open its connections."""
 COUNTERS = """
-SHOW GLOBAL STATUS WHERE Variable_name IN ('Com_commit', 'Questions', 'Innodb_buffer_pool_reads')
+SHOW GLOBAL STATUS WHERE Variable_name IN (
+  'Com_commit', 'Questions', 'Innodb_buffer_pool_reads', 'Innodb_row_lock_waits', 'Innodb_row_lock_time'
+)
 """
 CALLS, ORDERS = 20_000, 5_000
 GATHERED = 500
@@ -125,21 +133,43 @@ async def _issue_all(asked: argparse.Namespace, users: Iterator[int], start: Any
 
 
 async def _issue(campaign_id: int, users: Iterator[int], ends_at: float, outcomes: Counter[str]) -> None:
-    """Issue to one account after another, as a web process does: by the batcher where that is enough."""
+    """Issue to one account after another."""
     for user_id in users:
         try:
-            batched, outcome = issuing.batch_route(campaign_id), None
-            if batched:
-                decided = await event_loop.submit_to_batcher(batched.batcher(), batched.request(user_id))
-                outcome = batched.result(user_id, decided)
-            if outcome is None:
-                issue = partial(issuing.issue, campaign_id=campaign_id, user_id=user_id)
-                outcome = await event_loop.run_in_thread(issue)
+            outcome = await issue_one(campaign_id, user_id)
             outcomes["issued" if getattr(outcome, "is_new", False) else "again"] += 1
         except FirstcomeError as error:
             outcomes[error.code] += 1
         if time.monotonic() > ends_at:
             break
+
+
+async def issue_one(campaign_id: int, user_id: int) -> Any:
+    """Issue to one account as a web process does: by the batcher where that is enough."""
+    batched, outcome = issuing.batch_route(campaign_id), None
+    if batched:
+        decided = await event_loop.submit_to_batcher(batched.batcher(), batched.request(user_id))
+        outcome = batched.result(user_id, decided)
+    if outcome is None:
+        outcome = await event_loop.run_in_thread(
+            partial(issuing.issue, campaign_id=campaign_id, user_id=user_id)
+        )
+    return outcome
+
+
+def unpaid_order(product_id: int, user_id: int) -> OrderRequest:
+    """A request for one unit, to be paid later, under a key of its own."""
+    hashed = key_hash(uuid4().hex)
+    claim = claims.new_claim(user_id, hashed)
+    return OrderRequest(
+        account_id=user_id,
+        lines=(Line(product_id, 1),),
+        coupon_code="",
+        points_amount=0,
+        token=None,
+        keyed=KeyedCall(user_id, hashed, hashed, placed_order_answer, claim),
+        by=journal.current_actor(),
+    )
 
 
 def server_counters() -> dict[str, float]:
@@ -153,6 +183,8 @@ def server_counters() -> dict[str, float]:
         "commits": counted["Com_commit"],
         "statements": counted["Questions"],
         "pages_read": counted["Innodb_buffer_pool_reads"],
+        "lock_waits": counted["Innodb_row_lock_waits"],
+        "lock_wait_ms": counted["Innodb_row_lock_time"],
         "cpu_seconds": processor_seconds(int(pid_file.read_text())) if pid_file.is_file() else 0.0,
     }
 

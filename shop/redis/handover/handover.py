@@ -33,12 +33,13 @@ from shop.lazy_texts import mark as _
 from shop.redis import redis_client
 from shop.redis.handover import leadership, messages, serving
 from shop.redis.handover.messages import HandedOver
+from shop.redis.handover.recent import Recent
+from shop.redis.handover.serving import HOT_SECONDS
 
 log = get_logger(__name__)
-FEWEST, HOT_SECONDS = 2, 1.0
-"""Requests of a batch that make its row hot, and for how long. A single one is then handed over as well:
-decided where it is, it would lock the row for a commit of its own."""
-MOST_HOT = 1_024
+FEWEST = 2
+"""Requests of a batch that make its row hot. A single one is then handed over as well: decided where it is,
+it would lock the row for a commit of its own."""
 AVOID_SECONDS = 10.0
 """For so long nothing is handed over to a leader that didn't reply, or whose database doesn't."""
 WAIT_SECONDS = 4.0
@@ -81,8 +82,8 @@ class Handover(Generic[Request, Outcome]):
         self._kind = kind
         self._find_batcher = find_batcher
         self._is_joined = is_joined
-        self._hot_until: dict[int, float] = {}
-        self._avoided_until: dict[str, float] = {}
+        self._hot = Recent(HOT_SECONDS)
+        self._avoided = Recent(AVOID_SECONDS)
         serving.register(kind, find_batcher)
 
     def decide(
@@ -113,18 +114,14 @@ class Handover(Generic[Request, Outcome]):
             return None
         leader = self._ask_for_leader(row)
         if leader != leadership.own_inbox():
-            is_avoided = leader and self._avoided_until.get(leader, 0.0) > time.monotonic()
-            return None if is_avoided else leader
-        is_shared = self._is_joined and serving.has_served(self._kind, row, within_seconds=HOT_SECONDS)
+            return None if leader in self._avoided else leader
+        is_shared = self._is_joined and serving.row_name(self._kind, row) in serving.SERVED
         return leader if is_shared else None
 
     def _is_hot(self, row: int, count: int) -> bool:
-        now = time.monotonic()
         if count >= FEWEST:
-            if len(self._hot_until) >= MOST_HOT:
-                self._hot_until.clear()
-            self._hot_until[row] = now + HOT_SECONDS
-        return self._hot_until.get(row, now) > now
+            self._hot.note(row)
+        return row in self._hot
 
     def _join(self, row: int, requests: Sequence[Request]) -> Sequence[Outcome | Exception]:
         """Have the requests decided in the transactions of those that were handed over to this process."""
@@ -155,15 +152,10 @@ class Handover(Generic[Request, Outcome]):
         outcomes = self._await_reply(leader, row, reply_to)
         is_whole = isinstance(outcomes, list) and len(outcomes) == len(requests)
         if not is_whole or all(isinstance(outcome, Unavailable) for outcome in outcomes):
-            self._avoid(leader)
+            self._avoided.note(leader)
             return self._decide_again(requests, locally)
         HANDED_OVER.labels(self._kind, DECIDED).inc()
         return outcomes
-
-    def _avoid(self, leader: str) -> None:
-        if len(self._avoided_until) >= MOST_HOT:
-            self._avoided_until.clear()
-        self._avoided_until[leader] = time.monotonic() + AVOID_SECONDS
 
     def _await_reply(self, leader: str, row: int, reply_to: str) -> Any:
         """The outcomes; None once there is nothing to wait for any more."""

@@ -19,6 +19,7 @@ from shop.errors import Overloaded
 from shop.redis import redis_client
 from shop.redis.handover import leadership, messages
 from shop.redis.handover.messages import HandedOver
+from shop.redis.handover.recent import Recent
 
 log = get_logger(__name__)
 POLL_SECONDS = 0.25
@@ -34,10 +35,12 @@ _thread: threading.Thread | None = None
 _replies = ThreadPoolExecutor(1, "handed-over replies")
 _open: dict[str, int] = {}
 """How many messages of each row are being decided."""
-_served_at: dict[str, float] = {}
+HOT_SECONDS = 1.0
+"""How long a row counts as hot after a batch that made it so."""
+SERVED = Recent(HOT_SECONDS)
+"""The rows of which others have handed over batches."""
 _progress_at: dict[str, float] = {}
 """When a reply of a row was last made, or its first open message came."""
-MOST_SERVED = 1_024
 
 
 def register(kind: str, find: FindBatcher) -> None:
@@ -47,11 +50,6 @@ def register(kind: str, find: FindBatcher) -> None:
 
 def row_name(kind: str, row: int) -> str:
     return f"{kind}:{row}"
-
-
-def has_served(kind: str, row: int, *, within_seconds: float) -> bool:
-    """Whether others have handed over batches of the row so lately."""
-    return time.monotonic() - _served_at.get(row_name(kind, row), float("-inf")) < within_seconds
 
 
 def start() -> None:
@@ -122,9 +120,7 @@ class _Gathered:
             if self._row not in _open:
                 _progress_at[self._row] = time.monotonic()
             _open[self._row] = _open.get(self._row, 0) + 1
-            if len(_served_at) >= MOST_SERVED:
-                _served_at.clear()
-            _served_at[self._row] = time.monotonic()
+            SERVED.note(self._row)
         for index, request in enumerate(self._handed_over.requests):
             try:
                 self._batcher.enter(request, partial(self._gather, index))
