@@ -217,13 +217,14 @@ def test_the_environment_leads_to_the_cluster_whatever_the_user_has_set(cluster:
     assert int(environment.defaults()["PAYMENT_GIVE_UP_SECONDS"]) >= 60
 
 
-def test_each_process_begins_with_another_node_of_the_broker_and_knows_all(cluster: Cluster):
+@pytest.mark.parametrize("kind", ["web", "worker", "issuer", "beat"])
+def test_each_process_of_a_kind_begins_with_another_node_of_the_broker_and_knows_all(
+    cluster: Cluster, kind: str
+):
     composed = environment.compose(cluster, {})
-    urls = [
-        environment.for_process(name, cluster, composed)["BROKER_URL"].split(";")
-        for name in ("web-1", "web-2", "web-3")
-    ]
-    assert len({url[0] for url in urls}) == 3
+    names = layout.names(kind)
+    urls = [environment.for_process(name, cluster, composed)["BROKER_URL"].split(";") for name in names]
+    assert len({url[0] for url in urls}) == len(names) > 1
     assert all(set(url) == set(urls[0]) for url in urls)
 
 
