@@ -8,7 +8,7 @@ import pytest
 import yaml
 from supervisor.options import ServerOptions
 
-from scripts.cluster import credentials, environment, layout, processes, supervision, templates
+from scripts.cluster import credentials, environment, layout, packages, processes, supervision, templates
 from scripts.cluster.layout import Cluster
 from scripts.cluster.servers import mysql, redis
 from scripts.stack import SetupError, ports
@@ -215,6 +215,15 @@ def test_the_environment_leads_to_the_cluster_whatever_the_user_has_set(cluster:
     assert composed["DATABASE_URL"].endswith(f"@{ports.HOST}:{cluster.port('database')}/firstcome")
     assert composed["PAYMENT_GIVE_UP_SECONDS"] == "90"
     assert int(environment.defaults()["PAYMENT_GIVE_UP_SECONDS"]) >= 60
+
+
+@pytest.mark.parametrize("database", layout.DATABASES)
+def test_an_ordinary_user_gets_the_command_for_this_database_to_run(
+    database: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("os.getuid", lambda: 1000)
+    with pytest.raises(SetupError, match=f"`sudo make cluster-drill DB={database}`$"):
+        packages.require_root("make cluster-drill", database)
 
 
 @pytest.mark.parametrize("kind", ["web", "worker", "issuer", "beat"])
