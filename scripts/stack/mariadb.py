@@ -44,7 +44,7 @@ class Server:
         places.private_folder(self.home)
         places.private_folder(self.temporary)
         if not self.data.exists():
-            _install(self.data, temporary=self.temporary)
+            install(self.data, temporary=self.temporary)
         statements = self.home / "first.sql"
         statements.touch(mode=0o600)
         statements.write_text(self._first_statements())
@@ -92,7 +92,7 @@ def buffer_pool_mib() -> int:
     return min(max(memory_mib // 4, SMALLEST_POOL_MIB), LARGEST_POOL_MIB)
 
 
-def _install(data: Path, *, temporary: Path) -> None:
+def install(data: Path, *, temporary: Path) -> None:
     """Make the system tables beside their place and move them there: a kill leaves nothing half made.
 
     Temporary files go to a folder of this server, as those of the server itself do.

@@ -32,6 +32,13 @@ def is_made() -> bool:
     return all((folder() / "usr" / program).exists() for program in ("sbin/mysqld", "bin/mysqlrouter"))
 
 
+def require(logs: Path) -> None:
+    """Make it where it isn't made yet. Raises SetupError."""
+    if not is_made():
+        print("Making a Debian for MySQL; this takes a minute, once …", flush=True)
+        make(logs / "debootstrap.log")
+
+
 def make(log: Path) -> None:
     """Make it beside its place and move it there: a kill leaves nothing half made. Raises SetupError."""
     if shutil.disk_usage(places.PROJECT).free >> 20 < MEGABYTES_NEEDED:
