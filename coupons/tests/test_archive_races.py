@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from coupons import audit, campaigns
-from coupons.archive import months, moving
+from coupons.archive import coupon_lists, months, moving
 from coupons.issuing import issuing
 from coupons.models import ArchivedCoupon, Campaign, Coupon
 from coupons.tests.archives import archive, closed_campaign, codes, month_of
@@ -78,6 +78,20 @@ def test_each_account_gets_its_one_coupon_while_it_moves():
 
     *_, first, second = race([lambda: archive_all(campaign), lambda: restore_all(campaign), ask, ask])
     assert first == second == list(owners.values())
+    assert broken() == {}
+
+
+def test_each_coupon_is_listed_once_while_it_moves():
+    campaign = closed_campaign(coupons=40)
+    ids = list(Coupon.objects.order_by("-pk").values_list("pk", flat=True))
+    rows = coupon_lists.find().order_by("-id")
+
+    def read_lists() -> list[list[int]]:
+        return [[coupon.pk for coupon in rows[0:50]] for _ in range(60)]
+
+    moves = [lambda: archive_all(campaign), lambda: restore_all(campaign)]
+    *_, first, second = race([*moves * 2, read_lists, read_lists])
+    assert [listed for listed in first + second if listed != ids] == []
     assert broken() == {}
 
 
