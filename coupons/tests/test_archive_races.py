@@ -1,5 +1,6 @@
 """Archiving beside other archiving, restoring, requests and changes of the campaign, and killed meanwhile."""
 
+import threading
 import time
 from datetime import timedelta
 from functools import partial
@@ -159,11 +160,17 @@ def test_a_batch_gives_up_while_an_order_has_its_coupon_and_the_next_attempt_mov
         wait_briefly()
 
     monkeypatch.setattr(months, "_wait_briefly_for_locks", count_attempt)
+    is_held = threading.Event()
 
     def hold_the_row() -> None:
         with transaction.atomic():
             Coupon.objects.select_for_update().get(campaign=campaign, position=2)
+            is_held.set()
             wait_until(lambda: len(attempts) > 1, seconds=30)
 
-    assert race([hold_the_row, lambda: archive_all(campaign)]) == [None, 3]
+    def archive_then() -> int:
+        assert is_held.wait(30)
+        return archive_all(campaign)
+
+    assert race([hold_the_row, archive_then]) == [None, 3]
     assert broken() == {}
