@@ -20,7 +20,7 @@ ROWS_AT_ONCE = 20_000
 
 
 class Rows(Protocol):
-    """Rows that statements of their own read: the parts of a queryset by which a page is read."""
+    """Rows that are read by plain SQL: the parts of a queryset that a page is read by."""
 
     @property
     def model(self) -> type[Model]: ...
