@@ -43,7 +43,7 @@ def main() -> int:
     parser.add_argument("--db", default="", help=f"one of {', '.join(layout.DATABASES)}")
     asked = parser.parse_args()
     cluster = layout.choose(asked.port, asked.db)
-    packages.require_root()
+    packages.require_root("make cluster", cluster.database)
     composed = environment.compose(cluster, environments.given())
     instance = cluster.instance
     places.private_folder(cluster.home)

@@ -70,7 +70,7 @@ def for_process(name: str, cluster: Cluster, environment: Mapping[str, str]) -> 
         own["PROMETHEUS_MULTIPROC_DIR"] = str(cluster.instance.metrics / name)
     elif kind in ("worker", "issuer", "beat"):
         own["METRICS_PORT"] = str(cluster.port(kind, number))
-    if kind in ("web", "worker", "beat"):
+    if kind in ("web", "worker", "issuer", "beat"):
         first = (number - 1) % layout.SIZES["rabbitmq"] + 1
         own["BROKER_URL"] = broker_url(cluster, first=first)
     return own

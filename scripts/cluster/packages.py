@@ -18,7 +18,8 @@ def program(name: str) -> str:
     return found
 
 
-def require_root() -> None:
-    """Raise SetupError for another user: the Debian root is used by chroot, and mounts a folder."""
+def require_root(command: str, database: str) -> None:
+    """Raise SetupError for another user: the database's servers run as root, MySQL's by chroot."""
     if os.getuid() != 0:
-        raise SetupError("`make cluster` needs root, for MySQL's own Debian: use `sudo make cluster`")
+        line = f"sudo {command} DB={database}"
+        raise SetupError(f"`{command}` needs root, as which its database servers run: use `{line}`")

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from supervisor.options import ServerOptions
 
-from scripts.cluster import credentials, environment, layout, processes, supervision, templates
+from scripts.cluster import credentials, environment, layout, packages, processes, supervision, templates
 from scripts.cluster.layout import Cluster
 from scripts.cluster.servers import mysql, redis
 from scripts.stack import SetupError, ports
@@ -217,13 +217,23 @@ def test_the_environment_leads_to_the_cluster_whatever_the_user_has_set(cluster:
     assert int(environment.defaults()["PAYMENT_GIVE_UP_SECONDS"]) >= 60
 
 
-def test_each_process_begins_with_another_node_of_the_broker_and_knows_all(cluster: Cluster):
+@pytest.mark.parametrize("database", layout.DATABASES)
+def test_an_ordinary_user_gets_the_command_for_this_database_to_run(
+    database: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("os.getuid", lambda: 1000)
+    with pytest.raises(SetupError, match=f"`sudo make cluster-drill DB={database}`$"):
+        packages.require_root("make cluster-drill", database)
+
+
+@pytest.mark.parametrize("kind", ["web", "worker", "issuer", "beat"])
+def test_each_process_of_a_kind_begins_with_another_node_of_the_broker_and_knows_all(
+    cluster: Cluster, kind: str
+):
     composed = environment.compose(cluster, {})
-    urls = [
-        environment.for_process(name, cluster, composed)["BROKER_URL"].split(";")
-        for name in ("web-1", "web-2", "web-3")
-    ]
-    assert len({url[0] for url in urls}) == 3
+    names = layout.names(kind)
+    urls = [environment.for_process(name, cluster, composed)["BROKER_URL"].split(";") for name in names]
+    assert len({url[0] for url in urls}) == len(names) > 1
     assert all(set(url) == set(urls[0]) for url in urls)
 
 

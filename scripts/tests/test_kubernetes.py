@@ -198,7 +198,8 @@ def test_probes_and_ports_are_those_that_exist(overlay: str):
         assert [port["containerPort"] for port in container["ports"]] == [int(variables["METRICS_PORT"])], (
             name
         )
-        # A server of metrics that others reach needs the token.
+        # Prometheus and the probe reach it by the pod's address, so it needs the token.
+        assert variables["METRICS_HOST"] == "0.0.0.0", name
         assert "METRICS_TOKEN" in variables, name
         assert "livenessProbe" in container, name
 

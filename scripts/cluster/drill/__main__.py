@@ -45,7 +45,7 @@ def main() -> int:
     )
     parser.add_argument("--db", default="mysql", choices=layout.DATABASES, help="of the cluster")
     asked = parser.parse_args()
-    packages.require_root()
+    packages.require_root("make cluster-drill", asked.db)
     partition.require()
     known = plan.catalogue(databases.DATABASES[asked.db])
     names = known.chosen(asked.only) or (known.quick if asked.quick else known.names)

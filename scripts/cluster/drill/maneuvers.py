@@ -37,7 +37,10 @@ def restart_members(cluster: Cluster) -> str:
 
 
 def kill_members(cluster: Cluster) -> str:
-    """Kill all members at the same moment, as a power cut would."""
+    """Kill all members at the same moment.
+
+    Unlike a power cut this keeps what they gave to the operating system, written to the disk or not.
+    """
     names = layout.names(cluster.database)
     pids = [process_identity.group_of(cluster.instance.run, name) for name in names]
     process_identity.kill(set().union(*pids))
