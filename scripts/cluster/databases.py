@@ -39,7 +39,7 @@ class Database:
     collectors: Sequence[str]
     """What its exporter collects beside the usual."""
     components: Sequence[str]
-    """What a drill kills, freezes and cuts off of it."""
+    """What a drill breaks of it: primary, secondary, what leads to a primary or names it, and others."""
     rebuild: str
     """The drill's name for taking a member's data away."""
 
@@ -95,7 +95,7 @@ DATABASES: Mapping[str, Database] = {
         data=lambda cluster, number: cluster.mysql / f"member-{number}" / "data",
         copies_beside_schema_changes=True,
         collectors=("perf_schema.replication_group_members", "perf_schema.replication_group_member_stats"),
-        components=("mysql-primary", "mysql-secondary", "router"),
+        components=("mysql-primary", "mysql-secondary", "router", "mysql-keeper"),
         rebuild="member-cloned",
     ),
     "mariadb": Database(

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.apps import apps
 
 from scripts.chaos.calls import Answer, Call
 from scripts.chaos.memory import Account, Product, RecordedCall, Setup
 from scripts.cluster.databases import DATABASES
-from scripts.cluster.drill import effects, judging, maneuvers, partition, plan, report
+from scripts.cluster.drill import effects, judging, load, maneuvers, partition, plan, report
 from scripts.cluster.drill.judging import Outcome, Statuses
 from scripts.cluster.layout import Cluster
 from scripts.stack import SetupError, places
@@ -71,7 +72,10 @@ def test_what_is_quick_is_part_of_all(known: plan.Catalogue):
 
 
 def test_both_databases_have_the_same_faults_but_for_their_own_parts():
-    own = {"mysql": {"router", "member-cloned"}, "mariadb": {"mariadb-keeper", "member-rebuilt"}}
+    own = {
+        "mysql": {"router", "mysql-keeper", "member-cloned"},
+        "mariadb": {"mariadb-keeper", "member-rebuilt"},
+    }
     found = {
         name: {fault.replace(f"{name}-primary", "primary").replace(f"{name}-secondary", "secondary")
                for fault in known.names if not any(word in own[name] for word in fault.split())}
@@ -216,6 +220,29 @@ def test_a_row_that_was_in_no_answer_is_doubled(setup: Setup):
     stored = {"mysql-1": rows(coupon={"A", "B"})}
     compared = effects.compare(effects.acknowledged(setup), stored, before=BEFORE)
     assert compared.doubled == ["coupon B on mysql-1 was in no answer"]
+
+
+def test_a_table_with_another_content_on_one_member_is_named():
+    same = {"firstcome.payments_entry": 5, "firstcome.orders_order": 7}
+    assert effects.unequal({"mysql-1": same, "mysql-2": same, "mysql-3": same}) == []
+    other = {"mysql-1": same, "mysql-2": same, "mysql-3": same | {"firstcome.payments_entry": 6}}
+    assert effects.unequal(other) == ["firstcome.payments_entry is not the same on mysql-3 and mysql-1"]
+    missing: dict[str, int | None] = {"firstcome.payments_entry": None}
+    assert effects.unequal({"mysql-1": missing, "mysql-2": missing})
+
+
+def test_the_tables_that_members_are_compared_by_are_the_shops():
+    assert set(effects.TRUTH) <= {model._meta.db_table for model in apps.get_models()}
+
+
+def test_an_own_list_must_show_what_was_acknowledged_last(setup: Setup):
+    [buyer] = setup.buyers
+    assert load.newest(buyer, "/orders") == {"11-22", "33-44"}
+    assert load.newest(buyer, "/coupons") == {"A"}
+    assert load.newest(buyer, "/products") == set()
+    page = Answer(200, {"results": [{"id": "11-22"}, {"id": "55-66"}]})
+    assert load.newest(buyer, "/orders") - load.shown(page, "/orders") == {"33-44"}
+    assert load.shown(page, "/products") == set()
 
 
 def test_the_table_has_a_row_for_each_fault():

@@ -16,6 +16,7 @@ from scripts.cluster.members import Members
 
 CATCH_UP_SECONDS = 180
 QUESTION_SECONDS = 60
+SAME_SECONDS = 30
 TABLES = {
     "coupon": "SELECT code FROM firstcome.coupons_coupon WHERE account_id IN ({accounts})",
     "order": "SELECT id FROM firstcome.orders_order WHERE account_id IN ({accounts})",
@@ -36,6 +37,18 @@ TABLES = {
     ),
 }
 """The rows of each kind of effect."""
+TRUTH = (
+    "coupons_coupon",
+    "inventory_product",
+    "inventory_stockmovement",
+    "orders_order",
+    "orders_orderline",
+    "orders_refund",
+    "payments_entry",
+    "payments_payment",
+    "payments_transfer",
+)
+"""Tables whose every value must be the same on each member: amounts and levels, not the rows alone."""
 MAY_BE_UNNAMED = {"payment"}
 """An order that is paid at once is answered without the id of its payment."""
 
@@ -118,6 +131,43 @@ def stored(members: Members, number: int, setup: Setup) -> Effects:
         question = template.format(accounts=accounts, products=products)
         found[kind] = identities(kind, members.servers.ask(number, question, seconds=QUESTION_SECONDS))
     return found
+
+
+def differing(members: Members) -> list[str]:
+    """Tables of `TRUTH` whose contents differ between members. Raises MySQLdb's errors.
+
+    The shop may still settle something, so a difference counts when it is there for `SAME_SECONDS`.
+    """
+    deadline = time.monotonic() + SAME_SECONDS
+    while differences := _differences(members):
+        if time.monotonic() > deadline:
+            return differences
+        time.sleep(0.5)
+    return []
+
+
+def _differences(members: Members) -> list[str]:
+    names = ", ".join(f"firstcome.{table}" for table in TRUTH)
+    servers = members.servers
+    return unequal(
+        {
+            servers.name(number): dict(
+                servers.ask(number, f"CHECKSUM TABLE {names}", seconds=QUESTION_SECONDS)
+            )
+            for number in servers.numbers
+        }
+    )
+
+
+def unequal(sums: Mapping[str, Mapping[str, int | None]]) -> list[str]:
+    """The tables whose checksums differ from the first member's; a table that is not there has none."""
+    (first, expected), *others = sums.items()
+    return [
+        f"{table} is not the same on {member} and {first}"
+        for member, found in others
+        for table, checksum in found.items()
+        if checksum is None or checksum != expected[table]
+    ]
 
 
 def identities(kind: str, rows: Sequence[tuple[Any, ...]]) -> set[str]:

@@ -106,7 +106,7 @@ class Catalogue:
 
 def catalogue(database: Database) -> Catalogue:
     """The faults of a cluster with this database."""
-    primary, _, route = database.components
+    primary, _, route, *_ = database.components
     return Catalogue(
         components=[*database.components, *SHARED_COMPONENTS],
         maneuvers=[*MANEUVERS, database.rebuild],

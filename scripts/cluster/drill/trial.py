@@ -107,6 +107,7 @@ class Trial:
             self.setup, port=self.cluster.port("front"), seen=seen, within_seconds=SETTLE_SECONDS
         )
         findings += effects.wait_for_members(members)
+        findings += effects.differing(members)
         findings += shop_setup.broken_laws(self.cluster)
         known = effects.acknowledged(self.setup)
         compared = effects.compare(known, effects.stored_by_member(members, self.setup), before=self.before)
