@@ -122,6 +122,23 @@ def queue_leader(cluster: Cluster) -> str:
     return ""
 
 
+def nodes_as_seen(cluster: Cluster) -> dict[int, frozenset[int]]:
+    """Of each node of RabbitMQ that answers, those that it counts as running and not partitioned from it."""
+    seen = {}
+    for number in layout.numbers("rabbitmq"):
+        with contextlib.suppress(OSError, ValueError):
+            seen[number] = seen_by(number, _management(cluster, number, "nodes"))
+    return seen
+
+
+def seen_by(number: int, nodes: Sequence[Mapping[str, Any]]) -> frozenset[int]:
+    """The nodes that this one is together with, itself included, as its management API names them."""
+    running = {_short(node["name"]): node for node in nodes if node.get("running")}
+    own = running.get(f"rabbitmq-{number}", {})
+    partitioned = {_short(node) for node in own.get("partitions") or ()}
+    return frozenset(layout.split(name)[1] for name in running.keys() - partitioned)
+
+
 def rabbitmq_nodes(nodes: Sequence[Mapping[str, Any]]) -> list[Finding]:
     """A line for each node of the configuration, as the management API names them."""
     running = {_short(node["name"]): node for node in nodes if node.get("running")}

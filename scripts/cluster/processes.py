@@ -32,6 +32,8 @@ def command(name: str, cluster: Cluster, environment: Mapping[str, str]) -> Comm
             return redis.command(cluster, kind, number)
         case "epmd" | "rabbitmq":
             return rabbitmq.command(cluster, kind)
+        case "rabbitmq-keeper":
+            return [sys.executable, "-m", "scripts.cluster.rabbitmq_keeper"]
         case "haproxy-front" | "haproxy-database":
             return [packages.program("haproxy"), "-db", "-f", str(cluster.settings / f"{kind}.cfg")]
         case "prometheus" | "mysql-exporter" | "redis-exporter":

@@ -14,7 +14,7 @@ from scripts.stack.supervision import Program
 _GROUPS: Mapping[str, Sequence[str]] = {
     "directory": ["epmd"],
     "stores": layout.names("redis", "rabbitmq"),
-    "keepers": layout.names("sentinel"),
+    "keepers": [*layout.names("sentinel"), "rabbitmq-keeper"],
     "routes": ["haproxy-database"],
     "outside": ["gateway", "sink", "partner"],
     "background": layout.names("worker", "issuer", "beat"),

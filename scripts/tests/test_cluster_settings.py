@@ -278,11 +278,11 @@ def test_a_member_that_ends_by_itself_is_started_again(cluster: Cluster):
     assert read["program:mysql-2"]["stdout_logfile"].startswith("%(here)s/log/")
 
 
-def test_a_node_of_the_broker_that_was_frozen_comes_back_by_itself(cluster: Cluster):
-    # With pause_minority it stayed apart after 12 s of SIGSTOP: it had never seen itself in a minority.
+def test_no_node_of_the_broker_heals_a_partition_beside_the_keeper(cluster: Cluster):
     number_ports = {"port": 1, "management_port": 2, "metrics_port": 3}
     settings = templates.render("rabbitmq.conf", cluster, number=1, **number_ports)
-    assert "\ncluster_partition_handling = autoheal\n" in settings
+    assert "\ncluster_partition_handling = ignore\n" in settings
+    assert "rabbitmq-keeper" in supervision.groups(cluster)["keepers"]
 
 
 def test_haproxys_question_to_a_member_of_galera_is_a_whole_packet():

@@ -40,7 +40,7 @@ def _target(cluster: Cluster, fault: Fault) -> str:
             return findings.queue_leader(cluster)
         case "beat":
             return findings.acting_beat_name(cluster)
-        case "haproxy-front" | "haproxy-database" | "mysql-keeper" | "mariadb-keeper":
+        case "haproxy-front" | "haproxy-database" | "mysql-keeper" | "mariadb-keeper" | "rabbitmq-keeper":
             return fault.component
         case kind:
             return f"{kind}-{_chosen(list(layout.numbers(kind)), fault)}"

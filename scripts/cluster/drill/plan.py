@@ -11,6 +11,7 @@ SHARED_COMPONENTS = (
     "redis-primary",
     "sentinel",
     "rabbitmq",
+    "rabbitmq-keeper",
     "haproxy-database",
     "haproxy-front",
     "web",
