@@ -152,7 +152,7 @@ class Trial:
                 well_since = time.monotonic()
             time.sleep(0.5)
         whole = well_since - began
-        if whole > NOTABLE_SECONDS:
+        if whole > NOTABLE_SECONDS and last:
             self.say(f"  whole after {whole:.1f} s; what was missing last: {'; '.join(last)}")
         return whole
 
