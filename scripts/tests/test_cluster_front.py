@@ -18,6 +18,7 @@ from scripts.cluster import layout, packages, templates
 from scripts.cluster.layout import Cluster
 from scripts.stack import children, ports
 from scripts.stack.mariadb import SEARCH_PATH
+from scripts.tests.listening import serve
 
 pytestmark = pytest.mark.skipif(
     shutil.which("haproxy", path=SEARCH_PATH) is None,
@@ -35,15 +36,7 @@ class Node:
     hangs: threading.Event
     requests: list[str] = field(default_factory=list)
 
-    def serve(self, listening: socket.socket) -> None:
-        while True:
-            try:
-                connection, _ = listening.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
-
-    def _answer(self, connection: socket.socket) -> None:
+    def answer_connection(self, connection: socket.socket) -> None:
         # HAProxy resets the connections of its checks.
         with suppress(ConnectionResetError), connection, connection.makefile("rb") as received:
             while line := received.readline():
@@ -80,8 +73,7 @@ def front(
     nodes, listening = [], []
     for number in layout.numbers("web"):
         node = Node(cluster.port("web", number), dies, hangs or threading.Event())
-        listening.append(socket.create_server((ports.HOST, node.port)))
-        threading.Thread(target=node.serve, args=(listening[-1],), daemon=True).start()
+        listening.append(serve(node.port, node.answer_connection))
         nodes.append(node)
     command = [packages.program("haproxy"), "-db", "-f", str(settings)]
     log = cluster.home / "haproxy.log"

@@ -3,7 +3,6 @@
 import os
 import shutil
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -16,6 +15,7 @@ from scripts.cluster import layout, packages, templates
 from scripts.cluster.layout import Cluster
 from scripts.stack import children, ports
 from scripts.stack.mariadb import SEARCH_PATH
+from scripts.tests.listening import serve
 
 pytestmark = pytest.mark.skipif(
     shutil.which("haproxy", path=SEARCH_PATH) is None,
@@ -34,15 +34,7 @@ class Member:
     port: int
     answer: bytes = b"waits"
 
-    def serve(self, listening: socket.socket) -> None:
-        while True:
-            try:
-                connection, _ = listening.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
-
-    def _answer(self, connection: socket.socket) -> None:
+    def answer_connection(self, connection: socket.socket) -> None:
         with suppress(OSError), connection:
             connection.sendall(_packet(0, b"\x0amember-%d\0" % self.number))
             self._read_until(connection, b"haproxy\0")
@@ -77,9 +69,7 @@ def members(cluster: Cluster, *, writer: int | None = None) -> Iterator[dict[int
     found = {number: Member(number, cluster.port("mariadb", number)) for number in layout.numbers("mariadb")}
     if writer:
         found[writer].answer = b"writes"
-    listening = [socket.create_server((ports.HOST, member.port)) for member in found.values()]
-    for member, one in zip(found.values(), listening, strict=True):
-        threading.Thread(target=member.serve, args=(one,), daemon=True).start()
+    listening = [serve(member.port, member.answer_connection) for member in found.values()]
     command = [packages.program("haproxy"), "-db", "-f", str(path)]
     child = children.start(command, log=cluster.home / "haproxy.log", environment=dict(os.environ))
     try:
