@@ -176,7 +176,8 @@ async def _run_first_call(name: tuple[int, str], claim: Claim, work: Callable[[]
 def _unregister_running(name: tuple[int, str]) -> bool:
     """Wake the duplicates that wait here. Returns whether no keyed call runs here any more."""
     with _mutex:
-        duplicates = _running.pop(name)
+        # A copy: a duplicate whose wait ends meanwhile removes itself.
+        duplicates = tuple(_running.pop(name))
         is_last = not _running
     for signal in duplicates:
         signal.set()

@@ -7,6 +7,7 @@ from django.contrib.auth.models import User
 from django.http import HttpRequest
 from django.test import Client
 
+from shop.http.pages.streamed_responses import StreamedResponse
 from shop.models import JournalLine
 from shop.tests import admin_addresses, operators_page
 from shop.tests.admin_addresses import Action, Address
@@ -36,8 +37,21 @@ BUTTON_FIELDS = {"reason": "A test of rights.", "quantity": "1000000"}
 TRICKS = "_popup=1&_to_field=id&_changelist_filters=q%3D1&e=1&action=disable&select_across=1"
 
 
+class StatusClient(Client):
+    """A client that reads no response made in parts, and releases the slot of each at once.
+
+    It doesn't close them: that ends the request, and Django then closes the test's connection.
+    """
+
+    def request(self, **request: Any) -> Any:
+        answer = super().request(**request)
+        if isinstance(answer, StreamedResponse):
+            answer.release_slot()
+        return answer
+
+
 def client_of(account: User | None) -> Client:
-    client = Client(raise_request_exception=False)
+    client = StatusClient(raise_request_exception=False)
     if account:
         client.force_login(account)
     return client
