@@ -52,6 +52,7 @@ def main() -> None:
     needs = system_packages.Needs(
         mariadb=purpose in ("mariadb", "soak", "alerts", "bench", "test"),
         redis=purpose in ("alerts", "test"),
+        rabbitmq=purpose == "test",
         compiler=PROJECT / "requirements.txt" in missing,
         libfaketime=purpose in ("soak", "alerts", "test"),
         prometheus=purpose in ("check", "bench", "soak", "alerts", "cluster", "cluster-mariadb", "test"),

@@ -1,5 +1,6 @@
 """A gateway and a data platform with empty books for every test, and real Celery workers on its database."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from payments.tests.own_stripe import localstripe, own_stripe, stripe_proxy
 from scripts.stack import children, ports
 from scripts.tests.simulator import Simulator
 from shop.celery import app
+from shop.tests import own_rabbitmq
 from shop.tests.own_data_platform import SECRET, data_platform_process, own_data_platform
 
 __all__ = [
@@ -64,11 +66,14 @@ def start_worker(
         log=log,
         environment=environment,
     )
-    children.wait_until(_answers, name="worker", child=child, log=log, within_seconds=30)
+    answers = functools.partial(_answers, environment["BROKER_URL"])
+    children.wait_until(answers, name="worker", child=child, log=log, within_seconds=30)
     return child
 
 
-def _answers() -> bool:
+def _answers(broker_url: str) -> bool:
+    if broker_url.startswith("amqp:"):
+        return own_rabbitmq.has_worker(broker_url)
     return bool(app.control.ping(timeout=0.5))
 
 

@@ -52,6 +52,7 @@ class Needs:
 
     mariadb: bool = True
     redis: bool = False
+    rabbitmq: bool = False
     compiler: bool = False
     libfaketime: bool = False
     prometheus: bool = False
@@ -95,6 +96,8 @@ def missing(needs: Needs) -> Iterator[str]:
         programs |= GALERA_PROGRAMS
     if needs.redis:
         programs["redis-server"] = "redis-server"
+    if needs.rabbitmq:
+        programs["rabbitmq-server"] = "rabbitmq-server"
     if needs.npm:
         programs |= {"node": "nodejs", "npm": "npm"}
     if needs.chromium:

@@ -1,0 +1,176 @@
+"""Orders with RabbitMQ as the broker: a real web server and worker, a quorum queue, and a node that dies."""
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from orders.models import Order, Saga
+from orders.tests import buying, observed_stack
+from orders.tests.observed_stack import ObservedStack
+from scripts.stack import own_stack, ports
+from scripts.tests.simulator import Simulator
+from shop.tests.own_rabbitmq import OwnRabbitMQ, own_rabbitmq, rabbitmq_process
+from shop.tests.racing import wait_until
+from shop.tests.second_process import another_process, read_line
+from shop.tests.test_beat import beat
+
+__all__ = ["own_rabbitmq", "rabbitmq_process"]
+pytestmark = pytest.mark.django_db(transaction=True)
+BUYERS, SETTLE_SECONDS = 8, 60
+# Sends so many tasks, and then says how many of them the broker has confirmed.
+SEND = """
+from orders import tasks
+from shop.operations import dispatch
+
+sent = [dispatch.send_to_broker(tasks.advance, [argument]) for argument in sys.argv[1].split(",")]
+print("ready", flush=True)
+print(sum(sent), flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def stack_settings(
+    transactional_db: None, own_rabbitmq: OwnRabbitMQ, own_gateway: Simulator
+) -> dict[str, str]:
+    """RabbitMQ as the broker, and no limits on how often an account calls."""
+    gateway = f"http://{ports.HOST}:{own_gateway.port}"
+    return {"GATEWAY_URL": gateway} | own_stack.NO_RATES | own_rabbitmq.settings
+
+
+@pytest.fixture
+def stack(
+    stack_settings: dict[str, str], own_gateway: Simulator, own_data_platform: Simulator, tmp_path: Path
+) -> Iterator[ObservedStack]:
+    """A web server and a worker; nothing sweeps, unless the test starts beat."""
+    with observed_stack.running(tmp_path, own_gateway, own_data_platform, **stack_settings) as found:
+        yield found
+
+
+@pytest.fixture
+def web(stack_settings: dict[str, str], tmp_path: Path) -> Iterator[ObservedStack]:
+    """A web server without a worker."""
+    with observed_stack.web(tmp_path, **stack_settings) as found:
+        yield found
+
+
+def buy(stack: ObservedStack, buyer: Any, product: Product, *, wait: int = 5) -> int:
+    """Place an order with a payment, and wait for its end for so many seconds; the answer's status."""
+    body = {"items": [{"product": product.id, "quantity": 1}], "payment": {"token": "tok_ok"}}
+    answer = stack.post(buyer, "/orders", body, **{"Idempotency-Key": str(uuid4()), "Prefer": f"wait={wait}"})
+    return answer.status
+
+
+def is_settled() -> bool:
+    return not Saga.objects.filter(ended_at=None).exists()
+
+
+def tasks_done(stack: ObservedStack) -> int:
+    """How many tasks that move orders on the worker has finished."""
+    return sum(
+        line.get("event", "").startswith("Task orders.advance") and "succeeded" in line["event"]
+        for line in stack.lines("worker")
+    )
+
+
+def said_in_web(stack: ObservedStack, event: str) -> bool:
+    return any(line.get("event") == event for line in stack.lines("web"))
+
+
+def test_the_worker_takes_the_orders_from_a_quorum_queue(
+    stack: ObservedStack, own_rabbitmq: OwnRabbitMQ
+) -> None:
+    product = ProductFactory.create(on_hand=BUYERS)
+    buyers = [buying.account() for _ in range(BUYERS)]
+    with ThreadPoolExecutor(BUYERS) as pool:
+        statuses = Counter(pool.map(lambda buyer: buy(stack, buyer, product), buyers))
+
+    assert statuses == {201: BUYERS}
+    wait_until(is_settled, seconds=SETTLE_SECONDS)
+    assert set(Order.objects.values_list("status", flat=True)) == {"paid"}
+    wait_until(lambda: tasks_done(stack) > 0)
+    assert not said_in_web(stack, "broker unavailable, running here")
+    assert own_rabbitmq.queue_type() == "quorum"
+    assert buying.broken_laws() == []
+
+
+def test_orders_go_on_while_the_broker_is_killed_and_back_and_the_worker_returns_to_it(
+    stack: ObservedStack, own_rabbitmq: OwnRabbitMQ, tmp_path: Path
+) -> None:
+    product = ProductFactory.create(on_hand=10_000)
+    buyers = [buying.account() for _ in range(BUYERS)]
+    ended = threading.Event()
+
+    def buy_until_ended(buyer: Any) -> list[int]:
+        statuses = []
+        while not ended.is_set():
+            statuses.append(buy(stack, buyer, product))
+        return statuses
+
+    settings = dict(own_rabbitmq.settings)
+    with (
+        beat(tmp_path, settings.pop("BROKER_URL"), **settings),
+        ThreadPoolExecutor(BUYERS) as pool,
+    ):
+        running = [pool.submit(buy_until_ended, buyer) for buyer in buyers]
+        try:
+            for _ in range(2):
+                at_least(BUYERS)
+                own_rabbitmq.kill()
+                at_least(BUYERS)
+                own_rabbitmq.start()
+        finally:
+            ended.set()
+        statuses = Counter(status for one in running for status in one.result())
+        wait_until(is_settled, seconds=SETTLE_SECONDS)
+
+    assert set(statuses) <= {201, 202}, statuses
+    assert Order.objects.filter(status="paid").count() == statuses.total()
+    assert said_in_web(stack, "broker unavailable, running here")
+    wait_until(own_rabbitmq.has_worker, seconds=30)
+    before = tasks_done(stack)
+    # The web process tries the broker again 3 s after a failure.
+    wait_until(lambda: buy(stack, buyers[0], product) == 201 and tasks_done(stack) > before, seconds=30)
+    assert buying.broken_laws() == []
+
+
+def at_least(orders: int) -> None:
+    """Wait until so many more orders are paid."""
+    before = Order.objects.filter(status="paid").count()
+    wait_until(lambda: Order.objects.filter(status="paid").count() >= before + orders, seconds=30)
+
+
+def test_confirmed_messages_are_there_after_a_kill(db: None, own_rabbitmq: OwnRabbitMQ) -> None:
+    own_rabbitmq.make_queue()
+    arguments = ",".join(str(uuid4()) for _ in range(50))
+    with another_process(SEND, arguments, **own_rabbitmq.settings) as sender:
+        assert int(read_line(sender)) == 50
+        own_rabbitmq.kill()
+    own_rabbitmq.start()
+
+    wait_until(lambda: own_rabbitmq.messages() == 50, seconds=20)
+
+
+def test_what_a_frozen_broker_does_not_confirm_is_done_in_the_web_process(
+    web: ObservedStack, own_rabbitmq: OwnRabbitMQ
+) -> None:
+    own_rabbitmq.make_queue()
+    product, buyer = ProductFactory.create(on_hand=5), buying.account()
+    assert buy(web, buyer, product, wait=0) == 202
+    wait_until(lambda: own_rabbitmq.messages() == 1)
+    own_rabbitmq.freeze()
+
+    assert buy(web, buyer, product, wait=20) == 201
+
+    assert said_in_web(web, "broker unavailable, running here")
+    own_rabbitmq.thaw()
+    assert Counter(Order.objects.values_list("status", flat=True)) == {"paying": 1, "paid": 1}
+    assert buying.broken_laws() == []

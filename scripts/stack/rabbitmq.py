@@ -1,0 +1,124 @@
+"""RabbitMQ of Debian in a folder of its own, as any user: one node, without an account of the system."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import Popen
+
+from scripts.stack import SetupError, children, places, ports
+
+SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+"""Debian's own `rabbitmq-server` would change to the user of its service, which can't read our folders."""
+PACKAGE = "rabbitmq-server"
+START_SECONDS = 90
+"""On a busy machine; on an idle one it is 6."""
+USER = "firstcome"
+SETTINGS = """\
+listeners.tcp.1 = {host}:{port}
+management.tcp.ip = {host}
+management.tcp.port = {management_port}
+default_user = {user}
+default_pass = {password}
+default_user_tags.administrator = true
+loopback_users = none
+# Queues are small: a task is an id.
+vm_memory_high_watermark.absolute = 256MiB
+disk_free_limit.absolute = 50MiB
+log.console = true
+log.console.level = warning
+log.file = false
+"""
+
+
+def epmd_environment(port: int) -> dict[str, str]:
+    """For epmd, Erlang's directory of nodes, and for the nodes that it knows: on loopback alone."""
+    return {"ERL_EPMD_PORT": str(port), "ERL_EPMD_ADDRESS": ports.HOST}
+
+
+def node_environment(folder: Path, name: str, *, epmd_port: int, peers_port: int) -> dict[str, str]:
+    """A node's identity, folders and ports. Erlang's own port, too, is bound to loopback alone."""
+    erlang = [
+        # Sleep rather than spin while there is nothing to do: it shares the processors with everything else.
+        *("+S", "2:2", "+sbwt", "none", "+sbwtdcpu", "none", "+sbwtdio", "none"),
+        *("-kernel", "inet_dist_use_interface", "{127,0,0,1}"),
+        # Seconds of silence until another node counts as away; by default 60.
+        *("-kernel", "net_ticktime", "8"),
+        "-noinput",
+    ]
+    return epmd_environment(epmd_port) | {
+        "HOME": str(folder),
+        "RABBITMQ_NODENAME": f"{name}@localhost",
+        "RABBITMQ_DIST_PORT": str(peers_port),
+        "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+        "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "advanced.config"),
+        "RABBITMQ_CONF_ENV_FILE": str(folder / "rabbitmq-env.conf"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
+        "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+        "RABBITMQ_LOG_BASE": str(folder / "log"),
+        "RABBITMQ_PID_FILE": str(folder / "pid"),
+        "RABBITMQ_GENERATED_CONFIG_DIR": str(folder / "generated"),
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": " ".join(erlang),
+        # In the foreground, without a shell around it that would have to pass signals on.
+        "RABBITMQ_ALLOW_INPUT": "true",
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """A node that is the whole broker, and its epmd; it keeps its queues over restarts.
+
+    `first_port` and the three after it are its own: for clients, epmd, other nodes, and the management.
+    """
+
+    folder: Path
+    first_port: int
+    password: str
+    name: str = "rabbitmq"
+
+    PORTS = 4
+
+    @property
+    def url(self) -> str:
+        """What `BROKER_URL` is then."""
+        return f"amqp://{USER}:{self.password}@{ports.HOST}:{self.first_port}//"
+
+    @property
+    def management_url(self) -> str:
+        """Of RabbitMQ's HTTP API."""
+        return f"http://{ports.HOST}:{self.first_port + 3}/api"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "rabbitmq.log"
+
+    def prepare(self) -> None:
+        """Write its settings. Raises SetupError when RabbitMQ isn't installed."""
+        if not SERVER.exists():
+            line = f"sudo apt-get install -y --no-install-recommends {PACKAGE}"
+            raise SetupError(f"{PACKAGE} is missing; run this first: {line}")
+        places.private_folder(self.folder)
+        own = {"port": self.first_port, "management_port": self.first_port + 3, "host": ports.HOST}
+        text = SETTINGS.format(user=USER, password=self.password, **own)
+        places.write_whole(self.folder / "rabbitmq.conf", text, mode=0o600)
+        places.write_whole(self.folder / "enabled_plugins", "[rabbitmq_management].\n")
+        places.write_whole(self.folder / ".erlang.cookie", self.password, mode=0o600)
+
+    def start_epmd(self, environment: Mapping[str, str] = os.environ) -> Popen[bytes]:
+        """Start the directory of nodes, which the node needs; it outlives the node's restarts."""
+        port = self.first_port + 1
+        command = ["epmd", "-port", str(port), "-address", ports.HOST]
+        log = self.folder / "epmd.log"
+        child = children.start(command, log=log, environment={**environment, **epmd_environment(port)})
+        answers = lambda: ports.answers((ports.HOST, port))  # noqa: E731
+        children.wait_until(answers, name="epmd", child=child, log=log, within_seconds=20)
+        return child
+
+    def start(self, environment: Mapping[str, str] = os.environ) -> Popen[bytes]:
+        """Start the node; returns once it takes connections."""
+        first = self.first_port
+        own = node_environment(self.folder, self.name, epmd_port=first + 1, peers_port=first + 2)
+        child = children.start([str(SERVER)], log=self.log, environment={**environment, **own})
+        answers = lambda: ports.answers((ports.HOST, first))  # noqa: E731
+        children.wait_until(answers, name="rabbitmq", child=child, log=self.log, within_seconds=START_SECONDS)
+        return child
