@@ -23,8 +23,8 @@ from scripts.cluster import (
     templates,
 )
 from scripts.cluster.layout import Cluster
-from scripts.cluster.servers import debian_root, monitoring, rabbitmq, redis
-from scripts.stack import SetupError, children, places, ports, process_identity, welcome
+from scripts.cluster.servers import monitoring, rabbitmq, redis
+from scripts.stack import SetupError, children, debian, places, ports, process_identity, welcome
 from scripts.stack import environment as environments
 from scripts.stack import instance as instances
 from scripts.stack import supervision as stack_supervision
@@ -57,9 +57,7 @@ def main() -> int:
         if stack_supervision.clear_leftovers(instance, within_seconds=30):
             _say("Ended the processes that an earlier run left.")
         _require_space(cluster)
-        if not debian_root.is_made():
-            _say("Making a Debian for MySQL; this takes a minute, once …")
-            debian_root.make(instance.logs / "debootstrap.log")
+        debian.MYSQL.require()
         for kind in layout.OFFSETS:
             _require_free_ports(cluster, kind)
         instances.remember(instance)

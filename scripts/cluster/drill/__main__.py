@@ -25,8 +25,7 @@ from scripts.cluster.drill.plan import Fault
 from scripts.cluster.drill.trial import Trial
 from scripts.cluster.layout import Cluster
 from scripts.cluster.members import Members
-from scripts.cluster.servers import debian_root
-from scripts.stack import SetupError, children, places
+from scripts.stack import SetupError, children, debian, places
 
 QUICK_MINUTES, MOST_MINUTES = 5.5, 120.0
 SETTLE_SECONDS = 150
@@ -69,9 +68,7 @@ def _minutes(text: str) -> float | None:
 def _drill(seed: str, faults: Iterator[Fault], minutes: float) -> int:
     home = Path(tempfile.mkdtemp(prefix="cluster-drill-", dir=places.private_folder(places.state())))
     # Before this process has a network of its own, in which no mirror can be reached.
-    if not debian_root.is_made():
-        _say("Making a Debian for MySQL; this takes a minute, once …")
-        debian_root.make(home / "debootstrap.log")
+    debian.MYSQL.require()
     partition.enter_namespace()
     cluster = Cluster(home=home / "cluster", first_port=layout.DEFAULT_PORT)
     _say(f"cluster-drill: SEED={seed}; to look into it: nsenter --net --target {os.getpid()} (VAR={home})")
