@@ -49,6 +49,7 @@ class Needs:
     npm: bool = False
     chromium: bool = False
     cluster: bool = False
+    debootstrap: bool = False
 
 
 def require(needs: Needs) -> None:
@@ -81,6 +82,8 @@ def missing(needs: Needs) -> Iterator[str]:
         programs |= PROMETHEUS_PROGRAMS
     if needs.cluster:
         programs |= CLUSTER_PROGRAMS
+    if needs.debootstrap:
+        programs["debootstrap"] = "debootstrap"
     if needs.redis:
         programs["redis-server"] = "redis-server"
     if needs.npm:
