@@ -10,7 +10,7 @@ from rest_framework.permissions import IsAuthenticatedOrReadOnly
 
 from coupons import campaigns, issued_coupons, pausing, pool, schemas
 from coupons.allocation.writes import Issued, PendingConfirmation, Queued
-from coupons.archive import archived_coupons
+from coupons.archive import coupon_lists
 from coupons.issuing import issuing
 from coupons.models import QueueTicket
 from coupons.partners import confirming
@@ -68,7 +68,6 @@ RETRY_WHILE_WAITING = OpenApiParameter(
 TICKETS_A_SECOND, MOST_SECONDS = 500, 30
 CAMPAIGN = OpenApiParameter("campaign", api_doc.POSITIVE)
 USER = OpenApiParameter("user", api_doc.POSITIVE, description="For staff: the account whose coupons to list.")
-ARCHIVED = OpenApiParameter("archived", bool, description="The archived coupons, and no others.")
 COUPON_STATUS = OpenApiParameter("status", str, enum=["issued", "held", "redeemed", "expired", "void"])
 POOL_STATUS = OpenApiParameter("status", str, enum=["available", "issued", "void"])
 
@@ -209,21 +208,18 @@ class Coupons(View):
     @extend_schema(
         summary="The caller's coupons, newest first",
         description="Staff see the coupons of all accounts. With `status`, and without `user` or "
-        "`campaign`, a page of theirs looks at 20,000 coupons: it may have fewer results than `limit`, or "
-        "none, while `next` leads on. Coupons that expired long ago may be archived: they are listed with "
-        "`archived=true` alone, and `GET /coupons/{code}` answers with them as before.",
-        parameters=[COUPON_STATUS, CAMPAIGN, USER, ARCHIVED, *api_doc.PAGING],
+        "`campaign`, a page of theirs looks at 20,000 coupons at most: it may have fewer results than "
+        "`limit`, or none, while `next` leads on.",
+        parameters=[COUPON_STATUS, CAMPAIGN, USER, *api_doc.PAGING],
         responses=api_doc.Page[schemas.CouponBody],
     )
     def get(self, request: Request) -> Response:
         given = read_query(schemas.ListCouponsQuery, request)
         sees_all = _sees_all(request)
         owner_id = given.user if sees_all else _caller(request)
-        find = archived_coupons.find if given.archived else issued_coupons.find
-        coupons = find(owner_id=owner_id, campaign_id=given.campaign, status=given.status)
-        # The coupons of an account or a campaign are found by an index; no held one is archived.
+        coupons = coupon_lists.find(owner_id=owner_id, campaign_id=given.campaign, status=given.status)
+        # The coupons of an account or a campaign are found by an index.
         is_bounded = given.status is not None and owner_id is None and given.campaign is None
-        is_bounded &= not coupons.query.is_empty()
         return (paginate_for_staff if sees_all else paginate)(
             request,
             coupons,

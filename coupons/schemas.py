@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from coupons import codes, redemption
 from coupons.allocation.writes import Queued
 from coupons.campaigns import Terms
-from coupons.models import LONGEST_VALIDITY_DAYS, ArchivedCoupon, Campaign, Coupon, PoolCode
+from coupons.models import LONGEST_VALIDITY_DAYS, Campaign, Coupon, PoolCode
 from coupons.pool import AddedCodes
 from shop import clock
 from shop.errors import NotFound, Rejected
@@ -138,7 +138,6 @@ class ListCouponsQuery(Query):
     status: CouponStatus | None = None
     campaign: Id | None = None
     user: Id | None = None
-    archived: bool = False
 
 
 class ListCodesQuery(Query):
@@ -242,7 +241,7 @@ def campaign_body(campaign: Campaign) -> dict[str, Any]:
     }
 
 
-def coupon_body(coupon: Coupon | ArchivedCoupon) -> dict[str, Any]:
+def coupon_body(coupon: Coupon) -> dict[str, Any]:
     """The body of a coupon whose campaign is loaded."""
     return {
         "code": coupon.code,

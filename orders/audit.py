@@ -1,4 +1,6 @@
-"""The laws (invariants) of orders: parts of L5 and L6, L8 for keys, L9 to L13. One query per check.
+"""The laws (invariants) of orders: parts of L5 and L6, L8 for keys, L9 to L13.
+
+What a check compares it reads by one statement; a check of several conditions has a statement for each.
 
 `orders.scheduled_audit` has the same laws for a scheduled audit.
 """
@@ -90,7 +92,11 @@ def reserved_is_what_open_orders_hold() -> LawReport:
 
 
 def coupons_are_held_by_open_orders(order_ids: Rows | None = None) -> LawReport:
-    """Coupons with an order, which an index finds; the coupons' part checks that none is held without one."""
+    """Coupons with an order, which an index finds; the coupons' part checks that none is held without one.
+
+    A statement for each condition: coupons held by an order that isn't open, coupons in both tables redeemed
+    by one that isn't paid, and open orders without their coupon.
+    """
     with_order = Coupon.objects.filter(within("order", order_ids), order__isnull=False)
     wrongly_held = with_order.filter(status=Coupon.Status.HELD).exclude(order__status__in=OPEN)
     archived = ArchivedCoupon.objects.filter(within("order", order_ids), order__isnull=False)

@@ -26,6 +26,7 @@ REQUIREMENTS = {
     "run": ["requirements-embedded.txt"],
     "mariadb": ["requirements-embedded.txt", "requirements.txt"],
     "cluster": ["requirements-embedded.txt", "requirements.txt"],
+    "cluster-mariadb": ["requirements-embedded.txt", "requirements.txt"],
     "soak": ["requirements-embedded.txt", "requirements.txt"],
     "alerts": ["requirements-embedded.txt", "requirements.txt", "requirements-dev.txt"],
     "check": ["requirements-embedded.txt", "requirements-dev.txt"],
@@ -55,10 +56,11 @@ def main() -> None:
         redis=purpose in ("alerts", "test"),
         compiler=PROJECT / "requirements.txt" in missing,
         libfaketime=purpose in ("soak", "alerts", "test"),
-        prometheus=purpose in ("check", "bench", "soak", "alerts", "cluster", "test"),
+        prometheus=purpose in ("check", "bench", "soak", "alerts", "cluster", "cluster-mariadb", "test"),
         npm=purpose == "test",
         chromium=purpose in ("screenshots", "test"),
-        cluster=purpose == "cluster",
+        cluster=purpose in ("cluster", "cluster-mariadb"),
+        galera=purpose == "cluster-mariadb",
         debootstrap="debootstrap" in sys.argv[2:],
     )
     # Only the check of Prometheus' rules needs a system package: a user without root runs the others.

@@ -55,6 +55,7 @@ CONNECTIONS_PER_ADDRESS = number("CONNECTIONS_PER_ADDRESS", 256, least=1)
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 # Where worker, issuer and beat serve their metrics; 0: nowhere.
 METRICS_PORT = number("METRICS_PORT", 0, least=0, most=65_535)
+METRICS_HOST = env.str("METRICS_HOST", default="127.0.0.1")
 # Traces are recorded if it is set. OpenTelemetry's SDK reads its other variables, OTEL_…, by itself.
 OTEL_EXPORTER_OTLP_ENDPOINT = url("OTEL_EXPORTER_OTLP_ENDPOINT", "", HTTP_SCHEMES)
 # Whether a request continues the trace that its `traceparent` names: any client can send that header.

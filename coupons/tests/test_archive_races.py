@@ -1,5 +1,6 @@
 """Archiving beside other archiving, restoring, requests and changes of the campaign, and killed meanwhile."""
 
+import threading
 import time
 from datetime import timedelta
 from functools import partial
@@ -9,7 +10,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from coupons import audit, campaigns
-from coupons.archive import months, moving
+from coupons.archive import coupon_lists, months, moving
 from coupons.issuing import issuing
 from coupons.models import ArchivedCoupon, Campaign, Coupon
 from coupons.tests.archives import archive, closed_campaign, codes, month_of
@@ -81,6 +82,20 @@ def test_each_account_gets_its_one_coupon_while_it_moves():
     assert broken() == {}
 
 
+def test_each_coupon_is_listed_once_while_it_moves():
+    campaign = closed_campaign(coupons=40)
+    ids = list(Coupon.objects.order_by("-pk").values_list("pk", flat=True))
+    rows = coupon_lists.find().order_by("-id")
+
+    def read_lists() -> list[list[int]]:
+        return [[coupon.pk for coupon in rows[0:50]] for _ in range(60)]
+
+    moves = [lambda: archive_all(campaign), lambda: restore_all(campaign)]
+    *_, first, second = race([*moves * 2, read_lists, read_lists])
+    assert [listed for listed in first + second if listed != ids] == []
+    assert broken() == {}
+
+
 def test_a_campaign_is_archived_or_opened_again_and_never_both():
     outcomes = set()
     for _ in range(8):
@@ -145,11 +160,17 @@ def test_a_batch_gives_up_while_an_order_has_its_coupon_and_the_next_attempt_mov
         wait_briefly()
 
     monkeypatch.setattr(months, "_wait_briefly_for_locks", count_attempt)
+    is_held = threading.Event()
 
     def hold_the_row() -> None:
         with transaction.atomic():
             Coupon.objects.select_for_update().get(campaign=campaign, position=2)
+            is_held.set()
             wait_until(lambda: len(attempts) > 1, seconds=30)
 
-    assert race([hold_the_row, lambda: archive_all(campaign)]) == [None, 3]
+    def archive_then() -> int:
+        assert is_held.wait(30)
+        return archive_all(campaign)
+
+    assert race([hold_the_row, archive_then]) == [None, 3]
     assert broken() == {}

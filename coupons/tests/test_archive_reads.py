@@ -1,134 +1,144 @@
-"""Reads of coupons while they are archived or restored: each is found once, whichever table it is in."""
+"""Reads of archived coupons: lists, and each coupon, are as before they were archived.
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+`shop/tests/test_moving_coupons.py` reads them while they move.
+"""
+
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
 
-from coupons import issued_coupons, pool, redemption
-from coupons.admin import issue_curve
-from coupons.allocation import eligibility
-from coupons.archive import moving
+from coupons import issued_coupons
+from coupons.archive import coupon_lists
 from coupons.models import ArchivedCoupon, Campaign, Coupon
 from coupons.tests.archives import archive, closed_campaign, codes
-from shop.backoffice.campaign_page import CampaignResults
-from shop.backoffice.search import finders
-from shop.tests.racing import race
+from coupons.tests.factories import CampaignFactory, coupon_of, order_ids
+from shop.tests.clients import Api, client_of
+from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.plans import assert_read_by_index
+from shop.tests.statements import captured_statements
 
 pytestmark = pytest.mark.django_db(transaction=True)
-TABLES = ("coupons_coupon", "coupons_archivedcoupon")
-
-
-def restore(campaign: Campaign) -> None:
-    moving.restore_batch(campaign_id=campaign.pk, after=0, size=1_000)
-    moving.end_restore(campaign_id=campaign.pk)
-
-
-@contextmanager
-def moved_after_the_first_look(move: Callable[[Campaign], object], campaign: Campaign) -> Iterator[None]:
-    """Have another thread move the campaign's coupons once the first statement has read any."""
-    moved: list[object] = []
-
-    def move_once(execute: Any, sql: str, *arguments: Any) -> Any:
-        result = execute(sql, *arguments)
-        if not moved and sql.lstrip("(\n ").startswith("SELECT") and any(table in sql for table in TABLES):
-            moved.extend(race([lambda: move(campaign)]))
-        return result
-
-    with connection.execute_wrapper(move_once):
-        yield
-    assert moved
+FILTERS = ["", *(f"&status={status}" for status in ("issued", "held", "redeemed", "expired", "void"))]
 
 
 @pytest.fixture
-def campaign() -> Campaign:
-    """A campaign of four coupons, of which the first two are archived."""
-    campaign = closed_campaign(coupons=4)
-    archive(campaign, size=2)
-    return Campaign.objects.get(pk=campaign.pk)
+def account() -> User:
+    return AccountFactory.create()
 
 
-def counted(campaign: Campaign) -> int:
-    results = CampaignResults(campaign)
-    list(results.read())
-    return sum(results.coupons.values())
+def coupon_of_closed_campaign(account: User, **columns: Any) -> Coupon:
+    """The account's coupon of a campaign that closed long ago; another account has one, too."""
+    campaign = closed_campaign(coupons=1)
+    other = Coupon.objects.get(campaign=campaign)
+    values = {field.attname: getattr(other, field.attname) for field in Coupon._meta.concrete_fields}
+    values |= {"id": None, "account_id": account.pk, "code": f"OWN-{campaign.pk}", "position": 2} | columns
+    Campaign.objects.filter(pk=campaign.pk).update(issued=2)
+    return Coupon.objects.create(**values)
 
 
-def issued(campaign: Campaign) -> int:
-    curve = issue_curve.read(campaign)
-    return sum(curve.counts) if curve else 0
+@pytest.fixture
+def closed(account: User) -> list[Campaign]:
+    """Campaigns whose coupons of the account can be archived, in each status, among others that can't."""
+    coupon_of(CampaignFactory.create(), account)
+    held_by, redeemed_by = order_ids(2)
+    coupons = [
+        coupon_of_closed_campaign(account),
+        coupon_of_closed_campaign(account, status="redeemed", order_id=redeemed_by),
+        coupon_of_closed_campaign(account, status="held", order_id=held_by),
+        coupon_of_closed_campaign(account, status="void"),
+    ]
+    coupon_of(CampaignFactory.create(), account)
+    return [coupon.campaign for coupon in coupons]
 
 
-@pytest.mark.parametrize("move", [archive, restore])
-@pytest.mark.parametrize("read", [counted, issued])
-def test_figures_count_each_coupon_once_while_it_moves(campaign, move, read):
-    with moved_after_the_first_look(move, campaign):
-        assert read(campaign) == 4
+def pages(client: Api, query: str) -> Iterator[list[dict[str, Any]]]:
+    """The rows of each page of the list, to the last one and back to the first."""
+    page = client.get(f"/coupons?{query}").json()
+    yield page["results"]
+    for link in ("next", "previous"):
+        while page[link]:
+            page = client.get(page[link]).json()
+            yield page["results"]
 
 
-@pytest.mark.parametrize("move", [archive, restore])
-@pytest.mark.parametrize("position", [1, 4])
-def test_a_coupon_is_found_by_its_code_and_its_account_while_it_moves(position, move):
-    def find(read: Callable[[Campaign, Coupon | ArchivedCoupon], object]) -> tuple[object, str]:
-        campaign = closed_campaign(coupons=4)
-        archive(campaign, size=2)
-        campaign.refresh_from_db()
-        table = ArchivedCoupon if position <= 2 else Coupon
-        coupon = table._default_manager.get(campaign=campaign, position=position)
-        with moved_after_the_first_look(move, campaign):
-            found = read(campaign, coupon)
-        return found, coupon.code
-
-    def searched(campaign: Campaign, coupon: Coupon | ArchivedCoupon) -> list[str]:
-        return [hit.title for hit in finders._coupons(coupon.code, 5)]
-
-    for read in (
-        lambda campaign, coupon: issued_coupons.get(code=coupon.code, owner_id=coupon.account_id).code,
-        lambda campaign, coupon: redemption.read_by_code([coupon.code])[coupon.code].code,
-        lambda campaign, coupon: (
-            eligibility.existing_coupons(campaign, [coupon.account_id])[coupon.account_id].code
-        ),
-        lambda campaign, coupon: (
-            eligibility.read_campaign(campaign.pk, [coupon.account_id])[1][coupon.account_id].code
-        ),
-        lambda campaign, coupon: pool._existing_codes([coupon.code]).pop(),
-        lambda campaign, coupon: ",".join(searched(campaign, coupon)),
-    ):
-        found, code = find(read)
-        assert found == code
+def lists(clients: Sequence[Api], queries: Sequence[str]) -> list[list[list[dict[str, Any]]]]:
+    return [list(pages(client, query)) for client in clients for query in queries]
 
 
-def test_a_campaign_that_was_read_before_its_coupons_were_archived_still_has_them():
-    campaign = closed_campaign(coupons=2)
-    owners = set(Coupon.objects.values_list("account_id", flat=True))
-    archive(campaign)
-    assert campaign.archived_at is None
-    assert eligibility.existing_coupons(campaign, owners).keys() == owners
-    assert (counted(campaign), issued(campaign)) == (2, 2)
+def test_lists_of_accounts_and_of_staff_are_the_same_once_coupons_are_archived(
+    account: User, closed: list[Campaign]
+) -> None:
+    clients = [client_of(account), client_of(SuperuserFactory.create())]
+    queries = [f"limit={limit}{condition}" for limit in (2, 50) for condition in FILTERS]
+    queries += [f"campaign={closed[0].pk}", f"campaign={closed[0].pk}&status=expired", f"user={account.pk}"]
+    before = lists(clients, queries)
+    own = [row["code"] for row in before[len(FILTERS)][0]]
+    assert own == list(Coupon.objects.filter(account=account).order_by("-pk").values_list("code", flat=True))
+    for campaign in closed:
+        archive(campaign)
+        assert lists(clients, queries) == before
+    assert ArchivedCoupon.objects.filter(account=account).count() == 3
 
 
-def test_what_is_read_of_both_tables_by_two_statements_is_counted_twice_while_it_moves(campaign):
-    with moved_after_the_first_look(archive, campaign):
-        found = [
-            table._default_manager.filter(campaign=campaign).count() for table in (Coupon, ArchivedCoupon)
-        ]
-    assert sum(found) == 6
+def test_an_account_has_its_own_archived_coupons_in_its_list_and_no_others(account: User) -> None:
+    own = coupon_of_closed_campaign(account)
+    archive(own.campaign)
+    assert ArchivedCoupon.objects.count() == 2
+    assert [row["code"] for row in client_of(account).get("/coupons").json()["results"]] == [own.code]
 
 
-def test_a_coupon_that_is_found_in_the_archive_has_all_that_it_had(campaign):
+def rows_read(owner_id: int) -> int:
+    """How many rows of tables and indexes the database reads for the first page of the account's coupons."""
+    with connection.cursor() as cursor:
+        cursor.execute("FLUSH STATUS")
+        assert coupon_lists.find(owner_id=owner_id).order_by("-id")[0:51]
+        cursor.execute("SHOW SESSION STATUS LIKE 'Handler\\_read\\_%'")
+        counts = {name: int(count) for name, count in cursor.fetchall()}
+    # The rest are reads of temporary tables.
+    return sum(counts.values()) - counts["Handler_read_rnd_next"] - counts["Handler_read_rnd"]
+
+
+def test_the_list_of_an_account_reads_its_own_rows_by_an_index_however_many_others_there_are(
+    account: User,
+) -> None:
+    for _ in range(3):
+        archive(coupon_of_closed_campaign(account).campaign)
+        coupon_of(CampaignFactory.create(), account)
+    reads = []
+    for others in (50, 200):
+        archive(closed_campaign(coupons=others))
+        closed_campaign(coupons=others)
+        with connection.cursor() as cursor:
+            for table in ("coupons_coupon", "coupons_archivedcoupon"):
+                cursor.execute(f"ANALYZE TABLE {table}")
+                cursor.fetchall()
+        reads.append(rows_read(account.pk))
+    assert reads[0] == reads[1] < 40
+    with captured_statements() as statements:
+        client_of(account).get("/coupons")
+    [statement] = [text for text in statements if "coupons_" in text]
+    assert_read_by_index(statement, but_for=["campaign"])
+
+
+def test_a_coupon_that_is_found_in_the_archive_has_all_that_it_had() -> None:
+    campaign = closed_campaign(coupons=1)
     archive(campaign)
     code = codes(campaign)[1].pop()
     archived = ArchivedCoupon.objects.get(code=code)
-    found = issued_coupons.get(code=code, owner_id=None)
     columns = [field.attname for field in Coupon._meta.concrete_fields]
-    assert [getattr(found, name) for name in columns] == [getattr(archived, name) for name in columns]
-    assert found.status_at(timezone.now()) == "expired"
+    [listed] = coupon_lists.find(owner_id=archived.account_id).order_by("-id")[0:2]
+    for found in (issued_coupons.get(code=code, owner_id=None), listed):
+        assert [getattr(found, name) for name in columns] == [getattr(archived, name) for name in columns]
+        assert type(found.pk) is int
+        assert found.campaign == campaign
+        assert found.status_at(timezone.now()) == "expired"
 
 
-def test_both_tables_have_the_same_columns():
+def test_both_tables_have_the_same_columns() -> None:
     coupons, archived = (
         {field.column: field.get_internal_type() for field in table._meta.concrete_fields}
         for table in (Coupon, ArchivedCoupon)

@@ -95,6 +95,7 @@ def test_a_single_order_is_handed_over_while_its_product_is_hot(product: Product
 
 def test_a_leader_places_its_own_orders_in_the_transactions_of_those_handed_over(product: Product) -> None:
     others, own = requests_for(product, 3), requests_for(product, 4)
+    batcher = group_commit.BATCHER_FOR_OTHERS
     inbox = leadership.own_inbox()
     assert leadership.leader_of(serving.row_name("orders", product.pk)) == inbox
     count = Increases("firstcome_batch_requests_sum")
@@ -104,7 +105,8 @@ def test_a_leader_places_its_own_orders_in_the_transactions_of_those_handed_over
         redis_client.client().rpush(inbox, message)
         wait_until(lambda: waiting_at(AT_LOCK) == 1)
         deciding = in_background(lambda: group_commit.decide_batch(own))
-        time.sleep(0.2)
+        lead = batcher._lead
+        wait_until(lambda: lead is not None and len(lead.batch) + len(batcher._queue) == 7)
         assert waiting_at(AT_LOCK) == 1
     assert kinds(deciding.result(20)) == {"PlacedOrder": 4}
     assert count() == {'firstcome_batch_requests_sum{batcher="orders_handed_over"}': 7}

@@ -13,18 +13,19 @@ import time
 from collections.abc import Mapping
 
 from scripts.cluster import (
+    databases,
     environment,
-    keeper,
     layout,
     packages,
     readiness,
     shutdown,
+    steps,
     supervision,
     templates,
 )
 from scripts.cluster.layout import Cluster
 from scripts.cluster.servers import monitoring, rabbitmq, redis
-from scripts.stack import SetupError, children, debian, places, ports, process_identity, welcome
+from scripts.stack import SetupError, children, places, ports, process_identity, welcome
 from scripts.stack import environment as environments
 from scripts.stack import instance as instances
 from scripts.stack import supervision as stack_supervision
@@ -39,8 +40,10 @@ def main() -> int:
         prog="make cluster", description="Run the shop on a cluster on this machine."
     )
     parser.add_argument("--port", default="", help=f"the first of {layout.PORTS} ports")
-    cluster = layout.choose(parser.parse_args().port)
-    packages.require_root()
+    parser.add_argument("--db", default="", help=f"one of {', '.join(layout.DATABASES)}")
+    asked = parser.parse_args()
+    cluster = layout.choose(asked.port, asked.db)
+    packages.require_root("make cluster", cluster.database)
     composed = environment.compose(cluster, environments.given())
     instance = cluster.instance
     places.private_folder(cluster.home)
@@ -57,8 +60,8 @@ def main() -> int:
         if stack_supervision.clear_leftovers(instance, within_seconds=30):
             _say("Ended the processes that an earlier run left.")
         _require_space(cluster)
-        debian.MYSQL.require()
-        for kind in layout.OFFSETS:
+        databases.of(cluster).require()
+        for kind in cluster.offsets:
             _require_free_ports(cluster, kind)
         instances.remember(instance)
         _write_settings(cluster, composed)
@@ -92,11 +95,13 @@ def _serve(cluster: Cluster, composed: Mapping[str, str]) -> int:
 
 
 def _bring_up(cluster: Cluster, composed: Mapping[str, str]) -> None:
-    """Each part when what it needs is there. The members that follow the first one join meanwhile."""
+    """Each part when what it needs is there. MySQL's members that follow the first one join meanwhile."""
     supervision.start(cluster, "routes")
     readiness.wait_for_stores(cluster)
     readiness.wait_for_database(cluster)
-    _say("MySQL, Redis and RabbitMQ serve.")
+    _say(f"{databases.of(cluster).title}, Redis and RabbitMQ serve.")
+    if not databases.of(cluster).copies_beside_schema_changes:
+        readiness.wait_for_members(cluster)
     _prepare(cluster, composed)
     supervision.start(cluster, "web", "front")
     readiness.wait_for_shop(cluster)
@@ -116,12 +121,13 @@ def _prepare(cluster: Cluster, composed: Mapping[str, str]) -> None:
 
 
 def _write_settings(cluster: Cluster, composed: Mapping[str, str]) -> None:
-    keeper.report_of(cluster).unlink(missing_ok=True)
+    steps.report_of(cluster).unlink(missing_ok=True)
     redis.prepare(cluster)
     rabbitmq.prepare(cluster)
     monitoring.prepare(cluster)
-    for name in ("haproxy-front.cfg", "haproxy-database.cfg"):
-        templates.write(cluster.settings / name, name, cluster)
+    templates.write(cluster.settings / "haproxy-front.cfg", "haproxy-front.cfg", cluster)
+    database = databases.of(cluster).haproxy
+    templates.write(cluster.settings / "haproxy-database.cfg", database, cluster)
     # HTTP's lines end in CR LF.
     refusal = templates.render("unavailable.http", cluster).replace("\n", "\r\n")
     places.write_whole(cluster.settings / "unavailable.http", refusal)
@@ -136,16 +142,17 @@ def _greeting(cluster: Cluster, composed: Mapping[str, str], *, seconds: float) 
         "Admin": f"{url}/admin/",
         "Gateway": f"{composed['GATEWAY_URL']}/summary",
         "Web nodes": f"http://{cluster.address('front-statistics')}/statistics",
-        "Database": f"{cluster.address('database')}, by two Routers to the primary",
+        "Database": f"{cluster.address('database')}, to the primary",
         "RabbitMQ": f"http://{cluster.address('rabbitmq-management')}, as firstcome",
         "Prometheus": f"http://{cluster.address('prometheus')}",
     }
+    status = layout.make(cluster.database, "cluster-status")
     addresses = "".join(f"  {name:11} {text}\n" for name, text in rows.items())
     return f"""
 Firstcome's cluster is ready: all members are online after {seconds:.0f} s. Its state is in {cluster.home}.
 
 {addresses}
-Status: make cluster-status    Commands: . {cluster.environment_file} && {VENV_PYTHON} manage.py doctor
+Status: {status}    Commands: . {cluster.environment_file} && {VENV_PYTHON} manage.py doctor
 
 {welcome.demo(cluster.instance)}
 

@@ -15,7 +15,8 @@ WEB_THREADS = 32
 def compose(cluster: Cluster, own: Mapping[str, str]) -> dict[str, str]:
     """The user's own settings, except for those that lead to the cluster's servers. Raises SetupError."""
     environment = environments.compose(cluster.instance, {**defaults(), **own})
-    return {**environment, **servers(cluster), "FIRSTCOME_VAR": str(cluster.home.parent)}
+    own_state = {"FIRSTCOME_VAR": str(cluster.home.parent), layout.DATABASE: cluster.database}
+    return {**environment, **servers(cluster), **own_state}
 
 
 def defaults() -> dict[str, str]:
@@ -69,7 +70,7 @@ def for_process(name: str, cluster: Cluster, environment: Mapping[str, str]) -> 
         own["PROMETHEUS_MULTIPROC_DIR"] = str(cluster.instance.metrics / name)
     elif kind in ("worker", "issuer", "beat"):
         own["METRICS_PORT"] = str(cluster.port(kind, number))
-    if kind in ("web", "worker", "beat"):
+    if kind in ("web", "worker", "issuer", "beat"):
         first = (number - 1) % layout.SIZES["rabbitmq"] + 1
         own["BROKER_URL"] = broker_url(cluster, first=first)
     return own

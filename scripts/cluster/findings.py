@@ -14,22 +14,15 @@ from typing import Any
 
 import MySQLdb
 
-from scripts.cluster import credentials, keeper, layout, sentinels, supervision
+from scripts.cluster import credentials, databases, layout, sentinels, steps, supervision
 from scripts.cluster.layout import Cluster
-from scripts.cluster.members import Members
 from scripts.stack import ports
 from scripts.stack.programs.prometheus import Prometheus
 
 SECONDS = 3
 QUEUE = "celery"
-_LAG = """
-  SELECT COUNT_TRANSACTIONS_REMOTE_IN_APPLIER_QUEUE, COUNT_TRANSACTIONS_IN_QUEUE, (SELECT
-  IFNULL(TIMESTAMPDIFF(SECOND, MIN(NULLIF(APPLYING_TRANSACTION_ORIGINAL_COMMIT_TIMESTAMP, 0)), NOW()), 0) FROM
-  performance_schema.replication_applier_status_by_worker WHERE CHANNEL_NAME = 'group_replication_applier')
-  FROM performance_schema.replication_group_member_stats WHERE MEMBER_ID = @@server_uuid
-"""
 _LEASE = "SELECT holder, leased_until, UTC_TIMESTAMP(6) FROM shop_processlease WHERE name = 'beat'"
-_ROUTE = "SELECT @@report_port, @@super_read_only"
+_ROUTE = "SELECT @@port, @@read_only"
 
 
 @dataclass(frozen=True)
@@ -49,44 +42,28 @@ def processes(cluster: Cluster) -> list[Finding]:
     return found + [Finding(name, state.lower(), is_well=False) for name, state in stopped.items()]
 
 
-def mysql(cluster: Cluster) -> list[Finding]:
+def database(cluster: Cluster) -> list[Finding]:
     """Each member's state and role, and how far it is behind; what the keeper does."""
-    members = Members(cluster)
-    found = []
-    for number, view in members.views().items():
-        name = f"mysql-{number}"
-        if view is None:
-            found.append(Finding(name, "does not answer", is_well=False))
-            continue
-        text = f"{view.state} {view.role}".strip()
-        found.append(Finding(name, f"{text}{_lag(members, number)}", is_well=view.state == "ONLINE"))
-    primaries = sum(one.text.startswith("ONLINE PRIMARY") for one in found)
+    servers, found = databases.members(cluster).servers, []
+    conditions = databases.members(cluster).conditions()
+    for number, one in conditions.items():
+        found.append(Finding(servers.name(number), one.text, is_well=one.is_online))
+    primaries = sum(one.is_primary for one in conditions.values())
     if primaries != 1:
         found.append(Finding("primary", f"{primaries} members call themselves the primary", is_well=False))
-    step = keeper.last_step(cluster)
+    step = steps.last_step(cluster)
     if step and step.action != "nothing":
-        members_of_step = " ".join(map(str, step.members))
-        found.append(
-            Finding("keeper", f"{step.action} {members_of_step} {step.reason}".strip(), is_well=False)
-        )
+        found.append(Finding("keeper", step.text, is_well=False))
     return found
-
-
-def _lag(members: Members, number: int) -> str:
-    try:
-        ((to_apply, to_certify, seconds),) = members.ask(number, _LAG)
-    except (MySQLdb.Error, ValueError):
-        return ""
-    return (
-        f", {to_apply} transactions to apply, {to_certify} to certify, {max(0, int(seconds or 0))} s behind"
-    )
 
 
 def routes(cluster: Cluster) -> list[Finding]:
     """Where each Router, and the address of the database, lead to."""
-    addresses = {f"router-{number}": cluster.port("router", number) for number in layout.numbers("router")}
+    routers = databases.of(cluster).processes["routes"]
+    addresses = {name: cluster.port(*layout.split(name)) for name in routers}
     addresses["database"] = cluster.port("database")
-    by_port = {cluster.port("mysql", number): f"mysql-{number}" for number in layout.numbers("mysql")}
+    servers = databases.members(cluster).servers
+    by_port = {cluster.port(cluster.database, number): servers.name(number) for number in servers.numbers}
     return [_route(cluster, name, port, by_port) for name, port in addresses.items()]
 
 
@@ -143,6 +120,23 @@ def queue_leader(cluster: Cluster) -> str:
                 if queue["name"] == QUEUE:
                     return _short(queue.get("leader") or "")
     return ""
+
+
+def nodes_as_seen(cluster: Cluster) -> dict[int, frozenset[int]]:
+    """Of each node of RabbitMQ that answers, those that it counts as running and not partitioned from it."""
+    seen = {}
+    for number in layout.numbers("rabbitmq"):
+        with contextlib.suppress(OSError, ValueError):
+            seen[number] = seen_by(number, _management(cluster, number, "nodes"))
+    return seen
+
+
+def seen_by(number: int, nodes: Sequence[Mapping[str, Any]]) -> frozenset[int]:
+    """The nodes that this one is together with, itself included, as its management API names them."""
+    running = {_short(node["name"]): node for node in nodes if node.get("running")}
+    own = running.get(f"rabbitmq-{number}", {})
+    partitioned = {_short(node) for node in own.get("partitions") or ()}
+    return frozenset(layout.split(name)[1] for name in running.keys() - partitioned)
 
 
 def rabbitmq_nodes(nodes: Sequence[Mapping[str, Any]]) -> list[Finding]:

@@ -12,12 +12,14 @@ def program(name: str) -> str:
     """The path of one of them. Raises SetupError with the line that installs it."""
     found = shutil.which(name, path=SEARCH_PATH)
     if found is None:
-        line = system_packages.line_to_install([system_packages.CLUSTER_PROGRAMS[name]])
+        known = system_packages.CLUSTER_PROGRAMS | system_packages.GALERA_PROGRAMS
+        line = system_packages.line_to_install([known[name]])
         raise SetupError(f"{name} is missing; run this first: {line}")
     return found
 
 
-def require_root() -> None:
-    """Raise SetupError for another user: the Debian root is used by chroot, and mounts a folder."""
+def require_root(command: str, database: str) -> None:
+    """Raise SetupError for another user: the database's servers run as root, MySQL's by chroot."""
     if os.getuid() != 0:
-        raise SetupError("`make cluster` needs root, for MySQL's own Debian: use `sudo make cluster`")
+        line = f"sudo {command} DB={database}"
+        raise SetupError(f"`{command}` needs root, as which its database servers run: use `{line}`")

@@ -19,7 +19,7 @@ from scripts.stack import SetupError
 
 PARTS: Mapping[str, Callable[[Cluster], list[Finding]]] = {
     "processes": findings.processes,
-    "MySQL": findings.mysql,
+    "database": findings.database,
     "routes": findings.routes,
     "Redis": findings.redis,
     "RabbitMQ": findings.rabbitmq,
@@ -31,13 +31,14 @@ PARTS: Mapping[str, Callable[[Cluster], list[Finding]]] = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make cluster-status", description=__doc__.partition("\n")[0])
+    parser.add_argument("--db", default="", help=f"one of {', '.join(layout.DATABASES)}")
     parser.add_argument("--json", action="store_true", help="print what was found as JSON")
-    as_json = parser.parse_args().json
+    asked = parser.parse_args()
     try:
-        found = examine(layout.remembered())
+        found = examine(layout.remembered(asked.db))
     except SetupError as error:
         sys.exit(f"firstcome: {error}")
-    if as_json:
+    if asked.json:
         print(json.dumps({part: [asdict(one) for one in rows] for part, rows in found.items()}, indent=1))
     else:
         print(table(found))

@@ -37,8 +37,11 @@ def values(cluster: Cluster) -> dict[str, str]:
         "settings": str(cluster.settings),
         "logs": str(cluster.instance.logs),
         "group_name": str(GROUP),
-        "group_seeds": ",".join(cluster.addresses("mysql-group", like="mysql")),
     }
+    if cluster.database == "mariadb":
+        known["galera_seeds"] = ",".join(cluster.addresses("mariadb-group", like="mariadb"))
+    else:
+        known["group_seeds"] = ",".join(cluster.addresses("mysql-group", like="mysql"))
     known |= {f"member_{number}_uuid": member_uuid(number) for number in layout.numbers("mysql")}
     return {**known, **_ports(cluster), **credentials.for_templates(cluster)}
 
@@ -50,7 +53,7 @@ def member_uuid(number: int) -> str:
 
 def _ports(cluster: Cluster) -> Mapping[str, str]:
     found: dict[str, str] = {}
-    for kind in layout.OFFSETS:
+    for kind in cluster.offsets:
         # `mysql-group` and the like are more ports of the processes of `mysql`.
         owner = kind if kind in layout.SIZES else kind.partition("-")[0]
         name = kind.replace("-", "_")

@@ -99,7 +99,7 @@ def check(checked: Sequence[Checked]) -> str:
             f"{one.point.processes}",
             f"{one.point.per_second:,.0f}",
             f"{one.per_second:,.0f}",
-            f"{one.error:+.0%}",
+            percent(one.error),
         )
         for one in checked
     ]
@@ -110,7 +110,12 @@ def check(checked: Sequence[Checked]) -> str:
 
 def _errors(checked: Sequence[Checked], kind: str) -> str:
     errors = sorted(one.error for one in checked if one.point.kind == kind)
-    return f"{errors[0]:+.0%} to {errors[-1]:+.0%}, median {median(errors):+.0%}"
+    return f"{percent(errors[0])} to {percent(errors[-1])}, median {percent(median(errors))}"
+
+
+def percent(error: float) -> str:
+    """The error with its sign; what rounds to zero is +0%, from either side."""
+    return f"{error:+z.0%}"
 
 
 def tables(grid: Grid) -> str:

@@ -54,7 +54,7 @@ class Server:
 
     def make_data(self) -> None:
         """Make the data folder with the system tables. Raises SetupError."""
-        _install(self.data, temporary=self.temporary, root=self.root)
+        install(self.data, temporary=self.temporary, root=self.root)
 
     def command(self) -> list[str]:
         """The command line of the server in the foreground. It accepts connections once the user exists."""
@@ -101,7 +101,7 @@ def buffer_pool_mib() -> int:
     return min(max(memory_mib // 4, SMALLEST_POOL_MIB), LARGEST_POOL_MIB)
 
 
-def _install(data: Path, *, temporary: Path, root: Root | None = None) -> None:
+def install(data: Path, *, temporary: Path, root: Root | None = None) -> None:
     """Make the system tables beside their place and move them there: a kill leaves nothing half made.
 
     Temporary files go to a folder of this server, as those of the server itself do.

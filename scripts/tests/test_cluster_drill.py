@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.apps import apps
 
 from scripts.chaos.calls import Answer, Call
 from scripts.chaos.memory import Account, Product, RecordedCall, Setup
-from scripts.cluster.drill import effects, judging, partition, plan, report
+from scripts.cluster.databases import DATABASES
+from scripts.cluster.drill import effects, judging, load, maneuvers, partition, plan, report
 from scripts.cluster.drill.judging import Outcome, Statuses
+from scripts.cluster.layout import Cluster
 from scripts.stack import SetupError, places
 from scripts.stack.mariadb import SEARCH_PATH
 
+MYSQL, MARIADB = (plan.catalogue(DATABASES[name]) for name in ("mysql", "mariadb"))
 CALL = Call("POST", "/orders", "token", {}, "key")
 
 
@@ -35,35 +39,59 @@ def outcome(name: str = "kill mysql-primary", **changed: Any) -> Outcome:
 
 
 def test_one_seed_has_the_same_faults_at_the_same_moments():
-    first, again = (list(plan.faults("42", is_repeated=False)) for _ in range(2))
+    first, again = (list(plan.faults("42", MYSQL.names, is_repeated=False)) for _ in range(2))
     assert first == again
-    assert sorted(fault.name for fault in first) == sorted(plan.all_names())
-    assert first != list(plan.faults("43", is_repeated=False))
+    assert sorted(fault.name for fault in first) == sorted(MYSQL.names)
+    assert first != list(plan.faults("43", MYSQL.names, is_repeated=False))
 
 
 def test_a_fault_alone_has_the_moments_that_it_has_among_all():
-    among = {fault.name: fault for fault in plan.faults("42", is_repeated=False)}
-    [alone] = plan.faults("42", only=["freeze router"], is_repeated=False)
+    among = {fault.name: fault for fault in plan.faults("42", MYSQL.names, is_repeated=False)}
+    [alone] = plan.faults("42", ["freeze router"], is_repeated=False)
     assert alone == among["freeze router"]
 
 
 def test_a_drill_by_minutes_repeats_all_faults_in_another_order():
-    endless = plan.faults("42")
-    rounds = [[next(endless).name for _ in plan.all_names()] for _ in range(2)]
+    endless = plan.faults("42", MYSQL.names)
+    rounds = [[next(endless).name for _ in MYSQL.names] for _ in range(2)]
     assert sorted(rounds[0]) == sorted(rounds[1])
     assert rounds[0] != rounds[1]
 
 
 def test_only_names_faults_actions_and_components():
-    assert plan.chosen("kill web, switchover") == ["kill web", "switchover"]
-    assert plan.chosen("beat") == ["kill beat", "freeze beat", "partition beat"]
-    assert len(plan.chosen("partition")) == len(plan.COMPONENTS)
+    assert MYSQL.chosen("kill web, switchover") == ["kill web", "switchover"]
+    assert MYSQL.chosen("beat") == ["kill beat", "freeze beat", "partition beat"]
+    assert len(MYSQL.chosen("partition")) == len(MYSQL.components)
     with pytest.raises(SetupError, match="ONLY=webb names no fault"):
-        plan.chosen("webb")
+        MYSQL.chosen("webb")
 
 
-def test_what_is_quick_is_part_of_all():
-    assert set(plan.QUICK) <= set(plan.all_names())
+@pytest.mark.parametrize("known", [MYSQL, MARIADB])
+def test_what_is_quick_is_part_of_all(known: plan.Catalogue):
+    assert set(known.quick) <= set(known.names)
+
+
+def test_both_databases_have_the_same_faults_but_for_their_own_parts():
+    own = {
+        "mysql": {"router", "mysql-keeper", "member-cloned"},
+        "mariadb": {"mariadb-keeper", "member-rebuilt"},
+    }
+    found = {
+        name: {fault.replace(f"{name}-primary", "primary").replace(f"{name}-secondary", "secondary")
+               for fault in known.names if not any(word in own[name] for word in fault.split())}
+        for name, known in (("mysql", MYSQL), ("mariadb", MARIADB))
+    }  # fmt: skip
+    assert found["mysql"] == found["mariadb"]
+    with pytest.raises(SetupError, match="ONLY=router names no fault"):
+        MARIADB.chosen("router")
+
+
+@pytest.mark.parametrize("name", DATABASES)
+def test_every_maneuver_of_the_plan_can_be_made(name: str, tmp_path: Path):
+    known = maneuvers.of(Cluster(home=tmp_path, first_port=21000, database=name))
+    planned = set(plan.catalogue(DATABASES[name]).maneuvers)
+    # The shop's upgrade needs a folder of its own.
+    assert planned == {*known, "shop-upgraded"}
 
 
 def test_a_kill_has_ten_seconds_and_a_switchover_three():
@@ -173,6 +201,15 @@ def test_effects_that_are_on_every_member_are_neither_lost_nor_doubled(setup: Se
     assert (compared.lost, compared.doubled) == ([], [])
 
 
+def test_an_id_is_the_same_with_the_hyphens_that_mariadb_shows_and_without():
+    order = "01a205ea-8973-7608-aaac-b7b4998b3d39"
+    assert effects.identities("order", ((order,),)) == effects.identities(
+        "order", ((order.replace("-", ""),),)
+    )
+    # A coupon's code has hyphens of its own.
+    assert effects.identities("coupon", (("AB-CD",),)) == {"AB-CD"}
+
+
 def test_an_acknowledged_effect_that_one_member_lacks_is_lost(setup: Setup):
     stored = {"mysql-1": rows(), "mysql-2": rows(order={"1122"})}
     compared = effects.compare(effects.acknowledged(setup), stored, before=BEFORE)
@@ -183,6 +220,29 @@ def test_a_row_that_was_in_no_answer_is_doubled(setup: Setup):
     stored = {"mysql-1": rows(coupon={"A", "B"})}
     compared = effects.compare(effects.acknowledged(setup), stored, before=BEFORE)
     assert compared.doubled == ["coupon B on mysql-1 was in no answer"]
+
+
+def test_a_table_with_another_content_on_one_member_is_named():
+    same = {"firstcome.payments_entry": 5, "firstcome.orders_order": 7}
+    assert effects.unequal({"mysql-1": same, "mysql-2": same, "mysql-3": same}) == []
+    other = {"mysql-1": same, "mysql-2": same, "mysql-3": same | {"firstcome.payments_entry": 6}}
+    assert effects.unequal(other) == ["firstcome.payments_entry is not the same on mysql-3 and mysql-1"]
+    missing: dict[str, int | None] = {"firstcome.payments_entry": None}
+    assert effects.unequal({"mysql-1": missing, "mysql-2": missing})
+
+
+def test_the_tables_that_members_are_compared_by_are_the_shops():
+    assert set(effects.TRUTH) <= {model._meta.db_table for model in apps.get_models()}
+
+
+def test_an_own_list_must_show_what_was_acknowledged_last(setup: Setup):
+    [buyer] = setup.buyers
+    assert load.newest(buyer, "/orders") == {"11-22", "33-44"}
+    assert load.newest(buyer, "/coupons") == {"A"}
+    assert load.newest(buyer, "/products") == set()
+    page = Answer(200, {"results": [{"id": "11-22"}, {"id": "55-66"}]})
+    assert load.newest(buyer, "/orders") - load.shown(page, "/orders") == {"33-44"}
+    assert load.shown(page, "/products") == set()
 
 
 def test_the_table_has_a_row_for_each_fault():

@@ -1,6 +1,7 @@
 """HAProxy before the web nodes: what a client sees when a node dies during its request."""
 
 import http.client
+import json
 import os
 import shutil
 import socket
@@ -27,10 +28,11 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 @dataclass
 class Node:
-    """A web node that is ready, and ends the connection at its first request of a client, if it is to die."""
+    """A web node that is ready; at a client's request it ends the connection, or hangs, if it is to."""
 
     port: int
     dies: threading.Event
+    hangs: threading.Event
     requests: list[str] = field(default_factory=list)
 
     def serve(self, listening: socket.socket) -> None:
@@ -55,6 +57,8 @@ class Node:
                     if self.dies.is_set():
                         self.dies.clear()
                         return
+                    if self.hangs.is_set():
+                        continue
                 connection.sendall(ANSWER)
 
 
@@ -64,18 +68,22 @@ def cluster(tmp_path: Path) -> Cluster:
 
 
 @contextmanager
-def front(cluster: Cluster, dies: threading.Event) -> Iterator[list[Node]]:
-    """HAProxy before three nodes, all of which are ready; the next node that is asked anything may die."""
+def front(
+    cluster: Cluster, dies: threading.Event, hangs: threading.Event | None = None
+) -> Iterator[list[Node]]:
+    """HAProxy before three nodes, all of which are ready; the next that is asked may die, or all may hang."""
     cluster.settings.mkdir()
     for name in ("haproxy-front.cfg", "unavailable.http"):
         templates.write(cluster.settings / name, name, cluster)
+    settings = cluster.settings / "haproxy-front.cfg"
+    settings.write_text(settings.read_text().replace("timeout server 35s", "timeout server 1s"))
     nodes, listening = [], []
     for number in layout.numbers("web"):
-        node = Node(cluster.port("web", number), dies)
+        node = Node(cluster.port("web", number), dies, hangs or threading.Event())
         listening.append(socket.create_server((ports.HOST, node.port)))
         threading.Thread(target=node.serve, args=(listening[-1],), daemon=True).start()
         nodes.append(node)
-    command = [packages.program("haproxy"), "-db", "-f", str(cluster.settings / "haproxy-front.cfg")]
+    command = [packages.program("haproxy"), "-db", "-f", str(settings)]
     log = cluster.home / "haproxy.log"
     child = children.start(command, log=log, environment=dict(os.environ))
     try:
@@ -144,6 +152,24 @@ def test_a_request_that_the_api_records_under_no_key_arrives_once(
             answer = client.getresponse()
             assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
         assert [request for node in nodes for request in node.requests] == [f"POST {path}"]
+
+
+def test_a_call_whose_node_hangs_is_answered_that_its_outcome_is_unknown_and_its_key_may_be_repeated(
+    cluster: Cluster,
+):
+    hangs = threading.Event()
+    with front(cluster, threading.Event(), hangs) as nodes:
+        hangs.set()
+        with closing(http.client.HTTPConnection(ports.HOST, cluster.port("front"), timeout=5)) as client:
+            client.request("POST", "/api/v1/orders", b"{}", {"Idempotency-Key": "one"})
+            answer = client.getresponse()
+            problem = json.loads(answer.read())
+        assert [request for node in nodes for request in node.requests] == ["POST /api/v1/orders"]
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert (problem["code"], problem["status"]) == ("unavailable", 503)
+    assert "not known whether this was done" in problem["detail"]
+    assert "same Idempotency-Key" in problem["detail"]
 
 
 def _kept_connection(cluster: Cluster) -> http.client.HTTPConnection:

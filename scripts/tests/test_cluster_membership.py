@@ -2,8 +2,8 @@
 
 import pytest
 
-from scripts.cluster.gtids import GtidSet
-from scripts.cluster.membership import View, next_step
+from scripts.cluster.group_replication.gtids import GtidSet
+from scripts.cluster.group_replication.membership import View, next_step
 
 A, B = "aaaaaaaa-0000-4000-8000-000000000001", "bbbbbbbb-0000-4000-8000-000000000002"
 

@@ -192,7 +192,7 @@ def test_every_setting_it_passes_is_one_of_ours(tmp_path):
 def test_every_process_that_counts_exposes_it_to_prometheus_alone():
     for name in ("worker", "beat", "issuer"):
         passed = SERVICES[name]["environment"]
-        assert passed["METRICS_PORT"] == 9101
+        assert (passed["METRICS_HOST"], passed["METRICS_PORT"]) == ("0.0.0.0", 9101)
         assert passed["METRICS_TOKEN"] == SERVICES["web"]["environment"]["METRICS_TOKEN"]
         assert "PROMETHEUS_MULTIPROC_DIR" not in passed, "its counts would be added to those of web"
         assert "ports" not in SERVICES[name]

@@ -15,7 +15,7 @@ from scripts.stack import places
 GLOSSARY = (places.PROJECT / "docs" / "glossary.md").read_text()
 ROWS = re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", GLOSSARY, flags=re.MULTILINE)
 TERMS = [term for terms, _ in ROWS if terms not in {"term", "---"} for term in terms.split(", ")]
-APPS = ("shop", "coupons", "inventory", "payments", "orders")
+APPS = ("shop", "coupons", "inventory", "payments", "orders", "scripts")
 
 
 VALUES = {

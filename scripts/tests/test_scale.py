@@ -94,6 +94,10 @@ def test_the_simulation_is_near_each_measured_point(place: int) -> None:
     assert point.simulated(MEASURED) == pytest.approx(point.per_second, rel=results.TOLERANCE)
 
 
+def test_an_error_that_rounds_to_zero_has_no_minus() -> None:
+    assert [page.percent(error) for error in (-0.234, -0.004, 0.004, 0.1)] == ["-23%", "+0%", "+0%", "+10%"]
+
+
 def test_the_page_has_the_last_measurement() -> None:
     assert documents.inside(page.PAGE, page.INPUTS) == page.inputs(MEASURED)
     assert documents.inside(page.PAGE, page.COSTS) == page.cost_tables(MEASURED)

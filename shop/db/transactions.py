@@ -72,9 +72,10 @@ SQLITE_LOCKED = ("database is locked",)
 # greeting (2027), which MySQL Router passes on when its server dies during it.
 CONNECTION_LOST = {2006, 2013, 2027, 2055, 2002, 2003, 1053, 1927, 1040, 4031, 1158, 1159, 1160, 1161}
 # Errors of a cluster's server that is no longer the primary, or not yet: read-only (1290, 1836), offline
-# (3032), a hook that failed (3100), the session killed (3169), and Group Replication's own. The next
-# connection leads to the primary.
-NOT_PRIMARY = {1290, 1836, 3032, 3100, 3169, 3781, 3782, 3783, 4094}
+# (3032), a hook that failed (3100), the session killed (3169), and Group Replication's own; of Galera, a
+# member outside of the primary component (1047), and a COMMIT that failed because it had just lost the
+# others (1180). The next connection leads to the primary.
+NOT_PRIMARY = {1047, 1180, 1290, 1836, 3032, 3100, 3169, 3781, 3782, 3783, 4094}
 # What a retry is counted as; a lost connection has no code of its own, and SQLite's lock is a wait.
 CONNECTION = "connection"
 REASONS = {

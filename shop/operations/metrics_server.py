@@ -33,8 +33,8 @@ MAX_CONNECTIONS = 16
 def start_server(sources: frozenset[Source]) -> None:
     """Sample this process from now on, and serve `/metrics` with the gauges of these sources.
 
-    It listens on `METRICS_PORT`: on this machine's addresses if there is a token, otherwise on loopback, and
-    without the setting not at all. Returns at once and raises nothing: that the port is taken is logged.
+    It listens on `METRICS_PORT` of `METRICS_HOST`, and without a port not at all. Returns at once and raises
+    nothing: that the port is taken is logged.
     """
     process_metrics.start_sampling()
     if settings.METRICS_PORT:
@@ -42,12 +42,12 @@ def start_server(sources: frozenset[Source]) -> None:
 
 
 def _serve(sources: frozenset[Source]) -> None:
-    host = "0.0.0.0" if settings.METRICS_TOKEN else "127.0.0.1"
+    host, port = settings.METRICS_HOST, settings.METRICS_PORT
     answer = partial(_answer, sources)
     try:
-        server = make_server(host, settings.METRICS_PORT, answer, _Server, _RequestHandler)
+        server = make_server(host, port, answer, _Server, _RequestHandler)
     except OSError as error:
-        log.error("metrics are not served", port=settings.METRICS_PORT, error=str(error))
+        log.error("metrics are not served", host=host, port=port, error=str(error))
         return
     server.serve_forever()
 

@@ -1,4 +1,4 @@
-"""Lists for customers: read once a second at most, never older than that, and 304 while they are the same."""
+"""Lists for customers: in a burst read once a second at most, never older, and 304 while unchanged."""
 
 import asyncio
 import threading

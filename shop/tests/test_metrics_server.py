@@ -122,6 +122,19 @@ def test_access_to_a_port_of_metrics_is_as_to_the_web_server(tmp_path: Path) -> 
         assert issuer.get("/admin/", Authorization=f"Bearer {TOKEN}").status == 404
 
 
+@pytest.mark.parametrize("host", ["", "0.0.0.0"])
+def test_other_addresses_reach_the_metrics_only_where_a_setting_says_so(tmp_path: Path, host: str) -> None:
+    """127.0.0.2 is an address of this machine too, and not the one that it listens on by itself."""
+    own = {"METRICS_TOKEN": TOKEN} | ({"METRICS_HOST": host} if host else {})
+    with running(tmp_path, *ISSUER, **own) as issuer:
+        port = int(issuer.address.rsplit(":", 1)[1])
+        if not host:
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.2", port), timeout=5)
+        else:
+            socket.create_connection(("127.0.0.2", port), timeout=5).close()
+
+
 def test_without_a_token_requests_must_come_from_this_machine_and_name_it(tmp_path: Path) -> None:
     with running(tmp_path, *ISSUER) as issuer:
         assert issuer.get().status == 200

@@ -77,6 +77,8 @@ def decide_batch(order_requests: Sequence[OrderRequest]) -> Sequence[PlacedOrder
         order_request for order_request, wants in zip(order_requests, wanting, strict=True) if not wants
     ]
     of_others = iter(place_batch(others))
+    # `decide` looks for the leader again, and asks Redis only if the others took so long that what was known
+    # is too old. If the leader has died meanwhile, refusals would be uncertain.
     of_hot = iter(_decide_hot(product_id, hot))
     return [next(of_hot) if wants else next(of_others) for wants in wanting]
 

@@ -161,9 +161,9 @@ def seconds_of(work: Callable[[], object]) -> float:
 
 def read_list(owner_id: int) -> list[object]:
     """The first page of an account's coupons."""
-    from coupons import issued_coupons
+    from coupons.archive import coupon_lists
 
-    return list(issued_coupons.find(owner_id=owner_id).order_by("-id")[:51])
+    return list(coupon_lists.find(owner_id=owner_id).order_by("-id")[0:51])
 
 
 def print_reads(when: str) -> None:

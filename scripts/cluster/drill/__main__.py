@@ -18,14 +18,13 @@ import MySQLdb
 
 from scripts.chaos import comparison, outside
 from scripts.chaos.calls import NoFinalAnswer, Observations
-from scripts.cluster import layout, packages
+from scripts.cluster import databases, layout, packages
 from scripts.cluster.drill import effects, load, partition, plan, report, shop_setup
 from scripts.cluster.drill.judging import Outcome
 from scripts.cluster.drill.plan import Fault
 from scripts.cluster.drill.trial import Trial
 from scripts.cluster.layout import Cluster
-from scripts.cluster.members import Members
-from scripts.stack import SetupError, children, debian, places
+from scripts.stack import SetupError, children, places
 
 QUICK_MINUTES, MOST_MINUTES = 5.5, 120.0
 SETTLE_SECONDS = 150
@@ -44,18 +43,18 @@ def main() -> int:
     parser.add_argument(
         "--quick", action="store_true", help=f"up to twelve faults; none begins after {QUICK_MINUTES} minutes"
     )
+    parser.add_argument("--db", default="mysql", choices=layout.DATABASES, help="of the cluster")
     asked = parser.parse_args()
-    packages.require_root()
+    packages.require_root("make cluster-drill", asked.db)
     partition.require()
-    only = plan.chosen(asked.only)
+    known = plan.catalogue(databases.DATABASES[asked.db])
+    names = known.chosen(asked.only) or (known.quick if asked.quick else known.names)
     seed = asked.seed or str(random.SystemRandom().randrange(10**6))
     minutes = _minutes(asked.minutes)
-    chosen = list(plan.faults(seed, only=only, is_quick=asked.quick, is_repeated=False))
-    if minutes is not None:
-        faults: Iterator[Fault] = plan.faults(seed, only=only, is_quick=asked.quick)
-    else:
-        faults, minutes = iter(chosen), QUICK_MINUTES if asked.quick else MOST_MINUTES
-    return _drill(seed, faults, minutes)
+    faults = plan.faults(seed, names, is_repeated=minutes is not None)
+    if minutes is None:
+        minutes = QUICK_MINUTES if asked.quick else MOST_MINUTES
+    return _drill(asked.db, seed, faults, minutes)
 
 
 def _minutes(text: str) -> float | None:
@@ -65,12 +64,12 @@ def _minutes(text: str) -> float | None:
         raise SetupError(f"MINUTES={text} is not a number") from None
 
 
-def _drill(seed: str, faults: Iterator[Fault], minutes: float) -> int:
+def _drill(database: str, seed: str, faults: Iterator[Fault], minutes: float) -> int:
     home = Path(tempfile.mkdtemp(prefix="cluster-drill-", dir=places.private_folder(places.state())))
+    cluster = Cluster(home=layout.home(database, home), first_port=layout.DEFAULT_PORT, database=database)
     # Before this process has a network of its own, in which no mirror can be reached.
-    debian.MYSQL.require()
+    databases.of(cluster).require()
     partition.enter_namespace()
-    cluster = Cluster(home=home / "cluster", first_port=layout.DEFAULT_PORT)
     _say(f"cluster-drill: SEED={seed}; to look into it: nsenter --net --target {os.getpid()} (VAR={home})")
     failures = ["it was cut short"]
     try:
@@ -94,8 +93,7 @@ def _in_cluster(cluster: Cluster, seed: str, faults: Iterator[Fault], minutes: f
     with partition.control_groups() as groups, shop_setup.running_cluster(cluster, groups):
         seen = Observations()
         setup, shop = shop_setup.prepare(cluster, seen)
-        first = next(iter(layout.numbers("mysql")))
-        before = effects.stored(Members(cluster), first, setup)
+        before = effects.stored(databases.members(cluster), 1, setup)
         trial = Trial(cluster, groups, setup, shop, before, _say)
         ends_at = time.monotonic() + minutes * 60
         try:

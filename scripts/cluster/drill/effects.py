@@ -5,18 +5,18 @@ has been in an answer: one that has not was made a second time, or was made and 
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import MySQLdb
 
 from scripts.chaos.memory import RecordedCall, Setup
-from scripts.cluster import layout
-from scripts.cluster.gtids import GtidSet
 from scripts.cluster.members import Members
 
 CATCH_UP_SECONDS = 180
 QUESTION_SECONDS = 60
+SAME_SECONDS = 30
 TABLES = {
     "coupon": "SELECT code FROM firstcome.coupons_coupon WHERE account_id IN ({accounts})",
     "order": "SELECT id FROM firstcome.orders_order WHERE account_id IN ({accounts})",
@@ -37,8 +37,22 @@ TABLES = {
     ),
 }
 """The rows of each kind of effect."""
+TRUTH = (
+    "coupons_coupon",
+    "inventory_product",
+    "inventory_stockmovement",
+    "orders_order",
+    "orders_orderline",
+    "orders_refund",
+    "payments_entry",
+    "payments_payment",
+    "payments_transfer",
+)
+"""Tables whose every value must be the same on each member: amounts and levels, not the rows alone."""
 MAY_BE_UNNAMED = {"payment"}
 """An order that is paid at once is answered without the id of its payment."""
+
+HAVE_UUIDS = {"order", "payment", "refund"}
 
 Effects = Mapping[str, set[str]]
 
@@ -80,7 +94,7 @@ def _identity(made: RecordedCall) -> tuple[str, str]:
 
 
 def _plain(identity: str) -> str:
-    """An id as the tables have it."""
+    """A UUID without hyphens, which MySQL's columns lack and MariaDB's show."""
     return identity.replace("-", "")
 
 
@@ -104,7 +118,8 @@ def compare(known: Effects, stored: Mapping[str, Effects], *, before: Effects) -
 
 def stored_by_member(members: Members, setup: Setup) -> dict[str, Effects]:
     """The rows of every member. Raises MySQLdb's errors."""
-    return {f"mysql-{number}": stored(members, number, setup) for number in layout.numbers("mysql")}
+    servers = members.servers
+    return {servers.name(number): stored(members, number, setup) for number in servers.numbers}
 
 
 def stored(members: Members, number: int, setup: Setup) -> Effects:
@@ -114,34 +129,67 @@ def stored(members: Members, number: int, setup: Setup) -> Effects:
     found: dict[str, set[str]] = {}
     for kind, template in TABLES.items():
         question = template.format(accounts=accounts, products=products)
-        found[kind] = {str(row[0]) for row in members.ask(number, question, seconds=QUESTION_SECONDS)}
+        found[kind] = identities(kind, members.servers.ask(number, question, seconds=QUESTION_SECONDS))
     return found
 
 
-def wait_for_members(members: Members) -> list[str]:
+def differing(members: Members) -> list[str]:
+    """Tables of `TRUTH` whose contents differ between members. Raises MySQLdb's errors.
+
+    The shop may still settle something, so a difference counts when it is there for `SAME_SECONDS`.
+    """
+    deadline = time.monotonic() + SAME_SECONDS
+    while differences := _differences(members):
+        if time.monotonic() > deadline:
+            return differences
+        time.sleep(0.5)
+    return []
+
+
+def _differences(members: Members) -> list[str]:
+    names = ", ".join(f"firstcome.{table}" for table in TRUTH)
+    servers = members.servers
+    return unequal(
+        {
+            servers.name(number): dict(
+                servers.ask(number, f"CHECKSUM TABLE {names}", seconds=QUESTION_SECONDS)
+            )
+            for number in servers.numbers
+        }
+    )
+
+
+def unequal(sums: Mapping[str, Mapping[str, int | None]]) -> list[str]:
+    """The tables whose checksums differ from the first member's; a table that is not there has none."""
+    (first, expected), *others = sums.items()
+    return [
+        f"{table} is not the same on {member} and {first}"
+        for member, found in others
+        for table, checksum in found.items()
+        if checksum is None or checksum != expected[table]
+    ]
+
+
+def identities(kind: str, rows: Sequence[tuple[Any, ...]]) -> set[str]:
+    """The identity in each of these rows, as `acknowledged` has it."""
+    return {_plain(str(row[0])) if kind in HAVE_UUIDS else str(row[0]) for row in rows}
+
+
+def wait_for_members(members: Members) -> Sequence[str]:
     """Return once each member has executed what the primary has; those that have not in time."""
     deadline = time.monotonic() + CATCH_UP_SECONDS
-    while behind := list(_behind(members)):
+    while behind := _behind(members):
         if time.monotonic() > deadline:
             return behind
         time.sleep(0.5)
     return []
 
 
-def _behind(members: Members) -> Iterator[str]:
+def _behind(members: Members) -> Sequence[str]:
     primary = members.primary()
     if primary is None:
-        yield "no member is the primary"
-        return
+        return ["no member is the primary"]
     try:
-        executed = {number: _executed(members, number) for number in layout.numbers("mysql")}
+        return members.behind(primary)
     except MySQLdb.Error as error:
-        yield f"a member does not answer: {error}"
-        return
-    for number, known in executed.items():
-        if lacking := executed[primary] - known:
-            yield f"member {number} lacks {lacking} transactions of member {primary}"
-
-
-def _executed(members: Members, number: int) -> GtidSet:
-    return GtidSet.parse(str(members.ask(number, "SELECT @@GLOBAL.gtid_executed")[0][0]))
+        return [f"a member does not answer: {error}"]

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from scripts.cluster import findings, layout, sentinels
+from scripts.cluster import databases, findings, layout, sentinels
 from scripts.cluster.drill import partition
 from scripts.cluster.drill.plan import Fault
 from scripts.cluster.layout import Cluster
-from scripts.cluster.members import Members
 from scripts.stack import SetupError, process_identity
 
 SILENT_SECONDS = 30
@@ -28,13 +27,12 @@ def target(cluster: Cluster, fault: Fault) -> str:
 
 def _target(cluster: Cluster, fault: Fault) -> str:
     match fault.component:
-        case "mysql-primary":
-            primary = Members(cluster).primary()
-            return f"mysql-{primary}" if primary else ""
-        case "mysql-secondary":
-            primary = Members(cluster).primary()
-            others = [number for number in layout.numbers("mysql") if number != primary]
-            return f"mysql-{_chosen(others, fault)}" if primary else ""
+        case "mysql-primary" | "mysql-secondary" | "mariadb-primary" | "mariadb-secondary":
+            members = databases.members(cluster)
+            primary = members.primary()
+            others = [number for number in members.servers.numbers if number != primary]
+            number = primary if fault.component.endswith("primary") else _chosen(others, fault)
+            return members.servers.name(number) if primary and number else ""
         case "redis-primary":
             port = sentinels.primary_port(cluster)
             return f"redis-{port - cluster.port('redis') + 1}" if port else ""
@@ -42,7 +40,7 @@ def _target(cluster: Cluster, fault: Fault) -> str:
             return findings.queue_leader(cluster)
         case "beat":
             return findings.acting_beat_name(cluster)
-        case "haproxy-front" | "haproxy-database":
+        case "haproxy-front" | "haproxy-database" | "mysql-keeper" | "mariadb-keeper" | "rabbitmq-keeper":
             return fault.component
         case kind:
             return f"{kind}-{_chosen(list(layout.numbers(kind)), fault)}"

@@ -106,9 +106,15 @@ class Steady:
             self._connections.put(connection)
 
 
+OWN_LISTS = {"/orders": ("order", "id"), "/coupons": ("coupon", "code")}
+"""Lists of what an account made itself: the sort of call, and the field that names one."""
+NEWEST = 10
+"""Of these an own list must show each one: far fewer than a page has."""
+
+
 @dataclass
 class Reader:
-    """One thread that reads lists."""
+    """One thread that reads lists. An own list must show what was acknowledged before it was asked for."""
 
     setup: Setup
     port: int
@@ -118,7 +124,24 @@ class Reader:
     def run(self, stop: threading.Event) -> None:
         chance, connection = random.Random(self.seed), Connection(self.port, self.seen, seed=self.seed)
         while not stop.wait(READ_PAUSE_SECONDS):
-            connection.call_once(Call("GET", chance.choice(READS), chance.choice(self.setup.buyers).token))
+            path, account = chance.choice(READS), chance.choice(self.setup.buyers)
+            known = newest(account, path)
+            answer = connection.call_once(Call("GET", path, account.token))
+            if answer and answer.status == 200 and (missing := known - shown(answer, path)):
+                self.seen.record_finding(f"GET {path} of account {account.id} lacks {sorted(missing)}")
+
+
+def newest(account: Account, path: str) -> set[str]:
+    """What the account made last, as the own list at this path names it; nothing for other lists."""
+    sort, field_name = OWN_LISTS.get(path, ("", ""))
+    made = [call.answer.body for call in list(account.calls) if call.sort == sort and call.was_done]
+    return {str(body.get(field_name) or body["order"]) for body in made[-NEWEST:]}
+
+
+def shown(answer: Answer, path: str) -> set[str]:
+    """What the answer's page of an own list names."""
+    _, field_name = OWN_LISTS.get(path, ("", ""))
+    return {str(one[field_name]) for one in answer.body["results"]} if field_name else set()
 
 
 @dataclass

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from scripts.cluster import layout, supervision, templates
+from scripts.cluster import databases, layout, supervision
 from scripts.cluster.drill import previous_shop
 from scripts.cluster.layout import Cluster
 from scripts.cluster.members import Members
@@ -16,54 +16,57 @@ ONLINE_SECONDS = 240
 
 def switchover(cluster: Cluster) -> str:
     """Have a secondary become the primary. Raises SetupError, and MySQLdb's errors."""
-    members = Members(cluster)
+    members = databases.members(cluster)
     old = _primary(members)
-    new = old % layout.SIZES["mysql"] + 1
-    _make_primary(members, new)
-    return f"mysql-{old} to mysql-{new}"
+    new = _next(members, old)
+    members.make_primary(new)
+    return f"{members.servers.name(old)} to {members.servers.name(new)}"
 
 
 def restart_members(cluster: Cluster) -> str:
     """Restart one member after the other as for another version, the primary last and after a switchover."""
-    members = Members(cluster)
-    order = sorted(layout.numbers("mysql"), key=lambda number: number == _primary(members))
+    members = databases.members(cluster)
+    order = sorted(members.servers.numbers, key=lambda number: number == _primary(members))
     for number in order:
         if _primary(members) == number:
-            _make_primary(members, order[0])
-        supervision.stop(cluster, f"mysql-{number}")
-        supervision.start(cluster, f"mysql-{number}")
+            members.make_primary(order[0])
+        supervision.stop(cluster, members.servers.name(number))
+        supervision.start(cluster, members.servers.name(number))
         _wait_online(members, number)
-    return "mysql-" + ", ".join(map(str, order))
+    return f"{cluster.database}-{', '.join(map(str, order))}"
 
 
 def kill_members(cluster: Cluster) -> str:
-    """Kill all members at the same moment, as a power cut would."""
-    names = layout.names("mysql")
+    """Kill all members at the same moment.
+
+    Unlike a power cut this keeps what they gave to the operating system, written to the disk or not.
+    """
+    names = layout.names(cluster.database)
     pids = [process_identity.group_of(cluster.instance.run, name) for name in names]
     process_identity.kill(set().union(*pids))
-    return "mysql-1 to mysql-3"
+    return f"{names[0]} to {names[-1]}"
 
 
-def clone_member(cluster: Cluster) -> str:
-    """Rebuild a secondary whose disk is lost, when the others lack the binary logs of its beginning.
+def rebuild_member(cluster: Cluster) -> str:
+    """Rebuild a secondary whose disk is lost, when the others lack the transactions of its beginning.
 
-    Raises SetupError when it came back in another way than by clone.
+    Raises SetupError when it came back in another way than by a whole copy.
     """
-    members = Members(cluster)
-    number = _primary(members) % layout.SIZES["mysql"] + 1
-    supervision.stop(cluster, f"mysql-{number}")
+    members = databases.members(cluster)
+    number = _next(members, _primary(members))
+    name = members.servers.name(number)
+    supervision.stop(cluster, name)
     try:
-        shutil.rmtree(cluster.mysql / f"member-{number}" / "data")
-        for other in layout.numbers("mysql"):
+        shutil.rmtree(databases.of(cluster).data(cluster, number))
+        for other in members.servers.numbers:
             if other != number:
-                _purge_binary_logs(members, other)
+                members.forget_history(other)
     finally:
-        supervision.start(cluster, f"mysql-{number}")
+        supervision.start(cluster, name)
     _wait_online(members, number)
-    states = members.ask(number, "SELECT STATE FROM performance_schema.clone_status")
-    if states != (("Completed",),):
-        raise SetupError(f"mysql-{number} joined again, and was not cloned: {states}")
-    return f"mysql-{number}"
+    if not members.copied(number):
+        raise SetupError(f"{name} joined again, and was not copied")
+    return name
 
 
 def upgrade_shop(cluster: Cluster, folder: Path) -> str:
@@ -76,9 +79,13 @@ MANEUVERS: Mapping[str, Callable[[Cluster], str]] = {
     "switchover": switchover,
     "members-restarted": restart_members,
     "members-killed": kill_members,
-    "member-cloned": clone_member,
 }
 """Each returns to what it happened, and when it is over; members come back by themselves after the kill."""
+
+
+def of(cluster: Cluster) -> Mapping[str, Callable[[Cluster], str]]:
+    """Those of a cluster with this database."""
+    return {**MANEUVERS, databases.of(cluster).rebuild: rebuild_member}
 
 
 def _primary(members: Members) -> int:
@@ -90,22 +97,14 @@ def _primary(members: Members) -> int:
     return found
 
 
-def _make_primary(members: Members, number: int) -> None:
-    statement = f"SELECT group_replication_set_as_primary('{templates.member_uuid(number)}')"
-    members.ask(number, statement, seconds=60)
-
-
-def _purge_binary_logs(members: Members, number: int) -> None:
-    with members.connected(number, seconds=30) as connection:
-        for statement in ("FLUSH BINARY LOGS", "PURGE BINARY LOGS BEFORE NOW() + INTERVAL 1 DAY"):
-            connection.query(statement)
+def _next(members: Members, number: int) -> int:
+    return number % len(members.servers.numbers) + 1
 
 
 def _wait_online(members: Members, number: int) -> None:
     deadline = time.monotonic() + ONLINE_SECONDS
     while time.monotonic() < deadline:
-        view = members.view(number)
-        if view and view.state == "ONLINE":
+        if members.conditions()[number].is_online:
             return
         time.sleep(0.5)
-    raise SetupError(f"mysql-{number} was not online after {ONLINE_SECONDS} s")
+    raise SetupError(f"{members.servers.name(number)} was not online after {ONLINE_SECONDS} s")

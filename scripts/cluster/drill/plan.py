@@ -4,15 +4,14 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from scripts.cluster.databases import Database
 from scripts.stack import SetupError
 
-COMPONENTS = (
-    "mysql-primary",
-    "mysql-secondary",
-    "router",
+SHARED_COMPONENTS = (
     "redis-primary",
     "sentinel",
     "rabbitmq",
+    "rabbitmq-keeper",
     "haproxy-database",
     "haproxy-front",
     "web",
@@ -20,18 +19,18 @@ COMPONENTS = (
     "issuer",
     "beat",
 )
-"""What a fault happens to. Of several equal processes the seed draws one; of RabbitMQ it is the queue's
-leader, of beat the one that acts."""
+"""What a fault happens to beside the database. Of several equal processes the seed draws one; of RabbitMQ it
+is the queue's leader, of beat the one that acts."""
 ACTIONS = ("kill", "freeze", "partition")
-MANEUVERS = ("switchover", "members-restarted", "shop-upgraded", "members-killed", "member-cloned")
-"""What an operator does, or what happens to several processes at once."""
+MANEUVERS = ("switchover", "members-restarted", "shop-upgraded", "members-killed")
+"""What an operator does, or what happens to several processes at once; beside them a member is rebuilt."""
 QUICK = (
-    "kill mysql-primary",
-    "freeze mysql-primary",
-    "partition mysql-primary",
+    "kill {primary}",
+    "freeze {primary}",
+    "partition {primary}",
     "kill redis-primary",
     "freeze rabbitmq",
-    "kill router",
+    "kill {route}",
     "kill haproxy-front",
     "kill web",
     "kill issuer",
@@ -39,13 +38,13 @@ QUICK = (
     "switchover",
     "members-killed",
 )
-"""What `QUICK=1` has time for."""
+"""What `QUICK=1` has time for; of the database its primary, and what leads to it or appoints it."""
 LASTS_SECONDS = (10.0, 14.0)
 """How long a process is frozen or cut off: longer than it takes to notice it."""
 LEAD_SECONDS = (2.0, 4.0)
 """How long the load runs before the fault."""
 NOTICE_SECONDS = 5.0
-"""What a silence takes to be noticed on top of an end, by the time-outs of MySQL's group."""
+"""What a silence takes to be noticed on top of an end, by the time-outs of the database's members."""
 
 
 @dataclass(frozen=True)
@@ -79,16 +78,45 @@ class Fault:
         return self.component == "haproxy-front"
 
 
-def all_names() -> list[str]:
-    """Every fault there is."""
-    return [f"{action} {component}" for component in COMPONENTS for action in ACTIONS] + list(MANEUVERS)
+@dataclass(frozen=True)
+class Catalogue:
+    """The faults of a cluster with one of the databases."""
+
+    components: Sequence[str]
+    maneuvers: Sequence[str]
+    quick: Sequence[str]
+    """What `QUICK=1` has time for."""
+
+    @property
+    def names(self) -> list[str]:
+        """Every fault there is."""
+        pairs = [f"{action} {component}" for component in self.components for action in ACTIONS]
+        return [*pairs, *self.maneuvers]
+
+    def chosen(self, text: str) -> list[str]:
+        """The faults that `ONLY=` names: a fault, all of an action or of a component. Raises SetupError."""
+        found: list[str] = []
+        for word in filter(None, (part.strip() for part in text.split(","))):
+            matching = [name for name in self.names if word == name or word in name.split(" ")]
+            if not matching:
+                known = ", ".join([*ACTIONS, *self.components, *self.maneuvers])
+                raise SetupError(f"ONLY={word} names no fault; there are {known}, and pairs like 'kill web'")
+            found += [name for name in matching if name not in found]
+        return found
 
 
-def faults(
-    seed: str, *, only: Sequence[str] = (), is_quick: bool = False, is_repeated: bool = True
-) -> Iterator[Fault]:
-    """The faults of one seed, in its order; when repeated, again and again in another one."""
-    names = list(only) or list(QUICK if is_quick else all_names())
+def catalogue(database: Database) -> Catalogue:
+    """The faults of a cluster with this database."""
+    primary, _, route, *_ = database.components
+    return Catalogue(
+        components=[*database.components, *SHARED_COMPONENTS],
+        maneuvers=[*MANEUVERS, database.rebuild],
+        quick=[name.format(primary=primary, route=route) for name in QUICK],
+    )
+
+
+def faults(seed: str, names: Sequence[str], *, is_repeated: bool = True) -> Iterator[Fault]:
+    """These faults in the order of the seed; when repeated, again and again in another one."""
     number = 0
     while True:
         number += 1
@@ -105,15 +133,3 @@ def draw(name: str, *, seed: str) -> Fault:
     action, _, component = name.partition(" ")
     lead, lasts, choice = chance.uniform(*LEAD_SECONDS), chance.uniform(*LASTS_SECONDS), chance.random()
     return Fault(action, component, lead, lasts if action in ("freeze", "partition") else 0.0, choice)
-
-
-def chosen(text: str) -> list[str]:
-    """The faults that `ONLY=` names: a fault, all of an action or of a component. Raises SetupError."""
-    found: list[str] = []
-    for word in filter(None, (part.strip() for part in text.split(","))):
-        matching = [name for name in all_names() if word == name or word in name.split(" ")]
-        if not matching:
-            known = ", ".join([*ACTIONS, *COMPONENTS, *MANEUVERS])
-            raise SetupError(f"ONLY={word} names no fault; there are {known}, and pairs like 'kill web'")
-        found += [name for name in matching if name not in found]
-    return found

@@ -11,18 +11,17 @@ import MySQLdb
 
 from scripts.chaos.memory import Setup
 from scripts.chaos.shop import Shop
-from scripts.cluster import status
+from scripts.cluster import databases, status
 from scripts.cluster.drill import effects, faults, load, maneuvers, previous_shop, shop_setup
 from scripts.cluster.drill.effects import Compared, Effects
 from scripts.cluster.drill.judging import Outcome, Statuses, longest_gap
 from scripts.cluster.drill.load import Load
 from scripts.cluster.drill.plan import NOTICE_SECONDS, Fault
 from scripts.cluster.layout import Cluster
-from scripts.cluster.members import Members
 from scripts.stack import SetupError
 
 WHOLE_SECONDS = 240
-"""Members of MySQL come back for so long at most."""
+"""Members of the database come back for so long at most."""
 LOADED_SECONDS = 15.0
 """The load goes on for so long after a fault. A member that joins again under load would take minutes."""
 LONGEST_SECONDS = 600
@@ -103,11 +102,12 @@ class Trial:
 
     def _judge(self, seen: Statuses, before: Effects) -> tuple[Compared, int, list[str]]:
         """What was lost or doubled since the last fault, how many effects were acknowledged, and findings."""
-        members = Members(self.cluster)
+        members = databases.members(self.cluster)
         findings = load.settle(
             self.setup, port=self.cluster.port("front"), seen=seen, within_seconds=SETTLE_SECONDS
         )
         findings += effects.wait_for_members(members)
+        findings += effects.differing(members)
         findings += shop_setup.broken_laws(self.cluster)
         known = effects.acknowledged(self.setup)
         compared = effects.compare(known, effects.stored_by_member(members, self.setup), before=self.before)
@@ -134,7 +134,7 @@ class Trial:
             began = time.monotonic()
             return began, maneuvers.upgrade_shop(self.cluster, folder)
         began = time.monotonic()
-        return began, maneuvers.MANEUVERS[fault.action](self.cluster)
+        return began, maneuvers.of(self.cluster)[fault.action](self.cluster)
 
     def _seconds_until_whole(self, began: float, *, until: float) -> float | None:
         """How long after the beginning nothing is missing; None when something still is in the end.
@@ -152,7 +152,7 @@ class Trial:
                 well_since = time.monotonic()
             time.sleep(0.5)
         whole = well_since - began
-        if whole > NOTABLE_SECONDS:
+        if whole > NOTABLE_SECONDS and last:
             self.say(f"  whole after {whole:.1f} s; what was missing last: {'; '.join(last)}")
         return whole
 

@@ -1,5 +1,7 @@
 """Prometheus over the cluster, and the exporters of the servers that have no metrics of their own."""
 
+from collections.abc import Sequence
+
 from scripts.cluster import credentials, layout, templates
 from scripts.cluster.layout import Cluster
 from scripts.stack import places
@@ -16,8 +18,8 @@ def prepare(cluster: Cluster) -> None:
     places.write_whole(cluster.settings / "metrics-token", token, mode=0o600)
 
 
-def command(cluster: Cluster, kind: str, number: int) -> Command:
-    """The command line of Prometheus or of an exporter."""
+def command(cluster: Cluster, kind: str, number: int, *, collectors: Sequence[str]) -> Command:
+    """The command line of Prometheus or of an exporter; `collectors` are those of the database's."""
     if kind == "prometheus":
         return [
             prometheus.program("prometheus"),
@@ -30,15 +32,14 @@ def command(cluster: Cluster, kind: str, number: int) -> Command:
     listen = f"--web.listen-address={cluster.address(kind, number)}"
     if kind == "redis-exporter":
         return [prometheus.program("prometheus-redis-exporter"), listen]
-    # Tables and statements that MySQL 9 doesn't have, or that need more rights.
+    # Tables and statements that a member doesn't have, or that need more rights.
     without = (
         "info_schema.innodb_cmp",
         "info_schema.innodb_cmpmem",
         "info_schema.query_response_time",
         "slave_status",
     )
-    wanted = ("perf_schema.replication_group_members", "perf_schema.replication_group_member_stats")
-    options = [*(f"--no-collect.{name}" for name in without), *(f"--collect.{name}" for name in wanted)]
+    options = [*(f"--no-collect.{name}" for name in without), *(f"--collect.{name}" for name in collectors)]
     return [prometheus.program("prometheus-mysqld-exporter"), listen, *options]
 
 
@@ -48,6 +49,5 @@ def environment(cluster: Cluster, kind: str, number: int) -> dict[str, str]:
     if kind == "redis-exporter":
         first = cluster.address("redis", next(iter(layout.numbers("redis"))))
         return {"REDIS_ADDR": f"redis://{first}", "REDIS_PASSWORD": password["redis"]}
-    return {
-        "DATA_SOURCE_NAME": f"exporter:{password['mysql-exporter']}@({cluster.address('mysql', number)})/"
-    }
+    member = cluster.address(cluster.database, number)
+    return {"DATA_SOURCE_NAME": f"exporter:{password['mysql-exporter']}@({member})/"}

@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
-from scripts.cluster.gtids import GtidSet
+from scripts.cluster.group_replication.gtids import GtidSet
+from scripts.cluster.steps import Step
 
 OUTSIDE = ("OFFLINE", "ERROR")
 """States of a member that is in no group: not yet, or no longer."""
-Action = Literal["found", "join", "wait", "refuse", "nothing"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,20 +29,12 @@ class View:
         return self.state == "ONLINE" and reached * 2 > len(self.states)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """The next step, and the members that it is about."""
-
-    action: Action
-    members: tuple[int, ...] = ()
-    reason: str = ""
-
-
 def next_step(views: Mapping[int, View | None]) -> Step:
-    """What to do; `views` has each member of the configuration, None for one that doesn't answer.
+    """What to do: `found`, `join`, `wait`, `refuse` or `nothing`.
 
-    A group is founded only when every member answers, none is in a group, and one has all transactions of the
-    others: a group without a member that had committed more would lose what was acknowledged.
+    `views` has each member of the configuration, None for one that doesn't answer. A group is founded only
+    when every member answers, none is in a group, and one has all transactions of the others: a group without
+    a member that had committed more would lose what was acknowledged.
     """
     answering = {number: view for number, view in views.items() if view is not None}
     outside = tuple(number for number, view in answering.items() if view.state in OUTSIDE)

@@ -1,0 +1,1 @@
+"""MariaDB with Galera: one primary component, in which one member writes."""

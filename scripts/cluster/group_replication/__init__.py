@@ -1,0 +1,1 @@
+"""MySQL Group Replication: one group, whose primary writes."""
