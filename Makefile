@@ -8,7 +8,7 @@ endif
 BOOTSTRAP := @$(PYTHON) scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run manage test test-services smoke bench metrics-cost board-cost hot-row staff-pages bulk lab scale scale-measure scale-lint chaos soak alerts screenshots cluster cluster-status cluster-drill check format openapi reference schema-changes messages docs dashboards lock
+.PHONY: help run manage test test-other-servers test-services smoke bench metrics-cost board-cost hot-row staff-pages bulk lab scale scale-measure scale-lint chaos soak alerts screenshots cluster cluster-status cluster-drill check format openapi reference schema-changes messages docs dashboards lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,13 +21,19 @@ manage: ## a management command in that environment: ARGS="audit --json"
 	$(BOOTSTRAP) $(if $(filter mariadb,$(DB)),mariadb,run)
 	@exec $(VENV) -m scripts.manage --port "$(PORT)" --db "$(DB)" $(ARGS)
 
-test: ## every test on throwaway servers, then the embedded smoke; ARGS="coupons -k race" goes to pytest instead
-	$(BOOTSTRAP) test
-	@exec $(VENV) -m scripts.suite $(ARGS)
+test: ## every test on throwaway servers, then the embedded smoke; ARGS="coupons -k race" goes to pytest instead; DB=mariadb, mysql or mariadb-next
+	$(BOOTSTRAP) test $(if $(filter-out mariadb,$(DB)),debootstrap)
+	@exec $(VENV) -m scripts.suite --db "$(DB)" $(ARGS)
 
-test-services: ## keep the throwaway servers up, to run pytest by hand
+# Where debootstrap can't be installed, the command itself names the servers that it doesn't meet.
+test-other-servers: ## races, crashes, transactions, idempotency and migrations on MySQL and on the next MariaDB, as root
 	$(BOOTSTRAP) test
-	@exec $(VENV) -m scripts.stack.throwaway
+	-$(BOOTSTRAP) test debootstrap
+	@exec $(VENV) -m scripts.suite --other-servers
+
+test-services: ## keep the throwaway servers up, to run pytest by hand: DB=mariadb, mysql or mariadb-next
+	$(BOOTSTRAP) test $(if $(filter-out mariadb,$(DB)),debootstrap)
+	@exec $(VENV) -m scripts.stack.throwaway --db "$(DB)"
 
 smoke: ## boot the embedded stack, sell something, stop: DB=sqlite or mariadb
 	$(BOOTSTRAP) $(if $(filter mariadb,$(DB)),mariadb,run)
