@@ -15,6 +15,7 @@ from pathlib import Path
 from scripts.stack import SetupError, children, places, throwaway
 
 WHOLE_SUITE = ("--numprocesses", "3", "--dist", "loadfile", "--durations", "25")
+EACH_SERVER = ("-m", "each_server", "--numprocesses", "4", "--dist", "loadfile", "--durations", "10")
 PATIENCE_SECONDS = 30
 """How long pytest may take to end its fixtures once it is interrupted."""
 
@@ -32,18 +33,21 @@ def main() -> int:
 def _on_other_servers() -> int:
     """What depends on the database server most, on the kinds that come from a Debian root.
 
-    One that can't be had is named, and the others go on.
+    One that can't be had is named, once more at the end, and the others go on.
     """
-    codes = []
+    codes, not_met = [], []
     for kind, (_, root) in throwaway.DATABASES.items():
         if root is None:
             continue
         try:
             root.require(within_seconds=throwaway.ROOT_SECONDS)
         except (SetupError, OSError) as error:
-            print(f"\n*** NOT TESTED on {kind}: {children.explain(error)} ***\n", file=sys.stderr, flush=True)
+            not_met.append(f"*** NOT TESTED on {kind}: {children.explain(error)} ***")
+            print(not_met[-1], file=sys.stderr, flush=True)
             continue
-        codes.append(_pytest_on(kind, "-m", "each_server", *WHOLE_SUITE))
+        codes.append(_pytest_on(kind, *EACH_SERVER))
+    for line in not_met:
+        print(line, file=sys.stderr, flush=True)
     return max(codes, default=0)
 
 

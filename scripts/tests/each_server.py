@@ -28,7 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def is_for_each_server(module: Path) -> bool:
-    return module.stem.endswith(NAMES)
+    return module.stem.endswith(tuple(f"_{name}" for name in NAMES))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

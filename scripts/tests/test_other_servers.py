@@ -32,6 +32,7 @@ def test_each_kind_of_these_tests_has_modules(name: str):
 def test_a_module_of_that_name_is_marked(request: pytest.FixtureRequest):
     assert each_server.is_for_each_server(Path("test_new_races.py"))
     assert not each_server.is_for_each_server(Path("test_pricing.py"))
+    assert not each_server.is_for_each_server(Path("test_traces.py"))
     assert request.node.get_closest_marker("each_server") is None
 
 
@@ -100,8 +101,15 @@ def test_a_server_that_can_not_be_had_is_named_and_the_others_are_met(
 
     ran = []
     monkeypatch.setattr(Root, "require", missing)
-    monkeypatch.setattr(suite, "_pytest_on", lambda kind, *arguments: ran.append((kind, arguments[:2])) or 0)
+
+    def run(kind: str, *arguments: str) -> int:
+        ran.append((kind, arguments[:2]))
+        print(f"the tests on {kind}", file=sys.stderr)
+        return 0
+
+    monkeypatch.setattr(suite, "_pytest_on", run)
     monkeypatch.setattr(sys, "argv", ["suite", "--other-servers"])
     assert suite.main() == 0
     assert ran == [("mariadb-next", ("-m", "each_server"))]
-    assert "NOT TESTED on mysql: no network" in capsys.readouterr().err
+    named = "*** NOT TESTED on mysql: no network ***"
+    assert capsys.readouterr().err.splitlines() == [named, "the tests on mariadb-next", named]
