@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import cache
 from math import ceil
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -16,12 +16,23 @@ from payments.gateways.circuit import NoAnswer
 from payments.gateways.requests import exchange
 from payments.gateways.stripe_reading import Intent, Refund, validate_reply
 
+if TYPE_CHECKING:
+    # Modules of thousands of lines that only types need.
+    from stripe.params import (
+        PaymentIntentCreateParams,
+        PaymentIntentListParams,
+        PaymentIntentListParamsCreated,
+    )
+
 KEY, ORDER = "firstcome_key", "firstcome_order"
 """Names in the metadata of our objects; objects without them in the Stripe account are not the shop's."""
 PAGE = 100
 EXPANDED = ["latest_charge"]
 WRONG_CHARGE = "another charge than requested"
+API_VERSION = "2026-10-28.endive"
+"""The version of Stripe's API whose parameters and objects the installed package describes."""
 LIST_PATHS = ("/payment_intents", "/payment_intents/search", "/refunds")
+Listed = TypeVar("Listed", stripe.PaymentIntent, stripe.Refund)
 
 # By default the package sends durations and the machine's details to Stripe, and logs messages about cards.
 stripe.enable_telemetry = False
@@ -45,22 +56,28 @@ class Transport(stripe.HTTPClient):
         return reply.body, reply.status, reply.headers
 
 
-def create(*, key: str, amount: int, currency: str, order_id: UUID | None = None, **more: Any) -> Intent:
+def create(
+    *,
+    key: str,
+    amount: int,
+    currency: str,
+    order_id: UUID | None = None,
+    payment_method: str | None = None,
+) -> Intent:
     """Create an intent under the key, not confirmed, so not charged; a repeat returns the same intent.
 
     A repeat returns it as it was created: confirm or retrieve it. Raises `stripe.IdempotencyError` when the
     key was used with other parameters.
     """
-    made = _intents().create(
-        {
-            "amount": amount,
-            "currency": currency.lower(),
-            "payment_method_types": ["card"],
-            "metadata": {KEY: key} | ({ORDER: str(order_id)} if order_id else {}),
-            **more,
-        },
-        {"idempotency_key": key},
-    )
+    parameters: PaymentIntentCreateParams = {
+        "amount": amount,
+        "currency": currency.lower(),
+        "allowed_payment_method_types": ["card"],
+        "metadata": {KEY: key} | ({ORDER: str(order_id)} if order_id else {}),
+    }
+    if payment_method is not None:
+        parameters["payment_method"] = payment_method
+    made = _intents().create(parameters, {"idempotency_key": key})
     intent = _to_intent(made)
     if intent.metadata.get(KEY) != key or intent.currency != currency.lower():
         raise stripe.APIConnectionError(WRONG_CHARGE)
@@ -108,10 +125,15 @@ def find_by_metadata(name: str, value: str) -> list[Intent]:
 
 def list_created(*, since: datetime | None, until: datetime | None) -> Iterator[Intent]:
     """The intents of a period that are ours, newest first. Stripe's instants are whole seconds."""
-    bounds = {"gte": since, "lt": until}
-    period = {name: ceil(bound.timestamp()) for name, bound in bounds.items() if bound}
-    query: dict[str, Any] = {"limit": PAGE, "expand": _in_lists(EXPANDED)}
-    pages = _intents().list(query | ({"created": period} if period else {}))
+    period: PaymentIntentListParamsCreated = {}
+    if since:
+        period["gte"] = ceil(since.timestamp())
+    if until:
+        period["lt"] = ceil(until.timestamp())
+    query: PaymentIntentListParams = {"limit": PAGE, "expand": _in_lists(EXPANDED)}
+    if period:
+        query["created"] = period
+    pages = _intents().list(query)
     return (one for one in map(_to_intent, _iterate_pages(pages)) if KEY in one.metadata)
 
 
@@ -130,7 +152,7 @@ def refund(intent_id: str, *, key: str, amount: int) -> Refund:
     return _to_refund(refunded)
 
 
-def _iterate_pages(pages: Any) -> Iterator[Any]:
+def _iterate_pages(pages: stripe.ListObject[Listed]) -> Iterator[Listed]:
     """Every object of a list, page by page; a list that repeats an object is no answer."""
     seen: set[str] = set()
     for item in pages.auto_paging_iter():
@@ -166,16 +188,20 @@ def _escaped(value: str) -> str:
     return value.replace("\\", "\\\\").replace("'", "\\'")
 
 
-def _intents() -> Any:
+def _intents() -> stripe.PaymentIntentService:
     return _client(settings.STRIPE_API_KEY, settings.STRIPE_API_BASE).v1.payment_intents
 
 
-def _refunds() -> Any:
+def _refunds() -> stripe.RefundService:
     return _client(settings.STRIPE_API_KEY, settings.STRIPE_API_BASE).v1.refunds
 
 
 @cache
 def _client(api_key: str, api_base: str) -> stripe.StripeClient:
     return stripe.StripeClient(
-        api_key, base_addresses={"api": api_base}, http_client=Transport(), max_network_retries=0
+        api_key,
+        stripe_version=API_VERSION,
+        base_addresses={"api": api_base},
+        http_client=Transport(),
+        max_network_retries=0,
     )

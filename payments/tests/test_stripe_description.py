@@ -1,0 +1,131 @@
+"""The Stripe adapter beside Stripe's own description: no parameter, field or value beside it."""
+
+from typing import Any, Literal, get_args, get_origin
+
+import pytest
+import stripe
+from pydantic import BaseModel
+
+from payments.gateways import stripe_api, stripe_calls, stripe_reading
+from payments.gateways.requests import ReplyPart
+from payments.tests import stripe_description
+from payments.tests.stripe_description import literals, members
+from payments.tests.stripe_proxy import Call
+
+DESCRIBED: dict[type[ReplyPart], tuple[type, ...]] = {
+    stripe_reading.Intent: (stripe.PaymentIntent,),
+    stripe_reading.LatestCharge: (stripe.Charge,),
+    stripe_reading.PaymentError: (stripe.PaymentIntent.LastPaymentError,),
+    stripe_reading.Refund: (stripe.Refund,),
+    stripe_reading.ListItem: (stripe.PaymentIntent, stripe.Refund),
+    stripe_reading.Page: (stripe.ListObject, stripe.SearchResultObject),
+}
+NOT_DESCRIBED = {
+    # The envelope of a refusal: the package itself reads `error`, and describes what is in it alone.
+    stripe_reading.Failure: {"error"},
+    # Every error of Stripe's API has a type; the package's class of it lists codes and parameters alone.
+    stripe_reading.ErrorPart: {"type"},
+}
+MODELS = [
+    one for one in vars(stripe_reading).values() if isinstance(one, type) and issubclass(one, ReplyPart)
+]
+EVENT_OBJECTS = {"payment_intent": stripe.PaymentIntent, "charge": stripe.Charge}
+
+
+def call(form: str, *, path: str = "/v1/refunds", version: str = stripe_calls.API_VERSION) -> Call:
+    return Call(method="POST", path=path, form=form, key="", who="", version=version)
+
+
+@pytest.mark.parametrize(
+    "model", [one for one in MODELS if one is not ReplyPart], ids=lambda one: one.__name__
+)
+def test_every_field_that_is_read_is_one_of_stripes_objects(model: type[ReplyPart]) -> None:
+    if model in NOT_DESCRIBED:
+        assert model.model_fields.keys() == NOT_DESCRIBED[model]
+        return
+    for described in DESCRIBED[model]:
+        # Every object has the name of its kind, which the package's lists keep as a constant alone.
+        unknown = model.model_fields.keys() - stripe_description.hints(described).keys() - {"object"}
+
+        assert not unknown, (described, unknown)
+
+
+@pytest.mark.parametrize("model", DESCRIBED, ids=lambda one: one.__name__)
+def test_a_field_that_is_an_object_is_the_object_that_stripe_has_there(model: type[ReplyPart]) -> None:
+    for name, field in model.model_fields.items():
+        inner = [one for one in members(field.annotation) if _is_model(one) and one in DESCRIBED]
+        theirs = {
+            one for hint in DESCRIBED[model] for one in members(stripe_description.hints(hint).get(name))
+        }
+
+        assert all(theirs.intersection(DESCRIBED[one]) for one in inner), (name, theirs)
+
+
+@pytest.mark.parametrize(
+    ("model", "described"),
+    [(stripe_reading.Intent, stripe.PaymentIntent), (stripe_reading.Refund, stripe.Refund)],
+    ids=lambda one: one.__name__,
+)
+def test_the_values_that_are_known_are_those_that_stripe_lists(
+    model: type[ReplyPart], described: Any
+) -> None:
+    """A status that the adapter doesn't know would be an answer that it can't read."""
+    theirs = stripe_description.hints(described)
+    for name, field in model.model_fields.items():
+        if get_origin(field.annotation) is not Literal:
+            continue
+        listed = literals(theirs[name])
+        assert not listed or set(get_args(field.annotation)) == listed, name
+
+
+def test_the_events_that_are_known_are_stripes_and_their_objects_have_metadata() -> None:
+    types = literals(stripe_description.hints(stripe.Event)["type"])
+
+    assert stripe_api.EVENT_TYPES.keys() <= types
+    for type in stripe_api.EVENT_TYPES:
+        assert "metadata" in stripe_description.hints(EVENT_OBJECTS[type.partition(".")[0]]), type
+
+
+def test_the_fields_of_an_event_that_are_read_are_stripes() -> None:
+    event = stripe_description.hints(stripe.Event)
+
+    assert {"id", "type", "data"} <= event.keys()
+    assert "object" in stripe_description.hints(event["data"])
+
+
+def test_the_version_that_is_sent_is_the_one_that_the_package_describes() -> None:
+    """After an update of the package: read Stripe's changes between the versions, and pin the new one."""
+    assert stripe.api_version == stripe_calls.API_VERSION
+
+
+@pytest.mark.parametrize(
+    ("form", "wrong"),
+    [
+        ("payment_intent=pi_1&amount=7&metadata[firstcome_key]=one", []),
+        ("payment_intent=pi_1&amount=seven", ["amount=seven"]),
+        ("payment_intent=pi_1&order=7", ["order=7"]),
+        ("reason=boredom", ["reason=boredom"]),
+        ("metadata[a][b]=c", ["metadata[a][b]=c"]),
+        ("expand=charge", ["expand=charge"]),
+        ("expand[0]=charge", []),
+        # What localstripe takes and Stripe refuses since 2026-09-30.
+        ("payment_method_types[0]=card", ["payment_method_types[0]=card"]),
+        # An option of the package, which it sends in a header, is no parameter.
+        ("stripe_account=acct_1", ["stripe_account=acct_1"]),
+    ],
+)
+def test_a_parameter_or_value_that_stripe_does_not_describe_is_found(form: str, wrong: list[str]) -> None:
+    assert stripe_description.violations(call(form)) == [f"POST /v1/refunds: {one}" for one in wrong]
+
+
+def test_a_call_that_is_not_described_another_version_and_a_missing_parameter_are_found() -> None:
+    assert stripe_description.violations(call("", path="/v1/charges")) == ["POST /v1/charges: not described"]
+    assert stripe_description.violations(call("", version="")) == ["POST /v1/refunds: version ''"]
+    create = "/v1/payment_intents"
+    assert stripe_description.violations(call("amount=7", path=create)) == [
+        f"POST {create}: without currency"
+    ]
+
+
+def _is_model(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, BaseModel)
