@@ -15,7 +15,7 @@ from shop.operations.backups import restoring
 from shop.operations.backups.programs import BackupFailed
 from shop.operations.backups.restoring import Restored
 
-NEXT = "Now: migrate, rebuild_redis, audit, reconcile, reconcile --fix. Only then start the web servers."
+NEXT = "Now: migrate, rebuild_redis, reconcile, reconcile --fix, audit. Only then start the web servers."
 
 
 class Command(BaseCommand):
