@@ -8,7 +8,7 @@ endif
 BOOTSTRAP := @$(PYTHON) scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run manage test test-other-servers test-services smoke bench metrics-cost board-cost hot-row staff-pages bulk lab scale scale-measure scale-lint chaos soak alerts screenshots cluster cluster-status cluster-drill check format openapi reference schema-changes messages docs dashboards lock
+.PHONY: help run manage test test-other-servers test-services smoke bench metrics-cost board-cost hot-row staff-pages bulk lab scale scale-measure scale-lint chaos restore-drill soak alerts screenshots cluster cluster-status cluster-drill check format openapi reference schema-changes messages docs dashboards lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +82,10 @@ scale-lint: ## record the SQL of some tests, and write into docs/scale.md what V
 chaos: ## crashes under load on a stack of its own: DB=sqlite or mariadb, SECONDS=60, SEED=...
 	$(BOOTSTRAP) $(if $(filter mariadb,$(DB)),mariadb,run)
 	@exec $(VENV) -m scripts.chaos --db "$(DB)" --seconds "$(SECONDS)" --seed "$(SEED)"
+
+restore-drill: ## lose MariaDB under load, restore a backup and the binary log into a second server, and measure: SECONDS=60, SEED=...
+	$(BOOTSTRAP) mariadb
+	@exec $(VENV) -m scripts.chaos.restore_drill --seconds "$(SECONDS)" --seed "$(SEED)"
 
 soak: ## ten minutes of buying, refunding and faults on a stack of its own: SECONDS=600, SEED=..., DB=mariadb
 	$(BOOTSTRAP) $(if $(filter sqlite,$(DB)),run,soak)

@@ -119,7 +119,7 @@ def run_trial(trial: Trial, instance: Instance, seconds: int, seed: str) -> int:
         faketime.require()
     with own_stack.running(instance, **SETTINGS), _monitored(trial, instance) as prometheus:
         began_at = time.time()
-        setup, shop = _set_up(trial, instance, seen, minutes=max(1, seconds // 60))
+        setup, shop = set_up(trial, instance, seen, minutes=max(1, seconds // 60))
         if trial.has_outages:
             outages.OutageClient(instance, setup, seen).run()
         if prometheus:
@@ -132,7 +132,7 @@ def run_trial(trial: Trial, instance: Instance, seconds: int, seed: str) -> int:
                 seen.record_finding(finding)
         _say(shop.sums(setup))
         _processes(instance, seen)
-        _audit(instance, seen)
+        audit(instance, seen)
         for finding in (*comparison.findings(setup, shop), *outside.findings(setup, shop)):
             seen.record_finding(finding)
     _say(_summary(setup, seen))
@@ -149,7 +149,7 @@ def _monitored(trial: Trial, instance: Instance) -> AbstractContextManager[Prome
     return nullcontext()
 
 
-def _set_up(trial: Trial, instance: Instance, seen: Observations, *, minutes: int) -> tuple[Setup, Shop]:
+def set_up(trial: Trial, instance: Instance, seen: Observations, *, minutes: int) -> tuple[Setup, Shop]:
     """Accounts with points, products that can run out, campaigns that can sell out: enough for so long."""
     tokens = instance.home / "tokens.json"
     ran = own_stack.manage(instance, f"seed_demo --users {BUYERS * ACCOUNTS_EACH} --tokens {tokens}")
@@ -289,7 +289,8 @@ def _processes(instance: Instance, seen: Observations) -> None:
             seen.record_finding(f"{name} is {state} in the end")
 
 
-def _audit(instance: Instance, seen: Observations) -> None:
+def audit(instance: Instance, seen: Observations) -> None:
+    """Check every law; one that is broken is a finding."""
     try:
         laws = own_stack.audit(instance)
     except SetupError as error:

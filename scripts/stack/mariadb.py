@@ -28,6 +28,8 @@ class Server:
     max_connections: int
     root: Root | None = None
     """The Debian root that has its programs, which has to be made; otherwise they are this machine's."""
+    has_binary_log: bool = False
+    """For restores to a moment; a second flush for each commit."""
 
     @property
     def data(self) -> Path:
@@ -46,6 +48,7 @@ class Server:
         """Create the data folder, unless it is there, and the file of first statements."""
         places.private_folder(self.home)
         places.private_folder(self.temporary)
+        places.private_folder(self.binary_logs)
         if not self.data.exists():
             self.make_data()
         statements = self.home / "first.sql"
@@ -74,12 +77,24 @@ class Server:
             f"--init-file={self.home / 'first.sql'}",
             "--skip-networking",
             "--skip-name-resolve",
-            "--skip-log-bin",
+            *(self._binary_log() if self.has_binary_log else ["--skip-log-bin"]),
             "--character-set-server=utf8mb4",
             "--innodb-flush-log-at-trx-commit=1",
             f"--innodb-buffer-pool-size={buffer_pool_mib()}M",
             "--innodb-print-all-deadlocks=ON",
             f"--max-connections={self.max_connections}",
+        ]
+
+    @property
+    def binary_logs(self) -> Path:
+        return self.home / "binary-logs"
+
+    def _binary_log(self) -> list[str]:
+        return [
+            f"--log-bin={self.binary_logs / 'log'}",
+            "--binlog-format=ROW",
+            "--sync-binlog=1",
+            "--server-id=1",
         ]
 
     def first_statements(self) -> str:
