@@ -1,6 +1,6 @@
 """`make simulate SECONDS=180 SEED=…`: simulated runs, one seed after the other.
 
-`SEED` names the first run alone; without it runs begin with a new seed and go on for `SECONDS`. Ends with exit
+`SEED=4` makes the runs 4.0, 4.1 and so on, for `SECONDS`; `SEED=4.1` makes that run alone. Ends with exit
 code 1 at the first finding, with the command that repeats it.
 """
 
@@ -8,7 +8,9 @@ import argparse
 import os
 import sys
 import time
+from contextlib import nullcontext
 
+PLANTED = ("early-reply", "new-charge-keys", "no-recovery")
 wall_clock = time.perf_counter
 
 
@@ -17,25 +19,34 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make simulate", description="Simulated runs of the shop.")
     parser.add_argument("--seconds", default="")
     parser.add_argument("--seed", default="")
+    parser.add_argument("--planted", default="", choices=["", *PLANTED], help="a defect that is to be found")
     parser.add_argument("--digest", action="store_true", help="print the digest of the seed's trace")
     asked = parser.parse_args()
-    first = asked.seed or str(int.from_bytes(os.urandom(4), "big"))
     _set_up()
-    from scripts.simulation import trial
+    from scripts.simulation import planted, trial
 
     trial.prepare()
-    ends_at, runs, orders, steps = wall_clock() + float(asked.seconds or 180), 0, 0, 0
-    while True:
-        result = trial.run(f"{first}.{runs}" if not (asked.seed and "." in first) else first)
+    with planted.DEFECTS[asked.planted]() if asked.planted else nullcontext():
+        return _run(asked.seed, asked.planted, seconds=float(asked.seconds or 180), shows_digest=asked.digest)
+
+
+def _run(seed: str, defect: str, *, seconds: float, shows_digest: bool) -> int:
+    """Run one seed with a number, as a finding names it, or one run after the other for so many seconds."""
+    from scripts.simulation import trial
+
+    first, ends_at = seed or str(int.from_bytes(os.urandom(4), "big")), wall_clock() + seconds
+    is_single = "." in seed
+    runs = orders = steps = 0
+    while not runs or not (is_single or wall_clock() > ends_at):
+        result = trial.run(first if is_single else f"{first}.{runs}")
         runs, orders, steps = runs + 1, orders + result.orders, steps + result.steps
-        if asked.digest:
-            print(result.digest)
+        if shows_digest:
+            print(result.digest, flush=True)
         if result.findings:
             print(*result.last, *(f"FINDING {one}" for one in result.findings), sep="\n")
-            print(f"simulate: make simulate SEED={result.seed} repeats it")
+            command = f"make simulate SEED={result.seed}" + (f" PLANTED={defect}" if defect else "")
+            print(f"simulate: run {runs} found this; `{command}` repeats it")
             return 1
-        if (asked.seed and "." in first) or wall_clock() > ends_at:
-            break
     print(f"simulate: {runs} runs, {steps} steps, {orders} orders, no finding; SEED={first}")
     return 0
 

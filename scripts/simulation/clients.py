@@ -1,4 +1,4 @@
-"""Clients of the web process: customers who buy, and staff who refund. Each repeats a call until it is answered."""
+"""Clients of the web process, who buy, pay, cancel and refund: each repeats a call until it is answered."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ ACTIONS = {"buy": 6, "order": 2, "pay": 2, "cancel": 1, "refund": 2, "top up": 1
 
 @dataclass
 class Shop:
-    """What the run began with, and what its clients have been told since."""
+    """What the run began with, and what its clients have been answered since."""
 
     accounts: list[int]
     products: list[int]
@@ -36,7 +36,7 @@ class Shop:
     orders: dict[str, UUID] = field(default_factory=dict)
     """By the call's key: orders of which the client knows."""
     sagas: dict[str, UUID] = field(default_factory=dict)
-    """Likewise the sagas that a call was told to have started."""
+    """Likewise the sagas that a call was answered to have started."""
     coupons: dict[tuple[int, int], str] = field(default_factory=dict)
     refusals: dict[str, int] = field(default_factory=dict)
 
@@ -63,7 +63,7 @@ class Client:
             self.processes.clients, "call", run, after=chance.random.uniform(*PAUSE_SECONDS)
         )
 
-    def _call(self, name: str, work: Callable[[], Any], told: Callable[[Any], None]) -> None:
+    def _call(self, name: str, work: Callable[[], Any], answered: Callable[[Any], None]) -> None:
         """Run the call in the web process; without an answer call again, unchanged."""
         outcomes: list[Any] = []
 
@@ -77,14 +77,14 @@ class Client:
 
         self.processes.call(answer)
         if not outcomes:
-            self._later(partial(self._call, name, work, told))
+            self._later(partial(self._call, name, work, answered))
             return
         [outcome] = outcomes
         if isinstance(outcome, FirstcomeError):
             self.shop.refusals[outcome.code] = self.shop.refusals.get(outcome.code, 0) + 1
             self.processes.world.note(f"{name} refused: {outcome.code}")
         else:
-            told(outcome)
+            answered(outcome)
         self._next()
 
     def _keyed(self, key: str) -> KeyedCall:
@@ -119,7 +119,7 @@ class Client:
             by=journal.current_actor(),
         )
 
-        def told(placed: Any) -> None:
+        def answered(placed: Any) -> None:
             if isinstance(placed, Replay):
                 assert placed.reference
                 self.shop.orders[key] = placed.reference
@@ -128,7 +128,7 @@ class Client:
             if placed.started:
                 self._started(key, placed.started.saga.id)
 
-        self._call("place", lambda: checkout.place(request), told)
+        self._call("place", lambda: checkout.place(request), answered)
 
     def _known_order(self) -> UUID | None:
         return chance.random.choice(list(self.shop.orders.values())) if self.shop.orders else None
@@ -136,23 +136,25 @@ class Client:
     def _pay(self, key: str) -> None:
         order_id, token = self._known_order(), chance.random.choice(TOKENS)
         if order_id is None:
-            return self._next()
+            self._next()
+            return
         call = self._keyed(key)
 
-        def told(outcome: Any) -> None:
+        def answered(outcome: Any) -> None:
             if not isinstance(outcome, Replay):
                 self._started(key, outcome.started.saga.id)
 
         self._call(
             "pay",
             lambda: purchase.pay(account_id=self.account_id, order_id=order_id, token=token, keyed=call),
-            told,
+            answered,
         )
 
     def _cancel(self, key: str) -> None:
         order_id = self._known_order()
         if order_id is None:
-            return self._next()
+            self._next()
+            return
         self._call(
             "cancel",
             lambda: cancellation.cancel(order_id=order_id, account_id=self.account_id),
@@ -162,9 +164,10 @@ class Client:
     def _refund(self, key: str) -> None:
         order_id, call = self._known_order(), self._keyed(key)
         if order_id is None:
-            return self._next()
+            self._next()
+            return
 
-        def told(outcome: Any) -> None:
+        def answered(outcome: Any) -> None:
             if not isinstance(outcome, Replay):
                 self._started(key, outcome.saga_id)
 
@@ -173,26 +176,26 @@ class Client:
             lambda: refunding.start_refund(
                 order_id=order_id, wanted=None, reason="simulated", restock=True, keyed=call
             ),
-            told,
+            answered,
         )
 
     def _top_up(self, key: str) -> None:
         amount, token, call = chance.random.randint(100, 900), chance.random.choice(TOKENS), self._keyed(key)
 
-        def told(outcome: Any) -> None:
+        def answered(outcome: Any) -> None:
             if not isinstance(outcome, Replay):
                 self._started(key, outcome.saga_id)
 
         self._call(
             "top up",
             lambda: top_ups.start(account_id=self.account_id, amount=amount, token=token, keyed=call),
-            told,
+            answered,
         )
 
     def _coupon(self, key: str) -> None:
         campaign_id = chance.random.choice(self.shop.campaigns)
 
-        def told(issued: Any) -> None:
+        def answered(issued: Any) -> None:
             self.shop.coupons[self.account_id, campaign_id] = issued.coupon.code
 
-        self._call("coupon", lambda: issuing.issue(campaign_id=campaign_id, user_id=self.account_id), told)
+        self._call("coupon", lambda: issuing.issue(campaign_id=campaign_id, user_id=self.account_id), answered)

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db import OperationalError, connection
 
+from scripts.simulation import planted
 from scripts.simulation.determinism import chance
 from scripts.simulation.world import Crash
 
@@ -51,6 +52,9 @@ def _losing_answer_to_commit(*, is_done: bool) -> Iterator[None]:
         connection.commit = usual  # type: ignore[method-assign]
         if is_done:
             usual()
+        elif planted.is_early:
+            connection.rollback()
+            return
         raise OperationalError(SERVER_LOST, "Lost connection to server during query")
 
     connection.commit = commit  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""The shop's processes in a simulated run: web, workers and beat, on one database, with a queue of messages."""
+"""The shop's processes in a simulated run: web, workers and beat, and the messages between them."""
 
 import threading
 from collections.abc import Callable
@@ -15,6 +15,7 @@ from orders.saga.pools import PoolTask
 from scripts.simulation import faults
 from scripts.simulation.determinism import chance
 from scripts.simulation.world import Crash, Process, World
+from shop.concurrency import group_commit
 from shop.events import outbox
 from shop.operations import dispatch
 
@@ -141,6 +142,12 @@ class Processes:
 
 
 def join(processes: Processes) -> None:
-    """Have the shop's code use this run's executors and messages."""
+    """Have the shop's code use this run's executors and messages, and no threads."""
     executors.process_executor = processes.executor  # type: ignore[assignment]
-    dispatch.enqueue = processes.enqueue  # type: ignore[assignment]
+    dispatch.enqueue = processes.enqueue
+    group_commit.Batcher.submit = _decide_alone  # type: ignore[method-assign, assignment]
+
+
+def _decide_alone(batcher: "group_commit.Batcher[Any, Any]", request: Any) -> Any:
+    """Decide the request in a batch of its own, because no leader's thread runs."""
+    return group_commit._unwrap(batcher._run(lambda: batcher._decide_all([request]))[0])

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
+from typing import Any
 
 from django.contrib.auth.models import User
 from django.core.management import call_command
@@ -14,6 +15,7 @@ from django.db import connection, transaction
 from coupons import campaigns
 from coupons.models import Coupon
 from inventory import adjustments, products
+from orders import tasks
 from orders.models import Order, Saga
 from orders.saga import operator_actions
 from payments import gateways, ledger, webhooks
@@ -85,7 +87,7 @@ def _open_shop() -> Shop:
         product = products.create(sku=f"sku-{number}", name=f"Product {number}", price=300 + 200 * number)
         adjustments.adjust(product_id=product.pk, delta=STOCK, reason="received")
         shop.products.append(product.pk)
-    terms = {"quantity": COUPONS, "strategy": "pessimistic", "discount_type": "amount", "discount_value": 150}
+    terms: Any = {"quantity": COUPONS, "strategy": "pessimistic", "discount_type": "amount", "discount_value": 150}
     shop.campaigns = [campaigns.create(name="Simulated", **terms).pk for _ in range(2)]
     return shop
 
@@ -101,8 +103,6 @@ def _send_webhook(processes: Processes, numbers: "count[int]", type: str, key: s
 
 
 def _receive(processes: Processes, id: str, type: str, key: str) -> None:
-    from orders import tasks
-
     event = webhooks.receive(gateway="simulator", headers={}, body=f"{id} {type} {key}".encode())
     if event and event.handled_at is None:
         processes.enqueue(tasks.handle_webhook, event.id)
@@ -144,7 +144,7 @@ def _open() -> list[str]:
 
 
 def _compare(shop: Shop, gateway: Gateway, platform: Platform) -> list[str]:
-    """The laws, what clients were told, and the books of the outside systems."""
+    """The laws, what clients were answered, and the books of the outside systems."""
     findings = [f"{law.law} is broken: {law.offenders[:5]}" for law in laws.audit() if not law.holds]
     known = set(Order.objects.values_list("id", flat=True))
     findings += [f"lost: order {id}" for id in shop.orders.values() if id not in known]

@@ -1,4 +1,4 @@
-"""The scheduler of a simulated run: one task at a time, chosen by the seed; and a record of all that was done."""
+"""The scheduler of a simulated run: one task at a time, chosen by the seed, and a trace of them."""
 
 import hashlib
 import heapq
