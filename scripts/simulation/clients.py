@@ -71,7 +71,7 @@ class Client:
             try:
                 outcomes.append(work())
             except Unavailable:
-                pass
+                self.processes.world.note(f"{name} has no answer")
             except FirstcomeError as error:
                 outcomes.append(error)
 
@@ -198,4 +198,6 @@ class Client:
         def answered(issued: Any) -> None:
             self.shop.coupons[self.account_id, campaign_id] = issued.coupon.code
 
-        self._call("coupon", lambda: issuing.issue(campaign_id=campaign_id, user_id=self.account_id), answered)
+        self._call(
+            "coupon", lambda: issuing.issue(campaign_id=campaign_id, user_id=self.account_id), answered
+        )

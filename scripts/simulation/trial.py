@@ -87,7 +87,12 @@ def _open_shop() -> Shop:
         product = products.create(sku=f"sku-{number}", name=f"Product {number}", price=300 + 200 * number)
         adjustments.adjust(product_id=product.pk, delta=STOCK, reason="received")
         shop.products.append(product.pk)
-    terms: Any = {"quantity": COUPONS, "strategy": "pessimistic", "discount_type": "amount", "discount_value": 150}
+    terms: Any = {
+        "quantity": COUPONS,
+        "strategy": "pessimistic",
+        "discount_type": "amount",
+        "discount_value": 150,
+    }
     shop.campaigns = [campaigns.create(name="Simulated", **terms).pk for _ in range(2)]
     return shop
 
