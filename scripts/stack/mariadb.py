@@ -94,6 +94,7 @@ class Server:
             f"--log-bin={self.binary_logs / 'log'}",
             "--binlog-format=ROW",
             "--sync-binlog=1",
+            "--binlog-expire-logs-seconds=604800",
             "--server-id=1",
         ]
 

@@ -1,6 +1,11 @@
 """Backups and restores of a real MariaDB with a binary log: one state, up to a moment, never half of it."""
 
+import gzip
+import hashlib
+import json
 import os
+import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,7 +24,8 @@ from django.db import connection
 from scripts.stack import children, places, ports
 from scripts.stack.mariadb import DATABASE, USER, Server
 from shop.management.commands import migrate
-from shop.operations.backups import dumping
+from shop.operations.backups import dumping, incomplete
+from shop.operations.backups.programs import BackupFailed
 from shop.operations.backups.restoring import ID_GAP
 from shop.tests.racing import wait_until
 
@@ -211,8 +217,77 @@ def test_what_cannot_be_restored_whole_is_refused_before_anything_is_changed(
     assert "A moment needs the binary logs" in refusal(str(folder), "--until", "2026-11-21T14:30:05")
     assert "choose an older one" in refusal(str(folder), *logs, "--until", before.isoformat())
     dump = folder / dumping.DUMP
-    dump.write_bytes(dump.read_bytes()[:-20])
+    whole = dump.read_bytes()
+    dump.write_bytes(whole[:-20])
     assert "is damaged" in refusal(str(folder))
+    dump.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert "another SHA-256" in refusal(str(folder))
+
+
+def test_a_restore_that_was_interrupted_is_named_until_its_database_is_dropped(
+    server: Server, folder: Path
+) -> None:
+    with_rows(server)
+    done(server, "backup", str(folder))
+    description = folder / dumping.DESCRIPTION
+    described = description.read_text()
+    description.write_text(described.replace('"amounts"', '"amounts", "lost"'))
+    create(server, RESTORED)
+
+    code, output = run(server, "restore", str(folder), database=RESTORED)
+    assert (code, "Tables of the backup are missing: lost" in output) == (1, True)
+
+    description.write_text(described)
+    for words in (["restore", str(folder)], ["backup", str(folder.with_name("second"))]):
+        code, output = run(server, *words, database=RESTORED)
+        assert (code, "was interrupted: drop the database" in output) == (1, True)
+    assert f"the restore into {RESTORED} was interrupted" in run(server, "doctor", database=RESTORED)[1]
+    execute(server, f"DROP DATABASE {RESTORED}")
+    create(server, RESTORED)
+    done(server, "restore", str(folder), database=RESTORED)
+    assert (incomplete.TABLE,) not in execute(server, "SHOW TABLES", database=RESTORED)
+
+
+def test_an_archive_that_cannot_be_unpacked_is_one_clear_error(tmp_path: Path) -> None:
+    packed = gzip.compress(random.Random(1).randbytes(5000) + b"a" * 100_000)
+    for damaged in (packed[:20] + b"\xff" * 50 + packed[70:], packed[:-30], b"plain text"):
+        (tmp_path / dumping.DUMP).write_bytes(damaged)
+        backup = dumping.Backup(
+            database="shop",
+            server="",
+            begun_at="",
+            ended_at="",
+            seconds=0,
+            bytes=len(damaged),
+            sha256=hashlib.sha256(damaged).hexdigest(),
+            tables=[],
+        )
+        with pytest.raises(BackupFailed, match="is damaged"):
+            dumping.require_whole(tmp_path, backup)
+
+
+def test_a_client_that_ends_early_says_why(server: Server, folder: Path) -> None:
+    with_rows(server)
+    done(server, "backup", str(folder))
+    statements = b"SELECT * FROM missing;\n" + b"-- filler\n" * 400_000 + dumping.COMPLETED + b"\n"
+    dump = gzip.compress(statements)
+    (folder / dumping.DUMP).write_bytes(dump)
+    described = json.loads((folder / dumping.DESCRIPTION).read_text())
+    described |= {"bytes": len(dump), "sha256": hashlib.sha256(dump).hexdigest()}
+    (folder / dumping.DESCRIPTION).write_text(json.dumps(described))
+    create(server, RESTORED)
+
+    code, output = run(server, "restore", str(folder), database=RESTORED)
+
+    assert (code, f"Table '{RESTORED}.missing' doesn't exist" in output) == (1, True), output
+
+
+def test_an_error_of_the_database_is_one_line(server: Server, folder: Path) -> None:
+    for words in (["backup", str(folder)], ["restore", str(folder)]):
+        if folder.exists():
+            (folder / dumping.DESCRIPTION).write_text("{}")
+        code, output = run(server, *words, database="no_such_database")
+        assert (code, "Traceback" in output) == (1, False), output
 
 
 def test_a_backup_needs_a_folder_of_its_own_and_waits_for_no_migration(server: Server, folder: Path) -> None:
@@ -226,6 +301,18 @@ def test_a_backup_needs_a_folder_of_its_own_and_waits_for_no_migration(server: S
     assert folder.stat().st_mode & 0o077 == 0, "others may not read it"
     code, output = run(server, "backup", str(folder))
     assert (code, "is not empty" in output) == (1, True)
+
+
+def test_the_lock_of_a_dump_that_takes_long_is_kept(server: Server, folder: Path, tmp_path: Path) -> None:
+    with_rows(server)
+    execute(server, "SET GLOBAL wait_timeout = 2")
+    slow = tmp_path / "slow" / "mariadb-dump"
+    slow.parent.mkdir()
+    slow.write_text(f'#!/bin/sh\nsleep 4\nexec {shutil.which("mariadb-dump")} "$@"\n')
+    slow.chmod(0o755)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PATH", f"{slow.parent}:{os.environ['PATH']}")
+        done(server, "backup", str(folder))
 
 
 @pytest.mark.django_db(transaction=True)

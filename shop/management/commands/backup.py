@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import connection
+from django.db import Error, connection
 
 from shop.management.commands import migrate
 from shop.operations.backups import dumping
@@ -28,7 +28,7 @@ class Command(BaseCommand):
         lock = migrate.lock_name(connection.settings_dict["NAME"])
         try:
             made = dumping.dump(connection, folder, migrate_lock=lock)
-        except (BackupFailed, OSError) as error:
+        except (BackupFailed, OSError, Error) as error:
             raise CommandError(f"No backup was made. {error}") from error
         self.stdout.write(_as_json(made) if json else _as_text(made, folder))
 

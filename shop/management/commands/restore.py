@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import connection
+from django.db import Error, connection
 
 from shop.db.mysql.patience import long_read_timeout
 from shop.http.json_format import dump
@@ -40,7 +40,7 @@ class Command(BaseCommand):
         try:
             with long_read_timeout(connection):
                 done = restoring.restore(connection, folder, logs=logs, until=until)
-        except (BackupFailed, OSError) as error:
+        except (BackupFailed, OSError, Error) as error:
             raise CommandError(f"The backup is not restored. {error}") from error
         self.stdout.write(_as_json(done) if json else _as_text(done))
 

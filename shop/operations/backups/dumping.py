@@ -1,11 +1,13 @@
 """Making a backup: a dump of one consistent state, while the shop sells."""
 
 import gzip
+import hashlib
 import json
 import re
 import subprocess
 import tempfile
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -16,7 +18,7 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from shop import clock
-from shop.operations.backups import programs
+from shop.operations.backups import incomplete, programs
 from shop.operations.backups.programs import BackupFailed, Programs
 
 DUMP, DESCRIPTION = "dump.sql.gz", "backup.json"
@@ -26,6 +28,8 @@ _POSITION = re.compile(rb"(?:MASTER|SOURCE)_LOG_FILE='([^']+)', (?:MASTER|SOURCE
 _HEAD_BYTES = 65_536
 """The position stands in the dump's first lines."""
 _CHUNK = 1 << 20
+_IDLE_SECONDS = 7 * 24 * 3600
+"""Longer than any dump; the server closes an idle connection after 8 h, unless it is set otherwise."""
 _COMPRESSION = 1
 """The fastest: a higher level saves a tenth of the size, and holds the dump's transaction open for longer."""
 
@@ -40,6 +44,8 @@ class Backup:
     ended_at: str
     seconds: float
     bytes: int
+    sha256: str
+    """Of the dump's file, as `bytes` is."""
     tables: list[str]
     log_file: str = ""
     log_position: int = 0
@@ -52,6 +58,7 @@ def dump(connection: BaseDatabaseWrapper, folder: Path, *, migrate_lock: str) ->
     A migration would change tables under the dump, so `migrate` waits until it ends. Raises BackupFailed.
     """
     chosen = programs.programs_for(connection)
+    incomplete.require_unmarked(connection)
     if folder.exists() and any(folder.iterdir()):
         raise BackupFailed(f"{folder} is not empty: name a new folder for each backup.")
     folder.mkdir(parents=True, exist_ok=True)
@@ -69,6 +76,7 @@ def dump(connection: BaseDatabaseWrapper, folder: Path, *, migrate_lock: str) ->
         ended_at=clock.now().isoformat(),
         seconds=round(time.monotonic() - started, 1),
         bytes=(folder / DUMP).stat().st_size,
+        sha256=_sha256(folder),
         tables=sorted(tables),
         log_file=file,
         log_position=position,
@@ -87,16 +95,31 @@ def read_description(folder: Path) -> Backup:
         raise BackupFailed(f"{folder} has no whole backup: {DESCRIPTION} can't be read ({error}).") from error
 
 
-def require_whole(folder: Path) -> None:
-    """Read the dump to its end. Raises BackupFailed if it was cut short or damaged."""
+def require_whole(folder: Path, backup: Backup) -> None:
+    """Compare the dump with its description, and read it to its end. Raises BackupFailed if it is damaged."""
+    try:
+        size, digest = (folder / DUMP).stat().st_size, _sha256(folder)
+    except OSError as error:
+        raise BackupFailed(f"{folder / DUMP} can't be read ({error}): take another backup.") from error
+    if size != backup.bytes:
+        raise BackupFailed(
+            f"{folder / DUMP} is damaged ({size} bytes instead of {backup.bytes}): take another backup."
+        )
+    if digest != backup.sha256:
+        raise BackupFailed(f"{folder / DUMP} is damaged (another SHA-256): take another backup.")
     end = b""
     try:
         with gzip.open(folder / DUMP) as packed:
             while chunk := packed.read(_CHUNK):
                 end = (end + chunk)[-200:]
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise BackupFailed(f"{folder / DUMP} is damaged ({error}): take another backup.") from error
     _require_completed(end)
+
+
+def _sha256(folder: Path) -> str:
+    with (folder / DUMP).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _write_dump(connection: BaseDatabaseWrapper, chosen: Programs, folder: Path, *, has_log: bool) -> bytes:
@@ -146,6 +169,8 @@ def _read_server(connection: BaseDatabaseWrapper) -> tuple[str, bool, str]:
 def _no_migration(connection: BaseDatabaseWrapper, name: str) -> Iterator[None]:
     """Hold the lock of `migrate`, so that none begins. Raises BackupFailed while one has it."""
     with connection.cursor() as cursor:
+        # The connection is idle for as long as the dump takes.
+        cursor.execute("SET SESSION wait_timeout = %s", [_IDLE_SECONDS])
         cursor.execute("SELECT GET_LOCK(%s, 0)", [name])
         if cursor.fetchone() != (1,):
             raise BackupFailed("A migrate or another backup is under way: run this again when it has ended.")

@@ -16,7 +16,7 @@ from typing import IO
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from shop.operations.backups import dumping, programs
+from shop.operations.backups import dumping, incomplete, programs
 from shop.operations.backups.dumping import Backup
 from shop.operations.backups.programs import BackupFailed, Programs
 
@@ -50,10 +50,12 @@ def restore(
     files = _log_files(backup, logs, until) if logs else []
     if until and not logs:
         raise BackupFailed("A moment needs the binary logs: name their folder by --logs.")
+    incomplete.require_unmarked(connection)
     if connection.introspection.table_names():
         name = connection.settings_dict["NAME"]
         raise BackupFailed(f"The database {name} has tables: let DATABASE_URL name an empty one.")
-    dumping.require_whole(folder)
+    dumping.require_whole(folder, backup)
+    incomplete.mark(connection)
     started = time.monotonic()
     _read_dump(connection, chosen, folder)
     dump_seconds = time.monotonic() - started
@@ -64,6 +66,7 @@ def restore(
     connection.close()
     _require_tables(connection, backup)
     _skip_ids(connection)
+    incomplete.unmark(connection)
     return Restored(
         backup=backup,
         logs=[file.name for file in files],
@@ -79,7 +82,8 @@ def _log_files(backup: Backup, logs: Path, until: datetime | None) -> list[Path]
         raise BackupFailed("The backup has no position in a binary log: its server kept none.")
     if until and until < datetime.fromisoformat(backup.ended_at):
         raise BackupFailed(
-            f"The backup is of {backup.begun_at}, and later than that moment: choose an older one."
+            f"The backup ended at {backup.ended_at}, and may have changes that are later than that moment:"
+            " choose an older one."
         )
     stem, _, first = backup.log_file.rpartition(".")
     found = sorted(path for path in logs.glob(f"{stem}.*") if path.suffix[1:].isdecimal())
@@ -142,12 +146,14 @@ def _skip_ids(connection: BaseDatabaseWrapper) -> None:
         if not getattr(connection, "mysql_is_mariadb", False):
             cursor.execute("SET SESSION information_schema_stats_expiry = 0")
         cursor.execute(
-            "SELECT table_name, auto_increment FROM information_schema.tables"
-            " WHERE table_schema = DATABASE() AND auto_increment IS NOT NULL"
+            # MySQL has no next id for a table without rows.
+            "SELECT table_name, COALESCE(auto_increment, 1)"
+            " FROM information_schema.tables JOIN information_schema.columns USING (table_schema, table_name)"
+            " WHERE table_schema = DATABASE() AND extra LIKE '%auto_increment%'"
         )
         for table, following in cursor.fetchall():
             quoted = connection.ops.quote_name(table)
-            cursor.execute(f"ALTER TABLE {quoted} AUTO_INCREMENT = {following + ID_GAP:d}")
+            cursor.execute(f"ALTER TABLE {quoted} AUTO_INCREMENT = {int(following) + ID_GAP}")
 
 
 @contextmanager
@@ -160,7 +166,8 @@ def _client(connection: BaseDatabaseWrapper, chosen: Programs) -> Iterator[IO[by
         child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors)
         assert child.stdin
         # A client that ends early says why.
-        with child, suppress(BrokenPipeError):
+        # The end of `with child` writes what is buffered.
+        with suppress(BrokenPipeError), child:
             yield child.stdin
             child.stdin.close()
         programs.require_success(chosen.client, child, errors)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from django.conf import settings
 from django.db import Error, connection
 
+from shop.operations.backups import incomplete
 from shop.operations.doctor.findings import Finding, danger, ok, warning
 
 Variables = Mapping[str, str]
@@ -35,7 +36,7 @@ def examine() -> list[Finding]:
         if connection.vendor != "mysql":
             return _sqlite()
         variables = _variables()
-        return [*_mysql(variables), buffer_pool(variables, _index_bytes())]
+        return [*_mysql(variables), restored(), buffer_pool(variables, _index_bytes())]
     except Error as error:
         return [danger("database", f"can't be reached: {error}", "Start it, or correct DATABASE_URL.")]
 
@@ -50,6 +51,16 @@ def _mysql(variables: Variables) -> list[Finding]:
         constraints(variables),
         connections(variables),
     ]
+
+
+def restored() -> Finding:
+    if incomplete.is_marked(connection):
+        return danger(
+            "restore",
+            f"the restore into {connection.settings_dict['NAME']} was interrupted",
+            "Rows are missing, or ids may come again: drop the database, and restore again.",
+        )
+    return ok("restore", "none was interrupted")
 
 
 def version(variables: Variables) -> Finding:
