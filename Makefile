@@ -73,9 +73,9 @@ scale-lint: ## record the SQL of some tests, and write into docs/scale.md what V
 	$(BOOTSTRAP) test
 	@exec $(VENV) -m scripts.scale.statements --modules "$(MODULES)"
 
-chaos: ## crashes under load on a stack of its own: DB=sqlite or mariadb, SECONDS=60, SEED=...
-	$(BOOTSTRAP) $(if $(filter mariadb,$(DB)),mariadb,run)
-	@exec $(VENV) -m scripts.chaos --db "$(DB)" --seconds "$(SECONDS)" --seed "$(SEED)"
+chaos: ## crashes under load on a stack of its own: DB=sqlite or mariadb, SECONDS=60, SEED=...; or CAMPAIGN=processes, stores or all, QUICK=1
+	$(BOOTSTRAP) $(if $(CAMPAIGN)$(filter mariadb,$(DB)),mariadb,run)
+	@exec $(VENV) $(if $(CAMPAIGN),-m scripts.chaos.campaigns --campaign "$(CAMPAIGN)" --quick "$(QUICK)" --planted "$(PLANTED)" --seed "$(SEED)",-m scripts.chaos --db "$(DB)" --seconds "$(SECONDS)" --seed "$(SEED)")
 
 soak: ## ten minutes of buying, refunding and faults on a stack of its own: SECONDS=600, SEED=..., DB=mariadb
 	$(BOOTSTRAP) $(if $(filter sqlite,$(DB)),run,soak)

@@ -119,20 +119,20 @@ def run_trial(trial: Trial, instance: Instance, seconds: int, seed: str) -> int:
         faketime.require()
     with own_stack.running(instance, **SETTINGS), _monitored(trial, instance) as prometheus:
         began_at = time.time()
-        setup, shop = _set_up(trial, instance, seen, minutes=max(1, seconds // 60))
+        setup, shop = set_up(trial, instance, seen, minutes=max(1, seconds // 60))
         if trial.has_outages:
             outages.OutageClient(instance, setup, seen).run()
         if prometheus:
             _request_coupons(instance, setup, shop, prometheus)
         _load(trial, instance, setup, seen, seconds, seed)
         _availability(trial, seen)
-        _settle(setup, shop, seen)
+        settle(setup, shop, seen)
         if prometheus:
             for finding in monitoring.empty_queries(prometheus, since=began_at):
                 seen.record_finding(finding)
         _say(shop.sums(setup))
-        _processes(instance, seen)
-        _audit(instance, seen)
+        check_processes(instance, seen)
+        audit(instance, seen)
         for finding in (*comparison.findings(setup, shop), *outside.findings(setup, shop)):
             seen.record_finding(finding)
     _say(_summary(setup, seen))
@@ -149,7 +149,7 @@ def _monitored(trial: Trial, instance: Instance) -> AbstractContextManager[Prome
     return nullcontext()
 
 
-def _set_up(trial: Trial, instance: Instance, seen: Observations, *, minutes: int) -> tuple[Setup, Shop]:
+def set_up(trial: Trial, instance: Instance, seen: Observations, *, minutes: int) -> tuple[Setup, Shop]:
     """Accounts with points, products that can run out, campaigns that can sell out: enough for so long."""
     tokens = instance.home / "tokens.json"
     ran = own_stack.manage(instance, f"seed_demo --users {BUYERS * ACCOUNTS_EACH} --tokens {tokens}")
@@ -255,21 +255,26 @@ def _availability(trial: Trial, seen: Observations) -> None:
         seen.record_finding(f"the availability outside of outages is below {availability.GOAL:.1%}")
 
 
-def _settle(setup: Setup, shop: Shop, seen: Observations) -> None:
-    """Wait until everything is settled, and every client has the final answer of its payments."""
+def settle(setup: Setup, shop: Shop, seen: Observations, *, within_seconds: float = SETTLE_SECONDS) -> float:
+    """Wait until everything is settled, and every client has the final answer of its payments.
+
+    Returns how many seconds the former took.
+    """
     started = time.monotonic()
     while left := shop.unsettled(setup):
-        if time.monotonic() - started > SETTLE_SECONDS:
+        if time.monotonic() - started > within_seconds:
             seen.record_finding(
-                f"not settled {SETTLE_SECONDS} s after the last fault: {'; '.join(left[:10])}"
+                f"not settled {within_seconds:.0f} s after the last fault: {'; '.join(left[:10])}"
             )
             break
         time.sleep(1)
-    _say(f"settled {time.monotonic() - started:.1f} s after the last answer")
+    seconds = time.monotonic() - started
+    _say(f"settled {seconds:.1f} s after the last answer")
     for account in setup.buyers:
         for made in account.calls:
             if made.is_open:
                 _await_final_answer(made, shop, seen)
+    return seconds
 
 
 def _await_final_answer(made: RecordedCall, shop: Shop, seen: Observations) -> None:
@@ -282,14 +287,15 @@ def _await_final_answer(made: RecordedCall, shop: Shop, seen: Observations) -> N
         seen.record_finding(f"{made.sort} with key {made.call.key} has no final answer: {made.answer}")
 
 
-def _processes(instance: Instance, seen: Observations) -> None:
+def check_processes(instance: Instance, seen: Observations) -> None:
     """Every process runs: supervisor restarted each that died."""
     for name, state in supervision.states(instance).items():
         if state != "RUNNING":
             seen.record_finding(f"{name} is {state} in the end")
 
 
-def _audit(instance: Instance, seen: Observations) -> None:
+def audit(instance: Instance, seen: Observations) -> None:
+    """Check every law; one that is broken is a finding."""
     try:
         laws = own_stack.audit(instance)
     except SetupError as error:
