@@ -8,7 +8,7 @@ endif
 BOOTSTRAP := @$(PYTHON) scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run manage test test-services smoke bench metrics-cost board-cost hot-row staff-pages bulk lab scale scale-measure scale-lint chaos soak alerts screenshots cluster cluster-status cluster-drill check format openapi reference schema-changes messages docs dashboards lock
+.PHONY: help run manage test test-other-servers test-services smoke bench metrics-cost board-cost hot-row staff-pages bulk lab scale scale-measure scale-lint chaos restore-drill soak alerts screenshots cluster cluster-status cluster-drill check format openapi reference schema-changes messages docs dashboards lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,13 +21,19 @@ manage: ## a management command in that environment: ARGS="audit --json"
 	$(BOOTSTRAP) $(if $(filter mariadb,$(DB)),mariadb,run)
 	@exec $(VENV) -m scripts.manage --port "$(PORT)" --db "$(DB)" $(ARGS)
 
-test: ## every test on throwaway servers, then the embedded smoke; ARGS="coupons -k race" goes to pytest instead
-	$(BOOTSTRAP) test
-	@exec $(VENV) -m scripts.suite $(ARGS)
+test: ## every test on throwaway servers, then the embedded smoke; ARGS="coupons -k race" goes to pytest instead; DB=mariadb, mysql or mariadb-next
+	$(BOOTSTRAP) test $(if $(filter-out mariadb,$(DB)),debootstrap)
+	@exec $(VENV) -m scripts.suite --db "$(DB)" $(ARGS)
 
-test-services: ## keep the throwaway servers up, to run pytest by hand
+# Where debootstrap can't be installed, the command itself names the servers that it doesn't meet.
+test-other-servers: ## races, crashes, transactions, idempotency and migrations on MySQL and on the next MariaDB, as root
 	$(BOOTSTRAP) test
-	@exec $(VENV) -m scripts.stack.throwaway
+	-$(BOOTSTRAP) test debootstrap
+	@exec $(VENV) -m scripts.suite --other-servers
+
+test-services: ## keep the throwaway servers up, to run pytest by hand: DB=mariadb, mysql or mariadb-next
+	$(BOOTSTRAP) test $(if $(filter-out mariadb,$(DB)),debootstrap)
+	@exec $(VENV) -m scripts.stack.throwaway --db "$(DB)"
 
 smoke: ## boot the embedded stack, sell something, stop: DB=sqlite or mariadb
 	$(BOOTSTRAP) $(if $(filter mariadb,$(DB)),mariadb,run)
@@ -76,6 +82,10 @@ scale-lint: ## record the SQL of some tests, and write into docs/scale.md what V
 chaos: ## crashes under load on a stack of its own: DB=sqlite or mariadb, SECONDS=60, SEED=...; or CAMPAIGN=processes, stores or all, QUICK=1
 	$(BOOTSTRAP) $(if $(CAMPAIGN)$(filter mariadb,$(DB)),mariadb,run)
 	@exec $(VENV) $(if $(CAMPAIGN),-m scripts.chaos.campaigns --campaign "$(CAMPAIGN)" --quick "$(QUICK)" --planted "$(PLANTED)" --seed "$(SEED)",-m scripts.chaos --db "$(DB)" --seconds "$(SECONDS)" --seed "$(SEED)")
+
+restore-drill: ## lose MariaDB under load, restore a backup and the binary log into a second server, and measure: SECONDS=60, SEED=...
+	$(BOOTSTRAP) mariadb
+	@exec $(VENV) -m scripts.chaos.restore_drill --seconds "$(SECONDS)" --seed "$(SEED)"
 
 soak: ## ten minutes of buying, refunding and faults on a stack of its own: SECONDS=600, SEED=..., DB=mariadb
 	$(BOOTSTRAP) $(if $(filter sqlite,$(DB)),run,soak)

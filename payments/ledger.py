@@ -1,4 +1,4 @@
-"""The transfers of the shop: points are held, released, sold, refunded, bought and granted.
+"""The transfers of the shop: points are held, released, sold, refunded, bought, granted and forfeited.
 
 All must be called inside a transaction and are safe to repeat: each happens once for its order, payment or
 reference (`payments.transfers`). `is_locked` says that the caller has locked these orders or payments, so
@@ -157,6 +157,17 @@ def grant(*, user_id: int, amount: int, reason: str, reference: str, at: datetim
         at=at,
     )
     return Entry.objects.select_related("transfer").get(transfer=granted, account_id=user_id)
+
+
+def forfeit(*, user_id: int, amount: int, reason: str, reference: str, at: datetime | None = None) -> None:
+    """Return all that the wallet of an account holds to the shop, when the account is erased."""
+    transfers.transfer(
+        kind=Kind.FORFEIT,
+        reference=reference,
+        amounts={user_id: -amount, PROMOTIONS: amount},
+        reason=reason,
+        at=at,
+    )
 
 
 def _transfer_many(

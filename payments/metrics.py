@@ -11,7 +11,9 @@ from payments.models import HOLDING, Transfer
 PAYMENTS = Counter(
     "firstcome_payments", "Payments that ended, by gateway and outcome.", ["gateway", "outcome"]
 )
-POINTS = Counter("firstcome_points", "Points that were granted, bought, spent or returned.", ["movement"])
+POINTS = Counter(
+    "firstcome_points", "Points that were granted, bought, spent, returned or forfeited.", ["movement"]
+)
 WITHOUT_CARD = "none"
 """The gateway of a payment by points alone, and of an order that costs nothing."""
 MOVEMENTS = {
@@ -19,6 +21,7 @@ MOVEMENTS = {
     Transfer.Kind.TOP_UP.value: "topped_up",
     Transfer.Kind.REFUND.value: "returned",
     Transfer.Kind.SALE.value: "spent",
+    Transfer.Kind.FORFEIT.value: "forfeited",
 }
 """Points that are held for an order, or released, are neither spent nor returned."""
 
@@ -36,7 +39,7 @@ def count_points(transfers: Sequence[tuple[str, Mapping[int, int]]]) -> None:
         if kind == Transfer.Kind.SALE:
             points[kind] -= amounts.get(HOLDING, 0)
         elif kind in MOVEMENTS:
-            points[kind] += sum([amount for account_id, amount in amounts.items() if account_id > 0])
+            points[kind] += abs(sum([amount for account_id, amount in amounts.items() if account_id > 0]))
     for kind, number in points.items():
         if number:
             _points_counter(kind).inc(number)

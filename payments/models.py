@@ -83,6 +83,7 @@ class Transfer(models.Model):
         REFUND = "refund", _("an order refunded")
         TOP_UP = "top_up", _("points bought by card")
         GRANT = "grant", _("points granted by staff")
+        FORFEIT = "forfeit", _("points forfeited by an erased account")
 
     id = uuid_key()
     kind = models.CharField(_("kind"), max_length=16, choices=Kind.choices)

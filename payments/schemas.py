@@ -13,7 +13,7 @@ from shop.http.validation import Id, Input, NonBlankText, PositiveAmount, Query
 from shop.lazy_texts import ENGLISH
 
 PaymentStatus = Literal["pending", "in_doubt", "succeeded", "failed", "reversed"]
-EntryKind = Literal["hold", "release", "refund", "top_up", "grant"]
+EntryKind = Literal["hold", "release", "refund", "top_up", "grant", "forfeit"]
 Token = Annotated[str, Field(min_length=1, max_length=255, repr=False)]
 
 

@@ -1,5 +1,7 @@
 """The virtual environment, made and kept up to date: `python3 scripts/bootstrap.py run|bench|test|…`.
 
+`test debootstrap` is for tests on database servers that come from a Debian root.
+
 Runs on any `python3`, before anything is installed: standard library only, and no syntax newer than Python
 3.7, so that an old one can still start a newer one or say what is missing.
 """
@@ -60,6 +62,7 @@ def main() -> None:
         chromium=purpose in ("screenshots", "test"),
         cluster=purpose in ("cluster", "cluster-mariadb"),
         galera=purpose == "cluster-mariadb",
+        debootstrap="debootstrap" in sys.argv[2:],
     )
     # Only the check of Prometheus' rules needs a system package: a user without root runs the others.
     if purpose != "check" or system_packages.can_install():

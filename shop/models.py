@@ -101,7 +101,8 @@ class JournalLine(models.Model):
     """One change of money, stock or coupons: its actor, what happened, before and after. Append-only.
 
     The lines are also the outbox (`shop.events.outbox`): a line with a `delivery` is an event for other
-    systems. Only the fields of its delivery ever change.
+    systems. Only the fields of its delivery ever change, and where an account is erased, the names and
+    addresses of the person (`shop.events.pseudonyms`).
     """
 
     class Actor(models.TextChoices):

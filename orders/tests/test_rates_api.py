@@ -20,6 +20,7 @@ from payments.models import Payment
 from shop import clock
 from shop.configuration import Rate
 from shop.redis import redis_client
+from shop.tests import servers
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import SuperuserFactory
 from shop.tests.racing import race
@@ -230,10 +231,7 @@ def test_unsettled_payments_are_found_by_an_index(settings: LazySettings, produc
     with CaptureQueriesContext(connection) as queries:
         assert card_limits.count_unsettled(buyer.id, Rate(3, 60)) == 1
     (query,) = queries.captured_queries
-    with connection.cursor() as cursor:
-        cursor.execute(f"EXPLAIN {query['sql']}")
-        plan = dict(zip([column[0] for column in cursor.description], cursor.fetchone(), strict=True))
-    assert "payments_payment_of_account" in plan["possible_keys"]
+    assert "payments_payment_of_account" in servers.explain(query["sql"])[0]["possible_keys"]
 
 
 def test_declined_top_ups_count_and_cards_without_an_answer_do_not(

@@ -14,20 +14,15 @@ from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, stepping
 from payments import ledger
 from payments.models import Entry
+from shop.tests import servers
 from shop.tests.clients import client_of
 from shop.tests.racing import race, wait_until
-from shop.tests.second_connection import another_connection, ask, holding
+from shop.tests.second_connection import another_connection, holding
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 WALLET = "SELECT id FROM payments_ledgeraccount WHERE id = %s FOR UPDATE"
 SHOP_ACCOUNTS = "SELECT id FROM payments_ledgeraccount WHERE id < 0"
-# No statement of the shop runs that long unless it waits. (The table of lock waits is a cached copy, which is
-# not refreshed while it is read repeatedly.)
-WAITERS = """
-SELECT COUNT(*) FROM information_schema.processlist
-WHERE db = DATABASE() AND id <> CONNECTION_ID() AND info LIKE '%%payments_%%' AND time_ms > 200
-"""
 
 
 def to_be_paid(account_id: int, *, points: int, token: str = "") -> PlacedOrder:
@@ -38,7 +33,7 @@ def to_be_paid(account_id: int, *, points: int, token: str = "") -> PlacedOrder:
 
 def somebody_waits_for_a_lock() -> bool:
     with another_connection() as other:
-        return bool(ask(other, WAITERS)[0][0])
+        return servers.waiting_for_locks(other, tables="payments_") > 0
 
 
 @contextmanager

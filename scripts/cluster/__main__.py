@@ -60,7 +60,7 @@ def main() -> int:
         if stack_supervision.clear_leftovers(instance, within_seconds=30):
             _say("Ended the processes that an earlier run left.")
         _require_space(cluster)
-        databases.of(cluster).require(instance.logs)
+        databases.of(cluster).require()
         for kind in cluster.offsets:
             _require_free_ports(cluster, kind)
         instances.remember(instance)

@@ -10,7 +10,8 @@ from scripts.cluster.galera.members import GaleraMembers
 from scripts.cluster.group_replication.members import GroupMembers
 from scripts.cluster.layout import Cluster
 from scripts.cluster.members import Members
-from scripts.cluster.servers import debian_root, mariadb, mysql
+from scripts.cluster.servers import mariadb, mysql
+from scripts.stack import debian
 from scripts.stack.processes import Command
 
 
@@ -26,8 +27,8 @@ class Database:
     haproxy: str
     """The template of its settings."""
     members: Callable[[Cluster], Members]
-    require: Callable[[Path], None]
-    """Make or find its programs, with a log in that folder. Raises SetupError."""
+    require: Callable[[], None]
+    """Make or find its programs. Raises SetupError."""
     command: Callable[[Cluster, str, int], Command]
     """The command line of one of its processes, by its kind and number."""
     prepare: Callable[[Cluster, str, int], None]
@@ -89,7 +90,7 @@ DATABASES: Mapping[str, Database] = {
         route="router-1",
         haproxy="haproxy-database.cfg",
         members=GroupMembers.of,
-        require=debian_root.require,
+        require=debian.MYSQL.require,
         command=_mysql_command,
         prepare=_prepare_mysql,
         data=lambda cluster, number: cluster.mysql / f"member-{number}" / "data",
@@ -104,7 +105,7 @@ DATABASES: Mapping[str, Database] = {
         route="haproxy-database",
         haproxy="haproxy-galera.cfg",
         members=GaleraMembers.of,
-        require=lambda logs: mariadb.require(),
+        require=mariadb.require,
         command=_mariadb_command,
         prepare=_prepare_mariadb,
         data=lambda cluster, number: cluster.folder(f"mariadb-{number}") / "data",

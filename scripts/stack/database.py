@@ -10,7 +10,7 @@ import MySQLdb
 from MySQLdb.cursors import DictCursor
 
 from scripts.stack.instance import Instance
-from scripts.stack.mariadb import DATABASE, USER
+from scripts.stack.mariadb import DATABASE, USER, Server
 
 COUNTERS = {
     "Innodb_deadlocks": "deadlocks",
@@ -30,7 +30,13 @@ SELECT (SELECT COUNT(*) FROM shop_journalline WHERE delivery = 'queued'),
 @contextlib.contextmanager
 def connected(instance: Instance) -> Iterator["MySQLdb.Connection[Any]"]:
     """A connection of its own, each statement its own transaction."""
-    server = instance.mariadb()
+    with connected_to(instance.mariadb()) as connection:
+        yield connection
+
+
+@contextlib.contextmanager
+def connected_to(server: Server) -> Iterator["MySQLdb.Connection[Any]"]:
+    """The same, for a private server that belongs to no instance."""
     socket = unquote(str(server.socket))
     connection = MySQLdb.connect(
         unix_socket=socket, user=USER, password=server.password, database=DATABASE, autocommit=True

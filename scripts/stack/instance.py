@@ -99,10 +99,16 @@ class Instance:
     def url(self) -> str:
         return f"http://{ports.HOST}:{self.port}"
 
-    def mariadb(self, *, max_connections: int = 0) -> Server:
+    def mariadb(self, *, max_connections: int = 0, has_binary_log: bool = False) -> Server:
         """The private MariaDB of this instance; its password is made at the first call."""
         password, socket = places.secret(self.home, "mariadb-password"), self.mariadb_socket
-        return Server(home=self.data, socket=socket, password=password, max_connections=max_connections)
+        return Server(
+            home=self.data,
+            socket=socket,
+            password=password,
+            max_connections=max_connections,
+            has_binary_log=has_binary_log,
+        )
 
 
 def parser(command: str, description: str) -> argparse.ArgumentParser:

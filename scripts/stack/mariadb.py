@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from scripts.stack import SetupError, places
+from scripts.stack.debian import Root
 
 DATABASE = "firstcome"
 USER = "firstcome"
@@ -25,6 +26,10 @@ class Server:
     socket: Path
     password: str
     max_connections: int
+    root: Root | None = None
+    """The Debian root that has its programs, which has to be made; otherwise they are this machine's."""
+    has_binary_log: bool = False
+    """For restores to a moment; a second flush for each commit."""
 
     @property
     def data(self) -> Path:
@@ -43,16 +48,25 @@ class Server:
         """Create the data folder, unless it is there, and the file of first statements."""
         places.private_folder(self.home)
         places.private_folder(self.temporary)
+        places.private_folder(self.binary_logs)
         if not self.data.exists():
-            install(self.data, temporary=self.temporary)
+            self.make_data()
         statements = self.home / "first.sql"
         statements.touch(mode=0o600)
-        statements.write_text(self._first_statements())
+        statements.write_text(self.first_statements())
+
+    def make_data(self) -> None:
+        """Make the data folder with the system tables. Raises SetupError."""
+        install(self.data, temporary=self.temporary, root=self.root)
 
     def command(self) -> list[str]:
         """The command line of the server in the foreground. It accepts connections once the user exists."""
+        # A minute's worth of coupons: with less, pages are written out before they fill.
+        return [*_program("mariadbd", self.root), *self.options(), "--innodb-log-file-size=512M"]
+
+    def options(self) -> list[str]:
+        """Those that every kind of server has."""
         return [
-            _program("mariadbd"),
             "--no-defaults",
             *(["--user=root"] if os.getuid() == 0 else []),
             f"--datadir={self.data}",
@@ -63,17 +77,27 @@ class Server:
             f"--init-file={self.home / 'first.sql'}",
             "--skip-networking",
             "--skip-name-resolve",
-            "--skip-log-bin",
+            *(self._binary_log() if self.has_binary_log else ["--skip-log-bin"]),
             "--character-set-server=utf8mb4",
             "--innodb-flush-log-at-trx-commit=1",
             f"--innodb-buffer-pool-size={buffer_pool_mib()}M",
-            # A minute's worth of coupons: with less, pages are written out before they fill.
-            "--innodb-log-file-size=512M",
             "--innodb-print-all-deadlocks=ON",
             f"--max-connections={self.max_connections}",
         ]
 
-    def _first_statements(self) -> str:
+    @property
+    def binary_logs(self) -> Path:
+        return self.home / "binary-logs"
+
+    def _binary_log(self) -> list[str]:
+        return [
+            f"--log-bin={self.binary_logs / 'log'}",
+            "--binlog-format=ROW",
+            "--sync-binlog=1",
+            "--server-id=1",
+        ]
+
+    def first_statements(self) -> str:
         # All privileges, so that tests may create databases and kill connections; the server is private.
         return (
             f"CREATE DATABASE IF NOT EXISTS {DATABASE} CHARACTER SET utf8mb4;\n"
@@ -92,7 +116,7 @@ def buffer_pool_mib() -> int:
     return min(max(memory_mib // 4, SMALLEST_POOL_MIB), LARGEST_POOL_MIB)
 
 
-def install(data: Path, *, temporary: Path) -> None:
+def install(data: Path, *, temporary: Path, root: Root | None = None) -> None:
     """Make the system tables beside their place and move them there: a kill leaves nothing half made.
 
     Temporary files go to a folder of this server, as those of the server itself do.
@@ -100,7 +124,7 @@ def install(data: Path, *, temporary: Path) -> None:
     unfinished = data.with_name("data.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     command = [
-        _program("mariadb-install-db"),
+        *_program("mariadb-install-db", root),
         "--no-defaults",
         f"--datadir={unfinished}",
         f"--user={getpass.getuser()}",
@@ -116,8 +140,10 @@ def install(data: Path, *, temporary: Path) -> None:
     unfinished.rename(data)
 
 
-def _program(name: str) -> str:
+def _program(name: str, root: Root | None) -> list[str]:
+    if root:
+        return root.command(name)
     found = shutil.which(name, path=SEARCH_PATH)
     if found is None:
         raise SetupError(f"{name} is missing; run this first: sudo apt-get install -y mariadb-server")
-    return found
+    return [found]

@@ -23,6 +23,8 @@ OUTSIDE = ("gateway", "sink", "partner")
 """Simulators of the outside systems: they need nothing of the shop."""
 SHOP = ("web", "worker", "beat", "issuer")
 """What needs a prepared database."""
+BINARY_LOG = "MARIADB_BINARY_LOG"
+"""With 1, the private MariaDB keeps a binary log."""
 WORKER_THREADS = 16
 OPEN_FILES = 65_536
 
@@ -35,7 +37,8 @@ def command(name: str, instance: Instance, environment: Mapping[str, str]) -> Co
             return _redis(instance)
         case "mariadb":
             connections = environments.connections_needed(environment)
-            return instance.mariadb(max_connections=connections).command()
+            has_log = environment.get(BINARY_LOG) == "1"
+            return instance.mariadb(max_connections=connections, has_binary_log=has_log).command()
         case "web":
             # Stops in less than supervisor waits (`supervision.STOP_SECONDS`).
             stop = ("--stop-seconds", "4", "--workers", environment["WEB_WORKERS"])

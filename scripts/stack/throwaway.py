@@ -5,6 +5,7 @@
 `SLOT=3 source var/test/env`.
 """
 
+import argparse
 import contextlib
 import fcntl
 import functools
@@ -16,31 +17,42 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from scripts.stack import SetupError, children, places, ports, processes
+from scripts.stack import SetupError, children, debian, mariadb, mysql, places, ports, processes
 from scripts.stack import environment as environments
 from scripts.stack import instance as instances
+from scripts.stack.debian import Root
 from scripts.stack.instance import Instance
 from scripts.stack.mariadb import SEARCH_PATH
 
+DATABASES: dict[str, tuple[type[mariadb.Server], Root | None]] = {
+    "mariadb": (mariadb.Server, None),
+    "mysql": (mysql.Server, debian.MYSQL),
+    "mariadb-next": (mariadb.Server, debian.MARIADB_NEXT),
+}
+"""What `DB` may name: the kind of server, and the Debian root that it comes from."""
 CONNECTIONS = 1000
 """Race tests open hundreds, and several developers share one server."""
+ROOT_SECONDS = 180
 SETTINGS = ("DATABASE_URL", "GATEWAY_URL", "DATA_PLATFORM_URL", "SECRET_KEY", "DEBUG", "STAFF_OTP_REQUIRED")
 SECRETS = ("WEBHOOK_SECRET_SIMULATOR", "EVENT_SECRET")
 """What the tests have in common with an instance, and what its simulators have to know as well."""
 
 
 @contextlib.contextmanager
-def servers(home: Path) -> Iterator[dict[str, str]]:
-    """Start all four in an emptied folder, yield the settings that point to them, stop them in any case."""
+def servers(home: Path, *, kind: str = "") -> Iterator[dict[str, str]]:
+    """Start all four in an emptied folder, yield the settings that point to them, stop them in any case.
+
+    The database is of a kind in `DATABASES`, MariaDB unless it is named. Raises SetupError.
+    """
     shutil.rmtree(home, ignore_errors=True)
     instance = Instance(home=home, port=ports.free(instances.PORTS + 1), database="mariadb")
     places.private_folder(home)
     instance.run.mkdir()
-    mariadb = instance.mariadb(max_connections=CONNECTIONS)
-    mariadb.prepare()
+    database = _database(instance, kind or "mariadb")
+    database.prepare()
     gateway, sink, redis = instance.gateway_port, instance.data_platform_port, instance.port + instances.PORTS
     commands: dict[str, tuple[list[str], tuple[str, int] | str]] = {
-        "mariadb": (mariadb.command(), str(mariadb.socket)),
+        "database": (database.command(), str(database.socket)),
         "redis": (_redis_command(home, redis), (ports.HOST, redis)),
         # Sends no webhooks: there is no shop.
         "gateway": (processes.simulator("gateway", gateway, home / "gateway.sqlite3"), (ports.HOST, gateway)),
@@ -63,6 +75,19 @@ def servers(home: Path) -> Iterator[dict[str, str]]:
         yield settings
 
 
+def _database(instance: Instance, kind: str) -> mariadb.Server:
+    """A server of that kind in the place of the instance's MariaDB."""
+    if kind not in DATABASES:
+        raise SetupError(f"DB={kind} is not a server for tests: say one of {', '.join(DATABASES)}")
+    make, root = DATABASES[kind]
+    if root:
+        root.require(within_seconds=ROOT_SECONDS)
+    own = instance.mariadb()
+    return make(
+        home=own.home, socket=own.socket, password=own.password, max_connections=CONNECTIONS, root=root
+    )
+
+
 def _redis_command(home: Path, port: int) -> list[str]:
     program = shutil.which("redis-server", path=SEARCH_PATH)
     if program is None:
@@ -83,7 +108,15 @@ def _shell_lines(settings: Mapping[str, str]) -> str:
     return "".join(lines)
 
 
+def parser(command: str) -> argparse.ArgumentParser:
+    """With the option that names the kind of database."""
+    found = argparse.ArgumentParser(prog=command, allow_abbrev=False)
+    found.add_argument("--db", default="", help=", ".join(DATABASES))
+    return found
+
+
 def _keep_up() -> int:
+    kind = parser("make test-services").parse_args().db
     home = places.state() / "test"
     home.parent.mkdir(parents=True, exist_ok=True)
     with (home.parent / "test.lock").open("w") as lock:
@@ -92,7 +125,7 @@ def _keep_up() -> int:
         except BlockingIOError:
             print(f"the test servers are up already: source {home}/env && .venv/bin/pytest")
             return 0
-        with contextlib.suppress(KeyboardInterrupt), servers(home) as settings:
+        with contextlib.suppress(KeyboardInterrupt), servers(home, kind=kind) as settings:
             (home / "env").write_text(_shell_lines(settings))
             print(f"up, until Ctrl-C; in another shell: source {home}/env && .venv/bin/pytest", flush=True)
             signal.pause()

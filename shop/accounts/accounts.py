@@ -21,6 +21,9 @@ from shop.events import journal
 from shop.lazy_texts import Text
 from shop.lazy_texts import mark as _
 
+ERASED_PREFIX = "erased-"
+"""How the usernames of erased accounts begin: no other account may take one."""
+
 
 class InvalidCredentials(NotAuthenticated):
     """The name and password match no active account; the error does not say which of them is wrong."""
@@ -144,11 +147,18 @@ def journal_subject(account_id: int) -> str:
 def _validate_registration(user: User, password: str) -> None:
     errors = [
         *_field_errors("username", lambda: User.username_validator(user.username)),
+        *_reserved_errors(user.username),
         *_field_errors("email", lambda: validate_email(user.email)),
         *_field_errors("password", lambda: validate_password(password, user)),
     ]
     if errors:
         raise Invalid(_("The account is not valid."), errors=errors)
+
+
+def _reserved_errors(username: str) -> list[dict[str, Text]]:
+    if not username.casefold().startswith(ERASED_PREFIX):
+        return []
+    return [{"field": "username", "code": "taken", "detail": _("This username is taken.")}]
 
 
 def _field_errors(field: str, check: Callable[[], None]) -> list[dict[str, Text]]:

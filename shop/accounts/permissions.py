@@ -2,8 +2,12 @@
 
 from typing import Any
 
-DISABLE = "auth.disable_user"
-NAMES = {DISABLE: "Can disable, enable and sign out customers"}
+DISABLE, EXPORT, ERASE = "auth.disable_user", "auth.export_user", "auth.erase_user"
+NAMES = {
+    DISABLE: "Can disable, enable and sign out customers",
+    EXPORT: "Can export the personal data of customers",
+    ERASE: "Can erase customers",
+}
 
 
 def create(*, using: str, apps: Any) -> None:

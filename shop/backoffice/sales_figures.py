@@ -156,6 +156,7 @@ class Figures:
             (gettext("Held for orders"), wallets[Kind.HOLD]),
             (gettext("Released from orders that ended unpaid"), wallets[Kind.RELEASE]),
             (gettext("Refunded"), wallets[Kind.REFUND]),
+            (gettext("Forfeited by erased accounts"), wallets[Kind.FORFEIT]),
         ]
 
     def _add_sales(self, window: dict[str, datetime]) -> None:

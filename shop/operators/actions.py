@@ -55,7 +55,7 @@ class Action:
     """One action: its texts, its form, the preview of its effect, and what `perform` does and then reports.
 
     `perform` raises the shop's errors, which are shown above the form. `back` is the page that the operator
-    returns to.
+    returns to, unless `perform` returns a response of its own, such as a file.
     """
 
     title: str
@@ -63,7 +63,7 @@ class Action:
     submit: str
     form_class: type[ActionForm]
     preview: Callable[[dict[str, Any]], ActionPreview]
-    perform: Callable[[dict[str, Any]], str]
+    perform: Callable[[dict[str, Any]], str | HttpResponse]
     back: str
     is_dangerous: bool = False
     initial: Mapping[str, Any] = field(default_factory=dict)
@@ -95,6 +95,8 @@ def run(request: HttpRequest, action: Action) -> HttpResponse:
     except FirstcomeError as error:
         form.add_error(None, refusal_text(error))
         return _render(request, action, "form", form=form)
+    if isinstance(done, HttpResponse):
+        return done
     messages.success(request, done)
     return redirect(action.back)
 

@@ -419,7 +419,7 @@ def test_an_account_is_disabled_and_enabled_with_a_reason(operator: Client, ada:
     operator.post(disable, sent)
     assert not User.objects.get(pk=ada.pk).is_active
     buttons = {button.title for button in operator.get(page_of(ada)).context["buttons"]}
-    assert buttons == {"Sign out everywhere", "Enable"}
+    assert buttons == {"Sign out everywhere", "Enable", "Export its data", "Erase"}
 
     confirmed(operator, enable, reason="a mistake")
     assert User.objects.get(pk=ada.pk).is_active

@@ -29,6 +29,7 @@ from shop.backoffice import list_exports
 from shop.models import JournalLine
 from shop.operators import selected_rows
 from shop.operators.selected_rows import SelectedAction
+from shop.tests import servers
 from shop.tests.factories import OrderFactory, SuperuserFactory
 
 LISTS = sorted(admin.site._registry.items(), key=lambda pair: pair[0]._meta.label)
@@ -188,7 +189,7 @@ def test_the_server_ends_a_statement_of_a_list_that_takes_too_long(
     assert time.monotonic() - began_at < 20
     assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
     assert "took longer than 1 s" in refused.json()["detail"]
-    assert _limit() == 0
+    assert servers.statement_limit_seconds() == 0
 
 
 @pytest.mark.django_db(transaction=True)
@@ -223,7 +224,7 @@ def test_the_rows_of_an_action_are_looked_for_no_longer_than_those_of_a_list(
     with pytest.raises(OperationalError) as raised:
         selected_rows.run(admin.site._registry[Order], RequestFactory().post("/"), slow, action)
     assert raised.value.args[0] in admin_site.STATEMENT_ENDED
-    assert _limit() == 0
+    assert servers.statement_limit_seconds() == 0
 
 
 @pytest.mark.django_db(transaction=True)
@@ -234,11 +235,4 @@ def test_after_a_list_its_connection_has_no_limit(operator: Client) -> None:
     PaymentFactory.create()
     assert operator.get(address_of(Payment)).status_code == 200
     assert operator.get(f"{address_of(Payment)}?token__startswith=a").status_code == 302
-    assert _limit() == 0
-
-
-def _limit() -> float:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT @@SESSION.max_statement_time")
-        (seconds,) = cursor.fetchone()
-    return float(seconds)
+    assert servers.statement_limit_seconds() == 0

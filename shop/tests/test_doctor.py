@@ -18,6 +18,7 @@ from shop.models import JournalLine
 from shop.operations.doctor import brokers, clocks, databases, events, handing_over, redises, start
 from shop.operations.doctor.findings import Finding
 from shop.redis import redis_client
+from shop.tests import servers
 from shop.tests.commands import run, run_json
 from shop.tests.factories import AccountFactory
 from shop.tests.one_time_codes import with_codes
@@ -95,6 +96,8 @@ def test_a_danger_is_reported_with_advice_and_exit_code_1(settings: LazySettings
 def test_wrong_session_variables_of_our_connections_are_reported(
     statement: str, undo: str, check: str
 ) -> None:
+    if "check_constraint_checks" in statement and not servers.is_mariadb():
+        pytest.skip("MySQL has no variable that turns all checks off.")
     assert levels(databases.examine())[check] == "ok"
     with connection.cursor() as cursor:
         cursor.execute(statement)

@@ -28,6 +28,7 @@ from shop.backoffice.home import page as home_page
 from shop.backoffice.home.parts import Section, State
 from shop.management.laws import LAWS
 from shop.models import JournalLine, LawStatus
+from shop.tests import servers
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.plans import assert_read_by_index
 from shop.tests.second_connection import another_connection, ask
@@ -316,8 +317,7 @@ def test_a_connection_that_is_lost_before_the_first_section_costs_no_section() -
 
     assert states.keys() == {source.name for source in home_page.SOURCES}
     assert State.AWAY not in states.values()
-    [[limit_seconds]] = ask(connection, "SELECT @@max_statement_time")
-    assert limit_seconds == 0
+    assert servers.statement_limit_seconds() == 0
 
 
 @pytest.mark.django_db(transaction=True)

@@ -19,6 +19,7 @@ from shop.events import dead_events, journal, order_replay, outbox
 from shop.models import JournalLine
 from shop.operations.doctor import events as doctor_of_events
 from shop.redis import redis_client
+from shop.tests import servers
 from shop.tests.outages import OwnRedis, own_redis
 from shop.tests.own_data_platform import (
     REFUSED,
@@ -536,11 +537,7 @@ def test_a_gauge_reads_queued_events_by_an_index(read: Callable[[], Any]) -> Non
     with CaptureQueriesContext(connection) as captured:
         read()
     statement = captured[0]["sql"]
-    with connection.cursor() as cursor:
-        cursor.execute(f"EXPLAIN {statement}")
-        assert cursor.description
-        plan = dict(zip([column[0] for column in cursor.description], cursor.fetchone(), strict=True))
-    assert plan["key"] == "shop_journalline_by_delivery"
+    assert servers.explain(statement)[0]["key"] == "shop_journalline_by_delivery"
 
 
 def test_deliveries_are_counted_by_outcome(own_data_platform: Simulator, settings: LazySettings) -> None:

@@ -17,7 +17,7 @@ from inventory.tests.factories import ProductFactory
 from shop.http import pagination
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
-from shop.tests.plans import explain
+from shop.tests.servers import explain
 
 pytestmark = pytest.mark.django_db
 LISTS = ["/orders", "/payments", "/coupons", "/campaigns", "/products", "/wallet/entries"]

@@ -73,7 +73,7 @@ def assert_adds_up(figures: Figures) -> None:
     assert total.refunded_card_amount == booked("refund", *period, account=GATEWAY_CLEARING)
     kinds = {kind: booked(kind, *period, account__gt=0) for kind in Transfer.Kind}
     assert [amount for _, amount in figures.points()] == [
-        kinds[kind] for kind in ("grant", "top_up", "hold", "release", "refund")
+        kinds[kind] for kind in ("grant", "top_up", "hold", "release", "refund", "forfeit")
     ]
     for sums in (figures.by_product().values(), figures.by_campaign().values()):
         assert sum(amounts.sales_amount for amounts in sums) == total.sales_amount

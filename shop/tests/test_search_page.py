@@ -19,7 +19,8 @@ from payments import selectors
 from payments.models import Payment
 from shop.backoffice.search import finders
 from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory
-from shop.tests.plans import assert_read_by_index, explain
+from shop.tests.plans import assert_read_by_index
+from shop.tests.servers import explain
 from shop.tests.staff_groups import _staff_groups, member_of
 from shop.tests.test_home_page import settled_payments
 

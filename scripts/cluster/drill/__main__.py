@@ -68,7 +68,7 @@ def _drill(database: str, seed: str, faults: Iterator[Fault], minutes: float) ->
     home = Path(tempfile.mkdtemp(prefix="cluster-drill-", dir=places.private_folder(places.state())))
     cluster = Cluster(home=layout.home(database, home), first_port=layout.DEFAULT_PORT, database=database)
     # Before this process has a network of its own, in which no mirror can be reached.
-    databases.of(cluster).require(home)
+    databases.of(cluster).require()
     partition.enter_namespace()
     _say(f"cluster-drill: SEED={seed}; to look into it: nsenter --net --target {os.getpid()} (VAR={home})")
     failures = ["it was cut short"]

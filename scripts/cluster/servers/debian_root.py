@@ -1,94 +1,34 @@
-"""A Debian of its own for MySQL, which is in unstable only: made once by debootstrap, used by chroot.
+"""The Debian root of MySQL, which is in unstable only, used by chroot.
 
 Each process that runs in it sees the cluster's folder `mysql` as `/cluster`, in a mount namespace of its own:
-nothing stays mounted when it ends, and clusters of several state folders share the Debian.
+nothing stays mounted when it ends, and clusters of several state folders share the root.
 """
 
 import ctypes
 import os
-import re
-import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.stack import SetupError, places
+from scripts.stack import SetupError, debian
 
-PACKAGES = ("mysql-server-core", "mysql-client-core", "mysql-router")
-RELEASE = "sid"
-DEFAULT_MIRROR = "http://deb.debian.org/debian"
 INSIDE = "/cluster"
-MEGABYTES_NEEDED = 1500
 _CLONE_NEWNS, _MS_BIND, _MS_REC, _MS_PRIVATE = 0x00020000, 4096, 16384, 1 << 18
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def folder() -> Path:
-    """Where it lies: in the project, whatever state folder the cluster has."""
-    return places.PROJECT / "var" / "cluster-debian"
-
-
-def is_made() -> bool:
-    return all((folder() / "usr" / program).exists() for program in ("sbin/mysqld", "bin/mysqlrouter"))
-
-
-def require(logs: Path) -> None:
-    """Make it where it isn't made yet. Raises SetupError."""
-    if not is_made():
-        print("Making a Debian for MySQL; this takes a minute, once …", flush=True)
-        make(logs / "debootstrap.log")
-
-
-def make(log: Path) -> None:
-    """Make it beside its place and move it there: a kill leaves nothing half made. Raises SetupError."""
-    if shutil.disk_usage(places.PROJECT).free >> 20 < MEGABYTES_NEEDED:
-        raise SetupError(f"no space left for {folder()}: {MEGABYTES_NEEDED} MB are needed")
-    unfinished = folder().with_name("cluster-debian.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.parent.mkdir(exist_ok=True)
-    # debootstrap checks signatures and not their date, unlike `apt-get update`: a mirror may stand still for
-    # weeks.
-    command = [
-        "debootstrap",
-        "--variant=minbase",
-        f"--include={','.join(PACKAGES)}",
-        RELEASE,
-        str(unfinished),
-        mirror(),
-    ]
-    with log.open("wb") as output:
-        made = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
-    if made.returncode != 0:
-        raise SetupError(f"debootstrap failed; its output is in {log}")
-    shutil.rmtree(unfinished / "var" / "cache" / "apt", ignore_errors=True)
-    (unfinished / INSIDE.strip("/")).mkdir(exist_ok=True)
-    unfinished.rename(folder())
-
-
-def mirror() -> str:
-    """The mirror of Debian that apt uses here."""
-    sources = [Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*")]
-    for path in sources:
-        if not path.is_file():
-            continue
-        for line in path.read_text(errors="replace").splitlines():
-            found = re.search(r"https?://\S+/debian/?(?=\s|$)", line)
-            if found and not line.lstrip().startswith("#"):
-                return found[0].rstrip("/")
-    return DEFAULT_MIRROR
-
-
 def enter(shown: Path) -> None:
-    """Give this process a mount namespace in which the Debian has `shown` as /cluster. Raises SetupError."""
+    """Give this process a mount namespace in which the root has `shown` as /cluster. Raises SetupError."""
+    inside = debian.MYSQL.folder / INSIDE.strip("/")
+    inside.mkdir(exist_ok=True)
     _check(_libc.unshare(_CLONE_NEWNS), "unshare")
     _check(_libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None), "make mounts private")
-    target = os.fsencode(folder()) + INSIDE.encode()
-    _check(_libc.mount(os.fsencode(shown), target, None, _MS_BIND, None), f"mount {shown}")
+    _check(_libc.mount(os.fsencode(shown), os.fsencode(inside), None, _MS_BIND, None), f"mount {shown}")
 
 
 def command(*words: str) -> list[str]:
     """A command line that runs inside; only after `enter` it finds `/cluster`."""
-    return ["chroot", str(folder()), *words]
+    return ["chroot", str(debian.MYSQL.folder), *words]
 
 
 def run(words: Sequence[str], *, given: str = "") -> None:

@@ -59,6 +59,7 @@ class Needs:
     npm: bool = False
     chromium: bool = False
     cluster: bool = False
+    debootstrap: bool = False
     galera: bool = False
 
 
@@ -92,6 +93,8 @@ def missing(needs: Needs) -> Iterator[str]:
         programs |= PROMETHEUS_PROGRAMS
     if needs.cluster:
         programs |= CLUSTER_PROGRAMS
+    if needs.debootstrap:
+        programs["debootstrap"] = "debootstrap"
     if needs.galera:
         programs |= GALERA_PROGRAMS
     if needs.redis:

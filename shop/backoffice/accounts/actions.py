@@ -24,7 +24,7 @@ from coupons.allocation.writes import Issued, Queued
 from coupons.issuing import issuing
 from payments import ledger, points_grants
 from payments.models import Entry
-from shop.accounts import accounts, sign_outs
+from shop.accounts import accounts, permissions, sign_outs
 from shop.backoffice.page_elements import Button
 from shop.backoffice.page_elements import amount as amount_text
 from shop.db import transactions
@@ -64,6 +64,8 @@ def buttons(request: HttpRequest, account: User) -> list[Button]:
             button("disable", gettext("Disable"), "block", "danger"),
         ),
         (is_other and may_disable and not account.is_active, button("enable", gettext("Enable"), "check")),
+        (may_export(request, account), button("export", gettext("Export its data"), "download")),
+        (may_erase(request, account), button("erase", gettext("Erase"), "delete_forever", "danger")),
     )
     return [button for is_possible, button in possible if is_possible]
 
@@ -125,6 +127,21 @@ def _may_disable_other(request: HttpRequest, account: User) -> bool:
     return account.pk != request.user.pk and _may_disable(request, account)
 
 
+def may_export(request: HttpRequest, account: User) -> bool:
+    return request.user.has_perm(permissions.EXPORT) and _is_not_protected(request, account)
+
+
+def may_erase(request: HttpRequest, account: User) -> bool:
+    is_other = account.pk != request.user.pk
+    return is_other and request.user.has_perm(permissions.ERASE) and _is_not_protected(request, account)
+
+
+def _is_not_protected(request: HttpRequest, account: User) -> bool:
+    """Staff accounts are for superusers only."""
+    is_superuser = isinstance(request.user, User) and request.user.is_superuser
+    return is_superuser or not (account.is_staff or account.is_superuser)
+
+
 @account_action(lambda request, account: request.user.has_perm(ISSUE_COUPON))
 def issue_coupon(request: HttpRequest, account: User) -> Action:
     def preview(data: Mapping[str, Any]) -> ActionPreview:
@@ -170,7 +187,7 @@ def issue_coupon(request: HttpRequest, account: User) -> Action:
         form_class=IssueCouponForm,
         preview=preview,
         perform=perform,
-        back=_page_of(account),
+        back=page_of(account),
     )
 
 
@@ -241,7 +258,7 @@ def grant_points(request: HttpRequest, account: User) -> Action:
         form_class=GrantPointsForm,
         preview=preview,
         perform=perform,
-        back=_page_of(account),
+        back=page_of(account),
     )
 
 
@@ -276,7 +293,7 @@ def sign_out(request: HttpRequest, account: User) -> Action:
             ),
         ),
         perform=perform,
-        back=_page_of(account),
+        back=page_of(account),
         is_dangerous=True,
     )
 
@@ -314,7 +331,7 @@ def disable(request: HttpRequest, account: User) -> Action:
             warning=gettext("Orders that are being paid go on; unpaid ones expire."),
         ),
         perform=perform,
-        back=_page_of(account),
+        back=page_of(account),
         is_dangerous=True,
     )
 
@@ -349,11 +366,12 @@ def enable(request: HttpRequest, account: User) -> Action:
             facts=[(gettext("Reason"), data["reason"])],
         ),
         perform=perform,
-        back=_page_of(account),
+        back=page_of(account),
     )
 
 
-def _page_of(account: User) -> str:
+def page_of(account: User) -> str:
+    """The address of the account's page."""
     return reverse("account-page", args=[account.pk])
 
 

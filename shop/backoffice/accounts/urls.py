@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.urls import path
 
-from shop.backoffice.accounts import actions, page
+from shop.backoffice.accounts import actions, page, personal_data
 
 urlpatterns = [
     path(f"<int:account_id>/{place}", admin.site.admin_view(view), name=f"account-{name}")
@@ -14,5 +14,7 @@ urlpatterns = [
         ("sign-out/", "sign-out", actions.sign_out),
         ("disable/", "disable", actions.disable),
         ("enable/", "enable", actions.enable),
+        ("export/", "export", personal_data.export),
+        ("erase/", "erase", personal_data.erase),
     )
 ]

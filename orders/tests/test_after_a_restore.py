@@ -1,0 +1,191 @@
+"""After a real restore from an older state: what Redis, the gateway, the data platform and clients still have
+of the time that is lost, and how the shop agrees with them again.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.db import connection
+
+from coupons.allocation.writes import Queued
+from coupons.issuing import issuing
+from coupons.models import Campaign
+from coupons.queue import worker
+from coupons.tests.factories import CampaignFactory, accounts
+from coupons.tests.laws import positions
+from inventory.mirror import mirror
+from inventory.tests.factories import ProductFactory
+from orders.models import Order
+from orders.tests import buying
+from scripts.tests.simulator import Simulator
+from shop.accounts import disabled_accounts
+from shop.errors import FirstcomeError
+from shop.events import outbox
+from shop.models import JournalLine
+from shop.redis import redis_client
+from shop.tests.clients import client_of
+from shop.tests.commands import run, run_json
+from shop.tests.factories import AccountFactory
+from shop.tests.own_data_platform import received_event_ids
+
+pytestmark = pytest.mark.django_db(transaction=True)
+Restore = Callable[[], None]
+
+
+@pytest.fixture
+def backup(tmp_path: Path) -> Callable[[], Restore]:
+    """Backs the test's database up when called; what that returns restores it, as new processes find it."""
+
+    def make() -> Restore:
+        folder = tmp_path / "backup"
+        run("backup", str(folder))
+
+        def restore() -> None:
+            name = connection.ops.quote_name(connection.settings_dict["NAME"])
+            with connection.cursor() as cursor:
+                cursor.execute(f"DROP DATABASE {name}")
+                cursor.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
+            connection.close()
+            run("restore", str(folder))
+            # What a process remembers.
+            issuing.forget()
+            disabled_accounts.clear_cache()
+
+        return restore
+
+    return make
+
+
+def issue(campaign: Campaign, account_id: int) -> str:
+    """The status of the account's request: `issued`, or the code of the refusal."""
+    try:
+        issuing.issue(campaign_id=campaign.pk, user_id=account_id)
+    except FirstcomeError as error:
+        return error.code
+    return "issued"
+
+
+def draw(campaign: Campaign, account_id: int) -> Queued:
+    """The account's ticket."""
+    queued = issuing.issue(campaign_id=campaign.pk, user_id=account_id)
+    assert isinstance(queued, Queued)
+    return queued
+
+
+def test_a_gate_that_is_full_in_redis_opens_again_for_the_coupons_that_are_lost(
+    backup: Callable[[], Restore],
+) -> None:
+    campaign, [first, second] = CampaignFactory.create(strategy="redis_gate", quantity=1), accounts(2)
+    restore = backup()
+    assert [issue(campaign, first), issue(campaign, second)] == ["issued", "sold_out"]
+
+    restore()
+    assert issue(campaign, second) == "sold_out", "Redis still knows the coupon"
+    assert run_json("rebuild_redis")[1]["dropped"] > 0
+
+    assert [issue(campaign, second), issue(campaign, first)] == ["issued", "sold_out"]
+    assert positions(campaign) == [1]
+    assert buying.broken_laws() == []
+
+
+def test_the_mirror_of_stock_is_written_anew_from_the_restored_stock(
+    backup: Callable[[], Restore], settings: LazySettings
+) -> None:
+    settings.INVENTORY_STRATEGY = "redis_gate"
+    product, buyer = ProductFactory.create(on_hand=3), buying.account()
+    api, body = client_of(buyer), {"items": [{"product": product.id, "quantity": 3}]}
+    restore = backup()
+    assert api.post("/orders", body, key="lost").status_code == 201
+
+    restore()
+    assert api.post("/orders", body, key="too early").json()["code"] == "insufficient_stock"
+    assert run_json("rebuild_redis")[1]["mirrored"] == 1
+
+    assert redis_client.client().hget(mirror.key(product.id), "available") == b"3"
+    assert api.post("/orders", body, key="new").status_code == 201
+    assert buying.broken_laws() == []
+
+
+def test_the_queue_goes_on_with_the_tickets_of_the_restored_state(backup: Callable[[], Restore]) -> None:
+    campaign, [first, second, third] = CampaignFactory.create(strategy="queue", quantity=2), accounts(3)
+    queued = draw(campaign, first)
+    restore = backup()
+    draw(campaign, second)
+    assert worker.serve_once() == 2
+
+    restore()
+    run("rebuild_redis")
+    again = draw(campaign, third)
+    assert (queued.ticket.number, again.ticket.number, again.ahead) == (1, 2, 1)
+    worker.serve_once()
+
+    assert positions(campaign) == [1, 2]
+    assert buying.broken_laws() == []
+
+
+def test_charges_after_the_restored_state_are_found_and_refunded_and_their_keys_are_new(
+    backup: Callable[[], Restore],
+) -> None:
+    product, buyer = ProductFactory.create(on_hand=9, price=700), buying.account()
+    restore = backup()
+    lost = buying.advance(buying.place(buyer.id, {product: 1}, token="tok_ok", key="the same"))
+    assert lost.status == "paid"
+
+    restore()
+    run("rebuild_redis")
+    assert not Order.objects.exists()
+    assert [report.law for report in buying.broken_laws()] == ["L9"], "the charge belongs to no payment"
+    code, found = run_json("reconcile")
+    assert (code, found["found"]) == (1, 1)
+    assert run_json("reconcile", "--fix")[1]["refunded"] == 1
+    assert buying.broken_laws() == []
+
+    again = buying.advance(buying.place(buyer.id, {product: 1}, token="tok_ok", key="the same"))
+    assert again.status == "paid"
+    assert again.id != lost.id, "the key is forgotten: this is another order"
+    assert buying.broken_laws() == []
+    assert run_json("reconcile")[0] == 0
+
+
+def test_events_keep_their_ids_and_ids_of_lost_events_never_come_again(
+    backup: Callable[[], Restore], own_data_platform: Simulator
+) -> None:
+    product, buyer = ProductFactory.create(on_hand=9), buying.account()
+    waiting = buying.place(buyer.id, {product: 1})
+    client_of(buyer).post(f"/orders/{waiting.order.id}/cancel")
+    restore = backup()
+    outbox.deliver_due()
+    buying.advance(buying.place(buyer.id, {product: 1}, token="tok_ok"))
+    outbox.deliver_due()
+    before = received_event_ids(own_data_platform)
+    lines = JournalLine.objects.latest("id").pk
+
+    restore()
+    run("rebuild_redis")
+    run("reconcile", "--fix")
+    outbox.deliver_due()
+    assert received_event_ids(own_data_platform) == before, "one that was delivered since has the id it had"
+
+    buying.advance(buying.place(buyer.id, {product: 1}, token="tok_ok"))
+    outbox.deliver_due()
+    after = received_event_ids(own_data_platform)
+    assert (len(before), len(after)) == (2, 3)
+    assert len(set(after)) == 3
+    assert JournalLine.objects.latest("id").pk > lines
+    assert buying.broken_laws() == []
+
+
+def test_the_token_of_an_account_that_is_lost_is_never_that_of_another(backup: Callable[[], Restore]) -> None:
+    restore = backup()
+    lost = AccountFactory.create()
+    token: Any = client_of(lost)
+    assert token.get("/wallet").status_code == 200
+
+    restore()
+    registered = AccountFactory.create()
+
+    assert registered.id > lost.id
+    assert token.get("/orders").json()["results"] == []

@@ -1,0 +1,115 @@
+"""Database servers that this machine's Debian doesn't have: each in a Debian root, made once by debootstrap.
+
+`Root.command` runs a program of the root with the machine's other folders: only /usr is the root's, in a
+mount namespace of that process. So paths are the same inside and outside, and nothing stays mounted.
+"""
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.stack import SetupError, children, places
+
+DEFAULT_MIRROR = "http://deb.debian.org/debian"
+MEGABYTES_NEEDED = 1500
+_WITH_ITS_USR = 'mount --bind "$0" /usr && exec "$@"'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Root:
+    """A minimal Debian of another release with these packages."""
+
+    name: str
+    release: str
+    packages: Sequence[str]
+    program: str
+    """One below /usr that is there once the root is whole."""
+
+    @property
+    def folder(self) -> Path:
+        """In the project, whatever the state folder is."""
+        return places.PROJECT / "var" / "debian" / self.name
+
+    def is_made(self) -> bool:
+        return (self.folder / "usr" / self.program).exists()
+
+    def require(self, *, within_seconds: int = 0) -> None:
+        """Make it unless it is made; 0 is no limit. Raises SetupError with what is missing."""
+        if os.getuid() != 0:
+            raise SetupError(f"the Debian root of {self.name} needs root, and the right to mount: use sudo")
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        with (self.folder.parent / f"{self.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not self.is_made():
+                print(f"Making a Debian root for {self.name}; this takes a minute, once …", flush=True)
+                self._make(within_seconds)
+
+    def command(self, *words: str) -> list[str]:
+        """A command line that runs with /usr of this root."""
+        return ["unshare", "--mount", "sh", "-c", _WITH_ITS_USR, str(self.folder / "usr"), *words]
+
+    def _make(self, within_seconds: int) -> None:
+        """Make it beside its place and move it there: a kill leaves nothing half made."""
+        if shutil.which("debootstrap") is None:
+            raise SetupError("debootstrap is missing; run this first: sudo apt-get install -y debootstrap")
+        if shutil.disk_usage(self.folder.parent).free >> 20 < MEGABYTES_NEEDED:
+            raise SetupError(f"no space left for {self.folder}: {MEGABYTES_NEEDED} MB are needed")
+        unfinished = self.folder.with_name(f"{self.name}.unfinished")
+        log = self.folder.with_name(f"{self.name}.log")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        # debootstrap checks signatures and not their date, unlike `apt-get update`: a mirror may stand still
+        # for weeks.
+        command = ["debootstrap", "--variant=minbase", f"--include={','.join(self.packages)}"]
+        command += [self.release, str(unfinished), mirror()]
+        log.unlink(missing_ok=True)
+        child = children.start(command, log=log, environment=os.environ)
+        try:
+            code = child.wait(timeout=within_seconds or None)
+        except subprocess.TimeoutExpired:
+            raise SetupError(
+                f"debootstrap was not done in {within_seconds} s; its output is in {log}"
+            ) from None
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+        if code != 0:
+            what = f"debootstrap failed, which needs {mirror()}; its output is in {log}; its end"
+            raise SetupError(f"{what}:\n{children.tail(log, lines=3)}")
+        shutil.rmtree(unfinished / "var" / "cache" / "apt", ignore_errors=True)
+        unfinished.rename(self.folder)
+
+
+MYSQL = Root(
+    name="mysql",
+    release="sid",
+    # A cluster's members and Routers share it with the tests' server.
+    packages=("mysql-server-core", "mysql-client-core", "mysql-router"),
+    program="sbin/mysqld",
+)
+MARIADB_NEXT = Root(
+    name="mariadb-next",
+    release="trixie",
+    packages=("mariadb-server-core", "mariadb-client-core"),
+    program="sbin/mariadbd",
+)
+
+
+def mirror() -> str:
+    """The mirror of Debian that apt uses here."""
+    sources = [Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*")]
+    for path in sources:
+        if not path.is_file():
+            continue
+        for line in path.read_text(errors="replace").splitlines():
+            found = re.search(r"https?://\S+/debian/?(?=\s|$)", line)
+            if found and not line.lstrip().startswith("#"):
+                return found[0].rstrip("/")
+    return DEFAULT_MIRROR

@@ -1,0 +1,38 @@
+"""The tests that run on every kind of database server: `pytest -m each_server`.
+
+A pytest plugin, named in pyproject.toml. A module's name decides: races, crashes, lost commits, transactions,
+idempotency and migrations, which rest on how a server locks, rolls back, commits and changes tables.
+"""
+
+from pathlib import Path
+
+import pytest
+
+NAMES = (
+    "races",
+    "crashes",
+    "lost_commits",
+    "transactions",
+    "claims",
+    "keyed_calls",
+    "open_keys",
+    "recorded_answers",
+    "migrate",
+)
+"""The ends of those names."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the marker known."""
+    config.addinivalue_line("markers", "each_server: runs on every kind of database server")
+
+
+def is_for_each_server(module: Path) -> bool:
+    return module.stem.endswith(tuple(f"_{name}" for name in NAMES))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark their tests."""
+    for item in items:
+        if is_for_each_server(Path(item.path)):
+            item.add_marker(pytest.mark.each_server)

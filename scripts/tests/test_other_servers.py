@@ -1,0 +1,115 @@
+"""Which tests run on every kind of database server, and what is said where a server can't be had."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts import suite
+from scripts.stack import SetupError, debian, places, throwaway
+from scripts.stack.debian import Root
+from scripts.tests import each_server
+
+APPS = ("shop", "inventory", "coupons", "payments", "orders")
+
+
+def modules_of(app: str) -> list[Path]:
+    return [
+        path for path in (places.PROJECT / app).rglob("test_*.py") if each_server.is_for_each_server(path)
+    ]
+
+
+def test_every_app_has_tests_for_every_server():
+    assert all(modules_of(app) for app in APPS)
+
+
+@pytest.mark.parametrize("name", each_server.NAMES)
+def test_each_kind_of_these_tests_has_modules(name: str):
+    assert [path for app in APPS for path in modules_of(app) if path.stem.endswith(name)]
+
+
+def test_a_module_of_that_name_is_marked(request: pytest.FixtureRequest):
+    assert each_server.is_for_each_server(Path("test_new_races.py"))
+    assert not each_server.is_for_each_server(Path("test_pricing.py"))
+    assert not each_server.is_for_each_server(Path("test_traces.py"))
+    assert request.node.get_closest_marker("each_server") is None
+
+
+def a_root(**changed: str) -> Root:
+    return Root(**{"name": "none", "release": "sid", "packages": ("one",), "program": "bin/one"} | changed)
+
+
+def a_debootstrap(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A debootstrap of the test's own, in an empty project."""
+    program = folder / "bin" / "debootstrap"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    monkeypatch.setattr("os.getuid", lambda: 0)
+    monkeypatch.setattr(debian.places, "PROJECT", folder)
+    monkeypatch.setattr(debian, "MEGABYTES_NEEDED", 1)
+
+
+def test_a_root_is_made_once_and_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    a_debootstrap(tmp_path, 'mkdir -p "$4/usr/bin" && echo "$@" > "$4/usr/bin/one"', monkeypatch)
+    root = a_root()
+    root.require()
+    made = (root.folder / "usr" / "bin" / "one").read_text()
+    assert made.startswith("--variant=minbase --include=one sid ")
+    a_root(packages=("others",)).require()
+    assert (root.folder / "usr" / "bin" / "one").read_text() == made
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("sleep 60", "was not done in 1 s"),
+        ("echo E: no mirror; exit 1", "(?s)debootstrap failed, which needs http.*E: no mirror"),
+    ],
+)
+def test_a_root_that_can_not_be_made_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, words: str
+):
+    a_debootstrap(tmp_path, script, monkeypatch)
+    with pytest.raises(SetupError, match=words):
+        a_root().require(within_seconds=1)
+    assert not a_root().is_made()
+
+
+def test_a_user_who_is_not_root_learns_what_is_needed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("os.getuid", lambda: 1000)
+    with pytest.raises(SetupError, match="MySQL needs root"):
+        a_root(name="MySQL").require()
+
+
+def test_an_unknown_server_is_refused_with_those_there_are(tmp_path: Path):
+    with (
+        pytest.raises(SetupError, match=r"DB=oracle is not .* mariadb, mysql, mariadb-next"),
+        throwaway.servers(tmp_path / "home", kind="oracle"),
+    ):
+        pass
+
+
+def test_a_server_that_can_not_be_had_is_named_and_the_others_are_met(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def missing(root: Root, *, within_seconds: int = 0) -> None:
+        if root is debian.MYSQL:
+            raise SetupError("no network")
+
+    ran = []
+    monkeypatch.setattr(Root, "require", missing)
+
+    def run(kind: str, *arguments: str) -> int:
+        ran.append((kind, arguments[:2]))
+        print(f"the tests on {kind}", file=sys.stderr)
+        return 0
+
+    monkeypatch.setattr(suite, "_pytest_on", run)
+    monkeypatch.setattr(sys, "argv", ["suite", "--other-servers"])
+    assert suite.main() == 0
+    assert ran == [("mariadb-next", ("-m", "each_server"))]
+    named = "*** NOT TESTED on mysql: no network ***"
+    assert capsys.readouterr().err.splitlines() == [named, "the tests on mariadb-next", named]

@@ -1,0 +1,87 @@
+"""The actions on an account's personal data: export it, and erase the account."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django import forms
+from django.contrib.auth.models import User
+from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from shop import clock
+from shop.backoffice.accounts.actions import account_action, may_erase, may_export, page_of
+from shop.operators.actions import Action, ActionForm, ActionPreview
+from shop.personal_data import erasure
+from shop.personal_data import export as account_export
+
+
+class EraseForm(ActionForm):
+    forfeit_balance = forms.BooleanField(
+        label=_("Forfeit the points"),
+        required=False,
+        help_text=_("Points left in the wallet go back to the shop. Without this they refuse the erasure."),
+    )
+    field_order = ["forfeit_balance", "reason"]
+
+
+@account_action(may_export)
+def export(request: HttpRequest, account: User) -> Action:
+    def respond(data: Mapping[str, Any]) -> HttpResponse:
+        document = account_export.export(account_id=account.pk, reason=data["reason"])
+        name = f'attachment; filename="account-{account.pk}.json"'
+        return HttpResponse(
+            document,
+            content_type="application/json",
+            headers={"Content-Disposition": name, "Cache-Control": "no-store"},
+        )
+
+    return Action(
+        title=gettext("Export the data of %(account)s") % {"account": account.username},
+        description=gettext("Everything that the database has of the account, as one JSON file."),
+        submit=gettext("Export"),
+        form_class=ActionForm,
+        preview=lambda data: ActionPreview(
+            gettext("Export the data of %(account)s?") % {"account": account.username},
+            facts=[(gettext("Reason"), data["reason"])],
+            warning=gettext("The file is for the account's owner alone: delete it once it is handed over."),
+        ),
+        perform=respond,
+        back=page_of(account),
+    )
+
+
+@account_action(may_erase)
+def erase(request: HttpRequest, account: User) -> Action:
+    def perform(data: Mapping[str, Any]) -> str:
+        wanted: Any = {
+            "account_id": account.pk,
+            "reason": data["reason"],
+            "forfeit_balance": data["forfeit_balance"],
+        }
+        left = erasure.start(**wanted) - clock.now()
+        if (seconds := left.total_seconds()) > 0:
+            text = gettext("%(account)s is disabled. Erase it again in %(seconds)s seconds to complete it.")
+            return text % {"account": account.username, "seconds": int(seconds) + 1}
+        text = gettext("Account %(id)s was erased before: nothing was done.")
+        if erasure.erase(**wanted).is_new:
+            text = gettext("Account %(id)s is erased.")
+        return text % {"id": account.pk}
+
+    return Action(
+        title=gettext("Erase %(account)s") % {"account": account.username},
+        description=gettext(
+            "Disables the account, and half a minute later, when this is sent again, replaces what names the "
+            "person by a pseudonym. Orders and the ledger stay. It is refused while anything is open."
+        ),
+        submit=gettext("Erase"),
+        form_class=EraseForm,
+        preview=lambda data: ActionPreview(
+            gettext("Erase %(account)s?") % {"account": account.username},
+            facts=[(gettext("Reason"), data["reason"])],
+            warning=gettext("An erasure can't be taken back."),
+        ),
+        perform=perform,
+        back=page_of(account),
+        is_dangerous=True,
+    )

@@ -1,0 +1,74 @@
+"""Replaces a person's names and addresses in the journal by a pseudonym: the one change of its lines.
+
+What happened, when, and by which account stays. docs/adr/045 says why the journal is changed for this alone.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from django.db.models import QuerySet
+
+from shop.db import transactions
+from shop.models import JournalLine
+
+LINES_PER_TRANSACTION = 500
+PERSONAL = frozenset({"username", "email", "first_name", "last_name", "address"})
+"""The keys of `before` and `after` whose values identify a person."""
+
+
+def replace_names(*, account_id: int, subject: str, pseudonym: str) -> int:
+    """Replace them in the lines that the account caused, and in those about it. Returns how many changed.
+
+    A transaction for some lines each: a call that was interrupted is repeated, and goes on with the rest.
+    """
+    caused = JournalLine.objects.filter(actor_id=account_id).exclude(actor_name__in=["", pseudonym])
+    changed = 0
+    for ids in _chunks(caused):
+        changed += _update_names(ids, pseudonym)
+    for ids in _chunks(JournalLine.objects.filter(subject=subject)):
+        changed += _update_values(ids, pseudonym)
+    return changed
+
+
+def _chunks(lines: "QuerySet[JournalLine]") -> Iterator[list[int]]:
+    last = 0
+    while ids := list(
+        lines.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:LINES_PER_TRANSACTION]
+    ):
+        yield ids
+        last = ids[-1]
+
+
+def _update_names(ids: list[int], pseudonym: str) -> int:
+    return transactions.run(
+        lambda: JournalLine.objects.filter(pk__in=ids).update(actor_name=pseudonym), transactions.REPEATABLE
+    )
+
+
+def _update_values(ids: list[int], pseudonym: str) -> int:
+    def updated() -> int:
+        changed = 0
+        for line in JournalLine.objects.filter(pk__in=ids):
+            if columns := _replaced(line, pseudonym):
+                changed += JournalLine.objects.filter(pk=line.pk).update(**columns)
+        return changed
+
+    return transactions.run(updated, transactions.REPEATABLE)
+
+
+def _replaced(line: JournalLine, pseudonym: str) -> dict[str, Any]:
+    """The columns that change, with their new values; none where nothing identifies the person."""
+    columns: dict[str, Any] = {
+        name: _without_names(values, pseudonym)
+        for name in ("before", "after")
+        if (values := getattr(line, name)) and _without_names(values, pseudonym) != values
+    }
+    # A sign-in's detail repeats the address.
+    address = (line.after or {}).get("address")
+    if address and address != pseudonym and line.detail == f"from {address}":
+        columns["detail"] = f"from {pseudonym}"
+    return columns
+
+
+def _without_names(values: Mapping[str, Any], pseudonym: str) -> dict[str, Any]:
+    return {key: pseudonym if key in PERSONAL and value else value for key, value in values.items()}

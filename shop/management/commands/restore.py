@@ -1,0 +1,68 @@
+"""Restore a backup into an empty database, and replay binary logs up to a moment."""
+
+from argparse import ArgumentTypeError
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connection
+
+from shop.db.mysql.patience import long_read_timeout
+from shop.http.json_format import dump
+from shop.operations.backups import restoring
+from shop.operations.backups.programs import BackupFailed
+from shop.operations.backups.restoring import Restored
+
+NEXT = "Now: migrate, rebuild_redis, reconcile, reconcile --fix, audit. Only then start the web servers."
+
+
+class Command(BaseCommand):
+    help = (
+        "Restore a backup into the database that DATABASE_URL names, which has to be empty; with the server's"
+        " binary logs, up to a moment or to their end. For MariaDB and MySQL."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("folder", type=Path, help="the backup, as `backup` made it")
+        parser.add_argument("--logs", type=Path, help="a folder with copies of the binary logs to replay")
+        parser.add_argument(
+            "--until",
+            type=_instant,
+            help="replay what came before this instant: 2026-11-21T14:30:05, UTC unless it has an offset",
+        )
+        parser.add_argument("--json", action="store_true", help="for programs")
+
+    def handle(
+        self, *, folder: Path, logs: Path | None, until: datetime | None, json: bool, **_: Any
+    ) -> None:
+        try:
+            with long_read_timeout(connection):
+                done = restoring.restore(connection, folder, logs=logs, until=until)
+        except (BackupFailed, OSError) as error:
+            raise CommandError(f"The backup is not restored. {error}") from error
+        self.stdout.write(_as_json(done) if json else _as_text(done))
+
+
+def _instant(text: str) -> datetime:
+    try:
+        read = datetime.fromisoformat(text)
+        return read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise ArgumentTypeError(f"{text!r} is no instant: write 2026-11-21T14:30:05.") from None
+
+
+def _as_json(done: Restored) -> str:
+    return dump(asdict(done)).decode()
+
+
+def _as_text(done: Restored) -> str:
+    name = connection.settings_dict["NAME"]
+    lines = [f"{name} has the backup of {done.backup.begun_at}, read in {done.dump_seconds} s."]
+    if done.logs:
+        lines.append(
+            f"{len(done.logs)} binary logs are replayed in {done.log_seconds} s; their last event is of"
+            f" {done.last_event_at or 'before the backup'}."
+        )
+    return "\n".join([*lines, NEXT])

@@ -1,0 +1,166 @@
+"""Restoring a backup into an empty database, and replaying binary logs up to a moment."""
+
+import gzip
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from shop.operations.backups import dumping, programs
+from shop.operations.backups.dumping import Backup
+from shop.operations.backups.programs import BackupFailed, Programs
+
+ID_GAP = 1_000_000
+"""More rows than any table gets between a restored state and the mishap."""
+_EVENT_TIME = re.compile(rb"#(\d{6} +\d+:\d\d:\d\d) server id ")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restored:
+    """What a restore did. The state is the dump's, or that of the last event that was replayed."""
+
+    backup: Backup
+    logs: list[str]
+    last_event_at: datetime | None
+    dump_seconds: float
+    log_seconds: float
+
+
+def restore(
+    connection: BaseDatabaseWrapper, folder: Path, *, logs: Path | None, until: datetime | None
+) -> Restored:
+    """Restore the folder's backup into the connection's database, which must have no tables.
+
+    With a folder of binary logs, replay them from the backup's position, up to the moment or their end. Each
+    table's next id is then far above those it had: tokens, the data platform and Redis may still have ids
+    that were given after the restored state, and these never come again. Raises BackupFailed.
+    """
+    chosen = programs.programs_for(connection)
+    backup = dumping.read_description(folder)
+    files = _log_files(backup, logs, until) if logs else []
+    if until and not logs:
+        raise BackupFailed("A moment needs the binary logs: name their folder by --logs.")
+    if connection.introspection.table_names():
+        name = connection.settings_dict["NAME"]
+        raise BackupFailed(f"The database {name} has tables: let DATABASE_URL name an empty one.")
+    dumping.require_whole(folder)
+    started = time.monotonic()
+    _read_dump(connection, chosen, folder)
+    dump_seconds = time.monotonic() - started
+    started = time.monotonic()
+    last_event_at = _replay(connection, chosen, backup, files, until) if files else None
+    log_seconds = time.monotonic() - started
+    # It was idle for as long as that took, and the server may have closed it.
+    connection.close()
+    _require_tables(connection, backup)
+    _skip_ids(connection)
+    return Restored(
+        backup=backup,
+        logs=[file.name for file in files],
+        last_event_at=last_event_at,
+        dump_seconds=round(dump_seconds, 1),
+        log_seconds=round(log_seconds, 1),
+    )
+
+
+def _log_files(backup: Backup, logs: Path, until: datetime | None) -> list[Path]:
+    """The logs from the backup's position on, in order and without a gap."""
+    if not backup.log_file:
+        raise BackupFailed("The backup has no position in a binary log: its server kept none.")
+    if until and until < datetime.fromisoformat(backup.ended_at):
+        raise BackupFailed(
+            f"The backup is of {backup.begun_at}, and later than that moment: choose an older one."
+        )
+    stem, _, first = backup.log_file.rpartition(".")
+    found = sorted(path for path in logs.glob(f"{stem}.*") if path.suffix[1:].isdecimal())
+    files = [path for path in found if int(path.suffix[1:]) >= int(first)]
+    numbers = [int(path.suffix[1:]) for path in files]
+    if numbers != list(range(int(first), int(first) + len(files))) or not files:
+        there = ", ".join(path.name for path in files) or "none"
+        raise BackupFailed(f"{logs} has to have every log from {backup.log_file} on; there are: {there}.")
+    return files
+
+
+def _read_dump(connection: BaseDatabaseWrapper, chosen: Programs, folder: Path) -> None:
+    with gzip.open(folder / dumping.DUMP) as packed, _client(connection, chosen) as statements:
+        shutil.copyfileobj(packed, statements, 1 << 20)
+
+
+def _replay(
+    connection: BaseDatabaseWrapper,
+    chosen: Programs,
+    backup: Backup,
+    files: Sequence[Path],
+    until: datetime | None,
+) -> datetime | None:
+    """Apply the logs' changes of the backup's database; returns the time of the last event."""
+    name = connection.settings_dict["NAME"]
+    command = [programs.find(chosen.read_log, chosen.package), "--no-defaults", *chosen.log_options]
+    if name != backup.database:
+        command.append(f"--rewrite-db={backup.database}->{name}")
+    chosen_name = name if chosen.has_new_name_in_filter else backup.database
+    command += [f"--database={chosen_name}", f"--start-position={backup.log_position}"]
+    if until:
+        command.append(f"--stop-datetime={until.astimezone(UTC):%Y-%m-%d %H:%M:%S}")
+    last: bytes | None = None
+    with tempfile.TemporaryFile() as errors, _client(connection, chosen) as statements:
+        reader = subprocess.Popen(
+            [*command, *map(str, files)],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            # The program reads and prints times in the zone of its process.
+            env=os.environ | {"TZ": "UTC"},
+        )
+        assert reader.stdout
+        with reader:
+            for line in reader.stdout:
+                if found := _EVENT_TIME.match(line):
+                    last = found[1]
+                statements.write(line)
+        programs.require_success(chosen.read_log, reader, errors)
+    return datetime.strptime(last.decode(), "%y%m%d %H:%M:%S").replace(tzinfo=UTC) if last else None
+
+
+def _require_tables(connection: BaseDatabaseWrapper, backup: Backup) -> None:
+    missing = set(backup.tables) - set(connection.introspection.table_names())
+    if missing:
+        raise BackupFailed(f"Tables of the backup are missing: {', '.join(sorted(missing))}.")
+
+
+def _skip_ids(connection: BaseDatabaseWrapper) -> None:
+    with connection.cursor() as cursor:
+        if not getattr(connection, "mysql_is_mariadb", False):
+            cursor.execute("SET SESSION information_schema_stats_expiry = 0")
+        cursor.execute(
+            "SELECT table_name, auto_increment FROM information_schema.tables"
+            " WHERE table_schema = DATABASE() AND auto_increment IS NOT NULL"
+        )
+        for table, following in cursor.fetchall():
+            quoted = connection.ops.quote_name(table)
+            cursor.execute(f"ALTER TABLE {quoted} AUTO_INCREMENT = {following + ID_GAP:d}")
+
+
+@contextmanager
+def _client(connection: BaseDatabaseWrapper, chosen: Programs) -> Iterator[IO[bytes]]:
+    """The input of the server's client, which applies statements up to the first that fails."""
+    program = programs.find(chosen.client, chosen.package)
+    name = connection.settings_dict["NAME"]
+    with programs.option_file(connection) as options, tempfile.TemporaryFile() as errors:
+        command = [program, options, "--binary-mode", "--default-character-set=utf8mb4", name]
+        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors)
+        assert child.stdin
+        # A client that ends early says why.
+        with child, suppress(BrokenPipeError):
+            yield child.stdin
+            child.stdin.close()
+        programs.require_success(chosen.client, child, errors)

@@ -1,0 +1,204 @@
+"""The erasure of an account: its row stays, without a name, and all that is kept names it by its number.
+
+`start` disables the account, and `erase` replaces and deletes, once no process can remember any more that the
+account was enabled. Both may be interrupted at any statement and repeated.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.hashers import make_password
+from django.contrib.auth.models import User
+from django.contrib.contenttypes.models import ContentType
+from django.contrib.sessions.models import Session
+from django_otp.plugins.otp_static.models import StaticDevice
+from django_otp.plugins.otp_totp.models import TOTPDevice
+from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
+from uuid_utils.compat import uuid7
+
+from payments import ledger
+from payments.models import LedgerAccount
+from shop import clock
+from shop.accounts import accounts, sign_outs
+from shop.db import transactions
+from shop.errors import NotFound, Rejected
+from shop.events import pseudonyms
+from shop.lazy_texts import mark as _
+from shop.models import IdempotencyKey, JournalLine
+from shop.personal_data import open_work, registry
+
+STARTED, ERASED = "erasure_started", "erased"
+# A process remembers for four seconds that an account is enabled. A request that it accepted in the last of
+# them reads its body, waits for its batch, and repeats a transaction: all of that ends long before this.
+SETTLING = timedelta(seconds=30)
+
+
+class StillOpen(Rejected):
+    """Something of the account is not finished, or its wallet has points; `open` lists it."""
+
+    code = "account_has_open_work"
+
+    def __init__(self, found: list[str]) -> None:
+        super().__init__(
+            _("Nothing was erased, for this is open: {open}.", open=", ".join(found)), open=found
+        )
+
+
+class NotSettled(Rejected):
+    """The account is enabled, or was until a moment ago, so requests of it may still be under way."""
+
+    code = "account_not_settled"
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What an erasure did; `is_new` is false if the account was erased before, and nothing was left to do."""
+
+    is_new: bool
+    forfeited_amount: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PastErasure:
+    """An account that was erased, by the journal."""
+
+    account: int
+    at: datetime
+    reason: str
+
+
+def pseudonym(account_id: int) -> str:
+    """The username of the erased account."""
+    return f"{accounts.ERASED_PREFIX}{account_id}"
+
+
+def is_erased(account: User) -> bool:
+    return account.username == pseudonym(account.pk) and not account.is_active
+
+
+def start(*, account_id: int, reason: str, forfeit_balance: bool = False) -> datetime:
+    """Disable the account, and return from when on it may be erased. Durable when it returns.
+
+    Raises `NotFound`, and `StillOpen` before anything is changed.
+    """
+
+    def started() -> datetime:
+        account = _lock(account_id)
+        if is_erased(account):
+            return clock.now()
+        _require_nothing_open(account_id, forfeit_balance)
+        since = None if account.is_active else _started_at(account_id)
+        if since is None:
+            accounts.disable(account_ids=[account_id], keeping=(), reason=reason)
+            accounts.note_change(STARTED, account_id, after={}, detail=reason)
+        return (since or clock.now()) + SETTLING
+
+    return transactions.run_or_savepoint(started, transactions.ONCE)
+
+
+def erase(*, account_id: int, reason: str, forfeit_balance: bool = False) -> Erased:
+    """Erase the account, whose erasure was started. Durable when it returns; a repeat changes nothing.
+
+    Raises `NotFound`, `StillOpen` and `NotSettled`; then nothing is changed.
+    """
+    forfeited = transactions.run_or_savepoint(
+        lambda: _erase_rows(account_id, reason, forfeit_balance), transactions.ONCE
+    )
+    # Also where the row was erased before: that call may have been interrupted here.
+    lines = pseudonyms.replace_names(
+        account_id=account_id, subject=accounts.journal_subject(account_id), pseudonym=pseudonym(account_id)
+    )
+    return Erased(is_new=forfeited is not None or bool(lines), forfeited_amount=forfeited or 0)
+
+
+def past_erasures() -> list[PastErasure]:
+    """All erasures, the oldest first: after a restore from a backup they are repeated."""
+    lines = JournalLine.objects.filter(what=f"account.{ERASED}").order_by("id")
+    return [PastErasure(int(line.subject.split()[-1]), line.at, line.detail) for line in lines]
+
+
+def _erase_rows(account_id: int, reason: str, forfeit_balance: bool) -> int | None:
+    """All but the journal, in one transaction. Returns the forfeited points; None if it was erased before.
+
+    The account's row is locked first: orders and coupons that are inserted lock it in shared mode for their
+    foreign keys, so they have committed, and are found, or come later, when no process accepts the account.
+    """
+    account = _lock(account_id)
+    if is_erased(account):
+        return None
+    since = None if account.is_active else _started_at(account_id)
+    if since is None or clock.now() < since + SETTLING:
+        raise NotSettled(
+            _(
+                "The account is erased once it has been disabled for {seconds} seconds.",
+                seconds=int(SETTLING.total_seconds()),
+            )
+        )
+    balance = _require_nothing_open(account_id, forfeit_balance)
+    if balance:
+        ledger.forfeit(user_id=account_id, amount=balance, reason=reason, reference=str(uuid7()))
+    sign_outs.sign_out_everywhere(account_id=account_id, reason=reason)
+    _delete_rows(account_id)
+    _replace_names(account)
+    after = {"pseudonym": pseudonym(account_id), "forfeited_amount": balance}
+    accounts.note_change(ERASED, account_id, after=after, detail=reason)
+    return balance
+
+
+def _lock(account_id: int) -> User:
+    account = User.objects.select_for_update().filter(pk=account_id).first()
+    if account is None:
+        raise NotFound(_("There is no account {account_id}.", account_id=account_id))
+    return account
+
+
+def _started_at(account_id: int) -> datetime | None:
+    """When the erasure was started; None if it was not, or the account was enabled since."""
+    subject = accounts.journal_subject(account_id)
+    lines = JournalLine.objects.filter(subject=subject, what__in=[f"account.{STARTED}", "account.changed"])
+    for line in lines.order_by("-id").iterator():
+        if line.what == f"account.{STARTED}":
+            return line.at
+        if (line.after or {}).get("is_active"):
+            return None
+    return None
+
+
+def _require_nothing_open(account_id: int, forfeit_balance: bool) -> int:
+    """The wallet's balance, locked, if nothing is open and the balance is 0 or forfeited."""
+    found = open_work.find(account_id)
+    wallet = LedgerAccount.objects.select_for_update().filter(pk=account_id).first()
+    balance = wallet.balance_amount if wallet else 0
+    if balance and not forfeit_balance:
+        found.append(f"wallet {account_id} ({balance} points)")
+    if found:
+        raise StillOpen(found)
+    return balance
+
+
+def _delete_rows(account_id: int) -> None:
+    TOTPDevice.objects.filter(user_id=account_id).delete()
+    StaticDevice.objects.filter(user_id=account_id).delete()
+    Session.objects.filter(pk__in=registry.sessions_of(account_id)).delete()
+    OutstandingToken.objects.filter(user_id=account_id).delete()
+    IdempotencyKey.objects.filter(account_id=account_id).delete()
+
+
+def _replace_names(account: User) -> None:
+    name = pseudonym(account.pk)
+    account.groups.clear()
+    account.user_permissions.clear()
+    User.objects.filter(pk=account.pk).update(
+        username=name,
+        email="",
+        first_name="",
+        last_name="",
+        password=make_password(None),
+        last_login=None,
+        is_active=False,
+        is_staff=False,
+        is_superuser=False,
+    )
+    about = LogEntry.objects.filter(content_type=ContentType.objects.get_for_model(User))
+    about.filter(object_id=str(account.pk)).update(object_repr=name)

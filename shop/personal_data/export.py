@@ -1,0 +1,37 @@
+"""The export of an account: everything that the database has of it, as one JSON document."""
+
+from typing import Any
+
+from shop import clock
+from shop.accounts import accounts
+from shop.db import transactions
+from shop.http import json_format
+from shop.models import JournalLine
+from shop.personal_data import registry
+
+EXPORTED = "exported"
+
+
+def export(*, account_id: int, reason: str) -> bytes:
+    """Read the account's rows of every model, record the export in the journal, and return the document.
+
+    It is read by many short statements, so what changes meanwhile may be in one part and not in another. The
+    line is written first: no export is without one.
+    """
+    transactions.run_or_savepoint(
+        lambda: accounts.note_change(EXPORTED, account_id, after={}, detail=reason), transactions.ONCE
+    )
+    tables = {
+        label: [_row(label, row, account_id) for row in registry.rows_of(label, account_id).values()]
+        for label in registry.personal_data()
+    }
+    return json_format.dump({"account": account_id, "exported_at": clock.now(), "tables": tables})
+
+
+def _row(label: str, row: dict[str, Any], account_id: int) -> dict[str, Any]:
+    """The row without secrets, and without the operators who acted on the account: they are other people."""
+    secrets = registry.personal_data()[label].secrets
+    shown = {name: value for name, value in row.items() if name not in secrets}
+    if label == JournalLine._meta.label and row["actor_id"] != account_id:
+        return shown | {"actor_id": None, "actor_name": ""}
+    return shown

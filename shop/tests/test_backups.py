@@ -1,0 +1,241 @@
+"""Backups and restores of a real MariaDB with a binary log: one state, up to a moment, never half of it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import MySQLdb
+import pytest
+from django.core.management import call_command
+from django.db import connection
+
+from scripts.stack import children, places, ports
+from scripts.stack.mariadb import DATABASE, USER, Server
+from shop.management.commands import migrate
+from shop.operations.backups import dumping
+from shop.operations.backups.restoring import ID_GAP
+from shop.tests.racing import wait_until
+
+SECONDS = 180
+RESTORED = "firstcome_restored"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A server of the test's own, which keeps a binary log and has an empty database."""
+    one = Server(
+        home=tmp_path / "mariadb",
+        socket=places.socket_path(tmp_path, "mariadb.sock"),
+        password="of-this-test",
+        max_connections=20,
+        has_binary_log=True,
+    )
+    one.prepare()
+    log = tmp_path / "log"
+    child = children.start(one.command(), log=log, environment=os.environ)
+    try:
+        is_there = lambda: ports.answers(str(one.socket))  # noqa: E731
+        children.wait_until(is_there, name="mariadb", child=child, log=log, within_seconds=60)
+        yield one
+    finally:
+        children.stop(child)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "backup"
+
+
+def run(server: Server, *words: str, database: str = DATABASE) -> tuple[int, str]:
+    """A management command on this server: its exit code, and all that it prints."""
+    url = server.url.replace(f"/{DATABASE}?", f"/{database}?")
+    ran = subprocess.run(
+        [sys.executable, "manage.py", *words],
+        cwd=places.PROJECT,
+        env=os.environ | {"DATABASE_URL": url},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    return ran.returncode, ran.stdout + ran.stderr
+
+
+def done(server: Server, *words: str, database: str = DATABASE) -> str:
+    """The output of a management command, which has to succeed."""
+    code, output = run(server, *words, database=database)
+    assert code == 0, output
+    return output
+
+
+def execute(server: Server, *statements: str, database: str = DATABASE) -> list[tuple[Any, ...]]:
+    """Execute each statement in a transaction of its own; the rows of the last one."""
+    found: list[tuple[Any, ...]] = []
+    with closing(connect(server, database)) as opened, opened.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+            found = list(cursor.fetchall())
+    return found
+
+
+def connect(server: Server, database: str = DATABASE) -> Any:
+    return MySQLdb.connect(
+        unix_socket=str(server.socket),
+        user=USER,
+        password=server.password,
+        database=database,
+        autocommit=True,
+    )
+
+
+def create(server: Server, database: str) -> None:
+    execute(server, f"CREATE DATABASE {database} CHARACTER SET utf8mb4")
+
+
+def with_rows(server: Server) -> None:
+    """Two amounts, between which transactions move; their sum is 100 in every state."""
+    execute(
+        server,
+        "CREATE TABLE amounts (id INT AUTO_INCREMENT PRIMARY KEY, amount INT NOT NULL, name VARCHAR(99))",
+        "INSERT INTO amounts (amount, name) VALUES (50, 'before'), (50, 'Größe 한국어')",
+    )
+
+
+def rows(server: Server, database: str) -> list[tuple[Any, ...]]:
+    return execute(server, "SELECT id, amount, name FROM amounts ORDER BY id", database=database)
+
+
+def begin_next_second() -> datetime:
+    """Return at the beginning of a second: what was written before has an earlier one."""
+    started = datetime.now(UTC).replace(microsecond=0)
+    wait_until(lambda: datetime.now(UTC) >= started + timedelta(seconds=1))
+    return started + timedelta(seconds=1)
+
+
+def test_a_backup_made_while_amounts_move_is_one_state_and_is_restored_whole(
+    server: Server, folder: Path
+) -> None:
+    with_rows(server)
+    stop, moves = Event(), 0
+
+    def move() -> int:
+        count = 0
+        with closing(connect(server)) as opened, opened.cursor() as cursor:
+            while not stop.is_set():
+                cursor.execute("BEGIN")
+                cursor.execute("UPDATE amounts SET amount = amount - 1 WHERE id = 1")
+                cursor.execute("UPDATE amounts SET amount = amount + 1 WHERE id = 2")
+                cursor.execute("COMMIT")
+                count += 1
+        return count
+
+    with ThreadPoolExecutor(1) as threads:
+        moving = threads.submit(move)
+        try:
+            output = done(server, "backup", str(folder))
+        finally:
+            stop.set()
+        moves = moving.result()
+
+    assert moves > 0
+    assert "The binary log goes on from log.0" in output
+    create(server, RESTORED)
+    done(server, "restore", str(folder), database=RESTORED)
+    (_, first, _), (_, second, name) = rows(server, RESTORED)
+    assert first + second == 100
+    assert first > 50 - moves, "later moves are not in it"
+    assert name == "Größe 한국어"
+
+
+def test_logs_are_replayed_from_the_backup_up_to_a_moment_or_to_their_end(
+    server: Server, folder: Path
+) -> None:
+    with_rows(server)
+    done(server, "backup", str(folder))
+    begin_next_second()
+    execute(server, "FLUSH BINARY LOGS", "UPDATE amounts SET name = 'after the backup' WHERE id = 1")
+    moment = begin_next_second()
+    execute(server, "DELETE FROM amounts")
+
+    logs = ["--logs", str(server.binary_logs)]
+    for database, more, expected in (
+        (RESTORED, ["--until", moment.isoformat()], ["after the backup", "Größe 한국어"]),
+        ("firstcome_end", [], []),
+    ):
+        create(server, database)
+        output = done(server, "restore", str(folder), *logs, *more, database=database)
+        assert [name for *_, name in rows(server, database)] == expected
+        assert "2 binary logs are replayed" in output
+        assert "rebuild_redis" in output
+
+
+def test_ids_given_after_the_restored_state_never_come_again(server: Server, folder: Path) -> None:
+    with_rows(server)
+    done(server, "backup", str(folder))
+    execute(server, "INSERT INTO amounts (amount) VALUES (1), (2), (3)")
+    create(server, RESTORED)
+    done(server, "restore", str(folder), database=RESTORED)
+
+    execute(server, "INSERT INTO amounts (amount) VALUES (9)", database=RESTORED)
+
+    assert [id for id, *_ in rows(server, RESTORED)] == [1, 2, 3 + ID_GAP]
+
+
+def test_what_cannot_be_restored_whole_is_refused_before_anything_is_changed(
+    server: Server, folder: Path, tmp_path: Path
+) -> None:
+    with_rows(server)
+    before = datetime.now(UTC) - timedelta(minutes=1)
+    done(server, "backup", str(folder))
+    create(server, RESTORED)
+    none, logs = tmp_path / "none", ["--logs", str(server.binary_logs)]
+    none.mkdir()
+
+    def refusal(*words: str, database: str = RESTORED) -> str:
+        code, output = run(server, "restore", *words, database=database)
+        assert code == 1
+        assert execute(server, "SHOW TABLES", database=RESTORED) == []
+        return output
+
+    assert "has tables: let DATABASE_URL name an empty one" in refusal(str(folder), database=DATABASE)
+    assert "has no whole backup" in refusal(str(none))
+    assert "there are: none" in refusal(str(folder), "--logs", str(none))
+    assert "A moment needs the binary logs" in refusal(str(folder), "--until", "2026-11-21T14:30:05")
+    assert "choose an older one" in refusal(str(folder), *logs, "--until", before.isoformat())
+    dump = folder / dumping.DUMP
+    dump.write_bytes(dump.read_bytes()[:-20])
+    assert "is damaged" in refusal(str(folder))
+
+
+def test_a_backup_needs_a_folder_of_its_own_and_waits_for_no_migration(server: Server, folder: Path) -> None:
+    with closing(connect(server)) as migrating, migrating.cursor() as cursor:
+        cursor.execute("SELECT GET_LOCK(%s, 0)", [migrate.lock_name(DATABASE)])
+        code, output = run(server, "backup", str(folder))
+        assert (code, "A migrate or another backup is under way" in output) == (1, True)
+    done(server, "backup", str(folder))
+    code, output = run(server, "backup", str(folder))
+    assert (code, "is not empty" in output) == (1, True)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_server_without_a_binary_log_is_backed_up_without_a_position(
+    folder: Path, server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call_command("backup", str(folder))
+    assert "The server keeps no binary log" in capsys.readouterr().out
+
+    code, output = run(server, "restore", str(folder), "--logs", str(server.binary_logs))
+    assert (code, "The backup has no position in a binary log" in output) == (1, True)
+    done(server, "restore", str(folder))
+
+    tables = {name for [name] in execute(server, "SHOW TABLES")}
+    assert tables == set(connection.introspection.table_names())
+    assert done(server, "migrate", "--check") == ""
