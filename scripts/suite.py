@@ -15,7 +15,7 @@ from pathlib import Path
 from scripts.stack import SetupError, children, places, throwaway
 
 WHOLE_SUITE = ("--numprocesses", "3", "--dist", "loadfile", "--durations", "25")
-EACH_SERVER = ("-m", "each_server", "--numprocesses", "4", "--dist", "loadfile", "--durations", "10")
+EACH_SERVER = ("-m", "each_server", "--numprocesses", "3", "--dist", "loadfile", "--durations", "10")
 PATIENCE_SECONDS = 30
 """How long pytest may take to end its fixtures once it is interrupted."""
 

@@ -220,7 +220,10 @@ def test_a_backup_needs_a_folder_of_its_own_and_waits_for_no_migration(server: S
         cursor.execute("SELECT GET_LOCK(%s, 0)", [migrate.lock_name(DATABASE)])
         code, output = run(server, "backup", str(folder))
         assert (code, "A migrate or another backup is under way" in output) == (1, True)
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o755)
     done(server, "backup", str(folder))
+    assert folder.stat().st_mode & 0o077 == 0, "others may not read it"
     code, output = run(server, "backup", str(folder))
     assert (code, "is not empty" in output) == (1, True)
 

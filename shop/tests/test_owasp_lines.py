@@ -1,22 +1,30 @@
-"""The table of OWASP's risks in docs/security.md names tests that exist, for each of the ten."""
+"""The tables of attackers and of OWASP's risks in docs/security.md name tests that exist."""
 
 import ast
 import re
 
 from shop.tests import operators_page
 
-HEADING = "OWASP API Security Top 10 (2023)"
+RISKS, THREATS = "OWASP API Security Top 10 (2023)", "Threat model"
 TEST = re.compile(r"([\w/]+\.py)::(\w+)")
 
 
 def test_every_risk_has_a_line_whose_tests_exist() -> None:
-    lines = operators_page.column(HEADING, "test", page=operators_page.SECURITY)
+    lines = operators_page.column(RISKS, "test", page=operators_page.SECURITY)
 
     assert [risk.partition(" ")[0] for risk in lines] == [f"API{number}" for number in range(1, 11)]
-    for risk, cell in lines.items():
+    _assert_tests_exist(lines)
+
+
+def test_every_attack_has_a_line_whose_tests_exist() -> None:
+    _assert_tests_exist(operators_page.column(THREATS, "test", page=operators_page.SECURITY))
+
+
+def _assert_tests_exist(lines: dict[str, str]) -> None:
+    for line, cell in lines.items():
         named = TEST.findall(cell)
-        assert len(named) == len(cell.split()), (risk, cell)
-        assert [name for name in named if not _exists(*name)] == [], risk
+        assert len(named) == len(cell.split()) > 0, (line, cell)
+        assert [name for name in named if not _exists(*name)] == [], line
 
 
 def _exists(path: str, name: str) -> bool:

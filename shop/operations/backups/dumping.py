@@ -9,12 +9,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from shop import clock
 from shop.operations.backups import programs
 from shop.operations.backups.programs import BackupFailed, Programs
 
@@ -53,7 +54,8 @@ def dump(connection: BaseDatabaseWrapper, folder: Path, *, migrate_lock: str) ->
     chosen = programs.programs_for(connection)
     if folder.exists() and any(folder.iterdir()):
         raise BackupFailed(f"{folder} is not empty: name a new folder for each backup.")
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
     with _no_migration(connection, migrate_lock):
         server, has_log, begun_at = _read_server(connection)
         tables = connection.introspection.table_names()
@@ -64,7 +66,7 @@ def dump(connection: BaseDatabaseWrapper, folder: Path, *, migrate_lock: str) ->
         database=connection.settings_dict["NAME"],
         server=server,
         begun_at=begun_at,
-        ended_at=datetime.now(UTC).isoformat(),
+        ended_at=clock.now().isoformat(),
         seconds=round(time.monotonic() - started, 1),
         bytes=(folder / DUMP).stat().st_size,
         tables=sorted(tables),

@@ -1,0 +1,138 @@
+"""Models of the outside systems: a gateway with a book, and a data platform that keeps what it accepted."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from payments.gateways.contract import BookedCharge, GatewayEvent, GatewayResult
+from scripts.simulation.determinism import chance
+from shop.events.data_platform import DeliveryResult
+
+DECLINED, LOST_REQUEST, LOST_REPLY = "tok_declined", 0.06, 0.12
+"""A card that is declined, and how often a call is lost on its way there, or back."""
+SLOW_SECONDS = 2.9
+
+
+@dataclass
+class Gateway:
+    """Charges and refunds by key, as the contract of `payments.gateways.contract` has them."""
+
+    book: dict[str, BookedCharge] = field(default_factory=dict)
+    refunds: dict[str, GatewayResult] = field(default_factory=dict)
+    cancelled: set[str] = field(default_factory=set)
+    is_faulty: bool = True
+    emit: Callable[[str, str], None] = lambda type, key: None
+
+    def charge(
+        self, *, key: str, token: str, amount: int, currency: str, order_id: UUID | None
+    ) -> GatewayResult:
+        def charged() -> GatewayResult:
+            if key in self.cancelled:
+                return GatewayResult(status="cancelled")
+            if key not in self.book:
+                status = "declined" if token == DECLINED else "succeeded"
+                self.book[key] = BookedCharge(
+                    reference=f"ch_{len(self.book)}",
+                    key=key,
+                    order_id=str(order_id) if order_id else None,
+                    status=status,
+                    amount=amount,
+                    refunded_amount=0,
+                    currency=currency,
+                    created_at=datetime.fromtimestamp(chance.seconds, UTC),
+                )
+                self.emit(f"charge.{status}", key)
+            return self._state(key)
+
+        return self._called(charged)
+
+    def find(self, *, key: str) -> GatewayResult:
+        return self._called(lambda: self._state(key))
+
+    def cancel(self, *, key: str) -> GatewayResult:
+        def cancelled() -> GatewayResult:
+            if key in self.book:
+                return self._state(key)
+            self.cancelled.add(key)
+            return GatewayResult(status="cancelled")
+
+        return self._called(cancelled)
+
+    def refund(self, *, key: str, charge_reference: str, amount: int) -> GatewayResult:
+        def refunded() -> GatewayResult:
+            if key not in self.refunds:
+                [charge] = [one for one in self.book.values() if one.reference == charge_reference]
+                assert charge.kept_amount >= amount, "more is refunded than was charged"
+                self.book[charge.key] = replace(charge, refunded_amount=charge.refunded_amount + amount)
+                number = len(self.refunds)
+                self.refunds[key] = GatewayResult(status="succeeded", reference=f"re_{number}", amount=amount)
+                self.emit("charge.refunded", charge.key)
+            return self.refunds[key]
+
+        return self._called(refunded)
+
+    def charges(
+        self,
+        *,
+        key: str | None = None,
+        order_id: UUID | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Iterator[BookedCharge]:
+        for charge in list(self.book.values()):
+            if (
+                (key is None or charge.key == key)
+                and (order_id is None or charge.order_id == str(order_id))
+                and (since is None or charge.created_at >= since)
+                and (until is None or charge.created_at < until)
+            ):
+                yield charge
+
+    def event(self, *, signature: str, body: bytes, now: datetime) -> GatewayEvent | None:
+        """Bodies here are `id type key`, and each is believed: signatures have tests of their own."""
+        id, type, key = body.decode().split(" ")
+        return GatewayEvent(id=id, type=type, key=key)
+
+    def _state(self, key: str) -> GatewayResult:
+        if key in self.cancelled:
+            return GatewayResult(status="cancelled")
+        if key not in self.book:
+            return GatewayResult(status="absent")
+        charge = self.book[key]
+        is_declined = charge.status == "declined"
+        return GatewayResult(
+            status="declined" if is_declined else "succeeded",
+            reference=charge.reference,
+            failure_code="card_declined" if is_declined else "",
+            amount=charge.amount,
+            refunded_amount=charge.refunded_amount,
+        )
+
+    def _called(self, effect: Callable[[], GatewayResult]) -> GatewayResult:
+        """Lose the request, or the reply, or be slow, by chance."""
+        drawn = chance.random.random() if self.is_faulty else 1.0
+        if drawn < LOST_REQUEST:
+            return GatewayResult(status="unknown")
+        result = effect()
+        if drawn < LOST_REPLY:
+            chance.pass_time(SLOW_SECONDS)
+            return GatewayResult(status="unknown")
+        return result
+
+
+@dataclass
+class Platform:
+    """Accepts batches of events, drops those that it has, and keeps the order in which they came."""
+
+    events: dict[str, dict[str, Any]] = field(default_factory=dict)
+    is_faulty: bool = True
+
+    def send(self, events: Sequence[dict[str, Any]]) -> DeliveryResult:
+        drawn = chance.random.random() if self.is_faulty else 1.0
+        if drawn < LOST_REQUEST:
+            return DeliveryResult("no answer: lost")
+        for event in events:
+            self.events.setdefault(str(event["id"]), event)
+        return DeliveryResult("no answer: lost") if drawn < LOST_REPLY else DeliveryResult()

@@ -1,0 +1,153 @@
+"""The shop's processes in a simulated run: web, workers and beat, and the messages between them."""
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from celery import Task as CeleryTask
+
+from orders import cancellation
+from orders import tasks as order_tasks
+from orders.saga import executor as executors
+from orders.saga.executor import Executor
+from orders.saga.pools import PoolTask
+from scripts.simulation import faults
+from scripts.simulation.determinism import chance
+from scripts.simulation.world import Crash, Process, World
+from shop.concurrency import group_commit
+from shop.events import outbox
+from shop.operations import dispatch
+
+WORKERS, BEATS = 2, 2
+BATCH_SECONDS, BEAT_SECONDS, LEASE_RENEWAL_SECONDS = 0.02, 1.0, 5.0
+SHARE_OF_LOST_MESSAGES, SHARE_OF_DOUBLED, SHARE_OF_LATE = 0.05, 0.05, 0.05
+SHARE_OF_FAILPOINTS = 0.004
+LATE_SECONDS = (1.0, 120.0)
+SAGAS_PER_TASK = order_tasks.SAGAS_PER_TASK
+
+
+class OwnPools:
+    """An executor's tasks, run by the world one at a time."""
+
+    def __init__(self, world: World, process: Process, guarded: Callable[[PoolTask], None]) -> None:
+        self._world, self._process, self._guarded = world, process, guarded
+
+    def submit(self, pool: str, task: PoolTask) -> None:
+        after = BATCH_SECONDS if pool == "batch" else 0.0
+        self._world.submit(self._process, pool, partial(self._guarded, task), after=after)
+
+    def submit_later(self, seconds: float, pool: str, task: PoolTask) -> None:
+        self._world.submit(self._process, pool, partial(self._guarded, task), after=seconds)
+
+    def pause(self, seconds: float) -> None:
+        """The distance of batches is that of their tasks."""
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        """Run other tasks of the process meanwhile."""
+        ends_at = chance.seconds + seconds
+        while not event.is_set() and chance.seconds < ends_at:
+            if not self._world.run_own(self._process):
+                chance.pass_time(BATCH_SECONDS)
+        return event.is_set()
+
+
+class Processes:
+    """All processes of the shop, and the broker between them."""
+
+    def __init__(self, world: World) -> None:
+        self.world, self.is_faulty = world, True
+        self.web, self.clients = Process("web"), Process("clients")
+        self.workers = [Process(f"worker-{number}") for number in range(1, WORKERS + 1)]
+        self.beats = [Process(f"beat-{number}") for number in range(1, BEATS + 1)]
+        self._executors: dict[str, Executor] = {}
+        self._present = self.web
+        for process in self.workers:
+            process.restart = partial(self._start_worker, process)
+        for process in self.beats:
+            process.restart = partial(self._start_beat, process)
+        for process in (*self.workers, *self.beats):
+            process.restart()
+
+    def guarded(self, process: Process, task: Callable[[], Any]) -> None:
+        """Run the task as the process, with faults by chance; an error is logged, as in the real process."""
+        before, self._present = self._present, process
+        try:
+            if self.is_faulty:
+                with faults.by_chance():
+                    task()
+            else:
+                task()
+        except Crash:
+            raise
+        except Exception as error:
+            self.world.note(f"{process.name} failed: {type(error).__name__}: {str(error)[:80]}")
+        finally:
+            self._present = before
+
+    def call(self, answer: Callable[[], None]) -> None:
+        """Answer a client's call in the web process; a crash ends the call without an answer."""
+        try:
+            self.guarded(self.web, answer)
+        except Crash:
+            self.world.kill(self.web)
+
+    def executor(self) -> Executor:
+        """The executor of the present process."""
+        name = self._present.name
+        if name not in self._executors:
+            pools = OwnPools(self.world, self._present, partial(self.guarded, self._present))
+            self._executors[name] = Executor(pools=pools, failpoint=self._failpoint)
+        return self._executors[name]
+
+    def enqueue(self, task: "CeleryTask[Any, Any]", *arguments: Any) -> None:
+        """Send a message, which may be lost, doubled or late."""
+        drawn = chance.random.random() if self.is_faulty else 1.0
+        if drawn < SHARE_OF_LOST_MESSAGES:
+            self.world.note(f"lost: {task.name}")
+            return
+        for _ in range(2 if drawn < SHARE_OF_LOST_MESSAGES + SHARE_OF_DOUBLED else 1):
+            is_late = self.is_faulty and chance.random.random() < SHARE_OF_LATE
+            worker = chance.random.choice(self.workers)
+            run = partial(self.guarded, worker, partial(task.run, *arguments))
+            after = chance.random.uniform(*LATE_SECONDS) if is_late else 0.0
+            self.world.submit(worker, task.name, run, after=after)
+
+    def _failpoint(self, point: str) -> None:
+        if self.is_faulty and chance.random.random() < SHARE_OF_FAILPOINTS:
+            self.world.note(f"crash at {point}")
+            raise Crash
+
+    def _start_worker(self, process: Process) -> None:
+        self._executors.pop(process.name, None)
+        before, self._present = self._present, process
+        self.executor().start_polling()
+        self._present = before
+        self._repeat(process, "leases", LEASE_RENEWAL_SECONDS, lambda: self.executor().renew_leases())
+
+    def _start_beat(self, process: Process) -> None:
+        for task in (order_tasks.advance_due, order_tasks.handle_webhooks_due):
+            self._repeat(process, task.name, BEAT_SECONDS, task.run)
+        self._repeat(process, "orders.sweep", 5 * BEAT_SECONDS, cancellation.expire_due)
+        self._repeat(process, "shop.relay", BEAT_SECONDS, outbox.deliver_due)
+
+    def _repeat(self, process: Process, name: str, seconds: float, task: Callable[[], Any]) -> None:
+        def again() -> None:
+            try:
+                self.guarded(process, task)
+            finally:
+                self.world.submit(process, name, again, after=seconds)
+
+        self.world.submit(process, name, again, after=chance.random.uniform(0, seconds))
+
+
+def join(processes: Processes) -> None:
+    """Have the shop's code use this run's executors and messages, and no threads."""
+    executors.process_executor = processes.executor  # type: ignore[assignment]
+    dispatch.enqueue = processes.enqueue
+    group_commit.Batcher.submit = _decide_alone  # type: ignore[method-assign, assignment]
+
+
+def _decide_alone(batcher: "group_commit.Batcher[Any, Any]", request: Any) -> Any:
+    """Decide the request in a batch of its own, because no leader's thread runs."""
+    return group_commit._unwrap(batcher._run(lambda: batcher._decide_all([request]))[0])

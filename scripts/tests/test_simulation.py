@@ -1,0 +1,48 @@
+"""The simulation: a seed repeats its run, and planted defects are found."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from scripts.simulation.__main__ import PLANTED
+from scripts.stack import places
+
+DEFECT_SECONDS = 60
+
+
+def simulate(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "scripts.simulation", *arguments],
+        cwd=places.PROJECT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_a_seed_repeats_its_run_in_every_detail():
+    runs = [simulate("--seed", "4.1", "--digest", PYTHONHASHSEED=seed) for seed in ("0", "77")]
+    assert [run.returncode for run in runs] == [0, 0], runs[0].stdout + runs[0].stderr
+    digests = [run.stdout.splitlines()[0] for run in runs]
+    assert re.fullmatch(r"[0-9a-f]{64}", digests[0])
+    assert digests[0] == digests[1]
+    other = simulate("--seed", "4.2", "--digest")
+    assert other.stdout.splitlines()[0] != digests[0]
+
+
+@pytest.mark.parametrize("defect", PLANTED)
+def test_a_planted_defect_is_found_with_the_command_that_repeats_it(defect: str):
+    ran = simulate("--seed", "4", "--seconds", str(DEFECT_SECONDS), "--planted", defect)
+    assert ran.returncode == 1, ran.stdout + ran.stderr
+    assert "FINDING " in ran.stdout
+    assert re.search(rf"`make simulate SEED=4\.\d+ PLANTED={defect}` repeats it", ran.stdout)
+
+
+def test_another_planted_defect_is_refused_with_those_there_are():
+    ran = simulate("--planted", "none-such")
+    assert ran.returncode == 2
+    assert all(defect in ran.stderr for defect in PLANTED)
