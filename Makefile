@@ -83,17 +83,17 @@ simulate: ## seeded runs of all processes in one thread, with crashes at any sta
 	$(BOOTSTRAP) run
 	@exec $(VENV) -m scripts.simulation --seconds "$(SECONDS)" --seed "$(SEED)" --planted "$(PLANTED)"
 
-chaos: ## crashes under load on a stack of its own: DB=sqlite or mariadb, SECONDS=60, SEED=...; or CAMPAIGN=processes, stores or all, QUICK=1
+chaos: ## crashes under load on a stack of its own: DB=sqlite or mariadb, BROKER=redis or rabbitmq, SECONDS=60, SEED=...; or CAMPAIGN=processes, stores or all, QUICK=1
 	$(BOOTSTRAP) $(if $(CAMPAIGN)$(filter mariadb,$(DB)),mariadb,run)
-	@exec $(VENV) $(if $(CAMPAIGN),-m scripts.chaos.campaigns --campaign "$(CAMPAIGN)" --quick "$(QUICK)" --planted "$(PLANTED)" --seed "$(SEED)",-m scripts.chaos --db "$(DB)" --seconds "$(SECONDS)" --seed "$(SEED)")
+	@exec $(VENV) $(if $(CAMPAIGN),-m scripts.chaos.campaigns --campaign "$(CAMPAIGN)" --quick "$(QUICK)" --planted "$(PLANTED)" --seed "$(SEED)",-m scripts.chaos --db "$(DB)" --broker "$(BROKER)" --seconds "$(SECONDS)" --seed "$(SEED)")
 
 restore-drill: ## lose MariaDB under load, restore a backup and the binary log into a second server, and measure: SECONDS=60, SEED=...
 	$(BOOTSTRAP) mariadb
 	@exec $(VENV) -m scripts.chaos.restore_drill --seconds "$(SECONDS)" --seed "$(SEED)"
 
-soak: ## ten minutes of buying, refunding and faults on a stack of its own: SECONDS=600, SEED=..., DB=mariadb
+soak: ## ten minutes of buying, refunding and faults on a stack of its own: SECONDS=600, SEED=..., DB=mariadb, BROKER=redis or rabbitmq
 	$(BOOTSTRAP) $(if $(filter sqlite,$(DB)),run,soak)
-	@exec $(VENV) -m scripts.chaos.soak --db "$(DB)" --seconds "$(SECONDS)" --seed "$(SEED)"
+	@exec $(VENV) -m scripts.chaos.soak --db "$(DB)" --broker "$(BROKER)" --seconds "$(SECONDS)" --seed "$(SEED)"
 
 alerts: ## make each alert fire once by a real cause, and clear, on a stack of its own: ALERTS=BeatSilent,EventsDead
 	$(BOOTSTRAP) alerts
