@@ -4,6 +4,7 @@ import os
 import secrets
 import signal
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,6 +144,8 @@ class RunningNode:
         node.prepare()
         self._epmd = node.start_epmd()
         self._child: Popen[bytes] | None = None
+        # Linux ends a child with the thread that started it; a fault's thread ends before the node does.
+        self._starter = ThreadPoolExecutor(1)
         self.start()
 
     @property
@@ -151,7 +154,7 @@ class RunningNode:
         return {"BROKER_URL": self.node.url, "BROKER_QUEUE_TYPE": "quorum"}
 
     def start(self) -> None:
-        self._child = self.node.start()
+        self._child = self._starter.submit(self.node.start).result()
 
     def kill(self) -> None:
         """End it like a crash."""
@@ -176,6 +179,7 @@ class RunningNode:
         if self._child:
             children.stop(self._child, within_seconds=STOP_SECONDS)
         children.stop(self._epmd)
+        self._starter.shutdown()
 
 
 @contextmanager

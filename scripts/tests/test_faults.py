@@ -3,6 +3,7 @@
 import json
 import random
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -156,5 +157,8 @@ def test_a_broker_answers_again_after_each_of_its_faults(rabbitmq_process: OwnRa
     rabbitmq_process.make_queue()
     for sort in ("freeze", "kill", "down"):
         assert series.make
-        series.make(Fault(sort, "rabbitmq", 0.2))
+        fault = threading.Thread(target=series.make, args=(Fault(sort, "rabbitmq", 0.2),))
+        fault.start()
+        fault.join()
+        time.sleep(0.5)
         assert rabbitmq_process.messages() == 0, sort
