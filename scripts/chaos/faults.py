@@ -24,6 +24,8 @@ WEB_PROCESS = "a web process"
 SHOP = ("web", WEB_PROCESS, WEB_PROCESS, WEB_PROCESS, "worker", "worker", "beat", "issuer")
 OUTSIDE = ("gateway", "sink", "partner", "redis", "redis", "mariadb", "mariadb")
 """The processes, as often as their share of faults. Each side has a series of its own, so faults overlap."""
+BROKER = "rabbitmq"
+"""A RabbitMQ beside the stack; supervisor does not know it."""
 NEEDED_TO_ANSWER = {"web", WEB_PROCESS, "redis", "mariadb", "partner"}
 """Without these some requests can't be answered as they should; all others the shop makes up for."""
 SORTS = {"kill": 6, "freeze": 3, "down": 2, "flush": 1}
@@ -85,7 +87,7 @@ def all_series(database: str, *, pauses: tuple[float, float], has_long_faults: b
 
 def broker_series(broker: RunningNode, *, pauses: tuple[float, float]) -> FaultSeries:
     """The faults of a RabbitMQ beside the stack. Nothing waits for it, so no request may fail."""
-    return FaultSeries("rabbitmq", _choose_of_broker, pauses, make=partial(_make_to_broker, broker))
+    return FaultSeries(BROKER, _choose_of_broker, pauses, make=partial(make_to_broker, broker))
 
 
 def inject_until(
@@ -132,10 +134,11 @@ def _choose_jump(chance: random.Random) -> Fault:
 
 def _choose_of_broker(chance: random.Random) -> Fault:
     seconds = chance.uniform(*(LONG_SECONDS if chance.random() < SHARE_OF_LONG else SHORT_SECONDS))
-    return Fault(chance.choice(("kill", "freeze", "down")), "rabbitmq", seconds)
+    return Fault(chance.choice(("kill", "freeze", "down")), BROKER, seconds)
 
 
-def _make_to_broker(broker: RunningNode, fault: Fault) -> None:
+def make_to_broker(broker: RunningNode, fault: Fault) -> None:
+    """Make the fault to a RabbitMQ beside the stack, and undo it."""
     if fault.sort == "freeze":
         broker.freeze()
     else:

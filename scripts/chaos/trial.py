@@ -98,7 +98,7 @@ def main(trial: Trial) -> int:
     try:
         database = asked.db or trial.database
         instance = instances.choose(home=home, port=str(ports.free(instances.PORTS)), database=database)
-        with _broker(asked.broker, home) as broker:
+        with broker_beside(asked.broker, home) as broker:
             code = run_trial(trial, instance, seconds, seed, broker)
     except KeyboardInterrupt:
         code = 130
@@ -140,9 +140,7 @@ def run_trial(
             for finding in monitoring.empty_queries(prometheus, since=began_at):
                 seen.record_finding(finding)
         _say(shop.sums(setup))
-        check_processes(instance, seen)
-        if broker and not rabbitmq.has_worker(broker.node.url):
-            seen.record_finding("no worker takes messages from RabbitMQ in the end")
+        check_processes(instance, broker, seen)
         audit(instance, seen)
         for finding in (*comparison.findings(setup, shop), *outside.findings(setup, shop)):
             seen.record_finding(finding)
@@ -153,7 +151,7 @@ def run_trial(
     return 1 if seen.findings else 0
 
 
-def _broker(kind: str, home: Path) -> AbstractContextManager[RunningNode | None]:
+def broker_beside(kind: str, home: Path) -> AbstractContextManager[RunningNode | None]:
     """The RabbitMQ beside the trial, where it is the broker."""
     return rabbitmq.running(home / "rabbitmq") if kind == "rabbitmq" else nullcontext()
 
@@ -310,11 +308,23 @@ def _await_final_answer(made: RecordedCall, shop: Shop, seen: Observations) -> N
         seen.record_finding(f"{made.sort} with key {made.call.key} has no final answer: {made.answer}")
 
 
-def check_processes(instance: Instance, seen: Observations) -> None:
-    """Every process runs: supervisor restarted each that died."""
+def check_processes(instance: Instance, broker: RunningNode | None, seen: Observations) -> None:
+    """Every process runs, for supervisor restarted each that died; and the worker is back at its broker."""
     for name, state in supervision.states(instance).items():
         if state != "RUNNING":
             seen.record_finding(f"{name} is {state} in the end")
+    if broker and not _has_worker_again(broker):
+        seen.record_finding("no worker takes messages from RabbitMQ in the end")
+
+
+def _has_worker_again(broker: RunningNode) -> bool:
+    """Each attempt of a worker to connect again waits two seconds longer than the one before."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while not rabbitmq.has_worker(broker.node.url):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.5)
+    return True
 
 
 def audit(instance: Instance, seen: Observations) -> None:

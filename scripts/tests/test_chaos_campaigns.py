@@ -28,5 +28,11 @@ def test_a_quick_run_of_the_stores_makes_each_of_its_faults() -> None:
     assert quick == whole
 
 
+def test_the_stores_are_killed_with_the_broker_beside_them() -> None:
+    planned = Counter((one.sort, one.name) for one in STORES.faults("1", is_quick=False))
+    assert [planned["kill", name] for name in ("mariadb", "redis", "rabbitmq")] == [5, 10, 5]
+    assert STORES.broker == "rabbitmq"
+
+
 def test_a_row_is_a_line_of_the_table() -> None:
     assert str(Row("stores", 27, 900, 800, 0, 1, 4.04)) == "| stores | 27 | 900 | 800 | 0 | 1 | 4.0 s |"

@@ -29,6 +29,7 @@ from scripts.cluster.drill import effects
 from scripts.stack import SetupError, children, database, own_stack, places, ports, process_identity
 from scripts.stack import instance as instances
 from scripts.stack.instance import Instance
+from scripts.stack.rabbitmq import RunningNode
 
 SETTLE_SECONDS = 60
 PLANTED_SETTLE_SECONDS = 5
@@ -79,7 +80,8 @@ def run_apart(campaign: Campaign, seed: str, *, is_quick: bool, is_planted: bool
     home = Path(tempfile.mkdtemp(prefix="campaign-", dir=places.private_folder(places.state())))
     try:
         instance = instances.choose(home=home, port=str(ports.free(instances.PORTS)), database="mariadb")
-        code = run(campaign, instance, seed, is_quick=is_quick, is_planted=is_planted)
+        with trial.broker_beside(campaign.broker, home) as broker:
+            code = run(campaign, instance, seed, broker, is_quick=is_quick, is_planted=is_planted)
     except (SetupError, NoFinalAnswer, OSError) as error:
         print(f"{campaign.name}: failed: {error}{own_stack.ends_of_logs(home)}", file=sys.stderr, flush=True)
         code = 1
@@ -88,21 +90,31 @@ def run_apart(campaign: Campaign, seed: str, *, is_quick: bool, is_planted: bool
     return code
 
 
-def run(campaign: Campaign, instance: Instance, seed: str, *, is_quick: bool, is_planted: bool) -> int:
+def run(
+    campaign: Campaign,
+    instance: Instance,
+    seed: str,
+    broker: RunningNode | None,
+    *,
+    is_quick: bool,
+    is_planted: bool,
+) -> int:
     """Load, faults and comparison. Raises SetupError and NoFinalAnswer."""
     print(f"{campaign.name}: SEED={seed} QUICK={is_quick:d} PLANTED={is_planted:d}", flush=True)
     seen = Observations()
-    with own_stack.running(instance, **trial.SETTINGS):
+    settings = trial.SETTINGS | (broker.settings if broker else {})
+    with own_stack.running(instance, **settings):
         setup, shop = trial.set_up(STRATEGIES, instance, seen, minutes=1)
         before = _stored(instance, setup)
         injected = campaign.faults(seed, is_quick=is_quick)
         planted = campaign.planted if is_planted else ()
-        recovery = _load(campaign, injected, planted, instance, setup, seen, seed)
+        recovery = _load(campaign, injected, planted, instance, broker, setup, seen, seed)
         seconds = PLANTED_SETTLE_SECONDS if is_planted else SETTLE_SECONDS
         recovery = max(recovery, trial.settle(setup, shop, seen, within_seconds=seconds))
         known = effects.acknowledged(setup)
         compared = effects.compare(known, {"the database": _stored(instance, setup)}, before=before)
         if not is_planted:
+            trial.check_processes(instance, broker, seen)
             _check(instance, setup, shop, seen)
     done = [made for account in [setup.staff, *setup.buyers] for made in account.calls if made.was_done]
     count = sum(map(len, known.values()))
@@ -117,8 +129,7 @@ def run(campaign: Campaign, instance: Instance, seed: str, *, is_quick: bool, is
 
 
 def _check(instance: Instance, setup: Setup, shop: Shop, seen: Observations) -> None:
-    """The processes, the laws, all answers, and the books of the outside systems."""
-    trial.check_processes(instance, seen)
+    """The laws, all answers, and the books of the outside systems."""
     trial.audit(instance, seen)
     for finding in (*comparison.findings(setup, shop), *outside.findings(setup, shop)):
         seen.record_finding(finding)
@@ -129,6 +140,7 @@ def _load(
     injected: Sequence[Fault],
     planted: Sequence[str],
     instance: Instance,
+    broker: RunningNode | None,
     setup: Setup,
     seen: Observations,
     seed: str,
@@ -148,7 +160,7 @@ def _load(
     with ThreadPoolExecutor(len(clients)) as threads:
         running = [threads.submit(client.run, stop) for client in clients]
         try:
-            recovery = _inject(campaign, injected, planted, instance, seen, seed)
+            recovery = _inject(campaign, injected, planted, instance, broker, seen, seed)
         finally:
             stop.set()
     for client in running:
@@ -161,6 +173,7 @@ def _inject(
     injected: Sequence[Fault],
     planted: Sequence[str],
     instance: Instance,
+    broker: RunningNode | None,
     seen: Observations,
     seed: str,
 ) -> float:
@@ -170,15 +183,18 @@ def _inject(
         for statement in planted:
             database.rows(instance, statement)
         time.sleep(chance.uniform(*campaign.pauses))
-        longest = max(longest, _inject_one(fault, instance, seen))
+        longest = max(longest, _inject_one(fault, instance, broker, seen))
     return longest
 
 
-def _inject_one(fault: Fault, instance: Instance, seen: Observations) -> float:
+def _inject_one(fault: Fault, instance: Instance, broker: RunningNode | None, seen: Observations) -> float:
     """Make one fault; how long the shop then took to be ready."""
     leader = process_identity.leader_of(instance.run, fault.name)
     victims = {fault.name: leader} if leader and fault.sort in ("kill", "down") else {}
-    faults.inject(fault, instance)
+    if broker and fault.name == faults.BROKER:
+        faults.make_to_broker(broker, fault)
+    else:
+        faults.inject(fault, instance)
     waited = faults.seconds_until_ready(instance, without=victims)
     if waited is None:
         seen.record_finding(f"not ready {faults.PATIENCE_SECONDS} s after: {fault}")

@@ -12,6 +12,7 @@ SHORT_SECONDS = (0.5, 3.0)
 @dataclass(frozen=True)
 class Campaign:
     """`kills` and `others` are faults by process, and how often each is made.
+    `broker` is the stack's.
 
     `planted` are statements for the database that break a promise: a run with them has to lose an
     acknowledged effect, and the comparison to find that.
@@ -21,6 +22,7 @@ class Campaign:
     kills: Mapping[str, int]
     others: Mapping[tuple[str, str], int]
     quick_share: int
+    broker: str = "redis"
     pauses: tuple[float, float] = (0.3, 2.0)
     planted: tuple[str, ...] = ()
 
@@ -42,9 +44,10 @@ PROCESSES = Campaign(
 )
 STORES = Campaign(
     "stores",
-    {"mariadb": 5, "redis": 10},
+    {"mariadb": 5, "redis": 10, "rabbitmq": 5},
     {("flush", "redis"): 5, ("down", "redis"): 5, ("down", "mariadb"): 2},
     quick_share=5,
+    broker="rabbitmq",
     # Commits are acknowledged from memory, so a killed server loses those since the last write.
     planted=(
         "SET GLOBAL innodb_flush_log_at_timeout = 2700",
