@@ -8,7 +8,7 @@ endif
 BOOTSTRAP := @$(PYTHON) scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run manage test test-other-servers test-services smoke bench metrics-cost board-cost hot-row staff-pages bulk lab scale scale-measure scale-lint simulate chaos restore-drill soak alerts screenshots cluster cluster-status cluster-drill check format openapi reference schema-changes messages docs dashboards lock
+.PHONY: help run manage test test-other-servers test-services smoke bench metrics-cost board-cost hot-row staff-pages bulk lab scale scale-measure scale-lint simulate chaos restore-drill soak alerts screenshots cluster cluster-status cluster-drill check format openapi reference schema-changes messages docs dashboards audit-dependencies sbom lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -154,3 +154,11 @@ lock: ## pin what pyproject.toml names; UPGRADE=--upgrade takes the newest versi
 	$(LOCK) $(UPGRADE) pyproject.toml --extra embedded -o requirements-embedded.txt
 	$(LOCK) $(UPGRADE) pyproject.toml --extra mysql -c requirements-embedded.txt -o requirements.txt
 	$(LOCK) $(UPGRADE) --group dev -c requirements-embedded.txt -o requirements-dev.txt
+
+audit-dependencies: ## known vulnerabilities of every pinned package; exit code 2 where they can't be looked up: SERVICE=osv or pypi, OSV_URL=
+	$(BOOTSTRAP) check
+	@exec $(VENV) -m scripts.supply.audit --service "$(SERVICE)" --osv-url "$(OSV_URL)"
+
+sbom: ## the CycloneDX bill of materials of requirements.txt: OUT=var/sbom.cdx.json
+	$(BOOTSTRAP) check
+	@exec $(VENV) -m scripts.supply.sbom --out "$(OUT)"
