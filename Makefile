@@ -8,7 +8,7 @@ endif
 BOOTSTRAP := @$(PYTHON) scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run manage test test-other-servers test-services smoke bench metrics-cost board-cost hot-row staff-pages bulk lab scale scale-measure scale-lint simulate chaos restore-drill soak alerts screenshots cluster cluster-status cluster-drill check format openapi reference schema-changes messages docs dashboards audit-dependencies sbom lock
+.PHONY: help run manage test test-other-servers test-services smoke bench metrics-cost board-cost hot-row staff-pages bulk lab scale scale-measure scale-lint simulate chaos restore-drill soak alerts screenshots cluster cluster-status cluster-drill check format openapi reference schema-changes messages docs dashboards audit-dependencies sbom fuzz lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -162,3 +162,7 @@ audit-dependencies: ## known vulnerabilities of every pinned package; exit code 
 sbom: ## the CycloneDX bill of materials of requirements.txt: OUT=var/sbom.cdx.json
 	$(BOOTSTRAP) check
 	@exec $(VENV) -m scripts.supply.sbom --out "$(OUT)"
+
+fuzz: ## odd requests to a stack of its own, by the OpenAPI document and by raw bytes: SECONDS=600, SEED=, DB=mariadb or sqlite
+	$(BOOTSTRAP) bench
+	@exec $(VENV) -m scripts.fuzz --db "$(DB)" --seconds "$(SECONDS)" --seed "$(SEED)"
