@@ -8,7 +8,7 @@ endif
 BOOTSTRAP := @$(PYTHON) scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run manage test test-other-servers test-services smoke bench metrics-cost board-cost hot-row staff-pages bulk lab scale scale-measure scale-lint simulate chaos restore-drill soak alerts screenshots cluster cluster-status cluster-drill check format openapi reference schema-changes messages docs dashboards lock audit-dependencies sbom
+.PHONY: help run manage test test-other-servers test-services smoke bench metrics-cost board-cost hot-row staff-pages bulk lab scale scale-measure scale-lint simulate chaos restore-drill soak alerts screenshots cluster cluster-status cluster-drill check format openapi reference schema-changes messages docs dashboards audit-dependencies sbom fuzz lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -155,10 +155,14 @@ lock: ## pin what pyproject.toml names; UPGRADE=--upgrade takes the newest versi
 	$(LOCK) $(UPGRADE) pyproject.toml --extra mysql -c requirements-embedded.txt -o requirements.txt
 	$(LOCK) $(UPGRADE) --group dev -c requirements-embedded.txt -o requirements-dev.txt
 
-audit-dependencies: ## known vulnerabilities and withdrawn releases among the locked packages; exit code 2 when there is no answer
+audit-dependencies: ## known vulnerabilities of every pinned package; exit code 2 where they can't be looked up: SERVICE=osv or pypi, OSV_URL=
 	$(BOOTSTRAP) check
-	@exec $(VENV) -m scripts.dependencies.audit
+	@exec $(VENV) -m scripts.supply.audit --service "$(SERVICE)" --osv-url "$(OSV_URL)"
 
-sbom: ## write the bill of materials of a release, CycloneDX JSON: FILE=var/firstcome.cdx.json
+sbom: ## the CycloneDX bill of materials of requirements.txt: OUT=var/sbom.cdx.json
 	$(BOOTSTRAP) check
-	@exec $(VENV) -m scripts.dependencies.sbom --file "$(FILE)"
+	@exec $(VENV) -m scripts.supply.sbom --out "$(OUT)"
+
+fuzz: ## odd requests to a stack of its own, by the OpenAPI document and by raw bytes: SECONDS=600, SEED=, DB=mariadb or sqlite
+	$(BOOTSTRAP) bench
+	@exec $(VENV) -m scripts.fuzz --db "$(DB)" --seconds "$(SECONDS)" --seed "$(SEED)"

@@ -1,1 +1,0 @@
-"""What the shop's packages are, and what is known against them: `make audit-dependencies` and `make sbom`."""
