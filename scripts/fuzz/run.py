@@ -11,6 +11,7 @@ from scripts.stack.instance import Instance
 
 RAW_SENDERS = 10
 """Most of them wait for the shop to give up an unfinished request."""
+MOST_ERRORS, LONGEST_ERROR = 5, 6_000
 SETTINGS = {
     **own_stack.NO_RATES,
     "OPEN_ORDERS_PER_ACCOUNT": "10000",
@@ -35,10 +36,13 @@ def fuzz(instance: Instance, *, seconds: int, seed: str) -> int:
         record_deaths(instance.home, running, findings)
         _record_states(instance, findings)
         _record_laws(instance, findings)
+    errors = logged_errors(instance.logs / "web.log") if findings.found else []
     for name, count in sorted(findings.statuses.items()):
         _say(f"{count:7} x {name}")
     for finding in findings.found.values():
         _say(f"FINDING {finding}")
+    for line in errors:
+        _say(f"LOGGED {line}")
     _say(f"fuzz: {sent} requests and connections, {len(findings.found)} findings, SEED={seed}")
     return 1 if findings.found else 0
 
@@ -72,6 +76,12 @@ def record_deaths(home: Path, running: set[int], findings: Findings) -> None:
     """A process that died is a finding, though supervisor has started another in its place."""
     if died := running - process_identity.of_state(home):
         findings.record("processes died", f"{sorted(died)}{own_stack.ends_of_logs(home)}")
+
+
+def logged_errors(log: Path) -> list[str]:
+    """The first errors that the web processes logged, with their tracebacks."""
+    errors = [line for line in log.read_text(errors="replace").splitlines() if '"level": "error"' in line]
+    return [line[:LONGEST_ERROR] for line in errors[:MOST_ERRORS]]
 
 
 def _record_states(instance: Instance, findings: Findings) -> None:

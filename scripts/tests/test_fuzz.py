@@ -147,3 +147,9 @@ def test_a_process_that_died_is_a_finding(tmp_path: Path):
         process.kill()
     run.record_deaths(tmp_path, running, findings)
     assert list(findings.found) == ["processes died"]
+
+
+def test_errors_in_the_log_are_shown_and_warnings_are_not(tmp_path: Path):
+    log = tmp_path / "web.log"
+    log.write_bytes(b'{"level": "error", "event": "a"}\n{"level": "warning"}\n\xff\n')
+    assert run.logged_errors(log) == ['{"level": "error", "event": "a"}']
