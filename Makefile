@@ -8,7 +8,7 @@ endif
 BOOTSTRAP := @$(PYTHON) scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run manage test test-other-servers test-services smoke bench metrics-cost board-cost hot-row staff-pages bulk lab scale scale-measure scale-lint simulate chaos restore-drill soak alerts screenshots cluster cluster-status cluster-drill check format openapi reference schema-changes messages docs dashboards lock
+.PHONY: help run manage test test-other-servers test-services smoke bench metrics-cost board-cost hot-row staff-pages bulk lab scale scale-measure scale-lint simulate chaos restore-drill soak alerts screenshots cluster cluster-status cluster-drill check format openapi reference schema-changes messages docs dashboards audit-dependencies sbom fuzz lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,17 +83,17 @@ simulate: ## seeded runs of all processes in one thread, with crashes at any sta
 	$(BOOTSTRAP) run
 	@exec $(VENV) -m scripts.simulation --seconds "$(SECONDS)" --seed "$(SEED)" --planted "$(PLANTED)"
 
-chaos: ## crashes under load on a stack of its own: DB=sqlite or mariadb, SECONDS=60, SEED=...
-	$(BOOTSTRAP) $(if $(filter mariadb,$(DB)),mariadb,run)
-	@exec $(VENV) -m scripts.chaos --db "$(DB)" --seconds "$(SECONDS)" --seed "$(SEED)"
+chaos: ## crashes under load on a stack of its own: DB=sqlite or mariadb, BROKER=redis or rabbitmq, SECONDS=60, SEED=...; or CAMPAIGN=processes, stores or all, QUICK=1
+	$(BOOTSTRAP) $(if $(CAMPAIGN)$(filter mariadb,$(DB)),mariadb,run)
+	@exec $(VENV) $(if $(CAMPAIGN),-m scripts.chaos.campaigns --campaign "$(CAMPAIGN)" --quick "$(QUICK)" --planted "$(PLANTED)" --seed "$(SEED)",-m scripts.chaos --db "$(DB)" --broker "$(BROKER)" --seconds "$(SECONDS)" --seed "$(SEED)")
 
 restore-drill: ## lose MariaDB under load, restore a backup and the binary log into a second server, and measure: SECONDS=60, SEED=...
 	$(BOOTSTRAP) mariadb
 	@exec $(VENV) -m scripts.chaos.restore_drill --seconds "$(SECONDS)" --seed "$(SEED)"
 
-soak: ## ten minutes of buying, refunding and faults on a stack of its own: SECONDS=600, SEED=..., DB=mariadb
+soak: ## ten minutes of buying, refunding and faults on a stack of its own: SECONDS=600, SEED=..., DB=mariadb, BROKER=redis or rabbitmq
 	$(BOOTSTRAP) $(if $(filter sqlite,$(DB)),run,soak)
-	@exec $(VENV) -m scripts.chaos.soak --db "$(DB)" --seconds "$(SECONDS)" --seed "$(SEED)"
+	@exec $(VENV) -m scripts.chaos.soak --db "$(DB)" --broker "$(BROKER)" --seconds "$(SECONDS)" --seed "$(SEED)"
 
 alerts: ## make each alert fire once by a real cause, and clear, on a stack of its own: ALERTS=BeatSilent,EventsDead
 	$(BOOTSTRAP) alerts
@@ -154,3 +154,15 @@ lock: ## pin what pyproject.toml names; UPGRADE=--upgrade takes the newest versi
 	$(LOCK) $(UPGRADE) pyproject.toml --extra embedded -o requirements-embedded.txt
 	$(LOCK) $(UPGRADE) pyproject.toml --extra mysql -c requirements-embedded.txt -o requirements.txt
 	$(LOCK) $(UPGRADE) --group dev -c requirements-embedded.txt -o requirements-dev.txt
+
+audit-dependencies: ## known vulnerabilities of every pinned package; exit code 2 where they can't be looked up: SERVICE=osv or pypi, OSV_URL=
+	$(BOOTSTRAP) check
+	@exec $(VENV) -m scripts.supply.audit --service "$(SERVICE)" --osv-url "$(OSV_URL)"
+
+sbom: ## the CycloneDX bill of materials of requirements.txt: OUT=var/sbom.cdx.json
+	$(BOOTSTRAP) check
+	@exec $(VENV) -m scripts.supply.sbom --out "$(OUT)"
+
+fuzz: ## odd requests to a stack of its own, by the OpenAPI document and by raw bytes: SECONDS=600, SEED=, DB=mariadb or sqlite
+	$(BOOTSTRAP) bench
+	@exec $(VENV) -m scripts.fuzz --db "$(DB)" --seconds "$(SECONDS)" --seed "$(SEED)"

@@ -285,7 +285,7 @@ class NonAtomicAdmin(admin.ModelAdmin):
 class HashingLimitMixin:
     """A form that sets a password. Its hash waits in the queue for hashing; a full queue is a form error."""
 
-    password_field = "password1"
+    password_field = "password1"  # noqa: S105 - a name
     _hash: str | None = None
 
     def clean(self) -> dict[str, Any]:
@@ -333,7 +333,7 @@ class PasswordForm(JournaledPasswordMixin, AdminPasswordChangeForm):
 class OwnPasswordForm(JournaledPasswordMixin, AdminOwnPasswordChangeForm):
     """Sets the operator's own password; guesses of the old one are throttled like sign-ins."""
 
-    password_field = "new_password1"
+    password_field = "new_password1"  # noqa: S105 - a name
 
     def __init__(self, *args: Any, address: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

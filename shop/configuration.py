@@ -178,6 +178,15 @@ def secret_key(*, is_debug: bool) -> str:
     return key
 
 
+def secret_key_fallbacks(*, is_debug: bool) -> list[str]:
+    """Former secret keys: what they signed is still valid, so they must be as hard to guess as the key."""
+    keys: list[str] = env.list("SECRET_KEY_FALLBACKS", default=[])
+    for key in keys:
+        if (weakness := secret_key_weakness(key)) and not is_debug:
+            raise ImproperlyConfigured(f"SECRET_KEY_FALLBACKS has a key that {weakness}: remove it.")
+    return keys
+
+
 def secret_key_weakness(key: str) -> str:
     """Why the secret key is guessable; empty if it isn't."""
     if key.lower().startswith(KNOWN_SECRET_KEYS):

@@ -24,6 +24,7 @@ from shop.configuration import (
     read_database,
     redis_cache,
     secret_key,
+    secret_key_fallbacks,
     signing_keys,
     url,
 )
@@ -35,6 +36,8 @@ LAB = flag("LAB")
 # `make run` and `make manage` set this variable to the folder of their state; nothing else does.
 IS_MAKE_RUN = bool(env.str("FIRSTCOME_VAR", default=""))
 SECRET_KEY = secret_key(is_debug=DEBUG)
+# Sessions that these signed go on, and are signed anew as they are used.
+SECRET_KEY_FALLBACKS = secret_key_fallbacks(is_debug=DEBUG)
 # For access and refresh tokens: the first key signs, and tokens of all keys are valid.
 TOKEN_SIGNING_KEYS = signing_keys(env.list("TOKEN_SIGNING_KEYS", default=[]) or ["SECRET_KEY"], SECRET_KEY)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
@@ -328,12 +331,16 @@ PAYMENT_GIVE_UP_SECONDS = number("PAYMENT_GIVE_UP_SECONDS", 900, least=1)
 DOCUMENTATION_URL = url("DOCUMENTATION_URL", "", HTTP_SCHEMES)
 DATA_PLATFORM_URL = url("DATA_PLATFORM_URL", "http://127.0.0.1:8002", HTTP_SCHEMES)
 EVENT_SECRET = env.str("EVENT_SECRET", default="")
+# Each signs events too, for a receiver that doesn't know EVENT_SECRET yet.
+EVENT_SECRET_FALLBACKS = env.list("EVENT_SECRET_FALLBACKS", default=[])
 # SQLite allows only some hundreds of conditions in a statement.
 EVENTS_AT_ONCE = number("EVENTS_AT_ONCE", 500, least=1, most=500)
 EVENT_GIVE_UP_SECONDS = number("EVENT_GIVE_UP_SECONDS", 86400, least=1)
 EVENT_REFUSED_SECONDS = number("EVENT_REFUSED_SECONDS", 3600, least=0)
 # WEBHOOK_SECRET_… and whatever else each gateway needs: its entry names them.
 globals().update(gateways.read_settings())
+# Webhooks that the gateway signs with one of these are taken too.
+WEBHOOK_SECRET_FALLBACKS = env.list("WEBHOOK_SECRET_FALLBACKS", default=[])
 gateways.GATEWAYS[PAYMENT_GATEWAY].check(globals())
 
 LOGGING_CONFIG = None

@@ -49,7 +49,8 @@ class CouponRows:
 
     def order_by(self, name: str) -> Self:
         """The same rows, sorted by `id` or `-id`."""
-        assert name.lstrip("-") == "id"
+        if name not in ("id", "-id"):
+            raise ValueError(f"coupons are sorted by id, not by {name}")
         return replace(self, direction="DESC" if name.startswith("-") else "ASC")
 
     def filter(self, **bounds: int | str) -> Self:

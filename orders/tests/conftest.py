@@ -14,10 +14,9 @@ from orders.saga import executor
 from orders.tests import stepping
 from payments.tests.own_gateway import gateway_process, own_gateway
 from payments.tests.own_stripe import localstripe, own_stripe, stripe_proxy
-from scripts.stack import children, ports
+from scripts.stack import children, ports, rabbitmq
 from scripts.tests.simulator import Simulator
 from shop.celery import app
-from shop.tests import own_rabbitmq
 from shop.tests.own_data_platform import SECRET, data_platform_process, own_data_platform
 
 __all__ = [
@@ -73,7 +72,7 @@ def start_worker(
 
 def _answers(broker_url: str) -> bool:
     if broker_url.startswith("amqp:"):
-        return own_rabbitmq.has_worker(broker_url)
+        return rabbitmq.has_worker(broker_url)
     return bool(app.control.ping(timeout=0.5))
 
 

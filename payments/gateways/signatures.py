@@ -9,6 +9,8 @@ import hmac
 from collections.abc import Mapping
 from datetime import datetime
 
+from django.conf import settings
+
 from shop.errors import SignatureInvalid
 from shop.lazy_texts import mark as _
 
@@ -25,15 +27,17 @@ def header(headers: Mapping[str, str], name: str) -> str:
 def verify(signed: str, *, body: bytes, secret: str, now: datetime) -> None:
     """Check that these bytes were signed with the secret, within `TOLERANCE_SECONDS` of now.
 
-    While a secret is being changed the header has several `v1`: one that matches is enough. An empty secret
-    accepts nothing. Raises `SignatureInvalid`.
+    While a secret is changed the header may have several `v1`, and `WEBHOOK_SECRET_FALLBACKS` the former
+    secret: one that matches is enough. An empty secret accepts nothing. Raises `SignatureInvalid`.
     """
     if not secret.strip():
         raise SignatureInvalid(_("No webhook is accepted: the shop has no secret to verify it with."))
     seconds, signatures = _parse(signed)
-    expected = hmac.new(secret.encode(), seconds.encode() + b"." + body, hashlib.sha256).hexdigest()
+    message = seconds.encode() + b"." + body
+    secrets = [secret, *filter(None, settings.WEBHOOK_SECRET_FALLBACKS)]
+    expected = [hmac.new(one.encode(), message, hashlib.sha256).hexdigest() for one in secrets]
     # All are compared, so that the time taken doesn't show which one matches.
-    fits = [hmac.compare_digest(expected.encode(), one.encode()) for one in signatures]
+    fits = [hmac.compare_digest(ours.encode(), one.encode()) for ours in expected for one in signatures]
     if not any(fits):
         raise SignatureInvalid(_("The signature does not fit the body."))
     if abs(now.timestamp() - int(seconds)) > TOLERANCE_SECONDS:

@@ -223,3 +223,23 @@ def test_a_secret_of_blanks_is_no_secret(secret: str, settings: LazySettings) ->
 
     with pytest.raises(SignatureInvalid):
         read(body, sign(body, secret=secret))
+
+
+def test_a_former_secret_is_taken_until_it_is_removed(settings: LazySettings) -> None:
+    body = orjson.dumps(EVENT)
+    settings.WEBHOOK_SECRET_SIMULATOR, settings.WEBHOOK_SECRET_FALLBACKS = "new", [SECRET, ""]
+    assert read(body, sign(body)) == read(body, sign(body, secret="new"))
+
+    for unknown in ("other", ""):
+        with pytest.raises(SignatureInvalid):
+            read(body, sign(body, secret=unknown))
+    settings.WEBHOOK_SECRET_FALLBACKS = []
+    with pytest.raises(SignatureInvalid):
+        read(body, sign(body))
+
+
+def test_former_secrets_alone_take_no_webhook(settings: LazySettings) -> None:
+    settings.WEBHOOK_SECRET_SIMULATOR, settings.WEBHOOK_SECRET_FALLBACKS = "", [SECRET]
+    body = orjson.dumps(EVENT)
+    with pytest.raises(SignatureInvalid):
+        read(body, sign(body))

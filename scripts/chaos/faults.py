@@ -17,12 +17,15 @@ from scripts.chaos import clock_jump
 from scripts.chaos.calls import Observations
 from scripts.stack import SetupError, process_identity, readiness, supervision
 from scripts.stack.instance import Instance
+from scripts.stack.rabbitmq import RunningNode
 
 WEB_PROCESS = "a web process"
 """One of web's children, which answer the requests; supervisor does not know them."""
 SHOP = ("web", WEB_PROCESS, WEB_PROCESS, WEB_PROCESS, "worker", "worker", "beat", "issuer")
 OUTSIDE = ("gateway", "sink", "partner", "redis", "redis", "mariadb", "mariadb")
 """The processes, as often as their share of faults. Each side has a series of its own, so faults overlap."""
+BROKER = "rabbitmq"
+"""A RabbitMQ beside the stack; supervisor does not know it."""
 NEEDED_TO_ANSWER = {"web", WEB_PROCESS, "redis", "mariadb", "partner"}
 """Without these some requests can't be answered as they should; all others the shop makes up for."""
 SORTS = {"kill": 6, "freeze": 3, "down": 2, "flush": 1}
@@ -60,11 +63,15 @@ class Fault:
 
 @dataclass(frozen=True)
 class FaultSeries:
-    """Makes one fault after the other, which `choose` draws, and pauses after each. The name seeds it."""
+    """Makes one fault after the other, which `choose` draws, and pauses after each. The name seeds it.
+
+    `make` makes a fault to what supervisor does not know; None for all others.
+    """
 
     name: str
     choose: Callable[[random.Random], Fault]
     pauses: tuple[float, float]
+    make: Callable[[Fault], None] | None = None
 
 
 def all_series(database: str, *, pauses: tuple[float, float], has_long_faults: bool) -> list[FaultSeries]:
@@ -78,6 +85,11 @@ def all_series(database: str, *, pauses: tuple[float, float], has_long_faults: b
     return found
 
 
+def broker_series(broker: RunningNode, *, pauses: tuple[float, float]) -> FaultSeries:
+    """The faults of a RabbitMQ beside the stack. Nothing waits for it, so no request may fail."""
+    return FaultSeries(BROKER, _choose_of_broker, pauses, make=partial(make_to_broker, broker))
+
+
 def inject_until(
     ends_at: float, series: FaultSeries, *, instance: Instance, seed: str, seen: Observations
 ) -> int:
@@ -89,7 +101,7 @@ def inject_until(
         fault = replace(fault, seconds=min(fault.seconds, left))
         fault_began, victims = time.monotonic(), _leaders(fault, instance)
         try:
-            inject(fault, instance)
+            series.make(fault) if series.make else inject(fault, instance)
         except SetupError as error:
             seen.record_finding(f"{fault}: {error}")
         waited = seconds_until_ready(instance, without=victims)
@@ -118,6 +130,22 @@ def _choose_slow(chance: random.Random) -> Fault:
 
 def _choose_jump(chance: random.Random) -> Fault:
     return Fault("jump", "the clock of a second worker", chance.uniform(*JUMP_SECONDS))
+
+
+def _choose_of_broker(chance: random.Random) -> Fault:
+    seconds = chance.uniform(*(LONG_SECONDS if chance.random() < SHARE_OF_LONG else SHORT_SECONDS))
+    return Fault(chance.choice(("kill", "freeze", "down")), BROKER, seconds)
+
+
+def make_to_broker(broker: RunningNode, fault: Fault) -> None:
+    """Make the fault to a RabbitMQ beside the stack, and undo it."""
+    if fault.sort == "freeze":
+        broker.freeze()
+    else:
+        broker.kill()
+    if fault.sort in LASTING:
+        time.sleep(fault.seconds)
+    broker.thaw()
 
 
 def inject(fault: Fault, instance: Instance) -> None:

@@ -26,11 +26,12 @@ from scripts.chaos.clients import PATIENCE_SECONDS, Buyer, Staff
 from scripts.chaos.faults import Fault
 from scripts.chaos.memory import Account, RecordedCall, Setup
 from scripts.chaos.shop import Shop
-from scripts.stack import SetupError, children, own_stack, places, ports, supervision
+from scripts.stack import SetupError, children, own_stack, places, ports, rabbitmq, supervision
 from scripts.stack import instance as instances
 from scripts.stack.instance import Instance
 from scripts.stack.programs import faketime
 from scripts.stack.programs.prometheus import Prometheus
+from scripts.stack.rabbitmq import RunningNode
 
 SETTINGS = {
     "PAYMENT_GIVE_UP_SECONDS": "15",
@@ -81,6 +82,8 @@ def main(trial: Trial) -> int:
     """The process behind `make NAME`; its exit code."""
     parser = argparse.ArgumentParser(prog=f"make {trial.name}", description="Crash the shop under load.")
     parser.add_argument("--db", default="", help=f"sqlite or mariadb ({trial.database})")
+    brokers = ["", "redis", "rabbitmq"]
+    parser.add_argument("--broker", default="", choices=brokers, help="redis or rabbitmq (redis)")
     parser.add_argument("--seconds", default="", help=f"how long faults are made ({trial.seconds})")
     parser.add_argument("--seed", default="", help="to have the same mix of calls and faults again")
     asked = parser.parse_args()
@@ -95,7 +98,8 @@ def main(trial: Trial) -> int:
     try:
         database = asked.db or trial.database
         instance = instances.choose(home=home, port=str(ports.free(instances.PORTS)), database=database)
-        code = run_trial(trial, instance, seconds, seed)
+        with broker_beside(asked.broker, home) as broker:
+            code = run_trial(trial, instance, seconds, seed, broker)
     except KeyboardInterrupt:
         code = 130
     except (SetupError, NoFinalAnswer, OSError) as error:
@@ -108,8 +112,12 @@ def main(trial: Trial) -> int:
     return code
 
 
-def run_trial(trial: Trial, instance: Instance, seconds: int, seed: str) -> int:
+def run_trial(
+    trial: Trial, instance: Instance, seconds: int, seed: str, broker: RunningNode | None = None
+) -> int:
     """Run the trial on a fresh stack: load, faults, audit, comparison. Returns the exit code.
+
+    A RabbitMQ beside the stack is its broker then, and has faults of its own.
 
     Raises SetupError and NoFinalAnswer.
     """
@@ -117,21 +125,22 @@ def run_trial(trial: Trial, instance: Instance, seconds: int, seed: str) -> int:
     seen = Observations()
     if trial.has_long_faults and instance.database == "mariadb":
         faketime.require()
-    with own_stack.running(instance, **SETTINGS), _monitored(trial, instance) as prometheus:
+    settings = SETTINGS | (broker.settings if broker else {})
+    with own_stack.running(instance, **settings), _monitored(trial, instance) as prometheus:
         began_at = time.time()
         setup, shop = set_up(trial, instance, seen, minutes=max(1, seconds // 60))
         if trial.has_outages:
             outages.OutageClient(instance, setup, seen).run()
         if prometheus:
             _request_coupons(instance, setup, shop, prometheus)
-        _load(trial, instance, setup, seen, seconds, seed)
+        _load(trial, instance, setup, seen, seconds, seed, broker)
         _availability(trial, seen)
-        _settle(setup, shop, seen)
+        settle(setup, shop, seen)
         if prometheus:
             for finding in monitoring.empty_queries(prometheus, since=began_at):
                 seen.record_finding(finding)
         _say(shop.sums(setup))
-        _processes(instance, seen)
+        check_processes(instance, broker, seen)
         audit(instance, seen)
         for finding in (*comparison.findings(setup, shop), *outside.findings(setup, shop)):
             seen.record_finding(finding)
@@ -140,6 +149,11 @@ def run_trial(trial: Trial, instance: Instance, seconds: int, seed: str) -> int:
         _say(f"FINDING {finding}")
     _say(f"{trial.name}: " + (f"{len(seen.findings)} findings, SEED={seed}" if seen.findings else "passed"))
     return 1 if seen.findings else 0
+
+
+def broker_beside(kind: str, home: Path) -> AbstractContextManager[RunningNode | None]:
+    """The RabbitMQ beside the trial, where it is the broker."""
+    return rabbitmq.running(home / "rabbitmq") if kind == "rabbitmq" else nullcontext()
 
 
 def _monitored(trial: Trial, instance: Instance) -> AbstractContextManager[Prometheus | None]:
@@ -205,7 +219,13 @@ def _request_coupons(instance: Instance, setup: Setup, shop: Shop, prometheus: P
 
 
 def _load(
-    trial: Trial, instance: Instance, setup: Setup, seen: Observations, seconds: int, seed: str
+    trial: Trial,
+    instance: Instance,
+    setup: Setup,
+    seen: Observations,
+    seconds: int,
+    seed: str,
+    broker: RunningNode | None,
 ) -> None:
     """Run clients while faults are made; returns once every client has the answer to its last call.
 
@@ -220,7 +240,7 @@ def _load(
         own = setup.buyers[number::BUYERS]
         clients.append(Buyer(own, setup, seed=f"{seed} {number}", **common))
     clients.append(webhooks.WebhookSender(instance, seed=f"{seed} sender", seen=seen))
-    all_series = _all_series(trial, instance)
+    all_series = _all_series(trial, instance, broker)
     with ThreadPoolExecutor(len(clients) + len(all_series)) as threads:
         injecting = [
             threads.submit(faults.inject_until, ends_at, series, instance=instance, seed=seed, seen=seen)
@@ -237,11 +257,12 @@ def _load(
     _say(f"{count} faults")
 
 
-def _all_series(trial: Trial, instance: Instance) -> list[faults.FaultSeries]:
+def _all_series(trial: Trial, instance: Instance, broker: RunningNode | None) -> list[faults.FaultSeries]:
     """The series of faults that run at once; none in a trial without faults."""
     if not trial.has_faults:
         return []
-    return faults.all_series(instance.database, pauses=trial.pauses, has_long_faults=trial.has_long_faults)
+    found = faults.all_series(instance.database, pauses=trial.pauses, has_long_faults=trial.has_long_faults)
+    return found + ([faults.broker_series(broker, pauses=trial.pauses)] if broker else [])
 
 
 def _availability(trial: Trial, seen: Observations) -> None:
@@ -255,21 +276,26 @@ def _availability(trial: Trial, seen: Observations) -> None:
         seen.record_finding(f"the availability outside of outages is below {availability.GOAL:.1%}")
 
 
-def _settle(setup: Setup, shop: Shop, seen: Observations) -> None:
-    """Wait until everything is settled, and every client has the final answer of its payments."""
+def settle(setup: Setup, shop: Shop, seen: Observations, *, within_seconds: float = SETTLE_SECONDS) -> float:
+    """Wait until everything is settled, and every client has the final answer of its payments.
+
+    Returns how many seconds the former took.
+    """
     started = time.monotonic()
     while left := shop.unsettled(setup):
-        if time.monotonic() - started > SETTLE_SECONDS:
+        if time.monotonic() - started > within_seconds:
             seen.record_finding(
-                f"not settled {SETTLE_SECONDS} s after the last fault: {'; '.join(left[:10])}"
+                f"not settled {within_seconds:.0f} s after the last fault: {'; '.join(left[:10])}"
             )
             break
         time.sleep(1)
-    _say(f"settled {time.monotonic() - started:.1f} s after the last answer")
+    seconds = time.monotonic() - started
+    _say(f"settled {seconds:.1f} s after the last answer")
     for account in setup.buyers:
         for made in account.calls:
             if made.is_open:
                 _await_final_answer(made, shop, seen)
+    return seconds
 
 
 def _await_final_answer(made: RecordedCall, shop: Shop, seen: Observations) -> None:
@@ -282,11 +308,23 @@ def _await_final_answer(made: RecordedCall, shop: Shop, seen: Observations) -> N
         seen.record_finding(f"{made.sort} with key {made.call.key} has no final answer: {made.answer}")
 
 
-def _processes(instance: Instance, seen: Observations) -> None:
-    """Every process runs: supervisor restarted each that died."""
+def check_processes(instance: Instance, broker: RunningNode | None, seen: Observations) -> None:
+    """Every process runs, for supervisor restarted each that died; and the worker is back at its broker."""
     for name, state in supervision.states(instance).items():
         if state != "RUNNING":
             seen.record_finding(f"{name} is {state} in the end")
+    if broker and not _has_worker_again(broker):
+        seen.record_finding("no worker takes messages from RabbitMQ in the end")
+
+
+def _has_worker_again(broker: RunningNode) -> bool:
+    """Each attempt of a worker to connect again waits two seconds longer than the one before."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while not rabbitmq.has_worker(broker.node.url):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.5)
+    return True
 
 
 def audit(instance: Instance, seen: Observations) -> None:

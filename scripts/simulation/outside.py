@@ -64,7 +64,8 @@ class Gateway:
         def refunded() -> GatewayResult:
             if key not in self.refunds:
                 [charge] = [one for one in self.book.values() if one.reference == charge_reference]
-                assert charge.kept_amount >= amount, "more is refunded than was charged"
+                if charge.kept_amount < amount:
+                    raise AssertionError("more is refunded than was charged")
                 self.book[charge.key] = replace(charge, refunded_amount=charge.refunded_amount + amount)
                 number = len(self.refunds)
                 self.refunds[key] = GatewayResult(status="succeeded", reference=f"re_{number}", amount=amount)

@@ -104,7 +104,7 @@ class Server:
             f"CREATE DATABASE IF NOT EXISTS {DATABASE} CHARACTER SET utf8mb4;\n"
             f"CREATE USER IF NOT EXISTS '{USER}'@'localhost';\n"
             f"SET PASSWORD FOR '{USER}'@'localhost' = PASSWORD('{self.password}');\n"
-            f"GRANT ALL PRIVILEGES ON *.* TO '{USER}'@'localhost';\n"
+            f"GRANT ALL PRIVILEGES ON *.* TO '{USER}'@'localhost' WITH GRANT OPTION;\n"
         )
 
 

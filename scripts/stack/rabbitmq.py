@@ -1,10 +1,18 @@
 """RabbitMQ of Debian in a folder of its own, as any user: one node, without an account of the system."""
 
 import os
-from collections.abc import Mapping
+import secrets
+import signal
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
+from typing import Any
+
+import amqp
+from kombu import Connection
 
 from scripts.stack import SetupError, children, places, ports
 
@@ -13,6 +21,9 @@ SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 PACKAGE = "rabbitmq-server"
 START_SECONDS = 90
 """On a busy machine; on an idle one it is 6."""
+STOP_SECONDS = 20
+QUEUE = "celery"
+"""Of Celery's tasks."""
 USER = "firstcome"
 SETTINGS = """\
 listeners.tcp.1 = {host}:{port}
@@ -122,3 +133,78 @@ class Node:
         answers = lambda: ports.answers((ports.HOST, first))  # noqa: E731
         children.wait_until(answers, name="rabbitmq", child=child, log=self.log, within_seconds=START_SECONDS)
         return child
+
+
+class RunningNode:
+    """A broker of one node that runs, unless it was killed; its queues outlive that."""
+
+    def __init__(self, node: Node) -> None:
+        """Write the node's settings, and start it. Raises SetupError."""
+        self.node = node
+        node.prepare()
+        self._epmd = node.start_epmd()
+        self._child: Popen[bytes] | None = None
+        # Linux ends a child with the thread that started it; a fault's thread ends before the node does.
+        self._starter = ThreadPoolExecutor(1)
+        self.start()
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The environment of a process of the shop with a quorum queue there."""
+        return {"BROKER_URL": self.node.url, "BROKER_QUEUE_TYPE": "quorum"}
+
+    def start(self) -> None:
+        self._child = self._starter.submit(self.node.start).result()
+
+    def kill(self) -> None:
+        """End it like a crash."""
+        assert self._child
+        self._child.kill()
+        self._child.wait()
+
+    def freeze(self) -> None:
+        """It keeps its connections, and answers nothing."""
+        assert self._child
+        self._child.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on; start it, if it was killed."""
+        assert self._child
+        if self._child.poll() is None:
+            self._child.send_signal(signal.SIGCONT)
+        else:
+            self.start()
+
+    def end(self) -> None:
+        if self._child:
+            children.stop(self._child, within_seconds=STOP_SECONDS)
+        children.stop(self._epmd)
+        self._starter.shutdown()
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[RunningNode]:
+    """A broker of its own in this folder. Raises SetupError."""
+    node = Node(folder=folder, first_port=ports.free(Node.PORTS), password=secrets.token_hex(20))
+    broker = RunningNode(node)
+    try:
+        yield broker
+    finally:
+        broker.thaw()
+        broker.end()
+
+
+def has_worker(url: str) -> bool:
+    """Whether a worker takes messages from the queue of the RabbitMQ at this address."""
+    try:
+        with channel_of(url) as channel:
+            return int(channel.queue_declare(QUEUE, passive=True).consumer_count) > 0
+    except (amqp.NotFound, OSError):
+        return False
+
+
+@contextmanager
+def channel_of(url: str) -> Iterator[Any]:
+    """A channel of AMQP to the broker at this address. Raises OSError."""
+    with Connection(url, connect_timeout=2) as connection, connection.channel() as channel:
+        yield channel

@@ -3,6 +3,7 @@
 import json
 import random
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -20,7 +21,9 @@ from scripts.stack import children, environment, places, ports, processes
 from scripts.stack.instance import Instance
 from scripts.stack.programs import faketime
 from scripts.tests.simulator import Simulator, running, wait_until
+from shop.tests.own_rabbitmq import OwnRabbitMQ, rabbitmq_process
 
+__all__ = ["rabbitmq_process"]
 PAUSES = (2.0, 8.0)
 
 
@@ -145,3 +148,17 @@ def test_a_second_worker_starts_with_the_right_time_and_then_is_five_minutes_ahe
 
         wait_until(jumps_at_a_task, within_seconds=90)
     assert logged()[-1] - began < timedelta(seconds=clock_jump.JUMP_SECONDS + 120)
+
+
+def test_a_broker_answers_again_after_each_of_its_faults(rabbitmq_process: OwnRabbitMQ) -> None:
+    series = faults.broker_series(rabbitmq_process, pauses=PAUSES)
+    assert {fault.sort for fault in drawn(series, seed="1")} == {"kill", "freeze", "down"}
+    assert {fault.is_outage for fault in drawn(series, seed="1")} == {False}
+    rabbitmq_process.make_queue()
+    for sort in ("freeze", "kill", "down"):
+        assert series.make
+        fault = threading.Thread(target=series.make, args=(Fault(sort, "rabbitmq", 0.2),))
+        fault.start()
+        fault.join()
+        time.sleep(0.5)
+        assert rabbitmq_process.messages() == 0, sort

@@ -49,7 +49,7 @@ OWN_PASSWORD_CHECKS = Limit("own-password-of-account", times=10, seconds=60)
 NOTED_FAILURES_BY_NAME = Limit("failures-noted-of-name", times=20, seconds=3600)
 NOTED_FAILURES_BY_ADDRESS = Limit("failures-noted-from-address", times=20, seconds=3600)
 NOTED_FAILURES_IN_TOTAL = Limit("failures-noted", times=600, seconds=3600)
-OLD_PASSWORD_WRONG = "account.old_password_wrong"
+OLD_PASSWORD_WRONG = "account.old_password_wrong"  # noqa: S105 - an event
 OTP_MISSING, OTP_WRONG = "account.otp_missing", "account.otp_wrong"
 OTP_NOT_CHECKED = "account.otp_not_checked"
 RECENT_PERIOD = timedelta(days=30)

@@ -35,7 +35,7 @@ def retry_until_unchanged(
     for attempt in range(settings.OPTIMISTIC_RETRIES + 1):
         if attempt:
             retries.inc()
-            time.sleep(random.uniform(0, min(MAX_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**attempt)))
+            time.sleep(random.uniform(0, min(MAX_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**attempt)))  # noqa: S311 - jitter
         try:
             with concurrency_limit.permit():
                 return work()

@@ -198,7 +198,7 @@ class _Attempts(Generic[T]):
             except DatabaseFailure as error:
                 elapsed = time.monotonic() - started_at
                 self._give_up_or_prepare(error, elapsed=elapsed, is_last=attempt == attempts)
-                time.sleep(random.uniform(0, BACKOFF_SECONDS * 2**attempt))
+                time.sleep(random.uniform(0, BACKOFF_SECONDS * 2**attempt))  # noqa: S311 - jitter
         raise AssertionError("the last attempt returns or raises")
 
     def _attempt(self) -> T:

@@ -78,9 +78,14 @@ def _post(events: Sequence[dict[str, Any]]) -> DeliveryResult:
 
 
 def _signature(body: bytes) -> dict[str, str]:
-    """The header that signs the body and the time of sending; none without a secret."""
+    """The header that signs the body and the time of sending; none without a secret.
+
+    `v1` comes once for each secret, as in Stripe's header, while the receiver changes to another.
+    """
     if not settings.EVENT_SECRET:
         return {}
     seconds = str(int(clock.now().timestamp()))
-    signed = hmac.new(settings.EVENT_SECRET.encode(), f"{seconds}.".encode() + body, hashlib.sha256)
-    return {"Firstcome-Signature": f"t={seconds},v1={signed.hexdigest()}"}
+    message = f"{seconds}.".encode() + body
+    secrets = [settings.EVENT_SECRET, *filter(None, settings.EVENT_SECRET_FALLBACKS)]
+    signed = [hmac.new(one.encode(), message, hashlib.sha256).hexdigest() for one in secrets]
+    return {"Firstcome-Signature": ",".join([f"t={seconds}", *(f"v1={one}" for one in signed)])}

@@ -188,7 +188,7 @@ def _wait_for_turn(turn: Turn, *, deadline: float) -> None:
 
 def _pause_seconds(misses: int) -> float:
     """The pause after this many failed calls in a row: up to a second, with jitter."""
-    return random.uniform(0.5, 1) * min(1.0, 0.1 * 2**misses) if misses else 0.0
+    return random.uniform(0.5, 1) * min(1.0, 0.1 * 2**misses) if misses else 0.0  # noqa: S311 - jitter
 
 
 def _wait_for_wake_up(turn: Turn, seconds: float) -> bool:

@@ -239,3 +239,12 @@ def test_the_pages_script_names_our_document() -> None:
 
     assert script.headers["Content-Type"].startswith("application/javascript")
     assert "/api/schema/" in script.content.decode()
+
+
+@pytest.mark.parametrize("method", ["options", "post", "put", "delete", "trace"])
+@pytest.mark.parametrize("accept", ["text/html", "*/*", "%ff%fe"])
+def test_the_pages_answer_405_to_all_but_get_where_options_were_a_500(method: str, accept: str) -> None:
+    response = getattr(Client(), method)("/api/docs/", headers={"Accept": accept})
+
+    assert (response.status_code, response.json()["code"]) == (405, "method_not_allowed")
+    assert response.headers["Allow"] == "GET, HEAD"

@@ -21,7 +21,7 @@ from scripts.stack.instance import Instance
 PIECE_BYTES, PIECE_LINES = 48 * 1024, 4_000
 """As the page's own script cuts the file."""
 SALE_EVERY_SECONDS = 0.1
-TOKEN_NAME = "csrftoken"
+TOKEN_NAME = "csrftoken"  # noqa: S105 - a name
 CSRF = "0123456789abcdefghijklmnopqrstuv"
 NEWEST_PRODUCT = "SELECT id FROM inventory_product WHERE on_hand > 1000000 ORDER BY id DESC LIMIT 1"
 LARGEST_CAMPAIGN = "SELECT id, issued FROM coupons_campaign ORDER BY issued DESC LIMIT 1"

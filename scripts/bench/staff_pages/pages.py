@@ -264,7 +264,8 @@ def _api(client: Client) -> Iterator[Page]:
     order = Order.objects.filter(status="paid").order_by("-id").first()
     product = Product.objects.order_by("-id").first()
     campaign = Campaign.objects.order_by("-issued").first()
-    assert order and product and campaign, "the tables are empty"
+    if not (order and product and campaign):
+        raise ValueError("the tables are empty")
     states = {"status": list(Order.Status.values), "user": [str(order.account_id)]}
     coupons: dict[str, list[str]] = {"status": ["issued", "redeemed", "void", "expired"]}
     coupons |= {"campaign": [str(campaign.pk)], "user": [str(order.account_id)]}

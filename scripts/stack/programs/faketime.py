@@ -56,7 +56,7 @@ def command(python_command: Sequence[str]) -> list[str]:
 def remove_shared_memory(pid: int) -> None:
     """Remove what the library of a killed process has left under /dev/shm."""
     for name in (f"faketime_shm_{pid}", f"sem.faketime_sem_{pid}"):
-        Path("/dev/shm", name).unlink(missing_ok=True)
+        Path("/dev/shm", name).unlink(missing_ok=True)  # noqa: S108 - faketime puts them there
 
 
 def _sleep(seconds: float | SupportsIndex, /) -> None:

@@ -31,6 +31,9 @@ def document(request: HttpRequest) -> HttpResponse:
 class Pages(SpectacularSwaggerSplitView):
     """Swagger UI; its script is a separate request, so that the page needs no inline script."""
 
+    # REST framework's answer to OPTIONS would be rendered by the page's template, which has no place for it.
+    http_method_names = ("get", "head")
+
     @extend_schema(exclude=True)
     def get(self, request: Request, *args: object, **kwargs: object) -> Response:
         response: Response = super().get(request, *args, **kwargs)

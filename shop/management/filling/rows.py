@@ -58,7 +58,8 @@ def insert(model: type[Model], source: str, names: dict[str, Any] | None = None,
         for field in model._meta.concrete_fields
         if field.attname in cells or not isinstance(field, AutoField)
     }
-    assert not cells, f"{model.__name__} has no {', '.join(cells)}"
+    if cells:
+        raise ValueError(f"{model.__name__} has no {', '.join(cells)}")
     table = connection.ops.quote_name(model._meta.db_table)
     cells_of_row = ", ".join(columns.values())
     statement = f"INSERT INTO {table} ({', '.join(columns)}) SELECT {cells_of_row} FROM {source}"  # noqa: S608
@@ -70,7 +71,8 @@ def _default(field: "Field[Any, Any]") -> str:
     if field.null:
         return "NULL"
     value = field.get_default() if field.has_default() else ""
-    assert field.has_default() or (isinstance(field, CharField | TextField) and field.blank), field
+    if not (field.has_default() or (isinstance(field, CharField | TextField) and field.blank)):
+        raise ValueError(f"{field} has no default")
     return str(int(value)) if isinstance(value, int) else f"'{value}'"
 
 
@@ -87,7 +89,7 @@ def choose_accounts(count: int) -> None:
         # A hash never begins with an exclamation mark: no password fits.
         now = "UTC_TIMESTAMP(6)"
         name = f"CONCAT('filled-', {last} + seq)"
-        insert(User, f"seq_1_to_{missing}", username=name, password="'!'", date_joined=now)
+        insert(User, f"seq_1_to_{missing}", username=name, password="'!'", date_joined=now)  # noqa: S106 - no hash
     execute(ACCOUNTS.format(count=count))
 
 

@@ -45,7 +45,8 @@ def secret_key() -> Finding:
             "An attacker who guesses it can sign in as any account: set it to 50 random characters, and keep "
             "it secret.",
         )
-    return ok("SECRET_KEY", f"{len(key)} characters")
+    former = len(settings.SECRET_KEY_FALLBACKS)
+    return ok("SECRET_KEY", f"{len(key)} characters" + f", and {former} former valid too" * bool(former))
 
 
 def signing_keys() -> Finding:

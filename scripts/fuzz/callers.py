@@ -1,0 +1,69 @@
+"""Those who send the requests, and what exists for these to name."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from scripts.chaos.calls import Observations
+from scripts.chaos.shop import Shop
+from scripts.stack import SetupError, own_stack
+from scripts.stack.instance import Instance
+
+USERS = 3
+STOCK = 1_000_000
+
+
+@dataclass(frozen=True)
+class Callers:
+    """A token for each caller, empty for the anonymous one; `leaving` is of an account that signs out.
+
+    `existing` has ids by the names of body fields and path parameters.
+    """
+
+    tokens: dict[str, str]
+    leaving: str
+    existing: dict[str, Any]
+
+
+def set_up(instance: Instance) -> Callers:
+    """Accounts, and an object of each kind. Raises SetupError."""
+    file = instance.home / "tokens.json"
+    ran = own_stack.manage(instance, f"seed_demo --users {USERS} --tokens {file}")
+    if ran.returncode != 0:
+        raise SetupError(f"seed_demo ended with {ran.returncode}: {ran.stdout}{ran.stderr}")
+    known = json.loads(file.read_text())
+    shop = Shop(instance, known["staff"], Observations())
+    buyer, leaving = known["users"][0], known["users"][1]["access"]
+    return Callers(
+        tokens={"anonymous": "", "customer": buyer["access"], "staff": known["staff"]},
+        leaving=leaving,
+        existing=_existing(shop, buyer),
+    )
+
+
+def _existing(shop: Shop, buyer: dict[str, Any]) -> dict[str, Any]:
+    token = buyer["access"]
+    product = shop.create_product("Fuzz", 1, STOCK).id
+    terms = {"name": "Fuzz", "strategy": "group_commit", "quantity": 1_000}
+    terms |= {"discount": {"type": "amount", "value": 700}}
+    campaign = shop.call("POST", "/campaigns", terms)["id"]
+    coupon = shop.call("POST", "/coupons", {"campaign": campaign}, token=token)["code"]
+    basket = {"items": [{"product": product, "quantity": 1}]}
+    order = shop.call("POST", "/orders", basket, token=token, key="fuzz-order")["id"]
+    payment = shop.call(
+        "POST", "/wallet/top-ups", {"amount": 500, "token": "tok_ok"}, token=token, key="fuzz-top-up"
+    )
+    return {
+        "gateway": "simulator",
+        "product_id": product,
+        "product": product,
+        "campaign_id": campaign,
+        "campaign": campaign,
+        "code": coupon,
+        "coupon": coupon,
+        "order_id": order,
+        "order": order,
+        "payment_id": payment["id"],
+        "user": buyer["id"],
+        "token": "tok_ok",
+    }

@@ -1,0 +1,33 @@
+"""What a fuzz found, shared by its threads: how many answers of each status, and each finding once."""
+
+import re
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+
+MOST_FINDINGS = 50
+LONGEST = 1500
+
+
+@dataclass
+class Findings:
+    """`found` has the text of each finding by its kind, the first of a kind only."""
+
+    statuses: Counter[str] = field(default_factory=Counter)
+    found: dict[str, str] = field(default_factory=dict)
+    mutex: threading.Lock = field(default_factory=threading.Lock)
+
+    def record_status(self, source: str, status: int | str) -> None:
+        with self.mutex:
+            self.statuses[f"{source} {status}"] += 1
+
+    def record(self, kind: str, detail: str) -> None:
+        """A failure; another one of the same kind is not recorded again."""
+        with self.mutex:
+            if len(self.found) < MOST_FINDINGS:
+                self.found.setdefault(kind, f"{kind}: {detail}"[:LONGEST])
+
+
+def is_server_error(status: int, head: str) -> bool:
+    """Whether a status is a failure: each of 500 and more but 503, which says when to come back."""
+    return status >= 500 and not (status == 503 and re.search(r"(?im)^retry-after: *\d", head) is not None)

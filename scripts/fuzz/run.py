@@ -1,0 +1,102 @@
+"""A fuzz from its start to the audit after it."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from scripts.fuzz import api_requests, callers, raw_connections
+from scripts.fuzz.findings import Findings
+from scripts.stack import own_stack, process_identity, supervision
+from scripts.stack.instance import Instance
+
+RAW_SENDERS = 10
+"""Most of them wait for the shop to give up an unfinished request."""
+MOST_ERRORS, LONGEST_ERROR = 5, 6_000
+SETTINGS = {
+    **own_stack.NO_RATES,
+    "OPEN_ORDERS_PER_ACCOUNT": "10000",
+    # No partner or payment that fails by itself: a 503 has to have a reason in the request.
+    **dict.fromkeys(
+        ("PARTNER_FAILURE_RATE", "PARTNER_LATE_RATE", "PARTNER_SILENT_RATE", "PARTNER_LOST_RATE"), "0"
+    ),
+}
+
+
+def fuzz(instance: Instance, *, seconds: int, seed: str) -> int:
+    """Send requests for so long, then look at processes and laws. Returns the exit code, 1 with findings.
+
+    Raises SetupError.
+    """
+    _say(f"fuzz: SEED={seed} SECONDS={seconds} DB={instance.database}")
+    findings = Findings()
+    with own_stack.running(instance, **SETTINGS):
+        known = callers.set_up(instance)
+        running = process_identity.of_state(instance.home)
+        sent = _send(instance, known, findings, seconds, seed)
+        record_deaths(instance.home, running, findings)
+        _record_states(instance, findings)
+        _record_laws(instance, findings)
+    errors = logged_errors(instance.logs / "web.log") if findings.found else []
+    for name, count in sorted(findings.statuses.items()):
+        _say(f"{count:7} x {name}")
+    for finding in findings.found.values():
+        _say(f"FINDING {finding}")
+    for line in errors:
+        _say(f"LOGGED {line}")
+    _say(f"fuzz: {sent} requests and connections, {len(findings.found)} findings, SEED={seed}")
+    return 1 if findings.found else 0
+
+
+def _send(instance: Instance, known: callers.Callers, findings: Findings, seconds: int, seed: str) -> int:
+    ends_at = time.monotonic() + seconds
+    with ThreadPoolExecutor(RAW_SENDERS + 1) as threads:
+        by_document = threads.submit(
+            api_requests.send_until,
+            ends_at,
+            url=instance.url,
+            callers=known,
+            run_seed=seed,
+            findings=findings,
+        )
+        raw = [
+            threads.submit(
+                raw_connections.send_until,
+                ends_at,
+                port=instance.port,
+                callers=known,
+                run_seed=f"{seed} {number}",
+                findings=findings,
+            )
+            for number in range(RAW_SENDERS)
+        ]
+        return by_document.result() + sum(one.result() for one in raw)
+
+
+def record_deaths(home: Path, running: set[int], findings: Findings) -> None:
+    """A process that died is a finding, though supervisor has started another in its place."""
+    if died := running - process_identity.of_state(home):
+        findings.record("processes died", f"{sorted(died)}{own_stack.ends_of_logs(home)}")
+
+
+def logged_errors(log: Path) -> list[str]:
+    """The first errors that the web processes logged, with their tracebacks."""
+    errors = [line for line in log.read_text(errors="replace").splitlines() if '"level": "error"' in line]
+    return [line[:LONGEST_ERROR] for line in errors[:MOST_ERRORS]]
+
+
+def _record_states(instance: Instance, findings: Findings) -> None:
+    for name, state in supervision.states(instance).items():
+        if state != "RUNNING":
+            findings.record(f"{name} is {state} in the end", own_stack.ends_of_logs(instance.home))
+
+
+def _record_laws(instance: Instance, findings: Findings) -> None:
+    laws = own_stack.audit(instance)
+    for law in laws:
+        if not law["holds"]:
+            findings.record(f"{law['law']} is broken", str(law["offenders"][:10]))
+    _say(f"audit: {sum(law['holds'] for law in laws)} of {len(laws)} laws hold")
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)

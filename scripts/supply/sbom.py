@@ -1,0 +1,42 @@
+"""`make sbom`: the CycloneDX bill of materials of the packages that the shop runs on, as the lock pins them.
+
+It has no time and no serial number, so the same lock gives the same bytes.
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+from scripts.stack import SetupError, children, places
+
+SECONDS = 300
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make sbom")
+    parser.add_argument("--out", default="", help="the file to write (var/sbom.cdx.json)")
+    asked = parser.parse_args()
+    out = Path(asked.out) if asked.out else places.private_folder(places.state()) / "sbom.cdx.json"
+
+    def write() -> int:
+        write_sbom(out)
+        print(out)
+        return 0
+
+    return children.run_command("sbom: failed", write)
+
+
+def write_sbom(out: Path, *, lock: Path = places.PROJECT / "requirements.txt") -> None:
+    """Raises SetupError with what cyclonedx-py says."""
+    command = [str(Path(sys.executable).with_name("cyclonedx-py")), "requirements", str(lock)]
+    command += ["--pyproject", str(places.PROJECT / "pyproject.toml"), "--mc-type", "application"]
+    command += ["--spec-version", "1.6", "--output-format", "JSON", "--output-reproducible"]
+    command += ["--output-file", str(out)]
+    ran = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS)
+    if ran.returncode != 0:
+        raise SetupError(f"cyclonedx-py ended with {ran.returncode}: {ran.stderr.strip()[-500:]}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

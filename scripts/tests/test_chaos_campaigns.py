@@ -1,0 +1,38 @@
+"""The plans of `make chaos CAMPAIGN=…`: drawn by the seed, and counted."""
+
+from collections import Counter
+
+import pytest
+
+from scripts.chaos.campaigns.__main__ import Row
+from scripts.chaos.campaigns.plans import CAMPAIGNS, PROCESSES, STORES
+
+
+@pytest.mark.parametrize("name", CAMPAIGNS)
+def test_a_seed_plans_the_same_faults_again(name: str) -> None:
+    campaign = CAMPAIGNS[name]
+    assert campaign.faults("1", is_quick=False) == campaign.faults("1", is_quick=False)
+    assert campaign.faults("1", is_quick=False) != campaign.faults("2", is_quick=False)
+
+
+def test_each_process_of_the_shop_is_killed_20_times_and_once_in_a_quick_run() -> None:
+    for is_quick, count in ((False, 20), (True, 1)):
+        planned = Counter((one.sort, one.name) for one in PROCESSES.faults("1", is_quick=is_quick))
+        assert planned == {("kill", name): count for name in ("web", "worker", "beat", "issuer")}
+
+
+def test_a_quick_run_of_the_stores_makes_each_of_its_faults() -> None:
+    quick, whole = (
+        {(one.sort, one.name) for one in STORES.faults("1", is_quick=is_quick)} for is_quick in (True, False)
+    )
+    assert quick == whole
+
+
+def test_the_stores_are_killed_with_the_broker_beside_them() -> None:
+    planned = Counter((one.sort, one.name) for one in STORES.faults("1", is_quick=False))
+    assert [planned["kill", name] for name in ("mariadb", "redis", "rabbitmq")] == [5, 10, 5]
+    assert STORES.broker == "rabbitmq"
+
+
+def test_a_row_is_a_line_of_the_table() -> None:
+    assert str(Row("stores", 27, 900, 800, 0, 1, 4.04)) == "| stores | 27 | 900 | 800 | 0 | 1 | 4.0 s |"

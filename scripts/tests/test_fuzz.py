@@ -1,0 +1,155 @@
+"""The fuzz of headers, bodies and connections: a seed repeats it, it notices failures, the shop has none."""
+
+import os
+import random
+import socket
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from scripts.fuzz import raw_connections, raw_requests, run
+from scripts.fuzz.callers import Callers
+from scripts.fuzz.findings import Findings, is_server_error
+from scripts.fuzz.raw_requests import RawRequest
+from scripts.stack import instance as instances
+from scripts.stack import ports, process_identity
+
+SECONDS = 20
+CALLERS = Callers(tokens={"anonymous": "", "customer": "a.b.c"}, leaving="", existing={})
+WHOLE = RawRequest("bodies", [b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"])
+
+
+@pytest.fixture
+def serve():
+    """Starts a server that does this with each connection; its port."""
+    servers = []
+
+    def start(answer: Callable[[socket.socket], None]) -> int:
+        server = socket.create_server(("127.0.0.1", 0))
+        servers.append(server)
+
+        def accept() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                answer(connection)
+
+        threading.Thread(target=accept, daemon=True).start()
+        return server.getsockname()[1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+def send_to(port: int, monkeypatch: pytest.MonkeyPatch) -> Findings:
+    """The findings of one whole request, where nothing is waited for longer than a second."""
+    monkeypatch.setattr(raw_connections, "ANSWER_SECONDS", 1.0)
+    findings = Findings()
+    raw_connections.send_one(port, WHOLE, "detail", findings, ends_half=False)
+    return findings
+
+
+def answering(text: bytes) -> Callable[[socket.socket], None]:
+    def answer(connection: socket.socket) -> None:
+        connection.recv(65_536)
+        connection.sendall(text)
+        connection.close()
+
+    return answer
+
+
+def test_the_shop_answers_a_fuzz_of_20_seconds_without_a_finding(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    instance = instances.choose(home=tmp_path, port=str(ports.free(instances.PORTS)), database="mariadb")
+    code = run.fuzz(instance, seconds=SECONDS, seed="1")
+    said = capsys.readouterr().out
+    assert code == 0, said
+    for answered in ("api 200", "api 400", "api 401", "raw 200", "raw 400", "raw 413"):
+        assert f" x {answered}\n" in said, said
+
+
+def test_a_seed_gives_the_same_raw_requests():
+    def first(seed: str) -> list[RawRequest]:
+        source = random.Random(seed)
+        return [raw_requests.draw(source, CALLERS) for _ in range(300)]
+
+    assert first("1") == first("1")
+    assert first("1") != first("2")
+    assert {request.kind for request in first("1")} >= {
+        "lengths",
+        "chunks",
+        "fields",
+        "unfinished",
+        "pipeline",
+    }
+
+
+def test_a_500_is_a_finding(serve, monkeypatch: pytest.MonkeyPatch):
+    port = serve(answering(b"HTTP/1.1 500 Internal Server Error\r\nconnection: close\r\n\r\n"))
+    assert list(send_to(port, monkeypatch).found) == ["bodies answered 500"]
+
+
+def test_a_second_answer_of_a_pipeline_is_looked_at_too(serve, monkeypatch: pytest.MonkeyPatch):
+    first = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
+    port = serve(answering(first + b"HTTP/1.1 502 Bad Gateway\r\n\r\n"))
+    assert list(send_to(port, monkeypatch).found) == ["bodies answered 502"]
+
+
+def test_a_connection_that_is_never_answered_is_a_finding(serve, monkeypatch: pytest.MonkeyPatch):
+    kept = []
+    port = serve(kept.append)
+    [found] = send_to(port, monkeypatch).found
+    assert found.startswith("bodies: neither an answer nor an end")
+
+
+def test_a_whole_request_on_which_the_connection_is_closed_is_a_finding(
+    serve, monkeypatch: pytest.MonkeyPatch
+):
+    port = serve(answering(b""))
+    assert list(send_to(port, monkeypatch).found) == ["bodies: closed without an answer"]
+
+
+def test_a_port_on_which_nothing_listens_is_a_finding(monkeypatch: pytest.MonkeyPatch):
+    assert list(send_to(ports.free(), monkeypatch).found) == ["the shop takes no connection"]
+
+
+@pytest.mark.parametrize(
+    ("status", "head", "expected"),
+    [
+        (503, "Retry-After: 1", False),
+        (503, "", True),
+        (500, "Retry-After: 1", True),
+        (499, "", False),
+        (505, "", True),
+    ],
+)
+def test_of_all_5xx_only_a_503_that_says_when_to_come_back_is_no_failure(
+    status: int, head: str, expected: bool
+):
+    assert is_server_error(status, head) is expected
+
+
+def test_a_process_that_died_is_a_finding(tmp_path: Path):
+    own = {**os.environ, process_identity.MARK: str(tmp_path)}
+    with subprocess.Popen(["sleep", "60"], env=own) as process:
+        running = process_identity.of_state(tmp_path)
+        assert running == {process.pid}
+        findings = Findings()
+        run.record_deaths(tmp_path, running, findings)
+        assert findings.found == {}
+        process.kill()
+    run.record_deaths(tmp_path, running, findings)
+    assert list(findings.found) == ["processes died"]
+
+
+def test_errors_in_the_log_are_shown_and_warnings_are_not(tmp_path: Path):
+    log = tmp_path / "web.log"
+    log.write_bytes(b'{"level": "error", "event": "a"}\n{"level": "warning"}\n\xff\n')
+    assert run.logged_errors(log) == ['{"level": "error", "event": "a"}']

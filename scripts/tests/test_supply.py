@@ -1,0 +1,173 @@
+"""Known vulnerabilities of the pinned packages, their bill of materials, and the lock."""
+
+import http.server
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from scripts.stack import places
+from scripts.supply import audit, pins, sbom
+from scripts.supply.audit import Exemption, Result
+
+PINNED = {("one", "1.0"), ("two", "2.0"), ("two", "2.1")}
+FOUND = {
+    "id": "PYSEC-2026-1",
+    "aliases": ["CVE-2026-1"],
+    "summary": "example",
+    "affected": [
+        {
+            "package": {"name": "two", "ecosystem": "PyPI"},
+            "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "2.1"}]}],
+        }
+    ],
+}
+
+
+@pytest.fixture
+def osv():
+    """An OSV that knows one vulnerability, of two 2.0, and answers 503 for packages in `failing`."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            is_hit = (asked["package"]["name"], asked["version"]) == ("two", "2.0")
+            body = json.dumps({"vulns": [FOUND]} if is_hit else {}).encode()
+            self.send_response(503 if asked["package"]["name"] in server.failing else 200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.failing = set()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def look_up(osv, pinned=PINNED) -> Result:
+    return audit.audit_python(pinned, service="osv", osv_url=f"http://127.0.0.1:{osv.server_port}/v1/query")
+
+
+def test_a_vulnerability_that_is_not_accepted_fails_the_audit(osv, capsys: pytest.CaptureFixture[str]):
+    result = look_up(osv)
+    assert result.looked_up == 3
+    assert audit.report({"Python": result}, []) == 1
+    printed = capsys.readouterr().out
+    assert "VULNERABLE two 2.0: CVE-2026-1, PYSEC-2026-1: fixed in 2.1\n" in printed
+
+
+def test_an_accepted_vulnerability_passes_with_its_reason(osv, capsys: pytest.CaptureFixture[str]):
+    accepted = [Exemption(id="CVE-2026-1", package="two", reason="not called")]
+    assert audit.report({"Python": look_up(osv)}, accepted) == 0
+    assert "not called" in capsys.readouterr().out
+
+
+def test_an_exception_that_matches_nothing_fails_the_audit(osv):
+    accepted = [Exemption(id="CVE-2026-1", package="two", reason="not called")]
+    assert audit.report({"Python": look_up(osv, {("one", "1.0")})}, accepted) == 1
+
+
+def test_packages_without_a_known_vulnerability_are_a_clean_result(osv):
+    assert audit.report({"Python": look_up(osv, {("one", "1.0"), ("two", "2.1")})}, []) == 0
+
+
+def test_a_source_that_is_unreachable_is_no_clean_result(osv, capsys: pytest.CaptureFixture[str]):
+    osv.shutdown()
+    osv.server_close()
+    result = look_up(osv)
+    assert audit.report({"Python": result}, []) == 2
+    printed = capsys.readouterr()
+    assert "UNCHECKED  2 Python packages: " in printed.out
+    assert "NOT CHECKED: this is no clean result" in printed.err
+
+
+def test_a_source_that_fails_for_one_package_is_no_clean_result(osv):
+    osv.failing.add("one")
+    assert audit.report({"Python": look_up(osv, {("one", "1.0"), ("two", "2.1")})}, []) == 2
+
+
+def test_packages_that_pip_audit_skips_are_no_clean_result():
+    """PyPI that answers 404 for all: pip-audit ends with 0 and finds no known vulnerability."""
+    said = {"dependencies": [{"name": "one", "skip_reason": "Dependency not found on PyPI"}]}
+    result = audit.read_pip_audit(json.dumps(said), "", {"one": "1.0", "two": "2.0"})
+    assert result.unchecked == ["one: Dependency not found on PyPI", "two: not in the report of pip-audit"]
+    assert audit.report({"Python": result}, []) == 2
+
+
+def test_npm_without_its_advisories_is_no_clean_result():
+    said = json.dumps({"message": "405 Method Not Allowed", "error": {"summary": ""}})
+    result = audit.read_npm_audit(said, "")
+    assert result.unchecked == ["every npm package: 405 Method Not Allowed"]
+
+
+def test_a_vulnerability_of_an_npm_package_is_found_once():
+    via = {"url": "https://github.com/advisories/GHSA-x", "range": "<2"}
+    said = {
+        "vulnerabilities": {
+            "inner": {"range": "<2", "via": [via]},
+            "outer": {"range": "*", "via": ["inner"]},
+        },
+        "metadata": {"dependencies": {"total": 7}},
+    }
+    result = audit.read_npm_audit(json.dumps(said), "")
+    assert result.looked_up == 7
+    assert [(one.package, one.names) for one in result.vulnerabilities] == [("inner", {"GHSA-x"})]
+
+
+@pytest.mark.parametrize("missing", ["reason", "accepted_on"])
+def test_an_exception_needs_a_date_and_a_reason(tmp_path: Path, missing: str):
+    lines = {"id": '"X"', "package": '"one"', "accepted_on": "2026-11-23", "reason": '"because"'}
+    path = tmp_path / "accepted.toml"
+    path.write_text("[[accepted]]\n" + "".join(f"{name} = {value}\n" for name, value in lines.items()))
+    assert audit.read_accepted(path) == [Exemption("X", "one", "because")]
+    del lines[missing]
+    path.write_text("[[accepted]]\n" + "".join(f"{name} = {value}\n" for name, value in lines.items()))
+    with pytest.raises(ValueError, match="needs accepted_on, id, package, reason"):
+        audit.read_accepted(path)
+
+
+def test_the_accepted_vulnerabilities_can_be_read():
+    assert all(one.reason for one in audit.read_accepted())
+
+
+def test_the_sbom_has_each_package_of_the_lock_with_version_purl_and_hashes(tmp_path: Path):
+    first, second = tmp_path / "first.json", tmp_path / "second.json"
+    sbom.write_sbom(first)
+    sbom.write_sbom(second)
+    assert first.read_bytes() == second.read_bytes()
+    document = json.loads(first.read_text())
+    assert "serialNumber" not in document
+    assert "timestamp" not in document["metadata"]
+
+    blocks = re.split(r"\n(?=[\w.-]+==)", (places.PROJECT / "requirements.txt").read_text())[1:]
+    wanted = {pins.PIN.match(block).groups(): set(re.findall(r"sha256:(\w+)", block)) for block in blocks}
+    assert wanted.keys() == pins.read_pins("requirements.txt")
+    found = {(one["name"], one["version"]): one for one in document["components"]}
+    assert found.keys() == wanted.keys()
+    for (name, version), component in found.items():
+        assert component["purl"] == f"pkg:pypi/{name}@{version}"
+        [distribution] = [one for one in component["externalReferences"] if one["type"] == "distribution"]
+        assert {one["content"] for one in distribution["hashes"]} == wanted[name, version]
+
+
+def test_the_lock_made_again_is_the_same(tmp_path: Path):
+    names = ("pyproject.toml", "Makefile", *pins.LOCK_FILES)
+    for name in names:
+        shutil.copy(places.PROJECT / name, tmp_path)
+    again = ["make", "--file", "Makefile", "lock", f"VENV={sys.executable}", "BOOTSTRAP=@true"]
+    ran = subprocess.run(again, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    if ran.returncode != 0 and "error sending request" in ran.stderr:
+        pytest.skip("the package index can't be reached")
+    assert ran.returncode == 0, ran.stderr
+    for name in pins.LOCK_FILES:
+        assert (tmp_path / name).read_text() == (places.PROJECT / name).read_text(), name
