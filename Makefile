@@ -83,7 +83,7 @@ simulate: ## seeded runs of all processes in one thread, with crashes at any sta
 	$(BOOTSTRAP) run
 	@exec $(VENV) -m scripts.simulation --seconds "$(SECONDS)" --seed "$(SEED)" --planted "$(PLANTED)"
 
-chaos: ## crashes under load on a stack of its own: DB=sqlite or mariadb, BROKER=redis or rabbitmq, SECONDS=60, SEED=...; or CAMPAIGN=processes, stores or all, QUICK=1
+chaos: ## crashes under load on a stack of its own: DB=sqlite or mariadb, BROKER=redis or rabbitmq, SECONDS=60, SEED=...; or CAMPAIGN=processes, stores, gateway, locks, database or all, QUICK=1
 	$(BOOTSTRAP) $(if $(CAMPAIGN)$(filter mariadb,$(DB)),mariadb,run)
 	@exec $(VENV) $(if $(CAMPAIGN),-m scripts.chaos.campaigns --campaign "$(CAMPAIGN)" --quick "$(QUICK)" --planted "$(PLANTED)" --seed "$(SEED)",-m scripts.chaos --db "$(DB)" --broker "$(BROKER)" --seconds "$(SECONDS)" --seed "$(SEED)")
 

@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 
 from scripts.chaos import clock_jump
 from scripts.chaos.calls import Observations
+from scripts.chaos.campaigns import second_client
 from scripts.stack import SetupError, process_identity, readiness, supervision
 from scripts.stack.instance import Instance
 from scripts.stack.rabbitmq import RunningNode
@@ -212,6 +213,7 @@ LASTING: Mapping[str, Callable[[str, Instance], AbstractContextManager[None]]] =
     "down": _kept_down,
     "slow": _slowed,
     "jump": clock_jump.worker_ahead,
+    **second_client.LASTING,
 }
 """Faults that last until they are undone."""
 

@@ -144,7 +144,7 @@ def run_trial(
         audit(instance, seen)
         for finding in (*comparison.findings(setup, shop), *outside.findings(setup, shop)):
             seen.record_finding(finding)
-    _say(_summary(setup, seen))
+    _say(summary(setup, seen))
     for finding in seen.findings:
         _say(f"FINDING {finding}")
     _say(f"{trial.name}: " + (f"{len(seen.findings)} findings, SEED={seed}" if seen.findings else "passed"))
@@ -340,7 +340,7 @@ def audit(instance: Instance, seen: Observations) -> None:
     _say(f"audit: {sum(law['holds'] for law in laws)} of {len(laws)} laws hold")
 
 
-def _summary(setup: Setup, seen: Observations) -> str:
+def summary(setup: Setup, seen: Observations) -> str:
     """How many answers of each kind, and the slowest of each."""
     lines = [
         f"{count:7} x {sort:32} at most {seen.slowest[sort]:5.1f} s"

@@ -4,8 +4,16 @@ from collections import Counter
 
 import pytest
 
-from scripts.chaos.campaigns.__main__ import Row
-from scripts.chaos.campaigns.plans import CAMPAIGNS, PROCESSES, STORES
+from scripts.chaos.calls import Observations
+from scripts.chaos.campaigns.__main__ import Row, check_faults_were_met
+from scripts.chaos.campaigns.plans import (
+    CAMPAIGNS,
+    DATABASE,
+    GATEWAY,
+    PROCESSES,
+    QUICK_LONGEST_SECONDS,
+    STORES,
+)
 
 
 @pytest.mark.parametrize("name", CAMPAIGNS)
@@ -32,6 +40,24 @@ def test_the_stores_are_killed_with_the_broker_beside_them() -> None:
     planned = Counter((one.sort, one.name) for one in STORES.faults("1", is_quick=False))
     assert [planned["kill", name] for name in ("mariadb", "redis", "rabbitmq")] == [5, 10, 5]
     assert STORES.broker == "rabbitmq"
+
+
+def test_the_gateway_is_away_for_two_minutes_and_for_seconds_in_a_quick_run() -> None:
+    whole, quick = (
+        {one.seconds for one in GATEWAY.faults("1", is_quick=is_quick) if one.sort == "down"}
+        for is_quick in (False, True)
+    )
+    assert (whole, quick) == ({120.0}, {QUICK_LONGEST_SECONDS})
+
+
+def test_faults_that_no_request_has_met_are_a_finding() -> None:
+    seen = Observations()
+    check_faults_were_met(DATABASE, seen)
+    assert seen.findings == ["no request was answered 503 unavailable: the faults had no effect"]
+    met = Observations()
+    met.count("503 unavailable", 0.1)
+    check_faults_were_met(DATABASE, met)
+    assert met.findings == []
 
 
 def test_a_row_is_a_line_of_the_table() -> None:

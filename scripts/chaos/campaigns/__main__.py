@@ -1,4 +1,4 @@
-"""`make chaos CAMPAIGN=processes|stores|all SEED=… [QUICK=1] [PLANTED=1]`.
+"""`make chaos CAMPAIGN=processes|stores|gateway|locks|database|all SEED=… [QUICK=1] [PLANTED=1]`.
 
 With PLANTED=1 the campaign runs with its planted defect, and fails unless the comparison finds a lost effect.
 """
@@ -31,7 +31,6 @@ from scripts.stack import instance as instances
 from scripts.stack.instance import Instance
 from scripts.stack.rabbitmq import RunningNode
 
-SETTLE_SECONDS = 60
 PLANTED_SETTLE_SECONDS = 5
 """What a planted defect has lost never settles."""
 LONGEST_SECONDS = 3600
@@ -109,13 +108,15 @@ def run(
         injected = campaign.faults(seed, is_quick=is_quick)
         planted = campaign.planted if is_planted else ()
         recovery = _load(campaign, injected, planted, instance, broker, setup, seen, seed)
-        seconds = PLANTED_SETTLE_SECONDS if is_planted else SETTLE_SECONDS
+        seconds = PLANTED_SETTLE_SECONDS if is_planted else campaign.settle_seconds
         recovery = max(recovery, trial.settle(setup, shop, seen, within_seconds=seconds))
         known = effects.acknowledged(setup)
         compared = effects.compare(known, {"the database": _stored(instance, setup)}, before=before)
         if not is_planted:
             trial.check_processes(instance, broker, seen)
             _check(instance, setup, shop, seen)
+            check_faults_were_met(campaign, seen)
+    print(trial.summary(setup, seen), flush=True)
     done = [made for account in [setup.staff, *setup.buyers] for made in account.calls if made.was_done]
     count = sum(map(len, known.values()))
     lost, doubled = len(compared.lost), len(compared.doubled)
@@ -133,6 +134,13 @@ def _check(instance: Instance, setup: Setup, shop: Shop, seen: Observations) -> 
     trial.audit(instance, seen)
     for finding in (*comparison.findings(setup, shop), *outside.findings(setup, shop)):
         seen.record_finding(finding)
+
+
+def check_faults_were_met(campaign: Campaign, seen: Observations) -> None:
+    """A fault that no request has met proves nothing."""
+    for word in campaign.must_be_met:
+        if not seen.statuses[word]:
+            seen.record_finding(f"no request was answered {word}: the faults had no effect")
 
 
 def _load(
