@@ -108,6 +108,9 @@ def run(
         injected = campaign.faults(seed, is_quick=is_quick)
         planted = campaign.planted if is_planted else ()
         recovery = _load(campaign, injected, planted, instance, broker, setup, seen, seed)
+        if campaign.operator_command:
+            ran = own_stack.manage(instance, campaign.operator_command)
+            print(campaign.operator_command, ran.stdout + ran.stderr, sep=": ", flush=True)
         seconds = PLANTED_SETTLE_SECONDS if is_planted else campaign.settle_seconds
         recovery = max(recovery, trial.settle(setup, shop, seen, within_seconds=seconds))
         known = effects.acknowledged(setup)

@@ -16,7 +16,7 @@ class Campaign:
     """`kills` and `others` are faults by process, and how often each is made.
 
     `seconds` is how long a fault of a sort lasts, from and to. `broker` is the stack's. All has to be
-    settled within `settle_seconds`.
+    settled within `settle_seconds`, with the help of the operator's command.
 
     `planted` are statements for the database that break a promise: a run with them has to lose an
     acknowledged effect, and the comparison to find that. `must_be_met` are answers that the faults
@@ -33,6 +33,7 @@ class Campaign:
     planted: tuple[str, ...] = ()
     must_be_met: tuple[str, ...] = ()
     settle_seconds: int = SETTLE_SECONDS
+    operator_command: str = ""
 
     def faults(self, seed: str, *, is_quick: bool) -> list[Fault]:
         """All faults in the order of the seed; a quick run makes a share of each, at least one."""
@@ -74,6 +75,8 @@ GATEWAY = Campaign(
     seconds={"down": (120, 120), "slow": (10, 25), "freeze": (5, 15)},
     # Attempts of long outages are made ever more rarely, by the shop and by the gateway's webhooks.
     settle_seconds=120,
+    # A refund is stuck once all its attempts fell into an outage: an operator has it tried again.
+    operator_command="retry_saga --all-stuck --reason gateway-is-back",
 )
 LOCKS = Campaign(
     "locks",
