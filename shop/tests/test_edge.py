@@ -295,9 +295,9 @@ def test_pages_and_probes_run_in_threads(blocked: Blocked) -> None:
     assert blocked == []
 
 
-MOST_MICROSECONDS = 400.0
-"""The loop's time that a call may take, without its waits. An otherwise idle machine takes a
-quarter of it; the bound is for busy machines, and still detects a call that blocks for a millisecond."""
+MOST_NULL_CALLS = 40.0
+"""The loop's processor time that a call may take, without its waits, in calls of an application that does
+nothing: a busy machine slows both. 12 to 20 were measured (2026-11-24); half a millisecond more fails."""
 MOST_FUNCTION_CALLS = {"/coupons": 400, "/orders": 490}
 """Function calls per API call: 351 and 428 were measured (Python 3.11, 2026-11-21)."""
 
@@ -349,18 +349,22 @@ async def nothing(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def measured(call: Callable[[], Awaitable[Answer]]) -> tuple[float, int]:
-    """The median processor time of the loop for a call, in microseconds, and its number of function calls.
+    """The loop's processor time for a call, in null calls, and its number of function calls.
 
-    Both without the test's client. The least of several medians, because others use the processor too.
+    Both without the test's client. The least of several ratios, because others use the processor too.
     """
     for _ in range(50):
         assert (await call()).status in (200, 201)
-    medians = [await median_microseconds(call) for _ in range(5)]
+    ratios = []
     function_calls = await function_calls_of(call)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(asgi_client, "application", nothing)
-        own = min([await median_microseconds(call) for _ in range(5)])
-        return min(medians) - own, function_calls - await function_calls_of(call)
+    for _ in range(5):
+        microseconds = await median_microseconds(call)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(asgi_client, "application", nothing)
+            own = await median_microseconds(call)
+            own_function_calls = await function_calls_of(call)
+        ratios.append((microseconds - own) / own)
+    return min(ratios), function_calls - own_function_calls
 
 
 async def median_microseconds(call: Callable[[], Awaitable[Answer]]) -> float:
@@ -385,8 +389,8 @@ def test_a_coupon_call_uses_little_time_of_the_loop(caller: Caller, coupon_at_ha
         disabled_accounts._cached = disabled_accounts._DisabledAccounts(frozenset(), time.monotonic() + 60)
         return await measured(lambda: caller.post("/coupons", coupon_at_hand))
 
-    microseconds, function_calls = asyncio.run(measure())
-    assert microseconds < MOST_MICROSECONDS
+    null_calls, function_calls = asyncio.run(measure())
+    assert null_calls < MOST_NULL_CALLS
     assert function_calls < MOST_FUNCTION_CALLS["/coupons"]
 
 
@@ -395,8 +399,8 @@ def test_an_order_call_uses_little_time_of_the_loop(caller: Caller, order_at_han
         disabled_accounts._cached = disabled_accounts._DisabledAccounts(frozenset(), time.monotonic() + 60)
         return await measured(lambda: caller.post("/orders", order_at_hand))
 
-    microseconds, function_calls = asyncio.run(measure())
-    assert microseconds < MOST_MICROSECONDS
+    null_calls, function_calls = asyncio.run(measure())
+    assert null_calls < MOST_NULL_CALLS
     assert function_calls < MOST_FUNCTION_CALLS["/orders"]
 
 
