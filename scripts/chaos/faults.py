@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from scripts.chaos import clock_jump
 from scripts.chaos.calls import Observations
-from scripts.chaos.campaigns import second_client
+from scripts.chaos.campaigns import redis_faults, second_client, small_disk
 from scripts.stack import SetupError, process_identity, readiness, supervision
 from scripts.stack.instance import Instance
 from scripts.stack.rabbitmq import RunningNode
@@ -213,6 +213,9 @@ LASTING: Mapping[str, Callable[[str, Instance], AbstractContextManager[None]]] =
     "down": _kept_down,
     "slow": _slowed,
     "jump": clock_jump.worker_ahead,
+    "fill the disk of": small_disk.filled,
+    "no memory for": redis_faults.out_of_memory,
+    "old data for": redis_faults.old_data,
     **second_client.LASTING,
 }
 """Faults that last until they are undone."""
@@ -232,14 +235,16 @@ def _pids(name: str, instance: Instance) -> set[int]:
     return {max(children)} if children else set()
 
 
-def seconds_until_ready(instance: Instance, *, without: Mapping[str, int] = NO_VICTIMS) -> float | None:
+def seconds_until_ready(
+    instance: Instance, *, without: Mapping[str, int] = NO_VICTIMS, within_seconds: float = PATIENCE_SECONDS
+) -> float | None:
     """How long the shop takes to say that it is ready again; None when it does not.
 
     Processes that were killed have to be replaced first, and the partner, of which the shop's readiness says
     nothing, has to answer: `without` has their former ids by name.
     """
     started = time.monotonic()
-    while (waited := time.monotonic() - started) < PATIENCE_SECONDS:
+    while (waited := time.monotonic() - started) < within_seconds:
         with suppress(OSError):
             is_replaced = all(_is_replaced(name, pid, instance) for name, pid in without.items())
             if is_replaced and readiness.ask(instance.port, "GET", "/readyz")[0] == 200:

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -54,6 +55,7 @@ PRODUCTS, STOCK, PLENTY, COUPONS = 6, 150, 100_000, 30
 FEW_COUPONS = 4
 """So many sell out at once."""
 SETTLE_SECONDS = 120
+OPERATE_SECONDS = 20
 WAITING_TICKETS = "firstcome_queue_oldest_ticket_seconds > 0"
 
 
@@ -187,9 +189,10 @@ def _campaigns(trial: Trial, minutes: int) -> list[dict[str, Any]]:
     """What each campaign has of its own."""
     strategies = ("group_commit", "pessimistic") * minutes
     if trial.has_all_strategies:
-        strategies += ("queue", "fair_lock")
+        strategies += ("queue", "fair_lock", "spin_lock", "optimistic", "conditional_update")
     found: list[dict[str, Any]] = [{"strategy": one, "quantity": COUPONS} for one in strategies]
     if trial.has_all_strategies:
+        found.append({"strategy": "code_pool", "quantity": COUPONS, "code_source": "pool"})
         found.append({"strategy": "redis_gate", "quantity": FEW_COUPONS})
         partner = {"partner": "convenience_store", "quantity": FEW_COUPONS}
         found.append({"strategy": "group_commit", **partner})
@@ -197,8 +200,12 @@ def _campaigns(trial: Trial, minutes: int) -> list[dict[str, Any]]:
 
 
 def _campaign(shop: Shop, **own: Any) -> int:
+    """The id of a new campaign; where its codes come from a pool, that has one for each coupon."""
     terms = {"name": f"Trial {own['strategy']}", "discount": {"type": "amount", "value": 700}}
-    return int(shop.call("POST", "/campaigns", terms | own)["id"])
+    campaign_id = int(shop.call("POST", "/campaigns", terms | own)["id"])
+    if own.get("code_source") == "pool":
+        shop.call("POST", f"/campaigns/{campaign_id}/codes", {"count": own["quantity"]})
+    return campaign_id
 
 
 def _request_coupons(instance: Instance, setup: Setup, shop: Shop, prometheus: Prometheus) -> None:
@@ -276,13 +283,24 @@ def _availability(trial: Trial, seen: Observations) -> None:
         seen.record_finding(f"the availability outside of outages is below {availability.GOAL:.1%}")
 
 
-def settle(setup: Setup, shop: Shop, seen: Observations, *, within_seconds: float = SETTLE_SECONDS) -> float:
+def settle(
+    setup: Setup,
+    shop: Shop,
+    seen: Observations,
+    *,
+    within_seconds: float = SETTLE_SECONDS,
+    operate: Callable[[], None] = lambda: None,
+) -> float:
     """Wait until everything is settled, and every client has the final answer of its payments.
 
-    Returns how many seconds the former took.
+    `operate` is called every `OPERATE_SECONDS` meanwhile. Returns how many seconds the former took.
     """
     started = time.monotonic()
+    operate_at = started
     while left := shop.unsettled(setup):
+        if time.monotonic() >= operate_at:
+            operate()
+            operate_at = time.monotonic() + OPERATE_SECONDS
         if time.monotonic() - started > within_seconds:
             seen.record_finding(
                 f"not settled {within_seconds:.0f} s after the last fault: {'; '.join(left[:10])}"

@@ -1,10 +1,15 @@
 """The plans of `make chaos CAMPAIGN=…`: drawn by the seed, and counted."""
 
+import os
+import shutil
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
+from scripts.chaos import faults
 from scripts.chaos.calls import Observations
+from scripts.chaos.campaigns import small_disk
 from scripts.chaos.campaigns.__main__ import Row, check_faults_were_met
 from scripts.chaos.campaigns.plans import (
     CAMPAIGNS,
@@ -14,6 +19,9 @@ from scripts.chaos.campaigns.plans import (
     QUICK_LONGEST_SECONDS,
     STORES,
 )
+from scripts.chaos.faults import Fault
+from scripts.stack.instance import Instance
+from shop.tests.racing import wait_until
 
 
 @pytest.mark.parametrize("name", CAMPAIGNS)
@@ -62,3 +70,19 @@ def test_faults_that_no_request_has_met_are_a_finding() -> None:
 
 def test_a_row_is_a_line_of_the_table() -> None:
     assert str(Row("stores", 27, 900, 800, 0, 1, 4.04)) == "| stores | 27 | 900 | 800 | 0 | 1 | 4.0 s |"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="mounting a file system takes root")
+def test_a_disk_that_is_full_refuses_rows_and_is_free_again_afterwards(tmp_path: Path) -> None:
+    instance = Instance(home=tmp_path, port=1, database="mariadb")
+    for folder in (instance.run, instance.data):
+        folder.mkdir(parents=True)
+    with small_disk.beside(instance, 256):
+        rows = instance.mariadb().data / "rows"
+        with faults.lasting(Fault("fill the disk of", "mariadb", 1), instance):
+            wait_until(lambda: shutil.disk_usage(rows.parent).free == 0)
+            with pytest.raises(OSError, match="No space left"):
+                rows.write_bytes(b"x")
+        rows.write_bytes(b"x")
+        assert (rows.parent / "mysql").is_dir()
+    assert not rows.exists()

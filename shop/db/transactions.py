@@ -19,6 +19,7 @@ from uuid_utils.compat import uuid7
 from shop.db import commit_counts, commit_marks, open_transaction
 from shop.db.commit_counts import TransactionCounts
 from shop.errors import Unavailable
+from shop.lazy_texts import Text
 from shop.lazy_texts import mark as _
 
 
@@ -40,7 +41,7 @@ REPEATABLE, KEYED, ONCE = Effect
 
 
 class DatabaseUnavailable(Unavailable):
-    """The database can't be reached."""
+    """The database can't be reached, or has no space left."""
 
 
 class OutcomeUnknown(Unavailable):
@@ -76,6 +77,10 @@ CONNECTION_LOST = {2006, 2013, 2027, 2055, 2002, 2003, 1053, 1927, 1040, 4031, 1
 # member outside of the primary component (1047), and a COMMIT that failed because it had just lost the
 # others (1180). The next connection leads to the primary.
 NOT_PRIMARY = {1047, 1180, 1290, 1836, 3032, 3100, 3169, 3781, 3782, 3783, 4094}
+# A table that can't grow (1114), a disk without space (1021), a file that can't be written (1026), and errors
+# that name the cause in their text alone. The server rolls back the statement, and goes on.
+FULL = {1021, 1026, 1114}
+FULL_TEXTS = ("No space left on device", "database or disk is full")
 # What a retry is counted as; a lost connection has no code of its own, and SQLite's lock is a wait.
 CONNECTION = "connection"
 REASONS = {
@@ -119,6 +124,18 @@ def is_lost(error: BaseException) -> bool:
             or error.args == ("unable to open database file",)
         )
     )
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether the database has no space left for what was to be written: nothing was done."""
+    return isinstance(error, DatabaseFailure) and (
+        _error_code(error) in FULL or any(text in str(error) for text in FULL_TEXTS)
+    )
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Whether the database could not do this now, and may do it later."""
+    return is_lost(error) or is_conflict(error) or is_full(error)
 
 
 def is_lock_wait(error: BaseException) -> bool:
@@ -258,12 +275,9 @@ class _Attempts(Generic[T]):
         if is_lost(error):
             connection.close()
             if is_last or elapsed > CONNECTION_LOST_BUDGET_SECONDS:
-                detail = (
-                    OUTCOME_UNKNOWN_DETAIL
-                    if self._in_doubt
-                    else _("The database can't be reached; try again.")
-                )
-                raise DatabaseUnavailable(detail) from error
+                raise self._unavailable(_("The database can't be reached; try again.")) from error
+        elif is_full(error):
+            raise self._unavailable(_("The database has no space left; try again.")) from error
         elif not is_conflict(error):
             raise error
         elif is_last or elapsed > self._conflict_budget_seconds:
@@ -272,6 +286,9 @@ class _Attempts(Generic[T]):
             ) from error
         _retries_by_reason[_reason(error)].inc()
         log.info("transaction retried", error=str(error)[:200])
+
+    def _unavailable(self, detail: Text) -> DatabaseUnavailable:
+        return DatabaseUnavailable(OUTCOME_UNKNOWN_DETAIL if self._in_doubt else detail)
 
 
 class _Reads(_Attempts[T]):

@@ -107,7 +107,7 @@ def from_error(error: Exception, language: str | None = None) -> Response:
             return _from_own_error(json_format.TooLarge(), language)
         case SuspiciousOperation():
             return problem(400, "invalid", NOT_UNDERSTOOD, language=language)
-        case DatabaseFailure() if transactions.is_lost(error) or transactions.is_conflict(error):
+        case DatabaseFailure() if transactions.is_unavailable(error):
             unavailable = errors.Unavailable(_("The database can't be reached; ask again."))
             return _from_own_error(unavailable, language)
     log.error("unexpected error", exc_info=error)
@@ -138,7 +138,7 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 def server_error(request: HttpRequest) -> HttpResponse:
     """For errors outside REST framework; Django is still handling the error, and has logged it."""
     error = sys.exception()
-    if isinstance(error, DatabaseFailure) and transactions.is_lost(error):
+    if isinstance(error, DatabaseFailure) and transactions.is_unavailable(error):
         return from_error(error).to_django()
     return problem(500, "internal_error", INTERNAL_ERROR).to_django()
 

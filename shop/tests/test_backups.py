@@ -180,6 +180,7 @@ def test_logs_are_replayed_from_the_backup_up_to_a_moment_or_to_their_end(
         output = done(server, "restore", str(folder), *logs, *more, database=database)
         assert [name for *_, name in rows(server, database)] == expected
         assert "2 binary logs are replayed" in output
+        assert ("is a later log missing?" in output) == (database == RESTORED)
         assert "rebuild_redis" in output
 
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, OperationalError, connection, transaction
+from django.db import IntegrityError, InternalError, OperationalError, connection, transaction
 
 from scripts.stack import ports
 from shop.db import open_transaction, transactions
 from shop.errors import Rejected, Unavailable
+from shop.http import problems
 from shop.tests import servers, tally
 from shop.tests.lost_replies import error_packet, losing_reply_to_commit
 from shop.tests.outages import database_away
@@ -379,6 +380,43 @@ def test_an_error_that_is_no_conflict_is_not_retried(counting: None, name: str) 
     with pytest.raises(IntegrityError):
         transactions.run(work, transactions.KEYED)
     assert work.attempts == 1
+
+
+def fill_a_table() -> None:
+    """Write into a table in memory until the server has no more space for it; it ends with the connection."""
+    ask(connection, "SET SESSION max_heap_table_size = 16384")
+    ask(connection, "CREATE TEMPORARY TABLE small (value CHAR(255)) ENGINE=MEMORY")
+    while True:
+        ask(connection, "INSERT INTO small VALUES ('')")
+
+
+def test_1114_a_table_that_can_not_grow_is_no_failure_of_the_program_and_nothing_was_done(
+    counting: None,
+) -> None:
+    def body(attempt: int) -> None:
+        count_one()
+        fill_a_table()
+
+    work = Work(body)
+    with pytest.raises(transactions.DatabaseUnavailable, match="no space left"):
+        transactions.run(work, transactions.KEYED)
+    assert (work.errors, work.attempts) == ([1114], 1)
+    connection.close()
+    assert count_one() == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InternalError(3, "Error writing file './f/small.MYD' (Errcode: 28 \"No space left on device\")"),
+        OperationalError(1021, "Disk full (/tmp/#sql-temptable); waiting for someone to free some space..."),
+        OperationalError("database or disk is full"),
+    ],
+)
+def test_a_full_disk_is_answered_503(error: Exception) -> None:
+    answer = problems.from_error(error)
+    assert (answer.status_code, answer.code) == (503, "unavailable")
+    assert answer.headers["Retry-After"]
 
 
 def test_inside_a_transaction_only_the_outermost_one_is_retried(counting: None) -> None:

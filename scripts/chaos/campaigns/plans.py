@@ -4,7 +4,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from scripts.chaos.faults import Fault
+from scripts.chaos.faults import PATIENCE_SECONDS, Fault
 
 SHORT_SECONDS = (0.5, 3.0)
 QUICK_LONGEST_SECONDS = 8.0
@@ -16,7 +16,8 @@ class Campaign:
     """`kills` and `others` are faults by process, and how often each is made.
 
     `seconds` is how long a fault of a sort lasts, from and to. `broker` is the stack's. All has to be
-    settled within `settle_seconds`, with the help of the operator's command.
+    settled within `settle_seconds`, with the help of the operator's command. With `disk_megabytes` the
+    database has a file system of that size for itself.
 
     `planted` are statements for the database that break a promise: a run with them has to lose an
     acknowledged effect, and the comparison to find that. `must_be_met` are answers that the faults
@@ -34,6 +35,8 @@ class Campaign:
     must_be_met: tuple[str, ...] = ()
     settle_seconds: int = SETTLE_SECONDS
     operator_command: str = ""
+    ready_seconds: int = PATIENCE_SECONDS
+    disk_megabytes: int = 0
 
     def faults(self, seed: str, *, is_quick: bool) -> list[Fault]:
         """All faults in the order of the seed; a quick run makes a share of each, at least one."""
@@ -58,7 +61,13 @@ PROCESSES = Campaign(
 STORES = Campaign(
     "stores",
     {"mariadb": 5, "redis": 10, "rabbitmq": 5},
-    {("flush", "redis"): 5, ("down", "redis"): 5, ("down", "mariadb"): 2},
+    {
+        ("flush", "redis"): 5,
+        ("down", "redis"): 5,
+        ("no memory for", "redis"): 5,
+        ("old data for", "redis"): 5,
+        ("down", "mariadb"): 2,
+    },
     quick_share=5,
     broker="rabbitmq",
     # Commits are acknowledged from memory, so a killed server loses those since the last write.
@@ -75,7 +84,8 @@ GATEWAY = Campaign(
     seconds={"down": (120, 120), "slow": (10, 25), "freeze": (5, 15)},
     # Attempts of long outages are made ever more rarely, by the shop and by the gateway's webhooks.
     settle_seconds=120,
-    # A refund is stuck once all its attempts fell into an outage: an operator has it tried again.
+    # A refund whose attempts all fell into an outage is stuck: an operator has it tried again, and once more
+    # where its card refuses the first attempts.
     operator_command="retry_saga --all-stuck --reason gateway-is-back",
 )
 LOCKS = Campaign(
@@ -94,4 +104,16 @@ DATABASE = Campaign(
     seconds={"read only": (2, 15), "take all connections of": (2, 15)},
     must_be_met=("503 unavailable",),
 )
-CAMPAIGNS = {campaign.name: campaign for campaign in (PROCESSES, STORES, GATEWAY, LOCKS, DATABASE)}
+DISK = Campaign(
+    "disk",
+    {},
+    {("fill the disk of", "mariadb"): 10},
+    quick_share=10,
+    # The server goes on in the pages that its tables have left.
+    seconds={"fill the disk of": (10, 30)},
+    must_be_met=("503 unavailable",),
+    # A server that starts on a full disk waits for a minute before it writes its system tables again.
+    ready_seconds=90,
+    disk_megabytes=1024,
+)
+CAMPAIGNS = {campaign.name: campaign for campaign in (PROCESSES, STORES, GATEWAY, LOCKS, DATABASE, DISK)}

@@ -42,7 +42,7 @@ class Command(BaseCommand):
                 done = restoring.restore(connection, folder, logs=logs, until=until)
         except (BackupFailed, OSError, Error) as error:
             raise CommandError(f"The backup is not restored. {error}") from error
-        self.stdout.write(_as_json(done) if json else _as_text(done))
+        self.stdout.write(_as_json(done) if json else _as_text(done, until))
 
 
 def _instant(text: str) -> datetime:
@@ -57,7 +57,7 @@ def _as_json(done: Restored) -> str:
     return dump(asdict(done)).decode()
 
 
-def _as_text(done: Restored) -> str:
+def _as_text(done: Restored, until: datetime | None) -> str:
     name = connection.settings_dict["NAME"]
     lines = [f"{name} has the backup of {done.backup.begun_at}, read in {done.dump_seconds} s."]
     if done.logs:
@@ -65,4 +65,6 @@ def _as_text(done: Restored) -> str:
             f"{len(done.logs)} binary logs are replayed in {done.log_seconds} s; their last event is of"
             f" {done.last_event_at or 'before the backup'}."
         )
+        if until and (done.last_event_at is None or done.last_event_at < until):
+            lines.append(f"Nothing in these logs is between that and {until}: is a later log missing?")
     return "\n".join([*lines, NEXT])
