@@ -24,6 +24,7 @@ WORKDIR /app
 COPY manage.py ./
 COPY shop shop
 COPY coupons coupons
+COPY sales sales
 COPY inventory inventory
 COPY payments payments
 COPY orders orders

@@ -8,7 +8,7 @@ endif
 BOOTSTRAP := @$(PYTHON) scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run manage test test-other-servers test-services smoke bench metrics-cost board-cost hot-row staff-pages bulk lab scale scale-measure scale-lint simulate chaos restore-drill soak alerts screenshots cluster cluster-status cluster-drill check format openapi reference schema-changes messages docs dashboards audit-dependencies sbom fuzz lock
+.PHONY: help run manage test test-other-servers test-containers verify test-services smoke bench metrics-cost board-cost sale-load feed-cost hot-row staff-pages bulk retention growth lab scale scale-measure scale-lint simulate chaos restore-drill soak alerts screenshots cluster cluster-status cluster-drill check format openapi reference schema-changes messages docs dashboards audit-dependencies sbom fuzz lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,15 +21,23 @@ manage: ## a management command in that environment: ARGS="audit --json"
 	$(BOOTSTRAP) $(if $(filter mariadb,$(DB)),mariadb,run)
 	@exec $(VENV) -m scripts.manage --port "$(PORT)" --db "$(DB)" $(ARGS)
 
-test: ## every test on throwaway servers, then the embedded smoke; ARGS="coupons -k race" goes to pytest instead; DB=mariadb, mysql or mariadb-next
+test: ## every test but those marked long on throwaway servers, then the embedded smoke; ARGS="coupons -k race" goes to pytest instead; DB=mariadb, mysql or mariadb-next
 	$(BOOTSTRAP) test $(if $(filter-out mariadb,$(DB)),debootstrap)
 	@exec $(VENV) -m scripts.suite --db "$(DB)" $(ARGS)
 
 # Where debootstrap can't be installed, the command itself names the servers that it doesn't meet.
-test-other-servers: ## races, crashes, transactions, idempotency and migrations on MySQL and on the next MariaDB, as root
+test-other-servers: ## races, crashes, transactions, idempotency, migrations and backups on MySQL and on the next MariaDB, as root
 	$(BOOTSTRAP) test
 	-$(BOOTSTRAP) test debootstrap
 	@exec $(VENV) -m scripts.suite --other-servers
+
+verify: ## what takes too long for each change, some hours, and a table in the end, in which NOT RUN is what this machine can't: ONLY=containers,fuzz SEED=...
+	$(BOOTSTRAP) test
+	@exec $(VENV) -m scripts.verify --only "$(ONLY)" --seed "$(SEED)"
+
+test-containers: ## the images and the compose file on a Docker engine of its own, as root: kills, an update, stops, a restore; NOT RUN where it can't; KEEP=1 leaves it up
+	$(BOOTSTRAP) containers
+	@exec $(VENV) -m scripts.containers --keep "$(KEEP)"
 
 test-services: ## keep the throwaway servers up, to run pytest by hand: DB=mariadb, mysql or mariadb-next
 	$(BOOTSTRAP) test $(if $(filter-out mariadb,$(DB)),debootstrap)
@@ -51,6 +59,14 @@ board-cost: ## the processor time that viewers of the launch board cost a web pr
 	$(BOOTSTRAP) bench
 	@exec $(VENV) -m scripts.bench.costs.board_cost --seconds "$(SECONDS)"
 
+sale-load: ## what 50,000 entries of a sale cost: joins, polls, waits and orders, ACCOUNTS=12000, ROUNDS=3
+	$(BOOTSTRAP) bench
+	@exec $(VENV) -m scripts.bench.costs.sale_load --accounts "$(ACCOUNTS)" --rounds "$(ROUNDS)"
+
+feed-cost: ## what the event feed costs an order, and its lag behind 10,000 events a second: ROUNDS=6 SECONDS=5 RATE=10000
+	$(BOOTSTRAP) bench
+	@exec $(VENV) -m scripts.bench.costs.feed_cost --rounds "$(ROUNDS)" --seconds "$(SECONDS)" --rate "$(RATE)"
+
 hot-row: ## one hot campaign and product by 1 to 16 web processes and slow commits: WHAT=coupons,orders PROCESSES=1,4 LATENCIES=1,5,20 WAITING=256
 	$(BOOTSTRAP) bench
 	@exec $(VENV) -m scripts.bench.hot_row --what "$(WHAT)" --processes "$(PROCESSES)" --latencies "$(LATENCIES)" --ways "$(WAYS)" --seconds "$(SECONDS)" --waiting "$(WAITING)"
@@ -62,6 +78,14 @@ staff-pages: ## times of the operators' pages and the staff's lists over ROWS=10
 bulk: ## millions of coupons, and what archiving a month costs beside issuing: ROWS=20000000 MONTHS=20 PAIRS=4 SECONDS=10
 	$(BOOTSTRAP) bench
 	@exec $(VENV) -m scripts.bench.bulk --rows "$(ROWS)" --months "$(MONTHS)" --pairs "$(PAIRS)" --seconds "$(SECONDS)"
+
+retention: ## 10,000,000 lines of the journal, archived beside sales, checked and restored: ROWS=10000000 PAIRS=4 SECONDS=10
+	$(BOOTSTRAP) bench
+	@exec $(VENV) -m scripts.bench.retention --rows "$(ROWS)" --pairs "$(PAIRS)" --seconds "$(SECONDS)"
+
+growth: ## bytes of each growing table for an order and a coupon, and what they are in a year, into docs/growth.md: ORDERS=100000
+	$(BOOTSTRAP) bench
+	@exec $(VENV) -m scripts.bench.growth --orders "$(ORDERS)"
 
 lab: ## compare all strategies by k6, one report: STRATEGIES=a,b SCENARIO=race,crowd QUICK=1 OUT=folder
 	$(BOOTSTRAP) bench
@@ -79,17 +103,18 @@ scale-lint: ## record the SQL of some tests, and write into docs/scale.md what V
 	$(BOOTSTRAP) test
 	@exec $(VENV) -m scripts.scale.statements --modules "$(MODULES)"
 
-simulate: ## seeded runs of all processes in one thread, with crashes at any statement: SECONDS=180, SEED=4 or 4.17, PLANTED=early-reply
-	$(BOOTSTRAP) run
+simulate: ## seeded runs of all processes in one thread, with crashes at any statement: SECONDS=180, SEED=4 or 4.17, PLANTED=early-reply; EXAMPLES=200 of the state machine of orders afterwards
+	$(BOOTSTRAP) $(if $(EXAMPLES),test,check)
 	@exec $(VENV) -m scripts.simulation --seconds "$(SECONDS)" --seed "$(SEED)" --planted "$(PLANTED)"
+	$(if $(EXAMPLES),@INTERLEAVINGS="$(EXAMPLES)" exec $(VENV) -m scripts.suite orders/tests/test_state_machine.py -q --hypothesis-seed=$(or $(SEED),0))
 
-chaos: ## crashes under load on a stack of its own: DB=sqlite or mariadb, BROKER=redis or rabbitmq, SECONDS=60, SEED=...; or CAMPAIGN=processes, stores, gateway, locks, database or all, QUICK=1
-	$(BOOTSTRAP) $(if $(CAMPAIGN)$(filter mariadb,$(DB)),mariadb,run)
+chaos: ## crashes under load on a stack of its own: DB=sqlite or mariadb, BROKER=redis or rabbitmq, SECONDS=60, SEED=...; or CAMPAIGN=one of those in docs/reliability.md or all, then also QUICK=1 (fewer, shorter faults), PLANTED=1 (with its planted defect)
+	$(BOOTSTRAP) $(if $(CAMPAIGN),campaign,$(if $(filter mariadb,$(DB)),mariadb,run))
 	@exec $(VENV) $(if $(CAMPAIGN),-m scripts.chaos.campaigns --campaign "$(CAMPAIGN)" --quick "$(QUICK)" --planted "$(PLANTED)" --seed "$(SEED)",-m scripts.chaos --db "$(DB)" --broker "$(BROKER)" --seconds "$(SECONDS)" --seed "$(SEED)")
 
-restore-drill: ## lose MariaDB under load, restore a backup and the binary log into a second server, and measure: SECONDS=60, SEED=...
+restore-drill: ## lose MariaDB under load, restore a backup and the binary log into a second server, and measure: SECONDS=60, SEED=..., ROWS=1000000
 	$(BOOTSTRAP) mariadb
-	@exec $(VENV) -m scripts.chaos.restore_drill --seconds "$(SECONDS)" --seed "$(SEED)"
+	@exec $(VENV) -m scripts.chaos.restore_drill --seconds "$(SECONDS)" --seed "$(SEED)" --rows "$(ROWS)"
 
 soak: ## ten minutes of buying, refunding and faults on a stack of its own: SECONDS=600, SEED=..., DB=mariadb, BROKER=redis or rabbitmq
 	$(BOOTSTRAP) $(if $(filter sqlite,$(DB)),run,soak)
@@ -163,6 +188,6 @@ sbom: ## the CycloneDX bill of materials of requirements.txt: OUT=var/sbom.cdx.j
 	$(BOOTSTRAP) check
 	@exec $(VENV) -m scripts.supply.sbom --out "$(OUT)"
 
-fuzz: ## odd requests to a stack of its own, by the OpenAPI document and by raw bytes: SECONDS=600, SEED=, DB=mariadb or sqlite
+fuzz: ## odd requests to a stack of its own, by the OpenAPI document, by forms of operators and by raw bytes: SECONDS=600, SEED=, DB=mariadb or sqlite
 	$(BOOTSTRAP) bench
 	@exec $(VENV) -m scripts.fuzz --db "$(DB)" --seconds "$(SECONDS)" --seed "$(SEED)"

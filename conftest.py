@@ -15,6 +15,7 @@ from orders.payment import card_limits
 from payments.gateways import circuit
 from shop import clock, welcome_page
 from shop.accounts import disabled_accounts, sign_ins
+from shop.api_keys import acted_accounts, key_memory, last_use
 from shop.db import stuck_rows
 from shop.events import data_platform
 from shop.http import cached_lists
@@ -74,6 +75,9 @@ def _reset_process_state() -> None:
     """Reset what a process keeps between requests, so that no test affects the next."""
     clock.follow_host()
     disabled_accounts.clear_cache()
+    key_memory.CACHED.forget()
+    acted_accounts.forget()
+    last_use.forget()
     throttling.clear_memory()
     sign_ins.reset_unnoted_failures()
     stuck_rows.forget()

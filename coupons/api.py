@@ -8,16 +8,18 @@ from django.urls import reverse
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.permissions import IsAuthenticatedOrReadOnly
 
-from coupons import campaigns, issued_coupons, pausing, pool, schemas
+from coupons import campaigns, eligible_accounts, issued_coupons, pausing, pool, schemas
 from coupons.allocation.writes import Issued, PendingConfirmation, Queued
 from coupons.archive import coupon_lists
 from coupons.issuing import issuing
 from coupons.models import QueueTicket
 from coupons.partners import confirming
 from coupons.queue import tickets
+from shop.api_keys.scopes import Resource
 from shop.concurrency.event_loop import LOOKUP_POOL, run_in_thread, submit_to_batcher
 from shop.errors import Overloaded, Rejected
 from shop.http import cached_lists, prefer
+from shop.http.messages import account_id, caller_id
 from shop.http.openapi import api_doc
 from shop.http.pagination import BoundedPagination, ListPagination, paginate, paginate_for_staff
 from shop.http.permissions import has_staff_permission, require_staff_permission
@@ -37,6 +39,7 @@ ISSUING_REFUSALS = api_doc.refusals(
             "campaign_not_open",
             "campaign_closed",
             "campaign_paused",
+            "not_eligible",
             "coupon_void",
             "conflict",
             "lock_not_acquired",
@@ -73,6 +76,7 @@ POOL_STATUS = OpenApiParameter("status", str, enum=["available", "issued", "void
 
 
 class Campaigns(View):
+    resource = Resource.CAMPAIGNS
     permission_classes = [IsAuthenticatedOrReadOnly]
 
     @extend_schema(
@@ -91,16 +95,17 @@ class Campaigns(View):
         summary="Create a campaign (staff)",
         parameters=[api_doc.LOCATION],
         request=schemas.CreateCampaignInput,
-        responses={201: schemas.CampaignBody} | STAFF_ONLY,
+        responses={201: schemas.CampaignBody} | STAFF_ONLY | api_doc.refusals({409: ["code_exists"]}),
     )
     def post(self, request: Request) -> Response:
         require_staff_permission(request, "coupons.add_campaign")
         campaign = campaigns.create(**schemas.terms(read(schemas.CreateCampaignInput, request)))
         cached_lists.expire()
-        return _created_response(request, campaign.pk, schemas.campaign_body(campaign))
+        return _created_response(request, campaign.pk, schemas.campaign_body(campaign, for_staff=True))
 
 
 class OneCampaign(View):
+    resource = Resource.CAMPAIGNS
     permission_classes = [IsAuthenticatedOrReadOnly]
 
     @extend_schema(
@@ -109,26 +114,31 @@ class OneCampaign(View):
         responses=schemas.CampaignBody,
     )
     def get(self, request: Request, campaign_id: int) -> Response:
-        campaign = campaigns.get(campaign_id=campaign_id, include_closed=_sees_closed(request))
-        return Response(schemas.campaign_body(campaign))
+        for_staff = _sees_closed(request)
+        campaign = campaigns.get(campaign_id=campaign_id, include_closed=for_staff)
+        return Response(schemas.campaign_body(campaign, for_staff=for_staff))
 
     @extend_schema(
         summary="Change a campaign (staff)",
-        description="Once a coupon is issued, code source, partner and discount can't change.",
+        description="Once a coupon is issued, code source, partner, discount, `products` and "
+        "`first_order_only` can't change. A new `shared_code` takes the place of the one before at once, and "
+        "accounts that have a coupon keep it. `eligible` is for new coupons: issued ones stay usable.",
         request=schemas.ChangeCampaignInput,
         responses={200: schemas.CampaignBody}
         | STAFF_ONLY
-        | api_doc.refusals({409: ["quantity_below_issued", "campaign_has_coupons"]}),
+        | api_doc.refusals({409: ["quantity_below_issued", "campaign_has_coupons", "code_exists"]}),
     )
     def patch(self, request: Request, campaign_id: int) -> Response:
         require_staff_permission(request, "coupons.change_campaign")
         given = read(schemas.ChangeCampaignInput, request)
         campaign = campaigns.change(campaign_id=campaign_id, **schemas.terms(given))
         cached_lists.expire()
-        return Response(schemas.campaign_body(campaign))
+        return Response(schemas.campaign_body(campaign, for_staff=True))
 
 
 class PauseCampaign(View):
+    resource = Resource.CAMPAIGNS
+
     @extend_schema(
         summary="Pause a campaign (staff)",
         description="From this answer on no process issues a coupon of it, until it is resumed: "
@@ -143,10 +153,12 @@ class PauseCampaign(View):
         given = read(PauseInput, request)
         campaign = pausing.pause(campaign_id=campaign_id, reason=given.reason)
         cached_lists.expire()
-        return Response(schemas.campaign_body(campaign))
+        return Response(schemas.campaign_body(campaign, for_staff=True))
 
 
 class ResumeCampaign(View):
+    resource = Resource.CAMPAIGNS
+
     @extend_schema(
         summary="Resume a paused campaign (staff)",
         description="It issues coupons again, as far as its terms allow; queue tickets go on in their order. "
@@ -159,10 +171,12 @@ class ResumeCampaign(View):
         given = read(PauseInput, request)
         campaign = pausing.resume(campaign_id=campaign_id, reason=given.reason)
         cached_lists.expire()
-        return Response(schemas.campaign_body(campaign))
+        return Response(schemas.campaign_body(campaign, for_staff=True))
 
 
 class CampaignCodes(View):
+    resource = Resource.CAMPAIGNS
+
     @extend_schema(
         summary="The pool of a campaign, oldest first (staff)",
         parameters=[POOL_STATUS, *api_doc.PAGING],
@@ -190,7 +204,27 @@ class CampaignCodes(View):
         return Response(schemas.added_body(added), status=201)
 
 
+class CampaignEligibleAccounts(View):
+    resource = Resource.CAMPAIGNS
+
+    @extend_schema(
+        summary="Add accounts to the list of a campaign (staff)",
+        description="For campaigns with `eligible: listed`: only these accounts get a coupon. Accounts that "
+        "are listed already are skipped, so repeating the call is safe. If an account doesn't exist the call "
+        "is 400 `invalid`, which names each, and nothing is done.",
+        request=schemas.EligibleAccountsInput,
+        responses={201: schemas.EligibleAccountsBody} | STAFF_ONLY,
+    )
+    def post(self, request: Request, campaign_id: int) -> Response:
+        require_staff_permission(request, "coupons.add_eligibleaccount")
+        given = read(schemas.EligibleAccountsInput, request)
+        listed = eligible_accounts.add(campaign_id=campaign_id, account_ids=given.users)
+        return Response(schemas.listed_body(listed), status=201)
+
+
 class OneCampaignCode(View):
+    resource = Resource.CAMPAIGNS
+
     @extend_schema(
         summary="Rename an available code (staff)",
         request=schemas.RenameCodeInput,
@@ -205,6 +239,8 @@ class OneCampaignCode(View):
 
 
 class Coupons(View):
+    resource = Resource.COUPONS
+
     @extend_schema(
         summary="The caller's coupons, newest first",
         description="Staff see the coupons of all accounts. With `status`, and without `user` or "
@@ -216,7 +252,7 @@ class Coupons(View):
     def get(self, request: Request) -> Response:
         given = read_query(schemas.ListCouponsQuery, request)
         sees_all = _sees_all(request)
-        owner_id = given.user if sees_all else _caller(request)
+        owner_id = given.user if sees_all else account_id(request)
         coupons = coupon_lists.find(owner_id=owner_id, campaign_id=given.campaign, status=given.status)
         # The coupons of an account or a campaign are found by an index.
         is_bounded = given.status is not None and owner_id is None and given.campaign is None
@@ -250,7 +286,7 @@ class Coupons(View):
     async def post(self, request: Request) -> Response:
         if _names_user(request):
             return await run_in_thread(_issue_by_staff, request, group="staff")
-        given, caller = read(schemas.IssueCouponInput, request), _caller(request)
+        given, caller = read(schemas.IssueCouponInput, request), account_id(request)
         if tracing.is_on:
             tracing.annotate({"firstcome.campaign": given.campaign})
         with issuing.counting_answer(given.campaign) as answer:
@@ -263,17 +299,21 @@ class Coupons(View):
 
 
 class OneCoupon(View):
+    resource = Resource.COUPONS
+
     @extend_schema(
         summary="One coupon",
         description="Of the caller; staff see the coupons of all accounts.",
         responses=schemas.CouponBody,
     )
     def get(self, request: Request, code: str) -> Response:
-        coupon = issued_coupons.get(code=code, owner_id=None if _sees_all(request) else _caller(request))
+        coupon = issued_coupons.get(code=code, owner_id=None if _sees_all(request) else account_id(request))
         return Response(schemas.coupon_body(coupon))
 
 
 class OneQueueTicket(View):
+    resource = Resource.COUPONS
+
     @extend_schema(
         summary="One queue ticket",
         description="Of the caller; staff see the tickets of all accounts. It waits, or is settled for good. "
@@ -282,12 +322,11 @@ class OneQueueTicket(View):
         responses=schemas.TicketBody,
     )
     async def get(self, request: Request, ticket_id: UUID) -> Response:
-        caller = _caller(request)
         sees_all = request.user.is_staff and await run_in_thread(
             has_staff_permission, request, "coupons.view_queueticket", group="staff"
         )
         queued = tickets.require_owner(
-            await submit_to_batcher(tickets.READER, ticket_id), None if sees_all else caller
+            await submit_to_batcher(tickets.READER, ticket_id), None if sees_all else account_id(request)
         )
         seconds = prefer.wait_seconds(request.header("Prefer"))
         if seconds and _is_waiting(queued):
@@ -298,12 +337,14 @@ class OneQueueTicket(View):
                 return not _is_waiting(queued)
 
             await completion_notifications.wait(
-                str(ticket_id), is_settled=is_settled, seconds=seconds, owner=caller
+                str(ticket_id), is_settled=is_settled, seconds=seconds, owner=caller_id(request)
             )
         return Response(schemas.ticket_body(queued), headers=_retry_after_header(queued))
 
 
 class VoidCoupon(View):
+    resource = Resource.COUPONS
+
     @extend_schema(
         summary="Make a coupon void (staff)",
         description="Its slot is not issued again, and its owner can't get another coupon of the campaign.",
@@ -317,13 +358,15 @@ class VoidCoupon(View):
 
 
 def _campaigns_of_customers(request: Request) -> Response:
-    return paginate(request, campaigns.visible(include_closed=False), schemas.campaign_body)
+    rows = campaigns.visible(include_closed=False).prefetch_related("discounted_products")
+    return paginate(request, rows, schemas.campaign_body)
 
 
 def _campaigns_of_staff(request: Request) -> Response:
     if not _sees_closed(request):
         return _campaigns_of_customers(request)
-    return paginate_for_staff(request, campaigns.visible(include_closed=True), schemas.campaign_body)
+    rows = campaigns.visible(include_closed=True).prefetch_related("discounted_products")
+    return paginate_for_staff(request, rows, partial(schemas.campaign_body, for_staff=True))
 
 
 def _issue_by_staff(request: Request) -> Response:
@@ -394,11 +437,6 @@ def _created_response(request: Request, name: int | str, body: dict[str, object]
 def _names_user(request: Request) -> bool:
     """Whether the body has a `user`, which is for staff only, checked before the rest of the body."""
     return isinstance(request.data, dict) and request.data.get("user") is not None
-
-
-def _caller(request: Request) -> int:
-    assert request.user.pk is not None
-    return request.user.pk
 
 
 def _sees_closed(request: Request) -> bool:

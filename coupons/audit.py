@@ -85,17 +85,26 @@ def none_is_repeated(coupon_ids: Rows | None) -> LawReport:
 
 
 def pool_adds_up() -> LawReport:
-    """L3: a pool code belongs to at most one coupon, and every code ever added is still accounted for."""
+    """L3: a pool code belongs to at most one coupon, and every code ever added is still accounted for.
+
+    A shared code is the code of no coupon and of no pool.
+    """
     offenders: list[int | str] = []
-    for found in (_campaigns_with_lost_codes(), _misplaced_codes(), _coupons_without_code()):
+    for found in (
+        _campaigns_with_lost_codes(),
+        _misplaced_codes(),
+        _coupons_without_code(),
+        _campaigns_with_taken_shared_codes(),
+    ):
         offenders += found[:OFFENDERS_REPORTED]
     return report("L3", PoolCode.objects.count(), offenders)
 
 
 def codes_are_counted(campaign_ids: Rows | None) -> LawReport:
-    """L3 for campaigns: as many codes are in the pool as were added."""
-    lost = _campaigns_with_lost_codes().filter(within("pk", campaign_ids))
-    return report("L3", count(Campaign.objects.all(), campaign_ids), lost[:OFFENDERS_REPORTED])
+    """L3 for campaigns: as many codes are in the pool as were added, and the shared code is no other code."""
+    lost = _campaigns_with_lost_codes().filter(within("pk", campaign_ids))[:OFFENDERS_REPORTED]
+    taken = _campaigns_with_taken_shared_codes().filter(within("pk", campaign_ids))[:OFFENDERS_REPORTED]
+    return report("L3", count(Campaign.objects.all(), campaign_ids), sorted({*lost, *taken}))
 
 
 def codes_fit_their_coupons(code_ids: Rows | None) -> LawReport:
@@ -240,6 +249,15 @@ def _double_allocations() -> "QuerySet[Confirmation, int]":
     """Campaigns with a confirmation for an account that has its coupon."""
     coupon = Coupon.objects.filter(account=OuterRef("account"), campaign=OuterRef("campaign"))
     return Confirmation.objects.filter(Exists(coupon)).values_list("campaign_id", flat=True)
+
+
+def _campaigns_with_taken_shared_codes() -> "QuerySet[Campaign, int]":
+    """Campaigns whose shared code is also the code of a coupon, archived or not, or of a pool."""
+    same = {"code": OuterRef("shared_code")}
+    tables = (*both_tables.TABLES, PoolCode)
+    first, second, third = (Exists(table._default_manager.filter(**same)) for table in tables)
+    taken = Campaign.objects.filter(first | second | third, shared_code__isnull=False)
+    return taken.order_by("pk").values_list("pk", flat=True)
 
 
 def _misplaced_codes() -> "QuerySet[PoolCode, str]":

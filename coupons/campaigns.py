@@ -1,15 +1,17 @@
 """Campaigns: creating and changing them, and which of them are visible."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypedDict, Unpack
 
+from django.db import IntegrityError
 from django.db.models import Q, QuerySet
 
-from coupons import partners, reopening
+from coupons import campaign_products, partners, pool, reopening, shared_codes
 from coupons.allocation import eligibility
 from coupons.issuing import issuing
 from coupons.models import Campaign
+from coupons.shared_codes import fault
 from shop import clock, lazy_texts
 from shop.db import transactions
 from shop.errors import Invalid, NotFound, Rejected, invalid_field
@@ -19,7 +21,10 @@ from shop.lazy_texts import mark as _
 
 
 class Terms(TypedDict, total=False):
-    """The terms of a campaign that staff set, named as its columns; amounts in minor units."""
+    """The terms of a campaign that staff set, named as its columns; amounts in minor units.
+
+    `products` are the ids of the products whose lines the discount counts over; none: it counts over all.
+    """
 
     name: str
     strategy: str
@@ -27,14 +32,19 @@ class Terms(TypedDict, total=False):
     opens_at: datetime
     closes_at: datetime | None
     code_source: str
+    shared_code: str | None
     partner: str
     discount_type: str
     discount_value: int
     min_order_amount: int
     max_discount_amount: int | None
     coupon_valid_for_days: int
+    products: Sequence[int]
+    first_order_only: bool
+    eligible: str
 
 
+PRODUCTS = "products"
 TERMS = tuple(Terms.__annotations__)
 NOT_IN_FUTURE = {
     "opens_at": _("The campaign must open in the future (times are UTC)."),
@@ -48,6 +58,8 @@ FIXED_ONCE_ISSUED = (
     "min_order_amount",
     "max_discount_amount",
     "partner",
+    "products",
+    "first_order_only",
 )
 
 
@@ -55,28 +67,35 @@ def create(*, reason: str = "", **terms: Unpack[Terms]) -> Campaign:
     """Create a campaign; it opens at once unless the terms have `opens_at`. The journal keeps the `reason`.
 
     Durable when it returns, unless the caller has a transaction open. Raises `Invalid` with every field that
-    is wrong.
+    is wrong, and `Rejected` `code_exists` for a shared code that is taken.
     """
     given: Any = {"opens_at": clock.now(), **terms}
-    campaign = Campaign(**given)
+    products = campaign_products.distinct(given.pop(PRODUCTS, ()))
+    campaign = Campaign(**given, is_limited_to_products=bool(products))
     faults = [*_faults_of_strategy(campaign.strategy), *_faults_of_partner(campaign.partner)]
-    _check([*_faults(campaign), *faults])
+    _check([*_faults(campaign), *faults, *campaign_products.faults(products)])
+    _require_free_code(campaign.shared_code)
 
     def insert() -> Campaign:
-        created = Campaign.objects.create(**given)
-        after = {name: getattr(created, name) for name in TERMS}
-        _note("campaign.created", created, after=after, reason=reason)
+        created = Campaign.objects.create(**given, is_limited_to_products=bool(products))
+        campaign_products.replace(created, products)
+        _note("campaign.created", created, after=terms_of(created), reason=reason)
         return created
 
-    return transactions.run_or_savepoint(insert, transactions.ONCE)
+    try:
+        return transactions.run_or_savepoint(insert, transactions.ONCE)
+    except IntegrityError as error:
+        shared_codes.raise_if_taken(error, campaign.shared_code)
+        raise
 
 
 def change(*, campaign_id: int, reason: str = "", **terms: Unpack[Terms]) -> Campaign:
     """Change these terms of a campaign, also while it issues coupons; `reason` is kept in the journal.
 
     All processes use a new strategy within a second. Raises `NotFound`; `Invalid` with every field that is
-    wrong; `Rejected` `quantity_below_issued`, and `campaign_has_coupons` for terms that issued coupons depend
-    on.
+    wrong; `Rejected` `quantity_below_issued`, `campaign_has_coupons` for terms that issued coupons depend on,
+    and `code_exists` for a shared code that is taken. A campaign whose code source is no longer `shared`
+    loses its shared code.
     """
     return _change(campaign_id, terms, reason=reason)
 
@@ -112,22 +131,35 @@ def _change(
     def work() -> Campaign:
         campaign = Campaign.objects.select_for_update().get(pk=campaign_id)
         require(campaign)
-        changed = {name: value for name, value in terms.items() if value != getattr(campaign, name)}
+        present = terms_of(campaign)
+        changed = {name: value for name, value in _given(terms, present) if value != present[name]}
         _require_changeable(campaign, changed)
-        before = {name: getattr(campaign, name) for name in changed}
-        for name, value in changed.items():
+        before = {name: present[name] for name in changed}
+        columns = {name: value for name, value in changed.items() if name != PRODUCTS}
+        if PRODUCTS in changed:
+            columns["is_limited_to_products"] = bool(changed[PRODUCTS])
+        for name, value in columns.items():
             setattr(campaign, name, value)
         # A campaign may keep its strategy and partner even if they are no longer available to others.
         strategy_faults = _faults_of_strategy(campaign.strategy) if "strategy" in changed else []
         partner_faults = _faults_of_partner(campaign.partner) if "partner" in changed else []
-        _check([*_faults(campaign), *strategy_faults, *partner_faults])
+        product_faults = campaign_products.faults(changed.get(PRODUCTS, ()))
+        _check([*_faults(campaign), *strategy_faults, *partner_faults, *product_faults])
+        if "shared_code" in changed:
+            _require_free_code(campaign.shared_code)
         campaign.version += 1
-        campaign.save(update_fields=[*changed, "version"])
+        campaign.save(update_fields=[*columns, "version"])
+        if PRODUCTS in changed:
+            campaign_products.replace(campaign, changed[PRODUCTS])
         if changed:
             _note("campaign.changed", campaign, before=before, after=changed, reason=reason)
         return campaign
 
-    campaign = transactions.run(work, transactions.ONCE)
+    try:
+        campaign = transactions.run(work, transactions.ONCE)
+    except IntegrityError as error:
+        shared_codes.raise_if_taken(error, terms.get("shared_code"))
+        raise
     reopening.terms_changed(campaign_id=campaign_id)
     return campaign
 
@@ -138,17 +170,20 @@ def duplicate(
     name: str,
     opens_at: datetime,
     closes_at: datetime | None = None,
+    shared_code: str | None = None,
     reason: str = "",
 ) -> Campaign:
     """Create a campaign with the terms of this one, under a new name and with times of its own.
 
-    It is scheduled, and has none of the other's codes and coupons. Raises `NotFound`, and `Invalid` as
-    `create` does, or if a time is not in the future.
+    It is scheduled, and has none of the other's codes, coupons and listed accounts; in the place of a shared
+    code it has the `shared_code` given here. Raises `NotFound`; `Invalid` and `Rejected` as `create` does,
+    `Invalid` also if a time is not in the future.
     """
     original = get(campaign_id=campaign_id, include_closed=True)
     _check([*_past_times({"opens_at": opens_at, "closes_at": closes_at})])
-    same: Any = {term: getattr(original, term) for term in TERMS}
-    return create(**same | {"name": name, "opens_at": opens_at, "closes_at": closes_at}, reason=reason)
+    same: Any = terms_of(original)
+    own = {"name": name, "opens_at": opens_at, "closes_at": closes_at, "shared_code": shared_code or None}
+    return create(**same | own, reason=reason)
 
 
 def schedule(
@@ -211,6 +246,27 @@ def _note(
     journal.note(what=what, subject=f"campaign {campaign.pk}", before=before, after=after, detail=reason)
 
 
+def terms_of(campaign: Campaign) -> dict[str, Any]:
+    """The campaign's terms by their names."""
+    columns = {name: getattr(campaign, name) for name in TERMS if name != PRODUCTS}
+    return columns | {PRODUCTS: campaign.product_ids}
+
+
+def _given(terms: Mapping[str, Any], present: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The terms to set; a campaign that is shared no longer loses its shared code."""
+    for name, value in terms.items():
+        yield name, campaign_products.distinct(value) if name == PRODUCTS else value
+    is_shared = terms.get("code_source", present["code_source"]) == Campaign.CodeSource.SHARED
+    if not is_shared and "shared_code" not in terms:
+        yield "shared_code", None
+
+
+def _require_free_code(code: str | None) -> None:
+    """Refuse a shared code that is the code of a coupon or a pool, or another campaign's shared code."""
+    if code and pool.existing_codes([code]):
+        raise pool.code_exists(code)
+
+
 def _require_changeable(campaign: Campaign, changed: dict[str, object]) -> None:
     """Refuse changes that the coupons issued so far don't allow."""
     quantity = changed.get("quantity", campaign.quantity)
@@ -236,13 +292,14 @@ def _require_changeable(campaign: Campaign, changed: dict[str, object]) -> None:
 def _faults(campaign: Campaign) -> Iterator[dict[str, Text]]:
     """Contradictions between the terms; for discount and times the database has the same constraints."""
     if campaign.closes_at is not None and campaign.closes_at <= campaign.opens_at:
-        yield _fault("closes_at", "not_after_opening", _("The campaign must close after it opens."))
+        yield fault("closes_at", "not_after_opening", _("The campaign must close after it opens."))
     if campaign.discount_type == Campaign.DiscountType.PERCENT and campaign.discount_value > 100:
-        yield _fault("discount.value", "over_100_percent", _("A percentage must be 1 to 100."))
+        yield fault("discount.value", "over_100_percent", _("A percentage must be 1 to 100."))
     if campaign.strategy == "code_pool" and campaign.code_source != Campaign.CodeSource.POOL:
-        yield _fault("code_source", "pool_required", _("The strategy code_pool needs codes from a pool."))
+        yield fault("code_source", "pool_required", _("The strategy code_pool needs codes from a pool."))
+    yield from shared_codes.faults(campaign)
     if campaign.strategy in issuing.LAB_ONLY and campaign.partner:
-        yield _fault(
+        yield fault(
             "partner",
             "never_asked",
             _("The strategy {strategy} asks no partner.", strategy=campaign.strategy),
@@ -253,13 +310,13 @@ def _past_times(times: Mapping[str, datetime | None]) -> Iterator[dict[str, Text
     now = clock.now()
     for term, at in times.items():
         if at is not None and at <= now:
-            yield _fault(term, "not_in_future", NOT_IN_FUTURE[term])
+            yield fault(term, "not_in_future", NOT_IN_FUTURE[term])
 
 
 def _faults_of_strategy(name: str) -> Iterator[dict[str, Text]]:
     usable = issuing.available_strategies()
     if name not in usable:
-        yield _fault(
+        yield fault(
             "strategy",
             "not_available",
             _("The strategy must be one of {strategies}.", strategies=", ".join(usable)),
@@ -268,11 +325,7 @@ def _faults_of_strategy(name: str) -> Iterator[dict[str, Text]]:
 
 def _faults_of_partner(name: str) -> Iterator[dict[str, Text]]:
     if name and name not in partners.configured():
-        yield _fault("partner", "not_configured", _("No partner {name} is configured here.", name=name))
-
-
-def _fault(field: str, code: str, detail: Text) -> dict[str, Text]:
-    return {"field": field, "code": code, "detail": detail}
+        yield fault("partner", "not_configured", _("No partner {name} is configured here.", name=name))
 
 
 def _check(faults: list[dict[str, Text]]) -> None:

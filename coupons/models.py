@@ -9,6 +9,8 @@ from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
+# Django looks for an app's models here.
+from coupons import restriction_models  # noqa: F401
 from shop.fields import CreatedAtField, ExactCharField, uuid_key
 
 LONGEST_CODE = 64
@@ -23,12 +25,19 @@ class Campaign(models.Model):
     partner has not confirmed yet; `codes_added` counts the codes of its pool. `version` counts changes, for
     optimistic locks. While it has a `paused_at` it issues nothing (`coupons.pausing`). While it has an
     `archived_at` coupons of it may be in the archive (`coupons.archive`), and it can't open again.
+    With a `shared_code` orders of any account name that one code, and each gets a coupon of its own
+    (`coupons.coupon_requests`). If it `is_limited_to_products`, its discount counts over their lines alone.
     `coupons.issuing.issuing` has the names of the strategies.
     """
 
     class CodeSource(models.TextChoices):
         GENERATED = "generated", _("generated")
         POOL = "pool", _("pool")
+        SHARED = "shared", pgettext_lazy("code source", "shared")
+
+    class Eligible(models.TextChoices):
+        ALL = "all", _("all accounts")
+        LISTED = "listed", _("listed accounts")
 
     class DiscountType(models.TextChoices):
         AMOUNT = "amount", pgettext_lazy("discount", "amount")
@@ -55,6 +64,18 @@ class Campaign(models.Model):
         _("code source"), max_length=16, choices=CodeSource.choices, default=CodeSource.GENERATED
     )
     codes_added = models.PositiveBigIntegerField(_("codes added"), default=0, editable=False)
+    shared_code = ExactCharField(_("shared code"), max_length=LONGEST_CODE, null=True, blank=True)
+    eligible = models.CharField(
+        _("eligible"),
+        max_length=16,
+        choices=Eligible.choices,
+        default=Eligible.ALL,
+        db_default=Eligible.ALL,
+    )
+    first_order_only = models.BooleanField(_("first order only"), default=False, db_default=False)
+    is_limited_to_products = models.BooleanField(
+        _("is limited to products"), default=False, db_default=False, editable=False
+    )
     partner = models.CharField(_("partner"), max_length=64, blank=True)
     discount_type = models.CharField(_("discount type"), max_length=16, choices=DiscountType.choices)
     discount_value = models.PositiveBigIntegerField(_("discount value"))
@@ -98,6 +119,16 @@ class Campaign(models.Model):
                 name="coupons_campaign_discount_makes_sense",
                 violation_error_message=_("A discount must be 1 or more, a percentage at most 100."),
             ),
+            models.UniqueConstraint(
+                fields=["shared_code"],
+                name="coupons_campaign_shared_code_is_unique",
+                violation_error_message=_("Another campaign has this shared code."),
+            ),
+            models.CheckConstraint(
+                condition=~Q(code_source="shared") | Q(shared_code__isnull=False),
+                name="coupons_campaign_shared_one_has_its_code",
+                violation_error_message=_("A campaign with a shared code needs that code."),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -114,6 +145,13 @@ class Campaign(models.Model):
     def remaining(self) -> int:
         """How many coupons are left to issue: with a pool, no more than it has codes for."""
         return self.capacity - self.issued - self.confirming
+
+    @property
+    def product_ids(self) -> list[int]:
+        """The products whose lines its discount counts over, in order; none: over all lines."""
+        if self.pk is None or not self.is_limited_to_products:
+            return []
+        return sorted(row.product_id for row in self.discounted_products.all())
 
     @property
     def validity(self) -> timedelta:

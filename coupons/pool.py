@@ -75,7 +75,7 @@ def existing(*, campaign_id: int, codes: Sequence[str]) -> ExistingCodes:
         own = PoolCode.objects.filter(code__in=chunk, campaign_id=campaign_id)
         mine = set(own.values_list("code", flat=True))
         in_pool |= mine
-        elsewhere |= _existing_codes(chunk) - mine
+        elsewhere |= existing_codes(chunk) - mine
     return ExistingCodes(in_pool, elsewhere)
 
 
@@ -115,13 +115,13 @@ def rename(*, campaign_id: int, code: str, to: str) -> PoolCode:
     Raises `NotFound`, and `Rejected` `code_issued` (void ones too) or `code_exists`.
     """
     row = _find(campaign_id, code)
-    if to != code and _existing_codes([to]):
-        raise _code_exists(to)
+    if to != code and existing_codes([to]):
+        raise code_exists(to)
     unchanged = PoolCode.objects.filter(pk=row.pk, code=code, status=PoolCode.Status.AVAILABLE)
     try:
         renamed = transactions.run(lambda: unchanged.update(code=to), transactions.ONCE)
     except IntegrityError:
-        raise _code_exists(to) from None
+        raise code_exists(to) from None
     if not renamed:
         _find(campaign_id, code)
         raise NotFound(_("Code {code} has just been renamed.", code=code))
@@ -181,7 +181,7 @@ def _add_chunk(campaign_id: int, codes: Sequence[str], reason: str) -> list[str]
     """Add one chunk in one transaction; returns the codes that were skipped."""
 
     def work() -> list[str]:
-        fresh, skipped = _split_new_and_existing(codes, _existing_codes(codes))
+        fresh, skipped = _split_new_and_existing(codes, existing_codes(codes))
         _write(campaign_id, fresh, reason)
         return skipped
 
@@ -194,7 +194,7 @@ def _make_chunk(campaign_id: int, count: int, keyed: KeyedCall | None, reason: s
     Coupons and confirmations are searched for the codes; in pools the unique key finds duplicates.
     """
     codes = coupon_codes.make_several(count)
-    if _existing_codes(codes, by=(Coupon, Confirmation, ArchivedCoupon)):
+    if existing_codes(codes, by=(Coupon, Confirmation, ArchivedCoupon, Campaign)):
         return None
 
     def write() -> int:
@@ -245,12 +245,17 @@ def _retry_on_duplicate(work: Callable[[], T]) -> T:
     return transactions.run(work, transactions.ONCE)
 
 
-def _existing_codes(
-    codes: Sequence[str], *, by: Sequence[type[Model]] = (PoolCode, Coupon, Confirmation, ArchivedCoupon)
+def existing_codes(
+    codes: Sequence[str],
+    *,
+    by: Sequence[type[Model]] = (PoolCode, Coupon, Confirmation, ArchivedCoupon, Campaign),
 ) -> set[str]:
-    """Which of these any campaign has already: in a pool, as a coupon, archived too, or as a confirmation."""
+    """Which of these any campaign has already: in a pool, as a coupon, archived too, as a confirmation, or as
+    its shared code.
+    """
     first, *others = (
-        table._default_manager.filter(code__in=codes).values_list("code", flat=True) for table in by
+        table._default_manager.filter(**{f"{name}__in": codes}).values_list(name, flat=True)
+        for table, name in ((table, "shared_code" if table is Campaign else "code") for table in by)
     )
     # One statement: a coupon may move from the archive, and a confirmation become a coupon, between two.
     return set(first.union(*others, all=True))
@@ -268,7 +273,8 @@ def _find(campaign_id: int, code: str) -> PoolCode:
     return row
 
 
-def _code_exists(code: str) -> Rejected:
+def code_exists(code: str) -> Rejected:
+    """The refusal of a code that exists."""
     return Rejected(_("Code {code} exists already.", code=code), code="code_exists")
 
 

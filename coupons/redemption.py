@@ -39,6 +39,13 @@ REASONS = {
     "held": _("The coupon is held by another order."),
     "expired": _("The coupon has expired."),
     "below_minimum": _("The order is below the coupon's minimum."),
+    "no_eligible_item": _("The order has none of the products that the coupon is for."),
+    "not_first_order": _("The coupon is for an account's first order, and this one has ordered before."),
+    "not_eligible": _("The code is for listed accounts, and this one is not listed."),
+    "sold_out": _("All coupons of this code are taken."),
+    "campaign_not_open": _("The code can't be used yet."),
+    "campaign_closed": _("The code can't be used any more."),
+    "campaign_paused": _("The code can't be used for now. Try again later."),
 }
 
 
@@ -50,23 +57,30 @@ def lock_by_code(codes: Iterable[str]) -> dict[str, Coupon]:
     """
     open_transaction.assert_inside()
     # First found, then locked, so that a missing row is never locked.
-    found = _find(wanted := set(codes))
-    campaigns = {coupon.pk: coupon.campaign for coupon in found.values()}
-    coupons = _lock(campaigns) if campaigns else []
-    for coupon in coupons:
-        coupon.campaign = campaigns[coupon.pk]
-    locked = {coupon.code: coupon for coupon in coupons}
+    found = find_by_code(wanted := set(codes))
+    locked = {coupon.code: coupon for coupon in lock_found(found.values()).values()}
     # They may have moved since they were looked for, so this reads the coupons again too.
     return both_tables.by_code(wanted - locked.keys()) | locked
 
 
+def lock_found(found: Collection[Coupon]) -> dict[int, Coupon]:
+    """These coupons, locked in the order of their ids and read again, by id; archived ones are absent."""
+    open_transaction.assert_inside()
+    campaigns = {coupon.pk: coupon.campaign for coupon in found}
+    coupons = _lock(sorted(campaigns)) if campaigns else []
+    for coupon in coupons:
+        coupon.campaign = campaigns[coupon.pk]
+    return {coupon.pk: coupon for coupon in coupons}
+
+
 def read_by_code(codes: Iterable[str]) -> dict[str, Coupon]:
     """The coupons of these codes without a lock, archived ones too: `hold` detects a change since."""
-    found = _find(wanted := set(codes))
+    found = find_by_code(wanted := set(codes))
     return both_tables.by_code(wanted - found.keys()) | found
 
 
-def _find(codes: Collection[str]) -> dict[str, Coupon]:
+def find_by_code(codes: Collection[str]) -> dict[str, Coupon]:
+    """The coupons of these codes that are not archived, with their campaigns, by one statement, unlocked."""
     cells = bulk_sql.SqlLiterals()
     wanted = cells.listed(codes)
     if not wanted:
@@ -91,18 +105,33 @@ def _find(codes: Collection[str]) -> dict[str, Coupon]:
 def discount_amount(coupon: Coupon | None, *, account_id: int, items_amount: int, now: datetime) -> int:
     """The coupon's discount on items of this amount, in minor units; percentages round down.
 
+    `items_amount` is that of the lines that the discount counts over.
+
     Raises `Rejected` `coupon_not_usable` with `reason`: `not_found` (None, or of another account), `void`,
     `redeemed`, `held`, `expired` or `below_minimum`.
     """
     if coupon is None or coupon.account_id != account_id:
-        raise _not_usable("not_found")
-    status = coupon.status_at(now)
-    if status != Coupon.Status.ISSUED:
-        raise _not_usable(status)
+        raise not_usable("not_found")
+    require_issued(coupon, now=now)
     campaign = coupon.campaign
     if items_amount < campaign.min_order_amount:
-        raise _not_usable("below_minimum")
+        raise not_usable("below_minimum")
     return min(items_amount, _face_amount(campaign, items_amount))
+
+
+def require_issued(coupon: Coupon, *, now: datetime) -> None:
+    """Check that an order may take the coupon at that instant.
+
+    Raises `Rejected` `coupon_not_usable` with `reason`: `void`, `redeemed`, `held` or `expired`.
+    """
+    status = coupon.status_at(now)
+    if status != Coupon.Status.ISSUED:
+        raise not_usable(status)
+
+
+def not_usable(reason: str, *, retry_after: int | None = None) -> Rejected:
+    """The refusal `coupon_not_usable` for this reason, one of `REASONS`."""
+    return Rejected(REASONS[reason], code="coupon_not_usable", retry_after=retry_after, reason=reason)
 
 
 def mark_held(coupon: Coupon, *, order_id: UUID, by: ActorContext) -> None:
@@ -234,7 +263,3 @@ def _face_amount(campaign: Campaign, items_amount: int) -> int:
     amount = items_amount * value // 100 if is_percent else value
     most = campaign.max_discount_amount
     return amount if most is None else min(amount, most)
-
-
-def _not_usable(reason: str) -> Rejected:
-    return Rejected(REASONS[reason], code="coupon_not_usable", reason=reason)

@@ -8,9 +8,10 @@ from django.utils.translation import gettext_noop
 from pydantic import BaseModel, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from coupons import codes, redemption
+from coupons import campaign_products, codes, redemption
 from coupons.allocation.writes import Queued
 from coupons.campaigns import Terms
+from coupons.eligible_accounts import ListedAccounts
 from coupons.models import LONGEST_VALIDITY_DAYS, Campaign, Coupon, PoolCode
 from coupons.pool import AddedCodes
 from shop import clock
@@ -20,6 +21,8 @@ from shop.http.validation import Amount, Id, Input, Instant, NonBlankText, Posit
 
 MOST_COUPONS = 10**9
 MOST_CODES_AT_ONCE = 100_000
+# More don't fit into a body.
+MOST_ACCOUNTS_AT_ONCE = 65_536
 
 # All ten; `coupons.issuing.issuing.available_strategies` says which are available in this installation.
 StrategyName = Literal[
@@ -35,7 +38,8 @@ StrategyName = Literal[
     "unsafe",
 ]
 DiscountType = Literal["amount", "percent"]
-CodeSource = Literal["generated", "pool"]
+CodeSource = Literal["generated", "pool", "shared"]
+Eligible = Literal["all", "listed"]
 CouponStatus = Literal["issued", "held", "redeemed", "expired", "void"]
 TicketStatus = Literal["waiting", "issued", "sold_out", "failed"]
 PoolStatus = Literal["available", "issued", "void"]
@@ -43,6 +47,7 @@ Quantity = Annotated[int, Field(ge=1, le=MOST_COUPONS)]
 Days = Annotated[int, Field(ge=1, le=LONGEST_VALIDITY_DAYS)]
 Partner = Annotated[str, Field(min_length=1, max_length=64)]
 GivenCode = Annotated[str, Field(pattern=codes.GIVEN_PATTERN)]
+Products = Annotated[list[Id], Field(max_length=campaign_products.MOST_PRODUCTS)]
 api_doc.declare_members(
     "coupon_not_usable",
     reason={
@@ -79,7 +84,11 @@ class ChangeDiscountInput(Input):
 
 
 class CreateCampaignInput(Input):
-    """Without `opens_at` it opens at once, without `closes_at` it stays open."""
+    """Without `opens_at` it opens at once, without `closes_at` it stays open.
+
+    `shared_code` is for the code source `shared`, which demands it. The discount counts over the lines of
+    `products` alone; with an empty list it counts over all lines.
+    """
 
     name: NonBlankText
     strategy: StrategyName = "group_commit"
@@ -87,13 +96,17 @@ class CreateCampaignInput(Input):
     opens_at: Instant | None = None
     closes_at: Instant | None = None
     code_source: CodeSource = "generated"
+    shared_code: GivenCode | None = None
     partner: Partner | None = None
     discount: DiscountInput
     coupon_valid_for_days: Days = 30
+    products: Products = []
+    first_order_only: bool = False
+    eligible: Eligible = "all"
 
 
 class ChangeCampaignInput(Input):
-    """Only the given fields change."""
+    """Only the given fields change; `products: []` has the discount count over all lines again."""
 
     name: NonBlankText | None = None
     strategy: StrategyName | None = None
@@ -101,9 +114,13 @@ class ChangeCampaignInput(Input):
     opens_at: Instant | None = None
     closes_at: Instant | None = None
     code_source: CodeSource | None = None
+    shared_code: GivenCode | None = None
     partner: Partner | None = None
     discount: ChangeDiscountInput | None = None
     coupon_valid_for_days: Days | None = None
+    products: Products | None = None
+    first_order_only: bool | None = None
+    eligible: Eligible | None = None
 
 
 class IssueCouponInput(Input):
@@ -128,6 +145,12 @@ class AddCodesInput(Input):
         if (self.codes is None) == (self.count is None):
             raise PydanticCustomError("codes_or_count", gettext_noop("Give either codes or count."))
         return self
+
+
+class EligibleAccountsInput(Input):
+    """The ids of the accounts to list."""
+
+    users: Annotated[list[Id], Field(min_length=1, max_length=MOST_ACCOUNTS_AT_ONCE)]
 
 
 class RenameCodeInput(Input):
@@ -155,7 +178,9 @@ class CampaignBody(BaseModel):
     """`remaining` is how many coupons can still be issued: with a pool, no more than it has codes.
 
     So a campaign whose pool is smaller than its `quantity` is `sold_out` after its last code, and open again
-    once codes are added. While staff have paused it, its `status` is `paused` unless it is `closed`.
+    once codes are added. While staff have paused it, its `status` is `paused` unless it is `closed`. Only
+    staff see the `shared_code`, which is null for everyone else. Without `products` the discount counts over
+    all lines of an order, else over the lines of these products, and so does its `min_order_amount`.
     """
 
     id: int
@@ -167,9 +192,13 @@ class CampaignBody(BaseModel):
     opens_at: datetime
     closes_at: datetime | None
     code_source: CodeSource
+    shared_code: str | None
     partner: str | None
     discount: DiscountBody
     coupon_valid_for_days: int
+    products: list[int]
+    first_order_only: bool
+    eligible: Eligible
     status: Literal["scheduled", "open", "sold_out", "paused", "closed"]
 
 
@@ -215,6 +244,14 @@ class AddedCodesBody(BaseModel):
     total: int
 
 
+class EligibleAccountsBody(BaseModel):
+    """How many accounts were added, those that were listed already, and how many are listed in all."""
+
+    added: int
+    skipped: list[int]
+    total: int
+
+
 def terms(body: CreateCampaignInput | ChangeCampaignInput) -> Terms:
     """The given fields, by the names of the campaign's columns."""
     given: dict[str, Any] = body.model_dump(exclude_unset=True)
@@ -223,7 +260,7 @@ def terms(body: CreateCampaignInput | ChangeCampaignInput) -> Terms:
     return Terms(**given, **columns)  # type: ignore[typeddict-item]
 
 
-def campaign_body(campaign: Campaign) -> dict[str, Any]:
+def campaign_body(campaign: Campaign, *, for_staff: bool = False) -> dict[str, Any]:
     return {
         "id": campaign.pk,
         "name": campaign.name,
@@ -234,9 +271,13 @@ def campaign_body(campaign: Campaign) -> dict[str, Any]:
         "opens_at": campaign.opens_at,
         "closes_at": campaign.closes_at,
         "code_source": campaign.code_source,
+        "shared_code": campaign.shared_code if for_staff else None,
         "partner": campaign.partner or None,
         "discount": _discount(campaign),
         "coupon_valid_for_days": campaign.coupon_valid_for_days,
+        "products": campaign.product_ids,
+        "first_order_only": campaign.first_order_only,
+        "eligible": campaign.eligible,
         "status": campaign.status_at(clock.now()),
     }
 
@@ -286,6 +327,10 @@ def added_body(added: AddedCodes) -> dict[str, Any]:
     return {"added": added.added, "skipped": added.skipped, "total": added.total}
 
 
+def listed_body(listed: ListedAccounts) -> dict[str, Any]:
+    return {"added": listed.added, "skipped": listed.skipped, "total": listed.total}
+
+
 def _discount(campaign: Campaign) -> dict[str, Any]:
     return {
         "type": campaign.discount_type,
@@ -321,6 +366,10 @@ ISSUING = [
     ),
     api_doc.refusal_example(
         "Staff have paused the campaign", Rejected("Spring is paused.", code="campaign_paused")
+    ),
+    api_doc.refusal_example(
+        "The account is not listed",
+        Rejected("Spring is for listed accounts, and this one is not listed.", code="not_eligible"),
     ),
     api_doc.refusal_example("Staff issue to an unknown account", NotFound("There is no active account 42.")),
 ]

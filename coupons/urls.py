@@ -11,6 +11,7 @@ urlpatterns = [
     path("campaigns/<int:campaign_id>/resume", api.ResumeCampaign.as_view()),
     path("campaigns/<int:campaign_id>/codes", api.CampaignCodes.as_view()),
     path("campaigns/<int:campaign_id>/codes/<str:code>", api.OneCampaignCode.as_view()),
+    path("campaigns/<int:campaign_id>/eligible-accounts", api.CampaignEligibleAccounts.as_view()),
     path("coupons", api.Coupons.as_view()),
     path("coupons/<str:code>", api.OneCoupon.as_view()),
     path("coupons/<str:code>/void", api.VoidCoupon.as_view()),

@@ -7,6 +7,7 @@ from rest_framework.permissions import IsAuthenticatedOrReadOnly
 from inventory import adjustments, pausing, products, schemas
 from inventory.models import Product, StockMovement
 from inventory.products import Availability
+from shop.api_keys.scopes import Resource
 from shop.http import cached_lists, json_format, keyed_calls
 from shop.http.openapi import api_doc
 from shop.http.pagination import paginate, paginate_for_staff
@@ -22,6 +23,7 @@ AVAILABILITY = OpenApiParameter("availability", str, enum=[one.value for one in 
 
 
 class Products(View):
+    resource = Resource.PRODUCTS
     permission_classes = [IsAuthenticatedOrReadOnly]
 
     @extend_schema(
@@ -49,6 +51,7 @@ class Products(View):
 
 
 class OneProduct(View):
+    resource = Resource.PRODUCTS
     permission_classes = [IsAuthenticatedOrReadOnly]
 
     @extend_schema(
@@ -74,6 +77,8 @@ class OneProduct(View):
 
 
 class PauseProduct(View):
+    resource = Resource.PRODUCTS
+
     @extend_schema(
         summary="Pause a product (staff)",
         description="From this answer on no process places an order of it, until it is resumed: "
@@ -91,6 +96,8 @@ class PauseProduct(View):
 
 
 class ResumeProduct(View):
+    resource = Resource.PRODUCTS
+
     @extend_schema(
         summary="Resume a paused product (staff)",
         description="It can be ordered again, if it is active and in stock. A product that is not paused "
@@ -107,6 +114,8 @@ class ResumeProduct(View):
 
 
 class StockAdjustments(View):
+    resource = Resource.PRODUCTS
+
     @extend_schema(
         summary="Adjust what is on hand (staff)",
         parameters=[api_doc.IDEMPOTENCY_KEY],
@@ -116,8 +125,8 @@ class StockAdjustments(View):
         | api_doc.refusals({409: ["insufficient_stock"]}),
     )
     def post(self, request: Request, product_id: int) -> Response:
-        require_staff_permission(request, "inventory.add_stockmovement")
-        call = keyed_calls.read_keyed_call(request, _created)
+        staff_id = require_staff_permission(request, "inventory.add_stockmovement")
+        call = keyed_calls.read_keyed_call(request, _created, owner_id=staff_id)
         data = read(schemas.AdjustStockInput, request)
 
         def adjust() -> StockMovement:
@@ -129,6 +138,8 @@ class StockAdjustments(View):
 
 
 class Stock(View):
+    resource = Resource.PRODUCTS
+
     @extend_schema(
         summary="A product's stock (staff)",
         responses={200: schemas.StockBody} | STAFF_ONLY,
@@ -139,8 +150,12 @@ class Stock(View):
 
 
 class StockMovements(View):
+    resource = Resource.PRODUCTS
+
     @extend_schema(
         summary="The movements of a product's stock, newest first (staff)",
+        description="Movements of months that operators have archived are not listed; what is on hand counts "
+        "them.",
         parameters=api_doc.PAGING,
         responses={200: api_doc.Page[schemas.StockMovementBody]} | STAFF_ONLY,
     )

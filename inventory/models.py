@@ -27,6 +27,19 @@ class Product(models.Model):
         editable=False,
         help_text=_("Since when it can't be ordered; empty: it can."),
     )
+    # Neither index nor foreign key: every order locks this row, and the sale finds its products by its own.
+    sale = models.ForeignKey(
+        "sales.Sale",
+        verbose_name=_("sale"),
+        null=True,
+        blank=True,
+        editable=False,
+        on_delete=models.PROTECT,
+        db_index=False,
+        db_constraint=False,
+        related_name="+",
+        help_text=_("Whose terms hold for its orders; empty: none."),
+    )
     low_stock_threshold = models.PositiveIntegerField(
         _("low stock threshold"),
         null=True,
@@ -92,6 +105,13 @@ class Delivery(models.Model):
         _("changed"), default=0, help_text=_("Products whose name or price changed.")
     )
     received = models.PositiveBigIntegerField(_("received"), default=0, help_text=_("Units received."))
+    archived = models.PositiveBigIntegerField(
+        _("archived"),
+        default=0,
+        db_default=0,
+        editable=False,
+        help_text=_("Of the units received, those whose movements are archived."),
+    )
     started_at = CreatedAtField(verbose_name=_("started at"))
     finished_at = models.DateTimeField(_("finished at"), null=True, blank=True)
 
@@ -163,3 +183,25 @@ class StockMovement(models.Model):
             "delta": f"{self.delta:+d}",
             "product": self.product_id,
         }
+
+
+class CarriedStock(models.Model):
+    """The sum of a product's archived movements: with those that are here it is what is on hand."""
+
+    # No foreign key in the database: its check would lock the product, for which orders wait.
+    product = models.OneToOneField(
+        Product,
+        verbose_name=_("product"),
+        on_delete=models.PROTECT,
+        primary_key=True,
+        db_constraint=False,
+        related_name="carried",
+    )
+    delta = models.BigIntegerField(_("delta"), default=0)
+
+    class Meta:
+        verbose_name = _("carried stock")
+        verbose_name_plural = _("carried stock")
+
+    def __str__(self) -> str:
+        return f"{self.delta:+d}"

@@ -53,6 +53,12 @@ def check(stock: Mapping[int, Stock], lines: Sequence[Line]) -> None:
     `Rejected` with `items`: `product_paused`, one for each product that is paused, or `insufficient_stock`,
     one for each product of which too few are available.
     """
+    check_sold(stock, lines)
+    check_available(stock, lines)
+
+
+def check_sold(stock: Mapping[int, Stock], lines: Sequence[Line]) -> None:
+    """Check that each of these products is there, active and not paused. Raises as `check` does."""
     wanted = _quantities(lines)
     missing = [id for id in wanted if id not in stock or not stock[id].is_active]
     if missing:
@@ -65,6 +71,11 @@ def check(stock: Mapping[int, Stock], lines: Sequence[Line]) -> None:
     paused = [id for id in wanted if stock[id].paused_at is not None]
     if paused:
         raise product_paused(paused)
+
+
+def check_available(stock: Mapping[int, Stock], lines: Sequence[Line]) -> None:
+    """Check that enough of each of these products is available. Raises as `check` does."""
+    wanted = _quantities(lines)
     short = [
         {"product": id, "requested": quantity, "available": stock[id].available}
         for id, quantity in wanted.items()

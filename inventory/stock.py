@@ -24,6 +24,7 @@ class Stock:
     reserved: int
     is_active: bool
     paused_at: datetime | str | None
+    sale_id: int | None
     low_stock_threshold: int | None
     limit_per_account: int | None
     version: int

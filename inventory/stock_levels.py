@@ -19,6 +19,7 @@ from inventory.mirror import mirror
 from inventory.models import Product, StockMovement
 from inventory.stock import COLUMNS, Stock
 from shop.db import bulk_sql, open_transaction, transactions
+from shop.event_feed import catalogue, recording
 from shop.events import journal
 
 READ = "SELECT {columns} FROM inventory_product WHERE id IN ({ids}) ORDER BY id{for_update}"
@@ -81,8 +82,10 @@ def change(
     ids = sorted(id for id, one in changes.items() if one != NO_CHANGE)
     for start in range(0, len(ids), ROWS_PER_STATEMENT):
         _update_levels(ids[start : start + ROWS_PER_STATEMENT], stock, changes, is_locked=is_locked)
+    were_available = {id: _is_available(stock[id]) for id in ids}
     for id in ids:
         _apply_to_copy(stock[id], changes[id])
+    _record_availability([stock[id] for id in ids if _is_available(stock[id]) != were_available[id]])
     publish_on_commit([stock[id] for id in ids])
 
 
@@ -145,6 +148,26 @@ def _apply_to_copy(product: Product | Stock, change: Change) -> None:
             is_outgoing=True,
             by=journal.SYSTEM,
         )
+
+
+def _is_available(product: Product | Stock) -> bool:
+    return product.on_hand > product.reserved
+
+
+def _record_availability(products: Iterable[Product | Stock]) -> None:
+    """Record the event of each of these, which have sold out or are available again."""
+    recording.record_all(
+        recording.event(
+            type=catalogue.RESTOCKED if _is_available(product) else catalogue.SOLD_OUT,
+            data={
+                "product": product.id,
+                "sku": product.sku,
+                "available": product.on_hand - product.reserved,
+                "on_hand": product.on_hand,
+            },
+        )
+        for product in products
+    )
 
 
 class MovementRow(NamedTuple):

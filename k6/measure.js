@@ -72,23 +72,26 @@ function signedIn(number) {
   return { Authorization: users[number % users.length].bearer };
 }
 
-// Returns a function that sends a body to that path as the next account. An answer with another status than
+// Returns a function that sends a body to that path as the next account; `path` may be a function of the number of
+// the account. An answer with another status than
 // `expected` counts as an error. With `pausesIfOverloaded` a 503 `overloaded` has a counter of its own, and
 // the buyer pauses for Retry-After.
 export function asking(path, expected, { method = "POST", pausesIfOverloaded = false } = {}) {
-  const url = `${URL}/api/v1${path}`;
+  const base = `${URL}/api/v1`;
+  const fixed = typeof path === "string" ? base + path : null;
   const responseCallback = http.expectedStatuses(expected);
   return (body, headers = {}) => {
     if (PAUSE && exec.vu.iterationInScenario === 0) {
       sleep(Math.random() * PAUSE); // otherwise all buyers would send at the same moment, every time
     }
-    headers.Authorization = users[turn() % ACCOUNTS].bearer;
+    const account = turn() % ACCOUNTS;
+    headers.Authorization = users[account].bearer;
     headers["Content-Type"] = "application/json";
     const params = { headers, responseCallback, timeout: TIMEOUT };
     if (pausesIfOverloaded) {
       params.responseType = "text"; // its code is in the body
     }
-    const response = http.request(method, url, body, params);
+    const response = http.request(method, fixed ?? base + path(account), body, params);
     if (response.status !== expected) {
       others[response.status]?.add(1);
     }

@@ -30,24 +30,30 @@ from orders.schemas import (
     RefundInput,
     RefundItemInput,
     TimelineBody,
+    archived_body,
     event_body,
     order_body,
     refund_body,
 )
 from payments.api import ListPayments
 from payments.schemas import PaymentBody, TopUpInput
+from shop.api_keys.scopes import Resource
 from shop.concurrency.event_loop import run_in_thread, submit_to_batcher
-from shop.errors import NotAuthenticated, Rejected
+from shop.errors import Rejected
 from shop.events import journal
 from shop.http import keyed_calls
 from shop.http.openapi import api_doc
 from shop.http.pagination import paginate, paginate_for_staff
-from shop.http.permissions import READ_JOURNAL, has_staff_permission, require_staff_permission
+from shop.http.permissions import (
+    READ_JOURNAL,
+    allowed_account_id,
+    has_staff_permission,
+    require_staff_permission,
+)
 from shop.http.validation import Nothing, read, read_query
 from shop.http.views import Request, Response, View
 from shop.idempotency import claims
 from shop.idempotency.recorded_answers import Replay
-from shop.lazy_texts import mark as _
 from shop.observability import tracing
 from shop.operations import dispatch
 from shop.rates import rate_limits
@@ -64,6 +70,10 @@ PLACING = {
         "insufficient_points",
         "insufficient_stock",
         "product_paused",
+        "sale_not_open",
+        "sale_closed",
+        "sale_paused",
+        "admission_required",
         "purchase_limit_reached",
         "too_many_open_orders",
     ],
@@ -74,6 +84,8 @@ PLACING = {
 
 
 class Orders(View):
+    resource = Resource.ORDERS
+
     @extend_schema(
         parameters=[
             OpenApiParameter("status", str, enum=get_args(OrderStatus)),
@@ -85,7 +97,7 @@ class Orders(View):
     def get(self, request: Request) -> Response:
         """List the account's own orders, newest first; staff see all orders."""
         query = read_query(OrdersQuery, request)
-        account_id = _allowed_account_id(request, "orders.view_order")
+        account_id = allowed_account_id(request, "orders.view_order")
         orders = selectors.visible_orders(account_id=account_id)
         if query.status:
             orders = selectors.with_status(orders, query.status)
@@ -109,6 +121,9 @@ class Orders(View):
     async def post(self, request: Request) -> Response:
         """Place an order; with `payment` it is paid at once.
 
+        A card whose owner must act makes the order's `payment` `requires_action`: the response is 202 at
+        once, and `payment.next_action.url` is the page to send them to.
+
         `payment: {}` is for orders that points cover. If they don't cover the order, the response is 400
         `invalid` at `payment.token`; if the wallet holds too few, 409 `insufficient_points`. A card token
         that the gateway doesn't know is a declined payment: 402 with the `failure.code` `unknown_token`.
@@ -126,6 +141,7 @@ class Orders(View):
             token=body.payment.token if body.payment else None,
             keyed=call,
             by=journal.current_actor(),
+            keep_on_decline=body.keep_on_decline,
         )
 
         async def place() -> Any:
@@ -153,6 +169,8 @@ class Orders(View):
 
 
 class OneOrder(View):
+    resource = Resource.ORDERS
+
     @extend_schema(responses={200: OrderBody} | api_doc.refusals({404: ["not_found"]}))
     def get(self, request: Request, order_id: UUID) -> Response:
         """Get one order."""
@@ -160,25 +178,34 @@ class OneOrder(View):
 
 
 class OrderTimeline(View):
+    resource = Resource.ORDERS
+
     @extend_schema(responses={200: TimelineBody} | api_doc.refusals({404: ["not_found"]}))
     def get(self, request: Request, order_id: UUID) -> Response:
-        """List every step and compensation of the order's payment, oldest first."""
+        """List every step and compensation of the order's payment, oldest first.
+
+        `archived` is there where operators have archived months of this time, whose lines are not listed.
+        Staff get the names of the files.
+        """
         order = _get_order(request, order_id)
         for_staff = has_staff_permission(request, "orders.view_order")
         with_journal = for_staff and has_staff_permission(request, READ_JOURNAL)
         lines = selectors.timeline(order.id, for_staff=for_staff, with_journal=with_journal)
         results = [event_body(line, for_staff=for_staff, language=request.language) for line in lines]
-        return Response({"results": results})
+        archived = [archived_body(one, for_staff=for_staff) for one in selectors.archived_months(order)]
+        return Response({"results": results} | ({"archived": archived} if archived else {}))
 
 
 class CancelOrder(View):
+    resource = Resource.ORDERS
+
     @extend_schema(
         request=Nothing,
         responses={200: OrderBody} | api_doc.refusals({404: ["not_found"], 409: ["order_not_cancellable"]}),
     )
     def post(self, request: Request, order_id: UUID) -> Response:
         """Cancel an order that awaits payment. Repeating the call has no further effect."""
-        account_id = _allowed_account_id(request, "orders.change_order")
+        account_id = allowed_account_id(request, "orders.change_order")
         read(Nothing, request)
         cancellation.cancel(order_id=order_id, account_id=account_id)
         order = selectors.get_order(order_id=order_id, account_id=account_id)
@@ -186,6 +213,8 @@ class CancelOrder(View):
 
 
 class OrderRefunds(View):
+    resource = Resource.ORDERS
+
     @extend_schema(
         parameters=api_doc.PAGING,
         responses={200: api_doc.Page[RefundBody]} | api_doc.refusals({404: ["not_found"]}),
@@ -193,7 +222,7 @@ class OrderRefunds(View):
     def get(self, request: Request, order_id: UUID) -> Response:
         """List the order's refunds, newest first; staff see the refunds of all orders."""
         found = selectors.refunds(
-            order_id=order_id, account_id=_allowed_account_id(request, "orders.view_refund")
+            order_id=order_id, account_id=allowed_account_id(request, "orders.view_refund")
         )
         return paginate(request, found, _render_refund)
 
@@ -220,8 +249,8 @@ class OrderRefunds(View):
         the pending ones leave. An order that is not paid is 409 `nothing_to_refund`; a product with fewer
         units left, or one that is not in the order, is 409 `refund_exceeds_order`.
         """
-        require_staff_permission(request, "orders.add_refund")
-        call = keyed_calls.read_keyed_call(request, schemas.refund_answer)
+        staff_id = require_staff_permission(request, "orders.add_refund")
+        call = keyed_calls.read_keyed_call(request, schemas.refund_answer, owner_id=staff_id)
         body = read(RefundInput, request)
         items = None if body.items is None else _to_lines(body.items)
         outcome = keyed_calls.perform_blocking(
@@ -258,6 +287,11 @@ class Payments(ListPayments):
     async def post(self, request: Request) -> Response:
         """Pay an own order that awaits payment.
 
+        With `keep_on_decline` a refused card leaves it to be paid with another one: five payments at most, of
+        which one at most is not failed. `order_not_payable` has the `reason` `not_awaiting_payment` or
+        `too_many_payments`. A card whose owner must act makes the payment `requires_action`: the response is
+        202 at once, and `next_action.url` is the page to send them to.
+
         Another account's order is 404 `not_found`, also for staff, who may view and cancel it but not pay it.
         """
         return await payment_calls.wait_and_respond(await self._start(request))
@@ -271,7 +305,11 @@ class Payments(ListPayments):
             return await keyed_calls.perform_in_thread(
                 call,
                 lambda: purchase.pay(
-                    account_id=call.account_id, order_id=body.order, token=body.token, keyed=call
+                    account_id=call.account_id,
+                    order_id=body.order,
+                    token=body.token,
+                    keep_on_decline=body.keep_on_decline,
+                    keyed=call,
                 ),
             )
 
@@ -286,13 +324,15 @@ class Payments(ListPayments):
             call,
             payment.id,
             read_payment_answers,
-            schemas.payment_answer(payment, call.language),
+            schemas.payment_answer(payment, call.language).answer,
             begin=partial(dispatch.enqueue_batched, tasks.advance, str(outcome.started.saga.id)),
             seconds=payment_calls.preferred_seconds(request) or 0,
         )
 
 
 class TopUps(View):
+    resource = Resource.WALLET
+
     @extend_schema(
         request=TopUpInput,
         parameters=[api_doc.IDEMPOTENCY_KEY, api_doc.PREFER_WAIT],
@@ -300,7 +340,9 @@ class TopUps(View):
             201: OpenApiResponse(
                 PaymentBody, description="The payment, `succeeded`: the points are in the wallet."
             ),
-            202: OpenApiResponse(PaymentBody, description="The payment, `pending` or `in_doubt`."),
+            202: OpenApiResponse(
+                PaymentBody, description="The payment, `pending`, `requires_action` or `in_doubt`."
+            ),
         }
         | api_doc.refusals(
             {
@@ -344,7 +386,7 @@ class TopUps(View):
             call,
             payment_id,
             read_payment_answers,
-            schemas.payment_answer(outcome.payment, call.language),
+            schemas.payment_answer(outcome.payment, call.language).answer,
             begin=partial(dispatch.enqueue_batched, tasks.advance, str(outcome.saga_id)),
             seconds=seconds or 0,
         )
@@ -389,25 +431,17 @@ async def _place_in_batch_or_thread(order_request: OrderRequest) -> Any:
     return await submit_to_batcher(batcher, order_request)
 
 
-def _allowed_account_id(request: Request, permission: str) -> int | None:
-    """The account whose orders the caller may use; None, which is all, for staff with `permission`."""
-    if not request.user.is_authenticated:
-        raise NotAuthenticated(_("Sign in to do that."))
-    return None if has_staff_permission(request, permission) else request.user.pk
-
-
 def _to_lines(items: Sequence[ItemInput | RefundItemInput]) -> tuple[Line, ...]:
     return tuple(Line(product_id=item.product, quantity=item.quantity) for item in items)
 
 
 def _get_order(request: Request, order_id: UUID) -> Order:
-    return selectors.get_order(
-        order_id=order_id, account_id=_allowed_account_id(request, "orders.view_order")
-    )
+    return selectors.get_order(order_id=order_id, account_id=allowed_account_id(request, "orders.view_order"))
 
 
 def _render_order(order: Order, language: str) -> dict[str, Any]:
-    return order_body(order, list(order.lines.all()), language)
+    payments = list(order.payments.all())
+    return order_body(order, list(order.lines.all()), payments[-1] if payments else None, language)
 
 
 def _render_refund(refund: Refund) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The laws (invariants) of orders: parts of L5 and L6, L8 for keys, L9 to L13.
+"""The laws (invariants) of orders: parts of L5 and L6, L8 for keys, L9 to L13, and half of L14.
 
 What a check compares it reads by one statement; a check of several conditions has a statement for each.
 
@@ -13,7 +13,9 @@ from django.db import connection
 from django.db.models import (
     BigIntegerField,
     Count,
+    DateTimeField,
     Exists,
+    ExpressionWrapper,
     F,
     OuterRef,
     Q,
@@ -26,17 +28,23 @@ from django.db.models.functions import Coalesce
 
 from coupons.archive import both_tables
 from coupons.models import ArchivedCoupon, Coupon
+from coupons.restriction_models import FirstOrderUse
 from inventory.models import Product
 from orders.models import Order, OrderLine, Refund, RefundLine, Saga, SagaLog
 from orders.order_states import ENDED, OPEN, PAID
 from orders.payment import purchase, refund_saga, top_ups
 from orders.payment.refund_saga import UNSETTLED as UNDER_WAY
+from orders.placement import first_orders
 from orders.saga.definitions import DO, LEASE_SECONDS, Event
 from payments.models import GATEWAY_CLEARING, Entry, Payment, Transfer
 from payments.payment_states import UNSETTLED
 from payments.reconciliation import comparison
+from sales.models import SaleEntry
+from sales.waiting_room import admission
 from shop import clock
-from shop.models import IdempotencyKey, JournalLine
+from shop.db.archived_months import JOURNAL
+from shop.models import ArchivedMonth, ArchivedPaidEvent, IdempotencyKey, JournalLine
+from shop.operations.archives.journal_table import PAID_EVENTS
 from shop.operations.audits.audit_report import OFFENDERS_REPORTED, LawReport, report
 from shop.operations.audits.audit_scope import Rows, count, within
 
@@ -80,7 +88,9 @@ def audit() -> list[LawReport]:
         overdue_sagas_are_stuck(),
         ended_orders_hold_nothing(),
         paid_orders_were_published(),
+        archived_paid_events_are_counted(),
         accounts_are_within_their_limits(),
+        queued_orders_used_an_entry(),
     ]
 
 
@@ -95,7 +105,8 @@ def coupons_are_held_by_open_orders(order_ids: Rows | None = None) -> LawReport:
     """Coupons with an order, which an index finds; the coupons' part checks that none is held without one.
 
     A statement for each condition: coupons held by an order that isn't open, coupons in both tables redeemed
-    by one that isn't paid, and open orders without their coupon.
+    by one that isn't paid, open orders without their coupon, and coupons for first orders whose order is open
+    or paid and is not the one that its account's use names: that account has used two.
     """
     with_order = Coupon.objects.filter(within("order", order_ids), order__isnull=False)
     wrongly_held = with_order.filter(status=Coupon.Status.HELD).exclude(order__status__in=OPEN)
@@ -111,7 +122,19 @@ def coupons_are_held_by_open_orders(order_ids: Rows | None = None) -> LawReport:
     checked = count(with_order, order_ids) + (archived.count() if order_ids is None else 0)
     wrong = (wrongly_held, wrongly_redeemed)
     offenders = [code for found in wrong for code in _offenders(found, "code")]
+    offenders += _offenders(_second_first_orders(order_ids), "id")
     return report("L6", checked, offenders + _offenders(without, "id"))
+
+
+def _second_first_orders(order_ids: Rows | None) -> "QuerySet[Order]":
+    """Orders that count as an account's first one, and hold or redeemed such a coupon, without being its use.
+
+    It starts at the campaigns for first orders, which are few.
+    """
+    used = Exists(FirstOrderUse.objects.filter(order=OuterRef("pk")))
+    coupons = Coupon.objects.filter(within("order", order_ids), campaign__first_order_only=True)
+    holders = coupons.filter(order__isnull=False).values("order")
+    return Order.objects.filter(~used, pk__in=holders, status__in=first_orders.COUNTING)
 
 
 def one_key_has_one_effect() -> LawReport:
@@ -179,7 +202,20 @@ def _payments_inconsistent_with_orders(order_ids: Rows | None = None) -> list[st
     ).exclude(order__status__in=PAID)
     unfinished = _unfinished_sagas(purchase.NAME, top_ups.NAME)
     forgotten = Payment.objects.filter(of_orders, status__in=UNSETTLED).exclude(Exists(unfinished))
-    return _offenders(unpaid, "id") + _offenders(overpaid, "order_id") + _offenders(forgotten, "id")
+    inconsistent = ((unpaid, "id"), (overpaid, "order_id"), (forgotten, "id"))
+    offenders = [id for rows, name in inconsistent for id in _offenders(rows, name)]
+    return offenders + _offenders(_several_not_failed(order_ids), "order_id")
+
+
+def _several_not_failed(order_ids: Rows | None) -> "QuerySet[Payment]":
+    """Payments after an order's first one, while another payment of that order is not failed either.
+
+    An order's later payments are few, and what they have beside them is found by the order.
+    """
+    not_failed = Payment.objects.exclude(status=Payment.Status.FAILED)
+    others = not_failed.filter(order=OuterRef("order")).exclude(pk=OuterRef("pk"))
+    later = not_failed.filter(within("order", order_ids), order__isnull=False, number__gt=1)
+    return later.filter(Exists(others))
 
 
 def refunds_add_up(order_ids: Rows | None = None) -> LawReport:
@@ -240,6 +276,8 @@ def _payments_inconsistent_with_refunds() -> "QuerySet[Payment]":
             settled_amount=_sum(theirs.filter(status=Refund.Status.SUCCEEDED), "order", "card_amount"),
         )
         .exclude(refunding_amount=F("pending_amount"), refunded_amount=F("settled_amount"))
+        # Earlier payments of the order, whose cards were refused.
+        .exclude(status=Payment.Status.FAILED, refunding_amount=0, refunded_amount=0)
     )
 
 
@@ -276,16 +314,21 @@ def ended_orders_hold_nothing(order_ids: Rows | None = None) -> LawReport:
     """Coupons and points. L5 covers stock, which would be reserved without an open order."""
     ended = Order.objects.filter(within("pk", order_ids), status__in=ENDED)
     with_coupon = ended.filter(Exists(Coupon.objects.filter(order=OuterRef("pk"))))
-    of_order = Transfer.objects.filter(order=OuterRef("pk"))
-    with_points = ended.filter(Exists(of_order.filter(kind=Transfer.Kind.HOLD))).exclude(
-        Exists(of_order.filter(kind=Transfer.Kind.RELEASE))
-    )
+    with_points = ended.annotate(
+        held=_transfers_of_order(Transfer.Kind.HOLD), released=_transfers_of_order(Transfer.Kind.RELEASE)
+    ).exclude(held=F("released"))
     offenders = _offenders(with_coupon, "id") + _offenders(with_points, "id")
     return report("L11", count(ended, order_ids), offenders)
 
 
+def _transfers_of_order(kind: str) -> Coalesce:
+    """How many transfers of this kind the outer order has: points are held once for each of its payments."""
+    transfers = Transfer.objects.filter(order=OuterRef("pk"), kind=kind).order_by().values("order")
+    return Coalesce(Subquery(transfers.annotate(number=Count("pk")).values("number")), 0)
+
+
 def paid_orders_were_published(order_ids: Rows | None = None) -> LawReport:
-    """Each paid order's event is delivered or queued, or an operator confirmed it."""
+    """Each paid order's event is delivered or queued, also in an archive, or an operator confirmed it."""
     published = JournalLine.objects.filter(
         order_id=OuterRef("pk"), what="order.paid", delivery__in=(Delivery.QUEUED, Delivery.DELIVERED)
     )
@@ -298,8 +341,21 @@ def paid_orders_were_published(order_ids: Rows | None = None) -> LawReport:
         event=Event.FORCED,
     )
     paid = Order.objects.filter(within("pk", order_ids), status__in=PAID)
-    unpublished = paid.exclude(Exists(published) | Exists(confirmed))
+    archived = ArchivedPaidEvent.objects.filter(pk=OuterRef("pk"))
+    unpublished = paid.exclude(Exists(published) | Exists(archived) | Exists(confirmed))
     return report("L12", count(paid, order_ids), _offenders(unpublished, "id"))
+
+
+def archived_paid_events_are_counted() -> LawReport:
+    """L12 for archived months: each has as many paid events as it took. Offenders are files.
+
+    Both sides of a month are read by one statement.
+    """
+    events = ArchivedPaidEvent.objects.filter(month=OuterRef("pk")).order_by().values("month")
+    counted = Coalesce(Subquery(events.annotate(number=Count("pk")).values("number")), 0)
+    months = ArchivedMonth.objects.filter(table=JOURNAL).annotate(counted=counted).order_by("pk")
+    broken = [one.file for one in months if one.counted != one.sums.get(PAID_EVENTS, 0)]
+    return report("L12", 0, broken)
 
 
 def accounts_are_within_their_limits(account_ids: Rows | None = None) -> LawReport:
@@ -312,6 +368,31 @@ def accounts_are_within_their_limits(account_ids: Rows | None = None) -> LawRepo
         offenders = [f"account {account}, product {product}" for account, product in cursor.fetchall()]
     limited = OrderLine.objects.filter(limit_per_account__isnull=False)
     return report("L13", count(limited, account_ids), offenders)
+
+
+def queued_orders_used_an_entry(order_ids: Rows | None = None) -> LawReport:
+    """L14, second half: each order of a sale with a waiting room has the admitted entry that it used.
+
+    And each used entry has such an order. Offenders are orders, and entries.
+    """
+    lines = OrderLine.objects.filter(within("order", order_ids), sale__isnull=False)
+    entries = SaleEntry.objects.filter(
+        order=OuterRef("order"),
+        sale=OuterRef("sale"),
+        account=OuterRef("order__account"),
+        status=SaleEntry.Status.USED,
+        # The clock of admissions may be ahead of the order's, by so much and never less again.
+        admitted_at__lte=ExpressionWrapper(
+            OuterRef("order__placed_at") + F("sale__admission_clock_ahead") + Value(admission.LARGEST_STEP),
+            output_field=DateTimeField(),
+        ),
+        admitted_until__gt=OuterRef("order__placed_at"),
+    )
+    without = lines.exclude(Exists(entries)).order_by("order").distinct()
+    used = SaleEntry.objects.filter(within("order", order_ids), order__isnull=False)
+    unplaced = used.exclude(Exists(OrderLine.objects.filter(order=OuterRef("order"), sale=OuterRef("sale"))))
+    offenders = _offenders(without, "order_id") + [f"entry {id}" for id in _offenders(unplaced, "id")]
+    return report("L14", count(lines, order_ids), offenders)
 
 
 def _placeholders(values: Sequence[Any]) -> str:

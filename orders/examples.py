@@ -16,6 +16,13 @@ TOP_UP = {
     "card_amount": 5000,
     "failure": None,
     "created_at": NOON,
+    "next_action": None,
+}
+# The card's owner has until ten past noon.
+NEXT_ACTION = {
+    "type": "redirect",
+    "url": "https://bank.example/3ds/ch_0199c1f0",
+    "expires_at": "2026-11-20T12:10:00.000000Z",
 }
 # The first of three units at 333 in an order of 899: 100 less by a coupon, 200 paid by points.
 REFUND = {
@@ -61,11 +68,22 @@ PAYING = [
         "A declined card",
         PaymentDeclined(CARD_DECLINED["detail"], failure=CARD_DECLINED, order=ORDER_ID, payment=PAYMENT_ID),
     ),
+    api_doc.refusal_example(
+        "A sixth card for an order that was kept",
+        Rejected(
+            "5 cards were refused for this order; place a new one.",
+            code="order_not_payable",
+            reason="too_many_payments",
+        ),
+    ),
     api_doc.refusal_example("The order of another account", NotFound("There is no such order.")),
 ]
 TOPPING_UP = [
     api_doc.response_example("Charged and credited", 201, TOP_UP),
     api_doc.response_example("Not known yet", 202, TOP_UP | {"status": "in_doubt"}),
+    api_doc.response_example(
+        "The card's owner must act", 202, TOP_UP | {"status": "requires_action", "next_action": NEXT_ACTION}
+    ),
     api_doc.refusal_example(
         "A declined card",
         PaymentDeclined(CARD_DECLINED["detail"], failure=CARD_DECLINED, payment=PAYMENT_ID),

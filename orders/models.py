@@ -117,6 +117,18 @@ class OrderLine(models.Model):
         blank=True,
         help_text=_("The product's limit when the order was placed; empty: none."),
     )
+    # Neither index nor foreign key: most lines have none, and would pay for both.
+    sale = models.ForeignKey(
+        "sales.Sale",
+        verbose_name=_("sale"),
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        db_index=False,
+        db_constraint=False,
+        related_name="+",
+        help_text=_("The sale with a waiting room under which it was placed; empty: none."),
+    )
 
     class Meta:
         verbose_name = _("order line")
@@ -294,7 +306,7 @@ class SagaLog(models.Model):
 
     A line of `attempt` 0 is final: unique per saga, step and direction, so its effect happens once
     (dtm's barrier). An undo of a step that never ran leaves a `void` line that refuses the late do.
-    Lines of attempt 1, 2, ... record failed attempts.
+    Lines of attempt 1, 2, ... record attempts without a final result.
     """
 
     class Event(models.TextChoices):
@@ -305,6 +317,7 @@ class SagaLog(models.Model):
         FAILED = "failed", _("failed attempt")
         PENDING = "pending", _("the other system is working on it")
         FORCED = "forced", _("confirmed by an operator")
+        REQUIRES_ACTION = "requires_action", _("waits for the customer")
 
     saga = models.ForeignKey(
         Saga, verbose_name=_("saga"), on_delete=models.PROTECT, db_index=False, related_name="log"

@@ -11,6 +11,7 @@ from shop.db import open_transaction
 from shop.events import journal
 
 Status = Order.Status
+KEPT = "order.kept"
 OUTGOING = (Status.PAID, Status.CANCELLED)
 # An order's saga delivers its `paid` event itself; the relay delivers it after a crash. The delay is longer
 # than a saga takes to reach that step and to try it twice without an answer, so that the relay doesn't repeat
@@ -31,6 +32,19 @@ def note_status(order: Order | LockedOrder, *, status: str, at: datetime, detail
         is_outgoing=status in OUTGOING,
         at=at,
         due_at=at + RELAY_DELAYS.get(Status(status), timedelta()),
+    )
+
+
+def note_kept(order: LockedOrder, *, at: datetime, detail: str) -> None:
+    """Record that a card was refused, and the order awaits another payment."""
+    journal.note(
+        what=KEPT,
+        subject=f"order {order.id}",
+        order_id=order.id,
+        before={"status": order.status},
+        after=order_facts(order) | {"status": str(Status.AWAITING_PAYMENT)},
+        detail=detail,
+        at=at,
     )
 
 

@@ -17,7 +17,8 @@ Status = Order.Status
 
 TRANSITIONS: dict[str, frozenset[str]] = {
     Status.AWAITING_PAYMENT: frozenset({Status.PAYING, Status.CANCELLED, Status.EXPIRED}),
-    Status.PAYING: frozenset({Status.PAID, Status.PAYMENT_FAILED}),
+    # Back to awaiting payment when a card was refused, and the order is kept for another one.
+    Status.PAYING: frozenset({Status.PAID, Status.PAYMENT_FAILED, Status.AWAITING_PAYMENT}),
     Status.PAID: frozenset({Status.REFUNDING}),
     Status.REFUNDING: frozenset({Status.PAID, Status.REFUNDED}),
     Status.REFUNDED: frozenset(),
@@ -105,6 +106,7 @@ class NewLine(NamedTuple):
     line_amount: int
     discount_amount: int
     limit_per_account: int | None
+    sale_id: int | None
     refunded_quantity: int = 0
 
 

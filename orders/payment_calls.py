@@ -15,8 +15,15 @@ from structlog import get_logger
 
 from orders import schemas, selectors
 from orders.payment import card_limits, payment_status
-from orders.payment.payment_status import EnqueueSaga, IsAttempted, ReadAnswers, never_attempted
+from orders.payment.payment_status import (
+    CurrentAnswer,
+    EnqueueSaga,
+    IsAttempted,
+    ReadAnswers,
+    never_attempted,
+)
 from orders.saga import backlog
+from payments import payment_states
 from payments.models import Payment
 from shop.errors import Overloaded, Throttled, Unavailable
 from shop.http import keyed_calls, prefer
@@ -77,13 +84,16 @@ async def run_rate_limited(
         return replay
 
 
-def read_order_answers(order_ids: Sequence[UUID], language: str) -> dict[UUID, Answer]:
+def read_order_answers(order_ids: Sequence[UUID], language: str) -> dict[UUID, CurrentAnswer]:
     """The answers, by their ids, of calls that paid these orders as they were placed."""
     found = selectors.read_orders(order_ids)
-    return {order.id: schemas.order_answer(order, lines, language) for order, lines in found}
+    payments = payment_states.payments_of(order_ids)
+    return {
+        order.id: schemas.order_answer(order, lines, payments[order.id], language) for order, lines in found
+    }
 
 
-def read_payment_answers(payment_ids: Sequence[UUID], language: str) -> dict[UUID, Answer]:
+def read_payment_answers(payment_ids: Sequence[UUID], language: str) -> dict[UUID, CurrentAnswer]:
     """The answers, by their ids, of calls that started these payments."""
     payments = Payment.objects.filter(id__in=payment_ids)
     return {payment.id: schemas.payment_answer(payment, language) for payment in payments}

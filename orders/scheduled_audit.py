@@ -64,6 +64,7 @@ SUBJECTS = (
             ("L9", audit.payments_fit_orders),
             ("L11", audit.ended_orders_hold_nothing),
             ("L12", audit.paid_orders_were_published),
+            ("L14", audit.queued_orders_used_an_entry),
         ),
     ),
     Subject(
@@ -91,6 +92,7 @@ WHOLE_CHECKS = (
     # It joins from the few open orders to their lines, by an index.
     WholeCheck("L5", audit.reserved_is_what_open_orders_hold),
     WholeCheck("L9", findings.books_agree, is_in_full=False),
+    WholeCheck("L12", audit.archived_paid_events_are_counted, is_frequent=False),
     # No index has the references, but keys are deleted after a day.
     WholeCheck("L8", _no_reference_is_shared, is_frequent=False),
 )

@@ -15,10 +15,12 @@ from pydantic_core import PydanticCustomError
 from orders import order_states
 from orders.models import Order, OrderLine, Refund, RefundLine
 from orders.order_states import PAID, NewLine, NewOrder
+from orders.payment.payment_status import CurrentAnswer
 from orders.payment.refunding import StartedRefund
 from orders.placement.decisions import PlacedOrder
 from payments.models import Payment
-from payments.schemas import failure_body, payment_body
+from payments.payment_states import ENDED_UNPAID
+from payments.schemas import NextActionBody, PaymentStatus, failure_body, next_action_body, payment_body
 from shop import lazy_texts
 from shop.http import json_format, problems
 from shop.http.openapi import api_doc
@@ -26,7 +28,7 @@ from shop.http.validation import Amount, Id, Input, NonBlankText, Query, Uuid
 from shop.idempotency.recorded_answers import Answer
 from shop.lazy_texts import ENGLISH
 from shop.lazy_texts import mark as _
-from shop.models import JournalLine
+from shop.models import ArchivedMonth, JournalLine
 
 MAX_LINES, MAX_QUANTITY = 50, 1000
 Token = Annotated[str, Field(min_length=1, max_length=255)]
@@ -49,6 +51,14 @@ api_doc.declare_members(
 api_doc.declare_members(
     "too_many_open_orders",
     limit=api_doc.INTEGER | {"description": "how many unpaid orders an account may have."},
+)
+api_doc.declare_members(
+    "order_not_payable",
+    reason={
+        "type": "string",
+        "enum": ["not_awaiting_payment", "too_many_payments"],
+        "description": "`too_many_payments`: five cards were refused for an order that was kept.",
+    },
 )
 api_doc.declare_members(
     "payment_declined",
@@ -97,6 +107,15 @@ class CardInput(Input):
     token: Token = ""
 
 
+KeepOnDecline = Annotated[
+    bool,
+    Field(
+        description="A refused card leaves the order `awaiting_payment` until `expires_at`, to be paid with "
+        "another one by `POST /payments`; the response is 402 all the same."
+    ),
+]
+
+
 class PlaceOrderInput(Input):
     items: Annotated[
         list[ItemInput], Field(min_length=1, max_length=MAX_LINES), AfterValidator(_require_unique_products)
@@ -104,11 +123,13 @@ class PlaceOrderInput(Input):
     coupon: Annotated[str, Field(min_length=1, max_length=64)] = ""
     points_amount: Amount = 0
     payment: CardInput | None = None
+    keep_on_decline: KeepOnDecline = False
 
 
 class PayInput(Input):
     order: Uuid
     token: Token = ""
+    keep_on_decline: KeepOnDecline = False
 
 
 class RefundInput(Input):
@@ -145,6 +166,14 @@ class FailureBody(BaseModel):
     detail: str
 
 
+class OrderPaymentBody(BaseModel):
+    """The newest payment of an order."""
+
+    id: UUID
+    status: PaymentStatus
+    next_action: NextActionBody | None
+
+
 class OrderBody(BaseModel):
     id: UUID
     status: OrderStatus
@@ -160,6 +189,7 @@ class OrderBody(BaseModel):
     placed_at: datetime
     expires_at: datetime
     paid_at: datetime | None
+    payment: OrderPaymentBody | None
     failure: FailureBody | None
 
 
@@ -192,8 +222,14 @@ class EventBody(BaseModel):
     detail: str
 
 
+class ArchivedMonthBody(BaseModel):
+    month: str
+    file: str | None
+
+
 class TimelineBody(BaseModel):
     results: list[EventBody]
+    archived: list[ArchivedMonthBody] = []
 
 
 WITH_A_NUMBER = [
@@ -213,10 +249,18 @@ def event_body(line: JournalLine, *, for_staff: bool, language: str) -> dict[str
     return {"at": line.at, "event": line.what, "detail": detail}
 
 
+def archived_body(month: ArchivedMonth, *, for_staff: bool) -> dict[str, Any]:
+    """A month of the timeline that is in a file, which staff get the name of."""
+    return {"month": month.month, "file": month.file if for_staff else None}
+
+
 def order_body(
-    order: Order | NewOrder, lines: Sequence[OrderLine | NewLine], language: str = ENGLISH
+    order: Order | NewOrder,
+    lines: Sequence[OrderLine | NewLine],
+    payment: Payment | None,
+    language: str = ENGLISH,
 ) -> dict[str, Any]:
-    """The response body of an order; only why its payment failed is in the language."""
+    """The response body of an order with its newest payment; only why that failed is in the language."""
     failure = failure_body(order.failure_code, order.failure_detail, language)
     return {
         "id": str(order.id),
@@ -243,7 +287,16 @@ def order_body(
         "placed_at": order.placed_at,
         "expires_at": order.expires_at,
         "paid_at": order.paid_at,
+        "payment": _order_payment_body(payment) if payment else None,
         "failure": failure,
+    }
+
+
+def _order_payment_body(payment: Payment) -> dict[str, Any]:
+    return {
+        "id": str(payment.id),
+        "status": payment.shown_status,
+        "next_action": next_action_body(payment),
     }
 
 
@@ -275,15 +328,15 @@ def placed_order_answer(placed: PlacedOrder) -> Answer | None:
     """The answer to record for a new order; None while it is being paid."""
     if placed.started:
         return None
-    body = json_format.dump(order_body(placed.order, placed.lines))
+    body = json_format.dump(order_body(placed.order, placed.lines, None))
     return Answer(201, body, order_address(placed.order.id))
 
 
 def paying_order_answer(placed: PlacedOrder) -> Answer:
     """202 with the order whose payment was just started."""
-    return Answer(
-        202, json_format.dump(order_body(placed.order, placed.lines)), order_address(placed.order.id)
-    )
+    assert placed.started
+    body = json_format.dump(order_body(placed.order, placed.lines, placed.started.payment))
+    return Answer(202, body, order_address(placed.order.id))
 
 
 def refund_answer(started: StartedRefund) -> Answer:
@@ -296,26 +349,37 @@ def answered_later(outcome: object) -> None:
     """Record no answer yet: it is only known once the payment has settled."""
 
 
-def order_answer(order: NewOrder, lines: Sequence[NewLine], language: str) -> Answer:
-    """The order's current state: 202 while it is being paid, then 201, or 402 with the failure."""
-    if order.status == Order.Status.PAYMENT_FAILED:
-        return _declined(order.failure_code, order.failure_detail, language, order=str(order.id))
-    body = json_format.dump(order_body(order, lines))
-    return Answer(201 if order.status in PAID else 202, body, order_address(order.id))
+def order_answer(
+    order: NewOrder, lines: Sequence[NewLine], payments: Sequence[Payment], language: str
+) -> CurrentAnswer:
+    """What became of an order that was paid as it was placed: 202 while it is being paid, then 201, or 402.
+
+    The first of its payments decides: an order that a refused card left may be paid with another one later.
+    """
+    first, newest = payments[0], payments[-1]
+    if first.status in ENDED_UNPAID:
+        declined = _declined(first.failure_code, first.failure_detail, language, order=str(order.id))
+        return CurrentAnswer(declined)
+    body = json_format.dump(order_body(order, lines, newest))
+    answer = Answer(201 if order.status in PAID else 202, body, order_address(order.id))
+    return CurrentAnswer(answer, is_for_customer=first.requires_action)
 
 
-def payment_answer(payment: Payment, language: str) -> Answer:
+def payment_answer(payment: Payment, language: str) -> CurrentAnswer:
     """The payment's current state: 202 while it is open, then 201, or 402 with the failure."""
-    if payment.status in (Payment.Status.FAILED, Payment.Status.REVERSED):
-        return _declined(
+    if payment.status in ENDED_UNPAID:
+        declined = _declined(
             payment.failure_code,
             payment.failure_detail,
             language,
             order=str(payment.order_id) if payment.order_id else None,
             payment=str(payment.id),
         )
+        return CurrentAnswer(declined)
     status = 201 if payment.status == Payment.Status.SUCCEEDED else 202
-    return Answer(status, json_format.dump(payment_body(payment, language)), payment_address(payment.id))
+    body = json_format.dump(payment_body(payment, language))
+    answer = Answer(status, body, payment_address(payment.id))
+    return CurrentAnswer(answer, is_for_customer=payment.requires_action)
 
 
 def _declined(

@@ -11,18 +11,27 @@ from django.db.models import Prefetch, Q, QuerySet
 from orders.models import Order, OrderLine, Refund, RefundLine
 from orders.order_states import OPEN, NewLine, NewOrder
 from orders.saga.definitions import SAGA_TYPES
+from payments.models import Payment
 from shop import clock
+from shop.db import archived_months as archives
 from shop.db import bulk_sql
+from shop.db.archived_months import JOURNAL
 from shop.errors import NotFound
 from shop.lazy_texts import mark as _
-from shop.models import JournalLine
+from shop.models import ArchivedMonth, JournalLine
 
 
 def visible_orders(*, account_id: int | None) -> QuerySet[Order]:
-    """The account's orders, with lines in the order of the request; all orders for None, which is staff."""
+    """The account's orders, with lines in the order of the request, and payments, the newest last.
+
+    All orders for None, which is staff.
+    """
     own: dict[str, Any] = {} if account_id is None else {"account_id": account_id}
     # Without an explicit order the rows come in the index's order, by product.
-    return Order.objects.filter(**own).prefetch_related(Prefetch("lines", OrderLine.objects.order_by("id")))
+    lines, payments = OrderLine.objects.order_by("id"), Payment.objects.order_by("number", "created_at", "id")
+    return Order.objects.filter(**own).prefetch_related(
+        Prefetch("lines", lines), Prefetch("payments", payments)
+    )
 
 
 def read_orders(order_ids: Sequence[UUID]) -> list[tuple[NewOrder, list[NewLine]]]:
@@ -50,6 +59,11 @@ def refunds(*, order_id: UUID, account_id: int | None) -> QuerySet[Refund]:
     return Refund.objects.filter(order_id=order_id).prefetch_related(Prefetch("lines", lines))
 
 
+def count_settled_refunds(order_id: UUID) -> int:
+    """How many refunds of the order are settled, each of which has an event `order.refunded`."""
+    return Refund.objects.filter(order_id=order_id, settled_at__isnull=False).count()
+
+
 def open_lines_of_product(product_id: int, *, most: int) -> list[OrderLine]:
     """Lines of open orders that hold the product, newest first; any `most` of them if there are more."""
     lines = OrderLine.objects.filter(product_id=product_id, order__status__in=OPEN)
@@ -67,6 +81,16 @@ def with_status(orders: QuerySet[Order], status: str) -> QuerySet[Order]:
     if status == Order.Status.AWAITING_PAYMENT:
         return orders.filter(status=status, expires_at__gt=now)
     return orders.filter(status=status)
+
+
+def archived_months(order: Order) -> list[ArchivedMonth]:
+    """The archived months of the journal between the order's placement and its end or last refund.
+
+    Their files may have lines of its timeline.
+    """
+    refunded = Refund.objects.filter(order_id=order.id).values_list("settled_at", flat=True)
+    ends = [order.placed_at, order.paid_at, order.ended_at, *(refunded if order.refunded_amount else ())]
+    return archives.read_since(JOURNAL, order.placed_at, until=max(filter(None, ends)))
 
 
 def timeline(order_id: UUID, *, for_staff: bool, with_journal: bool = True) -> "QuerySet[JournalLine]":

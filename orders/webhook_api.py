@@ -8,6 +8,7 @@ from payments import webhooks
 from payments.gateways import GATEWAYS
 from payments.gateways.signatures import TOLERANCE_SECONDS
 from payments.schemas import ReceivedBody
+from shop.api_keys.scopes import Resource
 from shop.http.openapi import api_doc
 from shop.http.views import Request, Response, View
 from shop.operations import dispatch
@@ -26,6 +27,7 @@ EVENT = {"type": "object", "description": "An event in the gateway's format."}
 
 
 class Webhooks(View):
+    resource = Resource.NONE
     authentication_classes = []
     permission_classes = [AllowAny]
 

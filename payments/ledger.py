@@ -35,6 +35,7 @@ from shop.lazy_texts import mark as _
 
 Kind = Transfer.Kind
 WALLETS_PER_STATEMENT = 1_000
+NO_REFERENCES: Mapping[UUID, UUID] = {}
 
 
 def open_wallet(user_id: int) -> int:
@@ -62,26 +63,38 @@ def balances(user_ids: Iterable[int]) -> dict[int, int]:
 
 
 def release_points(
-    orders: Sequence[Payable], *, at: datetime | None = None, is_locked: bool = False
+    orders: Sequence[Payable],
+    *,
+    at: datetime | None = None,
+    is_locked: bool = False,
+    references: Mapping[UUID, UUID] = NO_REFERENCES,
 ) -> list[Transfer | Rejected | None]:
-    """Return the points that were held for these orders to their wallets, in a few statements."""
+    """Return the points that were held for these orders to their wallets, in a few statements.
+
+    It happens once per order, or once for what `references` names by the order: a payment of it.
+    """
     amounts = {
         order.id: {HOLDING: -order.points_amount, order.account_id: order.points_amount} for order in orders
     }
-    return _transfer_many(Kind.RELEASE, amounts, at, is_locked=is_locked)
+    return _transfer_many(Kind.RELEASE, amounts, at, is_locked=is_locked, references=references)
 
 
 def hold_points(
-    orders: Sequence[Payable], *, at: datetime | None = None, is_locked: bool = False
+    orders: Sequence[Payable],
+    *,
+    at: datetime | None = None,
+    is_locked: bool = False,
+    references: Mapping[UUID, UUID] = NO_REFERENCES,
 ) -> list[Transfer | Rejected | None]:
     """Hold points of these orders' wallets, one order after the other, in a few statements for any number.
 
-    None for an order without points; a refusal, `insufficient_points`, is returned and not raised.
+    It happens once per order, or once for what `references` names by the order: a payment of it. None for an
+    order without points; a refusal, `insufficient_points`, is returned and not raised.
     """
     amounts = {
         order.id: {order.account_id: -order.points_amount, HOLDING: order.points_amount} for order in orders
     }
-    return _transfer_many(Kind.HOLD, amounts, at, is_locked=is_locked)
+    return _transfer_many(Kind.HOLD, amounts, at, is_locked=is_locked, references=references)
 
 
 def settle_sales(
@@ -171,13 +184,20 @@ def forfeit(*, user_id: int, amount: int, reason: str, reference: str, at: datet
 
 
 def _transfer_many(
-    kind: str, amounts: Mapping[UUID, Mapping[int, int]], at: datetime | None, *, is_locked: bool
+    kind: str,
+    amounts: Mapping[UUID, Mapping[int, int]],
+    at: datetime | None,
+    *,
+    is_locked: bool,
+    references: Mapping[UUID, UUID] = NO_REFERENCES,
 ) -> list[Transfer | Rejected | None]:
     """The transfer of this kind for each order, decided in the given order; None where nothing moves."""
     open_transaction.assert_inside()
     moving = {order_id: parts for order_id, parts in amounts.items() if any(parts.values())}
     proposals = [
-        Proposal(kind=kind, reference=str(order_id), amounts=parts, order_id=order_id)
+        Proposal(
+            kind=kind, reference=str(references.get(order_id, order_id)), amounts=parts, order_id=order_id
+        )
         for order_id, parts in moving.items()
     ]
     decided = transfers.transfer_many(proposals, at=at, is_locked=is_locked) if proposals else []

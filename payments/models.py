@@ -2,12 +2,15 @@
 
 from django.conf import settings
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Case, F, Q, When
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+from shop import clock
 from shop.fields import ExactCharField, uuid_key
 
+REQUIRES_ACTION = "requires_action"
+"""What the API shows of a pending payment whose card's owner must act."""
 # The ids of the shop's own accounts.
 HOLDING, SALES, GATEWAY_CLEARING, PROMOTIONS = -1, -2, -3, -4
 
@@ -146,10 +149,14 @@ class Entry(models.Model):
 
 
 class Payment(models.Model):
-    """The payment of an order, or of a top-up of the wallet (then `order` is null).
+    """A payment of an order, or of a top-up of the wallet (then `order` is null).
 
-    An order has one payment at most: after a declined payment the customer places a new order. `charge_key`
-    is the idempotency key of the charge and never changes; the card's token is deleted when it settles.
+    An order has one payment that is not failed at most: with `keep_on_decline` a declined one leaves the
+    order to be paid by another, its `number` 2 and so on. `charge_key` is the idempotency key of the charge
+    and never changes; the card's token is deleted when it settles.
+
+    A payment whose card's owner must act is `pending` with an `action_url`, which releases before that field
+    know as well: it shows as `requires_action` (`shown_status`) until `action_expires_at`.
     """
 
     class Status(models.TextChoices):
@@ -194,13 +201,46 @@ class Payment(models.Model):
     failure_detail = models.CharField(_("failure detail"), max_length=255, blank=True)
     created_at = models.DateTimeField(_("created at"))
     settled_at = models.DateTimeField(_("settled at"), null=True, blank=True)
+    # With defaults in the database: a release without these columns may run beside this one.
+    number = models.PositiveSmallIntegerField(
+        _("number"), default=1, db_default=1, help_text=_("Of the order's payments, from 1 on.")
+    )
+    keep_on_decline = models.BooleanField(
+        _("keep on decline"),
+        default=False,
+        db_default=False,
+        help_text=_("A refused card leaves the order to be paid with another one."),
+    )
+    action_url = models.CharField(
+        _("action URL"),
+        max_length=2000,
+        blank=True,
+        default="",
+        db_default="",
+        help_text=_("The page on which the card's owner confirms the charge."),
+    )
+    action_expires_at = models.DateTimeField(
+        _("action expires at"),
+        null=True,
+        blank=True,
+        help_text=_("When the charge is cancelled unless it is confirmed."),
+    )
+    # The order, while the payment is not failed: a unique index on it works on every database.
+    unfailed_order_id = models.GeneratedField(
+        expression=Case(When(status="failed", then=None), default=F("order")),
+        output_field=models.UUIDField(null=True),
+        db_persist=False,
+        verbose_name=_("order, unless failed"),
+    )
 
     class Meta:
         verbose_name = _("payment")
         verbose_name_plural = _("payments")
         constraints = [
             models.UniqueConstraint(fields=["charge_key"], name="payments_payment_one_charge_key"),
-            models.UniqueConstraint(fields=["order"], name="payments_payment_one_per_order"),
+            models.UniqueConstraint(
+                fields=["unfailed_order_id"], name="payments_payment_one_not_failed_per_order"
+            ),
             models.CheckConstraint(
                 condition=Q(order__isnull=False) | Q(points_amount=0, card_amount__gte=1),
                 name="payments_payment_topup_is_by_card",
@@ -226,6 +266,18 @@ class Payment(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
+
+    @property
+    def requires_action(self) -> bool:
+        """Whether it waits now for the card's owner, at `action_url`."""
+        expires_at = self.action_expires_at
+        is_open = self.status == self.Status.PENDING and bool(self.action_url)
+        return is_open and expires_at is not None and expires_at > clock.now()
+
+    @property
+    def shown_status(self) -> str:
+        """The status as the API shows it."""
+        return REQUIRES_ACTION if self.requires_action else self.status
 
 
 class WebhookEvent(models.Model):

@@ -4,6 +4,7 @@ The functions must be called inside a transaction. Each transition is a guarded 
 processes that end a payment one wins; it returns whether the payment now has the requested state.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
@@ -15,6 +16,7 @@ from django.db.models import F, Q, QuerySet
 from uuid_utils.compat import uuid7
 
 from payments.models import Payment
+from shop import clock
 from shop.db import bulk_sql, open_transaction
 
 Status = Payment.Status
@@ -29,9 +31,11 @@ TRANSITIONS: dict[str, frozenset[str]] = {
 }
 UNSETTLED = (Status.PENDING, Status.IN_DOUBT)
 ENDED_UNPAID = (Status.FAILED, Status.REVERSED)
+MOST_PER_ORDER = 5
+"""How many payments an order may have, one after the other."""
 SUCCEED = """
-UPDATE {table} SET status = {status}, settled_at = {at}, token = '', charge_reference = CASE id{cases} END
-WHERE id IN ({ids}) AND status IN ({sources})
+UPDATE {table} SET status = {status}, settled_at = {at}, token = '', action_url = '',
+charge_reference = CASE id{cases} END WHERE id IN ({ids}) AND status IN ({sources})
 """
 
 
@@ -59,6 +63,7 @@ class Chargeable(NamedTuple):
     card_amount: int
     currency: str
     order_id: UUID | None
+    action_expires_at: datetime | None
 
 
 def read_chargeable(payment_ids: Collection[UUID]) -> dict[UUID, Chargeable]:
@@ -67,9 +72,16 @@ def read_chargeable(payment_ids: Collection[UUID]) -> dict[UUID, Chargeable]:
     return {row[0]: Chargeable(*row) for row in found}
 
 
-def new_payment(*, order: Payable, token: str, at: datetime) -> Payment:
-    """The unsaved payment of an order: a caller with many writes them by one `insert_payments`."""
+def new_payment(
+    *, order: Payable, token: str, at: datetime, keep_on_decline: bool = False, number: int = 1
+) -> Payment:
+    """An unsaved payment of an order: a caller with many writes them by one `insert_payments`.
+
+    `number` counts the order's payments.
+    """
     return _build_payment(
+        number=number,
+        keep_on_decline=keep_on_decline,
         order_id=order.id,
         account_id=order.account_id,
         points_amount=order.points_amount,
@@ -105,6 +117,52 @@ def start_top_up(*, account_id: int, amount: int, token: str, at: datetime) -> P
 def mark_in_doubt(payment_id: UUID) -> bool:
     """The gateway gave no answer: the charge may have happened."""
     return _transition(payment_id, to=Status.IN_DOUBT)
+
+
+def require_action(payment_id: UUID, *, url: str, expires_at: datetime) -> bool:
+    """The card's owner must act at this address until then; whether the payment was still pending."""
+    open_transaction.assert_inside()
+    found = Payment.objects.filter(id=payment_id, status=Status.PENDING)
+    return bool(found.update(action_url=url, action_expires_at=expires_at))
+
+
+def end_action(payment_id: UUID) -> None:
+    """Nothing is left to do for the card's owner. When the action would have ended stays recorded."""
+    open_transaction.assert_inside()
+    Payment.objects.filter(id=payment_id).exclude(action_url="").update(action_url="")
+
+
+def with_action() -> Q:
+    """The condition for payments that wait for the card's owner now; their status has no index."""
+    return Q(status=Status.PENDING, action_expires_at__gt=clock.now()) & ~Q(action_url="")
+
+
+def is_with_owner(payment_id: UUID) -> bool:
+    """Whether the payment waits for the card's owner now."""
+    return Payment.objects.filter(with_action(), id=payment_id).exists()
+
+
+def kept_on_decline(payment_ids: Collection[UUID]) -> set[UUID]:
+    """Those of these payments whose order stays to be paid when the card is refused."""
+    found = Payment.objects.filter(id__in=payment_ids, keep_on_decline=True)
+    return set(found.values_list("id", flat=True)) if payment_ids else set()
+
+
+def count_payments(order_id: UUID) -> int:
+    """How many payments the order has had; exact while it is locked."""
+    return Payment.objects.filter(order_id=order_id).count()
+
+
+def payments_of(order_ids: Collection[UUID]) -> dict[UUID, list[Payment]]:
+    """The payments of each of these orders that has any, the first one first."""
+    payments: dict[UUID, list[Payment]] = defaultdict(list)
+    # An index finds them; in a batch of many orders they are sorted here, for less than the database's sort.
+    for payment in Payment.objects.filter(order_id__in=order_ids):
+        assert payment.order_id
+        payments[payment.order_id].append(payment)
+    for each in payments.values():
+        each.sort(key=lambda payment: (payment.number, payment.created_at, payment.id))
+    return payments
 
 
 def mark_all_succeeded(charges: Mapping[UUID, str], *, at: datetime) -> int:
@@ -146,7 +204,7 @@ def unsettled_references(references: Collection[UUID], at: datetime) -> set[UUID
 
 def refundable_card_amount(order_id: UUID) -> int:
     """The card amount of the order that is neither refunded nor being refunded."""
-    payment = Payment.objects.get(order_id=order_id)
+    payment = Payment.objects.get(order_id=order_id, status=Status.SUCCEEDED)
     return payment.card_amount - payment.refunding_amount - payment.refunded_amount
 
 
@@ -180,8 +238,8 @@ def _change_refunds(payments: "QuerySet[Payment]", order_id: UUID, **amounts: An
 
 
 def _end_payment(payment_id: UUID, *, to: str, at: datetime, **fields: Any) -> bool:
-    """End the payment, and delete the card's token."""
-    return _transition(payment_id, to=to, settled_at=at, token="", **fields)
+    """End the payment, and delete the card's token and the address of its owner's page."""
+    return _transition(payment_id, to=to, settled_at=at, token="", action_url="", **fields)
 
 
 def _transition(payment_id: UUID, *, to: str, **fields: Any) -> bool:

@@ -12,7 +12,7 @@ from shop import lazy_texts
 from shop.http.validation import Id, Input, NonBlankText, PositiveAmount, Query
 from shop.lazy_texts import ENGLISH
 
-PaymentStatus = Literal["pending", "in_doubt", "succeeded", "failed", "reversed"]
+PaymentStatus = Literal["pending", "requires_action", "in_doubt", "succeeded", "failed", "reversed"]
 EntryKind = Literal["hold", "release", "refund", "top_up", "grant", "forfeit"]
 Token = Annotated[str, Field(min_length=1, max_length=255, repr=False)]
 
@@ -38,6 +38,14 @@ class FailureBody(BaseModel):
     detail: str
 
 
+class NextActionBody(BaseModel):
+    """What the card's owner must do: open `url` in a browser before `expires_at`, when it is cancelled."""
+
+    type: Literal["redirect"]
+    url: str
+    expires_at: datetime
+
+
 class PaymentBody(BaseModel):
     id: UUID
     order: UUID | None
@@ -46,6 +54,7 @@ class PaymentBody(BaseModel):
     card_amount: int
     failure: FailureBody | None
     created_at: datetime
+    next_action: NextActionBody | None
 
 
 class WalletBody(BaseModel):
@@ -76,12 +85,20 @@ def payment_body(payment: Payment, language: str = ENGLISH) -> dict[str, Any]:
     return {
         "id": payment.id,
         "order": payment.order_id,
-        "status": payment.status,
+        "status": payment.shown_status,
         "points_amount": payment.points_amount,
         "card_amount": payment.card_amount,
         "failure": failure_body(payment.failure_code, payment.failure_detail, language),
         "created_at": payment.created_at,
+        "next_action": next_action_body(payment),
     }
+
+
+def next_action_body(payment: Payment) -> dict[str, Any] | None:
+    """What the card's owner must do for the payment now; None where there is nothing."""
+    if not payment.requires_action:
+        return None
+    return {"type": "redirect", "url": payment.action_url, "expires_at": payment.action_expires_at}
 
 
 def wallet_body(balance_amount: int) -> dict[str, Any]:

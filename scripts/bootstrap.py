@@ -27,6 +27,8 @@ REQUIREMENTS = {
     "mariadb": ["requirements-embedded.txt", "requirements.txt"],
     "cluster": ["requirements-embedded.txt", "requirements.txt"],
     "cluster-mariadb": ["requirements-embedded.txt", "requirements.txt"],
+    "campaign": ["requirements-embedded.txt", "requirements.txt"],
+    "containers": ["requirements-embedded.txt", "requirements.txt"],
     "soak": ["requirements-embedded.txt", "requirements.txt"],
     "alerts": ["requirements-embedded.txt", "requirements.txt", "requirements-dev.txt"],
     "check": ["requirements-embedded.txt", "requirements-dev.txt"],
@@ -51,18 +53,21 @@ def main() -> None:
     fcntl.flock(lock, fcntl.LOCK_EX)
     files = [PROJECT / name for name in REQUIREMENTS[purpose]]
     missing = [path for path in files if not is_installed(path)]
+    # Some campaigns need more than the others: a user without root runs those.
+    is_every_campaign = purpose == "campaign" and system_packages.can_install()
     needs = system_packages.Needs(
-        mariadb=purpose in ("mariadb", "soak", "alerts", "bench", "test"),
+        mariadb=purpose in ("mariadb", "campaign", "soak", "alerts", "bench", "test"),
         redis=purpose in ("alerts", "test"),
-        rabbitmq=purpose == "test",
+        rabbitmq=is_every_campaign or purpose == "test",
         compiler=PROJECT / "requirements.txt" in missing,
-        libfaketime=purpose in ("soak", "alerts", "test"),
+        libfaketime=is_every_campaign or purpose in ("soak", "alerts", "test"),
         prometheus=purpose in ("check", "bench", "soak", "alerts", "cluster", "cluster-mariadb", "test"),
         npm=purpose == "test",
         chromium=purpose in ("screenshots", "test"),
         cluster=purpose in ("cluster", "cluster-mariadb"),
         galera=purpose == "cluster-mariadb",
-        debootstrap="debootstrap" in sys.argv[2:],
+        debootstrap=purpose == "containers" or "debootstrap" in sys.argv[2:],
+        haproxy=is_every_campaign,
     )
     # Only the check of Prometheus' rules needs a system package: a user without root runs the others.
     if purpose != "check" or system_packages.can_install():

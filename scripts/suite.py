@@ -1,5 +1,7 @@
 """`make test`: pytest on throwaway servers, then the embedded smoke. With arguments: pytest alone.
 
+Tests that take minutes are marked `long`: without arguments they are left to `make verify`.
+
 The whole suite runs in three processes, for many tests wait more than they work; each has a database and a
 Redis of its own, and each module's tests stay together and in their order.
 """
@@ -14,7 +16,7 @@ from pathlib import Path
 
 from scripts.stack import SetupError, children, places, throwaway
 
-WHOLE_SUITE = ("--numprocesses", "3", "--dist", "loadfile", "--durations", "25")
+WHOLE_SUITE = ("-m", "not long", "--numprocesses", "3", "--dist", "loadfile", "--durations", "25")
 EACH_SERVER = ("-m", "each_server", "--numprocesses", "3", "--dist", "loadfile", "--durations", "10")
 PATIENCE_SECONDS = 30
 """How long pytest may take to end its fixtures once it is interrupted."""

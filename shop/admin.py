@@ -30,9 +30,11 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from shop.accounts import account_search, accounts, permissions, second_factor
 from shop.admin_site import AccountForm, JournaledChangesMixin, PasswordForm, ReadOnlyMixin
 from shop.events import journal
+from shop.feed_admin import FeedEventAdmin  # noqa: F401 - registers the pages there
 from shop.http.keyset_pages import KeysetPaginator
 from shop.management import laws
 from shop.models import (
+    ApiKey,
     AuditState,
     CommittedTransaction,
     IdempotencyKey,
@@ -41,8 +43,8 @@ from shop.models import (
     RecordedTrace,
     SignOut,
 )
-from shop.operators import journal_filters, replay_page, selected_rows
-from shop.operators.display import StatusLabel, status_label
+from shop.operators import api_key_admin, journal_filters, replay_page, selected_rows
+from shop.operators.display import StatusLabel, actor_text, status_label
 from shop.operators.forms import ChangeForm, reload_page
 from shop.operators.lists import ExactSearchMixin, PrefetchedListMixin, SearchMixin, parse_uuid
 from shop.operators.selected_rows import SelectedAction
@@ -338,6 +340,9 @@ class SignOutAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAd
     show_full_result_count = False
 
 
+admin.site.register(ApiKey, api_key_admin.ApiKeyAdmin)
+
+
 @admin.register(RecordedTrace)
 class RecordedTraceAdmin(ReadOnlyMixin, ModelAdmin):
     """Traces of sagas and tickets of the last week, if any are recorded."""
@@ -376,7 +381,7 @@ class JournalLineAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
 
     @admin.display(description=_("by"))
     def actor_label(self, line: JournalLine) -> str:
-        return f"{line.get_actor_display()} {line.actor_name or line.actor_id or ''}".strip()
+        return actor_text(line)
 
     @admin.display(description=_("event"))
     def delivery_status(self, line: JournalLine) -> StatusLabel | str:

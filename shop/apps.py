@@ -15,12 +15,14 @@ class ShopConfig(AppConfig):
     def ready(self) -> None:
         from shop import clock
         from shop.db import server_state
+        from shop.event_feed import reading as feed
         from shop.events import dead_events, outbox
         from shop.http import checks as _checks  # noqa: F401 - registers them
         from shop.observability import gauges
         from shop.observability.reading import Source
         from shop.operations import celery_processes as _celery  # noqa: F401 - receives its signals
         from shop.operations import heartbeats, system_state
+        from shop.webhook_endpoints import deliveries, endpoints
 
         post_migrate.connect(create_permissions, sender=self)
         gauges.register(
@@ -39,6 +41,21 @@ class ShopConfig(AppConfig):
         system_state.register_gauges()
         heartbeats.register_gauges()
         for name, help, read in (
+            (
+                "firstcome_feed_unsequenced_seconds",
+                "How long the oldest committed event of the feed has had no position.",
+                feed.unsequenced_seconds,
+            ),
+            (
+                "firstcome_webhooks_oldest_pending_seconds",
+                "How long the oldest event has waited that is to be sent to a webhook endpoint again.",
+                deliveries.oldest_pending_seconds,
+            ),
+            (
+                "firstcome_webhook_endpoints_disabled",
+                "Webhook endpoints that are disabled: by staff, or after days of failures.",
+                endpoints.disabled_count,
+            ),
             ("firstcome_events_queued", "Events that wait to be delivered.", outbox.queued_count),
             (
                 "firstcome_events_refused",

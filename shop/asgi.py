@@ -11,8 +11,10 @@ django.setup()
 from django.conf import settings  # noqa: E402 - Django has to be set up first
 from django.urls import get_resolver, reverse  # noqa: E402
 
+from sales.waiting_room import ticking  # noqa: E402
 from shop import clock, welcome_page  # noqa: E402
 from shop.backoffice.board import stream as board  # noqa: E402
+from shop.event_feed import sequencer  # noqa: E402
 from shop.http import checks, traced_application  # noqa: E402
 from shop.http.application import application  # noqa: E402
 from shop.http.pages import streams  # noqa: E402
@@ -37,7 +39,9 @@ _ = get_resolver().url_patterns
 checks.refuse_ignored_settings()
 streams.register(reverse("board:stream"), board.serve)
 streams.register(reverse("welcome"), welcome_page.serve)
-worker.stop_callbacks += [completion_notifications.stop, board.stop, leadership.resign]
+worker.stop_callbacks += [completion_notifications.stop, board.stop, leadership.resign, ticking.stop]
+worker.stop_callbacks.append(sequencer.stop)
+worker.start_callbacks += [ticking.start, sequencer.start]
 shared_counts.start()
 gc.collect()
 gc.freeze()

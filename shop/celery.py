@@ -1,14 +1,33 @@
 """The Celery application. Tasks carry an id and call one domain function; state is in SQL."""
 
 import os
+import threading
 from contextlib import AbstractContextManager
+from datetime import datetime
 from typing import Any
 
 from celery import Celery, Task
 from celery.signals import beat_init, celeryd_init, setup_logging, task_postrun, task_prerun
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
-app = Celery("firstcome")
+
+
+class App(Celery):
+    """The application; its time is the database's, as that of all of the shop.
+
+    By its host's clock, a beat that is set back is silent until that clock is where it was, and one that is
+    behind sends messages that have expired already.
+    """
+
+    def now(self) -> datetime:
+        """The current time, by which beat runs its schedule and messages expire."""
+        # `shop` imports this module before the settings are loaded, which the clock needs.
+        from shop import clock
+
+        return clock.now()
+
+
+app = App("firstcome", task_cls="shop.operations.task_messages:Task")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 
@@ -19,9 +38,8 @@ def keep_our_logging(**_: object) -> None:
 
 
 @celeryd_init.connect
-@beat_init.connect
 def start_clock(**_: object) -> None:
-    """End worker and beat, before they take any task, when their host's clock is wrong."""
+    """End a worker whose host's clock is wrong before it takes any task; beat's scheduler does so itself."""
     # `shop` imports this module before the settings are loaded, which the clock needs.
     from shop import clock
 
@@ -40,8 +58,9 @@ def trace_beat(**_: object) -> None:
     _start_tracing("beat")
 
 
-# By the task's id, from its start to its end, in the thread that runs it.
-_running: dict[str, AbstractContextManager[None]] = {}
+# By the id of the task and the thread that runs it, from its start to its end: a message that comes twice may
+# run in two threads at once, and each may only end what it began itself.
+_running: dict[tuple[str, int], AbstractContextManager[None]] = {}
 
 
 @task_prerun.connect
@@ -50,14 +69,15 @@ def enter_task(task_id: str, task: "Task[Any, Any]", **_: object) -> None:
     from shop.observability import task_context
 
     headers = task_context.read(task.request)
-    _running[task_id] = task_context.running(task.name, headers, task_id=task_id)
-    _running[task_id].__enter__()
+    running = task_context.running(task.name, headers, task_id=task_id)
+    running.__enter__()
+    _running[task_id, threading.get_ident()] = running
 
 
 @task_postrun.connect
 def leave_task(task_id: str, **_: object) -> None:
     """End what `enter_task` began."""
-    running = _running.pop(task_id, None)
+    running = _running.pop((task_id, threading.get_ident()), None)
     if running:
         running.__exit__(None, None, None)
 

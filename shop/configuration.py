@@ -154,7 +154,8 @@ def url(name: str, default: str, schemes: tuple[str, ...]) -> str:
     scheme, separator, rest = value.partition("://")
     if scheme not in schemes or not separator or not rest:
         known = ", ".join(f"{scheme}://" for scheme in schemes)
-        raise ImproperlyConfigured(f"{name} is {value!r}: it must be a URL that begins with {known}.")
+        # Its value may have a password in it.
+        raise ImproperlyConfigured(f"{name} must be a URL that begins with {known}.")
     return value
 
 
@@ -162,7 +163,7 @@ def page_url(name: str, placeholder: str) -> str:
     """The URL of a page that has this placeholder in it, or an empty string."""
     value = url(name, "", HTTP_SCHEMES)
     if value and placeholder not in value:
-        raise ImproperlyConfigured(f"{name} is {value!r}: it must contain {placeholder}.")
+        raise ImproperlyConfigured(f"{name} must contain {placeholder}.")
     return value
 
 
@@ -203,7 +204,16 @@ def database(name: str, default: str) -> dict[str, Any]:
     scheme = env.str(name, default=default).partition(":")[0]
     if scheme not in DATABASE_SCHEMES:
         raise ImproperlyConfigured(f"{name} begins with {scheme!r}: it must be sqlite:/// or mysql://.")
-    found: dict[str, Any] = env.db(name, default=default)
+    try:
+        found: dict[str, Any] = env.db(name, default=default)
+    except ValueError:
+        # Its text may have a part of the password in it, and so would a traceback that shows it as the cause.
+        raise ImproperlyConfigured(
+            f"{name} is no URL: write mysql://user:password@host:3306/name, and each character of a password"
+            " other than letters, digits, - and _ as % and its code, such as %40 for @."
+        ) from None
+    if not found["NAME"]:
+        raise ImproperlyConfigured(f"{name} names no database: write it after the host, as in …:3306/name.")
     return found
 
 
@@ -362,4 +372,5 @@ def _host_and_port(name: str, host: str) -> tuple[str, int]:
         parts = SplitResult("", host, "", "", "")
         return parts.hostname or "", parts.port or SENTINEL_PORT
     except ValueError:
-        raise ImproperlyConfigured(f"{name} has a Sentinel whose port is not a number: {host}") from None
+        # What stands in the host's place may be a part of the password.
+        raise ImproperlyConfigured(f"{name} has a Sentinel whose port is not a number.") from None

@@ -1,4 +1,4 @@
-"""Models that all apps use: idempotency keys, transactions' marks, sign-outs, the journal, laws' status."""
+"""Models that all apps use: idempotency keys, marks, API keys, the journal, laws' status, archives."""
 
 from datetime import timedelta
 
@@ -7,6 +7,7 @@ from django.db import models
 from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
+from shop import feed_models, webhook_models  # noqa: F401
 from shop.fields import ExactCharField
 
 
@@ -81,6 +82,70 @@ class SignOut(models.Model):
 
     def __str__(self) -> str:
         return gettext("account %(id)s") % {"id": self.account_id}
+
+
+class ApiKey(models.Model):
+    """A key by which a program calls the API, with some of the rights of the account that made it.
+
+    `prefix` is the part of its secret that may be shown. A key that was revoked stays, without secrets: the
+    journal names it.
+    """
+
+    maker = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+", verbose_name=_("made by")
+    )
+    name = models.CharField(_("name"), max_length=100)
+    prefix = ExactCharField(_("prefix"), max_length=16, unique=True)
+    scopes = models.JSONField(_("scopes"))
+    created_at = models.DateTimeField(_("created at"))
+    expires_at = models.DateTimeField(_("expires at"), null=True, blank=True)
+    revoked_at = models.DateTimeField(_("revoked at"), null=True, blank=True)
+    last_used_at = models.DateTimeField(
+        _("last used at"), null=True, blank=True, help_text=_("Written once a minute at most.")
+    )
+
+    class Meta:
+        verbose_name, verbose_name_plural = _("API key"), _("API keys")
+        permissions = [("act_apikey", "Can have API keys act for accounts")]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(expires_at__isnull=True) | models.Q(expires_at__gt=models.F("created_at")),
+                name="shop_apikey_expires_after_its_creation",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix})"
+
+
+class ApiKeySecret(models.Model):
+    """A secret of an API key, as its SHA-256: the current one, or a former one until `valid_until`."""
+
+    key = models.ForeignKey(
+        ApiKey, on_delete=models.CASCADE, db_index=False, related_name="secrets", verbose_name=_("API key")
+    )
+    secret_hash = ExactCharField(_("secret hash"), max_length=64, unique=True)
+    # NULL for a former one: a unique key counts these as different.
+    is_current = models.BooleanField(_("is the current secret"), null=True)
+    valid_until = models.DateTimeField(_("valid until"), null=True, blank=True)
+    created_at = models.DateTimeField(_("created at"))
+
+    class Meta:
+        verbose_name, verbose_name_plural = _("secret of an API key"), _("secrets of API keys")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["key", "is_current"], name="shop_apikeysecret_one_current_per_key"
+            ),
+            models.CheckConstraint(
+                # A comparison with NULL alone would be unknown, which a CHECK lets pass.
+                condition=models.Q(is_current__isnull=False, is_current=True, valid_until__isnull=True)
+                | models.Q(is_current__isnull=True, valid_until__isnull=False),
+                name="shop_apikeysecret_former_ones_end",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return gettext("secret %(id)s") % {"id": self.pk}
 
 
 class RecordedTrace(models.Model):
@@ -258,3 +323,65 @@ class ProcessLease(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class ArchivedMonth(models.Model):
+    """Rows of a table's month that were written to a file, and deleted here (`shop.operations.archives`).
+
+    A month may have several: rows whose work ended later go to another `part`. `removed` counts the rows that
+    are deleted so far; `kept` are the keys of those that had changed since they were written, and stay.
+    `sums` is what the laws need of the deleted rows.
+    """
+
+    class State(models.TextChoices):
+        DELETING = "deleting", _("deleting")
+        ARCHIVED = "archived", pgettext_lazy("a month", "archived")
+        RESTORING = "restoring", _("restoring")
+
+    archive_id = models.UUIDField(_("archive id"), unique=True)
+    table = models.CharField(_("table"), max_length=32)
+    month = models.CharField(_("month"), max_length=7)
+    part = models.PositiveSmallIntegerField(_("part"))
+    state = models.CharField(_("state"), max_length=16, choices=State.choices)
+    file = models.CharField(_("file"), max_length=100)
+    size = models.PositiveBigIntegerField(_("size"), help_text=_("Of the file, in bytes."))
+    sha256 = ExactCharField(_("sha256"), max_length=64, help_text=_("Of the file."))
+    columns = models.JSONField(_("columns"))
+    rows = models.PositiveBigIntegerField(_("rows"))
+    first_key = models.CharField(_("first key"), max_length=36)
+    last_key = models.CharField(_("last key"), max_length=36)
+    removed = models.PositiveBigIntegerField(_("removed"), default=0)
+    kept = models.JSONField(_("rows kept"), default=list)
+    sums = models.JSONField(_("sums"), default=dict)
+    created_at = models.DateTimeField(_("created at"))
+    archived_at = models.DateTimeField(_("archived at"), null=True, blank=True)
+
+    class Meta:
+        verbose_name, verbose_name_plural = _("archived month"), _("archived months")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["table", "month", "part"], name="shop_archivedmonth_one_per_table_month_and_part"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(removed__lte=models.F("rows")),
+                name="shop_archivedmonth_removes_what_was_written",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.file
+
+
+class ArchivedPaidEvent(models.Model):
+    """An order whose delivered event `order.paid` is in the file of an archived month: L12 counts it."""
+
+    order_id = models.UUIDField(_("order id"), primary_key=True)
+    month = models.ForeignKey(
+        ArchivedMonth, on_delete=models.PROTECT, related_name="+", verbose_name=_("archived month")
+    )
+
+    class Meta:
+        verbose_name, verbose_name_plural = _("archived paid event"), _("archived paid events")
+
+    def __str__(self) -> str:
+        return str(self.order_id)

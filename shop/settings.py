@@ -33,6 +33,7 @@ from shop.observability import logs
 # The process
 DEBUG = flag("DEBUG")
 LAB = flag("LAB")
+DEMO = flag("DEMO")
 # `make run` and `make manage` set this variable to the folder of their state; nothing else does.
 IS_MAKE_RUN = bool(env.str("FIRSTCOME_VAR", default=""))
 SECRET_KEY = secret_key(is_debug=DEBUG)
@@ -87,6 +88,7 @@ INSTALLED_APPS = [
     "inventory",
     "coupons",
     "payments",
+    "sales",
     "orders",
 ]
 MIDDLEWARE = [
@@ -230,8 +232,8 @@ AUDIT_SECONDS = number("AUDIT_SECONDS", 300.0, least=0)
 AUDIT_FULL_HOUR = number("AUDIT_FULL_HOUR", 3, least=0, most=23)
 # A full audit is done in parts, of which each call of the task does one.
 AUDIT_POLL_SECONDS = min(15.0, AUDIT_SECONDS)
-# Beat's host sets the time at which a task expires, and the worker's host checks it: both may be off by the
-# limit.
+# A beat or worker that starts while the database is away has its host's time until it is back, which may be
+# off by the limit.
 LATE_SECONDS = 2 * CLOCK_SKEW_SECONDS
 CELERY_BEAT_SCHEDULE = {
     name: {"task": name, "schedule": seconds, "options": {"expires": seconds + LATE_SECONDS}}
@@ -239,9 +241,11 @@ CELERY_BEAT_SCHEDULE = {
         "orders.advance_due": DUE_SECONDS,
         "orders.handle_webhooks_due": DUE_SECONDS,
         "shop.relay": DUE_SECONDS,
+        "shop.sequence": DUE_SECONDS,
         "orders.sweep": SWEEP_SECONDS,
         "inventory.sweep": SWEEP_SECONDS,
         "coupons.sweep": SWEEP_SECONDS,
+        "sales.sweep": SWEEP_SECONDS,
         "shop.sweep": SWEEP_SECONDS,
         "payments.reconcile": RECONCILE_SECONDS,
         "payments.sweep": 3600.0,
@@ -313,11 +317,13 @@ INVENTORY_STRATEGY = one_of("INVENTORY_STRATEGY", "group_commit", "pessimistic",
 OPEN_UNITS_PER_ACCOUNT = number("OPEN_UNITS_PER_ACCOUNT", 1000, least=1)
 OPEN_ORDERS_PER_ACCOUNT = number("OPEN_ORDERS_PER_ACCOUNT", 20, least=1)
 RATE_COUPONS = rate("RATE_COUPONS", "120/m")
+RATE_ENTRIES = rate("RATE_ENTRIES", "120/m")
 RATE_ORDERS = rate("RATE_ORDERS", "60/m")
 RATE_PAYMENTS = rate("RATE_PAYMENTS", "60/m")
 RATE_TOP_UPS = rate("RATE_TOP_UPS", "20/m")
 RATE_DECLINES = rate("RATE_DECLINES", "10/10m")
 RATE_REFRESHES = rate("RATE_REFRESHES", "60/m")
+RATE_API_KEYS = rate("RATE_API_KEYS", "3000/m")
 PARTNER_URL = url("PARTNER_URL", "", HTTP_SCHEMES)
 PARTNER_TIMEOUT_SECONDS = number("PARTNER_TIMEOUT_SECONDS", 1.0, least=0.1)
 PARTNER_GIVE_UP_SECONDS = number("PARTNER_GIVE_UP_SECONDS", 60, least=1)
@@ -328,6 +334,10 @@ GATEWAY_URL = url("GATEWAY_URL", "http://127.0.0.1:8001", HTTP_SCHEMES)
 GATEWAY_CHARGE_URL = page_url("GATEWAY_CHARGE_URL", gateways.REFERENCE)
 GATEWAY_TIMEOUT_SECONDS = number("GATEWAY_TIMEOUT_SECONDS", 3.0, least=0.1)
 PAYMENT_GIVE_UP_SECONDS = number("PAYMENT_GIVE_UP_SECONDS", 900, least=1)
+# How long a charge waits for the card's owner to confirm it, by our clock.
+PAYMENT_ACTION_SECONDS = number("PAYMENT_ACTION_SECONDS", 600, least=1)
+# Where the gateway's page leads the card's owner back to; {order} in it stands for the order's id.
+PAYMENT_RETURN_URL = url("PAYMENT_RETURN_URL", "", HTTP_SCHEMES)
 DOCUMENTATION_URL = url("DOCUMENTATION_URL", "", HTTP_SCHEMES)
 DATA_PLATFORM_URL = url("DATA_PLATFORM_URL", "http://127.0.0.1:8002", HTTP_SCHEMES)
 EVENT_SECRET = env.str("EVENT_SECRET", default="")
@@ -337,6 +347,11 @@ EVENT_SECRET_FALLBACKS = env.list("EVENT_SECRET_FALLBACKS", default=[])
 EVENTS_AT_ONCE = number("EVENTS_AT_ONCE", 500, least=1, most=500)
 EVENT_GIVE_UP_SECONDS = number("EVENT_GIVE_UP_SECONDS", 86400, least=1)
 EVENT_REFUSED_SECONDS = number("EVENT_REFUSED_SECONDS", 3600, least=0)
+# How long a webhook endpoint has to answer, how long an event is tried, and an endpoint that takes nothing.
+WEBHOOK_TIMEOUT_SECONDS = number("WEBHOOK_TIMEOUT_SECONDS", 10.0, least=0.1)
+WEBHOOK_GIVE_UP_SECONDS = number("WEBHOOK_GIVE_UP_SECONDS", 3 * 86400, least=1)
+# How long the event feed keeps an event: seven days at least.
+EVENT_RETENTION_SECONDS = number("EVENT_RETENTION_SECONDS", 8 * 86400, least=7 * 86400)
 # WEBHOOK_SECRET_… and whatever else each gateway needs: its entry names them.
 globals().update(gateways.read_settings())
 # Webhooks that the gateway signs with one of these are taken too.

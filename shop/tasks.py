@@ -2,6 +2,7 @@
 
 from celery import shared_task
 
+from shop.event_feed import sequencing
 from shop.events import outbox
 from shop.management import scheduled_audit
 from shop.operations import housekeeping
@@ -17,6 +18,12 @@ def sweep() -> int:
 def relay() -> int:
     """Deliver the due events. Returns how many."""
     return outbox.deliver_due()
+
+
+@shared_task(name="shop.sequence")
+def sequence() -> int:
+    """Give positions to committed events of the feed. Returns how many got one."""
+    return sequencing.sequence()
 
 
 @shared_task(name="shop.audit")

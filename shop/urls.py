@@ -7,23 +7,30 @@ import coupons.urls
 import inventory.urls
 import orders.urls
 import payments.urls
+import sales.urls
 from shop import admin_site, welcome_page
 from shop.accounts_api import urls
+from shop.api_keys_api import urls as api_keys_urls
 from shop.backoffice import campaign_page, ledger_balance, list_exports, sales_report
 from shop.backoffice.search import page as search_page
+from shop.feed_api import urls as feed_urls
 from shop.http.openapi import openapi_pages
 from shop.http.pages import middleware
 from shop.operations import health, metrics, null_call
 from shop.operators import sign_in as operator_sign_in
+from shop.storefront import page as storefront_page
 
 # One flat list, the busiest first: each level, and each pattern before the matching one, costs time in every
 # call.
 API = [
     *coupons.urls.urlpatterns,
     *orders.urls.urlpatterns,
+    *sales.urls.urlpatterns,
     *inventory.urls.urlpatterns,
     *payments.urls.urlpatterns,
     *urls.urlpatterns,
+    *feed_urls.urlpatterns,
+    *api_keys_urls.urlpatterns,
     path("lab/null", null_call.NullCoupon.as_view()),
 ]
 as_operator = admin.site.admin_view
@@ -60,6 +67,7 @@ BACKOFFICE = [
 urlpatterns = [
     path("api/v1/", include(API)),
     path("", welcome_page.page, name="welcome"),
+    path("demo/", storefront_page.storefront, name="storefront"),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path(middleware.METRICS_PATH[1:], metrics.metrics),

@@ -48,6 +48,7 @@ DOCUMENTATION = (
     (_("Tutorial"), "tutorial/", _("a drop in ten minutes, on your own machine")),
     (_("Documentation"), "", _("guides, reference and explanations")),
 )
+STOREFRONT = (_("Demo storefront"), "/demo/", _("sign in, wait for a sale, claim a coupon, buy"))
 LINKS = (
     (_("API"), API_DOCS, _("every call, to be tried in the browser")),
     (_("OpenAPI document"), "/api/schema/", _("for generated clients")),
@@ -160,10 +161,10 @@ def _render(read: dict[str, Any], language: str) -> bytes:
 
 
 def _links() -> list[tuple[Any, str, Any]]:
-    """Name, address and description of each; those of the documentation where a site of it is known."""
+    """Name, address and description of each: the storefront where it is on, documentation with a site."""
     site = settings.DOCUMENTATION_URL
     pages = [(name, f"{site.rstrip('/')}/{page}", about) for name, page, about in DOCUMENTATION if site]
-    return [*pages, *LINKS]
+    return [*([STOREFRONT] if settings.DEMO else []), *pages, *LINKS]
 
 
 def _is_recent(cached: _Page) -> bool:

@@ -8,12 +8,13 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import (
     UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
     UnfoldAdminTextInputWidget,
 )
 
-from coupons import partners
+from coupons import campaign_products, partners
 from coupons.issuing import issuing
-from coupons.models import Campaign
+from coupons.models import LONGEST_CODE, Campaign
 from shop.operators.forms import ChangeForm, EditForm, FormIdField, KeyedReasonDialog, ReasonDialog
 
 if TYPE_CHECKING:
@@ -27,6 +28,12 @@ class CampaignForm(EditForm, ChangeForm):
     form_id = FormIdField()
     strategy = forms.ChoiceField(label=_("Strategy"), initial="group_commit", widget=UnfoldAdminSelectWidget)
     partner = forms.ChoiceField(label=_("Partner"), required=False, widget=UnfoldAdminSelectWidget)
+    products = forms.CharField(
+        label=_("Products"),
+        required=False,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
+        help_text=_("SKUs, one per line: the discount counts over their lines. Empty: over all lines."),
+    )
 
     class Meta:
         model = Campaign
@@ -37,19 +44,33 @@ class CampaignForm(EditForm, ChangeForm):
             "opens_at",
             "closes_at",
             "code_source",
+            "shared_code",
             "partner",
             "discount_type",
             "discount_value",
             "min_order_amount",
             "max_discount_amount",
             "coupon_valid_for_days",
+            "products",
+            "first_order_only",
+            "eligible",
         ]
+        help_texts = {
+            "shared_code": _("The one code that all buyers enter, if the code source is shared."),
+            "first_order_only": _("Only for accounts without an open or paid order."),
+            "eligible": _("Which accounts get a coupon; issued coupons stay usable."),
+        }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.instance.pk:
             del self.fields["form_id"]
+            if "products" in self.fields:
+                self.initial["products"] = "\n".join(campaign_products.skus(self.instance.product_ids))
             self.carry_initial()
+        # A page of the release before has no such field.
+        if "eligible" in self.fields:
+            self.fields["eligible"].required = False
         # The campaign's own strategy stays a choice, even if it is not available to others.
         usable = dict.fromkeys([*issuing.available_strategies(), self.instance.strategy])
         self.fields["strategy"].choices = [(name, name) for name in usable]  # type: ignore[attr-defined]
@@ -57,6 +78,18 @@ class CampaignForm(EditForm, ChangeForm):
         if "partner" in self.fields:
             confirming = dict.fromkeys(["", self.instance.partner, *partners.configured()])
             self.fields["partner"].choices = [(name, name or gettext("none")) for name in confirming]  # type: ignore[attr-defined]
+
+    def clean_eligible(self) -> str:
+        return str(self.cleaned_data["eligible"] or self.instance.eligible)
+
+    def clean_products(self) -> list[int]:
+        wanted = self.cleaned_data["products"].split()
+        found = campaign_products.ids_of_skus(wanted)
+        unknown = [sku for sku in wanted if sku not in found]
+        if unknown:
+            text = gettext("There are no products %(skus)s.")
+            raise forms.ValidationError(text % {"skus": ", ".join(unknown[:10])})
+        return campaign_products.distinct(found.values())
 
 
 class InstantInput(UnfoldAdminTextInputWidget):
@@ -114,7 +147,14 @@ class DuplicateForm(KeyedReasonDialog):
     name = forms.CharField(label=_("Name"), max_length=255, widget=UnfoldAdminTextInputWidget)
     opens_at = instant_field(_("Opens at"), help_text=_("UTC, in the future."))
     closes_at = instant_field(_("Closes at"), required=False, help_text=STAYS_OPEN)
-    field_order = ["name", "opens_at", "closes_at", "reason"]
+    shared_code = forms.CharField(
+        label=_("Shared code"),
+        required=False,
+        max_length=LONGEST_CODE,
+        widget=UnfoldAdminTextInputWidget,
+        help_text=_("Of a campaign with a shared code: the copy's own, because no two have the same."),
+    )
+    field_order = ["name", "opens_at", "closes_at", "shared_code", "reason"]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

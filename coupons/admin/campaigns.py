@@ -1,10 +1,7 @@
 """Admin pages of campaigns: their terms, schedule and pools."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-import orjson
 from django.contrib import admin, messages
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
@@ -14,22 +11,23 @@ from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 
-from coupons import campaigns, pausing
-from coupons.admin import add_codes_page, uploads
+from coupons import campaign_products, campaigns, eligible_accounts, pausing
+from coupons.admin import account_uploads, add_codes_page, listed_accounts_page, uploads
 from coupons.admin.campaign_forms import CampaignForm, DuplicateForm, ScheduleForm
 from coupons.admin.campaign_templates import TEMPLATES
 from coupons.admin.status_colours import COLOURS
 from coupons.models import Campaign
 from shop import clock
 from shop.admin_site import REASON, NonAtomicAdmin, ReasonedChangesMixin
-from shop.errors import FirstcomeError, KeyReused
-from shop.http import json_format
-from shop.idempotency import recorded_answers
-from shop.idempotency.recorded_answers import Answer, Replay
-from shop.operators.actions import SENT_WITH_OTHER_VALUES
+from shop.errors import FirstcomeError
+from shop.operators import created_once
 from shop.operators.display import status_label
-from shop.operators.forms import SENT_BEFORE, keyed_call, reload_page
+from shop.operators.forms import SENT_BEFORE, reload_page
 from shop.operators.pausing import PausingMixin
+
+SHOWN_PRODUCTS = "shown_products"
+LISTED_COUNT = "listed_count"
+"""The attribute of a page's campaign with the length of its list."""
 
 
 @admin.register(Campaign)
@@ -37,7 +35,7 @@ class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdm
     form = CampaignForm
     list_display = ["id", "name", "shown_status", "strategy", "quantity", "issued", "remaining", "opens_at"]
     list_filter = ["strategy", "code_source", "opens_at"]
-    search_fields = ["name"]
+    search_fields = ["name", "shared_code"]
     ordering = ["-id"]
     readonly_fields = [
         "shown_status",
@@ -47,6 +45,7 @@ class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdm
         "confirming",
         "remaining",
         "codes_added",
+        "listed_accounts",
         "created_at",
     ]
     fields = [*CampaignForm.Meta.fields, *readonly_fields]
@@ -58,19 +57,25 @@ class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdm
         "schedule",
         "duplicate",
         {"title": _("Codes"), "icon": "list", "items": ["add_codes", "upload_codes", "export_coupons"]},
+        {"title": _("Accounts"), "icon": "group", "items": ["list_accounts", "upload_accounts"]},
     ]
     change_form_before_template = "coupons/campaign_templates.html"
     templates = TEMPLATES
 
     def get_urls(self) -> list[URLPattern]:
-        pages = {"check": uploads.check_piece, "add": uploads.add_piece}
+        pages = {
+            ("upload_codes", "check", "check_piece"): uploads.check_piece,
+            ("upload_codes", "add", "add_piece"): uploads.add_piece,
+            ("upload_accounts", "check", "check_accounts"): account_uploads.check_piece,
+            ("upload_accounts", "add", "add_accounts"): account_uploads.add_piece,
+        }
         upload_urls = [
             path(
-                f"<int:campaign_id>/upload_codes/{step}/",
+                f"<int:campaign_id>/{upload}/{step}/",
                 self.admin_site.admin_view(page),
-                name=f"coupons_campaign_{step}_piece",
+                name=f"coupons_campaign_{name}",
             )
-            for step, page in pages.items()
+            for (upload, step, name), page in pages.items()
         ]
         urls: list[URLPattern] = super().get_urls()
         return [*upload_urls, *urls]
@@ -89,13 +94,32 @@ class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdm
     def remaining(self, campaign: Campaign) -> int | str:
         return "-" if campaign.pk is None else campaign.remaining
 
+    @admin.display(description=_("products"))
+    def shown_products(self, campaign: Campaign) -> str:
+        """The products where they can't be changed, in the place of the form's field."""
+        return ", ".join(campaign_products.skus(campaign.product_ids)) or "-"
+
+    @admin.display(description=_("listed accounts"))
+    def listed_accounts(self, campaign: Campaign) -> int | str:
+        if campaign.pk is None:
+            return "-"
+        # Unfold renders the field five times for a page, and the list may be long.
+        known = vars(campaign)
+        if LISTED_COUNT not in known:
+            known[LISTED_COUNT] = eligible_accounts.count(campaign.pk)
+        return int(known[LISTED_COUNT])
+
     def get_fields(self, request: HttpRequest, obj: Campaign | None = None) -> Any:
         """A new campaign's page carries the form's id too."""
-        return self.fields if obj else [*self.fields, "form_id"]
+        if obj is None:
+            return [*self.fields, "form_id"]
+        is_fixed = obj.issued + obj.confirming > 0 or not self.has_change_permission(request, obj)
+        return [SHOWN_PRODUCTS if is_fixed and name == "products" else name for name in self.fields]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Campaign | None = None) -> list[str]:
         fixed = campaigns.FIXED_ONCE_ISSUED if obj and obj.issued + obj.confirming else ()
-        return [*self.readonly_fields, *fixed]
+        of_columns = [name for name in fixed if name != "products"]
+        return [*self.readonly_fields, SHOWN_PRODUCTS, *of_columns]
 
     def save_model(self, request: HttpRequest, obj: Campaign, form: Any, change: bool) -> None:
         """Write only the fields that were changed here: the page's copy of `issued` may be out of date."""
@@ -104,7 +128,9 @@ class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdm
         if change:
             campaigns.change(campaign_id=obj.pk, **terms, reason=form.cleaned_data[REASON])
         else:
-            created = _create_once(request, form, "create", lambda: campaigns.create(**terms), meaning=terms)
+            created = created_once.run(
+                request, form, "create campaign", lambda: campaigns.create(**terms), meaning=terms
+            )
             obj.pk = created.pk
             if created.is_repeat:
                 self.message_user(request, SENT_BEFORE)
@@ -120,7 +146,7 @@ class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdm
         try:
             response: HttpResponse = super().changeform_view(request, *args, **kwargs)
         except FirstcomeError as error:
-            self.message_user(request, _in_words(error), level=messages.ERROR)
+            self.message_user(request, created_once.refusal_text(error), level=messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())
         return response
 
@@ -139,6 +165,20 @@ class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdm
     @action(description=_("Upload codes"), icon="upload_file", permissions=["add_codes"])
     def upload_codes(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return uploads.upload_page(request, self.admin_site, self._campaign(request, object_id).pk)
+
+    def has_list_accounts_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        return request.user.has_perm(account_uploads.PERMISSION)
+
+    @action(description=_("List accounts"), icon="group_add", permissions=["list_accounts"])
+    def list_accounts(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return listed_accounts_page.respond(request, self._campaign(request, object_id))
+
+    def has_upload_accounts_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        return request.user.has_perm(account_uploads.PERMISSION)
+
+    @action(description=_("Upload accounts"), icon="upload_file", permissions=["upload_accounts"])
+    def upload_accounts(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return account_uploads.upload_page(request, self.admin_site, self._campaign(request, object_id).pk)
 
     @action(
         description=_("Schedule"),
@@ -175,19 +215,19 @@ class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdm
     )
     def duplicate(self, request: HttpRequest, form: DuplicateForm, object_id: str) -> HttpResponse:
         campaign = self._campaign(request, object_id)
-        terms = {name: form.cleaned_data[name] for name in ("name", "opens_at", "closes_at")}
+        terms = {name: form.cleaned_data[name] for name in ("name", "opens_at", "closes_at", "shared_code")}
         try:
-            copy = _create_once(
+            copy = created_once.run(
                 request,
                 form,
-                "duplicate",
+                "duplicate campaign",
                 lambda: campaigns.duplicate(
                     campaign_id=campaign.pk, **terms, reason=form.cleaned_data[REASON]
                 ),
                 meaning=(campaign.pk, terms),
             )
         except FirstcomeError as error:
-            self.message_user(request, _in_words(error), level=messages.ERROR)
+            self.message_user(request, created_once.refusal_text(error), level=messages.ERROR)
             return reload_page("admin:coupons_campaign_change", object_id)
         if copy.is_repeat:
             self.message_user(request, SENT_BEFORE)
@@ -234,33 +274,3 @@ def _scheduled_text(campaign: Campaign) -> str:
         return gettext("%(name)s opens at %(opens_at)s and stays open (UTC).") % values
     closing = {"closes_at": f"{campaign.closes_at:%Y-%m-%d %H:%M:%S}"}
     return gettext("%(name)s opens at %(opens_at)s and closes at %(closes_at)s (UTC).") % (values | closing)
-
-
-@dataclass(frozen=True, slots=True)
-class _CreatedCampaign:
-    """The number of a campaign that a form has created; `is_repeat` if the form was sent before."""
-
-    pk: int
-    is_repeat: bool
-
-
-def _create_once(
-    request: HttpRequest, form: Any, action_name: str, create: Callable[[], Campaign], *, meaning: object
-) -> _CreatedCampaign:
-    """Create the campaign once for the form, however often it is sent. Raises what `create` raises."""
-    call = keyed_call(
-        request,
-        f"{action_name} campaign",
-        form.cleaned_data["form_id"],
-        meaning,
-        answer=lambda campaign: Answer(201, json_format.dump({"campaign": campaign.pk})),
-    )
-    outcome = recorded_answers.run_once(call, create)
-    if not isinstance(outcome, Replay):
-        return _CreatedCampaign(outcome.pk, is_repeat=False)
-    recorded = orjson.loads(outcome.answer.body) if outcome.answer else {}
-    return _CreatedCampaign(recorded["campaign"], is_repeat=True)
-
-
-def _in_words(error: FirstcomeError) -> str:
-    return str(SENT_WITH_OTHER_VALUES if isinstance(error, KeyReused) else error.detail)

@@ -6,26 +6,29 @@ a piece whose answer was lost is sent again: `pool.add` skips the codes that exi
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from django.contrib.admin import AdminSite
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_GET, require_POST
 
-from coupons import pool
-from coupons.admin import code_files
-from coupons.admin.code_files import Piece
+from coupons import line_files, pool
+from coupons.line_files import Kind, Piece
 from coupons.models import Campaign
 from shop.errors import FirstcomeError, invalid_field
 from shop.http import problems
 from shop.operators.forms import ReasonForm
+
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
 
 PERMISSION = "coupons.add_poolcode"
 PIECE_BYTES, PIECE_LINES = 48 * 1024, 4_000
@@ -78,38 +81,66 @@ REASON_HEADER = "X-Reason"
 @require_GET
 def upload_page(request: HttpRequest, site: AdminSite, campaign_id: int) -> HttpResponse:
     """The page on which a file is chosen."""
+    campaign = find_campaign(campaign_id)
+    require_permission(request, PERMISSION)
+    title = gettext("Upload codes for %(campaign)s") % {"campaign": campaign.name}
+    steps = ("admin:coupons_campaign_check_piece", "admin:coupons_campaign_add_piece")
+    page = page_context(campaign, title=title, texts=SCRIPT_TEXTS, steps=steps)
+    return TemplateResponse(request, "coupons/upload_codes.html", site.each_context(request) | page)
+
+
+def find_campaign(campaign_id: int) -> Campaign:
+    """The campaign for which a file is uploaded. Raises `Http404`."""
     campaign = Campaign.objects.filter(pk=campaign_id).first()
     if campaign is None:
         raise Http404(f"There is no campaign {campaign_id}.")
-    _require_permission(request)
-    page = {
-        "title": gettext("Upload codes for %(campaign)s") % {"campaign": campaign.name},
+    return campaign
+
+
+def page_context(
+    campaign: Campaign, *, title: str, texts: "Mapping[str, StrOrPromise]", steps: tuple[str, str]
+) -> dict[str, Any]:
+    """What the page of an upload shows; `steps` are the names of the addresses that check and add a piece."""
+    check_address, add_address = (reverse(step, args=[campaign.pk]) for step in steps)
+    return {
+        "title": title,
         "campaign": campaign,
         "form": ReasonForm(),
         "opts": Campaign._meta,
+        "check_address": check_address,
+        "add_address": add_address,
         "piece_bytes": PIECE_BYTES,
         "piece_lines": PIECE_LINES,
-        "texts": {name: str(text) for name, text in SCRIPT_TEXTS.items()},
+        "texts": {name: str(text) for name, text in texts.items()},
     }
-    return TemplateResponse(request, "coupons/upload_codes.html", site.each_context(request) | page)
 
 
 @require_POST
 def check_piece(request: HttpRequest, campaign_id: int) -> HttpResponse:
     """What adding the codes of this piece would do; nothing is written."""
-    return _answer(request, lambda piece: _check(campaign_id, piece))
+    return answer(request, lambda piece: _check(campaign_id, piece), permission=PERMISSION)
 
 
 @require_POST
 def add_piece(request: HttpRequest, campaign_id: int) -> HttpResponse:
     """Add the codes of this piece to the pool; none of them without a reason, or if a line is bad."""
-    return _answer(request, lambda piece: _add(campaign_id, piece, _reason(request)))
+    return answer(
+        request, lambda piece: _add(campaign_id, piece, read_reason(request)), permission=PERMISSION
+    )
 
 
-def _answer(request: HttpRequest, work: Callable[[Piece], dict[str, Any]]) -> HttpResponse:
-    _require_permission(request)
+def answer(
+    request: HttpRequest,
+    work: Callable[[Piece], dict[str, Any]],
+    *,
+    permission: str,
+    kind: Kind = line_files.CODES,
+) -> HttpResponse:
+    """Answer with what `work` says of the piece in the request's body."""
+    require_permission(request, permission)
     try:
-        return JsonResponse(work(code_files.read(request.body, first_line=_first_line(request))))
+        piece = line_files.read(request.body, first_line=_first_line(request), kind=kind)
+        return JsonResponse(work(piece))
     except FirstcomeError as error:
         return problems.from_error(error).to_django()
 
@@ -117,7 +148,7 @@ def _answer(request: HttpRequest, work: Callable[[Piece], dict[str, Any]]) -> Ht
 def _check(campaign_id: int, piece: Piece) -> dict[str, Any]:
     found = pool.existing(campaign_id=campaign_id, codes=piece.texts)
     return {
-        "codes": len(piece.codes),
+        "codes": len(piece.lines),
         "bad": [asdict(bad) for bad in piece.errors],
         "first": piece.texts[:FIRST_CODES],
         **_skipped(piece, found),
@@ -125,16 +156,21 @@ def _check(campaign_id: int, piece: Piece) -> dict[str, Any]:
 
 
 def _add(campaign_id: int, piece: Piece, reason: str) -> dict[str, Any]:
+    require_no_errors(piece, field="codes")
+    added = pool.add(campaign_id=campaign_id, codes=piece.texts, reason=reason)
+    skipped = Counter(added.skipped)
+    lines = [line for line in reversed(piece.lines) if _consume(skipped, line.text)]
+    found = pool.existing(campaign_id=campaign_id, codes=[line.text for line in lines])
+    of_skipped = Piece(lines=lines[::-1])
+    return {"added": added.added, "total": added.total, **_skipped(of_skipped, found)}
+
+
+def require_no_errors(piece: Piece, *, field: str) -> None:
+    """Raise `Invalid` with the first bad line of the piece, if it has one."""
     if piece.errors:
         bad = piece.errors[0]
         text = gettext("Nothing of this piece was added: line %(line)s: %(detail)s.")
-        raise invalid_field("codes", bad.code, text % {"line": bad.line, "detail": bad.detail})
-    added = pool.add(campaign_id=campaign_id, codes=piece.texts, reason=reason)
-    skipped = Counter(added.skipped)
-    lines = [line for line in reversed(piece.codes) if _consume(skipped, line.code)]
-    found = pool.existing(campaign_id=campaign_id, codes=[line.code for line in lines])
-    of_skipped = Piece(codes=lines[::-1])
-    return {"added": added.added, "total": added.total, **_skipped(of_skipped, found)}
+        raise invalid_field(field, bad.code, text % {"line": bad.line, "detail": bad.detail})
 
 
 def _consume(counts: Counter[str], code: str) -> bool:
@@ -148,8 +184,8 @@ def _consume(counts: Counter[str], code: str) -> bool:
 def _skipped(piece: Piece, found: pool.ExistingCodes) -> dict[str, Any]:
     """How many codes are in the pool already, and the lines of those that exist elsewhere."""
     return {
-        "in_pool": sum(line.code in found.in_pool for line in piece.codes),
-        "elsewhere": [[line.number, line.code] for line in piece.codes if line.code in found.elsewhere],
+        "in_pool": sum(line.text in found.in_pool for line in piece.lines),
+        "elsewhere": [[line.number, line.text] for line in piece.lines if line.text in found.elsewhere],
     }
 
 
@@ -163,14 +199,15 @@ def _first_line(request: HttpRequest) -> int:
     return int(given)
 
 
-def _reason(request: HttpRequest) -> str:
-    """Why the codes are added. In a header, because the body is the piece, and addresses are logged."""
+def read_reason(request: HttpRequest) -> str:
+    """Why the lines are added. In a header, because the body is the piece, and addresses are logged."""
     form = ReasonForm({"reason": unquote(request.headers.get(REASON_HEADER, ""))})
     if not form.is_valid():
         raise invalid_field("reason", "invalid", str(form.errors["reason"][0]))
     return str(form.cleaned_data["reason"])
 
 
-def _require_permission(request: HttpRequest) -> None:
-    if not request.user.has_perm(PERMISSION):
+def require_permission(request: HttpRequest, permission: str) -> None:
+    """Raise `PermissionDenied`, which is 403, unless the operator has the permission."""
+    if not request.user.has_perm(permission):
         raise PermissionDenied

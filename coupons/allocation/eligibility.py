@@ -2,21 +2,23 @@
 
 Every strategy that locks the campaign's row ends here, with one request or with a batch. Whatever its size, a
 batch takes four statements, six for a campaign with a pool, and one when no request gets anything new. A
-campaign with a partner takes one more, which reads the slots that are being confirmed.
+campaign with a partner takes one more, which reads the slots that are being confirmed, and so does a campaign
+whose accounts are listed.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from math import ceil
 
 from django.db import connection
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
 
 from coupons.allocation import writes
 from coupons.allocation.writes import AssignedCodes, Issued, IssueRequest, PendingConfirmation
 from coupons.archive import both_tables
 from coupons.models import Campaign, Confirmation, Coupon
+from coupons.restriction_models import EligibleAccount
 from shop import clock
 from shop.accounts import accounts
 from shop.db import bulk_sql, open_transaction
@@ -71,11 +73,9 @@ def allocate(
     now = clock.now()
     existing = existing_coupons(campaign, {request.user_id for request in requests}, coupons=coupons)
     first_of = {request.user_id: request for request in reversed(requests)}
-    refusals = {
-        user_id: refusal(campaign, user_id, now)
-        for user_id in dict.fromkeys(request.user_id for request in requests)
-        if user_id not in existing
-    }
+    without = [id for id in dict.fromkeys(request.user_id for request in requests) if id not in existing]
+    listed = listed_accounts(campaign, without)
+    refusals = {user_id: refusal(campaign, user_id, now, listed=listed) for user_id in without}
     eligible = [first_of[user_id] for user_id, refused in refusals.items() if not refused]
     new: dict[int, Issued | PendingConfirmation] = {}
     if eligible:
@@ -86,7 +86,7 @@ def allocate(
         new = writes.write_slots(campaign, codes, by=by, now=now)
         for user_id, code in codes.items():
             first_of[user_id].written.append(code)
-    return [_result_for(campaign, request, existing, new, refusals, now) for request in requests]
+    return [_result_for(campaign, request, existing, new, refusals, now, listed) for request in requests]
 
 
 def unwrap(outcome: AllocationResult) -> Issued | PendingConfirmation:
@@ -103,7 +103,9 @@ def answer_without_lock(*, campaign_id: int, user_id: int) -> Issued | PendingCo
     """
     campaign = Campaign.objects.get(pk=campaign_id)
     existing = existing_coupons(campaign, [user_id]).get(user_id)
-    answer = existing_result_or_refusal(campaign, user_id, existing, clock.now())
+    answer = existing_result_or_refusal(
+        campaign, user_id, existing, clock.now(), listed=listed_accounts(campaign, [user_id])
+    )
     return unwrap(answer) if answer else None
 
 
@@ -153,10 +155,20 @@ def _read_campaign(
 
 
 def existing_result_or_refusal(
-    campaign: Campaign, user_id: int, existing: Coupon | Confirmation | None, now: datetime
+    campaign: Campaign,
+    user_id: int,
+    existing: Coupon | Confirmation | None,
+    now: datetime,
+    *,
+    listed: Container[int],
 ) -> AllocationResult | None:
-    """The result of the account's coupon or confirmation, else its refusal; None when it is eligible."""
-    return existing_result(campaign, existing) if existing else refusal(campaign, user_id, now)
+    """The result of the account's coupon or confirmation, else its refusal; None when it is eligible.
+
+    `listed` are the accounts of `listed_accounts`.
+    """
+    if existing:
+        return existing_result(campaign, existing)
+    return refusal(campaign, user_id, now, listed=listed)
 
 
 def existing_coupons(
@@ -197,11 +209,32 @@ def existing_result(campaign: Campaign, existing: Coupon | Confirmation) -> Allo
     return writes.pending_confirmation(existing, campaign)
 
 
-def refusal(campaign: Campaign, user_id: int, now: datetime) -> Rejected | None:
+def listed_accounts(campaign: Campaign, user_ids: Collection[int]) -> Collection[int]:
+    """Those of these accounts that the campaign's list lets in: all of them, unless its accounts are listed.
+
+    Exact if it is called after the campaign was locked, or read with a version that the write requires: every
+    change of the list locks the campaign and changes its version (`coupons.eligible_accounts`).
+    """
+    if campaign.eligible == Campaign.Eligible.ALL or not user_ids:
+        return user_ids
+    rows = EligibleAccount.objects.filter(campaign_id=campaign.pk, account_id__in=set(user_ids))
+    return set(rows.values_list("account_id", flat=True))
+
+
+def lets_in(user_id: int) -> Q:
+    """What `refusal` demands of an account's place in the list, as a condition on the campaign's row."""
+    listed = EligibleAccount.objects.filter(campaign_id=OuterRef("pk"), account_id=user_id)
+    return Q(eligible=Campaign.Eligible.ALL) | Q(Exists(listed))
+
+
+def refusal(
+    campaign: Campaign, user_id: int, now: datetime, *, listed: Container[int] | None = None
+) -> Rejected | None:
     """Why the account can't get a new coupon of the campaign at that instant; None when it is eligible.
 
     Every strategy, and every answer from memory, decides by this function alone: a new rule goes here. It
-    is called for each account without a coupon, mostly under the campaign's lock, so it must be cheap. An
+    is called for each account without a coupon, mostly under the campaign's lock, so it must be cheap.
+    `listed` are the accounts of `listed_accounts`, read for a whole batch; without it they are read here. An
     account that has its coupon is not checked: a repeat returns that coupon whatever the rules say now.
     """
     match campaign.status_at(now):
@@ -217,6 +250,8 @@ def refusal(campaign: Campaign, user_id: int, now: datetime) -> Rejected | None:
             return Rejected(_("{campaign} is closed.", campaign=campaign.name), code="campaign_closed")
         case Campaign.Status.SOLD_OUT:
             return sold_out(campaign)
+    if user_id not in (listed_accounts(campaign, [user_id]) if listed is None else listed):
+        return not_eligible(campaign)
     return None
 
 
@@ -247,6 +282,14 @@ def paused(campaign: Campaign) -> Rejected:
     return Rejected(detail, code="campaign_paused")
 
 
+def not_eligible(campaign: Campaign) -> Rejected:
+    """The refusal of an account that is not in the list of a campaign whose accounts are listed."""
+    return Rejected(
+        _("{campaign} is for listed accounts, and this one is not listed.", campaign=campaign.name),
+        code="not_eligible",
+    )
+
+
 def sold_out(campaign: Campaign) -> Rejected:
     """The refusal when every slot is taken, or the pool has no code left."""
     return Rejected(_("{campaign} is sold out.", campaign=campaign.name), code="sold_out")
@@ -266,12 +309,14 @@ def _result_for(
     new: dict[int, Issued | PendingConfirmation],
     refusals: dict[int, Rejected | None],
     now: datetime,
+    listed: Container[int],
 ) -> AllocationResult:
     """One request's result. Each gets an error object of its own, because raising one adds a traceback."""
     user_id = request.user_id
     result = new.get(user_id)
     if result is None and user_id not in existing:
-        return refusals.pop(user_id, None) or refusal(campaign, user_id, now) or sold_out(campaign)
+        refused = refusals.pop(user_id, None) or refusal(campaign, user_id, now, listed=listed)
+        return refused or sold_out(campaign)
     if isinstance(result, Issued):
         # To a second request of the account in the same batch, the coupon is an existing one.
         existing[user_id] = result.coupon

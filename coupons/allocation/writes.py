@@ -37,6 +37,7 @@ class NewCoupon(NamedTuple):
     code: str
     position: int | None
     status: str
+    order_id: UUID | None
     void_reason: str
     issued_at: datetime
     expires_at: datetime
@@ -208,11 +209,16 @@ def write_coupons(coupons: Sequence[Coupon], *, by: Mapping[int, ActorContext]) 
 
     Their `pk` stays unset: not all databases return it.
     """
-    # The ORM's bulk insert prepares every value again, which costs more than the rest of a batch.
-    bulk_sql.insert(COUPONS, map(COLUMNS_OF, coupons))
+    insert_coupons(coupons)
     if coupons[0].campaign.code_source == Campaign.CodeSource.POOL:
         pool.mark_issued([coupon.code for coupon in coupons])
     note_issued([(coupon, by[coupon.account_id]) for coupon in coupons])
+
+
+def insert_coupons(coupons: Sequence[Coupon]) -> None:
+    """Write the rows of these new coupons, by one statement, and nothing else: see `write_coupons`."""
+    # The ORM's bulk insert prepares every value again, which costs more than the rest of a batch.
+    bulk_sql.insert(COUPONS, map(COLUMNS_OF, coupons))
 
 
 def note_issued(issued: Sequence[tuple[Coupon, ActorContext]]) -> None:

@@ -7,10 +7,10 @@ tried again later; where there is a secondary, the next batch waits until it has
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from functools import partial
 
-from django.db import IntegrityError, connection
+from django.db import IntegrityError
 from django.db.models import Count, Q, QuerySet, Sum
 from django.db.models.functions import TruncMonth
 
@@ -18,38 +18,11 @@ from coupons.archive import moving
 from coupons.archive.moving import Batch, IncompleteMove
 from coupons.models import Campaign
 from shop import clock
-from shop.db import secondary, transactions
-from shop.errors import Unavailable
-from shop.lazy_texts import mark as _
+from shop.db import pacing, transactions
+from shop.db.pacing import Pace
+from shop.operations.archives import calendar_months
 
-BATCH, SHARE, OLDEST_DAYS = 1_000, 0.5, 90
-LOCK_WAIT_SECONDS = 1
-"""A batch holds locks of its own while it waits: it gives up sooner than requests do."""
-PAUSE_SECONDS, CATCH_UP_SECONDS = 2.0, 60.0
-ATTEMPTS = 10
-"""Of a batch whose locks are not granted, each after a pause."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How many coupons a batch looks at, and which share of the time batches may take."""
-
-    size: int = BATCH
-    share: float = SHARE
-
-    def rest(self, busy_seconds: float) -> None:
-        """Rest after a batch: the longer the busier the database is."""
-        time.sleep(busy_seconds * (1 / self.share - 1))
-        deadline = time.monotonic() + CATCH_UP_SECONDS
-        while secondary.is_configured() and not secondary.has_caught_up():
-            if time.monotonic() > deadline:
-                raise Unavailable(
-                    _(
-                        "The secondary has not applied the last batch within {seconds:.0f} s.",
-                        seconds=CATCH_UP_SECONDS,
-                    )
-                )
-            time.sleep(0.2)
+OLDEST_DAYS = 90
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +91,8 @@ def overview(*, days: int = OLDEST_DAYS) -> list[Month]:
     ]
 
 
-def first_day(month: str) -> datetime:
-    """The instant at which the month begins. Raises `ValueError`."""
-    return datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
-
-
 def _in_month(campaigns: "QuerySet[Campaign]", month: str) -> Iterable[Campaign]:
-    begin = first_day(month)
-    end = (begin + timedelta(days=31)).replace(day=1)
+    begin, end = calendar_months.bounds(month)
     return list(campaigns.filter(closes_at__gte=begin, closes_at__lt=end).order_by("pk"))
 
 
@@ -145,28 +112,8 @@ def _batches(move: Callable[[int], Batch], pace: Pace) -> Iterator[int]:
     after: int | None = 0
     while after is not None:
         began_at = time.monotonic()
-        batch = _patiently(partial(move, after))
+        batch = pacing.run_patiently(partial(move, after))
         after = batch.last_position
         yield batch.moved
         if after is not None:
             pace.rest(time.monotonic() - began_at)
-
-
-def _wait_briefly_for_locks() -> None:
-    """Before each batch, for the connection may be another one by then."""
-    if connection.vendor == "mysql":
-        with connection.cursor() as cursor:
-            cursor.execute("SET SESSION innodb_lock_wait_timeout = %s", [LOCK_WAIT_SECONDS])
-
-
-def _patiently(work: Callable[[], Batch]) -> Batch:
-    """Repeat a batch that others stopped, after a pause in which they have the rows to themselves."""
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            _wait_briefly_for_locks()
-            return work()
-        except transactions.TooManyConflicts:
-            if attempt == ATTEMPTS:
-                raise
-        time.sleep(PAUSE_SECONDS)
-    raise AssertionError("the last attempt returns or raises")

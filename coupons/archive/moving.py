@@ -47,8 +47,8 @@ def archivable(*, until: datetime) -> "QuerySet[Campaign]":
     return Campaign.objects.filter(
         ~has_tickets,
         ~lacks_positions,
+        ~Q(code_source=Campaign.CodeSource.POOL),
         closes_at__lte=until,
-        code_source=Campaign.CodeSource.GENERATED,
         confirming=0,
         issued__gt=0,
     )

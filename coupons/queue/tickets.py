@@ -52,12 +52,13 @@ def read_existing_results(
     waiting = _first_waiting_tickets(campaign, user_ids)
     without_result = user_ids - existing.keys() - waiting.keys()
     free = Eligible(campaign, _last_waiting_number(campaign_id) if without_result else 0)
+    listed = eligibility.listed_accounts(campaign, without_result)
 
     def found(user_id: int) -> TicketLookup | FirstcomeError:
         own, ticket = existing.get(user_id), waiting.get(user_id)
         if own and (isinstance(own, Coupon) or not ticket):
             return eligibility.existing_result(campaign, own)
-        return ticket or eligibility.refusal(campaign, user_id, now) or free
+        return ticket or eligibility.refusal(campaign, user_id, now, listed=listed) or free
 
     return [found(request.user_id) for request in requests]
 

@@ -15,13 +15,13 @@ from coupons.issuing import issuing
 from coupons.models import ArchivedCoupon, Campaign, Coupon
 from coupons.tests.archives import archive, closed_campaign, codes, month_of
 from coupons.tests.laws import broken
-from shop.db import bulk_sql
+from shop.db import bulk_sql, pacing
 from shop.errors import Rejected
 from shop.tests.racing import race, wait_until
 from shop.tests.second_process import another_process
 
 pytestmark = pytest.mark.django_db(transaction=True)
-QUICK = months.Pace(size=7, share=1)
+QUICK = pacing.Pace(size=7, share=1)
 ARCHIVE_SLOWLY = """
 from django.core.management import call_command
 
@@ -150,16 +150,16 @@ def test_copied_and_deleted_by_two_transactions_a_crash_leaves_coupons_in_both_p
 def test_a_batch_gives_up_while_an_order_has_its_coupon_and_the_next_attempt_moves_it(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr(months, "PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(pacing, "PAUSE_SECONDS", 0.1)
     campaign = closed_campaign(coupons=3)
     attempts: list[float] = []
-    wait_briefly = months._wait_briefly_for_locks
+    wait_briefly = pacing._wait_briefly_for_locks
 
     def count_attempt() -> None:
         attempts.append(time.monotonic())
         wait_briefly()
 
-    monkeypatch.setattr(months, "_wait_briefly_for_locks", count_attempt)
+    monkeypatch.setattr(pacing, "_wait_briefly_for_locks", count_attempt)
     is_held = threading.Event()
 
     def hold_the_row() -> None:

@@ -65,6 +65,17 @@ def test_a_sound_shop_breaks_no_law(campaign: Campaign, with_pool: Campaign) -> 
     assert broken() == {}
 
 
+@pytest.mark.parametrize("taken_by", ["coupon", "pool code"])
+def test_l3_names_a_campaign_whose_shared_code_is_another_code(
+    campaign: Campaign, with_pool: Campaign, taken_by: str
+) -> None:
+    code = coupon_at(campaign, 1).code if taken_by == "coupon" else "CODE-8"
+    shared = CampaignFactory.create(code_source="shared", shared_code=code)
+
+    assert broken() == {"L3": [str(shared.pk)]}
+    assert audit.codes_are_counted([shared.pk]).offenders == [str(shared.pk)]
+
+
 def test_l1_names_a_campaign_whose_counter_is_wrong(campaign: Campaign) -> None:
     Campaign.objects.filter(pk=campaign.pk).update(issued=F("issued") - 1)
 

@@ -6,12 +6,15 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from coupons import pool
+from coupons import campaigns, pool
 from coupons.models import Campaign, PoolCode
 from coupons.tests.factories import CampaignFactory, coupon_of
+from coupons.tests.laws import broken
+from shop.errors import Rejected
 from shop.models import JournalLine
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db
 NEW = {"name": "Drop", "quantity": 10, "discount": {"type": "amount", "value": 1_000}}
@@ -68,6 +71,7 @@ def test_staff_create_a_campaign(staff: Api) -> None:
         "remaining": 10,
         "closes_at": None,
         "code_source": "generated",
+        "shared_code": None,
         "partner": None,
         "discount": {
             "type": "amount",
@@ -76,6 +80,9 @@ def test_staff_create_a_campaign(staff: Api) -> None:
             "max_discount_amount": None,
         },
         "coupon_valid_for_days": 30,
+        "products": [],
+        "first_order_only": False,
+        "eligible": "all",
         "status": "open",
     }
 
@@ -331,3 +338,86 @@ def test_the_journal_has_the_actor_of_a_creation_and_of_a_change() -> None:
         {"quantity": 10},
         {"quantity": 1_000},
     )
+
+
+SHARED = {
+    "name": "Autumn",
+    "quantity": 10,
+    "code_source": "shared",
+    "shared_code": "AUTUMN",
+    "discount": {"type": "amount", "value": 1_000},
+}
+
+
+def test_only_staff_see_the_shared_code() -> None:
+    staff = client_of(SuperuserFactory.create())
+    created = staff.post("/campaigns", SHARED | {"first_order_only": True, "eligible": "listed"})
+
+    assert (created.status_code, created.json()["shared_code"]) == (201, "AUTUMN")
+    address = f"/campaigns/{created.json()['id']}"
+    for client, code in ((staff, "AUTUMN"), (client_of(AccountFactory.create()), None)):
+        [in_list] = [one for one in client.get("/campaigns").json()["results"] if one["name"] == "Autumn"]
+        for body in (client.get(address).json(), in_list):
+            assert (body["shared_code"], body["code_source"]) == (code, "shared")
+            assert (body["first_order_only"], body["eligible"], body["products"]) == (True, "listed", [])
+
+
+def test_a_shared_code_is_unique_among_all_codes_and_its_campaign_has_no_partner_and_no_queue() -> None:
+    staff = client_of(SuperuserFactory.create())
+    pooled = CampaignFactory.create(code_source="pool")
+    pool.add(campaign_id=pooled.pk, codes=["POOLED"])
+    own = coupon_of(CampaignFactory.create()).code
+    assert staff.post("/campaigns", SHARED).status_code == 201
+
+    for taken in ("AUTUMN", "POOLED", own):
+        refused = staff.post("/campaigns", SHARED | {"shared_code": taken})
+        assert (refused.status_code, refused.json()["code"]) == (409, "code_exists"), taken
+    assert staff.post("/campaigns", SHARED | {"shared_code": "autumn"}).status_code == 201, "case counts"
+    assert pool.add(campaign_id=pooled.pk, codes=["AUTUMN", "FREE"]).skipped == ["AUTUMN"]
+
+    def fields(**terms: Any) -> list[tuple[str, str]]:
+        answer = staff.post("/campaigns", SHARED | {"shared_code": "NEXT"} | terms)
+        assert answer.status_code == 400
+        return [(one["field"], one["code"]) for one in answer.json()["errors"]]
+
+    assert fields(shared_code=None) == [("shared_code", "required")]
+    assert fields(code_source="generated") == [("shared_code", "not_shared")]
+    assert fields(partner="convenience_store")[0] == ("partner", "not_for_shared_code")
+    for strategy in ("queue", "redis_gate", "spin_lock", "fair_lock"):
+        assert fields(strategy=strategy) == [("strategy", "not_for_shared_code")]
+    assert fields(shared_code="no spaces")[0][0] == "shared_code"
+    assert broken() == {}
+
+
+def test_staff_change_a_shared_code_while_it_is_used_and_drop_it_with_the_code_source() -> None:
+    staff = client_of(SuperuserFactory.create())
+    address = f"/campaigns/{staff.post('/campaigns', SHARED).json()['id']}"
+    other = staff.post("/campaigns", SHARED | {"shared_code": "WINTER"}).json()["id"]
+
+    assert staff.patch(address, {"shared_code": "WINTER"}).json()["code"] == "code_exists"
+    assert staff.patch(address, {"strategy": "queue"}).status_code == 400
+    plain = staff.patch(address, {"code_source": "generated"}).json()
+    assert (plain["code_source"], plain["shared_code"]) == ("generated", None)
+    assert staff.patch(address, {"code_source": "shared"}).status_code == 400
+    staff.post("/coupons", {"campaign": other})
+    assert staff.patch(f"/campaigns/{other}", {"shared_code": "AUTUMN"}).json()["shared_code"] == "AUTUMN"
+    fixed = staff.patch(f"/campaigns/{other}", {"first_order_only": True})
+    assert (fixed.status_code, fixed.json()["code"]) == (409, "campaign_has_coupons")
+    assert staff.patch(f"/campaigns/{other}", {"eligible": "listed"}).status_code == 200
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_20_campaigns_created_at_once_with_one_shared_code_one_has_it() -> None:
+    terms: campaigns.Terms = {
+        "name": "Autumn",
+        "quantity": 10,
+        "code_source": "shared",
+        "shared_code": "AUTUMN",
+        "discount_type": "amount",
+        "discount_value": 1_000,
+    }
+    outcomes = race([lambda: campaigns.create(**terms)] * 20)
+
+    created = [outcome for outcome in outcomes if isinstance(outcome, Campaign)]
+    refused = {outcome.code for outcome in outcomes if isinstance(outcome, Rejected)}
+    assert (len(created), refused) == (1, {"code_exists"})

@@ -5,7 +5,7 @@ campaigns. Each strategy must refuse it with the rule's own code, also where the
 campaign is sold out.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -40,10 +40,12 @@ def bar(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     decide = eligibility.refusal
     barred: set[int] = set()
 
-    def refusal(campaign: Campaign, user_id: int, now: datetime) -> Rejected | None:
+    def refusal(
+        campaign: Campaign, user_id: int, now: datetime, *, listed: Container[int] | None = None
+    ) -> Rejected | None:
         if user_id in barred:
             return Rejected("This account is barred.", code="account_barred")
-        return decide(campaign, user_id, now)
+        return decide(campaign, user_id, now, listed=listed)
 
     monkeypatch.setattr(eligibility, "refusal", refusal)
     return barred.add

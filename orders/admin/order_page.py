@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.translation import gettext
 
-from orders import cancellation, order_states
+from orders import cancellation, order_states, selectors
 from orders.admin import timeline
 from orders.admin.timeline import Timeline
 from orders.models import Order, OrderLine, Refund, RefundLine, Saga, SagaLog
@@ -20,7 +20,7 @@ from payments.models import Entry, Payment, Transfer
 from shop import clock
 from shop.events import outbox
 from shop.models import JournalLine
-from shop.operators.display import STATE_COLOURS, amount, permitted_address, stored_text
+from shop.operators.display import STATE_COLOURS, actor_text, amount, permitted_address, stored_text
 from shop.operators.status_words import status_word
 
 MOST_REFUNDS, MOST_LOG_LINES, MOST_JOURNAL_LINES, MOST_TRANSFERS = 50, 400, 200, 60
@@ -68,6 +68,7 @@ class OrderPage:
     transfers: list[dict[str, Any]] = field(default_factory=list)
     truncated: list[str] = field(default_factory=list)
     hidden: list[str] = field(default_factory=list)
+    archived: list[str] = field(default_factory=list)
 
 
 def read(order: Order, request: HttpRequest) -> OrderPage:
@@ -105,6 +106,7 @@ def read(order: Order, request: HttpRequest) -> OrderPage:
         page.transfers = _transfers(page, order.id, request)
     if _may_view(page, request, "shop.view_journalline", gettext("journal and events")):
         _add_journal(page, order.id)
+        page.archived = [month.file for month in selectors.archived_months(order)]
     return page
 
 
@@ -172,7 +174,8 @@ def _line(line: OrderLine, request: HttpRequest) -> dict[str, Any]:
 def _payment(payment: Payment, request: HttpRequest) -> dict[str, Any]:
     return {
         "page": reverse("admin:payments_payment_change", args=[payment.id]),
-        "status": label(payment.status),
+        "status": label(payment.shown_status),
+        "action_until": payment.action_expires_at if payment.requires_action else None,
         "card": amount(payment.card_amount, payment.currency),
         "points": amount(payment.points_amount, payment.currency),
         "refunding": amount(payment.refunding_amount, payment.currency) if payment.refunding_amount else "",
@@ -284,7 +287,7 @@ def _add_journal(page: OrderPage, order_id: UUID) -> None:
 def _journal_line(line: JournalLine) -> dict[str, Any]:
     return {
         "at": line.at,
-        "by": f"{line.get_actor_display()} {line.actor_name or line.actor_id or ''}".strip(),
+        "by": actor_text(line),
         "what": line.what,
         "detail": stored_text(line.detail),
         "reference": line.reference,

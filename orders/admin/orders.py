@@ -16,7 +16,7 @@ from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 
 from coupons.archive import both_tables
-from orders import cancellation, order_states
+from orders import cancellation, order_states, selectors
 from orders.admin import order_page, refund_page
 from orders.models import Order, OrderLine
 from orders.payment import refunding
@@ -172,7 +172,12 @@ class OrderAdmin(SearchMixin, SalesReportLinkMixin, PrefetchedListMixin, ReadOnl
         )
         try:
             outcome = recorded_answers.run_once(
-                call, lambda: order_replay.replay_order(order_id=order.pk, reason=reason)
+                call,
+                lambda: order_replay.replay_order(
+                    order_id=order.pk,
+                    reason=reason,
+                    settled_refunds=selectors.count_settled_refunds(order.pk),
+                ),
             )
         except FirstcomeError as error:
             self.message_user(request, error.detail, level=messages.ERROR)

@@ -27,7 +27,7 @@ from orders.models import Saga
 from orders.payment import gateway_lookups
 from orders.payment.gateway_lookups import Lookup
 from orders.saga import status as saga_status
-from payments import gateways, selectors
+from payments import gateways, payment_states, selectors
 from payments.models import Payment
 from payments.payment_states import UNSETTLED
 from shop.admin_site import ReadOnlyMixin
@@ -51,7 +51,7 @@ LOOK_UP_DIALOG = ActionDialog(
     form_class=KeyedReasonDialog,
     form_submit_text=_("Ask"),
 )
-IN_DOUBT, UNSETTLED_ONES, EVERYTHING = "in_doubt", "unsettled", "everything"
+IN_DOUBT, WITH_OWNER, UNSETTLED_ONES, EVERYTHING = "in_doubt", "requires_action", "unsettled", "everything"
 
 
 class InDoubtFilter(PreselectingFilter):
@@ -68,6 +68,7 @@ class InDoubtFilter(PreselectingFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [
             (IN_DOUBT, gettext("In doubt")),
+            (WITH_OWNER, gettext("Waiting for the customer")),
             (UNSETTLED_ONES, gettext("Not settled")),
             (EVERYTHING, gettext("All")),
         ]
@@ -75,6 +76,9 @@ class InDoubtFilter(PreselectingFilter):
     def queryset(self, request: HttpRequest, queryset: "QuerySet[Payment]") -> "QuerySet[Payment]":
         if self.value() == IN_DOUBT:
             return saga_status.filter_unsettled(queryset, (Payment.Status.IN_DOUBT,))
+        if self.value() == WITH_OWNER:
+            pending = saga_status.filter_unsettled(queryset, (Payment.Status.PENDING,))
+            return pending.filter(payment_states.with_action())
         return (
             saga_status.filter_unsettled(queryset, UNSETTLED) if self.value() == UNSETTLED_ONES else queryset
         )
@@ -109,12 +113,15 @@ class PaymentAdmin(SearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
     paginator = KeysetPaginator
     show_full_result_count = False
     actions_detail = ["look_up"]
-    readonly_fields = ["order_page", "shown_status", "charge", "saga", "looked_up"]
+    readonly_fields = ["order_page", "shown_status", "next_action", "charge", "saga", "looked_up"]
     fields = [
         "id",
         "order_page",
         "account",
         "shown_status",
+        "next_action",
+        "number",
+        "keep_on_decline",
         "points_amount",
         "card_amount",
         "refunding_amount",
@@ -139,7 +146,16 @@ class PaymentAdmin(SearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
 
     @display(description=_("status"), ordering="status")
     def shown_status(self, payment: Payment) -> str:
-        return status_label(payment.status)
+        return status_label(payment.shown_status)
+
+    @display(description=_("the customer's action"))
+    def next_action(self, payment: Payment) -> str:
+        """Until when the card's owner may confirm it; the address of their page is theirs alone."""
+        if payment.action_expires_at is None:
+            return "-"
+        until = f"{payment.action_expires_at:%Y-%m-%d %H:%M:%S}"
+        said = gettext("to be done until %(time)s") if payment.requires_action else gettext("until %(time)s")
+        return said % {"time": until}
 
     @display(description=_("charge at the gateway"))
     def charge(self, payment: Payment) -> str:

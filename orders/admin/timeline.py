@@ -21,6 +21,7 @@ EVENT_COLOURS = {
     Event.VOID: "default",
     Event.FAILED: "danger",
     Event.PENDING: "warning",
+    Event.REQUIRES_ACTION: "info",
     Event.FORCED: "info",
 }
 

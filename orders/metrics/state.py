@@ -11,6 +11,7 @@ from django.db.models import Count, Min
 
 from orders.models import Order
 from orders.saga import status as saga_status
+from payments import payment_states
 from payments.models import Payment
 from shop import clock
 from shop.observability import gauges, top
@@ -21,6 +22,7 @@ IN_DOUBT_HELPS = {
     IN_DOUBT: "Payments whose charge got no answer of the gateway.",
     IN_DOUBT_OLDEST: "How long ago the oldest payment in doubt began.",
 }
+WITH_OWNER = "firstcome_payments_requiring_action"
 AVAILABLE, RESERVED = "firstcome_stock_available", "firstcome_stock_reserved"
 STOCK_HELPS = {
     AVAILABLE: "Units that new orders may reserve, of the products that the newest orders have most of.",
@@ -54,6 +56,11 @@ def register() -> None:
     gauges.register_group(
         "payments_in_doubt", helps=IN_DOUBT_HELPS, read=read_in_doubt, source=Source.DATABASE
     )
+    gauges.register(
+        WITH_OWNER,
+        help="Payments that wait for the card's owner to confirm them.",
+        read=count_requiring_action,
+    )
     gauges.register_group(
         "stock",
         helps=STOCK_HELPS,
@@ -80,6 +87,12 @@ def read_in_doubt() -> dict[str, float]:
     found = in_doubt.aggregate(number=Count("pk"), began_at=Min("created_at"))
     age = clock.now() - found["began_at"] if found["number"] else timedelta()
     return {IN_DOUBT: found["number"], IN_DOUBT_OLDEST: max(0.0, age.total_seconds())}
+
+
+def count_requiring_action() -> int:
+    """How many payments wait for the card's owner now."""
+    pending = saga_status.filter_unsettled(Payment.objects.all(), [Payment.Status.PENDING])
+    return pending.filter(payment_states.with_action()).count()
 
 
 def read_stock() -> dict[str, dict[str, float]]:

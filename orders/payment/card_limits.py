@@ -137,7 +137,8 @@ def count_unsettled(account_id: int, rate: Rate) -> int:
 
     Long overdue ones don't count: they wait for an operator, possibly for days.
     """
-    seconds = max(rate.seconds, settings.PAYMENT_GIVE_UP_SECONDS)
+    longest = settings.PAYMENT_ACTION_SECONDS + settings.PAYMENT_GIVE_UP_SECONDS
+    seconds = max(rate.seconds, longest)
     since = clock.now() - timedelta(seconds=seconds)
     payments = Payment.objects.filter(account_id=account_id, id__gte=_first_id(since - MAX_CLOCK_SKEW))
     return payments.filter(status__in=UNSETTLED, card_amount__gt=0, created_at__gte=since).count()

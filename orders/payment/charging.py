@@ -3,10 +3,14 @@
 Without a reply the payment is in doubt, and the gateway is called with the same key until it replies. (Kill
 Bill's UNKNOWN and its janitor: a time-out is never taken for a failure.) A charge that may have been made
 before is looked up first, because gateways forget keys after a day.
+
+A charge may wait for the card's owner (3-D Secure): the saga rests then until a webhook or a look-up moves it
+on, at most `PAYMENT_ACTION_SECONDS`. `PAYMENT_GIVE_UP_SECONDS` counts from the action on, and the deadline is
+never before the action's end.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
 
@@ -15,6 +19,7 @@ from django.utils.translation import gettext_noop
 
 from orders.payment import card_limits
 from orders.saga.definitions import (
+    ACTION_EXPIRED,
     APPLIED,
     DO,
     GAVE_UP,
@@ -23,6 +28,7 @@ from orders.saga.definitions import (
     Event,
     OutsideCall,
     OutsideStep,
+    RequiredAction,
     SagaRow,
     StepResult,
 )
@@ -35,6 +41,7 @@ from shop.db import open_transaction
 
 NAME = "charge_card"
 REFUNDED = gettext_noop("refunded")
+CHARGE_CANCELLED = "charge_cancelled"
 NOT_CHARGED = {
     "declined": gettext_noop("The card was declined."),
     "cancelled": gettext_noop("The card was cancelled."),
@@ -63,9 +70,19 @@ def cancel_or_refund(attempts: Sequence[Attempt]) -> list[OutsideCall]:
     ]
 
 
-def mark_in_doubt(saga: SagaRow, result: StepResult) -> None:
-    """Mark the payment as in doubt when the charge got no answer; the API shows it."""
-    if result.event == Event.FAILED:
+def note_result(saga: SagaRow, result: StepResult) -> None:
+    """Record on the payment what the API shows of a charge without a final result.
+
+    It is in doubt when the charge got no answer; not while its owner may still act, because the gateway is
+    known to wait for that.
+    """
+    if result.action:
+        payment_states.require_action(
+            saga.subject_id, url=result.action.url, expires_at=result.action.expires_at
+        )
+    elif result.event == Event.PENDING:
+        payment_states.end_action(saga.subject_id)
+    elif result.event == Event.FAILED and not payment_states.is_with_owner(saga.subject_id):
         payment_states.mark_in_doubt(saga.subject_id)
 
 
@@ -97,6 +114,17 @@ def mark_ended(sagas: Sequence[SagaRow]) -> None:
     _count(sagas, [_outcome_of_ended(saga) for saga in sagas])
 
 
+def is_declined(saga: SagaRow) -> bool:
+    """Whether the gateway has refused the card, so that this payment can't succeed any more."""
+    charged = saga.final.get((NAME, DO))
+    return charged is not None and charged.event == Event.REFUSED
+
+
+def is_card_refused(saga: SagaRow) -> bool:
+    """Whether the compensated saga's payment is declined, and not by a charge that was cancelled."""
+    return is_declined(saga) and saga.failure_code != CHARGE_CANCELLED
+
+
 def _was_charged(saga: SagaRow) -> bool:
     """Whether the compensated saga's card was charged. A charge of unknown outcome may have succeeded: its
     refund shows that.
@@ -109,10 +137,10 @@ def _outcome_of_ended(saga: SagaRow) -> str:
     """How the payment ended: `declined` by the gateway; `cancelled`, because no answer came in time or its
     charge was refunded; `failed`, because another step was refused.
     """
-    charged = saga.final.get((NAME, DO))
-    if charged and charged.event == Event.REFUSED:
+    if is_declined(saga):
         return "declined"
-    return "cancelled" if _was_charged(saga) or saga.failure_code == GAVE_UP else "failed"
+    is_given_up = saga.failure_code in (GAVE_UP, ACTION_EXPIRED)
+    return "cancelled" if _was_charged(saga) or is_given_up else "failed"
 
 
 def _count(sagas: Sequence[SagaRow], outcomes: Sequence[str]) -> None:
@@ -125,17 +153,14 @@ def _count(sagas: Sequence[SagaRow], outcomes: Sequence[str]) -> None:
 
 def count_declines(sagas: Sequence[SagaRow]) -> None:
     """Count the payments of these compensated sagas that the gateway declined, each for its account."""
-    charged = [(saga, saga.final.get((NAME, DO))) for saga in sagas]
-    card_limits.count_declines(
-        [saga.parent.account_id for saga, result in charged if result and result.event == Event.REFUSED]
-    )
+    card_limits.count_declines([saga.parent.account_id for saga in sagas if is_declined(saga)])
 
 
 STEP = OutsideStep(
     name=NAME,
     do=charge,
     undo=cancel_or_refund,
-    on_result=mark_in_doubt,
+    on_result=note_result,
     reference_required="Give the gateway's own id of the charge you saw.",
 )
 
@@ -148,7 +173,7 @@ def _charge_once(payment: Chargeable, attempt: Attempt) -> list[StepResult]:
     if attempt.is_repeat:
         found = gateway().find(key=payment.charge_key)
         if found.status != "absent":
-            return [_to_step_result(found)]
+            return [_to_step_result(found, payment)]
     if attempt.is_overdue:
         return [NOT_STARTED]
     charged = gateway().charge(
@@ -158,7 +183,7 @@ def _charge_once(payment: Chargeable, attempt: Attempt) -> list[StepResult]:
         currency=payment.currency,
         order_id=payment.order_id,
     )
-    return [_to_step_result(charged)]
+    return [_to_step_result(charged, payment)]
 
 
 def _cancel_or_refund(payment: Chargeable, reference: str) -> list[StepResult]:
@@ -194,8 +219,27 @@ def _cancel_charge(key: str) -> GatewayResult:
     return GatewayResult(status="unsupported", failure_detail=f"by this gateway, where it is {found.status}")
 
 
-def _to_step_result(result: GatewayResult) -> StepResult:
+def _required_action(url: str, payment: Chargeable) -> RequiredAction:
+    """The owner's action: it ends when it was first said to, however often the charge is looked up."""
+    if payment.action_expires_at:
+        return RequiredAction(url, payment.action_expires_at)
+    now = clock.now()
+    return RequiredAction(
+        url,
+        expires_at=now + timedelta(seconds=settings.PAYMENT_ACTION_SECONDS),
+        deadline_at=now + timedelta(seconds=settings.PAYMENT_GIVE_UP_SECONDS),
+    )
+
+
+def _to_step_result(result: GatewayResult, payment: Chargeable) -> StepResult:
     match result.status:
+        case "requires_action":
+            return StepResult(
+                Event.REQUIRES_ACTION,
+                gettext_noop("The card's owner must confirm the payment."),
+                reference=result.reference,
+                action=_required_action(result.action_url, payment),
+            )
         case "succeeded":
             return StepResult(Event.DONE, gettext_noop("charged"), reference=result.reference)
         case "declined" | "cancelled":

@@ -116,6 +116,8 @@ def in_words(result: GatewayResult, payment: Payment) -> str:
             said = gettext("The gateway has declined the charge: %(reason)s.") % {"reason": why}
         case "cancelled":
             said = gettext("The charge is cancelled at the gateway: nothing can be charged any more.")
+        case "requires_action":
+            said = gettext("The gateway waits for the card's owner to confirm the charge.")
         case "pending":
             said = gettext("The gateway is still working on the charge.")
         case "absent":

@@ -16,7 +16,21 @@ from shop.redis import completion_notifications
 
 UNSETTLED_STATUS = 202
 """The HTTP status of an answer that may still change."""
-ReadAnswers = Callable[[Sequence[UUID], str], Mapping[UUID, Answer]]
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentAnswer:
+    """The answer as things stand; `is_for_customer`: it doesn't settle before the card's owner has acted."""
+
+    answer: Answer
+    is_for_customer: bool = False
+
+    @property
+    def is_settled(self) -> bool:
+        return self.answer.status != UNSETTLED_STATUS
+
+
+ReadAnswers = Callable[[Sequence[UUID], str], Mapping[UUID, CurrentAnswer]]
 """Reads the current answers for these orders or payments, in a language."""
 EnqueueSaga = Callable[[], None]
 """Enqueues the payment's saga for a worker."""
@@ -49,15 +63,16 @@ async def wait_for_answer(
 ) -> Answer | None:
     """The current answer, after a wait of at most `seconds`; a settled answer is recorded for good.
 
-    `begin` enqueues the saga. None if the answer was not read: `seconds` is 0, or too many requests wait.
+    The wait ends as soon as the card's owner must act, because the caller has to send them. `begin` enqueues
+    the saga. None if the answer was not read: `seconds` is 0, or too many requests wait.
     """
-    answers: list[Answer] = []
+    answers: list[CurrentAnswer] = []
 
     async def is_over() -> bool:
         # Read first, so that the answer shows at least that attempt.
         is_enough = await is_attempted()
         answers.append(await submit_to_batcher(_batcher, _AnswerRequest(call, subject_id, read)))
-        return is_enough or answers[-1].status != UNSETTLED_STATUS
+        return is_enough or answers[-1].is_settled or answers[-1].is_for_customer
 
     if seconds:
         await completion_notifications.wait(
@@ -67,10 +82,10 @@ async def wait_for_answer(
         begin()
     else:
         await is_over()
-    return answers[-1] if answers else None
+    return answers[-1].answer if answers else None
 
 
-def _read_answers(requests: Sequence[_AnswerRequest]) -> list[Answer]:
+def _read_answers(requests: Sequence[_AnswerRequest]) -> list[CurrentAnswer]:
     """One answer per request; final ones are recorded under their keys, in the language of the request.
 
     The number of statements does not grow with the requests.
@@ -78,17 +93,17 @@ def _read_answers(requests: Sequence[_AnswerRequest]) -> list[Answer]:
     groups: dict[tuple[ReadAnswers, str], list[int]] = {}
     for index, request in enumerate(requests):
         groups.setdefault((request.read, request.call.language), []).append(index)
-    answers: dict[int, Answer] = {}
+    answers: dict[int, CurrentAnswer] = {}
     for (read, language), indexes in groups.items():
         found = read([requests[index].subject_id for index in indexes], language)
         answers |= {index: found[requests[index].subject_id] for index in indexes}
     settled = [
-        (request.call, answers[index])
+        (request.call, answers[index].answer)
         for index, request in enumerate(requests)
-        if answers[index].status != UNSETTLED_STATUS
+        if answers[index].is_settled
     ]
     recorded = {
-        call.name: answer
+        call.name: CurrentAnswer(answer)
         for (call, _), answer in zip(settled, recorded_answers.record_settled_answers(settled), strict=True)
     }
     return [recorded.get(request.call.name, answers[index]) for index, request in enumerate(requests)]
@@ -96,6 +111,6 @@ def _read_answers(requests: Sequence[_AnswerRequest]) -> list[Answer]:
 
 # Requests are woken together, by the batch that settles their payments.
 LINGER_SECONDS = 0.002
-_batcher: Batcher[_AnswerRequest, Answer] = Batcher(
+_batcher: Batcher[_AnswerRequest, CurrentAnswer] = Batcher(
     _read_answers, name="payment_status", linger_seconds=LINGER_SECONDS
 )

@@ -9,10 +9,12 @@
 | transmit | deliver the order's events to the data platform, by the outbox | |
 
 `pay` starts it for an order that was placed without a payment; one that is paid at once starts it as it is
-placed.
+placed. An order has one payment that is not failed at most. Where that one was to `keep_on_decline` and its
+card is refused, the order awaits payment again, with its stock and coupon, until `expires_at`; points are
+released, and the next payment holds them again. A payment that is given up ends its order all the same.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -56,6 +58,7 @@ from shop.redis import completion_notifications
 NAME = "purchase"
 # A batch of events costs the same for many orders, and no client waits for it.
 GATHER_SECONDS = 0.2
+KEPT = StepResult(Event.SKIPPED, gettext_noop("kept for another card"))
 # Sagas at this step while the data platform is slow; the relay delivers the events of further ones.
 MAX_TRANSMITTING = 1_000
 
@@ -77,8 +80,10 @@ class StartedPayment:
     started: StartedPurchase
 
 
-def pay(*, account_id: int, order_id: UUID, token: str, keyed: KeyedCall) -> StartedPayment | Replay:
-    """Start the payment of an order that awaits it; the saga does the rest.
+def pay(
+    *, account_id: int, order_id: UUID, token: str, keyed: KeyedCall, keep_on_decline: bool = False
+) -> StartedPayment | Replay:
+    """Start a payment of an order that awaits it; the saga does the rest.
 
     Durable when it returns; repeating the key gives a `Replay`. Raises `NotFound`, `Rejected`
     `order_not_payable` or `insufficient_points`, `Invalid` when a card is missing, `KeyReused`.
@@ -86,8 +91,9 @@ def pay(*, account_id: int, order_id: UUID, token: str, keyed: KeyedCall) -> Sta
 
     def begin() -> StartedPayment:
         order = _lock_own(order_id, account_id)
-        _check_payable(order, token)
-        started = new_purchase(order, token=token)
+        earlier = payment_states.count_payments(order_id)
+        _check_payable(order, token, earlier)
+        started = new_purchase(order, token=token, keep_on_decline=keep_on_decline, number=earlier + 1)
         order_states.transition([order.id], to=Order.Status.PAYING)
         insert_purchases([started])
         return StartedPayment(order, started)
@@ -95,12 +101,21 @@ def pay(*, account_id: int, order_id: UUID, token: str, keyed: KeyedCall) -> Sta
     return recorded_answers.run_once(keyed, begin, reference=lambda paying: paying.started.payment.id)
 
 
-def new_purchase(order: Order | NewOrder, *, token: str, by: ActorContext | None = None) -> StartedPurchase:
-    """The unsaved payment of an order with its saga, for the transaction that starts it: `insert_purchases`.
+def new_purchase(
+    order: Order | NewOrder,
+    *,
+    token: str,
+    by: ActorContext | None = None,
+    keep_on_decline: bool = False,
+    number: int = 1,
+) -> StartedPurchase:
+    """An unsaved payment of an order with its saga, for the transaction that starts it: `insert_purchases`.
 
     The order already holds its stock and coupon; steps that don't apply to it are recorded as skipped.
     """
-    payment = payment_states.new_payment(order=order, token=token, at=clock.now())
+    payment = payment_states.new_payment(
+        order=order, token=token, at=clock.now(), keep_on_decline=keep_on_decline, number=number
+    )
     needless = {
         "hold_coupon": not order.coupon_code,
         "debit_balance": not order.points_amount,
@@ -132,10 +147,19 @@ def _lock_own(order_id: UUID, account_id: int) -> Order:
     return Order.objects.select_for_update().get(id=order_id)
 
 
-def _check_payable(order: Order, token: str) -> None:
+def _check_payable(order: Order, token: str, earlier: int) -> None:
+    """Refuse a payment of this locked order, which has had so many before."""
     if order.status != Order.Status.AWAITING_PAYMENT or order.expires_at <= clock.now():
         raise Rejected(
-            _("This order can't be paid: it is paid, being paid or has ended."), code="order_not_payable"
+            _("This order can't be paid: it is paid, being paid or has ended."),
+            code="order_not_payable",
+            reason="not_awaiting_payment",
+        )
+    if earlier >= payment_states.MOST_PER_ORDER:
+        raise Rejected(
+            _("{most} cards were refused for this order; place a new one.", most=earlier),
+            code="order_not_payable",
+            reason="too_many_payments",
         )
     if order.points_amount > ledger.balance_amount(order.account_id):
         raise Rejected(_("The wallet holds fewer points than the order uses."), code="insufficient_points")
@@ -183,21 +207,44 @@ def _refuse_to_repeat(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
     raise RuntimeError("An order reserves its stock and coupon when it is placed.")
 
 
-def _release_stock(sagas: Sequence[SagaRow]) -> list[str]:
-    reservations.release(
-        list(chain.from_iterable(_read_lines([order.id for order in _orders(sagas)]).values()))
-    )
-    return [gettext_noop("released")] * len(sagas)
+def _kept(sagas: Sequence[SagaRow]) -> set[UUID]:
+    """The payments of these compensated sagas that leave their order to be paid with another card.
+
+    The clock doesn't decide it: an order whose time is over then expires.
+    """
+    declined = [saga.subject_id for saga in sagas if charging.is_card_refused(saga)]
+    return payment_states.kept_on_decline(declined)
 
 
-def _release_coupons(sagas: Sequence[SagaRow]) -> list[str]:
-    redemption.release([order.id for order in _orders(sagas)])
-    return [gettext_noop("released")] * len(sagas)
+def _release_unless_kept(
+    sagas: Sequence[SagaRow], release: Callable[[list[UUID]], object]
+) -> list[str | StepResult]:
+    kept = _kept(sagas)
+    ended = [saga.parent.id for saga in sagas if saga.subject_id not in kept]
+    if ended:
+        release(ended)
+    return [KEPT if saga.subject_id in kept else gettext_noop("released") for saga in sagas]
+
+
+def _release_stock(sagas: Sequence[SagaRow]) -> list[str | StepResult]:
+    def release(order_ids: list[UUID]) -> None:
+        reservations.release(list(chain.from_iterable(_read_lines(order_ids).values())))
+
+    return _release_unless_kept(sagas, release)
+
+
+def _release_coupons(sagas: Sequence[SagaRow]) -> list[str | StepResult]:
+    return _release_unless_kept(sagas, redemption.release)
+
+
+def _payment_ids(sagas: Sequence[SagaRow]) -> dict[UUID, UUID]:
+    """The payment of each saga by its order: points are held once for each payment."""
+    return {saga.parent.id: saga.subject_id for saga in sagas}
 
 
 def _debit_points(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
     orders = _orders(sagas)
-    held = ledger.hold_points(orders, is_locked=True)
+    held = ledger.hold_points(orders, is_locked=True, references=_payment_ids(sagas))
     return [
         outcome if isinstance(outcome, Rejected) else f"{order.points_amount} points held"
         for order, outcome in zip(orders, held, strict=True)
@@ -206,7 +253,7 @@ def _debit_points(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
 
 def _credit_points(sagas: Sequence[SagaRow]) -> list[str]:
     orders = _orders(sagas)
-    ledger.release_points(orders, is_locked=True)
+    ledger.release_points(orders, is_locked=True, references=_payment_ids(sagas))
     return [f"{order.points_amount} points released" for order in orders]
 
 
@@ -247,8 +294,13 @@ def _deliver_events(sagas: Sequence[SagaRow]) -> list[StepResult]:
 
 
 def _mark_failed(sagas: Sequence[SagaRow]) -> None:
-    now = clock.now()
+    """End the payments, and their orders but those that are kept for another card."""
+    now, kept = clock.now(), _kept(sagas)
     for saga, order in zip(sagas, _orders(sagas), strict=True):
+        if saga.subject_id in kept:
+            if order_states.transition([order.id], to=Order.Status.AWAITING_PAYMENT):
+                order_events.note_kept(order, at=now, detail=saga.failure_detail)
+            continue
         failure = {"failure_code": saga.failure_code, "failure_detail": saga.failure_detail}
         if order_states.transition([order.id], to=Order.Status.PAYMENT_FAILED, ended_at=now, **failure):
             order_events.note_status(
@@ -260,11 +312,11 @@ def _mark_failed(sagas: Sequence[SagaRow]) -> None:
 def _after_compensation(sagas: Sequence[SagaRow]) -> None:
     """Count declined payments before the result is returned: the next attempt is checked against them."""
     charging.count_declines(sagas)
-    _notify_settled(sagas)
+    _notify(sagas)
 
 
-def _notify_settled(sagas: Sequence[SagaRow]) -> None:
-    """Wake the requests that wait for these orders or their payments."""
+def _notify(sagas: Sequence[SagaRow]) -> None:
+    """Wake the requests that wait for these orders or payments: they settled, or their owner must act."""
     completion_notifications.notify_completed(
         *map(str, _order_ids(sagas)), *(str(saga.subject_id) for saga in sagas)
     )
@@ -277,7 +329,7 @@ SAGA_TYPES[NAME] = SagaType(
         LocalStep("hold_coupon", do=_refuse_to_repeat, undo=_release_coupons),
         LocalStep("debit_balance", do=_debit_points, undo=_credit_points),
         charging.STEP,
-        LocalStep("settle", do=_settle, after_commit=_notify_settled),
+        LocalStep("settle", do=_settle, after_commit=_notify),
         OutsideStep(
             "transmit",
             do=_transmit,
@@ -289,5 +341,6 @@ SAGA_TYPES[NAME] = SagaType(
     lock=_lock,
     on_compensated=_mark_failed,
     after_compensated=_after_compensation,
+    after_action_required=_notify,
     on_stuck=charging.mark_stuck,
 )

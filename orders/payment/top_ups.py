@@ -86,5 +86,6 @@ SAGA_TYPES[NAME] = SagaType(
     on_compensated=charging.mark_ended,
     after_compensated=_after_compensation,
     after_attempt=_notify,
+    after_action_required=_notify,
     on_stuck=charging.mark_stuck,
 )

@@ -13,7 +13,8 @@ from django.conf import settings
 from django.db import IntegrityError
 from uuid_utils.compat import uuid7
 
-from coupons import redemption
+from coupons import coupon_requests, redemption
+from coupons.coupon_requests import BatchCoupons, CouponRequest
 from coupons.models import Coupon
 from inventory import reservations
 from inventory.reservations import Line
@@ -24,9 +25,12 @@ from orders.models import Order
 from orders.order_states import NewLine, NewOrder
 from orders.payment import purchase
 from orders.payment.purchase import StartedPurchase
-from orders.placement import limits
+from orders.placement import first_orders, limits
+from orders.placement.first_orders import FirstOrders
 from orders.placement.limits import Holdings
 from payments import ledger
+from sales import order_checks
+from sales.order_checks import NO_SALES, SaleTerms
 from shop import clock
 from shop.accounts import accounts
 from shop.db import open_transaction, transactions
@@ -41,7 +45,8 @@ from shop.lazy_texts import mark as _
 
 @dataclass(frozen=True, slots=True)
 class OrderRequest:
-    """A request to place an order. `token` is the card to charge; None means to pay later.
+    """A request to place an order. `token` is the card to charge; None means to pay later. With
+    `keep_on_decline` a refused card leaves the order to be paid with another one.
 
     Another process that decides it does so until `handed_over_until`.
     """
@@ -54,6 +59,11 @@ class OrderRequest:
     keyed: KeyedCall
     by: ActorContext
     handed_over_until: datetime | None = None
+    keep_on_decline: bool = False
+
+    @property
+    def coupon(self) -> CouponRequest:
+        return CouponRequest(self.account_id, self.coupon_code)
 
 
 @dataclass(slots=True)
@@ -75,7 +85,10 @@ PlacementResult = PlacedOrder | Replay | FirstcomeError
 
 @dataclass(frozen=True, slots=True)
 class ReadLocks:
-    """Which rows are locked when they are read. Writes detect concurrent changes of the others."""
+    """Which rows are locked when they are read. Writes detect concurrent changes of the others.
+
+    Campaigns with a shared code are locked as the stock is: many orders compete for both.
+    """
 
     stock: bool
     coupons: bool
@@ -89,7 +102,8 @@ def locked_rows(order_request: OrderRequest) -> Iterator[Row]:
     for line in order_request.lines:
         yield reservations.locked_row(line.product_id)
     if order_request.coupon_code:
-        yield redemption.locked_row(order_request.coupon_code)
+        yield from coupon_requests.locked_rows(order_request.coupon)
+    yield order_checks.locked_row(order_request.account_id)
     yield accounts.referenced_row(order_request.account_id)
 
 
@@ -98,7 +112,8 @@ def place_one(order_request: OrderRequest, *, locks: ReadLocks) -> PlacedOrder |
     try:
         [outcome] = transactions.run(lambda: decide([order_request], locks=locks), transactions.KEYED)
     except IntegrityError:
-        # A call with the same key was recorded between the read and the insert: read again.
+        # A call with the same key, or a first order of the account, was written between the read and the
+        # insert: read again.
         [outcome] = transactions.run(lambda: decide([order_request], locks=locks), transactions.KEYED)
     if isinstance(outcome, FirstcomeError):
         raise outcome
@@ -112,17 +127,28 @@ def decide(order_requests: Sequence[OrderRequest], *, locks: ReadLocks = LOCKED)
     """
     product_ids = {line.product_id for order_request in order_requests for line in order_request.lines}
     stock = reservations.lock(product_ids) if locks.stock else reservations.read(product_ids)
-    codes = {order_request.coupon_code for order_request in order_requests if order_request.coupon_code}
-    coupons = redemption.lock_by_code(codes) if locks.coupons else redemption.read_by_code(codes)
-    # After the stock, whose lock or version makes it exact. Before the keys: the holdings of a duplicate that
-    # was faster must not refuse its repeat.
+    named = {order_request.coupon for order_request in order_requests if order_request.coupon_code}
+    coupons, firsts = BatchCoupons(), FirstOrders()
+    if named:
+        coupons = coupon_requests.read(named, lock_campaigns=locks.stock, lock_coupons=locks.coupons)
+        firsts = first_orders.read(coupon_requests.accounts_of_first_orders(coupons, named))
+    # After the stock, whose lock or version makes them exact. Before the keys: the holdings of a duplicate
+    # that was faster, and the entry that it used, must not refuse its repeat.
     holdings = limits.read_holdings(
         [(order_request.account_id, order_request.lines) for order_request in order_requests], stock
     )
+    sales = NO_SALES
+    if any(product.sale_id is not None for product in stock.values()):
+        wanted = [
+            (order_request.account_id, _sales_of(order_request.lines, stock))
+            for order_request in order_requests
+        ]
+        sales = order_checks.read(wanted, clock.now(), is_locked=locks.stock)
+    # After the entries, whose locks an admission may have held: none is used before it was admitted.
+    now = clock.now()
     seen = recorded_answers.read_recorded_keys([order_request.keyed for order_request in order_requests])
     spenders = {order_request.account_id for order_request in order_requests if order_request.points_amount}
     balances = ledger.balances(spenders) if spenders else {}
-    now = clock.now()
     effects: dict[tuple[int, str], Effect] = {}
     outcomes: list[PlacementResult] = []
     for order_request in order_requests:
@@ -132,35 +158,52 @@ def decide(order_requests: Sequence[OrderRequest], *, locks: ReadLocks = LOCKED)
         elif name in effects:
             outcomes.append(effects[name].replay_for(order_request.keyed))
         else:
-            outcome = _decide_one(order_request, stock, holdings, coupons, balances, now)
+            outcome = _decide_one(order_request, stock, sales, holdings, coupons, firsts, balances, now)
             outcomes.append(outcome)
             if isinstance(outcome, PlacedOrder):
                 effects[name] = Effect(order_request.keyed, outcome, reference=outcome.order.id)
                 outcome.answer = effects[name].answer
-    _write_orders(list(effects.values()), stock, coupons, is_locked=locks.stock)
+    _write_orders(list(effects.values()), stock, sales, coupons, firsts, is_locked=locks.stock)
     return outcomes
+
+
+def _sales_of(lines: Sequence[Line], stock: dict[int, Stock]) -> list[int | None]:
+    """The sale of each line's product; None for those without one, or that don't exist."""
+    return [stock[line.product_id].sale_id if line.product_id in stock else None for line in lines]
 
 
 def _decide_one(
     order_request: OrderRequest,
     stock: dict[int, Stock],
+    sales: SaleTerms,
     holdings: Holdings,
-    coupons: dict[str, Coupon],
+    coupons: BatchCoupons,
+    firsts: FirstOrders,
     balances: dict[int, int],
     now: datetime,
 ) -> PlacedOrder | FirstcomeError:
     try:
-        reservations.check(stock, order_request.lines)
+        reservations.check_sold(stock, order_request.lines)
+        queued = _check_sales(order_request, stock, sales, now)
+        reservations.check_available(stock, order_request.lines)
         limits.check(holdings[order_request.account_id], order_request.lines, stock)
-        placed = _build_order(order_request, stock, coupons, now)
+        coupon = _find_coupon(order_request, coupons, firsts, now)
+        placed = _build_order(order_request, stock, queued, coupon, coupons, now)
         _check_funds(order_request, placed.order, balances)
     except FirstcomeError as error:
         return error
     reservations.reserve_checked(stock, order_request.lines)
     limits.add(holdings[order_request.account_id], order_request.lines)
-    if order_request.coupon_code:
-        redemption.mark_held(
-            coupons[order_request.coupon_code], order_id=placed.order.id, by=order_request.by
+    if queued:
+        order_checks.use(sales, order_request.account_id, queued, placed.order.id)
+    if coupon:
+        coupon_requests.mark_held(coupons, coupon, order_id=placed.order.id, by=order_request.by)
+    if firsts.is_wanted:
+        first_orders.add(
+            firsts,
+            account_id=order_request.account_id,
+            order_id=placed.order.id,
+            with_first_order_coupon=coupon is not None and coupon.campaign.first_order_only,
         )
     _note_placed(placed.order, order_request, stock)
     open_transaction.count_after_commit(counters.count_orders, [(counters.PLACED, placed.order.total_amount)])
@@ -168,6 +211,27 @@ def _decide_one(
         counters.keep_ordered_products, [line.product_id for line in order_request.lines]
     )
     return placed
+
+
+def _check_sales(
+    order_request: OrderRequest, stock: dict[int, Stock], sales: SaleTerms, now: datetime
+) -> list[int]:
+    """Check that the sales of its products allow the order; returns those whose entries it uses."""
+    if not sales.sales:
+        return []
+    return order_checks.check(sales, order_request.account_id, _sales_of(order_request.lines, stock), now)
+
+
+def _find_coupon(
+    order_request: OrderRequest, coupons: BatchCoupons, firsts: FirstOrders, now: datetime
+) -> Coupon | None:
+    """The coupon that the order is to hold; None if it names none. Raises `coupon_not_usable`."""
+    if not order_request.coupon_code:
+        return None
+    coupon = coupon_requests.find_usable(coupons, order_request.coupon, now=now)
+    if coupon.campaign.first_order_only and order_request.account_id in firsts.have_ordered:
+        raise redemption.not_usable("not_first_order")
+    return coupon
 
 
 def _note_placed(order: NewOrder, order_request: OrderRequest, stock: dict[int, Stock]) -> None:
@@ -180,23 +244,42 @@ def _note_placed(order: NewOrder, order_request: OrderRequest, stock: dict[int, 
         what="order.placed",
         subject=f"order {order.id}",
         order_id=order.id,
-        after={"status": order.status, "total_amount": order.total_amount, "reserved": reserved},
+        after={
+            "account": order_request.account_id,
+            "status": order.status,
+            "total_amount": order.total_amount,
+            "reserved": reserved,
+        },
         at=order.placed_at,
         by=order_request.by,
     )
 
 
 def _build_order(
-    order_request: OrderRequest, stock: dict[int, Stock], coupons: dict[str, Coupon], now: datetime
+    order_request: OrderRequest,
+    stock: dict[int, Stock],
+    queued_sales: Sequence[int],
+    coupon: Coupon | None,
+    coupons: BatchCoupons,
+    now: datetime,
 ) -> PlacedOrder:
-    """The unsaved order and its lines, with their amounts, and its purchase if it is paid at once."""
+    """The unsaved order and its lines, with their amounts, and its purchase if it is paid at once.
+
+    Lines keep their sale if it is among `queued_sales`, those whose entries the order uses.
+    """
     line_amounts = [stock[line.product_id].price * line.quantity for line in order_request.lines]
-    items_amount, discount_amount = sum(line_amounts), 0
-    if order_request.coupon_code:
+    items_amount, discount_amount, discounted_amounts = sum(line_amounts), 0, line_amounts
+    if coupon:
+        discounted_amounts = coupon_requests.discounted_amounts(
+            coupons,
+            coupon,
+            product_ids=[line.product_id for line in order_request.lines],
+            line_amounts=line_amounts,
+        )
         discount_amount = redemption.discount_amount(
-            coupons.get(order_request.coupon_code),
+            coupon,
             account_id=order_request.account_id,
-            items_amount=items_amount,
+            items_amount=sum(discounted_amounts),
             now=now,
         )
     total_amount = items_amount - discount_amount
@@ -216,22 +299,33 @@ def _build_order(
         card_amount=total_amount - order_request.points_amount,
         total_amount=total_amount,
         currency=settings.CURRENCY,
-        coupon_code=order_request.coupon_code,
+        coupon_code=coupon.code if coupon else "",
         units=sum([line.quantity for line in order_request.lines]),
         placed_at=now,
         expires_at=now + timedelta(seconds=settings.ORDER_HOLD_SECONDS),
     )
-    placed = PlacedOrder(order, _build_lines(order, order_request.lines, stock, line_amounts))
+    shares = pricing.split_discount(discount_amount, discounted_amounts)
+    lines = _build_lines(order, order_request.lines, stock, queued_sales, line_amounts, shares)
+    placed = PlacedOrder(order, lines)
     if order_request.token is not None:
-        placed.started = purchase.new_purchase(order, token=order_request.token, by=order_request.by)
+        placed.started = purchase.new_purchase(
+            order,
+            token=order_request.token,
+            by=order_request.by,
+            keep_on_decline=order_request.keep_on_decline,
+        )
     return placed
 
 
 def _build_lines(
-    order: NewOrder, lines: Sequence[Line], stock: dict[int, Stock], line_amounts: Sequence[int]
+    order: NewOrder,
+    lines: Sequence[Line],
+    stock: dict[int, Stock],
+    queued_sales: Sequence[int],
+    line_amounts: Sequence[int],
+    shares: Sequence[int],
 ) -> list[NewLine]:
     """The unsaved lines of the order, each with its share of the discount."""
-    shares = pricing.split_discount(order.discount_amount, line_amounts)
     return [
         NewLine(
             order.id,
@@ -243,6 +337,7 @@ def _build_lines(
             line_amount=line_amount,
             discount_amount=share,
             limit_per_account=stock[line.product_id].limit_per_account,
+            sale_id=sale_id if (sale_id := stock[line.product_id].sale_id) in queued_sales else None,
         )
         for line, line_amount, share in zip(lines, line_amounts, shares, strict=True)
     ]
@@ -259,13 +354,24 @@ def _check_funds(order_request: OrderRequest, order: NewOrder, balances: dict[in
 
 
 def _write_orders(
-    effects: Sequence[Effect], stock: dict[int, Stock], coupons: dict[str, Coupon], *, is_locked: bool
+    effects: Sequence[Effect],
+    stock: dict[int, Stock],
+    sales: SaleTerms,
+    coupons: BatchCoupons,
+    firsts: FirstOrders,
+    *,
+    is_locked: bool,
 ) -> None:
     placed: list[PlacedOrder] = [effect.outcome for effect in effects]
     if not placed:
         return
     reservations.save(stock, is_locked=is_locked)
     order_states.insert_orders([new.order for new in placed], [line for new in placed for line in new.lines])
-    redemption.hold({coupons[new.order.coupon_code]: new.order.id for new in placed if new.order.coupon_code})
+    if sales.used:
+        order_checks.save(sales, is_locked=is_locked)
+    if coupons.held:
+        coupon_requests.write(coupons)
+    if firsts.new_uses:
+        first_orders.write(firsts)
     purchase.insert_purchases([new.started for new in placed if new.started])
     recorded_answers.record(effects)

@@ -23,6 +23,7 @@ from orders.saga.definitions import (
     DO,
     LEASE_LOST,
     LEASE_SECONDS,
+    NOT_CONFIRMED,
     OUTCOME_UNKNOWN,
     RETRYABLE,
     TOO_LATE,
@@ -227,7 +228,10 @@ class _Batch:
             result = StepResult(Event.FAILED, f"refused: {result.detail}", reference=result.reference)
         if isinstance(step, OutsideStep) and step.on_result and item.direction == DO:
             step.on_result(item.saga, result)
-        if result.event in RETRYABLE and not self._retry_later(item, step, result):
+        if result.action:
+            if not self._wait_for_action(item, step, result):
+                return False
+        elif result.event in RETRYABLE and not self._retry_later(item, step, result):
             return False
         if result.event not in RETRYABLE:
             self._add_final_line(item, step, item.direction, result)
@@ -262,6 +266,24 @@ class _Batch:
         self.batch_result.released.append(item.run)
         self.batch_result.postponed[saga.kind].append(saga)
         self.batch_result.committed.append(f"{call_name(name, saga.direction)} postponed")
+        return False
+
+    def _wait_for_action(self, item: LockedSaga, step: Step, result: StepResult) -> bool:
+        """Let the saga rest without a lease until the action ends: no attempt. Returns whether it continues.
+
+        It continues once the action has ended, with its compensation. An event makes it due before that. The
+        open call stays, so the next call begins with a look-up.
+        """
+        action = result.action
+        assert action
+        if action.expires_at <= self.now and self._can_compensate(item, step):
+            log.start_compensation(item.saga, *NOT_CONFIRMED)
+            return True
+        log.wait_for_action(item.saga, step.name, result, at=self.now)
+        if action.deadline_at:
+            self.batch_result.waiting[item.saga.kind].append(item.saga)
+        self.batch_result.released.append(item.run)
+        self.batch_result.committed.append(f"{call_name(step.name, DO)} waits for an action")
         return False
 
     def _log_attempt(self, item: LockedSaga, step: str, result: StepResult) -> None:
@@ -430,12 +452,13 @@ class _Batch:
         assert step.undo
         left = [item for item in items if (step.name, UNDO) not in item.saga.final]
         applied = [item for item in left if item.has_applied(step)]
-        details: Sequence[str] = []
+        details: Sequence[str | StepResult] = []
         if applied:
             with tracing.span(f"saga step {call_name(step.name, UNDO)}"), metrics.measured(step.name):
                 details = step.undo([item.saga for item in applied])
         for item, detail in zip(applied, details, strict=True):
-            self._add_final_line(item, step, UNDO, StepResult(Event.DONE, detail))
+            result = detail if isinstance(detail, StepResult) else StepResult(Event.DONE, detail)
+            self._add_final_line(item, step, UNDO, result)
         for item in left:
             if (step.name, DO) not in item.saga.final:
                 self._add_final_line(item, step, DO, StepResult(Event.VOID))

@@ -22,11 +22,13 @@ from shop.observability import tracing
 DO, UNDO = Saga.Direction.DO.value, Saga.Direction.UNDO.value
 Event = SagaLog.Event
 # Not final: the step is tried again.
-RETRYABLE = (Event.FAILED, Event.PENDING)
+RETRYABLE = (Event.FAILED, Event.PENDING, Event.REQUIRES_ACTION)
 # Final, and the step has taken effect: it was done, or an operator confirmed it.
 APPLIED = (Event.DONE, Event.FORCED)
 GAVE_UP = "gave_up"
 """The failure code of a saga that is compensated because its deadline passed."""
+ACTION_EXPIRED = "action_expired"
+"""The failure code of a saga that is compensated because a person did not act in time."""
 UNFINISHED = (Saga.State.RUNNING, Saga.State.STUCK)
 
 # A crashed worker delays its sagas by so long. Leases are renewed every third of it, so that a step may make
@@ -35,21 +37,36 @@ LEASE_SECONDS = max(10.0, 3 * settings.GATEWAY_TIMEOUT_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
+class RequiredAction:
+    """What a person must do at another system, at `url`, until `expires_at`, before a step has a result.
+
+    `deadline_at` moves the saga's deadline; None leaves it where it is.
+    """
+
+    url: str
+    expires_at: datetime
+    deadline_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class StepResult:
     """The result of an attempt at a step: `done`, `refused` for good, `failed` this time with its outcome
-    unknown, or `pending` while the other system works on it. `reference` is that system's id of it.
+    unknown, `pending` while the other system works on it, or `requires_action` while it waits for a person,
+    with the `action`. `reference` is that system's id of it.
     """
 
     event: Event
     detail: str = ""
     code: str = ""
     reference: str = ""
+    action: RequiredAction | None = None
 
 
 # What the executor itself gives: for errors, for lost leases, and past the deadline.
 WITHOUT_PARENT = StepResult(Event.FAILED, gettext_noop("The saga's order or payment is missing."))
 LEASE_LOST = StepResult(Event.FAILED, gettext_noop("The worker stopped before it recorded a result."))
 OUTCOME_UNKNOWN = (GAVE_UP, gettext_noop("The outcome stayed unknown until the deadline."))
+NOT_CONFIRMED = (ACTION_EXPIRED, gettext_noop("The payment was not confirmed in time."))
 TOO_LATE = (GAVE_UP, gettext_noop("The deadline passed before it was tried."))
 
 
@@ -103,13 +120,14 @@ class LocalStep:
     change in the project's lock order.
 
     `do` returns a detail for the log, or the refusal that starts the compensation; it writes nothing for a
-    saga that it refuses. A step without `undo` is the point of no return: it and all after it are only
-    retried. `after_commit` runs once `do` is durable.
+    saga that it refuses. `undo` returns a detail, or the result where that is not `done`. A step without
+    `undo` is the point of no return: it and all after it are only retried. `after_commit` runs once `do` is
+    durable.
     """
 
     name: str
     do: Callable[[Sequence[SagaRow]], Sequence[str | Rejected]]
-    undo: Callable[[Sequence[SagaRow]], Sequence[str]] | None = None
+    undo: Callable[[Sequence[SagaRow]], Sequence[str | StepResult]] | None = None
     after_commit: Callable[[Sequence[SagaRow]], None] | None = None
 
 
@@ -170,8 +188,8 @@ class SagaType:
     `lock` locks the rows that precede sagas in the lock order, and returns them by the ids of the sagas: of
     all of them, or with `skip_locked` of those that no other transaction holds. The hooks `on_…` run in the
     transaction that changes the saga: when it ends compensated, when it starts to need an operator, and when
-    an operator resumes it. Two run after the commit: `after_compensated`, and `after_attempt` once an attempt
-    without a final result is recorded.
+    an operator resumes it. Three run after the commit: `after_compensated`, `after_attempt` once an attempt
+    without a final result is recorded, and `after_action_required` once a step waits for a person.
     """
 
     name: str
@@ -181,6 +199,7 @@ class SagaType:
     on_compensated: Callable[[Sequence[SagaRow]], None] = _do_nothing
     after_compensated: Callable[[Sequence[SagaRow]], None] = _do_nothing
     after_attempt: Callable[[Sequence[SagaRow]], None] = _do_nothing
+    after_action_required: Callable[[Sequence[SagaRow]], None] = _do_nothing
     on_stuck: Callable[[Sequence[SagaRow]], None] = _do_nothing
     on_resumed: Callable[[Sequence[SagaRow]], None] = _do_nothing
 
@@ -251,8 +270,8 @@ class SagaRun:
 class BatchResult:
     """The result of a batch: the runs that continue in another batch, the calls to make by step and
     direction, the runs `locked_elsewhere`, and those `released`. `done` are the local steps that were done,
-    `compensated` the sagas that ended compensated, by type, `postponed` those to be retried; `committed`
-    names the final lines that were written, in order.
+    `compensated` the sagas that ended compensated, by type, `postponed` those to be retried, `waiting` those
+    that wait for a person; `committed` names the final lines that were written, in order.
     """
 
     to_continue: list[SagaRun] = field(default_factory=list)
@@ -264,6 +283,7 @@ class BatchResult:
     done: list[tuple[LocalStep, list[SagaRow]]] = field(default_factory=list)
     compensated: dict[str, list[SagaRow]] = field(default_factory=lambda: defaultdict(list))
     postponed: dict[str, list[SagaRow]] = field(default_factory=lambda: defaultdict(list))
+    waiting: dict[str, list[SagaRow]] = field(default_factory=lambda: defaultdict(list))
     committed: list[str] = field(default_factory=list)
 
 

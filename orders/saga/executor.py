@@ -352,6 +352,8 @@ class Executor:
             self._pools.submit("callback", partial(SAGA_TYPES[name].after_compensated, sagas))
         for name, sagas in batch_result.postponed.items():
             self._pools.submit("callback", partial(SAGA_TYPES[name].after_attempt, sagas))
+        for name, sagas in batch_result.waiting.items():
+            self._pools.submit("callback", partial(SAGA_TYPES[name].after_action_required, sagas))
         # A polled saga that is locked is being taken by another worker.
         self._release_runs(
             [*batch_result.released, *(run for run in batch_result.locked_elsewhere if run.is_found)]

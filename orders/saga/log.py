@@ -190,6 +190,28 @@ def postpone(sagas: Sequence[SagaRow], *, until: datetime, open_call: str) -> No
         _update_sagas(sagas, next_attempt_at=until, leased_until=None, lease_token="", open_call=open_call)
 
 
+def wait_for_action(saga: SagaRow, step: str, result: StepResult, *, at: datetime) -> None:
+    """Let the locked saga rest until its action ends, without a lease; its open call stays.
+
+    The journal has a line of a new action, which moves the deadline. The saga's log has attempts and final
+    results alone.
+    """
+    action = result.action
+    assert action
+    # Never overdue while it rests: there is time for the look-up that ends it.
+    least = action.expires_at + timedelta(seconds=LEASE_SECONDS)
+    saga.deadline_at = max(action.deadline_at or saga.deadline_at, least)
+    _update_sagas(
+        [saga],
+        next_attempt_at=action.expires_at,
+        leased_until=None,
+        lease_token="",
+        deadline_at=saga.deadline_at,
+    )
+    if action.deadline_at:
+        journal.note_all([_journal_line(SagaLogLine(saga, step, DO, result), at)])
+
+
 def _update_sagas(sagas: Sequence[SagaRow], **values: str | datetime | None) -> None:
     """Update columns of locked rows; the statement is sent together with the next one or with COMMIT."""
     cells = bulk_sql.SqlLiterals()

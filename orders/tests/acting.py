@@ -15,7 +15,7 @@ from orders.models import Order, Saga
 from orders.payment import gateway_events, purchase, refunding, top_ups
 from orders.placement import checkout
 from orders.saga import operator_actions, recovery
-from orders.tests import buying, stepping, things
+from orders.tests import buying, owners, stepping, things
 from orders.tests.listening import Listener
 from orders.tests.model import Shop
 from payments import webhooks
@@ -80,6 +80,7 @@ def place(shop: Shop, order: things.Order) -> checkout.OrderRequest | None:
         coupon=order.coupon.code if order.coupon else "",
         points=order.points_amount,
         token=order.token,
+        keep_on_decline=order.is_kept,
     )
     expected = shop.refusal_of_order(order)
     result = outcome(lambda: checkout.place(order_request))
@@ -98,11 +99,13 @@ def place_again(order_request: checkout.OrderRequest) -> None:
     assert isinstance(checkout.place(order_request), Replay)
 
 
-def pay(shop: Shop, order: things.Order, token: str) -> None:
-    expected = shop.pay(order, token)
+def pay(shop: Shop, order: things.Order, token: str, *, is_kept: bool = False) -> None:
+    expected = shop.pay(order, token, is_kept=is_kept)
     call = keyed(order.account_id)
     result = outcome(
-        lambda: purchase.pay(account_id=order.account_id, order_id=order.id, token=token, keyed=call)
+        lambda: purchase.pay(
+            account_id=order.account_id, order_id=order.id, token=token, keyed=call, keep_on_decline=is_kept
+        )
     )
     if expected:
         assert result == expected
@@ -179,6 +182,21 @@ def give_up(subject: things.Subject) -> None:
     """Let the deadline of its saga pass."""
     subject.is_late = True
     Saga.objects.filter(id=subject.saga_id).update(deadline_at=timezone.now())
+
+
+def decide(order: things.Order, decision: str) -> None:
+    """The card's owner presses a button of their page, if it is open; the first decision counts."""
+    payment = Payment.objects.get(id=order.payment_id)
+    if payment.requires_action and not order.decision:
+        order.decision = decision
+        owners.decide(payment, decision)
+
+
+def let_action_end(subject: things.Order | things.TopUp) -> None:
+    """Let the time of the card's owner pass, if they were asked."""
+    if subject.token == things.ASKING and Payment.objects.get(id=subject.payment_id).requires_action:
+        subject.is_action_over = True
+        owners.let_action_end(subject.payment_id)
 
 
 def retry(subject: things.Subject) -> None:

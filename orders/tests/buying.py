@@ -51,6 +51,7 @@ def order_request(
     points: int = 0,
     token: str | None = None,
     key: str = "",
+    keep_on_decline: bool = False,
 ) -> OrderRequest:
     """A request to place an order, with a new key unless one is given."""
     keyed = KeyedCall(
@@ -68,6 +69,7 @@ def order_request(
         token=token,
         keyed=keyed,
         by=journal.current_actor(),
+        keep_on_decline=keep_on_decline,
     )
 
 

@@ -20,6 +20,7 @@ CARDS = (
     "tok_timeout_lost",
     "tok_refund_fails",
     "tok_webhook",
+    "tok_3ds",
 )
 
 which = some.integers(0, 99)
@@ -33,6 +34,7 @@ purchases = some.fixed_dictionaries(
         "points": some.sampled_from([0, 0, 1, 250, 333, 833]),
         "coupon": some.none() | which,
         "token": some.none() | some.just("tok_ok") | cards,
+        "is_kept": some.booleans(),
     }
 )
 
@@ -44,7 +46,9 @@ def any_of(**acts: some.SearchStrategy[Any]) -> some.SearchStrategy[tuple[str, A
 
 # Actions on an order, each with its parameter.
 ACTS = {
-    "pay": cards,
+    "pay": some.tuples(cards, some.booleans()),
+    "decide": some.sampled_from(["approve", "refuse"]),
+    "let_action_end": some.none(),
     "cancel": some.none(),
     "lapse": some.none(),
     # Until the executor crashes, after so many failpoints; mostly soon.

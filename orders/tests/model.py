@@ -6,7 +6,19 @@ It uses neither the database nor the code under test. Refusals are named by thei
 from dataclasses import dataclass, field
 from itertools import chain
 
-from orders.tests.things import DECLINED, NEVER_CHARGED, Coupon, Order, Product, Refund, Subject, TopUp
+from orders.tests.things import (
+    ASKING,
+    DECLINED,
+    NEVER_CHARGED,
+    Coupon,
+    Order,
+    Product,
+    Refund,
+    Subject,
+    TopUp,
+)
+
+MOST_PAYMENTS = 5
 
 
 @dataclass
@@ -73,17 +85,19 @@ class Shop:
         if order.coupon:
             order.coupon.status, order.coupon.order_id = "held", order.id
         if order.token is not None:
-            order.status = "paying"
+            order.status, order.payments = "paying", 1
         self.orders.append(order)
 
-    def pay(self, order: Order, token: str) -> str:
-        if order.status != "awaiting_payment" or order.is_lapsed:
+    def pay(self, order: Order, token: str, *, is_kept: bool) -> str:
+        if order.status != "awaiting_payment" or order.is_lapsed or order.payments == MOST_PAYMENTS:
             return "order_not_payable"
         if order.points_amount > self.wallets[order.account_id]:
             return "insufficient_points"
         if not token and order.card_amount:
             return "invalid"
         order.token, order.status = token, "paying"
+        order.is_kept, order.decision, order.is_action_over = is_kept, "", False
+        order.payments += 1
         return ""
 
     def cancel(self, order: Order) -> str:
@@ -141,7 +155,7 @@ class Shop:
                 assert subject.token not in NEVER_CHARGED
                 subject.status = "succeeded"
             case TopUp(), "ended" if subject.status != "succeeded":
-                assert subject.is_late or subject.token in DECLINED
+                assert subject.is_late or subject.token in DECLINED or subject.is_action_over
                 subject.status = "failed"
 
     def _debit(self, order: Order) -> None:
@@ -152,7 +166,8 @@ class Shop:
             order.holds_points = True
 
     def _settle(self, order: Order) -> None:
-        is_charged = order.token not in NEVER_CHARGED or not order.card_amount
+        is_charged = not order.card_amount or order.token not in NEVER_CHARGED
+        assert order.token != ASKING or order.decision == "approve" or not order.card_amount
         assert (order.status, is_charged, order.is_short_of_points) == ("paying", True, False)
         for product, count in order.counts.items():
             product.reserved -= count
@@ -163,12 +178,17 @@ class Shop:
         order.become("paid")
 
     def _fail(self, order: Order) -> None:
-        is_refused = order.token in DECLINED and order.card_amount
-        assert is_refused or order.is_late or order.is_short_of_points
+        is_refused = order.is_card_refused
+        assert is_refused or order.is_late or order.is_short_of_points or order.is_action_over
         if order.holds_points:
             self.wallets[order.account_id] += order.points_amount
             order.holds_points = False
-        self._end(order, "payment_failed")
+        if is_refused and order.is_kept and not order.is_short_of_points:
+            order.status = "awaiting_payment"
+            order.story.append("order.kept")
+        else:
+            self._end(order, "payment_failed")
+        order.is_short_of_points = False
 
     @staticmethod
     def _end(order: Order, status: str) -> None:

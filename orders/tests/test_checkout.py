@@ -44,20 +44,20 @@ def statements(
     return sum("SAVEPOINT" not in query["sql"] for query in captured)
 
 
-def test_orders_cost_eight_statements_whatever_their_number() -> None:
-    """One of them reads the unpaid orders of the accounts."""
-    assert [statements(count) for count in (1, 10, 100)] == [8, 8, 8]
+def test_orders_cost_nine_statements_whatever_their_number() -> None:
+    """One of them reads the unpaid orders of the accounts, and one writes the events of the feed."""
+    assert [statements(count) for count in (1, 10, 100)] == [9, 9, 9]
 
 
 def test_products_with_a_limit_cost_one_statement_more_whatever_the_number() -> None:
-    assert [statements(count, limit=5) for count in (1, 10, 100)] == [8 + 1] * 3
+    assert [statements(count, limit=5) for count in (1, 10, 100)] == [9 + 1] * 3
 
 
 def test_coupons_cost_two_statements_more_and_points_one_whatever_their_number() -> None:
     """Coupons: found with their campaigns, held. Points: the balances."""
-    assert [statements(count, coupon=True) for count in (1, 10, 100)] == [8 + 2] * 3
-    assert [statements(count, points=100) for count in (1, 10, 100)] == [8 + 1] * 3
-    assert [statements(count, coupon=True, points=100) for count in (1, 10, 100)] == [8 + 2 + 1] * 3
+    assert [statements(count, coupon=True) for count in (1, 10, 100)] == [9 + 2] * 3
+    assert [statements(count, points=100) for count in (1, 10, 100)] == [9 + 1] * 3
+    assert [statements(count, coupon=True, points=100) for count in (1, 10, 100)] == [9 + 2 + 1] * 3
 
 
 def test_paying_at_once_costs_three_more() -> None:

@@ -10,7 +10,7 @@ from inventory.tests.factories import ProductFactory
 from orders.models import Order, Refund, Saga
 from orders.payment.refunding import StartedRefund
 from orders.placement.decisions import PlacedOrder
-from orders.tests import buying, stepping
+from orders.tests import buying, owners, stepping
 from payments import ledger
 from payments.gateways import gateway
 
@@ -28,6 +28,7 @@ def calls(name: str) -> list[str]:
 
 
 DEBIT = commits("debit_balance do")
+WAITS = commits("charge_card do waits for an action")
 CHARGE, POSTPONED = calls("charge_card do"), commits("charge_card do postponed")
 SETTLED = [
     *commits("charge_card do", "settle do"),
@@ -50,6 +51,7 @@ class Scenario:
     """A scenario of an order: the card, its possible ends, and every point it passes.
 
     An order that is given up is overdue from its second attempt on; with `is_blind` the gateway is away then.
+    Where the card's owner must act, they make the `decision`, or let their time pass.
     """
 
     token: str
@@ -58,6 +60,8 @@ class Scenario:
     is_given_up: bool = False
     is_blind: bool = False
     is_late_from_the_start: bool = False
+    decision: str = ""
+    is_kept: bool = False
 
 
 WAYS = {
@@ -99,6 +103,30 @@ WAYS = {
         ],
         is_late_from_the_start=True,
     ),
+    "confirmed by the card's owner": Scenario(
+        "tok_3ds", {"paid"}, [*DEBIT, *CHARGE, *WAITS, *RETRIED, *SETTLED], decision="approve"
+    ),
+    "refused by the card's owner": Scenario(
+        "tok_3ds",
+        {"payment_failed"},
+        [*DEBIT, *CHARGE, *WAITS, *RETRIED, *commits("charge_card do"), *undone("debit_balance undo")],
+        decision="refuse",
+    ),
+    "not confirmed in time": Scenario(
+        "tok_3ds",
+        {"payment_failed"},
+        [
+            *[*DEBIT, *CHARGE, *WAITS, *RETRIED, *NOTHING_FINAL],
+            *[*DECIDED_TO_UNDO, *UNDO, *undone("debit_balance undo")],
+        ],
+        decision="none",
+    ),
+    "declined, and kept for another card": Scenario(
+        "tok_declined",
+        {"awaiting_payment"},
+        [*DEBIT, *CHARGE, *commits("charge_card do"), *undone("debit_balance undo")],
+        is_kept=True,
+    ),
 }
 
 
@@ -125,12 +153,28 @@ def _quick_gateway(settings: Any) -> None:
     settings.GATEWAY_TIMEOUT_SECONDS = 0.3
 
 
-def buy(token: str, *, points: int = 300) -> PlacedOrder:
+def buy(token: str, *, points: int = 300, is_kept: bool = False) -> PlacedOrder:
     """An order that uses everything: two lines, a coupon, points and a card."""
     buyer = buying.account(points=1_000 + points)
     first, second = ProductFactory.create_batch(2, on_hand=5, price=500)
     coupon = buying.coupon_of(buyer.id, discount_value=100).code
-    return buying.place(buyer.id, {first: 2, second: 1}, coupon=coupon, points=points, token=token)
+    return buying.place(
+        buyer.id,
+        {first: 2, second: 1},
+        coupon=coupon,
+        points=points,
+        token=token,
+        keep_on_decline=is_kept,
+    )
+
+
+def act(placed: PlacedOrder, decision: str) -> None:
+    """What the card's owner does, if the payment waits for them."""
+    payment = owners.payment_of(placed)
+    if payment.requires_action and decision == "none":
+        owners.let_action_end(payment.id)
+    elif payment.requires_action and decision:
+        owners.decide(payment, decision)
 
 
 def run_scenario(placed: PlacedOrder, scenario: Scenario, settings: Any) -> None:
@@ -140,6 +184,7 @@ def run_scenario(placed: PlacedOrder, scenario: Scenario, settings: Any) -> None
     if scenario.is_late_from_the_start:
         Saga.objects.filter(id=saga_id).update(deadline_at=placed.order.placed_at)
     stepping.advance(saga_id)
+    act(placed, scenario.decision)
     if scenario.is_given_up:
         Saga.objects.filter(id=saga_id).update(deadline_at=placed.order.placed_at)
     if scenario.is_blind:
@@ -157,7 +202,7 @@ def test_a_scenario_passes_exactly_these_points(
 ) -> None:
     saboteur = Crasher()
     monkeypatch.setattr(stepping, "failpoint", saboteur)
-    placed = buy(WAYS[name].token)
+    placed = buy(WAYS[name].token, is_kept=WAYS[name].is_kept)
     run_scenario(placed, WAYS[name], settings)
     assert saboteur.points == WAYS[name].points
     assert buying.state_of(placed.order.id) in WAYS[name].ends
@@ -177,7 +222,7 @@ def test_a_crash_at_any_point_is_recovered_from(
     name: str, strike_at: int, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     scenario, gateway_url = WAYS[name], settings.GATEWAY_URL
-    placed = buy(scenario.token)
+    placed = buy(scenario.token, is_kept=scenario.is_kept)
     assert placed.started
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr(stepping, "failpoint", Crasher(strike_at))
@@ -185,6 +230,10 @@ def test_a_crash_at_any_point_is_recovered_from(
     settings.GATEWAY_URL = gateway_url
     if scenario.is_given_up:
         Saga.objects.filter(id=placed.started.saga.id).update(deadline_at=placed.order.placed_at)
+    if scenario.decision:
+        Saga.objects.filter(ended_at__isnull=True).update(leased_until=None)
+        stepping.advance(placed.started.saga.id)
+        act(placed, scenario.decision)
     buying.settle_everything()
     assert buying.state_of(placed.order.id) in scenario.ends
     assert buying.broken_laws() == []

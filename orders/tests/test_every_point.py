@@ -6,8 +6,10 @@ import pytest
 
 from orders.tests import acting, comparing, things
 from orders.tests.listening import Listener
+from orders.tests.model import Shop
 
 CARDS = ("tok_ok", "tok_declined", "tok_error", "tok_timeout_charged", "tok_refund_fails")
+DECISIONS = {"approved": "approve", "refused": "refuse", "not decided": ""}
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -22,10 +24,8 @@ def listener(monkeypatch: pytest.MonkeyPatch, settings: Any) -> Listener:
     return made
 
 
-@pytest.mark.parametrize("token", CARDS)
-def test_an_audit_at_any_point_of_a_purchase_and_its_refunds_finds_nothing(
-    token: str, listener: Listener
-) -> None:
+def _placed(listener: Listener, token: str, *, is_kept: bool = False) -> things.Order:
+    """An order that uses everything, whose payment has advanced as far as possible."""
     shop = listener.shop
     acting.open_shop(shop)
     [buyer, _] = shop.wallets
@@ -36,12 +36,50 @@ def test_an_audit_at_any_point_of_a_purchase_and_its_refunds_finds_nothing(
         coupon=shop.coupons[0],
         points_amount=250,
         token=token,
+        is_kept=is_kept,
     )
     acting.place(shop, order)
     acting.drive(listener, order)
+    return order
+
+
+@pytest.mark.parametrize("token", CARDS)
+def test_an_audit_at_any_point_of_a_purchase_and_its_refunds_finds_nothing(
+    token: str, listener: Listener
+) -> None:
+    shop = listener.shop
+    order = _placed(listener, token)
     if order.is_open:
         acting.give_up(order)
     acting.sweep(shop, is_later=True)
+    _refund_all(shop, order)
+
+
+@pytest.mark.parametrize("decision", DECISIONS)
+def test_an_audit_at_any_point_of_a_payment_that_its_owner_decides_finds_nothing(
+    decision: str, listener: Listener
+) -> None:
+    """A refused one leaves its order to be paid with another card."""
+    shop = listener.shop
+    order = _placed(listener, "tok_3ds", is_kept=True)
+    assert order.is_open
+    if DECISIONS[decision]:
+        acting.decide(order, DECISIONS[decision])
+    else:
+        acting.let_action_end(order)
+    acting.sweep(shop, is_later=True)
+    if order.status == "awaiting_payment":
+        acting.pay(shop, order, "tok_declined", is_kept=True)
+        acting.drive(listener, order)
+        assert (order.status, order.payments) == ("awaiting_payment", 2)
+        acting.pay(shop, order, "tok_ok")
+        acting.drive(listener, order)
+    assert order.status == ("payment_failed" if decision == "not decided" else "paid")
+    _refund_all(shop, order)
+
+
+def _refund_all(shop: Shop, order: things.Order) -> None:
+    """Refund a piece, then the rest."""
     for wanted in ({shop.products[0]: 1}, None):
         acting.refund(shop, order, wanted, restock=True)
         acting.sweep(shop, is_later=True)

@@ -26,6 +26,7 @@ awaiting_payment → paying → paid → refunding → refunded
 awaiting_payment → cancelled
 awaiting_payment → expired
 paying → payment_failed
+paying → awaiting_payment
 refunding → paid
 """
 

@@ -87,7 +87,7 @@ def test_paying_later(api: Api, product: Product) -> None:
     payment = answer.json()
     assert answer.status_code == 201
     assert set(payment) == {
-        "id", "order", "status", "points_amount", "card_amount", "failure", "created_at",
+        "id", "order", "status", "points_amount", "card_amount", "failure", "created_at", "next_action",
     }  # fmt: skip
     assert (payment["order"], payment["status"], payment["card_amount"]) == (order["id"], "succeeded", 500)
     assert api.get(f"/payments/{payment['id']}").json() == payment

@@ -21,7 +21,7 @@ WATCHING = re.compile(
     r"shop/observability/.*|.*/(metrics|observation|measured)\.py|.*/metrics/.*|shop/db/commit_counts\.py"
 )
 """What counts, logs and traces: it decides nothing, and a reader passes over its calls."""
-APPS = ("orders", "inventory", "payments", "coupons")
+APPS = ("orders", "inventory", "payments", "coupons", "sales")
 pytestmark = pytest.mark.django_db
 
 
@@ -40,7 +40,7 @@ def test_issuing_a_coupon() -> None:
     with following() as path:
         assert api.post("/coupons", {"campaign": campaign.pk}).status_code == 201
     check_length(path, modules=10, back=0, apps=("coupons",))
-    check_length(path, modules=28, back=2)
+    check_length(path, modules=30, back=2)
 
 
 def order_call() -> tuple[Api, dict[str, Any]]:
@@ -57,8 +57,8 @@ def test_a_paid_order() -> None:
         assert placed.status_code == 202, placed.json()
         stepping.advance(Saga.objects.get().id)
     assert Order.objects.get().status == "paid"
-    check_length(path, modules=33, back=3, apps=APPS)
-    check_length(path, modules=64, back=12)
+    check_length(path, modules=34, back=3, apps=APPS)
+    check_length(path, modules=69, back=13)
 
 
 def test_recovering_a_saga() -> None:
@@ -70,4 +70,4 @@ def test_recovering_a_saga() -> None:
         [saga_id] = recovery.dequeue_due(limit=10)
         stepping.advance(saga_id)
     check_length(path, modules=10, back=1, apps=("orders",))
-    check_length(path, modules=33, back=5)
+    check_length(path, modules=35, back=6)

@@ -42,7 +42,7 @@ from orders.tests.choosing import (
 )
 from orders.tests.listening import Listener
 from orders.tests.model import Shop
-from orders.tests.things import UNKNOWN_FOR_EVER, Coupon, Order, Product, TopUp
+from orders.tests.things import ASKING, DECLINED, UNKNOWN_FOR_EVER, Coupon, Order, Product, TopUp
 from payments.gateways import circuit
 from payments.models import WebhookEvent
 from payments.tests.own_gateway import empty_book
@@ -103,7 +103,7 @@ class Interleavings(RuleBasedStateMachine):
     def befall_an_unpaid_order(self, which: int, acts: list[tuple[str, Any]]) -> None:
         self._befall(chosen(self.shop.orders, which, likely=is_unpaid), acts)
 
-    @rule(which=which, acts=acts("drive", "give_up", "tell", "sweep"))
+    @rule(which=which, acts=acts("drive", "give_up", "decide", "tell", "sweep"))
     def befall_an_order_being_paid(self, which: int, acts: list[tuple[str, Any]]) -> None:
         self._befall(chosen(self.shop.orders, which, likely=is_being_paid), acts)
 
@@ -123,7 +123,14 @@ class Interleavings(RuleBasedStateMachine):
             self.everything_is_as_it_must_be()
 
     def _place(
-        self, *, buyer: int, counts: dict[int, int], points: int, coupon: int | None, token: str | None
+        self,
+        *,
+        buyer: int,
+        counts: dict[int, int],
+        points: int,
+        coupon: int | None,
+        token: str | None,
+        is_kept: bool,
     ) -> Order | None:
         account_id = self.buyers[buyer]
 
@@ -136,6 +143,7 @@ class Interleavings(RuleBasedStateMachine):
             coupon=None if coupon is None else chosen(self.shop.coupons, coupon, likely=is_usable),
             points_amount=points,
             token=token,
+            is_kept=is_kept,
         )
         order_request = acting.place(self.shop, order)
         if order_request:
@@ -145,8 +153,18 @@ class Interleavings(RuleBasedStateMachine):
     def _counts(self, counts: dict[int, int]) -> dict[Product, int]:
         return {self.shop.products[index]: count for index, count in counts.items()}
 
-    def _pay(self, order: Order, token: str) -> None:
-        acting.pay(self.shop, order, token)
+    def _pay(self, order: Order, card: tuple[str, bool]) -> None:
+        token, is_kept = card
+        acting.pay(self.shop, order, token, is_kept=is_kept)
+
+    def _decide(self, order: Order, decision: str) -> None:
+        if order.payment_id:
+            acting.decide(order, decision)
+
+    def _let_action_end(self, order: Order, _: None) -> None:
+        # What its owner refused in time is found at its end; by a gateway that is away, it is given up.
+        if order.payment_id and not (order.is_kept and order.decision):
+            acting.let_action_end(order)
 
     def _cancel(self, order: Order, _: None) -> None:
         acting.cancel(self.shop, order)
@@ -160,8 +178,10 @@ class Interleavings(RuleBasedStateMachine):
             acting.drive(self.listener, one, points=points)
 
     def _give_up(self, order: Order, _: None) -> None:
+        """Whether a refused card or the deadline ends a payment decides whether its order is kept."""
         for one in sagas_of(order):
-            acting.give_up(one)
+            if not (isinstance(one, Order) and one.is_kept and one.token in (*DECLINED, ASKING)):
+                acting.give_up(one)
 
     def _retry(self, order: Order, _: None) -> None:
         for one in sagas_of(order):
@@ -229,12 +249,13 @@ class Interleavings(RuleBasedStateMachine):
     def _come_to_an_end(self) -> None:
         """Advance everything to its end: nothing is held, and the books agree to the last unit."""
         for one in self.shop.charged:
+            acting.let_action_end(one)
             if one.token in UNKNOWN_FOR_EVER or (one.token in SLOW and not self.is_patient):
                 acting.give_up(one)
         for order in self.shop.orders:
             acting.lapse(order)
         wait_until(self._nothing_is_left_after_a_sweep, seconds=20)
-        comparing.assert_sound(self.shop)
+        self.everything_is_as_it_must_be()
         comparing.assert_over(self.shop)
         assert business.counted(self.increases) == business.in_rows()
 

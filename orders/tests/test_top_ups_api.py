@@ -42,6 +42,7 @@ def test_a_top_up_is_201_with_its_payment_once_the_card_is_charged(api: Api) -> 
         "card_amount": 700,
         "failure": None,
         "created_at": "",
+        "next_action": None,
     }
     assert api.get(answer["Location"]).json() == payment
 

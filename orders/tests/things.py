@@ -8,6 +8,8 @@ from typing import Any
 DECLINED = ("tok_declined", "tok_insufficient_funds")
 UNKNOWN_FOR_EVER = ("tok_error", "tok_timeout_lost")
 NEVER_CHARGED = (*DECLINED, *UNKNOWN_FOR_EVER)
+# The card that asks its owner.
+ASKING = "tok_3ds"
 
 
 @dataclass(eq=False)
@@ -46,7 +48,11 @@ class Coupon:
 
 @dataclass(eq=False)
 class Order:
-    """An order, what it holds, and its possible outcomes."""
+    """An order, what it holds, and its possible outcomes.
+
+    `is_kept`: a refused card leaves it to be paid with another one. `decision` is that of the card's owner,
+    if they are asked; `is_action_over`: they may not decide any more.
+    """
 
     account_id: int
     counts: dict[Product, int]
@@ -62,12 +68,22 @@ class Order:
     is_late: bool = False
     is_short_of_points: bool = False
     holds_points: bool = False
+    is_kept: bool = False
+    decision: str = ""
+    is_action_over: bool = False
+    payments: int = 0
     refunds: list["Refund"] = field(default_factory=list)
     story: list[str] = field(default_factory=lambda: ["order.placed"])
 
     @property
     def card_amount(self) -> int:
         return self.total_amount - self.points_amount
+
+    @property
+    def is_card_refused(self) -> bool:
+        """Whether the gateway or the card's owner refuses the charge, if there is one."""
+        is_refused = self.token in DECLINED or (self.token == ASKING and self.decision == "refuse")
+        return bool(is_refused and self.card_amount)
 
     @property
     def is_open(self) -> bool:
@@ -149,6 +165,7 @@ class TopUp:
     payment_id: Any = None
     saga_id: Any = None
     is_late: bool = False
+    is_action_over: bool = False
     status: str = "pending"
 
     @property

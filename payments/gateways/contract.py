@@ -6,14 +6,24 @@ from datetime import datetime
 from typing import Literal, Protocol
 from uuid import UUID
 
-from django.utils.translation import gettext_noop
+# The settings import this package: Django's usual function would read them half loaded, and a process whose
+# settings are wrong would then go on with Django's defaults.
+from django.utils.translation.trans_null import gettext_noop
 
-Status = Literal["succeeded", "declined", "pending", "cancelled", "absent", "unknown", "unsupported"]
+Status = Literal[
+    "succeeded", "declined", "pending", "requires_action", "cancelled", "absent", "unknown", "unsupported"
+]
 
 
 GATEWAY_TEXTS = [
     gettext_noop("The card has insufficient funds."),
+    gettext_noop("The card's owner refused the payment."),
+    gettext_noop("The card's owner did not confirm the payment in time."),
     # Stripe's, for cards that are refused.
+    gettext_noop(
+        "We are unable to authenticate your payment method. Please choose a different payment method and try "
+        "again."
+    ),
     gettext_noop("Your card was declined."),
     gettext_noop("Your card has insufficient funds."),
     gettext_noop("Your card has expired."),
@@ -27,6 +37,7 @@ class GatewayResult:
     """The state of one charge or refund at the gateway. Amounts are in the currency's minor unit.
 
     succeeded, declined, cancelled: final. pending: the gateway has not decided yet; look it up again.
+    requires_action: nothing is charged until the card's owner has acted on the page at `action_url`.
     absent: nothing exists under this key so far. unknown: no reply, or none that can be trusted; anything may
     have happened, and only a look-up or a repeat with the same key can find out. unsupported: this gateway
     can't do it, however often it is called; nothing was changed.
@@ -38,6 +49,7 @@ class GatewayResult:
     failure_detail: str = ""
     amount: int = 0
     refunded_amount: int = 0
+    action_url: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +94,11 @@ class Gateway(Protocol):
     def charge(
         self, *, key: str, token: str, amount: int, currency: str, order_id: UUID | None
     ) -> GatewayResult:
-        """Charge the card of the token; `order_id` is None for a top-up."""
+        """Charge the card of the token; `order_id` is None for a top-up.
+
+        Where the card's owner must act first, the result is `requires_action` with the page's address; that
+        page leads back to `settings.PAYMENT_RETURN_URL`.
+        """
 
     def find(self, *, key: str) -> GatewayResult:
         """The state of the charge of this key."""

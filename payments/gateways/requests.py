@@ -20,6 +20,7 @@ from shop.outbound.circuit_breaker import CircuitOpen
 from shop.outbound.http_client import NoResponse, Reply, ResponseTooLarge
 
 LONGEST_DETAIL = 255
+LONGEST_ADDRESS = 2000
 
 
 def _shorten(value: object) -> object:
@@ -30,6 +31,8 @@ Reference = Annotated[str, Field(pattern=r"^[!-~]{1,96}$")]
 Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Detail = Annotated[str, BeforeValidator(_shorten)]
 Amount = Annotated[int, Field(ge=0, le=10**15)]
+Address = Annotated[str, Field(pattern=r"^https?://[!-~]+$", max_length=LONGEST_ADDRESS)]
+"""The address of a page for the card's owner, whom the shop sends there."""
 
 
 class ReplyPart(BaseModel):

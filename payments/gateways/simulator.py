@@ -15,11 +15,12 @@ from pydantic import (
 )
 from structlog import get_logger
 
-from payments.gateways import events, signatures
+from payments.gateways import events, return_page, signatures
 from payments.gateways.circuit import NoAnswer
 from payments.gateways.contract import BookedCharge, GatewayEvent, GatewayResult
 from payments.gateways.measured import measured
 from payments.gateways.requests import (
+    Address,
     Amount,
     Detail,
     JsonReply,
@@ -49,6 +50,13 @@ class Failure(ReplyPart):
     detail: Detail
 
 
+class NextAction(ReplyPart):
+    """What the card's owner must do before the charge is decided."""
+
+    type: Literal["redirect"]
+    url: Address
+
+
 class Charge(ReplyPart):
     id: Reference
     key: str
@@ -59,6 +67,7 @@ class Charge(ReplyPart):
     currency: str | None
     created_at: Annotated[AwareDatetime, Field(strict=False)]
     failure: Failure | None = None
+    next_action: NextAction | None = None
 
     @model_validator(mode="after")
     def _refunds_no_more_than_it_charged(self) -> Self:
@@ -69,13 +78,15 @@ class Charge(ReplyPart):
     def to_result(self) -> GatewayResult:
         failure = self.failure or Failure(code="card_declined", detail=gettext_noop("The card was declined."))
         is_declined = self.status == "declined"
+        action = self.next_action if self.status == "pending" else None
         return GatewayResult(
-            status=self.status,
+            status="requires_action" if action else self.status,
             reference=self.id,
             failure_code=failure.code if is_declined else "",
             failure_detail=failure.detail if is_declined else "",
             amount=self.amount,
             refunded_amount=self.refunded_amount,
+            action_url=action.url if action else "",
         )
 
     def booked(self) -> BookedCharge:
@@ -121,6 +132,8 @@ class Refund(ReplyPart):
 def charge(*, key: str, token: str, amount: int, currency: str, order_id: UUID | None) -> GatewayResult:
     order = None if order_id is None else str(order_id)
     body = {"token": token, "amount": amount, "currency": currency, "order": order}
+    if return_url := return_page.address(order_id):
+        body["return_url"] = return_url
     try:
         answer = request_json("POST", "/charges", body=body, key=key)
         if answer.status == 400:

@@ -16,7 +16,7 @@ from django.utils.translation import gettext_noop
 from pydantic import ValidationError
 from structlog import get_logger
 
-from payments.gateways import events, signatures, stripe_calls
+from payments.gateways import events, return_page, signatures, stripe_calls
 from payments.gateways.contract import BookedCharge, GatewayEvent, GatewayResult
 from payments.gateways.measured import measured
 from payments.gateways.stripe_calls import KEY, ORDER
@@ -54,7 +54,8 @@ def charge(*, key: str, token: str, amount: int, currency: str, order_id: UUID |
     except NO_RESULT as error:
         return _unknown_result("charge", key, error)
     try:
-        return _check_amount(_confirm(intent, key=key), key=key, amount=amount)
+        confirmed = _confirm(intent, key=key, return_url=return_page.address(order_id))
+        return _check_amount(confirmed, key=key, amount=amount)
     except NO_RESULT as error:
         return _unknown_result("charge", key, error)
 
@@ -147,11 +148,13 @@ def _refused_charge_result(error: stripe.InvalidRequestError, *, key: str) -> Ga
     return GatewayResult(status="declined", failure_code=code, failure_detail=CARD_REFUSED_DETAIL)
 
 
-def _confirm(intent: Intent, *, key: str) -> GatewayResult:
-    """Confirm the intent, or find out its state. An intent that waits for its customer is cancelled."""
+def _confirm(intent: Intent, *, key: str, return_url: str) -> GatewayResult:
+    """Confirm the intent, or find out its state. An intent that waits for its customer without a page for
+    them is cancelled.
+    """
     code, detail = "authentication_required", AUTHENTICATION_DETAIL
     try:
-        intent = stripe_calls.confirm(intent.id, key=key)
+        intent = stripe_calls.confirm(intent.id, key=key, return_url=return_url)
     except (stripe.CardError, stripe.InvalidRequestError) as error:
         # Declined, or confirmed before: the intent itself has the state.
         intent = stripe_calls.retrieve(intent.id)

@@ -19,6 +19,7 @@ from payments.gateways.stripe_reading import Intent, Refund, validate_reply
 if TYPE_CHECKING:
     # Modules of thousands of lines that only types need.
     from stripe.params import (
+        PaymentIntentConfirmParams,
         PaymentIntentCreateParams,
         PaymentIntentListParams,
         PaymentIntentListParamsCreated,
@@ -84,9 +85,15 @@ def create(
     return intent
 
 
-def confirm(intent_id: str, *, key: str) -> Intent:
-    """Charge the intent, and return its present state. Raises `stripe.CardError` for a declined card."""
-    confirmed = _intents().confirm(intent_id, {"expand": EXPANDED}, {"idempotency_key": f"{key}:confirm"})
+def confirm(intent_id: str, *, key: str, return_url: str = "") -> Intent:
+    """Charge the intent, and return its present state. Raises `stripe.CardError` for a declined card.
+
+    With `return_url` the card's owner may be sent to a page of their bank, which leads back there.
+    """
+    parameters: PaymentIntentConfirmParams = {"expand": EXPANDED}
+    if return_url:
+        parameters["return_url"] = return_url
+    confirmed = _intents().confirm(intent_id, parameters, {"idempotency_key": f"{key}:confirm"})
     if _is_replayed(confirmed):
         return retrieve(intent_id)
     return _to_intent(confirmed, intent_id)

@@ -9,7 +9,7 @@ from django.utils.translation import gettext_noop
 from pydantic import Field, ValidationError, model_validator
 
 from payments.gateways.contract import BookedCharge, GatewayResult, Status
-from payments.gateways.requests import Amount, Detail, Reference, ReplyPart
+from payments.gateways.requests import Address, Amount, Detail, Reference, ReplyPart
 from shop.outbound.http_client import Reply
 
 DECLINED_DETAIL = gettext_noop("The card was declined.")
@@ -21,7 +21,7 @@ REFUND_STATUS: Mapping[str, Status] = {
     "canceled": "declined",
 }
 # A key may have several intents, because Stripe forgets keys after a day: the first of these states counts.
-STATUS_PRECEDENCE = ("succeeded", "pending", "declined", "cancelled")
+STATUS_PRECEDENCE = ("succeeded", "pending", "requires_action", "declined", "cancelled")
 
 Code = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 
@@ -67,6 +67,16 @@ class LatestCharge(ReplyPart):
     amount_refunded: Amount
 
 
+class Redirect(ReplyPart):
+    url: Address | None = None
+
+
+class NextAction(ReplyPart):
+    """What the card's owner must do; only a redirect works without Stripe's own scripts."""
+
+    redirect_to_url: Redirect | None = None
+
+
 class Intent(ReplyPart):
     """A PaymentIntent, its latest charge expanded."""
 
@@ -87,6 +97,7 @@ class Intent(ReplyPart):
     metadata: dict[str, str]
     latest_charge: LatestCharge | None = None
     last_payment_error: PaymentError | None = None
+    next_action: NextAction | None = None
 
     @model_validator(mode="after")
     def _refunds_no_more_than_it_charged(self) -> Self:
@@ -98,7 +109,8 @@ class Intent(ReplyPart):
     def outcome(self) -> Status:
         """The status of the charge: absent until the intent's confirmation is complete.
 
-        An intent in between waits for no customer: charging by its key continues it, cancelling ends it.
+        An intent in between waits for no customer, unless it has a page for them: charging by its key
+        continues it, cancelling ends it.
         """
         match self.status:
             case "succeeded":
@@ -109,7 +121,15 @@ class Intent(ReplyPart):
                 return "declined" if self.last_payment_error else "cancelled"
             case "requires_payment_method" if self.last_payment_error:
                 return "declined"
+            case "requires_action" if self.action_url:
+                return "requires_action"
         return "absent"
+
+    @property
+    def action_url(self) -> str:
+        """The page on which the card's owner confirms the charge; empty where there is none."""
+        redirect = self.next_action.redirect_to_url if self.next_action else None
+        return (redirect.url or "") if redirect and self.status == "requires_action" else ""
 
     @property
     def refunded_amount(self) -> int:
@@ -125,6 +145,7 @@ class Intent(ReplyPart):
             failure_detail=(error.message or DECLINED_DETAIL) if is_declined else "",
             amount=self.amount,
             refunded_amount=self.refunded_amount,
+            action_url=self.action_url,
         )
 
     def booked(self, *, key_name: str, order_name: str) -> BookedCharge:

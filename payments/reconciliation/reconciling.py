@@ -72,7 +72,8 @@ def reconcile_by_schedule() -> Reconciliation:
     Charges without a payment of ours are only reported: an operator decides, by `reconcile --fix`.
     """
     until = clock.now() - SETTLING
-    patience = timedelta(seconds=4 * settings.PAYMENT_GIVE_UP_SECONDS)
+    longest = settings.PAYMENT_ACTION_SECONDS + settings.PAYMENT_GIVE_UP_SECONDS
+    patience = timedelta(seconds=4 * longest)
     since = None if _is_full_due() else until - max(SHORTEST_PERIOD, patience)
     return reconcile(since=since, until=until, fix=Fix.OURS)
 

@@ -2,8 +2,10 @@
 
 localstripe 1.15.10 makes, confirms and cancels PaymentIntents and refunds them, and that is its own doing in
 every test here. It ignores `Idempotency-Key`, declines no card by a reason, can't search, lists oldest
-first and by no period, and refunds more than was charged: those are this proxy's. What the adapter is
-shown to do about them is therefore shown against our reading of Stripe's documentation.
+first and by no period, refunds more than was charged, and knows no `return_url`, so that a card's owner
+has no page to confirm a charge on: those are this proxy's. What the adapter is shown to do about them is
+therefore shown against our reading of Stripe's documentation. What becomes of the owner's decision is
+localstripe's.
 """
 
 import re
@@ -105,6 +107,8 @@ class Memory:
     cards: dict[str, Card] = field(default_factory=dict)
     cancelled: set[str] = field(default_factory=set)
     confirmed_at: dict[str, float] = field(default_factory=dict)
+    # Where the page of the card's owner leads back to, by intent.
+    return_urls: dict[str, str] = field(default_factory=dict)
     failed: dict[str, int] = field(default_factory=dict)
     # Stripe's search is behind by up to a minute, and by an hour during outages.
     search_is_behind: bool = False
@@ -148,6 +152,13 @@ class StripeProxy(ThreadingHTTPServer):
         status, made = self.ask("POST", "/v1/payment_methods", json=fields)
         assert status == 200
         return str(made["id"])
+
+    def authenticate(self, key: str, *, is_approved: bool) -> None:
+        """The card's owner decides about the charge of this key, on the page of their bank."""
+        [intent] = [one for one in self._intents() if one["metadata"].get("firstcome_key") == key]
+        decision = {"client_secret": intent["client_secret"], "success": is_approved}
+        status, _ = self.ask("POST", f"/v1/payment_intents/{intent['id']}/_authenticate", json=decision)
+        assert status == 200
 
     def ask(self, method: str, path: str, **more: Any) -> tuple[int, Json]:
         headers = {"Authorization": "Bearer sk_test_proxy"} | more.pop("headers", {})
@@ -205,6 +216,10 @@ class StripeProxy(ThreadingHTTPServer):
         if is_open and self._fails(call.intent_id, card.failures):
             return _error(500, "api_error")
         self.memory.over.wait(card.seconds)
+        form = parse_qs(call.form)
+        if return_url := form.pop("return_url", None):
+            self.memory.return_urls[call.intent_id] = return_url[0]
+            call = replace(call, form=urlencode(form, doseq=True))
         self.memory.confirmed_at.setdefault(call.intent_id, time.monotonic())
         return replace(self._forwarded(call), is_lost=card.is_reply_lost)
 
@@ -262,7 +277,7 @@ class StripeProxy(ThreadingHTTPServer):
         return [self._reasoned(one) for one in everything["data"][::-1]]
 
     def _reasoned(self, content: Json, intent_id: str = "") -> Json:
-        """Add the reason of a decline, and the delay of a slow bank, which localstripe lacks."""
+        """Add what localstripe lacks: the reason of a decline, a slow bank's delay and the owner's page."""
         intent_id = content.get("id", intent_id)
         card = self.memory.cards.get(intent_id, PLAIN)
         for name in ("error", "last_payment_error"):
@@ -272,6 +287,10 @@ class StripeProxy(ThreadingHTTPServer):
         processed_at = self.memory.confirmed_at.get(intent_id, 0) + card.processing_seconds
         if content.get("status") == "succeeded" and time.monotonic() < processed_at:
             content["status"] = "processing"
+        return_url = self.memory.return_urls.get(intent_id)
+        if content.get("status") == "requires_action" and return_url:
+            page = {"url": f"https://hooks.stripe.com/3d_secure_2/{intent_id}", "return_url": return_url}
+            content["next_action"] = {"type": "redirect_to_url", "redirect_to_url": page}
         return content
 
 

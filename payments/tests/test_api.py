@@ -1,5 +1,6 @@
 """Wallets, grants and payments over HTTP."""
 
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,6 +13,7 @@ from payments import ledger
 from payments.models import Payment, Transfer
 from payments.tests import factories, sales
 from payments.tests.factories import PaymentFactory
+from shop import clock
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
 
@@ -207,8 +209,25 @@ def test_a_payment_has_the_contracts_fields() -> None:
         "card_amount": 500,
         "failure": None,
         "created_at": body["created_at"],
+        "next_action": None,
     }
     assert body["created_at"].endswith("Z")
+
+
+def test_a_payment_that_waits_for_the_card_s_owner_says_what_they_must_do_until_their_time_is_over() -> None:
+    later = clock.now() + timedelta(minutes=5)
+    url = "https://bank.example/3ds/1"
+    payment = PaymentFactory.create(action_url=url, action_expires_at=later)
+    api = client_of(payment.account)
+
+    body = api.get(f"/payments/{payment.id}").json()
+
+    assert (body["status"], body["next_action"]["type"]) == ("requires_action", "redirect")
+    assert body["next_action"]["url"] == url
+    assert datetime.fromisoformat(body["next_action"]["expires_at"]) == later
+    Payment.objects.update(action_expires_at=clock.now())
+    over = api.get(f"/payments/{payment.id}").json()
+    assert (over["status"], over["next_action"]) == ("pending", None)
 
 
 def test_a_failed_payment_says_why() -> None:

@@ -5,8 +5,10 @@ what localstripe can't do and the proxy does in its place. A test of only one of
 """
 
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import pytest
@@ -19,7 +21,9 @@ from payments import gateways
 from payments.gateways import simulator, stripe_api, stripe_calls
 from payments.gateways.contract import BookedCharge, Gateway, GatewayResult
 from payments.models import WebhookEvent
-from scripts.tests.simulator import Simulator
+from payments.tests.stripe_proxy import StripeProxy
+from scripts.stack import ports
+from scripts.tests.simulator import POOL, Simulator
 from shop.tests.racing import race, wait_until
 
 AMOUNT = 700
@@ -31,6 +35,8 @@ STRIPES_CARDS = {
     "tok_declined": "pm_card_visa_chargeDeclined",
     "tok_insufficient_funds": "pm_card_visa_chargeDeclinedInsufficientFunds",
 }
+# Stripe's own card for 3-D Secure.
+ASKING_CARD = {"number": "4000002500003155", "exp_month": "12", "exp_year": "2030", "cvc": "123"}
 OUTSIDE = {"simulator": "own_gateway", "stripe": "own_stripe"}
 
 
@@ -52,6 +58,43 @@ def simulators_gateway(own_gateway: Simulator) -> Gateway:
 def _impatient(settings: LazySettings) -> None:
     """A short time-out, for tests in which the reply never comes."""
     settings.GATEWAY_TIMEOUT_SECONDS = 1
+
+
+@pytest.fixture
+def return_page(settings: LazySettings) -> None:
+    """An address to lead the card's owner back to, without which Stripe has no page for them."""
+    settings.PAYMENT_RETURN_URL = "https://shop.example/orders/{order}"
+
+
+@pytest.fixture
+def asking(gateway: Gateway, return_page: None, request: pytest.FixtureRequest) -> str:
+    """The token of a card that asks its owner."""
+    if gateway is not stripe_api:
+        return "tok_3ds"
+    proxy: StripeProxy = request.getfixturevalue("own_stripe")
+    return proxy.payment_method(type="card", card=ASKING_CARD)
+
+
+@pytest.fixture
+def decide(
+    gateway: Gateway, own_gateway: Simulator, request: pytest.FixtureRequest
+) -> Callable[[GatewayResult, bool], None]:
+    """What the card's owner does on the page: whether they approve."""
+
+    def on_page(result: GatewayResult, is_approved: bool) -> None:
+        if gateway is not stripe_api:
+            owners_page = urlsplit(result.action_url).path
+            POOL.request(
+                "POST",
+                f"http://{ports.HOST}:{own_gateway.port}{owners_page}",
+                fields={"decision": "approve" if is_approved else "refuse"},
+                encode_multipart=False,
+                redirect=False,
+            )
+        else:
+            request.getfixturevalue("own_stripe").authenticate("one", is_approved=is_approved)
+
+    return on_page
 
 
 def charge(gateway: Gateway, token: str, *, key: str, order_id: UUID | None = None) -> GatewayResult:
@@ -162,6 +205,58 @@ def test_a_pending_charge_that_is_cancelled_never_lands_in_the_simulators_book(
 
     assert charge(gateway, "tok_slow", key="one").status == "cancelled"
     assert gateway.find(key="one").status == "cancelled"
+
+
+def test_a_card_that_asks_its_owner_waits_for_them_under_its_key(gateway: Gateway, asking: str) -> None:
+    result = charge(gateway, asking, key="one")
+
+    assert (result.status, result.amount) == ("requires_action", AMOUNT)
+    assert urlsplit(result.action_url).scheme in ("http", "https")
+    assert charge(gateway, asking, key="one") == gateway.find(key="one") == result
+    assert only_charge(gateway, "one").kept_amount == 0
+
+
+def test_an_owner_who_approves_is_charged_once(gateway: Gateway, asking: str, decide: Any) -> None:
+    result = charge(gateway, asking, key="one")
+
+    decide(result, True)
+
+    found = gateway.find(key="one")
+    assert (found.status, found.reference, found.action_url) == ("succeeded", result.reference, "")
+    assert charge(gateway, asking, key="one").status == "succeeded"
+    assert gateway.cancel(key="one").status == "succeeded"
+    assert only_charge(gateway, "one").kept_amount == AMOUNT
+
+
+def test_an_owner_who_refuses_is_a_declined_card(gateway: Gateway, asking: str, decide: Any) -> None:
+    decide(charge(gateway, asking, key="one"), False)
+
+    found = gateway.find(key="one")
+    assert (found.status, found.action_url) == ("declined", "")
+    assert found.failure_code and found.failure_detail
+    assert gateway.cancel(key="one").status == "declined"
+    assert only_charge(gateway, "one").kept_amount == 0
+
+
+def test_a_charge_that_waits_for_its_owner_is_cancelled_for_good(gateway: Gateway, asking: str) -> None:
+    result = charge(gateway, asking, key="one")
+
+    assert gateway.cancel(key="one").status == "cancelled"
+
+    assert gateway.find(key="one").status == "cancelled"
+    assert charge(gateway, asking, key="one").status == "cancelled"
+    assert gateway.find(key="one").reference == result.reference
+
+
+def test_the_order_s_page_is_sent_along(gateway: Gateway, asking: str, own_gateway: Simulator) -> None:
+    order_id = uuid4()
+    result = charge(gateway, asking, key="one", order_id=order_id)
+
+    assert result.status == "requires_action"
+    if gateway is not stripe_api:
+        gateway.cancel(key="one")
+        page = POOL.request("GET", result.action_url).data.decode()
+        assert f'href="https://shop.example/orders/{order_id}"' in page
 
 
 def test_a_charge_whose_reply_never_comes_is_found_by_its_key(gateway: Gateway) -> None:

@@ -126,7 +126,25 @@ def test_an_intent_that_is_listed_nowhere_yet_is_neither_blocked_nor_charged_twi
     assert kept_amount() == 2 * AMOUNT
 
 
-def test_a_card_that_requires_authentication_is_declined_and_its_intent_cancelled(
+def test_with_a_return_page_the_card_s_owner_is_sent_to_their_bank(
+    own_stripe: StripeProxy, settings: LazySettings
+) -> None:
+    settings.PAYMENT_RETURN_URL = "https://shop.example/orders/{order}"
+    token, order_id = own_stripe.payment_method(type="card", card=ASKING_CARD), uuid4()
+
+    result = gateway().charge(key="one", token=token, amount=AMOUNT, currency="KRW", order_id=order_id)
+
+    assert (result.status, result.action_url) == (
+        "requires_action",
+        f"https://hooks.stripe.com/3d_secure_2/{result.reference}",
+    )
+    [confirm] = [one for one in own_stripe.memory.calls if one.path.endswith("/confirm")]
+    assert confirm.value("return_url") == f"https://shop.example/orders/{order_id}"
+    [booked] = gateway().charges(key="one")
+    assert (booked.status, booked.kept_amount) == ("requires_action", 0)
+
+
+def test_without_one_a_card_that_requires_authentication_is_declined_and_its_intent_cancelled(
     own_stripe: StripeProxy,
 ) -> None:
     token = own_stripe.payment_method(type="card", card=ASKING_CARD)

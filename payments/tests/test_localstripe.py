@@ -72,6 +72,13 @@ def test_it_declines_one_card_without_a_reason(intents: Any) -> None:
     assert "decline_code" not in caught.value.json_body["error"]
 
 
+def test_it_knows_no_return_url(intents: Any) -> None:
+    intent = intents.create(CARD)
+
+    with pytest.raises(stripe.InvalidRequestError, match="Unexpected return_url"):
+        intents.confirm(intent.id, {"return_url": "https://shop.example/"})
+
+
 def test_it_refunds_more_than_was_charged(intents: Any) -> None:
     intent = intents.create(CARD | {"confirm": True})
 

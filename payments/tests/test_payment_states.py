@@ -81,7 +81,10 @@ def test_a_payment_of_an_order_has_a_charge_key_of_its_own() -> None:
     assert (payment.order_id, payment.account_id, payment.status) == (order_id, account.id, "pending")
     assert (payment.card_amount, payment.points_amount, payment.currency) == (300, 50, "KRW")
     assert payment.charge_key == f"payment-{payment.id}"
-    with pytest.raises(IntegrityError, match="payments_payment_one_per_order"), transaction.atomic():
+    with (
+        pytest.raises(IntegrityError, match="payments_payment_one_not_failed_per_order"),
+        transaction.atomic(),
+    ):
         payment_states.new_payment(order=order, token="tok_ok", at=timezone.now()).save(force_insert=True)
 
 

@@ -188,7 +188,7 @@ def test_by_schedule_the_whole_is_compared_once_a_day_and_the_last_hour_at_least
 
 
 def test_the_period_is_longer_than_the_shop_s_patience(settings: LazySettings) -> None:
-    settings.PAYMENT_GIVE_UP_SECONDS = 3_600
+    settings.PAYMENT_GIVE_UP_SECONDS, settings.PAYMENT_ACTION_SECONDS = 3_000, 600
     reconciling.reconcile_by_schedule()
     lately = reconciling.reconcile_by_schedule()
     assert lately.since_at and lately.until_at

@@ -16,6 +16,8 @@ DESCRIBED: dict[type[ReplyPart], tuple[type, ...]] = {
     stripe_reading.Intent: (stripe.PaymentIntent,),
     stripe_reading.LatestCharge: (stripe.Charge,),
     stripe_reading.PaymentError: (stripe.PaymentIntent.LastPaymentError,),
+    stripe_reading.NextAction: (stripe.PaymentIntent.NextAction,),
+    stripe_reading.Redirect: (stripe.PaymentIntent.NextAction.RedirectToUrl,),
     stripe_reading.Refund: (stripe.Refund,),
     stripe_reading.ListItem: (stripe.PaymentIntent, stripe.Refund),
     stripe_reading.Page: (stripe.ListObject, stripe.SearchResultObject),

@@ -18,7 +18,7 @@ from scripts.bench.report import page
 from scripts.bench.report.page import Report
 from scripts.bench.sizes import Size
 from scripts.bench.stage import Stage
-from scripts.bench.workloads import beside, connections, loads, paying, waiting
+from scripts.bench.workloads import beside, connections, loads, paying, sales, waiting
 from scripts.stack import children, own_stack
 from scripts.stack.instance import Instance
 
@@ -38,7 +38,7 @@ def main() -> int:
     if arguments.rounds and not (arguments.rounds.isdecimal() and int(arguments.rounds) > 0):
         parser.error("ROUNDS is a number of at least 1")
     is_quick = arguments.quick in {"1", "yes", "true"}
-    children.hear_stop_signals()
+    children.handle_stop_signals()
 
     def with_rounds(size: Size) -> Size:
         return replace(size, rounds=int(arguments.rounds)) if arguments.rounds else size
@@ -112,6 +112,7 @@ class Bench:
         self.measured += [growth, beside.memory(self.instance)]
         say(f"{self.size.waiting:,} buyers who wait …")
         self.measured.append(waiting.row(waiting.measure(here)))
+        self.measured += sales.measure(here, say)
         say("Auditing …")
         self.measured.append(beside.audit(here))
 
@@ -130,6 +131,9 @@ class Bench:
             for row in ("orders", "hot_orders"):
                 yield loads.null(here)
                 yield loads.LOADS[row](here)
+            yield loads.null(here)
+            yield loads.coupon_orders(here)
+            yield loads.shared_orders(here)
             yield loads.null(here)
 
     def paid(self, here: Stage) -> Iterator[Run]:

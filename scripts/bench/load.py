@@ -11,13 +11,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from scripts.bench.rows import LONGEST, OF_NULL, OF_PESSIMISTIC, P95, PER_SECOND
+from scripts.bench.rows import LONGEST, OF_ISSUED, OF_NULL, OF_PESSIMISTIC, P95, PER_SECOND
 from scripts.bench.sizes import VUS
 from scripts.stack import SetupError, children
 from scripts.stack.instance import Instance
 from scripts.stack.places import PROJECT
 
 NULL, COUPON, PESSIMISTIC = "null", "coupon", "pessimistic"
+COUPON_ORDERS, SHARED_ORDERS = "coupon_orders", "shared_orders"
 GRACE_SECONDS = 60
 """For k6 beyond the load's time: to start, to finish the last requests, and to write its figures."""
 K6 = [str(Path(sys.executable).parent / "k6"), "run", "--quiet", "--no-color"]
@@ -89,8 +90,11 @@ class Measured:
 
 
 def summed_up(runs: Sequence[Run]) -> list[Measured]:
-    """Each row of these rounds by its medians, with ratios to the null runs around it and to its own round's
-    `pessimistic`. A round starts and ends with null."""
+    """Each row of these rounds by its medians, with ratios to the null runs around it, to its own round's
+    `pessimistic`, and of orders with a shared code to those with issued coupons before them.
+
+    A round starts and ends with null.
+    """
     by_row: dict[str, list[Run]] = {}
     for place, run in enumerate(runs):
         others = {**run.others, **dict(_ratios(run, place, runs))}
@@ -128,6 +132,9 @@ def _ratios(run: Run, place: int, runs: Sequence[Run]) -> Iterator[tuple[str, fl
     if run.row == COUPON:
         beside = next(one for one in runs[place + 1 :] if one.row == PESSIMISTIC)
         yield OF_PESSIMISTIC, ratio(run.figures.per_second, beside.figures.per_second)
+    if run.row == SHARED_ORDERS:
+        beside = next(one for one in reversed(runs[:place]) if one.row == COUPON_ORDERS)
+        yield OF_ISSUED, ratio(run.figures.per_second, beside.figures.per_second)
 
 
 def ratio(number: float, of: float) -> float:

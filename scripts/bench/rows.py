@@ -6,15 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-OF_NULL, OF_PESSIMISTIC, OF_EMPTY = "of_null", "of_pessimistic", "of_empty"
+OF_NULL, OF_PESSIMISTIC, OF_EMPTY, OF_ISSUED = "of_null", "of_pessimistic", "of_empty", "of_issued"
 SETTLED, OLDEST_WAITING = "settled_per_second", "oldest_waiting_seconds"
 PER_SECOND, P95, LONGEST, PROCESSOR, PEAK = "per_second", "p95_ms", "max_ms", "processor", "peak_mib"
 WAITING, WAITING_KIB, WAITING_CORES, NULL_WAITING = "waiting", "waiting_kib", "waiting_cores", "of_null_alone"
+OF_NULL_PROCESSOR, OF_PLAIN_ORDER = "of_null_processor", "of_plain_order"
+STATEMENTS, ESTIMATE_ERROR = "statements", "estimate_error"
 RATIOS = {
     OF_NULL: "null",
     OF_PESSIMISTIC: "pessimistic",
     OF_EMPTY: "empty",
+    OF_ISSUED: "orders with an issued coupon",
     NULL_WAITING: "p95 of a null call alone",
+    OF_NULL_PROCESSOR: "the processor time of a null call",
+    OF_PLAIN_ORDER: "the processor time of an order without a sale",
 }
 """Figures that compare two loads of one run, and with what: they mean the same on every machine, hence a run
 without another commit fails for these goals alone."""

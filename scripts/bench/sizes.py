@@ -41,6 +41,8 @@ class Size:
     filled_orders: int = 1_000_000
     waiting: int = 10_000
     """Buyers that wait for their payment at once."""
+    estimates: tuple[int, int, int] = (62, 10, 60)
+    """Seconds after a sale's opening at which estimates are read, and the least and most that are waited."""
 
 
 FULL = Size(name="full")

@@ -135,9 +135,10 @@ class Stage:
             "PRODUCTS": self.staff.write("products", self.product_ids),
         }
 
-    def campaign(self, name: str, *, strategy: str = "group_commit", quantity: int = 0) -> int:
+    def campaign(self, name: str, *, strategy: str = "group_commit", quantity: int = 0, **terms: Any) -> int:
         """A new campaign; without a quantity it has a coupon for every account."""
-        return self.staff.campaign(f"Bench {name}", strategy=strategy, quantity=quantity or self.size.users)
+        quantity = quantity or self.size.users
+        return self.staff.campaign(f"Bench {name}", strategy=strategy, quantity=quantity, **terms)
 
     def count(self, statement: str, *values: object) -> int:
         """The only number that the statement finds."""

@@ -4,7 +4,9 @@ import sys
 
 from scripts.chaos import trial
 
-CHAOS = trial.Trial(name="chaos", database="sqlite", seconds=60, has_outages=True, pauses=(0.3, 3.0))
+CHAOS = trial.Trial(
+    name="chaos", database="sqlite", seconds=60, has_outages=True, pauses=(0.3, 3.0), has_sale=True
+)
 
 if __name__ == "__main__":
     sys.exit(trial.main(CHAOS))

@@ -90,6 +90,8 @@ class Observations:
         self.count(sort, seconds - call.wait)
         if answer.status >= 500 and answer.code not in PASSING_CODES:
             self.record_finding(f"{call.method} {call.path} answered {sort}: {answer.body}")
+        if answer.status == 503 and not (answer.retry_after or "").isdecimal():
+            self.record_finding(f"{call.method} {call.path} answered {sort} without Retry-After")
         if seconds - call.wait > LATEST_SECONDS:
             self.record_finding(f"{call.method} {call.path} answered {sort} after {seconds:.0f} s")
 
@@ -124,8 +126,11 @@ class Observations:
 class Connection:
     """One thread's connection to the shop, opened anew whenever it breaks."""
 
-    def __init__(self, port: int, observations: Observations, *, seed: str) -> None:
+    def __init__(
+        self, port: int, observations: Observations, *, seed: str, impatient_share: float = IMPATIENT_SHARE
+    ) -> None:
         self._port = port
+        self._impatient_share = impatient_share
         self._observations = observations
         self._random = random.Random(seed)
         self._connection: http.client.HTTPConnection | None = None
@@ -133,7 +138,7 @@ class Connection:
 
     def call_until_final(self, call: Call, *, until: float) -> Answer:
         """The final answer; 202 counts as one. Raises NoFinalAnswer past `until` (of the monotonic clock)."""
-        is_impatient = self._random.random() < IMPATIENT_SHARE
+        is_impatient = self._random.random() < self._impatient_share
         while True:
             answer = self.call_once(call, is_impatient=is_impatient)
             is_impatient = False

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from scripts.chaos.calls import Answer, Call, Connection, Observations
-from scripts.chaos.memory import Account, Product, RecordedCall, Setup
+from scripts.chaos.memory import Account, Drop, Product, RecordedCall, Setup
 
 CARDS = {
     "tok_ok": 12,
@@ -24,6 +24,10 @@ CARDS = {
 }
 """Each card of the simulator, and how often it is used. Those without an answer at first have the shop make
 several calls in one step: look-up and charge, or cancel and refund."""
+STATUSES = {"waiting": 0, "admitted": 1, "used": 2}
+"""The statuses of an entry of a sale with plenty of stock and of time, in their order."""
+POLLS_CURRENT_SECONDS = 2.0
+"""How old a web process's memory of waiting entries may be, as `sales.waiting_room.room_view` has it."""
 PAGES = ("/orders", "/coupons", "/wallet", "/wallet/entries", "/payments", "/products")
 PAUSE_SECONDS = (0.0, 0.15)
 PATIENCE_SECONDS = 90
@@ -37,6 +41,7 @@ class Client:
         self.setup = setup
         self.random = random.Random(seed)
         self.connection = Connection(port, seen, seed=seed)
+        self.seen = seen
         self.until = ends_at + PATIENCE_SECONDS
 
     def do(self, account: Account, sort: str, path: str, body: Any, *, keyed: bool, wait: int = 0) -> Answer:
@@ -51,7 +56,8 @@ class Client:
         """An old call again, as of a client that lost the answer: nothing may happen twice."""
         if account.calls:
             made = self.random.choice(account.calls)
-            if made.was_done or made.is_open:
+            # A later call to join may get another entry, because the first one's order has ended.
+            if made.sort != "entry" and (made.was_done or made.is_open):
                 self.connection.call_until_final(made.call, until=self.until)
 
     def pause(self) -> None:
@@ -79,7 +85,7 @@ class Buyer(Client):
             self.top_up: 1,
             self.repeat: 1,
             self.look: 1,
-        }
+        } | ({self.order_in_sale: 8} if self.setup.drop else {})
         while not stop.is_set():
             self.chosen(actions)(self.random.choice(self.accounts))
             self.pause()
@@ -115,6 +121,45 @@ class Buyer(Client):
     def look(self, account: Account) -> None:
         path = self.random.choice(PAGES)
         self.connection.call_until_final(Call("GET", path, account.token), until=self.until)
+
+    def order_in_sale(self, account: Account) -> None:
+        """Join the waiting room, or poll, and order once admitted; after an unpaid order, join again."""
+        drop = self.setup.drop
+        assert drop is not None
+        entry_id = account.entry()
+        if entry_id is None or self._entry(account, entry_id) not in ("waiting", "admitted"):
+            self.do(account, "entry", f"/sales/{drop.id}/entries", None, keyed=False)
+        elif self._entry(account, entry_id, wait=self._wait()) == "admitted":
+            self._order_admitted(account, drop)
+
+    def _entry(self, account: Account, entry_id: str, *, wait: int = 0) -> str:
+        """The status of the account's entry, which never expires here.
+
+        It goes back only from one web process to another, whose memory is so old that it still waits.
+        """
+        call = Call("GET", f"/sale-entries/{entry_id}", account.token, wait=wait)
+        began_at = time.monotonic()
+        answer = self.connection.call_until_final(call, until=self.until)
+        status = answer.body.get("status", answer.word)
+        before, came_at = account.entries.get(entry_id, ("waiting", 0.0))
+        if STATUSES.get(status, -1) < STATUSES[before]:
+            if status == "waiting" and began_at - came_at < POLLS_CURRENT_SECONDS:
+                return status
+            finding = f"entry {entry_id} of account {account.id} was {before}, and is {status}"
+            self.seen.record_finding(finding)
+            return before
+        account.entries[entry_id] = status, time.monotonic()
+        return status
+
+    def _order_admitted(self, account: Account, drop: Drop) -> None:
+        body: dict[str, Any] = {"items": [{"product": drop.product.id, "quantity": 1}]}
+        if self.random.random() < 0.3:
+            body["payment"] = {"token": self.chosen(CARDS)}
+        answer = self.do(account, "order", "/orders", body, keyed=True)
+        if answer.body.get("code") == "admission_required":
+            self.seen.record_finding(f"account {account.id} was admitted, and its order is refused: {answer}")
+        if answer.status == 201 and "payment" not in body:
+            self.unpaid.append((account, answer.body["id"]))
 
     def _basket(self, account: Account) -> dict[str, Any]:
         products = self.random.sample(self.setup.products, self.random.randint(1, 3))
@@ -169,3 +214,15 @@ class Staff(Client):
         buyer: Account = self.random.choice(self.setup.buyers)
         body = {"user": buyer.id, "amount": self.random.randrange(1, 20) * 50, "reason": "sorry"}
         self.do(self.setup.staff, "grant", "/wallet/grants", body, keyed=True)
+
+
+def staff_and_buyers(
+    setup: Setup, *, count: int, port: int, seed: str, ends_at: float, seen: Observations
+) -> list[Staff | Buyer]:
+    """One client of the staff, and so many buyers, which share the accounts among them."""
+    common: dict[str, Any] = {"port": port, "ends_at": ends_at, "seen": seen}
+    buyers = [
+        Buyer(setup.buyers[number::count], setup, seed=f"{seed} {number}", **common)
+        for number in range(count)
+    ]
+    return [Staff(setup, seed=f"{seed} staff", **common), *buyers]

@@ -1,4 +1,4 @@
-"""A second worker of the stack, whose wall clock jumps five minutes ahead while it works.
+"""A second worker of the stack, whose wall clock is moved while it works.
 
 It starts with the right time, because a process with a wrong clock refuses to start, and it is killed in the
 end: what it wrote with the wrong time is left to the others. Its monotonic clock is right all the time.
@@ -25,16 +25,23 @@ NODE = "clock-jump"
 
 @contextmanager
 def worker_ahead(_: str, instance: Instance) -> Iterator[None]:
-    """The worker at work inside the block, its clock five minutes ahead. Raises SetupError.
+    """The worker at work inside the block, its clock five minutes ahead. Raises SetupError."""
+    offset_file = instance.run / f"{NODE}.offset"
+    with second_worker(instance, offset_file):
+        time.sleep(WORK_SECONDS)
+        faketime.set_offset(offset_file, JUMP_SECONDS)
+        yield
+
+
+@contextmanager
+def second_worker(instance: Instance, offset_file: Path) -> Iterator[None]:
+    """The worker at work inside the block, its wall clock that of the file. Raises SetupError.
 
     It may end by itself, as the stack's own worker may: Celery does at times when it loses Redis. Supervisor
     starts only the latter again.
     """
-    offset_file = instance.run / f"{NODE}.offset"
     child = _start(instance, offset_file)
     try:
-        time.sleep(WORK_SECONDS)
-        faketime.set_offset(offset_file, JUMP_SECONDS)
         yield
         if child.poll() is not None:
             print(f"{'':10}the second worker ended by itself with exit code {child.returncode}", flush=True)
@@ -61,7 +68,7 @@ def _start_once(instance: Instance, offset_file: Path, *, within_seconds: float)
     command = [*processes.command("worker", instance, environment), "--hostname", f"{NODE}@%h"]
     # Its log has to say when it is ready.
     own = {**faketime.environment(offset_file), "LOG_LEVEL": "INFO"}
-    log = _log(instance)
+    log = log_of(instance)
     log.touch()
     earlier = log.stat().st_size
     child = children.start(faketime.command(command), log=log, environment={**environment, **own})
@@ -79,7 +86,8 @@ def _start_once(instance: Instance, offset_file: Path, *, within_seconds: float)
     return child
 
 
-def _log(instance: Instance) -> Path:
+def log_of(instance: Instance) -> Path:
+    """The second worker's log."""
     return instance.logs / f"{NODE}-worker.log"
 
 

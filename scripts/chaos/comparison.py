@@ -6,7 +6,7 @@ this checks that every answer still holds, and `chaos.outside` compares the outs
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from scripts.chaos.calls import Answer, Connection
@@ -22,20 +22,21 @@ def findings(setup: Setup, shop: Shop) -> Iterator[str]:
     """Each thing that is not as an answer said."""
     orders = {account.id: shop.orders(account) for account in setup.buyers}
     for account in setup.buyers:
-        yield from _repeats(account, shop.connection)
+        yield from repeats(account.calls, shop.connection)
         yield from _orders(account, orders[account.id])
         yield from _coupons(account, orders[account.id], shop)
+        yield from _entries(account, setup, orders[account.id], shop)
         yield from _wallet(account, setup, orders[account.id], shop)
-    yield from _repeats(setup.staff, shop.connection)
+    yield from repeats(setup.staff.calls, shop.connection)
     yield from _campaigns(setup, shop)
     everything = [order for found in orders.values() for order in found.values()]
     yield from _refunds(setup, everything, shop)
     yield from _stock(setup, everything, shop)
 
 
-def _repeats(account: Account, connection: Connection) -> Iterator[str]:
+def repeats(calls: Iterable[RecordedCall], connection: Connection) -> Iterator[str]:
     """One key, one final answer: the repeat gets it to the letter."""
-    for made in account.calls:
+    for made in calls:
         if not (made.call.key and made.was_done):
             continue
         again = connection.call_until_final(made.call, until=time.monotonic() + PATIENCE_SECONDS)
@@ -89,6 +90,23 @@ def _coupons(account: Account, orders: dict[str, Any], shop: Shop) -> Iterator[s
         wanted = "redeemed" if redeemed[code] else "issued"
         if there[code]["status"] != wanted or redeemed[code] > 1:
             yield f"coupon {code}: {redeemed[code]} paid orders have it, and it is {there[code]['status']}"
+
+
+def _entries(account: Account, setup: Setup, orders: dict[str, Any], shop: Shop) -> Iterator[str]:
+    """Each entry in the answers is there, and as many are used as there are orders of the sale."""
+    if setup.drop is None:
+        return
+    ids = {made.answer.body["id"] for made in account.done("entry")}
+    entries = [shop.get(f"/sale-entries/{id}", account.token) for id in ids]
+    for entry in entries:
+        if entry["sale"] != setup.drop.id or entry["status"] not in ("waiting", "admitted", "used"):
+            yield f"entry {entry['id']} of account {account.id}: {entry}"
+    used = sum(entry["status"] == "used" for entry in entries)
+    bought = sum(
+        item["product"] == setup.drop.product.id for order in orders.values() for item in order["items"]
+    )
+    if used != bought:
+        yield f"account {account.id}: {used} entries are used, and {bought} orders are of the sale"
 
 
 def _wallet(account: Account, setup: Setup, orders: dict[str, Any], shop: Shop) -> Iterator[str]:
@@ -159,7 +177,7 @@ def _stock(setup: Setup, orders: list[dict[str, Any]], shop: Shop) -> Iterator[s
     for refund in setup.refunds():
         for item in refund["items"]:
             sold[item["product"]] -= item["quantity"] * refund["restock"]
-    for product in [*setup.products, setup.ample]:
+    for product in setup.stocked:
         stock = shop.get(f"/products/{product.id}/stock")
         due = product.on_hand + adjusted[product.id] - sold[product.id]
         if (stock["on_hand"], stock["reserved"]) != (due, 0):

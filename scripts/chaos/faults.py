@@ -15,7 +15,8 @@ from redis.exceptions import RedisError
 
 from scripts.chaos import clock_jump
 from scripts.chaos.calls import Observations
-from scripts.chaos.campaigns import redis_faults, second_client, small_disk
+from scripts.chaos.campaigns import clocks, redis_faults, second_client, small_disk
+from scripts.chaos.campaigns.network import links
 from scripts.stack import SetupError, process_identity, readiness, supervision
 from scripts.stack.instance import Instance
 from scripts.stack.rabbitmq import RunningNode
@@ -216,6 +217,8 @@ LASTING: Mapping[str, Callable[[str, Instance], AbstractContextManager[None]]] =
     "fill the disk of": small_disk.filled,
     "no memory for": redis_faults.out_of_memory,
     "old data for": redis_faults.old_data,
+    **clocks.LASTING,
+    **links.LASTING,
     **second_client.LASTING,
 }
 """Faults that last until they are undone."""

@@ -1,5 +1,6 @@
 """What a client remembers: each call it made, and its final answer."""
 
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -7,17 +8,21 @@ from scripts.chaos.calls import Answer, Call
 
 RECORDED = {200, 201, 402}
 """Answers that had an effect, or name one: those of a keyed call are repeated for good."""
-ACCEPTED = {"refund"}
+ACCEPTED = {"refund", "entry"}
 """Calls whose 202 is final: it names what has begun, and how that ends is to be looked up."""
 
 
 @dataclass(slots=True)
 class RecordedCall:
-    """One call with its latest answer; most that were answered 202 are still open."""
+    """One call with its latest answer; most that were answered 202 are still open.
+
+    `answered_at` is when the first one came, in seconds of the wall clock.
+    """
 
     sort: str
     call: Call
     answer: Answer
+    answered_at: float = field(default_factory=time.time)
 
     @property
     def is_open(self) -> bool:
@@ -36,6 +41,8 @@ class Account:
     token: str
     opening_amount: int = 0
     calls: list[RecordedCall] = field(default_factory=list)
+    entries: dict[str, tuple[str, float]] = field(default_factory=dict)
+    """The last status of each entry of a sale that it polled, and when it came, by the monotonic clock."""
 
     def done(self, sort: str) -> list[RecordedCall]:
         return [made for made in self.calls if made.sort == sort and made.was_done]
@@ -47,6 +54,11 @@ class Account:
             order_id = made.answer.body["order"] if made.answer.status == 402 else made.answer.body["id"]
             answered[order_id] = made
         return answered
+
+    def entry(self) -> str | None:
+        """The id of the last entry of the sale in its answers."""
+        joined = self.done("entry")
+        return joined[-1].answer.body["id"] if joined else None
 
     def coupons(self) -> dict[str, Any]:
         """The coupons in its answers, by code."""
@@ -62,14 +74,29 @@ class Product:
 
 
 @dataclass
+class Drop:
+    """A sale with a waiting room, and its only product, of which there is plenty."""
+
+    id: int
+    product: Product
+
+
+@dataclass
 class Setup:
-    """What there was before the load: accounts, campaigns, products, and one that never sells out."""
+    """What there was before the load: accounts, campaigns, products, and one that never sells out; and a sale
+    in loads that have one."""
 
     staff: Account
     buyers: list[Account]
     campaigns: list[int]
     products: list[Product]
     ample: Product
+    drop: Drop | None = None
+
+    @property
+    def stocked(self) -> list[Product]:
+        """Every product that the load buys."""
+        return [*self.products, self.ample, *([self.drop.product] if self.drop else [])]
 
     def refunds(self) -> list[Any]:
         """Every refund in the answers to staff."""

@@ -18,6 +18,7 @@ SOAK = trial.Trial(
     has_long_faults=True,
     has_all_strategies=True,
     is_measured=True,
+    has_sale=True,
 )
 
 if __name__ == "__main__":

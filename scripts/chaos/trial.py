@@ -10,6 +10,7 @@ import json
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -18,14 +19,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from scripts.chaos import availability, comparison, faults, monitoring, outages, outside, webhooks
 from scripts.chaos.calls import Call, NoFinalAnswer, Observations
-from scripts.chaos.clients import PATIENCE_SECONDS, Buyer, Staff
+from scripts.chaos.clients import PATIENCE_SECONDS, staff_and_buyers
 from scripts.chaos.faults import Fault
-from scripts.chaos.memory import Account, RecordedCall, Setup
+from scripts.chaos.memory import Account, Drop, RecordedCall, Setup
 from scripts.chaos.shop import Shop
 from scripts.stack import SetupError, children, own_stack, places, ports, rabbitmq, supervision
 from scripts.stack import instance as instances
@@ -54,6 +56,8 @@ PRODUCTS, STOCK, PLENTY, COUPONS = 6, 150, 100_000, 30
 """What clients compete for in a minute."""
 FEW_COUPONS = 4
 """So many sell out at once."""
+SALE_OPENS_SECONDS, SALE_RATE = 8, 12
+"""Fewer are admitted in a minute than there are accounts."""
 SETTLE_SECONDS = 120
 OPERATE_SECONDS = 20
 WAITING_TICKETS = "firstcome_queue_oldest_ticket_seconds > 0"
@@ -65,6 +69,8 @@ class Trial:
     With long faults, the gateway gets slow and a worker's clock wrong beside all other faults. With all
     strategies, some campaigns need Redis, an issuer or a partner. A trial that is measured fails below the
     goal of availability, and on MariaDB has a Prometheus beside it, from which every dashboard is filled.
+    With a sale, buyers also join the waiting room of one that opens a few seconds later, and order under
+    admission.
 
     `pauses` is how many seconds a series pauses after each fault, from and to.
     """
@@ -78,6 +84,7 @@ class Trial:
     has_long_faults: bool = False
     has_all_strategies: bool = False
     is_measured: bool = False
+    has_sale: bool = False
 
 
 def main(trial: Trial) -> int:
@@ -135,6 +142,7 @@ def run_trial(
             outages.OutageClient(instance, setup, seen).run()
         if prometheus:
             _request_coupons(instance, setup, shop, prometheus)
+            _join_a_sale(setup, shop)
         _load(trial, instance, setup, seen, seconds, seed, broker)
         _availability(trial, seen)
         settle(setup, shop, seen)
@@ -165,10 +173,20 @@ def _monitored(trial: Trial, instance: Instance) -> AbstractContextManager[Prome
     return nullcontext()
 
 
-def set_up(trial: Trial, instance: Instance, seen: Observations, *, minutes: int) -> tuple[Setup, Shop]:
-    """Accounts with points, products that can run out, campaigns that can sell out: enough for so long."""
+def set_up(
+    trial: Trial,
+    instance: Instance,
+    seen: Observations,
+    *,
+    minutes: int,
+    manage: Callable[[Instance, str], "subprocess.CompletedProcess[str]"] = own_stack.manage,
+) -> tuple[Setup, Shop]:
+    """Accounts with points, products that can run out, campaigns that can sell out: enough for so long.
+
+    `manage` runs a management command of the stack's release.
+    """
     tokens = instance.home / "tokens.json"
-    ran = own_stack.manage(instance, f"seed_demo --users {BUYERS * ACCOUNTS_EACH} --tokens {tokens}")
+    ran = manage(instance, f"seed_demo --users {BUYERS * ACCOUNTS_EACH} --tokens {tokens}")
     if ran.returncode != 0:
         raise SetupError(f"seed_demo ended with {ran.returncode}: {ran.stdout}{ran.stderr}")
     known = json.loads(tokens.read_text())
@@ -176,13 +194,38 @@ def set_up(trial: Trial, instance: Instance, seen: Observations, *, minutes: int
     setup = Setup(
         staff=Account(0, known["staff"]),
         buyers=[Account(user["id"], user["access"]) for user in known["users"]],
-        campaigns=[_campaign(shop, **terms) for terms in _campaigns(trial, minutes)],
+        campaigns=create_campaigns(trial, shop, minutes),
         products=[shop.create_product("Trial", number, STOCK * minutes) for number in range(PRODUCTS)],
         ample=shop.create_product("Trial", PRODUCTS, PLENTY),
+        drop=create_drop(shop) if trial.has_sale else None,
     )
     for account in setup.buyers:
         account.opening_amount = shop.wallet(account)[0]
     return setup, shop
+
+
+def create_drop(shop: Shop) -> Drop:
+    """A sale of plenty that opens in some seconds, so that its first entries are drawn.
+
+    Admitted entries don't expire before the trial ends: then an account that joins once more, because it got
+    no answer, gets the same entry, and each entry has been in an answer.
+    """
+    product, now = shop.create_product("Trial", PRODUCTS + 1, PLENTY), datetime.now(UTC)
+    terms = {
+        "name": "Trial",
+        "products": [product.id],
+        "opens_at": (now + timedelta(seconds=SALE_OPENS_SECONDS)).isoformat(),
+        "closes_at": (now + timedelta(days=30)).isoformat(),
+        "admission": "queue",
+        "rate_per_minute": SALE_RATE,
+        "admitted_for_seconds": 7 * 24 * 3_600,
+    }
+    return Drop(int(shop.call("POST", "/sales", terms)["id"]), product)
+
+
+def create_campaigns(trial: Trial, shop: Shop, minutes: int) -> list[int]:
+    """The ids of new campaigns of each strategy of the trial, as many as sell for so long."""
+    return [create_campaign(shop, **terms) for terms in _campaigns(trial, minutes)]
 
 
 def _campaigns(trial: Trial, minutes: int) -> list[dict[str, Any]]:
@@ -199,7 +242,7 @@ def _campaigns(trial: Trial, minutes: int) -> list[dict[str, Any]]:
     return found
 
 
-def _campaign(shop: Shop, **own: Any) -> int:
+def create_campaign(shop: Shop, **own: Any) -> int:
     """The id of a new campaign; where its codes come from a pool, that has one for each coupon."""
     terms = {"name": f"Trial {own['strategy']}", "discount": {"type": "amount", "value": 700}}
     campaign_id = int(shop.call("POST", "/campaigns", terms | own)["id"])
@@ -225,6 +268,27 @@ def _request_coupons(instance: Instance, setup: Setup, shop: Shop, prometheus: P
             time.sleep(1)
 
 
+def _join_a_sale(setup: Setup, shop: Shop) -> None:
+    """Make what the dashboards show of waiting rooms: all buyers join a sale that admits one a minute.
+
+    Its product is none of those that the load buys, which an order could then not have without an entry.
+    """
+    now = datetime.now(UTC)
+    product = shop.create_product("Sale", 0, PLENTY)
+    terms = {
+        "name": "Trial",
+        "products": [product.id],
+        "opens_at": now.isoformat(),
+        "closes_at": (now + timedelta(days=1)).isoformat(),
+        "admission": "queue",
+        "rate_per_minute": 1,
+    }
+    sale = shop.call("POST", "/sales", terms)["id"]
+    until = time.monotonic() + PATIENCE_SECONDS
+    for account in setup.buyers:
+        shop.connection.call_until_final(Call("POST", f"/sales/{sale}/entries", account.token), until=until)
+
+
 def _load(
     trial: Trial,
     instance: Instance,
@@ -241,12 +305,10 @@ def _load(
     seen.measured = availability.Measurement()
     ends_at = time.monotonic() + seconds
     stop = threading.Event()
-    common: dict[str, Any] = {"port": instance.port, "ends_at": ends_at, "seen": seen}
-    clients: list[Buyer | Staff | webhooks.WebhookSender] = [Staff(setup, seed=f"{seed} staff", **common)]
-    for number in range(BUYERS):
-        own = setup.buyers[number::BUYERS]
-        clients.append(Buyer(own, setup, seed=f"{seed} {number}", **common))
-    clients.append(webhooks.WebhookSender(instance, seed=f"{seed} sender", seen=seen))
+    clients = [
+        *staff_and_buyers(setup, count=BUYERS, port=instance.port, seed=seed, ends_at=ends_at, seen=seen),
+        webhooks.WebhookSender(instance, seed=f"{seed} sender", seen=seen),
+    ]
     all_series = _all_series(trial, instance, broker)
     with ThreadPoolExecutor(len(clients) + len(all_series)) as threads:
         injecting = [
@@ -290,10 +352,12 @@ def settle(
     *,
     within_seconds: float = SETTLE_SECONDS,
     operate: Callable[[], None] = lambda: None,
+    awaits_answers: bool = True,
 ) -> float:
     """Wait until everything is settled, and every client has the final answer of its payments.
 
-    `operate` is called every `OPERATE_SECONDS` meanwhile. Returns how many seconds the former took.
+    `operate` is called every `OPERATE_SECONDS` meanwhile. Returns how many seconds the former took. With
+    a planted defect there may never be a final answer: then `awaits_answers` is False.
     """
     started = time.monotonic()
     operate_at = started
@@ -309,14 +373,20 @@ def settle(
         time.sleep(1)
     seconds = time.monotonic() - started
     _say(f"settled {seconds:.1f} s after the last answer")
-    for account in setup.buyers:
-        for made in account.calls:
-            if made.is_open:
-                _await_final_answer(made, shop, seen)
+    if awaits_answers:
+        await_final_answers(setup, shop, seen)
     return seconds
 
 
-def _await_final_answer(made: RecordedCall, shop: Shop, seen: Observations) -> None:
+def await_final_answers(setup: Setup, shop: Shop, seen: Observations) -> None:
+    """Repeat calls of buyers that are open until they are answered for good; else that is a finding."""
+    for account in setup.buyers:
+        for made in account.calls:
+            if made.is_open:
+                await_final_answer(made, shop, seen)
+
+
+def await_final_answer(made: RecordedCall, shop: Shop, seen: Observations) -> None:
     """Repeat the call until it is answered for good; a queue's ticket takes a moment."""
     until = time.monotonic() + PATIENCE_SECONDS
     while made.is_open and time.monotonic() < until:

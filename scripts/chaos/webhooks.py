@@ -43,7 +43,8 @@ class WebhookSender:
         """An event that the gateway has sent, or is about to send, with its id."""
         if self.webhooks:
             event = {**self.random.choice(self.webhooks)}
-            event.pop("delivered_at")
+            for own in ("delivered_at", "is_given_up"):
+                event.pop(own)
             self._post(event, self.secret, wanted=200)
 
     def send_untrue(self) -> None:

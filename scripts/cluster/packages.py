@@ -22,4 +22,4 @@ def require_root(command: str, database: str) -> None:
     """Raise SetupError for another user: the database's servers run as root, MySQL's by chroot."""
     if os.getuid() != 0:
         line = f"sudo {command} DB={database}"
-        raise SetupError(f"`{command}` needs root, as which its database servers run: use `{line}`")
+        raise SetupError(f"NOT RUN: `{command}` needs root, as which its database servers run: use `{line}`")

@@ -5,7 +5,6 @@ needs, and becomes the program: the id is the program's own.
 """
 
 import os
-import resource
 import shutil
 import sys
 from collections.abc import Mapping
@@ -14,9 +13,9 @@ from scripts.cluster import databases, layout, overrides, packages
 from scripts.cluster import environment as environments
 from scripts.cluster.layout import Cluster
 from scripts.cluster.servers import monitoring, rabbitmq, redis
-from scripts.stack import SetupError, children, ports, process_identity
+from scripts.stack import SetupError, ports
 from scripts.stack import processes as stack_processes
-from scripts.stack.processes import OPEN_FILES, Command
+from scripts.stack.processes import Command
 
 STOP_SECONDS = "4"
 """For requests under way when a web node stops."""
@@ -100,15 +99,8 @@ def main() -> None:
     name = sys.argv[1]
     try:
         cluster = layout.remembered()
-        run = cluster.instance.run
-        # A killed parent leaves children that go on listening beside the new one's.
-        process_identity.kill(process_identity.group_of(run, name) - {os.getpid()})
-        process_identity.write(run, name)
-        children.end_with_parent()
+        stack_processes.take_place(cluster.instance.run, name)
         overrides.join_group(name)
-        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
         _prepare(name, cluster)
         environment = own_environment(name, cluster, os.environ)
         override = overrides.read(cluster, name)

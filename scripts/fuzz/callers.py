@@ -1,11 +1,13 @@
 """Those who send the requests, and what exists for these to name."""
 
 import json
+import time
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.chaos.calls import Observations
-from scripts.chaos.shop import Shop
+from scripts.chaos import trial
+from scripts.chaos.calls import Call, Observations
+from scripts.chaos.shop import PATIENCE_SECONDS, Shop
 from scripts.stack import SetupError, own_stack
 from scripts.stack.instance import Instance
 
@@ -41,6 +43,12 @@ def set_up(instance: Instance) -> Callers:
     )
 
 
+def token_of(instance: Instance, username: str, password: str) -> str:
+    """An access token of the account. Raises SetupError."""
+    shop = Shop(instance, "", Observations())
+    return str(shop.call("POST", "/auth/token", {"username": username, "password": password})["access"])
+
+
 def _existing(shop: Shop, buyer: dict[str, Any]) -> dict[str, Any]:
     token = buyer["access"]
     product = shop.create_product("Fuzz", 1, STOCK).id
@@ -53,6 +61,10 @@ def _existing(shop: Shop, buyer: dict[str, Any]) -> dict[str, Any]:
     payment = shop.call(
         "POST", "/wallet/top-ups", {"amount": 500, "token": "tok_ok"}, token=token, key="fuzz-top-up"
     )
+    drop = trial.create_drop(shop)
+    entry = shop.connection.call_until_final(
+        Call("POST", f"/sales/{drop.id}/entries", token), until=time.monotonic() + PATIENCE_SECONDS
+    )
     return {
         "gateway": "simulator",
         "product_id": product,
@@ -64,6 +76,8 @@ def _existing(shop: Shop, buyer: dict[str, Any]) -> dict[str, Any]:
         "order_id": order,
         "order": order,
         "payment_id": payment["id"],
+        "sale_id": drop.id,
+        "entry_id": entry.body["id"],
         "user": buyer["id"],
         "token": "tok_ok",
     }

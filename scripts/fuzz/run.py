@@ -4,7 +4,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from scripts.fuzz import api_requests, callers, raw_connections
+from scripts.fuzz import admin_session, api_requests, callers, raw_connections
+from scripts.fuzz.admin_session import Operator
 from scripts.fuzz.findings import Findings
 from scripts.stack import own_stack, process_identity, supervision
 from scripts.stack.instance import Instance
@@ -31,8 +32,11 @@ def fuzz(instance: Instance, *, seconds: int, seed: str) -> int:
     findings = Findings()
     with own_stack.running(instance, **SETTINGS):
         known = callers.set_up(instance)
+        operator, clerk = admin_session.signed_in(instance.url, findings, seed)
+        known.tokens["clerk"] = callers.token_of(instance, admin_session.CLERK, admin_session.PASSWORD)
         running = process_identity.of_state(instance.home)
-        sent = _send(instance, known, findings, seconds, seed)
+        sent = _send(instance, known, operator, findings, seconds, seed)
+        _check_forms(operator, clerk)
         record_deaths(instance.home, running, findings)
         _record_states(instance, findings)
         _record_laws(instance, findings)
@@ -47,9 +51,26 @@ def fuzz(instance: Instance, *, seconds: int, seed: str) -> int:
     return 1 if findings.found else 0
 
 
-def _send(instance: Instance, known: callers.Callers, findings: Findings, seconds: int, seed: str) -> int:
+def _check_forms(operator: Operator, clerk: Operator) -> None:
+    """Send the forms that the operator has seen without a reason, and without a permission."""
+    reasons = operator.check_reasons()
+    permissions = clerk.check_permissions(list(operator.forms.values()))
+    pages, forms = len(operator.seen) - len(operator.unseen), len(operator.forms)
+    _say(f"{pages} pages of operators have {forms} kinds of forms, which were sent {operator.sent} times")
+    _say(f"{reasons} forms were sent without a reason, {permissions} without a permission")
+
+
+def _send(
+    instance: Instance,
+    known: callers.Callers,
+    operator: Operator,
+    findings: Findings,
+    seconds: int,
+    seed: str,
+) -> int:
     ends_at = time.monotonic() + seconds
-    with ThreadPoolExecutor(RAW_SENDERS + 1) as threads:
+    with ThreadPoolExecutor(RAW_SENDERS + 2) as threads:
+        by_forms = threads.submit(operator.send_until, ends_at)
         by_document = threads.submit(
             api_requests.send_until,
             ends_at,
@@ -69,7 +90,7 @@ def _send(instance: Instance, known: callers.Callers, findings: Findings, second
             )
             for number in range(RAW_SENDERS)
         ]
-        return by_document.result() + sum(one.result() for one in raw)
+        return by_document.result() + by_forms.result() + sum(one.result() for one in raw)
 
 
 def record_deaths(home: Path, running: set[int], findings: Findings) -> None:

@@ -41,7 +41,7 @@ def main() -> int:
     parser.add_argument("--quick", default="", help="1: seconds each, and the report goes to var/lab-quick")
     parser.add_argument("--out", default="", help="another folder for the report")
     asked = parser.parse_args()
-    children.hear_stop_signals()
+    children.handle_stop_signals()
     is_quick = asked.quick in {"1", "yes", "true"}
     folder = Path(asked.out or (places.state() / "lab-quick" if is_quick else report.FOLDER))
     try:

@@ -82,6 +82,12 @@ PHASES: tuple[tuple[Cause, ...], ...] = (
             explains=("LockWaits",),
         ),
         Cause(
+            what="a transaction keeps a sale locked in which an entry waits; SQL lets it open earlier",
+            fires=("SaleNotAdmitting",),
+            make=traffic_causes.locked_sale,
+            explains=("LockWaits",),
+        ),
+        Cause(
             what="a transaction keeps an unpaid order locked whose time is over",
             fires=("OrdersOverdue",),
             make=row_causes.locked_overdue_order,

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,18 @@ class Stage:
         delivery = {"delta": 100_000, "reason": "delivered"}
         self.shop.call("POST", f"/products/{made}/stock-adjustments", delivery, key=f"alerts-{number}")
         return made
+
+    def sale(self, product: int) -> int:
+        """A new sale of the product with a waiting room, which opens in an hour."""
+        now = datetime.now(UTC)
+        terms = {
+            "name": f"Alerts {next(self._numbers)}",
+            "products": [product],
+            "opens_at": (now + timedelta(hours=1)).isoformat(),
+            "closes_at": (now + timedelta(hours=2)).isoformat(),
+            "admission": "queue",
+        }
+        return int(self.shop.call("POST", "/sales", terms)["id"])
 
     def coupon_call(self, account: Account, campaign: int) -> Call:
         """The call that asks for a coupon."""

@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
 from scripts.chaos import faults
+from scripts.chaos.calls import Call
 from scripts.chaos.faults import Fault
 from scripts.monitoring import process_causes
 from scripts.monitoring.stage import Stage, wait_until
@@ -26,6 +27,9 @@ UPDATE payments_reconciliation
 SET started_at = started_at - INTERVAL 2 HOUR, ended_at = ended_at - INTERVAL 2 HOUR
 """
 RAISE_AGE_OF_EVENTS = "UPDATE shop_journalline SET at = at - INTERVAL 10 MINUTE WHERE delivery = 'queued'"
+OPEN_EARLIER = "UPDATE sales_sale SET opens_at = UTC_TIMESTAMP(6) - INTERVAL 10 MINUTE WHERE id = %s"
+ADMITTED = "SELECT passed_position FROM sales_sale WHERE id = %s"
+ATTEMPTS = 5
 QUEUED = "SELECT COUNT(*) FROM shop_journalline WHERE delivery = 'queued'"
 
 
@@ -76,6 +80,23 @@ def locked_queue(stage: Stage) -> Iterator[None]:
             stage.require(stage.coupon_call(stage.buyers[0], campaign), status=202)
             stack.enter_context(_locked_campaign(stage, campaign))
         yield
+
+
+@contextmanager
+def locked_sale(stage: Stage) -> Iterator[None]:
+    """The entry joins before the sale opens, which is then locked before a process admits the entry."""
+    product = stage.product()
+    for buyer in stage.buyers[:ATTEMPTS]:
+        sale = stage.sale(product)
+        stage.require(Call("POST", f"/sales/{sale}/entries", buyer.token), status=202)
+        stage.execute(OPEN_EARLIER, sale)
+        with stage.locked("SELECT id FROM sales_sale WHERE id = %s FOR UPDATE", sale):
+            [[passed]] = stage.query(ADMITTED, sale)
+            if not passed:
+                yield
+                return
+        product = stage.product()
+    raise SetupError(f"{ATTEMPTS} sales had admitted their entry before they were locked")
 
 
 @contextmanager

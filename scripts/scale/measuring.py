@@ -47,7 +47,7 @@ def main() -> int:
     if asked.only not in ("", "costs", "points"):
         parser.error("ONLY is costs or points")
     size = QUICK if asked.quick in {"1", "yes", "true"} else FULL
-    children.hear_stop_signals()
+    children.handle_stop_signals()
     return own_stack.measure("scale-measure", "scale", lambda instance: _run(instance, size, asked.only))
 
 

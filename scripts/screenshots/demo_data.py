@@ -35,6 +35,7 @@ SETTINGS = {
 }
 CARDS = ("tok_ok",) * 17 + ("tok_declined", "tok_insufficient_funds", "tok_flaky")
 """The cards of the buyers, in turn: most of them are charged."""
+WAITING_ACCOUNTS = 160
 UNKNOWN_SECONDS = 8
 """How long the gateway leaves a charge without an answer until its payment is in doubt."""
 
@@ -97,6 +98,7 @@ def prepare(instance: Instance) -> tuple[Shop, ShownRows]:
     shop.as_staff("POST", f"/products/{product}/stock-adjustments", delivered)
     order, account = _refunded_order(shop, campaign, product)
     _leave_payments_in_doubt(shop, product)
+    _fill_waiting_rooms(shop)
     pools = [one["id"] for one in campaigns if one["name"] == "Golden tickets"]
     return shop, ShownRows(campaign, pools[0], product, account, order)
 
@@ -111,6 +113,13 @@ def _refunded_order(shop: Shop, campaign: int, product: int) -> tuple[str, int]:
     shop.as_staff("POST", f"/orders/{order['id']}/refunds", items)
     shop.buy(buyer["access"], product, card="tok_declined")
     return str(order["id"]), int(buyer["id"])
+
+
+def _fill_waiting_rooms(shop: Shop) -> None:
+    """Places of many accounts in every sale, so that a later one has some ahead."""
+    for sale in shop.as_staff("GET", "/sales")["results"]:
+        for buyer in shop.staff.users[-WAITING_ACCOUNTS:]:
+            shop.call(buyer["access"], "POST", f"/sales/{sale['id']}/entries")
 
 
 def _leave_payments_in_doubt(shop: Shop, product: int) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 from scripts.screenshots.demo_data import ShownRows
 
 DESKTOP, WIDE, WALL, PHONE = (1280, 800), (1600, 800), (1920, 1080), (390, 844)
-BOARD = "/admin/board/"
+SMALL_PHONE = (375, 812)
+BOARD, STOREFRONT = "/admin/board/", "/demo/"
 CODES = "".join(f"GOLD-{number:05}\n" for number in range(1, 241))
 """What is uploaded to a pool."""
 
@@ -47,6 +48,31 @@ def _choose_codes(page: Any, folder: Path) -> None:
     page.locator("#add").wait_for()
 
 
+def _sign_in_and_wait(page: Any, folder: Path) -> None:
+    _sign_in(page)
+    for sale in page.locator(".sale").all():
+        sale.get_by_role("button").click()
+        sale.locator(".room[data-status=waiting]").wait_for()
+
+
+def _buy(page: Any, folder: Path) -> None:
+    _sign_in(page)
+    page.locator(".campaign[data-status=open] button").first.click()
+    page.locator(".own").wait_for()
+    page.locator("section:has(#products-title) .product .button").first.click()
+    page.locator("#quantity").fill("2")
+    page.locator("#coupon").select_option(index=1)
+    page.locator("#points-used").fill("500")
+    page.locator("#buy").click()
+    page.locator("[data-event='transmit.done']").wait_for()
+
+
+def _sign_in(page: Any) -> None:
+    page.goto("/demo/#/sign-in")
+    page.locator("#use-demo").click()
+    page.locator(".sale").first.wait_for()
+
+
 SHOTS = (
     Shot("board", lambda rows: BOARD, size=WALL, prepare=_show_a_minute),
     Shot("board-dark", lambda rows: BOARD, size=WALL, scheme="dark", prepare=_show_a_minute),
@@ -66,6 +92,15 @@ SHOTS = (
         prepare=_show_a_minute,
     ),
     Shot("welcome", lambda rows: "/"),
+    Shot("demo", lambda rows: STOREFRONT, ends_at=".sale:nth-of-type(2)", prepare=_sign_in_and_wait),
+    Shot(
+        "demo-phone",
+        lambda rows: STOREFRONT,
+        size=SMALL_PHONE,
+        ends_at=".sale",
+        prepare=_sign_in_and_wait,
+    ),
+    Shot("demo-receipt", lambda rows: STOREFRONT, ends_at="#timeline", margin=8, prepare=_buy),
     Shot("home", lambda rows: "/admin/"),
     # Wide enough for the whole id in the path above the page.
     Shot(

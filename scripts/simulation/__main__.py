@@ -10,7 +10,14 @@ import sys
 import time
 from contextlib import nullcontext
 
-PLANTED = ("early-reply", "new-charge-keys", "no-recovery")
+PLANTED = (
+    "early-reply",
+    "new-charge-keys",
+    "no-recovery",
+    "gate-without-row",
+    "tickets-in-redis-alone",
+    "silence-is-consent",
+)
 wall_clock = time.perf_counter
 
 

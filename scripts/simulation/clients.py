@@ -1,18 +1,24 @@
 """Clients of the web process, who buy, pay, cancel and refund: each repeats a call until it is answered."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
+from coupons.allocation.writes import Queued
 from coupons.issuing import issuing
+from coupons.models import QueueTicket
+from coupons.queue import tickets
 from inventory.reservations import Line
 from orders import cancellation, schemas
 from orders import tasks as order_tasks
 from orders.payment import purchase, refunding, top_ups
 from orders.placement import checkout
 from orders.placement.decisions import OrderRequest
+from sales.models import SaleEntry
+from sales.waiting_room import entries
+from sales.waiting_room.entries import Entry, JoinRequest
 from scripts.simulation.determinism import chance
 from scripts.simulation.outside import DECLINED
 from scripts.simulation.processes import Processes
@@ -23,7 +29,9 @@ from shop.operations import dispatch
 
 TOKENS = ("tok_ok", "tok_ok", "tok_ok", DECLINED)
 PAUSE_SECONDS = (0.05, 3.0)
-ACTIONS = {"buy": 6, "order": 2, "pay": 2, "cancel": 1, "refund": 2, "top up": 1, "coupon": 1}
+ACTIONS = {"buy": 6, "order": 2, "pay": 2, "cancel": 1, "refund": 2, "top up": 1, "coupon": 1, "sale": 2}
+COUPONS_ALONE, HURRIED_SECONDS = {"coupon": 1}, (0.01, 0.8)
+"""What the clients do who want nothing but coupons, and how soon again."""
 
 
 @dataclass
@@ -33,26 +41,45 @@ class Shop:
     accounts: list[int]
     products: list[int]
     campaigns: list[int]
+    sale: int = 0
+    sale_product: int = 0
     orders: dict[str, UUID] = field(default_factory=dict)
     """By the call's key: orders of which the client knows."""
     sagas: dict[str, UUID] = field(default_factory=dict)
     """Likewise the sagas that a call was answered to have started."""
     coupons: dict[tuple[int, int], str] = field(default_factory=dict)
+    """Codes by account and campaign."""
+    tickets: set[UUID] = field(default_factory=set)
+    entries: set[UUID] = field(default_factory=set)
+    """Entries of the sale."""
+    contradictions: list[str] = field(default_factory=list)
+    """Answers that can't both be true."""
     refusals: dict[str, int] = field(default_factory=dict)
 
 
 class Client:
     """One customer: calls the web process, and calls again with the same key while there is no answer."""
 
-    def __init__(self, processes: Processes, shop: Shop, account_id: int) -> None:
+    def __init__(
+        self,
+        processes: Processes,
+        shop: Shop,
+        account_id: int,
+        *,
+        actions: Mapping[str, int] = ACTIONS,
+        pauses: tuple[float, float] = PAUSE_SECONDS,
+    ) -> None:
         self.processes, self.shop, self.account_id = processes, shop, account_id
+        self._actions, self._pauses = actions, pauses
         self.is_done = False
+        self.calls_open: set[str] = set()
+        """Calls that were made and not answered yet."""
 
     def begin(self) -> None:
         """Make one call after the other until `is_done`."""
         if self.is_done:
             return
-        [action] = chance.random.choices(list(ACTIONS), list(ACTIONS.values()))
+        [action] = chance.random.choices(list(self._actions), list(self._actions.values()))
         getattr(self, "_" + action.replace(" ", "_"))(str(uuid4()))
 
     def _next(self) -> None:
@@ -60,10 +87,12 @@ class Client:
 
     def _later(self, run: Callable[[], None]) -> None:
         self.processes.world.submit(
-            self.processes.clients, "call", run, after=chance.random.uniform(*PAUSE_SECONDS)
+            self.processes.clients, "call", run, after=chance.random.uniform(*self._pauses)
         )
 
-    def _call(self, name: str, work: Callable[[], Any], answered: Callable[[Any], None]) -> None:
+    def _call(
+        self, name: str, work: Callable[[], Any], answered: Callable[[Any], None], *, goes_on: bool = True
+    ) -> None:
         """Run the call in the web process; without an answer call again, unchanged."""
         outcomes: list[Any] = []
 
@@ -75,17 +104,20 @@ class Client:
             except FirstcomeError as error:
                 outcomes.append(error)
 
+        self.calls_open.add(name)
         self.processes.call(answer)
         if not outcomes:
-            self._later(partial(self._call, name, work, answered))
+            self._later(partial(self._call, name, work, answered, goes_on=goes_on))
             return
         [outcome] = outcomes
+        self.calls_open.discard(name)
         if isinstance(outcome, FirstcomeError):
             self.shop.refusals[outcome.code] = self.shop.refusals.get(outcome.code, 0) + 1
             self.processes.world.note(f"{name} refused: {outcome.code}")
         else:
             answered(outcome)
-        self._next()
+        if goes_on:
+            self._next()
 
     def _keyed(self, key: str) -> KeyedCall:
         return KeyedCall(self.account_id, key_hash(key), "fingerprint", schemas.answered_later)
@@ -102,12 +134,29 @@ class Client:
     def _order(self, key: str) -> None:
         self._place(key, None)
 
-    def _place(self, key: str, token: str | None) -> None:
+    def _sale(self, key: str) -> None:
+        """Join the sale, or read the entry, and order once it is admitted."""
+
+        def answered(entry: Entry) -> None:
+            self.shop.entries.add(entry.id)
+            if entry.status == SaleEntry.Status.ADMITTED:
+                self._place(key, chance.random.choice([*TOKENS, None]), (Line(self.shop.sale_product, 1),))
+            else:
+                self._next()
+
+        request = JoinRequest(self.shop.sale, self.account_id)
+        self._call("join", partial(entries.JOINER.submit, request), answered, goes_on=False)
+
+    def _basket(self) -> tuple[Line, ...]:
         count = min(chance.random.randint(1, 2), len(self.shop.products))
-        lines = tuple(
+        return tuple(
             Line(product_id=product, quantity=chance.random.randint(1, 3))
             for product in sorted(chance.random.sample(self.shop.products, count))
         )
+
+    def _place(self, key: str, token: str | None, lines: tuple[Line, ...] = ()) -> None:
+        """Order these lines, or else a basket by chance."""
+        lines = lines or self._basket()
         own = [code for (account, _), code in self.shop.coupons.items() if account == self.account_id]
         request = OrderRequest(
             account_id=self.account_id,
@@ -196,8 +245,29 @@ class Client:
         campaign_id = chance.random.choice(self.shop.campaigns)
 
         def answered(issued: Any) -> None:
-            self.shop.coupons[self.account_id, campaign_id] = issued.coupon.code
+            if isinstance(issued, Queued):
+                self.shop.tickets.add(issued.ticket.id)
+                self._look_at_ticket(issued.ticket.id, campaign_id)
+            else:
+                self._note_coupon(campaign_id, issued.coupon.code)
 
         self._call(
             "coupon", lambda: issuing.issue(campaign_id=campaign_id, user_id=self.account_id), answered
         )
+
+    def _look_at_ticket(self, ticket_id: UUID, campaign_id: int) -> None:
+        """Look at the ticket later, and again until it waits no longer."""
+
+        def answered(queued: Queued) -> None:
+            if queued.ticket.coupon:
+                self._note_coupon(campaign_id, queued.ticket.coupon.code)
+            elif queued.ticket.status == QueueTicket.Status.WAITING:
+                self._look_at_ticket(ticket_id, campaign_id)
+
+        read = partial(tickets.READER.submit, ticket_id)
+        self._later(partial(self._call, "ticket", read, answered, goes_on=False))
+
+    def _note_coupon(self, campaign_id: int, code: str) -> None:
+        known = self.shop.coupons.setdefault((self.account_id, campaign_id), code)
+        if known != code:
+            self.shop.contradictions.append(f"account {self.account_id} was answered {known} and {code}")

@@ -1,4 +1,4 @@
-"""Faults inside a process: it is killed at any statement, and the answer to a COMMIT is lost."""
+"""Faults inside a process: it is killed at any statement or call of Redis, or a COMMIT's answer is lost."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +14,8 @@ SHARE_OF_CRASHES, SHARE_OF_LOST_COMMITS = 0.03, 0.02
 LONGEST_LIFE = 40
 """A process that is killed by chance is so after as many statements at most."""
 SERVER_LOST = 2013
+_left: int | None = None
+"""After so many statements and calls of Redis the present process is killed; None for one that isn't."""
 
 
 @contextmanager
@@ -21,7 +23,7 @@ def by_chance() -> Iterator[None]:
     """Inside the block the process may be killed at a statement, and a COMMIT's answer be lost."""
     drawn = chance.random.random()
     if drawn < SHARE_OF_CRASHES:
-        with connection.execute_wrapper(_killer(chance.random.randint(1, LONGEST_LIFE))):
+        with _killed_after(chance.random.randint(1, LONGEST_LIFE)):
             yield
     elif drawn < SHARE_OF_CRASHES + SHARE_OF_LOST_COMMITS:
         with _losing_answer_to_commit(is_done=chance.random.random() < 0.5):
@@ -30,17 +32,44 @@ def by_chance() -> Iterator[None]:
         yield
 
 
-def _killer(life: int) -> Callable[..., Any]:
-    left = life
-
-    def execute(run: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:
-        nonlocal left
-        left -= 1
-        if left == 0:
+def count_call() -> None:
+    """Count a statement or a call of Redis; the process may be killed at it."""
+    global _left
+    if _left is not None:
+        _left -= 1
+        if _left == 0:
             raise Crash
-        return run(sql, params, many, context)
 
-    return execute
+
+@contextmanager
+def suspended() -> Iterator[None]:
+    """Inside the block another process runs, which has faults of its own."""
+    global _left
+    left, _left = _left, None
+    wrappers, connection.execute_wrappers = connection.execute_wrappers, []
+    commit = connection.__dict__.pop("commit", None)
+    try:
+        yield
+    finally:
+        _left, connection.execute_wrappers = left, wrappers
+        if commit:
+            connection.commit = commit  # type: ignore[method-assign]
+
+
+@contextmanager
+def _killed_after(life: int) -> Iterator[None]:
+    global _left
+    _left = life
+    try:
+        with connection.execute_wrapper(_counted):
+            yield
+    finally:
+        _left = None
+
+
+def _counted(run: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:
+    count_call()
+    return run(sql, params, many, context)
 
 
 @contextmanager

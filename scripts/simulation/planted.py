@@ -1,10 +1,19 @@
 """Planted defects, each of which the simulation has to find: `make simulate PLANTED=early-reply`."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
+from coupons.allocation.writes import Issued, PendingConfirmation, Queued
+from coupons.gate import gate
+from coupons.issuing.strategies import redis_gate
+from coupons.issuing.strategies.redis_gate import GateRequest
+from coupons.models import Campaign, Coupon, QueueTicket
+from coupons.partners import confirming
+from coupons.partners.contract import NoAnswer, PartnerReply
+from coupons.queue import tickets
+from coupons.queue.stream import QueuePosition
 from orders import tasks
 from scripts.simulation.outside import Gateway
 
@@ -42,6 +51,56 @@ def _no_recovery() -> Iterator[None]:
 
 
 @contextmanager
+def _gate_without_row() -> Iterator[None]:
+    """The gate grants by itself: an admitted account is answered a coupon that no row has."""
+
+    def allocate(campaign_id: int, requests: Sequence[GateRequest]) -> list[Issued]:
+        campaign = Campaign.objects.get(pk=campaign_id)
+        gate.record_results(campaign, members={one.request.user_id for one in requests}, refused={})
+        return [
+            Issued(Coupon(campaign=campaign, code=f"GATE-{one.request.user_id}"), is_new=True)
+            for one in requests
+        ]
+
+    with _replaced(redis_gate, "_allocate", allocate):
+        yield
+
+
+@contextmanager
+def _tickets_in_redis_alone() -> Iterator[None]:
+    """A ticket is answered as soon as Redis has it; only an issuer writes its row."""
+
+    def write(campaign_id: int, positions: Sequence[QueuePosition]) -> list[Queued]:
+        return [Queued(_unwritten(campaign_id, one), ahead=0) for one in positions]
+
+    with _replaced(tickets, "write", write):
+        yield
+
+
+def _unwritten(campaign_id: int, position: QueuePosition) -> QueueTicket:
+    return QueueTicket(
+        id=position.ticket_id,
+        campaign_id=campaign_id,
+        account_id=position.user_id,
+        number=position.number,
+        created_at=position.at,
+    )
+
+
+@contextmanager
+def _silence_is_consent() -> Iterator[None]:
+    """A partner that gave no answer counts as one that has registered the code."""
+    usual = confirming._register
+
+    def register(slot: PendingConfirmation) -> Any:
+        answer = usual(slot)
+        return PartnerReply.REGISTERED if isinstance(answer, NoAnswer) else answer
+
+    with _replaced(confirming, "_register", register):
+        yield
+
+
+@contextmanager
 def _replaced(of: Any, name: str, by: Callable[..., Any]) -> Iterator[None]:
     usual = getattr(of, name)
     setattr(of, name, by)
@@ -51,4 +110,11 @@ def _replaced(of: Any, name: str, by: Callable[..., Any]) -> Iterator[None]:
         setattr(of, name, usual)
 
 
-DEFECTS = {"early-reply": _early_reply, "new-charge-keys": _new_charge_keys, "no-recovery": _no_recovery}
+DEFECTS = {
+    "early-reply": _early_reply,
+    "new-charge-keys": _new_charge_keys,
+    "no-recovery": _no_recovery,
+    "gate-without-row": _gate_without_row,
+    "tickets-in-redis-alone": _tickets_in_redis_alone,
+    "silence-is-consent": _silence_is_consent,
+}

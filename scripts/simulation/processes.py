@@ -1,29 +1,43 @@
-"""The shop's processes in a simulated run: web, workers and beat, and the messages between them."""
+"""The shop's processes in a simulated run: web, workers, beats and issuers, and the messages between them."""
 
 import threading
 from collections.abc import Callable
+from contextvars import Context
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from celery import Task as CeleryTask
+from django.db import connection
+from redis import Redis
 
+from coupons import maintenance
+from coupons.issuing import issuing
 from orders import cancellation
 from orders import tasks as order_tasks
 from orders.saga import executor as executors
 from orders.saga.executor import Executor
 from orders.saga.pools import PoolTask
-from scripts.simulation import faults
+from sales.waiting_room import admission, room_view, ticking
+from scripts.simulation import faults, issuers
 from scripts.simulation.determinism import chance
+from scripts.simulation.redis_server import PAUSE_SECONDS, Server
 from scripts.simulation.world import Crash, Process, World
 from shop.concurrency import group_commit
+from shop.event_feed import sequencing
 from shop.events import outbox
 from shop.operations import dispatch
+from shop.redis import redis_client
 
-WORKERS, BEATS = 2, 2
+T = TypeVar("T")
+WORKERS, BEATS, ISSUERS = 2, 2, 2
 BATCH_SECONDS, BEAT_SECONDS, LEASE_RENEWAL_SECONDS = 0.02, 1.0, 5.0
 SHARE_OF_LOST_MESSAGES, SHARE_OF_DOUBLED, SHARE_OF_LATE = 0.05, 0.05, 0.05
 SHARE_OF_FAILPOINTS = 0.004
 LATE_SECONDS = (1.0, 120.0)
+ISSUER_SECONDS = 0.5
+ROOM_SECONDS = 2.0
+SHARE_OF_SWITCHES, MOST_NESTED = 0.3, 3
+"""How often others run while a process waits, and how many may wait within one another."""
 SAGAS_PER_TASK = order_tasks.SAGAS_PER_TASK
 
 
@@ -60,14 +74,21 @@ class Processes:
         self.web, self.clients = Process("web"), Process("clients")
         self.workers = [Process(f"worker-{number}") for number in range(1, WORKERS + 1)]
         self.beats = [Process(f"beat-{number}") for number in range(1, BEATS + 1)]
+        self.issuers = [Process(f"issuer-{number}") for number in range(1, ISSUERS + 1)]
+        self.redis = Server(world.note)
         self._executors: dict[str, Executor] = {}
+        self._nested = 0
         self._present = self.web
         for process in self.workers:
             process.restart = partial(self._start_worker, process)
         for process in self.beats:
             process.restart = partial(self._start_beat, process)
-        for process in (*self.workers, *self.beats):
+        for process in self.issuers:
+            process.restart = partial(self._start_issuer, process)
+        self.web.restart = self._start_web
+        for process in (*self.workers, *self.beats, *self.issuers, self.web):
             process.restart()
+        self._repeat_fault_of_redis()
 
     def guarded(self, process: Process, task: Callable[[], Any]) -> None:
         """Run the task as the process, with faults by chance; an error is logged, as in the real process."""
@@ -91,6 +112,27 @@ class Processes:
             self.guarded(self.web, answer)
         except Crash:
             self.world.kill(self.web)
+
+    def attempt(self, call: Callable[[Redis], T], *, otherwise: T) -> T:
+        """The present process's call of Redis."""
+        return self.redis.attempt(self._present.name, call, otherwise)
+
+    def let_others_run(self) -> None:
+        """Run a task by chance while the present process waits; raises Crash if that ends it."""
+        process, incarnation = self._present, self._present.incarnation
+        is_free = self._nested < MOST_NESTED and not connection.in_atomic_block
+        if not (is_free and self.is_faulty and chance.random.random() < SHARE_OF_SWITCHES):
+            return
+        self._nested += 1
+        try:
+            with faults.suspended():
+                # Its own context: what is bound to the waiting request's log lines and actor stays there.
+                Context().run(self.world.step)
+        finally:
+            self._nested -= 1
+            self._present = process
+        if process.incarnation != incarnation:
+            raise Crash
 
     def executor(self) -> Executor:
         """The executor of the present process."""
@@ -125,11 +167,34 @@ class Processes:
         self._present = before
         self._repeat(process, "leases", LEASE_RENEWAL_SECONDS, lambda: self.executor().renew_leases())
 
+    def _start_web(self) -> None:
+        """What a web process remembers of campaigns and sales ends with it."""
+        issuing.forget()
+        room_view.clear()
+        self.redis.forget(self.web.name)
+        self._repeat(self.web, "waiting rooms", ROOM_SECONDS, ticking.tick)
+
+    def _start_issuer(self, process: Process) -> None:
+        self.redis.forget(process.name)
+        issuer = f"{process.name} {process.incarnation}"
+        self._repeat(process, "queues", ISSUER_SECONDS, partial(issuers.settle_queues, issuer))
+
+    def _repeat_fault_of_redis(self) -> None:
+        def again() -> None:
+            if self.is_faulty:
+                self.world.submit(self.clients, "fault of redis", again, after=self.redis.break_by_chance())
+
+        first = chance.random.uniform(*PAUSE_SECONDS)
+        self.world.submit(self.clients, "fault of redis", again, after=first)
+
     def _start_beat(self, process: Process) -> None:
         for task in (order_tasks.advance_due, order_tasks.handle_webhooks_due):
             self._repeat(process, task.name, BEAT_SECONDS, task.run)
         self._repeat(process, "orders.sweep", 5 * BEAT_SECONDS, cancellation.expire_due)
+        self._repeat(process, "sales.sweep", 5 * BEAT_SECONDS, admission.advance_all)
+        self._repeat(process, "coupons.sweep", 5 * BEAT_SECONDS, maintenance.sweep)
         self._repeat(process, "shop.relay", BEAT_SECONDS, outbox.deliver_due)
+        self._repeat(process, "shop.sequence", BEAT_SECONDS, sequencing.sequence)
 
     def _repeat(self, process: Process, name: str, seconds: float, task: Callable[[], Any]) -> None:
         def again() -> None:
@@ -145,6 +210,9 @@ def join(processes: Processes) -> None:
     """Have the shop's code use this run's executors and messages, and no threads."""
     executors.process_executor = processes.executor  # type: ignore[assignment]
     dispatch.enqueue = processes.enqueue
+    redis_client.attempt = processes.attempt
+    redis_client.client = lambda: processes.redis.client
+    issuers.join(processes.let_others_run)
     group_commit.Batcher.submit = _decide_alone  # type: ignore[method-assign, assignment]
 
 

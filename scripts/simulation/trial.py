@@ -1,9 +1,10 @@
 """One simulated run: clients and faults for some steps, then rest, and what must hold in the end."""
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 from itertools import count
 from typing import Any
@@ -12,24 +13,43 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connection, transaction
 
-from coupons import campaigns
-from coupons.models import Coupon
+from coupons import campaigns, partners, pool
+from coupons.issuing import issuing
+from coupons.models import Campaign
+from coupons.partners import call_limit
 from inventory import adjustments, products
 from orders import tasks
 from orders.models import Order, Saga
 from orders.saga import operator_actions
 from payments import gateways, ledger, webhooks
-from scripts.simulation.clients import Client, Shop
+from sales import terms
+from sales.models import SaleEntry
+from scripts.simulation import coupon_findings
+from scripts.simulation.clients import COUPONS_ALONE, HURRIED_SECONDS, Client, Shop
 from scripts.simulation.determinism import chance
 from scripts.simulation.outside import Gateway, Platform
+from scripts.simulation.partner import Book
 from scripts.simulation.processes import Processes, join
 from scripts.simulation.world import World
+from shop import clock
 from shop.errors import FirstcomeError
 from shop.events import data_platform, journal
 from shop.management import laws
 from shop.models import JournalLine
 
-ACCOUNTS, PRODUCTS, STOCK, COUPONS, POINTS = 4, 3, 60, 3, 2_000
+BUYERS, ACCOUNTS, PRODUCTS, STOCK, COUPONS, POINTS = 4, 10, 3, 60, 5, 2_000
+PARTNER = "convenience_store"
+CAMPAIGNS = (
+    ("pessimistic", ""),
+    ("queue", ""),
+    ("redis_gate", ""),
+    ("code_pool", ""),
+    ("queue", PARTNER),
+    ("redis_gate", PARTNER),
+    ("code_pool", PARTNER),
+)
+"""Strategies and partners."""
+SALE_OPENS_SECONDS, SALE_RATE = 5, 2
 STEPS, MOST_STEPS_TO_SETTLE = 600, 20_000
 BLANK: sqlite3.Connection = sqlite3.connect(":memory:")
 """The tables of a shop in which nothing has happened."""
@@ -62,17 +82,27 @@ def run(seed: str, *, steps: int = STEPS) -> Result:
     entry = gateways.GATEWAYS["simulator"]
     gateways.GATEWAYS["simulator"] = replace(entry, load=lambda: gateway)
     data_platform.send = platform.send
+    book = Book()
+    partners.PARTNERS[PARTNER] = lambda: book
     shop = _open_shop()
+    issuing.forget()
+    call_limit.reset()
     processes = Processes(world)
     join(processes)
+    book.wait = processes.let_others_run
     gateway.emit = partial(_send_webhook, processes, count())
-    clients = [Client(processes, shop, account_id) for account_id in shop.accounts]
+    clients = [Client(processes, shop, account_id) for account_id in shop.accounts[:BUYERS]]
+    clients += [
+        Client(processes, shop, account_id, actions=COUPONS_ALONE, pauses=HURRIED_SECONDS)
+        for account_id in shop.accounts[BUYERS:]
+    ]
     for client in clients:
         client.begin()
     while world.steps < steps:
         world.step()
-    findings = _settle(world, processes, gateway, platform, clients)
-    findings += _compare(shop, gateway, platform)
+    findings = _settle(world, processes, gateway, platform, book, clients)
+    findings += _compare(shop, platform)
+    findings += coupon_findings.of_run(shop, book)
     last, digest = list(world.last), world.digest
     gateways.GATEWAYS["simulator"] = entry
     return Result(seed, findings, digest, last, world.steps, len(shop.orders))
@@ -87,14 +117,35 @@ def _open_shop() -> Shop:
         product = products.create(sku=f"sku-{number}", name=f"Product {number}", price=300 + 200 * number)
         adjustments.adjust(product_id=product.pk, delta=STOCK, reason="received")
         shop.products.append(product.pk)
-    terms: Any = {
-        "quantity": COUPONS,
-        "strategy": "pessimistic",
-        "discount_type": "amount",
-        "discount_value": 150,
-    }
-    shop.campaigns = [campaigns.create(name="Simulated", **terms).pk for _ in range(2)]
+    shop.sale_product = products.create(sku="sku-sale", name="Product of a sale", price=900).pk
+    adjustments.adjust(product_id=shop.sale_product, delta=STOCK, reason="received")
+    shop.sale = _open_sale(shop.sale_product)
+    shop.campaigns = [_open_campaign(*terms) for terms in CAMPAIGNS]
     return shop
+
+
+def _open_sale(product_id: int) -> int:
+    """A sale that opens soon, and admits few in a minute. Admitted entries do not expire in the run."""
+    now = clock.now()
+    return terms.create(
+        product_ids=[product_id],
+        name="Simulated",
+        opens_at=now + timedelta(seconds=SALE_OPENS_SECONDS),
+        closes_at=now + timedelta(days=30),
+        admission="queue",
+        rate_per_minute=SALE_RATE,
+        admitted_for_seconds=7 * 24 * 3_600,
+    ).pk
+
+
+def _open_campaign(strategy: str, partner: str) -> int:
+    terms: Any = {"quantity": COUPONS, "discount_type": "amount", "discount_value": 150}
+    if strategy == "code_pool":
+        terms["code_source"] = Campaign.CodeSource.POOL
+    campaign = campaigns.create(name="Simulated", strategy=strategy, partner=partner, **terms)
+    if strategy == "code_pool":
+        pool.add(campaign_id=campaign.pk, codes=[f"POOL-{campaign.pk}-{number}" for number in range(COUPONS)])
+    return campaign.pk
 
 
 def _send_webhook(processes: Processes, numbers: "count[int]", type: str, key: str) -> None:
@@ -114,10 +165,16 @@ def _receive(processes: Processes, id: str, type: str, key: str) -> None:
 
 
 def _settle(
-    world: World, processes: Processes, gateway: Gateway, platform: Platform, clients: Iterable[Client]
+    world: World,
+    processes: Processes,
+    gateway: Gateway,
+    platform: Platform,
+    book: Book,
+    clients: Sequence[Client],
 ) -> list[str]:
     """Stop the faults and the clients, and run until nothing is open."""
-    processes.is_faulty = gateway.is_faulty = platform.is_faulty = False
+    processes.is_faulty = gateway.is_faulty = platform.is_faulty = book.is_faulty = False
+    processes.redis.mend()
     for client in clients:
         client.is_done = True
     until = world.steps + MOST_STEPS_TO_SETTLE
@@ -129,7 +186,8 @@ def _settle(
         ):
             with suppress(FirstcomeError):
                 operator_actions.retry(saga_id=saga_id, reason="simulated", by=journal.SYSTEM)
-        if not (open_now := _open()):
+        open_now = [*_open(), *(f"call {name}" for client in clients for name in sorted(client.calls_open))]
+        if not open_now:
             return []
     return [f"not settled: {one}" for one in open_now]
 
@@ -145,20 +203,22 @@ def _open() -> list[str]:
         f"{name} {row}"
         for name, rows in (("saga", sagas), ("order", unpaid), ("event", lines))
         for row in rows[:5]
-    ]
+    ] + coupon_findings.open_now()
 
 
-def _compare(shop: Shop, gateway: Gateway, platform: Platform) -> list[str]:
+def _compare(shop: Shop, platform: Platform) -> list[str]:
     """The laws, what clients were answered, and the books of the outside systems."""
     findings = [f"{law.law} is broken: {law.offenders[:5]}" for law in laws.audit() if not law.holds]
     known = set(Order.objects.values_list("id", flat=True))
     findings += [f"lost: order {id}" for id in shop.orders.values() if id not in known]
     if len(known) > len(shop.orders):
         findings.append(f"{len(known) - len(shop.orders)} orders were placed of which no client knows")
+    entries = set(SaleEntry.objects.values_list("id", flat=True))
+    findings += [f"entry {id} is on one side only" for id in sorted(entries ^ shop.entries)]
+    if refused := shop.refusals.get("admission_required"):
+        findings.append(f"{refused} orders of admitted accounts were refused")
     sagas = set(Saga.objects.values_list("id", flat=True))
     findings += [f"lost: saga {id}" for id in shop.sagas.values() if id not in sagas]
-    codes = set(Coupon.objects.values_list("code", flat=True))
-    findings += [f"lost: coupon {code}" for code in shop.coupons.values() if code not in codes]
     sent = {str(line.event_id) for line in JournalLine.objects.exclude(event_id=None)}
     if sent != set(platform.events):
         findings.append(f"events: {len(sent)} in the journal, {len(platform.events)} at the platform")

@@ -9,6 +9,8 @@ EVERY_ATTEMPT = float("inf")
 FAILURES = {
     "card_declined": "The card was declined.",
     "insufficient_funds": "The card has insufficient funds.",
+    "authentication_failed": "The card's owner refused the payment.",
+    "authentication_expired": "The card's owner did not confirm the payment in time.",
 }
 
 
@@ -21,6 +23,7 @@ class Card:
     seconds: how long charging takes.
     is_charged, is_answered: False where the charge never happens, and where its reply never comes.
     is_awaited: False where the reply doesn't wait for those seconds; a webhook announces the end.
+    is_confirmed: True where the card's owner must confirm the charge on the gateway's page.
     """
 
     failure: str | None = None
@@ -30,6 +33,7 @@ class Card:
     is_charged: bool = True
     is_answered: bool = True
     is_awaited: bool = True
+    is_confirmed: bool = False
 
 
 CARDS = {
@@ -43,6 +47,7 @@ CARDS = {
     "tok_timeout_lost": Card(is_charged=False, is_answered=False),
     "tok_refund_fails": Card(failed_refunds=2),
     "tok_webhook": Card(seconds=2, is_awaited=False),
+    "tok_3ds": Card(is_awaited=False, is_confirmed=True),
 }
 
 

@@ -1,11 +1,12 @@
 """The gateway's book: a key is charged at most once, never once cancelled; refunds never exceed a charge."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
+from pydantic import StringConstraints
 
-from scripts.simulators import process, webhooks
+from scripts.simulators import confirmations, process, webhooks
 from scripts.simulators.books import Book, Row, by_key, insert, new_id, now, transaction
 from scripts.simulators.cards import FAILURES, card
 from scripts.simulators.process import Amount, Currency, Refused, Text
@@ -51,13 +52,17 @@ SELECT * FROM
 FIELDS = ("id", "key", "status", "amount", "refunded_amount", "currency", "created_at")
 
 
+Address = Annotated[str, StringConstraints(pattern=r"^https?://[!-~]+$", max_length=2000)]
+
+
 class ChargeBody(process.Body):
-    """The charge that a client requests."""
+    """The charge that a client requests; `return_url` is where its confirmation page leads back to."""
 
     token: Text
     amount: Amount
     currency: Currency
     order: Text | None = None
+    return_url: Address | None = None
 
 
 class RefundBody(process.Body):
@@ -67,23 +72,29 @@ class RefundBody(process.Body):
     amount: Amount
 
 
-def charge(book: Book, *, key: str, asked: ChargeBody) -> tuple[Row | None, bool]:
+def charge(book: Book, *, key: str, asked: ChargeBody, pages_at: str) -> tuple[Row | None, bool]:
     """Charge, or find what the key has led to before: the charge, and whether this attempt made it.
 
     The charge is None when this attempt fails and leaves none. A new charge of a slow card is pending:
-    `settle` ends it. Raises Refused for a key with another body.
+    `settle` ends it, or its owner, where the card needs a confirmation, on a page at the address `pages_at`.
+    Raises Refused for a key with another body.
     """
+    # Where the page leads back to is no part of what is charged.
+    fields = asked.model_dump(exclude={"return_url"})
     with transaction(book):
-        attempt = _count_attempt(book, kind="charge", key=key, asked=asked.model_dump())
+        attempt = _count_attempt(book, kind="charge", key=key, asked=fields)
         found = by_key(book, "charges", key)
         if found is not None:
             return found, False
         used = card(asked.token)
         if attempt <= used.failed_attempts or not used.is_charged:
             return None, False
-        status = "declined" if used.failure else "pending" if used.seconds else "succeeded"
-        fields = asked.model_dump(exclude={"order"}) | {"order_id": asked.order, "failure": used.failure}
+        is_open = used.seconds or used.is_confirmed
+        status = "declined" if used.failure else "pending" if is_open else "succeeded"
+        fields |= {"order_id": fields.pop("order"), "failure": used.failure}
         made = insert(book, "charges", id=new_id("ch"), key=key, status=status, created_at=now(), **fields)
+        if used.is_confirmed:
+            confirmations.request(book, charge_id=made["id"], pages_at=pages_at, return_url=asked.return_url)
         return made, True
 
 
@@ -100,6 +111,28 @@ def settle(book: Book, charge: Row) -> Row:
         return by_key(book, "charges", charge["key"]) or charge
 
 
+def confirm(book: Book, charge_id: str, *, failure: str | None) -> Row | None:
+    """End a charge that waits for its owner: succeeded, or declined with this failure; return it as it is.
+
+    One that has ended stays as it is. A webhook about the end is written. None where there is no such charge.
+    """
+    status = "declined" if failure else "succeeded"
+    statement = (
+        "UPDATE charges SET status = ?, failure = ? WHERE id = ? AND status = 'pending'"
+        " AND id IN (SELECT charge_id FROM confirmations) RETURNING *"
+    )
+    with transaction(book):
+        for ended in book.execute(statement, [status, failure, charge_id]).fetchall():
+            webhooks.write(book, ended)
+        return by_id(book, charge_id)
+
+
+def by_id(book: Book, charge_id: str) -> Row | None:
+    """The charge of this id, if there is one."""
+    found: Row | None = book.execute("SELECT * FROM charges WHERE id = ?", [charge_id]).fetchone()
+    return found
+
+
 def cancel(book: Book, *, key: str) -> Row:
     """Make sure that no charge of this key is made from now on; return the charge, cancelled or declined.
 
@@ -110,7 +143,7 @@ def cancel(book: Book, *, key: str) -> Row:
         blank = {"id": new_id("ch"), "key": key, "status": "cancelled", "created_at": now()}
         found = by_key(book, "charges", key) or insert(book, "charges", amount=0, **blank)
     if found["status"] == "succeeded":
-        charged = charge_as_json(found)
+        charged = charge_as_json(book, found)
         raise Refused(409, "already_charged", "This key has been charged: refund it.", charge=charged)
     return found
 
@@ -144,11 +177,13 @@ def totals(book: Book) -> dict[str, int]:
     return dict(book.execute(TOTALS).fetchone())
 
 
-def charge_as_json(row: Row) -> dict[str, Any]:
-    """The charge as clients see it."""
+def charge_as_json(book: Book, row: Row) -> dict[str, Any]:
+    """The charge as clients see it; one that waits for its owner has a `next_action`."""
     fields = {name: row[name] for name in FIELDS} | {"order": row["order_id"]}
     if row["failure"]:
         fields["failure"] = {"code": row["failure"], "detail": FAILURES[row["failure"]]}
+    if row["status"] == "pending" and (url := confirmations.page_url(book, row["id"])):
+        fields["next_action"] = {"type": "redirect", "url": url}
     return fields
 
 
@@ -173,11 +208,12 @@ def _count_attempt(book: Book, *, kind: str, key: str, asked: Mapping[str, Any])
 
 def _refundable(book: Book, asked: RefundBody) -> Row:
     """The charge, with so much of it left. Raises Refused."""
-    charge: Row | None = book.execute("SELECT * FROM charges WHERE id = ?", [asked.charge]).fetchone()
+    charge = by_id(book, asked.charge)
     if charge is None:
         raise Refused(404, "charge_not_found", "There is no charge of this id.")
     left = charge["amount"] - charge["refunded_amount"] if charge["status"] == "succeeded" else 0
     if asked.amount > left:
         detail = f"{left} is left of this charge, and {asked.amount} was asked for."
-        raise Refused(409, "refund_exceeds_charge", detail, left_amount=left, charge=charge_as_json(charge))
+        charged = charge_as_json(book, charge)
+        raise Refused(409, "refund_exceeds_charge", detail, left_amount=left, charge=charged)
     return charge

@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -80,13 +80,13 @@ class Refused(Exception):
         self.answer = Answer(status, {"code": code, "detail": detail, **more})
 
 
-Handler = Callable[[Request], Awaitable[Answer]]
+Handler = Callable[[Request], Awaitable[Response]]
 Routes = Mapping[str, Mapping[str, Handler]]
 """Path, then method, to the function that answers."""
 
 
 def application(routes: Routes) -> Starlette:
-    """The ASGI application of these routes. It always answers JSON and shows no traceback."""
+    """The ASGI application of these routes. It answers JSON, but for pages, and shows no traceback."""
     paths = {"/healthz": {"GET": _health}, **routes}
     app = Starlette(
         routes=[Route(path, _endpoint(handlers), methods=METHODS) for path, handlers in paths.items()],
@@ -97,7 +97,7 @@ def application(routes: Routes) -> Starlette:
 
 
 def _endpoint(handlers: Mapping[str, Handler]) -> Handler:
-    async def answer(request: Request) -> Answer:
+    async def answer(request: Request) -> Response:
         if handler := handlers.get(request.method):
             return await handler(request)
         allowed = ", ".join(handlers)

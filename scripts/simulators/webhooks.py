@@ -87,8 +87,13 @@ class Sender:
 
 
 def as_json(row: Row) -> dict[str, Any]:
-    """The event as it is sent, and when it was delivered."""
-    return {**orjson.loads(row["body"]), "delivered_at": row["delivered_at"]}
+    """The event as it is sent, when it was delivered, and whether it is not sent any more."""
+    is_given_up = row["delivered_at"] is None and _age(row) >= GIVE_UP_SECONDS
+    return {
+        **orjson.loads(row["body"]),
+        "delivered_at": row["delivered_at"],
+        "is_given_up": is_given_up,
+    }
 
 
 def _age(row: Row) -> float:

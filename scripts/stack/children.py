@@ -24,7 +24,7 @@ def end_with_parent(number: int = signal.SIGTERM) -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, number)
 
 
-def hear_stop_signals() -> None:
+def handle_stop_signals() -> None:
     """Have Ctrl-C, SIGTERM, a closed terminal and the parent's end raise KeyboardInterrupt, but only once.
 
     So does SIGINT where a shell had it ignored, as it does for background jobs; with nohup SIGHUP is ignored.
@@ -49,7 +49,7 @@ def _stop(number: int, frame: object) -> None:
 
 def run_command(name: str, run: Callable[[], int], *, more: Callable[[], str] = lambda: "") -> int:
     """Run it to its exit code: 130 when a signal stops it, 1 with one line and `more` when it can't go on."""
-    hear_stop_signals()
+    handle_stop_signals()
     try:
         return run()
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""Database servers that this machine's Debian doesn't have: each in a Debian root, made once by debootstrap.
+"""Programs that this machine's Debian doesn't have: each in a Debian root, made once by debootstrap.
 
 `Root.command` runs a program of the root with the machine's other folders: only /usr is the root's, in a
 mount namespace of that process. So paths are the same inside and outside, and nothing stays mounted.
@@ -11,7 +11,7 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,8 @@ class Root:
     packages: Sequence[str]
     program: str
     """One below /usr that is there once the root is whole."""
+    finish: Callable[[Path], None] = lambda folder: None
+    """Done to the new root before it is at its place. Raises SetupError."""
 
     @property
     def folder(self) -> Path:
@@ -83,6 +85,7 @@ class Root:
         if code != 0:
             what = f"debootstrap failed, which needs {mirror()}; its output is in {log}; its end"
             raise SetupError(f"{what}:\n{children.tail(log, lines=3)}")
+        self.finish(unfinished)
         shutil.rmtree(unfinished / "var" / "cache" / "apt", ignore_errors=True)
         unfinished.rename(self.folder)
 

@@ -8,21 +8,31 @@ from urllib.parse import quote
 
 from scripts.stack import SetupError, places, ports
 from scripts.stack.instance import METRICS_PORTS, Instance
+from scripts.stack.programs import faketime
 
 BACKGROUND_CONNECTIONS = 160
 """Database connections kept for the worker, beat, management commands and people."""
 
+OWN_STORES = "OWN_STORES"
+"""Names of servers that an instance starts though the settings lead elsewhere, as to a proxy before them."""
+
+FAKE_CLOCKS = "FAKE_CLOCKS"
+"""`worker=late redis=all`: the wall clocks of these processes are those of the files `run/late.offset` and
+`run/all.offset`, which have to be there. For trials, by libfaketime."""
+
 COUNTS = "WEB_WORKERS WEB_THREADS"
 INTEGERS = """
 AUDIT_FULL_HOUR CONNECTIONS_PER_ADDRESS CONN_MAX_AGE DATABASE_READ_TIMEOUT_SECONDS EVENTS_AT_ONCE
-EVENT_GIVE_UP_SECONDS EVENT_REFUSED_SECONDS IDEMPOTENCY_LEASE_SECONDS IDEMPOTENCY_RETENTION_SECONDS
-METRICS_PORT OPEN_ORDERS_PER_ACCOUNT OPEN_UNITS_PER_ACCOUNT OPTIMISTIC_RETRIES ORDER_HOLD_SECONDS
-PARTNER_GIVE_UP_SECONDS PAYMENT_GIVE_UP_SECONDS TRUSTED_PROXIES WAITING_REQUESTS
+EVENT_GIVE_UP_SECONDS EVENT_REFUSED_SECONDS EVENT_RETENTION_SECONDS IDEMPOTENCY_LEASE_SECONDS
+IDEMPOTENCY_RETENTION_SECONDS METRICS_PORT OPEN_ORDERS_PER_ACCOUNT OPEN_UNITS_PER_ACCOUNT OPTIMISTIC_RETRIES
+ORDER_HOLD_SECONDS PARTNER_GIVE_UP_SECONDS PAYMENT_ACTION_SECONDS PAYMENT_GIVE_UP_SECONDS TRUSTED_PROXIES
+WAITING_REQUESTS WEBHOOK_GIVE_UP_SECONDS
 """
 NUMBERS = """
-CLOCK_SKEW_SECONDS DATA_PLATFORM_FAILURE_RATE GATEWAY_LATENCY_MS GATEWAY_TIMEOUT_SECONDS PARTNER_FAILURE_RATE
-PARTNER_LATE_RATE PARTNER_LATE_SECONDS PARTNER_LOST_RATE PARTNER_SILENT_RATE PARTNER_TIMEOUT_SECONDS
-AUDIT_SECONDS RECONCILE_SECONDS SWEEP_SECONDS
+CLOCK_SKEW_SECONDS DATA_PLATFORM_FAILURE_RATE GATEWAY_ACTION_SECONDS GATEWAY_LATENCY_MS
+GATEWAY_TIMEOUT_SECONDS PARTNER_FAILURE_RATE PARTNER_LATE_RATE PARTNER_LATE_SECONDS PARTNER_LOST_RATE
+PARTNER_SILENT_RATE PARTNER_TIMEOUT_SECONDS AUDIT_SECONDS RECONCILE_SECONDS SWEEP_SECONDS
+WEBHOOK_TIMEOUT_SECONDS
 """
 FORMS = (
     (COUNTS, r"0*[1-9][0-9]*", "a number of 1 or more"),
@@ -66,8 +76,10 @@ def defaults(instance: Instance) -> dict[str, str]:
         "EVENT_SECRET": places.secret(instance.home, "event-secret"),
         # Short, so that a demonstration of a lost payment, or confirmation, ends within a minute.
         "PAYMENT_GIVE_UP_SECONDS": "20",
+        "PAYMENT_RETURN_URL": f"http://{ports.HOST}:{instance.port}/demo/#/orders/{{order}}",
         "PARTNER_GIVE_UP_SECONDS": "10",
         "DEBUG": "0",
+        "DEMO": "1",
         # On loopback, with accounts whose passwords are published.
         "STAFF_OTP_REQUIRED": "0",
         "WEB_WORKERS": "2",
@@ -84,11 +96,24 @@ def for_process(name: str, instance: Instance, environment: Mapping[str, str]) -
 
     What a worker counts in that folder would be added to what web processes expose.
     """
+    clock = fake_clock(name, environment)
+    found = {**environment, **(faketime.environment(clock_file(instance, clock)) if clock else {})}
     if name == "web":
-        return {**environment, "PROMETHEUS_MULTIPROC_DIR": str(instance.metrics)}
+        found["PROMETHEUS_MULTIPROC_DIR"] = str(instance.metrics)
     if name in METRICS_PORTS:
-        return {**environment, "METRICS_PORT": str(instance.port + METRICS_PORTS[name])}
-    return dict(environment)
+        found["METRICS_PORT"] = str(instance.port + METRICS_PORTS[name])
+    return found
+
+
+def fake_clock(name: str, environment: Mapping[str, str]) -> str:
+    """The name of the process's wall clock; empty where that is the host's."""
+    clocks = (word.partition("=") for word in environment.get(FAKE_CLOCKS, "").split())
+    return next((clock for process, _, clock in clocks if process == name), "")
+
+
+def clock_file(instance: Instance, clock: str) -> Path:
+    """The file with the offset of the wall clock of this name."""
+    return instance.run / f"{clock}.offset"
 
 
 def database_url(instance: Instance) -> str:
@@ -101,8 +126,12 @@ def database_url(instance: Instance) -> str:
 def own_stores(instance: Instance, environment: Mapping[str, str]) -> list[str]:
     """The servers that the instance has to start, because the settings point to them."""
     chosen = {name for name, value in defaults(instance).items() if environment[name] == value}
-    redis = ["redis"] if {"REDIS_URL", "BROKER_URL"} & chosen else []
-    return [*redis, "mariadb"] if instance.database == "mariadb" and "DATABASE_URL" in chosen else redis
+    named = set(environment.get(OWN_STORES, "").split())
+    if {"REDIS_URL", "BROKER_URL"} & chosen:
+        named.add("redis")
+    if instance.database == "mariadb" and "DATABASE_URL" in chosen:
+        named.add("mariadb")
+    return [name for name in ("redis", "mariadb") if name in named]
 
 
 def connections_needed(environment: Mapping[str, str]) -> int:

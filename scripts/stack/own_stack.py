@@ -20,7 +20,17 @@ READY_SECONDS = 240
 STOP_SECONDS = 20
 MANAGE_SECONDS = 300
 NO_RATES = dict.fromkeys(
-    ("RATE_COUPONS", "RATE_ORDERS", "RATE_PAYMENTS", "RATE_TOP_UPS", "RATE_DECLINES", "RATE_REFRESHES"), ""
+    (
+        "RATE_COUPONS",
+        "RATE_ENTRIES",
+        "RATE_ORDERS",
+        "RATE_PAYMENTS",
+        "RATE_TOP_UPS",
+        "RATE_DECLINES",
+        "RATE_REFRESHES",
+        "RATE_API_KEYS",
+    ),
+    "",
 )
 """For loads in which a few accounts call as often as many would."""
 OF_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARGS")
@@ -58,7 +68,7 @@ def running(instance: Instance, **settings: str) -> Iterator[str]:
     words = ["make", "run", f"PORT={instance.port}", f"DB={instance.database}", f"VAR={instance.home}"]
     log = instance.home / "make-run.log"
     log.write_bytes(b"")
-    own = _environment(instance, settings)
+    own = own_environment(instance, settings)
     child = children.start(
         words, log=log, environment=own, when_parent_dies=signal.SIGTERM, folder=instance.project
     )
@@ -111,7 +121,7 @@ def _run(
     child = subprocess.Popen(
         words,
         cwd=instance.project,
-        env=_environment(instance, settings),
+        env=own_environment(instance, settings),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -129,7 +139,7 @@ def _run(
     return subprocess.CompletedProcess(words, child.returncode, out, error)
 
 
-def _environment(instance: Instance, settings: Mapping[str, str]) -> dict[str, str]:
+def own_environment(instance: Instance, settings: Mapping[str, str]) -> dict[str, str]:
     """Exported settings win over a developer's `.env`, so this never meets a database of theirs.
 
     Another checkout has no `.env` and chooses defaults of its own, so none are exported to it.

@@ -17,6 +17,7 @@ from scripts.stack import environment as environments
 from scripts.stack import instance as instances
 from scripts.stack.instance import Instance
 from scripts.stack.mariadb import SEARCH_PATH
+from scripts.stack.programs import faketime
 
 Command = list[str]
 OUTSIDE = ("gateway", "sink", "partner")
@@ -25,6 +26,8 @@ SHOP = ("web", "worker", "beat", "issuer")
 """What needs a prepared database."""
 BINARY_LOG = "MARIADB_BINARY_LOG"
 """With 1, the private MariaDB keeps a binary log."""
+WEBHOOK_LISTENER = "WEBHOOK_LISTENER"
+"""Where the gateway's webhooks go instead of to the web process, as to a proxy before it."""
 WORKER_THREADS = 16
 OPEN_FILES = 65_536
 
@@ -54,9 +57,9 @@ def command(name: str, instance: Instance, environment: Mapping[str, str]) -> Co
         case "issuer":
             return _python("django", "run_issuer")
         case "gateway":
-            listener = f"http://{ports.HOST}:{instance.port}/api/v1/webhooks/simulator"
-            book = data / "gateway.sqlite3"
-            return [*simulator(name, instance.gateway_port, book), "--webhook-url", listener]
+            listener = environment.get(WEBHOOK_LISTENER, f"http://{ports.HOST}:{instance.port}")
+            webhooks = ("--webhook-url", f"{listener}/api/v1/webhooks/simulator")
+            return [*simulator(name, instance.gateway_port, data / "gateway.sqlite3"), *webhooks]
         case "sink":
             return simulator("data_platform", instance.data_platform_port, data / "data_platform.sqlite3")
         case "partner":
@@ -110,20 +113,27 @@ def simulator(name: str, port: int, book: Path) -> Command:
     return _python(f"scripts.simulators.{name}", "--port", str(port), "--book", str(book))
 
 
-def main() -> None:
-    name = sys.argv[1]
-    instance = instances.remembered(places.state())
-    if instance is None:
-        sys.exit("no instance was started here: use `make run`")
+def take_place(run: Path, name: str) -> None:
+    """Make this process the one of that name, which ends with its parent and may open many files."""
     # A killed web server leaves workers that go on listening beside the new one's.
-    process_identity.kill(process_identity.group_of(instance.run, name) - {os.getpid()})
-    process_identity.write(instance.run, name)
+    process_identity.kill(process_identity.group_of(run, name) - {os.getpid()})
+    process_identity.write(run, name)
     children.end_with_parent()
     # Each connection is an open file, and the usual limit of 1024 is fewer than the clients of a sale.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+
+
+def main() -> None:
+    name = sys.argv[1]
+    instance = instances.remembered(places.state())
+    if instance is None:
+        sys.exit("no instance was started here: use `make run`")
+    take_place(instance.run, name)
     line = command(name, instance, os.environ)
+    if environments.fake_clock(name, os.environ) and line[0] == sys.executable:
+        line = faketime.command(line)
     os.execve(line[0], line, environments.for_process(name, instance, os.environ))
 
 

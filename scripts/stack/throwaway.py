@@ -36,6 +36,8 @@ ROOT_SECONDS = 180
 SETTINGS = ("DATABASE_URL", "GATEWAY_URL", "DATA_PLATFORM_URL", "SECRET_KEY", "DEBUG", "STAFF_OTP_REQUIRED")
 SECRETS = ("WEBHOOK_SECRET_SIMULATOR", "EVENT_SECRET")
 """What the tests have in common with an instance, and what its simulators have to know as well."""
+KIND = "TEST_DATABASE_KIND"
+"""The setting that names the kind, for tests that start a server of their own."""
 
 
 @contextlib.contextmanager
@@ -61,6 +63,7 @@ def servers(home: Path, *, kind: str = "") -> Iterator[dict[str, str]]:
     chosen = environments.defaults(instance)
     settings = {name: chosen[name] for name in (*SETTINGS, *SECRETS)} | {
         "FIRSTCOME_TEST": "1",
+        KIND: kind or "mariadb",
         "REDIS_URL": f"redis://{ports.HOST}:{redis}/0",
         "BROKER_URL": f"redis://{ports.HOST}:{redis}/1",
         "LOG_LEVEL": "WARNING",

@@ -20,6 +20,7 @@ def text(instance: Instance, environment: Mapping[str, str]) -> str:
 Firstcome is ready. Its state is in {instance.home} ({database}), its logs in {instance.logs}.
 
   Start page     {instance.url}/
+  Demo store     {instance.url}/demo/
   API            {instance.url}/api/v1
   API docs       {instance.url}/api/docs/
   Admin          {instance.url}/admin/

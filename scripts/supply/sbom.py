@@ -1,14 +1,17 @@
-"""`make sbom`: the CycloneDX bill of materials of the packages that the shop runs on, as the lock pins them.
+"""`make sbom`: the CycloneDX bill of materials of the packages that the shop runs on, as the locks pin them.
 
+They are those of `requirements.txt`, and those of npm whose scripts the shop serves.
 It has no time and no serial number, so the same lock gives the same bytes.
 """
 
 import argparse
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 from scripts.stack import SetupError, children, places
+from scripts.supply import vendored
 
 SECONDS = 300
 
@@ -36,6 +39,9 @@ def write_sbom(out: Path, *, lock: Path = places.PROJECT / "requirements.txt") -
     ran = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS)
     if ran.returncode != 0:
         raise SetupError(f"cyclonedx-py ended with {ran.returncode}: {ran.stderr.strip()[-500:]}")
+    document = json.loads(out.read_text())
+    document["components"] += vendored.components()
+    out.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

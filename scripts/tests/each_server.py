@@ -1,7 +1,8 @@
 """The tests that run on every kind of database server: `pytest -m each_server`.
 
 A pytest plugin, named in pyproject.toml. A module's name decides: races, crashes, lost commits, transactions,
-idempotency and migrations, which rest on how a server locks, rolls back, commits and changes tables.
+idempotency and migrations, which rest on how a server locks, rolls back, commits and changes tables; and
+backups, which call the server's own programs.
 """
 
 from pathlib import Path
@@ -18,6 +19,7 @@ NAMES = (
     "open_keys",
     "recorded_answers",
     "migrate",
+    "backups",
 )
 """The ends of those names."""
 

@@ -89,6 +89,7 @@ def test_every_goal_of_the_work_is_there():
         ("orders", "p95_ms"): 100,
         ("hot_orders", "per_second"): 3_000,
         ("hot_orders", "p95_ms"): 100,
+        ("shared_orders", "of_issued"): 0.8,
         ("hot_crowd", "p95_ms"): 700,
         ("hot_crowd", "max_ms"): 3_000,
         ("paid", "per_second"): 300,
@@ -99,6 +100,13 @@ def test_every_goal_of_the_work_is_there():
         ("waiting", "waiting_kib"): 32,
         ("waiting", "waiting_cores"): 0.1,
         ("waiting", "of_null_alone"): 1.5,
+        ("sale_entries", "per_second"): 834,
+        ("sale_poll", "of_null_processor"): 1.1,
+        ("sale_poll", "statements"): 0.05,
+        ("sale_poll_wait", "p95_ms"): 2_000,
+        ("sale_poll_wait", "max_ms"): 2_000,
+        ("sale_estimate", "estimate_error"): 0.2,
+        ("sale_order", "of_plain_order"): 1.1,
         ("audit", "seconds"): 60,
         ("memory", "peak_mib"): 250,
         ("memory", "connections_share"): 1,
@@ -167,6 +175,15 @@ def test_a_row_is_the_median_of_its_rounds_with_their_bounds_and_the_longest_of_
     assert coupon.spread["of_null"] == (0.3, 0.9)
     assert coupon.figures["max_ms"] == 4_000
     assert coupon.figures["of_pessimistic"] == pytest.approx(6_000 / 900)
+
+
+def test_orders_with_a_shared_code_are_compared_with_those_with_issued_coupons_of_their_round():
+    rounds = []
+    for issued, shared in ((1_000, 800), (2_000, 2_000)):
+        null = run("null", 10_000)
+        rounds += [null, run("coupon_orders", issued), run("shared_orders", shared), null]
+    [shared] = [one for one in summed_up(rounds) if one.row == "shared_orders"]
+    assert shared.spread["of_issued"] == (0.8, 1)
 
 
 def test_each_round_is_compared_with_its_own_pessimistic():

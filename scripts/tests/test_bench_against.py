@@ -176,7 +176,7 @@ def test_both_stacks_have_state_and_code_of_their_own(tmp_path: Path):
 def test_the_words_of_make_choose_the_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     asked = []
     monkeypatch.setenv("FIRSTCOME_VAR", str(tmp_path))
-    monkeypatch.setattr(bench.children, "hear_stop_signals", lambda: None)
+    monkeypatch.setattr(bench.children, "handle_stop_signals", lambda: None)
     monkeypatch.setattr(against, "run", lambda name, size, home, rows: asked.append((name, size, rows)) or 0)
     for words in (["--against=abc", "--quick", ""], ["--against=-x", "--quick", "1", "--rows", "null"]):
         monkeypatch.setattr("sys.argv", ["bench", *words])

@@ -2,7 +2,7 @@
 
 import asyncio
 import resource
-import select
+import selectors
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -95,7 +95,9 @@ def test_no_request_is_sent_before_all_are_open():
         listening.settimeout(10)
         came = loader.submit(open_and_send, listening.getsockname()[1], asking(number))
         first, _ = listening.accept()
-        early, _, _ = select.select([first], [], [], 0.5)
+        with selectors.DefaultSelector() as selector:
+            selector.register(first, selectors.EVENT_READ)
+            early = selector.select(0.5)
         callers = [first, *(listening.accept()[0] for _ in range(number - 1))]
         for caller in callers:
             caller.sendall(CREATED)

@@ -35,9 +35,11 @@ TINY = sizes.Size(
     tables=(12_000,),
     filled_orders=200,
     waiting=100,
+    estimates=(5, 2, 8),
 )
 
 
+@pytest.mark.long
 def test_every_row_is_measured_and_nothing_is_wrong_with_it(tmp_path: Path):
     port = str(ports.free(instances.PORTS))
     report = Bench(instances.choose(home=tmp_path, port=port, database="mariadb"), TINY).report()
@@ -62,6 +64,7 @@ def test_every_row_is_measured_and_nothing_is_wrong_with_it(tmp_path: Path):
     assert process_identity.of_state(tmp_path) == set()
 
 
+@pytest.mark.long
 @pytest.mark.skipif(commits.current() == "unknown", reason="the project is no git repository here")
 def test_the_loads_of_two_commits_are_measured_and_nothing_is_wrong_with_them(tmp_path: Path):
     report = Comparison(commits.find("HEAD"), TINY, tmp_path).report()

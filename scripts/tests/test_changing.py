@@ -38,7 +38,8 @@ def test_every_test_module_of_a_row_exists(change: str, edit: str, run: str, sec
     assert run == "" or modules, "the row runs nothing"
     assert run != "" or edit.startswith("no code: ")
     assert [module for module in modules if not (places.PROJECT / module).is_file()] == []
-    assert [module for module in modules if not re.fullmatch(r"[a-z]+/tests/test_\w+\.py", module)] == []
+    own = re.compile(r"[a-z]+/tests/(browser/)?test_\w+\.py")
+    assert [module for module in modules if not own.fullmatch(module)] == []
 
 
 @every_row

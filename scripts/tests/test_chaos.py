@@ -12,7 +12,8 @@ import pytest
 
 from scripts.chaos import comparison, outside
 from scripts.chaos.calls import Answer, Call, Connection, NoFinalAnswer, Observations
-from scripts.chaos.memory import Account, Product, RecordedCall, Setup
+from scripts.chaos.clients import Buyer
+from scripts.chaos.memory import Account, Drop, Product, RecordedCall, Setup
 from scripts.chaos.webhooks import WebhookSender
 from scripts.stack.instance import Instance
 
@@ -45,8 +46,11 @@ class Answering(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Shop
 
+    def do_GET(self) -> None:
+        self.do_POST()
+
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        body = self.rfile.read(int(self.headers.get("Content-Length", "0"))).decode()
         self.server.asked.append((self.headers["Idempotency-Key"], body))
         answer = self.server.answers.pop(0)
         if answer is None:
@@ -88,7 +92,7 @@ def call_until_final(
 
 def test_a_call_is_repeated_with_its_key_until_its_answer_is_final(shop: Shop, seen: Observations) -> None:
     passing = [
-        Answer(503, {"code": "unavailable"}),
+        Answer(503, {"code": "unavailable"}, retry_after="1"),
         None,
         Answer(409, {"code": "idempotency_key_in_flight"}, retry_after="1"),
     ]
@@ -96,6 +100,12 @@ def test_a_call_is_repeated_with_its_key_until_its_answer_is_final(shop: Shop, s
     assert shop.asked == [("key", json.dumps(PLACE.body))] * 4
     assert seen.statuses["no answer"] == 1
     assert seen.findings == []
+
+
+def test_a_503_without_a_time_to_try_again_is_a_finding(shop: Shop, seen: Observations) -> None:
+    call_until_final(shop, seen, [Answer(503, {"code": "overloaded"}), Answer(201, ORDER)])
+    [finding] = seen.findings
+    assert "503 overloaded without Retry-After" in finding
 
 
 def test_a_refusal_is_final(shop: Shop, seen: Observations) -> None:
@@ -136,13 +146,16 @@ def test_a_webhook_has_to_be_answered_by_its_signature_alone(
     charge = CHARGE | {"id": "ch_1", "key": "k", "currency": "KRW", "created_at": "2026-01-01T00:00:00Z"}
     sender.charges, sender.webhooks = (
         [charge],
-        [{"id": "evt_1", "type": "charge.succeeded", "delivered_at": None}],
+        [{"id": "evt_1", "type": "charge.succeeded", "delivered_at": None, "is_given_up": False}],
     )
     shop.answers = [answer]
     getattr(sender, action)()
     assert [says in finding for finding in seen.findings if says] == [True] * bool(says)
     assert len(seen.findings) == bool(says)
     assert "delivered_at" not in json.loads(shop.asked[0][1])
+
+
+ENTRY = {"id": "e1", "sale": 3, "status": "used"}
 
 
 class Books:
@@ -156,6 +169,7 @@ class Books:
         self.on_hand = 10
         self.charges = [CHARGE]
         self.delivered = ["order.paid"]
+        self.entry = ENTRY
         self.refunds_shown: list[Any] = []
         self.answer = Answer(201, ORDER, is_replay=True)
 
@@ -174,10 +188,9 @@ class Books:
     def top_ups(self, account: Account) -> set[str]:
         return set()
 
-    def get(self, path: str) -> Any:
-        return {"/campaigns/1": {"issued": len(self.issued)}}.get(
-            path, {"on_hand": self.on_hand, "reserved": 0}
-        )
+    def get(self, path: str, token: str = "") -> Any:
+        found = {"/campaigns/1": {"issued": len(self.issued)}, "/sale-entries/e1": self.entry}
+        return found.get(path, {"on_hand": self.on_hand, "reserved": 0})
 
     def gateway(self, path: str) -> Any:
         if path == "/charges":
@@ -254,6 +267,47 @@ def test_an_answer_that_does_not_hold_is_found(
 ) -> None:
     setattr(books, name, value)
     assert any(says in finding for finding in findings(setup, books))
+
+
+@pytest.mark.parametrize(
+    ("shown", "says"),
+    [
+        (ENTRY, ""),
+        (ENTRY | {"sale": 4}, "entry e1 of account 1"),
+        (ENTRY | {"status": "expired"}, "entry e1 of account 1"),
+        (ENTRY | {"status": "admitted"}, "0 entries are used, and 1 orders are of the sale"),
+    ],
+)
+def test_an_entry_is_used_by_each_order_of_the_sale(
+    shown: dict[str, Any], says: str, setup: Setup, books: Any
+) -> None:
+    setup.drop = Drop(3, Product(7, 0))
+    placed = {"o1": ORDER | {"items": [{"product": 7, "quantity": 1}]}}
+    join = Call("POST", "/sales/3/entries", "token")
+    setup.buyers[0].calls.append(RecordedCall("entry", join, Answer(202, ENTRY | {"status": "waiting"})))
+    books.entry = shown
+    found = list(comparison._entries(setup.buyers[0], setup, placed, books))
+    assert any(says in finding for finding in found) is bool(says)
+
+
+@pytest.mark.parametrize(
+    ("answers", "finding"),
+    [
+        (["waiting", "admitted", "used"], ""),
+        (["admitted", "waiting"], "was admitted, and is waiting"),
+        (["used", "admitted"], "was used, and is admitted"),
+        (["waiting", "expired"], "was waiting, and is expired"),
+    ],
+)
+def test_an_entry_that_goes_back_is_found(
+    answers: list[str], finding: str, setup: Setup, seen: Observations, shop: Shop
+) -> None:
+    setup.drop = Drop(3, Product(7, 0))
+    buyer = Buyer(setup.buyers, setup, port=shop.server_port, seed="1", ends_at=time.monotonic(), seen=seen)
+    shop.answers = [Answer(200, ENTRY | {"status": status}) for status in answers]
+    for _ in answers:
+        buyer._entry(setup.buyers[0], "e1")
+    assert [finding in found for found in seen.findings] == [True] * bool(finding)
 
 
 def test_a_position_issued_twice_is_found(setup: Setup, books: Any) -> None:

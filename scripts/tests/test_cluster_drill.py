@@ -171,6 +171,7 @@ def setup() -> Setup:
         RecordedCall("order", CALL, Answer(409, {"code": "insufficient_stock"})),
         RecordedCall("top_up", CALL, Answer(201, {"id": "55-66"})),
         RecordedCall("top_up", CALL, Answer(402, {"code": "payment_declined"})),
+        RecordedCall("entry", CALL, Answer(202, {"id": "aa-bb"})),
     ]
     staff = [
         RecordedCall("refund", CALL, Answer(202, {"id": "77"})),
@@ -185,6 +186,7 @@ def rows(**changed: set[str]) -> dict[str, set[str]]:
         "order": {"1122", "3344"},
         "payment": {"5566", "99"},
         "refund": {"77"},
+        "entry": {"aabb"},
         "grant": {"5", "88"},
         "adjustment": set[str](),
     }

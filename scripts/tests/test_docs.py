@@ -15,7 +15,7 @@ from scripts.stack import environment, places
 from shop.management import laws
 from shop.tests import operators_page
 
-APPS = ("shop", "coupons", "inventory", "payments", "orders")
+APPS = ("shop", "coupons", "inventory", "payments", "sales", "orders")
 DOCS = places.PROJECT / "docs"
 PAGES = sorted(
     [

@@ -174,7 +174,13 @@ def test_every_code_in_the_apps_is_explained_and_no_other() -> None:
         "too_large",
         "internal_error",
     }
-    of_gateways = {"insufficient_funds", "gave_up", "unknown_token"}
+    of_gateways = {
+        "insufficient_funds",
+        "gave_up",
+        "unknown_token",
+        "action_expired",
+        "authentication_failed",
+    }
     assert rows_of_codes().keys() == (used - in_problems) | of_http | of_gateways
 
 

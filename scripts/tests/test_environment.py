@@ -80,6 +80,7 @@ def test_only_servers_that_the_settings_point_to_are_started(mariadb: Instance):
     assert stores(DATABASE_URL="mysql://u:p@db/shop") == ["redis"]
     assert stores(REDIS_URL="redis://elsewhere") == ["redis", "mariadb"]  # the broker is still ours
     assert stores(REDIS_URL="redis://elsewhere", BROKER_URL="amqp://elsewhere") == ["mariadb"]
+    assert stores(DATABASE_URL="mysql://u:p@proxy/shop", OWN_STORES="mariadb") == ["redis", "mariadb"]
 
 
 def test_the_database_gets_a_connection_for_each_web_thread(sqlite: Instance):

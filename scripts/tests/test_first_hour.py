@@ -1,12 +1,14 @@
-"""The pages for the first hour, pasted beside a real `make run`: tutorial, launch, clients, backup."""
+"""The pages for the first hour, pasted beside a real `make run`: tutorial, guides, clients, backup."""
 
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -102,6 +104,20 @@ def test_the_generated_typescript_client_runs_the_session(stack: Stack, tmp_path
     printed = run(compile_and_run.lines, tmp_path, **stack.addresses)
 
     assert documented.is_shown_by(expected_output("typescript"), printed), printed
+
+
+def test_a_month_is_archived_as_the_guide_says(stack: Stack) -> None:
+    _sell_long_ago(stack.instance)
+    stack.paste(documented.transcript(documented.page("howto/archive-a-month.md")))
+
+
+def _sell_long_ago(instance: Instance) -> None:
+    """Make the demo's stock and what was sold of it that of the month that the guide archives."""
+    at = f"{datetime.now(UTC) - timedelta(days=130):%Y-%m-%d %H:%M:%S}"
+    with closing(sqlite3.connect(instance.home / "sqlite" / "firstcome.sqlite3", timeout=30)) as database:
+        for table in ("inventory_stockmovement", "shop_journalline"):
+            database.execute(f"UPDATE {table} SET at = ?", [at])  # noqa: S608 - names of ours
+        database.commit()
 
 
 def test_a_backup_is_restored_as_the_guide_says(stack: Stack) -> None:

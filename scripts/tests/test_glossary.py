@@ -10,12 +10,13 @@ from inventory.models import StockMovement
 from orders.models import Order, Saga, SagaLog
 from orders.saga.definitions import RETRYABLE
 from payments.models import Payment
+from sales.models import SaleEntry
 from scripts.stack import places
 
 GLOSSARY = (places.PROJECT / "docs" / "glossary.md").read_text()
 ROWS = re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", GLOSSARY, flags=re.MULTILINE)
 TERMS = [term for terms, _ in ROWS if terms not in {"term", "---"} for term in terms.split(", ")]
-APPS = ("shop", "coupons", "inventory", "payments", "orders", "scripts")
+APPS = ("shop", "coupons", "inventory", "payments", "sales", "orders", "scripts")
 
 
 VALUES = {
@@ -25,6 +26,7 @@ VALUES = {
     "order": Order.Status.values,
     "payment": Payment.Status.values,
     "saga": Saga.State.values,
+    "sale entry": SaleEntry.Status.values,
     "final line": [event.value for event in SagaLog.Event if event not in RETRYABLE],
 }
 

@@ -22,6 +22,8 @@ POD_STARTS_SECONDS = 20
 """How soon a new pod is available: then the next old one begins to end."""
 WATCHERS = 4
 """Threads of every process: the clock, the database's watch, stuck rows, lost COMMITs."""
+WAITING_ROOMS = 1
+"""The thread of a web process that advances them."""
 SCRAPE = 1 + reading.MAX_THREADS
 OUTSIDE_CALLS = {"outside_call", "recovery"}
 """Threads of the saga executor that use no connection."""
@@ -121,6 +123,7 @@ def _pods_and_connections() -> dict[str, tuple[int, int]]:
         + BOARD_POOL._max_threads
         + len(health.CHECKS)
         + WATCHERS
+        + WAITING_ROOMS
         + WORK_IN_PLACE_OF_WORKERS
     )
     worker_command = _container("worker")["command"]

@@ -11,7 +11,7 @@ from scripts.stack import SetupError, debian, places, throwaway
 from scripts.stack.debian import Root
 from scripts.tests import each_server
 
-APPS = ("shop", "inventory", "coupons", "payments", "orders")
+APPS = ("shop", "inventory", "coupons", "payments", "sales", "orders")
 
 
 def modules_of(app: str) -> list[Path]:

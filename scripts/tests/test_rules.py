@@ -29,6 +29,7 @@ NOT_ALWAYS_THERE = {
     # Ages and queues that are left out while there is nothing of the kind.
     "firstcome_coupons_confirming_oldest_seconds",
     "firstcome_queue_oldest_ticket_seconds",
+    "firstcome_sale_admission_age_seconds",
     "firstcome_reconciliation_differences",
     # Of a clock that was measured, whose age is always there.
     "firstcome_clock_offset_seconds",

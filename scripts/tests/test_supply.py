@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from scripts.stack import places
-from scripts.supply import audit, pins, sbom
+from scripts.stack.programs import node_packages
+from scripts.supply import audit, pins, sbom, vendored
 from scripts.supply.audit import Exemption, Result
 
 PINNED = {("one", "1.0"), ("two", "2.0"), ("two", "2.1")}
@@ -152,12 +153,24 @@ def test_the_sbom_has_each_package_of_the_lock_with_version_purl_and_hashes(tmp_
     blocks = re.split(r"\n(?=[\w.-]+==)", (places.PROJECT / "requirements.txt").read_text())[1:]
     wanted = {pins.PIN.match(block).groups(): set(re.findall(r"sha256:(\w+)", block)) for block in blocks}
     assert wanted.keys() == pins.read_pins("requirements.txt")
-    found = {(one["name"], one["version"]): one for one in document["components"]}
+    served = {one["purl"] for one in document["components"] if one["purl"].startswith("pkg:npm/")}
+    assert served == {"pkg:npm/lit-html@3.3.3", "pkg:npm/uplot@1.6.32"}
+    found = {
+        (one["name"], one["version"]): one for one in document["components"] if one["purl"] not in served
+    }
     assert found.keys() == wanted.keys()
     for (name, version), component in found.items():
         assert component["purl"] == f"pkg:pypi/{name}@{version}"
         [distribution] = [one for one in component["externalReferences"] if one["type"] == "distribution"]
         assert {one["content"] for one in distribution["hashes"]} == wanted[name, version]
+
+
+def test_every_script_of_another_project_is_the_one_of_its_pinned_package():
+    packages = node_packages.installed() / "node_modules"
+    for one in vendored.VENDORED:
+        assert {file.name for file in one.folder.iterdir()} == one.files.keys()
+        for name, path in one.files.items():
+            assert (one.folder / name).read_bytes() == (packages / one.package / path).read_bytes(), name
 
 
 def test_the_lock_made_again_is_the_same(tmp_path: Path):

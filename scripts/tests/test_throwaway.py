@@ -89,7 +89,7 @@ def test_a_background_job_gets_ctrl_c_once_and_cleans_up_undisturbed(tmp_path: P
 import os, signal, sys
 from scripts.stack import children
 signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does for its background jobs
-children.hear_stop_signals()
+children.handle_stop_signals()
 try:
     os.kill(os.getpid(), signal.SIGINT)
 finally:

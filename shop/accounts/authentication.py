@@ -40,16 +40,26 @@ class TokenInvalid(NotAuthenticated):
 
 
 @dataclass(frozen=True, slots=True)
+class UsedKey:
+    """The API key of a call; `is_acting` if it acts for an account, and not with the rights of its maker."""
+
+    id: int
+    is_acting: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """The caller, from the access token's claims. `is_staff` is a hint: `shop.http.permissions` decides.
 
-    `issued_after` is the number of the sign-out that the token was issued after; None if it has none.
+    `issued_after` is the number of the sign-out that the token was issued after; None if it has none. A call
+    by an API key has `key`; it is made as the account that the key acts for, or as the maker of the key.
     """
 
     id: int
     is_staff: bool
     is_active: bool = True
     issued_after: int | None = None
+    key: UsedKey | None = None
 
     @property
     def pk(self) -> int:

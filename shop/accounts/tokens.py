@@ -20,7 +20,7 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 from shop import clock
 from shop.accounts import accounts, authentication, second_factor, sign_outs
 from shop.accounts.authentication import ACCOUNT_CLAIM, SIGN_OUT_CLAIM, STAFF_CLAIM, TokenInvalid
-from shop.db import transactions
+from shop.db import batch_deletion, transactions
 from shop.events import journal
 from shop.events.journal import Actor, ActorContext
 from shop.models import JournalLine
@@ -31,7 +31,6 @@ REFRESH_LIFETIME = timedelta(days=14)
 # A client that lost the response retries at once, and two tabs of a browser refresh at the same moment. Such
 # a reuse is refused, but is no sign of theft.
 REUSE_GRACE = timedelta(seconds=10)
-SWEEP_BATCH = 1_000
 FAMILY_CLAIM, PASSWORD_CLAIM = "family", "credential"
 REUSED_TOKENS = Counter(
     "firstcome_refresh_tokens_reused",
@@ -122,14 +121,7 @@ def revoke(raw: str, *, account_id: int) -> None:
 
 def delete_expired_tokens() -> int:
     """Delete used refresh tokens that have expired, in small batches. Returns how many were deleted."""
-    gone = 0
-    while True:
-        expired = OutstandingToken.objects.filter(expires_at__lte=clock.now())
-        some = list(expired.values_list("pk", flat=True)[:SWEEP_BATCH])
-        if not some:
-            return gone
-        OutstandingToken.objects.filter(pk__in=some).delete()
-        gone += len(some)
+    return batch_deletion.delete_in_batches(OutstandingToken.objects.filter(expires_at__lte=clock.now()))
 
 
 def _new_claims(kind: str, user: User, lifetime: timedelta) -> dict[str, Any]:

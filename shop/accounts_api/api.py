@@ -16,6 +16,7 @@ from shop.accounts_api.schemas import (
     SignInInput,
     TokensBody,
 )
+from shop.api_keys.scopes import Resource
 from shop.http import client_address
 from shop.http.messages import account_id
 from shop.http.openapi import api_doc
@@ -27,6 +28,7 @@ from shop.rates import throttling
 class PublicView(View):
     """A view that needs no account and ignores any access token."""
 
+    resource = Resource.NONE
     authentication_classes = []
     permission_classes = [AllowAny]
 
@@ -49,6 +51,8 @@ class Users(PublicView):
 
 
 class OwnAccount(View):
+    resource = Resource.NONE
+
     @extend_schema(summary="The caller's own account", responses={200: OwnAccountBody})
     def get(self, request: Request) -> Response:
         """The account of the access token."""
@@ -104,6 +108,8 @@ class Refresh(PublicView):
 
 
 class SignOut(View):
+    resource = Resource.NONE
+
     @extend_schema(summary="Revoke a refresh token", request=RefreshInput, responses={204: None})
     def post(self, request: Request) -> Response:
         """Revokes the caller's refresh token and all of the same sign-in; it can be repeated."""

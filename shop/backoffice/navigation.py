@@ -68,6 +68,14 @@ GROUPS = (
         },
     ),
     NavigationGroup(
+        _("Sales and waiting rooms"),
+        {
+            "sales.sale": "storefront",
+            "sales.saleentry": "hourglass_top",
+            "sales.saleproduct": "sell",
+        },
+    ),
+    NavigationGroup(
         _("Products and stock"),
         {
             "inventory.product": "inventory_2",
@@ -90,6 +98,9 @@ GROUPS = (
         _("Events and sagas"),
         {
             "shop.journalline": "history",
+            "shop.feedevent": "rss_feed",
+            "shop.webhookendpoint": "webhook",
+            "shop.webhookdelivery": "outgoing_mail",
             "orders.saga": "account_tree",
             "orders.sagalog": "timeline",
             "shop.lawstatus": "gavel",
@@ -103,6 +114,7 @@ GROUPS = (
         {
             "auth.group": "groups",
             "otp_totp.totpdevice": "phonelink_lock",
+            "shop.apikey": "vpn_key",
         },
     ),
 )

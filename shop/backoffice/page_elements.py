@@ -17,9 +17,29 @@ from shop.money import format_amount
 from shop.operators.status_words import status_word
 
 COLOURS = {
-    "success": ("open", "available", "issued", "redeemed", "paid", "active", "received", "returned"),
-    "info": ("scheduled", "waiting", "awaiting_payment", "paying", "refunding", "staff", "sold"),
-    "warning": ("sold_out", "held", "reserved", "expired", "adjusted", "low", "inactive", "full", "in_doubt"),
+    "success": ("open", "available", "issued", "redeemed", "paid", "active", "received", "returned", "used"),
+    "info": (
+        "scheduled",
+        "waiting",
+        "awaiting_payment",
+        "paying",
+        "requires_action",
+        "refunding",
+        "staff",
+        "sold",
+    ),
+    "warning": (
+        "sold_out",
+        "held",
+        "reserved",
+        "expired",
+        "adjusted",
+        "low",
+        "inactive",
+        "full",
+        "in_doubt",
+        "admitted",
+    ),
     "danger": ("void", "failed", "payment_failed", "disabled", "stuck", "paused", "broken"),
 }
 VARIANTS = {word: variant for variant, words in COLOURS.items() for word in words}

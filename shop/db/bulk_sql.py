@@ -66,7 +66,11 @@ def insert_objects(objects: Sequence[Model]) -> None:
 
 @lru_cache(maxsize=64)
 def _insert_plan(model: type[Model]) -> tuple[Table, Callable[[Model], Iterable[Value]]]:
-    names = [field.attname for field in model._meta.concrete_fields if not isinstance(field, AutoField)]
+    names = [
+        field.attname
+        for field in model._meta.concrete_fields
+        if not isinstance(field, AutoField) and not field.generated
+    ]
     return Table(model, names), attrgetter(*names)
 
 

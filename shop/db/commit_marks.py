@@ -9,12 +9,11 @@ from typing import NamedTuple
 from uuid import UUID
 
 from shop import clock
-from shop.db import bulk_sql
+from shop.db import batch_deletion, bulk_sql
 from shop.models import CommittedTransaction
 
 # A mark is read within seconds of its COMMIT, if at all.
 RETENTION = timedelta(days=1)
-SWEEP_BATCH = 1_000
 
 
 class Mark(NamedTuple):
@@ -46,11 +45,6 @@ def is_written(id: UUID) -> bool:
 
 def sweep() -> int:
     """Delete the marks that are no longer needed, in small batches. Returns how many."""
-    deleted = 0
-    while True:
-        old = CommittedTransaction.objects.filter(at__lte=clock.now() - RETENTION)
-        batch = list(old.values_list("pk", flat=True)[:SWEEP_BATCH])
-        if not batch:
-            return deleted
-        CommittedTransaction.objects.filter(pk__in=batch).delete()
-        deleted += len(batch)
+    return batch_deletion.delete_in_batches(
+        CommittedTransaction.objects.filter(at__lte=clock.now() - RETENTION)
+    )

@@ -13,14 +13,13 @@ from django.db import Error
 from structlog import get_logger
 
 from shop import clock
-from shop.db import bulk_sql, open_transaction
+from shop.db import batch_deletion, bulk_sql, open_transaction
 from shop.models import RecordedTrace
 from shop.observability import traceparents, tracing
 
 log = get_logger(__name__)
 # A saga that is still retried after that starts no longer in its request's trace.
 RETENTION = timedelta(days=7)
-SWEEP_BATCH = 1_000
 
 
 class TraceRow(NamedTuple):
@@ -54,14 +53,7 @@ def read(subject_ids: Collection[UUID]) -> dict[UUID, str]:
 
 def sweep() -> int:
     """Delete the rows that are older than `RETENTION`, in small batches. Returns how many."""
-    deleted = 0
-    while True:
-        old = RecordedTrace.objects.filter(at__lte=clock.now() - RETENTION)
-        batch = list(old.values_list("pk", flat=True)[:SWEEP_BATCH])
-        if not batch:
-            return deleted
-        RecordedTrace.objects.filter(pk__in=batch).delete()
-        deleted += len(batch)
+    return batch_deletion.delete_in_batches(RecordedTrace.objects.filter(at__lte=clock.now() - RETENTION))
 
 
 def _write(rows: Sequence[TraceRow]) -> None:

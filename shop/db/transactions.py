@@ -68,10 +68,11 @@ DEADLOCK, LOCK_WAIT, CHANGED_SINCE_READ = 1213, 1205, 1020
 ROLLED_BACK_AT_COMMIT = 3101
 CONFLICTS = {DEADLOCK, LOCK_WAIT, CHANGED_SINCE_READ, ROLLED_BACK_AT_COMMIT}
 SQLITE_LOCKED = ("database is locked",)
-# Lost or refused connections: gone away, lost during query, extended loss, refused on socket and TCP,
-# shutdown in progress, killed, too many connections; packets that could not be read or written; half a
-# greeting (2027), which MySQL Router passes on when its server dies during it.
-CONNECTION_LOST = {2006, 2013, 2027, 2055, 2002, 2003, 1053, 1927, 1040, 4031, 1158, 1159, 1160, 1161}
+# Lost or refused connections: gone away, lost during query, extended loss, refused on socket and TCP, a host
+# whose name is not known, as a container's that is down (2005), shutdown in progress, killed, too many
+# connections; packets that could not be read or written; half a greeting (2027), which MySQL Router passes on
+# when its server dies during it.
+CONNECTION_LOST = {2006, 2013, 2027, 2055, 2002, 2003, 2005, 1053, 1927, 1040, 4031, 1158, 1159, 1160, 1161}
 # Errors of a cluster's server that is no longer the primary, or not yet: read-only (1290, 1836), offline
 # (3032), a hook that failed (3100), the session killed (3169), and Group Replication's own; of Galera, a
 # member outside of the primary component (1047), and a COMMIT that failed because it had just lost the

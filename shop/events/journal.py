@@ -20,6 +20,7 @@ from uuid_utils.compat import uuid7
 
 from shop import clock
 from shop.db import bulk_sql, open_transaction
+from shop.event_feed import recording
 from shop.models import JournalLine
 from shop.observability import logs, tracing
 
@@ -28,6 +29,8 @@ Actor = JournalLine.Actor
 LINES_PER_STATEMENT = 1_000
 LONGEST_DETAIL = 255
 QUEUED = JournalLine.Delivery.QUEUED.value
+KEY_NAME = "API key "
+"""How an actor's name begins, before the key's number, where an API key acted: no username has a space."""
 
 
 class NewJournalLine(NamedTuple):
@@ -139,13 +142,15 @@ class NoteFields(TypedDict, total=False):
 
 
 def note(**happened: Unpack[NoteFields]) -> None:
-    """Write a journal line as part of the caller's transaction."""
-    open_transaction.write_before_commit(_write_lines, build_line(**happened))
+    """Write a journal line as part of the caller's transaction, and the event that it is in the feed."""
+    note_all([build_line(**happened)])
 
 
 def note_all(lines: Iterable[NewJournalLine]) -> None:
     """Write several lines, each made by `build_line`."""
-    open_transaction.write_all_before_commit(_write_lines, lines)
+    noted = list(lines)
+    open_transaction.write_all_before_commit(_write_lines, noted)
+    recording.record_all(recording.from_journal(noted))
 
 
 def build_line(

@@ -9,6 +9,7 @@ from typing import Any
 from django.db.models import QuerySet
 
 from shop.db import transactions
+from shop.events import journal
 from shop.models import JournalLine
 
 LINES_PER_TRANSACTION = 500
@@ -21,7 +22,11 @@ def replace_names(*, account_id: int, subject: str, pseudonym: str) -> int:
 
     A transaction for some lines each: a call that was interrupted is repeated, and goes on with the rest.
     """
-    caused = JournalLine.objects.filter(actor_id=account_id).exclude(actor_name__in=["", pseudonym])
+    caused = (
+        JournalLine.objects.filter(actor_id=account_id)
+        .exclude(actor_name__in=["", pseudonym])
+        .exclude(actor_name__startswith=journal.KEY_NAME)
+    )
     changed = 0
     for ids in _chunks(caused):
         changed += _update_names(ids, pseudonym)

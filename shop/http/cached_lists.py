@@ -27,8 +27,8 @@ from shop.http.messages import JSON, Request, Response
 MAX_AGE_SECONDS = 1.0
 BURST_REQUESTS = 20
 """Of a page within `MAX_AGE_SECONDS`, from which on a kept page is shown."""
-MOST_PAGES = 256
-"""Kept at once; a page of 200 rows has some 40 KB."""
+MOST_PAGES, LARGEST_PAGE_BYTES = 256, 64 * 1024
+"""Kept at once, and the size up to which a page is kept; one of 200 products has some 40 KB."""
 LONGEST_URL = 1_024
 """The page of a longer one is not kept."""
 LONGEST_ETAGS = 1_024
@@ -132,7 +132,9 @@ def _keep(url: str, reading: _Reading, done: "asyncio.Future[_Page]") -> None:
     if _readings.get(url) is not reading:
         return
     del _readings[url]
-    if not done.cancelled() and done.exception() is None:
+    if done.cancelled() or done.exception() is not None:
+        return
+    if len(done.result().body) <= LARGEST_PAGE_BYTES:
         _pages[url] = done.result()
         _pages.move_to_end(url)
         while len(_pages) > MOST_PAGES:

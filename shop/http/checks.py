@@ -255,6 +255,12 @@ def _check_view(path: str, view: type[views.View]) -> Iterator[CheckMessage]:
             hint="Do in the view's method what it is for, or teach shop.http.views.",
             id="shop.E004",
         )
+    if view.resource is None:
+        yield Error(
+            f"{view.__name__} at {path} has no resource, so no API key has a scope for it.",
+            hint="Say what it is about, or that no key may call it: shop.api_keys.scopes.Resource.",
+            id="shop.E009",
+        )
     for kind in foreign:
         yield Error(
             f"{view.__name__} at {path} inherits {kind.__module__}.{kind.__name__}, which has no effect.",

@@ -40,14 +40,19 @@ _replay_lookups: Batcher[KeyedCall, Replay | None] = Batcher(
 _running: dict[tuple[int, str], set[Signal]] = {}
 
 
-def read_keyed_call(request: Request, answer: Callable[[Any], Answer | None]) -> KeyedCall:
-    """Return the call's key and fingerprint. Raises `Invalid` if the header is missing or not valid."""
+def read_keyed_call(
+    request: Request, answer: Callable[[Any], Answer | None], *, owner_id: int | None = None
+) -> KeyedCall:
+    """Return the call's key and fingerprint. Raises `Invalid` if the header is missing or not valid.
+
+    The key belongs to `owner_id`, which a call of staff gives, or else to the account that the call is about.
+    """
     key_hash = recorded_answers.key_hash(_parse_key(request.header("Idempotency-Key")))
     meaning = orjson.dumps(_normalize_json(request.data), option=orjson.OPT_SORT_KEYS)
     fingerprint = hashlib.sha256(
         b"%s %s\n%s" % (_encode_text(request.method), _encode_text(request.path), meaning)
     )
-    account = account_id(request)
+    account = account_id(request) if owner_id is None else owner_id
     return KeyedCall(
         account_id=account,
         key_hash=key_hash,

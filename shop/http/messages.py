@@ -115,11 +115,26 @@ class Request:
         return f"{scheme}://{self.header('Host')}{escape_uri_path(self.path)}{query}"
 
 
-def account_id(request: Request) -> int:
-    """The caller's account id. Raises `NotAuthenticated`."""
+def caller_id(request: Request) -> int:
+    """The id of the calling account; of an API key alone, its maker's. Raises `NotAuthenticated`."""
     if request.user.pk is None:
         raise NotAuthenticated(_("Sign in to do that."))
     return request.user.pk
+
+
+def account_id(request: Request) -> int:
+    """The id of the account whose own rows the call is about.
+
+    Raises `NotAuthenticated`, and `Invalid` (`account_required`) for an API key that acts for no account.
+    """
+    own = caller_id(request)
+    key = request.user.key if isinstance(request.user, Account) else None
+    if key is not None and not key.is_acting:
+        raise Invalid(
+            _("This call is about an account's own: name it in the header Firstcome-Account."),
+            code="account_required",
+        )
+    return own
 
 
 class Response:

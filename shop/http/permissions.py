@@ -2,22 +2,26 @@
 
 from django.contrib.auth.models import User
 
+from shop.accounts.authentication import Account
 from shop.errors import NotAllowed
-from shop.http.messages import Request, account_id
+from shop.http.messages import Request, account_id, caller_id
 from shop.lazy_texts import mark as _
 
 READ_JOURNAL = "shop.view_journalline"
 """What operators did, and why, wherever it is shown."""
 
 
-def require_staff_permission(request: Request, permission: str) -> None:
-    """Require that the caller is staff with `permission`, such as "coupons.change_campaign".
+def require_staff_permission(request: Request, permission: str) -> int:
+    """Require that the caller is staff with `permission`, such as "coupons.change_campaign"; return its id.
 
-    Call it first in a staff-only view, so that all other callers get 403 whatever the object. Raises
-    `NotAuthenticated` and `NotAllowed`.
+    Call it first in a staff-only view, so that all other callers get 403 whatever the object. An API key has
+    the permissions of its maker, and none while it acts for an account. Raises `NotAuthenticated` and
+    `NotAllowed`.
     """
-    if not _has_permission(account_id(request), permission):
+    staff_id = caller_id(request)
+    if _is_acting(request) or not _has_permission(staff_id, permission):
         raise NotAllowed(_("This account may not do that."))
+    return staff_id
 
 
 def has_staff_permission(request: Request, permission: str) -> bool:
@@ -25,10 +29,22 @@ def has_staff_permission(request: Request, permission: str) -> bool:
 
     Costs no query unless the token claims staff; an account that became staff meanwhile needs a new token.
     """
+    # A key that acts for an account claims none.
     claims_staff = request.user.is_authenticated and request.user.is_staff
-    return claims_staff and _has_permission(account_id(request), permission)
+    return claims_staff and _has_permission(caller_id(request), permission)
 
 
-def _has_permission(account_id: int, permission: str) -> bool:
-    user = User.objects.filter(pk=account_id, is_active=True, is_staff=True).first()
+def allowed_account_id(request: Request, permission: str) -> int | None:
+    """The account whose rows the caller may use: its own; None, which is all, for staff with `permission`."""
+    return None if has_staff_permission(request, permission) else account_id(request)
+
+
+def _is_acting(request: Request) -> bool:
+    """Whether an API key acts for an account: then the account may be staff, and the key still is not."""
+    key = request.user.key if isinstance(request.user, Account) else None
+    return key is not None and key.is_acting
+
+
+def _has_permission(staff_id: int, permission: str) -> bool:
+    user = User.objects.filter(pk=staff_id, is_active=True, is_staff=True).first()
     return user is not None and user.has_perm(permission)

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import Error as DatabaseFailure
+from django.db import IntegrityError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import translation
 from django.utils.translation import gettext_noop
@@ -13,6 +14,7 @@ from rest_framework import exceptions
 from structlog import get_logger
 
 from shop import errors
+from shop.accounts.authentication import TokenInvalid
 from shop.db import transactions
 from shop.http import json_format
 from shop.http.messages import PROBLEM, Response
@@ -52,6 +54,7 @@ TITLES = {
     "internal_error": "Internal error",
 }
 INTERNAL_ERROR = _("Something went wrong here. It has been logged.")
+NO_REFERENCED_ROW = 1452
 NOT_FOUND = _("There is nothing at this address.")
 NOT_ALLOWED = _("This account may not do that.")
 NOT_UNDERSTOOD = _("The request can't be understood.")
@@ -110,8 +113,15 @@ def from_error(error: Exception, language: str | None = None) -> Response:
         case DatabaseFailure() if transactions.is_unavailable(error):
             unavailable = errors.Unavailable(_("The database can't be reached; ask again."))
             return _from_own_error(unavailable, language)
+        case IntegrityError() if _is_of_missing_account(error):
+            return _from_own_error(TokenInvalid(), language)
     log.error("unexpected error", exc_info=error)
     return problem(500, "internal_error", INTERNAL_ERROR, language=language)
+
+
+def _is_of_missing_account(error: IntegrityError) -> bool:
+    """Whether a row was refused because its account is not there: a restore has lost it, not its token."""
+    return error.args[:1] == (NO_REFERENCED_ROW,) and "REFERENCES `auth_user`" in str(error)
 
 
 def from_call_error(

@@ -9,25 +9,31 @@ A view's method that is a coroutine function runs on the event loop, and must no
 and `runserver`, which have no event loop, come by `shop.http.pages.middleware.dispatch_api_calls`.
 """
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import lru_cache, partial
 from inspect import iscoroutinefunction
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.http.request import split_domain_port, validate_host
 from django.urls import ResolverMatch, get_resolver
+from django.urls.converters import UUIDConverter
 from rest_framework import exceptions
 from rest_framework.views import APIView
 
 from shop.accounts import authentication, disabled_accounts
+from shop.accounts.authentication import Account
+from shop.api_keys import key_memory
+from shop.api_keys.scopes import Resource, required_scope
 from shop.concurrency import event_loop
 from shop.errors import Unavailable
 from shop.events import journal
-from shop.http import problems
+from shop.http import key_calls, problems
 from shop.http.messages import ANONYMOUS, Request, Response
 from shop.observability import logs, request_metrics
 
@@ -35,6 +41,8 @@ __all__ = ["Request", "Response", "View"]
 API_PREFIX = "/api/v1/"
 # The most that is cached, because any client may send long ones.
 MAX_HOST_LENGTH, MAX_CACHED_PATH_LENGTH = 260, 200
+ANY_ID = UUID(int=0)
+UUID_TEXT, LAST_UUID = re.compile(UUIDConverter.regex), re.compile(r"/<uuid:(\w+)>$")
 # What Django's `SecurityMiddleware` and `XFrameOptionsMiddleware` send with pages.
 PUBLIC_HEADERS = [
     ("X-Content-Type-Options", "nosniff"),
@@ -84,9 +92,8 @@ async def dispatch(request: Request) -> tuple[Response, ResolverMatch | None]:
         host, path = request.header("Host") or "", request.path.removeprefix(request.mount)
         if not is_allowed_host(host):
             raise DisallowedHost
-        find = find_view if len(path) <= MAX_CACHED_PATH_LENGTH else find_view.__wrapped__
-        match = find(settings.ROOT_URLCONF, path)
-        response = await _create_view(match).answer(request, match.kwargs)
+        match, arguments = find_with_arguments(path)
+        response = await _create_view(match).answer(request, arguments)
     except Exception as error:
         response = problems.from_error(error, request.language)
     return response, match
@@ -115,6 +122,32 @@ def _is_allowed_host(host: str, allowed: tuple[str, ...]) -> bool:
     return bool(domain) and validate_host(domain, allowed)
 
 
+def find_with_arguments(path: str) -> tuple[ResolverMatch, Mapping[str, Any]]:
+    """The view at a path, and its arguments, which for a path that ends in a UUID are not those of the match.
+
+    Each account has such paths of its own, so their matches are never in the cache of `find_view`: those of
+    all ids have the same view, and differ in one argument. Raises `Http404`.
+    """
+    if len(path) > MAX_CACHED_PATH_LENGTH:
+        match = find_view.__wrapped__(settings.ROOT_URLCONF, path)
+        return match, match.kwargs
+    collection, _, last = path.rpartition("/")
+    by_any_id = _find_by_any_id(settings.ROOT_URLCONF, collection) if UUID_TEXT.fullmatch(last) else None
+    if by_any_id is not None:
+        match, name = by_any_id
+        return match, {**match.kwargs, name: UUID(last)}
+    match = find_view(settings.ROOT_URLCONF, path)
+    return match, match.kwargs
+
+
+@lru_cache(maxsize=1_024)
+def _find_by_any_id(urls: str, collection: str) -> tuple[ResolverMatch, str] | None:
+    """The match of a UUID below this path and the argument's name; None if the view takes it otherwise."""
+    match = get_resolver(urls).resolve(f"{collection}/{ANY_ID}")
+    route = LAST_UUID.search(match.route)
+    return (match, route[1]) if route else None
+
+
 @lru_cache(maxsize=1_024)
 def find_view(urls: str, path: str) -> ResolverMatch:
     """The view at a path, cached, because most calls go to the same few. Raises `Http404`."""
@@ -127,11 +160,16 @@ class View(APIView):
 
     # Django requires all methods of a view to be of one kind; its own dispatch is not used here.
     view_is_async = False
+    # What the view is about, for the scopes of API keys; `shop.http.checks` refuses a view that doesn't say.
+    resource: Resource | None = None
 
     async def answer(self, request: Request, arguments: Mapping[str, Any]) -> Response:
         try:
             authorization = request.header("Authorization")
-            if authorization and self.authentication_classes:
+            secret = key_memory.secret_in(authorization) if authorization else None
+            if secret is not None:
+                request.user = await self._authenticate_key(request, secret)
+            elif authorization and self.authentication_classes:
                 if disabled_accounts.is_refresh_due():
                     # If the refresh fails, the cached set is used while it is recent enough.
                     with suppress(Unavailable):
@@ -153,6 +191,16 @@ class View(APIView):
             return await event_loop.run_in_thread(call, group=type(self).__name__, owner=request.user.pk)
         except Exception as error:
             return problems.from_call_error(error, request.method, self.allowed_methods, request.language)
+
+    async def _authenticate_key(self, request: Request, secret: str) -> Account:
+        """The caller by an API key; a view without authentication takes none either."""
+        resource = self.resource or Resource.NONE
+        return await key_calls.authenticate(
+            request,
+            secret,
+            scope=required_scope(resource, request.method),
+            has_method=request.method in self.allowed_methods and request.method != "OPTIONS",
+        )
 
     def options(self, request: Request, **arguments: Any) -> Response:  # type: ignore[override]
         """Respond with the methods that the view has."""

@@ -1,4 +1,4 @@
-"""Demo data: accounts with points, products with stock, campaigns to try.
+"""Demo data: accounts with points, products with stock, campaigns and sales to try.
 
 Only missing rows are created, so seeding may be repeated, interrupted and resumed.
 """
@@ -15,10 +15,13 @@ from uuid_utils.compat import uuid7
 from coupons import campaigns, partners, pool
 from coupons.campaigns import Terms
 from coupons.models import Campaign
+from inventory import products
 from inventory.imports import importing
 from inventory.imports.importing import StockRow
 from inventory.models import Product
 from payments import ledger
+from sales import terms as sale_terms
+from sales.models import Sale
 from shop import clock
 from shop.accounts import sign_outs, tokens
 from shop.accounts.demo_accounts import BUYER, BUYER_PASSWORD, STAFF, STAFF_PASSWORD
@@ -33,6 +36,16 @@ BATCH_SIZE = 1_000
 PRODUCT_NAMES = ("Mug", "T-shirt", "Tote bag", "Notebook", "Poster", "Sticker set", "Cap", "Umbrella")
 PRICES = (12_000, 25_000, 18_000, 9_000, 15_000, 4_000, 22_000, 31_000)
 POOL_CODES = 500
+OPENS_AFTER = timedelta(minutes=5)
+SALE_LASTS = timedelta(days=365)
+
+
+@dataclass(frozen=True)
+class ScarceProduct:
+    """A product of a sale: its first delivery, and its limit for an account."""
+
+    row: StockRow
+    limit: int | None
 
 
 @dataclass(frozen=True)
@@ -77,6 +90,19 @@ def seed_campaigns(progress: Progress) -> None:
         if campaign.code_source == Campaign.CodeSource.POOL:
             pool.generate(campaign_id=campaign.pk, count=campaign.quantity - campaign.codes_added)
         progress(1)
+
+
+def seed_sales(progress: Progress) -> None:
+    """Create a sale that is open and one that opens soon, each with a waiting room and scarce products."""
+    for goods, terms in _sale_terms():
+        if not Sale.objects.filter(name=terms["name"]).exists():
+            sale_terms.create(product_ids=_sale_products(goods), **terms)
+        progress(1)
+
+
+def count_sales() -> int:
+    """The number of demo sales."""
+    return len(_sale_terms())
 
 
 def count_campaigns() -> int:
@@ -179,6 +205,36 @@ def _campaign_terms() -> list[Terms]:
             max_discount_amount=20_000,
         ),
     ]
+
+
+def _sale_terms() -> list[tuple[list[ScarceProduct], sale_terms.Terms]]:
+    """The products of each sale, and its terms."""
+    now = clock.now()
+    room = sale_terms.Terms(
+        admission=Sale.Admission.QUEUE,
+        closes_at=now + SALE_LASTS,
+        rate_per_minute=30,
+        admitted_for_seconds=300,
+    )
+    lamp = ScarceProduct(StockRow(0, "DROP-LAMP", "Desk lamp, numbered", 48_000, 20), limit=2)
+    chair = ScarceProduct(StockRow(0, "DROP-CHAIR", "The last chair", 90_000, 1), limit=None)
+    picture = ScarceProduct(StockRow(0, "DROP-PRINT", "Anniversary print", 35_000, 100), limit=1)
+    return [
+        ([lamp, chair], room | sale_terms.Terms(name="Numbered pieces", opens_at=now)),
+        ([picture], room | sale_terms.Terms(name="Anniversary drop", opens_at=now + OPENS_AFTER)),
+    ]
+
+
+def _sale_products(goods: Sequence[ScarceProduct]) -> list[int]:
+    """The ids of the products; those that are missing are created."""
+    rows = {one.row.sku: one.row for one in goods}
+    known = set(Product.objects.filter(sku__in=rows).values_list("sku", flat=True))
+    missing = [row for sku, row in rows.items() if sku not in known]
+    importing.receive(missing, delivery_id=uuid7(), reason="Demo stock")
+    ids = dict(Product.objects.filter(sku__in=rows).values_list("sku", "pk"))
+    for one in goods:
+        products.change(product_id=ids[one.row.sku], limit_per_account=one.limit)
+    return list(ids.values())
 
 
 def _partner_campaign_terms(name: str) -> Terms:

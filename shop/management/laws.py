@@ -15,6 +15,7 @@ from inventory import audit as inventory
 from orders import audit as orders
 from orders import scheduled_audit as scheduled
 from payments import audit as payments
+from sales import audit as sales
 from shop.operations.audits.audit_report import LawReport, merge_reports
 from shop.operations.audits.audit_scope import Subject, WholeCheck
 
@@ -37,19 +38,24 @@ LAWS = {
     "L13": gettext_noop(
         "an account's units in open and paid orders are within the largest limit they were placed under"
     ),
+    "L14": gettext_noop(
+        "a sale admits no more in 60 s than its rate; its orders keep the admitted entry that they used"
+    ),
 }
 Audit = Callable[[], list[LawReport]]
 AUDITS: Sequence[tuple[Audit, Sequence[str]]] = (
     (coupons.audit, ("L1", "L2", "L3", "L6")),
     (inventory.audit, ("L4", "L5", "L8")),
     (payments.audit, ("L7",)),
-    (orders.audit, ("L5", "L6", "L8", "L9", "L10", "L11", "L12", "L13")),
+    (sales.audit, ("L14",)),
+    (orders.audit, ("L5", "L6", "L8", "L9", "L10", "L11", "L12", "L13", "L14")),
 )
 # Of the scheduled audit.
 SUBJECTS: Sequence[Subject] = (
     *coupons.SUBJECTS,
     *inventory.SUBJECTS,
     *payments.SUBJECTS,
+    *sales.SUBJECTS,
     *scheduled.SUBJECTS,
 )
 WHOLE_CHECKS: Sequence[WholeCheck] = (*inventory.WHOLE_CHECKS, *scheduled.WHOLE_CHECKS)

@@ -166,7 +166,8 @@ class _Audit:
     def check_suspects(self) -> None:
         """Check the rows again in which a law was found broken."""
         checks = {subject.name: subject.checks for subject in laws.SUBJECTS}
-        checks |= {whole.name: ((whole.law, _of_any_rows(whole)),) for whole in laws.WHOLE_CHECKS}
+        for whole in laws.WHOLE_CHECKS:
+            checks[whole.name] = (*checks.get(whole.name, ()), (whole.law, _of_any_rows(whole)))
         for status in LawStatus.objects.order_by("law"):
             for name, kept in status.suspects:
                 for law, check in checks.get(name, ()):

@@ -2,17 +2,21 @@
 
 import threading
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from celery import Task
 from celery.beat import PersistentScheduler, ScheduleEntry
 from django.db import connections
 
+from shop import clock
 from shop.operations import dispatch, heartbeats
 from shop.operations.beat_lease import BeatLease
 
 STANDBY_SECONDS = 0.2
 """Between two looks at the lease, while another beat acts."""
+STEP_BACK = timedelta(seconds=1)
+"""The clock is corrected by less each time that it is measured."""
 
 
 class Scheduler(PersistentScheduler):
@@ -28,6 +32,8 @@ class Scheduler(PersistentScheduler):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         self._threads: dict[str, threading.Thread] = {}
         self._lease: BeatLease | None = None
+        # Before the schedule, which reads the time: beat ends here where its host's clock is wrong.
+        clock.start()
         super().__init__(*arguments, **named)
 
     def tick(self, *arguments: Any, **named: Any) -> Any:
@@ -40,9 +46,23 @@ class Scheduler(PersistentScheduler):
             # Celery writes its file only after a look into it, and probes look at the file's age.
             _ = self.schedule
             return STANDBY_SECONDS
+        self._start_anew_after_a_step_back()
         seconds = super().tick(*arguments, **named)
         heartbeats.record(heartbeats.BEAT)
         return seconds
+
+    def _start_anew_after_a_step_back(self) -> None:
+        """Count from now what last ran in the future, because the database's clock went back since.
+
+        It would wait until that clock is where it was: after a failover to a server that is 15 minutes
+        behind, nothing would expire or recover for as long.
+        """
+        now = self.app.now()
+        ahead = [entry for entry in self.schedule.values() if entry.last_run_at > now + STEP_BACK]
+        for entry in ahead:
+            entry.last_run_at = now
+        if ahead:
+            self._heap = None
 
     def close(self) -> None:
         """Save the schedule, and let another beat act."""

@@ -1,16 +1,18 @@
-"""What Celery's processes do at their start: worker and beat expose their metrics and share their counts."""
+"""What Celery's processes do at their start: expose metrics, share counts, and workers deliver webhooks."""
 
 from typing import Any
 
-from celery.signals import beat_init, celeryd_after_setup
+from celery.signals import beat_init, celeryd_after_setup, worker_init, worker_shutdown
 from celery.worker import state
 
 from shop.concurrency.thread_pool import POOL_BUSY, POOL_THREADS, POOL_WAITING
 from shop.observability import gauges, process_metrics
 from shop.operations import metrics_server, shared_counts
+from shop.webhook_endpoints.dispatcher import Dispatcher
 
 TASKS = "tasks"
 """The pool of a worker's threads, in the metrics."""
+_webhooks = Dispatcher()
 
 
 @celeryd_after_setup.connect
@@ -20,6 +22,18 @@ def expose_worker_metrics(*, instance: Any, **_: object) -> None:
     process_metrics.add_sampler(_sample_tasks)
     metrics_server.start_server(gauges.OF_PROCESS)
     shared_counts.start()
+
+
+@worker_init.connect
+def start_webhooks(**_: object) -> None:
+    """Deliver to webhook endpoints, in threads beside those of tasks."""
+    _webhooks.start()
+
+
+@worker_shutdown.connect
+def stop_webhooks(**_: object) -> None:
+    """Let the requests that are under way end."""
+    _webhooks.stop()
 
 
 @beat_init.connect

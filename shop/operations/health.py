@@ -20,6 +20,7 @@ from shop.operations import broker_connections
 from shop.redis import redis_client
 
 log = get_logger(__name__)
+RETRY_AFTER_SECONDS = 1
 CHECK_TIMEOUT_SECONDS = 1.5
 BROKER_SECONDS = 1.2
 
@@ -42,8 +43,10 @@ def readyz(request: HttpRequest) -> HttpResponse:
     results = _start_checks()
     wait(results.values(), timeout=CHECK_TIMEOUT_SECONDS)
     down = [name for name, result in results.items() if not (result.done() and result.result())]
-    status = "ready" if not down else "not_ready"
-    return JsonResponse({"status": status, "down": down}, status=503 if down else 200)
+    if down:
+        not_ready = {"status": "not_ready", "down": down}
+        return JsonResponse(not_ready, status=503, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+    return JsonResponse({"status": "ready", "down": down})
 
 
 def _start_checks() -> dict[str, "Future[bool]"]:

@@ -2,15 +2,19 @@
 
 from structlog import get_logger
 
-from shop.accounts import tokens
+from shop.accounts import sign_outs, tokens
 from shop.db import commit_marks, recorded_traces
+from shop.event_feed import reading
 from shop.idempotency import recorded_answers
+from shop.webhook_endpoints import deliveries
 
 log = get_logger(__name__)
 
 
 def sweep() -> int:
-    """Delete old idempotency keys, used refresh tokens, marks of transactions and traces. Returns how many.
+    """Delete old idempotency keys, tokens, sessions, marks of transactions, traces, events, webhooks.
+
+    Returns how many.
 
     An error in one sweep doesn't stop the others; the first error is raised at the end.
     """
@@ -18,8 +22,11 @@ def sweep() -> int:
     for sweep_rows in (
         recorded_answers.delete_expired_keys,
         tokens.delete_expired_tokens,
+        sign_outs.delete_expired_sessions,
         commit_marks.sweep,
         recorded_traces.sweep,
+        reading.delete_old,
+        deliveries.delete_old,
     ):
         try:
             deleted += sweep_rows()

@@ -7,6 +7,7 @@ from django.http import Http404
 from drf_spectacular.utils import extend_schema
 
 from shop import clock
+from shop.api_keys.scopes import Resource
 from shop.http.messages import account_id
 from shop.http.validation import Id, Input, read
 from shop.http.views import Request, Response, View
@@ -20,6 +21,8 @@ class NullInput(Input):
 
 
 class NullCoupon(View):
+    resource = Resource.COUPONS
+
     @extend_schema(exclude=True)
     async def post(self, request: Request) -> Response:
         """Return a response like a coupon's without doing anything. Exists only with `LAB=1`."""

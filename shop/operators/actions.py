@@ -154,7 +154,12 @@ def perform_once(
 def _ask_to_confirm(request: HttpRequest, action: Action, form: ActionForm) -> HttpResponse:
     preview = action.preview(form.cleaned_data)
     values = {name: form[name].value() for name in form.fields} | dict(preview.carried)
-    hidden = [(name, "" if value is None else value) for name, value in values.items()]
+    # A field with several values is sent several times.
+    hidden = [
+        (name, "" if one is None else one)
+        for name, value in values.items()
+        for one in (value if isinstance(value, list) else [value])
+    ]
     return _render(request, action, "confirmation", preview=preview, hidden=hidden)
 
 

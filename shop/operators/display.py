@@ -10,6 +10,8 @@ from django.utils.translation import get_language
 from unfold.utils import display_for_label
 
 from shop import lazy_texts
+from shop.events import journal
+from shop.models import JournalLine
 from shop.money import format_amount, format_number
 from shop.operators.status_words import status_word
 
@@ -26,6 +28,7 @@ STATE_COLOURS = {
     # of payments and refunds
     "pending": "info",
     "in_doubt": "warning",
+    "requires_action": "info",
     "succeeded": "success",
     "failed": "danger",
     "reversed": "default",
@@ -58,6 +61,14 @@ def status_label(code: str, colours: Mapping[str, str] = STATE_COLOURS, *, word:
     label = StatusLabel(display_for_label(shown, "", {code: colours.get(code, "")}))
     label.code = code
     return label
+
+
+def actor_text(line: JournalLine) -> str:
+    """The actor of a journal line: the kind, and the name or the number; with an API key, both."""
+    name = line.actor_name
+    if name.startswith(journal.KEY_NAME):
+        return f"{line.get_actor_display()} {line.actor_id} ({name})"
+    return f"{line.get_actor_display()} {name or line.actor_id or ''}".strip()
 
 
 def stored_text(text: str) -> str:

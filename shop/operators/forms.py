@@ -128,7 +128,12 @@ class EditForm(forms.BaseForm):
         return data
 
     def _has_initial(self, bound: forms.BoundField) -> bool:
-        """Whether the value with which the field was shown came with the form; date and time come apart."""
+        """Whether the value with which the field was shown came with the form.
+
+        Date and time come apart, and of several values a field that was shown with none sends none.
+        """
+        if getattr(bound.field.widget, "allow_multiple_selected", False):
+            return True
         return not self.data.keys().isdisjoint({bound.html_initial_name, f"{bound.html_initial_name}_0"})
 
     def _was_changed_meanwhile(self, bound: forms.BoundField) -> bool:

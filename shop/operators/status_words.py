@@ -21,6 +21,10 @@ WORDS = {
     "expired": _("expired"),
     "in_flight": _("in flight"),
     "waiting": _("waiting"),
+    # of entries of sales
+    "admitted": _("admitted"),
+    "used": _("used"),
+    "over": _("over"),
     # of orders, payments, refunds and sagas
     "awaiting_payment": _("awaiting payment"),
     "paying": _("paying"),
@@ -31,6 +35,7 @@ WORDS = {
     "cancelled": _("cancelled"),
     "pending": _("pending"),
     "in_doubt": _("in doubt"),
+    "requires_action": _("waits for the customer"),
     "succeeded": _("succeeded"),
     "failed": _("failed"),
     "reversed": _("reversed"),
@@ -39,6 +44,9 @@ WORDS = {
     "done": _("done"),
     "compensating": _("compensating"),
     "compensated": _("compensated"),
+    # of API keys
+    "valid": _("valid"),
+    "revoked": _("revoked"),
     # of movements of stock
     "received": _("received"),
     "adjusted": _("adjusted"),

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
 import pycurl
@@ -50,23 +51,27 @@ class Reply:
 
 
 class _ThreadHandles(threading.local):
-    """This thread's handles of libcurl by scheme and host, each with the connection that it keeps."""
+    """This thread's handles of libcurl by scheme, host and address, each with the connection it keeps."""
 
     def __init__(self) -> None:
-        self.handles: dict[tuple[str, str], pycurl.Curl] = {}
+        self.handles: dict[tuple[str, str, str], pycurl.Curl] = {}
 
 
 class _Exchange:
     """The state of one exchange, which libcurl's callbacks collect."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str) -> None:
+        self.address = address
         self.is_sent = False
         self.headers = HTTPHeaderDict()
         self.body = bytearray()
 
-    def before_request(self, *_addresses: object) -> int:
-        """Let the request be sent once: libcurl sends it again when a kept connection breaks."""
-        if self.is_sent:
+    def before_request(self, connected_to: str, *_others: object) -> int:
+        """Let the request be sent once: libcurl sends it again when a kept connection breaks.
+
+        It is sent to no other address than the one that was asked for.
+        """
+        if self.is_sent or (self.address and ip_address(connected_to) != ip_address(self.address)):
             return int(pycurl.PREREQFUNC_ABORT)
         self.is_sent = True
         return int(pycurl.PREREQFUNC_OK)
@@ -111,18 +116,20 @@ def send_request(
     body: bytes | None,
     seconds: float,
     passes_trace: bool = False,
+    address: str = "",
 ) -> Reply:
     """Send one request and read its whole reply within `seconds`. Raises `NoResponse` or `ResponseTooLarge`.
 
     One deadline holds for the lookup of the host's name, connecting, TLS, sending, headers and body. There
     are no retries: the caller decides, because it knows the idempotency key. Redirects are not followed, and
     a compressed body is returned undecoded. `passes_trace` is for systems of the operator's own: the trace
-    that is under way, if any, is passed on in `traceparent`.
+    that is under way, if any, is passed on in `traceparent`. With `address` the connection is to that IP
+    address, and TLS and `Host` name the URL's host all the same: nothing is looked up.
     """
     with tracing.span(method, _attributes(method, url) if tracing.is_on else None, kind="client"):
         if passes_trace:
             headers = {**headers, **tracing.headers()}
-        reply = _exchange(method, url, headers=headers, body=body, seconds=seconds)
+        reply = _exchange(method, url, headers=headers, body=body, seconds=seconds, address=address)
         tracing.record_response(reply.status, fails_from=400)
         return reply
 
@@ -143,15 +150,17 @@ def _port(address: SplitResult) -> int:
 
 
 def _exchange(
-    method: str, url: str, *, headers: Mapping[str, str], body: bytes | None, seconds: float
+    method: str, url: str, *, headers: Mapping[str, str], body: bytes | None, seconds: float, address: str
 ) -> Reply:
     open_transaction.assert_outside()
-    curl, exchange = _handle(url), _Exchange()
+    curl, exchange = _handle(url, address), _Exchange(address)
     curl.setopt(pycurl.URL, url)
     curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
     curl.setopt(pycurl.PATH_AS_IS, 1)
     # Each connection looks its host up: libcurl would keep an address for a minute after a host has moved.
     curl.setopt(pycurl.DNS_CACHE_TIMEOUT, 0)
+    if address:
+        curl.setopt(pycurl.RESOLVE, [_pinned(urlsplit(url), address)])
     if method != "GET":
         curl.setopt(pycurl.POSTFIELDS, body or b"")
         curl.setopt(pycurl.CUSTOMREQUEST, method)
@@ -174,10 +183,19 @@ def _exchange(
     return Reply(curl.getinfo(pycurl.RESPONSE_CODE), exchange.headers, bytes(exchange.body))
 
 
-def _handle(url: str) -> pycurl.Curl:
-    """This thread's handle for the host, without options: with the kept connection, if that is usable."""
-    address = urlsplit(url)
-    name = address.scheme, address.netloc
+def _pinned(parts: SplitResult, address: str) -> str:
+    """The entry that gives the URL's host this address, in the form that libcurl reads."""
+    literal = f"[{address}]" if ":" in address else address
+    return f"{parts.hostname}:{_port(parts)}:{literal}"
+
+
+def _handle(url: str, address: str) -> pycurl.Curl:
+    """This thread's handle for the host, without options: with the kept connection, if that is usable.
+
+    A connection to another address than the one that is asked for is not used again.
+    """
+    parts = urlsplit(url)
+    name = parts.scheme, parts.netloc, address
     curl = _thread_handles.handles.get(name)
     if curl is None or _is_readable(curl):
         curl = _thread_handles.handles[name] = pycurl.Curl()

@@ -17,6 +17,7 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 from uuid_utils.compat import uuid7
 
+from coupons.restriction_models import EligibleAccount
 from payments import ledger
 from payments.models import LedgerAccount
 from shop import clock
@@ -25,7 +26,7 @@ from shop.db import transactions
 from shop.errors import NotFound, Rejected
 from shop.events import pseudonyms
 from shop.lazy_texts import mark as _
-from shop.models import IdempotencyKey, JournalLine
+from shop.models import ApiKey, IdempotencyKey, JournalLine
 from shop.personal_data import open_work, registry
 
 STARTED, ERASED = "erasure_started", "erased"
@@ -183,6 +184,9 @@ def _delete_rows(account_id: int) -> None:
     Session.objects.filter(pk__in=registry.sessions_of(account_id)).delete()
     OutstandingToken.objects.filter(user_id=account_id).delete()
     IdempotencyKey.objects.filter(account_id=account_id).delete()
+    EligibleAccount.objects.filter(account_id=account_id).delete()
+    # With their secrets. The journal names them by their numbers.
+    ApiKey.objects.filter(maker_id=account_id).delete()
 
 
 def _replace_names(account: User) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from shop import clock
 from shop.accounts import accounts
-from shop.db import transactions
+from shop.db import archived_months, transactions
 from shop.http import json_format
 from shop.models import JournalLine
 from shop.personal_data import registry
@@ -16,16 +16,19 @@ def export(*, account_id: int, reason: str) -> bytes:
     """Read the account's rows of every model, record the export in the journal, and return the document.
 
     It is read by many short statements, so what changes meanwhile may be in one part and not in another. The
-    line is written first: no export is without one.
+    line is written first: no export is without one. `archived` are the files that may have more of its rows.
     """
     transactions.run_or_savepoint(
         lambda: accounts.note_change(EXPORTED, account_id, after={}, detail=reason), transactions.ONCE
     )
+    archived = archived_months.as_json(archived_months.read_all())
     tables = {
         label: [_row(label, row, account_id) for row in registry.rows_of(label, account_id).values()]
         for label in registry.personal_data()
     }
-    return json_format.dump({"account": account_id, "exported_at": clock.now(), "tables": tables})
+    return json_format.dump(
+        {"account": account_id, "exported_at": clock.now(), "tables": tables, "archived": archived}
+    )
 
 
 def _row(label: str, row: dict[str, Any], account_id: int) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def _find(account_id: int) -> Iterator[str]:
         yield f"order {order.pk} ({order.status})"
     unsettled = Q(status__in=UNSETTLED) | Q(refunding_amount__gt=0)
     for payment in Payment.objects.filter(unsettled, account_id=account_id)[:NAMED]:
-        yield f"payment {payment.pk} ({payment.status})"
+        yield f"payment {payment.pk} ({payment.shown_status})"
     refunds = Refund.objects.filter(order__account_id=account_id)
     for refund in refunds.exclude(status=Refund.Status.SUCCEEDED)[:NAMED]:
         yield f"refund {refund.pk} ({refund.status})"

@@ -16,7 +16,8 @@ from django.db.models import Model, Q, QuerySet
 from orders.models import Refund, Saga, SagaLog
 from payments.models import Payment, Transfer, WebhookEvent
 from shop.accounts import accounts
-from shop.models import JournalLine
+from shop.feed_models import FeedEvent
+from shop.models import ArchivedPaidEvent, JournalLine
 
 Rows = QuerySet[Any, Any]
 
@@ -111,11 +112,23 @@ def _transfers_of(account_id: int) -> "QuerySet[Transfer]":
     return Transfer.objects.filter(own).distinct()
 
 
+def _archived_paid_events_of(account_id: int) -> "QuerySet[ArchivedPaidEvent]":
+    orders = rows_of("orders.Order", account_id).values("pk")
+    return ArchivedPaidEvent.objects.filter(pk__in=orders)
+
+
+def _feed_events_of(account_id: int) -> "QuerySet[FeedEvent]":
+    """Read without an index: an event is kept for some days alone, and exports are rare."""
+    orders = [order.pk for order in rows_of("orders.Order", account_id).only("pk")]
+    return FeedEvent.objects.filter(Q(data__account=account_id) | Q(order_id__in=orders))
+
+
 def _sessions_of(account_id: int) -> "QuerySet[Session]":
     return Session.objects.filter(pk__in=sessions_of(account_id))
 
 
 FOR_GOOD = "for good, as the shop's books"
+UNTIL_ARCHIVED = "until its month is [archived](#archived-months)"
 A_DAY = "`IDEMPOTENCY_RETENTION_SECONDS`, a day"
 REGISTRY: Mapping[str, PersonalData | NotPersonal] = {
     "auth.User": PersonalData(
@@ -165,6 +178,15 @@ REGISTRY: Mapping[str, PersonalData | NotPersonal] = {
         kept="as its token",
     ),
     "shop.IdempotencyKey": PersonalData(path="account", erasure=Erasure.DELETED, kept=A_DAY),
+    "shop.ApiKey": PersonalData(
+        path="maker", erasure=Erasure.DELETED, kept="until its maker's erasure, also when it is revoked"
+    ),
+    "shop.ApiKeySecret": PersonalData(
+        path="key__maker",
+        erasure=Erasure.DELETED,
+        kept="until its key is revoked, or 24 hours after a rotation and until the next one",
+        secrets=frozenset({"secret_hash"}),
+    ),
     "shop.SignOut": PersonalData(
         path="account", erasure=Erasure.KEPT, kept="for good: it refuses the tokens of before"
     ),
@@ -172,7 +194,13 @@ REGISTRY: Mapping[str, PersonalData | NotPersonal] = {
         path="actor, subject or order",
         rows=journal_lines_of,
         erasure=Erasure.REPLACED,
-        kept="for good: it is the log of every change",
+        kept="until its month is [archived](#archived-months); lines about accounts for good",
+    ),
+    "shop.FeedEvent": PersonalData(
+        path="the account in its data, or its order",
+        rows=_feed_events_of,
+        erasure=Erasure.KEPT,
+        kept="`EVENT_RETENTION_SECONDS`, eight days",
     ),
     "coupons.Coupon": PersonalData(path="account", erasure=Erasure.KEPT, kept=FOR_GOOD),
     "coupons.ArchivedCoupon": PersonalData(path="account", erasure=Erasure.KEPT, kept=FOR_GOOD),
@@ -180,8 +208,19 @@ REGISTRY: Mapping[str, PersonalData | NotPersonal] = {
     "coupons.Confirmation": PersonalData(
         path="account", erasure=Erasure.OPEN, kept="until the partner has answered"
     ),
-    "coupons.QueueTicket": PersonalData(path="account", erasure=Erasure.KEPT, kept="for good"),
-    "inventory.StockMovement": PersonalData(path="order__account", erasure=Erasure.KEPT, kept=FOR_GOOD),
+    "coupons.EligibleAccount": PersonalData(
+        path="account", erasure=Erasure.DELETED, kept="until staff remove it from the list"
+    ),
+    "coupons.FirstOrderUse": PersonalData(path="account", erasure=Erasure.KEPT, kept=FOR_GOOD),
+    "shop.ArchivedPaidEvent": PersonalData(
+        path="order",
+        rows=_archived_paid_events_of,
+        erasure=Erasure.KEPT,
+        kept="as long as its month is archived",
+    ),
+    "coupons.QueueTicket": PersonalData(path="account", erasure=Erasure.KEPT, kept=UNTIL_ARCHIVED),
+    "inventory.StockMovement": PersonalData(path="order__account", erasure=Erasure.KEPT, kept=UNTIL_ARCHIVED),
+    "sales.SaleEntry": PersonalData(path="account", erasure=Erasure.KEPT, kept=FOR_GOOD),
     "orders.Order": PersonalData(path="account", erasure=Erasure.KEPT, kept=FOR_GOOD),
     "orders.OrderLine": PersonalData(path="order__account", erasure=Erasure.KEPT, kept=FOR_GOOD),
     "orders.Refund": PersonalData(path="order__account", erasure=Erasure.KEPT, kept=FOR_GOOD),
@@ -198,7 +237,7 @@ REGISTRY: Mapping[str, PersonalData | NotPersonal] = {
     ),
     "payments.Entry": PersonalData(path="account__user", erasure=Erasure.KEPT, kept=FOR_GOOD),
     "payments.Payment": PersonalData(
-        path="account", erasure=Erasure.KEPT, kept=FOR_GOOD, secrets=frozenset({"token"})
+        path="account", erasure=Erasure.KEPT, kept=FOR_GOOD, secrets=frozenset({"token", "action_url"})
     ),
     "payments.WebhookEvent": PersonalData(
         path="the charge key of a payment",
@@ -215,7 +254,17 @@ REGISTRY: Mapping[str, PersonalData | NotPersonal] = {
     "shop.LawStatus": NotPersonal("numbers of rows that break a law, overwritten by the next audit"),
     "shop.AuditState": NotPersonal("how far the audit is"),
     "shop.ProcessLease": NotPersonal("names of the shop's own processes"),
+    "shop.FeedState": NotPersonal("how many events there were"),
+    "shop.WebhookEndpoint": NotPersonal(
+        "addresses of other systems, and the secrets that sign what they get"
+    ),
+    "shop.WebhookDelivery": NotPersonal("numbers of events, and how they were received"),
+    "shop.ArchivedMonth": NotPersonal("names and sums of files; a file names accounts by their numbers"),
+    "inventory.CarriedStock": NotPersonal("sums of archived stock movements by product"),
     "coupons.Campaign": NotPersonal("what the shop offers, to everyone"),
+    "sales.Sale": NotPersonal("when the shop sells what, to everyone"),
+    "sales.SaleProduct": NotPersonal("which products a sale has"),
+    "coupons.CampaignProduct": NotPersonal("which products a campaign is for, to everyone"),
     "inventory.Product": NotPersonal("what the shop sells, to everyone"),
     "inventory.Delivery": NotPersonal("goods that arrived"),
     "payments.Reconciliation": NotPersonal(

@@ -323,12 +323,16 @@ def _replace_windows(batch: Sequence[tuple[int, _Window, bytes]], reply: bytes) 
 
 
 COUPONS = RateLimit("coupons", "RATE_COUPONS")
+ENTRIES = RateLimit("entries", "RATE_ENTRIES")
 ORDERS = RateLimit("orders", "RATE_ORDERS")
 PAYMENTS = RateLimit("payments", "RATE_PAYMENTS")
 TOP_UPS = RateLimit("top-ups", "RATE_TOP_UPS")
 DECLINES = RateLimit("declines", "RATE_DECLINES")
 REFRESHES = RateLimit("refreshes", "RATE_REFRESHES")
-LIMITS = (COUPONS, ORDERS, PAYMENTS, TOP_UPS, DECLINES, REFRESHES)
+API_KEYS = RateLimit("api-keys", "RATE_API_KEYS")
+"""By the number of a key, in the place of an account's."""
+LIMITS = (COUPONS, ENTRIES, ORDERS, PAYMENTS, TOP_UPS, DECLINES, REFRESHES)
+"""Those of accounts."""
 
 _synchronization_requested = threading.Event()
 _start_mutex = threading.Lock()
@@ -343,13 +347,13 @@ def read_usages(account_id: int) -> list[Usage]:
 
 def synchronize() -> None:
     """Merge all counts of this process with Redis."""
-    for limit in LIMITS:
+    for limit in (*LIMITS, API_KEYS):
         limit.synchronize()
 
 
 def clear_memory() -> None:
     """Drop everything that this process has counted (tests)."""
-    for limit in LIMITS:
+    for limit in (*LIMITS, API_KEYS):
         limit.forget()
 
 

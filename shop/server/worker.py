@@ -21,6 +21,8 @@ SWEEP_SECONDS_AT_STOP = 0.1
 """Between two sweeps of connections while the worker stops; otherwise it is a second."""
 PROCESS_EXIT_SECONDS = 1
 """Of the time to stop: for the process to end once its requests have been answered."""
+start_callbacks: list[Callable[[], None]] = []
+"""Called once in a worker that begins to serve, and not where the application is merely loaded."""
 stop_callbacks: list[Callable[[], None]] = []
 """Called in the event loop of a worker that begins to stop, to end pending waits."""
 
@@ -91,6 +93,8 @@ class Server(uvicorn.Server):
             open_connections=self.server_state.connections.__len__,
         )
         self._acceptor.start()
+        for begin in start_callbacks:
+            begin()
         process_metrics.add_sampler(lambda: open_connections.set(len(self.server_state.connections)))
         process_metrics.start_sampling()
         if self._places.lifeline is not None:

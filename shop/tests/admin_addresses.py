@@ -16,7 +16,12 @@ ELSE = "anything-else"
 ROW = r"/admin/\w+/\w+/<id>/"
 # A page that each list has.
 ANY_LIST = "<app_label>/<model_name>"
-ROWS = {"account_id": "auth.User", "campaign_id": "coupons.Campaign", "product_id": "inventory.Product"}
+ROWS = {
+    "account_id": "auth.User",
+    "campaign_id": "coupons.Campaign",
+    "product_id": "inventory.Product",
+    "sale_id": "sales.Sale",
+}
 # What only shows something, and takes a POST as it takes a GET: lists, histories, what pages load, and links.
 SHOWN = (
     r"/admin/|/admin/\w+/\w+/(<id>/history/)?|/admin/password_change/done/|/admin/(jsi18n|search|search/hits)/"
@@ -111,7 +116,7 @@ def _values(route: str) -> dict[str, str]:
     values = {"url": ELSE}
     for parameter, label in ROWS.items():
         values[parameter] = str(first_row(apps.get_model(label)).pk)
-    if board := re.match(r"/admin/board/(campaign|product)s/", route):
+    if board := re.match(r"/admin/board/(campaign|product|sale)s/", route):
         values["pk"] = values[f"{board[1]}_id"]
     of_model = re.match(r"/admin/(\w+)/(\w+)/", route)
     models = {(m._meta.app_label, m._meta.model_name): m for m in admin.site._registry}

@@ -12,7 +12,7 @@ from shop.http.pages import streams
 from shop.tests.asgi_client import request_scope
 
 PATH = "/admin/board/stream/"
-PERMISSIONS = ["coupons.view_campaign", "inventory.view_product", "orders.view_order"]
+PERMISSIONS = ["coupons.view_campaign", "sales.view_sale", "inventory.view_product", "orders.view_order"]
 
 
 class Event(NamedTuple):

@@ -32,6 +32,9 @@ class Api:
     def patch(self, path: str, body: Any = None, *, key: str = "", **headers: str) -> Any:
         return self._call("PATCH", path, body, key, headers)
 
+    def delete(self, path: str, **headers: str) -> Any:
+        return self._call("DELETE", path, None, "", headers)
+
     def _call(self, method: str, path: str, body: Any, key: str, headers: dict[str, str]) -> HttpResponse:
         if key:
             headers = headers | {"Idempotency-Key": key}

@@ -15,7 +15,7 @@ def shown(client: Client, address: str, **values: object) -> Any:
 def to_confirm(client: Client, address: str, **values: object) -> dict[str, Any]:
     """What the button of the confirmation sends."""
     page = shown(client, address, **values)
-    return dict(page.context["hidden"]) | {"confirmed": "yes"}
+    return _sent_values(page) | {"confirmed": "yes"}
 
 
 def confirmed(client: Client, address: str, **values: object) -> Any:
@@ -23,13 +23,21 @@ def confirmed(client: Client, address: str, **values: object) -> Any:
     page = shown(client, address, **values)
     if "hidden" not in page.context:
         return page
-    return client.post(address, dict(page.context["hidden"]) | {"confirmed": "yes"})
+    return client.post(address, _sent_values(page) | {"confirmed": "yes"})
 
 
 def message_of(client: Client, address: str) -> str:
     """The message that the next page shows."""
     [message] = client.get(address).context["messages"]
     return str(message)
+
+
+def _sent_values(page: Any) -> dict[str, Any]:
+    """The hidden values of a confirmation, as a list where a field has several."""
+    values: dict[str, Any] = {}
+    for name, value in page.context["hidden"]:
+        values[name] = [*values[name], value] if name in values else [value]
+    return {name: found[0] if len(found) == 1 else found for name, found in values.items()}
 
 
 def _without_none(values: dict[str, object]) -> dict[str, Any]:

@@ -28,7 +28,8 @@ def counting(tally_tables: None, transactional_db: None) -> None:
     tally.reset()
 
 
-@pytest.fixture(scope="session")
+# Not for the session: it would advance the sales of other packages' tests.
+@pytest.fixture(scope="package")
 def live_web(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a real web server with two worker processes; it sees what tests commit."""
     folder = tmp_path_factory.mktemp("web")

@@ -6,6 +6,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import path
 from rest_framework.permissions import AllowAny
 
+from shop.api_keys.scopes import Resource
 from shop.http.views import Request, Response, View
 from shop.urls import handler400, handler403, handler404, handler500, urlpatterns
 
@@ -15,6 +16,7 @@ __all__ = ["handler400", "handler403", "handler404", "handler500"]
 class Broken(View):
     """A programming error with a secret in its message."""
 
+    resource = Resource.NONE
     permission_classes = [AllowAny]
 
     def get(self, request: Request) -> Response:
@@ -24,6 +26,7 @@ class Broken(View):
 class BadSQL(View):
     """A statement that the database refuses and quotes in its error."""
 
+    resource = Resource.NONE
     permission_classes = [AllowAny]
 
     def get(self, request: Request) -> Response:

@@ -17,8 +17,8 @@ NAMES = {
 }  # fmt: skip
 # Of the rows that the tests create, where they are single words.
 CODES = {"simulator", "Simulator", "stripe", "authenticator", "Authenticator", "warehouse", "Warehouse"}
-# Names of strategies, sagas and steps, which the admin shows as they are; only where they stand alone.
-ALONE = {"pessimistic", "optimistic", "queue", "refund", "purchase", "settle", "transmit"}
+# Names of strategies, sagas, steps and scopes, which the admin shows as they are; only if they stand alone.
+ALONE = {"pessimistic", "optimistic", "queue", "refund", "purchase", "settle", "transmit", "act"}
 # What is no text of ours: addresses, paths of files, codes of things, ids, hashes and keys of JSON, commands,
 # subjects of the journal, rows that are named by codes, and Django's table of groups' permissions.
 IDENTIFIERS = re.compile(
@@ -27,6 +27,7 @@ IDENTIFIERS = re.compile(
     r"|[Gg]rant opening|[Rr]efund_card do failed|\b[Rr]efund [\da-f]{8}-[\da-f-]+"
     r"|\b(?:refund|purchase) [\da-f]{12}\b|: refund$"
     r"|\b\w+(?:[._]\w+)+\b\.?|\b\w*\d\w*(?:-\w+)*|\w+-\d+|\w+\*+|(?<=는 )order\."
+    r"|\b[a-z]+:(?:read|write)\b|\bfck_|“act”"
 )
 SHOWN_ATTRIBUTES = ("title", "aria-label", "placeholder", "alt", "data-label")
 NOT_SHOWN = {"script", "style", "code", "pre", "template"}

@@ -8,7 +8,7 @@ from typing import Any
 
 from scripts.stack import places
 
-APPS = ("shop", "coupons", "inventory", "payments", "orders")
+APPS = ("shop", "coupons", "inventory", "payments", "sales", "orders")
 
 
 class ReadingPath:

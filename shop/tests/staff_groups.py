@@ -1,4 +1,4 @@
-"""The groups of staff as the migration creates them, for tests: a flush between tests deletes them."""
+"""The groups of staff as the migrations create them, for tests: a flush between tests deletes them."""
 
 import importlib
 
@@ -10,7 +10,15 @@ from django.db import connection
 from shop.tests.factories import AccountFactory
 
 migration = importlib.import_module("shop.migrations.0014_groups_of_staff")
+sales_migration = importlib.import_module("sales.migrations.0002_rights_of_staff_groups")
+listing = importlib.import_module("coupons.migrations.0007_right_to_list_accounts")
+on_events = importlib.import_module("shop.migrations.0021_rights_on_events")
+on_api_keys = importlib.import_module("shop.migrations.0024_rights_on_api_keys")
 NAMES = tuple(migration.GROUPS)
+RIGHTS = {name: [*rights, *sales_migration.RIGHTS[name]] for name, rights in migration.GROUPS.items()}
+RIGHTS[on_events.GROUP] += [f"shop.{codename}" for _, codename, _ in on_events.RIGHTS]
+RIGHTS[on_api_keys.GROUP] += on_api_keys.RIGHTS
+"""What the migrations give to each group."""
 
 
 @pytest.fixture
@@ -22,10 +30,18 @@ def _staff_groups(db: None) -> None:
 def create() -> None:
     with connection.schema_editor(atomic=False) as editor:
         migration.create_groups(apps, editor)
+        sales_migration.add_rights(apps, editor)
+        listing.grant(apps, editor)
+        on_events.grant(apps, editor)
+        on_api_keys.grant(apps, editor)
 
 
 def delete() -> None:
     with connection.schema_editor(atomic=False) as editor:
+        sales_migration.remove_rights(apps, editor)
+        listing.withdraw(apps, editor)
+        on_events.withdraw(apps, editor)
+        on_api_keys.withdraw(apps, editor)
         migration.delete_groups(apps, editor)
 
 

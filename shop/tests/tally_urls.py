@@ -6,6 +6,7 @@ from django.http import HttpResponse
 from django.urls import path
 from rest_framework.permissions import IsAuthenticated
 
+from shop.api_keys.scopes import Resource
 from shop.errors import Invalid, NotAllowed, NotFound, Rejected, Throttled, Unavailable
 from shop.http import json_format, keyed_calls
 from shop.http.validation import Input, NonBlankText, read
@@ -32,6 +33,7 @@ class CountInput(Input):
 class CountOne(View):
     """Counts the name; a name in `REFUSALS` raises its error, `declined` is answered 402 and recorded."""
 
+    resource = Resource.NONE
     permission_classes = [IsAuthenticated]
 
     def post(self, request: Request) -> HttpResponse:

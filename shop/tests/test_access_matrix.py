@@ -15,11 +15,14 @@ from coupons.models import Campaign, Coupon, QueueTicket
 from inventory.models import Product
 from orders.models import Order
 from payments.models import Payment
+from sales.models import SaleEntry
+from shop.models import ApiKey
 from shop.tests import operators_page
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.test_admin_pages import _a_row_of_every_model
 from shop.urls import API
+from shop.webhook_models import WebhookEndpoint
 
 __all__ = ["_a_row_of_every_model"]
 HEADING = "Who may make which call"
@@ -55,16 +58,20 @@ def access(api: Api, method: str, path: str) -> str:
 def owners() -> Mapping[str, tuple[str, User | None]]:
     """By the name of a path's variable: a row, and its owner, None where it has none."""
     order, coupon, ticket = Order.objects.get(), Coupon.objects.get(), QueueTicket.objects.get()
-    payment = Payment.objects.get()
+    payment, entry = Payment.objects.get(), SaleEntry.objects.get()
     Product.objects.filter(pk=order.lines.get().product_id).update(reserved=1)
     return {
         "orders/{order_id}": (str(order.pk), User.objects.get(pk=order.account_id)),
         "coupons/{code}": (coupon.code, User.objects.get(pk=coupon.account_id)),
         "queue-tickets/{ticket_id}": (str(ticket.pk), User.objects.get(pk=ticket.account_id)),
         "payments/{payment_id}": (str(payment.pk), User.objects.get(pk=payment.account_id)),
+        "sale-entries/{entry_id}": (str(entry.pk), User.objects.get(pk=entry.account_id)),
+        "sales/{sale_id}": (str(entry.sale_id), None),
         "campaigns/{campaign_id}": (str(Campaign.objects.first().pk), None),
         "products/{product_id}": (str(Product.objects.first().pk), None),
         "webhooks/{gateway}": ("simulator", None),
+        "webhook-endpoints/{endpoint_id}": (str(WebhookEndpoint.objects.first().pk), None),
+        "api-keys/{key_id}": (str(ApiKey.objects.first().pk), None),
     }
 
 
@@ -73,7 +80,7 @@ def concrete(name: str, owners: Mapping[str, tuple[str, User | None]]) -> tuple[
     path = name.partition(" /")[2]
     for prefix, (value, owner) in owners.items():
         if path.startswith(prefix):
-            rest = path.removeprefix(prefix).replace("{code}", "NONE")
+            rest = path.removeprefix(prefix).replace("{code}", "NONE").replace("{delivery_id}", "1")
             return f"/{prefix.partition('{')[0]}{value}{rest}", owner
     assert "{" not in path, f"name a row for {path} in `owners`"
     return f"/{path}", None

@@ -17,7 +17,11 @@ from inventory.tests.factories import ProductFactory
 from orders.models import Order, OrderLine, Refund, RefundLine, Saga, SagaLog
 from payments.models import Reconciliation, WebhookEvent
 from payments.tests.factories import PaymentFactory, wallet
+from sales.models import SaleEntry
+from sales.tests.factories import create_sale
+from shop.feed_models import FeedEvent
 from shop.models import (
+    ApiKey,
     AuditState,
     CommittedTransaction,
     IdempotencyKey,
@@ -27,6 +31,7 @@ from shop.models import (
     SignOut,
 )
 from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.webhook_models import WebhookDelivery, WebhookEndpoint
 
 pytestmark = pytest.mark.django_db
 
@@ -44,9 +49,22 @@ def fill_all_models(number: int = 0) -> None:
     CommittedTransaction.objects.create(id=uuid7(), at=now)
     AuditState.objects.create(audited_at=now)
     SignOut.objects.create(account=account, at=now)
+    key = ApiKey.objects.create(maker=account, prefix=f"fck_{number:010}", scopes=["act"], created_at=now)
+    key.secrets.create(secret_hash=f"{number:064}", is_current=True, created_at=now)
     RecordedTrace.objects.create(id=uuid7(), traceparent=f"00-{'a' * 32}-{'b' * 16}-01", at=now)
     LawStatus.objects.create(law=f"L{number + 1}", holds=False, since=now, offenders=["7"])
     IdempotencyKey.objects.create(account=account, key_hash="a" * 64, status=201, created_at=now)
+    FeedEvent.objects.create(event_id=uuid7(), type="order.paid", at=now, data={})
+    endpoint = WebhookEndpoint.objects.create(
+        url="https://receiver.example/", events=["*"], secret="whsec_AAAA", created_at=now
+    )
+    WebhookDelivery.objects.create(
+        endpoint=endpoint,
+        event_id=uuid7(),
+        type="order.paid",
+        status="failed",
+        created_at=now,
+    )
     JournalLine.objects.create(at=now, actor="system", what="product.changed", subject="product 7")
     Delivery.objects.create(id=uuid7(), rows_total=2, rows_done=1)
     Reconciliation.objects.create(started_at=now, ended_at=now, checked=1, differences=0, refunded=0)
@@ -56,6 +74,7 @@ def fill_all_models(number: int = 0) -> None:
     wallet(points=5)
     fill_coupons()
     fill_orders(PaymentFactory.create().order)
+    SaleEntry.objects.create(sale=create_sale(), account=account, created_at=now)
 
 
 def fill_coupons() -> None:

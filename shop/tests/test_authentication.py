@@ -30,8 +30,8 @@ def status(api: Api) -> int:
 
 def grow_older(seconds: float) -> None:
     """Age the cached set of disabled accounts by so many seconds."""
-    known = disabled_accounts._cached
-    disabled_accounts._cached = replace(known, read_at=known.read_at - seconds)
+    cached = disabled_accounts.CACHED
+    cached._reading = replace(cached._reading, read_at=cached._reading.read_at - seconds)
 
 
 @pytest.mark.django_db

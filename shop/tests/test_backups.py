@@ -1,4 +1,4 @@
-"""Backups and restores of a real MariaDB with a binary log: one state, up to a moment, never half of it."""
+"""Backups and restores of a real server with a binary log: one state, up to a moment, never half of it."""
 
 import gzip
 import hashlib
@@ -6,6 +6,7 @@ import json
 import os
 import random
 import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,44 +15,38 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import MySQLdb
 import pytest
 from django.core.management import call_command
 from django.db import connection
+from django.db.backends.base.base import BaseDatabaseWrapper
 
-from scripts.stack import children, places, ports
+from scripts.stack import places
 from scripts.stack.mariadb import DATABASE, USER, Server
 from shop.management.commands import migrate
-from shop.operations.backups import dumping, incomplete
+from shop.operations.backups import binary_logs, dumping, incomplete, programs
 from shop.operations.backups.programs import BackupFailed
 from shop.operations.backups.restoring import ID_GAP
+from shop.tests import own_server
 from shop.tests.racing import wait_until
 
 SECONDS = 180
 RESTORED = "firstcome_restored"
 
 
+@pytest.fixture(autouse=True)
+def clients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client programs of the kind of server that the tests run on."""
+    monkeypatch.setenv("PATH", own_server.path_with_clients(tmp_path / "clients"))
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    """A server of the test's own, which keeps a binary log and has an empty database."""
-    one = Server(
-        home=tmp_path / "mariadb",
-        socket=places.socket_path(tmp_path, "mariadb.sock"),
-        password="of-this-test",
-        max_connections=20,
-        has_binary_log=True,
-    )
-    one.prepare()
-    log = tmp_path / "log"
-    child = children.start(one.command(), log=log, environment=os.environ)
-    try:
-        is_there = lambda: ports.answers(str(one.socket))  # noqa: E731
-        children.wait_until(is_there, name="mariadb", child=child, log=log, within_seconds=60)
+    with own_server.running(tmp_path) as one:
         yield one
-    finally:
-        children.stop(child)
 
 
 @pytest.fixture
@@ -59,9 +54,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "backup"
 
 
-def run(server: Server, *words: str, database: str = DATABASE) -> tuple[int, str]:
+def run(server: Server, *words: str, database: str = DATABASE, user: str = USER) -> tuple[int, str]:
     """A management command on this server: its exit code, and all that it prints."""
-    url = server.url.replace(f"/{DATABASE}?", f"/{database}?")
+    url = server.url.replace(f"/{DATABASE}?", f"/{database}?").replace(f"//{USER}:", f"//{user}:")
     ran = subprocess.run(
         [sys.executable, "manage.py", *words],
         cwd=places.PROJECT,
@@ -75,9 +70,9 @@ def run(server: Server, *words: str, database: str = DATABASE) -> tuple[int, str
     return ran.returncode, ran.stdout + ran.stderr
 
 
-def done(server: Server, *words: str, database: str = DATABASE) -> str:
+def done(server: Server, *words: str, database: str = DATABASE, user: str = USER) -> str:
     """The output of a management command, which has to succeed."""
-    code, output = run(server, *words, database=database)
+    code, output = run(server, *words, database=database, user=user)
     assert code == 0, output
     return output
 
@@ -117,6 +112,13 @@ def with_rows(server: Server) -> None:
 
 def rows(server: Server, database: str) -> list[tuple[Any, ...]]:
     return execute(server, "SELECT id, amount, name FROM amounts ORDER BY id", database=database)
+
+
+def copied_logs(server: Server) -> str:
+    """A copy of the server's logs: a restore into the same server adds to its own."""
+    copied = server.home / "copied-logs"
+    shutil.copytree(server.binary_logs, copied)
+    return str(copied)
 
 
 def begin_next_second() -> datetime:
@@ -171,7 +173,7 @@ def test_logs_are_replayed_from_the_backup_up_to_a_moment_or_to_their_end(
     moment = begin_next_second()
     execute(server, "DELETE FROM amounts")
 
-    logs = ["--logs", str(server.binary_logs)]
+    logs = ["--logs", copied_logs(server)]
     for database, more, expected in (
         (RESTORED, ["--until", moment.isoformat()], ["after the backup", "Größe 한국어"]),
         ("firstcome_end", [], []),
@@ -180,8 +182,104 @@ def test_logs_are_replayed_from_the_backup_up_to_a_moment_or_to_their_end(
         output = done(server, "restore", str(folder), *logs, *more, database=database)
         assert [name for *_, name in rows(server, database)] == expected
         assert "2 binary logs are replayed" in output
-        assert ("is a later log missing?" in output) == (database == RESTORED)
+        assert "these logs reach " in output
+        assert "is not restored" not in output
         assert "rebuild_redis" in output
+
+
+def test_logs_that_end_before_the_moment_are_refused_unless_that_is_accepted(
+    server: Server, folder: Path
+) -> None:
+    with_rows(server)
+    done(server, "backup", str(folder))
+    execute(server, "UPDATE amounts SET name = 'after the backup' WHERE id = 1")
+    logs = copied_logs(server)
+    begin_next_second()
+    # The server goes on, and the copy does not.
+    execute(server, "DELETE FROM amounts")
+    moment = begin_next_second()
+    create(server, RESTORED)
+    words = ["restore", str(folder), "--until", moment.isoformat(), "--logs"]
+
+    code, output = run(server, *words, logs, database=RESTORED)
+    assert (code, "These logs end at " in output) == (1, True), output
+    assert f"which is before {moment.isoformat()}" in output
+    assert execute(server, "SHOW TABLES", database=RESTORED) == []
+
+    output = done(server, *words, logs, "--accept-early-end", database=RESTORED)
+    assert f"up to {moment}, is not restored" in output
+    assert [name for *_, name in rows(server, RESTORED)] == ["after the backup", "Größe 한국어"]
+    (Path(logs) / "log.000001").write_bytes(b"not a log")
+    create(server, "firstcome_other")
+    code, output = run(server, *words, logs, database="firstcome_other")
+    assert (code, "is no binary log" in output) == (1, True), output
+
+
+def test_the_privileges_that_the_guide_names_are_enough(server: Server, folder: Path) -> None:
+    with_rows(server)
+    create(server, RESTORED)
+    of_backups, of_restores = (
+        ("REPLICATION CLIENT", "REPLICATION_APPLIER, SESSION_VARIABLES_ADMIN")
+        if own_server.is_mysql()
+        else ("BINLOG MONITOR", "BINLOG REPLAY")
+    )
+    for name, everywhere, database, own in (
+        ("dumping", f"RELOAD, {of_backups}", DATABASE, "SELECT, SHOW VIEW"),
+        ("restoring", of_restores, RESTORED, "ALL PRIVILEGES"),
+    ):
+        execute(
+            server,
+            f"CREATE USER {name}@localhost IDENTIFIED BY '{server.password}'",
+            f"GRANT {everywhere} ON *.* TO {name}@localhost",
+            f"GRANT {own} ON {database}.* TO {name}@localhost",
+        )
+    done(server, "backup", str(folder), user="dumping")
+    execute(server, "UPDATE amounts SET name = 'after the backup' WHERE id = 1")
+
+    logs = copied_logs(server)
+    done(server, "restore", str(folder), "--logs", logs, database=RESTORED, user="restoring")
+
+    assert [name for *_, name in rows(server, RESTORED)] == ["after the backup", "Größe 한국어"]
+
+
+def test_mariadbs_programs_back_mysql_up_without_its_binary_log(
+    server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not own_server.is_mysql():
+        pytest.skip("they are MariaDB's own programs")
+    with_rows(server)
+    own = shutil.which("mysqldump")
+    done(server, "backup", str(folder.with_name("of-mysql")))
+    monkeypatch.setenv("PATH", os.environ["PATH"].partition(os.pathsep)[2])
+    assert own != shutil.which("mysqldump")
+
+    output = done(server, "backup", str(folder))
+    assert programs.NEED_MYSQL in output
+    create(server, RESTORED)
+    done(server, "restore", str(folder), database=RESTORED)
+    assert rows(server, RESTORED) == rows(server, DATABASE)
+    logs = ["--logs", str(server.binary_logs)]
+    for backup in (folder, folder.with_name("of-mysql")):
+        code, output = run(server, "restore", str(backup), *logs, database=RESTORED)
+        assert (code, programs.NEED_MYSQL in output) == (1, True), output
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        ("mysqldump  Ver 9.7.4 for debian-linux-gnu on x86_64", programs.MYSQL),
+        ("mysqldump  Ver 10.19 Distrib 10.11.19-MariaDB", programs.MARIADB_ON_MYSQL),
+    ],
+)
+def test_mariadbs_program_by_the_name_of_mysqls_is_not_taken_for_it(
+    version: str, expected: programs.Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("mysqldump", "mariadb-dump"):
+        (tmp_path / name).write_text(f"#!/bin/sh\necho '{version}'\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    mysql = SimpleNamespace(vendor="mysql", mysql_is_mariadb=False)
+    assert programs.programs_for(cast(BaseDatabaseWrapper, mysql)) is expected
 
 
 def test_ids_given_after_the_restored_state_never_come_again(server: Server, folder: Path) -> None:
@@ -220,7 +318,7 @@ def test_what_cannot_be_restored_whole_is_refused_before_anything_is_changed(
     dump = folder / dumping.DUMP
     whole = dump.read_bytes()
     dump.write_bytes(whole[:-20])
-    assert "is damaged" in refusal(str(folder))
+    assert f"is damaged ({len(whole) - 20} bytes instead of {len(whole)})" in refusal(str(folder))
     dump.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     assert "another SHA-256" in refusal(str(folder))
 
@@ -249,6 +347,58 @@ def test_a_restore_that_was_interrupted_is_named_until_its_database_is_dropped(
     assert (incomplete.TABLE,) not in execute(server, "SHOW TABLES", database=RESTORED)
 
 
+def test_a_description_is_read_by_the_release_before_and_that_of_a_later_one_by_this(
+    server: Server, folder: Path
+) -> None:
+    with_rows(server)
+    done(server, "backup", str(folder))
+    path = folder / dumping.DESCRIPTION
+    described = json.loads(path.read_text())
+    assert "no_log_because" not in described
+    path.write_text(json.dumps(described | {"mood": "good"}))
+    assert dumping.read_description(folder).tables == ["amounts"]
+    for made_up in ("[]", "5", '"x"', "{}"):
+        path.write_text(made_up)
+        with pytest.raises(BackupFailed, match="has no whole backup"):
+            dumping.read_description(folder)
+
+
+def test_a_log_reaches_to_the_second_of_its_last_event_that_has_one(tmp_path: Path) -> None:
+    """A session that had set its time to the future made logs look whole that end before the moment."""
+    seconds = (1_790_000_000, 4_000_000_000, 1_790_000_007, 0)
+    events = b"".join(struct.pack("<IBIIIH", each, 2, 1, 19, 0, 0) for each in seconds)
+    log = tmp_path / "log.000001"
+    log.write_bytes(b"\xfebin" + events)
+    assert binary_logs.reach([log]) == datetime.fromtimestamp(1_790_000_007, UTC)
+
+
+def test_a_dump_reads_no_file_of_the_machine_that_restores_it(server: Server, folder: Path) -> None:
+    with_rows(server)
+    done(server, "backup", str(folder))
+    secret = folder.parent / "secret"
+    secret.write_text("a password\n")
+    replace_dump(
+        folder,
+        b"CREATE TABLE amounts (name VARCHAR(99));\n"
+        + f"LOAD DATA LOCAL INFILE '{secret}' INTO TABLE amounts;\n".encode(),
+    )
+    create(server, RESTORED)
+    execute(server, "SET GLOBAL local_infile = 1")
+
+    code, output = run(server, "restore", str(folder), database=RESTORED)
+
+    assert (code, execute(server, "SELECT name FROM amounts", database=RESTORED)) == (1, []), output
+
+
+def replace_dump(folder: Path, statements: bytes) -> None:
+    """Give the backup another dump, and the description of it."""
+    dump = gzip.compress(statements + dumping.COMPLETED + b"\n")
+    (folder / dumping.DUMP).write_bytes(dump)
+    described = json.loads((folder / dumping.DESCRIPTION).read_text())
+    described |= {"bytes": len(dump), "sha256": hashlib.sha256(dump).hexdigest()}
+    (folder / dumping.DESCRIPTION).write_text(json.dumps(described))
+
+
 def test_an_archive_that_cannot_be_unpacked_is_one_clear_error(tmp_path: Path) -> None:
     packed = gzip.compress(random.Random(1).randbytes(5000) + b"a" * 100_000)
     for damaged in (packed[:20] + b"\xff" * 50 + packed[70:], packed[:-30], b"plain text"):
@@ -270,12 +420,7 @@ def test_an_archive_that_cannot_be_unpacked_is_one_clear_error(tmp_path: Path) -
 def test_a_client_that_ends_early_says_why(server: Server, folder: Path) -> None:
     with_rows(server)
     done(server, "backup", str(folder))
-    statements = b"SELECT * FROM missing;\n" + b"-- filler\n" * 400_000 + dumping.COMPLETED + b"\n"
-    dump = gzip.compress(statements)
-    (folder / dumping.DUMP).write_bytes(dump)
-    described = json.loads((folder / dumping.DESCRIPTION).read_text())
-    described |= {"bytes": len(dump), "sha256": hashlib.sha256(dump).hexdigest()}
-    (folder / dumping.DESCRIPTION).write_text(json.dumps(described))
+    replace_dump(folder, b"SELECT * FROM missing;\n" + b"-- filler\n" * 400_000)
     create(server, RESTORED)
 
     code, output = run(server, "restore", str(folder), database=RESTORED)
@@ -307,9 +452,10 @@ def test_a_backup_needs_a_folder_of_its_own_and_waits_for_no_migration(server: S
 def test_the_lock_of_a_dump_that_takes_long_is_kept(server: Server, folder: Path, tmp_path: Path) -> None:
     with_rows(server)
     execute(server, "SET GLOBAL wait_timeout = 2")
-    slow = tmp_path / "slow" / "mariadb-dump"
+    name = "mysqldump" if own_server.is_mysql() else "mariadb-dump"
+    slow = tmp_path / "slow" / name
     slow.parent.mkdir()
-    slow.write_text(f'#!/bin/sh\nsleep 4\nexec {shutil.which("mariadb-dump")} "$@"\n')
+    slow.write_text(f'#!/bin/sh\n[ "$1" = --version ] || sleep 4\nexec {shutil.which(name)} "$@"\n')
     slow.chmod(0o755)
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("PATH", f"{slow.parent}:{os.environ['PATH']}")

@@ -16,6 +16,9 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Saga
 from orders.tests import buying
+from sales import pausing as sale_pausing
+from sales.tests.factories import create_sale, join_all
+from sales.waiting_room import admission
 from shop import clock
 from shop.backoffice.board import history, readings
 from shop.backoffice.board.history import History, Point
@@ -49,6 +52,7 @@ def goods_of(**left: int) -> GoodsState:
             )
             for number, (name, value) in enumerate(left.items(), start=1)
         ],
+        sales=[],
         products=[
             readings.ProductState(
                 id=1, sku="MUG", name="Mug", on_hand=3, reserved=3, left=0, is_paused=False, is_active=True
@@ -70,6 +74,7 @@ def shop_of(second: int, **changes: Any) -> ShopState:
         "unfinished": 0,
         "locks": {},
         "laws": [],
+        "sale_entries": {},
     }
     return ShopState(**values | changes)
 
@@ -103,7 +108,7 @@ def test_campaigns_that_run_are_shown_first_those_that_open_soon() -> None:
 
     with captured_statements() as statements:
         goods = readings.read_goods([])
-    assert len(statements) <= 4
+    assert len(statements) <= 6
     assert [(one.name, one.status, one.left) for one in goods.campaigns] == [
         ("Soon", "scheduled", 100),
         ("Open", "open", 2),
@@ -136,9 +141,37 @@ def test_a_paused_product_stays_on_the_board_when_only_others_are_ordered() -> N
     with captured_statements() as statements:
         products = readings.read_goods([sold.pk, paused[-1].pk]).products
 
-    assert len(statements) <= 4
+    assert len(statements) <= 6
     assert [one.name for one in products] == ["Paused 2", "Paused 3", "Paused 4", "Paused 5", "Sold"]
     assert [one.is_paused for one in products] == [True] * 4 + [False]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_sales_that_open_soon_and_those_that_run_are_shown_with_their_waiting_rooms() -> None:
+    tea, mug = ProductFactory.create(on_hand=10), ProductFactory.create(on_hand=5)
+    running = create_sale(tea, mug, name="Running", rate_per_minute=2)
+    soon = create_sale(name="Soon", opens_in=1_800, closes_in=7_200)
+    open_to_all = create_sale(name="Open", opens_in=-60, admission="open")
+    create_sale(name="Tomorrow", opens_in=86_400, closes_in=90_000)
+    sale_pausing.pause(sale_id=open_to_all.pk, reason="A wrong price.")
+    join_all(running, 5)
+    admission.advance(running.pk)
+    join_all(soon, 3)
+
+    goods, shop = readings.read_goods([]), readings.read_shop()
+
+    assert [(one.name, one.status, one.waiting, one.left) for one in goods.sales] == [
+        ("Soon", "scheduled", None, 10),
+        ("Running", "open", 3, 15),
+        ("Open", "paused", None, 10),
+    ]
+    shown = compose(SnapshotComposer(History()), 0, goods=goods, shop=shop)["sales"]
+    assert [(one["rate_per_minute"], one["entries"]) for one in shown] == [
+        (600, {"waiting": 3, "admitted": 0, "used": 0, "expired": 0}),
+        (2, {"waiting": 3, "admitted": 2, "used": 0, "expired": 0}),
+        (None, None),
+    ]
+    assert shown[1]["id"] == running.pk
 
 
 @pytest.mark.django_db
@@ -172,7 +205,7 @@ def test_orders_products_sagas_tickets_and_laws_are_those_of_the_database() -> N
 
     with captured_statements() as statements:
         shop = readings.read_shop()
-    assert len(statements) <= 10, statements
+    assert len(statements) <= 12, statements
     assert sorted(shop.product_ids) == [hot.pk, cold.pk]
     assert shop.orders == {"awaiting_payment": 2, "paying": 1, "refunding": 0}
     assert (shop.stuck, shop.unfinished, shop.in_doubt) == (1, 1, 0)
@@ -191,7 +224,7 @@ def test_orders_products_sagas_tickets_and_laws_are_those_of_the_database() -> N
         ("Hot", 10, 4, 6),
     ]
     laws = compose(SnapshotComposer(History()), 0, shop=shop)["laws"]
-    assert [one["law"] for one in laws] == [f"L{number}" for number in range(1, 14)]
+    assert [one["law"] for one in laws] == [f"L{number}" for number in range(1, 15)]
     assert [one["holds"] for one in laws[:4]] == [True, None, None, False]
 
 

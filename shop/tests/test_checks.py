@@ -32,12 +32,19 @@ from rest_framework.throttling import UserRateThrottle
 from rest_framework.versioning import URLPathVersioning
 from rest_framework.views import APIView
 
-from shop.http import checks
-from shop.http.views import Request, Response, View
+from shop.api_keys.scopes import Resource
+from shop.http import checks, views
+from shop.http.views import Request, Response
 from shop.models import JournalLine
 
 urlpatterns: list[Any] = []
 """Of this module as a URL configuration; each test puts its view there."""
+
+
+class View(views.View):
+    """A view that says what it is about."""
+
+    resource = Resource.ORDERS
 
 
 def failed_checks(view: Any, settings: LazySettings) -> list[str]:
@@ -210,6 +217,14 @@ def test_any_way_of_writing_an_address_is_looked_at(address: Any, settings: Lazy
 
 def test_a_view_that_says_what_all_say_starts(settings: LazySettings) -> None:
     assert failed_checks(view_with(throttle_classes=[], authentication_classes=[]), settings) == []
+
+
+def test_a_view_that_does_not_say_what_it_is_about_fails_at_the_start(settings: LazySettings) -> None:
+    new: Any = type("New", (views.View,), {})
+
+    assert failed_checks(new.as_view(), settings) == ["shop.E009"]
+    with pytest.raises(ImproperlyConfigured, match="New at /api/v1/new has no resource"):
+        checks.refuse_ignored_settings()
 
 
 def page(request: HttpRequest) -> HttpResponse:

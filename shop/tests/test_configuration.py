@@ -30,6 +30,8 @@ from shop import configuration
         ("RATE_ORDERS", "60/y", lambda name: configuration.rate(name, "")),
         ("RATE_ORDERS", "10001/h", lambda name: configuration.rate(name, "")),
         ("DATABASE_URL", "foo://bar", lambda name: configuration.database(name, "sqlite:///x")),
+        ("DATABASE_URL", "mysql://a:b@c:d/e", lambda name: configuration.database(name, "sqlite:///x")),
+        ("DATABASE_URL", "mysql://a:b@c:3306", lambda name: configuration.database(name, "sqlite:///x")),
     ],
 )
 def test_an_invalid_value_is_reported_with_its_setting(
@@ -38,6 +40,33 @@ def test_an_invalid_value_is_reported_with_its_setting(
     monkeypatch.setenv(name, value)
     with pytest.raises(ImproperlyConfigured, match=name):
         read(name)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URL", "mysql://shop:TopPart/rest@db/shop"),
+        ("DATABASE_URL", "mysql://shop:TopSecret@db:many/shop"),
+        ("REDIS_URL", "redis:/:TopSecret@redis"),
+        ("REDIS_URL", "redis+sentinel://u:TopSecret#rest@sentinel:26379/primary/0"),
+        ("GATEWAY_URL", "//user:TopSecret@pay.example.com"),
+    ],
+)
+@pytest.mark.parametrize("command", [["manage.py", "check"], ["-m", "shop.web_server", "--port", "0"]])
+def test_a_process_that_refuses_a_setting_showed_a_part_of_its_password(
+    command: list[str], name: str, value: str
+) -> None:
+    ran = subprocess.run(
+        [sys.executable, *command],
+        cwd=places.PROJECT,
+        env=os.environ | {name: value},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ran.returncode != 0
+    assert name in ran.stderr
+    assert "Top" not in ran.stdout + ran.stderr
 
 
 @pytest.mark.parametrize(
@@ -116,6 +145,53 @@ def test_a_process_with_the_key_changeme_does_not_start() -> None:
     )
     assert started.returncode == 1
     assert "SECRET_KEY is a known default" in started.stderr
+
+
+@pytest.mark.parametrize("command", ["migrate", "check", "audit"])
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("WEB_THREADS", "many", "WEB_THREADS is 'many': it must be a number."),
+        (
+            "DATABASE_URL",
+            "postgres://shop:of-the-shop@db/shop",
+            "DATABASE_URL begins with 'postgres': it must",
+        ),
+        ("DATABASE_URL", "mysql://shop:of-the-shop@db:many/shop", "DATABASE_URL is no URL: write mysql://"),
+    ],
+)
+def test_a_command_with_a_wrong_setting_ends_with_one_line_that_names_it(
+    command: str, name: str, value: str, says: str
+) -> None:
+    ran = subprocess.run(
+        [sys.executable, "manage.py", command],
+        cwd=places.PROJECT,
+        env=os.environ | {name: value},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ran.returncode == 1
+    assert ran.stderr.startswith(f"A setting is wrong: {says}"), ran.stderr
+    assert ran.stderr.count("\n") == 1 and "of-the-shop" not in ran.stderr
+    assert ran.stdout == ""
+
+
+def test_settings_that_are_wrong_are_wrong_each_time_that_they_are_read() -> None:
+    twice = (
+        "from django.conf import settings\n"
+        "for _ in range(2):\n"
+        "    try: settings.INSTALLED_APPS\n"
+        "    except Exception as error: print(error)\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", twice],
+        env=os.environ | {"DJANGO_SETTINGS_MODULE": "shop.settings", "WEB_THREADS": "many"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ran.stdout == "WEB_THREADS is 'many': it must be a number.\n" * 2
 
 
 def test_make_run_generates_a_secret_key_that_starts(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 import pytest
 from django.conf import settings
-from django.db import Error, IntegrityError, connection, transaction
+from django.contrib.auth.models import User
+from django.db import Error, IntegrityError, OperationalError, connection, transaction
 
 from shop.db import bulk_sql, open_transaction, transactions
 from shop.tests import tally
+from shop.tests.racing import wait_until
 from shop.tests.second_connection import another_connection, ask
 from shop.tests.waiting import in_background
 
@@ -168,6 +170,32 @@ def test_a_connection_that_is_lost_meanwhile_commits_nothing(counting: None) -> 
         write("one", 1)
         kill(number)
 
+    connection.close()
+    assert tally.entries() == {}
+
+
+SLEEPING = "SELECT 1 FROM information_schema.processlist WHERE state = 'User sleep' AND id = %s"
+
+
+def kill_while_it_sleeps(number: int) -> None:
+    with another_connection() as other:
+        wait_until(lambda: bool(ask(other, SLEEPING, number)))
+        ask(other, "KILL CONNECTION %s", number)
+
+
+def test_a_connection_that_is_lost_between_two_results_was_an_error_that_nothing_recognised(
+    counting: None,
+) -> None:
+    """A webhook was answered 500: the cursor raised MySQLdb's error when Django closed it."""
+    number = number_of_connection()
+    with pytest.raises(OperationalError) as lost, transaction.atomic():
+        write("one", 1)
+        bulk_sql.execute_deferred("DO SLEEP(20)")
+        killed = in_background(lambda: kill_while_it_sleeps(number))
+        list(User.objects.all())
+
+    killed.result()
+    assert transactions.is_lost(lost.value)
     connection.close()
     assert tally.entries() == {}
 

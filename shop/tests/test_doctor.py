@@ -269,6 +269,9 @@ def test_a_host_with_a_slow_clock_sees_the_database_ahead(monkeypatch: pytest.Mo
         ({"STAFF_OTP_REQUIRED": False}, "STAFF_OTP_REQUIRED", "warning"),
         ({"STAFF_OTP_REQUIRED": False, "DEBUG": True}, "STAFF_OTP_REQUIRED", "ok"),
         ({"LAB": True}, "LAB", "warning"),
+        ({"DEMO": True}, "DEMO", "warning"),
+        ({"DEMO": True, "IS_MAKE_RUN": True}, "DEMO", "ok"),
+        ({"DEMO": False}, "DEMO", "ok"),
         ({"DEBUG": True}, "DEBUG", "danger"),
         ({"EVENT_SECRET": ""}, "EVENT_SECRET", "danger"),
         ({"EVENT_SECRET": "", "DEBUG": True}, "EVENT_SECRET", "ok"),
@@ -305,13 +308,15 @@ def test_undelivered_events_are_reported() -> None:
         "dead events": "ok",
         "refused events": "ok",
         "queued events": "ok",
+        "event feed": "ok",
+        "positions of events": "ok",
     }
     long_ago = timezone.now() - timedelta(hours=1)
     line = {"at": long_ago, "actor": "system", "what": "order.paid", "subject": "test"}
     JournalLine.objects.create(**line, delivery="dead")
     JournalLine.objects.create(**line, delivery="queued", next_attempt_at=long_ago, refused_at=long_ago)
 
-    dead, refused, queued = events.examine()
+    dead, refused, queued, *_ = events.examine()
 
     assert {dead.level, refused.level, queued.level} == {"warning"}
     assert dead.found.startswith("1 ") and "replay_events" in dead.advice

@@ -25,6 +25,7 @@ def _no_cached_readiness(monkeypatch: pytest.MonkeyPatch) -> None:
 def readiness() -> tuple[int, list[str]]:
     answer = Client().get("/readyz")
     assert answer.json()["status"] == ("not_ready" if answer.json()["down"] else "ready")
+    assert answer.headers.get("Retry-After") == ("1" if answer.json()["down"] else None)
     return answer.status_code, answer.json()["down"]
 
 

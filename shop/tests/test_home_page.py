@@ -37,13 +37,13 @@ from shop.tests.staff_groups import _staff_groups, member_of
 __all__ = ["_staff_groups"]
 pytestmark = pytest.mark.django_db
 OF_GROUP = {
-    "Viewer": ["sagas", "differences", "campaigns", "stock", "laws"],
-    "Support": ["sagas", "payments", "events", "campaigns", "stock"],
-    "Operations": ["sagas", "payments", "differences", "events", "campaigns", "stock", "laws"],
-    "Finance": ["sagas", "payments", "differences", "events", "campaigns", "stock", "laws"],
+    "Viewer": ["sagas", "differences", "campaigns", "sales", "stock", "laws"],
+    "Support": ["sagas", "payments", "events", "campaigns", "sales", "stock"],
+    "Operations": ["sagas", "payments", "differences", "events", "campaigns", "sales", "stock", "laws"],
+    "Finance": ["sagas", "payments", "differences", "events", "campaigns", "sales", "stock", "laws"],
     "": [],
 }
-MOST_STATEMENTS = 18
+MOST_STATEMENTS = 19
 
 
 def opened(user: User) -> Any:

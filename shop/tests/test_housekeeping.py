@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 from django.conf import settings
+from django.contrib.sessions.models import Session
 from django.core.management.base import CommandError
 from django.db import DatabaseError, connection
 from django.utils import timezone
@@ -45,6 +46,15 @@ def test_rows_that_are_no_longer_needed_are_swept() -> None:
     assert housekeeping.sweep() == 2
     assert housekeeping.sweep() == 0
     assert list(IdempotencyKey.objects.values_list("key_hash", flat=True)) == ["1" * 64]
+
+
+@pytest.mark.django_db
+def test_sessions_of_operators_were_never_deleted_and_are_swept_once_they_have_expired() -> None:
+    for key, left in (("over", timedelta(0)), ("valid", timedelta(hours=1))):
+        Session.objects.create(session_key=key, session_data="", expire_date=timezone.now() + left)
+
+    assert housekeeping.sweep() == 1
+    assert list(Session.objects.values_list("session_key", flat=True)) == ["valid"]
 
 
 @pytest.mark.django_db(transaction=True)

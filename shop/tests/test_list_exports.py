@@ -105,13 +105,17 @@ def test_an_unknown_filter_exports_nothing(operator):
     assert not JournalLine.objects.filter(what="list.exported").exists()
 
 
-def test_the_journal_has_who_exported_what_with_which_filter(operator):
+def test_the_journal_has_who_exported_what_with_which_filter_and_of_a_search_no_text(operator):
+    """An e-mail address that staff searched for outlived the erasure of its account."""
     text_of(operator.get(f"{PRODUCTS}?q=TEA&state=available"))
     line = JournalLine.objects.get(what="list.exported")
     assert (line.actor, line.actor_name, line.subject) == ("staff", "ada", "list inventory.product")
-    assert line.after["filters"] == {"q": ["TEA"], "state": ["available"]}
+    assert line.after["filters"] == {"q": ["(text)"], "state": ["available"]}
     assert "sku" in line.after["columns"]
     assert line.is_internal
+    text_of(operator.get("/admin/shop/journalline/export/?by=ada&delivery__exact=queued"))
+    line = JournalLine.objects.filter(what="list.exported").latest("pk")
+    assert line.after["filters"] == {"by": ["(text)"], "delivery__exact": ["queued"]}
 
 
 @pytest.mark.parametrize("start", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\uff1d1"])

@@ -35,7 +35,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
 loader = MigrationLoader(connection)
-OURS = ("shop", "coupons", "inventory", "payments", "orders")
+OURS = ("shop", "coupons", "inventory", "payments", "sales", "orders")
 in_order = loader.graph._generate_plan(loader.graph.leaf_nodes(), at_end=True)
 for app, name in in_order:
     call_command("migrate", app, name, verbosity=0)
@@ -179,6 +179,19 @@ def test_a_migration_behind_an_open_reader_gives_up_and_the_shop_sells_meanwhile
 
     manage(*APPLY)
     assert insert_seconds() < 1
+
+
+def test_a_migration_that_loses_a_deadlock_with_sales_is_tried_again(database: Connection):
+    manage(*BEFORE)
+    ask(
+        database,
+        "CREATE TRIGGER deadlock BEFORE INSERT ON django_migrations FOR EACH ROW BEGIN "
+        "IF @met IS NULL THEN SET @met = 1; "
+        "SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1213, MESSAGE_TEXT = 'Deadlock found'; END IF; END",
+    )
+    code, output = ended(started("manage.py", *APPLY, "--attempts", "2"))
+    assert code == 0, output
+    assert "next attempt in" in output
 
 
 def test_a_migration_is_retried_and_applied_once_the_reader_has_ended(database: Connection):

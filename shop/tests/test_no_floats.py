@@ -12,12 +12,11 @@ from django.db import models
 
 from scripts.stack import places
 
-APPS = ("coupons", "inventory", "orders", "payments")
+APPS = ("coupons", "inventory", "orders", "payments", "sales")
 # A float is allowed with one of these in a name of its statement, or of its function's signature.
 TIMES = ("seconds", "_ms", "deadline", "until", "pause", "monotonic", "elapsed", "latency", "timeout")
 # And with these names: times under other names, and gauges, whose values are always floats.
 MOMENTS = {
-    "coupons/archive/months.py": {"SHARE", "sleep"},
     "coupons/management/commands/archive_coupons.py": {"share", "SHARE"},
     "coupons/metrics/state.py": {"read_running"},
     "coupons/issuing/issuing.py": {"_remembered"},
@@ -28,6 +27,8 @@ MOMENTS = {
     "orders/saga/executor.py": {"_busy_at", "ends_at"},
     "payments/gateways/measured.py": {"CALLS"},
     "payments/reconciliation/findings.py": {"stop_at"},
+    "sales/metrics.py": {"read_running"},
+    "sales/waiting_room/room_view.py": {"HELD_BACK", "at", "pace", "read_at"},
 }
 FLOATING = {"float", "round", "fsum", "Decimal", "Avg", "FloatField", "DecimalField", "StdDev", "Variance"}
 

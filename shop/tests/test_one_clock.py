@@ -26,7 +26,7 @@ from shop.idempotency import recorded_answers
 from shop.models import IdempotencyKey
 from shop.tests.factories import AccountFactory, OrderFactory
 
-APPS = ("shop", "coupons", "inventory", "payments", "orders")
+APPS = ("shop", "coupons", "inventory", "payments", "sales", "orders")
 # The clock itself, what compares a server's clock with the host's, and spans, whose times are the host's.
 ALLOWED = {
     "shop/clock.py",

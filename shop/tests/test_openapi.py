@@ -30,13 +30,21 @@ from coupons.tests.factories import CampaignFactory
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.tests import buying
+from sales.tests.factories import create_sale, join
+from shop import clock
 from shop.accounts import tokens
 from shop.tests.factories import SuperuserFactory
+from shop.webhook_endpoints import deliveries
+from shop.webhook_models import WebhookEndpoint
 
 # The calls of the contract's tables, and the list of payments that its `?user=` for staff implies.
 CONTRACT = [
     "POST /users",
     "GET /users/me",
+    "POST /api-keys",
+    "GET /api-keys",
+    "POST /api-keys/{key_id}/rotate",
+    "DELETE /api-keys/{key_id}",
     "POST /auth/token",
     "POST /auth/refresh",
     "POST /auth/logout",
@@ -65,6 +73,15 @@ CONTRACT = [
     "GET /products/{product_id}/stock-movements",
     "POST /orders",
     "GET /orders",
+    "GET /events",
+    "GET /webhook-endpoints",
+    "POST /webhook-endpoints",
+    "GET /webhook-endpoints/{endpoint_id}",
+    "PATCH /webhook-endpoints/{endpoint_id}",
+    "DELETE /webhook-endpoints/{endpoint_id}",
+    "GET /webhook-endpoints/{endpoint_id}/deliveries",
+    "POST /webhook-endpoints/{endpoint_id}/deliveries/{delivery_id}/resend",
+    "POST /webhook-endpoints/{endpoint_id}/test",
     "GET /orders/{order_id}",
     "GET /orders/{order_id}/timeline",
     "POST /orders/{order_id}/cancel",
@@ -78,6 +95,16 @@ CONTRACT = [
     "POST /wallet/top-ups",
     "POST /wallet/grants",
     "POST /webhooks/{gateway}",
+    "GET /sales",
+    "GET /sales/{sale_id}",
+    "POST /sales",
+    "PATCH /sales/{sale_id}",
+    "POST /sales/{sale_id}/pause",
+    "POST /sales/{sale_id}/resume",
+    "POST /sales/{sale_id}/entries",
+    "GET /sale-entries/{entry_id}",
+    "GET /sales/{sale_id}/draw",
+    "POST /campaigns/{campaign_id}/eligible-accounts",
 ]
 KEYED = {
     "POST /products/{product_id}/stock-adjustments",
@@ -233,11 +260,17 @@ def existing_objects(caller: User) -> dict[str, Any]:
     """Ids of existing objects, by the names of body fields and path parameters."""
     product = ProductFactory.create(on_hand=1_000_000, price=10)
     campaign = CampaignFactory.create(code_source="pool")
+    sale = create_sale(admission="queue")
     pool.add(campaign_id=campaign.pk, codes=["A-CODE", "ANOTHER-CODE"])
     paid = buying.place(caller.pk, {product: 1}, token="tok_ok")
     unpaid = buying.place(caller.pk, {product: 1})
     assert paid.started
+    endpoint = WebhookEndpoint.objects.create(
+        url="https://192.0.2.1/", events=["*"], secret="whsec_AAAA", created_at=clock.now()
+    )
     return {
+        "endpoint_id": str(endpoint.pk),
+        "delivery_id": deliveries.send_test(endpoint_id=endpoint.pk).pk,
         "gateway": "simulator",
         "campaign_id": campaign.pk,
         "product_id": product.pk,
@@ -246,6 +279,8 @@ def existing_objects(caller: User) -> dict[str, Any]:
         "campaign": campaign.pk,
         "code": buying.coupon_of(caller.pk).code,
         "ticket_id": str(ticket_of(caller)),
+        "sale_id": sale.pk,
+        "entry_id": str(join(sale, caller.pk).id),
         "product": product.pk,
         "order": str(unpaid.order.id),
         "user": caller.pk,

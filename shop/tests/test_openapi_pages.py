@@ -60,12 +60,15 @@ def test_operations_have_unique_names(document: Any) -> None:
     assert {"post_auth_token", "get_users_me"} <= set(names)
 
 
-def test_tokens_are_the_only_authentication(document: Any) -> None:
-    assert document["components"]["securitySchemes"] == {
-        "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
-    }
+def test_tokens_and_keys_are_the_only_authentication(document: Any) -> None:
+    schemes = document["components"]["securitySchemes"]
+    assert schemes.keys() == {"bearer", "api_key"}
+    assert schemes["bearer"] == {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+    assert (schemes["api_key"]["type"], schemes["api_key"]["scheme"]) == ("http", "bearer")
     paths = document["paths"]
     assert paths["/api/v1/users/me"]["get"]["security"] == [{"bearer": []}]
+    assert paths["/api/v1/orders"]["post"]["security"] == [{"bearer": []}, {"api_key": []}]
+    assert paths["/api/v1/products"]["get"]["security"] == [{"bearer": []}, {"api_key": []}, {}]
     assert paths["/api/v1/auth/token"]["post"]["security"] == []
 
 
@@ -125,10 +128,21 @@ def test_keyed_calls_describe_their_key_and_its_errors(document: Any) -> None:
         assert codes(operation, 422) >= {"idempotency_key_reused"}
 
 
+def test_each_call_names_the_scope_that_a_key_needs_and_what_it_is_refused_for(document: Any) -> None:
+    cancel = document["paths"]["/api/v1/orders/{order_id}/cancel"]["post"]
+    sign_in = document["paths"]["/api/v1/auth/token"]["post"]
+
+    assert cancel["x-scope"] == "orders:write"
+    assert "Firstcome-Account" in [parameter["name"] for parameter in cancel["parameters"]]
+    assert codes(cancel, 403) == {"account_refused", "scope_missing"}
+    assert cancel["responses"]["403"]["content"]["application/problem+json"]["schema"]["properties"]["scope"]
+    assert "x-scope" not in sign_in and "403" not in sign_in["responses"]
+
+
 def test_cancelling_describes_the_errors_of_a_body_though_it_has_no_fields(document: Any) -> None:
     cancel = document["paths"]["/api/v1/orders/{order_id}/cancel"]["post"]
 
-    assert codes(cancel, 400) == {"invalid", "malformed_json"}
+    assert codes(cancel, 400) == {"invalid", "malformed_json", "account_required"}
     assert codes(cancel, 413) == {"too_large"}
     assert codes(cancel, 415) == {"unsupported_media_type"}
     assert not cancel["requestBody"].get("required")

@@ -448,7 +448,7 @@ def test_an_old_order_whose_events_are_sent_again_while_the_platform_is_away_has
     assert outbox.deliver(order_id) == ""
     JournalLine.objects.update(at=timezone.now() - timedelta(seconds=settings.EVENT_GIVE_UP_SECONDS + 1))
     right, settings.DATA_PLATFORM_URL = settings.DATA_PLATFORM_URL, NOWHERE
-    order_replay.replay_order(order_id=order_id, reason="lost there")
+    order_replay.replay_order(order_id=order_id, reason="lost there", settled_refunds=0)
     for _ in range(outbox.FEWEST_ATTEMPTS + 1):
         make_due(event)
         outbox.deliver_due()

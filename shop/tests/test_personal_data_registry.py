@@ -1,6 +1,5 @@
 """Every model has an entry in the registry of personal data, and docs/privacy.md says what that says."""
 
-import importlib
 import re
 
 import pytest
@@ -11,12 +10,12 @@ from django.test.utils import isolate_apps
 from scripts.stack import places
 from shop.personal_data import registry
 from shop.personal_data.registry import REGISTRY, NotPersonal, PersonalData
+from shop.tests import staff_groups
 from shop.tests.factories import AccountFactory
 from shop.tests.test_admin_pages import _a_row_of_every_model
 
 __all__ = ["_a_row_of_every_model"]
 PAGE = places.PROJECT / "docs" / "privacy.md"
-GROUPS = importlib.import_module("shop.migrations.0014_groups_of_staff").GROUPS
 # The rights to coupons are the rights to these.
 READ_AS = {"coupons.view_archivedcoupon": "coupons.view_coupon"}
 # Whose pages are not for the models themselves.
@@ -73,7 +72,7 @@ def test_every_path_is_a_query_that_finds_nothing_of_a_stranger() -> None:
 def _readers(label: str) -> str:
     permission = SHOWN_WITH.get(label, label.lower()).replace(".", ".view_")
     permission = READ_AS.get(permission, permission)
-    groups = [name for name, permissions in GROUPS.items() if permission in permissions]
+    groups = [name for name, permissions in staff_groups.RIGHTS.items() if permission in permissions]
     return ", ".join(groups) or "superusers"
 
 

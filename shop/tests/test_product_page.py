@@ -151,6 +151,26 @@ def test_only_the_newest_sales_of_a_busy_product_are_added_up_and_the_page_says_
     assert "Only the newest movements are added up" in page.content.decode()
 
 
+def test_a_movement_that_is_archived_while_sales_are_added_up_counts_as_older(
+    operator: Client, tea: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page of its product was answered 500."""
+    monkeypatch.setattr(stock_history, "MOST_SALES", 1)
+    sell(tea, 1, at=clock.now() - timedelta(days=200))
+    sell(tea, 1)
+    archived: list[bool] = []
+
+    def archive_between(execute: Any, sql: str, *rest: Any) -> Any:
+        if "`at`" in sql.partition(" FROM ")[0] and "stockmovement" in sql and not archived:
+            archived.append(True)
+            StockMovement.objects.filter(at__lt=clock.now() - timedelta(days=100)).delete()
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(archive_between):
+        sales = stock_history.read_recent_sales(tea.pk)
+    assert (sales.units, sales.is_complete, archived) == (1, True, [True])
+
+
 def test_movements_are_paged_by_their_ids_while_new_ones_come(operator: Client, tea: Product) -> None:
     for number in range(60):
         StockMovementFactory.create(product=tea, on_hand_after=number)

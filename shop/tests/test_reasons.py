@@ -21,6 +21,9 @@ from payments.reconciliation import reconciling
 from payments.tests.factories import PaymentFactory
 from payments.tests.own_gateway import gateway_process, own_gateway
 from payments.tests.test_reconciling import orphan
+from sales import pausing
+from sales.models import Sale
+from sales.tests.factories import create_sale
 from scripts.stack import ports
 from shop import clock
 from shop.models import JournalLine
@@ -50,12 +53,14 @@ WITHOUT = {
     "/admin/auth/user/add/": NEW,
     "/admin/auth/group/add/": NEW,
     "/admin/coupons/campaign/add/": NEW,
+    "/admin/sales/sale/add/": NEW,
     "/admin/inventory/product/add/": NEW,
     "/admin/auth/group/<id>/delete/": "a page of Django's; the line has all that the group was",
     "/admin/auth/group/ delete_selected": "likewise",
     "/admin/inventory/product/import/": "shows what a file would do",
     "/admin/inventory/product/process_import/": "the delivery's number is the reason of its movements",
     "/admin/coupons/campaign/<campaign_id>/upload_codes/check/": "shows what a file would do",
+    "/admin/coupons/campaign/<campaign_id>/upload_accounts/check/": "shows what a file would do",
 }
 Prepared = tuple[Model | None, dict[str, Any]]
 Prepare = Callable[[], Prepared]
@@ -72,6 +77,14 @@ def issuing() -> Prepared:
 
 def uploading() -> Prepared:
     return CampaignFactory.create(code_source="pool"), {}
+
+
+def listing() -> Prepared:
+    return CampaignFactory.create(), {"change": "add", "accounts": str(AccountFactory.create().pk)}
+
+
+def paused_sale() -> Sale:
+    return pausing.pause(sale_id=create_sale().pk, reason="The stage is late.")
 
 
 def refunding() -> Prepared:
@@ -120,6 +133,8 @@ ACTIONS: dict[str, Prepare] = {
     "/admin/board/campaigns/<pk>/quantity/": row(CAMPAIGN, quantity=1_000),
     "/admin/board/products/<pk>/pause/": row(PRODUCT),
     "/admin/board/products/<pk>/resume/": row(PRODUCT, columns=PAUSED),
+    "/admin/board/sales/<pk>/pause/": row(create_sale),
+    "/admin/board/sales/<pk>/resume/": row(paused_sale),
     "/admin/auth/user/<id>/change/": row(ACCOUNT, email="new@example.com"),
     "/admin/auth/user/<id>/reset_otp/": row(lambda: with_codes(ACCOUNT(is_staff=True))),
     "/admin/auth/user/ disable": row(ACCOUNT),
@@ -139,9 +154,16 @@ ACTIONS: dict[str, Prepare] = {
     "/admin/coupons/campaign/<id>/duplicate/": row(CAMPAIGN, opens_at=LATER),
     "/admin/coupons/campaign/<id>/add_codes/": row(CAMPAIGN, columns={"code_source": "pool"}, count=2),
     "/admin/coupons/campaign/<campaign_id>/upload_codes/add/": uploading,
+    "/admin/coupons/campaign/<id>/list_accounts/": listing,
+    "/admin/coupons/campaign/<campaign_id>/upload_accounts/add/": row(CAMPAIGN),
     "/admin/coupons/campaign/ pause_selected": row(CAMPAIGN),
     "/admin/coupons/campaign/ resume_selected": row(CAMPAIGN, columns=PAUSED),
     "/admin/coupons/coupon/<id>/void/": row(lambda: coupon_of(CAMPAIGN())),
+    "/admin/sales/sale/<id>/change/": row(create_sale, name="Second drop"),
+    "/admin/sales/sale/<id>/pause/": row(create_sale),
+    "/admin/sales/sale/<id>/resume/": row(paused_sale),
+    "/admin/sales/sale/ pause_selected": row(create_sale),
+    "/admin/sales/sale/ resume_selected": row(paused_sale),
     "/admin/payments/payment/<id>/look_up/": row(PaymentFactory.create),
     "/admin/payments/reconciliation/compare/": row(lambda: None),
     "/admin/payments/reconciliation/<id>/fix/": orphaned_charge,
@@ -199,9 +221,11 @@ def send(client: Client, written: str, chosen: Model | None, values: dict[str, A
         selected = {"action": list_action, "_selected_action": [getattr(chosen, "pk", None)]}
         client.post(address, selected | {"_form_submitted": "on"} | values)
         return
-    if address.endswith("/upload_codes/add/"):
+    if address.endswith(("/upload_codes/add/", "/upload_accounts/add/")):
+        # A code, or the id of an account.
+        line = "A1" if "codes" in address else AccountFactory.create().pk
         headers = {"X-Reason": quote(values.get("reason", ""))}
-        client.post(address, b"A1\n", content_type="text/csv", headers=headers)
+        client.post(address, f"{line}\n".encode(), content_type="text/csv", headers=headers)
         return
     shown = client.get(address, {"key": values["key"]} if "key" in values else {})
     answer = client.post(address, fields_of(shown.content.decode()) | values)

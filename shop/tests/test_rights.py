@@ -28,6 +28,7 @@ OPEN = {LOGIN, "/admin/logout/", "/admin/one-time-codes/"}
 # They refuse a request that names nothing of theirs, whatever its rights: test_admin_uploads and
 # test_admin_reconciliations ask them.
 NEED_MORE = {
+    "/admin/coupons/campaign/<campaign_id>/upload_accounts/add/",
     "/admin/coupons/campaign/<campaign_id>/upload_codes/add/",
     "/admin/payments/reconciliation/<id>/fix/",
 }

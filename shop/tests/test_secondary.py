@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,10 +19,11 @@ from pytest_django import DjangoDbBlocker
 from coupons.tests.factories import CampaignFactory
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
-from orders.tests import buying
+from orders.tests import archived, buying
 from shop.backoffice import windows
-from shop.db import open_transaction, secondary, transactions
-from shop.models import JournalLine
+from shop.db import open_transaction, pacing, secondary, transactions
+from shop.errors import Unavailable
+from shop.models import ArchivedMonth, JournalLine
 from shop.operations import doctor
 from shop.operations.doctor import replication
 from shop.tests.clients import client_of
@@ -115,6 +117,26 @@ def test_while_the_secondary_stands_still_the_primary_answers_and_few_reads_wait
     assert count_reads("lagging") == before + 20
     pair.replica.run("START SLAVE SQL_THREAD")
     wait_until(lambda: read_server() == REPLICA, seconds=20)
+
+
+def test_a_secondary_that_stands_still_holds_up_what_is_deleted_and_not_what_is_written_to_a_file(
+    pair: Replicated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole file of a month was written anew after each lag of a minute, though it was only read for."""
+    monkeypatch.setattr(pacing, "CATCH_UP_SECONDS", 0.2)
+    pair.replica.run("STOP SLAVE SQL_THREAD")
+    for _ in range(6):
+        JournalLine.objects.create(at=archived.long_ago(), actor="system", what="x", subject="x")
+    with pytest.raises(Unavailable, match="has not applied the last batch"):
+        archived.archive(tmp_path)
+    record = ArchivedMonth.objects.get()
+    assert (record.state, record.rows, record.removed) == ("deleting", 6, archived.QUICK.size)
+    pair.replica.run("START SLAVE SQL_THREAD")
+    pair.wait_until_applied()
+    secondary.forget()
+    monkeypatch.undo()
+    assert archived.archive(tmp_path).removed == 6
+    ArchivedMonth.objects.all().delete()
 
 
 def test_a_secondary_that_is_seconds_behind_is_not_read(pair: Replicated) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from scripts.stack import places
 
-APPS = ("shop", "orders", "coupons", "inventory", "payments")
+APPS = ("shop", "orders", "coupons", "inventory", "payments", "sales")
 READS = {"secondary.read", "read_elsewhere", "windows.read_elsewhere", "fetch", "windows.fetch"}
 """Functions that hand out the alias of the secondary, or read from it."""
 MAY_READ = {
@@ -37,6 +37,7 @@ MAY_LIST_FOR_STAFF = {
     "payments/api.py": {"get"},
     "coupons/api.py": {"get", "_campaigns_of_staff"},
     "inventory/api.py": {"get", "_products_of_staff"},
+    "sales/api.py": {"_sales_of_staff"},
 }
 MAY_NAME_THE_ALIAS = {"shop/db/secondary.py", "shop/settings.py"}
 WRITING = ("select_for_update", "for_update", "lock", "run_or_savepoint", "run_batch", "save", "create")

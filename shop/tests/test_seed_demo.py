@@ -13,6 +13,7 @@ from coupons.models import Campaign, PoolCode
 from inventory.models import Product, StockMovement
 from payments import ledger
 from payments.tests.own_gateway import gateway_process, own_gateway
+from sales.models import Sale
 from shop.accounts import authentication
 from shop.management import laws
 from shop.tests.clients import Api, client_of
@@ -20,13 +21,19 @@ from shop.tests.commands import run
 
 __all__ = ["gateway_process", "own_gateway"]
 
+SALE_PRODUCTS = 3
 SMALL = ("--users", "12", "--products", "3", "--stock", "50")
+
+
+def on_hand() -> set[int]:
+    """The units of the numbered products."""
+    return set(Product.objects.filter(sku__startswith="DEMO-").values_list("on_hand", flat=True))
 
 
 def everything() -> dict[str, int]:
     return {
         model.__name__: model._default_manager.count()
-        for model in (User, Product, StockMovement, Campaign, PoolCode)
+        for model in (User, Product, StockMovement, Campaign, PoolCode, Sale)
     }
 
 
@@ -36,9 +43,16 @@ def test_the_demo_is_complete_and_breaks_no_law() -> None:
     code, output = run("seed_demo", *SMALL)
 
     assert code == 0
-    assert "12 numbered accounts, 3 products and 5 campaigns" in output
-    assert everything() == {"User": 14, "Product": 3, "StockMovement": 3, "Campaign": 5, "PoolCode": 500}
-    assert set(Product.objects.values_list("on_hand", flat=True)) == {50}
+    assert "12 numbered accounts, 3 products, 5 campaigns and 2 sales" in output
+    assert everything() == {
+        "User": 14,
+        "Product": 3 + SALE_PRODUCTS,
+        "StockMovement": 3 + SALE_PRODUCTS,
+        "Campaign": 5,
+        "PoolCode": 500,
+        "Sale": 2,
+    }
+    assert on_hand() == {50}
     assert ledger.balance_amount(User.objects.get(username="user-12").pk) == 10_000
     assert [report for report in laws.audit() if not report.holds] == []
 
@@ -50,7 +64,7 @@ def test_a_smaller_demo_reports_existing_rows_rather_than_requested_ones() -> No
 
     _, output = run("seed_demo", "--users", "5", "--products", "1")
 
-    assert "12 numbered accounts, 3 products and 5 campaigns" in output
+    assert "12 numbered accounts, 3 products, 5 campaigns and 2 sales" in output
 
 
 @pytest.mark.django_db
@@ -83,6 +97,23 @@ def test_the_demo_has_open_and_scheduled_campaigns() -> None:
 
 
 @pytest.mark.django_db
+def test_the_demo_has_a_waiting_room_that_is_open_and_one_that_opens_soon_with_a_last_piece() -> None:
+    run("seed_demo", *SMALL)
+    listed = {sale["name"]: sale for sale in client_of().get("/sales").json()["results"]}
+
+    assert {name: sale["status"] for name, sale in listed.items()} == {
+        "Numbered pieces": "open",
+        "Anniversary drop": "scheduled",
+    }
+    assert {sale["admission"] for sale in listed.values()} == {"queue"}
+    left = Product.objects.filter(pk__in=listed["Numbered pieces"]["products"])
+    assert sorted(left.values_list("on_hand", "limit_per_account")) == [(1, None), (20, 2)]
+    buyer = client_of(User.objects.get(username="demo"))
+    for sale in listed.values():
+        assert buyer.post(f"/sales/{sale['id']}/entries").status_code == 202
+
+
+@pytest.mark.django_db
 @pytest.mark.usefixtures("own_gateway")
 def test_seeding_again_creates_only_missing_rows() -> None:
     run("seed_demo", *SMALL)
@@ -95,8 +126,9 @@ def test_seeding_again_creates_only_missing_rows() -> None:
     assert User.objects.get(username="user-3").email == "changed@example.com"
 
     run("seed_demo", "--users", "15", "--products", "5", "--stock", "7")
-    assert everything() == before | {"User": 17, "Product": 5, "StockMovement": 5}
-    assert set(Product.objects.values_list("on_hand", flat=True)) == {50, 7}
+    added = {"User": 17, "Product": 5 + SALE_PRODUCTS, "StockMovement": 5 + SALE_PRODUCTS}
+    assert everything() == before | added
+    assert on_hand() == {50, 7}
     assert [report for report in laws.audit() if not report.holds] == []
 
 

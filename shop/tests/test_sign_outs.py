@@ -239,6 +239,6 @@ def test_an_old_sign_out_is_not_kept_in_memory_and_still_refuses_refreshing() ->
     sign_out(account)
     with clock.shifted(by=disabled_accounts.SIGN_OUTS_READ + SECOND):
         disabled_accounts.refresh()
-        assert account.pk not in disabled_accounts._cached.signed_out
+        assert account.pk not in disabled_accounts.CACHED.recent().signed_out
         with pytest.raises(TokenInvalid):
             tokens.rotate(refresh)

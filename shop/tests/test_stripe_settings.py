@@ -29,7 +29,10 @@ def test_the_shop_starts_with_stripe() -> None:
     [
         ({"STRIPE_API_KEY": ""}, "STRIPE_API_KEY must be a secret key"),
         ({"STRIPE_API_KEY": "pk_live_1"}, "STRIPE_API_KEY must be a secret key"),
-        ({"STRIPE_API_BASE": "api.stripe.com"}, "STRIPE_API_BASE is 'api.stripe.com'"),
+        (
+            {"STRIPE_API_BASE": "api.stripe.com"},
+            "STRIPE_API_BASE must be a URL that begins with http://, https://.",
+        ),
         ({"CURRENCY": "ISK"}, "CURRENCY is 'ISK'"),
         ({"PAYMENT_GIVE_UP_SECONDS": "86400"}, "PAYMENT_GIVE_UP_SECONDS is 86400"),
     ],

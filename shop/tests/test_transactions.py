@@ -157,6 +157,19 @@ def test_2006_a_connection_killed_while_idle_is_replaced(counting: None) -> None
     assert tally.entries() == {"one": 1}
 
 
+def test_2005_a_server_whose_name_is_not_known_is_unavailable_and_met_again_later(counting: None) -> None:
+    """A container's name is known only while it runs: requests were answered 500 meanwhile."""
+    with pytest.MonkeyPatch.context() as patched:
+        connection.close()
+        patched.setitem(connection.settings_dict, "HOST", "mysql.invalid")
+        patched.delitem(connection.settings_dict["OPTIONS"], "unix_socket", raising=False)
+        work = Work(lambda attempt: count_one())
+        with pytest.raises(transactions.DatabaseUnavailable):
+            transactions.run(work, transactions.KEYED)
+        assert work.attempts == 0
+    assert transactions.run(count_one, transactions.KEYED) == 1
+
+
 def test_2006_a_connection_killed_within_a_transaction_is_replaced_and_all_is_done_again(
     counting: None,
 ) -> None:

@@ -6,13 +6,16 @@ import gc
 import json
 import pstats
 from typing import Any
+from uuid import UUID
 
 import orjson
 import pytest
 import urllib3
 from django.conf import LazySettings
 from django.db import OperationalError, connection, connections, transaction
+from django.http import Http404
 from django.test import Client
+from django.urls import get_resolver
 
 from shop.accounts import tokens
 from shop.concurrency import event_loop
@@ -116,6 +119,45 @@ def test_any_number_of_paths_may_be_requested(db: None) -> None:
     api = client_of()
     assert {api.get(f"/products/{number}").status_code for number in range(1, 1_100)} == {404}
     assert api.get("/products").status_code == 200
+
+
+ID = "01a205ea-8973-7608-aaac-b7b4998b3d39"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"sale-entries/{ID}",
+        f"orders/{ID}",
+        f"orders/{ID}/refunds",
+        # Text, and no UUID for its view.
+        f"coupons/{ID}",
+        f"campaigns/7/codes/{ID}",
+        "products/7",
+        "coupons",
+    ],
+)
+def test_a_view_is_found_by_any_id_with_the_arguments_that_django_finds(path: str) -> None:
+    expected = get_resolver().resolve(views.API_PREFIX + path)
+    for _ in range(2):
+        match, arguments = views.find_with_arguments(views.API_PREFIX + path)
+        assert (match.func, match.route, arguments) == (expected.func, expected.route, expected.kwargs)
+
+
+@pytest.mark.parametrize(
+    "path", [f"nothing/{ID}", f"orders/{ID.upper()}", f"orders/{ID[:-1]}", f"orders/{ID}/"]
+)
+def test_a_path_that_django_does_not_find_is_not_found_by_its_id(path: str) -> None:
+    with pytest.raises(Http404):
+        views.find_with_arguments(views.API_PREFIX + path)
+
+
+def test_paths_of_many_ids_are_one_in_the_cache() -> None:
+    views.find_view.cache_clear()
+    views._find_by_any_id.cache_clear()
+    for number in range(2_000):
+        views.find_with_arguments(f"{views.API_PREFIX}orders/{UUID(int=number)}")
+    assert (views.find_view.cache_info().currsize, views._find_by_any_id.cache_info().currsize) == (0, 1)
 
 
 def test_long_paths_and_hosts_are_not_cached(access: str) -> None:

@@ -78,8 +78,10 @@ def _read_existing(campaign_id: int, user_ids: Sequence[int]) -> list[Allocation
     campaign = Campaign.objects.get(pk=campaign_id)
     now = clock.now()
     existing = eligibility.existing_coupons(campaign, set(user_ids))
+    listed = eligibility.listed_accounts(campaign, user_ids)
     return [
-        eligibility.existing_result_or_refusal(campaign, user_id, existing.get(user_id), now) or campaign
+        eligibility.existing_result_or_refusal(campaign, user_id, existing.get(user_id), now, listed=listed)
+        or campaign
         for user_id in user_ids
     ]
 

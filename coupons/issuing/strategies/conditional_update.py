@@ -1,8 +1,8 @@
 """`conditional_update`: one UPDATE that counts a slot only if one is left.
 
-How: `UPDATE ... SET issued = issued + 1 WHERE issued + confirming < quantity`, and the campaign is open and
-not paused; it locks the row, so the count that is read after it is the position, and the coupon is written
-under that lock.
+How: `UPDATE ... SET issued = issued + 1 WHERE issued + confirming < quantity`, and the campaign is open, not
+paused, and lets the account in; it locks the row, so the count that is read after it is the position, and
+the coupon is written under that lock.
 Promises: exact; positions in the order in which the database grants the lock; needs no Redis.
 Scales: one lock and one flush for each coupon, as `pessimistic`, but none for a refusal or a repeated
 request.
@@ -44,24 +44,27 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
 def _decide(campaign_id: int, request: IssueRequest) -> AllocationResult:
     """The account's existing coupon or refusal, read without a lock; else what the guarded UPDATE decides.
 
-    The UPDATE decides only whether the campaign still is as `eligibility` demands: the account was decided
-    before it.
+    The UPDATE decides whether the campaign, and the account's place in its list, still are as `eligibility`
+    demands; whether the account has a coupon was decided before it.
     """
     now = clock.now()
     seen = Campaign.objects.get(pk=campaign_id)
     existing = eligibility.existing_coupons(seen, [request.user_id]).get(request.user_id)
-    answer = eligibility.existing_result_or_refusal(seen, request.user_id, existing, now)
+    listed = eligibility.listed_accounts(seen, [request.user_id])
+    answer = eligibility.existing_result_or_refusal(seen, request.user_id, existing, now, listed=listed)
     if answer:
         return answer
-    is_counted = _count_slot(seen, now)
+    is_counted = _count_slot(seen, request.user_id, now)
     campaign = Campaign.objects.get(pk=campaign_id)
     return _write_slot(campaign, request, now) if is_counted else _refusal(campaign, request.user_id, now)
 
 
-def _count_slot(campaign: Campaign, now: datetime) -> bool:
-    """Count one slot if one is left and the campaign is open and not paused; the row is locked then."""
+def _count_slot(campaign: Campaign, user_id: int, now: datetime) -> bool:
+    """Count one slot if one is left and the campaign issues to this account; the row is locked then."""
     column = "confirming" if campaign.partner else "issued"
-    issuable = Campaign.objects.filter(eligibility.issues_at(now), pk=campaign.pk, partner=campaign.partner)
+    issuable = Campaign.objects.filter(
+        eligibility.issues_at(now), eligibility.lets_in(user_id), pk=campaign.pk, partner=campaign.partner
+    )
     return bool(issuable.update(**{column: F(column) + 1}, version=F("version") + 1))
 
 

@@ -71,7 +71,9 @@ def _ask_gate(campaign_id: int, user_id: int) -> GateDecision:
 def _result_at_gate(campaign_id: int, user_id: int, decision: GateDecision) -> AllocationResult | None:
     """The account's existing coupon, whatever the gate's decision, or the refusal; two reads without a lock.
 
-    None when the database contradicts the gate: a member without a coupon, or other opening times.
+    None when the database contradicts the gate: a member without a coupon, or other opening times. Where
+    accounts are listed a full gate refuses no listed account: others, whom the database will refuse, may be
+    in flight in the last slots.
     """
     campaign = Campaign.objects.get(pk=campaign_id)
     result = _existing_result(campaign, user_id)
@@ -80,8 +82,9 @@ def _result_at_gate(campaign_id: int, user_id: int, decision: GateDecision) -> A
     if decision.says == MEMBER:
         gate.remove_member(campaign_id=campaign_id, user_id=user_id)
         return None
-    full = eligibility.sold_out(campaign) if decision.says == FULL else None
-    return eligibility.refusal(campaign, user_id, clock.now()) or full
+    refused = eligibility.refusal(campaign, user_id, clock.now())
+    is_full = decision.says == FULL and campaign.eligible == Campaign.Eligible.ALL
+    return refused or (eligibility.sold_out(campaign) if is_full else None)
 
 
 def _existing_result(campaign: Campaign, user_id: int) -> AllocationResult | None:

@@ -9,8 +9,11 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
 
 from coupons.archive import months
-from coupons.archive.months import Moved, Pace
+from coupons.archive.months import Moved
+from shop.db import pacing
+from shop.db.pacing import Pace
 from shop.errors import FirstcomeError
+from shop.operations.archives import calendar_months
 
 
 class Command(BaseCommand):
@@ -30,12 +33,12 @@ class Command(BaseCommand):
             help="how long campaigns have been closed and coupons expired (%(default)s)",
         )
         parser.add_argument(
-            "--batch", type=int, default=months.BATCH, help="coupons in a transaction (%(default)s)"
+            "--batch", type=int, default=pacing.BATCH, help="coupons in a transaction (%(default)s)"
         )
         parser.add_argument(
             "--share",
             type=float,
-            default=months.SHARE,
+            default=pacing.SHARE,
             help="share of the time in which batches run; rests take the others (%(default)s)",
         )
         parser.add_argument("--json", action="store_true", help="a line of JSON for each campaign or month")
@@ -57,7 +60,7 @@ class Command(BaseCommand):
             self._list(days, json)
             return
         try:
-            months.first_day(month)
+            calendar_months.first_instant(month)
         except ValueError as error:
             raise CommandError(f"--month is a year and a month, such as 2026-07, not {month}.") from error
         pace = Pace(size=batch, share=share)

@@ -8,12 +8,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from rich.console import Console
-from rich.progress import Progress
 
 from coupons import pool
 from coupons.models import Campaign
 from shop.errors import FirstcomeError
+from shop.management.progress import progress_bar
 
 MOST_AT_ONCE = 10_000_000
 # The exit status that shells report for a program that Ctrl-C ended.
@@ -34,7 +33,7 @@ class Command(BaseCommand):
         made: list[int] = []
         is_interrupted = False
         try:
-            with _ended_by_interrupt() as end_if_interrupted, _progress_bar(count) as show:
+            with _ended_by_interrupt() as end_if_interrupted, progress_bar("codes", count) as show:
 
                 def progress(number: int) -> None:
                     made.append(number)
@@ -73,15 +72,6 @@ def _ended_by_interrupt() -> Iterator[Callable[[], None]]:
         yield end_if_interrupted
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def _progress_bar(total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on the error stream, if that is a terminal."""
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("codes", total=total)
-        yield lambda made: bar.advance(task, made)
 
 
 def _as_json(campaign: Campaign, made: int, wanted: int) -> str:

@@ -13,8 +13,9 @@ from functools import partial
 from itertools import chain
 
 from django.conf import settings
+from django.db import IntegrityError
 
-from orders.placement import decisions
+from orders.placement import decisions, first_orders
 from orders.placement.decisions import LOCKED, OrderRequest, PlacedOrder, PlacementResult, ReadLocks
 from shop.concurrency.group_commit import Batcher, run_without_transaction
 from shop.db import transactions
@@ -44,7 +45,12 @@ def _decide_in_transaction(order_requests: Sequence[OrderRequest]) -> list[Place
         return transactions.run_batch(partial(decisions.decide, order_requests, locks=STOCK_LOCKED))
     except transactions.ChangedMeanwhile:
         # Another transaction changed one of the coupons.
-        return transactions.run_batch(partial(decisions.decide, order_requests, locks=LOCKED))
+        pass
+    except IntegrityError as error:
+        # What else two transactions have written, such as a key, is decided one by one.
+        if not first_orders.is_conflict(error):
+            raise
+    return transactions.run_batch(partial(decisions.decide, order_requests, locks=LOCKED))
 
 
 BATCHER: Batcher[OrderRequest, PlacedOrder | Replay] = Batcher(

@@ -35,7 +35,7 @@ def fill(count: int, *, months: int, say: Callable[[str], None]) -> int:
     for _ in range(months):
         closed_at = (closed_at.replace(day=1) - timedelta(days=1)).replace(day=15)
         ids.append(_campaign(closed_at, issued=each))
-    with _indexed_afterwards(Coupon._meta.db_table, say=say):
+    with indexed_afterwards(Coupon._meta.db_table, say=say):
         for campaign_id in ids:
             _issue(campaign_id, each)
             say(f"{each:,} coupons of campaign {campaign_id} are there")
@@ -55,7 +55,7 @@ def _campaign(closed_at: datetime, *, issued: int) -> int:
 
 
 @contextmanager
-def _indexed_afterwards(table: str, *, say: Callable[[str], None]) -> Iterator[None]:
+def indexed_afterwards(table: str, *, say: Callable[[str], None]) -> Iterator[None]:
     """The table has no secondary index inside the block; at its end they are made again, all at once."""
     with connection.cursor() as cursor:
         cursor.execute(f"SHOW CREATE TABLE {table}")

@@ -49,7 +49,7 @@ Reported = Mapping[str, Any]
 """A row as docs/bench.json has it."""
 BESIDE = [
     *("connections", "waiting", "per_second", "settled_per_second", "p50_ms", "p95_ms", "max_ms"),
-    *("of_null", "of_pessimistic", "command_mib"),
+    *("of_null", "of_pessimistic", "of_issued", "command_mib"),
 ]
 """Figures that are shown of every row that has them, beside those with a goal."""
 WIDEST = 62
@@ -70,6 +70,9 @@ FORMS = {
     "waiting": "{:,.0f} wait at once",
     "waiting_kib": "{:.1f} KiB of the web processes each",
     "waiting_cores": "{:.2f} of a core while they wait",
+    "statements": "{:.3f} statements each",
+    "estimate_error": "the wait estimated at most {:.0%} off",
+    "estimate_error_median": "half of them at most {:.0%} off",
     "connections_share": "{:.2f} of the connections allowed",
     "coupon_microseconds": "{:.1f} µs of processor a coupon",
     "order_microseconds": "{:.1f} µs of processor an order",

@@ -65,11 +65,13 @@ def allowed(wanted: int) -> int:
     return min(wanted, possible - OTHER_FILES)
 
 
-def request(path: str, body: str, *, access: str, headers: Mapping[str, str] | None = None) -> bytes:
-    """A POST as its bytes on the wire."""
+def request(
+    path: str, body: str, *, access: str, headers: Mapping[str, str] | None = None, method: str = "POST"
+) -> bytes:
+    """A request as its bytes on the wire."""
     others = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: {ports.HOST}\r\nAuthorization: Bearer {access}\r\n{others}"
+        f"{method} {path} HTTP/1.1\r\nHost: {ports.HOST}\r\nAuthorization: Bearer {access}\r\n{others}"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return (head + body).encode()

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 from scripts.bench import sizes
 from scripts.bench.load import Figures, Run
@@ -13,6 +14,9 @@ from scripts.stack import SetupError
 ORDERS = "SELECT COUNT(*) FROM orders_order"
 LISTED_ACCOUNTS, LISTED_COUPONS, LISTED_ORDERS = 20, 50, 50
 COUPONS_OF = "SELECT COUNT(*) FROM coupons_coupon WHERE account_id = %s"
+CAMPAIGNS = "SELECT COUNT(*) FROM coupons_campaign"
+HELD = "SELECT COUNT(*) FROM coupons_coupon WHERE campaign_id = %s AND status = 'held'"
+ISSUE_SECONDS = 60
 GRANTS = "SELECT COUNT(*) FROM payments_transfer WHERE kind = 'grant'"
 
 
@@ -77,6 +81,35 @@ def orders(
     settings = {"RUN": f"bench-{before}", "ORDER_LINES": 3} | (hot if is_hot else {})
     figures = stage.run_k6("orders", seconds=seconds, vus=vus, **settings)
     return checked(row, figures, stage.count(ORDERS) - before)
+
+
+def coupon_orders(stage: Stage) -> Run:
+    """Orders of three lines with the account's own coupon, which is issued before, and not measured."""
+    accounts = stage.size.accepted_accounts
+    campaign = stage.campaign("issued coupons", quantity=accounts)
+    stage.run_k6("coupons", seconds=ISSUE_SECONDS, CAMPAIGN=campaign, ACCOUNTS=accounts)
+    codes = stage.staff.codes_of(campaign, accounts)
+    return _orders_with_coupon(stage, "coupon_orders", campaign, CODES=codes)
+
+
+def shared_orders(stage: Stage) -> Run:
+    """The same orders with one shared code: the coupons are issued by the orders."""
+    code = f"BENCH-{stage.count(CAMPAIGNS)}"
+    campaign = stage.campaign("shared code", code_source="shared", shared_code=code)
+    run = _orders_with_coupon(stage, "shared_orders", campaign, CODE=code)
+    issued, placed = stage.staff.issued(campaign), stage.count(HELD, campaign)
+    if issued == placed:
+        return run
+    finding = f"shared_orders: {issued} coupons are issued, and orders hold {placed}"
+    return replace(run, findings=[*run.findings, finding])
+
+
+def _orders_with_coupon(stage: Stage, row: str, campaign: int, **named: Any) -> Run:
+    """Each account's order of three lines; the coupons that orders hold are those of its answers."""
+    accounts = stage.size.accepted_accounts
+    run = f"bench-{row}-{campaign}"
+    figures = stage.run_k6("orders", ACCOUNTS=accounts, RUN=run, ORDER_LINES=3, **named)
+    return checked(row, figures, stage.count(HELD, campaign))
 
 
 def coupon_list(stage: Stage) -> Run:

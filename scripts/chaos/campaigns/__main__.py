@@ -1,29 +1,36 @@
-"""`make chaos CAMPAIGN=processes|stores|gateway|locks|database|disk|all SEED=… [QUICK=1] [PLANTED=1]`.
+"""`make chaos CAMPAIGN=… SEED=… [QUICK=1] [PLANTED=1]`, for a campaign of `plans.CAMPAIGNS` or `all`.
 
-With PLANTED=1 the campaign runs with its planted defect, and fails unless the comparison finds a lost effect.
+With PLANTED=1 the campaign runs with its planted defect, and fails unless that is found: by an effect that
+was lost or doubled, the gateway's book, failed requests, or what the campaign itself looks for.
 """
 
 import argparse
 import os
 import random
 import shutil
-import signal
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from scripts.chaos import comparison, faults, outside, trial
 from scripts.chaos.calls import NoFinalAnswer, Observations
-from scripts.chaos.campaigns import redis_faults, small_disk
+from scripts.chaos.campaigns import redis_faults, small_disk, without_redis
+from scripts.chaos.campaigns.all_campaigns import run_all
+from scripts.chaos.campaigns.beside import Beside, Run
+from scripts.chaos.campaigns.network import links
 from scripts.chaos.campaigns.plans import CAMPAIGNS, Campaign
-from scripts.chaos.clients import Buyer, Staff
+from scripts.chaos.campaigns.restore import campaign as restore
+from scripts.chaos.campaigns.rolling import rolls
+from scripts.chaos.campaigns.rolling import stack as rolling
+from scripts.chaos.campaigns.rows import HEADER, Row
+from scripts.chaos.clients import staff_and_buyers
 from scripts.chaos.faults import Fault
 from scripts.chaos.memory import Setup
 from scripts.chaos.shop import Shop
@@ -32,6 +39,7 @@ from scripts.cluster.drill import effects
 from scripts.stack import SetupError, children, database, own_stack, places, ports, process_identity
 from scripts.stack import instance as instances
 from scripts.stack.instance import Instance
+from scripts.stack.programs import system_packages
 from scripts.stack.rabbitmq import RunningNode
 
 PLANTED_SETTLE_SECONDS = 5
@@ -39,70 +47,74 @@ PLANTED_SETTLE_SECONDS = 5
 LONGEST_SECONDS = 3600
 REPLACING = ("kill", "down", "old data for")
 """Sorts of faults after which another process is there."""
+STACK = (own_stack.running, own_stack.manage)
+"""How a stack of this release runs, and its management commands."""
 STRATEGIES = trial.Trial("campaign", "mariadb", 60, has_outages=False, pauses=(0, 0), has_all_strategies=True)
-HEADER = "| campaign | faults | acknowledged | compared | lost | doubled | longest recovery |"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table in docs/reliability.md."""
-
-    campaign: str
-    faults: int
-    acknowledged: int
-    compared: int
-    lost: int
-    doubled: int
-    recovery_seconds: float
-
-    def __str__(self) -> str:
-        counts = (self.faults, self.acknowledged, self.compared, self.lost, self.doubled)
-        return f"| {self.campaign} | {' | '.join(map(str, counts))} | {self.recovery_seconds:.1f} s |"
 
 
 def main() -> int:
     """The process behind `make chaos CAMPAIGN=…`; its exit code."""
     parser = argparse.ArgumentParser(prog="make chaos", description="Faults of one kind under load.")
-    parser.add_argument("--campaign", choices=[*CAMPAIGNS, "all"], required=True)
+    parser.add_argument("--campaign", choices=[*CAMPAIGNS, restore.NAME, "all"], required=True)
     for name in ("quick", "planted", "seed"):
         parser.add_argument(f"--{name}", default="")
     asked = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    children.end_with_parent()
+    return children.run_command("make chaos", partial(_run_chosen, asked))
+
+
+def _run_chosen(asked: argparse.Namespace) -> int:
     seed = asked.seed or str(random.SystemRandom().randrange(10**6))
-    chosen = _all() if asked.campaign == "all" else [CAMPAIGNS[asked.campaign]]
-    return max(
-        run_apart(one, seed, is_quick=bool(asked.quick), is_planted=bool(asked.planted)) for one in chosen
-    )
+    if asked.campaign == "all":
+        options = ("--quick", asked.quick, "--planted", asked.planted, "--seed", seed)
+        return run_all([*_possible(), restore.NAME], options, is_quick=bool(asked.quick))
+    if asked.campaign == restore.NAME:
+        return restore.run_apart(seed, is_quick=bool(asked.quick), is_planted=bool(asked.planted))
+    chosen = CAMPAIGNS[asked.campaign]
+    return run_apart(chosen, seed, is_quick=bool(asked.quick), is_planted=bool(asked.planted))
 
 
-def _all() -> list[Campaign]:
-    """Every campaign; without root those that need none, and a line about each of the others."""
+def _possible() -> list[str]:
+    """Every campaign that can run here, and a line about each of the others."""
     found = []
     for campaign in CAMPAIGNS.values():
         if campaign.disk_megabytes and os.getuid() != 0:
             print(f"{campaign.name}: NOT RUN: a file system for the database takes root", flush=True)
+        elif missing := list(system_packages.missing(_needs(campaign))):
+            print(f"{campaign.name}: NOT RUN: {', '.join(missing)} not installed", flush=True)
         else:
-            found.append(campaign)
+            found.append(campaign.name)
     return found
+
+
+def _needs(campaign: Campaign) -> system_packages.Needs:
+    """The system packages that this campaign needs beside MariaDB."""
+    return system_packages.Needs(
+        rabbitmq=campaign.broker == "rabbitmq",
+        haproxy=campaign.is_rolling,
+        libfaketime=campaign.needs_faketime,
+    )
 
 
 def run_apart(campaign: Campaign, seed: str, *, is_quick: bool, is_planted: bool) -> int:
     """Run the campaign on a stack in a new folder, kept when it fails; its exit code."""
-    if is_planted and not campaign.planted:
-        print(f"{campaign.name} has no planted defect", file=sys.stderr)
-        return 1
+    asked = Run(seed, is_quick=is_quick, is_planted=is_planted)
     home = Path(tempfile.mkdtemp(prefix="campaign-", dir=places.private_folder(places.state())))
     try:
         instance = instances.choose(home=home, port=str(ports.free(instances.PORTS)), database="mariadb")
         with (
             small_disk.beside(instance, campaign.disk_megabytes),
             trial.broker_beside(campaign.broker, home) as broker,
+            links.beside(instance, campaign.links) as through,
+            campaign.beside(instance, asked) as more,
         ):
-            code = run(campaign, instance, seed, broker, is_quick=is_quick, is_planted=is_planted)
+            settings = {**(broker.settings if broker else {}), **through, **more.settings}
+            code = run(campaign, instance, asked, broker, settings, more)
     except (SetupError, NoFinalAnswer, OSError) as error:
         print(f"{campaign.name}: failed: {error}{own_stack.ends_of_logs(home)}", file=sys.stderr, flush=True)
         code = 1
+    except KeyboardInterrupt:
+        shutil.rmtree(home, ignore_errors=True)
+        raise
     if code == 0:
         shutil.rmtree(home, ignore_errors=True)
     return code
@@ -111,50 +123,74 @@ def run_apart(campaign: Campaign, seed: str, *, is_quick: bool, is_planted: bool
 def run(
     campaign: Campaign,
     instance: Instance,
-    seed: str,
+    asked: Run,
     broker: RunningNode | None,
-    *,
-    is_quick: bool,
-    is_planted: bool,
+    settings: Mapping[str, str],
+    more: Beside,
 ) -> int:
     """Load, faults and comparison. Raises SetupError and NoFinalAnswer."""
+    seed, is_quick, is_planted = asked.seed, asked.is_quick, asked.is_planted
     print(f"{campaign.name}: SEED={seed} QUICK={is_quick:d} PLANTED={is_planted:d}", flush=True)
     seen = Observations()
-    settings = trial.SETTINGS | (broker.settings if broker else {})
-    with own_stack.running(instance, **settings):
-        setup, shop = trial.set_up(STRATEGIES, instance, seen, minutes=1)
+    running, manage = (rolling.running, rolling.seed) if campaign.is_rolling else STACK
+    with running(instance, **{**trial.SETTINGS, **settings}), more.around():
+        # The previous release may have no sales, and a month is longer than one.
+        load = replace(STRATEGIES, has_sale=not (campaign.is_rolling or campaign.needs_faketime))
+        setup, shop = trial.set_up(load, instance, seen, minutes=campaign.minutes, manage=manage)
         before = _stored(instance, setup)
         redis_faults.keep_data(instance)
-        injected = campaign.faults(seed, is_quick=is_quick)
         planted = campaign.planted if is_planted else ()
-        recovery = _load(campaign, injected, planted, instance, broker, setup, seen, seed)
-        seconds = PLANTED_SETTLE_SECONDS if is_planted else campaign.settle_seconds
-        operate = partial(_operate, campaign, instance)
-        settled = trial.settle(setup, shop, seen, within_seconds=seconds, operate=operate)
-        recovery = max(recovery, settled)
+        planted_faults = campaign.planted_faults if is_planted else ()
+        injected = [*planted_faults, *campaign.faults(seed, is_quick=is_quick)]
+        if more.load:
+            recovery = more.load(injected, setup, shop, seen)
+        else:
+            recovery = _load(campaign, injected, planted, instance, broker, setup, seen, seed)
+        recovery = max(recovery, _settle(campaign, instance, setup, shop, seen, is_planted=is_planted))
         known = effects.acknowledged(setup)
         compared = effects.compare(known, {"the database": _stored(instance, setup)}, before=before)
+        wrong = [*compared.lost, *compared.doubled]
+        if is_planted and campaign.is_found_in_gateway_book:
+            wrong += outside.findings(setup, shop)
+        if is_planted and campaign.is_rolling:
+            wrong += rolls.failures(seen.measured.requests)
         if not is_planted:
             trial.check_processes(instance, broker, seen)
-            _check(instance, setup, shop, seen)
+            _check(instance, setup, shop, more, seen)
             check_faults_were_met(campaign, seen)
+            without_redis.check(seen)
+        finds_planted = more.finds_planted if is_planted else None
+        is_found = finds_planted(setup, shop) if finds_planted else bool(wrong)
     print(trial.summary(setup, seen), flush=True)
     done = [made for account in [setup.staff, *setup.buyers] for made in account.calls if made.was_done]
     count = sum(map(len, known.values()))
     lost, doubled = len(compared.lost), len(compared.doubled)
     print(HEADER, Row(campaign.name, len(injected), len(done), count, lost, doubled, recovery), sep="\n")
     if is_planted:
-        print(f"{campaign.name}: the planted defect was {'found' if lost else 'NOT found'}", flush=True)
-        return 0 if lost else 1
-    for finding in (*compared.lost, *compared.doubled, *seen.findings):
+        print(f"{campaign.name}: the planted defect was {'found' if is_found else 'NOT found'}", flush=True)
+        return 0 if is_found else 1
+    for finding in (*wrong, *seen.findings):
         print(f"FINDING {finding}", flush=True)
-    return 1 if lost or doubled or seen.findings else 0
+    return 1 if wrong or seen.findings else 0
 
 
-def _check(instance: Instance, setup: Setup, shop: Shop, seen: Observations) -> None:
-    """The laws, all answers, and the books of the outside systems."""
+def _settle(
+    campaign: Campaign, instance: Instance, setup: Setup, shop: Shop, seen: Observations, *, is_planted: bool
+) -> float:
+    """Wait until all is settled, with the operator's help; how many seconds that took."""
+    is_short = is_planted and not campaign.is_found_in_gateway_book
+    seconds = PLANTED_SETTLE_SECONDS if is_short else campaign.settle_seconds
+    operate = partial(_operate, campaign, instance)
+    return trial.settle(
+        setup, shop, seen, within_seconds=seconds, operate=operate, awaits_answers=not is_short
+    )
+
+
+def _check(instance: Instance, setup: Setup, shop: Shop, more: Beside, seen: Observations) -> None:
+    """The laws, all answers, the books of the outside systems, and what is the campaign's alone."""
     trial.audit(instance, seen)
-    for finding in (*comparison.findings(setup, shop), *outside.findings(setup, shop)):
+    everything = (comparison.findings(setup, shop), outside.findings(setup, shop), more.findings())
+    for finding in chain.from_iterable(everything):
         seen.record_finding(finding)
 
 
@@ -167,7 +203,7 @@ def _operate(campaign: Campaign, instance: Instance) -> None:
 
 def check_faults_were_met(campaign: Campaign, seen: Observations) -> None:
     """A fault that no request has met proves nothing."""
-    for word in campaign.must_be_met:
+    for word in campaign.required_answers:
         if not seen.statuses[word]:
             seen.record_finding(f"no request was answered {word}: the faults had no effect")
 
@@ -184,24 +220,30 @@ def _load(
 ) -> float:
     """Run clients while the faults are made; the longest time until the shop was ready after one."""
     stop = threading.Event()
-    common: dict[str, Any] = {
-        "port": instance.port,
-        "ends_at": time.monotonic() + LONGEST_SECONDS,
-        "seen": seen,
-    }
-    clients: list[Buyer | Staff | WebhookSender] = [Staff(setup, seed=f"{seed} staff", **common)]
-    for number in range(trial.BUYERS):
-        own = setup.buyers[number :: trial.BUYERS]
-        clients.append(Buyer(own, setup, seed=f"{seed} {number}", **common))
-    clients.append(WebhookSender(instance, seed=f"{seed} sender", seen=seen))
+    ends_at = time.monotonic() + LONGEST_SECONDS
+    clients = [
+        *staff_and_buyers(
+            setup, count=trial.BUYERS, port=instance.port, seed=seed, ends_at=ends_at, seen=seen
+        ),
+        WebhookSender(instance, seed=f"{seed} sender", seen=seen),
+    ]
     with ThreadPoolExecutor(len(clients)) as threads:
         running = [threads.submit(client.run, stop) for client in clients]
         try:
-            recovery = _inject(campaign, injected, planted, instance, broker, seen, seed)
+            if campaign.is_rolling:
+                pauses = campaign.pauses
+                roll_result = rolls.run_rolls(
+                    injected, planted, instance, setup, seen, seed, load=STRATEGIES, pauses=pauses
+                )
+                recovery = roll_result.longest_seconds
+            else:
+                recovery = _inject(campaign, injected, planted, instance, broker, seen, seed)
         finally:
             stop.set()
     for client in running:
         client.result()
+    if campaign.is_rolling:
+        rolls.record_failures(instance, seen, roll_result)
     return recovery
 
 
@@ -233,7 +275,10 @@ def _inject_one(
     if broker and fault.name == faults.BROKER:
         faults.make_to_broker(broker, fault)
     else:
+        began = time.monotonic()
         faults.inject(fault, instance)
+        if without_redis.is_outage(fault):
+            seen.record_outage(began, time.monotonic())
     waited = faults.seconds_until_ready(instance, without=victims, within_seconds=ready_seconds)
     if waited is None:
         seen.record_finding(f"not ready {ready_seconds} s after: {fault}")
@@ -245,13 +290,14 @@ def _inject_one(
 def _stored(instance: Instance, setup: Setup) -> dict[str, set[str]]:
     """The rows of each kind of effect in the database."""
     accounts = ", ".join(str(account.id) for account in setup.buyers)
-    products = ", ".join(str(product.id) for product in [*setup.products, setup.ample])
+    products = ", ".join(str(product.id) for product in setup.stocked)
     return {
         kind: effects.identities(
             kind, database.rows(instance, template.format(accounts=accounts, products=products))
         )
         for kind, template in effects.TABLES.items()
-    }
+        if kind != "entry" or setup.drop
+    } | ({} if setup.drop else {"entry": set()})
 
 
 if __name__ == "__main__":

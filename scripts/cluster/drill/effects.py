@@ -25,6 +25,7 @@ TABLES = {
         "SELECT refund.id FROM firstcome.orders_refund refund JOIN firstcome.orders_order placed "
         "ON placed.id = refund.order_id WHERE placed.account_id IN ({accounts})"
     ),
+    "entry": "SELECT id FROM firstcome.sales_saleentry WHERE account_id IN ({accounts})",
     # A wallet has its owner's id.
     "grant": (
         "SELECT entry.id FROM firstcome.payments_entry entry JOIN firstcome.payments_transfer transfer "
@@ -52,7 +53,7 @@ TRUTH = (
 MAY_BE_UNNAMED = {"payment"}
 """An order that is paid at once is answered without the id of its payment."""
 
-HAVE_UUIDS = {"order", "payment", "refund"}
+HAVE_UUIDS = {"order", "payment", "refund", "entry"}
 
 Effects = Mapping[str, set[str]]
 
@@ -71,13 +72,14 @@ def acknowledged(setup: Setup) -> Effects:
     for account in [setup.staff, *setup.buyers]:
         for made in account.calls:
             if made.was_done:
-                kind, identity = _identity(made)
+                kind, its_identity = identity(made)
                 if kind:
-                    found[kind].add(identity)
+                    found[kind].add(its_identity)
     return found
 
 
-def _identity(made: RecordedCall) -> tuple[str, str]:
+def identity(made: RecordedCall) -> tuple[str, str]:
+    """The kind of the call's effect, and the identity that its answer has; both empty for none."""
     body = made.answer.body
     match made.sort:
         case "coupon":
@@ -86,8 +88,8 @@ def _identity(made: RecordedCall) -> tuple[str, str]:
             return "order", _plain(body["order"] if made.answer.status == 402 else body["id"])
         case "payment" | "top_up" if made.answer.status in (200, 201):
             return "payment", _plain(body.get("payment") or body["id"])
-        case "refund":
-            return "refund", _plain(body["id"])
+        case "refund" | "entry":
+            return made.sort, _plain(body["id"])
         case "grant" | "adjustment":
             return made.sort, str(body["id"])
     return "", ""
@@ -125,7 +127,7 @@ def stored_by_member(members: Members, setup: Setup) -> dict[str, Effects]:
 def stored(members: Members, number: int, setup: Setup) -> Effects:
     """The rows of one member. Raises MySQLdb's errors."""
     accounts = ", ".join(str(account.id) for account in setup.buyers)
-    products = ", ".join(str(product.id) for product in [*setup.products, setup.ample])
+    products = ", ".join(str(product.id) for product in setup.stocked)
     found: dict[str, set[str]] = {}
     for kind, template in TABLES.items():
         question = template.format(accounts=accounts, products=products)

@@ -3,7 +3,7 @@
 from scripts.monitoring.expressions import quantile, rate, select, state, total
 from scripts.monitoring.panels import RED, YELLOW, Dashboard, Panel, Query, Row, Stat, Table, Variable
 
-CAMPAIGN, PRODUCT = {"campaign": "$campaign"}, {"product": "$product"}
+CAMPAIGN, PRODUCT, SALE = {"campaign": "$campaign"}, {"product": "$product"}, {"sale": "$sale"}
 MINUTES = "5m"
 """Over which projections take the present speed."""
 REQUESTS = "django_http_responses_total_by_status_view_method_total"
@@ -14,6 +14,7 @@ def dashboard() -> Dashboard:
     variables = (
         Variable("campaign", "campaign", "firstcome_campaign_quantity"),
         Variable("product", "product", "firstcome_stock_available"),
+        Variable("sale", "sale", "firstcome_sale_waiting"),
     )
     return Dashboard(
         name="launch",
@@ -21,7 +22,7 @@ def dashboard() -> Dashboard:
         about="A running sale: what is left, how fast it goes, and what is refused.",
         variables=variables,
         since="now-30m",
-        rows=(_overview(), _campaigns(), _products(), _requests()),
+        rows=(_overview(), _campaigns(), _sales(), _products(), _requests()),
     )
 
 
@@ -132,6 +133,34 @@ def _table() -> Table:
             Query(_speed(), "Coupons per second"),
             Query(_sold_out_in(), "Sold out in"),
         ],
+    )
+
+
+def _sales() -> Row:
+    return Row(
+        "Waiting rooms of sales",
+        (
+            Panel(
+                title="Waiting entries",
+                about="Entries that wait in the waiting room of each running sale.",
+                queries=[Query(state("firstcome_sale_waiting", SALE), "{{sale}}")],
+            ),
+            Panel(
+                title="Admitted entries",
+                about="Entries of each sale that are admitted, and those that were in the last 60 seconds.",
+                queries=[
+                    Query(state("firstcome_sale_admitted", SALE), "{{sale}} now"),
+                    Query(state("firstcome_sale_admitted_last_minute", SALE), "{{sale}} in a minute"),
+                ],
+            ),
+            Panel(
+                title="Since the last admission",
+                about="For how long none was admitted, while entries wait and something is available.",
+                queries=[Query(state("firstcome_sale_admission_age_seconds", SALE), "{{sale}}")],
+                unit="s",
+                thresholds={30: YELLOW, 60: RED},
+            ),
+        ),
     )
 
 

@@ -39,6 +39,11 @@ def _now() -> Row:
                 thresholds={10.0: YELLOW, 100.0: RED},
             ),
             Stat(
+                title="Payments with the customer",
+                about="Payments that wait for the card's owner to confirm them.",
+                queries=[Query(state("firstcome_payments_requiring_action"), "with the customer")],
+            ),
+            Stat(
                 title="Differences from the gateway's book",
                 about="What the latest comparison left to an operator.",
                 queries=[Query(f"sum({state('firstcome_reconciliation_differences')})", "differences")],

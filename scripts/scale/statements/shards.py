@@ -1,4 +1,4 @@
-"""Which tables go together when the shop is sharded by campaign and product, and the columns that say where.
+"""Which tables go together when the shop is sharded by what is contended, and the columns that say where.
 
 The design is in docs/scale.md. A family's rows with the same key are on one shard; tables that every family's
 transactions write are on each shard, for the rows of that shard alone; the rest stays unsharded.
@@ -9,10 +9,11 @@ from enum import Enum
 
 
 class Family(Enum):
-    """What a shard holds: rows of campaigns, of products, of accounts; of all three; of none."""
+    """What a shard holds: rows of campaigns, of products, of sales, of accounts; of all of them; of none."""
 
     CAMPAIGN = "campaign"
     PRODUCT = "product"
+    SALE = "sale"
     ACCOUNT = "account"
     LOCAL = "local"
     UNSHARDED = "unsharded"
@@ -26,8 +27,13 @@ KEYS: dict[str, tuple[Family, Collection[str]]] = {
     "coupons_poolcode": (Family.CAMPAIGN, {"campaign_id"}),
     "coupons_confirmation": (Family.CAMPAIGN, {"campaign_id"}),
     "coupons_queueticket": (Family.CAMPAIGN, {"campaign_id"}),
+    "coupons_campaignproduct": (Family.CAMPAIGN, {"campaign_id"}),
+    "coupons_eligibleaccount": (Family.CAMPAIGN, {"campaign_id"}),
     "inventory_product": (Family.PRODUCT, {"id"}),
     "inventory_stockmovement": (Family.PRODUCT, {"product_id"}),
+    "sales_sale": (Family.SALE, {"id"}),
+    "sales_saleproduct": (Family.SALE, {"sale_id"}),
+    "sales_saleentry": (Family.SALE, {"sale_id"}),
     "auth_user": (Family.ACCOUNT, {"id"}),
     "shop_idempotencykey": (Family.ACCOUNT, {"account_id"}),
     "shop_signout": (Family.ACCOUNT, {"account_id"}),
@@ -37,6 +43,7 @@ KEYS: dict[str, tuple[Family, Collection[str]]] = {
     "orders_refundline": (Family.ACCOUNT, {"refund_id"}),
     "orders_saga": (Family.ACCOUNT, {"id", "subject_id", "about_id"}),
     "orders_sagalog": (Family.ACCOUNT, {"saga_id"}),
+    "coupons_firstorderuse": (Family.ACCOUNT, {"account_id", "order_id"}),
     "payments_payment": (Family.ACCOUNT, {"id", "account_id", "order_id", "charge_key"}),
     "payments_ledgeraccount": (Family.ACCOUNT, {"id", "user_id"}),
     "payments_transfer": (Family.ACCOUNT, {"id", "order_id", "reference"}),
@@ -45,7 +52,7 @@ KEYS: dict[str, tuple[Family, Collection[str]]] = {
     "shop_committedtransaction": (Family.LOCAL, {"id"}),
     "shop_recordedtrace": (Family.LOCAL, {"id"}),
 }
-SHARDED = (Family.CAMPAIGN, Family.PRODUCT, Family.ACCOUNT)
+SHARDED = (Family.CAMPAIGN, Family.PRODUCT, Family.SALE, Family.ACCOUNT)
 
 
 def family_of(table: str) -> Family:

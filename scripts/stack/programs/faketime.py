@@ -59,7 +59,7 @@ def remove_shared_memory(pid: int) -> None:
         Path("/dev/shm", name).unlink(missing_ok=True)  # noqa: S108 - faketime puts them there
 
 
-def _sleep(seconds: float | SupportsIndex, /) -> None:
+def sleep(seconds: float | SupportsIndex, /) -> None:
     """time.sleep(), which waits by select() rather than by clock_nanosleep()."""
     timeout_seconds = float(seconds)
     if timeout_seconds < 0:
@@ -68,7 +68,7 @@ def _sleep(seconds: float | SupportsIndex, /) -> None:
 
 
 def main() -> None:
-    time.sleep = _sleep
+    time.sleep = sleep
     del sys.argv[0]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 

@@ -1,4 +1,4 @@
-"""The npm packages with which tests generate and compile a client of the API, as `scripts/npm` pins them.
+"""The npm packages that `scripts/npm` pins: scripts that the shop serves, and what compiles clients in tests.
 
 They are installed once for each lock file, into `.venv/npm`, without running their scripts.
 """

@@ -61,6 +61,7 @@ class Needs:
     cluster: bool = False
     debootstrap: bool = False
     galera: bool = False
+    haproxy: bool = False
 
 
 def require(needs: Needs) -> None:
@@ -95,6 +96,8 @@ def missing(needs: Needs) -> Iterator[str]:
         programs |= CLUSTER_PROGRAMS
     if needs.debootstrap:
         programs["debootstrap"] = "debootstrap"
+    if needs.haproxy:
+        programs["haproxy"] = "haproxy"
     if needs.galera:
         programs |= GALERA_PROGRAMS
     if needs.redis:

@@ -1,6 +1,7 @@
 """What an account's page shows, a table for each app: the newest rows, read by the account's indexes."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -15,6 +16,8 @@ from orders.models import Order
 from orders.placement import account_usage
 from payments import ledger, selectors
 from payments.models import Entry
+from sales.models import SaleEntry
+from sales.waiting_room import entries as sale_entries
 from shop import clock
 from shop.accounts import accounts, sign_outs
 from shop.backoffice import page_elements
@@ -26,6 +29,7 @@ NEWEST_LINES = 15
 JOURNAL = "admin:shop_journalline_changelist"
 NAMES_OF_RATES = {
     "coupons": _("requests for coupons"),
+    "entries": _("waiting rooms joined"),
     "orders": _("orders placed"),
     "payments": _("payments started"),
     "top-ups": _("top-ups started"),
@@ -65,6 +69,7 @@ def read(request: HttpRequest, account: User) -> list[Section]:
         (Coupon, _coupons),
         (Entry, _wallet),
         (QueueTicket, _tickets),
+        (SaleEntry, _sale_entries),
         (SignOut, _sign_outs),
         (JournalLine, _journal),
     )
@@ -198,6 +203,42 @@ def _tickets(account: User) -> Section:
         ),
         "all": _all_of("admin:coupons_queueticket_changelist", account),
     }
+
+
+def _sale_entries(account: User) -> Section:
+    now = clock.now()
+    found = SaleEntry.objects.filter(account=account).select_related("sale").order_by("-id")[:NEWEST]
+    rows = (
+        (
+            page_elements.link(entry.pk, "admin:sales_saleentry_change", entry.pk),
+            page_elements.link(entry.sale.name, "admin:sales_sale_change", entry.sale_id),
+            page_elements.label(_status_of(entry, now)),
+            page_elements.number(entry.position),
+            page_elements.instant(entry.created_at),
+            page_elements.instant(entry.admitted_until),
+        )
+        for entry in found
+    )
+    return {
+        "title": gettext("Newest entries of sales"),
+        "table": page_elements.table(
+            [
+                gettext("sale entry"),
+                gettext("sale"),
+                gettext("status"),
+                gettext("position"),
+                gettext("created at"),
+                gettext("admitted until"),
+            ],
+            rows,
+        ),
+        "all": _all_of("admin:sales_saleentry_changelist", account),
+    }
+
+
+def _status_of(entry: SaleEntry, now: datetime) -> str:
+    recorded = SaleEntry.Status(entry.status)
+    return str(sale_entries.effective_status(recorded, entry.admitted_until, entry.sale, now))
 
 
 def _sign_outs(account: User) -> Section:

@@ -16,7 +16,7 @@ from shop import clock
 from shop.accounts import second_factor
 from shop.errors import NotAllowed, NotAuthenticated
 
-PERMISSIONS = ("coupons.view_campaign", "inventory.view_product", "orders.view_order")
+PERMISSIONS = ("coupons.view_campaign", "sales.view_sale", "inventory.view_product", "orders.view_order")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def require_permissions(request: HttpRequest, *further: str) -> None:
 def filter_allowed(identities: Collection[ViewerIdentity]) -> set[ViewerIdentity]:
     """Those of these viewers that are still signed in, active, staff and permitted.
 
-    Six statements for any number of them.
+    Seven statements for any number of them.
     """
     accounts = User.objects.filter(is_active=True, is_staff=True).in_bulk(
         {identity.account_id for identity in identities}

@@ -11,6 +11,7 @@ from django.views.decorators.http import require_POST
 from coupons import campaigns
 from coupons import pausing as campaign_pausing
 from inventory import pausing as product_pausing
+from sales import pausing as sale_pausing
 from shop.backoffice.board import access
 from shop.errors import FirstcomeError, NotAuthenticated, invalid_field
 from shop.http import problems
@@ -83,6 +84,20 @@ def pause_product(pk: int, reason: str, request: HttpRequest) -> str:
 def resume_product(pk: int, reason: str, request: HttpRequest) -> str:
     product = product_pausing.resume(product_id=pk, reason=reason)
     return gettext("%(name)s is resumed: it can be ordered again.") % {"name": product.name}
+
+
+@_button("sales.change_sale")
+def pause_sale(pk: int, reason: str, request: HttpRequest) -> str:
+    sale = sale_pausing.pause(sale_id=pk, reason=reason)
+    text = gettext("%(name)s is paused: none of its products can be ordered, and no entry is admitted.")
+    return text % {"name": sale.name}
+
+
+@_button("sales.change_sale")
+def resume_sale(pk: int, reason: str, request: HttpRequest) -> str:
+    sale = sale_pausing.resume(sale_id=pk, reason=reason)
+    text = gettext("%(name)s is resumed: admitted accounts have as long left as they had.")
+    return text % {"name": sale.name}
 
 
 def _whole_number(text: str) -> int:

@@ -33,6 +33,7 @@ def board(request: HttpRequest) -> HttpResponse:
         "base": reverse("board:page"),
         "signIn": f"{reverse('admin:login')}?next={reverse('board:page')}",
         "mayChangeCampaigns": request.user.has_perm("coupons.change_campaign"),
+        "mayChangeSales": request.user.has_perm("sales.change_sale"),
         "mayChangeProducts": request.user.has_perm("inventory.change_product"),
         "staleSeconds": STALE_SECONDS,
         "databaseStaleSeconds": DATABASE_STALE_SECONDS,

@@ -14,11 +14,15 @@ from coupons.queue import tickets
 from inventory.models import Product
 from orders.metrics import state as orders_state
 from orders.saga import status as saga_status
+from sales import entry_counts
+from sales import metrics as sales_metrics
+from sales.models import Sale
 from shop import clock
 from shop.db import server_state
 from shop.models import LawStatus
 
 CAMPAIGNS_SHOWN = PRODUCTS_SHOWN = 12
+SALES_SHOWN = 6
 SOLD_OUT_SHOWN = 4
 PAUSED_PRODUCTS_SHOWN = 4
 """Those that were paused last, beside the products being sold: soon no new line is theirs."""
@@ -59,10 +63,28 @@ class ProductState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SaleState:
+    """A sale on the board; `left` is what new orders may reserve of all its products together.
+
+    `waiting` is None without a waiting room, and before its entries have positions.
+    """
+
+    id: int
+    name: str
+    status: str
+    is_queued: bool
+    rate_per_minute: int
+    waiting: int | None
+    left: int
+    opens_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GoodsState:
-    """The campaigns and products of a drop."""
+    """The campaigns, sales and products of a drop."""
 
     campaigns: Sequence[CampaignState]
+    sales: Sequence[SaleState]
     products: Sequence[ProductState]
 
 
@@ -91,10 +113,12 @@ class ShopState:
     unfinished: int
     locks: Mapping[str, float]
     laws: Sequence[LawState]
+    sale_entries: Mapping[int, Mapping[str, int]]
+    """Of each sale that the board shows, its entries by their status."""
 
 
 def read_goods(product_ids: Sequence[int]) -> GoodsState:
-    """The running campaigns, those that open within the hour, these products, and the newest paused ones."""
+    """The running campaigns and sales, those that open within the hour, these products, and paused ones."""
     now = clock.now()
     # Each with the latest opening first.
     running = coupons_state.running()
@@ -107,6 +131,7 @@ def read_goods(product_ids: Sequence[int]) -> GoodsState:
     products |= Product.objects.in_bulk([pk for pk in product_ids if pk not in products])
     return GoodsState(
         campaigns=[_campaign_state(campaign, now) for campaign in shown],
+        sales=[_sale_state(sale, now) for sale in _shown_sales(now)],
         products=[
             _product_state(product)
             for product in sorted(products.values(), key=lambda product: (product.name, product.pk))
@@ -130,7 +155,14 @@ def read_shop() -> ShopState:
         unfinished=sum(saga_status.count_unfinished().values()),
         locks=server_state.read_locks(),
         laws=read_laws(),
+        sale_entries=entry_counts.by_status([sale.pk for sale in _shown_sales(clock.now())]),
     )
+
+
+def _shown_sales(now: datetime) -> list[Sale]:
+    """The sales that open within the hour, and then those that run, the latest opening first."""
+    soon = Sale.objects.filter(opens_at__gt=now, opens_at__lte=now + OPENING_SOON).order_by("opens_at")
+    return [*soon[:OPENING_SHOWN], *sales_metrics.running()[:SALES_SHOWN]][:SALES_SHOWN]
 
 
 def _campaign_state(campaign: Campaign, now: datetime) -> CampaignState:
@@ -143,6 +175,19 @@ def _campaign_state(campaign: Campaign, now: datetime) -> CampaignState:
         left=campaign.remaining,
         with_partner=campaign.confirming,
         opens_at=campaign.opens_at,
+    )
+
+
+def _sale_state(sale: Sale, now: datetime) -> SaleState:
+    return SaleState(
+        id=sale.pk,
+        name=sale.name,
+        status=str(sale.status_at(now)),
+        is_queued=sale.is_queued,
+        rate_per_minute=sale.rate_per_minute,
+        waiting=sale.last_position - sale.passed_position if sale.is_queued and sale.is_ordered else None,
+        left=sales_metrics.available(sale),
+        opens_at=sale.opens_at,
     )
 
 

@@ -9,7 +9,14 @@ from django_prometheus.conf import PROMETHEUS_LATENCY_BUCKETS as BOUNDS
 
 from shop.backoffice.board.history import History, Point
 from shop.backoffice.board.percentiles import percentile
-from shop.backoffice.board.readings import CampaignState, GoodsState, LawState, ProductState, ShopState
+from shop.backoffice.board.readings import (
+    CampaignState,
+    GoodsState,
+    LawState,
+    ProductState,
+    SaleState,
+    ShopState,
+)
 from shop.management.laws import LAWS
 from shop.operations import shared_counts
 from shop.operations.shared_counts import SecondCounts
@@ -23,6 +30,7 @@ APPS = ("coupons", "orders")
 # Answers to requests for a coupon that are no refusals.
 NOT_REFUSED = {"issued", "repeated", "pending"}
 CODES_SHOWN = 6
+SALE_ENTRIES = ("waiting", "admitted", "used", "expired")
 ORDER_EVENTS = ("placed", "paid", "payment_failed")
 LOCKS = {"row_lock_waits_total": "lock_waits", "deadlocks_total": "deadlocks"}
 Figures = dict[str, Any]
@@ -64,6 +72,7 @@ class SnapshotComposer:
             "sources": {"counts": counts is not None, "ages": ages},
             "processes": max((one.processes for one in self._recent(second)), default=0),
             "campaigns": [self._campaign(one, shop, second) for one in (goods.campaigns if goods else ())],
+            "sales": [self._sale(one, shop) for one in (goods.sales if goods else ())],
             "products": [self._product(one, second) for one in (goods.products if goods else ())],
             "requests": requests,
             "refusals": self._refused(second),
@@ -136,6 +145,24 @@ class SnapshotComposer:
             **self._pace(f"campaign.{campaign.id}", campaign.left),
         }
 
+    def _sale(self, sale: SaleState, shop: ShopState | None) -> Figures:
+        """`entries` is None without a waiting room, and before they were counted."""
+        counted = shop.sale_entries.get(sale.id) if shop and sale.is_queued else None
+        entries = None if counted is None else {status: counted.get(status, 0) for status in SALE_ENTRIES}
+        if entries is not None and sale.waiting is not None:
+            # What the positions say, which are read more often than the entries are counted.
+            entries["waiting"] = sale.waiting
+        return {
+            "id": sale.id,
+            "name": sale.name,
+            "status": sale.status,
+            "left": sale.left,
+            "rate_per_minute": sale.rate_per_minute if sale.is_queued else None,
+            "entries": entries,
+            "opens_at": sale.opens_at.timestamp(),
+            **self._pace(f"sale.{sale.id}", sale.left),
+        }
+
     def _product(self, product: ProductState, second: int) -> Figures:
         key = str(product.id)
         counted = self._sum(second, shared_counts.PRODUCT_REFUSALS).items()
@@ -198,6 +225,7 @@ class SnapshotComposer:
         }
         if goods:
             values |= {f"campaign.{one.id}": one.left for one in goods.campaigns}
+            values |= {f"sale.{one.id}": one.left for one in goods.sales}
             values |= {f"product.{one.id}": one.left for one in goods.products}
         if shop:
             values |= {f"orders.{status}": number for status, number in shop.orders.items()}

@@ -33,7 +33,14 @@ TEXTS = {
         "Once the shop has confirmed this, it can't be ordered any more. Open orders are paid, cancelled and "
         "refunded as before."
     ),
+    "pause.sale": _(
+        "Once the shop has confirmed this, none of its products can be ordered, and no entry is admitted. "
+        "The clocks of admitted accounts stop. Open orders go on."
+    ),
     "resume.campaign": _("It issues coupons again, and its queue goes on."),
+    "resume.sale": _(
+        "Its products can be ordered again, and admitted accounts have as long left as they had."
+    ),
     "resume.product": _("It can be ordered again."),
     "quantity.campaign": _(
         "More coupons can be issued at once. This can't be undone below what is issued by then."
@@ -48,11 +55,15 @@ TEXTS = {
     ),
     # cards
     "press.campaign": _("{action} campaign {name}"),
+    "press.sale": _("{action} sale {name}"),
     "press.product": _("{action} product {name}"),
     "left.campaign": _("Coupons left of {name}"),
+    "left.sale": _("Units left of the sale {name}"),
     "left.product": _("Units left of {name}"),
     "left": _("Left"),
     "of.campaign": _("of {count} left"),
+    "of.sale": _("available"),
+    "of.sale.queued": _("available, {count} admitted a minute at most"),
     "of.product": _("available, {count} reserved"),
     "queue": _("Queue"),
     "queue.wait": _("{count}, {time}"),
@@ -157,6 +168,11 @@ REFUSALS = {
     "coupon_not_usable": _("coupon not usable"),
     "lock_not_acquired": _("lock not acquired"),
     "partner_failed": _("partner failed"),
+    "sale_not_open": _("sale not open"),
+    "sale_closed": _("sale closed"),
+    "sale_paused": _("sale paused"),
+    "admission_required": _("admission required"),
+    "admission_not_required": _("admission not required"),
     "product_not_found": _("product not found"),
     "product_paused": _("product paused"),
     "insufficient_stock": _("insufficient stock"),

@@ -14,4 +14,6 @@ urlpatterns = [
     path("campaigns/<int:pk>/quantity/", actions.raise_quantity, name="raise-quantity"),
     path("products/<int:pk>/pause/", actions.pause_product, name="pause-product"),
     path("products/<int:pk>/resume/", actions.resume_product, name="resume-product"),
+    path("sales/<int:pk>/pause/", actions.pause_sale, name="pause-sale"),
+    path("sales/<int:pk>/resume/", actions.resume_sale, name="resume-sale"),
 ]

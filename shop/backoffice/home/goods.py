@@ -1,4 +1,4 @@
-"""Sections of the home page: running campaigns, and products that are low on stock."""
+"""Sections of the home page: running campaigns and sales, and products that are low on stock."""
 
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
@@ -9,6 +9,8 @@ from coupons.models import Campaign
 from inventory import products
 from inventory.models import Product
 from inventory.stock_reports import low_stock
+from sales import metrics as sales_metrics
+from sales.models import Sale
 from shop import clock
 from shop.backoffice import page_elements
 from shop.backoffice.board import page as board_page
@@ -16,6 +18,7 @@ from shop.backoffice.home.parts import COUNTED, ROWS_SHOWN, Row, Section, State,
 from shop.observability import top
 
 CAMPAIGNS = "admin:coupons_campaign_changelist"
+SALES = "admin:sales_sale_changelist"
 PRODUCTS = "admin:inventory_product_changelist"
 Status = Campaign.Status
 
@@ -39,6 +42,27 @@ def running_campaigns(request: HttpRequest) -> Section:
         unit=ngettext("campaign", "campaigns", len(running)),
         note=_campaign_note(len(running), len(paused), len(sold_out)),
         rows=[_campaign_row(campaign) for campaign in sorted(running, key=_urgency)[:ROWS_SHOWN]],
+        links=links,
+    )
+
+
+def running_sales(request: HttpRequest) -> Section:
+    """The sales between their opening and their closing: paused ones first, then the latest opening."""
+    running = list(sales_metrics.running())
+    paused = [sale for sale in running if sale.paused_at is not None]
+    is_all = len(running) < top.EXPOSED
+    links = [page_elements.link(_("All sales"), SALES)]
+    if board_page.may_see(request):
+        links.append(page_elements.link(_("Launch board"), "board:page"))
+    return Section(
+        name="sales",
+        title=_("Running sales"),
+        icon="storefront",
+        state=State.WORK if paused else State.CALM,
+        number=f"{len(running)}{'' if is_all else '+'}",
+        unit=ngettext("sale", "sales", len(running)),
+        note=_sale_note(len(running), len(paused)),
+        rows=[_sale_row(sale) for sale in sorted(running, key=_is_not_paused)[:ROWS_SHOWN]],
         links=links,
     )
 
@@ -99,6 +123,36 @@ def _campaign_row(campaign: Campaign) -> Row:
     return Row(
         link=page_elements.link(campaign.name, "admin:coupons_campaign_change", campaign.pk),
         label=page_elements.label(str(campaign.status_at(clock.now()))),
+        detail=detail,
+    )
+
+
+def _is_not_paused(sale: Sale) -> bool:
+    return sale.paused_at is None
+
+
+def _sale_note(running: int, paused: int) -> str:
+    if not running:
+        return _("Nothing to do: no sale is running.")
+    if paused:
+        return ngettext(
+            "%(count)s is paused: nothing of it can be ordered until it is resumed.",
+            "%(count)s are paused: nothing of them can be ordered until they are resumed.",
+            paused,
+        ) % {"count": paused}
+    return _("Nothing to do: none is paused.")
+
+
+def _sale_row(sale: Sale) -> Row:
+    detail = _("closes at %(at)s UTC") % {"at": f"{sale.closes_at:%Y-%m-%d %H:%M}"}
+    if sale.is_queued and sale.is_ordered:
+        text = _("%(count)s waiting")
+        detail += " · " + text % {"count": f"{sale.last_position - sale.passed_position:,}"}
+    if sale.paused_at is not None:
+        detail += " · " + _("paused %(ago)s") % {"ago": ago(sale.paused_at)}
+    return Row(
+        link=page_elements.link(sale.name, "admin:sales_sale_change", sale.pk),
+        label=page_elements.label(str(sale.status_at(clock.now()))),
         detail=detail,
     )
 

@@ -16,6 +16,7 @@ from coupons.models import Campaign
 from inventory.models import Product
 from orders.models import Saga
 from payments.models import Payment, Reconciliation
+from sales.models import Sale
 from shop import clock
 from shop.backoffice import page_elements
 from shop.backoffice.home import events_and_sagas, goods, laws, money
@@ -45,6 +46,7 @@ SOURCES = (
     Source("differences", _("Differences from the gateway's book"), Reconciliation, money.differences),
     Source("events", _("Dead events"), JournalLine, events_and_sagas.dead_events_section),
     Source("campaigns", _("Running campaigns"), Campaign, goods.running_campaigns),
+    Source("sales", _("Running sales"), Sale, goods.running_sales),
     Source("stock", _("Low stock"), Product, goods.products_low_on_stock),
     Source("laws", _("Laws"), LawStatus, laws.laws),
 )

@@ -9,6 +9,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.views.decorators.http import require_safe
 
@@ -17,9 +18,13 @@ from inventory.models import Product, StockMovement
 from inventory.stock_reports import stock_history
 from orders import selectors
 from orders.models import Order
+from sales.models import Sale
+from shop import clock
 from shop.backoffice import page_elements
 from shop.backoffice.page_elements import Button
 from shop.backoffice.products import charts, limit
+from shop.db import archived_months
+from shop.db.archived_months import MOVEMENTS
 
 MOVE_STOCK = "inventory.add_stockmovement"
 MOST_OPEN_ORDERS = 500
@@ -41,7 +46,7 @@ def show(request: HttpRequest, product_id: int) -> HttpResponse:
     context = admin.site.each_context(request) | {
         "title": gettext("Product %(product)s") % {"product": f"{product.sku} {product.name}"},
         "product": product,
-        "facts": _facts(product),
+        "facts": [*_facts(product), *_sale_facts(request, product)],
         "buttons": _buttons(request, product),
         "bar": charts.stock_bar(product),
         "sections": sections,
@@ -78,6 +83,16 @@ def _facts(product: Product) -> list[tuple[str, Any]]:
             ),
         ),
     ]
+
+
+def _sale_facts(request: HttpRequest, product: Product) -> list[tuple[str, Any]]:
+    """The sale whose terms hold for the product, for those who may view sales."""
+    if product.sale_id is None or not page_elements.may_view(request, Sale):
+        return []
+    sale = Sale.objects.get(pk=product.sale_id)
+    link = page_elements.link(sale.name, "admin:sales_sale_change", sale.pk)
+    status = page_elements.label(str(sale.status_at(clock.now())))
+    return [(gettext("In sale"), format_html("{} {}", link, status))]
 
 
 def _threshold_text(threshold: int | None) -> str:
@@ -156,11 +171,15 @@ def _movements(product: Product, before: int | None) -> Section:
     address = reverse("product-page", args=[product.pk])
     headers = [gettext("kind"), gettext("units"), gettext("on hand after"), gettext("order or reason")]
     headers.append(gettext("at"))
+    months = [] if page.next_before else archived_months.read_since(MOVEMENTS, product.created_at)
+    older = gettext("Older movements may be archived in %(files)s.")
+    files = ", ".join(month.file for month in months)
     return {
         "title": gettext("Movements"),
         "name": "movements",
         "table": page_elements.table(headers, rows),
         "newest": f"{address}#movements" if before is not None else "",
+        "notes": [older % {"files": files}] if files else [],
         "older": f"{address}?before={page.next_before}#movements" if page.next_before else "",
     }
 

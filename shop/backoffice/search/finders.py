@@ -20,6 +20,8 @@ from orders.models import Order, Refund, Saga
 from orders.saga.definitions import SAGA_TYPES
 from payments import selectors
 from payments.models import Payment
+from sales.models import SaleEntry
+from sales.waiting_room import entries as sale_entries
 from shop import clock
 from shop.accounts import account_search
 from shop.backoffice import page_elements
@@ -140,6 +142,25 @@ def _refunds(term: str, most: int) -> Iterator[Hit]:
         )
 
 
+def _sale_entries(term: str, most: int) -> Iterator[Hit]:
+    """An entry of a sale by its id, or those that the order of this id used."""
+    id = parse_uuid(term)
+    if id is None:
+        return
+    now = clock.now()
+    found = SaleEntry.objects.filter(Q(pk=id) | Q(order_id=id)).select_related("sale", "account")
+    for entry in found[:most]:
+        recorded = SaleEntry.Status(entry.status)
+        status = sale_entries.effective_status(recorded, entry.admitted_until, entry.sale, now)
+        yield Hit(
+            kind=_("Sale entry"),
+            title=str(entry.pk),
+            detail=_joined(status_word(status.value), entry.sale.name, entry.account.username),
+            address=reverse("admin:sales_saleentry_change", args=[entry.pk]),
+            match=Match.WHOLE if entry.pk == id else Match.BESIDE,
+        )
+
+
 def _coupons(term: str, most: int) -> Iterator[Hit]:
     """Coupons by their code, or by its beginning; archived ones by the whole code."""
     if _is_only_an_id(term):
@@ -209,6 +230,7 @@ FINDERS = (
     Finder(Refund, _refunds),
     Finder(Saga, _sagas),
     Finder(Coupon, _coupons),
+    Finder(SaleEntry, _sale_entries),
     Finder(User, _accounts),
 )
 LAST = (Finder(Payment, _charges),)

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from shop.errors import FirstcomeError
 from shop.http import json_format, problems
+from shop.http.key_calls import ACCOUNT_HEADER
 from shop.http.pagination import DEFAULT_PAGE, LARGEST_PAGE
 
 Row = TypeVar("Row")
@@ -75,6 +76,13 @@ IDEMPOTENCY_KEY = OpenApiParameter(
     required=True,
     description="1 to 255 printable ASCII characters, bare or quoted; a request is done once per key.",
 )
+FIRSTCOME_ACCOUNT = {
+    "in": "header",
+    "name": ACCOUNT_HEADER,
+    "schema": {"type": "string"},
+    "description": "For API keys with the scope `act`: the number of the account that the key acts for; "
+    "without a key it is ignored.",
+}
 PREFER_WAIT = OpenApiParameter(
     "Prefer",
     str,

@@ -7,6 +7,7 @@ from typing import Any
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 
+from shop.api_keys.scopes import Resource, required_scope
 from shop.http.openapi import api_doc
 
 RETRY_AFTER = {
@@ -24,6 +25,14 @@ REPLAYED = {
 }
 LOCATION = {"schema": {"type": "string"}, "description": "The address of the created resource."}
 CHALLENGE = {"schema": {"type": "string"}, "description": "`Bearer`"}
+API_KEY_SCHEME = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "fck_…",
+    "description": "An API key, for programs. An operation's `x-scope` is the scope that the key needs; an "
+    "operation without one takes no key. The key has the rights of the account that made it, or with the "
+    "header `Firstcome-Account` and the scope `act` those of that account's owner.",
+}
 METHODS = {"get", "post", "put", "patch", "delete"}
 
 
@@ -33,6 +42,14 @@ class Operations(AutoSchema):
     def get_operation_id(self) -> str:
         path = self.path.removeprefix("/api/v1/").strip("/")
         return "_".join([self.method.lower(), *re.findall(r"\w+", path)])
+
+    def get_operation(self, *where: Any) -> Any:
+        """The operation, with the scope that an API key needs for it as `x-scope`."""
+        operation = super().get_operation(*where)
+        resource = getattr(self.view, "resource", None) or Resource.NONE
+        if operation is not None and (scope := required_scope(resource, self.method.upper())):
+            operation["x-scope"] = scope
+        return operation
 
 
 class Bearer(OpenApiAuthenticationExtension):
@@ -51,12 +68,28 @@ def add_generic_refusals(result: Any, generator: Any, request: Any, public: bool
     schemas["FieldError"] = api_doc.FieldError.model_json_schema()
     schemas["Problem"] = api_doc.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas["Problem"].pop("$defs", None)
+    result["components"]["securitySchemes"]["api_key"] = API_KEY_SCHEME
     for path, item in result["paths"].items():
         for method in METHODS & item.keys():
+            if "x-scope" in item[method]:
+                _describe_calls_by_keys(item[method])
             for status, codes in _generic_refusals(path, item[method]).items():
                 _add_refusals(item[method]["responses"], status, codes)
             _add_headers(item[method])
     return result
+
+
+def _describe_calls_by_keys(operation: Any) -> None:
+    """Add the header, the alternative to an access token, and what a key is refused for."""
+    operation["security"].insert(1, {"api_key": []})
+    operation.setdefault("parameters", []).append(api_doc.FIRSTCOME_ACCOUNT)
+    refusals = {
+        400: ["account_required", "invalid"],
+        403: ["account_refused", "scope_missing"],
+        429: ["throttled"],
+    }
+    for status, codes in refusals.items():
+        _add_refusals(operation["responses"], status, codes)
 
 
 def suit_generated_clients(result: Any, generator: Any, request: Any, public: bool) -> Any:

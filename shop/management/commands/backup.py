@@ -46,5 +46,7 @@ def _as_text(made: Backup, folder: Path) -> str:
     if made.log_file:
         lines.append(f"The binary log goes on from {made.log_file}, position {made.log_position}.")
     else:
-        lines.append("The server keeps no binary log: what comes after this state can't be restored.")
+        lines.append(
+            f"{made.no_log_because}. What comes after this state can't be restored from this backup."
+        )
     return "\n".join(lines)

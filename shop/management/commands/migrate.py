@@ -87,7 +87,8 @@ class Command(migrate.Command):
                 super().handle(*arguments, **options)
                 return
             except OperationalError as error:
-                if error.args[0] != transactions.LOCK_WAIT:
+                # The sales that it runs beside take locks in another order than a change of a table.
+                if error.args[0] not in (transactions.LOCK_WAIT, transactions.DEADLOCK):
                     raise
                 if not left:
                     raise CommandError(_blocked_message(attempts)) from error

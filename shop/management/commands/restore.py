@@ -15,7 +15,7 @@ from shop.operations.backups import restoring
 from shop.operations.backups.programs import BackupFailed
 from shop.operations.backups.restoring import Restored
 
-NEXT = "Now: migrate, rebuild_redis, reconcile, reconcile --fix, audit. Only then start the web servers."
+NEXT = "Now: migrate, rebuild_redis, reconcile, reconcile --fix, audit. Only then start the processes."
 
 
 class Command(BaseCommand):
@@ -32,14 +32,28 @@ class Command(BaseCommand):
             type=_instant,
             help="replay what came before this instant: 2026-11-21T14:30:05, UTC unless it has an offset",
         )
+        parser.add_argument(
+            "--accept-early-end",
+            action="store_true",
+            help="with --until: restore up to the logs' end, where they end before that instant",
+        )
         parser.add_argument("--json", action="store_true", help="for programs")
 
     def handle(
-        self, *, folder: Path, logs: Path | None, until: datetime | None, json: bool, **_: Any
+        self,
+        *,
+        folder: Path,
+        logs: Path | None,
+        until: datetime | None,
+        accept_early_end: bool,
+        json: bool,
+        **_: Any,
     ) -> None:
         try:
             with long_read_timeout(connection):
-                done = restoring.restore(connection, folder, logs=logs, until=until)
+                done = restoring.restore(
+                    connection, folder, logs=logs, until=until, accepts_early_end=accept_early_end
+                )
         except (BackupFailed, OSError, Error) as error:
             raise CommandError(f"The backup is not restored. {error}") from error
         self.stdout.write(_as_json(done) if json else _as_text(done, until))
@@ -62,9 +76,9 @@ def _as_text(done: Restored, until: datetime | None) -> str:
     lines = [f"{name} has the backup of {done.backup.begun_at}, read in {done.dump_seconds} s."]
     if done.logs:
         lines.append(
-            f"{len(done.logs)} binary logs are replayed in {done.log_seconds} s; their last event is of"
-            f" {done.last_event_at or 'before the backup'}."
+            f"{len(done.logs)} binary logs are replayed in {done.log_seconds} s; the last event is of"
+            f" {done.last_event_at or 'before the backup'}, and these logs reach {done.logs_end_at}."
         )
-        if until and (done.last_event_at is None or done.last_event_at < until):
-            lines.append(f"Nothing in these logs is between that and {until}: is a later log missing?")
+        if until and done.logs_end_at and done.logs_end_at < until.replace(microsecond=0):
+            lines.append(f"What was written from then on, up to {until}, is not restored.")
     return "\n".join([*lines, NEXT])

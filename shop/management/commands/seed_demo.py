@@ -1,4 +1,4 @@
-"""Fill the shop with a demo: accounts, products, campaigns."""
+"""Fill the shop with a demo: accounts, products, campaigns, sales."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ LARGEST = {"users": 1_000_000, "products": 9_999, "stock": 1_000_000_000}
 
 
 class Command(BaseCommand):
-    help = "Create missing demo data: accounts with points, products with stock, campaigns."
+    help = "Create missing demo data: accounts with points, products with stock, campaigns, sales."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--users", type=int, default=100, help="numbered accounts: user-1, user-2, ...")
@@ -40,6 +40,8 @@ class Command(BaseCommand):
                 demo.seed_products(products, stock, progress)
             with bar("campaigns", demo.count_campaigns()) as progress:
                 demo.seed_campaigns(progress)
+            with bar("sales", demo.count_sales()) as progress:
+                demo.seed_sales(progress)
         if tokens:
             tokens.write_bytes(_token_file(users))
         self.stdout.write(_summary(tokens))
@@ -81,9 +83,10 @@ def _progress() -> Iterator[Any]:
 def _summary(tokens: Path | None) -> str:
     users, products = demo.count_accounts_and_products()
     buyer, staff = f"{BUYER} / {BUYER_PASSWORD}", f"{STAFF} / {STAFF_PASSWORD}"
-    campaigns = demo.count_campaigns()
+    campaigns, sales = demo.count_campaigns(), demo.count_sales()
     lines = [
-        f"The demo has {users:,} numbered accounts, {products:,} products and {campaigns} campaigns.",
+        f"The demo has {users:,} numbered accounts, {products:,} products, {campaigns} campaigns and {sales} "
+        "sales with products of their own.",
         f"Sign in as {buyer}, or to /admin/ as {staff}.",
         *([f"Tokens, valid for 24 hours, are in {tokens}."] if tokens else []),
     ]

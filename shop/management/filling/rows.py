@@ -56,7 +56,7 @@ def insert(model: type[Model], source: str, names: dict[str, Any] | None = None,
     columns = {
         connection.ops.quote_name(str(field.column)): cells.pop(field.attname, "") or _default(field)
         for field in model._meta.concrete_fields
-        if field.attname in cells or not isinstance(field, AutoField)
+        if field.attname in cells or not (isinstance(field, AutoField) or field.generated)
     }
     if cells:
         raise ValueError(f"{model.__name__} has no {', '.join(cells)}")

@@ -70,7 +70,7 @@ class Changes:
     def inserted(self, model: type[RowType]) -> "QuerySet[RowType]":
         """The rows that are new, by their keys, which increase in time."""
         key = self.since.keys.get(model._meta.label)
-        after = _lowest_uuid(self.since.at - UUID_SLACK) if key is None else key
+        after = lowest_uuid(self.since.at - UUID_SLACK) if key is None else key
         return model._default_manager.filter(pk__gt=after)
 
     def noted(self, kind: str) -> set[str]:
@@ -91,7 +91,7 @@ class Changes:
         return subjects
 
 
-def _lowest_uuid(at: datetime) -> UUID:
+def lowest_uuid(at: datetime) -> UUID:
     """The least UUIDv7 of this millisecond."""
     milliseconds = int(at.timestamp() * 1000)
     return UUID(int=milliseconds << 80 | 0x7 << 76 | 0b10 << 62)

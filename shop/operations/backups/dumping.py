@@ -10,7 +10,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,8 @@ class Backup:
     tables: list[str]
     log_file: str = ""
     log_position: int = 0
-    """Where the binary log goes on from this state; empty where the server keeps none."""
+    """Where the binary log goes on from this state; empty where the backup doesn't know."""
+    no_log_because: str = ""
 
 
 def dump(connection: BaseDatabaseWrapper, folder: Path, *, migrate_lock: str) -> Backup:
@@ -67,8 +68,9 @@ def dump(connection: BaseDatabaseWrapper, folder: Path, *, migrate_lock: str) ->
         server, has_log, begun_at = _read_server(connection)
         tables = connection.introspection.table_names()
         started = time.monotonic()
-        head = _write_dump(connection, chosen, folder, has_log=has_log)
-    file, position = _position(head) if has_log else ("", 0)
+        because = _no_log_because(chosen, has_log=has_log)
+        head = _write_dump(connection, chosen, folder, has_position=not because)
+    file, position = ("", 0) if because else _position(head)
     made = Backup(
         database=connection.settings_dict["NAME"],
         server=server,
@@ -80,17 +82,29 @@ def dump(connection: BaseDatabaseWrapper, folder: Path, *, migrate_lock: str) ->
         tables=sorted(tables),
         log_file=file,
         log_position=position,
+        no_log_because=because,
     )
     # Last: a folder without it has a dump that was cut short.
-    (folder / DESCRIPTION).write_text(json.dumps(asdict(made), indent=2) + "\n")
+    (folder / DESCRIPTION).write_text(json.dumps(_described(made), indent=2) + "\n")
     return made
 
 
+def _described(backup: Backup) -> dict[str, Any]:
+    """What the description says: earlier releases refuse members that they don't know."""
+    described = asdict(backup)
+    if not backup.no_log_because:
+        del described["no_log_because"]
+    return described
+
+
 def read_description(folder: Path) -> Backup:
-    """What the folder's backup is. Raises BackupFailed where none is whole."""
+    """What the folder's backup is; what a later release says beyond it is ignored.
+
+    Raises BackupFailed where none is whole.
+    """
     try:
         described: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text())
-        return Backup(**described)
+        return Backup(**{one.name: described[one.name] for one in fields(Backup) if one.name in described})
     except (OSError, ValueError, TypeError) as error:
         raise BackupFailed(f"{folder} has no whole backup: {DESCRIPTION} can't be read ({error}).") from error
 
@@ -122,13 +136,22 @@ def _sha256(folder: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _write_dump(connection: BaseDatabaseWrapper, chosen: Programs, folder: Path, *, has_log: bool) -> bytes:
+def _no_log_because(chosen: Programs, *, has_log: bool) -> str:
+    """Why the dump can't name a position in the binary log; empty where it can."""
+    if not has_log:
+        return "The server keeps no binary log"
+    return "" if chosen.position else programs.NEED_MYSQL
+
+
+def _write_dump(
+    connection: BaseDatabaseWrapper, chosen: Programs, folder: Path, *, has_position: bool
+) -> bytes:
     """Write the dump; returns its beginning."""
     program = programs.find(chosen.dump, chosen.package)
     head = end = b""
     with programs.option_file(connection) as options, tempfile.TemporaryFile() as errors:
         command = [program, options, "--single-transaction", "--quick", "--hex-blob", "--no-tablespaces"]
-        command += [*chosen.dump_options, *([chosen.position] if has_log else [])]
+        command += [*chosen.dump_options, *([chosen.position] if has_position else [])]
         command += [connection.settings_dict["NAME"]]
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors)
         assert child.stdout

@@ -18,15 +18,16 @@ class BackupFailed(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Programs:
-    """The three programs of one kind of server, and the package that has them."""
+    """The three programs for one kind of server, and the package that has them."""
 
     dump: str
     client: str
     read_log: str
+    """Empty where these programs can't read the server's binary log."""
     package: str
     position: str
-    """The option with which a dump notes its position in the binary log, as a comment."""
-    has_new_name_in_filter: bool
+    """The option with which a dump notes its position in the binary log, as a comment; empty for none."""
+    has_new_name_in_filter: bool = False
     """Whether `--database` of the log's reader means a database by the name that `--rewrite-db` gives it."""
     dump_options: Sequence[str] = ()
     log_options: Sequence[str] = ()
@@ -38,7 +39,6 @@ MARIADB = Programs(
     read_log="mariadb-binlog",
     package="mariadb-client",
     position="--master-data=2",
-    has_new_name_in_filter=False,
     # A server that was restored into before has logged the same transactions twice.
     log_options=["--skip-gtid-strict-mode"],
 )
@@ -55,13 +55,38 @@ MYSQL = Programs(
 )
 
 
+MARIADB_ON_MYSQL = Programs(
+    dump="mariadb-dump",
+    client="mariadb",
+    # They ask MySQL for its position by a statement that 8.4 has no more, and don't know its events.
+    read_log="",
+    package="mariadb-client",
+    position="",
+)
+"""MariaDB's programs on a MySQL server: a whole backup and its restore, without the binary log."""
+NEED_MYSQL = "MariaDB's programs can't read the binary log of MySQL: install MySQL's own client programs"
+
+
 def programs_for(connection: BaseDatabaseWrapper) -> Programs:
-    """The programs of the connection's server. Raises BackupFailed for SQLite."""
+    """The programs for the connection's server that are installed. Raises BackupFailed for SQLite."""
     if connection.vendor != "mysql":
         raise BackupFailed(
             "This is for MariaDB and MySQL; docs/howto/restore-a-backup.md says how SQLite's file is copied."
         )
-    return MARIADB if getattr(connection, "mysql_is_mariadb", False) else MYSQL
+    if getattr(connection, "mysql_is_mariadb", False):
+        return MARIADB
+    if _is_of_mysql(MYSQL.dump) or shutil.which(MARIADB_ON_MYSQL.dump) is None:
+        return MYSQL
+    return MARIADB_ON_MYSQL
+
+
+def _is_of_mysql(name: str) -> bool:
+    """Whether the program is there and MySQL's own: Debian has MariaDB's by the same names."""
+    found = shutil.which(name)
+    if found is None:
+        return False
+    ran = subprocess.run([found, "--version"], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    return b"MariaDB" not in ran.stdout
 
 
 def find(name: str, package: str) -> str:

@@ -16,7 +16,7 @@ from typing import IO
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from shop.operations.backups import dumping, incomplete, programs
+from shop.operations.backups import binary_logs, dumping, incomplete, programs
 from shop.operations.backups.dumping import Backup
 from shop.operations.backups.programs import BackupFailed, Programs
 
@@ -31,25 +31,37 @@ class Restored:
 
     backup: Backup
     logs: list[str]
+    logs_end_at: datetime | None
+    """The second of the last event that these have, replayed or not."""
     last_event_at: datetime | None
     dump_seconds: float
     log_seconds: float
 
 
 def restore(
-    connection: BaseDatabaseWrapper, folder: Path, *, logs: Path | None, until: datetime | None
+    connection: BaseDatabaseWrapper,
+    folder: Path,
+    *,
+    logs: Path | None,
+    until: datetime | None,
+    accepts_early_end: bool = False,
 ) -> Restored:
     """Restore the folder's backup into the connection's database, which must have no tables.
 
-    With a folder of binary logs, replay them from the backup's position, up to the moment or their end. Each
-    table's next id is then far above those it had: tokens, the data platform and Redis may still have ids
-    that were given after the restored state, and these never come again. Raises BackupFailed.
+    With a folder of binary logs, replay them from the backup's position, up to the moment or their end; logs
+    that end before the moment are refused, unless that is accepted. Each table's next id is then far above
+    those it had: tokens, the data platform and Redis may still have ids that were given after the restored
+    state, and these never come again. Raises BackupFailed.
     """
     chosen = programs.programs_for(connection)
     backup = dumping.read_description(folder)
-    files = _log_files(backup, logs, until) if logs else []
-    if until and not logs:
-        raise BackupFailed("A moment needs the binary logs: name their folder by --logs.")
+    files = binary_logs.files_since(backup, logs) if logs else []
+    if files and not chosen.read_log:
+        raise BackupFailed(f"{programs.NEED_MYSQL}.")
+    # Before this restore adds to the logs of a server that is restored into.
+    logs_end_at = binary_logs.reach(files) if files else None
+    if until:
+        _require_possible(backup, files, until, accepts_early_end=accepts_early_end)
     incomplete.require_unmarked(connection)
     if connection.introspection.table_names():
         name = connection.settings_dict["NAME"]
@@ -70,29 +82,26 @@ def restore(
     return Restored(
         backup=backup,
         logs=[file.name for file in files],
+        logs_end_at=logs_end_at,
         last_event_at=last_event_at,
         dump_seconds=round(dump_seconds, 1),
         log_seconds=round(log_seconds, 1),
     )
 
 
-def _log_files(backup: Backup, logs: Path, until: datetime | None) -> list[Path]:
-    """The logs from the backup's position on, in order and without a gap."""
-    if not backup.log_file:
-        raise BackupFailed("The backup has no position in a binary log: its server kept none.")
-    if until and until < datetime.fromisoformat(backup.ended_at):
+def _require_possible(
+    backup: Backup, files: Sequence[Path], until: datetime, *, accepts_early_end: bool
+) -> None:
+    """Raise BackupFailed unless the backup and its logs can be restored up to that moment."""
+    if not files:
+        raise BackupFailed("A moment needs the binary logs: name their folder by --logs.")
+    if until < datetime.fromisoformat(backup.ended_at):
         raise BackupFailed(
             f"The backup ended at {backup.ended_at}, and may have changes that are later than that moment:"
             " choose an older one."
         )
-    stem, _, first = backup.log_file.rpartition(".")
-    found = sorted(path for path in logs.glob(f"{stem}.*") if path.suffix[1:].isdecimal())
-    files = [path for path in found if int(path.suffix[1:]) >= int(first)]
-    numbers = [int(path.suffix[1:]) for path in files]
-    if numbers != list(range(int(first), int(first) + len(files))) or not files:
-        there = ", ".join(path.name for path in files) or "none"
-        raise BackupFailed(f"{logs} has to have every log from {backup.log_file} on; there are: {there}.")
-    return files
+    if not accepts_early_end:
+        binary_logs.require_reach(files, until)
 
 
 def _read_dump(connection: BaseDatabaseWrapper, chosen: Programs, folder: Path) -> None:
@@ -162,7 +171,9 @@ def _client(connection: BaseDatabaseWrapper, chosen: Programs) -> Iterator[IO[by
     program = programs.find(chosen.client, chosen.package)
     name = connection.settings_dict["NAME"]
     with programs.option_file(connection) as options, tempfile.TemporaryFile() as errors:
-        command = [program, options, "--binary-mode", "--default-character-set=utf8mb4", name]
+        # A crafted dump may ask the client for files of this machine.
+        command = [program, options, "--local-infile=0", "--binary-mode", "--default-character-set=utf8mb4"]
+        command.append(name)
         child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors)
         assert child.stdin
         # A client that ends early says why.

@@ -1,11 +1,13 @@
-"""Checks of the outbox: whether events are delivered to the data platform."""
+"""Checks of events: whether they reach the data platform, and programs that follow the feed."""
 
 from django.db import Error
 
+from shop.event_feed import reading
 from shop.events import dead_events, outbox
 from shop.operations.doctor.findings import Finding, ok, warning
 
 LATE_SECONDS = 600
+LATE_POSITION_SECONDS = 60
 
 
 def examine() -> list[Finding]:
@@ -15,6 +17,8 @@ def examine() -> list[Finding]:
             dead(dead_events.dead_count()),
             refused(outbox.refused_count()),
             waiting(outbox.queued_count(), outbox.oldest_age_seconds()),
+            sequenced(reading.unsequenced_seconds()),
+            without_gaps(reading.missing_positions()),
         ]
     except Error:
         return []
@@ -52,3 +56,25 @@ def waiting(count: int, oldest_seconds: float) -> Finding:
             "whether beat and a worker run.",
         )
     return ok("queued events", found)
+
+
+def sequenced(oldest_seconds: float) -> Finding:
+    if oldest_seconds > LATE_POSITION_SECONDS:
+        return warning(
+            "event feed",
+            f"an event has had no position for {oldest_seconds:,.0f} s",
+            "Programs that follow `GET /events` don't get it yet: check whether a web process, or beat and a "
+            "worker run, and look for `events get no positions` in their logs.",
+        )
+    return ok("event feed", "each committed event has its position")
+
+
+def without_gaps(missing: int) -> Finding:
+    if missing:
+        return warning(
+            "positions of events",
+            f"{missing:,} have no event",
+            "Readers of `GET /events` may lack events: rows were deleted by hand, or a restore lost some. "
+            "Have them read the present state of what they follow.",
+        )
+    return ok("positions of events", "without gaps")

@@ -20,6 +20,7 @@ def examine() -> list[Finding]:
         proxies(),
         staff_otp(),
         lab(),
+        storefront(),
         migrations(),
         *demo(),
     ]
@@ -126,6 +127,15 @@ def lab() -> Finding:
             "LAB", "on", "Set LAB=0 where coupons are worth something: the strategy `unsafe` issues too many."
         )
     return ok("LAB", "off")
+
+
+def storefront() -> Finding:
+    if settings.DEMO and not settings.IS_MAKE_RUN:
+        advice = (
+            "Set DEMO=0 where customers buy: /demo/ offers the demo's accounts and the simulator's cards."
+        )
+        return warning("DEMO", "on", advice)
+    return ok("DEMO", "on" if settings.DEMO else "off")
 
 
 def migrations() -> Finding:

@@ -23,6 +23,7 @@ from shop.tests.one_time_codes import enrolled
 HTTP = urllib3.PoolManager(maxsize=16, retries=False, timeout=30)
 STATIC = "static"
 AS_IN_PRODUCTION = {"STAFF_OTP_REQUIRED": "1", "LOG_LEVEL": "INFO"}
+STOREFRONT = {"DEMO": "1"}
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,18 @@ def running(folder: Path, gateway: Simulator, data_platform: Simulator) -> Itera
     """The processes on the test's database, until the block ends."""
     with override_settings(STATIC_ROOT=str(folder / STATIC)):
         call_command("collectstatic", interactive=False, verbosity=0)
-    settings = AS_IN_PRODUCTION | {"STATIC_ROOT": str(folder / STATIC)} | _simulators(gateway, data_platform)
+    port = ports.free()
+    # Where the gateway's page for the card's owner leads back to.
+    receipt = f"http://{ports.HOST}:{port}/demo/#/orders/{{order}}"
+    settings = (
+        AS_IN_PRODUCTION
+        | STOREFRONT
+        | {"STATIC_ROOT": str(folder / STATIC), "PAYMENT_RETURN_URL": receipt}
+        | _simulators(gateway, data_platform)
+    )
     worker = start_worker(folder / "worker.log", gateway, data_platform, **settings)
     try:
-        with live.serving(folder, workers=2, **settings) as server:
+        with live.serving(folder, workers=2, port=port, **settings) as server:
             yield Stack(server.address, settings)
     finally:
         children.stop(worker)

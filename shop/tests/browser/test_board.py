@@ -11,6 +11,8 @@ from coupons.models import Campaign, Coupon
 from coupons.tests.factories import CampaignFactory
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
+from sales.models import Sale
+from sales.tests.factories import create_sale, join_all
 from scripts.stack import ports
 from shop.models import JournalLine
 from shop.tests import live
@@ -56,11 +58,11 @@ def product(transactional_db: None) -> Product:
     return ProductFactory.create(name="Mug", on_hand=1_000)
 
 
-def card_of(page: Any, row: Campaign | Product) -> Any:
+def card_of(page: Any, row: Campaign | Product | Sale) -> Any:
     return page.get_by_role("article", name=row.name, exact=True)
 
 
-def left_on(page: Any, row: Campaign | Product) -> Any:
+def left_on(page: Any, row: Campaign | Product | Sale) -> Any:
     return card_of(page, row).locator(".left .big")
 
 
@@ -134,7 +136,7 @@ def test_the_board_connects_again_after_the_web_server_was_restarted(
         page.close()
 
 
-def press(page: Any, row: Campaign | Product, action: str, *, reason: str = "A wrong price.") -> None:
+def press(page: Any, row: Campaign | Product | Sale, action: str, *, reason: str = "A wrong price.") -> None:
     """Press a button of the row's card, and confirm it."""
     card_of(page, row).locator(f"[data-action={action}]").click()
     dialog = page.locator("#confirm")
@@ -210,7 +212,7 @@ def test_a_wall_screen_shows_all_of_a_drop_in_large_figures_without_scrolling(
     page = open_page(BOARD, account=SuperuserFactory.create(), width=width, height=height)
     for row in (*drops, *sold):
         expect(left_on(page, row)).to_be_visible()
-    expect(page.locator("#laws li")).to_have_count(13)
+    expect(page.locator("#laws li")).to_have_count(14)
 
     sizes = page.evaluate(SIZES, FIGURES)
     assert len(sizes) > 50
@@ -248,6 +250,24 @@ def test_a_product_is_paused_for_buyers_too(
     assert buyers.order(stack.address, AccountFactory.create(), product) == 409
     press(page, product, "resume")
     assert buyers.order(stack.address, AccountFactory.create(), product) == 201
+
+
+def test_a_sale_is_paused_for_buyers_too_and_shows_who_waits(
+    open_page: Callable[..., Any], stack: Stack, product: Product
+) -> None:
+    sale = create_sale(product, name="Night", admission="open")
+    room = create_sale(name="Room", rate_per_minute=1)
+    join_all(room, 3)
+    page = open_page(BOARD, account=SuperuserFactory.create())
+    press(page, sale, "pause")
+    assert buyers.order(stack.address, AccountFactory.create(), product) == 409
+    expect(card_of(page, sale).locator(".badge")).to_have_attribute("data-status", "paused")
+
+    press(page, sale, "resume")
+    assert buyers.order(stack.address, AccountFactory.create(), product) == 201
+    expect(left_on(page, sale)).to_have_text("999")
+    # The web process's own thread admits one of the three, and no more within the minute.
+    expect(card_of(page, room).locator("dl")).to_contain_text("waiting2admitted1")
 
 
 def test_without_a_reason_nothing_is_paused(

@@ -193,12 +193,16 @@ def without_reserved_constraint() -> Iterator[None]:
 
 @BY_BOTH_PATHS
 def test_a_delivery_that_came_in_twice_is_named(find: Path, audited: None) -> None:
-    rows, delivery_id = [StockRow(line=0, sku="TEA", name="Tea", price=1, quantity=100)], uuid4()
+    rows = [StockRow(line=0, sku="TEA", name="Tea", price=1, quantity=100)]
+    delivery_id, other_id = uuid4(), uuid4()
     importing.receive(rows, delivery_id=delivery_id, reason="delivery")
-    importing.receive(rows, delivery_id=uuid4(), reason="another")
+    importing.receive(rows, delivery_id=other_id, reason="another")
     assert find() == {}
     StockMovement.objects.update(delivery=delivery_id)
-    assert find() == {"L8": [str(delivery_id)]}
+    # A whole audit names the other delivery as well, which has lost its movement.
+    named = {delivery_id, other_id} if find is audit_all else {delivery_id}
+    found = find()
+    assert found.keys() == {"L8"} and sorted(found["L8"]) == sorted(map(str, named))
 
 
 @BY_BOTH_PATHS

@@ -7,12 +7,13 @@ Django and in mysqlclient beyond their public interfaces.
 """
 
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 from django.db import Error
 from django.db.backends.mysql.base import CursorWrapper
 from django.db.backends.utils import debug_transaction
+from MySQLdb import OperationalError
 from MySQLdb.connections import Connection
 from MySQLdb.cursors import Cursor
 
@@ -41,6 +42,15 @@ class _Cursor(Cursor):
         else:
             super().execute(query, args)
         return int(self.rowcount)
+
+    def close(self) -> None:
+        """Close it, and discard what is left of the results.
+
+        Where the connection was lost among them, discarding raises MySQLdb's own error. Django closes a
+        cursor after a statement that failed, so that error would take the place of the statement's.
+        """
+        with suppress(OperationalError):
+            super().close()
 
     def executemany(self, query: Any, args: Any) -> Any:
         self._send_deferred()

@@ -27,6 +27,7 @@ const campaigns = new Cards(byId("campaigns"), byId("campaigns-empty"), "campaig
   ...pausing(options.mayChangeCampaigns),
   ...(options.mayChangeCampaigns ? [raising] : []),
 ]);
+const sales = new Cards(byId("sales"), byId("sales-empty"), "sale", pausing(options.mayChangeSales));
 const products = new Cards(byId("products"), byId("products-empty"), "product", pausing(options.mayChangeProducts));
 
 const SHOP_PLOTS = [
@@ -102,7 +103,7 @@ const plots = SHOP_PLOTS.map((one, index) => {
   byId("plots").append(card, ...(index === 0 ? [refusalsCard] : []));
   return plot;
 });
-const allPlots = () => [...plots, ...campaigns.plots(), ...products.plots()];
+const allPlots = () => [...plots, ...campaigns.plots(), ...sales.plots(), ...products.plots()];
 
 let latest = null;
 let windowSeconds = Number(document.querySelector("#window input:checked").value);
@@ -111,6 +112,7 @@ function show() {
   if (!latest || document.hidden) return;
   tiles.update(latest);
   campaigns.update(latest.campaigns, store, windowSeconds, latest.at);
+  sales.update(latest.sales, store, windowSeconds, latest.at);
   products.update(latest.products, store, windowSeconds, latest.at);
   for (const plot of plots) plot.draw(store, windowSeconds);
   showRefusals(latest);

@@ -1,4 +1,4 @@
-// Cards of campaigns and products: what is left, how fast it goes, when it would end, and the buttons.
+// Cards of campaigns, sales and products: what is left, how fast it goes, when it would end, and the buttons.
 
 import { element, focusFirst, setHidden, setText } from "./elements.js";
 import { UNKNOWN, count, duration, perSecond } from "./format.js";
@@ -7,6 +7,9 @@ import { text, words } from "./texts.js";
 
 // Of a card, where they differ from the words of other pages.
 const STATUS_TEXTS = { scheduled: "status.scheduled", inactive: "status.inactive" };
+
+// Of a sale's entries, in the order of a card.
+const ENTRIES = ["waiting", "admitted", "used", "expired"];
 
 class Card {
   constructor(kind, row, buttons) {
@@ -23,6 +26,8 @@ class Card {
     this.endsLabel = element("dt");
     this.queue = element("dd");
     this.queueBox = element("div", {}, element("dt", { text: text("queue") }), this.queue);
+    this.entries = ENTRIES.map((status) => ({ status, number: element("dd") }));
+    this.entriesBoxes = this.entries.map(({ status, number }) => element("div", {}, element("dt", { text: words(status) }), number));
     this.refusals = element("p", { class: "refusals" });
     this.plot = new Plot({
       title: text(`left.${kind}`, { name: row.name }),
@@ -43,6 +48,7 @@ class Card {
         element("div", {}, element("dt", { text: text("rate") }), this.rate),
         element("div", {}, this.endsLabel, this.ends),
         this.queueBox,
+        ...this.entriesBoxes,
       ),
       this.plot.root,
       this.refusals,
@@ -59,19 +65,21 @@ class Card {
 
   update(row, store, windowSeconds, now) {
     this.row = row;
-    // A product has no quantity to begin with: the most that was left in the time that is known stands for it.
-    const total = this.kind === "campaign" ? row.quantity : store.most(`product.${row.id}`);
+    // Others have no quantity to begin with: the most that was left in the time that is known stands for it.
+    const total = this.kind === "campaign" ? row.quantity : store.most(`${this.kind}.${row.id}`);
     setText(this.name, row.name);
     setText(this.status, STATUS_TEXTS[row.status] ? text(STATUS_TEXTS[row.status]) : words(row.status));
     this.status.dataset.status = row.status;
     this.root.dataset.status = row.left > 0 || row.status === "paused" ? row.status : "sold_out";
     setText(this.left, count(row.left));
-    setText(this.of, text(`of.${this.kind}`, { count: count(this.kind === "campaign" ? total : row.reserved) }));
+    setText(this.of, this.explainLeft(row));
     this.meter.firstChild.style.width = `${total ? Math.max(0, Math.min(100, (100 * row.left) / total)) : 0}%`;
     setText(this.rate, row.rate === null ? UNKNOWN : perSecond(row.rate));
     this.showEnd(row, now);
     setHidden(this.queueBox, !row.waiting);
     if (row.waiting) setText(this.queue, text("queue.wait", { count: count(row.waiting), time: duration(row.wait_seconds) }));
+    for (const box of this.entriesBoxes) setHidden(box, !row.entries);
+    if (row.entries) for (const { status, number } of this.entries) setText(number, count(row.entries[status]));
     this.showRefusals(row.refusals);
     // A button that is hidden loses the focus: the one in its place takes it.
     const focused = [...this.buttons.children].find((button) => button === document.activeElement);
@@ -82,6 +90,12 @@ class Card {
     }
     if (focused?.hidden) focusFirst(this.buttons);
     this.plot.draw(store, windowSeconds);
+  }
+
+  explainLeft(row) {
+    if (this.kind === "campaign") return text("of.campaign", { count: count(row.quantity) });
+    if (this.kind === "product") return text("of.product", { count: count(row.reserved) });
+    return row.rate_per_minute === null ? text("of.sale") : text("of.sale.queued", { count: count(row.rate_per_minute) });
   }
 
   showEnd(row, now) {

@@ -1,11 +1,12 @@
-"""Files of pool codes, a code in each line: read in pieces, so that a file of any size takes little memory.
+"""Files of pool codes or of accounts, one in each line: read in pieces, so that any size takes little memory.
 
-The first line may be the header `code`. A line may end with CR and LF, and its code may be quoted, as
-spreadsheets write it.
+The first line may be the header, `code` or `user`. A line may end with CR and LF, and its cell may be quoted,
+as spreadsheets write it.
 """
 
 import csv
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -13,7 +14,6 @@ from django.utils.translation import gettext
 
 from coupons import codes
 
-HEADER = "code"
 MOST_BYTES_OF_LINE = 1_000
 SHOWN_CHARACTERS = 40
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -21,15 +21,15 @@ UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 class FileLine(NamedTuple):
-    """A line with its code."""
+    """A line with its cell: a code, or the digits of an account's id."""
 
     number: int
-    code: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
 class BadLine:
-    """A line that is no code, and why."""
+    """A line that is not what the file should have, and why."""
 
     line: int
     code: str
@@ -38,18 +38,30 @@ class BadLine:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """The codes of whole lines of a file, and its bad lines. Empty lines and the header are neither."""
+    """The whole lines of a part of a file, and its bad lines. Empty lines and the header are neither."""
 
-    codes: list[FileLine] = field(default_factory=list)
+    lines: list[FileLine] = field(default_factory=list)
     errors: list[BadLine] = field(default_factory=list)
 
     @property
     def texts(self) -> list[str]:
-        return [line.code for line in self.codes]
+        return [line.text for line in self.lines]
 
 
-def read(data: bytes, *, first_line: int = 1) -> Piece:
-    """Read whole lines of a file, of which the first has this number. Bad lines are named, never raised."""
+class Kind(NamedTuple):
+    """What a file has in its lines: its header, the pattern of a cell, and what is wrong with others."""
+
+    header: str
+    pattern: str
+    error: str
+    explain: Callable[[str], str]
+
+
+def read(data: bytes, *, first_line: int = 1, kind: "Kind | None" = None) -> Piece:
+    """Read whole lines of a file, of which the first has this number. Bad lines are named, never raised.
+
+    Without a `kind` it is a file of codes.
+    """
     piece = Piece()
     is_start = first_line == 1
     if is_start and data.startswith(UTF_16_MARKS):
@@ -58,12 +70,12 @@ def read(data: bytes, *, first_line: int = 1) -> Piece:
     if is_start:
         data = data.removeprefix(BYTE_ORDER_MARK)
     for number, line in enumerate(data.split(b"\n"), start=first_line):
-        _read_line(number, line.rstrip(b"\r"), piece)
+        _read_line(number, line.rstrip(b"\r"), piece, kind or CODES)
     return piece
 
 
-def _read_line(number: int, line: bytes, piece: Piece) -> None:
-    """Add the line to the codes or to the errors of the piece."""
+def _read_line(number: int, line: bytes, piece: Piece, kind: Kind) -> None:
+    """Add the line to the lines or to the errors of the piece."""
     if not line.strip():
         return
     found = _cells(number, line)
@@ -72,20 +84,20 @@ def _read_line(number: int, line: bytes, piece: Piece) -> None:
         return
     cells = [cell.strip() for cell in found]
     if len(cells) > 1:
-        is_header = number == 1 and HEADER in map(str.lower, cells)
+        is_header = number == 1 and kind.header in map(str.lower, cells)
         detail = (
             gettext("the header has %(count)s cells instead of 1: keep the column %(column)s alone")
             if is_header
             else gettext("it has %(count)s cells instead of 1: keep the column %(column)s alone")
         )
-        values = {"count": len(cells), "column": HEADER}
+        values = {"count": len(cells), "column": kind.header}
         piece.errors.append(_bad(number, "wrong_number_of_cells", detail % values))
-    elif number == 1 and cells[0].lower() == HEADER:
+    elif number == 1 and cells[0].lower() == kind.header:
         return
-    elif not re.match(codes.GIVEN_PATTERN, cells[0]):
-        piece.errors.append(_bad(number, "not_a_code", _not_a_code_detail(cells[0])))
+    elif not re.fullmatch(kind.pattern, cells[0]):
+        piece.errors.append(_bad(number, kind.error, kind.explain(cells[0])))
     else:
-        piece.codes.append(FileLine(number, cells[0]))
+        piece.lines.append(FileLine(number, cells[0]))
 
 
 def _cells(number: int, line: bytes) -> list[str] | BadLine:
@@ -107,13 +119,24 @@ def _cells(number: int, line: bytes) -> list[str] | BadLine:
     return cells
 
 
+def _shown(cell: str) -> str:
+    return cell if len(cell) <= SHOWN_CHARACTERS else f"{cell[:SHOWN_CHARACTERS]}…"
+
+
+def _not_an_account_detail(cell: str) -> str:
+    return gettext("“%(text)s” is no account: an account's id is a number from 1 on") % {"text": _shown(cell)}
+
+
 def _not_a_code_detail(cell: str) -> str:
-    shown = cell if len(cell) <= SHOWN_CHARACTERS else f"{cell[:SHOWN_CHARACTERS]}…"
     return gettext(
         "“%(text)s” is no code: a code begins with a letter or digit, then letters, digits, . _ ~ and -, "
         "64 characters at most"
-    ) % {"text": shown}
+    ) % {"text": _shown(cell)}
 
 
 def _bad(line: int, code: str, detail: str) -> BadLine:
     return BadLine(line, code, detail)
+
+
+CODES = Kind("code", codes.GIVEN_PATTERN, "not_a_code", _not_a_code_detail)
+ACCOUNTS = Kind("user", r"[1-9][0-9]{0,17}", "not_an_account", _not_an_account_detail)

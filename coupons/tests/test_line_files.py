@@ -2,17 +2,17 @@
 
 import pytest
 
-from coupons.admin import code_files
+from coupons import line_files
 
 
 def codes_of(data: bytes, first_line: int = 1) -> list[str]:
-    piece = code_files.read(data, first_line=first_line)
+    piece = line_files.read(data, first_line=first_line)
     assert piece.errors == []
     return piece.texts
 
 
 def errors_of(data: bytes, first_line: int = 1) -> list[tuple[int, str]]:
-    return [(bad.line, bad.code) for bad in code_files.read(data, first_line=first_line).errors]
+    return [(bad.line, bad.code) for bad in line_files.read(data, first_line=first_line).errors]
 
 
 @pytest.mark.parametrize(
@@ -32,8 +32,8 @@ def test_a_code_in_each_line_however_a_spreadsheet_writes_it(data: bytes) -> Non
 
 
 def test_lines_are_numbered_on_in_later_pieces_where_a_header_is_a_code() -> None:
-    piece = code_files.read(b"code\nA1\n", first_line=4_001)
-    assert piece.codes == [(4_001, "code"), (4_002, "A1")]
+    piece = line_files.read(b"code\nA1\n", first_line=4_001)
+    assert piece.lines == [(4_001, "code"), (4_002, "A1")]
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_each_bad_line_is_named(data: bytes, expected: list[tuple[int, str]]) ->
 
 
 def test_a_bad_line_says_what_to_do_and_shows_no_more_than_its_beginning() -> None:
-    [header, *_] = code_files.read(b"code,status\nA1,new\n").errors
+    [header, *_] = line_files.read(b"code,status\nA1,new\n").errors
     assert header.detail == "the header has 2 cells instead of 1: keep the column code alone"
-    [long] = code_files.read(b"=" * 500).errors
+    [long] = line_files.read(b"=" * 500).errors
     assert len(long.detail) < 200

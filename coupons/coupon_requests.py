@@ -1,0 +1,242 @@
+"""Finds the coupon that each order of a batch names: by its own code, or by a campaign's shared code.
+
+A shared code stands for the account's own coupon of the campaign. An account that has none yet gets one with
+its order: it is decided as every coupon is, by `coupons.allocation.eligibility` under the campaign's lock,
+and inserted as held. So `read` locks the campaign once for all orders of the batch, and `write` adds two
+statements per campaign, however many coupons are new.
+
+These functions are the parts of an order's transaction, as those of `coupons.redemption` are.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from coupons import codes, redemption
+from coupons.allocation import eligibility, writes
+from coupons.archive import both_tables
+from coupons.models import Campaign, Coupon
+from coupons.restriction_models import CampaignProduct
+from shop import clock
+from shop.db import open_transaction
+from shop.db.stuck_rows import Row
+from shop.errors import Rejected
+from shop.events.journal import ActorContext
+
+
+class CouponRequest(NamedTuple):
+    """An account, and the code that its order names."""
+
+    account_id: int
+    code: str
+
+
+@dataclass(slots=True)
+class SharedCampaign:
+    """A campaign with a shared code, and the coupons of the batch's accounts, with those that are new.
+
+    `listed` are the accounts that may get a coupon as far as the campaign's list goes. `spare_codes` are for
+    new coupons. `is_locked` says whether the campaign's row is. One that issued nothing at `closed_at`, when
+    it was read, was not locked for that, and refuses as it did then.
+    """
+
+    campaign: Campaign
+    coupons: dict[int, Coupon]
+    listed: Collection[int]
+    spare_codes: list[str]
+    is_locked: bool
+    closed_at: datetime | None = None
+    new: list[Coupon] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class BatchCoupons:
+    """The coupons that the orders of a batch may use, as `read` found them.
+
+    `by_code` are those named by their own codes, `shared` the campaigns named by theirs. `products` are those
+    of campaigns that are limited to products. `held` are the coupons that orders of the batch take, with
+    those orders; `write` writes them.
+    """
+
+    by_code: dict[str, Coupon] = field(default_factory=dict)
+    shared: dict[str, SharedCampaign] = field(default_factory=dict)
+    products: dict[int, frozenset[int]] = field(default_factory=dict)
+    held: list[tuple[Coupon, UUID]] = field(default_factory=list)
+
+
+def read(requests: Collection[CouponRequest], *, lock_campaigns: bool, lock_coupons: bool) -> BatchCoupons:
+    """Find what these requests name, with the campaigns, in the project's lock order.
+
+    Coupons named by their own codes take one statement, and one more if they are locked. Only a campaign
+    whose shared code is named, and which may issue, is locked. What is read without a lock is compared by
+    `write`.
+    """
+    if not requests:
+        return BatchCoupons()
+    found = redemption.find_by_code({request.code for request in requests})
+    unresolved = {code for account_id, code in requests if not _is_owner(found.get(code), account_id)}
+    shared = dict(_read_shared(unresolved, requests, lock=lock_campaigns)) if unresolved else {}
+    if lock_coupons:
+        of_accounts = [coupon for one in shared.values() for coupon in one.coupons.values()]
+        locked = redemption.lock_found([*found.values(), *of_accounts])
+        found = {code: locked[coupon.pk] for code, coupon in found.items() if coupon.pk in locked}
+        for one in shared.values():
+            one.coupons = {id: locked.get(coupon.pk, coupon) for id, coupon in one.coupons.items()}
+    # Codes that were not found, or whose coupons have moved to the archive since.
+    found |= both_tables.by_code({request.code for request in requests} - found.keys() - shared.keys())
+    for one in shared.values():
+        # One object for a coupon that two orders name, by its own code and by the shared one.
+        one.coupons = {id: found.get(coupon.code, coupon) for id, coupon in one.coupons.items()}
+    coupons = BatchCoupons(by_code=found, shared=shared)
+    coupons.products = _read_products(_campaigns(coupons))
+    return coupons
+
+
+def locked_rows(request: CouponRequest) -> list[Row]:
+    """The rows that this request locks: those of a coupon or a campaign, whichever has the code."""
+    return [redemption.locked_row(request.code), Row(Campaign, request.code, column="shared_code")]
+
+
+def find_usable(coupons: BatchCoupons, request: CouponRequest, *, now: datetime) -> Coupon:
+    """The coupon that the request names, which is new if its account has none of a shared code's campaign.
+
+    A new one becomes real by `mark_held` and `write`. Raises `Rejected` `coupon_not_usable` with `reason`:
+    `not_found` if the code is that of no coupon of the account and no campaign; where the account has no
+    coupon yet, why it gets none: `campaign_not_open`, `campaign_closed`, `campaign_paused`, `sold_out` or
+    `not_eligible`; and what `redemption.require_issued` raises.
+    """
+    own, shared = coupons.by_code.get(request.code), coupons.shared.get(request.code)
+    if not _is_owner(own, request.account_id):
+        if shared is None:
+            raise redemption.not_usable("not_found")
+        own = shared.coupons.get(request.account_id) or _new_coupon(shared, request.account_id, now)
+    assert own is not None
+    redemption.require_issued(own, now=now)
+    return own
+
+
+def discounted_amounts(
+    coupons: BatchCoupons, coupon: Coupon, *, product_ids: Sequence[int], line_amounts: Sequence[int]
+) -> list[int]:
+    """The amounts of an order's lines that the coupon's discount counts over: 0 for the lines of others.
+
+    Raises `Rejected` `coupon_not_usable` with the reason `no_eligible_item` if there is no such line.
+    """
+    products = coupons.products.get(coupon.campaign_id)
+    if products is None:
+        return list(line_amounts)
+    if products.isdisjoint(product_ids):
+        raise redemption.not_usable("no_eligible_item")
+    pairs = zip(product_ids, line_amounts, strict=True)
+    return [amount if product_id in products else 0 for product_id, amount in pairs]
+
+
+def accounts_of_first_orders(coupons: BatchCoupons, requests: Iterable[CouponRequest]) -> set[int]:
+    """The accounts whose requests name a coupon of a campaign for first orders."""
+    named = {code: coupon.campaign for code, coupon in coupons.by_code.items()}
+    named |= {code: one.campaign for code, one in coupons.shared.items()}
+    return {id for id, code in requests if code in named and named[code].first_order_only}
+
+
+def mark_held(coupons: BatchCoupons, coupon: Coupon, *, order_id: UUID, by: ActorContext) -> None:
+    """Have the order hold this coupon of `find_usable`, in memory and in the journal: `write` writes it.
+
+    A later order of the same batch finds it held. `by` is the actor of the order.
+    """
+    if coupon.pk is None:
+        shared = coupons.shared[coupon.campaign.shared_code or ""]
+        shared.spare_codes.pop()
+        shared.new.append(coupon)
+        shared.coupons[coupon.account_id] = coupon
+        writes.note_issued([(coupon, by)])
+    redemption.mark_held(coupon, order_id=order_id, by=by)
+    coupons.held.append((coupon, order_id))
+
+
+def write(coupons: BatchCoupons) -> None:
+    """Write the coupons that `mark_held` has marked, after their orders.
+
+    Raises `transactions.ChangedMeanwhile` if a campaign or a coupon has changed that was read without a lock.
+    """
+    open_transaction.assert_inside()
+    orders = {id(coupon): order_id for coupon, order_id in coupons.held}
+    for one in sorted(coupons.shared.values(), key=lambda one: one.campaign.pk):
+        if one.new:
+            # First the campaign's row, which the coupons refer to.
+            writes.count_taken_slots(one.campaign, len(one.new), if_unchanged=not one.is_locked)
+            for coupon in one.new:
+                coupon.order_id = orders[id(coupon)]
+            writes.insert_coupons(one.new)
+    redemption.hold({coupon: order_id for coupon, order_id in coupons.held if coupon.pk is not None})
+
+
+def _is_owner(coupon: Coupon | None, account_id: int) -> bool:
+    return coupon is not None and coupon.account_id == account_id
+
+
+def _read_shared(
+    unresolved: Collection[str], requests: Collection[CouponRequest], *, lock: bool
+) -> Iterator[tuple[str, SharedCampaign]]:
+    """The campaigns with these shared codes, in the order of their ids, and the coupons of the accounts.
+
+    A campaign that issues nothing, as it is read, is not locked: refusals need no lock.
+    """
+    now = clock.now()
+    named = Campaign.objects.filter(shared_code__in=unresolved, code_source=Campaign.CodeSource.SHARED)
+    for seen in named.order_by("pk"):
+        # MySQL compares without regard to spaces at the end.
+        if seen.shared_code not in unresolved:
+            continue
+        account_ids = {account_id for account_id, code in requests if code == seen.shared_code}
+        if lock and seen.status_at(now) != Campaign.Status.OPEN:
+            _, coupons = eligibility.read_campaign(seen.pk, account_ids)
+            yield seen.shared_code or "", SharedCampaign(seen, coupons, (), [], False, closed_at=now)
+            continue
+        read_or_lock = eligibility.lock_campaign if lock else eligibility.read_campaign
+        campaign, coupons = read_or_lock(seen.pk, account_ids)
+        # The code may have been changed before the lock was granted.
+        if campaign.shared_code == seen.shared_code:
+            without = account_ids - coupons.keys()
+            listed = eligibility.listed_accounts(campaign, without)
+            spare_codes = codes.make_several(len(without))
+            yield campaign.shared_code or "", SharedCampaign(campaign, coupons, listed, spare_codes, lock)
+
+
+def _new_coupon(shared: SharedCampaign, account_id: int, now: datetime) -> Coupon:
+    """The coupon that the account gets if its order is placed. Raises `coupon_not_usable`."""
+    campaign = shared.campaign
+    refused = eligibility.refusal(campaign, account_id, shared.closed_at or now, listed=shared.listed)
+    if refused is None and campaign.remaining <= len(shared.new):
+        refused = eligibility.sold_out(campaign)
+    if refused is not None:
+        raise _not_issued(refused)
+    position = campaign.issued + len(shared.new) + 1
+    return writes.new_coupon(campaign, account_id, shared.spare_codes[-1], position, now)
+
+
+def _not_issued(refused: Rejected) -> Rejected:
+    """`coupon_not_usable`, for the reason why the account gets no coupon."""
+    return redemption.not_usable(refused.code, retry_after=refused.retry_after)
+
+
+def _campaigns(coupons: BatchCoupons) -> Iterator[Campaign]:
+    yield from (coupon.campaign for coupon in coupons.by_code.values())
+    yield from (one.campaign for one in coupons.shared.values())
+
+
+def _read_products(campaigns: Iterable[Campaign]) -> dict[int, frozenset[int]]:
+    """The products of those campaigns that are limited to some, by campaign; no statement without any.
+
+    They can't change once a coupon is issued, and a campaign that may issue its first one is locked or
+    compared by its version.
+    """
+    limited = {campaign.pk for campaign in campaigns if campaign.is_limited_to_products}
+    products: dict[int, set[int]] = {campaign_id: set() for campaign_id in limited}
+    rows = (
+        CampaignProduct.objects.filter(campaign_id__in=limited) if limited else CampaignProduct.objects.none()
+    )
+    for campaign_id, product_id in rows.values_list("campaign_id", "product_id"):
+        products[campaign_id].add(product_id)
+    return {campaign_id: frozenset(ids) for campaign_id, ids in products.items()}

@@ -1,0 +1,81 @@
+"""Add the accounts of a CSV file to the list of a campaign, or remove them from it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from coupons import eligible_accounts, line_files
+from coupons.line_files import Piece
+from shop.errors import FirstcomeError
+from shop.events import journal
+from shop.management import shell
+from shop.management.progress import progress_bar
+
+ERRORS_SHOWN = 50
+
+
+class Command(BaseCommand):
+    help = (
+        "Add the accounts of a file, an id in each line, to a campaign's list, or remove them with --remove. "
+        "A file with a bad line is refused, and a run that was interrupted may be repeated."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("campaign", type=int, metavar="CAMPAIGN", help="the campaign's id")
+        parser.add_argument("file", type=Path, metavar="FILE", help="a CSV file with the column user")
+        parser.add_argument("--remove", action="store_true", help="remove the accounts instead")
+        parser.add_argument("--json", action="store_true", help="for programs")
+
+    def handle(self, *, campaign: int, file: Path, remove: bool, json: bool, **_: Any) -> None:
+        account_ids = _read(file)
+        change = self._remove if remove else self._add
+        try:
+            with journal.acting(shell.operator()):
+                done = change(campaign, account_ids, f"list_eligible_accounts {file.name}"[:255])
+        except FirstcomeError as error:
+            raise CommandError(error.detail) from None
+        self.stdout.write(_as_json(campaign, done) if json else _as_text(campaign, done))
+
+    def _add(self, campaign_id: int, account_ids: list[int], reason: str) -> dict[str, int]:
+        with progress_bar("accounts", len(account_ids)) as show:
+            listed = eligible_accounts.add(
+                campaign_id=campaign_id, account_ids=account_ids, reason=reason, progress=show
+            )
+        return {"added": listed.added, "skipped": len(listed.skipped), "total": listed.total}
+
+    def _remove(self, campaign_id: int, account_ids: list[int], reason: str) -> dict[str, int]:
+        removed = eligible_accounts.remove(campaign_id=campaign_id, account_ids=account_ids, reason=reason)
+        return {"removed": removed, "total": eligible_accounts.count(campaign_id)}
+
+
+def _read(file: Path) -> list[int]:
+    """The accounts of the file. Raises `CommandError` with each bad line."""
+    try:
+        piece = line_files.read(file.read_bytes(), kind=line_files.ACCOUNTS)
+    except OSError as error:
+        raise CommandError(f"{file} can't be read: {error.strerror}.") from error
+    errors = [(bad.line, bad.detail) for bad in piece.errors] + _unknown(piece)
+    if errors:
+        lines = [f"line {line}: {detail}" for line, detail in sorted(errors)]
+        more = [f"... and {len(lines) - ERRORS_SHOWN} more"] if len(lines) > ERRORS_SHOWN else []
+        raise CommandError("\n".join([f"{file} was not used:", *lines[:ERRORS_SHOWN], *more]))
+    if not piece.lines:
+        raise CommandError(f"{file} has no account.")
+    return [int(text) for text in piece.texts]
+
+
+def _unknown(piece: Piece) -> list[tuple[int, str]]:
+    missing = eligible_accounts.unknown([int(text) for text in piece.texts])
+    lines = [line for line in piece.lines if int(line.text) in missing]
+    return [(line.number, f"there is no account {line.text}") for line in lines]
+
+
+def _as_json(campaign_id: int, done: dict[str, int]) -> str:
+    return json.dumps({"campaign": campaign_id} | done)
+
+
+def _as_text(campaign_id: int, done: dict[str, int]) -> str:
+    parts = [f"{number:,} {name}" for name, number in done.items() if name != "total"]
+    return f"{', '.join(parts)}; {done['total']:,} accounts are in the list of campaign {campaign_id}."

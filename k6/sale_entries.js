@@ -1,0 +1,10 @@
+// Each account joins the waiting room of the sale SALE.
+
+import { asking } from "./measure.js";
+export { handleSummary, options } from "./measure.js";
+
+const ask = asking(`/sales/${__ENV.SALE}/entries`, 202);
+
+export default function () {
+  ask(null);
+}

@@ -1,0 +1,100 @@
+"""First orders: which accounts have ordered already, and which order used a coupon for first orders.
+
+An order is an account's first one if the account has no other that is open or paid: orders that ended unpaid
+or were refunded in full don't count. Only orders with such a coupon are restricted, so no lock is needed: a
+concurrent order without one may as well have come later. Of two concurrent orders with such coupons the
+unique key of `FirstOrderUse` refuses the second: its batch, or in another strategy it alone, is decided once
+more (`is_conflict`), and finds the first.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+from uuid import UUID
+
+from django.db import IntegrityError, connection
+
+from coupons.restriction_models import FirstOrderUse
+from orders.models import Order
+from orders.order_states import OPEN
+from shop.db import bulk_sql
+
+# Plain SQL, as `limits` has it: from the index of an account's orders alone.
+ORDERED = """
+SELECT DISTINCT account_id FROM orders_order WHERE account_id IN ({account_ids}) AND status IN ({statuses})
+"""
+PAST_USES = """
+SELECT past.id, past.account_id FROM coupons_firstorderuse past
+JOIN orders_order placed ON placed.id = past.order_id
+WHERE past.account_id IN ({account_ids}) AND placed.status NOT IN ({statuses})
+"""
+COUNTING = (*OPEN, Order.Status.PAID, Order.Status.REFUNDING)
+
+
+class NewUse(NamedTuple):
+    """The columns of a use that is written."""
+
+    account_id: int
+    order_id: UUID
+
+
+USES = bulk_sql.Table(FirstOrderUse, NewUse._fields)
+
+
+@dataclass(slots=True)
+class FirstOrders:
+    """Which of a batch's accounts have ordered, and the uses of orders that no longer count, by account.
+
+    `is_wanted` says whether a request of the batch names a coupon for first orders.
+    """
+
+    is_wanted: bool = False
+    have_ordered: set[int] = field(default_factory=set)
+    past_uses: dict[int, int] = field(default_factory=dict)
+    new_uses: list[NewUse] = field(default_factory=list)
+
+
+def read(account_ids: Collection[int]) -> FirstOrders:
+    """What these accounts have ordered: two statements, none without an account."""
+    if not account_ids:
+        return FirstOrders()
+    have_ordered = {account_id for (account_id,) in _query(ORDERED, account_ids)}
+    past = {account_id: use_id for use_id, account_id in _query(PAST_USES, account_ids)}
+    return FirstOrders(True, have_ordered, past)
+
+
+def add(first_orders: FirstOrders, *, account_id: int, order_id: UUID, with_first_order_coupon: bool) -> None:
+    """Add an order placed in this batch; `write` writes its use of a coupon for first orders."""
+    first_orders.have_ordered.add(account_id)
+    if with_first_order_coupon:
+        first_orders.new_uses.append(NewUse(account_id, order_id))
+
+
+def write(first_orders: FirstOrders) -> None:
+    """Write the uses of this batch, after their orders, in the place of past ones.
+
+    Raises `IntegrityError`, by the end of the transaction, if another order of an account was faster.
+    """
+    # By their ids: a use that another order has written since stays, and refuses this one.
+    past = [first_orders.past_uses.get(use.account_id) for use in first_orders.new_uses]
+    ids = sorted(use_id for use_id in past if use_id is not None)
+    if ids:
+        FirstOrderUse.objects.filter(pk__in=ids).delete()
+    # In one order of accounts, so that two batches that insert the same ones don't deadlock.
+    bulk_sql.insert(USES, sorted(first_orders.new_uses))
+
+
+def is_conflict(error: IntegrityError) -> bool:
+    """Whether another order of an account was faster: by the name of the key or, on SQLite, of the table."""
+    return FirstOrderUse._meta.db_table in str(error)
+
+
+def _query(statement: str, account_ids: Collection[int]) -> Sequence[Sequence[int]]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            statement.format(
+                account_ids=bulk_sql.integer_list(account_ids),
+                statuses=", ".join([f"'{status}'" for status in COUNTING]),
+            )
+        )
+        return cursor.fetchall()

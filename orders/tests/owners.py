@@ -1,0 +1,64 @@
+"""For tests of payments that need the customer: orders by a card that asks its owner, and the owner."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import urllib3
+
+from inventory.tests.factories import ProductFactory
+from orders.models import Saga
+from orders.placement.decisions import PlacedOrder
+from orders.tests import buying
+from payments.gateways import gateway
+from payments.models import Payment
+from shop import clock
+
+ASKING = "tok_3ds"
+BROWSER = urllib3.PoolManager(retries=False, timeout=10)
+
+
+def order(token: str = ASKING, *, points: int = 0, coupon: str = "", **more: Any) -> PlacedOrder:
+    """A new order of one piece for 500, of an account with 1,000 points more than it uses."""
+    product = ProductFactory.create(on_hand=5, price=500)
+    buyer = more.pop("buyer", None) or buying.account(points=1_000 + points)
+    return buying.place(buyer.id, {product: 1}, token=token, points=points, coupon=coupon, **more)
+
+
+def payment_of(placed: PlacedOrder) -> Payment:
+    """The order's newest payment."""
+    return Payment.objects.filter(order=placed.order.id).latest("number")
+
+
+def saga_of(payment: Payment) -> Saga:
+    return Saga.objects.get(subject_id=payment.id)
+
+
+def waiting(**wanted: Any) -> PlacedOrder:
+    """An order whose payment waits for the card's owner."""
+    placed = order(**wanted)
+    assert buying.advance(placed).status == "paying"
+    assert payment_of(placed).shown_status == "requires_action"
+    return placed
+
+
+def page_of(payment: Payment) -> str:
+    """The address of the owner's page, from the gateway's own book."""
+    return gateway().find(key=payment.charge_key).action_url
+
+
+def decide(payment: Payment, decision: str) -> int:
+    """Have the card's owner press a button of the page; returns the status of the response."""
+    return decide_at(payment.action_url, decision)
+
+
+def decide_at(url: str, decision: str) -> int:
+    fields = {"decision": decision}
+    return BROWSER.request("POST", url, fields=fields, encode_multipart=False, redirect=False).status
+
+
+def let_action_end(payment_id: UUID) -> None:
+    """Let the time of the owner be over: their saga is due."""
+    over = clock.now() - timedelta(seconds=1)
+    Payment.objects.filter(id=payment_id).update(action_expires_at=over)
+    Saga.objects.filter(subject_id=payment_id).update(next_attempt_at=over)

@@ -1,0 +1,289 @@
+"""Archives beside lost answers, interrupted runs, files that are lost, swapped or made up, and replays."""
+
+import fcntl
+import gzip
+import json
+import threading
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+
+from orders import selectors
+from orders.models import Order
+from orders.tests import archived, buying
+from orders.tests.archived import JOURNAL, WHY, archive, broken, file_of, old_month, restore, rows_of, run
+from orders.tests.test_archiving import lines_of
+from shop import clock
+from shop.db import transactions
+from shop.errors import Rejected
+from shop.events import order_replay
+from shop.models import ArchivedMonth, JournalLine
+from shop.operations.archives import archive_files, archiving
+from shop.operations.archives.archive_files import ArchiveFailed, FileDamaged
+from shop.tests import servers
+from shop.tests.lost_replies import losing_reply_to_commit
+from shop.tests.racing import race, wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Stopped(Exception):
+    """The run ends here."""
+
+
+def stop_at(point: str) -> Any:
+    def strike(reached: str) -> None:
+        if reached == point:
+            raise Stopped
+
+    return strike
+
+
+@pytest.fixture
+def paid() -> list[Order]:
+    orders = archived.sell(2)
+    archived.age()
+    return orders
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "archives"
+    made.mkdir()
+    return made
+
+
+def test_a_file_whose_record_has_committed_without_an_answer_is_kept_and_the_month_completed(
+    folder: Path, tmp_path: Path, paid: list[Order]
+) -> None:
+    """The file was deleted, and its record kept archive_month and restore_month from the month for ever."""
+    before = rows_of()
+    with (
+        losing_reply_to_commit(tmp_path, is_the_end=True) as is_lost,
+        pytest.raises(transactions.DatabaseUnavailable),
+    ):
+        archive(folder)
+    assert is_lost.is_set()
+    record = ArchivedMonth.objects.get()
+    assert (record.state, record.removed) == ("deleting", 0)
+    assert archive(folder).file == record.file
+    assert broken() == {}
+    restore(folder / record.file)
+    assert rows_of() == before
+
+
+def test_a_partial_file_is_kept_while_its_record_may_yet_commit(folder: Path, paid: list[Order]) -> None:
+    with pytest.raises(Stopped):
+        archive(folder, failpoint=stop_at("file complete"))
+    record = ArchivedMonth.objects.get()
+    partial = folder / (record.file + archive_files.PARTIAL)
+    (folder / record.file).rename(partial)
+    record.delete()
+    is_written, done = threading.Event(), threading.Event()
+
+    def commit_late() -> None:
+        with transaction.atomic():
+            record.pk = None
+            record.save(force_insert=True)
+            is_written.set()
+            assert not done.wait(1), "it did not wait for the transaction"
+
+    def complete() -> str:
+        assert is_written.wait(30)
+        try:
+            return archive(folder).file
+        except ArchiveFailed as error:
+            return str(error)
+        finally:
+            done.set()
+
+    # This run has seen no record at its start, so another run's is in its way: that one's file stays.
+    _, text = race([commit_late, complete])
+    assert "Another run archives this month" in text
+    assert partial.exists()
+    assert archive(folder).file == record.file
+    assert broken() == {}
+
+
+def test_whether_a_partial_file_is_kept_is_asked_while_it_is_locked(folder: Path) -> None:
+    """Asked before, a run that recorded its file in between lost it."""
+    path = folder / f"journal-2026-01-x.jsonl.gz{archive_files.PARTIAL}"
+    path.touch()
+    asked: list[str] = []
+
+    def is_kept(name: str) -> bool:
+        asked.append(name)
+        with path.open("r+b") as other, pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return len(asked) == 1
+
+    for is_there in (True, False):
+        archive_files.delete_abandoned(folder, table="journal", month="2026-01", is_kept=is_kept)
+        assert path.exists() == is_there
+    assert asked == ["journal-2026-01-x.jsonl.gz"] * 2
+
+
+def test_an_interrupted_archiving_whose_file_is_lost_is_forgotten_by_the_operator(
+    folder: Path, paid: list[Order]
+) -> None:
+    before = rows_of()
+    with pytest.raises(Stopped):
+        archive(folder, failpoint=stop_at("file complete"))
+    words = ["archive_month", "journal", old_month(), "--folder", str(folder), "--yes", "--reason", WHY]
+    with pytest.raises(Exception, match="without --forget-lost-file"):
+        run(*words, "--forget-lost-file")
+    lost = file_of(folder)
+    lost.unlink()
+    with pytest.raises(Exception, match="--forget-lost-file begins anew"):
+        run(*words)
+    assert f"{lost.name} is forgotten" in run(*words, "--forget-lost-file")
+    assert (ArchivedMonth.objects.count(), rows_of()) == (0, before)
+    line = JournalLine.objects.get(what="archive.forgotten")
+    assert (line.detail, line.actor) == (WHY, "staff")
+    assert archive(folder).part == 1
+    assert broken() == {}
+
+
+def test_an_archiving_that_has_deleted_rows_is_never_forgotten(folder: Path, paid: list[Order]) -> None:
+    with pytest.raises(Stopped):
+        archive(folder, failpoint=stop_at("batch committed"))
+    file_of(folder).unlink()
+    with pytest.raises(ArchiveFailed, match="look for a copy"):
+        archiving.forget_lost_file(JOURNAL, old_month(), folder=folder, reason=WHY)
+    with pytest.raises(ArchiveFailed, match="name the folder") as refused:
+        archive(folder)
+    assert "--forget-lost-file" not in str(refused.value)
+    assert ArchivedMonth.objects.count() == 1
+
+
+@pytest.mark.parametrize("month", ["2026-7", "\uff12\uff10\uff12\uff16-07", "2026-07 ", "26-07"])
+def test_a_month_has_one_spelling(folder: Path, month: str) -> None:
+    """Readers compare the names of months as texts: `2026-7` came after December."""
+    with pytest.raises(ArchiveFailed, match="such as 2026-07"):
+        archiving.archive(JOURNAL, month, folder=folder, options=archived.options())
+
+
+def packed(path: Path, *lines: bytes) -> Path:
+    path.write_bytes(gzip.compress(b"".join(line + b"\n" for line in lines)))
+    return path
+
+
+WHOLE = {"archive": "01999999" * 4, "table": "journal", "month": "2026-01", "part": 1, "columns": ["id"]}
+
+
+HEADERS: dict[str, bytes] = {
+    "archive": json.dumps(WHOLE | {"archive": "x"}).encode(),
+    "number": json.dumps(WHOLE | {"archive": 5}).encode(),
+    "table": json.dumps(WHOLE | {"table": ["journal"]}).encode(),
+    "month": json.dumps(WHOLE | {"month": None}).encode(),
+    "columns": json.dumps(WHOLE | {"columns": 5}).encode(),
+    "column": json.dumps(WHOLE | {"columns": [["id"]]}).encode(),
+    "more": json.dumps(WHOLE | {"mood": "good"}).encode(),
+    "deep": b"[" * 100_000,
+    "list": b"[]",
+    "null": b"null",
+    "bytes": b"\xff",
+}
+ENDS = {"cut": b"{", "empty": b"{}", "text": b'{"rows": "1"}', "deep": b'{"a":' * 100_000}
+
+
+@pytest.mark.parametrize("header", HEADERS.values(), ids=HEADERS)
+def test_a_made_up_header_is_refused_in_one_line(folder: Path, header: bytes) -> None:
+    path = packed(folder / "x.jsonl.gz", header, b'{"rows": 0}')
+    with pytest.raises(FileDamaged, match="no archive of this shop"):
+        restore(path)
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_a_made_up_end_is_refused_in_one_line(folder: Path, end: bytes) -> None:
+    path = packed(folder / "x.jsonl.gz", json.dumps(WHOLE).encode(), b"[1]", end)
+    with archive_files.open_file(path) as (_, rows), pytest.raises(FileDamaged, match="don't agree"):
+        list(rows)
+
+
+def test_a_file_that_gets_the_name_after_the_comparison_is_not_restored(
+    folder: Path, paid: list[Order]
+) -> None:
+    """The rows of that file were inserted, though its SHA-256 was never compared."""
+    before = rows_of()
+    path = folder / archive(folder).file
+    header, first, *others = lines_of(path)
+    first[header["columns"].index("detail")] = "made up"
+    made_up = packed(folder / "made-up", *(json.dumps(line).encode() for line in (header, first, *others)))
+
+    def swap(point: str) -> None:
+        if point == "restore begun":
+            made_up.replace(path)
+
+    restore(path, swap)
+    assert not made_up.exists()
+    assert rows_of() == before
+    assert broken() == {}
+
+
+@pytest.fixture
+def refunded() -> Order:
+    """A paid and refunded order of now, whose events are delivered."""
+    [order] = archived.sell(1)
+    buying.execute_refund(buying.refund(order.id))
+    JournalLine.objects.filter(delivery="queued").update(
+        delivery="delivered", next_attempt_at=None, delivered_at=clock.now()
+    )
+    return order
+
+
+def archive_this_month(folder: Path, failpoint: Any = lambda point: None) -> str:
+    """Archive the journal of this month in half a year; returns the file."""
+    month = f"{clock.now():%Y-%m}"
+    with clock.shifted(by=timedelta(days=200)):
+        done = archiving.archive(JOURNAL, month, folder=folder, options=archived.options(failpoint))
+    assert done is not None
+    return done.file
+
+
+def replay(order: Order) -> int:
+    return order_replay.replay_order(
+        order_id=order.pk, reason=WHY, settled_refunds=selectors.count_settled_refunds(order.pk)
+    )
+
+
+def test_events_are_not_replayed_in_part_where_a_refunds_month_is_archived(
+    folder: Path, refunded: Order
+) -> None:
+    """The first event was in the database, so a replay without the refund counted as a whole one."""
+    JournalLine.objects.filter(what="order.paid").update(delivery="dead", delivered_at=None)
+    file = archive_this_month(folder)
+    assert list(JournalLine.objects.filter(order_id=refunded.pk).values_list("what", flat=True)) == [
+        "order.paid"
+    ]
+    with pytest.raises(Rejected, match=file) as refused:
+        replay(refunded)
+    assert refused.value.code == "events_archived"
+    restore(folder / file)
+    assert replay(refunded) == 2
+
+
+def test_a_replay_that_waits_for_an_archiving_of_its_events_looks_again(
+    folder: Path, refunded: Order
+) -> None:
+    """It had found their ids before, locked none of them, and reported that it had queued them."""
+    is_deleted = threading.Event()
+
+    def hold(point: str) -> None:
+        is_paid_event_gone = not JournalLine.objects.filter(what="order.paid").exists()
+        if point == "deleted" and is_paid_event_gone and not is_deleted.is_set():
+            is_deleted.set()
+            wait_until(lambda: servers.waiting_for_locks(connection, tables="journalline") > 0, seconds=30)
+
+    def replay_meanwhile() -> int:
+        assert is_deleted.wait(60)
+        return replay(refunded)
+
+    file, refused = race([lambda: archive_this_month(folder, hold), replay_meanwhile])
+    assert isinstance(refused, Rejected), refused
+    assert refused.code == "events_archived"
+    assert refused.extra["file"] == file
+    assert not JournalLine.objects.filter(what="event.resent").exists()

@@ -1,0 +1,517 @@
+"""Archives of the journal: what goes into a file, what stays, what is refused, and that all comes back."""
+
+import gzip
+import json
+import threading
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.conf import LazySettings
+from django.contrib.auth.models import User
+from django.core import serializers
+from django.core.management import CommandError
+from django.db import transaction
+from django.test import Client
+from django.urls import reverse
+from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
+
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from orders import cancellation
+from orders.models import Order
+from orders.tests import archived, buying
+from orders.tests.archived import JOURNAL, WHY, archive, broken, file_of, old_month, restore, rows_of, run
+from shop import clock
+from shop.accounts import accounts, sign_ins, tokens
+from shop.errors import Rejected
+from shop.events import journal, order_replay
+from shop.management.archives import WITHOUT_MONTHS
+from shop.models import (
+    ArchivedMonth,
+    ArchivedPaidEvent,
+    CommittedTransaction,
+    IdempotencyKey,
+    JournalLine,
+)
+from shop.operations import housekeeping
+from shop.operations.archives import archive_files, archiving, calendar_months, journal_table
+from shop.operations.archives.archive_files import ArchiveFailed, FileDamaged
+from shop.personal_data import erasure, export
+from shop.tests.clients import client_of
+from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
+from shop.tests.racing import race
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def paid() -> list[Order]:
+    orders = archived.sell(3)
+    archived.age()
+    return orders
+
+
+def lines_of(path: Path) -> list[Any]:
+    with gzip.open(path, "rt") as packed:
+        return [json.loads(line) for line in packed]
+
+
+def test_a_month_goes_into_a_file_and_comes_back_as_it_was(tmp_path: Path, paid: list[Order]) -> None:
+    before, ready = rows_of(), archived.ready_keys()
+    assert len(ready) > 10
+    done = archive(tmp_path)
+    assert (done.removed, done.kept) == (len(ready), 0)
+    assert not JournalLine.objects.filter(pk__in=ready).exists()
+    assert broken() == {}
+    header, *rows, end = lines_of(tmp_path / done.file)
+    assert (header["table"], header["month"], header["part"]) == ("journal", old_month(), 1)
+    assert header["columns"] == JOURNAL.columns
+    assert {row[0] for row in rows} == ready
+    assert end == {"rows": len(ready), "first_key": str(min(ready)), "last_key": str(max(ready))}
+    restored = restore(tmp_path / done.file)
+    assert restored.rows == len(ready)
+    assert rows_of() == before
+    assert (ArchivedMonth.objects.count(), ArchivedPaidEvent.objects.count()) == (0, 0)
+    assert broken() == {}
+    again = archive(tmp_path)
+    assert (again.removed, again.part) == (len(ready), 1)
+    assert again.file != done.file
+    assert broken() == {}
+
+
+def test_the_manifest_beside_the_file_says_what_the_shop_keeps(tmp_path: Path, paid: list[Order]) -> None:
+    done = archive(tmp_path)
+    manifest = json.loads((tmp_path / f"{done.file}.json").read_text())
+    assert (manifest["sha256"], manifest["rows"], manifest["bytes"]) == (done.sha256, done.rows, done.bytes)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [done.file, f"{done.file}.json"]
+    assert all(path.stat().st_mode & 0o777 == 0o600 for path in tmp_path.iterdir())
+
+
+def test_lines_whose_work_is_not_done_and_lines_about_accounts_stay(
+    tmp_path: Path, paid: list[Order]
+) -> None:
+    first, second, third = (order.id for order in paid)
+    JournalLine.objects.filter(order_id=first, what="order.paid").update(
+        delivery="queued", next_attempt_at=clock.now(), delivered_at=None
+    )
+    JournalLine.objects.filter(order_id=second, what="order.paid").update(delivery="dead", delivered_at=None)
+    Order.objects.filter(pk=third).update(status="refunding", placed_at=archived.long_ago())
+    for what, subject in (
+        ("charge.late", "charge x"),
+        ("account.signed_in", "account 7"),
+        ("x", "account 7"),
+    ):
+        JournalLine.objects.create(at=archived.long_ago(), actor="system", what=what, subject=subject)
+    archive(tmp_path)
+    left = JournalLine.objects.exclude(what__startswith="archive.")
+    others = left.exclude(order_id=third).exclude(subject__startswith="account ")
+    assert set(others.values_list("what", flat=True)) == {"order.paid", "charge.late"}
+    assert left.filter(order_id=third).count() > 3
+    assert left.filter(subject="account 7").count() == 2
+
+
+def test_rows_whose_work_is_done_later_go_into_another_part(tmp_path: Path, paid: list[Order]) -> None:
+    line = JournalLine.objects.filter(what="order.paid").order_by("pk")[0]
+    JournalLine.objects.filter(pk=line.pk).update(delivery="dead", delivered_at=None)
+    first = archive(tmp_path)
+    JournalLine.objects.filter(pk=line.pk).update(delivery="delivered", delivered_at=clock.now())
+    second = archive(tmp_path)
+    assert (second.part, second.rows) == (2, 1)
+    assert broken() == {}
+    assert archiving.archive(JOURNAL, old_month(), folder=tmp_path, options=archived.options()) is None
+    restore(tmp_path / first.file)
+    assert not JournalLine.objects.filter(pk=line.pk).exists()
+    restore(tmp_path / second.file)
+    assert JournalLine.objects.filter(pk=line.pk).exists()
+    assert broken() == {}
+
+
+def test_rows_of_other_months_stay(tmp_path: Path, paid: list[Order]) -> None:
+    one, other = JournalLine.objects.filter(what="stock.sold").order_by("pk")[:2]
+    begin = archived.long_ago().replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    JournalLine.objects.filter(pk=one.pk).update(at=begin - timedelta(microseconds=1))
+    JournalLine.objects.filter(pk=other.pk).update(at=begin)
+    archive(tmp_path)
+    assert JournalLine.objects.filter(pk=one.pk).exists()
+    assert not JournalLine.objects.filter(pk=other.pk).exists()
+
+
+@pytest.mark.parametrize("days", [0, 29])
+def test_a_month_may_not_be_archived_soon_after_its_end(tmp_path: Path, days: int) -> None:
+    with pytest.raises(ArchiveFailed, match="30 days ago or more"):
+        archiving.archive(JOURNAL, old_month(), folder=tmp_path, options=archived.options(), days=days)
+    last = f"{clock.now().replace(day=1) - timedelta(days=20):%Y-%m}"
+    with pytest.raises(ArchiveFailed, match="can be archived from"):
+        archiving.archive(JOURNAL, last, folder=tmp_path, options=archived.options())
+
+
+def test_the_age_of_a_month_is_that_of_the_databases_clock(tmp_path: Path) -> None:
+    month = old_month()
+    _, ended = calendar_months.bounds(month)
+    to_the_90th_day = ended + timedelta(days=90) - clock.now()
+    with (
+        clock.shifted(by=to_the_90th_day - timedelta(minutes=1)),
+        pytest.raises(ArchiveFailed, match="can be archived from"),
+    ):
+        archiving.count(JOURNAL, month)
+    with clock.shifted(by=to_the_90th_day + timedelta(minutes=1)):
+        assert archiving.count(JOURNAL, month) == 0
+
+
+@pytest.mark.parametrize("place", [0, 40, -1, -12])
+def test_a_damaged_file_is_refused_before_anything_is_restored(
+    tmp_path: Path, paid: list[Order], place: int
+) -> None:
+    archive(tmp_path)
+    path = file_of(tmp_path)
+    whole = bytearray(path.read_bytes())
+    whole[place] ^= 0x20
+    path.write_bytes(whole)
+    before = rows_of()
+    with pytest.raises(FileDamaged):
+        restore(path)
+    assert rows_of() == before
+    assert ArchivedMonth.objects.get().state == "archived"
+
+
+def test_a_file_that_was_cut_short_is_refused(tmp_path: Path, paid: list[Order]) -> None:
+    archive(tmp_path)
+    path = file_of(tmp_path)
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(FileDamaged):
+        restore(path)
+
+
+def test_another_shops_file_is_refused(tmp_path: Path, paid: list[Order]) -> None:
+    archive(tmp_path)
+    path = file_of(tmp_path)
+    ArchivedPaidEvent.objects.all().delete()
+    ArchivedMonth.objects.all().delete()
+    with pytest.raises(ArchiveFailed, match="not archived by this shop"):
+        restore(path)
+
+
+def test_a_file_with_columns_that_the_table_lacks_is_refused_and_one_with_fewer_is_read(
+    tmp_path: Path, paid: list[Order]
+) -> None:
+    before = rows_of()
+    archive(tmp_path)
+    path = file_of(tmp_path)
+    header, *rows, end = lines_of(path)
+    place = header["columns"].index("last_error")
+    names = [*header["columns"][:place], *header["columns"][place + 1 :]]
+    fewer = [header | {"columns": names}, *(row[:place] + row[place + 1 :] for row in rows), end]
+    replace_file(path, [header | {"columns": [*names, "mood"]}, *rows, end])
+    with pytest.raises(ArchiveFailed, match="mood"):
+        restore(path)
+    replace_file(path, fewer)
+    restore(path)
+    assert rows_of() == before
+
+
+def replace_file(path: Path, lines: list[Any]) -> None:
+    """Write the file anew, as another release would have."""
+    with gzip.open(path, "wb") as packed:
+        packed.write(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+    ArchivedMonth.objects.update(size=path.stat().st_size, sha256=archive_files.sha256_of(path))
+
+
+def test_a_row_that_changes_after_it_was_written_stays_and_is_not_restored_over(
+    tmp_path: Path, paid: list[Order]
+) -> None:
+    line = JournalLine.objects.filter(what="order.paid").order_by("pk")[1]
+
+    def replay_meanwhile(point: str) -> None:
+        if point == "file complete":
+            JournalLine.objects.filter(pk=line.pk).update(attempts=7)
+
+    done = archive(tmp_path, failpoint=replay_meanwhile)
+    assert (done.kept, done.removed) == (1, done.rows - 1)
+    assert JournalLine.objects.get(pk=line.pk).attempts == 7
+    assert broken() == {}
+    later = archive(tmp_path)
+    assert (later.part, later.rows) == (2, 1)
+    restore(tmp_path / done.file)
+    assert not JournalLine.objects.filter(pk=line.pk).exists()
+    assert broken() == {}
+    restore(tmp_path / later.file)
+    assert JournalLine.objects.get(pk=line.pk).attempts == 7
+    assert broken() == {}
+
+
+def test_a_row_that_changes_before_the_file_is_compared_leaves_everything_as_it_was(
+    tmp_path: Path, paid: list[Order]
+) -> None:
+    before = len(rows_of())
+
+    def change(point: str) -> None:
+        if point == "file written":
+            JournalLine.objects.filter(what="order.paid").update(attempts=7)
+
+    with pytest.raises(ArchiveFailed, match="changed since they were written"):
+        archive(tmp_path, failpoint=change)
+    assert len(rows_of()) == before
+    assert (ArchivedMonth.objects.count(), list(tmp_path.iterdir())) == (0, [])
+
+
+def test_bytes_that_the_disk_lost_are_noticed_before_anything_is_deleted(
+    tmp_path: Path, paid: list[Order]
+) -> None:
+    before = rows_of()
+
+    def damage(point: str) -> None:
+        if point == "file written":
+            [partial] = tmp_path.iterdir()
+            content = bytearray(partial.read_bytes())
+            content[len(content) // 2] ^= 1
+            partial.write_bytes(content)
+
+    with pytest.raises(ArchiveFailed):
+        archive(tmp_path, failpoint=damage)
+    assert rows_of() == before
+    assert ArchivedMonth.objects.count() == 0
+
+
+def test_each_step_is_a_line_of_the_journal_with_its_reason(tmp_path: Path, paid: list[Order]) -> None:
+    archive(tmp_path)
+    restore(file_of(tmp_path))
+    steps = JournalLine.objects.filter(subject=f"archive journal {old_month()}").order_by("pk")
+    assert list(steps.values_list("what", "detail")) == [
+        (f"archive.{step}", WHY) for step in ("started", "ended", "restore_started", "restored")
+    ]
+
+
+def test_the_laws_count_archived_events_and_name_what_is_missing(tmp_path: Path, paid: list[Order]) -> None:
+    archive(tmp_path)
+    assert broken() == {}
+    lost = ArchivedPaidEvent.objects.get(pk=paid[1].id)
+    ArchivedPaidEvent.objects.filter(pk=lost.pk).delete()
+    assert broken() == {"L12": [str(paid[1].id), file_of(tmp_path).name]}
+    lost.save(force_insert=True)
+    assert broken() == {}
+    ArchivedMonth.objects.update(sums={journal_table.PAID_EVENTS: 4})
+    assert broken() == {"L12": [file_of(tmp_path).name]}
+
+
+def test_only_delivered_events_are_counted_for_the_archive(tmp_path: Path, paid: list[Order]) -> None:
+    JournalLine.objects.filter(order_id=paid[0].id, what="order.paid").update(delivery="", delivered_at=None)
+    assert broken() == {"L12": [str(paid[0].id)]}
+    archive(tmp_path)
+    assert broken() == {"L12": [str(paid[0].id)]}
+
+
+def test_without_yes_the_commands_change_nothing(tmp_path: Path, paid: list[Order]) -> None:
+    before = rows_of()
+    said = run("archive_month", "journal", old_month())
+    assert f"{len(archived.ready_keys())} rows of journal would be archived" in said
+    assert (rows_of(), ArchivedMonth.objects.count()) == (before, 0)
+    done = archive(tmp_path)
+    assert "is whole" in run("restore_month", str(tmp_path / done.file))
+    assert ArchivedMonth.objects.get().state == "archived"
+
+
+def test_the_commands_archive_list_and_restore(tmp_path: Path, paid: list[Order]) -> None:
+    before, ready = rows_of(), archived.ready_keys()
+    assert run("archive_month") == "No month is archived.\n"
+    words = ["--yes", "--reason", WHY, "--share", "1", "--json"]
+    done = json.loads(run("archive_month", "journal", old_month(), "--folder", str(tmp_path), *words))
+    assert done["removed"] == len(ready)
+    [listed] = [json.loads(line) for line in run("archive_month", "--json").splitlines()]
+    assert (listed["state"], listed["file"]) == ("archived", done["file"])
+    path = str(tmp_path / done["file"])
+    assert json.loads(run("restore_month", path, *words))["rows"] == len(ready)
+    assert rows_of() == before
+    assert "restored before: nothing was done" in run("restore_month", path, *words[:-1])
+    started = JournalLine.objects.get(what="archive.started")
+    assert (started.actor, started.detail) == ("staff", WHY)
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["journal"], "Name a month"),
+        (["orders", "2026-01"], "no table orders"),
+        (["journal", "July", "--yes", "--reason", WHY, "--folder", "."], "such as 2026-07"),
+        (["journal", "2026-01", "--yes"], "needs a --reason"),
+        (["journal", "2026-01", "--yes", "--reason", WHY], "--folder names"),
+        (["journal", "2026-01", "--batch", "0"], "--batch is 1 to"),
+        *(([name, "2026-01"], "are not archived: ") for name in WITHOUT_MONTHS),
+    ],
+)
+def test_wrong_words_are_refused_by_name(words: list[str], why: str) -> None:
+    with pytest.raises(CommandError, match=why):
+        run("archive_month", *words)
+
+
+NAME, EMAIL, ADDRESS = "ada-lovelace", "ada.lovelace@example.org", "203.0.113.77"
+
+
+def ada_buys() -> User:
+    """She signs in and buys; staff change her account and export lists: all of it in the old month."""
+    ada = AccountFactory.create(username=NAME, email=EMAIL, first_name="Augusta", last_name="Lovelace")
+    by = journal.ActorContext(actor="account", id=ada.pk, name=NAME)
+    with journal.acting(by):
+        sign_ins.sign_in(username=NAME, password=PASSWORD, address=ADDRESS)
+        product = ProductFactory.create(on_hand=10, price=500)
+        buying.advance(buying.place(ada.pk, {product: 2}, token="tok_ok"))
+        with transaction.atomic():
+            accounts.note_change("changed", ada.pk, after={"email": EMAIL, "first_name": "Augusta"})
+    staff = Client()
+    staff.force_login(SuperuserFactory.create(username="staff"))
+    for address in (f"/admin/auth/user/export/?q={EMAIL}", f"/admin/shop/journalline/export/?by={NAME}"):
+        assert list(staff.get(address))
+    archived.age()
+    return ada
+
+
+def words_of(path: Path) -> str:
+    return gzip.decompress(path.read_bytes()).decode()
+
+
+def test_no_name_and_no_address_of_a_person_is_in_a_file(tmp_path: Path) -> None:
+    ada = ada_buys()
+    assert JournalLine.objects.filter(actor_name=NAME).exclude(subject__startswith="account ").exists()
+    assert JournalLine.objects.filter(what="list.exported").count() == 2
+    # As releases before have recorded exports.
+    JournalLine.objects.create(
+        at=archived.long_ago(),
+        actor="staff",
+        what="list.exported",
+        subject="list auth.user",
+        after={"filters": {"q": [EMAIL]}},
+    )
+    done = archive(tmp_path)
+    assert done.removed > 5
+    words = words_of(tmp_path / done.file)
+    assert str(ada.pk) in words
+    assert [word for word in (NAME, EMAIL, ADDRESS, "Augusta", "Lovelace") if word in words] == []
+
+
+def test_a_restored_line_has_the_name_that_its_account_has_then(tmp_path: Path) -> None:
+    ada = ada_buys()
+    named = set(JournalLine.objects.filter(actor_name=NAME).values_list("pk", flat=True))
+    path = tmp_path / archive(tmp_path).file
+    restore(path)
+    assert set(JournalLine.objects.filter(actor_name=NAME).values_list("pk", flat=True)) == named
+    User.objects.filter(pk=ada.pk).update(username="countess")
+    path = tmp_path / archive(tmp_path).file
+    restore(path)
+    assert JournalLine.objects.filter(actor_name="countess").exists()
+
+
+@pytest.mark.parametrize("is_erased_first", [True, False], ids=["erased before", "erased after"])
+def test_no_restore_brings_an_erased_persons_name_back(
+    tmp_path: Path, is_erased_first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(erasure, "SETTLING", timedelta(0))
+    ada = ada_buys()
+
+    def erase() -> None:
+        erasure.start(account_id=ada.pk, reason=WHY)
+        erasure.erase(account_id=ada.pk, reason=WHY)
+
+    if is_erased_first:
+        erase()
+    path = tmp_path / archive(tmp_path).file
+    if not is_erased_first:
+        erase()
+    restore(path)
+    lines = JournalLine.objects.filter(actor_id=ada.pk)
+    assert set(lines.values_list("actor_name", flat=True)) == {erasure.pseudonym(ada.pk)}
+    shown = serializers.serialize("json", JournalLine.objects.all())
+    assert [word for word in (NAME, EMAIL, ADDRESS, "Augusta") if word in shown] == []
+    assert broken() == {}
+
+
+def test_an_erasure_beside_a_restore_replaces_every_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(erasure, "SETTLING", timedelta(0))
+    ada = ada_buys()
+    path = tmp_path / archive(tmp_path).file
+    erasure.start(account_id=ada.pk, reason=WHY)
+    is_uncarried = threading.Event()
+
+    def tell(point: str) -> None:
+        if point == "uncarried":
+            is_uncarried.set()
+
+    def erase() -> None:
+        assert is_uncarried.wait(30)
+        erasure.erase(account_id=ada.pk, reason=WHY)
+
+    outcomes = race([lambda: restore(path, tell), erase])
+    assert [outcome for outcome in outcomes if isinstance(outcome, Exception)] == []
+    assert not JournalLine.objects.filter(actor_name=NAME).exists()
+
+
+def test_readers_are_told_which_file_has_what_they_miss(tmp_path: Path, paid: list[Order]) -> None:
+    order, staff = paid[0], SuperuserFactory.create()
+    Order.objects.update(placed_at=archived.long_ago(), paid_at=archived.long_ago())
+    Product.objects.update(created_at=archived.long_ago())
+    journal_file = archive(tmp_path).file
+    movements_file = archive(tmp_path, archived.MOVEMENTS).file
+    timeline = f"/orders/{order.id}/timeline"
+    assert client_of(order.account).get(timeline).json()["archived"] == [{"month": old_month(), "file": None}]
+    assert client_of(staff).get(timeline).json()["archived"] == [{"month": old_month(), "file": journal_file}]
+    pages = Client()
+    pages.force_login(staff)
+    assert journal_file in pages.get(f"/admin/orders/order/{order.pk}/change/").content.decode()
+    product = reverse("product-page", args=[Product.objects.get().pk])
+    assert movements_file in pages.get(product).content.decode()
+    document = json.loads(export.export(account_id=order.account_id, reason=WHY))
+    assert [one["file"] for one in document["archived"]] == [journal_file, movements_file]
+    with pytest.raises(Rejected, match=journal_file) as refused:
+        order_replay.replay_order(order_id=order.pk, reason=WHY, settled_refunds=0)
+    assert refused.value.code == "events_archived"
+    restore(tmp_path / journal_file)
+    assert order_replay.replay_order(order_id=order.pk, reason=WHY, settled_refunds=0) > 0
+    assert client_of(staff).get(timeline).json().keys() == {"results"}
+
+
+def test_an_unpaid_orders_archived_events_are_not_called_missing(tmp_path: Path) -> None:
+    placed = buying.place(buying.account().id, {ProductFactory.create(on_hand=10, price=500): 1})
+    cancellation.cancel(order_id=placed.order.id, account_id=placed.order.account_id)
+    archived.age()
+    ArchivedMonth.objects.create(
+        archive_id=placed.order.id,
+        table="journal",
+        month=f"{clock.now():%Y-%m}",
+        part=1,
+        state="archived",
+        file="journal-now.jsonl.gz",
+        size=1,
+        columns=[],
+        rows=1,
+        created_at=clock.now(),
+    )
+    JournalLine.objects.filter(order_id=placed.order.id).delete()
+    with pytest.raises(Rejected, match=r"journal-now\.jsonl\.gz"):
+        order_replay.replay_order(order_id=placed.order.id, reason=WHY, settled_refunds=0)
+
+
+def test_the_sweep_leaves_no_key_token_or_mark_of_a_finished_month(settings: LazySettings) -> None:
+    account, old = AccountFactory.create(), archived.long_ago()
+    paying = buying.place(account.id, {ProductFactory.create(on_hand=9): 1}, token="tok_ok").order.id
+    for key_hash, reference in (("settled", None), ("open", paying)):
+        IdempotencyKey.objects.create(
+            account=account,
+            key_hash=key_hash,
+            status=None if reference else 200,
+            reference=reference,
+            created_at=old,
+        )
+    expires_at = old + tokens.REFRESH_LIFETIME
+    token = OutstandingToken.objects.create(jti="used", token="", created_at=old, expires_at=expires_at)
+    BlacklistedToken.objects.create(token=token)
+    CommittedTransaction.objects.create(id=uuid4(), at=old)
+    housekeeping.sweep()
+    month = {"created_at__lt": clock.now() - timedelta(days=archiving.MIN_DAYS)}
+    assert list(IdempotencyKey.objects.filter(**month).values_list("key_hash", flat=True)) == ["open"]
+    assert not OutstandingToken.objects.filter(**month).exists()
+    assert not CommittedTransaction.objects.filter(at=old).exists()
+    assert settings.IDEMPOTENCY_RETENTION_SECONDS < archiving.MIN_DAYS * 86_400
+    assert timedelta(days=archiving.MIN_DAYS) > tokens.REFRESH_LIFETIME

@@ -1,0 +1,250 @@
+"""Payments whose card's owner must act: the saga rests, and a webhook or a look-up moves it on."""
+
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+from django.conf import LazySettings
+
+from coupons.models import Coupon
+from inventory.models import Product
+from orders import cancellation
+from orders.metrics import state
+from orders.models import Order, Saga, SagaLog
+from orders.payment import charging, gateway_events, gateway_lookups
+from orders.saga import backlog, executor, recovery, status
+from orders.tests import buying, hanging, owners, stepping
+from orders.tests.owners import decide, let_action_end, payment_of, saga_of, waiting
+from payments import ledger, payment_states
+from payments.gateways import gateway
+from payments.gateways.contract import GatewayResult
+from payments.models import Payment, WebhookEvent
+from payments.tests import events
+from payments.tests.own_gateway import nobody_there
+from shop import clock
+from shop.errors import Rejected
+from shop.models import JournalLine
+
+pytestmark = pytest.mark.django_db(transaction=True)
+ENDS = {"approve": ("paid", "succeeded", 500), "refuse": ("payment_failed", "failed", 0)}
+
+
+def event_of(payment: Payment) -> WebhookEvent:
+    """The gateway's webhook about the payment's charge, received."""
+    return events.take(key=payment.charge_key)
+
+
+def kept_amount(payment: Payment) -> int:
+    return sum(charge.kept_amount for charge in gateway().charges(key=payment.charge_key))
+
+
+def test_a_saga_that_waits_for_the_owner_has_no_lease_no_attempt_and_no_alarm(settings: LazySettings) -> None:
+    settings.PAYMENT_ACTION_SECONDS, settings.PAYMENT_GIVE_UP_SECONDS = 600, 20
+    placed = waiting()
+    payment, saga = payment_of(placed), saga_of(payment_of(placed))
+    assert payment.action_expires_at
+    assert abs((payment.action_expires_at - clock.now()).total_seconds() - 600) < 5
+    assert (saga.attempts, saga.lease_token, saga.leased_until) == (0, "", None)
+    assert (saga.state, saga.next_attempt_at) == ("running", payment.action_expires_at)
+    assert saga.deadline_at > payment.action_expires_at
+    assert not SagaLog.objects.filter(saga=saga, step="charge_card").exists()
+    assert recovery.find_new(limit=10) == [] == recovery.dequeue_due(limit=10)
+    assert status.count_needing_operator(most=10) == 0
+    assert backlog.oldest_waiting_seconds() == 0
+    assert state.read_in_doubt()[state.IN_DOUBT] == 0
+    assert buying.broken_laws() == []
+
+
+def test_the_deadline_counts_from_the_action_on_and_is_moved_once(settings: LazySettings) -> None:
+    settings.PAYMENT_ACTION_SECONDS, settings.PAYMENT_GIVE_UP_SECONDS = 60, 900
+    placed = owners.order()
+    assert placed.started
+    Saga.objects.update(deadline_at=clock.now() + timedelta(seconds=5))
+    stepping.advance(placed.started.saga.id)
+    payment = payment_of(placed)
+    first = saga_of(payment)
+    assert abs((first.deadline_at - clock.now()).total_seconds() - 900) < 5
+    stepping.advance(first.id)
+    again = saga_of(payment)
+    assert (again.deadline_at, again.next_attempt_at) == (first.deadline_at, first.next_attempt_at)
+    assert payment_of(placed).action_expires_at == payment.action_expires_at
+    assert JournalLine.objects.filter(what="charge_card.requires_action").count() == 1
+
+
+@pytest.mark.parametrize("decision", ENDS)
+def test_a_webhook_moves_it_on_and_the_order_holds_all_until_then(decision: str) -> None:
+    buyer = buying.account(points=400)
+    coupon = buying.coupon_of(buyer.id, discount_value=100).code
+    placed = waiting(buyer=buyer, coupon=coupon, points=100)
+    Order.objects.filter(id=placed.order.id).update(expires_at=clock.now() - timedelta(minutes=1))
+    cancellation.expire_due()
+    with pytest.raises(Rejected, match="being paid"):
+        cancellation.cancel(order_id=placed.order.id, account_id=buyer.id)
+    assert Product.objects.get().reserved == 1
+    assert Coupon.objects.get().status == "held"
+    assert ledger.balance_amount(buyer.id) == 300
+    payment = payment_of(placed)
+    assert decide(payment, decision) == 303
+    assert gateway_events.handle(event_of(payment).id)
+    order_status, payment_status, _ = ENDS[decision]
+    ended = payment_of(placed)
+    assert (buying.state_of(placed.order.id), ended.status) == (order_status, payment_status)
+    assert (ended.action_url, ended.token) == ("", "")
+    assert ended.failure_code == ("authentication_failed" if decision == "refuse" else "")
+    assert Product.objects.get().reserved == 0
+    assert buying.broken_laws() == []
+
+
+@pytest.mark.parametrize("decision", ENDS)
+def test_without_a_webhook_the_look_up_at_its_end_moves_it_on(decision: str) -> None:
+    placed = waiting()
+    payment = payment_of(placed)
+    decide(payment, decision)
+    let_action_end(payment.id)
+    assert recovery.dequeue_due(limit=10) == [saga_of(payment).id]
+    assert buying.advance(placed).status == ENDS[decision][0]
+    assert kept_amount(payment) == ENDS[decision][2]
+    assert buying.broken_laws() == []
+
+
+def test_when_its_time_is_over_it_is_cancelled_at_the_gateway_and_compensated() -> None:
+    placed = waiting(points=100)
+    payment = payment_of(placed)
+    let_action_end(payment.id)
+    assert payment_of(placed).shown_status == "pending"
+    assert buying.advance(placed).status == "payment_failed"
+    ended = payment_of(placed)
+    assert (ended.status, ended.failure_code) == ("failed", "action_expired")
+    assert gateway().find(key=payment.charge_key).status == "cancelled"
+    assert decide(payment, "approve") == 303
+    assert kept_amount(payment) == 0
+    assert Product.objects.get().reserved == 0
+    assert ledger.balance_amount(placed.order.account_id) == 1_100
+    assert buying.broken_laws() == []
+
+
+def test_an_approval_between_the_last_look_up_and_the_cancellation_is_refunded_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    placed = waiting()
+    payment = payment_of(placed)
+    let_action_end(payment.id)
+
+    def approve_late(point: str) -> None:
+        if point == "charge_card undo calling":
+            decide(payment, "approve")
+
+    monkeypatch.setattr(stepping, "failpoint", approve_late)
+    assert buying.advance(placed).status == "payment_failed"
+    assert payment_of(placed).status == "reversed"
+    event = event_of(payment)
+    assert gateway_events.handle(event.id)
+    [charge] = gateway().charges(key=payment.charge_key)
+    assert (charge.status, charge.refunded_amount, charge.kept_amount) == ("succeeded", 500, 0)
+    assert buying.broken_laws() == []
+
+
+def test_a_webhook_before_the_saga_s_own_commit_is_handled_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The owner is faster than the worker that records that they must act."""
+    placed = owners.order()
+    payment = payment_of(placed)
+    received: list[WebhookEvent] = []
+
+    def approve_at_once(point: str) -> None:
+        if point == "charge_card do called" and not received:
+            owners.decide_at(owners.page_of(payment), "approve")
+            received.append(event_of(payment))
+            # The saga is leased: this executor leaves it alone.
+            assert not gateway_events.handle(received[0].id)
+
+    monkeypatch.setattr(gateway_events, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(executor, "process_executor", lambda: LeasedElsewhere())
+    with monkeypatch.context() as patched:
+        patched.setattr(stepping, "failpoint", approve_at_once)
+        assert buying.advance(placed).status == "paying"
+    assert payment_of(placed).shown_status == "requires_action"
+    monkeypatch.undo()
+    monkeypatch.setattr(executor, "process_executor", lambda: stepping.Delegate())
+    assert gateway_events.handle(received[0].id)
+    assert buying.state_of(placed.order.id) == "paid"
+    assert buying.broken_laws() == []
+
+
+def test_a_gateway_that_is_away_meanwhile_leaves_the_action_and_its_end(settings: LazySettings) -> None:
+    placed = waiting()
+    payment = payment_of(placed)
+    with nobody_there(settings):
+        assert buying.advance(placed).status == "paying"
+        assert payment_of(placed).shown_status == "requires_action", "the gateway is known to wait"
+        let_action_end(payment.id)
+        assert buying.advance(placed).status == "paying"
+        assert payment_of(placed).shown_status == "in_doubt"
+        assert buying.broken_laws()[0].law == "L9"
+    buying.settle_everything()
+    assert buying.state_of(placed.order.id) == "payment_failed"
+    assert payment_of(placed).failure_code == "action_expired"
+    assert buying.broken_laws() == []
+
+
+def test_an_operator_s_retry_looks_it_up_and_leaves_it_to_its_owner(settings: LazySettings) -> None:
+    settings.PAYMENT_GIVE_UP_SECONDS = 20
+    placed = waiting()
+    payment = payment_of(placed)
+    hanging.retry(saga_of(payment))
+    assert buying.advance(placed).status == "paying"
+    saga = saga_of(payment)
+    assert (saga.next_attempt_at, saga.attempts) == (payment.action_expires_at, 0)
+    assert saga.deadline_at > saga.next_attempt_at
+    found = gateway().find(key=payment.charge_key)
+    assert "card's owner" in gateway_lookups.in_words(found, payment)
+    hanging.compensate(saga)
+    assert buying.advance(placed).status == "payment_failed"
+    assert gateway().find(key=payment.charge_key).status == "cancelled"
+    assert buying.broken_laws() == []
+
+
+def test_waiting_payments_are_found_by_their_condition() -> None:
+    placed = waiting()
+    owners.order()
+    found = Payment.objects.filter(payment_states.with_action())
+    assert [payment.id for payment in found] == [payment_of(placed).id]
+    let_action_end(payment_of(placed).id)
+    assert not found.all().exists()
+
+
+def test_a_saga_that_was_moved_on_twice_at_once_is_settled_once() -> None:
+    placed = waiting()
+    payment = payment_of(placed)
+    decide(payment, "approve")
+    event, again = event_of(payment), event_of(payment)
+    assert gateway_events.handle(event.id) and gateway_events.handle(again.id)
+    assert buying.state_of(placed.order.id) == "paid"
+    assert kept_amount(payment) == 500
+
+
+class LeasedElsewhere:
+    """An executor that gets only sagas without a lease."""
+
+    def accept(self, saga_ids: list[UUID], *, seconds: float = 0) -> None:
+        assert recovery.filter_unleased(saga_ids) == []
+
+
+class WorkingOnIt:
+    """The gateway while it works on a charge whose owner has acted."""
+
+    def find(self, *, key: str) -> GatewayResult:
+        return GatewayResult(status="pending", reference="ch_one")
+
+
+def test_while_the_gateway_works_on_it_there_is_nothing_to_do_for_the_owner(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    placed = waiting()
+    payment = payment_of(placed)
+    with monkeypatch.context() as patched:
+        patched.setattr(charging, "gateway", WorkingOnIt)
+        assert buying.advance(placed).status == "paying"
+        assert payment_of(placed).shown_status == "pending"
+    assert buying.advance(placed).status == "paying"
+    again = payment_of(placed)
+    assert (again.shown_status, again.action_expires_at) == ("requires_action", payment.action_expires_at)

@@ -1,0 +1,148 @@
+"""Discounts that count over some products' lines alone: amounts, shares of lines, and refunds."""
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from uuid_utils.compat import uuid7
+
+from coupons import campaigns
+from coupons.issuing import issuing
+from coupons.models import Campaign
+from coupons.tests.factories import coupon_of
+from coupons.tests.test_admin import FORM
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from orders.models import OrderLine
+from orders.tests import buying
+from shop.errors import Invalid, Rejected
+from shop.tests.factories import SuperuserFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def code_for(products: list[Product], account_id: int, **terms: Any) -> str:
+    """The code of the account's coupon of a campaign whose discount counts over these products."""
+    given: Any = {"name": "Shoes", "quantity": 9, "discount_type": "amount", "discount_value": 1_000} | terms
+    campaign = campaigns.create(products=[product.pk for product in products], **given)
+    return issuing.issue(campaign_id=campaign.pk, user_id=account_id).coupon.code
+
+
+def reason(account_id: int, quantities: dict[Product, int], code: str) -> str:
+    with pytest.raises(Rejected) as refused:
+        buying.place(account_id, quantities, coupon=code)
+    return str(refused.value.extra["reason"])
+
+
+def shares(order_id: Any) -> dict[int, int]:
+    """Each line's share of the discount, by product."""
+    return dict(OrderLine.objects.filter(order_id=order_id).values_list("product_id", "discount_amount"))
+
+
+def test_the_discount_counts_over_the_products_lines_and_is_split_over_them() -> None:
+    buyer = buying.account().id
+    shoe, boot, sock = (ProductFactory.create(on_hand=9, price=price) for price in (1_000, 2_000, 10_000))
+    code = code_for([shoe, boot], buyer, discount_type="percent", discount_value=10)
+
+    placed = buying.place(buyer, {shoe: 1, sock: 1, boot: 1}, coupon=code)
+
+    assert (placed.order.items_amount, placed.order.discount_amount) == (13_000, 300)
+    assert shares(placed.order.id) == {shoe.pk: 100, boot.pk: 200, sock.pk: 0}
+    assert buying.broken_laws() == []
+
+
+def test_the_rest_of_the_discount_is_on_the_last_of_these_lines() -> None:
+    buyer = buying.account().id
+    first, second, other = (ProductFactory.create(on_hand=9, price=price) for price in (333, 333, 1_000))
+    code = code_for([first, second], buyer, discount_value=101)
+
+    placed = buying.place(buyer, {first: 1, second: 1, other: 1}, coupon=code)
+
+    assert shares(placed.order.id) == {first.pk: 50, second.pk: 51, other.pk: 0}
+
+
+def test_an_amount_is_never_more_than_these_lines_cost() -> None:
+    buyer = buying.account().id
+    cheap, dear = ProductFactory.create(on_hand=9, price=300), ProductFactory.create(on_hand=9, price=9_000)
+    code = code_for([cheap], buyer)
+
+    placed = buying.place(buyer, {cheap: 1, dear: 1}, coupon=code)
+
+    assert (placed.order.discount_amount, placed.order.total_amount) == (300, 9_000)
+
+
+def test_the_minimum_counts_over_these_lines_and_an_order_needs_one_of_them() -> None:
+    buyer = buying.account().id
+    shoe, sock = ProductFactory.create(on_hand=9, price=2_000), ProductFactory.create(on_hand=9, price=9_000)
+    code = code_for([shoe], buyer, min_order_amount=4_000)
+
+    assert reason(buyer, {sock: 1}, code) == "no_eligible_item"
+    assert reason(buyer, {shoe: 1, sock: 1}, code) == "below_minimum"
+    assert buying.place(buyer, {shoe: 2, sock: 1}, coupon=code).order.discount_amount == 1_000
+
+
+def test_a_refund_gives_back_each_lines_price_less_its_own_share() -> None:
+    buyer = buying.account().id
+    shoe, sock = ProductFactory.create(on_hand=9, price=2_000), ProductFactory.create(on_hand=9, price=500)
+    order = buying.advance(
+        buying.place(buyer, {shoe: 2, sock: 2}, coupon=code_for([shoe], buyer), token="tok_ok")
+    )
+    assert order.total_amount == 4_000
+
+    of_sock = buying.execute_refund(buying.refund(order.id, {sock: 1}))
+    of_shoe = buying.execute_refund(buying.refund(order.id, {shoe: 1}))
+    of_rest = buying.execute_refund(buying.refund(order.id))
+
+    assert [one.amount for one in (of_sock, of_shoe, of_rest)] == [500, 1_500, 2_000]
+    assert buying.broken_laws() == []
+
+
+def test_a_shared_code_with_products_issues_nothing_for_an_order_without_them() -> None:
+    buyer = buying.account().id
+    shoe, sock = ProductFactory.create_batch(2, on_hand=9, price=2_000)
+    terms: Any = {"name": "Shoes", "quantity": 9, "discount_type": "amount", "discount_value": 100}
+    campaign = campaigns.create(products=[shoe.pk], code_source="shared", shared_code="SHOES", **terms)
+
+    assert reason(buyer, {sock: 1}, "SHOES") == "no_eligible_item"
+    assert Campaign.objects.get(pk=campaign.pk).issued == 0
+    assert buying.place(buyer, {shoe: 1}, coupon="SHOES").order.discount_amount == 100
+
+
+def test_products_can_change_until_a_coupon_is_issued_and_must_exist() -> None:
+    shoe, sock = ProductFactory.create_batch(2)
+    terms: Any = {"name": "Shoes", "quantity": 9, "discount_type": "amount", "discount_value": 100}
+    campaign = campaigns.create(products=[sock.pk, shoe.pk, sock.pk], **terms)
+    assert campaign.product_ids == sorted([shoe.pk, sock.pk])
+
+    for products in ([shoe.pk], [], [sock.pk, shoe.pk], [sock.pk]):
+        changed = campaigns.change(campaign_id=campaign.pk, products=products)
+        assert changed.product_ids == sorted(products)
+        assert changed.is_limited_to_products is bool(products)
+    with pytest.raises(Invalid) as unknown:
+        campaigns.change(campaign_id=campaign.pk, products=[sock.pk, 10**9])
+    assert unknown.value.extra["errors"][0]["field"] == "products"
+    issuing.issue(campaign_id=campaign.pk, user_id=buying.account().id)
+    campaigns.change(campaign_id=campaign.pk, products=[sock.pk])
+    with pytest.raises(Rejected) as fixed:
+        campaigns.change(campaign_id=campaign.pk, products=[])
+    assert fixed.value.code == "campaign_has_coupons"
+
+
+def test_a_campaigns_page_takes_skus_and_shows_them_once_a_coupon_is_issued() -> None:
+    operator = Client()
+    operator.force_login(SuperuserFactory.create())
+    shoe = ProductFactory.create(sku="SHOE")
+    form = FORM | {"quantity": 10, "form_id": str(uuid7())}
+
+    unknown = operator.post("/admin/coupons/campaign/add/", form | {"products": "SHOE BOOT"})
+    saved = operator.post("/admin/coupons/campaign/add/", form | {"products": "SHOE"})
+    campaign = Campaign.objects.get()
+    page = f"/admin/coupons/campaign/{campaign.pk}/change/"
+    before = operator.get(page).content.decode()
+    coupon_of(campaign)
+    after = operator.get(page).content.decode()
+
+    assert "There are no products BOOT." in unknown.content.decode()
+    assert (saved.status_code, campaign.product_ids) == (302, [shoe.pk])
+    assert '<textarea name="products"' in before and "SHOE" in before
+    assert '<textarea name="products"' not in after and "SHOE" in after

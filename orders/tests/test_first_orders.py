@@ -1,0 +1,211 @@
+"""Coupons for first orders: which orders are an account's first, and that no two of them use a coupon."""
+
+from collections import Counter
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+
+from coupons.issuing import issuing
+from coupons.models import Campaign, Coupon
+from coupons.restriction_models import FirstOrderUse
+from coupons.tests.factories import CampaignFactory
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from orders import cancellation
+from orders.models import Order
+from orders.placement import checkout, decisions, first_orders
+from orders.placement.decisions import UNLOCKED
+from orders.placement.strategies import group_commit
+from orders.tests import buying
+from shop.db import transactions
+from shop.errors import FirstcomeError, Rejected
+from shop.tests.racing import race
+
+pytestmark = pytest.mark.django_db(transaction=True)
+by_each_strategy = pytest.mark.parametrize("strategy", list(checkout.STRATEGIES))
+
+
+@pytest.fixture
+def product() -> Product:
+    return ProductFactory.create(on_hand=1_000, price=5_000)
+
+
+def first_order_code(account_id: int) -> str:
+    """The code of a coupon that the account has of a new campaign for first orders."""
+    campaign: Campaign = CampaignFactory.create(first_order_only=True)
+    return issuing.issue(campaign_id=campaign.pk, user_id=account_id).coupon.code
+
+
+def is_refused(account_id: int, product: Product, code: str) -> bool:
+    """Whether the coupon is refused because the order is not the account's first."""
+    try:
+        buying.place(account_id, {product: 1}, coupon=code)
+    except Rejected as error:
+        assert (error.code, error.extra["reason"]) == ("coupon_not_usable", "not_first_order")
+        return True
+    return False
+
+
+def outcomes_of(outcomes: list[Any]) -> Counter[str]:
+    return Counter(
+        str(one.extra.get("reason", one.code)) if isinstance(one, FirstcomeError) else type(one).__name__
+        for one in outcomes
+    )
+
+
+@by_each_strategy
+def test_open_and_paid_orders_count_and_those_that_ended_unpaid_or_were_refunded_do_not(
+    strategy: str, settings: LazySettings, product: Product
+) -> None:
+    settings.INVENTORY_STRATEGY = strategy
+    buyer = buying.account()
+    code = first_order_code(buyer.id)
+    first = buying.place(buyer.id, {product: 1})
+    assert is_refused(buyer.id, product, code)
+    cancellation.cancel(order_id=first.order.id, account_id=buyer.id)
+
+    declined = buying.advance(buying.place(buyer.id, {product: 1}, token="tok_declined"))
+    assert declined.status == Order.Status.PAYMENT_FAILED
+    paid = buying.advance(buying.place(buyer.id, {product: 2}, token="tok_ok"))
+    assert is_refused(buyer.id, product, code)
+    buying.execute_refund(buying.refund(paid.id, {product: 1}))
+    assert is_refused(buyer.id, product, code), "a part of it is still bought"
+    buying.execute_refund(buying.refund(paid.id))
+
+    assert not is_refused(buyer.id, product, code)
+    assert buying.broken_laws() == []
+
+
+@by_each_strategy
+def test_the_coupon_may_be_used_again_after_its_order_ended_and_after_a_refund_of_all(
+    strategy: str, settings: LazySettings, product: Product
+) -> None:
+    settings.INVENTORY_STRATEGY = strategy
+    buyer = buying.account()
+    code, other = first_order_code(buyer.id), first_order_code(buyer.id)
+    first = buying.place(buyer.id, {product: 1}, coupon=code)
+    assert is_refused(buyer.id, product, other)
+    cancellation.cancel(order_id=first.order.id, account_id=buyer.id)
+
+    paid = buying.advance(buying.place(buyer.id, {product: 1}, coupon=code, token="tok_ok"))
+    assert is_refused(buyer.id, product, other)
+    buying.execute_refund(buying.refund(paid.id))
+    last = buying.place(buyer.id, {product: 1}, coupon=other)
+
+    assert [use.order_id for use in FirstOrderUse.objects.all()] == [last.order.id]
+    assert buying.broken_laws() == []
+
+
+def test_the_second_of_two_orders_in_a_batch_is_not_the_first(product: Product) -> None:
+    buyers = [buying.account().id for _ in range(2)]
+    with_coupon = [
+        buying.order_request(buyer, {product: 1}, coupon=first_order_code(buyer)) for buyer in buyers
+    ]
+    plain = [buying.order_request(buyer, {product: 1}) for buyer in buyers]
+    requests = [plain[0], with_coupon[0], with_coupon[1], plain[1]]
+
+    outcomes = transactions.run(partial(decisions.decide, requests), transactions.KEYED)
+
+    assert outcomes_of(outcomes) == {"PlacedOrder": 3, "not_first_order": 1}
+    assert isinstance(outcomes[1], Rejected)
+
+
+@by_each_strategy
+def test_of_ten_concurrent_first_orders_of_an_account_with_ten_coupons_one_uses_its_coupon(
+    strategy: str, settings: LazySettings, product: Product
+) -> None:
+    settings.INVENTORY_STRATEGY = strategy
+    settings.OPTIMISTIC_RETRIES = 100
+    buyers = [buying.account().id for _ in range(4)]
+    requests = [
+        buying.order_request(buyer, {product: 1}, coupon=first_order_code(buyer))
+        for _ in range(10)
+        for buyer in buyers
+    ]
+
+    outcomes = race([partial(checkout.place, request) for request in requests])
+
+    assert outcomes_of(outcomes) == {"PlacedOrder": 4, "not_first_order": 36}
+    assert Coupon.objects.filter(status="held").count() == 4
+    assert buying.broken_laws() == []
+
+
+def test_first_orders_of_an_account_for_different_products_in_batches_of_their_own_use_one_coupon() -> None:
+    """They share no locked row, as in several processes, so the unique key decides."""
+    buyer = buying.account().id
+    requests = [
+        buying.order_request(buyer, {other: 1}, coupon=first_order_code(buyer))
+        for other in ProductFactory.create_batch(8, on_hand=5)
+    ]
+
+    outcomes = race([partial(decisions.place_one, request, locks=UNLOCKED) for request in requests])
+
+    assert outcomes_of(outcomes) == {"PlacedOrder": 1, "not_first_order": 7}
+    assert buying.broken_laws() == []
+
+
+def test_a_first_order_that_another_process_was_faster_with_does_not_break_its_batch() -> None:
+    """Each batch is decided again as a whole: its neighbours are not placed one by one."""
+    buyer = buying.account().id
+    batches = [
+        [
+            buying.order_request(buyer, {other: 1}, coupon=first_order_code(buyer)),
+            buying.order_request(buying.account().id, {other: 1}),
+        ]
+        for other in ProductFactory.create_batch(4, on_hand=5)
+    ]
+
+    outcomes = race([partial(group_commit.place_batch, batch) for batch in batches])
+
+    assert outcomes_of([*chain.from_iterable(outcomes)]) == {"PlacedOrder": 5, "not_first_order": 3}
+    assert buying.broken_laws() == []
+
+
+def test_reading_the_accounts_orders_alone_uses_several_coupons(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The naive twin: no unique key. The audit names the orders."""
+    buyer = buying.account().id
+    requests = [
+        buying.order_request(buyer, {other: 1}, coupon=first_order_code(buyer))
+        for other in ProductFactory.create_batch(2, on_hand=5)
+    ]
+    read = first_orders.read
+    monkeypatch.setattr(first_orders, "write", lambda uses: None)
+
+    def read_before_the_other_writes(account_ids: Any) -> Any:
+        found = read(account_ids)
+        if account_ids and requests:
+            transactions_of_the_other = partial(decisions.place_one, requests.pop(), locks=UNLOCKED)
+            race([transactions_of_the_other])
+        return found
+
+    first = requests.pop()
+    monkeypatch.setattr(first_orders, "read", read_before_the_other_writes)
+    decisions.place_one(first, locks=UNLOCKED)
+
+    assert Coupon.objects.filter(status="held").count() == 2
+    assert {one.law for one in buying.broken_laws()} == {"L6"}
+
+
+def test_an_order_of_the_release_before_leaves_the_account_its_next_first_order(product: Product) -> None:
+    """That release cancels without knowing of uses: the row of the past order gives way to the new one."""
+    buyer = buying.account().id
+    code = first_order_code(buyer)
+    past = buying.place(buyer, {product: 1}, coupon=code)
+    cancellation.cancel(order_id=past.order.id, account_id=buyer)
+    assert FirstOrderUse.objects.get().order_id == past.order.id
+
+    assert not is_refused(buyer, product, code)
+    assert FirstOrderUse.objects.get().order_id != past.order.id
+
+
+def test_l6_names_an_order_whose_use_is_missing(product: Product) -> None:
+    buyer = buying.account().id
+    placed = buying.place(buyer, {product: 1}, coupon=first_order_code(buyer))
+    FirstOrderUse.objects.all().delete()
+
+    [broken] = buying.broken_laws()
+
+    assert (broken.law, broken.offenders) == ("L6", [str(placed.order.id)])

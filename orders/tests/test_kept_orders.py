@@ -1,0 +1,261 @@
+"""Orders that a refused card leaves to be paid with another: five payments, one of them not failed."""
+
+import threading
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.db import IntegrityError, connection, transaction
+
+from coupons.models import Coupon
+from inventory.models import Product
+from orders import cancellation, schemas
+from orders.models import Order, Saga
+from orders.payment import card_limits, purchase
+from orders.placement.decisions import PlacedOrder
+from orders.tests import buying, owners, stepping
+from orders.tests.owners import payment_of
+from payments import ledger, payment_states
+from payments.gateways import gateway
+from payments.models import Payment, Transfer
+from payments.tests.own_gateway import nobody_there
+from shop import clock
+from shop.errors import Rejected
+from shop.idempotency.recorded_answers import KeyedCall, key_hash
+from shop.models import JournalLine
+from shop.tests.racing import race
+
+pytestmark = pytest.mark.django_db(transaction=True)
+UNIQUE = "payments_payment_one_not_failed_per_order"
+
+
+def pay(order_id: UUID, token: str, *, keep_on_decline: bool = True) -> UUID:
+    """Start another payment of the order; returns its saga."""
+    account_id = Order.objects.get(id=order_id).account_id
+    keyed = KeyedCall(account_id, key_hash(str(uuid4())), "fingerprint", schemas.answered_later)
+    started = purchase.pay(
+        account_id=account_id, order_id=order_id, token=token, keyed=keyed, keep_on_decline=keep_on_decline
+    )
+    assert isinstance(started, purchase.StartedPayment)
+    return started.started.saga.id
+
+
+def pay_and_advance(order_id: UUID, token: str, **more: Any) -> str:
+    stepping.advance(pay(order_id, token, **more))
+    return buying.state_of(order_id)
+
+
+def kept(**wanted: Any) -> PlacedOrder:
+    """An order whose first card was refused, with a coupon and 100 of its account's 400 points."""
+    buyer = buying.account(points=400)
+    code = buying.coupon_of(buyer.id, discount_value=100).code
+    placed = owners.order(
+        "tok_declined", buyer=buyer, coupon=code, points=100, keep_on_decline=True, **wanted
+    )
+    assert buying.advance(placed).status == "awaiting_payment"
+    return placed
+
+
+def refusal(order_id: UUID) -> Rejected:
+    with pytest.raises(Rejected) as refused:
+        pay(order_id, "tok_ok")
+    return refused.value
+
+
+def test_a_refused_card_leaves_the_order_with_its_stock_and_coupon_and_gives_the_points_back() -> None:
+    placed = kept()
+    order, payment = Order.objects.get(id=placed.order.id), payment_of(placed)
+    assert (payment.status, payment.failure_code, payment.number) == ("failed", "card_declined", 1)
+    assert (order.failure_code, order.ended_at, order.expires_at) == ("", None, placed.order.expires_at)
+    assert Product.objects.get().reserved == 1
+    assert Coupon.objects.get().status == "held"
+    assert ledger.balance_amount(order.account_id) == 400
+    said = JournalLine.objects.filter(order_id=order.id).values_list("what", flat=True)
+    assert {"reserve_inventory.undo.skipped", "hold_coupon.undo.skipped", "order.kept"} <= set(said)
+    assert buying.broken_laws() == []
+
+
+def test_it_is_paid_with_another_card_and_refunded_as_any_order() -> None:
+    placed = kept()
+    assert pay_and_advance(placed.order.id, "tok_insufficient_funds") == "awaiting_payment"
+    assert pay_and_advance(placed.order.id, "tok_ok", keep_on_decline=False) == "paid"
+    payments = Payment.objects.filter(order=placed.order.id).order_by("number")
+    assert [(one.number, one.status) for one in payments] == [(1, "failed"), (2, "failed"), (3, "succeeded")]
+    assert len({one.charge_key for one in payments}) == 3
+    kinds = Counter(Transfer.objects.filter(order=placed.order.id).values_list("kind", flat=True))
+    assert kinds == {"hold": 3, "release": 2, "sale": 1}
+    assert ledger.balance_amount(placed.order.account_id) == 300
+    assert [one.kept_amount for one in gateway().charges(order_id=placed.order.id)] == [0, 0, 300]
+    assert buying.broken_laws() == []
+    refund = buying.execute_refund(buying.refund(placed.order.id))
+    assert (refund.status, refund.amount, refund.card_amount) == ("succeeded", 400, 300)
+    assert sum(one.kept_amount for one in gateway().charges(order_id=placed.order.id)) == 0
+    assert buying.broken_laws() == []
+
+
+def test_a_sixth_card_is_refused_with_its_reason() -> None:
+    placed = kept()
+    for _ in range(4):
+        assert pay_and_advance(placed.order.id, "tok_declined") == "awaiting_payment"
+    refused = refusal(placed.order.id)
+    assert (refused.code, refused.extra) == ("order_not_payable", {"reason": "too_many_payments"})
+    assert Payment.objects.filter(order=placed.order.id).count() == payment_states.MOST_PER_ORDER == 5
+    cancellation.cancel(order_id=placed.order.id, account_id=placed.order.account_id)
+    assert buying.broken_laws() == []
+
+
+def test_without_the_flag_the_next_refused_card_ends_it() -> None:
+    placed = kept()
+    assert pay_and_advance(placed.order.id, "tok_declined", keep_on_decline=False) == "payment_failed"
+    assert Product.objects.get().reserved == 0
+    assert Coupon.objects.get().status == "issued"
+    assert ledger.balance_amount(placed.order.account_id) == 400
+    assert buying.broken_laws() == []
+
+
+def test_a_payment_that_is_given_up_ends_the_order_all_the_same(settings: Any) -> None:
+    """Only a decline says for certain that nothing can be charged any more."""
+    placed = owners.order("tok_error", keep_on_decline=True)
+    assert buying.advance(placed).status == "paying"
+    Saga.objects.update(deadline_at=clock.now())
+    buying.settle_everything()
+    assert buying.state_of(placed.order.id) == "payment_failed"
+    waiting = owners.waiting(keep_on_decline=True)
+    owners.let_action_end(payment_of(waiting).id)
+    assert buying.advance(waiting).status == "payment_failed"
+    assert buying.broken_laws() == []
+
+
+def test_a_payment_that_its_owner_refuses_leaves_the_order_too() -> None:
+    placed = owners.waiting(keep_on_decline=True)
+    owners.decide(payment_of(placed), "refuse")
+    assert buying.advance(placed).status == "awaiting_payment"
+    assert pay_and_advance(placed.order.id, "tok_ok") == "paid"
+    assert buying.broken_laws() == []
+
+
+def test_missing_points_are_no_declined_card() -> None:
+    buyer = buying.account(points=100)
+    placed, other = (owners.order("tok_ok", buyer=buyer, points=100, keep_on_decline=True) for _ in range(2))
+    assert buying.advance(placed).status == "paid"
+    assert buying.advance(other).status == "payment_failed"
+    assert Order.objects.get(id=other.order.id).failure_code == "insufficient_points"
+
+
+def test_while_the_first_card_is_in_doubt_or_asks_its_owner_a_second_one_is_refused(settings: Any) -> None:
+    placed = owners.order("tok_ok", keep_on_decline=True)
+    with nobody_there(settings):
+        assert buying.advance(placed).status == "paying"
+    assert payment_of(placed).status == "in_doubt"
+    assert refusal(placed.order.id).extra == {"reason": "not_awaiting_payment"}
+    waiting = owners.waiting(keep_on_decline=True)
+    assert refusal(waiting.order.id).extra == {"reason": "not_awaiting_payment"}
+    assert Payment.objects.filter(number__gt=1).count() == 0
+
+
+def test_a_decline_after_the_order_s_time_leaves_it_expired_and_the_sweep_releases_it() -> None:
+    placed = owners.order("tok_declined", keep_on_decline=True)
+    Order.objects.filter(id=placed.order.id).update(expires_at=clock.now() - timedelta(seconds=1))
+    assert cancellation.expire_due() == 0, "it is being paid"
+    assert buying.advance(placed).status == "awaiting_payment"
+    assert refusal(placed.order.id).code == "order_not_payable"
+    assert cancellation.expire_due() == 1
+    assert buying.state_of(placed.order.id) == "expired"
+    assert Product.objects.get().reserved == 0
+    assert buying.broken_laws() == []
+
+
+def test_a_kept_order_can_be_cancelled_between_two_cards() -> None:
+    placed = kept()
+    pay_again = pay(placed.order.id, "tok_declined")
+    with pytest.raises(Rejected, match="being paid"):
+        cancellation.cancel(order_id=placed.order.id, account_id=placed.order.account_id)
+    stepping.advance(pay_again)
+    cancellation.cancel(order_id=placed.order.id, account_id=placed.order.account_id)
+    assert buying.state_of(placed.order.id) == "cancelled"
+    assert Coupon.objects.get().status == "issued"
+    assert refusal(placed.order.id).extra == {"reason": "not_awaiting_payment"}
+    assert buying.broken_laws() == []
+
+
+def test_every_refused_card_counts_as_a_decline_of_its_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[int] = []
+    monkeypatch.setattr(card_limits, "count_declines", counted.extend)
+    placed = kept()
+    pay_and_advance(placed.order.id, "tok_declined")
+    assert counted == [placed.order.account_id] * 2
+
+
+def test_ten_second_cards_at_once_are_one_payment_that_is_not_failed() -> None:
+    placed = kept()
+    outcomes = race([lambda: pay(placed.order.id, "tok_ok")] * 10)
+    started = [one for one in outcomes if isinstance(one, UUID)]
+    refused = [one for one in outcomes if isinstance(one, Rejected)]
+    assert (len(started), len(refused)) == (1, 9)
+    assert {one.code for one in refused} == {"order_not_payable"}
+    assert Payment.objects.filter(order=placed.order.id).exclude(status="failed").count() == 1
+    buying.settle_everything()
+    assert buying.state_of(placed.order.id) == "paid"
+    assert buying.broken_laws() == []
+
+
+def test_checking_for_an_open_payment_without_the_lock_is_stopped_by_the_constraint() -> None:
+    """The naive twin: both see no open payment, and both insert one; the database refuses one of them."""
+    placed = kept()
+    order = Order.objects.get(id=placed.order.id)
+    both_looked = threading.Barrier(2, timeout=10)
+
+    def insert() -> str:
+        with transaction.atomic():
+            is_free = not order.payments.exclude(status="failed").exists()
+            both_looked.wait()
+            assert is_free
+            payment_states.insert_payments(
+                [payment_states.new_payment(order=order, token="tok_ok", at=clock.now(), number=2)]
+            )
+        return "inserted"
+
+    outcomes = race([insert] * 2)
+    assert Counter(type(one) for one in outcomes) == {str: 1, IntegrityError: 1}
+    [error] = [one for one in outcomes if isinstance(one, IntegrityError)]
+    assert UNIQUE in str(error)
+
+
+def test_without_the_constraint_the_audit_names_an_order_with_two_payments_that_are_not_failed() -> None:
+    placed = owners.order("tok_ok")
+    assert buying.advance(placed).status == "paid"
+    order = Order.objects.get(id=placed.order.id)
+    [constraint] = [one for one in Payment._meta.constraints if one.name == UNIQUE]
+    with connection.schema_editor() as editor:
+        editor.remove_constraint(Payment, constraint)
+    try:
+        second = payment_states.new_payment(order=order, token="", at=clock.now(), number=2)
+        second.status, second.settled_at, second.charge_reference = "succeeded", clock.now(), "ch_second"
+        second.save(force_insert=True)
+        broken = {report.law: report.offenders for report in buying.broken_laws()}
+        assert str(order.id) in broken["L9"]
+    finally:
+        Payment.objects.filter(order=order, number=2).delete()
+        with connection.schema_editor() as editor:
+            editor.add_constraint(Payment, constraint)
+    assert buying.broken_laws() == []
+
+
+def test_a_failed_payment_frees_its_order_and_a_reversed_one_does_not() -> None:
+    failed = kept()
+    again = payment_states.new_payment(
+        order=Order.objects.get(id=failed.order.id), token="tok_ok", at=clock.now(), number=2
+    )
+    with transaction.atomic():
+        payment_states.insert_payments([again])
+    again.refresh_from_db()
+    assert again.unfailed_order_id == failed.order.id
+    assert payment_states.payments_of([failed.order.id])[failed.order.id][0].unfailed_order_id is None
+    Payment.objects.filter(id=again.id).update(status="reversed", settled_at=clock.now(), token="")
+    third = payment_states.new_payment(
+        order=Order.objects.get(id=failed.order.id), token="tok_ok", at=clock.now(), number=3
+    )
+    with pytest.raises(IntegrityError, match=UNIQUE), transaction.atomic():
+        third.save(force_insert=True)

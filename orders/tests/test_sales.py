@@ -1,0 +1,352 @@
+"""Orders of products in sales: only while the sale is open, and by an admitted entry, which is used then."""
+
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from orders import cancellation, order_states
+from orders.models import Order, OrderLine
+from orders.placement import checkout, decisions
+from orders.tests import buying
+from sales import order_checks, pausing, terms
+from sales.models import Sale, SaleEntry
+from sales.order_checks import AdmittedEntry, SaleTerms
+from sales.tests import factories
+from sales.waiting_room import admission, entries
+from sales.waiting_room.entries import Entry
+from shop import clock
+from shop.db import transactions
+from shop.errors import FirstcomeError, Rejected
+from shop.idempotency.recorded_answers import Replay
+from shop.models import IdempotencyKey
+from shop.tests.clients import client_of
+from shop.tests.racing import race, wait_until
+from shop.tests.second_connection import holding
+from shop.tests.waiting import in_background, waiting_at
+
+pytestmark = pytest.mark.django_db(transaction=True)
+KEEP = "SELECT id FROM inventory_product WHERE id = %s FOR UPDATE"
+REQUESTS = 8
+
+
+@pytest.fixture(params=checkout.STRATEGIES)
+def strategy(request: pytest.FixtureRequest, settings: LazySettings) -> str:
+    settings.INVENTORY_STRATEGY = request.param
+    settings.OPEN_ORDERS_PER_ACCOUNT = 1_000
+    settings.OPTIMISTIC_RETRIES = 500
+    return request.param
+
+
+def admitted(sale: Sale, account_id: int | None = None) -> Entry:
+    """An entry of the sale that is admitted."""
+    entry = factories.join(sale, account_id)
+    admission.advance(sale.pk)
+    assert factories.read(entry).status == "admitted"
+    return entry
+
+
+def refusal_of(work: Callable[[], Any]) -> FirstcomeError:
+    with pytest.raises(FirstcomeError) as refused:
+        work()
+    return refused.value
+
+
+def buy(product: Product, account_id: int | None = None) -> Any:
+    return buying.place(account_id or buying.account().id, {product: 1})
+
+
+def kinds(outcomes: list[Any]) -> Counter[str]:
+    return Counter(getattr(one, "code", type(one).__name__) for one in outcomes)
+
+
+def test_before_and_after_its_sale_and_while_it_is_paused_a_product_cannot_be_ordered(strategy: str) -> None:
+    product = ProductFactory(on_hand=9)
+    sale = factories.create_sale(product, opens_in=100, closes_in=200, admission="open")
+
+    early = refusal_of(partial(buy, product))
+    assert (early.code, early.extra["sales"]) == ("sale_not_open", [sale.pk])
+    assert early.retry_after is not None
+    assert 95 <= early.retry_after <= 100
+    with clock.shifted(by=timedelta(seconds=101)):
+        buy(product)
+        pausing.pause(sale_id=sale.pk, reason="The price is wrong.")
+        assert refusal_of(partial(buy, product)).code == "sale_paused"
+        pausing.resume(sale_id=sale.pk, reason="The price is right.")
+        buy(product)
+    with clock.shifted(by=timedelta(seconds=200)):
+        late = refusal_of(partial(buy, product))
+        assert (late.code, late.retry_after) == ("sale_closed", None)
+        terms.change(sale_id=sale.pk, product_ids=[])
+        buy(product)
+    assert buying.broken_laws() == []
+
+
+def test_an_order_needs_an_admitted_entry_of_its_account_and_uses_it(strategy: str) -> None:
+    product, buyer, other = ProductFactory(on_hand=9), buying.account(), buying.account()
+    sale = factories.create_sale(product, rate_per_minute=1)
+    entry = factories.join(sale, buyer.id)
+    factories.join(sale, other.id)
+    assert refusal_of(partial(buy, product, buyer.id)).code == "admission_required"
+    admission.advance(sale.pk)
+
+    refused = refusal_of(partial(buy, product, other.id))
+    assert (refused.code, refused.extra) == ("admission_required", {"sales": [sale.pk]})
+    placed = buy(product, buyer.id)
+    again = refusal_of(partial(buy, product, buyer.id))
+
+    assert again.code == "admission_required"
+    used = SaleEntry.objects.get(pk=entry.id)
+    assert (used.status, used.order_id) == ("used", placed.order.id)
+    assert [line.sale_id for line in OrderLine.objects.all()] == [sale.pk]
+    assert factories.join(sale, buyer.id).id == entry.id
+    assert buying.broken_laws() == []
+
+
+def test_a_refused_order_leaves_its_entry(strategy: str) -> None:
+    product, buyer = ProductFactory(on_hand=1), buying.account()
+    sale = factories.create_sale(product)
+    entry = admitted(sale, buyer.id)
+
+    assert refusal_of(lambda: buying.place(buyer.id, {product: 2})).code == "insufficient_stock"
+
+    assert factories.statuses(entry) == ["admitted"]
+    buy(product, buyer.id)
+    assert factories.statuses(entry) == ["used"]
+
+
+def test_a_repeat_under_the_key_gets_the_recorded_order(strategy: str) -> None:
+    product, buyer = ProductFactory(on_hand=9), buying.account()
+    sale = factories.create_sale(product)
+    admitted(sale, buyer.id)
+    order_request = buying.order_request(buyer.id, {product: 1}, key="mine")
+    placed = checkout.place(order_request)
+    pausing.pause(sale_id=sale.pk, reason="The price is wrong.")
+
+    again = checkout.place(order_request)
+
+    assert isinstance(again, Replay)
+    assert again.reference == placed.order.id
+
+
+def test_products_of_two_sales_need_two_entries(strategy: str) -> None:
+    buyer, products = buying.account(), [ProductFactory(on_hand=9) for _ in range(3)]
+    one, other = factories.create_sale(products[0]), factories.create_sale(products[1])
+    admitted(one, buyer.id)
+    wanted = dict.fromkeys(products, 1)
+
+    refused = refusal_of(lambda: buying.place(buyer.id, wanted))
+    assert (refused.code, refused.extra["sales"]) == ("admission_required", [other.pk])
+    admitted(other, buyer.id)
+    placed = buying.place(buyer.id, wanted)
+
+    lines = OrderLine.objects.filter(order=placed.order.id).order_by("id")
+    assert [line.sale_id for line in lines] == [one.pk, other.pk, None]
+    assert SaleEntry.objects.filter(order=placed.order.id, status="used").count() == 2
+    assert buying.broken_laws() == []
+
+
+def test_after_its_order_ended_unpaid_an_account_joins_at_the_end(strategy: str) -> None:
+    product, buyer = ProductFactory(on_hand=9), buying.account()
+    sale = factories.create_sale(product)
+    entry = admitted(sale, buyer.id)
+    placed = buy(product, buyer.id)
+    assert factories.join(sale, buyer.id).id == entry.id
+
+    cancellation.cancel(order_id=placed.order.id, account_id=buyer.id)
+    again = factories.join(sale, buyer.id)
+
+    assert again.id != entry.id
+    assert factories.statuses(entry, again) == ["used", "waiting"]
+    assert buying.broken_laws() == []
+
+
+def test_an_unpaid_order_that_has_lapsed_counts_as_ended_before_the_sweep() -> None:
+    product, buyer = ProductFactory(on_hand=9), buying.account()
+    sale = factories.create_sale(product)
+    entry = admitted(sale, buyer.id)
+    placed = buy(product, buyer.id)
+
+    Order.objects.filter(id=placed.order.id).update(expires_at=clock.now())
+
+    assert factories.join(sale, buyer.id).id != entry.id
+
+
+def test_the_statuses_of_ended_orders_are_those_of_orders() -> None:
+    assert set(entries.ENDED_UNPAID) == set(order_states.ENDED)
+    assert entries.UNPAID == Order.Status.AWAITING_PAYMENT
+
+
+def test_one_entry_is_used_by_one_of_many_orders_at_once(strategy: str) -> None:
+    products, buyer = [ProductFactory(on_hand=9) for _ in range(REQUESTS)], buying.account()
+    sale = factories.create_sale(*products)
+    admitted(sale, buyer.id)
+
+    outcomes = race([partial(buy, product, buyer.id) for product in products])
+
+    assert kinds(outcomes) == {"PlacedOrder": 1, "admission_required": REQUESTS - 1}
+    assert buying.broken_laws() == []
+
+
+def test_exactly_the_stock_is_sold_to_two_hundred_admitted_accounts(strategy: str) -> None:
+    """200 buyers of up to 2 pieces each compete for 100."""
+    product = ProductFactory(on_hand=100, limit_per_account=2)
+    sale = factories.create_sale(product, rate_per_minute=12_000)
+    buyers = [buying.account().id for _ in range(200)]
+    for buyer in buyers:
+        factories.join(sale, buyer)
+    wait_until(lambda: admission.advance(sale.pk) == 0)
+
+    def buy_two(buyer: int) -> Any:
+        return buying.place(buyer, {product: 2})
+
+    outcomes = kinds(race([partial(buy_two, buyer) for buyer in buyers]))
+
+    assert outcomes == {"PlacedOrder": 50, "insufficient_stock": 150}
+    assert SaleEntry.objects.filter(status="used").count() == 50
+    product.refresh_from_db()
+    assert product.available == 0
+    assert buying.broken_laws() == []
+
+
+def waiting_for_the_row() -> int:
+    """How many statements lock products: while a test keeps the row locked, they wait for that."""
+    return waiting_at("%inventory_product%FOR UPDATE%") + waiting_at("UPDATE inventory_product%")
+
+
+def behind_a_pause(
+    sale: Sale, product: Product, works: list[Callable[[], Any]], *, waiting: int
+) -> list[Any]:
+    """What these works return or raise that are begun while a pause waits for the product's row."""
+    with holding(KEEP, product.pk) as keeper:
+        paused = in_background(partial(pausing.pause, sale_id=sale.pk, reason="The price is wrong."))
+        wait_until(lambda: waiting_for_the_row() == 1)
+        begun = [in_background(work) for work in works]
+        wait_until(lambda: waiting_for_the_row() > waiting)
+        keeper.rollback()
+        assert paused.result(30).paused_at
+        return [one.exception(60) or one.result() for one in begun]
+
+
+def test_orders_that_wait_for_the_row_behind_a_pause_are_refused(strategy: str) -> None:
+    product = ProductFactory(on_hand=1_000)
+    sale = factories.create_sale(product, admission="open")
+    requests = [buying.order_request(buying.account().id, {product: 1}) for _ in range(REQUESTS)]
+
+    outcomes = behind_a_pause(sale, product, [partial(checkout.place, one) for one in requests], waiting=1)
+
+    assert kinds(outcomes) == {"sale_paused": REQUESTS}
+    assert not Order.objects.exists()
+
+
+def test_a_check_before_the_lock_sells_after_the_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The twin: the sale is read before the stock is locked, as it was before the pause."""
+    product = ProductFactory(on_hand=1_000)
+    sale = factories.create_sale(product, admission="open")
+    requests = [buying.order_request(buying.account().id, {product: 1}) for _ in range(REQUESTS)]
+    before = SaleTerms({sale.pk: sale})
+    monkeypatch.setattr(order_checks, "read", lambda *_, **__: before)
+
+    def place(order_request: decisions.OrderRequest) -> Any:
+        return transactions.run(lambda: decisions.decide([order_request]), transactions.KEYED)[0]
+
+    outcomes = behind_a_pause(sale, product, [partial(place, one) for one in requests], waiting=REQUESTS)
+
+    assert kinds(outcomes) == {"PlacedOrder": REQUESTS}
+
+
+def test_an_entry_that_is_read_and_used_without_lock_or_condition_is_used_twice(
+    monkeypatch: pytest.MonkeyPatch, settings: LazySettings
+) -> None:
+    """The twin of one entry for many orders: without the condition of its UPDATE both orders are placed."""
+    settings.INVENTORY_STRATEGY = "optimistic"
+    products, buyer = [ProductFactory(on_hand=9) for _ in range(REQUESTS)], buying.account()
+    sale = factories.create_sale(*products)
+    entry = admitted(sale, buyer.id)
+    naive, until = SaleTerms({sale.pk: sale}), clock.now() + timedelta(seconds=60)
+    monkeypatch.setattr(
+        order_checks,
+        "read",
+        lambda *_, **__: SaleTerms(naive.sales, {(sale.pk, buyer.id): AdmittedEntry(entry.id, until)}),
+    )
+    monkeypatch.setattr(order_checks, "save", lambda *_, **__: None)
+
+    outcomes = race([partial(buy, product, buyer.id) for product in products])
+
+    assert kinds(outcomes)["PlacedOrder"] == REQUESTS
+    assert "L14" in [report.law for report in buying.broken_laws()]
+
+
+def test_no_order_is_committed_after_the_answer_to_a_pause_under_load(strategy: str) -> None:
+    product, buyers = ProductFactory(on_hand=10_000), [buying.account() for _ in range(REQUESTS)]
+    sale = factories.create_sale(product, admission="open")
+
+    def buy_until_paused(account_id: int) -> list[Any]:
+        outcomes: list[Any] = []
+        while "sale_paused" not in kinds(outcomes[-1:]):
+            try:
+                outcomes.append(buying.place(account_id, {product: 1}))
+            except Rejected as error:
+                outcomes.append(error)
+        return outcomes
+
+    def pause_soon() -> int:
+        wait_until(lambda: Order.objects.count() >= REQUESTS // 2)
+        pausing.pause(sale_id=sale.pk, reason="The price is wrong.")
+        return Order.objects.count()
+
+    *answers, committed = race([*(partial(buy_until_paused, one.id) for one in buyers), pause_soon])
+
+    outcomes = kinds([one for some in answers for one in some])
+    assert Order.objects.count() == committed == outcomes["PlacedOrder"]
+    assert outcomes.keys() <= {"PlacedOrder", "sale_paused", "conflict"}
+
+
+def test_no_order_is_committed_outside_of_a_sale_once_it_is_created(strategy: str) -> None:
+    product, buyers = ProductFactory(on_hand=10_000), [buying.account() for _ in range(REQUESTS)]
+
+    def buy_until_refused(account_id: int) -> list[Any]:
+        outcomes: list[Any] = []
+        while "sale_not_open" not in kinds(outcomes[-1:]):
+            try:
+                outcomes.append(buying.place(account_id, {product: 1}))
+            except Rejected as error:
+                outcomes.append(error)
+        return outcomes
+
+    def create_soon() -> int:
+        wait_until(lambda: Order.objects.count() >= REQUESTS // 2)
+        factories.create_sale(product, opens_in=600)
+        return Order.objects.count()
+
+    *_, committed = race([*(partial(buy_until_refused, one.id) for one in buyers), create_soon])
+
+    assert Order.objects.count() == committed
+
+
+def test_the_refusals_by_http(strategy: str) -> None:
+    product, buyer = ProductFactory(on_hand=9), buying.account()
+    sale = factories.create_sale(product, opens_in=50)
+    api = client_of(buyer)
+    body = {"items": [{"product": product.id, "quantity": 1}]}
+
+    early = api.post("/orders", body, key="a")
+    assert (early.status_code, early.json()["code"], early.json()["sales"]) == (
+        409,
+        "sale_not_open",
+        [sale.pk],
+    )
+    assert 45 <= int(early["Retry-After"]) <= 50
+    with clock.shifted(by=timedelta(seconds=51)):
+        without = api.post("/orders", body, key="a")
+        assert (without.status_code, without.json()["code"]) == (409, "admission_required")
+        assert without.json()["sales"] == [sale.pk]
+        admitted(sale, buyer.id)
+        assert api.post("/orders", body, key="a").status_code == 201
+    assert IdempotencyKey.objects.count() == 1

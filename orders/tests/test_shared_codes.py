@@ -1,0 +1,368 @@
+"""Orders that name a campaign's shared code: each account's own coupon, issued and held with its order."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.db import connection
+from django.db.models import Count
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from coupons import campaigns, coupon_requests, eligible_accounts, issued_coupons, pausing
+from coupons.allocation import eligibility, writes
+from coupons.coupon_requests import BatchCoupons
+from coupons.issuing import issuing
+from coupons.models import Campaign, Coupon
+from coupons.tests.factories import CampaignFactory, coupon_of
+from coupons.tests.laws import positions
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from orders import cancellation
+from orders.models import Order
+from orders.placement import checkout, decisions
+from orders.placement.decisions import LOCKED, UNLOCKED, OrderRequest, PlacedOrder, ReadLocks
+from orders.tests import buying
+from shop import clock
+from shop.db import transactions
+from shop.errors import FirstcomeError, Rejected
+from shop.events import journal
+from shop.models import JournalLine
+from shop.tests.racing import race
+
+pytestmark = pytest.mark.django_db(transaction=True)
+CODE = "AUTUMN"
+by_each_strategy = pytest.mark.parametrize("strategy", list(checkout.STRATEGIES))
+
+
+def shared_campaign(**terms: Any) -> Campaign:
+    return CampaignFactory.create(**{"code_source": "shared", "shared_code": CODE} | terms)
+
+
+def request_of(account_id: int, product: Product, code: str = CODE) -> OrderRequest:
+    return buying.order_request(account_id, {product: 1}, coupon=code)
+
+
+def reason(account_id: int, product: Product, code: str = CODE) -> str:
+    """Why the code is refused."""
+    with pytest.raises(Rejected) as refused:
+        checkout.place(request_of(account_id, product, code))
+    assert refused.value.code == "coupon_not_usable"
+    return str(refused.value.extra["reason"])
+
+
+def codes_of(outcomes: Sequence[Any]) -> Counter[str]:
+    """How often each outcome came: an order, the reason of a refusal, or another error."""
+
+    def name(outcome: Any) -> str:
+        if isinstance(outcome, FirstcomeError):
+            return str(outcome.extra.get("reason", outcome.code))
+        return type(outcome).__name__
+
+    return Counter(map(name, outcomes))
+
+
+@by_each_strategy
+def test_an_order_issues_the_accounts_own_coupon_and_holds_it(strategy: str, settings: LazySettings) -> None:
+    settings.INVENTORY_STRATEGY = strategy
+    campaign, product, buyer = (
+        shared_campaign(),
+        ProductFactory.create(on_hand=5, price=5_000),
+        buying.account(),
+    )
+
+    placed = buying.place(buyer.id, {product: 1}, coupon=CODE)
+
+    coupon = Coupon.objects.get()
+    assert (coupon.account_id, coupon.status, coupon.order_id) == (buyer.id, "held", placed.order.id)
+    assert (coupon.position, coupon.code == CODE) == (1, False)
+    order = Order.objects.get()
+    assert (order.coupon_code, order.discount_amount) == (coupon.code, 1_000)
+    campaign.refresh_from_db()
+    assert (campaign.issued, campaign.version) == (1, 1)
+    assert buying.broken_laws() == []
+
+
+def test_the_journal_says_issued_and_then_held_under_the_buyers_name() -> None:
+    shared_campaign()
+    product, buyer = ProductFactory.create(on_hand=5), buying.account()
+
+    with journal.acting(journal.ActorContext("account", buyer.id)):
+        buying.place(buyer.id, {product: 1}, coupon=CODE)
+
+    lines = JournalLine.objects.filter(what__startswith="coupon.").order_by("id")
+    assert [(line.what, line.actor_id) for line in lines] == [
+        ("coupon.issued", buyer.id),
+        ("coupon.held", buyer.id),
+    ]
+    issued = lines[0].after
+    assert issued is not None
+    assert (issued["status"], issued["account"], issued["position"]) == ("issued", buyer.id, 1)
+
+
+@by_each_strategy
+def test_after_an_order_that_ended_unpaid_the_coupon_is_the_accounts_still(
+    strategy: str, settings: LazySettings
+) -> None:
+    settings.INVENTORY_STRATEGY = strategy
+    campaign = shared_campaign(quantity=1)
+    product, buyer, other = ProductFactory.create(on_hand=5), buying.account(), buying.account()
+    first = buying.place(buyer.id, {product: 1}, coupon=CODE)
+    assert reason(buyer.id, product) == "held"
+    cancellation.cancel(order_id=first.order.id, account_id=buyer.id)
+
+    assert reason(other.id, product) == "sold_out"
+    pausing.pause(campaign_id=campaign.pk, reason="A check.")
+    second = buying.place(buyer.id, {product: 1}, coupon=CODE)
+
+    assert second.order.coupon_code == first.order.coupon_code
+    assert Coupon.objects.get().order_id == second.order.id
+    assert buying.broken_laws() == []
+
+
+def test_a_coupon_of_post_coupons_is_the_one_that_the_shared_code_stands_for() -> None:
+    campaign = shared_campaign()
+    product, buyer = ProductFactory.create(on_hand=5), buying.account()
+    issued = issuing.issue(campaign_id=campaign.pk, user_id=buyer.id)
+
+    placed = buying.place(buyer.id, {product: 1}, coupon=CODE)
+
+    assert placed.order.coupon_code == issued.coupon.code
+    assert issuing.issue(campaign_id=campaign.pk, user_id=buyer.id).coupon.status == "held"
+    assert Coupon.objects.count() == 1
+    assert buying.broken_laws() == []
+
+
+def test_the_reasons_why_a_shared_code_is_refused() -> None:
+    product, buyer = ProductFactory.create(on_hand=50, price=5_000), buying.account()
+    shared_campaign(shared_code="LATER", scheduled=True)
+    shared_campaign(shared_code="OVER", closed=True)
+    shared_campaign(shared_code="GONE", quantity=1, issued=1)
+    shared_campaign(shared_code="PAUSED", paused_at=timezone.now())
+    shared_campaign(shared_code="LISTED", eligible="listed")
+    shared_campaign(shared_code="LARGE", min_order_amount=5_001)
+    void = shared_campaign(shared_code="VOID")
+    issued_coupons.void(code=coupon_of(void, buyer).code, reason="A mistake.")
+    expired = shared_campaign(shared_code="EXPIRED")
+    coupon_of(expired, buyer, expires_at=timezone.now() - timedelta(seconds=1))
+    redeemed = shared_campaign(shared_code="REDEEMED")
+    buying.advance(buying.place(buyer.id, {product: 1}, coupon="REDEEMED", token="tok_ok"))
+
+    assert reason(buyer.id, product, "LATER") == "campaign_not_open"
+    assert reason(buyer.id, product, "OVER") == "campaign_closed"
+    assert reason(buyer.id, product, "GONE") == "sold_out"
+    assert reason(buyer.id, product, "PAUSED") == "campaign_paused"
+    assert reason(buyer.id, product, "LISTED") == "not_eligible"
+    assert reason(buyer.id, product, "LARGE") == "below_minimum"
+    assert reason(buyer.id, product, "VOID") == "void"
+    assert reason(buyer.id, product, "EXPIRED") == "expired"
+    assert reason(buyer.id, product, "REDEEMED") == "redeemed"
+    assert reason(buyer.id, product, "redeemed") == "not_found"
+    assert reason(buying.account().id, product, Coupon.objects.get(campaign=redeemed).code) == "not_found"
+    assert Coupon.objects.count() == 3, "a refused order issues nothing"
+
+
+@pytest.mark.parametrize("code", [f"{CODE} ", f" {CODE}", CODE.lower()])
+def test_a_code_that_is_nearly_a_shared_one_is_not_found_and_fails_no_neighbour(code: str) -> None:
+    """MySQL compares without regard to spaces at the end."""
+    shared_campaign()
+    product = ProductFactory.create(on_hand=9, price=5_000)
+    requests = [request_of(buying.account().id, product, one) for one in (code, "")]
+
+    outcomes = transactions.run(lambda: decisions.decide(requests), transactions.KEYED)
+
+    assert codes_of(outcomes) == {"not_found": 1, "PlacedOrder": 1}
+
+
+def test_a_refused_order_leaves_no_coupon_behind() -> None:
+    campaign = shared_campaign(quantity=1)
+    product, buyers = ProductFactory.create(on_hand=1), [buying.account().id for _ in range(3)]
+    requests = [
+        request_of(buyers[0], ProductFactory.create(on_hand=0)),
+        *(request_of(id, product) for id in buyers),
+    ]
+
+    outcomes = transactions.run(lambda: decisions.decide(requests), transactions.KEYED)
+
+    assert codes_of(outcomes) == {"insufficient_stock": 3, "PlacedOrder": 1}
+    assert positions(campaign) == [1]
+    assert buying.broken_laws() == []
+
+
+def test_an_order_by_the_own_code_and_one_by_the_shared_code_in_a_batch_hold_it_once() -> None:
+    product, buyer = ProductFactory.create(on_hand=5), buying.account()
+    own = coupon_of(shared_campaign(), buyer).code
+    requests = [
+        request_of(buyer.id, product, own),
+        request_of(buyer.id, product),
+        request_of(buyer.id, product, own),
+    ]
+
+    for locks in (UNLOCKED, LOCKED):
+        decide = partial(decisions.decide, requests[::-1], locks=locks)
+        outcomes = transactions.run(decide, transactions.KEYED)
+
+    assert codes_of(outcomes) == {"held": 2, "Replay": 1}
+    assert buying.broken_laws() == []
+
+
+def test_a_batch_of_any_size_takes_four_more_statements_than_without_a_coupon() -> None:
+    shared_campaign(quantity=50)
+    product = ProductFactory.create(on_hand=200)
+
+    def statements(size: int, code: str) -> int:
+        requests = [request_of(buying.account().id, product, code) for _ in range(size)]
+        with CaptureQueriesContext(connection) as captured:
+            transactions.run(lambda: decisions.decide(requests), transactions.KEYED)
+        return len(captured)
+
+    assert statements(5, CODE) == statements(20, CODE)
+    # Coupons by their codes, campaigns by theirs, the campaign's lock, its counters, and the new coupons.
+    assert statements(5, CODE) == statements(5, "") + 5
+
+
+def test_a_code_that_was_changed_while_the_order_waited_for_the_lock_is_not_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    campaign, product, buyer = shared_campaign(), ProductFactory.create(on_hand=5), buying.account()
+    lock = eligibility.lock_campaign
+
+    def lock_late(*arguments: Any) -> Any:
+        race([lambda: campaigns.change(campaign_id=campaign.pk, shared_code="WINTER")])
+        return lock(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(eligibility, "lock_campaign", lock_late)
+        assert reason(buyer.id, product) == "not_found"
+    assert reason(buyer.id, product) == "not_found"
+    buying.place(buyer.id, {product: 1}, coupon="WINTER")
+
+
+def test_a_campaign_that_opens_between_the_read_and_the_decision_refuses_as_it_was_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its row is not locked then, so nothing may be issued."""
+    campaign, product, buyer = (
+        shared_campaign(scheduled=True),
+        ProductFactory.create(on_hand=5),
+        buying.account(),
+    )
+    read = eligibility.read_campaign
+
+    def read_late(*arguments: Any) -> Any:
+        Campaign.objects.filter(pk=campaign.pk).update(opens_at=clock.now() - timedelta(seconds=1))
+        return read(*arguments)
+
+    monkeypatch.setattr(eligibility, "read_campaign", read_late)
+    assert reason(buyer.id, product) == "campaign_not_open"
+
+
+@by_each_strategy
+@pytest.mark.parametrize("of_campaign", ["group_commit", "pessimistic", "optimistic", "conditional_update"])
+def test_exactly_20_of_40_orders_and_40_requests_for_the_coupon_get_it(
+    strategy: str, of_campaign: str, settings: LazySettings
+) -> None:
+    settings.INVENTORY_STRATEGY = strategy
+    settings.OPTIMISTIC_RETRIES = 100
+    campaign = shared_campaign(quantity=20, strategy=of_campaign)
+    product, buyers = ProductFactory.create(on_hand=100), [buying.account().id for _ in range(40)]
+    orders = [partial(checkout.place, request_of(buyer, product)) for buyer in buyers]
+    requests = [partial(issuing.issue, campaign_id=campaign.pk, user_id=buyer) for buyer in buyers]
+
+    outcomes = race([*orders, *requests])
+
+    placed = codes_of(outcomes[:40])
+    assert set(placed) <= {"PlacedOrder", "sold_out"}, placed
+    assert set(codes_of(outcomes[40:])) <= {"Issued", "sold_out"}
+    assert positions(campaign) == list(range(1, 21))
+    held = Coupon.objects.filter(status="held").count()
+    assert held == placed["PlacedOrder"] == Order.objects.count()
+    assert buying.broken_laws() == []
+
+
+@by_each_strategy
+def test_twenty_orders_of_one_account_use_its_one_coupon_once(strategy: str, settings: LazySettings) -> None:
+    settings.INVENTORY_STRATEGY = strategy
+    settings.OPTIMISTIC_RETRIES = 100
+    shared_campaign()
+    product, buyer = ProductFactory.create(on_hand=100), buying.account()
+    requests = [request_of(buyer.id, product) for _ in range(20)]
+
+    outcomes = race([partial(checkout.place, request) for request in requests])
+
+    assert codes_of(outcomes) == {"PlacedOrder": 1, "held": 19}
+    assert buying.broken_laws() == []
+
+
+def test_two_shared_codes_and_own_codes_in_opposite_orders_meet_no_deadlock(settings: LazySettings) -> None:
+    settings.INVENTORY_STRATEGY = "pessimistic"
+    shared_campaign(quantity=1_000)
+    shared_campaign(shared_code="WINTER", quantity=1_000)
+    own = CampaignFactory.create(quantity=1_000)
+    product = ProductFactory.create(on_hand=1_000)
+    batches = []
+    for index in range(20):
+        buyers = [buying.account() for _ in range(3)]
+        named = [CODE, "WINTER", coupon_of(own, buyers[2]).code]
+        requests = [request_of(buyer.id, product, code) for buyer, code in zip(buyers, named, strict=True)]
+        batches.append(requests[:: -1 if index % 2 else 1])
+
+    def place(requests: Sequence[OrderRequest]) -> int:
+        outcomes = transactions.run(partial(decisions.decide, requests, locks=LOCKED), transactions.KEYED)
+        return sum(isinstance(outcome, PlacedOrder) for outcome in outcomes)
+
+    assert race([partial(place, batch) for batch in batches]) == [3] * 20
+    assert buying.broken_laws() == []
+
+
+def test_issuing_without_the_campaigns_lock_issues_more_than_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The naive twin: read the count, insert the coupons, write the count."""
+    campaign = shared_campaign(quantity=20)
+    products = ProductFactory.create_batch(40, on_hand=1)
+    requests = [request_of(buying.account().id, product) for product in products]
+
+    def write(coupons: BatchCoupons) -> None:
+        for one in coupons.shared.values():
+            for coupon, order_id in coupons.held:
+                coupon.order_id, coupon.position = order_id, None
+            Campaign.objects.filter(pk=one.campaign.pk).update(issued=one.campaign.issued + len(one.new))
+            writes.insert_coupons(one.new)
+
+    monkeypatch.setattr(coupon_requests, "write", write)
+    monkeypatch.setattr(eligibility, "lock_campaign", eligibility.read_campaign)
+    decide = partial(decisions.decide, locks=ReadLocks(stock=True, coupons=False))
+    race([partial(transactions.run, partial(decide, [request]), transactions.KEYED) for request in requests])
+
+    broken = {one.law: one.offenders for one in buying.broken_laws()}
+    assert broken["L1"] == [str(campaign.pk)]
+
+
+def test_listing_and_unlisting_beside_orders_is_exact() -> None:
+    """After a removal was answered the account gets nothing; before, its coupon has a place in the order."""
+    campaign = shared_campaign(quantity=1_000, eligible="listed")
+    product, buyers = ProductFactory.create(on_hand=1_000), [buying.account().id for _ in range(30)]
+    eligible_accounts.add(campaign_id=campaign.pk, account_ids=buyers)
+
+    def unlist_then_order(buyer: int) -> str:
+        eligible_accounts.remove(campaign_id=campaign.pk, account_ids=[buyer])
+        return reason(buyer, product)
+
+    def order(buyer: int) -> Any:
+        return checkout.place(request_of(buyer, product))
+
+    late = [partial(unlist_then_order, buyer) for buyer in buyers[:15]]
+    outcomes = race([*late, *[partial(order, buyer) for buyer in buyers[15:]]])
+
+    assert outcomes[:15] == ["not_eligible"] * 15
+    assert codes_of(outcomes[15:]) == {"PlacedOrder": 15}
+    per_account = (
+        Coupon.objects.values("account").annotate(number=Count("pk")).values_list("number", flat=True)
+    )
+    assert list(per_account) == [1] * 15
+    assert buying.broken_laws() == []

@@ -1,0 +1,234 @@
+"""The HTTP edge of sales and their waiting rooms."""
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from math import ceil
+from types import MappingProxyType
+from uuid import UUID
+
+from django.urls import reverse
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.permissions import IsAuthenticatedOrReadOnly
+
+from sales import pausing, schemas, terms
+from sales.waiting_room import draw, entries, room_view
+from sales.waiting_room.entries import Entry, JoinRequest, Status
+from shop import clock
+from shop.api_keys.scopes import Resource
+from shop.concurrency.event_loop import run_in_thread, submit_to_batcher
+from shop.http import cached_lists, prefer
+from shop.http.messages import account_id, caller_id
+from shop.http.openapi import api_doc
+from shop.http.pagination import paginate, paginate_for_staff
+from shop.http.permissions import has_staff_permission, require_staff_permission
+from shop.http.validation import LARGEST_ID, Nothing, PauseInput, read
+from shop.http.views import Request, Response, View
+from shop.rates import rate_limits
+from shop.redis import completion_notifications
+
+STAFF_ONLY = api_doc.refusals({403: ["permission_denied"]})
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+# Seconds between two polls of an entry: a part of its estimated wait, so that they come closer as it ends;
+# before the opening, until it; and while nothing can be estimated.
+POLLS_PER_WAIT, MOST_SECONDS, PAUSED_SECONDS = 4, 30, 5
+ENTRY_LOCATION = OpenApiParameter(
+    "Location", str, OpenApiParameter.HEADER, response=[202], description="The address of the entry."
+)
+RETRY_AFTER = OpenApiParameter(
+    "Retry-After",
+    int,
+    OpenApiParameter.HEADER,
+    response=[200, 202],
+    description="Seconds after which to read the entry, while it waits.",
+)
+
+
+class Sales(View):
+    resource = Resource.SALES
+    permission_classes = [IsAuthenticatedOrReadOnly]
+
+    @extend_schema(
+        summary="Sales, newest first",
+        description=api_doc.CACHED_LIST,
+        parameters=[api_doc.IF_NONE_MATCH, api_doc.ETAG, *api_doc.PAGING],
+        responses={200: api_doc.Page[schemas.SaleBody], 304: api_doc.NOT_MODIFIED},
+    )
+    async def get(self, request: Request) -> Response:
+        return await cached_lists.respond(request, customers=_sales_of_customers, staff=_sales_of_staff)
+
+    @extend_schema(
+        summary="Create a sale (staff)",
+        description="From this answer on its products can't be ordered outside of it. A product is in one "
+        "sale at most that is not over.",
+        parameters=[api_doc.LOCATION],
+        request=schemas.CreateSaleInput,
+        responses={201: schemas.SaleBody} | STAFF_ONLY | api_doc.refusals({409: ["product_in_sale"]}),
+    )
+    def post(self, request: Request) -> Response:
+        require_staff_permission(request, "sales.add_sale")
+        sale = terms.create(**schemas.given_terms(read(schemas.CreateSaleInput, request)))
+        cached_lists.expire()
+        address = f"{request.path}/{sale.pk}"
+        return Response(schemas.sale_body(sale), status=201, headers={"Location": address})
+
+
+class OneSale(View):
+    resource = Resource.SALES
+    permission_classes = [IsAuthenticatedOrReadOnly]
+
+    @extend_schema(summary="One sale", responses=schemas.SaleBody)
+    def get(self, request: Request, sale_id: int) -> Response:
+        return Response(schemas.sale_body(draw.close_if_due(terms.get(sale_id=sale_id))))
+
+    @extend_schema(
+        summary="Change a sale (staff)",
+        description="Every process obeys once this is answered. When it has opened, `opens_at` and "
+        "`admission` can't change; when it is over, only `name` and `products`: a product that it gives up "
+        "can be ordered without it.",
+        request=schemas.ChangeSaleInput,
+        responses={200: schemas.SaleBody}
+        | STAFF_ONLY
+        | api_doc.refusals({409: ["product_in_sale", "sale_has_opened", "sale_has_entries", "sale_closed"]}),
+    )
+    def patch(self, request: Request, sale_id: int) -> Response:
+        require_staff_permission(request, "sales.change_sale")
+        given = read(schemas.ChangeSaleInput, request)
+        sale = terms.change(sale_id=sale_id, **schemas.given_terms(given))
+        cached_lists.expire()
+        return Response(schemas.sale_body(sale))
+
+
+class PauseSale(View):
+    resource = Resource.SALES
+
+    @extend_schema(
+        summary="Pause a sale (staff)",
+        description="From this answer on no process places an order of its products, until it is resumed, "
+        "and no entry is admitted. The clocks of admitted entries stop. A paused sale stays as it is.",
+        request=PauseInput,
+        responses={200: schemas.SaleBody} | STAFF_ONLY,
+    )
+    def post(self, request: Request, sale_id: int) -> Response:
+        require_staff_permission(request, "sales.change_sale")
+        sale = pausing.pause(sale_id=sale_id, reason=read(PauseInput, request).reason)
+        cached_lists.expire()
+        return Response(schemas.sale_body(sale))
+
+
+class ResumeSale(View):
+    resource = Resource.SALES
+
+    @extend_schema(
+        summary="Resume a paused sale (staff)",
+        description="Admitted entries have as long left as they had when it was paused. A sale that is not "
+        "paused stays as it is.",
+        request=PauseInput,
+        responses={200: schemas.SaleBody} | STAFF_ONLY,
+    )
+    def post(self, request: Request, sale_id: int) -> Response:
+        require_staff_permission(request, "sales.change_sale")
+        sale = pausing.resume(sale_id=sale_id, reason=read(PauseInput, request).reason)
+        cached_lists.expire()
+        return Response(schemas.sale_body(sale))
+
+
+class SaleDraw(View):
+    resource = Resource.SALES
+    permission_classes = [IsAuthenticatedOrReadOnly]
+
+    @extend_schema(
+        summary="The public values of a sale's draw",
+        description="Entries that joined before the opening are in ascending order of "
+        "HMAC-SHA256(`seed`, `entries_hash` + id). `seed_hash` is SHA-256 of `seed`; `entries_hash` is "
+        "SHA-256 over the sorted ids of the `count` entries, with nothing between them. All hashes are "
+        "lowercase hexadecimal, and are used as that text. `seed` and `entries_hash` are null before the "
+        "opening.",
+        responses=schemas.DrawBody,
+    )
+    def get(self, request: Request, sale_id: int) -> Response:
+        sale = draw.close_if_due(terms.get(sale_id=sale_id))
+        return Response(schemas.draw_body(sale))
+
+
+class SaleEntries(View):
+    resource = Resource.SALES
+
+    @extend_schema(
+        summary="Join the waiting room of a sale",
+        description="Answers with the account's entry: the same one while it waits, is admitted or is used "
+        "by an order that is open or paid, and a new one at the end after it expired, or its order ended "
+        "unpaid. An entry that is `over` stays so until something of the sale is on hand again.",
+        parameters=[ENTRY_LOCATION, RETRY_AFTER],
+        request=Nothing,
+        responses={202: schemas.SaleEntryBody}
+        | api_doc.refusals({404: ["not_found"], 409: ["admission_not_required", "sale_closed"]}),
+    )
+    async def post(self, request: Request, sale_id: int) -> Response:
+        read(Nothing, request)
+        if sale_id > LARGEST_ID:
+            raise terms.no_sale(sale_id)
+        join = JoinRequest(sale_id, account_id(request))
+        with nullcontext() if request.user.is_staff else rate_limits.ENTRIES.counting(join.account_id):
+            entry = await submit_to_batcher(entries.JOINER, join)
+        address = reverse("sale-entry", args=[entry.id])
+        return _entry_response(entry, status=202, headers={"Location": address})
+
+
+class OneSaleEntry(View):
+    resource = Resource.SALES
+
+    @extend_schema(
+        summary="One entry of a waiting room",
+        description="Of the caller; staff see the entries of all accounts. With `Prefer: wait=N` the answer "
+        "comes once it is no longer waiting, after N seconds at most.",
+        parameters=[api_doc.PREFER_WAIT, RETRY_AFTER],
+        responses=schemas.SaleEntryBody,
+    )
+    async def get(self, request: Request, entry_id: UUID) -> Response:
+        sees_all = request.user.is_staff and await run_in_thread(
+            has_staff_permission, request, "sales.view_saleentry", group="staff"
+        )
+        entry = room_view.find_waiting(entry_id)
+        if entry is None:
+            entry = await submit_to_batcher(entries.READER, entry_id)
+        entries.require_owner(entry, None if sees_all else account_id(request))
+        seconds = prefer.wait_seconds(request.header("Prefer"))
+        if seconds and entry.status == Status.WAITING:
+
+            async def has_changed() -> bool:
+                nonlocal entry
+                entry = await submit_to_batcher(entries.READER, entry_id)
+                return entry.status != Status.WAITING
+
+            await completion_notifications.wait(
+                str(entry_id), is_settled=has_changed, seconds=seconds, owner=caller_id(request)
+            )
+        return _entry_response(entry)
+
+
+def _sales_of_customers(request: Request) -> Response:
+    return paginate(request, terms.find(), schemas.sale_body)
+
+
+def _sales_of_staff(request: Request) -> Response:
+    return paginate_for_staff(request, terms.find(), schemas.sale_body)
+
+
+def _entry_response(entry: Entry, *, status: int = 200, headers: Mapping[str, str] = NO_HEADERS) -> Response:
+    """The entry with its estimated wait, and while it waits with when to read it again."""
+    estimate = room_view.estimated_wait_seconds(entry)
+    body = schemas.entry_body(entry, estimate)
+    return Response(body, status=status, headers={**headers, **_retry_after_header(entry, estimate)})
+
+
+def _retry_after_header(entry: Entry, estimate: int | None) -> dict[str, str]:
+    """When to read the entry again, while it waits."""
+    if entry.status != Status.WAITING:
+        return {}
+    if entry.ahead is None:
+        seconds = ceil((entry.opens_at - clock.now()).total_seconds()) + 1
+    elif estimate is None:
+        seconds = PAUSED_SECONDS
+    else:
+        seconds = estimate // POLLS_PER_WAIT
+    return {"Retry-After": str(min(MOST_SECONDS, max(1, seconds)))}

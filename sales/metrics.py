@@ -1,0 +1,78 @@
+"""The state of running sales for metrics and the launch board: their waiting rooms, and what is available.
+
+All reads are small, because they are repeated every few seconds: the 50 running sales that opened last, by
+the indexes of their entries.
+"""
+
+from datetime import datetime
+
+from django.db.models import QuerySet
+
+from inventory import sale_terms
+from sales import entry_counts, terms
+from sales.models import Sale
+from shop import clock
+from shop.observability import gauges, top
+from shop.observability.reading import Source
+
+WAITING, ADMITTED = "firstcome_sale_waiting", "firstcome_sale_admitted"
+ADMITTED_LATELY = "firstcome_sale_admitted_last_minute"
+PASSED_POSITION = "firstcome_sale_passed_position"
+ADMISSION_AGE = "firstcome_sale_admission_age_seconds"
+HELPS = {
+    WAITING: "Entries that wait in the waiting room of each of the running sales that opened last.",
+    ADMITTED: "Entries of each of these sales that are admitted, and have neither ordered nor expired.",
+    ADMITTED_LATELY: "Entries of each of these sales that were admitted in the last 60 seconds.",
+    PASSED_POSITION: "The position up to which entries of each of these sales wait no more.",
+    ADMISSION_AGE: "Seconds since the last admission of each of these sales that is not paused, in which "
+    "entries wait and something is available.",
+}
+
+
+def register() -> None:
+    """Register the gauges of sales."""
+    gauges.register_group(
+        "running_sales",
+        helps=HELPS,
+        read=read_running,
+        source=Source.DATABASE,
+        labels=dict.fromkeys(HELPS, "sale"),
+    )
+
+
+def read_running() -> dict[str, dict[str, float]]:
+    """The gauges of `HELPS` by name, each with its number for each running sale with a waiting room."""
+    now = clock.now()
+    rooms = [sale for sale in running() if sale.is_queued]
+    if not rooms:
+        return {name: {} for name in HELPS}
+    ids = [sale.pk for sale in rooms]
+    admitted, lately = entry_counts.admitted_now(ids), entry_counts.admitted_lately(rooms, now)
+    waiting = {sale.pk: entry_counts.waiting(sale) for sale in rooms}
+    due = [sale for sale in rooms if waiting[sale.pk] and sale.paused_at is None and available(sale)]
+    return {
+        WAITING: {str(pk): number for pk, number in waiting.items()},
+        ADMITTED: {str(pk): admitted.get(pk, 0) for pk in ids},
+        ADMITTED_LATELY: {str(pk): lately.get(pk, 0) for pk in ids},
+        PASSED_POSITION: {str(sale.pk): sale.passed_position for sale in rooms},
+        ADMISSION_AGE: {str(sale.pk): _admission_age_seconds(sale, now) for sale in due},
+    }
+
+
+def running() -> "QuerySet[Sale]":
+    """The 50 sales that opened last of those that are open or paused, the latest first."""
+    now = clock.now()
+    unended = Sale.objects.filter(ended_at=None, opens_at__lte=now, closes_at__gt=now)
+    return unended.order_by("-opens_at", "-id")[: top.EXPOSED]
+
+
+def available(sale: Sale) -> int:
+    """Units of the sale's products that new orders may reserve."""
+    return sale_terms.read_levels(terms.product_ids_of(sale.pk)).available
+
+
+def _admission_age_seconds(sale: Sale, now: datetime) -> float:
+    """Since the last admission, or the opening before the first one."""
+    if sale.last_admitted_at is None:
+        return max(0.0, (now - sale.opens_at).total_seconds())
+    return max(0.0, (now + sale.admission_clock_ahead - sale.last_admitted_at).total_seconds())

@@ -1,0 +1,222 @@
+"""Sales, the products that they sell, and the entries of accounts in their waiting rooms."""
+
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.core.validators import MinValueValidator
+from django.db import models
+from django.db.models import F, Q
+from django.utils.translation import gettext, pgettext_lazy
+from django.utils.translation import gettext_lazy as _
+
+from shop.fields import CreatedAtField, ExactCharField, uuid_key
+
+
+class Sale(models.Model):
+    """A window in which its products can be ordered, by all accounts or by those that it admitted.
+
+    Entries that were made before it opened are drawn: once `drawn_at` is set no more entries take part, and
+    `entries_hash` and `drawn_count` say which did. They have positions once `is_ordered`. Entries at
+    positions up to `passed_position` wait no more; `last_position` is the last that was given. `version`
+    counts changes of what orders depend on.
+    """
+
+    class Admission(models.TextChoices):
+        OPEN = "open", _("open to all")
+        QUEUE = "queue", _("waiting room")
+
+    class Status(models.TextChoices):
+        SCHEDULED = "scheduled", _("scheduled")
+        OPEN = "open", _("open")
+        PAUSED = "paused", _("paused")
+        CLOSED = "closed", _("closed")
+
+    name = models.CharField(_("name"), max_length=255)
+    opens_at = models.DateTimeField(_("opens at"))
+    closes_at = models.DateTimeField(_("closes at"))
+    admission = models.CharField(
+        _("admission"), max_length=8, choices=Admission.choices, default=Admission.OPEN
+    )
+    rate_per_minute = models.PositiveIntegerField(
+        _("rate per minute"),
+        validators=[MinValueValidator(1)],
+        help_text=_("The most accounts that are admitted in any 60 seconds."),
+    )
+    admitted_for_seconds = models.PositiveIntegerField(
+        _("admitted for seconds"),
+        validators=[MinValueValidator(1)],
+        help_text=_("How long an admitted account may place its order."),
+    )
+    paused_at = models.DateTimeField(_("paused at"), null=True, blank=True, editable=False)
+    # Secret until the draw: with the entries' ids it decides their order.
+    seed = ExactCharField(_("seed"), max_length=64, editable=False)
+    seed_hash = ExactCharField(_("seed hash"), max_length=64, editable=False)
+    entries_hash = ExactCharField(_("entries hash"), max_length=64, blank=True, editable=False)
+    # Those that take part in the draw; before it, those that would.
+    drawn_count = models.PositiveBigIntegerField(_("entries drawn"), default=0, editable=False)
+    drawn_at = models.DateTimeField(_("drawn at"), null=True, blank=True, editable=False)
+    is_ordered = models.BooleanField(_("is ordered"), default=False, editable=False)
+    last_position = models.PositiveBigIntegerField(_("last position"), default=0, editable=False)
+    passed_position = models.PositiveBigIntegerField(_("passed position"), default=0, editable=False)
+    last_admitted_at = models.DateTimeField(_("last admitted at"), null=True, blank=True, editable=False)
+    # Admissions are counted by a clock that never goes back, as the database's may after a failover.
+    admission_clock_ahead = models.DurationField(
+        _("admission clock ahead"), default=timedelta(0), editable=False
+    )
+    ended_at = models.DateTimeField(
+        _("ended at"),
+        null=True,
+        blank=True,
+        editable=False,
+        help_text=_("When its last entries were settled after it closed."),
+    )
+    version = models.PositiveBigIntegerField(_("version"), default=0, editable=False)
+    created_at = CreatedAtField(verbose_name=_("created at"))
+
+    class Meta:
+        verbose_name = _("sale")
+        # Not the account of the ledger.
+        verbose_name_plural = pgettext_lazy("windows in which products are sold", "sales")
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(closes_at__gt=F("opens_at")),
+                name="sales_sale_closes_after_opening",
+                violation_error_message=_("The sale must close after it opens."),
+            ),
+            models.CheckConstraint(condition=Q(rate_per_minute__gte=1), name="sales_sale_rate_positive"),
+            models.CheckConstraint(
+                condition=Q(admitted_for_seconds__gte=1), name="sales_sale_admitted_for_positive"
+            ),
+            models.CheckConstraint(
+                condition=Q(passed_position__lte=F("last_position")), name="sales_sale_passed_within_last"
+            ),
+            models.CheckConstraint(
+                condition=Q(drawn_at__isnull=True, entries_hash="", is_ordered=False, last_position=0)
+                | (Q(drawn_at__isnull=False) & ~Q(entries_hash="")),
+                name="sales_sale_positions_after_the_draw",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["ended_at", "opens_at"], name="sales_sale_unended"),
+            models.Index(fields=["paused_at"], name="sales_sale_paused"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_queued(self) -> bool:
+        """Whether an order needs an admitted entry."""
+        return self.admission == Sale.Admission.QUEUE
+
+    def status_at(self, now: datetime) -> "Sale.Status":
+        """What the sale is at this instant."""
+        if now >= self.closes_at:
+            return Sale.Status.CLOSED
+        if self.paused_at is not None:
+            return Sale.Status.PAUSED
+        return Sale.Status.OPEN if now >= self.opens_at else Sale.Status.SCHEDULED
+
+
+class SaleProduct(models.Model):
+    """A product of a sale. `inventory.Product.sale` says which sale's terms hold for it now."""
+
+    sale = models.ForeignKey(
+        Sale, verbose_name=_("sale"), on_delete=models.PROTECT, db_index=False, related_name="sale_products"
+    )
+    product = models.ForeignKey(
+        "inventory.Product", verbose_name=_("product"), on_delete=models.PROTECT, related_name="sale_products"
+    )
+
+    class Meta:
+        verbose_name = _("product of a sale")
+        verbose_name_plural = _("products of sales")
+        constraints = [
+            models.UniqueConstraint(fields=["sale", "product"], name="sales_saleproduct_once_per_sale")
+        ]
+
+    def __str__(self) -> str:
+        return gettext("product %(product)s of sale %(sale)s") % {
+            "product": self.product_id,
+            "sale": self.sale_id,
+        }
+
+
+class SaleEntry(models.Model):
+    """An account's place in the waiting room of a sale.
+
+    `position` is null until the draw. `is_current` is true for the account's newest entry of the sale, and
+    null for those that it replaced. `rate_per_minute` is the sale's rate when it was admitted. A used entry
+    keeps the order that used it, however that order ends.
+    """
+
+    class Status(models.TextChoices):
+        WAITING = "waiting", _("waiting")
+        ADMITTED = "admitted", _("admitted")
+        USED = "used", _("used")
+        EXPIRED = "expired", _("expired")
+        OVER = "over", _("over")
+
+    id = uuid_key()
+    sale = models.ForeignKey(
+        Sale, verbose_name=_("sale"), on_delete=models.PROTECT, db_index=False, related_name="entries"
+    )
+    account = models.ForeignKey(
+        settings.AUTH_USER_MODEL, verbose_name=_("account"), on_delete=models.PROTECT, related_name="+"
+    )
+    status = models.CharField(_("status"), max_length=8, choices=Status.choices, default=Status.WAITING)
+    position = models.PositiveBigIntegerField(_("position"), null=True, blank=True)
+    is_current = models.BooleanField(_("is current"), null=True, default=True)
+    created_at = models.DateTimeField(_("created at"))
+    admitted_at = models.DateTimeField(_("admitted at"), null=True, blank=True)
+    admitted_until = models.DateTimeField(_("admitted until"), null=True, blank=True)
+    rate_per_minute = models.PositiveIntegerField(_("rate per minute"), null=True, blank=True)
+    # An order of products of two sales uses an entry of each.
+    order = models.ForeignKey(
+        "orders.Order",
+        verbose_name=_("order"),
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        db_index=False,
+        related_name="+",
+    )
+
+    class Meta:
+        verbose_name = _("sale entry")
+        verbose_name_plural = _("sale entries")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["sale", "account", "is_current"], name="sales_saleentry_one_current_per_account"
+            ),
+            models.UniqueConstraint(fields=["sale", "position"], name="sales_saleentry_position_once"),
+            models.UniqueConstraint(fields=["order", "sale"], name="sales_saleentry_one_per_order_and_sale"),
+            models.CheckConstraint(
+                condition=Q(status__in=["admitted", "used", "expired"], admitted_at__isnull=False)
+                | Q(status__in=["waiting", "over"]),
+                name="sales_saleentry_only_admitted_ones_are_used_or_expire",
+            ),
+            models.CheckConstraint(
+                condition=Q(
+                    admitted_at__isnull=True, admitted_until__isnull=True, rate_per_minute__isnull=True
+                )
+                | Q(
+                    admitted_at__isnull=False,
+                    admitted_until__isnull=False,
+                    rate_per_minute__isnull=False,
+                    position__isnull=False,
+                ),
+                name="sales_saleentry_admission_is_whole",
+            ),
+            models.CheckConstraint(
+                condition=Q(status="used", order__isnull=False) | (~Q(status="used") & Q(order__isnull=True)),
+                name="sales_saleentry_used_by_an_order",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["sale", "status", "position"], name="sales_saleentry_queue"),
+            models.Index(fields=["sale", "admitted_at"], name="sales_saleentry_admissions"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)

@@ -1,0 +1,194 @@
+"""What an order needs of the sales of its products: for `orders.placement`, inside the order's transaction.
+
+The order reads its products first, under their locks or with their versions, and then the sales and entries
+here. A change or a pause of a sale locks its products, so the sale that is read here is the one that holds
+until the order commits. An entry is locked, or its use requires that it is admitted still.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from math import ceil
+from typing import NamedTuple
+from uuid import UUID
+
+from django.db import connection
+
+from sales.models import Sale, SaleEntry
+from shop import lazy_texts
+from shop.db import bulk_sql, transactions
+from shop.db.stuck_rows import Row
+from shop.errors import Rejected
+from shop.lazy_texts import mark as _
+
+ADMITTED = SaleEntry.Status.ADMITTED.value
+# By the unique index: another one would lock entries of other accounts on the way.
+READ_ENTRIES = """
+SELECT {columns} FROM sales_saleentry{by_account}
+WHERE sale_id IN ({sales}) AND account_id IN ({accounts}) AND is_current = 1
+ORDER BY sale_id, account_id{lock}
+"""
+BY_ACCOUNT = " FORCE INDEX (sales_saleentry_one_current_per_account)"
+USE_ENTRIES = """
+UPDATE sales_saleentry SET status = 'used', order_id = CASE id{cases} END
+WHERE id IN ({ids}) AND status = 'admitted'
+"""
+
+
+class AdmittedEntry(NamedTuple):
+    """An entry as it was read, and the instant up to which an order may use it."""
+
+    id: UUID
+    until: datetime
+
+
+def locked_row(account_id: int) -> Row:
+    """The rows of an account that its order locks, if it is for a sale with a waiting room."""
+    return Row(SaleEntry, account_id, column="account_id")
+
+
+@dataclass(slots=True)
+class SaleTerms:
+    """The sales of a batch's products, and the admitted entries of its accounts.
+
+    `used` has the entries that orders of this batch use, with their orders.
+    """
+
+    sales: Mapping[int, Sale] = field(default_factory=dict)
+    entries: dict[tuple[int, int], "AdmittedEntry"] = field(default_factory=dict)
+    used: dict[UUID, UUID] = field(default_factory=dict)
+
+
+NO_SALES = SaleTerms()
+
+
+def read(
+    wanted: Iterable[tuple[int, Collection[int | None]]], now: datetime, *, is_locked: bool
+) -> SaleTerms:
+    """The terms for these accounts, each with the sales of the products that it orders; None is no sale.
+
+    No statement without a sale, one for sales that are open to all, and two with waiting rooms. Entries are
+    locked with `is_locked`.
+    """
+    sale_ids: set[int] = set()
+    account_ids: set[int] = set()
+    for account_id, of_products in wanted:
+        for sale_id in of_products:
+            if sale_id is not None:
+                sale_ids.add(sale_id)
+                account_ids.add(account_id)
+    if not sale_ids:
+        return NO_SALES
+    sales = Sale.objects.in_bulk(sale_ids)
+    queued = [sale.pk for sale in sales.values() if sale.is_queued and sale.status_at(now) == "open"]
+    if not queued:
+        return SaleTerms(sales)
+    return SaleTerms(sales, _read_entries(queued, account_ids, is_locked=is_locked))
+
+
+def check(terms: SaleTerms, account_id: int, sale_ids: Iterable[int | None], now: datetime) -> list[int]:
+    """Check that an order of products of these sales may be placed now; returns those that need an entry.
+
+    Raises `Rejected` with `sales`: `sale_not_open` with the seconds until it opens, `sale_closed`,
+    `sale_paused`, and `admission_required`.
+    """
+    ids = sorted({id for id in sale_ids if id is not None and id in terms.sales})
+    if not ids:
+        return []
+    status = {id: terms.sales[id].status_at(now) for id in ids}
+    for refused, refuse in _REFUSALS.items():
+        found = [terms.sales[id] for id in ids if status[id] == refused]
+        if found:
+            raise refuse(found, now)
+    queued = [id for id in ids if terms.sales[id].is_queued]
+    without = [id for id in queued if not _is_admitted(terms.entries.get((id, account_id)), now)]
+    if without:
+        raise Rejected(
+            _("Join the waiting room, and order when you are admitted: {sales}.", sales=_names(without)),
+            code="admission_required",
+            sales=without,
+        )
+    return queued
+
+
+def use(terms: SaleTerms, account_id: int, sale_ids: Sequence[int], order_id: UUID) -> None:
+    """Let a placed order use the account's entries of these sales, which `check` returned, in memory."""
+    for sale_id in sale_ids:
+        terms.used[terms.entries.pop((sale_id, account_id)).id] = order_id
+
+
+def save(terms: SaleTerms, *, is_locked: bool) -> None:
+    """Write which entries are used, in one statement, after their orders.
+
+    For entries that were not locked, raises `transactions.ChangedMeanwhile` when one of them is admitted no
+    more.
+    """
+    cells = bulk_sql.SqlLiterals()
+    cases = "".join([f" WHEN {cells[id]} THEN {cells[order_id]}" for id, order_id in terms.used.items()])
+    statement = USE_ENTRIES.format(cases=cases, ids=cells.listed(terms.used))
+    if is_locked:
+        bulk_sql.execute_deferred(statement)
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        if cursor.rowcount != len(terms.used):
+            raise transactions.ChangedMeanwhile("A sale entry was used or expired since it was read.")
+
+
+def _read_entries(
+    sale_ids: Collection[int], account_ids: Collection[int], *, is_locked: bool
+) -> dict[tuple[int, int], AdmittedEntry]:
+    """The entries of these accounts that are admitted, or were until their time was over."""
+    reader = bulk_sql.reader(SaleEntry, ("id", "sale_id", "account_id", "status", "admitted_until"))
+    statement = READ_ENTRIES.format(
+        columns=reader.selected,
+        by_account=BY_ACCOUNT if connection.vendor == "mysql" else "",
+        sales=bulk_sql.integer_list(sale_ids),
+        accounts=bulk_sql.integer_list(account_ids),
+        lock=bulk_sql.for_update() if is_locked else "",
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        rows = [reader.values(row) for row in cursor.fetchall()]
+    return {
+        (sale_id, account_id): AdmittedEntry(id, admitted_until)
+        for id, sale_id, account_id, status, admitted_until in rows
+        if status == ADMITTED
+    }
+
+
+def _is_admitted(entry: AdmittedEntry | None, now: datetime) -> bool:
+    return entry is not None and entry.until > now
+
+
+def _not_open(sales: Sequence[Sale], now: datetime) -> Rejected:
+    opens_at = max(sale.opens_at for sale in sales)
+    return Rejected(
+        _("The sale has not opened yet; it opens at {opens_at:%Y-%m-%d %H:%M:%S} UTC.", opens_at=opens_at),
+        code="sale_not_open",
+        retry_after=ceil((opens_at - now).total_seconds()),
+        sales=[sale.pk for sale in sales],
+    )
+
+
+def _closed(sales: Sequence[Sale], now: datetime) -> Rejected:
+    ids = [sale.pk for sale in sales]
+    return Rejected(_("The sale is over: {sales}.", sales=_names(ids)), code="sale_closed", sales=ids)
+
+
+def _paused(sales: Sequence[Sale], now: datetime) -> Rejected:
+    ids = [sale.pk for sale in sales]
+    detail = _("The sale is paused; admitted accounts lose no time: {sales}.", sales=_names(ids))
+    return Rejected(detail, code="sale_paused", retry_after=PAUSE_RETRY_SECONDS, sales=ids)
+
+
+def _names(sale_ids: Sequence[int]) -> lazy_texts.Text:
+    return lazy_texts.join(", ", [_("sale {sale}", sale=id) for id in sale_ids])
+
+
+PAUSE_RETRY_SECONDS = 10
+_REFUSALS = {
+    Sale.Status.CLOSED: _closed,
+    Sale.Status.PAUSED: _paused,
+    Sale.Status.SCHEDULED: _not_open,
+}

@@ -1,0 +1,151 @@
+"""The bodies of requests and answers about sales, entries and draws."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from sales import terms
+from sales.models import Sale
+from sales.waiting_room.entries import Entry
+from shop import clock
+from shop.errors import invalid_field
+from shop.http.openapi import api_doc
+from shop.http.validation import Id, Input, Instant, NonBlankText
+from shop.lazy_texts import mark as _
+
+Admission = Literal["open", "queue"]
+SaleStatus = Literal["scheduled", "open", "paused", "closed"]
+EntryStatus = Literal["waiting", "admitted", "used", "expired", "over"]
+Rate = Annotated[int, Field(ge=1, le=terms.HIGHEST_RATE)]
+AdmittedFor = Annotated[int, Field(ge=1, le=terms.LONGEST_ADMISSION_SECONDS)]
+ProductIds = Annotated[list[Id], Field(max_length=terms.MOST_PRODUCTS)]
+SALES = {"type": "array", "items": api_doc.INTEGER}
+for code in ("sale_not_open", "sale_closed", "sale_paused"):
+    api_doc.declare_members(code, sales=SALES | {"description": "the sales in question."})
+api_doc.declare_members(
+    "admission_required", sales=SALES | {"description": "each sale whose waiting room must admit first."}
+)
+api_doc.declare_members(
+    "product_in_sale",
+    products={"type": "array", "items": api_doc.INTEGER, "description": "those in another sale."},
+)
+
+
+class CreateSaleInput(Input):
+    """With `admission` `queue` at most `rate_per_minute` accounts are admitted in any 60 seconds.
+
+    Each has `admitted_for_seconds` to order.
+    """
+
+    name: NonBlankText
+    products: Annotated[ProductIds, Field(min_length=1)]
+    opens_at: Instant
+    closes_at: Instant
+    admission: Admission = "open"
+    rate_per_minute: Rate = terms.DEFAULT_RATE
+    admitted_for_seconds: AdmittedFor = terms.DEFAULT_ADMITTED_FOR_SECONDS
+
+
+class ChangeSaleInput(Input):
+    """Only the given fields change; `products` replaces all of them."""
+
+    name: NonBlankText | None = None
+    products: ProductIds | None = None
+    opens_at: Instant | None = None
+    closes_at: Instant | None = None
+    admission: Admission | None = None
+    rate_per_minute: Rate | None = None
+    admitted_for_seconds: AdmittedFor | None = None
+
+
+class SaleBody(BaseModel):
+    """`seed` is null until the sale opens."""
+
+    id: int
+    name: str
+    products: list[int]
+    opens_at: datetime
+    closes_at: datetime
+    admission: Admission
+    rate_per_minute: int
+    admitted_for_seconds: int
+    seed_hash: str
+    seed: str | None
+    status: SaleStatus
+
+
+class SaleEntryBody(BaseModel):
+    """`ahead` is how many wait before it, null before the draw at the opening.
+
+    The estimate is null as long as it is unknown, as before the opening or during a pause.
+    """
+
+    id: UUID
+    sale: int
+    status: EntryStatus
+    ahead: int | None
+    estimated_wait_seconds: int | None
+    admitted_until: datetime | None
+
+
+class DrawBody(BaseModel):
+    """`count` is how many entries take part, or have joined so far."""
+
+    seed_hash: str
+    seed: str | None
+    entries_hash: str | None
+    count: int
+
+
+def given_terms(given: CreateSaleInput | ChangeSaleInput) -> dict[str, Any]:
+    """The arguments of `terms.create` and `terms.change`. Raises `Invalid` for a product given twice."""
+    fields = given.model_dump(exclude_none=True)
+    product_ids = fields.pop("products", None)
+    if product_ids is not None:
+        if len(set(product_ids)) < len(product_ids):
+            raise invalid_field("products", "duplicate", _("A product is given twice."))
+        fields["product_ids"] = product_ids
+    return fields
+
+
+def sale_body(sale: Sale) -> dict[str, Any]:
+    return {
+        "id": sale.pk,
+        "name": sale.name,
+        "products": sorted([one.product_id for one in sale.sale_products.all()]),
+        "opens_at": sale.opens_at,
+        "closes_at": sale.closes_at,
+        "admission": sale.admission,
+        "rate_per_minute": sale.rate_per_minute,
+        "admitted_for_seconds": sale.admitted_for_seconds,
+        "seed_hash": sale.seed_hash,
+        "seed": public_seed(sale),
+        "status": sale.status_at(clock.now()).value,
+    }
+
+
+def draw_body(sale: Sale) -> dict[str, Any]:
+    return {
+        "seed_hash": sale.seed_hash,
+        "seed": public_seed(sale),
+        "entries_hash": sale.entries_hash or None,
+        "count": sale.drawn_count,
+    }
+
+
+def public_seed(sale: Sale) -> str | None:
+    """The seed, once nothing that is still to come can depend on it."""
+    return sale.seed if sale.drawn_at is not None else None
+
+
+def entry_body(entry: Entry, estimated_wait_seconds: int | None) -> dict[str, Any]:
+    return {
+        "id": entry.id,
+        "sale": entry.sale_id,
+        "status": entry.status.value,
+        "ahead": entry.ahead,
+        "estimated_wait_seconds": estimated_wait_seconds,
+        "admitted_until": entry.admitted_until,
+    }

@@ -1,0 +1,239 @@
+"""Sales: creating, changing and finding them.
+
+A change of what orders depend on locks the sale and then its products, whose versions it increments: see
+`inventory.sale_terms`.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypedDict, Unpack
+
+from django.db.models import QuerySet
+
+from inventory import sale_terms
+from sales.models import Sale, SaleEntry, SaleProduct
+from shop import clock, lazy_texts
+from shop.db import transactions
+from shop.errors import Invalid, NotFound, Rejected, invalid_field
+from shop.events import journal
+from shop.lazy_texts import Text
+from shop.lazy_texts import mark as _
+
+SEED_BYTES = 32
+MOST_PRODUCTS = 1_000
+DEFAULT_RATE = 600
+DEFAULT_ADMITTED_FOR_SECONDS = 300
+# More than any use needs, and within the integers of every database.
+HIGHEST_RATE = 10**6
+LONGEST_ADMISSION_SECONDS = 7 * 24 * 3600
+
+
+class Terms(TypedDict, total=False):
+    """The terms of a sale that staff set, named as its columns."""
+
+    name: str
+    opens_at: datetime
+    closes_at: datetime
+    admission: str
+    rate_per_minute: int
+    admitted_for_seconds: int
+
+
+TERMS = tuple(Terms.__annotations__)
+# Once it has opened, entries are drawn, and orders were placed under its admission.
+FIXED_ONCE_OPEN = ("opens_at", "admission")
+KEPT_ONCE_CLOSED = ("name",)
+
+
+def create(*, product_ids: Collection[int], reason: str = "", **terms: Unpack[Terms]) -> Sale:
+    """Create a sale of these products; from its commit on, orders of them are decided by its terms.
+
+    Its seed is drawn here: only the hash is public until it opens. Durable when it returns, unless the caller
+    has a transaction open. Raises `Invalid` with every field that is wrong, and `Rejected` `product_in_sale`
+    with `products`, those that are in another sale that is not over.
+    """
+    seed = secrets.token_hex(SEED_BYTES)
+    given: Any = {**terms, "seed": seed, "seed_hash": hash_seed(seed)}
+    _check([*_faults(Sale(**given)), *_past_closing(Sale(**given))])
+
+    def insert() -> Sale:
+        sale = Sale.objects.create(**given)
+        _replace_products(sale, product_ids, before=set())
+        after = {name: getattr(sale, name) for name in TERMS}
+        _note("sale.created", sale, after=after | {"products": sorted(product_ids)}, reason=reason)
+        return sale
+
+    return transactions.run_or_savepoint(insert, transactions.ONCE)
+
+
+def change(
+    *, sale_id: int, product_ids: Collection[int] | None = None, reason: str = "", **terms: Unpack[Terms]
+) -> Sale:
+    """Change these terms, and the products if given; every process obeys once this returns.
+
+    Raises `NotFound`; `Invalid` with every field that is wrong; `Rejected` `product_in_sale`,
+    `sale_has_opened` for terms that can't change any more, `sale_has_entries` if its waiting room would go,
+    and `sale_closed` for a sale that is over, of which only name and products can change: a product that it
+    gives up can be ordered without it.
+    """
+    get(sale_id=sale_id)
+
+    def work() -> Sale:
+        sale = lock(sale_id)
+        before = product_ids_of(sale_id)
+        after = before if product_ids is None else set(product_ids)
+        changed = {name: value for name, value in terms.items() if value != getattr(sale, name)}
+        if not changed and before == after:
+            return sale
+        _require_changeable(sale, changed)
+        old = {name: getattr(sale, name) for name in changed}
+        for name, value in changed.items():
+            setattr(sale, name, value)
+        _check([*_faults(sale)])
+        _replace_products(sale, after, before=before)
+        if "closes_at" in changed and sale.closes_at > clock.now():
+            # A process whose clock was ahead may have ended it already.
+            sale.ended_at = None
+        sale.version += 1
+        sale.save(update_fields=[*changed, "ended_at", "version"])
+        products = {} if before == after else {"products": sorted(after)}
+        _note(
+            "sale.changed",
+            sale,
+            before=old | ({"products": sorted(before)} if products else {}),
+            after=changed | products,
+            reason=reason,
+        )
+        return sale
+
+    return transactions.run_or_savepoint(work, transactions.ONCE)
+
+
+def get(*, sale_id: int) -> Sale:
+    """The sale. Raises `NotFound`."""
+    sale = Sale.objects.filter(pk=sale_id).first()
+    if sale is None:
+        raise no_sale(sale_id)
+    return sale
+
+
+def find() -> "QuerySet[Sale]":
+    """All sales with their products, newest first where the caller orders them so."""
+    return Sale.objects.prefetch_related("sale_products")
+
+
+def lock(sale_id: int) -> Sale:
+    """The sale, locked until the transaction ends. Raises `NotFound`."""
+    sale = Sale.objects.select_for_update().filter(pk=sale_id).first()
+    if sale is None:
+        raise no_sale(sale_id)
+    return sale
+
+
+def product_ids_of(sale_id: int) -> set[int]:
+    """The products of the sale."""
+    return set(SaleProduct.objects.filter(sale_id=sale_id).values_list("product_id", flat=True))
+
+
+def hash_seed(seed: str) -> str:
+    """What is public of a seed before the draw: SHA-256 of its text, in hexadecimal digits."""
+    return hashlib.sha256(seed.encode()).hexdigest()
+
+
+def no_sale(sale_id: int) -> NotFound:
+    """The error of a sale that doesn't exist."""
+    return NotFound(_("There is no sale {sale_id}.", sale_id=sale_id))
+
+
+def _replace_products(sale: Sale, after: Collection[int], *, before: Collection[int]) -> None:
+    """Lock all products of both sets, so that no order commits by the old terms, and write the difference."""
+    if len(after) > MOST_PRODUCTS:
+        detail = _("A sale may have {most} products.", most=MOST_PRODUCTS)
+        raise invalid_field("products", "too_long", detail)
+    removed = set(before) - set(after)
+    current = sale_terms.lock(set(after) | removed)
+    missing = sorted(set(after) - set(before) - current.keys())
+    if missing:
+        names = ", ".join(map(str, missing))
+        raise invalid_field("products", "not_found", _("There is no product {products}.", products=names))
+    added = _to_assign(sale, after, before=before, current=current)
+    _require_free(sale, {id: current[id] for id in added})
+    sale_terms.assign([id for id in removed if current.get(id) == sale.pk], sale_id=None)
+    SaleProduct.objects.filter(sale=sale, product_id__in=removed).delete()
+    sale_terms.assign(added, sale_id=sale.pk)
+    new = sorted(added - set(before))
+    SaleProduct.objects.bulk_create([SaleProduct(sale=sale, product_id=id) for id in new])
+
+
+def _to_assign(
+    sale: Sale, after: Collection[int], *, before: Collection[int], current: Mapping[int, int | None]
+) -> set[int]:
+    """Which of its products do not obey the sale yet: new ones, and of a sale that is not over also those
+    that another sale took while this one seemed to be over.
+    """
+    is_over = clock.now() >= sale.closes_at
+    return {id for id in after if id not in before or (not is_over and current.get(id) != sale.pk)}
+
+
+def _require_free(sale: Sale, current: Mapping[int, int | None]) -> None:
+    """Require that none of these products is in another sale that is not over. They must be locked."""
+    others = {id for id in current.values() if id not in (None, sale.pk)}
+    running = set(Sale.objects.filter(pk__in=others, closes_at__gt=clock.now()).values_list("pk", flat=True))
+    taken = sorted(id for id, other in current.items() if other in running)
+    if taken:
+        names = lazy_texts.join(", ", [_("product {product}", product=id) for id in taken])
+        raise Rejected(
+            _("In another sale that is not over: {products}.", products=names),
+            code="product_in_sale",
+            products=taken,
+        )
+
+
+def _require_changeable(sale: Sale, changed: Mapping[str, Any]) -> None:
+    now = clock.now()
+    if now >= sale.closes_at and changed.keys() - set(KEPT_ONCE_CLOSED):
+        raise Rejected(_("The sale is over; only its name and its products can change."), code="sale_closed")
+    fixed = [name for name in FIXED_ONCE_OPEN if name in changed]
+    if fixed and (now >= sale.opens_at or sale.drawn_at is not None):
+        raise Rejected(
+            _("The sale has opened; {terms} can't change any more.", terms=", ".join(fixed)),
+            code="sale_has_opened",
+        )
+    if "admission" in changed and SaleEntry.objects.filter(sale=sale).exists():
+        raise Rejected(
+            _("Accounts are in its waiting room already; the admission can't change any more."),
+            code="sale_has_entries",
+        )
+
+
+def _faults(sale: Sale) -> Iterator[dict[str, Text]]:
+    """Contradictions between the terms, for which the database has the same constraints."""
+    if sale.closes_at <= sale.opens_at:
+        yield _fault("closes_at", "not_after_opening", _("The sale must close after it opens."))
+
+
+def _past_closing(sale: Sale) -> Iterator[dict[str, Text]]:
+    if sale.closes_at <= clock.now():
+        yield _fault("closes_at", "not_in_future", _("The sale must close in the future (times are UTC)."))
+
+
+def _fault(field: str, code: str, detail: Text) -> dict[str, Text]:
+    return {"field": field, "code": code, "detail": detail}
+
+
+def _check(faults: Sequence[dict[str, Text]]) -> None:
+    if faults:
+        raise Invalid(lazy_texts.join(" ", [fault["detail"] for fault in faults]), errors=faults)
+
+
+def _note(
+    what: str,
+    sale: Sale,
+    *,
+    after: Mapping[str, object],
+    before: Mapping[str, object] | None = None,
+    reason: str = "",
+) -> None:
+    journal.note(what=what, subject=f"sale {sale.pk}", before=before, after=after, detail=reason)

@@ -1,0 +1,66 @@
+"""Sales and entries for tests, made by the domain as in production."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from django.contrib.auth.models import User
+
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from sales import terms
+from sales.models import Sale, SaleEntry
+from sales.waiting_room import entries
+from sales.waiting_room.entries import Entry, JoinRequest
+from shop import clock
+from shop.db import transactions
+from shop.tests.factories import AccountFactory
+
+JOINED_AT_ONCE = 500
+
+
+def create_sale(*products: Product, opens_in: float = -1, closes_in: float = 3_600, **given: Any) -> Sale:
+    """A sale with a waiting room that has opened a second ago; times are in seconds from now."""
+    now = clock.now()
+    wanted: Any = {
+        "name": "Drop",
+        "opens_at": now + timedelta(seconds=opens_in),
+        "closes_at": now + timedelta(seconds=closes_in),
+        "admission": "queue",
+        "rate_per_minute": 600,
+        "admitted_for_seconds": 300,
+    } | given
+    return terms.create(product_ids=[one.pk for one in products or [ProductFactory(on_hand=10)]], **wanted)
+
+
+def join(sale: Sale, account_id: int | None = None) -> Entry:
+    """The entry of an account, a new one without its id."""
+    return entries.JOINER.submit(JoinRequest(sale.pk, account_id or AccountFactory().pk))
+
+
+def join_all(sale: Sale, number: int) -> list[Entry]:
+    """The entries of so many new accounts, which joined one after the other."""
+    return [join(sale) for _ in range(number)]
+
+
+def join_many(sale: Sale, number: int) -> None:
+    """Let so many new accounts join, by batches as of that many requests at once; they cannot sign in."""
+    names = [f"of-sale-{sale.pk}-{index}" for index in range(number)]
+    User.objects.bulk_create([User(username=name, password="!") for name in names], batch_size=JOINED_AT_ONCE)
+    found = User.objects.filter(username__startswith=f"of-sale-{sale.pk}-").order_by("pk")
+    requests = [JoinRequest(sale.pk, account_id) for account_id in found.values_list("pk", flat=True)]
+    for start in range(0, number, JOINED_AT_ONCE):
+        batch = requests[start : start + JOINED_AT_ONCE]
+        transactions.run(partial(entries._join, batch), transactions.REPEATABLE)
+
+
+def read(entry: Entry) -> Entry:
+    """The entry as it stands now."""
+    return entries.READER.submit(entry.id)
+
+
+def statuses(*read_entries: Entry) -> Sequence[str]:
+    """What these entries are now."""
+    found = SaleEntry.objects.in_bulk([entry.id for entry in read_entries])
+    return [found[entry.id].status for entry in read_entries]

@@ -1,0 +1,284 @@
+"""Admin pages of sales and of the entries of their waiting rooms."""
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+from uuid_utils.compat import uuid7
+
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from sales import terms
+from sales.models import Sale, SaleEntry
+from sales.tests.factories import create_sale, join, join_all
+from sales.waiting_room import admission, draw
+from shop import clock
+from shop.models import JournalLine
+from shop.operators.forms import SENT_BEFORE
+from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.sent_forms import fields_of
+
+pytestmark = pytest.mark.django_db(transaction=True)
+WHY = "It was announced so."
+ADD, LIST, ENTRIES = "/admin/sales/sale/add/", "/admin/sales/sale/", "/admin/sales/saleentry/"
+
+
+def signed_in(account: User) -> Client:
+    client = Client()
+    client.force_login(account)
+    return client
+
+
+@pytest.fixture
+def operator() -> Client:
+    return signed_in(SuperuserFactory.create())
+
+
+def new_form(*products: Product, **changed: Any) -> dict[str, Any]:
+    """The form of a new sale, which opens tomorrow for a day."""
+    opens_at = clock.now() + timedelta(days=1)
+    return {
+        "form_id": str(uuid7()),
+        "name": "Drop",
+        "products": [product.pk for product in products],
+        "opens_at_0": f"{opens_at:%Y-%m-%d}",
+        "opens_at_1": "12:00:00",
+        "closes_at_0": f"{opens_at + timedelta(days=1):%Y-%m-%d}",
+        "closes_at_1": "12:00:00",
+        "admission": "queue",
+        "rate_per_minute": 60,
+        "admitted_for_seconds": 120,
+    } | changed
+
+
+def page_of(sale: Sale) -> str:
+    return f"/admin/sales/sale/{sale.pk}/change/"
+
+
+def shown(client: Client, page: str) -> str:
+    return client.get(page).content.decode()
+
+
+def change(client: Client, sale: Sale, **changed: Any) -> Any:
+    """Send the sale's page with these fields changed, as a browser would."""
+    page = shown(client, page_of(sale))
+    products = re.findall(r'name="initial-products" value="(\d+)"', page)
+    sent: dict[str, Any] = fields_of(page, reason=WHY) | {"initial-products": products, "products": products}
+    return client.post(page_of(sale), sent | changed)
+
+
+def test_a_sale_is_added_once_with_its_products(operator: Client) -> None:
+    tea, mug = ProductFactory.create_batch(2)
+    form = new_form(tea, mug)
+
+    answers = [operator.post(ADD, form).status_code for _ in range(2)]
+
+    sale = Sale.objects.get()
+    assert answers == [302, 302]
+    assert (sale.rate_per_minute, sale.admitted_for_seconds, sale.is_queued) == (60, 120, True)
+    assert terms.product_ids_of(sale.pk) == {tea.pk, mug.pk}
+    assert str(SENT_BEFORE) in shown(operator, LIST)
+    assert LogEntry.objects.filter(object_id=str(sale.pk)).exists()
+
+
+def test_the_form_begins_with_the_apis_defaults(operator: Client) -> None:
+    page = shown(operator, ADD)
+
+    assert f'value="{terms.DEFAULT_RATE}"' in page
+    assert f'value="{terms.DEFAULT_ADMITTED_FOR_SECONDS}"' in page
+
+
+def test_products_are_found_by_a_part_of_their_sku_or_name(operator: Client) -> None:
+    tea = ProductFactory.create(sku="TEA-7", name="Green tea")
+    ProductFactory.create(sku="MUG-1", name="Mug")
+    source = {"app_label": "sales", "model_name": "saleproduct", "field_name": "product"}
+    page = shown(operator, ADD)
+
+    found = [operator.get("/admin/autocomplete/", source | {"term": term}) for term in ("TEA-", "green")]
+
+    assert all(f'data-{name.replace("_", "-")}="{value}"' in page for name, value in source.items())
+    assert [[row["id"] for row in answer.json()["results"]] for answer in found] == [[str(tea.pk)]] * 2
+
+
+def test_a_product_of_another_sale_is_refused_in_a_message(operator: Client) -> None:
+    product = ProductFactory.create(on_hand=1)
+    create_sale(product)
+
+    operator.post(ADD, new_form(product))
+
+    assert "In another sale that is not over" in shown(operator, ADD)
+    assert Sale.objects.count() == 1
+
+
+@pytest.mark.parametrize("value", ["0001-01-01", "1e400", "", "\x00", "²", "9" * 30, "9" * 5_000])
+def test_products_that_are_no_ids_are_refused_in_a_message(value: str, operator: Client) -> None:
+    tea = ProductFactory.create(on_hand=1)
+    sale = create_sale(tea, opens_in=3_600, closes_in=7_200)
+
+    added = operator.post(ADD, new_form(products=[tea.pk, value]))
+    changed = change(operator, sale, products=[tea.pk, value])
+
+    assert [added.status_code, changed.status_code] == [200, 200]
+    assert all(f'<option value="{tea.pk}" selected' in one.content.decode() for one in (added, changed))
+    assert Sale.objects.count() == 1
+
+
+def test_a_change_is_journaled_with_its_reason_and_changes_nothing_else(operator: Client) -> None:
+    sale = create_sale(opens_in=3_600, closes_in=7_200)
+
+    answer = change(operator, sale, rate_per_minute=30)
+
+    after = Sale.objects.get()
+    line = JournalLine.objects.get(what="sale.changed")
+    assert answer.status_code == 302
+    assert (after.rate_per_minute, after.opens_at, after.version) == (30, sale.opens_at, 1)
+    assert (line.detail, line.before, line.after) == (WHY, {"rate_per_minute": 600}, {"rate_per_minute": 30})
+    assert change(operator, sale, rate_per_minute=20, reason="").status_code == 200
+    assert Sale.objects.get().rate_per_minute == 30
+
+
+def test_products_are_replaced_and_those_of_a_meanwhile_changed_sale_are_not(operator: Client) -> None:
+    tea, mug = ProductFactory.create_batch(2, on_hand=1)
+    sale = create_sale(tea, opens_in=3_600, closes_in=7_200)
+    stale = fields_of(shown(operator, page_of(sale)), reason=WHY)
+
+    change(operator, sale, products=[mug.pk])
+    refused = operator.post(
+        page_of(sale), stale | {"initial-products": [tea.pk], "products": [tea.pk, mug.pk]}
+    )
+
+    assert terms.product_ids_of(sale.pk) == {mug.pk}
+    assert "changed since the page was opened" in refused.content.decode()
+
+
+def test_a_sale_without_products_can_be_changed_and_can_get_some(operator: Client) -> None:
+    tea, mug = ProductFactory.create_batch(2, on_hand=1)
+    sale = create_sale(tea, opens_in=3_600, closes_in=7_200)
+
+    for products in ([], [mug.pk]):
+        assert change(operator, sale, products=products).status_code == 302
+        assert terms.product_ids_of(sale.pk) == set(products)
+
+
+def test_what_can_no_longer_change_is_no_field(operator: Client) -> None:
+    fields = ("name", "opens_at_0", "admission", "rate_per_minute", "closes_at_0")
+    opened = create_sale()
+    closed = create_sale()
+    Sale.objects.filter(pk=closed.pk).update(
+        opens_at=clock.now() - timedelta(hours=2), closes_at=clock.now() - timedelta(hours=1)
+    )
+
+    def there(sale: Sale) -> list[bool]:
+        page = shown(operator, page_of(sale))
+        return [f'name="{name}"' in page for name in fields]
+
+    assert there(opened) == [True, False, False, True, True]
+    assert there(closed) == [True, False, False, False, False]
+    assert change(operator, opened, rate_per_minute=1).status_code == 302
+    assert change(operator, closed, products=[]).status_code == 302
+    assert terms.product_ids_of(closed.pk) == set()
+
+
+def test_the_seed_is_shown_nowhere_before_the_draw(operator: Client) -> None:
+    sale = create_sale(opens_in=3_600, closes_in=7_200)
+    join(sale)
+    change(operator, sale, name="Other")
+    operator.post(f"{page_of(sale).removesuffix('change/')}pause/", {"_form_submitted": "on", "reason": WHY})
+    pages = [
+        page_of(sale),
+        f"{page_of(sale).removesuffix('change/')}history/",
+        LIST,
+        f"{LIST}?q={sale.seed}",
+        "/admin/sales/sale/export/",
+        ENTRIES,
+        f"{ENTRIES}{SaleEntry.objects.get().pk}/change/",
+        "/admin/sales/saleentry/export/",
+        "/admin/",
+        f"/admin/search/?q={sale.seed}",
+    ]
+
+    for page in pages:
+        answer = operator.get(page)
+        text = b"".join(answer) if answer.streaming else answer.content  # type: ignore[arg-type]
+        # The search repeats what is searched for.
+        assert sale.seed.encode() not in text or "?q=" in page, page
+    stored = [*JournalLine.objects.values_list("before", "after", "detail"), *LogEntry.objects.values_list()]
+    assert sale.seed not in str(stored)
+    assert "Secret until the draw" in shown(operator, page_of(sale))
+
+    Sale.objects.filter(pk=sale.pk).update(opens_at=clock.now())
+    draw.close_if_due(Sale.objects.get())
+    assert sale.seed in shown(operator, page_of(sale))
+
+
+def test_no_filter_or_order_reads_the_seed_letter_by_letter(operator: Client) -> None:
+    sale = create_sale(opens_in=3_600, closes_in=7_200)
+
+    for asked in (f"seed__startswith={sale.seed[0]}", f"seed={sale.seed}"):
+        assert "has no filter" in operator.get(f"{LIST}?{asked}", follow=True).content.decode()
+
+
+def test_entries_are_found_by_sale_status_account_and_id(operator: Client) -> None:
+    first, second = create_sale(), create_sale()
+    ada = AccountFactory.create()
+    own, *others = join(first, ada.pk), *join_all(first, 2)
+    elsewhere = join(second)
+    admission.advance(second.pk)
+
+    def found(query: str) -> set[str]:
+        page = shown(operator, f"{ENTRIES}?{query}")
+        return set(re.findall(r"/admin/sales/saleentry/([0-9a-f-]{36})/change/", page))
+
+    of_first = {str(entry.id) for entry in (own, *others)}
+    assert found("") == of_first | {str(elsewhere.id)}
+    assert found(f"sale={first.pk}") == of_first
+    assert found("status__exact=admitted") == {str(elsewhere.id)}
+    assert found(f"q={ada.username}") == found(f"q={own.id}") == found(f"account__id__exact={ada.pk}")
+    assert found(f"q={own.id}") == {str(own.id)}
+    assert found("sale=nonsense") == found("q=nonsense") == set()
+    assert f"{ENTRIES}?sale={first.pk}" in shown(operator, page_of(first))
+    assert "waiting 3 " in shown(operator, page_of(first))
+
+
+def test_the_status_of_an_entry_is_that_of_the_clock(operator: Client) -> None:
+    sale = create_sale()
+    entry = join(sale)
+    admission.advance(sale.pk)
+    SaleEntry.objects.update(admitted_until=clock.now() - timedelta(seconds=1))
+
+    assert "expired" in shown(operator, f"{ENTRIES}?q={entry.id}")
+
+
+def test_other_pages_lead_to_the_sale_and_the_entry(operator: Client) -> None:
+    product, ada = ProductFactory.create(on_hand=1), AccountFactory.create()
+    sale = create_sale(product)
+    entry = join(sale, ada.pk)
+
+    assert page_of(sale) in shown(operator, reverse("product-page", args=[product.pk]))
+    account = shown(operator, reverse("account-page", args=[ada.pk]))
+    assert page_of(sale) in account and str(entry.id) in account
+    assert str(entry.id) in operator.get(f"/admin/search/?q={entry.id}")["Location"]
+    assert page_of(sale) in shown(operator, "/admin/")
+
+
+def test_without_the_right_the_page_of_a_product_names_no_sale() -> None:
+    product = ProductFactory.create(on_hand=1)
+    sale = create_sale(product)
+    viewer = signed_in(AccountFactory.create(is_staff=True, permissions=["inventory.view_product"]))
+
+    assert page_of(sale) not in shown(viewer, reverse("product-page", args=[product.pk]))
+
+
+def test_who_may_only_view_sees_the_terms_and_no_form() -> None:
+    sale = create_sale(ProductFactory.create(sku="TEA-7"), opens_in=3_600, closes_in=7_200)
+    viewer = signed_in(AccountFactory.create(is_staff=True, permissions=["sales.view_sale"]))
+
+    page = shown(viewer, page_of(sale))
+
+    assert "TEA-7" in page and sale.seed_hash in page
+    assert 'name="rate_per_minute"' not in page and sale.seed not in page

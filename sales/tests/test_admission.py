@@ -1,0 +1,273 @@
+"""Admission: in order, within the rate of any 60 seconds, and never while nothing is available."""
+
+import time
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+
+from inventory import adjustments
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from sales import audit, pausing, terms
+from sales.models import Sale, SaleEntry
+from sales.tests import factories
+from sales.waiting_room import admission
+from shop import clock
+from shop.db.transactions import LockWaitTimeout
+from shop.errors import Rejected
+from shop.tests.racing import wait_until
+from shop.tests.second_connection import ask, holding
+from shop.tests.waiting import in_background, waiting_at
+
+pytestmark = pytest.mark.django_db(transaction=True)
+KEEP = "SELECT id FROM sales_sale WHERE id = %s FOR UPDATE"
+
+
+def count(sale: Sale) -> Counter[str]:
+    return Counter(SaleEntry.objects.filter(sale=sale).values_list("status", flat=True))
+
+
+def test_entries_are_admitted_in_the_order_of_arrival() -> None:
+    sale = factories.create_sale(rate_per_minute=3)
+    joined = factories.join_all(sale, 5)
+
+    admission.advance(sale.pk)
+
+    assert factories.statuses(*joined) == ["admitted"] * 3 + ["waiting"] * 2
+    admitted = SaleEntry.objects.get(pk=joined[0].id)
+    assert admitted.admitted_at is not None
+    assert admitted.admitted_until == admitted.admitted_at + timedelta(seconds=300)
+    assert admitted.rate_per_minute == 3
+    assert [factories.read(one).ahead for one in joined] == [0, 0, 0, 0, 1]
+
+
+def test_at_most_the_rate_is_admitted_in_any_sixty_seconds() -> None:
+    sale = factories.create_sale(rate_per_minute=4)
+    factories.join_all(sale, 12)
+    admitted = []
+
+    for second in range(0, 130, 5):
+        with clock.shifted(by=timedelta(seconds=second)):
+            admitted.append(admission.advance(sale.pk))
+
+    # The window's both ends belong to it: after 60 s exactly the first are still within.
+    assert [number for number in admitted if number] == [4, 4, 4]
+    assert count(sale) == {"admitted": 12}
+
+
+def test_a_fast_rate_is_spread_over_the_minute() -> None:
+    sale = factories.create_sale(rate_per_minute=1_200)
+    factories.join_all(sale, 60)
+
+    first = admission.advance(sale.pk)
+    second = admission.advance(sale.pk)
+    with clock.shifted(by=timedelta(seconds=2)):
+        third = admission.advance(sale.pk)
+
+    assert (first, second, third) == (40, 0, 20)
+
+
+def test_a_lower_rate_holds_at_once_for_the_minute_before_it() -> None:
+    sale = factories.create_sale(rate_per_minute=8)
+    factories.join_all(sale, 12)
+    admission.advance(sale.pk)
+
+    terms.change(sale_id=sale.pk, rate_per_minute=5)
+    with clock.shifted(by=timedelta(seconds=50)):
+        assert admission.advance(sale.pk) == 0
+    with clock.shifted(by=timedelta(seconds=61)):
+        assert admission.advance(sale.pk) == 4
+
+    assert set(SaleEntry.objects.filter(sale=sale).values_list("rate_per_minute", flat=True)) == {8, 5}
+
+
+def test_nothing_is_admitted_while_nothing_is_available() -> None:
+    product = ProductFactory(on_hand=2)
+    sale = factories.create_sale(product)
+    Product.objects.filter(pk=product.pk).update(reserved=2)
+    [entry] = factories.join_all(sale, 1)
+
+    assert admission.advance(sale.pk) == 0
+    Product.objects.filter(pk=product.pk).update(reserved=1)
+    assert admission.advance(sale.pk) == 1
+
+    assert factories.statuses(entry) == ["admitted"]
+
+
+def test_waiting_entries_are_over_when_nothing_is_on_hand_and_may_join_again_after_a_delivery() -> None:
+    product = ProductFactory(on_hand=0)
+    sale = factories.create_sale(product)
+    [entry] = factories.join_all(sale, 1)
+
+    admission.advance(sale.pk)
+    assert factories.statuses(entry) == ["over"]
+    assert factories.join(sale, entry.account_id).id == entry.id
+
+    adjustments.receive(product_id=product.pk, quantity=1, reason="A late box.")
+    again = factories.join(sale, entry.account_id)
+    assert again.id != entry.id
+    admission.advance(sale.pk)
+    assert factories.statuses(entry, again) == ["over", "admitted"]
+
+
+def test_an_admitted_entry_without_an_order_expires_and_its_account_joins_at_the_end() -> None:
+    sale = factories.create_sale(admitted_for_seconds=30, rate_per_minute=2)
+    joined = factories.join_all(sale, 4)
+    admission.advance(sale.pk)
+
+    with clock.shifted(by=timedelta(seconds=31)):
+        assert factories.read(joined[0]).status == "expired"
+        again = factories.join(sale, joined[0].account_id)
+        assert factories.statuses(joined[0]) == ["expired"]
+        admission.advance(sale.pk)
+        assert factories.statuses(*joined) == ["expired", "expired", "waiting", "waiting"]
+
+    assert again.id != joined[0].id
+    assert again.ahead == 2
+
+
+def test_a_pause_stops_the_admission_and_the_clocks_of_admitted_entries() -> None:
+    sale = factories.create_sale(admitted_for_seconds=60, rate_per_minute=1)
+    admitted, waiting = factories.join_all(sale, 2)
+    admission.advance(sale.pk)
+
+    pausing.pause(sale_id=sale.pk, reason="The price is wrong.")
+    with clock.shifted(by=timedelta(seconds=100)):
+        assert admission.advance(sale.pk) == 0
+        paused = factories.read(admitted)
+        assert paused.status == "admitted"
+        assert paused.admitted_until is not None
+        assert 55 < (paused.admitted_until - clock.now()).total_seconds() <= 60
+        pausing.resume(sale_id=sale.pk, reason="The price is right.")
+        resumed = factories.read(admitted)
+        assert resumed.admitted_until is not None
+        assert 55 < (resumed.admitted_until - clock.now()).total_seconds() <= 60
+        admission.advance(sale.pk)
+        assert factories.statuses(admitted, waiting) == ["admitted", "admitted"]
+
+
+def test_a_closed_sale_ends_its_entries_and_is_done() -> None:
+    sale = factories.create_sale(rate_per_minute=1, closes_in=100)
+    joined = factories.join_all(sale, 3)
+    admission.advance(sale.pk)
+
+    with clock.shifted(by=timedelta(seconds=101)):
+        assert factories.read(joined[2]).status == "over"
+        assert admission.advance(sale.pk) == 3
+        assert admission.advance(sale.pk) == 0
+
+    assert factories.statuses(*joined) == ["over"] * 3
+    sale.refresh_from_db()
+    assert sale.ended_at is not None
+
+
+def test_a_sale_that_nobody_advanced_is_drawn_and_ended_after_it_closed() -> None:
+    sale = factories.create_sale(opens_in=10, closes_in=20)
+    [entry] = factories.join_all(sale, 1)
+
+    with clock.shifted(by=timedelta(seconds=60)):
+        admission.advance(sale.pk)
+
+    sale.refresh_from_db()
+    assert (sale.drawn_count, sale.is_ordered, sale.ended_at is not None) == (1, True, True)
+    assert factories.statuses(entry) == ["over"]
+
+
+def test_after_the_clock_went_back_a_quarter_of_an_hour_the_rate_holds_and_admission_goes_on() -> None:
+    """As after a failover to a database whose clock is behind."""
+    sale = factories.create_sale(rate_per_minute=3)
+    factories.join_all(sale, 9)
+    with clock.shifted(by=timedelta(minutes=15)):
+        assert admission.advance(sale.pk) == 3
+
+    assert admission.advance(sale.pk) == 0
+    with clock.shifted(by=timedelta(seconds=59)):
+        assert admission.advance(sale.pk) == 0
+    with clock.shifted(by=timedelta(seconds=61)):
+        assert admission.advance(sale.pk) == 3
+    with clock.shifted(by=timedelta(seconds=122)):
+        assert admission.advance(sale.pk) == 3
+
+    rows = SaleEntry.objects.order_by("position").values_list("admitted_at", "admitted_until")
+    instants = [at for at, _ in rows if at]
+    assert instants == sorted(instants)
+    assert [report.offenders for report in audit.audit()] == [[], [], []]
+    last_until = rows[8][1]
+    assert last_until is not None
+    assert last_until < clock.now() + timedelta(minutes=8)
+
+
+def test_a_process_waits_for_the_lock_when_the_sale_has_not_moved_for_a_second() -> None:
+    """Otherwise requests that join, which hold the lock most of the time, would keep entries waiting."""
+    sale = factories.create_sale()
+    [entry] = factories.join_all(sale, 1)
+    with holding(KEEP, sale.pk) as keeper:
+        advanced = in_background(lambda: admission.advance(sale.pk))
+        wait_until(lambda: waiting_at("%sales_sale%FOR UPDATE%") == 1)
+        keeper.rollback()
+        assert advanced.result(30) == 1
+    assert factories.statuses(entry) == ["admitted"]
+
+    with holding(KEEP, sale.pk):
+        assert admission.advance(sale.pk) == 0
+
+
+def test_a_process_that_waited_for_the_lock_admits_by_the_time_after_it() -> None:
+    """Otherwise an admission meanwhile would look like a clock that went back, and move the sale's clock."""
+    sale = factories.create_sale(rate_per_minute=3)
+    factories.join_all(sale, 9)
+    with holding(KEEP, sale.pk) as keeper:
+        advanced = in_background(lambda: admission.advance(sale.pk))
+        wait_until(lambda: waiting_at("%sales_sale%FOR UPDATE%") == 1)
+        time.sleep(admission.LARGEST_STEP.total_seconds() + 0.2)
+        ask(keeper, "UPDATE sales_sale SET last_admitted_at = UTC_TIMESTAMP(6) WHERE id = %s", sale.pk)
+        keeper.commit()
+        advanced.result(30)
+    sale.refresh_from_db()
+    assert sale.admission_clock_ahead == timedelta(0)
+
+
+def test_processes_that_disagree_about_the_time_keep_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for half a minute after a failover: one process is a quarter of an hour behind the other."""
+    sale = factories.create_sale(rate_per_minute=3)
+    factories.join_all(sale, 30)
+    now = clock.now
+
+    for behind in (0, 15) * 5:
+        with monkeypatch.context() as patched:
+            patched.setattr(clock, "now", lambda behind=behind: now() - timedelta(minutes=behind))
+            admission.advance(sale.pk)
+
+    assert count(sale) == {"admitted": 3, "waiting": 27}
+    sale.refresh_from_db()
+    assert sale.admission_clock_ahead == timedelta(0)
+
+
+def test_a_sale_whose_row_stays_locked_does_not_delay_the_others() -> None:
+    first, second = factories.create_sale(), factories.create_sale()
+    joined = [factories.join(sale) for sale in (first, second)]
+    ask(connection, "SET SESSION innodb_lock_wait_timeout = 1")
+    try:
+        with holding(KEEP, first.pk), pytest.raises(LockWaitTimeout):
+            admission.advance_each([first.pk, second.pk])
+    finally:
+        connection.close()
+    assert factories.statuses(*joined) == ["waiting", "admitted"]
+
+
+def test_a_sale_whose_closing_is_moved_after_a_process_has_ended_it_goes_on() -> None:
+    """A process whose clock was ahead has ended it; then staff let it close later."""
+    sale = factories.create_sale(closes_in=60)
+    with clock.shifted(by=timedelta(seconds=61)):
+        admission.advance(sale.pk)
+    with pytest.raises(Rejected) as refused:
+        factories.join(sale)
+    assert refused.value.code == "sale_closed"
+
+    terms.change(sale_id=sale.pk, closes_at=clock.now() + timedelta(hours=1))
+
+    entry = factories.join(sale)
+    admission.advance(sale.pk)
+    assert factories.statuses(entry) == ["admitted"]

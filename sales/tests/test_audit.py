@@ -1,0 +1,135 @@
+"""The audit names each damage of entries by the sale or the entry; constraints refuse what it can't see."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import DatabaseError, transaction
+from django.db.models import F
+
+from sales import audit
+from sales.models import Sale, SaleEntry
+from sales.tests import factories
+from sales.waiting_room import admission
+from shop.tests.factories import AccountFactory, OrderFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def sale() -> Sale:
+    """A sale whose first three entries of five are admitted, beside another one."""
+    factories.create_sale()
+    sale = factories.create_sale(rate_per_minute=3)
+    factories.join_all(sale, 5)
+    admission.advance(sale.pk)
+    sale.refresh_from_db()
+    assert offenders() == []
+    return sale
+
+
+def offenders() -> list[str]:
+    """The offenders of all broken laws, which is L14 alone."""
+    broken = [report for report in audit.audit() if not report.holds]
+    assert {report.law for report in broken} <= {"L14"}
+    return [offender for report in broken for offender in report.offenders]
+
+
+def entry_at(sale: Sale, position: int) -> "Any":
+    """The entry at a position, as rows that can be updated."""
+    return SaleEntry.objects.filter(sale=sale, position=position)
+
+
+def id_at(sale: Sale, position: int) -> str:
+    return str(entry_at(sale, position).get().pk)
+
+
+def test_more_admissions_than_the_rate_are_named_with_their_instant_and_number(sale: Sale) -> None:
+    at = entry_at(sale, 3).get().admitted_at
+    SaleEntry.objects.filter(sale=sale, admitted_at=at).update(rate_per_minute=2)
+    assert offenders() == [
+        f"sale {sale.pk}: 3 admitted in the 60 s until {at.isoformat()}, 2 allowed",
+    ]
+
+
+@pytest.mark.parametrize(("seconds", "is_within"), [(60, True), (60.000001, False)])
+def test_both_ends_belong_to_the_minute(seconds: float, is_within: bool, sale: Sale) -> None:
+    later = timedelta(seconds=seconds)
+    chosen = entry_at(sale, 3)
+    chosen.update(admitted_at=F("admitted_at") + later, rate_per_minute=2)
+    assert bool(offenders()) is is_within
+
+
+def test_an_entry_that_waits_before_an_admitted_one_is_named(sale: Sale) -> None:
+    nothing: dict[str, Any] = dict.fromkeys(("admitted_at", "admitted_until", "rate_per_minute"))
+    entry_at(sale, 2).update(status="waiting", **nothing)
+    assert offenders() == [id_at(sale, 2)]
+
+
+def test_an_entry_that_is_admitted_beyond_the_passed_position_is_named(sale: Sale) -> None:
+    Sale.objects.filter(pk=sale.pk).update(passed_position=2)
+    assert offenders() == [id_at(sale, 3)]
+
+
+def test_a_passed_position_beyond_the_admitted_ones_names_those_that_wait(sale: Sale) -> None:
+    Sale.objects.filter(pk=sale.pk).update(passed_position=5)
+    assert sorted(offenders()) == sorted([id_at(sale, 4), id_at(sale, 5)])
+
+
+def test_a_scheduled_audit_names_the_same(sale: Sale) -> None:
+    Sale.objects.filter(pk=sale.pk).update(passed_position=2)
+    [subject] = audit.SUBJECTS
+    found = [check([sale.pk]) for _, check in subject.checks]
+    assert [offender for report in found for offender in report.offenders] == [id_at(sale, 3)]
+
+
+REFUSED: list[tuple[str, Callable[[Sale], Any]]] = [
+    (
+        "one_current_per_account",
+        lambda sale: entry_at(sale, 5).update(account=entry_at(sale, 4).get().account),
+    ),
+    ("position_once", lambda sale: entry_at(sale, 5).update(position=4)),
+    ("used_by_an_order", lambda sale: entry_at(sale, 1).update(status="used")),
+    ("used_by_an_order", lambda sale: entry_at(sale, 1).update(order=_order())),
+    ("one_per_order_and_sale", lambda sale: _use(sale, 1, 2)),
+    ("passed_within_last", lambda sale: Sale.objects.filter(pk=sale.pk).update(passed_position=6)),
+    ("passed_within_last", lambda sale: Sale.objects.filter(pk=sale.pk).update(last_position=2)),
+    (
+        "only_admitted_ones_are_used_or_expire",
+        lambda sale: entry_at(sale, 4).update(status="expired"),
+    ),
+    (
+        "only_admitted_ones_are_used_or_expire",
+        lambda sale: entry_at(sale, 4).update(status="used", order=_order()),
+    ),
+    ("admission_is_whole", lambda sale: entry_at(sale, 1).update(rate_per_minute=None)),
+    ("admission_is_whole", lambda sale: entry_at(sale, 1).update(admitted_until=None)),
+    ("admission_is_whole", lambda sale: entry_at(sale, 1).update(position=None)),
+    ("rate_positive", lambda sale: Sale.objects.filter(pk=sale.pk).update(rate_per_minute=0)),
+    ("admitted_for_positive", lambda sale: Sale.objects.filter(pk=sale.pk).update(admitted_for_seconds=0)),
+    (
+        "closes_after_opening",
+        lambda sale: Sale.objects.filter(pk=sale.pk).update(closes_at=F("opens_at")),
+    ),
+    ("positions_after_the_draw", lambda sale: Sale.objects.filter(pk=sale.pk).update(drawn_at=None)),
+]
+
+
+def _order() -> Any:
+    return OrderFactory(account=AccountFactory())
+
+
+def _use(sale: Sale, *positions: int) -> None:
+    order = _order()
+    for position in positions:
+        entry_at(sale, position).update(status="used", order=order)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"), REFUSED, ids=[f"{name}-{i}" for i, (name, _) in enumerate(REFUSED)]
+)
+def test_the_database_refuses(name: str, damage: Callable[[Sale], Any], sale: Sale) -> None:
+    with pytest.raises(DatabaseError, match=f"sales_sale(entry)?_{name}"), transaction.atomic():
+        damage(sale)
+    assert offenders() == []

@@ -1,0 +1,184 @@
+"""The draw: entries before the opening get places by lot, which the public values alone prove."""
+
+import hashlib
+import hmac
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from sales import terms
+from sales.models import Sale, SaleEntry
+from sales.tests import factories
+from sales.waiting_room import admission, draw, entries
+from sales.waiting_room.entries import JoinRequest
+from shop import clock
+from shop.db import transactions
+from shop.tests.clients import client_of
+from shop.tests.factories import AccountFactory
+from shop.tests.racing import race, wait_until
+from shop.tests.second_connection import holding
+from shop.tests.waiting import in_background, waiting_at
+
+pytestmark = pytest.mark.django_db(transaction=True)
+KEEP = "SELECT id FROM sales_sale WHERE id = %s FOR UPDATE"
+
+
+def opened(seconds: float = 11) -> Any:
+    """The clock after the opening of a sale that opens in ten seconds."""
+    return clock.shifted(by=timedelta(seconds=seconds))
+
+
+def places(sale: Sale) -> list[str]:
+    """The ids of entries in the order of their places."""
+    found = SaleEntry.objects.filter(sale=sale).order_by("position").values_list("id", flat=True)
+    return [str(id) for id in found]
+
+
+def test_places_follow_from_the_public_values_as_the_contract_says() -> None:
+    sale = factories.create_sale(opens_in=10)
+    joined = factories.join_all(sale, 20)
+    api = client_of()
+    before = api.get(f"/sales/{sale.pk}/draw").json()
+    assert before == {"seed_hash": sale.seed_hash, "seed": None, "entries_hash": None, "count": 20}
+    assert api.get(f"/sales/{sale.pk}").json()["seed"] is None
+
+    with opened():
+        admission.advance(sale.pk)
+        late = factories.join(sale)
+        public = api.get(f"/sales/{sale.pk}/draw").json()
+
+    ids = sorted(str(entry.id) for entry in joined)
+    assert public["count"] == 20
+    assert hashlib.sha256(public["seed"].encode()).hexdigest() == before["seed_hash"] == public["seed_hash"]
+    assert hashlib.sha256("".join(ids).encode()).hexdigest() == public["entries_hash"]
+
+    def lot(id: str) -> str:
+        return hmac.new(public["seed"].encode(), (public["entries_hash"] + id).encode(), "sha256").hexdigest()
+
+    assert places(sale) == [*sorted(ids, key=lot), str(late.id)]
+    assert places(sale)[:20] != [str(entry.id) for entry in joined]
+    assert api.get(f"/sales/{sale.pk}").json()["seed"] == public["seed"]
+
+
+def test_the_seed_is_public_from_the_opening_on_although_nothing_has_advanced() -> None:
+    sale = factories.create_sale(opens_in=10)
+    with opened():
+        assert client_of().get(f"/sales/{sale.pk}").json()["seed"] == sale.seed
+
+
+def test_one_entry_more_changes_all_places() -> None:
+    ids = [factories.join(factories.create_sale(opens_in=10)).id for _ in range(8)]
+    seed = "f" * 64
+    few = draw.ordered(ids[:7], seed=seed, entries_hash=draw.hash_entries(ids[:7]))
+    many = draw.ordered(ids, seed=seed, entries_hash=draw.hash_entries(ids))
+    assert few != [id for id in many if id in few]
+
+
+def test_two_seeds_are_different_and_their_hashes_are_of_their_text() -> None:
+    one, other = factories.create_sale(), factories.create_sale()
+    assert one.seed != other.seed
+    assert len(one.seed) == 64
+    assert one.seed_hash == hashlib.sha256(one.seed.encode()).hexdigest()
+
+
+def test_an_entry_that_waits_for_the_lock_of_the_draw_comes_after_it() -> None:
+    """Its request began before the opening; it is written after the draw was closed, and follows it."""
+    sale = factories.create_sale(opens_in=10)
+    factories.join_all(sale, 3)
+    with holding(KEEP, sale.pk) as keeper:
+        late = in_background(partial(entries.JOINER.submit, JoinRequest(sale.pk, AccountFactory().pk)))
+        wait_until(lambda: waiting_at("%sales_sale%FOR UPDATE%") == 1)
+        with opened():
+            keeper.rollback()
+            entry = late.result(30)
+    assert entry.position == 4
+    sale.refresh_from_db()
+    assert sale.drawn_count == 3
+
+
+def test_an_entry_that_is_written_without_the_lock_of_the_sale_is_left_out_of_the_hash() -> None:
+    """The twin: an insert that does not lock the sale commits after the ids were read."""
+    sale = factories.create_sale(opens_in=10)
+    factories.join_all(sale, 3)
+    with opened():
+        admission.advance(sale.pk)
+    SaleEntry.objects.create(sale=sale, account=AccountFactory(), created_at=clock.now())
+
+    ids = SaleEntry.objects.filter(sale=sale, created_at__lt=sale.opens_at).values_list("id", flat=True)
+    sale.refresh_from_db()
+    assert draw.hash_entries(ids) != sale.entries_hash
+
+
+def test_a_process_that_dies_between_the_two_steps_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    sale = factories.create_sale(opens_in=10)
+    joined = factories.join_all(sale, 5)
+
+    def die(sale: Sale) -> None:
+        raise SystemExit
+
+    with opened():
+        with monkeypatch.context() as patched:
+            patched.setattr(draw, "order", die)
+            # What a process remembers ends with it.
+            patched.setattr(draw, "_closed_here", set())
+            with pytest.raises(SystemExit):
+                admission.advance(sale.pk)
+        late = factories.join(sale)
+        assert late.position == 6
+        assert factories.read(joined[0]).ahead is None
+        assert admission.advance(sale.pk) == 0
+    with opened(30):
+        admission.advance(sale.pk)
+
+    sale.refresh_from_db()
+    ids = [entry.id for entry in joined]
+    expected = draw.ordered(ids, seed=sale.seed, entries_hash=sale.entries_hash)
+    assert places(sale) == [str(id) for id in [*expected, late.id]]
+
+
+def test_a_draw_that_a_request_has_closed_is_ordered_by_its_processs_next_tick() -> None:
+    sale, reader = factories.create_sale(opens_in=10), Client()
+    joined = factories.join_all(sale, 3)
+    assert reader.get(f"/api/v1/sales/{sale.pk}/draw").json()["count"] == 3
+    with opened():
+        late = factories.join(sale)
+        assert late.position == 4
+        assert reader.get(f"/api/v1/sales/{sale.pk}/draw").json()["count"] == 3
+        admission.advance(sale.pk)
+        assert factories.statuses(*joined, late) == ["admitted"] * 4
+
+
+def test_two_processes_that_order_a_draw_at_once_agree() -> None:
+    sale = factories.create_sale(opens_in=10)
+    factories.join_all(sale, 30)
+    with opened():
+        transactions.run(lambda: draw.close(terms.lock(sale.pk), clock.now()), transactions.REPEATABLE)
+    sale.refresh_from_db()
+
+    outcomes = race([partial(draw.order, sale) for _ in range(4)])
+
+    assert outcomes == [None] * 4
+    found = SaleEntry.objects.filter(sale=sale).order_by("position").values_list("position", flat=True)
+    assert list(found) == list(range(1, 31))
+
+
+def test_a_scheduled_sale_that_opens_earlier_is_drawn_then() -> None:
+    sale = factories.create_sale(opens_in=600)
+    entry = factories.join(sale)
+    terms.change(sale_id=sale.pk, opens_at=clock.now())
+
+    admission.advance(sale.pk)
+
+    assert factories.statuses(entry) == ["admitted"]
+
+
+def test_an_owner_sees_no_place_before_the_draw() -> None:
+    sale, buyer = factories.create_sale(opens_in=10), AccountFactory()
+    answer = client_of(buyer).post(f"/sales/{sale.pk}/entries")
+    assert answer.status_code == 202
+    body = answer.json()
+    assert (body["status"], body["ahead"], body["estimated_wait_seconds"]) == ("waiting", None, None)
+    assert 10 <= int(answer["Retry-After"]) <= 12

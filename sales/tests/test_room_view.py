@@ -1,0 +1,242 @@
+"""Polls of entries that wait: answered from the memory of a process, and right about what has changed."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from sales import pausing, terms
+from sales.models import Sale, SaleEntry
+from sales.tests import factories
+from sales.waiting_room import admission, room_view, ticking
+from sales.waiting_room.entries import Entry
+from shop import clock
+from shop.tests.clients import Api, client_of
+from shop.tests.factories import AccountFactory
+from shop.tests.statements import captured_statements
+
+pytestmark = pytest.mark.django_db(transaction=True)
+# Of a thread that rests for half a second, and works a little.
+TICK = 0.51
+
+
+@pytest.fixture(autouse=True)
+def _empty_memory() -> Iterator[None]:
+    room_view.clear()
+    yield
+    room_view.clear()
+
+
+@pytest.fixture
+def passing(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Stops the memory's time and the clock, and lets it be so many seconds later: `with passing(2.5):`."""
+    passed = 0.0
+    began_at, ticks = clock.now(), time.monotonic()
+    monkeypatch.setattr(room_view, "time", SimpleNamespace(monotonic=lambda: ticks + passed))
+    for name in ("now", "read_database"):
+        monkeypatch.setattr(clock, name, lambda: began_at + timedelta(seconds=passed))
+
+    @contextmanager
+    def passing(seconds: float) -> Iterator[None]:
+        nonlocal passed
+        before, passed = passed, seconds
+        yield
+        passed = before
+
+    return passing
+
+
+def waiting_entry(**given: Any) -> tuple[Sale, Entry, Api]:
+    """An entry that waits behind an admitted one, and the client of its account."""
+    sale, buyer = factories.create_sale(rate_per_minute=1, **given), AccountFactory()
+    factories.join(sale)
+    entry = factories.join(sale, buyer.pk)
+    admission.advance(sale.pk)
+    room_view.refresh()
+    api = client_of(buyer)
+    assert api.get(f"/sale-entries/{entry.id}").json()["status"] == "waiting"
+    return sale, entry, api
+
+
+def test_a_poll_of_a_waiting_entry_runs_no_statement() -> None:
+    _, entry, api = waiting_entry()
+    with captured_statements() as statements:
+        answer = api.get(f"/sale-entries/{entry.id}")
+    assert (answer.json()["status"], answer.json()["ahead"]) == ("waiting", 0)
+    assert answer["Retry-After"] == "1"
+    assert statements == []
+
+
+def test_a_poll_of_an_admitted_entry_asks_the_database() -> None:
+    sale, entry, api = waiting_entry()
+    with clock.shifted(by=timedelta(seconds=61)):
+        admission.advance(sale.pk)
+        room_view.refresh()
+        with captured_statements() as statements:
+            answer = api.get(f"/sale-entries/{entry.id}").json()
+    assert (answer["status"], answer["estimated_wait_seconds"]) == ("admitted", 0)
+    assert len([one for one in statements if "sales_saleentry" in one]) == 1
+
+
+def test_memory_of_more_than_two_seconds_ago_is_not_used(passing: Any) -> None:
+    sale, entry, api = waiting_entry()
+    with passing(61):
+        admission.advance(sale.pk)
+        assert room_view.find_waiting(entry.id) is None
+        assert api.get(f"/sale-entries/{entry.id}").json()["status"] == "admitted"
+    with passing(room_view.CURRENT_SECONDS / 2):
+        assert room_view.find_waiting(entry.id) is not None
+
+
+def test_what_was_just_admitted_may_show_as_waiting_for_as_long_as_memory_is_current() -> None:
+    """It is the only way in which a poll may be wrong; an admitted entry never shows as waiting again."""
+    sale, entry, api = waiting_entry()
+    with clock.shifted(by=timedelta(seconds=61)):
+        admission.advance(sale.pk)
+        assert api.get(f"/sale-entries/{entry.id}").json()["status"] == "waiting"
+        room_view.refresh()
+        assert api.get(f"/sale-entries/{entry.id}").json()["status"] == "admitted"
+
+
+def test_nothing_waits_from_the_closing_on_although_memory_is_current() -> None:
+    _, entry, api = waiting_entry(closes_in=10)
+    with clock.shifted(by=timedelta(seconds=10)):
+        assert room_view.find_waiting(entry.id) is None
+        assert api.get(f"/sale-entries/{entry.id}").json()["status"] == "over"
+
+
+def test_an_entry_of_another_account_is_not_found_in_memory_either() -> None:
+    _, entry, _ = waiting_entry()
+    other = client_of(AccountFactory())
+    with captured_statements() as statements:
+        answer = other.get(f"/sale-entries/{entry.id}")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert not [one for one in statements if "sales_saleentry" in one]
+
+
+def test_while_a_sale_is_paused_the_wait_is_unknown_and_the_place_is_not() -> None:
+    sale, entry, api = waiting_entry()
+    pausing.pause(sale_id=sale.pk, reason="The price is wrong.")
+    room_view.refresh()
+    paused = api.get(f"/sale-entries/{entry.id}").json()
+    assert (paused["status"], paused["ahead"], paused["estimated_wait_seconds"]) == ("waiting", 0, None)
+    pausing.resume(sale_id=sale.pk, reason="The price is right.")
+    room_view.refresh()
+    assert api.get(f"/sale-entries/{entry.id}").json()["estimated_wait_seconds"] is not None
+
+
+def test_places_beyond_the_bound_are_read_from_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room_view, "MOST_PLACES", 4)
+    monkeypatch.setattr(room_view, "PLACES_PER_STATEMENT", 2)
+    sale = factories.create_sale()
+    joined = factories.join_all(sale, 7)
+
+    room_view.refresh()
+    room_view.refresh()
+
+    assert len(room_view._places) == 4
+    assert [room_view.find_waiting(one.id) is not None for one in joined] == [True] * 4 + [False] * 3
+
+
+def test_places_that_were_passed_and_ended_sales_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room_view, "PLACES_PER_STATEMENT", 2)
+    sale = factories.create_sale(rate_per_minute=10, closes_in=100)
+    joined = factories.join_all(sale, 12)
+    room_view.refresh()
+    assert len(room_view._places) == 12
+    admission.advance(sale.pk)
+    room_view.refresh()
+    assert set(room_view._places) == {one.id for one in joined[10:]}
+
+    with clock.shifted(by=timedelta(seconds=101)):
+        admission.advance(sale.pk)
+        room_view.refresh()
+    assert (room_view._places, room_view._rooms) == ({}, {})
+
+
+def test_a_rejoined_account_has_its_new_place_alone() -> None:
+    sale = factories.create_sale(admitted_for_seconds=5)
+    entry = factories.join(sale)
+    admission.advance(sale.pk)
+    with clock.shifted(by=timedelta(seconds=6)):
+        again = factories.join(sale, entry.account_id)
+        room_view.refresh()
+        assert room_view.find_waiting(entry.id) is None
+        assert room_view.find_waiting(again.id) == factories.read(again)
+
+
+def test_a_changed_rate_is_the_estimate_at_once(passing: Any) -> None:
+    sale = factories.create_sale(rate_per_minute=600)
+    factories.join_many(sale, 1_000)
+    last = SaleEntry.objects.get(sale=sale, position=1_000)
+    with passing(1):
+        ticking.tick()
+        terms.change(sale_id=sale.pk, rate_per_minute=60)
+        ticking.tick()
+        entry = room_view.find_waiting(last.pk)
+    assert entry is not None
+    assert room_view.estimated_wait_seconds(entry) == pytest.approx(entry.ahead, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("granted", "is_available"),
+    [
+        # A burst of admissions every 2 s, a tick, and the rounding.
+        pytest.param(3.5, lambda second: True, id="by the rate"),
+        # For five seconds of ten nothing is available: by the rate the estimate would be half of the wait.
+        pytest.param(8.5, lambda second: second % 10 < 5, id="held up half of the time"),
+    ],
+)
+def test_after_a_minute_the_estimate_is_within_a_fifth(
+    granted: float, is_available: Callable[[float], bool], passing: Any
+) -> None:
+    """By simulated ticks: each estimate beside the wait that followed, or `granted` seconds from it."""
+    product, total = ProductFactory(on_hand=100_000), 2_400
+    sale = factories.create_sale(product, rate_per_minute=1_200)
+    factories.join_many(sale, total)
+    estimates: list[tuple[int, datetime, int]] = []
+    for number in range(round(105 / TICK)):
+        second = number * TICK
+        with passing(second):
+            Product.objects.filter(pk=product.pk).update(reserved=0 if is_available(second) else 100_000)
+            ticking.tick()
+            if second > room_view.WINDOW_SECONDS and number % 5 == 0:
+                estimates += estimated(sale, range(600, total, 50))
+    found = SaleEntry.objects.filter(sale=sale, admitted_at__isnull=False)
+    admitted_at = dict(found.values_list("position", "admitted_at"))
+
+    checked = [one for one in estimates if one[0] in admitted_at]
+    assert len(checked) >= 15
+    for position, at, seconds in checked:
+        actual = (admitted_at[position] - at).total_seconds()
+        assert abs(seconds - actual) <= max(0.2 * actual, granted), f"{position}: {seconds} for {actual} s"
+
+
+def estimated(sale: Sale, positions: range) -> Iterator[tuple[int, datetime, int]]:
+    """Of the entries at these positions that wait: the position, this instant, and the estimate."""
+    found = SaleEntry.objects.filter(sale=sale, position__in=positions)
+    for entry_id, position in found.values_list("id", "position"):
+        entry = room_view.find_waiting(entry_id)
+        if entry is not None:
+            seconds = room_view.estimated_wait_seconds(entry)
+            assert seconds is not None
+            yield position, clock.now(), seconds
+
+
+def test_what_is_admitted_between_the_opening_and_the_next_reading_counts_for_the_estimate() -> None:
+    sale = factories.create_sale(opens_in=10, rate_per_minute=3)
+    joined = factories.join_all(sale, 4)
+    room_view.refresh()
+    with clock.shifted(by=timedelta(seconds=11)):
+        admission.advance(sale.pk)
+        room_view.refresh()
+        [last] = [read for read in map(factories.read, joined) if read.status == "waiting"]
+        estimate = room_view.estimated_wait_seconds(last)
+    assert estimate is not None
+    assert 55 <= estimate <= 61

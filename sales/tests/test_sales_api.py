@@ -1,0 +1,284 @@
+"""Sales by HTTP: reading, creating, changing, pausing; entries and their owners; staff and other accounts."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+
+from inventory.tests.factories import ProductFactory
+from sales import audit
+from sales.models import Sale, SaleEntry
+from sales.tests import factories
+from sales.waiting_room import admission, room_view
+from shop import clock
+from shop.configuration import Rate
+from shop.models import JournalLine
+from shop.tests.clients import Api, client_of
+from shop.tests.factories import AccountFactory
+from shop.tests.waiting import in_background
+
+pytestmark = pytest.mark.django_db(transaction=True)
+FIELDS = {
+    "id",
+    "name",
+    "products",
+    "opens_at",
+    "closes_at",
+    "admission",
+    "rate_per_minute",
+    "admitted_for_seconds",
+    "seed_hash",
+    "seed",
+    "status",
+}
+
+
+def staff(*permissions: str) -> Api:
+    """A client of staff with these permissions of sales."""
+    account = AccountFactory(is_staff=True, permissions=[f"sales.{name}" for name in permissions])
+    return client_of(account)
+
+
+def moment(seconds: float) -> str:
+    return (clock.now() + timedelta(seconds=seconds)).isoformat()
+
+
+def body(**given: Any) -> dict[str, Any]:
+    return {
+        "name": "Drop",
+        "products": [ProductFactory(on_hand=5).pk],
+        "opens_at": moment(60),
+        "closes_at": moment(3_600),
+        "admission": "queue",
+        "rate_per_minute": 60,
+        "admitted_for_seconds": 120,
+    } | given
+
+
+def test_staff_create_a_sale_and_everybody_reads_it() -> None:
+    given = body()
+    answer = staff("add_sale").post("/sales", given)
+    assert answer.status_code == 201, answer.json()
+    sale = answer.json()
+    assert sale.keys() == FIELDS
+    assert answer["Location"] == f"/api/v1/sales/{sale['id']}"
+    assert {name: sale[name] for name in ("name", "products", "admission", "rate_per_minute")} == {
+        name: given[name] for name in ("name", "products", "admission", "rate_per_minute")
+    }
+    assert (sale["status"], sale["seed"], len(sale["seed_hash"])) == ("scheduled", None, 64)
+    assert client_of().get(f"/sales/{sale['id']}").json() == sale
+    assert client_of().get("/sales").json()["results"] == [sale]
+
+
+def test_the_seed_is_nowhere_before_the_opening() -> None:
+    answer = staff("add_sale").post("/sales", body())
+    seed = Sale.objects.get().seed
+    texts = [answer.content.decode(), client_of().get("/sales").content.decode()]
+    texts += [f"{line.before}{line.after}{line.detail}" for line in JournalLine.objects.all()]
+    assert not [text for text in texts if seed in text]
+
+
+@pytest.mark.parametrize("permissions", [(), ("view_sale",), ("view_saleentry",)])
+def test_others_may_not_write(permissions: tuple[str, ...]) -> None:
+    sale = factories.create_sale()
+    for api in (client_of(AccountFactory()), staff(*permissions)):
+        for answer in (
+            api.post("/sales", body()),
+            api.patch(f"/sales/{sale.pk}", {"name": "x"}),
+            api.post(f"/sales/{sale.pk}/pause", {"reason": "x"}),
+            api.post("/sales/999/resume", {"reason": "x"}),
+        ):
+            assert (answer.status_code, answer.json()["code"]) == (403, "permission_denied")
+    assert client_of().post("/sales", body()).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "code"),
+    [
+        ({"products": []}, "products", "too_short"),
+        ({"products": [10**6]}, "products", "not_found"),
+        ({"rate_per_minute": 0}, "rate_per_minute", "greater_than_equal"),
+        ({"rate_per_minute": "5"}, "rate_per_minute", "int_type"),
+        ({"admitted_for_seconds": 0}, "admitted_for_seconds", "greater_than_equal"),
+        ({"admission": "lottery"}, "admission", "literal_error"),
+        ({"closes_at": "2020-01-01T00:00:00Z"}, "closes_at", "not_after_opening"),
+        ({"opens_at": "2020-01-01T00:00:00"}, "opens_at", "value_error"),
+        ({"seed": "mine"}, "seed", "unknown_field"),
+        ({"name": " "}, "name", "string_pattern_mismatch"),
+    ],
+)
+def test_wrong_terms_are_400(given: dict[str, Any], field: str, code: str) -> None:
+    answer = staff("add_sale").post("/sales", body(**given))
+    assert answer.status_code == 400
+    errors = answer.json()["errors"]
+    assert (field, code) in [(error["field"], error["code"]) for error in errors]
+    assert not Sale.objects.exists()
+
+
+def test_a_product_that_is_given_twice_is_400() -> None:
+    product = ProductFactory()
+    answer = staff("add_sale").post("/sales", body(products=[product.pk] * 2))
+    assert (answer.status_code, answer.json()["errors"][0]["code"]) == (400, "duplicate")
+
+
+def test_a_product_is_in_one_sale_that_is_not_over() -> None:
+    product, api = ProductFactory(), staff("add_sale", "change_sale")
+    first = factories.create_sale(product, closes_in=100)
+    answer = api.post("/sales", body(products=[product.pk]))
+    assert (answer.status_code, answer.json()["code"]) == (409, "product_in_sale")
+    assert answer.json()["products"] == [product.pk]
+
+    with clock.shifted(by=timedelta(seconds=101)):
+        second = api.post("/sales", body(products=[product.pk]))
+        assert second.status_code == 201
+        # The first one gives it up, and the second one keeps it.
+        assert api.patch(f"/sales/{first.pk}", {"products": []}).status_code == 200
+    product.refresh_from_db()
+    assert product.sale_id == second.json()["id"]
+
+
+def test_a_sale_that_closes_later_takes_no_product_back_from_another_that_runs() -> None:
+    """The other one took it while this one seemed to be over, as by a clock that has gone back since."""
+    product, api = ProductFactory(), staff("change_sale")
+    first = factories.create_sale(product, closes_in=100)
+    later = {"closes_at": (clock.now() + timedelta(hours=2)).isoformat()}
+    with clock.shifted(by=timedelta(seconds=101)):
+        second = factories.create_sale(product, closes_in=200)
+
+    answer = api.patch(f"/sales/{first.pk}", later)
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "product_in_sale")
+    assert [report.offenders for report in audit.audit() if not report.holds] == [
+        [f"sale {first.pk}: product {product.pk} obeys another"]
+    ]
+    over = clock.now() - timedelta(seconds=1)
+    Sale.objects.filter(pk=second.pk).update(opens_at=over - timedelta(seconds=1), closes_at=over)
+    assert api.patch(f"/sales/{first.pk}", later).status_code == 200
+    product.refresh_from_db()
+    assert product.sale_id == first.pk
+
+
+def test_terms_change_until_they_matter() -> None:
+    api, sale = staff("change_sale"), factories.create_sale(opens_in=100, closes_in=1_000)
+    product = ProductFactory()
+    changed = api.patch(
+        f"/sales/{sale.pk}",
+        {
+            "name": "New",
+            "opens_at": moment(50),
+            "admission": "open",
+            "products": [product.pk],
+            "rate_per_minute": 9,
+        },
+    )
+    assert changed.status_code == 200
+    assert (changed.json()["admission"], changed.json()["products"]) == ("open", [product.pk])
+    with clock.shifted(by=timedelta(seconds=60)):
+        for given in ({"opens_at": moment(70)}, {"admission": "queue"}):
+            answer = api.patch(f"/sales/{sale.pk}", given)
+            assert (answer.status_code, answer.json()["code"]) == (409, "sale_has_opened")
+        assert api.patch(f"/sales/{sale.pk}", {"closes_at": moment(500)}).status_code == 200
+        assert api.patch(f"/sales/{sale.pk}", {"rate_per_minute": 10}).status_code == 200
+    with clock.shifted(by=timedelta(seconds=900)):
+        api = staff("change_sale")
+        answer = api.patch(f"/sales/{sale.pk}", {"closes_at": moment(500)})
+        assert (answer.status_code, answer.json()["code"]) == (409, "sale_closed")
+        assert api.patch(f"/sales/{sale.pk}", {"name": "Over", "products": []}).status_code == 200
+    assert api.patch("/sales/999", {"name": "x"}).status_code == 404
+
+
+def test_a_waiting_room_with_entries_stays_one() -> None:
+    sale = factories.create_sale(opens_in=100)
+    factories.join(sale)
+    answer = staff("change_sale").patch(f"/sales/{sale.pk}", {"admission": "open"})
+    assert (answer.status_code, answer.json()["code"]) == (409, "sale_has_entries")
+
+
+def test_pausing_and_resuming_need_a_reason_and_may_be_repeated() -> None:
+    sale, api = factories.create_sale(), staff("change_sale")
+    assert api.post(f"/sales/{sale.pk}/pause", {}).status_code == 400
+    for _ in range(2):
+        answer = api.post(f"/sales/{sale.pk}/pause", {"reason": "The price is wrong."})
+        assert (answer.status_code, answer.json()["status"]) == (200, "paused")
+    for _ in range(2):
+        answer = api.post(f"/sales/{sale.pk}/resume", {"reason": "The price is right."})
+        assert (answer.status_code, answer.json()["status"]) == (200, "open")
+    lines = JournalLine.objects.filter(subject=f"sale {sale.pk}").order_by("id")
+    assert [line.what for line in lines] == ["sale.created", "sale.paused", "sale.resumed"]
+
+
+def test_an_entry_by_http_from_joining_to_admission() -> None:
+    sale, account = factories.create_sale(rate_per_minute=1), AccountFactory()
+    api = client_of(account)
+    factories.join(sale)
+    joined = api.post(f"/sales/{sale.pk}/entries")
+    assert joined.status_code == 202
+    entry = joined.json()
+    assert joined["Location"] == f"/api/v1/sale-entries/{entry['id']}"
+    assert joined["Retry-After"] == "30"
+    assert entry == {
+        "id": entry["id"],
+        "sale": sale.pk,
+        "status": "waiting",
+        "ahead": 1,
+        "estimated_wait_seconds": 120,
+        "admitted_until": None,
+    }
+    assert api.post(f"/sales/{sale.pk}/entries", {}).json() == entry
+    assert api.post(f"/sales/{sale.pk}/entries", {"user": 1}).status_code == 400
+
+    admission.advance(sale.pk)
+    assert api.get(f"/sale-entries/{entry['id']}").json()["ahead"] == 0
+    with clock.shifted(by=timedelta(seconds=61)):
+        admission.advance(sale.pk)
+        admitted = api.get(f"/sale-entries/{entry['id']}")
+    assert "Retry-After" not in admitted
+    body = admitted.json()
+    assert (body["status"], body["ahead"], body["estimated_wait_seconds"]) == ("admitted", 0, 0)
+    until = datetime.fromisoformat(body["admitted_until"])
+    assert until.tzinfo == UTC
+    assert until == SaleEntry.objects.get(pk=entry["id"]).admitted_until
+
+
+def test_entries_belong_to_their_accounts_and_staff_with_the_right_see_all() -> None:
+    sale = factories.create_sale()
+    entry = factories.join(sale)
+    path = f"/sale-entries/{entry.id}"
+    assert client_of(AccountFactory()).get(path).status_code == 404
+    assert client_of().get(path).status_code == 401
+    assert staff("view_sale").get(path).status_code == 404
+    assert staff("view_saleentry").get(path).status_code == 200
+    room_view.refresh()
+    assert room_view.find_waiting(entry.id) is not None
+    assert client_of(AccountFactory()).get(path).status_code == 404
+    room_view.clear()
+
+
+def test_joining_is_limited_and_not_for_staff(settings: LazySettings) -> None:
+    settings.RATE_ENTRIES = Rate(3, 60)
+    sale, api = factories.create_sale(), client_of(AccountFactory())
+    answers = [api.post(f"/sales/{sale.pk}/entries") for _ in range(4)]
+    assert [one.status_code for one in answers] == [202] * 3 + [429]
+    assert answers[3].json()["code"] == "throttled"
+    assert {staff().post(f"/sales/{sale.pk}/entries").status_code for _ in range(4)} == {202}
+
+
+@pytest.mark.parametrize("id", [10**30, 2**63 - 1])
+def test_joining_a_sale_that_cannot_exist_is_not_found(id: int) -> None:
+    answer = client_of(AccountFactory()).post(f"/sales/{id}/entries")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+def test_joining_needs_an_account() -> None:
+    sale = factories.create_sale()
+    assert client_of().post(f"/sales/{sale.pk}/entries").status_code == 401
+    assert client_of(AccountFactory()).post("/sales/999/entries").status_code == 404
+
+
+def test_prefer_wait_ends_at_the_admission() -> None:
+    sale, account = factories.create_sale(), AccountFactory()
+    entry = factories.join(sale, account.pk)
+    answer = in_background(lambda: client_of(account).get(f"/sale-entries/{entry.id}", Prefer="wait=20"))
+    admission.advance(sale.pk)
+    assert answer.result(15).json()["status"] == "admitted"

@@ -1,0 +1,230 @@
+"""Admits waiting entries in the order of their places, expires admitted ones, and ends those of closed sales.
+
+All of it happens under the sale's lock, so of any number of processes that try one advances the sale. In any
+60 seconds at most `rate_per_minute` are admitted, counted in the table itself: what a crash or a lost Redis
+leaves is right. Within the minute they are spread over its seconds.
+
+The instants of admissions never go back. After a failover to a database whose clock is behind they would
+stand still until it has caught up; so the sale keeps by how much its clock of admissions is ahead, and goes
+on.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from math import ceil
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import QuerySet
+
+from inventory import sale_terms
+from sales import terms
+from sales.models import Sale, SaleEntry
+from sales.waiting_room import draw
+from shop import clock
+from shop.db import open_transaction, transactions
+from shop.redis import completion_notifications
+
+Status = SaleEntry.Status
+WINDOW = timedelta(seconds=60)
+# Admissions are spread over the seconds of a minute, in windows that make up for a late tick. A few at a time
+# are admitted at once, however slow the rate: spreading them protects nothing.
+PACE_WINDOW = timedelta(seconds=2)
+ADMITTED_AT_ONCE = 10
+# Entries that one transaction ends: their rows are locked until it commits.
+ENDED_AT_ONCE = 5_000
+# So long after the last admission a process waits for the lock, which those that join hold most of the time.
+PATIENT_AFTER = timedelta(seconds=1)
+# By how much the clocks of two processes may differ, and a correction of one may take it back.
+LARGEST_STEP = timedelta(seconds=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """What one transaction did; `is_more_to_end` says that entries are left that wait for nothing."""
+
+    sale: Sale | None = None
+    changed: Sequence[UUID] = ()
+    is_more_to_end: bool = False
+
+
+def advance(sale_id: int) -> int:
+    """Do what is due for this sale now, unless another process is doing it. Returns how many entries changed.
+
+    Durable when it returns; safe to repeat, and to run in any number of processes.
+    """
+    count = 0
+    while True:
+        done = transactions.run(lambda: _advance(sale_id), transactions.REPEATABLE)
+        count += len(done.changed)
+        if done.changed:
+            completion_notifications.notify_completed(*map(str, done.changed))
+        if done.sale and draw.needs_ordering(done.sale, clock.now()):
+            draw.order(done.sale)
+        elif not done.is_more_to_end:
+            return count
+
+
+def advance_all() -> int:
+    """`advance` every sale that is not ended. Returns how many entries changed."""
+    return advance_each(unended().values_list("pk", flat=True))
+
+
+def advance_each(sale_ids: Iterable[int]) -> int:
+    """`advance` each of these sales; returns how many entries changed.
+
+    A sale that fails, as when its row stays locked, does not delay the others: its error is raised last.
+    """
+    count, failure = 0, None
+    for sale_id in sale_ids:
+        try:
+            count += advance(sale_id)
+        except Exception as error:
+            failure = failure or error
+            connection.close_if_unusable_or_obsolete()
+    if failure is not None:
+        raise failure
+    return count
+
+
+def unended() -> "QuerySet[Sale]":
+    """The sales that have opened, and may have entries or a draw to settle."""
+    return Sale.objects.filter(ended_at__isnull=True, opens_at__lte=clock.now()).order_by("pk")
+
+
+def _advance(sale_id: int) -> Advance:
+    sale = _lock(sale_id)
+    if sale is None:
+        return Advance()
+    # After the lock was granted, and by the database: the instants of two processes that advance the sale one
+    # after the other are then in that order, however long one waited, and whatever their clocks show.
+    now = clock.read_database()
+    if draw.is_due(sale, now):
+        draw.close(sale, now)
+    if not sale.is_ordered:
+        return Advance(sale)
+    if now >= sale.closes_at:
+        return _end(sale, now)
+    if sale.paused_at is not None or not sale.is_queued:
+        return Advance(sale)
+    # Also while nothing is admitted: orders are compared with it.
+    admission_time = _admission_time(sale, now)
+    expired = _expire(sale, now)
+    levels = sale_terms.read_levels(terms.product_ids_of(sale_id))
+    if not levels.on_hand:
+        ended = _end_waiting(sale)
+        return Advance(sale, changed=[*expired, *ended], is_more_to_end=len(ended) == ENDED_AT_ONCE)
+    admitted = _admit(sale, now, admission_time) if levels.available > 0 else ()
+    return Advance(sale, changed=[*expired, *admitted])
+
+
+def _lock(sale_id: int) -> Sale | None:
+    """The sale, locked, unless it has ended; None as well if another process holds it and is in time."""
+    unended = Sale.objects.filter(pk=sale_id, ended_at=None)
+    sale = unended.select_for_update(skip_locked=True).first()
+    if sale is not None:
+        return sale
+    seen = unended.first()
+    return unended.select_for_update().first() if seen and _is_late(seen) else None
+
+
+def _is_late(sale: Sale) -> bool:
+    """Whether the last admission, if there was one, is more than `PATIENT_AFTER` ago."""
+    last = sale.last_admitted_at
+    return last is None or clock.now() + sale.admission_clock_ahead - last > PATIENT_AFTER
+
+
+def _admission_time(sale: Sale, now: datetime) -> datetime:
+    """This instant by the sale's clock of admissions, which never goes back."""
+    at, last = now + sale.admission_clock_ahead, sale.last_admitted_at
+    if last is None or at >= last:
+        return at
+    if last - at > LARGEST_STEP:
+        sale.admission_clock_ahead += last - at
+        sale.save(update_fields=["admission_clock_ahead"])
+    return last
+
+
+def _admit(sale: Sale, clock_now: datetime, now: datetime) -> Sequence[UUID]:
+    """Admit as many waiting entries as the rate allows at this instant, in the order of their places.
+
+    `now` is by the sale's clock of admissions.
+    """
+    open_transaction.assert_inside()
+    admitted = SaleEntry.objects.filter(sale=sale)
+    in_window = admitted.filter(admitted_at__gte=now - WINDOW).count()
+    number = min(sale.rate_per_minute - in_window, sale.last_position - sale.passed_position)
+    if number <= 0:
+        return ()
+    number = min(number, _room_at_pace(sale, now))
+    if number <= 0:
+        return ()
+    first, last = sale.passed_position + 1, sale.passed_position + number
+    chosen = SaleEntry.objects.filter(sale=sale, position__range=(first, last), status=Status.WAITING)
+    entry_ids = list(chosen.values_list("id", flat=True))
+    chosen.update(
+        status=Status.ADMITTED,
+        admitted_at=now,
+        admitted_until=clock_now + timedelta(seconds=sale.admitted_for_seconds),
+        rate_per_minute=sale.rate_per_minute,
+    )
+    sale.passed_position, sale.last_admitted_at = last, now
+    sale.save(update_fields=["passed_position", "last_admitted_at"])
+    return entry_ids
+
+
+def _room_at_pace(sale: Sale, now: datetime) -> int:
+    """How many more the pace allows: those due since the last admission, as far as its window has room.
+
+    Without the first bound they would come in bursts, one as soon as the one before has left the window.
+    """
+    since = now - sale.last_admitted_at if sale.last_admitted_at else PACE_WINDOW
+    pace = pace_per_second(sale.rate_per_minute)
+    due = ceil(pace * min(since, PACE_WINDOW).total_seconds())
+    lately = SaleEntry.objects.filter(sale=sale, admitted_at__gt=now - PACE_WINDOW).count()
+    return min(due, ceil(pace * PACE_WINDOW.total_seconds()) - lately)
+
+
+def pace_per_second(rate_per_minute: int) -> int:
+    """How many are admitted in a second at most, over any two of them."""
+    return max(ADMITTED_AT_ONCE, ceil(rate_per_minute / WINDOW.total_seconds()))
+
+
+def _expire(sale: Sale, now: datetime) -> Sequence[UUID]:
+    """Expire admitted entries without an order whose time is over."""
+    overdue = SaleEntry.objects.filter(sale=sale, status=Status.ADMITTED, admitted_until__lte=now)
+    return _settle(overdue, Status.EXPIRED, expected=Status.ADMITTED)
+
+
+def _end(sale: Sale, now: datetime) -> Advance:
+    """End what waits and what is admitted, because the sale has closed; the last chunk ends the sale."""
+    left = SaleEntry.objects.filter(sale=sale, status__in=(Status.WAITING, Status.ADMITTED))
+    ended: list[UUID] = []
+    for status in (Status.WAITING, Status.ADMITTED):
+        ended += _settle(left.filter(status=status), Status.OVER, expected=status)
+    if left.exists():
+        return Advance(sale, changed=ended, is_more_to_end=True)
+    sale.passed_position, sale.ended_at = sale.last_position, now
+    sale.save(update_fields=["passed_position", "ended_at"])
+    return Advance(sale, changed=ended)
+
+
+def _end_waiting(sale: Sale) -> Sequence[UUID]:
+    """End entries that wait while nothing is on hand, in the order of their places."""
+    last = min(sale.last_position, sale.passed_position + ENDED_AT_ONCE)
+    if last == sale.passed_position:
+        return ()
+    waiting = SaleEntry.objects.filter(sale=sale, status=Status.WAITING, position__lte=last)
+    ended = _settle(waiting, Status.OVER, expected=Status.WAITING)
+    sale.passed_position = last
+    sale.save(update_fields=["passed_position"])
+    return ended
+
+
+def _settle(entries: "QuerySet[SaleEntry]", status: Status, *, expected: Status) -> list[UUID]:
+    """Give these entries their last status, unless an order has used one meanwhile; at most a chunk."""
+    entry_ids = list(entries.order_by("position").values_list("id", flat=True)[:ENDED_AT_ONCE])
+    if entry_ids:
+        SaleEntry.objects.filter(pk__in=entry_ids, status=expected).update(status=status)
+    return entry_ids

@@ -1,0 +1,1 @@
+"""The campaign `month`: thirty days by jumps of all clocks, the bounds of what grows, and sign-ins."""

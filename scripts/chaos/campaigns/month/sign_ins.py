@@ -1,0 +1,93 @@
+"""Sign-ins of a campaign's accounts: access tokens that expire, refresh tokens, and operators' sessions."""
+
+import json
+import re
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from scripts.chaos.memory import Account
+from scripts.stack import SetupError, readiness
+from scripts.stack.instance import Instance
+
+SIGN_IN, REFRESH, OWN = "/api/v1/auth/token", "/api/v1/auth/refresh", "/api/v1/users/me"
+LOGIN = "/admin/login/"
+CSRF = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
+PATIENCE_SECONDS = 30
+ACCEPTED_TIMES = 8
+"""So many new connections accept a new token in a row, once each web process has the time."""
+JSON = {"Content-Type": "application/json"}
+
+
+@dataclass
+class SignedIn:
+    """An account with the refresh token that is not used yet."""
+
+    account: Account
+    refresh: str
+
+    def renew(self, instance: Instance) -> None:
+        """Use the refresh token; the account has a new access token then. Raises SetupError."""
+        pair = _post(instance, REFRESH, {"refresh": self.refresh})
+        self.account.token, self.refresh = pair["access"], pair["refresh"]
+
+
+def sign_in(instance: Instance, account: Account, name: str, password: str) -> SignedIn:
+    """Sign the account in by its password. Raises SetupError."""
+    pair = _post(instance, SIGN_IN, {"username": name, "password": password})
+    account.token = pair["access"]
+    return SignedIn(account, pair["refresh"])
+
+
+def still_valid(instance: Instance, signed_in: list[SignedIn]) -> Iterator[str]:
+    """Each account whose access token is still good, though its time is over.
+
+    Waits until the first one is refused: a process takes a moment to follow the database's clock.
+    """
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    for one in signed_in:
+        while _is_accepted(instance, one.account.token):
+            if time.monotonic() > deadline:
+                yield f"the access token of account {one.account.id} is good after its time"
+                break
+            time.sleep(0.1)
+
+
+def wait_until_accepted(instance: Instance, account: Account) -> None:
+    """Return once no web process refuses the account's new token as one of the future. Raises SetupError."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not all(_is_accepted(instance, account.token) for _ in range(ACCEPTED_TIMES)):
+        if time.monotonic() > deadline:
+            raise SetupError(f"the new access token of account {account.id} is not accepted")
+        time.sleep(0.1)
+
+
+def open_session(instance: Instance, name: str, password: str) -> None:
+    """Sign an operator in to the pages of the admin, which is a new session. Raises SetupError."""
+    address = f"{instance.url}{LOGIN}"
+    opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    found = CSRF.search(opener.open(address, timeout=PATIENCE_SECONDS).read().decode())
+    if found is None:
+        raise SetupError("the page for signing in has no form")
+    form = {"username": name, "password": password, "csrfmiddlewaretoken": found[1], "next": "/admin/"}
+    request = urllib.request.Request(
+        address, urllib.parse.urlencode(form).encode(), headers={"Referer": address}
+    )
+    answer = opener.open(request, timeout=PATIENCE_SECONDS)
+    if LOGIN in answer.url:
+        raise SetupError(f"{name} could not sign in to the admin: {answer.status} {answer.url}")
+
+
+def _is_accepted(instance: Instance, token: str) -> bool:
+    status, _ = readiness.ask(instance.port, "GET", OWN, headers={"Authorization": f"Bearer {token}"})
+    return status == 200
+
+
+def _post(instance: Instance, path: str, body: dict[str, str]) -> dict[str, str]:
+    status, text = readiness.ask(instance.port, "POST", path, json.dumps(body), JSON)
+    if status != 200:
+        raise SetupError(f"{path} answered {status}: {text[:300]}")
+    pair: dict[str, str] = json.loads(text)
+    return pair

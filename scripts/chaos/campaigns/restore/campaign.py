@@ -1,0 +1,278 @@
+"""`make chaos CAMPAIGN=restore`: a database that is lost under load is restored up to a moment before that.
+
+Clients buy, a backup is made, and the binary log is copied as it is written. The backup and the copied logs
+are restored up to a moment some seconds before the server was lost, so what clients were answered after it is
+lost: that is measured. What they were answered before it has to be there, and the restored shop has to go on:
+with what remains in clients, in Redis, at the gateway and at the data platform of the time that is lost.
+
+With PLANTED=1 the copied logs end before the moment. The restore has to refuse them; when it is made to
+accept them, the comparison has to find what is lost.
+"""
+
+import sys
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from scripts.chaos import lost_database, trial
+from scripts.chaos.calls import NoFinalAnswer, Observations
+from scripts.chaos.campaigns.restore import loss, remains
+from scripts.chaos.campaigns.restore.remains import Remains
+from scripts.chaos.campaigns.rows import HEADER, Row
+from scripts.chaos.clients import Buyer, Staff, staff_and_buyers
+from scripts.chaos.lost_database import say
+from scripts.chaos.memory import Setup
+from scripts.chaos.shop import BOUGHT, Shop
+from scripts.cluster.drill import effects
+from scripts.cluster.drill.effects import Effects
+from scripts.stack import SetupError, database, own_stack, places, supervision
+from scripts.stack.instance import Instance
+from scripts.stack.processes import BINARY_LOG, SHOP
+
+NAME = "restore"
+LOAD_SECONDS, QUICK_LOAD_SECONDS = 30.0, 6.0
+"""Before the backup, between it and the moment, and after the restore."""
+LOST_SECONDS = 6.0
+"""At least so long before the loss is the moment."""
+CUT_SECONDS = 4.0
+"""With the planted defect, so long before the moment the copied logs end."""
+SETTLE_SECONDS = 120
+CLIENT_SECONDS = 600
+"""For so long clients repeat calls that the loss interrupted."""
+STRATEGIES = trial.Trial(NAME, "mariadb", 60, has_outages=False, pauses=(0, 0), has_all_strategies=True)
+OPEN = """
+SELECT (SELECT COUNT(*) FROM orders_order WHERE status IN ('pending', 'paying', 'refunding')),
+    (SELECT COUNT(*) FROM shop_journalline WHERE delivery = 'queued'),
+    (SELECT COUNT(*) FROM orders_saga WHERE state = 'running')
+"""
+NEWEST_LINE = "SELECT MAX(id) FROM shop_journalline"
+LINES_SINCE = "SELECT MIN(id) FROM shop_journalline WHERE at >= FROM_UNIXTIME(%s)"
+PAID = "SELECT REPLACE(id, '-', ''), status FROM orders_order"
+
+
+@dataclass(frozen=True)
+class Restored:
+    """`moment` and `lost_at` are of the wall clock; `back_at` is when the shop answered again."""
+
+    moment: float
+    lost_at: float
+    back_at: float
+    newest_line: int
+    orphaned_charges: int
+    left: Remains
+
+
+def run(instance: Instance, seed: str, *, is_quick: bool, is_planted: bool) -> int:
+    """Run it on a fresh stack; the exit code. Raises SetupError and NoFinalAnswer."""
+    say(f"{NAME}: SEED={seed} QUICK={is_quick:d} PLANTED={is_planted:d}")
+    seen, pause = Observations(), QUICK_LOAD_SECONDS if is_quick else LOAD_SECONDS
+    with own_stack.running(instance, **trial.SETTINGS, **{BINARY_LOG: "1"}):
+        setup, shop = trial.set_up(STRATEGIES, instance, seen, minutes=1)
+        queue, before = remains.queue_of(shop), _stored(instance, setup)
+        made = _lose_and_restore(instance, setup, shop, seen, seed, pause, queue, is_planted=is_planted)
+        if not is_planted:
+            remains.check(made.left, shop, seen, product=setup.ample.id)
+            _load_again(instance, setup, seen, f"{seed} again", pause)
+        _settle(instance, setup, shop, seen)
+        rows = _stored(instance, setup)
+        forgotten = loss.forgotten_orders(setup, rows, moment=made.moment, lost_at=made.lost_at)
+        times = {"moment": made.moment, "lost_at": made.lost_at}
+        found = loss.compare(setup, rows, before=before, **times)
+        _report(made, found, setup)
+        if is_planted:
+            is_found = bool(found.findings)
+            say(f"{NAME}: the planted defect was {'found' if is_found else 'NOT found'}")
+            return 0 if is_found else 1
+        say(
+            f"{remains.repeat_forgotten(forgotten, shop, seen)} keys of lost orders placed one new order each"
+        )
+        _settle(instance, setup, shop, seen)
+        _check_events(instance, shop, made, seen)
+        trial.audit(instance, seen)
+    say(trial.summary(setup, seen))
+    for finding in (*found.findings, *seen.findings):
+        say(f"FINDING {finding}")
+    return 1 if found.findings or seen.findings else 0
+
+
+def _report(made: Restored, found: loss.Loss, setup: Setup) -> None:
+    lost = ", ".join(f"{count} x {kind}" for kind, count in sorted(found.forgotten.items())) or "nothing"
+    say(f"RPO: restored up to {made.lost_at - made.moment:.1f} s before the loss; of these are lost: {lost}")
+    rto = made.back_at - made.lost_at
+    say(f"RTO: {rto:.1f} s from the loss to the first answer")
+    say(f"{made.orphaned_charges} charges of lost payments were refunded")
+    calls = sum(one.was_done for account in [setup.staff, *setup.buyers] for one in account.calls)
+    row = Row(NAME, 1, calls, found.acknowledged, len(found.lost), len(found.doubled), rto)
+    say(f"{HEADER}\n{row}")
+
+
+def _lose_and_restore(
+    instance: Instance,
+    setup: Setup,
+    shop: Shop,
+    seen: Observations,
+    seed: str,
+    pause: float,
+    queue: int,
+    *,
+    is_planted: bool,
+) -> Restored:
+    backup, logs = instance.home / "backup", places.private_folder(instance.home / "copied-logs")
+    stop, staff_stop = threading.Event(), threading.Event()
+    with ThreadPoolExecutor(trial.BUYERS + 1) as threads, ExitStack() as copying:
+        copying.enter_context(lost_database.copied_logs(instance, logs))
+        clients = _clients(instance, setup, seen, seed)
+        running = [
+            threads.submit(client.run, staff_stop if isinstance(client, Staff) else stop)
+            for client in clients
+        ]
+        try:
+            time.sleep(pause)
+            lost_database.back_up(instance, backup)
+            time.sleep(pause)
+            # Refunds of the time that is lost are for a person: docs/howto/restore-a-backup.md.
+            staff_stop.set()
+            if is_planted:
+                copying.close()
+                time.sleep(CUT_SECONDS)
+            time.sleep(2)
+            moment = _next_second()
+            left = remains.create_leftovers(instance, setup, shop, queue)
+            time.sleep(LOST_SECONDS)
+            newest_line = int(database.rows(instance, NEWEST_LINE)[0][0])
+            stop.set()
+            lost_at = time.time()
+            lost_database.lose_server(instance)
+            copying.close()
+            charges = _restore(instance, backup, logs, moment, seen, is_planted=is_planted)
+            lost_database.wait_for_answer(shop)
+            back_at = time.time()
+        except BaseException as error:
+            say(f"{NAME}: failed, and ends when its clients have given up: {error}")
+            raise
+        finally:
+            stop.set()
+            staff_stop.set()
+    for client in running:
+        client.result()
+    return Restored(moment, lost_at, back_at, newest_line, charges, left)
+
+
+def _restore(
+    instance: Instance, backup: Path, logs: Path, moment: float, seen: Observations, *, is_planted: bool
+) -> int:
+    """As the guide says: stop the processes, restore, compare the books, rebuild Redis, start them again."""
+    for name, state in supervision.states(instance).items():
+        if name in SHOP and state != "STOPPED":
+            supervision.stop(instance, name)
+    until = datetime.fromtimestamp(moment, UTC).strftime("--until=%Y-%m-%dT%H:%M:%S")
+    with lost_database.second_server(instance) as second:
+        if is_planted:
+            _require_refused(instance, second.url, backup, logs, until)
+        more = ["--accept-early-end"] if is_planted else []
+        lost_database.restore(instance, second, backup, logs, until, *more)
+        charges = 0 if is_planted else lost_database.refund_orphaned_charges(instance, second)
+        lost_database.audit_copy(instance, second, seen)
+    lost_database.start_server(instance)
+    lost_database.manage(instance, "rebuild_redis")
+    supervision.start(instance, SHOP)
+    return charges
+
+
+def _require_refused(instance: Instance, url: str, backup: Path, logs: Path, until: str) -> None:
+    words = f"restore {backup} --logs {logs} {until}"
+    refused = own_stack.manage(instance, words, DATABASE_URL=url)
+    if refused.returncode == 0 or "These logs end at" not in refused.stdout + refused.stderr:
+        raise SetupError(f"logs that end too early were not refused: {refused.stdout}{refused.stderr}")
+
+
+def _clients(instance: Instance, setup: Setup, seen: Observations, seed: str) -> list[Staff | Buyer]:
+    ends_at = time.monotonic() + CLIENT_SECONDS
+    return staff_and_buyers(
+        setup, count=trial.BUYERS, port=instance.port, seed=seed, ends_at=ends_at, seen=seen
+    )
+
+
+def _load_again(instance: Instance, setup: Setup, seen: Observations, seed: str, seconds: float) -> None:
+    """The same clients go on with the restored shop, and know nothing of calls from before the loss."""
+    fresh = loss.without_calls(setup)
+    stop = threading.Event()
+    with ThreadPoolExecutor(trial.BUYERS) as threads:
+        # Buyers alone: staff could refund what is lost.
+        clients = [one for one in _clients(instance, fresh, seen, seed) if isinstance(one, Buyer)]
+        running = [threads.submit(client.run, stop) for client in clients]
+        time.sleep(seconds)
+        stop.set()
+    for client in running:
+        client.result()
+    for account, again in zip(setup.buyers, fresh.buyers, strict=True):
+        account.calls.extend(again.calls)
+
+
+def _settle(instance: Instance, setup: Setup, shop: Shop, seen: Observations) -> None:
+    """Wait until no order, saga or event is open, and every client has its final answers."""
+    until = time.monotonic() + SETTLE_SECONDS
+    while any(left := tuple(map(int, database.rows(instance, OPEN)[0]))):
+        if time.monotonic() > until:
+            seen.record_finding(f"not settled after {SETTLE_SECONDS} s: orders, events, sagas {left}")
+            break
+        time.sleep(0.5)
+    trial.await_final_answers(setup, shop, seen)
+
+
+def _check_events(instance: Instance, shop: Shop, made: Restored, seen: Observations) -> None:
+    """Journal lines have new ids, and each paid order's event is at the data platform.
+
+    An order whose payment was settled after the moment is settled again: its event comes twice, with two ids.
+    """
+    [(first,)] = database.rows(instance, LINES_SINCE, made.lost_at)
+    if first is None or int(first) <= made.newest_line:
+        seen.record_finding(
+            f"journal lines after the restore begin with {first}, not above {made.newest_line}"
+        )
+    paid: Counter[str] = Counter(
+        event["data"]["order"].replace("-", "") for event in shop.events() if event["type"] == "order.paid"
+    )
+    bought = {str(order) for order, status in database.rows(instance, PAID) if status in BOUGHT}
+    for order in sorted(bought - paid.keys()):
+        seen.record_finding(f"order {order} is paid, and the data platform has no event of it")
+    twice = sum(count > 1 for count in paid.values())
+    say(f"{len(paid.keys() - bought)} paid orders of the data platform are lost, {twice} came twice")
+
+
+def _next_second() -> float:
+    """Wait for the beginning of a second of the wall clock, and return it."""
+    moment = float(int(time.time()) + 1)
+    while (left := moment - time.time()) > 0:
+        time.sleep(left)
+    return moment
+
+
+def _stored(instance: Instance, setup: Setup) -> Effects:
+    """The rows of each kind of effect in the database."""
+    accounts = ", ".join(str(account.id) for account in setup.buyers)
+    products = ", ".join(str(product.id) for product in setup.stocked)
+    return {
+        kind: effects.identities(
+            kind, database.rows(instance, template.format(accounts=accounts, products=products))
+        )
+        for kind, template in effects.TABLES.items()
+    }
+
+
+def run_apart(seed: str, *, is_quick: bool, is_planted: bool) -> int:
+    """Run it on a stack in a new folder, removed in the end; its exit code."""
+    try:
+        return own_stack.measure(
+            f"make chaos CAMPAIGN={NAME}",
+            NAME,
+            lambda instance: run(instance, seed, is_quick=is_quick, is_planted=is_planted),
+        )
+    except NoFinalAnswer as error:
+        print(f"{NAME}: failed: {error}", file=sys.stderr, flush=True)
+        return 1

@@ -1,0 +1,1 @@
+"""The campaign `releases`: the previous release beside this one, migrated and replaced under load."""

@@ -1,0 +1,119 @@
+"""The HAProxy before the two web servers: a cluster's settings of it, and draining by its control socket."""
+
+import csv
+import io
+import os
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from string import Template
+
+from scripts.cluster import packages, templates
+from scripts.stack import SetupError, places, ports
+from scripts.stack.instance import Instance
+
+SETTINGS = templates.FOLDER / "haproxy-front.cfg"
+BACKENDS = ("ready", "alive")
+ANSWER_SECONDS = 5
+DRAIN_SECONDS = 35
+"""The longest `Prefer: wait`, and some."""
+UP_SECONDS = 30
+COUNTED = {
+    "wretr": "tried again",
+    "wredis": "sent to the other",
+    "econ": "not connected",
+    "eresp": "broken off",
+}
+"""HAProxy's counters of a server, and what a report calls them."""
+
+
+def write(instance: Instance, *, first_web_port: int) -> None:
+    """Write the settings: those of a cluster's front, without its third web server."""
+    text = "".join(
+        line for line in SETTINGS.read_text().splitlines(keepends=True) if "server web-3" not in line
+    )
+    known = {
+        "host": ports.HOST,
+        "settings": str(templates.FOLDER),
+        "front_port": instance.port,
+        "web_1_port": first_web_port,
+        "web_2_port": first_web_port + 1,
+        "front_statistics_port": first_web_port + 2,
+    }
+    places.write_whole(
+        _files(instance)[0], f"global\n  stats socket {_socket(instance)} mode 600 level admin\n"
+    )
+    places.write_whole(_files(instance)[1], Template(text).substitute(known))
+
+
+def command(instance: Instance) -> list[str]:
+    """HAProxy in the foreground. Raises SetupError where it is not installed."""
+    control, front = _files(instance)
+    return [packages.program("haproxy"), "-db", "-f", str(control), "-f", str(front)]
+
+
+def drain(instance: Instance, name: str) -> None:
+    """Send the web server no more requests; return when it has none under way, or after `DRAIN_SECONDS`."""
+    for backend in BACKENDS:
+        _ask(instance, f"set server {backend}/{name} state drain")
+    deadline = time.monotonic() + DRAIN_SECONDS
+    while time.monotonic() < deadline and _under_way(instance, name):
+        time.sleep(0.1)
+
+
+def admit(instance: Instance, name: str) -> None:
+    """Send the web server requests again; return once it gets them. Raises SetupError when it doesn't."""
+    for backend in BACKENDS:
+        _ask(instance, f"set server {backend}/{name} state ready")
+    wait_until_up(instance, name)
+
+
+def wait_until_up(instance: Instance, name: str) -> None:
+    """Return once the balancer has found the web server ready. Raises SetupError."""
+    deadline = time.monotonic() + UP_SECONDS
+    while rows(instance)["ready", name]["status"] != "UP":
+        if time.monotonic() > deadline:
+            raise SetupError(f"the balancer has not found {name} ready within {UP_SECONDS} s")
+        time.sleep(0.1)
+
+
+def requests(instance: Instance, name: str) -> int:
+    """How many requests the web server has been sent."""
+    found = rows(instance)
+    return sum(int(found[backend, name]["stot"]) for backend in BACKENDS)
+
+
+def troubles(instance: Instance) -> dict[str, int]:
+    """How often a request met a web server that was stopping, by what happened to it, for all of them."""
+    found = [
+        row for (backend, name), row in rows(instance).items() if backend in BACKENDS and name != "BACKEND"
+    ]
+    return {word: sum(int(row[counter] or 0) for row in found) for counter, word in COUNTED.items()}
+
+
+def rows(instance: Instance) -> Mapping[tuple[str, str], dict[str, str]]:
+    """HAProxy's statistics, by backend and server."""
+    text = _ask(instance, "show stat").removeprefix("# ")
+    return {(row["pxname"], row["svname"]): row for row in csv.DictReader(io.StringIO(text))}
+
+
+def _under_way(instance: Instance, name: str) -> int:
+    found = rows(instance)
+    return sum(int(found[backend, name]["scur"]) for backend in BACKENDS)
+
+
+def _ask(instance: Instance, line: str) -> str:
+    with socket.socket(socket.AF_UNIX) as control:
+        control.settimeout(ANSWER_SECONDS)
+        control.connect(os.fspath(_socket(instance)))
+        control.sendall(f"{line}\n".encode())
+        return b"".join(iter(lambda: control.recv(65_536), b"")).decode()
+
+
+def _socket(instance: Instance) -> Path:
+    return places.socket_path(instance.run, "haproxy.sock")
+
+
+def _files(instance: Instance) -> tuple[Path, Path]:
+    return instance.home / "haproxy-control.cfg", instance.home / "haproxy-front.cfg"

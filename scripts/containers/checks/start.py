@@ -1,0 +1,140 @@
+"""What holds once everything is up: health, what containers may do, the doctor, the README's session."""
+
+import json
+import re
+import subprocess
+import time
+
+from scripts import smoke
+from scripts.containers.project import BUILD_SECONDS, HEALTHY, Project
+from scripts.containers.report import CheckFailed, require
+from scripts.stack import readiness
+
+SESSION_SECONDS, SCRAPED_SECONDS, TASK_SECONDS = 180, 60, 30
+LOCKED_DOWN = """
+set -e
+grep -q '^CapBnd:.0*$' /proc/1/status || { echo it has capabilities; exit 1; }
+grep -q '^CapEff:.0*$' /proc/1/status || { echo it has capabilities; exit 1; }
+grep -q '^NoNewPrivs:.1' /proc/1/status || { echo it may get new privileges; exit 1; }
+[ "$(id -u)" = 10001 ] || { echo "it runs as $(id -u)"; exit 1; }
+! touch /app/x 2> /dev/null || { echo its files can be written; exit 1; }
+touch /tmp/y && rm /tmp/y
+"""
+"""Fails unless the container is read-only, has no capability and no way to one, and is not root."""
+PROMISED = ("is paid", "idempotency-replayed: true", "the gateway charged 20000\n", "Every law holds.")
+"""What the README's session prints."""
+MANAGE = "make manage ARGS=audit\n"
+"""The README's line; docs/operations.md says how it is written for containers."""
+
+
+def build(project: Project) -> None:
+    project.compose("build", within_seconds=BUILD_SECONDS)
+
+
+def bring_up(project: Project) -> None:
+    project.compose("up", "--detach")
+
+
+def migrate_completed(project: Project) -> None:
+    state = project.inspect("migrate", "{{.State.Status}} {{.State.ExitCode}}")
+    require(state == "exited 0", f"migrate is {state}")
+
+
+def all_healthy(project: Project) -> str:
+    project.wait_until_healthy()
+    return f"{len(HEALTHY)} services"
+
+
+def is_locked_down(project: Project, service: str) -> None:
+    ran = project.engine.run(
+        "docker", "exec", f"firstcome-{service}-1", "sh", "-c", LOCKED_DOWN, codes=(0, 1)
+    )
+    require(ran.returncode == 0, ran.stdout.strip() or ran.stderr.strip())
+
+
+def doctor_passes(project: Project) -> None:
+    """The doctor finds no danger; warnings are ignored."""
+    printed = project.manage("doctor", codes=(0, 1))
+    dangers = re.findall(r"^danger.*\n.*", printed, flags=re.MULTILINE)
+    require("ok       " in printed and not dangers, "\n".join(dangers) or printed[-800:])
+
+
+def worker_ran_task(project: Project) -> str:
+    """An order was advanced by a task, which comes to a worker as a message only."""
+    deadline = time.monotonic() + TASK_SECONDS
+    while time.monotonic() < deadline:
+        found = re.findall(
+            r"Task orders\.advance\[.*succeeded", project.compose("logs", "--no-color", "worker")
+        )
+        if found:
+            return f"{len(found)} times"
+        time.sleep(1)
+    raise CheckFailed("the worker's log has no task orders.advance that succeeded")
+
+
+def queue_is_durable(project: Project) -> str:
+    command = [
+        "exec",
+        "-T",
+        "rabbitmq",
+        "rabbitmqctl",
+        "-q",
+        "list_queues",
+        "name",
+        "type",
+        "durable",
+        "consumers",
+    ]
+    listed = project.compose(*command)
+    queues = [line.split("\t") for line in listed.splitlines()]
+    found = next((queue[1:] for queue in queues if queue[0] == "celery"), None)
+    require(found is not None, f"there is no queue named celery: {listed}")
+    assert found
+    require(found[:2] == ["quorum", "true"] and int(found[2]) > 0, f"type, durable, consumers: {found}")
+    return f"{found[0]}, {found[2]} consumer"
+
+
+def targets_are_up(project: Project) -> str:
+    """Prometheus scrapes each of its targets."""
+    deadline = time.monotonic() + SCRAPED_SECONDS
+    while True:
+        targets = _targets(project.prometheus_port)
+        down = {job: error for job, error in targets.items() if error}
+        if targets and not down:
+            return f"{len(targets)} jobs"
+        if time.monotonic() > deadline:
+            raise CheckFailed(f"not up after {SCRAPED_SECONDS} s: {down or 'there are no targets'}")
+        time.sleep(1)
+
+
+def _targets(port: int) -> dict[str, str]:
+    """What is wrong with the targets of each job."""
+    status, text = readiness.ask(port, "GET", "/api/v1/targets")
+    require(status == 200, f"Prometheus answered {status}: {text[:300]}")
+    targets = json.loads(text)["data"]["activeTargets"]
+    return {
+        one["labels"]["job"]: "" if one["health"] == "up" else f"{one['health']} {one['lastError']}"
+        for one in targets
+    }
+
+
+def session_works(project: Project) -> str:
+    """The README's session, pasted twice: the second time nothing new happens."""
+    text = smoke.session(project.instance)
+    require(MANAGE in text, f"the README's session has no line {MANAGE!r}")
+    # `exec` reads no input: a shell that reads its lines from there would lose them.
+    audit = " ".join(f"'{word}'" for word in project.engine.command("docker", "compose", "exec", "-T", "web"))
+    lines = text.replace(MANAGE, f"{audit} python manage.py audit < /dev/null\n")
+    orders = [re.findall(r"^order \S+", _paste(lines), flags=re.MULTILINE) for _ in range(2)]
+    require(orders[0] == orders[1] != [], f"pasted twice it placed two orders: {orders}")
+    return str(orders[0][0])
+
+
+def _paste(lines: str) -> str:
+    command = ["sh", "-euc", lines]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=SESSION_SECONDS, check=False)
+    printed = ran.stdout + ran.stderr
+    require(ran.returncode == 0, f"it ended with {ran.returncode}: {printed[-800:]}")
+    missing = [words for words in PROMISED if words not in ran.stdout]
+    require(not missing, f"it did not print {missing}: {printed[-800:]}")
+    return ran.stdout

@@ -1,0 +1,221 @@
+"""What `make test-containers` rests on and needs no engine: its files, and that it leaves nothing out."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from scripts import smoke
+from scripts.chaos.availability import Request
+from scripts.containers import __main__ as command
+from scripts.containers import images, project
+from scripts.containers.checks import restore, start, update
+from scripts.containers.report import CheckFailed, Report, require
+from scripts.stack import debian, places
+from scripts.stack.instance import Instance
+from shop.management.commands import restore as restore_command
+
+GUIDE = places.PROJECT / "docs" / "howto" / "restore-a-backup.md"
+OPERATIONS = places.PROJECT / "docs" / "operations.md"
+
+
+class Overriding(yaml.SafeLoader):
+    """Reads Compose's own tags as what they tag."""
+
+
+Overriding.add_constructor("!override", lambda loader, node: loader.construct_sequence(node))
+
+
+def read(name: str) -> dict:
+    return yaml.load((places.PROJECT / name).read_text(), Loader=Overriding)["services"]  # noqa: S506
+
+
+COMPOSE, SIMULATORS, OVERRIDE = map(read, project.FILES)
+CHECKED = {
+    *project.SHOP,
+    *project.STORES,
+    *project.WATCHERS,
+    *project.SIMULATORS,
+    *project.ONCE,
+}
+
+
+def test_every_service_is_checked_or_named_as_left_out():
+    assert CHECKED | project.LEFT_OUT.keys() == COMPOSE.keys() | SIMULATORS.keys()
+    assert not CHECKED & project.LEFT_OUT.keys()
+
+
+def test_every_service_of_the_shop_is_killed_stopped_and_looked_at_and_the_stores_are_killed():
+    with_shops_image = {name for name, service in COMPOSE.items() if service.get("image") == "firstcome"}
+    assert set(project.SHOP) == with_shops_image - {"migrate"}
+    assert set(command.KILLED) == {*project.SHOP, *project.STORES}
+    assert set(project.HEALTHY) == {name for name, service in COMPOSE.items() if "healthcheck" in service} - {
+        "grafana"
+    }
+
+
+def test_every_image_from_outside_has_a_stand_in_or_is_left_out():
+    asked = {
+        service["image"]
+        for name, service in COMPOSE.items()
+        if not service["image"].startswith("firstcome") and name not in project.LEFT_OUT
+    }
+    assert asked == images.STAND_INS.keys() == images.VERSIONS.keys()
+    for folder in images.STAND_INS.values():
+        assert (images.FOLDER / folder / "Dockerfile").read_text().count(f"FROM {images.UNSTABLE}\n") == 1
+    assert images.base_image() in (places.PROJECT / "ops" / "monitoring" / "Dockerfile").read_text()
+
+
+def test_the_override_changes_ports_how_images_are_built_and_what_is_left_out_and_nothing_else():
+    changed = {(key, name) for name, service in OVERRIDE.items() for key in service}
+    assert {key for key, _ in changed} == {"build", "ports", "profiles"}
+    assert {name for key, name in changed if key == "profiles"} == project.LEFT_OUT.keys()
+    for name, service in OVERRIDE.items():
+        assert service.get("build", {"network": "host"}) == {"network": "host"}, name
+        for port in service.get("ports", []):
+            assert re.fullmatch(r"127\.0\.0\.1:\$\{[A-Z_]+:\?\}:\d+", port), name
+    published = {name for name, service in COMPOSE.items() if "ports" in service} - project.LEFT_OUT.keys()
+    assert published <= {name for key, name in changed if key == "ports"}
+
+
+def test_the_settings_have_every_variable_that_is_required(tmp_path: Path):
+    project.write_settings(tmp_path, Instance(home=tmp_path, port=20_000, database="mysql"))
+    written = dict(line.split("=", 1) for line in (tmp_path / ".env").read_text().splitlines())
+    text = "".join((places.PROJECT / name).read_text() for name in project.FILES)
+    assert set(re.findall(r"\$\{([A-Z_]+):\?\}", text)) <= written.keys()
+    assert len({written[name] for name in project.SECRETS}) == len(project.SECRETS)
+    assert (tmp_path / ".env").stat().st_mode & 0o077 == 0
+
+
+def test_the_copy_has_what_the_images_are_built_from_and_no_settings_of_a_developer(tmp_path: Path):
+    project.copy(tmp_path / "copy")
+    there = {path.name for path in (tmp_path / "copy").iterdir()}
+    assert {"Dockerfile", "docker-compose.yml", ".dockerignore", "shop", "ops", "scripts"} <= there
+    assert not {".env", ".venv", "var"} & there
+
+
+def test_the_update_is_the_documented_one_with_changed_source_and_a_migration(tmp_path: Path):
+    commands = update.documented_commands(OPERATIONS.read_text())
+    assert commands[0][0] == "build"
+    assert ["run", "--rm", "migrate"] in commands
+    assert commands[-1] == ["up", "-d"]
+    for folder in ("shop", "orders/migrations"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "shop" / "__init__.py").write_text('"""The shop."""\n')
+    for name in ("0001_initial.py", "0002_more.py", "__init__.py"):
+        (tmp_path / "orders" / "migrations" / name).touch()
+    update.change_source(tmp_path)
+    assert "UPDATED" in (tmp_path / "shop" / "__init__.py").read_text()
+    migration = (tmp_path / "orders" / "migrations" / "0003_an_update.py").read_text()
+    assert '("orders", "0002_more")' in migration
+    compile(migration, "0003_an_update.py", "exec")
+
+
+def test_the_guides_commands_back_up_and_restore_into_a_new_volume():
+    backing_up, restoring = restore.documented_commands(GUIDE.read_text())
+    assert any(line.endswith("manage.py backup /backups/monday") for line in backing_up)
+    assert any(line.endswith("manage.py restore /backups/monday") for line in restoring)
+    lost = restoring.index(f"docker volume rm --force {restore.VOLUME}")
+    stopped = restoring.index(f"docker compose stop {' '.join(project.SHOP)}")
+    assert stopped < lost < restoring.index("docker compose up --detach")
+    # The grant lies in the volume that is lost.
+    [granted] = [line for line in backing_up if "GRANT RELOAD" in line]
+    assert lost < restoring.index("docker compose up --detach --wait mysql") < restoring.index(granted)
+
+
+def test_the_steps_after_a_restore_are_the_same_wherever_they_stand():
+    text = GUIDE.read_text()
+    listed = re.findall(r"^\d\. `([^`]+)`", text.partition("## SQLite")[0], flags=re.MULTILINE)
+    _, restoring = restore.documented_commands(text)
+    after = restoring[restoring.index(next(line for line in restoring if "manage.py restore" in line)) + 1 :]
+    in_containers = [
+        re.sub(r"^docker compose run --rm -T (?:--no-deps web python manage\.py )?| \|\| true$", "", line)
+        for line in after[:-1]
+    ]
+    printed = re.fullmatch(r"Now: ([^.]+)\. Only then start the processes\.", restore_command.NEXT)
+    assert printed is not None
+    assert listed == in_containers == printed[1].split(", ")
+    with pytest.raises(CheckFailed, match="no section"):
+        restore.documented_commands("# Restore\n")
+
+
+def test_the_readmes_session_ends_with_the_line_that_is_written_otherwise_for_containers(tmp_path: Path):
+    instance = Instance(home=tmp_path, port=20_000, database="mysql")
+    assert smoke.session(instance).endswith(start.MANAGE)
+
+
+def test_what_clients_saw_of_an_update_is_counted():
+    requests = [
+        Request(began, began + 0.5, "GET", "/orders", result)
+        for began, result in [(0.0, "200"), (1.0, "no answer"), (2.0, "503 unavailable"), (9.0, "201")]
+    ]
+    said = update.describe(requests)
+    assert "2 requests got a final answer; 1 attempts got no answer and 1 a 5xx" in said
+    assert "none was answered for 9.0 s at most" in said
+
+
+def test_a_check_that_fails_is_named_and_the_others_are_not(capsys: pytest.CaptureFixture[str]):
+    report = Report()
+    assert report.check("one", lambda: "as promised")
+    assert not report.check("two", lambda: require(False, "it is otherwise\nby two"))
+    assert [one.name for one in report.failures()] == ["two"]
+    assert command._summary(report, 61) == 1
+    printed = capsys.readouterr().out
+    assert re.search(r"^ok +0\.0 s  one: as promised$", printed, flags=re.MULTILINE)
+    assert re.search(r"^FAIL +0\.0 s  two: it is otherwise\n +by two$", printed, flags=re.MULTILINE)
+    assert "1 of 2 checks failed, 2 checks in 1 min 1 s; " in printed.splitlines()[-1]
+
+
+def test_without_root_it_says_what_it_needs_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr("os.getuid", lambda: 1000)
+    monkeypatch.setattr(sys, "argv", ["containers"])
+    assert command.main() == command.CANNOT == 2
+    assert capsys.readouterr().out.splitlines() == [
+        "test-containers: NOT RUN: it needs root, for a Docker engine of its own: "
+        "use `sudo make test-containers`"
+    ]
+
+
+def test_without_network_it_says_what_it_needs_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    program = tmp_path / "bin" / "debootstrap"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho E: no mirror\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    monkeypatch.setattr("os.getuid", lambda: 0)
+    monkeypatch.setattr(debian.places, "PROJECT", tmp_path)
+    monkeypatch.setattr(debian, "MEGABYTES_NEEDED", 1)
+    monkeypatch.setattr(sys, "argv", ["containers"])
+    assert command.main() == command.CANNOT
+    [last] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("test-containers")]
+    assert "it needs Debian's packages from the network" in last
+
+
+def test_collected_client_programs_run_with_libraries_of_their_own(tmp_path: Path):
+    """ops/backup/collect.sh, with another program in the place of MySQL's."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    # Nothing else of this machine's, which may have MySQL's programs or MariaDB's by their names.
+    for tool in ("sh", "bash", "mkdir", "cp", "ldd", "cat", "grep", "basename", "ls", "head", "chmod"):
+        (source / tool).symlink_to(shutil.which(tool))
+    for name in ("mysql", "mysqldump"):
+        shutil.copy("/usr/bin/env", source / name)
+    collect = ["sh", str(places.PROJECT / "ops" / "backup" / "collect.sh"), str(target)]
+    subprocess.run(collect, env={"PATH": str(source)}, check=True)
+    assert {path.name for path in (target / "bin").iterdir()} == {"mysql", "mysqldump"}
+    assert list((target / "lib").glob("libc.so*"))
+    ran = subprocess.run([target / "bin" / "mysqldump", "--version"], env={}, capture_output=True, text=True)
+    assert ran.stdout.startswith("env ")
+    (source / "mysqldump").unlink()
+    refused = subprocess.run(collect, env={"PATH": str(source)}, capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert refused.stderr == "this image has no mysqldump\n"

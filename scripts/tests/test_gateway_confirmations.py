@@ -1,0 +1,164 @@
+"""The simulator's page for the card's owner: two buttons, one end, and a webhook about it."""
+
+import sqlite3
+import uuid
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.stack import ports
+from scripts.tests.simulator import POOL, Simulator, running, wait_until
+
+ENDS = {"approve": ("succeeded", 201), "refuse": ("declined", 402)}
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
+    with running("gateway", tmp_path_factory.mktemp("gateway"), "--latency-ms", "0") as started:
+        yield started
+
+
+@pytest.fixture
+def key() -> str:
+    return f"key-{uuid.uuid4()}"
+
+
+def charge(gateway: Simulator, key: str, **more: Any) -> tuple[int, dict[str, Any]]:
+    fields = {"token": "tok_3ds", "amount": 1_500, "currency": "KRW", "order": "order-1"} | more
+    return gateway.post("/charges", fields, key=key)
+
+
+def found(gateway: Simulator, key: str) -> dict[str, Any]:
+    [row] = gateway.get("/charges", key=key)[1]["results"]
+    return dict(row)
+
+
+def get(url: str) -> Any:
+    return POOL.request("GET", url)
+
+
+def press(url: str, decision: str) -> Any:
+    return POOL.request("POST", url, fields={"decision": decision}, encode_multipart=False, redirect=False)
+
+
+def test_the_charge_is_pending_with_the_page_of_its_owner(gateway: Simulator, key: str) -> None:
+    status, made = charge(gateway, key)
+    assert (status, made["status"]) == (202, "pending")
+    url = f"http://{ports.HOST}:{gateway.port}/3ds/{made['id']}"
+    assert made["next_action"] == {"type": "redirect", "url": url}
+    assert found(gateway, key) == made
+    assert charge(gateway, key) == (202, made)
+
+
+def test_the_page_has_two_buttons_no_script_and_a_strict_policy(gateway: Simulator, key: str) -> None:
+    page = get(charge(gateway, key)[1]["next_action"]["url"])
+    text = page.data.decode()
+    assert page.status == 200
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    policy = page.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    assert "form-action 'self'" in policy and "frame-ancestors 'none'" in policy
+    assert text.count("<button") == 2 and "<script" not in text
+    assert "1,500 KRW" in text and "order-1" in text
+    assert 'name="viewport"' in text
+
+
+@pytest.mark.parametrize("decision", ENDS)
+def test_a_button_ends_the_charge_once_and_leads_to_its_result(
+    decision: str, gateway: Simulator, key: str
+) -> None:
+    _, made = charge(gateway, key, return_url="https://shop.example/orders/1")
+    url = made["next_action"]["url"]
+    pressed = press(url, decision)
+    assert (pressed.status, pressed.headers["location"]) == (303, f"/3ds/{made['id']}")
+    ended = found(gateway, key)
+    status, answer = ENDS[decision]
+    assert (ended["status"], "next_action" in ended) == (status, False)
+    assert charge(gateway, key, return_url="https://shop.example/orders/1") == (answer, ended)
+    other = next(one for one in ENDS if one != decision)
+    assert press(url, other).status == 303
+    assert found(gateway, key) == ended, "the first decision counts"
+    text = get(url).data.decode()
+    assert "<button" not in text
+    assert '<a href="https://shop.example/orders/1">Back to the shop</a>' in text
+
+
+def test_a_cancelled_charge_can_not_be_approved_any_more(gateway: Simulator, key: str) -> None:
+    url = charge(gateway, key)[1]["next_action"]["url"]
+    assert gateway.post("/charges/cancel", {"key": key})[1]["status"] == "cancelled"
+    assert press(url, "approve").status == 303
+    assert found(gateway, key)["status"] == "cancelled"
+    assert "has cancelled the payment" in get(url).data.decode()
+
+
+def test_what_a_shop_sends_is_shown_as_text(gateway: Simulator, key: str) -> None:
+    status, refused = charge(gateway, key, return_url="javascript:alert(1)")
+    assert (status, refused["code"]) == (400, "invalid")
+    _, made = charge(gateway, key, order="<b>1</b>", return_url='https://shop.example/"><b>')
+    url = made["next_action"]["url"]
+    assert "<b>" not in get(url).data.decode()
+    press(url, "refuse")
+    assert "<b>" not in get(url).data.decode()
+
+
+def test_where_the_page_leads_back_to_is_no_part_of_the_key(gateway: Simulator, key: str) -> None:
+    first = charge(gateway, key, return_url="https://shop.example/a")
+    assert charge(gateway, key, return_url="https://shop.example/b") == first
+    assert charge(gateway, key) == first
+    assert charge(gateway, key, amount=7)[0] == 422
+
+
+def test_forms_and_addresses_that_are_none_end_nothing(gateway: Simulator, key: str) -> None:
+    url = charge(gateway, key)[1]["next_action"]["url"]
+    assert press(url, "perhaps").status == 400
+    assert POOL.request("POST", url, body=b"\xff\xfe").status == 400
+    assert POOL.request("POST", url, body=b"x" * 2_000).status == 413
+    nowhere = url.rpartition("/")[0] + "/ch_none"
+    assert (get(nowhere).status, press(nowhere, "approve").status) == (404, 404)
+    assert found(gateway, key)["status"] == "pending"
+
+
+def test_a_card_that_needs_no_owner_can_not_be_ended_on_a_page(gateway: Simulator, key: str) -> None:
+    fields = {"token": "tok_webhook", "amount": 5, "currency": "KRW"}
+    _, made = gateway.post("/charges", fields, key=key)
+    assert "next_action" not in made
+    press(f"http://{ports.HOST}:{gateway.port}/3ds/{made['id']}", "refuse")
+    wait_until(lambda: found(gateway, key)["status"] == "succeeded")
+
+
+def test_without_a_decision_it_is_declined_after_a_while_also_after_a_kill(tmp_path: Path) -> None:
+    options = ["--latency-ms", "0", "--action-seconds", "1", "--public-url", "https://pay.example/"]
+    with running("gateway", tmp_path, *options) as gateway:
+        _, made = charge(gateway, "one")
+        assert made["next_action"]["url"] == f"https://pay.example/3ds/{made['id']}"
+        wait_until(lambda: found(gateway, "one")["status"] == "declined")
+        assert found(gateway, "one")["failure"]["code"] == "authentication_expired"
+        charge(gateway, "two")
+        gateway.child.kill()
+    with running("gateway", tmp_path, *options) as gateway:
+        wait_until(lambda: found(gateway, "two")["status"] == "declined")
+
+
+def test_the_end_is_written_together_with_its_webhook(tmp_path: Path) -> None:
+    with running("gateway", tmp_path, "--latency-ms", "0") as gateway:
+        urls = {key: charge(gateway, key)[1]["next_action"]["url"] for key in ENDS}
+        for decision, url in urls.items():
+            press(url, decision)
+        events = gateway.get("/webhooks")[1]["results"]
+        assert [(one["type"], one["data"]["key"]) for one in events] == [
+            ("charge.succeeded", "approve"),
+            ("charge.declined", "refuse"),
+        ]
+
+
+def test_a_book_of_an_earlier_release_is_opened(tmp_path: Path) -> None:
+    with running("gateway", tmp_path, "--latency-ms", "0") as gateway:
+        gateway.post("/charges", {"token": "tok_ok", "amount": 5, "currency": "KRW"}, key="old")
+    with closing(sqlite3.connect(tmp_path / "book.sqlite3")) as book, book:
+        book.execute("DROP TABLE confirmations")
+    with running("gateway", tmp_path, "--latency-ms", "0") as gateway:
+        assert charge(gateway, "new")[0] == 202
+        assert found(gateway, "old")["status"] == "succeeded"

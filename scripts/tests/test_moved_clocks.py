@@ -1,0 +1,196 @@
+"""A real MariaDB whose wall clock is moved: what happens early there is found, and what is kept too long."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from scripts.chaos.campaigns import clocks, early
+from scripts.chaos.campaigns.month import bounds
+from scripts.chaos.campaigns.month import campaign as month
+from scripts.chaos.campaigns.month.bounds import Sizes
+from scripts.stack import children, database, environment, ports, processes
+from scripts.stack.environment import FAKE_CLOCKS
+from scripts.stack.instance import Instance
+from scripts.stack.programs import faketime
+from scripts.tests.simulator import wait_until
+
+DAY = timedelta(days=1)
+RETENTION_SECONDS = 86_400
+SAGA = (
+    "failure_code VARCHAR(64) DEFAULT '', deadline_at DATETIME(6), next_attempt_at DATETIME(6), "
+    "lease_token VARCHAR(32) DEFAULT '', leased_until DATETIME(6), open_call VARCHAR(40) DEFAULT ''"
+)
+COLUMNS = {
+    "orders_order": "status VARCHAR(16), expires_at DATETIME(6)",
+    "orders_saga": SAGA,
+    "shop_idempotencykey": (
+        "account_id BIGINT, key_hash CHAR(64), fingerprint CHAR(64), status INT, body TEXT, location TEXT, "
+        "created_at DATETIME(6)"
+    ),
+    "shop_committedtransaction": "at DATETIME(6)",
+    "shop_recordedtrace": "at DATETIME(6)",
+    "token_blacklist_outstandingtoken": "expires_at DATETIME(6)",
+    "django_session": "expire_date DATETIME(6)",
+    "payments_reconciliation": "started_at DATETIME(6)",
+    "payments_webhookevent": "received_at DATETIME(6)",
+}
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+    """As much of a stack as the checks need: a MariaDB with the tables' columns that they read."""
+    instance = Instance(home=tmp_path_factory.mktemp("stack"), port=ports.free(4), database="mariadb")
+    for folder in (instance.run, instance.logs, instance.data):
+        folder.mkdir(parents=True)
+    faketime.require()
+    clocks.set_clocks(instance, {"all": 0})
+    server = instance.mariadb(max_connections=20)
+    server.prepare()
+    log, own = instance.logs / "mariadb.log", os.environ | {FAKE_CLOCKS: "mariadb=all"}
+    child = children.start(
+        server.command(), log=log, environment=environment.for_process("mariadb", instance, own)
+    )
+    try:
+        children.wait_until(
+            lambda: ports.answers(str(server.socket)), name="mariadb", child=child, log=log, within_seconds=60
+        )
+        for table, columns in COLUMNS.items():
+            database.rows(instance, f"CREATE TABLE {table} (id BIGINT AUTO_INCREMENT PRIMARY KEY, {columns})")
+        early.watch(instance, retention_seconds=RETENTION_SECONDS)
+        yield instance
+    finally:
+        children.stop(child)
+        faketime.remove_shared_memory(child.pid)
+
+
+@pytest.fixture(autouse=True)
+def emptied(stack: Instance) -> None:
+    for table in (*COLUMNS, early.TABLE):
+        database.rows(stack, f"TRUNCATE {table}")
+
+
+def now(instance: Instance) -> datetime:
+    found: datetime = database.rows(instance, "SELECT UTC_TIMESTAMP(6)")[0][0]
+    return found
+
+
+def insert(instance: Instance, table: str, **values: object) -> None:
+    marks = ", ".join(["%s"] * len(values))
+    statement = f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})"  # noqa: S608
+    database.rows(instance, statement, *values.values())
+
+
+def update(instance: Instance, change: str) -> None:
+    database.rows(instance, f"UPDATE orders_saga SET {change}")  # noqa: S608
+
+
+def test_the_database_follows_the_file_by_a_day_and_its_rows_with_it(stack: Instance) -> None:
+    before = now(stack)
+    insert(stack, "shop_committedtransaction", at=before)
+    assert bounds.overdue(stack) == []
+    clocks.set_clocks(stack, {"all": 2 * 86_400})
+    wait_until(lambda: now(stack) >= before + 2 * DAY)
+    [found] = bounds._overdue(stack)
+    assert "1 rows of shop_committedtransaction" in found
+
+
+@pytest.mark.parametrize(("left", "is_early"), [(60, True), (-1, False)])
+def test_an_order_that_expires_before_its_time_is_found(stack: Instance, left: int, is_early: bool) -> None:
+    insert(stack, "orders_order", status="awaiting_payment", expires_at=now(stack) + timedelta(seconds=left))
+    database.rows(stack, "UPDATE orders_order SET status = 'expired'")
+    assert early.counts(stack) == {"order expired": 1}
+    assert bool([*early.findings(stack)]) == is_early
+
+
+@pytest.mark.parametrize(("left", "is_early"), [(60, True), (-1, False)])
+def test_a_key_that_is_swept_before_its_time_is_found(stack: Instance, left: int, is_early: bool) -> None:
+    insert(stack, "shop_idempotencykey", created_at=now(stack) - DAY + timedelta(seconds=left))
+    database.rows(stack, "DELETE FROM shop_idempotencykey")
+    assert early.counts(stack) == {"idempotency key swept": 1}
+    assert bool([*early.findings(stack)]) == is_early
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        ("failure_code = 'gave_up'", "payment given up"),
+        ("next_attempt_at = next_attempt_at + INTERVAL 10 SECOND", "saga retried"),
+        ("lease_token = 'b', next_attempt_at = NOW(6)", "lease of a saga taken over"),
+    ],
+)
+@pytest.mark.parametrize(("left", "is_early"), [(60, True), (-1, False)])
+def test_what_is_done_to_a_saga_before_its_time_is_found(
+    stack: Instance, change: str, kind: str, left: int, is_early: bool
+) -> None:
+    due = now(stack) + timedelta(seconds=left)
+    insert(stack, "orders_saga", deadline_at=due, next_attempt_at=due, leased_until=due, lease_token="a")
+    update(stack, change)
+    assert early.counts(stack) == {kind: 1}
+    assert bool([*early.findings(stack)]) == is_early
+
+
+def test_a_lease_that_is_renewed_or_given_back_is_not_early(stack: Instance) -> None:
+    due = now(stack) + timedelta(seconds=60)
+    insert(stack, "orders_saga", next_attempt_at=due, leased_until=due, lease_token="a")
+    for change in ("leased_until = NOW(6) + INTERVAL 1 DAY", "lease_token = '', leased_until = NULL"):
+        update(stack, change)
+    assert early.counts(stack) == {}
+
+
+def test_old_keys_are_inserted_whose_time_ends_one_by_one(stack: Instance) -> None:
+    early.insert_old_keys(stack, account_id=1, retention_seconds=RETENTION_SECONDS, within_seconds=20)
+    left = "SELECT COUNT(*) FROM shop_idempotencykey WHERE created_at > UTC_TIMESTAMP(6) - INTERVAL %s SECOND"
+    assert database.rows(stack, left, RETENTION_SECONDS)[0][0] >= 3
+
+
+def test_clocks_drift_step_by_step_and_back(tmp_path: Path) -> None:
+    instance = Instance(home=tmp_path, port=1, database="mariadb")
+    both = {"one": -20, "other": 40}
+    clocks.set_clocks(instance, dict.fromkeys(both, 0))
+    clocks.drift(instance, both)
+    files = {clock: environment.clock_file(instance, clock) for clock in both}
+    assert {clock: path.read_text() for clock, path in files.items()} == {"one": "-20\n", "other": "+40\n"}
+    clocks.drift(instance, both, back=True)
+    assert {clock: path.read_text() for clock, path in files.items()} == {"one": "+0\n", "other": "+0\n"}
+
+
+@pytest.mark.parametrize(
+    ("today", "days"), [("2026-11-24", 6), ("2026-11-30", 0), ("2026-12-01", 30), ("2028-02-01", 28)]
+)
+def test_a_month_begins_on_the_last_day_of_one(today: str, days: int) -> None:
+    now = datetime.fromisoformat(f"{today}T23:30:00+00:00")
+    assert month.seconds_to_last_day(now) == days * 86_400
+
+
+def test_what_libfaketime_left_of_a_process_that_is_gone_is_removed_and_no_other() -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    dead, alive = (clocks.SHARED_MEMORY / f"faketime_shm_{pid}" for pid in (gone.pid, os.getpid()))
+    for path in (dead, alive):
+        path.touch()
+    with clocks.without_leftovers():
+        assert dead.exists()
+    assert not dead.exists()
+    alive.unlink()
+
+
+def test_only_the_named_processes_have_a_clock_of_their_own(tmp_path: Path) -> None:
+    instance = Instance(home=tmp_path, port=1, database="mariadb")
+    settings = {FAKE_CLOCKS: "worker=late redis=all"}
+    late = environment.for_process("worker", instance, settings)
+    assert late["FAKETIME_TIMESTAMP_FILE"] == str(instance.run / "late.offset")
+    assert "LD_PRELOAD" not in environment.for_process("web", instance, settings)
+    assert processes.command("redis", instance, settings)
+
+
+@pytest.mark.parametrize(("last", "is_found"), [(110, False), (200, True)])
+def test_what_grows_from_day_10_to_day_30_is_found(last: int, is_found: bool) -> None:
+    usual = dict.fromkeys((*bounds.SHORT, *bounds.SPARE), 100)
+    days = [Sizes(usual) for _ in range(29)] + [Sizes(usual | {"shop_idempotencykey": last})]
+    assert bool([*bounds.growth(days)]) == is_found
+    assert [*bounds.growth(days[-3:])] == []

@@ -1,0 +1,222 @@
+"""The states of a proxy's links, each with a real server behind it."""
+
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, suppress
+from pathlib import Path
+
+import pytest
+
+from scripts.chaos.campaigns.network import proxy
+from scripts.chaos.campaigns.network.proxy import State
+from scripts.stack import children, ports
+
+PATIENCE_SECONDS = 5.0
+QUIET_SECONDS = 0.3
+"""Nothing is expected to come within these."""
+
+
+class Server:
+    """A server that repeats what it reads, one connection at a time, and remembers each chunk."""
+
+    def __init__(self) -> None:
+        self.listener = socket.create_server((ports.HOST, 0))
+        self.port = self.listener.getsockname()[1]
+        self.chunks: list[bytes] = []
+        self.thread = threading.Thread(target=self._serve, daemon=True)
+        self.thread.start()
+
+    @property
+    def content(self) -> bytes:
+        return b"".join(self.chunks)
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self.listener.accept()
+                threading.Thread(target=self._repeat, args=(connection,), daemon=True).start()
+
+    def _repeat(self, connection: socket.socket) -> None:
+        with closing(connection), suppress(OSError):
+            while chunk := connection.recv(4096):
+                self.chunks.append(chunk)
+                connection.sendall(chunk)
+
+
+class Link:
+    """A proxy process with one link to a server."""
+
+    def __init__(self, server: Server, folder: Path) -> None:
+        self.server = server
+        self.port = ports.free()
+        self.control = folder / "control.sock"
+        words = ["--control", str(self.control), f"link={self.port}:{ports.HOST}:{server.port}"]
+        self.child = children.start(
+            [sys.executable, "-m", "scripts.chaos.campaigns.network.proxy", *words],
+            log=folder / "log",
+            environment=os.environ,
+        )
+        children.wait_until(
+            lambda: ports.answers(str(self.control)),
+            name="proxy",
+            child=self.child,
+            log=folder / "log",
+            within_seconds=20,
+        )
+
+    def be(self, state: State) -> None:
+        with socket.socket(socket.AF_UNIX) as control:
+            control.settimeout(PATIENCE_SECONDS)
+            control.connect(str(self.control))
+            control.sendall(f"link {state}\n".encode())
+            assert control.recv(16) == b"ok\n"
+
+    def connect(self) -> socket.socket:
+        client = socket.create_connection((ports.HOST, self.port), timeout=PATIENCE_SECONDS)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return client
+
+
+@pytest.fixture
+def link(tmp_path: Path) -> Iterator[Link]:
+    server = Server()
+    made = Link(server, tmp_path)
+    yield made
+    children.stop(made.child)
+    server.listener.close()
+
+
+def ask(client: socket.socket, text: bytes) -> bytes:
+    """The whole reply, which is as long as the text."""
+    client.sendall(text)
+    found = b""
+    while len(found) < len(text):
+        chunk = client.recv(4096)
+        assert chunk, "the connection ended"
+        found += chunk
+    return found
+
+
+def is_silent(client: socket.socket) -> bool:
+    client.settimeout(QUIET_SECONDS)
+    try:
+        return client.recv(1) is None
+    except TimeoutError:
+        return True
+    finally:
+        client.settimeout(PATIENCE_SECONDS)
+
+
+def test_a_link_passes_everything_on(link: Link) -> None:
+    with link.connect() as client:
+        assert ask(client, b"hello") == b"hello"
+        assert ask(client, b"x" * 100_000) == b"x" * 100_000
+
+
+def test_a_slow_link_is_late_both_ways(link: Link) -> None:
+    with link.connect() as client:
+        link.be(State.SLOW)
+        began_at = time.monotonic()
+        assert ask(client, b"hello") == b"hello"
+    assert time.monotonic() - began_at >= 2 * proxy.SLOW_SECONDS
+
+
+def test_a_cut_link_resets_its_connections_and_refuses_new_ones_until_it_is_mended(link: Link) -> None:
+    with link.connect() as client:
+        assert ask(client, b"before") == b"before"
+        link.be(State.CUT)
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+    with pytest.raises(ConnectionRefusedError):
+        link.connect()
+    link.be(State.PASS)
+    with link.connect() as client:
+        assert ask(client, b"after") == b"after"
+
+
+def test_a_request_whose_reply_is_cut_has_arrived(link: Link) -> None:
+    link.be(State.CUT_REPLIES)
+    lost = 0
+    for number in range(200):
+        with link.connect() as client:
+            try:
+                assert ask(client, b"%3d" % number) == b"%3d" % number
+            except ConnectionResetError:
+                lost += 1
+    assert 0 < lost < 100
+    assert link.server.content == b"".join(b"%3d" % number for number in range(200))
+
+
+def test_on_a_half_open_link_bytes_vanish_and_in_the_end_connections_are_reset(link: Link) -> None:
+    with link.connect() as client:
+        assert ask(client, b"before") == b"before"
+        link.be(State.HALF_OPEN)
+        client.sendall(b"meanwhile")
+        assert is_silent(client)
+        link.be(State.PASS)
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+    assert link.server.content == b"before"
+
+
+def test_late_bytes_arrive_in_the_end_though_their_sender_has_left(link: Link) -> None:
+    link.be(State.LATE)
+    with link.connect() as client:
+        client.sendall(b"late")
+        assert is_silent(client)
+    assert link.server.content == b""
+    link.be(State.PASS)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while link.server.content != b"late" and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert link.server.content == b"late"
+
+
+def test_connections_overtake_one_another(link: Link) -> None:
+    link.be(State.OVERTAKE)
+    sent = [b"%02d" % number for number in range(20)]
+    with ExitStack() as open_until_then:
+        clients = [open_until_then.enter_context(link.connect()) for _ in sent]
+        for client, text in zip(clients, sent, strict=True):
+            client.sendall(text)
+        for client, text in zip(clients, sent, strict=True):
+            client.settimeout(3 * proxy.OVERTAKE_SECONDS)
+            assert client.recv(16) == text
+    assert sorted(link.server.chunks) == sent
+    assert link.server.chunks != sent
+
+
+def test_single_bytes_arrive_in_order_and_apart(link: Link) -> None:
+    link.be(State.BYTEWISE)
+    text = bytes(range(256))
+    with link.connect() as client:
+        assert ask(client, text) == text
+    assert link.server.content == text
+    assert len(link.server.chunks) > proxy.BYTES_APART / 10
+
+
+def packet(text: bytes) -> bytes:
+    """A query of MySQL's protocol."""
+    return (len(text) + 1).to_bytes(3, "little") + b"\0\x03" + text
+
+
+@pytest.mark.parametrize(
+    ("sent", "arrived"),
+    [
+        (b"COMMIT", b"ROLLBACK"),
+        (b"INSERT INTO a VALUES (1);COMMIT", b"INSERT INTO a VALUES (1);ROLLBACK"),
+        (b"SELECT 'COMMIT' FROM a", b"SELECT 'COMMIT' FROM a"),
+    ],
+)
+def test_a_lost_commit_arrives_as_a_rollback(link: Link, sent: bytes, arrived: bytes) -> None:
+    link.be(State.LOSE_COMMITS)
+    with link.connect() as client:
+        client.sendall(packet(sent))
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not link.server.content and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert link.server.content == packet(arrived)

@@ -1,0 +1,102 @@
+"""`make verify`: each step is a target that there is, and one that fails or can't run stops no other."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts import verify
+from scripts.cluster import packages
+from scripts.containers import __main__ as containers
+from scripts.stack import SetupError, places
+
+
+@pytest.mark.parametrize("name", verify.STEPS)
+def test_a_step_is_a_target_with_variables_that_the_makefile_takes(name: str):
+    makefile = (places.PROJECT / "Makefile").read_text()
+    make, target, *variables = verify.STEPS[name].split()
+    assert make == "make"
+    recipe = re.search(rf"^{target}: .*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
+    assert recipe is not None
+    for variable in variables:
+        assert f"$({variable.partition('=')[0]})" in recipe[1]
+
+
+def test_a_failed_step_is_named_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("FIRSTCOME_VAR", str(tmp_path))
+    steps = {"first": "sh -c exit${IFS}3", "second": "echo done"}
+    assert verify.verify(["first", "second"], seed="", steps=steps) == 1
+    printed = capsys.readouterr().out
+    assert "FAILED (3) first" in printed
+    assert "ok     second" in printed
+    assert (tmp_path / "verify" / "second.log").read_text() == "done\n"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "containers: NOT RUN: it needs root",
+        "make containers: NOT RUN: `make containers` needs root",
+        "containers: NOT CHECKED: this is no clean result",
+        "firstcome: system packages are missing; run this first: sudo apt-get install -y debootstrap",
+    ],
+)
+def test_a_step_that_cannot_run_here_is_no_failure_and_no_success(said: str):
+    words = ["make", "containers"]
+    result = verify.result_of("a", words, 2, 3.0, f"{said}\nmake: *** [Makefile:1: containers] Error 2\n")
+    assert str(result) == f"NOT RUN a (3 s)\n       {said}"
+    assert str(verify.result_of("a", words, 2, 3.0, "Error 2")) == "FAILED (2) a (3 s)"
+    # The output of a test that fails may have the line as well.
+    output = "F\nfirstcome: curl is missing; run this first: apt-get\n"
+    assert str(verify.result_of("a", words, 2, 3.0, output)) == "FAILED (2) a (3 s)"
+
+
+def test_a_part_that_was_not_run_is_named_and_hides_no_failure():
+    said, words = "disk: NOT RUN: a file system for the database takes root", ["make", "chaos"]
+    assert str(verify.result_of("a", words, 0, 3.0, said)) == f"ok     a (3 s)\n       {said}"
+    assert str(verify.result_of("a", words, 2, 3.0, said)) == f"FAILED (2) a (3 s)\n       {said}"
+
+
+def test_the_exit_code_says_whether_a_step_failed_or_was_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("FIRSTCOME_VAR", str(tmp_path))
+    makefile = tmp_path / "Makefile"
+    makefile.write_text("absent:\n\t@echo absent: NOT RUN: no root; exit 2\nwrong:\n\t@exit 1\n")
+    steps = {name: f"make {name} --file={makefile}" for name in ("absent", "wrong")} | {"good": "true"}
+    assert verify.verify(["absent", "good"], seed="", steps=steps) == 2
+    assert verify.verify(["absent", "wrong", "good"], seed="", steps=steps) == 1
+    assert verify.verify(["good"], seed="", steps=steps) == 0
+
+
+def test_a_command_without_root_says_what_a_step_is_known_by(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """The commands' own words, so that neither they nor `make verify` change alone."""
+    monkeypatch.setattr("os.getuid", lambda: 1000)
+    monkeypatch.setattr(sys, "argv", ["containers"])
+    code = containers.main()
+    with pytest.raises(SetupError) as refused:
+        packages.require_root("make cluster-drill", "mysql")
+    said = {
+        verify.STEPS["containers"]: capsys.readouterr().out,
+        verify.STEPS["cluster"]: f"make cluster-drill: {refused.value}\n",
+    }
+    for command, output in said.items():
+        assert not verify.result_of("a", command.split(), code, 1.0, output).is_run
+
+
+def test_only_the_chosen_steps_run_and_an_unknown_one_is_refused():
+    assert verify._chosen("fuzz, long-tests") == ["long-tests", "fuzz"]
+    assert verify._chosen("") == list(verify.STEPS)
+    with pytest.raises(SetupError, match="no step is called nothing"):
+        verify._chosen("nothing")
+
+
+def test_a_seed_is_given_to_the_steps_that_draw():
+    assert verify.words_of("make fuzz SECONDS=600", "4") == ["make", "fuzz", "SECONDS=600", "SEED=4"]
+    assert verify.words_of("make fuzz SECONDS=600", "") == ["make", "fuzz", "SECONDS=600"]
+    assert verify.words_of("make alerts", "4") == ["make", "alerts"]

@@ -1,0 +1,1 @@
+"""The API's endpoints for staff who make, rotate and revoke API keys."""

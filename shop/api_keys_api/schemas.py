@@ -1,0 +1,92 @@
+"""Request and response bodies of API keys."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from django.utils.translation import gettext_noop
+from pydantic import AfterValidator, BaseModel, Field
+from pydantic_core import PydanticCustomError
+
+from shop.api_keys import scopes
+from shop.api_keys.keys import NewSecret
+from shop.http.validation import Input, Instant, NonBlankText
+from shop.models import ApiKey
+
+LONGEST_NAME = 100
+
+
+def _require_known(scope: str) -> str:
+    if scope not in scopes.ALL:
+        raise PydanticCustomError("unknown_scope", gettext_noop("must be a scope"))
+    return scope
+
+
+Scope = Annotated[str, Field(json_schema_extra={"enum": [*scopes.ALL]}), AfterValidator(_require_known)]
+
+
+def _require_different(chosen: list[str]) -> list[str]:
+    if len(set(chosen)) < len(chosen):
+        raise PydanticCustomError("repeated", gettext_noop("must not name a scope twice"))
+    return chosen
+
+
+Scopes = Annotated[
+    list[Scope],
+    Field(min_length=1, json_schema_extra={"uniqueItems": True}),
+    AfterValidator(_require_different),
+]
+
+
+class CreateApiKeyInput(Input):
+    """A new key. Without `expires_at` it is valid until it is revoked."""
+
+    name: Annotated[NonBlankText, Field(max_length=LONGEST_NAME)]
+    scopes: Scopes
+    expires_at: Instant | None = None
+
+
+class ApiKeyBody(BaseModel):
+    """An API key. `made_by` is the account whose rights it has; `last_used_at` is a minute old at most."""
+
+    id: int
+    name: str
+    prefix: str
+    scopes: list[Scope]
+    made_by: int
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+
+
+class ApiKeySecretBody(BaseModel):
+    """An API key with its new secret, which is shown this once."""
+
+    id: int
+    name: str
+    prefix: str
+    scopes: list[Scope]
+    secret: str
+
+
+def api_key_body(key: ApiKey) -> dict[str, Any]:
+    return {
+        "id": key.pk,
+        "name": key.name,
+        "prefix": key.prefix,
+        "scopes": key.scopes,
+        "made_by": key.maker_id,
+        "created_at": key.created_at,
+        "expires_at": key.expires_at,
+        "last_used_at": key.last_used_at,
+    }
+
+
+def new_secret_body(new: NewSecret) -> dict[str, Any]:
+    key = new.key
+    return {
+        "id": key.pk,
+        "name": key.name,
+        "prefix": key.prefix,
+        "scopes": key.scopes,
+        "secret": new.secret,
+    }

@@ -1,0 +1,38 @@
+"""Which months of a table are in files, for readers who would otherwise silently show less."""
+
+from collections.abc import Collection
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from shop.models import ArchivedMonth, ArchivedPaidEvent
+
+JOURNAL, MOVEMENTS, TICKETS = "journal", "movements", "tickets"
+
+
+def read_all() -> list[ArchivedMonth]:
+    """All archived months, those of a table together."""
+    return list(ArchivedMonth.objects.order_by("table", "month", "part"))
+
+
+def read_since(table: str, at: datetime, *, until: datetime | None = None) -> list[ArchivedMonth]:
+    """The archived months of the table, oldest first, that may have rows of these instants."""
+    months = ArchivedMonth.objects.filter(table=table, month__gte=_month(at))
+    if until is not None:
+        months = months.filter(month__lte=_month(until))
+    return list(months.order_by("month", "part"))
+
+
+def as_json(months: Collection[ArchivedMonth]) -> list[dict[str, Any]]:
+    """The months as a document lists them."""
+    return [{"table": one.table, "month": one.month, "file": one.file} for one in months]
+
+
+def _month(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m}"
+
+
+def month_of_paid_event(order_id: UUID) -> ArchivedMonth | None:
+    """The month in whose file the order's event `order.paid` is."""
+    found = ArchivedPaidEvent.objects.filter(pk=order_id).select_related("month").first()
+    return found.month if found else None

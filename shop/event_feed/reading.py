@@ -1,0 +1,161 @@
+"""Reading the feed: pages of events behind a cursor, and the deletion of old ones.
+
+A cursor is the position of the last event that its reader has seen. It is opaque to readers, so that what it
+says may change.
+"""
+
+import base64
+import binascii
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import reduce
+from operator import or_
+
+from django.conf import settings
+from django.db.models import Max, Q, QuerySet
+
+from shop import clock
+from shop.db import transactions
+from shop.errors import Rejected, invalid_field
+from shop.event_feed import catalogue, sequencing
+from shop.feed_models import FeedEvent, FeedState
+from shop.lazy_texts import mark as _
+
+POSITIONS_PER_STATEMENT = 5_000
+MOST_POSITIONS = 100_000
+"""That a page looks at: one of a rare type may be empty, and yet its cursor goes on."""
+SWEPT_PER_TRANSACTION = 2_000
+VERSION = b"\x01"
+CURSOR_BYTES = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some events in their order; `position` is the last one that was looked at, `is_end` if none follows."""
+
+    events: Sequence[FeedEvent]
+    position: int
+    is_end: bool
+
+
+def encode_cursor(position: int) -> str:
+    """The cursor of a reader that has seen all events up to this position."""
+    return base64.urlsafe_b64encode(VERSION + position.to_bytes(CURSOR_BYTES - 1, "big")).decode()
+
+
+def decode_cursor(cursor: str) -> int:
+    """The position of a cursor. Raises `Invalid` if it was not made by `encode_cursor`."""
+    try:
+        data = base64.b64decode(cursor.encode(), altchars=b"-_", validate=True)
+    except (binascii.Error, UnicodeEncodeError, ValueError):
+        raise _not_a_cursor() from None
+    if len(data) != CURSOR_BYTES or data[:1] != VERSION or int.from_bytes(data[1:], "big") >= 2**63:
+        raise _not_a_cursor()
+    return int.from_bytes(data[1:], "big")
+
+
+def read_page(*, after: int | None, patterns: Collection[str], limit: int) -> Page:
+    """Up to `limit` events behind a position, or from the oldest one on, of types that a pattern chooses.
+
+    Without patterns all are. Raises `Invalid` for a position that was not given yet, and `Rejected`
+    `cursor_expired` if events behind it were deleted after the retention.
+    """
+    # Read before the events: all positions up to the last one are committed by then.
+    state = FeedState.objects.filter(pk=sequencing.ROW).first() or FeedState()
+    position = state.swept_position if after is None else after
+    if position > state.last_position:
+        raise _not_a_cursor()
+    if position < state.swept_position:
+        raise _expired()
+    events: list[FeedEvent] = []
+    ends_at = min(state.last_position, position + MOST_POSITIONS)
+    while position < ends_at and len(events) < limit:
+        until = min(ends_at, position + POSITIONS_PER_STATEMENT)
+        found = list(_between(position, until, patterns)[: limit - len(events)])
+        events += found
+        is_full = len(events) == limit
+        position = (found[-1].position or until) if is_full else until
+    if after is not None and FeedState.objects.filter(pk=sequencing.ROW, swept_position__gt=after).exists():
+        # They were deleted while this read them.
+        raise _expired()
+    return Page(events, position, is_end=position == state.last_position)
+
+
+def last_position() -> int:
+    """The last position that was given."""
+    return FeedState.objects.filter(pk=sequencing.ROW).aggregate(last=Max("last_position"))["last"] or 0
+
+
+def oldest_position() -> int:
+    """The last position whose event was deleted after the retention; 0 while none was."""
+    return FeedState.objects.filter(pk=sequencing.ROW).aggregate(last=Max("swept_position"))["last"] or 0
+
+
+def missing_positions() -> int:
+    """How many positions behind the deleted events have no event: always 0. It reads the index."""
+    last = last_position()
+    count = FeedEvent.objects.filter(position__lte=last).count()
+    return last - oldest_position() - count
+
+
+def unsequenced_seconds() -> float:
+    """How long ago the oldest event happened that is committed and has no position; 0 when each has one."""
+    oldest = FeedEvent.objects.filter(position=None).order_by("id").first()
+    return max(0.0, (clock.now() - oldest.at).total_seconds()) if oldest else 0.0
+
+
+def delete_old() -> int:
+    """Delete events that are older than the retention, in small batches. Returns how many."""
+    cutoff, deleted = clock.now() - timedelta(seconds=settings.EVENT_RETENTION_SECONDS), 0
+    while count := transactions.run(lambda: _delete_batch(cutoff), transactions.REPEATABLE):
+        deleted += count
+        if count < SWEPT_PER_TRANSACTION:
+            break
+    return deleted
+
+
+def _delete_batch(cutoff: datetime) -> int:
+    """Delete from the first position on, up to an event that is young enough: none is missing in between."""
+    oldest = list(
+        FeedEvent.objects.filter(position__isnull=False)
+        .order_by("position")
+        .values_list("position", "at")[:SWEPT_PER_TRANSACTION]
+    )
+    old = 0
+    while old < len(oldest) and oldest[old][1] < cutoff:
+        old += 1
+    if not old:
+        return 0
+    last = oldest[old - 1][0]
+    FeedState.objects.filter(pk=sequencing.ROW, swept_position__lt=last).update(swept_position=last)
+    FeedEvent.objects.filter(position__lte=last).delete()
+    return old
+
+
+def _between(position: int, until: int, patterns: Collection[str]) -> "QuerySet[FeedEvent]":
+    events = FeedEvent.objects.filter(position__gt=position, position__lte=until).order_by("position")
+    if not patterns or "*" in patterns:
+        return events
+    return events.filter(reduce(or_, map(_of_type, patterns)))
+
+
+def _of_type(pattern: str) -> Q:
+    return Q(type__startswith=pattern[:-1]) if pattern.endswith("*") else Q(type=pattern)
+
+
+def check_pattern(pattern: str) -> None:
+    """Raise `Invalid` if the pattern chooses no type of event."""
+    if pattern and not catalogue.is_pattern(pattern):
+        raise invalid_field("type", "unknown_type", _("No event has the type {type}.", type=pattern))
+
+
+def _not_a_cursor() -> Exception:
+    return invalid_field("after", "invalid", _("The cursor does not belong to this list."))
+
+
+def _expired() -> Rejected:
+    return Rejected(
+        _("Events behind the cursor were deleted; read from the beginning, without a cursor."),
+        code="cursor_expired",
+    )

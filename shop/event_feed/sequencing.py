@@ -1,0 +1,80 @@
+"""Sequencing: committed events get consecutive positions, by one sequencer at a time.
+
+Ids are drawn before the commit, so a transaction may commit behind others that have greater ids; a reader
+that remembers the last id would skip its events. A position is given after the commit: under the lock of the
+feed's one row the sequencer reads what has committed (READ COMMITTED shows nothing else) and gives each event
+the next position. It commits them together with `last_position`, so what a reader sees has no gaps, and no
+position is ever given behind one that was seen.
+
+The events of an order keep their sequence: a transaction writes them while it holds the order's lock, so each
+has a greater id than those that were committed before it, and the sequencer goes by ids.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from django.db import connection
+from prometheus_client import Counter
+
+from shop.db import bulk_sql, transactions
+from shop.feed_models import FeedEvent, FeedState
+from shop.redis import completion_notifications
+
+SEQUENCED = Counter("firstcome_feed_events", "Events of the feed that got their positions.")
+ROW = 1
+EVENTS_PER_TRANSACTION = 2_000
+NOTIFICATION = "events"
+"""The name by which readers wait for further positions."""
+
+
+def sequence() -> int:
+    """Give positions to all committed events, in batches. Returns how many got one.
+
+    Returns 0 at once while another sequencer works. Safe to repeat, and to kill at any moment.
+    """
+    if not FeedEvent.objects.filter(position=None).exists():
+        return 0
+    ensure_state()
+    sequenced = 0
+    while count := transactions.run(_sequence_batch, transactions.REPEATABLE):
+        SEQUENCED.inc(count)
+        completion_notifications.notify_completed(NOTIFICATION)
+        sequenced += count
+        if count < EVENTS_PER_TRANSACTION:
+            break
+    return sequenced
+
+
+def ensure_state() -> None:
+    """Create the row of the feed, unless it is there."""
+    if not FeedState.objects.filter(pk=ROW).exists():
+        FeedState.objects.bulk_create([FeedState(pk=ROW)], ignore_conflicts=True)
+
+
+def _sequence_batch() -> int:
+    # A second sequencer leaves at once: the first one reads again until nothing is left.
+    state = FeedState.objects.select_for_update(skip_locked=True).filter(pk=ROW).first()
+    if state is None:
+        return 0
+    committed = FeedEvent.objects.filter(position=None).order_by("id")
+    ids = list(committed.values_list("id", flat=True)[:EVENTS_PER_TRANSACTION])
+    position = state.last_position
+    table = connection.ops.quote_name(FeedEvent._meta.db_table)
+    for first, last in _runs(ids):
+        # An event of each id in between was read: nothing that commits meanwhile is among them.
+        bulk_sql.execute_deferred(
+            f"UPDATE {table} SET position = id + ({position + 1 - first:d})"  # noqa: S608 - numbers
+            f" WHERE id BETWEEN {first:d} AND {last:d}"
+        )
+        position += last - first + 1
+    if ids:
+        FeedState.objects.filter(pk=ROW).update(last_position=position)
+    return len(ids)
+
+
+def _runs(ids: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """The first and the last of each run of consecutive ids."""
+    start = 0
+    for index in range(1, len(ids) + 1):
+        if index == len(ids) or ids[index] != ids[index - 1] + 1:
+            yield ids[start], ids[index - 1]
+            start = index

@@ -1,0 +1,103 @@
+"""The operators' pages of the event feed, of webhook endpoints and of what is delivered to them."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
+from unfold.admin import ModelAdmin
+
+from shop.admin_site import ReadOnlyMixin
+from shop.errors import FirstcomeError
+from shop.feed_models import FeedEvent
+from shop.http.keyset_pages import KeysetPaginator
+from shop.operators import selected_rows
+from shop.operators.display import StatusLabel, status_label
+from shop.operators.lists import PrefetchedListMixin
+from shop.operators.selected_rows import SelectedAction
+from shop.webhook_endpoints import deliveries, endpoints
+from shop.webhook_models import WebhookDelivery, WebhookEndpoint
+
+STATUS_COLOURS = {"pending": "warning", "delivered": "success", "failed": "danger"}
+
+
+@admin.register(FeedEvent)
+class FeedEventAdmin(ReadOnlyMixin, ModelAdmin):
+    """The events that programs read, newest first. One without a position was committed a moment ago."""
+
+    list_display = ["at", "type", "position", "order_id", "event_id"]
+    fields = ["type", "at", "position", "event_id", "order_id", "data"]
+    ordering = ["-id"]
+    paginator = KeysetPaginator
+    show_full_result_count = False
+
+
+@admin.register(WebhookEndpoint)
+class WebhookEndpointAdmin(ReadOnlyMixin, ModelAdmin):
+    """The endpoints, the data platform among them. Programs of staff create and change them by the API."""
+
+    list_display = ["__str__", "address", "kind", "events", "failing_since", "disabled_at"]
+    fields = ["kind", "address", "events", "description", "position", "created_at", "failing_since"]
+    fields += ["failures", "next_attempt_at", "disabled_at", "leased_until"]
+    ordering = ["-id"]
+
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[WebhookEndpoint]":
+        endpoints.find()
+        rows: QuerySet[WebhookEndpoint] = super().get_queryset(request)
+        return rows
+
+    @admin.display(description=_("url"))
+    def address(self, endpoint: WebhookEndpoint) -> str:
+        return endpoints.address_of(endpoint)
+
+
+@admin.register(WebhookDelivery)
+class WebhookDeliveryAdmin(PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
+    """The log of deliveries, newest first."""
+
+    list_display = ["created_at", "endpoint", "type", "status_label", "attempts", "response_status", "error"]
+    list_filter = ["status"]
+    list_prefetch_related = ["endpoint"]
+    fields = ["endpoint", "type", "event_id", "position", "status", "attempts", "response_status", "error"]
+    fields += ["created_at", "next_attempt_at", "delivered_at", "payload"]
+    ordering = ["-id"]
+    actions = ["resend"]
+    paginator = KeysetPaginator
+    show_full_result_count = False
+
+    @admin.display(description=_("status"))
+    def status_label(self, row: WebhookDelivery) -> StatusLabel:
+        return status_label(row.status, STATUS_COLOURS)
+
+    @admin.action(description=_("Send the selected deliveries again"), permissions=["resend"])
+    def resend(self, request: HttpRequest, selected: "QuerySet[WebhookDelivery]") -> HttpResponse | None:
+        action = SelectedAction(
+            name="resend",
+            title=_resend_title,
+            description=_("Each is sent at once, with the same id, and then tried as a new one is."),
+            submit=_("Send again"),
+            perform=partial(self._resend_rows, request),
+        )
+        return selected_rows.run(self, request, selected, action)
+
+    def _resend_rows(self, request: HttpRequest, rows: Sequence[WebhookDelivery], reason: str) -> None:
+        sent = 0
+        for row in rows:
+            try:
+                deliveries.resend(endpoint_id=row.endpoint_id, delivery_id=row.pk, reason=reason)
+                sent += 1
+            except FirstcomeError as error:
+                self.message_user(request, f"{row}: {error.detail}", level=messages.ERROR)
+        self.message_user(request, gettext("%(count)s are sent again.") % {"count": sent})
+
+    def has_resend_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("shop.change_webhookendpoint")
+
+
+def _resend_title(count: int) -> str:
+    return ngettext("Send %(count)s delivery again", "Send %(count)s deliveries again", count) % {
+        "count": count
+    }

@@ -1,0 +1,72 @@
+"""The HTTP edge of the event feed."""
+
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+
+from shop.api_keys.scopes import Resource
+from shop.concurrency.event_loop import run_in_thread
+from shop.event_feed import reading, sequencing
+from shop.feed_api import schemas
+from shop.http import prefer
+from shop.http.messages import account_id
+from shop.http.openapi import api_doc
+from shop.http.permissions import require_staff_permission
+from shop.http.validation import read_query
+from shop.http.views import Request, Response, View
+from shop.redis import completion_notifications
+
+PERMISSION = "shop.view_feedevent"
+
+
+class Events(View):
+    resource = Resource.EVENTS
+
+    @extend_schema(
+        summary="What happened, each event once (staff)",
+        description="A reader sends the `next` of each answer as `after` of the following call, and gets "
+        "every event once, in an order that never changes: positions are given after the commit, so none is "
+        "skipped. An event that is sent twice, because an answer was lost, has the same `id`. Events are "
+        "kept for seven days at least; without `after` the oldest is the first. The events of an order come "
+        "in the sequence in which they happened. With `Prefer: wait=N` a page without events is answered "
+        "once there is one, or after N seconds.",
+        parameters=[
+            OpenApiParameter("after", str, description="The cursor `next` of the page before."),
+            OpenApiParameter(
+                "type",
+                str,
+                description="Only events of this type, or of all that begin so, as `order.*`. A page may "
+                "then be empty while there are others behind it: go on with its `next`.",
+            ),
+            api_doc.PAGING[0],
+            api_doc.PREFER_WAIT,
+        ],
+        responses={200: schemas.FeedPageBody}
+        | api_doc.refusals({403: ["permission_denied"], 409: ["cursor_expired"]}),
+    )
+    async def get(self, request: Request) -> Response:
+        caller = account_id(request)
+        await run_in_thread(require_staff_permission, request, PERMISSION, group="staff", member=caller)
+        query = read_query(schemas.EventsQuery, request)
+        reading.check_pattern(query.type)
+        after = reading.decode_cursor(query.after) if query.after else None
+
+        async def read(after: int | None) -> reading.Page:
+            return await run_in_thread(_read, query, after, group="staff", member=caller)
+
+        page = await read(after)
+        seconds = prefer.wait_seconds(request.header("Prefer"))
+        if seconds and page.is_end and not page.events:
+
+            async def has_events() -> bool:
+                nonlocal page
+                page = await read(page.position)
+                return bool(page.events)
+
+            await completion_notifications.wait(
+                sequencing.NOTIFICATION, is_settled=has_events, seconds=seconds, owner=caller
+            )
+        return Response(schemas.page_body(page))
+
+
+def _read(query: schemas.EventsQuery, after: int | None) -> reading.Page:
+    patterns = [query.type] if query.type else []
+    return reading.read_page(after=after, patterns=patterns, limit=query.page_size)

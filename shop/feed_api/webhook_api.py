@@ -1,0 +1,145 @@
+"""The HTTP edge of webhook endpoints and their deliveries."""
+
+from typing import Any, get_args
+from uuid import UUID
+
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+
+from shop.api_keys.scopes import Resource
+from shop.feed_api import webhook_schemas as schemas
+from shop.http.openapi import api_doc
+from shop.http.pagination import paginate
+from shop.http.permissions import require_staff_permission
+from shop.http.validation import Nothing, read, read_query
+from shop.http.views import Request, Response, View
+from shop.webhook_endpoints import deliveries, endpoints
+
+STAFF_ONLY = api_doc.refusals({403: ["permission_denied"]})
+OF_ONE = api_doc.refusals({403: ["permission_denied"], 404: ["not_found"]})
+BUILT_IN = api_doc.refusals({409: ["built_in_endpoint"]})
+
+
+class WebhookEndpoints(View):
+    resource = Resource.WEBHOOKS
+
+    @extend_schema(
+        summary="Webhook endpoints, newest first (staff)",
+        description="The data platform, which is set up by the settings and has its own protocol, is one of "
+        "them.",
+        parameters=api_doc.PAGING,
+        responses={200: api_doc.Page[schemas.WebhookEndpointBody]} | STAFF_ONLY,
+    )
+    def get(self, request: Request) -> Response:
+        require_staff_permission(request, "shop.view_webhookendpoint")
+        return paginate(request, endpoints.find(), schemas.endpoint_body)
+
+    @extend_schema(
+        summary="Create a webhook endpoint (staff)",
+        description="It is sent each event of these types from now on, signed as Standard Webhooks says, at "
+        "least once and in order for each order. `secret` is shown this once. The URL begins with https, and "
+        "its host has public addresses alone, which is checked again for each delivery.",
+        parameters=[api_doc.LOCATION],
+        request=schemas.CreateWebhookEndpointInput,
+        responses={201: schemas.NewWebhookEndpointBody}
+        | STAFF_ONLY
+        | api_doc.refusals({409: ["too_many_endpoints"]}),
+    )
+    def post(self, request: Request) -> Response:
+        require_staff_permission(request, "shop.add_webhookendpoint")
+        given = read(schemas.CreateWebhookEndpointInput, request)
+        endpoint = endpoints.create(url=given.url, events=given.events, description=given.description)
+        body = schemas.endpoint_body(endpoint) | {"secret": endpoint.secret}
+        return Response(body, status=201, headers={"Location": f"{request.path}/{endpoint.pk}"})
+
+
+class OneWebhookEndpoint(View):
+    resource = Resource.WEBHOOKS
+
+    @extend_schema(
+        summary="One webhook endpoint (staff)", responses={200: schemas.WebhookEndpointBody} | OF_ONE
+    )
+    def get(self, request: Request, endpoint_id: UUID) -> Response:
+        require_staff_permission(request, "shop.view_webhookendpoint")
+        return Response(schemas.endpoint_body(endpoints.get(endpoint_id=endpoint_id)))
+
+    @extend_schema(
+        summary="Change a webhook endpoint (staff)",
+        description="What is pending is tried at once. An endpoint that is enabled again gets what happened "
+        "meanwhile, as far as events are kept.",
+        request=schemas.ChangeWebhookEndpointInput,
+        responses={200: schemas.WebhookEndpointBody} | OF_ONE | BUILT_IN,
+    )
+    def patch(self, request: Request, endpoint_id: UUID) -> Response:
+        require_staff_permission(request, "shop.change_webhookendpoint")
+        given: dict[str, Any] = read(schemas.ChangeWebhookEndpointInput, request).model_dump(
+            exclude_none=True
+        )
+        enabled = given.pop("enabled", None)
+        endpoint = endpoints.change(endpoint_id=endpoint_id, is_enabled=enabled, **given)
+        return Response(schemas.endpoint_body(endpoint))
+
+    @extend_schema(
+        summary="Delete a webhook endpoint (staff)",
+        description="Its deliveries are deleted with it. A request that is under way may still arrive.",
+        responses={204: None} | OF_ONE | BUILT_IN,
+    )
+    def delete(self, request: Request, endpoint_id: UUID) -> Response:
+        require_staff_permission(request, "shop.change_webhookendpoint")
+        endpoints.delete(endpoint_id=endpoint_id)
+        return Response(status=204)
+
+
+class WebhookDeliveries(View):
+    resource = Resource.WEBHOOKS
+
+    @extend_schema(
+        summary="The deliveries to a webhook endpoint, newest first (staff)",
+        parameters=[
+            OpenApiParameter("status", str, enum=get_args(schemas.DeliveryStatus)),
+            *api_doc.PAGING,
+        ],
+        responses={200: api_doc.Page[schemas.WebhookDeliveryBody]} | OF_ONE,
+    )
+    def get(self, request: Request, endpoint_id: UUID) -> Response:
+        require_staff_permission(request, "shop.view_webhookdelivery")
+        query = read_query(schemas.DeliveriesQuery, request)
+        rows = deliveries.find(endpoint_id=endpoint_id, status=query.status or "")
+        return paginate(request, rows, schemas.delivery_body)
+
+
+class ResendDelivery(View):
+    resource = Resource.WEBHOOKS
+
+    @extend_schema(
+        summary="Send an event to a webhook endpoint again (staff)",
+        description="With the same id. It is sent at once, and then tried as a new one is. It may then come "
+        "behind later events of its order.",
+        request=schemas.ResendInput,
+        responses={202: schemas.WebhookDeliveryBody}
+        | OF_ONE
+        | api_doc.refusals({409: ["built_in_endpoint", "endpoint_disabled", "event_expired"]}),
+    )
+    def post(self, request: Request, endpoint_id: UUID, delivery_id: int) -> Response:
+        require_staff_permission(request, "shop.change_webhookendpoint")
+        reason = read(schemas.ResendInput, request).reason
+        row = deliveries.resend(endpoint_id=endpoint_id, delivery_id=delivery_id, reason=reason)
+        return Response(schemas.delivery_body(row), status=202)
+
+
+class TestWebhookEndpoint(View):
+    resource = Resource.WEBHOOKS
+
+    @extend_schema(
+        summary="Send a test to a webhook endpoint (staff)",
+        description="An event of the type `webhook.test`, which is sent at once; the list of deliveries "
+        "shows what came of it.",
+        request=Nothing,
+        responses={202: schemas.WebhookDeliveryBody}
+        | OF_ONE
+        | api_doc.refusals({409: ["built_in_endpoint", "endpoint_disabled"]}),
+    )
+    def post(self, request: Request, endpoint_id: UUID) -> Response:
+        require_staff_permission(request, "shop.change_webhookendpoint")
+        read(Nothing, request)
+        row = deliveries.send_test(endpoint_id=endpoint_id)
+        return Response(schemas.delivery_body(row), status=202)

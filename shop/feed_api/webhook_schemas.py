@@ -1,0 +1,113 @@
+"""The bodies of webhook endpoints and their deliveries."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from shop.http.validation import Input, Query
+from shop.outbound.public_addresses import LONGEST_URL
+from shop.webhook_endpoints import endpoints
+from shop.webhook_models import WebhookDelivery, WebhookEndpoint
+
+Url = Annotated[str, Field(min_length=1, max_length=LONGEST_URL)]
+Patterns = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=64)]],
+    Field(min_length=1, max_length=endpoints.MOST_PATTERNS),
+]
+Description = Annotated[str, Field(max_length=255)]
+DeliveryStatus = Literal["pending", "delivered", "failed"]
+
+
+class CreateWebhookEndpointInput(Input):
+    """`events` are types, or beginnings of types such as `order.*`."""
+
+    url: Url
+    events: Patterns
+    description: Description = ""
+
+
+class ChangeWebhookEndpointInput(Input):
+    """Only the given fields change. `enabled: true` enables an endpoint again that was disabled."""
+
+    url: Url | None = None
+    events: Patterns | None = None
+    description: Description | None = None
+    enabled: bool | None = None
+
+
+class ResendInput(Input):
+    """Why it is sent again; the journal records it."""
+
+    reason: Description = ""
+
+
+class DeliveriesQuery(Query):
+    """Which deliveries are listed."""
+
+    status: DeliveryStatus | None = None
+
+
+class WebhookEndpointBody(BaseModel):
+    """An endpoint. `failing_since` is since when nothing was delivered; the data platform is built in."""
+
+    id: UUID
+    kind: Literal["program", "data_platform"]
+    url: str
+    events: list[str]
+    description: str
+    enabled: bool
+    created_at: datetime
+    failing_since: datetime | None
+    disabled_at: datetime | None
+
+
+class NewWebhookEndpointBody(WebhookEndpointBody):
+    """A new endpoint with its secret, which is shown this once."""
+
+    secret: str
+
+
+class WebhookDeliveryBody(BaseModel):
+    """An event that was sent to an endpoint, or is to be; `event` is its id."""
+
+    id: int
+    event: UUID
+    type: str
+    status: DeliveryStatus
+    attempts: int
+    response_status: int | None
+    error: str
+    next_attempt_at: datetime | None
+    delivered_at: datetime | None
+    created_at: datetime
+
+
+def endpoint_body(endpoint: WebhookEndpoint) -> dict[str, Any]:
+    return {
+        "id": endpoint.pk,
+        "kind": endpoint.kind,
+        "url": endpoints.address_of(endpoint),
+        "events": endpoint.events,
+        "description": endpoint.description,
+        "enabled": endpoint.disabled_at is None,
+        "created_at": endpoint.created_at,
+        "failing_since": endpoint.failing_since,
+        "disabled_at": endpoint.disabled_at,
+    }
+
+
+def delivery_body(row: WebhookDelivery) -> dict[str, Any]:
+    return {
+        "id": row.pk,
+        "event": row.event_id,
+        "type": row.type,
+        "status": row.status,
+        "attempts": row.attempts,
+        "response_status": row.response_status,
+        "error": row.error,
+        "next_attempt_at": row.next_attempt_at,
+        "delivered_at": row.delivered_at,
+        "created_at": row.created_at,
+    }

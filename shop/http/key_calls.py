@@ -1,0 +1,103 @@
+"""Calls by an API key: its check, its scope, and the account that it acts for.
+
+A key alone has the rights that its maker has now. With the header `Firstcome-Account`, and the scope `act`,
+it acts for that account, as its owner could by the account's own token, and has no rights of staff.
+"""
+
+from contextlib import suppress
+
+from prometheus_client import Counter
+
+from shop.accounts import disabled_accounts
+from shop.accounts.authentication import Account, UsedKey
+from shop.api_keys import acted_accounts, key_memory, last_use, scopes
+from shop.api_keys.key_memory import KnownKey
+from shop.concurrency import event_loop
+from shop.errors import FirstcomeError, NotAllowed, Unavailable, invalid_field
+from shop.events import journal
+from shop.http.messages import Request
+from shop.lazy_texts import mark as _
+from shop.rates import rate_limits
+
+ACCOUNT_HEADER = "Firstcome-Account"
+LONGEST_ACCOUNT = 19
+CALLS = Counter(
+    "firstcome_api_key_calls",
+    "Calls by API keys, by the scope that they need, and whether they were accepted or why not.",
+    ["scope", "outcome"],
+)
+
+
+class ScopeMissing(NotAllowed):
+    """The key lacks a scope, which `scope` names."""
+
+    code = "scope_missing"
+    title = "Scope missing"
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(_("This API key lacks the scope {scope}.", scope=scope), scope=scope)
+
+
+class AccountRefused(NotAllowed):
+    """The key's maker may not have keys act for accounts, or the account doesn't exist, or is disabled."""
+
+    code = "account_refused"
+    title = "Account refused"
+
+
+async def authenticate(request: Request, secret: str, *, scope: str, has_method: bool) -> Account:
+    """Return the caller, without a query while what this process remembers is recent.
+
+    `scope` is the one that the call needs, empty where no key may make it; a method that the view doesn't
+    have needs none, for it is 405 to every caller. Raises `TokenInvalid`, `Throttled`, `ScopeMissing`,
+    `NotAllowed`, `AccountRefused`, `Invalid`, and `Unavailable` if keys or accounts can't be read.
+    """
+    try:
+        caller = await _authenticate(request, secret, scope, has_method=has_method)
+    except FirstcomeError as refusal:
+        CALLS.labels(scope or "none", refusal.code).inc()
+        raise
+    CALLS.labels(scope or "none", "accepted").inc()
+    return caller
+
+
+async def _authenticate(request: Request, secret: str, scope: str, *, has_method: bool) -> Account:
+    if key_memory.CACHED.is_refresh_due():
+        # If the refresh fails, what is remembered is used while it is recent enough.
+        with suppress(Unavailable):
+            await event_loop.submit_to_batcher(key_memory.REFRESHER, None)
+    key = key_memory.verify(secret)
+    rate_limits.API_KEYS.count(key.id)
+    last_use.note(key.id)
+    if has_method:
+        _require_scope(key, scope)
+    named = request.header(ACCOUNT_HEADER)
+    name = f"{journal.KEY_NAME}{key.id}"
+    if named is None:
+        journal.identify_actor(account_id=key.maker_id, is_staff=True, name=name)
+        return Account(key.maker_id, is_staff=True, key=UsedKey(key.id, is_acting=False))
+    account_id = await _account_to_act_for(key, named)
+    journal.identify_actor(account_id=account_id, is_staff=False, name=name)
+    return Account(account_id, is_staff=False, key=UsedKey(key.id, is_acting=True))
+
+
+def _require_scope(key: KnownKey, scope: str) -> None:
+    if not scope:
+        raise NotAllowed(_("No API key may make this call."))
+    if scope not in key.scopes:
+        raise ScopeMissing(scope)
+
+
+async def _account_to_act_for(key: KnownKey, named: str) -> int:
+    _require_scope(key, scopes.ACT)
+    if not key.may_act:
+        raise AccountRefused(_("The account that made this API key may not have keys act for accounts."))
+    if not (named.isascii() and named.isdigit() and len(named) <= LONGEST_ACCOUNT):
+        raise invalid_field(ACCOUNT_HEADER, "not_an_id", _("The header must be an account's number."))
+    if disabled_accounts.is_refresh_due():
+        with suppress(Unavailable):
+            await event_loop.submit_to_batcher(disabled_accounts.REFRESHER, None)
+    account_id = int(named)
+    if not await acted_accounts.is_usable(account_id):
+        raise AccountRefused(_("There is no account {account_id}, or it is disabled.", account_id=account_id))
+    return account_id

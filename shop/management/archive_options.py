@@ -1,0 +1,73 @@
+"""What the commands of archives share: options, progress, and refusals as errors of a command."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.core.management.base import CommandError, CommandParser
+from django.db import Error, connection
+
+from shop.db import pacing
+from shop.db.mysql.patience import long_read_timeout
+from shop.db.pacing import Pace
+from shop.errors import FirstcomeError
+from shop.operations.archives.archive_files import ArchiveFailed
+from shop.operations.archives.archiving import Progress
+
+EVERY_SECONDS = 2.0
+
+
+def add_to(parser: CommandParser) -> None:
+    """The options of both commands."""
+    parser.add_argument("--reason", default="", help="for the journal; required with --yes")
+    parser.add_argument("--yes", action="store_true", help="do it; without this nothing is changed")
+    parser.add_argument("--batch", type=int, default=pacing.BATCH, help="rows in a transaction (%(default)s)")
+    parser.add_argument(
+        "--share",
+        type=float,
+        default=pacing.SHARE,
+        help="share of the time in which the command works; rests take the others (%(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="the result as a line of JSON")
+
+
+def read_pace(*, batch: int, share: float, yes: bool, reason: str) -> Pace:
+    """The pace. Raises `CommandError` for options that don't fit."""
+    if not 1 <= batch <= 10_000 or not 0.01 <= share <= 1:
+        raise CommandError("--batch is 1 to 10000, and --share 0.01 to 1.")
+    if yes and not reason.strip():
+        raise CommandError("--yes needs a --reason for the journal: nothing was done.")
+    return Pace(size=batch, share=share)
+
+
+def progress() -> Progress:
+    """Reports on standard error every few seconds, with the rate of each kind of work."""
+    began: dict[str, float] = {}
+    last = time.monotonic()
+
+    def report(what: str, rows: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        first_at = began.setdefault(what, now)
+        if now - last > EVERY_SECONDS:
+            last = now
+            print(f"{rows:,} rows {what}, {now - first_at:.0f} s", file=sys.stderr, flush=True)
+
+    return report
+
+
+@contextmanager
+def refusals(continued: str) -> Iterator[None]:
+    """Turn what ends the work into an error of the command, which says how to go on.
+
+    A statement may take long: where the journal's month begins and ends is read from millions of rows.
+    """
+    try:
+        with long_read_timeout(connection):
+            yield
+    except ArchiveFailed as error:
+        raise CommandError(str(error)) from error
+    except (FirstcomeError, OSError, Error) as error:
+        text = getattr(error, "detail", "") or f"{type(error).__name__}: {error}"
+        raise CommandError(f"{text} {continued}") from error

@@ -1,0 +1,51 @@
+"""Restores an archived month from its file, or checks the file."""
+
+import json as to_json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from shop.events import journal
+from shop.management import archive_options, shell
+from shop.management.archives import TABLES
+from shop.operations.archives import restoring
+from shop.operations.archives.archiving import Options
+from shop.operations.archives.restoring import Restored
+
+
+class Command(BaseCommand):
+    help = (
+        "Insert the rows of an archived month again, with the keys they had, a batch at a time while the"
+        " shop sells; the file stays. It may be killed at any moment: run it again to go on. Without --yes"
+        " it reads all of the file, and compares it with what the shop keeps of it."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("file", type=Path, help="as archive_month wrote it")
+        archive_options.add_to(parser)
+
+    def handle(
+        self, *, file: Path, json: bool, yes: bool, reason: str, batch: int, share: float, **_: Any
+    ) -> None:
+        pace = archive_options.read_pace(batch=batch, share=share, yes=yes, reason=reason)
+        with archive_options.refusals("Run it again to go on."):
+            if yes:
+                options = Options(reason=reason, pace=pace, on_progress=archive_options.progress())
+                with journal.acting(shell.operator()):
+                    done = restoring.restore(file, TABLES, options=options)
+            else:
+                done = restoring.check(file, TABLES)
+        result = asdict(done) | {"is_restored": yes or done.was_restored}
+        self.stdout.write(to_json.dumps(result) if json else _as_text(done, yes))
+
+
+def _as_text(done: Restored, yes: bool) -> str:
+    if done.was_restored:
+        return f"{done.file} was restored before: nothing was done."
+    if not yes:
+        return (
+            f"{done.file} is whole: {done.rows:,} rows of {done.table} of {done.month}. Nothing was changed."
+        )
+    return f"{done.month}: {done.rows:,} rows of {done.table} are restored from {done.file}."

@@ -1,0 +1,392 @@
+"""Archiving a month of a table: written to a file, read back and compared, and only then deleted.
+
+Rows are read in the order of keys and written as they come. Then the file is read from the disk, and each of
+its lines compared with the row that the database has. From then on an `ArchivedMonth` says that rows are
+being deleted: in small transactions, each of which locks its rows and compares them with their lines once
+more. A row that has changed meanwhile stays. A process that is killed leaves whole transactions, and the next
+one goes on where it was.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import orjson
+from django.db import IntegrityError
+from django.db.models import Max
+from uuid_utils.compat import uuid7
+
+from shop import clock
+from shop.db import bulk_sql, pacing, transactions
+from shop.db.pacing import Pace
+from shop.events import journal
+from shop.models import ArchivedMonth
+from shop.operations.archives import archive_files, archive_tables, calendar_months
+from shop.operations.archives.archive_files import ArchiveFailed, Header, Trailer, Writer
+from shop.operations.archives.archive_tables import ArchiveTable
+
+State = ArchivedMonth.State
+DEFAULT_DAYS, MIN_DAYS = 90, 30
+MOST_KEPT = 10_000
+"""Rows that changed after they were written: their keys stand in one row."""
+Progress = Callable[[str, int], None]
+"""Called with what is done to rows, and how many are done so far."""
+Failpoint = Callable[[str], None]
+FORGET_HINT = "If it is lost, --forget-lost-file begins anew: no row is deleted yet."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Archived:
+    """What an archiving did. `kept` rows changed meanwhile, and are in the database still.
+
+    `longest_seconds` is the time of its longest transaction.
+    """
+
+    table: str
+    month: str
+    part: int
+    file: str
+    rows: int
+    removed: int
+    kept: int
+    bytes: int
+    sha256: str
+    longest_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How an archiving or a restore is done. The failpoint is a test's."""
+
+    reason: str
+    pace: Pace = field(default_factory=Pace)
+    on_progress: Progress = lambda what, rows: None
+    failpoint: Failpoint = lambda point: None
+
+
+def count(table: ArchiveTable, month: str, *, days: int = DEFAULT_DAYS) -> int:
+    """How many rows an archiving would write. Raises `ArchiveFailed` for a month that may not be archived."""
+    begin, end = calendar_months.bounds(_require_ended(month, days))
+    return sum(len(lines) for lines in archive_tables.Reader(table).month_lines(begin, end))
+
+
+def archive(
+    table: ArchiveTable, month: str, *, folder: Path, options: Options, days: int = DEFAULT_DAYS
+) -> Archived | None:
+    """Archive the month's rows whose work is done into a new file in the folder. None without such rows.
+
+    An archiving that was interrupted is completed instead, with its file. Durable when it returns. Raises
+    `ArchiveFailed`, `OSError`, and `Unavailable` where the database or a secondary doesn't follow.
+    """
+    _require_ended(month, days)
+    record = _unfinished(table, month)
+    if record is None:
+        record = _write(table, month, folder, options)
+    if record is None:
+        return None
+    path = _find_file(record, folder)
+    archive_files.write_manifest(path, _described(record))
+    options.failpoint("file complete")
+    longest_seconds = _delete_rows(table, record, path, options)
+    return _end(record, options, longest_seconds)
+
+
+def _require_ended(month: str, days: int) -> str:
+    if days < MIN_DAYS:
+        raise ArchiveFailed(f"A month is archived once it ended {MIN_DAYS} days ago or more, not {days}.")
+    try:
+        _, end = calendar_months.bounds(month)
+    except ValueError as error:
+        raise ArchiveFailed(f"A month is a year and a month, such as 2026-07, not {month}.") from error
+    if end > clock.now() - timedelta(days=days):
+        may = end + timedelta(days=days)
+        raise ArchiveFailed(f"{month} can be archived from {may:%Y-%m-%d} on, {days} days after its end.")
+    return month
+
+
+def _unfinished(table: ArchiveTable, month: str) -> ArchivedMonth | None:
+    """The month's archiving that was interrupted. Raises `ArchiveFailed` if a restore was."""
+    found = ArchivedMonth.objects.filter(table=table.name, month=month).exclude(state=State.ARCHIVED)
+    record = found.order_by("part").first()
+    if record and record.state == State.RESTORING:
+        raise ArchiveFailed(f"A restore of {record.file} has not ended: complete it by restore_month.")
+    return record
+
+
+def _write(table: ArchiveTable, month: str, folder: Path, options: Options) -> ArchivedMonth | None:
+    """Write and verify a partial file, and record it; None if the month has no rows to archive."""
+    parts = ArchivedMonth.objects.filter(table=table.name, month=month)
+    # Decided before any row is read: of two runs that read the same rows one is refused by the constraint.
+    part = (parts.aggregate(last=Max("part"))["last"] or 0) + 1
+    archive_files.delete_abandoned(
+        folder, table=table.name, month=month, is_kept=partial(_is_recorded, table.name, month)
+    )
+    id = uuid7()
+    header = Header(archive=id.hex, table=table.name, month=month, part=part, columns=table.columns)
+    writer, may_be_recorded = Writer(folder, header), False
+    try:
+        options.failpoint("file begun")
+        trailer = _write_rows(table, month, writer, options)
+        options.failpoint("file written")
+        if not trailer.rows:
+            return None
+        _compare(table, writer.path, options)
+        options.failpoint("file verified")
+        size, sha256 = writer.path.stat().st_size, archive_files.sha256_of(writer.path)
+        # The COMMIT's answer may be lost, or an interrupt may come first: then a later run asks the database.
+        may_be_recorded = True
+        record = _record(id, header, trailer, options, size=size, sha256=sha256)
+        options.failpoint("recorded")
+        return record
+    except _NotRecorded:
+        may_be_recorded = False
+        raise
+    finally:
+        writer.close() if may_be_recorded else writer.discard()
+
+
+def _is_recorded(table: str, month: str, file: str) -> bool:
+    """Whether a record names the file. Waits for a transaction that has written it, and may yet commit."""
+
+    def read() -> bool:
+        records = ArchivedMonth.objects.select_for_update().filter(table=table, month=month)
+        return file in {record.file for record in records}
+
+    return transactions.run(read, transactions.REPEATABLE)
+
+
+def _write_rows(table: ArchiveTable, month: str, writer: Writer, options: Options) -> Trailer:
+    begin, end = calendar_months.bounds(month)
+    written = 0
+    for lines in _paced(archive_tables.Reader(table).month_lines(begin, end), options.pace):
+        writer.write(lines)
+        written += len(lines)
+        options.on_progress("written", written)
+    return writer.end()
+
+
+def _compare(table: ArchiveTable, path: Path, options: Options) -> None:
+    """Compare each line of the file with the row in the database. Raises `ArchiveFailed`."""
+    reader, compared = archive_tables.Reader(table), 0
+    with archive_files.open_file(path) as (_, rows):
+        for lines in _paced(archive_files.batches(rows, archive_tables.PAGE), options.pace):
+            there = reader.lines_of([orjson.loads(line)[0] for line in lines])
+            if list(there.values()) != lines:
+                raise ArchiveFailed(
+                    "Rows have changed since they were written, or the file can't be relied on: it is"
+                    " deleted. Run this again; if that happens again, look at the disk."
+                )
+            compared += len(lines)
+            options.on_progress("compared", compared)
+
+
+def _paced(pages: Iterator[list[bytes]], pace: Pace) -> Iterator[list[bytes]]:
+    """The pages, with rests: reading and packing take a processor from the requests.
+
+    Nothing is written, so a secondary isn't waited for: its lag would discard the whole file.
+    """
+    began_at = time.monotonic()
+    for page in pages:
+        yield page
+        pace.sleep(time.monotonic() - began_at)
+        began_at = time.monotonic()
+
+
+class _NotRecorded(ArchiveFailed):
+    """The database has no record of the file, and will have none."""
+
+
+def _record(
+    id: Any, header: Header, trailer: Trailer, options: Options, *, size: int, sha256: str
+) -> ArchivedMonth:
+    """Record the verified file: from now on its rows may be deleted. Raises `ArchiveFailed`."""
+
+    def create() -> ArchivedMonth:
+        record = ArchivedMonth.objects.create(
+            archive_id=id,
+            table=header.table,
+            month=header.month,
+            part=header.part,
+            state=State.DELETING,
+            file=header.file_name,
+            size=size,
+            sha256=sha256,
+            columns=header.columns,
+            rows=trailer.rows,
+            first_key=trailer.first_key,
+            last_key=trailer.last_key,
+            created_at=clock.now(),
+        )
+        note("archive.started", record, options.reason)
+        return record
+
+    try:
+        return transactions.run(create, transactions.ONCE)
+    except IntegrityError as error:
+        raise _NotRecorded("Another run archives this month: this one has changed nothing.") from error
+
+
+def note(what: str, record: ArchivedMonth, reason: str, **more: Any) -> None:
+    """Write the operator's step into the journal, in the caller's transaction."""
+    after = {"file": record.file, "sha256": record.sha256, "rows": record.rows, "part": record.part}
+    journal.note(
+        what=what,
+        subject=subject(record.table, record.month),
+        after=after | more,
+        detail=reason,
+        reference=record.archive_id.hex,
+        is_internal=True,
+    )
+
+
+def subject(table: str, month: str) -> str:
+    """The journal's name for a month's archive."""
+    return f"archive {table} {month}"
+
+
+def _find_file(record: ArchivedMonth, folder: Path) -> Path:
+    """The record's file, verified, under its name. Raises `ArchiveFailed`."""
+    path, unnamed = folder / record.file, folder / (record.file + archive_files.PARTIAL)
+    if not path.exists() and not unnamed.exists():
+        raise ArchiveFailed(
+            f"{record.month} is being archived into {record.file}, which is not in {folder}:"
+            " name the folder in which it is." + ("" if record.removed else f" {FORGET_HINT}")
+        )
+    with archive_files.reading(path if path.exists() else unnamed) as file:
+        archive_files.require_same(file, size=record.size, sha256=record.sha256)
+    # Another run may have published it meanwhile.
+    return path if path.exists() else archive_files.publish(unnamed)
+
+
+def forget_lost_file(table: ArchiveTable, month: str, *, folder: Path, reason: str) -> str:
+    """Forget an interrupted archiving whose file is lost, and of which no row is deleted; returns the file.
+
+    All rows are in the database, so nothing is lost even if the file turns up: it is then of no archive. A
+    run that is under way ends with an error before it deletes a row. Durable when it returns. Raises
+    `ArchiveFailed` where the file is in the folder, or rows are deleted.
+    """
+
+    def forget() -> str:
+        found = ArchivedMonth.objects.select_for_update().filter(table=table.name, month=month)
+        record = found.filter(state=State.DELETING).order_by("part").first()
+        if record is None:
+            raise ArchiveFailed(f"No archiving of {table.name} {month} was interrupted: nothing was done.")
+        if record.removed:
+            raise ArchiveFailed(
+                f"{record.removed:,} rows are deleted that {record.file} alone has: look for a copy of it."
+            )
+        if any((folder / name).exists() for name in (record.file, record.file + archive_files.PARTIAL)):
+            raise ArchiveFailed(f"{record.file} is in {folder}: run this again without --forget-lost-file.")
+        note("archive.forgotten", record, reason)
+        record.delete()
+        return record.file
+
+    return transactions.run(forget, transactions.ONCE)
+
+
+def _delete_rows(table: ArchiveTable, record: ArchivedMonth, path: Path, options: Options) -> float:
+    """Delete the file's rows, a batch at a time; rows that are gone are passed over.
+
+    Returns the seconds of the longest batch.
+    """
+    done, longest_seconds = 0, 0.0
+    with archive_files.open_file(path) as (_, rows):
+        for lines in archive_files.batches(rows, options.pace.size):
+            began_at = time.monotonic()
+            options.failpoint("batch begins")
+            delete = partial(_delete_batch, table, record.pk, lines, options.failpoint)
+            pacing.run_patiently(partial(transactions.run, delete, transactions.REPEATABLE))
+            options.failpoint("batch committed")
+            done += len(lines)
+            options.on_progress("deleted", done)
+            seconds = time.monotonic() - began_at
+            longest_seconds = max(longest_seconds, seconds)
+            options.pace.rest(seconds)
+    return longest_seconds
+
+
+def _delete_batch(table: ArchiveTable, record_id: int, lines: list[bytes], failpoint: Failpoint) -> None:
+    """Delete those of the lines' rows that are as they were written, and carry what the laws sum up.
+
+    The record is locked first: of several runs, and a restore, one has the batch at a time.
+    """
+    record = lock(record_id, State.DELETING)
+    reader = archive_tables.Reader(table)
+    written = {orjson.loads(line)[0]: line for line in lines}
+    there = reader.lines_of(list(written), lock=bulk_sql.for_update())
+    same = [key for key, line in there.items() if line == written[key]]
+    changed = [key for key, line in there.items() if line != written[key] and key not in record.kept]
+    if not same and not changed:
+        return
+    if len(record.kept) + len(changed) > MOST_KEPT:
+        raise ArchiveFailed(
+            f"More than {MOST_KEPT:,} rows have changed since {record.file} was written: restore it by"
+            " restore_month, and archive the month anew."
+        )
+    if same:
+        grown = table.carry(record, [reader.named(written[key]) for key in same])
+        record.sums = {name: record.sums.get(name, 0) + grown.get(name, 0) for name in {*record.sums, *grown}}
+        failpoint("carried")
+        deleted = archive_tables.delete(table, same)
+        if deleted != len(same):
+            raise RuntimeError(f"{len(same)} rows were locked, and {deleted} deleted: rolled back.")
+        failpoint("deleted")
+    record.removed += len(same)
+    record.kept = [*record.kept, *changed]
+    record.save(update_fields=["removed", "kept", "sums"])
+
+
+def lock(record_id: int, state: ArchivedMonth.State) -> ArchivedMonth:
+    """The record, locked in the caller's transaction. Raises `ArchiveFailed` if it has another state."""
+    record = ArchivedMonth.objects.select_for_update().filter(pk=record_id).first()
+    if record is None or record.state != state:
+        raise ArchiveFailed("Another run has archived or restored this month meanwhile: this one stops.")
+    return record
+
+
+def _end(record: ArchivedMonth, options: Options, longest_seconds: float) -> Archived:
+    def end() -> ArchivedMonth:
+        ended = ArchivedMonth.objects.select_for_update().filter(pk=record.pk).first()
+        if ended is None or ended.state == State.RESTORING:
+            raise ArchiveFailed("The month is being restored, or was: this run stops.")
+        if ended.state == State.DELETING:
+            ended.state, ended.archived_at = State.ARCHIVED, clock.now()
+            ended.save(update_fields=["state", "archived_at"])
+            note("archive.ended", ended, options.reason, removed=ended.removed)
+        return ended
+
+    ended = transactions.run(end, transactions.ONCE)
+    return Archived(
+        table=ended.table,
+        month=ended.month,
+        part=ended.part,
+        file=ended.file,
+        rows=ended.rows,
+        removed=ended.removed,
+        kept=len(ended.kept),
+        bytes=ended.size,
+        sha256=ended.sha256,
+        longest_seconds=round(longest_seconds, 3),
+    )
+
+
+def _described(record: ArchivedMonth) -> dict[str, Any]:
+    """What the manifest says."""
+    return {
+        "archive": record.archive_id.hex,
+        "table": record.table,
+        "month": record.month,
+        "part": record.part,
+        "file": record.file,
+        "bytes": record.size,
+        "sha256": record.sha256,
+        "rows": record.rows,
+        "first_key": record.first_key,
+        "last_key": record.last_key,
+        "columns": record.columns,
+        "created_at": record.created_at.isoformat(),
+    }

@@ -1,0 +1,177 @@
+"""Restoring an archived month: its rows come back with their keys, and the laws count them as before."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from io import BufferedReader
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import orjson
+from django.db.models import Field
+
+from shop.db import pacing, transactions
+from shop.models import ArchivedMonth, JournalLine
+from shop.operations.archives import archive_files, archive_tables, archiving
+from shop.operations.archives.archive_files import ArchiveFailed, Header
+from shop.operations.archives.archive_tables import ArchiveTable, Inserter
+from shop.operations.archives.archiving import Failpoint, Options
+
+State = ArchivedMonth.State
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restored:
+    """What a restore did; nothing if the file `was_restored` before."""
+
+    table: str
+    month: str
+    file: str
+    rows: int
+    was_restored: bool = False
+
+
+def check(path: Path, tables: Mapping[str, ArchiveTable]) -> Restored:
+    """Read all of the file, and compare it with what the shop keeps of it. Raises `ArchiveFailed`."""
+    with archive_files.reading(path) as file:
+        return _check(file, path, tables)
+
+
+def _check(file: BufferedReader, path: Path, tables: Mapping[str, ArchiveTable]) -> Restored:
+    header, _ = archive_files.read(file)
+    record = _find(path, header)
+    if record is None:
+        return _before(header, path)
+    archive_files.require_same(file, size=record.size, sha256=record.sha256)
+    _require_readable(header, tables)
+    _, rows = archive_files.read(file)
+    number = sum(1 for _ in rows)
+    if number != record.rows:
+        raise ArchiveFailed(f"{path} has {number} rows, and the archive {record.rows}.")
+    return Restored(table=header.table, month=header.month, file=path.name, rows=number)
+
+
+def restore(path: Path, tables: Mapping[str, ArchiveTable], *, options: Options) -> Restored:
+    """Insert the file's rows that are not there, and forget the archive. Durable when it returns.
+
+    An interrupted restore is completed by the next one. The file stays where it is. It is opened once, so the
+    rows are those of the file that was compared; what is written into that file meanwhile is not noticed,
+    unless its own checksum does. Raises `ArchiveFailed`.
+    """
+    with archive_files.reading(path) as file:
+        checked = _check(file, path, tables)
+        if checked.was_restored:
+            return checked
+        header, rows = archive_files.read(file)
+        table = tables[header.table]
+        record = _begin(UUID(header.archive), options)
+        options.failpoint("restore begun")
+        inserter, kept, done = Inserter(table, header.columns), set(record.kept), 0
+        for lines in archive_files.batches(rows, options.pace.size):
+            began_at = time.monotonic()
+            named = [dict(zip(header.columns, orjson.loads(line), strict=True)) for line in lines]
+            wanted = [row for row in named if row[table.key] not in kept]
+            insert = partial(_insert_batch, table, record.pk, inserter, wanted, options.failpoint)
+            pacing.run_patiently(partial(transactions.run, insert, transactions.REPEATABLE))
+            options.failpoint("restored batch committed")
+            done += len(lines)
+            options.on_progress("restored", done)
+            options.pace.rest(time.monotonic() - began_at)
+    _end(record, options)
+    return checked
+
+
+def _find(path: Path, header: Header) -> ArchivedMonth | None:
+    """What the shop keeps of the file; None if it was restored before. Raises `ArchiveFailed`."""
+    found = ArchivedMonth.objects.filter(archive_id=UUID(header.archive)).first()
+    if found is None and not _was_restored(header):
+        raise ArchiveFailed(
+            f"{path} was not archived by this shop, or the database is older than the file: nothing was done."
+        )
+    return found
+
+
+def _was_restored(header: Header) -> bool:
+    lines = JournalLine.objects.filter(
+        subject=archiving.subject(header.table, header.month), what="archive.restored"
+    )
+    return lines.filter(reference=header.archive).exists()
+
+
+def _before(header: Header, path: Path) -> Restored:
+    return Restored(table=header.table, month=header.month, file=path.name, rows=0, was_restored=True)
+
+
+def _require_readable(header: Header, tables: Mapping[str, ArchiveTable]) -> None:
+    """The file's columns are columns of the table, and what it lacks has a default."""
+    table = tables.get(header.table)
+    if table is None:
+        raise ArchiveFailed(f"This release archives no table {header.table}.")
+    fields = {one.attname: one for one in table.model._meta.concrete_fields}
+    gone = [name for name in header.columns if name not in fields]
+    if gone:
+        raise ArchiveFailed(
+            f"{', '.join(gone)} of the file are no columns any more: restore it by the release that wrote it."
+        )
+    new = [one.attname for one in fields.values() if one.attname not in header.columns]
+    without = [name for name in new if not _has_default(fields[name])]
+    if without:
+        raise ArchiveFailed(f"The file lacks {', '.join(without)}, which have no default.")
+
+
+def _has_default(column: "Field[Any, Any]") -> bool:
+    return column.null or column.has_default() or (column.blank and column.empty_strings_allowed)
+
+
+def _begin(archive_id: UUID, options: Options) -> ArchivedMonth:
+    def begin() -> ArchivedMonth:
+        record = ArchivedMonth.objects.select_for_update().filter(archive_id=archive_id).first()
+        if record is None:
+            raise ArchiveFailed("Another run has restored this month meanwhile: this one stops.")
+        if record.state != State.RESTORING:
+            record.state = State.RESTORING
+            record.save(update_fields=["state"])
+            archiving.note("archive.restore_started", record, options.reason)
+        return record
+
+    return transactions.run(begin, transactions.ONCE)
+
+
+def _insert_batch(
+    table: ArchiveTable,
+    record_id: int,
+    inserter: Inserter,
+    rows: list[dict[str, Any]],
+    failpoint: Failpoint,
+) -> None:
+    """Insert those of the rows that are not there, and take them from what the laws carry."""
+    record = archiving.lock(record_id, State.RESTORING)
+    there = archive_tables.existing_keys(table, [row[table.key] for row in rows])
+    missing = [row for row in rows if row[table.key] not in there]
+    if not missing:
+        return
+    shrunk = table.uncarry(record, missing)
+    failpoint("uncarried")
+    table.complete(missing)
+    inserter.insert(missing)
+    record.sums = {name: amount - shrunk.get(name, 0) for name, amount in record.sums.items()}
+    record.removed -= len(missing)
+    record.save(update_fields=["removed", "sums"])
+    failpoint("inserted")
+
+
+def _end(record: ArchivedMonth, options: Options) -> None:
+    """Forget the archive: all of its rows are in the database."""
+
+    def end() -> None:
+        ended = ArchivedMonth.objects.select_for_update().filter(pk=record.pk).first()
+        if ended is None:
+            return
+        if ended.removed:
+            raise ArchiveFailed(f"{ended.removed} rows of {ended.file} are still missing: run this again.")
+        archiving.note("archive.restored", ended, options.reason)
+        ended.delete()
+
+    transactions.run(end, transactions.ONCE)

@@ -1,0 +1,92 @@
+"""Which addresses a URL of others may lead to: public ones alone, checked after the name is resolved.
+
+A name that resolves to a public address when it is registered may resolve to `127.0.0.1` later, so the caller
+resolves and checks before each call, and connects to the very address that was checked.
+"""
+
+import ipaddress
+import re
+import socket
+from urllib.parse import urlsplit
+
+LONGEST_URL = 500
+# Resolvers take numbers in other forms than four decimal ones as addresses too: `0x7f.1`, `2130706433`.
+NUMERIC = re.compile(r"(.*\.)?(0[xX][0-9a-fA-F]*|[0-9]+)\.?")
+DOTTED = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*)){3}")
+REFUSED_NETWORKS = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            # Of protocols, Oracle's metadata among them; and relays of 6to4.
+            "192.0.0.0/24",
+            "192.88.99.0/24",
+            # Azure's own services for a virtual machine, at a public address.
+            "168.63.129.16/32",
+            # They embed an IPv4 address, which may be any: IPv4-compatible, NAT64, Teredo, 6to4.
+            "::/96",
+            "64:ff9b::/96",
+            "64:ff9b:1::/48",
+            "2001::/32",
+            "2002::/16",
+            # Site-local, which is deprecated, and still private where it is used.
+            "fec0::/10",
+        ),
+    )
+)
+"""Beside what `is_global` and `is_multicast` refuse."""
+
+
+class AddressRefused(ValueError):
+    """The URL is not one that may be called; the message says why."""
+
+
+def check_url(url: str, *, allows_private: bool) -> None:
+    """Check the form of a URL: https with a host name, and neither a user nor a fragment.
+
+    With `allows_private` http too. Raises `AddressRefused`. The host's addresses are for `resolve`.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise AddressRefused("it is not a URL") from None
+    if len(url) > LONGEST_URL or not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
+        raise AddressRefused(f"it must be {LONGEST_URL} printable ASCII characters at most")
+    if parts.scheme != "https" and not (allows_private and parts.scheme == "http"):
+        raise AddressRefused("it must begin with https://")
+    if not host or port == 0:
+        raise AddressRefused("it has no host")
+    if NUMERIC.fullmatch(host) and not DOTTED.fullmatch(host):
+        raise AddressRefused("its host is a number")
+    if parts.username is not None or parts.password is not None:
+        raise AddressRefused("it must have neither a user nor a password")
+    if parts.fragment or "#" in url:
+        raise AddressRefused("it must have no fragment")
+
+
+def resolve(url: str, *, allows_private: bool) -> str:
+    """An address of the URL's host to connect to. All of the host's addresses must be public.
+
+    Raises `AddressRefused`. It waits for the resolver of this machine.
+    """
+    check_url(url, allows_private=allows_private)
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise AddressRefused("its host is not known") from None
+    addresses = [str(address[0]) for *_, address in found]
+    for address in addresses:
+        if not allows_private and not is_public(address):
+            raise AddressRefused(f"its host has the address {address}, which is not public")
+    return addresses[0]
+
+
+def is_public(address: str) -> bool:
+    """Whether it is an address of the internet at large."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
+        ip = ip.ipv4_mapped
+    is_refused = any(ip in network for network in REFUSED_NETWORKS if network.version == ip.version)
+    return ip.is_global and not ip.is_multicast and not is_refused

@@ -1,0 +1,283 @@
+"""The texts of the storefront's scripts, which the page hands them in the reader's language.
+
+`{name}` stands for a value that the script puts in.
+"""
+
+from django.utils.translation import gettext_noop as _
+
+from shop.operators.status_words import WORDS
+
+CARDS = {
+    "tok_ok": _("is charged."),
+    "tok_slow": _("is charged after two seconds."),
+    "tok_flaky": _("fails twice at the gateway, then is charged: the shop tries again by itself."),
+    "tok_timeout_charged": _("is charged, but the gateway's answer never comes: the shop asks it by key."),
+    "tok_timeout_lost": _("is never charged, and no answer comes: the shop gives up after a while."),
+    "tok_webhook": _("is charged two seconds later, which the gateway reports by a webhook."),
+    "tok_3ds": _("asks its owner, on a page of the gateway with two buttons."),
+    "tok_declined": _("is refused by the gateway."),
+    "tok_insufficient_funds": _("is refused, because the card has too little."),
+}
+"""Card tokens of the gateway simulator that the page offers, and what happens with each."""
+
+ORDER_STATUSES = (
+    "awaiting_payment",
+    "paying",
+    "paid",
+    "refunding",
+    "refunded",
+    "payment_failed",
+    "cancelled",
+    "expired",
+)
+COUPON_STATUSES = ("issued", "held", "redeemed", "expired", "void")
+SALE_STATUSES = ("scheduled", "open", "paused", "closed")
+
+PAGE = {
+    "demo": _("demo"),
+    "loading": _("Loading …"),
+    "skip": _("Skip to the content"),
+    "back": _("Back to the shop"),
+    "offline": _("The shop does not answer. Try again."),
+    "stale": _("The shop does not answer just now. What is shown may be old; the page asks again."),
+    "try_now": _("Try again now"),
+    "paused": _("paused"),
+    "opens_in": _("Opens in"),
+    "time.seconds": _("{count} s"),
+    "time.minutes": _("{count} min"),
+    "time.days": _("{count} days"),
+}
+SIGNING_IN = {
+    "sign_in": _("Sign in"),
+    "sign_out": _("Sign out"),
+    "signed_out": _("You are signed out."),
+    "signed_out.pending": _(
+        "You are signed out. The purchase without an answer goes on when this account signs in again."
+    ),
+    "signed_out.lapsed": _(
+        "The sign-in has ended: sign in again. A purchase without an answer goes on then."
+    ),
+    "username": _("Username"),
+    "password": _("Password"),
+    "account.points": _("{amount} in points"),
+    "demo_accounts": _("Accounts of the demo"),
+    "demo_accounts.about": _(
+        "This one has points. user-1 to user-100 have the same password: sign in as one of them in a second "
+        "browser, and race for the last piece."
+    ),
+    "demo_accounts.use": _("Sign in with this account"),
+}
+WINDOW = {
+    "home.title": _("What is on sale"),
+    "home.about": _("What is left is read again every two seconds. First come, first served."),
+    "products": _("Products"),
+    "products.none": _("There are no other products."),
+    "product": _("Product"),
+    "product.left": _("{count} left"),
+    "product.reserved": _("all reserved"),
+    "product.limit": _("At most {count} for an account"),
+    "sale.over": _("the sale is over"),
+    "sold_out": _("sold out"),
+    "sold_out.now": _("{name} is sold out."),
+    "sold_out.late": _("Sold out: the last piece is gone."),
+    "coupons": _("Coupons"),
+    "coupons.none": _("There is no campaign just now."),
+    "coupons.left": _("{count} of {total} left"),
+    "coupon.claim": _("Claim a coupon"),
+    "coupon.claim.of": _("Claim a coupon of {name}"),
+    "coupon.asking": _("Claiming …"),
+    "coupon.waiting": _("In the queue: {ahead} ahead of you."),
+    "coupon.issued": _("You have a coupon: {code}."),
+    "coupon.own": _("Your coupon:"),
+    "discount": _("{amount} off"),
+    "discount.most": _("at most {amount}"),
+    "discount.from": _("from {amount} on"),
+    "orders": _("Your newest orders"),
+    "orders.none": _("None yet."),
+}
+BUYING = {
+    "buy": _("Buy"),
+    "buy.of": _("Buy {name}"),
+    "buy.now": _("Buy now"),
+    "buy.asking": _("Buying …"),
+    "buy.sign_in": _("Sign in to buy."),
+    "quantity": _("Quantity"),
+    "coupon": _("Coupon"),
+    "coupon.none": _("No coupon"),
+    "points": _("Points to use"),
+    "points.help": _("The wallet has {amount}."),
+    "card": _("Card"),
+    "card.help": _("The gateway is a simulator: the token decides what becomes of the payment."),
+    "amount": _("Amount"),
+    "amount.items": _("Items"),
+    "amount.discount": _("Coupon"),
+    "amount.total": _("Total"),
+    "amount.points": _("By points"),
+    "amount.card": _("By card"),
+    "amount.refunded": _("Refunded"),
+    "purchase.asking": _("Buying. You may reload this page: nothing is bought twice."),
+    "purchase.offline": _(
+        "No answer came, so it is not known yet whether it was bought. The page asks again with the same "
+        "key: nothing is bought twice."
+    ),
+    "purchase.busy": _("The page tries again by itself; nothing is bought twice."),
+}
+RECEIPT = {
+    "receipt": _("Receipt"),
+    "order": _("Order"),
+    "order.number": _("Order number"),
+    "order.placed": _("Placed on {time}"),
+    "order.paying.about": _("The payment is under way. This page follows it."),
+    "order.awaiting_payment.about": _("It is not paid yet."),
+    "order.paid.about": _("Thank you. It is yours."),
+    "order.payment_failed.about": _("Nothing was bought, and nothing stays charged."),
+    "order.expired.about": _("It was not paid in time. Its stock is available again."),
+    "timeline": _("What happened"),
+    "action.about": _("The card's owner must confirm the payment. Time left:"),
+    "action.confirm": _("Confirm it at the bank"),
+    "another_card.about": _("The card was refused. The order is kept for another one. Time left:"),
+    "another_card.pay": _("Pay with this card"),
+}
+EVENTS = {
+    "order.placed": _("Order placed"),
+    "order.paid": _("Order paid"),
+    "order.payment_failed": _("Payment failed"),
+    "order.kept": _("Order kept for another card"),
+    "order.cancelled": _("Order cancelled"),
+    "order.expired": _("Order expired"),
+    "order.refunded": _("Order refunded"),
+    "refund.requested": _("Refund requested"),
+    "reserve_inventory.done": _("Stock reserved"),
+    "reserve_inventory.undo.done": _("Stock available again"),
+    "reserve_inventory.undo.skipped": _("Stock still reserved"),
+    "hold_coupon.done": _("Coupon held"),
+    "hold_coupon.skipped": _("No coupon to hold"),
+    "hold_coupon.undo.done": _("Coupon usable again"),
+    "hold_coupon.undo.skipped": _("The coupon stays as it was"),
+    "debit_balance.done": _("Points held"),
+    "debit_balance.skipped": _("No points to hold"),
+    "debit_balance.undo.done": _("Points in the wallet again"),
+    "debit_balance.undo.skipped": _("No points were held"),
+    "charge_card.done": _("Card charged"),
+    "charge_card.skipped": _("Nothing to charge by card"),
+    "charge_card.requires_action": _("Waiting for the card's owner"),
+    "charge_card.refused": _("Card refused"),
+    "charge_card.void": _("Charge given up"),
+    "charge_card.undo.done": _("Charge cancelled at the gateway"),
+    "charge_card.undo.skipped": _("Nothing was charged"),
+    "settle.done": _("Sale booked"),
+    "transmit.done": _("Data platform notified"),
+    "refund_card.done": _("Card refunded"),
+    "refund_card.skipped": _("Nothing to refund by card"),
+    "settle_refund.done": _("Refund booked"),
+}
+"""By the `event` of a timeline's line; another one is shown as it is."""
+FAILURES = {
+    "card_declined": _("The card was refused."),
+    "insufficient_funds": _("The card has too little."),
+    "unknown_token": _("The gateway knows no such card."),
+    "gave_up": _("The gateway gave no answer in time. Nothing stays charged."),
+    "action_expired": _("The payment was not confirmed in time. Nothing is charged."),
+    "authentication_failed": _("The card's owner refused the payment."),
+}
+"""By the `code` of an order's failure; another one is shown by its `detail`."""
+WAITING_ROOM = {
+    "room.none.title": _("Waiting room"),
+    "room.none.before": _(
+        "Take a place before it opens. The order is drawn at the opening: being early is worth nothing."
+    ),
+    "room.none.open": _("Buyers are admitted one after the other. Take a place to be admitted."),
+    "room.opens": _("Opens on {time}"),
+    "room.enter": _("Take a place"),
+    "room.enter.again": _("Take a new place at the end"),
+    "room.waiting.title": _("You have a place"),
+    "room.waiting.draw": _("The order is drawn at the opening. Keep this page open, or come back."),
+    "room.ahead": _("{count} ahead of you"),
+    "room.wait": _("About {time} to go."),
+    "room.paused": _("The sale is paused. Your place is kept."),
+    "room.stale": _("The shop does not answer just now. Your place is kept."),
+    "room.admitted.title": _("You may buy now"),
+    "room.admitted.about": _("Choose one of the products. This is the time that is left to order:"),
+    "room.used.title": _("You have ordered"),
+    "room.used.about": _("Your place was used by an order. If that ends unpaid, you may take a new one."),
+    "room.expired.title": _("Your time is over"),
+    "room.expired.about": _("Nothing was ordered in time, so the next one was admitted."),
+    "room.over.title": _("Sold out"),
+    "room.over.about": _("Nothing of this sale is left."),
+    "draw": _("How is the order decided?"),
+    "draw.about": _(
+        "Before the opening the shop publishes the SHA-256 of a secret seed, and at the opening the seed "
+        "itself and a hash over all entries. Entries are put in ascending order of HMAC-SHA256(seed, hash of "
+        "entries + entry), so neither the shop nor a buyer can choose a place, and you can compute yours."
+    ),
+    "draw.entry": _("Your entry:"),
+    "draw.figures": _("Seed and hashes of this sale"),
+}
+REFUSALS = {
+    "refused.other": _("The shop refused it ({status}). Reload the page, and try again."),
+    "refused.invalid": _("Something in the form does not fit. Correct it, and try again."),
+    "refused.invalid_credentials": _("The username or the password is wrong."),
+    "refused.otp_required": _("Staff sign in to the admin. Use an account of the demo."),
+    "refused.throttled": _("Too many tries. Wait for {time}, then try again."),
+    "refused.overloaded": _("The shop is very busy."),
+    "refused.unavailable": _("A part of the shop is unavailable just now."),
+    "refused.internal_error": _("The shop has a defect, which is logged."),
+    "refused.insufficient_stock": _("Sold out, or too few are left: {available}."),
+    "refused.product_not_found": _("This product is not for sale."),
+    "refused.product_paused": _("This product is paused. Try again later."),
+    "refused.purchase_limit_reached": _("An account may buy at most {limit} of this product."),
+    "refused.too_many_open_orders": _("You have {limit} unpaid orders. Pay or cancel one first."),
+    "refused.insufficient_points": _("The wallet has fewer points than that."),
+    "refused.order_not_payable": _("This order can't be paid any more."),
+    "refused.order_not_payable.too_many_payments": _("Five cards were refused. Place a new order."),
+    "refused.idempotency_key_reused": _("This purchase was changed. Begin it again."),
+    "refused.campaign_not_open": _("It opens in {time}."),
+    "refused.campaign_closed": _("This campaign is over."),
+    "refused.campaign_paused": _("This campaign is paused. Try again later."),
+    "refused.coupon_void": _("Your coupon of this campaign was made void."),
+    "refused.partner_failed": _("The partner did not confirm the coupon. Try again."),
+    "refused.failed": _("The queue could not issue the coupon. Try again."),
+    "refused.lock_not_acquired": _("Too many want a coupon at once. Try again."),
+    "refused.conflict": _("Others were faster. Try again."),
+    "refused.coupon_not_usable": _("The coupon can't be used for this order."),
+    "refused.coupon_not_usable.expired": _("The coupon has expired."),
+    "refused.coupon_not_usable.held": _("Another order holds the coupon."),
+    "refused.coupon_not_usable.redeemed": _("The coupon is spent."),
+    "refused.coupon_not_usable.void": _("The coupon is void."),
+    "refused.coupon_not_usable.below_minimum": _("The order is too small for the coupon."),
+    "refused.coupon_not_usable.no_eligible_item": _("The coupon is for other products."),
+    "refused.coupon_not_usable.not_first_order": _("The coupon is for a first order only."),
+    "refused.not_eligible": _("This campaign is for other accounts."),
+    "refused.sale_not_open": _("The sale opens in {time}."),
+    "refused.sale_closed": _("The sale is over."),
+    "refused.sale_paused": _("The sale is paused. Try again later."),
+    "refused.admission_not_required": _("This sale has no waiting room any more: buy at once."),
+    "refused.admission_required": _("Buyers of this sale pass the waiting room first."),
+}
+"""By the `code` of a problem, and its `reason` if it has one; another one is shown by its `detail`."""
+
+
+def _named(prefix: str, texts: dict[str, str]) -> dict[str, str]:
+    return {f"{prefix}.{name}": text for name, text in texts.items()}
+
+
+def _words(prefix: str, statuses: tuple[str, ...]) -> dict[str, str]:
+    """The words that operators read for these statuses."""
+    return {f"{prefix}.{status}": WORDS[status] for status in statuses}
+
+
+TEXTS = (
+    PAGE
+    | SIGNING_IN
+    | WINDOW
+    | BUYING
+    | RECEIPT
+    | WAITING_ROOM
+    | REFUSALS
+    | _named("card", CARDS)
+    | _named("event", EVENTS)
+    | _named("failed", FAILURES)
+    | _words("order", ORDER_STATUSES)
+    | _words("coupon", COUPON_STATUSES)
+    | _words("sale", SALE_STATUSES)
+)

@@ -1,0 +1,103 @@
+"""What tests of the demo storefront share: buyers with a password, steps of a purchase, lost answers."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+from uuid import uuid4
+
+from django.contrib.auth.hashers import PBKDF2PasswordHasher, make_password
+from django.contrib.auth.models import User
+from django.db import transaction
+
+from inventory.models import Product
+from payments import ledger
+from shop.tests.browser.browser_thread import expect
+from shop.tests.factories import PASSWORD, AccountFactory
+
+HOME, SIGN_IN = "/demo/", "/demo/#/sign-in"
+ORDERS = "**/api/v1/orders"
+Handler = Callable[[Any], None]
+
+
+@cache
+def _hashed() -> str:
+    """Hashed as the web server hashes; once, because that is slow by design."""
+    return make_password(PASSWORD, hasher=PBKDF2PasswordHasher())
+
+
+def buyer(username: str, *, points: int = 10_000) -> User:
+    """An account that can sign in by `PASSWORD`."""
+    account: User = AccountFactory.create(username=username, password=_hashed())
+    with transaction.atomic():
+        ledger.bulk_open_wallets([account.pk], points)
+    return account
+
+
+def sign_in(page: Any, account: User) -> None:
+    """By the form of the page that is shown, or of the storefront's own."""
+    if not page.locator("#username").count():
+        page.goto(SIGN_IN)
+    page.locator("#username").fill(account.username)
+    page.locator("#password").fill(PASSWORD)
+    page.locator("form .primary").click()
+    expect(page.locator("#account")).to_have_text(account.username)
+
+
+def open_product(page: Any, product: Product) -> Any:
+    """The button that buys it, on the page of the product."""
+    page.goto(f"/demo/#/buy/{product.pk}")
+    button = page.locator("#buy")
+    expect(button).to_be_enabled()
+    return button
+
+
+def card_of(page: Any, product: Product) -> Any:
+    return page.locator(f"[data-product='{product.pk}']")
+
+
+def receipt(page: Any, status: str = "paid") -> Any:
+    return page.locator(f".receipt[data-status={status}]")
+
+
+def lose_first_answer(page: Any) -> list[str]:
+    """The page's first order reaches the shop, and its answer is lost. Returns the keys of all orders."""
+    keys: list[str] = []
+
+    def handle(route: Any) -> None:
+        keys.append(route.request.headers["idempotency-key"])
+        if len(keys) > 1:
+            route.continue_()
+        else:
+            route.fetch()
+            route.abort("connectionreset")
+
+    page.route(ORDERS, _only_posts(handle))
+    return keys
+
+
+def keep_first_answer_back(page: Any) -> list[str]:
+    """The page's first order reaches the shop, and no answer comes. Returns the keys of all orders."""
+    keys: list[str] = []
+
+    def handle(route: Any) -> None:
+        keys.append(route.request.headers["idempotency-key"])
+        if len(keys) > 1:
+            route.continue_()
+        else:
+            route.fetch()
+
+    page.route(ORDERS, _only_posts(handle))
+    return keys
+
+
+def change_keys(page: Any) -> None:
+    """The defect that the tests must notice: each try has a key of its own."""
+
+    def handle(route: Any) -> None:
+        route.fallback(headers=route.request.headers | {"idempotency-key": str(uuid4())})
+
+    page.route(ORDERS, _only_posts(handle))
+
+
+def _only_posts(handle: Handler) -> Handler:
+    return lambda route: handle(route) if route.request.method == "POST" else route.fallback()

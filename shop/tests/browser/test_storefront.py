@@ -1,0 +1,301 @@
+"""The demo storefront, walked through in a browser: coupon, purchase, receipt, races and lost answers."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import call_command
+
+from coupons.models import Coupon
+from coupons.tests.factories import CampaignFactory
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from orders.models import Order
+from scripts.tests.simulator import Simulator
+from shop.tests.browser import accessibility, storefront
+from shop.tests.browser import stack as stacks
+from shop.tests.browser.browser_thread import expect
+from shop.tests.browser.faults import Faults
+from shop.tests.browser.stack import Stack
+from shop.tests.browser.storefront import HOME, SIGN_IN, card_of, open_product, receipt, sign_in
+from shop.tests.clients import client_of
+from shop.tests.factories import AccountFactory
+from shop.tests.racing import wait_until
+
+PHONE_WIDTH = 375
+# At the same instant in every page: the clicks of one thread would come one after the other.
+CLICK_AT = "at => { setTimeout(() => document.getElementById('buy').click(), at - Date.now()); }"
+STORED = "Object.keys(sessionStorage).sort()"
+
+
+@pytest.fixture
+def mina(transactional_db: None) -> User:
+    return storefront.buyer("mina")
+
+
+@pytest.fixture
+def mug(transactional_db: None) -> Product:
+    return ProductFactory.create(name="Mug", price=12_000, on_hand=5)
+
+
+def test_a_buyer_signs_in_claims_a_coupon_buys_and_reads_the_receipt(
+    open_page: Callable[..., Any], mina: User, mug: Product
+) -> None:
+    campaign = CampaignFactory.create(name="Spring", discount_value=2_000)
+    page = open_page(HOME)
+    card_of(page, mug).get_by_role("link").click()
+    page.locator("main button").click()
+    sign_in(page, mina)
+    # The page from which the sign-in was asked for.
+    expect(page.locator("h1")).to_be_focused()
+    expect(page).to_have_url(re.compile(f"#/buy/{mug.pk}$"))
+
+    page.locator(".brand a").click()
+    page.locator(f"[data-campaign='{campaign.pk}'] button").click()
+    expect(page.locator(f"[data-campaign='{campaign.pk}'] .own")).to_be_visible()
+    coupon = Coupon.objects.get().code
+
+    button = open_product(page, mug)
+    page.locator("#quantity").fill("2")
+    page.locator("#coupon").select_option(coupon)
+    page.locator("#points-used").fill("500")
+    expect(page.locator(".total dd")).to_have_text(["₩24,000", "-₩2,000", "₩500", "₩21,500"])
+    button.dblclick()
+
+    expect(receipt(page)).to_be_visible()
+    expect(page.locator(".receipt .amounts dd")).to_have_text(["-₩2,000", "₩22,000", "₩500", "₩21,500"])
+    order = Order.objects.get()
+    expect(page.locator("#order-id")).to_have_text(str(order.id))
+    events = [line["event"] for line in client_of(mina).get(f"/orders/{order.id}/timeline").json()["results"]]
+    expect(page.locator("#timeline li")).to_have_count(len(events))
+    assert (
+        page.locator("#timeline li").evaluate_all("lines => lines.map(line => line.dataset.event)") == events
+    )
+    expect(page.locator("#points")).to_contain_text("₩9,500")
+    assert page.evaluate(STORED) == ["demo.tokens"]
+
+    page.locator(".brand a").click()
+    expect(page.locator("#orders li")).to_have_count(1)
+    page.locator("#sign-out").click()
+    expect(page.locator("#account")).to_have_count(0)
+    assert page.evaluate(STORED) == []
+    assert "eyJ" not in page.url
+
+
+def test_two_browsers_race_for_the_last_piece_and_a_third_sees_it_sold_out(
+    open_page: Callable[..., Any], faults: Faults, own_gateway: Simulator
+) -> None:
+    faults.expect(r"^409: POST .*/orders$")
+    last = ProductFactory.create(name="Lamp", on_hand=1)
+    watcher = open_page(HOME)
+    expect(card_of(watcher, last)).to_have_attribute("data-availability", "available")
+    pages = [open_page(HOME) for _ in range(2)]
+    for number, page in enumerate(pages):
+        sign_in(page, storefront.buyer(f"racer-{number}"))
+        open_product(page, last)
+
+    at = max(page.evaluate("Date.now()") for page in pages) + 1_000
+    for page in pages:
+        page.evaluate(CLICK_AT, at)
+
+    expect(watcher.locator("#announced")).to_have_text("Lamp is sold out.")
+    expect(card_of(watcher, last)).to_have_attribute("data-availability", "sold_out")
+    wait_until(lambda: sum(page.locator(".receipt").count() for page in pages) == 1)
+    [winner] = [page for page in pages if page.locator(".receipt").count()]
+    [loser] = [page for page in pages if page is not winner]
+    expect(receipt(winner)).to_be_visible()
+    expect(loser.locator(".card.over")).to_be_visible()
+    expect(loser.locator("#buy")).to_have_count(0)
+    assert list(Order.objects.values_list("status", flat=True)) == ["paid"]
+    assert len(own_gateway.get("/charges")[1]["results"]) == 1
+
+
+@pytest.mark.parametrize("keys_are_kept", [True, False])
+def test_an_answer_that_is_lost_on_its_way_leads_to_one_order_only_because_the_key_is_kept(
+    open_page: Callable[..., Any], faults: Faults, mina: User, mug: Product, keys_are_kept: bool
+) -> None:
+    faults.expect(r"^failed: POST .*/orders net::ERR_CONNECTION_RESET$")
+    page = open_page(HOME)
+    sign_in(page, mina)
+    button = open_product(page, mug)
+    keys = storefront.lose_first_answer(page)
+    if not keys_are_kept:
+        storefront.change_keys(page)
+
+    button.click()
+
+    expect(receipt(page)).to_be_visible()
+    assert len(keys) == 2
+    assert (Order.objects.count(), len(set(keys))) == ((1, 1) if keys_are_kept else (2, 2))
+
+
+def test_a_reload_while_buying_goes_on_with_the_same_key(
+    open_page: Callable[..., Any], mina: User, mug: Product
+) -> None:
+    page = open_page(HOME)
+    sign_in(page, mina)
+    button = open_product(page, mug)
+    keys = storefront.keep_first_answer_back(page)
+    button.click()
+    wait_until(lambda: Order.objects.count() == 1)
+    assert page.evaluate(STORED) == [f"demo.purchase.{mina.pk}", "demo.tokens"]
+
+    page.reload()
+
+    expect(receipt(page)).to_be_visible()
+    assert len(keys) == 2 and len(set(keys)) == 1
+    assert (Order.objects.count(), page.evaluate(STORED)) == (1, ["demo.tokens"])
+
+
+def test_a_purchase_without_an_answer_waits_for_its_own_account(
+    open_page: Callable[..., Any], faults: Faults, mina: User, mug: Product
+) -> None:
+    faults.expect(r"^failed: POST .*/orders ")
+    page = open_page(HOME)
+    sign_in(page, mina)
+    button = open_product(page, mug)
+    page.route(storefront.ORDERS, lambda route: route.abort("connectionreset"))
+    button.click()
+    expect(page.locator("#unanswered")).to_be_visible()
+    expect(button).to_be_disabled()
+    page.locator("#sign-out").click()
+    page.unroute(storefront.ORDERS)
+
+    sign_in(page, storefront.buyer("jun"))
+    open_product(page, mug)
+    assert not Order.objects.exists()
+    page.locator("#sign-out").click()
+    sign_in(page, mina)
+
+    expect(receipt(page)).to_be_visible()
+    assert [order.account_id for order in Order.objects.all()] == [mina.pk]
+
+
+def test_a_card_that_is_refused_and_a_purchase_limit_are_explained(
+    open_page: Callable[..., Any], faults: Faults, mina: User
+) -> None:
+    faults.expect(r"^40[29]: POST .*/orders$")
+    mug = ProductFactory.create(name="Mug", on_hand=5, limit_per_account=1)
+    page = open_page(HOME)
+    sign_in(page, mina)
+    button = open_product(page, mug)
+    page.locator("[value=tok_declined]").check()
+    button.click()
+    # The order is kept for another card, and its piece counts.
+    expect(receipt(page, "awaiting_payment").locator("#another-card")).to_contain_text(
+        "The card was refused."
+    )
+
+    open_product(page, mug).click()
+
+    expect(page.locator("main .problem")).to_have_text("An account may buy at most 1 of this product.")
+    expect(page.locator("#buy")).to_be_enabled()
+
+
+def test_the_last_coupon_goes_to_one_and_a_queue_shows_its_place(
+    open_page: Callable[..., Any], stack: Stack, faults: Faults, mina: User
+) -> None:
+    faults.expect(r"^409: POST .*/coupons$")
+    one = CampaignFactory.create(name="One", quantity=1)
+    queued = CampaignFactory.create(name="Queued", strategy="queue")
+    page = open_page(HOME)
+    sign_in(page, mina)
+    claim = page.locator(f"[data-campaign='{one.pk}'] button")
+    expect(claim).to_be_enabled()
+    assert (
+        stacks.call(stack.address, AccountFactory.create(), "POST", "/coupons", {"campaign": one.pk}).status
+        == 201
+    )
+
+    claim.click()
+
+    expect(page.locator(f"[data-campaign='{one.pk}'] .badge.over").first).to_have_text("sold out")
+    page.locator(f"[data-campaign='{queued.pk}'] button").click()
+    expect(page.locator(f"[data-campaign='{queued.pk}'] [role=status]")).to_have_text(
+        "In the queue: 0 ahead of you."
+    )
+    call_command("run_issuer", "--once")
+    expect(page.locator(f"[data-campaign='{queued.pk}'] .own")).to_be_visible()
+
+
+def test_a_token_that_has_expired_is_refreshed_and_a_sign_in_that_has_ended_is_said(
+    open_page: Callable[..., Any], faults: Faults, mina: User, mug: Product
+) -> None:
+    faults.expect("^401: ")
+    spoil = """names => {
+        const tokens = JSON.parse(sessionStorage.getItem("demo.tokens"));
+        for (const name of names) tokens[name] = "spoilt";
+        sessionStorage.setItem("demo.tokens", JSON.stringify(tokens));
+    }"""
+    page = open_page(HOME)
+    sign_in(page, mina)
+    button = open_product(page, mug)
+    page.evaluate(spoil, ["access"])
+    button.click()
+    expect(receipt(page)).to_be_visible()
+
+    button = open_product(page, mug)
+    page.evaluate(spoil, ["access", "refresh"])
+    button.click()
+    expect(page.locator(".note.bad")).to_contain_text("The sign-in has ended")
+    assert Order.objects.count() == 1
+    sign_in(page, mina)
+    expect(receipt(page)).to_be_visible()
+    assert Order.objects.count() == 2
+
+
+def test_a_page_that_is_not_seen_asks_for_nothing(open_page: Callable[..., Any], mug: Product) -> None:
+    show = """isHidden => {
+        Object.defineProperty(document, "hidden", {value: isHidden, configurable: true});
+        document.dispatchEvent(new Event("visibilitychange"));
+    }"""
+    page = open_page()
+    page.clock.install()
+    readings: list[str] = []
+    page.on("request", lambda request: readings.append(request.url))
+    page.goto(HOME)
+    expect(card_of(page, mug)).to_be_visible()
+    page.evaluate(show, True)
+    page.clock.run_for(10_000)
+    before = len(readings)
+
+    page.clock.run_for(60_000)
+    assert len(readings) == before
+    page.evaluate(show, False)
+    wait_until(lambda: len(readings) > before)
+
+
+def test_every_page_has_no_severe_finding_and_fits_a_phone(
+    open_page: Callable[..., Any], mina: User, mug: Product
+) -> None:
+    CampaignFactory.create(name="Spring")
+    ProductFactory.create(name="Lamp with a very long name, made for narrow places", on_hand=0)
+    page = open_page(HOME)
+
+    def check() -> None:
+        page.set_viewport_size({"width": 1280, "height": 900})
+        assert accessibility.findings_in_both_themes_and_on_a_phone(page) == []
+        page.set_viewport_size({"width": PHONE_WIDTH, "height": 812})
+        assert page.evaluate(accessibility.OVERFLOW) == []
+
+    expect(card_of(page, mug)).to_be_visible()
+    check()
+    page.goto(SIGN_IN)
+    check()
+    sign_in(page, mina)
+    button = open_product(page, mug)
+    check()
+    button.click()
+    expect(page.locator("[data-event='transmit.done']")).to_be_visible()
+    check()
+
+
+def test_in_korean_the_page_speaks_korean(open_page: Callable[..., Any], mina: User, mug: Product) -> None:
+    page = open_page(HOME, locale="ko-KR")
+    sign_in(page, mina)
+    open_product(page, mug).click()
+    expect(receipt(page)).to_be_visible()
+    expect(page.locator("html")).to_have_attribute("lang", "ko")
+    expect(page.locator("h1")).to_have_text("영수증")

@@ -1,0 +1,127 @@
+"""The operators' pages of API keys: secrets are shown once, and each action has its right and its reason."""
+
+import re
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+
+from coupons.tests.factories import CampaignFactory
+from shop.api_keys import keys
+from shop.models import ApiKey, IdempotencyKey, JournalLine
+from shop.tests import api_keys
+from shop.tests.api_keys import KeyApi
+from shop.tests.confirming import confirmed
+from shop.tests.factories import AccountFactory, SuperuserFactory
+
+pytestmark = pytest.mark.django_db
+MAKE = "admin:shop_apikey_make"
+SECRET = re.compile(r"<code>(fck_[\w-]+)</code>")
+FILLED = {
+    "name": "warehouse",
+    "scopes": ["products:read", "orders:write"],
+    "days": "30",
+    "reason": "A new till.",
+}
+
+
+def signed_in(account: User) -> Client:
+    client = Client()
+    client.force_login(account)
+    return client
+
+
+def test_a_key_is_made_and_its_secret_is_shown_once() -> None:
+    superuser = SuperuserFactory.create()
+    client = signed_in(superuser)
+
+    shown = confirmed(client, reverse(MAKE), **FILLED)
+
+    assert shown.status_code == 200 and "no-store" in shown["Cache-Control"]
+    [secret] = SECRET.findall(shown.content.decode())
+    key = ApiKey.objects.get()
+    assert (key.maker_id, key.name, key.scopes) == (
+        superuser.pk,
+        "warehouse",
+        ["orders:write", "products:read"],
+    )
+    assert key.expires_at and (key.expires_at - key.created_at).days in (29, 30)
+    assert KeyApi(secret).get("/products").status_code == 200
+    line = JournalLine.objects.get(what="api_key.created")
+    assert (line.actor_id, line.detail) == (superuser.pk, "A new till.")
+    recorded = str([*IdempotencyKey.objects.values()])
+    for page in (reverse("admin:shop_apikey_changelist"), reverse("admin:shop_apikey_change", args=[key.pk])):
+        recorded += client.get(page).content.decode()
+    assert secret not in recorded and keys.hash_of(secret) not in recorded
+    assert key.prefix in recorded
+
+
+def test_a_form_that_is_sent_twice_makes_one_key_and_shows_its_secret_once() -> None:
+    client = signed_in(SuperuserFactory.create())
+    form_id = client.get(reverse(MAKE)).context["form"]["form_id"].value()
+    sent = FILLED | {"form_id": str(form_id), "confirmed": "yes"}
+
+    answers = [client.post(reverse(MAKE), sent) for _ in "12"]
+
+    assert [answer.status_code for answer in answers] == [200, 302]
+    assert ApiKey.objects.count() == 1
+
+
+def test_its_maker_rotates_it_and_another_superuser_does_not() -> None:
+    new = api_keys.make("products:read")
+    page = reverse("admin:shop_apikey_rotate", args=[new.key.pk])
+
+    refused = confirmed(signed_in(SuperuserFactory.create()), page, reason="Mine now.")
+    shown = confirmed(signed_in(new.key.maker), page, reason="A laptop was lost.")
+
+    assert "Only the account that made an API key rotates it" in refused.content.decode()
+    [secret] = SECRET.findall(shown.content.decode())
+    assert {KeyApi(one).get("/products").status_code for one in (new.secret, secret)} == {200}
+    assert JournalLine.objects.get(what="api_key.rotated").detail == "A laptop was lost."
+
+
+def test_it_is_revoked_with_a_reason() -> None:
+    new, client = api_keys.make("products:read"), signed_in(SuperuserFactory.create())
+    page = reverse("admin:shop_apikey_revoke", args=[new.key.pk])
+
+    client.post(page, {"reason": "The partner has left.", "_form_submitted": "1"})
+
+    assert KeyApi(new.secret).get("/products").status_code == 401
+    assert JournalLine.objects.get(what="api_key.revoked").detail == "The partner has left."
+    assert "revoked" in client.get(reverse("admin:shop_apikey_changelist")).content.decode()
+
+
+def test_each_page_needs_its_permission() -> None:
+    new = api_keys.make("products:read")
+    pages = {
+        "shop.add_apikey": reverse(MAKE),
+        "shop.change_apikey": reverse("admin:shop_apikey_rotate", args=[new.key.pk]),
+    }
+    viewer = signed_in(AccountFactory.create(is_staff=True, permissions=["shop.view_apikey"]))
+
+    assert [viewer.get(page).status_code for page in pages.values()] == [403, 403]
+    for permission, page in pages.items():
+        account = AccountFactory.create(is_staff=True, permissions=["shop.view_apikey", permission])
+        assert signed_in(account).get(page).status_code == 200
+
+
+def test_a_key_is_found_by_its_beginning_or_by_a_pasted_secret() -> None:
+    new, other = api_keys.make("products:read"), api_keys.make("products:read")
+    client = signed_in(SuperuserFactory.create())
+
+    for term in (new.key.prefix, new.secret):
+        found = client.get(reverse("admin:shop_apikey_changelist"), {"q": term}).content.decode()
+        assert new.key.prefix in found and other.key.prefix not in found
+
+
+def test_the_journal_shows_the_account_and_the_key_that_acted() -> None:
+    new, ada = api_keys.make("coupons:write", "act"), AccountFactory.create()
+    JournalLine.objects.all().delete()
+
+    KeyApi(new.secret, account=ada).post("/coupons", {"campaign": CampaignFactory.create().pk})
+    client = signed_in(SuperuserFactory.create())
+
+    shown = client.get(reverse("admin:shop_journalline_changelist")).content.decode()
+
+    assert f"Account {ada.pk} (API key {new.key.pk})" in shown

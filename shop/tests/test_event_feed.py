@@ -1,0 +1,316 @@
+"""The event feed: cursors, types, waits, retention, and what the journal's lines become."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.conf import LazySettings
+
+from coupons.issuing import issuing
+from coupons.tests.factories import CampaignFactory
+from inventory import adjustments
+from inventory.tests.factories import ProductFactory
+from shop import clock
+from shop.db import transactions
+from shop.errors import Invalid, Rejected
+from shop.event_feed import catalogue, reading, recording, sequencing
+from shop.events import journal
+from shop.feed_models import FeedEvent, FeedState
+from shop.models import JournalLine
+from shop.operations.doctor import events as doctor
+from shop.tests.clients import Api, client_of
+from shop.tests.factories import AccountFactory
+from shop.tests.following import Follower, names_of, reader, record
+from shop.tests.racing import wait_until
+from shop.tests.waiting import in_background
+
+pytestmark = pytest.mark.django_db(transaction=True)
+ON_SQLITE = """
+from django.db import connection
+from shop.event_feed import reading, sequencing
+from shop.feed_models import FeedEvent, FeedState
+from shop.models import CommittedTransaction
+from shop.tests.following import record
+
+with connection.schema_editor() as editor:
+    for model in (CommittedTransaction, FeedEvent, FeedState):
+        editor.create_model(model)
+record("a", "b")
+record("c")
+assert sequencing.sequence() == 3
+record("d")
+assert sequencing.sequence() == 1
+page = reading.read_page(after=1, patterns=[], limit=10)
+print(connection.vendor, [event.data["name"] for event in page.events], page.position)
+"""
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    yield client_of(reader())
+
+
+def error_codes(answer: Any) -> list[tuple[str, str]]:
+    return [(error["field"], error["code"]) for error in answer.json()["errors"]]
+
+
+def test_each_page_continues_where_the_last_one_ended(api: Api) -> None:
+    record("a", "b", "c")
+    sequencing.sequence()
+
+    first = api.get("/events?limit=2").json()
+    second = api.get(f"/events?limit=2&after={first['next']}").json()
+    third = api.get(f"/events?limit=2&after={second['next']}").json()
+
+    assert [names_of(page) for page in (first, second, third)] == [["a", "b"], ["c"], []]
+    assert third["next"] == second["next"]
+    assert set(first["results"][0]) == {"id", "type", "at", "data"}
+
+
+def test_an_event_without_a_position_is_not_read_yet(api: Api) -> None:
+    record("a")
+    body = api.get("/events").json()
+    assert body["results"] == []
+    sequencing.sequence()
+    assert names_of(api.get(f"/events?after={body['next']}").json()) == ["a"]
+
+
+def test_events_are_chosen_by_type_and_by_the_beginning_of_one(api: Api) -> None:
+    record("paid")
+    record("cancelled", type="order.cancelled")
+    record("issued", type="coupon.issued")
+    sequencing.sequence()
+
+    assert names_of(api.get("/events?type=order.cancelled").json()) == ["cancelled"]
+    assert names_of(api.get("/events?type=order.*").json()) == ["paid", "cancelled"]
+    assert names_of(api.get("/events?type=*").json()) == ["paid", "cancelled", "issued"]
+    end = api.get("/events?type=order.cancelled").json()["next"]
+    assert api.get(f"/events?after={end}").json()["results"] == []
+
+
+@pytest.mark.parametrize("type", ["order.lost", "order*", "ord*", "*.paid", "order.*.*"])
+def test_a_type_that_no_event_has_is_400(api: Api, type: str) -> None:
+    answer = api.get(f"/events?type={type}")
+    assert answer.status_code == 400
+    assert error_codes(answer) == [("type", "unknown_type")]
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "x",
+        "AAAA",
+        "AQAAAAAAAAAAAA==",
+        "AQ",
+        "AgAAAAAAAAAA",
+        "AQAAAAAAAAAA.",
+        "AQAAAAAAAABj",
+        "Af__________",
+        "가",
+    ],
+)
+def test_a_cursor_that_was_not_given_is_400(api: Api, cursor: str) -> None:
+    answer = api.get(f"/events?after={cursor}")
+    assert answer.status_code == 400
+    assert error_codes(answer) == [("after", "invalid")]
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "x", "1.5"])
+def test_a_limit_that_is_no_number_is_400(api: Api, limit: str) -> None:
+    assert api.get(f"/events?limit={limit}").status_code == 400
+
+
+def test_only_staff_with_the_permission_read_events() -> None:
+    assert client_of().get("/events").status_code == 401
+    assert client_of(AccountFactory.create()).get("/events").status_code == 403
+    assert client_of(AccountFactory.create(is_staff=True)).get("/events?after=x").status_code == 403
+
+
+def test_a_page_is_waited_for_until_there_is_an_event(api: Api) -> None:
+    answer = in_background(lambda: api.get("/events?type=order.*", Prefer="wait=20"))
+    wait_until(lambda: not answer.done())
+    record("other", type="coupon.issued")
+    sequencing.sequence()
+    record("paid")
+    sequencing.sequence()
+    assert names_of(answer.result(timeout=15).json()) == ["paid"]
+
+
+def test_a_page_of_a_rare_type_goes_on_where_it_stopped_looking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "POSITIONS_PER_STATEMENT", 2)
+    monkeypatch.setattr(reading, "MOST_POSITIONS", 4)
+    record(*"abcdef", type="coupon.issued")
+    record("paid")
+    sequencing.sequence()
+
+    first = reading.read_page(after=None, patterns=["order.paid"], limit=5)
+    second = reading.read_page(after=first.position, patterns=["order.paid"], limit=5)
+
+    assert (list(first.events), first.position, first.is_end) == ([], 4, False)
+    assert [event.data["name"] for event in second.events] == ["paid"]
+    assert second.is_end
+
+
+def test_old_events_are_deleted_and_a_cursor_before_them_is_refused(
+    api: Api, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "SWEPT_PER_TRANSACTION", 2)
+    record("a", "b", "c")
+    sequencing.sequence()
+    beginning = api.get("/events?limit=1").json()["next"]
+    with clock.shifted(by=timedelta(seconds=settings.EVENT_RETENTION_SECONDS + 60)):
+        record("young")
+        record("unsequenced")
+        sequencing.sequence()
+        assert reading.delete_old() == 3
+        assert reading.delete_old() == 0
+
+        # The tokens of before have expired.
+        api = client_of(reader())
+        answer = api.get(f"/events?after={beginning}")
+        assert (answer.status_code, answer.json()["code"]) == (409, "cursor_expired")
+        assert names_of(api.get("/events").json()) == ["young", "unsequenced"]
+        # This reader has seen the last one that was deleted.
+        assert names_of(api.get(f"/events?after={reading.encode_cursor(3)}").json()) == [
+            "young",
+            "unsequenced",
+        ]
+
+
+def test_an_old_event_behind_a_young_one_stays_so_that_none_is_missing_in_between(
+    settings: LazySettings,
+) -> None:
+    record("young", "old")
+    sequencing.sequence()
+    old = clock.now() - timedelta(seconds=settings.EVENT_RETENTION_SECONDS + 60)
+    FeedEvent.objects.filter(position=2).update(at=old)
+    assert reading.delete_old() == 0
+
+
+def test_a_reader_whose_events_are_deleted_while_it_reads_is_refused(
+    monkeypatch: pytest.MonkeyPatch, settings: LazySettings
+) -> None:
+    record("a", "b")
+    sequencing.sequence()
+    between = reading._between
+
+    def delete_first(*arguments: Any) -> Any:
+        with clock.shifted(by=timedelta(seconds=settings.EVENT_RETENTION_SECONDS + 60)):
+            reading.delete_old()
+        return between(*arguments)
+
+    monkeypatch.setattr(reading, "_between", delete_first)
+    with pytest.raises(Rejected) as raised:
+        reading.read_page(after=0, patterns=[], limit=10)
+    assert raised.value.code == "cursor_expired"
+
+
+def test_positions_have_no_gaps_although_ids_have(api: Api) -> None:
+    record("a")
+    with pytest.raises(ZeroDivisionError):
+        transactions.run(_record_and_fail, transactions.ONCE)
+    record("b", "c")
+    sequencing.sequence()
+    ids, positions = zip(*FeedEvent.objects.order_by("id").values_list("id", "position"), strict=True)
+    assert positions == (1, 2, 3)
+    assert ids[1] - ids[0] > 1
+    assert Follower(reader()).read_all() == ["a", "b", "c"]
+
+
+def _record_and_fail() -> None:
+    recording.insert([recording.NewEvent(uuid4(), "order.paid", None, clock.now(), '{"name": "undone"}')])
+    # The statement was deferred: any other one takes it along.
+    FeedState.objects.exists()
+    raise ZeroDivisionError
+
+
+def test_many_runs_of_ids_are_sequenced_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sequencing, "EVENTS_PER_TRANSACTION", 3)
+    for name in "abcdefgh":
+        record(name)
+        # A transaction that is undone keeps its ids.
+        with pytest.raises(ZeroDivisionError):
+            transactions.run(_record_and_fail, transactions.ONCE)
+    assert sequencing.sequence() == 8
+    assert FeedState.objects.get().last_position == 8
+    assert Follower(reader(), limit=3).read_all() == list("abcdefgh")
+
+
+def test_an_issued_coupon_is_an_event_with_the_id_that_the_data_platform_gets(api: Api) -> None:
+    campaign, account = CampaignFactory.create(), AccountFactory.create()
+    issuing.issue(campaign_id=campaign.pk, user_id=account.pk)
+    sequencing.sequence()
+
+    [event] = api.get("/events?type=coupon.issued").json()["results"]
+
+    line = JournalLine.objects.get(what="coupon.issued")
+    assert event["id"] == str(line.event_id)
+    assert event["data"] == line.after
+    assert event["data"]["account"] == account.pk
+
+
+def test_a_product_that_sells_out_and_returns_has_an_event_each(api: Api) -> None:
+    product = ProductFactory.create(on_hand=2)
+    for delta in (-1, -1, 3, 2):
+        adjustments.adjust(product_id=product.pk, delta=delta, reason="Counted.")
+    sequencing.sequence()
+
+    events = api.get("/events?type=product.*").json()["results"]
+
+    assert [(event["type"], event["data"]["available"]) for event in events] == [
+        (catalogue.SOLD_OUT, 0),
+        (catalogue.RESTOCKED, 3),
+    ]
+    assert {event["data"]["product"] for event in events} == {product.pk}
+
+
+def test_the_data_names_what_the_line_is_about_and_nothing_of_the_actor() -> None:
+    order_id = uuid4()
+
+    def work() -> None:
+        journal.note(
+            what="coupon.given_back",
+            subject="coupon 1234",
+            order_id=order_id,
+            after={"status": "issued"},
+            by=journal.ActorContext("staff", 7, "ada", "request"),
+        )
+        journal.note(what="account.signed_in", subject="account 7", after={"address": "192.0.2.1"})
+
+    transactions.run(work, transactions.ONCE)
+    event = FeedEvent.objects.get()
+    assert (event.type, event.order_id) == ("coupon.released", order_id)
+    assert event.data == {"coupon": "1234", "order": str(order_id), "status": "issued"}
+
+
+def test_a_cursor_beyond_the_last_position_is_refused_rather_than_waited_for() -> None:
+    """As after a restore of the database: the events that get these positions would be skipped."""
+    with pytest.raises(Invalid):
+        reading.read_page(after=1, patterns=[], limit=1)
+
+
+def test_events_are_sequenced_and_read_on_sqlite(tmp_path: Path) -> None:
+    program = "import django\ndjango.setup()\n" + ON_SQLITE
+    environment = os.environ | {"DATABASE_URL": f"sqlite:///{tmp_path}/feed.sqlite3"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[-2] == "sqlite ['b', 'c', 'd'] 4"
+
+
+def test_the_doctor_names_events_without_positions_and_positions_without_events() -> None:
+    record("a", "b", "c")
+    sequencing.sequence()
+    assert {finding.level for finding in doctor.examine()} == {"ok"}
+    with clock.shifted(by=timedelta(minutes=-2)):
+        record("forgotten")
+    FeedEvent.objects.filter(position=2).delete()
+    levels = {finding.check: finding.level for finding in doctor.examine()}
+    assert (levels["event feed"], levels["positions of events"]) == ("warning", "warning")

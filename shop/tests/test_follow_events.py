@@ -1,0 +1,64 @@
+"""The script of docs/howto/follow-events.md, as it stands there, against a web server of the shop."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts.tests import documented
+from shop.accounts import tokens
+from shop.feed_models import FeedEvent
+from shop.tests.following import reader, record
+from shop.tests.racing import wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def follow(folder: Path, address: str, token: str) -> "subprocess.Popen[bytes]":
+    """Run the script; what it prints is added to `out`."""
+    environment = os.environ | {"SHOP": address, "TOKEN": token}
+    with (folder / "out").open("ab") as out:
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", "follow.py", "cursor.txt"], cwd=folder, env=environment, stdout=out
+        )
+
+
+def test_the_script_gets_every_event_and_goes_on_after_it_was_killed(tmp_path: Path, live_web: str) -> None:
+    [script] = [
+        block
+        for block in documented.blocks(documented.page("howto/follow-events.md"))
+        if block.title == "follow.py"
+    ]
+    (tmp_path / script.title).write_text(script.text)
+    token = tokens.create_access_token(reader())
+
+    def seen() -> list[str]:
+        return [line.split()[1] for line in (tmp_path / "out").read_text().splitlines()]
+
+    def written() -> list[str]:
+        """In the order of their positions, which the web server's thread has given."""
+        events = FeedEvent.objects.filter(position__isnull=False).order_by("position")
+        return [str(id) for id in events.values_list("event_id", flat=True)]
+
+    first = follow(tmp_path, live_web, token)
+    try:
+        for name in "ab":
+            record(name)
+        wait_until(lambda: len(seen()) == 2 and (tmp_path / "cursor.txt").exists(), seconds=30)
+        record("c")
+        wait_until(lambda: len(seen()) == 3, seconds=30)
+    finally:
+        first.kill()
+        first.wait()
+    for name in "de":
+        record(name)
+    second = follow(tmp_path, live_web, token)
+    try:
+        wait_until(lambda: set(seen()) == set(written()) and len(written()) == 5, seconds=30)
+    finally:
+        second.kill()
+        second.wait()
+    # What was printed, and whose cursor was not saved, may have come again.
+    assert list(dict.fromkeys(seen())) == written()

@@ -1,0 +1,133 @@
+"""Addresses that webhooks may not be sent to: each row of the table in docs/security.md."""
+
+import re
+import socket
+import ssl
+import threading
+from typing import Any
+
+import pytest
+
+from scripts.tests import documented
+from shop.outbound import http_client, public_addresses
+from shop.outbound.http_client import NoResponse
+from shop.outbound.public_addresses import AddressRefused
+from shop.tests.receivers import receiving
+
+HEADING = "### Addresses of webhooks"
+ROW = re.compile(r"^\| ([^|]+) \| (`[^|]+`) \|", re.MULTILINE)
+
+
+def documented_rows() -> list[tuple[str, str]]:
+    """Each kind of address that the page says is refused, with each example of it."""
+    section = documented.page("security.md").partition(HEADING)[2].partition("\n#")[0]
+    return [
+        (kind.strip(), example)
+        for kind, examples in ROW.findall(section)
+        for example in re.findall(r"`([^`]+)`", examples)
+    ]
+
+
+def resolving_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
+    """Have every name lead to these addresses, as a name server of an attacker may say."""
+
+    def found(host: str, port: int, **_: Any) -> list[Any]:
+        families = {True: socket.AF_INET6, False: socket.AF_INET}
+        return [(families[":" in each], socket.SOCK_STREAM, 6, "", (each, port)) for each in addresses]
+
+    monkeypatch.setattr(socket, "getaddrinfo", found)
+
+
+def test_the_page_has_the_table() -> None:
+    assert len(documented_rows()) > 20
+
+
+@pytest.mark.parametrize(("kind", "address"), documented_rows())
+def test_a_name_that_leads_there_is_refused(kind: str, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "://" in address:
+        with pytest.raises(AddressRefused):
+            public_addresses.check_url(address, allows_private=False)
+        return
+    assert not public_addresses.is_public(address)
+    resolving_to(monkeypatch, address)
+    with pytest.raises(AddressRefused):
+        public_addresses.resolve("https://receiver.example/hooks", allows_private=False)
+    literal = f"[{address}]" if ":" in address else address
+    with pytest.raises(AddressRefused):
+        public_addresses.resolve(f"https://{literal}/hooks", allows_private=False)
+
+
+def test_one_private_address_among_public_ones_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolving_to(monkeypatch, "93.184.216.34", "127.0.0.1")
+    with pytest.raises(AddressRefused):
+        public_addresses.resolve("https://receiver.example/", allows_private=False)
+
+
+@pytest.mark.parametrize("address", ["93.184.216.34", "2606:2800:220:1:248:1893:25c8:1946", "::ffff:8.8.8.8"])
+def test_public_addresses_are_taken(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolving_to(monkeypatch, address)
+    url = "https://receiver.example:8443/hooks?a=b"
+    assert public_addresses.resolve(url, allows_private=False) == address
+
+
+def test_a_name_that_is_not_known_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror("Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(AddressRefused, match="not known"):
+        public_addresses.resolve("https://receiver.example/", allows_private=False)
+
+
+def test_the_connection_goes_to_the_checked_address_and_names_the_host() -> None:
+    """No resolver knows this name: it is not looked up a second time."""
+    with receiving() as receiver:
+        url = f"http://receiver.invalid:{receiver.port}/hooks"
+        reply = http_client.send_request("POST", url, headers={}, body=b"{}", seconds=5, address="127.0.0.1")
+        assert reply.status == 204
+        assert receiver.requests[0].headers["host"] == f"receiver.invalid:{receiver.port}"
+
+
+def test_a_kept_connection_to_another_address_is_not_used_again() -> None:
+    with receiving() as receiver:
+        url = f"http://receiver.invalid:{receiver.port}/hooks"
+        http_client.send_request("POST", url, headers={}, body=b"{}", seconds=5, address="127.0.0.1")
+        with pytest.raises(NoResponse):
+            # Nothing listens at this address.
+            http_client.send_request("POST", url, headers={}, body=b"{}", seconds=5, address="::1")
+        assert len(receiver.requests) == 1
+
+
+def test_an_address_in_the_url_itself_is_no_way_around_the_checked_one() -> None:
+    with receiving() as receiver, pytest.raises(NoResponse):
+        http_client.send_request("POST", receiver.url, headers={}, body=b"{}", seconds=5, address="127.0.0.2")
+    assert receiver.requests == []
+
+
+def test_a_redirect_is_an_answer_and_is_not_followed() -> None:
+    with receiving() as receiver, receiving() as inside:
+        receiver.answer, receiver.location = lambda request: 307, inside.url
+        url = f"http://receiver.invalid:{receiver.port}/hooks"
+        reply = http_client.send_request("POST", url, headers={}, body=b"{}", seconds=5, address="127.0.0.1")
+        assert reply.status == 307
+        assert inside.requests == []
+
+
+def test_tls_names_the_host_to_the_checked_address() -> None:
+    names: list[str | None] = []
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.sni_callback = lambda connection, name, _: names.append(name)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def accept() -> None:
+            client, _ = listener.accept()
+            with client, pytest.raises(OSError):
+                context.wrap_socket(client, server_side=True)
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        url = f"https://receiver.invalid:{listener.getsockname()[1]}/"
+        with pytest.raises(NoResponse):
+            http_client.send_request("POST", url, headers={}, body=b"", seconds=5, address="127.0.0.1")
+        thread.join(10)
+    assert names == ["receiver.invalid"]

@@ -1,0 +1,124 @@
+"""The page at `/demo/`: only where it is on, with a strict policy, and with every text of its scripts."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.contrib.staticfiles import finders
+from django.test import Client
+
+from shop import welcome_page
+from shop.configuration import BASE_DIR
+from shop.storefront import texts
+from shop.tests.korean import KOREAN
+
+FOLDER = BASE_DIR / "shop" / "static" / "storefront"
+SCRIPTS = {path: path.read_text() for path in FOLDER.rglob("*.js") if path.parent.name != "lit-html"}
+# A text's name in a call, or its beginning where the rest is a value: `order.${status}`.
+NAMED = re.compile(r'\b(?:text|hasText|amount)\((?:[^()`?]*\?)?\s*"([\w.]+)"(?:\s*:\s*"([\w.]+)")?')
+BEGUN = re.compile(r"[`(]([\w.]+\.)\$\{")
+BEGINNINGS = {"card.", "coupon.", "event.", "failed.", "order.", "refused.", "room.", "sale."}
+LATIN = re.compile(r"[A-Za-z]{3,}")
+NO_KOREAN = {"SHA", "HMAC", "JavaScript", "user", "count", "total", "name", "time", "amount", "limit"}
+
+
+@pytest.fixture(autouse=True)
+def _demo(settings: LazySettings) -> None:
+    settings.DEMO = True
+
+
+def get(**headers: str) -> Any:
+    return Client(headers={"Accept": "text/html", **headers}).get("/demo/")
+
+
+def options_of(response: Any) -> dict[str, Any]:
+    found = re.search(
+        r'<script id="options" type="application/json">(.*?)</script>', response.content.decode()
+    )
+    assert found is not None
+    options: dict[str, Any] = json.loads(found[1])
+    return options
+
+
+def test_it_is_not_there_unless_it_is_turned_on(settings: LazySettings) -> None:
+    settings.DEMO = False
+
+    response = get()
+
+    assert (response.status_code, response.json()["code"]) == (404, "not_found")
+    assert "demo-pass" not in response.content.decode()
+
+
+def test_everything_comes_from_this_origin_and_nothing_is_inline(settings: LazySettings) -> None:
+    settings.DEBUG = False
+
+    response = get()
+    html = response.content.decode()
+
+    assert response.status_code == 200 and not response.cookies
+    assert {"Accept-Language"} <= set(response.headers["Vary"].split(", "))
+    policy = response.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "script-src 'self';" in policy and "unsafe" not in policy
+    assert "require-trusted-types-for 'script'" in policy
+    assert not re.findall(r"<script(?![^>]*(?:\bsrc=|application/json))|<style|\sstyle=|\son\w+=", html)
+    links = re.findall(r'(?:src|href)="([^"]+)"', html)
+    assert links and all(finders.find(link.removeprefix("/static/")) for link in links)
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_a_script_imports_files_that_are_there_and_makes_no_html_of_text(path: Any) -> None:
+    script = SCRIPTS[path]
+    for imported in re.findall(r'from "([^"]+)"', script):
+        assert (path.parent / imported).is_file(), imported
+    assert not re.findall(
+        r"\binnerHTML\b|\beval\(|\bunsafeHTML\b|https?://|\bstyle=|\slocalStorage\b", script
+    )
+
+
+def test_every_text_that_a_script_names_is_there_and_every_text_is_named() -> None:
+    joined = "\n".join(SCRIPTS.values())
+    named = {name for pair in NAMED.findall(joined) for name in pair if name}
+    assert named > {"sold_out", "buy.now", "buy.asking", "room.none.before", "amount.total"}
+    assert named - texts.TEXTS.keys() == set()
+    begun = {beginning for beginning in BEGUN.findall(joined) if beginning in BEGINNINGS}
+    assert begun == BEGINNINGS
+    literals = set(re.findall(r'"([\w.]+)"', joined))
+    assert {
+        name for name in texts.TEXTS if name not in literals and not name.startswith(tuple(begun))
+    } == set()
+
+
+def test_in_korean_no_text_is_left_in_english() -> None:
+    options = options_of(get(**KOREAN))
+
+    assert options["language"] == "ko"
+    english = {
+        name: text
+        for name, text in options["texts"].items()
+        if set(LATIN.findall(re.sub(r"\{\w+\}", "", text))) - NO_KOREAN
+    }
+    assert english == {}
+    assert all(options["texts"][name] != text for name, text in texts.TEXTS.items() if LATIN.search(text))
+
+
+def test_a_text_in_korean_has_the_values_of_the_english_one() -> None:
+    korean = options_of(get(**KOREAN))["texts"]
+
+    for name, text in texts.TEXTS.items():
+        assert sorted(re.findall(r"\{\w+\}", korean[name])) == sorted(re.findall(r"\{\w+\}", text)), name
+
+
+def test_amounts_are_those_of_the_shops_currency(settings: LazySettings) -> None:
+    settings.CURRENCY = "EUR"
+    assert (options_of(get())["currency"], options_of(get())["currencyDigits"]) == ("EUR", 2)
+
+
+@pytest.mark.django_db
+def test_the_start_page_links_to_it_where_it_is_on(settings: LazySettings) -> None:
+    for is_on in (True, False):
+        settings.DEMO = is_on
+        welcome_page.drop_cached()
+        html = Client(headers={"Accept": "text/html"}).get("/").content.decode()
+        assert ('href="/demo/"' in html) is is_on

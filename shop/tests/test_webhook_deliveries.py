@@ -1,0 +1,428 @@
+"""Deliveries to real receivers: signatures, order, retries, giving up, receivers that hang, kills."""
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import orjson
+import pytest
+from django.conf import LazySettings
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
+
+from shop import clock
+from shop.db import transactions
+from shop.errors import Rejected
+from shop.event_feed import recording, sequencing
+from shop.event_feed.recording import NewEvent
+from shop.feed_models import FeedEvent
+from shop.models import JournalLine
+from shop.tests.following import record
+from shop.tests.racing import wait_until
+from shop.tests.receivers import Received, Receiver, receiving
+from shop.tests.second_process import another_process
+from shop.tests.test_public_addresses import resolving_to
+from shop.webhook_endpoints import deliveries, dispatcher, endpoints, queue
+from shop.webhook_endpoints.dispatcher import Dispatcher
+from shop.webhook_models import WebhookDelivery, WebhookEndpoint
+
+pytestmark = pytest.mark.django_db(transaction=True)
+HOUR = timedelta(hours=1)
+WORKER = """
+from shop.webhook_endpoints.dispatcher import Dispatcher
+Dispatcher().start()
+print("ready", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.fixture(autouse=True)
+def _any_address(settings: LazySettings) -> None:
+    settings.DEBUG = True
+    settings.WEBHOOK_TIMEOUT_SECONDS = 5.0
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as one:
+        yield one
+
+
+def endpoint_for(receiver: Receiver, *events: str) -> WebhookEndpoint:
+    return endpoints.create(url=receiver.url, events=events or ["*"])
+
+
+def record_for(order_id: UUID, names: Sequence[str]) -> None:
+    """Events of an order, one after the other."""
+
+    def work() -> None:
+        recording.record_all(
+            NewEvent(uuid4(), "order.paid", order_id, clock.now(), orjson.dumps({"name": name}).decode())
+            for name in names
+        )
+
+    transactions.run(work, transactions.ONCE)
+
+
+def deliver(endpoint: WebhookEndpoint, *, passes: int = 1) -> WebhookEndpoint:
+    """Do what a worker does that has the lease, so many times; the endpoint as it is then."""
+    sequencing.sequence()
+    with ThreadPoolExecutor(dispatcher.SENDING_AT_ONCE) as pool:
+        for _ in range(passes):
+            assert dispatcher.lease(endpoint.pk, "worker")
+            queue.run(WebhookEndpoint.objects.get(pk=endpoint.pk), pool=pool)
+    return WebhookEndpoint.objects.get(pk=endpoint.pk)
+
+
+def statuses(endpoint: WebhookEndpoint) -> list[tuple[str, int]]:
+    rows = WebhookDelivery.objects.filter(endpoint=endpoint).order_by("id")
+    return list(rows.values_list("status", "attempts"))
+
+
+def make_due() -> None:
+    """As if the pauses before the next attempts were over."""
+    WebhookDelivery.objects.filter(status="pending").update(next_attempt_at=clock.now())
+    WebhookEndpoint.objects.update(next_attempt_at=None)
+
+
+def test_the_package_of_standard_webhooks_verifies_what_is_sent(receiver: Receiver) -> None:
+    endpoint = endpoint_for(receiver)
+    record("가 'quoted'")
+    deliver(endpoint)
+
+    [request] = receiver.requests
+    verified = Webhook(endpoint.secret).verify(request.body, request.headers)
+
+    event = FeedEvent.objects.get()
+    assert verified["id"] == request.headers["webhook-id"] == str(event.event_id)
+    assert (verified["type"], verified["data"]) == ("order.paid", {"name": "가 'quoted'"})
+    assert request.headers["content-type"] == "application/json"
+    with pytest.raises(WebhookVerificationError):
+        Webhook(endpoint.secret).verify(request.body.replace(b"order.paid", b"order.lost"), request.headers)
+    with pytest.raises(WebhookVerificationError):
+        Webhook("whsec_" + "A" * 43 + "=").verify(request.body, request.headers)
+
+
+def test_only_the_events_that_it_wants_are_sent_and_none_of_before_it_was_created(receiver: Receiver) -> None:
+    record("before")
+    sequencing.sequence()
+    endpoint = endpoint_for(receiver, "order.paid", "coupon.*")
+    record("paid")
+    record("cancelled", type="order.cancelled")
+    record("issued", type="coupon.issued")
+    deliver(endpoint)
+    assert sorted(receiver.names()) == ["issued", "paid"]
+    assert statuses(endpoint) == [("delivered", 1)] * 2
+    deliver(endpoint)
+    assert len(receiver.requests) == 2
+
+
+def test_a_refused_event_holds_back_its_order_and_no_other(receiver: Receiver) -> None:
+    endpoint, first, second = endpoint_for(receiver), uuid4(), uuid4()
+    refused = {"a2"}
+    receiver.answer = lambda request: 500 if request.event["data"]["name"] in refused else 200
+    record_for(first, ["a1", "a2", "a3"])
+    record_for(second, ["b1", "b2"])
+    deliver(endpoint)
+    record_for(first, ["a4"])
+    record_for(second, ["b3"])
+    deliver(endpoint, passes=2)
+    assert sorted(receiver.names()) == ["a1", "a2", "b1", "b2", "b3"]
+
+    refused.clear()
+    make_due()
+    deliver(endpoint)
+
+    assert [name for name in receiver.names() if name[0] == "a"] == ["a1", "a2", "a2", "a3", "a4"]
+    assert [name for name in receiver.names() if name[0] == "b"] == ["b1", "b2", "b3"]
+    ids = [each.headers["webhook-id"] for each in receiver.requests if each.event["data"]["name"] == "a2"]
+    assert len(set(ids)) == 1
+    assert {status for status, _ in statuses(endpoint)} == {"delivered"}
+
+
+def test_a_failed_delivery_is_tried_later_and_later(receiver: Receiver) -> None:
+    endpoint = endpoint_for(receiver)
+    receiver.answer = lambda request: 503
+    record("a")
+    deliver(endpoint)
+    pauses = []
+    for _ in range(6):
+        row = WebhookDelivery.objects.get()
+        assert row.next_attempt_at
+        pauses.append((row.next_attempt_at - clock.now()).total_seconds())
+        deliver(endpoint)
+        assert len(receiver.requests) == len(pauses), "it is not due yet"
+        make_due()
+        deliver(endpoint)
+    assert pauses[0] <= 1 and pauses[-1] > 10
+    row = WebhookDelivery.objects.get()
+    assert (row.status, row.attempts, row.response_status, row.error) == ("pending", 7, 503, "HTTP 503")
+
+
+@pytest.mark.parametrize("status", [301, 302, 400, 404, 410, 500])
+def test_anything_but_a_success_is_a_failure(receiver: Receiver, status: int) -> None:
+    endpoint = endpoint_for(receiver)
+    receiver.answer = lambda request: status
+    record("a")
+    deliver(endpoint)
+    assert statuses(endpoint) == [("pending", 1)]
+
+
+def test_an_event_is_given_up_after_three_days_and_its_order_goes_on(
+    receiver: Receiver, settings: LazySettings
+) -> None:
+    endpoint, order = endpoint_for(receiver), uuid4()
+    receiver.answer = lambda request: 500 if request.event["data"].get("name") == "poison" else 200
+    record_for(order, ["poison", "next"])
+    deliver(endpoint)
+    with clock.shifted(by=timedelta(seconds=settings.WEBHOOK_GIVE_UP_SECONDS) + HOUR):
+        make_due()
+        record("other")
+        deliver(endpoint)
+        assert sorted(statuses(endpoint)) == [("delivered", 1), ("failed", 2), ("pending", 0)]
+        make_due()
+        deliver(endpoint)
+    assert receiver.names()[-1] == "next"
+    assert not WebhookEndpoint.objects.get(pk=endpoint.pk).disabled_at
+
+
+def test_an_endpoint_is_disabled_after_three_days_of_failures_with_a_line_of_the_journal(
+    receiver: Receiver, settings: LazySettings
+) -> None:
+    endpoint = endpoint_for(receiver)
+    receiver.answer = lambda request: 500
+    record("a")
+    failing = deliver(endpoint)
+    assert failing.failing_since and not failing.disabled_at
+    with clock.shifted(by=timedelta(seconds=settings.WEBHOOK_GIVE_UP_SECONDS) - HOUR):
+        make_due()
+        assert not deliver(endpoint).disabled_at
+    with clock.shifted(by=timedelta(seconds=settings.WEBHOOK_GIVE_UP_SECONDS) + HOUR):
+        make_due()
+        assert deliver(endpoint).disabled_at
+        record("later")
+        sequencing.sequence()
+        assert not dispatcher.due_endpoints().exists()
+        line = JournalLine.objects.get(what="webhook_endpoint.disabled")
+        assert line.subject == f"webhook endpoint {endpoint.pk}"
+        # Enabled again, it gets what happened meanwhile.
+        receiver.answer = lambda request: 200
+        endpoints.change(endpoint_id=endpoint.pk, is_enabled=True)
+        assert not deliver(endpoint).failing_since
+    assert "later" in receiver.names()
+
+
+def test_a_success_in_between_begins_the_three_days_anew(receiver: Receiver, settings: LazySettings) -> None:
+    endpoint = endpoint_for(receiver)
+    receiver.answer = lambda request: 500
+    record("a")
+    deliver(endpoint)
+    with clock.shifted(by=timedelta(seconds=settings.WEBHOOK_GIVE_UP_SECONDS) - HOUR):
+        receiver.answer = lambda request: 200
+        make_due()
+        assert deliver(endpoint).failing_since is None
+    with clock.shifted(by=timedelta(seconds=settings.WEBHOOK_GIVE_UP_SECONDS) + HOUR):
+        receiver.answer = lambda request: 500
+        record("b")
+        assert not deliver(endpoint).disabled_at
+
+
+def test_a_receiver_that_answers_nothing_is_asked_once_a_pass_and_takes_nothing_more_of_the_feed(
+    receiver: Receiver, settings: LazySettings
+) -> None:
+    settings.WEBHOOK_TIMEOUT_SECONDS = 0.3
+    endpoint = endpoint_for(receiver)
+    receiver.delay_seconds = 1.0
+    record(*map(str, range(20)))
+    began_at = time.monotonic()
+    hanging = deliver(endpoint)
+    assert time.monotonic() - began_at < 3
+    assert len(receiver.requests) <= 2 * dispatcher.SENDING_AT_ONCE
+    assert hanging.failures == 1 and hanging.next_attempt_at
+    record("more")
+    make_due()
+    before, position = len(receiver.requests), hanging.position
+    assert deliver(endpoint).position == position
+    assert len(receiver.requests) == before + 1
+
+    receiver.delay_seconds = 0
+    make_due()
+    deliver(endpoint)
+    make_due()
+    deliver(endpoint, passes=2)
+    assert {status for status, _ in statuses(endpoint)} == {"delivered"}
+    assert set(receiver.names()) == {*map(str, range(20)), "more"}
+
+
+def test_an_event_that_makes_its_receiver_hang_holds_up_no_other_order(
+    receiver: Receiver, settings: LazySettings
+) -> None:
+    settings.WEBHOOK_TIMEOUT_SECONDS = 0.3
+    endpoint, release = endpoint_for(receiver), threading.Event()
+
+    def answer(request: Received) -> int:
+        if request.event["data"]["name"] == "poison":
+            release.wait(5)
+        return 200
+
+    receiver.answer = answer
+    record("poison")
+    assert deliver(endpoint).failures == 1
+    record("a", "b")
+    make_due()
+    assert deliver(endpoint).failures == 0
+    deliver(endpoint)
+    release.set()
+    assert {"a", "b"} <= set(receiver.names())
+
+
+def test_a_name_that_leads_to_loopback_later_is_not_called(
+    receiver: Receiver, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.DEBUG = False
+    resolving_to(monkeypatch, "93.184.216.34")
+    url = f"https://receiver.example:{receiver.port}/hooks"
+    endpoint = endpoints.create(url=url, events=["*"])
+    resolving_to(monkeypatch, "127.0.0.1")
+    record("a")
+    # The database is reached by its socket, and Redis has a connection.
+    deliver(endpoint)
+    assert receiver.requests == []
+    row = WebhookDelivery.objects.get()
+    assert "127.0.0.1, which is not public" in row.error
+
+
+def test_a_delivery_is_sent_again_with_the_same_id(receiver: Receiver) -> None:
+    endpoint = endpoint_for(receiver)
+    record("a")
+    deliver(endpoint)
+    row = WebhookDelivery.objects.get()
+    deliveries.resend(endpoint_id=endpoint.pk, delivery_id=row.pk, reason="Lost in the warehouse.")
+    deliver(endpoint)
+    assert receiver.names() == ["a", "a"]
+    assert len({request.headers["webhook-id"] for request in receiver.requests}) == 1
+    assert JournalLine.objects.filter(what="webhook_delivery.resent").count() == 1
+
+
+def test_an_event_that_was_deleted_is_not_sent_again(receiver: Receiver) -> None:
+    endpoint = endpoint_for(receiver)
+    record("a")
+    deliver(endpoint)
+    FeedEvent.objects.all().delete()
+    with pytest.raises(Rejected) as raised:
+        deliveries.resend(endpoint_id=endpoint.pk, delivery_id=WebhookDelivery.objects.get().pk)
+    assert raised.value.code == "event_expired"
+
+
+def test_a_test_is_sent_at_once_although_the_endpoint_rests(receiver: Receiver) -> None:
+    endpoint = endpoint_for(receiver, "coupon.issued")
+    WebhookEndpoint.objects.update(next_attempt_at=clock.now() + HOUR)
+    deliveries.send_test(endpoint_id=endpoint.pk)
+    deliver(endpoint)
+    [request] = receiver.requests
+    assert request.event["type"] == "webhook.test"
+    Webhook(endpoint.secret).verify(request.body, request.headers)
+
+
+def test_a_worker_that_lost_its_lease_records_nothing(receiver: Receiver) -> None:
+    endpoint = endpoint_for(receiver)
+    record("a")
+    sequencing.sequence()
+    assert dispatcher.lease(endpoint.pk, "first")
+    stale = WebhookEndpoint.objects.get()
+    assert not dispatcher.lease(endpoint.pk, "second")
+    WebhookEndpoint.objects.update(leased_until=clock.now())
+    assert dispatcher.lease(endpoint.pk, "second")
+    with ThreadPoolExecutor(1) as pool, pytest.raises(queue.LeaseLost):
+        queue.run(stale, pool=pool)
+    assert not WebhookDelivery.objects.exists()
+
+
+def test_the_log_is_deleted_after_the_retention_except_what_is_pending(
+    receiver: Receiver, settings: LazySettings
+) -> None:
+    endpoint = endpoint_for(receiver)
+    receiver.answer = lambda request: 500 if request.event["data"]["name"] == "b" else 200
+    record("a")
+    record("b")
+    deliver(endpoint)
+    with clock.shifted(by=timedelta(seconds=settings.EVENT_RETENTION_SECONDS) + HOUR):
+        assert deliveries.delete_old() == 1
+    assert statuses(endpoint) == [("pending", 1)]
+
+
+def test_receivers_that_hang_delay_no_other(settings: LazySettings) -> None:
+    """Five of twenty hang: the others get everything while the first time-out of those lasts."""
+    settings.WEBHOOK_TIMEOUT_SECONDS = 20.0
+    with ExitStack() as opened:
+        receivers = [opened.enter_context(receiving()) for _ in range(20)]
+        release = threading.Event()
+        opened.callback(release.set)
+
+        def hang(request: Received) -> int:
+            release.wait(25)
+            return 200
+
+        for each in receivers[:5]:
+            each.answer = hang
+        for each in receivers:
+            endpoint_for(each)
+        record(*map(str, range(40)))
+        sequencing.sequence()
+        began_at = time.monotonic()
+        one = Dispatcher()
+        one.start()
+        try:
+            wait_until(lambda: all(len(each.requests) == 40 for each in receivers[5:]), seconds=18)
+            assert time.monotonic() - began_at < 18
+            assert all(len(each.requests) <= dispatcher.SENDING_AT_ONCE for each in receivers[:5])
+        finally:
+            release.set()
+            one.stop(20)
+
+
+def test_a_worker_that_is_killed_leaves_its_events_to_another(receiver: Receiver) -> None:
+    """It is killed in the middle of its requests: each event arrives, those that were under way twice."""
+    endpoint, arrived = endpoint_for(receiver), threading.Event()
+    receiver.delay_seconds = 0.2
+
+    def answer(request: Received) -> int:
+        arrived.set()
+        return 200
+
+    receiver.answer = answer
+    record_for(uuid4(), [f"{number:02}" for number in range(12)])
+    sequencing.sequence()
+    with another_process(WORKER, DEBUG="1") as process:
+        assert arrived.wait(30)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    receiver.delay_seconds = 0
+    # The lease of a killed worker lapses.
+    WebhookEndpoint.objects.update(leased_until=clock.now())
+    one = Dispatcher()
+    one.start()
+    try:
+        wait_until(lambda: statuses(endpoint) == [("delivered", 1)] * 12, seconds=30)
+    finally:
+        one.stop()
+    names = receiver.names()
+    assert sorted(set(names)) == [f"{number:02}" for number in range(12)]
+    # What came again came in sequence too.
+    again = names[len(names) - 12 :]
+    assert again == sorted(again)
+
+
+def test_the_body_is_what_the_feed_has(receiver: Receiver) -> None:
+    endpoint = endpoint_for(receiver)
+    record("a")
+    deliver(endpoint)
+    event: dict[str, Any] = json.loads(receiver.requests[0].body)
+    assert set(event) == {"id", "type", "at", "data"}
+    assert event["at"].endswith("Z")

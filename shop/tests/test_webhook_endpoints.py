@@ -1,0 +1,165 @@
+"""Webhook endpoints by HTTP: created, changed, deleted, tested; who may; what is refused."""
+
+import base64
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.conf import LazySettings
+
+from shop.models import JournalLine
+from shop.tests.clients import Api, client_of
+from shop.tests.factories import AccountFactory
+from shop.webhook_endpoints import endpoints
+from shop.webhook_models import WebhookDelivery, WebhookEndpoint
+
+pytestmark = pytest.mark.django_db(transaction=True)
+PERMISSIONS = [
+    *(f"shop.{action}_webhookendpoint" for action in ("view", "add", "change")),
+    "shop.view_webhookdelivery",
+]
+LOOPBACK = "http://127.0.0.1:9/hooks"
+
+
+@pytest.fixture(autouse=True)
+def _any_address(settings: LazySettings) -> None:
+    settings.DEBUG = True
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    yield client_of(AccountFactory.create(is_staff=True, permissions=PERMISSIONS))
+
+
+def created(api: Api, **given: Any) -> dict[str, Any]:
+    answer = api.post("/webhook-endpoints", {"url": LOOPBACK, "events": ["order.*"]} | given)
+    assert answer.status_code == 201, answer.json()
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+def codes(answer: Any) -> list[tuple[str, str]]:
+    assert answer.status_code == 400, answer.json()
+    return [(error["field"], error["code"]) for error in answer.json()["errors"]]
+
+
+def test_the_secret_is_shown_once_and_has_the_form_of_standard_webhooks(api: Api) -> None:
+    body = created(api, description="Warehouse")
+    assert body["secret"].startswith("whsec_")
+    assert len(base64.b64decode(body["secret"].removeprefix("whsec_"), validate=True)) == 32
+
+    read = api.get(f"/webhook-endpoints/{body['id']}").json()
+
+    assert read == {name: value for name, value in body.items() if name != "secret"}
+    listed = api.get("/webhook-endpoints").json()["results"]
+    assert all("secret" not in each for each in listed)
+    assert (read["events"], read["description"], read["enabled"]) == (["order.*"], "Warehouse", True)
+
+
+def test_the_secret_is_neither_in_the_journal_nor_in_the_admin(api: Api) -> None:
+    body = created(api)
+    api.patch(f"/webhook-endpoints/{body['id']}", {"description": "Other"})
+    lines = JournalLine.objects.filter(subject=f"webhook endpoint {body['id']}")
+    assert sorted(lines.values_list("what", flat=True)) == [
+        "webhook_endpoint.changed",
+        "webhook_endpoint.created",
+    ]
+    assert body["secret"] not in "".join(f"{line.before}{line.after}{line.detail}" for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"events": []}, [("events", "too_short")]),
+        ({"events": ["order.lost"]}, [("events.0", "unknown_type")]),
+        ({"events": ["order.paid", "ord*"]}, [("events.1", "unknown_type")]),
+        ({"url": "ftp://receiver.example/"}, [("url", "address_refused")]),
+        ({"url": "nothing"}, [("url", "address_refused")]),
+        ({"secret": "mine"}, [("secret", "unknown_field")]),
+    ],
+)
+def test_what_is_wrong_is_named(api: Api, given: dict[str, Any], expected: list[tuple[str, str]]) -> None:
+    answer = api.post("/webhook-endpoints", {"url": LOOPBACK, "events": ["order.*"]} | given)
+    assert codes(answer) == expected
+
+
+def test_without_debug_only_public_https_addresses_are_taken(api: Api, settings: LazySettings) -> None:
+    body = created(api)
+    settings.DEBUG = False
+    for url in (LOOPBACK, "https://127.0.0.1/hooks", "https://localhost/hooks", "http://93.184.216.34/"):
+        given = {"url": url, "events": ["order.*"]}
+        assert codes(api.post("/webhook-endpoints", given)) == [("url", "address_refused")]
+        changed = api.patch(f"/webhook-endpoints/{body['id']}", {"url": url})
+        assert codes(changed) == [("url", "address_refused")]
+    assert created(api, url="https://93.184.216.34/hooks")["url"] == "https://93.184.216.34/hooks"
+
+
+def test_an_endpoint_is_changed_disabled_enabled_and_deleted(api: Api) -> None:
+    path = f"/webhook-endpoints/{created(api)['id']}"
+    assert api.patch(path, {"events": ["coupon.issued", "coupon.issued"]}).json()["events"] == [
+        "coupon.issued"
+    ]
+    assert api.patch(path, {"enabled": False}).json()["enabled"] is False
+    refused = api.post(f"{path}/test", {})
+    assert (refused.status_code, refused.json()["code"]) == (409, "endpoint_disabled")
+    assert api.patch(path, {"enabled": True}).json()["disabled_at"] is None
+    assert api.post(f"{path}/test", {}).status_code == 202
+
+    assert api._call("DELETE", path, None, "", {}).status_code == 204
+
+    assert api.get(path).status_code == 404
+    assert not WebhookDelivery.objects.exists()
+    assert api._call("DELETE", path, None, "", {}).status_code == 404
+
+
+def test_the_data_platform_is_one_of_them_and_is_set_up_by_the_settings(
+    api: Api, settings: LazySettings
+) -> None:
+    settings.DATA_PLATFORM_URL = "http://platform.example"
+    [listed] = api.get("/webhook-endpoints").json()["results"]
+    assert (listed["kind"], listed["url"]) == ("data_platform", "http://platform.example/events")
+    path = f"/webhook-endpoints/{endpoints.BUILT_IN}"
+    for answer in (
+        api.patch(path, {"description": "x"}),
+        api._call("DELETE", path, None, "", {}),
+        api.post(f"{path}/test", {}),
+    ):
+        assert (answer.status_code, answer.json()["code"]) == (409, "built_in_endpoint")
+    assert len(api.get("/webhook-endpoints").json()["results"]) == 1
+
+
+def test_there_are_so_many_endpoints_and_no_more(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoints, "MOST_ENDPOINTS", 2)
+    created(api)
+    created(api)
+    answer = api.post("/webhook-endpoints", {"url": LOOPBACK, "events": ["*"]})
+    assert (answer.status_code, answer.json()["code"]) == (409, "too_many_endpoints")
+
+
+def test_a_test_is_listed_as_a_delivery(api: Api) -> None:
+    path = f"/webhook-endpoints/{created(api)['id']}"
+    sent = api.post(f"{path}/test", {}).json()
+    assert (sent["type"], sent["status"], sent["attempts"]) == ("webhook.test", "pending", 0)
+    assert api.get(f"{path}/deliveries").json()["results"] == [sent]
+    assert api.get(f"{path}/deliveries?status=failed").json()["results"] == []
+    assert api.get(f"{path}/deliveries?status=lost").status_code == 400
+
+
+def test_each_call_needs_its_permission(api: Api) -> None:
+    endpoint_id = created(api)["id"]
+    path, other = f"/webhook-endpoints/{endpoint_id}", client_of(AccountFactory.create(is_staff=True))
+    for method, address in (
+        ("GET", "/webhook-endpoints"),
+        ("POST", "/webhook-endpoints"),
+        ("GET", path),
+        ("PATCH", path),
+        ("DELETE", path),
+        ("GET", f"{path}/deliveries"),
+        ("POST", f"{path}/deliveries/1/resend"),
+        ("POST", f"{path}/test"),
+    ):
+        assert other._call(method, address, None, "", {}).status_code == 403, (method, address)
+    assert WebhookEndpoint.objects.filter(pk=UUID(endpoint_id)).exists()
+    assert api.get(f"/webhook-endpoints/{uuid4()}").status_code == 404
+    assert api.post(f"{path}/deliveries/1/resend", {}).status_code == 404

@@ -1,0 +1,109 @@
+"""The log of deliveries: reading it, sending one again, and sending a test."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Min, QuerySet
+from uuid_utils.compat import uuid7
+
+from shop import clock
+from shop.db import batch_deletion, transactions
+from shop.errors import NotFound, Rejected
+from shop.events import journal
+from shop.feed_models import FeedEvent
+from shop.lazy_texts import mark as _
+from shop.webhook_endpoints import endpoints
+from shop.webhook_models import WebhookDelivery, WebhookEndpoint
+
+TEST = "webhook.test"
+PENDING = WebhookDelivery.Status.PENDING
+
+
+def find(*, endpoint_id: UUID, status: str = "") -> "QuerySet[WebhookDelivery]":
+    """The deliveries of an endpoint. Raises `NotFound`."""
+    endpoints.get(endpoint_id=endpoint_id)
+    rows = WebhookDelivery.objects.filter(endpoint=endpoint_id)
+    return rows.filter(status=status) if status else rows
+
+
+def resend(*, endpoint_id: UUID, delivery_id: int, reason: str = "") -> WebhookDelivery:
+    """Send an event again at once, one that was delivered or given up too; then it is tried as a new one.
+
+    Durable on return. Raises `NotFound`, and `Rejected` `endpoint_disabled` or `event_expired`.
+    """
+    _get_enabled(endpoint_id)
+
+    def work() -> WebhookDelivery:
+        row = WebhookDelivery.objects.select_for_update().filter(endpoint=endpoint_id, pk=delivery_id).first()
+        if row is None:
+            raise NotFound(_("There is no delivery {id} of this endpoint.", id=delivery_id))
+        is_there = row.payload is not None or FeedEvent.objects.filter(position=row.position).exists()
+        if not is_there:
+            raise Rejected(_("The event was deleted after the retention."), code="event_expired")
+        before = {"status": row.status, "error": row.error}
+        row.status, row.attempts, row.error = PENDING, 0, ""
+        row.next_attempt_at = row.created_at = clock.now()
+        row.delivered_at = row.response_status = None
+        row.save()
+        _try_at_once(endpoint_id)
+        journal.note(
+            what="webhook_delivery.resent",
+            subject=f"webhook endpoint {endpoint_id}",
+            before=before,
+            after={"delivery": row.pk, "event": str(row.event_id)},
+            detail=reason,
+            is_internal=True,
+        )
+        return row
+
+    return transactions.run_or_savepoint(work, transactions.REPEATABLE)
+
+
+def send_test(*, endpoint_id: UUID) -> WebhookDelivery:
+    """Queue an event `webhook.test` for this endpoint alone. Raises as `resend` does."""
+    _get_enabled(endpoint_id)
+    id, now = uuid7(), clock.now()
+    payload: dict[str, Any] = {"id": str(id), "type": TEST, "at": now.isoformat(), "data": {}}
+    row = WebhookDelivery(
+        endpoint_id=endpoint_id,
+        event_id=id,
+        type=TEST,
+        payload=payload,
+        status=PENDING,
+        next_attempt_at=now,
+        created_at=now,
+    )
+
+    def work() -> WebhookDelivery:
+        _try_at_once(endpoint_id)
+        row.save(force_insert=True)
+        return row
+
+    return transactions.run(work, transactions.ONCE)
+
+
+def delete_old() -> int:
+    """Delete the log's rows after `EVENT_RETENTION_SECONDS`, except what is pending. Returns how many."""
+    cutoff = clock.now() - timedelta(seconds=settings.EVENT_RETENTION_SECONDS)
+    rows = WebhookDelivery.objects.filter(created_at__lt=cutoff).exclude(status=PENDING)
+    return batch_deletion.delete_in_batches(rows)
+
+
+def oldest_pending_seconds() -> float:
+    """How long the oldest delivery has waited that is to be tried again; 0 when none is."""
+    oldest = WebhookDelivery.objects.filter(status=PENDING).aggregate(at=Min("created_at"))["at"]
+    return max(0.0, (clock.now() - oldest).total_seconds()) if oldest else 0.0
+
+
+def _get_enabled(endpoint_id: UUID) -> WebhookEndpoint:
+    endpoint = endpoints.get_own(endpoint_id=endpoint_id)
+    if endpoint.disabled_at:
+        raise Rejected(_("The endpoint is disabled: enable it first."), code="endpoint_disabled")
+    return endpoint
+
+
+def _try_at_once(endpoint_id: UUID) -> None:
+    """Let the endpoint's rest after failures end, because an operator looks at it now."""
+    WebhookEndpoint.objects.filter(pk=endpoint_id).update(next_attempt_at=None)

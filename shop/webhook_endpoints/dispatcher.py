@@ -1,0 +1,143 @@
+"""The threads of a worker that deliver to webhook endpoints: each endpoint that is behind has its own.
+
+A receiver that hangs holds the threads of its own endpoint alone. Of all workers one delivers to an endpoint,
+by a lease in its row, so that the events of an order stay in sequence; after a crash another worker has it
+once the lease lapses.
+"""
+
+import secrets
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from uuid import UUID
+
+from django.db import connection, connections
+from django.db.models import Q, QuerySet
+from structlog import get_logger
+
+from shop import clock
+from shop.db import transactions
+from shop.event_feed import reading
+from shop.webhook_endpoints import queue
+from shop.webhook_models import WebhookDelivery, WebhookEndpoint
+
+log = get_logger(__name__)
+POLL_SECONDS = 0.5
+LEASE_SECONDS = 30
+RENEW_SECONDS = 10.0
+SENDING_AT_ONCE = 4
+"""Requests to one endpoint."""
+STOP_SECONDS = 5.0
+
+
+class Dispatcher:
+    """Finds endpoints with work, leases them, and has a thread for each until it has none left."""
+
+    def __init__(self) -> None:
+        self._stop = threading.Event()
+        self._mutex = threading.Lock()
+        self._running: dict[UUID, threading.Thread] = {}
+        self._token = secrets.token_hex(16)
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start looking for work."""
+        self._thread = threading.Thread(target=self._run, name="webhooks", daemon=True)
+        self._thread.start()
+
+    def stop(self, seconds: float = STOP_SECONDS) -> None:
+        """End after the requests under way, or after so many seconds: what those sent comes again."""
+        self._stop.set()
+        with self._mutex:
+            threads = [*self._running.values()]
+        for thread in [self._thread, *threads]:
+            if thread is not None:
+                thread.join(seconds / (1 + len(threads)))
+
+    def _run(self) -> None:
+        is_failing, renewed_at = False, clock.now()
+        while not self._stop.wait(POLL_SECONDS):
+            try:
+                if clock.now() - renewed_at > timedelta(seconds=RENEW_SECONDS):
+                    self._renew()
+                    renewed_at = clock.now()
+                self._start_due()
+                is_failing = False
+            except Exception as error:
+                # The thread must survive any error: the next look does what this one could not.
+                if not is_failing:
+                    log.warning("webhooks are not looked for; trying again", error=str(error)[:200])
+                is_failing = True
+                connection.close()
+        connection.close()
+
+    def _start_due(self) -> None:
+        with self._mutex:
+            running = set(self._running)
+        for endpoint_id in due_endpoints().exclude(pk__in=running).values_list("pk", flat=True):
+            if not lease(endpoint_id, self._token):
+                continue
+            thread = threading.Thread(
+                target=self._serve, args=[endpoint_id], name=f"webhooks {endpoint_id}", daemon=True
+            )
+            with self._mutex:
+                self._running[endpoint_id] = thread
+            thread.start()
+
+    def _serve(self, endpoint_id: UUID) -> None:
+        """Deliver to an endpoint until nothing is due; then let others have it."""
+        try:
+            with ThreadPoolExecutor(SENDING_AT_ONCE, thread_name_prefix="webhook") as pool:
+                while not self._stop.is_set():
+                    endpoint = due_endpoints().filter(pk=endpoint_id, lease_token=self._token).first()
+                    if endpoint is None or not queue.run(endpoint, pool=pool):
+                        break
+        except queue.LeaseLost:
+            log.info("another worker has the webhook endpoint", endpoint=str(endpoint_id))
+        except Exception as error:
+            log.warning("webhooks of an endpoint failed; trying again", error=str(error)[:200])
+        finally:
+            with self._mutex:
+                self._running.pop(endpoint_id, None)
+            release(endpoint_id, self._token)
+            connections.close_all()
+
+    def _renew(self) -> None:
+        with self._mutex:
+            running = list(self._running)
+        if running:
+            WebhookEndpoint.objects.filter(pk__in=running, lease_token=self._token).update(
+                leased_until=clock.now() + timedelta(seconds=LEASE_SECONDS)
+            )
+
+
+def due_endpoints() -> "QuerySet[WebhookEndpoint]":
+    """The endpoints with events behind their position, or deliveries that are due."""
+    now = clock.now()
+    pending = WebhookDelivery.objects.filter(status=queue.PENDING, next_attempt_at__lte=now)
+    return WebhookEndpoint.objects.filter(
+        Q(next_attempt_at=None) | Q(next_attempt_at__lte=now),
+        Q(position__lt=reading.last_position()) | Q(pk__in=pending.values("endpoint")),
+        kind=WebhookEndpoint.Kind.PROGRAM,
+        disabled_at=None,
+    ).order_by("pk")
+
+
+def lease(endpoint_id: UUID, token: str) -> bool:
+    """Take the endpoint, unless another worker has it."""
+    now = clock.now()
+    free = Q(leased_until=None) | Q(leased_until__lte=now) | Q(lease_token=token)
+    rows = WebhookEndpoint.objects.filter(free, pk=endpoint_id)
+    until = now + timedelta(seconds=LEASE_SECONDS)
+    return transactions.run(
+        lambda: rows.update(lease_token=token, leased_until=until) == 1, transactions.REPEATABLE
+    )
+
+
+def release(endpoint_id: UUID, token: str) -> None:
+    """Let other workers have the endpoint."""
+    try:
+        WebhookEndpoint.objects.filter(pk=endpoint_id, lease_token=token).update(leased_until=None)
+    except Exception as error:
+        # The lease lapses by itself.
+        log.info("the lease of a webhook endpoint is not released", error=str(error)[:200])

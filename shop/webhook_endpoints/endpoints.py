@@ -1,0 +1,205 @@
+"""Webhook endpoints: created, changed, deleted and disabled, each with a line of the journal."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, TypedDict, Unpack
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import QuerySet
+
+from shop import clock
+from shop.db import transactions
+from shop.errors import NotFound, Rejected, invalid_field
+from shop.event_feed import catalogue, reading
+from shop.events import journal
+from shop.lazy_texts import mark as _
+from shop.outbound import public_addresses
+from shop.outbound.public_addresses import AddressRefused
+from shop.webhook_endpoints import signatures
+from shop.webhook_models import WebhookEndpoint
+
+MOST_ENDPOINTS = 50
+"""Each that is behind has some threads of a worker."""
+MOST_PATTERNS = 50
+BUILT_IN = UUID(int=1)
+"""The data platform, whose batches `shop.events.outbox` delivers by a protocol of its own."""
+
+
+class Terms(TypedDict, total=False):
+    """What can be changed of an endpoint."""
+
+    url: str
+    events: Sequence[str]
+    description: str
+
+
+def create(*, url: str, events: Sequence[str], description: str = "") -> WebhookEndpoint:
+    """A new endpoint, which is sent what happens from now on; its `secret` is shown this once.
+
+    Durable on return. Raises `Invalid`, and `Rejected` `too_many_endpoints`.
+    """
+    check_url(url)
+    _check_events(events)
+    endpoint = WebhookEndpoint(
+        url=url,
+        events=sorted(set(events)),
+        description=description,
+        secret=signatures.new_secret(),
+        position=reading.last_position(),
+        created_at=clock.now(),
+    )
+
+    def insert() -> None:
+        if WebhookEndpoint.objects.count() >= MOST_ENDPOINTS:
+            raise Rejected(
+                _("There are {most} endpoints already; delete one first.", most=MOST_ENDPOINTS),
+                code="too_many_endpoints",
+            )
+        endpoint.save(force_insert=True)
+        _note("created", endpoint, after=_facts(endpoint))
+
+    transactions.run(insert, transactions.ONCE)
+    return endpoint
+
+
+def find() -> "QuerySet[WebhookEndpoint]":
+    """All endpoints, with the data platform as one of them."""
+    if not WebhookEndpoint.objects.filter(pk=BUILT_IN).exists():
+        row = WebhookEndpoint(
+            pk=BUILT_IN,
+            kind=WebhookEndpoint.Kind.DATA_PLATFORM,
+            events=["coupon.issued", "order.cancelled", "order.paid", "order.refunded", "stock.low"],
+            created_at=clock.now(),
+        )
+        WebhookEndpoint.objects.bulk_create([row], ignore_conflicts=True)
+    return WebhookEndpoint.objects.all()
+
+
+def get(*, endpoint_id: UUID) -> WebhookEndpoint:
+    """Raises `NotFound`."""
+    endpoint = find().filter(pk=endpoint_id).first()
+    if endpoint is None:
+        raise NotFound(_("There is no webhook endpoint {id}.", id=str(endpoint_id)))
+    return endpoint
+
+
+def get_own(*, endpoint_id: UUID) -> WebhookEndpoint:
+    """One that was created here. Raises `NotFound`, and `Rejected` `built_in_endpoint`."""
+    endpoint = get(endpoint_id=endpoint_id)
+    if endpoint.kind != WebhookEndpoint.Kind.PROGRAM:
+        raise Rejected(
+            _("The data platform is set up by the settings, and has its own protocol."),
+            code="built_in_endpoint",
+        )
+    return endpoint
+
+
+def address_of(endpoint: WebhookEndpoint) -> str:
+    """Where it is sent to; that of the data platform is a setting."""
+    if endpoint.kind == WebhookEndpoint.Kind.DATA_PLATFORM:
+        return f"{settings.DATA_PLATFORM_URL}/events"
+    return endpoint.url
+
+
+def change(*, endpoint_id: UUID, is_enabled: bool | None = None, **terms: Unpack[Terms]) -> WebhookEndpoint:
+    """Change these terms; with `is_enabled` disable it, or enable it again, which tries what is pending.
+
+    Durable on return. Raises `Invalid`, `NotFound` and `Rejected` `built_in_endpoint`.
+    """
+    get_own(endpoint_id=endpoint_id)
+    if "url" in terms:
+        check_url(terms["url"])
+    if "events" in terms:
+        _check_events(terms["events"])
+        terms["events"] = sorted(set(terms["events"]))
+
+    def update() -> WebhookEndpoint:
+        endpoint = WebhookEndpoint.objects.select_for_update().filter(pk=endpoint_id).first()
+        if endpoint is None:
+            raise NotFound(_("There is no webhook endpoint {id}.", id=str(endpoint_id)))
+        before = _facts(endpoint)
+        changed: dict[str, Any] = {**terms}
+        if is_enabled is not None and is_enabled != (endpoint.disabled_at is None):
+            changed |= {"disabled_at": None if is_enabled else clock.now(), "failing_since": None}
+        # A change may be what mends it: it is tried at once.
+        changed |= {"next_attempt_at": None, "failures": 0}
+        for name, value in changed.items():
+            setattr(endpoint, name, value)
+        endpoint.save(update_fields=list(changed))
+        after = _facts(endpoint)
+        if after != before:
+            _note("changed", endpoint, before=before, after=after)
+        return endpoint
+
+    return transactions.run(update, transactions.REPEATABLE)
+
+
+def delete(*, endpoint_id: UUID) -> None:
+    """Delete it with its deliveries. Raises `NotFound` and `Rejected` `built_in_endpoint`."""
+    get_own(endpoint_id=endpoint_id)
+
+    def work() -> None:
+        endpoint = WebhookEndpoint.objects.select_for_update().filter(pk=endpoint_id).first()
+        if endpoint is not None:
+            _note("deleted", endpoint, before=_facts(endpoint))
+            endpoint.delete()
+
+    transactions.run(work, transactions.REPEATABLE)
+
+
+def disable_failing(endpoint: WebhookEndpoint, *, error: str, at: datetime) -> None:
+    """Disable an endpoint that has failed for too long, in the caller's transaction."""
+    WebhookEndpoint.objects.filter(pk=endpoint.pk).update(disabled_at=at)
+    since = endpoint.failing_since or at
+    _note(
+        "disabled",
+        endpoint,
+        before={"failing_since": since.isoformat()},
+        after={"disabled_at": at.isoformat(), "error": error},
+        by=journal.SYSTEM,
+    )
+
+
+def disabled_count() -> int:
+    return WebhookEndpoint.objects.exclude(disabled_at=None).count()
+
+
+def check_url(url: str) -> None:
+    """Raise `Invalid` unless it is a URL whose host has public addresses alone; with `DEBUG` any will do."""
+    try:
+        public_addresses.resolve(url, allows_private=settings.DEBUG)
+    except AddressRefused as error:
+        detail = _("The url is refused: {why}.", why=str(error))
+        raise invalid_field("url", "address_refused", detail) from None
+
+
+def _check_events(events: Sequence[str]) -> None:
+    if not events or len(events) > MOST_PATTERNS:
+        raise invalid_field(
+            "events", "invalid", _("Name one type at least, and {most} at most.", most=MOST_PATTERNS)
+        )
+    for index, pattern in enumerate(events):
+        if not catalogue.is_pattern(pattern):
+            detail = _("No event has the type {type}.", type=pattern)
+            raise invalid_field(f"events.{index}", "unknown_type", detail)
+
+
+def _facts(endpoint: WebhookEndpoint) -> dict[str, Any]:
+    """The endpoint in the journal: never its secret."""
+    return {
+        "url": endpoint.url,
+        "events": list(endpoint.events),
+        "description": endpoint.description,
+        "enabled": endpoint.disabled_at is None,
+    }
+
+
+def _note(what: str, endpoint: WebhookEndpoint, **more: Any) -> None:
+    journal.note(
+        what=f"webhook_endpoint.{what}",
+        subject=f"webhook endpoint {endpoint.pk}",
+        detail=endpoint.url[: journal.LONGEST_DETAIL],
+        is_internal=True,
+        **more,
+    )

@@ -1,0 +1,242 @@
+"""The work of one endpoint: its pending deliveries, then the next events of the feed, in order per order.
+
+A worker has the endpoint's lease while it does it. What it sent is recorded by one transaction, together with
+the endpoint's position; a worker that dies in between sends the same events again, with the same ids.
+"""
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from prometheus_client import Counter
+
+from shop import clock
+from shop.db import transactions
+from shop.event_feed import reading
+from shop.feed_models import FeedEvent
+from shop.outbound import backoff
+from shop.webhook_endpoints import endpoints, sending
+from shop.webhook_endpoints.sending import Attempt
+from shop.webhook_models import WebhookDelivery, WebhookEndpoint
+
+PENDING, DELIVERED, FAILED = (
+    WebhookDelivery.Status.PENDING,
+    WebhookDelivery.Status.DELIVERED,
+    WebhookDelivery.Status.FAILED,
+)
+ATTEMPTS = Counter(
+    "firstcome_webhook_attempts", "Requests to webhook endpoints, by the outcome.", ["outcome"]
+)
+EVENTS_AT_ONCE = 50
+MOST_PENDING = 500
+"""Of an endpoint: beyond it nothing more is taken from the feed, which keeps what comes."""
+NO_ORDER = "no order"
+
+
+class LeaseLost(Exception):
+    """Another worker has the endpoint's lease, or it is gone: nothing was recorded."""
+
+
+@dataclass(slots=True)
+class Job:
+    """A delivery that is to be attempted; `is_new` if it has no row yet."""
+
+    row: WebhookDelivery
+    payload: dict[str, Any]
+    order_key: UUID | str
+    is_new: bool
+    attempt: Attempt | None = None
+
+
+@dataclass(slots=True)
+class Round:
+    """What a pass over an endpoint does: jobs by order, each in sequence, and the position afterwards."""
+
+    lanes: dict[UUID | str, list[Job]] = field(default_factory=lambda: defaultdict(list))
+    blocked: list[Job] = field(default_factory=list)
+    position: int = 0
+    has_more: bool = False
+    no_answer: threading.Event = field(default_factory=threading.Event)
+    """Set once a request got no answer: the rest of the pass is left to a later one."""
+
+    def jobs(self) -> list[Job]:
+        return [job for lane in self.lanes.values() for job in lane]
+
+
+def run(endpoint: WebhookEndpoint, *, pool: Executor, send: Callable[..., Attempt] = sending.send) -> bool:
+    """Deliver what is due and the next events, once. Returns whether there is more to do at once.
+
+    The caller has the endpoint's lease. Raises `LeaseLost`.
+    """
+    todo = _read(endpoint)
+    # A lane is an order's events: the next is sent once the one before it was taken.
+    list(pool.map(partial(_send_lane, endpoint, send, todo.no_answer), todo.lanes.values()))
+    now = clock.now()
+    for job in todo.jobs():
+        _apply(job, now)
+    transactions.run(partial(_record, endpoint, todo, now), transactions.ONCE)
+    _count(todo.jobs())
+    return todo.has_more
+
+
+def _send_lane(
+    endpoint: WebhookEndpoint, send: Callable[..., Attempt], no_answer: threading.Event, lane: Sequence[Job]
+) -> None:
+    for job in lane:
+        if no_answer.is_set():
+            return
+        job.attempt = send(endpoint, id=str(job.row.event_id), payload=job.payload)
+        if not job.attempt.is_delivered:
+            if job.attempt.response_status is None:
+                no_answer.set()
+            return
+
+
+def _read(endpoint: WebhookEndpoint) -> Round:
+    """What is due of the pending deliveries, and the next events, unless too much is pending.
+
+    After a pass without any answer one order is tried, an untried one if there is one, so that neither a
+    receiver that hangs nor an event that makes it hang holds up what it would take.
+    """
+    now, todo = clock.now(), Round(position=endpoint.position)
+    pending = list(WebhookDelivery.objects.filter(endpoint=endpoint, status=PENDING).order_by("id"))
+    waiting = _add_pending(todo, pending, now)
+    is_probe = endpoint.failures > 0
+    if is_probe:
+        untried_first = sorted(todo.lanes, key=lambda key: todo.lanes[key][0].row.attempts)
+    else:
+        untried_first = list(todo.lanes)
+    for key in untried_first[1 if is_probe else EVENTS_AT_ONCE :]:
+        del todo.lanes[key]
+        waiting.add(key)
+        todo.has_more = True
+    needs_another = not any(lane[0].row.attempts == 0 for lane in todo.lanes.values())
+    if len(pending) < MOST_PENDING and (not is_probe or needs_another):
+        _read_feed(endpoint, todo, waiting, now, limit=1 if is_probe else EVENTS_AT_ONCE)
+    return todo
+
+
+def _add_pending(todo: Round, pending: Sequence[WebhookDelivery], now: datetime) -> set[UUID | str]:
+    """Add the deliveries of orders whose first one is due. Returns the orders whose first one is not."""
+    found = FeedEvent.objects.filter(position__in=[row.position for row in pending if row.position])
+    events = {event.position: event for event in found}
+    waiting: set[UUID | str] = set()
+    for row in pending:
+        event = events.get(row.position)
+        payload: dict[str, Any] | None = row.payload
+        if payload is None and event is not None:
+            payload = sending.body_of(event)
+        key = _order_key(event, row)
+        if payload is None:
+            # The event was deleted after the retention; that is longer than anything is tried.
+            row.status, row.next_attempt_at = FAILED, None
+            row.error = "the event was deleted before it was delivered"
+            todo.blocked.append(Job(row, {}, key, is_new=False))
+        elif key in waiting:
+            continue
+        elif key not in todo.lanes and _is_later(row, now):
+            waiting.add(key)
+        else:
+            todo.lanes[key].append(Job(row, payload, key, is_new=False))
+    return waiting
+
+
+def _is_later(row: WebhookDelivery, now: datetime) -> bool:
+    return row.next_attempt_at is not None and row.next_attempt_at > now
+
+
+def _read_feed(
+    endpoint: WebhookEndpoint, todo: Round, waiting: set[UUID | str], now: datetime, *, limit: int
+) -> None:
+    position = max(endpoint.position, reading.oldest_position())
+    page = reading.read_page(after=position, patterns=endpoint.events, limit=limit)
+    for event in page.events:
+        row = WebhookDelivery(
+            endpoint=endpoint,
+            position=event.position,
+            event_id=event.event_id,
+            type=event.type,
+            status=PENDING,
+            next_attempt_at=now,
+            created_at=now,
+        )
+        key = _order_key(event, row)
+        job = Job(row, sending.body_of(event), key, is_new=True)
+        if key in waiting:
+            todo.blocked.append(job)
+        else:
+            todo.lanes[key].append(job)
+    todo.position, todo.has_more = page.position, todo.has_more or not page.is_end
+
+
+def _order_key(event: FeedEvent | None, row: WebhookDelivery) -> UUID | str:
+    """Events with the same key are delivered in sequence."""
+    return (event and event.order_id) or f"{NO_ORDER} {row.event_id}"
+
+
+def _record(endpoint: WebhookEndpoint, todo: Round, now: datetime) -> None:
+    """Write what came of each delivery, and the endpoint's position. Raises `LeaseLost`."""
+    row = WebhookEndpoint.objects.select_for_update().filter(pk=endpoint.pk).first()
+    if row is None or row.lease_token != endpoint.lease_token:
+        raise LeaseLost
+    jobs = [*todo.jobs(), *todo.blocked]
+    WebhookDelivery.objects.bulk_create([job.row for job in jobs if job.is_new])
+    _update(job.row for job in jobs if not job.is_new and (job.attempt or job.row.status == FAILED))
+    _record_health(row, [job.attempt for job in jobs if job.attempt], now)
+    row.position = todo.position
+    row.save(update_fields=["position", "failing_since", "failures", "next_attempt_at"])
+
+
+def _apply(job: Job, now: datetime) -> None:
+    """Set the columns of a delivery by its attempt; one that waits for another has none."""
+    row, attempt = job.row, job.attempt
+    if attempt is None:
+        return
+    row.attempts += 1
+    row.response_status, row.error = attempt.response_status, attempt.error[:255]
+    if attempt.is_delivered:
+        row.status, row.next_attempt_at, row.delivered_at = DELIVERED, None, now
+    elif (now - row.created_at).total_seconds() > settings.WEBHOOK_GIVE_UP_SECONDS:
+        row.status, row.next_attempt_at = FAILED, None
+    else:
+        row.next_attempt_at = now + timedelta(seconds=backoff.pause_seconds(row.attempts))
+
+
+def _update(rows: Iterable[WebhookDelivery]) -> None:
+    WebhookDelivery.objects.bulk_update(
+        list(rows), ["status", "attempts", "next_attempt_at", "response_status", "error", "delivered_at"]
+    )
+
+
+def _record_health(row: WebhookEndpoint, attempts: Sequence[Attempt], now: datetime) -> None:
+    """Note since when nothing is delivered, and disable an endpoint after `WEBHOOK_GIVE_UP_SECONDS` of that.
+
+    After a pass without any answer the endpoint rests, longer and longer. One that answers with errors goes
+    on: each delivery has its own pauses.
+    """
+    failed = [attempt for attempt in attempts if not attempt.is_delivered]
+    if len(failed) < len(attempts):
+        row.failing_since, row.failures, row.next_attempt_at = None, 0, None
+    elif failed:
+        row.failing_since = row.failing_since or now
+        has_answered = any(attempt.response_status for attempt in failed)
+        row.failures = 0 if has_answered else row.failures + 1
+        rest = timedelta(seconds=backoff.pause_seconds(max(1, row.failures)))
+        row.next_attempt_at = None if has_answered else now + rest
+        if (now - row.failing_since).total_seconds() > settings.WEBHOOK_GIVE_UP_SECONDS:
+            endpoints.disable_failing(row, error=failed[-1].error, at=now)
+
+
+def _count(jobs: Iterable[Job]) -> None:
+    for job in jobs:
+        if job.attempt:
+            is_given_up = job.row.status == FAILED
+            outcome = "delivered" if job.attempt.is_delivered else "given_up" if is_given_up else "failed"
+            ATTEMPTS.labels(outcome).inc()

@@ -1,0 +1,65 @@
+"""Sending one event to an endpoint: the address is checked, the body signed, and no redirect followed."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from django.conf import settings
+
+from shop import clock
+from shop.feed_models import FeedEvent
+from shop.outbound import http_client, public_addresses
+from shop.outbound.http_client import NoResponse, ResponseTooLarge
+from shop.outbound.public_addresses import AddressRefused
+from shop.webhook_endpoints import signatures
+from shop.webhook_models import WebhookEndpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """The result of sending: delivered with any 2xx. `error` is what an operator reads."""
+
+    response_status: int | None
+    error: str
+    seconds: float
+
+    @property
+    def is_delivered(self) -> bool:
+        return not self.error
+
+
+def body_of(event: FeedEvent) -> dict[str, Any]:
+    """An event as `GET /events` has it."""
+    return {"id": str(event.event_id), "type": event.type, "at": event.at, "data": event.data}
+
+
+def send(endpoint: WebhookEndpoint, *, id: str, payload: dict[str, Any]) -> Attempt:
+    """Send it, and wait `WEBHOOK_TIMEOUT_SECONDS` at most for the answer, after the look-up of the name.
+
+    Raises nothing.
+    """
+    began_at = time.monotonic()
+    body = orjson.dumps(payload, option=orjson.OPT_UTC_Z)
+    seconds = int(clock.now().timestamp())
+    signed = signatures.headers(secret=endpoint.secret, id=id, seconds=seconds, body=body)
+    status, error = None, ""
+    try:
+        address = public_addresses.resolve(endpoint.url, allows_private=settings.DEBUG)
+        reply = http_client.send_request(
+            "POST",
+            endpoint.url,
+            headers={"Content-Type": "application/json", **signed},
+            body=body,
+            seconds=settings.WEBHOOK_TIMEOUT_SECONDS,
+            address=address,
+        )
+        status = reply.status
+        error = "" if 200 <= status < 300 else f"HTTP {status}"
+    except AddressRefused as refused:
+        error = f"not sent: {refused}"
+    except ResponseTooLarge:
+        error = "the answer is too large"
+    except NoResponse as failure:
+        error = f"no answer: {failure}"
+    return Attempt(status, error, time.monotonic() - began_at)

@@ -1,0 +1,94 @@
+"""Models of webhook endpoints and of what is delivered to them. `shop.models` has them."""
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
+
+from shop.fields import ExactCharField, uuid_key
+
+
+class WebhookEndpoint(models.Model):
+    """An address of another system that is sent the events of some types, each signed with its secret.
+
+    `position` is that of the last event of the feed that was taken for it; those that are to be tried again
+    are its pending deliveries. One worker at a time delivers to it, by the lease.
+    """
+
+    class Kind(models.TextChoices):
+        PROGRAM = "program", _("program")
+        DATA_PLATFORM = "data_platform", _("data platform, by a protocol of its own")
+
+    id = uuid_key()
+    kind = models.CharField(_("kind"), max_length=16, choices=Kind.choices, default=Kind.PROGRAM)
+    url = ExactCharField(_("url"), max_length=500)
+    events = models.JSONField(_("events"))
+    description = models.CharField(_("description"), max_length=255, blank=True)
+    secret = ExactCharField(_("secret"), max_length=64, blank=True)
+    position = models.BigIntegerField(_("position"), default=0)
+    created_at = models.DateTimeField(_("created at"))
+    failing_since = models.DateTimeField(
+        _("failing since"), null=True, blank=True, help_text=_("Since when nothing was delivered.")
+    )
+    failures = models.PositiveIntegerField(_("failures"), default=0, help_text=_("In a row."))
+    next_attempt_at = models.DateTimeField(_("next attempt at"), null=True, blank=True)
+    disabled_at = models.DateTimeField(_("disabled at"), null=True, blank=True)
+    lease_token = models.CharField(_("lease token"), max_length=32, blank=True)
+    leased_until = models.DateTimeField(_("leased until"), null=True, blank=True)
+
+    class Meta:
+        verbose_name, verbose_name_plural = _("webhook endpoint"), _("webhook endpoints")
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(kind="data_platform") | ~models.Q(secret=""),
+                name="shop_webhookendpoint_programs_have_a_secret",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.description or self.url or self.get_kind_display()
+
+
+class WebhookDelivery(models.Model):
+    """An event that was sent to an endpoint, or is to be. `payload` is that of a test, which is no event."""
+
+    class Status(models.TextChoices):
+        PENDING = "pending", _("pending")
+        DELIVERED = "delivered", _("Delivered")
+        FAILED = "failed", pgettext_lazy("a delivery", "given up")
+
+    endpoint = models.ForeignKey(
+        WebhookEndpoint,
+        verbose_name=_("webhook endpoint"),
+        on_delete=models.CASCADE,
+        db_index=False,
+        related_name="deliveries",
+    )
+    position = models.BigIntegerField(_("position"), null=True, blank=True)
+    event_id = models.UUIDField(_("event id"))
+    type = models.CharField(_("type"), max_length=64)
+    payload = models.JSONField(_("payload"), null=True, blank=True)
+    status = models.CharField(_("status"), max_length=10, choices=Status.choices)
+    attempts = models.PositiveIntegerField(_("attempts"), default=0)
+    next_attempt_at = models.DateTimeField(_("next attempt at"), null=True, blank=True)
+    response_status = models.PositiveSmallIntegerField(_("response status"), null=True, blank=True)
+    error = models.CharField(_("error"), max_length=255, blank=True)
+    created_at = models.DateTimeField(_("created at"), db_index=True)
+    delivered_at = models.DateTimeField(_("delivered at"), null=True, blank=True)
+
+    class Meta:
+        verbose_name, verbose_name_plural = _("webhook delivery"), _("webhook deliveries")
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(status="pending", next_attempt_at__isnull=False, delivered_at__isnull=True)
+                | models.Q(status="delivered", next_attempt_at__isnull=True, delivered_at__isnull=False)
+                | models.Q(status="failed", next_attempt_at__isnull=True, delivered_at__isnull=True),
+                name="shop_webhookdelivery_pending_has_next_attempt",
+            ),
+            models.UniqueConstraint(
+                fields=["endpoint", "event_id"], name="shop_webhookdelivery_one_per_event"
+            ),
+        ]
+        indexes = [models.Index(fields=["endpoint", "status", "id"], name="shop_webhookdelivery_of_status")]
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.event_id}"
