@@ -125,8 +125,8 @@ def _seconds_until_admitted(seen: _Seen, rate: int, ahead: int) -> float | None:
     seen_seconds, used = seen.at[-1] - seen.at[0], seen.passed[-1] - seen.passed[0]
     if seen_seconds >= WINDOW_SECONDS and used < HELD_BACK * rate:
         return (ahead + 1) * seen_seconds / used if used else None
-    at_pace = (ahead + 1) / admission.pace_per_second(rate)
-    return max(at_pace, _seconds_until_in_window(seen, rate, ahead))
+    seconds_at_pace = (ahead + 1) / admission.pace_per_second(rate)
+    return max(seconds_at_pace, _seconds_until_in_window(seen, rate, ahead))
 
 
 def _seconds_until_in_window(seen: _Seen, rate: int, ahead: int) -> float:
@@ -134,7 +134,7 @@ def _seconds_until_in_window(seen: _Seen, rate: int, ahead: int) -> float:
     used = seen.passed[-1] - seen.passed[0]
     free = max(rate - used, 0)
     if ahead < free:
-        return 0.0
+        return 0
     windows, place = divmod(ahead - free, rate)
     if place < used:
         # It follows the admission at this place of the last minute, when that leaves the window.

@@ -85,7 +85,7 @@ def insert(events: Sequence[NewEvent]) -> None:
 
 def _data(line: NotedLine) -> str:
     kind, _, name = line.subject.partition(" ")
-    data: dict[str, Any] = {kind: int(name) if kind in NUMBERED else name}
+    data: dict[str, Any] = {kind: int(name) if kind in NUMBERED and name.isdecimal() else name}
     if line.order_id:
         data["order"] = str(line.order_id)
     if line.after:

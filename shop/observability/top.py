@@ -26,6 +26,7 @@ CACHE_SECONDS = 5.0
 _lists: dict[str, Callable[[], Iterable[object]]] = {}
 _last_read: dict[str, tuple[float, tuple[str, ...]]] = {}
 _labels: dict[str, str] = {}
+_counters: list["BoundedCounter"] = []
 
 
 def register(label: str, *, read: Callable[[], Iterable[object]]) -> None:
@@ -52,6 +53,7 @@ class BoundedCounter:
         self._values: set[str] = set()
         self._children: dict[tuple[object, ...], Counter] = {}
         _labels[name.removesuffix("_total")] = label
+        _counters.append(self)
 
     def inc(self, value: object, *others: str, amount: float = 1) -> None:
         """Count `amount` for this value of the label, and the values of the other labels in their order."""
@@ -71,6 +73,12 @@ class BoundedCounter:
         """Whether the value was counted by itself before."""
         return str(value) in self._values
 
+    def forget(self) -> None:
+        """Have room for values again; those that were counted stay exposed."""
+        self._kept.clear()
+        self._values.clear()
+        self._children.clear()
+
     def _known(self, value: str) -> str:
         if value not in self._values:
             if value not in self._kept and self._is_full():
@@ -83,6 +91,12 @@ class BoundedCounter:
         if not self._keeps_values:
             return len(self._values) >= MAX_VALUES
         return len(self._values - self._kept) >= MAX_VALUES - KEPT_VALUES
+
+
+def forget_values() -> None:
+    """Have room for values in every counter again (tests)."""
+    for counter in _counters:
+        counter.forget()
 
 
 def limited(family: Metric) -> Metric:

@@ -16,7 +16,7 @@ from inventory.models import CarriedStock
 from shop.accounts import disabled_accounts
 from shop.admin import RIGHTS
 from shop.feed_models import FeedState
-from shop.models import ArchivedMonth, ArchivedPaidEvent, IdempotencyKey, ProcessLease
+from shop.models import ApiKeySecret, ArchivedMonth, ArchivedPaidEvent, IdempotencyKey, ProcessLease
 from shop.operators.selected_rows import MOST_AT_ONCE
 from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
 
@@ -55,7 +55,8 @@ def test_every_model_has_admin_pages_in_unfolds_style() -> None:
         models += apps.get_app_config(name).get_models()
     # Its one row changes every second; `firstcome_beat_acting` shows which beat holds it. The others say what
     # archives took: `archive_month` lists them, and the pages of orders and products name the files.
-    for model in (ProcessLease, FeedState, ArchivedMonth, ArchivedPaidEvent, CarriedStock):
+    # A key's page has what may be shown of its secrets.
+    for model in (ProcessLease, FeedState, ArchivedMonth, ArchivedPaidEvent, CarriedStock, ApiKeySecret):
         models.remove(model)
     # A campaign's page shows and changes its products and listed accounts; an order's page has its coupon.
     for model in (CampaignProduct, EligibleAccount, FirstOrderUse):

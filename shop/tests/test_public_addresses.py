@@ -14,7 +14,7 @@ from shop.outbound.http_client import NoResponse
 from shop.outbound.public_addresses import AddressRefused
 from shop.tests.receivers import receiving
 
-HEADING = "### Addresses of webhooks"
+HEADING = "## Addresses of webhooks"
 ROW = re.compile(r"^\| ([^|]+) \| (`[^|]+`) \|", re.MULTILINE)
 
 

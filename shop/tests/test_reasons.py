@@ -7,7 +7,7 @@ from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, User
 from django.db.models import Model
 from django.test import Client, override_settings
 from django.utils import timezone
@@ -26,14 +26,16 @@ from sales.models import Sale
 from sales.tests.factories import create_sale
 from scripts.stack import ports
 from shop import clock
-from shop.models import JournalLine
-from shop.tests import admin_addresses, operators_page
+from shop.models import ApiKey, JournalLine
+from shop.tests import admin_addresses, api_keys, operators_page
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.one_time_codes import with_codes
 from shop.tests.own_data_platform import data_platform_process, own_data_platform
 from shop.tests.sent_forms import fields_of
 from shop.tests.test_admin_pages import _a_row_of_every_model
 from shop.tests.test_rights import COLUMNS, NEED_MORE, client_of, right
+from shop.webhook_endpoints import signatures
+from shop.webhook_models import WebhookDelivery, WebhookEndpoint
 
 __all__ = [
     "_a_row_of_every_model",
@@ -110,6 +112,20 @@ def dead_event() -> JournalLine:
     )
 
 
+def key_of_olga() -> ApiKey:
+    return ApiKey.objects.get(pk=api_keys.make("orders:read", maker=User.objects.get(username="olga")).key.pk)
+
+
+def failed_delivery() -> WebhookDelivery:
+    now = clock.now()
+    endpoint = WebhookEndpoint.objects.create(
+        url="https://receiver.example/", events=["*"], secret=signatures.new_secret(), created_at=now
+    )
+    return WebhookDelivery.objects.create(
+        endpoint=endpoint, event_id=uuid4(), type="order.paid", status="failed", created_at=now, payload={}
+    )
+
+
 def replaying() -> Prepared:
     dead_event()
     return None, {}
@@ -141,6 +157,10 @@ ACTIONS: dict[str, Prepare] = {
     "/admin/auth/group/<id>/change/": row(Group.objects.create, columns={"name": "stores"}, name="night"),
     "/admin/shop/journalline/replay_events/": replaying,
     "/admin/shop/journalline/ replay": row(dead_event),
+    "/admin/shop/apikey/make/": row(lambda: None, name="warehouse", scopes=["orders:read"]),
+    "/admin/shop/apikey/<id>/rotate/": row(key_of_olga),
+    "/admin/shop/apikey/<id>/revoke/": row(key_of_olga),
+    "/admin/shop/webhookdelivery/ resend": row(failed_delivery),
     "/admin/inventory/product/<id>/change/": row(PRODUCT, price=45),
     "/admin/inventory/product/<id>/pause/": row(PRODUCT),
     "/admin/inventory/product/<id>/resume/": row(PRODUCT, columns=PAUSED),
@@ -203,9 +223,9 @@ def test_every_form_and_action_that_changes_something_is_asked_for_its_reason_or
 @pytest.mark.usefixtures("_empty_books", "_stepped_executor")
 @pytest.mark.parametrize("written", ACTIONS)
 def test_the_journal_has_the_reason(written: str) -> None:
-    chosen, values = ACTIONS[written]()
     client = Client()
     client.force_login(SuperuserFactory.create(username="olga"))
+    chosen, values = ACTIONS[written]()
 
     send(client, written, chosen, values | {"reason": WHY})
 

@@ -38,6 +38,7 @@ MAY_LIST_FOR_STAFF = {
     "coupons/api.py": {"get", "_campaigns_of_staff"},
     "inventory/api.py": {"get", "_products_of_staff"},
     "sales/api.py": {"_sales_of_staff"},
+    "shop/api_keys_api/api.py": {"get"},
 }
 MAY_NAME_THE_ALIAS = {"shop/db/secondary.py", "shop/settings.py"}
 WRITING = ("select_for_update", "for_update", "lock", "run_or_savepoint", "run_batch", "save", "create")
