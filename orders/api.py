@@ -42,6 +42,7 @@ from shop.concurrency.event_loop import run_in_thread, submit_to_batcher
 from shop.errors import Rejected
 from shop.events import journal
 from shop.http import keyed_calls
+from shop.http.messages import caller_id
 from shop.http.openapi import api_doc
 from shop.http.pagination import paginate, paginate_for_staff
 from shop.http.permissions import (
@@ -103,7 +104,7 @@ class Orders(View):
             orders = selectors.with_status(orders, query.status)
         if query.user:
             orders = orders.filter(account_id=query.user)
-        render = partial(_render_order, language=request.language)
+        render = partial(_render_order, request)
         return (paginate_for_staff if account_id is None else paginate)(request, orders, render)
 
     @extend_schema(
@@ -174,7 +175,7 @@ class OneOrder(View):
     @extend_schema(responses={200: OrderBody} | api_doc.refusals({404: ["not_found"]}))
     def get(self, request: Request, order_id: UUID) -> Response:
         """Get one order."""
-        return Response(_render_order(_get_order(request, order_id), request.language))
+        return Response(_render_order(request, _get_order(request, order_id)))
 
 
 class OrderTimeline(View):
@@ -209,7 +210,7 @@ class CancelOrder(View):
         read(Nothing, request)
         cancellation.cancel(order_id=order_id, account_id=account_id)
         order = selectors.get_order(order_id=order_id, account_id=account_id)
-        return Response(_render_order(order, request.language))
+        return Response(_render_order(request, order))
 
 
 class OrderRefunds(View):
@@ -439,9 +440,10 @@ def _get_order(request: Request, order_id: UUID) -> Order:
     return selectors.get_order(order_id=order_id, account_id=allowed_account_id(request, "orders.view_order"))
 
 
-def _render_order(order: Order, language: str) -> dict[str, Any]:
+def _render_order(request: Request, order: Order) -> dict[str, Any]:
     payments = list(order.payments.all())
-    return order_body(order, list(order.lines.all()), payments[-1] if payments else None, language)
+    newest = payments[-1] if payments else None
+    return order_body(order, list(order.lines.all()), newest, request.language, reader_id=caller_id(request))
 
 
 def _render_refund(refund: Refund) -> dict[str, Any]:

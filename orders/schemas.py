@@ -259,8 +259,13 @@ def order_body(
     lines: Sequence[OrderLine | NewLine],
     payment: Payment | None,
     language: str = ENGLISH,
+    *,
+    reader_id: int | None = None,
 ) -> dict[str, Any]:
-    """The response body of an order with its newest payment; only why that failed is in the language."""
+    """The response body of an order with its newest payment; only why that failed is in the language.
+
+    `reader_id` is the account that reads it, if it may be another than the order's.
+    """
     failure = failure_body(order.failure_code, order.failure_detail, language)
     return {
         "id": str(order.id),
@@ -287,16 +292,16 @@ def order_body(
         "placed_at": order.placed_at,
         "expires_at": order.expires_at,
         "paid_at": order.paid_at,
-        "payment": _order_payment_body(payment) if payment else None,
+        "payment": _order_payment_body(payment, reader_id) if payment else None,
         "failure": failure,
     }
 
 
-def _order_payment_body(payment: Payment) -> dict[str, Any]:
+def _order_payment_body(payment: Payment, reader_id: int | None) -> dict[str, Any]:
     return {
         "id": str(payment.id),
         "status": payment.shown_status,
-        "next_action": next_action_body(payment),
+        "next_action": next_action_body(payment, reader_id=reader_id),
     }
 
 

@@ -9,7 +9,7 @@ from payments import ledger, points_grants, schemas, selectors
 from payments.models import Entry
 from shop.api_keys.scopes import Resource
 from shop.http import json_format, keyed_calls
-from shop.http.messages import account_id
+from shop.http.messages import account_id, caller_id
 from shop.http.openapi import api_doc
 from shop.http.pagination import paginate, paginate_for_staff
 from shop.http.permissions import allowed_account_id, require_staff_permission
@@ -80,7 +80,7 @@ class ListPayments(View):
         data = read_query(schemas.FindPaymentsQuery, request)
         owner_id = allowed_account_id(request, "payments.view_payment")
         found = selectors.payments(account_id=owner_id, user_id=data.user, order_id=data.order)
-        body = partial(schemas.payment_body, language=request.language)
+        body = partial(schemas.payment_body, language=request.language, reader_id=caller_id(request))
         return (paginate_for_staff if owner_id is None else paginate)(request, found, body)
 
 
@@ -96,7 +96,7 @@ class OnePayment(View):
         found = selectors.payment(
             payment_id=payment_id, account_id=allowed_account_id(request, "payments.view_payment")
         )
-        return Response(schemas.payment_body(found, request.language))
+        return Response(schemas.payment_body(found, request.language, reader_id=caller_id(request)))
 
 
 def _grant_answer(entry: Entry) -> Answer:

@@ -24,7 +24,7 @@ Status = Payment.Status
 # Final states never change, except that a charge that succeeded may be reversed.
 TRANSITIONS: dict[str, frozenset[str]] = {
     Status.PENDING: frozenset({Status.IN_DOUBT, Status.SUCCEEDED, Status.FAILED, Status.REVERSED}),
-    Status.IN_DOUBT: frozenset({Status.SUCCEEDED, Status.FAILED, Status.REVERSED}),
+    Status.IN_DOUBT: frozenset({Status.PENDING, Status.SUCCEEDED, Status.FAILED, Status.REVERSED}),
     Status.SUCCEEDED: frozenset({Status.REVERSED}),
     Status.FAILED: frozenset(),
     Status.REVERSED: frozenset(),
@@ -120,10 +120,13 @@ def mark_in_doubt(payment_id: UUID) -> bool:
 
 
 def require_action(payment_id: UUID, *, url: str, expires_at: datetime) -> bool:
-    """The card's owner must act at this address until then; whether the payment was still pending."""
+    """The card's owner must act at this address until then; whether the payment is unsettled.
+
+    One in doubt is pending again: the gateway has the charge, and waits for its owner.
+    """
     open_transaction.assert_inside()
-    found = Payment.objects.filter(id=payment_id, status=Status.PENDING)
-    return bool(found.update(action_url=url, action_expires_at=expires_at))
+    found = Payment.objects.filter(id=payment_id, status__in=UNSETTLED)
+    return bool(found.update(status=Status.PENDING, action_url=url, action_expires_at=expires_at))
 
 
 def end_action(payment_id: UUID) -> None:

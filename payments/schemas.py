@@ -80,8 +80,13 @@ def failure_body(code: str, detail: str, language: str) -> dict[str, str] | None
     return {"code": code, "detail": lazy_texts.translate_stored(detail, language)} if code else None
 
 
-def payment_body(payment: Payment, language: str = ENGLISH) -> dict[str, Any]:
-    """The response body of a payment; only why it failed is in the language."""
+def payment_body(
+    payment: Payment, language: str = ENGLISH, *, reader_id: int | None = None
+) -> dict[str, Any]:
+    """The response body of a payment; only why it failed is in the language.
+
+    `reader_id` is the account that reads it, if it may be another than the payment's.
+    """
     return {
         "id": payment.id,
         "order": payment.order_id,
@@ -90,13 +95,16 @@ def payment_body(payment: Payment, language: str = ENGLISH) -> dict[str, Any]:
         "card_amount": payment.card_amount,
         "failure": failure_body(payment.failure_code, payment.failure_detail, language),
         "created_at": payment.created_at,
-        "next_action": next_action_body(payment),
+        "next_action": next_action_body(payment, reader_id=reader_id),
     }
 
 
-def next_action_body(payment: Payment) -> dict[str, Any] | None:
-    """What the card's owner must do for the payment now; None where there is nothing."""
-    if not payment.requires_action:
+def next_action_body(payment: Payment, *, reader_id: int | None = None) -> dict[str, Any] | None:
+    """What the card's owner must do for the payment now; None where there is nothing, and for other readers.
+
+    The page's URL is a secret: it is all that one needs to confirm or refuse the charge there.
+    """
+    if not payment.requires_action or reader_id not in (None, payment.account_id):
         return None
     return {"type": "redirect", "url": payment.action_url, "expires_at": payment.action_expires_at}
 

@@ -34,10 +34,13 @@ class FeedState(models.Model):
     """The one row of the feed: its lock admits one sequencer at a time.
 
     Positions up to `last_position` are given; those up to `swept_position` were deleted after the retention.
+    `gaps` has the first and the last position of each run that a restore of a backup left out: cursors of
+    readers may still name them.
     """
 
     last_position = models.BigIntegerField(_("last position"), default=0)
     swept_position = models.BigIntegerField(_("swept position"), default=0)
+    gaps = models.JSONField(_("gaps"), default=list)
 
     class Meta:
         verbose_name, verbose_name_plural = _("state of the event feed"), _("states of the event feed")

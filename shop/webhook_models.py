@@ -65,6 +65,7 @@ class WebhookDelivery(models.Model):
     )
     position = models.BigIntegerField(_("position"), null=True, blank=True)
     event_id = models.UUIDField(_("event id"))
+    order_id = models.UUIDField(_("order id"), null=True, blank=True)
     type = models.CharField(_("type"), max_length=64)
     payload = models.JSONField(_("payload"), null=True, blank=True)
     status = models.CharField(_("status"), max_length=10, choices=Status.choices)
@@ -88,7 +89,11 @@ class WebhookDelivery(models.Model):
                 fields=["endpoint", "event_id"], name="shop_webhookdelivery_one_per_event"
             ),
         ]
-        indexes = [models.Index(fields=["endpoint", "status", "id"], name="shop_webhookdelivery_of_status")]
+        indexes = [
+            models.Index(fields=["endpoint", "status", "id"], name="shop_webhookdelivery_of_status"),
+            models.Index(fields=["endpoint", "status", "next_attempt_at"], name="shop_webhookdelivery_due"),
+            models.Index(fields=["endpoint", "order_id"], name="shop_webhookdelivery_of_order"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.type} {self.event_id}"

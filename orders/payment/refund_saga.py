@@ -58,7 +58,8 @@ def _lock(sagas: Sequence[SagaRow], skip_locked: bool) -> dict[UUID, LockedOrder
 
 def _refund_cards(attempts: Sequence[Attempt]) -> list[OutsideCall]:
     refunds = Refund.objects.in_bulk([attempt.saga.subject_id for attempt in attempts])
-    paid = Payment.objects.filter(order_id__in=[refund.order_id for refund in refunds.values()])
+    order_ids = [refund.order_id for refund in refunds.values()]
+    paid = Payment.objects.filter(order_id__in=order_ids, status=Payment.Status.SUCCEEDED)
     references = dict(paid.values_list("order_id", "charge_reference"))
     return [
         OutsideCall([attempt.saga], partial(_refund_card, refund, references[refund.order_id]))

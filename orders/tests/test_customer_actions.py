@@ -1,6 +1,7 @@
 """Payments whose card's owner must act: the saga rests, and a webhook or a look-up moves it on."""
 
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -52,6 +53,33 @@ def test_a_saga_that_waits_for_the_owner_has_no_lease_no_attempt_and_no_alarm(se
     assert status.count_needing_operator(most=10) == 0
     assert backlog.oldest_waiting_seconds() == 0
     assert state.read_in_doubt()[state.IN_DOUBT] == 0
+    assert buying.broken_laws() == []
+
+
+def test_a_charge_whose_reply_was_lost_waits_for_its_owner_once_it_is_found(
+    settings: LazySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.PAYMENT_ACTION_SECONDS, settings.PAYMENT_GIVE_UP_SECONDS = 600, 900
+    placed, real = owners.order(), charging.gateway
+
+    class ReplyLost:
+        def __getattr__(self, name: str) -> object:
+            return getattr(real(), name)
+
+        def charge(self, **wanted: Any) -> GatewayResult:
+            real().charge(**wanted)
+            return GatewayResult(status="unknown", failure_detail="no answer in time")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(charging, "gateway", ReplyLost)
+        assert buying.advance(placed).status == "paying"
+    assert payment_of(placed).shown_status == "in_doubt"
+    buying.advance(placed)
+    payment = payment_of(placed)
+    assert (payment.shown_status, bool(payment.action_url)) == ("requires_action", True)
+    with clock.shifted(by=timedelta(seconds=700)):
+        assert buying.advance(placed).status == "payment_failed"
+    assert kept_amount(payment) == 0
     assert buying.broken_laws() == []
 
 

@@ -14,6 +14,7 @@ from orders.tests import buying, owners
 from payments.models import Payment
 from payments.tests import events
 from shop.tests.clients import Api, client_of
+from shop.tests.factories import SuperuserFactory
 from shop.tests.racing import wait_until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("worker")]
@@ -84,6 +85,9 @@ def test_a_call_that_waits_gets_202_at_once_with_the_page_and_then_the_settled_a
     assert (read["status"], read["next_action"]) == ("requires_action", payment["next_action"])
     assert api.get(answer["Location"]).json()["payment"] == payment
     assert api.get("/orders").json()["results"][0]["payment"] == payment
+    staff = client_of(SuperuserFactory.create())
+    assert staff.get(answer["Location"]).json()["payment"] == payment | {"next_action": None}
+    assert staff.get(f"/payments/{payment['id']}").json()["next_action"] is None
     refused = api.post(f"/orders/{order['id']}/cancel")
     assert (refused.status_code, refused.json()["code"]) == (409, "order_not_cancellable")
     decide(payment["next_action"]["url"], "approve")

@@ -58,6 +58,16 @@ def kept(**wanted: Any) -> PlacedOrder:
     return placed
 
 
+def test_the_refund_is_of_the_card_that_paid_whatever_the_clock_of_its_host(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    placed, real = kept(), payment_states.uuid7
+    # A host that is a minute behind: its payment has the smaller id.
+    monkeypatch.setattr(payment_states, "uuid7", lambda: UUID(int=real().int - (60_000 << 80)))
+    assert pay_and_advance(placed.order.id, "tok_ok") == "paid"
+    assert buying.execute_refund(buying.refund(placed.order.id)).status == "succeeded"
+
+
 def refusal(order_id: UUID) -> Rejected:
     with pytest.raises(Rejected) as refused:
         pay(order_id, "tok_ok")

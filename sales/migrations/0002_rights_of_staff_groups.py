@@ -1,7 +1,7 @@
 """The rights on sales of the groups that the shop has created, as docs/operators.md lists them.
 
-A group gets them as long as it is as it was created. One that operators changed, or created under its name,
-stays as it is, for its members must not gain rights by an update: the log names what it lacks.
+A group gets them as long as it has all rights with which it was created. One from which operators took some,
+or which they created under its name, stays as it is: the log names what it lacks.
 """
 
 import importlib
@@ -27,7 +27,7 @@ def add_rights(apps, schema_editor):
     for group, rights in _groups(apps, using):
         with transaction.atomic(using=using):
             held = groups_of_staff._names(group)
-            if held == set(groups_of_staff.GROUPS[group.name]):
+            if held >= set(groups_of_staff.GROUPS[group.name]):
                 found = [groups_of_staff._permission(apps, using, name) for name in rights]
                 group.permissions.add(*found)
             elif missing := sorted(set(rights) - held):

@@ -59,7 +59,7 @@ def verify(secret: str) -> KnownKey:
 
     Raises `TokenInvalid` for an unknown, revoked or expired key, or one whose maker is not active staff any
     more, and `DatabaseUnavailable` if the keys can't be read. Submit to `REFRESHER` first if a refresh is
-    due.
+    due, and to `NEWER_READER` before a second try, for the secret may be younger than what is remembered.
     """
     key = CACHED.recent().get(secret[:PREFIX_LENGTH])
     now = clock.now()
@@ -112,4 +112,4 @@ CACHED: RememberedRows[Mapping[str, KnownKey]] = RememberedRows(
     max_age_seconds=MAX_AGE_SECONDS,
     leader_pool=REFRESH_POOL,
 )
-REFRESHER = CACHED.refresher
+REFRESHER, NEWER_READER = CACHED.refresher, CACHED.newer_reader

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 from django.db import DatabaseError
@@ -21,6 +22,8 @@ from shop.lazy_texts import mark as _
 
 log = get_logger(__name__)
 NEVER = float("-inf")
+SHORTEST_PAUSE_SECONDS = 0.1
+"""Between two readings for requests whose row is not known."""
 Value = TypeVar("Value")
 
 
@@ -61,14 +64,16 @@ class RememberedRows(Generic[Value]):
         # Whether the last read failed: an outage is logged when it begins and when it ends, not per request.
         self._is_failing = False
         self._mutex = threading.Lock()
-        self.refresher: Batcher[None, None] = Batcher(
-            self._refresh_for_batch,
-            name=name.replace(" ", "_"),
+        shared = partial(
+            Batcher[None, None],
             run=run_without_transaction,
             max_batch=sys.maxsize,
             wait_seconds=max_age_seconds,
             leader_pool=leader_pool,
         )
+        self.refresher = shared(self._refresh_for_batch, name=name.replace(" ", "_"))
+        self.newer_reader = shared(self._read_newer_for_batch, name=f"newer_{name.replace(' ', '_')}")
+        """Reads what was committed before the request came: for a row that is not among those remembered."""
 
     def recent(self) -> Value:
         """What is remembered, without a query. Raises `DatabaseUnavailable` if it is too old."""
@@ -108,6 +113,19 @@ class RememberedRows(Generic[Value]):
 
     def _refresh_for_batch(self, requests: Sequence[None]) -> Sequence[None]:
         self.refresh()
+        return requests
+
+    def _read_newer_for_batch(self, requests: Sequence[None]) -> Sequence[None]:
+        """Read again after `SHORTEST_PAUSE_SECONDS` at least: anyone may ask for unknown rows."""
+        began_at = time.monotonic()
+        time.sleep(max(0.0, SHORTEST_PAUSE_SECONDS - self._reading.age()))
+        with self._mutex:
+            if self._reading.read_at < began_at:
+                try:
+                    self._read_again()
+                except DatabaseError as error:
+                    self._log_first_failure(error)
+                    raise
         return requests
 
     def _read_again(self) -> None:

@@ -1,4 +1,4 @@
-"""Reading the feed: pages of events behind a cursor, and the deletion of old ones.
+"""Reading the feed: pages of events after a cursor, and the deletion of old ones.
 
 A cursor is the position of the last event that its reader has seen. It is opaque to readers, so that what it
 says may change.
@@ -56,10 +56,10 @@ def decode_cursor(cursor: str) -> int:
 
 
 def read_page(*, after: int | None, patterns: Collection[str], limit: int) -> Page:
-    """Up to `limit` events behind a position, or from the oldest one on, of types that a pattern chooses.
+    """Up to `limit` events after a position, or from the oldest one on, of types that a pattern chooses.
 
     Without patterns all are. Raises `Invalid` for a position that was not given yet, and `Rejected`
-    `cursor_expired` if events behind it were deleted after the retention.
+    `cursor_expired` if events after it were deleted after the retention.
     """
     # Read before the events: all positions up to the last one are committed by then.
     state = FeedState.objects.filter(pk=sequencing.ROW).first() or FeedState()
@@ -87,16 +87,20 @@ def last_position() -> int:
     return FeedState.objects.filter(pk=sequencing.ROW).aggregate(last=Max("last_position"))["last"] or 0
 
 
-def oldest_position() -> int:
+def last_deleted_position() -> int:
     """The last position whose event was deleted after the retention; 0 while none was."""
     return FeedState.objects.filter(pk=sequencing.ROW).aggregate(last=Max("swept_position"))["last"] or 0
 
 
 def missing_positions() -> int:
-    """How many positions behind the deleted events have no event: always 0. It reads the index."""
-    last = last_position()
-    count = FeedEvent.objects.filter(position__lte=last).count()
-    return last - oldest_position() - count
+    """How many positions after the deleted events have no event, except a restore's gaps: always 0.
+
+    It reads the index.
+    """
+    state = FeedState.objects.filter(pk=sequencing.ROW).first() or FeedState()
+    last, deleted = state.last_position, state.swept_position
+    left_out = sum(max(0, end - max(first - 1, deleted)) for first, end in state.gaps)
+    return last - deleted - left_out - FeedEvent.objects.filter(position__lte=last).count()
 
 
 def unsequenced_seconds() -> float:
@@ -156,6 +160,6 @@ def _not_a_cursor() -> Exception:
 
 def _expired() -> Rejected:
     return Rejected(
-        _("Events behind the cursor were deleted; read from the beginning, without a cursor."),
+        _("Events after the cursor were deleted; read from the oldest one on, without a cursor."),
         code="cursor_expired",
     )

@@ -4,7 +4,7 @@ Ids are drawn before the commit, so a transaction may commit behind others that 
 that remembers the last id would skip its events. A position is given after the commit: under the lock of the
 feed's one row the sequencer reads what has committed (READ COMMITTED shows nothing else) and gives each event
 the next position. It commits them together with `last_position`, so what a reader sees has no gaps, and no
-position is ever given behind one that was seen.
+lower position is given afterwards.
 
 The events of an order keep their sequence: a transaction writes them while it holds the order's lock, so each
 has a greater id than those that were committed before it, and the sequencer goes by ids.

@@ -1,13 +1,15 @@
 """The HTTP edge of the event feed."""
 
+import time
+
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 
 from shop.api_keys.scopes import Resource
-from shop.concurrency.event_loop import run_in_thread
+from shop.concurrency.event_loop import run_in_thread, sleep
 from shop.event_feed import reading, sequencing
 from shop.feed_api import schemas
 from shop.http import prefer
-from shop.http.messages import account_id
+from shop.http.messages import caller_id
 from shop.http.openapi import api_doc
 from shop.http.permissions import require_staff_permission
 from shop.http.validation import read_query
@@ -15,6 +17,11 @@ from shop.http.views import Request, Response, View
 from shop.redis import completion_notifications
 
 PERMISSION = "shop.view_feedevent"
+MOST_WAITING = 8
+"""Calls of one account that wait for an event in a process; a further one is answered at once."""
+CHECK_SECONDS = 1.0
+"""Between two reads of a call that waits: events of other types wake it too."""
+NEVER = float("-inf")
 
 
 class Events(View):
@@ -34,7 +41,7 @@ class Events(View):
                 "type",
                 str,
                 description="Only events of this type, or of all that begin so, as `order.*`. A page may "
-                "then be empty while there are others behind it: go on with its `next`.",
+                "then be empty while others follow: continue with its `next`.",
             ),
             api_doc.PAGING[0],
             api_doc.PREFER_WAIT,
@@ -43,7 +50,7 @@ class Events(View):
         | api_doc.refusals({403: ["permission_denied"], 409: ["cursor_expired"]}),
     )
     async def get(self, request: Request) -> Response:
-        caller = account_id(request)
+        caller = caller_id(request)
         await run_in_thread(require_staff_permission, request, PERMISSION, group="staff", member=caller)
         query = read_query(schemas.EventsQuery, request)
         reading.check_pattern(query.type)
@@ -53,16 +60,23 @@ class Events(View):
             return await run_in_thread(_read, query, after, group="staff", member=caller)
 
         page = await read(after)
+        read_at = NEVER
         seconds = prefer.wait_seconds(request.header("Prefer"))
         if seconds and page.is_end and not page.events:
 
             async def has_events() -> bool:
-                nonlocal page
+                nonlocal page, read_at
+                await sleep(max(0.0, read_at + CHECK_SECONDS - time.monotonic()))
                 page = await read(page.position)
+                read_at = time.monotonic()
                 return bool(page.events)
 
             await completion_notifications.wait(
-                sequencing.NOTIFICATION, is_settled=has_events, seconds=seconds, owner=caller
+                sequencing.NOTIFICATION,
+                is_settled=has_events,
+                seconds=seconds,
+                owner=caller,
+                most_of_owner=MOST_WAITING,
             )
         return Response(schemas.page_body(page))
 

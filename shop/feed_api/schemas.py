@@ -34,7 +34,7 @@ class FeedEventBody(BaseModel):
 
 
 class FeedPageBody(BaseModel):
-    """Some events in their order. `next` is the cursor behind them, to be sent as `after`; never null."""
+    """Some events in their order. `next` is the cursor after them, to be sent as `after`; never null."""
 
     results: list[FeedEventBody]
     next: str

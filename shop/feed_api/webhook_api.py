@@ -14,6 +14,8 @@ from shop.http.validation import Nothing, read, read_query
 from shop.http.views import Request, Response, View
 from shop.webhook_endpoints import deliveries, endpoints
 
+READ_EVENTS = "shop.view_feedevent"
+"""An endpoint is sent what its maker may read by `GET /events`."""
 STAFF_ONLY = api_doc.refusals({403: ["permission_denied"]})
 OF_ONE = api_doc.refusals({403: ["permission_denied"], 404: ["not_found"]})
 BUILT_IN = api_doc.refusals({409: ["built_in_endpoint"]})
@@ -46,6 +48,7 @@ class WebhookEndpoints(View):
     )
     def post(self, request: Request) -> Response:
         require_staff_permission(request, "shop.add_webhookendpoint")
+        require_staff_permission(request, READ_EVENTS)
         given = read(schemas.CreateWebhookEndpointInput, request)
         endpoint = endpoints.create(url=given.url, events=given.events, description=given.description)
         body = schemas.endpoint_body(endpoint) | {"secret": endpoint.secret}
@@ -71,6 +74,7 @@ class OneWebhookEndpoint(View):
     )
     def patch(self, request: Request, endpoint_id: UUID) -> Response:
         require_staff_permission(request, "shop.change_webhookendpoint")
+        require_staff_permission(request, READ_EVENTS)
         given: dict[str, Any] = read(schemas.ChangeWebhookEndpointInput, request).model_dump(
             exclude_none=True
         )
@@ -113,7 +117,7 @@ class ResendDelivery(View):
     @extend_schema(
         summary="Send an event to a webhook endpoint again (staff)",
         description="With the same id. It is sent at once, and then tried as a new one is. It may then come "
-        "behind later events of its order.",
+        "after later events of its order.",
         request=schemas.ResendInput,
         responses={202: schemas.WebhookDeliveryBody}
         | OF_ONE
@@ -136,7 +140,7 @@ class TestWebhookEndpoint(View):
         request=Nothing,
         responses={202: schemas.WebhookDeliveryBody}
         | OF_ONE
-        | api_doc.refusals({409: ["built_in_endpoint", "endpoint_disabled"]}),
+        | api_doc.refusals({409: ["built_in_endpoint", "endpoint_disabled", "too_many_tests"]}),
     )
     def post(self, request: Request, endpoint_id: UUID) -> Response:
         require_staff_permission(request, "shop.change_webhookendpoint")

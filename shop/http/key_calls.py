@@ -9,13 +9,14 @@ from contextlib import suppress
 from prometheus_client import Counter
 
 from shop.accounts import disabled_accounts
-from shop.accounts.authentication import Account, UsedKey
+from shop.accounts.authentication import Account, TokenInvalid, UsedKey
 from shop.api_keys import acted_accounts, key_memory, last_use, scopes
 from shop.api_keys.key_memory import KnownKey
 from shop.concurrency import event_loop
 from shop.errors import FirstcomeError, NotAllowed, Unavailable, invalid_field
 from shop.events import journal
 from shop.http.messages import Request
+from shop.http.validation import LARGEST_ID
 from shop.lazy_texts import mark as _
 from shop.rates import rate_limits
 
@@ -46,7 +47,7 @@ class AccountRefused(NotAllowed):
 
 
 async def authenticate(request: Request, secret: str, *, scope: str, has_method: bool) -> Account:
-    """Return the caller, without a query while what this process remembers is recent.
+    """Return the caller, without a query while what this process remembers is recent and has the key.
 
     `scope` is the one that the call needs, empty where no key may make it; a method that the view doesn't
     have needs none, for it is 405 to every caller. Raises `TokenInvalid`, `Throttled`, `ScopeMissing`,
@@ -66,7 +67,11 @@ async def _authenticate(request: Request, secret: str, scope: str, *, has_method
         # If the refresh fails, what is remembered is used while it is recent enough.
         with suppress(Unavailable):
             await event_loop.submit_to_batcher(key_memory.REFRESHER, None)
-    key = key_memory.verify(secret)
+    try:
+        key = key_memory.verify(secret)
+    except TokenInvalid:
+        await event_loop.submit_to_batcher(key_memory.NEWER_READER, None)
+        key = key_memory.verify(secret)
     rate_limits.API_KEYS.count(key.id)
     last_use.note(key.id)
     if has_method:
@@ -92,7 +97,9 @@ async def _account_to_act_for(key: KnownKey, named: str) -> int:
     _require_scope(key, scopes.ACT)
     if not key.may_act:
         raise AccountRefused(_("The account that made this API key may not have keys act for accounts."))
-    if not (named.isascii() and named.isdigit() and len(named) <= LONGEST_ACCOUNT):
+    if not (
+        named.isascii() and named.isdigit() and len(named) <= LONGEST_ACCOUNT and int(named) <= LARGEST_ID
+    ):
         raise invalid_field(ACCOUNT_HEADER, "not_an_id", _("The header must be an account's number."))
     if disabled_accounts.is_refresh_due():
         with suppress(Unavailable):

@@ -199,7 +199,7 @@ class View(APIView):
             request,
             secret,
             scope=required_scope(resource, request.method),
-            has_method=request.method in self.allowed_methods and request.method != "OPTIONS",
+            has_method=request.method != "OPTIONS" and self._find_method(request.method) is not None,
         )
 
     def options(self, request: Request, **arguments: Any) -> Response:  # type: ignore[override]
@@ -207,10 +207,14 @@ class View(APIView):
         return Response(status=204, headers={"Allow": ", ".join(self.allowed_methods)})
 
     def _method(self, request: Request) -> Any:
-        name = request.method.lower()
-        if name == "head" and not hasattr(self, "head"):
-            name = "get"
-        method = getattr(self, name, None) if name in self.http_method_names else None
+        method = self._find_method(request.method)
         if method is None:
             raise exceptions.MethodNotAllowed(request.method)
         return method
+
+    def _find_method(self, method: str) -> Any:
+        """What answers this method, None if the view doesn't have it. HEAD is answered as GET."""
+        name = method.lower()
+        if name == "head" and not hasattr(self, "head"):
+            name = "get"
+        return getattr(self, name, None) if name in self.http_method_names else None

@@ -47,6 +47,7 @@ class Migration(migrations.Migration):
                 ),
                 ("last_position", models.BigIntegerField(default=0, verbose_name="last position")),
                 ("swept_position", models.BigIntegerField(default=0, verbose_name="swept position")),
+                ("gaps", models.JSONField(default=list, verbose_name="gaps")),
             ],
             options={
                 "verbose_name": "state of the event feed",

@@ -89,6 +89,7 @@ class Migration(migrations.Migration):
                 ),
                 ("position", models.BigIntegerField(blank=True, null=True, verbose_name="position")),
                 ("event_id", models.UUIDField(verbose_name="event id")),
+                ("order_id", models.UUIDField(blank=True, null=True, verbose_name="order id")),
                 ("type", models.CharField(max_length=64, verbose_name="type")),
                 ("payload", models.JSONField(blank=True, null=True, verbose_name="payload")),
                 (
@@ -126,7 +127,11 @@ class Migration(migrations.Migration):
                 "verbose_name": "webhook delivery",
                 "verbose_name_plural": "webhook deliveries",
                 "indexes": [
-                    models.Index(fields=["endpoint", "status", "id"], name="shop_webhookdelivery_of_status")
+                    models.Index(fields=["endpoint", "status", "id"], name="shop_webhookdelivery_of_status"),
+                    models.Index(
+                        fields=["endpoint", "status", "next_attempt_at"], name="shop_webhookdelivery_due"
+                    ),
+                    models.Index(fields=["endpoint", "order_id"], name="shop_webhookdelivery_of_order"),
                 ],
                 "constraints": [
                     models.CheckConstraint(

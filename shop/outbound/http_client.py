@@ -38,7 +38,7 @@ class NotConnected(NoResponse):
 
 
 class ResponseTooLarge(Exception):
-    """The reply is longer than `LARGEST_RESPONSE_BYTES`."""
+    """The reply is longer than the caller takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +60,9 @@ class _ThreadHandles(threading.local):
 class _Exchange:
     """The state of one exchange, which libcurl's callbacks collect."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, most_bytes: int) -> None:
         self.address = address
+        self.most_bytes = most_bytes
         self.is_sent = False
         self.headers = HTTPHeaderDict()
         self.body = bytearray()
@@ -88,7 +89,7 @@ class _Exchange:
     def add_body(self, data: bytes) -> int:
         """Add a part of the body; returning 0 ends the exchange."""
         self.body += data
-        return len(data) if len(self.body) <= LARGEST_RESPONSE_BYTES else 0
+        return len(data) if len(self.body) <= self.most_bytes else 0
 
     def to_exception(self, error: pycurl.error) -> NoResponse | ResponseTooLarge:
         """The exception for an exchange that libcurl ended with this error."""
@@ -96,7 +97,7 @@ class _Exchange:
         is_timeout = code == pycurl.E_OPERATION_TIMEDOUT
         if not self.is_sent:
             return NotConnected("no connection", is_timeout=is_timeout)
-        if len(self.body) > LARGEST_RESPONSE_BYTES:
+        if len(self.body) > self.most_bytes:
             return ResponseTooLarge("the reply is too large")
         if is_timeout:
             return NoResponse("no whole reply in time" if self.body else "no reply in time", is_timeout=True)
@@ -117,8 +118,10 @@ def send_request(
     seconds: float,
     passes_trace: bool = False,
     address: str = "",
+    most_bytes: int = LARGEST_RESPONSE_BYTES,
 ) -> Reply:
-    """Send one request and read its whole reply within `seconds`. Raises `NoResponse` or `ResponseTooLarge`.
+    """Send one request and read its whole reply within `seconds`. Raises `NoResponse`, or `ResponseTooLarge`
+    for a body of more than `most_bytes`.
 
     One deadline holds for the lookup of the host's name, connecting, TLS, sending, headers and body. There
     are no retries: the caller decides, because it knows the idempotency key. Redirects are not followed, and
@@ -129,7 +132,9 @@ def send_request(
     with tracing.span(method, _attributes(method, url) if tracing.is_on else None, kind="client"):
         if passes_trace:
             headers = {**headers, **tracing.headers()}
-        reply = _exchange(method, url, headers=headers, body=body, seconds=seconds, address=address)
+        reply = _exchange(
+            method, url, headers=headers, body=body, seconds=seconds, address=address, most_bytes=most_bytes
+        )
         tracing.record_response(reply.status, fails_from=400)
         return reply
 
@@ -150,10 +155,17 @@ def _port(address: SplitResult) -> int:
 
 
 def _exchange(
-    method: str, url: str, *, headers: Mapping[str, str], body: bytes | None, seconds: float, address: str
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str],
+    body: bytes | None,
+    seconds: float,
+    address: str,
+    most_bytes: int,
 ) -> Reply:
     open_transaction.assert_outside()
-    curl, exchange = _handle(url, address), _Exchange(address)
+    curl, exchange = _handle(url, address), _Exchange(address, most_bytes)
     curl.setopt(pycurl.URL, url)
     curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
     curl.setopt(pycurl.PATH_AS_IS, 1)

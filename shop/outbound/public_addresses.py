@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 LONGEST_URL = 500
 # Resolvers take numbers in other forms than four decimal ones as addresses too: `0x7f.1`, `2130706433`.
 NUMERIC = re.compile(r"(.*\.)?(0[xX][0-9a-fA-F]*|[0-9]+)\.?")
+NAME = re.compile(r"[A-Za-z0-9._-]+")
+LITERAL = re.compile(r"[0-9a-fA-F:.]*:[0-9a-fA-F:.]*")
 DOTTED = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*)){3}")
 REFUSED_NETWORKS = tuple(
     map(
@@ -22,18 +24,19 @@ REFUSED_NETWORKS = tuple(
             "192.88.99.0/24",
             # Azure's own services for a virtual machine, at a public address.
             "168.63.129.16/32",
-            # They embed an IPv4 address, which may be any: IPv4-compatible, NAT64, Teredo, 6to4.
-            "::/96",
-            "64:ff9b::/96",
-            "64:ff9b:1::/48",
+            # They embed an IPv4 address, which may be any: Teredo, 6to4.
             "2001::/32",
             "2002::/16",
-            # Site-local, which is deprecated, and still private where it is used.
-            "fec0::/10",
+            # Documentation.
+            "3fff::/20",
         ),
     )
 )
 """Beside what `is_global` and `is_multicast` refuse."""
+GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
+"""What IPv6 has for addresses of the internet. NAT64, site-local and all that is not assigned are outside."""
+NOT_PUBLIC = "its host is not known, or has an address that is not public"
+"""One text for both, so that a refusal tells nothing of names inside the shop's network."""
 
 
 class AddressRefused(ValueError):
@@ -56,6 +59,8 @@ def check_url(url: str, *, allows_private: bool) -> None:
         raise AddressRefused("it must begin with https://")
     if not host or port == 0:
         raise AddressRefused("it has no host")
+    if not NAME.fullmatch(host) and not LITERAL.fullmatch(host):
+        raise AddressRefused("its host has other characters than letters, digits, '.', '-' and '_'")
     if NUMERIC.fullmatch(host) and not DOTTED.fullmatch(host):
         raise AddressRefused("its host is a number")
     if parts.username is not None or parts.password is not None:
@@ -75,11 +80,11 @@ def resolve(url: str, *, allows_private: bool) -> str:
     try:
         found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        raise AddressRefused("its host is not known") from None
+        raise AddressRefused(NOT_PUBLIC) from None
     addresses = [str(address[0]) for *_, address in found]
     for address in addresses:
         if not allows_private and not is_public(address):
-            raise AddressRefused(f"its host has the address {address}, which is not public")
+            raise AddressRefused(NOT_PUBLIC)
     return addresses[0]
 
 
@@ -89,4 +94,5 @@ def is_public(address: str) -> bool:
     if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
         ip = ip.ipv4_mapped
     is_refused = any(ip in network for network in REFUSED_NETWORKS if network.version == ip.version)
-    return ip.is_global and not ip.is_multicast and not is_refused
+    is_assigned = ip.version == 4 or ip in GLOBAL_UNICAST
+    return ip.is_global and is_assigned and not ip.is_multicast and not is_refused

@@ -59,15 +59,16 @@ async def wait(
     seconds: float,
     begin: Callable[[], None] | None = None,
     owner: int | None = None,
+    most_of_owner: int = MOST_OF_ONE_OWNER,
 ) -> bool:
     """Wait until `is_settled()` is true, at most `seconds`; return its last result.
 
     `is_settled` is checked before the wait. If `begin`, which starts the work, is given, it is called
     instead, and `is_settled` is checked after a notification or a pause. Returns False without waiting while
-    the process stops, when `WAITING_REQUESTS` already wait in it, or `MOST_OF_ONE_OWNER` of the account
-    `owner`. A check during the wait that raises `Overloaded` is repeated; any other exception ends the wait.
+    the process stops, when `WAITING_REQUESTS` already wait in it, or `most_of_owner` of the account `owner`.
+    A check during the wait that raises `Overloaded` is repeated; any other exception ends the wait.
     """
-    with _register(name, owner) as signal:
+    with _register(name, owner, most_of_owner) as signal:
         if begin:
             begin()
         elif await is_settled():
@@ -107,12 +108,12 @@ async def _wait_for_signal(
 
 
 @contextmanager
-def _register(name: str, owner: int | None) -> Iterator[Signal | None]:
+def _register(name: str, owner: int | None, most_of_owner: int) -> Iterator[Signal | None]:
     """A signal that is set when the name is completed; None at the limit of waiting requests."""
     _start_listener()
     signal = Signal()
     with _mutex:
-        is_registered = _has_place(owner)
+        is_registered = _has_place(owner, most_of_owner)
         if is_registered:
             _waiting[name].add(signal)
             _count_waiting(1, owner)
@@ -129,9 +130,9 @@ def _register(name: str, owner: int | None) -> Iterator[Signal | None]:
             _count_waiting(-1, owner)
 
 
-def _has_place(owner: int | None) -> bool:
+def _has_place(owner: int | None, most_of_owner: int) -> bool:
     """With the mutex held: whether another request of the account may wait."""
-    is_full = owner is not None and _waiting_by_owner[owner] >= MOST_OF_ONE_OWNER
+    is_full = owner is not None and _waiting_by_owner[owner] >= most_of_owner
     return not is_full and _count < settings.WAITING_REQUESTS
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -39,6 +40,15 @@ from shop.tests.test_admin_pages import _a_row_of_every_model
 __all__ = ["_a_row_of_every_model", "blocked", "owners"]
 NULL_CALL = ("/lab/null", {"campaign": 1})
 HEADING = "Who may make which call"
+ABOUT_AN_ACCOUNT = {
+    "GET /wallet",
+    "GET /wallet/entries",
+    "POST /orders",
+    "POST /payments",
+    "POST /sales/{sale_id}/entries",
+    "POST /wallet/top-ups",
+}
+"""The calls that a key makes for an account alone."""
 PLACING = {"items": [{"product": 0, "quantity": 1}]}
 
 
@@ -84,9 +94,24 @@ class TestScopesOfTheUrlTable:
             else:
                 assert refused.json()["code"] == "permission_denied", name
 
+    def test_head_needs_the_scope_that_get_needs(self, owners: Any) -> None:
+        maker = SuperuserFactory.create()
+        for name, method, route in calls():
+            if method != "get":
+                continue
+            path, _ = concrete(name, owners)
+            others = [one for one in scopes.ALL if one != _scope(route, "get")]
+            ApiKey.objects.all().update(revoked_at=clock.now())
+            key_memory.CACHED.forget()
+
+            refused = call(client_with(*others, maker=maker), "head", path)
+
+            assert refused.status_code == 403, name
+
     def test_with_its_scope_alone_no_call_lacks_one(self, owners: Any) -> None:
         maker = SuperuserFactory.create()
         by_scope = {scope: client_with(scope, maker=maker) for scope in scopes.ALL}
+        needing_an_account = set()
         for name, method, route in calls():
             scope = _scope(route, method)
             if scope:
@@ -96,6 +121,10 @@ class TestScopesOfTheUrlTable:
 
                 assert answer.status_code < 500, (name, answer.content)
                 assert not _is_refused_for_the_key(answer), (name, answer.content)
+                if answer.status_code == 400 and answer.json()["code"] == "account_required":
+                    needing_an_account.add(name)
+
+        assert needing_an_account == ABOUT_AN_ACCOUNT
 
 
 def _scope(route: Any, method: str) -> str:
@@ -403,6 +432,26 @@ class TestCost:
             key_memory.CACHED.refresh()
 
         assert len(queries.captured_queries) == 1
+
+    def test_a_new_key_and_a_new_secret_are_good_at_once(self) -> None:
+        maker = SuperuserFactory.create()
+        for _ in range(3):
+            new = make("coupons:write", maker=maker)
+            assert KeyApi(new.secret).post(*NULL_CALL).status_code == 200
+        rotated = keys.rotate(key_id=new.key.pk, account_id=maker.pk)
+        assert KeyApi(rotated.secret).post(*NULL_CALL).status_code == 200
+
+    def test_unknown_secrets_have_the_keys_read_ten_times_a_second_at_most(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        reads = []
+        monkeypatch.setattr(key_memory.CACHED, "_read", lambda: reads.append(time.monotonic()) or {})
+        unknown = KeyApi(f"{keys.START}{'x' * 43}")
+
+        statuses = {unknown.post(*NULL_CALL).status_code for _ in range(6)}
+
+        assert statuses == {401}
+        assert min(later - earlier for earlier, later in pairwise(reads)) >= 0.09
 
     def test_the_last_use_is_written_once_a_minute(self, monkeypatch: pytest.MonkeyPatch) -> None:
         new = make("coupons:write")

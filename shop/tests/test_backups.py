@@ -294,6 +294,20 @@ def test_ids_given_after_the_restored_state_never_come_again(server: Server, fol
     assert [id for id, *_ in rows(server, RESTORED)] == [1, 2, 3 + ID_GAP]
 
 
+def test_positions_of_the_feed_given_after_the_restored_state_never_come_again(
+    server: Server, folder: Path
+) -> None:
+    execute(server, "CREATE TABLE shop_feedstate (last_position BIGINT, swept_position BIGINT, gaps JSON)")
+    execute(server, "INSERT INTO shop_feedstate VALUES (7, 2, '[]')")
+    done(server, "backup", str(folder))
+    create(server, RESTORED)
+    done(server, "restore", str(folder), database=RESTORED)
+
+    [(last, swept, gaps)] = execute(server, "SELECT * FROM shop_feedstate", database=RESTORED)
+
+    assert (last, swept, json.loads(gaps)) == (7 + ID_GAP, 2, [[8, 7 + ID_GAP]])
+
+
 def test_what_cannot_be_restored_whole_is_refused_before_anything_is_changed(
     server: Server, folder: Path, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 from django.conf import LazySettings
+from django.db import connection
 
 from coupons.issuing import issuing
 from coupons.tests.factories import CampaignFactory
@@ -23,7 +24,9 @@ from shop.event_feed import catalogue, reading, recording, sequencing
 from shop.events import journal
 from shop.feed_models import FeedEvent, FeedState
 from shop.models import JournalLine
+from shop.operations.backups import restoring
 from shop.operations.doctor import events as doctor
+from shop.tests.api_keys import client_with
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.following import Follower, names_of, reader, record
@@ -130,6 +133,19 @@ def test_only_staff_with_the_permission_read_events() -> None:
     assert client_of().get("/events").status_code == 401
     assert client_of(AccountFactory.create()).get("/events").status_code == 403
     assert client_of(AccountFactory.create(is_staff=True)).get("/events?after=x").status_code == 403
+
+
+def test_a_key_of_staff_reads_events_and_none_that_acts_for_an_account() -> None:
+    record("a")
+    sequencing.sequence()
+    maker = reader()
+
+    assert names_of(client_with("events:read", maker=maker).get("/events").json()) == ["a"]
+    acting = client_with("events:read", "act", account=maker)
+    assert (acting.get("/events").status_code, acting.get("/events").json()["code"]) == (
+        403,
+        "permission_denied",
+    )
 
 
 def test_a_page_is_waited_for_until_there_is_an_event(api: Api) -> None:
@@ -290,9 +306,32 @@ def test_the_data_names_what_the_line_is_about_and_nothing_of_the_actor() -> Non
 
 
 def test_a_cursor_beyond_the_last_position_is_refused_rather_than_waited_for() -> None:
-    """As after a restore of the database: the events that get these positions would be skipped."""
+    """As after the promotion of a server that lacks it: events that get these positions would be skipped."""
     with pytest.raises(Invalid):
         reading.read_page(after=1, patterns=[], limit=1)
+
+
+def test_a_cursor_of_the_time_that_a_restore_lost_gets_what_comes_after_it() -> None:
+    record("a", "b", "c")
+    sequencing.sequence()
+    FeedEvent.objects.filter(position=3).delete()
+    FeedState.objects.update(last_position=2)
+    restoring._skip_positions(connection)
+    assert reading.missing_positions() == 0
+
+    record("d")
+    sequencing.sequence()
+
+    seen, position = [], 3
+    while position < reading.last_position():
+        page = reading.read_page(after=position, patterns=[], limit=10)
+        seen += [event.data["name"] for event in page.events]
+        position = page.position
+    assert seen == ["d"]
+    assert reading.missing_positions() == 0
+    with clock.shifted(by=timedelta(days=9)):
+        reading.delete_old()
+    assert reading.missing_positions() == 0
 
 
 def test_events_are_sequenced_and_read_on_sqlite(tmp_path: Path) -> None:

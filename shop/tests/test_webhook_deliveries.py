@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 import orjson
 import pytest
 from django.conf import LazySettings
+from django.db import OperationalError
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from shop import clock
@@ -295,7 +296,7 @@ def test_a_name_that_leads_to_loopback_later_is_not_called(
     deliver(endpoint)
     assert receiver.requests == []
     row = WebhookDelivery.objects.get()
-    assert "127.0.0.1, which is not public" in row.error
+    assert "has an address that is not public" in row.error
 
 
 def test_a_delivery_is_sent_again_with_the_same_id(receiver: Receiver) -> None:
@@ -385,6 +386,93 @@ def test_receivers_that_hang_delay_no_other(settings: LazySettings) -> None:
         finally:
             release.set()
             one.stop(20)
+
+
+def test_many_refused_orders_hold_back_no_other(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue, "MOST_DUE", 10)
+    endpoint = endpoint_for(receiver)
+    receiver.answer = lambda request: 422 if json.loads(request.body)["data"]["name"] == "refused" else 200
+    refused = [uuid4() for _ in range(60)]
+    for order_id in refused:
+        record_for(order_id, ["refused", "later"])
+    record_for(uuid4(), ["accepted"])
+    deliver(endpoint, passes=4)
+    assert "accepted" in receiver.names()
+    assert "later" not in receiver.names()
+    make_due()
+    record_for(refused[0], ["later"])
+    record_for(uuid4(), ["accepted later"])
+    deliver(endpoint, passes=20)
+    assert "accepted later" in receiver.names()
+    assert "later" not in receiver.names()
+    receiver.answer = lambda request: 200
+    make_due()
+    deliver(endpoint, passes=30)
+    assert receiver.names().count("later") == 61
+    assert {status for status, _ in statuses(endpoint)} == {"delivered"}
+
+
+def test_what_waits_for_a_refused_event_is_due_when_that_is(receiver: Receiver) -> None:
+    endpoint = endpoint_for(receiver)
+    receiver.answer = lambda request: 422
+    order_id = uuid4()
+    record_for(order_id, ["a", "b"])
+    deliver(endpoint)
+    record_for(order_id, ["c"])
+    deliver(endpoint)
+    due = WebhookDelivery.objects.values_list("next_attempt_at", flat=True)
+    assert len(set(due)) == 1
+    assert not dispatcher.due_endpoints().exists()
+    # Given up: the next one of the order is tried.
+    WebhookDelivery.objects.update(created_at=clock.now() - timedelta(days=4))
+    make_due()
+    deliver(endpoint)
+    assert dispatcher.due_endpoints().exists()
+
+
+def test_a_thread_that_cannot_be_started_leaves_the_endpoint_free(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, refused = threading.Thread.start, []
+
+    def refuse_once(thread: threading.Thread) -> None:
+        if thread.name.startswith("webhooks ") and not refused:
+            refused.append(thread)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse_once)
+    endpoint = endpoint_for(receiver)
+    record("a")
+    sequencing.sequence()
+    one = Dispatcher()
+    one.start()
+    try:
+        wait_until(lambda: statuses(endpoint) == [("delivered", 1)], seconds=10)
+    finally:
+        one.stop()
+    assert refused
+
+
+def test_what_cannot_be_recorded_is_not_sent_again_at_once(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(rows: object) -> None:
+        raise OperationalError(1114, "The table 'shop_webhookdelivery' is full")
+
+    monkeypatch.setattr(WebhookDelivery.objects, "bulk_create", full)
+    endpoint_for(receiver)
+    record("a")
+    sequencing.sequence()
+    one = Dispatcher()
+    one.start()
+    try:
+        wait_until(lambda: bool(receiver.requests), seconds=10)
+        time.sleep(3 * dispatcher.POLL_SECONDS)
+        # A transaction that fails may be tried again by itself.
+        assert len(receiver.requests) == 1
+    finally:
+        one.stop()
 
 
 def test_a_worker_that_is_killed_leaves_its_events_to_another(receiver: Receiver) -> None:

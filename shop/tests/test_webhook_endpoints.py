@@ -11,13 +11,14 @@ from django.conf import LazySettings
 from shop.models import JournalLine
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
-from shop.webhook_endpoints import endpoints
+from shop.webhook_endpoints import deliveries, endpoints
 from shop.webhook_models import WebhookDelivery, WebhookEndpoint
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PERMISSIONS = [
     *(f"shop.{action}_webhookendpoint" for action in ("view", "add", "change")),
     "shop.view_webhookdelivery",
+    "shop.view_feedevent",
 ]
 LOOPBACK = "http://127.0.0.1:9/hooks"
 
@@ -144,6 +145,18 @@ def test_a_test_is_listed_as_a_delivery(api: Api) -> None:
     assert api.get(f"{path}/deliveries").json()["results"] == [sent]
     assert api.get(f"{path}/deliveries?status=failed").json()["results"] == []
     assert api.get(f"{path}/deliveries?status=lost").status_code == 400
+
+
+def test_so_many_tests_may_wait_and_no_more(api: Api) -> None:
+    path = f"/webhook-endpoints/{created(api)['id']}/test"
+    statuses = [api.post(path, {}).status_code for _ in range(deliveries.MOST_PENDING_TESTS + 1)]
+    assert statuses == [202] * deliveries.MOST_PENDING_TESTS + [409]
+
+
+def test_a_url_in_the_journal_has_no_query(api: Api) -> None:
+    created(api, url="https://93.184.216.34/hooks?key=secret")
+    [line] = JournalLine.objects.filter(what="webhook_endpoint.created")
+    assert "secret" not in f"{line.detail} {line.after}"
 
 
 def test_each_call_needs_its_permission(api: Api) -> None:

@@ -18,6 +18,7 @@ from shop.webhook_endpoints import endpoints
 from shop.webhook_models import WebhookDelivery, WebhookEndpoint
 
 TEST = "webhook.test"
+MOST_PENDING_TESTS = 10
 PENDING = WebhookDelivery.Status.PENDING
 
 
@@ -62,8 +63,17 @@ def resend(*, endpoint_id: UUID, delivery_id: int, reason: str = "") -> WebhookD
 
 
 def send_test(*, endpoint_id: UUID) -> WebhookDelivery:
-    """Queue an event `webhook.test` for this endpoint alone. Raises as `resend` does."""
+    """Queue an event `webhook.test` for this endpoint alone.
+
+    Raises `NotFound`, and `Rejected` `endpoint_disabled` or `too_many_tests`.
+    """
     _get_enabled(endpoint_id)
+    pending = WebhookDelivery.objects.filter(endpoint=endpoint_id, type=TEST, status=PENDING)
+    if pending.count() >= MOST_PENDING_TESTS:
+        raise Rejected(
+            _("{count} tests of this endpoint are not delivered yet.", count=MOST_PENDING_TESTS),
+            code="too_many_tests",
+        )
     id, now = uuid7(), clock.now()
     payload: dict[str, Any] = {"id": str(id), "type": TEST, "at": now.isoformat(), "data": {}}
     row = WebhookDelivery(

@@ -1,4 +1,4 @@
-"""The threads of a worker that deliver to webhook endpoints: each endpoint that is behind has its own.
+"""The threads of a worker that deliver to webhook endpoints: each endpoint with events to send has its own.
 
 A receiver that hangs holds the threads of its own endpoint alone. Of all workers one delivers to an endpoint,
 by a lease in its row, so that the events of an order stay in sequence; after a crash another worker has it
@@ -28,6 +28,8 @@ RENEW_SECONDS = 10.0
 SENDING_AT_ONCE = 4
 """Requests to one endpoint."""
 STOP_SECONDS = 5.0
+PAUSE_AFTER_FAILURE_SECONDS = 10.0
+"""After a pass that could not be recorded, before the endpoint is released."""
 
 
 class Dispatcher:
@@ -82,7 +84,12 @@ class Dispatcher:
             )
             with self._mutex:
                 self._running[endpoint_id] = thread
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:
+                # No thread can be started now: another worker may have it.
+                self._end(endpoint_id)
+                raise
 
     def _serve(self, endpoint_id: UUID) -> None:
         """Deliver to an endpoint until nothing is due; then let others have it."""
@@ -96,11 +103,17 @@ class Dispatcher:
             log.info("another worker has the webhook endpoint", endpoint=str(endpoint_id))
         except Exception as error:
             log.warning("webhooks of an endpoint failed; trying again", error=str(error)[:200])
+            # What was sent is not recorded, and will be sent again: not at once.
+            self._stop.wait(PAUSE_AFTER_FAILURE_SECONDS)
         finally:
-            with self._mutex:
-                self._running.pop(endpoint_id, None)
-            release(endpoint_id, self._token)
+            self._end(endpoint_id)
             connections.close_all()
+
+    def _end(self, endpoint_id: UUID) -> None:
+        """Release the lease, and only then let this process take the endpoint again: by the same token."""
+        release(endpoint_id, self._token)
+        with self._mutex:
+            self._running.pop(endpoint_id, None)
 
     def _renew(self) -> None:
         with self._mutex:
@@ -112,7 +125,7 @@ class Dispatcher:
 
 
 def due_endpoints() -> "QuerySet[WebhookEndpoint]":
-    """The endpoints with events behind their position, or deliveries that are due."""
+    """The endpoints with events after their position, or deliveries that are due."""
     now = clock.now()
     pending = WebhookDelivery.objects.filter(status=queue.PENDING, next_attempt_at__lte=now)
     return WebhookEndpoint.objects.filter(

@@ -20,7 +20,7 @@ from shop.webhook_endpoints import signatures
 from shop.webhook_models import WebhookEndpoint
 
 MOST_ENDPOINTS = 50
-"""Each that is behind has some threads of a worker."""
+"""Each with events to send has some threads of a worker."""
 MOST_PATTERNS = 50
 BUILT_IN = UUID(int=1)
 """The data platform, whose batches `shop.events.outbox` delivers by a protocol of its own."""
@@ -186,9 +186,9 @@ def _check_events(events: Sequence[str]) -> None:
 
 
 def _facts(endpoint: WebhookEndpoint) -> dict[str, Any]:
-    """The endpoint in the journal: never its secret."""
+    """The endpoint in the journal: never its secret, nor the query of its URL, which may have keys."""
     return {
-        "url": endpoint.url,
+        "url": _without_query(endpoint.url),
         "events": list(endpoint.events),
         "description": endpoint.description,
         "enabled": endpoint.disabled_at is None,
@@ -199,7 +199,11 @@ def _note(what: str, endpoint: WebhookEndpoint, **more: Any) -> None:
     journal.note(
         what=f"webhook_endpoint.{what}",
         subject=f"webhook endpoint {endpoint.pk}",
-        detail=endpoint.url[: journal.LONGEST_DETAIL],
+        detail=_without_query(endpoint.url)[: journal.LONGEST_DETAIL],
         is_internal=True,
         **more,
     )
+
+
+def _without_query(url: str) -> str:
+    return url.partition("?")[0]

@@ -15,6 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.db.models import Max
 from prometheus_client import Counter
 
 from shop import clock
@@ -35,8 +36,10 @@ ATTEMPTS = Counter(
     "firstcome_webhook_attempts", "Requests to webhook endpoints, by the outcome.", ["outcome"]
 )
 EVENTS_AT_ONCE = 50
-MOST_PENDING = 500
-"""Of an endpoint: beyond it nothing more is taken from the feed, which keeps what comes."""
+MOST_DUE = 500
+"""Deliveries that a pass reads."""
+MOST_PENDING = 10_000
+"""Of an endpoint: with so many refused events nothing more is read from the feed, which keeps what comes."""
 NO_ORDER = "no order"
 
 
@@ -53,6 +56,7 @@ class Job:
     order_key: UUID | str
     is_new: bool
     attempt: Attempt | None = None
+    is_changed: bool = False
 
 
 @dataclass(slots=True)
@@ -79,8 +83,8 @@ def run(endpoint: WebhookEndpoint, *, pool: Executor, send: Callable[..., Attemp
     # A lane is an order's events: the next is sent once the one before it was taken.
     list(pool.map(partial(_send_lane, endpoint, send, todo.no_answer), todo.lanes.values()))
     now = clock.now()
-    for job in todo.jobs():
-        _apply(job, now)
+    for lane in todo.lanes.values():
+        _apply_all(lane, now)
     transactions.run(partial(_record, endpoint, todo, now), transactions.ONCE)
     _count(todo.jobs())
     return todo.has_more
@@ -100,14 +104,18 @@ def _send_lane(
 
 
 def _read(endpoint: WebhookEndpoint) -> Round:
-    """What is due of the pending deliveries, and the next events, unless too much is pending.
+    """What is due of the pending deliveries, and the next events, unless too many are pending.
 
     After a pass without any answer one order is tried, an untried one if there is one, so that neither a
     receiver that hangs nor an event that makes it hang holds up what it would take.
     """
     now, todo = clock.now(), Round(position=endpoint.position)
-    pending = list(WebhookDelivery.objects.filter(endpoint=endpoint, status=PENDING).order_by("id"))
-    waiting = _add_pending(todo, pending, now)
+    pending = WebhookDelivery.objects.filter(endpoint=endpoint, status=PENDING)
+    due = list(pending.filter(next_attempt_at__lte=now).order_by("id")[:MOST_DUE])
+    orders = {row.order_id for row in due if row.order_id}
+    # An earlier event of the same order may not be due yet.
+    rows = {row.pk: row for row in (*due, *pending.filter(order_id__in=orders))}
+    waiting = _add_pending(todo, [rows[pk] for pk in sorted(rows)], now)
     is_probe = endpoint.failures > 0
     if is_probe:
         untried_first = sorted(todo.lanes, key=lambda key: todo.lanes[key][0].row.attempts)
@@ -115,70 +123,80 @@ def _read(endpoint: WebhookEndpoint) -> Round:
         untried_first = list(todo.lanes)
     for key in untried_first[1 if is_probe else EVENTS_AT_ONCE :]:
         del todo.lanes[key]
-        waiting.add(key)
+        waiting[key] = now
         todo.has_more = True
     needs_another = not any(lane[0].row.attempts == 0 for lane in todo.lanes.values())
-    if len(pending) < MOST_PENDING and (not is_probe or needs_another):
+    is_full = pending[:MOST_PENDING].count() == MOST_PENDING
+    if not is_full and (not is_probe or needs_another):
         _read_feed(endpoint, todo, waiting, now, limit=1 if is_probe else EVENTS_AT_ONCE)
     return todo
 
 
-def _add_pending(todo: Round, pending: Sequence[WebhookDelivery], now: datetime) -> set[UUID | str]:
-    """Add the deliveries of orders whose first one is due. Returns the orders whose first one is not."""
+def _add_pending(
+    todo: Round, pending: Sequence[WebhookDelivery], now: datetime
+) -> dict[UUID | str, datetime]:
+    """Add the deliveries of orders whose first one is due. Returns when those of the other orders are."""
     found = FeedEvent.objects.filter(position__in=[row.position for row in pending if row.position])
     events = {event.position: event for event in found}
-    waiting: set[UUID | str] = set()
+    waiting: dict[UUID | str, datetime] = {}
     for row in pending:
         event = events.get(row.position)
         payload: dict[str, Any] | None = row.payload
         if payload is None and event is not None:
             payload = sending.body_of(event)
-        key = _order_key(event, row)
+        key = _order_key(row)
         if payload is None:
             # The event was deleted after the retention; that is longer than anything is tried.
             row.status, row.next_attempt_at = FAILED, None
             row.error = "the event was deleted before it was delivered"
-            todo.blocked.append(Job(row, {}, key, is_new=False))
+            todo.blocked.append(Job(row, {}, key, is_new=False, is_changed=True))
         elif key in waiting:
             continue
-        elif key not in todo.lanes and _is_later(row, now):
-            waiting.add(key)
+        elif key not in todo.lanes and row.next_attempt_at is not None and row.next_attempt_at > now:
+            waiting[key] = row.next_attempt_at
         else:
             todo.lanes[key].append(Job(row, payload, key, is_new=False))
     return waiting
 
 
-def _is_later(row: WebhookDelivery, now: datetime) -> bool:
-    return row.next_attempt_at is not None and row.next_attempt_at > now
-
-
 def _read_feed(
-    endpoint: WebhookEndpoint, todo: Round, waiting: set[UUID | str], now: datetime, *, limit: int
+    endpoint: WebhookEndpoint,
+    todo: Round,
+    waiting: dict[UUID | str, datetime],
+    now: datetime,
+    *,
+    limit: int,
 ) -> None:
-    position = max(endpoint.position, reading.oldest_position())
+    """Add the next events of the feed. One of an order that waits is due when the order's first one is."""
+    position = max(endpoint.position, reading.last_deleted_position())
     page = reading.read_page(after=position, patterns=endpoint.events, limit=limit)
+    orders = {event.order_id for event in page.events if event.order_id} - todo.lanes.keys()
+    pending = WebhookDelivery.objects.filter(endpoint=endpoint, status=PENDING, order_id__in=orders)
+    waiting |= dict(pending.values_list("order_id").annotate(due_at=Max("next_attempt_at")).order_by())
     for event in page.events:
         row = WebhookDelivery(
             endpoint=endpoint,
             position=event.position,
             event_id=event.event_id,
+            order_id=event.order_id,
             type=event.type,
             status=PENDING,
             next_attempt_at=now,
             created_at=now,
         )
-        key = _order_key(event, row)
+        key = _order_key(row)
         job = Job(row, sending.body_of(event), key, is_new=True)
         if key in waiting:
+            row.next_attempt_at = waiting[key]
             todo.blocked.append(job)
         else:
             todo.lanes[key].append(job)
     todo.position, todo.has_more = page.position, todo.has_more or not page.is_end
 
 
-def _order_key(event: FeedEvent | None, row: WebhookDelivery) -> UUID | str:
+def _order_key(row: WebhookDelivery) -> UUID | str:
     """Events with the same key are delivered in sequence."""
-    return (event and event.order_id) or f"{NO_ORDER} {row.event_id}"
+    return row.order_id or f"{NO_ORDER} {row.event_id}"
 
 
 def _record(endpoint: WebhookEndpoint, todo: Round, now: datetime) -> None:
@@ -188,17 +206,25 @@ def _record(endpoint: WebhookEndpoint, todo: Round, now: datetime) -> None:
         raise LeaseLost
     jobs = [*todo.jobs(), *todo.blocked]
     WebhookDelivery.objects.bulk_create([job.row for job in jobs if job.is_new])
-    _update(job.row for job in jobs if not job.is_new and (job.attempt or job.row.status == FAILED))
+    _update(job.row for job in jobs if not job.is_new and job.is_changed)
     _record_health(row, [job.attempt for job in jobs if job.attempt], now)
     row.position = todo.position
     row.save(update_fields=["position", "failing_since", "failures", "next_attempt_at"])
 
 
-def _apply(job: Job, now: datetime) -> None:
-    """Set the columns of a delivery by its attempt; one that waits for another has none."""
-    row, attempt = job.row, job.attempt
-    if attempt is None:
-        return
+def _apply_all(lane: Iterable[Job], now: datetime) -> None:
+    """Set the columns of an order's deliveries; those after one that failed are due when that is."""
+    due_at: datetime | None = None
+    for job in lane:
+        if job.attempt:
+            _apply(job.row, job.attempt, now)
+            due_at = None if job.attempt.is_delivered else (job.row.next_attempt_at or now)
+        elif due_at:
+            job.row.next_attempt_at = due_at
+        job.is_changed = bool(job.attempt or due_at)
+
+
+def _apply(row: WebhookDelivery, attempt: Attempt, now: datetime) -> None:
     row.attempts += 1
     row.response_status, row.error = attempt.response_status, attempt.error[:255]
     if attempt.is_delivered:

@@ -15,6 +15,9 @@ from shop.outbound.public_addresses import AddressRefused
 from shop.webhook_endpoints import signatures
 from shop.webhook_models import WebhookEndpoint
 
+LARGEST_ANSWER_BYTES = 64 * 2**10
+"""Of an answer the status alone counts; many endpoints are sent to at once."""
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
@@ -53,6 +56,7 @@ def send(endpoint: WebhookEndpoint, *, id: str, payload: dict[str, Any]) -> Atte
             body=body,
             seconds=settings.WEBHOOK_TIMEOUT_SECONDS,
             address=address,
+            most_bytes=LARGEST_ANSWER_BYTES,
         )
         status = reply.status
         error = "" if 200 <= status < 300 else f"HTTP {status}"

@@ -16,6 +16,7 @@ from typing import IO
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from shop.feed_models import FeedState
 from shop.operations.backups import binary_logs, dumping, incomplete, programs
 from shop.operations.backups.dumping import Backup
 from shop.operations.backups.programs import BackupFailed, Programs
@@ -51,7 +52,8 @@ def restore(
     With a folder of binary logs, replay them from the backup's position, up to the moment or their end; logs
     that end before the moment are refused, unless that is accepted. Each table's next id is then far above
     those it had: tokens, the data platform and Redis may still have ids that were given after the restored
-    state, and these never come again. Raises BackupFailed.
+    state, and these never come again; so are the next positions of the event feed, because readers may have
+    cursors of that time. Raises BackupFailed.
     """
     chosen = programs.programs_for(connection)
     backup = dumping.read_description(folder)
@@ -78,6 +80,7 @@ def restore(
     connection.close()
     _require_tables(connection, backup)
     _skip_ids(connection)
+    _skip_positions(connection)
     incomplete.unmark(connection)
     return Restored(
         backup=backup,
@@ -163,6 +166,21 @@ def _skip_ids(connection: BaseDatabaseWrapper) -> None:
         for table, following in cursor.fetchall():
             quoted = connection.ops.quote_name(table)
             cursor.execute(f"ALTER TABLE {quoted} AUTO_INCREMENT = {int(following) + ID_GAP}")
+
+
+def _skip_positions(connection: BaseDatabaseWrapper) -> None:
+    """Leave a gap after the last position of the feed, unless the backup is of a release without one."""
+    table = FeedState._meta.db_table
+    if table not in connection.introspection.table_names():
+        return
+    with connection.cursor() as cursor:
+        # In this order: an assignment sees those before it.
+        cursor.execute(
+            f"UPDATE {connection.ops.quote_name(table)} SET"  # noqa: S608 - the name of a model's table
+            " gaps = JSON_ARRAY_APPEND(gaps, '$', JSON_ARRAY(last_position + 1, last_position + %s)),"
+            " last_position = last_position + %s",
+            [ID_GAP, ID_GAP],
+        )
 
 
 @contextmanager
