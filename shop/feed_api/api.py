@@ -7,7 +7,7 @@ from shop.concurrency.event_loop import run_in_thread
 from shop.event_feed import reading, sequencing
 from shop.feed_api import schemas
 from shop.http import prefer
-from shop.http.messages import account_id
+from shop.http.messages import caller_id
 from shop.http.openapi import api_doc
 from shop.http.permissions import require_staff_permission
 from shop.http.validation import read_query
@@ -43,7 +43,7 @@ class Events(View):
         | api_doc.refusals({403: ["permission_denied"], 409: ["cursor_expired"]}),
     )
     async def get(self, request: Request) -> Response:
-        caller = account_id(request)
+        caller = caller_id(request)
         await run_in_thread(require_staff_permission, request, PERMISSION, group="staff", member=caller)
         query = read_query(schemas.EventsQuery, request)
         reading.check_pattern(query.type)

@@ -58,7 +58,7 @@ def test_the_script_gets_every_event_and_goes_on_after_it_was_killed(tmp_path: P
         record(name)
     second = follow(tmp_path, live_web, token)
     try:
-        wait_until(lambda: set(seen()) == set(written()) and len(written()) == 5, seconds=30)
+        wait_until(lambda: len(written()) == 5 and set(seen()) == set(written()), seconds=30)
     finally:
         second.kill()
         second.wait()
