@@ -8,7 +8,7 @@ endif
 BOOTSTRAP := @$(PYTHON) scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run manage test test-other-servers test-containers verify test-services smoke bench metrics-cost board-cost sale-load feed-cost hot-row staff-pages bulk retention growth lab scale scale-measure scale-lint simulate chaos restore-drill soak alerts screenshots cluster cluster-status cluster-drill check format openapi reference schema-changes messages docs dashboards audit-dependencies sbom fuzz lock
+.PHONY: help run manage test test-other-servers test-containers verify test-services smoke bench metrics-cost board-cost sale-load feed-cost hot-row staff-pages bulk retention growth lab scale scale-measure scale-lint simulate chaos restore-drill soak alerts screenshots cluster cluster-status cluster-drill check format openapi reference clients schema-changes messages docs dashboards audit-dependencies sbom fuzz lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -139,7 +139,7 @@ cluster-drill: ## faults of a cluster of its own under load, as root, and a tabl
 	$(BOOTSTRAP) cluster$(if $(filter mariadb,$(DB)),-mariadb)
 	@exec $(VENV) -m scripts.cluster.drill $(if $(DB),--db "$(DB)") --seed "$(SEED)" --minutes "$(MINUTES)" --only "$(ONLY)" $(if $(QUICK),--quick)
 
-check: ## formatting, lint, types, layers, migrations, drift of OpenAPI, reference and dashboards, translations, alerting rules
+check: ## formatting, lint, types, layers, migrations, drift of OpenAPI, reference, clients and dashboards, translations, alerting rules
 	$(BOOTSTRAP) check
 	@exec $(VENV) -m scripts.check
 
@@ -155,6 +155,10 @@ openapi: ## generate docs/openapi.yaml, and docs/reference
 reference: ## generate the API, settings and commands in docs/reference
 	$(BOOTSTRAP) check
 	@exec $(VENV) -m scripts.check --write-reference
+
+clients: ## generate what clients/ has from docs/openapi.yaml: the package for Python, the types for TypeScript
+	$(BOOTSTRAP) test
+	@exec $(VENV) -m scripts.clients
 
 schema-changes: ## list in docs/reference the algorithm that MariaDB needs for each statement of each migration
 	$(BOOTSTRAP) test

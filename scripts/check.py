@@ -41,6 +41,7 @@ COMMANDS = {
     "dashboards": "python -m scripts.monitoring.dashboards --check",
     "reference": "python -m scripts.reference --check",
     "messages": "python -m scripts.catalogs --check",
+    "clients": "python -m scripts.clients --check",
 }
 
 

@@ -20,7 +20,7 @@ METAPHORS = (
 BANNED = re.compile(rf"\b(?:{PERSONS}|{METAPHORS})\b", re.IGNORECASE)
 LEFT_AS_THEY_ARE = re.compile(
     r"^(?:docs/adr/|CHANGELOG\.md$|docs/openapi\.yaml$|docs/bench|docs/lab/"
-    r"|scripts/(?:tests/test_)?vocabulary\.py$|[a-z]+/migrations/)"
+    r"|clients/python/firstcome_client/generated/|scripts/(?:tests/test_)?vocabulary\.py$|[a-z]+/migrations/)"
 )
 READ = {".py", ".md", ".js", ".html", ".yml", ".toml"}
 

@@ -41,7 +41,7 @@ def test_the_contracts_of_layers_are_quoted_as_they_are():
 
 @every_page
 def test_every_path_is_there(page: Path):
-    folders = "|".join((*APPS, "scripts", "docs", "k6", "ops"))
+    folders = "|".join((*APPS, "scripts", "docs", "k6", "ops", "clients"))
     named = [code for code in _code(page) if re.fullmatch(rf"(?:{folders})/[\w./-]*", code)]
     linked = [link.partition("#")[0] for link in re.findall(r"\]\(([^):]+)\)", page.read_text())]
     assert [path for path in named if not _is_there(places.PROJECT, path)] == []

@@ -14,15 +14,17 @@ from pathlib import Path
 import pytest
 
 from scripts.stack import instance as instances
-from scripts.stack import own_stack, ports
+from scripts.stack import own_stack, places, ports
 from scripts.stack.instance import Instance
 from scripts.stack.programs import node_packages
-from scripts.tests import documented
+from scripts.tests import documented, own_client
 from scripts.tests.documented import Shown
 
 START = "make run\n"
+MYPY = f"{sys.executable} -m mypy --strict --follow-imports=silent --config-file= session.py"
+PIP = f"{sys.executable} -m pip --quiet --disable-pip-version-check"
 CLIENTS = documented.page("howto/generate-a-client.md")
-PROGRAMS = {block.title: block.text for block in documented.blocks(CLIENTS) if block.title}
+OWN_CLIENTS = documented.page("howto/use-the-clients.md")
 SECONDS = 120
 
 
@@ -83,12 +85,12 @@ def test_the_generated_python_client_runs_the_session(stack: Stack, tmp_path: Pa
     assert (document / "openapi.yaml").exists()
     run(generate.lines.partition("\n")[2], tmp_path)
     session = tmp_path / "session.py"
-    session.write_text(PROGRAMS[session.name])
+    session.write_text(program(CLIENTS, session.name))
 
     printed = run(f"{sys.executable} session.py", tmp_path, **stack.addresses)
 
-    assert documented.is_shown_by(expected_output("python"), printed), printed
-    run(f"{sys.executable} -m mypy --strict --follow-imports=silent --config-file= session.py", tmp_path)
+    assert documented.is_shown_by(expected_output(CLIENTS, "python"), printed), printed
+    run(MYPY, tmp_path)
 
 
 def test_the_generated_typescript_client_runs_the_session(stack: Stack, tmp_path: Path) -> None:
@@ -98,12 +100,39 @@ def test_the_generated_typescript_client_runs_the_session(stack: Stack, tmp_path
     (tmp_path / "node_modules").symlink_to(node_packages.installed() / "node_modules")
     (tmp_path / "package.json").write_text('{"type": "module"}')
     shutil.copytree("docs", tmp_path / "docs", ignore=shutil.ignore_patterns("lab", "adr"))
-    (tmp_path / "session.ts").write_text(PROGRAMS["session.ts"])
+    (tmp_path / "session.ts").write_text(program(CLIENTS, "session.ts"))
     run(generate_lines, tmp_path)
 
     printed = run(compile_and_run.lines, tmp_path, **stack.addresses)
 
-    assert documented.is_shown_by(expected_output("typescript"), printed), printed
+    assert documented.is_shown_by(expected_output(CLIENTS, "typescript"), printed), printed
+
+
+def test_the_python_client_is_installed_and_runs_the_session(stack: Stack, tmp_path: Path) -> None:
+    pytest.importorskip("setuptools")
+    copy = shutil.copytree(places.PROJECT / "clients" / "python", tmp_path / "python")
+    built = f"{PIP} wheel --no-deps --no-build-isolation --no-index --wheel-dir built {copy}"
+    run(f"{built}\n{PIP} install --no-deps --no-index --target installed built/*.whl", tmp_path)
+    shutil.rmtree(copy)
+    (tmp_path / "session.py").write_text(program(OWN_CLIENTS, "session.py"))
+    path = str(tmp_path / "installed")
+
+    printed = run(
+        f"{sys.executable} session.py", tmp_path, PYTHONPATH=path, BUYER="user-7", **stack.addresses
+    )
+
+    assert documented.is_shown_by(expected_output(OWN_CLIENTS, "python"), printed), printed
+    run(MYPY, tmp_path, MYPYPATH=path)
+
+
+def test_the_typescript_client_runs_the_session(stack: Stack, tmp_path: Path) -> None:
+    own_client.place(tmp_path)
+    (tmp_path / "session.ts").write_text(program(OWN_CLIENTS, "session.ts"))
+    compile_and_run = documented.transcript(OWN_CLIENTS)[-1]
+
+    printed = run(compile_and_run.lines, tmp_path, BUYER="user-8", **stack.addresses)
+
+    assert documented.is_shown_by(compile_and_run.output, printed), printed
 
 
 def test_a_month_is_archived_as_the_guide_says(stack: Stack) -> None:
@@ -131,9 +160,14 @@ def test_a_backup_is_restored_as_the_guide_says(stack: Stack) -> None:
     stack.paste([compare])
 
 
-def expected_output(language: str) -> str:
+def program(guide: str, name: str) -> str:
+    """The program of this name in the guide."""
+    return next(block.text for block in documented.blocks(guide) if block.title == name)
+
+
+def expected_output(guide: str, language: str) -> str:
     """What the guide says that the program of this language prints."""
-    found = documented.blocks(CLIENTS)
+    found = documented.blocks(guide)
     program = next(place for place, block in enumerate(found) if block.title and block.language == language)
     return next(block.text for block in found[program:] if block.language == "text")
 

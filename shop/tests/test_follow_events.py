@@ -1,4 +1,4 @@
-"""The script of docs/howto/follow-events.md, as it stands there, against a web server of the shop."""
+"""The script of docs/howto/follow-events.md, and the Python client, against a web server of the shop."""
 
 import os
 import subprocess
@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from firstcome_client import ApiKey, Shop
 from scripts.tests import documented
 from shop.accounts import tokens
 from shop.feed_models import FeedEvent
+from shop.tests import api_keys
 from shop.tests.following import reader, record
 from shop.tests.racing import wait_until
 
@@ -56,9 +58,23 @@ def test_the_script_gets_every_event_and_goes_on_after_it_was_killed(tmp_path: P
         record(name)
     second = follow(tmp_path, live_web, token)
     try:
-        wait_until(lambda: set(seen()) == set(written()) and len(written()) == 5, seconds=30)
+        wait_until(lambda: len(written()) == 5 and set(seen()) == set(written()), seconds=30)
     finally:
         second.kill()
         second.wait()
     # What was printed, and whose cursor was not saved, may have come again.
     assert list(dict.fromkeys(seen())) == written()
+
+
+def test_the_python_client_follows_events_by_an_api_key(live_web: str) -> None:
+    secret = api_keys.make("events:read", maker=reader()).secret
+    record("a", "b")
+    with Shop(live_web, ApiKey(secret)) as shop:
+        pages = shop.follow_events(kind="order.*")
+        seen = []
+        while len(seen) < 2:
+            page = next(pages)
+            seen += [event.data["name"] for event in page.results]
+        record("c")
+        rest = shop.follow_events(after=page.next_, kind="order.*")
+        assert (seen, [event.data["name"] for event in next(rest).results]) == (["a", "b"], ["c"])

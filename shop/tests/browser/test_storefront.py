@@ -1,7 +1,11 @@
 """The demo storefront, walked through in a browser: coupon, purchase, receipt, races and lost answers."""
 
+import os
 import re
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import pytest
@@ -13,6 +17,7 @@ from coupons.tests.factories import CampaignFactory
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
+from scripts.tests import own_client
 from scripts.tests.simulator import Simulator
 from shop.tests.browser import accessibility, storefront
 from shop.tests.browser import stack as stacks
@@ -21,12 +26,32 @@ from shop.tests.browser.faults import Faults
 from shop.tests.browser.stack import Stack
 from shop.tests.browser.storefront import HOME, SIGN_IN, card_of, open_product, receipt, sign_in
 from shop.tests.clients import client_of
-from shop.tests.factories import AccountFactory
+from shop.tests.factories import PASSWORD, AccountFactory
 from shop.tests.racing import wait_until
 
 PHONE_WIDTH = 375
 # At the same instant in every page: the clicks of one thread would come one after the other.
 CLICK_AT = "at => { setTimeout(() => document.getElementById('buy').click(), at - Date.now()); }"
+# A program that is no page: it signs in, and buys at the instant that it is given.
+BUYS_AT = """
+import { once } from "node:events";
+import { ProblemError, Shop, checked } from "./client.js";
+
+const { SHOP, BUYER, PASSWORD, PRODUCT } = process.env;
+const shop = new Shop(SHOP!, { username: BUYER!, password: PASSWORD! });
+await checked(shop.api.GET("/api/v1/users/me"));
+console.log("signed in");
+const [at] = await once(process.stdin, "data");
+await new Promise((resolve) => setTimeout(resolve, Number(at) - Date.now()));
+try {
+  const items = [{ product: Number(PRODUCT), quantity: 1 }];
+  console.log((await shop.placeOrder({ items, payment: { token: "tok_ok" } })).status);
+} catch (error) {
+  if (!(error instanceof ProblemError)) throw error;
+  console.log(error.code);
+}
+process.stdin.destroy();
+"""
 STORED = "Object.keys(sessionStorage).sort()"
 
 
@@ -108,6 +133,32 @@ def test_two_browsers_race_for_the_last_piece_and_a_third_sees_it_sold_out(
     expect(receipt(winner)).to_be_visible()
     expect(loser.locator(".card.over")).to_be_visible()
     expect(loser.locator("#buy")).to_have_count(0)
+    assert list(Order.objects.values_list("status", flat=True)) == ["paid"]
+    assert len(own_gateway.get("/charges")[1]["results"]) == 1
+
+
+def test_a_browser_and_a_program_race_for_the_last_piece(
+    open_page: Callable[..., Any], stack: Stack, faults: Faults, own_gateway: Simulator, tmp_path: Path
+) -> None:
+    faults.expect(r"^409: POST .*/orders$")
+    command = own_client.compile_program(tmp_path, BUYS_AT)
+    last = ProductFactory.create(name="Lamp", on_hand=1)
+    page = open_page(HOME)
+    sign_in(page, storefront.buyer("racer"))
+    open_product(page, last)
+    username = storefront.buyer("program").username
+    own = {"SHOP": stack.address, "BUYER": username, "PASSWORD": PASSWORD, "PRODUCT": str(last.pk)}
+    with subprocess.Popen(command, env=os.environ | own, text=True, stdin=PIPE, stdout=PIPE) as program:
+        assert program.stdout.readline() == "signed in\n"
+        at = page.evaluate("Date.now()") + 1_000
+        page.evaluate(CLICK_AT, at)
+        bought, _ = program.communicate(f"{at}\n", timeout=60)
+
+    if bought.strip() == "paid":
+        expect(page.locator(".card.over")).to_be_visible()
+    else:
+        assert bought.strip() == "insufficient_stock"
+        expect(receipt(page)).to_be_visible()
     assert list(Order.objects.values_list("status", flat=True)) == ["paid"]
     assert len(own_gateway.get("/charges")[1]["results"]) == 1
 

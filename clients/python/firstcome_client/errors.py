@@ -1,0 +1,76 @@
+"""What calls raise: problems that the shop answered with, answers that did not come, and waits that ended."""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import httpx
+
+KEY = "Idempotency-Key"
+
+
+class ProblemError(Exception):
+    """The shop refused the call.
+
+    `code` is the stable word to branch on; expect codes that you don't know. It is empty when the answer is
+    not the shop's, such as a proxy's page. `status` is the HTTP status, `body` the whole problem, with the
+    members that belong to its code. `retry_after` is in seconds, None without the header.
+    `idempotency_key` is the key of the call, None without one.
+    """
+
+    def __init__(
+        self, status: int, body: dict[str, Any], *, retry_after: float | None, idempotency_key: str | None
+    ) -> None:
+        self.status = status
+        self.body = body
+        self.code = str(body.get("code", ""))
+        self.detail = str(body.get("detail", ""))
+        self.retry_after = retry_after
+        self.idempotency_key = idempotency_key
+        super().__init__(f"{status} {self.code}: {self.detail}")
+
+    @classmethod
+    def of(cls, response: httpx.Response) -> Self:
+        """The error of an answer with a status of 400 or more."""
+        return cls(
+            response.status_code,
+            problem(response),
+            retry_after=retry_after(response.headers),
+            idempotency_key=response.request.headers.get(KEY),
+        )
+
+
+class NoAnswerError(Exception):
+    """No answer came, so that the effect of the call is not known.
+
+    Repeat a call that has an `idempotency_key` with the same key, later as well: it has one effect at most.
+    """
+
+    def __init__(self, request: httpx.Request, attempts: int) -> None:
+        self.idempotency_key: str | None = request.headers.get(KEY)
+        self.attempts = attempts
+        super().__init__(f"no answer to {request.method} {request.url.path} in {attempts} attempts")
+
+
+class NotSettledError(Exception):
+    """The wait ended while it was still open; `body` is its last state. It may settle at any time."""
+
+    def __init__(self, body: object) -> None:
+        self.body = body
+        super().__init__(f"not settled yet: {body}")
+
+
+def problem(response: httpx.Response) -> dict[str, Any]:
+    """The problem that the answer is, empty when it is none."""
+    if not response.headers.get("Content-Type", "").startswith("application/problem+json"):
+        return {}
+    try:
+        body = response.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """The seconds of `Retry-After`, None without it or when it is a date."""
+    text = headers.get("Retry-After", "")
+    return float(text) if text.isascii() and text.isdigit() else None

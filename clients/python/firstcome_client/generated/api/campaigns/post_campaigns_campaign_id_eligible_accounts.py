@@ -1,0 +1,253 @@
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from ... import errors
+from ...client import AuthenticatedClient, Client
+from ...models.eligible_accounts_body import EligibleAccountsBody
+from ...models.eligible_accounts_input import EligibleAccountsInput
+from ...models.problem import Problem
+from ...types import UNSET, Response, Unset
+
+
+def _get_kwargs(
+    campaign_id: int,
+    *,
+    body: EligibleAccountsInput,
+    firstcome_account: str | Unset = UNSET,
+) -> dict[str, Any]:
+    headers: dict[str, Any] = {}
+    if not isinstance(firstcome_account, Unset):
+        headers["Firstcome-Account"] = firstcome_account
+
+    _kwargs: dict[str, Any] = {
+        "method": "post",
+        "url": "/api/v1/campaigns/{campaign_id}/eligible-accounts".format(
+            campaign_id=quote(str(campaign_id), safe=""),
+        ),
+    }
+
+    _kwargs["json"] = body.to_dict()
+
+    headers["Content-Type"] = "application/json"
+
+    _kwargs["headers"] = headers
+    return _kwargs
+
+
+def _parse_response(
+    *, client: AuthenticatedClient | Client, response: httpx.Response
+) -> EligibleAccountsBody | Problem | None:
+    if response.status_code == 201:
+        response_201 = EligibleAccountsBody.from_dict(response.json())
+
+        return response_201
+
+    if response.status_code == 400:
+        response_400 = Problem.from_dict(response.json())
+
+        return response_400
+
+    if response.status_code == 401:
+        response_401 = Problem.from_dict(response.json())
+
+        return response_401
+
+    if response.status_code == 403:
+        response_403 = Problem.from_dict(response.json())
+
+        return response_403
+
+    if response.status_code == 404:
+        response_404 = Problem.from_dict(response.json())
+
+        return response_404
+
+    if response.status_code == 408:
+        response_408 = Problem.from_dict(response.json())
+
+        return response_408
+
+    if response.status_code == 413:
+        response_413 = Problem.from_dict(response.json())
+
+        return response_413
+
+    if response.status_code == 415:
+        response_415 = Problem.from_dict(response.json())
+
+        return response_415
+
+    if response.status_code == 429:
+        response_429 = Problem.from_dict(response.json())
+
+        return response_429
+
+    if response.status_code == 503:
+        response_503 = Problem.from_dict(response.json())
+
+        return response_503
+
+    if client.raise_on_unexpected_status:
+        raise errors.UnexpectedStatus(response.status_code, response.content)
+    else:
+        return None
+
+
+def _build_response(
+    *, client: AuthenticatedClient | Client, response: httpx.Response
+) -> Response[EligibleAccountsBody | Problem]:
+    return Response(
+        status_code=HTTPStatus(response.status_code),
+        content=response.content,
+        headers=response.headers,
+        parsed=_parse_response(client=client, response=response),
+    )
+
+
+def sync_detailed(
+    campaign_id: int,
+    *,
+    client: AuthenticatedClient,
+    body: EligibleAccountsInput,
+    firstcome_account: str | Unset = UNSET,
+) -> Response[EligibleAccountsBody | Problem]:
+    """Add accounts to the list of a campaign (staff)
+
+     For campaigns with `eligible: listed`: only these accounts get a coupon. Accounts that are listed
+    already are skipped, so repeating the call is safe. If an account doesn't exist the call is 400
+    `invalid`, which names each, and nothing is done.
+
+    Args:
+        campaign_id (int):
+        firstcome_account (str | Unset):
+        body (EligibleAccountsInput): The ids of the accounts to list.
+
+    Raises:
+        errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
+        httpx.TimeoutException: If the request takes longer than Client.timeout.
+
+    Returns:
+        Response[EligibleAccountsBody | Problem]
+    """
+
+    kwargs = _get_kwargs(
+        campaign_id=campaign_id,
+        body=body,
+        firstcome_account=firstcome_account,
+    )
+
+    response = client.get_httpx_client().request(
+        **kwargs,
+    )
+
+    return _build_response(client=client, response=response)
+
+
+def sync(
+    campaign_id: int,
+    *,
+    client: AuthenticatedClient,
+    body: EligibleAccountsInput,
+    firstcome_account: str | Unset = UNSET,
+) -> EligibleAccountsBody | Problem | None:
+    """Add accounts to the list of a campaign (staff)
+
+     For campaigns with `eligible: listed`: only these accounts get a coupon. Accounts that are listed
+    already are skipped, so repeating the call is safe. If an account doesn't exist the call is 400
+    `invalid`, which names each, and nothing is done.
+
+    Args:
+        campaign_id (int):
+        firstcome_account (str | Unset):
+        body (EligibleAccountsInput): The ids of the accounts to list.
+
+    Raises:
+        errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
+        httpx.TimeoutException: If the request takes longer than Client.timeout.
+
+    Returns:
+        EligibleAccountsBody | Problem
+    """
+
+    return sync_detailed(
+        campaign_id=campaign_id,
+        client=client,
+        body=body,
+        firstcome_account=firstcome_account,
+    ).parsed
+
+
+async def asyncio_detailed(
+    campaign_id: int,
+    *,
+    client: AuthenticatedClient,
+    body: EligibleAccountsInput,
+    firstcome_account: str | Unset = UNSET,
+) -> Response[EligibleAccountsBody | Problem]:
+    """Add accounts to the list of a campaign (staff)
+
+     For campaigns with `eligible: listed`: only these accounts get a coupon. Accounts that are listed
+    already are skipped, so repeating the call is safe. If an account doesn't exist the call is 400
+    `invalid`, which names each, and nothing is done.
+
+    Args:
+        campaign_id (int):
+        firstcome_account (str | Unset):
+        body (EligibleAccountsInput): The ids of the accounts to list.
+
+    Raises:
+        errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
+        httpx.TimeoutException: If the request takes longer than Client.timeout.
+
+    Returns:
+        Response[EligibleAccountsBody | Problem]
+    """
+
+    kwargs = _get_kwargs(
+        campaign_id=campaign_id,
+        body=body,
+        firstcome_account=firstcome_account,
+    )
+
+    response = await client.get_async_httpx_client().request(**kwargs)
+
+    return _build_response(client=client, response=response)
+
+
+async def asyncio(
+    campaign_id: int,
+    *,
+    client: AuthenticatedClient,
+    body: EligibleAccountsInput,
+    firstcome_account: str | Unset = UNSET,
+) -> EligibleAccountsBody | Problem | None:
+    """Add accounts to the list of a campaign (staff)
+
+     For campaigns with `eligible: listed`: only these accounts get a coupon. Accounts that are listed
+    already are skipped, so repeating the call is safe. If an account doesn't exist the call is 400
+    `invalid`, which names each, and nothing is done.
+
+    Args:
+        campaign_id (int):
+        firstcome_account (str | Unset):
+        body (EligibleAccountsInput): The ids of the accounts to list.
+
+    Raises:
+        errors.UnexpectedStatus: If the server returns an undocumented status code and Client.raise_on_unexpected_status is True.
+        httpx.TimeoutException: If the request takes longer than Client.timeout.
+
+    Returns:
+        EligibleAccountsBody | Problem
+    """
+
+    return (
+        await asyncio_detailed(
+            campaign_id=campaign_id,
+            client=client,
+            body=body,
+            firstcome_account=firstcome_account,
+        )
+    ).parsed

@@ -1,0 +1,13 @@
+from enum import StrEnum
+
+
+class EntryBodyKind(StrEnum):
+    FORFEIT = "forfeit"
+    GRANT = "grant"
+    HOLD = "hold"
+    REFUND = "refund"
+    RELEASE = "release"
+    TOP_UP = "top_up"
+
+    def __str__(self) -> str:
+        return str(self.value)

@@ -1,0 +1,94 @@
+"""An HTTP server in a thread that answers as a test says, and records what it is sent."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+LOST = None
+"""An answer that never comes: the connection is closed."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A request that the server received."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: Any
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the server sends: a problem when the status is an error."""
+
+    status: int
+    body: Any
+    headers: Mapping[str, str] = field(default_factory=dict)
+    type: str = ""
+
+
+def problem(status: int, code: str, **headers: str) -> Answer:
+    """A refusal; `Retry_After="1"` is a header."""
+    body = {"type": "about:blank", "title": code, "status": status, "detail": f"it is {code}", "code": code}
+    return Answer(status, body, {name.replace("_", "-"): value for name, value in headers.items()})
+
+
+class CannedShop:
+    """`answer` decides what each request gets; `sent` has them all, in the order of their arrival."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.sent: list[Sent] = []
+        self.answer: Callable[[Sent], Answer | None] = lambda sent: problem(404, "not_found")
+
+    def queue(self, *answers: Answer | None) -> None:
+        """Answer one after the other, the last one for ever."""
+        left = list(answers)
+        self.answer = lambda sent: left.pop(0) if len(left) > 1 else left[0]
+
+
+@contextmanager
+def running() -> Iterator[CannedShop]:
+    """The server, until the block ends."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def handle_one(self) -> None:
+            raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            sent = Sent(self.command, self.path, self.headers, json.loads(raw) if raw else None)
+            shop.sent.append(sent)
+            answer = shop.answer(sent)
+            if answer is LOST:
+                self.close_connection = True
+                return
+            body = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
+            kind = "application/problem+json" if answer.status >= 400 else "application/json"
+            self.send_response(answer.status)
+            self.send_header("Content-Type", answer.type or kind)
+            self.send_header("Content-Length", str(len(body)))
+            for name, value in answer.headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST = handle_one  # noqa: N815 - names of the base class
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    shop = CannedShop(f"http://127.0.0.1:{server.server_port}")
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield shop
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
