@@ -1024,7 +1024,7 @@ export interface paths {
         put?: never;
         /**
          * Send an event to a webhook endpoint again (staff)
-         * @description With the same id. It is sent at once, and then tried as a new one is. It may then come behind later events of its order.
+         * @description With the same id. It is sent at once, and then tried as a new one is. It may then come after later events of its order.
          */
         post: operations["post_webhook_endpoints_endpoint_id_deliveries_delivery_id_resend"];
         delete?: never;
@@ -1665,7 +1665,7 @@ export interface components {
         };
         /**
          * FeedPageBody
-         * @description Some events in their order. `next` is the cursor behind them, to be sent as `after`; never null.
+         * @description Some events in their order. `next` is the cursor after them, to be sent as `after`; never null.
          */
         FeedPageBody: {
             /** Results */
@@ -5092,7 +5092,7 @@ export interface operations {
                 after?: string;
                 /** @description How many rows: 50 by default, 200 at most. */
                 limit?: number;
-                /** @description Only events of this type, or of all that begin so, as `order.*`. A page may then be empty while there are others behind it: go on with its `next`. */
+                /** @description Only events of this type, or of all that begin so, as `order.*`. A page may then be empty while others follow: continue with its `next`. */
                 type?: string;
             };
             header?: {
@@ -10813,7 +10813,7 @@ export interface operations {
                     } & components["schemas"]["Problem"];
                 };
             };
-            /** @description `built_in_endpoint` · `endpoint_disabled` */
+            /** @description `built_in_endpoint` · `endpoint_disabled` · `too_many_tests` */
             409: {
                 headers: {
                     /** @description Seconds to wait before a retry, if the conflict is temporary. */
@@ -10823,7 +10823,7 @@ export interface operations {
                 content: {
                     "application/problem+json": {
                         /** @enum {string} */
-                        code?: "built_in_endpoint" | "endpoint_disabled";
+                        code?: "built_in_endpoint" | "endpoint_disabled" | "too_many_tests";
                     } & components["schemas"]["Problem"];
                 };
             };

@@ -15,7 +15,7 @@ T = TypeVar("T", bound="FeedPageBody")
 
 @_attrs_define
 class FeedPageBody:
-    """Some events in their order. `next` is the cursor behind them, to be sent as `after`; never null.
+    """Some events in their order. `next` is the cursor after them, to be sent as `after`; never null.
 
     Attributes:
         results (list[FeedEventBody]):

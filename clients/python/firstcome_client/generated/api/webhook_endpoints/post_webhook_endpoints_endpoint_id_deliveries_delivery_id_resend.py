@@ -126,7 +126,7 @@ def sync_detailed(
 ) -> Response[Problem | WebhookDeliveryBody]:
     """Send an event to a webhook endpoint again (staff)
 
-     With the same id. It is sent at once, and then tried as a new one is. It may then come behind later
+     With the same id. It is sent at once, and then tried as a new one is. It may then come after later
     events of its order.
 
     Args:
@@ -167,7 +167,7 @@ def sync(
 ) -> Problem | WebhookDeliveryBody | None:
     """Send an event to a webhook endpoint again (staff)
 
-     With the same id. It is sent at once, and then tried as a new one is. It may then come behind later
+     With the same id. It is sent at once, and then tried as a new one is. It may then come after later
     events of its order.
 
     Args:
@@ -203,7 +203,7 @@ async def asyncio_detailed(
 ) -> Response[Problem | WebhookDeliveryBody]:
     """Send an event to a webhook endpoint again (staff)
 
-     With the same id. It is sent at once, and then tried as a new one is. It may then come behind later
+     With the same id. It is sent at once, and then tried as a new one is. It may then come after later
     events of its order.
 
     Args:
@@ -242,7 +242,7 @@ async def asyncio(
 ) -> Problem | WebhookDeliveryBody | None:
     """Send an event to a webhook endpoint again (staff)
 
-     With the same id. It is sent at once, and then tried as a new one is. It may then come behind later
+     With the same id. It is sent at once, and then tried as a new one is. It may then come after later
     events of its order.
 
     Args:
