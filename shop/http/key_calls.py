@@ -17,6 +17,7 @@ from shop.errors import FirstcomeError, NotAllowed, Unavailable, invalid_field
 from shop.events import journal
 from shop.http.messages import Request
 from shop.lazy_texts import mark as _
+from shop.observability import logs
 from shop.rates import rate_limits
 
 ACCOUNT_HEADER = "Firstcome-Account"
@@ -67,6 +68,7 @@ async def _authenticate(request: Request, secret: str, scope: str, *, has_method
         with suppress(Unavailable):
             await event_loop.submit_to_batcher(key_memory.REFRESHER, None)
     key = key_memory.verify(secret)
+    logs.set_api_key(key.id)
     rate_limits.API_KEYS.count(key.id)
     last_use.note(key.id)
     if has_method:
