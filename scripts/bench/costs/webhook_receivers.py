@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from typing import Any
 from uuid import UUID, uuid4
@@ -94,7 +95,7 @@ def main() -> None:
 async def _measure(receivers: Sequence[Receiver], asked: argparse.Namespace) -> dict[str, Any]:
     loop = asyncio.get_running_loop()
     for receiver in receivers:
-        server = await loop.create_server(lambda receiver=receiver: Exchange(receiver), ports.HOST, 0)
+        server = await loop.create_server(partial(Exchange, receiver), ports.HOST, 0)
         port = server.sockets[0].getsockname()[1]
         await asyncio.to_thread(_create_endpoint, f"http://{ports.HOST}:{port}/")
     written_at = [0.0] * asked.events

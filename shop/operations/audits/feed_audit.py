@@ -92,7 +92,7 @@ def _compared_from() -> datetime | None:
         retention = timedelta(seconds=settings.EVENT_RETENTION_SECONDS)
         return max(kept.at, clock.now() - retention) + SLACK
     first = JournalLine.objects.filter(what__in=catalogue.FROM_JOURNAL).order_by("at").first()
-    if first is not None and FeedEvent.objects.filter(event_id=first.event_id).exists():
+    if first and first.event_id and FeedEvent.objects.filter(event_id=first.event_id).exists():
         return first.at
     return kept.at + UPDATE_TAKES
 
