@@ -8,7 +8,7 @@ endif
 BOOTSTRAP := @$(PYTHON) scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run manage test test-other-servers test-containers verify test-services smoke bench metrics-cost board-cost sale-load feed-cost hot-row staff-pages bulk retention growth lab scale scale-measure scale-lint simulate chaos restore-drill soak alerts screenshots cluster cluster-status cluster-drill check format openapi reference clients schema-changes messages docs dashboards audit-dependencies sbom fuzz lock
+.PHONY: help run manage test test-other-servers test-containers verify test-services smoke bench metrics-cost board-cost sale-load feed-cost webhook-load hot-row staff-pages bulk retention growth lab scale scale-measure scale-lint simulate chaos restore-drill soak alerts screenshots cluster cluster-status cluster-drill check format openapi reference clients schema-changes messages docs dashboards audit-dependencies sbom fuzz lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,10 @@ sale-load: ## what 50,000 entries of a sale cost: joins, polls, waits and orders
 feed-cost: ## what the event feed costs an order, and its lag behind 10,000 events a second: ROUNDS=6 SECONDS=5 RATE=10000
 	$(BOOTSTRAP) bench
 	@exec $(VENV) -m scripts.bench.costs.feed_cost --rounds "$(ROUNDS)" --seconds "$(SECONDS)" --rate "$(RATE)"
+
+webhook-load: ## 10,000 events in a minute to 20 webhook endpoints of which 5 hang: EVENTS=10000 SECONDS=60 ENDPOINTS=20 HANGING=5
+	$(BOOTSTRAP) bench
+	@exec $(VENV) -m scripts.bench.costs.webhook_load --events "$(EVENTS)" --seconds "$(SECONDS)" --endpoints "$(ENDPOINTS)" --hanging "$(HANGING)"
 
 hot-row: ## one hot campaign and product by 1 to 16 web processes and slow commits: WHAT=coupons,orders PROCESSES=1,4 LATENCIES=1,5,20 WAITING=256
 	$(BOOTSTRAP) bench

@@ -48,13 +48,8 @@ class ShopConfig(AppConfig):
             ),
             (
                 "firstcome_webhooks_oldest_pending_seconds",
-                "How long the oldest event has waited that is to be sent to a webhook endpoint again.",
+                "How long the oldest event has waited that an enabled webhook endpoint is to get.",
                 deliveries.oldest_pending_seconds,
-            ),
-            (
-                "firstcome_webhook_endpoints_disabled",
-                "Webhook endpoints that are disabled: by staff, or after days of failures.",
-                endpoints.disabled_count,
             ),
             ("firstcome_events_queued", "Events that wait to be delivered.", outbox.queued_count),
             (
@@ -70,6 +65,12 @@ class ShopConfig(AppConfig):
             ),
         ):
             gauges.register(name, help=help, read=read)
+        gauges.register(
+            "firstcome_webhook_endpoints_disabled",
+            help="Webhook endpoints that are disabled: by staff, or after days of failures.",
+            read=endpoints.count_disabled,
+            label="disabled_by",
+        )
         _register_law_gauges()
 
 

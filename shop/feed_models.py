@@ -24,6 +24,7 @@ class FeedEvent(models.Model):
         verbose_name, verbose_name_plural = _("event"), _("events")
         constraints = [
             models.UniqueConstraint(fields=["position"], name="shop_feedevent_one_per_position"),
+            models.UniqueConstraint(fields=["event_id"], name="shop_feedevent_one_per_event_id"),
         ]
 
     def __str__(self) -> str:

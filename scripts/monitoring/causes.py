@@ -54,6 +54,16 @@ PHASES: tuple[tuple[Cause, ...], ...] = (
             make=traffic_causes.refused_event,
         ),
         Cause(
+            what="a webhook endpoint has a refused address; SQL adds to the age of what waits for it",
+            fires=("WebhookLag",),
+            make=row_causes.webhook_not_taken,
+        ),
+        Cause(
+            what="another such endpoint; SQL adds days to the time for which it has failed",
+            fires=("WebhookEndpointDisabled",),
+            make=row_causes.webhook_endpoint_failing,
+        ),
+        Cause(
             what="a client keeps many connections to the database open",
             fires=("ConnectionsSaturated",),
             make=row_causes.many_connections,
@@ -74,6 +84,11 @@ PHASES: tuple[tuple[Cause, ...], ...] = (
             what="the table of the laws' answers is renamed",
             fires=("MetricMissing", "LawUnchecked"),
             make=row_causes.law_table_renamed,
+        ),
+        Cause(
+            what="a transaction keeps the feed's row locked; SQL adds to the age of the events after it",
+            fires=("FeedLag",),
+            make=row_causes.locked_feed,
         ),
         Cause(
             what="a transaction keeps a campaign locked whose queue has a ticket",

@@ -1,5 +1,6 @@
 """Causes in the database: rows that are changed by hand, locks, connections, a table that is away."""
 
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -10,6 +11,26 @@ SHARE_OF_CONNECTIONS = 0.85
 LAW_TABLE, LAW_TABLE_AWAY = "shop_lawstatus", "shop_lawstatus_away"
 ATTEMPTS = 5
 PUT_BACK = "UPDATE orders_order SET expires_at = UTC_TIMESTAMP(6) - INTERVAL 5 MINUTE WHERE id = %s"
+
+INSERT_ENDPOINT = """
+INSERT INTO shop_webhookendpoint
+(id, kind, url, events, description, secret, position, created_at, failures, lease_token)
+SELECT %s, 'program', 'http://127.0.0.1:9/', '["*"]', 'alerts', 'whsec_YWxlcnRzYWxlcnRzYWxlcnRz',
+    last_position, UTC_TIMESTAMP(6), 0, ''
+FROM shop_feedstate
+"""
+FAILING = "SELECT COUNT(*) FROM shop_webhookendpoint WHERE id = %s AND failing_since IS NOT NULL"
+RAISE_AGE_OF_DELIVERIES = """
+UPDATE shop_webhookdelivery SET created_at = created_at - INTERVAL 2 HOUR WHERE endpoint_id = %s
+"""
+RAISE_AGE_OF_FAILURES = """
+UPDATE shop_webhookendpoint SET failing_since = failing_since - INTERVAL 4 DAY WHERE id = %s
+"""
+UNSEQUENCED = "SELECT COUNT(*) FROM shop_feedevent WHERE position IS NULL"
+RAISE_AGE_OF_EVENTS = """
+UPDATE shop_feedevent SET at = at - INTERVAL 10 MINUTE WHERE position IS NULL
+"""
+NOTICED_SECONDS = 30
 
 
 @contextmanager
@@ -50,6 +71,52 @@ def law_table_renamed(stage: Stage) -> Iterator[None]:
         yield
     finally:
         stage.execute(f"RENAME TABLE {LAW_TABLE_AWAY} TO {LAW_TABLE}")
+
+
+@contextmanager
+def webhook_not_taken(stage: Stage) -> Iterator[None]:
+    with _failing_endpoint(stage) as endpoint:
+        stage.execute(RAISE_AGE_OF_DELIVERIES, endpoint)
+        yield
+
+
+@contextmanager
+def webhook_endpoint_failing(stage: Stage) -> Iterator[None]:
+    with _failing_endpoint(stage) as endpoint:
+        stage.execute(RAISE_AGE_OF_FAILURES, endpoint)
+        yield
+
+
+@contextmanager
+def _failing_endpoint(stage: Stage) -> Iterator[str]:
+    """Its address is the host's own, which is refused, and an event is to be sent to it."""
+    endpoint = str(uuid.uuid4())
+    stage.execute(INSERT_ENDPOINT, endpoint)
+    try:
+        stage.product()
+        wait_until(
+            lambda: stage.query(FAILING, endpoint)[0][0] == 1,
+            what="a worker tries the webhook endpoint",
+            within_seconds=NOTICED_SECONDS,
+        )
+        yield endpoint
+    finally:
+        stage.execute("DELETE FROM shop_webhookdelivery WHERE endpoint_id = %s", endpoint)
+        stage.execute("DELETE FROM shop_webhookendpoint WHERE id = %s", endpoint)
+
+
+@contextmanager
+def locked_feed(stage: Stage) -> Iterator[None]:
+    """Sequencers leave at once while the row is locked."""
+    with stage.locked("SELECT id FROM shop_feedstate FOR UPDATE"):
+        stage.product()
+        stage.execute(RAISE_AGE_OF_EVENTS)
+        yield
+    wait_until(
+        lambda: stage.query(UNSEQUENCED)[0][0] == 0,
+        what="all events have their positions once the row is unlocked",
+        within_seconds=NOTICED_SECONDS,
+    )
 
 
 @contextmanager

@@ -66,13 +66,10 @@ def record_all(events: Iterable[NewEvent]) -> None:
 def from_journal(lines: Iterable[NotedLine]) -> list[NewEvent]:
     """The events that these lines of the journal are, in their order. Other lines are left out.
 
-    The data names what the line is about (`"coupon": "AB12"`, `"order": id`), followed by the line's `after`.
+    Line and event have the same id, by which the audit compares them. The data names what the line is about
+    (`"coupon": "AB12"`, `"order": id`), followed by the line's `after`.
     """
-    return [
-        NewEvent(line.event_id or uuid7(), type, line.order_id, line.at, _data(line))
-        for line in lines
-        if (type := catalogue.FROM_JOURNAL.get(line.what))
-    ]
+    return [_event_of(line, type) for line in lines if (type := catalogue.FROM_JOURNAL.get(line.what))]
 
 
 def insert(events: Sequence[NewEvent]) -> None:
@@ -81,6 +78,11 @@ def insert(events: Sequence[NewEvent]) -> None:
         bulk_sql.insert(EVENTS_TABLE, events[start : start + ROWS_PER_STATEMENT])
     if events:
         transaction.on_commit(wakeup.wake_sequencer, robust=True)
+
+
+def _event_of(line: NotedLine, type: str) -> NewEvent:
+    assert line.event_id is not None
+    return NewEvent(line.event_id, type, line.order_id, line.at, _data(line))
 
 
 def _data(line: NotedLine) -> str:

@@ -20,7 +20,7 @@ from uuid_utils.compat import uuid7
 
 from shop import clock
 from shop.db import bulk_sql, open_transaction
-from shop.event_feed import recording
+from shop.event_feed import catalogue, recording
 from shop.models import JournalLine
 from shop.observability import logs, tracing
 
@@ -186,7 +186,7 @@ def build_line(
         is_internal,
         QUEUED if is_outgoing else "",
         (due_at or at) if is_outgoing else None,
-        uuid7() if is_outgoing else None,
+        uuid7() if is_outgoing or what in catalogue.FROM_JOURNAL else None,
     )
 
 

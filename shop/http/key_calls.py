@@ -18,6 +18,7 @@ from shop.events import journal
 from shop.http.messages import Request
 from shop.http.validation import LARGEST_ID
 from shop.lazy_texts import mark as _
+from shop.observability import logs
 from shop.rates import rate_limits
 
 ACCOUNT_HEADER = "Firstcome-Account"
@@ -72,6 +73,7 @@ async def _authenticate(request: Request, secret: str, scope: str, *, has_method
     except TokenInvalid:
         await event_loop.submit_to_batcher(key_memory.NEWER_READER, None)
         key = key_memory.verify(secret)
+    logs.set_api_key(key.id)
     rate_limits.API_KEYS.count(key.id)
     last_use.note(key.id)
     if has_method:

@@ -16,6 +16,7 @@ from orders import audit as orders
 from orders import scheduled_audit as scheduled
 from payments import audit as payments
 from sales import audit as sales
+from shop.operations.audits import feed_audit as feed
 from shop.operations.audits.audit_report import LawReport, merge_reports
 from shop.operations.audits.audit_scope import Subject, WholeCheck
 
@@ -41,6 +42,7 @@ LAWS = {
     "L14": gettext_noop(
         "a sale admits no more in 60 s than its rate; its orders keep the admitted entry that they used"
     ),
+    "L15": gettext_noop("each event is in the feed once, at positions without gaps"),
 }
 Audit = Callable[[], list[LawReport]]
 AUDITS: Sequence[tuple[Audit, Sequence[str]]] = (
@@ -48,6 +50,7 @@ AUDITS: Sequence[tuple[Audit, Sequence[str]]] = (
     (inventory.audit, ("L4", "L5", "L8")),
     (payments.audit, ("L7",)),
     (sales.audit, ("L14",)),
+    (feed.audit, ("L15",)),
     (orders.audit, ("L5", "L6", "L8", "L9", "L10", "L11", "L12", "L13", "L14")),
 )
 # Of the scheduled audit.
@@ -56,13 +59,19 @@ SUBJECTS: Sequence[Subject] = (
     *inventory.SUBJECTS,
     *payments.SUBJECTS,
     *sales.SUBJECTS,
+    *feed.SUBJECTS,
     *scheduled.SUBJECTS,
 )
-WHOLE_CHECKS: Sequence[WholeCheck] = (*inventory.WHOLE_CHECKS, *scheduled.WHOLE_CHECKS)
+WHOLE_CHECKS: Sequence[WholeCheck] = (
+    *inventory.WHOLE_CHECKS,
+    *feed.WHOLE_CHECKS,
+    *scheduled.WHOLE_CHECKS,
+)
 COUNTED_TABLES = (
     *coupons.COUNTED_TABLES,
     *inventory.COUNTED_TABLES,
     *payments.COUNTED_TABLES,
+    *feed.COUNTED_TABLES,
     *scheduled.COUNTED_TABLES,
 )
 

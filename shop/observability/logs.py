@@ -39,6 +39,8 @@ def _read_ids(request: "bound_request | None", read_more: Callable[[], Ids] | No
         ids["request_id"] = request.request_id
         if request.account is not None:
             ids["account"] = request.account
+        if request.api_key is not None:
+            ids["api_key"] = request.api_key
     return {**ids, **read_more()} if read_more else ids
 
 
@@ -83,16 +85,17 @@ def choose_request_id(given: str | None) -> str:
 
 
 class bound_request:  # noqa: N801 - reads as a word: `with logs.bound_request(...)`
-    """Adds this request's id, and its account once it is known, to log lines inside.
+    """Adds this request's id, and its account and API key once they are known, to log lines inside.
 
     A class, because every request enters it: it is cheaper.
     """
 
-    __slots__ = ("_token", "account", "request_id")
+    __slots__ = ("_token", "account", "api_key", "request_id")
 
     def __init__(self, request_id: str) -> None:
         self.request_id = request_id
         self.account: int | None = None
+        self.api_key: int | None = None
 
     def __enter__(self) -> None:
         self._token = _request.set(self)
@@ -108,6 +111,15 @@ def set_account(account_id: int | None) -> None:
         request.account = account_id
     if tracing.is_on and account_id is not None:
         tracing.annotate({"firstcome.account": account_id})
+
+
+def set_api_key(key_id: int) -> None:
+    """Add the API key's number to further log lines of the current request: nothing of its secret."""
+    request = _request.get()
+    if request is not None:
+        request.api_key = key_id
+    if tracing.is_on:
+        tracing.annotate({"firstcome.api_key": key_id})
 
 
 class bound_to:  # noqa: N801 - reads as a word

@@ -1,6 +1,7 @@
 """Calls by API keys: scopes by the URL table, the maker's rights, acting for accounts, and what they cost."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -238,6 +239,18 @@ class TestActing:
             ("account", ada.pk, f"API key {new.key.pk}")
         }
         assert api.get(f"/orders/{order.pk}").status_code == 200
+
+    def test_the_log_has_the_keys_number_beside_the_account(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.INFO, logger="orders.api")
+        new, ada = make("orders:write", "act"), AccountFactory.create()
+        product = ProductFactory.create(on_hand=5)
+
+        KeyApi(new.secret, account=ada).post("/orders", order_of(product), key="one")
+
+        lines = [record.msg for record in caplog.records if isinstance(record.msg, dict)]
+        [line] = [line for line in lines if line["event"] == "order placed"]
+        assert (line["api_key"], line["account"]) == (new.key.pk, ada.pk)
+        assert new.secret not in str(lines)
 
     def test_the_idempotency_key_belongs_to_the_account(self) -> None:
         ada, product = AccountFactory.create(), ProductFactory.create(on_hand=5)

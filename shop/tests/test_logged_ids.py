@@ -43,6 +43,20 @@ def test_a_requests_lines_have_its_id_and_its_account_once_it_is_known(lines: An
     assert not {"request_id", "account"} & lines("outside")[0].keys()
 
 
+def test_a_calls_lines_have_its_api_key_beside_the_account(lines: Any) -> None:
+    with logs.bound_request("one"), journal.acting(journal.unidentified("one")):
+        logs.set_api_key(3)
+        log.info("refused")
+        journal.identify_actor(account_id=7, is_staff=True, name="API key 3")
+        log.info("accepted")
+    with logs.bound_request("two"):
+        log.info("another")
+
+    assert lines("refused")[0] | {"request_id": "one", "api_key": 3} == lines("refused")[0]
+    assert lines("accepted")[0] | {"account": 7, "api_key": 3} == lines("accepted")[0]
+    assert "api_key" not in lines("another")[0]
+
+
 def test_ids_of_a_line_itself_take_precedence(lines: Any) -> None:
     with logs.bound(order=UUID(int=1), campaign=None), logs.bound(saga="s"):
         log.info("bound")

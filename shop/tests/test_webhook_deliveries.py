@@ -24,6 +24,7 @@ from shop.event_feed import recording, sequencing
 from shop.event_feed.recording import NewEvent
 from shop.feed_models import FeedEvent
 from shop.models import JournalLine
+from shop.observability import gauges
 from shop.tests.following import record
 from shop.tests.racing import wait_until
 from shop.tests.receivers import Received, Receiver, receiving
@@ -514,3 +515,46 @@ def test_the_body_is_what_the_feed_has(receiver: Receiver) -> None:
     event: dict[str, Any] = json.loads(receiver.requests[0].body)
     assert set(event) == {"id", "type", "at", "data"}
     assert event["at"].endswith("Z")
+
+
+def exposed(name: str) -> dict[str, float]:
+    """What a metric of the state is, by its labels as they are exposed."""
+    lines = [line.rpartition(" ") for line in gauges.exposition().decode().splitlines()]
+    return {key.removeprefix(name): float(value) for key, _, value in lines if key.startswith(name)}
+
+
+def oldest_seconds() -> float:
+    return exposed("firstcome_webhooks_oldest_pending_seconds")[""]
+
+
+def test_the_oldest_webhook_is_one_that_is_tried_again_or_not_taken_from_the_feed(receiver: Receiver) -> None:
+    endpoint, receiver.answer = endpoint_for(receiver), lambda request: 500
+    assert oldest_seconds() == 0
+    record("a")
+    sequencing.sequence()
+    FeedEvent.objects.update(at=clock.now() - HOUR)
+    assert 3_600 <= oldest_seconds() < 3_660
+    deliver(endpoint)
+    assert oldest_seconds() < 60, "it counts from the first attempt"
+    WebhookDelivery.objects.update(created_at=clock.now() - 2 * HOUR)
+    assert 7_200 <= oldest_seconds() < 7_260
+    endpoints.change(endpoint_id=endpoint.pk, is_enabled=False)
+    assert oldest_seconds() == 0, "a disabled one has an alert of its own"
+
+
+def test_endpoints_that_failures_disabled_are_counted_apart_until_they_are_enabled(
+    receiver: Receiver, settings: LazySettings
+) -> None:
+    meant, failing = endpoint_for(receiver), endpoint_for(receiver)
+    name, receiver.answer = "firstcome_webhook_endpoints_disabled", lambda request: 500
+    endpoints.change(endpoint_id=meant.pk, is_enabled=False)
+    record("a")
+    deliver(failing)
+    with clock.shifted(by=timedelta(seconds=settings.WEBHOOK_GIVE_UP_SECONDS) + HOUR):
+        make_due()
+        assert deliver(failing).disabled_at
+    assert exposed(name) == {'{disabled_by="staff"}': 1, '{disabled_by="failures"}': 1}
+
+    endpoints.change(endpoint_id=failing.pk, is_enabled=True)
+
+    assert exposed(name) == {'{disabled_by="staff"}': 1, '{disabled_by="failures"}': 0}

@@ -18,7 +18,7 @@ from structlog import get_logger
 from shop import clock
 from shop.db import transactions
 from shop.event_feed import reading
-from shop.webhook_endpoints import queue
+from shop.webhook_endpoints import endpoints, queue
 from shop.webhook_models import WebhookDelivery, WebhookEndpoint
 
 log = get_logger(__name__)
@@ -128,12 +128,9 @@ def due_endpoints() -> "QuerySet[WebhookEndpoint]":
     """The endpoints with events after their position, or deliveries that are due."""
     now = clock.now()
     pending = WebhookDelivery.objects.filter(status=queue.PENDING, next_attempt_at__lte=now)
-    return WebhookEndpoint.objects.filter(
-        Q(next_attempt_at=None) | Q(next_attempt_at__lte=now),
-        Q(position__lt=reading.last_position()) | Q(pk__in=pending.values("endpoint")),
-        kind=WebhookEndpoint.Kind.PROGRAM,
-        disabled_at=None,
-    ).order_by("pk")
+    is_rested = Q(next_attempt_at=None) | Q(next_attempt_at__lte=now)
+    is_behind = Q(position__lt=reading.last_position()) | Q(pk__in=pending.values("endpoint"))
+    return endpoints.enabled().filter(is_rested, is_behind).order_by("pk")
 
 
 def lease(endpoint_id: UUID, token: str) -> bool:

@@ -161,8 +161,16 @@ def disable_failing(endpoint: WebhookEndpoint, *, error: str, at: datetime) -> N
     )
 
 
-def disabled_count() -> int:
-    return WebhookEndpoint.objects.exclude(disabled_at=None).count()
+def enabled() -> "QuerySet[WebhookEndpoint]":
+    """The endpoints to which workers deliver."""
+    return WebhookEndpoint.objects.filter(kind=WebhookEndpoint.Kind.PROGRAM, disabled_at=None)
+
+
+def count_disabled() -> dict[str, float]:
+    """How many endpoints staff disabled, and how many `failures` did, which staff have not dealt with yet."""
+    disabled = WebhookEndpoint.objects.exclude(disabled_at=None)
+    by_failures = disabled.exclude(failing_since=None).count()
+    return {"staff": disabled.count() - by_failures, "failures": by_failures}
 
 
 def check_url(url: str) -> None:

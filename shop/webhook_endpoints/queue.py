@@ -35,6 +35,9 @@ PENDING, DELIVERED, FAILED = (
 ATTEMPTS = Counter(
     "firstcome_webhook_attempts", "Requests to webhook endpoints, by the outcome.", ["outcome"]
 )
+for _outcome in ("delivered", "failed", "given_up"):
+    # At 0 from the start, so that the first of each is an increase.
+    ATTEMPTS.labels(_outcome)
 EVENTS_AT_ONCE = 50
 MOST_DUE = 500
 """Deliveries that a pass reads."""

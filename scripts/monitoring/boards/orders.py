@@ -11,7 +11,7 @@ def dashboard() -> Dashboard:
         name="orders",
         title="Orders and payments",
         about="Orders, money, the payment gateway, and the sagas and events behind them.",
-        rows=(_now(), _orders(), _money(), _gateway(), _sagas(), _events()),
+        rows=(_now(), _orders(), _money(), _gateway(), _sagas(), _events(), _feed()),
     )
 
 
@@ -246,6 +246,46 @@ def _events() -> Row:
                 unit="s",
                 thresholds={60: YELLOW, 300: RED},
                 width=12,
+            ),
+        ),
+    )
+
+
+def _feed() -> Row:
+    return Row(
+        "Event feed and webhooks",
+        (
+            Panel(
+                title="Events of the feed",
+                about="Events per second that got their position: from then on programs read them.",
+                queries=[Query(rate("firstcome_feed_events_total"), "events")],
+                unit="ops",
+            ),
+            Panel(
+                title="Oldest event without a position",
+                about="How long the oldest committed event has waited for its position in the feed.",
+                queries=[Query(state("firstcome_feed_unsequenced_seconds"), "oldest")],
+                unit="s",
+                thresholds={10: YELLOW, 30: RED},
+            ),
+            Panel(
+                title="Webhooks by outcome",
+                about="Requests per second to webhook endpoints: delivered, tried again later, given up.",
+                queries=[Query(rate("firstcome_webhook_attempts_total", "outcome"), "{{outcome}}")],
+                unit="reqps",
+                is_stacked=True,
+            ),
+            Panel(
+                title="Oldest webhook",
+                about="How long the oldest event has waited that an enabled endpoint is to get.",
+                queries=[Query(state("firstcome_webhooks_oldest_pending_seconds"), "oldest")],
+                unit="s",
+                thresholds={600: YELLOW, 3600: RED},
+            ),
+            Panel(
+                title="Disabled endpoints",
+                about="Webhook endpoints that get nothing: disabled by staff, or after days of failures.",
+                queries=[Query(state("firstcome_webhook_endpoints_disabled"), "{{disabled_by}}")],
             ),
         ),
     )

@@ -22,6 +22,9 @@ from orders.tests import test_refund_audit as refund_damage
 from payments import ledger
 from payments.tests import test_audit as ledger_damage
 from payments.tests.factories import PaymentFactory, wallet
+from shop.event_feed import sequencing
+from shop.feed_models import FeedEvent
+from shop.models import JournalLine
 from shop.tests.scheduled_audit.auditing import audit_all, audit_changes
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -209,3 +212,13 @@ def test_a_delivery_that_came_in_twice_is_named(find: Path, audited: None) -> No
 def test_a_payment_that_no_saga_settles_is_named(find: Path, audited: None) -> None:
     payment = PaymentFactory.create(top_up=True)
     assert find() == {"L9": [str(payment.pk)]}
+
+
+@BY_BOTH_PATHS
+def test_an_event_that_the_feed_lost_is_named(find: Path, audited: None, paid: Order) -> None:
+    sequencing.sequence()
+    assert find() == {}
+    line = JournalLine.objects.get(order_id=paid.pk, what="order.paid")
+    event = FeedEvent.objects.get(event_id=line.event_id)
+    event.delete()
+    assert find()["L15"] == [f"position {event.position}", f"journal line {line.pk}"]
