@@ -98,6 +98,15 @@ def test_events_as_they_should_be_are_no_finding(setup: Setup) -> None:
     assert list(feed.compare_readings(ALL, ALL)) == []
 
 
+def test_two_refunds_of_an_order_may_be_under_way_at_once(setup: Setup) -> None:
+    setup.staff.calls.append(setup.staff.calls[-1])
+    requested, refunded = (ALL[number] | {"id": f"again-{number}"} for number in (7, 8))
+    assert findings(setup, [*ALL[:8], requested, ALL[8], refunded]) == []
+    assert findings(setup, [*ALL, requested, refunded]) == []
+    assert findings(setup, [*ALL, refunded, requested])
+    assert findings(setup, ALL)
+
+
 @pytest.mark.parametrize("number", range(9))
 def test_each_event_that_is_missing_is_found(number: int, setup: Setup) -> None:
     assert findings(setup, [one for one in ALL if one is not ALL[number]])
