@@ -192,7 +192,7 @@ def _settle(
 
 
 def _reader(campaign: Campaign, instance: Instance, shop: Shop, seed: str, more: Beside) -> FeedReader | None:
-    """The reader of the event feed. The previous release has none, and events of a month are deleted in it."""
+    """The reader of the event feed. The previous release has no feed; events of a month are deleted in it."""
     if campaign.is_rolling or more.load:
         return None
     return FeedReader(port=instance.port, token=shop.token, seed=seed, seen=shop.seen)
