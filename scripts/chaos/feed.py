@@ -125,7 +125,7 @@ def compare_readings(followed: Sequence[Any], again: Sequence[Any]) -> Iterator[
 
 
 def of_orders(setup: Setup, orders: dict[str, Any], events: Iterable[Any]) -> Iterator[str]:
-    """Each order's events, each once and in sequence; and no order that nobody knows."""
+    """Each order's events, each once and in sequence; and no order of a buyer that is not there."""
     found: defaultdict[str, list[str]] = defaultdict(list)
     owners: dict[str, int] = {}
     for event in events:
