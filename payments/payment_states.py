@@ -24,6 +24,7 @@ Status = Payment.Status
 # Final states never change, except that a charge that succeeded may be reversed.
 TRANSITIONS: dict[str, frozenset[str]] = {
     Status.PENDING: frozenset({Status.IN_DOUBT, Status.SUCCEEDED, Status.FAILED, Status.REVERSED}),
+    # Pending again once the gateway says that it waits for the card's owner.
     Status.IN_DOUBT: frozenset({Status.PENDING, Status.SUCCEEDED, Status.FAILED, Status.REVERSED}),
     Status.SUCCEEDED: frozenset({Status.REVERSED}),
     Status.FAILED: frozenset(),
@@ -120,11 +121,13 @@ def mark_in_doubt(payment_id: UUID) -> bool:
 
 
 def require_action(payment_id: UUID, *, url: str, expires_at: datetime) -> bool:
-    """The card's owner must act at this address until then; whether the payment is unsettled.
+    """The card's owner must act at this address until then; whether the payment waits for that now.
 
-    One in doubt is pending again: the gateway has the charge, and waits for its owner.
+    A payment in doubt is pending again: the gateway is known to wait. After that time it stays as it is.
     """
     open_transaction.assert_inside()
+    if expires_at <= clock.now():
+        return False
     found = Payment.objects.filter(id=payment_id, status__in=UNSETTLED)
     return bool(found.update(status=Status.PENDING, action_url=url, action_expires_at=expires_at))
 

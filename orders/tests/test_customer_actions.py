@@ -56,33 +56,6 @@ def test_a_saga_that_waits_for_the_owner_has_no_lease_no_attempt_and_no_alarm(se
     assert buying.broken_laws() == []
 
 
-def test_a_charge_whose_reply_was_lost_waits_for_its_owner_once_it_is_found(
-    settings: LazySettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings.PAYMENT_ACTION_SECONDS, settings.PAYMENT_GIVE_UP_SECONDS = 600, 900
-    placed, real = owners.order(), charging.gateway
-
-    class ReplyLost:
-        def __getattr__(self, name: str) -> object:
-            return getattr(real(), name)
-
-        def charge(self, **wanted: Any) -> GatewayResult:
-            real().charge(**wanted)
-            return GatewayResult(status="unknown", failure_detail="no answer in time")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(charging, "gateway", ReplyLost)
-        assert buying.advance(placed).status == "paying"
-    assert payment_of(placed).shown_status == "in_doubt"
-    buying.advance(placed)
-    payment = payment_of(placed)
-    assert (payment.shown_status, bool(payment.action_url)) == ("requires_action", True)
-    with clock.shifted(by=timedelta(seconds=700)):
-        assert buying.advance(placed).status == "payment_failed"
-    assert kept_amount(payment) == 0
-    assert buying.broken_laws() == []
-
-
 def test_the_deadline_counts_from_the_action_on_and_is_moved_once(settings: LazySettings) -> None:
     settings.PAYMENT_ACTION_SECONDS, settings.PAYMENT_GIVE_UP_SECONDS = 60, 900
     placed = owners.order()
@@ -248,6 +221,42 @@ def test_a_saga_that_was_moved_on_twice_at_once_is_settled_once() -> None:
     assert gateway_events.handle(event.id) and gateway_events.handle(again.id)
     assert buying.state_of(placed.order.id) == "paid"
     assert kept_amount(payment) == 500
+
+
+class LosingAnswers:
+    """The gateway while it makes charges, and none of its answers arrives."""
+
+    def charge(self, **asked: Any) -> GatewayResult:
+        gateway().charge(**asked)
+        return GatewayResult(status="unknown")
+
+
+@pytest.mark.parametrize("decision", [*ENDS, "leave"])
+def test_a_charge_in_doubt_waits_for_its_owner_once_a_look_up_says_so_and_no_longer_than_any(
+    decision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look-up moved the action's end once more, because a payment in doubt did not record it."""
+    placed = owners.order()
+    with monkeypatch.context() as patched:
+        patched.setattr(charging, "gateway", LosingAnswers)
+        assert buying.advance(placed).status == "paying"
+    assert payment_of(placed).shown_status == "in_doubt"
+    assert buying.advance(placed).status == "paying"
+    payment, saga = payment_of(placed), saga_of(payment_of(placed))
+    assert payment.shown_status == "requires_action"
+    assert payment.action_url == owners.page_of(payment)
+    assert buying.advance(placed).status == "paying"
+    assert payment_of(placed).action_expires_at == payment.action_expires_at == saga.next_attempt_at
+    assert saga_of(payment).deadline_at == saga.deadline_at
+    if decision != "leave":
+        decide(payment, decision)
+    let_action_end(payment.id)
+    order_status, payment_status, kept = ENDS.get(decision, ("payment_failed", "failed", 0))
+    assert buying.advance(placed).status == order_status
+    assert (payment_of(placed).status, kept_amount(payment)) == (payment_status, kept)
+    found = gateway().find(key=payment.charge_key).status
+    assert found == {"approve": "succeeded", "refuse": "declined", "leave": "cancelled"}[decision]
+    assert buying.broken_laws() == []
 
 
 class LeasedElsewhere:

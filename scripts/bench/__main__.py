@@ -18,7 +18,7 @@ from scripts.bench.report import page
 from scripts.bench.report.page import Report
 from scripts.bench.sizes import Size
 from scripts.bench.stage import Stage
-from scripts.bench.workloads import beside, connections, loads, paying, sales, waiting
+from scripts.bench.workloads import beside, connections, key_calls, loads, paying, sales, waiting
 from scripts.stack import children, own_stack
 from scripts.stack.instance import Instance
 
@@ -113,6 +113,8 @@ class Bench:
         say(f"{self.size.waiting:,} buyers who wait …")
         self.measured.append(waiting.row(waiting.measure(here)))
         self.measured += sales.measure(here, say)
+        say("Calls by an API key …")
+        self.measured.append(key_calls.measure(here))
         say("Auditing …")
         self.measured.append(beside.audit(here))
 

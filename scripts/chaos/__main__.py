@@ -5,7 +5,13 @@ import sys
 from scripts.chaos import trial
 
 CHAOS = trial.Trial(
-    name="chaos", database="sqlite", seconds=60, has_outages=True, pauses=(0.3, 3.0), has_sale=True
+    name="chaos",
+    database="sqlite",
+    seconds=60,
+    has_outages=True,
+    pauses=(0.3, 3.0),
+    has_sale=True,
+    has_customer_actions=True,
 )
 
 if __name__ == "__main__":

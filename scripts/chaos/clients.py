@@ -5,10 +5,13 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 
 from scripts.chaos.calls import Answer, Call, Connection, Observations
 from scripts.chaos.memory import Account, Drop, Product, RecordedCall, Setup
+from scripts.stack import readiness
 
 CARDS = {
     "tok_ok": 12,
@@ -24,6 +27,17 @@ CARDS = {
 }
 """Each card of the simulator, and how often it is used. Those without an answer at first have the shop make
 several calls in one step: look-up and charge, or cancel and refund."""
+ASKING = "tok_3ds"
+ASKING_CARDS = {ASKING: 5}
+"""The card whose owner confirms each charge on the gateway's page."""
+APPROVE, REFUSE, LEAVE = "approve", "refuse", ""
+DECISIONS = {APPROVE: 5, REFUSE: 2, LEAVE: 2}
+"""What the owner does; a page that is left expires."""
+SHOWN_AGAIN = 303
+"""The page's answer to a decision."""
+KEEP_SHARE = 0.4
+"""How many payments are to keep their order on a decline."""
+UNDER_WAY = {"paying", "pending", "requires_action", "in_doubt"}
 STATUSES = {"waiting": 0, "admitted": 1, "used": 2}
 """The statuses of an entry of a sale with plenty of stock and of time, in their order."""
 POLLS_CURRENT_SECONDS = 2.0
@@ -74,6 +88,8 @@ class Buyer(Client):
         super().__init__(setup, **settings)
         self.accounts = accounts
         self.unpaid: list[tuple[Account, str]] = []
+        self.started: list[tuple[Account, str]] = []
+        """The orders and top-ups whose owner may have to act, or which may be kept, by their paths."""
 
     def run(self, stop: threading.Event) -> None:
         actions: dict[Callable[[Account], None], int] = {
@@ -85,7 +101,9 @@ class Buyer(Client):
             self.top_up: 1,
             self.repeat: 1,
             self.look: 1,
-        } | ({self.order_in_sale: 8} if self.setup.drop else {})
+        }
+        actions |= {self.order_in_sale: 8} if self.setup.drop else {}
+        actions |= {self.follow: 6} if self.setup.has_customer_actions else {}
         while not stop.is_set():
             self.chosen(actions)(self.random.choice(self.accounts))
             self.pause()
@@ -95,8 +113,8 @@ class Buyer(Client):
         self.do(account, "coupon", "/coupons", {"campaign": campaign}, keyed=False)
 
     def order_now(self, account: Account) -> None:
-        body = self._basket(account) | {"payment": {"token": self.chosen(CARDS)}}
-        self.do(account, "order", "/orders", body, keyed=True, wait=self._wait())
+        body = self._basket(account) | {"payment": {"token": self._card()}} | self._keep()
+        self.start(account, "order", "/orders", body, wait=self._wait())
 
     def order_for_later(self, account: Account) -> None:
         answer = self.do(account, "order", "/orders", self._basket(account), keyed=True)
@@ -106,8 +124,8 @@ class Buyer(Client):
     def pay(self, _: Account) -> None:
         if self.unpaid:
             account, order_id = self.unpaid.pop(self.random.randrange(len(self.unpaid)))
-            body = {"order": order_id, "token": self.chosen(CARDS)}
-            self.do(account, "payment", "/payments", body, keyed=True, wait=self._wait())
+            body = {"order": order_id, "token": self._card()} | self._keep()
+            self.start(account, "payment", "/payments", body, wait=self._wait())
 
     def cancel(self, _: Account) -> None:
         if self.unpaid:
@@ -115,8 +133,55 @@ class Buyer(Client):
             self.do(account, "cancel", f"/orders/{order_id}/cancel", None, keyed=False)
 
     def top_up(self, account: Account) -> None:
-        body = {"amount": self.random.randrange(1, 50) * 100, "token": self.chosen(CARDS)}
-        self.do(account, "top_up", "/wallet/top-ups", body, keyed=True)
+        body = {"amount": self.random.randrange(1, 50) * 100, "token": self._card()}
+        self.start(account, "top_up", "/wallet/top-ups", body)
+
+    def start(self, account: Account, sort: str, path: str, body: Any, *, wait: int = 0) -> Answer:
+        """A new call that charges a card. Raises NoFinalAnswer.
+
+        Its order is looked at again, where its owner may have to act; a kept one is paid with another card.
+        """
+        answer = self.do(account, sort, path, body, keyed=True, wait=wait)
+        if account.calls[-1].keeps_order:
+            self.unpaid.append((account, answer.body["order"]))
+        token = body.get("token") or body["payment"]["token"]
+        if answer.status == 202 and (token == ASKING or body.get("keep_on_decline")):
+            order_id = answer.body["id"] if sort == "order" else answer.body["order"]
+            shown_at = f"/orders/{order_id}" if order_id else f"/payments/{answer.body['id']}"
+            self.started.append((account, shown_at))
+        return answer
+
+    def follow(self, _: Account) -> None:
+        """Look at something that was started: its owner may act now, or it is kept for another card."""
+        if not self.started:
+            return
+        account, path = self.started.pop(self.random.randrange(len(self.started)))
+        shown = self.connection.call_until_final(Call("GET", path, account.token), until=self.until).body
+        payment = shown.get("payment") or shown
+        if action := payment.get("next_action"):
+            is_over = self._decide(action["url"])
+        else:
+            is_over = shown["status"] not in UNDER_WAY
+        if not is_over:
+            self.started.append((account, path))
+        elif shown["status"] == "awaiting_payment":
+            self.unpaid.append((account, shown["id"]))
+
+    def _decide(self, url: str) -> bool:
+        """Decide at the gateway's page, or leave it; False if the page gave no answer."""
+        decision = self.chosen(DECISIONS)
+        if decision == LEAVE:
+            return True
+        page, began = urlsplit(url), time.monotonic()
+        body = urlencode({"decision": decision})
+        try:
+            status, text = readiness.ask(page.port or 0, "POST", page.path, body)
+        except OSError:
+            return False
+        self.seen.count(f"page {decision} {status}", time.monotonic() - began)
+        if status != SHOWN_AGAIN:
+            self.seen.record_finding(f"{page.path} answered {status} to {decision}: {text}")
+        return True
 
     def look(self, account: Account) -> None:
         path = self.random.choice(PAGES)
@@ -154,8 +219,9 @@ class Buyer(Client):
     def _order_admitted(self, account: Account, drop: Drop) -> None:
         body: dict[str, Any] = {"items": [{"product": drop.product.id, "quantity": 1}]}
         if self.random.random() < 0.3:
-            body["payment"] = {"token": self.chosen(CARDS)}
-        answer = self.do(account, "order", "/orders", body, keyed=True)
+            body |= {"payment": {"token": self._card()}} | self._keep()
+        place = self.start if "payment" in body else partial(self.do, keyed=True)
+        answer = place(account, "order", "/orders", body)
         if answer.body.get("code") == "admission_required":
             self.seen.record_finding(f"account {account.id} was admitted, and its order is refused: {answer}")
         if answer.status == 201 and "payment" not in body:
@@ -169,6 +235,13 @@ class Buyer(Client):
         if coupons and self.random.random() < 0.4:
             basket["coupon"] = self.random.choice(coupons)
         return basket
+
+    def _card(self) -> Any:
+        return self.chosen(CARDS | (ASKING_CARDS if self.setup.has_customer_actions else {}))
+
+    def _keep(self) -> dict[str, bool]:
+        is_kept = self.setup.has_customer_actions and self.random.random() < KEEP_SHARE
+        return {"keep_on_decline": True} if is_kept else {}
 
     def _wait(self) -> int:
         return self.random.choice([0, 0, 3, 10])

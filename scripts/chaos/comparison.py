@@ -6,15 +6,15 @@ this checks that every answer still holds, and `chaos.outside` compares the outs
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from scripts.chaos.calls import Answer, Connection
 from scripts.chaos.memory import Account, RecordedCall, Setup
 from scripts.chaos.shop import BOUGHT, PATIENCE_SECONDS, Shop
 
-ENDS = {201: BOUGHT, 402: {"payment_failed"}}
-"""What an order may be in the end, by the answer of the call that paid it."""
+UNPAID = {"cancelled", "expired"}
+"""What an order is in the end that was kept on each decline, and not paid."""
 PARTS = ("amount", "points_amount", "card_amount")
 
 
@@ -55,19 +55,26 @@ def _orders(account: Account, orders: dict[str, Any]) -> Iterator[str]:
         yield f"order {order_id} of account {account.id}: {where}"
     for order_id in answered.keys() & orders.keys():
         yield from _order(answered[order_id], orders[order_id])
-    for made in account.done("payment"):
-        yield from _must_be(orders, made.answer.body["order"], ENDS[made.answer.status])
+    for order_id, payments in account.payments().items():
+        yield from _must_be(orders, order_id, _ends(payments))
+        if (count := sum(made.answer.status == 201 for made in payments)) > 1:
+            yield f"order {order_id}: {count} payments were answered to have succeeded"
     for made in account.done("cancel"):
         yield from _must_be(orders, made.answer.body["id"], {"cancelled"})
 
 
 def _order(made: RecordedCall, order: dict[str, Any]) -> Iterator[str]:
     """The order against the answer that has it."""
-    if "payment" in made.call.body:
-        yield from _must_be({order["id"]: order}, order["id"], ENDS[made.answer.status])
     asked = [(item["product"], item["quantity"]) for item in made.call.body["items"]]
     if asked != [(item["product"], item["quantity"]) for item in order["items"]]:
         yield f"order {order['id']}: asked for {asked}, holds {order['items']}"
+
+
+def _ends(payments: Sequence[RecordedCall]) -> set[str]:
+    """What an order may be in the end, by the answers of the calls that paid it."""
+    if any(made.answer.status == 201 for made in payments):
+        return BOUGHT
+    return UNPAID if all(made.keeps_order for made in payments) else {"payment_failed"}
 
 
 def _must_be(orders: dict[str, Any], order_id: str, ends: set[str]) -> Iterator[str]:

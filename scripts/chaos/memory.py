@@ -10,6 +10,8 @@ RECORDED = {200, 201, 402}
 """Answers that had an effect, or name one: those of a keyed call are repeated for good."""
 ACCEPTED = {"refund", "entry"}
 """Calls whose 202 is final: it names what has begun, and how that ends is to be looked up."""
+DECLINES = {"card_declined", "insufficient_funds", "authentication_failed", "authentication_expired"}
+"""The gateway simulator's final refusals of a card."""
 
 
 @dataclass(slots=True)
@@ -31,6 +33,16 @@ class RecordedCall:
     @property
     def was_done(self) -> bool:
         return self.answer.status in RECORDED or (self.answer.status == 202 and self.sort in ACCEPTED)
+
+    @property
+    def keeps_order(self) -> bool:
+        """Whether the card was declined, and the order is kept for another one."""
+        failure = self.answer.body.get("failure") or {}
+        return (
+            self.answer.status == 402
+            and bool((self.call.body or {}).get("keep_on_decline"))
+            and failure.get("code") in DECLINES
+        )
 
 
 @dataclass
@@ -54,6 +66,16 @@ class Account:
             order_id = made.answer.body["order"] if made.answer.status == 402 else made.answer.body["id"]
             answered[order_id] = made
         return answered
+
+    def payments(self) -> dict[str, list[RecordedCall]]:
+        """By the id of the order, the calls that paid it and were answered for good."""
+        found: dict[str, list[RecordedCall]] = {}
+        for order_id, made in self.orders().items():
+            if "payment" in made.call.body:
+                found.setdefault(order_id, []).append(made)
+        for made in self.done("payment"):
+            found.setdefault(made.answer.body["order"], []).append(made)
+        return found
 
     def entry(self) -> str | None:
         """The id of the last entry of the sale in its answers."""
@@ -84,7 +106,10 @@ class Drop:
 @dataclass
 class Setup:
     """What there was before the load: accounts, campaigns, products, and one that never sells out; and a sale
-    in loads that have one."""
+    in loads that have one.
+
+    With `has_customer_actions` buyers also pay by a card that asks its owner, and keep orders on a decline.
+    """
 
     staff: Account
     buyers: list[Account]
@@ -92,6 +117,7 @@ class Setup:
     products: list[Product]
     ample: Product
     drop: Drop | None = None
+    has_customer_actions: bool = False
 
     @property
     def stocked(self) -> list[Product]:

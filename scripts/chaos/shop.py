@@ -26,6 +26,7 @@ class Shop:
     def __init__(self, instance: Instance, staff_token: str, seen: Observations) -> None:
         self.instance = instance
         self.token = staff_token
+        self.seen = seen
         # Patient: a product that is created without a key, and once more, is refused the second time.
         self.connection = Connection(instance.port, seen, seed="shop", impatient_share=0)
 

@@ -19,6 +19,7 @@ SOAK = trial.Trial(
     has_all_strategies=True,
     is_measured=True,
     has_sale=True,
+    has_customer_actions=True,
 )
 
 if __name__ == "__main__":

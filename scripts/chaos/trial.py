@@ -20,10 +20,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from scripts.chaos import availability, comparison, faults, monitoring, outages, outside, webhooks
+from scripts.chaos import availability, comparison, faults, feed, monitoring, outages, outside, webhooks
 from scripts.chaos.calls import Call, NoFinalAnswer, Observations
 from scripts.chaos.clients import PATIENCE_SECONDS, staff_and_buyers
 from scripts.chaos.faults import Fault
@@ -38,6 +39,7 @@ from scripts.stack.rabbitmq import RunningNode
 
 SETTINGS = {
     "PAYMENT_GIVE_UP_SECONDS": "15",
+    "PAYMENT_ACTION_SECONDS": "10",
     "ORDER_HOLD_SECONDS": "20",
     "IDEMPOTENCY_LEASE_SECONDS": "5",
     "OPEN_ORDERS_PER_ACCOUNT": "10000",
@@ -70,7 +72,7 @@ class Trial:
     strategies, some campaigns need Redis, an issuer or a partner. A trial that is measured fails below the
     goal of availability, and on MariaDB has a Prometheus beside it, from which every dashboard is filled.
     With a sale, buyers also join the waiting room of one that opens a few seconds later, and order under
-    admission.
+    admission. With customer actions, some pay by cards whose owner has to act, and keep orders on a decline.
 
     `pauses` is how many seconds a series pauses after each fault, from and to.
     """
@@ -85,6 +87,7 @@ class Trial:
     has_all_strategies: bool = False
     is_measured: bool = False
     has_sale: bool = False
+    has_customer_actions: bool = False
 
 
 def main(trial: Trial) -> int:
@@ -143,7 +146,8 @@ def run_trial(
         if prometheus:
             _request_coupons(instance, setup, shop, prometheus)
             _join_a_sale(setup, shop)
-        _load(trial, instance, setup, seen, seconds, seed, broker)
+        reader = feed.FeedReader(port=instance.port, token=shop.token, seed=seed, seen=seen)
+        _load(trial, instance, setup, reader, seconds, seed, broker)
         _availability(trial, seen)
         settle(setup, shop, seen)
         if prometheus:
@@ -152,13 +156,20 @@ def run_trial(
         _say(shop.sums(setup))
         check_processes(instance, broker, seen)
         audit(instance, seen)
-        for finding in (*comparison.findings(setup, shop), *outside.findings(setup, shop)):
-            seen.record_finding(finding)
+        check(setup, shop, reader)
     _say(summary(setup, seen))
     for finding in seen.findings:
         _say(f"FINDING {finding}")
     _say(f"{trial.name}: " + (f"{len(seen.findings)} findings, SEED={seed}" if seen.findings else "passed"))
     return 1 if seen.findings else 0
+
+
+def check(setup: Setup, shop: Shop, reader: feed.FeedReader | None) -> None:
+    """Compare all answers with the shop, the outside systems and the feed; each difference is a finding."""
+    compared = [comparison.findings(setup, shop), outside.findings(setup, shop)]
+    compared += [feed.findings(setup, shop, reader)] if reader else []
+    for finding in chain.from_iterable(compared):
+        shop.seen.record_finding(finding)
 
 
 def broker_beside(kind: str, home: Path) -> AbstractContextManager[RunningNode | None]:
@@ -198,6 +209,7 @@ def set_up(
         products=[shop.create_product("Trial", number, STOCK * minutes) for number in range(PRODUCTS)],
         ample=shop.create_product("Trial", PRODUCTS, PLENTY),
         drop=create_drop(shop) if trial.has_sale else None,
+        has_customer_actions=trial.has_customer_actions,
     )
     for account in setup.buyers:
         account.opening_amount = shop.wallet(account)[0]
@@ -293,7 +305,7 @@ def _load(
     trial: Trial,
     instance: Instance,
     setup: Setup,
-    seen: Observations,
+    reader: feed.FeedReader,
     seconds: int,
     seed: str,
     broker: RunningNode | None,
@@ -302,12 +314,14 @@ def _load(
 
     What is measured of the availability is this load, and not the calls before it.
     """
+    seen = reader.seen
     seen.measured = availability.Measurement()
     ends_at = time.monotonic() + seconds
     stop = threading.Event()
     clients = [
         *staff_and_buyers(setup, count=BUYERS, port=instance.port, seed=seed, ends_at=ends_at, seen=seen),
         webhooks.WebhookSender(instance, seed=f"{seed} sender", seen=seen),
+        reader,
     ]
     all_series = _all_series(trial, instance, broker)
     with ThreadPoolExecutor(len(clients) + len(all_series)) as threads:

@@ -14,6 +14,8 @@ PLANTED = (
     "early-reply",
     "new-charge-keys",
     "no-recovery",
+    "uncancelled",
+    "forgotten-action",
     "gate-without-row",
     "tickets-in-redis-alone",
     "silence-is-consent",
@@ -73,6 +75,7 @@ def _set_up() -> None:
         "DATA_PLATFORM_URL": "http://127.0.0.1:1",
         "INVENTORY_STRATEGY": "pessimistic",
         "LOG_LEVEL": "CRITICAL",
+        "PAYMENT_ACTION_SECONDS": "60",
         "OPEN_ORDERS_PER_ACCOUNT": "10000",
         "OPEN_UNITS_PER_ACCOUNT": "10000",
     }

@@ -20,16 +20,28 @@ from sales.models import SaleEntry
 from sales.waiting_room import entries
 from sales.waiting_room.entries import Entry, JoinRequest
 from scripts.simulation.determinism import chance
-from scripts.simulation.outside import DECLINED
+from scripts.simulation.outside import ASKING, DECLINED
 from scripts.simulation.processes import Processes
 from shop.errors import FirstcomeError, Unavailable
 from shop.events import journal
 from shop.idempotency.recorded_answers import KeyedCall, Replay, key_hash
 from shop.operations import dispatch
 
-TOKENS = ("tok_ok", "tok_ok", "tok_ok", DECLINED)
+TOKENS = ("tok_ok", "tok_ok", "tok_ok", DECLINED, ASKING)
 PAUSE_SECONDS = (0.05, 3.0)
-ACTIONS = {"buy": 6, "order": 2, "pay": 2, "cancel": 1, "refund": 2, "top up": 1, "coupon": 1, "sale": 2}
+ACTIONS = {
+    "buy": 6,
+    "order": 2,
+    "pay": 2,
+    "pay again": 2,
+    "cancel": 1,
+    "refund": 2,
+    "top up": 1,
+    "coupon": 1,
+    "sale": 2,
+}
+KEEP_SHARE = 0.4
+"""How many payments are to keep their order on a decline."""
 COUPONS_ALONE, HURRIED_SECONDS = {"coupon": 1}, (0.01, 0.8)
 """What the clients do who want nothing but coupons, and how soon again."""
 
@@ -74,6 +86,8 @@ class Client:
         self.is_done = False
         self.calls_open: set[str] = set()
         """Calls that were made and not answered yet."""
+        self._kept: list[UUID] = []
+        """Own orders that are kept if their card is declined."""
 
     def begin(self) -> None:
         """Make one call after the other until `is_done`."""
@@ -166,15 +180,19 @@ class Client:
             token=token,
             keyed=KeyedCall(self.account_id, key_hash(key), "fingerprint", schemas.placed_order_answer),
             by=journal.current_actor(),
+            keep_on_decline=token is not None and self._keeps(),
         )
 
         def answered(placed: Any) -> None:
             if isinstance(placed, Replay):
                 assert placed.reference
-                self.shop.orders[key] = placed.reference
-                return
-            self.shop.orders[key] = placed.order.id
-            if placed.started:
+                order_id = placed.reference
+            else:
+                order_id = placed.order.id
+            self.shop.orders[key] = order_id
+            if request.keep_on_decline and token in (DECLINED, ASKING):
+                self._kept.append(order_id)
+            if not isinstance(placed, Replay) and placed.started:
                 self._started(key, placed.started.saga.id)
 
         self._call("place", lambda: checkout.place(request), answered)
@@ -182,8 +200,18 @@ class Client:
     def _known_order(self) -> UUID | None:
         return chance.random.choice(list(self.shop.orders.values())) if self.shop.orders else None
 
+    def _keeps(self) -> bool:
+        return chance.random.random() < KEEP_SHARE
+
     def _pay(self, key: str) -> None:
-        order_id, token = self._known_order(), chance.random.choice(TOKENS)
+        self._pay_order(key, self._known_order())
+
+    def _pay_again(self, key: str) -> None:
+        """Pay an order of one's own with another card, in case that its card was declined."""
+        self._pay_order(key, chance.random.choice(self._kept) if self._kept else None)
+
+    def _pay_order(self, key: str, order_id: UUID | None) -> None:
+        token, keeps = chance.random.choice(TOKENS), self._keeps()
         if order_id is None:
             self._next()
             return
@@ -195,7 +223,13 @@ class Client:
 
         self._call(
             "pay",
-            lambda: purchase.pay(account_id=self.account_id, order_id=order_id, token=token, keyed=call),
+            lambda: purchase.pay(
+                account_id=self.account_id,
+                order_id=order_id,
+                token=token,
+                keyed=call,
+                keep_on_decline=keeps,
+            ),
             answered,
         )
 

@@ -10,8 +10,10 @@ from payments.gateways.contract import BookedCharge, GatewayEvent, GatewayResult
 from scripts.simulation.determinism import chance
 from shop.events.data_platform import DeliveryResult
 
-DECLINED, LOST_REQUEST, LOST_REPLY = "tok_declined", 0.06, 0.12
-"""A card that is declined, and how often a call is lost on its way there, or back."""
+DECLINED, ASKING = "tok_declined", "tok_3ds"
+"""A card that is declined, and one whose owner has to act."""
+LOST_REQUEST, LOST_REPLY = 0.06, 0.12
+"""How often a call is lost on its way there, or back."""
 SLOW_SECONDS = 2.9
 
 
@@ -24,6 +26,8 @@ class Gateway:
     cancelled: set[str] = field(default_factory=set)
     is_faulty: bool = True
     emit: Callable[[str, str], None] = lambda type, key: None
+    ask: Callable[[str], None] = lambda key: None
+    """Has the owner of a charge's card act, perhaps."""
 
     def charge(
         self, *, key: str, token: str, amount: int, currency: str, order_id: UUID | None
@@ -32,7 +36,7 @@ class Gateway:
             if key in self.cancelled:
                 return GatewayResult(status="cancelled")
             if key not in self.book:
-                status = "declined" if token == DECLINED else "succeeded"
+                status = {DECLINED: "declined", ASKING: "pending"}.get(token, "succeeded")
                 self.book[key] = BookedCharge(
                     reference=f"ch_{len(self.book)}",
                     key=key,
@@ -43,18 +47,31 @@ class Gateway:
                     currency=currency,
                     created_at=datetime.fromtimestamp(chance.seconds, UTC),
                 )
-                self.emit(f"charge.{status}", key)
+                if status == "pending":
+                    self.ask(key)
+                else:
+                    self.emit(f"charge.{status}", key)
             return self._state(key)
 
         return self._called(charged)
+
+    def act(self, key: str, *, is_approved: bool) -> None:
+        """The card's owner ends the charge; one that has ended stays as it is."""
+        charge = self.book[key]
+        if charge.status == "pending":
+            status = "succeeded" if is_approved else "declined"
+            self.book[key] = replace(charge, status=status)
+            self.emit(f"charge.{status}", key)
 
     def find(self, *, key: str) -> GatewayResult:
         return self._called(lambda: self._state(key))
 
     def cancel(self, *, key: str) -> GatewayResult:
         def cancelled() -> GatewayResult:
-            if key in self.book:
+            if key in self.book and self.book[key].status != "pending":
                 return self._state(key)
+            if key in self.book:
+                self.book[key] = replace(self.book[key], status="cancelled")
             self.cancelled.add(key)
             return GatewayResult(status="cancelled")
 
@@ -102,6 +119,9 @@ class Gateway:
         if key not in self.book:
             return GatewayResult(status="absent")
         charge = self.book[key]
+        if charge.status == "pending":
+            url = f"http://127.0.0.1:1/3ds/{charge.reference}"
+            return GatewayResult(status="requires_action", reference=charge.reference, action_url=url)
         is_declined = charge.status == "declined"
         return GatewayResult(
             status="declined" if is_declined else "succeeded",

@@ -15,6 +15,9 @@ from coupons.partners.contract import NoAnswer, PartnerReply
 from coupons.queue import tickets
 from coupons.queue.stream import QueuePosition
 from orders import tasks
+from orders.payment import charging
+from payments import payment_states
+from payments.gateways.contract import GatewayResult
 from scripts.simulation.outside import Gateway
 
 is_early = False
@@ -47,6 +50,21 @@ def _new_charge_keys() -> Iterator[None]:
 def _no_recovery() -> Iterator[None]:
     """Beat finds no sagas that a crash, or a lost message, left behind."""
     with _replaced(tasks.advance_due, "run", lambda: 0):
+        yield
+
+
+@contextmanager
+def _uncancelled() -> Iterator[None]:
+    """What is given up is not cancelled at the gateway: the card's owner may approve it later."""
+    cancelled = GatewayResult(status="cancelled")
+    with _replaced(charging, "_cancel_charge", lambda key: cancelled):
+        yield
+
+
+@contextmanager
+def _forgotten_action() -> Iterator[None]:
+    """When an owner's action ends is not recorded, so each look-up moves it: nothing gives it up."""
+    with _replaced(payment_states, "require_action", lambda payment_id, **of: True):
         yield
 
 
@@ -114,6 +132,8 @@ DEFECTS = {
     "early-reply": _early_reply,
     "new-charge-keys": _new_charge_keys,
     "no-recovery": _no_recovery,
+    "uncancelled": _uncancelled,
+    "forgotten-action": _forgotten_action,
     "gate-without-row": _gate_without_row,
     "tickets-in-redis-alone": _tickets_in_redis_alone,
     "silence-is-consent": _silence_is_consent,

@@ -1,6 +1,7 @@
 """One simulated run: clients and faults for some steps, then rest, and what must hold in the end."""
 
 import sqlite3
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -50,7 +51,9 @@ CAMPAIGNS = (
 )
 """Strategies and partners."""
 SALE_OPENS_SECONDS, SALE_RATE = 5, 2
-STEPS, MOST_STEPS_TO_SETTLE = 600, 20_000
+OWNER_SECONDS = ((0.05, 5.0), (5.0, 50.0), (50.0, 300.0))
+"""When the owner of a card acts: at once, later, or about when the shop gives up."""
+STEPS, MOST_STEPS_TO_SETTLE = 600, 8_000
 BLANK: sqlite3.Connection = sqlite3.connect(":memory:")
 """The tables of a shop in which nothing has happened."""
 
@@ -91,6 +94,7 @@ def run(seed: str, *, steps: int = STEPS) -> Result:
     join(processes)
     book.wait = processes.let_others_run
     gateway.emit = partial(_send_webhook, processes, count())
+    gateway.ask = partial(_ask_owner, processes, gateway)
     clients = [Client(processes, shop, account_id) for account_id in shop.accounts[:BUYERS]]
     clients += [
         Client(processes, shop, account_id, actions=COUPONS_ALONE, pauses=HURRIED_SECONDS)
@@ -101,7 +105,7 @@ def run(seed: str, *, steps: int = STEPS) -> Result:
     while world.steps < steps:
         world.step()
     findings = _settle(world, processes, gateway, platform, book, clients)
-    findings += _compare(shop, platform)
+    findings += _compare(shop, platform) + _compare_charges(gateway)
     findings += coupon_findings.of_run(shop, book)
     last, digest = list(world.last), world.digest
     gateways.GATEWAYS["simulator"] = entry
@@ -158,6 +162,15 @@ def _send_webhook(processes: Processes, numbers: "count[int]", type: str, key: s
         processes.world.submit(processes.clients, f"webhook {type}", run, after=after)
 
 
+def _ask_owner(processes: Processes, gateway: Gateway, key: str) -> None:
+    """Have the owner of the card approve or refuse the charge, soon, perhaps too late, or never."""
+    decision = chance.random.choice(["approve", "approve", "refuse", "leave"])
+    after = chance.random.uniform(*chance.random.choice(OWNER_SECONDS))
+    if decision != "leave":
+        act = partial(gateway.act, key, is_approved=decision == "approve")
+        processes.world.submit(processes.clients, f"owner: {decision}", act, after=after)
+
+
 def _receive(processes: Processes, id: str, type: str, key: str) -> None:
     event = webhooks.receive(gateway="simulator", headers={}, body=f"{id} {type} {key}".encode())
     if event and event.handled_at is None:
@@ -204,6 +217,22 @@ def _open() -> list[str]:
         for name, rows in (("saga", sagas), ("order", unpaid), ("event", lines))
         for row in rows[:5]
     ] + coupon_findings.open_now()
+
+
+def _compare_charges(gateway: Gateway) -> list[str]:
+    """The gateway's book: no charge is open, and no order has two that succeeded or keeps what it may not."""
+    findings = [f"charge {one.key} is open" for one in gateway.book.values() if one.status == "pending"]
+    charged, kept = Counter[str](), Counter[str]()
+    for charge in gateway.book.values():
+        if charge.order_id and charge.status == "succeeded":
+            charged[charge.order_id] += 1
+            kept[charge.order_id] += charge.kept_amount
+    for order_id, status in Order.objects.order_by("id").values_list("id", "status"):
+        if charged[str(order_id)] > 1:
+            findings.append(f"order {order_id} was charged {charged[str(order_id)]} times")
+        if status != Order.Status.PAID and kept[str(order_id)]:
+            findings.append(f"order {order_id} is {status}, and {kept[str(order_id)]} are charged for it")
+    return findings
 
 
 def _compare(shop: Shop, platform: Platform) -> list[str]:

@@ -107,6 +107,8 @@ def test_every_goal_of_the_work_is_there():
         ("sale_poll_wait", "max_ms"): 2_000,
         ("sale_estimate", "estimate_error"): 0.2,
         ("sale_order", "of_plain_order"): 1.1,
+        ("null_key", "of_null_processor"): 1.1,
+        ("null_key", "statements"): 0.05,
         ("audit", "seconds"): 60,
         ("memory", "peak_mib"): 250,
         ("memory", "connections_share"): 1,

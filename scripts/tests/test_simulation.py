@@ -10,7 +10,7 @@ import pytest
 from scripts.simulation.__main__ import PLANTED
 from scripts.stack import places
 
-DEFECT_SECONDS = 60
+DEFECT_SECONDS = 180
 
 
 def simulate(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":

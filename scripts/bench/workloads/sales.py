@@ -14,9 +14,9 @@ from statistics import median
 from typing import Any
 
 from scripts.bench.load import Measured, Run, ratio, single, summed_up
-from scripts.bench.rows import ESTIMATE_ERROR, OF_NULL_PROCESSOR, OF_PLAIN_ORDER, STATEMENTS
+from scripts.bench.rows import ESTIMATE_ERROR, OF_PLAIN_ORDER
 from scripts.bench.stage import Stage, wait_until
-from scripts.bench.workloads import connections, loads
+from scripts.bench.workloads import beside_null, connections, loads
 from scripts.bench.workloads.connections import Answers
 from scripts.stack import SetupError, database
 
@@ -33,12 +33,10 @@ HIGHEST_RATE, MINUTES_OF_ENTRIES = 6_000, 4
 """Admissions a minute: so that the entries last for that many minutes, and never more than this."""
 AT_ONCE = 10**6
 """A rate that admits all at once."""
-SERVING = ("web", "mariadb", "redis")
 WAITING, WAIT_SECONDS, BEGUN_BEFORE_SECONDS = 1_000, 30, 4
 """Entries whose polls wait, for how long, and how long before the first of them is admitted."""
 ESTIMATED = 50
 ORDERS_A_ROUND = 2_000
-QUESTIONS = "SHOW GLOBAL STATUS WHERE Variable_name = 'Questions'"
 IS_ORDERED = "SELECT is_ordered FROM sales_sale WHERE id = %s"
 PASSED = "SELECT passed_position FROM sales_sale WHERE id = %s"
 LEFT = "SELECT last_position - passed_position FROM sales_sale WHERE id = %s"
@@ -120,44 +118,11 @@ def poll_rounds(stage: Stage, drop: Drop) -> Iterator[Run]:
         "TOKENS": stage.staff.write_tokens("sale-poll", tokens),
         "ENTRIES": stage.staff.write("entries", [entry for entry, _ in rows]),
     }
-    before, _ = _with_statements(stage, lambda: loads.null(stage))
-    yield before
-    for _ in range(stage.size.rounds):
-        run, statements = _with_statements(
-            stage, lambda: loads.checked(POLLS, stage.run_k6("sale_poll", AGAIN=1, **files))
-        )
-        # The rest of the shop sends as many a second beside null calls, which send none.
-        after, without = _with_statements(stage, lambda: loads.null(stage))
-        of_polls = max(0.0, (statements - without) * run.figures.seconds)
-        null = _mean(before, after)
-        others = {
-            OF_NULL_PROCESSOR: ratio(processor(run), sum(null.values())),
-            STATEMENTS: ratio(of_polls, run.figures.requests),
-        }
-        yield replace(run, others=others, says=f"a null call: {_written(null)}")
-        yield after
-        before = after
 
+    def polls() -> Run:
+        return loads.checked(POLLS, stage.run_k6("sale_poll", AGAIN=1, **files))
 
-def _with_statements(stage: Stage, load: Callable[[], Run]) -> tuple[Run, float]:
-    """The run, and the statements a second that the database was sent meanwhile."""
-    before, began_at = _questions(stage), time.monotonic()
-    run = load()
-    return run, (_questions(stage) - before) / (time.monotonic() - began_at)
-
-
-def _mean(one: Run, other: Run) -> dict[str, float]:
-    """Microseconds a request of two runs, by the processes that answer it."""
-    return {name: (one.figures.microseconds[name] + other.figures.microseconds[name]) / 2 for name in SERVING}
-
-
-def _written(microseconds: Mapping[str, float]) -> str:
-    return ", ".join(f"{number:.0f} in {name}" for name, number in microseconds.items()) + " (first round)"
-
-
-def processor(run: Run) -> float:
-    """Microseconds a request of the processes that answer it."""
-    return sum(number for name, number in run.figures.microseconds.items() if name in SERVING)
+    yield from beside_null.rounds(stage, polls, lambda: loads.null(stage))
 
 
 # --- polls that wait ---
@@ -280,10 +245,10 @@ def order_rounds(stage: Stage, a_round: int) -> Iterator[Run]:
         before = _order(stage, f"before-{number}", plain, tokens)
         under = _order(stage, f"under-{number}", product, tokens)
         after = _order(stage, f"after-{number}", plain, tokens)
-        mean = _mean(before, after)
-        of_plain = ratio(processor(under), sum(mean.values()))
+        mean = beside_null.mean_of(before, after)
+        of_plain = ratio(beside_null.processor(under), sum(mean.values()))
         findings = [finding for run in (before, under, after) for finding in run.findings]
-        says = f"an order without a sale: {_written(mean)}"
+        says = f"an order without a sale: {beside_null.written(mean)}"
         yield replace(under, others={OF_PLAIN_ORDER: of_plain}, findings=findings, says=says)
     yield loads.null(stage)
 
@@ -314,10 +279,6 @@ def _admitted_at(stage: Stage, drop: Drop) -> Mapping[str, float]:
 def _tokens(stage: Stage, accounts: Sequence[int]) -> list[str]:
     access = {user["id"]: user["access"] for user in stage.staff.users}
     return [access[account] for account in accounts]
-
-
-def _questions(stage: Stage) -> int:
-    return int(database.rows(stage.instance, QUESTIONS)[0][1])
 
 
 def _percentile_ms(ordered: Sequence[float], share: float) -> float:

@@ -16,10 +16,9 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from itertools import chain
 from pathlib import Path
 
-from scripts.chaos import comparison, faults, outside, trial
+from scripts.chaos import faults, outside, trial
 from scripts.chaos.calls import NoFinalAnswer, Observations
 from scripts.chaos.campaigns import redis_faults, small_disk, without_redis
 from scripts.chaos.campaigns.all_campaigns import run_all
@@ -32,6 +31,7 @@ from scripts.chaos.campaigns.rolling import stack as rolling
 from scripts.chaos.campaigns.rows import HEADER, Row
 from scripts.chaos.clients import staff_and_buyers
 from scripts.chaos.faults import Fault
+from scripts.chaos.feed import FeedReader
 from scripts.chaos.memory import Setup
 from scripts.chaos.shop import Shop
 from scripts.chaos.webhooks import WebhookSender
@@ -134,9 +134,14 @@ def run(
     seen = Observations()
     running, manage = (rolling.running, rolling.seed) if campaign.is_rolling else STACK
     with running(instance, **{**trial.SETTINGS, **settings}), more.around():
-        # The previous release may have no sales, and a month is longer than one.
-        load = replace(STRATEGIES, has_sale=not (campaign.is_rolling or campaign.needs_faketime))
+        # The previous release may have none of these, and a month is longer than a sale.
+        load = replace(
+            STRATEGIES,
+            has_sale=not (campaign.is_rolling or campaign.needs_faketime),
+            has_customer_actions=not campaign.is_rolling,
+        )
         setup, shop = trial.set_up(load, instance, seen, minutes=campaign.minutes, manage=manage)
+        reader = _reader(campaign, instance, shop, seed, more)
         before = _stored(instance, setup)
         redis_faults.keep_data(instance)
         planted = campaign.planted if is_planted else ()
@@ -145,7 +150,7 @@ def run(
         if more.load:
             recovery = more.load(injected, setup, shop, seen)
         else:
-            recovery = _load(campaign, injected, planted, instance, broker, setup, seen, seed)
+            recovery = _load(campaign, injected, planted, instance, broker, setup, seen, seed, reader)
         recovery = max(recovery, _settle(campaign, instance, setup, shop, seen, is_planted=is_planted))
         known = effects.acknowledged(setup)
         compared = effects.compare(known, {"the database": _stored(instance, setup)}, before=before)
@@ -156,7 +161,7 @@ def run(
             wrong += rolls.failures(seen.measured.requests)
         if not is_planted:
             trial.check_processes(instance, broker, seen)
-            _check(instance, setup, shop, more, seen)
+            _check(instance, setup, shop, more, reader)
             check_faults_were_met(campaign, seen)
             without_redis.check(seen)
         finds_planted = more.finds_planted if is_planted else None
@@ -186,12 +191,19 @@ def _settle(
     )
 
 
-def _check(instance: Instance, setup: Setup, shop: Shop, more: Beside, seen: Observations) -> None:
-    """The laws, all answers, the books of the outside systems, and what is the campaign's alone."""
-    trial.audit(instance, seen)
-    everything = (comparison.findings(setup, shop), outside.findings(setup, shop), more.findings())
-    for finding in chain.from_iterable(everything):
-        seen.record_finding(finding)
+def _reader(campaign: Campaign, instance: Instance, shop: Shop, seed: str, more: Beside) -> FeedReader | None:
+    """The reader of the event feed. The previous release has no feed; events of a month are deleted in it."""
+    if campaign.is_rolling or more.load:
+        return None
+    return FeedReader(port=instance.port, token=shop.token, seed=seed, seen=shop.seen)
+
+
+def _check(instance: Instance, setup: Setup, shop: Shop, more: Beside, reader: FeedReader | None) -> None:
+    """The laws, all answers, the books of the outside systems, the feed, and what is the campaign's alone."""
+    trial.audit(instance, shop.seen)
+    trial.check(setup, shop, reader)
+    for finding in more.findings():
+        shop.seen.record_finding(finding)
 
 
 def _operate(campaign: Campaign, instance: Instance) -> None:
@@ -217,6 +229,7 @@ def _load(
     setup: Setup,
     seen: Observations,
     seed: str,
+    reader: FeedReader | None,
 ) -> float:
     """Run clients while the faults are made; the longest time until the shop was ready after one."""
     stop = threading.Event()
@@ -226,6 +239,7 @@ def _load(
             setup, count=trial.BUYERS, port=instance.port, seed=seed, ends_at=ends_at, seen=seen
         ),
         WebhookSender(instance, seed=f"{seed} sender", seen=seen),
+        *([reader] if reader else []),
     ]
     with ThreadPoolExecutor(len(clients)) as threads:
         running = [threads.submit(client.run, stop) for client in clients]
