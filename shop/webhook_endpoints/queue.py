@@ -63,10 +63,10 @@ class Job:
 
 
 @dataclass(slots=True)
-class Round:
+class DeliveryBatch:
     """What a pass over an endpoint does: jobs by order, each in sequence, and the position afterwards."""
 
-    lanes: dict[UUID | str, list[Job]] = field(default_factory=lambda: defaultdict(list))
+    jobs_by_order: dict[UUID | str, list[Job]] = field(default_factory=lambda: defaultdict(list))
     blocked: list[Job] = field(default_factory=list)
     position: int = 0
     has_more: bool = False
@@ -74,7 +74,7 @@ class Round:
     """Set once a request got no answer: the rest of the pass is left to a later one."""
 
     def jobs(self) -> list[Job]:
-        return [job for lane in self.lanes.values() for job in lane]
+        return [job for jobs in self.jobs_by_order.values() for job in jobs]
 
 
 def run(endpoint: WebhookEndpoint, *, pool: Executor, send: Callable[..., Attempt] = sending.send) -> bool:
@@ -82,21 +82,21 @@ def run(endpoint: WebhookEndpoint, *, pool: Executor, send: Callable[..., Attemp
 
     The caller has the endpoint's lease. Raises `LeaseLost`.
     """
-    todo = _read(endpoint)
-    # A lane is an order's events: the next is sent once the one before it was taken.
-    list(pool.map(partial(_send_lane, endpoint, send, todo.no_answer), todo.lanes.values()))
+    batch = _read(endpoint)
+    # The next event of an order is sent once the one before it was accepted.
+    list(pool.map(partial(_send_in_sequence, endpoint, send, batch.no_answer), batch.jobs_by_order.values()))
     now = clock.now()
-    for lane in todo.lanes.values():
-        _apply_all(lane, now)
-    transactions.run(partial(_record, endpoint, todo, now), transactions.ONCE)
-    _count(todo.jobs())
-    return todo.has_more
+    for jobs in batch.jobs_by_order.values():
+        _apply_all(jobs, now)
+    transactions.run(partial(_record, endpoint, batch, now), transactions.ONCE)
+    _count(batch.jobs())
+    return batch.has_more
 
 
-def _send_lane(
-    endpoint: WebhookEndpoint, send: Callable[..., Attempt], no_answer: threading.Event, lane: Sequence[Job]
+def _send_in_sequence(
+    endpoint: WebhookEndpoint, send: Callable[..., Attempt], no_answer: threading.Event, jobs: Sequence[Job]
 ) -> None:
-    for job in lane:
+    for job in jobs:
         if no_answer.is_set():
             return
         job.attempt = send(endpoint, id=str(job.row.event_id), payload=job.payload)
@@ -106,37 +106,37 @@ def _send_lane(
             return
 
 
-def _read(endpoint: WebhookEndpoint) -> Round:
+def _read(endpoint: WebhookEndpoint) -> DeliveryBatch:
     """What is due of the pending deliveries, and the next events, unless too many are pending.
 
     After a pass without any answer one order is tried, an untried one if there is one, so that neither a
     receiver that hangs nor an event that makes it hang holds up what it would take.
     """
-    now, todo = clock.now(), Round(position=endpoint.position)
+    now, batch = clock.now(), DeliveryBatch(position=endpoint.position)
     pending = WebhookDelivery.objects.filter(endpoint=endpoint, status=PENDING)
     due = list(pending.filter(next_attempt_at__lte=now).order_by("id")[:MOST_DUE])
     orders = {row.order_id for row in due if row.order_id}
     # An earlier event of the same order may not be due yet.
     rows = {row.pk: row for row in (*due, *pending.filter(order_id__in=orders))}
-    waiting = _add_pending(todo, [rows[pk] for pk in sorted(rows)], now)
+    waiting = _add_pending(batch, [rows[pk] for pk in sorted(rows)], now)
     is_probe = endpoint.failures > 0
     if is_probe:
-        untried_first = sorted(todo.lanes, key=lambda key: todo.lanes[key][0].row.attempts)
+        untried_first = sorted(batch.jobs_by_order, key=lambda key: batch.jobs_by_order[key][0].row.attempts)
     else:
-        untried_first = list(todo.lanes)
+        untried_first = list(batch.jobs_by_order)
     for key in untried_first[1 if is_probe else EVENTS_AT_ONCE :]:
-        del todo.lanes[key]
+        del batch.jobs_by_order[key]
         waiting[key] = now
-        todo.has_more = True
-    needs_another = not any(lane[0].row.attempts == 0 for lane in todo.lanes.values())
+        batch.has_more = True
+    needs_another = not any(jobs[0].row.attempts == 0 for jobs in batch.jobs_by_order.values())
     is_full = pending[:MOST_PENDING].count() == MOST_PENDING
     if not is_full and (not is_probe or needs_another):
-        _read_feed(endpoint, todo, waiting, now, limit=1 if is_probe else EVENTS_AT_ONCE)
-    return todo
+        _read_feed(endpoint, batch, waiting, now, limit=1 if is_probe else EVENTS_AT_ONCE)
+    return batch
 
 
 def _add_pending(
-    todo: Round, pending: Sequence[WebhookDelivery], now: datetime
+    batch: DeliveryBatch, pending: Sequence[WebhookDelivery], now: datetime
 ) -> dict[UUID | str, datetime]:
     """Add the deliveries of orders whose first one is due. Returns when those of the other orders are."""
     found = FeedEvent.objects.filter(position__in=[row.position for row in pending if row.position])
@@ -152,19 +152,21 @@ def _add_pending(
             # The event was deleted after the retention; that is longer than anything is tried.
             row.status, row.next_attempt_at = FAILED, None
             row.error = "the event was deleted before it was delivered"
-            todo.blocked.append(Job(row, {}, key, is_new=False, is_changed=True))
+            batch.blocked.append(Job(row, {}, key, is_new=False, is_changed=True))
         elif key in waiting:
-            continue
-        elif key not in todo.lanes and row.next_attempt_at is not None and row.next_attempt_at > now:
+            # It is due when the first one of its order is.
+            row.next_attempt_at = waiting[key]
+            batch.blocked.append(Job(row, payload, key, is_new=False, is_changed=True))
+        elif key not in batch.jobs_by_order and row.next_attempt_at is not None and row.next_attempt_at > now:
             waiting[key] = row.next_attempt_at
         else:
-            todo.lanes[key].append(Job(row, payload, key, is_new=False))
+            batch.jobs_by_order[key].append(Job(row, payload, key, is_new=False))
     return waiting
 
 
 def _read_feed(
     endpoint: WebhookEndpoint,
-    todo: Round,
+    batch: DeliveryBatch,
     waiting: dict[UUID | str, datetime],
     now: datetime,
     *,
@@ -173,7 +175,7 @@ def _read_feed(
     """Add the next events of the feed. One of an order that waits is due when the order's first one is."""
     position = max(endpoint.position, reading.last_deleted_position())
     page = reading.read_page(after=position, patterns=endpoint.events, limit=limit)
-    orders = {event.order_id for event in page.events if event.order_id} - todo.lanes.keys()
+    orders = {event.order_id for event in page.events if event.order_id} - batch.jobs_by_order.keys()
     pending = WebhookDelivery.objects.filter(endpoint=endpoint, status=PENDING, order_id__in=orders)
     waiting |= dict(pending.values_list("order_id").annotate(due_at=Max("next_attempt_at")).order_by())
     for event in page.events:
@@ -191,10 +193,10 @@ def _read_feed(
         job = Job(row, sending.body_of(event), key, is_new=True)
         if key in waiting:
             row.next_attempt_at = waiting[key]
-            todo.blocked.append(job)
+            batch.blocked.append(job)
         else:
-            todo.lanes[key].append(job)
-    todo.position, todo.has_more = page.position, todo.has_more or not page.is_end
+            batch.jobs_by_order[key].append(job)
+    batch.position, batch.has_more = page.position, batch.has_more or not page.is_end
 
 
 def _order_key(row: WebhookDelivery) -> UUID | str:
@@ -202,23 +204,23 @@ def _order_key(row: WebhookDelivery) -> UUID | str:
     return row.order_id or f"{NO_ORDER} {row.event_id}"
 
 
-def _record(endpoint: WebhookEndpoint, todo: Round, now: datetime) -> None:
+def _record(endpoint: WebhookEndpoint, batch: DeliveryBatch, now: datetime) -> None:
     """Write what came of each delivery, and the endpoint's position. Raises `LeaseLost`."""
     row = WebhookEndpoint.objects.select_for_update().filter(pk=endpoint.pk).first()
     if row is None or row.lease_token != endpoint.lease_token:
         raise LeaseLost
-    jobs = [*todo.jobs(), *todo.blocked]
+    jobs = [*batch.jobs(), *batch.blocked]
     WebhookDelivery.objects.bulk_create([job.row for job in jobs if job.is_new])
     _update(job.row for job in jobs if not job.is_new and job.is_changed)
     _record_health(row, [job.attempt for job in jobs if job.attempt], now)
-    row.position = todo.position
+    row.position = batch.position
     row.save(update_fields=["position", "failing_since", "failures", "next_attempt_at"])
 
 
-def _apply_all(lane: Iterable[Job], now: datetime) -> None:
+def _apply_all(jobs: Iterable[Job], now: datetime) -> None:
     """Set the columns of an order's deliveries; those after one that failed are due when that is."""
     due_at: datetime | None = None
-    for job in lane:
+    for job in jobs:
         if job.attempt:
             _apply(job.row, job.attempt, now)
             due_at = None if job.attempt.is_delivered else (job.row.next_attempt_at or now)
