@@ -59,14 +59,15 @@ async def wait(
     seconds: float,
     begin: Callable[[], None] | None = None,
     owner: int | None = None,
-    most_of_owner: int = MOST_OF_ONE_OWNER,
+    most_of_owner: int | None = None,
 ) -> bool:
     """Wait until `is_settled()` is true, at most `seconds`; return its last result.
 
     `is_settled` is checked before the wait. If `begin`, which starts the work, is given, it is called
     instead, and `is_settled` is checked after a notification or a pause. Returns False without waiting while
-    the process stops, when `WAITING_REQUESTS` already wait in it, or `most_of_owner` of the account `owner`.
-    A check during the wait that raises `Overloaded` is repeated; any other exception ends the wait.
+    the process stops, when `WAITING_REQUESTS` already wait in it, or `most_of_owner` of the account `owner`,
+    which are `MOST_OF_ONE_OWNER` unless given. A check during the wait that raises `Overloaded` is repeated;
+    any other exception ends the wait.
     """
     with _register(name, owner, most_of_owner) as signal:
         if begin:
@@ -108,7 +109,7 @@ async def _wait_for_signal(
 
 
 @contextmanager
-def _register(name: str, owner: int | None, most_of_owner: int) -> Iterator[Signal | None]:
+def _register(name: str, owner: int | None, most_of_owner: int | None) -> Iterator[Signal | None]:
     """A signal that is set when the name is completed; None at the limit of waiting requests."""
     _start_listener()
     signal = Signal()
@@ -130,9 +131,10 @@ def _register(name: str, owner: int | None, most_of_owner: int) -> Iterator[Sign
             _count_waiting(-1, owner)
 
 
-def _has_place(owner: int | None, most_of_owner: int) -> bool:
+def _has_place(owner: int | None, most_of_owner: int | None) -> bool:
     """With the mutex held: whether another request of the account may wait."""
-    is_full = owner is not None and _waiting_by_owner[owner] >= most_of_owner
+    most = MOST_OF_ONE_OWNER if most_of_owner is None else most_of_owner
+    is_full = owner is not None and _waiting_by_owner[owner] >= most
     return not is_full and _count < settings.WAITING_REQUESTS
 
 

@@ -25,6 +25,7 @@ from shop.backoffice.board.history import History, Point
 from shop.backoffice.board.percentiles import percentile
 from shop.backoffice.board.readings import GoodsState, ShopState
 from shop.backoffice.board.snapshots import SnapshotComposer
+from shop.management.laws import LAWS
 from shop.models import LawStatus
 from shop.operations.shared_counts import SecondCounts
 from shop.tests.factories import AccountFactory
@@ -224,7 +225,7 @@ def test_orders_products_sagas_tickets_and_laws_are_those_of_the_database() -> N
         ("Hot", 10, 4, 6),
     ]
     laws = compose(SnapshotComposer(History()), 0, shop=shop)["laws"]
-    assert [one["law"] for one in laws] == [f"L{number}" for number in range(1, 15)]
+    assert [one["law"] for one in laws] == [f"L{number}" for number in range(1, len(LAWS) + 1)]
     assert [one["holds"] for one in laws[:4]] == [True, None, None, False]
 
 

@@ -14,6 +14,7 @@ from inventory.tests.factories import ProductFactory
 from sales.models import Sale
 from sales.tests.factories import create_sale, join_all
 from scripts.stack import ports
+from shop.management.laws import LAWS
 from shop.models import JournalLine
 from shop.tests import live
 from shop.tests.browser import accessibility, buyers
@@ -212,7 +213,7 @@ def test_a_wall_screen_shows_all_of_a_drop_in_large_figures_without_scrolling(
     page = open_page(BOARD, account=SuperuserFactory.create(), width=width, height=height)
     for row in (*drops, *sold):
         expect(left_on(page, row)).to_be_visible()
-    expect(page.locator("#laws li")).to_have_count(14)
+    expect(page.locator("#laws li")).to_have_count(len(LAWS))
 
     sizes = page.evaluate(SIZES, FIGURES)
     assert len(sizes) > 50
