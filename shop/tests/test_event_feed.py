@@ -24,6 +24,7 @@ from shop.event_feed import catalogue, reading, recording, sequencing
 from shop.events import journal
 from shop.feed_models import FeedEvent, FeedState
 from shop.models import JournalLine
+from shop.operations.audits import feed_audit
 from shop.operations.backups import restoring
 from shop.operations.doctor import events as doctor
 from shop.tests.api_keys import client_with
@@ -318,6 +319,7 @@ def test_a_cursor_of_the_time_that_a_restore_lost_gets_what_comes_after_it() -> 
     FeedState.objects.update(last_position=2)
     restoring._skip_positions(connection)
     assert reading.missing_positions() == 0
+    assert [law.offenders for law in feed_audit.audit()] == [[]] * 3
 
     record("d")
     sequencing.sequence()
@@ -329,6 +331,7 @@ def test_a_cursor_of_the_time_that_a_restore_lost_gets_what_comes_after_it() -> 
         position = page.position
     assert seen == ["d"]
     assert reading.missing_positions() == 0
+    assert [law.offenders for law in feed_audit.audit()] == [[]] * 3
     with clock.shifted(by=timedelta(days=9)):
         reading.delete_old()
     assert reading.missing_positions() == 0
