@@ -241,7 +241,7 @@ def _renew_tokens(month: Month, shop: Shop) -> None:
     for finding in sign_ins.still_valid(month.instance, month.signed_in):
         month.seen.record_finding(finding)
     for one in month.signed_in:
-        one.renew(month.instance)
+        one.renew(month.instance, now=_database_time(month.instance))
     staff = month.signed_in[-1].account
     sign_ins.wait_until_accepted(month.instance, staff)
     shop.token = staff.token

@@ -1,5 +1,6 @@
 """Sign-ins of a campaign's accounts: access tokens that expire, refresh tokens, and operators' sessions."""
 
+import base64
 import json
 import re
 import time
@@ -7,6 +8,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from scripts.chaos.memory import Account
 from scripts.stack import SetupError, readiness
@@ -18,6 +20,7 @@ CSRF = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
 PATIENCE_SECONDS = 30
 ACCEPTED_TIMES = 8
 """So many new connections accept a new token in a row, once each web process has the time."""
+LEAST_VALIDITY = timedelta(minutes=5)
 JSON = {"Content-Type": "application/json"}
 
 
@@ -28,10 +31,27 @@ class SignedIn:
     account: Account
     refresh: str
 
-    def renew(self, instance: Instance) -> None:
-        """Use the refresh token; the account has a new access token then. Raises SetupError."""
-        pair = _post(instance, REFRESH, {"refresh": self.refresh})
-        self.account.token, self.refresh = pair["access"], pair["refresh"]
+    def renew(self, instance: Instance, *, now: datetime) -> None:
+        """Use the refresh token; the account has a new access token then. Raises SetupError.
+
+        `now` is the database's time: a web process that does not follow it yet gives expired tokens.
+        """
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            pair = _post(instance, REFRESH, {"refresh": self.refresh})
+            self.account.token, self.refresh = pair["access"], pair["refresh"]
+            if expires_at(self.account.token) > now + LEAST_VALIDITY:
+                return
+            if time.monotonic() > deadline:
+                raise SetupError(f"the new access token of account {self.account.id} has expired")
+            time.sleep(0.1)
+
+
+def expires_at(token: str) -> datetime:
+    """When an access token expires, by its claims."""
+    claims = token.split(".")[1]
+    padded = claims + "=" * (-len(claims) % 4)
+    return datetime.fromtimestamp(json.loads(base64.urlsafe_b64decode(padded))["exp"], UTC)
 
 
 def sign_in(instance: Instance, account: Account, name: str, password: str) -> SignedIn:
