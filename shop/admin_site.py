@@ -7,11 +7,13 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import PAGE_VAR, SEARCH_VAR, ChangeListSearchForm
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from django.contrib.auth.views import PasswordChangeView
+from django.core.exceptions import ValidationError
 from django.db import DEFAULT_DB_ALIAS, OperationalError, connections, transaction
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
@@ -192,6 +194,23 @@ class ListMixin:
             too_long = gettext("The list took longer than %(seconds)s s: use another filter, or its search.")
             return problems.from_error(Unavailable(too_long % {"seconds": LIST_SECONDS})).to_django()
         return response
+
+    def response_action(self, request: HttpRequest, queryset: "QuerySet[Any]") -> Any:
+        """As Django's, except that a selected value that is no key is left out: Django raises for it."""
+        selected = request.POST.getlist(ACTION_CHECKBOX_NAME)
+        keys = [value for value in selected if self._is_key(value)]
+        if keys != selected:
+            data = request.POST.copy()
+            data.setlist(ACTION_CHECKBOX_NAME, keys)
+            request.POST = data  # type: ignore[assignment]  # the setter takes any
+        return super().response_action(request, queryset)  # type: ignore[misc]
+
+    def _is_key(self, value: str) -> bool:
+        try:
+            self.model._meta.pk.to_python(value)  # type: ignore[attr-defined]
+        except ValidationError:
+            return False
+        return True
 
     def _render_list(self, request: HttpRequest, extra_context: dict[str, Any] | None, database: str) -> Any:
         """The rendered page of the list: its rows are read from this database, all else from the primary."""

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.contrib import admin
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 from django.urls import reverse
@@ -44,6 +45,18 @@ def filled_in(response: Any, **changed: Any) -> dict[str, Any]:
     if joined:
         sent |= {"date_joined_0": joined.date().isoformat(), "date_joined_1": joined.time().isoformat()}
     return sent
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("selected", ["", "x", "9" * 400])
+def test_an_action_on_what_is_no_key_is_refused_on_every_list(selected: str) -> None:
+    client = signed_in(SuperuserFactory.create())
+    request = client.get("/admin/").wsgi_request
+    for model, pages in admin.site._registry.items():
+        address = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+        for action in pages.get_actions(request):
+            sent = {"action": action, ACTION_CHECKBOX_NAME: [selected], "index": "9" * 400}
+            assert client.post(address, sent).status_code < 500, (address, action)
 
 
 @pytest.mark.django_db
