@@ -182,6 +182,8 @@ class ListMixin:
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         """As Django's, rendered while the limit of its statements holds, or 503 if one took longer."""
         is_action = request.method == "POST" and request.POST.get("action") in self.get_actions(request)  # type: ignore[attr-defined]
+        if request.method == "POST" and ACTION_CHECKBOX_NAME in request.POST:
+            self._leave_out_what_is_no_key(request)
         render = partial(self._render_list, request, extra_context)
         try:
             if is_action:
@@ -195,15 +197,12 @@ class ListMixin:
             return problems.from_error(Unavailable(too_long % {"seconds": LIST_SECONDS})).to_django()
         return response
 
-    def response_action(self, request: HttpRequest, queryset: "QuerySet[Any]") -> Any:
-        """As Django's, except that a selected value that is no key is left out: Django raises for it."""
+    def _leave_out_what_is_no_key(self, request: HttpRequest) -> None:
+        """Drop selected values that can't be a row's key: Django raises for them."""
         selected = request.POST.getlist(ACTION_CHECKBOX_NAME)
-        keys = [value for value in selected if self._is_key(value)]
-        if keys != selected:
-            data = request.POST.copy()
-            data.setlist(ACTION_CHECKBOX_NAME, keys)
-            request.POST = data  # type: ignore[assignment]  # the setter takes any
-        return super().response_action(request, queryset)  # type: ignore[misc]
+        data = request.POST.copy()
+        data.setlist(ACTION_CHECKBOX_NAME, [value for value in selected if self._is_key(value)])
+        request.POST = data  # type: ignore[assignment]  # the setter takes any
 
     def _is_key(self, value: str) -> bool:
         try:

@@ -55,7 +55,9 @@ def test_an_action_on_what_is_no_key_is_refused_on_every_list(selected: str) -> 
     for model, pages in admin.site._registry.items():
         address = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
         for action in pages.get_actions(request):
-            sent = {"action": action, ACTION_CHECKBOX_NAME: [selected], "index": "9" * 400}
+            sent = {"action": [action, ""], ACTION_CHECKBOX_NAME: [selected], "index": "0"}
+            assert client.post(address, sent).status_code < 500, (address, action)
+            sent = {"action": ["", action], ACTION_CHECKBOX_NAME: [selected], "index": "9" * 400}
             assert client.post(address, sent).status_code < 500, (address, action)
 
 
