@@ -13,6 +13,7 @@ from coupons.issuing import issuing
 from coupons.partners import call_limit
 from orders.payment import card_limits
 from payments.gateways import circuit
+from sales.waiting_room import draw, room_view
 from shop import clock, welcome_page
 from shop.accounts import disabled_accounts, sign_ins
 from shop.api_keys import acted_accounts, key_memory, last_use
@@ -94,6 +95,8 @@ def _reset_process_state() -> None:
     welcome_page.drop_cached()
     cached_lists.clear()
     leadership.forget()
+    draw.forget()
+    room_view.clear()
 
 
 @pytest.fixture(autouse=True)

@@ -122,10 +122,9 @@ def test_a_process_that_dies_between_the_two_steps_loses_nothing(monkeypatch: py
     with opened():
         with monkeypatch.context() as patched:
             patched.setattr(draw, "order", die)
-            # What a process remembers ends with it.
-            patched.setattr(draw, "_closed_here", set())
             with pytest.raises(SystemExit):
                 admission.advance(sale.pk)
+        draw.forget()
         late = factories.join(sale)
         assert late.position == 6
         assert factories.read(joined[0]).ahead is None

@@ -26,13 +26,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 TICK = 0.51
 
 
-@pytest.fixture(autouse=True)
-def _empty_memory() -> Iterator[None]:
-    room_view.clear()
-    yield
-    room_view.clear()
-
-
 @pytest.fixture
 def passing(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Stops the memory's time and the clock, and lets it be so many seconds later: `with passing(2.5):`."""

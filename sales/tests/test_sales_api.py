@@ -252,7 +252,6 @@ def test_entries_belong_to_their_accounts_and_staff_with_the_right_see_all() -> 
     room_view.refresh()
     assert room_view.find_waiting(entry.id) is not None
     assert client_of(AccountFactory()).get(path).status_code == 404
-    room_view.clear()
 
 
 def test_joining_is_limited_and_not_for_staff(settings: LazySettings) -> None:

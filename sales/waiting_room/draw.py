@@ -106,6 +106,11 @@ def order(sale: Sale) -> None:
     _closed_here.discard(sale.pk)
 
 
+def forget() -> None:
+    """Forget which draws this process has closed, as it does when it ends (tests)."""
+    _closed_here.clear()
+
+
 def _write_places(places: Sequence[tuple[int, UUID]]) -> None:
     cells = bulk_sql.SqlLiterals()
     cases = "".join([f" WHEN {cells[entry_id]} THEN {place:d}" for place, entry_id in places])

@@ -142,6 +142,11 @@ def ratio(number: float, of: float) -> float:
     return number / of if of else 0
 
 
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """The value within which this share of the ordered values is; 0 without any."""
+    return ordered[min(int(share * len(ordered)), len(ordered) - 1)] if ordered else 0.0
+
+
 def median_microseconds(runs: Sequence[Run]) -> dict[str, float]:
     """Microseconds of processor by process, if they were measured."""
     each = [run.figures.microseconds for run in runs if run.figures.microseconds]

@@ -101,8 +101,7 @@ class RememberedRows(Generic[Value]):
         try:
             if self._reading.age() >= self._refresh_after_seconds:
                 self._read_again()
-        except DatabaseError as error:
-            self._log_first_failure(error)
+        except DatabaseError:
             self._require_recent(self._reading)
         finally:
             self._mutex.release()
@@ -121,26 +120,22 @@ class RememberedRows(Generic[Value]):
         time.sleep(max(0.0, SHORTEST_PAUSE_SECONDS - self._reading.age()))
         with self._mutex:
             if self._reading.read_at < began_at:
-                try:
-                    self._read_again()
-                except DatabaseError as error:
-                    self._log_first_failure(error)
-                    raise
+                self._read_again()
         return requests
 
     def _read_again(self) -> None:
-        """With the mutex held."""
+        """With the mutex held. Logs the first of failures in a row, and that they have ended."""
         started_at = time.monotonic()
-        self._reading = Reading(self._read(), started_at)
+        try:
+            self._reading = Reading(self._read(), started_at)
+        except DatabaseError as error:
+            if not self._is_failing:
+                log.warning(f"{self._name} not read", error=str(error)[:200])
+            self._is_failing = True
+            raise
         if self._is_failing:
             log.info(f"{self._name} are read again")
         self._is_failing = False
-
-    def _log_first_failure(self, error: DatabaseError) -> None:
-        """With the mutex held."""
-        if not self._is_failing:
-            log.warning(f"{self._name} not read", error=str(error)[:200])
-        self._is_failing = True
 
     def _require_recent(self, reading: Reading[Value]) -> Value:
         if reading.age() >= self._max_age_seconds:

@@ -13,7 +13,7 @@ from functools import reduce
 from operator import or_
 
 from django.conf import settings
-from django.db.models import Max, Q, QuerySet
+from django.db.models import Q, QuerySet
 
 from shop import clock
 from shop.db import transactions
@@ -62,7 +62,7 @@ def read_page(*, after: int | None, patterns: Collection[str], limit: int) -> Pa
     `cursor_expired` if events after it were deleted after the retention.
     """
     # Read before the events: all positions up to the last one are committed by then.
-    state = FeedState.objects.filter(pk=sequencing.ROW).first() or FeedState()
+    state = read_state()
     position = state.swept_position if after is None else after
     if position > state.last_position:
         raise _not_a_cursor()
@@ -82,14 +82,19 @@ def read_page(*, after: int | None, patterns: Collection[str], limit: int) -> Pa
     return Page(events, position, is_end=position == state.last_position)
 
 
+def read_state() -> FeedState:
+    """The feed's one row; one that is not saved before the first event."""
+    return FeedState.objects.filter(pk=sequencing.ROW).first() or FeedState()
+
+
 def last_position() -> int:
     """The last position that was given."""
-    return FeedState.objects.filter(pk=sequencing.ROW).aggregate(last=Max("last_position"))["last"] or 0
+    return read_state().last_position
 
 
 def last_deleted_position() -> int:
     """The last position whose event was deleted after the retention; 0 while none was."""
-    return FeedState.objects.filter(pk=sequencing.ROW).aggregate(last=Max("swept_position"))["last"] or 0
+    return read_state().swept_position
 
 
 def missing_positions() -> int:
@@ -97,7 +102,7 @@ def missing_positions() -> int:
 
     It reads the index.
     """
-    state = FeedState.objects.filter(pk=sequencing.ROW).first() or FeedState()
+    state = read_state()
     last, deleted = state.last_position, state.swept_position
     left_out = sum(max(0, end - max(first - 1, deleted)) for first, end in state.gaps)
     return last - deleted - left_out - FeedEvent.objects.filter(position__lte=last).count()

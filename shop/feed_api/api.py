@@ -11,12 +11,11 @@ from shop.feed_api import schemas
 from shop.http import prefer
 from shop.http.messages import caller_id
 from shop.http.openapi import api_doc
-from shop.http.permissions import require_staff_permission
+from shop.http.permissions import READ_EVENTS, require_staff_permission
 from shop.http.validation import read_query
 from shop.http.views import Request, Response, View
 from shop.redis import completion_notifications
 
-PERMISSION = "shop.view_feedevent"
 MOST_WAITING = 8
 """Calls of one account that wait for an event in a process; a further one is answered at once."""
 CHECK_SECONDS = 1.0
@@ -51,7 +50,7 @@ class Events(View):
     )
     async def get(self, request: Request) -> Response:
         caller = caller_id(request)
-        await run_in_thread(require_staff_permission, request, PERMISSION, group="staff", member=caller)
+        await run_in_thread(require_staff_permission, request, READ_EVENTS, group="staff", member=caller)
         query = read_query(schemas.EventsQuery, request)
         reading.check_pattern(query.type)
         after = reading.decode_cursor(query.after) if query.after else None

@@ -9,13 +9,11 @@ from shop.api_keys.scopes import Resource
 from shop.feed_api import webhook_schemas as schemas
 from shop.http.openapi import api_doc
 from shop.http.pagination import paginate
-from shop.http.permissions import require_staff_permission
+from shop.http.permissions import READ_EVENTS, require_staff_permission
 from shop.http.validation import Nothing, read, read_query
 from shop.http.views import Request, Response, View
 from shop.webhook_endpoints import deliveries, endpoints
 
-READ_EVENTS = "shop.view_feedevent"
-"""An endpoint is sent what its maker may read by `GET /events`."""
 STAFF_ONLY = api_doc.refusals({403: ["permission_denied"]})
 OF_ONE = api_doc.refusals({403: ["permission_denied"], 404: ["not_found"]})
 BUILT_IN = api_doc.refusals({409: ["built_in_endpoint"]})
@@ -47,8 +45,7 @@ class WebhookEndpoints(View):
         | api_doc.refusals({409: ["too_many_endpoints"]}),
     )
     def post(self, request: Request) -> Response:
-        require_staff_permission(request, "shop.add_webhookendpoint")
-        require_staff_permission(request, READ_EVENTS)
+        require_staff_permission(request, "shop.add_webhookendpoint", READ_EVENTS)
         given = read(schemas.CreateWebhookEndpointInput, request)
         endpoint = endpoints.create(url=given.url, events=given.events, description=given.description)
         body = schemas.endpoint_body(endpoint) | {"secret": endpoint.secret}
@@ -73,8 +70,7 @@ class OneWebhookEndpoint(View):
         responses={200: schemas.WebhookEndpointBody} | OF_ONE | BUILT_IN,
     )
     def patch(self, request: Request, endpoint_id: UUID) -> Response:
-        require_staff_permission(request, "shop.change_webhookendpoint")
-        require_staff_permission(request, READ_EVENTS)
+        require_staff_permission(request, "shop.change_webhookendpoint", READ_EVENTS)
         given: dict[str, Any] = read(schemas.ChangeWebhookEndpointInput, request).model_dump(
             exclude_none=True
         )

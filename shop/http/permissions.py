@@ -1,5 +1,7 @@
 """Permissions of staff: the database decides, never the token."""
 
+from collections.abc import Collection
+
 from django.contrib.auth.models import User
 
 from shop.accounts.authentication import Account
@@ -9,17 +11,19 @@ from shop.lazy_texts import mark as _
 
 READ_JOURNAL = "shop.view_journalline"
 """What operators did, and why, wherever it is shown."""
+READ_EVENTS = "shop.view_feedevent"
+"""The event feed, by whichever call, and what webhook endpoints are sent of it."""
 
 
-def require_staff_permission(request: Request, permission: str) -> int:
-    """Require that the caller is staff with `permission`, such as "coupons.change_campaign"; return its id.
+def require_staff_permission(request: Request, permission: str, *more: str) -> int:
+    """Require that the caller is staff with these, such as "coupons.change_campaign"; return its id.
 
     Call it first in a staff-only view, so that all other callers get 403 whatever the object. An API key has
     the permissions of its maker, and none while it acts for an account. Raises `NotAuthenticated` and
     `NotAllowed`.
     """
     staff_id = caller_id(request)
-    if _is_acting(request) or not _has_permission(staff_id, permission):
+    if _is_acting(request) or not _has_permissions(staff_id, [permission, *more]):
         raise NotAllowed(_("This account may not do that."))
     return staff_id
 
@@ -31,7 +35,7 @@ def has_staff_permission(request: Request, permission: str) -> bool:
     """
     # A key that acts for an account claims none.
     claims_staff = request.user.is_authenticated and request.user.is_staff
-    return claims_staff and _has_permission(caller_id(request), permission)
+    return claims_staff and _has_permissions(caller_id(request), [permission])
 
 
 def allowed_account_id(request: Request, permission: str) -> int | None:
@@ -45,6 +49,6 @@ def _is_acting(request: Request) -> bool:
     return key is not None and key.is_acting
 
 
-def _has_permission(staff_id: int, permission: str) -> bool:
+def _has_permissions(staff_id: int, permissions: Collection[str]) -> bool:
     user = User.objects.filter(pk=staff_id, is_active=True, is_staff=True).first()
-    return user is not None and user.has_perm(permission)
+    return user is not None and user.has_perms(permissions)

@@ -120,8 +120,9 @@ def send_request(
     address: str = "",
     most_bytes: int = LARGEST_RESPONSE_BYTES,
 ) -> Reply:
-    """Send one request and read its whole reply within `seconds`. Raises `NoResponse`, or `ResponseTooLarge`
-    for a body of more than `most_bytes`.
+    """Send one request and read its whole reply within `seconds`.
+
+    Raises `NoResponse`, or `ResponseTooLarge` for a body of more than `most_bytes`.
 
     One deadline holds for the lookup of the host's name, connecting, TLS, sending, headers and body. There
     are no retries: the caller decides, because it knows the idempotency key. Redirects are not followed, and

@@ -69,7 +69,8 @@ async def wait(
     which are `MOST_OF_ONE_OWNER` unless given. A check during the wait that raises `Overloaded` is repeated;
     any other exception ends the wait.
     """
-    with _register(name, owner, most_of_owner) as signal:
+    most = MOST_OF_ONE_OWNER if most_of_owner is None else most_of_owner
+    with _register(name, owner, most) as signal:
         if begin:
             begin()
         elif await is_settled():
@@ -109,7 +110,7 @@ async def _wait_for_signal(
 
 
 @contextmanager
-def _register(name: str, owner: int | None, most_of_owner: int | None) -> Iterator[Signal | None]:
+def _register(name: str, owner: int | None, most_of_owner: int) -> Iterator[Signal | None]:
     """A signal that is set when the name is completed; None at the limit of waiting requests."""
     _start_listener()
     signal = Signal()
@@ -131,10 +132,9 @@ def _register(name: str, owner: int | None, most_of_owner: int | None) -> Iterat
             _count_waiting(-1, owner)
 
 
-def _has_place(owner: int | None, most_of_owner: int | None) -> bool:
+def _has_place(owner: int | None, most_of_owner: int) -> bool:
     """With the mutex held: whether another request of the account may wait."""
-    most = MOST_OF_ONE_OWNER if most_of_owner is None else most_of_owner
-    is_full = owner is not None and _waiting_by_owner[owner] >= most
+    is_full = owner is not None and _waiting_by_owner[owner] >= most_of_owner
     return not is_full and _count < settings.WAITING_REQUESTS
 
 

@@ -7,15 +7,14 @@ from django.contrib.auth.models import User
 
 from shop.db import transactions
 from shop.event_feed import recording
+from shop.http.permissions import READ_EVENTS
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
-
-VIEW_EVENTS = "shop.view_feedevent"
 
 
 def reader() -> User:
     """An account of staff that may read events."""
-    account: User = AccountFactory.create(is_staff=True, permissions=[VIEW_EVENTS])
+    account: User = AccountFactory.create(is_staff=True, permissions=[READ_EVENTS])
     return account
 
 

@@ -523,6 +523,14 @@ class TestMemory:
             assert (unavailable.status_code, unavailable.json()["code"]) == (503, "unavailable")
             assert token.post(*NULL_CALL).status_code == 200, "tokens do not depend on keys"
 
+    def test_without_the_database_an_unknown_secret_is_503_for_it_may_be_new(self) -> None:
+        assert client_with("coupons:write").post(*NULL_CALL).status_code == 200
+
+        with database_away():
+            unavailable = KeyApi(f"{keys.START}{'x' * 43}").post(*NULL_CALL)
+
+        assert (unavailable.status_code, unavailable.json()["code"]) == (503, "unavailable")
+
     def test_another_process_refuses_a_revoked_key_within_a_second(self) -> None:
         new = make("coupons:write")
         with another_process(CALLING, new.secret, **OF_TEST_CLIENT) as process:

@@ -227,7 +227,7 @@ class Shop:
         """Pages of events, without end, from the cursor `after` on, or from the oldest event that is kept.
 
         Save `next_` of each page after its work, and begin with it the next time. `kind` is a type, or
-        `order.*` for all that begin so. Raises ProblemError with the code `cursor_expired` when events behind
+        `order.*` for all that begin so. Raises ProblemError with the code `cursor_expired` when events after
         the cursor were deleted.
         """
         while True:

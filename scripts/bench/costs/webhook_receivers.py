@@ -23,6 +23,7 @@ django.setup()  # before the shop's modules
 
 from django.db import connection  # noqa: E402
 
+from scripts.bench.load import percentile  # noqa: E402
 from scripts.stack import ports  # noqa: E402
 from shop import clock  # noqa: E402
 from shop.db import transactions  # noqa: E402
@@ -137,7 +138,7 @@ def found(answering: Sequence[Receiver], written_at: Sequence[float], began_at: 
         "out_of_sequence": sum(out_of_sequence(receiver.numbers) for receiver in answering),
         "took_seconds": ended_at - began_at,
         "behind_seconds": max(0.0, ended_at - max(written_at)),
-        "lag_seconds": {name: _quantile(lags, share) for name, share in QUANTILES.items()},
+        "lag_seconds": {name: percentile(lags, share) for name, share in QUANTILES.items()},
     }
 
 
@@ -147,10 +148,6 @@ def out_of_sequence(numbers: Sequence[int]) -> int:
     for number in numbers:
         by_order.setdefault(number // EVENTS_OF_AN_ORDER, []).append(number)
     return sum(first > second for of_order in by_order.values() for first, second in pairwise(of_order))
-
-
-def _quantile(values: Sequence[float], share: float) -> float:
-    return values[min(len(values) - 1, int(len(values) * share))] if values else 0.0
 
 
 def _create_endpoint(url: str) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import httptools
 
 from scripts.bench import watching
-from scripts.bench.load import Figures, Run
+from scripts.bench.load import Figures, Run, percentile
 from scripts.bench.stage import Stage
 from scripts.stack import ports
 
@@ -51,8 +51,7 @@ class Answers:
 
     def percentile_ms(self, share: float) -> float:
         """The time that this share of the answers came within."""
-        times = sorted(answer.seconds for answer in self.answers)
-        return 1000 * times[min(int(share * len(times)), len(times) - 1)] if times else 0
+        return 1000 * percentile(sorted(answer.seconds for answer in self.answers), share)
 
 
 def allowed(wanted: int) -> int:

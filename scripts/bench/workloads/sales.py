@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from statistics import median
 from typing import Any
 
-from scripts.bench.load import Measured, Run, ratio, single, summed_up
+from scripts.bench.load import Measured, Run, percentile, ratio, single, summed_up
 from scripts.bench.rows import ESTIMATE_ERROR, OF_PLAIN_ORDER
 from scripts.bench.stage import Stage, wait_until
 from scripts.bench.workloads import beside_null, connections, loads
@@ -282,4 +282,4 @@ def _tokens(stage: Stage, accounts: Sequence[int]) -> list[str]:
 
 
 def _percentile_ms(ordered: Sequence[float], share: float) -> float:
-    return 1000 * ordered[min(int(share * len(ordered)), len(ordered) - 1)] if ordered else 0
+    return 1000 * percentile(ordered, share)

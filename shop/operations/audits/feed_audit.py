@@ -16,7 +16,7 @@ from django.db.models import BigIntegerField, Exists, F, OuterRef, QuerySet, Sub
 from django.db.models.functions import Coalesce
 
 from shop import clock
-from shop.event_feed import catalogue, sequencing
+from shop.event_feed import catalogue, reading, sequencing
 from shop.feed_models import FeedEvent, FeedState
 from shop.models import JournalLine
 from shop.operations.audits.audit_report import OFFENDERS_REPORTED, LawReport, report
@@ -84,9 +84,7 @@ def _compared_from() -> datetime | None:
     It is the first line's instant where that has its event. Otherwise processes of the release before may
     have run for a day after the first event; and once events were deleted, those of the retention are there.
     """
-    state = FeedState.objects.filter(pk=sequencing.ROW).first()
-    if state is None:
-        return None
+    state = reading.read_state()
     kept = FeedEvent.objects.filter(position__gt=state.swept_position).order_by("position").first()
     if kept is None:
         return None
@@ -101,8 +99,7 @@ def _compared_from() -> datetime | None:
 
 def _ends_of_gaps() -> list[int]:
     """The last position of each gap that a restore of a backup has left."""
-    state = FeedState.objects.filter(pk=sequencing.ROW).first()
-    return [last for _first, last in state.gaps] if state else []
+    return [last for _first, last in reading.read_state().gaps]
 
 
 def _state(name: str) -> Coalesce:

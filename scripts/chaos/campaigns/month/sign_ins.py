@@ -1,6 +1,5 @@
 """Sign-ins of a campaign's accounts: access tokens that expire, refresh tokens, and operators' sessions."""
 
-import base64
 import json
 import re
 import time
@@ -9,6 +8,8 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+
+import jwt
 
 from scripts.chaos.memory import Account
 from scripts.stack import SetupError, readiness
@@ -49,9 +50,7 @@ class SignedIn:
 
 def expires_at(token: str) -> datetime:
     """When an access token expires, by its claims."""
-    claims = token.split(".")[1]
-    padded = claims + "=" * (-len(claims) % 4)
-    return datetime.fromtimestamp(json.loads(base64.urlsafe_b64decode(padded))["exp"], UTC)
+    return datetime.fromtimestamp(jwt.decode(token, options={"verify_signature": False})["exp"], UTC)
 
 
 def sign_in(instance: Instance, account: Account, name: str, password: str) -> SignedIn:
