@@ -374,7 +374,7 @@ class JournalLineAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
     search_fields = ["subject", "order_id"]
     search_help_text = _("An order's id, or a subject: product 7")
     ordering = ["-id"]
-    actions = ["replay"]
+    actions = ["replay", "resend"]
     actions_list = ["replay_events"]
     paginator = KeysetPaginator
     show_full_result_count = False
@@ -390,6 +390,10 @@ class JournalLineAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
     @admin.action(description=_("Replay the selected dead events"), permissions=["replay"])
     def replay(self, request: HttpRequest, selected: "QuerySet[JournalLine]") -> HttpResponse | None:
         return replay_page.replay_selected(self, request, selected)
+
+    @admin.action(description=_("Send the selected events again"), permissions=["replay"])
+    def resend(self, request: HttpRequest, selected: "QuerySet[JournalLine]") -> HttpResponse | None:
+        return replay_page.resend_selected(self, request, selected)
 
     @action(description=_("Replay dead events"), icon="replay", permissions=["replay"])
     def replay_events(self, request: HttpRequest) -> HttpResponse:

@@ -6,6 +6,8 @@ from functools import partial
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
@@ -21,6 +23,7 @@ from shop.operators.selected_rows import SelectedAction
 from shop.webhook_endpoints import deliveries, endpoints
 from shop.webhook_models import WebhookDelivery, WebhookEndpoint
 
+DELIVERIES = "admin:shop_webhookdelivery_changelist"
 STATUS_COLOURS = {"pending": "warning", "delivered": "success", "failed": "danger"}
 
 
@@ -41,7 +44,7 @@ class WebhookEndpointAdmin(ReadOnlyMixin, ModelAdmin):
 
     list_display = ["__str__", "address", "kind", "events", "failing_since", "disabled_at"]
     fields = ["kind", "address", "events", "description", "position", "created_at", "failing_since"]
-    fields += ["failures", "next_attempt_at", "disabled_at", "leased_until"]
+    fields += ["failures", "next_attempt_at", "disabled_at", "leased_until", "pending"]
     ordering = ["-id"]
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[WebhookEndpoint]":
@@ -53,6 +56,14 @@ class WebhookEndpointAdmin(ReadOnlyMixin, ModelAdmin):
     def address(self, endpoint: WebhookEndpoint) -> str:
         return endpoints.address_of(endpoint)
 
+    @admin.display(description=_("pending deliveries"))
+    def pending(self, endpoint: WebhookEndpoint) -> str:
+        if endpoint.kind == WebhookEndpoint.Kind.DATA_PLATFORM:
+            page, query = "admin:shop_journalline_changelist", "delivery__exact=queued"
+        else:
+            page, query = DELIVERIES, f"endpoint__exact={endpoint.pk}&status__exact=pending"
+        return format_html('<a href="{}?{}" class="underline">{}</a>', reverse(page), query, gettext("Open"))
+
 
 @admin.register(WebhookDelivery)
 class WebhookDeliveryAdmin(PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
@@ -61,6 +72,7 @@ class WebhookDeliveryAdmin(PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
     list_display = ["created_at", "endpoint", "type", "status_label", "attempts", "response_status", "error"]
     list_filter = ["status"]
     list_prefetch_related = ["endpoint"]
+    linked_lookups = ["endpoint__exact"]
     fields = ["endpoint", "type", "event_id", "position", "status", "attempts", "response_status", "error"]
     fields += ["created_at", "next_attempt_at", "delivered_at", "payload"]
     ordering = ["-id"]

@@ -1,10 +1,15 @@
 """Models of webhook endpoints and of what is delivered to them. `shop.models` has them."""
 
+from uuid import UUID
+
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
 from shop.fields import ExactCharField, uuid_key
+
+BUILT_IN = UUID(int=1)
+"""The key of the endpoint that is the data platform, whose batches `shop.events.outbox` delivers."""
 
 
 class WebhookEndpoint(models.Model):

@@ -956,7 +956,7 @@ export interface paths {
         };
         /**
          * Webhook endpoints, newest first (staff)
-         * @description The data platform, which is set up by the settings and has its own protocol, is one of them.
+         * @description The data platform is one of them. It is set up by the settings, and sent batches by its own protocol.
          */
         get: operations["get_webhook_endpoints"];
         put?: never;
@@ -1003,7 +1003,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The deliveries to a webhook endpoint, newest first (staff) */
+        /**
+         * The deliveries to a webhook endpoint, newest first (staff)
+         * @description Those of the data platform are the journal's events, as long as the journal has them; `response_status` is then that of a refusal.
+         */
         get: operations["get_webhook_endpoints_endpoint_id_deliveries"];
         put?: never;
         post?: never;
@@ -10655,7 +10658,7 @@ export interface operations {
                     } & components["schemas"]["Problem"];
                 };
             };
-            /** @description `built_in_endpoint` · `endpoint_disabled` · `event_expired` */
+            /** @description `endpoint_disabled` · `event_expired` */
             409: {
                 headers: {
                     /** @description Seconds to wait before a retry, if the conflict is temporary. */
@@ -10665,7 +10668,7 @@ export interface operations {
                 content: {
                     "application/problem+json": {
                         /** @enum {string} */
-                        code?: "built_in_endpoint" | "endpoint_disabled" | "event_expired";
+                        code?: "endpoint_disabled" | "event_expired";
                     } & components["schemas"]["Problem"];
                 };
             };

@@ -15,6 +15,7 @@ from django.contrib.auth.models import User
 from django.db.models import Q, QuerySet
 
 from shop import clock
+from shop.accounts.authentication import TokenInvalid
 from shop.api_keys import scopes
 from shop.db import transactions
 from shop.errors import NotAllowed, NotFound, Rejected, invalid_field
@@ -124,6 +125,13 @@ def revoke(*, key_id: int, reason: str = "") -> ApiKey:
         return key
 
     return transactions.run_or_savepoint(revoked, transactions.REPEATABLE)
+
+
+def require_usable(key_id: int) -> None:
+    """Raise `TokenInvalid` if the key was revoked or has expired since it was checked. A query."""
+    key = unrevoked().filter(pk=key_id).first()
+    if key is None or (key.expires_at is not None and key.expires_at <= clock.now()):
+        raise TokenInvalid
 
 
 def unrevoked() -> "QuerySet[ApiKey]":

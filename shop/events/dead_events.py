@@ -8,12 +8,11 @@ from uuid import UUID
 
 from django.db.models import Count, QuerySet
 
-from shop import clock
 from shop.db import transactions
-from shop.events import journal, outbox
+from shop.events import requeuing
 from shop.models import JournalLine
 
-DEAD, QUEUED = JournalLine.Delivery.DEAD, JournalLine.Delivery.QUEUED
+DEAD = JournalLine.Delivery.DEAD
 REPLAY_BATCH_SIZE = 1_000
 MOST_REPLAYED = 10_000
 """By one call of `replay_matching`: a page must be answered soon. A repeat continues with the rest."""
@@ -92,18 +91,5 @@ def _replay_batch(ids: Collection[int], reason: str) -> list[int]:
     existing = list(JournalLine.objects.filter(id__in=ids, delivery=DEAD).values_list("id", flat=True))
     rows = JournalLine.objects.select_for_update().filter(id__in=existing).order_by("id")
     dead = [line for line in rows if line.delivery == DEAD]
-    now = clock.now()
-    JournalLine.objects.filter(id__in=[line.pk for line in dead]).update(
-        delivery=QUEUED, attempts=0, next_attempt_at=now, refused_at=None, requeued_at=now
-    )
-    for line in dead:
-        journal.note(
-            what="event.replayed",
-            subject=f"event {outbox.event_id(line)}",
-            order_id=line.order_id,
-            before={"delivery": DEAD, "error": line.last_error},
-            after={"delivery": QUEUED},
-            detail=reason,
-            is_internal=True,
-        )
+    requeuing.requeue(dead, what="event.replayed", reason=reason)
     return [line.pk for line in dead]

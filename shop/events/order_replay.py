@@ -3,14 +3,12 @@
 from datetime import UTC, datetime
 from uuid import UUID
 
-from shop import clock
 from shop.db import archived_months, transactions
 from shop.errors import Rejected
-from shop.events import journal, outbox
+from shop.events import requeuing
 from shop.lazy_texts import mark as _
 from shop.models import JournalLine
 
-Delivery = JournalLine.Delivery
 REFUNDED = "order.refunded"
 
 
@@ -34,25 +32,7 @@ def _replay(order_id: UUID, reason: str, settled_refunds: int) -> int:
             _("The order has no events: they are written when it is paid, refunded or cancelled."),
             code="no_events",
         )
-    now = clock.now()
-    JournalLine.objects.filter(id__in=[line.pk for line in lines]).update(
-        delivery=Delivery.QUEUED,
-        attempts=0,
-        next_attempt_at=now,
-        delivered_at=None,
-        refused_at=None,
-        requeued_at=now,
-    )
-    for line in lines:
-        journal.note(
-            what="event.resent",
-            subject=f"event {outbox.event_id(line)}",
-            order_id=order_id,
-            before=_delivery(line),
-            after={"delivery": Delivery.QUEUED},
-            detail=reason,
-            is_internal=True,
-        )
+    requeuing.requeue(lines, what="event.resent", reason=reason)
     return len(lines)
 
 
@@ -83,9 +63,3 @@ def _require_not_archived(order_id: UUID, *, may_lack: bool) -> None:
             code="events_archived",
             file=months[0].file,
         )
-
-
-def _delivery(line: JournalLine) -> dict[str, str]:
-    delivered = {"delivered_at": line.delivered_at.isoformat()} if line.delivered_at else {}
-    error = {"error": line.last_error} if line.delivery == Delivery.DEAD else {}
-    return {"delivery": line.delivery} | delivered | error

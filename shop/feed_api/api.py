@@ -4,6 +4,8 @@ import time
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 
+from shop.accounts.authentication import Account
+from shop.api_keys import keys
 from shop.api_keys.scopes import Resource
 from shop.concurrency.event_loop import run_in_thread, sleep
 from shop.event_feed import reading, sequencing
@@ -77,7 +79,16 @@ class Events(View):
                 owner=caller,
                 most_of_owner=MOST_WAITING,
             )
+            if page.events:
+                await run_in_thread(_require_right_still, request, group="staff", member=caller)
         return Response(schemas.page_body(page))
+
+
+def _require_right_still(request: Request) -> None:
+    """Raises `NotAllowed`, and `TokenInvalid` for a key that was revoked while the call waited."""
+    require_staff_permission(request, READ_EVENTS)
+    if isinstance(request.user, Account) and request.user.key is not None:
+        keys.require_usable(request.user.key.id)
 
 
 def _read(query: schemas.EventsQuery, after: int | None) -> reading.Page:

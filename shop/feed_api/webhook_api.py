@@ -24,8 +24,8 @@ class WebhookEndpoints(View):
 
     @extend_schema(
         summary="Webhook endpoints, newest first (staff)",
-        description="The data platform, which is set up by the settings and has its own protocol, is one of "
-        "them.",
+        description="The data platform is one of them. It is set up by the settings, and sent batches by its "
+        "own protocol.",
         parameters=api_doc.PAGING,
         responses={200: api_doc.Page[schemas.WebhookEndpointBody]} | STAFF_ONLY,
     )
@@ -94,6 +94,8 @@ class WebhookDeliveries(View):
 
     @extend_schema(
         summary="The deliveries to a webhook endpoint, newest first (staff)",
+        description="Those of the data platform are the journal's events, as long as the journal has them; "
+        "`response_status` is then that of a refusal.",
         parameters=[
             OpenApiParameter("status", str, enum=get_args(schemas.DeliveryStatus)),
             *api_doc.PAGING,
@@ -117,7 +119,7 @@ class ResendDelivery(View):
         request=schemas.ResendInput,
         responses={202: schemas.WebhookDeliveryBody}
         | OF_ONE
-        | api_doc.refusals({409: ["built_in_endpoint", "endpoint_disabled", "event_expired"]}),
+        | api_doc.refusals({409: ["endpoint_disabled", "event_expired"]}),
     )
     def post(self, request: Request, endpoint_id: UUID, delivery_id: int) -> Response:
         require_staff_permission(request, "shop.change_webhookendpoint")

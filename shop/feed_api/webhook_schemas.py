@@ -7,8 +7,9 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from shop.http.validation import Input, Query
+from shop.models import JournalLine
 from shop.outbound.public_addresses import LONGEST_URL
-from shop.webhook_endpoints import endpoints
+from shop.webhook_endpoints import endpoints, platform_log
 from shop.webhook_models import WebhookDelivery, WebhookEndpoint
 
 Url = Annotated[str, Field(min_length=1, max_length=LONGEST_URL)]
@@ -98,7 +99,8 @@ def endpoint_body(endpoint: WebhookEndpoint) -> dict[str, Any]:
     }
 
 
-def delivery_body(row: WebhookDelivery) -> dict[str, Any]:
+def delivery_body(found: WebhookDelivery | JournalLine) -> dict[str, Any]:
+    row = platform_log.as_delivery(found) if isinstance(found, JournalLine) else found
     return {
         "id": row.pk,
         "event": row.event_id,

@@ -33,7 +33,7 @@ from shop.api_keys.scopes import Resource, required_scope
 from shop.concurrency import event_loop
 from shop.errors import Unavailable
 from shop.events import journal
-from shop.http import key_calls, problems
+from shop.http import api_key_calls, problems
 from shop.http.messages import ANONYMOUS, Request, Response
 from shop.observability import logs, request_metrics
 
@@ -195,7 +195,7 @@ class View(APIView):
     async def _authenticate_key(self, request: Request, secret: str) -> Account:
         """The caller by an API key; a view without authentication takes none either."""
         resource = self.resource or Resource.NONE
-        return await key_calls.authenticate(
+        return await api_key_calls.authenticate(
             request,
             secret,
             scope=required_scope(resource, request.method),

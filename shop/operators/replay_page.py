@@ -1,4 +1,7 @@
-"""Replaying dead events: a page for those that match a filter, and an action for selected ones."""
+"""Replaying dead events: a page for those that match a filter, and an action for selected ones.
+
+Another action sends any selected events again.
+"""
 
 from collections.abc import Sequence
 from functools import partial
@@ -18,7 +21,7 @@ from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from shop.errors import FirstcomeError
-from shop.events import dead_events, outbox
+from shop.events import dead_events, outbox, requeuing
 from shop.events.dead_events import MOST_REPLAYED, EventFilter
 from shop.models import JournalLine
 from shop.operators import selected_rows
@@ -102,6 +105,36 @@ def replay_selected(
         perform=partial(_replay_rows, request),
     )
     return selected_rows.run(pages, request, selected, action)
+
+
+def resend_selected(
+    pages: ModelAdmin, request: HttpRequest, selected: "QuerySet[JournalLine]"
+) -> HttpResponse | None:
+    """Ask for the reason, then send the selected events to the data platform again, delivered ones too."""
+    action = SelectedAction(
+        name="resend",
+        title=_resend_title,
+        description=_("Receivers get them again, with the same ids. Lines that are no events are left."),
+        submit=_("Send again"),
+        note=lambda line: "" if line.delivery else gettext("not an event of the data platform: left"),
+        perform=partial(_resend_rows, request),
+    )
+    return selected_rows.run(pages, request, selected, action)
+
+
+def _resend_title(count: int) -> str:
+    title = ngettext("Send %(count)s event again", "Send %(count)s events again", count)
+    return title % {"count": count}
+
+
+def _resend_rows(request: HttpRequest, rows: Sequence[JournalLine], reason: str) -> None:
+    try:
+        sent = requeuing.resend([line.pk for line in rows], reason=reason)
+    except FirstcomeError as error:
+        messages.error(request, error.detail)
+        return
+    text = gettext("%(count)s queued again: they are delivered within seconds.") % {"count": len(sent)}
+    messages.add_message(request, messages.SUCCESS if sent else messages.WARNING, text)
 
 
 def _selected_title(count: int) -> str:

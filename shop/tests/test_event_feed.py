@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 from django.conf import LazySettings
+from django.contrib.auth.models import Permission
 from django.db import connection
 
 from coupons.issuing import issuing
@@ -18,6 +19,7 @@ from coupons.tests.factories import CampaignFactory
 from inventory import adjustments
 from inventory.tests.factories import ProductFactory
 from shop import clock
+from shop.api_keys import keys
 from shop.db import transactions
 from shop.errors import Invalid, Rejected
 from shop.event_feed import catalogue, reading, recording, sequencing
@@ -27,7 +29,9 @@ from shop.models import JournalLine
 from shop.operations.audits import feed_audit
 from shop.operations.backups import restoring
 from shop.operations.doctor import events as doctor
-from shop.tests.api_keys import client_with
+from shop.redis import completion_notifications
+from shop.tests import api_keys
+from shop.tests.api_keys import KeyApi, client_with
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.following import Follower, names_of, reader, record
@@ -157,6 +161,22 @@ def test_a_page_is_waited_for_until_there_is_an_event(api: Api) -> None:
     record("paid")
     sequencing.sequence()
     assert names_of(answer.result(timeout=15).json()) == ["paid"]
+
+
+def test_a_call_that_waits_is_refused_once_its_key_is_revoked_or_its_right_withdrawn(api: Api) -> None:
+    made = api_keys.make("events:read")
+    answers = [
+        in_background(lambda one=one: one.get("/events", Prefer="wait=20"))
+        for one in (KeyApi(made.secret), api)
+    ]
+    wait_until(lambda: completion_notifications.waiting_count() == 2)
+    keys.revoke(key_id=made.key.pk)
+    Permission.objects.get(codename="view_feedevent").user_set.clear()
+    record("paid")
+    sequencing.sequence()
+    refused = [answer.result(timeout=15) for answer in answers]
+    assert [answer.status_code for answer in refused] == [401, 403]
+    assert api_keys.codes(refused) == ["token_invalid", "permission_denied"]
 
 
 def test_a_page_of_a_rare_type_goes_on_where_it_stopped_looking(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -157,6 +157,7 @@ ACTIONS: dict[str, Prepare] = {
     "/admin/auth/group/<id>/change/": row(Group.objects.create, columns={"name": "stores"}, name="night"),
     "/admin/shop/journalline/replay_events/": replaying,
     "/admin/shop/journalline/ replay": row(dead_event),
+    "/admin/shop/journalline/ resend": row(dead_event),
     "/admin/shop/apikey/make/": row(lambda: None, name="warehouse", scopes=["orders:read"]),
     "/admin/shop/apikey/<id>/rotate/": row(key_of_olga),
     "/admin/shop/apikey/<id>/revoke/": row(key_of_olga),

@@ -23,8 +23,7 @@ from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.staff_groups import NAMES, _staff_groups, member_of
 from shop.tests.test_admin_pages import _a_row_of_every_model
-from shop.webhook_endpoints.endpoints import BUILT_IN
-from shop.webhook_models import WebhookDelivery, WebhookEndpoint
+from shop.webhook_models import BUILT_IN, WebhookDelivery, WebhookEndpoint
 
 __all__ = ["_a_row_of_every_model", "_staff_groups"]
 ROOT = Path(__file__).resolve().parents[2]

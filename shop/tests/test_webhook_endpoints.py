@@ -12,7 +12,7 @@ from shop.models import JournalLine
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
 from shop.webhook_endpoints import deliveries, endpoints
-from shop.webhook_models import WebhookDelivery, WebhookEndpoint
+from shop.webhook_models import BUILT_IN, WebhookDelivery, WebhookEndpoint
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PERMISSIONS = [
@@ -120,7 +120,7 @@ def test_the_data_platform_is_one_of_them_and_is_set_up_by_the_settings(
     settings.DATA_PLATFORM_URL = "http://platform.example"
     [listed] = api.get("/webhook-endpoints").json()["results"]
     assert (listed["kind"], listed["url"]) == ("data_platform", "http://platform.example/events")
-    path = f"/webhook-endpoints/{endpoints.BUILT_IN}"
+    path = f"/webhook-endpoints/{BUILT_IN}"
     for answer in (
         api.patch(path, {"description": "x"}),
         api._call("DELETE", path, None, "", {}),

@@ -14,17 +14,19 @@ from shop.errors import NotFound, Rejected
 from shop.events import journal
 from shop.feed_models import FeedEvent
 from shop.lazy_texts import mark as _
-from shop.webhook_endpoints import endpoints
-from shop.webhook_models import WebhookDelivery, WebhookEndpoint
+from shop.models import JournalLine
+from shop.webhook_endpoints import endpoints, platform_log
+from shop.webhook_models import BUILT_IN, WebhookDelivery, WebhookEndpoint
 
 TEST = "webhook.test"
 MOST_PENDING_TESTS = 10
 PENDING = WebhookDelivery.Status.PENDING
 
 
-def find(*, endpoint_id: UUID, status: str = "") -> "QuerySet[WebhookDelivery]":
-    """The deliveries of an endpoint. Raises `NotFound`."""
-    endpoints.get(endpoint_id=endpoint_id)
+def find(*, endpoint_id: UUID, status: str = "") -> "QuerySet[WebhookDelivery] | QuerySet[JournalLine]":
+    """The deliveries of an endpoint; those of the data platform by `platform_log`. Raises `NotFound`."""
+    if endpoints.get(endpoint_id=endpoint_id).kind == WebhookEndpoint.Kind.DATA_PLATFORM:
+        return platform_log.find(status=status)
     rows = WebhookDelivery.objects.filter(endpoint=endpoint_id)
     return rows.filter(status=status) if status else rows
 
@@ -34,6 +36,8 @@ def resend(*, endpoint_id: UUID, delivery_id: int, reason: str = "") -> WebhookD
 
     Durable on return. Raises `NotFound`, and `Rejected` `endpoint_disabled` or `event_expired`.
     """
+    if endpoint_id == BUILT_IN:
+        return platform_log.resend(line_id=delivery_id, reason=reason)
     _get_enabled(endpoint_id)
 
     def work() -> WebhookDelivery:

@@ -17,13 +17,11 @@ from shop.lazy_texts import mark as _
 from shop.outbound import public_addresses
 from shop.outbound.public_addresses import AddressRefused
 from shop.webhook_endpoints import signatures
-from shop.webhook_models import WebhookEndpoint
+from shop.webhook_models import BUILT_IN, WebhookEndpoint
 
 MOST_ENDPOINTS = 50
 """Each with events to send has some threads of a worker."""
 MOST_PATTERNS = 50
-BUILT_IN = UUID(int=1)
-"""The data platform, whose batches `shop.events.outbox` delivers by a protocol of its own."""
 
 
 class Terms(TypedDict, total=False):

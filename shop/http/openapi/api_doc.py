@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from shop.errors import FirstcomeError
 from shop.http import json_format, problems
-from shop.http.key_calls import ACCOUNT_HEADER
+from shop.http.api_key_calls import ACCOUNT_HEADER
 from shop.http.pagination import DEFAULT_PAGE, LARGEST_PAGE
 
 Row = TypeVar("Row")

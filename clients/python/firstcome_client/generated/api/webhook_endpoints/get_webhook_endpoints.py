@@ -97,7 +97,8 @@ def sync_detailed(
 ) -> Response[Problem | WebhookEndpointBodyPage]:
     """Webhook endpoints, newest first (staff)
 
-     The data platform, which is set up by the settings and has its own protocol, is one of them.
+     The data platform is one of them. It is set up by the settings, and sent batches by its own
+    protocol.
 
     Args:
         cursor (str | Unset):
@@ -134,7 +135,8 @@ def sync(
 ) -> Problem | WebhookEndpointBodyPage | None:
     """Webhook endpoints, newest first (staff)
 
-     The data platform, which is set up by the settings and has its own protocol, is one of them.
+     The data platform is one of them. It is set up by the settings, and sent batches by its own
+    protocol.
 
     Args:
         cursor (str | Unset):
@@ -166,7 +168,8 @@ async def asyncio_detailed(
 ) -> Response[Problem | WebhookEndpointBodyPage]:
     """Webhook endpoints, newest first (staff)
 
-     The data platform, which is set up by the settings and has its own protocol, is one of them.
+     The data platform is one of them. It is set up by the settings, and sent batches by its own
+    protocol.
 
     Args:
         cursor (str | Unset):
@@ -201,7 +204,8 @@ async def asyncio(
 ) -> Problem | WebhookEndpointBodyPage | None:
     """Webhook endpoints, newest first (staff)
 
-     The data platform, which is set up by the settings and has its own protocol, is one of them.
+     The data platform is one of them. It is set up by the settings, and sent batches by its own
+    protocol.
 
     Args:
         cursor (str | Unset):

@@ -119,6 +119,9 @@ def sync_detailed(
 ) -> Response[Problem | WebhookDeliveryBodyPage]:
     """The deliveries to a webhook endpoint, newest first (staff)
 
+     Those of the data platform are the journal's events, as long as the journal has them;
+    `response_status` is then that of a refusal.
+
     Args:
         endpoint_id (UUID):
         cursor (str | Unset):
@@ -160,6 +163,9 @@ def sync(
 ) -> Problem | WebhookDeliveryBodyPage | None:
     """The deliveries to a webhook endpoint, newest first (staff)
 
+     Those of the data platform are the journal's events, as long as the journal has them;
+    `response_status` is then that of a refusal.
+
     Args:
         endpoint_id (UUID):
         cursor (str | Unset):
@@ -195,6 +201,9 @@ async def asyncio_detailed(
     firstcome_account: str | Unset = UNSET,
 ) -> Response[Problem | WebhookDeliveryBodyPage]:
     """The deliveries to a webhook endpoint, newest first (staff)
+
+     Those of the data platform are the journal's events, as long as the journal has them;
+    `response_status` is then that of a refusal.
 
     Args:
         endpoint_id (UUID):
@@ -234,6 +243,9 @@ async def asyncio(
     firstcome_account: str | Unset = UNSET,
 ) -> Problem | WebhookDeliveryBodyPage | None:
     """The deliveries to a webhook endpoint, newest first (staff)
+
+     Those of the data platform are the journal's events, as long as the journal has them;
+    `response_status` is then that of a refusal.
 
     Args:
         endpoint_id (UUID):
