@@ -58,11 +58,17 @@ export class NoAnswerError extends Error {
   }
 }
 
-/** The wait ended while it was still open; `body` is its last state. It may settle at any time. */
+/**
+ * The wait ended while it was still open; `body` is its last state. It may settle at any time. The same call with the
+ * `idempotencyKey`, if it has one, goes on waiting; a new key would be a new intent.
+ */
 export class NotSettledError extends Error {
   override name = "NotSettledError";
 
-  constructor(readonly body: unknown) {
+  constructor(
+    readonly body: unknown,
+    readonly idempotencyKey: string | null = null,
+  ) {
     super("not settled yet");
   }
 }
@@ -104,6 +110,7 @@ export class Shop {
         this.api.POST("/api/v1/orders", { params: { header: { "Idempotency-Key": key, Prefer } }, body }),
       (order) => order.status === "paying" && order.payment?.status !== "requires_action",
       intent.seconds,
+      key,
     );
   }
 
@@ -118,6 +125,7 @@ export class Shop {
         }),
       (payment) => payment.status === "pending" || payment.status === "in_doubt",
       intent.seconds,
+      key,
     );
   }
 
@@ -176,6 +184,7 @@ export class Shop {
     read: (prefer: string) => Promise<{ data?: T; response: Response }>,
     isOpen: Open<NoInfer<T>>,
     seconds = 60,
+    key: string | null = null,
   ): Promise<T> {
     const giveUpAt = Date.now() + seconds * 1000;
     const left = () => Math.max(0, (giveUpAt - Date.now()) / 1000);
@@ -185,7 +194,7 @@ export class Shop {
       const reading = read(`wait=${wait}`);
       const body = await checked(reading);
       if (!isOpen(body)) return body;
-      if (left() === 0) throw new NotSettledError(body);
+      if (left() === 0) throw new NotSettledError(body, key);
       await sleep(Math.min(left(), retryAfter((await reading).response) ?? POLL_SECONDS));
     }
   }

@@ -291,6 +291,7 @@ def test_a_wait_ends_with_the_last_state(server: CannedShop, shop: Shop):
         shop.top_up(TopUpInput(5, "tok_ok"), seconds=1)
     assert open_still.value.body.status == "in_doubt"
     assert len(server.sent) >= 2
+    assert {sent.headers[KEY] for sent in server.sent} == {open_still.value.idempotency_key}
 
 
 def test_a_queue_ticket_is_waited_for_and_then_the_coupon_is_asked_for_again(server: CannedShop, shop: Shop):

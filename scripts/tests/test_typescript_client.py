@@ -42,7 +42,7 @@ for (const step of process.argv.slice(2)) {
   } catch (error) {
     if (error instanceof ProblemError) done.push([error.status, error.code, error.idempotencyKey !== null]);
     else if (error instanceof NoAnswerError) done.push(["no answer", error.idempotencyKey !== null]);
-    else if (error instanceof NotSettledError) done.push("not settled");
+    else if (error instanceof NotSettledError) done.push(["not settled", error.idempotencyKey]);
     else throw error;
   }
 }
@@ -107,7 +107,8 @@ def test_attempts_and_time_are_bounded(command: list[str], server: CannedShop):
 
 def test_a_wait_ends(command: list[str], server: CannedShop):
     server.queue(Answer(202, {"status": "in_doubt"}))
-    assert run(command, server, "topUp") == ["not settled"]
+    [[said, key]] = run(command, server, "topUp")
+    assert (said, {sent.headers[KEY] for sent in server.sent}) == ("not settled", {key})
 
 
 def test_a_refused_access_token_is_renewed_once_for_all_calls(command: list[str], server: CannedShop):

@@ -2,12 +2,16 @@
 
 import base64
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from django.conf import LazySettings
 
+from shop import clock
+from shop.db import batch_deletion
+from shop.events import journal
 from shop.models import JournalLine
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
@@ -38,6 +42,10 @@ def created(api: Api, **given: Any) -> dict[str, Any]:
     assert answer.status_code == 201, answer.json()
     body: dict[str, Any] = answer.json()
     return body
+
+
+def die(**happened: Any) -> None:
+    raise SystemExit
 
 
 def codes(answer: Any) -> list[tuple[str, str]]:
@@ -112,6 +120,35 @@ def test_an_endpoint_is_changed_disabled_enabled_and_deleted(api: Api) -> None:
     assert api.get(path).status_code == 404
     assert not WebhookDelivery.objects.exists()
     assert api._call("DELETE", path, None, "", {}).status_code == 404
+
+
+def test_what_waited_while_an_endpoint_was_disabled_is_tried_as_if_it_were_new(api: Api) -> None:
+    path = f"/webhook-endpoints/{created(api)['id']}"
+    api.post(f"{path}/test", {})
+    long_ago = clock.now() - timedelta(days=4)
+    WebhookDelivery.objects.update(created_at=long_ago, next_attempt_at=clock.now() + timedelta(hours=1))
+    api.patch(path, {"description": "still enabled"})
+    assert WebhookDelivery.objects.get().created_at == long_ago
+    api.patch(path, {"enabled": False})
+    api.patch(path, {"enabled": True})
+    row = WebhookDelivery.objects.get()
+    assert clock.now() - row.created_at < timedelta(minutes=1)
+    assert row.next_attempt_at == row.created_at
+
+
+def test_a_long_log_is_deleted_in_parts_and_a_repeat_continues(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, path = created(api), f"/webhook-endpoints/{created(api)['id']}"
+    for each in (f"/webhook-endpoints/{kept['id']}", path, path, path):
+        api.post(f"{each}/test", {})
+    monkeypatch.setattr(batch_deletion, "BATCH", 2)
+    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr(journal, "note", die)
+        endpoints.delete(endpoint_id=UUID(path.rpartition("/")[2]))
+    assert api.get(path).json()["enabled"] is False, "nothing is sent to it any more"
+    assert api._call("DELETE", path, None, "", {}).status_code == 204
+    assert [str(row.endpoint_id) for row in WebhookDelivery.objects.all()] == [kept["id"]]
 
 
 def test_the_data_platform_is_one_of_them_and_is_set_up_by_the_settings(

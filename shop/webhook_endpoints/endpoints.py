@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db.models import QuerySet
 
 from shop import clock
-from shop.db import transactions
+from shop.db import batch_deletion, transactions
 from shop.errors import NotFound, Rejected, invalid_field
 from shop.event_feed import catalogue, reading
 from shop.events import journal
@@ -17,11 +17,12 @@ from shop.lazy_texts import mark as _
 from shop.outbound import public_addresses
 from shop.outbound.public_addresses import AddressRefused
 from shop.webhook_endpoints import signatures
-from shop.webhook_models import BUILT_IN, WebhookEndpoint
+from shop.webhook_models import BUILT_IN, WebhookDelivery, WebhookEndpoint
 
 MOST_ENDPOINTS = 50
 """Each with events to send has some threads of a worker."""
 MOST_PATTERNS = 50
+PENDING = WebhookDelivery.Status.PENDING
 
 
 class Terms(TypedDict, total=False):
@@ -118,8 +119,13 @@ def change(*, endpoint_id: UUID, is_enabled: bool | None = None, **terms: Unpack
             raise NotFound(_("There is no webhook endpoint {id}.", id=str(endpoint_id)))
         before = _facts(endpoint)
         changed: dict[str, Any] = {**terms}
+        now = clock.now()
         if is_enabled is not None and is_enabled != (endpoint.disabled_at is None):
-            changed |= {"disabled_at": None if is_enabled else clock.now(), "failing_since": None}
+            changed |= {"disabled_at": None if is_enabled else now, "failing_since": None}
+            if is_enabled:
+                # What waited while it was disabled is tried as if it were new.
+                pending = WebhookDelivery.objects.filter(endpoint=endpoint, status=PENDING)
+                pending.update(created_at=now, next_attempt_at=now)
         # A change may be what mends it: it is tried at once.
         changed |= {"next_attempt_at": None, "failures": 0}
         for name, value in changed.items():
@@ -134,8 +140,14 @@ def change(*, endpoint_id: UUID, is_enabled: bool | None = None, **terms: Unpack
 
 
 def delete(*, endpoint_id: UUID) -> None:
-    """Delete it with its deliveries. Raises `NotFound` and `Rejected` `built_in_endpoint`."""
+    """Delete it with its deliveries. Raises `NotFound` and `Rejected` `built_in_endpoint`.
+
+    Its log may be long, and is deleted first, by many transactions; a repeat continues with what is left.
+    """
     get_own(endpoint_id=endpoint_id)
+    enabled_row = WebhookEndpoint.objects.filter(pk=endpoint_id, disabled_at=None)
+    transactions.run(lambda: enabled_row.update(disabled_at=clock.now()), transactions.REPEATABLE)
+    batch_deletion.delete_in_batches(WebhookDelivery.objects.filter(endpoint=endpoint_id))
 
     def work() -> None:
         endpoint = WebhookEndpoint.objects.select_for_update().filter(pk=endpoint_id).first()

@@ -52,10 +52,14 @@ class NoAnswerError(Exception):
 
 
 class NotSettledError(Exception):
-    """The wait ended while it was still open; `body` is its last state. It may settle at any time."""
+    """The wait ended while it was still open; `body` is its last state. It may settle at any time.
 
-    def __init__(self, body: object) -> None:
+    The same call with the `idempotency_key`, if it has one, goes on waiting; a new key would be a new intent.
+    """
+
+    def __init__(self, body: object, *, idempotency_key: str | None = None) -> None:
         self.body = body
+        self.idempotency_key = idempotency_key
         super().__init__(f"not settled yet: {body}")
 
 

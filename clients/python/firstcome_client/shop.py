@@ -152,7 +152,7 @@ class Shop:
         """Place the order, and wait until its payment settles or needs its customer (`payment.next_action`).
 
         Without a key it is a new intent. A declined payment raises ProblemError. Raises NotSettledError after
-        the seconds: the same call with the same key continues to wait.
+        the seconds: the same call with its `idempotency_key` continues to wait.
         """
         key = key or new_key()
         return self._wait(
@@ -161,6 +161,7 @@ class Shop:
             ),
             lambda answer: answer.status == "paying" and not _needs_customer(answer.payment),
             seconds,
+            key=key,
         )
 
     def pay(self, payment: PayInput, *, key: str | None = None, seconds: float = 60) -> PaymentBody:
@@ -172,6 +173,7 @@ class Shop:
             ),
             _payment_is_open,
             seconds,
+            key=key,
         )
 
     def top_up(self, top_up: TopUpInput, *, key: str | None = None, seconds: float = 60) -> PaymentBody:
@@ -183,6 +185,7 @@ class Shop:
             ),
             _payment_is_open,
             seconds,
+            key=key,
         )
 
     def wait_for_order(self, order_id: UUID, *, seconds: float = 60) -> OrderBody:
@@ -252,6 +255,8 @@ class Shop:
         read: Callable[[Prefer], Response[T | Problem]],
         is_open: Callable[[T], bool],
         seconds: float,
+        *,
+        key: str | None = None,
     ) -> T:
         give_up_at = time.monotonic() + seconds
         while True:
@@ -262,7 +267,7 @@ class Shop:
                 return body
             left = give_up_at - time.monotonic()
             if left <= 0:
-                raise NotSettledError(body)
+                raise NotSettledError(body, idempotency_key=key)
             time.sleep(min(left, retry_after(answer.headers) or POLL_SECONDS))
 
     def _longest_wait(self) -> int:
