@@ -24,7 +24,7 @@ from shop.lazy_texts import mark as _
 
 POSITIONS_PER_STATEMENT = 5_000
 MOST_POSITIONS = 100_000
-"""That a page looks at: one of a rare type may be empty, and yet its cursor goes on."""
+"""That a page looks at, unless fewer are asked for: one of a rare type may be empty, and yet go on."""
 SWEPT_PER_TRANSACTION = 2_000
 VERSION = b"\x01"
 CURSOR_BYTES = 9
@@ -55,7 +55,9 @@ def decode_cursor(cursor: str) -> int:
     return int.from_bytes(data[1:], "big")
 
 
-def read_page(*, after: int | None, patterns: Collection[str], limit: int) -> Page:
+def read_page(
+    *, after: int | None, patterns: Collection[str], limit: int, most_positions: int = MOST_POSITIONS
+) -> Page:
     """Up to `limit` events after a position, or from the oldest one on, of types that a pattern chooses.
 
     Without patterns all are. Raises `Invalid` for a position that was not given yet, and `Rejected`
@@ -69,7 +71,7 @@ def read_page(*, after: int | None, patterns: Collection[str], limit: int) -> Pa
     if position < state.swept_position:
         raise _expired()
     events: list[FeedEvent] = []
-    ends_at = min(state.last_position, position + MOST_POSITIONS)
+    ends_at = min(state.last_position, position + most_positions)
     while position < ends_at and len(events) < limit:
         until = min(ends_at, position + POSITIONS_PER_STATEMENT)
         found = list(_between(position, until, patterns)[: limit - len(events)])

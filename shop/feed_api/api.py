@@ -22,6 +22,8 @@ MOST_WAITING = 8
 """Calls of one account that wait for an event in a process; a further one is answered at once."""
 CHECK_SECONDS = 1.0
 """Between two reads of a call that waits: events of other types wake it too."""
+MOST_POSITIONS = 10_000
+"""That a call looks at, so that one for a rare type costs little."""
 NEVER = float("-inf")
 
 
@@ -93,4 +95,6 @@ def _require_right_still(request: Request) -> None:
 
 def _read(query: schemas.EventsQuery, after: int | None) -> reading.Page:
     patterns = [query.type] if query.type else []
-    return reading.read_page(after=after, patterns=patterns, limit=query.page_size)
+    return reading.read_page(
+        after=after, patterns=patterns, limit=query.page_size, most_positions=MOST_POSITIONS
+    )

@@ -181,12 +181,11 @@ def test_a_call_that_waits_is_refused_once_its_key_is_revoked_or_its_right_withd
 
 def test_a_page_of_a_rare_type_goes_on_where_it_stopped_looking(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "POSITIONS_PER_STATEMENT", 2)
-    monkeypatch.setattr(reading, "MOST_POSITIONS", 4)
     record(*"abcdef", type="coupon.issued")
     record("paid")
     sequencing.sequence()
 
-    first = reading.read_page(after=None, patterns=["order.paid"], limit=5)
+    first = reading.read_page(after=None, patterns=["order.paid"], limit=5, most_positions=4)
     second = reading.read_page(after=first.position, patterns=["order.paid"], limit=5)
 
     assert (list(first.events), first.position, first.is_end) == ([], 4, False)

@@ -186,14 +186,24 @@ def test_a_test_is_listed_as_a_delivery(api: Api) -> None:
 
 def test_so_many_tests_may_wait_and_no_more(api: Api) -> None:
     path = f"/webhook-endpoints/{created(api)['id']}/test"
-    statuses = [api.post(path, {}).status_code for _ in range(deliveries.MOST_PENDING_TESTS + 1)]
-    assert statuses == [202] * deliveries.MOST_PENDING_TESTS + [409]
+    statuses = [api.post(path, {}).status_code for _ in range(deliveries.MOST_TESTS + 1)]
+    assert statuses == [202] * deliveries.MOST_TESTS + [409]
+    # A quick receiver makes none of them wait.
+    now = clock.now()
+    WebhookDelivery.objects.update(status="delivered", next_attempt_at=None, delivered_at=now)
+    assert api.post(path, {}).status_code == 409
+    JournalLine.objects.filter(what="webhook_endpoint.tested").update(at=now - timedelta(seconds=61))
+    assert api.post(path, {}).status_code == 202
 
 
-def test_a_url_in_the_journal_has_no_query(api: Api) -> None:
-    created(api, url="https://93.184.216.34/hooks?key=secret")
-    [line] = JournalLine.objects.filter(what="webhook_endpoint.created")
-    assert "secret" not in f"{line.detail} {line.after}"
+def test_a_url_in_the_journal_has_neither_path_nor_query(api: Api) -> None:
+    body = created(api, url="https://93.184.216.34/hooks/secret?key=secret")
+    api.patch(f"/webhook-endpoints/{body['id']}", {"url": "https://93.184.216.34/hooks/another"})
+    lines = JournalLine.objects.filter(what__startswith="webhook_endpoint.").order_by("id")
+    assert [line.what for line in lines] == ["webhook_endpoint.created", "webhook_endpoint.changed"]
+    assert not any("hooks" in f"{line.detail} {line.before} {line.after}" for line in lines)
+    assert lines[0].after["url"].startswith("https://93.184.216.34/ (")
+    assert lines[1].before["url"] == lines[0].after["url"] != lines[1].after["url"]
 
 
 def test_each_call_needs_its_permission(api: Api) -> None:

@@ -1,6 +1,6 @@
 """The log of deliveries: reading it, sending one again, and sending a test."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -18,8 +18,9 @@ from shop.models import JournalLine
 from shop.webhook_endpoints import endpoints, platform_log
 from shop.webhook_models import BUILT_IN, WebhookDelivery, WebhookEndpoint
 
-TEST = "webhook.test"
-MOST_PENDING_TESTS = 10
+TEST, TESTED = "webhook.test", "webhook_endpoint.tested"
+MOST_TESTS, TESTS_SECONDS = 10, 60
+"""Tests of an endpoint that may be pending, and that may be asked for in so many seconds."""
 PENDING = WebhookDelivery.Status.PENDING
 
 
@@ -55,7 +56,7 @@ def resend(*, endpoint_id: UUID, delivery_id: int, reason: str = "") -> WebhookD
         _try_at_once(endpoint_id)
         journal.note(
             what="webhook_delivery.resent",
-            subject=f"webhook endpoint {endpoint_id}",
+            subject=_subject(endpoint_id),
             before=before,
             after={"delivery": row.pk, "event": str(row.event_id)},
             detail=reason,
@@ -72,13 +73,8 @@ def send_test(*, endpoint_id: UUID) -> WebhookDelivery:
     Raises `NotFound`, and `Rejected` `endpoint_disabled` or `too_many_tests`.
     """
     _get_enabled(endpoint_id)
-    pending = WebhookDelivery.objects.filter(endpoint=endpoint_id, type=TEST, status=PENDING)
-    if pending.count() >= MOST_PENDING_TESTS:
-        raise Rejected(
-            _("{count} tests of this endpoint are not delivered yet.", count=MOST_PENDING_TESTS),
-            code="too_many_tests",
-        )
     id, now = uuid7(), clock.now()
+    _require_few_tests(endpoint_id, now)
     payload: dict[str, Any] = {"id": str(id), "type": TEST, "at": now.isoformat(), "data": {}}
     row = WebhookDelivery(
         endpoint_id=endpoint_id,
@@ -93,6 +89,12 @@ def send_test(*, endpoint_id: UUID) -> WebhookDelivery:
     def work() -> WebhookDelivery:
         _try_at_once(endpoint_id)
         row.save(force_insert=True)
+        journal.note(
+            what=TESTED,
+            subject=_subject(endpoint_id),
+            after={"event": str(id)},
+            is_internal=True,
+        )
         return row
 
     return transactions.run(work, transactions.ONCE)
@@ -128,6 +130,23 @@ def _get_enabled(endpoint_id: UUID) -> WebhookEndpoint:
     if endpoint.disabled_at:
         raise Rejected(_("The endpoint is disabled: enable it first."), code="endpoint_disabled")
     return endpoint
+
+
+def _require_few_tests(endpoint_id: UUID, now: datetime) -> None:
+    """Raise `Rejected` `too_many_tests` if `MOST_TESTS` are pending, or were asked for in the last minute."""
+    pending = WebhookDelivery.objects.filter(endpoint=endpoint_id, type=TEST, status=PENDING)
+    since = now - timedelta(seconds=TESTS_SECONDS)
+    asked = JournalLine.objects.filter(subject=_subject(endpoint_id), what=TESTED, at__gt=since)
+    if max(pending.count(), asked.count()) >= MOST_TESTS:
+        raise Rejected(
+            _("This endpoint has had {count} tests: wait until a minute has passed.", count=MOST_TESTS),
+            code="too_many_tests",
+        )
+
+
+def _subject(endpoint_id: UUID) -> str:
+    """What the journal calls the endpoint."""
+    return f"webhook endpoint {endpoint_id}"
 
 
 def _try_at_once(endpoint_id: UUID) -> None:

@@ -357,7 +357,8 @@ def enable(request: HttpRequest, account: User) -> Action:
         title=gettext("Enable %(account)s") % {"account": account.username},
         description=gettext(
             "The account can sign in again, and tokens that have not expired work again: sign it out "
-            "everywhere first if others may have them."
+            "everywhere first if others may have them. So do the API keys that it has made: revoke them "
+            "first if others may have them."
         ),
         submit=gettext("Enable"),
         form_class=ActionForm,
