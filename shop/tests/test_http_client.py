@@ -231,6 +231,14 @@ def test_what_is_sent_is_what_was_asked_for_and_no_more(headers: dict[str, str])
     assert dict(line.split(": ", 1) for line in lines) == own | headers
 
 
+def test_headers_that_are_not_asked_for_are_left_out_of_the_reply() -> None:
+    with serving(lambda line: (line.recv(65536), line.sendall(ANSWER))) as address:
+        reply = http_client.send_request(
+            "POST", f"http://{address}/", headers={}, body=b"", seconds=ALLOWED, reads_headers=False
+        )
+    assert (reply.status, dict(reply.headers), reply.body) == (200, {}, b"hi")
+
+
 @pytest.mark.parametrize("url", ["file:///etc/hostname", "gopher://127.0.0.1/_", "dict://127.0.0.1/"])
 def test_other_schemes_than_http_are_refused(url: str) -> None:
     with pytest.raises(NotConnected):
