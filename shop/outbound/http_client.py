@@ -1,11 +1,13 @@
 """HTTP calls to other systems, whose replies may be late, wrong or hostile: bounded in time and size.
 
-It uses libcurl, which has one deadline for a whole exchange. Each thread keeps the connections it opened.
+It uses libcurl, which has one deadline for a whole exchange. Connections are kept for the next call of any
+thread to the same host and address.
 """
 
 import select
 import ssl
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -20,8 +22,13 @@ from shop.observability import tracing
 
 LARGEST_RESPONSE_BYTES = 4 * 2**20
 NO_SOCKET = -1
+IDLE_SECONDS = 60.0
+"""After which a kept connection is closed, with the next call to anywhere; libcurl's own limit is 118 s."""
 # An empty header removes the one that libcurl would add; the caller's header of that name is still sent.
 FIXED_HEADERS = ["Expect:", "Accept:", "Content-Type:", "Accept-Encoding: identity"]
+
+
+Destination = tuple[str, str, str]
 
 
 class NoResponse(Exception):
@@ -50,11 +57,33 @@ class Reply:
     body: bytes
 
 
-class _ThreadHandles(threading.local):
-    """This thread's handles of libcurl by scheme, host and address, each with the connection it keeps."""
+class _IdleHandles:
+    """The handles of libcurl that no exchange has, by scheme, host and address, with their connections."""
 
     def __init__(self) -> None:
-        self.handles: dict[tuple[str, str, str], pycurl.Curl] = {}
+        self._mutex = threading.Lock()
+        self._handles: dict[Destination, list[tuple[pycurl.Curl, float]]] = {}
+        self._swept_at = time.monotonic()
+
+    def take(self, destination: Destination) -> pycurl.Curl | None:
+        """The one that was used last. No other thread takes it until it is kept again."""
+        with self._mutex:
+            idle = self._handles.get(destination)
+            return idle.pop()[0] if idle else None
+
+    def keep(self, destination: Destination, curl: pycurl.Curl) -> None:
+        """Let any thread take it; those that have rested for long are closed."""
+        now = time.monotonic()
+        with self._mutex:
+            self._handles.setdefault(destination, []).append((curl, now))
+            if now - self._swept_at < IDLE_SECONDS:
+                return
+            self._swept_at = now
+            fresh = {
+                name: [(each, used_at) for each, used_at in idle if now - used_at < IDLE_SECONDS]
+                for name, idle in self._handles.items()
+            }
+            self._handles = {name: idle for name, idle in fresh.items() if idle}
 
 
 class _Exchange:
@@ -72,7 +101,8 @@ class _Exchange:
 
         It is sent to no other address than the one that was asked for.
         """
-        if self.is_sent or (self.address and ip_address(connected_to) != ip_address(self.address)):
+        is_asked_for = not self.address or _is_same_address(connected_to, self.address)
+        if self.is_sent or not is_asked_for:
             return int(pycurl.PREREQFUNC_ABORT)
         self.is_sent = True
         return int(pycurl.PREREQFUNC_OK)
@@ -106,7 +136,11 @@ class _Exchange:
         return NoResponse(f"the connection broke: {message}")
 
 
-_thread_handles = _ThreadHandles()
+def _is_same_address(one: str, other: str) -> bool:
+    return one == other or ip_address(one) == ip_address(other)
+
+
+_idle_handles = _IdleHandles()
 
 
 def send_request(
@@ -119,6 +153,7 @@ def send_request(
     passes_trace: bool = False,
     address: str = "",
     most_bytes: int = LARGEST_RESPONSE_BYTES,
+    reads_headers: bool = True,
 ) -> Reply:
     """Send one request and read its whole reply within `seconds`.
 
@@ -128,13 +163,21 @@ def send_request(
     are no retries: the caller decides, because it knows the idempotency key. Redirects are not followed, and
     a compressed body is returned undecoded. `passes_trace` is for systems of the operator's own: the trace
     that is under way, if any, is passed on in `traceparent`. With `address` the connection is to that IP
-    address, and TLS and `Host` name the URL's host all the same: nothing is looked up.
+    address, and TLS and `Host` name the URL's host all the same: nothing is looked up. Without
+    `reads_headers` the reply has none, and costs less.
     """
     with tracing.span(method, _attributes(method, url) if tracing.is_on else None, kind="client"):
         if passes_trace:
             headers = {**headers, **tracing.headers()}
         reply = _exchange(
-            method, url, headers=headers, body=body, seconds=seconds, address=address, most_bytes=most_bytes
+            method,
+            url,
+            headers=headers,
+            body=body,
+            seconds=seconds,
+            address=address,
+            most_bytes=most_bytes,
+            reads_headers=reads_headers,
         )
         tracing.record_response(reply.status, fails_from=400)
         return reply
@@ -164,16 +207,19 @@ def _exchange(
     seconds: float,
     address: str,
     most_bytes: int,
+    reads_headers: bool,
 ) -> Reply:
     open_transaction.assert_outside()
-    curl, exchange = _handle(url, address), _Exchange(address, most_bytes)
+    parts, exchange = urlsplit(url), _Exchange(address, most_bytes)
+    destination = parts.scheme, parts.netloc, address
+    curl = _handle(destination)
     curl.setopt(pycurl.URL, url)
     curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
     curl.setopt(pycurl.PATH_AS_IS, 1)
     # Each connection looks its host up: libcurl would keep an address for a minute after a host has moved.
     curl.setopt(pycurl.DNS_CACHE_TIMEOUT, 0)
     if address:
-        curl.setopt(pycurl.RESOLVE, [_pinned(urlsplit(url), address)])
+        curl.setopt(pycurl.RESOLVE, [_pinned(parts, address)])
     if method != "GET":
         curl.setopt(pycurl.POSTFIELDS, body or b"")
         curl.setopt(pycurl.CUSTOMREQUEST, method)
@@ -187,13 +233,18 @@ def _exchange(
     for option, path in _trusted_certificates().items():
         curl.setopt(option, path)
     curl.setopt(pycurl.PREREQFUNCTION, exchange.before_request)
-    curl.setopt(pycurl.HEADERFUNCTION, exchange.add_header)
+    if reads_headers:
+        # Called for each line, and waits for the interpreter's lock each time.
+        curl.setopt(pycurl.HEADERFUNCTION, exchange.add_header)
     curl.setopt(pycurl.WRITEFUNCTION, exchange.add_body)
     try:
         curl.perform()
+        status = curl.getinfo(pycurl.RESPONSE_CODE)
     except pycurl.error as error:
         raise exchange.to_exception(error) from error
-    return Reply(curl.getinfo(pycurl.RESPONSE_CODE), exchange.headers, bytes(exchange.body))
+    finally:
+        _idle_handles.keep(destination, curl)
+    return Reply(status, exchange.headers, bytes(exchange.body))
 
 
 def _pinned(parts: SplitResult, address: str) -> str:
@@ -202,18 +253,14 @@ def _pinned(parts: SplitResult, address: str) -> str:
     return f"{parts.hostname}:{_port(parts)}:{literal}"
 
 
-def _handle(url: str, address: str) -> pycurl.Curl:
-    """This thread's handle for the host, without options: with the kept connection, if that is usable.
-
-    A connection to another address than the one that is asked for is not used again.
-    """
-    parts = urlsplit(url)
-    name = parts.scheme, parts.netloc, address
-    curl = _thread_handles.handles.get(name)
-    if curl is None or _is_readable(curl):
-        curl = _thread_handles.handles[name] = pycurl.Curl()
-    curl.reset()
-    return curl
+def _handle(destination: Destination) -> pycurl.Curl:
+    """A handle without options: with a kept connection to the host at this very address, if one is usable."""
+    while curl := _idle_handles.take(destination):
+        if not _is_readable(curl):
+            curl.reset()
+            return curl
+        curl.close()
+    return pycurl.Curl()
 
 
 def _is_readable(curl: pycurl.Curl) -> bool:

@@ -7,9 +7,12 @@ resolves and checks before each call, and connects to the very address that was 
 import ipaddress
 import re
 import socket
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 LONGEST_URL = 500
+REMEMBERED = 256
+"""URLs and addresses that were checked, which stay as they are. Where a name leads is looked up each time."""
 # Resolvers take numbers in other forms than four decimal ones as addresses too: `0x7f.1`, `2130706433`.
 NUMERIC = re.compile(r"(.*\.)?(0[xX][0-9a-fA-F]*|[0-9]+)\.?")
 NAME = re.compile(r"[A-Za-z0-9._-]+")
@@ -74,11 +77,9 @@ def resolve(url: str, *, allows_private: bool) -> str:
 
     Raises `AddressRefused`. It waits for the resolver of this machine.
     """
-    check_url(url, allows_private=allows_private)
-    parts = urlsplit(url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
+    host, port = _host_and_port(url, allows_private=allows_private)
     try:
-        found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         raise AddressRefused(NOT_PUBLIC) from None
     addresses = [str(address[0]) for *_, address in found]
@@ -88,6 +89,15 @@ def resolve(url: str, *, allows_private: bool) -> str:
     return addresses[0]
 
 
+@lru_cache(maxsize=REMEMBERED)
+def _host_and_port(url: str, *, allows_private: bool) -> tuple[str | None, int]:
+    """Of a URL whose form was checked. Raises `AddressRefused`, each time."""
+    check_url(url, allows_private=allows_private)
+    parts = urlsplit(url)
+    return parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+
+
+@lru_cache(maxsize=REMEMBERED)
 def is_public(address: str) -> bool:
     """Whether it is an address of the internet at large."""
     ip = ipaddress.ip_address(address.partition("%")[0])

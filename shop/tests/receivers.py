@@ -34,18 +34,25 @@ class Receiver:
     requests: list[Received] = field(default_factory=list)
     delay_seconds: float = 0.0
     location: str = ""
+    keeps_connections: bool = True
+    connections: int = 0
 
     def names(self) -> list[str]:
         return [request.event["data"].get("name", "") for request in self.requests]
 
 
 @contextmanager
-def receiving() -> Iterator[Receiver]:
-    """A receiver on loopback, on a free port."""
+def receiving(host: str = "127.0.0.1", port: int = 0) -> Iterator[Receiver]:
+    """A receiver on loopback, on a free port unless one is named."""
     mutex = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            super().setup()
+            with mutex:
+                receiver.connections += 1
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -63,6 +70,9 @@ def receiving() -> Iterator[Receiver]:
                 self.send_header("Location", receiver.location)
             self.send_header("Content-Length", "0")
             self.end_headers()
+            if not receiver.keeps_connections:
+                # Not said before, by `Connection: close`.
+                self.close_connection = True
 
         def log_message(self, *_: object) -> None:
             """Write nothing."""
@@ -74,9 +84,9 @@ def receiving() -> Iterator[Receiver]:
         def handle_error(self, *_: object) -> None:
             """A client that has left is no error here."""
 
-    server = Server(("127.0.0.1", 0), Handler)
+    server = Server((host, port), Handler)
     port = server.server_address[1]
-    receiver = Receiver(f"http://127.0.0.1:{port}/hooks", port)
+    receiver = Receiver(f"http://{host}:{port}/hooks", port)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:

@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,65 @@ def test_each_exchange_on_a_kept_connection_has_its_own_deadline() -> None:
     assert len(lines) == 1
 
 
+def answering(lines: list[socket.socket]) -> Talk:
+    """Answer each request, and note the connections."""
+
+    def answer_each(line: socket.socket) -> None:
+        lines.append(line)
+        while line.recv(65536):
+            line.sendall(ANSWER)
+
+    return answer_each
+
+
+def test_a_connection_outlives_the_thread_that_opened_it() -> None:
+    lines: list[socket.socket] = []
+    with serving(answering(lines)) as address:
+        for _ in range(3):
+            thread = threading.Thread(target=exchange, args=(f"http://{address}/",))
+            thread.start()
+            thread.join()
+    assert len(lines) == 1
+
+
+def test_calls_at_the_same_time_have_a_connection_each_and_get_their_own_answers() -> None:
+    """Threads take turns with few connections, and none gets what another one has asked for."""
+    at_once, lines = 4, list[socket.socket]()
+
+    def echo(line: socket.socket) -> None:
+        lines.append(line)
+        while request := line.recv(65536):
+            body = request.partition(b"\r\n\r\n")[2]
+            line.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+    def ask(number: int) -> bool:
+        body = b"number %d" % number
+        return http_client.send_request("POST", url, headers={}, body=body, seconds=20).body == body
+
+    with serving(echo) as address, ThreadPoolExecutor(at_once) as pool:
+        url = f"http://{address}/"
+        assert all(pool.map(ask, range(400)))
+    assert 1 <= len(lines) <= at_once
+
+
+def test_a_connection_that_has_rested_for_long_is_closed_with_the_next_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http_client, "IDLE_SECONDS", 0.1)
+    closed = threading.Event()
+
+    def answer_until_closed(line: socket.socket) -> None:
+        answering([])(line)
+        closed.set()
+
+    with serving(answer_until_closed) as rested, serving(answering([])) as other:
+        exchange(f"http://{rested}/")
+        threading.Event().wait(0.2)
+        assert not closed.is_set()
+        exchange(f"http://{other}/")
+        assert closed.wait(10)
+
+
 def test_a_request_on_a_kept_connection_that_breaks_is_not_sent_again() -> None:
     """libcurl by itself would send it again on a new connection, after it may have had its effect."""
     requests: list[bytes] = []
@@ -229,6 +289,14 @@ def test_what_is_sent_is_what_was_asked_for_and_no_more(headers: dict[str, str])
     assert (request, body) == ("POST /a?b=c HTTP/1.1", b"{}")
     own = {"Host": address, "Accept-Encoding": "identity", "Content-Length": "2"}
     assert dict(line.split(": ", 1) for line in lines) == own | headers
+
+
+def test_headers_that_are_not_asked_for_are_left_out_of_the_reply() -> None:
+    with serving(lambda line: (line.recv(65536), line.sendall(ANSWER))) as address:
+        reply = http_client.send_request(
+            "POST", f"http://{address}/", headers={}, body=b"", seconds=ALLOWED, reads_headers=False
+        )
+    assert (reply.status, dict(reply.headers), reply.body) == (200, {}, b"hi")
 
 
 @pytest.mark.parametrize("url", ["file:///etc/hostname", "gopher://127.0.0.1/_", "dict://127.0.0.1/"])

@@ -70,6 +70,20 @@ def test_public_addresses_are_taken(address: str, monkeypatch: pytest.MonkeyPatc
     assert public_addresses.resolve(url, allows_private=False) == address
 
 
+def test_a_name_is_resolved_and_checked_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    for address in ("93.184.216.34", "8.8.8.8"):
+        resolving_to(monkeypatch, address)
+        assert public_addresses.resolve("https://receiver.example/", allows_private=False) == address
+    resolving_to(monkeypatch, "127.0.0.1")
+    for _ in range(2):
+        with pytest.raises(AddressRefused):
+            public_addresses.resolve("https://receiver.example/", allows_private=False)
+    assert public_addresses.resolve("http://receiver.example/", allows_private=True) == "127.0.0.1"
+    for _ in range(2):
+        with pytest.raises(AddressRefused, match="https"):
+            public_addresses.resolve("http://receiver.example/", allows_private=False)
+
+
 def test_a_name_that_is_not_known_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(*_: object, **__: object) -> None:
         raise socket.gaierror("Name or service not known")

@@ -18,7 +18,7 @@ from django.db import OperationalError
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from shop import clock
-from shop.db import transactions
+from shop.db import bulk_sql, transactions
 from shop.errors import Rejected
 from shop.event_feed import recording, sequencing
 from shop.event_feed.recording import NewEvent
@@ -30,7 +30,7 @@ from shop.tests.racing import wait_until
 from shop.tests.receivers import Received, Receiver, receiving
 from shop.tests.second_process import another_process
 from shop.tests.test_public_addresses import resolving_to
-from shop.webhook_endpoints import deliveries, dispatcher, endpoints, queue
+from shop.webhook_endpoints import batches, deliveries, dispatcher, endpoints, queue
 from shop.webhook_endpoints.dispatcher import Dispatcher
 from shop.webhook_models import WebhookDelivery, WebhookEndpoint
 
@@ -75,7 +75,7 @@ def record_for(order_id: UUID, names: Sequence[str]) -> None:
 def deliver(endpoint: WebhookEndpoint, *, passes: int = 1) -> WebhookEndpoint:
     """Do what a worker does that has the lease, so many times; the endpoint as it is then."""
     sequencing.sequence()
-    with ThreadPoolExecutor(dispatcher.SENDING_AT_ONCE) as pool:
+    with ThreadPoolExecutor(queue.SENDING_AT_ONCE) as pool:
         for _ in range(passes):
             assert dispatcher.lease(endpoint.pk, "worker")
             queue.run(WebhookEndpoint.objects.get(pk=endpoint.pk), pool=pool)
@@ -245,7 +245,7 @@ def test_a_receiver_that_answers_nothing_is_asked_once_a_pass_and_takes_nothing_
     began_at = time.monotonic()
     hanging = deliver(endpoint)
     assert time.monotonic() - began_at < 3
-    assert len(receiver.requests) <= 2 * dispatcher.SENDING_AT_ONCE
+    assert len(receiver.requests) <= 2 * queue.SENDING_AT_ONCE
     assert hanging.failures == 1 and hanging.next_attempt_at
     record("more")
     make_due()
@@ -298,6 +298,95 @@ def test_a_name_that_leads_to_loopback_later_is_not_called(
     assert receiver.requests == []
     row = WebhookDelivery.objects.get()
     assert "has an address that is not public" in row.error
+
+
+def test_a_connection_is_kept_while_events_are_sent(receiver: Receiver) -> None:
+    endpoint = endpoint_for(receiver)
+    record_for(uuid4(), [str(number) for number in range(20)])
+    deliver(endpoint)
+    assert (len(receiver.requests), receiver.connections) == (20, 1)
+    # By other threads.
+    record("later")
+    deliver(endpoint)
+    assert (len(receiver.requests), receiver.connections) == (21, 1)
+
+
+def test_a_receiver_that_closes_its_connections_after_each_answer_gets_each_event_once_and_in_sequence(
+    receiver: Receiver,
+) -> None:
+    """It does not say so, and a request that meets the closing is tried again."""
+    endpoint, receiver.keeps_connections = endpoint_for(receiver), False
+    names = [f"{number:02}" for number in range(20)]
+    record_for(uuid4(), names)
+
+    def is_delivered() -> bool:
+        make_due()
+        deliver(endpoint)
+        return {status for status, _ in statuses(endpoint)} == {"delivered"}
+
+    wait_until(is_delivered, seconds=30)
+    assert receiver.names() == names
+    assert receiver.connections >= len(names)
+
+
+def test_a_name_that_leads_elsewhere_in_the_middle_of_a_pass_is_followed_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with receiving() as former, receiving("127.0.0.2", former.port) as latter:
+        resolving_to(monkeypatch, "127.0.0.1")
+        endpoint = endpoints.create(url=f"http://receiver.example:{former.port}/hooks", events=["*"])
+
+        def move(request: Received) -> int:
+            if request.event["data"]["name"] == "b":
+                resolving_to(monkeypatch, "127.0.0.2")
+            return 200
+
+        former.answer = move
+        record_for(uuid4(), ["a", "b", "c", "d"])
+        deliver(endpoint)
+
+    assert (former.names(), latter.names()) == (["a", "b"], ["c", "d"])
+
+
+def test_a_stop_in_the_middle_of_a_pass_leaves_the_rest_to_another_worker(receiver: Receiver) -> None:
+    endpoint, stop = endpoint_for(receiver), threading.Event()
+
+    def answer(request: Received) -> int:
+        if request.event["data"]["name"] == "b":
+            stop.set()
+        return 200
+
+    receiver.answer = answer
+    record_for(uuid4(), ["a", "b", "c", "d"])
+    sequencing.sequence()
+    assert dispatcher.lease(endpoint.pk, "first")
+    with ThreadPoolExecutor(queue.SENDING_AT_ONCE) as pool:
+        queue.run(WebhookEndpoint.objects.get(), pool=pool, stop=stop)
+    assert statuses(endpoint) == [("delivered", 1)] * 2 + [("pending", 0)] * 2
+
+    dispatcher.release(endpoint.pk, "first")
+    deliver(endpoint)
+    assert receiver.names() == ["a", "b", "c", "d"]
+
+
+def test_a_pass_takes_as_many_events_as_it_is_asked_to(receiver: Receiver) -> None:
+    endpoint = endpoint_for(receiver)
+    record(*map(str, range(70)))
+    sequencing.sequence()
+    assert dispatcher.lease(endpoint.pk, "worker")
+    with ThreadPoolExecutor(queue.SENDING_AT_ONCE) as pool:
+        assert queue.run(WebhookEndpoint.objects.get(), pool=pool, limit=60)
+        assert len(receiver.requests) == 60
+        assert not queue.run(WebhookEndpoint.objects.get(), pool=pool, limit=60)
+    assert sorted(map(int, receiver.names())) == [*range(70)]
+
+
+def test_quick_passes_take_more_events_and_slow_ones_fewer() -> None:
+    limit, limits = queue.EVENTS_AT_ONCE, []
+    for seconds in (0.1, 0.1, 0.1, 2.0, 10.0, 10.0, 10.0):
+        limit = queue.next_limit(limit, seconds=seconds)
+        limits.append(limit)
+    assert limits == [100, 200, 200, 200, 100, 50, 50]
 
 
 def test_a_delivery_is_sent_again_with_the_same_id(receiver: Receiver) -> None:
@@ -383,14 +472,14 @@ def test_receivers_that_hang_delay_no_other(settings: LazySettings) -> None:
         try:
             wait_until(lambda: all(len(each.requests) == 40 for each in receivers[5:]), seconds=18)
             assert time.monotonic() - began_at < 18
-            assert all(len(each.requests) <= dispatcher.SENDING_AT_ONCE for each in receivers[:5])
+            assert all(len(each.requests) <= queue.SENDING_AT_ONCE for each in receivers[:5])
         finally:
             release.set()
             one.stop(20)
 
 
 def test_many_refused_orders_hold_back_no_other(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queue, "MOST_DUE", 10)
+    monkeypatch.setattr(batches, "MOST_DUE", 10)
     endpoint = endpoint_for(receiver)
     receiver.answer = lambda request: 422 if json.loads(request.body)["data"]["name"] == "refused" else 200
     refused = [uuid4() for _ in range(60)]
@@ -461,7 +550,7 @@ def test_what_cannot_be_recorded_is_not_sent_again_at_once(
     def full(rows: object) -> None:
         raise OperationalError(1114, "The table 'shop_webhookdelivery' is full")
 
-    monkeypatch.setattr(WebhookDelivery.objects, "bulk_create", full)
+    monkeypatch.setattr(bulk_sql, "insert_objects", full)
     endpoint_for(receiver)
     record("a")
     sequencing.sequence()

@@ -7,6 +7,7 @@ once the lease lapses.
 
 import secrets
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from uuid import UUID
@@ -25,8 +26,6 @@ log = get_logger(__name__)
 POLL_SECONDS = 0.5
 LEASE_SECONDS = 30
 RENEW_SECONDS = 10.0
-SENDING_AT_ONCE = 4
-"""Requests to one endpoint."""
 STOP_SECONDS = 5.0
 PAUSE_AFTER_FAILURE_SECONDS = 10.0
 """After a pass that could not be recorded, before the endpoint is released."""
@@ -93,12 +92,15 @@ class Dispatcher:
 
     def _serve(self, endpoint_id: UUID) -> None:
         """Deliver to an endpoint until nothing is due; then let others have it."""
+        limit = queue.EVENTS_AT_ONCE
         try:
-            with ThreadPoolExecutor(SENDING_AT_ONCE, thread_name_prefix="webhook") as pool:
+            with ThreadPoolExecutor(queue.SENDING_AT_ONCE, thread_name_prefix="webhook") as pool:
                 while not self._stop.is_set():
                     endpoint = due_endpoints().filter(pk=endpoint_id, lease_token=self._token).first()
-                    if endpoint is None or not queue.run(endpoint, pool=pool):
+                    began_at = time.monotonic()
+                    if endpoint is None or not queue.run(endpoint, pool=pool, limit=limit, stop=self._stop):
                         break
+                    limit = queue.next_limit(limit, seconds=time.monotonic() - began_at)
         except queue.LeaseLost:
             log.info("another worker has the webhook endpoint", endpoint=str(endpoint_id))
         except Exception as error:

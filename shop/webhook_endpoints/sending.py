@@ -57,6 +57,7 @@ def send(endpoint: WebhookEndpoint, *, id: str, payload: dict[str, Any]) -> Atte
             seconds=settings.WEBHOOK_TIMEOUT_SECONDS,
             address=address,
             most_bytes=LARGEST_ANSWER_BYTES,
+            reads_headers=False,
         )
         status = reply.status
         error = "" if 200 <= status < 300 else f"HTTP {status}"
