@@ -22,6 +22,8 @@ from shop.observability import tracing
 
 LARGEST_RESPONSE_BYTES = 4 * 2**20
 NO_SOCKET = -1
+MOST_IDLE = 128
+"""Kept connections; beyond it the one that has rested the longest is closed."""
 IDLE_SECONDS = 60.0
 """After which a kept connection is closed, with the next call to anywhere; libcurl's own limit is 118 s."""
 # An empty header removes the one that libcurl would add; the caller's header of that name is still sent.
@@ -29,6 +31,7 @@ FIXED_HEADERS = ["Expect:", "Accept:", "Content-Type:", "Accept-Encoding: identi
 
 
 Destination = tuple[str, str, str]
+"""Scheme, host with port, and the address that is asked for, if one is."""
 
 
 class NoResponse(Exception):
@@ -58,32 +61,27 @@ class Reply:
 
 
 class _IdleHandles:
-    """The handles of libcurl that no exchange has, by scheme, host and address, with their connections."""
+    """The handles of libcurl that no exchange has, the one that was used last at the end."""
 
     def __init__(self) -> None:
         self._mutex = threading.Lock()
-        self._handles: dict[Destination, list[tuple[pycurl.Curl, float]]] = {}
-        self._swept_at = time.monotonic()
+        self._idle: list[tuple[Destination, pycurl.Curl, float]] = []
 
     def take(self, destination: Destination) -> pycurl.Curl | None:
-        """The one that was used last. No other thread takes it until it is kept again."""
+        """The one with a connection to there that was used last. No other thread has it until it is kept."""
         with self._mutex:
-            idle = self._handles.get(destination)
-            return idle.pop()[0] if idle else None
+            for index in reversed(range(len(self._idle))):
+                if self._idle[index][0] == destination:
+                    return self._idle.pop(index)[1]
+        return None
 
     def keep(self, destination: Destination, curl: pycurl.Curl) -> None:
-        """Let any thread take it; those that have rested for long are closed."""
+        """Let any thread take it. Those that have rested for long, or are too many, are closed."""
         now = time.monotonic()
         with self._mutex:
-            self._handles.setdefault(destination, []).append((curl, now))
-            if now - self._swept_at < IDLE_SECONDS:
-                return
-            self._swept_at = now
-            fresh = {
-                name: [(each, used_at) for each, used_at in idle if now - used_at < IDLE_SECONDS]
-                for name, idle in self._handles.items()
-            }
-            self._handles = {name: idle for name, idle in fresh.items() if idle}
+            self._idle.append((destination, curl, now))
+            rested = sum(now - used_at > IDLE_SECONDS for _, _, used_at in self._idle)
+            del self._idle[: max(rested, len(self._idle) - MOST_IDLE)]
 
 
 class _Exchange:
@@ -218,7 +216,8 @@ def _exchange(
     curl.setopt(pycurl.PATH_AS_IS, 1)
     # Each connection looks its host up: libcurl would keep an address for a minute after a host has moved.
     curl.setopt(pycurl.DNS_CACHE_TIMEOUT, 0)
-    if address:
+    if address and ":" not in (parts.hostname or ""):
+        # A host that is an IPv6 address is connected to without a look-up.
         curl.setopt(pycurl.RESOLVE, [_pinned(parts, address)])
     if method != "GET":
         curl.setopt(pycurl.POSTFIELDS, body or b"")

@@ -7,15 +7,17 @@ resolves and checks before each call, and connects to the very address that was 
 import ipaddress
 import re
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from urllib.parse import urlsplit
 
 LONGEST_URL = 500
+LOOK_UP_SECONDS = 3.0
 REMEMBERED = 256
 """URLs and addresses that were checked, which stay as they are. Where a name leads is looked up each time."""
 # Resolvers take numbers in other forms than four decimal ones as addresses too: `0x7f.1`, `2130706433`.
 NUMERIC = re.compile(r"(.*\.)?(0[xX][0-9a-fA-F]*|[0-9]+)\.?")
-NAME = re.compile(r"[A-Za-z0-9._-]+")
+NAME = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._-]*")
 LITERAL = re.compile(r"[0-9a-fA-F:.]*:[0-9a-fA-F:.]*")
 DOTTED = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*)){3}")
 REFUSED_NETWORKS = tuple(
@@ -40,6 +42,8 @@ GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 """What IPv6 has for addresses of the internet. NAT64, site-local and all that is not assigned are outside."""
 NOT_PUBLIC = "its host is not known, or has an address that is not public"
 """One text for both, so that a refusal tells nothing of names inside the shop's network."""
+
+_look_ups = ThreadPoolExecutor(2, thread_name_prefix="look-up")
 
 
 class AddressRefused(ValueError):
@@ -72,8 +76,20 @@ def check_url(url: str, *, allows_private: bool) -> None:
         raise AddressRefused("it must have no fragment")
 
 
-def resolve(url: str, *, allows_private: bool) -> str:
-    """An address of the URL's host to connect to. All of the host's addresses must be public.
+def check_soon(url: str, *, allows_private: bool) -> None:
+    """Require that `resolve` accepts the URL within `LOOK_UP_SECONDS`, in a thread of its own.
+
+    Two look-ups run at once in a process: a name server that answers late holds no thread of a request.
+    Raises `AddressRefused`.
+    """
+    try:
+        _look_ups.submit(resolve, url, allows_private=allows_private).result(timeout=LOOK_UP_SECONDS)
+    except TimeoutError:
+        raise AddressRefused(NOT_PUBLIC) from None
+
+
+def resolve(url: str, *, allows_private: bool) -> list[str]:
+    """The addresses of the URL's host, one at least, as the resolver orders them. All must be public.
 
     Raises `AddressRefused`. It waits for the resolver of this machine.
     """
@@ -86,7 +102,7 @@ def resolve(url: str, *, allows_private: bool) -> str:
     for address in addresses:
         if not allows_private and not is_public(address):
             raise AddressRefused(NOT_PUBLIC)
-    return addresses[0]
+    return list(dict.fromkeys(addresses))
 
 
 @lru_cache(maxsize=REMEMBERED)

@@ -1,6 +1,7 @@
 """Receivers of webhooks, for tests: real HTTP servers that record what they get, and answer as tests say."""
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -78,6 +79,7 @@ def receiving(host: str = "127.0.0.1", port: int = 0) -> Iterator[Receiver]:
             """Write nothing."""
 
     class Server(ThreadingHTTPServer):
+        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         daemon_threads = True
         request_queue_size = 128
 
@@ -86,7 +88,8 @@ def receiving(host: str = "127.0.0.1", port: int = 0) -> Iterator[Receiver]:
 
     server = Server((host, port), Handler)
     port = server.server_address[1]
-    receiver = Receiver(f"http://{host}:{port}/hooks", port)
+    literal = f"[{host}]" if ":" in host else host
+    receiver = Receiver(f"http://{literal}:{port}/hooks", port)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:

@@ -188,6 +188,25 @@ def test_a_connection_that_has_rested_for_long_is_closed_with_the_next_call(
         assert closed.wait(10)
 
 
+def test_no_more_connections_are_kept_than_so_many_however_many_hosts_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http_client, "MOST_IDLE", 3)
+    with contextlib.ExitStack() as servers:
+        closed = threading.Semaphore(0)
+
+        def talk(line: socket.socket) -> None:
+            while line.recv(10_000):
+                line.sendall(ANSWER)
+            closed.release()
+
+        for _ in range(8):
+            exchange(f"http://{servers.enter_context(serving(talk))}/")
+        for _ in range(5):
+            assert closed.acquire(timeout=5)
+        assert not closed.acquire(timeout=0.2)
+
+
 def test_a_request_on_a_kept_connection_that_breaks_is_not_sent_again() -> None:
     """libcurl by itself would send it again on a new connection, after it may have had its effect."""
     requests: list[bytes] = []

@@ -4,6 +4,7 @@ import re
 import socket
 import ssl
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -67,18 +68,18 @@ def test_one_private_address_among_public_ones_is_enough(monkeypatch: pytest.Mon
 def test_public_addresses_are_taken(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     resolving_to(monkeypatch, address)
     url = "https://receiver.example:8443/hooks?a=b"
-    assert public_addresses.resolve(url, allows_private=False) == address
+    assert public_addresses.resolve(url, allows_private=False) == [address]
 
 
 def test_a_name_is_resolved_and_checked_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     for address in ("93.184.216.34", "8.8.8.8"):
         resolving_to(monkeypatch, address)
-        assert public_addresses.resolve("https://receiver.example/", allows_private=False) == address
+        assert public_addresses.resolve("https://receiver.example/", allows_private=False) == [address]
     resolving_to(monkeypatch, "127.0.0.1")
     for _ in range(2):
         with pytest.raises(AddressRefused):
             public_addresses.resolve("https://receiver.example/", allows_private=False)
-    assert public_addresses.resolve("http://receiver.example/", allows_private=True) == "127.0.0.1"
+    assert public_addresses.resolve("http://receiver.example/", allows_private=True) == ["127.0.0.1"]
     for _ in range(2):
         with pytest.raises(AddressRefused, match="https"):
             public_addresses.resolve("http://receiver.example/", allows_private=False)
@@ -145,3 +146,25 @@ def test_tls_names_the_host_to_the_checked_address() -> None:
             http_client.send_request("POST", url, headers={}, body=b"", seconds=5, address="127.0.0.1")
         thread.join(10)
     assert names == ["receiver.invalid"]
+
+
+def test_a_slow_name_server_holds_a_request_for_so_long_and_no_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answered = threading.Event()
+
+    def slow(host: str, port: int, **_: Any) -> list[Any]:
+        answered.wait(20)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    monkeypatch.setattr(public_addresses, "LOOK_UP_SECONDS", 0.2)
+    began_at = time.monotonic()
+    for _ in range(4):
+        with pytest.raises(AddressRefused):
+            public_addresses.check_soon("https://receiver.example/", allows_private=False)
+    assert time.monotonic() - began_at < 5
+    answered.set()
+    resolving_to(monkeypatch, "93.184.216.34")
+    monkeypatch.setattr(public_addresses, "LOOK_UP_SECONDS", 5.0)
+    public_addresses.check_soon("https://receiver.example/", allows_private=False)

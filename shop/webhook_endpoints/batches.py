@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import Max, QuerySet
+from structlog import get_logger
 
 from shop import clock
 from shop.event_feed import reading
@@ -16,6 +17,7 @@ from shop.webhook_endpoints import sending
 from shop.webhook_endpoints.sending import Attempt
 from shop.webhook_models import WebhookDelivery, WebhookEndpoint
 
+log = get_logger(__name__)
 PENDING, FAILED = WebhookDelivery.Status.PENDING, WebhookDelivery.Status.FAILED
 MOST_DUE = 500
 """Deliveries that a pass reads."""
@@ -52,9 +54,10 @@ class DeliveryBatch:
 def read(endpoint: WebhookEndpoint, *, limit: int) -> DeliveryBatch:
     """What is due of the pending deliveries, and the next events, unless too many are pending.
 
-    `limit` is how many orders of the former are taken, and how many of the latter. After a pass without any
-    answer one order is tried, an untried one if there is one, so that neither a receiver that hangs nor an
-    event that makes it hang holds up what it would take.
+    `limit` is how many orders of the former are taken, and how many of the latter. Those that are due the
+    longest come first; of those whose last request got no answer one is tried, because each may take the
+    whole time-out. After a pass without any answer one order is tried, an untried one if there is
+    one. So neither a receiver that hangs nor an event that makes it hang holds up what it would take.
     """
     now, batch = clock.now(), DeliveryBatch(position=endpoint.position)
     pending = WebhookDelivery.objects.filter(endpoint=endpoint, status=PENDING)
@@ -62,25 +65,33 @@ def read(endpoint: WebhookEndpoint, *, limit: int) -> DeliveryBatch:
     if not count:
         # As with most endpoints at most times: nothing more is asked of the table.
         pending = pending.none()
-    due = list(pending.filter(next_attempt_at__lte=now).order_by("id")[:MOST_DUE])
+    due = list(pending.filter(next_attempt_at__lte=now).order_by("next_attempt_at", "id")[:MOST_DUE])
     orders = {row.order_id for row in due if row.order_id}
     # An earlier event of the same order may not be due yet.
     rows = {row.pk: row for row in (*due, *pending.filter(order_id__in=orders))}
     waiting = _add_pending(batch, [rows[pk] for pk in sorted(rows)], now)
     is_probe = endpoint.failures > 0
-    if is_probe:
-        limit = 1
-        untried_first = sorted(batch.jobs_by_order, key=lambda key: batch.jobs_by_order[key][0].row.attempts)
-    else:
-        untried_first = list(batch.jobs_by_order)
-    for key in untried_first[limit:]:
-        del batch.jobs_by_order[key]
+    tried = _choose(batch, limit, is_probe=is_probe)
+    for key in batch.jobs_by_order.keys() - set(tried):
         waiting[key] = now
         batch.has_more = True
+    batch.jobs_by_order = defaultdict(list, {key: batch.jobs_by_order[key] for key in tried})
     needs_another = not any(jobs[0].row.attempts == 0 for jobs in batch.jobs_by_order.values())
     if count < MOST_PENDING and (not is_probe or needs_another):
-        _read_feed(endpoint, batch, pending, waiting, now, limit=limit)
+        _read_feed(endpoint, batch, pending, waiting, now, limit=1 if is_probe else limit)
     return batch
+
+
+def _choose(batch: DeliveryBatch, limit: int, *, is_probe: bool) -> list[UUID | str]:
+    """The orders that a pass tries, in the order in which it begins them."""
+    first = {key: jobs[0].row for key, jobs in batch.jobs_by_order.items()}
+    by_instant = sorted(first, key=lambda key: (first[key].next_attempt_at, first[key].pk))
+    if is_probe:
+        return sorted(by_instant, key=lambda key: first[key].attempts)[:1]
+    unanswered = [key for key in by_instant if first[key].attempts and first[key].response_status is None]
+    others = [key for key in by_instant if key not in set(unanswered)]
+    # First, so that the other threads send the rest while this one waits.
+    return [*unanswered[:1], *others][:limit]
 
 
 def _add_pending(
@@ -122,7 +133,14 @@ def _read_feed(
     limit: int,
 ) -> None:
     """Add the next events of the feed. One of an order that waits is due when the order's first one is."""
-    position = max(endpoint.position, reading.last_deleted_position())
+    deleted = reading.last_deleted_position()
+    if endpoint.position < deleted:
+        log.warning(
+            "events were deleted before an endpoint got them",
+            endpoint=str(endpoint.pk),
+            positions=deleted - endpoint.position,
+        )
+    position = max(endpoint.position, deleted)
     page = reading.read_page(after=position, patterns=endpoint.events, limit=limit)
     orders = {event.order_id for event in page.events if event.order_id} - batch.jobs_by_order.keys()
     theirs = pending.filter(order_id__in=orders).values_list("order_id")

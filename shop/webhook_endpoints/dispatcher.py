@@ -12,14 +12,15 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from uuid import UUID
 
-from django.db import connection, connections
+from django.db import DatabaseError, connection, connections
 from django.db.models import Q, QuerySet
 from structlog import get_logger
 
 from shop import clock
 from shop.db import transactions
+from shop.errors import Unavailable
 from shop.event_feed import reading
-from shop.webhook_endpoints import endpoints, queue
+from shop.webhook_endpoints import delivery_pass, endpoints
 from shop.webhook_models import WebhookDelivery, WebhookEndpoint
 
 log = get_logger(__name__)
@@ -76,7 +77,7 @@ class Dispatcher:
         with self._mutex:
             running = set(self._running)
         for endpoint_id in due_endpoints().exclude(pk__in=running).values_list("pk", flat=True):
-            if not lease(endpoint_id, self._token):
+            if not self._lease(endpoint_id):
                 continue
             thread = threading.Thread(
                 target=self._serve, args=[endpoint_id], name=f"webhooks {endpoint_id}", daemon=True
@@ -90,19 +91,32 @@ class Dispatcher:
                 self._end(endpoint_id)
                 raise
 
+    def _lease(self, endpoint_id: UUID) -> bool:
+        """Take the endpoint; one whose row stays locked is left, and holds up no other."""
+        try:
+            return lease(endpoint_id, self._token)
+        except (DatabaseError, Unavailable) as error:
+            log.info(
+                "a webhook endpoint can't be leased now", endpoint=str(endpoint_id), error=str(error)[:200]
+            )
+            connection.close_if_unusable_or_obsolete()
+            return False
+
     def _serve(self, endpoint_id: UUID) -> None:
         """Deliver to an endpoint until nothing is due; then let others have it."""
-        limit = queue.EVENTS_AT_ONCE
+        limit = delivery_pass.EVENTS_AT_ONCE
         try:
-            with ThreadPoolExecutor(queue.SENDING_AT_ONCE, thread_name_prefix="webhook") as pool:
+            with ThreadPoolExecutor(delivery_pass.SENDING_AT_ONCE, thread_name_prefix="webhook") as pool:
                 while not self._stop.is_set():
                     endpoint = due_endpoints().filter(pk=endpoint_id, lease_token=self._token).first()
                     began_at = time.monotonic()
-                    if endpoint is None or not queue.run(endpoint, pool=pool, limit=limit, stop=self._stop):
+                    if endpoint is None or not delivery_pass.run(
+                        endpoint, pool=pool, limit=limit, stop=self._stop
+                    ):
                         break
-                    limit = queue.next_limit(limit, seconds=time.monotonic() - began_at)
-        except queue.LeaseLost:
-            log.info("another worker has the webhook endpoint", endpoint=str(endpoint_id))
+                    limit = delivery_pass.next_limit(limit, seconds=time.monotonic() - began_at)
+        except delivery_pass.LeaseLost:
+            log.info("the webhook endpoint was changed, or another worker has it", endpoint=str(endpoint_id))
         except Exception as error:
             log.warning("webhooks of an endpoint failed; trying again", error=str(error)[:200])
             # What was sent is not recorded, and will be sent again: not at once.
@@ -129,7 +143,7 @@ class Dispatcher:
 def due_endpoints() -> "QuerySet[WebhookEndpoint]":
     """The endpoints with events after their position, or deliveries that are due."""
     now = clock.now()
-    pending = WebhookDelivery.objects.filter(status=queue.PENDING, next_attempt_at__lte=now)
+    pending = WebhookDelivery.objects.filter(status=delivery_pass.PENDING, next_attempt_at__lte=now)
     is_rested = Q(next_attempt_at=None) | Q(next_attempt_at__lte=now)
     is_behind = Q(position__lt=reading.last_position()) | Q(pk__in=pending.values("endpoint"))
     return endpoints.enabled().filter(is_rested, is_behind).order_by("pk")

@@ -194,7 +194,7 @@ def count_disabled() -> dict[str, float]:
 def check_url(url: str) -> None:
     """Raise `Invalid` unless it is a URL whose host has public addresses alone; with `DEBUG` any will do."""
     try:
-        public_addresses.resolve(url, allows_private=settings.DEBUG)
+        public_addresses.check_soon(url, allows_private=settings.DEBUG)
     except AddressRefused as error:
         detail = _("The url is refused: {why}.", why=str(error))
         raise invalid_field("url", "address_refused", detail) from None

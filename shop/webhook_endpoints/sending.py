@@ -1,6 +1,7 @@
 """Sending one event to an endpoint: the address is checked, the body signed, and no redirect followed."""
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +11,13 @@ from django.conf import settings
 from shop import clock
 from shop.feed_models import FeedEvent
 from shop.outbound import http_client, public_addresses
-from shop.outbound.http_client import NoResponse, ResponseTooLarge
+from shop.outbound.http_client import NoResponse, NotConnected, Reply, ResponseTooLarge
 from shop.outbound.public_addresses import AddressRefused
 from shop.webhook_endpoints import signatures
 from shop.webhook_models import WebhookEndpoint
 
+MOST_ADDRESSES = 4
+"""Of a host, that one attempt tries to connect to."""
 LARGEST_ANSWER_BYTES = 64 * 2**10
 """Of an answer the status alone counts; many endpoints are sent to at once."""
 
@@ -48,18 +51,8 @@ def send(endpoint: WebhookEndpoint, *, id: str, payload: dict[str, Any]) -> Atte
     signed = signatures.headers(secret=endpoint.secret, id=id, seconds=seconds, body=body)
     status, error = None, ""
     try:
-        address = public_addresses.resolve(endpoint.url, allows_private=settings.DEBUG)
-        reply = http_client.send_request(
-            "POST",
-            endpoint.url,
-            headers={"Content-Type": "application/json", **signed},
-            body=body,
-            seconds=settings.WEBHOOK_TIMEOUT_SECONDS,
-            address=address,
-            most_bytes=LARGEST_ANSWER_BYTES,
-            reads_headers=False,
-        )
-        status = reply.status
+        addresses = public_addresses.resolve(endpoint.url, allows_private=settings.DEBUG)
+        status = _post(endpoint.url, {"Content-Type": "application/json", **signed}, body, addresses).status
         error = "" if 200 <= status < 300 else f"HTTP {status}"
     except AddressRefused as refused:
         error = f"not sent: {refused}"
@@ -68,3 +61,27 @@ def send(endpoint: WebhookEndpoint, *, id: str, payload: dict[str, Any]) -> Atte
     except NoResponse as failure:
         error = f"no answer: {failure}"
     return Attempt(status, error, time.monotonic() - began_at)
+
+
+def _post(url: str, headers: Mapping[str, str], body: bytes, addresses: Sequence[str]) -> Reply:
+    """Post to the first of these addresses that can be connected to. Raises `NoResponse`."""
+    ends_at = time.monotonic() + settings.WEBHOOK_TIMEOUT_SECONDS
+    refused = NotConnected("no connection")
+    for address in addresses[:MOST_ADDRESSES]:
+        left = ends_at - time.monotonic()
+        if left <= 0:
+            break
+        try:
+            return http_client.send_request(
+                "POST",
+                url,
+                headers=headers,
+                body=body,
+                seconds=left,
+                address=address,
+                most_bytes=LARGEST_ANSWER_BYTES,
+                reads_headers=False,
+            )
+        except NotConnected as error:
+            refused = error
+    raise refused

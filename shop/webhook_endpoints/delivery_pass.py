@@ -5,8 +5,9 @@ the endpoint's position; a worker that dies in between sends the same events aga
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, wait
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -37,10 +38,17 @@ SENDING_AT_ONCE = 4
 EVENTS_AT_ONCE, MOST_EVENTS_AT_ONCE = 50, 200
 """The events and the orders of a pass, and how many they become while passes are quick."""
 QUICK_PASS_SECONDS, SLOW_PASS_SECONDS = 1.0, 3.0
+PASS_SECONDS, LOOK_SECONDS = 15.0, 1.0
+"""How long requests of a pass begin, and how often it looks whether the endpoint was changed."""
+FEWEST_ATTEMPTS = 5
+"""Even an old event has so many, because it may have waited for others."""
 
 
 class LeaseLost(Exception):
-    """Another worker has the endpoint's lease, or it is gone: nothing was recorded."""
+    """Another worker has the endpoint's lease, it was changed, or is gone: nothing was recorded.
+
+    What was sent is sent again, to the address and of the types that it has now.
+    """
 
 
 def run(
@@ -78,6 +86,36 @@ def next_limit(limit: int, *, seconds: float) -> int:
     return max(limit // 2, EVENTS_AT_ONCE) if seconds > SLOW_PASS_SECONDS else limit
 
 
+class _Requests:
+    """The requests of a pass, which its threads share."""
+
+    def __init__(
+        self, endpoint: WebhookEndpoint, send: Callable[..., Attempt], stop: threading.Event
+    ) -> None:
+        self._endpoint, self._send, self._stop = endpoint, send, stop
+        self._mutex = threading.Lock()
+        self._unanswered = 0
+        self.over = threading.Event()
+        """Once set, no further request begins: the rest of the pass is left to a later one."""
+
+    def send_in_sequence(self, jobs: Sequence[Job]) -> None:
+        """Send the events of an order: the next one once the one before it was accepted."""
+        for job in jobs:
+            if self.over.is_set() or self._stop.is_set():
+                return
+            job.attempt = self._send(self._endpoint, id=str(job.row.event_id), payload=job.payload)
+            self._note(job.attempt)
+            if not job.attempt.is_delivered:
+                return
+
+    def _note(self, attempt: Attempt) -> None:
+        """End the pass after as many requests without any answer, one after the other, as run at once."""
+        with self._mutex:
+            self._unanswered = self._unanswered + 1 if attempt.response_status is None else 0
+            if self._unanswered >= SENDING_AT_ONCE:
+                self.over.set()
+
+
 def _send_all(
     endpoint: WebhookEndpoint,
     batch: DeliveryBatch,
@@ -86,41 +124,42 @@ def _send_all(
     send: Callable[..., Attempt],
     stop: threading.Event,
 ) -> None:
-    """Send to the endpoint, until a request gets no answer: the rest of the pass is left to a later one."""
+    """Send to the endpoint, for `PASS_SECONDS` and the requests under way, unless it changes meanwhile."""
     # The threads share the iterator: each takes an order that no other has, until none is left.
-    orders, no_answer = iter([*batch.jobs_by_order.values()]), threading.Event()
+    orders, requests = iter([*batch.jobs_by_order.values()]), _Requests(endpoint, send, stop)
 
     def work() -> None:
         for jobs in orders:
-            _send_in_sequence(endpoint, send, jobs, no_answer=no_answer, stop=stop)
+            requests.send_in_sequence(jobs)
 
-    for future in [pool.submit(work) for _ in range(min(SENDING_AT_ONCE, len(batch.jobs_by_order)))]:
+    ends_at = time.monotonic() + PASS_SECONDS
+    futures = [pool.submit(work) for _ in range(min(SENDING_AT_ONCE, len(batch.jobs_by_order)))]
+    try:
+        while wait(futures, timeout=LOOK_SECONDS).not_done and not requests.over.is_set():
+            if time.monotonic() > ends_at or _is_changed(endpoint):
+                requests.over.set()
+    except BaseException:
+        requests.over.set()
+        raise
+    for future in futures:
         future.result()
 
 
-def _send_in_sequence(
-    endpoint: WebhookEndpoint,
-    send: Callable[..., Attempt],
-    jobs: Sequence[Job],
-    *,
-    no_answer: threading.Event,
-    stop: threading.Event,
-) -> None:
-    """Send the events of an order: the next one once the one before it was accepted."""
-    for job in jobs:
-        if no_answer.is_set() or stop.is_set():
-            return
-        job.attempt = send(endpoint, id=str(job.row.event_id), payload=job.payload)
-        if not job.attempt.is_delivered:
-            if job.attempt.response_status is None:
-                no_answer.set()
-            return
+def _is_changed(endpoint: WebhookEndpoint) -> bool:
+    """Whether the endpoint was changed, disabled or deleted, or its lease lost, since the pass began."""
+    row = WebhookEndpoint.objects.filter(pk=endpoint.pk).first()
+    return row is None or row.disabled_at is not None or not _has_terms_of(row, endpoint)
+
+
+def _has_terms_of(row: WebhookEndpoint, endpoint: WebhookEndpoint) -> bool:
+    """Whether the row still has the lease, the address and the types with which the pass began."""
+    return (row.lease_token, row.url, row.events) == (endpoint.lease_token, endpoint.url, endpoint.events)
 
 
 def _record(endpoint: WebhookEndpoint, batch: DeliveryBatch, now: datetime) -> None:
     """Write what came of each delivery, and the endpoint's position. Raises `LeaseLost`."""
     row = WebhookEndpoint.objects.select_for_update().filter(pk=endpoint.pk).first()
-    if row is None or row.lease_token != endpoint.lease_token:
+    if row is None or not _has_terms_of(row, endpoint):
         raise LeaseLost
     jobs = [*batch.jobs(), *batch.blocked]
     new = [job.row for job in jobs if job.is_new]
@@ -149,10 +188,15 @@ def _apply(row: WebhookDelivery, attempt: Attempt, now: datetime) -> None:
     row.response_status, row.error = attempt.response_status, attempt.error[:255]
     if attempt.is_delivered:
         row.status, row.next_attempt_at, row.delivered_at = DELIVERED, None, now
-    elif (now - row.created_at).total_seconds() > settings.WEBHOOK_GIVE_UP_SECONDS:
+    elif _is_too_old(row, now):
         row.status, row.next_attempt_at = FAILED, None
     else:
         row.next_attempt_at = now + timedelta(seconds=backoff.pause_seconds(row.attempts))
+
+
+def _is_too_old(row: WebhookDelivery, now: datetime) -> bool:
+    age_seconds = (now - row.created_at).total_seconds()
+    return age_seconds > settings.WEBHOOK_GIVE_UP_SECONDS and row.attempts >= FEWEST_ATTEMPTS
 
 
 def _update(rows: Iterable[WebhookDelivery]) -> None:
@@ -165,8 +209,10 @@ def _record_health(row: WebhookEndpoint, attempts: Sequence[Attempt], now: datet
     """Note since when nothing is delivered, and disable an endpoint after `WEBHOOK_GIVE_UP_SECONDS` of that.
 
     After a pass without any answer the endpoint rests, longer and longer. One that answers with errors goes
-    on: each delivery has its own pauses.
+    on: each delivery has its own pauses. One that staff have disabled meanwhile stays as it is.
     """
+    if row.disabled_at is not None:
+        return
     failed = [attempt for attempt in attempts if not attempt.is_delivered]
     if len(failed) < len(attempts):
         row.failing_since, row.failures, row.next_attempt_at = None, 0, None
