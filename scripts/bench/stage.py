@@ -30,7 +30,7 @@ SETTINGS = {
     # So accounts come to have more unpaid orders than they usually may.
     "OPEN_ORDERS_PER_ACCOUNT": "1000",
     # One key makes all calls of its row; they are counted all the same.
-    "RATE_API_KEYS": "1000000/m",
+    "RATE_API_KEYS": "10000/s",
 }
 IN_STOCK = "SELECT id FROM inventory_product WHERE on_hand >= %s ORDER BY id"
 CODES = "SELECT account_id, code FROM coupons_coupon WHERE campaign_id = %s"

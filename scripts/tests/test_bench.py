@@ -1,5 +1,6 @@
 """The benchmark's parts on figures that are known: goals, ratios, the table, the page, the report."""
 
+import os
 import re
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scripts.bench import __main__ as bench
-from scripts.bench import sizes, watching
+from scripts.bench import sizes, stage, watching
 from scripts.bench.load import Figures, Measured, Run, null_around, single, summed_up
 from scripts.bench.report import documents, page
 from scripts.bench.report.page import Report
@@ -70,6 +71,15 @@ def reported(*measured: Measured, size: sizes.Size = sizes.FULL) -> Report:
 def goal(row: str, figure: str, *measured: Measured) -> dict:
     [found] = [one for one in reported(*measured)["rows"] if one["row"] == row]
     return next(one for one in found["goals"] if one["figure"] == figure)
+
+
+def test_the_shop_takes_the_settings_of_the_benchmark() -> None:
+    environment = os.environ | stage.SETTINGS | {"DJANGO_SETTINGS_MODULE": "shop.settings"}
+    command = [sys.executable, "-c", "import django; django.setup()"]
+    ended = subprocess.run(
+        command, cwd=places.PROJECT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
 
 
 # --- goals ---
