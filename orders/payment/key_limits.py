@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 from uuid import UUID, uuid4
 
 from django.conf import settings
@@ -69,7 +70,7 @@ def count_declines(payment_ids: Collection[UUID]) -> None:
     if DECLINES_PER_KEY.rate is None or not payment_ids:
         return
     names = [f"{KEY_PREFIX}{id}" for id in payment_ids]
-    found: list[bytes | None] = redis_client.attempt(lambda client: client.mget(names), otherwise=[])
+    found: list[Any] = redis_client.attempt(lambda client: client.mget(names), otherwise=[])
     key_ids = [int(key_id) for key_id in found if key_id]
     for key_id in key_ids:
         DECLINES_PER_KEY.add(key_id)
@@ -99,7 +100,7 @@ def _add_slot(key_id: int, rate: Rate, slot: str) -> int:
 
 def _tried(key_id: int) -> list[str]:
     """The slots of payments that the gateway was asked about, or that need no gateway any more."""
-    slots: list[bytes] = redis_client.attempt(
+    slots: list[Any] = redis_client.attempt(
         lambda client: client.zrange(f"{STARTED_PREFIX}{key_id}", 0, -1), otherwise=[]
     )
     ids = [UUID(slot.decode()) for slot in slots if not slot.startswith(STARTING.encode())]
