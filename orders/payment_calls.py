@@ -4,8 +4,8 @@ A payment that is recorded continues whatever becomes of its call: from then on 
 was done.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -14,7 +14,8 @@ from django.db import Error as DatabaseFailure
 from structlog import get_logger
 
 from orders import schemas, selectors
-from orders.payment import card_limits, payment_status
+from orders.payment import card_limits, key_limits, payment_status
+from orders.payment.key_limits import CardPayment
 from orders.payment.payment_status import (
     CurrentAnswer,
     EnqueueSaga,
@@ -22,9 +23,13 @@ from orders.payment.payment_status import (
     ReadAnswers,
     never_attempted,
 )
+from orders.payment.purchase import StartedPayment, StartedPurchase
+from orders.payment.top_ups import StartedTopUp
+from orders.placement.decisions import PlacedOrder
 from orders.saga import backlog
 from payments import payment_states
 from payments.models import Payment
+from shop.accounts.authentication import Account
 from shop.errors import Overloaded, Throttled, Unavailable
 from shop.http import keyed_calls, prefer
 from shop.http.views import Request, Response
@@ -68,20 +73,44 @@ async def run_rate_limited(
     """The outcome of `work`, counted against the account's rate limit; staff and repeats are not counted.
 
     Raises `Throttled` when the account made too many of these calls or, if a card is charged, when too many
-    of its payments were declined or may still be. A repeated call gets its recorded answer all the same.
+    payments of its API key or of the account, staff or not, were declined or may still be. A repeated call
+    gets its recorded answer all the same.
     """
-    if request.user.is_staff:
-        return await work()
     try:
-        async with card_limits.limited(call.account_id) if is_charged else nullcontext():
-            with limit.counting(call.account_id) as counting:
-                counting.outcome = await work()
-            return counting.outcome
+        async with _cards_limited(request, call) if is_charged else nullcontext(CardPayment()) as payment:
+            if request.user.is_staff:
+                outcome = await work()
+            else:
+                with limit.counting(call.account_id) as counting:
+                    outcome = counting.outcome = await work()
+            payment.id = _payment_id(outcome)
+            return outcome
     except Throttled:
         replay = await keyed_calls.find_replay(call)
         if replay is None:
             raise
         return replay
+
+
+@asynccontextmanager
+async def _cards_limited(request: Request, call: KeyedCall) -> AsyncIterator[CardPayment]:
+    """Around a call that starts a card payment, and sets its id. Raises `Throttled`, for the key first."""
+    key = request.user.key if isinstance(request.user, Account) else None
+    async with (
+        key_limits.limited(key.id, call.account_id) if key else nullcontext(CardPayment()) as payment,
+        card_limits.limited(call.account_id),
+    ):
+        yield payment
+
+
+def _payment_id(outcome: PlacedOrder | StartedPayment | StartedTopUp | Replay) -> UUID | None:
+    """The id of the payment that the call started, if it did."""
+    match outcome:
+        case PlacedOrder(started=StartedPurchase(payment=payment)):
+            return payment.id
+        case StartedPayment(started=StartedPurchase(payment=payment)) | StartedTopUp(payment=payment):
+            return payment.id
+    return None
 
 
 def read_order_answers(order_ids: Sequence[UUID], language: str) -> dict[UUID, CurrentAnswer]:

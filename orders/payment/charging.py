@@ -17,7 +17,7 @@ from uuid import UUID
 from django.conf import settings
 from django.utils.translation import gettext_noop
 
-from orders.payment import card_limits
+from orders.payment import card_limits, key_limits
 from orders.saga.definitions import (
     ACTION_EXPIRED,
     APPLIED,
@@ -152,8 +152,12 @@ def _count(sagas: Sequence[SagaRow], outcomes: Sequence[str]) -> None:
 
 
 def count_declines(sagas: Sequence[SagaRow]) -> None:
-    """Count the payments of these compensated sagas that the gateway declined, each for its account."""
-    card_limits.count_declines([saga.parent.account_id for saga in sagas if is_declined(saga)])
+    """Count the payments of these compensated sagas that the gateway declined, each for its account and for
+    the API key that started it.
+    """
+    declined = [saga for saga in sagas if is_declined(saga)]
+    card_limits.count_declines([saga.parent.account_id for saga in declined])
+    key_limits.count_declines([saga.subject_id for saga in declined])
 
 
 STEP = OutsideStep(

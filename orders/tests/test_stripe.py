@@ -101,6 +101,22 @@ def test_a_declined_card_leaves_nothing(token: str, code: str) -> None:
     assert buying.broken_laws() == []
 
 
+def test_a_decline_that_could_not_be_cancelled_at_once_fails_its_order_after_a_look_up(
+    stripe_book: StripeProxy,
+) -> None:
+    placed = order("pm_declined_uncancelled")
+
+    assert buying.advance(placed).status == "paying"
+    assert payment_of(placed).status == "in_doubt"
+
+    buying.settle_everything()
+    ended = Order.objects.get(id=placed.order.id)
+    assert (ended.status, ended.failure_code) == ("payment_failed", "card_declined")
+    [intent] = stripe_calls._intents().list({"limit": 100}).data
+    assert (intent.status, kept_amount(placed)) == ("canceled", 0)
+    assert buying.broken_laws() == []
+
+
 def test_a_charge_whose_reply_was_lost_is_in_doubt_until_it_is_found() -> None:
     placed = order("pm_timeout_charged")
 

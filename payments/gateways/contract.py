@@ -36,7 +36,9 @@ GATEWAY_TEXTS = [
 class GatewayResult:
     """The state of one charge or refund at the gateway. Amounts are in the currency's minor unit.
 
-    succeeded, declined, cancelled: final. pending: the gateway has not decided yet; look it up again.
+    succeeded, declined, cancelled: final, so nothing can be charged after `declined`: where the gateway would
+    let a declined charge be confirmed again, the adapter cancels it first. pending: the gateway has not
+    decided yet; look it up again.
     requires_action: nothing is charged until the card's owner has acted on the page at `action_url`.
     absent: nothing exists under this key so far. unknown: no reply, or none that can be trusted; anything may
     have happened, and only a look-up or a repeat with the same key can find out. unsupported: this gateway

@@ -2,6 +2,7 @@
 
 A charge is a PaymentIntent that is created first and confirmed in a second call. Only the process that
 created it knows its id, which confirming needs, so an intent that this process did not confirm can't charge.
+A declined intent is cancelled before it is reported, because Stripe would let it be confirmed again.
 A key is blocked by creating another intent under it, which makes Stripe refuse a late create. Stripe keeps a
 key for 24 hours: the shop repeats no request after that without a look-up first.
 """
@@ -29,6 +30,7 @@ log = get_logger(__name__)
 NO_RESULT = (stripe.StripeError, ValidationError)
 BLOCKING_AMOUNT = 10_000_000
 """Never charged. Within the limits of every currency, because Stripe creates no intent beyond them."""
+NOT_CANCELLED = "an intent that can't be cancelled yet"
 CARD_REFUSED_DETAIL = gettext_noop("The gateway did not take this card; nothing was charged.")
 AUTHENTICATION_DETAIL = gettext_noop(
     "The card requires its owner's authentication, which is not possible here."
@@ -63,7 +65,8 @@ def charge(*, key: str, token: str, amount: int, currency: str, order_id: UUID |
 @measured("stripe")
 def find(*, key: str) -> GatewayResult:
     try:
-        found = decisive_intent(stripe_calls.find_by_metadata(KEY, key))
+        intents = stripe_calls.find_by_metadata(KEY, key)
+        found = decisive_intent([_cancel_if_declined(one) for one in intents])
     except NO_RESULT as error:
         return _unknown_result("find", key, error)
     return found.to_result() if found else GatewayResult(status="absent")
@@ -77,7 +80,7 @@ def cancel(*, key: str) -> GatewayResult:
     except NO_RESULT as error:
         return _unknown_result("cancel", key, error)
     if ended is None:
-        return _unknown_result("cancel", key, ValueError("an intent that can't be cancelled yet"))
+        return _unknown_result("cancel", key, ValueError(NOT_CANCELLED))
     return ended.to_result()
 
 
@@ -149,8 +152,8 @@ def _refused_charge_result(error: stripe.InvalidRequestError, *, key: str) -> Ga
 
 
 def _confirm(intent: Intent, *, key: str, return_url: str) -> GatewayResult:
-    """Confirm the intent, or find out its state. An intent that waits for its customer without a page for
-    them is cancelled.
+    """Confirm the intent, or find out its state. An intent that is declined, or waits for its customer
+    without a page for them, is cancelled.
     """
     code, detail = "authentication_required", AUTHENTICATION_DETAIL
     try:
@@ -160,7 +163,7 @@ def _confirm(intent: Intent, *, key: str, return_url: str) -> GatewayResult:
         intent = stripe_calls.retrieve(intent.id)
         code, detail = error.code or "card_refused", CARD_REFUSED_DETAIL
     if intent.outcome != "absent":
-        return intent.to_result()
+        return _cancel_if_declined(intent).to_result()
     ended = _cancel_unless_final(intent)
     if ended.outcome != "cancelled":
         return ended.to_result()
@@ -173,9 +176,31 @@ def _confirm(intent: Intent, *, key: str, return_url: str) -> GatewayResult:
     )
 
 
+def _cancel_if_declined(intent: Intent) -> Intent:
+    """The intent, cancelled if it is declined; charged after all where that is too late.
+
+    At Stripe a declined intent may be confirmed again: a customer that was sent to a page of their bank has
+    its client secret, and could try card after card with it.
+    """
+    if intent.outcome != "declined":
+        return intent
+    ended = _cancel_unless_final(intent)
+    # Stripe may clear the error of an intent that is changed.
+    error = ended.last_payment_error or intent.last_payment_error
+    return ended.model_copy(update={"last_payment_error": error})
+
+
 def _cancel_unless_final(intent: Intent) -> Intent:
-    """The intent after it is cancelled, or in its final state where that is too late."""
-    return intent if intent.status in ("succeeded", "canceled") else stripe_calls.cancel(intent.id)
+    """The intent after it is cancelled, or in its present state where that is too late.
+
+    Raises `stripe.APIConnectionError` if it may still be confirmed.
+    """
+    if intent.status in ("succeeded", "canceled"):
+        return intent
+    ended = stripe_calls.cancel(intent.id)
+    if ended.status == "requires_payment_method":
+        raise stripe.APIConnectionError(NOT_CANCELLED)
+    return ended
 
 
 def _block_key(key: str) -> Intent:

@@ -36,6 +36,7 @@ class Card:
     is_lost: bool = False
     is_reply_lost: bool = False
     refund_failures: int = 0
+    cancel_failures: int = 0
     processing_seconds: float = 0
 
 
@@ -47,6 +48,9 @@ CARDS = {
     ),
     "pm_card_visa_chargeDeclinedInsufficientFunds": Card(
         upstream="pm_card_chargeCustomerFail", decline_code="insufficient_funds"
+    ),
+    "pm_declined_uncancelled": Card(
+        upstream="pm_card_chargeCustomerFail", decline_code="generic_decline", cancel_failures=1
     ),
     "pm_error": Card(failures=float("inf")),
     "pm_flaky": Card(failures=2),
@@ -189,6 +193,9 @@ class StripeProxy(ThreadingHTTPServer):
         if call.path.endswith("/confirm"):
             return self._confirm(call)
         if call.path.endswith("/cancel"):
+            failures = self.memory.cards.get(call.intent_id, PLAIN).cancel_failures
+            if self._fails(f"cancel {call.intent_id}", failures):
+                return _error(500, "api_error")
             self.memory.cancelled.add(call.intent_id)
         if call.path == "/v1/refunds":
             return self._refund(call)

@@ -157,6 +157,49 @@ def test_without_one_a_card_that_requires_authentication_is_declined_and_its_int
     assert charge(token).status == gateway().find(key="one").status == "cancelled"
 
 
+@pytest.mark.parametrize(
+    "token", ["pm_card_visa_chargeDeclined", "pm_card_visa_chargeDeclinedInsufficientFunds"]
+)
+def test_a_declined_charge_is_cancelled_and_keeps_its_code(own_stripe: StripeProxy, token: str) -> None:
+    """Stripe would let a declined intent be confirmed again."""
+    declined = charge(token)
+
+    assert declined.status == "declined"
+    assert [one.status for one in intents()] == ["canceled"]
+    assert charge(token) == gateway().find(key="one") == gateway().cancel(key="one") == declined
+    assert len([path for path in own_stripe.paths() if path.endswith("/cancel")]) == 1
+
+
+def test_a_charge_that_its_owner_refused_can_not_be_confirmed_with_another_card(
+    own_stripe: StripeProxy, settings: LazySettings
+) -> None:
+    """Stripe leads the owner back with the intent's client secret, which any card can be confirmed with."""
+    settings.PAYMENT_RETURN_URL = "https://shop.example/orders/{order}"
+    token = own_stripe.payment_method(type="card", card=ASKING_CARD)
+    asked = charge(token)
+    own_stripe.authenticate("one", is_approved=False)
+    assert [one.status for one in intents()] == ["requires_payment_method"]
+
+    found = gateway().find(key="one")
+
+    assert (found.status, found.failure_code) == ("declined", "payment_intent_authentication_failure")
+    assert [one.status for one in intents()] == ["canceled"]
+    with pytest.raises(stripe.InvalidRequestError):
+        stripe_calls.confirm(asked.reference, key="another card")
+    assert gateway().find(key="one") == charge(token) == found
+
+
+def test_a_decline_whose_cancellation_fails_is_unknown_until_a_look_up_cancels_it(
+    own_stripe: StripeProxy,
+) -> None:
+    assert charge("pm_declined_uncancelled").status == "unknown"
+
+    found = gateway().find(key="one")
+
+    assert (found.status, found.failure_code) == ("declined", "card_declined")
+    assert [one.status for one in intents()] == ["canceled"]
+
+
 def test_an_intent_in_processing_is_pending_until_it_settles(own_stripe: StripeProxy) -> None:
     """The proxy does this: localstripe can only fail later, as in the next test, and never succeed later."""
     assert charge("pm_processing").status == "pending"

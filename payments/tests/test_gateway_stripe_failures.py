@@ -153,6 +153,50 @@ def test_a_refusal_that_follows_the_intent_is_no_decline(settings: LazySettings)
     assert answers == []
 
 
+DECLINED = INTENT | {
+    "status": "requires_payment_method",
+    "latest_charge": None,
+    "last_payment_error": {"code": "card_declined", "decline_code": "insufficient_funds", "message": "No."},
+}
+TOO_LATE = http(400, {"error": {"type": "invalid_request_error", "code": "payment_intent_unexpected_state"}})
+
+
+@pytest.mark.parametrize(
+    ("cancellation", "expected"),
+    [
+        ([http(200, DECLINED | {"status": "canceled"})], ("declined", "insufficient_funds", "No.")),
+        (
+            [http(200, DECLINED | {"status": "canceled", "last_payment_error": None})],
+            ("declined", "insufficient_funds", "No."),
+        ),
+        ([TOO_LATE, http(200, INTENT)], ("succeeded", "", "")),
+        ([TOO_LATE, http(200, DECLINED | {"status": "processing"})], ("pending", "", "")),
+        ([TOO_LATE, http(200, DECLINED)], ("unknown", "", "an intent that can't be cancelled yet")),
+    ],
+    ids=["cancelled", "cancelled without its error", "charged meanwhile", "being charged", "still open"],
+)
+def test_a_decline_is_reported_as_what_its_cancellation_leaves(
+    cancellation: list[bytes], expected: tuple[str, str, str], settings: LazySettings
+) -> None:
+    """With the client secret of a declined intent, a customer may confirm it again meanwhile."""
+    unconfirmed = http(200, DECLINED | {"status": "requires_confirmation", "last_payment_error": None})
+    declined = http(402, {"error": {"type": "card_error", "code": "card_declined"}})
+    calls = {
+        "charge": (charge, [unconfirmed, declined, http(200, DECLINED)]),
+        "find": (lambda: gateway().find(key="one"), [listing(DECLINED), listing(DECLINED)]),
+        "cancel": (lambda: gateway().cancel(key="one"), [listing(DECLINED), listing(DECLINED)]),
+    }
+    for name, (call, first) in calls.items():
+        answers = [*first, *cancellation]
+        with talking(lambda write, answers=answers: write(answers.pop(0)), settings):
+            result = call()
+        assert answers == []
+        if name == "cancel" and expected[0] == "declined":
+            assert result.status in ("declined", "cancelled")
+        else:
+            assert (result.status, result.failure_code, result.failure_detail) == expected
+
+
 @pytest.mark.parametrize("status", [401, 403, 409, 429, 500, 503])
 def test_an_error_that_is_not_about_the_card_is_unknown(status: int, settings: LazySettings) -> None:
     answer = http(status, {"error": {"type": "api_error", "message": "pm_card_visa?"}})

@@ -29,6 +29,7 @@ NO_RATES = dict.fromkeys(
         "RATE_DECLINES",
         "RATE_REFRESHES",
         "RATE_API_KEYS",
+        "RATE_DECLINES_PER_KEY",
     ),
     "",
 )

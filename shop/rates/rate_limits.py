@@ -330,9 +330,11 @@ TOP_UPS = RateLimit("top-ups", "RATE_TOP_UPS")
 DECLINES = RateLimit("declines", "RATE_DECLINES")
 REFRESHES = RateLimit("refreshes", "RATE_REFRESHES")
 API_KEYS = RateLimit("api-keys", "RATE_API_KEYS")
-"""By the number of a key, in the place of an account's."""
+DECLINES_PER_KEY = RateLimit("declines-per-key", "RATE_DECLINES_PER_KEY")
 LIMITS = (COUPONS, ENTRIES, ORDERS, PAYMENTS, TOP_UPS, DECLINES, REFRESHES)
 """Those of accounts."""
+LIMITS_OF_KEYS = (API_KEYS, DECLINES_PER_KEY)
+"""By the number of an API key, in the place of an account's."""
 
 _synchronization_requested = threading.Event()
 _start_mutex = threading.Lock()
@@ -347,13 +349,13 @@ def read_usages(account_id: int) -> list[Usage]:
 
 def synchronize() -> None:
     """Merge all counts of this process with Redis."""
-    for limit in (*LIMITS, API_KEYS):
+    for limit in (*LIMITS, *LIMITS_OF_KEYS):
         limit.synchronize()
 
 
 def clear_memory() -> None:
     """Drop everything that this process has counted (tests)."""
-    for limit in (*LIMITS, API_KEYS):
+    for limit in (*LIMITS, *LIMITS_OF_KEYS):
         limit.forget()
 
 
