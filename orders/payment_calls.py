@@ -73,16 +73,15 @@ async def run_rate_limited(
     """The outcome of `work`, counted against the account's rate limit; staff and repeats are not counted.
 
     Raises `Throttled` when the account made too many of these calls or, if a card is charged, when too many
-    payments of its API key or of the account, staff or not, were declined or may still be. A repeated call
-    gets its recorded answer all the same.
+    payments of its API key or of the account were declined or may still be. A repeated call gets its recorded
+    answer all the same.
     """
+    if request.user.is_staff:
+        return await work()
     try:
         async with _cards_limited(request, call) if is_charged else nullcontext(CardPayment()) as payment:
-            if request.user.is_staff:
-                outcome = await work()
-            else:
-                with limit.counting(call.account_id) as counting:
-                    outcome = counting.outcome = await work()
+            with limit.counting(call.account_id) as counting:
+                outcome = counting.outcome = await work()
             payment.id = _payment_id(outcome)
             return outcome
     except Throttled:
