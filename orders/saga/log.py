@@ -193,14 +193,16 @@ def postpone(sagas: Sequence[SagaRow], *, until: datetime, open_call: str) -> No
 def wait_for_action(saga: SagaRow, step: str, result: StepResult, *, at: datetime) -> None:
     """Let the locked saga rest until its action ends, without a lease; its open call stays.
 
-    The journal has a line of a new action, which moves the deadline. The saga's log has attempts and final
-    results alone.
+    The journal has a line of a new action, which moves the deadline; one alone, also where the answer to the
+    COMMIT is lost and this is repeated. The saga's log has attempts and final results alone.
     """
     action = result.action
     assert action
     # Never overdue while it rests: there is time for the look-up that ends it.
     least = action.expires_at + timedelta(seconds=LEASE_SECONDS)
-    saga.deadline_at = max(action.deadline_at or saga.deadline_at, least)
+    deadline_at = max(action.deadline_at or saga.deadline_at, least)
+    is_noted = not saga.lease_token and saga.deadline_at == deadline_at
+    saga.deadline_at = deadline_at
     _update_sagas(
         [saga],
         next_attempt_at=action.expires_at,
@@ -208,7 +210,7 @@ def wait_for_action(saga: SagaRow, step: str, result: StepResult, *, at: datetim
         lease_token="",
         deadline_at=saga.deadline_at,
     )
-    if action.deadline_at:
+    if action.deadline_at and not is_noted:
         journal.note_all([_journal_line(SagaLogLine(saga, step, DO, result), at)])
 
 

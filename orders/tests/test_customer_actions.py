@@ -23,6 +23,7 @@ from payments.models import Payment, WebhookEvent
 from payments.tests import events
 from payments.tests.own_gateway import nobody_there
 from shop import clock
+from shop.db import transactions
 from shop.errors import Rejected
 from shop.models import JournalLine
 
@@ -70,6 +71,26 @@ def test_the_deadline_counts_from_the_action_on_and_is_moved_once(settings: Lazy
     assert (again.deadline_at, again.next_attempt_at) == (first.deadline_at, first.next_attempt_at)
     assert payment_of(placed).action_expires_at == payment.action_expires_at
     assert JournalLine.objects.filter(what="charge_card.requires_action").count() == 1
+
+
+def test_an_action_whose_commit_was_done_though_its_answer_was_lost_is_noted_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The work is repeated, and finds the saga at rest."""
+    run, lost = transactions.run, []
+
+    def run_and_lose(work: Any, mode: Any, *more: Any, **options: Any) -> Any:
+        result = run(work, mode, *more, **options)
+        if not lost and JournalLine.objects.filter(what="charge_card.requires_action").exists():
+            lost.append(work)
+            result = run(work, mode, *more, **options)
+        return result
+
+    monkeypatch.setattr(transactions, "run", run_and_lose)
+    placed = waiting()
+    assert lost
+    assert JournalLine.objects.filter(what="charge_card.requires_action").count() == 1
+    assert saga_of(payment_of(placed)).next_attempt_at == payment_of(placed).action_expires_at
 
 
 @pytest.mark.parametrize("decision", ENDS)

@@ -138,11 +138,10 @@ def _send_all(
         while wait(futures, timeout=LOOK_SECONDS).not_done and not requests.over.is_set():
             if time.monotonic() > ends_at or _is_changed(endpoint):
                 requests.over.set()
-    except BaseException:
+        for future in futures:
+            future.result()
+    finally:
         requests.over.set()
-        raise
-    for future in futures:
-        future.result()
 
 
 def _is_changed(endpoint: WebhookEndpoint) -> bool:
