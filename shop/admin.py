@@ -30,7 +30,6 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from shop.accounts import account_search, accounts, permissions, second_factor
 from shop.admin_site import AccountForm, JournaledChangesMixin, PasswordForm, ReadOnlyMixin
 from shop.events import journal
-from shop.feed_admin import FeedEventAdmin  # noqa: F401 - registers the pages there
 from shop.http.keyset_pages import KeysetPaginator
 from shop.management import laws
 from shop.models import (
@@ -45,6 +44,7 @@ from shop.models import (
 )
 from shop.operators import api_key_admin, journal_filters, replay_page, selected_rows
 from shop.operators.display import StatusLabel, actor_text, status_label
+from shop.operators.feed_admin import FeedEventAdmin  # noqa: F401 - registers the pages there
 from shop.operators.forms import ChangeForm, reload_page
 from shop.operators.lists import ExactSearchMixin, PrefetchedListMixin, SearchMixin, parse_uuid
 from shop.operators.selected_rows import SelectedAction
