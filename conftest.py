@@ -18,7 +18,7 @@ from shop import clock, welcome_page
 from shop.accounts import disabled_accounts, sign_ins
 from shop.api_keys import acted_accounts, key_memory, last_use
 from shop.db import stuck_rows
-from shop.events import data_platform, platform_health
+from shop.events import data_platform
 from shop.http import cached_lists
 from shop.http.pages import streamed_responses
 from shop.observability import gauges, top
@@ -86,7 +86,6 @@ def _reset_process_state() -> None:
     card_limits.forget()
     shop_redis.reset()
     data_platform.reset()
-    platform_health.forget()
     issuing.forget()
     top.forget_values()
     circuit.forget()

@@ -1,7 +1,11 @@
-"""The client of the data platform, which accepts, refuses or doesn't answer a signed batch of events."""
+"""The client of the data platform, which accepts, refuses or doesn't answer a signed batch of events.
+
+Since when nothing was delivered to it stands in the row of its webhook endpoint.
+"""
 
 import hashlib
 import hmac
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,14 +18,19 @@ from shop.db import open_transaction
 from shop.outbound import http_client
 from shop.outbound.circuit_breaker import CircuitBreaker
 from shop.outbound.http_client import NoResponse, ResponseTooLarge
+from shop.webhook_models import BUILT_IN, WebhookEndpoint
 
 TIMEOUT_SECONDS = 3.0
 # Of the body of an error response: enough for an operator.
 LARGEST_ERROR_BYTES = 1_000
 # These end by themselves or once a setting is corrected; the events are not the cause.
 RETRYABLE_STATUSES = {401, 403, 408, 425, 429}
+HEALTH_SECONDS = 10.0
+"""A process notes the same health again after so long, for another one may have noted the contrary."""
 
 _breaker = CircuitBreaker("data platform")
+_noted: tuple[bool, float] | None = None
+"""Whether it was failing when this process noted that last, and when."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +67,25 @@ def _timed_out(error: NoResponse | ResponseTooLarge) -> bool:
     return isinstance(error, ResponseTooLarge) or error.is_timeout
 
 
+def note_health(*, is_failing: bool) -> None:
+    """Note whether the events that were just sent were all refused or lost. Mostly without a statement."""
+    global _noted
+    now = time.monotonic()
+    if _noted and _noted[0] == is_failing and now - _noted[1] < HEALTH_SECONDS:
+        return
+    endpoint = WebhookEndpoint.objects.filter(pk=BUILT_IN)
+    if is_failing:
+        endpoint.filter(failing_since=None).update(failing_since=clock.now())
+    else:
+        endpoint.exclude(failing_since=None).update(failing_since=None)
+    _noted = is_failing, now
+
+
 def reset() -> None:
-    """Close the circuit breaker (tests)."""
+    """Close the circuit breaker, and forget what was noted (tests)."""
+    global _noted
     _breaker.record_success()
+    _noted = None
 
 
 def _post(events: Sequence[dict[str, Any]]) -> DeliveryResult:

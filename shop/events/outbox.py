@@ -27,7 +27,7 @@ from structlog import get_logger
 
 from shop import clock
 from shop.db import transactions
-from shop.events import data_platform, platform_health
+from shop.events import data_platform
 from shop.models import JournalLine
 from shop.observability import logs
 from shop.outbound import backoff
@@ -252,7 +252,7 @@ def _send_and_record(lines: Sequence[_EventLine]) -> _BatchResult:
         _send_one_by_one([line for line in lines if (line.order_id or line.id) in suspects], outcome)
     transactions.run(partial(_record_result, outcome), transactions.REPEATABLE)
     if lines:
-        platform_health.note(is_failing=not outcome.accepted)
+        data_platform.note_health(is_failing=not outcome.accepted)
     _count(outcome)
     if outcome.refused:
         with logs.bound_to(lambda: logs.merge_ids([_ids(line) for line, _ in outcome.refused])):

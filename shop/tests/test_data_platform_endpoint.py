@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from scripts.tests.simulator import Simulator
-from shop.events import outbox, platform_health
+from shop.events import data_platform, outbox
 from shop.models import JournalLine
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
@@ -159,12 +159,12 @@ def test_a_process_that_delivers_clears_what_another_one_noted(
     own_data_platform: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     endpoints.find()
-    platform_health.note(is_failing=False)
+    data_platform.note_health(is_failing=False)
     WebhookEndpoint.objects.filter(pk=BUILT_IN).update(failing_since=timezone.now())
-    platform_health.note(is_failing=False)
+    data_platform.note_health(is_failing=False)
     assert failing_since() is not None, "looked at a moment ago"
-    monkeypatch.setattr(platform_health, "REPEATED_SECONDS", 0.0)
-    platform_health.note(is_failing=False)
+    monkeypatch.setattr(data_platform, "HEALTH_SECONDS", 0.0)
+    data_platform.note_health(is_failing=False)
     assert failing_since() is None
 
 

@@ -59,6 +59,20 @@ def hanging_at(receiver: Receiver, beginning: str, release: threading.Event) -> 
     receiver.answer = answer
 
 
+def seen_change(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set once a pass has found its endpoint changed; it looks often."""
+    seen, is_changed = threading.Event(), delivery_pass._is_changed
+
+    def look(endpoint: WebhookEndpoint) -> bool:
+        if is_changed(endpoint):
+            seen.set()
+        return seen.is_set()
+
+    monkeypatch.setattr(delivery_pass, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(delivery_pass, "_is_changed", look)
+    return seen
+
+
 def one_pass(endpoint: WebhookEndpoint) -> Any:
     """A pass by a worker that has the lease, in a thread; nothing is waited for."""
     sequencing.sequence()
@@ -138,8 +152,7 @@ def test_an_event_that_waited_for_days_is_not_given_up_at_its_first_refusal(
 def test_a_url_that_is_changed_during_a_pass_gets_all_of_it(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch, release: threading.Event
 ) -> None:
-    monkeypatch.setattr(delivery_pass, "LOOK_SECONDS", 0.05)
-    endpoint = endpoint_for(receiver)
+    seen, endpoint = seen_change(monkeypatch), endpoint_for(receiver)
     hanging_at(receiver, "03", release)
     names = [f"{number:02}" for number in range(8)]
     record_for(uuid4(), names)
@@ -147,7 +160,8 @@ def test_a_url_that_is_changed_during_a_pass_gets_all_of_it(
         first = one_pass(endpoint)
         wait_until(lambda: len(receiver.requests) == 4)
         endpoints.change(endpoint_id=endpoint.pk, url=corrected.url)
-        release.set()
+        assert seen.wait(10)
+        threading.Timer(0.5, release.set).start()
         with pytest.raises(delivery_pass.LeaseLost):
             first.result(timeout=10)
         assert not WebhookDelivery.objects.exists()
@@ -160,8 +174,7 @@ def test_a_url_that_is_changed_during_a_pass_gets_all_of_it(
 def test_little_is_sent_once_the_endpoint_is(
     how: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, release: threading.Event
 ) -> None:
-    monkeypatch.setattr(delivery_pass, "LOOK_SECONDS", 0.05)
-    endpoint = endpoint_for(receiver)
+    seen, endpoint = seen_change(monkeypatch), endpoint_for(receiver)
     hanging_at(receiver, "01", release)
     record_for(uuid4(), [f"{number:02}" for number in range(20)])
     first = one_pass(endpoint)
@@ -170,7 +183,7 @@ def test_little_is_sent_once_the_endpoint_is(
         endpoints.delete(endpoint_id=endpoint.pk)
     else:
         endpoints.change(endpoint_id=endpoint.pk, is_enabled=False)
-    wait_until(lambda: delivery_pass._is_changed(endpoint))
+    assert seen.wait(10)
     threading.Timer(0.5, release.set).start()
 
     if how == "deleted":
