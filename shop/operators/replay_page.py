@@ -3,7 +3,7 @@
 Another action sends any selected events again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -28,6 +28,8 @@ from shop.operators import selected_rows
 from shop.operators.forms import reason_field
 from shop.operators.selected_rows import SelectedAction
 
+QueueAgain = Callable[..., Sequence[Any]]
+"""Queues the events of these lines, for a reason, and returns those that it queued."""
 PAGE = "admin:shop_journalline_replay_events"
 TEMPLATE = "admin/shop/journalline/replay.html"
 MOST_SHOWN = 50
@@ -102,7 +104,7 @@ def replay_selected(
         description=_("Receivers get them again, with the same ids. Lines that are no dead events are left."),
         submit=_("Replay"),
         note=lambda line: "" if line.delivery == dead_events.DEAD else gettext("not a dead event: left"),
-        perform=partial(_replay_rows, request),
+        perform=partial(_queue_rows, request, dead_events.replay),
     )
     return selected_rows.run(pages, request, selected, action)
 
@@ -117,7 +119,7 @@ def resend_selected(
         description=_("Receivers get them again, with the same ids. Lines that are no events are left."),
         submit=_("Send again"),
         note=lambda line: "" if line.delivery else gettext("not an event of the data platform: left"),
-        perform=partial(_resend_rows, request),
+        perform=partial(_queue_rows, request, requeuing.resend),
     )
     return selected_rows.run(pages, request, selected, action)
 
@@ -127,29 +129,21 @@ def _resend_title(count: int) -> str:
     return title % {"count": count}
 
 
-def _resend_rows(request: HttpRequest, rows: Sequence[JournalLine], reason: str) -> None:
-    try:
-        sent = requeuing.resend([line.pk for line in rows], reason=reason)
-    except FirstcomeError as error:
-        messages.error(request, error.detail)
-        return
-    text = gettext("%(count)s queued again: they are delivered within seconds.") % {"count": len(sent)}
-    messages.add_message(request, messages.SUCCESS if sent else messages.WARNING, text)
-
-
 def _selected_title(count: int) -> str:
     title = ngettext("Replay %(count)s event", "Replay %(count)s events", count)
     return title % {"count": count}
 
 
-def _replay_rows(request: HttpRequest, rows: Sequence[JournalLine], reason: str) -> None:
+def _queue_rows(
+    request: HttpRequest, queue_again: QueueAgain, rows: Sequence[JournalLine], reason: str
+) -> None:
     try:
-        replayed = dead_events.replay([line.pk for line in rows], reason=reason)
+        queued = queue_again([line.pk for line in rows], reason=reason)
     except FirstcomeError as error:
         messages.error(request, error.detail)
         return
-    text = gettext("%(count)s queued again: they are delivered within seconds.") % {"count": len(replayed)}
-    messages.add_message(request, messages.SUCCESS if replayed else messages.WARNING, text)
+    text = gettext("%(count)s queued again: they are delivered within seconds.") % {"count": len(queued)}
+    messages.add_message(request, messages.SUCCESS if queued else messages.WARNING, text)
 
 
 def _replay(request: HttpRequest, form: ReplayForm) -> HttpResponse:

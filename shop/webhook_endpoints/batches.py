@@ -88,8 +88,9 @@ def _choose(batch: DeliveryBatch, limit: int, *, is_probe: bool) -> list[UUID | 
     by_instant = sorted(first, key=lambda key: (first[key].next_attempt_at, first[key].pk))
     if is_probe:
         return sorted(by_instant, key=lambda key: first[key].attempts)[:1]
-    unanswered = [key for key in by_instant if first[key].attempts and first[key].response_status is None]
-    others = [key for key in by_instant if key not in set(unanswered)]
+    is_unanswered = {key: row.attempts > 0 and row.response_status is None for key, row in first.items()}
+    unanswered = [key for key in by_instant if is_unanswered[key]]
+    others = [key for key in by_instant if not is_unanswered[key]]
     # First, so that the other threads send the rest while this one waits.
     return [*unanswered[:1], *others][:limit]
 

@@ -56,7 +56,7 @@ def resend(*, endpoint_id: UUID, delivery_id: int, reason: str = "") -> WebhookD
         _try_at_once(endpoint_id)
         journal.note(
             what="webhook_delivery.resent",
-            subject=_subject(endpoint_id),
+            subject=endpoints.journal_subject(endpoint_id),
             before=before,
             after={"delivery": row.pk, "event": str(row.event_id)},
             detail=reason,
@@ -91,7 +91,7 @@ def send_test(*, endpoint_id: UUID) -> WebhookDelivery:
         row.save(force_insert=True)
         journal.note(
             what=TESTED,
-            subject=_subject(endpoint_id),
+            subject=endpoints.journal_subject(endpoint_id),
             after={"event": str(id)},
             is_internal=True,
         )
@@ -136,17 +136,14 @@ def _require_few_tests(endpoint_id: UUID, now: datetime) -> None:
     """Raise `Rejected` `too_many_tests` if `MOST_TESTS` are pending, or were asked for in the last minute."""
     pending = WebhookDelivery.objects.filter(endpoint=endpoint_id, type=TEST, status=PENDING)
     since = now - timedelta(seconds=TESTS_SECONDS)
-    asked = JournalLine.objects.filter(subject=_subject(endpoint_id), what=TESTED, at__gt=since)
+    asked = JournalLine.objects.filter(
+        subject=endpoints.journal_subject(endpoint_id), what=TESTED, at__gt=since
+    )
     if max(pending.count(), asked.count()) >= MOST_TESTS:
         raise Rejected(
             _("This endpoint has had {count} tests: wait until a minute has passed.", count=MOST_TESTS),
             code="too_many_tests",
         )
-
-
-def _subject(endpoint_id: UUID) -> str:
-    """What the journal calls the endpoint."""
-    return f"webhook endpoint {endpoint_id}"
 
 
 def _try_at_once(endpoint_id: UUID) -> None:

@@ -200,6 +200,11 @@ def check_url(url: str) -> None:
         raise invalid_field("url", "address_refused", detail) from None
 
 
+def journal_subject(endpoint_id: UUID) -> str:
+    """What the journal calls the endpoint."""
+    return f"webhook endpoint {endpoint_id}"
+
+
 def _check_events(events: Sequence[str]) -> None:
     if not events or len(events) > MOST_PATTERNS:
         raise invalid_field(
@@ -224,7 +229,7 @@ def _facts(endpoint: WebhookEndpoint) -> dict[str, Any]:
 def _note(what: str, endpoint: WebhookEndpoint, **more: Any) -> None:
     journal.note(
         what=f"webhook_endpoint.{what}",
-        subject=f"webhook endpoint {endpoint.pk}",
+        subject=journal_subject(endpoint.pk),
         detail=_shown(endpoint.url)[: journal.LONGEST_DETAIL],
         is_internal=True,
         **more,

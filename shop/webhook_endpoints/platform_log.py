@@ -57,7 +57,7 @@ def resend(*, line_id: int, reason: str) -> WebhookDelivery:
 
     Durable on return. Raises `NotFound`: an event of an archived month is in that month's file.
     """
-    sent = requeuing.resend([line_id], reason=reason)
+    sent = requeuing.resend([line_id], reason=reason) if find().filter(pk=line_id).exists() else []
     if not sent:
         raise NotFound(_("There is no delivery {id} of this endpoint.", id=line_id))
     return as_delivery(sent[0])
