@@ -168,7 +168,7 @@ async def _slot(account_id: int, rate: Rate, others: int) -> AsyncIterator[None]
         await run_in_thread(_take_slot, account_id, rate, others, key, slot, owner=account_id)
         yield
     finally:
-        run_in_background(partial(_release_slot, key, slot))
+        run_in_background(partial(release_slots, key, slot))
 
 
 def _take_slot(account_id: int, rate: Rate, others: int, key: str, slot: str) -> None:
@@ -177,17 +177,23 @@ def _take_slot(account_id: int, rate: Rate, others: int, key: str, slot: str) ->
     Counts the slots first, then the payments, then the declines: a payment that moves from one to the next
     meanwhile counts twice, and is never missed.
     """
-    now = clock.now().timestamp()
-    other_slots: int = redis_client.attempt(
-        lambda client: client.eval(TAKE_SLOT, 1, key, now, rate.times, SLOT_SECONDS, slot), otherwise=0
-    )
-    besides = max(others, other_slots) + count_unsettled(account_id, rate)
+    besides = max(others, add_slot(key, slot, rate)) + count_unsettled(account_id, rate)
     DECLINES.read(account_id)
     DECLINES.require_capacity(account_id, besides=besides)
 
 
-def _release_slot(key: str, slot: str) -> None:
-    redis_client.attempt(lambda client: client.zrem(key, slot), otherwise=0)
+def add_slot(key: str, slot: str, rate: Rate) -> int:
+    """How many other slots there are; this one is added unless they are as many as the rate allows."""
+    now = clock.now().timestamp()
+    others: int = redis_client.attempt(
+        lambda client: client.eval(TAKE_SLOT, 1, key, now, rate.times, SLOT_SECONDS, slot), otherwise=0
+    )
+    return others
+
+
+def release_slots(key: str, *slots: str) -> None:
+    """Remove these slots."""
+    redis_client.attempt(lambda client: client.zrem(key, *slots), otherwise=0)
 
 
 def _first_id(at: datetime) -> UUID:

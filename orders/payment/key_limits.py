@@ -19,7 +19,7 @@ from uuid import UUID, uuid4
 from django.conf import settings
 from redis import Redis
 
-from orders.payment.card_limits import SLOT_SECONDS, TAKE_SLOT, UNCHECKED_SHARE
+from orders.payment.card_limits import SLOT_SECONDS, UNCHECKED_SHARE, add_slot, release_slots
 from payments.models import Payment
 from shop import clock
 from shop.concurrency.event_loop import run_in_background, run_in_thread
@@ -58,7 +58,7 @@ async def limited(key_id: int, account_id: int) -> AsyncIterator[CardPayment]:
         yield payment
     finally:
         if payment.id is None:
-            run_in_background(partial(_release_slot, key_id, slot))
+            run_in_background(partial(release_slots, f"{STARTED_PREFIX}{key_id}", slot))
         else:
             # Before the payment is enqueued. It is durable, so nothing may refuse the call any more.
             with suppress(Unavailable):
@@ -80,22 +80,14 @@ def count_declines(payment_ids: Collection[UUID]) -> None:
 
 def _take_slot(key_id: int, rate: Rate, slot: str) -> None:
     """Take a slot, or raise `Throttled`. Counts the slots first, then the declines."""
-    others = _add_slot(key_id, rate, slot)
+    name = f"{STARTED_PREFIX}{key_id}"
+    others = add_slot(name, slot, rate)
     DECLINES_PER_KEY.read(key_id)
     if others > rate.times // UNCHECKED_SHARE or (others and DECLINES_PER_KEY.is_half_full(key_id)):
-        _release_slot(key_id, slot, *_tried(key_id))
-        others = _add_slot(key_id, rate, slot)
+        release_slots(name, slot, *_tried(key_id))
+        others = add_slot(name, slot, rate)
         DECLINES_PER_KEY.read(key_id)
     DECLINES_PER_KEY.require_capacity(key_id, besides=others)
-
-
-def _add_slot(key_id: int, rate: Rate, slot: str) -> int:
-    """How many other slots the key has; this one is added unless they are as many as the rate allows."""
-    name, now = f"{STARTED_PREFIX}{key_id}", clock.now().timestamp()
-    others: int = redis_client.attempt(
-        lambda client: client.eval(TAKE_SLOT, 1, name, now, rate.times, SLOT_SECONDS, slot), otherwise=0
-    )
-    return others
 
 
 def _tried(key_id: int) -> list[str]:
@@ -121,7 +113,3 @@ def _note_payment(key_id: int, slot: str, payment_id: UUID) -> None:
         pipeline.execute()
 
     redis_client.attempt(note, otherwise=None)
-
-
-def _release_slot(key_id: int, *slots: str) -> None:
-    redis_client.attempt(lambda client: client.zrem(f"{STARTED_PREFIX}{key_id}", *slots), otherwise=0)
