@@ -22,29 +22,27 @@ from scripts.stack import places
 
 KEPT = {"django_migrations", "django_content_type", "auth_permission"}
 """Rows that `migrate` writes and no test changes."""
+_NAME_IF_FILLED = "SELECT '{0}' WHERE EXISTS (SELECT 1 FROM `{0}`)"
 
 
 def empty(database: BaseDatabaseWrapper) -> None:
-    """Delete all rows but those that each `flush` of Django's leaves: the shop's own ledger accounts are new."""
+    """Delete all rows but those that Django's `flush` leaves or makes: the ledger accounts of the shop."""
     names = sorted({model._meta.db_table for model in apps.get_models(include_auto_created=True)} - KEPT)
-    quote = database.ops.quote_name
     with database.cursor() as cursor:
-        cursor.execute(
-            " UNION ALL ".join(f"SELECT '{name}' WHERE EXISTS (SELECT 1 FROM {quote(name)})" for name in names)
-        )
+        cursor.execute(" UNION ALL ".join(map(_NAME_IF_FILLED.format, names)))
         if filled := [name for (name,) in cursor.fetchall()]:
             with database.constraint_checks_disabled():
                 for name in filled:
-                    cursor.execute(f"DELETE FROM {quote(name)}")
+                    cursor.execute(f"DELETE FROM `{name}`")  # noqa: S608 - a table of a model
     open_shop_accounts(using=database.alias)
 
 
 @contextlib.contextmanager
 def created_from_dump() -> Iterator[None]:
-    """While this is open, an empty test database gets the schema of the dump, if there is one for these migrations.
+    """While this is open, a new test database gets the schema of the dump of these migrations, if it exists.
 
-    `migrate` then finds nothing to do. Without a dump it does its work, while other workers wait, and a dump is
-    written.
+    `migrate` then finds nothing to do. Without a dump it does its work, while other workers wait, and a
+    dump is written.
     """
     dump = _dump_path()
     create = connection.creation._create_test_db
@@ -87,11 +85,13 @@ def _write(dump: Path) -> None:
             cursor.execute(f"SHOW CREATE TABLE {table}")
             statements.append(cursor.fetchone()[1])
             cursor.execute(f"SHOW COLUMNS FROM {table}")
-            columns = ", ".join(f"`{row[0]}`" for row in cursor.fetchall() if "GENERATED" not in row[5].upper())
-            cursor.execute(f"SELECT {columns} FROM {table}")
+            columns = ", ".join(
+                f"`{row[0]}`" for row in cursor.fetchall() if "GENERATED" not in row[5].upper()
+            )
+            cursor.execute(f"SELECT {columns} FROM {table}")  # noqa: S608 - of the server's own list
             if rows := cursor.fetchall():
                 values = ", ".join(connection.connection.literal(tuple(row)).decode() for row in rows)
-                statements.append(f"INSERT INTO {table} ({columns}) VALUES {values}")
+                statements.append(f"INSERT INTO {table} ({columns}) VALUES {values}")  # noqa: S608
     unfinished = dump.with_suffix(f".{os.getpid()}")
     unfinished.write_text(json.dumps(statements))
     unfinished.replace(dump)
