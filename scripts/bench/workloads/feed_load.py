@@ -16,6 +16,7 @@ import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from unittest import mock
 from uuid import uuid4
@@ -78,7 +79,7 @@ def _record(number: int) -> dict[str, float]:
     for start in range(0, number, BATCH):
         together = range(start, min(start + BATCH, number))
         events = [NewEvent(uuid4(), "order.paid", uuid4(), clock.now(), DATA) for _ in together]
-        transactions.run(lambda events=events: recording.record_all(events), transactions.KEYED)  # type: ignore[misc]
+        transactions.run(partial(recording.record_all, events), transactions.KEYED)
     python, ended_at = spent()["python"], time.monotonic()
     wait_until(
         lambda: reading.last_position() >= position + number,
