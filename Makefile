@@ -8,7 +8,7 @@ endif
 BOOTSTRAP := @$(PYTHON) scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run manage test test-other-servers test-containers verify test-services smoke bench metrics-cost board-cost sale-load feed-cost webhook-load hot-row staff-pages bulk retention growth lab scale scale-measure scale-lint simulate chaos restore-drill soak alerts screenshots cluster cluster-status cluster-drill check format openapi reference clients schema-changes messages docs dashboards audit-dependencies sbom fuzz lock
+.PHONY: help run manage test test-other-servers test-containers verify test-services smoke bench lab scale scale-measure scale-lint simulate chaos restore-drill soak alerts screenshots cluster cluster-status cluster-drill check format openapi reference clients schema-changes messages docs dashboards audit-dependencies sbom fuzz lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,49 +47,9 @@ smoke: ## boot the embedded stack, sell something, stop: DB=sqlite or mariadb
 	$(BOOTSTRAP) $(if $(filter mariadb,$(DB)),mariadb,run)
 	@exec $(VENV) -m scripts.smoke --db "$(DB)"
 
-bench: ## coupons and orders a second on a fresh MariaDB: QUICK=1, AGAINST=commit (beside that one), ROWS=coupon,orders (these alone), ROUNDS=5
+bench: ## coupons and orders a second on a fresh MariaDB: QUICK=1, AGAINST=commit (beside that one), ROWS=coupon,board (these alone), ROUNDS=5
 	$(BOOTSTRAP) bench
 	@exec $(VENV) -m scripts.bench --quick "$(QUICK)" --against="$(AGAINST)" --rows "$(ROWS)" --rounds "$(ROUNDS)"
-
-metrics-cost: ## the processor time that metrics cost for a coupon, in ROUNDS=10
-	$(BOOTSTRAP) bench
-	@exec $(VENV) -m scripts.bench.costs.metrics_cost --rounds "$(ROUNDS)"
-
-board-cost: ## the processor time that viewers of the launch board cost a web process, SECONDS=20 for each number
-	$(BOOTSTRAP) bench
-	@exec $(VENV) -m scripts.bench.costs.board_cost --seconds "$(SECONDS)"
-
-sale-load: ## what 50,000 entries of a sale cost: joins, polls, waits and orders, ACCOUNTS=12000, ROUNDS=3
-	$(BOOTSTRAP) bench
-	@exec $(VENV) -m scripts.bench.costs.sale_load --accounts "$(ACCOUNTS)" --rounds "$(ROUNDS)"
-
-feed-cost: ## what the event feed costs an order, and its lag behind 10,000 events a second: ROUNDS=6 SECONDS=5 RATE=10000
-	$(BOOTSTRAP) bench
-	@exec $(VENV) -m scripts.bench.costs.feed_cost --rounds "$(ROUNDS)" --seconds "$(SECONDS)" --rate "$(RATE)"
-
-webhook-load: ## 10,000 events in a minute to 20 webhook endpoints of which 5 hang: EVENTS=10000 SECONDS=60 ENDPOINTS=20 HANGING=5
-	$(BOOTSTRAP) bench
-	@exec $(VENV) -m scripts.bench.costs.webhook_load --events "$(EVENTS)" --seconds "$(SECONDS)" --endpoints "$(ENDPOINTS)" --hanging "$(HANGING)"
-
-hot-row: ## one hot campaign and product by 1 to 16 web processes and slow commits: WHAT=coupons,orders PROCESSES=1,4 LATENCIES=1,5,20 WAITING=256
-	$(BOOTSTRAP) bench
-	@exec $(VENV) -m scripts.bench.hot_row --what "$(WHAT)" --processes "$(PROCESSES)" --latencies "$(LATENCIES)" --ways "$(WAYS)" --seconds "$(SECONDS)" --waiting "$(WAITING)"
-
-staff-pages: ## times of the operators' pages and the staff's lists over ROWS=1000000 rows, TIMES=5 each: ORDERS=fewer, FOLDER=… keeps the filled shop, ONLY=orders
-	$(BOOTSTRAP) bench
-	@exec $(VENV) -m scripts.bench.staff_pages --rows "$(ROWS)" --orders "$(ORDERS)" --times "$(TIMES)" --only "$(ONLY)" --folder "$(FOLDER)"
-
-bulk: ## millions of coupons, and what archiving a month costs beside issuing: ROWS=20000000 MONTHS=20 PAIRS=4 SECONDS=10
-	$(BOOTSTRAP) bench
-	@exec $(VENV) -m scripts.bench.bulk --rows "$(ROWS)" --months "$(MONTHS)" --pairs "$(PAIRS)" --seconds "$(SECONDS)"
-
-retention: ## 10,000,000 lines of the journal, archived beside sales, checked and restored: ROWS=10000000 PAIRS=4 SECONDS=10
-	$(BOOTSTRAP) bench
-	@exec $(VENV) -m scripts.bench.retention --rows "$(ROWS)" --pairs "$(PAIRS)" --seconds "$(SECONDS)"
-
-growth: ## bytes of each growing table for an order and a coupon, and what they are in a year, into docs/growth.md: ORDERS=100000
-	$(BOOTSTRAP) bench
-	@exec $(VENV) -m scripts.bench.growth --orders "$(ORDERS)"
 
 lab: ## compare all strategies by k6, one report: STRATEGIES=a,b SCENARIO=race,crowd QUICK=1 OUT=folder
 	$(BOOTSTRAP) bench

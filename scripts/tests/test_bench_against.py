@@ -14,7 +14,7 @@ from scripts.bench import against, commits, sizes, watching
 from scripts.bench.load import Figures, Run
 from scripts.bench.report import comparison, documents, page
 from scripts.bench.report.comparison import Round
-from scripts.bench.rows import COMPARED, ROWS
+from scripts.bench.rows import COMPARED, ROWS, choose
 from scripts.bench.workloads import paying
 from scripts.bench.workloads.paying import LOADS, Orders
 from scripts.stack import SetupError, database, places
@@ -181,14 +181,14 @@ def test_the_words_of_make_choose_the_size(tmp_path: Path, monkeypatch: pytest.M
     for words in (["--against=abc", "--quick", ""], ["--against=-x", "--quick", "1", "--rows", "null"]):
         monkeypatch.setattr("sys.argv", ["bench", *words])
         assert bench.main() == 0
-    assert asked == [("abc", sizes.AGAINST_FULL, ""), ("-x", sizes.AGAINST_QUICK, "null")]
+    assert asked == [("abc", sizes.AGAINST_FULL, COMPARED), ("-x", sizes.AGAINST_QUICK, ["null"])]
 
 
 def test_rows_are_chosen_by_name_and_measured_in_their_order():
-    assert against.choose_rows("orders, coupon,") == ["coupon", "orders"]
-    assert against.choose_rows("") == COMPARED
-    with pytest.raises(SetupError, match=r"^ROWS=audit,nothing is not compared: choose from null,coupon,"):
-        against.choose_rows("coupon,audit,nothing")
+    assert choose("orders, coupon,", of=COMPARED) == ["coupon", "orders"]
+    assert choose("", of=COMPARED) == COMPARED
+    with pytest.raises(SetupError, match=r"^ROWS=audit,nothing is not measured: choose from null,coupon,"):
+        choose("coupon,audit,nothing", of=COMPARED)
 
 
 def test_every_row_that_is_compared_has_a_load_and_its_figures_have_its_goals():
