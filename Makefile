@@ -8,7 +8,7 @@ endif
 BOOTSTRAP := @$(PYTHON) scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run manage test test-other-servers test-containers verify test-services smoke bench metrics-cost board-cost sale-load feed-cost webhook-load hot-row staff-pages bulk retention growth lab scale scale-measure scale-lint simulate chaos restore-drill soak alerts screenshots cluster cluster-status cluster-drill check format openapi reference clients schema-changes messages docs dashboards audit-dependencies sbom fuzz lock
+.PHONY: help run manage test test-other-servers test-containers verify test-services smoke bench metrics-cost board-cost sale-load feed-cost webhook-load hot-row staff-pages bulk retention growth lab scale scale-measure scale-lint simulate chaos restore-drill soak alerts cluster cluster-status cluster-drill check format openapi reference clients schema-changes messages docs dashboards audit-dependencies sbom fuzz lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -127,10 +127,6 @@ soak: ## ten minutes of buying, refunding and faults on a stack of its own: SECO
 alerts: ## make each alert fire once by a real cause, and clear, on a stack of its own: ALERTS=BeatSilent,EventsDead
 	$(BOOTSTRAP) alerts
 	@exec $(VENV) -m scripts.monitoring.alerts --alerts "$(ALERTS)"
-
-screenshots: ## take the pictures in docs/images again, of a shop of its own: ONLY=board,order
-	$(BOOTSTRAP) screenshots
-	@exec $(VENV) -m scripts.screenshots --only "$(ONLY)"
 
 cluster: ## run the shop on a cluster of each server, as root: PORT=21000 (the first of 64), DB=mysql or mariadb, VAR=var
 	$(BOOTSTRAP) cluster$(if $(filter mariadb,$(DB)),-mariadb)

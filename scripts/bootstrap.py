@@ -33,7 +33,6 @@ REQUIREMENTS = {
     "alerts": ["requirements-embedded.txt", "requirements.txt", "requirements-dev.txt"],
     "check": ["requirements-embedded.txt", "requirements-dev.txt"],
     "docs": ["requirements-embedded.txt", "requirements-dev.txt"],
-    "screenshots": ["requirements-embedded.txt", "requirements-dev.txt"],
     "bench": ["requirements-embedded.txt", "requirements.txt", "requirements-dev.txt"],
     "test": ["requirements-embedded.txt", "requirements.txt", "requirements-dev.txt"],
 }
@@ -63,7 +62,7 @@ def main() -> None:
         libfaketime=is_every_campaign or purpose in ("soak", "alerts", "test"),
         prometheus=purpose in ("check", "bench", "soak", "alerts", "cluster", "cluster-mariadb", "test"),
         npm=purpose == "test",
-        chromium=purpose in ("screenshots", "test"),
+        chromium=purpose == "test",
         cluster=purpose in ("cluster", "cluster-mariadb"),
         galera=purpose == "cluster-mariadb",
         debootstrap=purpose == "containers" or "debootstrap" in sys.argv[2:],
