@@ -116,16 +116,16 @@ alerts: ## make each alert fire once by a real cause, and clear, on a stack of i
 	$(BOOTSTRAP) alerts
 	@exec $(VENV) -m scripts.monitoring.alerts --alerts "$(ALERTS)"
 
-cluster: ## run the shop on a cluster of each server, as root: PORT=21000 (the first of 64), DB=mysql or mariadb, VAR=var
-	$(BOOTSTRAP) cluster$(if $(filter mariadb,$(DB)),-mariadb)
-	@exec $(VENV) -m scripts.cluster --port "$(PORT)" --db "$(DB)"
+cluster: ## run the shop on a cluster of each server, as root: PORT=21000 (the first of 64), VAR=var
+	$(BOOTSTRAP) cluster
+	@exec $(VENV) -m scripts.cluster --port "$(PORT)"
 
-cluster-status: ## the members of the running cluster, their roles, lag and routes; exit code 1 when one is missing: JSON=1, DB=mysql or mariadb, VAR=var
-	@exec $(VENV) -m scripts.cluster.status --db "$(DB)" $(if $(JSON),--json)
+cluster-status: ## the members of the running cluster, their roles, lag and routes; exit code 1 when one is missing: JSON=1, VAR=var
+	@exec $(VENV) -m scripts.cluster.status $(if $(JSON),--json)
 
-cluster-drill: ## faults of a cluster of its own under load, as root, and a table of outages: DB=mysql or mariadb, QUICK=1, SEED=, MINUTES=, ONLY=kill,switchover
-	$(BOOTSTRAP) cluster$(if $(filter mariadb,$(DB)),-mariadb)
-	@exec $(VENV) -m scripts.cluster.drill $(if $(DB),--db "$(DB)") --seed "$(SEED)" --minutes "$(MINUTES)" --only "$(ONLY)" $(if $(QUICK),--quick)
+cluster-drill: ## faults of a cluster of its own under load, as root, and a table of outages: QUICK=1, SEED=, MINUTES=, ONLY=kill,switchover
+	$(BOOTSTRAP) cluster
+	@exec $(VENV) -m scripts.cluster.drill --seed "$(SEED)" --minutes "$(MINUTES)" --only "$(ONLY)" $(if $(QUICK),--quick)
 
 check: ## formatting, lint, types, layers, migrations, drift of OpenAPI, reference, clients and dashboards, translations, alerting rules
 	$(BOOTSTRAP) check
