@@ -8,7 +8,7 @@ endif
 BOOTSTRAP := @$(PYTHON) scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run manage test test-other-servers test-containers verify test-services smoke bench lab scale scale-measure scale-lint simulate chaos restore-drill soak alerts screenshots cluster cluster-status cluster-drill check format openapi reference clients schema-changes messages docs dashboards audit-dependencies sbom fuzz lock
+.PHONY: help run manage test test-other-servers test-containers verify test-services smoke bench lab simulate chaos restore-drill soak alerts cluster cluster-status cluster-drill check format openapi reference clients schema-changes messages docs dashboards audit-dependencies sbom fuzz lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,18 +55,6 @@ lab: ## compare all strategies by k6, one report: STRATEGIES=a,b SCENARIO=race,c
 	$(BOOTSTRAP) bench
 	@exec $(VENV) -m scripts.lab --strategies "$(STRATEGIES)" --scenario "$(SCENARIO)" --quick "$(QUICK)" --out "$(OUT)"
 
-scale: ## simulate 1 to 100 nodes and 1 to 64 lanes from the inputs in docs/scale.json, into docs/scale.md
-	$(BOOTSTRAP) check
-	@exec $(VENV) -m scripts.scale
-
-scale-measure: ## measure the inputs of that simulation on a fresh MariaDB into docs/scale.json: ONLY=costs or points, QUICK=1
-	$(BOOTSTRAP) bench
-	@exec $(VENV) -m scripts.scale.measuring --only "$(ONLY)" --quick "$(QUICK)"
-
-scale-lint: ## record the SQL of some tests, and write into docs/scale.md what Vitess and TiDB refuse: MODULES="orders coupons"
-	$(BOOTSTRAP) test
-	@exec $(VENV) -m scripts.scale.statements --modules "$(MODULES)"
-
 simulate: ## seeded runs of all processes in one thread, with crashes at any statement: SECONDS=180, SEED=4 or 4.17, PLANTED=early-reply; EXAMPLES=200 of the state machine of orders afterwards
 	$(BOOTSTRAP) $(if $(EXAMPLES),test,check)
 	@exec $(VENV) -m scripts.simulation --seconds "$(SECONDS)" --seed "$(SEED)" --planted "$(PLANTED)"
@@ -88,20 +76,16 @@ alerts: ## make each alert fire once by a real cause, and clear, on a stack of i
 	$(BOOTSTRAP) alerts
 	@exec $(VENV) -m scripts.monitoring.alerts --alerts "$(ALERTS)"
 
-screenshots: ## take the pictures in docs/images again, of a shop of its own: ONLY=board,order
-	$(BOOTSTRAP) screenshots
-	@exec $(VENV) -m scripts.screenshots --only "$(ONLY)"
+cluster: ## run the shop on a cluster of each server, as root: PORT=21000 (the first of 64), VAR=var
+	$(BOOTSTRAP) cluster
+	@exec $(VENV) -m scripts.cluster --port "$(PORT)"
 
-cluster: ## run the shop on a cluster of each server, as root: PORT=21000 (the first of 64), DB=mysql or mariadb, VAR=var
-	$(BOOTSTRAP) cluster$(if $(filter mariadb,$(DB)),-mariadb)
-	@exec $(VENV) -m scripts.cluster --port "$(PORT)" --db "$(DB)"
+cluster-status: ## the members of the running cluster, their roles, lag and routes; exit code 1 when one is missing: JSON=1, VAR=var
+	@exec $(VENV) -m scripts.cluster.status $(if $(JSON),--json)
 
-cluster-status: ## the members of the running cluster, their roles, lag and routes; exit code 1 when one is missing: JSON=1, DB=mysql or mariadb, VAR=var
-	@exec $(VENV) -m scripts.cluster.status --db "$(DB)" $(if $(JSON),--json)
-
-cluster-drill: ## faults of a cluster of its own under load, as root, and a table of outages: DB=mysql or mariadb, QUICK=1, SEED=, MINUTES=, ONLY=kill,switchover
-	$(BOOTSTRAP) cluster$(if $(filter mariadb,$(DB)),-mariadb)
-	@exec $(VENV) -m scripts.cluster.drill $(if $(DB),--db "$(DB)") --seed "$(SEED)" --minutes "$(MINUTES)" --only "$(ONLY)" $(if $(QUICK),--quick)
+cluster-drill: ## faults of a cluster of its own under load, as root, and a table of outages: QUICK=1, SEED=, MINUTES=, ONLY=kill,switchover
+	$(BOOTSTRAP) cluster
+	@exec $(VENV) -m scripts.cluster.drill --seed "$(SEED)" --minutes "$(MINUTES)" --only "$(ONLY)" $(if $(QUICK),--quick)
 
 check: ## formatting, lint, types, layers, migrations, drift of OpenAPI, reference, clients and dashboards, translations, alerting rules
 	$(BOOTSTRAP) check

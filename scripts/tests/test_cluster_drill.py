@@ -13,14 +13,11 @@ from django.apps import apps
 
 from scripts.chaos.calls import Answer, Call
 from scripts.chaos.memory import Account, Product, RecordedCall, Setup
-from scripts.cluster.databases import DATABASES
 from scripts.cluster.drill import effects, judging, load, maneuvers, partition, plan, report
 from scripts.cluster.drill.judging import Outcome, Statuses
-from scripts.cluster.layout import Cluster
 from scripts.stack import SetupError, places
 from scripts.stack.mariadb import SEARCH_PATH
 
-MYSQL, MARIADB = (plan.catalogue(DATABASES[name]) for name in ("mysql", "mariadb"))
 CALL = Call("POST", "/orders", "token", {}, "key")
 
 
@@ -39,59 +36,40 @@ def outcome(name: str = "kill mysql-primary", **changed: Any) -> Outcome:
 
 
 def test_one_seed_has_the_same_faults_at_the_same_moments():
-    first, again = (list(plan.faults("42", MYSQL.names, is_repeated=False)) for _ in range(2))
+    first, again = (list(plan.faults("42", plan.NAMES, is_repeated=False)) for _ in range(2))
     assert first == again
-    assert sorted(fault.name for fault in first) == sorted(MYSQL.names)
-    assert first != list(plan.faults("43", MYSQL.names, is_repeated=False))
+    assert sorted(fault.name for fault in first) == sorted(plan.NAMES)
+    assert first != list(plan.faults("43", plan.NAMES, is_repeated=False))
 
 
 def test_a_fault_alone_has_the_moments_that_it_has_among_all():
-    among = {fault.name: fault for fault in plan.faults("42", MYSQL.names, is_repeated=False)}
+    among = {fault.name: fault for fault in plan.faults("42", plan.NAMES, is_repeated=False)}
     [alone] = plan.faults("42", ["freeze router"], is_repeated=False)
     assert alone == among["freeze router"]
 
 
 def test_a_drill_by_minutes_repeats_all_faults_in_another_order():
-    endless = plan.faults("42", MYSQL.names)
-    rounds = [[next(endless).name for _ in MYSQL.names] for _ in range(2)]
+    endless = plan.faults("42", plan.NAMES)
+    rounds = [[next(endless).name for _ in plan.NAMES] for _ in range(2)]
     assert sorted(rounds[0]) == sorted(rounds[1])
     assert rounds[0] != rounds[1]
 
 
 def test_only_names_faults_actions_and_components():
-    assert MYSQL.chosen("kill web, switchover") == ["kill web", "switchover"]
-    assert MYSQL.chosen("beat") == ["kill beat", "freeze beat", "partition beat"]
-    assert len(MYSQL.chosen("partition")) == len(MYSQL.components)
+    assert plan.chosen("kill web, switchover") == ["kill web", "switchover"]
+    assert plan.chosen("beat") == ["kill beat", "freeze beat", "partition beat"]
+    assert len(plan.chosen("partition")) == len(plan.COMPONENTS)
     with pytest.raises(SetupError, match="ONLY=webb names no fault"):
-        MYSQL.chosen("webb")
+        plan.chosen("webb")
 
 
-@pytest.mark.parametrize("known", [MYSQL, MARIADB])
-def test_what_is_quick_is_part_of_all(known: plan.Catalogue):
-    assert set(known.quick) <= set(known.names)
+def test_what_is_quick_is_part_of_all():
+    assert set(plan.QUICK) <= set(plan.NAMES)
 
 
-def test_both_databases_have_the_same_faults_but_for_their_own_parts():
-    own = {
-        "mysql": {"router", "mysql-keeper", "member-cloned"},
-        "mariadb": {"mariadb-keeper", "member-rebuilt"},
-    }
-    found = {
-        name: {fault.replace(f"{name}-primary", "primary").replace(f"{name}-secondary", "secondary")
-               for fault in known.names if not any(word in own[name] for word in fault.split())}
-        for name, known in (("mysql", MYSQL), ("mariadb", MARIADB))
-    }  # fmt: skip
-    assert found["mysql"] == found["mariadb"]
-    with pytest.raises(SetupError, match="ONLY=router names no fault"):
-        MARIADB.chosen("router")
-
-
-@pytest.mark.parametrize("name", DATABASES)
-def test_every_maneuver_of_the_plan_can_be_made(name: str, tmp_path: Path):
-    known = maneuvers.of(Cluster(home=tmp_path, first_port=21000, database=name))
-    planned = set(plan.catalogue(DATABASES[name]).maneuvers)
+def test_every_maneuver_of_the_plan_can_be_made():
     # The shop's upgrade needs a folder of its own.
-    assert planned == {*known, "shop-upgraded"}
+    assert set(plan.MANEUVERS) == {*maneuvers.MANEUVERS, "shop-upgraded"}
 
 
 def test_a_kill_has_ten_seconds_and_a_switchover_three():

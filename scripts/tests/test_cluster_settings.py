@@ -16,17 +16,6 @@ from scripts.stack import instance as instances
 
 TEMPLATES = {
     "member.cnf": {"port": 1, "group_port": 2},
-    "galera.cnf": {
-        "port": 1,
-        "group_port": 2,
-        "ist_port": 3,
-        "sst_port": 4,
-        "folder": "/folder",
-        "socket": "/socket",
-        "provider": "/provider",
-    },
-    "galera.sql": {},
-    "haproxy-galera.cfg": {},
     "member.sql": {},
     "router.conf": {"port": 1},
     "redis.conf": {"port": 1, "folder": "/folder"},
@@ -38,7 +27,6 @@ TEMPLATES = {
     "prometheus.yml": {},
     "unavailable.http": {},
 }
-OF_MARIADB = {"galera.cnf", "galera.sql", "haproxy-galera.cfg"}
 COMMENT = re.compile(r"^\s*(#|--)")
 
 
@@ -47,18 +35,13 @@ def cluster(tmp_path: Path) -> Cluster:
     return Cluster(home=tmp_path / "cluster", first_port=21000)
 
 
-@pytest.fixture
-def galera(tmp_path: Path) -> Cluster:
-    return Cluster(home=tmp_path / "cluster-mariadb", first_port=21000, database="mariadb")
-
-
 def test_every_template_is_known_to_these_tests():
     assert {path.name for path in templates.FOLDER.iterdir()} == TEMPLATES.keys()
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_every_template_is_filled_in_whole(cluster: Cluster, galera: Cluster, name: str):
-    text = templates.render(name, galera if name in OF_MARIADB else cluster, number=2, **TEMPLATES[name])
+def test_every_template_is_filled_in_whole(cluster: Cluster, name: str):
+    text = templates.render(name, cluster, number=2, **TEMPLATES[name])
     assert "$" not in text
     assert "0.0.0.0" not in text
 
@@ -82,13 +65,6 @@ def test_a_template_that_names_an_unknown_value_is_reported(
         ("member.cnf", "group_replication_single_primary_mode"),
         ("member.cnf", "innodb-flush-log-at-trx-commit"),
         ("member.cnf", "max-connect-errors"),
-        ("galera.cnf", "innodb-flush-log-at-trx-commit"),
-        ("galera.cnf", "read-only"),
-        ("galera.cnf", "wsrep-provider-options"),
-        ("galera.cnf", "wsrep-slave-threads"),
-        ("galera.cnf", "wsrep-sync-wait"),
-        ("galera.cnf", "wsrep-retry-autocommit"),
-        ("galera.cnf", "wsrep-sst-method"),
     ],
 )
 def test_a_setting_that_a_promise_rests_on_has_its_reason(template: str, setting: str):
@@ -101,11 +77,10 @@ def test_a_setting_that_a_promise_rests_on_has_its_reason(template: str, setting
     assert any(COMMENT.match(line) for line in block), setting
 
 
-@pytest.mark.parametrize("database", layout.DATABASES)
-def test_all_ports_are_different_and_below_those_of_outgoing_connections(database: str):
-    highest = layout.choose(str(layout.FIRST_PORT_OF_CONNECTIONS - layout.PORTS), database)
+def test_all_ports_are_different_and_below_those_of_outgoing_connections():
+    highest = layout.choose(str(layout.FIRST_PORT_OF_CONNECTIONS - layout.PORTS))
     found = []
-    for kind in highest.offsets:
+    for kind in layout.OFFSETS:
         owner = kind if kind in layout.SIZES else kind.partition("-")[0]
         count = layout.SIZES.get(owner, 1) if kind != "redis-exporter" else 1
         found += [highest.port(kind, number) for number in range(1, count + 1)]
@@ -117,27 +92,6 @@ def test_all_ports_are_different_and_below_those_of_outgoing_connections(databas
 def test_ports_among_those_of_outgoing_connections_are_refused():
     with pytest.raises(SetupError, match="must lie below 32768"):
         layout.choose("32720")
-
-
-def test_a_database_that_no_cluster_has_is_refused():
-    with pytest.raises(SetupError, match="DB=sqlite is no database of a cluster: use mysql or mariadb"):
-        layout.choose(database="sqlite")
-
-
-def test_clusters_with_different_databases_have_folders_of_their_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setenv("FIRSTCOME_VAR", str(tmp_path))
-    mysql_cluster, galera = layout.choose("22000"), layout.choose("22000", "mariadb")
-    galera.home.mkdir()
-    instances.remember(galera.instance)
-    assert layout.remembered("mariadb") == galera
-    assert galera.home != mysql_cluster.home
-    with pytest.raises(SetupError, match=r"no cluster was started in .*: use `make cluster`"):
-        layout.remembered()
-    # By this, the cluster's own processes find it.
-    monkeypatch.setenv(layout.DATABASE, "mariadb")
-    assert layout.remembered() == galera
 
 
 def test_the_cluster_is_remembered_with_its_ports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -166,9 +120,8 @@ def test_what_mysqld_executes_first_has_a_statement_on_each_line(cluster: Cluste
     assert sum(line.startswith("GRANT") for line in lines) >= 8
 
 
-@pytest.mark.parametrize("name", ["member.sql", "galera.sql"])
-def test_the_shops_account_has_no_right_that_works_on_a_member_that_is_read_only(cluster: Cluster, name: str):
-    script = mysql.one_statement_a_line(templates.render(name, cluster))
+def test_the_shops_account_has_no_right_that_works_on_a_member_that_is_read_only(cluster: Cluster):
+    script = mysql.one_statement_a_line(templates.render("member.sql", cluster))
     granted = [line for line in script.splitlines() if "TO 'firstcome'" in line]
     assert granted
     assert not any("*.*" in line.replace("performance_schema.*", "") for line in granted)
@@ -217,13 +170,10 @@ def test_the_environment_leads_to_the_cluster_whatever_the_user_has_set(cluster:
     assert int(environment.defaults()["PAYMENT_GIVE_UP_SECONDS"]) >= 60
 
 
-@pytest.mark.parametrize("database", layout.DATABASES)
-def test_an_ordinary_user_gets_the_command_for_this_database_to_run(
-    database: str, monkeypatch: pytest.MonkeyPatch
-):
+def test_an_ordinary_user_gets_the_command_to_run(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("os.getuid", lambda: 1000)
-    with pytest.raises(SetupError, match=f"`sudo make cluster-drill DB={database}`$"):
-        packages.require_root("make cluster-drill", database)
+    with pytest.raises(SetupError, match=r"`sudo make cluster-drill`$"):
+        packages.require_root("make cluster-drill")
 
 
 @pytest.mark.parametrize("kind", ["web", "worker", "issuer", "beat"])
@@ -244,14 +194,12 @@ def test_the_environment_is_written_for_a_shell_and_for_this_user_alone(cluster:
     assert f"export BROKER_URL='{composed['BROKER_URL']}'" in cluster.environment_file.read_text()
 
 
-@pytest.mark.parametrize("database", layout.DATABASES)
 def test_every_process_has_a_command_and_supervisor_starts_it(
-    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ):
-    cluster = Cluster(home=tmp_path / "cluster", first_port=21000, database=database)
     monkeypatch.setattr("scripts.cluster.packages.program", lambda name: f"/usr/bin/{name}")
-    names = [name for group in supervision.groups(cluster).values() for name in group]
-    assert f"{database}-3" in names
+    names = [name for group in supervision.GROUPS.values() for name in group]
+    assert "mysql-3" in names
     composed = environment.compose(cluster, {})
     assert all(processes.command(name, cluster, composed) for name in names)
     for folder in ("log", "run"):
@@ -266,7 +214,7 @@ def test_every_process_has_a_command_and_supervisor_starts_it(
         for group in options.process_group_configs
     }
     assert {name: sorted(found) for name, found in groups.items()} == {
-        name: sorted(found) for name, found in supervision.groups(cluster).items()
+        name: sorted(found) for name, found in supervision.GROUPS.items()
     }
 
 
@@ -282,21 +230,4 @@ def test_no_node_of_the_broker_heals_a_partition_beside_the_keeper(cluster: Clus
     number_ports = {"port": 1, "management_port": 2, "metrics_port": 3}
     settings = templates.render("rabbitmq.conf", cluster, number=1, **number_ports)
     assert "\ncluster_partition_handling = ignore\n" in settings
-    assert "rabbitmq-keeper" in supervision.groups(cluster)["keepers"]
-
-
-def test_haproxys_question_to_a_member_of_galera_is_a_whole_packet():
-    text = (templates.FOLDER / "haproxy-galera.cfg").read_text()
-    [header] = re.findall(r"send-binary ([0-9a-f]{10})\n  tcp-check send ", text)
-    [question] = re.findall(r"tcp-check send (SELECT.*)\n", text)
-    packet = question.replace("\\ ", " ").replace("\\'", "'")
-    assert bytes.fromhex(header) == (len(packet) + 1).to_bytes(3, "little") + b"\0\3"
-    # The answer must not be found in what is asked: the server repeats the alias alone.
-    assert packet.endswith(" AS x FROM cluster.writer")
-
-
-def test_sessions_of_a_former_writer_end_and_new_ones_stay_with_one_member():
-    text = (templates.FOLDER / "haproxy-galera.cfg").read_text()
-    assert "on-marked-down shutdown-sessions" in text
-    assert "\n  stick on dst\n" in text
-    assert "\n  option redispatch" not in text
+    assert "rabbitmq-keeper" in supervision.GROUPS["keepers"]

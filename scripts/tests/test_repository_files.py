@@ -40,7 +40,7 @@ def test_a_hook_passes_a_clean_file(hook: dict[str, str]):
 
 def test_the_hooks_find_what_they_are_for(tmp_path: Path):
     hooks = {hook["id"]: hook for hook in HOOKS[0]["hooks"]}
-    assert set(hooks) == {"ruff-format", "ruff-check", "vocabulary"}
+    assert set(hooks) == {"ruff-format", "ruff-check"}
     (tmp_path / "unused.py").write_text("import os\n")
     assert _run(hooks["ruff-check"], str(tmp_path / "unused.py")) == 1
     # pre-commit fails a hook that changes a file.
