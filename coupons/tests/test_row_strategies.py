@@ -112,16 +112,15 @@ def test_two_requests_of_an_account_while_the_row_is_locked_get_one_coupon(strat
 
 
 @by_each
-@from_each_source
 def test_a_process_killed_in_its_transaction_has_issued_its_coupon_or_left_the_slot_to_the_next(
-    strategy: str, code_source: str
+    strategy: str,
 ) -> None:
-    """It has counted its slot; its coupon waits for the account's row, which another connection locks.
+    """It has its code and counted its slot; its coupon waits for the account's row, which another one locks.
 
     The server completes all statements of one round trip, a COMMIT too, even if the client was killed
     meanwhile.
     """
-    campaign = campaign_with_codes(code_source, strategy=strategy, quantity=1)
+    campaign = campaign_with_codes("pool", strategy=strategy, quantity=1)
     killed, following = accounts(2)
 
     with holding("SELECT id FROM auth_user WHERE id = %s FOR UPDATE", killed):
