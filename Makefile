@@ -22,17 +22,17 @@ manage: ## a management command in that environment: ARGS="audit --json"
 	@exec $(VENV) -m scripts.manage --port "$(PORT)" --db "$(DB)" $(ARGS)
 
 test: ## the first circle of tests on throwaway servers, then the embedded smoke; ARGS="coupons -k race" goes to pytest instead; CIRCLE=other or long, PART=3/12; DB=mariadb, mysql or mariadb-next
-	$(BOOTSTRAP) test $(if $(filter-out mariadb,$(DB)),debootstrap)
+	$(BOOTSTRAP) $(if $(CIRCLE)$(ARGS)$(filter-out mariadb,$(DB)),tests,test) $(if $(filter-out mariadb,$(DB)),debootstrap)
 	@exec $(VENV) -m scripts.suite --db "$(DB)" --circle "$(CIRCLE)" --part "$(PART)" $(ARGS)
 
 # Where debootstrap can't be installed, the command itself names the servers that it doesn't meet.
 test-other-servers: ## races, crashes, transactions, idempotency, migrations and backups on MySQL and on the next MariaDB, as root; PART=3/12
-	$(BOOTSTRAP) test
-	-$(BOOTSTRAP) test debootstrap
+	$(BOOTSTRAP) tests
+	-$(BOOTSTRAP) tests debootstrap
 	@exec $(VENV) -m scripts.suite --other-servers --part "$(PART)"
 
 verify: ## what takes too long for each change, some hours, and a table in the end, in which NOT RUN is what this machine can't: ONLY=containers,fuzz SEED=...
-	$(BOOTSTRAP) test
+	$(BOOTSTRAP) tests
 	@exec $(VENV) -m scripts.verify --only "$(ONLY)" --seed "$(SEED)"
 
 test-containers: ## the images and the compose file on a Docker engine of its own, as root: kills, an update, stops, a restore; NOT RUN where it can't; KEEP=1 leaves it up
@@ -40,7 +40,7 @@ test-containers: ## the images and the compose file on a Docker engine of its ow
 	@exec $(VENV) -m scripts.containers --keep "$(KEEP)"
 
 test-services: ## keep the throwaway servers up, to run pytest by hand: DB=mariadb, mysql or mariadb-next
-	$(BOOTSTRAP) test $(if $(filter-out mariadb,$(DB)),debootstrap)
+	$(BOOTSTRAP) tests $(if $(filter-out mariadb,$(DB)),debootstrap)
 	@exec $(VENV) -m scripts.stack.throwaway --db "$(DB)"
 
 smoke: ## boot the embedded stack, sell something, stop: DB=sqlite or mariadb
@@ -56,7 +56,7 @@ lab: ## compare all strategies by k6, one report: STRATEGIES=a,b SCENARIO=race,c
 	@exec $(VENV) -m scripts.lab --strategies "$(STRATEGIES)" --scenario "$(SCENARIO)" --quick "$(QUICK)" --out "$(OUT)"
 
 simulate: ## seeded runs of all processes in one thread, with crashes at any statement: SECONDS=180, SEED=4 or 4.17, PLANTED=early-reply; EXAMPLES=200 of the state machine of orders afterwards
-	$(BOOTSTRAP) $(if $(EXAMPLES),test,check)
+	$(BOOTSTRAP) $(if $(EXAMPLES),tests,check)
 	@exec $(VENV) -m scripts.simulation --seconds "$(SECONDS)" --seed "$(SEED)" --planted "$(PLANTED)"
 	$(if $(EXAMPLES),@INTERLEAVINGS="$(EXAMPLES)" exec $(VENV) -m scripts.suite orders/tests/test_state_machine.py -q --hypothesis-seed=$(or $(SEED),0))
 
@@ -105,11 +105,11 @@ reference: ## generate the API, settings and commands in docs/reference
 	@exec $(VENV) -m scripts.check --write-reference
 
 clients: ## generate what clients/ has from docs/openapi.yaml: the package for Python, the types for TypeScript
-	$(BOOTSTRAP) test
+	$(BOOTSTRAP) tests
 	@exec $(VENV) -m scripts.clients
 
 schema-changes: ## list in docs/reference the algorithm that MariaDB needs for each statement of each migration
-	$(BOOTSTRAP) test
+	$(BOOTSTRAP) tests
 	@exec $(VENV) -m scripts.schema_changes
 
 messages: ## extract the texts that are translated, and compile the catalogs; MERGE=1 unites those on which a merge stopped
@@ -131,6 +131,7 @@ lock: ## pin what pyproject.toml names; UPGRADE=--upgrade takes the newest versi
 	$(LOCK) $(UPGRADE) pyproject.toml --extra embedded -o requirements-embedded.txt
 	$(LOCK) $(UPGRADE) pyproject.toml --extra mysql -c requirements-embedded.txt -o requirements.txt
 	$(LOCK) $(UPGRADE) --group dev -c requirements-embedded.txt -o requirements-dev.txt
+	$(LOCK) $(UPGRADE) --group test -c requirements-embedded.txt -c requirements-dev.txt -o requirements-test.txt
 
 audit-dependencies: ## known vulnerabilities of every pinned package; exit code 2 where they can't be looked up: SERVICE=osv or pypi, OSV_URL=
 	$(BOOTSTRAP) check
