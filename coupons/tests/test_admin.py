@@ -17,6 +17,7 @@ from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, coupon_of, order_ids
 from coupons.tests.laws import broken
 from shop.operators.forms import SENT_BEFORE
+from shop.tests.cases import in_one_test
 from shop.tests.confirming import confirmed, shown, to_confirm
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.sent_forms import fields_of
@@ -137,7 +138,7 @@ def test_slots_that_are_being_confirmed_are_shown(operator: Client) -> None:
     assert "onfirming" in messages(operator, page_of(campaign))
 
 
-@pytest.mark.parametrize(
+@in_one_test(
     ("wrong", "message"),
     [
         ({"strategy": "unsafe"}, "not one of the available choices"),

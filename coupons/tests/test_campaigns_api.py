@@ -12,6 +12,7 @@ from coupons.tests.factories import CampaignFactory, coupon_of
 from coupons.tests.laws import broken
 from shop.errors import Rejected
 from shop.models import JournalLine
+from shop.tests.cases import in_one_test
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.racing import race
@@ -109,7 +110,7 @@ def test_every_term_of_a_campaign_can_be_given(staff: Api) -> None:
     assert {name: body[name] for name in same} == {name: asked[name] for name in same}
 
 
-@pytest.mark.parametrize(
+@in_one_test(
     ("change", "expected"),
     [
         ({"name": None}, ("name", "required")),
@@ -180,7 +181,7 @@ def test_campaigns_come_in_pages(anon: Api) -> None:
     assert refusal(anon.get("/campaigns?limit=0")) == (400, "invalid")
 
 
-@pytest.mark.parametrize(
+@in_one_test(
     ("method", "path", "body"),
     [
         ("post", "/campaigns", NEW),
@@ -271,7 +272,7 @@ def test_staff_add_codes_and_see_the_pool(staff: Api) -> None:
     assert faults(staff.get(f"{path}?status=lost")) == [("status", "literal_error")]
 
 
-@pytest.mark.parametrize(
+@in_one_test(
     ("body", "field"),
     [
         ({}, ""),

@@ -12,6 +12,7 @@ from django.utils import timezone
 from coupons.models import Campaign, Coupon
 from coupons.tests.factories import CampaignFactory, coupon_of, order_ids
 from coupons.tests.laws import broken, positions
+from shop.tests.cases import in_one_test
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
 
@@ -108,7 +109,7 @@ def test_refusals_over_http(user: Api, account: User, campaign: Campaign, settin
     assert refusal(client_of().post("/coupons", {"campaign": full.pk})) == (401, "not_authenticated")
 
 
-@pytest.mark.parametrize(
+@in_one_test(
     ("body", "field", "code"),
     [
         ({}, "campaign", "required"),

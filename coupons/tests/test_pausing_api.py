@@ -9,6 +9,7 @@ from coupons.models import Campaign, Coupon
 from coupons.tests.factories import CampaignFactory, coupon_of
 from coupons.tests.test_campaigns_api import faults, refusal
 from shop.models import JournalLine
+from shop.tests.cases import in_one_test
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
 
@@ -97,7 +98,7 @@ def test_a_waiting_ticket_is_202_and_the_same_while_it_is_paused(staff: Api) -> 
     assert refusal(client_of(AccountFactory.create()).post("/coupons", body)) == (409, "campaign_paused")
 
 
-@pytest.mark.parametrize(
+@in_one_test(
     ("body", "fault"),
     [
         ({}, ("reason", "required")),

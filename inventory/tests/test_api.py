@@ -5,6 +5,7 @@ import pytest
 from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory, StockMovementFactory
 from shop.models import IdempotencyKey
+from shop.tests.cases import in_one_test
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
 
@@ -80,7 +81,7 @@ def test_only_staff_with_the_permission_see_inactive_products(anon, user, staff)
     assert len(staff.get("/products").json()["results"]) == 1
 
 
-@pytest.mark.parametrize(
+@in_one_test(
     ("query", "field"),
     [
         ("availability=gone", "availability"),
@@ -94,7 +95,7 @@ def test_an_invalid_query_is_refused(anon, query, field):
     expect_wrong_fields(anon.get(f"/products?{query}"), field)
 
 
-@pytest.mark.parametrize("path", [MISSING, TOO_LARGE_AN_ID])
+@in_one_test("path", [MISSING, TOO_LARGE_AN_ID])
 def test_products_that_do_not_exist_are_not_found(staff, path):
     expect_refusal(staff.get(path), 404, "not_found")
     expect_refusal(staff.patch(path, {"name": "Tea"}), 404, "not_found")
@@ -174,7 +175,7 @@ def test_staff_set_a_limit_per_account_and_all_users_see_it(staff, anon):
 GOOD_PRODUCT = {"sku": "TEA-1", "name": "Tea", "price": 1}
 
 
-@pytest.mark.parametrize(
+@in_one_test(
     ("wrong", "field"),
     [
         ({"sku": ""}, "sku"),
@@ -262,7 +263,7 @@ def test_an_adjustment_below_what_is_reserved_is_refused_and_its_key_stays_unuse
     assert staff.get(f"/products/{product.id}").json()["availability"] == "reserved"
 
 
-@pytest.mark.parametrize(
+@in_one_test(
     ("wrong", "field"),
     [
         ({"delta": 0}, "delta"),
@@ -285,7 +286,7 @@ def test_an_adjustment_with_a_wrong_field_is_refused_and_nothing_written(staff, 
     assert not IdempotencyKey.objects.exists()
 
 
-@pytest.mark.parametrize(
+@in_one_test(
     ("body", "status", "code"),
     [
         (b"{", 400, "malformed_json"),

@@ -10,6 +10,7 @@ from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
 from orders.tests import buying, stepping
 from shop.models import IdempotencyKey
+from shop.tests.cases import in_one_test
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
 
@@ -112,7 +113,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("body", "field", "code"), REFUSED)
+@in_one_test(("body", "field", "code"), REFUSED)
 def test_bad_bodies_are_refused_field_by_field(api: Api, body: Any, field: str, code: str) -> None:
     answer = api.post("/orders", body, key="a")
     problem = answer.json()
@@ -169,7 +170,7 @@ def test_more_points_than_the_wallet_holds_are_refused(product: Product) -> None
     assert (answer.status_code, answer.json()["code"]) == (409, "insufficient_points")
 
 
-@pytest.mark.parametrize("path", ["/orders", "/payments", "/wallet/top-ups"])
+@in_one_test("path", ["/orders", "/payments", "/wallet/top-ups"])
 def test_keyed_calls_need_a_key(api: Api, path: str) -> None:
     assert api.post(path, {}).json()["code"] == "idempotency_key_missing"
 

@@ -24,6 +24,7 @@ from shop.models import ArchivedMonth, JournalLine
 from shop.operations.archives import archive_files, archiving
 from shop.operations.archives.archive_files import ArchiveFailed, FileDamaged
 from shop.tests import servers
+from shop.tests.cases import in_one_test
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import race, wait_until
 
@@ -159,7 +160,7 @@ def test_an_archiving_that_has_deleted_rows_is_never_forgotten(folder: Path, pai
     assert ArchivedMonth.objects.count() == 1
 
 
-@pytest.mark.parametrize("month", ["2026-7", "\uff12\uff10\uff12\uff16-07", "2026-07 ", "26-07"])
+@in_one_test("month", ["2026-7", "\uff12\uff10\uff12\uff16-07", "2026-07 ", "26-07"])
 def test_a_month_has_one_spelling(folder: Path, month: str) -> None:
     """Readers compare the names of months as texts: `2026-7` came after December."""
     with pytest.raises(ArchiveFailed, match="such as 2026-07"):
@@ -190,14 +191,14 @@ HEADERS: dict[str, bytes] = {
 ENDS = {"cut": b"{", "empty": b"{}", "text": b'{"rows": "1"}', "deep": b'{"a":' * 100_000}
 
 
-@pytest.mark.parametrize("header", HEADERS.values(), ids=HEADERS)
+@in_one_test("header", HEADERS.values())
 def test_a_made_up_header_is_refused_in_one_line(folder: Path, header: bytes) -> None:
     path = packed(folder / "x.jsonl.gz", header, b'{"rows": 0}')
     with pytest.raises(FileDamaged, match="no archive of this shop"):
         restore(path)
 
 
-@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+@in_one_test("end", ENDS.values())
 def test_a_made_up_end_is_refused_in_one_line(folder: Path, end: bytes) -> None:
     path = packed(folder / "x.jsonl.gz", json.dumps(WHOLE).encode(), b"[1]", end)
     with archive_files.open_file(path) as (_, rows), pytest.raises(FileDamaged, match="don't agree"):

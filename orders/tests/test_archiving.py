@@ -40,6 +40,7 @@ from shop.operations import housekeeping
 from shop.operations.archives import archive_files, archiving, calendar_months, journal_table
 from shop.operations.archives.archive_files import ArchiveFailed, FileDamaged
 from shop.personal_data import erasure, export
+from shop.tests.cases import in_one_test
 from shop.tests.clients import client_of
 from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
 from shop.tests.racing import race
@@ -329,7 +330,7 @@ def test_the_commands_archive_list_and_restore(tmp_path: Path, paid: list[Order]
     assert (started.actor, started.detail) == ("staff", WHY)
 
 
-@pytest.mark.parametrize(
+@in_one_test(
     ("words", "why"),
     [
         (["journal"], "Name a month"),

@@ -11,6 +11,7 @@ from inventory.tests.factories import ProductFactory
 from orders.models import Order, Refund, Saga
 from orders.tests import buying
 from shop.models import IdempotencyKey
+from shop.tests.cases import in_one_test
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.racing import wait_until
@@ -132,7 +133,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("body", "field", "code"), REFUSED)
+@in_one_test(("body", "field", "code"), REFUSED)
 def test_a_body_that_is_wrong_is_400_and_names_its_field(
     body: dict[str, Any], field: str, code: str, staff: Api, path: str
 ) -> None:

@@ -14,6 +14,7 @@ from payments.models import Payment, Transfer
 from payments.tests import factories, sales
 from payments.tests.factories import PaymentFactory
 from shop import clock
+from shop.tests.cases import in_one_test
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
 
@@ -76,7 +77,7 @@ def test_many_entries_come_in_pages() -> None:
     assert first["previous"] is None and second["next"] is None
 
 
-@pytest.mark.parametrize(
+@in_one_test(
     "address", ["/wallet", "/wallet/entries", "/payments", "/payments/69663b5c-9798-4baf-a1b4-2db7483c0e45"]
 )
 def test_anonymous_calls_are_refused(address: str) -> None:
@@ -148,7 +149,7 @@ def test_a_grant_to_a_disabled_account_is_not_found_and_earlier_grants_are_repla
     assert (again.status_code, again.content) == (201, granted.content)
 
 
-@pytest.mark.parametrize(
+@in_one_test(
     ("wrong", "field"),
     [
         ({"amount": 0}, "amount"),
@@ -291,7 +292,7 @@ def test_staff_list_all_payments_and_filter_them() -> None:
     assert ids(reading_staff(), f"?order={second.order_id}") == [str(second.id)]
 
 
-@pytest.mark.parametrize("query", ["?user=me", "?user=0", "?user=1e3", "?order=1", "?limit=no"])
+@in_one_test("query", ["?user=me", "?user=0", "?user=1e3", "?order=1", "?limit=no"])
 def test_an_invalid_query_is_refused(query: str) -> None:
     assert_refused(client_of(AccountFactory.create()).get(f"/payments{query}"), 400, "invalid")
 
