@@ -15,7 +15,7 @@ from coupons.models import Campaign, PoolCode
 from coupons.tests.factories import CampaignFactory, coupon_of
 from coupons.tests.laws import broken
 from shop.models import JournalLine
-from shop.tests.cases import in_one_test
+from shop.tests.case_tables import in_one_test
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.second_process import another_process, read_line
 

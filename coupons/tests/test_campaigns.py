@@ -14,7 +14,7 @@ from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory, coupon_of
 from shop.errors import FirstcomeError, Invalid
 from shop.models import JournalLine
-from shop.tests.cases import in_one_test
+from shop.tests.case_tables import in_one_test
 
 pytestmark = pytest.mark.django_db
 NOW = timezone.now()

@@ -22,7 +22,7 @@ from coupons.tests.factories import TWO_STRATEGIES, accounts, campaign_with_stra
 from coupons.tests.laws import broken
 from shop.db import transactions
 from shop.errors import Rejected
-from shop.tests.cases import in_one_test
+from shop.tests.case_tables import in_one_test
 from shop.tests.clients import client_of
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -10,7 +10,7 @@ from coupons import codes
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory
 from coupons.tests.laws import broken
-from shop.tests.cases import in_one_test
+from shop.tests.case_tables import in_one_test
 from shop.tests.commands import run, run_json
 from shop.tests.racing import wait_until
 from shop.tests.second_process import another_process

@@ -113,15 +113,6 @@ def test_refusals_have_their_codes(strategy: str, account_id: int) -> None:
     assert broken() == {}
 
 
-def test_a_campaign_that_is_not_open_answers_in_how_many_seconds_it_opens(account_id: int) -> None:
-    campaign = CampaignFactory.create(opens_at=timezone.now() + timedelta(seconds=90))
-
-    with pytest.raises(FirstcomeError) as refused:
-        issuing.issue(campaign_id=campaign.pk, user_id=account_id)
-
-    assert 80 < (refused.value.retry_after or 0) <= 90
-
-
 @by_two_strategies
 def test_a_void_coupon_is_refused_and_its_slot_stays_taken(strategy: str, account_id: int) -> None:
     campaign = campaign_with_strategy(strategy, quantity=2)

@@ -1,7 +1,7 @@
 """Files of pool codes: what is a code, and what is named as a bad line."""
 
 from coupons import line_files
-from shop.tests.cases import in_one_test
+from shop.tests.case_tables import in_one_test
 
 
 def codes_of(data: bytes, first_line: int = 1) -> list[str]:

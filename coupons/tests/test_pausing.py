@@ -17,12 +17,12 @@ from coupons.partners import confirmation
 from coupons.queue import settlement, stream, tickets, worker
 from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, accounts, campaign_with_strategy
 from coupons.tests.laws import broken, positions
-from shop.errors import Invalid, NotFound, Rejected, Unavailable
+from shop.errors import Invalid, Rejected, Unavailable
 from shop.events import journal
 from shop.events.journal import ActorContext
 from shop.models import JournalLine
 from shop.redis import redis_client
-from shop.tests.cases import in_one_test
+from shop.tests.case_tables import in_one_test
 from shop.tests.outages import OwnRedis, own_redis
 
 __all__ = ["own_redis"]
@@ -195,12 +195,6 @@ def test_a_reason_is_required_and_kept_whole() -> None:
     [line] = lines()
     assert line.after
     assert (line.after["reason"], line.detail) == (long, long[:255])
-
-
-def test_a_campaign_that_does_not_exist_is_not_found() -> None:
-    for change in (pausing.pause, pausing.resume):
-        with pytest.raises(NotFound):
-            change(campaign_id=10**9, reason=WHY)
 
 
 def test_a_paused_campaign_may_be_changed_and_stays_paused() -> None:

@@ -9,7 +9,7 @@ from coupons.models import Campaign, Coupon
 from coupons.tests.factories import CampaignFactory, coupon_of
 from coupons.tests.test_campaigns_api import faults, refusal
 from shop.models import JournalLine
-from shop.tests.cases import in_one_test
+from shop.tests.case_tables import in_one_test
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
 
@@ -102,12 +102,9 @@ def test_a_waiting_ticket_is_202_and_the_same_while_it_is_paused(staff: Api) -> 
     ("body", "fault"),
     [
         ({}, ("reason", "required")),
-        (None, ("reason", "required")),
-        ({"reason": None}, ("reason", "required")),
         ({"reason": ""}, ("reason", "string_pattern_mismatch")),
         ({"reason": "  "}, ("reason", "string_pattern_mismatch")),
         ({"reason": "x" * 501}, ("reason", "string_too_long")),
-        ({"reason": 7}, ("reason", "string_type")),
         ({"reason": "a\x00b"}, ("reason", "control_character")),
         ({"reason": "a", "until": "tomorrow"}, ("until", "unknown_field")),
     ],

@@ -19,7 +19,7 @@ from coupons.tests.factories import CampaignFactory, coupon_of, order_ids
 from coupons.tests.laws import broken
 from shop.db import transactions
 from shop.errors import Rejected
-from shop.tests.cases import in_one_test
+from shop.tests.case_tables import in_one_test
 from shop.tests.racing import race
 
 NOW = timezone.now()

@@ -10,7 +10,7 @@ from coupons.tests.under_load import NEED_NO_REDIS
 from scripts.bench.report import documents
 from scripts.lab import report, results, tables
 from scripts.stack import places
-from shop.tests.cases import in_one_test
+from shop.tests.case_tables import in_one_test
 
 PAGE = places.PROJECT / "docs" / "strategies.md"
 of_each = in_one_test("strategy", issuing.STRATEGIES)

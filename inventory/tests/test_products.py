@@ -8,7 +8,7 @@ from inventory.models import Product
 from inventory.products import Availability
 from inventory.tests.factories import ProductFactory
 from shop.errors import NotFound, Rejected
-from shop.tests.cases import in_one_test
+from shop.tests.case_tables import in_one_test
 from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db

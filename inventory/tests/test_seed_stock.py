@@ -15,7 +15,7 @@ from inventory.imports.importing import Imported, StockRow
 from inventory.models import Delivery, Product, StockMovement
 from inventory.tests.factories import ProductFactory
 from shop.models import JournalLine
-from shop.tests.cases import in_one_test
+from shop.tests.case_tables import in_one_test
 from shop.tests.outages import database_away
 from shop.tests.racing import race
 

@@ -20,7 +20,7 @@ from payments.models import Payment
 from shop import clock
 from shop.events import outbox
 from shop.models import JournalLine
-from shop.tests.cases import in_one_test
+from shop.tests.case_tables import in_one_test
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.racing import race
 

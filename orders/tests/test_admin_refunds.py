@@ -14,7 +14,7 @@ from orders.tests.operating_pages import client_of, hidden_fields, messages_of, 
 from shop import clock
 from shop.db import transactions
 from shop.models import JournalLine
-from shop.tests.cases import in_one_test
+from shop.tests.case_tables import in_one_test
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import race
 

@@ -10,7 +10,7 @@ from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
 from orders.tests import buying, stepping
 from shop.models import IdempotencyKey
-from shop.tests.cases import in_one_test
+from shop.tests.case_tables import in_one_test
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
 
@@ -96,9 +96,6 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"items": [{"product": 1, "quantity": 0}]}, "items.0.quantity", "greater_than_equal"),
     ({"items": [{"product": 1, "quantity": 1001}]}, "items.0.quantity", "less_than_equal"),
     ({"items": [{"product": 1, "quantity": "1"}]}, "items.0.quantity", "int_type"),
-    ({"items": [{"product": 1, "quantity": 1.0}]}, "items.0.quantity", "int_type"),
-    ({"items": [{"product": 1, "quantity": True}]}, "items.0.quantity", "int_type"),
-    ({"items": [{"product": 2**63, "quantity": 1}]}, "items.0.product", "less_than_equal"),
     ({"items": [{"product": 1, "quantity": 1}] * 2}, "items", "product_twice"),
     ({"items": [{"product": n, "quantity": 1} for n in range(1, 52)]}, "items", "too_long"),
     ({"items": [{"product": 1, "quantity": 1}], "points_amount": -1}, "points_amount", "greater_than_equal"),

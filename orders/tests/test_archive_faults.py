@@ -24,7 +24,7 @@ from shop.models import ArchivedMonth, JournalLine
 from shop.operations.archives import archive_files, archiving
 from shop.operations.archives.archive_files import ArchiveFailed, FileDamaged
 from shop.tests import servers
-from shop.tests.cases import in_one_test
+from shop.tests.case_tables import in_one_test
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import race, wait_until
 

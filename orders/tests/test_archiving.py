@@ -40,7 +40,7 @@ from shop.operations import housekeeping
 from shop.operations.archives import archive_files, archiving, calendar_months, journal_table
 from shop.operations.archives.archive_files import ArchiveFailed, FileDamaged
 from shop.personal_data import erasure, export
-from shop.tests.cases import in_one_test
+from shop.tests.case_tables import in_one_test
 from shop.tests.clients import client_of
 from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
 from shop.tests.racing import race

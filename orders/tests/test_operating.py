@@ -17,7 +17,7 @@ from payments.gateways import gateway
 from shop.errors import FirstcomeError
 from shop.models import JournalLine
 from shop.observability import gauges
-from shop.tests.cases import in_one_test
+from shop.tests.case_tables import in_one_test
 
 __all__ = ["away", "impatient", "product"]
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("impatient")]

@@ -15,7 +15,7 @@ from orders.models import Saga
 from orders.tests import buying, stepping
 from scripts.stack import ports
 from shop.models import JournalLine
-from shop.tests.cases import in_one_test
+from shop.tests.case_tables import in_one_test
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.racing import wait_until
 

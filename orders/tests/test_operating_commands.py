@@ -17,7 +17,7 @@ from orders.tests import buying, stepping
 from scripts.stack import ports
 from shop.models import JournalLine
 from shop.tests import commands
-from shop.tests.cases import in_one_test
+from shop.tests.case_tables import in_one_test
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

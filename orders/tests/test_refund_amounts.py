@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orders import pricing
-from shop.tests.cases import in_one_test
+from shop.tests.case_tables import in_one_test
 
 
 @in_one_test(

@@ -21,7 +21,7 @@ from shop.errors import NotFound, Rejected
 from shop.events import journal
 from shop.events.journal import ActorContext
 from shop.models import JournalLine
-from shop.tests.cases import in_one_test
+from shop.tests.case_tables import in_one_test
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NOWHERE = "http://127.0.0.1:1"

@@ -26,7 +26,7 @@ from scripts.tests.simulator import running
 from shop.accounts import tokens
 from shop.http.json_format import dump
 from shop.tests import live, outages
-from shop.tests.cases import in_one_test
+from shop.tests.case_tables import in_one_test
 from shop.tests.racing import race, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)

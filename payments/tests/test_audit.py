@@ -11,7 +11,7 @@ from payments import audit, ledger
 from payments.models import HOLDING, PROMOTIONS, SALES, Entry, LedgerAccount, Transfer
 from payments.tests import factories, sales
 from shop.operations.audits import audit_report
-from shop.tests.cases import in_one_test
+from shop.tests.case_tables import in_one_test
 
 pytestmark = pytest.mark.django_db
 

@@ -12,7 +12,7 @@ from payments.models import Payment
 from payments.payment_states import TRANSITIONS
 from payments.tests import factories, sales
 from payments.tests.factories import PaymentFactory
-from shop.tests.cases import in_one_test
+from shop.tests.case_tables import in_one_test
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import race
 

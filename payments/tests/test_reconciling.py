@@ -23,7 +23,7 @@ from payments.tests.own_gateway import nobody_there
 from scripts.tests.simulator import Simulator
 from shop.models import JournalLine
 from shop.observability import gauges
-from shop.tests.cases import in_one_test
+from shop.tests.case_tables import in_one_test
 from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -10,7 +10,7 @@ from payments.gateways.requests import ReplyPart
 from payments.tests import stripe_description
 from payments.tests.stripe_description import literals, members
 from payments.tests.stripe_proxy import Call
-from shop.tests.cases import in_one_test
+from shop.tests.case_tables import in_one_test
 
 DESCRIBED: dict[type[ReplyPart], tuple[type, ...]] = {
     stripe_reading.Intent: (stripe.PaymentIntent,),

@@ -23,7 +23,7 @@ from payments.models import (
 from payments.tests import factories
 from payments.transfers import Proposal
 from shop.errors import Rejected
-from shop.tests.cases import in_one_test
+from shop.tests.case_tables import in_one_test
 
 SHOP = [SALES, GATEWAY_CLEARING, PROMOTIONS]
 

@@ -20,7 +20,7 @@ from sales.waiting_room import admission, draw
 from shop import clock
 from shop.models import JournalLine
 from shop.operators.forms import SENT_BEFORE
-from shop.tests.cases import in_one_test
+from shop.tests.case_tables import in_one_test
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.sent_forms import fields_of
 

@@ -12,7 +12,7 @@ from sales import audit
 from sales.models import Sale, SaleEntry
 from sales.tests import factories
 from sales.waiting_room import admission
-from shop.tests.cases import in_one_test
+from shop.tests.case_tables import in_one_test
 from shop.tests.factories import AccountFactory, OrderFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)

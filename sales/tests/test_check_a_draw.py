@@ -17,7 +17,7 @@ from sales.tests.factories import create_sale, join_all
 from sales.waiting_room import admission
 from scripts.tests import documented
 from shop import clock
-from shop.tests.cases import in_one_test
+from shop.tests.case_tables import in_one_test
 from shop.tests.clients import client_of
 from shop.tests.factories import SuperuserFactory
 

@@ -14,7 +14,7 @@ from sales.waiting_room import admission, room_view
 from shop import clock
 from shop.configuration import Rate
 from shop.models import JournalLine
-from shop.tests.cases import in_one_test
+from shop.tests.case_tables import in_one_test
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.waiting import in_background

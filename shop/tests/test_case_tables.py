@@ -5,7 +5,7 @@ from itertools import count
 import pytest
 from django.contrib.auth.models import User
 
-from shop.tests.cases import in_one_test
+from shop.tests.case_tables import in_one_test
 from shop.tests.factories import AccountFactory
 
 numbers = count()

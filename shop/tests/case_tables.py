@@ -33,19 +33,15 @@ def in_one_test(
     def decorate(test: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(test)
         def test_of_all(**fixtures: Any) -> None:
-            broken = {}
+            failed = []
             for row in rows:
                 try:
                     with _undone():
                         test(**fixtures, **row)
                 # pytest.fail and a `pytest.raises` without an error are no exceptions of the usual kind.
                 except (Exception, pytest.fail.Exception) as error:
-                    broken[str(row)] = error
-            if broken:
-                lines = [f"{row}: {error!r}" for row, error in broken.items()]
-                raise AssertionError(f"{len(broken)} of {len(rows)} cases:\n" + "\n".join(lines)) from next(
-                    iter(broken.values())
-                )
+                    failed.append(f"{ascii(row)[:200]}: {error!r}")
+            assert not failed, "\n".join([f"{len(failed)} of {len(rows)} cases:", *failed])
 
         signature = inspect.signature(test)
         fixtures = [one for name, one in signature.parameters.items() if name not in rows[0]]
