@@ -17,7 +17,7 @@ from sales.waiting_room import admission
 from shop import clock
 from shop.tests.case_tables import in_one_test
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 MICROSECOND = timedelta(microseconds=1)
 
 
@@ -88,7 +88,6 @@ DAMAGE = (
 )
 
 
-@pytest.mark.django_db
 @in_one_test("damage", DAMAGE)
 def test_planted_damage_is_named_by_l14_alone_with_its_only_offender(
     damage: Callable[[Order], str], order: Order

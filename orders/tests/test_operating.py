@@ -20,7 +20,7 @@ from shop.observability import gauges
 from shop.tests.case_tables import in_one_test
 
 __all__ = ["away", "impatient", "product"]
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("impatient")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("impatient")]
 
 
 def test_a_stuck_saga_is_listed_with_all_that_an_operator_needs(product: Product, away: Away) -> None:

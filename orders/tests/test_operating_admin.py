@@ -19,7 +19,7 @@ from shop.tests.case_tables import in_one_test
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.racing import wait_until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 LIST = reverse("admin:orders_saga_changelist")
 BUTTONS = ("retry", "compensate", "complete")
 

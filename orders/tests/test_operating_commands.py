@@ -19,7 +19,7 @@ from shop.models import JournalLine
 from shop.tests import commands
 from shop.tests.case_tables import in_one_test
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture

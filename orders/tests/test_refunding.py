@@ -23,7 +23,7 @@ from shop.events.journal import ActorContext
 from shop.models import JournalLine
 from shop.tests.case_tables import in_one_test
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 NOWHERE = "http://127.0.0.1:1"
 
 

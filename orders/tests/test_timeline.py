@@ -19,7 +19,7 @@ from shop.tests.case_tables import in_one_test
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 def bought(token: str | None) -> PlacedOrder:
@@ -101,7 +101,6 @@ def timeline_of(placed: PlacedOrder, reader: Any) -> list[dict[str, str]]:
     return rows
 
 
-@pytest.mark.django_db
 @in_one_test("end", ENDS)
 def test_its_owner_reads_the_outcome_and_staff_every_attempt(end: str) -> None:
     make, events, failed_attempts = ENDS[end]
@@ -119,7 +118,6 @@ def _is_for_everybody(row: dict[str, str]) -> bool:
     return kind == "order" or (kind not in ("points", "coupon", "stock") and outcome != "failed")
 
 
-@pytest.mark.django_db
 @in_one_test("end", ENDS)
 def test_its_lines_are_in_the_order_in_which_they_happened(end: str) -> None:
     placed = ENDS[end][0]()

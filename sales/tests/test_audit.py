@@ -15,7 +15,7 @@ from sales.waiting_room import admission
 from shop.tests.case_tables import in_one_test
 from shop.tests.factories import AccountFactory, OrderFactory
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture

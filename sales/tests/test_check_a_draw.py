@@ -21,7 +21,7 @@ from shop.tests.case_tables import in_one_test
 from shop.tests.clients import client_of
 from shop.tests.factories import SuperuserFactory
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 SECONDS = 60
 NUMBER = 7
 ALL = "all of them, and no other one"
