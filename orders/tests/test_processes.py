@@ -1,9 +1,6 @@
 """Two processes that sell the same stock, with every strategy; and one that is killed."""
 
-import json
 import time
-from collections import Counter
-from contextlib import ExitStack
 
 import pytest
 from django.conf import LazySettings
@@ -16,47 +13,23 @@ from orders.models import Order
 from orders.placement import checkout
 from orders.placement.strategies import redis_gate
 from orders.tests import buying
+from orders.tests.selling import sell_at_once, two_sellers
 from shop.errors import Rejected
 from shop.redis import redis_client
-from shop.tests.second_process import another_process
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-# Places concurrent orders of one unit, one per account, and prints the counts of the outcomes.
-BUYING = """
-import json
-from collections import Counter
-from functools import partial
-from inventory.models import Product
-from orders.placement import checkout
-from orders.tests import buying
-from shop.tests.racing import race
 
-product = Product.objects.get(id=sys.argv[1])
-order_requests = [buying.order_request(int(account_id), {product: 1}) for account_id in sys.argv[2:]]
-print("ready", flush=True)
-sys.stdin.readline()
-outcomes = race([partial(checkout.place, order_request) for order_request in order_requests])
-print(json.dumps(Counter(getattr(one, "code", type(one).__name__) for one in outcomes)))
-"""
-
-
-@pytest.mark.parametrize("strategy", checkout.STRATEGIES)
-def test_two_processes_sell_stock_of_60_to_exactly_60(strategy: str) -> None:
-    product = ProductFactory.create(on_hand=60)
-    accounts = [str(buying.account().id) for _ in range(100)]
-    with ExitStack() as stack:
-        sellers = [
-            stack.enter_context(another_process(BUYING, str(product.id), *some, INVENTORY_STRATEGY=strategy))
-            for some in (accounts[:50], accounts[50:])
-        ]
-        for seller in sellers:
-            assert seller.stdin
-            seller.stdin.write("go\n")
-            seller.stdin.flush()
-        outcomes = [json.loads(seller.communicate(timeout=60)[0].splitlines()[-1]) for seller in sellers]
-    assert sum(map(Counter, outcomes), Counter()) == {"PlacedOrder": 60, "insufficient_stock": 40}
-    assert levels_of(product) == (60, 60)
+def test_two_processes_sell_stock_of_60_to_exactly_60() -> None:
+    found = {}
+    with two_sellers() as sellers:
+        for strategy in checkout.STRATEGIES:
+            product = ProductFactory.create(on_hand=60)
+            accounts = [buying.account().id for _ in range(100)]
+            outcomes = sell_at_once(sellers, product, (accounts[:50], accounts[50:]), strategy=strategy)
+            found[strategy] = (outcomes, levels_of(product))
+    exact = {"PlacedOrder": 60, "insufficient_stock": 40}, (60, 60)
+    assert found == dict.fromkeys(checkout.STRATEGIES, exact)
     assert buying.broken_laws() == []
 
 

@@ -14,7 +14,7 @@ from scripts.stack import SetupError, places
 from scripts.stack.programs import faketime, node_packages, system_packages
 from scripts.stack.programs.system_packages import Needs
 
-LOCK_FILES = ["requirements.txt", "requirements-embedded.txt", "requirements-dev.txt"]
+LOCK_FILES = [f"requirements{part}.txt" for part in ("", "-embedded", "-dev", "-test")]
 
 
 def pins(name: str) -> dict[str, str]:
