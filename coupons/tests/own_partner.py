@@ -17,6 +17,7 @@ from django.conf import LazySettings
 from coupons.models import Coupon
 from coupons.partners import call_limit
 from scripts.stack import ports
+from scripts.tests.circles import once_a_session
 from scripts.tests.simulator import Simulator, running
 
 NAME = "convenience_store"
@@ -24,6 +25,7 @@ GOOD = ("--failure-rate", "0", "--late-rate", "0", "--silent-rate", "0", "--lost
 
 
 @pytest.fixture(scope="session")
+@once_a_session
 def partner_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Simulator, Path]]:
     """The process, which confirms everything, and the folder of its book."""
     folder = tmp_path_factory.mktemp("partner")
