@@ -35,13 +35,6 @@ def test_a_guide_that_is_followed_leads_to_code_that_passes_its_tests(guide: str
     assert_tests_pass(copy, arguments)
 
 
-@pytest.mark.parametrize("guide", GUIDES)
-def test_a_guide_shows_files_and_edits_by_their_path(guide: str) -> None:
-    blocks = documented.blocks(documented.page(f"howto/{guide}.md"))
-    edits = [block for block in blocks if block.language in ("diff", "python")]
-    assert edits and all(block.title for block in edits)
-
-
 def copy_project(folder: Path) -> Path:
     """The project's tracked files, as they are now, in a new folder; without its history."""
     copy = folder / "project"
