@@ -70,20 +70,6 @@ def test_every_page_is_in_the_navigation_once() -> None:
     assert sorted(named) == sorted(map(str, staged))
 
 
-def test_links_between_docs_and_the_projects_pages_are_rewritten() -> None:
-    rewritten = docs_site.rewrite_links(
-        "[a](../CONTRIBUTING.md#tests) [b](laws.md) [c](../LICENSE) ![d](bench/x.svg) <https://x.org>\n"
-        "```sh\n[e](../CONTRIBUTING.md)\n```\n[f](adr/)",
-        PurePosixPath("docs/logs.md"),
-    )
-    assert rewritten == (
-        "[a](project/CONTRIBUTING.md#tests) [b](laws.md) c ![d](bench/x.svg) <https://x.org>\n"
-        "```sh\n[e](../CONTRIBUTING.md)\n```\n[f](adr/README.md)"
-    )
-    readme = docs_site.rewrite_links("[a](docs/laws.md#l1) [b](CHANGELOG.md)", PurePosixPath("README.md"))
-    assert readme == "[a](../laws.md#l1) [b](CHANGELOG.md)"
-
-
 def test_what_a_page_shows_is_compared_with_gaps() -> None:
     assert documented.is_shown_by("a … c\n", " a b c ")
     assert documented.is_shown_by("…\nlast.\n", "first\nsecond\nlast.\n")

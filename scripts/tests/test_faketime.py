@@ -84,11 +84,6 @@ def test_sleeping_takes_as_long_as_before(printer: Popen[bytes], offset_file: Pa
     assert all(0.1 <= later - sooner < CLOSE_SECONDS for sooner, later in pairwise(instants))
 
 
-def test_only_a_module_can_be_run() -> None:
-    with pytest.raises(ValueError, match="not a module"):
-        faketime.command([sys.executable, "manage.py"])
-
-
 def test_a_missing_library_is_named_with_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faketime, "LIBRARY", tmp_path / "absent.so")
     with pytest.raises(SetupError, match=r"sudo apt-get install -y libfaketime$"):

@@ -37,36 +37,10 @@ def named(database: str, *, has_long_faults: bool) -> dict[str, FaultSeries]:
     return {series.name: series for series in found}
 
 
-def test_the_soak_adds_a_slow_gateway_and_a_wrong_clock() -> None:
-    assert list(named("mariadb", has_long_faults=False)) == ["web", "gateway"]
-    assert list(named("mariadb", has_long_faults=True)) == ["web", "gateway", "slow gateway", "clock jump"]
-
-
-def test_no_clock_jumps_where_the_database_has_the_clock_of_its_client() -> None:
-    assert list(named("sqlite", has_long_faults=True)) == ["web", "gateway", "slow gateway"]
-
-
 def test_a_seed_draws_the_same_faults_again() -> None:
     for series in named("mariadb", has_long_faults=True).values():
         assert drawn(series, seed="1") == drawn(series, seed="1")
         assert drawn(series, seed="1") != drawn(series, seed="2")
-
-
-def test_mariadb_is_struck_where_there_is_one() -> None:
-    struck = {
-        database: {fault.name for fault in drawn(named(database, has_long_faults=False)["gateway"], seed="1")}
-        for database in ("sqlite", "mariadb")
-    }
-    assert struck["mariadb"] - struck["sqlite"] == {"mariadb"}
-
-
-def test_the_long_faults_say_what_they_are_and_for_how_long() -> None:
-    found = named("mariadb", has_long_faults=True)
-    slow, jumps = (drawn(found[name], seed="1") for name in ("slow gateway", "clock jump"))
-    assert all(10 <= fault.seconds <= 25 for fault in slow)
-    assert all(15 <= fault.seconds <= 40 for fault in jumps)
-    assert str(Fault("slow", "gateway", 12.3)) == "slow gateway for 12.3 s"
-    assert {str(fault).partition(" for ")[0] for fault in jumps} == {"jump the clock of a second worker"}
 
 
 def instance_of(gateway: Simulator, home: Path) -> Instance:

@@ -16,6 +16,7 @@ from scripts.fuzz.findings import Findings, is_server_error
 from scripts.fuzz.raw_requests import RawRequest
 from scripts.stack import instance as instances
 from scripts.stack import ports, process_identity
+from scripts.tests.cases import every_case
 
 SECONDS = 20
 CALLERS = Callers(tokens={"anonymous": "", "customer": "a.b.c"}, leaving="", existing={})
@@ -120,7 +121,7 @@ def test_a_port_on_which_nothing_listens_is_a_finding(monkeypatch: pytest.Monkey
     assert list(send_to(ports.free(), monkeypatch).found) == ["the shop takes no connection"]
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("status", "head", "expected"),
     [
         (503, "Retry-After: 1", False),

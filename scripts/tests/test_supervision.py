@@ -38,11 +38,6 @@ def test_the_shop_waits_and_everything_else_starts_at_once(options: ServerOption
     }
 
 
-def test_the_stores_start_first_and_stop_last(options: ServerOptions):
-    groups = sorted(options.process_group_configs)
-    assert [group.name for group in groups] == ["stores", "shop"]
-
-
 def test_each_process_is_restarted_logged_and_killed_with_its_children(options: ServerOptions):
     for group in options.process_group_configs:
         for process in group.process_configs:

@@ -10,9 +10,10 @@ from scripts import verify
 from scripts.cluster import packages
 from scripts.containers import __main__ as containers
 from scripts.stack import SetupError, places
+from scripts.tests.cases import every_case
 
 
-@pytest.mark.parametrize("name", verify.STEPS)
+@every_case("name", verify.STEPS)
 def test_a_step_is_a_target_with_variables_that_the_makefile_takes(name: str):
     makefile = (places.PROJECT / "Makefile").read_text()
     make, target, *variables = verify.STEPS[name].split()
@@ -23,19 +24,7 @@ def test_a_step_is_a_target_with_variables_that_the_makefile_takes(name: str):
         assert f"$({variable.partition('=')[0]})" in recipe[1]
 
 
-def test_a_failed_step_is_named_and_the_others_go_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
-    monkeypatch.setenv("FIRSTCOME_VAR", str(tmp_path))
-    steps = {"first": "sh -c exit${IFS}3", "second": "echo done"}
-    assert verify.verify(["first", "second"], seed="", steps=steps) == 1
-    printed = capsys.readouterr().out
-    assert "FAILED (3) first" in printed
-    assert "ok     second" in printed
-    assert (tmp_path / "verify" / "second.log").read_text() == "done\n"
-
-
-@pytest.mark.parametrize(
+@every_case(
     "said",
     [
         "containers: NOT RUN: it needs root",
@@ -87,16 +76,3 @@ def test_a_command_without_root_says_what_a_step_is_known_by(
     }
     for command, output in said.items():
         assert not verify.result_of("a", command.split(), code, 1.0, output).is_run
-
-
-def test_only_the_chosen_steps_run_and_an_unknown_one_is_refused():
-    assert verify._chosen("fuzz, long-tests") == ["long-tests", "fuzz"]
-    assert verify._chosen("") == list(verify.STEPS)
-    with pytest.raises(SetupError, match="no step is called nothing"):
-        verify._chosen("nothing")
-
-
-def test_a_seed_is_given_to_the_steps_that_draw():
-    assert verify.words_of("make fuzz SECONDS=600", "4") == ["make", "fuzz", "SECONDS=600", "SEED=4"]
-    assert verify.words_of("make fuzz SECONDS=600", "") == ["make", "fuzz", "SECONDS=600"]
-    assert verify.words_of("make alerts", "4") == ["make", "alerts"]
