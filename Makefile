@@ -21,15 +21,15 @@ manage: ## a management command in that environment: ARGS="audit --json"
 	$(BOOTSTRAP) $(if $(filter mariadb,$(DB)),mariadb,run)
 	@exec $(VENV) -m scripts.manage --port "$(PORT)" --db "$(DB)" $(ARGS)
 
-test: ## every test but those marked long on throwaway servers, then the embedded smoke; ARGS="coupons -k race" goes to pytest instead; DB=mariadb, mysql or mariadb-next
+test: ## the first circle of tests on throwaway servers, then the embedded smoke; ARGS="coupons -k race" goes to pytest instead; CIRCLE=other or long, PART=3/12; DB=mariadb, mysql or mariadb-next
 	$(BOOTSTRAP) test $(if $(filter-out mariadb,$(DB)),debootstrap)
-	@exec $(VENV) -m scripts.suite --db "$(DB)" $(ARGS)
+	@exec $(VENV) -m scripts.suite --db "$(DB)" --circle "$(CIRCLE)" --part "$(PART)" $(ARGS)
 
 # Where debootstrap can't be installed, the command itself names the servers that it doesn't meet.
-test-other-servers: ## races, crashes, transactions, idempotency, migrations and backups on MySQL and on the next MariaDB, as root
+test-other-servers: ## races, crashes, transactions, idempotency, migrations and backups on MySQL and on the next MariaDB, as root; PART=3/12
 	$(BOOTSTRAP) test
 	-$(BOOTSTRAP) test debootstrap
-	@exec $(VENV) -m scripts.suite --other-servers
+	@exec $(VENV) -m scripts.suite --other-servers --part "$(PART)"
 
 verify: ## what takes too long for each change, some hours, and a table in the end, in which NOT RUN is what this machine can't: ONLY=containers,fuzz SEED=...
 	$(BOOTSTRAP) test
@@ -114,7 +114,7 @@ simulate: ## seeded runs of all processes in one thread, with crashes at any sta
 
 chaos: ## crashes under load on a stack of its own: DB=sqlite or mariadb, BROKER=redis or rabbitmq, SECONDS=60, SEED=...; or CAMPAIGN=one of those in docs/reliability.md or all, then also QUICK=1 (fewer, shorter faults), PLANTED=1 (with its planted defect)
 	$(BOOTSTRAP) $(if $(CAMPAIGN),campaign,$(if $(filter mariadb,$(DB)),mariadb,run))
-	@exec $(VENV) $(if $(CAMPAIGN),-m scripts.chaos.campaigns --campaign "$(CAMPAIGN)" --quick "$(QUICK)" --planted "$(PLANTED)" --seed "$(SEED)",-m scripts.chaos --db "$(DB)" --broker "$(BROKER)" --seconds "$(SECONDS)" --seed "$(SEED)")
+	@exec $(VENV) $(if $(CAMPAIGN),-m scripts.chaos.campaigns --campaign "$(CAMPAIGN)" --quick "$(QUICK)" --planted "$(PLANTED)" --seed "$(SEED)" --part "$(PART)",-m scripts.chaos --db "$(DB)" --broker "$(BROKER)" --seconds "$(SECONDS)" --seed "$(SEED)")
 
 restore-drill: ## lose MariaDB under load, restore a backup and the binary log into a second server, and measure: SECONDS=60, SEED=..., ROWS=1000000
 	$(BOOTSTRAP) mariadb

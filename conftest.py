@@ -1,5 +1,6 @@
 """The environment of tests: the throwaway servers that `make test` starts, with an empty Redis."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 
@@ -7,6 +8,8 @@ import hypothesis
 import pytest
 import redis
 from django.conf import LazySettings
+from django.db import connection, connections
+from django.test import TransactionTestCase
 from pytest_django import DjangoDbBlocker
 
 from coupons.issuing import issuing
@@ -26,7 +29,7 @@ from shop.operations import heartbeats
 from shop.rates import rate_limits, throttling
 from shop.redis import redis_client as shop_redis
 from shop.redis.handover import leadership
-from shop.tests import open_transactions
+from shop.tests import database, open_transactions
 from shop.tests.racing import wait_until
 
 
@@ -58,11 +61,34 @@ def broker_server() -> Iterator[redis.Redis]:
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+def _schema_dump(
+    django_db_modify_db_settings: None, django_db_blocker: DjangoDbBlocker
+) -> Iterator[contextlib.ExitStack]:
+    """A stack whose close ends the use of the dump: the database is created meanwhile."""
+    with contextlib.ExitStack() as use:
+        with django_db_blocker.unblock():
+            use.enter_context(database.created_from_dump())
+        yield use
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(
+    _schema_dump: contextlib.ExitStack, django_db_setup: None, django_db_blocker: DjangoDbBlocker
+) -> Iterator[None]:
     """The test's database. No test may leave a transaction open, whose locks another test would wait for."""
-    yield
+    with django_db_blocker.unblock():
+        _schema_dump.close()
+        database.empty(connection)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(TransactionTestCase, "_fixture_teardown", _empty_databases)
+        yield
     with django_db_blocker.unblock():
         wait_until(lambda: not open_transactions.of_others())
+
+
+def _empty_databases(test: TransactionTestCase) -> None:
+    for alias in test._databases_names(include_mirrors=False):
+        database.empty(connections[alias])
 
 
 @pytest.fixture(autouse=True)

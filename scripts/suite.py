@@ -1,8 +1,8 @@
-"""`make test`: pytest on throwaway servers, then the embedded smoke. With arguments: pytest alone.
+"""`make test`: the first circle of tests on throwaway servers, then the smoke. With arguments: pytest alone.
 
-Tests that take minutes are marked `long`: without arguments they are left to `make verify`.
+The circles, and which tests are in which, are those of scripts/tests/circles.py.
 
-The whole suite runs in three processes, for many tests wait more than they work; each has a database and a
+Two processes run the tests, one for each core of the machine it is planned for; each has a database and a
 Redis of its own, and each module's tests stay together and in their order.
 """
 
@@ -16,8 +16,7 @@ from pathlib import Path
 
 from scripts.stack import SetupError, children, places, throwaway
 
-WHOLE_SUITE = ("-m", "not long", "--numprocesses", "3", "--dist", "loadfile", "--durations", "25")
-EACH_SERVER = ("-m", "each_server", "--numprocesses", "3", "--dist", "loadfile", "--durations", "10")
+IN_PARALLEL = ("--numprocesses", "2", "--dist", "loadfile", "--no-loadscope-reorder", "--durations", "10")
 PATIENCE_SECONDS = 30
 """How long pytest may take to end its fixtures once it is interrupted."""
 
@@ -25,14 +24,20 @@ PATIENCE_SECONDS = 30
 def main() -> int:
     parser = throwaway.parser("make test")
     parser.add_argument("--other-servers", action="store_true", help="part of the tests on the others")
+    parser.add_argument("--circle", default="", help="first, other or long")
+    parser.add_argument("--part", default="", help="K/N: the Kth of N parts of it")
     asked, arguments = parser.parse_known_args()
+    part = ("--part", asked.part) if asked.part else ()
     if asked.other_servers:
-        return _on_other_servers()
-    code = _pytest_on(asked.db, *(arguments or WHOLE_SUITE))
-    return code if code != 0 or arguments else _run("scripts.smoke", environment=os.environ)
+        return _on_other_servers(*part)
+    if arguments and not asked.circle:
+        return _pytest_on(asked.db, *arguments)
+    circle = asked.circle or "first"
+    code = _pytest_on(asked.db, "--circle", circle, *part, *IN_PARALLEL, *arguments)
+    return code if code != 0 or circle != "first" else _run("scripts.smoke", environment=os.environ)
 
 
-def _on_other_servers() -> int:
+def _on_other_servers(*part: str) -> int:
     """What depends on the database server most, on the kinds that come from a Debian root.
 
     One that can't be had is named, once more at the end, and the others go on.
@@ -47,7 +52,7 @@ def _on_other_servers() -> int:
             not_met.append(f"*** NOT TESTED on {kind}: {children.explain(error)} ***")
             print(not_met[-1], file=sys.stderr, flush=True)
             continue
-        codes.append(_pytest_on(kind, *EACH_SERVER))
+        codes.append(_pytest_on(kind, "-m", "each_server", *part, *IN_PARALLEL))
     for line in not_met:
         print(line, file=sys.stderr, flush=True)
     return max(codes, default=0)

@@ -2,7 +2,8 @@
 
 Each step is a target of make that can be run by itself. A failed one is named, its log is kept, and the
 others go on. A step that this machine can't run is NOT RUN. All of it takes some hours; ONLY=containers,fuzz
-chooses. The exit code is 1 after a failure, and 2 when none failed and something was not run.
+chooses. docs/verified.md keeps how each step ended last, and on which commit. The exit code is 1 after a
+failure, and 2 when none failed and something was not run.
 """
 
 import argparse
@@ -10,16 +11,20 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from scripts.stack import SetupError, children, own_stack, places
 
 STEPS: Mapping[str, str] = {
-    "long-tests": "make test ARGS=-m=long",
+    "tests": "make test CIRCLE=other",
+    "long-tests": "make test CIRCLE=long",
+    "other-servers": "make test-other-servers",
     "containers": "make test-containers",
     "campaigns": "make chaos CAMPAIGN=all",
     "planted": "make chaos CAMPAIGN=all QUICK=1 PLANTED=1",
@@ -40,6 +45,15 @@ MISSING = re.compile(r"firstcome: .*; run this first: .*")
 LAST_LINES = 8
 STOP_SECONDS = 120
 """How long an interrupted step may take to stop what it started."""
+PAGE = places.PROJECT / "docs" / "verified.md"
+HEAD = """# What was verified
+
+`make verify` writes a row when a step ends: the commit that it ran on, and how it ended. NOT RUN is what the
+machine could not run.
+
+| step | command | commit | date | verdict | minutes |
+| --- | --- | --- | --- | --- | ---: |
+"""
 
 
 @dataclass(frozen=True)
@@ -52,9 +66,14 @@ class Result:
     is_run: bool = True
     not_run: Sequence[str] = ()
 
+    @property
+    def verdict(self) -> str:
+        if self.code == 0:
+            return "ok"
+        return f"FAILED ({self.code})" if self.is_run else "NOT RUN"
+
     def __str__(self) -> str:
-        failed = f"FAILED ({self.code})" if self.is_run else "NOT RUN"
-        line = f"{'ok    ' if self.code == 0 else failed} {self.name} ({self.seconds:.0f} s)"
+        line = f"{self.verdict:<6} {self.name} ({self.seconds:.0f} s)"
         return "\n".join([line, *(f"       {one}" for one in self.not_run)])
 
 
@@ -75,16 +94,31 @@ def _chosen(only: str) -> list[str]:
     return [name for name in STEPS if not names or name in names]
 
 
-def verify(names: list[str], seed: str, steps: Mapping[str, str] = STEPS) -> int:
-    """Run these steps; 1 when one failed, 2 when none did and something was not run."""
+def verify(names: list[str], seed: str, steps: Mapping[str, str] = STEPS, page: Path = PAGE) -> int:
+    """Run these steps and record each on the page; 1 when one failed, 2 when none did and one was not run."""
     folder = places.private_folder(places.state()) / "verify"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    results = [_run(name, steps[name], seed, folder / f"{name}.log") for name in names]
+    results = []
+    for name in names:
+        results.append(_run(name, steps[name], seed, folder / f"{name}.log"))
+        record(results[-1], steps[name], page)
     print("", *results, sep="\n", flush=True)
     if any(result.code and result.is_run for result in results):
         return 1
     return 2 if any(result.not_run for result in results) else 0
+
+
+def record(result: Result, command: str, page: Path) -> None:
+    """Write the step's row into the page, in the place of the step's row before."""
+    rows = page.read_text().removeprefix(HEAD).splitlines() if page.exists() else []
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=places.PROJECT, capture_output=True, text=True
+    ).stdout.strip()
+    verdict = "; ".join([result.verdict, *result.not_run])
+    cells = [result.name, f"`{command}`", described, f"{date.today()}", verdict, f"{result.seconds / 60:.0f}"]
+    kept = [row for row in rows if not row.startswith(f"| {result.name} |")]
+    page.write_text(HEAD + "".join(f"{row}\n" for row in [*kept, f"| {' | '.join(cells)} |"]))
 
 
 def words_of(command: str, seed: str) -> list[str]:

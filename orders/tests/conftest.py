@@ -15,6 +15,7 @@ from orders.tests import stepping
 from payments.tests.own_gateway import gateway_process, own_gateway
 from payments.tests.own_stripe import localstripe, own_stripe, stripe_proxy
 from scripts.stack import children, ports, rabbitmq
+from scripts.tests.circles import boots
 from scripts.tests.simulator import Simulator
 from shop.celery import app
 from shop.tests.own_data_platform import SECRET, data_platform_process, own_data_platform
@@ -83,6 +84,7 @@ def _database_url(name: str) -> str:
 
 
 @pytest.fixture(scope="module")
+@boots("a worker")
 def worker(
     django_db_setup: None,
     gateway_process: tuple[Simulator, Path],
@@ -97,6 +99,7 @@ def worker(
 
 
 @pytest.fixture
+@boots("a worker")
 def mortal_worker(
     transactional_db: None, own_gateway: Simulator, own_data_platform: Simulator, tmp_path: Path
 ) -> Iterator["subprocess.Popen[bytes]"]:

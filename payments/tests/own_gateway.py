@@ -15,10 +15,12 @@ from django.conf import LazySettings
 
 from payments.gateways import circuit
 from scripts.stack import ports
+from scripts.tests.circles import boots, once_a_session
 from scripts.tests.simulator import Simulator, running
 
 
 @pytest.fixture(scope="session")
+@once_a_session
 def gateway_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Simulator, Path]]:
     """The process and the folder of its book."""
     folder = tmp_path_factory.mktemp("gateway")
@@ -43,6 +45,7 @@ def empty_book(folder: Path) -> None:
 
 
 @pytest.fixture
+@boots("a gateway simulator")
 def gateway_calling(tmp_path: Path, settings: LazySettings) -> Iterator[Callable[[str], Simulator]]:
     """Start a gateway that posts its webhooks to the address; the shop uses it in this test."""
     with ExitStack() as started:

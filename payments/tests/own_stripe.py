@@ -13,6 +13,7 @@ from django.conf import LazySettings
 
 from payments.tests.stripe_proxy import StripeProxy
 from scripts.stack import children, ports
+from scripts.tests.circles import once_a_session
 
 # Its own command listens on every address there is.
 PROGRAM = """
@@ -25,6 +26,7 @@ SECRET = "whsec_only_for_tests"
 
 
 @pytest.fixture(scope="session")
+@once_a_session
 def localstripe(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the process itself, without the proxy."""
     port, log = ports.free(), tmp_path_factory.mktemp("localstripe") / "log"

@@ -24,6 +24,27 @@ def test_a_step_is_a_target_with_variables_that_the_makefile_takes(name: str):
         assert f"$({variable.partition('=')[0]})" in recipe[1]
 
 
+def test_a_failed_step_is_named_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("FIRSTCOME_VAR", str(tmp_path))
+    steps = {"first": "sh -c exit${IFS}3", "second": "echo done"}
+    assert verify.verify(["first", "second"], seed="", steps=steps, page=tmp_path / "page") == 1
+    printed = capsys.readouterr().out
+    assert "FAILED (3) first" in printed
+    assert "ok     second" in printed
+    assert (tmp_path / "verify" / "second.log").read_text() == "done\n"
+    rows = (tmp_path / "page").read_text().removeprefix(verify.HEAD).splitlines()
+    assert [(row.split(" | ")[0], row.split(" | ")[4]) for row in rows] == [
+        ("| first", "FAILED (3)"),
+        ("| second", "ok"),
+    ]
+    # The row of a step that runs again takes the place of the one before.
+    assert verify.verify(["first"], seed="", steps={"first": "true"}, page=tmp_path / "page") == 0
+    rows = (tmp_path / "page").read_text().removeprefix(verify.HEAD).splitlines()
+    assert [row.split(" | ")[0] for row in rows] == ["| second", "| first"]
+
+
 @every_case(
     "said",
     [
@@ -56,9 +77,9 @@ def test_the_exit_code_says_whether_a_step_failed_or_was_not_run(
     makefile = tmp_path / "Makefile"
     makefile.write_text("absent:\n\t@echo absent: NOT RUN: no root; exit 2\nwrong:\n\t@exit 1\n")
     steps = {name: f"make {name} --file={makefile}" for name in ("absent", "wrong")} | {"good": "true"}
-    assert verify.verify(["absent", "good"], seed="", steps=steps) == 2
-    assert verify.verify(["absent", "wrong", "good"], seed="", steps=steps) == 1
-    assert verify.verify(["good"], seed="", steps=steps) == 0
+    assert verify.verify(["absent", "good"], seed="", steps=steps, page=tmp_path / "page") == 2
+    assert verify.verify(["absent", "wrong", "good"], seed="", steps=steps, page=tmp_path / "page") == 1
+    assert verify.verify(["good"], seed="", steps=steps, page=tmp_path / "page") == 0
 
 
 def test_a_command_without_root_says_what_a_step_is_known_by(

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from pytest_django import DjangoDbBlocker
 
+from scripts.tests.circles import boots
 from shop.tests import tally
 from shop.tests.live import web
 from shop.tests.outages import own_redis
@@ -30,6 +31,7 @@ def counting(tally_tables: None, transactional_db: None) -> None:
 
 # Not for the session: it would advance the sales of other packages' tests.
 @pytest.fixture(scope="package")
+@boots("a web server")
 def live_web(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a real web server with two worker processes; it sees what tests commit."""
     folder = tmp_path_factory.mktemp("web")

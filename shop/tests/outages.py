@@ -13,6 +13,7 @@ from django.db import connection, connections
 
 from scripts.stack import children, ports
 from scripts.stack.mariadb import SEARCH_PATH
+from scripts.tests.circles import boots
 from shop.concurrency import thread_pool
 from shop.observability import gauges
 from shop.redis import redis_client
@@ -74,6 +75,7 @@ def database_away() -> Iterator[None]:
 
 
 @pytest.fixture
+@boots("a Redis server", in_first_circle=True)
 def own_redis(settings: LazySettings, tmp_path: Path) -> Iterator[OwnRedis]:
     """A running Redis that the shop uses in this test, and that the test can stop and start."""
     server = OwnRedis(tmp_path)

@@ -14,6 +14,7 @@ import pytest
 from django.conf import LazySettings
 
 from scripts.stack import ports
+from scripts.tests.circles import once_a_session
 from scripts.tests.simulator import Simulator, everything, running
 
 SECRET = "the shop's and the data platform's"
@@ -22,6 +23,7 @@ REFUSED = "test.refused"
 
 
 @pytest.fixture(scope="session")
+@once_a_session
 def data_platform_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Simulator, Path]]:
     """The process, which accepts only signed requests, and the folder of its book."""
     folder = tmp_path_factory.mktemp("data_platform")
