@@ -50,6 +50,7 @@ def alertmanager(tmp_path_factory: pytest.TempPathFactory, start_script) -> Iter
         yield url
 
 
+@pytest.mark.boots("Alertmanager and amtool")
 @every_case("severity", ["page", "ticket"])
 def test_an_alert_goes_to_the_receiver_of_its_severity(severity: str):
     words = ("config", "routes", "test", f"--config.file={rules.ALERTMANAGER}", f"severity={severity}")
@@ -68,6 +69,7 @@ def test_every_alert_that_inhibits_or_is_inhibited_exists():
     assert {"DatabaseAway", "TargetDown", "ErrorBudgetBurn1h"} <= named
 
 
+@pytest.mark.boots("Alertmanager and amtool")
 @every_case(
     ("cause", "explained", "not_explained"),
     [
@@ -107,6 +109,7 @@ def test_what_another_alert_explains_is_not_sent(
     send(alertmanager, [labels | mark for labels in (cause, explained, not_explained)], is_over=True)
 
 
+@pytest.mark.boots("Alertmanager and amtool")
 def test_addresses_come_from_the_environment(start_script, tmp_path: Path):
     text = start_script.configuration(rules.ALERTMANAGER.read_text(), {"PAGER_WEBHOOK_URL": PAGER})
     made = tmp_path / "alertmanager.yml"

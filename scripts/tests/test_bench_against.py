@@ -90,6 +90,7 @@ def commit(project: Path, message: str) -> None:
     git(project, "commit", "--quiet", "--message", message)
 
 
+@pytest.mark.boots("git")
 @every_case("name", ["first", "main~1", "HEAD^", "full hash", "short hash"])
 def test_a_commit_is_found_by_hash_branch_and_tag(repository: Path, name: str):
     sha = git(repository, "rev-parse", "first")
@@ -97,6 +98,7 @@ def test_a_commit_is_found_by_hash_branch_and_tag(repository: Path, name: str):
     assert commits.find(name, project=repository) == commits.Commit(sha=sha, name=name)
 
 
+@pytest.mark.boots("git")
 def test_a_checkout_shares_the_environment_and_is_removed_at_the_end(repository: Path, tmp_path: Path):
     head = commits.find("HEAD", project=repository)
     with commits.checked_out(head, tmp_path / "other", project=repository) as folder:

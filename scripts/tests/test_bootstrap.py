@@ -35,6 +35,7 @@ def test_an_old_python_can_read_far_enough_to_say_what_is_missing():
     assert imported <= set(sys.stdlib_module_names)
 
 
+@pytest.mark.boots("Python, pip, make or npm")
 def test_a_missing_venv_module_is_one_line_with_the_package():
     pretend = (
         "import sys; sys.modules['ensurepip'] = None; import scripts.bootstrap as b; b.make_environment()"
@@ -46,6 +47,7 @@ def test_a_missing_venv_module_is_one_line_with_the_package():
     assert f"sudo apt-get install -y {package}" in ran.stderr
 
 
+@pytest.mark.boots("Python, pip, make or npm")
 def test_a_failing_pip_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(bootstrap, "VENV", tmp_path)
     noise = (
@@ -95,6 +97,7 @@ def test_what_is_missing_is_named_by_its_debian_package(tmp_path: Path, monkeypa
     assert list(system_packages.missing(Needs(mariadb=False, chromium=True))) == ["chromium"]
 
 
+@pytest.mark.boots("Python, pip, make or npm")
 @every_case(
     ("target", "purpose"),
     [
@@ -122,6 +125,7 @@ def test_the_npm_packages_are_pinned_by_hashes_and_name_no_registry():
         assert "resolved" not in package, name
 
 
+@pytest.mark.boots("Python, pip, make or npm")
 def test_a_failing_npm_says_why_and_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     pins, folder, npm = tmp_path / "pins", tmp_path / "folder", tmp_path / "bin" / "npm"
     pins.mkdir()

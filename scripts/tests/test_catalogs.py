@@ -111,6 +111,7 @@ def texts(paths: Sequence[Path]) -> dict[str, str]:
     }
 
 
+@pytest.mark.boots("git")
 def test_two_branches_are_united(project: Path) -> None:
     git(project, "init", "-q", "-b", "main")
     (project / ".gitattributes").write_text("*.mo binary\n")

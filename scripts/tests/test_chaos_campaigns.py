@@ -87,6 +87,7 @@ def test_orders_that_are_all_refused_while_redis_is_away_are_a_finding(
     assert seen.findings == findings
 
 
+@pytest.mark.boots("mount")
 @pytest.mark.skipif(os.getuid() != 0, reason="mounting a file system takes root")
 def test_a_disk_that_is_full_refuses_rows_and_is_free_again_afterwards(tmp_path: Path) -> None:
     instance = Instance(home=tmp_path, port=1, database="mariadb")

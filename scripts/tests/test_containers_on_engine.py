@@ -138,6 +138,7 @@ def test_a_check_that_fails_is_named_and_the_others_are_not(capsys: pytest.Captu
     assert "1 of 2 checks failed, 2 checks in 1 min 1 s; " in printed.splitlines()[-1]
 
 
+@pytest.mark.boots("shell programs")
 def test_without_network_it_says_what_it_needs_in_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -155,6 +156,7 @@ def test_without_network_it_says_what_it_needs_in_a_line(
     assert "it needs Debian's packages from the network" in last
 
 
+@pytest.mark.boots("shell programs")
 def test_collected_client_programs_run_with_libraries_of_their_own(tmp_path: Path):
     """ops/backup/collect.sh, with another program in the place of MySQL's."""
     source, target = tmp_path / "source", tmp_path / "target"

@@ -70,6 +70,7 @@ def test_expressions_say_what_prometheus_is_to_compute():
     assert expressions.state("firstcome_events_dead") == "max without (instance, job) (firstcome_events_dead)"
 
 
+@pytest.mark.boots("promtool")
 def test_prometheus_understands_every_query(tmp_path: Path):
     """As the expressions of recording rules, which its own tool checks."""
     found = [

@@ -36,10 +36,11 @@ ARGUMENTS = re.compile(r'make test ARGS="([^"]+)"')
 SETTINGS_OF_A_ROW = re.compile(r"`([A-Z]+_[A-Z_]+)`")
 
 
-def offenders(found: Callable[[Path], Iterable[str]], *, in_history: bool = False) -> list[str]:
-    """What the rule finds on any page, each with its page; what CHANGELOG names may be gone since."""
+def refuse(found: Callable[[Path], Iterable[str]], *, in_history: bool = False) -> None:
+    """Fail with all that the rule finds on any page; what CHANGELOG names may be gone since."""
     pages = [page for page in PAGES if in_history or page.name != "CHANGELOG.md"]
-    return [f"{page.parent.name}/{page.name}: {one}" for page in pages for one in found(page)]
+    named = [f"{page.relative_to(places.PROJECT)}: {one}" for page in pages for one in found(page)]
+    assert not named, "\n".join(named)
 
 
 def test_every_link_leads_somewhere():
@@ -49,7 +50,7 @@ def test_every_link_leads_somewhere():
         links = (link.partition("#")[0] for link in re.findall(r"\]\(([^):]+)\)", page.read_text()))
         return (link for link in links if not _is_there(page.parent, link))
 
-    assert offenders(found, in_history=True) == []
+    refuse(found, in_history=True)
 
 
 def test_every_path_is_there():
@@ -59,7 +60,7 @@ def test_every_path_is_there():
         if "howto" not in page.parts:  # which name tests that they add
             yield from (one for one in modules if ".py" in one and not _defines(*one.partition("::")[::2]))
 
-    assert offenders(found) == []
+    refuse(found)
 
 
 def test_every_symbol_and_name_of_the_code_is_there():
@@ -75,7 +76,7 @@ def test_every_symbol_and_name_of_the_code_is_there():
             if not is_there:
                 yield code
 
-    assert offenders(found) == []
+    refuse(found)
 
 
 def test_every_make_target_command_and_module_is_there():
@@ -93,7 +94,7 @@ def test_every_make_target_command_and_module_is_there():
             if not (path.with_suffix(".py").is_file() or (path / "__main__.py").is_file()):
                 yield module
 
-    assert offenders(found) == []
+    refuse(found)
 
 
 def test_what_is_not_there_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -105,7 +106,7 @@ def test_what_is_not_there_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert _resolves("shop.http.pagination.LARGEST_PAGE")
     page = tmp_path / "page.md"
     page.write_text(
-        "`orders/prices.py` `orders/pricing.py::split` [a](gone.md) `make gone`\n```sh\nif\n```\n"
+        "`orders/prices.py` `orders/pricing.py::split` [a](gone.md) `make gone`\n```json\n{\n```\n"
     )
     monkeypatch.setitem(globals(), "PAGES", [page])
     monkeypatch.setattr(places, "PROJECT", tmp_path)
@@ -156,6 +157,8 @@ READ: dict[str, Callable[[str], object]] = {
 NOT_PARSED = {"", "text", "diff", "typescript", "sql", "promql"}
 
 
+@pytest.mark.boots("sh, which reads blocks of shell")
+@pytest.mark.first_circle
 def test_every_block_of_code_can_be_read():
     def found(page: Path) -> Iterable[str]:
         for block in documented.blocks(page.read_text()):
@@ -166,7 +169,7 @@ def test_every_block_of_code_can_be_read():
             except Exception as error:
                 yield f"line {block.line}: {error!r}"
 
-    assert offenders(found, in_history=True) == []
+    refuse(found, in_history=True)
 
 
 @cache

@@ -18,6 +18,7 @@ PAGES = sorted([*DOCS.rglob("*.md"), *(places.PROJECT / name for name in docs_si
 CODES = documented.page("reference/codes.md")
 
 
+@pytest.mark.boots("zensical")
 def test_the_site_is_built_without_a_warning_and_served_on_loopback(tmp_path: Path) -> None:
     site = docs_site.build(tmp_path)
 
@@ -45,6 +46,7 @@ def test_the_site_is_built_without_a_warning_and_served_on_loopback(tmp_path: Pa
         children.stop(child)
 
 
+@pytest.mark.boots("zensical")
 def test_a_link_or_an_anchor_that_leads_nowhere_ends_the_build(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,6 +47,7 @@ def instance_of(gateway: Simulator, home: Path) -> Instance:
     return Instance(home=home, port=gateway.port - 1, database="sqlite")
 
 
+@pytest.mark.boots("a simulator, a worker with a Redis, or RabbitMQ")
 def test_every_call_to_a_slow_gateway_takes_2600_ms_and_then_no_longer(tmp_path: Path) -> None:
     with running("gateway", tmp_path, "--latency-ms", "0") as gateway:
         with faults.lasting(Fault("slow", "gateway", 1), instance_of(gateway, tmp_path)):
@@ -56,6 +57,7 @@ def test_every_call_to_a_slow_gateway_takes_2600_ms_and_then_no_longer(tmp_path:
         assert gateway.get("/latency")[1]["ms"] is None
 
 
+@pytest.mark.boots("a simulator, a worker with a Redis, or RabbitMQ")
 def test_a_gateway_that_dies_while_it_is_slow_is_not_slow_any_more(tmp_path: Path) -> None:
     with ExitStack() as stack:
         with running("gateway", tmp_path, "--latency-ms", "0") as gateway:
@@ -98,6 +100,7 @@ def stack(tmp_path: Path) -> Iterator[Instance]:
         yield instance
 
 
+@pytest.mark.boots("a simulator, a worker with a Redis, or RabbitMQ")
 def test_a_second_worker_starts_with_the_right_time_and_then_is_five_minutes_ahead(stack: Instance) -> None:
     log = stack.logs / "clock-jump-worker.log"
     began = datetime.now().astimezone()
@@ -124,6 +127,7 @@ def test_a_second_worker_starts_with_the_right_time_and_then_is_five_minutes_ahe
     assert logged()[-1] - began < timedelta(seconds=clock_jump.JUMP_SECONDS + 120)
 
 
+@pytest.mark.boots("a simulator, a worker with a Redis, or RabbitMQ")
 def test_a_broker_answers_again_after_each_of_its_faults(rabbitmq_process: OwnRabbitMQ) -> None:
     series = faults.broker_series(rabbitmq_process, pauses=PAUSES)
     assert {fault.sort for fault in drawn(series, seed="1")} == {"kill", "freeze", "down"}

@@ -65,6 +65,7 @@ def answering(text: bytes) -> Callable[[socket.socket], None]:
     return answer
 
 
+@pytest.mark.boots("a whole shop, or sleep")
 def test_the_shop_answers_a_fuzz_of_20_seconds_without_a_finding(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -137,6 +138,7 @@ def test_of_all_5xx_only_a_503_that_says_when_to_come_back_is_no_failure(
     assert is_server_error(status, head) is expected
 
 
+@pytest.mark.boots("a whole shop, or sleep")
 def test_a_process_that_died_is_a_finding(tmp_path: Path):
     own = {**os.environ, process_identity.MARK: str(tmp_path)}
     with subprocess.Popen(["sleep", "60"], env=own) as process:

@@ -119,6 +119,7 @@ def test_forms_and_addresses_that_are_none_end_nothing(gateway: Simulator, key: 
     assert found(gateway, key)["status"] == "pending"
 
 
+@pytest.mark.boots("a gateway simulator that is killed")
 def test_without_a_decision_it_is_declined_after_a_while_also_after_a_kill(tmp_path: Path) -> None:
     options = ["--latency-ms", "0", "--action-seconds", "1", "--public-url", "https://pay.example/"]
     with running("gateway", tmp_path, *options) as gateway:

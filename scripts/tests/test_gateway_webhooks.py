@@ -127,6 +127,7 @@ def test_a_shop_that_fails_gets_the_same_event_again(gateway: Simulator, listene
     wait_until(lambda: undelivered(gateway) == 0)
 
 
+@pytest.mark.boots("a gateway simulator that is killed")
 def test_what_a_shop_that_is_down_misses_is_sent_by_the_next_process(tmp_path: Path) -> None:
     port = ports.free()
     url = f"http://{ports.HOST}:{port}/"
@@ -144,6 +145,7 @@ def test_what_a_shop_that_is_down_misses_is_sent_by_the_next_process(tmp_path: P
     assert sorted(event["data"]["key"] for event in listener.events()) == ["key-0", "key-1", "key-2"]
 
 
+@pytest.mark.boots("a gateway simulator that is killed")
 def test_a_pending_charge_is_settled_and_sent_after_a_kill(tmp_path: Path, listener: Listener) -> None:
     with calling(tmp_path, listener.url, running) as gateway:
         charge(gateway)

@@ -14,6 +14,8 @@ from django.db import connection
 from scripts.stack import places
 from scripts.tests import documented
 
+pytestmark = pytest.mark.boots("ruff and pytest in a copy of the project")
+
 GUIDES = ("add-a-strategy", "add-a-gateway", "add-a-partner", "add-a-saga-step")
 SECONDS = 240
 TESTS = re.compile(r'^make test ARGS="(.+)"$', re.MULTILINE)

@@ -27,6 +27,8 @@ from shop.db.mysql.patience import LONG_READ_TIMEOUT_SECONDS
 from shop.observability import catalogue
 from shop.server import worker
 
+pytestmark = pytest.mark.boots("kubectl and promtool")
+
 DOCKERFILE = (places.PROJECT / "Dockerfile").read_text()
 COMPOSE = yaml.safe_load((places.PROJECT / "docker-compose.yml").read_text())["services"]
 PAGE = (places.PROJECT / "docs" / "kubernetes.md").read_text()

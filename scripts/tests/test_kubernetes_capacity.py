@@ -3,6 +3,7 @@
 import math
 import re
 
+import pytest
 from django.conf import settings
 
 from coupons.queue import settlement
@@ -15,6 +16,8 @@ from shop.concurrency.event_loop import LOOKUP_POOL
 from shop.http.pages.pages import SCRAPE_POOL
 from shop.observability import reading
 from shop.operations import dispatch, health
+
+pytestmark = pytest.mark.boots("kubectl")
 
 MIB, GIB = 2**20, 2**30
 UNITS = {"M": MIB, "G": GIB, "Mi": MIB, "Gi": GIB}

@@ -160,6 +160,7 @@ def lab(home: Path, *words: str) -> subprocess.Popen[str]:
 # --- the whole ---
 
 
+@pytest.mark.boots("a whole shop, and k6")
 def test_ctrl_c_ends_it_cleanly_and_keeps_what_was_measured(tmp_path: Path):
     out = tmp_path / "out"
     words = ("--quick", "1", "--scenario", "race,steady", "--strategies", "group_commit,pessimistic")
@@ -202,6 +203,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         yield Bench(Lab(instance, folder / "out", Console(file=said)), cases, said)
 
 
+@pytest.mark.boots("a whole shop, and k6")
 @pytest.mark.parametrize(
     "scenarios",
     [{"race", "pool"}, {"orders"}, {"steps_orders"}],
@@ -230,6 +232,7 @@ def test_every_strategy_keeps_the_laws_but_the_one_without_locks(bench: Bench, s
         assert f"## {one['scenario']}" in (bench.lab.folder / "report.md").read_text()
 
 
+@pytest.mark.boots("a whole shop, and k6")
 def test_a_ramp_ends_at_its_first_step_that_is_too_much_and_names_the_wall(bench: Bench):
     [case] = [one for one in bench.cases if one.name == "steps_orders group_commit placed"]
     bench.lab.staff = bench.lab.staff or seeded(bench.lab.instance, case.load.accounts)
@@ -242,6 +245,7 @@ def test_a_ramp_ends_at_its_first_step_that_is_too_much_and_names_the_wall(bench
     assert measured["wall"]["name"] in {*wall.RULES, wall.NOT_NAMED} and "cores are busy" in str(measured)
 
 
+@pytest.mark.boots("a whole shop, and k6")
 def test_what_the_audit_finds_broken_is_a_finding_of_the_rows(bench: Bench, tmp_path: Path):
     """A case that issues coupons doesn't see by itself that stock doesn't add up any more."""
     [case] = [one for one in bench.cases if one.name == "race group_commit"]

@@ -16,6 +16,8 @@ from scripts.stack import SetupError
 from scripts.stack.instance import Instance
 from scripts.tests.cases import every_case
 
+pytestmark = pytest.mark.boots("k6")
+
 CALLERS = 12
 Reply = tuple[int, dict, dict[str, str]]
 COUPON: Reply = (201, {"code": "C"}, {})

@@ -13,6 +13,8 @@ from scripts.bench.load import Figures
 from scripts.stack import SetupError
 from scripts.stack.instance import Instance
 
+pytestmark = pytest.mark.boots("k6")
+
 USERS = 300
 
 

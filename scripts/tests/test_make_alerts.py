@@ -72,6 +72,7 @@ def test_what_is_right_is_no_finding():
     assert list(alerts.find_faults(taken, phase)) == []
 
 
+@pytest.mark.boots("a whole shop with Prometheus")
 def test_three_alerts_fire_and_clear_on_a_stack(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """The quick choice of `make alerts`: a row, a server's limit and a process."""
     names = ["StockNegative", "ConnectionsSaturated", "ExporterDown"]

@@ -5,8 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from scripts.stack import instance as instances
 from scripts.stack import places
+
+pytestmark = pytest.mark.boots("`make manage`")
 
 OF_THE_TESTS = {"DATABASE_URL", "REDIS_URL", "BROKER_URL", "SECRET_KEY", "GATEWAY_URL"}
 

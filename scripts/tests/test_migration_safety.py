@@ -1,5 +1,6 @@
 """Migrations run while processes of the release before serve: these tests say which ones may."""
 
+import pytest
 from django.db import migrations, models
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations.base import Operation
@@ -25,6 +26,7 @@ def problems(*operations: Operation, atomic: bool = True) -> list[str]:
     return migration_safety.problems(loader, released=released)
 
 
+@pytest.mark.boots("git")
 def test_the_release_before_works_on_the_schema_of_every_migration_since():
     released = previous_release.migrations()
     assert ("orders", "0001_initial") in released

@@ -20,6 +20,8 @@ from scripts.stack.programs import faketime
 from scripts.tests.cases import every_case
 from scripts.tests.simulator import wait_until
 
+pytestmark = pytest.mark.boots("a MariaDB whose clock is moved")
+
 DAY = timedelta(days=1)
 RETENTION_SECONDS = 86_400
 SAGA = (

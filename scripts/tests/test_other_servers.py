@@ -35,6 +35,7 @@ def a_debootstrap(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(debian, "MEGABYTES_NEEDED", 1)
 
 
+@pytest.mark.boots("a debootstrap of the test")
 @pytest.mark.parametrize(
     ("script", "words"),
     [

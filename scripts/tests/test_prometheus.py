@@ -12,6 +12,8 @@ from scripts.stack import SetupError
 from scripts.stack.programs import prometheus
 from scripts.tests.simulator import wait_until
 
+pytestmark = pytest.mark.boots("Prometheus")
+
 RULES = {
     "groups": [
         {

@@ -15,6 +15,8 @@ from scripts.chaos.campaigns.network import proxy
 from scripts.chaos.campaigns.network.proxy import State
 from scripts.stack import children, ports
 
+pytestmark = pytest.mark.boots("the proxy of a link")
+
 PATIENCE_SECONDS = 5.0
 QUIET_SECONDS = 0.3
 """Nothing is expected to come within these."""

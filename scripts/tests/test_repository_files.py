@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 from scripts.stack import places
+
+pytestmark = pytest.mark.boots("the hooks of pre-commit")
 
 HOOKS = yaml.safe_load((places.PROJECT / ".pre-commit-config.yaml").read_text())["repos"]
 

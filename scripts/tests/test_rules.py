@@ -99,6 +99,7 @@ def test_unit_tests_see_each_alert_quiet_then_firing_then_clear():
     assert [name for name in ALERTS if not is_seen(name)] == []
 
 
+@pytest.mark.boots("promtool")
 @pytest.mark.parametrize("change", ["({}) unless on () vector(1)", "vector(1)"], ids=["never", "always"])
 def test_promtool_notices_an_alert_that_fires_never_or_always(tmp_path: Path, change: str):
     """One for all: the test above holds each alert to a check that fails then."""

@@ -18,16 +18,19 @@ def changes() -> list[Change]:
     return schema_changes.measure({**os.environ})
 
 
+@pytest.mark.boots("migrations, and git")
 def test_the_page_lists_each_schema_change_with_the_algorithm_that_the_server_needs(changes: list[Change]):
     text = schema_changes.page(changes)
     assert schema_changes.PAGE.read_text() == text, "run `make schema-changes`"
 
 
+@pytest.mark.boots("migrations, and git")
 def test_no_migration_since_the_last_release_has_writers_wait_without_a_reason(changes: list[Change]):
     released = previous_release.migrations()
     assert schema_changes.blocking_changes(changes, released=released) == []
 
 
+@pytest.mark.boots("migrations, and git")
 @every_case(
     ("statement", "algorithm"),
     [

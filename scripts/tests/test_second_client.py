@@ -12,6 +12,8 @@ from scripts.chaos.faults import Fault
 from scripts.stack import children, database, ports
 from scripts.stack.instance import Instance
 
+pytestmark = pytest.mark.boots("a MariaDB")
+
 NO_WAIT = "SELECT id FROM inventory_product WHERE id = 1 FOR UPDATE NOWAIT"
 WRITE = "UPDATE inventory_product SET on_hand = on_hand + 1"
 CONNECTIONS = 40

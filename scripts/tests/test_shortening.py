@@ -4,12 +4,14 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
 import yaml
 
 from scripts.monitoring import rules, shortening
 from scripts.stack.programs import prometheus
 
 
+@pytest.mark.boots("promtool")
 def test_the_rules_differ_in_durations_alone(tmp_path: Path):
     files = shortening.write_rules(tmp_path)
     assert [path.name for path in files] == [path.name for path in rules.files()]

@@ -31,6 +31,7 @@ def kill(simulator: Simulator) -> None:
     POOL.clear()
 
 
+@pytest.mark.boots("simulators that are killed, signalled or refused")
 def test_a_killed_gateway_forgets_nothing(tmp_path: Path) -> None:
     with running("gateway", tmp_path, *QUICK) as gateway:
         charged = charge(gateway, "ok", "tok_ok", amount=100)
@@ -52,6 +53,7 @@ def test_a_killed_gateway_forgets_nothing(tmp_path: Path) -> None:
         assert again.post("/refunds", {"charge": charged[1]["id"], "amount": 40}, key="refund") == refunded
 
 
+@pytest.mark.boots("simulators that are killed, signalled or refused")
 def test_a_slow_charge_is_settled_by_the_next_process(tmp_path: Path) -> None:
     with running("gateway", tmp_path) as gateway, ThreadPoolExecutor() as pool:
         pool.submit(charge, gateway, "slow", "tok_slow")
@@ -63,6 +65,7 @@ def test_a_slow_charge_is_settled_by_the_next_process(tmp_path: Path) -> None:
         wait_until(lambda: found(again, "slow")[0]["status"] == "succeeded")
 
 
+@pytest.mark.boots("simulators that are killed, signalled or refused")
 def test_whatever_was_answered_before_a_kill_is_in_the_book(tmp_path: Path) -> None:
     with running("gateway", tmp_path, "--latency-ms", "2") as gateway, ThreadPoolExecutor(16) as pool:
         charging = [pool.submit(charge, gateway, f"key-{number}", "tok_ok") for number in range(5000)]
@@ -82,6 +85,7 @@ def ended_well(one: Future[Any]) -> bool:
     return not one.cancelled() and one.exception() is None
 
 
+@pytest.mark.boots("simulators that are killed, signalled or refused")
 def test_a_killed_data_platform_forgets_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EVENT_SECRET", raising=False)
     with running("data_platform", tmp_path) as platform:
@@ -94,6 +98,7 @@ def test_a_killed_data_platform_forgets_nothing(tmp_path: Path, monkeypatch: pyt
         assert again.post("/events", event("event-2"))[1]["repeated"] == 1
 
 
+@pytest.mark.boots("simulators that are killed, signalled or refused")
 def test_a_killed_partner_forgets_nothing(tmp_path: Path) -> None:
     good = ("--failure-rate", "0", "--late-rate", "0", "--silent-rate", "0", "--lost-rate", "0")
     with running("partner", tmp_path, *good) as partner:
@@ -105,6 +110,7 @@ def test_a_killed_partner_forgets_nothing(tmp_path: Path) -> None:
         assert partner.post("/registrations", {"key": "k2", "code": "BBB"})[0] == 410
 
 
+@pytest.mark.boots("simulators that are killed, signalled or refused")
 @pytest.mark.parametrize("signal", [SIGTERM, SIGINT])
 def test_a_signal_ends_it_promptly_without_an_answer_to_waiting_calls(tmp_path: Path, signal: int) -> None:
     with running("gateway", tmp_path) as gateway, ThreadPoolExecutor() as pool:
@@ -116,6 +122,7 @@ def test_a_signal_ends_it_promptly_without_an_answer_to_waiting_calls(tmp_path: 
     assert gateway.log.read_text() == f"gateway: listening on http://127.0.0.1:{gateway.port}\n"
 
 
+@pytest.mark.boots("simulators that are killed, signalled or refused")
 @pytest.mark.parametrize("name", ["gateway", "data_platform", "partner"])
 def test_a_simulator_listens_on_one_address_of_loopback_unless_host_opens_it_to_others(
     name: str, tmp_path: Path
@@ -137,6 +144,7 @@ def test_a_program_that_runs_a_simulator_may_set_its_default_host(monkeypatch: p
     assert process.arguments("gateway", default_port=8001).parse_args(["--book", "book"]).host == "0.0.0.0"
 
 
+@pytest.mark.boots("simulators that are killed, signalled or refused")
 def test_what_a_simulator_can_not_start_with_gives_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,6 +165,7 @@ def test_what_a_simulator_can_not_start_with_gives_one_line(
         assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.boots("simulators that are killed, signalled or refused")
 def test_no_simulator_loads_django() -> None:
     names = ", ".join(f"scripts.simulators.{one}" for one in ("gateway", "data_platform", "partner"))
     program = f"import sys, {names}; sys.exit('django' in sys.modules)"

@@ -126,12 +126,14 @@ def family(home: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
         process_identity.kill({leader.pid, child})
 
 
+@pytest.mark.boots("processes of a family")
 def test_a_process_and_its_children_are_found(home: Path, family: tuple[subprocess.Popen[str], int]):
     leader, child = family
     assert process_identity.of_state(home) == {leader.pid, child}
     assert int((home / "run" / "web.pid").read_text()) == leader.pid
 
 
+@pytest.mark.boots("processes of a family")
 def test_orphans_of_a_killed_process_are_found(home: Path, family: tuple[subprocess.Popen[str], int]):
     leader, child = family
     leader.kill()
@@ -140,6 +142,7 @@ def test_orphans_of_a_killed_process_are_found(home: Path, family: tuple[subproc
     assert process_identity.group_of(home / "run", "web") == {child}
 
 
+@pytest.mark.boots("processes of a family")
 def test_another_state_folder_has_nothing_to_do_with_them(
     tmp_path: Path, home: Path, family: tuple[subprocess.Popen[str], int]
 ):

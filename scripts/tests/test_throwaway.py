@@ -21,6 +21,7 @@ def test_the_database_keeps_what_it_commits_and_allows_what_races_need():
         assert cursor.fetchone() == (1, 1, 1)
 
 
+@pytest.mark.boots("pytest, a MariaDB, or children")
 def test_pytest_refuses_servers_that_were_not_started_for_it():
     environment = {name: value for name, value in os.environ.items() if name != "FIRSTCOME_TEST"}
     ran = subprocess.run(
@@ -34,6 +35,7 @@ def test_pytest_refuses_servers_that_were_not_started_for_it():
     assert "make test-services" in ran.stderr
 
 
+@pytest.mark.boots("pytest, a MariaDB, or children")
 def test_a_child_that_dies_at_its_start_is_reported_with_its_last_lines(tmp_path: Path):
     log = tmp_path / "child.log"
     words = [sys.executable, "-c", "raise SystemExit('the disk is on fire')"]
@@ -42,6 +44,7 @@ def test_a_child_that_dies_at_its_start_is_reported_with_its_last_lines(tmp_path
         children.wait_until(lambda: False, name="oven", child=child, log=log, within_seconds=60)
 
 
+@pytest.mark.boots("pytest, a MariaDB, or children")
 def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path):
     parent_words = """
 import os, sys, time
@@ -73,6 +76,7 @@ def _is_gone(pid: int) -> bool:
     return state == "Z"
 
 
+@pytest.mark.boots("pytest, a MariaDB, or children")
 def test_a_background_job_gets_ctrl_c_once_and_cleans_up_undisturbed(tmp_path: Path):
     words = """
 import os, signal, sys
@@ -110,6 +114,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
         children.stop(child)
 
 
+@pytest.mark.boots("pytest, a MariaDB, or children")
 def test_it_keeps_what_it_commits_and_keeps_to_itself(server: Server) -> None:
     connection = MySQLdb.connect(unix_socket=str(server.socket), user=mariadb.USER, password=server.password)
     with connection.cursor() as cursor:

@@ -24,6 +24,7 @@ def test_a_step_is_a_target_with_variables_that_the_makefile_takes(name: str):
         assert f"$({variable.partition('=')[0]})" in recipe[1]
 
 
+@pytest.mark.boots("the steps of `make verify`")
 def test_a_failed_step_is_named_and_the_others_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -70,6 +71,7 @@ def test_a_part_that_was_not_run_is_named_and_hides_no_failure():
     assert str(verify.result_of("a", words, 2, 3.0, said)) == f"FAILED (2) a (3 s)\n       {said}"
 
 
+@pytest.mark.boots("the steps of `make verify`")
 def test_the_exit_code_says_whether_a_step_failed_or_was_not_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
