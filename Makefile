@@ -8,7 +8,7 @@ endif
 BOOTSTRAP := @$(PYTHON) scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run manage test test-other-servers test-containers verify test-services smoke bench metrics-cost board-cost sale-load feed-cost webhook-load hot-row staff-pages bulk retention growth lab scale scale-measure scale-lint simulate chaos restore-drill soak alerts screenshots cluster cluster-status cluster-drill check format openapi reference clients schema-changes messages docs dashboards audit-dependencies sbom fuzz lock
+.PHONY: help run manage test test-other-servers test-containers verify test-services smoke bench lab simulate chaos restore-drill soak alerts cluster cluster-status cluster-drill check format openapi reference clients schema-changes messages docs dashboards audit-dependencies sbom fuzz lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,17 +22,17 @@ manage: ## a management command in that environment: ARGS="audit --json"
 	@exec $(VENV) -m scripts.manage --port "$(PORT)" --db "$(DB)" $(ARGS)
 
 test: ## the first circle of tests on throwaway servers, then the embedded smoke; ARGS="coupons -k race" goes to pytest instead; CIRCLE=other or long, PART=3/12; DB=mariadb, mysql or mariadb-next
-	$(BOOTSTRAP) test $(if $(filter-out mariadb,$(DB)),debootstrap)
+	$(BOOTSTRAP) $(if $(CIRCLE)$(ARGS)$(filter-out mariadb,$(DB)),tests,test) $(if $(filter-out mariadb,$(DB)),debootstrap)
 	@exec $(VENV) -m scripts.suite --db "$(DB)" --circle "$(CIRCLE)" --part "$(PART)" $(ARGS)
 
 # Where debootstrap can't be installed, the command itself names the servers that it doesn't meet.
 test-other-servers: ## races, crashes, transactions, idempotency, migrations and backups on MySQL and on the next MariaDB, as root; PART=3/12
-	$(BOOTSTRAP) test
-	-$(BOOTSTRAP) test debootstrap
+	$(BOOTSTRAP) tests
+	-$(BOOTSTRAP) tests debootstrap
 	@exec $(VENV) -m scripts.suite --other-servers --part "$(PART)"
 
 verify: ## what takes too long for each change, some hours, and a table in the end, in which NOT RUN is what this machine can't: ONLY=containers,fuzz SEED=...
-	$(BOOTSTRAP) test
+	$(BOOTSTRAP) tests
 	@exec $(VENV) -m scripts.verify --only "$(ONLY)" --seed "$(SEED)"
 
 test-containers: ## the images and the compose file on a Docker engine of its own, as root: kills, an update, stops, a restore; NOT RUN where it can't; KEEP=1 leaves it up
@@ -40,75 +40,23 @@ test-containers: ## the images and the compose file on a Docker engine of its ow
 	@exec $(VENV) -m scripts.containers --keep "$(KEEP)"
 
 test-services: ## keep the throwaway servers up, to run pytest by hand: DB=mariadb, mysql or mariadb-next
-	$(BOOTSTRAP) test $(if $(filter-out mariadb,$(DB)),debootstrap)
+	$(BOOTSTRAP) tests $(if $(filter-out mariadb,$(DB)),debootstrap)
 	@exec $(VENV) -m scripts.stack.throwaway --db "$(DB)"
 
 smoke: ## boot the embedded stack, sell something, stop: DB=sqlite or mariadb
 	$(BOOTSTRAP) $(if $(filter mariadb,$(DB)),mariadb,run)
 	@exec $(VENV) -m scripts.smoke --db "$(DB)"
 
-bench: ## coupons and orders a second on a fresh MariaDB: QUICK=1, AGAINST=commit (beside that one), ROWS=coupon,orders (these alone), ROUNDS=5
+bench: ## coupons and orders a second on a fresh MariaDB: QUICK=1, AGAINST=commit (beside that one), ROWS=coupon,board (these alone), ROUNDS=5
 	$(BOOTSTRAP) bench
 	@exec $(VENV) -m scripts.bench --quick "$(QUICK)" --against="$(AGAINST)" --rows "$(ROWS)" --rounds "$(ROUNDS)"
-
-metrics-cost: ## the processor time that metrics cost for a coupon, in ROUNDS=10
-	$(BOOTSTRAP) bench
-	@exec $(VENV) -m scripts.bench.costs.metrics_cost --rounds "$(ROUNDS)"
-
-board-cost: ## the processor time that viewers of the launch board cost a web process, SECONDS=20 for each number
-	$(BOOTSTRAP) bench
-	@exec $(VENV) -m scripts.bench.costs.board_cost --seconds "$(SECONDS)"
-
-sale-load: ## what 50,000 entries of a sale cost: joins, polls, waits and orders, ACCOUNTS=12000, ROUNDS=3
-	$(BOOTSTRAP) bench
-	@exec $(VENV) -m scripts.bench.costs.sale_load --accounts "$(ACCOUNTS)" --rounds "$(ROUNDS)"
-
-feed-cost: ## what the event feed costs an order, and its lag behind 10,000 events a second: ROUNDS=6 SECONDS=5 RATE=10000
-	$(BOOTSTRAP) bench
-	@exec $(VENV) -m scripts.bench.costs.feed_cost --rounds "$(ROUNDS)" --seconds "$(SECONDS)" --rate "$(RATE)"
-
-webhook-load: ## 10,000 events in a minute to 20 webhook endpoints of which 5 hang: EVENTS=10000 SECONDS=60 ENDPOINTS=20 HANGING=5
-	$(BOOTSTRAP) bench
-	@exec $(VENV) -m scripts.bench.costs.webhook_load --events "$(EVENTS)" --seconds "$(SECONDS)" --endpoints "$(ENDPOINTS)" --hanging "$(HANGING)"
-
-hot-row: ## one hot campaign and product by 1 to 16 web processes and slow commits: WHAT=coupons,orders PROCESSES=1,4 LATENCIES=1,5,20 WAITING=256
-	$(BOOTSTRAP) bench
-	@exec $(VENV) -m scripts.bench.hot_row --what "$(WHAT)" --processes "$(PROCESSES)" --latencies "$(LATENCIES)" --ways "$(WAYS)" --seconds "$(SECONDS)" --waiting "$(WAITING)"
-
-staff-pages: ## times of the operators' pages and the staff's lists over ROWS=1000000 rows, TIMES=5 each: ORDERS=fewer, FOLDER=… keeps the filled shop, ONLY=orders
-	$(BOOTSTRAP) bench
-	@exec $(VENV) -m scripts.bench.staff_pages --rows "$(ROWS)" --orders "$(ORDERS)" --times "$(TIMES)" --only "$(ONLY)" --folder "$(FOLDER)"
-
-bulk: ## millions of coupons, and what archiving a month costs beside issuing: ROWS=20000000 MONTHS=20 PAIRS=4 SECONDS=10
-	$(BOOTSTRAP) bench
-	@exec $(VENV) -m scripts.bench.bulk --rows "$(ROWS)" --months "$(MONTHS)" --pairs "$(PAIRS)" --seconds "$(SECONDS)"
-
-retention: ## 10,000,000 lines of the journal, archived beside sales, checked and restored: ROWS=10000000 PAIRS=4 SECONDS=10
-	$(BOOTSTRAP) bench
-	@exec $(VENV) -m scripts.bench.retention --rows "$(ROWS)" --pairs "$(PAIRS)" --seconds "$(SECONDS)"
-
-growth: ## bytes of each growing table for an order and a coupon, and what they are in a year, into docs/growth.md: ORDERS=100000
-	$(BOOTSTRAP) bench
-	@exec $(VENV) -m scripts.bench.growth --orders "$(ORDERS)"
 
 lab: ## compare all strategies by k6, one report: STRATEGIES=a,b SCENARIO=race,crowd QUICK=1 OUT=folder
 	$(BOOTSTRAP) bench
 	@exec $(VENV) -m scripts.lab --strategies "$(STRATEGIES)" --scenario "$(SCENARIO)" --quick "$(QUICK)" --out "$(OUT)"
 
-scale: ## simulate 1 to 100 nodes and 1 to 64 lanes from the inputs in docs/scale.json, into docs/scale.md
-	$(BOOTSTRAP) check
-	@exec $(VENV) -m scripts.scale
-
-scale-measure: ## measure the inputs of that simulation on a fresh MariaDB into docs/scale.json: ONLY=costs or points, QUICK=1
-	$(BOOTSTRAP) bench
-	@exec $(VENV) -m scripts.scale.measuring --only "$(ONLY)" --quick "$(QUICK)"
-
-scale-lint: ## record the SQL of some tests, and write into docs/scale.md what Vitess and TiDB refuse: MODULES="orders coupons"
-	$(BOOTSTRAP) test
-	@exec $(VENV) -m scripts.scale.statements --modules "$(MODULES)"
-
 simulate: ## seeded runs of all processes in one thread, with crashes at any statement: SECONDS=180, SEED=4 or 4.17, PLANTED=early-reply; EXAMPLES=200 of the state machine of orders afterwards
-	$(BOOTSTRAP) $(if $(EXAMPLES),test,check)
+	$(BOOTSTRAP) $(if $(EXAMPLES),tests,check)
 	@exec $(VENV) -m scripts.simulation --seconds "$(SECONDS)" --seed "$(SEED)" --planted "$(PLANTED)"
 	$(if $(EXAMPLES),@INTERLEAVINGS="$(EXAMPLES)" exec $(VENV) -m scripts.suite orders/tests/test_state_machine.py -q --hypothesis-seed=$(or $(SEED),0))
 
@@ -128,20 +76,16 @@ alerts: ## make each alert fire once by a real cause, and clear, on a stack of i
 	$(BOOTSTRAP) alerts
 	@exec $(VENV) -m scripts.monitoring.alerts --alerts "$(ALERTS)"
 
-screenshots: ## take the pictures in docs/images again, of a shop of its own: ONLY=board,order
-	$(BOOTSTRAP) screenshots
-	@exec $(VENV) -m scripts.screenshots --only "$(ONLY)"
+cluster: ## run the shop on a cluster of each server, as root: PORT=21000 (the first of 64), VAR=var
+	$(BOOTSTRAP) cluster
+	@exec $(VENV) -m scripts.cluster --port "$(PORT)"
 
-cluster: ## run the shop on a cluster of each server, as root: PORT=21000 (the first of 64), DB=mysql or mariadb, VAR=var
-	$(BOOTSTRAP) cluster$(if $(filter mariadb,$(DB)),-mariadb)
-	@exec $(VENV) -m scripts.cluster --port "$(PORT)" --db "$(DB)"
+cluster-status: ## the members of the running cluster, their roles, lag and routes; exit code 1 when one is missing: JSON=1, VAR=var
+	@exec $(VENV) -m scripts.cluster.status $(if $(JSON),--json)
 
-cluster-status: ## the members of the running cluster, their roles, lag and routes; exit code 1 when one is missing: JSON=1, DB=mysql or mariadb, VAR=var
-	@exec $(VENV) -m scripts.cluster.status --db "$(DB)" $(if $(JSON),--json)
-
-cluster-drill: ## faults of a cluster of its own under load, as root, and a table of outages: DB=mysql or mariadb, QUICK=1, SEED=, MINUTES=, ONLY=kill,switchover
-	$(BOOTSTRAP) cluster$(if $(filter mariadb,$(DB)),-mariadb)
-	@exec $(VENV) -m scripts.cluster.drill $(if $(DB),--db "$(DB)") --seed "$(SEED)" --minutes "$(MINUTES)" --only "$(ONLY)" $(if $(QUICK),--quick)
+cluster-drill: ## faults of a cluster of its own under load, as root, and a table of outages: QUICK=1, SEED=, MINUTES=, ONLY=kill,switchover
+	$(BOOTSTRAP) cluster
+	@exec $(VENV) -m scripts.cluster.drill --seed "$(SEED)" --minutes "$(MINUTES)" --only "$(ONLY)" $(if $(QUICK),--quick)
 
 check: ## formatting, lint, types, layers, migrations, drift of OpenAPI, reference, clients and dashboards, translations, alerting rules
 	$(BOOTSTRAP) check
@@ -161,11 +105,11 @@ reference: ## generate the API, settings and commands in docs/reference
 	@exec $(VENV) -m scripts.check --write-reference
 
 clients: ## generate what clients/ has from docs/openapi.yaml: the package for Python, the types for TypeScript
-	$(BOOTSTRAP) test
+	$(BOOTSTRAP) tests
 	@exec $(VENV) -m scripts.clients
 
 schema-changes: ## list in docs/reference the algorithm that MariaDB needs for each statement of each migration
-	$(BOOTSTRAP) test
+	$(BOOTSTRAP) tests
 	@exec $(VENV) -m scripts.schema_changes
 
 messages: ## extract the texts that are translated, and compile the catalogs; MERGE=1 unites those on which a merge stopped
@@ -187,6 +131,7 @@ lock: ## pin what pyproject.toml names; UPGRADE=--upgrade takes the newest versi
 	$(LOCK) $(UPGRADE) pyproject.toml --extra embedded -o requirements-embedded.txt
 	$(LOCK) $(UPGRADE) pyproject.toml --extra mysql -c requirements-embedded.txt -o requirements.txt
 	$(LOCK) $(UPGRADE) --group dev -c requirements-embedded.txt -o requirements-dev.txt
+	$(LOCK) $(UPGRADE) --group test -c requirements-embedded.txt -c requirements-dev.txt -o requirements-test.txt
 
 audit-dependencies: ## known vulnerabilities of every pinned package; exit code 2 where they can't be looked up: SERVICE=osv or pypi, OSV_URL=
 	$(BOOTSTRAP) check

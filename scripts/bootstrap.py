@@ -1,6 +1,6 @@
 """The virtual environment, made and kept up to date: `python3 scripts/bootstrap.py run|bench|test|…`.
 
-`test debootstrap` is for tests on database servers that come from a Debian root.
+`tests debootstrap` is for tests on database servers that come from a Debian root.
 
 Runs on any `python3`, before anything is installed: standard library only, and no syntax newer than Python
 3.7, so that an old one can still start a newer one or say what is missing.
@@ -26,16 +26,16 @@ REQUIREMENTS = {
     "run": ["requirements-embedded.txt"],
     "mariadb": ["requirements-embedded.txt", "requirements.txt"],
     "cluster": ["requirements-embedded.txt", "requirements.txt"],
-    "cluster-mariadb": ["requirements-embedded.txt", "requirements.txt"],
     "campaign": ["requirements-embedded.txt", "requirements.txt"],
     "containers": ["requirements-embedded.txt", "requirements.txt"],
     "soak": ["requirements-embedded.txt", "requirements.txt"],
     "alerts": ["requirements-embedded.txt", "requirements.txt", "requirements-dev.txt"],
     "check": ["requirements-embedded.txt", "requirements-dev.txt"],
     "docs": ["requirements-embedded.txt", "requirements-dev.txt"],
-    "screenshots": ["requirements-embedded.txt", "requirements-dev.txt"],
     "bench": ["requirements-embedded.txt", "requirements.txt", "requirements-dev.txt"],
-    "test": ["requirements-embedded.txt", "requirements.txt", "requirements-dev.txt"],
+    # The first circle of tests, and with "tests" all of them.
+    "test": ["requirements-embedded.txt", "requirements.txt", "requirements-test.txt"],
+    "tests": ["requirements-embedded.txt", "requirements.txt", "requirements-dev.txt"],
 }
 BYTES_NEEDED = 400 * 1024 * 1024
 
@@ -56,16 +56,15 @@ def main() -> None:
     # Some campaigns need more than the others: a user without root runs those.
     is_every_campaign = purpose == "campaign" and system_packages.can_install()
     needs = system_packages.Needs(
-        mariadb=purpose in ("mariadb", "campaign", "soak", "alerts", "bench", "test"),
-        redis=purpose in ("alerts", "test"),
-        rabbitmq=is_every_campaign or purpose == "test",
+        mariadb=purpose in ("mariadb", "campaign", "soak", "alerts", "bench", "test", "tests"),
+        redis=purpose in ("alerts", "test", "tests"),
+        rabbitmq=is_every_campaign or purpose == "tests",
         compiler=PROJECT / "requirements.txt" in missing,
-        libfaketime=is_every_campaign or purpose in ("soak", "alerts", "test"),
-        prometheus=purpose in ("check", "bench", "soak", "alerts", "cluster", "cluster-mariadb", "test"),
-        npm=purpose == "test",
-        chromium=purpose in ("screenshots", "test"),
-        cluster=purpose in ("cluster", "cluster-mariadb"),
-        galera=purpose == "cluster-mariadb",
+        libfaketime=is_every_campaign or purpose in ("soak", "alerts", "tests"),
+        prometheus=purpose in ("check", "bench", "soak", "alerts", "cluster", "tests"),
+        npm=purpose == "tests",
+        chromium=purpose in ("test", "tests"),
+        cluster=purpose == "cluster",
         debootstrap=purpose == "containers" or "debootstrap" in sys.argv[2:],
         haproxy=is_every_campaign,
     )

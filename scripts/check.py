@@ -18,7 +18,6 @@ from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from pathlib import Path
 
-from scripts import vocabulary
 from scripts.monitoring import rules
 from scripts.stack import SetupError, places
 
@@ -75,7 +74,6 @@ def main() -> int:
         {
             **{name: functools.partial(_run, command) for name, command in COMMANDS.items()},
             "openapi": _openapi_is_current,
-            "words": _no_banned_words,
             "rules": check_rules,
         }
     )
@@ -124,11 +122,6 @@ def _run_command(command: Sequence[str]) -> str:
     if ran.returncode != 0:
         raise Failed((ran.stdout + ran.stderr).strip())
     return ran.stdout
-
-
-def _no_banned_words() -> None:
-    if found := list(vocabulary.findings()):
-        raise Failed("\n".join([*found, "docs/glossary.md has the words to use instead."]))
 
 
 def _run_again_if_it_fails(command: Sequence[str]) -> None:

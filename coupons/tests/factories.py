@@ -14,6 +14,12 @@ from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon
 from shop.tests.factories import AccountFactory, OrderFactory
 
+TWO_STRATEGIES = ("group_commit", "conditional_update")
+"""For rules that `eligibility` decides for all: a strategy that batches, and one whose UPDATE decides again.
+
+Races, exact counts and refusals have each strategy as a parameter.
+"""
+
 
 class CampaignFactory(factory.django.DjangoModelFactory[Campaign]):
     """An open campaign of 100 coupons worth 1,000 each; `scheduled` and `closed` are what they say."""

@@ -17,6 +17,7 @@ from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, coupon_of, order_ids
 from coupons.tests.laws import broken
 from shop.operators.forms import SENT_BEFORE
+from shop.tests.case_tables import in_one_test
 from shop.tests.confirming import confirmed, shown, to_confirm
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.sent_forms import fields_of
@@ -80,26 +81,6 @@ def scheduled(client: Client, campaign: Campaign, **times: str) -> Any:
     return dialog(client, campaign, "schedule", **fields_of(opened, **times))
 
 
-def test_every_page_opens(operator: Client) -> None:
-    campaign = CampaignFactory.create(code_source="pool")
-    add_codes(operator, campaign, count=2)
-    coupon = coupon_of(campaign)
-    code = PoolCode.objects.get(coupon=coupon)
-    for page in (
-        "/admin/coupons/campaign/",
-        "/admin/coupons/campaign/add/",
-        page_of(campaign),
-        f"/admin/coupons/campaign/{campaign.pk}/add_codes/",
-        "/admin/coupons/coupon/",
-        f"/admin/coupons/coupon/?q={coupon.code}",
-        f"/admin/coupons/coupon/{coupon.pk}/change/",
-        f"/admin/coupons/coupon/{coupon.pk}/void/",
-        "/admin/coupons/poolcode/",
-        f"/admin/coupons/poolcode/{code.pk}/change/",
-    ):
-        assert operator.get(page).status_code == 200, page
-
-
 def test_a_campaign_is_added(operator: Client) -> None:
     response = operator.post("/admin/coupons/campaign/add/", new_form() | {"issued": 5})
 
@@ -137,7 +118,7 @@ def test_slots_that_are_being_confirmed_are_shown(operator: Client) -> None:
     assert "onfirming" in messages(operator, page_of(campaign))
 
 
-@pytest.mark.parametrize(
+@in_one_test(
     ("wrong", "message"),
     [
         ({"strategy": "unsafe"}, "not one of the available choices"),

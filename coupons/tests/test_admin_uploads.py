@@ -15,6 +15,7 @@ from coupons.models import Campaign, PoolCode
 from coupons.tests.factories import CampaignFactory, coupon_of
 from coupons.tests.laws import broken
 from shop.models import JournalLine
+from shop.tests.case_tables import in_one_test
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.second_process import another_process, read_line
 
@@ -84,14 +85,14 @@ def test_a_piece_is_added_and_skipped_codes_are_listed_by_their_lines(operator, 
     assert broken() == {}
 
 
-@pytest.mark.parametrize("reason", ["", "  ", "x" * 256])
+@in_one_test("reason", ["", "  ", "x" * 256])
 def test_without_a_reason_that_can_be_kept_no_code_is_added(operator, campaign, reason):
     refused = send(operator, campaign, "add", b"A1\n", reason=reason)
     assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "reason")
     assert not PoolCode.objects.exists()
 
 
-@pytest.mark.parametrize("character", ["\x00", "\x07", "\x1b", "\x7f"])
+@in_one_test("character", ["\x00", "\x07", "\x1b", "\x7f"])
 def test_a_reason_with_a_control_character_is_refused_in_words(operator, campaign, character):
     refused = send(operator, campaign, "add", b"A1\n", reason=f"The printer's{character}file.")
     [error] = refused.json()["errors"]
@@ -129,7 +130,7 @@ def test_nothing_of_a_piece_with_a_bad_line_is_added(operator, campaign):
     assert not PoolCode.objects.exists()
 
 
-@pytest.mark.parametrize("first_line", ["0", "-1", "many", "1.5", "9" * 30, "9" * 5_000, "\u0661"])
+@in_one_test("first_line", ["0", "-1", "many", "1.5", "9" * 30, "9" * 5_000, "\u0661"])
 def test_a_piece_needs_the_number_of_its_first_line(operator, campaign, first_line):
     assert send(operator, campaign, "check", b"A1\n", first_line).status_code == 400
 

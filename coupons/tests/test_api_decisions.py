@@ -10,17 +10,16 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from coupons import campaigns, pool
-from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.queue import worker
-from coupons.tests.factories import CampaignFactory
+from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory
 from coupons.tests.laws import broken
 from coupons.tests.own_partner import NAME, partner_that
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
-EVERY_STRATEGY = pytest.mark.parametrize("strategy", sorted(issuing.STRATEGIES.keys() - issuing.LAB_ONLY))
+BY_A_COUPON_OR_A_TICKET = pytest.mark.parametrize("strategy", [*TWO_STRATEGIES, "code_pool", "queue"])
 
 
 @pytest.fixture
@@ -53,7 +52,7 @@ def shown(campaign: Campaign) -> tuple[str, int, int]:
     return body["status"], body["issued"], body["remaining"]
 
 
-@EVERY_STRATEGY
+@BY_A_COUPON_OR_A_TICKET
 def test_a_pool_smaller_than_the_quantity_sells_out_with_its_codes_and_says_so(
     strategy: str, user: Api, staff: Api
 ) -> None:
@@ -69,7 +68,7 @@ def test_a_pool_smaller_than_the_quantity_sells_out_with_its_codes_and_says_so(
     assert broken() == {}
 
 
-@EVERY_STRATEGY
+@BY_A_COUPON_OR_A_TICKET
 def test_a_pool_that_sold_out_before_its_quantity_opens_again_with_more_codes(
     strategy: str, user: Api, staff: Api
 ) -> None:
@@ -112,7 +111,7 @@ def test_issuing_to_an_account_that_does_not_exist_is_404_and_takes_no_coupon(st
     assert shown(campaign) == ("open", 0, 100)
 
 
-@EVERY_STRATEGY
+@BY_A_COUPON_OR_A_TICKET
 def test_a_request_before_the_campaign_opens_is_409_with_the_seconds_until_then_and_gets_no_ticket(
     strategy: str, user: Api
 ) -> None:

@@ -14,6 +14,7 @@ from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory, coupon_of
 from shop.errors import FirstcomeError, Invalid
 from shop.models import JournalLine
+from shop.tests.case_tables import in_one_test
 
 pytestmark = pytest.mark.django_db
 NOW = timezone.now()
@@ -108,7 +109,7 @@ def test_the_lab_may_choose_the_unsafe_strategy(settings: Any) -> None:
     assert campaigns.create(**terms).strategy == "unsafe"
 
 
-@pytest.mark.parametrize(
+@in_one_test(
     ("columns", "constraint"),
     [
         ({"issued": 101}, "coupons_campaign_issued_within_quantity"),
@@ -125,7 +126,7 @@ def test_the_database_refuses_what_makes_no_sense(columns: dict[str, Any], const
         Campaign.objects.filter(pk=campaign.pk).update(**columns)
 
 
-@pytest.mark.parametrize(
+@in_one_test(
     ("opens_in", "closes_in", "issued", "status"),
     [
         (1, None, 0, "scheduled"),
@@ -192,7 +193,7 @@ def test_the_quantity_goes_no_further_than_what_is_being_confirmed_either() -> N
     assert campaigns.change(campaign_id=campaign.pk, quantity=3).quantity == 3
 
 
-@pytest.mark.parametrize(
+@in_one_test(
     "terms",
     [
         {"code_source": "pool"},

@@ -1,8 +1,6 @@
 """Recovery of confirmations: killed or abandoned requests, partners that lose keys, late answers."""
 
-import signal
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -22,7 +20,7 @@ from coupons.allocation.writes import PendingConfirmation
 from coupons.issuing import issuing
 from coupons.issuing.issuing import STRATEGIES
 from coupons.models import Campaign, Confirmation, PoolCode
-from coupons.partners import call_limit, confirmation_recovery, confirming
+from coupons.partners import call_limit, confirmation, confirmation_recovery, confirming
 from coupons.partners.contract import Partner, PartnerReply
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
@@ -40,35 +38,19 @@ from scripts.tests.simulator import Simulator
 from shop.errors import FirstcomeError, Unavailable
 from shop.observability import gauges
 from shop.tests.racing import race, wait_until
-from shop.tests.second_process import another_process
 from shop.tests.waiting import in_background
 
 __all__ = ["own_partner", "partner_process"]
 pytestmark = pytest.mark.django_db(transaction=True)
 
-TAKES_A_SLOT = """
-from coupons.issuing.issuing import STRATEGIES
-STRATEGIES["group_commit"](campaign_id=int(sys.argv[1]), user_id=int(sys.argv[2]))
-print("ready", flush=True)
-sys.stdin.readline()
-"""
-ASKS_AND_STOPS = """
-from coupons.partners import confirmation
-def stop(slot, **more):
-    print("ready", flush=True)
-    sys.stdin.readline()
-confirmation.confirm = confirmation.release_slot = stop
-from coupons.issuing import issuing
-issuing.issue(campaign_id=int(sys.argv[1]), user_id=int(sys.argv[2]))
-"""
-GIVES_UP_AND_STOPS = """
-from coupons.partners import confirmation_recovery
-def stop(cases_or_case):
-    print("ready", flush=True)
-    sys.stdin.readline()
-confirmation_recovery._cancel = stop
-confirmation_recovery.recover_due()
-"""
+
+class Killed(BaseException):
+    """The crash of a process, as one thread sees it."""
+
+
+def crash(*_: object, **_more: object) -> None:
+    """In the place of the function before which a process is killed."""
+    raise Killed
 
 
 @pytest.fixture
@@ -108,11 +90,6 @@ def codes_by_status() -> dict[str, int]:
     return {status: list(statuses).count(status) for status in set(statuses)}
 
 
-def kill(process: "subprocess.Popen[str]") -> None:
-    process.send_signal(signal.SIGKILL)
-    process.wait(timeout=10)
-
-
 @contextmanager
 def unreachable_partner(settings: LazySettings) -> Iterator[None]:
     """The partner's address refuses connections until the block ends."""
@@ -126,8 +103,7 @@ def unreachable_partner(settings: LazySettings) -> Iterator[None]:
 def test_the_slot_of_a_process_killed_between_commit_and_partner_call_is_confirmed(
     campaign: Campaign, user_id: int, own_partner: Simulator, settings: LazySettings
 ) -> None:
-    with another_process(TAKES_A_SLOT, str(campaign.pk), str(user_id)) as process:
-        kill(process)
+    slot_of(campaign, user_id)
     assert registered(own_partner) == []
     assert codes_by_status() == {"available": 2, "in_flight": 1}
     assert broken() == {}
@@ -142,12 +118,11 @@ def test_the_slot_of_a_process_killed_between_commit_and_partner_call_is_confirm
 
 
 def test_the_slot_of_a_process_killed_between_partner_call_and_write_is_confirmed(
-    campaign: Campaign, user_id: int, own_partner: Simulator, settings: LazySettings
+    campaign: Campaign, user_id: int, own_partner: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with another_process(
-        ASKS_AND_STOPS, str(campaign.pk), str(user_id), PARTNER_URL=settings.PARTNER_URL
-    ) as process:
-        kill(process)
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(confirmation, "confirm", crash)
+        issuing.issue(campaign_id=campaign.pk, user_id=user_id)
     assert len(registered(own_partner)) == 1
     assert issued() == []
 
@@ -160,13 +135,16 @@ def test_the_slot_of_a_process_killed_between_partner_call_and_write_is_confirme
 
 
 def test_the_slot_of_a_process_killed_after_a_refusal_is_released(
-    campaign: Campaign, user_id: int, settings: LazySettings, tmp_path: Path
+    campaign: Campaign,
+    user_id: int,
+    settings: LazySettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with partner_that("--failure-rate", "1", folder=tmp_path, settings=settings):
-        with another_process(
-            ASKS_AND_STOPS, str(campaign.pk), str(user_id), PARTNER_URL=settings.PARTNER_URL
-        ) as process:
-            kill(process)
+        with monkeypatch.context() as patched, pytest.raises(Killed):
+            patched.setattr(confirmation, "release_slot", crash)
+            issuing.issue(campaign_id=campaign.pk, user_id=user_id)
         assert codes_by_status() == {"available": 2, "in_flight": 1}
         assert sweep_later() == 1
     assert codes_by_status() == {"available": 3}
@@ -175,12 +153,17 @@ def test_the_slot_of_a_process_killed_after_a_refusal_is_released(
 
 
 def test_the_next_sweeper_continues_after_one_killed_between_marking_and_cancelling(
-    campaign: Campaign, user_id: int, own_partner: Simulator, settings: LazySettings
+    campaign: Campaign,
+    user_id: int,
+    own_partner: Simulator,
+    settings: LazySettings,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     slot = slot_of(campaign, user_id)
     let_time_pass(settings.PARTNER_GIVE_UP_SECONDS + 1)
-    with another_process(GIVES_UP_AND_STOPS, PARTNER_URL=settings.PARTNER_URL) as process:
-        kill(process)
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(confirmation_recovery, "_cancel", crash)
+        confirmation_recovery.recover_due()
     assert Confirmation.objects.get().is_cancelled
     with pytest.raises(Unavailable):
         confirming.ask_partner(slot)

@@ -18,15 +18,17 @@ from coupons.allocation.writes import Issued, IssueRequest, Queued
 from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.queue import worker
-from coupons.tests.factories import accounts, campaign_with_strategy
+from coupons.tests.factories import TWO_STRATEGIES, accounts, campaign_with_strategy
 from coupons.tests.laws import broken
 from shop.db import transactions
 from shop.errors import Rejected
+from shop.tests.case_tables import in_one_test
 from shop.tests.clients import client_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PAUSED_AT = datetime(2026, 11, 20, tzinfo=UTC)
 by_each_strategy = pytest.mark.parametrize("strategy", list(issuing.STRATEGIES))
+by_two_strategies = pytest.mark.parametrize("strategy", TWO_STRATEGIES)
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +85,7 @@ def test_a_refused_account_gets_neither_coupon_nor_slot_nor_code(
     assert broken() == {}
 
 
-@by_each_strategy
+@by_two_strategies
 def test_a_refused_account_gets_its_own_refusal_from_a_sold_out_campaign(
     strategy: str, bar: Callable[[int], None]
 ) -> None:
@@ -98,7 +100,7 @@ def test_a_refused_account_gets_its_own_refusal_from_a_sold_out_campaign(
     assert refused(campaign, late) == "sold_out"
 
 
-@by_each_strategy
+@by_two_strategies
 def test_a_repeat_returns_the_existing_coupon_of_an_account_that_is_refused_by_now(
     strategy: str, bar: Callable[[int], None]
 ) -> None:
@@ -161,7 +163,7 @@ def test_the_api_refuses_by_the_same_decision_in_a_batch_and_once_it_is_sold_out
     assert answer(owner) == 200
 
 
-@pytest.mark.parametrize(
+@in_one_test(
     "terms",
     [
         {},
@@ -171,7 +173,6 @@ def test_the_api_refuses_by_the_same_decision_in_a_batch_and_once_it_is_sold_out
         {"paused_at": PAUSED_AT},
         {"paused_at": PAUSED_AT, "closed": True},
     ],
-    ids=str,
 )
 def test_the_condition_on_the_row_matches_where_nothing_is_refused(terms: Mapping[str, Any]) -> None:
     now = timezone.now()

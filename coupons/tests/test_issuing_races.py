@@ -7,7 +7,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,21 +20,20 @@ from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls
 from shop.tests.racing import race, wait_until
+from shop.tests.second_process import read_line
 
 pytestmark = pytest.mark.django_db(transaction=True)
-exactly = pytest.mark.parametrize(
-    "strategy",
-    [
-        "group_commit",
-        "pessimistic",
-        "optimistic",
-        "conditional_update",
-        "redis_gate",
-        "code_pool",
-        "spin_lock",
-        "fair_lock",
-    ],
-)
+EXACT = [
+    "group_commit",
+    "pessimistic",
+    "optimistic",
+    "conditional_update",
+    "redis_gate",
+    "code_pool",
+    "spin_lock",
+    "fair_lock",
+]
+exactly = pytest.mark.parametrize("strategy", EXACT)
 
 
 @exactly
@@ -74,16 +73,20 @@ def test_50_concurrent_requests_of_one_account_get_one_coupon(strategy: str) -> 
     assert broken() == {}
 
 
-@exactly
-def test_exactly_100_are_issued_to_concurrent_requests_of_two_processes(strategy: str) -> None:
-    campaign = campaign_of(strategy, quantity=100)
+def test_exactly_100_are_issued_to_concurrent_requests_of_two_processes() -> None:
+    """By each strategy: two processes request the coupons of one campaign after the other."""
+    campaigns_of_each = [campaign_of(strategy, quantity=100) for strategy in EXACT]
     everyone = accounts(160)
-    processes = [asking_process(campaign, part) for part in (everyone[:80], everyone[80:])]
+    found = {}
 
-    outcomes = [json.loads(process.communicate()[0].splitlines()[-1]) for process in together(processes)]
+    with asking_processes(campaigns_of_each, (everyone[:80], everyone[80:])) as processes:
+        for campaign in campaigns_of_each:
+            start_together(processes)
+            outcomes = [json.loads(read_line(process)) for process in processes]
+            found[campaign.strategy] = sum(map(Counter, outcomes), Counter()), positions(campaign)
 
-    assert sum(map(Counter, outcomes), Counter()) == {"new": 100, "sold_out": 60}
-    assert positions(campaign) == list(range(1, 101))
+    exact = {"new": 100, "sold_out": 60}, list(range(1, 101))
+    assert found == dict.fromkeys(EXACT, exact)
     assert broken() == {}
 
 
@@ -196,24 +199,34 @@ def updates_waiting() -> int:
         return int(cursor.fetchone()[0])
 
 
-def asking_process(campaign: Campaign, user_ids: Sequence[int]) -> "subprocess.Popen[str]":
-    """Another process that requests coupons, on the database of this test."""
+@contextmanager
+def asking_processes(
+    campaigns: Sequence[Campaign], parts: Sequence[Sequence[int]]
+) -> Iterator[list["subprocess.Popen[str]"]]:
+    """Other processes that request coupons for their part of the accounts, on the database of this test."""
     url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}")
-    return subprocess.Popen(
-        [sys.executable, "-m", "coupons.tests.asking", str(campaign.pk), *map(str, user_ids)],
-        env=os.environ | {"DATABASE_URL": url.geturl(), "DJANGO_SETTINGS_MODULE": "shop.settings"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    ids = ",".join(str(campaign.pk) for campaign in campaigns)
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-m", "coupons.tests.asking", ids, *map(str, user_ids)],
+                    env=os.environ
+                    | {"DATABASE_URL": url.geturl(), "DJANGO_SETTINGS_MODULE": "shop.settings"},
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for user_ids in parts
+        ]
 
 
-def together(processes: Sequence["subprocess.Popen[str]"]) -> Sequence["subprocess.Popen[str]"]:
-    """The processes, once all of them are ready and have started."""
+def start_together(processes: Sequence["subprocess.Popen[str]"]) -> None:
+    """Let the processes request the next campaign's coupons, once all of them are ready."""
     for process in processes:
-        assert process.stdout and process.stdout.readline() == "ready\n"
+        assert read_line(process) == "ready"
     for process in processes:
         assert process.stdin
         process.stdin.write("go\n")
         process.stdin.flush()
-    return processes

@@ -1,8 +1,7 @@
 """Files of pool codes: what is a code, and what is named as a bad line."""
 
-import pytest
-
 from coupons import line_files
+from shop.tests.case_tables import in_one_test
 
 
 def codes_of(data: bytes, first_line: int = 1) -> list[str]:
@@ -15,7 +14,7 @@ def errors_of(data: bytes, first_line: int = 1) -> list[tuple[int, str]]:
     return [(bad.line, bad.code) for bad in line_files.read(data, first_line=first_line).errors]
 
 
-@pytest.mark.parametrize(
+@in_one_test(
     "data",
     [
         b"A1\nB2\n",
@@ -36,7 +35,7 @@ def test_lines_are_numbered_on_in_later_pieces_where_a_header_is_a_code() -> Non
     assert piece.lines == [(4_001, "code"), (4_002, "A1")]
 
 
-@pytest.mark.parametrize(
+@in_one_test(
     ("data", "expected"),
     [
         (b"code,status\nA1,new\n", [(1, "wrong_number_of_cells"), (2, "wrong_number_of_cells")]),

@@ -1,7 +1,5 @@
 """Operators' pages of a campaign's list of accounts."""
 
-import time
-from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -66,29 +64,23 @@ def test_a_file_is_checked_and_then_added_and_any_piece_twice(operator: Client, 
     assert line.after == {"accounts": 2, "ids": sorted([first, second])}
 
 
-@pytest.mark.long
-def test_a_hundred_thousand_are_listed_by_command_and_by_upload(
+def test_a_long_list_is_added_by_command_and_by_upload(
     operator: Client, campaign: Campaign, tmp_path: Path
 ) -> None:
     """The file is sent in pieces, as the page's script sends it."""
-    ids = sorted(chain.from_iterable(accounts(5_000) for _ in range(20)))
+    ids = sorted(accounts(2 * PIECE_LINES + 1))
     file, other = tmp_path / "members.csv", CampaignFactory.create(eligible="listed")
     file.write_text("user\n" + "".join(f"{id}\n" for id in ids))
 
-    began_at = time.monotonic()
     said = commands.run("list_eligible_accounts", str(campaign.pk), str(file))[1]
-    by_command = time.monotonic() - began_at
-    began_at = time.monotonic()
     for start in range(0, len(ids), PIECE_LINES):
         piece = "".join(f"{id}\n" for id in ids[start : start + PIECE_LINES]).encode()
         assert len(piece) <= PIECE_BYTES
         for step in ("check", "add"):
             assert send(operator, other, step, piece, first_line=start + 1).status_code == 200
-    by_upload = time.monotonic() - began_at
 
-    assert said.startswith("100,000 added, 0 skipped;")
-    assert {eligible_accounts.count(one.pk) for one in (campaign, other)} == {100_000}
-    print(f"100,000 accounts listed in {by_command:.1f} s by the command, {by_upload:.1f} s by upload")
+    assert said.startswith(f"{len(ids):,} added, 0 skipped;")
+    assert {eligible_accounts.count(one.pk) for one in (campaign, other)} == {len(ids)}
 
 
 def test_bad_lines_are_named_with_accounts_that_do_not_exist_and_nothing_is_added(

@@ -15,18 +15,19 @@ from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode, QueueTicket
 from coupons.partners import confirmation
 from coupons.queue import settlement, stream, tickets, worker
-from coupons.tests.factories import CampaignFactory, accounts, campaign_with_strategy
+from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, accounts, campaign_with_strategy
 from coupons.tests.laws import broken, positions
-from shop.errors import Invalid, NotFound, Rejected, Unavailable
+from shop.errors import Invalid, Rejected, Unavailable
 from shop.events import journal
 from shop.events.journal import ActorContext
 from shop.models import JournalLine
 from shop.redis import redis_client
+from shop.tests.case_tables import in_one_test
 from shop.tests.outages import OwnRedis, own_redis
 
 __all__ = ["own_redis"]
 pytestmark = pytest.mark.django_db(transaction=True)
-by_each_strategy = pytest.mark.parametrize("strategy", list(issuing.STRATEGIES))
+by_two_strategies = pytest.mark.parametrize("strategy", TWO_STRATEGIES)
 WHY = "The price is wrong."
 
 
@@ -68,7 +69,7 @@ def lines() -> list[JournalLine]:
     return list(JournalLine.objects.filter(what__in=["campaign.paused", "campaign.resumed"]).order_by("id"))
 
 
-@by_each_strategy
+@by_two_strategies
 def test_a_paused_campaign_issues_nothing_new_and_each_owner_still_gets_the_coupon(strategy: str) -> None:
     campaign, [owner, late] = campaign_with_strategy(strategy, quantity=10), accounts(2)
     first = issue(campaign, owner)
@@ -83,7 +84,7 @@ def test_a_paused_campaign_issues_nothing_new_and_each_owner_still_gets_the_coup
     assert broken() == {}
 
 
-@by_each_strategy
+@by_two_strategies
 def test_a_resumed_campaign_issues_at_once_although_it_has_just_refused(strategy: str) -> None:
     campaign, everyone = campaign_with_strategy(strategy, quantity=10), accounts(4)
     issue(campaign, everyone[0])
@@ -92,12 +93,12 @@ def test_a_resumed_campaign_issues_at_once_although_it_has_just_refused(strategy
 
     resume(campaign)
 
-    assert [issue(campaign, one).is_new or strategy == "queue" for one in everyone[1:]] == [True] * 3
+    assert [issue(campaign, one).is_new for one in everyone[1:]] == [True] * 3
     assert Coupon.objects.count() == 4
     assert broken() == {}
 
 
-@by_each_strategy
+@by_two_strategies
 def test_what_is_remembered_of_a_sold_out_campaign_hides_neither_its_pause_nor_its_end(strategy: str) -> None:
     campaign, [owner, late] = campaign_with_strategy(strategy, quantity=1), accounts(2)
     issue(campaign, owner)
@@ -117,7 +118,7 @@ def test_what_is_remembered_of_a_sold_out_campaign_hides_neither_its_pause_nor_i
     assert issue(campaign, late).coupon.account_id == late
 
 
-@by_each_strategy
+@pytest.mark.parametrize("strategy", ["group_commit", "redis_gate", "queue"])
 def test_a_pause_decides_while_redis_is_away_or_emptied(strategy: str, own_redis: OwnRedis) -> None:
     """Pausing needs no Redis; without it a campaign issues no more than with it."""
     campaign, everyone = campaign_with_strategy(strategy, quantity=10), accounts(4)
@@ -139,7 +140,7 @@ def test_a_pause_decides_while_redis_is_away_or_emptied(strategy: str, own_redis
     assert broken() == {}
 
 
-@pytest.mark.parametrize(
+@in_one_test(
     ("columns", "status", "code"),
     [
         ({}, "paused", "campaign_paused"),
@@ -194,12 +195,6 @@ def test_a_reason_is_required_and_kept_whole() -> None:
     [line] = lines()
     assert line.after
     assert (line.after["reason"], line.detail) == (long, long[:255])
-
-
-def test_a_campaign_that_does_not_exist_is_not_found() -> None:
-    for change in (pausing.pause, pausing.resume):
-        with pytest.raises(NotFound):
-            change(campaign_id=10**9, reason=WHY)
 
 
 def test_a_paused_campaign_may_be_changed_and_stays_paused() -> None:

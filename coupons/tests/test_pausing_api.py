@@ -9,10 +9,11 @@ from coupons.models import Campaign, Coupon
 from coupons.tests.factories import CampaignFactory, coupon_of
 from coupons.tests.test_campaigns_api import faults, refusal
 from shop.models import JournalLine
+from shop.tests.case_tables import in_one_test
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 WHY = {"reason": "The price is wrong."}
 
 
@@ -97,16 +98,13 @@ def test_a_waiting_ticket_is_202_and_the_same_while_it_is_paused(staff: Api) -> 
     assert refusal(client_of(AccountFactory.create()).post("/coupons", body)) == (409, "campaign_paused")
 
 
-@pytest.mark.parametrize(
+@in_one_test(
     ("body", "fault"),
     [
         ({}, ("reason", "required")),
-        (None, ("reason", "required")),
-        ({"reason": None}, ("reason", "required")),
         ({"reason": ""}, ("reason", "string_pattern_mismatch")),
         ({"reason": "  "}, ("reason", "string_pattern_mismatch")),
         ({"reason": "x" * 501}, ("reason", "string_too_long")),
-        ({"reason": 7}, ("reason", "string_type")),
         ({"reason": "a\x00b"}, ("reason", "control_character")),
         ({"reason": "a", "until": "tomorrow"}, ("until", "unknown_field")),
     ],

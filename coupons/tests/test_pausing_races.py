@@ -36,6 +36,7 @@ REQUESTS, ROUNDS = 12, 80
 # Two processes start, on a busy machine.
 START_SECONDS = 60.0
 WITHOUT_TICKETS = [name for name in issuing.STRATEGIES if name != "queue"]
+SAFE_STRATEGIES = [name for name in issuing.STRATEGIES if name != "unsafe"]
 Issue = Callable[..., Any]
 # How many of these requests a strategy lets wait for the row at once: batches and locks in Redis one.
 AT_THE_ROW = dict.fromkeys(WITHOUT_TICKETS, 1) | dict.fromkeys(
@@ -157,36 +158,43 @@ def test_no_coupon_is_committed_after_the_answer_to_a_pause_under_load(strategy:
         assert broken() == {}
 
 
-@pytest.mark.parametrize("strategy", issuing.STRATEGIES)
 def test_two_processes_stop_at_a_pause_also_without_redis_and_go_on_after_it(
-    strategy: str, own_redis: OwnRedis, tmp_path: Path
+    own_redis: OwnRedis, tmp_path: Path
 ) -> None:
-    """While it is paused Redis is killed, comes back empty, and is emptied once more."""
-    campaign, everyone = campaign_with_strategy(strategy, quantity=400), accounts(440)
-    if strategy == "code_pool":
-        pool.generate(campaign_id=campaign.pk, count=150)
-    with Load([campaign], everyone, folder=tmp_path, REDIS_URL=own_redis.url, LAB="1") as load:
-        wait_until(Coupon.objects.exists, seconds=START_SECONDS)
-        load.issue_more(5)
-        pausing.pause(campaign_id=campaign.pk, reason="stop")
-        committed = Coupon.objects.count()
-        assert committed < campaign.quantity
-        load.answer_more(30)
-        own_redis.kill()
-        load.answer_more(30)
-        own_redis.start()
-        load.answer_more(30)
-        redis_client.client().flushall()
-        load.answer_more(30)
-        assert Coupon.objects.count() == committed
+    """By each strategy. While all are paused Redis is killed, comes back empty, and is emptied once more."""
+    campaigns = [campaign_with_strategy(name, quantity=400) for name in SAFE_STRATEGIES]
+    everyone, answers = accounts(440), 30 * len(campaigns)
+    [with_pool] = [one for one in campaigns if one.strategy == "code_pool"]
+    pool.generate(campaign_id=with_pool.pk, count=150)
 
-        pausing.resume(campaign_id=campaign.pk, reason="go on")
+    def committed(campaign: Campaign) -> int:
+        return Coupon.objects.filter(campaign=campaign).count()
+
+    def pause(campaign: Campaign) -> int:
+        pausing.pause(campaign_id=campaign.pk, reason="stop")
+        return committed(campaign)
+
+    with Load(campaigns, everyone, folder=tmp_path, REDIS_URL=own_redis.url) as load:
+        wait_until(lambda: all(map(committed, campaigns)), seconds=START_SECONDS)
+        load.issue_more(5)
+        at_the_pause = {campaign.strategy: pause(campaign) for campaign in campaigns}
+        assert max(at_the_pause.values()) < 400
+        load.answer_more(answers)
+        own_redis.kill()
+        load.answer_more(answers)
+        own_redis.start()
+        load.answer_more(answers)
+        redis_client.client().flushall()
+        load.answer_more(answers)
+        assert {campaign.strategy: committed(campaign) for campaign in campaigns} == at_the_pause
+
+        for campaign in campaigns:
+            pausing.resume(campaign_id=campaign.pk, reason="go on")
         load.issue_more(5)
 
     foreseen = {"new", "again", "queued", "campaign_paused", "unavailable", "conflict", "lock_not_acquired"}
-    outcomes = {answer.outcome for answer in load.answers()}
-    assert "campaign_paused" in outcomes
-    assert outcomes <= foreseen
+    assert {answer.outcome for answer in load.answers()} <= foreseen
+    paused = {answer.campaign_id for answer in load.answers() if answer.outcome == "campaign_paused"}
+    assert paused == {campaign.pk for campaign in campaigns}
     assert load.untrue() == []
-    if strategy != "unsafe":
-        assert broken() == {}
+    assert broken() == {}

@@ -19,6 +19,7 @@ from coupons.tests.factories import CampaignFactory, coupon_of, order_ids
 from coupons.tests.laws import broken
 from shop.db import transactions
 from shop.errors import Rejected
+from shop.tests.case_tables import in_one_test
 from shop.tests.racing import race
 
 NOW = timezone.now()
@@ -51,7 +52,7 @@ def hold(code: str, order_id: UUID) -> UUID:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize(
+@in_one_test(
     ("terms", "items_amount", "expected"),
     [
         ({"discount_type": "amount", "discount_value": 1_000}, 5_000, 1_000),
@@ -169,7 +170,7 @@ def test_held_coupons_are_redeemed_once_and_stay_so() -> None:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize(("left", "status"), [(timedelta(seconds=1), "issued"), (timedelta(0), "redeemed")])
+@in_one_test(("left", "status"), [(timedelta(seconds=1), "issued"), (timedelta(0), "redeemed")])
 def test_a_refunded_coupon_is_reinstated_unless_it_expired(left: timedelta, status: str) -> None:
     order_id = order_ids(1)[0]
     coupon = coupon_of(CampaignFactory.create())

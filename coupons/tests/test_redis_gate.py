@@ -5,9 +5,7 @@ The races that all strategies share are in `test_issuing_races.py`.
 
 import time
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
 from datetime import timedelta
-from subprocess import Popen
 from typing import Any
 
 import pytest
@@ -34,7 +32,6 @@ from shop.tests.factories import AccountFactory
 from shop.tests.outages import OwnRedis, own_redis
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import holding
-from shop.tests.second_process import another_process
 from shop.tests.statements import captured_statements
 from shop.tests.waiting import in_background, waiting_at
 
@@ -42,11 +39,6 @@ __all__ = ["own_redis"]
 pytestmark = pytest.mark.django_db(transaction=True)
 
 KEEP = "SELECT id FROM coupons_campaign WHERE id = %s FOR UPDATE"
-ISSUE = """
-from coupons.issuing import issuing
-print("ready", flush=True)
-issuing.issue(campaign_id=int(sys.argv[1]), user_id=int(sys.argv[2]))
-"""
 
 
 def gated(**columns: Any) -> Campaign:
@@ -86,10 +78,6 @@ def members(campaign: Campaign) -> set[int]:
 
 def owners(campaign: Campaign) -> set[int]:
     return set(Coupon.objects.filter(campaign=campaign).values_list("account_id", flat=True))
-
-
-def issue_elsewhere(campaign: Campaign, user_id: int) -> "AbstractContextManager[Popen[str]]":
-    return another_process(ISSUE, str(campaign.pk), str(user_id))
 
 
 def test_an_admitted_account_is_a_member_after_the_commit() -> None:
@@ -220,13 +208,12 @@ def test_positions_of_a_batch_follow_the_numbers_of_admission() -> None:
 
 
 def test_the_place_of_a_process_killed_in_flight_is_released() -> None:
+    """It was admitted, and had committed nothing."""
     campaign, [dead, late] = gated(quantity=1), accounts(2)
 
-    with holding(KEEP, campaign.pk), issue_elsewhere(campaign, dead) as process:
-        wait_until(lambda: waiting_at("%coupons_campaign%FOR UPDATE%") == 1)
-        process.kill()
-        process.wait()
-        assert list(tickets(campaign)) == [dead]
+    filling.fill(campaign_id=campaign.pk)
+    gate.admit(campaign_id=campaign.pk, user_id=dead)
+    assert list(tickets(campaign)) == [dead]
     began = time.monotonic()
     assert refusal(campaign, late) == "sold_out"
     wait_until(lambda: maintenance.sweep() > 0)

@@ -4,7 +4,7 @@ Their common races are in `test_issuing_races.py`.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ from django.db import connection
 
 from coupons.allocation.writes import PendingConfirmation
 from coupons.issuing import issuing
+from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory, accounts, campaign_with_codes
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls, issue_calls_by
@@ -27,16 +28,23 @@ from shop.tests.waiting import in_background, waiting_at
 pytestmark = pytest.mark.django_db(transaction=True)
 NAMES = ["group_commit", "pessimistic", "optimistic", "conditional_update"]
 by_each = pytest.mark.parametrize("strategy", NAMES)
-from_each_source = pytest.mark.parametrize("code_source", ["generated", "pool"])
+SOURCES = ["generated", "pool"]
+from_each_source = pytest.mark.parametrize("code_source", SOURCES)
 
 KEEP = "SELECT id FROM coupons_campaign WHERE id = %s FOR UPDATE"
 AT_THE_CAMPAIGN, AT_THE_COUPONS = "%coupons_campaign%", "INSERT INTO coupons_coupon%"
-# Requests a coupon for each argument after the first.
+# Requests coupons of all campaigns at once, for one account after the other: `CAMPAIGN,... ACCOUNT...`.
 ISSUE_SEVERAL = """
+from functools import partial
 from coupons.issuing import issuing
+from shop.tests.racing import race
+
+def issue(campaign_id):
+    for user_id in sys.argv[2:]:
+        issuing.issue(campaign_id=int(campaign_id), user_id=int(user_id))
+
 print("ready", flush=True)
-for user_id in sys.argv[2:]:
-    issuing.issue(campaign_id=int(sys.argv[1]), user_id=int(user_id))
+race([partial(issue, campaign_id) for campaign_id in sys.argv[1].split(",")])
 """
 
 
@@ -111,47 +119,62 @@ def test_two_requests_of_an_account_while_the_row_is_locked_get_one_coupon(strat
     assert broken() == {}
 
 
-@by_each
-@from_each_source
-def test_a_process_killed_in_its_transaction_has_issued_its_coupon_or_left_the_slot_to_the_next(
-    strategy: str, code_source: str
-) -> None:
-    """It has counted its slot; its coupon waits for the account's row, which another connection locks.
+def test_a_process_killed_in_its_transactions_has_issued_its_coupons_or_left_the_slots_to_the_next() -> None:
+    """By each strategy and from each source of codes, a transaction for each campaign.
 
-    The server completes all statements of one round trip, a COMMIT too, even if the client was killed
-    meanwhile.
+    Each has counted its slot; its coupon waits for the account's row, which another connection locks. The
+    server completes all statements of one round trip, a COMMIT too, even if the client was killed meanwhile.
     """
-    campaign = campaign_with_codes(code_source, strategy=strategy, quantity=1)
+    cases = [(name, source) for name in NAMES for source in SOURCES]
+    campaigns = [campaign_with_codes(source, strategy=name, quantity=1) for name, source in cases]
     killed, following = accounts(2)
 
     with holding("SELECT id FROM auth_user WHERE id = %s FOR UPDATE", killed):
-        with another_process(ISSUE_SEVERAL, str(campaign.pk), str(killed)):
-            wait_until(lambda: waiting_at(AT_THE_COUPONS) == 1)
-        assert positions(campaign) == []
+        with another_process(ISSUE_SEVERAL, ids_of(campaigns), str(killed)):
+            wait_until(lambda: waiting_at(AT_THE_COUPONS) == len(cases))
+        assert [positions(campaign) for campaign in campaigns] == [[]] * len(cases)
 
-    outcomes = [count_outcomes(race(issue_calls(campaign.pk, [user_id]))) for user_id in (following, killed)]
+    outcomes = {
+        case: [outcome_of(campaign, user_id) for user_id in (following, killed)]
+        for case, campaign in zip(cases, campaigns, strict=True)
+    }
 
-    assert outcomes in ([{"new": 1}, {"sold_out": 1}], [{"sold_out": 1}, {"again": 1}])
-    assert positions(campaign) == [1]
+    right = (["new", "sold_out"], ["sold_out", "again"])
+    assert {case: found for case, found in outcomes.items() if found not in right} == {}
+    assert [positions(campaign) for campaign in campaigns] == [[1]] * len(cases)
     assert broken() == {}
 
 
-@by_each
-def test_a_process_killed_after_its_commit_has_issued_the_coupon(strategy: str) -> None:
-    campaign = CampaignFactory.create(strategy=strategy, quantity=2)
+def test_a_process_killed_after_its_commits_has_issued_the_coupons() -> None:
+    """By each strategy, a transaction for each campaign, while those of the next account wait."""
+    campaigns = [CampaignFactory.create(strategy=name, quantity=2) for name in NAMES]
     first, second = accounts(2)
 
     with (
         holding("SELECT id FROM auth_user WHERE id = %s FOR UPDATE", second),
-        another_process(ISSUE_SEVERAL, str(campaign.pk), str(first), str(second)),
+        another_process(ISSUE_SEVERAL, ids_of(campaigns), str(first), str(second)),
     ):
         # The first one's INSERT may be seen under way as well.
-        wait_until(lambda: positions(campaign) == [1] and waiting_at(AT_THE_COUPONS) == 1)
+        wait_until(
+            lambda: (
+                all(positions(campaign) == [1] for campaign in campaigns)
+                and waiting_at(AT_THE_COUPONS) == len(NAMES)
+            )
+        )
 
-    assert count_outcomes(race(issue_calls(campaign.pk, [first]))) == {"again": 1}
+    assert [outcome_of(campaign, first) for campaign in campaigns] == ["again"] * len(NAMES)
     # The server may have completed what the killed process had sent.
-    assert count_outcomes(race(issue_calls(campaign.pk, [second]))) in ({"new": 1}, {"again": 1})
+    assert {outcome_of(campaign, second) for campaign in campaigns} <= {"new", "again"}
     assert broken() == {}
+
+
+def ids_of(campaigns: Sequence[Campaign]) -> str:
+    return ",".join(str(campaign.pk) for campaign in campaigns)
+
+
+def outcome_of(campaign: Campaign, user_id: int) -> str:
+    [outcome] = count_outcomes(race(issue_calls(campaign.pk, [user_id])))
+    return outcome
 
 
 @by_each

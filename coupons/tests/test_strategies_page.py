@@ -5,16 +5,15 @@ import re
 import sys
 from pathlib import Path
 
-import pytest
-
 from coupons.issuing import issuing
 from coupons.tests.under_load import NEED_NO_REDIS
 from scripts.bench.report import documents
 from scripts.lab import report, results, tables
 from scripts.stack import places
+from shop.tests.case_tables import in_one_test
 
 PAGE = places.PROJECT / "docs" / "strategies.md"
-of_each = pytest.mark.parametrize("strategy", issuing.STRATEGIES)
+of_each = in_one_test("strategy", issuing.STRATEGIES)
 
 
 def test_each_table_has_one_row_for_each_strategy() -> None:

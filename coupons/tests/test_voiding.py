@@ -12,6 +12,7 @@ from coupons.tests.factories import CampaignFactory, coupon_of, order_ids
 from coupons.tests.laws import broken
 from shop.db import transactions
 from shop.errors import FirstcomeError
+from shop.tests.case_tables import in_one_test
 from shop.tests.racing import race
 
 
@@ -29,7 +30,7 @@ def test_an_issued_coupon_is_voided_with_its_code() -> None:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("status", ["held", "redeemed", "void", "expired"])
+@in_one_test("status", ["held", "redeemed", "void", "expired"])
 def test_no_other_coupon_is_voided(status: str) -> None:
     order_id = order_ids(1)[0]
     columns: dict[str, dict[str, Any]] = {

@@ -8,6 +8,7 @@ from inventory.models import Product
 from inventory.products import Availability
 from inventory.tests.factories import ProductFactory
 from shop.errors import NotFound, Rejected
+from shop.tests.case_tables import in_one_test
 from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db
@@ -101,7 +102,7 @@ def test_every_word_is_searched_in_sku_and_name_in_any_case():
     assert skus(search="  ") == ["TEA-GREEN", "TEA-BLACK", "CUP"]
 
 
-@pytest.mark.parametrize(
+@in_one_test(
     ("on_hand", "reserved", "expected"),
     [
         (5, 0, Availability.AVAILABLE),
@@ -118,7 +119,7 @@ def test_availability_is_the_same_in_python_and_in_the_database(on_hand, reserve
     assert [one for one in Availability if skus(with_availability=one) == ["ONE"]] == [expected]
 
 
-@pytest.mark.parametrize(
+@in_one_test(
     ("on_hand", "reserved", "is_active", "paused_at", "expected"),
     [
         (5, 4, True, None, "available"),

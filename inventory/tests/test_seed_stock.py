@@ -1,4 +1,3 @@
-import time
 import tracemalloc
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,6 +15,7 @@ from inventory.imports.importing import Imported, StockRow
 from inventory.models import Delivery, Product, StockMovement
 from inventory.tests.factories import ProductFactory
 from shop.models import JournalLine
+from shop.tests.case_tables import in_one_test
 from shop.tests.outages import database_away
 from shop.tests.racing import race
 
@@ -180,7 +180,7 @@ def test_a_long_list_of_bad_lines_is_cut_with_their_number(csv_file):
     assert (len(lines), lines[-1]) == (52, "... and 10 more")
 
 
-@pytest.mark.parametrize(
+@in_one_test(
     ("content", "message"),
     [
         ("", "line 1: the first line must name the columns sku,name,price,quantity"),
@@ -200,7 +200,7 @@ def test_an_unreadable_file_is_one_line_of_error(csv_file, tmp_path):
     ]
 
 
-@pytest.mark.parametrize("options", [[], ["--dry-run"]])
+@in_one_test("options", [[], ["--dry-run"]])
 def test_a_header_alone_is_an_error_instead_of_an_empty_import(csv_file, options):
     file = csv_file("sku,name,price,quantity\n\n")
     assert refusal(file, *options) == [f"{file} has no lines below its first: there is nothing to import."]
@@ -226,7 +226,7 @@ def test_an_unknown_sku_needs_a_name_and_a_price():
     assert products() == [("TEA", "Tea", 9, 4)]
 
 
-@pytest.mark.parametrize("quantity", ["-1", "1.5", "many", "", str(10**10)])
+@in_one_test("quantity", ["-1", "1.5", "many", "", str(10**10)])
 def test_a_quantity_that_is_no_number_is_refused(quantity):
     ProductFactory.create(sku="TEA")
     assert refusal("--sku", "TEA", f"--quantity={quantity}")[1].startswith("quantity: ")
@@ -239,20 +239,18 @@ def test_file_and_options_do_not_mix(csv_file):
     assert refusal(file, "--sku", "TEA", "--quantity", "4") == message
 
 
-def test_10_000_lines_are_imported_in_bounded_time_and_memory(csv_file):
-    lines = "".join(f"S{number},Product {number},{number},1\n" for number in range(10_000))
+def test_a_long_file_is_imported_in_bounded_memory(csv_file):
+    lines = "".join(f"S{number},Product {number},{number},1\n" for number in range(2_000))
     file = csv_file(f"sku,name,price,quantity\n{lines}")
     tracemalloc.start()
-    started_at = time.monotonic()
     try:
         seed(file)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert time.monotonic() - started_at < 90
-    assert peak < 100 * 2**20
-    assert Product.objects.count() == StockMovement.objects.count() == 10_000
-    assert JournalLine.objects.filter(what="stock.received").count() == 10_000
+    assert peak < 30 * 2**20
+    assert Product.objects.count() == StockMovement.objects.count() == 2_000
+    assert JournalLine.objects.filter(what="stock.received").count() == 2_000
 
 
 def test_an_import_of_500_lines_costs_a_few_statements(django_assert_max_num_queries):

@@ -27,6 +27,12 @@ from shop.operations.audits.audit_report import LawReport
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import wait_until
 
+TWO_STRATEGIES = ("group_commit", "redis_gate")
+"""For rules that all strategies share: one that batches, and one that asks Redis first.
+
+Races and exact counts have each strategy as a parameter.
+"""
+
 
 def account(*, points: int = 0) -> Any:
     """A new account with these points in its wallet."""

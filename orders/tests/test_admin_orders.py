@@ -20,6 +20,7 @@ from payments.models import Payment
 from shop import clock
 from shop.events import outbox
 from shop.models import JournalLine
+from shop.tests.case_tables import in_one_test
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.racing import race
 
@@ -258,7 +259,8 @@ def test_actions_need_their_permission_and_the_one_to_view_orders(action: str) -
     assert JournalLine.objects.count() == before
 
 
-@pytest.mark.parametrize("action", ["cancel", "resend_events", "refund"])
+@pytest.mark.django_db
+@in_one_test("action", ["cancel", "resend_events", "refund"])
 def test_actions_on_an_unknown_order_are_not_found(action: str) -> None:
     client = client_of(operator(*operating_pages.ACT))
     for id in ("nothing", "01a1f8f3-b7e1-76e7-bd12-0a158cc49d52"):
@@ -267,7 +269,8 @@ def test_actions_on_an_unknown_order_are_not_found(action: str) -> None:
         assert client.post(page, fields).status_code == 404
 
 
-@pytest.mark.parametrize("action", ["cancel", "resend_events"])
+@pytest.mark.django_db
+@in_one_test("action", ["cancel", "resend_events"])
 def test_actions_ask_for_a_reason(action: str) -> None:
     order = operating_pages.unpaid_order()
     client = client_of(operator(CANCEL, REPLAY))

@@ -14,6 +14,7 @@ from orders.tests.operating_pages import client_of, hidden_fields, messages_of, 
 from shop import clock
 from shop.db import transactions
 from shop.models import JournalLine
+from shop.tests.case_tables import in_one_test
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import race
 
@@ -217,7 +218,7 @@ def test_of_two_operators_who_refund_all_one_succeeds(client: Client, order: Ord
     assert refunded(order) == [(1_400, 200, 1_200)]
 
 
-@pytest.mark.parametrize(
+@in_one_test(
     ("fields", "problem"),
     [
         ({"what": "some"}, "Enter the units of one product at least."),
@@ -227,7 +228,6 @@ def test_of_two_operators_who_refund_all_one_succeeds(client: Client, order: Ord
         ({"what": "everything"}, "Select a valid choice."),
         ({"reason": " "}, "This field is required."),
     ],
-    ids=str,
 )
 def test_a_form_that_is_not_valid_is_shown_again(
     client: Client, order: Order, fields: dict[str, str], problem: str

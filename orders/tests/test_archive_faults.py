@@ -4,7 +4,9 @@ import fcntl
 import gzip
 import json
 import threading
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -159,11 +161,11 @@ def test_an_archiving_that_has_deleted_rows_is_never_forgotten(folder: Path, pai
     assert ArchivedMonth.objects.count() == 1
 
 
-@pytest.mark.parametrize("month", ["2026-7", "\uff12\uff10\uff12\uff16-07", "2026-07 ", "26-07"])
-def test_a_month_has_one_spelling(folder: Path, month: str) -> None:
+def test_a_month_has_one_spelling(folder: Path) -> None:
     """Readers compare the names of months as texts: `2026-7` came after December."""
-    with pytest.raises(ArchiveFailed, match="such as 2026-07"):
-        archiving.archive(JOURNAL, month, folder=folder, options=archived.options())
+    for month in ("2026-7", "\uff12\uff10\uff12\uff16-07", "2026-07 ", "26-07"):
+        with pytest.raises(ArchiveFailed, match="such as 2026-07"):
+            archiving.archive(JOURNAL, month, folder=folder, options=archived.options())
 
 
 def packed(path: Path, *lines: bytes) -> Path:
@@ -190,18 +192,30 @@ HEADERS: dict[str, bytes] = {
 ENDS = {"cut": b"{", "empty": b"{}", "text": b'{"rows": "1"}', "deep": b'{"a":' * 100_000}
 
 
-@pytest.mark.parametrize("header", HEADERS.values(), ids=HEADERS)
-def test_a_made_up_header_is_refused_in_one_line(folder: Path, header: bytes) -> None:
-    path = packed(folder / "x.jsonl.gz", header, b'{"rows": 0}')
-    with pytest.raises(FileDamaged, match="no archive of this shop"):
-        restore(path)
+def refusal(read: Callable[[], object]) -> str:
+    """How the file that is read is refused."""
+    try:
+        read()
+    except FileDamaged as refused:
+        return str(refused)
+    return "it is not refused"
 
 
-@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
-def test_a_made_up_end_is_refused_in_one_line(folder: Path, end: bytes) -> None:
-    path = packed(folder / "x.jsonl.gz", json.dumps(WHOLE).encode(), b"[1]", end)
-    with archive_files.open_file(path) as (_, rows), pytest.raises(FileDamaged, match="don't agree"):
-        list(rows)
+def test_a_made_up_header_is_refused_in_one_line(folder: Path) -> None:
+    texts = {}
+    for name, header in HEADERS.items():
+        path = packed(folder / "x.jsonl.gz", header, b'{"rows": 0}')
+        texts[name] = refusal(partial(restore, path))
+    assert {name: text for name, text in texts.items() if "no archive of this shop" not in text} == {}
+
+
+def test_a_made_up_end_is_refused_in_one_line(folder: Path) -> None:
+    texts = {}
+    for name, end in ENDS.items():
+        path = packed(folder / "x.jsonl.gz", json.dumps(WHOLE).encode(), b"[1]", end)
+        with archive_files.open_file(path) as (_, rows):
+            texts[name] = refusal(partial(list, rows))
+    assert {name: text for name, text in texts.items() if "don't agree" not in text} == {}
 
 
 def test_a_file_that_gets_the_name_after_the_comparison_is_not_restored(

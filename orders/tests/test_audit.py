@@ -14,6 +14,7 @@ from orders.models import Order, Saga
 from orders.tests import buying
 from payments.models import Transfer
 from shop.models import IdempotencyKey, JournalLine
+from shop.tests.case_tables import in_one_test
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -105,7 +106,8 @@ DAMAGE: list[tuple[str, Callable[[Order, Order], Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("law", "damage"), DAMAGE, ids=[damage.__name__ for _, damage in DAMAGE])
+@pytest.mark.django_db
+@in_one_test(("law", "damage"), DAMAGE)
 def test_planted_damage_is_named(
     law: str, damage: Callable[[Order, Order], Any], paid: Order, cancelled: Order
 ) -> None:

@@ -15,8 +15,9 @@ from sales.models import Sale, SaleEntry
 from sales.tests import factories
 from sales.waiting_room import admission
 from shop import clock
+from shop.tests.case_tables import in_one_test
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 MICROSECOND = timedelta(microseconds=1)
 
 
@@ -87,7 +88,7 @@ DAMAGE = (
 )
 
 
-@pytest.mark.parametrize("damage", DAMAGE, ids=[damage.__name__ for damage in DAMAGE])
+@in_one_test("damage", DAMAGE)
 def test_planted_damage_is_named_by_l14_alone_with_its_only_offender(
     damage: Callable[[Order], str], order: Order
 ) -> None:

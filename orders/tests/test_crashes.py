@@ -1,7 +1,13 @@
-"""A crash at any failpoint of an order or a refund: the next executor finishes it, and every law holds."""
+"""A crash at any failpoint of an order or a refund: the next executor finishes it, and every law holds.
 
-from dataclasses import dataclass
+It crashes once for each thing that a crash can leave, and the run of each scenario shows that its points
+leave nothing else. `make simulate` crashes at any statement, by a seed.
+"""
+
+from collections.abc import Callable
+from functools import partial
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -11,123 +17,21 @@ from orders.models import Order, Refund, Saga
 from orders.payment.refunding import StartedRefund
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, owners, stepping
+from orders.tests.crash_points import (
+    CRASHES,
+    REFUND_CRASHES,
+    REFUND_WAYS,
+    WAYS,
+    RefundScenario,
+    Scenario,
+    left_by,
+    point_index,
+)
 from payments import ledger
 from payments.gateways import gateway
+from scripts.tests.simulator import Simulator
 
 NOWHERE = "http://127.0.0.1:1"
-
-
-def commits(*lines: str) -> list[str]:
-    """The points of a batch that writes these lines."""
-    return ["batch begins", "batch decided", f"batch committed: {', '.join(lines)}"]
-
-
-def calls(name: str) -> list[str]:
-    """The points of an outside call such as `charge_card do`."""
-    return [f"{name} calling", f"{name} called"]
-
-
-DEBIT = commits("debit_balance do")
-WAITS = commits("charge_card do waits for an action")
-CHARGE, POSTPONED = calls("charge_card do"), commits("charge_card do postponed")
-SETTLED = [
-    *commits("charge_card do", "settle do"),
-    *calls("transmit do"),
-    *commits("transmit do", "ended"),
-]
-NOTHING_FINAL = commits("nothing final")
-DECIDED_TO_UNDO = commits("charge_card do")
-RETRIED = [*NOTHING_FINAL, *CHARGE]
-UNDO = calls("charge_card undo")
-
-
-def undone(*lines: str) -> list[str]:
-    """The points of the batch that ends a saga compensated; its card is undone first."""
-    return commits("charge_card undo", "reserve_inventory undo", "hold_coupon undo", *lines, "ended")
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """A scenario of an order: the card, its possible ends, and every point it passes.
-
-    An order that is given up is overdue from its second attempt on; with `is_blind` the gateway is away then.
-    Where the card's owner must act, they make the `decision`, or let their time pass.
-    """
-
-    token: str
-    ends: set[str]
-    points: list[str]
-    is_given_up: bool = False
-    is_blind: bool = False
-    is_late_from_the_start: bool = False
-    decision: str = ""
-    is_kept: bool = False
-
-
-WAYS = {
-    "charged": Scenario("tok_ok", {"paid"}, [*DEBIT, *CHARGE, *SETTLED]),
-    "declined": Scenario(
-        "tok_declined",
-        {"payment_failed"},
-        [*DEBIT, *CHARGE, *commits("charge_card do"), *undone("debit_balance undo")],
-    ),
-    "charged without a reply": Scenario(
-        "tok_timeout_charged", {"paid"}, [*DEBIT, *CHARGE, *POSTPONED, *RETRIED, *SETTLED]
-    ),
-    "given up": Scenario(
-        "tok_error",
-        {"payment_failed"},
-        [
-            *[*DEBIT, *CHARGE, *POSTPONED, *RETRIED, *NOTHING_FINAL],
-            *[*DECIDED_TO_UNDO, *UNDO, *undone("debit_balance undo")],
-        ],
-        is_given_up=True,
-    ),
-    "given up, though charged": Scenario(
-        "tok_timeout_charged",
-        {"payment_failed", "paid"},
-        [
-            *[*DEBIT, *CHARGE, *POSTPONED, *RETRIED, *NOTHING_FINAL],
-            *[*DECIDED_TO_UNDO, *UNDO, *commits("charge_card undo postponed")],
-            *[*NOTHING_FINAL, *NOTHING_FINAL, *UNDO, *undone("debit_balance undo")],
-        ],
-        is_given_up=True,
-        is_blind=True,
-    ),
-    "never called": Scenario(
-        "tok_ok",
-        {"payment_failed"},
-        [
-            *[*NOTHING_FINAL, *DECIDED_TO_UNDO, *UNDO],
-            *undone("debit_balance do", "debit_balance undo"),
-        ],
-        is_late_from_the_start=True,
-    ),
-    "confirmed by the card's owner": Scenario(
-        "tok_3ds", {"paid"}, [*DEBIT, *CHARGE, *WAITS, *RETRIED, *SETTLED], decision="approve"
-    ),
-    "refused by the card's owner": Scenario(
-        "tok_3ds",
-        {"payment_failed"},
-        [*DEBIT, *CHARGE, *WAITS, *RETRIED, *commits("charge_card do"), *undone("debit_balance undo")],
-        decision="refuse",
-    ),
-    "not confirmed in time": Scenario(
-        "tok_3ds",
-        {"payment_failed"},
-        [
-            *[*DEBIT, *CHARGE, *WAITS, *RETRIED, *NOTHING_FINAL],
-            *[*DECIDED_TO_UNDO, *UNDO, *undone("debit_balance undo")],
-        ],
-        decision="none",
-    ),
-    "declined, and kept for another card": Scenario(
-        "tok_declined",
-        {"awaiting_payment"},
-        [*DEBIT, *CHARGE, *commits("charge_card do"), *undone("debit_balance undo")],
-        is_kept=True,
-    ),
-}
 
 
 class Killed(BaseException):
@@ -135,16 +39,39 @@ class Killed(BaseException):
 
 
 class Crasher:
-    """Records every point, and crashes the executor at the chosen one."""
+    """Records every point and what a crash there leaves, and crashes the executor at the chosen one."""
 
-    def __init__(self, strike_at: int | None = None) -> None:
+    def __init__(self, strike_at: int | None = None, remains: Callable[[], str] = str) -> None:
         self.points: list[str] = []
-        self.strike_at = strike_at
+        self.left: dict[str, str] = {}
+        self.strike_at, self.remains = strike_at, remains
 
     def __call__(self, point: str) -> None:
+        # A crash within the transaction leaves what its begin does.
+        if point != "batch decided":
+            self.left[f"{len(self.points)} {point}"] = self.remains()
         self.points.append(point)
         if len(self.points) - 1 == self.strike_at:
             raise Killed(point)
+
+
+Remains = Callable[..., str]
+
+
+@pytest.fixture
+def remains(own_gateway: Simulator, own_data_platform: Simulator) -> Remains:
+    """What a crash of the saga now leaves."""
+
+    def read(saga_id: UUID, *, is_overdue: bool = False) -> str:
+        return left_by(saga_id, own_gateway, own_data_platform, is_overdue=is_overdue)
+
+    return read
+
+
+def unforeseen(left: dict[str, str], crashes: dict[str, dict[str, str]]) -> dict[str, str]:
+    """The points whose remainder no crash of these leaves."""
+    foreseen = {remainder for points in crashes.values() for remainder in points.values()}
+    return {point: remainder for point, remainder in left.items() if remainder not in foreseen}
 
 
 @pytest.fixture(autouse=True)
@@ -198,38 +125,38 @@ def run_scenario(placed: PlacedOrder, scenario: Scenario, settings: Any) -> None
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("name", WAYS)
 def test_a_scenario_passes_exactly_these_points(
-    name: str, monkeypatch: pytest.MonkeyPatch, settings: Any
+    name: str, monkeypatch: pytest.MonkeyPatch, settings: Any, remains: Remains
 ) -> None:
-    saboteur = Crasher()
+    scenario = WAYS[name]
+    placed = buy(scenario.token, is_kept=scenario.is_kept)
+    assert placed.started
+    saboteur = Crasher(remains=partial(remains, placed.started.saga.id, is_overdue=scenario.is_given_up))
     monkeypatch.setattr(stepping, "failpoint", saboteur)
-    placed = buy(WAYS[name].token, is_kept=WAYS[name].is_kept)
-    run_scenario(placed, WAYS[name], settings)
-    assert saboteur.points == WAYS[name].points
+    run_scenario(placed, scenario, settings)
+    assert saboteur.points == scenario.points
+    assert unforeseen(saboteur.left, CRASHES) == {}, "add these to CRASHES"
     assert buying.state_of(placed.order.id) in WAYS[name].ends
     assert buying.broken_laws() == []
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
-    ("name", "strike_at"),
-    [
-        pytest.param(name, index, id=f"{name}, {index} {point}")
-        for name, scenario in WAYS.items()
-        for index, point in enumerate(scenario.points)
-    ],
+    ("name", "point", "left"), [(name, *one) for name, points in CRASHES.items() for one in points.items()]
 )
 def test_a_crash_at_any_point_is_recovered_from(
-    name: str, strike_at: int, monkeypatch: pytest.MonkeyPatch, settings: Any
+    name: str, point: str, left: str, monkeypatch: pytest.MonkeyPatch, settings: Any, remains: Remains
 ) -> None:
     scenario, gateway_url = WAYS[name], settings.GATEWAY_URL
     placed = buy(scenario.token, is_kept=scenario.is_kept)
     assert placed.started
     with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(stepping, "failpoint", Crasher(strike_at))
+        patched.setattr(stepping, "failpoint", Crasher(point_index(scenario.points, point)))
         run_scenario(placed, scenario, settings)
     settings.GATEWAY_URL = gateway_url
     if scenario.is_given_up:
         Saga.objects.filter(id=placed.started.saga.id).update(deadline_at=placed.order.placed_at)
+    assert remains(placed.started.saga.id) == left
+    assert buying.broken_laws() == []
     if scenario.decision:
         Saga.objects.filter(ended_at__isnull=True).update(leased_until=None)
         stepping.advance(placed.started.saga.id)
@@ -237,40 +164,6 @@ def test_a_crash_at_any_point_is_recovered_from(
     buying.settle_everything()
     assert buying.state_of(placed.order.id) in scenario.ends
     assert buying.broken_laws() == []
-
-
-@dataclass(frozen=True)
-class RefundScenario:
-    """A scenario of a refund: how its order was paid, whether all is refunded, every point it passes.
-
-    A refund that `is_late` is stuck after its first failed attempt; with `is_blind` the gateway is away then.
-    """
-
-    points: list[str]
-    token: str = "tok_ok"
-    points_amount: int = 300
-    is_whole: bool = True
-    attempts: int = 1
-    is_late: bool = False
-    is_blind: bool = False
-    ends: str = Order.Status.REFUNDED
-
-
-REFUND = [*NOTHING_FINAL, *calls("refund_card do")]
-REFUND_POSTPONED = [*REFUND, *commits("refund_card do postponed")]
-# Runs in single batches: a result is recorded before the next step is done.
-GIVEN = [*REFUND, *commits("refund_card do"), *commits("settle_refund do", "ended")]
-FAILS_TWICE = [*REFUND_POSTPONED, *REFUND_POSTPONED, *GIVEN]
-REFUND_WAYS = {
-    "all": RefundScenario(GIVEN),
-    "a line": RefundScenario(GIVEN, is_whole=False, ends=Order.Status.PAID),
-    "points alone": RefundScenario(commits("settle_refund do", "ended"), points_amount=1_400),
-    "failing twice": RefundScenario(FAILS_TWICE, token="tok_refund_fails", attempts=3),
-    "stuck meanwhile": RefundScenario(FAILS_TWICE, token="tok_refund_fails", attempts=3, is_late=True),
-    "with the gateway away": RefundScenario(
-        [*REFUND_POSTPONED, *GIVEN], attempts=2, is_late=True, is_blind=True
-    ),
-}
 
 
 def begin_refund(scenario: RefundScenario) -> StartedRefund:
@@ -309,34 +202,33 @@ def assert_refunded_once(started: StartedRefund, scenario: RefundScenario) -> No
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("name", REFUND_WAYS)
 def test_a_refund_passes_exactly_these_points(
-    name: str, monkeypatch: pytest.MonkeyPatch, settings: Any
+    name: str, monkeypatch: pytest.MonkeyPatch, settings: Any, remains: Remains
 ) -> None:
-    scenario, saboteur = REFUND_WAYS[name], Crasher()
+    scenario = REFUND_WAYS[name]
     started = begin_refund(scenario)
+    saboteur = Crasher(remains=partial(remains, started.saga_id))
     monkeypatch.setattr(stepping, "failpoint", saboteur)
     execute_refund(started, scenario, settings)
     assert saboteur.points == scenario.points
+    assert unforeseen(saboteur.left, REFUND_CRASHES) == {}, "add these to REFUND_CRASHES"
     assert_refunded_once(started, scenario)
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
-    ("name", "strike_at"),
-    [
-        pytest.param(name, index, id=f"{name}, {index} {point}")
-        for name, scenario in REFUND_WAYS.items()
-        for index, point in enumerate(scenario.points)
-    ],
+    ("name", "point", "left"),
+    [(name, *one) for name, points in REFUND_CRASHES.items() for one in points.items()],
 )
 def test_a_crash_in_a_refund_is_recovered_from(
-    name: str, strike_at: int, monkeypatch: pytest.MonkeyPatch, settings: Any
+    name: str, point: str, left: str, monkeypatch: pytest.MonkeyPatch, settings: Any, remains: Remains
 ) -> None:
     scenario, gateway_url = REFUND_WAYS[name], settings.GATEWAY_URL
     started = begin_refund(scenario)
     with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(stepping, "failpoint", Crasher(strike_at))
+        patched.setattr(stepping, "failpoint", Crasher(point_index(scenario.points, point)))
         execute_refund(started, scenario, settings)
     settings.GATEWAY_URL = gateway_url
+    assert remains(started.saga_id) == left
     assert buying.broken_laws() == []
     buying.settle_everything()
     assert_refunded_once(started, scenario)

@@ -18,7 +18,7 @@ from orders.tests import buying
 from shop.errors import Invalid, Rejected
 from shop.tests.factories import SuperuserFactory
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 def code_for(products: list[Product], account_id: int, **terms: Any) -> str:

@@ -1,4 +1,7 @@
-"""At every failpoint all laws hold, even before recovery."""
+"""At every failpoint all laws hold, even before recovery, and the model agrees.
+
+Of the cards those that pass the most points: `orders/tests/test_crashes.py` audits what each crash leaves.
+"""
 
 from typing import Any
 
@@ -8,7 +11,7 @@ from orders.tests import acting, comparing, things
 from orders.tests.listening import Listener
 from orders.tests.model import Shop
 
-CARDS = ("tok_ok", "tok_declined", "tok_error", "tok_timeout_charged", "tok_refund_fails")
+CARDS = ("tok_timeout_charged", "tok_refund_fails")
 DECISIONS = {"approved": "approve", "refused": "refuse", "not decided": ""}
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -26,6 +26,7 @@ from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
 by_each_strategy = pytest.mark.parametrize("strategy", list(checkout.STRATEGIES))
+by_two_strategies = pytest.mark.parametrize("strategy", buying.TWO_STRATEGIES)
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def outcomes_of(outcomes: list[Any]) -> Counter[str]:
     )
 
 
-@by_each_strategy
+@by_two_strategies
 def test_open_and_paid_orders_count_and_those_that_ended_unpaid_or_were_refunded_do_not(
     strategy: str, settings: LazySettings, product: Product
 ) -> None:
@@ -79,7 +80,7 @@ def test_open_and_paid_orders_count_and_those_that_ended_unpaid_or_were_refunded
     assert buying.broken_laws() == []
 
 
-@by_each_strategy
+@by_two_strategies
 def test_the_coupon_may_be_used_again_after_its_order_ended_and_after_a_refund_of_all(
     strategy: str, settings: LazySettings, product: Product
 ) -> None:

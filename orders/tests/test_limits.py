@@ -1,8 +1,6 @@
 """Purchase limits: how much of a product one account may hold, and reserve without paying."""
 
-import json
 from collections import Counter
-from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -18,6 +16,7 @@ from orders.placement import checkout
 from orders.placement.decisions import PlacedOrder
 from orders.placement.strategies import group_commit
 from orders.tests import buying
+from orders.tests.selling import sell_at_once, two_sellers
 from orders.tests.waiting import somebody_waits_at_the_stock
 from shop.errors import FirstcomeError, Rejected
 from shop.idempotency.recorded_answers import Replay
@@ -25,29 +24,12 @@ from shop.models import IdempotencyKey
 from shop.tests.clients import client_of
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import holding
-from shop.tests.second_process import another_process
 from shop.tests.statements import captured_statements
 from shop.tests.waiting import in_background
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-# Places 20 concurrent orders of two units for one account, and prints the counts of the outcomes.
-BUYING_AGAIN = """
-import json
-from collections import Counter
-from functools import partial
-from inventory.models import Product
-from orders.placement import checkout
-from orders.tests import buying
-from shop.tests.racing import race
-
-product = Product.objects.get(id=sys.argv[1])
-order_requests = [buying.order_request(int(sys.argv[2]), {product: 2}) for _ in range(20)]
-print("ready", flush=True)
-sys.stdin.readline()
-outcomes = race([partial(checkout.place, order_request) for order_request in order_requests])
-print(json.dumps(Counter(getattr(one, "code", type(one).__name__) for one in outcomes)))
-"""
+by_two_strategies = pytest.mark.parametrize("strategy", buying.TWO_STRATEGIES, indirect=True)
 
 
 @pytest.fixture(params=checkout.STRATEGIES)
@@ -134,6 +116,7 @@ def test_a_batch_counts_the_orders_it_has_just_placed(settings: LazySettings) ->
     assert third.code == "too_many_open_orders"
 
 
+@by_two_strategies
 def test_an_account_cannot_exceed_a_products_limit(strategy: str) -> None:
     product, buyer = ProductFactory.create(on_hand=20, limit_per_account=4), buying.account()
     assert refusal(buyer.id, {product: 5}).extra["items"] == [{"product": product.id, "limit": 4, "held": 0}]
@@ -182,21 +165,15 @@ def test_all_strategies_at_once_hold_one_account_to_the_limit(settings: LazySett
     assert buying.broken_laws() == []
 
 
-@pytest.mark.parametrize("strategy", checkout.STRATEGIES)
-def test_two_processes_sell_one_account_no_more_than_its_limit(strategy: str) -> None:
-    product, buyer = ProductFactory.create(on_hand=100, limit_per_account=9), buying.account()
-    own = {"INVENTORY_STRATEGY": strategy, "OPTIMISTIC_RETRIES": "500"}
-    with ExitStack() as stack:
-        buyers = [
-            stack.enter_context(another_process(BUYING_AGAIN, str(product.id), str(buyer.id), **own))
-            for _ in range(2)
-        ]
-        for one in buyers:
-            assert one.stdin
-            one.stdin.write("go\n")
-            one.stdin.flush()
-        outcomes = [json.loads(one.communicate(timeout=60)[0].splitlines()[-1]) for one in buyers]
-    assert sum(map(Counter, outcomes), Counter()) == {"PlacedOrder": 4, "purchase_limit_reached": 36}
+def test_two_processes_sell_one_account_no_more_than_its_limit() -> None:
+    found = {}
+    with two_sellers(OPTIMISTIC_RETRIES="500") as sellers:
+        for strategy in checkout.STRATEGIES:
+            product, buyer = ProductFactory.create(on_hand=100, limit_per_account=9), buying.account()
+            parts = ([buyer.id] * 20,) * 2
+            found[strategy] = sell_at_once(sellers, product, parts, strategy=strategy, quantity=2)
+    exact = {"PlacedOrder": 4, "purchase_limit_reached": 36}
+    assert found == dict.fromkeys(checkout.STRATEGIES, exact)
     assert buying.broken_laws() == []
 
 
@@ -212,6 +189,7 @@ def test_a_limit_that_is_lowered_meanwhile_binds_the_orders_after_it(strategy: s
     assert not Order.objects.exists()
 
 
+@by_two_strategies
 def test_a_repeat_at_the_limit_gets_the_recorded_answer(strategy: str) -> None:
     product, buyer = ProductFactory.create(on_hand=9, limit_per_account=2), buying.account()
     order_request = buying.order_request(buyer.id, {product: 2})

@@ -17,9 +17,10 @@ from payments.gateways import gateway
 from shop.errors import FirstcomeError
 from shop.models import JournalLine
 from shop.observability import gauges
+from shop.tests.case_tables import in_one_test
 
 __all__ = ["away", "impatient", "product"]
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("impatient")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("impatient")]
 
 
 def test_a_stuck_saga_is_listed_with_all_that_an_operator_needs(product: Product, away: Away) -> None:
@@ -90,7 +91,7 @@ def test_an_ended_saga_is_not_retried(product: Product) -> None:
     assert hanging.refusal(hanging.retry, row) == "saga_ended"
 
 
-@pytest.mark.parametrize("reason", ["", "  ", "x" * 256])
+@in_one_test("reason", ["", "  ", "x" * 256])
 def test_a_reason_is_required(product: Product, reason: str) -> None:
     row = hanging.started(product)
     for work in (hanging.retry, hanging.compensate, hanging.complete):
@@ -224,7 +225,7 @@ def test_a_forced_charge_that_is_compensated_before_it_settles_is_refunded(produ
     assert buying.broken_laws() == []
 
 
-@pytest.mark.parametrize("reference", ["two\nlines", "é", "x" * 97])
+@in_one_test("reference", ["two\nlines", "é", "x" * 97])
 def test_a_reference_is_up_to_96_printable_ascii_characters(product: Product, reference: str) -> None:
     assert hanging.refusal(hanging.complete, hanging.in_doubt(product), reference=reference) == "invalid"
 

@@ -15,10 +15,11 @@ from orders.models import Saga
 from orders.tests import buying, stepping
 from scripts.stack import ports
 from shop.models import JournalLine
+from shop.tests.case_tables import in_one_test
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.racing import wait_until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 LIST = reverse("admin:orders_saga_changelist")
 BUTTONS = ("retry", "compensate", "complete")
 
@@ -153,7 +154,7 @@ def test_a_refusal_is_shown_and_changes_nothing(operator: User, stuck: Saga) -> 
     assert Saga.objects.get(id=stuck.id).state == "stuck"
 
 
-@pytest.mark.parametrize("name", BUTTONS)
+@in_one_test("name", BUTTONS)
 def test_a_button_asks_for_a_reason(operator: User, stuck: Saga, name: str) -> None:
     client = signed_in(operator)
     assert b"reason" in client.get(button(stuck, name)).content
@@ -163,7 +164,7 @@ def test_a_button_asks_for_a_reason(operator: User, stuck: Saga, name: str) -> N
     assert not JournalLine.objects.filter(what__startswith="saga.").exists()
 
 
-@pytest.mark.parametrize("name", BUTTONS)
+@in_one_test("name", BUTTONS)
 def test_the_buttons_need_the_permission_to_change_sagas(stuck: Saga, name: str) -> None:
     reader = signed_in(AccountFactory(is_staff=True, permissions=["orders.view_saga"]))
     assert button(stuck, name) not in reader.get(page_of(stuck)).content.decode()

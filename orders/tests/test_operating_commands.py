@@ -17,8 +17,9 @@ from orders.tests import buying, stepping
 from scripts.stack import ports
 from shop.models import JournalLine
 from shop.tests import commands
+from shop.tests.case_tables import in_one_test
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ def test_sagas_are_listed_for_people_and_for_programs(data_platform: str) -> Non
     assert sum(at is not None for at in times) == 5
 
 
-@pytest.mark.parametrize("command", ["retry_saga", "compensate_saga", "complete_saga"])
+@in_one_test("command", ["retry_saga", "compensate_saga", "complete_saga"])
 def test_an_invalid_id_is_refused_with_a_hint(command: str) -> None:
     with pytest.raises(CommandError, match="'7' is not a saga id: give a UUID that list_sagas shows"):
         commands.run(command, "7", "--reason", "why not")
@@ -116,13 +117,13 @@ def test_a_refusal_is_one_line_and_the_others_are_retried(
     assert Saga.objects.get(id=row.id).state == Saga.State.RUNNING
 
 
-@pytest.mark.parametrize("arguments", [[], [str(uuid4()), "--all-stuck"]])
+@in_one_test("arguments", [[], [str(uuid4()), "--all-stuck"]])
 def test_either_ids_or_all_stuck_is_required(arguments: list[str]) -> None:
     with pytest.raises(CommandError, match="either the ids of sagas, or --all-stuck"):
         commands.run("retry_saga", *arguments, "--reason", "why not")
 
 
-@pytest.mark.parametrize("command", ["retry_saga", "compensate_saga", "complete_saga"])
+@in_one_test("command", ["retry_saga", "compensate_saga", "complete_saga"])
 def test_a_reason_and_a_name_are_required(command: str) -> None:
     row = started()
     with pytest.raises(CommandError, match="--reason"):

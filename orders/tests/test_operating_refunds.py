@@ -14,7 +14,7 @@ from shop.errors import FirstcomeError
 from shop.idempotency.recorded_answers import KeyedCall, key_hash
 
 __all__ = ["away", "impatient", "product"]
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("impatient")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("impatient")]
 
 
 def refunded_by_hand(product: Product) -> Saga:

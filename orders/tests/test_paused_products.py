@@ -1,9 +1,10 @@
 """Orders of paused products: refused by every strategy once the pause is answered; open orders go on."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
+from subprocess import Popen
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from orders.models import Order
 from orders.placement import checkout, decisions
 from orders.placement.decisions import OrderRequest
 from orders.tests import buying
+from orders.tests.selling import send
 from shop.db import transactions
 from shop.errors import FirstcomeError, Rejected
 from shop.idempotency.recorded_answers import Replay
@@ -37,20 +39,19 @@ pytestmark = pytest.mark.django_db(transaction=True)
 KEEP = "SELECT id FROM inventory_product WHERE id = %s FOR UPDATE"
 REQUESTS = 12
 
-# Places orders of one unit, one after the other in several threads, until one is refused; prints how many
-# were placed, and the refusals.
+# For each line `STRATEGY PRODUCT ACCOUNT...` places orders of one unit, one after the other in a thread per
+# account, until one is refused; prints how many were placed, and the refusals.
 BUYING_ON = """
 import json
 from collections import Counter
 from functools import partial
+from django.conf import settings
 from inventory.models import Product
 from orders.placement import checkout
 from orders.tests import buying
 from shop.tests.racing import race
 
-product = Product.objects.get(id=sys.argv[1])
-
-def buy_on(account_id):
+def buy_on(product, account_id):
     placed = 0
     while True:
         try:
@@ -60,9 +61,16 @@ def buy_on(account_id):
         placed += 1
 
 print("ready", flush=True)
-outcomes = race([partial(buy_on, account_id) for account_id in sys.argv[2:]])
-print(json.dumps([sum(placed for placed, _ in outcomes), Counter(code for _, code in outcomes)]))
+while line := sys.stdin.readline():
+    settings.INVENTORY_STRATEGY, product_id, *account_ids = line.split()
+    product = Product.objects.get(id=product_id)
+    outcomes = race([partial(buy_on, product, account_id) for account_id in account_ids])
+    counts = sum(placed for placed, _ in outcomes), Counter(code for _, code in outcomes)
+    print(json.dumps(counts), flush=True)
 """
+
+
+by_two_strategies = pytest.mark.parametrize("strategy", buying.TWO_STRATEGIES, indirect=True)
 
 
 @pytest.fixture(params=checkout.STRATEGIES)
@@ -94,6 +102,7 @@ def kinds(outcomes: list[Any]) -> Counter[str]:
     return Counter(getattr(one, "code", type(one).__name__) for one in outcomes)
 
 
+@by_two_strategies
 def test_an_order_of_a_paused_product_is_409_names_it_and_leaves_nothing(strategy: str) -> None:
     paused, plenty, short = (ProductFactory.create(on_hand=count) for count in (9, 9, 0))
     api = client_of(buying.account())
@@ -117,6 +126,7 @@ def test_an_order_of_a_paused_product_is_409_names_it_and_leaves_nothing(strateg
     assert buying.broken_laws() == []
 
 
+@by_two_strategies
 def test_a_paused_product_that_is_inactive_is_not_found(strategy: str) -> None:
     product = ProductFactory.create(on_hand=9, is_active=False)
     pause(product)
@@ -124,6 +134,7 @@ def test_a_paused_product_that_is_inactive_is_not_found(strategy: str) -> None:
     assert refusal_of(partial(buy, product)).code == "product_not_found"
 
 
+@by_two_strategies
 def test_a_paused_product_that_is_sold_out_is_paused(strategy: str) -> None:
     product = ProductFactory.create(on_hand=1)
     buy(product)
@@ -136,6 +147,7 @@ def test_a_paused_product_that_is_sold_out_is_paused(strategy: str) -> None:
     assert refusal_of(partial(buy, product)).code == "insufficient_stock"
 
 
+@by_two_strategies
 def test_a_repeat_under_the_key_gets_the_recorded_order(strategy: str) -> None:
     product, buyer = ProductFactory.create(on_hand=9), buying.account()
     order_request = buying.order_request(buyer.id, {product: 1}, key="mine")
@@ -148,6 +160,7 @@ def test_a_repeat_under_the_key_gets_the_recorded_order(strategy: str) -> None:
     assert again.reference == placed.order.id
 
 
+@by_two_strategies
 def test_open_orders_are_paid_cancelled_refunded_and_expire(strategy: str) -> None:
     product = ProductFactory.create(on_hand=9, price=500)
     paid_later, cancelled, expired = (buying.account() for _ in range(3))
@@ -254,24 +267,37 @@ def test_no_order_is_committed_after_the_answer_to_a_pause_under_load(strategy: 
     assert buying.broken_laws() == []
 
 
-def test_two_processes_stop_at_a_pause(strategy: str) -> None:
-    product = ProductFactory.create(on_hand=100_000)
-    accounts = [str(buying.account().id) for _ in range(8)]
-    environment = {"INVENTORY_STRATEGY": strategy, "OPEN_ORDERS_PER_ACCOUNT": "100000"}
-    environment |= {"OPEN_UNITS_PER_ACCOUNT": "100000", "OPTIMISTIC_RETRIES": "1000"}
+def test_two_processes_stop_at_a_pause() -> None:
+    """By each strategy, for a product of its own."""
+    environment = {"OPEN_ORDERS_PER_ACCOUNT": "100000", "OPEN_UNITS_PER_ACCOUNT": "100000"}
+    environment |= {"OPTIMISTIC_RETRIES": "1000"}
     with (
-        another_process(BUYING_ON, str(product.id), *accounts[:4], **environment) as one,
-        another_process(BUYING_ON, str(product.id), *accounts[4:], **environment) as other,
+        another_process(BUYING_ON, **environment) as one,
+        another_process(BUYING_ON, **environment) as other,
     ):
-        wait_until(lambda: Order.objects.values("account").distinct().count() == 8, seconds=30)
-        pause(product)
-        committed = Order.objects.count()
-        outcomes = [read_line(process) for process in (one, other)]
-    assert [outcome.partition(", ")[2] for outcome in outcomes] == ['{"product_paused": 4}]'] * 2
-    assert Order.objects.count() == committed
+        found = {name: orders_around_a_pause(name, (one, other)) for name in checkout.STRATEGIES}
+    assert {name: ended for name, (ended, _) in found.items()} == dict.fromkeys(
+        checkout.STRATEGIES, ['{"product_paused": 4}]'] * 2
+    )
+    assert [(name, later) for name, (_, later) in found.items() if later] == []
     assert buying.broken_laws() == []
 
 
+def orders_around_a_pause(strategy: str, processes: Sequence["Popen[str]"]) -> tuple[list[str], int]:
+    """How the requests of each process ended, and how many orders were committed after the pause's answer."""
+    product = ProductFactory.create(on_hand=100_000)
+    accounts = [str(buying.account().id) for _ in range(8)]
+    placed = Order.objects.filter(lines__product=product)
+    for process, part in zip(processes, (accounts[:4], accounts[4:]), strict=True):
+        send(process, " ".join([strategy, str(product.pk), *part]))
+    wait_until(lambda: placed.values("account").distinct().count() == 8, seconds=30)
+    pause(product)
+    committed = placed.count()
+    outcomes = [read_line(process) for process in processes]
+    return [outcome.partition(", ")[2] for outcome in outcomes], placed.count() - committed
+
+
+@by_two_strategies
 def test_a_pause_decides_while_redis_is_away_or_emptied(strategy: str, own_redis: OwnRedis) -> None:
     product = ProductFactory.create(on_hand=9)
     buy(product)

@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from random import Random
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orders import pricing
+from shop.tests.case_tables import in_one_test
 
 
-@pytest.mark.parametrize(
+@in_one_test(
     ("count", "worth"),
     [(0, 0), (1, 967), (2, 1_934), (3, 2_900)],
 )
@@ -19,7 +19,7 @@ def test_units_are_refunded_at_their_price_less_their_share_rounded_down(count: 
     assert pricing.discounted_amount(count, quantity=3, unit_price=1_000, discount_amount=100) == worth
 
 
-@pytest.mark.parametrize(
+@in_one_test(
     ("amount", "card_left", "points"),
     [
         # Paid 700: 200 points, 500 by card.

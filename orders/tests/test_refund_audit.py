@@ -11,6 +11,7 @@ from inventory.tests.factories import ProductFactory
 from orders.models import Order, OrderLine, Refund, Saga
 from orders.tests import buying
 from payments.models import Entry, Payment, Transfer
+from shop.tests.case_tables import in_one_test
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -70,17 +71,24 @@ DAMAGE: list[Callable[[Order], Any]] = [
 ]
 
 
-@pytest.mark.parametrize("damage", DAMAGE, ids=lambda damage: damage.__name__)
-def test_planted_damage_is_named(damage: Callable[[Order], Any]) -> None:
-    """Of three units one is refunded, one is about to be, and one is left."""
+@pytest.fixture
+def refunded() -> tuple[Order, Refund]:
+    """Of three units one is refunded, one is about to be by this refund, and one is left."""
     buyer, product = buying.account(points=90), ProductFactory.create(on_hand=3, price=100)
     order = buying.advance(buying.place(buyer.id, {product: 3}, points=90, token="tok_ok"))
     buying.execute_refund(buying.refund(order.id, {product: 1}))
     started = buying.refund(order.id, {product: 1})
     assert buying.broken_laws() == []
+    return order, started.refund
+
+
+@pytest.mark.django_db
+@in_one_test("damage", DAMAGE)
+def test_planted_damage_is_named(damage: Callable[[Order], Any], refunded: tuple[Order, Refund]) -> None:
+    order, refund = refunded
     damage(order)
     broken = {report.law: report.offenders for report in buying.broken_laws()}
-    assert {str(order.id), str(started.refund.id)} & set(broken["L9"])
+    assert {str(order.id), str(refund.id)} & set(broken["L9"])
 
 
 def test_an_order_that_is_paid_again_says_so() -> None:

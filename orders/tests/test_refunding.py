@@ -21,8 +21,9 @@ from shop.errors import NotFound, Rejected
 from shop.events import journal
 from shop.events.journal import ActorContext
 from shop.models import JournalLine
+from shop.tests.case_tables import in_one_test
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 NOWHERE = "http://127.0.0.1:1"
 
 
@@ -172,7 +173,7 @@ def test_an_order_that_cost_nothing_returns_goods_and_coupon() -> None:
     assert buying.broken_laws() == []
 
 
-@pytest.mark.parametrize("status", ["awaiting_payment", "paying", "payment_failed", "cancelled", "expired"])
+@in_one_test("status", ["awaiting_payment", "paying", "payment_failed", "cancelled", "expired"])
 def test_an_unpaid_order_has_nothing_to_refund(status: str) -> None:
     placed = buying.place(buying.account().id, {ProductFactory.create(on_hand=1): 1})
     Order.objects.filter(id=placed.order.id).update(status=status)

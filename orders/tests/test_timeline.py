@@ -15,10 +15,11 @@ from orders.placement.decisions import PlacedOrder
 from orders.tests import buying
 from payments.models import Payment
 from shop.events import order_replay
+from shop.tests.case_tables import in_one_test
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 def bought(token: str | None) -> PlacedOrder:
@@ -100,7 +101,7 @@ def timeline_of(placed: PlacedOrder, reader: Any) -> list[dict[str, str]]:
     return rows
 
 
-@pytest.mark.parametrize("end", ENDS)
+@in_one_test("end", ENDS)
 def test_its_owner_reads_the_outcome_and_staff_every_attempt(end: str) -> None:
     make, events, failed_attempts = ENDS[end]
     placed = make()
@@ -117,7 +118,7 @@ def _is_for_everybody(row: dict[str, str]) -> bool:
     return kind == "order" or (kind not in ("points", "coupon", "stock") and outcome != "failed")
 
 
-@pytest.mark.parametrize("end", ENDS)
+@in_one_test("end", ENDS)
 def test_its_lines_are_in_the_order_in_which_they_happened(end: str) -> None:
     placed = ENDS[end][0]()
     moments = [datetime.fromisoformat(row["at"]) for row in timeline_of(placed, SuperuserFactory.create())]

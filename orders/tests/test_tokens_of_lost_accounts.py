@@ -7,13 +7,14 @@ from coupons.tests.factories import CampaignFactory
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from payments.models import Payment
+from shop.tests.case_tables import in_one_test
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@pytest.mark.parametrize(
+@in_one_test(
     ("path", "body", "expected"),
     [
         ("/api/v1/orders", {"items": []}, (401, "token_invalid")),

@@ -12,6 +12,7 @@ from payments.models import SALES, Entry, Payment, Reconciliation, Transfer, Web
 from payments.tests import events, factories, sales
 from payments.tests.factories import PaymentFactory
 from shop.backoffice import ledger_balance
+from shop.tests.case_tables import in_one_test
 from shop.tests.factories import AccountFactory, SuperuserFactory
 
 pytestmark = pytest.mark.django_db
@@ -55,7 +56,7 @@ def reconciliation() -> Reconciliation:
     )
 
 
-@pytest.mark.parametrize("model", MODELS)
+@in_one_test("model", MODELS)
 def test_each_page_opens_and_shows_no_token(operator: Client, rows: dict[str, object], model: str) -> None:
     pages = [
         reverse(f"admin:payments_{model}_changelist"),
@@ -68,7 +69,7 @@ def test_each_page_opens_and_shows_no_token(operator: Client, rows: dict[str, ob
         assert b"tok_" not in response.content
 
 
-@pytest.mark.parametrize("model", MODELS)
+@in_one_test("model", MODELS)
 def test_nothing_is_added_changed_or_deleted_by_hand(
     operator: Client, rows: dict[str, object], model: str
 ) -> None:
@@ -93,7 +94,7 @@ def test_a_transfer_shows_its_entries_and_a_wallet_its_balance(
     assert b"1,000 KRW" in wallet.content
 
 
-@pytest.mark.parametrize("at_once", [1, 2, 3, 50_000])
+@in_one_test("at_once", [1, 2, 3, 50_000])
 def test_the_balance_of_the_shops_accounts_is_the_sum_of_their_entries_read_in_parts(
     operator: Client, rows: dict[str, object], monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:

@@ -11,6 +11,7 @@ from payments import audit, ledger
 from payments.models import HOLDING, PROMOTIONS, SALES, Entry, LedgerAccount, Transfer
 from payments.tests import factories, sales
 from shop.operations.audits import audit_report
+from shop.tests.case_tables import in_one_test
 
 pytestmark = pytest.mark.django_db
 
@@ -60,7 +61,7 @@ def points_released_twice(user_id: int) -> str:
     return f"points held for order {order_id}"
 
 
-@pytest.mark.parametrize(
+@in_one_test(
     "damage",
     [
         damage_balance,

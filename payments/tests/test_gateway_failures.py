@@ -1,17 +1,19 @@
-"""Gateways that are unreachable, break off or answer malformed: always a result, never an exception."""
+"""Gateways that are unreachable, break off or answer malformed: always a result, never an exception.
 
-import gzip
+What the HTTP client itself makes of slow, cut and malformed replies is in `shop/tests/test_http_client.py`.
+"""
+
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
 import pytest
 from django.conf import LazySettings
 
 from payments import gateways
-from payments.gateways import gateway
+from payments.gateways import circuit, gateway
 from payments.gateways.contract import GatewayResult
 from payments.tests.talker import Write, http, talking
 from scripts.stack import ports
@@ -53,8 +55,6 @@ every_gateway = pytest.mark.parametrize("name", gateways.GATEWAYS)
 
 
 NONSENSE: dict[str, bytes] = {
-    "nothing at all": b"",
-    "no HTTP": b"220 smtp.example.com ESMTP\r\n",
     "HTML": http(200, b"<html>Welcome</html>"),
     "no body": http(201, b""),
     "broken JSON": http(201, b'{"id": "ch_1"'),
@@ -68,28 +68,29 @@ NONSENSE: dict[str, bytes] = {
     "too many requests": http(429, {"code": "throttled", "detail": "Later."}),
     "an error that says it worked": http(500, CHARGE),
     "an unavailable gateway that says it worked": http(503, CHARGE),
-    "compression that was not requested": http(
-        201, gzip.compress(orjson.dumps(CHARGE)), b"Content-Encoding: gzip"
-    ),
     "less than it promised": http(201, CHARGE)[:-20],
 }
 
 
 @every_gateway
-@pytest.mark.parametrize("answer", NONSENSE.values(), ids=NONSENSE.keys())
-def test_a_malformed_answer_is_unknown_for_every_call(
-    name: str, answer: bytes, settings: LazySettings
-) -> None:
+def test_a_malformed_answer_is_unknown_for_every_call(name: str, settings: LazySettings) -> None:
     settings.PAYMENT_GATEWAY = name
+    answer = b""
 
     def talk(write: Write) -> None:
         write(answer)
         raise OSError("hang up")
 
+    believed: dict[str, Any] = {}
     with talking(talk, settings):
-        assert {verdict.status for verdict in result_of_every_call()} == {"unknown"}
-        with pytest.raises(Unavailable):
-            list(gateway().charges())
+        for kind, answer in NONSENSE.items():  # noqa: B007 - what the server writes
+            circuit.forget()
+            statuses = [verdict.status for verdict in result_of_every_call()]
+            if set(statuses) != {"unknown"}:
+                believed[kind] = statuses
+            with suppress(Unavailable):
+                believed[f"the book: {kind}"] = list(gateway().charges())
+    assert believed == {}
 
 
 LIES: dict[str, dict[str, Any]] = {
@@ -112,12 +113,13 @@ LIES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("lie", LIES.values(), ids=LIES.keys())
-def test_a_charge_that_was_not_requested_is_unknown(lie: dict[str, Any], settings: LazySettings) -> None:
-    answer = http(201, CHARGE | lie)
+def test_a_charge_that_was_not_requested_is_unknown(settings: LazySettings) -> None:
+    def status_of(lie: dict[str, Any]) -> str:
+        circuit.forget()
+        with talking(lambda write: write(http(201, CHARGE | lie)), settings):
+            return charge().status
 
-    with talking(lambda write: write(answer), settings):
-        assert charge().status == "unknown"
+    assert {name: status for name, lie in LIES.items() if (status := status_of(lie)) != "unknown"} == {}
 
 
 def test_the_same_charge_without_the_wrong_field_is_accepted(settings: LazySettings) -> None:
@@ -127,11 +129,8 @@ def test_the_same_charge_without_the_wrong_field_is_accepted(settings: LazySetti
         assert charge() == GatewayResult(status="succeeded", reference="ch_1", amount=500)
 
 
-@pytest.mark.parametrize(
-    "lie",
-    [{"key": "two"}, {"charge": "ch_2"}, {"amount": 1}, {"status": "pending"}, {"id": ""}],
-)
-def test_a_refund_that_was_not_requested_is_unknown(lie: dict[str, Any], settings: LazySettings) -> None:
+def test_a_refund_that_was_not_requested_is_unknown(settings: LazySettings) -> None:
+    lies = [{"key": "two"}, {"charge": "ch_2"}, {"amount": 1}, {"status": "pending"}, {"id": ""}]
     refund = {"id": "re_1", "key": "one", "charge": "ch_1", "amount": 500, "status": "succeeded"}
 
     def refunded(content: dict[str, Any]) -> GatewayResult:
@@ -139,23 +138,22 @@ def test_a_refund_that_was_not_requested_is_unknown(lie: dict[str, Any], setting
             return gateway().refund(key="one", charge_reference="ch_1", amount=500)
 
     assert refunded(refund).status == "succeeded"
-    assert refunded(refund | lie).status == "unknown"
+    assert [lie for lie in lies if refunded(refund | lie).status != "unknown"] == []
 
 
-@pytest.mark.parametrize(
-    "results", [[CHARGE, CHARGE], [CHARGE | {"key": "two"}]], ids=["two of one key", "of another key"]
-)
-def test_a_look_up_that_finds_other_charges_is_unknown(results: list[Any], settings: LazySettings) -> None:
-    answer = http(200, {"results": results, "next": None})
-
-    with talking(lambda write: write(answer), settings):
-        assert gateway().find(key="one").status == "unknown"
+def test_a_look_up_that_finds_other_charges_is_unknown(settings: LazySettings) -> None:
+    two_of_one_key, of_another_key = [CHARGE, CHARGE], [CHARGE | {"key": "two"}]
+    for results in (two_of_one_key, of_another_key):
+        answer = http(200, {"results": results, "next": None})
+        with talking(lambda write, answer=answer: write(answer), settings):
+            assert gateway().find(key="one").status == "unknown", results
 
 
-@pytest.mark.parametrize("page", [{"results": [], "next": "ch_1"}, {"results": [CHARGE], "next": "ch_1"}])
-def test_a_book_whose_pages_go_in_circles_is_given_up(page: dict[str, Any], settings: LazySettings) -> None:
-    with talking(lambda write: write(http(200, page)), settings), pytest.raises(Unavailable):
-        list(gateway().charges())
+def test_a_book_whose_pages_go_in_circles_is_given_up(settings: LazySettings) -> None:
+    for page in ({"results": [], "next": "ch_1"}, {"results": [CHARGE], "next": "ch_1"}):
+        answer = http(200, page)
+        with talking(lambda write, answer=answer: write(answer), settings), pytest.raises(Unavailable):
+            list(gateway().charges())
 
 
 def test_a_long_explanation_of_a_decline_is_shortened_and_accepted(settings: LazySettings) -> None:
@@ -193,22 +191,6 @@ def test_a_gateway_that_never_answers_costs_the_time_out_and_no_more(
     with talking(lambda write: the_test_is_over.wait(20), settings):
         started_at = time.monotonic()
         assert charge().failure_detail == "no reply in time"
-        assert time.monotonic() - started_at < 2
-        the_test_is_over.set()
-
-
-def test_an_answer_that_arrives_byte_by_byte_times_out(settings: LazySettings) -> None:
-    """Each byte comes in time; all of them never would."""
-    the_test_is_over = threading.Event()
-
-    def drip(write: Write) -> None:
-        write(b"HTTP/1.1 201 Created\r\nContent-Length: 1000000\r\n\r\n")
-        while not the_test_is_over.wait(0.1):
-            write(b" ")
-
-    with talking(drip, settings):
-        started_at = time.monotonic()
-        assert charge().failure_detail == "no whole reply in time"
         assert time.monotonic() - started_at < 2
         the_test_is_over.set()
 

@@ -2,7 +2,8 @@
 
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -54,26 +55,35 @@ def test_a_signed_event_is_read() -> None:
     assert read_signed(EVENT) == GatewayEvent(id="evt_1", type="charge.succeeded", key="one")
 
 
-@pytest.mark.parametrize("name", ["firstcome-signature", "FIRSTCOME-SIGNATURE"])
-def test_headers_are_read_in_any_case(name: str) -> None:
+def accepted(headers: Iterable[str]) -> list[str]:
+    """Those of the headers with which the event is believed."""
+    body, found = orjson.dumps(EVENT), []
+    for header in headers:
+        with suppress(SignatureInvalid):
+            read_or_none(body, header)
+            found.append(header)
+    return found
+
+
+def test_headers_are_read_in_any_case() -> None:
     body = orjson.dumps(EVENT)
 
-    assert read(body, sign(body), name=name).id == "evt_1"
+    for name in ("firstcome-signature", "FIRSTCOME-SIGNATURE"):
+        assert read(body, sign(body), name=name).id == "evt_1"
 
 
-@pytest.mark.parametrize("seconds", [-300, -299, 0, 299, 300])
-def test_five_minutes_are_accepted_in_both_directions(seconds: int) -> None:
+def test_five_minutes_are_accepted_in_both_directions() -> None:
     body = orjson.dumps(EVENT)
 
-    assert read(body, sign(body, at=NOW + timedelta(seconds=seconds))).id == "evt_1"
+    for seconds in (-300, -299, 0, 299, 300):
+        assert read(body, sign(body, at=NOW + timedelta(seconds=seconds))).id == "evt_1", seconds
 
 
-@pytest.mark.parametrize("seconds", [-301, 301, -86_400, 10**8])
-def test_more_than_five_minutes_are_refused(seconds: int) -> None:
+def test_more_than_five_minutes_are_refused() -> None:
     body = orjson.dumps(EVENT)
+    instants = [NOW + timedelta(seconds=seconds) for seconds in (-301, 301, -86_400, 10**8)]
 
-    with pytest.raises(SignatureInvalid):
-        read(body, sign(body, at=NOW + timedelta(seconds=seconds)))
+    assert accepted(sign(body, at=at) for at in instants) == []
 
 
 def test_one_of_several_signatures_is_enough_while_a_secret_is_changed() -> None:
@@ -102,9 +112,8 @@ def test_the_time_is_signed_too() -> None:
         read(body, f"t={int(NOW.timestamp())},{old.partition(',')[2]}")
 
 
-@pytest.mark.parametrize(
-    "header",
-    [
+def test_a_malformed_header_is_refused() -> None:
+    headers = [
         "",
         "v1=" + 64 * "0",
         "t=1795176000",
@@ -116,11 +125,8 @@ def test_the_time_is_signed_too() -> None:
         "t=1,t=1795176000,v1=" + 64 * "0",
         "t=" + 5_000 * "9" + ",v1=" + 64 * "0",
         "Bearer token",
-    ],
-)
-def test_a_malformed_header_is_refused(header: str) -> None:
-    with pytest.raises(SignatureInvalid):
-        read(orjson.dumps(EVENT), header)
+    ]
+    assert accepted(headers) == []
 
 
 def test_a_missing_header_is_refused() -> None:
@@ -140,9 +146,8 @@ def test_without_a_secret_nothing_is_valid_not_even_a_signature_by_an_empty_one(
         read(body, sign(body, secret=""))
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
+def test_an_event_without_a_key_of_ours_has_no_key() -> None:
+    changes: list[dict[str, Any]] = [
         {"type": "dispute.opened", "data": {"dispute": "dp_1"}},
         {"data": {}},
         {"data": {"key": None}},
@@ -152,20 +157,15 @@ def test_without_a_secret_nothing_is_valid_not_even_a_signature_by_an_empty_one(
         {"data": {"key": "one\n"}},
         {"data": "key"},
         {"data": None},
-    ],
-    ids=str,
-)
-def test_an_event_without_a_key_of_ours_has_no_key(change: Mapping[str, Any]) -> None:
-    event = read_signed(EVENT | change)
+    ]
+    events = [read_signed(EVENT | change) for change in changes]
 
-    assert (event.id, event.key) == ("evt_1", "")
+    assert [(event.id, event.key) for event in events] == [("evt_1", "")] * len(changes)
 
 
-@pytest.mark.parametrize(
-    "event", [{"created_at": "yesterday"}, {"created_at": 7}, {"data": ["key"]}], ids=str
-)
-def test_fields_of_an_event_that_are_not_used_may_have_any_value(event: Mapping[str, Any]) -> None:
-    assert read_signed(EVENT | event).id == "evt_1"
+def test_fields_of_an_event_that_are_not_used_may_have_any_value() -> None:
+    for change in ({"created_at": "yesterday"}, {"created_at": 7}, {"data": ["key"]}):
+        assert read_signed(EVENT | change).id == "evt_1", change
 
 
 def test_an_id_that_does_not_fit_becomes_a_hash_that_still_differs_from_others() -> None:
@@ -178,35 +178,28 @@ def test_an_id_that_does_not_fit_becomes_a_hash_that_still_differs_from_others()
     assert read_signed(EVENT | {"id": "e" * 255}).id == "e" * 255
 
 
-@pytest.mark.parametrize(
-    ("type", "shown"),
-    [
-        ("t" * 65, "t" * 64),
-        ("schön.😀", "sch?n.?"),
-        ("a\0b", "a?b"),
-        ("charge.succeeded ", "charge.succeeded?"),
-    ],
-)
-def test_a_type_that_does_not_fit_is_shortened_and_matches_no_known_type(type: str, shown: str) -> None:
-    assert read_signed(EVENT | {"type": type}).type == shown
+def test_a_type_that_does_not_fit_is_shortened_and_matches_no_known_type() -> None:
+    shown = {
+        "t" * 65: "t" * 64,
+        "schön.😀": "sch?n.?",
+        "a\0b": "a?b",
+        "charge.succeeded ": "charge.succeeded?",
+    }
+    assert {type: read_signed(EVENT | {"type": type}).type for type in shown} == shown
 
 
-@pytest.mark.parametrize(
-    "event",
-    [None, [], "evt_1", {}, EVENT | {"id": ""}, EVENT | {"id": 1}, EVENT | {"type": None}, {"id": "evt_1"}],
-    ids=str,
-)
-def test_a_signed_body_that_is_no_event_is_none(event: Any) -> None:
-    body = orjson.dumps(event)
+def test_a_signed_body_that_is_no_event_is_none() -> None:
+    wrong: list[Any] = [{"id": ""}, {"id": 1}, {"type": None}]
+    events = [None, [], "evt_1", {}, {"id": "evt_1"}, *(EVENT | change for change in wrong)]
+    bodies = [orjson.dumps(event) for event in events]
 
-    assert read_or_none(body, sign(body)) is None
+    assert [body for body in bodies if read_or_none(body, sign(body)) is not None] == []
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"{", b"\xff\xfe", b"[" * 60_000, b'{"id": "a", "type": "b", "data": {"amount": NaN}}']
-)
-def test_a_signed_body_that_is_no_json_is_none(body: bytes) -> None:
-    assert read_or_none(body, sign(body)) is None
+def test_a_signed_body_that_is_no_json_is_none() -> None:
+    no_number = b'{"id": "a", "type": "b", "data": {"amount": NaN}}'
+    bodies = [b"", b"{", b"\xff\xfe", b"[" * 60_000, no_number]
+    assert [body for body in bodies if read_or_none(body, sign(body)) is not None] == []
 
 
 def test_a_header_that_is_too_long_is_refused_and_not_shortened() -> None:
@@ -216,13 +209,13 @@ def test_a_header_that_is_too_long_is_refused_and_not_shortened() -> None:
         read(body, sign(body) + ",v0=" + "0" * 4_096)
 
 
-@pytest.mark.parametrize("secret", [" ", "\t\n"])
-def test_a_secret_of_blanks_is_no_secret(secret: str, settings: LazySettings) -> None:
-    settings.WEBHOOK_SECRET_SIMULATOR = secret
+def test_a_secret_of_blanks_is_no_secret(settings: LazySettings) -> None:
     body = orjson.dumps(EVENT)
 
-    with pytest.raises(SignatureInvalid):
-        read(body, sign(body, secret=secret))
+    for secret in (" ", "\t\n"):
+        settings.WEBHOOK_SECRET_SIMULATOR = secret
+        with pytest.raises(SignatureInvalid):
+            read(body, sign(body, secret=secret))
 
 
 def test_a_former_secret_is_taken_until_it_is_removed(settings: LazySettings) -> None:

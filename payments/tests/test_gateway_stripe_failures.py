@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 
-from payments.gateways import gateway
+from payments.gateways import circuit, gateway
 from payments.gateways.contract import GatewayResult
 from payments.tests.talker import http, talking
 from shop.errors import Unavailable
@@ -44,6 +44,7 @@ def charge() -> GatewayResult:
 
 def charged(intent: Any, settings: LazySettings) -> GatewayResult:
     """The result of a charge when every answer is this intent."""
+    circuit.forget()
     with talking(lambda write: write(http(200, intent)), settings):
         return charge()
 
@@ -72,9 +73,9 @@ LIES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("lie", LIES.values(), ids=LIES.keys())
-def test_a_charge_that_was_not_requested_is_unknown(lie: dict[str, Any], settings: LazySettings) -> None:
-    assert charged(INTENT | lie, settings).status == "unknown"
+def test_a_charge_that_was_not_requested_is_unknown(settings: LazySettings) -> None:
+    statuses = {name: charged(INTENT | lie, settings).status for name, lie in LIES.items()}
+    assert {name: status for name, status in statuses.items() if status != "unknown"} == {}
 
 
 def test_the_same_charge_without_the_wrong_field_is_accepted(settings: LazySettings) -> None:
@@ -83,31 +84,32 @@ def test_the_same_charge_without_the_wrong_field_is_accepted(settings: LazySetti
     assert charged(intent, settings) == GatewayResult(status="succeeded", reference="pi_1", amount=500)
 
 
-@pytest.mark.parametrize("lie", [{"payment_intent": "pi_2"}, {"amount": 1}, {"status": "maybe"}, {"id": ""}])
-def test_a_refund_that_was_not_requested_is_unknown(lie: dict[str, Any], settings: LazySettings) -> None:
+def test_a_refund_that_was_not_requested_is_unknown(settings: LazySettings) -> None:
+    lies = [{"payment_intent": "pi_2"}, {"amount": 1}, {"status": "maybe"}, {"id": ""}]
+
     def refunded(refund: dict[str, Any]) -> GatewayResult:
         with talking(lambda write: write(listing(refund)), settings):
             return gateway().refund(key="one", charge_reference="pi_1", amount=500)
 
     assert refunded(REFUND).status == "succeeded"
-    assert refunded(REFUND | lie).status == "unknown"
+    assert [lie for lie in lies if refunded(REFUND | lie).status != "unknown"] == []
 
 
-@pytest.mark.parametrize(
-    ("status", "expected"),
-    [
-        ("pending", "pending"),
-        ("requires_action", "pending"),
-        ("failed", "declined"),
-        ("canceled", "declined"),
-    ],
-)
-def test_a_refund_has_the_status_that_stripe_says(status: str, expected: str, settings: LazySettings) -> None:
+def test_a_refund_has_the_status_that_stripe_says(settings: LazySettings) -> None:
     """localstripe's refunds all succeed at once."""
-    with talking(lambda write: write(listing(REFUND | {"status": status})), settings):
-        result = gateway().refund(key="one", charge_reference="pi_1", amount=500)
-
-    assert (result.status, result.refunded_amount) == (expected, 0)
+    expected = {
+        "pending": "pending",
+        "requires_action": "pending",
+        "failed": "declined",
+        "canceled": "declined",
+    }
+    found = {}
+    for status in expected:
+        answer = listing(REFUND | {"status": status})
+        with talking(lambda write, answer=answer: write(answer), settings):
+            result = gateway().refund(key="one", charge_reference="pi_1", amount=500)
+        found[status] = (result.status, result.refunded_amount)
+    assert found == {status: (as_ours, 0) for status, as_ours in expected.items()}
 
 
 def test_a_book_whose_pages_go_in_circles_is_given_up(settings: LazySettings) -> None:
@@ -124,22 +126,17 @@ def test_an_answer_of_another_server_declines_no_card(settings: LazySettings) ->
         assert charge().status == "unknown"
 
 
-@pytest.mark.parametrize(
-    ("error", "code"),
-    [
-        ({"code": "amount_too_small", "param": "amount"}, "amount_too_small"),
-        ({"code": "resource_missing", "param": "payment_method"}, "unknown_token"),
-        ({}, "card_refused"),
-    ],
-)
-def test_an_intent_that_stripe_refuses_is_a_declined_card(
-    error: dict[str, str], code: str, settings: LazySettings
-) -> None:
-    answer = http(400, {"error": {"type": "invalid_request_error", "message": "No."} | error})
-
-    with talking(lambda write: write(answer), settings):
-        result = charge()
-    assert (result.status, result.failure_code) == ("declined", code)
+def test_an_intent_that_stripe_refuses_is_a_declined_card(settings: LazySettings) -> None:
+    refusals: dict[str, dict[str, str]] = {
+        "amount_too_small": {"code": "amount_too_small", "param": "amount"},
+        "unknown_token": {"code": "resource_missing", "param": "payment_method"},
+        "card_refused": {},
+    }
+    for code, error in refusals.items():
+        answer = http(400, {"error": {"type": "invalid_request_error", "message": "No."} | error})
+        with talking(lambda write, answer=answer: write(answer), settings):
+            result = charge()
+        assert (result.status, result.failure_code) == ("declined", code)
 
 
 def test_a_refusal_that_follows_the_intent_is_no_decline(settings: LazySettings) -> None:
@@ -197,17 +194,17 @@ def test_a_decline_is_reported_as_what_its_cancellation_leaves(
             assert (result.status, result.failure_code, result.failure_detail) == expected
 
 
-@pytest.mark.parametrize("status", [401, 403, 409, 429, 500, 503])
-def test_an_error_that_is_not_about_the_card_is_unknown(status: int, settings: LazySettings) -> None:
-    answer = http(status, {"error": {"type": "api_error", "message": "pm_card_visa?"}})
-
-    with talking(lambda write: write(answer), settings):
-        results = [
-            charge(),
-            gateway().find(key="one"),
-            gateway().cancel(key="one"),
-            gateway().refund(key="one", charge_reference="pi_1", amount=1),
-        ]
-    assert {result.status for result in results} == {"unknown"}
-    assert all(str(status) in result.failure_detail for result in results)
-    assert "pm_card_visa" not in str(results)
+def test_an_error_that_is_not_about_the_card_is_unknown(settings: LazySettings) -> None:
+    for status in (401, 403, 409, 429, 500, 503):
+        circuit.forget()
+        answer = http(status, {"error": {"type": "api_error", "message": "pm_card_visa?"}})
+        with talking(lambda write, answer=answer: write(answer), settings):
+            results = [
+                charge(),
+                gateway().find(key="one"),
+                gateway().cancel(key="one"),
+                gateway().refund(key="one", charge_reference="pi_1", amount=1),
+            ]
+        assert {result.status for result in results} == {"unknown"}, status
+        assert all(str(status) in result.failure_detail for result in results), status
+        assert "pm_card_visa" not in str(results)

@@ -12,6 +12,7 @@ from payments.models import Payment
 from payments.payment_states import TRANSITIONS
 from payments.tests import factories, sales
 from payments.tests.factories import PaymentFactory
+from shop.tests.case_tables import in_one_test
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import race
 
@@ -33,7 +34,7 @@ def standing_at(status: str) -> Payment:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize(("status", "target"), list(product(STATUSES, MARKS)))
+@in_one_test(("status", "target"), list(product(STATUSES, MARKS)))
 def test_each_change_is_in_the_table_or_does_nothing(status: str, target: str) -> None:
     payment = standing_at(status)
     before = Payment.objects.filter(id=payment.id).values().get()
@@ -56,7 +57,7 @@ def test_a_final_state_stays_except_that_a_charge_may_be_reversed() -> None:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("ending", ["succeeded", "failed", "reversed"])
+@in_one_test("ending", ["succeeded", "failed", "reversed"])
 def test_the_cards_token_is_deleted_at_the_end(ending: str) -> None:
     payment = standing_at("in_doubt")
     assert payment.token == "tok_ok"
@@ -101,7 +102,7 @@ def test_a_top_up_is_a_payment_by_card_for_no_order() -> None:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize(
+@in_one_test(
     ("name", "wrong"),
     [
         ("payments_payment_topup_is_by_card", {"order_id": None, "card_amount": 0}),

@@ -23,6 +23,7 @@ from payments.tests.own_gateway import nobody_there
 from scripts.tests.simulator import Simulator
 from shop.models import JournalLine
 from shop.observability import gauges
+from shop.tests.case_tables import in_one_test
 from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -252,13 +253,13 @@ def test_the_command_for_programs_and_of_a_period() -> None:
     assert Reconciliation.objects.latest("id").since_at == datetime(2026, 1, 1, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("text", ["yesterday", "2026-13-01", "", "0001-01-01T00:00:00+09:00"])
+@in_one_test("text", ["yesterday", "2026-13-01", "", "0001-01-01T00:00:00+09:00"])
 def test_an_invalid_instant_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(CommandError, match=r"--since: .* can't be read: give an instant such as 2026"):
         call_command("reconcile", "--since", text)
 
 
-@pytest.mark.parametrize("until", ["2026-01-01", "2026-01-01T09:00:00+09:00", "2025-12-31"])
+@in_one_test("until", ["2026-01-01", "2026-01-01T09:00:00+09:00", "2025-12-31"])
 def test_a_period_that_ends_before_it_begins_is_refused_and_nothing_compared(until: str) -> None:
     with pytest.raises(CommandError, match="--until must come after --since; nothing was compared"):
         call_command("reconcile", "--since", "2026-01-01", "--until", until)

@@ -2,7 +2,6 @@
 
 from typing import Any, Literal, get_args, get_origin
 
-import pytest
 import stripe
 from pydantic import BaseModel
 
@@ -11,6 +10,7 @@ from payments.gateways.requests import ReplyPart
 from payments.tests import stripe_description
 from payments.tests.stripe_description import literals, members
 from payments.tests.stripe_proxy import Call
+from shop.tests.case_tables import in_one_test
 
 DESCRIBED: dict[type[ReplyPart], tuple[type, ...]] = {
     stripe_reading.Intent: (stripe.PaymentIntent,),
@@ -38,9 +38,7 @@ def call(form: str, *, path: str = "/v1/refunds", version: str = stripe_calls.AP
     return Call(method="POST", path=path, form=form, key="", who="", version=version)
 
 
-@pytest.mark.parametrize(
-    "model", [one for one in MODELS if one is not ReplyPart], ids=lambda one: one.__name__
-)
+@in_one_test("model", [one for one in MODELS if one is not ReplyPart])
 def test_every_field_that_is_read_is_one_of_stripes_objects(model: type[ReplyPart]) -> None:
     if model in NOT_DESCRIBED:
         assert model.model_fields.keys() == NOT_DESCRIBED[model]
@@ -52,7 +50,7 @@ def test_every_field_that_is_read_is_one_of_stripes_objects(model: type[ReplyPar
         assert not unknown, (described, unknown)
 
 
-@pytest.mark.parametrize("model", DESCRIBED, ids=lambda one: one.__name__)
+@in_one_test("model", DESCRIBED)
 def test_a_field_that_is_an_object_is_the_object_that_stripe_has_there(model: type[ReplyPart]) -> None:
     for name, field in model.model_fields.items():
         inner = [one for one in members(field.annotation) if _is_model(one) and one in DESCRIBED]
@@ -63,10 +61,9 @@ def test_a_field_that_is_an_object_is_the_object_that_stripe_has_there(model: ty
         assert all(theirs.intersection(DESCRIBED[one]) for one in inner), (name, theirs)
 
 
-@pytest.mark.parametrize(
+@in_one_test(
     ("model", "described"),
     [(stripe_reading.Intent, stripe.PaymentIntent), (stripe_reading.Refund, stripe.Refund)],
-    ids=lambda one: one.__name__,
 )
 def test_the_values_that_are_known_are_those_that_stripe_lists(
     model: type[ReplyPart], described: Any
@@ -100,7 +97,7 @@ def test_the_version_that_is_sent_is_the_one_that_the_package_describes() -> Non
     assert stripe.api_version == stripe_calls.API_VERSION
 
 
-@pytest.mark.parametrize(
+@in_one_test(
     ("form", "wrong"),
     [
         ("payment_intent=pi_1&amount=7&metadata[firstcome_key]=one", []),

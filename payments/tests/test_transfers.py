@@ -23,6 +23,7 @@ from payments.models import (
 from payments.tests import factories
 from payments.transfers import Proposal
 from shop.errors import Rejected
+from shop.tests.case_tables import in_one_test
 
 SHOP = [SALES, GATEWAY_CLEARING, PROMOTIONS]
 
@@ -144,7 +145,7 @@ def test_transfers_require_a_transaction() -> None:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize(
+@in_one_test(
     ("name", "write"),
     [
         (

@@ -12,9 +12,10 @@ from sales import audit
 from sales.models import Sale, SaleEntry
 from sales.tests import factories
 from sales.waiting_room import admission
+from shop.tests.case_tables import in_one_test
 from shop.tests.factories import AccountFactory, OrderFactory
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_more_admissions_than_the_rate_are_named_with_their_instant_and_number(s
     ]
 
 
-@pytest.mark.parametrize(("seconds", "is_within"), [(60, True), (60.000001, False)])
+@in_one_test(("seconds", "is_within"), [(60, True), (60.000001, False)])
 def test_both_ends_belong_to_the_minute(seconds: float, is_within: bool, sale: Sale) -> None:
     later = timedelta(seconds=seconds)
     chosen = entry_at(sale, 3)
@@ -126,9 +127,7 @@ def _use(sale: Sale, *positions: int) -> None:
         entry_at(sale, position).update(status="used", order=order)
 
 
-@pytest.mark.parametrize(
-    ("name", "damage"), REFUSED, ids=[f"{name}-{i}" for i, (name, _) in enumerate(REFUSED)]
-)
+@in_one_test(("name", "damage"), REFUSED)
 def test_the_database_refuses(name: str, damage: Callable[[Sale], Any], sale: Sale) -> None:
     with pytest.raises(DatabaseError, match=f"sales_sale(entry)?_{name}"), transaction.atomic():
         damage(sale)

@@ -17,10 +17,11 @@ from sales.tests.factories import create_sale, join_all
 from sales.waiting_room import admission
 from scripts.tests import documented
 from shop import clock
+from shop.tests.case_tables import in_one_test
 from shop.tests.clients import client_of
 from shop.tests.factories import SuperuserFactory
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 SECONDS = 60
 NUMBER = 7
 ALL = "all of them, and no other one"
@@ -126,7 +127,7 @@ def an_entry_that_took_no_part(draw: dict[str, Any], ids: list[str]) -> None:
     ids[3] = str(uuid4())
 
 
-@pytest.mark.parametrize(
+@in_one_test(
     "tamper",
     [
         another_seed,
@@ -142,10 +143,10 @@ def test_a_value_that_was_changed_is_found(
 ) -> None:
     draw, ids = json.loads((files / "after.json").read_text()), read_ids(files)
     tamper(draw, ids)
-    (files / "after.json").write_text(json.dumps(draw))
-    write_ids(files, ids)
+    (files / "changed.json").write_text(json.dumps(draw))
+    (files / "changed.txt").write_text("\n".join(ids))
 
-    code, said = run(files)
+    code, said = run(files, "check_draw.py", "before.json", "changed.json", "changed.txt")
 
     assert code == 1, said
 

@@ -14,6 +14,7 @@ from sales.waiting_room import admission, room_view
 from shop import clock
 from shop.configuration import Rate
 from shop.models import JournalLine
+from shop.tests.case_tables import in_one_test
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.waiting import in_background
@@ -79,7 +80,7 @@ def test_the_seed_is_nowhere_before_the_opening() -> None:
     assert not [text for text in texts if seed in text]
 
 
-@pytest.mark.parametrize("permissions", [(), ("view_sale",), ("view_saleentry",)])
+@in_one_test("permissions", [(), ("view_sale",), ("view_saleentry",)])
 def test_others_may_not_write(permissions: tuple[str, ...]) -> None:
     sale = factories.create_sale()
     for api in (client_of(AccountFactory()), staff(*permissions)):
@@ -93,7 +94,7 @@ def test_others_may_not_write(permissions: tuple[str, ...]) -> None:
     assert client_of().post("/sales", body()).status_code == 401
 
 
-@pytest.mark.parametrize(
+@in_one_test(
     ("given", "field", "code"),
     [
         ({"products": []}, "products", "too_short"),
@@ -263,7 +264,7 @@ def test_joining_is_limited_and_not_for_staff(settings: LazySettings) -> None:
     assert {staff().post(f"/sales/{sale.pk}/entries").status_code for _ in range(4)} == {202}
 
 
-@pytest.mark.parametrize("id", [10**30, 2**63 - 1])
+@in_one_test("id", [10**30, 2**63 - 1])
 def test_joining_a_sale_that_cannot_exist_is_not_found(id: int) -> None:
     answer = client_of(AccountFactory()).post(f"/sales/{id}/entries")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")

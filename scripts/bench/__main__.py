@@ -8,7 +8,7 @@ compare with, the loads are measured beside that commit and judged by their rati
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,13 +16,20 @@ from scripts.bench import against, sizes, stage
 from scripts.bench.load import Measured, Run, single, summed_up
 from scripts.bench.report import page
 from scripts.bench.report.page import Report
+from scripts.bench.rows import COMPARED, ROWS, WAITING, choose
 from scripts.bench.sizes import Size
 from scripts.bench.stage import Stage
-from scripts.bench.workloads import beside, connections, key_calls, loads, paying, sales, waiting
-from scripts.stack import children, own_stack
+from scripts.bench.workloads import beside, connections, key_calls, loads, operators, paying, sales, waiting
+from scripts.stack import SetupError, children, own_stack
 from scripts.stack.instance import Instance
 
 WARM_UP_SECONDS = 2
+ROUNDS = (
+    *("null", "coupon", "pessimistic", "sold_out", "same_again", "orders", "hot_orders"),
+    *("coupon_orders", "shared_orders"),
+)
+"""The rows of a round."""
+CROWDS = ("crowd", "buyers_1000", "hot_crowd")
 NOISY = "This was a quick run: its ratios are noisy, and one that is just missed may be met by `make bench`."
 
 
@@ -30,11 +37,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description="Measure the shop on MariaDB.")
     parser.add_argument("--quick", default="", help="1: two minutes instead of twenty")
     parser.add_argument("--against", default="", help="a commit: the loads beside those of that one")
-    parser.add_argument("--rows", default="", help="with a commit: only these rows, separated by commas")
+    parser.add_argument("--rows", default="", help="only these rows, separated by commas")
     parser.add_argument("--rounds", default="", help="how often each row is measured that has rounds")
     arguments = parser.parse_args()
-    if arguments.rows and not arguments.against:
-        parser.error("ROWS goes with AGAINST")
+    try:
+        rows = choose(arguments.rows, of=COMPARED if arguments.against else list(ROWS))
+    except SetupError as error:
+        parser.error(str(error))
     if arguments.rounds and not (arguments.rounds.isdecimal() and int(arguments.rounds) > 0):
         parser.error("ROUNDS is a number of at least 1")
     is_quick = arguments.quick in {"1", "yes", "true"}
@@ -46,18 +55,22 @@ def main() -> int:
     def run(instance: Instance) -> int:
         if arguments.against:
             size = sizes.AGAINST_QUICK if is_quick else sizes.AGAINST_FULL
-            return against.run(arguments.against, with_rounds(size), instance.home, arguments.rows)
-        return Bench(instance, with_rounds(sizes.QUICK if is_quick else sizes.FULL)).run()
+            return against.run(arguments.against, with_rounds(size), instance.home, rows)
+        return Bench(instance, with_rounds(sizes.QUICK if is_quick else sizes.FULL), rows).run()
 
     return own_stack.measure("bench", "bench", run)
 
 
 class Bench:
-    """One run: its stack, its size, and what it has measured so far."""
+    """One run: its stack, its size and rows, and what it has measured so far.
 
-    def __init__(self, instance: Instance, size: Size) -> None:
+    Rows that are measured together are measured if one of them is asked for, and the audit always.
+    """
+
+    def __init__(self, instance: Instance, size: Size, rows: Sequence[str] = tuple(ROWS)) -> None:
         self.instance = instance
         self.size = size
+        self.rows = frozenset(rows)
         self.measured: list[Measured] = []
         self.plotted: dict[str, Any] = {}
         self.clock = stage.Clock()
@@ -69,11 +82,12 @@ class Bench:
         except BaseException:
             print(f"\n{page.printed(page.rows(self.measured))}\n", flush=True)
             raise
-        page.keep(report)
-        # The page and its plots show full runs alone.
-        if self.size.name == sizes.FULL.name:
-            page.write(report)
-            page.draw(report)
+        if self.rows == ROWS.keys():
+            page.keep(report)
+            # The page and its plots show full runs alone.
+            if self.size.name == sizes.FULL.name:
+                page.write(report)
+                page.draw(report)
         return conclude(report)
 
     def report(self) -> Report:
@@ -86,37 +100,62 @@ class Bench:
 
     def measure(self, here: Stage) -> None:
         """Every row, and the steps for the plots."""
-        say = self.clock.say
-        say("Issuing without HTTP …")
+        say, size, part = self.clock.say, self.size, self.part
         # First, while the web processes have no connections to the database yet.
-        self.measured.append(beside.issuing(here))
+        part("Without HTTP …", ["alone"], lambda: [beside.issuing(here)])
+        part("Without HTTP …", ["orders_alone"], lambda: [beside.ordering(here)])
         # The first request of each thread opens its connection.
         loads.coupons(here, seconds=WARM_UP_SECONDS)
         coupons = here.count(beside.COUPONS)
-        runs = list(self.rounds(here))
-        self.measured += summed_up(runs)
-        say("Crowds …")
-        self.measured += [single(loads.LOADS[row](here)) for row in ("crowd", "buyers_1000", "hot_crowd")]
-        say("Lists, and calls of staff …")
-        self.measured += [single(load(here)) for load in loads.LISTS.values()]
-        say(f"{self.size.connections:,} open connections …")
-        self.measured.append(single(connections.measure(here)))
-        say("Paid orders …")
-        self.measured += [one for one in summed_up(list(self.paid(here))) if one.row in paying.LOADS]
-        say("Limits …")
-        self.measured.append(beside.limits(here))
-        say("More and more buyers …")
-        self.plotted["buyers"], buyers = beside.by_buyers(here)
-        self.measured.append(buyers)
-        self.plotted["tables"], growth = beside.by_table(here, beside.step(coupons, runs), say)
-        self.measured += [growth, beside.memory(self.instance)]
-        say(f"{self.size.waiting:,} buyers who wait …")
-        self.measured.append(waiting.row(waiting.measure(here)))
-        self.measured += sales.measure(here, say)
-        say("Calls by an API key …")
-        self.measured.append(key_calls.measure(here))
-        say("Auditing …")
+        runs: list[Run] = []
+
+        def rounds() -> list[Measured]:
+            runs.extend(self.rounds(here))
+            return summed_up(runs)
+
+        def crowds() -> list[Measured]:
+            return [single(loads.LOADS[row](here)) for row in CROWDS]
+
+        def lists() -> list[Measured]:
+            return [single(load(here)) for load in loads.LISTS.values()]
+
+        def paid() -> list[Measured]:
+            return [one for one in summed_up(list(self.paid(here))) if one.row in paying.LOADS]
+
+        def buyers() -> list[Measured]:
+            self.plotted["buyers"], measured = beside.by_buyers(here)
+            return [measured]
+
+        def growth() -> list[Measured]:
+            self.plotted["tables"], measured = beside.by_table(here, beside.step(coupons, runs), say)
+            return [measured]
+
+        part(f"{size.rounds} rounds …", [*ROUNDS, "growth"], rounds)
+        part("Crowds …", CROWDS, crowds)
+        part("Lists, and calls of staff …", loads.LISTS, lists)
+        part(
+            f"{size.connections:,} open connections …",
+            ["connections"],
+            lambda: [single(connections.measure(here))],
+        )
+        part("Paid orders …", paying.LOADS, paid)
+        part("Limits …", ["limits"], lambda: [beside.limits(here)])
+        part("Events and webhooks …", ["events", "webhooks"], lambda: beside.feed(here))
+        part("More and more buyers …", ["buyers"], buyers)
+        part("Full tables …", ["growth"], growth)
+        part("Memory …", ["memory"], lambda: [beside.memory(self.instance)])
+        part("The board and pages of operators …", ["board", "staff_pages"], lambda: operators.measure(here))
+        part(f"{size.waiting:,} buyers who wait …", [WAITING], lambda: [waiting.row(waiting.measure(here))])
+        part("Sales …", sales.ROWS, lambda: sales.measure(here, say))
+        part("Calls by an API key …", [key_calls.ROW], lambda: [key_calls.measure(here)])
+        self.clock.say("Auditing …")
         self.measured.append(beside.audit(here))
+
+    def part(self, text: str, rows: Iterable[str], measure: Callable[[], list[Measured]]) -> None:
+        """Measure rows that go together, if one of them is asked for."""
+        if not self.rows.isdisjoint(rows):
+            self.clock.say(text)
+            self.measured += measure()
 
     def rounds(self, here: Stage) -> Iterator[Run]:
         """Null beside all that is compared with it: the other load of the machine changes within seconds."""

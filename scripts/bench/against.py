@@ -121,12 +121,12 @@ class Comparison:
 
 
 @contextmanager
-def warm(instance: Instance, size: Size, **settings: str) -> Iterator[Stage]:
+def warm(instance: Instance, size: Size) -> Iterator[Stage]:
     """A stack that is seeded and warm, each web process on a processor of its own, until the block ends.
 
     Raises SetupError.
     """
-    with own_stack.running(instance, **stage.SETTINGS, **settings):
+    with own_stack.running(instance, **stage.SETTINGS):
         here = stage.seeded(instance, size)
         watching.pin_web_processes(instance)
         loads.coupons(here, seconds=WARM_UP_SECONDS)
@@ -152,19 +152,10 @@ def measure_alone(here: Stage, row: str, stages: Sequence[Stage]) -> Run:
     return replace(run, findings=[*findings, *run.findings], others={**run.others, **cost})
 
 
-def choose_rows(words: str) -> Sequence[str]:
-    """The rows that these words name, separated by commas, in their own order; all without a word. Raises
-    SetupError."""
-    chosen = [word.strip() for word in words.split(",") if word.strip()]
-    if unknown := [word for word in chosen if word not in COMPARED]:
-        raise SetupError(f"ROWS={','.join(unknown)} is not compared: choose from {','.join(COMPARED)}")
-    return [row for row in COMPARED if row in chosen or not chosen]
-
-
-def run(name: str, size: Size, home: Path, rows: str = "") -> int:
+def run(name: str, size: Size, home: Path, rows: Sequence[str] = COMPARED) -> int:
     """Compare with the commit of that name; the exit code. A failure is reported in one line."""
     try:
-        return Comparison(commits.find(name), size, home, choose_rows(rows)).run()
+        return Comparison(commits.find(name), size, home, rows).run()
     except (SetupError, OSError) as error:
         print(f"bench: failed: {str(error).splitlines()[0]}", file=sys.stderr, flush=True)
         return 1

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scripts.stack import SetupError
+
 OF_NULL, OF_PESSIMISTIC, OF_EMPTY, OF_ISSUED = "of_null", "of_pessimistic", "of_empty", "of_issued"
 SETTLED, OLDEST_WAITING = "settled_per_second", "oldest_waiting_seconds"
 PER_SECOND, P95, LONGEST, PROCESSOR, PEAK = "per_second", "p95_ms", "max_ms", "processor", "peak_mib"
@@ -79,3 +81,14 @@ ROWS: Mapping[str, Row] = {
 }
 COMPARED = [name for name, row in ROWS.items() if row.against]
 """The rows that are measured beside another commit, in their order."""
+
+
+def choose(words: str, *, of: Sequence[str]) -> list[str]:
+    """Those of the rows that the words name, separated by commas, in their own order; all without a word.
+
+    Raises SetupError.
+    """
+    chosen = [word.strip() for word in words.split(",") if word.strip()]
+    if unknown := [word for word in chosen if word not in of]:
+        raise SetupError(f"ROWS={','.join(unknown)} is not measured: choose from {','.join(of)}")
+    return [row for row in of if row in chosen or not chosen]

@@ -239,15 +239,16 @@ def _pids(name: str, instance: Instance) -> set[int]:
 
 
 def seconds_until_ready(
-    instance: Instance, *, without: Mapping[str, int] = NO_VICTIMS, within_seconds: float = PATIENCE_SECONDS
+    instance: Instance, *, without: Mapping[str, int] = NO_VICTIMS, within_seconds: float | None = None
 ) -> float | None:
     """How long the shop takes to say that it is ready again; None when it does not.
 
     Processes that were killed have to be replaced first, and the partner, of which the shop's readiness says
-    nothing, has to answer: `without` has their former ids by name.
+    nothing, has to answer: `without` has their former ids by name. It waits for `PATIENCE_SECONDS` at most,
+    unless another time is given.
     """
-    started = time.monotonic()
-    while (waited := time.monotonic() - started) < within_seconds:
+    started, patience = time.monotonic(), PATIENCE_SECONDS if within_seconds is None else within_seconds
+    while (waited := time.monotonic() - started) < patience:
         with suppress(OSError):
             is_replaced = all(_is_replaced(name, pid, instance) for name, pid in without.items())
             if is_replaced and readiness.ask(instance.port, "GET", "/readyz")[0] == 200:

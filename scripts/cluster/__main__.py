@@ -12,20 +12,10 @@ import sys
 import time
 from collections.abc import Mapping
 
-from scripts.cluster import (
-    databases,
-    environment,
-    layout,
-    packages,
-    readiness,
-    shutdown,
-    steps,
-    supervision,
-    templates,
-)
+from scripts.cluster import environment, layout, packages, readiness, shutdown, steps, supervision, templates
 from scripts.cluster.layout import Cluster
 from scripts.cluster.servers import monitoring, rabbitmq, redis
-from scripts.stack import SetupError, children, places, ports, process_identity, welcome
+from scripts.stack import SetupError, children, debian, places, ports, process_identity, welcome
 from scripts.stack import environment as environments
 from scripts.stack import instance as instances
 from scripts.stack import supervision as stack_supervision
@@ -40,10 +30,8 @@ def main() -> int:
         prog="make cluster", description="Run the shop on a cluster on this machine."
     )
     parser.add_argument("--port", default="", help=f"the first of {layout.PORTS} ports")
-    parser.add_argument("--db", default="", help=f"one of {', '.join(layout.DATABASES)}")
-    asked = parser.parse_args()
-    cluster = layout.choose(asked.port, asked.db)
-    packages.require_root("make cluster", cluster.database)
+    cluster = layout.choose(parser.parse_args().port)
+    packages.require_root("make cluster")
     composed = environment.compose(cluster, environments.given())
     instance = cluster.instance
     places.private_folder(cluster.home)
@@ -60,8 +48,8 @@ def main() -> int:
         if stack_supervision.clear_leftovers(instance, within_seconds=30):
             _say("Ended the processes that an earlier run left.")
         _require_space(cluster)
-        databases.of(cluster).require()
-        for kind in cluster.offsets:
+        debian.MYSQL.require()
+        for kind in layout.OFFSETS:
             _require_free_ports(cluster, kind)
         instances.remember(instance)
         _write_settings(cluster, composed)
@@ -99,9 +87,7 @@ def _bring_up(cluster: Cluster, composed: Mapping[str, str]) -> None:
     supervision.start(cluster, "routes")
     readiness.wait_for_stores(cluster)
     readiness.wait_for_database(cluster)
-    _say(f"{databases.of(cluster).title}, Redis and RabbitMQ serve.")
-    if not databases.of(cluster).copies_beside_schema_changes:
-        readiness.wait_for_members(cluster)
+    _say("MySQL, Redis and RabbitMQ serve.")
     _prepare(cluster, composed)
     supervision.start(cluster, "web", "front")
     readiness.wait_for_shop(cluster)
@@ -126,8 +112,7 @@ def _write_settings(cluster: Cluster, composed: Mapping[str, str]) -> None:
     rabbitmq.prepare(cluster)
     monitoring.prepare(cluster)
     templates.write(cluster.settings / "haproxy-front.cfg", "haproxy-front.cfg", cluster)
-    database = databases.of(cluster).haproxy
-    templates.write(cluster.settings / "haproxy-database.cfg", database, cluster)
+    templates.write(cluster.settings / "haproxy-database.cfg", "haproxy-database.cfg", cluster)
     # HTTP's lines end in CR LF.
     refusal = templates.render("unavailable.http", cluster).replace("\n", "\r\n")
     places.write_whole(cluster.settings / "unavailable.http", refusal)
@@ -146,13 +131,12 @@ def _greeting(cluster: Cluster, composed: Mapping[str, str], *, seconds: float) 
         "RabbitMQ": f"http://{cluster.address('rabbitmq-management')}, as firstcome",
         "Prometheus": f"http://{cluster.address('prometheus')}",
     }
-    status = layout.make(cluster.database, "cluster-status")
     addresses = "".join(f"  {name:11} {text}\n" for name, text in rows.items())
     return f"""
 Firstcome's cluster is ready: all members are online after {seconds:.0f} s. Its state is in {cluster.home}.
 
 {addresses}
-Status: {status}    Commands: . {cluster.environment_file} && {VENV_PYTHON} manage.py doctor
+Status: make cluster-status    Commands: . {cluster.environment_file} && {VENV_PYTHON} manage.py doctor
 
 {welcome.demo(cluster.instance)}
 

@@ -15,8 +15,7 @@ WEB_THREADS = 32
 def compose(cluster: Cluster, own: Mapping[str, str]) -> dict[str, str]:
     """The user's own settings, except for those that lead to the cluster's servers. Raises SetupError."""
     environment = environments.compose(cluster.instance, {**defaults(), **own})
-    own_state = {"FIRSTCOME_VAR": str(cluster.home.parent), layout.DATABASE: cluster.database}
-    return {**environment, **servers(cluster), **own_state}
+    return {**environment, **servers(cluster), "FIRSTCOME_VAR": str(cluster.home.parent)}
 
 
 def defaults() -> dict[str, str]:

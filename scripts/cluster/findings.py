@@ -14,7 +14,8 @@ from typing import Any
 
 import MySQLdb
 
-from scripts.cluster import credentials, databases, layout, sentinels, steps, supervision
+from scripts.cluster import credentials, layout, sentinels, steps, supervision
+from scripts.cluster.group_replication.members import GroupMembers
 from scripts.cluster.layout import Cluster
 from scripts.stack import ports
 from scripts.stack.programs.prometheus import Prometheus
@@ -44,10 +45,10 @@ def processes(cluster: Cluster) -> list[Finding]:
 
 def database(cluster: Cluster) -> list[Finding]:
     """Each member's state and role, and how far it is behind; what the keeper does."""
-    servers, found = databases.members(cluster).servers, []
-    conditions = databases.members(cluster).conditions()
+    members, found = GroupMembers.of(cluster), []
+    conditions = members.conditions()
     for number, one in conditions.items():
-        found.append(Finding(servers.name(number), one.text, is_well=one.is_online))
+        found.append(Finding(members.servers.name(number), one.text, is_well=one.is_online))
     primaries = sum(one.is_primary for one in conditions.values())
     if primaries != 1:
         found.append(Finding("primary", f"{primaries} members call themselves the primary", is_well=False))
@@ -59,11 +60,9 @@ def database(cluster: Cluster) -> list[Finding]:
 
 def routes(cluster: Cluster) -> list[Finding]:
     """Where each Router, and the address of the database, lead to."""
-    routers = databases.of(cluster).processes["routes"]
-    addresses = {name: cluster.port(*layout.split(name)) for name in routers}
+    addresses = {name: cluster.port(*layout.split(name)) for name in layout.names("router")}
     addresses["database"] = cluster.port("database")
-    servers = databases.members(cluster).servers
-    by_port = {cluster.port(cluster.database, number): servers.name(number) for number in servers.numbers}
+    by_port = {cluster.port(*layout.split(name)): name for name in layout.names("mysql")}
     return [_route(cluster, name, port, by_port) for name, port in addresses.items()]
 
 

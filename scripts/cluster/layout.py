@@ -4,8 +4,7 @@ Every port follows from the first one. All lie below 32768, where Linux begins t
 connections: such a connection could have a server's port when the server comes back.
 """
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,16 +12,11 @@ from scripts.stack import SetupError, places, ports
 from scripts.stack import instance as instances
 from scripts.stack.instance import Instance
 
-DATABASES = ("mysql", "mariadb")
-"""What `make cluster DB=…` chooses from. Each also names the processes that are its members."""
-DATABASE = "FIRSTCOME_CLUSTER_DATABASE"
-"""In the environment of the cluster's processes: which of them it has."""
 DEFAULT_PORT = 21000
 FIRST_PORT_OF_CONNECTIONS = ports.FOR_SERVERS.stop
 """The first of `net.ipv4.ip_local_port_range`."""
 SIZES = {
     "mysql": 3,
-    "mariadb": 3,
     "router": 2,
     "redis": 3,
     "sentinel": 3,
@@ -50,7 +44,10 @@ OFFSETS = {
     "worker": 15,
     "issuer": 18,
     "beat": 21,
+    "mysql": 31,
+    "mysql-group": 34,
     "mysql-exporter": 37,
+    "router": 41,
     "redis": 44,
     "sentinel": 47,
     "rabbitmq": 51,
@@ -59,22 +56,15 @@ OFFSETS = {
     "rabbitmq-metrics": 60,
 }
 """The port after the first one, of the only process of a kind or of its number 1; the others follow."""
-DATABASE_OFFSETS = {
-    "mysql": {"mysql": 31, "mysql-group": 34, "router": 41},
-    # A member that joins listens on two more: for missing transactions (IST), and for a whole copy (SST).
-    "mariadb": {"mariadb": 31, "mariadb-group": 34, "mariadb-ist": 25, "mariadb-sst": 28},
-}
-"""The same, of what only a cluster with this database has."""
 PORTS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
-    """One cluster on this machine: `make cluster PORT=… DB=… VAR=…`."""
+    """One cluster on this machine: `make cluster PORT=… VAR=…`."""
 
     home: Path
     first_port: int
-    database: str = "mysql"
 
     @property
     def instance(self) -> Instance:
@@ -91,14 +81,9 @@ class Cluster:
         """The environment of the shop's processes, for a shell."""
         return self.home / "env"
 
-    @property
-    def offsets(self) -> Mapping[str, int]:
-        """The port of each kind of process after the first one."""
-        return OFFSETS | DATABASE_OFFSETS[self.database]
-
     def port(self, kind: str, number: int = 1) -> int:
         """The port of that process, or of one of its kinds of ports."""
-        return self.first_port + self.offsets[kind] + number - 1
+        return self.first_port + OFFSETS[kind] + number - 1
 
     def address(self, kind: str, number: int = 1) -> str:
         return f"{ports.HOST}:{self.port(kind, number)}"
@@ -140,19 +125,17 @@ def split(name: str) -> tuple[str, int]:
     return (kind, int(number)) if number.isdigit() else (name, 1)
 
 
-def remembered(database: str = "") -> Cluster:
+def remembered() -> Cluster:
     """The cluster that was started last in this state folder. Raises SetupError where there was none."""
-    database = _known(database)
-    instance = instances.remembered(home(database))
+    instance = instances.remembered(home())
     if instance is None:
-        raise SetupError(f"no cluster was started in {home(database)}: use `{make(database)}`")
-    return Cluster(home=instance.home, first_port=instance.port, database=database)
+        raise SetupError(f"no cluster was started in {home()}: use `make cluster`")
+    return Cluster(home=instance.home, first_port=instance.port)
 
 
-def choose(port: str = "", database: str = "") -> Cluster:
+def choose(port: str = "") -> Cluster:
     """The cluster of this state folder, by default with the ports of its last start. Raises SetupError."""
-    database = _known(database)
-    last = instances.remembered(home(database))
+    last = instances.remembered(home())
     default = last.port if last else DEFAULT_PORT
     first = ports.parse(port or str(default), following=PORTS - 1)
     if first + PORTS > FIRST_PORT_OF_CONNECTIONS:
@@ -161,23 +144,9 @@ def choose(port: str = "", database: str = "") -> Cluster:
             f"PORT={first} is too high for a cluster: its {PORTS} ports must lie below "
             f"{FIRST_PORT_OF_CONNECTIONS}, where outgoing connections begin; choose at most {most}"
         )
-    return Cluster(home=home(database), first_port=first, database=database)
+    return Cluster(home=home(), first_port=first)
 
 
-def home(database: str, state: Path | None = None) -> Path:
-    """The folder of a cluster with this database. Redis and the simulators' books belong to its rows."""
-    folder = "cluster" if database == DATABASES[0] else f"cluster-{database}"
-    return (state or places.state()) / folder
-
-
-def make(database: str, target: str = "cluster") -> str:
-    """The command for a cluster with this database."""
-    return f"make {target}" if database == DATABASES[0] else f"make {target} DB={database}"
-
-
-def _known(database: str) -> str:
-    """The database that was asked for, or else that of this process' cluster. Raises SetupError."""
-    chosen = database or os.environ.get(DATABASE) or DATABASES[0]
-    if chosen not in DATABASES:
-        raise SetupError(f"DB={chosen} is no database of a cluster: use {' or '.join(DATABASES)}")
-    return chosen
+def home(state: Path | None = None) -> Path:
+    """The folder of the cluster in this state folder."""
+    return (state or places.state()) / "cluster"

@@ -1,9 +1,9 @@
-"""The database's members, one by one: what can be asked of them whichever database the cluster has."""
+"""Connections to the members of MySQL's group, and what the status shows of one."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import MySQLdb
 from MySQLdb.connections import Connection
@@ -24,31 +24,6 @@ class Condition:
     is_primary: bool = False
 
 
-class Members(Protocol):
-    """The members of one cluster. Views keep their connections, so one thread may ask for them."""
-
-    @property
-    def servers(self) -> "Servers": ...
-
-    def conditions(self) -> Mapping[int, Condition]:
-        """Each member's condition."""
-
-    def primary(self) -> int | None:
-        """The number of the member that writes, as it and most of the others say."""
-
-    def make_primary(self, number: int) -> None:
-        """Have another member write; returns when it does. Raises SetupError and MySQLdb's errors."""
-
-    def behind(self, primary: int) -> Sequence[str]:
-        """What members lack of what the primary has. Raises MySQLdb's errors."""
-
-    def forget_history(self, number: int) -> None:
-        """Have the member keep nothing from which another could catch up. Raises MySQLdb's errors."""
-
-    def copied(self, number: int) -> bool:
-        """Whether the member got a whole copy when it came back last. Raises MySQLdb's errors."""
-
-
 @dataclass(frozen=True)
 class Servers:
     """Connections to the members as administrator, which they accept in any state."""
@@ -58,11 +33,11 @@ class Servers:
 
     @property
     def numbers(self) -> range:
-        return numbers(self.cluster.database)
+        return numbers("mysql")
 
     def name(self, number: int) -> str:
         """The name of its process."""
-        return f"{self.cluster.database}-{number}"
+        return f"mysql-{number}"
 
     @contextmanager
     def connected(self, number: int, *, seconds: int = QUESTION_SECONDS) -> Iterator[Connection]:
@@ -91,7 +66,7 @@ class Servers:
     def _connect(self, number: int, seconds: int) -> Connection:
         return MySQLdb.connect(
             host=ports.HOST,
-            port=self.cluster.port(self.cluster.database, number),
+            port=self.cluster.port("mysql", number),
             user="cluster",
             passwd=credentials.read(self.cluster)["mysql-administrator"],
             connect_timeout=QUESTION_SECONDS,

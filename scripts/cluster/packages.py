@@ -12,14 +12,12 @@ def program(name: str) -> str:
     """The path of one of them. Raises SetupError with the line that installs it."""
     found = shutil.which(name, path=SEARCH_PATH)
     if found is None:
-        known = system_packages.CLUSTER_PROGRAMS | system_packages.GALERA_PROGRAMS
-        line = system_packages.line_to_install([known[name]])
+        line = system_packages.line_to_install([system_packages.CLUSTER_PROGRAMS[name]])
         raise SetupError(f"{name} is missing; run this first: {line}")
     return found
 
 
-def require_root(command: str, database: str) -> None:
-    """Raise SetupError for another user: the database's servers run as root, MySQL's by chroot."""
+def require_root(command: str) -> None:
+    """Raise SetupError for another user: MySQL's servers run as root, by chroot."""
     if os.getuid() != 0:
-        line = f"sudo {command} DB={database}"
-        raise SetupError(f"NOT RUN: `{command}` needs root, as which its database servers run: use `{line}`")
+        raise SetupError(f"NOT RUN: `{command}` needs root, as which MySQL runs: use `sudo {command}`")

@@ -9,10 +9,10 @@ import shutil
 import sys
 from collections.abc import Mapping
 
-from scripts.cluster import databases, layout, overrides, packages
 from scripts.cluster import environment as environments
+from scripts.cluster import layout, overrides, packages
 from scripts.cluster.layout import Cluster
-from scripts.cluster.servers import monitoring, rabbitmq, redis
+from scripts.cluster.servers import monitoring, mysql, rabbitmq, redis
 from scripts.stack import SetupError, ports
 from scripts.stack import processes as stack_processes
 from scripts.stack.processes import Command
@@ -24,9 +24,13 @@ STOP_SECONDS = "4"
 def command(name: str, cluster: Cluster, environment: Mapping[str, str]) -> Command:
     """The command line of the process in the foreground. Raises SetupError when its program is missing."""
     kind, number = layout.split(name)
-    if _is_of_database(name, cluster):
-        return databases.of(cluster).command(cluster, kind, number)
     match kind:
+        case "mysql":
+            return mysql.member_command(number)
+        case "router":
+            return mysql.router_command(number)
+        case "mysql-keeper":
+            return [sys.executable, "-m", "scripts.cluster.group_replication.keeper"]
         case "redis" | "sentinel":
             return redis.command(cluster, kind, number)
         case "epmd" | "rabbitmq":
@@ -36,8 +40,7 @@ def command(name: str, cluster: Cluster, environment: Mapping[str, str]) -> Comm
         case "haproxy-front" | "haproxy-database":
             return [packages.program("haproxy"), "-db", "-f", str(cluster.settings / f"{kind}.cfg")]
         case "prometheus" | "mysql-exporter" | "redis-exporter":
-            collectors = databases.of(cluster).collectors
-            return monitoring.command(cluster, kind, number, collectors=collectors)
+            return monitoring.command(cluster, kind, number)
         case "web":
             stop = ("--stop-seconds", STOP_SECONDS, "--workers", environment["WEB_WORKERS"])
             port = str(cluster.port("web", number))
@@ -64,10 +67,6 @@ def command(name: str, cluster: Cluster, environment: Mapping[str, str]) -> Comm
     raise ValueError(f"no process is called {name}")
 
 
-def _is_of_database(name: str, cluster: Cluster) -> bool:
-    return any(name in names for names in databases.of(cluster).processes.values())
-
-
 def _stack(kind: str, cluster: Cluster, environment: Mapping[str, str]) -> Command:
     return stack_processes.command(kind, cluster.instance, environment)
 
@@ -86,8 +85,10 @@ def _prepare(name: str, cluster: Cluster) -> None:
     """What has to be there before the program starts, and may have gone since it ran last."""
     kind, number = layout.split(name)
     cluster.folder(name).mkdir(parents=True, exist_ok=True)
-    if _is_of_database(name, cluster):
-        databases.of(cluster).prepare(cluster, kind, number)
+    if kind == "mysql":
+        mysql.prepare_member(cluster, number)
+    elif kind == "router":
+        mysql.prepare_router(cluster, number)
     elif kind == "web":
         # Values of a process that has ended must not be added up.
         folder = cluster.instance.metrics / name

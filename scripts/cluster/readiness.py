@@ -7,7 +7,8 @@ from functools import partial
 
 import MySQLdb
 
-from scripts.cluster import credentials, databases, layout, steps, supervision
+from scripts.cluster import credentials, layout, steps, supervision
+from scripts.cluster.group_replication.members import GroupMembers
 from scripts.cluster.layout import Cluster
 from scripts.cluster.sentinels import primary_port
 from scripts.stack import SetupError, children, ports
@@ -22,7 +23,7 @@ REFUSAL_SECONDS = 5
 
 def wait_for_stores(cluster: Cluster) -> None:
     """Return once database and Redis have a primary, and the broker takes connections. Raises SetupError."""
-    _wait(cluster, f"{cluster.database}-1", lambda: _database_problem(cluster))
+    _wait(cluster, "mysql-1", lambda: _database_problem(cluster))
     _wait(cluster, "sentinel-1", lambda: _redis_problem(cluster))
     for name in layout.names("rabbitmq"):
         _wait(cluster, name, partial(_port_problem, cluster, name))
@@ -30,12 +31,12 @@ def wait_for_stores(cluster: Cluster) -> None:
 
 def wait_for_members(cluster: Cluster) -> None:
     """Return once all members of the database are online. Raises SetupError."""
-    _wait(cluster, f"{cluster.database}-keeper", lambda: _members_problem(cluster))
+    _wait(cluster, "mysql-keeper", lambda: _members_problem(cluster))
 
 
 def wait_for_database(cluster: Cluster) -> None:
     """Return once the shop's address of the database leads to a primary. Raises SetupError."""
-    _wait(cluster, databases.of(cluster).route, lambda: _route_problem(cluster, "database"))
+    _wait(cluster, "router-1", lambda: _route_problem(cluster, "database"))
 
 
 def wait_for_shop(cluster: Cluster) -> None:
@@ -46,11 +47,11 @@ def wait_for_shop(cluster: Cluster) -> None:
 
 
 def _database_problem(cluster: Cluster) -> str:
-    members = databases.members(cluster)
+    members = GroupMembers.of(cluster)
     primary = members.primary()
     if primary is None:
-        step, title = steps.last_step(cluster), databases.of(cluster).title
-        return f"no member of {title} is the primary: {step.reason if step else 'none is founded yet'}"
+        step = steps.last_step(cluster)
+        return f"no member of MySQL is the primary: {step.reason if step else 'none is founded yet'}"
     with contextlib.suppress(MySQLdb.Error):
         is_closed = members.servers.ask(primary, "SELECT @@read_only") != ((0,),)
         return "it is read-only yet" if is_closed else ""
@@ -58,7 +59,7 @@ def _database_problem(cluster: Cluster) -> str:
 
 
 def _members_problem(cluster: Cluster) -> str:
-    conditions = databases.members(cluster).conditions()
+    conditions = GroupMembers.of(cluster).conditions()
     return ", ".join(f"member {number} {one.text}" for number, one in conditions.items() if not one.is_online)
 
 
@@ -106,7 +107,7 @@ def _wait(cluster: Cluster, name: str, problem: Callable[[], str]) -> None:
         step = steps.last_step(cluster)
         refused_since = (refused_since or now) if step and step.action == "refuse" else None
         if step and refused_since and now - refused_since > REFUSAL_SECONDS:
-            raise SetupError(f"{databases.of(cluster).title} was not founded: {step.reason}")
+            raise SetupError(f"MySQL was not founded: {step.reason}")
         if now - started > MOST_SECONDS or (dying_since and now - dying_since > DYING_SECONDS):
             log = cluster.instance.logs / f"{name}.log"
             raise SetupError(f"{name} does not come up: {what}; the end of {log}:\n{children.tail(log)}")

@@ -31,11 +31,10 @@ PARTS: Mapping[str, Callable[[Cluster], list[Finding]]] = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make cluster-status", description=__doc__.partition("\n")[0])
-    parser.add_argument("--db", default="", help=f"one of {', '.join(layout.DATABASES)}")
     parser.add_argument("--json", action="store_true", help="print what was found as JSON")
     asked = parser.parse_args()
     try:
-        found = examine(layout.remembered(asked.db))
+        found = examine(layout.remembered())
     except SetupError as error:
         sys.exit(f"firstcome: {error}")
     if asked.json:

@@ -6,35 +6,29 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from xmlrpc.client import Fault
 
-from scripts.cluster import databases, layout
+from scripts.cluster import layout
 from scripts.cluster.layout import Cluster
 from scripts.stack import supervision as stack_supervision
 from scripts.stack.supervision import Program
 
-_GROUPS: Mapping[str, Sequence[str]] = {
+GROUPS: Mapping[str, Sequence[str]] = {
     "directory": ["epmd"],
-    "stores": layout.names("redis", "rabbitmq"),
-    "keepers": [*layout.names("sentinel"), "rabbitmq-keeper"],
-    "routes": ["haproxy-database"],
+    "stores": layout.names("mysql", "redis", "rabbitmq"),
+    "keepers": ["mysql-keeper", *layout.names("sentinel"), "rabbitmq-keeper"],
+    "routes": [*layout.names("router"), "haproxy-database"],
     "outside": ["gateway", "sink", "partner"],
     "background": layout.names("worker", "issuer", "beat"),
     "web": layout.names("web"),
     "front": ["haproxy-front"],
     "monitoring": layout.names("mysql-exporter", "redis-exporter", "prometheus"),
 }
-"""Every process beside those of the database, in the order of the start; they stop in the reverse order."""
+"""Every process, in the order of the start; they stop in the reverse order."""
 AT_ONCE = ("directory", "stores", "keepers", "outside")
 """Groups that need nothing but settings. The runner starts the others, as it finds what they need."""
-STOP_SECONDS = {"mysql": 60, "mariadb": 60, "rabbitmq": 30, "prometheus": 15}
+STOP_SECONDS = {"mysql": 60, "rabbitmq": 30, "prometheus": 15}
 DEFAULT_STOP_SECONDS = 6
 STOP_SIGNALS = {"haproxy-front": "USR1"}
 """HAProxy's soft stop, which lets requests under way finish."""
-
-
-def groups(cluster: Cluster) -> Mapping[str, Sequence[str]]:
-    """Every process, in the order of the start; they stop in the reverse order."""
-    own = databases.of(cluster).processes
-    return {group: [*own.get(group, ()), *names] for group, names in _GROUPS.items()}
 
 
 def configuration(cluster: Cluster) -> str:
@@ -50,7 +44,7 @@ def configuration(cluster: Cluster) -> str:
             )
             for name in names
         ]
-        for group, names in groups(cluster).items()
+        for group, names in GROUPS.items()
     }
     socket = str(cluster.instance.supervisor_socket)
     return stack_supervision.configuration_of(programs, socket=socket, is_root=True)
@@ -69,10 +63,10 @@ def start(cluster: Cluster, *names: str) -> None:
     """Start these groups or processes, as far as they don't run; returns when supervisor has begun to."""
     for name in names:
         try:
-            if name in _GROUPS:
+            if name in GROUPS:
                 stack_supervision.calls(cluster.instance).startProcessGroup(name, False)
             else:
-                stack_supervision.calls(cluster.instance).startProcess(full_name(cluster, name), False)
+                stack_supervision.calls(cluster.instance).startProcess(full_name(name), False)
         except Fault as fault:
             if "ALREADY_STARTED" not in fault.faultString:
                 raise
@@ -81,7 +75,7 @@ def start(cluster: Cluster, *names: str) -> None:
 def stop(cluster: Cluster, *names: str) -> None:
     """Stop these processes at the same time, and leave them stopped; returns when all have ended."""
     for name in _running(cluster, names):
-        stack_supervision.calls(cluster.instance).stopProcess(full_name(cluster, name), False)
+        stack_supervision.calls(cluster.instance).stopProcess(full_name(name), False)
     deadline = time.monotonic() + max(STOP_SECONDS.values())
     while _running(cluster, names) and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -97,5 +91,5 @@ def states(cluster: Cluster) -> dict[str, str]:
     return stack_supervision.states(cluster.instance)
 
 
-def full_name(cluster: Cluster, name: str) -> str:
-    return next(f"{group}:{name}" for group, names in groups(cluster).items() if name in names)
+def full_name(name: str) -> str:
+    return next(f"{group}:{name}" for group, names in GROUPS.items() if name in names)

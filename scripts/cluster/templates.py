@@ -38,10 +38,7 @@ def values(cluster: Cluster) -> dict[str, str]:
         "logs": str(cluster.instance.logs),
         "group_name": str(GROUP),
     }
-    if cluster.database == "mariadb":
-        known["galera_seeds"] = ",".join(cluster.addresses("mariadb-group", like="mariadb"))
-    else:
-        known["group_seeds"] = ",".join(cluster.addresses("mysql-group", like="mysql"))
+    known["group_seeds"] = ",".join(cluster.addresses("mysql-group", like="mysql"))
     known |= {f"member_{number}_uuid": member_uuid(number) for number in layout.numbers("mysql")}
     return {**known, **_ports(cluster), **credentials.for_templates(cluster)}
 
@@ -53,7 +50,7 @@ def member_uuid(number: int) -> str:
 
 def _ports(cluster: Cluster) -> Mapping[str, str]:
     found: dict[str, str] = {}
-    for kind in cluster.offsets:
+    for kind in layout.OFFSETS:
         # `mysql-group` and the like are more ports of the processes of `mysql`.
         owner = kind if kind in layout.SIZES else kind.partition("-")[0]
         name = kind.replace("-", "_")

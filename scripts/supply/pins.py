@@ -4,7 +4,12 @@ import re
 
 from scripts.stack import places
 
-LOCK_FILES = ("requirements.txt", "requirements-embedded.txt", "requirements-dev.txt")
+LOCK_FILES = (
+    "requirements.txt",
+    "requirements-embedded.txt",
+    "requirements-dev.txt",
+    "requirements-test.txt",
+)
 PIN = re.compile(r"^([\w.-]+)==([^\s;\\]+)", re.MULTILINE)
 
 

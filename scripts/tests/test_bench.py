@@ -18,6 +18,7 @@ from scripts.bench.rows import ROWS, Goal
 from scripts.bench.workloads import beside, connections
 from scripts.bench.workloads.connections import Answer, Answers
 from scripts.stack import SetupError, places
+from scripts.stack import instance as instances
 from scripts.stack.instance import Instance
 
 CIRCUMSTANCES = {
@@ -117,6 +118,8 @@ def test_every_goal_of_the_work_is_there():
         ("sale_poll_wait", "max_ms"): 2_000,
         ("sale_estimate", "estimate_error"): 0.2,
         ("sale_order", "of_plain_order"): 1.1,
+        ("board", "viewers_cores"): 0.01,
+        ("staff_pages", "max_ms"): 200,
         ("null_key", "of_null_processor"): 1.1,
         ("null_key", "statements"): 0.05,
         ("audit", "seconds"): 60,
@@ -405,7 +408,15 @@ def test_the_plots_are_drawn_the_same_each_time(tmp_path: Path):
         assert "</svg>" in drawn
 
 
-@pytest.mark.parametrize("arguments", [["--rounds", "0"], ["--rounds", "five"], ["--rows", "coupon"]])
+def test_rows_that_go_together_are_measured_if_one_of_them_is_asked_for(tmp_path: Path):
+    instance = instances.choose(home=tmp_path, port="21000", database="mariadb")
+    one = bench.Bench(instance, sizes.QUICK, ["board"])
+    for rows in (["board", "staff_pages"], ["growth"]):
+        one.part("…", rows, lambda rows=rows: [Measured(row=rows[0], figures={})])
+    assert [measured.row for measured in one.measured] == ["board"]
+
+
+@pytest.mark.parametrize("arguments", [["--rounds", "0"], ["--rounds", "five"], ["--rows", "coupons"]])
 def test_arguments_that_make_no_sense_are_refused(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -413,4 +424,4 @@ def test_arguments_that_make_no_sense_are_refused(
     with pytest.raises(SystemExit) as exit:
         bench.main()
     assert exit.value.code == 2
-    assert re.search("ROUNDS is a number|ROWS goes with AGAINST", capsys.readouterr().err)
+    assert re.search("ROUNDS is a number|ROWS=coupons is not measured", capsys.readouterr().err)

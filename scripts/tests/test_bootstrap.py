@@ -15,7 +15,7 @@ from scripts.stack.programs import node_packages, system_packages
 from scripts.stack.programs.system_packages import Needs
 from scripts.tests.cases import every_case
 
-LOCK_FILES = ["requirements.txt", "requirements-embedded.txt", "requirements-dev.txt"]
+LOCK_FILES = [f"requirements{part}.txt" for part in ("", "-embedded", "-dev", "-test")]
 
 
 def pins(name: str) -> dict[str, str]:

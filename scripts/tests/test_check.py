@@ -18,7 +18,7 @@ def find_something():
     raise check.Failed("a line that is wrong")
 
 found = {"found": find_something} if "found" in sys.argv else {}
-sys.exit(check.run_all({"rules": check.check_rules, "words": lambda: None, **found}))
+sys.exit(check.run_all({"rules": check.check_rules, "layers": lambda: None, **found}))
 """
 
 
@@ -44,7 +44,7 @@ def test_a_check_whose_program_is_missing_says_so_and_fails_in_ci_alone(ci: str,
     assert ended == status
     assert "SKIPPED rules" in printed and "promtool" in printed
     assert "sudo apt-get install -y --no-install-recommends prometheus" in printed
-    assert "ok      words" in printed
+    assert "ok      layers" in printed
     assert printed.endswith("not checked here: rules\n")
 
 

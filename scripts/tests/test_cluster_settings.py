@@ -1,7 +1,6 @@
 """The cluster's ports, passwords and templates: each server's settings are whole."""
 
 import configparser
-import re
 from pathlib import Path
 
 import pytest
@@ -16,17 +15,6 @@ from scripts.tests.cases import every_case
 
 TEMPLATES = {
     "member.cnf": {"port": 1, "group_port": 2},
-    "galera.cnf": {
-        "port": 1,
-        "group_port": 2,
-        "ist_port": 3,
-        "sst_port": 4,
-        "folder": "/folder",
-        "socket": "/socket",
-        "provider": "/provider",
-    },
-    "galera.sql": {},
-    "haproxy-galera.cfg": {},
     "member.sql": {},
     "router.conf": {"port": 1},
     "redis.conf": {"port": 1, "folder": "/folder"},
@@ -38,7 +26,6 @@ TEMPLATES = {
     "prometheus.yml": {},
     "unavailable.http": {},
 }
-OF_MARIADB = {"galera.cnf", "galera.sql", "haproxy-galera.cfg"}
 
 
 @pytest.fixture
@@ -46,27 +33,21 @@ def cluster(tmp_path: Path) -> Cluster:
     return Cluster(home=tmp_path / "cluster", first_port=21000)
 
 
-@pytest.fixture
-def galera(tmp_path: Path) -> Cluster:
-    return Cluster(home=tmp_path / "cluster-mariadb", first_port=21000, database="mariadb")
-
-
 def test_every_template_is_known_to_these_tests():
     assert {path.name for path in templates.FOLDER.iterdir()} == TEMPLATES.keys()
 
 
 @every_case("name", TEMPLATES)
-def test_every_template_is_filled_in_whole(cluster: Cluster, galera: Cluster, name: str):
-    text = templates.render(name, galera if name in OF_MARIADB else cluster, number=2, **TEMPLATES[name])
+def test_every_template_is_filled_in_whole(cluster: Cluster, name: str):
+    text = templates.render(name, cluster, number=2, **TEMPLATES[name])
     assert "$" not in text
     assert "0.0.0.0" not in text
 
 
-@every_case("database", layout.DATABASES)
-def test_all_ports_are_different_and_below_those_of_outgoing_connections(database: str):
-    highest = layout.choose(str(layout.FIRST_PORT_OF_CONNECTIONS - layout.PORTS), database)
+def test_all_ports_are_different_and_below_those_of_outgoing_connections():
+    highest = layout.choose(str(layout.FIRST_PORT_OF_CONNECTIONS - layout.PORTS))
     found = []
-    for kind in highest.offsets:
+    for kind in layout.OFFSETS:
         owner = kind if kind in layout.SIZES else kind.partition("-")[0]
         count = layout.SIZES.get(owner, 1) if kind != "redis-exporter" else 1
         found += [highest.port(kind, number) for number in range(1, count + 1)]
@@ -75,9 +56,8 @@ def test_all_ports_are_different_and_below_those_of_outgoing_connections(databas
     assert max(found) < highest.first_port + layout.PORTS
 
 
-@every_case("name", ["member.sql", "galera.sql"])
-def test_the_shops_account_has_no_right_that_works_on_a_member_that_is_read_only(cluster: Cluster, name: str):
-    script = mysql.one_statement_a_line(templates.render(name, cluster))
+def test_the_shops_account_has_no_right_that_works_on_a_member_that_is_read_only(cluster: Cluster):
+    script = mysql.one_statement_a_line(templates.render("member.sql", cluster))
     granted = [line for line in script.splitlines() if "TO 'firstcome'" in line]
     assert granted
     assert not any("*.*" in line.replace("performance_schema.*", "") for line in granted)
@@ -129,14 +109,12 @@ def test_each_process_of_a_kind_begins_with_another_node_of_the_broker_and_knows
     assert all(set(url) == set(urls[0]) for url in urls)
 
 
-@pytest.mark.parametrize("database", layout.DATABASES)
 def test_every_process_has_a_command_and_supervisor_starts_it(
-    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ):
-    cluster = Cluster(home=tmp_path / "cluster", first_port=21000, database=database)
     monkeypatch.setattr("scripts.cluster.packages.program", lambda name: f"/usr/bin/{name}")
-    names = [name for group in supervision.groups(cluster).values() for name in group]
-    assert f"{database}-3" in names
+    names = [name for group in supervision.GROUPS.values() for name in group]
+    assert "mysql-3" in names
     composed = environment.compose(cluster, {})
     assert all(processes.command(name, cluster, composed) for name in names)
     for folder in ("log", "run"):
@@ -151,7 +129,7 @@ def test_every_process_has_a_command_and_supervisor_starts_it(
         for group in options.process_group_configs
     }
     assert {name: sorted(found) for name, found in groups.items()} == {
-        name: sorted(found) for name, found in supervision.groups(cluster).items()
+        name: sorted(found) for name, found in supervision.GROUPS.items()
     }
 
 
@@ -167,21 +145,4 @@ def test_no_node_of_the_broker_heals_a_partition_beside_the_keeper(cluster: Clus
     number_ports = {"port": 1, "management_port": 2, "metrics_port": 3}
     settings = templates.render("rabbitmq.conf", cluster, number=1, **number_ports)
     assert "\ncluster_partition_handling = ignore\n" in settings
-    assert "rabbitmq-keeper" in supervision.groups(cluster)["keepers"]
-
-
-def test_haproxys_question_to_a_member_of_galera_is_a_whole_packet():
-    text = (templates.FOLDER / "haproxy-galera.cfg").read_text()
-    [header] = re.findall(r"send-binary ([0-9a-f]{10})\n  tcp-check send ", text)
-    [question] = re.findall(r"tcp-check send (SELECT.*)\n", text)
-    packet = question.replace("\\ ", " ").replace("\\'", "'")
-    assert bytes.fromhex(header) == (len(packet) + 1).to_bytes(3, "little") + b"\0\3"
-    # The answer must not be found in what is asked: the server repeats the alias alone.
-    assert packet.endswith(" AS x FROM cluster.writer")
-
-
-def test_sessions_of_a_former_writer_end_and_new_ones_stay_with_one_member():
-    text = (templates.FOLDER / "haproxy-galera.cfg").read_text()
-    assert "on-marked-down shutdown-sessions" in text
-    assert "\n  stick on dst\n" in text
-    assert "\n  option redispatch" not in text
+    assert "rabbitmq-keeper" in supervision.GROUPS["keepers"]

@@ -183,7 +183,7 @@ class Counted(Keeper):
 
 @pytest.fixture
 def keeper(tmp_path: Path) -> Counted:
-    return Counted(Cluster(home=tmp_path, first_port=21000, database="mysql"))
+    return Counted(Cluster(home=tmp_path, first_port=21000))
 
 
 @every_case(

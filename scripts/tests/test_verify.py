@@ -92,7 +92,7 @@ def test_a_command_without_root_says_what_a_step_is_known_by(
     monkeypatch.setattr(sys, "argv", ["containers"])
     code = containers.main()
     with pytest.raises(SetupError) as refused:
-        packages.require_root("make cluster-drill", "mysql")
+        packages.require_root("make cluster-drill")
     said = {
         verify.STEPS["containers"]: capsys.readouterr().out,
         verify.STEPS["cluster"]: f"make cluster-drill: {refused.value}\n",

@@ -150,12 +150,12 @@ def send_request(
     seconds: float,
     passes_trace: bool = False,
     address: str = "",
-    most_bytes: int = LARGEST_RESPONSE_BYTES,
+    most_bytes: int | None = None,
     reads_headers: bool = True,
 ) -> Reply:
     """Send one request and read its whole reply within `seconds`.
 
-    Raises `NoResponse`, or `ResponseTooLarge` for a body of more than `most_bytes`.
+    Raises `NoResponse`, or `ResponseTooLarge` for a body of more than `most_bytes`, 4 MiB unless given.
 
     One deadline holds for the lookup of the host's name, connecting, TLS, sending, headers and body. There
     are no retries: the caller decides, because it knows the idempotency key. Redirects are not followed, and
@@ -174,7 +174,7 @@ def send_request(
             body=body,
             seconds=seconds,
             address=address,
-            most_bytes=most_bytes,
+            most_bytes=LARGEST_RESPONSE_BYTES if most_bytes is None else most_bytes,
             reads_headers=reads_headers,
         )
         tracing.record_response(reply.status, fails_from=400)

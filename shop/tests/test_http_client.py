@@ -1,6 +1,7 @@
 """The HTTP client: one deadline for connecting, TLS, sending, headers and body."""
 
 import contextlib
+import gzip
 import itertools
 import socket
 import ssl
@@ -19,7 +20,7 @@ import pytest
 
 from scripts.stack import ports
 from shop.outbound import http_client
-from shop.outbound.http_client import NoResponse, NotConnected, Reply
+from shop.outbound.http_client import NoResponse, NotConnected, Reply, ResponseTooLarge
 
 ALLOWED, SLACK = 0.5, 0.5
 DRIP_SECONDS = 0.05
@@ -49,10 +50,11 @@ def serving(talk: Talk, *, tls: ssl.SSLContext | None = None) -> Iterator[str]:
         yield f"localhost:{listener.getsockname()[1]}" if tls else f"{ports.HOST}:{listener.getsockname()[1]}"
 
 
-def dripping(data: bytes) -> Talk:
-    """Send one byte at a time, which takes longer than allowed."""
+def dripping(data: bytes, *, after: bytes = b"") -> Talk:
+    """Send one byte at a time, which takes longer than allowed; what comes before them at once."""
 
     def drip(line: socket.socket) -> None:
+        line.sendall(after)
         for byte in data:
             line.sendall(bytes([byte]))
             threading.Event().wait(DRIP_SECONDS)
@@ -64,32 +66,79 @@ def exchange(url: str, *, body: bytes | None = None, method: str = "POST") -> Re
     return http_client.send_request(method, url, headers={}, body=body, seconds=ALLOWED)
 
 
-def seconds_of_silence(url: str, *, body: bytes | None = None) -> float:
+def seconds_of_silence(url: str, *, body: bytes | None = None, said: str | None = None) -> float:
     began_at = time.monotonic()
-    with pytest.raises(NoResponse):
+    with pytest.raises(NoResponse, match=said):
         exchange(url, body=body)
     return time.monotonic() - began_at
 
 
 @pytest.mark.parametrize(
-    "drips",
+    ("at_once", "drips"),
     [
-        b"HTTP/1.1 200 OK and so on" + b" and on" * 20,
-        b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 100 + b"\r\n\r\n",
-        b"HTTP/1.1 100 Continue\r\n\r\n" * 10,
-        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + b"x" * 100,
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n64\r\n" + b"x" * 100,
+        (b"", b"HTTP/1.1 200 OK and so on" + b" and on" * 20),
+        (b"HTTP/1.1 200 OK\r\n", b"X-Long: " + b"x" * 100 + b"\r\n\r\n"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 10),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n", b"x" * 100),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n64\r\n", b"x" * 100),
     ],
     ids=["status", "header", "continue", "body", "chunks"],
 )
-def test_a_dripping_reply_is_given_up_at_the_deadline_wherever_it_drips(drips: bytes) -> None:
-    with serving(dripping(drips)) as address:
-        assert seconds_of_silence(f"http://{address}/") < ALLOWED + SLACK
+def test_a_dripping_reply_is_given_up_at_the_deadline_wherever_it_drips(at_once: bytes, drips: bytes) -> None:
+    said = "no whole reply in time" if b"\r\n\r\n" in at_once else "no reply in time"
+    with serving(dripping(drips, after=at_once)) as address:
+        assert seconds_of_silence(f"http://{address}/", said=said) < ALLOWED + SLACK
 
 
 def test_a_dripping_handshake_is_given_up_at_the_deadline() -> None:
     with serving(dripping(b"\x16\x03\x03\x40\x00" + b"\x02" * 100)) as address:
         assert seconds_of_silence(f"https://{address}/") < ALLOWED + SLACK
+
+
+MALFORMED = {
+    "nothing at all": b"",
+    "no HTTP": b"220 smtp.example.com ESMTP\r\n",
+    "a status line that is cut": b"HTTP/1.1 20",
+    "less than it promised": ANSWER[:-1],
+    "chunks without the last": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n",
+    "a chunk without a length": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhi\r\n",
+    "a length that is no number": b"HTTP/1.1 200 OK\r\nContent-Length: two\r\n\r\nhi",
+}
+
+
+def test_a_reply_that_is_cut_or_no_http_is_no_response() -> None:
+    believed: dict[str, Reply] = {}
+    for kind, reply in MALFORMED.items():
+
+        def answer(line: socket.socket, reply: bytes = reply) -> None:
+            line.recv(65536)
+            line.sendall(reply)
+
+        with serving(answer) as address:
+            try:
+                believed[kind] = exchange(f"http://{address}/")
+            except NoResponse as refused:
+                assert not isinstance(refused, NotConnected), kind
+    assert believed == {}
+
+
+def test_an_endless_reply_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_client, "LARGEST_RESPONSE_BYTES", 2**18)
+
+    def pour(line: socket.socket) -> None:
+        line.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        while True:
+            line.sendall(b" " * 2**16)
+
+    with serving(pour) as address, pytest.raises(ResponseTooLarge):
+        http_client.send_request("GET", f"http://{address}/", headers={}, body=None, seconds=20)
+
+
+def test_a_body_is_never_unpacked() -> None:
+    packed = gzip.compress(b"hi")
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
+    with serving(lambda line: (line.recv(65536), line.sendall(head + packed))) as address:
+        assert exchange(f"http://{address}/").body == packed
 
 
 def test_a_server_that_does_not_read_is_given_up_at_the_deadline() -> None:

@@ -49,7 +49,7 @@ Reported = Mapping[str, Any]
 """A row as docs/bench.json has it."""
 BESIDE = [
     *("connections", "waiting", "per_second", "settled_per_second", "p50_ms", "p95_ms", "max_ms"),
-    *("of_null", "of_pessimistic", "of_issued", "command_mib"),
+    *("of_null", "of_pessimistic", "of_issued", "command_mib", "event_microseconds"),
 ]
 """Figures that are shown of every row that has them, beside those with a goal."""
 WIDEST = 62
@@ -76,6 +76,8 @@ FORMS = {
     "connections_share": "{:.2f} of the connections allowed",
     "coupon_microseconds": "{:.1f} µs of processor a coupon",
     "order_microseconds": "{:.1f} µs of processor an order",
+    "event_microseconds": "{:.1f} µs of processor an event",
+    "viewers_cores": "{:.3f} of a core",
     **{name: f"{{:.2f}} × {of}" for name, of in RATIOS.items()},
 }
 """How each figure is written."""

@@ -18,6 +18,8 @@ from scripts.stack import SetupError, database, places, process_identity
 from scripts.stack.instance import Instance
 
 WITHOUT_HTTP_SECONDS, AUDIT_SECONDS, SAMPLE_SECONDS = 120, 1800, 0.05
+USERS_OF_AN_EVENT = 8
+"""The feed is measured with an event for so many accounts: 5,000 in a full run."""
 COUPONS, ORDERS = "SELECT COUNT(*) FROM coupons_coupon", "SELECT COUNT(*) FROM orders_order"
 USED = "SHOW GLOBAL STATUS WHERE Variable_name = 'Max_used_connections'"
 ALLOWED = "SHOW GLOBAL VARIABLES WHERE Variable_name = 'max_connections'"
@@ -125,18 +127,52 @@ def issuing(stage: Stage) -> Measured:
         raise SetupError("the accounts' ids have gaps, and issuing uses all of a range")
     seconds = str(stage.size.alone_seconds)
     found = _without_http(stage, "issuing", "--seconds", seconds, "--campaign", str(campaign))
-    issued = stage.staff.issued(campaign)
-    finding = f"alone: {issued} coupons are issued, and the outcomes are {found['outcomes']}"
+    return _of_batches("alone", "a coupon", found, {"issued": stage.staff.issued(campaign)})
+
+
+def ordering(stage: Stage) -> Measured:
+    """Unpaid orders of one product a second without HTTP, with their journal and events, in the same way."""
+    before, seconds = stage.count(ORDERS), str(stage.size.alone_seconds)
+    found = _without_http(stage, "orders", "--seconds", seconds, "--product", str(stage.product_ids[0]))
+    return _of_batches("orders_alone", "an order", found, {"placed": stage.count(ORDERS) - before})
+
+
+def _of_batches(row: str, what: str, found: Mapping[str, Any], made: Mapping[str, int]) -> Measured:
+    """The row of what was issued or placed without HTTP; `made` are the outcomes that the rows show."""
+    [number] = made.values()
+    finding = f"{row}: made were {dict(made)}, and the outcomes are {found['outcomes']}"
     return Measured(
-        row="alone",
+        row=row,
         figures={"per_second": found["per_second"]},
-        findings=[] if found["outcomes"] == {"issued": issued} else [finding],
+        findings=[] if found["outcomes"] == made else [finding],
         says=(
-            f"a coupon takes {found['python_microseconds']:.0f} µs of processor in Python and "
+            f"{what} takes {found['python_microseconds']:.0f} µs of processor in Python and "
             f"{found['database_microseconds']:.0f} in MariaDB, "
-            f"{found['commits'] / max(issued, 1):.2f} commits"
+            f"{found['commits'] / max(number, 1):.2f} commits; {found['lock_waits']} waited for a lock"
         ),
     )
+
+
+def feed(stage: Stage) -> list[Measured]:
+    """What an event costs until it has its position, and webhooks a second to one endpoint."""
+    number = stage.size.users // USERS_OF_AN_EVENT
+    found = _in_process(stage, "feed_load", "--events", str(number))
+    events, webhooks = found["events"], found["webhooks"]
+    lost = f"webhooks: {webhooks['delivered']} of {number} events were delivered"
+    of_events = Measured(
+        row="events",
+        figures={"event_microseconds": events["python"]},
+        says=f"of an event {events['database']:.0f} µs in MariaDB, its position included; the last had its "
+        f"own {1000 * events['behind_seconds']:.0f} ms after its commit",
+    )
+    of_webhooks = Measured(
+        row="webhooks",
+        figures={"per_second": webhooks["per_second"]},
+        findings=[lost] if webhooks["delivered"] < number else [],
+        says=f"a webhook takes {webhooks['python']:.0f} µs of processor in Python, and "
+        f"{webhooks['database']:.0f} in MariaDB",
+    )
+    return [of_events, of_webhooks]
 
 
 def limits(stage: Stage) -> Measured:
@@ -152,10 +188,15 @@ def limits(stage: Stage) -> Measured:
 
 def _without_http(stage: Stage, *words: str) -> dict[str, Any]:
     users = f"{stage.staff.users[0]['id']}:{stage.staff.users[-1]['id']}"
-    command = [sys.executable, "-m", "scripts.bench.workloads.without_http", *words, "--users", users]
+    return _in_process(stage, "without_http", *words, "--users", users)
+
+
+def _in_process(stage: Stage, module: str, *words: str) -> dict[str, Any]:
+    """What that module of the workloads prints in the environment of the stack. Raises SetupError."""
+    command = [sys.executable, "-m", f"scripts.bench.workloads.{module}", *words]
     ran, _ = _run(stage, command, WITHOUT_HTTP_SECONDS)
     if ran.returncode != 0:
-        raise SetupError(f"without_http {words[0]} ended with {ran.returncode}: {ran.stdout}{ran.stderr}")
+        raise SetupError(f"{module} {words[0]} ended with {ran.returncode}: {ran.stdout}{ran.stderr}")
     found: dict[str, Any] = json.loads(ran.stdout)
     return found
 

@@ -20,7 +20,7 @@ from scripts.bench.workloads import beside_null, connections, loads
 from scripts.bench.workloads.connections import Answers
 from scripts.stack import SetupError, database
 
-ENTRIES, POLLS, WAITS, ESTIMATES, ORDERS = (
+ROWS = ENTRIES, POLLS, WAITS, ESTIMATES, ORDERS = (
     "sale_entries",
     "sale_poll",
     "sale_poll_wait",

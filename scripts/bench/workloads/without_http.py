@@ -1,12 +1,13 @@
-"""What issuing and the limits cost without HTTP, in the environment of a stack, as JSON.
+"""What issuing, orders and the limits cost without HTTP, in the environment of a stack, as JSON.
 
     python -m scripts.bench.workloads.without_http issuing --seconds 5 --campaign 7 --users 1:60000
+    python -m scripts.bench.workloads.without_http orders --seconds 5 --product 7 --users 1:60000
     python -m scripts.bench.workloads.without_http limits --users 1:40000
 
 `issuing` has many requests wait at once on the event loops of several processes, for one account after
 another: how many a second, their outcomes, the processor time of each in Python and in the database's server,
 and the pages that this read from disk for each. Repeated for the same accounts it measures repeats; for a
-campaign that has nothing left, refusals.
+campaign that has nothing left, refusals. `orders` does the same with unpaid orders of one unit of a product.
 
 `limits` does what the limits add to a call, and nothing else: counting it, the exchange with Redis for as
 many calls as a busy process gathers, and for an order the look-up of declines and of what its account has in
@@ -21,7 +22,7 @@ import multiprocessing
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ from inventory import reservations  # noqa: E402
 from inventory.models import Product  # noqa: E402
 from inventory.reservations import Line  # noqa: E402
 from orders.payment import card_limits  # noqa: E402
-from orders.placement import limits  # noqa: E402
+from orders.placement import checkout, limits  # noqa: E402
 from orders.placement.decisions import OrderRequest  # noqa: E402
 from orders.schemas import placed_order_answer  # noqa: E402
 from scripts.bench.watching import processor_seconds  # noqa: E402
@@ -56,25 +57,27 @@ START_SECONDS = 60.0
 """For a process to import Django and to open its connections."""
 COUNTERS = """
 SHOW GLOBAL STATUS WHERE Variable_name IN (
-  'Com_commit', 'Questions', 'Innodb_buffer_pool_reads', 'Innodb_row_lock_waits', 'Innodb_row_lock_time'
+  'Com_commit', 'Questions', 'Innodb_buffer_pool_reads', 'Innodb_row_lock_waits'
 )
 """
 CALLS, ORDERS = 20_000, 5_000
 GATHERED = 500
 """The calls that a process with 2,500 calls a second counts in Redis at once."""
 BATCH, LINES = 25, 3
+Call = Callable[[int], Coroutine[Any, Any, str]]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the shop without HTTP.")
-    parser.add_argument("what", choices=["issuing", "limits"])
+    parser.add_argument("what", choices=["issuing", "orders", "limits"])
     parser.add_argument("--users", type=users_range, required=True, metavar="FIRST:LAST")
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--campaign", type=int, default=0)
+    parser.add_argument("--product", type=int, default=0)
     parser.add_argument("--waiting", type=int, default=WAITING, help="requests of a process at once")
     parser.add_argument("--processes", type=int, default=PROCESSES)
     asked = parser.parse_args()
-    print(json.dumps(measure_issuing(asked) if asked.what == "issuing" else measure_limits(asked.users)))
+    print(json.dumps(measure_limits(asked.users) if asked.what == "limits" else measure_batches(asked)))
 
 
 def users_range(text: str) -> range:
@@ -83,7 +86,7 @@ def users_range(text: str) -> range:
     return range(first, last + 1)
 
 
-def measure_issuing(asked: argparse.Namespace) -> dict[str, Any]:
+def measure_batches(asked: argparse.Namespace) -> dict[str, Any]:
     """Run all processes at once, and sum up their outcomes."""
     context = multiprocessing.get_context("spawn")
     start, results = context.Barrier(asked.processes + 1), context.SimpleQueue()
@@ -111,40 +114,42 @@ def measure_issuing(asked: argparse.Namespace) -> dict[str, Any]:
         "pages_read": round(server["pages_read"] / max(1, calls), 2),
         "commits": round(server["commits"]),
         "statements": round(server["statements"]),
+        "lock_waits": round(server["lock_waits"]),
         "processes": done,
     }
 
 
 def _work(asked: argparse.Namespace, users: range, start: Any, results: Any) -> None:
-    """One process: open the leader's connection, wait for the others, and issue."""
-    results.put(uvloop.run(_issue_all(asked, iter(users), start)))
+    """One process: open the leader's connection, wait for the others, and issue or order."""
+    results.put(uvloop.run(_call_all(asked, iter(users), start)))
 
 
-async def _issue_all(asked: argparse.Namespace, users: Iterator[int], start: Any) -> dict[str, Any]:
+async def _call_all(asked: argparse.Namespace, users: Iterator[int], start: Any) -> dict[str, Any]:
+    issue, order = partial(issue_one, asked.campaign), partial(order_one, asked.product)
+    call: Call = issue if asked.what == "issuing" else order
     outcomes: Counter[str] = Counter()
     # The first request opens the connection of the thread that leads.
-    await _issue(asked.campaign, iter([next(users)]), time.monotonic(), outcomes)
+    await _call_again(call, iter([next(users)]), time.monotonic(), outcomes)
     start.wait(START_SECONDS)
     began_at, cpu_began_at = time.monotonic(), time.process_time()
     ends_at = began_at + asked.seconds
-    await asyncio.gather(*(_issue(asked.campaign, users, ends_at, outcomes) for _ in range(asked.waiting)))
+    await asyncio.gather(*(_call_again(call, users, ends_at, outcomes) for _ in range(asked.waiting)))
     seconds, cpu_seconds = time.monotonic() - began_at, time.process_time() - cpu_began_at
     return {"outcomes": dict(outcomes), "seconds": seconds, "cpu_seconds": cpu_seconds}
 
 
-async def _issue(campaign_id: int, users: Iterator[int], ends_at: float, outcomes: Counter[str]) -> None:
-    """Issue to one account after another."""
+async def _call_again(call: Call, users: Iterator[int], ends_at: float, outcomes: Counter[str]) -> None:
+    """Make one call after another, each for another account."""
     for user_id in users:
         try:
-            outcome = await issue_one(campaign_id, user_id)
-            outcomes["issued" if getattr(outcome, "is_new", False) else "again"] += 1
+            outcomes[await call(user_id)] += 1
         except FirstcomeError as error:
             outcomes[error.code] += 1
         if time.monotonic() > ends_at:
             break
 
 
-async def issue_one(campaign_id: int, user_id: int) -> Any:
+async def issue_one(campaign_id: int, user_id: int) -> str:
     """Issue to one account as a web process does: by the batcher where that is enough."""
     batched, outcome = issuing.batch_route(campaign_id), None
     if batched:
@@ -154,7 +159,16 @@ async def issue_one(campaign_id: int, user_id: int) -> Any:
         outcome = await event_loop.run_in_thread(
             partial(issuing.issue, campaign_id=campaign_id, user_id=user_id)
         )
-    return outcome
+    return "issued" if getattr(outcome, "is_new", False) else "again"
+
+
+async def order_one(product_id: int, user_id: int) -> str:
+    """Place an order by the batcher, as a web process does."""
+    batcher, asked = checkout.batcher(), unpaid_order(product_id, user_id)
+    assert batcher and asked.keyed.claim
+    await event_loop.submit_to_batcher(batcher, asked)
+    claims.release_later(asked.keyed.claim)
+    return "placed"
 
 
 def unpaid_order(product_id: int, user_id: int) -> OrderRequest:
@@ -184,7 +198,6 @@ def server_counters() -> dict[str, float]:
         "statements": counted["Questions"],
         "pages_read": counted["Innodb_buffer_pool_reads"],
         "lock_waits": counted["Innodb_row_lock_waits"],
-        "lock_wait_ms": counted["Innodb_row_lock_time"],
         "cpu_seconds": processor_seconds(int(pid_file.read_text())) if pid_file.is_file() else 0.0,
     }
 
@@ -209,13 +222,13 @@ def _of_each(work: Callable[[int], None], calls: int) -> dict[str, float]:
     # As a server does with what it keeps: collecting it again and again is no cost of a call.
     gc.collect()
     gc.freeze()
-    before = _spent()
+    before = spent()
     work(calls)
-    after = _spent()
+    after = spent()
     return {name: round(1e6 * (after[name] - before[name]) / calls, 2) for name in after}
 
 
-def _spent() -> dict[str, float]:
+def spent() -> dict[str, float]:
     used = redis_client.client().info("cpu")
     return {
         "python": time.process_time(),

@@ -18,13 +18,14 @@ import MySQLdb
 
 from scripts.chaos import comparison, outside
 from scripts.chaos.calls import NoFinalAnswer, Observations
-from scripts.cluster import databases, layout, packages
+from scripts.cluster import layout, packages
 from scripts.cluster.drill import effects, load, partition, plan, report, shop_setup
 from scripts.cluster.drill.judging import Outcome
 from scripts.cluster.drill.plan import Fault
 from scripts.cluster.drill.trial import Trial
+from scripts.cluster.group_replication.members import GroupMembers
 from scripts.cluster.layout import Cluster
-from scripts.stack import SetupError, children, places
+from scripts.stack import SetupError, children, debian, places
 
 QUICK_MINUTES, MOST_MINUTES = 5.5, 120.0
 SETTLE_SECONDS = 150
@@ -43,18 +44,16 @@ def main() -> int:
     parser.add_argument(
         "--quick", action="store_true", help=f"up to twelve faults; none begins after {QUICK_MINUTES} minutes"
     )
-    parser.add_argument("--db", default="mysql", choices=layout.DATABASES, help="of the cluster")
     asked = parser.parse_args()
-    packages.require_root("make cluster-drill", asked.db)
+    packages.require_root("make cluster-drill")
     partition.require()
-    known = plan.catalogue(databases.DATABASES[asked.db])
-    names = known.chosen(asked.only) or (known.quick if asked.quick else known.names)
+    names = plan.chosen(asked.only) or (plan.QUICK if asked.quick else plan.NAMES)
     seed = asked.seed or str(random.SystemRandom().randrange(10**6))
     minutes = _minutes(asked.minutes)
     faults = plan.faults(seed, names, is_repeated=minutes is not None)
     if minutes is None:
         minutes = QUICK_MINUTES if asked.quick else MOST_MINUTES
-    return _drill(asked.db, seed, faults, minutes)
+    return _drill(seed, faults, minutes)
 
 
 def _minutes(text: str) -> float | None:
@@ -64,11 +63,11 @@ def _minutes(text: str) -> float | None:
         raise SetupError(f"MINUTES={text} is not a number") from None
 
 
-def _drill(database: str, seed: str, faults: Iterator[Fault], minutes: float) -> int:
+def _drill(seed: str, faults: Iterator[Fault], minutes: float) -> int:
     home = Path(tempfile.mkdtemp(prefix="cluster-drill-", dir=places.private_folder(places.state())))
-    cluster = Cluster(home=layout.home(database, home), first_port=layout.DEFAULT_PORT, database=database)
+    cluster = Cluster(home=layout.home(home), first_port=layout.DEFAULT_PORT)
     # Before this process has a network of its own, in which no mirror can be reached.
-    databases.of(cluster).require()
+    debian.MYSQL.require()
     partition.enter_namespace()
     _say(f"cluster-drill: SEED={seed}; to look into it: nsenter --net --target {os.getpid()} (VAR={home})")
     failures = ["it was cut short"]
@@ -93,7 +92,7 @@ def _in_cluster(cluster: Cluster, seed: str, faults: Iterator[Fault], minutes: f
     with partition.control_groups() as groups, shop_setup.running_cluster(cluster, groups):
         seen = Observations()
         setup, shop = shop_setup.prepare(cluster, seen)
-        before = effects.stored(databases.members(cluster), 1, setup)
+        before = effects.stored(GroupMembers.of(cluster), 1, setup)
         trial = Trial(cluster, groups, setup, shop, before, _say)
         ends_at = time.monotonic() + minutes * 60
         try:

@@ -12,7 +12,7 @@ from typing import Any
 import MySQLdb
 
 from scripts.chaos.memory import RecordedCall, Setup
-from scripts.cluster.members import Members
+from scripts.cluster.group_replication.members import GroupMembers
 
 CATCH_UP_SECONDS = 180
 QUESTION_SECONDS = 60
@@ -118,13 +118,13 @@ def compare(known: Effects, stored: Mapping[str, Effects], *, before: Effects) -
     return Compared(lost, doubled)
 
 
-def stored_by_member(members: Members, setup: Setup) -> dict[str, Effects]:
+def stored_by_member(members: GroupMembers, setup: Setup) -> dict[str, Effects]:
     """The rows of every member. Raises MySQLdb's errors."""
     servers = members.servers
     return {servers.name(number): stored(members, number, setup) for number in servers.numbers}
 
 
-def stored(members: Members, number: int, setup: Setup) -> Effects:
+def stored(members: GroupMembers, number: int, setup: Setup) -> Effects:
     """The rows of one member. Raises MySQLdb's errors."""
     accounts = ", ".join(str(account.id) for account in setup.buyers)
     products = ", ".join(str(product.id) for product in setup.stocked)
@@ -135,7 +135,7 @@ def stored(members: Members, number: int, setup: Setup) -> Effects:
     return found
 
 
-def differing(members: Members) -> list[str]:
+def differing(members: GroupMembers) -> list[str]:
     """Tables of `TRUTH` whose contents differ between members. Raises MySQLdb's errors.
 
     The shop may still settle something, so a difference counts when it is there for `SAME_SECONDS`.
@@ -148,7 +148,7 @@ def differing(members: Members) -> list[str]:
     return []
 
 
-def _differences(members: Members) -> list[str]:
+def _differences(members: GroupMembers) -> list[str]:
     names = ", ".join(f"firstcome.{table}" for table in TRUTH)
     servers = members.servers
     return unequal(
@@ -177,7 +177,7 @@ def identities(kind: str, rows: Sequence[tuple[Any, ...]]) -> set[str]:
     return {_plain(str(row[0])) if kind in HAVE_UUIDS else str(row[0]) for row in rows}
 
 
-def wait_for_members(members: Members) -> Sequence[str]:
+def wait_for_members(members: GroupMembers) -> Sequence[str]:
     """Return once each member has executed what the primary has; those that have not in time."""
     deadline = time.monotonic() + CATCH_UP_SECONDS
     while behind := _behind(members):
@@ -187,7 +187,7 @@ def wait_for_members(members: Members) -> Sequence[str]:
     return []
 
 
-def _behind(members: Members) -> Sequence[str]:
+def _behind(members: GroupMembers) -> Sequence[str]:
     primary = members.primary()
     if primary is None:
         return ["no member is the primary"]

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from scripts.cluster import databases, findings, layout, sentinels
+from scripts.cluster import findings, layout, sentinels
 from scripts.cluster.drill import partition
 from scripts.cluster.drill.plan import Fault
+from scripts.cluster.group_replication.members import GroupMembers
 from scripts.cluster.layout import Cluster
 from scripts.stack import SetupError, process_identity
 
@@ -27,8 +28,8 @@ def target(cluster: Cluster, fault: Fault) -> str:
 
 def _target(cluster: Cluster, fault: Fault) -> str:
     match fault.component:
-        case "mysql-primary" | "mysql-secondary" | "mariadb-primary" | "mariadb-secondary":
-            members = databases.members(cluster)
+        case "mysql-primary" | "mysql-secondary":
+            members = GroupMembers.of(cluster)
             primary = members.primary()
             others = [number for number in members.servers.numbers if number != primary]
             number = primary if fault.component.endswith("primary") else _chosen(others, fault)
@@ -40,7 +41,7 @@ def _target(cluster: Cluster, fault: Fault) -> str:
             return findings.queue_leader(cluster)
         case "beat":
             return findings.acting_beat_name(cluster)
-        case "haproxy-front" | "haproxy-database" | "mysql-keeper" | "mariadb-keeper" | "rabbitmq-keeper":
+        case "haproxy-front" | "haproxy-database" | "mysql-keeper" | "rabbitmq-keeper":
             return fault.component
         case kind:
             return f"{kind}-{_chosen(list(layout.numbers(kind)), fault)}"

@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from scripts.cluster import databases, layout, supervision
+from scripts.cluster import layout, supervision
 from scripts.cluster.drill import previous_shop
+from scripts.cluster.group_replication.members import GroupMembers
 from scripts.cluster.layout import Cluster
-from scripts.cluster.members import Members
 from scripts.stack import SetupError, process_identity
 
 ONLINE_SECONDS = 240
@@ -16,7 +16,7 @@ ONLINE_SECONDS = 240
 
 def switchover(cluster: Cluster) -> str:
     """Have a secondary become the primary. Raises SetupError, and MySQLdb's errors."""
-    members = databases.members(cluster)
+    members = GroupMembers.of(cluster)
     old = _primary(members)
     new = _next(members, old)
     members.make_primary(new)
@@ -25,7 +25,7 @@ def switchover(cluster: Cluster) -> str:
 
 def restart_members(cluster: Cluster) -> str:
     """Restart one member after the other as for another version, the primary last and after a switchover."""
-    members = databases.members(cluster)
+    members = GroupMembers.of(cluster)
     order = sorted(members.servers.numbers, key=lambda number: number == _primary(members))
     for number in order:
         if _primary(members) == number:
@@ -33,7 +33,7 @@ def restart_members(cluster: Cluster) -> str:
         supervision.stop(cluster, members.servers.name(number))
         supervision.start(cluster, members.servers.name(number))
         _wait_online(members, number)
-    return f"{cluster.database}-{', '.join(map(str, order))}"
+    return f"mysql-{', '.join(map(str, order))}"
 
 
 def kill_members(cluster: Cluster) -> str:
@@ -41,23 +41,23 @@ def kill_members(cluster: Cluster) -> str:
 
     Unlike a power cut this keeps what they gave to the operating system, written to the disk or not.
     """
-    names = layout.names(cluster.database)
+    names = layout.names("mysql")
     pids = [process_identity.group_of(cluster.instance.run, name) for name in names]
     process_identity.kill(set().union(*pids))
     return f"{names[0]} to {names[-1]}"
 
 
-def rebuild_member(cluster: Cluster) -> str:
+def clone_member(cluster: Cluster) -> str:
     """Rebuild a secondary whose disk is lost, when the others lack the transactions of its beginning.
 
-    Raises SetupError when it came back in another way than by a whole copy.
+    Raises SetupError when it came back in another way than by a clone.
     """
-    members = databases.members(cluster)
+    members = GroupMembers.of(cluster)
     number = _next(members, _primary(members))
     name = members.servers.name(number)
     supervision.stop(cluster, name)
     try:
-        shutil.rmtree(databases.of(cluster).data(cluster, number))
+        shutil.rmtree(cluster.mysql / f"member-{number}" / "data")
         for other in members.servers.numbers:
             if other != number:
                 members.forget_history(other)
@@ -65,7 +65,7 @@ def rebuild_member(cluster: Cluster) -> str:
         supervision.start(cluster, name)
     _wait_online(members, number)
     if not members.copied(number):
-        raise SetupError(f"{name} joined again, and was not copied")
+        raise SetupError(f"{name} joined again, and was not cloned")
     return name
 
 
@@ -79,16 +79,12 @@ MANEUVERS: Mapping[str, Callable[[Cluster], str]] = {
     "switchover": switchover,
     "members-restarted": restart_members,
     "members-killed": kill_members,
+    "member-cloned": clone_member,
 }
 """Each returns to what it happened, and when it is over; members come back by themselves after the kill."""
 
 
-def of(cluster: Cluster) -> Mapping[str, Callable[[Cluster], str]]:
-    """Those of a cluster with this database."""
-    return {**MANEUVERS, databases.of(cluster).rebuild: rebuild_member}
-
-
-def _primary(members: Members) -> int:
+def _primary(members: GroupMembers) -> int:
     deadline = time.monotonic() + ONLINE_SECONDS
     while (found := members.primary()) is None:
         if time.monotonic() > deadline:
@@ -97,11 +93,11 @@ def _primary(members: Members) -> int:
     return found
 
 
-def _next(members: Members, number: int) -> int:
+def _next(members: GroupMembers, number: int) -> int:
     return number % len(members.servers.numbers) + 1
 
 
-def _wait_online(members: Members, number: int) -> None:
+def _wait_online(members: GroupMembers, number: int) -> None:
     deadline = time.monotonic() + ONLINE_SECONDS
     while time.monotonic() < deadline:
         if members.conditions()[number].is_online:

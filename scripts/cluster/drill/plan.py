@@ -4,10 +4,13 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from scripts.cluster.databases import Database
 from scripts.stack import SetupError
 
-SHARED_COMPONENTS = (
+COMPONENTS = (
+    "mysql-primary",
+    "mysql-secondary",
+    "router",
+    "mysql-keeper",
     "redis-primary",
     "sentinel",
     "rabbitmq",
@@ -19,18 +22,20 @@ SHARED_COMPONENTS = (
     "issuer",
     "beat",
 )
-"""What a fault happens to beside the database. Of several equal processes the seed draws one; of RabbitMQ it
+"""What a fault happens to. Of several equal processes the seed draws one; of RabbitMQ it
 is the queue's leader, of beat the one that acts."""
 ACTIONS = ("kill", "freeze", "partition")
-MANEUVERS = ("switchover", "members-restarted", "shop-upgraded", "members-killed")
-"""What an operator does, or what happens to several processes at once; beside them a member is rebuilt."""
+MANEUVERS = ("switchover", "members-restarted", "shop-upgraded", "members-killed", "member-cloned")
+"""What an operator does, or what happens to several processes at once."""
+NAMES = (*(f"{action} {component}" for component in COMPONENTS for action in ACTIONS), *MANEUVERS)
+"""Every fault there is."""
 QUICK = (
-    "kill {primary}",
-    "freeze {primary}",
-    "partition {primary}",
+    "kill mysql-primary",
+    "freeze mysql-primary",
+    "partition mysql-primary",
     "kill redis-primary",
     "freeze rabbitmq",
-    "kill {route}",
+    "kill router",
     "kill haproxy-front",
     "kill web",
     "kill issuer",
@@ -38,7 +43,7 @@ QUICK = (
     "switchover",
     "members-killed",
 )
-"""What `QUICK=1` has time for; of the database its primary, and what leads to it or appoints it."""
+"""What `QUICK=1` has time for; of the database its primary, and what leads to it."""
 LASTS_SECONDS = (10.0, 14.0)
 """How long a process is frozen or cut off: longer than it takes to notice it."""
 LEAD_SECONDS = (2.0, 4.0)
@@ -78,41 +83,16 @@ class Fault:
         return self.component == "haproxy-front"
 
 
-@dataclass(frozen=True)
-class Catalogue:
-    """The faults of a cluster with one of the databases."""
-
-    components: Sequence[str]
-    maneuvers: Sequence[str]
-    quick: Sequence[str]
-    """What `QUICK=1` has time for."""
-
-    @property
-    def names(self) -> list[str]:
-        """Every fault there is."""
-        pairs = [f"{action} {component}" for component in self.components for action in ACTIONS]
-        return [*pairs, *self.maneuvers]
-
-    def chosen(self, text: str) -> list[str]:
-        """The faults that `ONLY=` names: a fault, all of an action or of a component. Raises SetupError."""
-        found: list[str] = []
-        for word in filter(None, (part.strip() for part in text.split(","))):
-            matching = [name for name in self.names if word == name or word in name.split(" ")]
-            if not matching:
-                known = ", ".join([*ACTIONS, *self.components, *self.maneuvers])
-                raise SetupError(f"ONLY={word} names no fault; there are {known}, and pairs like 'kill web'")
-            found += [name for name in matching if name not in found]
-        return found
-
-
-def catalogue(database: Database) -> Catalogue:
-    """The faults of a cluster with this database."""
-    primary, _, route, *_ = database.components
-    return Catalogue(
-        components=[*database.components, *SHARED_COMPONENTS],
-        maneuvers=[*MANEUVERS, database.rebuild],
-        quick=[name.format(primary=primary, route=route) for name in QUICK],
-    )
+def chosen(text: str) -> list[str]:
+    """The faults that `ONLY=` names: a fault, all of an action or of a component. Raises SetupError."""
+    found: list[str] = []
+    for word in filter(None, (part.strip() for part in text.split(","))):
+        matching = [name for name in NAMES if name == word or word in name.split(" ")]
+        if not matching:
+            known = ", ".join([*ACTIONS, *COMPONENTS, *MANEUVERS])
+            raise SetupError(f"ONLY={word} names no fault; there are {known}, and pairs like 'kill web'")
+        found += [name for name in matching if name not in found]
+    return found
 
 
 def faults(seed: str, names: Sequence[str], *, is_repeated: bool = True) -> Iterator[Fault]:

@@ -42,8 +42,7 @@ def running_cluster(cluster: Cluster, groups: Path) -> Iterator[None]:
     log = cluster.home.parent / "cluster.log"
     log.write_bytes(b"")
     own = SETTINGS | {"FIRSTCOME_VAR": str(cluster.home.parent), overrides.GROUPS: str(groups)}
-    chosen = ["--port", str(cluster.first_port), "--db", cluster.database]
-    command = [sys.executable, "-m", "scripts.cluster", *chosen]
+    command = [sys.executable, "-m", "scripts.cluster", "--port", str(cluster.first_port)]
     child = children.start(command, log=log, environment=os.environ | own, when_parent_dies=signal.SIGTERM)
     try:
         is_ready = lambda: READY in log.read_text()  # noqa: E731

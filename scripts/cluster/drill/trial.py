@@ -11,12 +11,13 @@ import MySQLdb
 
 from scripts.chaos.memory import Setup
 from scripts.chaos.shop import Shop
-from scripts.cluster import databases, status
+from scripts.cluster import status
 from scripts.cluster.drill import effects, faults, load, maneuvers, previous_shop, shop_setup
 from scripts.cluster.drill.effects import Compared, Effects
 from scripts.cluster.drill.judging import Outcome, Statuses, longest_gap
 from scripts.cluster.drill.load import Load
 from scripts.cluster.drill.plan import NOTICE_SECONDS, Fault
+from scripts.cluster.group_replication.members import GroupMembers
 from scripts.cluster.layout import Cluster
 from scripts.stack import SetupError
 
@@ -102,7 +103,7 @@ class Trial:
 
     def _judge(self, seen: Statuses, before: Effects) -> tuple[Compared, int, list[str]]:
         """What was lost or doubled since the last fault, how many effects were acknowledged, and findings."""
-        members = databases.members(self.cluster)
+        members = GroupMembers.of(self.cluster)
         findings = load.settle(
             self.setup, port=self.cluster.port("front"), seen=seen, within_seconds=SETTLE_SECONDS
         )
@@ -134,7 +135,7 @@ class Trial:
             began = time.monotonic()
             return began, maneuvers.upgrade_shop(self.cluster, folder)
         began = time.monotonic()
-        return began, maneuvers.of(self.cluster)[fault.action](self.cluster)
+        return began, maneuvers.MANEUVERS[fault.action](self.cluster)
 
     def _seconds_until_whole(self, began: float, *, until: float) -> float | None:
         """How long after the beginning nothing is missing; None when something still is in the end.

@@ -1,7 +1,5 @@
 """Prometheus over the cluster, and the exporters of the servers that have no metrics of their own."""
 
-from collections.abc import Sequence
-
 from scripts.cluster import credentials, layout, templates
 from scripts.cluster.layout import Cluster
 from scripts.stack import places
@@ -9,6 +7,8 @@ from scripts.stack.processes import Command
 from scripts.stack.programs import prometheus
 
 RETENTION = "7d"
+COLLECTORS = ("perf_schema.replication_group_members", "perf_schema.replication_group_member_stats")
+"""What MySQL's exporter collects beside the usual."""
 
 
 def prepare(cluster: Cluster) -> None:
@@ -18,8 +18,8 @@ def prepare(cluster: Cluster) -> None:
     places.write_whole(cluster.settings / "metrics-token", token, mode=0o600)
 
 
-def command(cluster: Cluster, kind: str, number: int, *, collectors: Sequence[str]) -> Command:
-    """The command line of Prometheus or of an exporter; `collectors` are those of the database's."""
+def command(cluster: Cluster, kind: str, number: int) -> Command:
+    """The command line of Prometheus or of an exporter."""
     if kind == "prometheus":
         return [
             prometheus.program("prometheus"),
@@ -39,7 +39,7 @@ def command(cluster: Cluster, kind: str, number: int, *, collectors: Sequence[st
         "info_schema.query_response_time",
         "slave_status",
     )
-    options = [*(f"--no-collect.{name}" for name in without), *(f"--collect.{name}" for name in collectors)]
+    options = [*(f"--no-collect.{name}" for name in without), *(f"--collect.{name}" for name in COLLECTORS)]
     return [prometheus.program("prometheus-mysqld-exporter"), listen, *options]
 
 
@@ -49,5 +49,5 @@ def environment(cluster: Cluster, kind: str, number: int) -> dict[str, str]:
     if kind == "redis-exporter":
         first = cluster.address("redis", next(iter(layout.numbers("redis"))))
         return {"REDIS_ADDR": f"redis://{first}", "REDIS_PASSWORD": password["redis"]}
-    member = cluster.address(cluster.database, number)
+    member = cluster.address("mysql", number)
     return {"DATA_SOURCE_NAME": f"exporter:{password['mysql-exporter']}@({member})/"}

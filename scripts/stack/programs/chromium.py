@@ -1,4 +1,4 @@
-"""Debian's Chromium, driven by Playwright: browser tests and screenshots start it here."""
+"""Debian's Chromium, driven by Playwright: browser tests start it here."""
 
 import os
 import shutil

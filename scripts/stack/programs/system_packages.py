@@ -32,15 +32,6 @@ CLUSTER_PROGRAMS = {
     "nft": "nftables",
 }
 """Those of `make cluster`, beside Prometheus'."""
-GALERA_PROGRAMS = {
-    "mariadbd": "mariadb-server",
-    "mariadb-install-db": "mariadb-server",
-    # A member is copied to another by these.
-    "mariabackup": "mariadb-backup",
-    "socat": "socat",
-}
-"""Those of `make cluster DB=mariadb`, beside the others of a cluster."""
-GALERA_PACKAGE, GALERA_LIBRARY = "galera-4", Path("/usr/lib/galera/libgalera_smm.so")
 _INSTALL = ("install", "-y", "--no-install-recommends")
 _POLICY = Path("/usr/sbin/policy-rc.d")
 _POLICY_TEXT = "#!/bin/sh\n# Firstcome installs packages without starting their services.\nexit 101\n"
@@ -60,7 +51,6 @@ class Needs:
     chromium: bool = False
     cluster: bool = False
     debootstrap: bool = False
-    galera: bool = False
     haproxy: bool = False
 
 
@@ -98,8 +88,6 @@ def missing(needs: Needs) -> Iterator[str]:
         programs["debootstrap"] = "debootstrap"
     if needs.haproxy:
         programs["haproxy"] = "haproxy"
-    if needs.galera:
-        programs |= GALERA_PROGRAMS
     if needs.redis:
         programs["redis-server"] = "redis-server"
     if needs.rabbitmq:
@@ -115,8 +103,6 @@ def missing(needs: Needs) -> Iterator[str]:
         absent.append(f"python{sys.version_info.major}.{sys.version_info.minor}-dev")
     if "gcc" in absent:
         absent.append("libc6-dev")
-    if needs.galera and not GALERA_LIBRARY.exists():
-        absent.append(GALERA_PACKAGE)
     if needs.libfaketime and not faketime.LIBRARY.exists():
         absent.append(faketime.PACKAGE)
     yield from dict.fromkeys(absent)

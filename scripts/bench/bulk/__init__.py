@@ -1,1 +1,0 @@
-"""`make bulk`: millions of coupons on a throwaway MariaDB, and what archiving a month of them costs."""

@@ -1,1 +1,0 @@
-"""The shop's MySQL backend with the commit latency of a database that replicates before it answers."""

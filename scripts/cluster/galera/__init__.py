@@ -1,1 +1,0 @@
-"""MariaDB with Galera: one primary component, in which one member writes."""

@@ -1,1 +1,0 @@
-"""`make screenshots`: the pictures in docs/images, of a shop that is started and filled for them."""

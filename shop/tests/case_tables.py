@@ -1,0 +1,66 @@
+"""Many cases in one test, which names each case that fails.
+
+    @in_one_test(("wrong", "field"), [({"price": -1}, "price"), ({"price": "1"}, "price")])
+    def test_a_wrong_field_is_refused(staff, wrong, field): ...
+
+For tables of data that one rule refuses or maps. The fixtures are made once for all cases; what a case writes
+is undone before the next one in a test with `django_db`, and stays in one with `transaction=True`. Cases that
+race, crash or need a fixture of their own are parameters of pytest.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+
+
+def in_one_test(
+    names: str | Sequence[str], cases: Iterable[Any]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Call the test with each case, and fail once, with all offenders and what each broke.
+
+    One name takes its cases as they are, several take tuples.
+    """
+    rows = [
+        {names: case} if isinstance(names, str) else dict(zip(names, case, strict=True)) for case in cases
+    ]
+    assert rows, "no cases"
+
+    def decorate(test: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(test)
+        def test_of_all(**fixtures: Any) -> None:
+            failed = []
+            for row in rows:
+                try:
+                    with _undone():
+                        test(**fixtures, **row)
+                # pytest.fail and a `pytest.raises` without an error are no exceptions of the usual kind.
+                except (Exception, pytest.fail.Exception) as error:
+                    failed.append(f"{ascii(row)[:200]}: {error!r}")
+            assert not failed, "\n".join([f"{len(failed)} of {len(rows)} cases:", *failed])
+
+        signature = inspect.signature(test)
+        fixtures = [one for name, one in signature.parameters.items() if name not in rows[0]]
+        test_of_all.__signature__ = signature.replace(parameters=fixtures)  # type: ignore[attr-defined]
+        return test_of_all
+
+    return decorate
+
+
+@contextmanager
+def _undone() -> Iterator[None]:
+    """Roll back to where the block began, if the test as a whole is one transaction."""
+    if not connection.in_atomic_block:
+        yield
+        return
+    # A savepoint of one's own: code that must open the outermost transaction sees no other block than before.
+    savepoint = transaction.savepoint()
+    try:
+        yield
+    finally:
+        transaction.savepoint_rollback(savepoint)
+        transaction.set_rollback(False)
