@@ -5,7 +5,8 @@ python -m scripts.simulators.data_platform --port 8002 --book var/data_platform.
 
 import os
 import random
-from collections.abc import Collection
+from argparse import Namespace
+from collections.abc import Collection, Sequence
 from typing import Annotated, Any
 
 import orjson
@@ -116,17 +117,23 @@ def as_json(row: Row) -> dict[str, Any]:
     return {**fields, "data": orjson.loads(row["data"]), "received_at": row["received_at"]}
 
 
-def main() -> None:
+def build(words: Sequence[str] | None = None) -> tuple[process.Server, Namespace]:
+    """The server that these words of the command line ask for, and they themselves."""
     parser = process.arguments("data_platform", default_port=8002)
     variable, means = "DATA_PLATFORM_FAILURE_RATE", "the share of requests that meet an HTTP 500"
     process.add_number(parser, "--failure-rate", variable, "0", most=1, means=means)
     means = "a type of event that is refused for good with an HTTP 422; may be given several times"
     parser.add_argument("--refuse-type", action="append", default=[], metavar="TYPE", help=means)
-    asked = parser.parse_args()
+    asked = parser.parse_args(words)
     book = books.open_book("data_platform", asked.book, SCHEMA)
     secret, refused = os.environ.get("EVENT_SECRET", ""), asked.refuse_type
     platform = DataPlatform(book, secret=secret, failure_rate=asked.failure_rate, refused_types=refused)
-    process.Server("data_platform", platform.routes(), book).serve_forever(asked.host, asked.port)
+    return process.Server("data_platform", platform.routes(), book), asked
+
+
+def main() -> None:
+    server, asked = build()
+    server.serve_forever(asked.host, asked.port)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ address by which the shop reaches the gateway or at `--public-url`. After `--act
 
 import asyncio
 import os
-from collections.abc import Callable
+from argparse import Namespace
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated
@@ -199,7 +200,8 @@ def _delayed(handler: Handler, latency_ms: Callable[[Request], float]) -> Handle
     return answer
 
 
-def main() -> None:
+def build(words: Sequence[str] | None = None) -> tuple[process.Server, Namespace]:
+    """The server that these words of the command line ask for, and they themselves."""
     parser = process.arguments("gateway", default_port=8001)
     variable, means = "GATEWAY_LATENCY_MS", "how long POST /charges and POST /refunds take at least"
     process.add_number(parser, "--latency-ms", variable, "20", most=LONGEST_LATENCY_MS, means=means)
@@ -209,7 +211,7 @@ def main() -> None:
     process.add_number(parser, "--action-seconds", variable, "3600", most=LONGEST_ACTION_SECONDS, means=means)
     means = "where browsers reach this gateway (GATEWAY_PUBLIC_URL, else where the shop reaches it)"
     parser.add_argument("--public-url", default=os.environ.get("GATEWAY_PUBLIC_URL", ""), help=means)
-    asked = parser.parse_args()
+    asked = parser.parse_args(words)
     secret = os.environ.get("WEBHOOK_SECRET_SIMULATOR", "")
     if asked.webhook_url and not secret:
         process.fail("gateway", "webhooks need a secret to be signed with; set WEBHOOK_SECRET_SIMULATOR")
@@ -223,7 +225,12 @@ def main() -> None:
         action_seconds=asked.action_seconds,
         public_url=asked.public_url,
     )
-    process.Server("gateway", gateway.routes(), book, gateway.resume).serve_forever(asked.host, asked.port)
+    return process.Server("gateway", gateway.routes(), book, gateway.resume), asked
+
+
+def main() -> None:
+    server, asked = build()
+    server.serve_forever(asked.host, asked.port)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ In its book each key is decided once, and a code is registered under one key.
 import asyncio
 import random
 from argparse import Namespace
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -121,14 +122,20 @@ def _happens(rate: float) -> bool:
     return random.random() < rate
 
 
-def main() -> None:
+def build(words: Sequence[str] | None = None) -> tuple[process.Server, Namespace]:
+    """The server that these words of the command line ask for, and they themselves."""
     parser = process.arguments("partner", default_port=8003)
     for name, (most, default, means) in OPTIONS.items():
         option, variable = f"--{name.replace('_', '-')}", f"PARTNER_{name.upper()}"
         process.add_number(parser, option, variable, default, most=most, means=means)
-    asked = parser.parse_args()
+    asked = parser.parse_args(words)
     book = books.open_book("partner", asked.book, SCHEMA)
-    process.Server("partner", Partner(book, asked).routes(), book).serve_forever(asked.host, asked.port)
+    return process.Server("partner", Partner(book, asked).routes(), book), asked
+
+
+def main() -> None:
+    server, asked = build()
+    server.serve_forever(asked.host, asked.port)
 
 
 if __name__ == "__main__":

@@ -279,7 +279,7 @@ class Server(uvicorn.Server):
             timeout_keep_alive=IDLE_SECONDS,
         )
         super().__init__(config)
-        self._name, self._book, self._on_start = name, book, on_start
+        self._name, self.book, self.on_start = name, book, on_start
 
     def serve_forever(self, host: str, port: int) -> NoReturn:
         """Serve until SIGTERM or SIGINT, then close the book and end the process with exit code 0.
@@ -301,7 +301,7 @@ class Server(uvicorn.Server):
         fail(self._name, "the server ended; start it again")
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        self._on_start()
+        self.on_start()
         for listener in sockets or []:
             host, port = listener.getsockname()
             print(f"{self._name}: listening on http://{host}:{port}", flush=True)
@@ -314,6 +314,6 @@ class Server(uvicorn.Server):
         if self.server_state.tasks:
             await asyncio.wait({*self.server_state.tasks}, timeout=GRACE_SECONDS)
             await asyncio.sleep(0)  # in which the last response is sent
-        self._book.close()
+        self.book.close()
         # Not by unwinding: that would answer 500 to requests whose reply never comes.
         os._exit(0)

@@ -1,7 +1,10 @@
-"""A simulator under test: the real process on a free port, talked to over HTTP."""
+"""A simulator under test, talked to over HTTP on a free port: the real process, or its server in a thread."""
 
+import importlib
 import os
+import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +14,9 @@ from subprocess import Popen
 from typing import Any
 
 import urllib3
+import uvicorn
 
+from scripts.simulators import process
 from scripts.stack import children, ports
 
 STARTS_WITHIN = 30
@@ -20,9 +25,9 @@ POOL = urllib3.PoolManager(maxsize=64, retries=False, timeout=20)
 
 @dataclass(frozen=True)
 class Simulator:
-    """The process, where it listens, and where it writes."""
+    """The process if it has its own, where it listens, and where it writes."""
 
-    child: Popen[bytes]
+    child: Popen[bytes] | None
     port: int
     log: Path
 
@@ -59,6 +64,45 @@ def running(name: str, folder: Path, *options: str, port: int | None = None) -> 
         yield started
     finally:
         children.stop(started.child)
+
+
+@contextmanager
+def serving(name: str, folder: Path, *options: str, port: int | None = None) -> Iterator[Simulator]:
+    """The simulator in a thread of this process, for tests that neither kill it nor read its log.
+
+    Replies that never come are dropped on leaving.
+    """
+    at = port or ports.free()
+    words = ["--port", str(at), "--book", str(folder / "book.sqlite3"), *options]
+    ready, ended = threading.Event(), threading.Event()
+
+    class InThread(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            simulator.on_start()
+            await super().startup(sockets)
+            ready.set()
+
+    def serve() -> None:
+        nonlocal simulator, server
+        simulator, asked = importlib.import_module(f"scripts.simulators.{name}").build(words)
+        server = InThread(simulator.config)
+        with socket.create_server((asked.host, asked.port), backlog=process.BACKLOG) as listener:
+            server.run([listener])
+        simulator.book.close()
+        ended.set()
+
+    simulator: process.Server
+    server: uvicorn.Server
+    thread = threading.Thread(target=serve, name=name, daemon=True)
+    thread.start()
+    assert ready.wait(STARTS_WITHIN), f"{name} does not answer"
+    try:
+        yield Simulator(None, at, folder / "log")
+    finally:
+        server.should_exit = server.force_exit = True
+        thread.join(STARTS_WITHIN)
+        POOL.clear()
+        assert ended.is_set(), f"{name} does not end"
 
 
 def launch(name: str, folder: Path, *options: str, port: int) -> Simulator:

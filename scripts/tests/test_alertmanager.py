@@ -14,6 +14,7 @@ import pytest
 from scripts.monitoring import rules
 from scripts.stack import ports
 from scripts.stack.programs import prometheus
+from scripts.tests.cases import every_case
 
 START_SCRIPT = rules.OPS / "monitoring" / "alertmanager.py"
 PAGER = "https://pager.example/v2?key=a&b=#1"
@@ -49,7 +50,8 @@ def alertmanager(tmp_path_factory: pytest.TempPathFactory, start_script) -> Iter
         yield url
 
 
-@pytest.mark.parametrize("severity", ["page", "ticket"])
+@pytest.mark.boots("Alertmanager and amtool")
+@every_case("severity", ["page", "ticket"])
 def test_an_alert_goes_to_the_receiver_of_its_severity(severity: str):
     words = ("config", "routes", "test", f"--config.file={rules.ALERTMANAGER}", f"severity={severity}")
     assert amtool(*words).strip() == {"page": "pager", "ticket": "tickets"}[severity]
@@ -67,7 +69,8 @@ def test_every_alert_that_inhibits_or_is_inhibited_exists():
     assert {"DatabaseAway", "TargetDown", "ErrorBudgetBurn1h"} <= named
 
 
-@pytest.mark.parametrize(
+@pytest.mark.boots("Alertmanager and amtool")
+@every_case(
     ("cause", "explained", "not_explained"),
     [
         ({"alertname": "DatabaseAway"}, {"alertname": "ErrorBudgetBurn1h"}, {"alertname": "LawBroken"}),
@@ -90,7 +93,6 @@ def test_every_alert_that_inhibits_or_is_inhibited_exists():
         ),
         ({"alertname": "RedisAway"}, {"alertname": "BrokerAway"}, {"alertname": "StockNegative"}),
     ],
-    ids=lambda labels: "-".join(labels.values()),
 )
 def test_what_another_alert_explains_is_not_sent(
     alertmanager: str, cause: dict[str, str], explained: dict[str, str], not_explained: dict[str, str]
@@ -107,6 +109,7 @@ def test_what_another_alert_explains_is_not_sent(
     send(alertmanager, [labels | mark for labels in (cause, explained, not_explained)], is_over=True)
 
 
+@pytest.mark.boots("Alertmanager and amtool")
 def test_addresses_come_from_the_environment(start_script, tmp_path: Path):
     text = start_script.configuration(rules.ALERTMANAGER.read_text(), {"PAGER_WEBHOOK_URL": PAGER})
     made = tmp_path / "alertmanager.yml"
@@ -114,11 +117,6 @@ def test_addresses_come_from_the_environment(start_script, tmp_path: Path):
     assert "SUCCESS" in amtool("check-config", str(made))
     assert json.dumps(PAGER) in text
     assert ".invalid" not in text, "without an address there is no webhook"
-
-
-def test_the_committed_file_names_every_place_of_an_address(start_script):
-    text = rules.ALERTMANAGER.read_text()
-    assert [text.count(place) for place in start_script.PLACES] == [1, 1]
 
 
 def send(url: str, alerts: list[dict[str, str]], *, is_over: bool = False) -> None:

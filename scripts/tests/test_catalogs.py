@@ -9,6 +9,7 @@ from django.utils import translation
 
 from scripts import catalogs
 from scripts.stack import places
+from scripts.tests.cases import every_case
 
 SOURCE = """from shop.lazy_texts import mark as _
 
@@ -69,9 +70,7 @@ def test_the_check_names_what_is_missing_and_passes_once_it_is_there(project: Pa
     assert findings() == []
 
 
-@pytest.mark.parametrize(
-    "other", ["%(names)s 안녕하세요", "안녕하세요", "%(name)s %(name)s", "{name} 안녕하세요"]
-)
+@every_case("other", ["%(names)s 안녕하세요", "안녕하세요", "%(name)s %(name)s", "{name} 안녕하세요"])
 def test_other_values_than_those_of_the_original_are_found(project: Path, other: str) -> None:
     catalogs.update("coupons")
     fill(Hello=other, campaign="{campaign} 매진")
@@ -112,6 +111,7 @@ def texts(paths: Sequence[Path]) -> dict[str, str]:
     }
 
 
+@pytest.mark.boots("git")
 def test_two_branches_are_united(project: Path) -> None:
     git(project, "init", "-q", "-b", "main")
     (project / ".gitattributes").write_text("*.mo binary\n")

@@ -16,6 +16,7 @@ from scripts.chaos.clients import Buyer
 from scripts.chaos.memory import Account, Drop, Product, RecordedCall, Setup
 from scripts.chaos.webhooks import WebhookSender
 from scripts.stack.instance import Instance
+from scripts.tests.cases import every_case
 
 ORDER = {
     "id": "o1",
@@ -124,7 +125,7 @@ def test_a_call_without_a_final_answer_is_not_repeated_without_end(shop: Shop, s
         call_until_final(shop, seen, [Answer(503, {"code": "unavailable"})] * 20, seconds=0.5)
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("action", "answer", "says"),
     [
         ("send_untrue", Answer(200, {}), None),
@@ -138,8 +139,10 @@ def test_a_call_without_a_final_answer_is_not_repeated_without_end(shop: Shop, s
     ],
 )
 def test_a_webhook_has_to_be_answered_by_its_signature_alone(
-    action: str, answer: Answer, says: str | None, shop: Shop, seen: Observations, tmp_path: Path
+    action: str, answer: Answer, says: str | None, shop: Shop, tmp_path: Path
 ) -> None:
+    seen = Observations()
+    shop.asked.clear()
     sender = WebhookSender(
         Instance(home=tmp_path, port=shop.server_port, database="sqlite"), seed="1", seen=seen
     )
@@ -210,13 +213,7 @@ def findings(setup: Setup, books: Any) -> list[str]:
     return [*comparison.findings(setup, books), *outside.findings(setup, books)]
 
 
-@pytest.fixture
-def books() -> Books:
-    return Books()
-
-
-@pytest.fixture
-def setup() -> Setup:
+def a_setup() -> Setup:
     calls = [
         RecordedCall("order", PLACE, Answer(201, ORDER)),
         RecordedCall("coupon", Call("POST", "/coupons", "token", {"campaign": 1}), Answer(201, COUPON)),
@@ -226,11 +223,11 @@ def setup() -> Setup:
     return Setup(staff, buyers, campaigns=[1], products=[Product(5, 10)], ample=Product(6, 10))
 
 
-def test_a_shop_whose_answers_all_hold_has_no_findings(setup: Setup, books: Any) -> None:
-    assert findings(setup, books) == []
+def test_a_shop_whose_answers_all_hold_has_no_findings() -> None:
+    assert findings(a_setup(), Books()) == []
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("name", "value", "says"),
     [
         ("placed", {}, "answered, but not there"),
@@ -262,14 +259,13 @@ def test_a_shop_whose_answers_all_hold_has_no_findings(setup: Setup, books: Any)
         ("answer", Answer(201, ORDER | {"id": "o2"}, is_replay=True), "first"),
     ],
 )
-def test_an_answer_that_does_not_hold_is_found(
-    name: str, value: Any, says: str, setup: Setup, books: Any
-) -> None:
+def test_an_answer_that_does_not_hold_is_found(name: str, value: Any, says: str) -> None:
+    books = Books()
     setattr(books, name, value)
-    assert any(says in finding for finding in findings(setup, books))
+    assert any(says in finding for finding in findings(a_setup(), books))
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("shown", "says"),
     [
         (ENTRY, ""),
@@ -278,9 +274,8 @@ def test_an_answer_that_does_not_hold_is_found(
         (ENTRY | {"status": "admitted"}, "0 entries are used, and 1 orders are of the sale"),
     ],
 )
-def test_an_entry_is_used_by_each_order_of_the_sale(
-    shown: dict[str, Any], says: str, setup: Setup, books: Any
-) -> None:
+def test_an_entry_is_used_by_each_order_of_the_sale(shown: dict[str, Any], says: str) -> None:
+    setup, books = a_setup(), Books()
     setup.drop = Drop(3, Product(7, 0))
     placed = {"o1": ORDER | {"items": [{"product": 7, "quantity": 1}]}}
     join = Call("POST", "/sales/3/entries", "token")
@@ -290,7 +285,7 @@ def test_an_entry_is_used_by_each_order_of_the_sale(
     assert any(says in finding for finding in found) is bool(says)
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("answers", "current_seconds", "finding"),
     [
         (["waiting", "admitted", "used"], 0.0, ""),
@@ -305,11 +300,10 @@ def test_an_entry_that_goes_back_is_found(
     answers: list[str],
     current_seconds: float,
     finding: str,
-    setup: Setup,
-    seen: Observations,
     shop: Shop,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    setup, seen = a_setup(), Observations()
     monkeypatch.setattr(clients, "POLLS_CURRENT_SECONDS", current_seconds)
     setup.drop = Drop(3, Product(7, 0))
     buyer = Buyer(setup.buyers, setup, port=shop.server_port, seed="1", ends_at=time.monotonic(), seen=seen)
@@ -319,7 +313,8 @@ def test_an_entry_that_goes_back_is_found(
     assert [finding in found for found in seen.findings] == [True] * bool(finding)
 
 
-def test_a_position_issued_twice_is_found(setup: Setup, books: Any) -> None:
+def test_a_position_issued_twice_is_found() -> None:
+    setup, books = a_setup(), Books()
     twin = COUPON | {"code": "C2"}
     call = Call("POST", "/coupons", "token", {"campaign": 1})
     setup.buyers[0].calls.append(RecordedCall("coupon", call, Answer(201, twin)))
@@ -340,9 +335,9 @@ REFUND = {
 }
 
 
-@pytest.fixture
-def refunded(setup: Setup, books: Books) -> Books:
+def refunded() -> tuple[Setup, Books]:
     """One of two pieces was returned and restocked."""
+    setup, books = a_setup(), Books()
     items = [{"product": 5, "quantity": 2}]
     placed = ORDER | {"items": items, "points_amount": 150, "refunded_amount": 300}
     call = Call("POST", "/orders", "token", {"items": items, "payment": {"token": "tok_ok"}}, "key")
@@ -358,14 +353,14 @@ def refunded(setup: Setup, books: Books) -> Books:
     books.delivered = ["order.paid", "order.refunded"]
     # Product 6 was in no order.
     setup.ample.on_hand = books.on_hand
-    return books
+    return setup, books
 
 
-def test_a_refund_of_what_it_says_is_no_finding(setup: Setup, refunded: Books) -> None:
-    assert findings(setup, refunded) == []
+def test_a_refund_of_what_it_says_is_no_finding() -> None:
+    assert findings(*refunded()) == []
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("name", "value", "says"),
     [
         ("refunds_shown", [], "refunds of order o1: answered ['r1']"),
@@ -381,11 +376,10 @@ def test_a_refund_of_what_it_says_is_no_finding(setup: Setup, refunded: Books) -
         ("delivered", ["order.paid"], "the data platform got"),
     ],
 )
-def test_a_refund_that_went_wrong_is_found(
-    name: str, value: Any, says: str, setup: Setup, refunded: Books
-) -> None:
-    setattr(refunded, name, value)
-    assert any(says in finding for finding in findings(setup, refunded))
+def test_a_refund_that_went_wrong_is_found(name: str, value: Any, says: str) -> None:
+    setup, books = refunded()
+    setattr(books, name, value)
+    assert any(says in finding for finding in findings(setup, books))
 
 
 def test_a_refund_that_was_accepted_is_not_waited_for_by_its_call() -> None:

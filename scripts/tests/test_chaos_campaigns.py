@@ -1,50 +1,44 @@
-"""The plans of `make chaos CAMPAIGN=…`: drawn by the seed, and counted."""
+"""The plans of `make chaos CAMPAIGN=…`, drawn by the seed, and what a restore to a moment may lose."""
 
 import os
 import shutil
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from scripts.chaos import faults
 from scripts.chaos.availability import Request
-from scripts.chaos.calls import Observations
+from scripts.chaos.calls import Answer, Call, Observations
 from scripts.chaos.campaigns import beside, small_disk, without_redis
 from scripts.chaos.campaigns.__main__ import check_faults_were_met
 from scripts.chaos.campaigns.month import campaign as month
 from scripts.chaos.campaigns.network import links
-from scripts.chaos.campaigns.plans import (
-    CAMPAIGNS,
-    DATABASE,
-    GATEWAY,
-    PROCESSES,
-    QUICK_LONGEST_SECONDS,
-    STORES,
-)
+from scripts.chaos.campaigns.plans import CAMPAIGNS, DATABASE, STORES
+from scripts.chaos.campaigns.restore import loss
 from scripts.chaos.campaigns.rolling import rolls
-from scripts.chaos.campaigns.rows import Row
 from scripts.chaos.faults import Fault
-from scripts.stack import ports, processes
+from scripts.chaos.memory import Account, Product, RecordedCall, Setup
+from scripts.cluster.drill import effects
 from scripts.stack.instance import Instance
+from scripts.tests.cases import every_case
 from shop.tests.racing import wait_until
 
 
-@pytest.mark.parametrize("name", CAMPAIGNS)
+@every_case("name", CAMPAIGNS)
 def test_a_seed_plans_the_same_faults_again(name: str) -> None:
     campaign = CAMPAIGNS[name]
     assert campaign.faults("1", is_quick=False) == campaign.faults("1", is_quick=False)
     assert campaign.faults("1", is_quick=False) != campaign.faults("2", is_quick=False)
 
 
-@pytest.mark.parametrize("name", CAMPAIGNS)
+@every_case("name", CAMPAIGNS)
 def test_a_campaign_has_a_planted_defect_that_it_must_find(name: str) -> None:
     campaign = CAMPAIGNS[name]
     # What is beside a campaign has a defect of its own.
     assert campaign.planted or campaign.planted_faults or campaign.beside is not beside.nothing
 
 
-@pytest.mark.parametrize("name", CAMPAIGNS)
+@every_case("name", CAMPAIGNS)
 def test_what_a_campaign_breaks_can_be_broken(name: str) -> None:
     campaign = CAMPAIGNS[name]
     for fault in [*campaign.faults("1", is_quick=False), *campaign.planted_faults]:
@@ -54,44 +48,11 @@ def test_what_a_campaign_breaks_can_be_broken(name: str) -> None:
             assert fault.name in campaign.links
 
 
-def test_the_settings_lead_through_the_proxy_of_each_link_and_no_other(tmp_path: Path) -> None:
-    instance = Instance(home=tmp_path, port=8000, database="mariadb")
-    with links.beside(instance, ("redis", "webhooks")) as settings:
-        assert settings.keys() == {"REDIS_URL", "BROKER_URL", "WEBHOOK_LISTENER", "OWN_STORES"}
-        assert settings["OWN_STORES"] == "redis"
-        port = int(settings["WEBHOOK_LISTENER"].rpartition(":")[2])
-        assert port != instance.port
-        assert settings["WEBHOOK_LISTENER"] in " ".join(processes.command("gateway", instance, settings))
-        assert ports.answers((ports.HOST, port))
-    with links.beside(instance, ()) as settings:
-        assert settings == {}
-
-
-def test_each_process_of_the_shop_is_killed_20_times_and_once_in_a_quick_run() -> None:
-    for is_quick, count in ((False, 20), (True, 1)):
-        planned = Counter((one.sort, one.name) for one in PROCESSES.faults("1", is_quick=is_quick))
-        assert planned == {("kill", name): count for name in ("web", "worker", "beat", "issuer")}
-
-
 def test_a_quick_run_of_the_stores_makes_each_of_its_faults() -> None:
     quick, whole = (
         {(one.sort, one.name) for one in STORES.faults("1", is_quick=is_quick)} for is_quick in (True, False)
     )
     assert quick == whole
-
-
-def test_the_stores_are_killed_with_the_broker_beside_them() -> None:
-    planned = Counter((one.sort, one.name) for one in STORES.faults("1", is_quick=False))
-    assert [planned["kill", name] for name in ("mariadb", "redis", "rabbitmq")] == [5, 10, 5]
-    assert STORES.broker == "rabbitmq"
-
-
-def test_the_gateway_is_away_for_two_minutes_and_for_seconds_in_a_quick_run() -> None:
-    whole, quick = (
-        {one.seconds for one in GATEWAY.faults("1", is_quick=is_quick) if one.sort == "down"}
-        for is_quick in (False, True)
-    )
-    assert (whole, quick) == ({120.0}, {QUICK_LONGEST_SECONDS})
 
 
 def test_faults_that_no_request_has_met_are_a_finding() -> None:
@@ -108,7 +69,7 @@ def record_order(seen: Observations, result: str, began: float) -> None:
     seen.measured.requests.append(Request(began, began + 0.1, "POST", "/orders", result))
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("result", "findings"),
     [("201", []), ("503 unavailable", ["while Redis was away none of 2 requests of /orders was answered"])],
 )
@@ -126,10 +87,7 @@ def test_orders_that_are_all_refused_while_redis_is_away_are_a_finding(
     assert seen.findings == findings
 
 
-def test_a_row_is_a_line_of_the_table() -> None:
-    assert str(Row("stores", 27, 900, 800, 0, 1, 4.04)) == "| stores | 27 | 900 | 800 | 0 | 1 | 4.0 s |"
-
-
+@pytest.mark.boots("mount")
 @pytest.mark.skipif(os.getuid() != 0, reason="mounting a file system takes root")
 def test_a_disk_that_is_full_refuses_rows_and_is_free_again_afterwards(tmp_path: Path) -> None:
     instance = Instance(home=tmp_path, port=1, database="mariadb")
@@ -144,3 +102,57 @@ def test_a_disk_that_is_full_refuses_rows_and_is_free_again_afterwards(tmp_path:
         rows.write_bytes(b"x")
         assert (rows.parent / "mysql").is_dir()
     assert not rows.exists()
+
+
+MOMENT, LOST_AT = 100.0, 106.0
+NOTHING = {kind: set[str]() for kind in effects.TABLES}
+
+
+def order(order_id: str, answered_at: float, *, key: str = "a-key") -> RecordedCall:
+    call = Call("POST", "/orders", "token", {"items": []}, key)
+    return RecordedCall("order", call, Answer(201, {"id": order_id}), answered_at)
+
+
+def setup(*calls: RecordedCall) -> Setup:
+    return Setup(Account(0, "staff"), [Account(1, "token", calls=list(calls))], [], [], Product(1, 10))
+
+
+def compare(calls: Setup, *stored: str) -> loss.Loss:
+    rows = NOTHING | {"order": set(stored)}
+    return loss.compare(calls, rows, before=NOTHING, moment=MOMENT, lost_at=LOST_AT)
+
+
+def test_an_order_that_was_acknowledged_before_the_moment_and_is_lost_is_a_finding():
+    found = compare(setup(order("early", 99.9), order("late", 100.1)), "late")
+    assert found.findings == ["order early is not on the restored database"]
+    assert not found.forgotten
+
+
+def test_an_order_that_was_acknowledged_after_the_moment_and_is_lost_is_measured():
+    found = compare(setup(order("early", 99.9), order("late", 100.0), order("later", 105.9)), "early", "late")
+    assert (found.findings, dict(found.forgotten), found.acknowledged) == ([], {"order": 1}, 1)
+
+
+def test_an_order_that_the_restored_shop_acknowledged_and_lacks_is_a_finding():
+    assert compare(setup(order("after", LOST_AT + 20))).findings == [
+        "order after is not on the restored database"
+    ]
+
+
+@every_case("answered_at", [99.0, 101.0, 120.0])
+def test_an_order_that_no_client_was_answered_is_a_finding(answered_at: float):
+    found = compare(setup(order("known", answered_at)), "known", "made-twice")
+    assert found.findings == ["order made-twice on the restored database was in no answer"]
+
+
+def test_keys_of_lost_orders_alone_are_repeated():
+    known = setup(order("early", 99.9), order("kept", 101.0), order("lost", 102.0), order("after", 130.0))
+    rows = NOTHING | {"order": {"early", "kept", "after"}}
+    forgotten = loss.forgotten_orders(known, rows, moment=MOMENT, lost_at=LOST_AT)
+    assert [made.answer.body["id"] for made in forgotten] == ["lost"]
+
+
+def test_a_second_load_begins_without_calls_and_leaves_those_of_the_first():
+    known = setup(order("early", 99.9))
+    assert [account.calls for account in loss.without_calls(known).buyers] == [[]]
+    assert len(known.buyers[0].calls) == 1

@@ -10,6 +10,7 @@ from scripts.chaos.calls import Answer, Call, Observations
 from scripts.chaos.clients import Buyer
 from scripts.chaos.memory import Account, Product, RecordedCall, Setup
 from scripts.stack import readiness
+from scripts.tests.cases import every_case
 
 PAGE = "http://127.0.0.1:8001/3ds/ch_1"
 ACTION = {"type": "redirect", "url": PAGE, "expires_at": "2026-01-01T00:00:00Z"}
@@ -85,24 +86,6 @@ def test_the_owner_of_a_card_decides_at_the_page(
     assert (buyer.started, buyer.unpaid, buyer.seen.findings) == ([], [], [])
 
 
-def test_a_page_that_is_left_is_not_asked(
-    buyer: Buyer, account: Account, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = pages(monkeypatch, clients.LEAVE)
-    start(buyer, account, {"payment": {"token": "tok_3ds"}}, Answer(202, WAITING), Answer(200, WAITING))
-    buyer.follow(account)
-    assert (asked, buyer.started) == ([], [])
-
-
-def test_a_page_without_an_answer_is_opened_again(
-    buyer: Buyer, account: Account, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pages(monkeypatch, clients.APPROVE, status=0)
-    start(buyer, account, {"payment": {"token": "tok_3ds"}}, Answer(202, WAITING), Answer(200, WAITING))
-    buyer.follow(account)
-    assert (buyer.started, buyer.seen.findings) == ([(account, "/orders/o1")], [])
-
-
 def test_a_page_that_takes_no_decision_is_a_finding(
     buyer: Buyer, account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,13 +116,13 @@ def test_an_order_that_was_kept_after_its_answer_is_paid_with_another_card(
     assert (buyer.started, buyer.unpaid) == ([], [(account, "o1")])
 
 
-@pytest.mark.parametrize("answer", [Answer(402, GIVEN_UP), Answer(201, {"id": "o1"})])
-def test_no_other_order_is_taken_for_a_kept_one(answer: Answer, buyer: Buyer, account: Account) -> None:
-    start(buyer, account, KEPT, answer)
+def test_no_other_order_is_taken_for_a_kept_one(buyer: Buyer, account: Account) -> None:
+    for answer in (Answer(402, GIVEN_UP), Answer(201, {"id": "o1"})):
+        start(buyer, account, KEPT, answer)
     assert buyer.unpaid == []
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("calls", "ends"),
     [
         ([FIRST_DECLINED], {"cancelled", "expired"}),
@@ -155,11 +138,11 @@ def test_no_other_order_is_taken_for_a_kept_one(answer: Answer, buyer: Buyer, ac
         ),
     ],
 )
-@pytest.mark.parametrize("status", ["paid", "refunded", "payment_failed", "cancelled", "expired"])
+@every_case("status", ["paid", "refunded", "payment_failed", "cancelled", "expired"])
 def test_a_kept_order_ends_as_its_payments_were_answered(
-    calls: list[RecordedCall], ends: set[str], status: str, account: Account
+    calls: list[RecordedCall], ends: set[str], status: str
 ) -> None:
-    account.calls += calls
+    account = Account(1, "token", calls=list(calls))
     found = list(comparison._orders(account, {"o1": {"id": "o1", "status": status, "items": []}}))
     assert bool(found) == (status not in ends)
 
@@ -187,7 +170,7 @@ def charge(number: int, status: str, refunded: int = 0) -> dict[str, Any]:
     return {"id": f"ch_{number}", "order": "o1"} | more
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("status", "charges", "says"),
     [
         ("paid", [charge(1, "declined"), charge(2, "succeeded")], ""),

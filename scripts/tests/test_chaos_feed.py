@@ -9,6 +9,7 @@ from scripts.chaos import feed
 from scripts.chaos.calls import Answer, Call, Observations
 from scripts.chaos.feed import FeedReader
 from scripts.chaos.memory import Account, Product, RecordedCall, Setup
+from scripts.tests.cases import every_case
 
 COUPON = {"code": "C1", "campaign": 1, "position": 1, "status": "redeemed"}
 ORDER = {"id": "o1", "status": "paid"}
@@ -83,14 +84,14 @@ def test_a_page_without_an_answer_is_read_again_with_the_same_cursor(reader: Fee
     assert reader.seen.findings == []
 
 
-@pytest.mark.parametrize(
-    "refusal", [Answer(400, {"code": "invalid"}), Answer(409, {"code": "cursor_expired"})]
-)
-def test_a_cursor_that_is_refused_is_a_finding(refusal: Answer, reader: FeedReader) -> None:
-    reader.connection = Answers([page(ALL[:1], "a"), refusal])  # type: ignore[assignment]
-    reader.read_to_end()
-    [finding] = reader.seen.findings
-    assert str(refusal.status) in finding
+def test_a_cursor_that_is_refused_is_a_finding() -> None:
+    for status, code in ((400, "invalid"), (409, "cursor_expired")):
+        reader = FeedReader(port=1, token="staff", seed="1", seen=Observations())
+        answers = [page(ALL[:1], "a"), Answer(status, {"code": code})]
+        reader.connection = Answers(answers)  # type: ignore[assignment]
+        reader.read_to_end()
+        [finding] = reader.seen.findings
+        assert str(status) in finding
 
 
 def test_events_as_they_should_be_are_no_finding(setup: Setup) -> None:
@@ -107,17 +108,17 @@ def test_two_refunds_of_an_order_may_be_under_way_at_once(setup: Setup) -> None:
     assert findings(setup, ALL)
 
 
-@pytest.mark.parametrize("number", range(9))
+@every_case("number", range(9))
 def test_each_event_that_is_missing_is_found(number: int, setup: Setup) -> None:
     assert findings(setup, [one for one in ALL if one is not ALL[number]])
 
 
-@pytest.mark.parametrize("number", range(9))
+@every_case("number", range(9))
 def test_each_event_that_came_twice_with_two_ids_is_found(number: int, setup: Setup) -> None:
     assert findings(setup, [*ALL[: number + 1], ALL[number] | {"id": "again"}, *ALL[number + 1 :]])
 
 
-@pytest.mark.parametrize(("first", "second"), [(2, 4), (1, 3), (3, 5), (7, 8)])
+@every_case(("first", "second"), [(2, 4), (1, 3), (3, 5), (7, 8)])
 def test_events_of_one_order_or_coupon_out_of_sequence_are_found(
     first: int, second: int, setup: Setup
 ) -> None:
@@ -126,16 +127,14 @@ def test_events_of_one_order_or_coupon_out_of_sequence_are_found(
     assert findings(setup, events)
 
 
-@pytest.mark.parametrize(
-    "unknown", [event("order.placed", 10, order="o2"), event("coupon.issued", 10, coupon="C2")]
-)
+@every_case("unknown", [event("order.placed", 10, order="o2"), event("coupon.issued", 10, coupon="C2")])
 def test_an_event_of_what_is_not_there_is_found(unknown: dict[str, Any], setup: Setup) -> None:
     assert len(findings(setup, [*ALL, unknown])) == 1
     others = unknown | {"data": unknown["data"] | {"account": 2}}
     assert findings(setup, [*ALL, others]) == []
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("followed", "again", "says"),
     [
         ([*ALL[:4], *ALL[5:]], ALL, "event e4, order.paid, was skipped"),

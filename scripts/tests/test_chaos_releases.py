@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 
 from scripts.chaos.availability import Request
-from scripts.chaos.campaigns.plans import RELEASES
 from scripts.chaos.campaigns.rolling import balancer, rolls
-from scripts.chaos.campaigns.rolling.processes import NAMES, WEB
+from scripts.chaos.campaigns.rolling.processes import WEB
 from scripts.stack import children, ports
 from scripts.stack.instance import Instance
 from scripts.stack.mariadb import SEARCH_PATH
@@ -49,17 +48,6 @@ class Node:
 
 def result(text: str) -> Request:
     return Request(0.0, 1.0, "POST", "/orders", text)
-
-
-def test_a_whole_run_replaces_each_process_six_times_and_a_quick_one_once() -> None:
-    for is_quick, count in ((False, 6), (True, 1)):
-        rounds = rolls.rounds(RELEASES.faults("1", is_quick=is_quick))
-        assert [sorted(names) for names in rounds] == [sorted(NAMES)] * count
-
-
-def test_the_rounds_keep_the_order_of_the_plan() -> None:
-    planned = RELEASES.faults("1", is_quick=True)
-    assert rolls.rounds(planned) == [[fault.name for fault in planned]]
 
 
 def test_no_answer_and_every_5xx_but_503_are_failed_requests() -> None:

@@ -8,6 +8,8 @@ import pytest
 
 from scripts.stack import places
 
+pytestmark = pytest.mark.boots("`make check`")
+
 CHECK = """
 import sys
 from scripts import check

@@ -3,7 +3,11 @@
 import shutil
 from pathlib import Path
 
+import pytest
+
 from scripts import clients
+
+pytestmark = pytest.mark.boots("the generator of the client")
 
 
 def test_the_generated_parts_are_what_the_document_says():

@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +12,11 @@ from django.apps import apps
 
 from scripts.chaos.calls import Answer, Call
 from scripts.chaos.memory import Account, Product, RecordedCall, Setup
-from scripts.cluster.drill import effects, judging, load, maneuvers, partition, plan, report
+from scripts.cluster.drill import effects, judging, load, maneuvers, plan
 from scripts.cluster.drill.judging import Outcome, Statuses
 from scripts.stack import SetupError, places
 from scripts.stack.mariadb import SEARCH_PATH
+from scripts.tests.cases import every_case
 
 CALL = Call("POST", "/orders", "token", {}, "key")
 
@@ -35,26 +35,6 @@ def outcome(name: str = "kill mysql-primary", **changed: Any) -> Outcome:
     return Outcome(**values | changed)
 
 
-def test_one_seed_has_the_same_faults_at_the_same_moments():
-    first, again = (list(plan.faults("42", plan.NAMES, is_repeated=False)) for _ in range(2))
-    assert first == again
-    assert sorted(fault.name for fault in first) == sorted(plan.NAMES)
-    assert first != list(plan.faults("43", plan.NAMES, is_repeated=False))
-
-
-def test_a_fault_alone_has_the_moments_that_it_has_among_all():
-    among = {fault.name: fault for fault in plan.faults("42", plan.NAMES, is_repeated=False)}
-    [alone] = plan.faults("42", ["freeze router"], is_repeated=False)
-    assert alone == among["freeze router"]
-
-
-def test_a_drill_by_minutes_repeats_all_faults_in_another_order():
-    endless = plan.faults("42", plan.NAMES)
-    rounds = [[next(endless).name for _ in plan.NAMES] for _ in range(2)]
-    assert sorted(rounds[0]) == sorted(rounds[1])
-    assert rounds[0] != rounds[1]
-
-
 def test_only_names_faults_actions_and_components():
     assert plan.chosen("kill web, switchover") == ["kill web", "switchover"]
     assert plan.chosen("beat") == ["kill beat", "freeze beat", "partition beat"]
@@ -63,21 +43,12 @@ def test_only_names_faults_actions_and_components():
         plan.chosen("webb")
 
 
-def test_what_is_quick_is_part_of_all():
-    assert set(plan.QUICK) <= set(plan.NAMES)
-
-
 def test_every_maneuver_of_the_plan_can_be_made():
     # The shop's upgrade needs a folder of its own.
     assert set(plan.MANEUVERS) == {*maneuvers.MANEUVERS, "shop-upgraded"}
 
 
-def test_a_kill_has_ten_seconds_and_a_switchover_three():
-    assert plan.draw("kill web", seed="1").most_outage_seconds == 10.0
-    assert plan.draw("switchover", seed="1").most_outage_seconds == 3.0
-
-
-@pytest.mark.parametrize(
+@every_case(
     ("answer", "word", "allowed"),
     [
         (Answer(201, {}), "201", True),
@@ -110,7 +81,7 @@ def test_what_holds_has_no_failures():
     assert list(outcome().failures()) == []
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("changed", "failure"),
     [
         ({"outage_seconds": 10.1}, "writes were acknowledged again after 10.1 s, not within 10.0 s"),
@@ -132,7 +103,7 @@ def test_a_killed_proxy_may_refuse_connections():
     assert list(outcome("kill haproxy-front", statuses=refused).failures()) == []
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("moments", "longest"),
     [([0.5, 1.0, 1.2, 7.5, 7.6], 6.3), ([], 10.0), ([9.0], 9.0), ([-1.0, 4.0, 99.0], 6.0)],
 )
@@ -223,46 +194,6 @@ def test_an_own_list_must_show_what_was_acknowledged_last(setup: Setup):
     page = Answer(200, {"results": [{"id": "11-22"}, {"id": "55-66"}]})
     assert load.newest(buyer, "/orders") - load.shown(page, "/orders") == {"33-44"}
     assert load.shown(page, "/products") == set()
-
-
-def test_the_table_has_a_row_for_each_fault():
-    frozen = outcome(
-        "freeze router", target="router-1", whole_seconds=None, lost=["x"], statuses=Counter({"200": 1})
-    )
-    assert report.table([outcome(), frozen]).splitlines()[2:] == [
-        "| kill mysql primary (mysql-2) | 6.4 s | 19.0 s | 300 x 201, 3 x 409, 12 x 503 | 0 of 290 | 0 | 4 |",
-        f"| freeze router (router-1, {frozen.fault.seconds:.0f} s) | 6.4 s | not seen | 1 x 200 "
-        "| 1 of 290 | 0 | 4 |",
-    ]
-
-
-def test_the_table_has_one_row_with_the_longest_times_for_a_fault_that_was_repeated():
-    again = outcome(outage_seconds=7.0, whole_seconds=12.0, target="mysql-3", load_average=2.0)
-    assert report.table([outcome(), again]).splitlines()[2:] == [
-        "| kill mysql primary, 2 times | 7.0 s | 19.0 s | 600 x 201, 6 x 409, 24 x 503 | 0 of 580 | 0 | 4 |"
-    ]
-
-
-def test_failures_are_named_with_their_fault():
-    assert report.failures([outcome(), outcome(outage_seconds=60.0)]) == [
-        "kill mysql primary (mysql-2): writes were acknowledged again after 60.0 s, not within 10.0 s"
-    ]
-
-
-def test_rules_drop_what_the_groups_of_the_named_processes_send_and_receive():
-    groups = Path("/sys/fs/cgroup/unified/firstcome-9")
-    rules = partition.rules(groups, ["web-1", "web-2"])
-    assert rules.count('socket cgroupv2 level 2 "unified/firstcome-9/web-1" drop;') == 2
-    assert rules.count('"unified/firstcome-9/web-2" drop;') == 2
-    assert "hook input" in rules
-    assert "hook output" in rules
-
-
-def test_control_groups_lie_where_version_2_is_mounted():
-    mounts = "cgroup /sys/fs/cgroup/cpu cgroup rw 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n"
-    assert partition.mount(mounts) == Path("/sys/fs/cgroup/unified")
-    with pytest.raises(SetupError, match="no control groups of version 2"):
-        partition.mount("proc /proc proc rw 0 0\n")
 
 
 @pytest.mark.skipif(

@@ -8,9 +8,9 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -55,41 +55,58 @@ class Node:
                 connection.sendall(ANSWER)
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Cluster:
-    return Cluster(home=tmp_path, first_port=ports.free(layout.PORTS))
-
-
-@contextmanager
-def front(
-    cluster: Cluster, dies: threading.Event, hangs: threading.Event | None = None
-) -> Iterator[list[Node]]:
+class Front(NamedTuple):
     """HAProxy before three nodes, all of which are ready; the next that is asked may die, or all may hang."""
+
+    cluster: Cluster
+    nodes: list[Node]
+    dies: threading.Event
+    hangs: threading.Event
+
+    def asked(self, method: str) -> list[str]:
+        """What the nodes were asked by this method since they were last looked at."""
+        found = [one for node in self.nodes for one in node.requests if one.startswith(method)]
+        for node in self.nodes:
+            node.requests.clear()
+        return found
+
+    def client(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection(ports.HOST, self.cluster.port("front"), timeout=5)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    home = tmp_path_factory.mktemp("front")
+    cluster = Cluster(home=home, first_port=ports.free(layout.PORTS))
+    dies, hangs = threading.Event(), threading.Event()
     cluster.settings.mkdir()
     for name in ("haproxy-front.cfg", "unavailable.http"):
         templates.write(cluster.settings / name, name, cluster)
     settings = cluster.settings / "haproxy-front.cfg"
     settings.write_text(settings.read_text().replace("timeout server 35s", "timeout server 1s"))
-    nodes, listening = [], []
-    for number in layout.numbers("web"):
-        node = Node(cluster.port("web", number), dies, hangs or threading.Event())
-        listening.append(serve(node.port, node.answer_connection))
-        nodes.append(node)
+    nodes = [Node(cluster.port("web", number), dies, hangs) for number in layout.numbers("web")]
+    listening = [serve(node.port, node.answer_connection) for node in nodes]
     command = [packages.program("haproxy"), "-db", "-f", str(settings)]
-    log = cluster.home / "haproxy.log"
-    child = children.start(command, log=log, environment=dict(os.environ))
+    child = children.start(command, log=home / "haproxy.log", environment=dict(os.environ))
     try:
-        deadline = time.monotonic() + 30
-        while _status(cluster) != 200:
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.1)
-        for node in nodes:
-            node.requests.clear()
-        yield nodes
+        yield Front(cluster, nodes, dies, hangs)
     finally:
         children.stop(child, within_seconds=10)
         for one in listening:
             one.close()
+
+
+@pytest.fixture
+def front(running: Front) -> Front:
+    """All nodes are up again, and were asked nothing."""
+    running.dies.clear()
+    running.hangs.clear()
+    deadline = time.monotonic() + 30
+    while _status(running.cluster) != 200:
+        assert time.monotonic() < deadline, (running.cluster.home / "haproxy.log").read_text()
+        time.sleep(0.1)
+    running.asked("")
+    return running
 
 
 def _status(cluster: Cluster) -> int | None:
@@ -111,15 +128,14 @@ def _status(cluster: Cluster) -> int | None:
     ],
 )
 def test_a_request_that_may_be_repeated_is_answered_by_another_node(
-    cluster: Cluster, method: str, path: str, headers: dict[str, str]
+    front: Front, method: str, path: str, headers: dict[str, str]
 ):
-    dies = threading.Event()
-    with front(cluster, dies) as nodes, closing(_kept_connection(cluster)) as client:
-        dies.set()
+    with closing(_kept_connection(front)) as client:
+        front.asked("")
+        front.dies.set()
         client.request(method, path, b"{}", headers)
         assert client.getresponse().read() == b"ok"
-        asked = [request for node in nodes for request in node.requests if request.startswith(method)]
-        assert asked.count(f"{method} {path}") == 2
+    assert front.asked(method).count(f"{method} {path}") == 2
 
 
 @pytest.mark.parametrize(
@@ -133,30 +149,25 @@ def test_a_request_that_may_be_repeated_is_answered_by_another_node(
     ],
 )
 def test_a_request_that_the_api_records_under_no_key_arrives_once(
-    cluster: Cluster, path: str, key: dict[str, str]
+    front: Front, path: str, key: dict[str, str]
 ):
-    dies = threading.Event()
-    with front(cluster, dies) as nodes:
-        client = http.client.HTTPConnection(ports.HOST, cluster.port("front"), timeout=5)
-        with closing(client):
-            dies.set()
-            client.request("POST", path, b"{}", key)
-            answer = client.getresponse()
-            assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
-        assert [request for node in nodes for request in node.requests] == [f"POST {path}"]
+    with closing(front.client()) as client:
+        front.dies.set()
+        client.request("POST", path, b"{}", key)
+        answer = client.getresponse()
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+    assert front.asked("POST") == [f"POST {path}"]
 
 
 def test_a_call_whose_node_hangs_is_answered_that_its_outcome_is_unknown_and_its_key_may_be_repeated(
-    cluster: Cluster,
+    front: Front,
 ):
-    hangs = threading.Event()
-    with front(cluster, threading.Event(), hangs) as nodes:
-        hangs.set()
-        with closing(http.client.HTTPConnection(ports.HOST, cluster.port("front"), timeout=5)) as client:
-            client.request("POST", "/api/v1/orders", b"{}", {"Idempotency-Key": "one"})
-            answer = client.getresponse()
-            problem = json.loads(answer.read())
-        assert [request for node in nodes for request in node.requests] == ["POST /api/v1/orders"]
+    front.hangs.set()
+    with closing(front.client()) as client:
+        client.request("POST", "/api/v1/orders", b"{}", {"Idempotency-Key": "one"})
+        answer = client.getresponse()
+        problem = json.loads(answer.read())
+    assert front.asked("POST") == ["POST /api/v1/orders"]
     assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert (problem["code"], problem["status"]) == ("unavailable", 503)
@@ -164,9 +175,9 @@ def test_a_call_whose_node_hangs_is_answered_that_its_outcome_is_unknown_and_its
     assert "same Idempotency-Key" in problem["detail"]
 
 
-def _kept_connection(cluster: Cluster) -> http.client.HTTPConnection:
+def _kept_connection(front: Front) -> http.client.HTTPConnection:
     """A connection that has had an answer: HAProxy gives no 503 to a later request of it when a node dies."""
-    client = http.client.HTTPConnection(ports.HOST, cluster.port("front"), timeout=5)
+    client = front.client()
     client.request("GET", "/api/v1/campaigns")
     client.getresponse().read()
     return client

@@ -1,18 +1,17 @@
 """The cluster's ports, passwords and templates: each server's settings are whole."""
 
 import configparser
-import re
 from pathlib import Path
 
 import pytest
 import yaml
 from supervisor.options import ServerOptions
 
-from scripts.cluster import credentials, environment, layout, packages, processes, supervision, templates
+from scripts.cluster import environment, layout, processes, supervision, templates
 from scripts.cluster.layout import Cluster
 from scripts.cluster.servers import mysql, redis
-from scripts.stack import SetupError, ports
-from scripts.stack import instance as instances
+from scripts.stack import ports
+from scripts.tests.cases import every_case
 
 TEMPLATES = {
     "member.cnf": {"port": 1, "group_port": 2},
@@ -27,7 +26,6 @@ TEMPLATES = {
     "prometheus.yml": {},
     "unavailable.http": {},
 }
-COMMENT = re.compile(r"^\s*(#|--)")
 
 
 @pytest.fixture
@@ -39,42 +37,11 @@ def test_every_template_is_known_to_these_tests():
     assert {path.name for path in templates.FOLDER.iterdir()} == TEMPLATES.keys()
 
 
-@pytest.mark.parametrize("name", TEMPLATES)
+@every_case("name", TEMPLATES)
 def test_every_template_is_filled_in_whole(cluster: Cluster, name: str):
     text = templates.render(name, cluster, number=2, **TEMPLATES[name])
     assert "$" not in text
     assert "0.0.0.0" not in text
-
-
-def test_a_template_that_names_an_unknown_value_is_reported(
-    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    (tmp_path / "one.conf").write_text("port = ${nothing}")
-    monkeypatch.setattr(templates, "FOLDER", tmp_path)
-    with pytest.raises(SetupError, match=r"one\.conf can't be filled in: 'nothing'"):
-        templates.render("one.conf", cluster)
-
-
-@pytest.mark.parametrize(
-    ("template", "setting"),
-    [
-        ("member.cnf", "group_replication_member_expel_timeout"),
-        ("member.cnf", "group_replication_unreachable_majority_timeout"),
-        ("member.cnf", "group_replication_exit_state_action"),
-        ("member.cnf", "group_replication_consistency"),
-        ("member.cnf", "group_replication_single_primary_mode"),
-        ("member.cnf", "innodb-flush-log-at-trx-commit"),
-        ("member.cnf", "max-connect-errors"),
-    ],
-)
-def test_a_setting_that_a_promise_rests_on_has_its_reason(template: str, setting: str):
-    lines = (templates.FOLDER / template).read_text().splitlines()
-    (position,) = (number for number, line in enumerate(lines) if line.startswith(setting))
-    before = lines[:position][::-1]
-    block = before[
-        : next(number for number, line in enumerate(before) if not line.strip() or line.startswith("["))
-    ]
-    assert any(COMMENT.match(line) for line in block), setting
 
 
 def test_all_ports_are_different_and_below_those_of_outgoing_connections():
@@ -87,37 +54,6 @@ def test_all_ports_are_different_and_below_those_of_outgoing_connections():
     assert len(found) == len(set(found))
     assert max(found) < layout.FIRST_PORT_OF_CONNECTIONS
     assert max(found) < highest.first_port + layout.PORTS
-
-
-def test_ports_among_those_of_outgoing_connections_are_refused():
-    with pytest.raises(SetupError, match="must lie below 32768"):
-        layout.choose("32720")
-
-
-def test_the_cluster_is_remembered_with_its_ports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("FIRSTCOME_VAR", str(tmp_path))
-    with pytest.raises(SetupError, match="no cluster was started"):
-        layout.remembered()
-    chosen = layout.choose("22000")
-    chosen.home.mkdir()
-    instances.remember(chosen.instance)
-    assert layout.remembered() == layout.choose() == chosen
-
-
-def test_passwords_are_of_this_state_folder_and_stay(cluster: Cluster, tmp_path: Path):
-    other = Cluster(home=tmp_path / "other", first_port=22000)
-    assert credentials.read(cluster) == credentials.read(cluster)
-    found = [*credentials.read(cluster).values(), *credentials.read(other).values()]
-    assert len(set(found)) == len(found)
-    assert all(re.fullmatch(r"[\w-]{32}", password) for password in found)
-
-
-def test_what_mysqld_executes_first_has_a_statement_on_each_line(cluster: Cluster):
-    script = mysql.one_statement_a_line(templates.render("member.sql", cluster))
-    lines = script.splitlines()
-    assert all(re.match(r"(ALTER|CREATE|GRANT|INSERT) ", line) and line.endswith(";") for line in lines)
-    assert not any(line.startswith("--") for line in lines)
-    assert sum(line.startswith("GRANT") for line in lines) >= 8
 
 
 def test_the_shops_account_has_no_right_that_works_on_a_member_that_is_read_only(cluster: Cluster):
@@ -138,14 +74,6 @@ def test_prometheus_scrapes_every_process_that_has_metrics(cluster: Cluster):
     assert targets["mysql"] == cluster.addresses("mysql-exporter")
     assert targets["rabbitmq"] == cluster.addresses("rabbitmq-metrics", like="rabbitmq")
     assert targets["redis"] == [f"redis://{address}" for address in cluster.addresses("redis")]
-
-
-def test_haproxy_answers_503_with_a_time_to_repeat_where_a_node_does_not():
-    text = (templates.FOLDER / "haproxy-front.cfg").read_text()
-    assert set(re.findall(r"errorfile (\d+) ", text)) == {"502", "503", "504"}
-    refusal = (templates.FOLDER / "unavailable.http").read_text()
-    assert refusal.startswith("HTTP/1.1 503 ")
-    assert "\nRetry-After: 1\n" in refusal
 
 
 def test_the_primary_of_redis_stays_the_one_that_it_was_when_the_cluster_starts_again(cluster: Cluster):
@@ -170,13 +98,7 @@ def test_the_environment_leads_to_the_cluster_whatever_the_user_has_set(cluster:
     assert int(environment.defaults()["PAYMENT_GIVE_UP_SECONDS"]) >= 60
 
 
-def test_an_ordinary_user_gets_the_command_to_run(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("os.getuid", lambda: 1000)
-    with pytest.raises(SetupError, match=r"`sudo make cluster-drill`$"):
-        packages.require_root("make cluster-drill")
-
-
-@pytest.mark.parametrize("kind", ["web", "worker", "issuer", "beat"])
+@every_case("kind", ["web", "worker", "issuer", "beat"])
 def test_each_process_of_a_kind_begins_with_another_node_of_the_broker_and_knows_all(
     cluster: Cluster, kind: str
 ):
@@ -185,13 +107,6 @@ def test_each_process_of_a_kind_begins_with_another_node_of_the_broker_and_knows
     urls = [environment.for_process(name, cluster, composed)["BROKER_URL"].split(";") for name in names]
     assert len({url[0] for url in urls}) == len(names) > 1
     assert all(set(url) == set(urls[0]) for url in urls)
-
-
-def test_the_environment_is_written_for_a_shell_and_for_this_user_alone(cluster: Cluster):
-    composed = environment.compose(cluster, {})
-    environment.write_file(cluster, composed)
-    assert cluster.environment_file.stat().st_mode & 0o077 == 0
-    assert f"export BROKER_URL='{composed['BROKER_URL']}'" in cluster.environment_file.read_text()
 
 
 def test_every_process_has_a_command_and_supervisor_starts_it(

@@ -10,11 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scripts import smoke
-from scripts.chaos.availability import Request
 from scripts.containers import __main__ as command
 from scripts.containers import images, project
-from scripts.containers.checks import restore, start, update
+from scripts.containers.checks import restore, update
 from scripts.containers.report import CheckFailed, Report, require
 from scripts.stack import debian, places
 from scripts.stack.instance import Instance
@@ -50,15 +48,6 @@ def test_every_service_is_checked_or_named_as_left_out():
     assert not CHECKED & project.LEFT_OUT.keys()
 
 
-def test_every_service_of_the_shop_is_killed_stopped_and_looked_at_and_the_stores_are_killed():
-    with_shops_image = {name for name, service in COMPOSE.items() if service.get("image") == "firstcome"}
-    assert set(project.SHOP) == with_shops_image - {"migrate"}
-    assert set(command.KILLED) == {*project.SHOP, *project.STORES}
-    assert set(project.HEALTHY) == {name for name, service in COMPOSE.items() if "healthcheck" in service} - {
-        "grafana"
-    }
-
-
 def test_every_image_from_outside_has_a_stand_in_or_is_left_out():
     asked = {
         service["image"]
@@ -90,13 +79,6 @@ def test_the_settings_have_every_variable_that_is_required(tmp_path: Path):
     assert set(re.findall(r"\$\{([A-Z_]+):\?\}", text)) <= written.keys()
     assert len({written[name] for name in project.SECRETS}) == len(project.SECRETS)
     assert (tmp_path / ".env").stat().st_mode & 0o077 == 0
-
-
-def test_the_copy_has_what_the_images_are_built_from_and_no_settings_of_a_developer(tmp_path: Path):
-    project.copy(tmp_path / "copy")
-    there = {path.name for path in (tmp_path / "copy").iterdir()}
-    assert {"Dockerfile", "docker-compose.yml", ".dockerignore", "shop", "ops", "scripts"} <= there
-    assert not {".env", ".venv", "var"} & there
 
 
 def test_the_update_is_the_documented_one_with_changed_source_and_a_migration(tmp_path: Path):
@@ -144,21 +126,6 @@ def test_the_steps_after_a_restore_are_the_same_wherever_they_stand():
         restore.documented_commands("# Restore\n")
 
 
-def test_the_readmes_session_ends_with_the_line_that_is_written_otherwise_for_containers(tmp_path: Path):
-    instance = Instance(home=tmp_path, port=20_000, database="mysql")
-    assert smoke.session(instance).endswith(start.MANAGE)
-
-
-def test_what_clients_saw_of_an_update_is_counted():
-    requests = [
-        Request(began, began + 0.5, "GET", "/orders", result)
-        for began, result in [(0.0, "200"), (1.0, "no answer"), (2.0, "503 unavailable"), (9.0, "201")]
-    ]
-    said = update.describe(requests)
-    assert "2 requests got a final answer; 1 attempts got no answer and 1 a 5xx" in said
-    assert "none was answered for 9.0 s at most" in said
-
-
 def test_a_check_that_fails_is_named_and_the_others_are_not(capsys: pytest.CaptureFixture[str]):
     report = Report()
     assert report.check("one", lambda: "as promised")
@@ -171,18 +138,7 @@ def test_a_check_that_fails_is_named_and_the_others_are_not(capsys: pytest.Captu
     assert "1 of 2 checks failed, 2 checks in 1 min 1 s; " in printed.splitlines()[-1]
 
 
-def test_without_root_it_says_what_it_needs_in_a_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
-    monkeypatch.setattr("os.getuid", lambda: 1000)
-    monkeypatch.setattr(sys, "argv", ["containers"])
-    assert command.main() == command.CANNOT == 2
-    assert capsys.readouterr().out.splitlines() == [
-        "test-containers: NOT RUN: it needs root, for a Docker engine of its own: "
-        "use `sudo make test-containers`"
-    ]
-
-
+@pytest.mark.boots("shell programs")
 def test_without_network_it_says_what_it_needs_in_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -200,6 +156,7 @@ def test_without_network_it_says_what_it_needs_in_a_line(
     assert "it needs Debian's packages from the network" in last
 
 
+@pytest.mark.boots("shell programs")
 def test_collected_client_programs_run_with_libraries_of_their_own(tmp_path: Path):
     """ops/backup/collect.sh, with another program in the place of MySQL's."""
     source, target = tmp_path / "source", tmp_path / "target"

@@ -2,24 +2,20 @@
 
 import hmac
 import os
-import subprocess
-import sys
 import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from signal import SIGTERM
 from typing import Any
 from unittest.mock import patch
 
 import orjson
 import pytest
 
-from scripts.tests.simulator import Simulator, everything, launch, running
+from scripts.tests.simulator import Simulator, everything, serving
 
-ENDS_WITHIN = 2
 CONFIGURED_BY = ("EVENT_SECRET", "DATA_PLATFORM_FAILURE_RATE")
 
 
@@ -34,7 +30,7 @@ def nothing_inherited() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
-    with running("data_platform", tmp_path_factory.mktemp("data_platform")) as started:
+    with serving("data_platform", tmp_path_factory.mktemp("data_platform")) as started:
         yield started
 
 
@@ -57,7 +53,7 @@ def test_an_event_is_stored_as_it_was_sent(platform: Simulator) -> None:
 
 
 def test_an_event_that_comes_again_is_accepted_and_stored_once(tmp_path: Path) -> None:
-    with running("data_platform", tmp_path) as platform:
+    with serving("data_platform", tmp_path) as platform:
         first = event("one")
         assert platform.post("/events", first)[1]["repeated"] == 0
         assert platform.post("/events", {**first, "type": "other"}) == (202, {"accepted": 0, "repeated": 1})
@@ -75,7 +71,7 @@ def test_one_event_sent_50_times_at_once_is_stored_once(platform: Simulator) -> 
 
 
 def test_events_are_found_by_order_and_type(tmp_path: Path) -> None:
-    with running("data_platform", tmp_path) as platform:
+    with serving("data_platform", tmp_path) as platform:
         platform.post("/events", event("a", data={"order": "one"}))
         platform.post("/events", event("b", type="order.refunded", data={"order": "one"}))
         platform.post("/events", event("c", data={"order": "two"}))
@@ -93,7 +89,7 @@ def test_events_are_found_by_order_and_type(tmp_path: Path) -> None:
 
 
 def test_a_batch_is_stored_in_its_order_and_each_id_once(tmp_path: Path) -> None:
-    with running("data_platform", tmp_path) as platform:
+    with serving("data_platform", tmp_path) as platform:
         platform.post("/events", event("b"))
         batch = {"events": [event(id) for id in ("c", "b", "a", "c")]}
         assert platform.post("/events", batch) == (202, {"accepted": 2, "repeated": 2})
@@ -105,11 +101,6 @@ def test_a_batch_is_stored_in_its_order_and_each_id_once(tmp_path: Path) -> None
         assert platform.post("/events", batch) == (202, {"accepted": 0, "repeated": 4})
 
 
-def test_five_hundred_large_events_fit_into_a_batch(platform: Simulator) -> None:
-    batch = {"events": [event(data={"order": "large", "note": "x" * 10_000}) for _ in range(500)]}
-    assert platform.post("/events", batch) == (202, {"accepted": 500, "repeated": 0})
-
-
 BAD_BATCHES: list[tuple[list[Any], str]] = [
     ([], "events"),
     ([event()] * 501, "events"),
@@ -119,18 +110,16 @@ BAD_BATCHES: list[tuple[list[Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("batch", "field"), BAD_BATCHES, ids=[field for _, field in BAD_BATCHES])
-def test_a_batch_with_one_bad_event_is_refused_whole_and_names_it(
-    platform: Simulator, batch: list[Any], field: str
-) -> None:
+def test_a_batch_with_one_bad_event_is_refused_whole_and_names_it(platform: Simulator) -> None:
     before = platform.get("/summary")
-    status, refusal = platform.post("/events", {"events": batch})
-    assert (status, refusal["code"], refusal["field"]) == (400, "invalid", field)
+    for batch, field in BAD_BATCHES:
+        status, refusal = platform.post("/events", {"events": batch})
+        assert (status, refusal["code"], refusal["field"]) == (400, "invalid", field)
     assert platform.get("/summary") == before
 
 
 def test_a_type_can_be_refused_for_good(tmp_path: Path) -> None:
-    with running("data_platform", tmp_path, "--refuse-type", "stock.low", "--refuse-type", "x") as platform:
+    with serving("data_platform", tmp_path, "--refuse-type", "stock.low", "--refuse-type", "x") as platform:
         batch = [event("good"), event("bad", type="stock.low")]
         status, refusal = platform.post("/events", {"events": batch})
         assert (status, refusal["code"], refusal["event"]) == (422, "type_refused", "bad")
@@ -142,7 +131,7 @@ def test_a_type_can_be_refused_for_good(tmp_path: Path) -> None:
 @pytest.fixture
 def guarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
     monkeypatch.setenv("EVENT_SECRET", "event secret")
-    with running("data_platform", tmp_path) as started:
+    with serving("data_platform", tmp_path) as started:
         yield started
 
 
@@ -172,31 +161,13 @@ def test_with_a_secret_only_what_is_signed_with_it_is_taken(guarded: Simulator) 
     assert status(signed("event secret", body, seconds=-290)) == 202
 
 
-def test_a_killed_platform_forgets_nothing(tmp_path: Path) -> None:
-    with running("data_platform", tmp_path) as platform:
-        for number in (1, 2, 3, 1):
-            platform.post("/events", event(f"event-{number}"))
-        book = everything(platform, "/events"), platform.get("/summary")
-        platform.child.kill()
-        platform.child.wait()
-    with running("data_platform", tmp_path, port=platform.port) as again:
-        assert (everything(again, "/events"), again.get("/summary")) == book
-        assert again.post("/events", event("event-2"))[1]["repeated"] == 1
-
-
 def test_a_share_of_events_fails_and_is_not_stored(tmp_path: Path) -> None:
-    with running("data_platform", tmp_path, "--failure-rate", "0.5") as platform:
+    with serving("data_platform", tmp_path, "--failure-rate", "0.5") as platform:
         statuses = Counter(platform.post("/events", event())[0] for _ in range(200))
         # A fair coin falls outside of this less than once in ten million runs.
         assert set(statuses) == {202, 500}
         assert 60 < statuses[500] < 140
         assert platform.get("/summary")[1] == {"events": statuses[202], "repeated": 0}
-
-
-def test_at_failure_rate_1_every_event_fails(tmp_path: Path) -> None:
-    with running("data_platform", tmp_path, "--failure-rate", "1") as platform:
-        assert {platform.post("/events", event())[0] for _ in range(20)} == {500}
-        assert platform.get("/healthz")[0] == 200
 
 
 BAD_EVENTS = [
@@ -216,12 +187,11 @@ BAD_EVENTS = [
 ]
 
 
-@pytest.mark.parametrize("body", BAD_EVENTS, ids=range(len(BAD_EVENTS)))
-def test_a_bad_event_is_refused(platform: Simulator, body: bytes) -> None:
+def test_a_bad_event_is_refused(platform: Simulator) -> None:
     before = platform.get("/summary")
-    status, refusal = platform.call("POST", "/events", body=body)
-    assert status == 400
-    assert refusal["code"] in {"malformed_json", "invalid"}
+    answers = [(body, platform.call("POST", "/events", body=body)) for body in BAD_EVENTS]
+    codes = {"malformed_json", "invalid"}
+    assert [body for body, (status, answer) in answers if status != 400 or answer["code"] not in codes] == []
     assert platform.get("/summary") == before
 
 
@@ -231,28 +201,3 @@ def test_paths_methods_queries_and_sizes_are_kept_to(platform: Simulator) -> Non
     assert platform.get("/events", odrer="one")[0] == 400
     assert platform.get("/events", limit=10_001)[0] == 400
     assert platform.post("/events", event(data={"note": "x" * 8_400_000}))[0] == 413
-
-
-def test_sigterm_ends_it_promptly(tmp_path: Path) -> None:
-    with running("data_platform", tmp_path) as platform:
-        assert platform.get("/healthz") == (200, {"status": "ok"})
-        platform.child.send_signal(SIGTERM)
-        assert platform.child.wait(ENDS_WITHIN) == 0
-
-
-def test_a_port_in_use_gives_one_line_and_exit_code_1(platform: Simulator, tmp_path: Path) -> None:
-    second = launch("data_platform", tmp_path, port=platform.port)
-    assert second.child.wait(20) == 1
-    [line] = second.log.read_text().splitlines()
-    assert line.startswith(f"data_platform: can't listen on 127.0.0.1:{platform.port}")
-
-
-@pytest.mark.parametrize("rate", ["-0.1", "1.1", "nan", "often"])
-def test_a_failure_rate_that_is_none_is_refused(tmp_path: Path, rate: str) -> None:
-    command = [sys.executable, "-m", "scripts.simulators.data_platform", f"--failure-rate={rate}"]
-    ended = subprocess.run(
-        [*command, "--book", str(tmp_path / "book")], capture_output=True, text=True, check=False
-    )
-    assert ended.returncode == 2
-    assert "--failure-rate" in ended.stderr
-    assert "Traceback" not in ended.stderr

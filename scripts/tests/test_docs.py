@@ -1,17 +1,22 @@
-"""The documents against the code: what they name is there, and what is there is named."""
+"""The documents against the code: what they name is there. Each rule lists every offender of every page."""
 
 import ast
 import importlib
+import json
 import re
+import subprocess
 import tomllib
-from functools import reduce
+from collections.abc import Callable, Iterable
+from functools import cache, reduce
 from pathlib import Path
 
 import pytest
+import yaml
 from django.apps import apps
 from django.core.management import get_commands
 
 from scripts.stack import environment, places
+from scripts.tests import documented
 from shop.management import laws
 from shop.tests import operators_page
 
@@ -23,112 +28,160 @@ PAGES = sorted(
         *(places.PROJECT / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING", "SECURITY")),
     ]
 )
-every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(places.PROJECT)))
+PATH = re.compile(r"(?:shop|coupons|inventory|payments|sales|orders|scripts|docs|k6|ops|clients)/[\w./-]*")
+SYMBOL = re.compile(r"([\w/.-]+\.py)::([\w:.]+)")
+NAME = re.compile(rf"(?:{'|'.join(APPS)})(?:\.\w+)+")
+MODULE = re.compile(r"python -m (scripts(?:\.\w+)+)")
+ARGUMENTS = re.compile(r'make test ARGS="([^"]+)"')
+SETTINGS_OF_A_ROW = re.compile(r"`([A-Z]+_[A-Z_]+)`")
 
 
-def test_every_package_stands_in_the_table_as_it_describes_itself():
-    text = (DOCS / "architecture.md").read_text()
-    rows = re.findall(r"^\| `([\w/]+)/` \| (.+) \|$", text, flags=re.MULTILINE)
-    assert dict(rows) == {name: _first_line(name) for name in _packages()}
+def refuse(found: Callable[[Path], Iterable[str]], *, in_history: bool = False) -> None:
+    """Fail with all that the rule finds on any page; what CHANGELOG names may be gone since."""
+    pages = [page for page in PAGES if in_history or page.name != "CHANGELOG.md"]
+    named = [f"{page.relative_to(places.PROJECT)}: {one}" for page in pages for one in found(page)]
+    assert not named, "\n".join(named)
 
 
-def test_the_contracts_of_layers_are_quoted_as_they_are():
-    settings = tomllib.loads((places.PROJECT / "pyproject.toml").read_text())
-    contracts = [contract["name"] for contract in settings["tool"]["importlinter"]["contracts"]]
-    packages = (DOCS / "architecture.md").read_text().partition("## Which thread runs what")[0]
-    assert re.findall(r"^- (.+)$", packages, flags=re.MULTILINE) == contracts
+def test_every_link_leads_somewhere():
+    """Anchors too, when the site is built: scripts/tests/test_docs_site.py."""
+
+    def found(page: Path) -> Iterable[str]:
+        links = (link.partition("#")[0] for link in re.findall(r"\]\(([^):]+)\)", page.read_text()))
+        return (link for link in links if not _is_there(page.parent, link))
+
+    refuse(found, in_history=True)
 
 
-@every_page
-def test_every_path_is_there(page: Path):
-    folders = "|".join((*APPS, "scripts", "docs", "k6", "ops", "clients"))
-    named = [code for code in _code(page) if re.fullmatch(rf"(?:{folders})/[\w./-]*", code)]
-    linked = [link.partition("#")[0] for link in re.findall(r"\]\(([^):]+)\)", page.read_text())]
-    assert [path for path in named if not _is_there(places.PROJECT, path)] == []
-    assert [path for path in linked if not _is_there(page.parent, path)] == []
+def test_every_path_is_there():
+    def found(page: Path) -> Iterable[str]:
+        yield from (one for one in _code(page) if PATH.fullmatch(one) and not _is_there(places.PROJECT, one))
+        modules = " ".join(ARGUMENTS.findall("\n".join(_code(page)))).split()
+        if "howto" not in page.parts:  # which name tests that they add
+            yield from (one for one in modules if ".py" in one and not _defines(*one.partition("::")[::2]))
+
+    refuse(found)
 
 
-@every_page
-def test_every_name_in_the_code_is_there(page: Path):
-    named = [code for code in _code(page) if re.fullmatch(rf"(?:{'|'.join(APPS)})(?:\.\w+)+", code)]
+def test_every_symbol_and_name_of_the_code_is_there():
     # Permissions look like names; shop/tests/test_groups_of_staff.py compares them with the database.
     permissions = operators_page.column("Permissions", "permission")
-    assert [name for name in named if not _resolves(name) and name not in permissions] == []
+
+    def found(page: Path) -> Iterable[str]:
+        for code in _code(page):
+            if symbol := SYMBOL.fullmatch(code):
+                is_there = _defines(*symbol.groups())
+            else:
+                is_there = not NAME.fullmatch(code) or code in permissions or _resolves(code)
+            if not is_there:
+                yield code
+
+    refuse(found)
 
 
-@every_page
-def test_every_make_target_and_command_is_there(page: Path):
-    code = "\n".join(_code(page))
-    targets = re.findall(r"^([a-z-]+):", (places.PROJECT / "Makefile").read_text(), flags=re.MULTILINE)
-    assert set(re.findall(r"\bmake ([a-z-]+)", code)) <= {*targets}
-    assert set(re.findall(r"(?:manage\.py |manage ARGS=\"?)([a-z_]+)", code)) <= get_commands().keys()
+def test_every_make_target_command_and_module_is_there():
+    targets = set(re.findall(r"^([a-z-]+):", (places.PROJECT / "Makefile").read_text(), flags=re.MULTILINE))
+    commands = get_commands().keys()
+
+    def found(page: Path) -> Iterable[str]:
+        code = "\n".join(_code(page))
+        yield from {f"make {one}" for one in re.findall(r"\bmake ([a-z-]+)", code)} - {
+            f"make {one}" for one in targets
+        }
+        yield from set(re.findall(r"(?:manage\.py |manage ARGS=\"?)([a-z_]+)", code)) - commands
+        for module in set(MODULE.findall(code)):
+            path = places.PROJECT / module.replace(".", "/")
+            if not (path.with_suffix(".py").is_file() or (path / "__main__.py").is_file()):
+                yield module
+
+    refuse(found)
 
 
-def test_every_law_stands_as_the_audit_says_it():
-    rows = re.findall(
-        r"^\| (L\d+) \| ([^|]+) \| ([^|]+) \|$", (DOCS / "laws.md").read_text(), flags=re.MULTILINE
+def test_what_is_not_there_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    assert not _defines("orders/prices.py", "split_discount")
+    assert not _defines("orders/pricing.py", "split")
+    assert _defines("orders/pricing.py", "split_discount")
+    assert _defines("orders/saga/definitions.py", "SagaType.next_step")
+    assert not _resolves("shop.http.pagination.SMALLEST_PAGE") and not _resolves("orders.prices")
+    assert _resolves("shop.http.pagination.LARGEST_PAGE")
+    page = tmp_path / "page.md"
+    page.write_text(
+        "`orders/prices.py` `orders/pricing.py::split` [a](gone.md) `make gone`\n```json\n{\n```\n"
     )
-    assert {law: says for law, says, _ in rows} == laws.LAWS
-    assert all("`" in audited_by for _, _, audited_by in rows)
+    monkeypatch.setitem(globals(), "PAGES", [page])
+    monkeypatch.setattr(places, "PROJECT", tmp_path)
+    (tmp_path / "Makefile").write_text("run:\n")
+    for rule in (
+        test_every_link_leads_somewhere,
+        test_every_path_is_there,
+        test_every_symbol_and_name_of_the_code_is_there,
+        test_every_make_target_command_and_module_is_there,
+        test_every_block_of_code_can_be_read,
+    ):
+        with pytest.raises(AssertionError):
+            rule()
 
 
-def test_every_constraint_is_named_once_where_it_belongs():
+def test_every_law_and_constraint_is_listed():
+    text = (DOCS / "laws.md").read_text()
+    assert {*re.findall(r"^\| (L\d+) \|", text, flags=re.MULTILINE)} == laws.LAWS.keys()
     constraints = {
         constraint.name
         for app in APPS
         for model in apps.get_app_config(app).get_models()
         for constraint in model._meta.constraints
     }
-    named = {code for code in _code(DOCS / "laws.md") if re.fullmatch(rf"(?:{'|'.join(APPS)})_\w+", code)}
+    named = {one for one in _code(DOCS / "laws.md") if re.fullmatch(rf"(?:{'|'.join(APPS)})_\w+", one)}
     assert named == constraints
-
-
-def test_every_law_names_its_races():
-    assert len([code for code in _code(DOCS / "laws.md") if "::test_" in code]) > 20
-
-
-@every_page
-def test_every_test_that_is_named_is_there(page: Path):
-    tests = [code.split("::") for code in _code(page) if re.fullmatch(r"\S+\.py::test_\w+", code)]
-    assert [f"{path}::{name}" for path, name in tests if name not in _functions(path)] == []
 
 
 def test_every_setting_is_listed_with_its_default(tmp_path: Path):
     example = (places.PROJECT / ".env.example").read_text()
     uncommented = tmp_path / ".env"
     uncommented.write_text(re.sub(r"^#(?=[A-Z_]+=)", "", example, flags=re.MULTILINE))
+    settings = environment.read_file(uncommented)
     text = (DOCS / "operations.md").read_text()
     rows = re.findall(r"^\| `([A-Z_]+)` \| (?:`([^`]*)`)?[^|]*\| [^|]+\|$", text, flags=re.MULTILINE)
-    assert dict(rows) == environment.read_file(uncommented)
+    assert dict(rows) == settings
+    rows_of_changes = re.findall(r"^\| [^|]+\| ([^|]+) \|", (DOCS / "changing.md").read_text(), re.MULTILINE)
+    assert {one for row in rows_of_changes for one in SETTINGS_OF_A_ROW.findall(row)} <= settings.keys()
 
 
-def test_every_page_is_on_the_map_of_the_docs():
-    """Decisions have an index of their own: scripts/tests/test_adr_index.py."""
-    pages = {path.name for path in DOCS.glob("*.md")} - {"README.md"}
-    linked = re.findall(r"\]\(([^)]+)\)", (DOCS / "README.md").read_text())
-    assert pages | {"adr/README.md"} <= set(linked)
+READ: dict[str, Callable[[str], object]] = {
+    "sh": lambda text: subprocess.run(["sh", "-n"], input=text, text=True, check=True, capture_output=True),
+    "python": ast.parse,
+    "json": json.loads,
+    "yaml": yaml.safe_load,
+    "toml": tomllib.loads,
+}
+NOT_PARSED = {"", "text", "diff", "typescript", "sql", "promql"}
 
 
-def _packages() -> list[str]:
-    """Every package of the apps, but those whose place Django knows."""
-    return [
-        str(path.parent.relative_to(places.PROJECT))
-        for app in APPS
-        for path in (places.PROJECT / app).rglob("__init__.py")
-        if not {"tests", "migrations", "management"} & set(path.parts)
-    ]
+@pytest.mark.boots("sh, which reads blocks of shell")
+@pytest.mark.first_circle
+def test_every_block_of_code_can_be_read():
+    def found(page: Path) -> Iterable[str]:
+        for block in documented.blocks(page.read_text()):
+            if block.language in NOT_PARSED:
+                continue
+            try:
+                READ[block.language](block.text)
+            except Exception as error:
+                yield f"line {block.line}: {error!r}"
+
+    refuse(found, in_history=True)
 
 
-def _first_line(package: str) -> str:
-    docstring = ast.get_docstring(ast.parse((places.PROJECT / package / "__init__.py").read_text())) or ""
-    return docstring.partition("\n")[0]
+@cache
+def _code_of(text: str) -> list[str]:
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    return [*(" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose)), *blocks]
 
 
 def _code(page: Path) -> list[str]:
     """What the page shows as code: spans, and whole blocks."""
-    blocks = re.findall(r"^```\w*\n(.*?)^```", page.read_text(), flags=re.DOTALL | re.MULTILINE)
-    prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
-    return [*(" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose)), *blocks]
+    return _code_of(page.read_text())
 
 
 def _is_there(folder: Path, path: str) -> bool:
@@ -141,16 +194,28 @@ def _resolves(name: str) -> bool:
     for length in range(len(parts), 0, -1):
         try:
             module = importlib.import_module(".".join(parts[:length]))
+            reduce(getattr, parts[length:], module)
         except ModuleNotFoundError:
             continue
-        try:
-            reduce(getattr, parts[length:], module)
         except AttributeError:
             return False
         return True
     return False
 
 
-def _functions(path: str) -> set[str]:
-    tree = ast.parse((places.PROJECT / path).read_text())
-    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+def _defines(path: str, symbol: str) -> bool:
+    """Whether the file is there, and has each part of the symbol: functions, classes and what is assigned."""
+    file = places.PROJECT / path
+    return file.exists() and (not symbol or set(re.split(r"::|\.", symbol)) <= _names(file))
+
+
+@cache
+def _names(file: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                found.add(node.name)
+            case ast.Name(ctx=ast.Store()):
+                found.add(node.id)
+    return found

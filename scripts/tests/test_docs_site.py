@@ -1,14 +1,9 @@
-"""The documentation's site: builds without a warning, has every page, and shows code that can be read."""
+"""The documentation's site: builds without a warning, has every page, and explains each code of the API."""
 
-import ast
-import json
 import os
 import re
-import subprocess
 import sys
-import tomllib
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -18,33 +13,12 @@ from scripts import docs_site, reference
 from scripts.docs_site import DOCS
 from scripts.stack import SetupError, children, places, ports
 from scripts.tests import documented
-from shop import errors
 
 PAGES = sorted([*DOCS.rglob("*.md"), *(places.PROJECT / name for name in docs_site.PROJECT_PAGES)])
-every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(places.PROJECT)))
 CODES = documented.page("reference/codes.md")
 
 
-def is_shell(text: str) -> None:
-    subprocess.run(["sh", "-n"], input=text, text=True, check=True, capture_output=True)
-
-
-def is_toml(text: str) -> None:
-    tomllib.loads(text)
-
-
-READ: dict[str, Callable[[str], object]] = {
-    "sh": is_shell,
-    "python": ast.parse,
-    "json": json.loads,
-    "yaml": yaml.safe_load,
-    "toml": is_toml,
-}
-OF_ERRORS = {name for name in dir(errors) if name[0].isupper()} | {"Failure", "ValidationError", "__init__"}
-"""What is given a code by `code="…"`: errors and their base classes, gateways' failures, errors of forms."""
-NOT_PARSED = {"", "text", "diff", "typescript", "sql", "promql"}
-
-
+@pytest.mark.boots("zensical")
 def test_the_site_is_built_without_a_warning_and_served_on_loopback(tmp_path: Path) -> None:
     site = docs_site.build(tmp_path)
 
@@ -72,6 +46,7 @@ def test_the_site_is_built_without_a_warning_and_served_on_loopback(tmp_path: Pa
         children.stop(child)
 
 
+@pytest.mark.boots("zensical")
 def test_a_link_or_an_anchor_that_leads_nowhere_ends_the_build(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,31 +70,6 @@ def test_every_page_is_in_the_navigation_once() -> None:
     named = docs_site.pages_in_navigation()
     staged = [docs_site.staged_path(PurePosixPath(page.relative_to(places.PROJECT))) for page in PAGES]
     assert sorted(named) == sorted(map(str, staged))
-
-
-def test_links_between_docs_and_the_projects_pages_are_rewritten() -> None:
-    rewritten = docs_site.rewrite_links(
-        "[a](../CONTRIBUTING.md#tests) [b](laws.md) [c](../LICENSE) ![d](bench/x.svg) <https://x.org>\n"
-        "```sh\n[e](../CONTRIBUTING.md)\n```\n[f](adr/)",
-        PurePosixPath("docs/logs.md"),
-    )
-    assert rewritten == (
-        "[a](project/CONTRIBUTING.md#tests) [b](laws.md) c ![d](bench/x.svg) <https://x.org>\n"
-        "```sh\n[e](../CONTRIBUTING.md)\n```\n[f](adr/README.md)"
-    )
-    readme = docs_site.rewrite_links("[a](docs/laws.md#l1) [b](CHANGELOG.md)", PurePosixPath("README.md"))
-    assert readme == "[a](../laws.md#l1) [b](CHANGELOG.md)"
-
-
-@every_page
-def test_every_block_of_code_can_be_read(page: Path) -> None:
-    for block in documented.blocks(page.read_text()):
-        assert block.language in READ.keys() | NOT_PARSED, f"{page.name}:{block.line}: {block.language}"
-        if block.language in READ:
-            try:
-                READ[block.language](block.text)
-            except Exception as error:
-                pytest.fail(f"{page.name}:{block.line}: {error}")
 
 
 def test_what_a_page_shows_is_compared_with_gaps() -> None:
@@ -161,75 +111,3 @@ def test_every_code_of_the_api_is_explained_with_its_statuses() -> None:
         assert documented_codes[code] == expected
     of_calls = {code for code, found in documented_codes.items() if found}
     assert of_calls == statuses.keys() | beyond.keys()
-
-
-def test_every_code_in_the_apps_is_explained_and_no_other() -> None:
-    used = set().union(*(codes_in(path) for path in modules_of_the_apps()))
-    # The first two are defaults of which no use is left, the third is a queue ticket's status.
-    in_problems = {"error", "rejected", "failed"}
-    of_http = {
-        "malformed_json",
-        "unsupported_media_type",
-        "method_not_allowed",
-        "too_large",
-        "internal_error",
-    }
-    of_gateways = {
-        "insufficient_funds",
-        "gave_up",
-        "unknown_token",
-        "action_expired",
-        "authentication_failed",
-    }
-    assert rows_of_codes().keys() == (used - in_problems) | of_http | of_gateways
-
-
-def modules_of_the_apps() -> list[Path]:
-    return [
-        path
-        for app in reference.APPS
-        for path in (places.PROJECT / app).rglob("*.py")
-        if not {"tests", "migrations"} & set(path.parts)
-    ]
-
-
-def codes_in(path: Path) -> set[str]:
-    """The codes that a module gives to errors: `code="…"` of a call, and `code` of a class of errors."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        match node:
-            case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name), keywords=keywords):
-                if name in OF_ERRORS:
-                    found |= {
-                        one.value.value
-                        for one in keywords
-                        if one.arg == "code" and isinstance(one.value, ast.Constant)
-                    }
-            case ast.ClassDef(body=body):
-                found |= {
-                    line.value.value
-                    for line in body
-                    if isinstance(line, ast.Assign)
-                    and [getattr(target, "id", "") for target in line.targets] == ["code"]
-                    and isinstance(line.value, ast.Constant)
-                }
-    return {code for code in found if isinstance(code, str)}
-
-
-def test_the_generated_pages_name_every_call_setting_and_command() -> None:
-    """`make check` compares the text; this holds what the generator leaves out."""
-    pages = {name: (reference.FOLDER / name).read_text() for name in ("api.md", "settings.md", "commands.md")}
-    document = yaml.safe_load((DOCS / "openapi.yaml").read_text())
-    calls = [
-        f"`{method.upper()} {path}`"
-        for path, item in document["paths"].items()
-        for method in item.keys() & set(reference.METHODS)
-    ]
-    assert calls and all(f"| {call} |" in pages["api.md"] for call in calls)
-    example = (places.PROJECT / ".env.example").read_text()
-    settings = re.findall(r"^#([A-Z_]+)=", example, flags=re.MULTILINE)
-    assert re.findall(r"^\| `([A-Z_]+)` \|", pages["settings.md"], flags=re.MULTILINE) == settings
-    targets = re.findall(r"^([a-z-]+):", (places.PROJECT / "Makefile").read_text(), flags=re.MULTILINE)
-    assert re.findall(r"^\| `make ([a-z-]+)` \|", pages["commands.md"], flags=re.MULTILINE) == targets
-    commands = {path.stem for path in places.PROJECT.glob("*/management/commands/[a-z]*.py")}
-    assert set(re.findall(r"^### `(\w+)`", pages["commands.md"], flags=re.MULTILINE)) == commands

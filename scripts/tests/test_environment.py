@@ -4,11 +4,11 @@ import re
 import stat
 from pathlib import Path
 
-import environ
 import pytest
 
 from scripts.stack import SetupError, environment, places, processes
 from scripts.stack.instance import Instance
+from scripts.tests.cases import every_case
 
 
 @pytest.fixture
@@ -33,11 +33,6 @@ def test_an_empty_setting_leaves_the_default(sqlite: Instance):
     assert composed["METRICS_TOKEN"] == ""
 
 
-def test_another_settings_module_in_the_shell_is_not_taken(sqlite: Instance):
-    composed = environment.compose(sqlite, {"DJANGO_SETTINGS_MODULE": "blog.settings"})
-    assert composed["DJANGO_SETTINGS_MODULE"] == "shop.settings"
-
-
 def test_secrets_are_made_once_and_kept_from_others(sqlite: Instance):
     first, second = (environment.compose(sqlite, {}) for _ in range(2))
     names = ("SECRET_KEY", "WEBHOOK_SECRET_SIMULATOR", "EVENT_SECRET")
@@ -45,31 +40,6 @@ def test_secrets_are_made_once_and_kept_from_others(sqlite: Instance):
     assert len({first[name] for name in names}) == 3
     kept = sqlite.home / "secrets" / "secret-key"
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
-
-
-def test_the_simulators_follow_the_port(sqlite: Instance):
-    composed = environment.compose(sqlite, {})
-    assert composed["GATEWAY_URL"] == "http://127.0.0.1:8001"
-    assert composed["DATA_PLATFORM_URL"] == "http://127.0.0.1:8002"
-    assert composed["PARTNER_URL"] == "http://127.0.0.1:8003"
-
-
-def test_the_gateway_sends_webhooks_to_the_shop(sqlite: Instance):
-    words = processes.command("gateway", sqlite, environment.compose(sqlite, {}))
-    assert words[words.index("--webhook-url") + 1] == "http://127.0.0.1:8000/api/v1/webhooks/simulator"
-
-
-def test_the_sqlite_url_leads_into_the_state_folder_whatever_it_is_called(tmp_path: Path):
-    instance = Instance(home=tmp_path / "a b%20+c#d", port=8000, database="sqlite")
-    parsed = environ.Env.db_url_config(environment.compose(instance, {})["DATABASE_URL"])
-    assert parsed["NAME"] == str(instance.data / "firstcome.sqlite3")
-
-
-def test_the_mariadb_url_leads_to_its_socket(mariadb: Instance):
-    parsed = environ.Env.db_url_config(environment.compose(mariadb, {})["DATABASE_URL"])
-    assert parsed["ENGINE"] == "django.db.backends.mysql"
-    assert parsed["OPTIONS"] == {"unix_socket": str(mariadb.mariadb_socket)}
-    assert parsed["HOST"] == ""
 
 
 def test_only_servers_that_the_settings_point_to_are_started(mariadb: Instance):
@@ -83,12 +53,7 @@ def test_only_servers_that_the_settings_point_to_are_started(mariadb: Instance):
     assert stores(DATABASE_URL="mysql://u:p@proxy/shop", OWN_STORES="mariadb") == ["redis", "mariadb"]
 
 
-def test_the_database_gets_a_connection_for_each_web_thread(sqlite: Instance):
-    composed = environment.compose(sqlite, {"WEB_WORKERS": "4", "WEB_THREADS": "32"})
-    assert environment.connections_needed(composed) > 4 * 32
-
-
-@pytest.mark.parametrize(
+@every_case(
     ("name", "value"),
     [
         ("ORDER_HOLD_SECONDS", "abc"),
@@ -112,7 +77,7 @@ def test_every_numeric_setting_is_looked_at():
     assert floats <= {*environment.NUMBERS.split()}
 
 
-@pytest.mark.parametrize("value", ["many", "0", "-2", "2.5"])
+@every_case("value", ["many", "0", "-2", "2.5"])
 def test_a_count_that_is_none_is_reported(sqlite: Instance, value: str):
     with pytest.raises(SetupError, match=f"WEB_WORKERS={value} is not a number"):
         environment.compose(sqlite, {"WEB_WORKERS": value})

@@ -63,6 +63,7 @@ def seen(log: Path) -> list[Ahead]:
     ]
 
 
+@pytest.mark.boots("a process with a clock of its own")
 def test_the_wall_clock_jumps_and_no_other(printer: Popen[bytes], offset_file: Path, log: Path) -> None:
     wait_until(lambda: len(seen(log)) > 3)
     assert all(abs(ahead.wall) < CLOSE_SECONDS for ahead in seen(log))
@@ -74,6 +75,7 @@ def test_the_wall_clock_jumps_and_no_other(printer: Popen[bytes], offset_file: P
         assert -CLOSE_SECONDS < others <= 0
 
 
+@pytest.mark.boots("a process with a clock of its own")
 def test_sleeping_takes_as_long_as_before(printer: Popen[bytes], offset_file: Path, log: Path) -> None:
     wait_until(lambda: len(seen(log)) > 1)
     faketime.set_offset(offset_file, 300)
@@ -82,11 +84,6 @@ def test_sleeping_takes_as_long_as_before(printer: Popen[bytes], offset_file: Pa
     wait_until(lambda: len(seen(log)) >= lines + 10)
     instants = [ahead.printed_at for ahead in seen(log)[lines : lines + 10]]
     assert all(0.1 <= later - sooner < CLOSE_SECONDS for sooner, later in pairwise(instants))
-
-
-def test_only_a_module_can_be_run() -> None:
-    with pytest.raises(ValueError, match="not a module"):
-        faketime.command([sys.executable, "manage.py"])
 
 
 def test_a_missing_library_is_named_with_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

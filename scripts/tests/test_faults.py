@@ -37,42 +37,17 @@ def named(database: str, *, has_long_faults: bool) -> dict[str, FaultSeries]:
     return {series.name: series for series in found}
 
 
-def test_the_soak_adds_a_slow_gateway_and_a_wrong_clock() -> None:
-    assert list(named("mariadb", has_long_faults=False)) == ["web", "gateway"]
-    assert list(named("mariadb", has_long_faults=True)) == ["web", "gateway", "slow gateway", "clock jump"]
-
-
-def test_no_clock_jumps_where_the_database_has_the_clock_of_its_client() -> None:
-    assert list(named("sqlite", has_long_faults=True)) == ["web", "gateway", "slow gateway"]
-
-
 def test_a_seed_draws_the_same_faults_again() -> None:
     for series in named("mariadb", has_long_faults=True).values():
         assert drawn(series, seed="1") == drawn(series, seed="1")
         assert drawn(series, seed="1") != drawn(series, seed="2")
 
 
-def test_mariadb_is_struck_where_there_is_one() -> None:
-    struck = {
-        database: {fault.name for fault in drawn(named(database, has_long_faults=False)["gateway"], seed="1")}
-        for database in ("sqlite", "mariadb")
-    }
-    assert struck["mariadb"] - struck["sqlite"] == {"mariadb"}
-
-
-def test_the_long_faults_say_what_they_are_and_for_how_long() -> None:
-    found = named("mariadb", has_long_faults=True)
-    slow, jumps = (drawn(found[name], seed="1") for name in ("slow gateway", "clock jump"))
-    assert all(10 <= fault.seconds <= 25 for fault in slow)
-    assert all(15 <= fault.seconds <= 40 for fault in jumps)
-    assert str(Fault("slow", "gateway", 12.3)) == "slow gateway for 12.3 s"
-    assert {str(fault).partition(" for ")[0] for fault in jumps} == {"jump the clock of a second worker"}
-
-
 def instance_of(gateway: Simulator, home: Path) -> Instance:
     return Instance(home=home, port=gateway.port - 1, database="sqlite")
 
 
+@pytest.mark.boots("a simulator, a worker with a Redis, or RabbitMQ")
 def test_every_call_to_a_slow_gateway_takes_2600_ms_and_then_no_longer(tmp_path: Path) -> None:
     with running("gateway", tmp_path, "--latency-ms", "0") as gateway:
         with faults.lasting(Fault("slow", "gateway", 1), instance_of(gateway, tmp_path)):
@@ -82,6 +57,7 @@ def test_every_call_to_a_slow_gateway_takes_2600_ms_and_then_no_longer(tmp_path:
         assert gateway.get("/latency")[1]["ms"] is None
 
 
+@pytest.mark.boots("a simulator, a worker with a Redis, or RabbitMQ")
 def test_a_gateway_that_dies_while_it_is_slow_is_not_slow_any_more(tmp_path: Path) -> None:
     with ExitStack() as stack:
         with running("gateway", tmp_path, "--latency-ms", "0") as gateway:
@@ -124,6 +100,7 @@ def stack(tmp_path: Path) -> Iterator[Instance]:
         yield instance
 
 
+@pytest.mark.boots("a simulator, a worker with a Redis, or RabbitMQ")
 def test_a_second_worker_starts_with_the_right_time_and_then_is_five_minutes_ahead(stack: Instance) -> None:
     log = stack.logs / "clock-jump-worker.log"
     began = datetime.now().astimezone()
@@ -150,6 +127,7 @@ def test_a_second_worker_starts_with_the_right_time_and_then_is_five_minutes_ahe
     assert logged()[-1] - began < timedelta(seconds=clock_jump.JUMP_SECONDS + 120)
 
 
+@pytest.mark.boots("a simulator, a worker with a Redis, or RabbitMQ")
 def test_a_broker_answers_again_after_each_of_its_faults(rabbitmq_process: OwnRabbitMQ) -> None:
     series = faults.broker_series(rabbitmq_process, pauses=PAUSES)
     assert {fault.sort for fault in drawn(series, seed="1")} == {"kill", "freeze", "down"}

@@ -7,10 +7,10 @@ import pytest
 from django.conf import LazySettings
 from django.core.management import CommandError, call_command
 from django.db import connection
-from django.db.models import F, Max, Min
+from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
-from coupons.models import Campaign, Coupon
+from coupons.models import Coupon
 from inventory.models import Product
 from orders.models import Order, OrderLine, Saga, SagaLog
 from orders.tests import buying
@@ -72,18 +72,6 @@ def test_two_threads_find_what_one_does(book: Path, printed: list[str]) -> None:
     assert [report.law for report in laws.audit_in_parallel() if not report.holds] == ["L5"]
 
 
-def test_each_campaign_adds_up(printed: list[str]) -> None:
-    filling.fill_coupons(430, campaigns=4, say=printed.append)
-    for campaign in Campaign.objects.annotate(first=Min("coupons__position"), last=Max("coupons__position")):
-        assert (campaign.first, campaign.last, campaign.issued) == (
-            1,
-            campaign.coupons.count(),
-            campaign.issued,
-        )
-        assert campaign.issued == campaign.last <= campaign.quantity
-    assert JournalLine.objects.filter(what="coupon.issued", delivery="delivered").count() == 430
-
-
 def test_orders_end_in_all_ways_with_their_charges(book: Path, printed: list[str]) -> None:
     filling.fill_orders(700, book=book, say=printed.append)
     ended = {status: Order.objects.filter(status=status).count() for status in Order.Status.values}
@@ -119,14 +107,6 @@ def test_each_order_leaves_the_rows_that_a_real_one_does(book: Path, printed: li
     assert Entry.objects.filter(account=wallet).latest("id").balance_after_amount == wallet.balance_amount
     told_of = set(JournalLine.objects.filter(order_id=filled.id).values_list("what", flat=True))
     assert {"order.placed", "charge_card.done", "stock.sold", "order.paid"} <= told_of
-
-
-def test_filling_once_more_adds_to_what_is_there(book: Path, printed: list[str]) -> None:
-    for _ in range(2):
-        filling.fill_coupons(30, campaigns=3, say=printed.append)
-        filling.fill_orders(60, book=book, say=printed.append)
-    assert (Coupon.objects.filter(status="issued").count(), Order.objects.count()) == (60, 120)
-    assert buying.broken_laws() == []
 
 
 def test_filled_orders_come_after_those_that_were_there(book: Path, printed: list[str]) -> None:

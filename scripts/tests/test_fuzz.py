@@ -16,6 +16,7 @@ from scripts.fuzz.findings import Findings, is_server_error
 from scripts.fuzz.raw_requests import RawRequest
 from scripts.stack import instance as instances
 from scripts.stack import ports, process_identity
+from scripts.tests.cases import every_case
 
 SECONDS = 20
 CALLERS = Callers(tokens={"anonymous": "", "customer": "a.b.c"}, leaving="", existing={})
@@ -64,6 +65,7 @@ def answering(text: bytes) -> Callable[[socket.socket], None]:
     return answer
 
 
+@pytest.mark.boots("a whole shop, or sleep")
 def test_the_shop_answers_a_fuzz_of_20_seconds_without_a_finding(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -120,7 +122,7 @@ def test_a_port_on_which_nothing_listens_is_a_finding(monkeypatch: pytest.Monkey
     assert list(send_to(ports.free(), monkeypatch).found) == ["the shop takes no connection"]
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("status", "head", "expected"),
     [
         (503, "Retry-After: 1", False),
@@ -136,6 +138,7 @@ def test_of_all_5xx_only_a_503_that_says_when_to_come_back_is_no_failure(
     assert is_server_error(status, head) is expected
 
 
+@pytest.mark.boots("a whole shop, or sleep")
 def test_a_process_that_died_is_a_finding(tmp_path: Path):
     own = {**os.environ, process_identity.MARK: str(tmp_path)}
     with subprocess.Popen(["sleep", "60"], env=own) as process:

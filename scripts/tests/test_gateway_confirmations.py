@@ -1,23 +1,21 @@
 """The simulator's page for the card's owner: two buttons, one end, and a webhook about it."""
 
-import sqlite3
 import uuid
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from scripts.stack import ports
-from scripts.tests.simulator import POOL, Simulator, running, wait_until
+from scripts.tests.simulator import POOL, Simulator, running, serving, wait_until
 
 ENDS = {"approve": ("succeeded", 201), "refuse": ("declined", 402)}
 
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
-    with running("gateway", tmp_path_factory.mktemp("gateway"), "--latency-ms", "0") as started:
+    with serving("gateway", tmp_path_factory.mktemp("gateway"), "--latency-ms", "0") as started:
         yield started
 
 
@@ -121,14 +119,7 @@ def test_forms_and_addresses_that_are_none_end_nothing(gateway: Simulator, key: 
     assert found(gateway, key)["status"] == "pending"
 
 
-def test_a_card_that_needs_no_owner_can_not_be_ended_on_a_page(gateway: Simulator, key: str) -> None:
-    fields = {"token": "tok_webhook", "amount": 5, "currency": "KRW"}
-    _, made = gateway.post("/charges", fields, key=key)
-    assert "next_action" not in made
-    press(f"http://{ports.HOST}:{gateway.port}/3ds/{made['id']}", "refuse")
-    wait_until(lambda: found(gateway, key)["status"] == "succeeded")
-
-
+@pytest.mark.boots("a gateway simulator that is killed")
 def test_without_a_decision_it_is_declined_after_a_while_also_after_a_kill(tmp_path: Path) -> None:
     options = ["--latency-ms", "0", "--action-seconds", "1", "--public-url", "https://pay.example/"]
     with running("gateway", tmp_path, *options) as gateway:
@@ -143,7 +134,7 @@ def test_without_a_decision_it_is_declined_after_a_while_also_after_a_kill(tmp_p
 
 
 def test_the_end_is_written_together_with_its_webhook(tmp_path: Path) -> None:
-    with running("gateway", tmp_path, "--latency-ms", "0") as gateway:
+    with serving("gateway", tmp_path, "--latency-ms", "0") as gateway:
         urls = {key: charge(gateway, key)[1]["next_action"]["url"] for key in ENDS}
         for decision, url in urls.items():
             press(url, decision)
@@ -152,13 +143,3 @@ def test_the_end_is_written_together_with_its_webhook(tmp_path: Path) -> None:
             ("charge.succeeded", "approve"),
             ("charge.declined", "refuse"),
         ]
-
-
-def test_a_book_of_an_earlier_release_is_opened(tmp_path: Path) -> None:
-    with running("gateway", tmp_path, "--latency-ms", "0") as gateway:
-        gateway.post("/charges", {"token": "tok_ok", "amount": 5, "currency": "KRW"}, key="old")
-    with closing(sqlite3.connect(tmp_path / "book.sqlite3")) as book, book:
-        book.execute("DROP TABLE confirmations")
-    with running("gateway", tmp_path, "--latency-ms", "0") as gateway:
-        assert charge(gateway, "new")[0] == 202
-        assert found(gateway, "old")["status"] == "succeeded"

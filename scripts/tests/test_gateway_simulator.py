@@ -1,19 +1,16 @@
-"""The gateway simulator: what each card token ends in, and a book that no crash and no repeat can bend."""
+"""The gateway simulator: what each card token ends in, and a book that no repeat and no race can bend."""
 
 import asyncio
 import socket
 import sqlite3
-import subprocess
-import sys
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
-from signal import SIGINT, SIGTERM
 from typing import Any
 
 import orjson
@@ -22,16 +19,16 @@ import urllib3
 
 from scripts.simulators import process
 from scripts.stack import ports
-from scripts.tests.simulator import Simulator, everything, launch, running, wait_until
+from scripts.tests.simulator import Simulator, everything, serving, wait_until
 
 CHARGE_FIELDS = {"id", "key", "order", "status", "amount", "refunded_amount", "currency", "created_at"}
-IMPATIENT = urllib3.Timeout(total=0.5)
-ENDS_WITHIN = 2
+IMPATIENT = urllib3.Timeout(total=0.3)
+SLOW_MS = 150
 
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
-    with running("gateway", tmp_path_factory.mktemp("gateway"), "--latency-ms", "0") as started:
+    with serving("gateway", tmp_path_factory.mktemp("gateway"), "--latency-ms", "0") as started:
         yield started
 
 
@@ -61,7 +58,7 @@ def gets_no_answer(gateway: Simulator, key: str, token: str) -> None:
 # What each token ends in
 
 
-def test_tok_ok_is_charged(gateway: Simulator, key: str) -> None:
+def test_tok_ok_is_charged_and_without_an_order_it_is_a_top_up(gateway: Simulator, key: str) -> None:
     status, made = charge(gateway, key, "tok_ok", amount=700, order="order-of-tok-ok")
     assert status == 201
     assert set(made) == CHARGE_FIELDS
@@ -72,69 +69,62 @@ def test_tok_ok_is_charged(gateway: Simulator, key: str) -> None:
     assert {**made, **wanted, "refunded_amount": 0} == made
     assert found(gateway, key) == [made]
     assert gateway.get("/charges", order="order-of-tok-ok")[1]["results"] == [made]
-
-
-def test_a_charge_without_an_order_is_a_top_up(gateway: Simulator, key: str) -> None:
+    assert gateway.call("GET", f"/charges?key={key}&order=")[1]["results"] == [made], "filters nothing"
     without = {name: value for name, value in asked("tok_ok").items() if name != "order"}
-    assert gateway.post("/charges", without, key=key)[1]["order"] is None
-    assert charge(gateway, key, "tok_ok", order=None)[0] == 201
+    assert gateway.post("/charges", without, key=f"{key}-2")[1]["order"] is None
 
 
-@pytest.mark.parametrize(
-    ("token", "code"), [("tok_declined", "card_declined"), ("tok_insufficient_funds", "insufficient_funds")]
-)
-def test_a_refused_card_is_refused_finally(gateway: Simulator, key: str, token: str, code: str) -> None:
-    status, made = charge(gateway, key, token)
-    assert (status, made["status"], made["failure"]["code"]) == (402, "declined", code)
-    assert charge(gateway, key, token) == (402, made)
-    assert found(gateway, key) == [made]
-    assert gateway.post("/charges/cancel", {"key": key}) == (200, made)
+def test_a_refused_card_is_refused_finally(gateway: Simulator, key: str) -> None:
+    for token, code in (
+        ("tok_declined", "card_declined"),
+        ("tok_insufficient_funds", "insufficient_funds"),
+    ):
+        status, made = charge(gateway, key + token, token)
+        assert (status, made["status"], made["failure"]["code"]) == (402, "declined", code)
+        assert charge(gateway, key + token, token) == (402, made)
+        assert found(gateway, key + token) == [made]
+        assert gateway.post("/charges/cancel", {"key": key + token}) == (200, made)
 
 
-def test_tok_error_fails_each_time_and_charges_nothing(gateway: Simulator, key: str) -> None:
-    for _ in range(5):
-        assert charge(gateway, key, "tok_error")[0] == 500
-    assert found(gateway, key) == []
-
-
-def test_tok_flaky_fails_twice_with_a_key_then_charges(gateway: Simulator, key: str) -> None:
-    statuses = [charge(gateway, key, "tok_flaky")[0] for _ in range(4)]
-    assert statuses == [500, 500, 201, 201]
+def test_tok_error_fails_each_time_and_tok_flaky_twice_with_a_key(gateway: Simulator, key: str) -> None:
+    assert [charge(gateway, f"{key}-e", "tok_error")[0] for _ in range(5)] == [500] * 5
+    assert found(gateway, f"{key}-e") == []
+    assert charge(gateway, f"{key}-e", "tok_ok")[0] == 422, "a key is bound to its body nevertheless"
+    assert [charge(gateway, key, "tok_flaky")[0] for _ in range(4)] == [500, 500, 201, 201]
     assert [row["status"] for row in found(gateway, key)] == ["succeeded"]
 
 
-def test_tok_slow_is_pending_for_two_seconds_then_charged(gateway: Simulator, key: str) -> None:
+def test_tok_slow_is_pending_for_two_seconds_then_charged_though_its_client_left_unless_it_is_cancelled(
+    gateway: Simulator, key: str
+) -> None:
     with ThreadPoolExecutor() as pool:
         began = time.monotonic()
         first = pool.submit(charge, gateway, key, "tok_slow")
-        wait_until(lambda: bool(found(gateway, key)))
-        assert found(gateway, key)[0]["status"] == "pending"
-        assert charge(gateway, key, "tok_slow") == (202, found(gateway, key)[0])
+        cancelled = pool.submit(charge, gateway, f"{key}-cancelled", "tok_slow", amount=300)
+        gets_no_answer(gateway, f"{key}-left", "tok_slow")
+        [pending] = found(gateway, key)
+        assert pending["status"] == found(gateway, f"{key}-left")[0]["status"] == "pending"
+        assert charge(gateway, key, "tok_slow") == (202, pending)
+        refund = {"charge": pending["id"], "amount": 1}
+        assert gateway.post("/refunds", refund, key=key)[1]["code"] == "refund_exceeds_charge"
+        status, ended = gateway.post("/charges/cancel", {"key": f"{key}-cancelled"})
+        assert (status, ended["status"], ended["amount"]) == (200, "cancelled", 300)
         status, made = first.result()
-    assert time.monotonic() - began >= 2
+        assert time.monotonic() - began >= 2
+        refusal = cancelled.result()
     assert (status, made["status"]) == (201, "succeeded")
     assert charge(gateway, key, "tok_slow") == (201, made)
+    assert (refusal[0], refusal[1]["code"], refusal[1]["charge"]) == (409, "key_cancelled", ended)
+    assert found(gateway, f"{key}-cancelled") == [ended]
+    wait_until(lambda: found(gateway, f"{key}-left")[0]["status"] == "succeeded")
 
 
-def test_tok_slow_is_charged_when_its_client_leaves(gateway: Simulator, key: str) -> None:
-    gets_no_answer(gateway, key, "tok_slow")
-    assert [row["status"] for row in found(gateway, key)] == ["pending"]
-    wait_until(lambda: found(gateway, key)[0]["status"] == "succeeded")
-
-
-def test_tok_timeout_charged_is_charged_and_never_answers(gateway: Simulator, key: str) -> None:
-    gets_no_answer(gateway, key, "tok_timeout_charged")
-    wait_until(lambda: bool(found(gateway, key)))
-    [made] = found(gateway, key)
-    assert made["status"] == "succeeded"
-    gets_no_answer(gateway, key, "tok_timeout_charged")
-    assert found(gateway, key) == [made]
-
-
-def test_tok_timeout_lost_is_not_charged_and_never_answers(gateway: Simulator, key: str) -> None:
-    gets_no_answer(gateway, key, "tok_timeout_lost")
-    gets_no_answer(gateway, key, "tok_timeout_lost")
-    assert found(gateway, key) == []
+def test_the_timeout_tokens_never_answer_and_one_of_them_is_charged(gateway: Simulator, key: str) -> None:
+    for token, charges in (("tok_timeout_charged", 1), ("tok_timeout_lost", 0)):
+        for _ in range(2):
+            gets_no_answer(gateway, key + token, token)
+            wait_until(lambda token=token, charges=charges: len(found(gateway, key + token)) == charges)
+    assert found(gateway, f"{key}tok_timeout_charged")[0]["status"] == "succeeded"
 
 
 def test_tok_refund_fails_twice_then_is_refunded(gateway: Simulator, key: str) -> None:
@@ -175,7 +165,7 @@ def test_many_that_wait_without_an_answer_delay_no_other(gateway: Simulator, key
         assert charge(gateway, key, "tok_ok")[0] == 201
 
 
-# Repeated keys
+# Keys
 
 
 def test_a_key_with_another_body_is_refused(gateway: Simulator, key: str) -> None:
@@ -186,12 +176,6 @@ def test_a_key_with_another_body_is_refused(gateway: Simulator, key: str) -> Non
     assert found(gateway, key) == [made]
 
 
-def test_a_key_that_charged_nothing_is_still_bound_to_its_body(gateway: Simulator, key: str) -> None:
-    assert charge(gateway, key, "tok_error")[0] == 500
-    assert charge(gateway, key, "tok_ok")[0] == 422
-    assert found(gateway, key) == []
-
-
 def test_one_key_sent_50_times_at_once_is_charged_once(gateway: Simulator, key: str) -> None:
     with ThreadPoolExecutor(50) as pool:
         answers = list(pool.map(lambda _: charge(gateway, key, "tok_ok"), range(50)))
@@ -200,31 +184,16 @@ def test_one_key_sent_50_times_at_once_is_charged_once(gateway: Simulator, key: 
     assert len(found(gateway, key)) == 1
 
 
-# Cancelling by key
-
-
-@pytest.mark.parametrize("token", ["tok_ok", "tok_error", "tok_flaky", "tok_slow", "tok_timeout_lost"])
-def test_a_cancelled_key_is_never_charged(gateway: Simulator, key: str, token: str) -> None:
-    status, cancelled = gateway.post("/charges/cancel", {"key": key})
-    assert (status, cancelled["status"], cancelled["amount"]) == (200, "cancelled", 0)
-    assert gateway.post("/charges/cancel", {"key": key}) == (200, cancelled)
-    status, refusal = charge(gateway, key, token)
-    assert (status, refusal["code"], refusal["charge"]) == (409, "key_cancelled", cancelled)
-    assert found(gateway, key) == [cancelled]
-
-
-def test_a_slow_charge_that_is_cancelled_meanwhile_never_lands(gateway: Simulator, key: str) -> None:
-    with ThreadPoolExecutor() as pool:
-        first = pool.submit(charge, gateway, key, "tok_slow", amount=300)
-        wait_until(lambda: bool(found(gateway, key)))
-        status, cancelled = gateway.post("/charges/cancel", {"key": key})
-        assert (status, cancelled["status"], cancelled["amount"]) == (200, "cancelled", 300)
-        status, refusal = first.result()
-    assert (status, refusal["code"], refusal["charge"]) == (409, "key_cancelled", cancelled)
-    assert found(gateway, key) == [cancelled]
-
-
-def test_what_is_charged_can_not_be_cancelled(gateway: Simulator, key: str) -> None:
+def test_a_cancelled_key_is_never_charged_and_what_is_charged_is_not_cancelled(
+    gateway: Simulator, key: str
+) -> None:
+    for token in ("tok_ok", "tok_error", "tok_flaky", "tok_slow", "tok_timeout_lost"):
+        status, cancelled = gateway.post("/charges/cancel", {"key": key + token})
+        assert (status, cancelled["status"], cancelled["amount"]) == (200, "cancelled", 0)
+        assert gateway.post("/charges/cancel", {"key": key + token}) == (200, cancelled)
+        status, refusal = charge(gateway, key + token, token)
+        assert (status, refusal["code"], refusal["charge"]) == (409, "key_cancelled", cancelled), token
+        assert found(gateway, key + token) == [cancelled]
     made = charge(gateway, key, "tok_ok")[1]
     status, refusal = gateway.post("/charges/cancel", {"key": key})
     assert (status, refusal["code"], refusal["charge"]) == (409, "already_charged", made)
@@ -257,52 +226,24 @@ def test_refunds_never_exceed_the_charge(gateway: Simulator, key: str) -> None:
     assert found(gateway, key)[0]["refunded_amount"] == 100
     amounts = [row["amount"] for row in gateway.get("/refunds", charge=made["id"])[1]["results"]]
     assert amounts == [30, 30, 30, 10]
+    declined = charge(gateway, f"{key}-declined", "tok_declined")[1]
+    for charge_id, code in ((declined["id"], "refund_exceeds_charge"), ("ch_nobody", "charge_not_found")):
+        asked_back = {"charge": charge_id, "amount": 1}
+        assert gateway.post("/refunds", asked_back, key=f"{key}-{code}")[1]["code"] == code
 
 
 def test_a_repeated_refund_is_made_once(gateway: Simulator, key: str) -> None:
     made = charge(gateway, key, "tok_ok", amount=100)[1]
     asked_back = {"charge": made["id"], "amount": 60}
     status, first = gateway.post("/refunds", asked_back, key=key)
-    assert status == 201
-    assert set(first) == {"id", "key", "charge", "amount", "status", "created_at"}
-    assert (first["key"], first["charge"], first["amount"], first["status"]) == (
-        key,
-        made["id"],
-        60,
-        "succeeded",
-    )
+    assert (status, set(first)) == (201, {"id", "key", "charge", "amount", "status", "created_at"})
+    assert {**first, **asked_back, "key": key, "status": "succeeded"} == first
     assert gateway.post("/refunds", asked_back, key=key) == (201, first)
     assert gateway.post("/refunds", {**asked_back, "amount": 1}, key=key)[1]["code"] == "key_reused"
     assert gateway.get("/refunds", key=key)[1]["results"] == [first]
 
 
-@pytest.mark.parametrize("token", ["tok_declined", "tok_slow"])
-def test_only_what_was_charged_is_refunded(gateway: Simulator, key: str, token: str) -> None:
-    with ThreadPoolExecutor() as pool:
-        pool.submit(charge, gateway, key, token)
-        wait_until(lambda: bool(found(gateway, key)))
-        status, refusal = gateway.post(
-            "/refunds", {"charge": found(gateway, key)[0]["id"], "amount": 1}, key=key
-        )
-    assert (status, refusal["code"]) == (409, "refund_exceeds_charge")
-
-
-def test_an_unknown_charge_is_not_refunded(gateway: Simulator, key: str) -> None:
-    status, refusal = gateway.post("/refunds", {"charge": "ch_nobody", "amount": 1}, key=key)
-    assert (status, refusal["code"]) == (404, "charge_not_found")
-
-
 # Lists and sums
-
-
-def test_pages_walk_the_whole_book_oldest_first(tmp_path: Path) -> None:
-    with running("gateway", tmp_path, "--latency-ms", "0") as gateway:
-        keys = [f"key-{number}" for number in range(25)]
-        for one in keys:
-            charge(gateway, one, "tok_ok")
-        assert [row["key"] for row in everything(gateway, "/charges", limit=10)] == keys
-        assert [row["key"] for row in everything(gateway, "/charges", limit=5)] == keys
-        assert gateway.get("/charges", limit=25)[1]["next"] is None
 
 
 def test_pages_of_a_filtered_list_go_on_after_the_id_in_next_and_end_with_what_was_added(
@@ -321,7 +262,7 @@ def test_pages_of_a_filtered_list_go_on_after_the_id_in_next_and_end_with_what_w
 
 
 def test_a_list_without_pages_is_the_whole_book(tmp_path: Path) -> None:
-    with running("gateway", tmp_path, "--latency-ms", "0") as gateway:
+    with serving("gateway", tmp_path, "--latency-ms", "0") as gateway:
         with closing(sqlite3.connect(tmp_path / "book.sqlite3")) as book, book:
             book.executemany(
                 "INSERT INTO charges (id, key, token, amount, currency, status, created_at)"
@@ -330,11 +271,8 @@ def test_a_list_without_pages_is_the_whole_book(tmp_path: Path) -> None:
             )
         status, whole = gateway.get("/charges")
         assert (status, list(whole), len(whole["results"])) == (200, ["results"], 10_500)
-
-
-def test_empty_filters_filter_nothing(gateway: Simulator, key: str) -> None:
-    made = charge(gateway, key, "tok_ok")[1]
-    assert gateway.call("GET", f"/charges?key={key}&order=")[1]["results"] == [made]
+        keys = [row["key"] for row in everything(gateway, "/charges", limit=4_000)]
+        assert keys == [f"key-{number}" for number in range(10_500)], "pages walk it oldest first"
 
 
 def test_the_charges_of_a_period_are_those_from_its_start_to_before_its_end(gateway: Simulator) -> None:
@@ -353,17 +291,8 @@ def test_the_charges_of_a_period_are_those_from_its_start_to_before_its_end(gate
     assert listed(created_from=in_seoul) == keys[1:]
 
 
-@pytest.mark.parametrize("name", ["created_from", "created_to"])
-@pytest.mark.parametrize(
-    "moment", ["yesterday", "2026-01-01", "2026-01-01T00:00:00", "0001-01-01T00:00:00+09:00"]
-)
-def test_a_period_that_can_not_be_read_is_refused(gateway: Simulator, name: str, moment: str) -> None:
-    status, refusal = gateway.get("/charges", **{name: moment})
-    assert (status, refusal["code"], refusal["field"]) == (400, "invalid", name)
-
-
 def test_the_summary_counts_what_succeeded_only(tmp_path: Path) -> None:
-    with running("gateway", tmp_path, "--latency-ms", "0") as gateway:
+    with serving("gateway", tmp_path, "--latency-ms", "0") as gateway:
         nothing = {"charged_amount": 0, "refunded_amount": 0, "charges": 0, "refunds": 0}
         assert gateway.get("/summary") == (200, nothing)
         first = charge(gateway, "a", "tok_ok", amount=1000)[1]
@@ -382,22 +311,13 @@ def test_the_summary_counts_what_succeeded_only(tmp_path: Path) -> None:
 GOOD = asked("tok_ok")
 BAD_AMOUNTS: list[Any] = [0, -1, 1.0, 1.5, "1", True, None, [], 2**63, 10**13]
 BAD_CHARGES = [
-    b"",
-    b"{",
-    b"[]",
-    b'"tok_ok"',
-    b"\xff\xfe",
-    b"[" * 10_000,
-    b'{"a":' * 10_000,
+    *(b"", b"{", b"[]", b'"tok_ok"', b"\xff\xfe", b"[" * 10_000, b'{"a":' * 10_000),
     *(orjson.dumps({**GOOD, "amount": amount}) for amount in BAD_AMOUNTS),
-    orjson.dumps(GOOD).replace(b"1000", b"1e400"),
-    orjson.dumps(GOOD).replace(b"1000", b"NaN"),
-    orjson.dumps(GOOD).replace(b"1000", b"9" * 400),
+    *(orjson.dumps(GOOD).replace(b"1000", number) for number in (b"1e400", b"NaN", b"9" * 400)),
     *(
         orjson.dumps({name: GOOD[name] for name in GOOD if name != absent})
         for absent in ("token", "amount", "currency")
     ),
-    orjson.dumps({**GOOD, "token": "tok_nobody"}),
     orjson.dumps({**GOOD, "token": ["tok_ok"]}),
     orjson.dumps({**GOOD, "currency": "won"}),
     orjson.dumps({**GOOD, "order": 7}),
@@ -405,45 +325,43 @@ BAD_CHARGES = [
 ]
 
 
-@pytest.mark.parametrize("body", BAD_CHARGES, ids=range(len(BAD_CHARGES)))
-def test_a_bad_charge_is_refused_and_leaves_no_trace(gateway: Simulator, key: str, body: bytes) -> None:
-    status, refusal = gateway.call("POST", "/charges", body=body, headers={"Idempotency-Key": key})
-    assert status == 400
-    assert refusal["code"] in {"malformed_json", "invalid", "unknown_token"}
+def test_a_bad_charge_is_refused_and_leaves_no_trace(gateway: Simulator, key: str) -> None:
+    accepted = []
+    for body in BAD_CHARGES:
+        status, refusal = gateway.call("POST", "/charges", body=body, headers={"Idempotency-Key": key})
+        if status != 400 or refusal["code"] not in {"malformed_json", "invalid"}:
+            accepted.append((body, status))
+    for token in ("tok_nobody", "tok_", "TOK_OK"):
+        status, refusal = charge(gateway, key, token)
+        if (status, refusal["code"]) != (400, "unknown_token"):
+            accepted.append((token, status))
+    assert accepted == []
     assert charge(gateway, key, "tok_ok")[0] == 201
 
 
-def test_an_unknown_token_has_a_code_of_its_own(gateway: Simulator, key: str) -> None:
-    for token in ("tok_nobody", "tok_", "TOK_OK"):
-        status, refusal = charge(gateway, key, token)
-        assert (status, refusal["code"]) == (400, "unknown_token")
+def test_bad_keys_refunds_and_cancels_are_refused(gateway: Simulator, key: str) -> None:
+    for path in ("/charges", "/refunds"):
+        fields = {**GOOD, "charge": "ch_nobody"}
+        assert gateway.post(path, fields)[1]["code"] == "idempotency_key_missing"
+        assert gateway.post(path, fields, key="k" * 256)[1]["code"] == "idempotency_key_invalid"
+        assert gateway.post(path, fields, key="k\xe9y")[1]["code"] == "idempotency_key_invalid"
+    refunds: list[Any] = [{}, {"charge": "ch_1"}, {"amount": 1}, {"charge": 1, "amount": 1}, [], 7]
+    assert [one for one in refunds if gateway.post("/refunds", one, key=key)[0] != 400] == []
+    cancels: list[Any] = [{}, {"key": ""}, {"key": 7}, {"key": None}, []]
+    assert [one for one in cancels if gateway.post("/charges/cancel", one)[0] != 400] == []
 
 
-@pytest.mark.parametrize("path", ["/charges", "/refunds"])
-def test_a_key_is_required_and_printable(gateway: Simulator, path: str) -> None:
-    fields = {**GOOD, "charge": "ch_nobody"}
-    assert gateway.post(path, fields)[1]["code"] == "idempotency_key_missing"
-    assert gateway.post(path, fields, key="k" * 256)[1]["code"] == "idempotency_key_invalid"
-    assert gateway.post(path, fields, key="k\xe9y")[1]["code"] == "idempotency_key_invalid"
-
-
-@pytest.mark.parametrize("fields", [{}, {"charge": "ch_1"}, {"amount": 1}, {"charge": 1, "amount": 1}, [], 7])
-def test_a_bad_refund_is_refused(gateway: Simulator, key: str, fields: Any) -> None:
-    assert gateway.post("/refunds", fields, key=key)[0] == 400
-
-
-@pytest.mark.parametrize("fields", [{}, {"key": ""}, {"key": 7}, {"key": None}, []])
-def test_a_bad_cancel_is_refused(gateway: Simulator, fields: Any) -> None:
-    assert gateway.post("/charges/cancel", fields)[0] == 400
-
-
-@pytest.mark.parametrize(
-    "query", ["limit=0", "limit=10001", "limit=x", "limit=-1", "after=ch_nobody", "kye=a"]
-)
-@pytest.mark.parametrize("path", ["/charges", "/refunds"])
-def test_a_bad_query_is_refused_rather_than_listing_all(gateway: Simulator, path: str, query: str) -> None:
-    status, refusal = gateway.call("GET", f"{path}?{query}")
-    assert (status, refusal["code"]) == (400, "invalid")
+def test_a_bad_query_is_refused_rather_than_listing_all(gateway: Simulator) -> None:
+    queries = ["limit=0", "limit=10001", "limit=x", "limit=-1", "after=ch_nobody", "kye=a"]
+    moments = ["yesterday", "2026-01-01", "2026-01-01T00:00:00", "0001-01-01T00:00:00%2B09:00"]
+    addresses = [f"{path}?{query}" for path in ("/charges", "/refunds") for query in queries]
+    addresses += [f"/charges?{name}={one}" for name in ("created_from", "created_to") for one in moments]
+    answers = {address: gateway.call("GET", address) for address in addresses}
+    assert {
+        address: status
+        for address, (status, refusal) in answers.items()
+        if (status, refusal.get("code")) != (400, "invalid")
+    } == {}
 
 
 def test_paths_methods_and_sizes_are_kept_to(gateway: Simulator, key: str) -> None:
@@ -455,104 +373,7 @@ def test_paths_methods_and_sizes_are_kept_to(gateway: Simulator, key: str) -> No
     assert gateway.get("/healthz") == (200, {"status": "ok"})
 
 
-# The process
-
-
-def test_a_killed_gateway_forgets_nothing(tmp_path: Path) -> None:
-    with running("gateway", tmp_path, "--latency-ms", "0") as gateway:
-        charged = charge(gateway, "ok", "tok_ok", amount=100)
-        declined = charge(gateway, "declined", "tok_declined")
-        assert charge(gateway, "flaky", "tok_flaky")[0] == 500
-        assert charge(gateway, "error", "tok_error")[0] == 500
-        gets_no_answer(gateway, "charged", "tok_timeout_charged")
-        cancelled = gateway.post("/charges/cancel", {"key": "cancelled"})
-        refunded = gateway.post("/refunds", {"charge": charged[1]["id"], "amount": 40}, key="refund")
-        book = everything(gateway, "/charges"), everything(gateway, "/refunds"), gateway.get("/summary")
-        gateway.child.kill()
-        gateway.child.wait()
-    with running("gateway", tmp_path, "--latency-ms", "0", port=gateway.port) as again:
-        assert (everything(again, "/charges"), everything(again, "/refunds"), again.get("/summary")) == book
-        assert charge(again, "ok", "tok_ok", amount=100)[1] == {**charged[1], "refunded_amount": 40}
-        assert charge(again, "declined", "tok_declined") == declined
-        assert [charge(again, "flaky", "tok_flaky")[0] for _ in range(2)] == [500, 201]
-        assert charge(again, "error", "tok_ok")[0] == 422
-        assert again.post("/charges/cancel", {"key": "cancelled"}) == cancelled
-        assert again.post("/refunds", {"charge": charged[1]["id"], "amount": 40}, key="refund") == refunded
-
-
-def test_a_slow_charge_is_settled_by_the_next_process(tmp_path: Path) -> None:
-    with running("gateway", tmp_path) as gateway, ThreadPoolExecutor() as pool:
-        pool.submit(charge, gateway, "slow", "tok_slow")
-        wait_until(lambda: bool(found(gateway, "slow")))
-        gateway.child.kill()
-        gateway.child.wait()
-    with closing(sqlite3.connect(tmp_path / "book.sqlite3")) as book:
-        assert book.execute("SELECT key, status FROM charges").fetchall() == [("slow", "pending")]
-    with running("gateway", tmp_path) as again:
-        wait_until(lambda: found(again, "slow")[0]["status"] == "succeeded")
-
-
-def test_whatever_was_answered_before_a_kill_is_in_the_book(tmp_path: Path) -> None:
-    with running("gateway", tmp_path, "--latency-ms", "2") as gateway, ThreadPoolExecutor(16) as pool:
-        charging = [pool.submit(charge, gateway, f"key-{number}", "tok_ok") for number in range(5000)]
-        wait_until(lambda: gateway.get("/summary")[1]["charges"] > 200)
-        gateway.child.kill()
-        for one in charging:
-            one.cancel()
-    answered = [one.result()[1] for one in charging if ended_well(one)]
-    assert 100 < len(answered) < 5000
-    with running("gateway", tmp_path) as again:
-        book = {row["id"]: row for row in everything(again, "/charges")}
-        assert [row for row in answered if book.get(row["id"]) != row] == []
-        assert again.get("/summary")[1]["charged_amount"] == 1000 * len(book)
-
-
-def ended_well(one: Future[Any]) -> bool:
-    return not one.cancelled() and one.exception() is None
-
-
-@pytest.mark.parametrize("signal", [SIGTERM, SIGINT])
-def test_a_signal_ends_it_promptly_without_an_answer_to_waiting_calls(tmp_path: Path, signal: int) -> None:
-    with running("gateway", tmp_path) as gateway, ThreadPoolExecutor() as pool:
-        waiting = pool.submit(charge, gateway, "charged", "tok_timeout_charged")
-        wait_until(lambda: bool(found(gateway, "charged")))
-        gateway.child.send_signal(signal)
-        assert gateway.child.wait(ENDS_WITHIN) == 0
-        assert isinstance(waiting.exception(), urllib3.exceptions.ProtocolError)
-    assert gateway.log.read_text() == f"gateway: listening on http://127.0.0.1:{gateway.port}\n"
-
-
-def test_a_port_in_use_gives_one_line_and_exit_code_1(gateway: Simulator, tmp_path: Path) -> None:
-    second = launch("gateway", tmp_path, port=gateway.port)
-    assert second.child.wait(20) == 1
-    [line] = second.log.read_text().splitlines()
-    assert line.startswith(f"gateway: can't listen on 127.0.0.1:{gateway.port} (Address already in use)")
-
-
-def test_a_book_that_is_none_gives_one_line_and_exit_code_1(tmp_path: Path) -> None:
-    book = tmp_path / "book.sqlite3"
-    book.write_bytes(b"no book at all" * 100)
-    started = launch("gateway", tmp_path, port=ports.free())
-    assert started.child.wait(20) == 1
-    [line] = started.log.read_text().splitlines()
-    assert line == f"gateway: can't open the book {book} (file is not a database); choose another --book"
-
-
-def test_the_latency_is_that_of_charges_and_refunds_alone(tmp_path: Path) -> None:
-    with running("gateway", tmp_path, "--latency-ms", "400") as gateway:
-        began = time.monotonic()
-        made = charge(gateway, "key", "tok_ok")[1]
-        assert time.monotonic() - began >= 0.4
-        began = time.monotonic()
-        gateway.post("/refunds", {"charge": made["id"], "amount": 1}, key="refund")
-        assert time.monotonic() - began >= 0.4
-        began = time.monotonic()
-        for _ in range(20):
-            found(gateway, "key")
-        assert time.monotonic() - began < 20 * 0.4
-
-
-SLOW_MS = 300
+# Latency
 
 
 def seconds_of(call: Callable[[], object]) -> float:
@@ -561,73 +382,44 @@ def seconds_of(call: Callable[[], object]) -> float:
     return time.monotonic() - began
 
 
-@pytest.fixture(scope="module")
-def slow_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
-    """A gateway whose latency was changed while it runs; it holds the charge of the key `made`."""
-    with running("gateway", tmp_path_factory.mktemp("slow"), "--latency-ms", "0") as started:
-        charge(started, "made", "tok_ok")
-        assert started.post("/latency", {"ms": SLOW_MS}) == (200, {"ms": SLOW_MS, "configured_ms": 0})
-        yield started
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "fields"),
-    [
-        ("POST", "/charges", asked("tok_ok")),
-        ("POST", "/charges", asked("tok_error")),
-        ("POST", "/charges", asked("no such token")),
-        ("GET", "/charges?key=made", None),
+def test_every_call_takes_the_latency_that_was_set_and_the_whole_book_stays_quick(
+    gateway: Simulator, key: str
+) -> None:
+    made = charge(gateway, key, "tok_ok")[1]
+    assert gateway.post("/latency", {"ms": SLOW_MS}) == (200, {"ms": SLOW_MS, "configured_ms": 0})
+    calls: list[tuple[str, str, Any]] = [
+        *(("POST", "/charges", asked(token)) for token in ("tok_ok", "tok_error", "no such token")),
+        ("GET", f"/charges?key={key}", None),
         ("GET", "/charges?key=absent&limit=1000", None),
-        ("POST", "/charges/cancel", {"key": "never charged"}),
-        ("POST", "/charges/cancel", {"key": "made"}),
-        ("POST", "/refunds", {"charge": "ch_absent", "amount": 1}),
-        ("GET", "/refunds?key=made", None),
-    ],
-)
-def test_every_call_takes_the_latency_that_was_set_whatever_its_answer(
-    slow_gateway: Simulator, key: str, method: str, path: str, fields: dict[str, Any] | None
-) -> None:
-    more = {"json": fields, "headers": {"Idempotency-Key": key}} if fields else {}
-    seconds = seconds_of(lambda: slow_gateway.call(method, path, **more))
-    assert SLOW_MS / 1000 <= seconds < 10 * SLOW_MS / 1000
-
-
-def test_a_refund_takes_the_latency_that_was_set(slow_gateway: Simulator, key: str) -> None:
-    [made] = found(slow_gateway, "made")
-    fields = {"charge": made["id"], "amount": 1}
-    assert seconds_of(lambda: slow_gateway.post("/refunds", fields, key=key)) >= SLOW_MS / 1000
-
-
-def test_the_whole_book_stays_quick_while_every_call_is_slow(slow_gateway: Simulator) -> None:
+        *(("POST", "/charges/cancel", {"key": one}) for one in ("never charged", key)),
+        *(("POST", "/refunds", {"charge": one, "amount": 1}) for one in ("ch_absent", made["id"])),
+        ("GET", f"/refunds?key={key}", None),
+    ]
+    quick = []
+    for number, (method, path, fields) in enumerate(calls):
+        more = {"json": fields, "headers": {"Idempotency-Key": f"{key}-{number}"}} if fields else {}
+        if seconds_of(lambda: gateway.call(method, path, **more)) < SLOW_MS / 1000:  # noqa: B023
+            quick.append((method, path))
+    assert quick == []
     paths = ["/charges", "/charges?limit=10", "/charges?order=order-1", "/refunds", "/webhooks", "/summary"]
-    seconds = seconds_of(lambda: [slow_gateway.call("GET", path) for path in paths * 3])
+    seconds = seconds_of(lambda: [gateway.call("GET", path) for path in paths * 3])
     assert seconds < len(paths * 3) * SLOW_MS / 1000
+    for fields in ({}, {"ms": -1}, {"ms": 60_001}, {"ms": True}, {"ms": "2600"}):
+        status, answer = gateway.post("/latency", fields)
+        assert (status, answer["code"], answer["field"]) == (400, "invalid", "ms")
+    assert gateway.get("/latency")[1]["ms"] == SLOW_MS
+    assert gateway.call("DELETE", "/latency") == (200, {"ms": None, "configured_ms": 0})
 
 
-def test_the_configured_latency_is_back_once_the_other_is_deleted(tmp_path: Path) -> None:
-    with running("gateway", tmp_path, "--latency-ms", "1") as gateway:
-        gateway.post("/latency", {"ms": 30_000})
-        assert gateway.get("/latency") == (200, {"ms": 30_000, "configured_ms": 1})
-        assert gateway.call("DELETE", "/latency") == (200, {"ms": None, "configured_ms": 1})
-        assert seconds_of(lambda: charge(gateway, "key", "tok_ok")) < 20
-
-
-def test_the_configured_latency_is_back_after_a_restart(tmp_path: Path) -> None:
-    with running("gateway", tmp_path, "--latency-ms", "1") as gateway:
-        gateway.post("/latency", {"ms": 30_000})
-    with running("gateway", tmp_path, "--latency-ms", "1") as again:
-        assert again.get("/latency") == (200, {"ms": None, "configured_ms": 1})
-
-
-@pytest.mark.parametrize("fields", [{}, {"ms": -1}, {"ms": 60_001}, {"ms": True}, {"ms": "2600"}])
-def test_a_latency_that_is_none_is_refused_and_changes_nothing(
-    gateway: Simulator, fields: dict[str, Any]
+def test_the_configured_latency_is_that_of_charges_and_refunds_alone_and_back_after_a_restart(
+    tmp_path: Path,
 ) -> None:
-    status, answer = gateway.post("/latency", fields)
-    assert (status, answer["code"], answer["field"]) == (400, "invalid", "ms")
-    assert gateway.get("/latency")[1]["ms"] is None
-
-
-def test_it_loads_no_django() -> None:
-    program = "import sys, scripts.simulators.gateway; sys.exit('django' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+    with serving("gateway", tmp_path, "--latency-ms", "200") as gateway:
+        made: list[Any] = []
+        assert seconds_of(lambda: made.append(charge(gateway, "key", "tok_ok")[1])) >= 0.2
+        refund = {"charge": made[0]["id"], "amount": 1}
+        assert seconds_of(lambda: gateway.post("/refunds", refund, key="refund")) >= 0.2
+        assert seconds_of(lambda: [found(gateway, "key") for _ in range(20)]) < 20 * 0.2
+        gateway.post("/latency", {"ms": 30_000})
+    with serving("gateway", tmp_path, "--latency-ms", "1") as again:
+        assert again.get("/latency") == (200, {"ms": None, "configured_ms": 1})

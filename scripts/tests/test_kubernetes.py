@@ -22,37 +22,35 @@ from scripts.monitoring import rules
 from scripts.stack import environment, places
 from scripts.stack.programs import prometheus
 from scripts.tests import manifests
+from scripts.tests.cases import every_case
 from shop.db.mysql.patience import LONG_READ_TIMEOUT_SECONDS
 from shop.observability import catalogue
 from shop.server import worker
 
+pytestmark = pytest.mark.boots("kubectl and promtool")
+
 DOCKERFILE = (places.PROJECT / "Dockerfile").read_text()
 COMPOSE = yaml.safe_load((places.PROJECT / "docker-compose.yml").read_text())["services"]
-EXACT_VERSIONS = (places.PROJECT / "scripts" / "docker" / "exact_versions.yml").read_text()
 PAGE = (places.PROJECT / "docs" / "kubernetes.md").read_text()
 PRODUCTION = manifests.PRODUCTION
 OURS = {"migrate", "web", "worker", "issuer", "beat"}
 LONG_RUNNING = OURS - {"migrate"}
-every_overlay = pytest.mark.parametrize("overlay", manifests.OVERLAYS)
+every_overlay = every_case("overlay", manifests.OVERLAYS)
 
 
 @every_overlay
-@pytest.mark.parametrize("version", [manifests.OLDEST, manifests.NEWEST])
+@every_case("version", [manifests.OLDEST, manifests.NEWEST])
 def test_every_object_is_valid_by_the_schemas_of_kubernetes_and_of_the_operators(overlay: str, version: str):
     for manifest in manifests.render(overlay):
         manifests.validate(manifest, version)
 
 
-@pytest.mark.parametrize("kind", ["Deployment", "NetworkPolicy", "InnoDBCluster", "RabbitmqCluster"])
+@every_case("kind", ["Deployment", "NetworkPolicy", "InnoDBCluster", "RabbitmqCluster"])
 def test_a_field_that_the_schema_does_not_have_is_refused(kind: str):
     broken = copy.deepcopy(manifests.of_kind(PRODUCTION, kind)[0])
     broken["spec"]["replicaz"] = 3
     with pytest.raises(jsonschema.ValidationError):
         manifests.validate(broken, manifests.NEWEST)
-
-
-def test_the_versions_that_are_checked_are_those_of_the_page():
-    assert f"Kubernetes {manifests.OLDEST} to {manifests.NEWEST}" in PAGE
 
 
 @every_overlay
@@ -164,24 +162,6 @@ def test_every_pod_is_as_shut_as_the_standard_restricted_wants(overlay: str):
 
 
 @every_overlay
-def test_the_user_is_the_images_and_no_variable_of_a_service_takes_a_settings_name(overlay: str):
-    user = int(re.findall(r"useradd --uid (\d+)", DOCKERFILE)[0])
-    for workload in manifests.of_the_shop(overlay).values():
-        assert manifests.pod(workload)["securityContext"]["runAsUser"] == user
-        # A Service `web` adds WEB_PORT and others.
-        assert manifests.pod(workload)["enableServiceLinks"] is False
-
-
-def test_metrics_have_a_folder_of_their_own_in_web_alone():
-    for name, workload in manifests.of_the_shop(PRODUCTION).items():
-        container = manifests.container(workload)
-        folder = manifests.environment(PRODUCTION, container).get("PROMETHEUS_MULTIPROC_DIR")
-        mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
-        assert mounted == ({"/tmp", folder} if name == "web" else {"/tmp"}), name
-        assert (folder is not None) == (name == "web"), name
-
-
-@every_overlay
 def test_probes_and_ports_are_those_that_exist(overlay: str):
     workloads = manifests.of_the_shop(overlay)
     web = manifests.container(workloads["web"])
@@ -259,16 +239,6 @@ def test_no_pod_is_taken_away_before_another_serves():
             assert (name in protected) == (replicas > 1), name
 
 
-def test_web_has_no_number_of_pods_beside_its_autoscaler():
-    """Each `kubectl apply` would set it back in the middle of a drop."""
-    assert "replicas" not in manifests.of_the_shop(PRODUCTION)["web"]["spec"]
-    assert manifests.autoscaler()["scaleTargetRef"] == {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "name": "web",
-    }
-
-
 def test_the_autoscaler_reads_a_metric_that_the_adapter_makes_of_one_of_ours():
     [pods] = [one["pods"] for one in manifests.autoscaler()["metrics"] if one["type"] == "Pods"]
     rule = _adapter_rule()
@@ -312,23 +282,6 @@ def test_the_adapters_expression_says_how_long_batches_waited_and_0_for_a_pod_wi
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-def test_the_pods_are_scraped_as_the_jobs_that_rules_and_dashboards_name():
-    """And no label tells pods apart but `instance`, which the rules aggregate away."""
-    shop, exporters, rabbitmq = _scraping()["scrape_configs"]
-    jobs = {one["job_name"] for one in yaml.safe_load(rules.CONFIGURATION.read_text())["scrape_configs"]}
-    assert jobs - {"prometheus", "alertmanager"} == LONG_RUNNING | {"redis", "mysql", rabbitmq["job_name"]}
-    assert _scraped_components(shop) == LONG_RUNNING
-    assert _scraped_components(exporters) == {"redis-exporter", "mysql-exporter"}
-    workloads = manifests.of_the_shop(PRODUCTION)
-    ports = {port["name"] for name in LONG_RUNNING for port in manifests.container(workloads[name])["ports"]}
-    kept = next(one for one in shop["relabel_configs"] if one.get("action") == "keep")
-    assert set(kept["regex"].split("|")) == ports
-    for job in (shop, exporters, rabbitmq):
-        targets = {one["target_label"] for one in job["relabel_configs"] if "target_label" in one}
-        assert targets | {"job"} == {"job", "namespace", "instance"}
-        assert ("authorization" in job) == (job is shop), "no exporter gets the token"
-
-
 def test_the_scraping_is_valid_for_prometheus(tmp_path: Path):
     scraping = _scraping()
     for job in scraping["scrape_configs"]:
@@ -341,14 +294,6 @@ def test_the_scraping_is_valid_for_prometheus(tmp_path: Path):
     assert checked.returncode == 0, checked.stderr
 
 
-def test_the_exporters_are_those_of_the_compose_file():
-    for name in ("redis", "mysql"):
-        exporter = manifests.container(manifests.find(PRODUCTION, "Deployment", named=f"{name}-exporter"))
-        assert exporter["command"] == COMPOSE[f"{name}_exporter"]["command"]
-        variables = {variable["name"] for variable in exporter["env"]}
-        assert COMPOSE[f"{name}_exporter"]["environment"].keys() <= variables
-
-
 @every_overlay
 def test_every_image_has_an_exact_version(overlay: str):
     images = {
@@ -358,27 +303,6 @@ def test_every_image_has_an_exact_version(overlay: str):
     }
     images |= {one["spec"]["image"] for one in manifests.of_kind(overlay, "RabbitmqCluster")}
     assert [image for image in images if not re.search(r":\d+\.\d+\.\d+(-\w+)?$", image)] == []
-
-
-@every_overlay
-def test_the_image_of_the_shop_is_that_of_this_version(overlay: str):
-    version = tomllib.loads((places.PROJECT / "pyproject.toml").read_text())["project"]["version"]
-    for workload in manifests.of_the_shop(overlay).values():
-        for container in manifests.every_container(workload):
-            assert container["image"] == f"registry.example.com/firstcome:{version}"
-    for exporter in [
-        one for one in manifests.of_kind(overlay, "Deployment") if "-exporter" in str(one["metadata"])
-    ]:
-        assert (
-            manifests.container(exporter)["image"] == f"registry.example.com/firstcome-monitoring:{version}"
-        )
-
-
-def test_redis_and_rabbitmq_are_those_of_the_compose_file():
-    redis = manifests.find(PRODUCTION, "Deployment", named="redis")
-    assert f"image: {manifests.container(redis)['image']}\n" in EXACT_VERSIONS
-    rabbitmq = manifests.find(PRODUCTION, "RabbitmqCluster", named="rabbitmq")["spec"]["image"]
-    assert f"image: {rabbitmq.removesuffix('-management')}-alpine\n" in EXACT_VERSIONS
 
 
 def test_the_broker_has_several_nodes_only_with_queues_that_live_on_several():
@@ -453,6 +377,46 @@ def test_what_is_public_exists_and_metrics_and_readiness_are_not(overlay: str):
     variables = manifests.environment(overlay, manifests.container(manifests.of_the_shop(overlay)["web"]))
     assert host in variables["ALLOWED_HOSTS"].split(",")
     assert variables["CSRF_TRUSTED_ORIGINS"] == f"https://{host}"
+
+
+@every_overlay
+def test_the_user_is_the_images_and_no_variable_of_a_service_takes_a_settings_name(overlay: str):
+    user = int(re.findall(r"useradd --uid (\d+)", DOCKERFILE)[0])
+    for workload in manifests.of_the_shop(overlay).values():
+        assert manifests.pod(workload)["securityContext"]["runAsUser"] == user
+        # A Service `web` adds WEB_PORT and others.
+        assert manifests.pod(workload)["enableServiceLinks"] is False
+
+
+def test_the_pods_are_scraped_as_the_jobs_that_rules_and_dashboards_name():
+    """And no label tells pods apart but `instance`, which the rules aggregate away."""
+    shop, exporters, rabbitmq = _scraping()["scrape_configs"]
+    jobs = {one["job_name"] for one in yaml.safe_load(rules.CONFIGURATION.read_text())["scrape_configs"]}
+    assert jobs - {"prometheus", "alertmanager"} == LONG_RUNNING | {"redis", "mysql", rabbitmq["job_name"]}
+    assert _scraped_components(shop) == LONG_RUNNING
+    assert _scraped_components(exporters) == {"redis-exporter", "mysql-exporter"}
+    workloads = manifests.of_the_shop(PRODUCTION)
+    ports = {port["name"] for name in LONG_RUNNING for port in manifests.container(workloads[name])["ports"]}
+    kept = next(one for one in shop["relabel_configs"] if one.get("action") == "keep")
+    assert set(kept["regex"].split("|")) == ports
+    for job in (shop, exporters, rabbitmq):
+        targets = {one["target_label"] for one in job["relabel_configs"] if "target_label" in one}
+        assert targets | {"job"} == {"job", "namespace", "instance"}
+        assert ("authorization" in job) == (job is shop), "no exporter gets the token"
+
+
+@every_overlay
+def test_the_image_of_the_shop_is_that_of_this_version(overlay: str):
+    version = tomllib.loads((places.PROJECT / "pyproject.toml").read_text())["project"]["version"]
+    for workload in manifests.of_the_shop(overlay).values():
+        for container in manifests.every_container(workload):
+            assert container["image"] == f"registry.example.com/firstcome:{version}"
+    for exporter in [
+        one for one in manifests.of_kind(overlay, "Deployment") if "-exporter" in str(one["metadata"])
+    ]:
+        assert (
+            manifests.container(exporter)["image"] == f"registry.example.com/firstcome-monitoring:{version}"
+        )
 
 
 def _scraping() -> dict[str, Any]:

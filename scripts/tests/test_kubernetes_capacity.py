@@ -3,6 +3,7 @@
 import math
 import re
 
+import pytest
 from django.conf import settings
 
 from coupons.queue import settlement
@@ -15,6 +16,8 @@ from shop.concurrency.event_loop import LOOKUP_POOL
 from shop.http.pages.pages import SCRAPE_POOL
 from shop.observability import reading
 from shop.operations import dispatch, health
+
+pytestmark = pytest.mark.boots("kubectl")
 
 MIB, GIB = 2**20, 2**30
 UNITS = {"M": MIB, "G": GIB, "Mi": MIB, "Gi": GIB}
@@ -68,18 +71,6 @@ def test_the_page_says_how_many_connections_there_are():
     most = sum(pods * connections for pods, connections in counted.values()) + OTHERS
     assert f"{OTHERS} in all |" in page
     assert f"That is {most:,} at worst" in page
-
-
-def test_the_page_of_operations_gives_the_same_connections_of_a_worker_and_an_issuer():
-    page = (places.PROJECT / "docs" / "operations.md").read_text()
-    counted = _pods_and_connections()
-    for name, row in {"worker": r"^\| `worker` \|.*$", "issuer": r"^\| `run_issuer .*$"}.items():
-        [text] = re.findall(row, page, flags=re.MULTILINE)
-        assert f"{counted[name][1]} connections to the database at most" in text
-    beside = re.search(r"has up to (\d+) beside `WEB_THREADS`", page)
-    assert (
-        beside and f"(`WEB_THREADS` + {beside[1]})" in (places.PROJECT / "docs" / "kubernetes.md").read_text()
-    )
 
 
 def test_the_memory_of_mysql_holds_its_caches_and_the_connections_that_it_accepts():

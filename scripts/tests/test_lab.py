@@ -1,9 +1,7 @@
 """The lab's parts on figures that are known, and once all of it: every strategy, seconds each."""
 
 import io
-import itertools
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -16,11 +14,12 @@ from typing import NamedTuple
 import pytest
 from rich.console import Console
 
-from scripts.lab import coupons, figures, report, results, running, scenarios, tables, wall
+from scripts.lab import coupons, figures, results, running, scenarios, wall
 from scripts.lab.__main__ import Bars, Lab, broken_laws, seeded
 from scripts.lab.scenarios import DEFAULT_INVENTORY, SCENARIOS, UNSAFE, Case, Offer
-from scripts.stack import SetupError, database, own_stack, places, ports, process_identity
+from scripts.stack import database, own_stack, places, ports, process_identity
 from scripts.stack import instance as instances
+from scripts.tests.cases import every_case
 from shop.tests.racing import wait_until
 
 OFFER = Offer(coupons=["group_commit", "fair_lock", UNSAFE], inventory=["group_commit", "optimistic"])
@@ -40,36 +39,6 @@ METRICS = {
     "took{scenario:vus_10}": TREND,
     "in_time{scenario:vus_10}": {"count": 60},
 }
-CIRCUMSTANCES = {
-    "cores": 2,
-    "memory_gib": 4,
-    "processor": "A <fast> one",
-    "system": "Linux",
-    "load_before": 0.1,
-    "versions": {"MariaDB": "10.11"},
-}
-
-
-def row(scenario: str, strategy: str, variant: str = "", **others: object) -> results.Row:
-    measured = figures.read(METRICS, processor_seconds=2)
-    return {
-        **vars(measured),
-        "scenario": scenario,
-        "strategy": strategy,
-        "variant": variant,
-        "measured_at": "2026-11-20T12:00:00Z",
-        "is_control": strategy == UNSAFE,
-        "steps": [],
-        "database": {"deadlocks": 1, "row_lock_waits": 2, "row_lock_ms": 3},
-        "counted": {"firstcome_stock_conflicts_total": 7},
-        "goals": {},
-        "wrong": {},
-        "broken": [],
-        "findings": [],
-        "commit": "abc1234",
-        "circumstances": CIRCUMSTANCES,
-        **others,
-    }
 
 
 # --- what k6 measured ---
@@ -83,16 +52,6 @@ def test_answers_are_read_by_status_and_code():
     assert (read.p50_ms, read.p95_ms, read.p99_ms, read.max_ms, read.settled_p95_ms) == (10, 95, 99, 120, 400)
 
 
-def test_a_run_without_any_answer_has_figures_too():
-    read = figures.read({}, processor_seconds=0)
-    assert (read.asked, read.answers, read.per_second, read.max_ms) == (0, {}, 0, 0)
-
-
-def test_each_step_has_its_own_figures():
-    [step] = figures.steps(METRICS, [10], seconds=6)
-    assert step == {"vus": 10, "per_second": 10, "p95_ms": 95, "max_ms": 120}
-
-
 def test_the_thresholds_of_a_steady_load_are_met_or_not():
     read = figures.read(METRICS, processor_seconds=2)
     assert running.goals(read) == {"failed < 1%": False, "p95 < 500 ms": True}
@@ -101,13 +60,6 @@ def test_the_thresholds_of_a_steady_load_are_met_or_not():
         "failed < 1%": True,
         "p95 < 500 ms": False,
     }
-
-
-def test_the_notes_say_where_throughput_stops_growing_and_p95_breaks():
-    measured = [(10, 100, 20), (50, 300, 30), (100, 310, 90), (200, 290, 100)]
-    steps = [{"vus": vus, "per_second": rate, "p95_ms": p95} for vus, rate, p95 in measured]
-    said = tables.breaks(steps)
-    assert said.endswith("Throughput stops growing at 50 callers; p95 more than doubles at 100.")
 
 
 # --- what is wrong with rows ---
@@ -135,7 +87,7 @@ def test_nothing_is_wrong_with_what_adds_up():
     assert wrong(FOUND, FULL_POOL) == {}
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("change", "pool", "confirming", "said"),
     [
         ({"quantity": 90}, {}, 0, {"L1 coupons over the quantity": 10}),
@@ -169,110 +121,6 @@ def test_the_campaigns_of_the_control_alone_may_break_laws():
     }
 
 
-# --- rows of several runs ---
-
-
-def test_a_new_row_takes_the_place_of_its_own_and_leaves_the_others(tmp_path: Path):
-    order = list(SCENARIOS)
-    rows: list[results.Row] = []
-    for one in (row("steady", "fair_lock"), row("race", "fair_lock"), row("race", "group_commit")):
-        rows = results.merged(rows, one, order=order)
-    again = row("race", "fair_lock", per_second=77.0)
-    results.write(tmp_path, results.merged(rows, again, order=order))
-    read = results.read(tmp_path)
-    assert [results.key(one)[:2] for one in read] == [
-        ("race", "fair_lock"),
-        ("race", "group_commit"),
-        ("steady", "fair_lock"),
-    ]
-    assert read[0]["per_second"] == 77
-
-
-def test_a_file_of_results_that_cannot_be_read_is_named(tmp_path: Path):
-    assert results.read(tmp_path) == []
-    (tmp_path / "results.json").write_text("{}")
-    with pytest.raises(SetupError, match=r"results\.json can't be read"):
-        results.read(tmp_path)
-
-
-# --- the report ---
-
-STEPS = [{"vus": vus, "per_second": 10.0 * vus, "p95_ms": 5.0, "max_ms": 9.0} for vus in (10, 50)]
-RAMP = {
-    "steps": [
-        figures.judged(METRICS, vus, seconds=5, warm_up=2) | {"from": 1_003.0 + vus, "to": 1_006.0 + vus}
-        for vus in (10, 50)
-    ],
-    "slowest_p95_ms": 500,
-    "series": {
-        "start": 1_000.0,
-        "every": 1,
-        "panels": {
-            "processor": {"web": [0.5] * 60, "mariadb": [None, *[0.25] * 59]},
-            "locks": {"waiting": [0.0] * 60},
-            "bounds": {"connections": [288.0] * 60},
-        },
-    },
-    "wall": {
-        "vus": 50,
-        "why": "p95 is over 500 ms",
-        "name": "lock waits",
-        "says": "of 9.0 sessions with a statement 8.0 wait for a row",
-        "also": ["threads (all)"],
-    },
-}
-ROWS = [
-    row("race", "fair_lock"),
-    row("race", UNSAFE, broken=["L1"], wrong={"coupons over the quantity": 31}),
-    row("crowd", "fair_lock"),
-    row("steps", "fair_lock", steps=STEPS),
-    row("steps_orders", "group_commit", "placed", **RAMP),
-    row("steps_orders", "group_commit", "paid", **RAMP | {"wall": {}}),
-    row("orders", "optimistic", settled_per_second=12.3, goals={"failed < 1%": False}),
-]
-
-
-def test_both_reports_say_the_same_from_what_matters_to_how_to_repeat_it(tmp_path: Path):
-    (tmp_path / "surprises.md").write_text("Nothing <much>.\n\n- one `thing`\n- another\n")
-    report.write(tmp_path, ROWS)
-    text, page = (tmp_path / "report.md").read_text(), (tmp_path / "report.html").read_text()
-    for said in (
-        "31 coupons over the quantity",
-        "broken: L1",
-        "500.8/s, p95 2.68 s",
-        "stock_conflicts 7",
-        "abc1234",
-        "steps_orders: the wall of group_commit, placed is at 50 buyers: lock waits.",
-        "The wall is lock waits: of 9.0 sessions with a statement 8.0 wait for a row.",
-        "wait for a row. Also at a bound: threads (all).",
-        "No step was too much, up to 50 buyers.",
-    ):
-        assert said in text and said in page
-    assert "Nothing <much>." in text and "<p>Nothing &lt;much&gt;.</p>" in page
-    assert "<li>one <code>thing</code></li><li>another</li>" in page
-    assert "A &lt;fast&gt; one" in page
-    assert "other machines" in text and "make lab" in text
-    titles = [line for line in text.splitlines() if line.startswith("## ")]
-    assert titles.index("## What surprised") < titles.index("## race") < titles.index("## To repeat")
-
-
-def test_the_page_is_one_file_that_takes_the_colours_and_width_of_its_reader():
-    page = report.page(ROWS, "")
-    fetched = re.findall(r"""(?:src|href)=["'](?!#)([^"']*)|url\((?!#)([^)]*)\)|@import|<script""", page)
-    assert fetched == []
-    drawings = re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)
-    assert len(drawings) == 8  # each scenario, each ramp, and what the control got wrong
-    for drawing in drawings:
-        assert "viewBox=" in drawing and "currentColor" in drawing
-        assert not re.search(r"<svg[^>]* (width|height)=", drawing)
-        assert len(drawing) < 60_000
-    assert "prefers-color-scheme: dark" in page and "width=device-width" in page
-
-
-def test_the_same_rows_make_the_same_report():
-    assert report.page(ROWS, "") == report.page(ROWS, "")
-
-
 # --- what was asked for ---
 
 
@@ -281,29 +129,7 @@ def names(**asked: str) -> list[str]:
     return [case.name for case in scenarios.cases(OFFER, is_quick=True, **asked)]
 
 
-def test_whatever_is_offered_runs_in_what_fits_it():
-    assert names(scenarios="race,baseline") == [
-        "race group_commit",
-        "race fair_lock",
-        "baseline group_commit",
-        f"race {UNSAFE}",
-        f"baseline {UNSAFE}",
-    ]
-    assert names(strategies="fair_lock", scenarios="pool") == ["pool fair_lock", "pool fair_lock partner"]
-    assert names(scenarios="orders") == ["orders optimistic", "orders group_commit"]
-    ramps = ["steps_orders group_commit placed", "steps_orders group_commit paid"]
-    assert set(ramps) < set(names(scenarios="steps")) and names(scenarios="steps_orders") == ramps
-
-
-def test_the_cases_of_one_stack_come_together():
-    cases = scenarios.cases(OFFER, strategies="", scenarios="", is_quick=False)
-    stacks = [case.settings["INVENTORY_STRATEGY"] for case in cases]
-    assert Counter(stacks).keys() == {"group_commit", "optimistic"}
-    assert sum(before != after for before, after in itertools.pairwise(stacks)) == 1
-    assert [case.is_control for case in cases] == sorted(case.is_control for case in cases)
-
-
-@pytest.mark.parametrize(
+@every_case(
     ("asked", "said"),
     [
         ({"strategies": "fair_lock,luck"}, "there is no strategy luck: choose from group_commit, fair_lock"),
@@ -331,17 +157,10 @@ def lab(home: Path, *words: str) -> subprocess.Popen[str]:
     )
 
 
-def test_a_wrong_name_ends_the_command_with_one_line(tmp_path: Path):
-    asked = lab(tmp_path, "--strategies", "luck")
-    _, said = asked.communicate(timeout=60)
-    assert asked.returncode == 2
-    assert said.startswith("make lab: there is no strategy luck: choose from") and said.count("\n") == 1
-    assert not list(tmp_path.iterdir())
-
-
 # --- the whole ---
 
 
+@pytest.mark.boots("a whole shop, and k6")
 def test_ctrl_c_ends_it_cleanly_and_keeps_what_was_measured(tmp_path: Path):
     out = tmp_path / "out"
     words = ("--quick", "1", "--scenario", "race,steady", "--strategies", "group_commit,pessimistic")
@@ -384,10 +203,10 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         yield Bench(Lab(instance, folder / "out", Console(file=said)), cases, said)
 
 
-# In several parts, so that each ends in time on a busy machine.
+@pytest.mark.boots("a whole shop, and k6")
 @pytest.mark.parametrize(
     "scenarios",
-    [{"race", "baseline"}, {"pool"}, {"paced", "orders"}, {"crowd"}, {"steady"}, {"steps"}, {"steps_orders"}],
+    [{"race", "pool"}, {"orders"}, {"steps_orders"}],
     ids=lambda names: " and ".join(sorted(names)),
 )
 def test_every_strategy_keeps_the_laws_but_the_one_without_locks(bench: Bench, scenarios: set[str]):
@@ -413,6 +232,7 @@ def test_every_strategy_keeps_the_laws_but_the_one_without_locks(bench: Bench, s
         assert f"## {one['scenario']}" in (bench.lab.folder / "report.md").read_text()
 
 
+@pytest.mark.boots("a whole shop, and k6")
 def test_a_ramp_ends_at_its_first_step_that_is_too_much_and_names_the_wall(bench: Bench):
     [case] = [one for one in bench.cases if one.name == "steps_orders group_commit placed"]
     bench.lab.staff = bench.lab.staff or seeded(bench.lab.instance, case.load.accounts)
@@ -425,6 +245,7 @@ def test_a_ramp_ends_at_its_first_step_that_is_too_much_and_names_the_wall(bench
     assert measured["wall"]["name"] in {*wall.RULES, wall.NOT_NAMED} and "cores are busy" in str(measured)
 
 
+@pytest.mark.boots("a whole shop, and k6")
 def test_what_the_audit_finds_broken_is_a_finding_of_the_rows(bench: Bench, tmp_path: Path):
     """A case that issues coupons doesn't see by itself that stock doesn't add up any more."""
     [case] = [one for one in bench.cases if one.name == "race group_commit"]

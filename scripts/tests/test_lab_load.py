@@ -14,6 +14,9 @@ from scripts.lab.figures import Figures
 from scripts.lab.loads import Load
 from scripts.stack import SetupError
 from scripts.stack.instance import Instance
+from scripts.tests.cases import every_case
+
+pytestmark = pytest.mark.boots("k6")
 
 CALLERS = 12
 Reply = tuple[int, dict, dict[str, str]]
@@ -108,14 +111,6 @@ def measured(
 AT_ONCE = loads.at_once(CALLERS, quantity=1)
 
 
-def test_each_caller_sends_one_request_and_a_refusal_is_final(serving, tmp_path: Path):
-    shop = serving(SOLD_OUT)
-    came = ask(shop, tmp_path, AT_ONCE)
-    assert came.answers == {"409 sold_out": CALLERS}
-    assert (came.asked, came.coupons, came.unsure) == (CALLERS, 0, 0)
-    assert Counter(map(tuple, shop.asked.values())) == {("POST /api/v1/coupons",): CALLERS}
-
-
 def test_a_caller_that_persists_retries_until_the_answer_is_final(serving, tmp_path: Path):
     came = ask(serving(BUSY, FAILED, COUPON), tmp_path, AT_ONCE, persists=1)
     assert came.answers == {
@@ -125,13 +120,6 @@ def test_a_caller_that_persists_retries_until_the_answer_is_final(serving, tmp_p
     }
     assert (came.coupons, came.unsure) == (CALLERS, 0)
     assert came.settled_p95_ms >= 1000
-
-
-def test_an_existing_coupon_counts_only_after_a_retry(serving, tmp_path: Path):
-    again = ask(serving(BUSY, SAME), tmp_path, AT_ONCE, persists=1)
-    at_first = ask(serving(SAME), tmp_path, AT_ONCE)
-    assert (again.coupons, at_first.coupons) == (CALLERS, 0)
-    assert at_first.answers == {"200": CALLERS}
 
 
 def test_a_ticket_is_followed_to_its_end(serving, tmp_path: Path):
@@ -151,11 +139,6 @@ def test_a_caller_that_persists_queues_again_after_a_ticket_that_failed(serving,
     assert came.coupons == CALLERS
     taken_as_said = ask(serving(TICKET, LOST), tmp_path, AT_ONCE)
     assert (taken_as_said.coupons, taken_as_said.unsure) == (0, 0)
-
-
-def test_patience_ends(serving, tmp_path: Path):
-    came = ask(serving(TICKET, WAITING), tmp_path, AT_ONCE, patience=2)
-    assert (came.coupons, came.unsure) == (0, CALLERS)
 
 
 def test_each_step_has_figures_and_accounts_of_its_own(serving, tmp_path: Path):
@@ -198,7 +181,7 @@ def test_a_buyer_of_a_ramp_polls_its_order_until_it_is_paid(serving, tmp_path: P
     assert metrics["took"]["med"] < 600
 
 
-@pytest.mark.parametrize("answers", [[BUSY], [PAYING, STILL_PAYING]], ids=["refused", "never paid"])
+@every_case("answers", [[BUSY], [PAYING, STILL_PAYING]])
 def test_a_buyer_without_a_paid_order_has_failed(serving, tmp_path: Path, answers: list[Reply]):
     at_once = loads.step(loads.ramp([CALLERS], 4, warm_up=0, each=CALLERS), CALLERS)
     metrics, _ = measured(serving(*answers), tmp_path, at_once, sort="orders", patience=1)

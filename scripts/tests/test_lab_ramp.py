@@ -1,16 +1,12 @@
 """The steps of a ramp and the name of its wall, by figures and series that are known."""
 
-import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
-
-from scripts.bench.report import documents
 from scripts.lab import figures, panels, ramp, wall
-from scripts.tests.test_lab import METRICS, TREND
+from scripts.tests.cases import every_case
+from scripts.tests.test_lab import METRICS
 from shop.observability import catalogue
 
 METRIC = re.compile(r"\b(?:firstcome|django)_\w+")
@@ -42,7 +38,7 @@ def test_a_step_of_a_ramp_is_judged_after_its_warm_up():
     assert (none["per_second"], none["failed"], none["p95_ms"]) == (0, 0, 0)
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("change", "said"),
     [
         ({}, ""),
@@ -54,15 +50,6 @@ def test_a_step_of_a_ramp_is_judged_after_its_warm_up():
 def test_a_step_is_too_much_if_it_is_slow_or_fails(change, said):
     step = {"p95_ms": 500, "failed": 0.01, "per_second": 7}
     assert ramp.too_much(step | change, 500) == said
-
-
-def test_the_figures_of_a_ramp_are_those_of_its_best_step_within_the_bounds():
-    steps = [{"p95_ms": p95, "failed": 0, "per_second": rate} for rate, p95 in ((50, 9), (70, 90), (80, 900))]
-    measured = [
-        figures.read(METRICS | {"took": TREND | {"med": med}}, processor_seconds=1) for med in (1, 2, 3)
-    ]
-    best = ramp.best(measured, steps, 500)
-    assert (best.p50_ms, best.per_second, best.answers["201"]) == (2, 70, 300)
 
 
 def series(means: dict[str, dict[str, float]]) -> dict[str, Any]:
@@ -100,7 +87,7 @@ def test_nothing_at_a_bound_is_not_named():
     }
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("changes", "said"),
     [
         (
@@ -166,27 +153,6 @@ def test_the_processor_comes_before_what_else_is_at_its_bound():
 def test_a_shop_without_a_metric_is_judged_by_the_others():
     assert name({"bounds": {"cores": 4}, "locks": {"waiting": 3}})["name"] == "lock waits"
     assert name({"bounds": {"cores": 4}})["says"] == "0.00 of 4 cores are busy: "
-
-
-def test_the_report_keeps_the_panels_that_are_drawn_and_the_lines_that_are_above_zero():
-    read = series(
-        {"threads": {"calls": 3, "look-ups": 0}, "locks": {"waiting": 0}, "bounds": {"connections": 9}}
-    )
-    read["panels"]["gc"] = {}
-    kept = panels.drawn(read)
-    assert {name: list(lines) for name, lines in kept["panels"].items()} == {
-        "threads": ["calls"],
-        "locks": ["waiting"],
-    }
-    assert kept["start"] == read["start"]
-
-
-def test_the_values_of_a_line_are_one_line_of_the_results(tmp_path: Path):
-    content = {"values": [1, None, -2.5e-07], "texts": ["[ 1 ]"], "none": [], "lists": [[1], [2.5, 3]]}
-    documents.write(tmp_path / "results.json", content)
-    written = (tmp_path / "results.json").read_text()
-    assert json.loads(written) == content
-    assert '"values": [1, null, -2.5e-07],\n' in written and "  [2.5, 3]\n" in written
 
 
 def test_the_panels_ask_for_metrics_that_the_shop_exposes():

@@ -13,6 +13,8 @@ from scripts.bench.load import Figures
 from scripts.stack import SetupError
 from scripts.stack.instance import Instance
 
+pytestmark = pytest.mark.boots("k6")
+
 USERS = 300
 
 
@@ -89,34 +91,12 @@ def test_every_account_asks_once_and_refusals_are_counted_as_errors(instance, sh
     assert figures.k6_cores > 0
 
 
-def test_an_order_has_three_different_products_and_a_key_of_its_own(instance, shop):
-    figures = run("orders", instance, RUN="one")
-    assert figures.requests == len({key for _, _, key, _ in shop.asked}) == USERS
-    for path, _, _, body in shop.asked:
-        assert path == "/api/v1/orders"
-        assert len({item["product"] for item in body["items"]}) == 3
-        assert all(item["product"] in range(1, 8) and item["quantity"] == 1 for item in body["items"])
-
-
-def test_the_null_call_has_the_shape_of_a_coupons(instance, shop):
-    figures = run("null", instance, CAMPAIGN=7)
-    assert {(path, body["campaign"]) for path, _, _, body in shop.asked} == {("/api/v1/lab/null", 7)}
-    # It expects 200, and this shop says 201.
-    assert figures.errors == figures.requests == USERS
-
-
 def test_the_first_so_many_ask_again_and_again_and_another_answer_may_be_due(instance, shop):
     figures = run("coupons", instance, CAMPAIGN=7, ACCOUNTS=40, VUS=10, AGAIN=1, EXPECTED=409, SECONDS=1)
     asked = {account for _, account, _, _ in shop.asked}
     assert asked == {f"Bearer token-{number}" for number in range(40)}
     assert figures.requests == len(shop.asked) > 40
     assert figures.succeeded == len(shop.asked) // 3
-
-
-def test_buyers_who_rest_come_at_different_moments(instance, shop):
-    figures = run("coupons", instance, CAMPAIGN=7, VUS=20, PAUSE=1, SECONDS=3)
-    assert 20 <= figures.requests <= 80
-    assert figures.seconds >= 3
 
 
 def test_a_paid_order_asks_for_everything_in_one_call(instance, shop):
@@ -131,17 +111,6 @@ def test_a_paid_order_asks_for_everything_in_one_call(instance, shop):
         assert body["payment"] == {"token": "tok_ok"} and body["points_amount"] > 0
 
 
-def test_a_paid_order_without_codes_is_by_card_alone(instance, shop):
-    run("paid", instance, RUN="one")
-    assert {frozenset(body) for _, _, _, body in shop.asked} == {frozenset({"items", "payment"})}
-
-
-def test_buyers_who_wait_say_so_and_expect_201(instance, shop):
-    figures = run("paid", instance, RUN="one", WAIT=20)
-    assert shop.preferences == {"wait=20"}
-    assert figures.succeeded == USERS * 2 // 3
-
-
 def test_buyers_who_do_not_wait_expect_202_and_pause_when_the_shop_is_overloaded(instance, shop):
     shop.answer, shop.refusal, shop.code = 202, 503, "overloaded"
     figures = run("paid", instance, RUN="one", VUS=100)
@@ -149,12 +118,6 @@ def test_buyers_who_do_not_wait_expect_202_and_pause_when_the_shop_is_overloaded
     assert figures.succeeded == USERS * 2 // 3
     assert (figures.statuses, figures.overloaded) == ({"503": USERS // 3}, USERS // 3)
     assert figures.seconds >= 1
-
-
-def test_another_503_is_not_counted_as_overloaded(instance, shop):
-    shop.answer, shop.refusal, shop.code = 202, 503, "unavailable"
-    figures = run("paid", instance, RUN="one")
-    assert (figures.statuses, figures.overloaded) == ({"503": USERS // 3}, 0)
 
 
 def test_load_goes_to_loopback_only(instance):

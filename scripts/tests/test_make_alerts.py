@@ -8,18 +8,14 @@ import pytest
 from scripts.monitoring import alerts, causes, receiver, rules
 from scripts.monitoring.causes import Cause
 from scripts.stack import instance as instances
-from scripts.stack import places, ports
+from scripts.stack import ports
+from scripts.tests.cases import every_case
 
 
 def test_every_alert_has_a_cause_and_no_cause_names_another():
     assert causes.all_alerts() == {alert.name for alert in rules.alerts()}
     explained = {name for phase in causes.PHASES for cause in phase for name in cause.explains}
     assert explained <= causes.all_alerts()
-
-
-def test_an_alert_fires_in_one_phase_by_one_cause():
-    fired = [name for phase in causes.PHASES for cause in phase for name in cause.fires]
-    assert len(fired) == len(set(fired))
 
 
 def test_no_cause_of_a_phase_inhibits_what_another_one_must_make_fire():
@@ -40,14 +36,7 @@ def test_only_the_causes_of_the_chosen_alerts_are_made():
     assert len(causes.chosen(sorted(causes.all_alerts()))) == len(causes.PHASES)
 
 
-def test_the_page_shows_every_alert_with_its_seconds():
-    page = (places.PROJECT / "docs" / "monitoring.md").read_text()
-    for name in causes.all_alerts():
-        assert f"| `{name}` |" in page, name
-    assert "| never |" not in page
-
-
-@pytest.mark.parametrize(
+@every_case(
     ("sent", "finding"),
     [
         ([], "EventsDead did not fire within"),
@@ -61,7 +50,6 @@ def test_the_page_shows_every_alert_with_its_seconds():
             "OutboxLag fired without a cause",
         ),
     ],
-    ids=["never", "never cleared", "wrong receiver", "unexplained"],
 )
 def test_what_is_wrong_is_found(sent: list[tuple[str, str, str]], finding: str):
     phase = [
@@ -84,6 +72,7 @@ def test_what_is_right_is_no_finding():
     assert list(alerts.find_faults(taken, phase)) == []
 
 
+@pytest.mark.boots("a whole shop with Prometheus")
 def test_three_alerts_fire_and_clear_on_a_stack(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """The quick choice of `make alerts`: a row, a server's limit and a process."""
     names = ["StockNegative", "ConnectionsSaturated", "ExporterDown"]

@@ -5,8 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from scripts.stack import instance as instances
 from scripts.stack import places
+
+pytestmark = pytest.mark.boots("`make manage`")
 
 OF_THE_TESTS = {"DATABASE_URL", "REDIS_URL", "BROKER_URL", "SECRET_KEY", "GATEWAY_URL"}
 
@@ -44,11 +48,3 @@ def test_nothing_but_the_command_prints(tmp_path: Path):
         tmp_path, "--port", "", "--db", "", "shell", "-v0", "-c", "import sys; print('hello'); sys.exit(3)"
     )
     assert (ran.returncode, ran.stdout, ran.stderr) == (3, "hello\n", "")
-
-
-def test_the_settings_are_those_of_the_instance(tmp_path: Path):
-    (tmp_path / "sqlite").mkdir()
-    (tmp_path / "sqlite" / "firstcome.sqlite3").touch()
-    code = "from django.conf import settings as s; print(s.GATEWAY_URL, s.PAYMENT_GIVE_UP_SECONDS)"
-    ran = manage(tmp_path, "--port", "9000", "shell", "-v0", "-c", code)
-    assert ran.stdout.split() == ["http://127.0.0.1:9001", "20"]

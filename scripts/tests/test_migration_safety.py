@@ -6,6 +6,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations.base import Operation
 
 from scripts.tests import migration_safety, previous_release
+from scripts.tests.cases import every_case
 
 NEW = ("orders", "9999_new")
 
@@ -25,13 +26,14 @@ def problems(*operations: Operation, atomic: bool = True) -> list[str]:
     return migration_safety.problems(loader, released=released)
 
 
+@pytest.mark.boots("git")
 def test_the_release_before_works_on_the_schema_of_every_migration_since():
     released = previous_release.migrations()
     assert ("orders", "0001_initial") in released
     assert migration_safety.problems(MigrationLoader(None), released=released) == []
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("operation", "problem"),
     [
         (
@@ -61,7 +63,7 @@ def test_a_migration_that_breaks_the_release_before_is_named_with_what_it_breaks
     assert any(line.startswith(f"orders.9999_new: {problem}") for line in found), found
 
 
-@pytest.mark.parametrize(
+@every_case(
     "operation",
     [
         migrations.AddField("order", "note", models.CharField(max_length=9, db_default="")),

@@ -7,26 +7,9 @@ from pathlib import Path
 import pytest
 
 from scripts import suite
-from scripts.stack import SetupError, debian, places, throwaway
+from scripts.stack import SetupError, debian, throwaway
 from scripts.stack.debian import Root
 from scripts.tests import each_server
-
-APPS = ("shop", "inventory", "coupons", "payments", "sales", "orders")
-
-
-def modules_of(app: str) -> list[Path]:
-    return [
-        path for path in (places.PROJECT / app).rglob("test_*.py") if each_server.is_for_each_server(path)
-    ]
-
-
-def test_every_app_has_tests_for_every_server():
-    assert all(modules_of(app) for app in APPS)
-
-
-@pytest.mark.parametrize("name", each_server.NAMES)
-def test_each_kind_of_these_tests_has_modules(name: str):
-    assert [path for app in APPS for path in modules_of(app) if path.stem.endswith(name)]
 
 
 def test_a_module_of_that_name_is_marked(request: pytest.FixtureRequest):
@@ -52,16 +35,7 @@ def a_debootstrap(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(debian, "MEGABYTES_NEEDED", 1)
 
 
-def test_a_root_is_made_once_and_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    a_debootstrap(tmp_path, 'mkdir -p "$4/usr/bin" && echo "$@" > "$4/usr/bin/one"', monkeypatch)
-    root = a_root()
-    root.require()
-    made = (root.folder / "usr" / "bin" / "one").read_text()
-    assert made.startswith("--variant=minbase --include=one sid ")
-    a_root(packages=("others",)).require()
-    assert (root.folder / "usr" / "bin" / "one").read_text() == made
-
-
+@pytest.mark.boots("a debootstrap of the test")
 @pytest.mark.parametrize(
     ("script", "words"),
     [
@@ -76,12 +50,6 @@ def test_a_root_that_can_not_be_made_says_why(
     with pytest.raises(SetupError, match=words):
         a_root().require(within_seconds=1)
     assert not a_root().is_made()
-
-
-def test_a_user_who_is_not_root_learns_what_is_needed(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("os.getuid", lambda: 1000)
-    with pytest.raises(SetupError, match="MySQL needs root"):
-        a_root(name="MySQL").require()
 
 
 def test_an_unknown_server_is_refused_with_those_there_are(tmp_path: Path):

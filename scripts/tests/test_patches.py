@@ -24,6 +24,7 @@ def run(code: str, environment: dict[str, str]) -> str:
     return ran.stdout.strip()
 
 
+@pytest.mark.boots("Python processes that are patched")
 def test_a_module_is_patched_in_processes_that_ask_for_it_and_in_no_other() -> None:
     wanted = str(patches.MEASURED_EACH_SECONDS)
     assert run(SHOW, patches.settings("frequently-measured-clock")) == wanted
@@ -31,6 +32,7 @@ def test_a_module_is_patched_in_processes_that_ask_for_it_and_in_no_other() -> N
     assert run(SHOW, {}) != wanted
 
 
+@pytest.mark.boots("Python processes that are patched")
 def test_every_patch_changes_what_is_there() -> None:
     modules = {module for patched in patches.BY_NAME.values() for module in patched}
     code = f"import django; django.setup()\nimport {', '.join(sorted(modules))}"
@@ -42,6 +44,7 @@ def test_a_patch_that_is_unknown_is_refused() -> None:
         patches.settings("frequently-measured-clok")
 
 
+@pytest.mark.boots("Python processes that are patched")
 def test_a_process_that_was_started_by_another_sleeps_though_its_clock_is_moved(tmp_path: Path) -> None:
     faketime.require()
     offset_file = tmp_path / "offset"

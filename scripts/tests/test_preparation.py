@@ -72,11 +72,6 @@ def test_a_preparation_that_did_not_end_is_done_again(instance: Instance, enviro
     assert not preparation.is_current(instance, environment)
 
 
-def test_a_database_of_the_users_own_is_always_looked_at(instance: Instance):
-    composed = environments.compose(instance, {"DATABASE_URL": "sqlite:////elsewhere.sqlite3"})
-    assert not preparation.is_current(instance, composed)
-
-
 def test_a_new_migration_is_a_change(
     instance: Instance, environment: Mapping[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -12,6 +12,8 @@ from scripts.stack import SetupError
 from scripts.stack.programs import prometheus
 from scripts.tests.simulator import wait_until
 
+pytestmark = pytest.mark.boots("Prometheus")
+
 RULES = {
     "groups": [
         {
@@ -81,9 +83,3 @@ def test_a_wrong_configuration_is_named(tmp_path: Path) -> None:
         prometheus.running(tmp_path / "p", targets={}, rules=[tmp_path / "rules.yml"]),
     ):
         pass
-
-
-def test_a_missing_program_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(prometheus, "SEARCH_PATH", str(tmp_path))
-    with pytest.raises(SetupError, match=r"apt-get install .* prometheus-alertmanager"):
-        prometheus.program("prometheus-alertmanager")

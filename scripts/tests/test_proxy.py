@@ -15,6 +15,8 @@ from scripts.chaos.campaigns.network import proxy
 from scripts.chaos.campaigns.network.proxy import State
 from scripts.stack import children, ports
 
+pytestmark = pytest.mark.boots("the proxy of a link")
+
 PATIENCE_SECONDS = 5.0
 QUIET_SECONDS = 0.3
 """Nothing is expected to come within these."""
@@ -81,13 +83,21 @@ class Link:
         return client
 
 
-@pytest.fixture
-def link(tmp_path: Path) -> Iterator[Link]:
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Link]:
     server = Server()
-    made = Link(server, tmp_path)
+    made = Link(server, tmp_path_factory.mktemp("proxy"))
     yield made
     children.stop(made.child)
     server.listener.close()
+
+
+@pytest.fixture
+def link(running: Link) -> Link:
+    """The link, which passes everything on and has passed on nothing yet."""
+    running.be(State.PASS)
+    running.server.chunks = []
+    return running
 
 
 def ask(client: socket.socket, text: bytes) -> bytes:

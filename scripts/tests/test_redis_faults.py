@@ -15,6 +15,8 @@ from scripts.chaos.faults import Fault
 from scripts.stack import children, ports, processes, supervision
 from scripts.stack.instance import Instance
 
+pytestmark = pytest.mark.boots("a Redis server")
+
 
 class Server:
     """A stack's Redis, which its only process is."""

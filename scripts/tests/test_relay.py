@@ -47,6 +47,7 @@ def delivered(instance: Instance) -> list[Any]:
     return [json.loads(one) for one in reversed(redis(instance, READ).lrange("celery", 0, -1))]
 
 
+@pytest.mark.boots("a Redis server")
 def test_each_message_comes_twice_late_and_out_of_order(stack: Instance) -> None:
     written = redis(stack, WRITTEN)
     with relay.running(stack, seed="1", longest_seconds=LONGEST_SECONDS) as relayed:
@@ -63,6 +64,7 @@ def test_each_message_comes_twice_late_and_out_of_order(stack: Instance) -> None
     assert written.llen("celery") == 0
 
 
+@pytest.mark.boots("a Redis server")
 def test_what_waits_when_the_relay_ends_is_delivered_and_not_lost(stack: Instance) -> None:
     with relay.running(stack, seed="1", longest_seconds=3600) as relayed:
         redis(stack, WRITTEN).lpush("celery", message(1), message(2, "orders.sweep"))
@@ -71,6 +73,7 @@ def test_what_waits_when_the_relay_ends_is_delivered_and_not_lost(stack: Instanc
     assert Counter(one["headers"]["task"] for one in delivered(stack)) == {"shop.sweep": 2, "orders.sweep": 2}
 
 
+@pytest.mark.boots("a Redis server")
 def test_a_message_that_had_expired_when_it_was_sent_is_counted(stack: Instance) -> None:
     left = {"orders.sweep": timedelta(minutes=-2), "shop.sweep": timedelta(minutes=2)}
     with relay.running(stack, seed="1", longest_seconds=0.1) as relayed:

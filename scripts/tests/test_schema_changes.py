@@ -7,6 +7,7 @@ import pytest
 from scripts import schema_changes
 from scripts.schema_changes import Change
 from scripts.tests import previous_release
+from scripts.tests.cases import every_case
 
 COPIES = Change(("orders", "9999_new"), "orders_order", "ADD CONSTRAINT x CHECK (1)", "COPY, LOCK=SHARED")
 
@@ -17,17 +18,20 @@ def changes() -> list[Change]:
     return schema_changes.measure({**os.environ})
 
 
+@pytest.mark.boots("migrations, and git")
 def test_the_page_lists_each_schema_change_with_the_algorithm_that_the_server_needs(changes: list[Change]):
     text = schema_changes.page(changes)
     assert schema_changes.PAGE.read_text() == text, "run `make schema-changes`"
 
 
+@pytest.mark.boots("migrations, and git")
 def test_no_migration_since_the_last_release_has_writers_wait_without_a_reason(changes: list[Change]):
     released = previous_release.migrations()
     assert schema_changes.blocking_changes(changes, released=released) == []
 
 
-@pytest.mark.parametrize(
+@pytest.mark.boots("migrations, and git")
+@every_case(
     ("statement", "algorithm"),
     [
         ("ADD COLUMN refused_at datetime(6) NULL", "INSTANT"),
@@ -58,7 +62,7 @@ def test_a_new_migration_that_copies_a_table_is_refused_until_its_module_says_wh
     assert schema_changes.blocking_changes([COPIES], released=set()) == []
 
 
-@pytest.mark.parametrize("algorithm", sorted(schema_changes.ONLINE))
+@every_case("algorithm", sorted(schema_changes.ONLINE))
 def test_a_new_migration_beside_which_others_write_passes(algorithm: str):
     online = Change(("orders", "9999_new"), "orders_order", "ADD COLUMN x int NULL", algorithm)
     assert schema_changes.blocking_changes([online], released=set()) == []

@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from MySQLdb import OperationalError
@@ -13,15 +12,17 @@ from scripts.chaos.faults import Fault
 from scripts.stack import children, database, ports
 from scripts.stack.instance import Instance
 
+pytestmark = pytest.mark.boots("a MariaDB")
+
 NO_WAIT = "SELECT id FROM inventory_product WHERE id = 1 FOR UPDATE NOWAIT"
 WRITE = "UPDATE inventory_product SET on_hand = on_hand + 1"
 CONNECTIONS = 40
 
 
-@pytest.fixture
-def stack(tmp_path: Path) -> Iterator[Instance]:
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     """As much of a stack as the faults need: a MariaDB with two small tables."""
-    instance = Instance(home=tmp_path, port=ports.free(4), database="mariadb")
+    instance = Instance(home=tmp_path_factory.mktemp("stack"), port=ports.free(4), database="mariadb")
     for folder in (instance.run, instance.logs, instance.data):
         folder.mkdir(parents=True)
     server = instance.mariadb(max_connections=CONNECTIONS)

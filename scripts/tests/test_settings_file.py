@@ -8,21 +8,12 @@ import pytest
 
 from payments import gateways
 from scripts.stack import SetupError, environment, places
+from scripts.tests.cases import every_case
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / ".env"
-
-
-def test_no_file_is_no_settings(file: Path):
-    assert environment.read_file(file) == {}
-
-
-def test_values_are_plain_or_quoted(file: Path):
-    file.write_text('# a comment\n\nA=1\nexport B=\'two words\'\nC="say \\"hi\\""\nD=\nE=x#y\n')
-    read = environment.read_file(file)
-    assert read == {"A": "1", "B": "two words", "C": 'say "hi"', "D": "", "E": "x#y"}
 
 
 def test_it_reads_what_django_environ_reads(file: Path, monkeypatch: pytest.MonkeyPatch):
@@ -33,7 +24,7 @@ def test_it_reads_what_django_environ_reads(file: Path, monkeypatch: pytest.Monk
     assert environment.read_file(file) == theirs
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("line", "complaint"),
     [
         (b"no equals sign", "expected NAME=value"),
@@ -71,7 +62,3 @@ def test_the_example_names_every_setting_and_can_be_used(tmp_path: Path):
     asked_for |= gateways.read_settings().keys()
     assert asked_for <= named
     assert {"SECRET_KEY", "ORDER_HOLD_SECONDS", "WEB_WORKERS"} <= named
-
-
-def test_the_example_changes_nothing_until_a_line_is_uncommented():
-    assert environment.read_file(places.PROJECT / ".env.example") == {}

@@ -1,23 +1,139 @@
-"""What all simulators have in common: where they listen."""
+"""The simulators as processes: what they remember after a kill, how they end, and what stops their start."""
 
+import sqlite3
+import subprocess
+import sys
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
+from signal import SIGINT, SIGTERM
+from typing import Any
 
 import pytest
+import urllib3
 
 from scripts.simulators import process
 from scripts.stack import ports
-from scripts.tests.simulator import running
+from scripts.tests.simulator import POOL, Simulator, everything, launch, running, wait_until
+from scripts.tests.test_data_platform_simulator import event
+from scripts.tests.test_gateway_simulator import charge, found, gets_no_answer
 
 ANOTHER_ADDRESS = "127.0.0.2"
 """Of this machine as well, and not the one that simulators listen on by default."""
+ENDS_WITHIN = 2
+QUICK = ("--latency-ms", "0")
 
 
+def kill(simulator: Simulator) -> None:
+    assert simulator.child is not None
+    simulator.child.kill()
+    simulator.child.wait()
+    POOL.clear()
+
+
+@pytest.mark.boots("simulators that are killed, signalled or refused")
+def test_a_killed_gateway_forgets_nothing(tmp_path: Path) -> None:
+    with running("gateway", tmp_path, *QUICK) as gateway:
+        charged = charge(gateway, "ok", "tok_ok", amount=100)
+        declined = charge(gateway, "declined", "tok_declined")
+        assert charge(gateway, "flaky", "tok_flaky")[0] == 500
+        assert charge(gateway, "error", "tok_error")[0] == 500
+        gets_no_answer(gateway, "charged", "tok_timeout_charged")
+        cancelled = gateway.post("/charges/cancel", {"key": "cancelled"})
+        refunded = gateway.post("/refunds", {"charge": charged[1]["id"], "amount": 40}, key="refund")
+        book = everything(gateway, "/charges"), everything(gateway, "/refunds"), gateway.get("/summary")
+        kill(gateway)
+    with running("gateway", tmp_path, *QUICK, port=gateway.port) as again:
+        assert (everything(again, "/charges"), everything(again, "/refunds"), again.get("/summary")) == book
+        assert charge(again, "ok", "tok_ok", amount=100)[1] == {**charged[1], "refunded_amount": 40}
+        assert charge(again, "declined", "tok_declined") == declined
+        assert [charge(again, "flaky", "tok_flaky")[0] for _ in range(2)] == [500, 201]
+        assert charge(again, "error", "tok_ok")[0] == 422
+        assert again.post("/charges/cancel", {"key": "cancelled"}) == cancelled
+        assert again.post("/refunds", {"charge": charged[1]["id"], "amount": 40}, key="refund") == refunded
+
+
+@pytest.mark.boots("simulators that are killed, signalled or refused")
+def test_a_slow_charge_is_settled_by_the_next_process(tmp_path: Path) -> None:
+    with running("gateway", tmp_path) as gateway, ThreadPoolExecutor() as pool:
+        pool.submit(charge, gateway, "slow", "tok_slow")
+        wait_until(lambda: bool(found(gateway, "slow")))
+        kill(gateway)
+    with closing(sqlite3.connect(tmp_path / "book.sqlite3")) as book:
+        assert book.execute("SELECT key, status FROM charges").fetchall() == [("slow", "pending")]
+    with running("gateway", tmp_path) as again:
+        wait_until(lambda: found(again, "slow")[0]["status"] == "succeeded")
+
+
+@pytest.mark.boots("simulators that are killed, signalled or refused")
+def test_whatever_was_answered_before_a_kill_is_in_the_book(tmp_path: Path) -> None:
+    with running("gateway", tmp_path, "--latency-ms", "2") as gateway, ThreadPoolExecutor(16) as pool:
+        charging = [pool.submit(charge, gateway, f"key-{number}", "tok_ok") for number in range(5000)]
+        wait_until(lambda: gateway.get("/summary")[1]["charges"] > 200)
+        gateway.child.kill()
+        for one in charging:
+            one.cancel()
+    answered = [one.result()[1] for one in charging if ended_well(one)]
+    assert 100 < len(answered) < 5000
+    with running("gateway", tmp_path) as again:
+        book = {row["id"]: row for row in everything(again, "/charges")}
+        assert [row for row in answered if book.get(row["id"]) != row] == []
+        assert again.get("/summary")[1]["charged_amount"] == 1000 * len(book)
+
+
+def ended_well(one: Future[Any]) -> bool:
+    return not one.cancelled() and one.exception() is None
+
+
+@pytest.mark.boots("simulators that are killed, signalled or refused")
+def test_a_killed_data_platform_forgets_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EVENT_SECRET", raising=False)
+    with running("data_platform", tmp_path) as platform:
+        for number in (1, 2, 3, 1):
+            platform.post("/events", event(f"event-{number}"))
+        book = everything(platform, "/events"), platform.get("/summary")
+        kill(platform)
+    with running("data_platform", tmp_path, port=platform.port) as again:
+        assert (everything(again, "/events"), again.get("/summary")) == book
+        assert again.post("/events", event("event-2"))[1]["repeated"] == 1
+
+
+@pytest.mark.boots("simulators that are killed, signalled or refused")
+def test_a_killed_partner_forgets_nothing(tmp_path: Path) -> None:
+    good = ("--failure-rate", "0", "--late-rate", "0", "--silent-rate", "0", "--lost-rate", "0")
+    with running("partner", tmp_path, *good) as partner:
+        partner.post("/registrations", {"key": "k1", "code": "AAA"})
+        partner.post("/registrations/cancel", {"key": "k2"})
+        kill(partner)
+    with running("partner", tmp_path, *good) as partner:
+        assert partner.get("/summary")[1] == {"registered": 1, "refused": 0, "cancelled": 1}
+        assert partner.post("/registrations", {"key": "k2", "code": "BBB"})[0] == 410
+
+
+@pytest.mark.boots("simulators that are killed, signalled or refused")
+@pytest.mark.parametrize("signal", [SIGTERM, SIGINT])
+def test_a_signal_ends_it_promptly_without_an_answer_to_waiting_calls(tmp_path: Path, signal: int) -> None:
+    with running("gateway", tmp_path) as gateway, ThreadPoolExecutor() as pool:
+        waiting = pool.submit(charge, gateway, "charged", "tok_timeout_charged")
+        wait_until(lambda: bool(found(gateway, "charged")))
+        gateway.child.send_signal(signal)
+        assert gateway.child.wait(ENDS_WITHIN) == 0
+        assert isinstance(waiting.exception(), urllib3.exceptions.ProtocolError)
+    assert gateway.log.read_text() == f"gateway: listening on http://127.0.0.1:{gateway.port}\n"
+
+
+@pytest.mark.boots("simulators that are killed, signalled or refused")
 @pytest.mark.parametrize("name", ["gateway", "data_platform", "partner"])
 def test_a_simulator_listens_on_one_address_of_loopback_unless_host_opens_it_to_others(
     name: str, tmp_path: Path
 ):
     with running(name, tmp_path) as closed:
         assert not ports.answers((ANOTHER_ADDRESS, closed.port))
+        (other := tmp_path / "second").mkdir()
+        second = launch(name, other, port=closed.port)
+        assert second.child.wait(20) == 1
+        [line] = second.log.read_text().splitlines()
+        assert line.startswith(f"{name}: can't listen on 127.0.0.1:{closed.port} (Address already in use)")
     with running(name, tmp_path, "--host", "0.0.0.0") as opened:
         assert ports.answers((ANOTHER_ADDRESS, opened.port))
         assert f"listening on http://0.0.0.0:{opened.port}" in opened.log.read_text()
@@ -26,3 +142,31 @@ def test_a_simulator_listens_on_one_address_of_loopback_unless_host_opens_it_to_
 def test_a_program_that_runs_a_simulator_may_set_its_default_host(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(process, "HOST", "0.0.0.0")
     assert process.arguments("gateway", default_port=8001).parse_args(["--book", "book"]).host == "0.0.0.0"
+
+
+@pytest.mark.boots("simulators that are killed, signalled or refused")
+def test_what_a_simulator_can_not_start_with_gives_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WEBHOOK_SECRET_SIMULATOR", raising=False)
+    book = tmp_path / "none.sqlite3"
+    book.write_bytes(b"no book at all" * 100)
+    broken = f"gateway: can't open the book {book} (file is not a database); choose another --book"
+    cases = [
+        (("gateway", "--book", str(book)), 1, broken),
+        (("gateway", "--webhook-url", "http://127.0.0.1:1/"), 1, "set WEBHOOK_SECRET_SIMULATOR"),
+        *((("data_platform", f"--failure-rate={rate}"), 2, "--failure-rate") for rate in ("1.1", "often")),
+    ]
+    for (name, *words), status, says in cases:
+        command = [sys.executable, "-m", f"scripts.simulators.{name}", f"--port={ports.free()}", *words]
+        own = [] if "--book" in words else ["--book", str(tmp_path / "book")]
+        ended = subprocess.run([*command, *own], capture_output=True, text=True, check=False, timeout=20)
+        assert (ended.returncode, says in ended.stderr.splitlines()[-1]) == (status, True), ended.stderr
+        assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.boots("simulators that are killed, signalled or refused")
+def test_no_simulator_loads_django() -> None:
+    names = ", ".join(f"scripts.simulators.{one}" for one in ("gateway", "data_platform", "partner"))
+    program = f"import sys, {names}; sys.exit('django' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -12,6 +12,8 @@ from scripts.stack import SetupError, places
 from scripts.stack import instance as instances
 from scripts.stack.instance import Instance
 
+pytestmark = pytest.mark.boots("a process that holds the state")
+
 HOLDER = """
 import sys
 from pathlib import Path

@@ -38,11 +38,6 @@ def test_the_shop_waits_and_everything_else_starts_at_once(options: ServerOption
     }
 
 
-def test_the_stores_start_first_and_stop_last(options: ServerOptions):
-    groups = sorted(options.process_group_configs)
-    assert [group.name for group in groups] == ["stores", "shop"]
-
-
 def test_each_process_is_restarted_logged_and_killed_with_its_children(options: ServerOptions):
     for group in options.process_group_configs:
         for process in group.process_configs:
@@ -54,6 +49,7 @@ def test_each_process_is_restarted_logged_and_killed_with_its_children(options: 
             assert 0 < process.stdout_logfile_maxbytes <= 10 << 20
 
 
+@pytest.mark.boots("a process with an environment of its own")
 def test_the_environment_of_the_instance_is_supervisors(tmp_path: Path):
     instance = Instance(home=tmp_path, port=8000, database="sqlite")
     instance.run.mkdir()

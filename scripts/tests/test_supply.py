@@ -15,6 +15,7 @@ from scripts.stack import places
 from scripts.stack.programs import node_packages
 from scripts.supply import audit, pins, sbom, vendored
 from scripts.supply.audit import Exemption, Result
+from scripts.tests.cases import every_case
 
 PINNED = {("one", "1.0"), ("two", "2.0"), ("two", "2.1")}
 FOUND = {
@@ -59,6 +60,7 @@ def look_up(osv, pinned=PINNED) -> Result:
     return audit.audit_python(pinned, service="osv", osv_url=f"http://127.0.0.1:{osv.server_port}/v1/query")
 
 
+@pytest.mark.boots("pip-audit, the SBOM, uv or npm")
 def test_a_vulnerability_that_is_not_accepted_fails_the_audit(osv, capsys: pytest.CaptureFixture[str]):
     result = look_up(osv)
     assert result.looked_up == 3
@@ -67,21 +69,25 @@ def test_a_vulnerability_that_is_not_accepted_fails_the_audit(osv, capsys: pytes
     assert "VULNERABLE two 2.0: CVE-2026-1, PYSEC-2026-1: fixed in 2.1\n" in printed
 
 
+@pytest.mark.boots("pip-audit, the SBOM, uv or npm")
 def test_an_accepted_vulnerability_passes_with_its_reason(osv, capsys: pytest.CaptureFixture[str]):
     accepted = [Exemption(id="CVE-2026-1", package="two", reason="not called")]
     assert audit.report({"Python": look_up(osv)}, accepted) == 0
     assert "not called" in capsys.readouterr().out
 
 
+@pytest.mark.boots("pip-audit, the SBOM, uv or npm")
 def test_an_exception_that_matches_nothing_fails_the_audit(osv):
     accepted = [Exemption(id="CVE-2026-1", package="two", reason="not called")]
     assert audit.report({"Python": look_up(osv, {("one", "1.0")})}, accepted) == 1
 
 
+@pytest.mark.boots("pip-audit, the SBOM, uv or npm")
 def test_packages_without_a_known_vulnerability_are_a_clean_result(osv):
     assert audit.report({"Python": look_up(osv, {("one", "1.0"), ("two", "2.1")})}, []) == 0
 
 
+@pytest.mark.boots("pip-audit, the SBOM, uv or npm")
 def test_a_source_that_is_unreachable_is_no_clean_result(osv, capsys: pytest.CaptureFixture[str]):
     osv.shutdown()
     osv.server_close()
@@ -92,6 +98,7 @@ def test_a_source_that_is_unreachable_is_no_clean_result(osv, capsys: pytest.Cap
     assert "NOT CHECKED: this is no clean result" in printed.err
 
 
+@pytest.mark.boots("pip-audit, the SBOM, uv or npm")
 def test_a_source_that_fails_for_one_package_is_no_clean_result(osv):
     osv.failing.add("one")
     assert audit.report({"Python": look_up(osv, {("one", "1.0"), ("two", "2.1")})}, []) == 2
@@ -125,7 +132,7 @@ def test_a_vulnerability_of_an_npm_package_is_found_once():
     assert [(one.package, one.names) for one in result.vulnerabilities] == [("inner", {"GHSA-x"})]
 
 
-@pytest.mark.parametrize("missing", ["reason", "accepted_on"])
+@every_case("missing", ["reason", "accepted_on"])
 def test_an_exception_needs_a_date_and_a_reason(tmp_path: Path, missing: str):
     lines = {"id": '"X"', "package": '"one"', "accepted_on": "2026-11-23", "reason": '"because"'}
     path = tmp_path / "accepted.toml"
@@ -137,10 +144,7 @@ def test_an_exception_needs_a_date_and_a_reason(tmp_path: Path, missing: str):
         audit.read_accepted(path)
 
 
-def test_the_accepted_vulnerabilities_can_be_read():
-    assert all(one.reason for one in audit.read_accepted())
-
-
+@pytest.mark.boots("pip-audit, the SBOM, uv or npm")
 def test_the_sbom_has_each_package_of_the_lock_with_version_purl_and_hashes(tmp_path: Path):
     first, second = tmp_path / "first.json", tmp_path / "second.json"
     sbom.write_sbom(first)
@@ -173,6 +177,7 @@ def test_every_script_of_another_project_is_the_one_of_its_pinned_package():
             assert (one.folder / name).read_bytes() == (packages / one.package / path).read_bytes(), name
 
 
+@pytest.mark.boots("pip-audit, the SBOM, uv or npm")
 def test_the_lock_made_again_is_the_same(tmp_path: Path):
     names = ("pyproject.toml", "Makefile", *pins.LOCK_FILES)
     for name in names:

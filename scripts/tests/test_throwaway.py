@@ -1,14 +1,17 @@
-"""The throwaway servers that this very test runs on: durable, private, and for tests only."""
+"""The throwaway servers that this very test runs on, and a private MariaDB: durable, and for tests only."""
 
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import MySQLdb
 import pytest
 from django.db import connection
 
-from scripts.stack import SetupError, children, places, throwaway
+from scripts.stack import SetupError, children, mariadb, places, ports
+from scripts.stack.mariadb import Server
 
 
 @pytest.mark.django_db
@@ -18,20 +21,7 @@ def test_the_database_keeps_what_it_commits_and_allows_what_races_need():
         assert cursor.fetchone() == (1, 1, 1)
 
 
-def test_slots_keep_developers_apart():
-    settings = {"REDIS_URL": "redis://h:1/0", "BROKER_URL": "redis://h:1/1"}
-    script = throwaway._shell_lines(settings) + 'echo "$TEST_DATABASE_NAME $REDIS_URL $BROKER_URL"'
-
-    def sourced(**own: str) -> str:
-        ran = subprocess.run(["sh", "-c", script], env=own, capture_output=True, text=True, check=True)
-        return ran.stdout.strip()
-
-    assert sourced() == "test_firstcome_0 redis://h:1/0 redis://h:1/1"
-    assert sourced(SLOT="3") == "test_firstcome_3 redis://h:1/6 redis://h:1/7"
-    assert sourced(TEST_DATABASE_NAME="test_mine").startswith("test_mine ")
-    assert sourced(TEST_DATABASE_NAME="test_mine", SLOT="3").startswith("test_firstcome_3 ")
-
-
+@pytest.mark.boots("pytest, a MariaDB, or children")
 def test_pytest_refuses_servers_that_were_not_started_for_it():
     environment = {name: value for name, value in os.environ.items() if name != "FIRSTCOME_TEST"}
     ran = subprocess.run(
@@ -45,6 +35,7 @@ def test_pytest_refuses_servers_that_were_not_started_for_it():
     assert "make test-services" in ran.stderr
 
 
+@pytest.mark.boots("pytest, a MariaDB, or children")
 def test_a_child_that_dies_at_its_start_is_reported_with_its_last_lines(tmp_path: Path):
     log = tmp_path / "child.log"
     words = [sys.executable, "-c", "raise SystemExit('the disk is on fire')"]
@@ -53,6 +44,7 @@ def test_a_child_that_dies_at_its_start_is_reported_with_its_last_lines(tmp_path
         children.wait_until(lambda: False, name="oven", child=child, log=log, within_seconds=60)
 
 
+@pytest.mark.boots("pytest, a MariaDB, or children")
 def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path):
     parent_words = """
 import os, sys, time
@@ -84,6 +76,7 @@ def _is_gone(pid: int) -> bool:
     return state == "Z"
 
 
+@pytest.mark.boots("pytest, a MariaDB, or children")
 def test_a_background_job_gets_ctrl_c_once_and_cleans_up_undisturbed(tmp_path: Path):
     words = """
 import os, signal, sys
@@ -100,3 +93,36 @@ finally:
     ran = subprocess.run([sys.executable, "-c", words], cwd=places.PROJECT, capture_output=True, text=True)
     assert ran.stdout == "cleaned up\n"
     assert "KeyboardInterrupt" in ran.stderr
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    one = Server(
+        home=tmp_path / "mariadb",
+        socket=places.socket_path(tmp_path, "mariadb.sock"),
+        password="of this test",
+        max_connections=20,
+    )
+    one.prepare()
+    log = tmp_path / "log"
+    child = children.start(one.command(), log=log, environment=os.environ)
+    try:
+        is_there = lambda: ports.answers(str(one.socket))  # noqa: E731
+        children.wait_until(is_there, name="mariadb", child=child, log=log, within_seconds=60)
+        yield one
+    finally:
+        children.stop(child)
+
+
+@pytest.mark.boots("pytest, a MariaDB, or children")
+def test_it_keeps_what_it_commits_and_keeps_to_itself(server: Server) -> None:
+    connection = MySQLdb.connect(unix_socket=str(server.socket), user=mariadb.USER, password=server.password)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT @@innodb_flush_log_at_trx_commit, @@innodb_doublewrite, @@skip_networking, @@tmpdir,"
+            " @@innodb_buffer_pool_size DIV (1024 * 1024)"
+        )
+        values = cursor.fetchone()
+    connection.close()
+    assert values == (1, 1, 1, str(server.temporary), mariadb.buffer_pool_mib())
+    assert server.temporary.stat().st_mode & 0o077 == 0

@@ -11,6 +11,8 @@ from scripts.tests import canned_shop, own_client
 from scripts.tests.canned_shop import LOST, Answer, CannedShop, problem
 from scripts.tests.test_python_client import KEY, WALLET, SignIns, order
 
+pytestmark = pytest.mark.boots("node")
+
 PROGRAM = """
 import { NoAnswerError, NotSettledError, ProblemError, Shop, checked } from "./client.js";
 

@@ -10,9 +10,10 @@ from scripts import verify
 from scripts.cluster import packages
 from scripts.containers import __main__ as containers
 from scripts.stack import SetupError, places
+from scripts.tests.cases import every_case
 
 
-@pytest.mark.parametrize("name", verify.STEPS)
+@every_case("name", verify.STEPS)
 def test_a_step_is_a_target_with_variables_that_the_makefile_takes(name: str):
     makefile = (places.PROJECT / "Makefile").read_text()
     make, target, *variables = verify.STEPS[name].split()
@@ -23,6 +24,7 @@ def test_a_step_is_a_target_with_variables_that_the_makefile_takes(name: str):
         assert f"$({variable.partition('=')[0]})" in recipe[1]
 
 
+@pytest.mark.boots("the steps of `make verify`")
 def test_a_failed_step_is_named_and_the_others_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -44,7 +46,7 @@ def test_a_failed_step_is_named_and_the_others_go_on(
     assert [row.split(" | ")[0] for row in rows] == ["| second", "| first"]
 
 
-@pytest.mark.parametrize(
+@every_case(
     "said",
     [
         "containers: NOT RUN: it needs root",
@@ -69,6 +71,7 @@ def test_a_part_that_was_not_run_is_named_and_hides_no_failure():
     assert str(verify.result_of("a", words, 2, 3.0, said)) == f"FAILED (2) a (3 s)\n       {said}"
 
 
+@pytest.mark.boots("the steps of `make verify`")
 def test_the_exit_code_says_whether_a_step_failed_or_was_not_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -96,16 +99,3 @@ def test_a_command_without_root_says_what_a_step_is_known_by(
     }
     for command, output in said.items():
         assert not verify.result_of("a", command.split(), code, 1.0, output).is_run
-
-
-def test_only_the_chosen_steps_run_and_an_unknown_one_is_refused():
-    assert verify._chosen("fuzz, long-tests") == ["long-tests", "fuzz"]
-    assert verify._chosen("") == list(verify.STEPS)
-    with pytest.raises(SetupError, match="no step is called nothing"):
-        verify._chosen("nothing")
-
-
-def test_a_seed_is_given_to_the_steps_that_draw():
-    assert verify.words_of("make fuzz SECONDS=600", "4") == ["make", "fuzz", "SECONDS=600", "SEED=4"]
-    assert verify.words_of("make fuzz SECONDS=600", "") == ["make", "fuzz", "SECONDS=600"]
-    assert verify.words_of("make alerts", "4") == ["make", "alerts"]

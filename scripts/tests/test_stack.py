@@ -1,0 +1,158 @@
+"""Instances, ports and processes of a stack: chosen, remembered, and known by id and start."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts.stack import SetupError, places, ports, process_identity
+from scripts.stack import instance as instances
+from scripts.tests.cases import every_case
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    (tmp_path / "run").mkdir()
+    return tmp_path
+
+
+def test_make_manage_without_words_means_what_ran_last(home: Path):
+    instances.remember(instances.choose(home=home, port="9000", database="mariadb"))
+    chosen = instances.choose_like_last(home=home, port="", database="")
+    assert (chosen.port, chosen.database) == (9000, "mariadb")
+    chosen = instances.choose_like_last(home=home, port="9100", database="sqlite")
+    assert (chosen.port, chosen.database) == (9100, "sqlite")
+
+
+@every_case("text", ["", "{", "[]", '{"port": "x", "database": "sqlite"}'])
+def test_a_memory_that_can_not_be_read_is_none(home: Path, text: str):
+    (home / "instance.json").write_text(text)
+    assert instances.choose_like_last(home=home, port="", database="").port == instances.DEFAULT_PORT
+
+
+def test_an_unknown_database_is_reported(home: Path):
+    with pytest.raises(SetupError, match="DB=postgres is not a database"):
+        instances.choose(home=home, port="", database="postgres")
+
+
+def test_sockets_fit_into_their_address_however_deep_the_folder(tmp_path: Path):
+    deep = tmp_path / ("deep" * 30)
+    deep.mkdir()
+    path = places.socket_path(deep, "mariadb.sock")
+    assert len(os.fsencode(path)) <= places.LONGEST_SOCKET_PATH
+    assert path.parent.stat().st_mode & 0o077 == 0
+    assert places.socket_path(deep, "mariadb.sock") == path
+    path.parent.rmdir()
+
+
+def test_a_short_folder_that_others_may_enter_is_not_used(tmp_path: Path):
+    deep = tmp_path / ("deep" * 30)
+    short = places.socket_path(deep, "redis.sock").parent
+    short.chmod(0o755)
+    with pytest.raises(SetupError, match="not a private folder"):
+        places.socket_path(deep, "redis.sock")
+    short.rmdir()
+
+
+def test_a_port_that_is_listened_on_is_refused_by_its_number():
+    with socket.create_server((ports.HOST, 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(SetupError, match=f"port {port} is in use"):
+            ports.require_free(port)
+    ports.require_free(port)
+
+
+def test_a_server_that_shares_its_port_is_seen_too():
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        server.bind((ports.HOST, 0))
+        server.listen()
+        with pytest.raises(SetupError, match="is in use"):
+            ports.require_free(server.getsockname()[1])
+
+
+@every_case("text", ["", "0", "-1", "80a", "65534", "99999", "８０", "8000 "])
+def test_what_is_no_port_with_two_after_it_is_refused(text: str):
+    with pytest.raises(SetupError, match="give a number from 1 to 65533"):
+        ports.parse(text, following=2)
+
+
+def test_free_ports_come_in_a_row():
+    first = ports.free(3)
+    with contextlib.ExitStack() as opened:
+        for port in range(first, first + 3):
+            server = opened.enter_context(socket.create_server((ports.HOST, port)))
+            assert server.getsockname()[1] == port
+
+
+def test_free_ports_are_none_that_an_outgoing_connection_may_take():
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    assert all(ports.free(7) + 7 <= lowest for _ in range(50))
+
+
+def test_a_listening_port_answers_and_a_closed_one_does_not():
+    with socket.create_server((ports.HOST, 0)) as server:
+        address = server.getsockname()
+        assert ports.answers(address)
+    assert not ports.answers(address)
+
+
+LEADER = """
+import subprocess, sys, os, signal
+from pathlib import Path
+from scripts.stack import process_identity
+os.setpgrp()
+process_identity.write(Path(sys.argv[1]) / "run", "web")
+child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"], env=dict(os.environ))
+print(child.pid, flush=True)
+signal.pause()
+"""
+
+
+@pytest.fixture
+def family(home: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A process that wrote its identity, and its child."""
+    environment = os.environ | {process_identity.MARK: str(home)}
+    command = [sys.executable, "-c", LEADER, str(home)]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as leader:
+        assert leader.stdout is not None
+        child = int(leader.stdout.readline())
+        yield leader, child
+        process_identity.kill({leader.pid, child})
+
+
+@pytest.mark.boots("processes of a family")
+def test_a_process_and_its_children_are_found(home: Path, family: tuple[subprocess.Popen[str], int]):
+    leader, child = family
+    assert process_identity.of_state(home) == {leader.pid, child}
+    assert int((home / "run" / "web.pid").read_text()) == leader.pid
+
+
+@pytest.mark.boots("processes of a family")
+def test_orphans_of_a_killed_process_are_found(home: Path, family: tuple[subprocess.Popen[str], int]):
+    leader, child = family
+    leader.kill()
+    leader.wait()
+    assert process_identity.of_state(home) == {child}
+    assert process_identity.group_of(home / "run", "web") == {child}
+
+
+@pytest.mark.boots("processes of a family")
+def test_another_state_folder_has_nothing_to_do_with_them(
+    tmp_path: Path, home: Path, family: tuple[subprocess.Popen[str], int]
+):
+    other = tmp_path / "other"
+    (other / "run").mkdir(parents=True)
+    assert process_identity.of_state(other) == set()
+
+
+def test_an_id_that_was_assigned_again_is_another_process(home: Path):
+    (home / "run" / "web.pid").write_text(f"{os.getpid()}\n")
+    (home / "run" / "web.started").write_text(f"{os.getpid()} 12345 some-other-boot\n")
+    assert process_identity.of_state(home) == set()
+    assert process_identity.group_of(home / "run", "web") == set()
