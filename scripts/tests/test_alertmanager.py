@@ -14,7 +14,7 @@ import pytest
 from scripts.monitoring import rules
 from scripts.stack import ports
 from scripts.stack.programs import prometheus
-from scripts.tests.cases import every_case
+from shop.tests.case_tables import in_one_test
 
 START_SCRIPT = rules.OPS / "monitoring" / "alertmanager.py"
 PAGER = "https://pager.example/v2?key=a&b=#1"
@@ -51,7 +51,7 @@ def alertmanager(tmp_path_factory: pytest.TempPathFactory, start_script) -> Iter
 
 
 @pytest.mark.boots("Alertmanager and amtool")
-@every_case("severity", ["page", "ticket"])
+@in_one_test("severity", ["page", "ticket"])
 def test_an_alert_goes_to_the_receiver_of_its_severity(severity: str):
     words = ("config", "routes", "test", f"--config.file={rules.ALERTMANAGER}", f"severity={severity}")
     assert amtool(*words).strip() == {"page": "pager", "ticket": "tickets"}[severity]
@@ -70,7 +70,7 @@ def test_every_alert_that_inhibits_or_is_inhibited_exists():
 
 
 @pytest.mark.boots("Alertmanager and amtool")
-@every_case(
+@in_one_test(
     ("cause", "explained", "not_explained"),
     [
         ({"alertname": "DatabaseAway"}, {"alertname": "ErrorBudgetBurn1h"}, {"alertname": "LawBroken"}),

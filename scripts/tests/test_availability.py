@@ -16,7 +16,7 @@ from scripts.chaos.faults import Fault
 from scripts.chaos.soak import SOAK
 from scripts.stack import ports, process_identity
 from scripts.stack.instance import Instance
-from scripts.tests.cases import every_case
+from shop.tests.case_tables import in_one_test
 
 ORDER = Call("POST", "/orders", "token", {"items": []}, "key")
 
@@ -25,7 +25,7 @@ def request(began: float, result: str = "201", *, seconds: float = 0.1, path: st
     return Request(began, began + seconds, "POST", path, result)
 
 
-@every_case(
+@in_one_test(
     ("result", "is_good"),
     [
         ("200", True),
@@ -81,7 +81,7 @@ def test_a_soak_below_the_goal_has_a_finding(bad: int, is_below: bool, capsys: p
     assert f"{1 - bad / 1000:.3%} of 1000 requests ({bad} x no answer)" in capsys.readouterr().out
 
 
-@every_case(
+@in_one_test(
     ("sort", "name", "is_outage"),
     [
         ("kill", "web", True),

@@ -16,7 +16,7 @@ from scripts.bench.workloads import paying
 from scripts.bench.workloads.paying import LOADS, Orders
 from scripts.stack import database
 from scripts.stack.instance import Instance
-from scripts.tests.cases import every_case
+from shop.tests.case_tables import in_one_test
 
 SOME_COMMIT = commits.Commit(sha="0" * 40, name="HEAD")
 BEGAN_AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -91,7 +91,7 @@ def commit(project: Path, message: str) -> None:
 
 
 @pytest.mark.boots("git")
-@every_case("name", ["first", "main~1", "HEAD^", "full hash", "short hash"])
+@in_one_test("name", ["first", "main~1", "HEAD^", "full hash", "short hash"])
 def test_a_commit_is_found_by_hash_branch_and_tag(repository: Path, name: str):
     sha = git(repository, "rev-parse", "first")
     name = {"full hash": sha, "short hash": sha[:8]}.get(name, name)
@@ -149,7 +149,7 @@ def test_a_load_that_begins_beside_a_backlog_is_a_finding(monkeypatch: pytest.Mo
 # --- settled a second ---
 
 
-@every_case(
+@in_one_test(
     ("paid", "seconds", "settled", "afterwards"),
     [
         (1_000, 10, 100, 0),
@@ -175,7 +175,7 @@ def test_a_load_without_a_paid_order_settles_none():
 # --- what must not be ---
 
 
-@every_case(
+@in_one_test(
     ("row", "statuses", "overloaded", "says"),
     [
         ("paid", {}, 0, ""),
@@ -196,7 +196,7 @@ def test_waiting_buyers_may_be_answered_202_and_others_overloaded(row, statuses,
     assert (len(found), says in "".join(found)) == (1 if says else 0, True)
 
 
-@every_case(
+@in_one_test(
     ("row", "counted", "is_right"),
     [
         ("paid_card", orders(), True),
@@ -238,7 +238,7 @@ def test_each_round_is_compared_by_itself_and_the_median_counts():
     assert row["microseconds"]["this"] == {"web": 800, "worker": 1_200}
 
 
-@every_case(
+@in_one_test(
     ("row", "name", "this", "other", "is_met"),
     [
         ("coupon", "per_second", 130, 100, True),

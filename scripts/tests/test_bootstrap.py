@@ -13,7 +13,7 @@ from scripts import bootstrap
 from scripts.stack import SetupError, places
 from scripts.stack.programs import node_packages, system_packages
 from scripts.stack.programs.system_packages import Needs
-from scripts.tests.cases import every_case
+from shop.tests.case_tables import in_one_test
 
 LOCK_FILES = [f"requirements{part}.txt" for part in ("", "-embedded", "-dev", "-test")]
 
@@ -72,7 +72,7 @@ def test_a_changed_lock_file_is_installed_anew(tmp_path: Path, monkeypatch: pyte
     assert not bootstrap.is_installed(lock)
 
 
-@every_case("name", LOCK_FILES)
+@in_one_test("name", LOCK_FILES)
 def test_every_pin_has_hashes_and_no_registry_is_named(name: str):
     text = (places.PROJECT / name).read_text()
     assert "://" not in text
@@ -98,7 +98,7 @@ def test_what_is_missing_is_named_by_its_debian_package(tmp_path: Path, monkeypa
 
 
 @pytest.mark.boots("Python, pip, make or npm")
-@every_case(
+@in_one_test(
     ("target", "purpose"),
     [
         (["soak"], "soak"),

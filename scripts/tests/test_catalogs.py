@@ -9,7 +9,7 @@ from django.utils import translation
 
 from scripts import catalogs
 from scripts.stack import places
-from scripts.tests.cases import every_case
+from shop.tests.case_tables import in_one_test
 
 SOURCE = """from shop.lazy_texts import mark as _
 
@@ -70,7 +70,7 @@ def test_the_check_names_what_is_missing_and_passes_once_it_is_there(project: Pa
     assert findings() == []
 
 
-@every_case("other", ["%(names)s 안녕하세요", "안녕하세요", "%(name)s %(name)s", "{name} 안녕하세요"])
+@in_one_test("other", ["%(names)s 안녕하세요", "안녕하세요", "%(name)s %(name)s", "{name} 안녕하세요"])
 def test_other_values_than_those_of_the_original_are_found(project: Path, other: str) -> None:
     catalogs.update("coupons")
     fill(Hello=other, campaign="{campaign} 매진")

@@ -16,7 +16,7 @@ from scripts.chaos.clients import Buyer
 from scripts.chaos.memory import Account, Drop, Product, RecordedCall, Setup
 from scripts.chaos.webhooks import WebhookSender
 from scripts.stack.instance import Instance
-from scripts.tests.cases import every_case
+from shop.tests.case_tables import in_one_test
 
 ORDER = {
     "id": "o1",
@@ -125,7 +125,7 @@ def test_a_call_without_a_final_answer_is_not_repeated_without_end(shop: Shop, s
         call_until_final(shop, seen, [Answer(503, {"code": "unavailable"})] * 20, seconds=0.5)
 
 
-@every_case(
+@in_one_test(
     ("action", "answer", "says"),
     [
         ("send_untrue", Answer(200, {}), None),
@@ -227,7 +227,7 @@ def test_a_shop_whose_answers_all_hold_has_no_findings() -> None:
     assert findings(a_setup(), Books()) == []
 
 
-@every_case(
+@in_one_test(
     ("name", "value", "says"),
     [
         ("placed", {}, "answered, but not there"),
@@ -265,7 +265,7 @@ def test_an_answer_that_does_not_hold_is_found(name: str, value: Any, says: str)
     assert any(says in finding for finding in findings(a_setup(), books))
 
 
-@every_case(
+@in_one_test(
     ("shown", "says"),
     [
         (ENTRY, ""),
@@ -285,7 +285,7 @@ def test_an_entry_is_used_by_each_order_of_the_sale(shown: dict[str, Any], says:
     assert any(says in finding for finding in found) is bool(says)
 
 
-@every_case(
+@in_one_test(
     ("answers", "current_seconds", "finding"),
     [
         (["waiting", "admitted", "used"], 0.0, ""),
@@ -360,7 +360,7 @@ def test_a_refund_of_what_it_says_is_no_finding() -> None:
     assert findings(*refunded()) == []
 
 
-@every_case(
+@in_one_test(
     ("name", "value", "says"),
     [
         ("refunds_shown", [], "refunds of order o1: answered ['r1']"),

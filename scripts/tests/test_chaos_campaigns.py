@@ -20,25 +20,25 @@ from scripts.chaos.faults import Fault
 from scripts.chaos.memory import Account, Product, RecordedCall, Setup
 from scripts.cluster.drill import effects
 from scripts.stack.instance import Instance
-from scripts.tests.cases import every_case
+from shop.tests.case_tables import in_one_test
 from shop.tests.racing import wait_until
 
 
-@every_case("name", CAMPAIGNS)
+@in_one_test("name", CAMPAIGNS)
 def test_a_seed_plans_the_same_faults_again(name: str) -> None:
     campaign = CAMPAIGNS[name]
     assert campaign.faults("1", is_quick=False) == campaign.faults("1", is_quick=False)
     assert campaign.faults("1", is_quick=False) != campaign.faults("2", is_quick=False)
 
 
-@every_case("name", CAMPAIGNS)
+@in_one_test("name", CAMPAIGNS)
 def test_a_campaign_has_a_planted_defect_that_it_must_find(name: str) -> None:
     campaign = CAMPAIGNS[name]
     # What is beside a campaign has a defect of its own.
     assert campaign.planted or campaign.planted_faults or campaign.beside is not beside.nothing
 
 
-@every_case("name", CAMPAIGNS)
+@in_one_test("name", CAMPAIGNS)
 def test_what_a_campaign_breaks_can_be_broken(name: str) -> None:
     campaign = CAMPAIGNS[name]
     for fault in [*campaign.faults("1", is_quick=False), *campaign.planted_faults]:
@@ -69,7 +69,7 @@ def record_order(seen: Observations, result: str, began: float) -> None:
     seen.measured.requests.append(Request(began, began + 0.1, "POST", "/orders", result))
 
 
-@every_case(
+@in_one_test(
     ("result", "findings"),
     [("201", []), ("503 unavailable", ["while Redis was away none of 2 requests of /orders was answered"])],
 )
@@ -139,7 +139,7 @@ def test_an_order_that_the_restored_shop_acknowledged_and_lacks_is_a_finding():
     ]
 
 
-@every_case("answered_at", [99.0, 101.0, 120.0])
+@in_one_test("answered_at", [99.0, 101.0, 120.0])
 def test_an_order_that_no_client_was_answered_is_a_finding(answered_at: float):
     found = compare(setup(order("known", answered_at)), "known", "made-twice")
     assert found.findings == ["order made-twice on the restored database was in no answer"]

@@ -10,7 +10,7 @@ from scripts.chaos.calls import Answer, Call, Observations
 from scripts.chaos.clients import Buyer
 from scripts.chaos.memory import Account, Product, RecordedCall, Setup
 from scripts.stack import readiness
-from scripts.tests.cases import every_case
+from shop.tests.case_tables import in_one_test
 
 PAGE = "http://127.0.0.1:8001/3ds/ch_1"
 ACTION = {"type": "redirect", "url": PAGE, "expires_at": "2026-01-01T00:00:00Z"}
@@ -122,7 +122,7 @@ def test_no_other_order_is_taken_for_a_kept_one(buyer: Buyer, account: Account) 
     assert buyer.unpaid == []
 
 
-@every_case(
+@in_one_test(
     ("calls", "ends"),
     [
         ([FIRST_DECLINED], {"cancelled", "expired"}),
@@ -138,7 +138,7 @@ def test_no_other_order_is_taken_for_a_kept_one(buyer: Buyer, account: Account) 
         ),
     ],
 )
-@every_case("status", ["paid", "refunded", "payment_failed", "cancelled", "expired"])
+@in_one_test("status", ["paid", "refunded", "payment_failed", "cancelled", "expired"])
 def test_a_kept_order_ends_as_its_payments_were_answered(
     calls: list[RecordedCall], ends: set[str], status: str
 ) -> None:
@@ -170,7 +170,7 @@ def charge(number: int, status: str, refunded: int = 0) -> dict[str, Any]:
     return {"id": f"ch_{number}", "order": "o1"} | more
 
 
-@every_case(
+@in_one_test(
     ("status", "charges", "says"),
     [
         ("paid", [charge(1, "declined"), charge(2, "succeeded")], ""),

@@ -9,7 +9,7 @@ from scripts.chaos import feed
 from scripts.chaos.calls import Answer, Call, Observations
 from scripts.chaos.feed import FeedReader
 from scripts.chaos.memory import Account, Product, RecordedCall, Setup
-from scripts.tests.cases import every_case
+from shop.tests.case_tables import in_one_test
 
 COUPON = {"code": "C1", "campaign": 1, "position": 1, "status": "redeemed"}
 ORDER = {"id": "o1", "status": "paid"}
@@ -108,17 +108,17 @@ def test_two_refunds_of_an_order_may_be_under_way_at_once(setup: Setup) -> None:
     assert findings(setup, ALL)
 
 
-@every_case("number", range(9))
+@in_one_test("number", range(9))
 def test_each_event_that_is_missing_is_found(number: int, setup: Setup) -> None:
     assert findings(setup, [one for one in ALL if one is not ALL[number]])
 
 
-@every_case("number", range(9))
+@in_one_test("number", range(9))
 def test_each_event_that_came_twice_with_two_ids_is_found(number: int, setup: Setup) -> None:
     assert findings(setup, [*ALL[: number + 1], ALL[number] | {"id": "again"}, *ALL[number + 1 :]])
 
 
-@every_case(("first", "second"), [(2, 4), (1, 3), (3, 5), (7, 8)])
+@in_one_test(("first", "second"), [(2, 4), (1, 3), (3, 5), (7, 8)])
 def test_events_of_one_order_or_coupon_out_of_sequence_are_found(
     first: int, second: int, setup: Setup
 ) -> None:
@@ -127,14 +127,14 @@ def test_events_of_one_order_or_coupon_out_of_sequence_are_found(
     assert findings(setup, events)
 
 
-@every_case("unknown", [event("order.placed", 10, order="o2"), event("coupon.issued", 10, coupon="C2")])
+@in_one_test("unknown", [event("order.placed", 10, order="o2"), event("coupon.issued", 10, coupon="C2")])
 def test_an_event_of_what_is_not_there_is_found(unknown: dict[str, Any], setup: Setup) -> None:
     assert len(findings(setup, [*ALL, unknown])) == 1
     others = unknown | {"data": unknown["data"] | {"account": 2}}
     assert findings(setup, [*ALL, others]) == []
 
 
-@every_case(
+@in_one_test(
     ("followed", "again", "says"),
     [
         ([*ALL[:4], *ALL[5:]], ALL, "event e4, order.paid, was skipped"),

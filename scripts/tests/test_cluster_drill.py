@@ -16,7 +16,7 @@ from scripts.cluster.drill import effects, judging, load, maneuvers, plan
 from scripts.cluster.drill.judging import Outcome, Statuses
 from scripts.stack import SetupError, places
 from scripts.stack.mariadb import SEARCH_PATH
-from scripts.tests.cases import every_case
+from shop.tests.case_tables import in_one_test
 
 CALL = Call("POST", "/orders", "token", {}, "key")
 
@@ -48,7 +48,7 @@ def test_every_maneuver_of_the_plan_can_be_made():
     assert set(plan.MANEUVERS) == {*maneuvers.MANEUVERS, "shop-upgraded"}
 
 
-@every_case(
+@in_one_test(
     ("answer", "word", "allowed"),
     [
         (Answer(201, {}), "201", True),
@@ -81,7 +81,7 @@ def test_what_holds_has_no_failures():
     assert list(outcome().failures()) == []
 
 
-@every_case(
+@in_one_test(
     ("changed", "failure"),
     [
         ({"outage_seconds": 10.1}, "writes were acknowledged again after 10.1 s, not within 10.0 s"),
@@ -103,7 +103,7 @@ def test_a_killed_proxy_may_refuse_connections():
     assert list(outcome("kill haproxy-front", statuses=refused).failures()) == []
 
 
-@every_case(
+@in_one_test(
     ("moments", "longest"),
     [([0.5, 1.0, 1.2, 7.5, 7.6], 6.3), ([], 10.0), ([9.0], 9.0), ([-1.0, 4.0, 99.0], 6.0)],
 )

@@ -11,7 +11,7 @@ from scripts.cluster import environment, layout, processes, supervision, templat
 from scripts.cluster.layout import Cluster
 from scripts.cluster.servers import mysql, redis
 from scripts.stack import ports
-from scripts.tests.cases import every_case
+from shop.tests.case_tables import in_one_test
 
 TEMPLATES = {
     "member.cnf": {"port": 1, "group_port": 2},
@@ -37,7 +37,7 @@ def test_every_template_is_known_to_these_tests():
     assert {path.name for path in templates.FOLDER.iterdir()} == TEMPLATES.keys()
 
 
-@every_case("name", TEMPLATES)
+@in_one_test("name", TEMPLATES)
 def test_every_template_is_filled_in_whole(cluster: Cluster, name: str):
     text = templates.render(name, cluster, number=2, **TEMPLATES[name])
     assert "$" not in text
@@ -98,7 +98,7 @@ def test_the_environment_leads_to_the_cluster_whatever_the_user_has_set(cluster:
     assert int(environment.defaults()["PAYMENT_GIVE_UP_SECONDS"]) >= 60
 
 
-@every_case("kind", ["web", "worker", "issuer", "beat"])
+@in_one_test("kind", ["web", "worker", "issuer", "beat"])
 def test_each_process_of_a_kind_begins_with_another_node_of_the_broker_and_knows_all(
     cluster: Cluster, kind: str
 ):

@@ -11,7 +11,7 @@ from scripts.cluster.group_replication.gtids import GtidSet
 from scripts.cluster.group_replication.membership import View, next_step
 from scripts.cluster.layout import Cluster
 from scripts.cluster.rabbitmq_keeper import APART_SECONDS, RESTART_SECONDS, Keeper, Views, apart
-from scripts.tests.cases import every_case
+from shop.tests.case_tables import in_one_test
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 STATISTICS = """\
@@ -88,7 +88,7 @@ def inside(role: str = "SECONDARY", state: str = "ONLINE", **others: str) -> Vie
     return View(state=state, role=role, states=states)
 
 
-@every_case(
+@in_one_test(
     ("text", "other", "lacking"),
     [
         ("", "", 0),
@@ -110,7 +110,7 @@ def test_a_set_of_transactions_knows_what_another_lacks(text: str, other: str, l
     assert (found <= known) is (lacking == 0)
 
 
-@every_case("text", ["nonsense", f"{A}:", f"{A}:1-", f"{A}:1-2:!"])
+@in_one_test("text", ["nonsense", f"{A}:", f"{A}:1-", f"{A}:1-2:!"])
 def test_what_is_no_set_of_transactions_is_refused(text: str):
     with pytest.raises(ValueError, match="no set of transactions"):
         GtidSet.parse(text)
@@ -186,7 +186,7 @@ def keeper(tmp_path: Path) -> Counted:
     return Counted(Cluster(home=tmp_path, first_port=21000))
 
 
-@every_case(
+@in_one_test(
     ("views", "expected"),
     [
         (TOGETHER, None),

@@ -8,7 +8,7 @@ import pytest
 
 from scripts.stack import SetupError, environment, places, processes
 from scripts.stack.instance import Instance
-from scripts.tests.cases import every_case
+from shop.tests.case_tables import in_one_test
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_only_servers_that_the_settings_point_to_are_started(mariadb: Instance):
     assert stores(DATABASE_URL="mysql://u:p@proxy/shop", OWN_STORES="mariadb") == ["redis", "mariadb"]
 
 
-@every_case(
+@in_one_test(
     ("name", "value"),
     [
         ("ORDER_HOLD_SECONDS", "abc"),
@@ -77,7 +77,7 @@ def test_every_numeric_setting_is_looked_at():
     assert floats <= {*environment.NUMBERS.split()}
 
 
-@every_case("value", ["many", "0", "-2", "2.5"])
+@in_one_test("value", ["many", "0", "-2", "2.5"])
 def test_a_count_that_is_none_is_reported(sqlite: Instance, value: str):
     with pytest.raises(SetupError, match=f"WEB_WORKERS={value} is not a number"):
         environment.compose(sqlite, {"WEB_WORKERS": value})

@@ -16,7 +16,7 @@ from scripts.fuzz.findings import Findings, is_server_error
 from scripts.fuzz.raw_requests import RawRequest
 from scripts.stack import instance as instances
 from scripts.stack import ports, process_identity
-from scripts.tests.cases import every_case
+from shop.tests.case_tables import in_one_test
 
 SECONDS = 20
 CALLERS = Callers(tokens={"anonymous": "", "customer": "a.b.c"}, leaving="", existing={})
@@ -122,7 +122,7 @@ def test_a_port_on_which_nothing_listens_is_a_finding(monkeypatch: pytest.Monkey
     assert list(send_to(ports.free(), monkeypatch).found) == ["the shop takes no connection"]
 
 
-@every_case(
+@in_one_test(
     ("status", "head", "expected"),
     [
         (503, "Retry-After: 1", False),

@@ -11,7 +11,7 @@ import pytest
 from scripts.fuzz import admin_forms
 from scripts.fuzz.admin_session import Operator
 from scripts.fuzz.findings import Findings
-from scripts.tests.cases import every_case
+from shop.tests.case_tables import in_one_test
 
 PAGE = """
 <form method="post" action="refund/"><input type="hidden" name="csrfmiddlewaretoken" value="t">
@@ -112,7 +112,7 @@ def test_a_form_that_is_accepted_without_a_permission_is_a_finding(
     ]
 
 
-@every_case(("status", "headers"), [(403, {}), (404, {}), (302, {"Location": "/admin/login/?next=/admin/"})])
+@in_one_test(("status", "headers"), [(403, {}), (404, {}), (302, {"Location": "/admin/login/?next=/admin/"})])
 def test_a_form_that_is_refused_is_none(
     status: int, headers: dict[str, str], serve: Callable[[Answer], Operator]
 ):

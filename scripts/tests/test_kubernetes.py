@@ -22,10 +22,10 @@ from scripts.monitoring import rules
 from scripts.stack import environment, places
 from scripts.stack.programs import prometheus
 from scripts.tests import manifests
-from scripts.tests.cases import every_case
 from shop.db.mysql.patience import LONG_READ_TIMEOUT_SECONDS
 from shop.observability import catalogue
 from shop.server import worker
+from shop.tests.case_tables import in_one_test
 
 pytestmark = pytest.mark.boots("kubectl and promtool")
 
@@ -35,17 +35,17 @@ PAGE = (places.PROJECT / "docs" / "kubernetes.md").read_text()
 PRODUCTION = manifests.PRODUCTION
 OURS = {"migrate", "web", "worker", "issuer", "beat"}
 LONG_RUNNING = OURS - {"migrate"}
-every_overlay = every_case("overlay", manifests.OVERLAYS)
+every_overlay = in_one_test("overlay", manifests.OVERLAYS)
 
 
 @every_overlay
-@every_case("version", [manifests.OLDEST, manifests.NEWEST])
+@in_one_test("version", [manifests.OLDEST, manifests.NEWEST])
 def test_every_object_is_valid_by_the_schemas_of_kubernetes_and_of_the_operators(overlay: str, version: str):
     for manifest in manifests.render(overlay):
         manifests.validate(manifest, version)
 
 
-@every_case("kind", ["Deployment", "NetworkPolicy", "InnoDBCluster", "RabbitmqCluster"])
+@in_one_test("kind", ["Deployment", "NetworkPolicy", "InnoDBCluster", "RabbitmqCluster"])
 def test_a_field_that_the_schema_does_not_have_is_refused(kind: str):
     broken = copy.deepcopy(manifests.of_kind(PRODUCTION, kind)[0])
     broken["spec"]["replicaz"] = 3

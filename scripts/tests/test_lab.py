@@ -19,7 +19,7 @@ from scripts.lab.__main__ import Bars, Lab, broken_laws, seeded
 from scripts.lab.scenarios import DEFAULT_INVENTORY, SCENARIOS, UNSAFE, Case, Offer
 from scripts.stack import database, own_stack, places, ports, process_identity
 from scripts.stack import instance as instances
-from scripts.tests.cases import every_case
+from shop.tests.case_tables import in_one_test
 from shop.tests.racing import wait_until
 
 OFFER = Offer(coupons=["group_commit", "fair_lock", UNSAFE], inventory=["group_commit", "optimistic"])
@@ -87,7 +87,7 @@ def test_nothing_is_wrong_with_what_adds_up():
     assert wrong(FOUND, FULL_POOL) == {}
 
 
-@every_case(
+@in_one_test(
     ("change", "pool", "confirming", "said"),
     [
         ({"quantity": 90}, {}, 0, {"L1 coupons over the quantity": 10}),
@@ -129,7 +129,7 @@ def names(**asked: str) -> list[str]:
     return [case.name for case in scenarios.cases(OFFER, is_quick=True, **asked)]
 
 
-@every_case(
+@in_one_test(
     ("asked", "said"),
     [
         ({"strategies": "fair_lock,luck"}, "there is no strategy luck: choose from group_commit, fair_lock"),

@@ -14,7 +14,7 @@ from scripts.lab.figures import Figures
 from scripts.lab.loads import Load
 from scripts.stack import SetupError
 from scripts.stack.instance import Instance
-from scripts.tests.cases import every_case
+from shop.tests.case_tables import in_one_test
 
 pytestmark = pytest.mark.boots("k6")
 
@@ -181,7 +181,7 @@ def test_a_buyer_of_a_ramp_polls_its_order_until_it_is_paid(serving, tmp_path: P
     assert metrics["took"]["med"] < 600
 
 
-@every_case("answers", [[BUSY], [PAYING, STILL_PAYING]])
+@in_one_test("answers", [[BUSY], [PAYING, STILL_PAYING]])
 def test_a_buyer_without_a_paid_order_has_failed(serving, tmp_path: Path, answers: list[Reply]):
     at_once = loads.step(loads.ramp([CALLERS], 4, warm_up=0, each=CALLERS), CALLERS)
     metrics, _ = measured(serving(*answers), tmp_path, at_once, sort="orders", patience=1)

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from scripts.lab import figures, panels, ramp, wall
-from scripts.tests.cases import every_case
 from scripts.tests.test_lab import METRICS
 from shop.observability import catalogue
+from shop.tests.case_tables import in_one_test
 
 METRIC = re.compile(r"\b(?:firstcome|django)_\w+")
 JUDGED = {"served": {"count": 99}, "failed": {"count": 1}}
@@ -38,7 +38,7 @@ def test_a_step_of_a_ramp_is_judged_after_its_warm_up():
     assert (none["per_second"], none["failed"], none["p95_ms"]) == (0, 0, 0)
 
 
-@every_case(
+@in_one_test(
     ("change", "said"),
     [
         ({}, ""),
@@ -87,7 +87,7 @@ def test_nothing_at_a_bound_is_not_named():
     }
 
 
-@every_case(
+@in_one_test(
     ("changes", "said"),
     [
         (

@@ -9,7 +9,7 @@ from scripts.monitoring import alerts, causes, receiver, rules
 from scripts.monitoring.causes import Cause
 from scripts.stack import instance as instances
 from scripts.stack import ports
-from scripts.tests.cases import every_case
+from shop.tests.case_tables import in_one_test
 
 
 def test_every_alert_has_a_cause_and_no_cause_names_another():
@@ -36,7 +36,7 @@ def test_only_the_causes_of_the_chosen_alerts_are_made():
     assert len(causes.chosen(sorted(causes.all_alerts()))) == len(causes.PHASES)
 
 
-@every_case(
+@in_one_test(
     ("sent", "finding"),
     [
         ([], "EventsDead did not fire within"),

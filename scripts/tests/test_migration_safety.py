@@ -6,7 +6,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations.base import Operation
 
 from scripts.tests import migration_safety, previous_release
-from scripts.tests.cases import every_case
+from shop.tests.case_tables import in_one_test
 
 NEW = ("orders", "9999_new")
 
@@ -33,7 +33,7 @@ def test_the_release_before_works_on_the_schema_of_every_migration_since():
     assert migration_safety.problems(MigrationLoader(None), released=released) == []
 
 
-@every_case(
+@in_one_test(
     ("operation", "problem"),
     [
         (
@@ -63,7 +63,7 @@ def test_a_migration_that_breaks_the_release_before_is_named_with_what_it_breaks
     assert any(line.startswith(f"orders.9999_new: {problem}") for line in found), found
 
 
-@every_case(
+@in_one_test(
     "operation",
     [
         migrations.AddField("order", "note", models.CharField(max_length=9, db_default="")),

@@ -17,8 +17,8 @@ from scripts.stack import children, database, environment, ports
 from scripts.stack.environment import FAKE_CLOCKS
 from scripts.stack.instance import Instance
 from scripts.stack.programs import faketime
-from scripts.tests.cases import every_case
 from scripts.tests.simulator import wait_until
+from shop.tests.case_tables import in_one_test
 
 pytestmark = pytest.mark.boots("a MariaDB whose clock is moved")
 
@@ -162,7 +162,9 @@ def test_clocks_drift_step_by_step_and_back(tmp_path: Path) -> None:
     assert {clock: path.read_text() for clock, path in files.items()} == {"one": "+0\n", "other": "+0\n"}
 
 
-@every_case(("today", "days"), [("2026-11-24", 6), ("2026-11-30", 0), ("2026-12-01", 30), ("2028-02-01", 28)])
+@in_one_test(
+    ("today", "days"), [("2026-11-24", 6), ("2026-11-30", 0), ("2026-12-01", 30), ("2028-02-01", 28)]
+)
 def test_a_month_begins_on_the_last_day_of_one(today: str, days: int) -> None:
     now = datetime.fromisoformat(f"{today}T23:30:00+00:00")
     assert month.seconds_to_last_day(now) == days * 86_400
@@ -180,7 +182,7 @@ def test_what_libfaketime_left_of_a_process_that_is_gone_is_removed_and_no_other
     alive.unlink()
 
 
-@every_case(("last", "is_found"), [(110, False), (200, True)])
+@in_one_test(("last", "is_found"), [(110, False), (200, True)])
 def test_what_grows_from_day_10_to_day_30_is_found(last: int, is_found: bool) -> None:
     usual = dict.fromkeys((*bounds.SHORT, *bounds.SPARE), 100)
     days = [Sizes(usual) for _ in range(29)] + [Sizes(usual | {"shop_idempotencykey": last})]

@@ -7,7 +7,7 @@ import pytest
 from scripts import schema_changes
 from scripts.schema_changes import Change
 from scripts.tests import previous_release
-from scripts.tests.cases import every_case
+from shop.tests.case_tables import in_one_test
 
 COPIES = Change(("orders", "9999_new"), "orders_order", "ADD CONSTRAINT x CHECK (1)", "COPY, LOCK=SHARED")
 
@@ -31,7 +31,7 @@ def test_no_migration_since_the_last_release_has_writers_wait_without_a_reason(c
 
 
 @pytest.mark.boots("migrations, and git")
-@every_case(
+@in_one_test(
     ("statement", "algorithm"),
     [
         ("ADD COLUMN refused_at datetime(6) NULL", "INSTANT"),
@@ -62,7 +62,7 @@ def test_a_new_migration_that_copies_a_table_is_refused_until_its_module_says_wh
     assert schema_changes.blocking_changes([COPIES], released=set()) == []
 
 
-@every_case("algorithm", sorted(schema_changes.ONLINE))
+@in_one_test("algorithm", sorted(schema_changes.ONLINE))
 def test_a_new_migration_beside_which_others_write_passes(algorithm: str):
     online = Change(("orders", "9999_new"), "orders_order", "ADD COLUMN x int NULL", algorithm)
     assert schema_changes.blocking_changes([online], released=set()) == []

@@ -8,7 +8,7 @@ import pytest
 
 from payments import gateways
 from scripts.stack import SetupError, environment, places
-from scripts.tests.cases import every_case
+from shop.tests.case_tables import in_one_test
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def test_it_reads_what_django_environ_reads(file: Path, monkeypatch: pytest.Monk
     assert environment.read_file(file) == theirs
 
 
-@every_case(
+@in_one_test(
     ("line", "complaint"),
     [
         (b"no equals sign", "expected NAME=value"),

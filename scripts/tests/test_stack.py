@@ -12,7 +12,7 @@ import pytest
 
 from scripts.stack import SetupError, places, ports, process_identity
 from scripts.stack import instance as instances
-from scripts.tests.cases import every_case
+from shop.tests.case_tables import in_one_test
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def test_make_manage_without_words_means_what_ran_last(home: Path):
     assert (chosen.port, chosen.database) == (9100, "sqlite")
 
 
-@every_case("text", ["", "{", "[]", '{"port": "x", "database": "sqlite"}'])
+@in_one_test("text", ["", "{", "[]", '{"port": "x", "database": "sqlite"}'])
 def test_a_memory_that_can_not_be_read_is_none(home: Path, text: str):
     (home / "instance.json").write_text(text)
     assert instances.choose_like_last(home=home, port="", database="").port == instances.DEFAULT_PORT
@@ -76,7 +76,7 @@ def test_a_server_that_shares_its_port_is_seen_too():
             ports.require_free(server.getsockname()[1])
 
 
-@every_case("text", ["", "0", "-1", "80a", "65534", "99999", "８０", "8000 "])
+@in_one_test("text", ["", "0", "-1", "80a", "65534", "99999", "８０", "8000 "])
 def test_what_is_no_port_with_two_after_it_is_refused(text: str):
     with pytest.raises(SetupError, match="give a number from 1 to 65533"):
         ports.parse(text, following=2)

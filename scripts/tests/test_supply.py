@@ -15,7 +15,7 @@ from scripts.stack import places
 from scripts.stack.programs import node_packages
 from scripts.supply import audit, pins, sbom, vendored
 from scripts.supply.audit import Exemption, Result
-from scripts.tests.cases import every_case
+from shop.tests.case_tables import in_one_test
 
 PINNED = {("one", "1.0"), ("two", "2.0"), ("two", "2.1")}
 FOUND = {
@@ -132,7 +132,7 @@ def test_a_vulnerability_of_an_npm_package_is_found_once():
     assert [(one.package, one.names) for one in result.vulnerabilities] == [("inner", {"GHSA-x"})]
 
 
-@every_case("missing", ["reason", "accepted_on"])
+@in_one_test("missing", ["reason", "accepted_on"])
 def test_an_exception_needs_a_date_and_a_reason(tmp_path: Path, missing: str):
     lines = {"id": '"X"', "package": '"one"', "accepted_on": "2026-11-23", "reason": '"because"'}
     path = tmp_path / "accepted.toml"

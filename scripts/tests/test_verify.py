@@ -10,10 +10,10 @@ from scripts import verify
 from scripts.cluster import packages
 from scripts.containers import __main__ as containers
 from scripts.stack import SetupError, places
-from scripts.tests.cases import every_case
+from shop.tests.case_tables import in_one_test
 
 
-@every_case("name", verify.STEPS)
+@in_one_test("name", verify.STEPS)
 def test_a_step_is_a_target_with_variables_that_the_makefile_takes(name: str):
     makefile = (places.PROJECT / "Makefile").read_text()
     make, target, *variables = verify.STEPS[name].split()
@@ -46,7 +46,7 @@ def test_a_failed_step_is_named_and_the_others_go_on(
     assert [row.split(" | ")[0] for row in rows] == ["| second", "| first"]
 
 
-@every_case(
+@in_one_test(
     "said",
     [
         "containers: NOT RUN: it needs root",
