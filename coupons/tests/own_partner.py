@@ -18,7 +18,7 @@ from coupons.models import Coupon
 from coupons.partners import call_limit
 from scripts.stack import ports
 from scripts.tests.circles import once_a_session
-from scripts.tests.simulator import Simulator, running
+from scripts.tests.simulator import Simulator, running, serving
 
 NAME = "convenience_store"
 GOOD = ("--failure-rate", "0", "--late-rate", "0", "--silent-rate", "0", "--lost-rate", "0")
@@ -47,7 +47,7 @@ def own_partner(partner_process: tuple[Simulator, Path], settings: LazySettings)
 def partner_that(*options: str, folder: Path, settings: LazySettings) -> Iterator[Simulator]:
     """A partner with these options, which the shop uses until the block ends."""
     before, timeout = settings.PARTNER_URL, settings.PARTNER_TIMEOUT_SECONDS
-    with running("partner", folder, *GOOD, *options) as simulator:
+    with serving("partner", folder, *GOOD, *options) as simulator:
         settings.PARTNER_URL = address(simulator)
         yield simulator
     settings.PARTNER_URL, settings.PARTNER_TIMEOUT_SECONDS = before, timeout

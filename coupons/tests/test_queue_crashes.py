@@ -28,7 +28,7 @@ from coupons.tests.outcomes import count_outcomes, issue_calls
 from coupons.tests.own_issuer import OwnIssuer
 from coupons.tests.own_partner import GOOD
 from scripts.stack import ports
-from scripts.tests.simulator import everything, running
+from scripts.tests.simulator import everything, serving
 from shop.errors import Unavailable
 from shop.redis import redis_client
 from shop.tests.outages import OwnRedis, own_redis
@@ -280,7 +280,7 @@ def test_without_redis_no_ticket_is_drawn_until_it_is_back(own_redis: OwnRedis) 
 
 
 def test_a_partner_that_refuses_some_and_answers_late(tmp_path: Path, settings: LazySettings) -> None:
-    with running("partner", tmp_path, "--failure-rate", "0.2", "--lost-rate", "0.05") as partner:
+    with serving("partner", tmp_path, "--failure-rate", "0.2", "--lost-rate", "0.05") as partner:
         settings.PARTNER_URL = f"http://{ports.HOST}:{partner.port}"
         campaign = line_of(quantity=40, partner="convenience_store")
         ask_all(campaign, accounts(60))
@@ -318,7 +318,7 @@ def test_tickets_wait_while_the_partner_is_unavailable(tmp_path: Path, settings:
         assert statuses(campaign) == {"waiting": 30}
         assert broken() == {}
 
-        with running("partner", tmp_path, *GOOD, port=port):
+        with serving("partner", tmp_path, *GOOD, port=port):
             wait_until(is_settled, seconds=60)
 
     assert statuses(campaign) == {"issued": 30}

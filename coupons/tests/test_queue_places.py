@@ -20,7 +20,7 @@ from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken
 from coupons.tests.own_partner import GOOD
 from scripts.stack import ports
-from scripts.tests.simulator import running
+from scripts.tests.simulator import serving
 from shop.tests.racing import wait_until
 from shop.tests.second_connection import another_connection
 from shop.tests.second_connection import ask as ask_database
@@ -40,7 +40,7 @@ def test_an_unavailable_partner_costs_no_ticket_its_place_and_none_is_sold_out(
     assert worker.serve_once() == 0
     ask(campaign, accounts(2))
     assert statuses(campaign) == ["waiting"] * 5
-    with running("partner", tmp_path, *GOOD, port=port):
+    with serving("partner", tmp_path, *GOOD, port=port):
         call_limit.reset()
         assert worker.serve_once() == 5
 
@@ -52,7 +52,7 @@ def test_a_slot_that_the_partner_refuses_goes_to_the_next_ticket(
     tmp_path: Path, settings: LazySettings
 ) -> None:
     settings.PARTNER_TIMEOUT_SECONDS = 10.0
-    with running("partner", tmp_path, *GOOD, "--failure-rate", "0.5") as partner:
+    with serving("partner", tmp_path, *GOOD, "--failure-rate", "0.5") as partner:
         settings.PARTNER_URL = f"http://{ports.HOST}:{partner.port}"
         campaign = line_of(quantity=3, partner="convenience_store")
         ask(campaign, accounts(30))

@@ -28,7 +28,7 @@ from payments.models import Payment, WebhookEvent
 from payments.tests.own_gateway import empty_book
 from scripts.simulators import cards
 from scripts.stack import children, ports
-from scripts.tests.simulator import Simulator, running
+from scripts.tests.simulator import Simulator, serving
 from shop.accounts import tokens
 from shop.tests import live
 from shop.tests.factories import AccountFactory
@@ -129,7 +129,7 @@ def started(
     with ExitStack() as stack:
         address = stack.enter_context(live.web(folder, **own))
         options = ["--latency-ms", "0", "--webhook-url", f"{address}/api/v1/webhooks/simulator"]
-        simulator = stack.enter_context(running("gateway", folder, *options, port=port))
+        simulator = stack.enter_context(serving("gateway", folder, *options, port=port))
         stack.callback(
             children.stop, start_worker(folder / "worker.log", simulator, data_platform_process[0])
         )

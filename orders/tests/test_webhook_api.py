@@ -22,7 +22,7 @@ from payments.gateways import gateway
 from payments.models import Payment, WebhookEvent
 from payments.tests import events
 from scripts.stack import children, ports
-from scripts.tests.simulator import running
+from scripts.tests.simulator import serving
 from shop.accounts import tokens
 from shop.http.json_format import dump
 from shop.tests import live, outages
@@ -201,7 +201,7 @@ def shop(tmp_path: Path, settings: LazySettings) -> Iterator[Shop]:
     with ExitStack() as started:
         address = started.enter_context(live.web(tmp_path, GATEWAY_URL=settings.GATEWAY_URL))
         simulator = started.enter_context(
-            running("gateway", tmp_path, "--latency-ms", "0", "--webhook-url", address + PATH, port=port)
+            serving("gateway", tmp_path, "--latency-ms", "0", "--webhook-url", address + PATH, port=port)
         )
         worker = start_worker(tmp_path / "worker.log", simulator)
         started.callback(children.stop, worker)

@@ -15,8 +15,8 @@ from django.conf import LazySettings
 
 from payments.gateways import circuit
 from scripts.stack import ports
-from scripts.tests.circles import boots, once_a_session
-from scripts.tests.simulator import Simulator, running
+from scripts.tests.circles import once_a_session
+from scripts.tests.simulator import Simulator, running, serving
 
 
 @pytest.fixture(scope="session")
@@ -45,14 +45,13 @@ def empty_book(folder: Path) -> None:
 
 
 @pytest.fixture
-@boots("a gateway simulator")
 def gateway_calling(tmp_path: Path, settings: LazySettings) -> Iterator[Callable[[str], Simulator]]:
     """Start a gateway that posts its webhooks to the address; the shop uses it in this test."""
     with ExitStack() as started:
 
         def start(webhook_url: str) -> Simulator:
             options = ["--latency-ms", "0", "--webhook-url", webhook_url]
-            simulator = started.enter_context(running("gateway", tmp_path, *options))
+            simulator = started.enter_context(serving("gateway", tmp_path, *options))
             settings.GATEWAY_URL = f"http://{ports.HOST}:{simulator.port}"
             return simulator
 
