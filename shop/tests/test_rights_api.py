@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.tests.factories import CampaignFactory
@@ -18,7 +17,7 @@ from payments.models import Payment
 from sales.models import Sale, SaleEntry
 from shop.http.permissions import READ_EVENTS
 from shop.models import ApiKey
-from shop.tests import operators_page
+from shop.tests import openapi_document, operators_page
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.staff_groups import NAMES, _staff_groups, member_of
@@ -158,7 +157,7 @@ def test_a_customers_token_allows_nothing_by_the_groups_of_an_account_that_is_no
 
 
 def test_every_call_of_staff_in_the_contract_has_a_row() -> None:
-    paths = yaml.safe_load((ROOT / "docs" / "openapi.yaml").read_text())["paths"]
+    paths = openapi_document.read()["paths"]
     of_staff = {
         f"{method.upper()} {re.sub(r'{[a-z]+_id}', '{id}', path.removeprefix('/api/v1'))}"
         for path, methods in paths.items()
