@@ -17,7 +17,6 @@ from shop import configuration
 from shop.observability import logs
 from shop.tests.cases import check_each
 
-
 READERS: list[tuple[str, str, Callable[[str], object]]] = [
     ("PAYMENT_GATEWAY", "stripes", lambda name: configuration.one_of(name, "simulator")),
     ("DEBUG", "maybe", configuration.flag),
