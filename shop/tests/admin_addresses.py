@@ -114,9 +114,11 @@ def _addresses(route: str) -> Iterator[Address]:
 def _values(route: str) -> dict[str, str]:
     """What stands for the route's parameters."""
     values = {"url": ELSE}
+    board = re.match(r"/admin/board/(campaign|product|sale)s/", route)
     for parameter, label in ROWS.items():
-        values[parameter] = str(first_row(apps.get_model(label)).pk)
-    if board := re.match(r"/admin/board/(campaign|product|sale)s/", route):
+        if f"<{parameter}>" in route or (board and parameter == f"{board[1]}_id"):
+            values[parameter] = str(first_row(apps.get_model(label)).pk)
+    if board:
         values["pk"] = values[f"{board[1]}_id"]
     of_model = re.match(r"/admin/(\w+)/(\w+)/", route)
     models = {(m._meta.app_label, m._meta.model_name): m for m in admin.site._registry}

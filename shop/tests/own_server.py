@@ -3,11 +3,13 @@
 import os
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+import MySQLdb
+
 from scripts.stack import children, places, ports, throwaway
-from scripts.stack.mariadb import Server
+from scripts.stack.mariadb import DATABASE, USER, Server
 
 CONNECTIONS = 20
 CLIENTS = ("mariadb", "mariadb-dump", "mariadb-binlog", "mysql", "mysqldump", "mysqlbinlog")
@@ -35,6 +37,28 @@ def running(folder: Path) -> Iterator[Server]:
         yield server
     finally:
         children.stop(child)
+
+
+def empty(server: Server) -> None:
+    """Bring a running server back to its start: no other database, no older log, no variable of a test's."""
+    with (
+        closing(
+            MySQLdb.connect(
+                unix_socket=str(server.socket), user=USER, password=server.password, autocommit=True
+            )
+        ) as opened,
+        opened.cursor() as cursor,
+    ):
+        cursor.execute("SHOW DATABASES LIKE 'firstcome%'")
+        statements = [f"DROP DATABASE {name}" for [name] in cursor.fetchall()]
+        statements += [
+            f"CREATE DATABASE {DATABASE} CHARACTER SET utf8mb4",
+            "SET GLOBAL local_infile = DEFAULT",
+            "SET GLOBAL wait_timeout = DEFAULT",
+            "RESET BINARY LOGS AND GTIDS" if is_mysql() else "RESET MASTER",
+        ]
+        for statement in statements:
+            cursor.execute(statement)
 
 
 def path_with_clients(folder: Path) -> str:

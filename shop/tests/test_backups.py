@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import io
 import json
 import os
 import random
@@ -11,21 +12,25 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest import mock
 
 import MySQLdb
 import pytest
-from django.core.management import call_command
-from django.db import connection
+from django.core.management import CommandError, call_command
+from django.db import connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.utils import load_backend
+from pytest_django import DjangoDbBlocker
 
 from scripts.stack import places
 from scripts.stack.mariadb import DATABASE, USER, Server
+from shop import configuration
 from shop.management.commands import migrate
 from shop.operations.backups import binary_logs, dumping, incomplete, programs
 from shop.operations.backups.programs import BackupFailed
@@ -43,10 +48,24 @@ def clients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", own_server.path_with_clients(tmp_path / "clients"))
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    with own_server.running(tmp_path) as one:
+@pytest.fixture(autouse=True)
+def _unblocked(django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """Commands run in this process, with a connection to this module's server."""
+    with django_db_blocker.unblock():
+        yield
+
+
+@pytest.fixture(scope="module")
+def running_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with own_server.running(tmp_path_factory.mktemp("server")) as one:
         yield one
+
+
+@pytest.fixture
+def server(running_server: Server) -> Server:
+    """The module's server as it was when it started: one empty database, and its first binary log."""
+    own_server.empty(running_server)
+    return running_server
 
 
 @pytest.fixture
@@ -56,11 +75,38 @@ def folder(tmp_path: Path) -> Path:
 
 def run(server: Server, *words: str, database: str = DATABASE, user: str = USER) -> tuple[int, str]:
     """A management command on this server: its exit code, and all that it prints."""
-    url = server.url.replace(f"/{DATABASE}?", f"/{database}?").replace(f"//{USER}:", f"//{user}:")
+    output = io.StringIO()
+    with connected_to(url_of(server, database, user)):
+        try:
+            call_command(*words, stdout=output, stderr=output)
+        except CommandError as error:
+            return error.returncode, f"{output.getvalue()}{error}"
+        except SystemExit as ended:
+            return int(str(ended.code)), output.getvalue()
+    return 0, output.getvalue()
+
+
+@contextmanager
+def connected_to(url: str) -> Iterator[None]:
+    """A connection to this database in the place of this thread's."""
+    usual = connections["default"]
+    with mock.patch.dict(os.environ, DATABASE_URL=url):
+        settings = connections.configure_settings({"default": configuration.database("DATABASE_URL", "")})
+    backend = load_backend(settings["default"]["ENGINE"])
+    connections["default"] = backend.DatabaseWrapper(settings["default"], "default")
+    try:
+        yield
+    finally:
+        connections["default"].close()
+        connections["default"] = usual
+
+
+def run_process(server: Server, *words: str, database: str) -> tuple[int, str]:
+    """As `run`, by a process of its own."""
     ran = subprocess.run(
         [sys.executable, "manage.py", *words],
         cwd=places.PROJECT,
-        env=os.environ | {"DATABASE_URL": url},
+        env=os.environ | {"DATABASE_URL": url_of(server, database, USER)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -68,6 +114,10 @@ def run(server: Server, *words: str, database: str = DATABASE, user: str = USER)
         check=False,
     )
     return ran.returncode, ran.stdout + ran.stderr
+
+
+def url_of(server: Server, database: str, user: str) -> str:
+    return server.url.replace(f"/{DATABASE}?", f"/{database}?").replace(f"//{USER}:", f"//{user}:")
 
 
 def done(server: Server, *words: str, database: str = DATABASE, user: str = USER) -> str:
@@ -114,9 +164,9 @@ def rows(server: Server, database: str) -> list[tuple[Any, ...]]:
     return execute(server, "SELECT id, amount, name FROM amounts ORDER BY id", database=database)
 
 
-def copied_logs(server: Server) -> str:
+def copied_logs(server: Server, folder: Path) -> str:
     """A copy of the server's logs: a restore into the same server adds to its own."""
-    copied = server.home / "copied-logs"
+    copied = folder.parent / "copied-logs"
     shutil.copytree(server.binary_logs, copied)
     return str(copied)
 
@@ -173,7 +223,7 @@ def test_logs_are_replayed_from_the_backup_up_to_a_moment_or_to_their_end(
     moment = begin_next_second()
     execute(server, "DELETE FROM amounts")
 
-    logs = ["--logs", copied_logs(server)]
+    logs = ["--logs", copied_logs(server, folder)]
     for database, more, expected in (
         (RESTORED, ["--until", moment.isoformat()], ["after the backup", "Größe 한국어"]),
         ("firstcome_end", [], []),
@@ -193,7 +243,7 @@ def test_logs_that_end_before_the_moment_are_refused_unless_that_is_accepted(
     with_rows(server)
     done(server, "backup", str(folder))
     execute(server, "UPDATE amounts SET name = 'after the backup' WHERE id = 1")
-    logs = copied_logs(server)
+    logs = copied_logs(server, folder)
     begin_next_second()
     # The server goes on, and the copy does not.
     execute(server, "DELETE FROM amounts")
@@ -236,7 +286,7 @@ def test_the_privileges_that_the_guide_names_are_enough(server: Server, folder: 
     done(server, "backup", str(folder), user="dumping")
     execute(server, "UPDATE amounts SET name = 'after the backup' WHERE id = 1")
 
-    logs = copied_logs(server)
+    logs = copied_logs(server, folder)
     done(server, "restore", str(folder), "--logs", logs, database=RESTORED, user="restoring")
 
     assert [name for *_, name in rows(server, RESTORED)] == ["after the backup", "Größe 한국어"]
@@ -446,7 +496,7 @@ def test_an_error_of_the_database_is_one_line(server: Server, folder: Path) -> N
     for words in (["backup", str(folder)], ["restore", str(folder)]):
         if folder.exists():
             (folder / dumping.DESCRIPTION).write_text("{}")
-        code, output = run(server, *words, database="no_such_database")
+        code, output = run_process(server, *words, database="no_such_database")
         assert (code, "Traceback" in output) == (1, False), output
 
 

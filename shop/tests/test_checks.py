@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse
+from django.test import override_settings
 from django.urls import path, re_path
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import cache_page, never_cache
@@ -36,6 +38,7 @@ from shop.api_keys.scopes import Resource
 from shop.http import checks, views
 from shop.http.views import Request, Response
 from shop.models import JournalLine
+from shop.tests.cases import check_each
 
 urlpatterns: list[Any] = []
 """Of this module as a URL configuration; each test puts its view there."""
@@ -99,25 +102,26 @@ DECLARATIONS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("attributes", DECLARATIONS, ids=lambda attributes: next(iter(attributes)))
-def test_a_view_with_what_the_dispatch_ignores_fails_at_the_start(
-    attributes: dict[str, Any], settings: LazySettings
-) -> None:
-    kind = type("New", (View,), attributes)
-    assert failed_checks(View.as_view.__func__(kind), settings) == ["shop.E004"]
-    with pytest.raises(
-        ImproperlyConfigured, match=f"New at /api/v1/new has its own {next(iter(attributes))}"
-    ):
-        checks.refuse_ignored_settings()
+def test_a_view_with_what_the_dispatch_ignores_fails_at_the_start(settings: LazySettings) -> None:
+    def fails(attributes: dict[str, Any]) -> None:
+        [name] = attributes
+        kind = type("New", (View,), attributes)
+        assert failed_checks(View.as_view.__func__(kind), settings) == ["shop.E004"]
+        with pytest.raises(ImproperlyConfigured, match=f"New at /api/v1/new has its own {name}"):
+            checks.refuse_ignored_settings()
+
+    check_each(DECLARATIONS, fails)
 
 
-@pytest.mark.parametrize("mixin", [LoginRequiredMixin, ListModelMixin, GenericAPIView, UpdateModelMixin])
-def test_a_mixin_of_the_frameworks_fails_at_the_start(mixin: type, settings: LazySettings) -> None:
-    bases = (mixin, View) if mixin is not GenericAPIView else (View, mixin)
-    kind: Any = type("New", bases, {})
-    assert set(failed_checks(View.as_view.__func__(kind), settings)) == {"shop.E004"}
-    with pytest.raises(ImproperlyConfigured, match=f"inherits {mixin.__module__}.{mixin.__name__}"):
-        checks.refuse_ignored_settings()
+def test_a_mixin_of_the_frameworks_fails_at_the_start(settings: LazySettings) -> None:
+    def fails(mixin: type) -> None:
+        bases = (mixin, View) if mixin is not GenericAPIView else (View, mixin)
+        kind: Any = type("New", bases, {})
+        assert set(failed_checks(View.as_view.__func__(kind), settings)) == {"shop.E004"}
+        with pytest.raises(ImproperlyConfigured, match=f"inherits {mixin.__module__}.{mixin.__name__}"):
+            checks.refuse_ignored_settings()
+
+    check_each([LoginRequiredMixin, ListModelMixin, GenericAPIView, UpdateModelMixin], fails)
 
 
 @pytest.mark.parametrize("where", [View, type("Between", (View,), {"metadata_class": SimpleMetadata})])
@@ -153,35 +157,38 @@ class Waiting(View):
         return Response({"status": "awaited"})
 
 
-@pytest.mark.parametrize("kind", [Answering, Waiting])
-@pytest.mark.parametrize(
-    "decorator",
-    [
+def test_a_decorated_method_fails_at_the_start(settings: LazySettings) -> None:
+    decorators = [
         method_decorator(cache_page(60)),
         method_decorator(csrf_protect),
         never_cache,
         login_required,
         transaction.atomic,
-    ],
-    ids=["cache_page", "csrf_protect", "never_cache", "login_required", "atomic"],
-)
-def test_a_decorated_method_fails_at_the_start(
-    decorator: Callable[[Any], Any], kind: Any, settings: LazySettings
-) -> None:
-    view = type("New", (View,), {"get": decorator(kind.get)}).as_view()  # type: ignore[attr-defined]
-    # A transaction around a plain method is one.
-    works = decorator is transaction.atomic and kind is Answering
-    assert failed_checks(view, settings) == ([] if works else ["shop.E006"])
+    ]
+
+    def fails(decorator: Callable[[Any], Any], kind: Any) -> None:
+        view = type("New", (View,), {"get": decorator(kind.get)}).as_view()  # type: ignore[attr-defined]
+        # A transaction around a plain method is one.
+        works = decorator is transaction.atomic and kind is Answering
+        assert failed_checks(view, settings) == ([] if works else ["shop.E006"])
+
+    check_each(product(decorators, [Answering, Waiting]), fails)
 
 
-@pytest.mark.parametrize(
-    "decorator",
-    [cache_page(60), never_cache, login_required, csrf_exempt, xframe_options_exempt, transaction.atomic],
-)
-def test_a_decorator_around_the_view_fails_at_the_start(
-    decorator: Callable[[Any], Any], settings: LazySettings
-) -> None:
-    assert failed_checks(decorator(Answering.as_view()), settings) == ["shop.E005"]
+def test_a_decorator_around_the_view_fails_at_the_start(settings: LazySettings) -> None:
+    decorators = [
+        cache_page(60),
+        never_cache,
+        login_required,
+        csrf_exempt,
+        xframe_options_exempt,
+        transaction.atomic,
+    ]
+
+    def fails(decorator: Callable[[Any], Any]) -> None:
+        assert failed_checks(decorator(Answering.as_view()), settings) == ["shop.E005"]
+
+    check_each(decorators, fails)
 
 
 def test_what_is_given_to_as_view_fails_at_the_start(settings: LazySettings) -> None:
@@ -243,14 +250,14 @@ def test_a_throttle_for_all_views_fails_at_the_start(
     assert failed_checks(view_with(), settings) == ["shop.E004"]
 
 
-@pytest.mark.parametrize("place", [0, 2, 3, 99])
-def test_a_middleware_that_calls_of_the_api_do_not_pass_fails_at_the_start(
-    place: int, settings: LazySettings
-) -> None:
-    names = list(settings.MIDDLEWARE)
-    names.insert(place, "firewall.middleware.Everywhere")
-    settings.MIDDLEWARE = names
-    assert [message.id for message in checks.check_ignored_settings()] == ["shop.E002"]
+def test_a_middleware_that_calls_of_the_api_do_not_pass_fails_at_the_start(settings: LazySettings) -> None:
+    usual = list(settings.MIDDLEWARE)
+
+    def fails(place: int) -> None:
+        settings.MIDDLEWARE = [*usual[:place], "firewall.middleware.Everywhere", *usual[place:]]
+        assert [message.id for message in checks.check_ignored_settings()] == ["shop.E002"]
+
+    check_each([0, 2, 3, 99], fails)
 
 
 def test_settings_without_the_way_of_calls_fail_at_the_start(settings: LazySettings) -> None:
@@ -262,45 +269,48 @@ def test_this_project_starts() -> None:
     assert checks.check_ignored_settings() == []
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("SECURE_REFERRER_POLICY", "no-referrer"),
-        ("SECURE_CONTENT_TYPE_NOSNIFF", False),
-        ("SECURE_CROSS_ORIGIN_OPENER_POLICY", None),
-        ("SECURE_HSTS_PRELOAD", True),
-        ("SECURE_SSL_REDIRECT", True),
-        ("X_FRAME_OPTIONS", "SAMEORIGIN"),
-        ("USE_X_FORWARDED_HOST", True),
-        ("APPEND_SLASH", True),
-        ("DISALLOWED_USER_AGENTS", [re.compile("bot")]),
-    ],
+NOT_FOLLOWED = {
+    "SECURE_REFERRER_POLICY": "no-referrer",
+    "SECURE_CONTENT_TYPE_NOSNIFF": False,
+    "SECURE_CROSS_ORIGIN_OPENER_POLICY": None,
+    "SECURE_HSTS_PRELOAD": True,
+    "SECURE_SSL_REDIRECT": True,
+    "X_FRAME_OPTIONS": "SAMEORIGIN",
+    "USE_X_FORWARDED_HOST": True,
+    "APPEND_SLASH": True,
+    "DISALLOWED_USER_AGENTS": [re.compile("bot")],
+}
+NOT_FOLLOWED_OF_REST_FRAMEWORK = (
+    "DEFAULT_THROTTLE_CLASSES",
+    "DEFAULT_PAGINATION_CLASS",
+    "DEFAULT_FILTER_BACKENDS",
+    "DEFAULT_METADATA_CLASS",
+    "NON_FIELD_ERRORS_KEY",
+    "DATETIME_FORMAT",
+    "EXCEPTION_HANDLER",
 )
-def test_a_setting_that_calls_do_not_follow_fails_at_the_start(
-    name: str, value: Any, settings: LazySettings
-) -> None:
-    setattr(settings, name, value)
-    [error] = checks.check_ignored_settings()
-    assert (error.id, error.msg) == ("shop.E007", f"{name} is set, which calls of the API don't follow.")
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "DEFAULT_THROTTLE_CLASSES",
-        "DEFAULT_PAGINATION_CLASS",
-        "DEFAULT_FILTER_BACKENDS",
-        "DEFAULT_METADATA_CLASS",
-        "NON_FIELD_ERRORS_KEY",
-        "DATETIME_FORMAT",
-        "EXCEPTION_HANDLER",
-    ],
-)
+def test_a_setting_that_calls_do_not_follow_fails_at_the_start() -> None:
+    def fails(name: str, value: Any) -> None:
+        with override_settings(**{name: value}):
+            [error] = checks.check_ignored_settings()
+        assert error.id == "shop.E007"
+        assert error.msg == f"{name} is set, which calls of the API don't follow."
+
+    check_each(NOT_FOLLOWED.items(), fails)
+
+
 def test_a_setting_of_rest_framework_that_calls_do_not_follow_fails_at_the_start(
-    name: str, settings: LazySettings
+    settings: LazySettings,
 ) -> None:
-    settings.REST_FRAMEWORK = settings.REST_FRAMEWORK | {name: "firewall.Everywhere"}
-    assert [message.id for message in checks.check_ignored_settings()] == ["shop.E007"]
+    usual = settings.REST_FRAMEWORK
+
+    def fails(name: str) -> None:
+        settings.REST_FRAMEWORK = usual | {name: "firewall.Everywhere"}
+        assert [message.id for message in checks.check_ignored_settings()] == ["shop.E007"]
+
+    check_each(NOT_FOLLOWED_OF_REST_FRAMEWORK, fails)
 
 
 def test_a_transaction_around_every_request_fails_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,15 +318,17 @@ def test_a_transaction_around_every_request_fails_at_the_start(monkeypatch: pyte
     assert [message.id for message in checks.check_ignored_settings()] == ["shop.E007"]
 
 
-@pytest.mark.parametrize("name", ["request_started", "request_finished", "got_request_exception"])
-def test_a_receiver_of_a_signal_that_is_not_sent_fails_at_the_start(name: str) -> None:
+def test_a_receiver_of_a_signal_that_is_not_sent_fails_at_the_start() -> None:
     def count_requests(**_: Any) -> None:
         pass
 
-    checks.NOT_SENT[name].connect(count_requests)
-    try:
-        [error] = checks.check_ignored_settings()
-    finally:
-        checks.NOT_SENT[name].disconnect(count_requests)
-    assert error.id == "shop.E008" and "count_requests" in error.msg
+    def fails(name: str) -> None:
+        checks.NOT_SENT[name].connect(count_requests)
+        try:
+            [error] = checks.check_ignored_settings()
+        finally:
+            checks.NOT_SENT[name].disconnect(count_requests)
+        assert error.id == "shop.E008" and "count_requests" in error.msg
+
+    check_each(["request_started", "request_finished", "got_request_exception"], fails)
     assert checks.check_ignored_settings() == []

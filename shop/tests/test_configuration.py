@@ -1,72 +1,110 @@
 """Invalid settings prevent the start, with one line that names them."""
 
 import os
+import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from scripts.stack import places
 from shop import configuration
+from shop.observability import logs
+from shop.tests.cases import check_each
+
+READERS: list[tuple[str, str, Callable[[str], object]]] = [
+    ("PAYMENT_GATEWAY", "stripes", lambda name: configuration.one_of(name, "simulator")),
+    ("DEBUG", "maybe", configuration.flag),
+    ("WEB_THREADS", "many", lambda name: configuration.number(name, 64, least=2)),
+    ("WEB_THREADS", "1", lambda name: configuration.number(name, 64, least=2)),
+    ("SWEEP_SECONDS", "0", lambda name: configuration.number(name, 5.0, least=0.1)),
+    ("EVENTS_AT_ONCE", "501", lambda name: configuration.number(name, 500, least=1, most=500)),
+    ("REDIS_URL", "nonsense", lambda name: configuration.url(name, "", configuration.REDIS_SCHEMES)),
+    ("GATEWAY_URL", "http://", lambda name: configuration.url(name, "", configuration.HTTP_SCHEMES)),
+    ("GATEWAY_CHARGE_URL", "https://pay.example.com/", lambda name: configuration.page_url(name, "{id}")),
+    ("GATEWAY_CHARGE_URL", "javascript:{id}", lambda name: configuration.page_url(name, "{id}")),
+    ("RATE_ORDERS", "60", lambda name: configuration.rate(name, "")),
+    ("RATE_ORDERS", "0/m", lambda name: configuration.rate(name, "")),
+    ("RATE_ORDERS", "60/y", lambda name: configuration.rate(name, "")),
+    ("RATE_ORDERS", "10001/h", lambda name: configuration.rate(name, "")),
+    ("DATABASE_URL", "foo://bar", lambda name: configuration.database(name, "sqlite:///x")),
+    ("DATABASE_URL", "mysql://a:b@c:d/e", lambda name: configuration.database(name, "sqlite:///x")),
+    ("DATABASE_URL", "mysql://a:b@c:3306", lambda name: configuration.database(name, "sqlite:///x")),
+]
+
+
+def test_an_invalid_value_is_reported_with_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    def is_refused(name: str, value: str, read: Callable[[str], object]) -> None:
+        monkeypatch.setenv(name, value)
+        with pytest.raises(ImproperlyConfigured, match=name):
+            read(name)
+
+    check_each(READERS, is_refused)
+
+
+WITH_PASSWORDS = [
+    ("DATABASE_URL", "mysql://shop:TopPart/rest@db/shop"),
+    ("DATABASE_URL", "mysql://shop:TopSecret@db:many/shop"),
+    ("REDIS_URL", "redis:/:TopSecret@redis"),
+    ("REDIS_URL", "redis+sentinel://u:TopSecret#rest@sentinel:26379/primary/0"),
+    ("GATEWAY_URL", "//user:TopSecret@pay.example.com"),
+]
+
+
+@pytest.fixture
+def _unconfigured_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings that are read again leave the log of this process as it is."""
+    monkeypatch.setattr(logs, "configure", lambda **_: None)
+
+
+def read_settings(**environment: str) -> dict[str, Any]:
+    with mock.patch.dict(os.environ, environment):
+        return runpy.run_path(str(places.PROJECT / "shop" / "settings.py"))
+
+
+@pytest.mark.usefixtures("_unconfigured_log")
+def test_a_setting_that_is_refused_is_named_and_shows_no_part_of_its_password() -> None:
+    def is_refused(name: str, value: str) -> None:
+        with pytest.raises(ImproperlyConfigured) as refused:
+            read_settings(**{name: value})
+        assert name in str(refused.value)
+        assert "Top" not in str(refused.value)
+
+    check_each(WITH_PASSWORDS, is_refused)
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "read"),
+    ("command", "setting"),
     [
-        ("PAYMENT_GATEWAY", "stripes", lambda name: configuration.one_of(name, "simulator")),
-        ("DEBUG", "maybe", configuration.flag),
-        ("WEB_THREADS", "many", lambda name: configuration.number(name, 64, least=2)),
-        ("WEB_THREADS", "1", lambda name: configuration.number(name, 64, least=2)),
-        ("SWEEP_SECONDS", "0", lambda name: configuration.number(name, 5.0, least=0.1)),
-        ("EVENTS_AT_ONCE", "501", lambda name: configuration.number(name, 500, least=1, most=500)),
-        ("REDIS_URL", "nonsense", lambda name: configuration.url(name, "", configuration.REDIS_SCHEMES)),
-        ("GATEWAY_URL", "http://", lambda name: configuration.url(name, "", configuration.HTTP_SCHEMES)),
-        ("GATEWAY_CHARGE_URL", "https://pay.example.com/", lambda name: configuration.page_url(name, "{id}")),
-        ("GATEWAY_CHARGE_URL", "javascript:{id}", lambda name: configuration.page_url(name, "{id}")),
-        ("RATE_ORDERS", "60", lambda name: configuration.rate(name, "")),
-        ("RATE_ORDERS", "0/m", lambda name: configuration.rate(name, "")),
-        ("RATE_ORDERS", "60/y", lambda name: configuration.rate(name, "")),
-        ("RATE_ORDERS", "10001/h", lambda name: configuration.rate(name, "")),
-        ("DATABASE_URL", "foo://bar", lambda name: configuration.database(name, "sqlite:///x")),
-        ("DATABASE_URL", "mysql://a:b@c:d/e", lambda name: configuration.database(name, "sqlite:///x")),
-        ("DATABASE_URL", "mysql://a:b@c:3306", lambda name: configuration.database(name, "sqlite:///x")),
+        (["manage.py", "check"], WITH_PASSWORDS[3]),
+        (["-m", "shop.web_server", "--port", "0"], WITH_PASSWORDS[0]),
     ],
+    ids=["manage.py", "web_server"],
 )
-def test_an_invalid_value_is_reported_with_its_setting(
-    name: str, value: str, read: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(name, value)
-    with pytest.raises(ImproperlyConfigured, match=name):
-        read(name)  # type: ignore[operator]
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("DATABASE_URL", "mysql://shop:TopPart/rest@db/shop"),
-        ("DATABASE_URL", "mysql://shop:TopSecret@db:many/shop"),
-        ("REDIS_URL", "redis:/:TopSecret@redis"),
-        ("REDIS_URL", "redis+sentinel://u:TopSecret#rest@sentinel:26379/primary/0"),
-        ("GATEWAY_URL", "//user:TopSecret@pay.example.com"),
-    ],
-)
-@pytest.mark.parametrize("command", [["manage.py", "check"], ["-m", "shop.web_server", "--port", "0"]])
 def test_a_process_that_refuses_a_setting_showed_a_part_of_its_password(
-    command: list[str], name: str, value: str
+    command: list[str], setting: tuple[str, str]
 ) -> None:
-    ran = subprocess.run(
+    name, value = setting
+    ran = run_process(command, {name: value})
+    assert ran.returncode != 0
+    assert name in ran.stderr
+    assert "Top" not in ran.stdout + ran.stderr
+
+
+def run_process(command: list[str], environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
         [sys.executable, *command],
         cwd=places.PROJECT,
-        env=os.environ | {name: value},
+        env=os.environ | environment,
         capture_output=True,
         text=True,
         timeout=60,
     )
-    assert ran.returncode != 0
-    assert name in ran.stderr
-    assert "Top" not in ran.stdout + ran.stderr
 
 
 @pytest.mark.parametrize(
@@ -94,83 +132,75 @@ def test_signing_keys_have_ids_and_secret_key_stands_for_itself() -> None:
     assert keys == (("2026-11", "k:" * 16), ("", "secret"))
 
 
-@pytest.mark.parametrize(
-    "entries",
-    [
-        [],
-        ["2026-11"],
-        [":" + "k" * 32],
-        ["a b:" + "k" * 32],
-        ["x" * 33 + ":" + "k" * 32],
-        ["2026-11:short"],
-        ["SECRET_KEY", "SECRET_KEY"],
-        ["2026-11:" + "k" * 32, "2026-11:" + "l" * 32],
-    ],
-    ids=str,
-)
-def test_an_invalid_signing_key_prevents_the_start_and_is_not_shown(entries: list[str]) -> None:
-    with pytest.raises(ImproperlyConfigured, match="TOKEN_SIGNING_KEYS") as refused:
-        configuration.signing_keys(entries, "secret")
-    assert "kkk" not in str(refused.value) and "short" not in str(refused.value)
+NO_SIGNING_KEYS: list[list[str]] = [
+    [],
+    ["2026-11"],
+    [":" + "k" * 32],
+    ["a b:" + "k" * 32],
+    ["x" * 33 + ":" + "k" * 32],
+    ["2026-11:short"],
+    ["SECRET_KEY", "SECRET_KEY"],
+    ["2026-11:" + "k" * 32, "2026-11:" + "l" * 32],
+]
+WEAK_KEYS = {
+    "changeme": "a known default",
+    "changeme" * 10: "a known default",
+    "django-insecure-0123456789abcdefghijklmnopqrstuvwxyz0123456789": "a known default",
+    "only-for-debug-" * 4: "a known default",
+    "": "0 characters",
+    "aB3$xK9!" * 6 + "q": "49 characters",
+    "k" * 100: "1 different characters",
+}
 
 
-@pytest.mark.parametrize(
-    ("key", "weakness"),
-    [
-        ("changeme", "a known default"),
-        ("changeme" * 10, "a known default"),
-        ("django-insecure-0123456789abcdefghijklmnopqrstuvwxyz0123456789", "a known default"),
-        ("only-for-debug-" * 4, "a known default"),
-        ("", "0 characters"),
-        ("aB3$xK9!" * 6 + "q", "49 characters"),
-        ("k" * 100, "1 different characters"),
-    ],
-)
-def test_a_guessable_secret_key_prevents_the_start_except_in_debug(
-    key: str, weakness: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SECRET_KEY", key)
-    with pytest.raises(ImproperlyConfigured, match=weakness):
-        configuration.secret_key(is_debug=False)
-    assert configuration.secret_key(is_debug=True) == key
+def test_an_invalid_signing_key_prevents_the_start_and_is_not_shown() -> None:
+    def is_refused(entries: list[str]) -> None:
+        with pytest.raises(ImproperlyConfigured, match="TOKEN_SIGNING_KEYS") as refused:
+            configuration.signing_keys(entries, "secret")
+        assert "kkk" not in str(refused.value) and "short" not in str(refused.value)
+
+    check_each(NO_SIGNING_KEYS, is_refused)
+
+
+def test_a_guessable_secret_key_prevents_the_start_except_in_debug(monkeypatch: pytest.MonkeyPatch) -> None:
+    def is_weak(key: str, weakness: str) -> None:
+        monkeypatch.setenv("SECRET_KEY", key)
+        with pytest.raises(ImproperlyConfigured, match=weakness):
+            configuration.secret_key(is_debug=False)
+        assert configuration.secret_key(is_debug=True) == key
+
+    check_each(WEAK_KEYS.items(), is_weak)
 
 
 def test_a_process_with_the_key_changeme_does_not_start() -> None:
-    started = subprocess.run(
-        [sys.executable, "-c", "import django; django.setup()"],
-        env=os.environ | {"SECRET_KEY": "changeme", "DEBUG": "0"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    started = run_process(["-c", "import django; django.setup()"], {"SECRET_KEY": "changeme", "DEBUG": "0"})
     assert started.returncode == 1
     assert "SECRET_KEY is a known default" in started.stderr
 
 
-@pytest.mark.parametrize("command", ["migrate", "check", "audit"])
 @pytest.mark.parametrize(
-    ("name", "value", "says"),
+    ("command", "name", "value", "says"),
     [
-        ("WEB_THREADS", "many", "WEB_THREADS is 'many': it must be a number."),
+        ("migrate", "WEB_THREADS", "many", "WEB_THREADS is 'many': it must be a number."),
         (
+            "check",
             "DATABASE_URL",
             "postgres://shop:of-the-shop@db/shop",
             "DATABASE_URL begins with 'postgres': it must",
         ),
-        ("DATABASE_URL", "mysql://shop:of-the-shop@db:many/shop", "DATABASE_URL is no URL: write mysql://"),
+        (
+            "audit",
+            "DATABASE_URL",
+            "mysql://shop:of-the-shop@db:many/shop",
+            "DATABASE_URL is no URL: write mysql://",
+        ),
     ],
+    ids=["migrate", "check", "audit"],
 )
 def test_a_command_with_a_wrong_setting_ends_with_one_line_that_names_it(
     command: str, name: str, value: str, says: str
 ) -> None:
-    ran = subprocess.run(
-        [sys.executable, "manage.py", command],
-        cwd=places.PROJECT,
-        env=os.environ | {name: value},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    ran = run_process(["manage.py", command], {name: value})
     assert ran.returncode == 1
     assert ran.stderr.startswith(f"A setting is wrong: {says}"), ran.stderr
     assert ran.stderr.count("\n") == 1 and "of-the-shop" not in ran.stderr
@@ -184,13 +214,7 @@ def test_settings_that_are_wrong_are_wrong_each_time_that_they_are_read() -> Non
         "    try: settings.INSTALLED_APPS\n"
         "    except Exception as error: print(error)\n"
     )
-    ran = subprocess.run(
-        [sys.executable, "-c", twice],
-        env=os.environ | {"DJANGO_SETTINGS_MODULE": "shop.settings", "WEB_THREADS": "many"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    ran = run_process(["-c", twice], {"DJANGO_SETTINGS_MODULE": "shop.settings", "WEB_THREADS": "many"})
     assert ran.stdout == "WEB_THREADS is 'many': it must be a number.\n" * 2
 
 
@@ -198,26 +222,13 @@ def test_make_run_generates_a_secret_key_that_starts(tmp_path: Path) -> None:
     assert configuration.secret_key_weakness(places.secret(tmp_path, "secret-key")) == ""
 
 
-@pytest.mark.parametrize(
-    ("given", "is_required"),
-    [
-        ({"DEBUG": "0"}, True),
-        ({"DEBUG": "1"}, False),
-        ({"DEBUG": "0", "STAFF_OTP_REQUIRED": "0"}, False),
-        ({"DEBUG": "1", "STAFF_OTP_REQUIRED": "1"}, True),
-    ],
-)
+@pytest.mark.usefixtures("_unconfigured_log")
 def test_staff_need_one_time_codes_outside_of_debug_unless_it_is_turned_off(
-    given: dict[str, str], is_required: bool
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    environment = {name: value for name, value in os.environ.items() if name != "STAFF_OTP_REQUIRED"}
+    monkeypatch.delenv("STAFF_OTP_REQUIRED", raising=False)
 
-    printed = subprocess.run(
-        [sys.executable, "-c", "from shop import settings; print(settings.STAFF_OTP_REQUIRED)"],
-        env=environment | given,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    ).stdout
-
-    assert printed == f"{is_required}\n"
+    assert read_settings(DEBUG="0")["STAFF_OTP_REQUIRED"]
+    assert not read_settings(DEBUG="1")["STAFF_OTP_REQUIRED"]
+    assert not read_settings(DEBUG="0", STAFF_OTP_REQUIRED="0")["STAFF_OTP_REQUIRED"]
+    assert read_settings(DEBUG="1", STAFF_OTP_REQUIRED="1")["STAFF_OTP_REQUIRED"]

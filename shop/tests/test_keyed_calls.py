@@ -19,6 +19,7 @@ from shop.idempotency.recorded_answers import KeyedCall, Replay
 from shop.models import IdempotencyKey
 from shop.redis import redis_client
 from shop.tests import tally
+from shop.tests.cases import check_each
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.outages import OwnRedis
@@ -84,36 +85,38 @@ def test_a_call_without_a_key_is_refused(api: Api) -> None:
     assert tally.entries() == {}
 
 
-@pytest.mark.parametrize(
-    "key", ["", '""', "k" * 256, f'"{"k" * 256}"', "caf\xe9", "a\tb", "a\x7fb", "a\x00b", '"\u2603"']
-)
-def test_a_key_that_is_not_valid_is_refused(api: Api, key: str) -> None:
-    response = api._call("POST", "/tally", {"name": "one"}, "", {"Idempotency-Key": key})
-    assert (response.status_code, response.json()["code"]) == (400, "idempotency_key_invalid")
-    assert tally.entries() == {}
+INVALID_KEYS = ["", '""', "k" * 256, f'"{"k" * 256}"', "caf\xe9", "a\tb", "a\x7fb", "a\x00b", '"\u2603"']
 
 
-@pytest.mark.parametrize("key", ["k", "k" * 255, f'"{"k" * 255}"', "a b", "".join(map(chr, range(33, 127)))])
-def test_a_key_of_1_to_255_printable_characters_is_accepted(api: Api, key: str) -> None:
-    assert api.post("/tally", {"name": "one"}, key=key).status_code == 201
+def test_a_key_that_is_not_valid_is_refused(api: Api) -> None:
+    def is_refused(key: str) -> None:
+        response = api._call("POST", "/tally", {"name": "one"}, "", {"Idempotency-Key": key})
+        assert (response.status_code, response.json()["code"]) == (400, "idempotency_key_invalid")
+        assert tally.entries() == {}
+
+    check_each(INVALID_KEYS, is_refused)
 
 
-@pytest.mark.parametrize(
-    ("quoted", "bare"),
-    [
-        ('"8e03978e-40d5-43dd-bc93-6894a57f9324"', "8e03978e-40d5-43dd-bc93-6894a57f9324"),
-        (r'"a\"b"', 'a"b'),
-        (r'"a\\b"', r"a\b"),
-        (r'"a\b"', r"a\b"),
-    ],
-)
-def test_the_quoted_form_names_the_same_key_as_the_bare_one(quoted: str, bare: str) -> None:
-    assert key_of(quoted) == key_of(bare)
+def test_a_key_of_1_to_255_printable_characters_is_accepted(api: Api) -> None:
+    def is_accepted(key: str) -> None:
+        assert api.post("/tally", {"name": key[:9]}, key=key).status_code == 201
+
+    check_each(["k", "k" * 255, f'"{"q" * 255}"', "a b", "".join(map(chr, range(33, 127)))], is_accepted)
 
 
-@pytest.mark.parametrize("other", ["KEY", "key ", '"key', 'key"', "kéy".encode().decode("ascii", "ignore")])
-def test_another_key_is_another_key(other: str) -> None:
-    assert key_of(other) != key_of("key")
+def test_the_quoted_form_names_the_same_key_as_the_bare_one() -> None:
+    same = {
+        '"8e03978e-40d5-43dd-bc93-6894a57f9324"': "8e03978e-40d5-43dd-bc93-6894a57f9324",
+        r'"a\"b"': 'a"b',
+        r'"a\\b"': r"a\b",
+        r'"a\b"': r"a\b",
+    }
+    assert {quoted: key_of(quoted) for quoted in same} == {quoted: key_of(same[quoted]) for quoted in same}
+
+
+def test_another_key_is_another_key() -> None:
+    others = ["KEY", "key ", '"key', 'key"', "kéy".encode().decode("ascii", "ignore")]
+    assert [other for other in others if key_of(other) == key_of("key")] == []
 
 
 # The first call and its repeats
@@ -219,14 +222,9 @@ DIFFERENT = [
 ]
 
 
-@pytest.mark.parametrize(("one", "other"), SAME)
-def test_bodies_with_equal_values_have_one_fingerprint(one: bytes, other: bytes) -> None:
-    assert fingerprint(one) == fingerprint(other)
-
-
-@pytest.mark.parametrize(("one", "other"), DIFFERENT)
-def test_bodies_with_different_values_have_different_fingerprints(one: bytes, other: bytes) -> None:
-    assert fingerprint(one) != fingerprint(other)
+def test_bodies_with_equal_values_have_one_fingerprint_and_others_another() -> None:
+    assert [pair for pair in SAME if fingerprint(pair[0]) != fingerprint(pair[1])] == []
+    assert [pair for pair in DIFFERENT if fingerprint(pair[0]) == fingerprint(pair[1])] == []
 
 
 def test_path_and_method_are_part_of_the_fingerprint() -> None:

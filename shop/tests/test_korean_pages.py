@@ -7,24 +7,19 @@ from typing import Any
 import orjson
 import pytest
 from django.test import Client
-from django.urls import get_resolver, reverse
+from django.urls import reverse
 
 from coupons.models import Campaign
 from shop.models import IdempotencyKey, JournalLine
 from shop.tests import admin_addresses
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.korean import KOREAN, english_in, texts_of_rows
+from shop.tests.rolled_back import rolled_back
 from shop.tests.test_admin_pages import _a_row_of_every_model
+from shop.webhook_endpoints import endpoints
 
 __all__ = ["_a_row_of_every_model"]
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("_a_row_of_every_model")]
-SECTIONS = sorted(
-    {
-        route.removeprefix(admin_addresses.ROOT).partition("/")[0]
-        for route in admin_addresses.routes(get_resolver().url_patterns)
-        if route.startswith(admin_addresses.ROOT)
-    }
-)
 
 
 @pytest.fixture
@@ -54,16 +49,15 @@ def is_page(answer: Any) -> bool:
     return answer.status_code == 200 and answer.headers["Content-Type"].startswith("text/html")
 
 
-@pytest.mark.parametrize("section", SECTIONS)
-def test_no_english_is_left_in_the_pages(operator: Client, section: str) -> None:
-    found, rows = {}, texts_of_rows()
+def test_no_english_is_left_in_the_pages(operator: Client) -> None:
+    endpoints.find()  # The built-in one is the first, as in a shop.
+    rows, found = texts_of_rows(), {}
     for address in admin_addresses.addresses():
-        if address.path.removeprefix("/admin/").partition("/")[0] != section:
-            continue
-        answer = operator.get(address.path)
-        if english := leftovers(answer, rows):
-            found[address.written] = english
-    assert not found, "\n".join(f"{path}: {texts}" for path, texts in found.items())
+        # An export's line in the journal would be text of a row that is not known here.
+        with rolled_back():
+            found[address.written] = leftovers(operator.get(address.path), rows)
+    assert "\n".join(f"{path}: {texts}" for path, texts in found.items() if texts) == ""
+    assert len(found) > 200
 
 
 @pytest.mark.parametrize("path", ["/", "/admin/login/"])

@@ -17,6 +17,7 @@ from shop import configuration
 from shop.management.commands.migrate import LOCK_WAIT_SECONDS, lock_name
 
 DATABASE = f"firstcome_migrate_{os.getpid()}"
+MIGRATED = f"{DATABASE}_before"
 STARTS_WITHIN, ENDS_WITHIN, SLACK_SECONDS = 30, 120, 5
 BEFORE = ("migrate", "shop", "0007")
 APPLY = ("migrate", "shop", "0008")
@@ -62,6 +63,30 @@ def database() -> Iterator[Connection]:
             ask(server, f"DROP DATABASE {DATABASE}")
 
 
+@pytest.fixture(scope="module")
+def _migrated_database() -> Iterator[None]:
+    """A database with the migrations of `BEFORE`."""
+    with connected("") as server:
+        ask(server, f"CREATE DATABASE {MIGRATED} CHARACTER SET utf8mb4")
+        try:
+            manage(*BEFORE, database=MIGRATED)
+            yield
+        finally:
+            ask(server, f"DROP DATABASE {MIGRATED}")
+
+
+@pytest.fixture
+def migrated(database: Connection, _migrated_database: None) -> Connection:
+    """A connection to a database of the test's own with the migrations of `BEFORE`: a copy."""
+    ask(database, "SET foreign_key_checks = 0")
+    for [table] in ask(database, f"SHOW TABLES FROM {MIGRATED}"):
+        [(_, definition)] = ask(database, f"SHOW CREATE TABLE {MIGRATED}.{table}")
+        ask(database, definition)
+        ask(database, f"INSERT INTO {table} SELECT * FROM {MIGRATED}.{table}")  # noqa: S608
+    ask(database, "SET foreign_key_checks = 1")
+    return database
+
+
 @contextmanager
 def connected(name: str) -> Iterator[Connection]:
     """A client outside the shop. Each statement commits until `begin`."""
@@ -93,8 +118,8 @@ def reading_the_journal() -> Iterator[Connection]:
         reader.rollback()
 
 
-def started(*words: str, **settings: str) -> "subprocess.Popen[str]":
-    url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{DATABASE}").geturl()
+def started(*words: str, database: str = DATABASE, **settings: str) -> "subprocess.Popen[str]":
+    url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{database}").geturl()
     return subprocess.Popen(
         [sys.executable, *words],
         env=os.environ | {"DATABASE_URL": url} | settings,
@@ -114,9 +139,9 @@ def ended(process: "subprocess.Popen[str]") -> tuple[int, str]:
     return process.returncode, output
 
 
-def manage(*words: str, **settings: str) -> str:
+def manage(*words: str, database: str = DATABASE) -> str:
     """The output of a management command, which must succeed."""
-    code, output = ended(started("manage.py", *words, **settings))
+    code, output = ended(started("manage.py", *words, database=database))
     assert code == 0, output
     return output
 
@@ -165,12 +190,11 @@ def shape(database: Connection) -> dict[str, set[Any]]:
     }
 
 
-def test_a_migration_behind_an_open_reader_gives_up_and_the_shop_sells_meanwhile(database: Connection):
-    manage(*BEFORE)
+def test_a_migration_behind_an_open_reader_gives_up_and_the_shop_sells_meanwhile(migrated: Connection):
     with reading_the_journal():
         migrating = started("manage.py", *APPLY, "--attempts", "2")
         for _ in range(2):
-            wait_for_blocked(database)
+            wait_for_blocked(migrated)
             assert insert_seconds() < LOCK_WAIT_SECONDS + SLACK_SECONDS
         code, output = ended(migrating)
         assert code == 1
@@ -181,10 +205,9 @@ def test_a_migration_behind_an_open_reader_gives_up_and_the_shop_sells_meanwhile
     assert insert_seconds() < 1
 
 
-def test_a_migration_that_loses_a_deadlock_with_sales_is_tried_again(database: Connection):
-    manage(*BEFORE)
+def test_a_migration_that_loses_a_deadlock_with_sales_is_tried_again(migrated: Connection):
     ask(
-        database,
+        migrated,
         "CREATE TRIGGER deadlock BEFORE INSERT ON django_migrations FOR EACH ROW BEGIN "
         "IF @met IS NULL THEN SET @met = 1; "
         "SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1213, MESSAGE_TEXT = 'Deadlock found'; END IF; END",
@@ -194,25 +217,23 @@ def test_a_migration_that_loses_a_deadlock_with_sales_is_tried_again(database: C
     assert "next attempt in" in output
 
 
-def test_a_migration_is_retried_and_applied_once_the_reader_has_ended(database: Connection):
-    manage(*BEFORE)
+def test_a_migration_is_retried_and_applied_once_the_reader_has_ended(migrated: Connection):
     with reading_the_journal():
         migrating = started("manage.py", *APPLY)
-        wait_for_blocked(database)
+        wait_for_blocked(migrated)
         assert insert_seconds() < LOCK_WAIT_SECONDS + SLACK_SECONDS
     code, output = ended(migrating)
     assert code == 0, output
     assert "next attempt" in output
 
 
-def test_a_second_migration_waits_for_the_first_and_a_check_does_not(database: Connection):
-    manage(*BEFORE)
+def test_a_second_migration_waits_for_the_first_and_a_check_does_not(migrated: Connection):
     with reading_the_journal() as reader:
         first = started("manage.py", *APPLY, "--attempts", "20")
-        wait_for_blocked(database)
+        wait_for_blocked(migrated)
         second = started("manage.py", *APPLY, "--attempts", "1")
-        wait_for_named_lock(database)
-        assert ask(database, f"SELECT IS_FREE_LOCK('{lock_name(DATABASE)}')") == [(0,)]
+        wait_for_named_lock(migrated)
+        assert ask(migrated, f"SELECT IS_FREE_LOCK('{lock_name(DATABASE)}')") == [(0,)]
         assert ended(started("manage.py", "migrate", "--check", "--no-input"))[0] == 1
         assert second.poll() is None
         reader.rollback()
@@ -223,7 +244,7 @@ def test_a_second_migration_waits_for_the_first_and_a_check_does_not(database: C
     assert code == 0, output
     assert "Another migrate is changing this database" in output
     assert "No migrations to apply" in output
-    assert ask(database, f"SELECT IS_FREE_LOCK('{lock_name(DATABASE)}')") == [(1,)]
+    assert ask(migrated, f"SELECT IS_FREE_LOCK('{lock_name(DATABASE)}')") == [(1,)]
 
 
 def test_the_lock_of_a_migration_ends_with_its_connection(database: Connection):
@@ -244,11 +265,10 @@ def test_databases_of_one_server_have_locks_of_their_own():
     assert len(lock_name("n" * 64)) == 64
 
 
-def test_a_statement_may_take_longer_than_the_read_timeout_of_requests(database: Connection):
-    manage(*BEFORE)
+def test_a_statement_may_take_longer_than_the_read_timeout_of_requests(migrated: Connection):
     with reading_the_journal() as reader:
         migrating = started("manage.py", *APPLY, "--attempts", "1", DATABASE_READ_TIMEOUT_SECONDS="1")
-        wait_for_blocked(database)
+        wait_for_blocked(migrated)
         time.sleep(2.5)  # longer than the read timeout
         reader.rollback()
     assert ended(migrating)[0] == 0

@@ -3,6 +3,7 @@
 from base64 import b64encode
 from collections.abc import Sequence
 from datetime import timedelta
+from itertools import product
 
 import pytest
 from django.db import connection
@@ -15,8 +16,10 @@ from coupons.tests.factories import CampaignFactory
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from shop.http import pagination
+from shop.tests.cases import check_each
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
+from shop.tests.rolled_back import rolled_back
 from shop.tests.servers import explain
 
 pytestmark = pytest.mark.django_db
@@ -33,21 +36,15 @@ def made_up(text: str) -> str:
     return b64encode(text.encode()).decode()
 
 
-@pytest.mark.parametrize("path", LISTS)
-def test_a_cursor_that_is_made_up_is_refused(api: Api, path: str) -> None:
-    for cursor in ["nonsense", "%FF", *map(made_up, POSITIONS)]:
+def test_a_cursor_that_is_made_up_or_can_not_be_read_is_refused_and_is_not_the_first_page(api: Api) -> None:
+    unreadable = ["AAAA", "..", "%00", "%20", "cD0x!", "cD0x..", made_up("r=2"), made_up("q=1")]
+
+    def is_refused(path: str, cursor: str) -> None:
         answer = api.get(f"{path}?cursor={cursor}")
-        assert (answer.status_code, answer.json()["code"]) == (400, "invalid"), cursor
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid")
         assert [error["field"] for error in answer.json()["errors"]] == ["cursor"]
 
-
-@pytest.mark.parametrize(
-    "cursor", ["AAAA", "..", "%00", "%20", "cD0x!", "cD0x..", made_up("r=2"), made_up("q=1")]
-)
-def test_a_cursor_that_can_not_be_read_is_refused_and_is_not_the_first_page(api: Api, cursor: str) -> None:
-    for path in LISTS:
-        answer = api.get(f"{path}?cursor={cursor}")
-        assert (answer.status_code, answer.json()["code"]) == (400, "invalid"), path
+    check_each(product(LISTS, ["nonsense", "%FF", *map(made_up, POSITIONS), *unreadable]), is_refused)
 
 
 def test_every_page_leads_to_its_neighbours_and_back(api: Api) -> None:
@@ -62,27 +59,31 @@ def test_every_page_leads_to_its_neighbours_and_back(api: Api) -> None:
     assert api.get("/products?limit=2&cursor=").json()["results"] == first["results"]
 
 
-@pytest.mark.parametrize("position", [-1, 0, 2**31, 2**63 - 1])
-def test_a_place_where_nothing_is_has_a_page_without_rows_or_all(api: Api, position: int) -> None:
-    for path in ("/products", "/wallet/entries"):
+def test_a_place_where_nothing_is_has_a_page_without_rows_or_all(api: Api) -> None:
+    def is_there(path: str, position: int) -> None:
         assert api.get(f"{path}?cursor={made_up(f'p={position}')}").status_code == 200
 
-
-@pytest.mark.parametrize("limit", ["", "0", "000", "-1", "1.5", "1e2", "ten", "\u0665", "0" * 5_000])
-def test_a_limit_that_is_no_number_from_1_is_refused(api: Api, limit: str) -> None:
-    answer = api.get(f"/products?limit={limit}")
-    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "limit")
+    check_each(product(["/products", "/wallet/entries"], [-1, 0, 2**31, 2**63 - 1]), is_there)
 
 
-@pytest.mark.parametrize(
-    ("limit", "rows"),
-    [("", 50), ("?limit=7", 7), ("?limit=200", 200), ("?limit=201", 200), (f"?limit={'9' * 5_000}", 200)],
-)
-def test_a_page_has_50_rows_or_as_many_as_asked_up_to_200(api: Api, limit: str, rows: int) -> None:
+def test_a_limit_that_is_no_number_from_1_is_refused(api: Api) -> None:
+    def is_refused(limit: str) -> None:
+        answer = api.get(f"/products?limit={limit}")
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "limit")
+
+    check_each(["", "0", "000", "-1", "1.5", "1e2", "ten", "\u0665", "0" * 5_000], is_refused)
+
+
+def test_a_page_has_50_rows_or_as_many_as_asked_up_to_200(api: Api) -> None:
     Product.objects.bulk_create(ProductFactory.build_batch(201))
-    page = api.get(f"/products{limit}").json()
-    assert len(page["results"]) == rows
-    assert len(api.get(page["next"]).json()["results"]) == min(rows, 201 - rows)
+    asked = {"": 50, "?limit=7": 7, "?limit=200": 200, "?limit=201": 200, f"?limit={'9' * 5_000}": 200}
+
+    def has_rows(limit: str, rows: int) -> None:
+        page = api.get(f"/products{limit}").json()
+        assert len(page["results"]) == rows
+        assert len(api.get(page["next"]).json()["results"]) == min(rows, 201 - rows)
+
+    check_each(asked.items(), has_rows)
 
 
 def issue(statuses: Sequence[str]) -> list[Coupon]:
@@ -102,18 +103,27 @@ def issue(statuses: Sequence[str]) -> list[Coupon]:
     ]
 
 
-@pytest.mark.parametrize("archived", [range(0), range(0, 23, 3), range(12), range(23)])
-@pytest.mark.parametrize(
-    "void", [{0}, {0, 1, 2, 3}, {11}, {18}, {13, 17}, {3, 22}, {4, 5, 14}, set(), set(range(23))]
-)
 def test_a_list_without_an_index_looks_at_so_many_rows_a_page_and_its_pages_lead_both_ways(
-    monkeypatch: pytest.MonkeyPatch, void: set[int], archived: range
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(pagination, "ROWS_AT_ONCE", 10)
-    coupons = issue(["void" if number in void else "issued" for number in range(23)])
-    expected = [coupon.code for coupon in reversed(coupons) if coupon.status == Coupon.Status.VOID]
-    moving._move_rows(Coupon, ArchivedCoupon, [coupons[number].pk for number in archived])
+    coupons = issue(["issued"] * 23)
     staff = client_of(AccountFactory.create(is_staff=True, is_superuser=True))
+    voids = [{0}, {0, 1, 2, 3}, {11}, {18}, {13, 17}, {3, 22}, {4, 5, 14}, set(), set(range(23))]
+
+    def leads_both_ways(void: set[int], archived: range) -> None:
+        with rolled_back():
+            chosen = [coupons[number] for number in sorted(void)]
+            Coupon.objects.filter(pk__in=[coupon.pk for coupon in chosen]).update(status="void")
+            moving._move_rows(Coupon, ArchivedCoupon, [coupons[number].pk for number in archived])
+            expected = [coupon.code for coupon in reversed(chosen)]
+            assert both_ways(staff) == (expected, expected[::-1], expected)
+
+    check_each(product(voids, [range(0), range(0, 23, 3), range(12), range(23)]), leads_both_ways)
+
+
+def both_ways(staff: Api) -> tuple[list[str], list[str], list[str]]:
+    """The codes of all void coupons by pages of two: forwards, backwards, and forwards again."""
     with CaptureQueriesContext(connection) as captured:
         page = staff.get("/coupons?status=void&limit=2").json()
     assert [one["sql"] for one in captured if "AND id >= " in one["sql"]]
@@ -132,10 +142,7 @@ def test_a_list_without_an_index_looks_at_so_many_rows_a_page_and_its_pages_lead
     while page["next"]:
         page = staff.get(page["next"]).json()
         again += [row["code"] for row in page["results"]]
-
-    assert forwards == expected
-    assert backwards == expected[::-1]
-    assert again == expected
+    return forwards, backwards, again
 
 
 def test_the_newest_of_all_coupons_are_read_by_their_key() -> None:

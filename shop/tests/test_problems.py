@@ -3,6 +3,7 @@
 import select
 import socket
 from http.client import HTTPResponse
+from itertools import product
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ from shop.http import keyed_calls, problems, views
 from shop.http.json_format import TooLarge
 from shop.http.messages import Request, Response
 from shop.idempotency.recorded_answers import Answer
+from shop.tests.cases import check_each
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.outages import database_away
@@ -46,59 +48,58 @@ def assert_problem(response: Any, status: int, code: str) -> dict[str, Any]:
     return problem
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"{",
-        b"nothing",
-        b"'single'",
-        b'{"campaign": NaN}',
-        b'{"campaign": Infinity}',
-        b'{"campaign": 1e400}',
-        b'{"campaign": 01}',
-        b'{"campaign": 1,}',
-        b'{"campaign": "\xff"}',
-        b'{"campaign": "\\ud800"}',
-        b"\xef\xbb\xbf{}",
-        b"[" * 10_000 + b"]" * 10_000,
-        b'{"a":' * 10_000 + b"1" + b"}" * 10_000,
-        b"[" * 1_000 + b"]" * 1_000,
-        b"[" * 33 + b"]" * 33,
-    ],
-)
-def test_a_body_that_is_not_json_is_malformed(api: Api, body: bytes) -> None:
-    assert_problem(api.post(NULL, body), 400, "malformed_json")
+MALFORMED = [
+    b"{",
+    b"nothing",
+    b"'single'",
+    b'{"campaign": NaN}',
+    b'{"campaign": Infinity}',
+    b'{"campaign": 1e400}',
+    b'{"campaign": 01}',
+    b'{"campaign": 1,}',
+    b'{"campaign": "\xff"}',
+    b'{"campaign": "\\ud800"}',
+    b"\xef\xbb\xbf{}",
+    b"[" * 10_000 + b"]" * 10_000,
+    b'{"a":' * 10_000 + b"1" + b"}" * 10_000,
+    b"[" * 1_000 + b"]" * 1_000,
+    b"[" * 33 + b"]" * 33,
+]
+NO_OBJECTS = [b"[]", b"1", b'"text"', b"null", b"true", b"[" * 32 + b"]" * 32]
+NO_CAMPAIGNS = {
+    b'"1"': "int_type",
+    b"1.0": "int_type",
+    b"1e2": "int_type",
+    b"true": "int_type",
+    b"[1]": "int_type",
+    b'{"a": 1}': "int_type",
+    b"0": "greater_than_equal",
+    b"-1": "greater_than_equal",
+    b"9223372036854775808": "less_than_equal",
+    b"18446744073709551616": "int_type",
+    b"null": "required",
+}
 
 
-@pytest.mark.parametrize("body", [b"[]", b"1", b'"text"', b"null", b"true", b"[" * 32 + b"]" * 32])
-def test_a_body_must_be_an_object(api: Api, body: bytes) -> None:
-    problem = assert_problem(api.post(NULL, body), 400, "invalid")
-
-    assert problem["errors"] == [
-        {"field": "", "code": "not_an_object", "detail": "The body must be a JSON object."}
-    ]
+def test_a_body_that_is_not_json_is_malformed(api: Api) -> None:
+    check_each(MALFORMED, lambda body: assert_problem(api.post(NULL, body), 400, "malformed_json"))
 
 
-@pytest.mark.parametrize(
-    ("value", "code"),
-    [
-        (b'"1"', "int_type"),
-        (b"1.0", "int_type"),
-        (b"1e2", "int_type"),
-        (b"true", "int_type"),
-        (b"[1]", "int_type"),
-        (b'{"a": 1}', "int_type"),
-        (b"0", "greater_than_equal"),
-        (b"-1", "greater_than_equal"),
-        (b"9223372036854775808", "less_than_equal"),
-        (b"18446744073709551616", "int_type"),
-        (b"null", "required"),
-    ],
-)
-def test_an_integer_is_an_integer_in_bounds(api: Api, value: bytes, code: str) -> None:
-    problem = assert_problem(api.post(NULL, b'{"campaign": %s}' % value), 400, "invalid")
+def test_a_body_must_be_an_object(api: Api) -> None:
+    expected = {"field": "", "code": "not_an_object", "detail": "The body must be a JSON object."}
 
-    assert [(error["field"], error["code"]) for error in problem["errors"]] == [("campaign", code)]
+    def is_refused(body: bytes) -> None:
+        assert assert_problem(api.post(NULL, body), 400, "invalid")["errors"] == [expected]
+
+    check_each(NO_OBJECTS, is_refused)
+
+
+def test_an_integer_is_an_integer_in_bounds(api: Api) -> None:
+    def is_refused(value: bytes, code: str) -> None:
+        problem = assert_problem(api.post(NULL, b'{"campaign": %s}' % value), 400, "invalid")
+        assert [(error["field"], error["code"]) for error in problem["errors"]] == [("campaign", code)]
+
+    check_each(NO_CAMPAIGNS.items(), is_refused)
 
 
 def test_unknown_fields_are_refused_and_every_error_is_reported(api: Api) -> None:
@@ -122,20 +123,21 @@ def test_64_kib_are_accepted_and_a_byte_more_is_too_large(api: Api) -> None:
     assert_problem(api.post(NULL, body_of(64 * 1024 + 1)), 413, "too_large")
 
 
-@pytest.mark.parametrize(
-    "content_type",
-    [
-        "text/plain",
-        "application/x-www-form-urlencoded",
-        "multipart/form-data; boundary=b",
-        "application/xml",
-        "application/json; charset=utf-16",
-    ],
-)
-def test_only_json_in_utf_8_is_understood(db: None, content_type: str) -> None:
-    response = Client().post("/api/v1/auth/token", b'{"username": "a"}', content_type=content_type)
+def test_only_json_in_utf_8_is_understood(db: None) -> None:
+    def is_refused(content_type: str) -> None:
+        response = Client().post("/api/v1/auth/token", b'{"username": "a"}', content_type=content_type)
+        assert_problem(response, 415, "unsupported_media_type")
 
-    assert_problem(response, 415, "unsupported_media_type")
+    check_each(
+        [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "multipart/form-data; boundary=b",
+            "application/xml",
+            "application/json; charset=utf-16",
+        ],
+        is_refused,
+    )
 
 
 def test_json_may_be_called_by_any_case_and_name_its_charset(api: Api) -> None:
@@ -151,37 +153,36 @@ def test_the_answer_is_json_whatever_the_client_prefers(api: Api) -> None:
     assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "BREW"])
-def test_an_unsupported_method_is_refused_with_the_allowed_ones(api: Api, method: str) -> None:
-    response = api._call(method, NULL, None, "", {})
+def test_an_unsupported_method_is_refused_with_the_allowed_ones(api: Api) -> None:
+    def is_refused(method: str) -> None:
+        response = api._call(method, NULL, None, "", {})
+        assert_problem(response, 405, "method_not_allowed")
+        assert response.headers["Allow"] == "POST, OPTIONS"
 
-    assert_problem(response, 405, "method_not_allowed")
-    assert response.headers["Allow"] == "POST, OPTIONS"
-
-
-@pytest.mark.parametrize("path", ["/products", "/orders", "/wallet"])
-def test_an_unsupported_method_is_refused_before_authentication(path: str) -> None:
-    response = client_of()._call("DELETE", path, None, "", {})
-
-    assert_problem(response, 405, "method_not_allowed")
-    assert "GET" in response.headers["Allow"]
+    check_each(["GET", "PUT", "PATCH", "DELETE", "BREW"], is_refused)
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
-def test_plain_views_refuse_unsupported_methods_before_the_csrf_check(
-    path: str,
-) -> None:
-    response = Client(enforce_csrf_checks=True).post(path)
+def test_an_unsupported_method_is_refused_before_authentication() -> None:
+    def is_refused(path: str) -> None:
+        response = client_of()._call("DELETE", path, None, "", {})
+        assert_problem(response, 405, "method_not_allowed")
+        assert "GET" in response.headers["Allow"]
 
-    assert_problem(response, 405, "method_not_allowed")
-    assert response.headers["Allow"] == "GET, HEAD"
+    check_each(["/products", "/orders", "/wallet"], is_refused)
 
 
-@pytest.mark.parametrize(
-    "path", ["/nothing", "/api/v1/nothing", "/api/v1/users/", "/api/v2/users", "/api/v1/%FF"]
-)
-def test_an_unknown_path_is_not_found(path: str) -> None:
-    assert_problem(Client().get(path), 404, "not_found")
+def test_plain_views_refuse_unsupported_methods_before_the_csrf_check() -> None:
+    def is_refused(path: str) -> None:
+        response = Client(enforce_csrf_checks=True).post(path)
+        assert_problem(response, 405, "method_not_allowed")
+        assert response.headers["Allow"] == "GET, HEAD"
+
+    check_each(["/healthz", "/readyz", "/metrics"], is_refused)
+
+
+def test_an_unknown_path_is_not_found() -> None:
+    paths = ["/nothing", "/api/v1/nothing", "/api/v1/users/", "/api/v2/users", "/api/v1/%FF"]
+    check_each(paths, lambda path: assert_problem(Client().get(path), 404, "not_found"))
 
 
 def test_the_lab_is_not_there_without_lab_1(api: Api, settings: LazySettings) -> None:
@@ -196,12 +197,13 @@ def test_an_unknown_host_is_refused(db: None) -> None:
 
 @pytest.mark.urls("shop.tests.failing_urls")
 @pytest.mark.django_db
-@pytest.mark.parametrize("debug", [False, True])
-@pytest.mark.parametrize("path", ["/api/v1/broken", "/api/v1/bad-sql", "/plain/broken"])
-def test_an_internal_error_does_not_expose_internals(settings: LazySettings, path: str, debug: bool) -> None:
-    settings.DEBUG = debug
+def test_an_internal_error_does_not_expose_internals(settings: LazySettings) -> None:
+    def is_hidden(debug: bool, path: str) -> None:
+        settings.DEBUG = debug
+        assert_problem(Client(raise_request_exception=False).get(path), 500, "internal_error")
 
-    assert_problem(Client(raise_request_exception=False).get(path), 500, "internal_error")
+    paths = ["/api/v1/broken", "/api/v1/bad-sql", "/plain/broken"]
+    check_each(product([False, True], paths), is_hidden)
 
 
 @pytest.mark.urls("shop.tests.failing_urls")
@@ -235,22 +237,20 @@ def called(method: str, path: str, refusal: Exception | None = None) -> Response
     return blocking.run(views.answer_call(request, refusal))
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "refusal", "code"),
-    [
+def test_a_problem_passes_answer_call_with_its_code() -> None:
+    refusals = [
         ("GET", "/nothing", None, "not_found"),
         ("DELETE", "/orders", None, "method_not_allowed"),
         ("GET", "/orders", None, "not_authenticated"),
         ("POST", "/orders", TooLarge(), "too_large"),
         ("POST", "/orders", Overloaded("Too many."), "overloaded"),
-    ],
-)
-def test_a_problem_passes_answer_call_with_its_code(
-    method: str, path: str, refusal: Exception | None, code: str
-) -> None:
-    response = called(method, path, refusal)
+    ]
 
-    assert response.code == orjson.loads(response.body)["code"] == code
+    def has_its_code(method: str, path: str, refusal: Exception | None, code: str) -> None:
+        response = called(method, path, refusal)
+        assert response.code == orjson.loads(response.body)["code"] == code
+
+    check_each(refusals, has_its_code)
 
 
 def test_a_response_that_is_no_problem_has_no_code() -> None:
@@ -258,11 +258,11 @@ def test_a_response_that_is_no_problem_has_no_code() -> None:
     assert keyed_calls.respond(Answer(201, b"{}"), is_replay=True).code == ""
 
 
-@pytest.mark.parametrize("is_replay", [False, True])
-def test_a_recorded_problem_has_its_code(is_replay: bool) -> None:
+def test_a_recorded_problem_has_its_code() -> None:
     declined = Answer(402, problems.problem(402, "card_declined", "The card was declined.").body)
 
-    assert keyed_calls.respond(declined, is_replay=is_replay).code == "card_declined"
+    for is_replay in (False, True):
+        assert keyed_calls.respond(declined, is_replay=is_replay).code == "card_declined"
 
 
 def test_every_answer_names_its_request() -> None:

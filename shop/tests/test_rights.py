@@ -1,10 +1,18 @@
-"""What each group of staff may do: every address and action of the admin, and every call of staff."""
+"""What each group of staff may do: every address and action of the admin, and where its links lead."""
 
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html.parser import HTMLParser
 from typing import Any
+from unittest import mock
+from urllib.parse import urljoin, urlsplit
 
 import pytest
 from django.contrib.auth.models import User
 from django.http import HttpRequest
+from django.template.backends.django import Template
 from django.test import Client
 
 from shop.http.pages.streamed_responses import StreamedResponse
@@ -32,6 +40,9 @@ NEED_MORE = {
     "/admin/coupons/campaign/<campaign_id>/upload_codes/add/",
     "/admin/payments/reconciliation/<id>/fix/",
 }
+# They end the session, or belong to the sign-in.
+NOT_FOLLOWED = {LOGIN, "/admin/logout/", "/admin/one-time-codes/"}
+MOST_REDIRECTS = 3
 # What the board's buttons send.
 BUTTON_FIELDS = {"reason": "A test of rights.", "quantity": "1000000"}
 # What the admin's pages read from an address, none of which may open one.
@@ -65,9 +76,12 @@ def is_refused(answer: Any) -> bool:
     return answer.status_code in REFUSED or leads_away
 
 
-def right(client: Client, address: Address) -> str:
-    """`-` if every method is refused, `see` if it shows and changes nothing, and `do` otherwise."""
-    path, shown = address.path, client.get(address.path)
+def right(client: Client, address: Address, shown: Any = None) -> str:
+    """`-` if every method is refused, `see` if it shows and changes nothing, and `do` otherwise.
+
+    `shown` is the answer to a GET of the address, if there is one.
+    """
+    path, shown = address.path, shown or client.get(address.path)
     if shown.status_code == 405 and not is_refused(client.post(path, BUTTON_FIELDS)):
         return "do"
     if is_refused(shown):
@@ -84,9 +98,18 @@ def right(client: Client, address: Address) -> str:
     return "do"
 
 
-def _action_right(client: Client, action: Action) -> str:
+def action_rights(client: Client) -> dict[str, str]:
+    """Of each action on a list: `do` if its list offers it, and `-` if it is refused."""
     request: HttpRequest = client.get(FRONT).wsgi_request
-    if not is_refused(client.get(action.path)) and action.name in action.pages.get_actions(request):
+    seen = {action.path: not is_refused(client.get(action.path)) for action in admin_addresses.actions()}
+    return {
+        action.written: _action_right(client, request, action, is_seen=seen[action.path])
+        for action in admin_addresses.actions()
+    }
+
+
+def _action_right(client: Client, request: HttpRequest, action: Action, *, is_seen: bool) -> str:
+    if is_seen and action.name in action.pages.get_actions(request):
         return "do"
     before = JournalLine.objects.count()
     chosen = [str(admin_addresses.first_row(action.pages.model).pk)]
@@ -94,36 +117,98 @@ def _action_right(client: Client, action: Action) -> str:
     return "-" if JournalLine.objects.count() == before else "did it without the right"
 
 
-@pytest.mark.parametrize("group", COLUMNS)
-def test_every_page_is_open_to_the_groups_that_the_table_says(group: str) -> None:
-    client = client_of(member_of(group))
-    actual = {
-        address.written: right(client, address)
-        for address in admin_addresses.addresses()
-        if address.written not in OPEN | NEED_MORE
+class Links(HTMLParser):
+    """The addresses to which a page's links, forms and buttons lead."""
+
+    ATTRIBUTES = ("href", "action", "formaction", "hx-get", "hx-post", "data-url")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag != "link":
+            self.found |= {value for name, value in attrs if name in self.ATTRIBUTES and value}
+
+
+def links_of(html: str, page: str) -> set[str]:
+    """The paths below /admin/ to which the page leads, without their queries."""
+    parser = Links()
+    parser.feed(html)
+    paths = {urlsplit(urljoin(f"http://testserver{page}", link)) for link in parser.found}
+    return {
+        found.path
+        for found in paths
+        if found.netloc == "testserver" and re.match("/admin/", found.path) and found.path not in NOT_FOLLOWED
     }
 
-    wrong = operators_page.differences("Pages", group or "no group", actual)
 
-    assert not wrong, wrong
+def status_of(client: Client, path: str) -> int:
+    """The status of the page, after the redirects within the admin."""
+    for _ in range(MOST_REDIRECTS):
+        answer = client.get(path)
+        location = answer.headers.get("Location", "")
+        if answer.status_code not in (301, 302) or not location.startswith("/admin/"):
+            break
+        path = urlsplit(location).path
+    return int(answer.status_code)
+
+
+@contextmanager
+def unrendered() -> Iterator[None]:
+    """Without templates, which take most of a page's time: what refuses is the view."""
+    with mock.patch.object(Template, "render", lambda *_: ""):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _unlogged_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log has each refusal with its traceback, which takes longer than the refusal."""
+    monkeypatch.setattr(logging.root.manager, "disable", logging.ERROR)
 
 
 @pytest.mark.parametrize("group", COLUMNS)
-def test_every_action_on_a_list_is_offered_to_the_groups_that_the_table_says(group: str) -> None:
+def test_every_page_and_action_is_open_to_the_groups_that_the_tables_say_and_no_link_is_refused(
+    group: str,
+) -> None:
     client = client_of(member_of(group))
-    actual = {action.written: _action_right(client, action) for action in admin_addresses.actions()}
-
-    wrong = operators_page.differences("Actions on lists", group or "no group", actual)
-
-    assert not wrong, wrong
-
-
-@pytest.mark.parametrize("is_signed_in", [False, True])
-def test_other_accounts_and_strangers_are_led_to_the_page_to_sign_in(is_signed_in: bool) -> None:
-    client = client_of(AccountFactory.create() if is_signed_in else None)
+    rights, statuses, leading_pages = {}, {}, {}
     for address in admin_addresses.addresses():
-        if address.written in OPEN:
+        if address.written in OPEN | NEED_MORE:
             continue
-        for method in ("get", "post", "put", "delete"):
-            answer = getattr(client, method)(address.path)
-            assert is_refused(answer), (method, address)
+        shown = client.get(address.path)
+        statuses[address.path] = shown.status_code
+        if shown.status_code == 200 and shown.headers["Content-Type"].startswith("text/html"):
+            links = links_of(b"".join(shown).decode(), address.path)
+            leading_pages |= dict.fromkeys(links, address.written)
+        with unrendered():
+            rights[address.written] = right(client, address, shown)
+    with unrendered():
+        actions = action_rights(client)
+        followed = {
+            link: statuses[link] if statuses.get(link, 302) not in (301, 302) else status_of(client, link)
+            for link in leading_pages
+        }
+
+    name = group or "no group"
+    wrong = [
+        operators_page.differences("Pages", name, rights),
+        operators_page.differences("Actions on lists", name, actions),
+        *(f"{leading_pages[link]} leads to {link}" for link, status in followed.items() if status == 403),
+    ]
+    assert not any(wrong), "\n".join(filter(None, wrong))
+    assert len(followed) > (2 if group == "" else 20), "links were found"
+
+
+def test_other_accounts_and_strangers_are_led_to_the_page_to_sign_in() -> None:
+    closed = [address for address in admin_addresses.addresses() if address.written not in OPEN]
+    opened = []
+    for account in (AccountFactory.create(), None):
+        client = client_of(account)
+        opened += [
+            (account, method, address)
+            for address in closed
+            for method in ("get", "post", "put", "delete")
+            if not is_refused(getattr(client, method)(address.path))
+        ]
+    assert opened == []

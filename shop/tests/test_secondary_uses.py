@@ -1,7 +1,7 @@
 """Where the code may read from a secondary: each place is listed here, and none of them decides anything."""
 
 import ast
-from collections.abc import Iterator
+import functools
 from pathlib import Path
 
 from scripts.stack import places
@@ -44,35 +44,42 @@ MAY_NAME_THE_ALIAS = {"shop/db/secondary.py", "shop/settings.py"}
 WRITING = ("select_for_update", "for_update", "lock", "run_or_savepoint", "run_batch", "save", "create")
 
 
-def modules() -> Iterator[tuple[str, ast.Module]]:
+@functools.cache
+def modules() -> dict[str, ast.Module]:
     """The shop's modules without its tests and migrations, by their paths."""
-    for app in APPS:
-        for path in sorted((places.PROJECT / app).rglob("*.py")):
-            name = str(path.relative_to(places.PROJECT))
-            if "/tests/" not in name and "/migrations/" not in name:
-                yield name, ast.parse(Path(path).read_text())
+    paths = {str(path.relative_to(places.PROJECT)): path for app in APPS for path in files_of(app)}
+    return {
+        name: ast.parse(path.read_text())
+        for name, path in paths.items()
+        if "/tests/" not in name and "/migrations/" not in name
+    }
 
 
-def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield node
+def files_of(app: str) -> list[Path]:
+    return sorted((places.PROJECT / app).rglob("*.py"))
+
+
+@functools.cache
+def functions() -> list[tuple[str, str, set[str], set[str]]]:
+    """Each function's module and name, the names that it has, and those of methods and attributes."""
+    found = []
+    for path, tree in modules().items():
+        for function in ast.walk(tree):
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                inner = list(ast.walk(function))
+                attributes = [node for node in inner if isinstance(node, ast.Attribute)]
+                names = {node.id for node in inner if isinstance(node, ast.Name)}
+                names |= {ast.unparse(node) for node in attributes if isinstance(node.value, ast.Name)}
+                found.append((path, function.name, names, {node.attr for node in attributes}))
+    return found
 
 
 def uses(names: set[str], *, as_method: bool = False) -> dict[str, set[str]]:
     """The functions that call one of these or pass it on, by module; as a method of anything if so."""
     found: dict[str, set[str]] = {}
-    for path, tree in modules():
-        for function in functions(tree):
-            for node in ast.walk(function):
-                if isinstance(node, ast.Attribute):
-                    name = node.attr if as_method else ast.unparse(node)
-                elif isinstance(node, ast.Name) and not as_method:
-                    name = node.id
-                else:
-                    continue
-                if name in names:
-                    found.setdefault(path, set()).add(function.name)
+    for path, function, named, attributes in functions():
+        if names & (attributes if as_method else named):
+            found.setdefault(path, set()).add(function)
     return found
 
 
@@ -94,17 +101,19 @@ def test_only_gets_of_lists_use_the_page_for_staff() -> None:
 
 
 def test_none_of_them_locks_or_writes() -> None:
-    for path, tree in modules():
-        for function in functions(tree):
-            if function.name in MAY_READ.get(path, set()) | MAY_LIST_FOR_STAFF.get(path, set()):
-                called = {node.attr for node in ast.walk(function) if isinstance(node, ast.Attribute)}
-                assert not called & set(WRITING), f"{path}: {function.name}"
+    writing = [
+        (path, function)
+        for path, function, _, attributes in functions()
+        if function in MAY_READ.get(path, set()) | MAY_LIST_FOR_STAFF.get(path, set())
+        and attributes & set(WRITING)
+    ]
+    assert writing == []
 
 
 def test_no_other_module_knows_its_alias() -> None:
     named = {
         path
-        for path, tree in modules()
+        for path, tree in modules().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and node.value == "reader"
     }
