@@ -171,7 +171,7 @@ class _Guard:
     def see(self, event: str, arguments: tuple[object, ...]) -> None:
         """The audit hook, which CPython calls in every thread."""
         if self.test is not None and event in STARTS:
-            what = str(arguments[1] if event == "subprocess.Popen" else event)
+            what = str(arguments[1] if event == "subprocess.Popen" else event)[:200]
             self.refused.append(what)
             raise RuntimeError(f"{self.test} starts a process and isn't marked boots: {what}")
 
