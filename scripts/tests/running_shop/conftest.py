@@ -40,11 +40,11 @@ def running_shop(
     settings: LazySettings,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[RunningShop]:
-    """The shop, with everything up before and after the test."""
+    """The shop, which is up; a test that leaves a process down fails, and the next one finds it up again."""
     monkeypatch.setattr(executor, "process_executor", lambda: stepping.Delegate())
     with django_db_blocker.unblock(), used_by_this_process(booted_shop, settings, monkeypatch):
         yield booted_shop
-        assert booted_shop.down() == []
+        assert booted_shop.repair() == [], "the test left processes down"
 
 
 @pytest.fixture

@@ -160,9 +160,13 @@ class RunningShop:
             self.start(name)
             self.wait_until_ready()
 
-    def stop(self, name: str) -> None:
-        """Have the process end by itself."""
-        children.stop(self.children[name])
+    def repair(self) -> list[str]:
+        """Start each process that has ended; returns the names of those."""
+        ended = [name for name, child in self.children.items() if child.poll() is not None]
+        for name in ended:
+            self.start(name)
+        self.wait_until_ready()
+        return ended
 
     def log(self, name: str) -> Path:
         return self.instance.logs / f"{name}.log"
@@ -220,6 +224,7 @@ class RunningShop:
             "redis": str(self.instance.redis_socket),
             "broker": (ports.HOST, self._broker),
             "web": (ports.HOST, first),
+            "beat": (ports.HOST, first + instances.METRICS_PORTS["beat"]),
             "gateway": (ports.HOST, self.instance.gateway_port),
             "sink": (ports.HOST, self.instance.data_platform_port),
             "partner": (ports.HOST, self.instance.partner_port),

@@ -85,6 +85,7 @@ def test_a_worker_that_is_stopped_finishes_the_sagas_in_progress(running_shop: R
     saga = Saga.objects.filter(about_id=paid.json()["id"])
     wait_until(lambda: saga.exclude(lease_token="").exists())
     children.stop(running_shop.children["worker"])
+    assert running_shop.children["worker"].returncode == 0
     assert saga.get().lease_token == ""
     running_shop.start("worker")
     eventually(lambda: not saga.filter(ended_at=None).exists())
@@ -126,7 +127,8 @@ def test_a_web_process_is_killed_while_buyers_wait_and_each_order_is_paid_once(
 def test_the_key_of_a_killed_process_is_taken_over_once_its_lease_is_over(running_shop: RunningShop) -> None:
     product, buyer, key = ProductFactory.create(on_hand=2), AccountFactory.create(), str(uuid4())
     body = purchase(product)
-    headers = {"Authorization": f"Bearer {tokens.create_access_token(buyer)}", "Idempotency-Key": key}
+    headers = {"Content-Type": "application/json", "Idempotency-Key": key}
+    headers["Authorization"] = f"Bearer {tokens.create_access_token(buyer)}"
 
     def repeat() -> tuple[int, str]:
         answer = running_shop.call(buyer, "POST", "/orders", body, key=key)

@@ -3,8 +3,6 @@
 from collections import Counter
 from uuid import uuid4
 
-import pytest
-
 from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory
 from inventory.tests.factories import ProductFactory
@@ -128,13 +126,3 @@ def test_a_payment_whose_message_the_broker_lost_is_found_by_the_sweeper(running
     assert list(charges_of(product).values()) == [1]
     running_shop.wait_until_ready()
     require_every_law()
-
-
-@pytest.mark.parametrize("name", ["web", "worker", "beat"])
-def test_a_process_that_is_told_to_stop_ends_by_itself_with_exit_code_0(
-    running_shop: RunningShop, name: str
-) -> None:
-    running_shop.stop(name)
-    assert running_shop.children[name].returncode == 0
-    running_shop.start(name)
-    running_shop.wait_until_ready()
