@@ -80,13 +80,13 @@ def test_a_large_head_is_refused_in_the_language_that_has_arrived(running_shop: 
         assert "요청 헤더가 16 KiB 또는 128개를 넘습니다." in answer.body.decode()
 
 
-def test_a_request_without_a_host_or_for_an_unknown_one_is_refused(running_shop: RunningShop) -> None:
+def test_a_request_for_an_unknown_host_is_refused(running_shop: RunningShop) -> None:
     statuses = {}
-    for host in (b"", b"Host: elsewhere.example\r\n", b"Host: 127.0.0.1\r\n"):
+    for host in (b"elsewhere.example", b"127.0.0.1.elsewhere.example", b"a b", b"127.0.0.1", b"localhost"):
         with connect(running_shop.address) as connection:
-            connection.sendall(b"GET /api/v1/products HTTP/1.1\r\n" + host + b"\r\n")
+            connection.sendall(b"GET /api/v1/products HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
             statuses[host] = protocol.status_on(connection)
-    assert list(statuses.values()) == [400, 400, 200]
+    assert list(statuses.values()) == [400, 400, 400, 200, 200]
 
 
 def test_requests_that_follow_on_one_connection_are_answered_in_order(running_shop: RunningShop) -> None:

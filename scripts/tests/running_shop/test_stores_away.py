@@ -3,6 +3,8 @@
 from collections import Counter
 from uuid import uuid4
 
+from django.db import connection
+
 from coupons.models import Coupon
 from coupons.tests.factories import CampaignFactory
 from inventory.tests.factories import ProductFactory
@@ -75,6 +77,7 @@ def test_without_a_database_calls_are_refused_and_nothing_that_was_answered_is_l
             assert int(refused.headers["Retry-After"]) >= 1
         finally:
             running_shop.start("mariadb")
+            connection.close()
         running_shop.wait_until_ready()
         paid = answers.count(201)
         eventually(lambda: answers.count(201) >= paid + 4)
