@@ -8,7 +8,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ TOP_UPS_A_MINUTE = 5
 SETTINGS = {
     "PAYMENT_GIVE_UP_SECONDS": "15",
     "PAYMENT_ACTION_SECONDS": "60",
-    "IDEMPOTENCY_LEASE_SECONDS": "3",
+    "IDEMPOTENCY_LEASE_SECONDS": "4",
     "OPEN_ORDERS_PER_ACCOUNT": "10000",
     "GATEWAY_LATENCY_MS": "10",
     "GATEWAY_TIMEOUT_SECONDS": "1",
@@ -177,9 +178,29 @@ class RunningShop:
         return {int(word) for word in found.read_text().split()}
 
     def wait_until_ready(self) -> None:
-        """Return once `/readyz` answers 200 and the worker takes tasks."""
+        """Return once `/readyz` answers 200, both web processes answer, and the worker takes tasks."""
         wait_until(lambda: self.down() == [], seconds=START_SECONDS)
+        answering = set[int]()
+
+        def both_answer() -> bool:
+            client = HTTPConnection(ports.HOST, self.instance.port, timeout=20)
+            with closing(client), suppress(OSError):
+                client.request("GET", "/healthz")
+                serving = self.process_serving(client)
+                client.getresponse().read()
+                answering.add(serving)
+            return len(answering & self.web_processes()) == 2
+
+        wait_until(both_answer, seconds=START_SECONDS)
         self.wait_until_up("worker")
+
+    def process_serving(self, client: HTTPConnection) -> int:
+        """The web process at the other end of the connection; 0 if none has taken it yet."""
+        near, far = client.sock.getsockname()[1], self.instance.port
+        rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        inodes = [row[9] for row in rows if [_port(row[1]), _port(row[2])] == [far, near]]
+        sockets = {f"socket:[{inode}]" for inode in inodes}
+        return next((pid for pid in self.web_processes() if sockets & _open_files(pid)), 0)
 
     def down(self) -> list[str] | None:
         """What `/readyz` names as down; None if it doesn't answer."""
@@ -285,3 +306,14 @@ def _client(program: str, used: Mapping[str, Any], *options: str) -> list[str]:
     """A program of MariaDB's, signed in to this database."""
     words = {"user": used["USER"], "password": used["PASSWORD"], "socket": used["OPTIONS"]["unix_socket"]}
     return [program, *(f"--{name}={word}" for name, word in words.items()), *options, used["NAME"]]
+
+
+def _port(address: str) -> int:
+    """Of an address in /proc/net/tcp."""
+    return int(address.partition(":")[2], 16)
+
+
+def _open_files(process: int) -> set[str]:
+    with suppress(OSError):
+        return {str(path.readlink()) for path in Path(f"/proc/{process}/fd").iterdir()}
+    return set()

@@ -6,7 +6,6 @@ import signal
 from concurrent.futures import Future
 from contextlib import closing
 from http.client import HTTPConnection
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -120,7 +119,8 @@ def test_a_web_process_is_killed_while_buyers_wait_and_each_order_is_paid_once(
     assert len({answer.json()["id"] for answer in again}) == 16
     assert orders_of(product, status="paid").count() == 16
     assert set(charges_of(product).values()) == {1}
-    wait_until(lambda: len(running_shop.web_processes() - {killed}) == 2)
+    running_shop.wait_until_ready()
+    assert killed not in running_shop.web_processes()
     require_every_law()
 
 
@@ -138,10 +138,10 @@ def test_the_key_of_a_killed_process_is_taken_over_once_its_lease_is_over(runnin
     with closing(first), holding(LOCK, product.id):
         first.request("POST", "/api/v1/orders", json.dumps(body), headers)
         wait_until(somebody_waits_at_the_stock)
-        os.kill(serving_process(running_shop, first), signal.SIGKILL)
+        os.kill(running_shop.process_serving(first), signal.SIGKILL)
         with pytest.raises(ConnectionError):
             first.getresponse()
-        wait_until(lambda: is_up(running_shop))
+        wait_until(lambda: running_shop.down() == [])
         assert repeat() == (409, "idempotency_key_in_flight")
 
     eventually(lambda: repeat()[0] in (201, 202))
@@ -149,25 +149,6 @@ def test_the_key_of_a_killed_process_is_taken_over_once_its_lease_is_over(runnin
     assert orders_of(product).get().status == "paid"
     assert list(charges_of(product).values()) == [1]
     require_every_law()
-
-
-def serving_process(shop: RunningShop, client: HTTPConnection) -> int:
-    """The web process at the other end of the connection."""
-    near, far = client.sock.getsockname()[1], shop.instance.port
-    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    ports_of = lambda row: [int(row[at].partition(":")[2], 16) for at in (1, 2)]  # noqa: E731
-    [inode] = [row[9] for row in rows if ports_of(row) == [far, near]]
-    [process] = [pid for pid in shop.web_processes() if f"socket:[{inode}]" in sockets_of(pid)]
-    return process
-
-
-def sockets_of(process: int) -> set[str]:
-    return {str(path.readlink()) for path in Path(f"/proc/{process}/fd").iterdir()}
-
-
-def is_up(shop: RunningShop) -> bool:
-    """Whether a call is answered: on a connection that was to the killed process none is."""
-    return shop.down() == []
 
 
 def test_a_killed_web_server_leaves_no_process_and_the_next_one_goes_on(running_shop: RunningShop) -> None:

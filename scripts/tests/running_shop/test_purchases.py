@@ -25,6 +25,7 @@ from scripts.tests.running_shop.calls import (
 )
 from scripts.tests.running_shop.stack import RunningShop
 from shop import clock
+from shop.models import JournalLine
 from shop.tests.factories import AccountFactory
 
 ENDS = {
@@ -98,6 +99,28 @@ def test_coupon_points_and_card_pay_one_order_and_a_refund_gives_all_back(runnin
     assert product.on_hand == 3
     eventually(lambda: running_shop.received_events(order_id) == ["order.paid", "order.refunded"])
     require_every_law()
+
+
+def test_a_workers_actions_are_recorded_as_the_systems_with_the_request_that_started_the_saga(
+    running_shop: RunningShop,
+) -> None:
+    buyer, product = buying.account(points=500), ProductFactory.create(on_hand=100, price=1_000)
+    names = {"X-Request-ID": "request-of-buyer", "Prefer": "wait=20"}
+    body = purchase(product, points_amount=300)
+    order = running_shop.call(buyer, "POST", "/orders", body, key="a", **names)
+    assert order.status == 201
+    wait_until_settled(product)
+
+    def line(what: str) -> JournalLine:
+        return JournalLine.objects.get(what=what, order_id=order.json()["id"])
+
+    asked, done = line("order.placed"), line("order.paid")
+    assert (asked.actor, asked.actor_id, asked.request_id) == ("account", buyer.id, "request-of-buyer")
+    assert (done.actor, done.actor_id, done.request_id) == ("system", None, "request-of-buyer")
+    held = line("points.hold")
+    assert (held.actor, held.request_id, held.subject) == ("system", "request-of-buyer", f"wallet {buyer.id}")
+    assert (held.before, held.after) == ({"balance_amount": 500}, {"balance_amount": 200})
+    assert done.delivery == "delivered"
 
 
 def test_a_top_up_is_charged_by_the_worker_and_its_points_pay_the_next_order(

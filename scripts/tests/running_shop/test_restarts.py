@@ -31,8 +31,8 @@ LOCK = "SELECT id FROM inventory_product WHERE id = %s FOR UPDATE"
 
 def test_a_rolling_restart_under_load_fails_no_buyer(running_shop: RunningShop) -> None:
     product, before = ProductFactory.create(on_hand=10_000), running_shop.web_processes()
-    with buyers_going_on(running_shop, product, count=6) as answers:
-        eventually(lambda: len(answers) >= 12)
+    with buyers_going_on(running_shop, product, count=3) as answers:
+        eventually(lambda: len(answers) >= 6)
         running_shop.children["web"].send_signal(signal.SIGHUP)
 
         def is_replaced() -> bool:
@@ -40,7 +40,7 @@ def test_a_rolling_restart_under_load_fails_no_buyer(running_shop: RunningShop) 
 
         wait_until(is_replaced, seconds=60)
         counted = len(answers)
-        eventually(lambda: len(answers) >= counted + 12)
+        eventually(lambda: len(answers) >= counted + 6)
     assert set(answers) <= {201, 202}, Counter(answers)
     wait_until_settled(product)
     assert orders_of(product, status="paid").count() == len(answers)
