@@ -105,7 +105,7 @@ def test_an_export_through_a_real_server_is_complete(running_shop: RunningShop) 
 
 
 def test_the_pages_and_the_files_that_they_name_are_served(running_shop: RunningShop) -> None:
-    """By the names that collectstatic gave them: with their digests, and for good."""
+    """All that these pages name, by the server's own middleware, for caches to keep."""
     missing, named = [], set[str]()
     for path in ("/demo/", "/admin/login/"):
         page = HTTP.request("GET", running_shop.address + path)
@@ -114,7 +114,7 @@ def test_the_pages_and_the_files_that_they_name_are_served(running_shop: Running
     assert named
     for path in sorted(named):
         answer = HTTP.request("GET", running_shop.address + path)
-        if answer.status != 200 or "immutable" not in answer.headers.get("Cache-Control", ""):
+        if answer.status != 200 or "max-age=" not in answer.headers.get("Cache-Control", ""):
             missing.append((path, answer.status, answer.headers.get("Cache-Control")))
     assert missing == []
 
