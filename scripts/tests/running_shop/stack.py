@@ -4,11 +4,12 @@ import functools
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -180,18 +181,20 @@ class RunningShop:
     def wait_until_ready(self) -> None:
         """Return once `/readyz` answers 200, both web processes answer, and the worker takes tasks."""
         wait_until(lambda: self.down() == [], seconds=START_SECONDS)
-        answering = set[int]()
+        with ExitStack() as opened:
+            answering = set[int]()
 
-        def both_answer() -> bool:
-            client = HTTPConnection(ports.HOST, self.instance.port, timeout=20)
-            with closing(client), suppress(OSError):
-                client.request("GET", "/healthz")
-                serving = self.process_serving(client)
-                client.getresponse().read()
-                answering.add(serving)
-            return len(answering & self.web_processes()) == 2
+            def both_answer() -> bool:
+                # It stays open: a new connection goes to the process that has fewer.
+                client = HTTPConnection(ports.HOST, self.instance.port, timeout=20)
+                opened.callback(client.close)
+                with suppress(OSError):
+                    client.request("GET", "/healthz")
+                    client.sock.recv(1, socket.MSG_PEEK)
+                    answering.add(self.process_serving(client))
+                return len(answering & self.web_processes()) == 2
 
-        wait_until(both_answer, seconds=START_SECONDS)
+            wait_until(both_answer, seconds=START_SECONDS)
         self.wait_until_up("worker")
 
     def process_serving(self, client: HTTPConnection) -> int:
