@@ -96,14 +96,3 @@ def worker(
     child = start_worker(log, gateway_process[0], data_platform_process[0])
     yield
     children.stop(child)
-
-
-@pytest.fixture
-@boots("a worker")
-def mortal_worker(
-    transactional_db: None, own_gateway: Simulator, own_data_platform: Simulator, tmp_path: Path
-) -> Iterator["subprocess.Popen[bytes]"]:
-    """A worker that its test may kill."""
-    child = start_worker(tmp_path / "worker.log", own_gateway)
-    yield child
-    children.stop(child)

@@ -142,29 +142,6 @@ def test_each_order_of_a_batch_is_recorded_with_its_own_actor_and_request(produc
             assert noted.request_id == f"request-of-{buyer.id}"
 
 
-@pytest.mark.usefixtures("mortal_worker")
-def test_a_workers_actions_are_recorded_as_the_systems_with_the_request_that_started_the_saga(
-    product: Product,
-) -> None:
-    buyer = buying.account(points=500)
-    body = {
-        "items": [{"product": product.id, "quantity": 1}],
-        "points_amount": 300,
-        "payment": {"token": "tok_ok"},
-    }
-    names = {"X-Request-ID": "request-of-buyer", "Prefer": "wait=20"}
-    assert client_of(buyer).post("/orders", body, key="a", **names).status_code == 201
-    wait_until(lambda: not Saga.objects.filter(ended_at__isnull=True).exists())
-
-    asked, done = line("order.placed"), line("order.paid")
-    assert (asked.actor, asked.actor_id, asked.request_id) == ("account", buyer.id, "request-of-buyer")
-    assert (done.actor, done.actor_id, done.request_id) == ("system", None, "request-of-buyer")
-    held = line("points.hold")
-    assert (held.actor, held.request_id, held.subject) == ("system", "request-of-buyer", f"wallet {buyer.id}")
-    assert (held.before, held.after) == ({"balance_amount": 500}, {"balance_amount": 200})
-    assert done.delivery == "delivered"
-
-
 def test_an_operators_actions_are_recorded_with_their_name(product: Product) -> None:
     operator = AccountFactory.create(
         is_staff=True, permissions=["payments.add_transfer", "inventory.add_stockmovement"]

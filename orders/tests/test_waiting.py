@@ -23,13 +23,11 @@ from scripts.tests.simulator import Simulator
 from shop.accounts import tokens
 from shop.concurrency import event_loop
 from shop.concurrency.thread_pool import ThreadPool
-from shop.models import IdempotencyKey
 from shop.operations import dispatch
 from shop.tests.asgi_client import Answer, send_request
 from shop.tests.factories import AccountFactory
 from shop.tests.live import Served, serving
 from shop.tests.racing import wait_until
-from shop.tests.second_connection import holding
 
 pytestmark = pytest.mark.django_db(transaction=True)
 BUYERS = 300
@@ -115,45 +113,6 @@ def test_300_buyers_wait_in_a_process_of_4_threads_and_all_get_201_once_it_is_se
     assert {(answer.status, answer.json()["status"]) for answer in answers} == {(201, "paid")}
     assert waiting_of(http) == 0
     assert buying.broken_laws() == []
-
-
-def test_a_server_that_stops_answers_all_waiting_requests_at_once(
-    few_threads: Served, product: Product
-) -> None:
-    http = Http(few_threads, most=60)
-    body = paid_order_of(product)
-    calls = [
-        http.soon(http.post, access, "/orders", body, Prefer="wait=30") for access in access_of_buyers(50)
-    ]
-    wait_until(lambda: waiting_of(http) == 50, seconds=25)
-    stopped_at = time.monotonic()
-    few_threads.child.terminate()
-    answers = [call.result(30) for call in calls]
-    assert time.monotonic() - stopped_at < 4, "less than the server waits before it ends what is under way"
-    assert {(answer.status, answer.json()["status"]) for answer in answers} == {(202, "paying")}
-    buying.settle_everything()
-    assert set(Order.objects.values_list("status", flat=True)) == {"paid"}
-
-
-def test_the_order_of_a_disconnected_client_is_placed_and_a_repeat_replays_it(
-    few_threads: Served, product: Product
-) -> None:
-    http = Http(few_threads, most=4)
-    [access] = access_of_buyers(1)
-    impatient = urllib3.PoolManager(retries=False, timeout=1)
-    headers = {"Idempotency-Key": "a", "Authorization": f"Bearer {access}"}
-    with holding(LOCK, product.id):
-        with pytest.raises(urllib3.exceptions.TimeoutError):
-            impatient.request(
-                "POST", f"{few_threads.address}/api/v1/orders", json=order_of(product), headers=headers
-            )
-        impatient.clear()
-        assert not Order.objects.exists()
-    wait_until(Order.objects.exists)
-    assert IdempotencyKey.objects.filter(status=201).count() == 1
-    again = http.post(access, "/orders", order_of(product))
-    assert (again.status, again.headers["Idempotency-Replayed"]) == (201, "true")
-    assert again.json()["id"] == str(Order.objects.get().id)
 
 
 def test_a_call_that_is_cancelled_while_it_is_decided_is_recorded_all_the_same(product: Product) -> None:

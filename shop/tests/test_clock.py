@@ -364,13 +364,6 @@ def test_repair_commands_run_on_such_a_host_and_doctor_reports_it(tmp_path: Path
     assert migrate.returncode == 0
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_web_server_uses_the_databases_clock_and_exports_its_measurement(live_web: str) -> None:
-    text = urllib3.request("GET", f"{live_web}/metrics", retries=False).data.decode()
-    [line] = [row for row in text.splitlines() if row.startswith("firstcome_clock_measurement_age_seconds ")]
-    assert 0 <= float(line.split()[1]) < 120
-
-
 def test_a_web_server_without_a_database_is_not_ready(tmp_path: Path) -> None:
     away = f"mysql://unknown:nothing@{ports.HOST}:{ports.free()}/nowhere"
     with web(tmp_path, DATABASE_URL=away) as address:

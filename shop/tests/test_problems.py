@@ -1,11 +1,7 @@
 """Every refusal is a problem with its code, whatever layer refuses."""
 
-import select
-import socket
-from http.client import HTTPResponse
 from itertools import product
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 import pytest
@@ -270,48 +266,3 @@ def test_every_answer_names_its_request() -> None:
     for unfit in ("", "a" * 65, "two words", "line\nbreak"):
         named = Client(headers={"X-Request-ID": unfit}).get("/nothing").headers["X-Request-ID"]
         assert len(named) == 36
-
-
-def raw_request(address: str, head: str, body: bytes) -> tuple[int, dict[str, Any]]:
-    """Send raw bytes, and read the whole response."""
-    split = urlsplit(address)
-    with socket.create_connection((str(split.hostname), int(split.port or 0)), timeout=20) as connection:
-        lines = [head, "Host: localhost", "Content-Type: application/json", "Connection: close"]
-        connection.sendall("\r\n".join(lines).encode() + b"\r\n" + body)
-        answer = b"".join(iter(lambda: connection.recv(65536), b""))
-    top, _, content = answer.partition(b"\r\n\r\n")
-    return int(top.split()[1]), orjson.loads(content)
-
-
-def chunked(*parts: bytes) -> bytes:
-    sent = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts)
-    return b"Transfer-Encoding: chunked\r\n\r\n" + sent + b"0\r\n\r\n"
-
-
-@pytest.mark.django_db(transaction=True)
-def test_bodies_in_chunks_are_read_and_bounded_by_the_real_server(live_web: str) -> None:
-    head = "POST /api/v1/auth/token HTTP/1.1"
-    read = raw_request(live_web, head, chunked(b'{"username": "ada",', b'"password": "wrong"}'))
-    large = raw_request(live_web, head, chunked(*[b" " * 8192] * 9))
-    declared = raw_request(live_web, head, b"Content-Length: 70000\r\n\r\n" + b" " * 70000)
-    empty = raw_request(live_web, head, chunked())
-
-    assert (read[0], read[1]["code"]) == (401, "invalid_credentials")
-    assert (large[0], large[1]["code"]) == (413, "too_large")
-    assert (declared[0], declared[1]["code"]) == (413, "too_large")
-    assert (empty[0], empty[1]["code"]) == (400, "invalid")
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_client_that_sends_the_body_late_gets_the_response_and_keeps_the_connection(live_web: str) -> None:
-    split = urlsplit(live_web)
-    head = b"POST /api/v1/coupons HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n"
-    with socket.create_connection((str(split.hostname), int(split.port or 0)), timeout=20) as line:
-        for _ in range(2):
-            line.sendall(head)
-            # A response before the body would arrive now, and the connection would be closed.
-            assert select.select([line], [], [], 0.5)[0] == []
-            line.sendall(b"{}")
-            answer = HTTPResponse(line, method="POST")
-            answer.begin()
-            assert (answer.status, orjson.loads(answer.read())["code"]) == (401, "not_authenticated")

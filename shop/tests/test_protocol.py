@@ -186,55 +186,6 @@ def test_a_client_that_goes_on_sending_without_end_is_closed(small_web: str) -> 
     assert time.monotonic() - began_at < connections.LINGER_SECONDS
 
 
-BAD = [
-    b"nonsense\r\n\r\n",
-    b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
-    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
-    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nnot a size\r\n",
-    b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n",
-    b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n",
-    b"GET / HTTP/1.1\r\nHost: a\r\nBad Name: x\r\n\r\n",
-    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-]
-
-
-@pytest.mark.parametrize("request_bytes", BAD)
-def test_invalid_http_is_refused_by_a_problem(small_web: str, request_bytes: bytes) -> None:
-    with connect(small_web) as connection:
-        connection.sendall(request_bytes)
-        assert problem_on(connection) == (400, "invalid")
-
-
-LONG = [
-    (b"GET /" + b"x" * 9_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
-    (b"GET /" + b"x" * 30_000, 414),
-    (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A: %s\r\n" % (b"x" * 17_000) + b"\r\n", 431),
-    (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A: b\r\n" * 3_000 + b"\r\n", 431),
-    (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A: b\r\n" * 5_000, 431),
-    (GET + b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A: b\r\n" * 3_000 + b"\r\n", 431),
-    (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A:\r\n" * 128 + b"\r\n", 431),
-    (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A:\r\n" * 130, 431),
-]
-
-
-@pytest.mark.parametrize(("request_bytes", "status"), LONG)
-def test_heads_are_bounded(small_web: str, request_bytes: bytes, status: int) -> None:
-    with connect(small_web) as connection:
-        connection.sendall(request_bytes)
-        if request_bytes.startswith(GET):
-            assert status_on(connection) == 200
-        assert problem_on(connection) == (status, "too_large")
-
-
-def test_a_large_head_is_refused_in_the_language_that_has_arrived(small_web: str) -> None:
-    head = b"GET / HTTP/1.1\r\nHost: a\r\nAccept-Language: ko\r\n"
-    with connect(small_web) as connection:
-        connection.sendall(head + b"A: b\r\n" * 3_000 + b"\r\n")
-        answer = answer_on(connection)
-        assert (answer.status, answer.headers["Content-Language"]) == (431, "ko")
-        assert "요청 헤더가 16 KiB 또는 128개를 넘습니다." in answer.body.decode()
-
-
 def test_large_heads_and_many_small_requests_at_once_are_served(small_web: str) -> None:
     large = b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A: %s\r\n" % (b"x" * 15_000) + b"B:\r\n" * 126 + b"\r\n"
     body = b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n" + b"x" * 60_000

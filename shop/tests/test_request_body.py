@@ -14,31 +14,19 @@ from urllib.parse import urlsplit
 import orjson
 import pytest
 import urllib3
-from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import Client
 
 from shop.http import request_body
 from shop.http.pages.middleware import MAX_CONCURRENT_UPLOADS
 from shop.tests.asgi_client import Answer, send_request
-from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.factories import SuperuserFactory
 from shop.tests.live import web
 from shop.tests.racing import wait_until
 
 IMPORT = "/admin/inventory/product/import/"
-PATHS = [
-    "/",
-    "/healthz",
-    "/metrics",
-    "/api/schema/",
-    "/admin/login/",
-    "/api/v1/auth/token",
-    "/nowhere",
-    IMPORT,
-]
 BOUNDARY = "b0undary"
 CSRF = "c" * 32
-LARGE = 24 * 2**20
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -87,24 +75,6 @@ def answer_on(connection: socket.socket) -> tuple[int, str]:
     return answer.status, orjson.loads(body)["code"] if is_problem else ""
 
 
-@pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("method", ["POST", "GET"])
-def test_a_declared_24_mib_are_refused_everywhere_before_they_are_sent(
-    live_web: str, path: str, method: str
-) -> None:
-    with connect(live_web) as connection:
-        connection.sendall(head_of(method, path, f"Content-Length: {LARGE}"))
-        assert answer_on(connection) == (413, "too_large")
-
-
-@pytest.mark.parametrize("path", PATHS)
-def test_bodies_in_chunks_are_counted_everywhere_and_refused_past_the_limit(live_web: str, path: str) -> None:
-    with connect(live_web) as connection:
-        connection.sendall(head_of("POST", path, "Transfer-Encoding: chunked"))
-        connection.sendall(b"%x\r\n" % 70_000 + b"x" * 70_000 + b"\r\n0\r\n\r\n")
-        assert answer_on(connection) == (413, "too_large")
-
-
 @pytest.fixture
 def own_folder(tmp_path: Path) -> Iterator[Path]:
     """The folder for temporary files of the test's own server."""
@@ -144,17 +114,6 @@ def test_only_staff_may_upload_more_and_other_uploads_are_not_written_to_disk(
         assert [path.stat().st_size < 100 for path in own_folder.iterdir()] == [True]
         too_large = upload(address, multipart(8 * 2**20), cookies=session_of(staff))
         assert (too_large.status, too_large.json()["detail"]) == (413, "The upload is larger than 8 MiB.")
-
-
-def test_staff_who_lack_a_permission_of_the_page_are_refused_before_their_upload_is_read(
-    live_web: str,
-) -> None:
-    needed = settings.UPLOADS[IMPORT].permissions
-    for held in [(), *itertools.combinations(needed, len(needed) - 1)]:
-        cookies = session_of(AccountFactory.create(is_staff=True, permissions=held))
-        with connect(live_web) as connection:
-            connection.sendall(head_of("POST", IMPORT, f"Content-Length: {2**20}", cookies=cookies))
-            assert answer_on(connection) == (403, "permission_denied"), held
 
 
 def test_a_process_holds_two_uploads_at_once_and_refuses_the_next_before_it_is_read(tmp_path: Path) -> None:
@@ -214,38 +173,6 @@ def calls_meanwhile(address: str, *, until: float) -> Iterator[tuple[int, float]
         yield answer.status, time.monotonic() - began_at
 
 
-def test_a_body_that_comes_in_time_is_answered_however_slow_it_was(live_web: str) -> None:
-    body = b'{"username": "ada", "password": "x"}'
-    head = [f"Content-Length: {len(body)}", "Transfer-Encoding: chunked"]
-    for line, parts in zip(head, (body, b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)), strict=True):
-        with connect(live_web) as connection:
-            connection.sendall(head_of("POST", "/api/v1/auth/token", line, content_type="application/json"))
-            for at in range(0, len(parts), 9):
-                time.sleep(0.2)
-                connection.sendall(parts[at : at + 9])
-            assert answer_on(connection) == (401, "invalid_credentials")
-
-
-def test_a_body_that_drips_is_ended_although_each_byte_comes_soon(live_web: str) -> None:
-    with slow_call(live_web, "Content-Length: 1000") as connection:
-        connection.settimeout(0.2)
-        began_at, received = time.monotonic(), b""
-
-        def is_answered() -> bool:
-            nonlocal received
-            try:
-                connection.sendall(b" ")
-                received += connection.recv(65_536)
-            except TimeoutError:
-                return False
-            except OSError:
-                return True
-            return b"request_timeout" in received
-
-        wait_until(is_answered, seconds=20)
-        assert b" 408 " in received and time.monotonic() - began_at > 9
-
-
 def test_the_total_size_of_unfinished_bodies_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sum is bounded, because each body may have 64 KiB; refused and broken bodies no longer count."""
     monkeypatch.setattr(request_body, "MAX_UNFINISHED_BYTES", 100_000)
@@ -269,12 +196,6 @@ def test_the_total_size_of_unfinished_bodies_is_bounded(monkeypatch: pytest.Monk
     assert small.status == 400
     assert later.status == 400
     assert request_body._unfinished_bytes == 0
-
-
-def test_a_body_that_breaks_off_is_not_taken_for_a_shorter_one(live_web: str) -> None:
-    with slow_call(live_web, "Content-Length: 1000") as connection:
-        connection.shutdown(socket.SHUT_WR)
-        assert answer_on(connection) == (408, "request_timeout")
 
 
 READ = b"GET /api/v1/products HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-import urllib3
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import Client
@@ -257,14 +256,6 @@ def test_a_balance_by_http_1_0_is_refused_while_the_account_reads_one(cookie):
     [head, *parts] = asyncio.run(answered_by_http_1_0(cookie, BALANCE))
     assert head["status"] == 200 and b"0 KRW" in parts[0]["body"]
     assert_all_slots_are_free()
-
-
-def test_an_export_through_a_real_server_is_complete(cookie, live_web):
-    with urllib3.PoolManager(timeout=30, retries=False) as http:
-        response = http.request("GET", f"{live_web}{EXPORT}", headers={"Cookie": cookie})
-    assert response.status == 200
-    assert response.headers["Transfer-Encoding"] == "chunked"
-    assert response.data.count(b"\r\n") == User.objects.count() + 1
 
 
 def assert_all_slots_are_free() -> None:

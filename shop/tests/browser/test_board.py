@@ -18,7 +18,6 @@ from shop.management.laws import LAWS
 from shop.models import JournalLine
 from shop.tests import live
 from shop.tests.browser import accessibility, buyers
-from shop.tests.browser import stack as stacks
 from shop.tests.browser.browser_thread import expect
 from shop.tests.browser.faults import Faults
 from shop.tests.browser.stack import Stack
@@ -146,24 +145,6 @@ def press(page: Any, row: Campaign | Product | Sale, action: str, *, reason: str
     dialog.locator("#submit").click()
     expect(dialog).to_be_hidden()
     expect(page.locator("#toast")).to_contain_text(row.name)
-
-
-def test_a_pause_on_the_board_refuses_the_next_buyer_and_a_resume_sells_again(
-    open_page: Callable[..., Any], stack: Stack, campaign: Campaign
-) -> None:
-    page = open_page(BOARD, account=SuperuserFactory.create())
-    assert buyers.take_coupon(stack.address, AccountFactory.create(), campaign) == 201
-    press(page, campaign, "pause")
-
-    refused = stacks.call(
-        stack.address, AccountFactory.create(), "POST", "/coupons", {"campaign": campaign.pk}
-    )
-    assert (refused.status, refused.json()["code"]) == (409, "campaign_paused")
-    expect(card_of(page, campaign).locator(".badge")).to_have_attribute("data-status", "paused")
-
-    press(page, campaign, "resume", reason="The price is right.")
-    assert buyers.take_coupon(stack.address, AccountFactory.create(), campaign) == 201
-    expect(left_on(page, campaign)).to_have_text("998")
 
 
 def test_the_quantity_is_raised_on_the_board_and_the_next_buyer_gets_a_coupon(

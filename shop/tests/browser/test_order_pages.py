@@ -1,6 +1,5 @@
 """Support works on an order: refunds a line, and retries what is stuck, in a browser."""
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,9 +7,8 @@ from typing import Any
 import pytest
 from django.urls import reverse
 
-from orders.models import Order, Refund, Saga
-from orders.tests import buying, operating_pages, stepping
-from orders.tests.operating_pages import page_of
+from orders.models import Order, Saga
+from orders.tests import stepping
 from orders.tests.test_operating_admin import late, started
 from payments.models import Entry
 from scripts.tests.simulator import Simulator
@@ -53,37 +51,6 @@ def paid_back(order: Order) -> int:
     """What the ledger's entries of refunds gave back to the order's customer in points."""
     entries = Entry.objects.filter(transfer__kind="refund", account__user_id=order.account_id)
     return sum(entries.values_list("amount", flat=True))
-
-
-def test_a_line_is_refunded_by_units_after_its_amount_was_shown(
-    open_page: Callable[..., Any], stack: Stack
-) -> None:
-    order = operating_pages.paid_order(units=3, points=200, discount=100)
-    line = order.lines.get()
-    page = open_page(page_of(order), account=SuperuserFactory.create())
-    page.locator(f"a[href='{page_of(order, 'refund')}']").click()
-    page.locator("input[name=what][value=some]").check()
-    page.locator(f"[name=units_{line.pk}]").fill("1")
-    page.locator("[name=reason]").fill("It came broken.")
-    assert accessibility.findings(page) == []
-    page.locator("[name=preview]").click()
-    expect(page.locator(".fc-big")).to_have_text("467 KRW")
-    assert accessibility.findings(page) == []
-    assert not Refund.objects.exists()
-
-    page.locator("[name=confirm]").click()
-
-    expect(page).to_have_url(re.compile(page_of(order)))
-    wait_until(
-        lambda: Refund.objects.filter(order=order, status="succeeded").exists(), seconds=PATIENCE_SECONDS
-    )
-    page.reload()
-    expect(page.get_by_text("Refunded: 467 KRW")).to_be_visible()
-    refund = Refund.objects.get(order=order)
-    assert (refund.amount, refund.points_amount, refund.card_amount) == (467, 66, 401)
-    expect(page.locator("td", has_text="467").first).to_be_visible()
-    buying.settle_everything()
-    assert buying.broken_laws() == []
 
 
 def test_a_stuck_saga_is_retried_from_its_page_and_completes(

@@ -15,8 +15,6 @@ from shop.tests.one_time_codes import (
     STEP_SECONDS,
     backup_codes,
     code_for,
-    code_of,
-    secret_of_text,
     with_codes,
     wrong_code,
 )
@@ -35,30 +33,6 @@ def sign_in(page: Any, account: User, otp: str = "") -> None:
     page.locator("#id_otp").fill(otp)
     with page.expect_navigation():
         page.locator("#login-form [type=submit]").click()
-
-
-def test_the_first_sign_in_sets_codes_up_and_the_next_ones_need_one(
-    open_page: Callable[..., Any], olga: User
-) -> None:
-    page = open_page("/admin/orders/order/")
-    sign_in(page, olga)
-    expect(page.locator("#otp-form")).to_be_visible()
-    expect(page.locator("svg").first).to_be_visible()
-    secret = secret_of_text(page.locator("ol code").inner_text())
-    page.locator("#id_otp").fill(code_of(secret))
-    page.locator("#otp-form [type=submit]").click()
-
-    shown = page.locator("#backup-codes code")
-    expect(shown).to_have_count(10)
-    assert sorted(shown.all_inner_texts()) == sorted(backup_codes(olga))
-    page.locator("a[href='/admin/orders/order/']").click()
-    expect(page).to_have_url(re.compile("/admin/orders/order/"))
-
-    another = open_page("/admin/")
-    sign_in(another, olga)
-    expect(another).to_have_url(LOGIN)
-    sign_in(another, olga, code_of(secret, seconds=STEP_SECONDS))
-    expect(another).to_have_url(FRONT)
 
 
 def test_a_wrong_code_is_refused_and_a_right_one_signs_in(open_page: Callable[..., Any], olga: User) -> None:

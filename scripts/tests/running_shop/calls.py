@@ -1,0 +1,166 @@
+"""Calls of the running shop for its tests: many buyers at once, and what both web processes answered."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+import urllib3
+from django.contrib.auth.models import User
+from prometheus_client import mmap_dict
+
+from inventory.models import Product
+from orders.models import Order, Saga
+from orders.tests import buying
+from payments.gateways import gateway
+from payments.models import Payment
+from scripts.tests.running_shop.stack import HTTP, RunningShop
+from shop import clock
+from shop.accounts import tokens
+from shop.tests.factories import AccountFactory
+from shop.tests.racing import wait_until
+
+COUNTED = "django_http_responses_total_by_status_view_method_total"
+SETTLE_SECONDS = 30
+Response = urllib3.BaseHTTPResponse
+
+
+def purchase(product: Product, token: str = "tok_ok", **more: Any) -> dict[str, Any]:
+    """The body of an order of one unit, paid by a card."""
+    return {"items": [{"product": product.id, "quantity": 1}], "payment": {"token": token}} | more
+
+
+def buy(
+    shop: RunningShop, buyer: User, product: Product, token: str = "tok_ok", *, wait: int = 10
+) -> Response:
+    """A call with a key of its own, which waits for the end of the payment."""
+    body, key = purchase(product, token), str(uuid4())
+    return shop.call(buyer, "POST", "/orders", body, key=key, Prefer=f"wait={wait}")
+
+
+class Connections:
+    """Buyers with a thread and a new connection for each call, so that both web processes get some."""
+
+    def __init__(self, shop: RunningShop, most: int) -> None:
+        self._shop = shop
+        self._threads = ThreadPoolExecutor(most)
+
+    def soon(
+        self, account: User, method: str, path: str, body: Any = None, *, key: str = "", **headers: str
+    ) -> "Future[Response]":
+        """The future answer, whose client doesn't try again."""
+        headers |= {"Authorization": f"Bearer {tokens.create_access_token(account)}"}
+        headers |= {"Idempotency-Key": key} if key else {}
+        address = f"{self._shop.address}/api/v1{path}"
+        return self._threads.submit(_request, method, address, body, headers)
+
+    def close(self) -> None:
+        self._threads.shutdown()
+
+
+def _request(method: str, address: str, body: Any, headers: dict[str, str]) -> Response:
+    with urllib3.PoolManager(maxsize=1, retries=False, timeout=30) as pool:
+        return pool.request(method, address, json=body, headers=headers)
+
+
+@contextmanager
+def connections(shop: RunningShop, most: int) -> Iterator[Connections]:
+    made = Connections(shop, most)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def at_once(
+    shop: RunningShop, buyers: Sequence[User], path: str, body: Any, *, key: str = ""
+) -> list[Response]:
+    """The answers to the same body from all buyers at once, each by a key of its own unless one is given."""
+    with connections(shop, len(buyers)) as calls:
+        made = [calls.soon(buyer, "POST", path, body, key=key or str(uuid4())) for buyer in buyers]
+        return [call.result(30) for call in made]
+
+
+def answered_by_process(shop: RunningShop, view: str) -> Counter[int]:
+    """How many calls of the view each running web process has answered, from its own file of metrics."""
+    found = Counter[int]()
+    for pid in shop.web_processes():
+        for path in shop.instance.metrics.glob(f"counter_{pid}.db"):
+            values = mmap_dict.MmapedDict.read_all_values_from_file(str(path))
+            found[pid] = sum(int(value) for key, value, *_ in values if COUNTED in key and view in key)
+    return found
+
+
+@contextmanager
+def both_processes_answer(shop: RunningShop, view: str) -> Iterator[None]:
+    """Fails unless each of the two web processes answered calls of the view in the block."""
+    # A new connection goes to the process that has fewer: none is left idle.
+    HTTP.clear()
+    before = answered_by_process(shop, view)
+    yield
+    after = answered_by_process(shop, view)
+    assert len(after) == 2 and all(after[pid] > before[pid] for pid in after), (before, after)
+
+
+@contextmanager
+def buyers_going_on(shop: RunningShop, product: Product, *, count: int) -> Iterator[list[Any]]:
+    """Buyers order one after the other meanwhile; the list has each answer's status, or the error."""
+    ended, answers = threading.Event(), list[Any]()
+
+    def buy_until_ended(buyer: User) -> None:
+        # Paced: they would take the processor from processes that start.
+        while not ended.wait(0.05):
+            try:
+                answers.append(buy(shop, buyer, product).status)
+            except urllib3.exceptions.HTTPError as error:
+                answers.append(type(error).__name__)
+
+    buyers = AccountFactory.create_batch(count)
+    with ThreadPoolExecutor(count) as threads:
+        running = [threads.submit(buy_until_ended, buyer) for buyer in buyers]
+        try:
+            yield answers
+        finally:
+            ended.set()
+        for one in running:
+            one.result()
+
+
+def orders_of(product: Product, **columns: Any) -> Any:
+    return Order.objects.filter(lines__product=product, **columns)
+
+
+def wait_until_settled(product: Product, seconds: float = SETTLE_SECONDS) -> None:
+    """Return once no saga of an order of the product is under way: the worker has ended all of them."""
+    wait_until(lambda: not _unfinished(product).exists(), seconds=seconds)
+
+
+def let_leases_end(product: Product) -> None:
+    """What a killed process was to do is due now, rather than once its lease lapses in some seconds."""
+    _unfinished(product).update(leased_until=None, next_attempt_at=clock.now())
+
+
+def _unfinished(product: Product) -> Any:
+    orders = orders_of(product).values_list("id", flat=True)
+    return Saga.objects.filter(about_id__in=list(orders), ended_at=None)
+
+
+def charges_of(product: Product) -> Counter[str]:
+    """How many charges that succeeded the gateway has for each order of the product."""
+    found = Counter[str]()
+    for payment in Payment.objects.filter(order__lines__product=product):
+        charges = gateway().charges(key=payment.charge_key)
+        found[str(payment.order_id)] += sum(charge.kept_amount > 0 for charge in charges)
+    return found
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    wait_until(condition, seconds=SETTLE_SECONDS)
+
+
+def require_every_law() -> None:
+    """Every law of every app, over all that the tests before have left as well."""
+    assert buying.broken_laws() == []

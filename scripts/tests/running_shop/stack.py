@@ -1,0 +1,322 @@
+"""The running shop: the processes of `make run DB=mariadb`, started here, so that a test may kill any."""
+
+import functools
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import environ
+import pytest
+import urllib3
+from django.conf import LazySettings, settings
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.db import connection, connections
+from django.test import override_settings
+
+from scripts.stack import children, environment, mariadb, own_stack, ports, processes
+from scripts.stack import instance as instances
+from scripts.stack.instance import Instance
+from shop import configuration
+from shop.accounts import tokens
+from shop.concurrency import thread_pool
+from shop.observability import gauges
+from shop.redis import redis_client
+from shop.tests.racing import wait_until
+from shop.tests.servers import is_mariadb
+
+TOP_UPS_A_MINUTE = 5
+SETTINGS = {
+    "PAYMENT_GIVE_UP_SECONDS": "15",
+    "PAYMENT_ACTION_SECONDS": "60",
+    "IDEMPOTENCY_LEASE_SECONDS": "4",
+    "OPEN_ORDERS_PER_ACCOUNT": "10000",
+    "GATEWAY_LATENCY_MS": "10",
+    "GATEWAY_TIMEOUT_SECONDS": "1",
+    "SWEEP_SECONDS": "2",
+    "RECONCILE_SECONDS": "20",
+    # Audits are the tests' own.
+    "AUDIT_SECONDS": "0",
+    # As in production.
+    "STAFF_OTP_REQUIRED": "1",
+    "LOG_LEVEL": "INFO",
+    **dict.fromkeys(
+        ("PARTNER_FAILURE_RATE", "PARTNER_LATE_RATE", "PARTNER_SILENT_RATE", "PARTNER_LOST_RATE"), "0"
+    ),
+    **own_stack.NO_RATES,
+    "RATE_TOP_UPS": f"{TOP_UPS_A_MINUTE}/m",
+}
+"""Short times, so that what a kill leaves undone ends within a test; one rate, for the test of rates."""
+STORES = ("mariadb", "redis", "broker")
+SIMULATORS = ("gateway", "sink", "partner")
+SHOP = ("web", "worker", "beat")
+START_SECONDS = 60
+OUTSIDE = ("GATEWAY_URL", "DATA_PLATFORM_URL", "PARTNER_URL", "EVENT_SECRET", "WEBHOOK_SECRET_SIMULATOR")
+"""Settings of the outside systems that the test's own process shares with the shop."""
+HTTP = urllib3.PoolManager(maxsize=64, retries=False, timeout=30)
+
+
+class RunningShop:
+    """One private MariaDB, a Redis, a broker, two web processes, a worker, beat, and the three simulators."""
+
+    def __init__(self, home: Path) -> None:
+        self.instance = Instance(home=home, port=ports.free(instances.PORTS), database="mariadb")
+        self.address = self.instance.url
+        for folder in ("run", "logs", "data", "static", "metrics"):
+            getattr(self.instance, folder).mkdir(parents=True)
+        self._broker = ports.free()
+        self.broker_url = f"redis://{ports.HOST}:{self._broker}/0"
+        self.environment = environment.compose(self.instance, self._own_settings())
+        self.children: dict[str, subprocess.Popen[bytes]] = {}
+        self._worker_log_began_at = 0
+
+    def _own_settings(self) -> dict[str, str]:
+        names = environment.defaults(self.instance)
+        outer = {name: value for name, value in os.environ.items() if name not in names}
+        # The test signs tokens and sessions for the shop.
+        return outer | SETTINGS | {"SECRET_KEY": settings.SECRET_KEY, "BROKER_URL": self.broker_url}
+
+    def boot(self) -> None:
+        with ThreadPoolExecutor(1) as pool:
+            prepared = pool.submit(self.instance.mariadb().prepare)
+            for name in ("redis", "broker", *SIMULATORS):
+                self.launch(name)
+            with override_settings(STATIC_ROOT=str(self.instance.static)):
+                call_command("collectstatic", interactive=False, verbosity=0)
+            dump = _dump()
+            prepared.result()
+        self.start("mariadb")
+        self._make_tables(dump)
+        for name in SHOP:
+            self.launch(name)
+        self.wait_until_ready()
+
+    def _make_tables(self, dump: str) -> None:
+        if dump:
+            words, given = (
+                _client("mariadb", environ.Env.db_url_config(self.environment["DATABASE_URL"])),
+                dump,
+            )
+        else:
+            words, given = [sys.executable, "-m", "django", "migrate", "--verbosity", "0"], ""
+        subprocess.run(words, env=self.environment, input=given, check=True, text=True)
+
+    def end(self) -> None:
+        for name in reversed(self.children):
+            self.children[name].send_signal(signal.SIGTERM if name in SHOP else signal.SIGKILL)
+        for child in self.children.values():
+            children.stop(child, number=0)
+
+    def launch(self, name: str) -> None:
+        """Start the process without waiting for anything."""
+        if name == "worker" and self.log(name).exists():
+            self._worker_log_began_at = self.log(name).stat().st_size
+        child = children.start(
+            self._command(name),
+            log=self.log(name),
+            environment=environment.for_process(name, self.instance, self.environment),
+        )
+        self.children[name] = child
+
+    def start(self, name: str) -> None:
+        """Start the process; returns once it answers."""
+        self.launch(name)
+        self.wait_until_up(name)
+
+    def wait_until_up(self, name: str) -> None:
+        child, log = self.children[name], self.log(name)
+        children.wait_until(
+            self._answers(name), name=name, child=child, log=log, within_seconds=START_SECONDS
+        )
+
+    def kill(self, name: str) -> None:
+        """End the process like a crash; returns once it is gone."""
+        self.children[name].kill()
+        self.children[name].wait()
+
+    @contextmanager
+    def frozen(self, name: str) -> Iterator[None]:
+        """The process stands still until the block ends."""
+        self.children[name].send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.children[name].send_signal(signal.SIGCONT)
+
+    @contextmanager
+    def away(self, name: str) -> Iterator[None]:
+        """The process is killed, and started again at the end of the block, until the shop is ready."""
+        self.kill(name)
+        try:
+            yield
+        finally:
+            self.start(name)
+            self.wait_until_ready()
+
+    def repair(self) -> list[str]:
+        """Start each process that has ended; returns the names of those."""
+        ended = [name for name, child in self.children.items() if child.poll() is not None]
+        for name in ended:
+            self.start(name)
+        self.wait_until_ready()
+        return ended
+
+    def log(self, name: str) -> Path:
+        return self.instance.logs / f"{name}.log"
+
+    def web_processes(self) -> set[int]:
+        """The ids of the processes that serve, without their supervisor's."""
+        found = Path(f"/proc/{self.children['web'].pid}/task/{self.children['web'].pid}/children")
+        return {int(word) for word in found.read_text().split()}
+
+    def wait_until_ready(self) -> None:
+        """Return once `/readyz` answers 200, both web processes answer, and the worker takes tasks."""
+        wait_until(lambda: self.down() == [], seconds=START_SECONDS)
+        with ExitStack() as opened:
+            answering = set[int]()
+
+            def both_answer() -> bool:
+                # It stays open: a new connection goes to the process that has fewer.
+                client = HTTPConnection(ports.HOST, self.instance.port, timeout=20)
+                opened.callback(client.close)
+                with suppress(OSError):
+                    client.request("GET", "/healthz")
+                    client.sock.recv(1, socket.MSG_PEEK)
+                    answering.add(self.process_serving(client))
+                return len(answering & self.web_processes()) == 2
+
+            wait_until(both_answer, seconds=START_SECONDS)
+        self.wait_until_up("worker")
+
+    def process_serving(self, client: HTTPConnection) -> int:
+        """The web process at the other end of the connection; 0 if none has taken it yet."""
+        near, far = client.sock.getsockname()[1], self.instance.port
+        rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        inodes = [row[9] for row in rows if [_port(row[1]), _port(row[2])] == [far, near]]
+        sockets = {f"socket:[{inode}]" for inode in inodes}
+        return next((pid for pid in self.web_processes() if sockets & _open_files(pid)), 0)
+
+    def down(self) -> list[str] | None:
+        """What `/readyz` names as down; None if it doesn't answer."""
+        try:
+            answer = HTTP.request("GET", f"{self.address}/readyz")
+        except urllib3.exceptions.HTTPError:
+            return None
+        assert (answer.status == 200) == (answer.json()["down"] == [])
+        return answer.json()["down"]
+
+    def call(
+        self, account: User | None, method: str, path: str, body: Any = None, *, key: str = "", **headers: str
+    ) -> urllib3.BaseHTTPResponse:
+        """A call of the API, signed in as the account."""
+        if account:
+            headers["Authorization"] = f"Bearer {tokens.create_access_token(account)}"
+        if key:
+            headers["Idempotency-Key"] = key
+        return HTTP.request(method, f"{self.address}/api/v1{path}", json=body, headers=headers)
+
+    def text(self, path: str) -> str:
+        """The body of a page that needs no sign-in."""
+        return HTTP.request("GET", f"{self.address}{path}").data.decode()
+
+    def received_events(self, order_id: str) -> list[str]:
+        """The types of the order's events that the data platform has."""
+        url = f"{self.environment['DATA_PLATFORM_URL']}/events?order={order_id}"
+        return [event["type"] for event in HTTP.request("GET", url).json()["results"]]
+
+    def _command(self, name: str) -> list[str]:
+        if name != "broker":
+            return processes.command(name, self.instance, self.environment)
+        program = shutil.which("redis-server", path=mariadb.SEARCH_PATH)
+        assert program, "redis-server is not installed"
+        options = {"bind": ports.HOST, "port": self._broker, "save": "", "dir": self.instance.run}
+        return [program, *processes.words(options)]
+
+    def _answers(self, name: str) -> Callable[[], bool]:
+        first = self.instance.port
+        places: Mapping[str, tuple[str, int] | str] = {
+            "mariadb": str(self.instance.mariadb_socket),
+            "redis": str(self.instance.redis_socket),
+            "broker": (ports.HOST, self._broker),
+            "web": (ports.HOST, first),
+            "beat": (ports.HOST, first + instances.METRICS_PORTS["beat"]),
+            "gateway": (ports.HOST, self.instance.gateway_port),
+            "sink": (ports.HOST, self.instance.data_platform_port),
+            "partner": (ports.HOST, self.instance.partner_port),
+        }
+        if name == "worker":
+            return self._worker_is_ready
+        return functools.partial(ports.answers, places[name])
+
+    def _worker_is_ready(self) -> bool:
+        return b" ready." in self.log("worker").read_bytes()[self._worker_log_began_at :]
+
+
+@contextmanager
+def used_by_this_process(
+    shop: RunningShop, settings: LazySettings, patched: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Rows, Redis and outside systems of this process, and of others that it starts, are the shop's."""
+    for name in ("DATABASE_URL", "REDIS_URL", "BROKER_URL", *OUTSIDE):
+        patched.setenv(name, shop.environment[name])
+    for name in OUTSIDE:
+        setattr(settings, name, shop.environment[name])
+    location = {"LOCATION": shop.environment["REDIS_URL"]}
+    settings.CACHES = {"default": settings.CACHES["default"] | location}
+    redis_client.reset()
+    usual = {name: connection.settings_dict[name] for name in ("NAME", "USER", "PASSWORD", "HOST", "PORT")}
+    usual_options = connection.settings_dict["OPTIONS"]
+    own = configuration.database("DATABASE_URL", "")
+    options = {name: value for name, value in usual_options.items() if name != "unix_socket"}
+    _reconnect({name: own[name] for name in usual} | {"OPTIONS": options | own["OPTIONS"]})
+    try:
+        yield
+    finally:
+        _reconnect(usual | {"OPTIONS": usual_options})
+        redis_client.reset()
+
+
+def _reconnect(address: Mapping[str, Any]) -> None:
+    """New connections of this process go there; this thread's connection is closed."""
+    connections.close_all()
+    connection.settings_dict.update(address)
+    thread_pool.renew_threads()
+    gauges.drop_cached()
+
+
+def _dump() -> str:
+    """The tables of the test's database with the rows of migrations, which is faster than to migrate again.
+
+    Empty where no other test of the run needs that database, or its server is MySQL.
+    """
+    used = connection.settings_dict
+    if not is_mariadb() or not connection.introspection.table_names():
+        return ""
+    command = _client("mariadb-dump", used, "--single-transaction", "--skip-comments")
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def _client(program: str, used: Mapping[str, Any], *options: str) -> list[str]:
+    """A program of MariaDB's, signed in to this database."""
+    words = {"user": used["USER"], "password": used["PASSWORD"], "socket": used["OPTIONS"]["unix_socket"]}
+    return [program, *(f"--{name}={word}" for name, word in words.items()), *options, used["NAME"]]
+
+
+def _port(address: str) -> int:
+    """Of an address in /proc/net/tcp."""
+    return int(address.partition(":")[2], 16)
+
+
+def _open_files(process: int) -> set[str]:
+    with suppress(OSError):
+        return {str(path.readlink()) for path in Path(f"/proc/{process}/fd").iterdir()}
+    return set()

@@ -1,0 +1,201 @@
+"""Two web processes at one row: exactly what there is, one answer a key, and pauses that both obey."""
+
+from collections import Counter
+from uuid import uuid4
+
+from django.contrib.auth.models import User
+
+from coupons.models import Coupon
+from coupons.tests.factories import CampaignFactory
+from inventory.tests.factories import ProductFactory
+from orders.models import Order
+from scripts.tests.running_shop.calls import (
+    Response,
+    at_once,
+    both_processes_answer,
+    buyers_going_on,
+    connections,
+    eventually,
+    orders_of,
+    purchase,
+    require_every_law,
+    wait_until_settled,
+)
+from scripts.tests.running_shop.stack import TOP_UPS_A_MINUTE, RunningShop
+from shop.rates import rate_limits
+from shop.tests.factories import AccountFactory
+from shop.tests.following import reader, record
+
+AGAIN = {"reason": "It is right again."}
+
+
+def test_exactly_100_coupons_are_issued_to_160_buyers_of_both_web_processes(
+    running_shop: RunningShop,
+) -> None:
+    campaign = CampaignFactory.create(quantity=100)
+    buyers = AccountFactory.create_batch(160)
+
+    with both_processes_answer(running_shop, "coupons"):
+        answers = at_once(running_shop, buyers, "/coupons", {"campaign": campaign.pk})
+
+    assert Counter(answer.status for answer in answers) == {201: 100, 409: 60}
+    assert {answer.json()["code"] for answer in answers if answer.status == 409} == {"sold_out"}
+    issued = Coupon.objects.filter(campaign=campaign)
+    assert sorted(issued.values_list("position", flat=True)) == list(range(1, 101))
+    assert issued.values("account").distinct().count() == 100
+    require_every_law()
+
+
+def test_stock_of_60_is_sold_to_exactly_60_of_100_buyers_of_both_web_processes(
+    running_shop: RunningShop,
+) -> None:
+    product = ProductFactory.create(on_hand=60)
+    buyers = AccountFactory.create_batch(100)
+
+    with both_processes_answer(running_shop, "orders"):
+        answers = at_once(running_shop, buyers, "/orders", purchase(product))
+
+    assert Counter(answer.status // 100 for answer in answers) == {2: 60, 4: 40}
+    assert {answer.json()["code"] for answer in answers if answer.status == 409} == {"insufficient_stock"}
+    wait_until_settled(product)
+    assert orders_of(product, status="paid").count() == 60
+    product.refresh_from_db()
+    assert (product.on_hand, product.reserved) == (0, 0)
+    require_every_law()
+
+
+def test_50_repeats_of_one_key_at_both_web_processes_are_one_order(running_shop: RunningShop) -> None:
+    product, [buyer] = ProductFactory.create(on_hand=60), AccountFactory.create_batch(1)
+    key = str(uuid4())
+
+    with both_processes_answer(running_shop, "orders"):
+        answers = at_once(running_shop, [buyer] * 50, "/orders", purchase(product), key=key)
+
+    assert {answer.status for answer in answers} <= {201, 202, 409}
+    refused = {answer.json()["code"] for answer in answers if answer.status == 409}
+    assert refused <= {"idempotency_key_in_flight"}
+    ids = {answer.json()["id"] for answer in answers if answer.status < 300}
+    assert ids == {str(orders_of(product).get().id)}
+    wait_until_settled(product)
+    [again] = at_once(running_shop, [buyer], "/orders", purchase(product), key=key)
+    assert (again.status, again.headers["Idempotency-Replayed"]) == (201, "true")
+    assert orders_of(product).get().status == "paid"
+    require_every_law()
+
+
+def test_50_requests_of_one_account_at_both_web_processes_are_one_coupon(running_shop: RunningShop) -> None:
+    campaign, [buyer] = CampaignFactory.create(quantity=10), AccountFactory.create_batch(1)
+
+    with both_processes_answer(running_shop, "coupons"):
+        answers = at_once(running_shop, [buyer] * 50, "/coupons", {"campaign": campaign.pk})
+
+    assert {answer.status for answer in answers} <= {200, 201}
+    assert len({answer.json()["code"] for answer in answers}) == 1
+    assert Coupon.objects.get(campaign=campaign).position == 1
+
+
+def test_both_web_processes_stop_at_a_pause_and_sell_again_after_it(running_shop: RunningShop) -> None:
+    product = ProductFactory.create(on_hand=10_000)
+    staff = AccountFactory.create(is_staff=True, permissions=["inventory.change_product"])
+    pausing = f"/products/{product.id}"
+
+    with buyers_going_on(running_shop, product, count=6) as answers:
+        eventually(lambda: len(answers) >= 12)
+        paused = running_shop.call(staff, "POST", f"{pausing}/pause", {"reason": "A wrong price."})
+        placed = orders_of(product).count()
+        eventually(lambda: answers.count(409) >= 20)
+        assert orders_of(product).count() == placed
+    assert paused.status == 200, paused.data
+    with both_processes_answer(running_shop, "orders"):
+        refused = at_once(running_shop, AccountFactory.create_batch(20), "/orders", purchase(product))
+    assert {(one.status, one.json()["code"]) for one in refused} == {(409, "product_paused")}
+
+    assert running_shop.call(staff, "POST", f"{pausing}/resume", AGAIN).status == 200
+    again = at_once(running_shop, AccountFactory.create_batch(20), "/orders", purchase(product))
+    assert {one.status // 100 for one in again} == {2}
+    wait_until_settled(product)
+    require_every_law()
+
+
+def test_a_paused_campaign_issues_nothing_in_either_web_process(running_shop: RunningShop) -> None:
+    campaign = CampaignFactory.create(quantity=1_000)
+    staff = AccountFactory.create(is_staff=True, permissions=["coupons.change_campaign"])
+    before = at_once(running_shop, AccountFactory.create_batch(20), "/coupons", {"campaign": campaign.pk})
+    assert {answer.status for answer in before} == {201}
+
+    paused = running_shop.call(staff, "POST", f"/campaigns/{campaign.pk}/pause", {"reason": "A wrong value."})
+    assert paused.status == 200
+    with both_processes_answer(running_shop, "coupons"):
+        refused = at_once(
+            running_shop, AccountFactory.create_batch(20), "/coupons", {"campaign": campaign.pk}
+        )
+    assert {(one.status, one.json()["code"]) for one in refused} == {(409, "campaign_paused")}
+    assert Coupon.objects.filter(campaign=campaign).count() == 20
+
+    assert running_shop.call(staff, "POST", f"/campaigns/{campaign.pk}/resume", AGAIN).status == 200
+    again = at_once(running_shop, AccountFactory.create_batch(20), "/coupons", {"campaign": campaign.pk})
+    assert {answer.status for answer in again} == {201}
+    require_every_law()
+
+
+def test_a_rate_is_shared_by_both_web_processes(running_shop: RunningShop) -> None:
+    """A process learns of the other's calls with its own next one, which may be one too many."""
+    [buyer] = AccountFactory.create_batch(1)
+
+    def top_up() -> Response:
+        [answer] = at_once(running_shop, [buyer], "/wallet/top-ups", {"amount": 100, "token": "tok_ok"})
+        return answer
+
+    with both_processes_answer(running_shop, "TopUps"):
+        first = [top_up() for _ in range(TOP_UPS_A_MINUTE)]
+        eventually(lambda: known_top_ups(buyer) == TOP_UPS_A_MINUTE)
+        later = [top_up() for _ in range(15)]
+
+    assert 429 not in {answer.status for answer in first}
+    # Each process alone would let as many pass as all may.
+    assert sum(answer.status != 429 for answer in later) < TOP_UPS_A_MINUTE
+    assert (later[-1].status, later[-1].json()["code"]) == (429, "throttled")
+    assert 1 <= int(later[-1].headers["Retry-After"]) <= 60
+
+
+def known_top_ups(account: User) -> int:
+    """How many top-ups of the account Redis knows."""
+    usages = {usage.name: usage.used for usage in rate_limits.read_usages(account.pk)}
+    return usages["top-ups"]
+
+
+def test_followers_at_both_web_processes_get_an_event_that_either_recorded(
+    running_shop: RunningShop,
+) -> None:
+    follower = reader()
+    before = running_shop.call(follower, "GET", "/events?limit=200").json()
+    while before["results"]:
+        before = running_shop.call(follower, "GET", f"/events?limit=200&after={before['next']}").json()
+    path = f"/events?type=order.*&after={before['next']}"
+
+    with connections(running_shop, 8) as calls, both_processes_answer(running_shop, "vents"):
+        waiting = [calls.soon(follower, "GET", path, Prefer="wait=20") for _ in range(8)]
+        eventually(lambda: waiting_requests(running_shop) >= 8)
+        record("for both")
+        pages = [call.result(20).json()["results"] for call in waiting]
+
+    assert [[event["data"]["name"] for event in page] for page in pages] == [["for both"]] * 8
+
+
+def waiting_requests(shop: RunningShop) -> float:
+    """The number of requests that wait in either web process."""
+    lines = shop.text("/metrics").splitlines()
+    return sum(float(line.split()[1]) for line in lines if line.startswith("firstcome_waiting_requests"))
+
+
+def test_an_order_is_placed_in_one_web_process_and_cancelled_in_the_other(running_shop: RunningShop) -> None:
+    product, buyer = ProductFactory.create(on_hand=1), AccountFactory.create()
+    unpaid = {"items": [{"product": product.id, "quantity": 1}]}
+    for _ in range(6):
+        [placed] = at_once(running_shop, [buyer], "/orders", unpaid)
+        assert placed.status == 201
+        [cancelled] = at_once(running_shop, [buyer], f"/orders/{placed.json()['id']}/cancel", None)
+        assert (cancelled.status, cancelled.json()["status"]) == (200, "cancelled")
+    assert Order.objects.filter(account=buyer, status="cancelled").count() == 6
+    product.refresh_from_db()
+    assert (product.on_hand, product.reserved) == (1, 0)

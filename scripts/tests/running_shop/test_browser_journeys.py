@@ -1,0 +1,140 @@
+"""Four journeys in a browser: a purchase, the launch board, a refund, and a sign-in with a one-time code."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from coupons.models import Coupon
+from coupons.tests.factories import CampaignFactory
+from inventory.tests.factories import ProductFactory
+from orders.models import Order, Refund, Saga
+from orders.tests import operating_pages
+from orders.tests.operating_pages import page_of
+from scripts.tests.running_shop.calls import eventually, require_every_law
+from scripts.tests.running_shop.stack import RunningShop
+from shop.tests.browser import accessibility, buyers, storefront
+from shop.tests.browser.browser_thread import expect
+from shop.tests.browser.stack import superuser_with_password
+from shop.tests.browser.storefront import HOME, card_of, open_product, receipt, sign_in
+from shop.tests.browser.test_board import BOARD, left_on, press
+from shop.tests.browser.test_board import card_of as board_card_of
+from shop.tests.browser.test_sign_in import FRONT, LOGIN
+from shop.tests.browser.test_sign_in import sign_in as sign_in_as_staff
+from shop.tests.browser.test_storefront import STORED
+from shop.tests.clients import client_of
+from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.one_time_codes import STEP_SECONDS, backup_codes, code_of, secret_of_text
+
+OpenPage = Callable[..., Any]
+
+
+def test_a_buyer_signs_in_claims_a_coupon_buys_and_reads_the_receipt(open_page: OpenPage) -> None:
+    mina, mug = storefront.buyer("mina"), ProductFactory.create(name="Mug", price=12_000, on_hand=5)
+    campaign = CampaignFactory.create(name="Spring", discount_value=2_000)
+    page = open_page(HOME)
+    card_of(page, mug).get_by_role("link").click()
+    page.locator("main button").click()
+    sign_in(page, mina)
+    # The page from which the sign-in was asked for.
+    expect(page.locator("h1")).to_be_focused()
+    expect(page).to_have_url(re.compile(f"#/buy/{mug.pk}$"))
+
+    page.locator(".brand a").click()
+    page.locator(f"[data-campaign='{campaign.pk}'] button").click()
+    expect(page.locator(f"[data-campaign='{campaign.pk}'] .own")).to_be_visible()
+    coupon = Coupon.objects.get(account=mina).code
+
+    button = open_product(page, mug)
+    page.locator("#quantity").fill("2")
+    page.locator("#coupon").select_option(coupon)
+    page.locator("#points-used").fill("500")
+    expect(page.locator(".total dd")).to_have_text(["₩24,000", "-₩2,000", "₩500", "₩21,500"])
+    button.dblclick()
+
+    expect(receipt(page)).to_be_visible()
+    expect(page.locator(".receipt .amounts dd")).to_have_text(["-₩2,000", "₩22,000", "₩500", "₩21,500"])
+    order = Order.objects.get(account=mina)
+    expect(page.locator("#order-id")).to_have_text(str(order.id))
+    events = [line["event"] for line in client_of(mina).get(f"/orders/{order.id}/timeline").json()["results"]]
+    expect(page.locator("#timeline li")).to_have_count(len(events))
+    assert (
+        page.locator("#timeline li").evaluate_all("lines => lines.map(line => line.dataset.event)") == events
+    )
+    expect(page.locator("#points")).to_contain_text("₩9,500")
+    assert page.evaluate(STORED) == ["demo.tokens"]
+
+    page.locator(".brand a").click()
+    expect(page.locator("#orders li")).to_have_count(1)
+    page.locator("#sign-out").click()
+    expect(page.locator("#account")).to_have_count(0)
+    assert page.evaluate(STORED) == []
+    assert "eyJ" not in page.url
+    require_every_law()
+
+
+def test_a_pause_on_the_board_refuses_the_next_buyer_and_a_resume_sells_again(
+    open_page: OpenPage, running_shop: RunningShop
+) -> None:
+    campaign = CampaignFactory.create(name="Watched", quantity=1_000)
+    page = open_page(BOARD, account=SuperuserFactory.create())
+    assert buyers.take_coupon(running_shop.address, AccountFactory.create(), campaign) == 201
+    press(page, campaign, "pause")
+
+    refused = running_shop.call(AccountFactory.create(), "POST", "/coupons", {"campaign": campaign.pk})
+    assert (refused.status, refused.json()["code"]) == (409, "campaign_paused")
+    expect(board_card_of(page, campaign).locator(".badge")).to_have_attribute("data-status", "paused")
+
+    press(page, campaign, "resume", reason="The price is right.")
+    assert buyers.take_coupon(running_shop.address, AccountFactory.create(), campaign) == 201
+    expect(left_on(page, campaign)).to_have_text("998")
+
+
+def test_a_line_is_refunded_by_units_after_its_amount_was_shown(open_page: OpenPage) -> None:
+    order = operating_pages.paid_order(units=3, points=200, discount=100)
+    line = order.lines.get()
+    page = open_page(page_of(order), account=SuperuserFactory.create())
+    page.locator(f"a[href='{page_of(order, 'refund')}']").click()
+    page.locator("input[name=what][value=some]").check()
+    page.locator(f"[name=units_{line.pk}]").fill("1")
+    page.locator("[name=reason]").fill("It came broken.")
+    assert accessibility.findings(page) == []
+    page.locator("[name=preview]").click()
+    expect(page.locator(".fc-big")).to_have_text("467 KRW")
+    assert accessibility.findings(page) == []
+    refunds = Refund.objects.filter(order=order)
+    assert not refunds.exists()
+
+    page.locator("[name=confirm]").click()
+
+    expect(page).to_have_url(re.compile(page_of(order)))
+    eventually(lambda: refunds.filter(status="succeeded").exists())
+    page.reload()
+    expect(page.get_by_text("Refunded: 467 KRW")).to_be_visible()
+    refund = refunds.get()
+    assert (refund.amount, refund.points_amount, refund.card_amount) == (467, 66, 401)
+    expect(page.locator("td", has_text="467").first).to_be_visible()
+    eventually(lambda: not Saga.objects.filter(about_id=order.id, ended_at=None).exists())
+    require_every_law()
+
+
+def test_the_first_sign_in_sets_codes_up_and_the_next_ones_need_one(open_page: OpenPage) -> None:
+    olga = superuser_with_password("olga")
+    page = open_page("/admin/orders/order/")
+    sign_in_as_staff(page, olga)
+    expect(page.locator("#otp-form")).to_be_visible()
+    expect(page.locator("svg").first).to_be_visible()
+    secret = secret_of_text(page.locator("ol code").inner_text())
+    page.locator("#id_otp").fill(code_of(secret))
+    page.locator("#otp-form [type=submit]").click()
+
+    shown = page.locator("#backup-codes code")
+    expect(shown).to_have_count(10)
+    assert sorted(shown.all_inner_texts()) == sorted(backup_codes(olga))
+    page.locator("a[href='/admin/orders/order/']").click()
+    expect(page).to_have_url(re.compile("/admin/orders/order/"))
+
+    another = open_page("/admin/")
+    sign_in_as_staff(another, olga)
+    expect(another).to_have_url(LOGIN)
+    sign_in_as_staff(another, olga, code_of(secret, seconds=STEP_SECONDS))
+    expect(another).to_have_url(FRONT)

@@ -1,0 +1,210 @@
+"""Heads and bodies of requests at the real server: what is read, what is refused, and what is waited for."""
+
+import itertools
+import select
+import socket
+import time
+from http.client import HTTPResponse
+from urllib.parse import urlsplit
+
+import orjson
+from django.conf import settings
+
+from scripts.tests.running_shop.stack import RunningShop
+from shop.tests import test_protocol as protocol
+from shop.tests.browser.stack import session_of
+from shop.tests.factories import AccountFactory
+from shop.tests.racing import wait_until
+from shop.tests.test_request_body import IMPORT, answer_on, connect, head_of, slow_call
+
+GET = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+PATHS = [
+    "/",
+    "/healthz",
+    "/metrics",
+    "/api/schema/",
+    "/admin/login/",
+    "/api/v1/auth/token",
+    "/nowhere",
+    IMPORT,
+]
+LARGE = 24 * 2**20
+NO_HTTP = [
+    b"nonsense\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nnot a size\r\n",
+    b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nBad Name: x\r\n\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+]
+LONG = [
+    (b"GET /" + b"x" * 9_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
+    (b"GET /" + b"x" * 30_000, 414),
+    (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A: %s\r\n" % (b"x" * 17_000) + b"\r\n", 431),
+    (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A: b\r\n" * 3_000 + b"\r\n", 431),
+    (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A: b\r\n" * 5_000, 431),
+    (GET + b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A: b\r\n" * 3_000 + b"\r\n", 431),
+    (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A:\r\n" * 128 + b"\r\n", 431),
+    (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A:\r\n" * 130, 431),
+]
+
+
+def test_invalid_http_is_refused_by_a_problem(running_shop: RunningShop) -> None:
+    assert {
+        sent[:60]: got for sent in NO_HTTP if (got := refusal(running_shop, sent)) != (400, "invalid")
+    } == {}
+
+
+def test_heads_are_bounded(running_shop: RunningShop) -> None:
+    refusals = {sent[:60] + sent[-60:]: (refusal(running_shop, sent), status) for sent, status in LONG}
+    assert {sent: got for sent, (got, status) in refusals.items() if got != (status, "too_large")} == {}
+
+
+def refusal(shop: RunningShop, sent: bytes) -> tuple[int, str]:
+    """The problem that these bytes are answered by, after the answer to a request before them."""
+    with connect(shop.address) as connection:
+        connection.sendall(sent)
+        if sent.startswith(GET):
+            assert protocol.status_on(connection) == 200
+        return protocol.problem_on(connection)
+
+
+def test_a_large_head_is_refused_in_the_language_that_has_arrived(running_shop: RunningShop) -> None:
+    head = b"GET / HTTP/1.1\r\nHost: a\r\nAccept-Language: ko\r\n"
+    with connect(running_shop.address) as connection:
+        connection.sendall(head + b"A: b\r\n" * 3_000 + b"\r\n")
+        answer = protocol.answer_on(connection)
+        assert (answer.status, answer.headers["Content-Language"]) == (431, "ko")
+        assert "요청 헤더가 16 KiB 또는 128개를 넘습니다." in answer.body.decode()
+
+
+def test_a_request_for_an_unknown_host_is_refused(running_shop: RunningShop) -> None:
+    statuses = {}
+    for host in (b"elsewhere.example", b"127.0.0.1.elsewhere.example", b"a b", b"127.0.0.1", b"localhost"):
+        with connect(running_shop.address) as connection:
+            connection.sendall(b"GET /api/v1/products HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
+            statuses[host] = protocol.status_on(connection)
+    assert list(statuses.values()) == [400, 400, 400, 200, 200]
+
+
+def test_requests_that_follow_on_one_connection_are_answered_in_order(running_shop: RunningShop) -> None:
+    paths = (b"/healthz", b"/readyz", b"/api/v1/products?limit=1", b"/api/v1/nothing", b"/healthz")
+    with connect(running_shop.address) as connection:
+        for path in paths:
+            connection.sendall(b"GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % path)
+        assert [protocol.status_on(connection) for _ in paths] == [200, 200, 200, 404, 200]
+
+
+def test_a_declared_24_mib_are_refused_everywhere_before_they_are_sent(running_shop: RunningShop) -> None:
+    answers = {}
+    for method, path in itertools.product(["POST", "GET"], PATHS):
+        with connect(running_shop.address) as connection:
+            connection.sendall(head_of(method, path, f"Content-Length: {LARGE}"))
+            answers[f"{method} {path}"] = answer_on(connection)
+    assert answers == dict.fromkeys(answers, (413, "too_large"))
+
+
+def test_bodies_in_chunks_are_counted_everywhere_and_refused_past_the_limit(
+    running_shop: RunningShop,
+) -> None:
+    answers = {}
+    for path in PATHS:
+        with connect(running_shop.address) as connection:
+            connection.sendall(head_of("POST", path, "Transfer-Encoding: chunked"))
+            connection.sendall(b"%x\r\n" % 70_000 + b"x" * 70_000 + b"\r\n0\r\n\r\n")
+            answers[path] = answer_on(connection)
+    assert answers == dict.fromkeys(answers, (413, "too_large"))
+
+
+def test_staff_who_lack_a_permission_of_the_page_are_refused_before_their_upload_is_read(
+    running_shop: RunningShop,
+) -> None:
+    needed = settings.UPLOADS[IMPORT].permissions
+    for held in [(), *itertools.combinations(needed, len(needed) - 1)]:
+        cookies = f"sessionid={session_of(AccountFactory.create(is_staff=True, permissions=held))}"
+        with connect(running_shop.address) as connection:
+            connection.sendall(head_of("POST", IMPORT, f"Content-Length: {2**20}", cookies=cookies))
+            assert answer_on(connection) == (403, "permission_denied"), held
+
+
+def test_a_body_that_comes_in_time_is_answered_however_slow_it_was(running_shop: RunningShop) -> None:
+    body = b'{"username": "ada", "password": "x"}'
+    head = [f"Content-Length: {len(body)}", "Transfer-Encoding: chunked"]
+    for line, parts in zip(head, (body, b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)), strict=True):
+        with connect(running_shop.address) as connection:
+            connection.sendall(head_of("POST", "/api/v1/auth/token", line, content_type="application/json"))
+            for at in range(0, len(parts), 9):
+                time.sleep(0.2)
+                connection.sendall(parts[at : at + 9])
+            assert answer_on(connection) == (401, "invalid_credentials")
+
+
+def test_a_body_that_drips_is_ended_although_each_byte_comes_soon(running_shop: RunningShop) -> None:
+    with slow_call(running_shop.address, "Content-Length: 1000") as connection:
+        connection.settimeout(0.2)
+        began_at, received = time.monotonic(), b""
+
+        def is_answered() -> bool:
+            nonlocal received
+            try:
+                connection.sendall(b" ")
+                received += connection.recv(65_536)
+            except TimeoutError:
+                return False
+            except OSError:
+                return True
+            return b"request_timeout" in received
+
+        wait_until(is_answered, seconds=20)
+        assert b" 408 " in received and time.monotonic() - began_at > 9
+
+
+def test_a_body_that_breaks_off_is_not_taken_for_a_shorter_one(running_shop: RunningShop) -> None:
+    with slow_call(running_shop.address, "Content-Length: 1000") as connection:
+        connection.shutdown(socket.SHUT_WR)
+        assert answer_on(connection) == (408, "request_timeout")
+
+
+def raw_request(address: str, head: str, body: bytes) -> tuple[int, dict]:
+    split = urlsplit(address)
+    with socket.create_connection((str(split.hostname), int(split.port or 0)), timeout=20) as connection:
+        lines = [head, "Host: localhost", "Content-Type: application/json", "Connection: close"]
+        connection.sendall("\r\n".join(lines).encode() + b"\r\n" + body)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    top, _, content = answer.partition(b"\r\n\r\n")
+    return int(top.split()[1]), orjson.loads(content)
+
+
+def chunked(*parts: bytes) -> bytes:
+    sent = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts)
+    return b"Transfer-Encoding: chunked\r\n\r\n" + sent + b"0\r\n\r\n"
+
+
+def test_bodies_in_chunks_are_read_and_bounded_by_the_real_server(running_shop: RunningShop) -> None:
+    address, head = running_shop.address, "POST /api/v1/auth/token HTTP/1.1"
+    read = raw_request(address, head, chunked(b'{"username": "ada",', b'"password": "wrong"}'))
+    large = raw_request(address, head, chunked(*[b" " * 8192] * 9))
+    declared = raw_request(address, head, b"Content-Length: 70000\r\n\r\n" + b" " * 70000)
+    empty = raw_request(address, head, chunked())
+
+    assert (read[0], read[1]["code"]) == (401, "invalid_credentials")
+    assert (large[0], large[1]["code"]) == (413, "too_large")
+    assert (declared[0], declared[1]["code"]) == (413, "too_large")
+    assert (empty[0], empty[1]["code"]) == (400, "invalid")
+
+
+def test_a_client_that_sends_the_body_late_gets_the_response_and_keeps_the_connection(
+    running_shop: RunningShop,
+) -> None:
+    head = b"POST /api/v1/coupons HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n"
+    with connect(running_shop.address) as line:
+        for _ in range(2):
+            line.sendall(head)
+            # A response before the body would arrive now, and the connection would be closed.
+            assert select.select([line], [], [], 0.5)[0] == []
+            line.sendall(b"{}")
+            answer = HTTPResponse(line, method="POST")
+            answer.begin()
+            assert (answer.status, orjson.loads(answer.read())["code"]) == (401, "not_authenticated")

@@ -1,0 +1,215 @@
+"""A process is killed with -9 in the middle of its work: the next one finishes it, once."""
+
+import json
+import os
+import signal
+from concurrent.futures import Future
+from contextlib import closing
+from http.client import HTTPConnection
+from uuid import uuid4
+
+import pytest
+import urllib3
+
+from inventory.tests.factories import ProductFactory
+from orders.models import Order, Saga
+from orders.tests import buying
+from orders.tests.waiting import somebody_waits_at_the_stock
+from scripts.stack import children, ports
+from scripts.tests.running_shop.calls import (
+    Connections,
+    Response,
+    buy,
+    buyers_going_on,
+    charges_of,
+    connections,
+    eventually,
+    let_leases_end,
+    orders_of,
+    purchase,
+    require_every_law,
+    wait_until_settled,
+)
+from scripts.tests.running_shop.stack import RunningShop
+from shop import clock
+from shop.accounts import tokens
+from shop.tests.factories import AccountFactory
+from shop.tests.racing import wait_until
+from shop.tests.second_connection import holding
+
+LOCK = "SELECT id FROM inventory_product WHERE id = %s FOR UPDATE"
+
+
+@pytest.mark.parametrize(("token", "ends"), [("tok_slow", "paid"), ("tok_declined", "payment_failed")])
+def test_an_order_whose_worker_is_killed_is_recovered(
+    token: str, ends: str, running_shop: RunningShop
+) -> None:
+    product = ProductFactory.create(on_hand=1)
+    with running_shop.frozen("gateway"):
+        placed = buy(running_shop, AccountFactory.create(), product, token, wait=0)
+        assert placed.status == 202
+        wait_until(lambda: Saga.objects.filter(about_id=placed.json()["id"]).exclude(lease_token="").exists())
+        with running_shop.away("worker"):
+            pass
+    let_leases_end(product)
+    wait_until_settled(product)
+    assert orders_of(product).get().status == ends
+    assert list(charges_of(product).values()) == [int(ends == "paid")]
+    require_every_law()
+
+
+def test_a_refund_whose_worker_is_killed_is_recovered(running_shop: RunningShop) -> None:
+    product = ProductFactory.create(on_hand=1)
+    order_id = buy(running_shop, AccountFactory.create(), product, "tok_refund_fails").json()["id"]
+    staff = AccountFactory.create(is_staff=True, permissions=["orders.add_refund", "orders.view_refund"])
+    body = {"reason": "It came broken.", "restock": True}
+    started = running_shop.call(staff, "POST", f"/orders/{order_id}/refunds", body, key=str(uuid4()))
+    assert started.status == 202
+    refunds = Saga.objects.filter(about_id=order_id, ended_at=None)
+    wait_until(lambda: refunds.exclude(lease_token="", attempts=0).exists())
+    with running_shop.away("worker"):
+        pass
+    let_leases_end(product)
+    eventually(lambda: buying.state_of(order_id) == Order.Status.REFUNDED)
+    product.refresh_from_db()
+    assert product.on_hand == 1
+    require_every_law()
+
+
+def test_a_worker_that_is_stopped_finishes_the_sagas_in_progress(running_shop: RunningShop) -> None:
+    product = ProductFactory.create(on_hand=1)
+    placed = buy(running_shop, AccountFactory.create(), product, "tok_webhook", wait=0)
+    assert placed.status == 202
+    paid = buy(running_shop, AccountFactory.create(), ProductFactory.create(on_hand=1), "tok_slow", wait=0)
+    saga = Saga.objects.filter(about_id=paid.json()["id"])
+    wait_until(lambda: saga.exclude(lease_token="").exists())
+    children.stop(running_shop.children["worker"])
+    assert running_shop.children["worker"].returncode == 0
+    assert saga.get().lease_token == ""
+    running_shop.start("worker")
+    eventually(lambda: not saga.filter(ended_at=None).exists())
+    assert buying.state_of(paid.json()["id"]) == "paid"
+    wait_until_settled(product)
+    require_every_law()
+
+
+def test_a_web_process_is_killed_while_buyers_wait_and_each_order_is_paid_once(
+    running_shop: RunningShop,
+) -> None:
+    """Clients of the killed process lose their connection, repeat with their key, and get the same order."""
+    product, buyers = ProductFactory.create(on_hand=100), AccountFactory.create_batch(16)
+
+    def call_all(calls: Connections) -> "list[Future[Response]]":
+        return [
+            calls.soon(one, "POST", "/orders", purchase(product), key="a", Prefer="wait=20") for one in buyers
+        ]
+
+    with connections(running_shop, 16) as calls:
+        with running_shop.frozen("worker"):
+            waiting = call_all(calls)
+            wait_until(lambda: orders_of(product).count() == 16)
+            killed = min(running_shop.web_processes())
+            os.kill(killed, signal.SIGKILL)
+        lost = [call for call in waiting if isinstance(call.exception(30), urllib3.exceptions.HTTPError)]
+        assert 0 < len(lost) < 16
+        answers = [call.result() for call in waiting if call not in lost]
+        assert {(answer.status, answer.json()["status"]) for answer in answers} == {(201, "paid")}
+        again = [call.result(30) for call in call_all(calls)]
+    assert {(answer.status, answer.headers["Idempotency-Replayed"]) for answer in again} == {(201, "true")}
+    assert len({answer.json()["id"] for answer in again}) == 16
+    assert orders_of(product, status="paid").count() == 16
+    assert set(charges_of(product).values()) == {1}
+    running_shop.wait_until_ready()
+    assert killed not in running_shop.web_processes()
+    require_every_law()
+
+
+def test_the_key_of_a_killed_process_is_taken_over_once_its_lease_is_over(running_shop: RunningShop) -> None:
+    product, buyer, key = ProductFactory.create(on_hand=2), AccountFactory.create(), str(uuid4())
+    body = purchase(product)
+    headers = {"Content-Type": "application/json", "Idempotency-Key": key}
+    headers["Authorization"] = f"Bearer {tokens.create_access_token(buyer)}"
+
+    def repeat() -> tuple[int, str]:
+        answer = running_shop.call(buyer, "POST", "/orders", body, key=key)
+        return answer.status, answer.json().get("code", "")
+
+    first = HTTPConnection(ports.HOST, running_shop.instance.port, timeout=20)
+    with closing(first), holding(LOCK, product.id):
+        first.request("POST", "/api/v1/orders", json.dumps(body), headers)
+        wait_until(somebody_waits_at_the_stock)
+        os.kill(running_shop.process_serving(first), signal.SIGKILL)
+        with pytest.raises(ConnectionError):
+            first.getresponse()
+        wait_until(lambda: running_shop.down() == [])
+        assert repeat() == (409, "idempotency_key_in_flight")
+
+    eventually(lambda: repeat()[0] in (201, 202))
+    wait_until_settled(product)
+    assert orders_of(product).get().status == "paid"
+    assert list(charges_of(product).values()) == [1]
+    require_every_law()
+
+
+def test_a_killed_web_server_leaves_no_process_and_the_next_one_goes_on(running_shop: RunningShop) -> None:
+    product = ProductFactory.create(on_hand=10_000)
+    with buyers_going_on(running_shop, product, count=4) as answers:
+        eventually(lambda: answers.count(201) >= 8)
+        left = running_shop.web_processes()
+        with running_shop.away("web"):
+            wait_until(lambda: not any(is_alive(process) for process in left))
+        paid = answers.count(201)
+        eventually(lambda: answers.count(201) >= paid + 8)
+    let_leases_end(product)
+    wait_until_settled(product)
+    assert orders_of(product, status="paid").count() == orders_of(product).count()
+    assert set(charges_of(product).values()) == {1}
+    require_every_law()
+
+
+def is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_without_beat_orders_are_paid_and_a_new_beat_takes_over(running_shop: RunningShop) -> None:
+    product = ProductFactory.create(on_hand=10)
+    with running_shop.away("beat"):
+        assert buy(running_shop, AccountFactory.create(), product).status == 201
+    unpaid = {"items": [{"product": product.id, "quantity": 1}]}
+    placed = running_shop.call(AccountFactory.create(), "POST", "/orders", unpaid, key=str(uuid4()))
+    Order.objects.filter(id=placed.json()["id"]).update(expires_at=clock.now())
+    eventually(lambda: buying.state_of(placed.json()["id"]) == "expired")
+    product.refresh_from_db()
+    assert (product.on_hand, product.reserved) == (9, 0)
+    require_every_law()
+
+
+def test_a_killed_gateway_is_asked_again_and_each_order_is_charged_once(running_shop: RunningShop) -> None:
+    product, buyers = ProductFactory.create(on_hand=10), AccountFactory.create_batch(6)
+    with connections(running_shop, 6) as calls, running_shop.frozen("gateway"):
+        made = [
+            calls.soon(buyer, "POST", "/orders", purchase(product, "tok_slow"), key="a", Prefer="wait=1")
+            for buyer in buyers
+        ]
+        assert {call.result(20).status for call in made} == {202}
+        running_shop.kill("gateway")
+    running_shop.start("gateway")
+    wait_until_settled(product)
+    assert orders_of(product, status="paid").count() == 6
+    assert set(charges_of(product).values()) == {1}
+    require_every_law()
+
+
+def test_events_that_the_data_platform_missed_arrive_once_it_is_back(running_shop: RunningShop) -> None:
+    product = ProductFactory.create(on_hand=10)
+    with running_shop.away("sink"):
+        ids = [buy(running_shop, AccountFactory.create(), product).json()["id"] for _ in range(3)]
+        assert orders_of(product, status="paid").count() == 3
+    wait_until_settled(product)
+    for order_id in ids:
+        assert running_shop.received_events(order_id) == ["order.paid"]
+    require_every_law()

@@ -1,0 +1,223 @@
+"""What operators see of the running shop: metrics of all processes, logs, pages, files and exports."""
+
+import json
+import re
+from typing import Any
+
+import urllib3
+from django.conf import settings
+from django.contrib.auth.models import User
+
+from coupons.models import Coupon
+from inventory.tests.factories import ProductFactory
+from orders.models import Saga
+from orders.tests import buying
+from scripts.stack import instance as instances
+from scripts.stack import ports
+from scripts.tests.running_shop.calls import buy, eventually
+from scripts.tests.running_shop.stack import HTTP, RunningShop
+from shop.tests.browser.stack import session_of
+from shop.tests.factories import AccountFactory, SuperuserFactory
+
+EXPORT = "/admin/auth/user/export/"
+KEY = "a-key-that-no-line-may-quote"
+
+
+def answered_by(status: int, shop: RunningShop) -> float:
+    """The number of requests that all workers together have answered by this status."""
+    counted = re.findall(
+        rf'^django_http_responses_total_by_status_view_method_total{{.*status="{status}".*}} (\S+)$',
+        shop.text("/metrics"),
+        re.M,
+    )
+    return sum(map(float, counted))
+
+
+def test_all_worker_processes_count_into_one_answer(running_shop: RunningShop) -> None:
+    running_shop.text("/healthz")
+    before = answered_by(200, running_shop)
+    for _ in range(20):
+        # On a new connection each, so that both workers get some.
+        assert urllib3.request("GET", f"{running_shop.address}/healthz", retries=False).status == 200
+
+    # The first scrape of the metrics has been counted since.
+    assert answered_by(200, running_shop) == before + 21
+
+
+def test_a_refused_body_is_counted_and_its_response_names_the_request(running_shop: RunningShop) -> None:
+    before = answered_by(413, running_shop)
+
+    refused = urllib3.request(
+        "POST",
+        f"{running_shop.address}/api/v1/auth/token",
+        body=b" " * (64 * 1024 + 1),
+        headers={"X-Request-ID": "large"},
+        retries=False,
+    )
+
+    assert (refused.status, refused.headers["X-Request-ID"]) == (413, "large")
+    assert (refused.headers["Connection"], refused.headers["Cache-Control"]) == ("close", "no-store")
+    assert answered_by(413, running_shop) == before + 1
+
+
+def test_several_processes_do_not_sum_gauges(running_shop: RunningShop) -> None:
+    """Whichever process answers, the value is the same."""
+    pattern = re.compile(r"^firstcome_events_queued (\S+)$", re.M)
+    eventually(lambda: pattern.findall(running_shop.text("/metrics")) == ["0.0"])
+    for _ in range(10):
+        text = urllib3.request("GET", f"{running_shop.address}/metrics", retries=False).data.decode()
+        assert pattern.findall(text) == ["0.0"]
+
+
+def test_a_web_server_uses_the_databases_clock_and_exports_its_measurement(running_shop: RunningShop) -> None:
+    rows = running_shop.text("/metrics").splitlines()
+    [line] = [row for row in rows if row.startswith("firstcome_clock_measurement_age_seconds ")]
+    assert 0 <= float(line.split()[1]) < 120
+
+
+def test_the_worker_and_beat_serve_their_metrics_beside_the_web_processes(running_shop: RunningShop) -> None:
+    for name in ("worker", "beat"):
+        port = running_shop.instance.port + instances.METRICS_PORTS[name]
+        answer = HTTP.request("GET", f"http://{ports.HOST}:{port}/metrics")
+        assert (answer.status, b"\nprocess_start_time_seconds " in answer.data) == (200, True), name
+
+
+def test_calls_bear_the_headers_that_protect_pages(running_shop: RunningShop) -> None:
+    wanted = {
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "same-origin",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "X-Frame-Options": "DENY",
+    }
+    for path in ("/api/v1/products", "/api/v1/nothing", "/admin/login/", "/healthz"):
+        answer = HTTP.request("GET", running_shop.address + path)
+        assert {name: answer.headers.get(name) for name in wanted} == wanted, path
+        assert answer.headers["X-Request-ID"]
+
+
+def test_an_export_through_a_real_server_is_complete(running_shop: RunningShop) -> None:
+    User.objects.bulk_create(User(username=f"exported-{number:03}") for number in range(95))
+    cookie = f"{settings.SESSION_COOKIE_NAME}={session_of(SuperuserFactory.create())}"
+    response = HTTP.request("GET", f"{running_shop.address}{EXPORT}", headers={"Cookie": cookie})
+    assert response.status == 200
+    assert response.headers["Transfer-Encoding"] == "chunked"
+    assert response.data.count(b"\r\n") == User.objects.count() + 1
+
+
+def test_the_pages_and_the_files_that_they_name_are_served(running_shop: RunningShop) -> None:
+    """All that these pages name, by the server's own middleware, for caches to keep."""
+    missing, named = [], set[str]()
+    for path in ("/demo/", "/admin/login/"):
+        page = HTTP.request("GET", running_shop.address + path)
+        assert page.status == 200, path
+        named |= set(re.findall(r'(?:href|src)="(/static/[^"]+)"', page.data.decode()))
+    assert named
+    for path in sorted(named):
+        answer = HTTP.request("GET", running_shop.address + path)
+        if answer.status != 200 or "max-age=" not in answer.headers.get("Cache-Control", ""):
+            missing.append((path, answer.status, answer.headers.get("Cache-Control")))
+    assert missing == []
+
+
+def lines(shop: RunningShop, process: str) -> list[dict[str, Any]]:
+    """The log lines of the process that are JSON; Celery's banner is not."""
+    text = shop.log(process).read_text()
+    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+
+def of_request(shop: RunningShop, process: str, request_id: str) -> list[dict[str, Any]]:
+    """The process's lines about the request."""
+    return [line for line in lines(shop, process) if line.get("request_id") == request_id]
+
+
+def buy_with_coupon(shop: RunningShop, buyer: User, token: str) -> Any:
+    """A purchase with a coupon, of a product with a telling name; the card's token is in the request's id."""
+    product = ProductFactory.create(on_hand=5, price=5_000, name="Confidential present")
+    body = {
+        "items": [{"product": product.id, "quantity": 1}],
+        "coupon": buying.coupon_of(buyer.id).code,
+        "payment": {"token": token},
+    }
+    headers = {"Prefer": "wait=5", "X-Request-ID": f"request-{token}"}
+    return shop.call(buyer, "POST", "/orders", body, key=f"{KEY}-{token}", **headers)
+
+
+def secrets_in(text: str, buyer: User) -> list[str]:
+    """What the logs may not have: keys, tokens, bodies, and what tells who the buyer is."""
+    secrets = [KEY, "Confidential", "kim@example.com", buyer.username, "Bearer", "eyJ", "Idempotency"]
+    secrets += Coupon.objects.filter(account=buyer).values_list("code", flat=True)
+    text = text.replace("request-tok_", "request-")
+    return [secret for secret in [*secrets, "tok_"] if secret in text]
+
+
+def test_an_order_is_followed_by_its_ids_through_web_and_worker(running_shop: RunningShop) -> None:
+    # A name that is no part of another text in the logs of the tests before.
+    buyer = AccountFactory.create(username="kim-who-is-followed", email="kim@example.com")
+    began = {name: running_shop.log(name).stat().st_size for name in ("web", "worker")}
+    paid = buy_with_coupon(running_shop, buyer, "tok_ok")
+    declined = buy_with_coupon(running_shop, buyer, "tok_declined")
+    unanswered = buy_with_coupon(running_shop, buyer, "tok_timeout_lost")
+    assert [one.status for one in (paid, declined, unanswered)] == [201, 402, 202]
+
+    saga = Saga.objects.get(request_id="request-tok_ok")
+    eventually(lambda: Saga.objects.get(id=saga.id).ended_at is not None)
+    ids = {
+        "request_id": "request-tok_ok",
+        "order": paid.json()["id"],
+        "saga": str(saga.id),
+        "account": buyer.id,
+    }
+
+    def ended() -> list[Any]:
+        written = lines(running_shop, "worker")
+        return [
+            line for line in written if line.get("order") == ids["order"] and line["event"] == "saga ended"
+        ]
+
+    eventually(lambda: bool(ended()))
+    for key in ("order", "request_id", "saga"):
+        for process, event in (("web", "order placed"), ("worker", "saga ended")):
+            [line] = [
+                line
+                for line in lines(running_shop, process)
+                if line.get(key) == ids[key] and line["event"] == event
+            ]
+            assert line | ids == line
+    assert line | {"kind": "purchase", "state": "done"} == line
+
+    # The task has its request's id, in Celery's own lines as well.
+    tasks = [line for line in of_request(running_shop, "worker", "request-tok_ok") if "task" in line]
+    assert {task["task"] for task in tasks} == {"orders.advance"}
+    assert all(task["task_id"] in task["event"] for task in tasks)
+
+    refusal = Saga.objects.get(request_id="request-tok_declined")
+    [line] = [
+        line
+        for line in of_request(running_shop, "worker", "request-tok_declined")
+        if line["event"] == "saga ended"
+    ]
+    assert (line["state"], line["failure_code"]) == ("compensated", refusal.failure_code)
+    assert line["order"] == str(refusal.about_id)
+
+    # A line from deep inside, of the gateway's client, in a thread that knows no request.
+    found = of_request(running_shop, "worker", "request-tok_timeout_lost")
+    warnings = [line for line in found if line["event"] == "gateway gave no usable answer"]
+    assert warnings
+    own = {
+        "order": unanswered.json()["id"],
+        "saga": str(Saga.objects.get(request_id="request-tok_timeout_lost").id),
+        "account": buyer.id,
+    }
+    assert [line | own for line in warnings] == warnings
+
+    text = "".join(running_shop.log(name).read_text()[size:] for name, size in began.items())
+    assert secrets_in(text, buyer) == []
+
+
+def test_the_timeline_of_an_order_has_what_web_and_worker_did(running_shop: RunningShop) -> None:
+    buyer = AccountFactory.create()
+    order_id = buy(running_shop, buyer, ProductFactory.create(on_hand=1)).json()["id"]
+    answer = running_shop.call(buyer, "GET", f"/orders/{order_id}/timeline")
+    events = [row["event"] for row in answer.json()["results"]]
+    assert answer.status == 200
+    assert events.index("order.placed") < events.index("order.paid")
