@@ -14,6 +14,7 @@ import json
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -105,6 +106,20 @@ class _Scheduling(LoadFileScheduling):
         return SHARED_SHOP if nodeid.startswith(SHARED_SHOP) else super()._split_scope(nodeid)
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave modules alone that have no test of the first circle: what they import may not be installed."""
+    is_left_out = config.getoption("circle") == "first" and collection_path in _modules_left_out(
+        config.rootpath
+    )
+    return True if is_left_out else None
+
+
+@cache
+def _modules_left_out(project: Path) -> set[Path]:
+    rows = [row.split(" | ") for row in (project / LIST).read_text().splitlines() if row.startswith("| ")]
+    return {project / module.removeprefix("| ") for module, names, *_ in rows if names == "all"}
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark the tests, choose the circle and its part, and put the longest modules first."""
@@ -114,6 +129,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         (config.rootpath / LIST).write_text(HEAD + "".join(f"{row}\n" for row in listed(items)))
         items.clear()
         return
+    if config.getoption("circle") and (changed := changed_rows(items, (config.rootpath / LIST).read_text())):
+        raise pytest.UsageError(
+            f"{LIST} is not current: `make test CIRCLE=other ARGS=--write-list`: {changed}"
+        )
     seconds = json.loads(SECONDS.read_text())
     chosen = [item for item in items if config.getoption("circle") in (None, circle_of(item))]
     part = config.getoption("part")
@@ -121,7 +140,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         chosen.sort(key=lambda item: _place(_module(item), seconds))
         modules = parts.chosen(list(dict.fromkeys(map(_module, chosen))), part)
         chosen = [item for item in chosen if _module(item) in modules]
-    config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
+    kept = set(chosen)
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = chosen
 
 
@@ -155,6 +175,13 @@ def listed(items: Sequence[pytest.Item]) -> list[str]:
         f"| {'; '.join(sorted(reasons[module, circle])) or 'minutes of work'} |"
         for (module, circle), names in sorted(rows.items())
     ]
+
+
+def changed_rows(items: Sequence[pytest.Item], page: str) -> list[str]:
+    """The rows about these tests' modules that the page has not, or has too many."""
+    modules = set(map(_module, items))
+    there = {row for row in page.splitlines() if row.removeprefix("| ").split(" | ")[0] in modules}
+    return sorted(there.symmetric_difference(listed(items)))
 
 
 def _function(item: pytest.Item) -> str:

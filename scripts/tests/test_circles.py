@@ -1,0 +1,58 @@
+"""Which circle a test is in, and that the list of what the first one leaves out is current."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts.stack import SetupError, parts
+from scripts.tests import circles
+
+
+def test_a_row_that_is_missing_or_too_many_is_found(request: pytest.FixtureRequest) -> None:
+    items = request.session.items
+    page = "\n".join(circles.listed(items))
+    assert circles.changed_rows(items, page) == []
+    of_this = f"| {Path(__file__).relative_to(request.config.rootpath)} | a_test | other | git |"
+    assert circles.changed_rows(items, f"{page}\n{of_this}\n| elsewhere.py | all | other | git |") == [
+        of_this
+    ]
+
+
+def test_a_test_that_starts_a_process_without_a_mark_is_refused() -> None:
+    guard = circles._Guard()
+    guard.test = "a test"
+    with pytest.raises(RuntimeError, match="isn't marked boots"):
+        guard.see("subprocess.Popen", (sys.executable, ["python", "-V"], None, None))
+    assert guard.refused == ["['python', '-V']"]
+    guard.see("open", ("a file", "r", 0))
+    guard.test = None
+    guard.see("subprocess.Popen", (sys.executable, ["python", "-V"], None, None))
+    assert len(guard.refused) == 1
+
+
+def test_the_guard_watches_this_very_test() -> None:
+    circles._guard.refused.clear()
+    with pytest.raises(RuntimeError, match="isn't marked boots"):
+        subprocess.run([sys.executable, "-V"])
+    assert circles._guard.refused
+    circles._guard.refused.clear()
+
+
+def test_twelve_parts_are_all_of_it_once() -> None:
+    modules = [f"test_{number}" for number in range(100)]
+    found = [one for part in range(1, 13) for one in parts.chosen(modules, f"{part}/12")]
+    assert sorted(found) == sorted(modules)
+    assert parts.chosen(modules, "") == modules
+    for wrong in ("0/12", "13/12", "1", "a/b", "1/0", "-1/2"):
+        with pytest.raises(SetupError, match="is no part"):
+            parts.chosen(modules, wrong)
+
+
+def test_a_fixture_marks_the_tests_that_use_it(request: pytest.FixtureRequest) -> None:
+    @circles.boots("a server", in_first_circle=True)
+    def server() -> Path:
+        return Path()
+
+    assert [mark.name for mark in server.circle_marks] == ["boots", "first_circle"]  # type: ignore[attr-defined]
