@@ -43,6 +43,7 @@ class CannedShop:
 
     def __init__(self, address: str) -> None:
         self.address = address
+        self.port = int(address.rpartition(":")[2])
         self.sent: list[Sent] = []
         self.answer: Callable[[Sent], Answer | None] = lambda sent: problem(404, "not_found")
 

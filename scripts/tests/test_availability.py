@@ -16,6 +16,8 @@ from scripts.chaos.faults import Fault
 from scripts.chaos.soak import SOAK
 from scripts.stack import ports, process_identity
 from scripts.stack.instance import Instance
+from scripts.tests import canned_shop
+from scripts.tests.canned_shop import LOST, Answer
 from shop.tests.case_tables import in_one_test
 
 ORDER = Call("POST", "/orders", "token", {"items": []}, "key")
@@ -99,34 +101,12 @@ def test_faults_that_the_shop_makes_up_for_are_no_outage(sort: str, name: str, i
     assert Fault(sort, name, 1.0).is_outage is is_outage
 
 
-class Answering(http.server.BaseHTTPRequestHandler):
-    """Answers every other request, and closes the connection instead of the rest."""
-
-    protocol_version = "HTTP/1.1"
-    answered = 0
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        type(self).answered += 1
-        if self.answered % 2 == 0:
-            self.close_connection = True
-            return
-        self.send_response(201)
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-        self.wfile.write(b"{}")
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
 @pytest.fixture
 def port() -> Iterator[int]:
-    Answering.answered = 0
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server.server_port
-        server.shutdown()
+    """A server that answers every other request, and closes the connection instead of the rest."""
+    with canned_shop.running() as shop:
+        shop.answer = lambda sent: Answer(201, {}) if len(shop.sent) % 2 else LOST
+        yield shop.port
 
 
 def test_a_kept_connection_that_broke_may_have_broken_since_its_last_answer(port: int) -> None:
@@ -185,15 +165,3 @@ def test_the_children_of_a_killed_web_server_don_t_end_its_outage(
     assert leader == os.getpid()
     assert faults.seconds_until_ready(ready, without={"web": leader}) is None
     assert faults.seconds_until_ready(ready, without={"web": leader + 1}) is not None
-
-
-def test_an_outage_of_the_partner_lasts_until_it_answers(
-    ready: Instance, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(faults, "PATIENCE_SECONDS", 0.3)
-    killed = {"partner": os.getpid() + 1}
-    assert faults.seconds_until_ready(ready, without=killed) is None
-    with http.server.ThreadingHTTPServer(("127.0.0.1", ready.partner_port), Ready) as partner:
-        threading.Thread(target=partner.serve_forever, daemon=True).start()
-        assert faults.seconds_until_ready(ready, without=killed) is not None
-        partner.shutdown()

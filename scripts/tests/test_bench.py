@@ -1,25 +1,21 @@
-"""The benchmark's parts on figures that are known: goals, ratios, the table, the page, the report."""
+"""What the benchmark judges, on figures that are known: goals, ratios and answers; and its page."""
 
 import os
-import re
 import subprocess
 import sys
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from scripts.bench import __main__ as bench
-from scripts.bench import sizes, stage, watching
-from scripts.bench.load import Figures, Measured, Run, null_around, single, summed_up
+from scripts.bench import sizes, stage
+from scripts.bench.load import Figures, Measured, Run, summed_up
 from scripts.bench.report import documents, page
 from scripts.bench.report.page import Report
-from scripts.bench.rows import ROWS, Goal
-from scripts.bench.workloads import beside, connections
+from scripts.bench.rows import Goal
+from scripts.bench.workloads import beside, connections, waiting
 from scripts.bench.workloads.connections import Answer, Answers
-from scripts.stack import SetupError, places
-from scripts.stack import instance as instances
-from scripts.stack.instance import Instance
+from scripts.bench.workloads.waiting import Waited
+from scripts.stack import places
 
 CIRCUMSTANCES = {
     "commit": "abc1234",
@@ -32,14 +28,6 @@ CIRCUMSTANCES = {
         "versions": {"MariaDB": "10.11", "Django": "5.2"},
     },
     "seconds": 120,
-    "buyers": [
-        {"load": load, "vus": vus, "per_second": 1000, "p95_ms": 20}
-        for vus in (10, 100)
-        for load in ("null", "coupon", "orders")
-    ],
-    "tables": [
-        {"coupons": coupons, "per_second": 500, "p95_ms": 20, "of_null": 0.5} for coupons in (0, 1_000_000)
-    ],
 }
 
 
@@ -86,48 +74,6 @@ def test_the_shop_takes_the_settings_of_the_benchmark() -> None:
 # --- goals ---
 
 
-def test_every_goal_of_the_work_is_there():
-    goals = {(row, one.figure): one.least or one.below for row in ROWS for one in ROWS[row].goals}
-    assert goals == {
-        ("coupon", "per_second"): 5_000,
-        ("coupon", "p95_ms"): 50,
-        ("alone", "per_second"): 12_000,
-        ("limits", "coupon_microseconds"): 15,
-        ("limits", "order_microseconds"): 15,
-        ("connections", "p95_ms"): 3_000,
-        ("crowd", "p95_ms"): 200,
-        ("orders", "per_second"): 3_000,
-        ("orders", "p95_ms"): 100,
-        ("hot_orders", "per_second"): 3_000,
-        ("hot_orders", "p95_ms"): 100,
-        ("shared_orders", "of_issued"): 0.8,
-        ("hot_crowd", "p95_ms"): 700,
-        ("hot_crowd", "max_ms"): 3_000,
-        ("paid", "per_second"): 300,
-        ("paid", "p95_ms"): 500,
-        ("accepted_card", "oldest_waiting_seconds"): 5,
-        ("accepted", "oldest_waiting_seconds"): 5,
-        ("growth", "of_empty"): 0.9,
-        ("waiting", "waiting_kib"): 32,
-        ("waiting", "waiting_cores"): 0.1,
-        ("waiting", "of_null_alone"): 1.5,
-        ("sale_entries", "per_second"): 834,
-        ("sale_poll", "of_null_processor"): 1.1,
-        ("sale_poll", "statements"): 0.05,
-        ("sale_poll_wait", "p95_ms"): 2_000,
-        ("sale_poll_wait", "max_ms"): 2_000,
-        ("sale_estimate", "estimate_error"): 0.2,
-        ("sale_order", "of_plain_order"): 1.1,
-        ("board", "viewers_cores"): 0.01,
-        ("staff_pages", "max_ms"): 200,
-        ("null_key", "of_null_processor"): 1.1,
-        ("null_key", "statements"): 0.05,
-        ("audit", "seconds"): 60,
-        ("memory", "peak_mib"): 250,
-        ("memory", "connections_share"): 1,
-    }
-
-
 @pytest.mark.parametrize(
     ("one", "number", "is_met"),
     [
@@ -148,11 +94,6 @@ def test_a_ratio_below_its_goal_fails_the_command(capsys: pytest.CaptureFixture[
     assert bench.conclude(reported(grown(0.9))) == 0
 
 
-def test_a_ratio_to_null_is_shown_and_fails_nothing(capsys: pytest.CaptureFixture[str]):
-    assert bench.conclude(reported(*summed_up(a_round(100)))) == 0
-    assert "0.01 × null; 0.11 × pessimistic" in capsys.readouterr().out
-
-
 def test_an_absolute_goal_that_is_missed_is_shown_and_fails_nothing(capsys: pytest.CaptureFixture[str]):
     report = reported(*summed_up(a_round(600, pessimistic=90, null=1_000)))
     assert bench.conclude(report) == 0
@@ -167,19 +108,7 @@ def test_a_finding_fails_the_command_however_fast_it_was(capsys: pytest.CaptureF
     assert "FAILED audit: L1 is broken: [7]" in capsys.readouterr().err
 
 
-def test_a_quick_run_says_that_its_ratios_are_noisy_and_checks_them(capsys: pytest.CaptureFixture[str]):
-    assert bench.conclude(reported(grown(0.5), size=sizes.QUICK)) == 1
-    assert "its ratios are noisy" in capsys.readouterr().out
-    bench.conclude(reported(*summed_up(a_round(9_000))))
-    assert "noisy" not in capsys.readouterr().out
-
-
 # --- figures ---
-
-
-def test_a_run_is_compared_with_null_just_before_and_after_it():
-    runs = [run("null", 100), run("coupon", 50), run("orders", 10), run("null", 300), run("null", 900)]
-    assert null_around(runs, 1) == null_around(runs, 2) == 200
 
 
 def test_a_row_is_the_median_of_its_rounds_with_their_bounds_and_the_longest_of_all():
@@ -192,30 +121,9 @@ def test_a_row_is_the_median_of_its_rounds_with_their_bounds_and_the_longest_of_
     assert coupon.figures["of_pessimistic"] == pytest.approx(6_000 / 900)
 
 
-def test_orders_with_a_shared_code_are_compared_with_those_with_issued_coupons_of_their_round():
-    rounds = []
-    for issued, shared in ((1_000, 800), (2_000, 2_000)):
-        null = run("null", 10_000)
-        rounds += [null, run("coupon_orders", issued), run("shared_orders", shared), null]
-    [shared] = [one for one in summed_up(rounds) if one.row == "shared_orders"]
-    assert shared.spread["of_issued"] == (0.8, 1)
-
-
-def test_each_round_is_compared_with_its_own_pessimistic():
-    rounds = a_round(4_000, pessimistic=400) + a_round(4_000, pessimistic=1_000)
-    [coupon] = [one for one in summed_up(rounds) if one.row == "coupon"]
-    assert coupon.spread["of_pessimistic"] == (4, 10)
-
-
 def test_only_what_was_answered_as_asked_counts():
     [_, coupon, *_] = [*summed_up([run("null", 1_000), run("coupon", 500, errors=100), *a_round(1)])]
     assert coupon.spread["per_second"] == (1, 500)
-
-
-def coupons_that_took(**microseconds: float) -> list[Run]:
-    coupon = run("coupon", 270)
-    took = replace(coupon, figures=replace(coupon.figures, microseconds=microseconds))
-    return [run("null", 500), took, run("null", 500)]
 
 
 def test_growth_compares_shares_of_null():
@@ -227,52 +135,11 @@ def test_growth_compares_shares_of_null():
     assert not goal("growth", "of_empty", beside.compared(empty, slower))["is_met"]
 
 
-def test_growth_shows_what_a_coupon_takes_of_the_processors_of_the_shop():
-    empty = beside.step(0, coupons_that_took(web=300, mariadb=150, redis=0, worker=1, k6=1))
-    full = beside.step(5, coupons_that_took(web=300, mariadb=180, redis=20, worker=900, k6=900))
-    assert beside.compared(empty, full).says.endswith("500 µs of processor a coupon for 450")
-
-
 def test_a_load_that_nothing_answers_has_figures_and_misses_its_goals():
     measured = summed_up(a_round(0, pessimistic=0, null=0))
     assert not goal("coupon", "per_second", *measured)["is_met"]
     [coupon] = [one for one in measured if one.row == "coupon"]
     assert (coupon.figures["of_null"], coupon.figures["of_pessimistic"]) == (0, 0)
-
-
-def test_what_a_request_took_is_shown_by_process_as_the_median_of_the_rounds():
-    took = [{"web": 200.0, "k6": 90.0}, {"web": 900.0, "k6": 95.0}, {"web": 210.0, "k6": 80.0}]
-    runs = [
-        replace(run("null", 1), figures=replace(run("null", 1).figures, microseconds=one)) for one in took
-    ]
-    [null] = summed_up(runs)
-    assert null.says == "µs of processor a request: 210 in web, 90 in k6 (its start included)"
-    assert watching.of_each({"web": 1.0}, {"web": 1.5}, requests=1_000) == {"web": 500}
-    assert watching.of_each({"web": 1.0}, {"web": 1.5}, requests=0) == {}
-
-
-def test_processor_time_is_found_by_the_names_of_processes(tmp_path: Path):
-    """Redis overwrites the mark in its environment, so it is known by the id that was written down."""
-    (tmp_path / "run").mkdir()
-    code = (
-        "import sys, time; from pathlib import Path; from scripts.stack import process_identity\n"
-        "process_identity.write(Path(sys.argv[1]), 'redis')\n"
-        "while time.process_time() < 0.5: pass\n"
-        "print('done', flush=True); sys.stdin.read()"
-    )
-    busy = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path / "run")],
-        cwd=places.PROJECT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    try:
-        assert busy.stdout.readline() == b"done\n"
-        spent = watching.spent(Instance(home=tmp_path, port=1, database="mariadb"))
-    finally:
-        busy.communicate(timeout=20)
-    assert 0.4 < spent.pop("redis") < 5
-    assert set(spent.values()) == {0}
 
 
 # --- open connections ---
@@ -302,67 +169,26 @@ def test_what_must_not_become_of_open_connections(came: Answers, issued: int, sa
     assert (len(found), says in "".join(found)) == (1 if says else 0, True)
 
 
-def test_answers_on_open_connections_are_the_figures_of_a_load():
-    figures = connections.figures(answers(201, 409, 409, 503, 0), expected=(201, 409))
-    assert (figures.requests, figures.errors, figures.statuses) == (5, 2, {"503": 1, "0": 1})
-    assert (figures.per_second, figures.p95_ms) == (3, 500)
+def waited(*statuses: int, refused: int = 0) -> Waited:
+    came = answers(*statuses, refused=refused, has_retry_after=False)
+    return Waited(at_once=2, kib=50, cores={"web": 0.05}, null_p95_ms=5, came=came)
 
 
-def test_a_share_of_the_answers_came_within_a_time():
-    each = [Answer(status=201, has_retry_after=False, seconds=number / 100) for number in range(1, 101)]
-    came = Answers(refused=0, answers=each, seconds=1)
-    assert (came.percentile_ms(0.5), came.percentile_ms(0.95), came.percentile_ms(1)) == (510, 960, 1000)
-    assert answers().percentile_ms(0.95) == 0
-
-
-# --- the report ---
-
-
-def test_the_report_of_each_size_is_kept_beside_the_other(tmp_path: Path):
-    file = tmp_path / "bench.json"
-    full, quick = (reported(*summed_up(a_round(6_000)), size=size) for size in (sizes.FULL, sizes.QUICK))
-    page.keep(full, file=file)
-    page.keep(quick, file=file)
-    page.keep(full | {"commit": "def5678"}, file=file)
-    found = page.read(file)
-    assert {name: report["commit"] for name, report in found.items()} == {
-        "full": "def5678",
-        "quick": "abc1234",
-    }
-    assert found["full"]["circumstances"]["versions"]["MariaDB"] == "10.11"
-
-
-def test_a_file_that_is_no_report_is_named(tmp_path: Path):
-    (tmp_path / "bench.json").write_text('{"full": 7}')
-    with pytest.raises(SetupError, match=r"bench\.json can't be read"):
-        page.read(tmp_path / "bench.json")
-    assert page.read(tmp_path / "none.json") == {}
-
-
-def test_rows_are_shown_in_their_order_with_what_each_has():
-    measured = [
-        Measured(row="audit", figures={"seconds": 12, "command_mib": 80}, says="12 of 12 laws hold"),
-        *summed_up(a_round(6_000)),
-        single(run("crowd", 1_900, p95_ms=210)),
-    ]
-    lines = list(page.lines(reported(*measured)["rows"]))
-    assert [line[0] for line in lines if line[0]] == [
-        "null endpoint",
-        "coupon, group_commit",
-        "coupon, pessimistic",
-        "crowd",
-        "audit",
-    ]
-    assert ("", "p95 210 ms", "< 200", "not here") in lines
-    assert ("audit", "at most 80 MiB", "", "") in lines
-    assert ("", "12 of 12 laws hold", "", "") in lines
-
-
-def test_a_terminal_has_room_for_the_table():
-    measured = Measured(row="paid", figures=dict.fromkeys(("per_second", "p95_ms"), 1), says="word " * 60)
-    lines = page.printed(reported(measured, *summed_up(a_round(6_000) * 2))["rows"]).splitlines()
-    assert max(map(len, lines)) < 120
-    assert sum(line.count("word") for line in lines) == 60
+@pytest.mark.parametrize(
+    ("came", "placed", "paid", "says"),
+    [
+        (waited(201, 201, 202), 3, 3, ""),
+        (waited(201, 201, 202, refused=1), 3, 3, "1 connections were refused"),
+        (waited(201, 202, 0), 3, 3, "1 requests were left without an answer"),
+        (waited(201, 202, 503), 2, 2, "other than 201, 202: 1 x 503"),
+        (waited(201, 202, 202), 2, 2, "3 orders were answered, 2 are placed"),
+        (waited(201, 202, 202), 3, 2, "3 are placed, and 2 paid"),
+        (waited(201), 2, 2, "1 orders were answered, 2 are placed"),
+    ],
+)
+def test_what_must_not_become_of_buyers_who_wait(came: Waited, placed: int, paid: int, says: str):
+    found = list(waiting.findings(came, placed=placed, paid=paid))
+    assert (len(found), says in "".join(found)) == (1 if says else 0, True)
 
 
 def test_the_page_shows_the_last_full_run_and_what_each_row_calls():
@@ -370,58 +196,3 @@ def test_the_page_shows_the_last_full_run_and_what_each_row_calls():
     shown = [documents.inside(page.PAGE, marks) for marks in (page.CALLS, page.FIGURES)]
     assert shown == [page.calls(), page.summary(full)]
     assert documents.inside(page.WHOLE_PAGE, page.FIGURES) == page.figures(full)
-
-
-def test_the_page_is_written_between_its_marks(tmp_path: Path):
-    there = tmp_path / "page.md"
-    there.write_text(
-        "outdated\n".join(
-            [
-                "before\n" + page.CALLS[0],
-                page.CALLS[1] + "between\n" + page.FIGURES[0],
-                page.FIGURES[1] + "after\n",
-            ]
-        )
-    )
-    whole = tmp_path / "whole.md"
-    whole.write_text("outdated\n".join(["before\n" + page.FIGURES[0], page.FIGURES[1] + "after\n"]))
-    report = reported(*summed_up(a_round(6_000)), grown(0.8))
-    page.write(report, page=there, whole=whole)
-    text, all_figures = there.read_text(), whole.read_text()
-    assert "outdated" not in text + all_figures
-    for kept in ("before\n", "between\n", "after\n", "6,000/s; p95 20 ms | met |", " | missed: ≥ 0.90 |"):
-        assert kept in text
-    for kept in ("before\n", "after\n", "| p95 20 ms | < 50 | yes |"):
-        assert kept in all_figures
-    shown = [documents.inside(there, marks) for marks in (page.CALLS, page.FIGURES)]
-    assert shown == [page.calls(), page.summary(report)]
-    assert documents.inside(whole, page.FIGURES) == page.figures(report)
-
-
-def test_the_plots_are_drawn_the_same_each_time(tmp_path: Path):
-    report = reported(*summed_up(a_round(6_000)))
-    page.draw(report, folder=tmp_path / "one")
-    page.draw(report, folder=tmp_path / "two")
-    for name in ("buyers.svg", "table.svg"):
-        drawn = (tmp_path / "one" / name).read_text()
-        assert drawn == (tmp_path / "two" / name).read_text()
-        assert "</svg>" in drawn
-
-
-def test_rows_that_go_together_are_measured_if_one_of_them_is_asked_for(tmp_path: Path):
-    instance = instances.choose(home=tmp_path, port="21000", database="mariadb")
-    one = bench.Bench(instance, sizes.QUICK, ["board"])
-    for rows in (["board", "staff_pages"], ["growth"]):
-        one.part("…", rows, lambda rows=rows: [Measured(row=rows[0], figures={})])
-    assert [measured.row for measured in one.measured] == ["board"]
-
-
-@pytest.mark.parametrize("arguments", [["--rounds", "0"], ["--rounds", "five"], ["--rows", "coupons"]])
-def test_arguments_that_make_no_sense_are_refused(
-    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
-    monkeypatch.setattr(sys, "argv", ["bench", *arguments])
-    with pytest.raises(SystemExit) as exit:
-        bench.main()
-    assert exit.value.code == 2
-    assert re.search("ROUNDS is a number|ROWS=coupons is not measured", capsys.readouterr().err)

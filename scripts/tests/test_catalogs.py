@@ -1,7 +1,5 @@
-"""Catalogs: what is extracted and found missing, and the union of two branches."""
+"""Catalogs: what is extracted, and found missing."""
 
-import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -77,60 +75,6 @@ def test_other_values_than_those_of_the_original_are_found(project: Path, other:
     catalogs.update("coupons")
     assert len(findings()) == 1
     assert "has the values" in findings()[0]
-
-
-def test_a_fuzzy_translation_is_found(project: Path) -> None:
-    catalogs.update("coupons")
-    fill(Hello="%(name)s 안녕", campaign="{campaign} 매진")
-    path = catalogs.po_path("coupons", "ko")
-    path.write_text(path.read_text().replace("#, python-format", "#, fuzzy, python-format"))
-    assert any("is fuzzy" in finding for finding in findings())
-
-
-def git(folder: Path, *words: str, check: bool = True) -> None:
-    name = ["-c", "user.name=a", "-c", "user.email=a@example.com"]
-    subprocess.run(["git", *name, *words], cwd=folder, check=check, capture_output=True)
-
-
-def add(project: Path, text: str, korean: str, *, from_branch: str, to: str) -> None:
-    """A branch with one more text, and its translation."""
-    git(project, "checkout", "-q", "-b", to, from_branch)
-    (project / "coupons" / f"{to}.py").write_text(f'from shop.lazy_texts import mark as _\n_("{text}")\n')
-    catalogs.update("coupons")
-    fill(**{text.split()[0]: korean})
-    catalogs.update("coupons")
-    git(project, "add", ".")
-    git(project, "commit", "-q", "-m", to)
-
-
-def texts(paths: Sequence[Path]) -> dict[str, str]:
-    return {
-        str(message.id): str(message.string)
-        for path in paths
-        for message in catalogs.texts(catalogs.read(path, "ko"))
-    }
-
-
-@pytest.mark.boots("git")
-def test_two_branches_are_united(project: Path) -> None:
-    git(project, "init", "-q", "-b", "main")
-    (project / ".gitattributes").write_text("*.mo binary\n")
-    catalogs.update("coupons")
-    fill(Hello="%(name)s 안녕", campaign="{campaign} 매진")
-    catalogs.update("coupons")
-    git(project, "add", ".")
-    git(project, "commit", "-q", "-m", "main")
-    add(project, "Iota", "이오타", from_branch="main", to="ours")
-    add(project, "Indigo", "남색", from_branch="main", to="theirs")
-    git(project, "merge", "ours", check=False)
-
-    catalogs.unite_conflicts()
-
-    united = texts([catalogs.po_path("coupons", "ko")])
-    assert (united["Iota"], united["Indigo"]) == ("이오타", "남색")
-    assert united["Hello %(name)s"] == "%(name)s 안녕"
-    assert findings() == []
-    git(project, "commit", "-q", "--no-edit")
 
 
 def test_the_compiled_catalogs_are_those_that_django_reads() -> None:

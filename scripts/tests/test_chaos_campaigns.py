@@ -1,4 +1,4 @@
-"""The plans of `make chaos CAMPAIGN=…`, drawn by the seed, and what a restore to a moment may lose."""
+"""The plans of `make chaos CAMPAIGN=…`, and what a restore to a moment may lose."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from scripts.chaos.campaigns import beside, small_disk, without_redis
 from scripts.chaos.campaigns.__main__ import check_faults_were_met
 from scripts.chaos.campaigns.month import campaign as month
 from scripts.chaos.campaigns.network import links
-from scripts.chaos.campaigns.plans import CAMPAIGNS, DATABASE, STORES
+from scripts.chaos.campaigns.plans import CAMPAIGNS, DATABASE
 from scripts.chaos.campaigns.restore import loss
 from scripts.chaos.campaigns.rolling import rolls
 from scripts.chaos.faults import Fault
@@ -22,13 +22,6 @@ from scripts.cluster.drill import effects
 from scripts.stack.instance import Instance
 from shop.tests.case_tables import in_one_test
 from shop.tests.racing import wait_until
-
-
-@in_one_test("name", CAMPAIGNS)
-def test_a_seed_plans_the_same_faults_again(name: str) -> None:
-    campaign = CAMPAIGNS[name]
-    assert campaign.faults("1", is_quick=False) == campaign.faults("1", is_quick=False)
-    assert campaign.faults("1", is_quick=False) != campaign.faults("2", is_quick=False)
 
 
 @in_one_test("name", CAMPAIGNS)
@@ -46,13 +39,6 @@ def test_what_a_campaign_breaks_can_be_broken(name: str) -> None:
         assert fault.sort in {"kill", "flush", rolls.REPLACE, month.NEXT_DAY, *faults.LASTING}
         if fault.sort in links.SORTS:
             assert fault.name in campaign.links
-
-
-def test_a_quick_run_of_the_stores_makes_each_of_its_faults() -> None:
-    quick, whole = (
-        {(one.sort, one.name) for one in STORES.faults("1", is_quick=is_quick)} for is_quick in (True, False)
-    )
-    assert quick == whole
 
 
 def test_faults_that_no_request_has_met_are_a_finding() -> None:
@@ -150,9 +136,3 @@ def test_keys_of_lost_orders_alone_are_repeated():
     rows = NOTHING | {"order": {"early", "kept", "after"}}
     forgotten = loss.forgotten_orders(known, rows, moment=MOMENT, lost_at=LOST_AT)
     assert [made.answer.body["id"] for made in forgotten] == ["lost"]
-
-
-def test_a_second_load_begins_without_calls_and_leaves_those_of_the_first():
-    known = setup(order("early", 99.9))
-    assert [account.calls for account in loss.without_calls(known).buyers] == [[]]
-    assert len(known.buyers[0].calls) == 1

@@ -1,20 +1,16 @@
-"""Customers of `make chaos` whose payments need them, or whose orders are kept: their calls, and findings."""
+"""Orders of `make chaos` that are kept for another payment, and their charges: what is a finding."""
 
 import time
 from typing import Any
 
 import pytest
 
-from scripts.chaos import clients, comparison, outside
+from scripts.chaos import comparison, outside
 from scripts.chaos.calls import Answer, Call, Observations
 from scripts.chaos.clients import Buyer
 from scripts.chaos.memory import Account, Product, RecordedCall, Setup
-from scripts.stack import readiness
 from shop.tests.case_tables import in_one_test
 
-PAGE = "http://127.0.0.1:8001/3ds/ch_1"
-ACTION = {"type": "redirect", "url": PAGE, "expires_at": "2026-01-01T00:00:00Z"}
-WAITING = {"id": "o1", "status": "paying", "payment": {"id": "p1", "next_action": ACTION}}
 DECLINED = {"code": "payment_declined", "order": "o1", "failure": {"code": "card_declined", "detail": ""}}
 GIVEN_UP = DECLINED | {"failure": {"code": "action_expired", "detail": ""}}
 KEPT = {"items": [], "payment": {"token": "tok_declined"}, "keep_on_decline": True}
@@ -34,16 +30,6 @@ FIRST_DECLINED = placed(Answer(402, DECLINED))
 SUCCEEDED = Answer(201, {"id": "p2", "order": "o1", "status": "succeeded"})
 
 
-class Answers:
-    """Gives one answer after the other, in place of a connection."""
-
-    def __init__(self, *answers: Answer) -> None:
-        self.answers = list(answers)
-
-    def call_until_final(self, call: Call, *, until: float) -> Answer:
-        return self.answers.pop(0)
-
-
 @pytest.fixture
 def account() -> Account:
     return Account(1, "token")
@@ -53,73 +39,6 @@ def account() -> Account:
 def buyer(account: Account) -> Buyer:
     setup = Setup(Account(0, "staff"), [account], [1], [], Product(5, 10), has_customer_actions=True)
     return Buyer([account], setup, port=1, seed="1", ends_at=time.monotonic(), seen=Observations())
-
-
-def start(buyer: Buyer, account: Account, body: dict[str, Any], *answers: Answer) -> None:
-    buyer.connection = Answers(*answers)  # type: ignore[assignment]
-    buyer.start(account, "order", "/orders", body)
-
-
-def pages(monkeypatch: pytest.MonkeyPatch, decision: str, status: int = 303) -> list[tuple[Any, ...]]:
-    """The requests to the gateway's page, once the owner decides so; without a status it gives no answer."""
-    asked: list[tuple[Any, ...]] = []
-
-    def ask(port: int, method: str, path: str, body: str) -> tuple[int, str]:
-        asked.append((port, method, path, body))
-        if not status:
-            raise ConnectionResetError
-        return status, ""
-
-    monkeypatch.setattr(clients, "DECISIONS", {decision: 1})
-    monkeypatch.setattr(readiness, "ask", ask)
-    return asked
-
-
-@pytest.mark.parametrize("decision", [clients.APPROVE, clients.REFUSE])
-def test_the_owner_of_a_card_decides_at_the_page(
-    decision: str, buyer: Buyer, account: Account, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = pages(monkeypatch, decision)
-    start(buyer, account, {"payment": {"token": "tok_3ds"}}, Answer(202, WAITING), Answer(200, WAITING))
-    buyer.follow(account)
-    assert asked == [(8001, "POST", "/3ds/ch_1", f"decision={decision}")]
-    assert (buyer.started, buyer.unpaid, buyer.seen.findings) == ([], [], [])
-
-
-def test_a_page_that_takes_no_decision_is_a_finding(
-    buyer: Buyer, account: Account, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pages(monkeypatch, clients.APPROVE, status=404)
-    start(buyer, account, {"payment": {"token": "tok_3ds"}}, Answer(202, WAITING), Answer(200, WAITING))
-    buyer.follow(account)
-    assert "/3ds/ch_1 answered 404 to approve" in buyer.seen.findings[0]
-
-
-def test_an_order_that_is_kept_is_paid_with_another_card(buyer: Buyer, account: Account) -> None:
-    start(buyer, account, KEPT, Answer(402, DECLINED))
-    assert buyer.unpaid == [(account, "o1")]
-    buyer.connection = Answers(SUCCEEDED)  # type: ignore[assignment]
-    buyer.pay(account)
-    assert [made.sort for made in account.calls] == ["order", "payment"]
-    assert account.calls[1].call.body["order"] == "o1"
-
-
-def test_an_order_that_was_kept_after_its_answer_is_paid_with_another_card(
-    buyer: Buyer, account: Account
-) -> None:
-    under_way = {"id": "o1", "status": "paying", "payment": None}
-    kept = {"id": "o1", "status": "awaiting_payment", "payment": {"id": "p1", "next_action": None}}
-    start(buyer, account, KEPT, Answer(202, under_way), Answer(200, under_way), Answer(200, kept))
-    buyer.follow(account)
-    assert (buyer.started, buyer.unpaid) == ([(account, "/orders/o1")], [])
-    buyer.follow(account)
-    assert (buyer.started, buyer.unpaid) == ([], [(account, "o1")])
-
-
-def test_no_other_order_is_taken_for_a_kept_one(buyer: Buyer, account: Account) -> None:
-    for answer in (Answer(402, GIVEN_UP), Answer(201, {"id": "o1"})):
-        start(buyer, account, KEPT, answer)
-    assert buyer.unpaid == []
 
 
 @in_one_test(

@@ -1,4 +1,4 @@
-"""The drill's own parts: its plan, what it counts as lost, doubled and allowed, and its table."""
+"""What the drill counts as lost, doubled and allowed."""
 
 import os
 import shutil
@@ -8,13 +8,12 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from django.apps import apps
 
 from scripts.chaos.calls import Answer, Call
 from scripts.chaos.memory import Account, Product, RecordedCall, Setup
-from scripts.cluster.drill import effects, judging, load, maneuvers, plan
+from scripts.cluster.drill import effects, judging, load, plan
 from scripts.cluster.drill.judging import Outcome, Statuses
-from scripts.stack import SetupError, places
+from scripts.stack import places
 from scripts.stack.mariadb import SEARCH_PATH
 from shop.tests.case_tables import in_one_test
 
@@ -33,19 +32,6 @@ def outcome(name: str = "kill mysql-primary", **changed: Any) -> Outcome:
         "acknowledged": 290,
     }
     return Outcome(**values | changed)
-
-
-def test_only_names_faults_actions_and_components():
-    assert plan.chosen("kill web, switchover") == ["kill web", "switchover"]
-    assert plan.chosen("beat") == ["kill beat", "freeze beat", "partition beat"]
-    assert len(plan.chosen("partition")) == len(plan.COMPONENTS)
-    with pytest.raises(SetupError, match="ONLY=webb names no fault"):
-        plan.chosen("webb")
-
-
-def test_every_maneuver_of_the_plan_can_be_made():
-    # The shop's upgrade needs a folder of its own.
-    assert set(plan.MANEUVERS) == {*maneuvers.MANEUVERS, "shop-upgraded"}
 
 
 @in_one_test(
@@ -152,15 +138,6 @@ def test_effects_that_are_on_every_member_are_neither_lost_nor_doubled(setup: Se
     assert (compared.lost, compared.doubled) == ([], [])
 
 
-def test_an_id_is_the_same_with_the_hyphens_that_mariadb_shows_and_without():
-    order = "01a205ea-8973-7608-aaac-b7b4998b3d39"
-    assert effects.identities("order", ((order,),)) == effects.identities(
-        "order", ((order.replace("-", ""),),)
-    )
-    # A coupon's code has hyphens of its own.
-    assert effects.identities("coupon", (("AB-CD",),)) == {"AB-CD"}
-
-
 def test_an_acknowledged_effect_that_one_member_lacks_is_lost(setup: Setup):
     stored = {"mysql-1": rows(), "mysql-2": rows(order={"1122"})}
     compared = effects.compare(effects.acknowledged(setup), stored, before=BEFORE)
@@ -180,10 +157,6 @@ def test_a_table_with_another_content_on_one_member_is_named():
     assert effects.unequal(other) == ["firstcome.payments_entry is not the same on mysql-3 and mysql-1"]
     missing: dict[str, int | None] = {"firstcome.payments_entry": None}
     assert effects.unequal({"mysql-1": missing, "mysql-2": missing})
-
-
-def test_the_tables_that_members_are_compared_by_are_the_shops():
-    assert set(effects.TRUTH) <= {model._meta.db_table for model in apps.get_models()}
 
 
 def test_an_own_list_must_show_what_was_acknowledged_last(setup: Setup):

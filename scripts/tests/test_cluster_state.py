@@ -1,80 +1,16 @@
-"""What the servers of a cluster answer, and what its keepers do: found the group, wait, restart a node."""
+"""What the keepers of a cluster do: found the group, wait, restart a node; and what its settings open."""
 
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from scripts.cluster import findings
-from scripts.cluster.findings import Finding
+from scripts.cluster import templates
 from scripts.cluster.group_replication.gtids import GtidSet
 from scripts.cluster.group_replication.membership import View, next_step
 from scripts.cluster.layout import Cluster
 from scripts.cluster.rabbitmq_keeper import APART_SECONDS, RESTART_SECONDS, Keeper, Views, apart
+from scripts.cluster.servers import mysql
 from shop.tests.case_tables import in_one_test
-
-NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-STATISTICS = """\
-# pxname,svname,qcur,scur,stot,status,
-shop,FRONTEND,,3,90,OPEN,
-ready,web-1,0,2,40,UP,
-ready,web-2,0,0,7,DOWN,
-ready,web-3,0,1,43,UP 1/2,
-ready,BACKEND,0,3,90,UP,
-alive,web-1,0,0,0,UP,
-"""
-NODES = [
-    {"name": "rabbitmq-1@localhost", "running": True},
-    {"name": "rabbitmq-2@localhost", "running": False},
-    {"name": "rabbitmq-3@localhost", "running": True, "mem_alarm": True},
-]
-MEMBERS = ["rabbitmq-1@localhost", "rabbitmq-2@localhost", "rabbitmq-3@localhost"]
-
-
-def test_each_web_node_is_what_haproxy_says_of_it():
-    assert findings.haproxy_servers(STATISTICS, "ready") == [
-        Finding("web-1", "up, 2 requests now, 40 in all"),
-        Finding("web-2", "down, 0 requests now, 7 in all", is_well=False),
-        Finding("web-3", "up 1/2, 1 requests now, 43 in all"),
-    ]
-
-
-def test_a_node_of_the_broker_is_missing_or_has_an_alarm():
-    assert findings.rabbitmq_nodes(NODES) == [
-        Finding("rabbitmq-1", "running"),
-        Finding("rabbitmq-2", "not running", is_well=False),
-        Finding("rabbitmq-3", "running, mem_alarm", is_well=False),
-    ]
-
-
-def test_the_queue_has_its_leader_and_says_which_copies_are_away():
-    queue = {
-        "name": "celery",
-        "type": "quorum",
-        "leader": MEMBERS[2],
-        "members": MEMBERS,
-        "messages": 4,
-        "consumers": 2,
-    }
-    (whole,) = findings.rabbitmq_queues([queue | {"online": MEMBERS}])
-    assert whole == Finding("queue", "quorum, leader rabbitmq-3, 3 of 3 copies, 4 messages, 2 consumers")
-    (part,) = findings.rabbitmq_queues([queue | {"online": MEMBERS[1:]}])
-    assert not part.is_well
-    assert part.text.endswith("away: rabbitmq-1")
-
-
-def test_a_classic_queue_is_not_well_because_it_dies_with_its_node():
-    (found,) = findings.rabbitmq_queues([{"name": "celery", "type": "classic", "messages": 0}])
-    assert not found.is_well
-
-
-def test_the_beat_that_acts_is_named_by_its_folder():
-    holder = "host:/somewhere/cluster/data/beat-2/schedule"
-    acting = findings.acting_beat(holder, NOW + timedelta(seconds=4), NOW)
-    assert acting == Finding("acting", "beat-2, its lease runs 4.0 s more")
-    lapsed = findings.acting_beat(holder, NOW - timedelta(seconds=3), NOW)
-    assert lapsed == Finding("acting", "none: the lease of beat-2 lapsed 3.0 s ago", is_well=False)
-
 
 A, B = "aaaaaaaa-0000-4000-8000-000000000001", "bbbbbbbb-0000-4000-8000-000000000002"
 
@@ -108,12 +44,6 @@ def test_a_set_of_transactions_knows_what_another_lacks(text: str, other: str, l
     found, known = GtidSet.parse(text), GtidSet.parse(other)
     assert found - known == lacking
     assert (found <= known) is (lacking == 0)
-
-
-@in_one_test("text", ["nonsense", f"{A}:", f"{A}:1-", f"{A}:1-2:!"])
-def test_what_is_no_set_of_transactions_is_refused(text: str):
-    with pytest.raises(ValueError, match="no set of transactions"):
-        GtidSet.parse(text)
 
 
 def test_new_members_are_equal_and_the_first_founds_the_group():
@@ -205,17 +135,6 @@ def test_the_node_outside_of_the_largest_set_is_apart(views: Views, expected: in
     assert apart(views) == expected
 
 
-def test_a_node_sees_what_runs_and_is_not_partitioned_from_it():
-    nodes = [
-        {"name": "rabbitmq-1@localhost", "running": True, "partitions": ["rabbitmq-2@localhost"]},
-        {"name": "rabbitmq-2@localhost", "running": True, "partitions": []},
-        {"name": "rabbitmq-3@localhost", "running": False, "partitions": None},
-    ]
-    assert findings.seen_by(1, nodes) == {1}
-    assert findings.seen_by(2, nodes) == {1, 2}
-    assert findings.seen_by(3, nodes) == {1, 2}
-
-
 def test_a_node_is_restarted_once_it_has_been_apart_for_a_while(keeper: Counted):
     for now in (0.0, APART_SECONDS - 0.1):
         keeper.look(TWO_APART, now)
@@ -233,7 +152,14 @@ def test_a_node_that_finds_the_others_by_itself_is_left_alone(keeper: Counted):
     assert keeper.restarted == []
 
 
-def test_a_node_that_is_still_apart_is_restarted_again(keeper: Counted):
-    for now in (0.0, APART_SECONDS, APART_SECONDS + RESTART_SECONDS, 2 * APART_SECONDS + RESTART_SECONDS):
-        keeper.look(TWO_APART, now)
-    assert keeper.restarted == [2, 2]
+def test_the_shops_account_has_no_right_that_works_on_a_member_that_is_read_only(tmp_path: Path):
+    script = mysql.one_statement_a_line(
+        templates.render("member.sql", Cluster(home=tmp_path, first_port=21000))
+    )
+    granted = [line for line in script.splitlines() if "TO 'firstcome'" in line]
+    assert granted
+    assert not any("*.*" in line.replace("performance_schema.*", "") for line in granted)
+
+
+def test_no_server_of_a_cluster_listens_beyond_loopback():
+    assert [path.name for path in templates.FOLDER.iterdir() if "0.0.0.0" in path.read_text()] == []

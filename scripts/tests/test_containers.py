@@ -24,7 +24,6 @@ SERVICES = COMPOSE["services"]
 SIMULATORS = yaml.safe_load((DOCKER / "simulators.yml").read_text())
 DOCKERFILE = (places.PROJECT / "Dockerfile").read_text()
 MONITORING_DOCKERFILE = (places.PROJECT / "ops" / "monitoring" / "Dockerfile").read_text()
-PROMETHEUS = yaml.safe_load((places.PROJECT / "ops" / "prometheus" / "prometheus.yml").read_text())
 BACKUP_DOCKERFILE = (places.PROJECT / "ops" / "backup" / "Dockerfile").read_text()
 OURS = ("migrate", "backup", "web", "worker", "beat", "issuer")
 MONITORING = ("alertmanager", "redis_exporter", "mysql_exporter")
@@ -186,29 +185,6 @@ def test_backups_are_made_by_the_programs_of_the_server_that_runs_on_the_shops_o
     assert backup["profiles"] == ["backup"], "`docker compose up` must not start it"
     [folder] = [volume.partition(":")[2] for volume in backup["volumes"]]
     assert f"install -d -o firstcome -g firstcome -m 700 {folder} " in BACKUP_DOCKERFILE
-
-
-def test_every_target_of_prometheus_is_a_service():
-    names, jobs = set(), set()
-    for job in PROMETHEUS["scrape_configs"]:
-        jobs.add(job["job_name"])
-        looked_up = [name for found in job.get("dns_sd_configs", []) for name in found["names"]]
-        listed = [target for found in job.get("static_configs", []) for target in found["targets"]]
-        names |= {*looked_up, *(target.partition(":")[0] for target in listed)}
-    assert jobs == {
-        "web",
-        "worker",
-        "issuer",
-        "beat",
-        "redis",
-        "mysql",
-        "rabbitmq",
-        "prometheus",
-        "alertmanager",
-    }
-    assert names - {"localhost"} <= SERVICES.keys()
-    own = [job for job in PROMETHEUS["scrape_configs"] if "authorization" in job]
-    assert {job["job_name"] for job in own} == {"web", "worker", "issuer", "beat"}
 
 
 def test_the_image_holds_every_app_and_runs_without_root():

@@ -1,20 +1,17 @@
 """What `make test-containers` rests on and needs no engine: its files, and that it leaves nothing out."""
 
-import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from scripts.containers import __main__ as command
 from scripts.containers import images, project
 from scripts.containers.checks import restore, update
-from scripts.containers.report import CheckFailed, Report, require
-from scripts.stack import debian, places
+from scripts.containers.report import CheckFailed
+from scripts.stack import places
 from scripts.stack.instance import Instance
 from shop.management.commands import restore as restore_command
 
@@ -98,18 +95,6 @@ def test_the_update_is_the_documented_one_with_changed_source_and_a_migration(tm
     compile(migration, "0003_an_update.py", "exec")
 
 
-def test_the_guides_commands_back_up_and_restore_into_a_new_volume():
-    backing_up, restoring = restore.documented_commands(GUIDE.read_text())
-    assert any(line.endswith("manage.py backup /backups/monday") for line in backing_up)
-    assert any(line.endswith("manage.py restore /backups/monday") for line in restoring)
-    lost = restoring.index(f"docker volume rm --force {restore.VOLUME}")
-    stopped = restoring.index(f"docker compose stop {' '.join(project.SHOP)}")
-    assert stopped < lost < restoring.index("docker compose up --detach")
-    # The grant lies in the volume that is lost.
-    [granted] = [line for line in backing_up if "GRANT RELOAD" in line]
-    assert lost < restoring.index("docker compose up --detach --wait mysql") < restoring.index(granted)
-
-
 def test_the_steps_after_a_restore_are_the_same_wherever_they_stand():
     text = GUIDE.read_text()
     listed = re.findall(r"^\d\. `([^`]+)`", text.partition("## SQLite")[0], flags=re.MULTILINE)
@@ -124,36 +109,6 @@ def test_the_steps_after_a_restore_are_the_same_wherever_they_stand():
     assert listed == in_containers == printed[1].split(", ")
     with pytest.raises(CheckFailed, match="no section"):
         restore.documented_commands("# Restore\n")
-
-
-def test_a_check_that_fails_is_named_and_the_others_are_not(capsys: pytest.CaptureFixture[str]):
-    report = Report()
-    assert report.check("one", lambda: "as promised")
-    assert not report.check("two", lambda: require(False, "it is otherwise\nby two"))
-    assert [one.name for one in report.failures()] == ["two"]
-    assert command._summary(report, 61) == 1
-    printed = capsys.readouterr().out
-    assert re.search(r"^ok +0\.0 s  one: as promised$", printed, flags=re.MULTILINE)
-    assert re.search(r"^FAIL +0\.0 s  two: it is otherwise\n +by two$", printed, flags=re.MULTILINE)
-    assert "1 of 2 checks failed, 2 checks in 1 min 1 s; " in printed.splitlines()[-1]
-
-
-@pytest.mark.boots("shell programs")
-def test_without_network_it_says_what_it_needs_in_a_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
-    program = tmp_path / "bin" / "debootstrap"
-    program.parent.mkdir()
-    program.write_text("#!/bin/sh\necho E: no mirror\nexit 1\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
-    monkeypatch.setattr("os.getuid", lambda: 0)
-    monkeypatch.setattr(debian.places, "PROJECT", tmp_path)
-    monkeypatch.setattr(debian, "MEGABYTES_NEEDED", 1)
-    monkeypatch.setattr(sys, "argv", ["containers"])
-    assert command.main() == command.CANNOT
-    [last] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("test-containers")]
-    assert "it needs Debian's packages from the network" in last
 
 
 @pytest.mark.boots("shell programs")

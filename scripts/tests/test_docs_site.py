@@ -72,22 +72,6 @@ def test_every_page_is_in_the_navigation_once() -> None:
     assert sorted(named) == sorted(map(str, staged))
 
 
-def test_what_a_page_shows_is_compared_with_gaps() -> None:
-    assert documented.is_shown_by("a … c\n", " a b c ")
-    assert documented.is_shown_by("…\nlast.\n", "first\nsecond\nlast.\n")
-    assert not documented.is_shown_by("a … c\n", "a b d")
-    assert not documented.is_shown_by("a.c", "abc")
-
-
-def test_an_edit_of_a_guide_has_to_find_what_it_replaces_once(tmp_path: Path) -> None:
-    (tmp_path / "a.py").write_text("one\ntwo\nthree\n")
-    edit = documented.Block("diff", "a.py", " one\n-two\n+2\n@@\n three\n+four\n", 1)
-    documented.write_or_edit(tmp_path, edit)
-    assert (tmp_path / "a.py").read_text() == "one\n2\nthree\nfour\n"
-    with pytest.raises(AssertionError, match="0 times"):
-        documented.write_or_edit(tmp_path, edit)
-
-
 def rows_of_codes() -> dict[str, set[str]]:
     """The codes of the page, with the statuses of those that calls return."""
     rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \|", CODES, flags=re.MULTILINE)

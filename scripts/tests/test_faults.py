@@ -1,4 +1,4 @@
-"""The faults of `make chaos` and `make soak`: drawn by the seed, and made to a gateway and a worker."""
+"""The faults of `make chaos` and `make soak`, made to a gateway, a worker and a broker."""
 
 import json
 import random
@@ -30,17 +30,6 @@ PAUSES = (2.0, 8.0)
 def drawn(series: FaultSeries, *, seed: str, count: int = 200) -> list[Fault]:
     chance = random.Random(seed)
     return [series.choose(chance) for _ in range(count)]
-
-
-def named(database: str, *, has_long_faults: bool) -> dict[str, FaultSeries]:
-    found = faults.all_series(database, pauses=PAUSES, has_long_faults=has_long_faults)
-    return {series.name: series for series in found}
-
-
-def test_a_seed_draws_the_same_faults_again() -> None:
-    for series in named("mariadb", has_long_faults=True).values():
-        assert drawn(series, seed="1") == drawn(series, seed="1")
-        assert drawn(series, seed="1") != drawn(series, seed="2")
 
 
 def instance_of(gateway: Simulator, home: Path) -> Instance:

@@ -93,15 +93,22 @@ def test_a_seed_gives_the_same_raw_requests():
     }
 
 
-def test_a_500_is_a_finding(serve, monkeypatch: pytest.MonkeyPatch):
-    port = serve(answering(b"HTTP/1.1 500 Internal Server Error\r\nconnection: close\r\n\r\n"))
-    assert list(send_to(port, monkeypatch).found) == ["bodies answered 500"]
-
-
-def test_a_second_answer_of_a_pipeline_is_looked_at_too(serve, monkeypatch: pytest.MonkeyPatch):
-    first = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
-    port = serve(answering(first + b"HTTP/1.1 502 Bad Gateway\r\n\r\n"))
-    assert list(send_to(port, monkeypatch).found) == ["bodies answered 502"]
+@in_one_test(
+    ("answer", "finding"),
+    [
+        (b"HTTP/1.1 500 Internal Server Error\r\nconnection: close\r\n\r\n", "bodies answered 500"),
+        # The second answer of a pipeline.
+        (
+            b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}HTTP/1.1 502 Bad Gateway\r\n\r\n",
+            "bodies answered 502",
+        ),
+        (b"", "bodies: closed without an answer"),
+    ],
+)
+def test_a_5xx_and_an_end_without_an_answer_are_findings(
+    answer: bytes, finding: str, serve, monkeypatch: pytest.MonkeyPatch
+):
+    assert list(send_to(serve(answering(answer)), monkeypatch).found) == [finding]
 
 
 def test_a_connection_that_is_never_answered_is_a_finding(serve, monkeypatch: pytest.MonkeyPatch):
@@ -109,13 +116,6 @@ def test_a_connection_that_is_never_answered_is_a_finding(serve, monkeypatch: py
     port = serve(kept.append)
     [found] = send_to(port, monkeypatch).found
     assert found.startswith("bodies: neither an answer nor an end")
-
-
-def test_a_whole_request_on_which_the_connection_is_closed_is_a_finding(
-    serve, monkeypatch: pytest.MonkeyPatch
-):
-    port = serve(answering(b""))
-    assert list(send_to(port, monkeypatch).found) == ["bodies: closed without an answer"]
 
 
 def test_a_port_on_which_nothing_listens_is_a_finding(monkeypatch: pytest.MonkeyPatch):
@@ -150,9 +150,3 @@ def test_a_process_that_died_is_a_finding(tmp_path: Path):
         process.kill()
     run.record_deaths(tmp_path, running, findings)
     assert list(findings.found) == ["processes died"]
-
-
-def test_errors_in_the_log_are_shown_and_warnings_are_not(tmp_path: Path):
-    log = tmp_path / "web.log"
-    log.write_bytes(b'{"level": "error", "event": "a"}\n{"level": "warning"}\n\xff\n')
-    assert run.logged_errors(log) == ['{"level": "error", "event": "a"}']

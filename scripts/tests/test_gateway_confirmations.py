@@ -51,19 +51,6 @@ def test_the_charge_is_pending_with_the_page_of_its_owner(gateway: Simulator, ke
     assert charge(gateway, key) == (202, made)
 
 
-def test_the_page_has_two_buttons_no_script_and_a_strict_policy(gateway: Simulator, key: str) -> None:
-    page = get(charge(gateway, key)[1]["next_action"]["url"])
-    text = page.data.decode()
-    assert page.status == 200
-    assert page.headers["content-type"] == "text/html; charset=utf-8"
-    policy = page.headers["content-security-policy"]
-    assert policy.startswith("default-src 'none'; style-src 'sha256-")
-    assert "form-action 'self'" in policy and "frame-ancestors 'none'" in policy
-    assert text.count("<button") == 2 and "<script" not in text
-    assert "1,500 KRW" in text and "order-1" in text
-    assert 'name="viewport"' in text
-
-
 @pytest.mark.parametrize("decision", ENDS)
 def test_a_button_ends_the_charge_once_and_leads_to_its_result(
     decision: str, gateway: Simulator, key: str

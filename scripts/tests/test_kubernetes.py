@@ -6,7 +6,6 @@ No cluster is started here: docs/kubernetes.md says what was not checked.
 import copy
 import re
 import shlex
-import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,9 @@ import jsonschema
 import pytest
 import yaml
 from django.conf import settings
-from django.core.management import get_commands
 from django.urls import Resolver404, resolve
 
-from scripts.monitoring import rules
 from scripts.stack import environment, places
-from scripts.stack.programs import prometheus
 from scripts.tests import manifests
 from shop.db.mysql.patience import LONG_READ_TIMEOUT_SECONDS
 from shop.observability import catalogue
@@ -59,16 +55,6 @@ def test_the_processes_are_those_of_the_compose_file_by_the_same_commands(overla
     assert workloads.keys() == OURS
     for name, workload in workloads.items():
         assert manifests.container(workload).get("command") == COMPOSE[name].get("command"), name
-
-
-@every_overlay
-def test_every_management_command_is_a_real_one(overlay: str):
-    named = set()
-    for workload in manifests.of_the_shop(overlay).values():
-        for container in manifests.every_container(workload):
-            named |= set(re.findall(r"manage\.py (\w+)", " ".join(container.get("command", []))))
-    assert named == {"migrate", "run_issuer"}
-    assert named <= get_commands().keys()
 
 
 @every_overlay
@@ -251,60 +237,6 @@ def test_the_autoscaler_reads_a_metric_that_the_adapter_makes_of_one_of_ours():
     assert f"| `{metric}` | histogram |" in (places.PROJECT / "docs" / "metrics.md").read_text()
 
 
-def test_the_adapters_expression_says_how_long_batches_waited_and_0_for_a_pod_without_one(tmp_path: Path):
-    query = _adapter_rule()["metricsQuery"]
-    for placeholder, value in {
-        "<<.Series>>": "firstcome_batch_wait_seconds_bucket",
-        "<<.LabelMatchers>>": 'namespace="firstcome",instance=~"busy|idle"',
-        "<<.GroupBy>>": "instance",
-    }.items():
-        query = query.replace(placeholder, value)
-    bucket = 'firstcome_batch_wait_seconds_bucket{{namespace="firstcome",job="web",instance="{}",le="{}"}}'
-    series = [
-        # 90 of 100 batches wait for less than 0.1 s, and all for less than 0.2 s: 0.15 s is the percentile.
-        {"series": bucket.format("busy", "0.1"), "values": "0+15x12"},
-        {"series": bucket.format("busy", "0.2"), "values": "0+16.666667x12"},
-        {"series": bucket.format("busy", "+Inf"), "values": "0+16.666667x12"},
-        *({"series": bucket.format("idle", le), "values": "7x12"} for le in ("0.1", "0.2", "+Inf")),
-    ]
-    expected = [
-        {"labels": '{instance="busy"}', "value": 0.15},
-        {"labels": '{instance="idle"}', "value": 0},
-    ]
-    case = {"expr": f"round({query}, 0.001)", "eval_time": "2m", "exp_samples": expected}
-    file = tmp_path / "adapter.yml"
-    file.write_text(
-        yaml.safe_dump({"tests": [{"interval": "10s", "input_series": series, "promql_expr_test": [case]}]})
-    )
-    checked = subprocess.run(
-        [prometheus.program("promtool"), "test", "rules", str(file)], capture_output=True, text=True
-    )
-    assert checked.returncode == 0, checked.stdout + checked.stderr
-
-
-def test_the_scraping_is_valid_for_prometheus(tmp_path: Path):
-    scraping = _scraping()
-    for job in scraping["scrape_configs"]:
-        # Debian's build has no discovery by Kubernetes.
-        assert job.pop("kubernetes_sd_configs")
-    file = tmp_path / "prometheus.yml"
-    file.write_text(yaml.safe_dump(scraping))
-    command = [prometheus.program("promtool"), "check", "config", "--syntax-only", str(file)]
-    checked = subprocess.run(command, capture_output=True, text=True)
-    assert checked.returncode == 0, checked.stderr
-
-
-@every_overlay
-def test_every_image_has_an_exact_version(overlay: str):
-    images = {
-        container["image"]
-        for workload in manifests.of_kind(overlay, "Deployment", "Job")
-        for container in manifests.every_container(workload)
-    }
-    images |= {one["spec"]["image"] for one in manifests.of_kind(overlay, "RabbitmqCluster")}
-    assert [image for image in images if not re.search(r":\d+\.\d+\.\d+(-\w+)?$", image)] == []
-
-
 def test_the_broker_has_several_nodes_only_with_queues_that_live_on_several():
     """A classic queue is away with its node, while the broker still accepts what is sent to it."""
     nodes = manifests.find(PRODUCTION, "RabbitmqCluster", named="rabbitmq")["spec"]["replicas"]
@@ -388,23 +320,6 @@ def test_the_user_is_the_images_and_no_variable_of_a_service_takes_a_settings_na
         assert manifests.pod(workload)["enableServiceLinks"] is False
 
 
-def test_the_pods_are_scraped_as_the_jobs_that_rules_and_dashboards_name():
-    """And no label tells pods apart but `instance`, which the rules aggregate away."""
-    shop, exporters, rabbitmq = _scraping()["scrape_configs"]
-    jobs = {one["job_name"] for one in yaml.safe_load(rules.CONFIGURATION.read_text())["scrape_configs"]}
-    assert jobs - {"prometheus", "alertmanager"} == LONG_RUNNING | {"redis", "mysql", rabbitmq["job_name"]}
-    assert _scraped_components(shop) == LONG_RUNNING
-    assert _scraped_components(exporters) == {"redis-exporter", "mysql-exporter"}
-    workloads = manifests.of_the_shop(PRODUCTION)
-    ports = {port["name"] for name in LONG_RUNNING for port in manifests.container(workloads[name])["ports"]}
-    kept = next(one for one in shop["relabel_configs"] if one.get("action") == "keep")
-    assert set(kept["regex"].split("|")) == ports
-    for job in (shop, exporters, rabbitmq):
-        targets = {one["target_label"] for one in job["relabel_configs"] if "target_label" in one}
-        assert targets | {"job"} == {"job", "namespace", "instance"}
-        assert ("authorization" in job) == (job is shop), "no exporter gets the token"
-
-
 @every_overlay
 def test_the_image_of_the_shop_is_that_of_this_version(overlay: str):
     version = tomllib.loads((places.PROJECT / "pyproject.toml").read_text())["project"]["version"]
@@ -417,19 +332,6 @@ def test_the_image_of_the_shop_is_that_of_this_version(overlay: str):
         assert (
             manifests.container(exporter)["image"] == f"registry.example.com/firstcome-monitoring:{version}"
         )
-
-
-def _scraping() -> dict[str, Any]:
-    read: dict[str, Any] = yaml.safe_load((manifests.FOLDER / "monitoring" / "scrape.yml").read_text())
-    return read
-
-
-def _scraped_components(job: dict[str, Any]) -> set[str]:
-    [discovery] = job["kubernetes_sd_configs"]
-    [selector] = discovery["selectors"]
-    found = re.fullmatch(r"app\.kubernetes\.io/component in \((.+)\)", selector["label"])
-    assert found
-    return set(found[1].split(","))
 
 
 def _adapter_rule() -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""The lab's parts on figures that are known, and once all of it: every strategy, seconds each."""
+"""What the lab judges, on figures that are known, and once all of it: every strategy, seconds each."""
 
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,15 +15,15 @@ from typing import NamedTuple
 import pytest
 from rich.console import Console
 
-from scripts.lab import coupons, figures, results, running, scenarios, wall
+from scripts.lab import coupons, figures, panels, ramp, results, running, scenarios, wall
 from scripts.lab.__main__ import Bars, Lab, broken_laws, seeded
-from scripts.lab.scenarios import DEFAULT_INVENTORY, SCENARIOS, UNSAFE, Case, Offer
+from scripts.lab.scenarios import DEFAULT_INVENTORY, SCENARIOS, UNSAFE, Case
 from scripts.stack import database, own_stack, places, ports, process_identity
 from scripts.stack import instance as instances
+from shop.observability import catalogue
 from shop.tests.case_tables import in_one_test
 from shop.tests.racing import wait_until
 
-OFFER = Offer(coupons=["group_commit", "fair_lock", UNSAFE], inventory=["group_commit", "optimistic"])
 TREND = {"min": 1, "med": 10, "p(95)": 95.04, "p(99)": 99, "max": 120}
 METRICS = {
     "took": TREND,
@@ -60,6 +61,31 @@ def test_the_thresholds_of_a_steady_load_are_met_or_not():
         "failed < 1%": True,
         "p95 < 500 ms": False,
     }
+
+
+@in_one_test(
+    ("change", "said"),
+    [
+        ({}, ""),
+        ({"p95_ms": 501}, "p95 is over 500 ms"),
+        ({"failed": 0.02}, "2.0% of the buyers don't get their order"),
+        ({"per_second": 0, "p95_ms": 0}, "no buyer gets an order"),
+    ],
+)
+def test_a_step_is_too_much_if_it_is_slow_or_fails(change, said):
+    step = {"p95_ms": 500, "failed": 0.01, "per_second": 7}
+    assert ramp.too_much(step | change, 500) == said
+
+
+def test_the_panels_ask_for_metrics_that_the_shop_exposes():
+    queries = " ".join(query for panel in panels.PANELS for query in panel.queries.values())
+    exposed = {
+        f"{definition.name}{part}"
+        for definition in catalogue.definitions().values()
+        for part in (("_sum", "_count") if definition.kind == "histogram" else ("",))
+    }
+    asked = set(re.findall(r"\b(?:firstcome|django)_\w+", queries))
+    assert asked and asked <= exposed
 
 
 # --- what is wrong with rows ---
@@ -122,28 +148,6 @@ def test_the_campaigns_of_the_control_alone_may_break_laws():
 
 
 # --- what was asked for ---
-
-
-def names(**asked: str) -> list[str]:
-    asked = {"strategies": "", "scenarios": ""} | asked
-    return [case.name for case in scenarios.cases(OFFER, is_quick=True, **asked)]
-
-
-@in_one_test(
-    ("asked", "said"),
-    [
-        ({"strategies": "fair_lock,luck"}, "there is no strategy luck: choose from group_commit, fair_lock"),
-        ({"scenarios": "rush"}, "there is no scenario rush: choose from race, paced"),
-        (
-            {"strategies": "fair_lock", "scenarios": "orders"},
-            "nothing of orders fits: choose from group_commit, optimistic",
-        ),
-    ],
-)
-def test_an_unknown_name_is_reported_with_those_that_there_are(asked, said):
-    with pytest.raises(scenarios.Unknown) as error:
-        names(**asked)
-    assert str(error.value).startswith(said)
 
 
 def lab(home: Path, *words: str) -> subprocess.Popen[str]:

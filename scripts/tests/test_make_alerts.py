@@ -30,12 +30,6 @@ def test_no_cause_of_a_phase_inhibits_what_another_one_must_make_fire():
             assert not inhibiting or not inhibited - inhibiting, (inhibiting, inhibited)
 
 
-def test_only_the_causes_of_the_chosen_alerts_are_made():
-    [[cause]] = causes.chosen(["QueueNotMoving"])
-    assert cause.fires == ("QueueNotMoving",)
-    assert len(causes.chosen(sorted(causes.all_alerts()))) == len(causes.PHASES)
-
-
 @in_one_test(
     ("sent", "finding"),
     [

@@ -1,17 +1,13 @@
 """A real MariaDB whose wall clock is moved: what happens early there is found, and what is kept too long."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import pytest
 
 from scripts.chaos.campaigns import clocks, early
 from scripts.chaos.campaigns.month import bounds
-from scripts.chaos.campaigns.month import campaign as month
 from scripts.chaos.campaigns.month.bounds import Sizes
 from scripts.stack import children, database, environment, ports
 from scripts.stack.environment import FAKE_CLOCKS
@@ -143,43 +139,6 @@ def test_a_lease_that_is_renewed_or_given_back_is_not_early(stack: Instance) -> 
     for change in ("leased_until = NOW(6) + INTERVAL 1 DAY", "lease_token = '', leased_until = NULL"):
         update(stack, change)
     assert early.counts(stack) == {}
-
-
-def test_old_keys_are_inserted_whose_time_ends_one_by_one(stack: Instance) -> None:
-    early.insert_old_keys(stack, account_id=1, retention_seconds=RETENTION_SECONDS, within_seconds=20)
-    left = "SELECT COUNT(*) FROM shop_idempotencykey WHERE created_at > UTC_TIMESTAMP(6) - INTERVAL %s SECOND"
-    assert database.rows(stack, left, RETENTION_SECONDS)[0][0] >= 3
-
-
-def test_clocks_drift_step_by_step_and_back(tmp_path: Path) -> None:
-    instance = Instance(home=tmp_path, port=1, database="mariadb")
-    both = {"one": -20, "other": 40}
-    clocks.set_clocks(instance, dict.fromkeys(both, 0))
-    clocks.drift(instance, both)
-    files = {clock: environment.clock_file(instance, clock) for clock in both}
-    assert {clock: path.read_text() for clock, path in files.items()} == {"one": "-20\n", "other": "+40\n"}
-    clocks.drift(instance, both, back=True)
-    assert {clock: path.read_text() for clock, path in files.items()} == {"one": "+0\n", "other": "+0\n"}
-
-
-@in_one_test(
-    ("today", "days"), [("2026-11-24", 6), ("2026-11-30", 0), ("2026-12-01", 30), ("2028-02-01", 28)]
-)
-def test_a_month_begins_on_the_last_day_of_one(today: str, days: int) -> None:
-    now = datetime.fromisoformat(f"{today}T23:30:00+00:00")
-    assert month.seconds_to_last_day(now) == days * 86_400
-
-
-def test_what_libfaketime_left_of_a_process_that_is_gone_is_removed_and_no_other() -> None:
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    dead, alive = (clocks.SHARED_MEMORY / f"faketime_shm_{pid}" for pid in (gone.pid, os.getpid()))
-    for path in (dead, alive):
-        path.touch()
-    with clocks.without_leftovers():
-        assert dead.exists()
-    assert not dead.exists()
-    alive.unlink()
 
 
 @in_one_test(("last", "is_found"), [(110, False), (200, True)])

@@ -39,11 +39,6 @@ def test_every_patch_changes_what_is_there() -> None:
     assert run(code, {"DJANGO_SETTINGS_MODULE": "shop.settings"} | patches.settings(*patches.BY_NAME)) == ""
 
 
-def test_a_patch_that_is_unknown_is_refused() -> None:
-    with pytest.raises(ValueError, match="no such patches"):
-        patches.settings("frequently-measured-clok")
-
-
 @pytest.mark.boots("Python processes that are patched")
 def test_a_process_that_was_started_by_another_sleeps_though_its_clock_is_moved(tmp_path: Path) -> None:
     faketime.require()

@@ -1,7 +1,7 @@
 """When a start may skip the preparation: only if nothing that it looks after has changed."""
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -47,28 +47,20 @@ def test_nothing_to_do_when_nothing_changed(instance: Instance, environment: Map
 
 
 @pytest.mark.parametrize(
-    "statement",
-    ["DELETE FROM auth_user", "DELETE FROM django_migrations", "DROP TABLE auth_user"],
+    "lose",
+    [
+        lambda instance: change(instance, "DELETE FROM auth_user"),
+        lambda instance: change(instance, "DELETE FROM django_migrations"),
+        lambda instance: change(instance, "DROP TABLE auth_user"),
+        lambda instance: (instance.data / "firstcome.sqlite3").unlink(),
+        lambda instance: (instance.static / "admin").rmdir(),
+        preparation.forget,
+    ],
 )
-def test_a_database_that_lost_something_is_prepared_again(
-    instance: Instance, environment: Mapping[str, str], statement: str
+def test_what_lost_something_or_did_not_end_is_prepared_again(
+    instance: Instance, environment: Mapping[str, str], lose: Callable[[Instance], object]
 ):
-    change(instance, statement)
-    assert not preparation.is_current(instance, environment)
-
-
-def test_a_database_that_is_gone_is_prepared_again(instance: Instance, environment: Mapping[str, str]):
-    (instance.data / "firstcome.sqlite3").unlink()
-    assert not preparation.is_current(instance, environment)
-
-
-def test_static_files_that_are_gone_are_collected_again(instance: Instance, environment: Mapping[str, str]):
-    (instance.static / "admin").rmdir()
-    assert not preparation.is_current(instance, environment)
-
-
-def test_a_preparation_that_did_not_end_is_done_again(instance: Instance, environment: Mapping[str, str]):
-    preparation.forget(instance)
+    lose(instance)
     assert not preparation.is_current(instance, environment)
 
 

@@ -1,6 +1,5 @@
 """`make run` when something is in its way: one line, a non-zero exit code, nothing started."""
 
-import errno
 import os
 import socket
 import subprocess
@@ -9,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.stack import children, places, ports, process_identity
 from scripts.stack import instance as instances
+from scripts.stack import places, ports, process_identity
 
 
 def refused(home: Path, *words: str, **settings: str) -> str:
@@ -56,8 +55,3 @@ def test_a_state_folder_that_is_none_is_reported(tmp_path: Path):
     file = tmp_path / "file"
     file.write_text("")
     assert str(file) in refused(file)
-
-
-def test_a_full_disk_is_called_so():
-    error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/shop/var/log/web.log")
-    assert children.explain(error) == "no space left on the disk of /shop/var/log/web.log"

@@ -30,26 +30,6 @@ def test_no_migration_since_the_last_release_has_writers_wait_without_a_reason(c
     assert schema_changes.blocking_changes(changes, released=released) == []
 
 
-@pytest.mark.boots("migrations, and git")
-@in_one_test(
-    ("statement", "algorithm"),
-    [
-        ("ADD COLUMN refused_at datetime(6) NULL", "INSTANT"),
-        ("CREATE INDEX shop_journalline_by_instant ON shop_journalline (at)", "NOCOPY, LOCK=NONE"),
-        ("DROP INDEX shop_journalline_by_attempt ON shop_journalline", "NOCOPY, LOCK=NONE"),
-        (
-            "ADD CONSTRAINT orders_orderline_refunded_within_quantity"
-            " CHECK (refunded_quantity <= (quantity))",
-            "COPY, LOCK=SHARED",
-        ),
-    ],
-)
-def test_columns_are_instant_indexes_are_online_and_checks_copy_the_table(
-    changes: list[Change], statement: str, algorithm: str
-):
-    assert [each.algorithm for each in changes if each.statement == statement] == [algorithm]
-
-
 def test_a_new_migration_that_copies_a_table_is_refused_until_its_module_says_why(
     monkeypatch: pytest.MonkeyPatch,
 ):

@@ -44,12 +44,6 @@ def test_a_broken_line_is_named(file: Path, line: bytes, complaint: str):
     assert str(raised.value).startswith(".env line 3: ")
 
 
-def test_a_folder_in_its_place_is_reported(file: Path):
-    file.mkdir()
-    with pytest.raises(SetupError, match="can't be read"):
-        environment.read_file(file)
-
-
 def test_the_example_names_every_setting_and_can_be_used(tmp_path: Path):
     example = (places.PROJECT / ".env.example").read_text()
     uncommented = tmp_path / ".env"

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import urllib3
 
-from scripts.simulators import process
 from scripts.stack import ports
 from scripts.tests.simulator import POOL, Simulator, everything, launch, running, wait_until
 from scripts.tests.test_data_platform_simulator import event
@@ -137,11 +136,6 @@ def test_a_simulator_listens_on_one_address_of_loopback_unless_host_opens_it_to_
     with running(name, tmp_path, "--host", "0.0.0.0") as opened:
         assert ports.answers((ANOTHER_ADDRESS, opened.port))
         assert f"listening on http://0.0.0.0:{opened.port}" in opened.log.read_text()
-
-
-def test_a_program_that_runs_a_simulator_may_set_its_default_host(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(process, "HOST", "0.0.0.0")
-    assert process.arguments("gateway", default_port=8001).parse_args(["--book", "book"]).host == "0.0.0.0"
 
 
 @pytest.mark.boots("simulators that are killed, signalled or refused")

@@ -1,4 +1,4 @@
-"""Instances, ports and processes of a stack: chosen, remembered, and known by id and start."""
+"""Sockets, ports and processes of a stack: chosen, and known by id and start."""
 
 import contextlib
 import os
@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from scripts.stack import SetupError, places, ports, process_identity
-from scripts.stack import instance as instances
 from shop.tests.case_tables import in_one_test
 
 
@@ -19,25 +18,6 @@ from shop.tests.case_tables import in_one_test
 def home(tmp_path: Path) -> Path:
     (tmp_path / "run").mkdir()
     return tmp_path
-
-
-def test_make_manage_without_words_means_what_ran_last(home: Path):
-    instances.remember(instances.choose(home=home, port="9000", database="mariadb"))
-    chosen = instances.choose_like_last(home=home, port="", database="")
-    assert (chosen.port, chosen.database) == (9000, "mariadb")
-    chosen = instances.choose_like_last(home=home, port="9100", database="sqlite")
-    assert (chosen.port, chosen.database) == (9100, "sqlite")
-
-
-@in_one_test("text", ["", "{", "[]", '{"port": "x", "database": "sqlite"}'])
-def test_a_memory_that_can_not_be_read_is_none(home: Path, text: str):
-    (home / "instance.json").write_text(text)
-    assert instances.choose_like_last(home=home, port="", database="").port == instances.DEFAULT_PORT
-
-
-def test_an_unknown_database_is_reported(home: Path):
-    with pytest.raises(SetupError, match="DB=postgres is not a database"):
-        instances.choose(home=home, port="", database="postgres")
 
 
 def test_sockets_fit_into_their_address_however_deep_the_folder(tmp_path: Path):
@@ -93,13 +73,6 @@ def test_free_ports_come_in_a_row():
 def test_free_ports_are_none_that_an_outgoing_connection_may_take():
     lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     assert all(ports.free(7) + 7 <= lowest for _ in range(50))
-
-
-def test_a_listening_port_answers_and_a_closed_one_does_not():
-    with socket.create_server((ports.HOST, 0)) as server:
-        address = server.getsockname()
-        assert ports.answers(address)
-    assert not ports.answers(address)
 
 
 LEADER = """

@@ -26,18 +26,6 @@ def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ServerOptions:
     return read
 
 
-def test_the_shop_waits_and_everything_else_starts_at_once(options: ServerOptions):
-    starts = {
-        process.name: process.autostart
-        for group in options.process_group_configs
-        for process in group.process_configs
-    }
-    assert starts == {
-        **dict.fromkeys(["redis", "gateway", "sink", "partner"], True),
-        **dict.fromkeys(["web", "worker", "beat", "issuer"], False),
-    }
-
-
 def test_each_process_is_restarted_logged_and_killed_with_its_children(options: ServerOptions):
     for group in options.process_group_configs:
         for process in group.process_configs:

@@ -1,17 +1,14 @@
-"""The throwaway servers that this very test runs on, and a private MariaDB: durable, and for tests only."""
+"""The throwaway servers that this very test runs on: durable, and for tests only."""
 
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import MySQLdb
 import pytest
 from django.db import connection
 
-from scripts.stack import SetupError, children, mariadb, places, ports
-from scripts.stack.mariadb import Server
+from scripts.stack import SetupError, children, places
 
 
 @pytest.mark.django_db
@@ -93,36 +90,3 @@ finally:
     ran = subprocess.run([sys.executable, "-c", words], cwd=places.PROJECT, capture_output=True, text=True)
     assert ran.stdout == "cleaned up\n"
     assert "KeyboardInterrupt" in ran.stderr
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    one = Server(
-        home=tmp_path / "mariadb",
-        socket=places.socket_path(tmp_path, "mariadb.sock"),
-        password="of this test",
-        max_connections=20,
-    )
-    one.prepare()
-    log = tmp_path / "log"
-    child = children.start(one.command(), log=log, environment=os.environ)
-    try:
-        is_there = lambda: ports.answers(str(one.socket))  # noqa: E731
-        children.wait_until(is_there, name="mariadb", child=child, log=log, within_seconds=60)
-        yield one
-    finally:
-        children.stop(child)
-
-
-@pytest.mark.boots("pytest, a MariaDB, or children")
-def test_it_keeps_what_it_commits_and_keeps_to_itself(server: Server) -> None:
-    connection = MySQLdb.connect(unix_socket=str(server.socket), user=mariadb.USER, password=server.password)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT @@innodb_flush_log_at_trx_commit, @@innodb_doublewrite, @@skip_networking, @@tmpdir,"
-            " @@innodb_buffer_pool_size DIV (1024 * 1024)"
-        )
-        values = cursor.fetchone()
-    connection.close()
-    assert values == (1, 1, 1, str(server.temporary), mariadb.buffer_pool_mib())
-    assert server.temporary.stat().st_mode & 0o077 == 0

@@ -65,12 +65,6 @@ def test_a_step_that_cannot_run_here_is_no_failure_and_no_success(said: str):
     assert str(verify.result_of("a", words, 2, 3.0, output)) == "FAILED (2) a (3 s)"
 
 
-def test_a_part_that_was_not_run_is_named_and_hides_no_failure():
-    said, words = "disk: NOT RUN: a file system for the database takes root", ["make", "chaos"]
-    assert str(verify.result_of("a", words, 0, 3.0, said)) == f"ok     a (3 s)\n       {said}"
-    assert str(verify.result_of("a", words, 2, 3.0, said)) == f"FAILED (2) a (3 s)\n       {said}"
-
-
 @pytest.mark.boots("the steps of `make verify`")
 def test_the_exit_code_says_whether_a_step_failed_or_was_not_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
