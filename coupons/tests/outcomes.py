@@ -6,8 +6,12 @@ from functools import partial
 from itertools import cycle
 from typing import Any
 
+import pytest
+
 from coupons.allocation.writes import Issued, Queued
 from coupons.issuing import issuing
+from coupons.models import Campaign
+from coupons.queue import worker
 from shop.errors import FirstcomeError, Rejected
 
 # Ten seconds each, together less than a race's time-out.
@@ -38,6 +42,30 @@ def _ask(*, campaign_id: int, user_id: int) -> Issued | Queued:
             if refusal.code != "lock_not_acquired":
                 raise
     return issuing.issue(campaign_id=campaign_id, user_id=user_id)
+
+
+def issue(campaign: Campaign, user_id: int) -> Issued:
+    """The account's coupon; of a queue once the worker has settled the ticket."""
+    issued = issuing.issue(campaign_id=campaign.pk, user_id=user_id)
+    if isinstance(issued, Queued):
+        worker.serve_once()
+        issued = issuing.issue(campaign_id=campaign.pk, user_id=user_id)
+    assert isinstance(issued, Issued)
+    return issued
+
+
+def outcome_of(work: Callable[[], Any]) -> Any:
+    try:
+        return work()
+    except FirstcomeError as error:
+        return error
+
+
+def refusal(work: Callable[[], Any]) -> str:
+    """The code that the call is refused with."""
+    with pytest.raises(FirstcomeError) as refused:
+        work()
+    return refused.value.code
 
 
 def count_outcomes(outcomes: Iterable[Any]) -> Counter[str]:

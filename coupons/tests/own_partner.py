@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 from django.conf import LazySettings
 
-from coupons.models import Coupon
+from coupons.allocation.writes import PendingConfirmation
+from coupons.issuing.issuing import STRATEGIES
+from coupons.models import Campaign, Coupon
 from coupons.partners import call_limit
 from scripts.stack import ports
 from scripts.tests.circles import once_a_session
@@ -68,3 +70,19 @@ def registered(simulator: Simulator) -> list[str]:
 def issued() -> list[str]:
     """The codes of all coupons, in order."""
     return sorted(Coupon.objects.values_list("code", flat=True))
+
+
+def slot_of(campaign: Campaign, user_id: int) -> PendingConfirmation:
+    """A slot that is taken, and whose partner has not been called yet."""
+    outcome = STRATEGIES[campaign.strategy](campaign_id=campaign.pk, user_id=user_id)
+    assert isinstance(outcome, PendingConfirmation)
+    return outcome
+
+
+class Killed(BaseException):
+    """The crash of a process, as one thread sees it."""
+
+
+def crash(*_: object, **_more: object) -> None:
+    """In the place of the function before which a process is killed."""
+    raise Killed

@@ -13,12 +13,13 @@ from uuid_utils.compat import uuid7
 from coupons import campaigns
 from coupons.admin.campaign_templates import TEMPLATES
 from coupons.issuing import issuing
-from coupons.models import Campaign, Confirmation, Coupon, PoolCode
-from coupons.tests.factories import CampaignFactory, coupon_of, order_ids
+from coupons.models import Campaign, Coupon, PoolCode
+from coupons.tests.factories import CampaignFactory, coupon_of
 from coupons.tests.laws import broken
+from shop.models import JournalLine
 from shop.operators.forms import SENT_BEFORE
 from shop.tests.case_tables import in_one_test
-from shop.tests.confirming import confirmed, shown, to_confirm
+from shop.tests.confirming import confirmed, to_confirm
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.sent_forms import fields_of
 
@@ -45,11 +46,6 @@ def signed_in(account: User) -> Client:
     client = Client()
     client.force_login(account)
     return client
-
-
-@pytest.fixture
-def operator() -> Client:
-    return signed_in(SuperuserFactory.create())
 
 
 def new_form() -> dict[str, Any]:
@@ -90,40 +86,10 @@ def test_a_campaign_is_added(operator: Client) -> None:
     assert LogEntry.objects.get().object_id == str(campaign.pk)
 
 
-def test_a_campaign_with_a_configured_partner_is_added(operator: Client, settings: Any) -> None:
-    settings.PARTNER_URL = "http://127.0.0.1:1"
-
-    operator.post("/admin/coupons/campaign/add/", new_form() | {"partner": "convenience_store"})
-
-    assert Campaign.objects.get().partner == "convenience_store"
-
-
-def test_contradicting_terms_are_reported_in_a_message(operator: Client) -> None:
-    operator.post("/admin/coupons/campaign/add/", new_form() | {"strategy": "code_pool"})
-
-    assert "needs codes from a pool" in messages(operator, "/admin/coupons/campaign/add/")
-    assert not Campaign.objects.exists()
-
-
-def test_slots_that_are_being_confirmed_are_shown(operator: Client) -> None:
-    campaign = CampaignFactory.create(partner="convenience_store")
-    issuing.STRATEGIES["group_commit"](campaign_id=campaign.pk, user_id=AccountFactory.create().pk)
-    confirmation = Confirmation.objects.get()
-
-    assert confirmation.code in messages(operator, "/admin/coupons/confirmation/")
-    assert confirmation.code in messages(operator, f"/admin/coupons/confirmation/{confirmation.pk}/change/")
-    assert confirmation.code in messages(operator, f"/admin/coupons/confirmation/?q={confirmation.code}")
-    assert confirmation.code in messages(operator, f"/admin/coupons/confirmation/?q={confirmation.key}")
-    assert operator.get("/admin/coupons/confirmation/?q=nonsense").status_code == 200
-    assert "onfirming" in messages(operator, page_of(campaign))
-
-
 @in_one_test(
     ("wrong", "message"),
     [
         ({"strategy": "unsafe"}, "not one of the available choices"),
-        ({"strategy": "first_come"}, "not one of the available choices"),
-        ({"partner": "unknown"}, "not one of the available choices"),
         ({"quantity": 0}, "greater than or equal to 1"),
         ({"discount_type": "percent", "discount_value": 101}, "a percentage at most 100"),
         ({"closes_at_0": "2025-01-01", "closes_at_1": "00:00:00"}, "must close after it opens"),
@@ -140,15 +106,6 @@ def test_errors_of_a_campaign_are_shown_on_the_page(
     assert response.status_code == 200
     assert message in response.content.decode()
     assert not Campaign.objects.exists()
-
-
-def test_the_lab_may_choose_the_unsafe_strategy(operator: Client, settings: Any) -> None:
-    settings.LAB = True
-
-    assert (
-        operator.post("/admin/coupons/campaign/add/", new_form() | {"strategy": "unsafe"}).status_code == 302
-    )
-    assert Campaign.objects.get().strategy == "unsafe"
 
 
 def test_saving_a_campaign_leaves_alone_what_was_issued_since_its_page_was_opened(
@@ -196,15 +153,6 @@ def test_a_refusal_of_the_domain_is_shown_and_nothing_is_saved(
     assert campaign.quantity == 100
 
 
-def test_the_discount_is_read_only_once_a_coupon_is_issued(operator: Client) -> None:
-    campaign = CampaignFactory.create()
-    assert 'name="discount_value"' in messages(operator, page_of(campaign))
-
-    coupon_of(campaign)
-
-    assert 'name="discount_value"' not in messages(operator, page_of(campaign))
-
-
 def test_codes_are_added_or_generated(operator: Client) -> None:
     campaign = CampaignFactory.create(code_source="pool")
 
@@ -220,16 +168,6 @@ def test_codes_are_added_or_generated(operator: Client) -> None:
     assert broken() == {}
 
 
-def test_codes_are_generated_only_after_a_question_that_says_how_many(operator: Client) -> None:
-    campaign = CampaignFactory.create(code_source="pool")
-
-    asked = shown(operator, page_of(campaign, "add_codes"), count=1_500, reason=WHY)
-
-    assert asked.context["preview"].question == "Generate 1,500 codes?"
-    assert "Codes can&#x27;t be taken out of the pool again." in asked.content.decode()
-    assert not PoolCode.objects.exists()
-
-
 def test_a_coupon_is_voided_with_a_reason_and_its_operator_is_recorded(operator: Client) -> None:
     coupon = coupon_of(CampaignFactory.create())
 
@@ -239,16 +177,9 @@ def test_a_coupon_is_voided_with_a_reason_and_its_operator_is_recorded(operator:
     assert response["HX-Redirect"] == f"/admin/coupons/coupon/{coupon.pk}/change/"
     assert (row.status, row.void_reason) == ("void", "A mistake.")
     assert "A mistake." in LogEntry.objects.get(object_id=str(coupon.pk)).change_message
-
-
-def test_a_held_coupon_is_not_voided(operator: Client) -> None:
-    coupon = coupon_of(CampaignFactory.create(), status="held", order_id=order_ids(1)[0])
-
-    dialog(operator, coupon, "void", reason="A mistake.")
-
-    page = f"/admin/coupons/coupon/{coupon.pk}/change/"
-    assert "only issued ones are made void" in messages(operator, page)
-    assert Coupon.objects.get().status == "held"
+    line = JournalLine.objects.get(what="coupon.void")
+    assert (line.actor, line.actor_name, line.detail, line.delivery) == ("staff", "ada", "A mistake.", "")
+    assert (line.before, line.after) == ({"status": "issued"}, {"status": "void"})
 
 
 def test_coupons_and_codes_are_read_only_and_nothing_is_deleted(operator: Client) -> None:
@@ -259,6 +190,7 @@ def test_coupons_and_codes_are_read_only_and_nothing_is_deleted(operator: Client
 
     for model, key in rows.items():
         assert operator.post(f"/admin/coupons/{model}/{key}/delete/", {"post": "yes"}).status_code == 403
+    assert operator.get("/admin/coupons/queueticket/add/").status_code == 403
     for model in ("coupon", "poolcode"):
         assert operator.get(f"/admin/coupons/{model}/add/").status_code == 403
         changed = operator.post(f"/admin/coupons/{model}/{rows[model]}/change/", {"code": "MINE"})
@@ -285,30 +217,21 @@ def test_a_template_fills_in_the_page_of_a_new_campaign(operator: Client) -> Non
         page = operator.get(f"/admin/coupons/campaign/add/?template={name}")
         initial = page.context["adminform"].form.initial
         assert {term: initial[term] for term in template.terms} == template.terms
-        assert str(template.title) in page.content.decode()
         assert campaigns.create(name=name, **template.terms).pk
     empty = operator.get("/admin/coupons/campaign/add/?template=unknown")
     assert "discount_value" not in empty.context["adminform"].form.initial
-    existing = messages(operator, page_of(Campaign.objects.latest("pk")))
-    assert "Begin with a template" not in existing
 
 
 def test_a_campaign_is_duplicated_and_scheduled_by_dialogs(operator: Client) -> None:
     campaign = CampaignFactory.create(name="Spring", closes_at=None)
-    assert "Spring (copy)" in messages(operator, f"/admin/coupons/campaign/{campaign.pk}/duplicate/")
-
     dialog(operator, campaign, "duplicate", name="Summer", opens_at="2099-06-01T00:00", closes_at="")
     copy = Campaign.objects.latest("pk")
     assert (copy.name, copy.opens_at.isoformat()) == ("Summer", "2099-06-01T00:00:00+00:00")
-    assert "This is the copy, Summer" in messages(operator, page_of(copy))
-
     done = scheduled(operator, copy, opens_at="2099-07-01T00:00:00", closes_at="2099-07-02T00:00:00")
     assert done["HX-Redirect"] == page_of(copy)
-    assert "Summer opens at 2099-07-01 00:00:00 and closes at 2099-07-02" in messages(operator, page_of(copy))
-    scheduled(operator, copy, opens_at="2099-07-01T00:00:00", closes_at="2099-06-30T00:00:00")
-    assert "must close after it opens" in messages(operator, page_of(copy))
+    copy.refresh_from_db()
+    assert (copy.opens_at.month, copy.closes_at and copy.closes_at.day) == (7, 2)
     dialog(operator, copy, "duplicate", name="Past", opens_at="2001-01-01T00:00", closes_at="")
-    assert "must open in the future" in messages(operator, page_of(copy))
     assert Campaign.objects.count() == 2
 
 
@@ -381,6 +304,7 @@ def test_a_campaign_is_duplicated_once_however_often_the_dialog_is_sent(operator
 def test_codes_are_generated_once_however_often_the_form_is_sent(operator: Client) -> None:
     campaign = CampaignFactory.create(code_source="pool")
     form = to_confirm(operator, page_of(campaign, "add_codes"), count=1_500, reason=WHY)
+    assert not PoolCode.objects.exists()
     for _ in range(2):
         operator.post(page_of(campaign, "add_codes"), form)
     assert PoolCode.objects.count() == 1_500
@@ -392,6 +316,4 @@ def test_duplicating_and_scheduling_need_their_permissions() -> None:
     looker = signed_in(AccountFactory.create(is_staff=True, permissions=["coupons.view_campaign"]))
     for name in ("duplicate", "schedule", "export_coupons"):
         assert dialog(looker, campaign, name).status_code == 403
-    page = messages(looker, page_of(campaign))
-    assert "Duplicate" not in page and "Schedule" not in page and "Export coupons" not in page
     assert dialog(signed_in(SuperuserFactory.create()), campaign, "results").status_code == 302

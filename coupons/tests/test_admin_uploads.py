@@ -1,36 +1,23 @@
 """Codes of a file in the admin: checked first, then added piece by piece, any piece twice."""
 
-import re
 import signal
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
-from django.contrib.auth.models import User
 from django.test import Client
 
 from coupons import pool
-from coupons.admin import uploads
 from coupons.models import Campaign, PoolCode
 from coupons.tests.factories import CampaignFactory, coupon_of
 from coupons.tests.laws import broken
+from coupons.tests.test_admin import signed_in
 from shop.models import JournalLine
 from shop.tests.case_tables import in_one_test
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.second_process import another_process, read_line
 
 pytestmark = pytest.mark.django_db
-
-
-def signed_in(account: User) -> Client:
-    client = Client()
-    client.force_login(account)
-    return client
-
-
-@pytest.fixture
-def operator() -> Client:
-    return signed_in(SuperuserFactory.create(username="ada"))
 
 
 @pytest.fixture
@@ -52,19 +39,6 @@ def send(
     return client.post(address, data, content_type="text/csv", headers={"X-Reason": quote(reason)})
 
 
-def test_the_campaigns_page_leads_to_the_upload(operator, campaign):
-    page = operator.get(f"/admin/coupons/campaign/{campaign.pk}/change/").content.decode()
-    assert f"/admin/coupons/campaign/{campaign.pk}/upload_codes/" in page
-    upload = operator.get(f"/admin/coupons/campaign/{campaign.pk}/upload_codes/").content.decode()
-    assert f"/admin/coupons/campaign/{campaign.pk}/upload_codes/check/" in upload
-    assert "generates its codes" not in upload
-    assert operator.get("/admin/coupons/campaign/999999/upload_codes/").status_code == 404
-    assert operator.get("/admin/coupons/campaign/nonsense/upload_codes/").status_code == 404
-    generating = CampaignFactory.create()
-    address = f"/admin/coupons/campaign/{generating.pk}/upload_codes/"
-    assert "generates its codes" in operator.get(address).content.decode()
-
-
 def test_a_check_counts_and_names_and_writes_nothing(operator, campaign):
     other = CampaignFactory.create()
     borne = coupon_of(other).code
@@ -82,22 +56,15 @@ def test_a_piece_is_added_and_skipped_codes_are_listed_by_their_lines(operator, 
     pool.add(campaign_id=other.pk, codes=["THEIRS"])
     added = send(operator, campaign, "add", b"NEW\nTHEIRS\nNEW\nnew\n", 4_001).json()
     assert added == {"added": 2, "total": 2, "in_pool": 1, "elsewhere": [[4_002, "THEIRS"]]}
+    [line] = JournalLine.objects.filter(subject=f"campaign {campaign.pk}", what="campaign.codes_added")
+    assert (line.actor_name, line.after, line.detail) == ("ada", {"codes": 2}, "The printer's file.")
     assert broken() == {}
 
 
-@in_one_test("reason", ["", "  ", "x" * 256])
+@in_one_test("reason", ["", "  ", "x" * 256, "a\x00b", "a\x07b", "a\x1bb", "a\x7fb"])
 def test_without_a_reason_that_can_be_kept_no_code_is_added(operator, campaign, reason):
     refused = send(operator, campaign, "add", b"A1\n", reason=reason)
     assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "reason")
-    assert not PoolCode.objects.exists()
-
-
-@in_one_test("character", ["\x00", "\x07", "\x1b", "\x7f"])
-def test_a_reason_with_a_control_character_is_refused_in_words(operator, campaign, character):
-    refused = send(operator, campaign, "add", b"A1\n", reason=f"The printer's{character}file.")
-    [error] = refused.json()["errors"]
-    assert (refused.status_code, error["field"]) == (400, "reason")
-    assert "must not contain control characters" in error["detail"]
     assert not PoolCode.objects.exists()
 
 
@@ -106,13 +73,6 @@ def test_a_reason_in_the_address_is_not_read_and_one_in_korean_is_kept(operator,
     assert operator.post(address, b"A1\n", content_type="text/csv").status_code == 400
     send(operator, campaign, "add", b"A1\n", reason="인쇄소의\n파일 100%")
     assert JournalLine.objects.get(what="campaign.codes_added").detail == "인쇄소의\n파일 100%"
-
-
-def test_the_journal_has_who_added_how_many_codes_and_why(operator, campaign):
-    send(operator, campaign, "add", b"A1\nB2\n")
-    line = JournalLine.objects.get(what="campaign.codes_added")
-    assert (line.actor_name, line.subject, line.after) == ("ada", f"campaign {campaign.pk}", {"codes": 2})
-    assert line.detail == "The printer's file."
 
 
 def test_a_file_that_is_uploaded_twice_adds_its_codes_once(operator, campaign):
@@ -133,13 +93,6 @@ def test_nothing_of_a_piece_with_a_bad_line_is_added(operator, campaign):
 @in_one_test("first_line", ["0", "-1", "many", "1.5", "9" * 30, "9" * 5_000, "\u0661"])
 def test_a_piece_needs_the_number_of_its_first_line(operator, campaign, first_line):
     assert send(operator, campaign, "check", b"A1\n", first_line).status_code == 400
-
-
-def test_a_piece_is_no_larger_than_any_body(operator, campaign, settings):
-    assert uploads.PIECE_BYTES < settings.MAX_BODY_BYTES
-    response = send(operator, campaign, "add", b"A" * (settings.MAX_BODY_BYTES + 1))
-    assert response.status_code in (400, 413)
-    assert not PoolCode.objects.exists()
 
 
 def test_codes_of_an_unknown_campaign_are_not_found(operator, campaign):
@@ -203,17 +156,3 @@ def test_a_process_that_is_killed_in_the_middle_leaves_whole_chunks_and_the_repe
     assert [answer["in_pool"] for answer in answers] == [3_000, 0, 0]
     assert answers[-1]["total"] == 12_000
     assert broken() == {}
-
-
-def test_the_page_its_script_and_bad_lines_are_in_the_operators_language(operator, campaign):
-    korean = {"Accept-Language": "ko"}
-    page = operator.get(f"/admin/coupons/campaign/{campaign.pk}/upload_codes/", headers=korean)
-    texts = page.context["texts"]
-    assert texts["badLines"] == "잘못된 줄" and "코드 올리기" in page.content.decode()
-    names = {name: re.findall(r"{\w+}", str(text)) for name, text in uploads.SCRIPT_TEXTS.items()}
-    assert {name: sorted(re.findall(r"{\w+}", text)) for name, text in texts.items()} == {
-        name: sorted(found) for name, found in names.items()
-    }
-    address = f"/admin/coupons/campaign/{campaign.pk}/upload_codes/check/"
-    answer = operator.post(address, b'"A1\n', content_type="text/csv", headers=korean)
-    assert [bad["detail"] for bad in answer.json()["bad"]] == ["따옴표가 닫히지 않았습니다"]

@@ -15,35 +15,16 @@ from coupons.queue import worker
 from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory
 from coupons.tests.laws import broken
 from coupons.tests.own_partner import NAME, partner_that
+from coupons.tests.test_campaigns_api import refusal
 from shop.tests.clients import Api, client_of
-from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.factories import AccountFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
 BY_A_COUPON_OR_A_TICKET = pytest.mark.parametrize("strategy", [*TWO_STRATEGIES, "code_pool", "queue"])
 
 
-@pytest.fixture
-def account() -> User:
-    return AccountFactory.create()
-
-
-@pytest.fixture
-def user(account: User) -> Api:
-    return client_of(account)
-
-
-@pytest.fixture
-def staff() -> Api:
-    return client_of(SuperuserFactory.create())
-
-
 def ask(api: Api, campaign: Campaign, **more: int) -> Any:
     return api.post("/coupons", {"campaign": campaign.pk} | more)
-
-
-def refused(response: Any) -> tuple[int, str]:
-    assert response["Content-Type"] == "application/problem+json"
-    return response.status_code, response.json()["code"]
 
 
 def shown(campaign: Campaign) -> tuple[str, int, int]:
@@ -63,7 +44,7 @@ def test_a_pool_smaller_than_the_quantity_sells_out_with_its_codes_and_says_so(
     ask(user, campaign)
     worker.serve_once()
 
-    assert refused(ask(staff, campaign)) == (409, "sold_out")
+    assert refusal(ask(staff, campaign)) == (409, "sold_out")
     assert shown(campaign) == ("sold_out", 1, 0)
     assert broken() == {}
 
@@ -73,7 +54,7 @@ def test_a_pool_that_sold_out_before_its_quantity_opens_again_with_more_codes(
     strategy: str, user: Api, staff: Api
 ) -> None:
     campaign = CampaignFactory.create(strategy=strategy, code_source="pool", quantity=2)
-    assert refused(ask(user, campaign)) == (409, "sold_out")
+    assert refusal(ask(user, campaign)) == (409, "sold_out")
     assert shown(campaign) == ("sold_out", 0, 0)
 
     assert staff.post(f"/campaigns/{campaign.pk}/codes", {"count": 9}).status_code == 201
@@ -105,9 +86,9 @@ def test_issuing_to_an_account_that_does_not_exist_is_404_and_takes_no_coupon(st
 
     for user_id in (10**9, disabled.pk):
         answer = ask(staff, campaign, user=user_id)
-        assert refused(answer) == (404, "not_found")
+        assert refusal(answer) == (404, "not_found")
         assert answer.json()["detail"] == f"There is no active account {user_id}."
-    assert refused(staff.post("/coupons", {"campaign": 10**9, "user": 10**9})) == (404, "not_found")
+    assert refusal(staff.post("/coupons", {"campaign": 10**9, "user": 10**9})) == (404, "not_found")
     assert shown(campaign) == ("open", 0, 100)
 
 
@@ -121,7 +102,7 @@ def test_a_request_before_the_campaign_opens_is_409_with_the_seconds_until_then_
 
     answer = ask(user, campaign)
 
-    assert refused(answer) == (409, "campaign_not_open")
+    assert refusal(answer) == (409, "campaign_not_open")
     assert 3_500 < int(answer["Retry-After"]) <= 3_600
     assert not QueueTicket.objects.exists()
     assert not Coupon.objects.exists()
@@ -156,5 +137,5 @@ def test_a_request_after_a_failed_ticket_is_refused_while_the_campaign_issues_no
     worker.serve_once()
 
     assert user.get(failed["Location"]).json()["status"] == "failed"
-    assert refused(ask(user, campaign)) == (409, "campaign_closed")
+    assert refusal(ask(user, campaign)) == (409, "campaign_closed")
     assert QueueTicket.objects.count() == 1

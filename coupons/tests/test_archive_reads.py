@@ -9,25 +9,18 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
-from django.utils import timezone
 
-from coupons import issued_coupons
 from coupons.archive import coupon_lists
 from coupons.models import ArchivedCoupon, Campaign, Coupon
-from coupons.tests.archives import archive, closed_campaign, codes
+from coupons.tests.archives import archive, closed_campaign
 from coupons.tests.factories import CampaignFactory, coupon_of, order_ids
 from shop.tests.clients import Api, client_of
-from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.factories import SuperuserFactory
 from shop.tests.plans import assert_read_by_index
 from shop.tests.statements import captured_statements
 
 pytestmark = pytest.mark.django_db(transaction=True)
 FILTERS = ["", *(f"&status={status}" for status in ("issued", "held", "redeemed", "expired", "void"))]
-
-
-@pytest.fixture
-def account() -> User:
-    return AccountFactory.create()
 
 
 def coupon_of_closed_campaign(account: User, **columns: Any) -> Coupon:
@@ -84,13 +77,6 @@ def test_lists_of_accounts_and_of_staff_are_the_same_once_coupons_are_archived(
     assert ArchivedCoupon.objects.filter(account=account).count() == 3
 
 
-def test_an_account_has_its_own_archived_coupons_in_its_list_and_no_others(account: User) -> None:
-    own = coupon_of_closed_campaign(account)
-    archive(own.campaign)
-    assert ArchivedCoupon.objects.count() == 2
-    assert [row["code"] for row in client_of(account).get("/coupons").json()["results"]] == [own.code]
-
-
 def rows_read(owner_id: int) -> int:
     """How many rows of tables and indexes the database reads for the first page of the account's coupons."""
     with connection.cursor() as cursor:
@@ -122,20 +108,6 @@ def test_the_list_of_an_account_reads_its_own_rows_by_an_index_however_many_othe
         client_of(account).get("/coupons")
     [statement] = [text for text in statements if "coupons_" in text]
     assert_read_by_index(statement, but_for=["campaign"])
-
-
-def test_a_coupon_that_is_found_in_the_archive_has_all_that_it_had() -> None:
-    campaign = closed_campaign(coupons=1)
-    archive(campaign)
-    code = codes(campaign)[1].pop()
-    archived = ArchivedCoupon.objects.get(code=code)
-    columns = [field.attname for field in Coupon._meta.concrete_fields]
-    [listed] = coupon_lists.find(owner_id=archived.account_id).order_by("-id")[0:2]
-    for found in (issued_coupons.get(code=code, owner_id=None), listed):
-        assert [getattr(found, name) for name in columns] == [getattr(archived, name) for name in columns]
-        assert type(found.pk) is int
-        assert found.campaign == campaign
-        assert found.status_at(timezone.now()) == "expired"
 
 
 def test_both_tables_have_the_same_columns() -> None:

@@ -21,21 +21,6 @@ pytestmark = pytest.mark.django_db
 NEW = {"name": "Drop", "quantity": 10, "discount": {"type": "amount", "value": 1_000}}
 
 
-@pytest.fixture
-def anon() -> Api:
-    return client_of()
-
-
-@pytest.fixture
-def user() -> Api:
-    return client_of(AccountFactory.create())
-
-
-@pytest.fixture
-def staff() -> Api:
-    return client_of(SuperuserFactory.create())
-
-
 def refusal(response: Any) -> tuple[int, str]:
     """A refusal's status and code."""
     body = response.json()
@@ -115,28 +100,19 @@ def test_every_term_of_a_campaign_can_be_given(staff: Api) -> None:
     [
         ({"name": None}, ("name", "required")),
         ({"name": " "}, ("name", "string_pattern_mismatch")),
-        ({"name": "x" * 256}, ("name", "string_too_long")),
         ({"quantity": 0}, ("quantity", "greater_than_equal")),
-        ({"quantity": "10"}, ("quantity", "int_type")),
         ({"strategy": "first_come"}, ("strategy", "literal_error")),
         ({"strategy": "code_pool"}, ("code_source", "pool_required")),
         ({"strategy": "unsafe"}, ("strategy", "not_available")),
-        ({"code_source": "air"}, ("code_source", "literal_error")),
         ({"partner": "convenience_store"}, ("partner", "not_configured")),
-        ({"opens_at": "tomorrow"}, ("opens_at", "datetime_from_date_parsing")),
         ({"opens_at": "2026-01-01T00:00:00"}, ("opens_at", "value_error")),
         ({"opens_at": 1_700_000_000}, ("opens_at", "value_error")),
         ({"opens_at": "0001-01-01T00:00:00+10:00"}, ("opens_at", "value_error")),
         ({"closes_at": "9999-12-31T23:59:59-10:00"}, ("closes_at", "value_error")),
         ({"closes_at": "2000-01-01T00:00:00Z"}, ("closes_at", "not_after_opening")),
-        ({"discount": None}, ("discount", "required")),
-        ({"discount": {"type": "gift", "value": 1}}, ("discount.type", "literal_error")),
-        ({"discount": {"type": "amount"}}, ("discount.value", "required")),
         ({"discount": {"type": "amount", "value": 0}}, ("discount.value", "greater_than_equal")),
         ({"discount": {"type": "percent", "value": 101}}, ("discount.value", "over_100_percent")),
-        ({"discount": {"type": "amount", "value": 1, "x": 1}}, ("discount.x", "unknown_field")),
         ({"coupon_valid_for_days": 0}, ("coupon_valid_for_days", "greater_than_equal")),
-        ({"coupon_valid_for_days": 36_501}, ("coupon_valid_for_days", "less_than_equal")),
         ({"issued": 5}, ("issued", "unknown_field")),
     ],
 )
@@ -165,17 +141,6 @@ def test_all_callers_see_campaigns_except_closed_ones(anon: Api, user: Api, staf
     assert anon.get(f"/campaigns/{scheduled.pk}").json()["status"] == "scheduled"
     shown = anon.get(f"/campaigns/{full.pk}").json()
     assert (shown["status"], shown["issued"], shown["remaining"]) == ("sold_out", 1, 0)
-
-
-def test_campaigns_come_in_pages(anon: Api) -> None:
-    made = [CampaignFactory.create().pk for _ in range(5)]
-
-    first = anon.get("/campaigns?limit=3").json()
-    second = anon.get(first["next"]).json()
-
-    assert [row["id"] for row in first["results"] + second["results"]] == made[::-1]
-    assert second["next"] is None
-    assert refusal(anon.get("/campaigns?limit=0")) == (400, "invalid")
 
 
 @in_one_test(
@@ -274,14 +239,10 @@ def test_staff_add_codes_and_see_the_pool(staff: Api) -> None:
     [
         ({}, ""),
         ({"codes": ["A"], "count": 1}, ""),
-        ({"codes": []}, "codes"),
         ({"codes": ["A", ""]}, "codes.1"),
         ({"codes": ["a b"]}, "codes.0"),
-        ({"codes": ["a/b"]}, "codes.0"),
         ({"codes": ["A\n"]}, "codes.0"),
-        ({"codes": ["é"]}, "codes.0"),
         ({"codes": [".."]}, "codes.0"),
-        ({"codes": ["x" * 65]}, "codes.0"),
         ({"count": 0}, "count"),
         ({"count": 100_001}, "count"),
     ],

@@ -16,9 +16,7 @@ from django.utils import timezone
 
 from coupons import maintenance, partners, pool
 from coupons.allocation import writes
-from coupons.allocation.writes import PendingConfirmation
 from coupons.issuing import issuing
-from coupons.issuing.issuing import STRATEGIES
 from coupons.models import Campaign, Confirmation, PoolCode
 from coupons.partners import call_limit, confirmation, confirmation_recovery, confirming
 from coupons.partners.contract import Partner, PartnerReply
@@ -27,11 +25,14 @@ from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls
 from coupons.tests.own_partner import (
     NAME,
+    Killed,
+    crash,
     issued,
     own_partner,
     partner_process,
     partner_that,
     registered,
+    slot_of,
 )
 from scripts.stack import ports
 from scripts.tests.simulator import Simulator
@@ -44,15 +45,6 @@ __all__ = ["own_partner", "partner_process"]
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-class Killed(BaseException):
-    """The crash of a process, as one thread sees it."""
-
-
-def crash(*_: object, **_more: object) -> None:
-    """In the place of the function before which a process is killed."""
-    raise Killed
-
-
 @pytest.fixture
 def campaign() -> Campaign:
     made = CampaignFactory.create(partner=NAME, code_source="pool", quantity=3)
@@ -63,13 +55,6 @@ def campaign() -> Campaign:
 @pytest.fixture
 def user_id() -> int:
     return accounts(1)[0]
-
-
-def slot_of(campaign: Campaign, user_id: int) -> PendingConfirmation:
-    """A slot that is taken, and whose partner has not been called yet."""
-    outcome = STRATEGIES[campaign.strategy](campaign_id=campaign.pk, user_id=user_id)
-    assert isinstance(outcome, PendingConfirmation)
-    return outcome
 
 
 def let_time_pass(seconds: float) -> None:

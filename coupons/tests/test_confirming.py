@@ -3,7 +3,6 @@
 import random
 import threading
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,13 @@ from django.conf import LazySettings
 from django.db import OperationalError
 
 from coupons import pool
-from coupons.allocation.writes import PendingConfirmation
 from coupons.issuing import issuing
 from coupons.issuing.issuing import STRATEGIES
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from coupons.partners import call_limit, confirmation, confirmation_recovery, confirming
 from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
-from coupons.tests.outcomes import count_outcomes, issue_calls
+from coupons.tests.outcomes import count_outcomes, issue_calls, refusal
 from coupons.tests.own_partner import (
     NAME,
     issued,
@@ -28,6 +26,7 @@ from coupons.tests.own_partner import (
     partner_process,
     partner_that,
     registered,
+    slot_of,
 )
 from scripts.stack import ports
 from scripts.tests.simulator import Simulator
@@ -53,29 +52,10 @@ def campaign_with(**terms: Any) -> Campaign:
     return campaign
 
 
-def slot_of(campaign: Campaign, user_id: int) -> PendingConfirmation:
-    """A slot that is taken, and whose partner has not been called yet."""
-    outcome = STRATEGIES[campaign.strategy](campaign_id=campaign.pk, user_id=user_id)
-    assert isinstance(outcome, PendingConfirmation)
-    return outcome
-
-
-def as_if_long_ago(**columns: Any) -> None:
-    """Make every confirmation due for the sweeper, with these columns changed."""
-    taken_at = columns.pop("taken_at", None)
-    due = {"next_attempt_at": "2026-01-01T00:00:00Z", **columns}
+def as_if_long_ago() -> None:
+    """Make every confirmation due for the sweeper."""
+    due = {"next_attempt_at": "2026-01-01T00:00:00Z"}
     transactions.run(lambda: Confirmation.objects.update(**due), transactions.KEYED)
-    if taken_at:
-        Confirmation.objects.update(taken_at=taken_at)
-
-
-LONG_AGO = {"taken_at": "2026-01-01T00:00:00Z"}
-
-
-def refusal(work: Callable[[], Any]) -> str:
-    with pytest.raises(FirstcomeError) as refused:
-        work()
-    return refused.value.code
 
 
 def nothing_is_left(campaign: Campaign) -> bool:

@@ -16,7 +16,6 @@ import pytest
 from django.conf import LazySettings
 from django.db import transaction
 
-from coupons import partners
 from coupons.partners import call_limit
 from coupons.partners.contract import NoAnswer, NotReached, Partner, PartnerReply
 from coupons.partners.convenience_store import ConvenienceStore
@@ -119,16 +118,6 @@ def test_an_invalid_reply_is_no_answer() -> None:
 def test_no_partner_is_called_inside_a_transaction() -> None:
     with transaction.atomic(), pytest.raises(transaction.TransactionManagementError):
         ConvenienceStore("http://127.0.0.1:1", 1.0).find(KEY)
-
-
-def test_only_configured_partners_are_available(settings: LazySettings) -> None:
-    settings.PARTNER_URL = ""
-    assert partners.configured() == []
-    assert partners.named(NAME) is partners.named("unknown") is None
-    assert call_limit.is_unavailable(NAME)
-    settings.PARTNER_URL = "http://127.0.0.1:1"
-    assert partners.configured() == [NAME]
-    assert not call_limit.is_unavailable(NAME)
 
 
 def test_a_partner_that_fails_ten_times_in_a_row_is_not_called_for_a_while(settings: LazySettings) -> None:

@@ -14,26 +14,22 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from coupons.allocation import eligibility
-from coupons.allocation.writes import Issued, IssueRequest, Queued
+from coupons.allocation.writes import Issued, IssueRequest
 from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.queue import worker
 from coupons.tests.factories import TWO_STRATEGIES, accounts, campaign_with_strategy
 from coupons.tests.laws import broken
+from coupons.tests.outcomes import issue
 from shop.db import transactions
 from shop.errors import Rejected
 from shop.tests.case_tables import in_one_test
 from shop.tests.clients import client_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("in_the_lab")]
 PAUSED_AT = datetime(2026, 11, 20, tzinfo=UTC)
 by_each_strategy = pytest.mark.parametrize("strategy", list(issuing.STRATEGIES))
 by_two_strategies = pytest.mark.parametrize("strategy", TWO_STRATEGIES)
-
-
-@pytest.fixture(autouse=True)
-def _in_the_lab(settings: Any) -> None:
-    settings.LAB = True
 
 
 @pytest.fixture
@@ -51,16 +47,6 @@ def bar(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
     monkeypatch.setattr(eligibility, "refusal", refusal)
     return barred.add
-
-
-def issue(campaign: Campaign, user_id: int) -> Issued:
-    """The account's coupon; of a queue once the worker has settled the ticket."""
-    issued = issuing.issue(campaign_id=campaign.pk, user_id=user_id)
-    if isinstance(issued, Queued):
-        worker.serve_once()
-        issued = issuing.issue(campaign_id=campaign.pk, user_id=user_id)
-    assert isinstance(issued, Issued)
-    return issued
 
 
 def refused(campaign: Campaign, user_id: int) -> str:

@@ -1,7 +1,7 @@
 """Campaigns for listed accounts: their list, and that every strategy decides by it."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,15 @@ from django.test.utils import CaptureQueriesContext
 
 from coupons import campaigns, eligible_accounts
 from coupons.allocation import eligibility
-from coupons.allocation.writes import Issued, Queued
 from coupons.gate import gate
 from coupons.issuing import issuing
-from coupons.models import Campaign, Coupon, QueueTicket
-from coupons.queue import worker
+from coupons.models import Campaign, Coupon
 from coupons.restriction_models import EligibleAccount
 from coupons.tests.factories import TWO_STRATEGIES, accounts, campaign_with_strategy
 from coupons.tests.laws import broken, positions
+from coupons.tests.outcomes import issue
 from shop.db import transactions
-from shop.errors import Invalid, NotFound, Rejected
+from shop.errors import Rejected
 from shop.models import JournalLine
 from shop.tests import commands
 from shop.tests.clients import client_of
@@ -49,14 +48,9 @@ def listed_campaign(strategy: str = "group_commit", *, listed: list[int], **term
 def answer(campaign: Campaign, user_id: int) -> str:
     """`coupon`, or the code of the refusal; of a queue once the worker has settled the ticket."""
     try:
-        issued = issuing.issue(campaign_id=campaign.pk, user_id=user_id)
-        if isinstance(issued, Queued):
-            worker.serve_once()
-            issued = issuing.issue(campaign_id=campaign.pk, user_id=user_id)
+        return "coupon" if issue(campaign, user_id) else ""
     except Rejected as error:
         return error.code
-    assert isinstance(issued, Issued)
-    return "coupon"
 
 
 @by_two_strategies
@@ -86,19 +80,6 @@ def test_a_campaign_becomes_one_for_listed_accounts_and_one_for_all_again(strate
     assert answer(campaign, second) == "not_eligible"
     campaigns.change(campaign_id=campaign.pk, eligible="all")
     assert answer(campaign, third) == "coupon"
-
-
-def test_a_ticket_whose_account_is_removed_before_its_turn_fails() -> None:
-    [removed, other] = accounts(2)
-    campaign = listed_campaign("queue", listed=[removed, other])
-    for user_id in (removed, other):
-        issuing.issue(campaign_id=campaign.pk, user_id=user_id)
-    eligible_accounts.remove(campaign_id=campaign.pk, account_ids=[removed])
-
-    worker.serve_once()
-
-    statuses = dict(QueueTicket.objects.values_list("account_id", "status"))
-    assert statuses == {removed: "failed", other: "issued"}
 
 
 def test_a_gate_full_of_accounts_that_are_not_listed_refuses_no_listed_account() -> None:
@@ -252,19 +233,6 @@ def test_two_that_add_the_same_accounts_at_once_add_each_once() -> None:
     assert EligibleAccount.objects.count() == 50
 
 
-def test_unknown_accounts_are_named_and_none_is_added() -> None:
-    [known] = accounts(1)
-    campaign = campaign_with_strategy("group_commit")
-
-    with pytest.raises(Invalid) as refused:
-        eligible_accounts.add(campaign_id=campaign.pk, account_ids=[known, 10**9])
-    with pytest.raises(NotFound):
-        eligible_accounts.add(campaign_id=10**9, account_ids=[known])
-
-    assert [(one["field"], one["code"]) for one in refused.value.extra["errors"]] == [("users.1", "unknown")]
-    assert not EligibleAccount.objects.exists()
-
-
 def test_the_api_lists_accounts_for_staff_alone() -> None:
     ids = accounts(2)
     campaign = campaign_with_strategy("group_commit", eligible="listed")
@@ -278,52 +246,28 @@ def test_the_api_lists_accounts_for_staff_alone() -> None:
     assert again.json() == {"added": 0, "skipped": ids[:1], "total": 2}
     assert client_of(AccountFactory.create()).post(address, {"users": ids}).status_code == 403
     assert staff.post("/campaigns/999999/eligible-accounts", {"users": ids}).status_code == 404
-    unknown = staff.post(address, {"users": [10**9]})
-    assert (unknown.status_code, unknown.json()["errors"][0]["field"]) == (400, "users.0")
+    unknown = staff.post(address, {"users": [*accounts(1), 10**9]})
+    assert (unknown.status_code, unknown.json()["errors"][0]["field"]) == (400, "users.1")
+    assert EligibleAccount.objects.count() == 2
     for body in ({}, {"users": []}, {"users": ["1"]}, {"users": [0]}):
         assert staff.post(address, body).status_code == 400
     refused = client_of(AccountFactory.create()).post("/coupons", {"campaign": campaign.pk})
     assert (refused.status_code, refused.json()["code"]) == (409, "not_eligible")
 
 
-def output_of(*words: str) -> str:
-    """What the command prints."""
-    return commands.run("list_eligible_accounts", *words)[1]
-
-
-@pytest.fixture
-def file_of(tmp_path: Path) -> Callable[[str], str]:
-    def write(text: str) -> str:
-        path = tmp_path / "members.csv"
-        path.write_text(text)
-        return str(path)
-
-    return write
-
-
-def test_the_command_adds_a_files_accounts_once_and_removes_them(file_of: Callable[[str], str]) -> None:
+def test_the_command_adds_a_files_accounts_once_and_removes_them_and_names_bad_lines(tmp_path: Path) -> None:
     ids = accounts(2_500)
-    campaign = campaign_with_strategy("group_commit")
-    path = file_of("user\n" + "".join(f"{id}\n" for id in ids))
+    campaign, path = campaign_with_strategy("group_commit"), tmp_path / "members.csv"
 
-    first = output_of(str(campaign.pk), path)
-    again = output_of(str(campaign.pk), path, "--json")
-    removed = output_of(str(campaign.pk), path, "--remove")
+    def output_of(*options: str, lines: Sequence[object] = ids) -> str:
+        path.write_text("user\n" + "".join(f"{line}\n" for line in lines))
+        return commands.run("list_eligible_accounts", str(campaign.pk), str(path), *options)[1]
 
-    text = "accounts are in the list of campaign"
-    assert first.strip() == f"2,500 added, 0 skipped; 2,500 {text} {campaign.pk}."
-    assert '"skipped": 2500' in again
-    assert removed.strip() == f"2,500 removed; 0 {text} {campaign.pk}."
-
-
-def test_the_command_names_each_bad_line_and_adds_nothing(file_of: Callable[[str], str]) -> None:
-    [known] = accounts(1)
-    campaign = campaign_with_strategy("group_commit")
-    path = file_of(f"user\n{known}\nada\n999999999\n0\n")
-
+    assert output_of().startswith("2,500 added, 0 skipped; 2,500 accounts")
+    assert '"skipped": 2500' in output_of("--json")
+    assert output_of("--remove").startswith("2,500 removed; 0 accounts")
     with pytest.raises(CommandError) as refused:
-        output_of(str(campaign.pk), path)
-
-    lines = str(refused.value).splitlines()
-    assert [line.split(":")[0] for line in lines[1:]] == ["line 3", "line 4", "line 5"]
+        output_of(lines=[ids[0], "ada", 999_999_999, 0])
+    bad = str(refused.value).splitlines()[1:]
+    assert [line.split(":")[0] for line in bad] == ["line 3", "line 4", "line 5"]
     assert not EligibleAccount.objects.exists()

@@ -43,13 +43,6 @@ def test_the_requested_number_of_codes_is_made_and_each_run_adds(campaign: Campa
 
 
 @pytest.mark.django_db
-def test_the_output_says_when_a_campaign_that_generates_its_codes_uses_these() -> None:
-    campaign = CampaignFactory.create()
-
-    assert "it takes these once its code_source is pool" in run("generate_codes", str(campaign.pk), "1")[1]
-
-
-@pytest.mark.django_db
 @in_one_test("count", ["0", "-5", "10000001"])
 def test_a_count_that_makes_no_sense_is_refused(campaign: Campaign, count: str) -> None:
     output = rf"^{count} codes can't be made: give a number from 1 to 10,000,000\.$"

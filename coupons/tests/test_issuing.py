@@ -26,16 +26,11 @@ from shop.tests.racing import wait_until
 from shop.tests.second_connection import holding
 from shop.tests.waiting import in_background, waiting_at
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("in_the_lab")]
 by_each_strategy = pytest.mark.parametrize(
     "strategy", [name for name in issuing.STRATEGIES if name != "queue"]
 )
 by_two_strategies = pytest.mark.parametrize("strategy", TWO_STRATEGIES)
-
-
-@pytest.fixture(autouse=True)
-def _in_the_lab(settings: Any) -> None:
-    settings.LAB = True
 
 
 @pytest.fixture
@@ -55,34 +50,6 @@ def statements(work: Any) -> list[str]:
     with CaptureQueriesContext(connection) as captured:
         transactions.run(work, transactions.KEYED)
     return [query["sql"] for query in captured if "SAVEPOINT" not in query["sql"]]
-
-
-@by_two_strategies
-def test_an_account_gets_a_coupon_with_the_campaign_terms(strategy: str, account_id: int) -> None:
-    campaign = campaign_with_strategy(strategy, coupon_valid_for_days=7)
-
-    issued = issuing.issue(campaign_id=campaign.pk, user_id=account_id)
-
-    row = Coupon.objects.get(code=issued.coupon.code)
-    assert issued.is_new
-    assert issued.coupon.campaign == campaign
-    assert (row.account_id, row.campaign_id, row.status) == (account_id, campaign.pk, "issued")
-    assert row.expires_at == row.issued_at + timedelta(days=7) == issued.coupon.expires_at
-    assert row.position == issued.coupon.position == 1
-    assert broken() == {}
-
-
-@by_two_strategies
-def test_a_repeated_request_gets_the_same_coupon(strategy: str, account_id: int) -> None:
-    campaign = campaign_with_strategy(strategy)
-    first = issuing.issue(campaign_id=campaign.pk, user_id=account_id)
-
-    second = issuing.issue(campaign_id=campaign.pk, user_id=account_id)
-
-    assert not second.is_new
-    assert second.coupon.code == first.coupon.code
-    campaign.refresh_from_db()
-    assert campaign.issued == 1
 
 
 @by_two_strategies
@@ -131,27 +98,6 @@ def test_an_account_that_does_not_exist_gets_nothing(strategy: str) -> None:
     campaign = campaign_with_strategy(strategy)
 
     assert refusal(campaign.pk, 10**9) == "not_found"
-    assert not Coupon.objects.exists()
-
-
-def test_staff_issue_to_active_accounts_only(account_id: int) -> None:
-    campaign = CampaignFactory.create()
-    disabled = AccountFactory.create(is_active=False)
-
-    assert issuing.issue_by_staff(campaign_id=campaign.pk, user_id=account_id).is_new
-    for missing_id in (disabled.pk, 10**9):
-        with pytest.raises(FirstcomeError) as refused:
-            issuing.issue_by_staff(campaign_id=campaign.pk, user_id=missing_id)
-        assert refused.value.code == "not_found"
-    assert positions(campaign) == [1]
-
-
-def test_the_unsafe_strategy_does_not_run_outside_the_lab(settings: Any, account_id: int) -> None:
-    campaign = CampaignFactory.create(strategy="unsafe")
-    settings.LAB = False
-
-    assert refusal(campaign.pk, account_id) == "strategy_not_available"
-    assert issuing.available_strategies() == [name for name in issuing.STRATEGIES if name != "unsafe"]
     assert not Coupon.objects.exists()
 
 
@@ -208,16 +154,6 @@ def test_a_batch_decides_in_the_order_of_its_requests() -> None:
     kinds = [outcome.is_new if isinstance(outcome, Issued) else outcome.code for outcome in outcomes]
     assert kinds == [True, "sold_out", False, "coupon_void"]
     assert positions(campaign) == [1, 2]
-
-
-def test_the_strategy_is_read_once_a_second() -> None:
-    campaign = CampaignFactory.create()
-    user_ids = accounts(3)
-    issuing.issue(campaign_id=campaign.pk, user_id=user_ids[0])
-
-    made = statements(lambda: issuing.issue(campaign_id=campaign.pk, user_id=user_ids[1]))
-
-    assert len(made) == 5
 
 
 @pytest.mark.django_db(transaction=True)

@@ -1,15 +1,11 @@
 """Issuing under races, with real threads, processes and connections; and the twin that must fail."""
 
 import json
-import os
-import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from django.db import connection, transaction
@@ -20,7 +16,7 @@ from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls
 from shop.tests.racing import race, wait_until
-from shop.tests.second_process import read_line
+from shop.tests.second_process import another_process, read_line
 
 pytestmark = pytest.mark.django_db(transaction=True)
 EXACT = [
@@ -34,6 +30,18 @@ EXACT = [
     "fair_lock",
 ]
 exactly = pytest.mark.parametrize("strategy", EXACT)
+# Waits for a line of input before it requests the next campaign's coupons: `CAMPAIGN,... ACCOUNT...`.
+ASK_FOR_ALL = """
+import json
+from coupons.tests.outcomes import count_outcomes, issue_calls
+from shop.tests.racing import race
+
+print("ready", flush=True)
+for campaign_id in sys.argv[1].split(","):
+    sys.stdin.readline()
+    outcomes = race(issue_calls(int(campaign_id), map(int, sys.argv[2:])))
+    print(json.dumps(count_outcomes(outcomes)), flush=True)
+"""
 
 
 @exactly
@@ -79,9 +87,15 @@ def test_exactly_100_are_issued_to_concurrent_requests_of_two_processes() -> Non
     everyone = accounts(160)
     found = {}
 
-    with asking_processes(campaigns_of_each, (everyone[:80], everyone[80:])) as processes:
+    with ExitStack() as stack:
+        ids = ",".join(str(campaign.pk) for campaign in campaigns_of_each)
+        parts = [[ids, *map(str, part)] for part in (everyone[:80], everyone[80:])]
+        processes = [stack.enter_context(another_process(ASK_FOR_ALL, *part)) for part in parts]
         for campaign in campaigns_of_each:
-            start_together(processes)
+            for process in processes:
+                assert process.stdin
+                process.stdin.write("go\n")
+                process.stdin.flush()
             outcomes = [json.loads(read_line(process)) for process in processes]
             found[campaign.strategy] = sum(map(Counter, outcomes), Counter()), positions(campaign)
 
@@ -136,15 +150,18 @@ def test_a_pool_gives_each_of_its_codes_once(strategy: str) -> None:
     assert broken() == {}
 
 
-def test_codes_added_meanwhile_are_issued() -> None:
-    campaign = CampaignFactory.create(code_source="pool", quantity=60)
-    everyone = accounts(60)
+@pytest.mark.parametrize("strategy", ["group_commit", "code_pool"])
+def test_codes_added_meanwhile_are_issued(strategy: str) -> None:
+    campaign = CampaignFactory.create(strategy=strategy, code_source="pool", quantity=100)
+    pool.generate(campaign_id=campaign.pk, count=20)
+    everyone = accounts(100)
     adding = [lambda: pool.generate(campaign_id=campaign.pk, count=10)] * 4
 
     race([*issue_calls(campaign.pk, everyone), *adding])
     race(issue_calls(campaign.pk, everyone))
 
-    assert positions(campaign) == list(range(1, 41))
+    assert positions(campaign) == list(range(1, 61))
+    assert not PoolCode.objects.filter(status="available").exists()
     assert broken() == {}
 
 
@@ -197,36 +214,3 @@ def updates_waiting() -> int:
             " WHERE db = DATABASE() AND info LIKE 'UPDATE `coupons_campaign`%%'"
         )
         return int(cursor.fetchone()[0])
-
-
-@contextmanager
-def asking_processes(
-    campaigns: Sequence[Campaign], parts: Sequence[Sequence[int]]
-) -> Iterator[list["subprocess.Popen[str]"]]:
-    """Other processes that request coupons for their part of the accounts, on the database of this test."""
-    url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}")
-    ids = ",".join(str(campaign.pk) for campaign in campaigns)
-    with ExitStack() as stack:
-        yield [
-            stack.enter_context(
-                subprocess.Popen(
-                    [sys.executable, "-m", "coupons.tests.asking", ids, *map(str, user_ids)],
-                    env=os.environ
-                    | {"DATABASE_URL": url.geturl(), "DJANGO_SETTINGS_MODULE": "shop.settings"},
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    text=True,
-                )
-            )
-            for user_ids in parts
-        ]
-
-
-def start_together(processes: Sequence["subprocess.Popen[str]"]) -> None:
-    """Let the processes request the next campaign's coupons, once all of them are ready."""
-    for process in processes:
-        assert read_line(process) == "ready"
-    for process in processes:
-        assert process.stdin
-        process.stdin.write("go\n")
-        process.stdin.flush()

@@ -58,10 +58,3 @@ def test_lines_are_numbered_on_in_later_pieces_where_a_header_is_a_code() -> Non
 )
 def test_each_bad_line_is_named(data: bytes, expected: list[tuple[int, str]]) -> None:
     assert errors_of(data) == expected
-
-
-def test_a_bad_line_says_what_to_do_and_shows_no_more_than_its_beginning() -> None:
-    [header, *_] = line_files.read(b"code,status\nA1,new\n").errors
-    assert header.detail == "the header has 2 cells instead of 1: keep the column code alone"
-    [long] = line_files.read(b"=" * 500).errors
-    assert len(long.detail) < 200

@@ -1,6 +1,5 @@
 """Operators' pages of a campaign's list of accounts."""
 
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -8,24 +7,14 @@ import pytest
 from django.test import Client
 
 from coupons import eligible_accounts
-from coupons.admin import account_uploads, uploads
-from coupons.admin.uploads import PIECE_BYTES, PIECE_LINES
 from coupons.models import Campaign
 from coupons.restriction_models import EligibleAccount
 from coupons.tests.factories import CampaignFactory, accounts
 from shop.models import JournalLine
-from shop.tests import commands
 from shop.tests.confirming import confirmed
-from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.factories import AccountFactory
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def operator() -> Client:
-    client = Client()
-    client.force_login(SuperuserFactory.create(username="ada"))
-    return client
 
 
 @pytest.fixture
@@ -64,25 +53,6 @@ def test_a_file_is_checked_and_then_added_and_any_piece_twice(operator: Client, 
     assert line.after == {"accounts": 2, "ids": sorted([first, second])}
 
 
-def test_a_long_list_is_added_by_command_and_by_upload(
-    operator: Client, campaign: Campaign, tmp_path: Path
-) -> None:
-    """The file is sent in pieces, as the page's script sends it."""
-    ids = sorted(accounts(2 * PIECE_LINES + 1))
-    file, other = tmp_path / "members.csv", CampaignFactory.create(eligible="listed")
-    file.write_text("user\n" + "".join(f"{id}\n" for id in ids))
-
-    said = commands.run("list_eligible_accounts", str(campaign.pk), str(file))[1]
-    for start in range(0, len(ids), PIECE_LINES):
-        piece = "".join(f"{id}\n" for id in ids[start : start + PIECE_LINES]).encode()
-        assert len(piece) <= PIECE_BYTES
-        for step in ("check", "add"):
-            assert send(operator, other, step, piece, first_line=start + 1).status_code == 200
-
-    assert said.startswith(f"{len(ids):,} added, 0 skipped;")
-    assert {eligible_accounts.count(one.pk) for one in (campaign, other)} == {len(ids)}
-
-
 def test_bad_lines_are_named_with_accounts_that_do_not_exist_and_nothing_is_added(
     operator: Client, campaign: Campaign
 ) -> None:
@@ -101,15 +71,7 @@ def test_bad_lines_are_named_with_accounts_that_do_not_exist_and_nothing_is_adde
     assert not EligibleAccount.objects.exists()
 
 
-def test_every_text_of_the_script_is_there_and_the_page_needs_the_right(
-    operator: Client, campaign: Campaign
-) -> None:
-    assert account_uploads.SCRIPT_TEXTS.keys() == uploads.SCRIPT_TEXTS.keys()
-    page = operator.get(page_of(campaign, "upload_accounts")).content.decode()
-    assert page_of(campaign, "upload_accounts/check") in page
-    assert "is for all accounts" not in page
-    other = CampaignFactory.create()
-    assert "is for all accounts" in operator.get(page_of(other, "upload_accounts")).content.decode()
+def test_the_pages_need_the_right(campaign: Campaign) -> None:
     viewer = Client()
     viewer.force_login(AccountFactory.create(is_staff=True))
     for name in ("upload_accounts", "list_accounts"):

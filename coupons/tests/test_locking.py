@@ -84,11 +84,6 @@ def test_a_new_coupon_is_what_the_database_has_of_it() -> None:
     assert set(writes.NewCoupon._fields) | {"id", "order_id"} == set(written)
 
 
-def test_a_missing_campaign_is_not_locked() -> None:
-    with pytest.raises(Campaign.DoesNotExist), transaction.atomic():
-        eligibility.lock_campaign(0, [1])
-
-
 def locked_and_seen(campaign: Campaign, user_ids: list[int]) -> tuple[Campaign, dict[int, Coupon]]:
     return transactions.run(lambda: eligibility.lock_campaign(campaign.pk, user_ids), transactions.KEYED)
 

@@ -12,10 +12,9 @@ from coupons import campaigns, issued_coupons, pool
 from coupons.models import Campaign, Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, coupon_of
 from shop.models import JournalLine
-from shop.tests.factories import SuperuserFactory
 from shop.tests.lost_replies import losing_reply_to_commit
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("_loss")]
 
 
 @pytest.fixture
@@ -31,13 +30,6 @@ def coupon(campaign: Campaign) -> Coupon:
 
 
 @pytest.fixture
-def operator() -> Client:
-    client = Client()
-    client.force_login(SuperuserFactory.create())
-    return client
-
-
-@pytest.fixture
 def _loss(coupon: Coupon, operator: Client, tmp_path: Path) -> Iterator[None]:
     """Lose the answer to the test's first COMMIT; the campaign and the coupon exist before."""
     with losing_reply_to_commit(tmp_path) as is_lost:
@@ -45,45 +37,38 @@ def _loss(coupon: Coupon, operator: Client, tmp_path: Path) -> Iterator[None]:
         assert is_lost.is_set()
 
 
-@pytest.mark.usefixtures("_loss")
 def test_a_created_campaign_is_returned_and_exists_once() -> None:
     made = campaigns.create(name="Drop", quantity=10, discount_type="amount", discount_value=1_000)
     assert Campaign.objects.get(name="Drop").pk == made.pk
 
 
-@pytest.mark.usefixtures("_loss")
 def test_a_campaign_that_was_changed_counts_one_change(campaign: Campaign) -> None:
     before = Campaign.objects.get(pk=campaign.pk).version
     assert campaigns.change(campaign_id=campaign.pk, name="Other").name == "Other"
     assert Campaign.objects.get(pk=campaign.pk).version == before + 1
 
 
-@pytest.mark.usefixtures("_loss")
 def test_a_voided_coupon_is_not_refused_as_unvoidable(coupon: Coupon) -> None:
     assert issued_coupons.void(code=coupon.code, reason="A mistake.").status == "void"
     assert JournalLine.objects.filter(what="coupon.void").count() == 1
 
 
-@pytest.mark.usefixtures("_loss")
 def test_a_renamed_code_is_not_refused_as_just_renamed(campaign: Campaign) -> None:
     assert pool.rename(campaign_id=campaign.pk, code="TWO", to="THREE").code == "THREE"
     assert PoolCode.objects.filter(code="THREE").exists()
 
 
-@pytest.mark.usefixtures("_loss")
 def test_added_codes_are_not_reported_as_skipped(campaign: Campaign) -> None:
     added = pool.add(campaign_id=campaign.pk, codes=["FOUR", "FIVE"])
     assert (added.added, added.skipped, added.total) == (2, [], 4)
 
 
-@pytest.mark.usefixtures("_loss")
 def test_codes_that_were_generated_are_counted(campaign: Campaign) -> None:
     made = pool.generate(campaign_id=campaign.pk, count=3)
     assert (made.added, made.total) == (3, 5)
     assert PoolCode.objects.filter(campaign=campaign).count() == 5
 
 
-@pytest.mark.usefixtures("_loss")
 def test_a_campaign_created_on_the_admin_page_exists_once(operator: Client) -> None:
     """In a transaction of Django the page would report an error, and a retry create a second campaign."""
     terms = {"name": "Drop", "quantity": 10, "discount_type": "amount", "discount_value": 1_000}

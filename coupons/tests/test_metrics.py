@@ -1,14 +1,12 @@
 """Counters of coupons: each request counts once, whatever the strategy, and the campaigns stay bounded."""
 
 import asyncio
-import re
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-import urllib3
 from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -23,12 +21,10 @@ from coupons.queue import settlement, stream, worker
 from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, accounts, campaign_with_strategy
 from coupons.tests.own_partner import NAME, own_partner, partner_process
 from scripts.tests.simulator import Simulator
-from shop.accounts import tokens
 from shop.observability import top
 from shop.tests import second_connection
 from shop.tests.clients import client_of
-from shop.tests.factories import AccountFactory, SuperuserFactory
-from shop.tests.live import web
+from shop.tests.factories import AccountFactory
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import race
 from shop.tests.samples import Increases
@@ -85,16 +81,6 @@ def test_a_ticket_is_pending_and_its_settlement_counts_again() -> None:
     assert outcomes(counted(), campaign) == {"pending": 4, "issued": 2, "sold_out": 2, "repeated": 2}
 
 
-def test_refusals_count_by_their_codes() -> None:
-    scheduled, closed = CampaignFactory.create(scheduled=True), CampaignFactory.create(closed=True)
-    account, counted = AccountFactory.create(), increases()
-
-    assert [ask(one.pk, account) for one in (scheduled, closed)] == [409, 409]
-
-    assert outcomes(counted(), scheduled) == {"campaign_not_open": 1}
-    assert outcomes(counted()) == {"campaign_not_open": 1, "campaign_closed": 1}
-
-
 def test_requests_for_closed_campaigns_take_no_label_from_those_to_come() -> None:
     """There may be hundreds, each of whose numbers any account can ask for."""
     past, present = CampaignFactory.create(closed=True), CampaignFactory.create()
@@ -115,16 +101,6 @@ def test_a_campaign_that_does_not_exist_gets_no_label() -> None:
     counted = increases()
     assert [ask(number, AccountFactory.create()) for number in (987_001, 987_002)] == [404, 404]
     assert counted() == {'firstcome_coupon_requests_total{outcome="campaign_not_found"}': 2}
-
-
-def test_coupons_issued_by_staff_count_too() -> None:
-    campaign, [account] = CampaignFactory.create(), accounts(1)
-    staff, counted = SuperuserFactory.create(), increases()
-
-    assert [ask(campaign.pk, staff, user=account) for _ in range(2)] == [201, 200]
-    assert ask(campaign.pk, staff, user=account + 1_000_000) == 404
-
-    assert outcomes(counted()) == {"issued": 1, "repeated": 1, "not_found": 1}
 
 
 @pytest.mark.usefixtures("own_partner")
@@ -243,35 +219,3 @@ def test_answers_of_one_pass_of_the_event_loop_are_counted_together() -> None:
     assert asyncio.run(answer()) == {}
     assert outcomes(counted(), campaign) == {"sold_out": 5}
     assert outcomes(counted()) == {"sold_out": 5, "throttled": 1}
-
-
-def test_a_web_server_counts_over_its_processes_and_exposes_50_campaigns(tmp_path: Path) -> None:
-    others = [CampaignFactory.create() for _ in range(55)]
-    campaign, users = CampaignFactory.create(quantity=3), [AccountFactory.create() for _ in range(5)]
-    (tmp_path / "metrics").mkdir()
-
-    def ask_over_http(user: User, of: Campaign = campaign) -> int:
-        answer = urllib3.request(
-            "POST",
-            f"{address}/api/v1/coupons",
-            json={"campaign": of.pk},
-            headers={"Authorization": f"Bearer {tokens.create_access_token(user)}"},
-            retries=False,
-        )
-        return answer.status
-
-    with web(tmp_path, PROMETHEUS_MULTIPROC_DIR=str(tmp_path / "metrics")) as address:
-        assert sorted(ask_over_http(user) for user in [*users, users[0]]) == [200, 201, 201, 201, 409, 409]
-        assert {ask_over_http(AccountFactory.create(), other) for other in others} == {201}
-        text = urllib3.request("GET", f"{address}/metrics", retries=False).data.decode()
-
-    sample = r'^firstcome_campaign_requests_total{campaign="(\d+)",outcome="(\w+)"} (\S+)$'
-    counted = re.findall(sample, text, re.M)
-    assert {outcome: number for pk, outcome, number in counted if pk == str(campaign.pk)} == {
-        "issued": "3.0",
-        "repeated": "1.0",
-        "sold_out": "2.0",
-    }
-    assert len({pk for pk, _, _ in counted}) == top.EXPOSED
-    assert 'firstcome_coupon_requests_total{outcome="issued"} 58.0' in text
-    assert f'firstcome_campaign_issued{{campaign="{campaign.pk}"}} 3.0' in text

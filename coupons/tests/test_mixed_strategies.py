@@ -1,6 +1,5 @@
 """All strategies that need no Redis, at once on one campaign: they use the same rows."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -11,8 +10,7 @@ from coupons.issuing import issuing
 from coupons.models import PoolCode
 from coupons.tests.factories import accounts, campaign_with_codes
 from coupons.tests.laws import broken, positions
-from coupons.tests.outcomes import count_outcomes, issue_calls, issue_calls_by
-from shop.errors import FirstcomeError
+from coupons.tests.outcomes import count_outcomes, issue_calls, issue_calls_by, outcome_of
 from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -54,7 +52,7 @@ def test_a_campaign_that_changes_its_strategy_under_load_stays_exact(code_source
         for number, asks in enumerate(issue_calls(campaign.pk, everyone[first::20])):
             campaigns.change(campaign_id=campaign.pk, strategy=NAMES[(first + number) % len(NAMES)])
             issuing.forget()
-            outcomes.append(_outcome(asks))
+            outcomes.append(outcome_of(asks))
         return outcomes
 
     outcomes = race([partial(change_and_ask, first) for first in range(20)])
@@ -62,10 +60,3 @@ def test_a_campaign_that_changes_its_strategy_under_load_stays_exact(code_source
     assert count_outcomes(one for part in outcomes for one in part) == {"new": 50, "sold_out": 70}
     assert positions(campaign) == list(range(1, 51))
     assert broken() == {}
-
-
-def _outcome(work: Callable[[], Any]) -> Any:
-    try:
-        return work()
-    except FirstcomeError as error:
-        return error

@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.test import Client
-from django.urls import reverse
 
 from coupons import redemption
 from coupons.issuing import issuing
@@ -142,19 +140,3 @@ def test_a_coupons_changes_by_orders_are_recorded_with_its_status_before() -> No
     ]
     assert {line.request_id for line in lines("coupon.held")} == {"r-1"}
     assert all(line.is_internal for line in noted)
-
-
-def test_the_operator_who_voids_a_coupon_is_recorded() -> None:
-    operator, coupon = SuperuserFactory.create(), coupon_of(CampaignFactory.create())
-    client = Client(headers={"X-Request-ID": "r-admin"})
-    client.force_login(operator)
-
-    client.post(
-        reverse("admin:coupons_coupon_void", args=[coupon.pk]),
-        {"reason": "A mistake.", "_form_submitted": "1"},
-    )
-
-    [line] = lines("coupon.void")
-    assert (line.actor, line.actor_id, line.actor_name) == ("staff", operator.pk, operator.username)
-    assert (line.request_id, line.detail, line.delivery) == ("r-admin", "A mistake.", "")
-    assert (line.before, line.after) == ({"status": "issued"}, {"status": "void"})

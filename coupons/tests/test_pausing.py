@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 import pytest
-from django.conf import LazySettings
 from django.utils import timezone
 
 from coupons import campaigns, pausing
@@ -17,6 +16,7 @@ from coupons.partners import confirmation
 from coupons.queue import settlement, stream, tickets, worker
 from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, accounts, campaign_with_strategy
 from coupons.tests.laws import broken, positions
+from coupons.tests.outcomes import issue
 from shop.errors import Invalid, Rejected, Unavailable
 from shop.events import journal
 from shop.events.journal import ActorContext
@@ -26,14 +26,9 @@ from shop.tests.case_tables import in_one_test
 from shop.tests.outages import OwnRedis, own_redis
 
 __all__ = ["own_redis"]
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("in_the_lab")]
 by_two_strategies = pytest.mark.parametrize("strategy", TWO_STRATEGIES)
 WHY = "The price is wrong."
-
-
-@pytest.fixture(autouse=True)
-def _in_the_lab(settings: LazySettings) -> None:
-    settings.LAB = True
 
 
 def pause(campaign: Campaign) -> Campaign:
@@ -46,16 +41,6 @@ def resume(campaign: Campaign) -> Campaign:
 
 def ask(campaign: Campaign, user_id: int) -> Any:
     return issuing.issue(campaign_id=campaign.pk, user_id=user_id)
-
-
-def issue(campaign: Campaign, user_id: int) -> Issued:
-    """The account's coupon; of a queue once the worker has settled the ticket."""
-    issued = ask(campaign, user_id)
-    if isinstance(issued, Queued):
-        worker.serve_once()
-        issued = ask(campaign, user_id)
-    assert isinstance(issued, Issued)
-    return issued
 
 
 def refused(asks: Callable[[], Any]) -> str:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import LazySettings
 
 from coupons import pausing, pool
 from coupons.allocation import eligibility
@@ -29,7 +28,7 @@ from shop.tests.second_connection import holding
 from shop.tests.waiting import in_background, waiting_at
 
 __all__ = ["own_redis"]
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("in_the_lab")]
 KEEP = "SELECT id FROM coupons_campaign WHERE id = %s FOR UPDATE"
 # More rounds than any strategy gets through before the pause.
 REQUESTS, ROUNDS = 12, 80
@@ -42,11 +41,6 @@ Issue = Callable[..., Any]
 AT_THE_ROW = dict.fromkeys(WITHOUT_TICKETS, 1) | dict.fromkeys(
     ["pessimistic", "conditional_update", "unsafe"], REQUESTS
 )
-
-
-@pytest.fixture(autouse=True)
-def _in_the_lab(settings: LazySettings) -> None:
-    settings.LAB = True
 
 
 def waiting_for_the_row() -> int:

@@ -1,12 +1,10 @@
 """The strategy `queue` without faults: tickets and their settlement."""
 
-from datetime import timedelta
-
 import pytest
 from django.core.management import call_command
 from django.utils import timezone
 
-from coupons import campaigns, issued_coupons, pool
+from coupons import campaigns, issued_coupons
 from coupons.allocation.writes import Issued, Queued
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, QueueTicket
@@ -16,19 +14,6 @@ from coupons.tests.laws import broken, positions
 from shop.errors import NotFound, Rejected
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def test_a_request_gets_a_ticket_with_its_position() -> None:
-    campaign = line_of(quantity=10)
-
-    queued = [ask(campaign, account_id) for account_id in accounts(3)]
-
-    assert [(one.ticket.number, one.ahead, one.ticket.status) for one in queued] == [
-        (1, 0, "waiting"),
-        (2, 1, "waiting"),
-        (3, 2, "waiting"),
-    ]
-    assert not Coupon.objects.exists()
 
 
 def test_a_repeated_request_gets_its_first_ticket() -> None:
@@ -74,52 +59,6 @@ def test_a_ticket_waits_while_an_earlier_slot_is_cancelled_at_the_partner() -> N
     assert tickets.READER.submit(queued.ticket.pk).ticket.status == "waiting"
 
 
-def test_after_settlement_a_repeat_gets_the_coupon_or_sold_out() -> None:
-    campaign = line_of(quantity=1)
-    winner, loser = accounts(2)
-    for account_id in (winner, loser):
-        ask(campaign, account_id)
-    worker.serve_once()
-
-    again = issuing.issue(campaign_id=campaign.pk, user_id=winner)
-
-    assert isinstance(again, Issued)
-    assert not again.is_new
-    for _ in range(2):  # from the database, then from the flag
-        with pytest.raises(Rejected) as refused:
-            issuing.issue(campaign_id=campaign.pk, user_id=loser)
-        assert refused.value.code == "sold_out"
-
-
-def test_a_pool_that_ran_out_is_sold_out_without_a_ticket() -> None:
-    campaign = line_of(quantity=10, code_source="pool")
-    pool.add(campaign_id=campaign.pk, codes=["ONLY"])
-    winner, loser = accounts(2)
-    for account_id in (winner, loser):
-        ask(campaign, account_id)
-    worker.serve_once()
-
-    with pytest.raises(Rejected) as refused:
-        issuing.issue(campaign_id=campaign.pk, user_id=loser)
-
-    assert refused.value.code == "sold_out"
-    assert Coupon.objects.get().account_id == winner
-    assert set(QueueTicket.objects.values_list("status", flat=True)) == {"issued", "sold_out"}
-
-
-@pytest.mark.parametrize(
-    ("state", "code"), [({"scheduled": True}, "campaign_not_open"), ({"closed": True}, "campaign_closed")]
-)
-def test_a_campaign_that_is_not_open_gives_no_tickets(state: dict[str, bool], code: str) -> None:
-    campaign = line_of(**state)
-
-    with pytest.raises(Rejected) as refused:
-        ask(campaign, *accounts(1))
-
-    assert refused.value.code == code
-    assert not QueueTicket.objects.exists()
-
-
 def test_an_account_that_does_not_exist_gets_no_ticket_and_the_queue_goes_on() -> None:
     campaign = line_of(quantity=10)
     [account_id] = accounts(1)
@@ -151,17 +90,6 @@ def test_waiting_tickets_are_kept_when_the_campaign_sells_out() -> None:
     assert status_of(queued) == "sold_out"
 
 
-def test_tickets_fail_once_the_campaign_has_closed() -> None:
-    campaign = line_of()
-    queued = ask(campaign, *accounts(1))
-    campaigns.change(campaign_id=campaign.pk, closes_at=timezone.now() - timedelta(seconds=1))
-
-    worker.serve_once()
-
-    assert status_of(queued) == "failed"
-    assert not Coupon.objects.exists()
-
-
 def test_a_queue_is_settled_completely_when_the_strategy_changes() -> None:
     campaign = line_of()
     first, second = accounts(2)
@@ -177,21 +105,6 @@ def test_a_queue_is_settled_completely_when_the_strategy_changes() -> None:
     assert settled.coupon and settled.coupon.code == given.coupon.code
     assert status_of(queued[0]) == "issued"
     assert positions(campaign) == [1, 2]
-
-
-def test_a_request_after_a_failed_ticket_gets_a_new_one() -> None:
-    campaign = line_of()
-    [account_id] = accounts(1)
-    failed = ask(campaign, account_id)
-    campaigns.change(campaign_id=campaign.pk, closes_at=timezone.now() - timedelta(seconds=1))
-    worker.serve_once()
-    campaigns.change(campaign_id=campaign.pk, closes_at=None)
-
-    another = ask(campaign, account_id)
-    worker.serve_once()
-
-    assert another.ticket.pk != failed.ticket.pk
-    assert (status_of(failed), status_of(another)) == ("failed", "issued")
 
 
 def test_an_account_with_a_void_coupon_is_refused_at_once() -> None:

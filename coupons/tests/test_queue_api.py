@@ -1,37 +1,19 @@
 """Queue tickets over HTTP: drawing one, waiting, and every final status."""
 
-from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import User
-from django.utils import timezone
 
-from coupons import campaigns
 from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.queue import worker
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken
 from shop.tests.clients import Api, client_of
-from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.factories import AccountFactory
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def account() -> User:
-    return AccountFactory.create()
-
-
-@pytest.fixture
-def user(account: User) -> Api:
-    return client_of(account)
-
-
-@pytest.fixture
-def staff() -> Api:
-    return client_of(SuperuserFactory.create())
 
 
 @pytest.fixture
@@ -71,14 +53,6 @@ def test_a_ticket_waits_and_then_has_a_coupon(user: Api, campaign: Campaign) -> 
     assert (again.status_code, again.json()) == (200, coupon)
 
 
-def test_a_repeated_request_gets_the_same_ticket_while_it_waits(user: Api, campaign: Campaign) -> None:
-    first, second = ask(user, campaign), ask(user, campaign)
-
-    assert (first.status_code, second.status_code) == (202, 202)
-    assert first.json() == second.json()
-    assert first["Location"] == second["Location"]
-
-
 def test_the_position_in_the_queue_advances(user: Api, campaign: Campaign, staff: Api) -> None:
     for account_id in accounts(2):
         ask(staff, campaign, user=account_id)
@@ -92,18 +66,6 @@ def test_the_position_in_the_queue_advances(user: Api, campaign: Campaign, staff
     refused = ask(user, campaign)
     assert (refused.status_code, refused.json()["code"]) == (409, "sold_out")
     assert broken() == {}
-
-
-def test_a_ticket_whose_campaign_closed_has_failed_and_no_other_is_drawn(
-    user: Api, campaign: Campaign
-) -> None:
-    drawn = ask(user, campaign)
-    campaigns.change(campaign_id=campaign.pk, closes_at=timezone.now() - timedelta(seconds=1))
-    worker.serve_once()
-
-    assert user.get(drawn["Location"]).json()["status"] == "failed"
-    refused = ask(user, campaign)
-    assert (refused.status_code, refused.json()["code"]) == (409, "campaign_closed")
 
 
 def test_staff_draw_a_ticket_for_another_account_and_see_it(
@@ -130,17 +92,3 @@ def test_staff_without_the_permission_see_only_their_own(campaign: Campaign) -> 
     others = ask(client_of(AccountFactory.create()), campaign)["Location"]
 
     assert client_of(AccountFactory.create(is_staff=True)).get(others).status_code == 404
-
-
-def test_operators_see_the_tickets(campaign: Campaign, client: Any) -> None:
-    ask(client_of(AccountFactory.create()), campaign)
-    worker.serve_once()
-    client.force_login(SuperuserFactory.create())
-
-    ticket = QueueTicket.objects.select_related("coupon").get()
-    listed = client.get(f"/admin/coupons/queueticket/?q={ticket.pk}")
-    shown = client.get(f"/admin/coupons/queueticket/{ticket.pk}/change/")
-
-    assert str(ticket.coupon) in listed.content.decode()
-    assert shown.status_code == 200
-    assert client.get("/admin/coupons/queueticket/add/").status_code == 403

@@ -22,11 +22,12 @@ from coupons.allocation.writes import Issued
 from coupons.issuing import issuing
 from coupons.models import Campaign, QueueTicket
 from coupons.queue import recovery, settlement, stream, worker
-from coupons.tests.factories import CampaignFactory, accounts
+from coupons.tests.factories import accounts
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls
 from coupons.tests.own_issuer import OwnIssuer
 from coupons.tests.own_partner import GOOD
+from coupons.tests.test_queue import line_of
 from scripts.stack import ports
 from scripts.tests.simulator import everything, serving
 from shop.errors import Unavailable
@@ -324,10 +325,6 @@ def test_tickets_wait_while_the_partner_is_unavailable(tmp_path: Path, settings:
     assert statuses(campaign) == {"issued": 30}
     assert positions(campaign) == list(range(1, 31))
     assert broken() == {}
-
-
-def line_of(**terms: object) -> Campaign:
-    return CampaignFactory.create(strategy="queue", **terms)
 
 
 def ask_all(campaign: Campaign, user_ids: Sequence[int], *, threads: int = ASKING_THREADS) -> list[Any]:

@@ -16,9 +16,10 @@ from coupons.models import Campaign, Confirmation, QueueTicket
 from coupons.partners import call_limit
 from coupons.queue import stream, worker
 from coupons.redis_keys import key
-from coupons.tests.factories import CampaignFactory, accounts
+from coupons.tests.factories import accounts
 from coupons.tests.laws import broken
 from coupons.tests.own_partner import GOOD
+from coupons.tests.test_queue import line_of
 from scripts.stack import ports
 from scripts.tests.simulator import serving
 from shop.tests.racing import wait_until
@@ -166,10 +167,6 @@ def database_connections() -> int:
     with another_connection() as other:
         statement = "SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE()"
         return int(ask_database(other, statement)[0][0])
-
-
-def line_of(**terms: object) -> Campaign:
-    return CampaignFactory.create(strategy="queue", **terms)
 
 
 def ask(campaign: Campaign, user_ids: Sequence[int]) -> None:

@@ -21,9 +21,11 @@ from coupons.gate import filling, gate, healing
 from coupons.issuing import issuing
 from coupons.issuing.strategies import group_commit, redis_gate
 from coupons.models import Campaign, Confirmation, Coupon
+from coupons.tests import outcomes
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls
+from coupons.tests.own_partner import slot_of
 from shop.errors import FirstcomeError, NotFound, Unavailable
 from shop.observability import gauges
 from shop.redis import redis_client
@@ -56,9 +58,7 @@ def issue_all(campaign: Campaign, user_ids: Iterable[int]) -> None:
 
 def refusal(campaign: Campaign, user_id: int) -> str:
     """The code of the refusal, by the gate or the database behind it."""
-    with pytest.raises(FirstcomeError) as refused:
-        redis_gate.issue(campaign_id=campaign.pk, user_id=user_id)
-    return refused.value.code
+    return outcomes.refusal(lambda: redis_gate.issue(campaign_id=campaign.pk, user_id=user_id))
 
 
 def counted(campaign: Campaign) -> tuple[int, int]:
@@ -80,19 +80,10 @@ def owners(campaign: Campaign) -> set[int]:
     return set(Coupon.objects.filter(campaign=campaign).values_list("account_id", flat=True))
 
 
-def test_an_admitted_account_is_a_member_after_the_commit() -> None:
-    campaign, [first, second] = gated(quantity=2), accounts(2)
-
-    assert issue(campaign, first).is_new
-    assert counted(campaign) == (1, 0)
-    assert not issue(campaign, first).is_new
-    assert issue(campaign, second).is_new
-    assert counted(campaign) == (2, 0)
-
-
 def test_a_member_is_answered_without_a_transaction() -> None:
     campaign, [owner] = gated(), accounts(1)
     code = issue(campaign, owner).coupon.code
+    assert counted(campaign) == (1, 0)
 
     with CaptureQueriesContext(connection) as captured:
         again = redis_gate.issue(campaign_id=campaign.pk, user_id=owner)
@@ -396,41 +387,33 @@ def test_a_pool_that_ran_out_is_full_until_codes_are_added() -> None:
 
 def test_a_slot_that_is_being_confirmed_counts_until_the_partner_refuses() -> None:
     campaign, [first, second] = gated(quantity=1, partner="convenience_store"), accounts(2)
-    confirming = redis_gate.issue(campaign_id=campaign.pk, user_id=first)
-    assert isinstance(confirming, PendingConfirmation)
+    confirming = slot_of(campaign, first)
     assert refusal(campaign, second) == "sold_out"
-    again = redis_gate.issue(campaign_id=campaign.pk, user_id=first)
-    assert isinstance(again, PendingConfirmation)
-    assert again.key == confirming.key
+    assert slot_of(campaign, first).key == confirming.key
     refused_by_partner(campaign, confirming)
 
     reopening.slot_released(campaign_id=campaign.pk, user_id=first, code=confirming.code)
 
-    assert isinstance(redis_gate.issue(campaign_id=campaign.pk, user_id=second), PendingConfirmation)
+    assert slot_of(campaign, second)
 
 
 def test_a_released_slot_that_was_not_published_reaches_the_gate_by_the_sweep() -> None:
     campaign, [first, second] = gated(quantity=1, partner="convenience_store"), accounts(2)
-    confirming = redis_gate.issue(campaign_id=campaign.pk, user_id=first)
-    assert isinstance(confirming, PendingConfirmation)
+    confirming = slot_of(campaign, first)
     refused_by_partner(campaign, confirming)
     assert refusal(campaign, second) == "sold_out"
 
     assert healing.heal() == 1
 
-    assert isinstance(redis_gate.issue(campaign_id=campaign.pk, user_id=second), PendingConfirmation)
+    assert slot_of(campaign, second)
 
 
 def test_an_account_that_is_no_longer_a_member_is_admitted_again() -> None:
     campaign, [user_id] = gated(quantity=1, partner="convenience_store"), accounts(1)
-    confirming = redis_gate.issue(campaign_id=campaign.pk, user_id=user_id)
-    assert isinstance(confirming, PendingConfirmation)
+    confirming = slot_of(campaign, user_id)
     refused_by_partner(campaign, confirming)
 
-    again = redis_gate.issue(campaign_id=campaign.pk, user_id=user_id)
-
-    assert isinstance(again, PendingConfirmation)
-    assert again.key != confirming.key
+    assert slot_of(campaign, user_id).key != confirming.key
     assert members(campaign) == {user_id}
 
 
@@ -514,7 +497,7 @@ def test_keys_share_a_slot_and_expire_after_the_campaign_has_closed(redis_server
     assert all(3_600 < redis_server.ttl(name) <= 3_720 for name in names)
 
 
-def test_metrics_have_the_number_in_flight(own_redis: OwnRedis) -> None:
+def test_metrics_have_the_number_in_flight_and_without_redis_nothing_is_healed(own_redis: OwnRedis) -> None:
     campaign, [user_id] = gated(), accounts(1)
     filling.fill(campaign_id=campaign.pk)
     gate.admit(campaign_id=campaign.pk, user_id=user_id)
@@ -522,16 +505,36 @@ def test_metrics_have_the_number_in_flight(own_redis: OwnRedis) -> None:
 
     assert line in gauges.exposition().decode()
     own_redis.stop()
+
     assert "firstcome_gate_in_flight{" not in gauges.exposition().decode()
-
-
-def test_without_redis_there_is_nothing_to_heal(own_redis: OwnRedis) -> None:
-    campaign, [user_id] = gated(), accounts(1)
-    own_redis.stop()
-
     with pytest.raises(Unavailable):
         gate.admit(campaign_id=campaign.pk, user_id=user_id)
     assert healing.heal() == 0
+
+
+def test_a_quantity_raised_while_the_gate_opens_is_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    campaign, [owner, late] = gated(quantity=1), accounts(2)
+    issue(campaign, owner)
+    gate.drop(campaign_id=campaign.pk)
+    opened = gate.open
+
+    def raised_meanwhile(read: Campaign, *, members: int) -> bool:
+        campaigns.change(campaign_id=campaign.pk, quantity=2)
+        return opened(read, members=members)
+
+    monkeypatch.setattr(gate, "open", raised_meanwhile)
+
+    assert redis_gate.issue(campaign_id=campaign.pk, user_id=late).is_new
+
+
+def test_members_are_kept_for_as_long_as_the_terms(redis_server: Any) -> None:
+    campaign, [owner] = gated(), accounts(1)
+    issue(campaign, owner)
+    redis_server.expire(gate._members(campaign.pk), 30)  # as a day after the last coupon
+
+    healing.heal()
+
+    assert redis_server.ttl(gate._members(campaign.pk)) > redis_server.ttl(gate._terms(campaign.pk))
 
 
 def refused_by_partner(campaign: Campaign, confirming: PendingConfirmation) -> None:

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import time
-from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -22,8 +21,7 @@ from coupons.partners import confirmation
 from coupons.redis_keys import key
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
-from coupons.tests.outcomes import count_outcomes, issue_calls
-from shop.errors import FirstcomeError
+from coupons.tests.outcomes import count_outcomes, issue_calls, outcome_of
 from shop.redis import redis_client
 from shop.tests.clients import client_of
 from shop.tests.outages import OwnRedis, own_redis
@@ -91,13 +89,6 @@ def _in_short(statement: str) -> str:
         if f"FROM `coupons_{name}`" in statement:
             return f"SELECT {name}"
     return statement
-
-
-def outcome_of(work: Callable[[], Any]) -> Any:
-    try:
-        return work()
-    except FirstcomeError as error:
-        return error
 
 
 def seen_sold_out(campaign: Campaign, user_id: int) -> None:
@@ -234,31 +225,24 @@ def test_a_sold_out_campaign_that_closes_is_refused_as_closed(
     assert asked(campaign.pk, requests[0])[0] == "again"
 
 
-def test_a_raised_quantity_opens_it_at_once_here_and_within_a_second_elsewhere(requests: list[int]) -> None:
-    campaign = full_campaign(requests[0])
+@from_each_source
+def test_more_coupons_or_codes_open_it_at_once_here_and_within_a_second_elsewhere(
+    code_source: str, requests: list[int]
+) -> None:
+    campaign = full_campaign(requests[0], code_source=code_source)
     with another_process(ISSUE_ON_INPUT) as process:
         assert issue_elsewhere(process, campaign, requests[1])[0] == "sold_out"
         seen_sold_out(campaign, requests[1])
         assert issue_elsewhere(process, campaign, requests[1])[0] == "sold_out"
 
-        campaigns.change(campaign_id=campaign.pk, quantity=3)
+        if code_source == "pool":
+            pool.add(campaign_id=campaign.pk, codes=["TWO", "THREE"])
+        else:
+            campaigns.change(campaign_id=campaign.pk, quantity=3)
 
         assert asked(campaign.pk, requests[2])[0] == "new"
         wait_until(lambda: issue_elsewhere(process, campaign, requests[3])[0] == "new", seconds=SOON)
     assert positions(campaign) == [1, 2, 3]
-    assert broken() == {}
-
-
-def test_added_codes_open_it_at_once_here_and_within_a_second_elsewhere(requests: list[int]) -> None:
-    campaign = full_campaign(requests[0], code_source="pool")
-    with another_process(ISSUE_ON_INPUT) as process:
-        assert issue_elsewhere(process, campaign, requests[1])[0] == "sold_out"
-        seen_sold_out(campaign, requests[1])
-
-        pool.add(campaign_id=campaign.pk, codes=["TWO", "THREE"])
-
-        assert asked(campaign.pk, requests[2])[0] == "new"
-        wait_until(lambda: issue_elsewhere(process, campaign, requests[3])[0] == "new", seconds=SOON)
     assert broken() == {}
 
 

@@ -3,12 +3,11 @@
 import inspect
 import re
 import sys
-from pathlib import Path
 
 from coupons.issuing import issuing
 from coupons.tests.under_load import NEED_NO_REDIS
 from scripts.bench.report import documents
-from scripts.lab import report, results, tables
+from scripts.lab import report, results
 from scripts.stack import places
 from shop.tests.case_tables import in_one_test
 
@@ -33,22 +32,6 @@ def test_the_page_says_which_strategies_work_without_redis() -> None:
 def test_the_figures_are_those_that_the_lab_measured() -> None:
     rows = results.read(places.PROJECT / "docs" / "lab")
     assert documents.inside(report.STRATEGIES, report.MARKS) == report.strategies(rows)
-
-
-def test_the_lab_writes_its_figures_in_place_of_those_before(tmp_path: Path) -> None:
-    page = tmp_path / "strategies.md"
-    page.write_text(f"before\n{report.MARKS[0]}| old |\n{report.MARKS[1]}after\n")
-    measured = {"strategy": "queue", "variant": "", "is_quick": False, "per_second": 512.3, "p95_ms": 1_234.5}
-    faults = [{"fault": "web killed", "times": 2, "seconds": 0.25}]
-    rows = [measured | {"scenario": "steady"}, measured | {"scenario": "crash", "faults": faults}]
-
-    report.write_strategies(rows, page=page)
-
-    written = page.read_text()
-    assert f"| `queue` | 512/s, {tables.time(1_234.5)} | – | – | – | – |\n" in written
-    assert f"| `queue` | {tables.time(250)} | – | – | – |\n" in written
-    assert "old" not in written
-    assert (written.startswith("before\n"), written.endswith(f"{report.MARKS[1]}after\n")) == (True, True)
 
 
 @of_each

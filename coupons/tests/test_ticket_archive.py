@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from coupons import audit
-from coupons.models import Campaign, Coupon, QueueTicket
+from coupons.models import Campaign, QueueTicket
 from coupons.queue import ticket_archive, tickets
 from coupons.tests.factories import CampaignFactory, accounts, coupon_of
 from shop import clock
@@ -94,10 +94,3 @@ def test_waiting_tickets_and_those_of_campaigns_that_go_on_stay(tmp_path: Path, 
     assert done.removed == 3
     assert QueueTicket.objects.filter(campaign=running).count() == 3
     assert set(QueueTicket.objects.filter(campaign=campaign).values_list("number", flat=True)) == {2, 5}
-
-
-def test_an_account_whose_ticket_is_archived_keeps_its_coupon(tmp_path: Path, campaign: Campaign) -> None:
-    coupon = Coupon.objects.get(campaign=campaign)
-    archive(tmp_path)
-    assert not QueueTicket.objects.filter(coupon=coupon).exists()
-    assert Coupon.objects.get(campaign=campaign) == coupon

@@ -48,14 +48,6 @@ def test_no_other_coupon_is_voided(status: str) -> None:
     assert Coupon.objects.get(code=coupon.code).void_reason == ""
 
 
-@pytest.mark.django_db
-def test_a_coupon_that_does_not_exist_is_not_found() -> None:
-    with pytest.raises(FirstcomeError) as refused:
-        issued_coupons.void(code="NONE", reason="A mistake.")
-
-    assert refused.value.code == "not_found"
-
-
 @pytest.mark.django_db(transaction=True)
 def test_voiding_and_holding_at_once_one_wins() -> None:
     for _ in range(10):

@@ -1,0 +1,42 @@
+"""Callers of the API, and an operator at the admin."""
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from shop.tests.clients import Api, client_of
+from shop.tests.factories import AccountFactory, SuperuserFactory
+
+
+@pytest.fixture
+def anon() -> Api:
+    return client_of()
+
+
+@pytest.fixture
+def account() -> User:
+    return AccountFactory.create()
+
+
+@pytest.fixture
+def user(account: User) -> Api:
+    return client_of(account)
+
+
+@pytest.fixture
+def staff() -> Api:
+    return client_of(SuperuserFactory.create())
+
+
+@pytest.fixture
+def operator() -> Client:
+    client = Client()
+    client.force_login(SuperuserFactory.create(username="ada"))
+    return client
+
+
+@pytest.fixture
+def in_the_lab(settings: Any) -> None:
+    settings.LAB = True
