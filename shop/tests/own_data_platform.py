@@ -50,19 +50,6 @@ def own_data_platform(data_platform_process: tuple[Simulator, Path], settings: L
     return simulator
 
 
-@contextmanager
-def failing(folder: Path) -> Iterator[None]:
-    """While the block runs, the data platform with its book in this folder fails to store any event."""
-    with closing(sqlite3.connect(folder / "book.sqlite3", timeout=10, isolation_level=None)) as book:
-        book.execute(
-            "CREATE TRIGGER failing BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'failing'); END"
-        )
-        try:
-            yield
-        finally:
-            book.execute("DROP TRIGGER failing")
-
-
 def use(simulator: Simulator, settings: LazySettings) -> None:
     """Make the shop deliver to this simulator, and sign with `SECRET`."""
     settings.DATA_PLATFORM_URL = f"http://{ports.HOST}:{simulator.port}"

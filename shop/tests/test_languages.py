@@ -5,20 +5,17 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import orjson
 import pytest
 from django.http import HttpRequest, HttpResponse
-from django.test import Client
 from django.utils import translation
 from django.utils.translation import gettext_lazy
 from pydantic import BaseModel, ValidationError
 
-from coupons import redemption
 from orders.saga import definitions
 from scripts.stack import places
 from shop import errors, lazy_texts
-from shop.errors import Invalid, NotFound, Rejected
-from shop.http import languages, problems, validation_texts
+from shop.errors import Rejected
+from shop.http import languages, validation_texts
 from shop.http.pages import middleware
 from shop.http.validation import Input, Query
 from shop.lazy_texts import mark, render, translate_stored
@@ -69,52 +66,6 @@ def test_only_the_texts_of_a_problem_are_translated(api: Api) -> None:
     for response, language in ((english, "en"), (korean, "ko")):
         assert response["Content-Language"] == language
         assert "Accept-Language" in response["Vary"]
-
-
-def test_fields_are_described_in_korean_with_the_same_codes(api: Api) -> None:
-    body = {"items": [{"product": "1", "quantity": 5_000}], "points_amount": -1, "extra": 1}
-    english = api.post("/orders", body, key="a").json()
-    korean = api.post("/orders", body, key="a", **{"Accept-Language": "ko"}).json()
-
-    named = [{key: error[key] for key in ("field", "code")} for error in korean["errors"]]
-    assert named == [{key: error[key] for key in ("field", "code")} for error in english["errors"]]
-    assert len(named) == 4
-    assert [error["detail"] for error in korean["errors"] if not KOREAN.search(error["detail"])] == []
-    assert "Input should be a valid integer" in [error["detail"] for error in english["errors"]]
-
-
-@pytest.mark.django_db
-def test_djangos_validators_of_new_accounts_answer_in_korean() -> None:
-    body = {"username": "a b", "email": "nowhere", "password": "1234"}
-    refused = client_of().post("/users", body, **{"Accept-Language": "ko"}).json()
-
-    assert {error["field"] for error in refused["errors"]} == {"username", "email", "password"}
-    assert [error["detail"] for error in refused["errors"] if not KOREAN.search(error["detail"])] == []
-
-
-@pytest.mark.django_db
-@pytest.mark.parametrize(
-    ("method", "path", "body", "code"),
-    [
-        ("GET", "/api/v1/nothing", b"", "not_found"),
-        ("DELETE", "/api/v1/orders", b"", "method_not_allowed"),
-        ("GET", "/api/v1/orders", b"", "not_authenticated"),
-        ("POST", "/api/v1/auth/token", b"{", "malformed_json"),
-        ("POST", "/api/v1/auth/token", b"[" * 40 + b"]" * 40, "malformed_json"),
-        ("POST", "/api/v1/auth/token", b"[]", "invalid"),
-        ("POST", "/api/v1/auth/token", b'{"username": "a", "password": "b"}', "invalid_credentials"),
-        ("POST", "/api/v1/auth/refresh", b'{"refresh": "a"}', "token_invalid"),
-        ("POST", "/api/v1/auth/token", b" " * 70_000 + b"{}", "too_large"),
-        ("GET", "/nothing", b"", "not_found"),
-        ("POST", "/healthz", b"", "method_not_allowed"),
-    ],
-)
-def test_refusals_of_every_layer_are_korean(method: str, path: str, body: bytes, code: str) -> None:
-    client = Client(raise_request_exception=False, headers={"Accept-Language": "ko"})
-    refused = client.generic(method, path, body, content_type="application/json")
-
-    assert (refused.json()["code"], refused["Content-Language"]) == (code, "ko")
-    assert KOREAN.search(refused.json()["detail"])
 
 
 def test_a_value_stays_as_it_is_and_parts_are_translated() -> None:
@@ -236,24 +187,3 @@ def test_every_text_of_an_error_is_marked() -> None:
     unmarked = [where for where, text in found if isinstance(text, ast.Constant | ast.JoinedStr)]
     assert unmarked == []
     assert len(found) > 100
-
-
-def test_every_reason_why_a_coupon_is_not_usable_is_korean() -> None:
-    assert [
-        reason for reason, text in redemption.REASONS.items() if not KOREAN.search(render(text, "ko"))
-    ] == []
-
-
-@pytest.mark.parametrize("error", [Invalid, NotFound, Rejected])
-def test_a_text_without_a_translation_stays_english(error: type[errors.FirstcomeError]) -> None:
-    response = problems.from_error(error(mark("None has translated {this}.", this="that")), "ko")
-
-    assert orjson.loads(response.body)["detail"] == "None has translated that."
-
-
-@pytest.mark.django_db
-def test_the_page_for_browsers_names_its_language() -> None:
-    response = Client().get("/", headers={"Accept": "text/html", "Accept-Language": "ko"})
-
-    assert response["Content-Language"] == "ko"
-    assert {"Accept", "Accept-Language"} <= {name.strip() for name in response["Vary"].split(",")}

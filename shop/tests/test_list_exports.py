@@ -16,24 +16,18 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from uuid_utils.compat import uuid7
 
-from coupons.tests.factories import CampaignFactory, coupon_of
 from inventory.tests.factories import ProductFactory
 from payments.tests.factories import PaymentFactory, wallet
 from shop.backoffice import list_exports
 from shop.http.pages import csv_format, streamed_responses
 from shop.models import CommittedTransaction, JournalLine
 from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.test_admin import signed_in
 from shop.tests.test_admin_pages import fill_all_models, fill_coupons, fill_orders
 from shop.webhook_endpoints import endpoints
 
 pytestmark = pytest.mark.django_db
 PRODUCTS = "/admin/inventory/product/export/"
-
-
-def signed_in(account: User) -> Client:
-    client = Client()
-    client.force_login(account)
-    return client
 
 
 @pytest.fixture
@@ -59,16 +53,6 @@ def test_a_list_is_exported_as_its_page_filters_it(operator):
     assert [(row["sku"], row["price"]) for row in rows] == [("TEA", "4500"), ("TEAPOT", "4500")]
     assert len(rows_of(operator.get(PRODUCTS))) == 3
     assert rows_of(operator.get(f"{PRODUCTS}?state=sold_out&q=CUP"))[0]["sku"] == "CUP"
-
-
-def test_the_button_keeps_the_filters_and_is_shown_to_those_who_may_export(operator):
-    page = operator.get("/admin/inventory/product/?q=TEA").content.decode()
-    assert f'href="{PRODUCTS}?q=TEA"' in page
-    viewer = signed_in(AccountFactory.create(is_staff=True, permissions=["inventory.view_product"]))
-    assert "Export CSV" not in viewer.get("/admin/inventory/product/").content.decode()
-    both = ["inventory.view_product", "shop.export_list"]
-    exporter = signed_in(AccountFactory.create(is_staff=True, permissions=both))
-    assert "Export CSV" in exporter.get("/admin/inventory/product/").content.decode()
 
 
 @pytest.mark.parametrize(
@@ -172,13 +156,6 @@ def test_a_list_without_secrets_in_its_columns_stays_so(operator, monkeypatch):
     AccountFactory.create(username="bob")
     rows = rows_of(operator.get("/admin/auth/user/export/?q=bob"))
     assert [set(row) for row in rows] == [{"id", "username"}]
-
-
-def test_a_campaigns_coupons_are_exported_from_its_page(operator):
-    campaign, other = CampaignFactory.create(), CampaignFactory.create()
-    coupon, _ = coupon_of(campaign), coupon_of(other)
-    response = operator.get(f"/admin/coupons/campaign/{campaign.pk}/export_coupons/")
-    assert [row["code"] for row in rows_of(operator.get(response["Location"]))] == [coupon.code]
 
 
 def test_all_rows_are_exported_once_whatever_the_windows(operator, monkeypatch):

@@ -67,15 +67,6 @@ def test_ids_of_a_line_itself_take_precedence(lines: Any) -> None:
     assert lines("own")[0]["order"] == "another"
 
 
-def test_ids_of_several_are_lists_under_plural_keys() -> None:
-    one, other = {"saga": "a", "order": "x"}, {"saga": "b"}
-
-    assert logs.merge_ids([one]) == one
-    assert logs.merge_ids([one, other]) == {"sagas": ["a", "b"], "orders": ["x"]}
-    assert logs.merge_ids([]) == {}
-    assert len(logs.merge_ids([{"saga": number} for number in range(1_000)])["sagas"]) == logs.MOST_IDS
-
-
 @pytest.mark.django_db(transaction=True)
 def test_a_batch_logs_the_ids_of_all_requests_that_share_it(lines: Any) -> None:
     def decide(requests: Sequence[str]) -> list[str]:

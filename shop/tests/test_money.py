@@ -1,11 +1,8 @@
 """Amounts in the currency's minor unit, as people read them."""
 
 import pytest
-from django.conf import LazySettings
 
-from shop.backoffice import page_elements
-from shop.money import format_amount, format_number, minor_unit_help
-from shop.operators import display
+from shop.money import format_amount, format_number
 
 
 @pytest.mark.parametrize(
@@ -28,27 +25,3 @@ def test_an_amount_has_the_digits_of_its_currency(amount: int, currency: str, te
 def test_without_a_currency_it_is_that_of_the_shop(settings) -> None:
     settings.CURRENCY = "EUR"
     assert format_amount(1_999) == "19.99 EUR"
-
-
-@pytest.mark.parametrize(
-    ("amount", "currency", "text"),
-    [
-        (12_500, "KRW", "12,500 KRW"),
-        (12_500, "RWF", "12,500 RWF"),
-        (12_500, "EUR", "125.00 EUR"),
-        (-320, "EUR", "-3.20 EUR"),
-        (12_500, "TND", "12.500 TND"),
-        (12_500, "CLF", "1.2500 CLF"),
-    ],
-)
-def test_an_amount_has_the_digits_of_its_currency_on_every_page(
-    amount: int, currency: str, text: str, settings: LazySettings
-) -> None:
-    settings.CURRENCY = currency
-    assert format_amount(amount) == display.amount(amount, currency) == page_elements.amount(amount) == text
-    assert display.amount(amount) == text.removesuffix(f" {currency}")
-
-
-def test_a_field_for_an_amount_says_in_which_unit_it_is(settings: LazySettings) -> None:
-    settings.CURRENCY = "EUR"
-    assert minor_unit_help() == "In the currency's minor unit: 1000 is 10.00 EUR."

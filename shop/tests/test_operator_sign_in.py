@@ -84,20 +84,6 @@ def test_a_backup_code_signs_in_and_the_page_says_how_many_are_left(olga: User) 
     assert "You used a backup code; 9 are left." in answer.content.decode()
 
 
-def test_the_page_to_sign_in_has_a_field_for_the_code(olga: User) -> None:
-    page = Client().get(LOGIN).content.decode()
-
-    assert 'autocomplete="one-time-code"' in page
-    assert "csrfmiddlewaretoken" in page
-
-
-def test_who_is_signed_in_is_led_on_from_the_page_to_sign_in(olga: User) -> None:
-    client = Client()
-    sign_in(client, "olga", code_for(olga))
-
-    assert client.get(LOGIN)["Location"] == FRONT
-
-
 def test_the_first_operator_sets_codes_up_after_a_right_password() -> None:
     olga, client = SuperuserFactory.create(username="olga"), Client()
 

@@ -30,7 +30,6 @@ from shop.tests.own_data_platform import (
     use,
 )
 from shop.tests.racing import race
-from shop.tests.samples import Increases
 from shop.tests.second_process import another_process
 
 __all__ = ["data_platform_process", "own_data_platform", "own_redis"]
@@ -92,16 +91,6 @@ def test_due_events_are_delivered_once_in_batches(own_data_platform: Simulator) 
     assert own_data_platform.get("/summary")[1] == {"events": 1_250, "repeated": 0}
 
 
-def test_an_event_has_its_type_time_and_data(own_data_platform: Simulator) -> None:
-    order_id = uuid4()
-    [event] = note("order.paid", order_id=order_id)
-    assert outbox.deliver(order_id) == ""
-
-    [taken] = own_data_platform.get("/events", order=str(order_id))[1]["results"]
-    assert (taken["id"], taken["type"], taken["data"]) == (event, "order.paid", {"order": str(order_id)})
-    assert taken["occurred_at"] == f"{line(event).at:%Y-%m-%dT%H:%M:%S.%fZ}"
-
-
 def test_a_row_number_that_a_promoted_replica_reuses_is_another_event(
     own_data_platform: Simulator,
 ) -> None:
@@ -124,12 +113,6 @@ def test_an_event_that_was_queued_before_the_upgrade_keeps_its_id(own_data_platf
     JournalLine.objects.update(event_id=None)
     outbox.deliver_due()
     assert received_event_ids(own_data_platform) == [f"evt_{row.pk}"]
-
-
-def test_lines_that_are_not_outgoing_are_not_delivered(own_data_platform: Simulator) -> None:
-    transactions.run(lambda: journal.note(what="test.noted", subject="test"), transactions.KEYED)
-    assert outbox.deliver_due() == 0
-    assert received_event_ids(own_data_platform) == []
 
 
 def test_a_wrong_secret_makes_no_event_dead(own_data_platform: Simulator, settings: LazySettings) -> None:
@@ -332,18 +315,6 @@ def test_a_dead_event_blocks_its_order_until_it_is_replayed(
     assert noted.before["delivery"] == "dead" and noted.is_internal
 
 
-@pytest.mark.usefixtures("impatient")
-def test_a_poison_event_in_a_batch_blocks_only_later_events_of_its_order(
-    own_data_platform: Simulator,
-) -> None:
-    order_id = uuid4()
-    first, poison, last = note("order.paid", REFUSED, "order.refunded", order_id=order_id)
-    other = note("order.paid", order_id=uuid4())
-    outbox.deliver_due()
-    assert received_event_ids(own_data_platform) == [first, *other]
-    assert [line(event).delivery for event in (first, poison, last)] == ["delivered", "dead", "queued"]
-
-
 def levels() -> dict[str, str]:
     return {finding.check: finding.level for finding in doctor_of_events.examine()}
 
@@ -539,21 +510,3 @@ def test_a_gauge_reads_queued_events_by_an_index(read: Callable[[], Any]) -> Non
         read()
     statement = captured[0]["sql"]
     assert servers.explain(statement)[0]["key"] == "shop_journalline_by_delivery"
-
-
-def test_deliveries_are_counted_by_outcome(own_data_platform: Simulator, settings: LazySettings) -> None:
-    increases = Increases("firstcome_event_deliveries_total")
-    note("order.paid", "order.paid", REFUSED)
-    outbox.deliver_due()
-    assert increases() == {
-        'firstcome_event_deliveries_total{outcome="delivered"}': 2,
-        'firstcome_event_deliveries_total{outcome="refused"}': 1,
-    }
-    settings.EVENT_REFUSED_SECONDS = 0
-    JournalLine.objects.filter(delivery="queued").update(next_attempt_at=timezone.now())
-    outbox.deliver_due()
-    assert increases()['firstcome_event_deliveries_total{outcome="dead"}'] == 1
-    settings.DATA_PLATFORM_URL = NOWHERE
-    note("order.paid")
-    outbox.deliver_due()
-    assert increases()['firstcome_event_deliveries_total{outcome="failed"}'] == 1

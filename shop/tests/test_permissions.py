@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from shop.accounts import authentication, tokens
 from shop.errors import NotAllowed, NotAuthenticated
 from shop.http import permissions
-from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.factories import AccountFactory
 
 PERMISSION = "coupons.change_campaign"
 
@@ -27,15 +27,6 @@ def may(request: Any) -> bool:
     except NotAllowed:
         return False
     return True
-
-
-@pytest.mark.django_db
-def test_staff_with_the_permission_and_superusers_may() -> None:
-    staff = AccountFactory(is_staff=True, permissions=[PERMISSION])
-
-    for user in (staff, SuperuserFactory()):
-        assert may(request_of(user))
-        assert permissions.has_staff_permission(request_of(user), PERMISSION)
 
 
 @pytest.mark.django_db

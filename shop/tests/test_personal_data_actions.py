@@ -4,22 +4,16 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import User
-from django.test import Client
 from django.urls import reverse
 
 from shop.models import JournalLine
 from shop.personal_data import erasure
 from shop.tests.confirming import confirmed
 from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory
+from shop.tests.test_admin import signed_in
 
 pytestmark = pytest.mark.django_db
 WHY = "Asked by e-mail."
-
-
-def signed_in(account: User) -> Client:
-    client = Client()
-    client.force_login(account)
-    return client
 
 
 def address_of(action: str, account: User) -> str:

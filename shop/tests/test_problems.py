@@ -136,28 +136,6 @@ def test_only_json_in_utf_8_is_understood(db: None) -> None:
     )
 
 
-def test_json_may_be_called_by_any_case_and_name_its_charset(api: Api) -> None:
-    for content_type in ("application/json; charset=UTF-8", "Application/JSON"):
-        response = Client().post("/api/v1/auth/token", b"{}", content_type=content_type)
-        assert_problem(response, 400, "invalid")
-
-
-def test_the_answer_is_json_whatever_the_client_prefers(api: Api) -> None:
-    answer = api.post(NULL, {"campaign": 1}, Accept="text/html")
-
-    assert answer.status_code == 200
-    assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
-
-
-def test_an_unsupported_method_is_refused_with_the_allowed_ones(api: Api) -> None:
-    def is_refused(method: str) -> None:
-        response = api._call(method, NULL, None, "", {})
-        assert_problem(response, 405, "method_not_allowed")
-        assert response.headers["Allow"] == "POST, OPTIONS"
-
-    check_each(["GET", "PUT", "PATCH", "DELETE", "BREW"], is_refused)
-
-
 def test_an_unsupported_method_is_refused_before_authentication() -> None:
     def is_refused(path: str) -> None:
         response = client_of()._call("DELETE", path, None, "", {})
@@ -247,11 +225,6 @@ def test_a_problem_passes_answer_call_with_its_code() -> None:
         assert response.code == orjson.loads(response.body)["code"] == code
 
     check_each(refusals, has_its_code)
-
-
-def test_a_response_that_is_no_problem_has_no_code() -> None:
-    assert called("OPTIONS", "/auth/token").code == ""
-    assert keyed_calls.respond(Answer(201, b"{}"), is_replay=True).code == ""
 
 
 def test_a_recorded_problem_has_its_code() -> None:

@@ -14,11 +14,9 @@ from django.urls import reverse
 from inventory.models import Product, StockMovement
 from inventory.stock_reports import stock_history
 from inventory.tests.factories import ProductFactory, StockMovementFactory
-from orders import selectors
-from orders.models import Order, OrderLine
+from orders.models import Order
 from shop import clock
 from shop.backoffice.products import charts
-from shop.backoffice.products import page as product_page
 from shop.models import JournalLine
 from shop.tests.clients import client_of
 from shop.tests.confirming import confirmed, message_of, shown, to_confirm
@@ -81,50 +79,6 @@ def test_the_page_shows_the_stock_and_the_open_orders_that_hold_it(operator: Cli
     assert order in held[0] and "ada" in held[1] and held[3] == "5"
 
 
-def test_nothing_is_looked_for_when_nothing_is_reserved(operator: Client, tea: Product) -> None:
-    with CaptureQueriesContext(connection) as queries:
-        page = operator.get(page_of(tea))
-    assert rows(page, "Open orders that hold it: 0") == []
-    assert not [query for query in queries.captured_queries if "orders_orderline" in query["sql"]]
-
-
-def test_more_open_orders_than_are_read_are_said_to_be_more(
-    operator: Client, tea: Product, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(product_page, "MOST_OPEN_ORDERS", 3)
-    monkeypatch.setattr(product_page, "SHOWN_OPEN_ORDERS", 2)
-    for account in AccountFactory.create_batch(4):
-        buy(account, tea, 1)
-    page = operator.get(page_of(tea))
-    assert len(rows(page, "Open orders that hold it: 3 or more")) == 2
-    assert "2 of them are shown." in page.content.decode()
-
-
-@pytest.mark.parametrize(
-    ("on_hand", "reserved", "threshold", "texts", "low"),
-    [
-        (0, 0, None, ["nothing on hand"], False),
-        (0, 0, 3, ["nothing on hand"], True),
-        (10, 10, 0, ["0 available", "10 reserved", "low at 0 available"], True),
-        (10, 4, 6, ["6 available", "4 reserved", "low at 6 available"], True),
-        (10, 4, 5, ["6 available", "4 reserved", "low at 5 available"], False),
-        (10, 4, 50, ["6 available", "4 reserved"], True),
-    ],
-)
-def test_the_bar_is_drawn_for_any_stock(
-    operator: Client, on_hand: int, reserved: int, threshold: int | None, texts: list[str], low: bool
-) -> None:
-    product = ProductFactory.create(on_hand=on_hand, low_stock_threshold=threshold)
-    Product.objects.filter(pk=product.pk).update(reserved=reserved)
-
-    page = operator.get(page_of(product))
-
-    bar = page.context["bar"]
-    assert [part.text for part in bar] == texts
-    assert all(part.x >= 0 and part.x + part.width <= charts.WIDTH for part in bar)
-    assert ("low" in str(dict(page.context["facts"])["Low stock"])) == low
-
-
 def test_sales_are_added_up_by_the_hour(operator: Client, tea: Product) -> None:
     this_hour = clock.now().replace(minute=0, second=0, microsecond=0)
     for hours, units in ((0, 2), (0, 3), (1, 4), (11, 5), (12, 6)):
@@ -138,17 +92,6 @@ def test_sales_are_added_up_by_the_hour(operator: Client, tea: Product) -> None:
     assert (sales.units, sales.is_complete) == (14, True)
     assert page.context["columns"][-1].text == f"{this_hour:%H:%M}: 5 sold"
     assert page.context["columns"][-1].height == charts.COLUMN_HEIGHT
-
-
-def test_only_the_newest_sales_of_a_busy_product_are_added_up_and_the_page_says_so(
-    operator: Client, tea: Product, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(stock_history, "MOST_SALES", 3)
-    for _ in range(5):
-        sell(tea, 1)
-    page = operator.get(page_of(tea))
-    assert (page.context["sales"].units, page.context["sales"].is_complete) == (3, False)
-    assert "Only the newest movements are added up" in page.content.decode()
 
 
 def test_a_movement_that_is_archived_while_sales_are_added_up_counts_as_older(
@@ -205,13 +148,6 @@ def test_the_number_of_queries_does_not_grow_with_the_rows(operator: Client, tea
     assert counts[0] == counts[1] == counts[2] <= 10
 
 
-def test_lines_of_open_orders_are_read_newest_first(tea: Product) -> None:
-    orders = [buy(account, tea, 1) for account in AccountFactory.create_batch(3)]
-    lines = selectors.open_lines_of_product(tea.pk, most=10)
-    assert [str(line.order_id) for line in lines] == orders[::-1]
-    assert OrderLine.objects.count() == 3
-
-
 def test_each_part_is_shown_with_the_permission_to_view_it(tea: Product) -> None:
     def shown_to(*permissions: str) -> tuple[list[str], bool, list[str]]:
         client = signed_in(AccountFactory(is_staff=True, permissions=permissions))
@@ -235,13 +171,6 @@ def test_without_the_permission_to_view_products_there_is_no_page(tea: Product) 
     assert signed_in(SuperuserFactory()).post(page_of(tea)).status_code == 405
 
 
-def test_the_list_and_the_product_s_own_page_link_to_it(operator: Client, tea: Product) -> None:
-    assert page_of(tea) in operator.get("/admin/inventory/product/").content.decode()
-    button = reverse("admin:inventory_product_open_page", args=[tea.pk])
-    assert button in operator.get(reverse("admin:inventory_product_change", args=[tea.pk])).content.decode()
-    assert operator.get(button)["Location"] == page_of(tea)
-
-
 def test_the_limit_is_changed_once_with_the_operator_and_the_reason(operator: Client, tea: Product) -> None:
     page = shown(operator, limit_of(tea), limit=3, reason="resellers")
     assert dict(page.context["preview"].facts)["Limit per account"] == "none → 3"
@@ -260,11 +189,6 @@ def test_the_limit_is_changed_once_with_the_operator_and_the_reason(operator: Cl
         ("olga", "resellers", {"limit_per_account": None}, {"limit_per_account": 3}),
         ("olga", "over", {"limit_per_account": 3}, {"limit_per_account": None}),
     ]
-
-
-def test_the_form_of_the_limit_has_the_limit_of_now(operator: Client) -> None:
-    limited = ProductFactory.create(limit_per_account=7)
-    assert operator.get(limit_of(limited)).context["form"]["limit"].value() == 7
 
 
 @pytest.mark.parametrize("wrong", [{"limit": 0}, {"limit": -1}, {"limit": 10**12}, {"reason": ""}])

@@ -44,15 +44,6 @@ def test_a_session_that_is_used_while_the_key_is_changed_goes_on_and_another_end
     assert [client.get(PAGE).status_code for client in (used, unused)] == [200, 302]
 
 
-def test_a_process_that_knows_the_new_key_as_a_fallback_takes_sessions_of_one_that_signs_with_it(
-    settings: LazySettings,
-) -> None:
-    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = NEW, [OLD]
-    client = signed_in()
-    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = OLD, [NEW]
-    assert client.get(PAGE).status_code == 200
-
-
 def test_a_former_key_may_not_be_guessable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_KEY_FALLBACKS", f"{OLD},changeme")
     with pytest.raises(ImproperlyConfigured, match="SECRET_KEY_FALLBACKS has a key that is a known default"):

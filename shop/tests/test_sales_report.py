@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Sum
 from django.test import Client
 
@@ -31,16 +30,11 @@ from shop.http.pages import csv_format
 from shop.models import JournalLine
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.own_data_platform import data_platform_process, own_data_platform
+from shop.tests.test_admin import signed_in
 
 __all__ = ["data_platform_process", "gateway_process", "own_data_platform", "own_gateway"]
 pytestmark = pytest.mark.django_db
 PAGE, FIGURES, CSV = (f"/admin/reports/sales/{name}" for name in ("", "figures/", "csv/"))
-
-
-def signed_in(account: User) -> Client:
-    client = Client()
-    client.force_login(account)
-    return client
 
 
 def figures_of(since: datetime, until: datetime) -> Figures:
@@ -304,14 +298,6 @@ def test_a_period_that_makes_no_sense_is_refused(query, message):
     assert not JournalLine.objects.filter(what="report.exported").exists()
 
 
-def test_without_days_the_report_is_of_this_month_and_a_future_period_is_empty():
-    client = signed_in(SuperuserFactory.create())
-    today = clock.now().date()
-    page = client.get(PAGE).content.decode()
-    assert f'value="{today.replace(day=1)}"' in page and f'value="{today}"' in page
-    assert "Nothing was sold" in streamed(client.get(f"{FIGURES}?since=2099-01-01&through=2099-01-02"))
-
-
 def allowed(*permissions: str) -> Iterator[int]:
     client = signed_in(AccountFactory.create(is_staff=True, permissions=permissions))
     for address in (PAGE, FIGURES, CSV):
@@ -327,29 +313,6 @@ def test_the_report_needs_orders_and_the_ledger_and_its_csv_the_permission_to_ex
     assert list(allowed(*sales_report.PERMISSIONS)) == [200, 200, 403]
     assert list(allowed(*sales_report.PERMISSIONS, "shop.export_list")) == [200, 200, 200]
     assert Client().get(PAGE).status_code == 302
-
-
-def test_the_lists_of_orders_and_transfers_lead_to_the_report():
-    client = signed_in(SuperuserFactory.create())
-    for model in ("orders/order", "payments/transfer"):
-        assert "Sales report" in client.get(f"/admin/{model}/").content.decode()
-        assert client.get(f"/admin/{model}/sales_report/")["Location"] == PAGE
-    viewer = signed_in(AccountFactory.create(is_staff=True, permissions=["orders.view_order"]))
-    assert "Sales report" not in viewer.get("/admin/orders/order/").content.decode()
-    assert viewer.get("/admin/orders/order/sales_report/").status_code == 403
-
-
-def test_the_windows_are_read_by_their_indexes():
-    """Otherwise each window would read the whole table."""
-    for model, column, index in (
-        (Order, "paid_at", "orders_order_by_payment"),
-        (Refund, "settled_at", "orders_refund_by_settlement"),
-        (Transfer, "at", "payments_transfer_by_instant"),
-    ):
-        assert index in {each.name for each in model._meta.indexes}
-        with connection.cursor() as cursor:
-            names = connection.introspection.get_constraints(cursor, model._meta.db_table)
-        assert names[index]["columns"] == [column]
 
 
 @pytest.mark.usefixtures("gateway")

@@ -27,12 +27,6 @@ from shop.tests.test_home_page import settled_payments
 __all__ = ["_staff_groups"]
 pytestmark = pytest.mark.django_db
 PAGE, HITS = "/admin/search/", "/admin/search/hits/"
-ROUTES = {
-    "order": "orders/order",
-    "payment": "payments/payment",
-    "saga": "orders/saga",
-    "coupon": "coupons/coupon",
-}
 FOUND_BY_GROUP = {
     "Viewer": {"Order", "Saga", "Refund"},
     "Support": {"Order", "Payment", "Saga", "Refund", "Coupon", "Account"},
@@ -82,13 +76,6 @@ def test_the_whole_id_of_an_order_payment_or_saga_opens_its_page(order: Order) -
     assert leads_to(str(payment.pk)) == f"/admin/payments/payment/{payment.pk}/change/"
     assert leads_to(str(saga.pk)) == f"/admin/orders/saga/{saga.pk}/change/"
     assert not leads_to(str(uuid4()))
-
-
-def test_the_id_of_a_refund_opens_its_page(order: Order) -> None:
-    refund = Refund.objects.create(
-        order=order, amount=1, points_amount=0, card_amount=1, reason="broken", created_at=timezone.now()
-    )
-    assert leads_to(str(refund.pk)) == f"/admin/orders/refund/{refund.pk}/change/"
 
 
 def test_a_payment_is_found_by_its_key_and_by_the_gateways_reference(order: Order) -> None:
@@ -192,36 +179,6 @@ def test_it_is_for_staff_and_changes_nothing() -> None:
         assert client_of(AccountFactory.create()).get(path).status_code == 302
         assert client_of().post(path, {"q": "x"}).status_code == 405
         assert "no-store" in client_of().get(path).headers["Cache-Control"]
-
-
-def test_the_page_works_without_a_script_and_says_what_it_searches(order: Order) -> None:
-    page = client_of().get(PAGE)
-    html = page.content.decode()
-    [form] = re.findall(r"<form[^>]*data-search.*?</form>", html.partition('id="content"')[2], re.DOTALL)
-    assert 'method="get"' in form and f'action="{PAGE}"' in form
-    assert re.search(r'<label[^>]*for="page-search"', form) and 'id="page-search" name="q"' in form
-    assert 'type="submit"' in form and 'maxlength="150"' in form
-    assert "Found by the whole of it" in html
-    # Unfold hides each page until its script runs.
-    assert re.search(r'<noscript><link href="/static/backoffice/search/without_script.css"', html)
-    AccountFactory.create(username="abby-1")
-    AccountFactory.create(username="abby-2")
-    found = sent("abby").content.decode()
-    assert "2 found" in found and 'value="abby"' in found
-    assert "Nothing found for" in sent("nothing-at-all").content.decode()
-
-
-def test_the_box_is_on_every_page_and_unfolds_palette_on_none(order: Order) -> None:
-    client = client_of()
-    for path in ("/admin/", "/admin/orders/order/", f"/admin/orders/order/{order.pk}/change/", PAGE):
-        html = client.get(path).content.decode()
-        assert 'id="sidebar-search" name="q"' in html, path
-        assert 'class="fc-search-link" href="/admin/search/"' in html, path
-        assert 'src="/static/backoffice/search/search.js"' in html and "searchCommand()" not in html, path
-        ids = re.findall(r'\sid="([^"]+)"', html)
-        assert len([one for one in ids if one.endswith("-search")]) == len(
-            {one for one in ids if one.endswith("-search")}
-        )
 
 
 def test_every_statement_of_a_search_is_answered_by_an_index(

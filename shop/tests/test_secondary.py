@@ -24,10 +24,8 @@ from shop.backoffice import windows
 from shop.db import open_transaction, pacing, secondary, transactions
 from shop.errors import Unavailable
 from shop.models import ArchivedMonth, JournalLine
-from shop.operations import doctor
 from shop.operations.doctor import replication
 from shop.tests.clients import client_of
-from shop.tests.commands import run
 from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory
 from shop.tests.racing import wait_until
 from shop.tests.replicated import Replicated, as_databases
@@ -259,15 +257,6 @@ def test_it_has_no_transactions() -> None:
         pass
 
 
-@pytest.mark.usefixtures("pair")
-def test_rows_of_it_are_saved_to_the_primary() -> None:
-    account = AccountFactory.create()
-    row = secondary.read(lambda alias: User.objects.using(alias).get(pk=account.pk))
-    row.first_name = "Ada"
-    row.save()
-    assert User.objects.get(pk=account.pk).first_name == "Ada"
-
-
 def statements_of(call: Any) -> tuple[list[str], list[str]]:
     """What the call sends to the primary, and to the secondary."""
     with (
@@ -407,20 +396,3 @@ def test_the_doctor_says_whether_it_can_be_read(pair: Replicated) -> None:
     AccountFactory.create()
     findings = {finding.check: finding for finding in replication.examine()}
     assert findings["secondary"].level == findings["secondary replication"].level == "warning"
-
-
-def test_the_doctor_says_why_it_can_not_be_reached(pair: Replicated) -> None:
-    pair.replica.stop()
-    try:
-        (finding,) = replication.examine()
-    finally:
-        pair.replica.start()
-    assert (finding.check, finding.level) == ("secondary", "warning")
-    assert "DATABASE_READ_URL" in finding.advice
-
-
-@pytest.mark.usefixtures("pair")
-def test_the_command_prints_them() -> None:
-    _, output = run("doctor")
-    assert "secondary: has applied what the primary has" in output
-    assert doctor.examine()

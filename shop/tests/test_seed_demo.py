@@ -5,9 +5,6 @@ from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
-from django.core.management.base import CommandError
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
 
 from coupons.models import Campaign, PoolCode
 from inventory.models import Product, StockMovement
@@ -58,16 +55,6 @@ def test_the_demo_is_complete_and_breaks_no_law() -> None:
 
 
 @pytest.mark.django_db
-def test_a_smaller_demo_reports_existing_rows_rather_than_requested_ones() -> None:
-    run("seed_demo", *SMALL)
-    User.objects.create_user("user-of-another-sort")
-
-    _, output = run("seed_demo", "--users", "5", "--products", "1")
-
-    assert "12 numbered accounts, 3 products, 5 campaigns and 2 sales" in output
-
-
-@pytest.mark.django_db
 def test_the_demo_accounts_sign_in_and_staff_have_all_permissions() -> None:
     run("seed_demo", *SMALL)
 
@@ -80,37 +67,6 @@ def test_the_demo_accounts_sign_in_and_staff_have_all_permissions() -> None:
     staff = User.objects.get(username="staff")
     assert staff.is_staff and staff.is_superuser
     assert not User.objects.get(username="demo").is_staff
-
-
-@pytest.mark.django_db
-def test_the_demo_has_open_and_scheduled_campaigns() -> None:
-    run("seed_demo", *SMALL)
-    listed = client_of().get("/campaigns").json()["results"]
-
-    statuses = {campaign["name"]: campaign["status"] for campaign in listed}
-    assert statuses.pop("Tomorrow's drop") == "scheduled"
-    assert set(statuses.values()) == {"open"}
-    buyer = client_of(User.objects.get(username="demo"))
-    for campaign in listed:
-        if campaign["status"] == "open":
-            assert buyer.post("/coupons", {"campaign": campaign["id"]}).status_code == 201
-
-
-@pytest.mark.django_db
-def test_the_demo_has_a_waiting_room_that_is_open_and_one_that_opens_soon_with_a_last_piece() -> None:
-    run("seed_demo", *SMALL)
-    listed = {sale["name"]: sale for sale in client_of().get("/sales").json()["results"]}
-
-    assert {name: sale["status"] for name, sale in listed.items()} == {
-        "Numbered pieces": "open",
-        "Anniversary drop": "scheduled",
-    }
-    assert {sale["admission"] for sale in listed.values()} == {"queue"}
-    left = Product.objects.filter(pk__in=listed["Numbered pieces"]["products"])
-    assert sorted(left.values_list("on_hand", "limit_per_account")) == [(1, None), (20, 2)]
-    buyer = client_of(User.objects.get(username="demo"))
-    for sale in listed.values():
-        assert buyer.post(f"/sales/{sale['id']}/entries").status_code == 202
 
 
 @pytest.mark.django_db
@@ -145,29 +101,3 @@ def test_the_file_of_tokens_is_valid_and_private(tmp_path: Path) -> None:
         assert authentication.verify_access_token(user["access"]).id == user["id"]
     assert Api(access=written["staff"]).get("/users/me").json()["is_staff"]
     assert file.stat().st_mode & 0o777 == 0o600
-
-
-@pytest.mark.django_db
-def test_a_file_that_can_not_be_written_is_reported_before_the_work(tmp_path: Path) -> None:
-    with pytest.raises(CommandError, match=r"can't be written: No such file or directory\."):
-        run("seed_demo", *SMALL, "--tokens", str(tmp_path / "nowhere" / "tokens.json"))
-
-    assert not User.objects.exists()
-
-
-@pytest.mark.django_db
-@pytest.mark.parametrize("arguments", [("--users", "-1"), ("--products", "10000"), ("--stock", "1000000001")])
-def test_counts_out_of_bounds_are_refused(arguments: tuple[str, str]) -> None:
-    with pytest.raises(CommandError, match=f"{arguments[0]} {arguments[1]}: give a number from 0 to"):
-        run("seed_demo", *arguments)
-
-    assert not User.objects.exists()
-
-
-@pytest.mark.django_db
-def test_many_accounts_cost_few_statements() -> None:
-    with CaptureQueriesContext(connection) as queries:
-        run("seed_demo", "--users", "2000", "--products", "1", "--stock", "1")
-
-    assert User.objects.count() == 2002
-    assert len(queries) < 200

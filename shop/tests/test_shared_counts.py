@@ -7,12 +7,10 @@ import redis
 from django.conf import LazySettings
 
 from coupons.metrics import counters
-from shop import clock
 from shop.observability import request_metrics
 from shop.operations import shared_counts
 from shop.operations.shared_counts import SecondCounts, Sharing
 from shop.tests.outages import OwnRedis, own_redis
-from shop.tests.racing import wait_until
 from shop.tests.second_process import another_process
 from shop.tests.slow_redis import answering_late
 
@@ -27,17 +25,6 @@ request_metrics.count_refusal("coupons.api.Coupons", 409, "sold_out")
 print("ready", flush=True)
 sys.stdin.readline()
 print(sharing.run_once(second=100), flush=True)
-sys.stdin.readline()
-"""
-STARTED = """
-import threading
-from shop.operations import shared_counts
-
-shared_counts.start()
-shared_counts.start()
-print("ready", flush=True)
-sys.stdin.readline()
-print([thread.name for thread in threading.enumerate()].count("shared counts"), flush=True)
 sys.stdin.readline()
 """
 
@@ -117,38 +104,8 @@ def test_a_slow_redis_shifts_nothing_into_another_second(own_redis: OwnRedis, se
     assert [one.counts.get(("refusals", "conflict")) for one in found] == [None, 1]
 
 
-def test_one_thread_of_a_process_shares_each_second() -> None:
-    """In a process of its own: the thread would go on calling Redis beside later tests."""
-    with another_process(STARTED) as process:
-        wait_until(lambda: len(_shared_seconds()) >= 2, seconds=20)
-        assert process.stdin and process.stdout
-        process.stdin.write("how many\n")
-        process.stdin.flush()
-        assert process.stdout.readline() == "1\n"
-
-
-def _shared_seconds() -> list[int]:
-    now = int(clock.now().timestamp())
-    return [one.second for one in shared_counts.read(range(now - 5, now)) or () if one.processes]
-
-
 def test_without_redis_nothing_is_known_and_nothing_raised(own_redis: OwnRedis) -> None:
     assert shared_counts.read([1]) == [SecondCounts(1)]
     own_redis.kill()
     assert shared_counts.read([1]) is None
     assert not Sharing().run_once(second=1)
-
-
-@pytest.mark.parametrize(
-    ("view", "app"),
-    [
-        ("coupons.api.Coupons", "coupons"),
-        ("shop.accounts_api.api.Token", "shop"),
-        ("queue-ticket", "coupons"),
-        ("admin:orders_order_changelist", ""),
-        ("shop.operations.health.healthz", ""),
-        ("<unnamed view>", ""),
-    ],
-)
-def test_only_calls_of_the_api_are_measured(view: str, app: str) -> None:
-    assert shared_counts._app_of(view) == app

@@ -35,25 +35,12 @@ def test_a_file_is_served_for_a_day_with_its_type_and_to_no_other_origin(
     assert response.getvalue() == (b"body {}" if method == "get" else b"")
 
 
-def test_an_unchanged_file_is_not_sent_again(collected: Path) -> None:
-    client = Client()
-    etag = client.get("/static/admin/base.css").headers["ETag"]
-    assert client.get("/static/admin/base.css", headers={"If-None-Match": etag}).status_code == 304
-
-
 @pytest.mark.parametrize(
     "path",
     ["/static/admin/none.css", "/static/admin/", "/static/../settings.py", "/static/%2e%2e/settings.py"],
 )
 def test_a_path_without_a_collected_file_is_not_found(collected: Path, path: str) -> None:
     assert Client().get(path).status_code == 404
-
-
-def test_without_a_folder_the_shop_serves_everything_else(tmp_path: Path, settings: LazySettings) -> None:
-    settings.STATIC_ROOT = str(tmp_path / "missing")
-    client = Client()
-    assert client.get("/static/admin/base.css").status_code == 404
-    assert client.get("/healthz").status_code == 200
 
 
 def test_a_large_file_is_sent_from_disk_and_a_small_one_from_memory(tmp_path: Path) -> None:

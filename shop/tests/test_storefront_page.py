@@ -9,7 +9,6 @@ from django.conf import LazySettings
 from django.contrib.staticfiles import finders
 from django.test import Client
 
-from shop import welcome_page
 from shop.configuration import BASE_DIR
 from shop.storefront import texts
 from shop.tests.korean import KOREAN
@@ -101,24 +100,3 @@ def test_in_korean_no_text_is_left_in_english() -> None:
     }
     assert english == {}
     assert all(options["texts"][name] != text for name, text in texts.TEXTS.items() if LATIN.search(text))
-
-
-def test_a_text_in_korean_has_the_values_of_the_english_one() -> None:
-    korean = options_of(get(**KOREAN))["texts"]
-
-    for name, text in texts.TEXTS.items():
-        assert sorted(re.findall(r"\{\w+\}", korean[name])) == sorted(re.findall(r"\{\w+\}", text)), name
-
-
-def test_amounts_are_those_of_the_shops_currency(settings: LazySettings) -> None:
-    settings.CURRENCY = "EUR"
-    assert (options_of(get())["currency"], options_of(get())["currencyDigits"]) == ("EUR", 2)
-
-
-@pytest.mark.django_db
-def test_the_start_page_links_to_it_where_it_is_on(settings: LazySettings) -> None:
-    for is_on in (True, False):
-        settings.DEMO = is_on
-        welcome_page.drop_cached()
-        html = Client(headers={"Accept": "text/html"}).get("/").content.decode()
-        assert ('href="/demo/"' in html) is is_on

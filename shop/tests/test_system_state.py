@@ -4,14 +4,11 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-import redis
 from django.db import OperationalError, connection
 
-from scripts.stack import ports
-from shop.celery import app
 from shop.db import server_state
 from shop.observability import gauges
-from shop.operations import heartbeats, system_state
+from shop.operations import heartbeats
 from shop.redis import redis_client
 from shop.tests import tally
 from shop.tests.outages import OwnRedis
@@ -92,33 +89,6 @@ def test_redis_is_up_until_it_is_not(own_redis: OwnRedis) -> None:
     assert gone["firstcome_redis_up"] == 0
     assert "firstcome_redis_ping_seconds" not in gone
     assert gone["firstcome_database_up"] == 1
-
-
-@pytest.mark.django_db(transaction=True)
-def test_the_depth_of_the_brokers_queue_is_exposed(broker_server: redis.Redis) -> None:
-    name = 'firstcome_broker_queue_messages{queue="celery"}'
-    assert exposed()[name] == 0
-    for _ in range(3):
-        app.send_task("shop.sweep")
-    found = exposed()
-    assert (found["firstcome_broker_up"], found[name]) == (1, 3)
-
-
-def test_a_broker_that_is_away_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app.conf, "broker_write_url", f"redis://{ports.HOST}:{ports.free()}/0")
-    with pytest.raises(Exception, match="refused"):
-        system_state.broker_state()
-
-
-def test_a_heartbeat_is_readable_by_other_processes(own_redis: OwnRedis) -> None:
-    assert heartbeats.age_seconds(heartbeats.BEAT) is None
-    heartbeats.record(heartbeats.BEAT)
-    heartbeats.forget_own()
-
-    age = heartbeats.age_seconds(heartbeats.BEAT)
-    assert age is not None
-    assert 0 <= age < 10
-    assert heartbeats.age_seconds(heartbeats.ISSUER) is None
 
 
 def test_a_process_that_stands_by_exposes_no_heartbeat_until_it_acts(own_redis: OwnRedis) -> None:

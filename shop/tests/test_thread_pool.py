@@ -73,14 +73,6 @@ def test_threads_are_made_when_they_are_needed_and_no_more_than_allowed(held: He
     assert held.began == [0, 1, 2, 3, 4]
 
 
-def test_an_idle_thread_is_used_again() -> None:
-    pool, used = pool_of(8), SimpleQueue[int]()
-    for _ in range(20):
-        pool.start(lambda: used.put(threading.get_ident()))
-        wait_until(lambda: drained(pool))
-    assert len({used.get() for _ in range(20)}) == 1
-
-
 def test_past_the_bound_a_work_is_refused_at_once(held: Held) -> None:
     pool = pool_of(1, max_waiting=1)
     pool.start(held.work("runs"))
@@ -91,14 +83,6 @@ def test_past_the_bound_a_work_is_refused_at_once(held: Held) -> None:
     wait_until(lambda: drained(pool))
     pool.start(held.work("later"))
     wait_until(lambda: held.began == ["runs", "waits", "later"])
-
-
-def test_without_places_to_wait_a_work_runs_if_a_thread_is_free(held: Held) -> None:
-    pool = pool_of(2, max_waiting=0)
-    pool.start(held.work(1))
-    pool.start(held.work(2))
-    with pytest.raises(Overloaded):
-        pool.start(held.work(3))
 
 
 def test_a_group_takes_half_of_the_places_to_wait_and_works_of_others_have_the_rest(held: Held) -> None:
@@ -170,14 +154,6 @@ def test_one_member_leaves_places_to_wait_for_the_others(held: Held) -> None:
     wait_until(lambda: drained(pool))
     assert len(held.began) == 8
     assert not (pool._of_member or pool._of_group or pool._held or pool._held_of_group)
-
-
-def test_a_group_has_one_thread_at_least(held: Held) -> None:
-    pool = pool_of(1)
-    pool.start(held.work(1), group="only")
-    pool.start(held.work(2), group="only")
-    wait_until(lambda: held.began == [1])
-    assert (pool.busy(), pool.waiting()) == (1, 1)
 
 
 def test_one_owner_has_a_bounded_number_of_works_running_and_waiting(held: Held) -> None:

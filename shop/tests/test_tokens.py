@@ -8,7 +8,6 @@ import pytest
 from django.conf import LazySettings, settings
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
-from django.db import connection
 from django.utils import timezone
 from rest_framework_simplejwt.exceptions import TokenError
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
@@ -386,11 +385,3 @@ def test_used_refresh_tokens_are_deleted_once_they_have_expired() -> None:
     assert tokens.delete_expired_tokens() == 2
     assert tokens.delete_expired_tokens() == 0
     assert BlacklistedToken.objects.count() == OutstandingToken.objects.count() == 1
-
-
-@pytest.mark.django_db
-def test_expired_refresh_tokens_are_found_by_an_index() -> None:
-    with connection.cursor() as cursor:
-        constraints = connection.introspection.get_constraints(cursor, OutstandingToken._meta.db_table)
-
-    assert constraints["shop_outstandingtoken_expired"]["columns"] == ["expires_at"]

@@ -4,10 +4,9 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
-from prometheus_client import REGISTRY, Metric
+from prometheus_client import REGISTRY
 
 from shop.observability import top
-from shop.observability.exposition import exposition
 from shop.observability.top import BoundedCounter
 
 
@@ -33,15 +32,6 @@ def values(name: str) -> dict[tuple[str, str], float]:
         for sample in family.samples
         if sample.name.endswith("_total")
     }
-
-
-def test_values_are_counted_by_themselves(label: str) -> None:
-    counter, name = new_counter(label)
-    counter.inc(7, "issued")
-    counter.inc(7, "issued", amount=2)
-    counter.inc(8, "sold_out")
-
-    assert values(name) == {("7", "issued"): 3, ("8", "sold_out"): 1}
 
 
 def test_past_the_limit_values_are_counted_together_and_known_ones_by_themselves(
@@ -109,21 +99,3 @@ def test_the_last_list_is_used_when_it_cannot_be_read(label: str, monkeypatch: p
 
     assert set(values(name)) == {("0", "issued")}
     assert set(values(name)) == {("0", "issued")}
-
-
-def test_other_counters_are_exposed_whole() -> None:
-    family = Metric("firstcome_whole", "Whole.", "counter")
-    for number in range(100):
-        family.add_sample("firstcome_whole_total", {"thing": str(number)}, 1)
-
-    assert len(top.limited(family).samples) == 100
-
-
-def test_the_exposition_of_a_process_is_limited(label: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(top, "EXPOSED", 2)
-    counter, name = new_counter(label)
-    for number in range(4):
-        counter.inc(number, "issued")
-
-    lines = exposition(frozenset()).decode().splitlines()
-    assert sum(line.startswith(f"{name}_total") for line in lines) == 2

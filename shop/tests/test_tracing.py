@@ -22,9 +22,7 @@ from shop.db import recorded_traces
 from shop.models import RecordedTrace
 from shop.tests.collector import Collector, collecting
 from shop.tests.live import serving, web
-from shop.tests.outages import OwnRedis
 from shop.tests.racing import race
-from shop.tests.test_beat import beat
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -140,15 +138,6 @@ def test_an_issuer_records_the_tickets_that_it_settles(tmp_path: Path, collector
     }
     assert settled.attributes | own == settled.attributes
     assert "COMMIT" in {span.name for span in collector.spans if span.parent == settled.id}
-
-
-def test_beat_records_the_tasks_that_it_sends(
-    tmp_path: Path, own_redis: OwnRedis, collector: Collector
-) -> None:
-    settings = {ENDPOINT: collector.address, "OTEL_BSP_SCHEDULE_DELAY": "100"}
-    with beat(tmp_path, own_redis.url, **settings):
-        [sent] = collector.wait_for("send orders.advance_due", seconds=30)
-    assert (sent.process, sent.parent) == ("beat", "")
 
 
 def test_traces_are_forgotten_after_a_week() -> None:

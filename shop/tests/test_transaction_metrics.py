@@ -65,17 +65,6 @@ def test_every_reason_is_exposed_before_its_first_retry() -> None:
     assert lines <= set(ran.stdout.splitlines()), ran.stderr
 
 
-def test_an_attempt_that_is_not_repeated_is_no_retry(counting: None) -> None:
-    before = retried()
-
-    def work() -> None:
-        raise OperationalError(1213, "deadlock")
-
-    with pytest.raises(transactions.TooManyConflicts):
-        transactions.run(work, transactions.REPEATABLE, attempts=1)
-    assert retried() == before
-
-
 def test_a_commit_whose_reply_is_lost_is_counted_once(counting: None, tmp_path: Path) -> None:
     before = sample("firstcome_commits_unknown_total")
     with losing_reply_to_commit(tmp_path) as is_lost:

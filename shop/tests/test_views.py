@@ -2,7 +2,6 @@
 
 import asyncio
 import cProfile
-import gc
 import json
 import pstats
 from typing import Any
@@ -11,31 +10,20 @@ from uuid import UUID
 import orjson
 import pytest
 from django.conf import LazySettings
-from django.db import OperationalError, connection, connections, transaction
 from django.http import Http404
-from django.test import Client
 from django.urls import get_resolver
 
 from shop.accounts import tokens
-from shop.concurrency import event_loop
 from shop.concurrency.thread_pool import ThreadPool
-from shop.db import transactions
-from shop.db.mysql.base import IDLE_SECONDS_BEFORE_PING
 from shop.http import json_format, views
 from shop.tests.asgi_client import Answer
 from shop.tests.asgi_client import send_request as request
 from shop.tests.asgi_client import send_request_blocking as answered
-from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory
-from shop.tests.racing import wait_until
-from shop.tests.second_connection import another_connection, ask
 
 MOST_FUNCTION_CALLS = 300
 """A null call takes 209 function calls, and 54 more of the test's client (Python 3.11, 2026-11-21); through
 the middlewares for pages it took 1,893."""
-
-
-PROCESS = "SELECT 1 FROM information_schema.processlist WHERE id = %s"
 
 
 @pytest.fixture
@@ -85,25 +73,11 @@ def test_calls_are_answered_wherever_the_application_is_mounted(access: str, und
     assert coupons.body == b'{"status":"alive"}'
 
 
-@pytest.mark.parametrize("under", ["", "/shop"])
-def test_the_test_clients_calls_are_answered_wherever_they_are_mounted(access: str, under: str) -> None:
-    answer = Client(headers={"Authorization": f"Bearer {access}"}).post(
-        NULL, {"campaign": 7}, content_type="application/json", SCRIPT_NAME=under
-    )
-    assert (answer.status_code, answer.json()["campaign"]) == (200, 7)
-
-
 def test_hosts_are_those_of_the_settings_at_the_time(access: str, settings: LazySettings) -> None:
     assert null(access, headers={"Host": "shop.example"}).status == 400
     settings.ALLOWED_HOSTS = ["shop.example"]
     assert null(access, headers={"Host": "shop.example"}).status == 200
     assert null(access).status == 400
-
-
-def test_any_number_of_paths_may_be_requested(db: None) -> None:
-    api = client_of()
-    assert {api.get(f"/products/{number}").status_code for number in range(1, 1_100)} == {404}
-    assert api.get("/products").status_code == 200
 
 
 ID = "01a205ea-8973-7608-aaac-b7b4998b3d39"
@@ -182,97 +156,6 @@ def test_an_order_of_50_lines_is_no_body_of_too_many_values() -> None:
     lines = [{"product": number, "quantity": 1_000} for number in range(2**62, 2**62 + 50)]
     order = {"items": lines, "coupon": "X" * 14, "points_amount": 1, "payment": {"token": "tok_visa"}}
     assert not json_format.has_many_values(json.dumps(order, indent=2).encode())
-
-
-def test_pages_still_have_their_sessions(db: None) -> None:
-    page = Client().get("/admin/login/")
-    assert page.status_code == 200
-    assert "csrftoken" in page.cookies
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_connection_that_broke_while_it_was_idle_is_replaced() -> None:
-    """A connection that was used a moment ago is not pinged."""
-    own = connections["default"]
-    number = value_of("SELECT CONNECTION_ID()")
-    own.close_if_unusable_or_obsolete()
-    with another_connection() as other:
-        ask(other, "KILL %s", number)
-    own._used_at -= IDLE_SECONDS_BEFORE_PING  # type: ignore[attr-defined]
-
-    assert value_of("SELECT CONNECTION_ID()") != number
-    pings = value_of("SHOW SESSION STATUS LIKE 'Com_admin_commands'")
-    own.close_if_unusable_or_obsolete()
-    assert value_of("SHOW SESSION STATUS LIKE 'Com_admin_commands'") == pings
-
-
-@pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("path", ["/api/v1/campaigns", "/readyz"])
-def test_a_thread_that_ends_leaves_no_connection_behind(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is closed at once, not at the next garbage collection."""
-    monkeypatch.setattr(
-        event_loop, "CALL_POOL", ThreadPool("short", threads=1, max_waiting=9, idle_seconds=0.3)
-    )
-    numbers = []
-
-    async def scenario() -> None:
-        await request("GET", path)
-        numbers.append(await event_loop.run_in_thread(value_of, "SELECT CONNECTION_ID()"))
-
-    gc.disable()
-    try:
-        asyncio.run(scenario())
-        assert ask(connection, PROCESS, *numbers)
-        wait_until(lambda: not ask(connection, PROCESS, *numbers), seconds=5)
-        assert not gc.isenabled()
-    finally:
-        gc.enable()
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_pool_threads_connection_that_broke_while_idle_is_replaced_and_no_call_fails(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(event_loop, "CALL_POOL", ThreadPool("one", threads=1, max_waiting=9))
-
-    async def scenario() -> None:
-        number = await event_loop.run_in_thread(value_of, "SELECT CONNECTION_ID()")
-        assert await event_loop.run_in_thread(value_of, "SELECT CONNECTION_ID()") == number
-        await event_loop.run_in_thread(rest)
-        await asyncio.to_thread(kill, number)
-        for path in ("/api/v1/campaigns", "/readyz"):
-            assert (await request("GET", path)).status in (200, 503), path
-        assert (await request("GET", "/api/v1/campaigns")).status == 200
-        assert await event_loop.run_in_thread(value_of, "SELECT CONNECTION_ID()") != number
-
-    asyncio.run(scenario())
-
-
-def kill(number: int) -> None:
-    with another_connection() as other:
-        ask(other, "KILL %s", number)
-
-
-def rest() -> None:
-    """Make this thread's connection look idle."""
-    connections["default"]._used_at -= IDLE_SECONDS_BEFORE_PING  # type: ignore[attr-defined]
-
-
-def value_of(statement: str) -> Any:
-    [[*_, value]] = ask(connection, statement)
-    return value
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_connection_that_breaks_within_a_transaction_is_reported_as_lost() -> None:
-    own = connections["default"]
-    with pytest.raises(OperationalError) as lost, transaction.atomic():
-        number = value_of("SELECT CONNECTION_ID()")
-        own.health_check_done, own._used_at = False, 0.0  # type: ignore[attr-defined]
-        with another_connection() as other:
-            ask(other, "KILL %s", number)
-        value_of("SELECT 1")
-    assert transactions.is_lost(lost.value)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import orjson
 import pytest
 import urllib3
 
-from scripts.stack import places, ports
+from scripts.stack import places
 from shop.tests.live import Served, serving
 from shop.tests.racing import wait_until
 from shop.tests.test_protocol import GET, SMALL, answer_on, connect, exchange
@@ -157,12 +157,6 @@ def run(*words: str) -> "subprocess.CompletedProcess[str]":
         text=True,
         timeout=60,
     )
-
-
-def test_a_server_whose_workers_cannot_start_ends() -> None:
-    ended = run("--port", str(ports.free()), "--application", "shop.tests.small_application:nothing")
-    assert ended.returncode > 0
-    assert "nothing" in ended.stderr + ended.stdout
 
 
 def test_a_port_that_is_taken_is_named_in_one_line(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from django.test import Client
 
 from coupons.tests.factories import CampaignFactory
 from inventory.tests.factories import ProductFactory
-from orders.models import Order
 from shop import welcome_page
 from shop.concurrency.event_loop import CALL_POOL
 from shop.http.pages import pages, streams
@@ -67,11 +66,6 @@ def test_any_other_client_is_redirected_to_the_docs_of_the_api(accept: str) -> N
     assert "Accept" in response.headers["Vary"].split(", ")
 
 
-def test_a_client_that_accepts_nothing_in_particular_is_redirected() -> None:
-    assert Client().get("/").status_code == 302
-    assert Client().post("/").status_code == 405
-
-
 @pytest.mark.django_db
 def test_it_shows_what_the_api_shows_to_anonymous_clients_and_no_more(settings: LazySettings) -> None:
     settings.IS_MAKE_RUN = False
@@ -96,19 +90,6 @@ def test_it_shows_what_the_api_shows_to_anonymous_clients_and_no_more(settings: 
 
 
 @pytest.mark.django_db
-def test_beside_make_run_the_newest_orders_are_counted_by_status(settings: LazySettings) -> None:
-    settings.IS_MAKE_RUN = True
-    OrderFactory.create_batch(2, status=Order.Status.AWAITING_PAYMENT)
-    OrderFactory.create(status=Order.Status.PAYING)
-
-    assert welcome_page.figures()["orders"] == [
-        {"status": "awaiting_payment", "number": 2},
-        {"status": "paying", "number": 1},
-    ]
-    assert "awaiting payment" in get().content.decode()
-
-
-@pytest.mark.django_db
 def test_it_needs_neither_debug_nor_files_of_other_hosts_nor_inline_scripts(settings: LazySettings) -> None:
     settings.DEBUG = False
     CampaignFactory.create()
@@ -128,18 +109,6 @@ def test_it_needs_neither_debug_nor_files_of_other_hosts_nor_inline_scripts(sett
     assert all(link.startswith("/") for link in links)
     assert all(finders.find(link.removeprefix("/static/")) for link in links if link.startswith("/static/"))
     assert {"/api/docs/", "/api/schema/", "/admin/", "/admin/board/", "/metrics"} <= set(links)
-
-
-@pytest.mark.django_db
-@pytest.mark.parametrize("address", ["https://docs.example.com/shop", "https://docs.example.com/shop/"])
-def test_it_links_to_the_documentation_and_its_tutorial_where_a_site_is_known(
-    address: str, settings: LazySettings
-) -> None:
-    settings.DOCUMENTATION_URL = address
-
-    links = re.findall(r'<a href="([^"]+)"', get().content.decode())
-
-    assert links[:2] == ["https://docs.example.com/shop/tutorial/", "https://docs.example.com/shop/"]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -170,12 +139,6 @@ def test_without_the_database_it_says_so_and_reads_again_later(monkeypatch: pyte
 
     monkeypatch.setattr(welcome_page, "CACHE_SECONDS", 0.0)
     assert "Spring" in get().content.decode()
-
-
-@pytest.mark.django_db
-def test_an_empty_shop_says_what_to_do() -> None:
-    html = get().content.decode()
-    assert "There is no campaign yet" in html and "There is no product yet" in html
 
 
 @pytest.mark.django_db(transaction=True)
@@ -238,15 +201,3 @@ def test_public_pages_that_hold_all_threads_they_may_leave_some_for_operators() 
         assert asyncio.run(sign_in_meanwhile()).status == 302
     finally:
         release.set()
-
-
-def test_operators_without_a_session_share_the_threads_of_the_public() -> None:
-    """Anonymous clients can load the page to sign in as often as any other page."""
-
-    def member(path: str, **headers: str) -> Any:
-        return pages.thread_share(asgi_client.request_scope("GET", path, headers=headers))["member"]
-
-    assert member("/admin/", cookie="sessionid=abc") == "operators"
-    assert {member("/admin/"), member("/admin/login/"), member("/api/docs/", cookie="sessionid=abc")} == {
-        "public"
-    }

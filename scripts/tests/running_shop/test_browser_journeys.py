@@ -18,13 +18,13 @@ from shop.tests.browser.stack import superuser_with_password
 from shop.tests.browser.storefront import HOME, card_of, open_product, receipt, sign_in
 from shop.tests.browser.test_board import BOARD, left_on, press
 from shop.tests.browser.test_board import card_of as board_card_of
-from shop.tests.browser.test_sign_in import FRONT, LOGIN
-from shop.tests.browser.test_sign_in import sign_in as sign_in_as_staff
+from shop.tests.browser.test_pages import sign_in as sign_in_as_staff
 from shop.tests.browser.test_storefront import STORED
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.one_time_codes import STEP_SECONDS, backup_codes, code_of, secret_of_text
 
+FRONT, LOGIN = re.compile("/admin/$"), re.compile("/admin/login/")
 OpenPage = Callable[..., Any]
 
 

@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
 from payments.tests.own_gateway import gateway_process, own_gateway
 from scripts.tests.simulator import Simulator
 from shop.tests.browser import stack as stacks
+from shop.tests.browser import storefront
 from shop.tests.browser.browser_thread import PATIENCE_SECONDS, BrowserThread
 from shop.tests.browser.faults import Faults
 from shop.tests.browser.stack import Stack
@@ -87,3 +90,13 @@ def open_page(stack: Stack, browser_thread: BrowserThread, faults: Faults) -> It
             return page
 
         yield open_page
+
+
+@pytest.fixture
+def mina(transactional_db: None) -> User:
+    return storefront.buyer("mina")
+
+
+@pytest.fixture
+def mug(transactional_db: None) -> Product:
+    return ProductFactory.create(name="Mug", price=12_000, on_hand=5)

@@ -14,8 +14,6 @@ from inventory.tests.factories import ProductFactory
 from sales.models import Sale
 from sales.tests.factories import create_sale, join_all
 from scripts.stack import ports
-from shop.management.laws import LAWS
-from shop.models import JournalLine
 from shop.tests import live
 from shop.tests.browser import accessibility, buyers
 from shop.tests.browser.browser_thread import expect
@@ -25,21 +23,6 @@ from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.racing import wait_until
 
 BOARD = "/admin/board/"
-PLOT = "document.querySelector('#campaigns .plot')"
-# Of a wall screen of 1,920 px, see docs/board.md: a digit is 14 mm high where the screen is 65 inches wide.
-SMALLEST_FIGURE_PX = 26
-FIGURES = ".tile .big, .left .big, .figures dd, .refusals, .legend b, .codes li, .laws li"
-# The sizes of the letters that are shown, and what of the page is below the window or cut.
-SIZES = """selector => [...document.querySelectorAll(selector)]
-    .filter(one => one.getClientRects().length)
-    .map(one => [parseFloat(getComputedStyle(one).fontSize), one.textContent])"""
-SCROLLED = """() => {
-    const {scrollHeight, clientHeight} = document.scrollingElement;
-    return Math.max(0, scrollHeight - clientHeight);
-}"""
-CUT = """() => [...document.querySelectorAll(".card, .tile")]
-    .filter(one => one.scrollWidth > one.clientWidth + 1 || one.scrollHeight > one.clientHeight + 1)
-    .map(one => one.outerHTML.slice(0, 160))"""
 # Notes each text that the figure shows, and when; the page's own variable is gone after a reload.
 NOTE_CHANGES = """figure => {
     window.changes = [];
@@ -96,19 +79,6 @@ def test_what_is_left_and_the_rate_move_by_themselves_while_buyers_buy(
     assert plot.evaluate("canvas => canvas.toDataURL()") != before
 
 
-def test_a_sale_is_seen_within_seconds(
-    open_page: Callable[..., Any], stack: Stack, campaign: Campaign
-) -> None:
-    page = open_page(BOARD, account=SuperuserFactory.create())
-    expect(left_on(page, campaign)).to_have_text("1,000")
-    page.evaluate("window.isSamePage = true")
-
-    assert buyers.take_coupon(stack.address, AccountFactory.create(), campaign) == 201
-
-    expect(left_on(page, campaign)).to_have_text("999")
-    assert page.evaluate("window.isSamePage")
-
-
 def test_the_board_connects_again_after_the_web_server_was_restarted(
     open_page: Callable[..., Any], stack: Stack, faults: Faults, campaign: Campaign, tmp_path: Any
 ) -> None:
@@ -147,27 +117,6 @@ def press(page: Any, row: Campaign | Product | Sale, action: str, *, reason: str
     expect(page.locator("#toast")).to_contain_text(row.name)
 
 
-def test_the_quantity_is_raised_on_the_board_and_the_next_buyer_gets_a_coupon(
-    open_page: Callable[..., Any], stack: Stack, campaign: Campaign
-) -> None:
-    type(campaign).objects.filter(pk=campaign.pk).update(quantity=1)
-    assert buyers.take_coupon(stack.address, AccountFactory.create(), campaign) == 201
-    assert buyers.take_coupon(stack.address, AccountFactory.create(), campaign) == 409
-    page = open_page(BOARD, account=SuperuserFactory.create())
-    expect(left_on(page, campaign)).to_have_text("0")
-
-    card_of(page, campaign).locator("[data-action=quantity]").click()
-    page.locator("#quantity").fill("3")
-    page.locator("#reason").fill("More are printed.")
-    page.locator("#submit").click()
-
-    expect(page.locator("#toast")).to_contain_text("Spring now has 3 coupons, 2 of them left.")
-    expect(left_on(page, campaign)).to_have_text("2")
-    assert JournalLine.objects.get(what="campaign.changed").detail == "More are printed."
-    assert buyers.take_coupon(stack.address, AccountFactory.create(), campaign) == 201
-    expect(left_on(page, campaign)).to_have_text("1")
-
-
 def test_the_board_and_its_dialog_have_no_severe_finding_and_fit_a_phone(
     open_page: Callable[..., Any], stack: Stack, campaign: Campaign, product: Product
 ) -> None:
@@ -180,58 +129,6 @@ def test_the_board_and_its_dialog_have_no_severe_finding_and_fit_a_phone(
     card_of(page, campaign).locator("[data-action=quantity]").click()
     expect(page.locator("#quantity")).to_be_focused()
     assert accessibility.findings_in_both_themes_and_on_a_phone(page) == []
-
-
-@pytest.mark.parametrize(("width", "height"), [(1920, 1080), (3840, 2160)])
-def test_a_wall_screen_shows_all_of_a_drop_in_large_figures_without_scrolling(
-    width: int, height: int, open_page: Callable[..., Any], stack: Stack, product: Product
-) -> None:
-    drops = [CampaignFactory.create(name=f"Autumn drop {number}", quantity=1_234_567) for number in range(6)]
-    buyer = AccountFactory.create()
-    sold = [product, *ProductFactory.create_batch(5, on_hand=1_000)]
-    for one in sold:
-        assert buyers.order(stack.address, buyer, one) == 201
-    page = open_page(BOARD, account=SuperuserFactory.create(), width=width, height=height)
-    for row in (*drops, *sold):
-        expect(left_on(page, row)).to_be_visible()
-    expect(page.locator("#laws li")).to_have_count(len(LAWS))
-
-    sizes = page.evaluate(SIZES, FIGURES)
-    assert len(sizes) > 50
-    assert [one for one in sizes if one[0] < SMALLEST_FIGURE_PX * width / 1920] == []
-    assert (page.evaluate(SCROLLED), page.evaluate(CUT)) == (0, [])
-    assert page.evaluate(accessibility.OVERFLOW) == []
-    assert accessibility.findings(page) == []
-
-
-def test_plots_grow_with_a_wall_screen(
-    open_page: Callable[..., Any], stack: Stack, campaign: Campaign
-) -> None:
-    page = open_page(BOARD, account=SuperuserFactory.create())
-    expect(card_of(page, campaign).locator(".u-wrap")).to_be_visible()
-    heights = {}
-    for width in (390, 1_280, 1_920, 3_840):
-        page.set_viewport_size({"width": width, "height": width})
-        page.wait_for_function(
-            f"Math.abs({PLOT}.clientWidth - {PLOT}.querySelector('.u-wrap').clientWidth) < 2"
-        )
-        page.wait_for_function(
-            f"Math.abs({PLOT}.clientHeight - {PLOT}.querySelector('.u-wrap').clientHeight) < 2"
-        )
-        heights[width] = page.evaluate(f"{PLOT}.clientHeight")
-    assert heights[390] == heights[1_280] == 128
-    assert heights[3_840] == pytest.approx(2 * heights[1_920], rel=0.02)
-
-
-def test_a_product_is_paused_for_buyers_too(
-    open_page: Callable[..., Any], stack: Stack, product: Product
-) -> None:
-    assert buyers.order(stack.address, AccountFactory.create(), product) == 201
-    page = open_page(BOARD, account=SuperuserFactory.create())
-    press(page, product, "pause")
-    assert buyers.order(stack.address, AccountFactory.create(), product) == 409
-    press(page, product, "resume")
-    assert buyers.order(stack.address, AccountFactory.create(), product) == 201
 
 
 def test_a_sale_is_paused_for_buyers_too_and_shows_who_waits(

@@ -7,14 +7,12 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from coupons.tests.factories import CampaignFactory
-from orders.models import Order, Refund
+from orders.models import Order
 from orders.tests import operating_pages
 from orders.tests.operating_pages import page_of
-from shop.models import JournalLine
 from shop.tests.browser.browser_thread import expect
 from shop.tests.browser.stack import Stack, superuser_with_password
-from shop.tests.factories import PASSWORD, SuperuserFactory
+from shop.tests.factories import PASSWORD
 from shop.tests.one_time_codes import code_for, with_codes
 
 MOST_STEPS = 120
@@ -97,48 +95,3 @@ def open_dialog_by_keys(page: Any, button: Any) -> None:
     for _ in range(8):
         page.keyboard.press("Tab")
         assert not page.evaluate("document.getElementById('page').contains(document.activeElement)")
-
-
-def test_a_campaign_is_paused_on_the_board_by_keys_alone(open_page: Callable[..., Any], stack: Stack) -> None:
-    campaign = CampaignFactory.create(name="Spring")
-    page = open_page("/admin/board/", account=SuperuserFactory.create())
-    card = page.get_by_role("article", name=campaign.name, exact=True)
-    pause, dialog = card.locator("[data-action=pause]"), page.locator("#confirm")
-    expect(pause).to_be_visible()
-
-    tab_to(page, pause)
-    page.keyboard.press("Enter")
-    expect(page.locator("#reason")).to_be_focused()
-    page.keyboard.type("A wrong price.")
-    tab_to(page, page.locator("#submit"))
-    page.keyboard.press("Enter")
-
-    expect(dialog).to_be_hidden()
-    expect(card.locator(".badge")).to_have_attribute("data-status", "paused")
-    expect(card.locator("[data-action=resume]")).to_be_focused()
-    assert JournalLine.objects.get(what="campaign.paused").detail == "A wrong price."
-
-
-def test_a_line_is_refunded_by_keys_alone(open_page: Callable[..., Any], stack: Stack) -> None:
-    order = operating_pages.paid_order(units=3, points=200, discount=100)
-    page = open_page(page_of(order, "refund"), account=SuperuserFactory.create())
-
-    # Radio buttons are one stop for Tab; the arrow keys choose among them.
-    tab_to(page, page.locator("input[name=what]").first)
-    page.keyboard.press("ArrowDown")
-    expect(page.locator("input[name=what][value=some]")).to_be_checked()
-    tab_to(page, page.locator(f"[name=units_{order.lines.get().pk}]"))
-    page.keyboard.press("ControlOrMeta+a")
-    page.keyboard.type("1")
-    tab_to(page, page.locator("[name=reason]"))
-    page.keyboard.type("It came broken.")
-    tab_to(page, page.locator("[name=preview]"))
-    page.keyboard.press("Enter")
-    expect(page.locator(".fc-big")).to_have_text("467 KRW")
-    assert not Refund.objects.exists()
-    tab_to(page, page.locator("[name=confirm]"))
-    page.keyboard.press("Enter")
-
-    expect(page).to_have_url(re.compile(page_of(order)))
-    refund = Refund.objects.get(order=order)
-    assert (refund.amount, refund.reason) == (467, "It came broken.")

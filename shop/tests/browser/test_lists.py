@@ -1,14 +1,11 @@
-"""Operators upload codes and export lists in a browser."""
+"""Operators upload codes in a browser."""
 
-import csv
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from coupons.admin.uploads import PIECE_LINES
 from coupons.models import Campaign, PoolCode
 from coupons.tests.factories import CampaignFactory
-from inventory.tests.factories import ProductFactory
 from shop.tests.browser import accessibility
 from shop.tests.browser.browser_thread import expect
 from shop.tests.browser.test_board import NOTE_CHANGES
@@ -64,19 +61,3 @@ def test_the_progress_of_a_long_file_is_seen(open_page: Callable[..., Any]) -> N
     expect(page.locator("#add-result dd").first).to_have_text(f"{len(codes):,}")
     assert len(page.evaluate("window.changes")) >= 3
     assert PoolCode.objects.filter(campaign=campaign).count() == len(codes)
-
-
-def test_a_list_is_downloaded_as_csv_as_it_is_filtered_and_safe_for_spreadsheets(
-    open_page: Callable[..., Any], tmp_path: Path
-) -> None:
-    for sku, name in (("TEA-1", "=HYPERLINK(1)"), ("TEA-2", "Tee, grün"), ("MUG", "Mug")):
-        ProductFactory.create(sku=sku, name=name, on_hand=3)
-    page = open_page("/admin/inventory/product/?q=TEA", account=SuperuserFactory.create())
-    with page.expect_download() as download:
-        page.locator("a[href^='/admin/inventory/product/export/']").click()
-    target = tmp_path / "products.csv"
-    download.value.save_as(str(target))
-
-    rows = list(csv.DictReader(target.open(encoding="utf-8-sig", newline="")))
-    assert {row["sku"]: row["name"] for row in rows} == {"TEA-1": "'=HYPERLINK(1)", "TEA-2": "Tee, grün"}
-    assert {row["on_hand"] for row in rows} == {"3"}

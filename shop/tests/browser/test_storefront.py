@@ -1,10 +1,6 @@
 """The demo storefront, walked through in a browser: coupon, purchase, receipt, races and lost answers."""
 
-import os
-import subprocess
 from collections.abc import Callable
-from pathlib import Path
-from subprocess import PIPE
 from typing import Any
 
 import pytest
@@ -15,7 +11,6 @@ from coupons.tests.factories import CampaignFactory
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
-from scripts.tests import own_client
 from scripts.tests.simulator import Simulator
 from shop.tests.browser import accessibility, storefront
 from shop.tests.browser import stack as stacks
@@ -23,43 +18,13 @@ from shop.tests.browser.browser_thread import expect
 from shop.tests.browser.faults import Faults
 from shop.tests.browser.stack import Stack
 from shop.tests.browser.storefront import HOME, SIGN_IN, card_of, open_product, receipt, sign_in
-from shop.tests.factories import PASSWORD, AccountFactory
+from shop.tests.factories import AccountFactory
 from shop.tests.racing import wait_until
 
 PHONE_WIDTH = 375
 # At the same instant in every page: the clicks of one thread would come one after the other.
 CLICK_AT = "at => { setTimeout(() => document.getElementById('buy').click(), at - Date.now()); }"
-# A program that is no page: it signs in, and buys at the instant that it is given.
-BUYS_AT = """
-import { once } from "node:events";
-import { ProblemError, Shop, checked } from "./client.js";
-
-const { SHOP, BUYER, PASSWORD, PRODUCT } = process.env;
-const shop = new Shop(SHOP!, { username: BUYER!, password: PASSWORD! });
-await checked(shop.api.GET("/api/v1/users/me"));
-console.log("signed in");
-const [at] = await once(process.stdin, "data");
-await new Promise((resolve) => setTimeout(resolve, Number(at) - Date.now()));
-try {
-  const items = [{ product: Number(PRODUCT), quantity: 1 }];
-  console.log((await shop.placeOrder({ items, payment: { token: "tok_ok" } })).status);
-} catch (error) {
-  if (!(error instanceof ProblemError)) throw error;
-  console.log(error.code);
-}
-process.stdin.destroy();
-"""
 STORED = "Object.keys(sessionStorage).sort()"
-
-
-@pytest.fixture
-def mina(transactional_db: None) -> User:
-    return storefront.buyer("mina")
-
-
-@pytest.fixture
-def mug(transactional_db: None) -> Product:
-    return ProductFactory.create(name="Mug", price=12_000, on_hand=5)
 
 
 def test_two_browsers_race_for_the_last_piece_and_a_third_sees_it_sold_out(
@@ -86,32 +51,6 @@ def test_two_browsers_race_for_the_last_piece_and_a_third_sees_it_sold_out(
     expect(receipt(winner)).to_be_visible()
     expect(loser.locator(".card.over")).to_be_visible()
     expect(loser.locator("#buy")).to_have_count(0)
-    assert list(Order.objects.values_list("status", flat=True)) == ["paid"]
-    assert len(own_gateway.get("/charges")[1]["results"]) == 1
-
-
-def test_a_browser_and_a_program_race_for_the_last_piece(
-    open_page: Callable[..., Any], stack: Stack, faults: Faults, own_gateway: Simulator, tmp_path: Path
-) -> None:
-    faults.expect(r"^409: POST .*/orders$")
-    command = own_client.compile_program(tmp_path, BUYS_AT)
-    last = ProductFactory.create(name="Lamp", on_hand=1)
-    page = open_page(HOME)
-    sign_in(page, storefront.buyer("racer"))
-    open_product(page, last)
-    username = storefront.buyer("program").username
-    own = {"SHOP": stack.address, "BUYER": username, "PASSWORD": PASSWORD, "PRODUCT": str(last.pk)}
-    with subprocess.Popen(command, env=os.environ | own, text=True, stdin=PIPE, stdout=PIPE) as program:
-        assert program.stdout.readline() == "signed in\n"
-        at = page.evaluate("Date.now()") + 1_000
-        page.evaluate(CLICK_AT, at)
-        bought, _ = program.communicate(f"{at}\n", timeout=60)
-
-    if bought.strip() == "paid":
-        expect(page.locator(".card.over")).to_be_visible()
-    else:
-        assert bought.strip() == "insufficient_stock"
-        expect(receipt(page)).to_be_visible()
     assert list(Order.objects.values_list("status", flat=True)) == ["paid"]
     assert len(own_gateway.get("/charges")[1]["results"]) == 1
 
@@ -175,27 +114,6 @@ def test_a_purchase_without_an_answer_waits_for_its_own_account(
 
     expect(receipt(page)).to_be_visible()
     assert [order.account_id for order in Order.objects.all()] == [mina.pk]
-
-
-def test_a_card_that_is_refused_and_a_purchase_limit_are_explained(
-    open_page: Callable[..., Any], faults: Faults, mina: User
-) -> None:
-    faults.expect(r"^40[29]: POST .*/orders$")
-    mug = ProductFactory.create(name="Mug", on_hand=5, limit_per_account=1)
-    page = open_page(HOME)
-    sign_in(page, mina)
-    button = open_product(page, mug)
-    page.locator("[value=tok_declined]").check()
-    button.click()
-    # The order is kept for another card, and its piece counts.
-    expect(receipt(page, "awaiting_payment").locator("#another-card")).to_contain_text(
-        "The card was refused."
-    )
-
-    open_product(page, mug).click()
-
-    expect(page.locator("main .problem")).to_have_text("An account may buy at most 1 of this product.")
-    expect(page.locator("#buy")).to_be_enabled()
 
 
 def test_the_last_coupon_goes_to_one_and_a_queue_shows_its_place(
@@ -294,12 +212,3 @@ def test_every_page_has_no_severe_finding_and_fits_a_phone(
     button.click()
     expect(page.locator("[data-event='transmit.done']")).to_be_visible()
     check()
-
-
-def test_in_korean_the_page_speaks_korean(open_page: Callable[..., Any], mina: User, mug: Product) -> None:
-    page = open_page(HOME, locale="ko-KR")
-    sign_in(page, mina)
-    open_product(page, mug).click()
-    expect(receipt(page)).to_be_visible()
-    expect(page.locator("html")).to_have_attribute("lang", "ko")
-    expect(page.locator("h1")).to_have_text("영수증")

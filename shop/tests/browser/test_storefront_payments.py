@@ -3,32 +3,20 @@
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 from django.contrib.auth.models import User
 
 from inventory.models import Product
-from inventory.tests.factories import ProductFactory
 from orders import tasks
 from orders.models import Order, Saga
 from payments.models import Payment
 from shop import clock
 from shop.operations import dispatch
-from shop.tests.browser import accessibility, storefront
+from shop.tests.browser import accessibility
 from shop.tests.browser.browser_thread import expect
 from shop.tests.browser.faults import Faults
 from shop.tests.browser.storefront import HOME, open_product, receipt, sign_in
 
 PHONE_WIDTH = 375
-
-
-@pytest.fixture
-def mina(transactional_db: None) -> User:
-    return storefront.buyer("mina")
-
-
-@pytest.fixture
-def mug(transactional_db: None) -> Product:
-    return ProductFactory.create(name="Mug", price=12_000, on_hand=5)
 
 
 def buy(page: Any, account: User, product: Product, card: str) -> None:

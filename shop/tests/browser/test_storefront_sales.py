@@ -12,7 +12,7 @@ from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from sales.models import Sale
 from sales.tests import factories
-from shop.tests.browser import accessibility, storefront
+from shop.tests.browser import accessibility
 from shop.tests.browser import stack as stacks
 from shop.tests.browser.browser_thread import expect
 from shop.tests.browser.faults import Faults
@@ -21,11 +21,6 @@ from shop.tests.browser.storefront import HOME, card_of, open_product, receipt, 
 from shop.tests.factories import AccountFactory
 
 COUNTDOWN = re.compile(r"^\d+:\d\d$")
-
-
-@pytest.fixture
-def mina(transactional_db: None) -> User:
-    return storefront.buyer("mina")
 
 
 @pytest.fixture
