@@ -11,7 +11,6 @@ from inventory.mirror.mirror import GateReservation
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from inventory.tests.test_api import expect_refusal, expect_wrong_fields
-from shop.errors import Invalid, NotFound
 from shop.events import journal
 from shop.events.journal import ActorContext
 from shop.models import JournalLine
@@ -50,17 +49,6 @@ def test_a_second_pause_or_resume_changes_nothing_and_is_no_second_line() -> Non
     }
 
 
-def test_what_is_wrong_is_refused_and_nothing_is_done() -> None:
-    product = ProductFactory.create()
-    for change in (pausing.pause, pausing.resume):
-        for reason in ("", "  ", "x" * 501):
-            with pytest.raises(Invalid):
-                change(product_id=product.pk, reason=reason)
-        with pytest.raises(NotFound):
-            change(product_id=10**9, **WHY)
-    assert products.get(product_id=product.pk, include_inactive=True).paused_at is None
-
-
 def test_a_paused_product_is_changed_and_restocked_and_stays_paused() -> None:
     product = ProductFactory.create(on_hand=3)
     pause(product)
@@ -85,13 +73,6 @@ def test_staff_pause_and_resume_it_over_http_and_repeats_answer_the_same() -> No
 
     lines = JournalLine.objects.filter(subject=f"product {product.pk}", actor_id=ada.pk).order_by("id")
     assert [line.what for line in lines] == ["product.paused", "product.resumed"]
-
-
-def test_an_inactive_product_may_be_paused() -> None:
-    product = ProductFactory.create(is_active=False)
-    staff = client_of(AccountFactory.create(is_staff=True, permissions=["inventory.change_product"]))
-
-    assert staff.post(f"/products/{product.pk}/pause", WHY).status_code == 200
 
 
 @pytest.mark.parametrize("call", ["pause", "resume"])

@@ -8,7 +8,7 @@ from inventory.models import Product, StockMovement
 from inventory.reservations import Line
 from inventory.stock import COLUMNS, Stock
 from inventory.tests.factories import ProductFactory
-from shop.errors import NotFound, Rejected
+from shop.errors import Rejected
 from shop.tests.factories import OrderFactory
 
 pytestmark = pytest.mark.django_db
@@ -25,13 +25,6 @@ def reserve(*lines: Line) -> None:
     reservations.save(stock)
 
 
-def test_lines_are_reserved_together():
-    first, second = ProductFactory.create(on_hand=10), ProductFactory.create(on_hand=5)
-    reserve(Line(first.id, 3), Line(second.id, 5))
-    assert stock_of(first) == (10, 3)
-    assert stock_of(second) == (5, 5)
-
-
 def test_stock_is_read_as_the_product_is_and_what_does_not_exist_is_absent():
     """With a lock or without, because the SQL statement is written by hand."""
     products = [
@@ -46,50 +39,11 @@ def test_stock_is_read_as_the_product_is_and_what_does_not_exist_is_absent():
     assert reservations.lock([]) == reservations.read([]) == {}
 
 
-def test_orders_of_one_batch_see_what_earlier_ones_reserved():
-    product = ProductFactory.create(on_hand=5)
-    stock = reservations.lock([product.id])
-    reservations.reserve(stock, [Line(product.id, 3)])
-    with pytest.raises(Rejected) as refusal:
-        reservations.reserve(stock, [Line(product.id, 3)])
-    reservations.reserve(stock, [Line(product.id, 2)])
-    reservations.save(stock)
-    assert refusal.value.extra == {"items": [{"product": product.id, "requested": 3, "available": 2}]}
-    assert stock_of(product) == (5, 5)
-
-
-def test_every_short_line_is_named_and_nothing_is_reserved():
-    plenty, short, gone = (
-        ProductFactory.create(on_hand=9),
-        ProductFactory.create(on_hand=2),
-        ProductFactory.create(),
-    )
-    stock = reservations.lock([plenty.id, short.id, gone.id])
-    with pytest.raises(Rejected) as refusal:
-        reservations.reserve(stock, [Line(plenty.id, 1), Line(short.id, 3), Line(gone.id, 1)])
-    assert refusal.value.code == "insufficient_stock"
-    assert refusal.value.extra["items"] == [
-        {"product": short.id, "requested": 3, "available": 2},
-        {"product": gone.id, "requested": 1, "available": 0},
-    ]
-    assert [product.reserved for product in stock.values()] == [0, 0, 0]
-
-
 def test_a_product_in_two_lines_counts_as_their_sum():
     product = ProductFactory.create(on_hand=5)
     with pytest.raises(Rejected) as refusal:
         reserve(Line(product.id, 3), Line(product.id, 3))
     assert refusal.value.extra["items"] == [{"product": product.id, "requested": 6, "available": 5}]
-
-
-def test_missing_and_inactive_products_are_not_found_even_when_others_are_short():
-    short, inactive = ProductFactory.create(), ProductFactory.create(on_hand=5, is_active=False)
-    missing_id = inactive.id + 1_000
-    with pytest.raises(NotFound) as refusal:
-        reserve(Line(short.id, 1), Line(inactive.id, 1), Line(missing_id, 1))
-    assert refusal.value.code == "product_not_found"
-    assert refusal.value.extra == {"products": [inactive.id, missing_id]}
-    assert stock_of(inactive) == (5, 0)
 
 
 def test_locking_and_saving_any_number_of_products_is_one_statement_each(django_assert_num_queries):

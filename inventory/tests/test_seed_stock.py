@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 from inventory import audit
 from inventory.imports import importing
 from inventory.imports.importing import Imported, StockRow
-from inventory.models import Delivery, Product, StockMovement
+from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory
 from shop.models import JournalLine
 from shop.tests.case_tables import in_one_test
@@ -87,13 +87,6 @@ def test_a_delivery_that_is_run_again_by_its_id_is_received_once(csv_file):
     assert products() == [("TEA", "Tea", 1, 3)]
 
 
-def test_the_id_of_a_delivery_is_printed_before_its_first_row_is_written(csv_file):
-    error = StringIO()
-    file = csv_file("sku,name,price,quantity\nTEA,Tea,1,3\n")
-    call_command("seed_stock", file, stdout=StringIO(), stderr=error)
-    assert f"Delivery {Delivery.objects.get().pk};" in error.getvalue()
-
-
 @pytest.mark.django_db(transaction=True)
 def test_an_interrupted_delivery_names_the_command_that_continues_it(csv_file):
     file, delivery = csv_file("sku,name,price,quantity\nTEA,Tea,1,3\n"), str(uuid4())
@@ -118,22 +111,6 @@ def test_a_dry_run_shows_what_each_line_would_do_and_writes_nothing(csv_file):
     assert seed("--sku", "CUP", "--quantity", "1", "--dry-run").startswith(
         "CUP: 1 received, 6 on hand afterwards\n"
     )
-
-
-def test_a_dry_run_shows_good_and_bad_lines_and_fails_as_the_real_run_would(csv_file):
-    file = csv_file("sku,name,price,quantity\nTEA,Tea,1,3\na b,Spaces,-1,1\nTEA,Again,1,1\n")
-    out = StringIO()
-    with pytest.raises(CommandError) as error:
-        call_command("seed_stock", file, "--dry-run", stdout=out)
-    lines = out.getvalue().splitlines()
-    assert lines[0] == "line 2: TEA: new, 3 received, 3 on hand afterwards"
-    assert [line.split(": ")[:3] for line in lines[1:]] == [
-        ["line 3", "refused", "price"],
-        ["line 3", "refused", "sku"],
-        ["line 4", "refused", "sku"],
-    ]
-    assert str(error.value) == "Dry run: 2 lines are wrong, so nothing would be imported."
-    assert not Product.objects.exists()
 
 
 def test_a_file_may_set_and_remove_thresholds(csv_file):
@@ -174,12 +151,6 @@ def test_every_bad_line_is_named_and_nothing_is_imported(csv_file):
     assert "line 7: sku: GOOD is on line 2 already" in lines
 
 
-def test_a_long_list_of_bad_lines_is_cut_with_their_number(csv_file):
-    file = csv_file("sku,name,price,quantity\n" + "a b,x,1,1\n" * 60)
-    lines = refusal(file)
-    assert (len(lines), lines[-1]) == (52, "... and 10 more")
-
-
 @in_one_test(
     ("content", "message"),
     [
@@ -191,24 +162,6 @@ def test_a_long_list_of_bad_lines_is_cut_with_their_number(csv_file):
 )
 def test_a_file_without_the_columns_is_refused(csv_file, content, message):
     assert refusal(csv_file(content))[1].startswith(message)
-
-
-def test_an_unreadable_file_is_one_line_of_error(csv_file, tmp_path):
-    assert "is not UTF-8" in refusal(csv_file(b"sku,name,price,quantity\nT,\xff,1,1\n"))[0]
-    assert refusal(str(tmp_path / "none.csv")) == [
-        f"{tmp_path / 'none.csv'} can't be read: No such file or directory."
-    ]
-
-
-@in_one_test("options", [[], ["--dry-run"]])
-def test_a_header_alone_is_an_error_instead_of_an_empty_import(csv_file, options):
-    file = csv_file("sku,name,price,quantity\n\n")
-    assert refusal(file, *options) == [f"{file} has no lines below its first: there is nothing to import."]
-
-
-def test_one_bad_line_is_counted_in_the_singular(csv_file):
-    file = csv_file("sku,name,price,quantity\na b,Spaces,1,1\n")
-    assert refusal(file, "--dry-run") == ["Dry run: 1 line is wrong, so nothing would be imported."]
 
 
 def test_stock_of_one_sku_is_received_without_a_file():
@@ -230,13 +183,6 @@ def test_an_unknown_sku_needs_a_name_and_a_price():
 def test_a_quantity_that_is_no_number_is_refused(quantity):
     ProductFactory.create(sku="TEA")
     assert refusal("--sku", "TEA", f"--quantity={quantity}")[1].startswith("quantity: ")
-
-
-def test_file_and_options_do_not_mix(csv_file):
-    message = ["Give either a CSV file, or --sku and --quantity."]
-    file = csv_file("sku,name,price,quantity\nTEA,Tea,1,3\n")
-    assert refusal() == refusal("--sku", "TEA") == refusal("--quantity", "4") == message
-    assert refusal(file, "--sku", "TEA", "--quantity", "4") == message
 
 
 def test_a_long_file_is_imported_in_bounded_memory(csv_file):
@@ -262,15 +208,6 @@ def test_an_import_of_500_lines_costs_a_few_statements(django_assert_max_num_que
     with django_assert_max_num_queries(20):
         deliver(renamed)
     assert set(Product.objects.values_list("version", flat=True)) == {3}
-
-
-def test_a_large_import_runs_in_chunks_and_reports_its_progress():
-    rows = [StockRow(line=n, sku=f"S{n}", name=f"Product {n}", price=n, quantity=1) for n in range(1_200)]
-    progress: list[int] = []
-    imported = deliver(rows, on_progress=progress.append)
-    assert imported == Imported(created=1_200, changed=0, received=1_200)
-    assert progress == [500, 1_000, 1_200]
-    assert all(one.holds for one in audit.audit())
 
 
 @pytest.mark.django_db(transaction=True)

@@ -10,10 +10,8 @@ from tempfile import NamedTemporaryFile
 from typing import Any
 
 import pytest
-from django.conf import settings
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
-from uuid_utils.compat import uuid7
 
 from inventory import audit, tasks
 from inventory.imports import importing, stock_uploads
@@ -21,7 +19,6 @@ from inventory.models import Delivery, Product, StockMovement
 from inventory.tests.factories import ProductFactory
 from shop.db.transactions import DatabaseUnavailable
 from shop.models import JournalLine
-from shop.tests.case_tables import in_one_test
 from shop.tests.factories import AccountFactory, SuperuserFactory
 
 pytestmark = pytest.mark.django_db
@@ -59,11 +56,6 @@ def rows_of(preview: Any) -> list[tuple[str, list[str]]]:
 
 def text_of(response: Any) -> str:
     return re.sub(r"\s+", " ", response.content.decode())
-
-
-def test_the_list_leads_to_a_page_that_names_the_columns(operator):
-    assert IMPORT in operator.get("/admin/inventory/product/").content.decode()
-    assert "low_stock_threshold" in operator.get(IMPORT).content.decode()
 
 
 def test_a_file_is_shown_line_by_line_and_nothing_is_written_before_it_is_confirmed(operator):
@@ -106,20 +98,6 @@ def test_every_bad_line_is_named_and_there_is_nothing_to_confirm(operator):
     assert not Product.objects.exists()
 
 
-@in_one_test("text", ["", "sku\n", 'sku,name,price,quantity\nTEA,"Tea"x,1,1\n'])
-def test_a_file_without_the_columns_is_an_error_on_the_page(operator, text):
-    answer = upload(operator, text)
-    assert answer.status_code == 200
-    assert "confirm_form" not in answer.context
-    assert "Traceback" not in text_of(answer)
-
-
-def test_a_file_that_is_not_utf_8_is_an_error_on_the_page(operator):
-    file = SimpleUploadedFile("delivery.csv", HEADER.encode() + b"T,\xff,1,1\n")
-    answer = operator.post(IMPORT, {"import_file": file, "format": "0"})
-    assert (answer.status_code, "confirm_form" in answer.context) == (200, False)
-
-
 def test_a_file_larger_than_the_limit_of_api_bodies_is_imported(operator):
     lines = "".join(f"S{number},Product {number} {'x' * 80},1,1\n" for number in range(1_200))
     confirm(operator, upload(operator, HEADER + lines))
@@ -143,20 +121,6 @@ def test_a_long_file_shows_its_first_rows_and_totals_and_is_imported_whole(opera
     done = confirm(operator, preview)
     assert "4998 products created, 1 changed, 9998 units received." in text_of(done)
     assert Product.objects.count() == 5_000
-
-
-def test_a_short_file_shows_its_totals_and_all_rows(operator):
-    page = text_of(upload(operator, f"{HEADER}TEA,Tea,1,3\n"))
-    assert "1 rows: 1 products are new, 0 change, 3 units are received." in page
-    assert "are shown" not in page
-
-
-def test_the_first_of_many_bad_lines_are_named_and_the_others_counted(operator):
-    preview = upload(operator, HEADER + "".join(f"S{number},P,many,1\n" for number in range(1_000)))
-    wrong = preview.context["result"].invalid_rows
-    assert [row.number for row in wrong] == [*range(2, 202), 0]
-    assert wrong[-1].error_dict == {"file": ["800 more lines are wrong."]}
-    assert "confirm_form" not in preview.context
 
 
 def test_a_file_of_too_many_lines_is_refused_before_they_are_read(operator, monkeypatch):
@@ -220,19 +184,6 @@ def test_an_unfinished_delivery_whose_file_is_elsewhere_must_not_be_uploaded_aga
     assert "Upload it again" not in page
 
 
-def test_deliveries_are_filtered_by_whether_they_are_finished(operator):
-    confirm(operator, upload(operator, f"{HEADER}TEA,Tea,1,3\n"))
-    finished = Delivery.objects.get()
-    unfinished = Delivery.objects.create(id=uuid7(), rows_total=2, rows_done=1)
-    for progress, listed in (("finished", [finished]), ("unfinished", [unfinished])):
-        page = operator.get("/admin/inventory/delivery/", {"progress": progress})
-        assert list(page.context["cl"].result_list) == listed
-        assert "By progress" in text_of(page)
-    page = text_of(operator.get(f"/admin/inventory/delivery/{finished.pk}/change/"))
-    assert str(finished.pk) in page
-    assert "Started at" in page
-
-
 def test_only_files_that_were_uploaded_here_can_be_confirmed(operator):
     preview = upload(operator, f"{HEADER}TEA,Tea,1,3\n")
     with NamedTemporaryFile() as foreign_file:
@@ -266,11 +217,6 @@ def deliveries() -> list[Path]:
     return sorted(Path(tempfile.gettempdir()).glob("firstcome-delivery-*"))
 
 
-def test_no_test_leaves_an_upload_in_the_working_folder():
-    """A test once did where no folder for temporary files was writable, and the file was committed."""
-    assert list(settings.BASE_DIR.glob("firstcome-delivery-*")) == []
-
-
 def age(path: Path, seconds: float) -> None:
     then = time.time() - seconds
     os.utime(path, (then, then))
@@ -293,11 +239,3 @@ def test_an_upload_never_confirmed_is_cleared_after_an_hour_and_no_sooner(operat
     clear(operator)
 
     assert (old.exists(), taken.exists(), young.exists(), other.exists()) == (False, False, True, True)
-
-
-def test_the_errors_of_a_file_are_in_the_operators_language(operator: Client) -> None:
-    operator.defaults["HTTP_ACCEPT_LANGUAGE"] = "ko"
-    page = text_of(upload(operator, HEADER + ",Pen,many,5\nB-1,Pen,100\n"))
-    assert "공백 없는 출력 가능한 ASCII여야 하고 비워 둘 수 없습니다" in page
-    assert "0 이상의 정수여야 합니다" in page
-    assert "칸이 4개가 아니라 3개입니다" in page

@@ -1,9 +1,11 @@
 """Helpers for tests that buy: accounts with points, coupons, orders, refunds, and the audit."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
 from django.contrib.auth.models import User
 from django.db import transaction
 
@@ -20,6 +22,7 @@ from orders.placement import checkout
 from orders.placement.decisions import OrderRequest, PlacedOrder
 from orders.tests import stepping
 from payments import ledger
+from shop.errors import FirstcomeError, Rejected
 from shop.events import journal
 from shop.idempotency.recorded_answers import KeyedCall, key_hash
 from shop.management import laws
@@ -153,3 +156,33 @@ def broken_laws(*names: str) -> list[LawReport]:
     audits = [(check, checked) for check, checked in laws.AUDITS if {*names} & {*checked}]
     reports = merge_reports(report for check, checked in audits for report in laws._run_check(check, checked))
     return [one for one in reports if one.law in names and not one.holds]
+
+
+def kinds(outcomes: Iterable[Any]) -> Counter[str]:
+    """The count of each kind of outcome: the code of a refusal, or the type."""
+    return Counter(getattr(one, "code", type(one).__name__) for one in outcomes)
+
+
+def reasons(outcomes: Iterable[Any]) -> Counter[str]:
+    """As `kinds`, with the reason of a refusal that has one."""
+    return Counter(
+        str(one.extra.get("reason", one.code)) if isinstance(one, FirstcomeError) else type(one).__name__
+        for one in outcomes
+    )
+
+
+def refusal_of(work: Callable[[], Any]) -> FirstcomeError:
+    with pytest.raises(FirstcomeError) as refused:
+        work()
+    return refused.value
+
+
+def buy_until(code: str, product: Product, account_id: int) -> list[Any]:
+    """The outcomes of orders of one unit, one after the other, until one is refused by this code."""
+    outcomes: list[Any] = []
+    while code not in kinds(outcomes[-1:]):
+        try:
+            outcomes.append(place(account_id, {product: 1}))
+        except Rejected as error:
+            outcomes.append(error)
+    return outcomes

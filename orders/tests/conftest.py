@@ -6,18 +6,20 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
 
 from orders.saga import executor
-from orders.tests import stepping
+from orders.tests import buying, stepping
 from payments.tests.own_gateway import gateway_process, own_gateway
 from payments.tests.own_stripe import localstripe, own_stripe, stripe_proxy
 from scripts.stack import children, ports, rabbitmq
 from scripts.tests.circles import boots
 from scripts.tests.simulator import Simulator
 from shop.celery import app
+from shop.tests.clients import Api, client_of
 from shop.tests.own_data_platform import SECRET, data_platform_process, own_data_platform
 
 __all__ = [
@@ -40,6 +42,16 @@ def _stepped_executor(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _empty_books(own_gateway: Simulator, own_data_platform: Simulator) -> None:
     """Starts each test with empty books: the laws compare all of a book."""
+
+
+@pytest.fixture
+def buyer() -> Any:
+    return buying.account(points=1_000)
+
+
+@pytest.fixture
+def api(buyer: Any) -> Api:
+    return client_of(buyer)
 
 
 def start_worker(

@@ -2,8 +2,6 @@
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
 
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
@@ -45,10 +43,6 @@ def test_unpaid_units_of_all_and_all_units_of_limited_products_are_counted() -> 
     assert refused.json()["items"] == [{"product": tea.pk, "limit": 9, "held": 5}]
 
 
-def test_an_account_without_orders_uses_nothing() -> None:
-    assert account_usage.read_usage(AccountFactory().pk) == AccountUsage(0, [], True)
-
-
 def test_more_orders_or_products_than_are_read_are_said_to_be_more(monkeypatch: pytest.MonkeyPatch) -> None:
     ProductFactory.create(sku="TEA", on_hand=50)
     ProductFactory.create(sku="CUP", on_hand=50)
@@ -63,13 +57,3 @@ def test_more_orders_or_products_than_are_read_are_said_to_be_more(monkeypatch: 
     monkeypatch.setattr(account_usage, "MOST_PRODUCTS", 1)
     usage = account_usage.read_usage(account.pk)
     assert ([one.sku for one in usage.products], usage.is_complete) == (["CUP"], False)
-
-
-def test_three_statements_read_it_for_any_number_of_orders() -> None:
-    ProductFactory.create(sku="TEA", on_hand=50)
-    account = AccountFactory()
-    for _ in range(3):
-        buy(account, TEA=1)
-        with CaptureQueriesContext(connection) as queries:
-            account_usage.read_usage(account.pk)
-        assert len(queries) == 3

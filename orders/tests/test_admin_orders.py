@@ -1,27 +1,21 @@
 """The admin's page of an order: what it shows, by a bounded number of queries, its actions."""
 
-from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from uuid_utils.compat import uuid7
 
-from inventory.tests.factories import ProductFactory
-from orders.admin import order_page
-from orders.models import Order, Saga, SagaLog
-from orders.tests import buying, hanging, operating_pages
-from orders.tests.hanging import Away, away
+from orders.models import Order
+from orders.tests import buying, operating_pages
+from orders.tests.hanging import away
 from orders.tests.operating_pages import client_of, messages_of, operator, page_of, press
 from payments.models import Payment
-from shop import clock
 from shop.events import outbox
 from shop.models import JournalLine
 from shop.tests.case_tables import in_one_test
-from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.factories import AccountFactory
 from shop.tests.racing import race
 
 __all__ = ["away"]
@@ -32,35 +26,6 @@ CANCEL, REPLAY = "orders.change_order", "shop.change_journalline"
 
 def shown_page_of(client: Client, order: Order) -> Any:
     return client.get(page_of(order)).context["order_page"]
-
-
-def test_the_page_shows_all_there_is_of_an_order() -> None:
-    order = operating_pages.paid_order(units=3, points=300, discount=200)
-    buying.execute_refund(buying.refund(order.id, {order.lines.get().product: 1}))
-    response = client_of(SuperuserFactory()).get(page_of(order))
-    page, shown = response.content.decode(), response.context["order_page"]
-    payment = Payment.objects.get(order=order)
-
-    assert (shown.status.text, shown.total) == ("paid", "1,300 KRW")
-    assert [(part.name, part.amount, part.percent) for part in shown.amounts] == [
-        ("discount", "200 KRW", 13),
-        ("points", "300 KRW", 20),
-        ("card", "1,000 KRW", 66),
-    ]
-    assert [line["refunded"] for line in shown.lines] == [1]
-    assert [saga.kind for saga in shown.timelines] == ["purchase", "refund"]
-    assert [row.name for row in shown.timelines[1].step_rows] == ["refund_card", "settle_refund"]
-    assert shown.refunds[0]["units"] == "1 × TEA"
-    assert {transfer["kind"] for transfer in shown.transfers} == {
-        "points held for an order",
-        "an order settled",
-        "an order refunded",
-    }
-    assert [event["type"] for event in shown.events] == ["order.paid", "order.refunded"]
-    for text in (payment.charge_reference, payment.charge_key, order.coupon_code, "It came broken."):
-        assert text in page
-    assert "tok_ok" not in page
-    assert (shown.truncated, shown.hidden) == ([], [])
 
 
 def test_the_page_takes_a_bounded_number_of_queries(django_assert_max_num_queries: Any) -> None:
@@ -75,65 +40,6 @@ def test_the_page_takes_a_bounded_number_of_queries(django_assert_max_num_querie
         buying.execute_refund(buying.refund(order.id, {tea: 1}))
     with django_assert_max_num_queries(len(few)):
         assert len(shown_page_of(client, order).refunds) == 7
-
-
-def test_long_lists_show_the_newest_and_the_page_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(order_page, "MOST_REFUNDS", 2)
-    monkeypatch.setattr(order_page, "MOST_JOURNAL_LINES", 3)
-    monkeypatch.setattr(order_page, "MOST_LOG_LINES", 4)
-    monkeypatch.setattr(order_page, "MOST_TRANSFERS", 1)
-    order = operating_pages.paid_order(units=3)
-    for _ in range(3):
-        buying.execute_refund(buying.refund(order.id, {order.lines.get().product: 1}))
-    shown = shown_page_of(client_of(SuperuserFactory()), order)
-    assert (len(shown.refunds), len(shown.journal), len(shown.transfers)) == (2, 3, 1)
-    assert [text.split()[2] for text in shown.truncated] == ["2", "4", "1", "3"]
-
-
-def test_attempts_and_compensation_are_drawn(away: Away) -> None:
-    row = hanging.started(ProductFactory.create(on_hand=5, price=1_000), "tok_error", points=0)
-    hanging.advance(row)
-    Saga.objects.filter(id=row.id).update(leased_until=None)
-    hanging.make_overdue(row)
-    hanging.advance(row)
-    assert buying.state_of(row.about_id) == "payment_failed"
-    response = client_of(SuperuserFactory()).get(page_of(row.about_id))
-    [drawn] = response.context["order_page"].timelines
-
-    assert drawn.state == "compensated"
-    charge = next(row for row in drawn.step_rows if row.name == "charge_card" and not row.is_compensation)
-    assert "danger" in {mark.colour for mark in charge.marks}
-    assert next(row.name for row in drawn.step_rows if row.is_compensation) == "charge_card"
-    failed = [entry for entry in drawn.entries if entry.event == "failed attempt"]
-    assert sum(entry.count for entry in failed) == SagaLog.objects.filter(saga=row, attempt__gt=0).count()
-    assert [row.note for row in drawn.step_rows if row.name == "transmit"] == ["not reached"]
-    page = response.content.decode()
-    assert "undo charge_card" in page and "Compensated because" in page
-
-
-def test_a_stuck_saga_shows_its_current_step_and_its_error(away: Away) -> None:
-    row = hanging.stuck_at_data_platform(ProductFactory.create(on_hand=5, price=1_000), away)
-    [drawn] = shown_page_of(client_of(SuperuserFactory()), hanging.order_of(row)).timelines
-    assert (drawn.state, drawn.colour) == ("stuck", "danger")
-    assert [row.name for row in drawn.step_rows if row.note == "now"] == ["transmit"]
-    assert "no answer" in drawn.last_error
-
-
-@pytest.mark.parametrize(
-    ("setting", "link"),
-    [("", ""), ("https://pay.example.com/c/{reference}", "https://pay.example.com/c/")],
-    ids=["reference as text", "link"],
-)
-def test_a_charge_links_to_the_gateways_dashboard_if_that_is_known(
-    settings: Any, setting: str, link: str
-) -> None:
-    settings.GATEWAY_CHARGE_URL = setting
-    order = operating_pages.paid_order()
-    reference = Payment.objects.get(order=order).charge_reference
-    response = client_of(SuperuserFactory()).get(page_of(order))
-    [payment] = response.context["order_page"].payments
-    assert payment["gateway_page"] == (link and link + reference)
-    assert reference in response.content.decode()
 
 
 def test_parts_need_the_permission_to_view_them() -> None:
@@ -228,16 +134,6 @@ def test_a_replay_that_is_sent_twice_is_done_once() -> None:
     assert JournalLine.objects.filter(what="event.resent").count() == 1
 
 
-def test_a_dialog_that_is_too_old_does_nothing_and_says_so() -> None:
-    order, client = operating_pages.paid_order(), client_of(operator(REPLAY))
-    page = page_of(order, "resend_events")
-    fields = operating_pages.hidden_fields(client.get(page).context["form"]) | {"reason": "lost there"}
-    with clock.shifted(by=timedelta(hours=13)):
-        refused = client.post(page, fields)
-    assert "This form is too old to be sent. Open the page again." in refused.content.decode()
-    assert not JournalLine.objects.filter(what="event.resent").exists()
-
-
 def test_an_order_without_events_is_not_replayed() -> None:
     order, client = operating_pages.unpaid_order(), client_of(operator(REPLAY))
     assert page_of(order, "resend_events") not in client.get(page_of(order)).content.decode()
@@ -277,51 +173,3 @@ def test_actions_ask_for_a_reason(action: str) -> None:
     answer = client.post(page_of(order, action), {"_form_submitted": "1", "reason": " "})
     assert b"This field is required" in answer.content
     assert buying.state_of(order.id) == "awaiting_payment"
-
-
-def test_lists_join_no_other_table_and_count_no_rows() -> None:
-    buying.execute_refund(buying.refund(operating_pages.paid_order().id))
-    client = client_of(SuperuserFactory())
-    models = ["order", "orderline", "refund", "refundline", "saga", "sagalog"]
-    pages = [f"orders_{name}" for name in models] + [
-        f"payments_{name}" for name in ("payment", "transfer", "entry")
-    ]
-    for name in pages:
-        with CaptureQueriesContext(connection) as queries:
-            assert client.get(reverse(f"admin:{name}_changelist"), {"o": ""}).status_code == 200
-        table = f"FROM `{name}`"
-        statements = [query["sql"] for query in queries if table in query["sql"]]
-        assert statements, name
-        assert not [one for one in statements if "JOIN" in one or "COUNT(" in one or "DISTINCT `" in one], (
-            name
-        )
-
-
-def test_the_log_of_sagas_is_filtered_by_step() -> None:
-    operating_pages.paid_order()
-    client, page = client_of(SuperuserFactory()), reverse("admin:orders_sagalog_changelist")
-    shown = client.get(page, {"step": "charge_card"}).context["cl"].result_list
-    assert {line.step for line in shown} == {"charge_card"}
-
-
-def test_each_list_is_searched_by_exact_values() -> None:
-    order, other = operating_pages.paid_order(), operating_pages.paid_order()
-    refund = buying.execute_refund(buying.refund(order.id))
-    buying.execute_refund(buying.refund(other.id))
-    client = client_of(SuperuserFactory())
-    saga_ids = set(Saga.objects.filter(about_id=order.id).values_list("id", flat=True))
-
-    def found(model: str, term: object) -> set[Any]:
-        page = reverse(f"admin:{model}_changelist")
-        return {row.pk for row in client.get(page, {"q": str(term)}).context["cl"].result_list}
-
-    assert found("orders_saga", order.id) == saga_ids and len(saga_ids) == 2
-    assert found("orders_saga", refund.id) < saga_ids
-    assert found("orders_refund", order.id) == found("orders_refund", refund.id) == {refund.id}
-    assert found("orders_orderline", order.id) == set(order.lines.values_list("id", flat=True))
-    assert len(found("orders_orderline", "TEA")) == 2
-    assert len(found("orders_sagalog", min(saga_ids))) == SagaLog.objects.filter(saga=min(saga_ids)).count()
-    assert len(found("orders_refundline", refund.id)) == 1
-    assert found("payments_transfer", order.id) == set(order.transfers.values_list("id", flat=True))
-    for model in ("orders_saga", "orders_refund", "orders_sagalog", "payments_transfer", "payments_entry"):
-        assert found(model, "nothing") == set()

@@ -74,11 +74,6 @@ def test_the_list_opens_with_the_payments_in_doubt(ada: User, product: Product, 
     assert listed(client, o="1") == {in_doubt.id}
 
 
-def test_without_a_payment_in_doubt_the_list_has_all(ada: User) -> None:
-    paid = Payment.objects.get(order=operating_pages.paid_order())
-    assert listed(client_of(ada)) == {paid.id}
-
-
 def test_payments_are_found_by_id_order_key_account_and_charge(
     ada: User, django_assert_max_num_queries: Any
 ) -> None:
@@ -90,16 +85,6 @@ def test_payments_are_found_by_id_order_key_account_and_charge(
     assert listed(client, q="nothing") == set()
     with django_assert_max_num_queries(12):
         assert listed(client) == {payment.id, other.id}
-
-
-def test_a_charge_is_found_by_its_reference_among_the_newest_payments(
-    ada: User, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    old, new = (Payment.objects.get(order=operating_pages.paid_order()) for _ in range(2))
-    monkeypatch.setattr("payments.selectors.NEWEST_WITH_REFERENCE", 1)
-    client = client_of(ada)
-    assert listed(client, q=new.charge_reference) == {new.id}
-    assert listed(client, q=old.charge_reference) == set()
 
 
 def test_the_gateways_answer_is_shown_and_the_payment_continues(ada: User, doubtful: Saga) -> None:
@@ -143,21 +128,6 @@ def test_the_saga_is_enqueued_for_a_worker(ada: User, doubtful: Saga, broker_ser
     wait_until(lambda: broker_server.llen("celery") > 0)
     bodies = [orjson.loads(message)["body"] for message in broker_server.lrange("celery", 0, -1)]
     assert str(doubtful.id) in "".join(base64.b64decode(body).decode() for body in bodies)
-
-
-@pytest.mark.parametrize(
-    ("token", "says"),
-    [
-        ("tok_timeout_lost", "The gateway has nothing under this payment's key so far."),
-        ("tok_webhook", "The gateway is still working on the charge."),
-    ],
-)
-def test_each_answer_is_said_in_words(
-    ada: User, product: Product, impatient: None, token: str, says: str
-) -> None:
-    row = hanging.started(product, token)
-    hanging.advance(row)
-    assert ask(client_of(ada), hanging.payment_of(row))[0].startswith(says)
 
 
 def test_a_settled_payment_is_compared_with_the_answer(ada: User, own_gateway: Simulator) -> None:
@@ -239,21 +209,7 @@ def test_a_payment_by_points_is_not_asked_about(ada: User) -> None:
     assert ask(client, payment) == ["The payment is by points alone: the gateway knows nothing of it."]
 
 
-def test_the_gateways_answer_is_shown_in_the_operators_language_and_recorded_in_english(ada: User) -> None:
-    payment, client = Payment.objects.get(order=operating_pages.paid_order()), client_of(ada)
-    client.defaults["HTTP_ACCEPT_LANGUAGE"] = "ko"
-    [message] = ask(client, payment)
-    assert "결제 상태(성공)와 일치합니다." in message
-    line = JournalLine.objects.get(what=gateway_lookups.LOOKED_UP)
-    assert line.after and "That agrees with the payment, which is succeeded." in line.after["answer"]
-
-
 def test_an_unknown_payment_is_not_found(ada: User) -> None:
     page = reverse("admin:payments_payment_look_up", args=["01a1f8f3-b7e1-76e7-bd12-0a158cc49d52"])
     fields = {"reason": "x", "form_id": str(uuid7()), "_form_submitted": "1"}
     assert client_of(ada).post(page, fields).status_code == 404
-
-
-def test_a_top_up_has_a_page_without_an_order(ada: User) -> None:
-    payment = PaymentFactory.create(top_up=True)
-    assert "top-up" in client_of(ada).get(page_of(payment)).content.decode()

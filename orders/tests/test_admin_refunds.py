@@ -14,7 +14,6 @@ from orders.tests.operating_pages import client_of, hidden_fields, messages_of, 
 from shop import clock
 from shop.db import transactions
 from shop.models import JournalLine
-from shop.tests.case_tables import in_one_test
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import race
 
@@ -216,26 +215,6 @@ def test_of_two_operators_who_refund_all_one_succeeds(client: Client, order: Ord
     [refused] = [answer for answer in answers if answer.status_code == 200]
     assert messages_of(refused) == ["All of the order is refunded already, or about to be."]
     assert refunded(order) == [(1_400, 200, 1_200)]
-
-
-@in_one_test(
-    ("fields", "problem"),
-    [
-        ({"what": "some"}, "Enter the units of one product at least."),
-        ({"what": "some", "units": "4"}, "Ensure this value is less than or equal to 3."),
-        ({"what": "some", "units": "-1"}, "Ensure this value is greater than or equal to 0."),
-        ({"what": "some", "units": "x"}, "Enter a whole number."),
-        ({"what": "everything"}, "Select a valid choice."),
-        ({"reason": " "}, "This field is required."),
-    ],
-)
-def test_a_form_that_is_not_valid_is_shown_again(
-    client: Client, order: Order, fields: dict[str, str], problem: str
-) -> None:
-    units = {f"units_{order.lines.get().id}": fields["units"]} if "units" in fields else {}
-    page = client.post(page_of(order, "refund"), choice(order) | fields | units | {"preview": "1"})
-    assert problem in page.content.decode()
-    assert page.context["preview"] is None
 
 
 def test_more_than_is_left_is_refused_before_the_amount(client: Client, order: Order) -> None:

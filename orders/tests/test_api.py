@@ -9,6 +9,7 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
 from orders.tests import buying, stepping
+from payments.gateways import gateway
 from shop.models import IdempotencyKey
 from shop.tests.case_tables import in_one_test
 from shop.tests.clients import Api, client_of
@@ -20,16 +21,6 @@ FIELDS = {
     "total_amount", "refunded_amount", "currency", "coupon", "placed_at", "expires_at", "paid_at", "payment",
     "failure",
 }  # fmt: skip
-
-
-@pytest.fixture
-def buyer() -> Any:
-    return buying.account(points=1_000)
-
-
-@pytest.fixture
-def api(buyer: Any) -> Api:
-    return client_of(buyer)
 
 
 @pytest.fixture
@@ -70,13 +61,6 @@ def test_lines_are_returned_in_the_order_of_the_request(api: Api) -> None:
     assert [item["product"] for item in order["items"]] == asked
     assert api.get(f"/orders/{order['id']}").json() == order
     assert api.get("/orders").json()["results"] == [order]
-
-
-def test_an_order_paid_at_once_is_202_with_its_location(api: Api, product: Product) -> None:
-    answer = api.post("/orders", items(product) | {"payment": {"token": "tok_ok"}}, key="a")
-    assert answer.status_code == 202
-    assert answer.json()["status"] == "paying"
-    assert answer["Location"] == f"/api/v1/orders/{answer.json()['id']}"
 
 
 def test_a_repeat_is_202_while_the_payment_is_open(api: Api, product: Product) -> None:
@@ -126,28 +110,12 @@ def test_points_over_the_total_are_refused(api: Api, product: Product) -> None:
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "points_amount")
 
 
-def test_a_card_is_needed_for_what_points_do_not_cover(api: Api, product: Product) -> None:
-    answer = api.post("/orders", items(product) | {"points_amount": 100, "payment": {}}, key="a")
-    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "payment.token")
-
-
 def test_a_missing_or_inactive_product_is_not_found(api: Api) -> None:
     inactive = ProductFactory.create(on_hand=1, is_active=False)
     for product_id in (inactive.id, 10**9):
         body = {"items": [{"product": product_id, "quantity": 1}]}
         answer = api.post("/orders", body, key="a")
         assert (answer.status_code, answer.json()["code"]) == (404, "product_not_found")
-
-
-def test_insufficient_stock_names_each_short_line_and_reserves_none(api: Api, product: Product) -> None:
-    other = ProductFactory.create(on_hand=1)
-    body = {"items": [{"product": product.id, "quantity": 3}, {"product": other.id, "quantity": 2}]}
-    answer = api.post("/orders", body, key="a")
-    assert (answer.status_code, answer.json()["code"]) == (409, "insufficient_stock")
-    assert answer.json()["items"] == [{"product": other.id, "requested": 2, "available": 1}]
-    product.refresh_from_db()
-    assert product.reserved == 0
-    assert api.post("/orders", items(product), key="a").status_code == 201
 
 
 def test_an_unusable_coupon_is_refused_with_the_reason(api: Api, buyer: Any, product: Product) -> None:
@@ -172,13 +140,6 @@ def test_keyed_calls_need_a_key(api: Api, path: str) -> None:
     assert api.post(path, {}).json()["code"] == "idempotency_key_missing"
 
 
-def test_a_key_reused_for_another_order_is_422(api: Api, product: Product) -> None:
-    api.post("/orders", items(product), key="a")
-    answer = api.post("/orders", items(product, 2), key="a")
-    assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_reused")
-    assert Order.objects.count() == 1
-
-
 def test_another_accounts_order_is_not_found(product: Product) -> None:
     order = buying.place(buying.account().id, {product: 1}).order
     api = client_of(AccountFactory.create())
@@ -199,10 +160,6 @@ def test_staff_read_all_orders_and_may_cancel_them(product: Product) -> None:
     assert len(api.get("/orders").json()["results"]) == 2
     assert [row["id"] for row in api.get(f"/orders?user={owner.id}").json()["results"]] == [str(order.id)]
     assert api.post(f"/orders/{order.id}/cancel").json()["status"] == "cancelled"
-
-
-def test_orders_are_not_visible_without_authentication() -> None:
-    assert client_of().get("/orders").json()["code"] == "not_authenticated"
 
 
 def test_lists_come_newest_first_by_status_in_pages(api: Api, buyer: Any, product: Product) -> None:
@@ -240,14 +197,6 @@ def test_cancelling_accepts_only_an_empty_body(api: Api, product: Product) -> No
     assert api.post(f"/orders/{order['id']}/cancel", {}).json()["status"] == "cancelled"
 
 
-def test_an_order_being_paid_or_paid_is_not_cancellable(api: Api, buyer: Any, product: Product) -> None:
-    placed = buying.place(buyer.id, {product: 1}, token="tok_ok")
-    for _ in range(2):
-        answer = api.post(f"/orders/{placed.order.id}/cancel")
-        assert (answer.status_code, answer.json()["code"]) == (409, "order_not_cancellable")
-        buying.advance(placed)
-
-
 def test_an_order_past_its_time_is_expired_before_the_sweep(
     api: Api, product: Product, settings: Any
 ) -> None:
@@ -261,49 +210,13 @@ def test_an_order_past_its_time_is_expired_before_the_sweep(
     assert api.post(f"/orders/{order['id']}/cancel").json()["code"] == "order_not_cancellable"
 
 
-def test_the_timeline_lists_every_step_and_more_for_staff(api: Api, buyer: Any, product: Product) -> None:
-    placed = buying.place(buyer.id, {product: 1}, token="tok_flaky")
-    buying.advance(placed)
-    buying.settle_everything()
-    path = f"/orders/{placed.order.id}/timeline"
-    events = [row["event"] for row in api.get(path).json()["results"]]
-    assert events == [
-        "order.placed",
-        "reserve_inventory.done",
-        "hold_coupon.skipped",
-        "debit_balance.skipped",
-        "charge_card.done",
-        "order.paid",
-        "settle.done",
-        "transmit.done",
-    ]
-    staff = client_of(SuperuserFactory.create()).get(path).json()["results"]
-    assert [row["event"] for row in staff].count("charge_card.failed") == 2
-    assert any("ch_" in row["detail"] for row in staff)
-
-
-def test_a_top_up_charges_and_credits(api: Api, buyer: Any, worker: None) -> None:
+def test_a_top_up_calls_the_gateway_in_no_web_thread(settings: Any) -> None:
+    """Four of them blocked a process with four threads."""
+    settings.GATEWAY_TIMEOUT_SECONDS, api = 0.1, client_of(buying.account())
+    # No worker runs that could call it.
     answer = api.post("/wallet/top-ups", {"amount": 700, "token": "tok_ok"}, key="a")
-    assert (answer.status_code, answer.json()["status"]) == (201, "succeeded")
-    assert api.get("/wallet").json()["balance_amount"] == 1_700
-    again = api.post("/wallet/top-ups", {"amount": 700, "token": "tok_ok"}, key="a")
-    assert (again.status_code, again.content) == (201, answer.content)
-    assert api.get("/wallet").json()["balance_amount"] == 1_700
-    assert buying.broken_laws() == []
-
-
-def test_a_declined_top_up_is_402(api: Api, worker: None) -> None:
-    answer = api.post("/wallet/top-ups", {"amount": 700, "token": "tok_declined"}, key="a")
-    assert (answer.status_code, answer.json()["code"]) == (402, "payment_declined")
-    assert api.get("/wallet").json()["balance_amount"] == 1_000
-
-
-def test_a_top_up_in_doubt_is_202_until_it_is_known(api: Api, worker: None) -> None:
-    body = {"amount": 700, "token": "tok_timeout_charged"}
-    answer = api.post("/wallet/top-ups", body, key="a")
-    assert (answer.status_code, answer.json()["status"]) == (202, "in_doubt")
+    assert (answer.status_code, answer.json()["status"]) == (202, "pending")
+    assert list(gateway().charges()) == []
     buying.settle_everything()
-    again = api.post("/wallet/top-ups", body, key="a")
+    again = api.post("/wallet/top-ups", {"amount": 700, "token": "tok_ok"}, key="a")
     assert (again.status_code, again.json()["status"]) == (201, "succeeded")
-    assert api.get("/wallet").json()["balance_amount"] == 1_700
-    assert buying.broken_laws() == []

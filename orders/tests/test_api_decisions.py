@@ -21,16 +21,6 @@ BROKEN = {"reason": "It came broken."}
 
 
 @pytest.fixture
-def buyer() -> Any:
-    return buying.account(points=1_000)
-
-
-@pytest.fixture
-def api(buyer: Any) -> Api:
-    return client_of(buyer)
-
-
-@pytest.fixture
 def staff() -> Api:
     return client_of(SuperuserFactory.create())
 

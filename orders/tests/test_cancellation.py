@@ -210,20 +210,3 @@ def test_operators_see_which_orders_keep_their_stock_though_their_time_is_over(
     cancellation.expire_due()
     assert [finding.level for finding in doctor.examine()] == ["ok"]
     assert b"firstcome_orders_overdue 0.0" in gauges.exposition()
-
-
-def test_the_page_of_an_order_that_cannot_expire_says_why_and_leads_to_its_journal(
-    admin_client: Client,
-) -> None:
-    product = ProductFactory.create(on_hand=5)
-    order = buying.place(buying.account().id, {product: 2}).order
-    lapse(order)
-    Product.objects.update(reserved=1)
-    cancellation.expire_due()
-
-    page = admin_client.get(f"/admin/orders/order/{order.id}/change/").content.decode()
-    assert "reserved_within_on_hand" in page
-    journal = f"/admin/shop/journalline/?q={order.id}"
-    assert journal in page
-    assert "order.cannot_expire" in admin_client.get(journal).content.decode()
-    assert "column-expires_at" in admin_client.get("/admin/orders/order/").content.decode()

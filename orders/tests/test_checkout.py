@@ -116,14 +116,3 @@ def test_a_refused_order_leaves_the_coupon_to_the_next() -> None:
     assert isinstance(first, Rejected)
     assert isinstance(second, PlacedOrder)
     assert second.order.discount_amount == 1_000
-
-
-def test_a_discount_is_shared_over_the_lines() -> None:
-    buyer = buying.account()
-    first, second = (
-        ProductFactory.create(on_hand=1, price=1_000),
-        ProductFactory.create(on_hand=1, price=2_000),
-    )
-    code = buying.coupon_of(buyer.id, discount_value=100).code
-    placed = buying.place(buyer.id, {first: 1, second: 1}, coupon=code)
-    assert [line.discount_amount for line in placed.lines] == [33, 67]

@@ -22,11 +22,6 @@ WAIT = "wait=20"
 
 
 @pytest.fixture
-def buyer() -> Any:
-    return buying.account(points=1_000)
-
-
-@pytest.fixture
 def api(buyer: Any) -> Iterator[Api]:
     """The API of the buyer; waits for the worker before the tables are emptied."""
     yield client_of(buyer)
@@ -103,12 +98,6 @@ def test_a_call_that_waits_gets_202_at_once_with_the_page_and_then_the_settled_a
     assert buying.broken_laws() == []
 
 
-def test_an_order_without_a_payment_has_none(api: Api, product: Product) -> None:
-    placed = api.post("/orders", {"items": [{"product": product.id, "quantity": 1}]}, key="a").json()
-    assert placed["payment"] is None
-    assert api.get(f"/orders/{placed['id']}").json()["payment"] is None
-
-
 def test_a_top_up_whose_owner_must_act_is_202_at_once_with_the_page(api: Api) -> None:
     body = {"amount": 700, "token": "tok_3ds"}
     answer = api.post("/wallet/top-ups", body, key="a")
@@ -175,9 +164,3 @@ def test_a_sixth_card_is_409_with_its_reason(api: Api, product: Product) -> None
         "order_not_payable",
         "too_many_payments",
     )
-
-
-@pytest.mark.parametrize("wrong", ["true", 1, None])
-def test_the_flag_is_a_boolean(api: Api, product: Product, wrong: Any) -> None:
-    answer = api.post("/orders", order_of(product, "tok_ok", keep_on_decline=wrong), key="a", Prefer=WAIT)
-    assert answer.status_code == (201 if wrong is None else 400)

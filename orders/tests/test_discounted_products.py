@@ -3,20 +3,15 @@
 from typing import Any
 
 import pytest
-from django.test import Client
-from uuid_utils.compat import uuid7
 
 from coupons import campaigns
 from coupons.issuing import issuing
 from coupons.models import Campaign
-from coupons.tests.factories import coupon_of
-from coupons.tests.test_admin import FORM
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import OrderLine
 from orders.tests import buying
 from shop.errors import Invalid, Rejected
-from shop.tests.factories import SuperuserFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -126,23 +121,3 @@ def test_products_can_change_until_a_coupon_is_issued_and_must_exist() -> None:
     with pytest.raises(Rejected) as fixed:
         campaigns.change(campaign_id=campaign.pk, products=[])
     assert fixed.value.code == "campaign_has_coupons"
-
-
-def test_a_campaigns_page_takes_skus_and_shows_them_once_a_coupon_is_issued() -> None:
-    operator = Client()
-    operator.force_login(SuperuserFactory.create())
-    shoe = ProductFactory.create(sku="SHOE")
-    form = FORM | {"quantity": 10, "form_id": str(uuid7())}
-
-    unknown = operator.post("/admin/coupons/campaign/add/", form | {"products": "SHOE BOOT"})
-    saved = operator.post("/admin/coupons/campaign/add/", form | {"products": "SHOE"})
-    campaign = Campaign.objects.get()
-    page = f"/admin/coupons/campaign/{campaign.pk}/change/"
-    before = operator.get(page).content.decode()
-    coupon_of(campaign)
-    after = operator.get(page).content.decode()
-
-    assert "There are no products BOOT." in unknown.content.decode()
-    assert (saved.status_code, campaign.product_ids) == (302, [shoe.pk])
-    assert '<textarea name="products"' in before and "SHOE" in before
-    assert '<textarea name="products"' not in after and "SHOE" in after

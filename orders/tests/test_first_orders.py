@@ -1,6 +1,5 @@
 """Coupons for first orders: which orders are an account's first, and that no two of them use a coupon."""
 
-from collections import Counter
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -21,7 +20,7 @@ from orders.placement.decisions import UNLOCKED
 from orders.placement.strategies import group_commit
 from orders.tests import buying
 from shop.db import transactions
-from shop.errors import FirstcomeError, Rejected
+from shop.errors import Rejected
 from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -48,13 +47,6 @@ def is_refused(account_id: int, product: Product, code: str) -> bool:
         assert (error.code, error.extra["reason"]) == ("coupon_not_usable", "not_first_order")
         return True
     return False
-
-
-def outcomes_of(outcomes: list[Any]) -> Counter[str]:
-    return Counter(
-        str(one.extra.get("reason", one.code)) if isinstance(one, FirstcomeError) else type(one).__name__
-        for one in outcomes
-    )
 
 
 @by_two_strategies
@@ -110,7 +102,7 @@ def test_the_second_of_two_orders_in_a_batch_is_not_the_first(product: Product) 
 
     outcomes = transactions.run(partial(decisions.decide, requests), transactions.KEYED)
 
-    assert outcomes_of(outcomes) == {"PlacedOrder": 3, "not_first_order": 1}
+    assert buying.reasons(outcomes) == {"PlacedOrder": 3, "not_first_order": 1}
     assert isinstance(outcomes[1], Rejected)
 
 
@@ -129,7 +121,7 @@ def test_of_ten_concurrent_first_orders_of_an_account_with_ten_coupons_one_uses_
 
     outcomes = race([partial(checkout.place, request) for request in requests])
 
-    assert outcomes_of(outcomes) == {"PlacedOrder": 4, "not_first_order": 36}
+    assert buying.reasons(outcomes) == {"PlacedOrder": 4, "not_first_order": 36}
     assert Coupon.objects.filter(status="held").count() == 4
     assert buying.broken_laws() == []
 
@@ -144,7 +136,7 @@ def test_first_orders_of_an_account_for_different_products_in_batches_of_their_o
 
     outcomes = race([partial(decisions.place_one, request, locks=UNLOCKED) for request in requests])
 
-    assert outcomes_of(outcomes) == {"PlacedOrder": 1, "not_first_order": 7}
+    assert buying.reasons(outcomes) == {"PlacedOrder": 1, "not_first_order": 7}
     assert buying.broken_laws() == []
 
 
@@ -161,7 +153,7 @@ def test_a_first_order_that_another_process_was_faster_with_does_not_break_its_b
 
     outcomes = race([partial(group_commit.place_batch, batch) for batch in batches])
 
-    assert outcomes_of([*chain.from_iterable(outcomes)]) == {"PlacedOrder": 5, "not_first_order": 3}
+    assert buying.reasons([*chain.from_iterable(outcomes)]) == {"PlacedOrder": 5, "not_first_order": 3}
     assert buying.broken_laws() == []
 
 

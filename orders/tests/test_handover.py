@@ -1,8 +1,6 @@
 """Orders of a product that another process leads: no order twice, none without stock, whatever befalls it."""
 
 import time
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ from orders.placement import checkout
 from orders.placement.decisions import OrderRequest, PlacedOrder
 from orders.placement.strategies import group_commit
 from orders.tests import buying
-from shop.errors import FirstcomeError
+from orders.tests.buying import kinds
 from shop.redis import redis_client
 from shop.redis.handover import leadership, messages, serving
 from shop.redis.handover.messages import HandedOver
@@ -47,14 +45,6 @@ def product() -> Product:
 
 def requests_for(product: Product, count: int, **wanted: Any) -> list[OrderRequest]:
     return [buying.order_request(buying.account().id, {product: 1}, **wanted) for _ in range(count)]
-
-
-def kinds(outcomes: Sequence[Any]) -> Counter[str]:
-    """The count of each kind of outcome: the error's code, or the type."""
-    return Counter(
-        outcome.code if isinstance(outcome, FirstcomeError) else type(outcome).__name__
-        for outcome in outcomes
-    )
 
 
 def assert_reserved(product: Product, units: int) -> None:

@@ -105,17 +105,6 @@ def test_it_is_paid_with_another_card_and_refunded_as_any_order() -> None:
     assert buying.broken_laws() == []
 
 
-def test_a_sixth_card_is_refused_with_its_reason() -> None:
-    placed = kept()
-    for _ in range(4):
-        assert pay_and_advance(placed.order.id, "tok_declined") == "awaiting_payment"
-    refused = refusal(placed.order.id)
-    assert (refused.code, refused.extra) == ("order_not_payable", {"reason": "too_many_payments"})
-    assert Payment.objects.filter(order=placed.order.id).count() == payment_states.MOST_PER_ORDER == 5
-    cancellation.cancel(order_id=placed.order.id, account_id=placed.order.account_id)
-    assert buying.broken_laws() == []
-
-
 def test_without_the_flag_the_next_refused_card_ends_it() -> None:
     placed = kept()
     assert pay_and_advance(placed.order.id, "tok_declined", keep_on_decline=False) == "payment_failed"

@@ -1,7 +1,6 @@
 """Operators' actions on sagas of real orders, with simulators; the laws are checked after each."""
 
 import pytest
-from django.test import Client
 from django.utils import timezone
 
 from coupons.models import Coupon
@@ -16,40 +15,10 @@ from payments import ledger
 from payments.gateways import gateway
 from shop.errors import FirstcomeError
 from shop.models import JournalLine
-from shop.observability import gauges
 from shop.tests.case_tables import in_one_test
 
 __all__ = ["away", "impatient", "product"]
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("impatient")]
-
-
-def test_a_stuck_saga_is_listed_with_all_that_an_operator_needs(product: Product, away: Away) -> None:
-    fine, row = hanging.started(product), hanging.stuck_at_data_platform(product, away)
-    [found] = status.read_needing_operator()
-    assert (found.saga_id, found.kind, found.order_id) == (row.id, "purchase", row.about_id)
-    assert (found.state, found.direction, found.step, found.is_local) == ("stuck", DO, "transmit", False)
-    assert found.attempts == hanging.reloaded(row).attempts > 0
-    assert found.last_error
-    assert found.late_since == hanging.reloaded(row).deadline_at
-    assert [one.saga_id for one in status.read_unfinished()] == [row.id, fine.id]
-    assert [one.step for one in status.read_unfinished()] == ["transmit", "debit_balance"]
-    assert status.count_stuck()["purchase"] == 1
-
-
-def scraped() -> str:
-    """The metrics as they are now: a process keeps its readings for some seconds."""
-    gauges.drop_cached()
-    return Client().get("/metrics").content.decode()
-
-
-def test_stuck_sagas_are_counted_by_kind_in_the_metrics(product: Product, away: Away) -> None:
-    assert 'firstcome_sagas_stuck{kind="purchase"} 0.0' in scraped()
-    row = hanging.stuck_at_data_platform(product, away)
-    metrics = scraped()
-    assert 'firstcome_sagas_stuck{kind="purchase"} 1.0' in metrics
-    assert 'firstcome_sagas_stuck{kind="top_up"} 0.0' in metrics
-    hanging.retry(row)
-    assert 'firstcome_sagas_stuck{kind="purchase"} 0.0' in scraped()
 
 
 def test_an_overdue_saga_that_was_not_retried_yet_is_listed_too(product: Product) -> None:

@@ -86,29 +86,6 @@ def test_the_list_opens_with_the_sagas_that_need_an_operator(operator: User, stu
     assert listed(client, o="1") == {stuck.id}
 
 
-def test_the_list_costs_the_same_for_many(
-    operator: User, stuck: Saga, django_assert_max_num_queries: Any
-) -> None:
-    client = signed_in(operator)
-    for _ in range(3):
-        late(started())
-    with django_assert_max_num_queries(10):
-        assert len(listed(client)) == 4
-
-
-def test_a_saga_shows_its_step_its_order_its_attempts_and_the_operators_actions(
-    operator: User, stuck: Saga
-) -> None:
-    client = signed_in(operator)
-    press(client, stuck, "retry", reason="<b>mended</b>")
-    page = client.get(page_of(stuck)).content.decode()
-    assert "do transmit" in page
-    assert reverse("admin:orders_order_change", args=[stuck.about_id]) in page
-    assert "no answer" in page
-    assert "ada: saga.retried, “&lt;b&gt;mended&lt;/b&gt;”" in page
-    assert all(button(stuck, name) in page for name in BUTTONS)
-
-
 def test_a_stuck_saga_is_retried(operator: User, stuck: Saga) -> None:
     status, messages = press(signed_in(operator), stuck, "retry")
     assert (status, messages) == (200, ["Recorded: it continues; the next free worker executes it."])
@@ -116,16 +93,6 @@ def test_a_stuck_saga_is_retried(operator: User, stuck: Saga) -> None:
     assert (line.actor, line.actor_id, line.actor_name) == ("staff", operator.id, "ada")
     assert line.detail == "it is back"
     assert line.request_id
-
-
-def test_a_saga_is_compensated(operator: User) -> None:
-    row = started()
-    _, messages = press(signed_in(operator), row, "compensate", reason="customer asked")
-    assert messages == ["Recorded: it is being compensated; the next free worker executes it."]
-    buying.settle_everything()
-    assert buying.state_of(row.about_id) == "payment_failed"
-    assert JournalLine.objects.get(what="saga.turned_round").detail == "customer asked"
-    assert buying.broken_laws() == []
 
 
 def test_a_charge_is_completed_with_its_reference(operator: User, settings: LazySettings) -> None:

@@ -1,8 +1,6 @@
 """Orders of paused products: refused by every strategy once the pause is answered; open orders go on."""
 
-from collections import Counter
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Sequence
 from functools import partial
 from subprocess import Popen
 from typing import Any
@@ -21,22 +19,20 @@ from orders.models import Order
 from orders.placement import checkout, decisions
 from orders.placement.decisions import OrderRequest
 from orders.tests import buying
+from orders.tests.buying import buy_until, kinds, refusal_of
 from orders.tests.selling import send
+from orders.tests.waiting import behind_a_pause
 from shop.db import transactions
-from shop.errors import FirstcomeError, Rejected
 from shop.idempotency.recorded_answers import Replay
 from shop.models import IdempotencyKey
 from shop.redis import redis_client
 from shop.tests.clients import client_of
 from shop.tests.outages import OwnRedis, own_redis
 from shop.tests.racing import race, wait_until
-from shop.tests.second_connection import holding
 from shop.tests.second_process import another_process, read_line
-from shop.tests.waiting import in_background, waiting_at
 
 __all__ = ["own_redis"]
 pytestmark = pytest.mark.django_db(transaction=True)
-KEEP = "SELECT id FROM inventory_product WHERE id = %s FOR UPDATE"
 REQUESTS = 12
 
 # For each line `STRATEGY PRODUCT ACCOUNT...` places orders of one unit, one after the other in a thread per
@@ -88,18 +84,8 @@ def resume(product: Product) -> Product:
     return pausing.resume(product_id=product.pk, reason="The price is right.")
 
 
-def refusal_of(work: Callable[[], Any]) -> FirstcomeError:
-    with pytest.raises(FirstcomeError) as refused:
-        work()
-    return refused.value
-
-
 def buy(product: Product) -> Any:
     return buying.place(buying.account().id, {product: 1})
-
-
-def kinds(outcomes: list[Any]) -> Counter[str]:
-    return Counter(getattr(one, "code", type(one).__name__) for one in outcomes)
 
 
 @by_two_strategies
@@ -186,23 +172,6 @@ def test_open_orders_are_paid_cancelled_refunded_and_expire(strategy: str) -> No
     assert buying.broken_laws() == []
 
 
-def behind_a_pause(product: Product, works: list[Callable[[], Any]], *, waiting: int = 1) -> list[Any]:
-    """What these works return or raise that are begun while a pause waits for the row, before it commits."""
-    with holding(KEEP, product.pk) as keeper:
-        paused = in_background(partial(pause, product))
-        wait_until(lambda: waiting_for_the_row() == 1)
-        begun: list[Future[Any]] = [in_background(work) for work in works]
-        wait_until(lambda: waiting_for_the_row() > waiting)
-        keeper.rollback()
-        assert paused.result(30).paused_at
-        return [one.exception(60) or one.result() for one in begun]
-
-
-def waiting_for_the_row() -> int:
-    """How many statements lock products: while a test keeps the row locked, they wait for that."""
-    return waiting_at("%inventory_product%FOR UPDATE%") + waiting_at("UPDATE inventory_product%")
-
-
 def requests_of(product: Product) -> list[OrderRequest]:
     return [buying.order_request(buying.account().id, {product: 1}) for _ in range(REQUESTS)]
 
@@ -210,7 +179,9 @@ def requests_of(product: Product) -> list[OrderRequest]:
 def test_orders_that_wait_for_the_row_behind_a_pause_are_refused(strategy: str) -> None:
     product = ProductFactory.create(on_hand=1_000)
 
-    outcomes = behind_a_pause(product, [partial(checkout.place, one) for one in requests_of(product)])
+    outcomes = behind_a_pause(
+        partial(pause, product), product, [partial(checkout.place, one) for one in requests_of(product)]
+    )
 
     assert kinds(outcomes) == {"product_paused": REQUESTS}
     assert not Order.objects.exists()
@@ -235,7 +206,9 @@ def test_a_check_before_the_lock_sells_after_the_pause(monkeypatch: pytest.Monke
     monkeypatch.setattr(reservations, "lock", lock_and_ask_no_more)
     works = [partial(ask_then_lock, one) for one in requests_of(product)]
 
-    assert kinds(behind_a_pause(product, works, waiting=REQUESTS)) == {"PlacedOrder": REQUESTS}
+    outcomes = behind_a_pause(partial(pause, product), product, works, waiting=REQUESTS)
+
+    assert kinds(outcomes) == {"PlacedOrder": REQUESTS}
     assert Order.objects.count() == REQUESTS
 
 
@@ -243,21 +216,14 @@ def test_no_order_is_committed_after_the_answer_to_a_pause_under_load(strategy: 
     """Threads place one order after the other; what is committed when the pause returns is all there is."""
     product, buyers = ProductFactory.create(on_hand=10_000), [buying.account() for _ in range(REQUESTS)]
 
-    def buy_until_paused(account_id: int) -> list[Any]:
-        outcomes: list[Any] = []
-        while "product_paused" not in kinds(outcomes[-1:]):
-            try:
-                outcomes.append(buying.place(account_id, {product: 1}))
-            except Rejected as error:
-                outcomes.append(error)
-        return outcomes
-
     def pause_soon() -> int:
         wait_until(lambda: Order.objects.count() >= REQUESTS // 2)
         pause(product)
         return Order.objects.count()
 
-    *answers, committed = race([*(partial(buy_until_paused, one.id) for one in buyers), pause_soon])
+    *answers, committed = race(
+        [*(partial(buy_until, "product_paused", product, one.id) for one in buyers), pause_soon]
+    )
 
     outcomes = kinds([one for some in answers for one in some])
     assert Order.objects.count() == committed == outcomes["PlacedOrder"]

@@ -4,26 +4,15 @@ from typing import Any
 
 import pytest
 
-from coupons.models import Coupon
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from orders.tests import buying
 from payments import ledger
 from payments.gateways import gateway
-from shop.tests.clients import Api, client_of
+from shop.tests.clients import Api
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("worker")]
-
-
-@pytest.fixture
-def buyer() -> Any:
-    return buying.account(points=1_000)
-
-
-@pytest.fixture
-def api(buyer: Any) -> Api:
-    return client_of(buyer)
 
 
 @pytest.fixture
@@ -53,55 +42,11 @@ def test_a_call_that_waits_gets_the_settled_answer(api: Api, buyer: Any, product
     assert buying.broken_laws() == []
 
 
-@pytest.mark.parametrize(
-    ("token", "code"), [("tok_declined", "card_declined"), ("tok_insufficient_funds", "insufficient_funds")]
-)
-def test_a_declined_card_is_402_every_time_and_leaves_nothing(
-    api: Api, buyer: Any, product: Product, token: str, code: str
-) -> None:
-    coupon = buying.coupon_of(buyer.id, discount_value=100).code
-    body = items(product) | {"coupon": coupon, "points_amount": 100, "payment": {"token": token}}
-    for replayed in (None, "true"):
-        answer = api.post("/orders", body, key="a", Prefer="wait=20")
-        assert answer.status_code == 402
-        assert answer["Content-Type"] == "application/problem+json"
-        assert answer.get("Idempotency-Replayed") == replayed
-        assert answer.json()["code"] == "payment_declined"
-    order = api.get(f"/orders/{answer.json()['order']}").json()
-    assert (order["status"], order["failure"]["code"]) == ("payment_failed", code)
-    assert Coupon.objects.get(code=coupon).status == "issued"
-    assert ledger.balance_amount(buyer.id) == 1_000
-    assert buying.broken_laws() == []
-
-
 def test_points_that_cover_it_all_need_no_card(api: Api, product: Product) -> None:
     body = items(product) | {"points_amount": 500, "payment": {}}
     answer = api.post("/orders", body, key="a", Prefer="wait=20")
     assert (answer.status_code, answer.json()["card_amount"]) == (201, 0)
     assert list(gateway().charges(order_id=answer.json()["id"])) == []
-
-
-def test_paying_later(api: Api, product: Product) -> None:
-    order = api.post("/orders", items(product), key="a").json()
-    answer = api.post("/payments", {"order": order["id"], "token": "tok_ok"}, key="b", Prefer="wait=20")
-    payment = answer.json()
-    assert answer.status_code == 201
-    assert set(payment) == {
-        "id", "order", "status", "points_amount", "card_amount", "failure", "created_at", "next_action",
-    }  # fmt: skip
-    assert (payment["order"], payment["status"], payment["card_amount"]) == (order["id"], "succeeded", 500)
-    assert api.get(f"/payments/{payment['id']}").json() == payment
-    assert api.get(f"/orders/{order['id']}").json()["status"] == "paid"
-    again = api.post("/payments", {"order": order["id"], "token": "tok_ok"}, key="c")
-    assert (again.status_code, again.json()["code"]) == (409, "order_not_payable")
-
-
-def test_a_declined_payment_is_402_and_names_both(api: Api, product: Product) -> None:
-    order = api.post("/orders", items(product), key="a").json()
-    body = {"order": order["id"], "token": "tok_declined"}
-    answer = api.post("/payments", body, key="b", Prefer="wait=20")
-    assert (answer.status_code, answer.json()["order"]) == (402, order["id"])
-    assert api.get(f"/payments/{answer.json()['payment']}").json()["status"] == "failed"
 
 
 def test_a_declined_payment_is_explained_in_the_language_of_the_first_call(
@@ -119,12 +64,3 @@ def test_a_declined_payment_is_explained_in_the_language_of_the_first_call(
         order = api.get(f"/orders/{declined['order']}", **{"Accept-Language": language}).json()
         assert order["failure"] == {"code": "insufficient_funds", "detail": detail}
     assert Order.objects.get(id=declined["order"]).failure_detail == "The card has insufficient funds."
-
-
-def test_a_timeline_is_read_in_korean(api: Api, product: Product) -> None:
-    body = items(product) | {"points_amount": 200, "payment": {"token": "tok_ok"}}
-    order = api.post("/orders", body, key="a", Prefer="wait=20").json()
-    lines = api.get(f"/orders/{order['id']}/timeline", **{"Accept-Language": "ko"}).json()["results"]
-
-    assert "포인트 200 사용 보류" in [line["detail"] for line in lines]
-    assert "charge_card.done" in [line["event"] for line in lines]

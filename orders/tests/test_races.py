@@ -22,6 +22,7 @@ from orders.placement import checkout
 from orders.placement.decisions import PlacedOrder
 from orders.schemas import answered_later
 from orders.tests import buying, stepping
+from orders.tests.buying import kinds
 from payments import ledger
 from payments.gateways import gateway
 from shop.errors import FirstcomeError
@@ -36,14 +37,6 @@ def strategy(request: pytest.FixtureRequest, settings: LazySettings) -> str:
     """Runs every race with every strategy."""
     settings.INVENTORY_STRATEGY = request.param
     return request.param
-
-
-def kinds(outcomes: list[Any]) -> Counter[str]:
-    """The count of each kind of outcome: the error's code, or the type."""
-    return Counter(
-        outcome.code if isinstance(outcome, FirstcomeError) else type(outcome).__name__
-        for outcome in outcomes
-    )
 
 
 def buyers_of(product: Product, count: int) -> list[Callable[[], Any]]:

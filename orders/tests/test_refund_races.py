@@ -1,10 +1,7 @@
 """Refunds in races on the real database, with an audit after each, and a naive version that loses."""
 
 import threading
-from collections import Counter
-from collections.abc import Sequence
 from functools import partial
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -19,9 +16,9 @@ from orders.models import Order, Refund, RefundLine, Saga
 from orders.payment import refunding
 from orders.payment.refunding import StartedRefund
 from orders.tests import buying, stepping
+from orders.tests.buying import kinds
 from payments import ledger
 from payments.gateways import gateway
-from shop.errors import FirstcomeError
 from shop.idempotency.recorded_answers import KeyedCall, Replay, key_hash
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import race
@@ -40,14 +37,6 @@ def order(product: Product) -> Order:
     buyer = buying.account(points=200)
     coupon = buying.coupon_of(buyer.id, discount_value=50).code
     return buying.advance(buying.place(buyer.id, {product: 7}, coupon=coupon, points=200, token="tok_ok"))
-
-
-def kinds(outcomes: Sequence[Any]) -> Counter[str]:
-    """The count of each kind of outcome: the error's code, or the type."""
-    return Counter(
-        outcome.code if isinstance(outcome, FirstcomeError) else type(outcome).__name__
-        for outcome in outcomes
-    )
 
 
 def promised(order: Order) -> int:

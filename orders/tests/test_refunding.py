@@ -17,11 +17,10 @@ from payments import ledger
 from payments.gateways import gateway
 from payments.models import Payment, Transfer
 from scripts.tests.simulator import Simulator
-from shop.errors import NotFound, Rejected
+from shop.errors import Rejected
 from shop.events import journal
 from shop.events.journal import ActorContext
 from shop.models import JournalLine
-from shop.tests.case_tables import in_one_test
 
 pytestmark = pytest.mark.django_db
 NOWHERE = "http://127.0.0.1:1"
@@ -173,15 +172,6 @@ def test_an_order_that_cost_nothing_returns_goods_and_coupon() -> None:
     assert buying.broken_laws() == []
 
 
-@in_one_test("status", ["awaiting_payment", "paying", "payment_failed", "cancelled", "expired"])
-def test_an_unpaid_order_has_nothing_to_refund(status: str) -> None:
-    placed = buying.place(buying.account().id, {ProductFactory.create(on_hand=1): 1})
-    Order.objects.filter(id=placed.order.id).update(status=status)
-    with pytest.raises(Rejected) as refused:
-        buying.refund(placed.order.id)
-    assert refused.value.code == "nothing_to_refund"
-
-
 def test_a_recorded_refund_counts_as_taken_at_once(sale: Sale) -> None:
     """The refund is recorded, but not executed yet."""
     started = buying.refund(sale.order.id)
@@ -209,11 +199,6 @@ def test_more_than_is_left_is_refused_line_by_line_and_changes_nothing(sale: Sal
     assert Refund.objects.count() == 1
     assert sum(OrderLine.objects.values_list("refunded_quantity", flat=True)) == 1
     assert buying.state_of(sale.order.id) == Order.Status.PAID
-
-
-def test_an_unknown_order_is_not_found(sale: Sale) -> None:
-    with pytest.raises(NotFound):
-        buying.refund(sale.payment.id)
 
 
 def test_an_order_is_refunding_while_any_refund_is_pending(sale: Sale) -> None:

@@ -14,7 +14,6 @@ from shop.models import IdempotencyKey
 from shop.tests.case_tables import in_one_test
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
-from shop.tests.racing import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 FIELDS = {
@@ -22,11 +21,6 @@ FIELDS = {
     "created_at",
 }  # fmt: skip
 ALL = {"reason": "It came broken."}
-
-
-@pytest.fixture
-def buyer() -> Any:
-    return buying.account(points=1_000)
 
 
 @pytest.fixture
@@ -74,19 +68,6 @@ def test_a_refund_is_202_and_its_order_is_refunding_and_then_paid_again(
     assert buying.broken_laws() == []
 
 
-def test_without_items_it_is_all_that_is_left(staff: Api, order: Order, product: Product, path: str) -> None:
-    items = [{"product": product.id, "quantity": 1}]
-    staff.post(path, ALL | {"items": items}, key="a")
-    refund = staff.post(path, ALL, key="b").json()
-    assert (refund["amount"], refund["restock"]) == (1_000, True)
-    assert refund["items"] == [{"product": product.id, "quantity": 2}]
-    buying.settle_everything()
-    assert buying.state_of(order.id) == Order.Status.REFUNDED
-    refused = staff.post(path, ALL, key="c")
-    assert (refused.status_code, refused.json()["code"]) == (409, "nothing_to_refund")
-    assert buying.broken_laws() == []
-
-
 def test_a_null_is_absent(staff: Api, path: str) -> None:
     answer = staff.post(path, ALL | {"items": None, "restock": None}, key="a")
     assert (answer.status_code, answer.json()["amount"], answer.json()["restock"]) == (202, 1_500, True)
@@ -103,12 +84,6 @@ def test_units_beyond_the_order_are_named(staff: Api, order: Order, product: Pro
     assert not Refund.objects.exists()
     assert buying.state_of(order.id) == Order.Status.PAID
     assert staff.post(path, ALL, key="a").status_code == 202
-
-
-def test_an_order_that_is_not_paid_has_nothing_to_refund(staff: Api, buyer: User, product: Product) -> None:
-    order = buying.place(buyer.id, {product: 1}).order
-    refused = staff.post(f"/orders/{order.id}/refunds", ALL, key="a")
-    assert (refused.status_code, refused.json()["code"]) == (409, "nothing_to_refund")
 
 
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
@@ -192,35 +167,8 @@ def test_refunds_come_in_pages_newest_first(order: Order, product: Product, buye
     assert ([one["id"] for one in rest["results"]], rest["next"]) == (ids[:1], None)
 
 
-def test_the_timeline_shows_the_refund(staff: Api, order: Order, buyer: User, path: str) -> None:
-    staff.post(path, ALL, key="a")
-    buying.settle_everything()
-    lines = client_of(buyer).get(f"/orders/{order.id}/timeline").json()["results"]
-    refunded = [(line["event"], line["detail"]) for line in lines if "refund" in line["event"]]
-    assert refunded[0] == ("refund.requested", "It came broken.")
-    assert ("refund_card.done", "1200 refunded") in refunded
-    assert ("order.refunded", "1500 refunded") in refunded
-
-
-def test_a_refunded_payment_is_still_succeeded(staff: Api, order: Order, buyer: User, path: str) -> None:
-    staff.post(path, ALL, key="a")
-    buying.settle_everything()
-    [payment] = client_of(buyer).get(f"/payments?order={order.id}").json()["results"]
-    assert (payment["status"], payment["failure"]) == ("succeeded", None)
-
-
 def test_without_a_worker_the_saga_is_due_for_recovery(staff: Api, path: str) -> None:
     staff.post(path, ALL, key="a")
     row = Saga.objects.get(kind="refund")
     assert row.next_attempt_at is not None
     assert row.next_attempt_at > row.created_at
-
-
-@pytest.mark.usefixtures("worker")
-def test_a_worker_executes_the_refund(staff: Api, order: Order, buyer: User, path: str) -> None:
-    refund = staff.post(path, ALL, key="a").json()
-    owner = client_of(buyer)
-    wait_until(lambda: owner.get(path).json()["results"] == [refund | {"status": "succeeded"}], seconds=20)
-    assert owner.get(f"/orders/{order.id}").json()["status"] == "refunded"
-    assert owner.get("/wallet").json()["balance_amount"] == 1_000
-    assert buying.broken_laws() == []

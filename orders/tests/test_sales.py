@@ -1,7 +1,5 @@
 """Orders of products in sales: only while the sale is open, and by an admitted entry, which is used then."""
 
-from collections import Counter
-from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -15,6 +13,8 @@ from orders import cancellation, order_states
 from orders.models import Order, OrderLine
 from orders.placement import checkout, decisions
 from orders.tests import buying
+from orders.tests.buying import buy_until, kinds, refusal_of
+from orders.tests.waiting import behind_a_pause
 from sales import order_checks, pausing, terms
 from sales.models import Sale, SaleEntry
 from sales.order_checks import AdmittedEntry, SaleTerms
@@ -23,16 +23,12 @@ from sales.waiting_room import admission, entries
 from sales.waiting_room.entries import Entry
 from shop import clock
 from shop.db import transactions
-from shop.errors import FirstcomeError, Rejected
 from shop.idempotency.recorded_answers import Replay
 from shop.models import IdempotencyKey
 from shop.tests.clients import client_of
 from shop.tests.racing import race, wait_until
-from shop.tests.second_connection import holding
-from shop.tests.waiting import in_background, waiting_at
 
 pytestmark = pytest.mark.django_db(transaction=True)
-KEEP = "SELECT id FROM inventory_product WHERE id = %s FOR UPDATE"
 REQUESTS = 8
 
 
@@ -55,18 +51,12 @@ def admitted(sale: Sale, account_id: int | None = None) -> Entry:
     return entry
 
 
-def refusal_of(work: Callable[[], Any]) -> FirstcomeError:
-    with pytest.raises(FirstcomeError) as refused:
-        work()
-    return refused.value
+def pause(sale: Sale) -> Sale:
+    return pausing.pause(sale_id=sale.pk, reason="The price is wrong.")
 
 
 def buy(product: Product, account_id: int | None = None) -> Any:
     return buying.place(account_id or buying.account().id, {product: 1})
-
-
-def kinds(outcomes: list[Any]) -> Counter[str]:
-    return Counter(getattr(one, "code", type(one).__name__) for one in outcomes)
 
 
 @by_two_strategies
@@ -80,7 +70,7 @@ def test_before_and_after_its_sale_and_while_it_is_paused_a_product_cannot_be_or
     assert 95 <= early.retry_after <= 100
     with clock.shifted(by=timedelta(seconds=101)):
         buy(product)
-        pausing.pause(sale_id=sale.pk, reason="The price is wrong.")
+        pause(sale)
         assert refusal_of(partial(buy, product)).code == "sale_paused"
         pausing.resume(sale_id=sale.pk, reason="The price is right.")
         buy(product)
@@ -134,7 +124,7 @@ def test_a_repeat_under_the_key_gets_the_recorded_order(strategy: str) -> None:
     admitted(sale, buyer.id)
     order_request = buying.order_request(buyer.id, {product: 1}, key="mine")
     placed = checkout.place(order_request)
-    pausing.pause(sale_id=sale.pk, reason="The price is wrong.")
+    pause(sale)
 
     again = checkout.place(order_request)
 
@@ -224,31 +214,14 @@ def test_exactly_the_stock_is_sold_to_two_hundred_admitted_accounts(strategy: st
     assert buying.broken_laws() == []
 
 
-def waiting_for_the_row() -> int:
-    """How many statements lock products: while a test keeps the row locked, they wait for that."""
-    return waiting_at("%inventory_product%FOR UPDATE%") + waiting_at("UPDATE inventory_product%")
-
-
-def behind_a_pause(
-    sale: Sale, product: Product, works: list[Callable[[], Any]], *, waiting: int
-) -> list[Any]:
-    """What these works return or raise that are begun while a pause waits for the product's row."""
-    with holding(KEEP, product.pk) as keeper:
-        paused = in_background(partial(pausing.pause, sale_id=sale.pk, reason="The price is wrong."))
-        wait_until(lambda: waiting_for_the_row() == 1)
-        begun = [in_background(work) for work in works]
-        wait_until(lambda: waiting_for_the_row() > waiting)
-        keeper.rollback()
-        assert paused.result(30).paused_at
-        return [one.exception(60) or one.result() for one in begun]
-
-
 def test_orders_that_wait_for_the_row_behind_a_pause_are_refused(strategy: str) -> None:
     product = ProductFactory(on_hand=1_000)
     sale = factories.create_sale(product, admission="open")
     requests = [buying.order_request(buying.account().id, {product: 1}) for _ in range(REQUESTS)]
 
-    outcomes = behind_a_pause(sale, product, [partial(checkout.place, one) for one in requests], waiting=1)
+    outcomes = behind_a_pause(
+        partial(pause, sale), product, [partial(checkout.place, one) for one in requests]
+    )
 
     assert kinds(outcomes) == {"sale_paused": REQUESTS}
     assert not Order.objects.exists()
@@ -265,7 +238,9 @@ def test_a_check_before_the_lock_sells_after_the_pause(monkeypatch: pytest.Monke
     def place(order_request: decisions.OrderRequest) -> Any:
         return transactions.run(lambda: decisions.decide([order_request]), transactions.KEYED)[0]
 
-    outcomes = behind_a_pause(sale, product, [partial(place, one) for one in requests], waiting=REQUESTS)
+    outcomes = behind_a_pause(
+        partial(pause, sale), product, [partial(place, one) for one in requests], waiting=REQUESTS
+    )
 
     assert kinds(outcomes) == {"PlacedOrder": REQUESTS}
 
@@ -296,21 +271,14 @@ def test_no_order_is_committed_after_the_answer_to_a_pause_under_load(strategy: 
     product, buyers = ProductFactory(on_hand=10_000), [buying.account() for _ in range(REQUESTS)]
     sale = factories.create_sale(product, admission="open")
 
-    def buy_until_paused(account_id: int) -> list[Any]:
-        outcomes: list[Any] = []
-        while "sale_paused" not in kinds(outcomes[-1:]):
-            try:
-                outcomes.append(buying.place(account_id, {product: 1}))
-            except Rejected as error:
-                outcomes.append(error)
-        return outcomes
-
     def pause_soon() -> int:
         wait_until(lambda: Order.objects.count() >= REQUESTS // 2)
-        pausing.pause(sale_id=sale.pk, reason="The price is wrong.")
+        pause(sale)
         return Order.objects.count()
 
-    *answers, committed = race([*(partial(buy_until_paused, one.id) for one in buyers), pause_soon])
+    *answers, committed = race(
+        [*(partial(buy_until, "sale_paused", product, one.id) for one in buyers), pause_soon]
+    )
 
     outcomes = kinds([one for some in answers for one in some])
     assert Order.objects.count() == committed == outcomes["PlacedOrder"]
@@ -320,21 +288,14 @@ def test_no_order_is_committed_after_the_answer_to_a_pause_under_load(strategy: 
 def test_no_order_is_committed_outside_of_a_sale_once_it_is_created(strategy: str) -> None:
     product, buyers = ProductFactory(on_hand=10_000), [buying.account() for _ in range(REQUESTS)]
 
-    def buy_until_refused(account_id: int) -> list[Any]:
-        outcomes: list[Any] = []
-        while "sale_not_open" not in kinds(outcomes[-1:]):
-            try:
-                outcomes.append(buying.place(account_id, {product: 1}))
-            except Rejected as error:
-                outcomes.append(error)
-        return outcomes
-
     def create_soon() -> int:
         wait_until(lambda: Order.objects.count() >= REQUESTS // 2)
         factories.create_sale(product, opens_in=600)
         return Order.objects.count()
 
-    *_, committed = race([*(partial(buy_until_refused, one.id) for one in buyers), create_soon])
+    *_, committed = race(
+        [*(partial(buy_until, "sale_not_open", product, one.id) for one in buyers), create_soon]
+    )
 
     assert Order.objects.count() == committed
 

@@ -1,6 +1,5 @@
 """Orders that name a campaign's shared code: each account's own coupon, issued and held with its order."""
 
-from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
@@ -29,7 +28,7 @@ from orders.placement.decisions import LOCKED, UNLOCKED, OrderRequest, PlacedOrd
 from orders.tests import buying
 from shop import clock
 from shop.db import transactions
-from shop.errors import FirstcomeError, Rejected
+from shop.errors import Rejected
 from shop.events import journal
 from shop.models import JournalLine
 from shop.tests.racing import race
@@ -54,17 +53,6 @@ def reason(account_id: int, product: Product, code: str = CODE) -> str:
         checkout.place(request_of(account_id, product, code))
     assert refused.value.code == "coupon_not_usable"
     return str(refused.value.extra["reason"])
-
-
-def codes_of(outcomes: Sequence[Any]) -> Counter[str]:
-    """How often each outcome came: an order, the reason of a refusal, or another error."""
-
-    def name(outcome: Any) -> str:
-        if isinstance(outcome, FirstcomeError):
-            return str(outcome.extra.get("reason", outcome.code))
-        return type(outcome).__name__
-
-    return Counter(map(name, outcomes))
 
 
 @by_two_strategies
@@ -176,7 +164,7 @@ def test_a_code_that_is_nearly_a_shared_one_is_not_found_and_fails_no_neighbour(
 
     outcomes = transactions.run(lambda: decisions.decide(requests), transactions.KEYED)
 
-    assert codes_of(outcomes) == {"not_found": 1, "PlacedOrder": 1}
+    assert buying.reasons(outcomes) == {"not_found": 1, "PlacedOrder": 1}
 
 
 def test_a_refused_order_leaves_no_coupon_behind() -> None:
@@ -189,7 +177,7 @@ def test_a_refused_order_leaves_no_coupon_behind() -> None:
 
     outcomes = transactions.run(lambda: decisions.decide(requests), transactions.KEYED)
 
-    assert codes_of(outcomes) == {"insufficient_stock": 3, "PlacedOrder": 1}
+    assert buying.reasons(outcomes) == {"insufficient_stock": 3, "PlacedOrder": 1}
     assert positions(campaign) == [1]
     assert buying.broken_laws() == []
 
@@ -207,7 +195,7 @@ def test_an_order_by_the_own_code_and_one_by_the_shared_code_in_a_batch_hold_it_
         decide = partial(decisions.decide, requests[::-1], locks=locks)
         outcomes = transactions.run(decide, transactions.KEYED)
 
-    assert codes_of(outcomes) == {"held": 2, "Replay": 1}
+    assert buying.reasons(outcomes) == {"held": 2, "Replay": 1}
     assert buying.broken_laws() == []
 
 
@@ -285,9 +273,9 @@ def test_exactly_20_of_40_orders_and_40_requests_for_the_coupon_get_it(
 
     outcomes = race([*orders, *requests])
 
-    placed = codes_of(outcomes[:40])
+    placed = buying.reasons(outcomes[:40])
     assert set(placed) <= {"PlacedOrder", "sold_out"}, placed
-    assert set(codes_of(outcomes[40:])) <= {"Issued", "sold_out"}
+    assert set(buying.reasons(outcomes[40:])) <= {"Issued", "sold_out"}
     assert positions(campaign) == list(range(1, 21))
     held = Coupon.objects.filter(status="held").count()
     assert held == placed["PlacedOrder"] == Order.objects.count()
@@ -304,7 +292,7 @@ def test_twenty_orders_of_one_account_use_its_one_coupon_once(strategy: str, set
 
     outcomes = race([partial(checkout.place, request) for request in requests])
 
-    assert codes_of(outcomes) == {"PlacedOrder": 1, "held": 19}
+    assert buying.reasons(outcomes) == {"PlacedOrder": 1, "held": 19}
     assert buying.broken_laws() == []
 
 
@@ -370,7 +358,7 @@ def test_listing_and_unlisting_beside_orders_is_exact() -> None:
     outcomes = race([*late, *[partial(order, buyer) for buyer in buyers[15:]]])
 
     assert outcomes[:15] == ["not_eligible"] * 15
-    assert codes_of(outcomes[15:]) == {"PlacedOrder": 15}
+    assert buying.reasons(outcomes[15:]) == {"PlacedOrder": 15}
     per_account = (
         Coupon.objects.values("account").annotate(number=Count("pk")).values_list("number", flat=True)
     )

@@ -15,7 +15,7 @@ from orders.models import Order, Saga
 from orders.saga import status
 from orders.tests import buying
 from payments.models import Payment
-from shop.observability import gauges, top
+from shop.observability import gauges
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NOWHERE = "http://127.0.0.1:1"
@@ -97,18 +97,6 @@ def test_products_being_sold_have_what_is_available_and_reserved(product: Produc
         state.AVAILABLE: {str(product.id): 5},
         state.RESERVED: {str(product.id): 3},
     }
-
-
-def test_of_many_products_the_50_of_which_most_is_sold_are_shown() -> None:
-    buyer = buying.account()
-    products = [ProductFactory.create(on_hand=5) for _ in range(55)]
-    for chunk in (products[:20], products[20:40], products[40:]):
-        buying.place(buyer.id, dict.fromkeys(chunk, 1))
-    buying.place(buyer.id, dict.fromkeys(products[:20], 2))
-
-    shown = state.read_stock()[state.AVAILABLE]
-    assert len(shown) == top.EXPOSED
-    assert {str(one.id) for one in products[:20]} <= shown.keys()
 
 
 @pytest.mark.parametrize(("reserved", "broken"), [(0, 0), (10, 0), (11, 1), (-1, 1)])

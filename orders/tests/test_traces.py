@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 CALLER_SPAN = "00f067aa0ba902b7"
 RECORDED, NOT_RECORDED = f"00-{TRACE}-{CALLER_SPAN}-01", f"00-{TRACE}-{CALLER_SPAN}-00"
-SERVER, CLIENT, PRODUCER, CONSUMER = 2, 3, 4, 5
+SERVER = 2
 PLACING = "POST /api/v1/orders"
 SENDING, PROCESSING = "send orders.advance", "process orders.advance"
 CHARGING, TRANSMITTING = "saga step charge_card do", "saga step transmit do"
@@ -83,34 +83,12 @@ def test_a_paid_order_is_one_connected_trace(traced: ObservedStack, collector: C
     commits = [collector.ancestors(span) for span in collector.named("COMMIT")]
     assert [one[0] for one in commits if one[-1] == PLACING].count("saga batch") >= 2
     assert any(one[0].startswith("batch") and one[1] == PLACING for one in commits)
-    gateway_call, delivery = (
-        next(span for span in ours if span.name == "POST" and collector.ancestors(span)[0] == step)
-        for step in (CHARGING, TRANSMITTING)
-    )
-    kinds = [one.kind for one in (send, process, gateway_call, delivery)]
-    assert kinds == [PRODUCER, CONSUMER, CLIENT, CLIENT]
     assert not any(span.is_error for span in ours)
 
     saga = Saga.objects.get()
-    assert (
-        request.attributes
-        | {
-            "http.request.method": "POST",
-            "http.route": "/api/v1/orders",
-            "http.response.status_code": 201,
-            "url.path": "/api/v1/orders",
-            "firstcome.order": order["id"],
-            "firstcome.saga": str(saga.id),
-            "firstcome.request_id": saga.request_id,
-        }
-        == request.attributes
-    )
-    assert charge.attributes["firstcome.order"] == order["id"]
-    assert charge.attributes["firstcome.saga"] == str(saga.id)
-    assert gateway_call.attributes["http.response.status_code"] == 201
-    assert gateway_call.attributes["url.full"].endswith("/charges")
-    assert process.attributes["messaging.operation.type"] == "process"
-    assert {span.attributes["db.system.name"] for span in collector.named("COMMIT")} == {"mysql"}
+    named = {"firstcome.order": order["id"], "firstcome.saga": str(saga.id)}
+    assert request.attributes | named | {"firstcome.request_id": saga.request_id} == request.attributes
+    assert charge.attributes | named == charge.attributes
     for process_name, event in (("web", "order placed"), ("worker", "saga ended")):
         [line] = [line for line in traced.lines(process_name) if line["event"] == event]
         assert line["trace_id"] == TRACE
@@ -172,13 +150,6 @@ def test_a_client_decides_neither_what_is_recorded_nor_in_which_trace(
     assert [span.parent for span in requests] == ["", ""]
     assert collector.of_trace(TRACE) == []
     assert "bbbb" not in "".join(span.text for span in collector.spans)
-
-
-def test_the_sampler_of_the_environment_is_used(tmp_path: Path, collector: Collector) -> None:
-    with observed_stack.web(tmp_path, **settings_of(collector), OTEL_TRACES_SAMPLER="always_off") as web:
-        pay(web, wait=0, traceparent=RECORDED)
-    assert collector.spans == []
-    assert not RecordedTrace.objects.exists()
 
 
 def test_spans_are_sent_when_the_processes_stop(

@@ -86,16 +86,6 @@ def test_while_it_stays_away_one_caller_at_a_time_tries(mortal_gateway: Simulato
     assert sorted(details) == ["no reply in time"] + [AWAY] * 19
 
 
-def test_opening_is_logged_once(mortal_gateway: Simulator, caplog: pytest.LogCaptureFixture) -> None:
-    mortal_gateway.child.send_signal(signal.SIGSTOP)
-
-    open_circuit()
-    for _ in range(5):
-        charge("more")
-
-    assert caplog.text.count("gateway counts as unavailable") == 1
-
-
 def test_errors_are_answers_and_open_nothing(mortal_gateway: Simulator) -> None:
     for number in range(3 * circuit.FAILURES_TO_OPEN):
         assert charge(f"error {number}", "tok_error").failure_detail == "HTTP 500"

@@ -5,7 +5,7 @@ from uuid import uuid4
 import pytest
 from django.conf import LazySettings
 
-from payments.gateways import circuit, gateway, measured
+from payments.gateways import circuit, gateway
 from payments.gateways.contract import GatewayResult
 from payments.tests.own_gateway import gateway_process, own_gateway
 from scripts.tests.simulator import Simulator
@@ -64,13 +64,3 @@ def test_a_call_that_the_circuit_prevents_is_unknown(increases: Increases, setti
     for number in range(circuit.FAILURES_TO_OPEN + 1):
         assert charge("tok_ok", str(number)).status == "unknown"
     assert calls(increases) == {("simulator", "charge", "unknown"): circuit.FAILURES_TO_OPEN + 1}
-
-
-def test_a_call_that_raises_is_measured_as_failed(increases: Increases) -> None:
-    @measured.measured("simulator")
-    def find(*, key: str) -> GatewayResult:
-        raise ZeroDivisionError(key)
-
-    with pytest.raises(ZeroDivisionError):
-        find(key="one")
-    assert calls(increases) == {("simulator", "find", "failed"): 1}

@@ -23,6 +23,7 @@ EVENT = {
     "created_at": "2026-11-20T11:59:58Z",
     "data": {"key": "one", "charge": "ch_1", "order": "order 1", "amount": 700, "currency": "KRW"},
 }
+BODY = orjson.dumps(EVENT)
 
 
 @pytest.fixture(autouse=True)
@@ -57,59 +58,50 @@ def test_a_signed_event_is_read() -> None:
 
 def accepted(headers: Iterable[str]) -> list[str]:
     """Those of the headers with which the event is believed."""
-    body, found = orjson.dumps(EVENT), []
+    found = []
     for header in headers:
         with suppress(SignatureInvalid):
-            read_or_none(body, header)
+            read_or_none(BODY, header)
             found.append(header)
     return found
 
 
 def test_headers_are_read_in_any_case() -> None:
-    body = orjson.dumps(EVENT)
-
     for name in ("firstcome-signature", "FIRSTCOME-SIGNATURE"):
-        assert read(body, sign(body), name=name).id == "evt_1"
+        assert read(BODY, sign(BODY), name=name).id == "evt_1"
 
 
 def test_five_minutes_are_accepted_in_both_directions() -> None:
-    body = orjson.dumps(EVENT)
-
     for seconds in (-300, -299, 0, 299, 300):
-        assert read(body, sign(body, at=NOW + timedelta(seconds=seconds))).id == "evt_1", seconds
+        assert read(BODY, sign(BODY, at=NOW + timedelta(seconds=seconds))).id == "evt_1", seconds
 
 
 def test_more_than_five_minutes_are_refused() -> None:
-    body = orjson.dumps(EVENT)
     instants = [NOW + timedelta(seconds=seconds) for seconds in (-301, 301, -86_400, 10**8)]
 
-    assert accepted(sign(body, at=at) for at in instants) == []
+    assert accepted(sign(BODY, at=at) for at in instants) == []
 
 
 def test_one_of_several_signatures_is_enough_while_a_secret_is_changed() -> None:
-    body = orjson.dumps(EVENT)
-    time, _, fitting = sign(body).partition(",")
-    _, _, of_another = sign(body, secret="the next one").partition(",")
+    time, _, fitting = sign(BODY).partition(",")
+    _, _, of_another = sign(BODY, secret="the next one").partition(",")
 
-    assert read(body, f"{time},{of_another},{fitting},v0=ignored").id == "evt_1"
+    assert read(BODY, f"{time},{of_another},{fitting},v0=ignored").id == "evt_1"
     with pytest.raises(SignatureInvalid):
-        read(body, f"{time},{of_another}")
+        read(BODY, f"{time},{of_another}")
 
 
 def test_not_a_byte_may_be_changed() -> None:
-    body = orjson.dumps(EVENT)
-
-    for changed in (body + b" ", body.replace(b"one", b"two"), body[:-1], b""):
+    for changed in (BODY + b" ", BODY.replace(b"one", b"two"), BODY[:-1], b""):
         with pytest.raises(SignatureInvalid):
-            read(changed, sign(body))
+            read(changed, sign(BODY))
 
 
 def test_the_time_is_signed_too() -> None:
-    body = orjson.dumps(EVENT)
-    old = sign(body, at=NOW - timedelta(hours=1))
+    old = sign(BODY, at=NOW - timedelta(hours=1))
 
     with pytest.raises(SignatureInvalid):
-        read(body, f"t={int(NOW.timestamp())},{old.partition(',')[2]}")
+        read(BODY, f"t={int(NOW.timestamp())},{old.partition(',')[2]}")
 
 
 def test_a_malformed_header_is_refused() -> None:
@@ -127,23 +119,6 @@ def test_a_malformed_header_is_refused() -> None:
         "Bearer token",
     ]
     assert accepted(headers) == []
-
-
-def test_a_missing_header_is_refused() -> None:
-    with pytest.raises(SignatureInvalid) as caught:
-        gateways.read_event("simulator", headers={}, body=orjson.dumps(EVENT), now=NOW)
-
-    assert caught.value.code == "signature_invalid"
-
-
-def test_without_a_secret_nothing_is_valid_not_even_a_signature_by_an_empty_one(
-    settings: LazySettings,
-) -> None:
-    settings.WEBHOOK_SECRET_SIMULATOR = ""
-    body = orjson.dumps(EVENT)
-
-    with pytest.raises(SignatureInvalid):
-        read(body, sign(body, secret=""))
 
 
 def test_an_event_without_a_key_of_ours_has_no_key() -> None:
@@ -203,36 +178,30 @@ def test_a_signed_body_that_is_no_json_is_none() -> None:
 
 
 def test_a_header_that_is_too_long_is_refused_and_not_shortened() -> None:
-    body = orjson.dumps(EVENT)
-
     with pytest.raises(SignatureInvalid):
-        read(body, sign(body) + ",v0=" + "0" * 4_096)
+        read(BODY, sign(BODY) + ",v0=" + "0" * 4_096)
 
 
-def test_a_secret_of_blanks_is_no_secret(settings: LazySettings) -> None:
-    body = orjson.dumps(EVENT)
-
-    for secret in (" ", "\t\n"):
+def test_without_a_secret_or_with_one_of_blanks_nothing_is_valid(settings: LazySettings) -> None:
+    for secret in ("", " ", "\t\n"):
         settings.WEBHOOK_SECRET_SIMULATOR = secret
         with pytest.raises(SignatureInvalid):
-            read(body, sign(body, secret=secret))
+            read(BODY, sign(BODY, secret=secret))
 
 
 def test_a_former_secret_is_taken_until_it_is_removed(settings: LazySettings) -> None:
-    body = orjson.dumps(EVENT)
     settings.WEBHOOK_SECRET_SIMULATOR, settings.WEBHOOK_SECRET_FALLBACKS = "new", [SECRET, ""]
-    assert read(body, sign(body)) == read(body, sign(body, secret="new"))
+    assert read(BODY, sign(BODY)) == read(BODY, sign(BODY, secret="new"))
 
     for unknown in ("other", ""):
         with pytest.raises(SignatureInvalid):
-            read(body, sign(body, secret=unknown))
+            read(BODY, sign(BODY, secret=unknown))
     settings.WEBHOOK_SECRET_FALLBACKS = []
     with pytest.raises(SignatureInvalid):
-        read(body, sign(body))
+        read(BODY, sign(BODY))
 
 
 def test_former_secrets_alone_take_no_webhook(settings: LazySettings) -> None:
     settings.WEBHOOK_SECRET_SIMULATOR, settings.WEBHOOK_SECRET_FALLBACKS = "", [SECRET]
-    body = orjson.dumps(EVENT)
     with pytest.raises(SignatureInvalid):
-        read(body, sign(body))
+        read(BODY, sign(BODY))

@@ -244,15 +244,6 @@ def test_charges_of_others_in_the_same_account_are_ignored(own_stripe: StripePro
     assert gateway().find(key="one").status == "absent"
 
 
-def test_an_order_is_found_by_its_id(own_stripe: StripeProxy) -> None:
-    order_id, other = uuid4(), uuid4()
-    for key, order in (("one", order_id), ("two", other), ("three", order_id)):
-        gateway().charge(key=key, token="pm_card_visa", amount=AMOUNT, currency="KRW", order_id=order)
-
-    assert [booked.key for booked in gateway().charges(order_id=order_id)] == ["one", "three"]
-    assert [booked.key for booked in gateway().charges(order_id=order_id, key="two")] == []
-
-
 def test_an_invalid_api_key_is_unknown(settings: LazySettings) -> None:
     settings.STRIPE_API_KEY = "pk_not_secret"
 

@@ -90,18 +90,6 @@ def test_a_payment_of_an_order_has_a_charge_key_of_its_own() -> None:
 
 
 @pytest.mark.django_db
-def test_a_top_up_is_a_payment_by_card_for_no_order() -> None:
-    account = AccountFactory.create()
-
-    payment = payment_states.start_top_up(
-        account_id=account.id, amount=900, token="tok_ok", at=timezone.now()
-    )
-
-    payment.refresh_from_db()
-    assert (payment.order_id, payment.card_amount, payment.points_amount) == (None, 900, 0)
-
-
-@pytest.mark.django_db
 @in_one_test(
     ("name", "wrong"),
     [

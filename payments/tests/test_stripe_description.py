@@ -9,7 +9,6 @@ from payments.gateways import stripe_api, stripe_calls, stripe_reading
 from payments.gateways.requests import ReplyPart
 from payments.tests import stripe_description
 from payments.tests.stripe_description import literals, members
-from payments.tests.stripe_proxy import Call
 from shop.tests.case_tables import in_one_test
 
 DESCRIBED: dict[type[ReplyPart], tuple[type, ...]] = {
@@ -32,10 +31,6 @@ MODELS = [
     one for one in vars(stripe_reading).values() if isinstance(one, type) and issubclass(one, ReplyPart)
 ]
 EVENT_OBJECTS = {"payment_intent": stripe.PaymentIntent, "charge": stripe.Charge}
-
-
-def call(form: str, *, path: str = "/v1/refunds", version: str = stripe_calls.API_VERSION) -> Call:
-    return Call(method="POST", path=path, form=form, key="", who="", version=version)
 
 
 @in_one_test("model", [one for one in MODELS if one is not ReplyPart])
@@ -95,35 +90,6 @@ def test_the_fields_of_an_event_that_are_read_are_stripes() -> None:
 def test_the_version_that_is_sent_is_the_one_that_the_package_describes() -> None:
     """After an update of the package: read Stripe's changes between the versions, and pin the new one."""
     assert stripe.api_version == stripe_calls.API_VERSION
-
-
-@in_one_test(
-    ("form", "wrong"),
-    [
-        ("payment_intent=pi_1&amount=7&metadata[firstcome_key]=one", []),
-        ("payment_intent=pi_1&amount=seven", ["amount=seven"]),
-        ("payment_intent=pi_1&order=7", ["order=7"]),
-        ("reason=boredom", ["reason=boredom"]),
-        ("metadata[a][b]=c", ["metadata[a][b]=c"]),
-        ("expand=charge", ["expand=charge"]),
-        ("expand[0]=charge", []),
-        # What localstripe takes and Stripe refuses since 2026-09-30.
-        ("payment_method_types[0]=card", ["payment_method_types[0]=card"]),
-        # An option of the package, which it sends in a header, is no parameter.
-        ("stripe_account=acct_1", ["stripe_account=acct_1"]),
-    ],
-)
-def test_a_parameter_or_value_that_stripe_does_not_describe_is_found(form: str, wrong: list[str]) -> None:
-    assert stripe_description.violations(call(form)) == [f"POST /v1/refunds: {one}" for one in wrong]
-
-
-def test_a_call_that_is_not_described_another_version_and_a_missing_parameter_are_found() -> None:
-    assert stripe_description.violations(call("", path="/v1/charges")) == ["POST /v1/charges: not described"]
-    assert stripe_description.violations(call("", version="")) == ["POST /v1/refunds: version ''"]
-    create = "/v1/payment_intents"
-    assert stripe_description.violations(call("amount=7", path=create)) == [
-        f"POST {create}: without currency"
-    ]
 
 
 def _is_model(hint: Any) -> bool:

@@ -87,25 +87,6 @@ def test_a_sale_is_added_once_with_its_products(operator: Client) -> None:
     assert LogEntry.objects.filter(object_id=str(sale.pk)).exists()
 
 
-def test_the_form_begins_with_the_apis_defaults(operator: Client) -> None:
-    page = shown(operator, ADD)
-
-    assert f'value="{terms.DEFAULT_RATE}"' in page
-    assert f'value="{terms.DEFAULT_ADMITTED_FOR_SECONDS}"' in page
-
-
-def test_products_are_found_by_a_part_of_their_sku_or_name(operator: Client) -> None:
-    tea = ProductFactory.create(sku="TEA-7", name="Green tea")
-    ProductFactory.create(sku="MUG-1", name="Mug")
-    source = {"app_label": "sales", "model_name": "saleproduct", "field_name": "product"}
-    page = shown(operator, ADD)
-
-    found = [operator.get("/admin/autocomplete/", source | {"term": term}) for term in ("TEA-", "green")]
-
-    assert all(f'data-{name.replace("_", "-")}="{value}"' in page for name, value in source.items())
-    assert [[row["id"] for row in answer.json()["results"]] for answer in found] == [[str(tea.pk)]] * 2
-
-
 def test_a_product_of_another_sale_is_refused_in_a_message(operator: Client) -> None:
     product = ProductFactory.create(on_hand=1)
     create_sale(product)
@@ -164,25 +145,6 @@ def test_a_sale_without_products_can_be_changed_and_can_get_some(operator: Clien
     for products in ([], [mug.pk]):
         assert change(operator, sale, products=products).status_code == 302
         assert terms.product_ids_of(sale.pk) == set(products)
-
-
-def test_what_can_no_longer_change_is_no_field(operator: Client) -> None:
-    fields = ("name", "opens_at_0", "admission", "rate_per_minute", "closes_at_0")
-    opened = create_sale()
-    closed = create_sale()
-    Sale.objects.filter(pk=closed.pk).update(
-        opens_at=clock.now() - timedelta(hours=2), closes_at=clock.now() - timedelta(hours=1)
-    )
-
-    def there(sale: Sale) -> list[bool]:
-        page = shown(operator, page_of(sale))
-        return [f'name="{name}"' in page for name in fields]
-
-    assert there(opened) == [True, False, False, True, True]
-    assert there(closed) == [True, False, False, False, False]
-    assert change(operator, opened, rate_per_minute=1).status_code == 302
-    assert change(operator, closed, products=[]).status_code == 302
-    assert terms.product_ids_of(closed.pk) == set()
 
 
 def test_the_seed_is_shown_nowhere_before_the_draw(operator: Client) -> None:
@@ -244,27 +206,6 @@ def test_entries_are_found_by_sale_status_account_and_id(operator: Client) -> No
     assert found("sale=nonsense") == found("q=nonsense") == set()
     assert f"{ENTRIES}?sale={first.pk}" in shown(operator, page_of(first))
     assert "waiting 3 " in shown(operator, page_of(first))
-
-
-def test_the_status_of_an_entry_is_that_of_the_clock(operator: Client) -> None:
-    sale = create_sale()
-    entry = join(sale)
-    admission.advance(sale.pk)
-    SaleEntry.objects.update(admitted_until=clock.now() - timedelta(seconds=1))
-
-    assert "expired" in shown(operator, f"{ENTRIES}?q={entry.id}")
-
-
-def test_other_pages_lead_to_the_sale_and_the_entry(operator: Client) -> None:
-    product, ada = ProductFactory.create(on_hand=1), AccountFactory.create()
-    sale = create_sale(product)
-    entry = join(sale, ada.pk)
-
-    assert page_of(sale) in shown(operator, reverse("product-page", args=[product.pk]))
-    account = shown(operator, reverse("account-page", args=[ada.pk]))
-    assert page_of(sale) in account and str(entry.id) in account
-    assert str(entry.id) in operator.get(f"/admin/search/?q={entry.id}")["Location"]
-    assert page_of(sale) in shown(operator, "/admin/")
 
 
 def test_without_the_right_the_page_of_a_product_names_no_sale() -> None:

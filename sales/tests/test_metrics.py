@@ -12,7 +12,6 @@ from sales.models import Sale, SaleEntry
 from sales.tests.factories import create_sale, join, join_all
 from sales.waiting_room import admission
 from shop import clock
-from shop.observability import gauges
 from shop.tests.statements import captured_statements
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -93,16 +92,6 @@ def test_admissions_are_dated_by_the_clock_of_admissions() -> None:
         age = gauge(ADMISSION_AGE, sale)
     assert age is not None
     assert 59 <= age <= 65
-
-
-def test_what_is_read_is_exposed() -> None:
-    sale = create_sale()
-    join(sale)
-
-    text = gauges.exposition().decode()
-
-    assert f'{WAITING}{{sale="{sale.pk}"}} 1.0' in text
-    assert f'{ADMISSION_AGE}{{sale="{sale.pk}"}}' in text
 
 
 def test_a_sale_more_in_which_none_waits_costs_no_statement() -> None:

@@ -20,19 +20,6 @@ from shop.tests.factories import AccountFactory
 from shop.tests.waiting import in_background
 
 pytestmark = pytest.mark.django_db(transaction=True)
-FIELDS = {
-    "id",
-    "name",
-    "products",
-    "opens_at",
-    "closes_at",
-    "admission",
-    "rate_per_minute",
-    "admitted_for_seconds",
-    "seed_hash",
-    "seed",
-    "status",
-}
 
 
 def staff(*permissions: str) -> Api:
@@ -62,7 +49,6 @@ def test_staff_create_a_sale_and_everybody_reads_it() -> None:
     answer = staff("add_sale").post("/sales", given)
     assert answer.status_code == 201, answer.json()
     sale = answer.json()
-    assert sale.keys() == FIELDS
     assert answer["Location"] == f"/api/v1/sales/{sale['id']}"
     assert {name: sale[name] for name in ("name", "products", "admission", "rate_per_minute")} == {
         name: given[name] for name in ("name", "products", "admission", "rate_per_minute")
@@ -268,12 +254,6 @@ def test_joining_is_limited_and_not_for_staff(settings: LazySettings) -> None:
 def test_joining_a_sale_that_cannot_exist_is_not_found(id: int) -> None:
     answer = client_of(AccountFactory()).post(f"/sales/{id}/entries")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
-
-
-def test_joining_needs_an_account() -> None:
-    sale = factories.create_sale()
-    assert client_of().post(f"/sales/{sale.pk}/entries").status_code == 401
-    assert client_of(AccountFactory()).post("/sales/999/entries").status_code == 404
 
 
 def test_prefer_wait_ends_at_the_admission() -> None:
