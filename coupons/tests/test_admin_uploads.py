@@ -136,6 +136,7 @@ pool.add(campaign_id=int(sys.argv[1]), codes=[f"C{number}" for number in range(1
 """
 
 
+@pytest.mark.boots("another process of the shop")
 @pytest.mark.django_db(transaction=True)
 def test_a_process_that_is_killed_in_the_middle_leaves_whole_chunks_and_the_repeat_completes_them():
     campaign = CampaignFactory.create(code_source="pool")

@@ -111,6 +111,8 @@ def test_a_campaign_is_archived_or_opened_again_and_never_both():
     assert outcomes
 
 
+@pytest.mark.boots("another process of the shop")
+@pytest.mark.first_circle
 def test_a_process_killed_at_any_moment_leaves_each_coupon_in_one_place_and_the_next_one_ends_it():
     campaign = closed_campaign(coupons=120)
     every = codes(campaign)[0]

@@ -96,6 +96,8 @@ def over_and_over(work: Callable[[], Any], *, least: int = 3) -> Iterator[None]:
     assert times >= least
 
 
+@pytest.mark.boots("another process of the shop")
+@pytest.mark.first_circle
 def test_300_of_450_requests_from_three_processes_get_one_of_300_codes() -> None:
     campaign = campaign_of(300)
     everyone = accounts(450)

@@ -57,6 +57,7 @@ def test_a_missing_campaign_is_reported() -> None:
         run("generate_codes", "12345", "10")
 
 
+@pytest.mark.boots("another process of the shop")
 @pytest.mark.django_db(transaction=True)
 def test_an_interrupt_ends_it_after_its_chunk_and_the_output_has_the_number(campaign: Campaign) -> None:
     with another_process(GENERATE, str(campaign.pk), "10000000") as process:
@@ -70,6 +71,7 @@ def test_an_interrupt_ends_it_after_its_chunk_and_the_output_has_the_number(camp
     assert broken() == {}
 
 
+@pytest.mark.boots("another process of the shop")
 @pytest.mark.django_db(transaction=True)
 def test_a_kill_leaves_whole_chunks(campaign: Campaign) -> None:
     with another_process(GENERATE, str(campaign.pk), "10000000") as process:

@@ -63,6 +63,7 @@ def assert_exact(campaign: Campaign, count: int) -> None:
     assert broken() == {}
 
 
+@pytest.mark.boots("another process of the shop")
 def test_a_leader_decides_the_batches_of_others_and_they_get_their_own_outcomes(campaign: Campaign) -> None:
     requests = [IssueRequest(account_id) for account_id in accounts(25)]
     count = handed_over()
@@ -80,6 +81,7 @@ def test_a_leader_decides_the_batches_of_others_and_they_get_their_own_outcomes(
     assert_exact(campaign, 20)
 
 
+@pytest.mark.boots("another process of the shop")
 def test_200_requests_in_two_processes_get_exactly_the_quantity(campaign: Campaign) -> None:
     ids = accounts(200)
     count = handed_over()
@@ -95,6 +97,7 @@ def test_200_requests_in_two_processes_get_exactly_the_quantity(campaign: Campai
     assert_exact(campaign, 20)
 
 
+@pytest.mark.boots("another process of the shop")
 def test_an_account_that_does_not_exist_fails_alone(campaign: Campaign) -> None:
     ids = accounts(3)
     with leading("coupons", campaign.pk):
@@ -104,6 +107,7 @@ def test_an_account_that_does_not_exist_fails_alone(campaign: Campaign) -> None:
     assert_exact(campaign, 3)
 
 
+@pytest.mark.boots("another process of the shop")
 def test_a_leader_that_is_killed_before_its_commit_has_done_nothing_and_the_batch_is_decided_here(
     campaign: Campaign,
 ) -> None:
@@ -120,6 +124,7 @@ def test_a_leader_that_is_killed_before_its_commit_has_done_nothing_and_the_batc
     assert_exact(campaign, 5)
 
 
+@pytest.mark.boots("another process of the shop")
 def test_a_leader_that_is_killed_after_its_commit_has_issued_and_nothing_is_issued_twice(
     campaign: Campaign,
 ) -> None:
@@ -131,6 +136,7 @@ def test_a_leader_that_is_killed_after_its_commit_has_issued_and_nothing_is_issu
     assert_exact(campaign, 20)
 
 
+@pytest.mark.boots("another process of the shop")
 def test_a_leader_that_hangs_loses_its_lease_and_issues_nothing_more_when_it_goes_on(
     campaign: Campaign,
 ) -> None:
@@ -148,6 +154,7 @@ def test_a_leader_that_hangs_loses_its_lease_and_issues_nothing_more_when_it_goe
     assert_exact(campaign, 5)
 
 
+@pytest.mark.boots("another process of the shop")
 def test_two_processes_that_both_believe_to_lead_issue_exactly_the_quantity(campaign: Campaign) -> None:
     """The lease lapses while its holder still works: Redis is emptied, and this process leads as well."""
     first, second = accounts(15), accounts(15)
@@ -189,6 +196,7 @@ def test_redis_that_vanishes_while_a_batch_is_handed_over_costs_no_effect(
     assert_exact(campaign, 5)
 
 
+@pytest.mark.boots("another process of the shop")
 def test_a_process_with_half_of_its_leaders_waiting_for_others_decides_here(campaign: Campaign) -> None:
     """Else two processes that wait for each other's rows would have no thread to decide them."""
     count = handed_over()

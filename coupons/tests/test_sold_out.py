@@ -175,6 +175,8 @@ def test_an_existing_coupon_is_returned_while_the_campaign_is_remembered_as_sold
     assert (refusal.status_code, refusal.json()["code"]) == (409, "sold_out")
 
 
+@pytest.mark.boots("another process of the shop")
+@pytest.mark.first_circle
 def test_a_coupon_issued_by_another_process_is_returned_at_once_although_it_was_sold_out(
     requests: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,6 +263,8 @@ def test_a_slot_that_the_partner_refused_opens_it_at_once(
     assert not redis_client.client().exists(key(campaign.pk, "sold-out"))
 
 
+@pytest.mark.boots("another process of the shop")
+@pytest.mark.first_circle
 def test_another_process_uses_the_flag_in_redis_instead_of_reading(requests: list[int]) -> None:
     campaign = full_campaign(requests[0])
     with another_process(ISSUE_ON_INPUT) as process:
@@ -274,6 +278,8 @@ def test_another_process_uses_the_flag_in_redis_instead_of_reading(requests: lis
     assert set(statements) <= {"SELECT strategy", OWN_COUPON}
 
 
+@pytest.mark.boots("another process of the shop")
+@pytest.mark.first_circle
 def test_another_process_that_knows_older_terms_reads_the_database(requests: list[int]) -> None:
     campaign = full_campaign(requests[0])
     with another_process(ISSUE_ON_INPUT) as process:

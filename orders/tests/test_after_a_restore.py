@@ -31,7 +31,7 @@ from shop.tests.commands import run, run_json
 from shop.tests.factories import AccountFactory
 from shop.tests.own_data_platform import received_event_ids
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.boots("a database server")]
 Restore = Callable[[], None]
 
 

@@ -15,7 +15,11 @@ from shop.operations.archives import archive_files
 from shop.operations.archives.archive_files import ArchiveFailed
 from shop.operations.archives.archive_tables import ArchiveTable
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.boots("a forked process"),
+    pytest.mark.first_circle,
+]
 ARCHIVING = (
     "file begun",
     "file written",

@@ -28,6 +28,7 @@ from payments.models import Payment, WebhookEvent
 from payments.tests.own_gateway import empty_book
 from scripts.simulators import cards
 from scripts.stack import children, ports
+from scripts.tests.circles import boots
 from scripts.tests.simulator import Simulator, serving
 from shop.accounts import tokens
 from shop.tests import live
@@ -113,6 +114,7 @@ def _signed_in(account: User) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
+@boots("a worker and a gateway", in_first_circle=True)
 def started(
     django_db_setup: None,
     data_platform_process: tuple[Simulator, Path],
@@ -245,6 +247,8 @@ def assert_ended(purchase: Purchase, ending: Ending) -> None:
     assert tried.filter(direction="do").exists() == ending.is_in_doubt
 
 
+@pytest.mark.boots("a web server")
+@pytest.mark.first_circle
 @every_card
 def test_an_order_ends_as_its_card_token_demands(shop: Shop, token: str) -> None:
     """Paid at once with and without waiting, and paid later."""

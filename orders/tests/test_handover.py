@@ -53,6 +53,7 @@ def assert_reserved(product: Product, units: int) -> None:
     assert buying.broken_laws() == []
 
 
+@pytest.mark.boots("another process of the shop")
 def test_a_leader_places_the_orders_of_others_and_they_get_their_own_outcomes(product: Product) -> None:
     requests = requests_for(product, 15)
     count = handed_over()
@@ -71,6 +72,7 @@ def test_a_leader_places_the_orders_of_others_and_they_get_their_own_outcomes(pr
     assert_reserved(product, 10)
 
 
+@pytest.mark.boots("another process of the shop")
 def test_a_single_order_is_handed_over_while_its_product_is_hot(product: Product) -> None:
     first, *others = requests_for(product, 4)
     count = handed_over()
@@ -103,6 +105,7 @@ def test_a_leader_places_its_own_orders_in_the_transactions_of_those_handed_over
     assert_reserved(product, 7)
 
 
+@pytest.mark.boots("another process of the shop")
 def test_a_leader_without_replies_is_avoided_for_a_while(product: Product) -> None:
     first, second = requests_for(product, 2), requests_for(product, 2)
     with leading("orders", product.pk, end="silent"):
@@ -113,6 +116,7 @@ def test_a_leader_without_replies_is_avoided_for_a_while(product: Product) -> No
     assert_reserved(product, 4)
 
 
+@pytest.mark.boots("another process of the shop")
 def test_a_batch_that_its_leader_could_not_decide_is_decided_here(product: Product) -> None:
     with leading("orders", product.pk, end="unavailable"):
         assert kinds(group_commit.decide_batch(requests_for(product, 2))) == {"PlacedOrder": 2}
@@ -129,6 +133,7 @@ def test_a_lease_that_no_process_of_this_shop_took_leads_nothing(product: Produc
     assert leadership.leader_of(serving.row_name("orders", product.pk)) == leadership.own_inbox()
 
 
+@pytest.mark.boots("another process of the shop")
 def test_an_order_that_is_paid_at_once_comes_back_with_its_saga(product: Product) -> None:
     with leading("orders", product.pk):
         outcomes = group_commit.decide_batch(requests_for(product, 3, token="tok_ok"))
@@ -137,6 +142,7 @@ def test_an_order_that_is_paid_at_once_comes_back_with_its_saga(product: Product
         assert buying.advance(placed).status == Order.Status.PAID
 
 
+@pytest.mark.boots("another process of the shop")
 def test_100_orders_in_two_processes_get_exactly_the_stock(product: Product) -> None:
     requests = requests_for(product, 100)
     with leading("orders", product.pk):
@@ -145,6 +151,7 @@ def test_100_orders_in_two_processes_get_exactly_the_stock(product: Product) -> 
     assert_reserved(product, 10)
 
 
+@pytest.mark.boots("another process of the shop")
 def test_orders_of_other_products_stay_in_this_process(product: Product) -> None:
     other = ProductFactory.create(on_hand=10)
     hot, cold = requests_for(product, 3), requests_for(other, 2)
@@ -155,6 +162,7 @@ def test_orders_of_other_products_stay_in_this_process(product: Product) -> None
     assert of == [product.pk, other.pk, product.pk, other.pk, product.pk]
 
 
+@pytest.mark.boots("another process of the shop")
 def test_one_key_in_two_processes_is_one_order(product: Product) -> None:
     buyer = buying.account()
     twice = [buying.order_request(buyer.id, {product: 1}, key="only-once") for _ in range(2)]
@@ -164,6 +172,7 @@ def test_one_key_in_two_processes_is_one_order(product: Product) -> None:
     assert_reserved(product, 1)
 
 
+@pytest.mark.boots("another process of the shop")
 def test_a_leader_that_is_killed_before_its_commit_has_placed_nothing(product: Product) -> None:
     requests = requests_for(product, 4)
     with leading("orders", product.pk) as leader:
@@ -176,6 +185,7 @@ def test_a_leader_that_is_killed_before_its_commit_has_placed_nothing(product: P
     assert_reserved(product, 4)
 
 
+@pytest.mark.boots("another process of the shop")
 def test_a_leader_that_is_killed_after_its_commit_has_placed_them_once(product: Product) -> None:
     requests = requests_for(product, 15)
     with leading("orders", product.pk, end="after_commit"):
@@ -201,6 +211,7 @@ def test_a_leader_that_still_works_when_the_batch_is_decided_again_places_nothin
     assert_reserved(product, 4)
 
 
+@pytest.mark.boots("another process of the shop")
 def test_a_lost_reply_to_the_commit_of_the_second_decision_places_nothing_twice(
     product: Product, tmp_path: Path
 ) -> None:

@@ -16,6 +16,7 @@ from orders.models import Order, Saga
 from orders.tests import buying, observed_stack
 from orders.tests.observed_stack import ObservedStack
 from scripts.stack import own_stack, ports
+from scripts.tests.circles import boots
 from scripts.tests.simulator import Simulator
 from shop.tests.own_rabbitmq import OwnRabbitMQ, own_rabbitmq, rabbitmq_process
 from shop.tests.racing import wait_until
@@ -38,6 +39,7 @@ sys.stdin.readline()
 
 
 @pytest.fixture
+@boots("RabbitMQ, a web server and workers")
 def stack_settings(
     transactional_db: None, own_rabbitmq: OwnRabbitMQ, own_gateway: Simulator
 ) -> dict[str, str]:
@@ -85,6 +87,7 @@ def said_in_web(stack: ObservedStack, event: str) -> bool:
     return any(line.get("event") == event for line in stack.lines("web"))
 
 
+@pytest.mark.boots("a program")
 def test_the_worker_takes_the_orders_from_a_quorum_queue(
     stack: ObservedStack, own_rabbitmq: OwnRabbitMQ
 ) -> None:

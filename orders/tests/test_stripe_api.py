@@ -37,6 +37,8 @@ def _stripes_worker(
     children.stop(child)
 
 
+@pytest.mark.boots("a worker")
+@pytest.mark.first_circle
 def test_buying_topping_up_and_being_declined() -> None:
     buyer, product = buying.account(), ProductFactory.create(on_hand=5, price=500)
     api = client_of(buyer)

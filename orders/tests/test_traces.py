@@ -67,6 +67,7 @@ def pay(stack: ObservedStack, *, wait: int = 20, **headers: str) -> Any:
     return answer.json()
 
 
+@pytest.mark.boots("a worker")
 def test_a_paid_order_is_one_connected_trace(traced: ObservedStack, collector: Collector) -> None:
     order = pay(traced, traceparent=RECORDED)
     names = [PLACING, SENDING, PROCESSING, CHARGING, "saga step settle do", TRANSMITTING]
@@ -97,6 +98,7 @@ def test_a_paid_order_is_one_connected_trace(traced: ObservedStack, collector: C
     assert not [word for word in ("tok_ok", "Bearer", "eyJ", "buyer", "@") if word in text]
 
 
+@pytest.mark.boots("a web server")
 def test_a_saga_whose_message_is_lost_continues_its_requests_trace(
     tmp_path: Path,
     own_gateway: Simulator,
@@ -121,6 +123,7 @@ def test_a_saga_whose_message_is_lost_continues_its_requests_trace(
     assert (charge.trace, charge.parent, charge.process) == (TRACE, request.id, "worker")
 
 
+@pytest.mark.boots("a web server")
 def test_a_callers_decision_is_honoured_and_what_is_no_traceparent_is_ignored(
     tmp_path: Path, collector: Collector
 ) -> None:
@@ -135,6 +138,7 @@ def test_a_callers_decision_is_honoured_and_what_is_no_traceparent_is_ignored(
     assert RecordedTrace.objects.count() == len(invalid)
 
 
+@pytest.mark.boots("a web server")
 def test_a_client_decides_neither_what_is_recorded_nor_in_which_trace(
     tmp_path: Path, collector: Collector
 ) -> None:
@@ -152,6 +156,7 @@ def test_a_client_decides_neither_what_is_recorded_nor_in_which_trace(
     assert "bbbb" not in "".join(span.text for span in collector.spans)
 
 
+@pytest.mark.boots("a worker")
 def test_spans_are_sent_when_the_processes_stop(
     tmp_path: Path, own_gateway: Simulator, own_data_platform: Simulator, collector: Collector
 ) -> None:

@@ -94,6 +94,7 @@ def waiting_of(http: Http) -> float:
     return next(float(line.split()[1]) for line in lines if line.startswith("firstcome_waiting_requests "))
 
 
+@pytest.mark.boots("a web server")
 def test_300_buyers_wait_in_a_process_of_4_threads_and_all_get_201_once_it_is_settled(
     few_threads: Served, product: Product
 ) -> None:

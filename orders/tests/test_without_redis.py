@@ -18,7 +18,11 @@ from scripts.tests.simulator import Simulator
 from shop.accounts import tokens
 from shop.tests import live
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.boots("a web server"),
+    pytest.mark.first_circle,
+]
 
 
 @pytest.fixture

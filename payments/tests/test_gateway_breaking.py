@@ -14,6 +14,8 @@ from scripts.stack import children, ports
 from scripts.tests.simulator import Simulator, running
 from shop.tests.racing import race, wait_until
 
+pytestmark = [pytest.mark.boots("a gateway simulator"), pytest.mark.first_circle]
+
 AWAY = "the gateway is not reachable; it is called again soon"
 PATIENCE = 0.3
 

@@ -65,12 +65,14 @@ def run(files: Path, *arguments: str) -> tuple[int, str]:
     return ran.returncode, ran.stdout + ran.stderr
 
 
+@pytest.mark.boots("a Python process")
 def test_a_real_draw_is_found_right(files: Path) -> None:
     code, said = run(files)
 
     assert (code, "These 7 entries are in the order" in said, ALL in said) == (0, True, True), said
 
 
+@pytest.mark.boots("a Python process")
 def test_the_list_that_an_operator_exports_is_found_right(files: Path) -> None:
     """It has the entry that joined after the opening as well, and is in the order of the keys."""
     client = Client()
@@ -86,6 +88,7 @@ def test_the_list_that_an_operator_exports_is_found_right(files: Path) -> None:
     assert (code, ALL in said) == (0, True), said
 
 
+@pytest.mark.boots("a Python process")
 def test_one_id_checks_no_order(files: Path) -> None:
     write_ids(files, read_ids(files)[:1])
 
@@ -94,6 +97,7 @@ def test_one_id_checks_no_order(files: Path) -> None:
     assert (code, "With fewer than two ids no order can be checked." in said) == (0, True), said
 
 
+@pytest.mark.boots("a Python process")
 def test_ones_own_entries_are_enough_to_check_their_order(files: Path) -> None:
     write_ids(files, read_ids(files)[2:5])
 
@@ -151,6 +155,7 @@ def test_a_value_that_was_changed_is_found(
     assert code == 1, said
 
 
+@pytest.mark.boots("a Python process")
 def test_before_the_opening_there_is_nothing_to_check(files: Path) -> None:
     (files / "after.json").write_text((files / "before.json").read_text())
 

@@ -28,6 +28,7 @@ def restored() -> Iterator[str]:
         cursor.execute(f"DROP DATABASE {quoted}")
 
 
+@pytest.mark.boots("another process of the shop")
 @pytest.mark.django_db(transaction=True)
 def test_a_backup_is_restored_as_the_guide_says(restored: str, tmp_path: Path) -> None:
     campaign = CampaignFactory.create(name="Before the backup")

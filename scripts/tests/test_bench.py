@@ -62,6 +62,7 @@ def goal(row: str, figure: str, *measured: Measured) -> dict:
     return next(one for one in found["goals"] if one["figure"] == figure)
 
 
+@pytest.mark.boots("another process of the shop")
 def test_the_shop_takes_the_settings_of_the_benchmark() -> None:
     environment = os.environ | stage.SETTINGS | {"DJANGO_SETTINGS_MODULE": "shop.settings"}
     command = [sys.executable, "-c", "import django; django.setup()"]

@@ -87,6 +87,7 @@ def test_the_loads_of_two_commits_are_measured_and_nothing_is_wrong_with_them(tm
     assert str(tmp_path) not in listed.stdout
 
 
+@pytest.mark.boots("another process of the shop")
 def test_ctrl_c_ends_it_cleanly_and_shows_what_was_measured(tmp_path: Path):
     bench = subprocess.Popen(
         [sys.executable, "-m", "scripts.bench", "--quick", "1"],

@@ -18,6 +18,7 @@ from scripts.stack import own_stack, places, ports
 from scripts.stack.instance import Instance
 from scripts.stack.programs import node_packages
 from scripts.tests import documented, own_client
+from scripts.tests.circles import boots
 from scripts.tests.documented import Shown
 
 START = "make run\n"
@@ -60,6 +61,7 @@ class Stack:
 
 
 @pytest.fixture(scope="module")
+@boots("a whole shop")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     shop = Stack(tmp_path_factory.mktemp("first-hour"))
     shop.start()
@@ -67,6 +69,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     shop.stop()
 
 
+@pytest.mark.boots("another process of the shop")
 def test_the_tutorial_does_what_it_says(stack: Stack) -> None:
     start, *rest = documented.transcript(documented.page("tutorial.md"))
     assert start.lines == START

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from scripts.tests import old_stack, previous_release
+from scripts.tests.circles import boots
 from scripts.tests.old_stack import OldStack
 from scripts.tests.simulator import wait_until
 
@@ -15,6 +16,7 @@ OFFER = {"quantity": 10, "discount": {"type": "amount", "value": 100}}
 
 
 @pytest.fixture(scope="module")
+@boots("the release before")
 def old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OldStack]:
     with old_stack.running(tmp_path_factory.mktemp("previous-release")) as stack:
         yield stack
@@ -60,6 +62,7 @@ def succeed(ran: "subprocess.CompletedProcess[str]") -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
+@pytest.mark.boots("another process of the shop")
 def test_the_old_processes_run_the_code_of_the_commit_that_the_file_names(old: OldStack):
     assert len(previous_release.commit()) == 40
     its_own = f"import shop; assert shop.__file__.startswith({str(old.code)!r})"
@@ -101,6 +104,7 @@ def test_a_new_column_without_a_default_in_the_database_breaks_it_and_one_with_i
         must_work(old)
 
 
+@pytest.mark.boots("another process of the shop")
 def test_a_checkout_without_the_commit_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
     monkeypatch.setenv("CI", "")

@@ -11,6 +11,8 @@ import pytest
 from scripts.stack import instance as instances
 from scripts.stack import places, ports, process_identity
 
+pytestmark = [pytest.mark.boots("another process of the shop")]
+
 
 def refused(home: Path, *words: str, **settings: str) -> str:
     """Run it, and return the only line that it says."""

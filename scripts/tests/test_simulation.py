@@ -10,6 +10,8 @@ import pytest
 from scripts.simulation.__main__ import PLANTED
 from scripts.stack import places
 
+pytestmark = [pytest.mark.boots("another process of the shop")]
+
 DEFECT_SECONDS = 180
 
 

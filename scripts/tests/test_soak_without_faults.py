@@ -15,6 +15,7 @@ CALM = replace(SOAK, name="calm", has_faults=False)
 SECONDS = 15
 
 
+@pytest.mark.boots("another process of the shop")
 def test_every_request_is_answered_and_every_query_of_the_dashboards_has_data(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ):

@@ -68,6 +68,7 @@ def test_a_pipe_that_is_not_read_delays_no_caller_and_what_is_dropped_is_counted
     assert dropped() > 500
 
 
+@pytest.mark.boots("a Python process")
 def test_the_end_of_the_process_waits_a_moment_for_its_lines() -> None:
     program = (
         "import logging, django; django.setup()\n"
@@ -79,6 +80,7 @@ def test_the_end_of_the_process_waits_a_moment_for_its_lines() -> None:
     assert [json.loads(line)["event"] for line in ended.stderr.splitlines()] == ["line 0", "line 1", "line 2"]
 
 
+@pytest.mark.boots("a Python process")
 def test_a_process_whose_lines_are_not_read_ends_all_the_same() -> None:
     program = (
         "import logging, django; django.setup()\n"

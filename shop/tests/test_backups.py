@@ -30,6 +30,7 @@ from pytest_django import DjangoDbBlocker
 
 from scripts.stack import places
 from scripts.stack.mariadb import DATABASE, USER, Server
+from scripts.tests.circles import boots
 from shop import configuration
 from shop.management.commands import migrate
 from shop.operations.backups import binary_logs, dumping, incomplete, programs
@@ -56,6 +57,7 @@ def _unblocked(django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
+@boots("a database server")
 def running_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with own_server.running(tmp_path_factory.mktemp("server")) as one:
         yield one
@@ -314,6 +316,7 @@ def test_mariadbs_programs_back_mysql_up_without_its_binary_log(
         assert (code, programs.NEED_MYSQL in output) == (1, True), output
 
 
+@pytest.mark.boots("a database server")
 @pytest.mark.parametrize(
     ("version", "expected"),
     [
@@ -526,6 +529,7 @@ def test_the_lock_of_a_dump_that_takes_long_is_kept(server: Server, folder: Path
         done(server, "backup", str(folder))
 
 
+@pytest.mark.boots("a database server")
 @pytest.mark.django_db(transaction=True)
 def test_a_server_without_a_binary_log_is_backed_up_without_a_position(
     folder: Path, server: Server, capsys: pytest.CaptureFixture[str]

@@ -67,6 +67,7 @@ def task_names(client: redis_client.Redis) -> set[bytes]:
     return {name for name in (b"shop.sweep", b"orders.sweep") if b'"' + name + b'"' in messages}
 
 
+@pytest.mark.boots("a beat")
 def test_beat_runs_its_tasks_itself_without_a_broker_from_the_start(tmp_path: Path) -> None:
     leave_something_to_sweep()
     with beat(tmp_path, f"redis://{ports.HOST}:{ports.free()}/0") as process:
@@ -89,6 +90,7 @@ def test_beat_runs_its_tasks_itself_only_while_the_broker_is_unavailable(
         assert process.poll() is None
 
 
+@pytest.mark.boots("a beat")
 def test_without_a_broker_a_long_reconciliation_does_not_delay_the_sweep(
     tmp_path: Path,
 ) -> None:
@@ -109,6 +111,7 @@ def test_without_a_broker_a_long_reconciliation_does_not_delay_the_sweep(
                 assert Reconciliation.objects.count() == 1, "one at a time"
 
 
+@pytest.mark.boots("a beat")
 def test_without_a_broker_beat_audits_the_laws_itself(tmp_path: Path) -> None:
     drop = CampaignFactory.create(issued=1)
     with beat(tmp_path, f"redis://{ports.HOST}:{ports.free()}/0", AUDIT_SECONDS="1"):

@@ -131,6 +131,7 @@ def wait_for_renewals(count: int) -> None:
         wait_until(lambda until=until: ProcessLease.objects.get().leased_until > until, seconds=30)
 
 
+@pytest.mark.boots("a beat")
 def test_a_beat_that_is_stopped_gives_its_lease_up(tmp_path: Path) -> None:
     leave_something_to_sweep()
     with beat(tmp_path, f"redis://{ports.HOST}:{ports.free()}/0") as process:

@@ -4,7 +4,11 @@ import json
 import subprocess
 from typing import Any
 
+import pytest
+
 from scripts.stack import places
+
+pytestmark = [pytest.mark.boots("Node.js")]
 
 STORE = places.PROJECT / "shop" / "static" / "backoffice" / "board" / "store.js"
 

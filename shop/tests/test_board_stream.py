@@ -364,6 +364,7 @@ def test_a_reading_rests_until_it_is_below_its_share_of_the_time() -> None:
     assert all(after - before >= 0.4 for before, after in pairwise(began_at))
 
 
+@pytest.mark.boots("a web server")
 def test_a_real_web_process_streams_and_ends_its_streams_when_it_stops(account: User, tmp_path: Path) -> None:
     CampaignFactory.create(name="Spring")
     cookie = {"Cookie": f"sessionid={session_of(account)}"}

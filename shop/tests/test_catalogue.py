@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 
+import pytest
 from prometheus_client import REGISTRY
 
 from scripts import check
@@ -67,6 +68,7 @@ def test_every_metric_of_the_shop_in_the_registry_is_listed() -> None:
     assert families <= {name.removesuffix("_total") for name in catalogue.definitions()}
 
 
+@pytest.mark.boots("a Python process")
 def test_it_is_complete_without_a_driver_for_mysql() -> None:
     """`make check` and the embedded shop run without mysqlclient."""
     program = (

@@ -250,6 +250,7 @@ def test_the_clock_keeps_running_if_the_database_fails_later(
     wait_until(lambda: (clock.measurement_age_seconds() or 9) < 0.2)
 
 
+@pytest.mark.boots("a forked process")
 @pytest.mark.django_db(transaction=True)
 def test_a_forked_process_measures_in_a_thread_of_its_own(unstarted: None) -> None:
     clock.now()
@@ -338,6 +339,7 @@ def run_ahead(*words: str, folder: Path) -> "subprocess.CompletedProcess[str]":
     )
 
 
+@pytest.mark.boots("a Python process")
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("name", ENTRY_POINTS)
 def test_serving_processes_refuse_to_start_on_a_host_15_minutes_ahead(name: str, tmp_path: Path) -> None:
@@ -351,6 +353,7 @@ def test_serving_processes_refuse_to_start_on_a_host_15_minutes_ahead(name: str,
     )
 
 
+@pytest.mark.boots("a Python process")
 @pytest.mark.django_db(transaction=True)
 def test_repair_commands_run_on_such_a_host_and_doctor_reports_it(tmp_path: Path) -> None:
     doctor, audit, migrate = (
@@ -364,6 +367,7 @@ def test_repair_commands_run_on_such_a_host_and_doctor_reports_it(tmp_path: Path
     assert migrate.returncode == 0
 
 
+@pytest.mark.boots("a web server")
 def test_a_web_server_without_a_database_is_not_ready(tmp_path: Path) -> None:
     away = f"mysql://unknown:nothing@{ports.HOST}:{ports.free()}/nowhere"
     with web(tmp_path, DATABASE_URL=away) as address:

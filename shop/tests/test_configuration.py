@@ -78,6 +78,7 @@ def test_a_setting_that_is_refused_is_named_and_shows_no_part_of_its_password() 
     check_each(WITH_PASSWORDS, is_refused)
 
 
+@pytest.mark.boots("a management command")
 @pytest.mark.parametrize(
     ("command", "setting"),
     [
@@ -172,12 +173,14 @@ def test_a_guessable_secret_key_prevents_the_start_except_in_debug(monkeypatch: 
     check_each(WEAK_KEYS.items(), is_weak)
 
 
+@pytest.mark.boots("a Python process")
 def test_a_process_with_the_key_changeme_does_not_start() -> None:
     started = run_process(["-c", "import django; django.setup()"], {"SECRET_KEY": "changeme", "DEBUG": "0"})
     assert started.returncode == 1
     assert "SECRET_KEY is a known default" in started.stderr
 
 
+@pytest.mark.boots("a management command")
 @pytest.mark.parametrize(
     ("command", "name", "value", "says"),
     [
@@ -207,6 +210,7 @@ def test_a_command_with_a_wrong_setting_ends_with_one_line_that_names_it(
     assert ran.stdout == ""
 
 
+@pytest.mark.boots("a Python process")
 def test_settings_that_are_wrong_are_wrong_each_time_that_they_are_read() -> None:
     twice = (
         "from django.conf import settings\n"

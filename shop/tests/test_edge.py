@@ -766,6 +766,7 @@ print(json.dumps(asyncio.run(call_together())), flush=True)
 """
 
 
+@pytest.mark.boots("another process of the shop")
 def test_the_same_calls_work_on_the_embedded_database(tmp_path: Path) -> None:
     address = f"sqlite:///{tmp_path}/firstcome.sqlite3"
     with another_process(SQLITE, DATABASE_URL=address) as process:

@@ -44,6 +44,7 @@ def ended() -> int:
     return process.pid
 
 
+@pytest.mark.boots("a Python process")
 def test_counts_are_added_up_in_one_file_and_gauges_are_removed(folder: Path, ended: int) -> None:
     mine = os.getpid()
     write(folder, f"counter_{mine}.db", {KEY: 100})
@@ -64,6 +65,7 @@ def test_a_process_that_is_known_to_have_ended_is_merged_though_its_id_runs_agai
     assert names(folder) == {"counter_ended.db"}
 
 
+@pytest.mark.boots("a Python process")
 def test_nothing_is_merged_while_a_scrape_reads_and_the_next_call_makes_up_for_it(
     folder: Path, ended: int
 ) -> None:
@@ -76,6 +78,7 @@ def test_nothing_is_merged_while_a_scrape_reads_and_the_next_call_makes_up_for_i
     assert read(folder, "counter_ended.db") == {KEY: 1}
 
 
+@pytest.mark.boots("a Python process")
 @pytest.mark.parametrize("content", [b"", b"\xff" * 4096, b"\x40\x00\x00\x00\x00\x00\x00\x00\x10"])
 def test_a_file_that_cannot_be_read_is_dropped(folder: Path, ended: int, content: bytes) -> None:
     (folder / f"counter_{ended}.db").write_bytes(content)

@@ -356,6 +356,7 @@ def test_a_cursor_of_the_time_that_a_restore_lost_gets_what_comes_after_it() -> 
     assert reading.missing_positions() == 0
 
 
+@pytest.mark.boots("a Python process")
 def test_events_are_sequenced_and_read_on_sqlite(tmp_path: Path) -> None:
     program = "import django\ndjango.setup()\n" + ON_SQLITE
     environment = os.environ | {"DATABASE_URL": f"sqlite:///{tmp_path}/feed.sqlite3"}

@@ -131,6 +131,8 @@ def test_the_lease_is_renewed_while_the_lock_is_held() -> None:
         assert redis_client.client().pttl(NAME) > 0
 
 
+@pytest.mark.boots("another process of the shop")
+@pytest.mark.first_circle
 def test_a_killed_holder_blocks_the_others_until_its_lease_expires() -> None:
     with another_process(HOLD, NAME) as holder:
         assert read_line(holder) == "held"
@@ -141,6 +143,8 @@ def test_a_killed_holder_blocks_the_others_until_its_lease_expires() -> None:
     assert waited < LEASE_SECONDS + fair_lock.POLL_SECONDS + SLACK_SECONDS
 
 
+@pytest.mark.boots("another process of the shop")
+@pytest.mark.first_circle
 def test_a_paused_holder_loses_the_lock_and_releases_nothing_when_it_continues() -> None:
     with another_process(HOLD, NAME) as holder:
         assert read_line(holder) == "held"
@@ -153,6 +157,8 @@ def test_a_paused_holder_loses_the_lock_and_releases_nothing_when_it_continues()
                 pytest.fail("the first one's release freed the second one's lock")
 
 
+@pytest.mark.boots("another process of the shop")
+@pytest.mark.first_circle
 def test_killed_waiters_are_skipped_together_after_their_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

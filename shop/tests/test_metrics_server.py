@@ -91,6 +91,7 @@ def running(folder: Path, *command: str, port: int = 0, **settings: str) -> Iter
         children.stop(child)
 
 
+@pytest.mark.boots("a worker")
 def test_a_worker_exposes_itself_and_no_state_and_again_after_it_was_killed(tmp_path: Path) -> None:
     port = ports.free()
     with running(tmp_path, *WORKER, port=port) as worker:
@@ -108,6 +109,7 @@ def test_a_worker_exposes_itself_and_no_state_and_again_after_it_was_killed(tmp_
             assert another.value("firstcome_processes") == 1
 
 
+@pytest.mark.boots("a Python process")
 def test_access_to_a_port_of_metrics_is_as_to_the_web_server(tmp_path: Path) -> None:
     """`TRUSTED_PROXIES` makes requests from this machine such as come through a proxy."""
     with running(tmp_path, *ISSUER, METRICS_TOKEN=TOKEN, TRUSTED_PROXIES="1") as issuer:
@@ -122,6 +124,7 @@ def test_access_to_a_port_of_metrics_is_as_to_the_web_server(tmp_path: Path) -> 
         assert issuer.get("/admin/", Authorization=f"Bearer {TOKEN}").status == 404
 
 
+@pytest.mark.boots("a Python process")
 @pytest.mark.parametrize("host", ["", "0.0.0.0"])
 def test_other_addresses_reach_the_metrics_only_where_a_setting_says_so(tmp_path: Path, host: str) -> None:
     """127.0.0.2 is an address of this machine too, and not the one that it listens on by itself."""
@@ -135,6 +138,7 @@ def test_other_addresses_reach_the_metrics_only_where_a_setting_says_so(tmp_path
             socket.create_connection(("127.0.0.2", port), timeout=5).close()
 
 
+@pytest.mark.boots("a Python process")
 def test_without_a_token_requests_must_come_from_this_machine_and_name_it(tmp_path: Path) -> None:
     with running(tmp_path, *ISSUER) as issuer:
         assert issuer.get().status == 200
@@ -143,6 +147,7 @@ def test_without_a_token_requests_must_come_from_this_machine_and_name_it(tmp_pa
         wait_until(lambda: (issuer.value("firstcome_issuer_last_pass_seconds") or 60) < 5, seconds=20)
 
 
+@pytest.mark.boots("a Python process")
 def test_slow_clients_of_the_port_take_few_threads_for_a_short_time_and_log_nothing(tmp_path: Path) -> None:
     with running(tmp_path, *ISSUER) as issuer:
         port = urlsplit(issuer.address).port or 0
@@ -169,6 +174,7 @@ def test_slow_clients_of_the_port_take_few_threads_for_a_short_time_and_log_noth
         assert "Exception occurred" not in issuer.log.read_text()
 
 
+@pytest.mark.boots("a Python process")
 def test_a_port_that_is_taken_does_not_stop_the_process(tmp_path: Path) -> None:
     with running(tmp_path, *ISSUER) as first:
         folder = tmp_path / "second"
@@ -203,6 +209,7 @@ def test_web_tells_how_long_a_dead_beat_has_been_silent(own_redis: OwnRedis, tmp
         wait_until(lambda: (silent_seconds() or 0) > 5, seconds=30)
 
 
+@pytest.mark.boots("a web server")
 def test_two_web_processes_are_summed_and_a_dead_one_leaves_its_counts(tmp_path: Path) -> None:
     (tmp_path / "metrics").mkdir()
     settings = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "metrics")}
@@ -229,6 +236,7 @@ def test_two_web_processes_are_summed_and_a_dead_one_leaves_its_counts(tmp_path:
         assert sum_of(exposed(), "firstcome_http_refusals_total") == 20
 
 
+@pytest.mark.boots("a web server")
 def test_metrics_are_read_by_address_with_the_token_alone(tmp_path: Path) -> None:
     """Prometheus calls containers by addresses that are in no setting."""
     with serving(tmp_path, workers=1, METRICS_TOKEN=TOKEN) as web:
@@ -249,6 +257,7 @@ def worker_of(supervisor: "subprocess.Popen[bytes]") -> int:
     return int(found[0])
 
 
+@pytest.mark.boots("a web server")
 def test_metrics_are_answered_while_all_threads_are_busy(tmp_path: Path) -> None:
     with serving(tmp_path, workers=1, WEB_THREADS="2") as web, another_connection() as other:
         ask(other, "LOCK TABLES inventory_product WRITE")

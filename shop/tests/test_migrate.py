@@ -13,6 +13,7 @@ import MySQLdb
 import pytest
 from MySQLdb.connections import Connection
 
+from scripts.tests.circles import boots
 from shop import configuration
 from shop.management.commands.migrate import LOCK_WAIT_SECONDS, lock_name
 
@@ -64,6 +65,7 @@ def database() -> Iterator[Connection]:
 
 
 @pytest.fixture(scope="module")
+@boots("a management command")
 def _migrated_database() -> Iterator[None]:
     """A database with the migrations of `BEFORE`."""
     with connected("") as server:
@@ -190,6 +192,7 @@ def shape(database: Connection) -> dict[str, set[Any]]:
     }
 
 
+@pytest.mark.boots("a management command")
 def test_a_migration_behind_an_open_reader_gives_up_and_the_shop_sells_meanwhile(migrated: Connection):
     with reading_the_journal():
         migrating = started("manage.py", *APPLY, "--attempts", "2")
@@ -247,6 +250,7 @@ def test_a_second_migration_waits_for_the_first_and_a_check_does_not(migrated: C
     assert ask(migrated, f"SELECT IS_FREE_LOCK('{lock_name(DATABASE)}')") == [(1,)]
 
 
+@pytest.mark.boots("a management command")
 def test_the_lock_of_a_migration_ends_with_its_connection(database: Connection):
     with connected(DATABASE) as other:
         assert ask(other, f"SELECT GET_LOCK('{lock_name(DATABASE)}', 0)") == [(1,)]
@@ -274,6 +278,7 @@ def test_a_statement_may_take_longer_than_the_read_timeout_of_requests(migrated:
     assert ended(migrating)[0] == 0
 
 
+@pytest.mark.boots("a Python process")
 def test_every_migration_can_be_applied_again_after_a_lost_reply(database: Connection):
     code, output = ended(started("-c", TWICE))
     assert code == 0, output
@@ -285,6 +290,7 @@ def test_every_migration_can_be_applied_again_after_a_lost_reply(database: Conne
     assert repeated == shape(database)
 
 
+@pytest.mark.boots("a management command")
 def test_an_interrupted_migration_applies_only_what_is_missing(database: Connection):
     manage("migrate", "shop", "0006")
     ask(database, "CREATE INDEX shop_journalline_of_actor ON shop_journalline (actor_id, id)")
@@ -293,6 +299,7 @@ def test_an_interrupted_migration_applies_only_what_is_missing(database: Connect
     assert {"shop_journalline_of_actor", "shop_journalline_of_what", "shop_journalline_by_instant"} <= indexes
 
 
+@pytest.mark.boots("a management command")
 def test_a_table_of_another_program_is_not_mistaken_for_the_shops(database: Connection):
     ask(database, "CREATE TABLE shop_journalline (id INT PRIMARY KEY)")
     code, output = ended(started("manage.py", "migrate", "--no-input"))

@@ -230,6 +230,8 @@ def test_many_relays_at_once_without_redis_deliver_each_order_in_sequence(
     assert {id: heard_of(own_data_platform, id) for id in orders} == orders
 
 
+@pytest.mark.boots("another process of the shop")
+@pytest.mark.first_circle
 def test_events_of_a_relay_that_died_before_recording_are_sent_again_and_dropped(
     own_data_platform: Simulator, settings: LazySettings
 ) -> None:
@@ -287,6 +289,8 @@ def test_a_poison_event_dies_alone(own_data_platform: Simulator, caplog: pytest.
     assert outbox.deliver_due() == 0
 
 
+@pytest.mark.boots("another process of the shop")
+@pytest.mark.first_circle
 @pytest.mark.usefixtures("impatient")
 def test_a_dead_event_blocks_its_order_until_it_is_replayed(
     own_data_platform: Simulator, settings: LazySettings, tmp_path: Path
@@ -463,6 +467,8 @@ def test_the_relay_leaves_an_event_to_its_sender_until_it_is_due(own_data_platfo
     assert len(updates) == 2, "the rows are not claimed first"
 
 
+@pytest.mark.boots("a simulator")
+@pytest.mark.first_circle
 def test_a_platform_that_fails_half_the_time_receives_everything_in_order(
     settings: LazySettings, tmp_path: Path
 ) -> None:

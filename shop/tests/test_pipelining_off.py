@@ -66,6 +66,7 @@ def sent() -> dict[str, int]:
         return dict(ask(other, "SELECT name, position FROM tally_entry WHERE name <> %s", tally.TAKEN))
 
 
+@pytest.mark.boots("another process of the shop")
 @pytest.mark.parametrize(
     ("value", "engine", "asks_for_several"),
     [("0", "shop.db.mysql.base", False), ("1", "shop.db.mysql.pipelined.base", True)],
@@ -95,6 +96,7 @@ def test_a_packet_of_several_statements_is_refused_by_the_server(plain: Database
         ask(plain, "DO 0; DO 0")
 
 
+@pytest.mark.boots("pytest")
 @pytest.mark.django_db(transaction=True)
 def test_the_races_hold_with_each_statement_by_itself() -> None:
     """In another process, on a database of its own; this one has a backend already."""

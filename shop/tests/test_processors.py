@@ -5,6 +5,10 @@ import os
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = [pytest.mark.boots("a Python process")]
+
 PROGRAM = """
 import json, os, sys
 from shop.server import processors

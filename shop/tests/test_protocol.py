@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import orjson
 import pytest
 
+from scripts.tests.circles import boots
 from shop.server import connections, protocol
 from shop.server.connections import Connections
 from shop.tests.live import web
@@ -25,6 +26,7 @@ GET = b"GET /x HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
+@boots("a web server")
 def small_web(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with web(tmp_path_factory.mktemp("small"), workers=1, application=SMALL) as address:
         yield address
@@ -87,6 +89,7 @@ def exchange(address: str, *parts: bytes) -> tuple[int, bytes]:
         return answer.status, answer.body
 
 
+@pytest.mark.boots("a web server")
 def test_bodies_come_whole_with_a_length_or_in_chunks(small_web: str) -> None:
     head = b"POST /echo HTTP/1.1\r\nHost: a\r\n"
     assert exchange(small_web, head + b"Content-Length: 5\r\n\r\nhello") == (200, b"hello")
@@ -420,6 +423,7 @@ def own_address() -> str | None:
         return str(probe.getsockname()[0])
 
 
+@pytest.mark.boots("a web server")
 def test_too_many_connections_from_one_address_are_answered_503_and_closed(tmp_path: Path) -> None:
     own = own_address()
     if own is None:

@@ -140,6 +140,8 @@ def test_calls_in_progress_count_towards_the_limit() -> None:
         assert refusal.value.retry_after == 1
 
 
+@pytest.mark.boots("another process of the shop")
+@pytest.mark.first_circle
 def test_a_process_learns_of_other_processes_calls_with_its_own_next_call() -> None:
     with another_process(COUNTING, RATE_ORDERS="10/m") as other:
         assert passed_elsewhere(other, 6) == 6
@@ -267,6 +269,8 @@ def test_memory_is_bounded_and_redis_remembers_what_was_forgotten(monkeypatch: p
     assert count(5, account_id=1) == 0
 
 
+@pytest.mark.boots("a Python process")
+@pytest.mark.first_circle
 def test_too_many_declines_are_known_to_every_process_before_the_next_payment() -> None:
     card_limits.require_below_limit(7)
     with another_process(

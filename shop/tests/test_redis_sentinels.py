@@ -19,6 +19,8 @@ from shop import configuration
 from shop.redis import redis_client
 from shop.tests.racing import wait_until
 
+pytestmark = [pytest.mark.boots("a Redis server")]
+
 PASSWORD = "of-the-servers"
 SENTINEL_PASSWORD = "of-the-sentinels"
 

@@ -97,6 +97,7 @@ def upload(address: str, body: bytes, *, cookies: str) -> urllib3.BaseHTTPRespon
     return urllib3.request("POST", address + IMPORT, body=body, headers=headers, retries=False)
 
 
+@pytest.mark.boots("a web server")
 def test_only_staff_may_upload_more_and_other_uploads_are_not_written_to_disk(
     own_folder: Path, tmp_path: Path
 ) -> None:
@@ -116,6 +117,7 @@ def test_only_staff_may_upload_more_and_other_uploads_are_not_written_to_disk(
         assert (too_large.status, too_large.json()["detail"]) == (413, "The upload is larger than 8 MiB.")
 
 
+@pytest.mark.boots("a web server")
 def test_a_process_holds_two_uploads_at_once_and_refuses_the_next_before_it_is_read(tmp_path: Path) -> None:
     cookies, body = session_of(SuperuserFactory.create()), multipart(2**20)
     head = head_of("POST", IMPORT, f"Content-Length: {len(body)}", cookies=cookies)
@@ -146,6 +148,7 @@ def slow_call(address: str, *lines: str) -> socket.socket:
     return connection
 
 
+@pytest.mark.boots("a web server")
 def test_140_slow_senders_hold_no_thread_and_are_ended_after_10_seconds(tmp_path: Path) -> None:
     with web(tmp_path, workers=1, WEB_THREADS="4") as address, ExitStack() as closing:
         began_at = time.monotonic()
@@ -201,6 +204,7 @@ def test_the_total_size_of_unfinished_bodies_is_bounded(monkeypatch: pytest.Monk
 READ = b"GET /api/v1/products HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
 
+@pytest.mark.boots("a web server")
 def test_a_slow_body_behind_an_answered_request_is_ended_too(tmp_path: Path) -> None:
     """Its head arrived before the response was sent, so the connection looks answered."""
     with web(tmp_path, workers=1, WEB_THREADS="4") as address, connect(address) as connection:
@@ -209,6 +213,7 @@ def test_a_slow_body_behind_an_answered_request_is_ended_too(tmp_path: Path) -> 
         assert answer_on(connection) == (408, "request_timeout")
 
 
+@pytest.mark.boots("a web server")
 def test_connections_in_use_outlast_the_end_of_a_slow_body(tmp_path: Path) -> None:
     """Also those to the database and to Redis, or calls would fail."""
     with web(tmp_path, WEB_THREADS="4") as address, connect(address) as used, connect(address) as slow:

@@ -20,6 +20,7 @@ from coupons.tests.factories import CampaignFactory
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from orders.tests import archived, buying
+from scripts.tests.circles import boots
 from shop.backoffice import windows
 from shop.db import open_transaction, pacing, secondary, transactions
 from shop.errors import Unavailable
@@ -34,6 +35,7 @@ PRIMARY, REPLICA = 1, 2
 
 
 @pytest.fixture(scope="module")
+@boots("two database servers")
 def servers(tmp_path_factory: pytest.TempPathFactory, django_db_setup: None) -> Iterator[Replicated]:
     pair = Replicated(tmp_path_factory.mktemp("replicated"))
     try:
@@ -86,6 +88,7 @@ def test_without_a_secondary_its_rules_hold_all_the_same() -> None:
         secondary.read(lambda alias: alias)
 
 
+@pytest.mark.boots("a database server")
 @pytest.mark.usefixtures("pair")
 def test_it_reads_from_the_secondary_what_was_committed_just_before() -> None:
     for number in range(100):

@@ -29,6 +29,7 @@ sys.stdin.readline()
 """
 
 
+@pytest.mark.boots("another process of the shop")
 def test_what_two_processes_count_in_a_second_is_added_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared_counts, "READ_SECONDS", 60)  # the other process takes some to start
     shared_counts.read([100])

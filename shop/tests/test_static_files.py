@@ -62,6 +62,7 @@ def test_a_large_file_is_sent_from_disk_and_a_small_one_from_memory(tmp_path: Pa
         assert (pages._body_size(streamed), streamed.read()) == (2, b"xy")
 
 
+@pytest.mark.boots("a web server")
 @pytest.mark.django_db(transaction=True)
 def test_large_files_their_parts_and_empty_responses_have_a_length(collected: Path, tmp_path: Path) -> None:
     content = bytes(range(256)) * 8_000

@@ -8,6 +8,8 @@ import pytest
 
 from scripts.stack.places import PROJECT
 
+pytestmark = [pytest.mark.boots("a Python process")]
+
 GOOD = {"PAYMENT_GATEWAY": "stripe", "STRIPE_API_KEY": "sk_test_1", "CURRENCY": "KRW"}
 
 

@@ -61,6 +61,7 @@ def issue(address: str, campaign: Campaign, user_id: int, **headers: str) -> Any
     )
 
 
+@pytest.mark.boots("a web server")
 def test_without_an_endpoint_opentelemetry_is_not_imported(tmp_path: Path) -> None:
     application = "shop.tests.modules_application:application"
     campaign, [user_id] = CampaignFactory.create(), accounts(1)
@@ -71,6 +72,7 @@ def test_without_an_endpoint_opentelemetry_is_not_imported(tmp_path: Path) -> No
     assert [name for name in modules if name.split(".")[0] == "opentelemetry"] == []
 
 
+@pytest.mark.boots("a web server")
 def test_a_batch_is_linked_to_the_traces_of_all_its_requests(tmp_path: Path, collector: Collector) -> None:
     campaign = CampaignFactory.create()
     traces = {user_id: f"{number:032x}" for number, user_id in enumerate(accounts(16), start=1)}
@@ -96,6 +98,7 @@ def test_a_batch_is_linked_to_the_traces_of_all_its_requests(tmp_path: Path, col
     assert any(batch.id in with_commit for batch in shared)
 
 
+@pytest.mark.boots("a web server")
 @pytest.mark.parametrize("collector_at", [hanging, away])
 def test_a_collector_that_fails_delays_no_request_and_no_stop(tmp_path: Path, collector_at: Any) -> None:
     campaign = CampaignFactory.create()
@@ -116,6 +119,7 @@ def test_a_collector_that_fails_delays_no_request_and_no_stop(tmp_path: Path, co
     assert 1 <= len(complaints) <= 4
 
 
+@pytest.mark.boots("a web server")
 def test_an_issuer_records_the_tickets_that_it_settles(tmp_path: Path, collector: Collector) -> None:
     campaign, [user_id] = CampaignFactory.create(strategy="queue"), accounts(1)
     settings = {ENDPOINT: collector.address, "OTEL_BSP_SCHEDULE_DELAY": "100"}

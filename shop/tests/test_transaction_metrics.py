@@ -49,6 +49,7 @@ def test_a_retry_is_counted_by_its_reason(counting: None, number: int, reason: s
     assert retried() == before | {reason: before[reason] + 1}
 
 
+@pytest.mark.boots("a Python process")
 def test_every_reason_is_exposed_before_its_first_retry() -> None:
     """The event that begins a series is no increase of it, so that a rate would miss it."""
     code = (

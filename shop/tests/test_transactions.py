@@ -571,6 +571,8 @@ transactions.run(work, transactions.REPEATABLE)
 """
 
 
+@pytest.mark.boots("a Python process")
+@pytest.mark.first_circle
 def test_a_locked_sqlite_database_is_retried(tmp_path: Path) -> None:
     """In another process, because the database here is MariaDB; this process holds SQLite's write lock."""
     path = tmp_path / "tally.sqlite3"

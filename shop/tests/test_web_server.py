@@ -26,7 +26,7 @@ from shop.tests.test_protocol import GET, SMALL, answer_on, connect, exchange
 # The start of an HTTP/2 connection by prior knowledge: the preface, and an empty SETTINGS frame.
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.boots("a web server")]
 
 
 def workers_of(pid: int) -> set[int]:

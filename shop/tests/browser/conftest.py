@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from payments.tests.own_gateway import gateway_process, own_gateway
+from scripts.tests.circles import boots
 from scripts.tests.simulator import Simulator
 from shop.tests.browser import stack as stacks
 from shop.tests.browser import storefront
@@ -22,6 +23,7 @@ __all__ = ["data_platform_process", "gateway_process", "own_data_platform", "own
 
 
 @pytest.fixture(scope="session")
+@boots("a browser")
 def browser_thread() -> Iterator[BrowserThread]:
     thread = BrowserThread()
     yield thread
@@ -30,6 +32,7 @@ def browser_thread() -> Iterator[BrowserThread]:
 
 # Not for the session: its worker would take the tasks of other packages' tests.
 @pytest.fixture(scope="package")
+@boots("a shop and a browser")
 def _processes(
     django_db_setup: None,
     gateway_process: Any,

@@ -53,6 +53,7 @@ def issued() -> int:
     return Coupon.objects.count()
 
 
+@pytest.mark.boots("another process of the shop")
 def test_what_is_left_and_the_rate_move_by_themselves_while_buyers_buy(
     open_page: Callable[..., Any], stack: Stack, campaign: Campaign, product: Product
 ) -> None:

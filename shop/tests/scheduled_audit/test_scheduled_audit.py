@@ -125,6 +125,7 @@ def test_one_of_many_auditors_at_once_audits(audited: None) -> None:
     assert race([scheduled_audit.run_due] * 4).count(True) == 1
 
 
+@pytest.mark.boots("a Python process")
 def test_a_killed_auditor_blocks_the_next_until_its_lease_lapses(
     audited: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
