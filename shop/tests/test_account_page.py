@@ -4,7 +4,6 @@ from functools import partial
 from typing import Any
 
 import pytest
-from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
@@ -13,7 +12,7 @@ from django.urls import reverse
 from django.utils.html import strip_tags
 
 from coupons.issuing import issuing
-from coupons.models import Campaign, Coupon, QueueTicket
+from coupons.models import Coupon, QueueTicket
 from coupons.tests.factories import CampaignFactory, coupon_of
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
@@ -22,14 +21,11 @@ from payments.models import Entry
 from payments.tests.factories import wallet
 from shop.accounts import tokens
 from shop.accounts.authentication import TokenInvalid
-from shop.backoffice.accounts import actions
-from shop.configuration import Rate
 from shop.models import JournalLine, SignOut
 from shop.rates import rate_limits
 from shop.tests.clients import client_of
 from shop.tests.confirming import confirmed, message_of, shown, to_confirm
 from shop.tests.factories import AccountFactory, SuperuserFactory
-from shop.tests.outages import OwnRedis
 from shop.tests.racing import race
 from shop.tests.test_admin import signed_in
 
@@ -114,13 +110,6 @@ def test_the_page_of_an_account_without_anything_opens_and_an_unknown_one_is_404
     assert operator.post(page_of(AccountFactory())).status_code == 405
 
 
-def test_the_list_and_the_account_s_own_page_link_to_it(operator: Client, ada: User) -> None:
-    assert page_of(ada) in operator.get("/admin/auth/user/").content.decode()
-    button = reverse("admin:auth_user_open_page", args=[ada.pk])
-    assert button in operator.get(reverse("admin:auth_user_change", args=[ada.pk])).content.decode()
-    assert operator.get(button)["Location"] == page_of(ada)
-
-
 def test_limits_show_purchase_limits_rates_and_declines(operator: Client, ada: User) -> None:
     product = ProductFactory.create(sku="TEA", on_hand=9, limit_per_account=3)
     buy(ada, items=[{"product": product.pk, "quantity": 3}])
@@ -137,17 +126,6 @@ def test_limits_show_purchase_limits_rates_and_declines(operator: Client, ada: U
     assert used["orders placed", "in the last 1 min"] == (1, 60)
     # One bar is full, and drawn so.
     assert page.content.decode().count("fc-threshold") == 1
-
-
-def test_rates_without_redis_are_those_of_this_process_and_the_page_says_so(
-    operator: Client, ada: User, settings: LazySettings, own_redis: OwnRedis
-) -> None:
-    settings.RATE_ORDERS = Rate(3, 60)
-    rate_limits.ORDERS.add(ada.pk)
-    own_redis.kill()
-    page = operator.get(page_of(ada))
-    assert "Redis can&#x27;t be read" in page.content.decode()
-    assert limits(page)["orders placed", "in the last 1 min"] == (1, 3)
 
 
 def test_refunded_units_and_products_without_a_limit_count_no_more(operator: Client, ada: User) -> None:
@@ -267,12 +245,6 @@ def test_an_account_that_has_its_coupon_gets_no_second_one(operator: Client, ada
     assert Coupon.objects.count() == 1
 
 
-def test_a_ticket_of_a_campaign_with_a_queue_is_shown(operator: Client, ada: User) -> None:
-    campaign = CampaignFactory.create(strategy="queue")
-    confirmed(operator, address_of("issue-coupon", ada), campaign=campaign.pk, reason="ticket 12")
-    assert "is in the queue, with 0 ahead: ticket" in message_of(operator, page_of(ada))
-
-
 def test_the_choices_are_the_running_campaigns_and_a_refusal_is_shown(operator: Client, ada: User) -> None:
     running = CampaignFactory.create(name="Running")
     closed = CampaignFactory.create(name="Closed", closed=True)
@@ -344,15 +316,6 @@ def test_points_are_granted_once_by_the_confirmation_with_amount_and_reason(
     entry = Entry.objects.filter(account_id=ada.pk).latest("id")
     assert (entry.transfer.kind, entry.transfer.reason) == ("grant", "late delivery")
     assert lines("points.grant")[-1] == (f"wallet {ada.pk}", "olga", "late delivery")
-
-
-def test_the_confirmation_leads_back_to_the_form_with_its_values(operator: Client, ada: User) -> None:
-    address = address_of("grant-points", ada)
-    sent = to_confirm(operator, address, amount=1_200, reason="late delivery")
-    form = operator.post(address, sent | {"edit": "yes"}).context["form"]
-    assert (form["amount"].value(), form["reason"].value()) == ("1200", "late delivery")
-    assert form["form_id"].value() == str(sent["form_id"])
-    assert ledger.balance_amount(ada.pk) == 500
 
 
 @pytest.mark.parametrize(
@@ -430,33 +393,3 @@ def test_an_account_is_disabled_and_enabled_with_a_reason(operator: Client, ada:
         (f"account {ada.pk}", "olga", "fraud"),
         (f"account {ada.pk}", "olga", "a mistake"),
     ]
-
-
-def test_accounts_are_found_by_the_beginning_of_name_or_address_or_by_number(operator: Client) -> None:
-    ada = AccountFactory(username="Ada.L", email="lovelace@example.com")
-    AccountFactory(username="bob", email="bob@example.com")
-
-    def found(term: str) -> list[str]:
-        page = operator.get("/admin/auth/user/", {"q": term})
-        return [account.username for account in page.context["cl"].result_list]
-
-    assert found("ada") == found("LOVE") == found(str(ada.pk)) == ["Ada.L"]
-    assert found("9" * 40) == found("no such account") == []
-    assert "bob" in found("")
-
-
-def test_the_list_of_accounts_counts_nothing(operator: Client) -> None:
-    for query in ("", "?is_staff__exact=1", "?q=ada"):
-        with CaptureQueriesContext(connection) as queries:
-            assert operator.get(f"/admin/auth/user/{query}").status_code == 200
-        assert not [query for query in queries.captured_queries if "COUNT(" in query["sql"]]
-
-
-def test_more_campaigns_than_fit_are_cut(
-    operator: Client, ada: User, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(actions, "MOST_CAMPAIGNS", 2)
-    newest = [campaign.pk for campaign in CampaignFactory.create_batch(3)][:0:-1]
-    choices = operator.get(address_of("issue-coupon", ada)).context["form"].fields["campaign"].widget.choices
-    assert [choice for choice, _ in choices] == ["", *newest]
-    assert Campaign.objects.count() == 3

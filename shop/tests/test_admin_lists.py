@@ -4,13 +4,13 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import pytest
 from django.contrib import admin
 from django.contrib.admin import ModelAdmin
 from django.contrib.admin.options import IncorrectLookupParameters
-from django.contrib.messages.storage.base import BaseStorage
+from django.contrib.messages.storage.cookie import CookieStorage
 from django.core.exceptions import SuspiciousOperation
 from django.db import OperationalError, connection
 from django.db.models import Model, QuerySet
@@ -47,20 +47,10 @@ def operator() -> Client:
     return client
 
 
-class _Messages(BaseStorage):
-    """Messages of a request that no middleware has seen."""
-
-    def _get(self, *args: Any, **kwargs: Any) -> Any:
-        return [], True
-
-    def _store(self, messages: Any, *args: Any, **kwargs: Any) -> Any:
-        return []
-
-
 def request_of(account: Any, **query: str) -> HttpRequest:
     request = RequestFactory().get("/?" + urlencode(query, errors="surrogatepass"))
     request.user = account
-    request._messages = _Messages(request)  # type: ignore[attr-defined]
+    request._messages = CookieStorage(request)  # type: ignore[attr-defined]
     return request
 
 
@@ -147,18 +137,10 @@ def read_rows(model_admin: "ModelAdmin[Any]", request: HttpRequest) -> None:
 
 
 @pytest.mark.django_db
-def test_no_page_of_a_list_and_of_a_row_is_a_server_error_for_odd_addresses(operator: Client) -> None:
+def test_no_page_of_a_row_is_a_server_error_for_odd_addresses(operator: Client) -> None:
     statuses = {}
-    for model, model_admin in LISTS:
+    for model, _ in LISTS:
         address = address_of(model)
-        terms = ODD_TERMS[:1] + ODD_TERMS[-2:] if model_admin.search_fields else []
-        queries = [
-            *(f"q={quote(term, errors='surrogatepass')}" for term in terms),
-            f"p={'9' * 5_000}",
-            "o=-x",
-        ]
-        for query in queries:
-            statuses[model, query] = operator.get(f"{address}?{query}").status_code
         for id in (str(2**63), "9" * 30, "9" * 5_000, "x", "-99", "%27", "%00"):
             status = operator.get(f"{address}{id}/change/").status_code
             statuses[model, id] = 500 if status == 200 else status

@@ -17,7 +17,7 @@ from shop.models import JournalLine
 from shop.operators.selected_rows import MOST_AT_ONCE
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory
-from shop.tests.statements import captured_statements
+from shop.tests.test_admin import signed_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 KINDS: dict[str, tuple[Callable[[int], list[Any]], str, str]] = {
@@ -29,8 +29,6 @@ KINDS: dict[str, tuple[Callable[[int], list[Any]], str, str]] = {
         "sales",
     ),
 }
-MOST_STATEMENTS = {"campaign": 8, "product": 8, "sale": 10}
-"""A sale's page has its products, as values and as choices, and its entries by status."""
 WHY = "The price is wrong."
 
 
@@ -46,12 +44,6 @@ def rows_of(kind: str, count: int) -> list[Any]:
 def operator(kind: str, *rights: str) -> User:
     names = [f"{KINDS[kind][2]}.{right}_{kind}" for right in rights]
     return AccountFactory.create(is_staff=True, permissions=names)
-
-
-def signed_in(account: User) -> Client:
-    client = Client()
-    client.force_login(account)
-    return client
 
 
 def page(kind: str, name: str, *arguments: object) -> str:
@@ -178,24 +170,6 @@ def test_without_the_change_permission_there_is_neither_button_nor_action(kind: 
     assert are_paused([row]) == [False]
     assert press(Client(), kind, row, "pause", reason=WHY).status_code == 302
     assert are_paused([row]) == [False]
-
-
-def test_the_list_and_the_page_show_that_it_is_paused(kind: str) -> None:
-    [row], client = rows_of(kind, 1), signed_in(operator(kind, "view", "change"))
-    press(client, kind, row, "pause", reason=WHY)
-
-    assert "paused" in shown(client, page(kind, "changelist"))
-    assert "Paused at" in shown(client, page(kind, "change", row.pk))
-
-
-def test_the_page_with_the_buttons_costs_few_statements(kind: str) -> None:
-    [row], client = rows_of(kind, 1), signed_in(operator(kind, "view", "change"))
-    shown(client, page(kind, "change", row.pk))
-
-    with captured_statements() as captured:
-        shown(client, page(kind, "change", row.pk))
-
-    assert len(captured) <= MOST_STATEMENTS[kind], captured
 
 
 def test_what_the_button_does_is_what_the_api_answers() -> None:

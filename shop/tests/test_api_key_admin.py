@@ -3,17 +3,15 @@
 import re
 
 import pytest
-from django.contrib.auth.models import User
-from django.test import Client
 from django.urls import reverse
 
-from coupons.tests.factories import CampaignFactory
 from shop.api_keys import keys
 from shop.models import ApiKey, IdempotencyKey, JournalLine
 from shop.tests import api_keys
 from shop.tests.api_keys import KeyApi
 from shop.tests.confirming import confirmed
 from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.test_admin import signed_in
 
 pytestmark = pytest.mark.django_db
 MAKE = "admin:shop_apikey_make"
@@ -24,12 +22,6 @@ FILLED = {
     "days": "30",
     "reason": "A new till.",
 }
-
-
-def signed_in(account: User) -> Client:
-    client = Client()
-    client.force_login(account)
-    return client
 
 
 def test_a_key_is_made_and_its_secret_is_shown_once() -> None:
@@ -104,24 +96,3 @@ def test_each_page_needs_its_permission() -> None:
     for permission, page in pages.items():
         account = AccountFactory.create(is_staff=True, permissions=["shop.view_apikey", permission])
         assert signed_in(account).get(page).status_code == 200
-
-
-def test_a_key_is_found_by_its_beginning_or_by_a_pasted_secret() -> None:
-    new, other = api_keys.make("products:read"), api_keys.make("products:read")
-    client = signed_in(SuperuserFactory.create())
-
-    for term in (new.key.prefix, new.secret):
-        found = client.get(reverse("admin:shop_apikey_changelist"), {"q": term}).content.decode()
-        assert new.key.prefix in found and other.key.prefix not in found
-
-
-def test_the_journal_shows_the_account_and_the_key_that_acted() -> None:
-    new, ada = api_keys.make("coupons:write", "act"), AccountFactory.create()
-    JournalLine.objects.all().delete()
-
-    KeyApi(new.secret, account=ada).post("/coupons", {"campaign": CampaignFactory.create().pk})
-    client = signed_in(SuperuserFactory.create())
-
-    shown = client.get(reverse("admin:shop_journalline_changelist")).content.decode()
-
-    assert f"Account {ada.pk} (API key {new.key.pk})" in shown

@@ -8,7 +8,7 @@ from django.db import IntegrityError, transaction
 from shop import clock
 from shop.accounts.authentication import TokenInvalid
 from shop.api_keys import key_memory, keys, scopes
-from shop.errors import Invalid, NotAllowed, NotFound, Rejected
+from shop.errors import NotAllowed, Rejected
 from shop.models import ApiKey, ApiKeySecret, JournalLine
 from shop.tests import api_keys
 from shop.tests.clients import client_of
@@ -204,12 +204,6 @@ class TestKeys:
             "scopes": ["orders:read"],
             "expires_at": None,
         }
-
-    def test_what_is_wrong_is_refused_before_the_database(self) -> None:
-        with pytest.raises(Invalid):
-            api_keys.make("orders:read", expires_at=clock.now())
-        with pytest.raises(NotFound):
-            keys.revoke(key_id=77)
 
 
 @pytest.mark.django_db

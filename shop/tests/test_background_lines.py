@@ -38,15 +38,6 @@ def logger() -> Iterator[logging.Logger]:
     own.handlers = []
 
 
-def test_lines_are_written_in_their_order(pipe: tuple[IO[str], IO[str]], logger: logging.Logger) -> None:
-    lines, stream = pipe
-    handler = BackgroundHandler(stream)
-    logger.addHandler(handler)
-    for number in range(50):
-        logger.warning("line %s", number)
-    assert [lines.readline() for _ in range(50)] == [f"line {number}\n" for number in range(50)]
-
-
 def test_a_pipe_that_is_not_read_delays_no_caller_and_what_is_dropped_is_counted(
     pipe: tuple[IO[str], IO[str]], logger: logging.Logger
 ) -> None:

@@ -55,35 +55,19 @@ def is_swept() -> bool:
     return not IdempotencyKey.objects.exists()
 
 
-def test_beat_sends_its_tasks_to_the_broker(own_redis: OwnRedis, tmp_path: Path) -> None:
-    leave_something_to_sweep()
-    with beat(tmp_path, own_redis.url), redis_client.Redis.from_url(own_redis.url) as client:
-        wait_until(lambda: {b"shop.sweep", b"orders.sweep"} <= task_names(client), seconds=30)
-    assert not is_swept()
-
-
 def task_names(client: redis_client.Redis) -> set[bytes]:
     messages = b"".join(client.lrange("celery", 0, -1))
     return {name for name in (b"shop.sweep", b"orders.sweep") if b'"' + name + b'"' in messages}
 
 
-@pytest.mark.boots("a beat")
-def test_beat_runs_its_tasks_itself_without_a_broker_from_the_start(tmp_path: Path) -> None:
-    leave_something_to_sweep()
-    with beat(tmp_path, f"redis://{ports.HOST}:{ports.free()}/0") as process:
-        wait_until(is_swept, seconds=30)
-        leave_something_to_sweep()
-        wait_until(is_swept, seconds=10)
-        assert process.poll() is None
-
-
 def test_beat_runs_its_tasks_itself_only_while_the_broker_is_unavailable(
     own_redis: OwnRedis, tmp_path: Path
 ) -> None:
+    leave_something_to_sweep()
     with beat(tmp_path, own_redis.url) as process, redis_client.Redis.from_url(own_redis.url) as client:
-        wait_until(lambda: bool(task_names(client)), seconds=30)
+        wait_until(lambda: {b"shop.sweep", b"orders.sweep"} <= task_names(client), seconds=30)
+        assert not is_swept()
         own_redis.stop()
-        leave_something_to_sweep()
         wait_until(is_swept)
         own_redis.start()
         wait_until(lambda: bool(task_names(client)))

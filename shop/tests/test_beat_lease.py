@@ -30,12 +30,6 @@ def kept(schedule: str) -> Iterator[BeatLease]:
         lease.stop()
 
 
-def test_the_first_beat_gets_the_lease_and_the_second_does_not() -> None:
-    assert beat_lease.take("one")
-    assert not beat_lease.take("two")
-    assert beat_lease.take("one"), "it renews its own"
-
-
 def test_beats_that_start_at_once_have_one_winner() -> None:
     taken = race([lambda name=f"beat {number}": beat_lease.take(name) for number in range(8)])
     assert sorted(taken) == [False] * 7 + [True]

@@ -22,7 +22,6 @@ from sales.waiting_room import admission
 from shop import clock
 from shop.backoffice.board import history, readings
 from shop.backoffice.board.history import History, Point
-from shop.backoffice.board.percentiles import percentile
 from shop.backoffice.board.readings import GoodsState, ShopState
 from shop.backoffice.board.snapshots import SnapshotComposer
 from shop.management.laws import LAWS
@@ -116,19 +115,6 @@ def test_campaigns_that_run_are_shown_first_those_that_open_soon() -> None:
         ("Paused", "paused", 100),
         ("Sold out", "sold_out", 0),
     ]
-
-
-@pytest.mark.django_db(transaction=True)
-def test_twelve_campaigns_are_shown_at_most_and_four_of_them_sold_out() -> None:
-    for _ in range(6):
-        coupon_of(CampaignFactory.create(quantity=1))
-    for number in (1, 14):
-        for _ in range(number):
-            CampaignFactory.create(opens_at=clock.now() - timedelta(days=2))
-        statuses = [one.status for one in readings.read_goods([]).campaigns]
-        if number == 1:
-            assert statuses == ["open"] + ["sold_out"] * 4
-    assert statuses == ["open"] * readings.CAMPAIGNS_SHOWN == ["open"] * 12
 
 
 @pytest.mark.django_db(transaction=True)
@@ -324,37 +310,6 @@ def test_old_counts_are_forgotten_and_without_redis_they_are_not_known() -> None
     assert (figures["refusals"], figures["requests"]["rate"]) == ([], None)
     assert figures["sources"]["counts"] is False
     assert "refusals" not in figures["point"]
-
-
-def test_many_codes_end_in_other() -> None:
-    counts = [SecondCounts(SECOND, 1, {("refusals", f"code-{number}"): 10 - number for number in range(9)})]
-    refused = compose(SnapshotComposer(History()), 0, counts=counts)["refusals"]
-    assert len(refused) == 7
-    assert refused[-1] == {"code": "other", "rate": 9.0}
-
-
-def test_lock_waits_are_rates_between_two_readings_however_far_apart() -> None:
-    composer = SnapshotComposer(History())
-    first = shop_of(0, locks={"row_lock_waits_total": 100.0, "deadlocks_total": 4.0})
-    assert compose(composer, 0, shop=first)["shop"]["lock_waits"] is None
-    later = shop_of(4, locks={"row_lock_waits_total": 140.0, "deadlocks_total": 4.0})
-    shown = compose(composer, 4, shop=later)["shop"]
-    assert (shown["lock_waits"], shown["deadlocks"]) == (10.0, 0.0)
-    assert compose(composer, 5, shop=later)["shop"]["lock_waits"] == 10.0
-    restarted = shop_of(8, locks={"row_lock_waits_total": 0.0, "deadlocks_total": 0.0})
-    assert compose(composer, 8, shop=restarted)["shop"]["lock_waits"] == 0.0
-
-
-@pytest.mark.parametrize(
-    ("share", "value"), [(0.5, 0.1), (0.25, 0.05), (0.625, 0.55), (0.95, 1.0), (1.0, 1.0)]
-)
-def test_percentiles_are_estimated_inside_their_bucket(share: float, value: float) -> None:
-    assert percentile({0.1: 10, 1.0: 15, float("inf"): 20}, share) == pytest.approx(value)
-
-
-def test_without_requests_there_are_no_percentiles() -> None:
-    assert percentile({0.1: 0, float("inf"): 0}, 0.5) is None
-    assert percentile({}, 0.5) is None
 
 
 def test_points_are_kept_for_15_minutes_in_redis_for_the_next_process(redis_server: redis.Redis) -> None:

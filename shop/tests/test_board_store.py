@@ -21,15 +21,12 @@ def columns_after(script: str) -> Any:
     return json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
 
 
-def test_a_point_replaces_that_of_its_second() -> None:
+def test_a_point_replaces_that_of_its_second_and_after_the_clock_was_set_back_the_plots_go_on() -> None:
+    """They stood still until the server's clock had come to the last point again."""
     assert columns_after("for (const at of [1, 2, 3, 2, 4]) store.add(at, { left: at });") == [
         [1, 2, 3, 4],
         [1, 2, 3, 4],
     ]
-
-
-def test_after_the_clock_was_set_back_the_plots_go_on_with_the_points_of_now() -> None:
-    """They stood still until the server's clock had come to the last point again."""
     assert columns_after("for (const at of [8001, 8002, 8001, 5000, 5001]) store.add(at, { left: at });") == [
         [5000, 5001],
         [5000, 5001],

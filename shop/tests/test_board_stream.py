@@ -21,8 +21,6 @@ from shop.backoffice.board import access, stream
 from shop.backoffice.board.paced_reading import PacedReading
 from shop.backoffice.board.publisher import Publisher
 from shop.concurrency import event_loop
-from shop.http.pages import pages, streams
-from shop.operations import shared_counts
 from shop.tests.board_viewer import PATH, PERMISSIONS, Viewer, serve_streams, session_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.live import serving
@@ -288,21 +286,6 @@ def test_a_slow_viewer_whose_stream_ends_gets_its_last_event_and_a_whole_respons
         for viewer in (slow, quick):
             await viewer.ended(seconds=0.5)
             assert viewer.is_complete
-
-    on_loop(watch)
-
-
-def test_a_stop_of_the_process_ends_all_streams_at_once(account: User) -> None:
-    key = session_of(account)
-
-    async def watch() -> None:
-        viewers = [Viewer(key), Viewer(key)]
-        for viewer in viewers:
-            await viewer.next("snapshot")
-        stream.stop()
-        for viewer in viewers:
-            assert (await viewer.next("ended", seconds=0.5)).data == {"reason": "stopping"}
-            await viewer.ended(seconds=0.5)
         assert await Viewer(key).answered() == 503
 
     on_loop(watch)
@@ -386,44 +369,3 @@ def test_a_real_web_process_streams_and_ends_its_streams_when_it_stops(account: 
         assert time.monotonic() - began_at < 3
         wait_until(lambda: server.child.poll() is not None, seconds=10)
         assert server.child.returncode == 0
-
-
-def test_refusals_of_all_web_processes_are_added_up(
-    account: User, tmp_path: Path, own_redis: OwnRedis
-) -> None:
-    """On a Redis of their own: web servers of other tests share their counts too."""
-    cookie = {"Cookie": f"sessionid={session_of(account)}"}
-    with (
-        serving(tmp_path, workers=2, REDIS_URL=own_redis.url) as server,
-        urllib3.PoolManager(timeout=urllib3.Timeout(connect=5, read=15), retries=False) as http,
-    ):
-        response = http.request("GET", server.address + PATH, headers=cookie, preload_content=False)
-        parts, received = response.stream(4096), b""
-        wait_until(lambda: _shared_by(2), seconds=20)
-        began_at = int(clock.now().timestamp())
-        for _ in range(30):
-            refused = http.request("GET", f"{server.address}/api/v1/orders", headers={"Connection": "close"})
-            assert refused.status == 401
-        while b'{"code":"not_authenticated"' not in received:
-            received += next(parts)
-        wait_until(lambda: _refused_since(began_at) == 30, seconds=10)
-        response.close()
-    assert _refused_since(began_at) == 30
-
-
-def _shared_by(processes: int) -> bool:
-    """Whether so many processes share a second."""
-    now = int(clock.now().timestamp())
-    return max(one.processes for one in shared_counts.read(range(now - 3, now)) or ()) >= processes
-
-
-def _refused_since(second: int) -> int:
-    counts = shared_counts.read(range(second, second + 20)) or ()
-    return sum(one.counts.get(("refusals", "not_authenticated"), 0) for one in counts)
-
-
-def test_only_the_stream_itself_is_answered_by_a_coroutine() -> None:
-    assert streams.handler_of(PATH) is stream.serve
-    for path in ("/admin/board/", PATH.rstrip("/"), f"{PATH}more/"):
-        assert streams.handler_of(path) is pages.serve_page
-        assert not streams.is_answered_by_coroutine(path)

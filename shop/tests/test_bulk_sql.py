@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID, uuid4
 
 import pytest
 from django.db import connection
-from django.test.utils import CaptureQueriesContext
 from django.utils.translation import gettext_lazy
 
 from shop.db import bulk_sql
@@ -76,16 +75,6 @@ def test_every_character_is_kept_inlined_or_as_a_parameter() -> None:
     assert written(lines) == lines
 
 
-def test_plain_text_is_inlined_and_special_characters_become_parameters() -> None:
-    cells = bulk_sql.SqlLiterals()
-    plain = '{"code": "A-1", "name": "Tea & Co. #1; -- /* $x */"}'
-
-    assert cells[plain] == f"'{plain}'"
-    assert cells.parameters == {}
-    assert [cells[text] for text in ("it's", "a\\", "5 %", "\n", "é")] == [f"%(v{n})s" for n in range(5)]
-    assert list(cells.parameters.values()) == ["it's", "a\\", "5 %", "\n", "é"]
-
-
 def test_a_str_subclass_is_written_by_its_characters_not_its_format() -> None:
     class Quoted(str):
         def __str__(self) -> str:
@@ -96,25 +85,6 @@ def test_a_str_subclass_is_written_by_its_characters_not_its_format() -> None:
 
     cells = bulk_sql.SqlLiterals()
     assert (cells[Quoted("rain")], cells.parameters) == ("'rain'", {})
-
-
-def test_integers_and_booleans_are_equal_to_the_database() -> None:
-    lines = [Line(AT, "system", 1, "1", None, True, attempts=1), Line(AT, "system", 0, "0", None, False)]
-
-    assert written(lines) == lines
-
-
-def test_rows_are_one_statement_and_an_instant_is_adapted_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    prepared: list[Any] = []
-    adapted = connection.ops.adapt_datetimefield_value
-    monkeypatch.setattr(
-        connection.ops, "adapt_datetimefield_value", lambda value: prepared.append(value) or adapted(value)
-    )
-    with CaptureQueriesContext(connection) as captured:
-        written([Line(AT, "system", number, f"line {number}", None, False) for number in range(300)])
-
-    assert [query["sql"].split()[0] for query in captured] == ["INSERT", "SELECT"]
-    assert prepared.count(AT) == 1
 
 
 def test_to_model_builds_the_same_object_as_the_orm() -> None:

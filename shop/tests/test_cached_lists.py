@@ -111,13 +111,6 @@ def test_without_a_burst_each_client_sees_the_list_as_it_is_now(monkeypatch: pyt
     assert names_in(get()) == [f"{last}"]
 
 
-def test_a_page_is_kept_until_then(kept_for_long: None) -> None:
-    product = ProductFactory.create(name="Tea")
-    first = get()
-    rename(product, "Coffee")
-    assert names_in(get()) == names_in(first) == ["Tea"]
-
-
 def test_a_reading_that_takes_longer_than_a_second_is_not_waited_for_by_later_requests(
     monkeypatch: pytest.MonkeyPatch, burst: None
 ) -> None:

@@ -36,31 +36,6 @@ def test_the_page_has_a_row_for_each_metric_and_none_besides() -> None:
     assert {name: (kind, set(labels)) for name, kind, labels in rows} == defined
 
 
-def test_every_row_says_what_it_means_and_which_process_exposes_it() -> None:
-    rows = re.findall(r"^\| `((?:firstcome|django)_\w+)` (\|.+\|)$", PAGE.read_text(), flags=re.MULTILINE)
-    assert len(rows) == len(documented())
-    incomplete = [
-        name for name, rest in rows if not re.fullmatch(r"\| \w+ \|[^|]*\| [^|]+ \| [^|]+ \|", rest)
-    ]
-    assert incomplete == []
-
-
-def test_what_other_processes_declare_is_in_it_too() -> None:
-    """A worker never imports the web server, and a web process never imports every task."""
-    defined = catalogue.definitions()
-    assert defined["firstcome_connections_closed_total"].labels == ("reason",)
-    assert defined["firstcome_pool_codes_given_back_total"].kind == "counter"
-    assert defined["firstcome_lock_wait_seconds"].kind == "histogram"
-    assert defined["firstcome_sagas_stuck"].kind == "gauge"
-
-
-def test_names_follow_prometheus_conventions() -> None:
-    for name, kind, labels, help in catalogue.definitions().values():
-        assert name.endswith("_total") == (kind == "counter"), name
-        assert help.endswith("."), name
-        assert not set(labels) & {"job", "instance", "le", "pid"}, name
-
-
 def test_every_metric_of_the_shop_in_the_registry_is_listed() -> None:
     catalogue.import_declarations()
     families = {family.name for family in REGISTRY.collect() if family.name.startswith("firstcome_")}

@@ -6,27 +6,24 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-import urllib3
 from django.conf import LazySettings
-from django.db import connection, transaction
+from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from structlog.testing import capture_logs
 
-from scripts.stack import places, ports
+from scripts.stack import places
 from shop import clock
 from shop.clock import Measurement
-from shop.observability import gauges
-from shop.tests.live import web
 from shop.tests.outages import database_away
+from shop.tests.racing import wait_until
 from shop.tests.second_connection import another_connection, ask
 
 QUARTER = timedelta(minutes=15)
@@ -57,13 +54,6 @@ def measured(base: float, *, error: float = 0.0, ahead: float = 0.0) -> Measurem
     return Measurement(base, error, ahead, time.clock_gettime(clock.TICKS))
 
 
-def wait_until(is_so: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 10
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("by", [QUARTER, -QUARTER])
 def test_a_process_uses_the_databases_clock_on_a_host_with_a_wrong_clock(
@@ -85,26 +75,6 @@ def test_a_jump_of_the_hosts_clock_after_the_start_has_no_effect(
 
     assert timedelta(0) <= clock.now() - before < CLOSE
     assert clock.host_offset_seconds() == pytest.approx(900, abs=0.5)
-
-
-def test_in_tests_and_on_sqlite_the_time_is_the_hosts() -> None:
-    before = timezone.now() - timedelta(microseconds=1)
-
-    assert before <= clock.now() <= timezone.now() + timedelta(microseconds=1)
-    assert clock.is_measured()
-    assert clock.host_offset_seconds() is None
-    assert clock.measurement_age_seconds() is None
-
-
-@pytest.mark.django_db(transaction=True)
-def test_no_reading_uses_the_callers_connection(unstarted: None) -> None:
-    connection.ensure_connection()
-    with transaction.atomic(), CaptureQueriesContext(connection) as captured:
-        for _ in range(100):
-            clock.now()
-
-    assert captured.captured_queries == []
-    assert clock.is_measured()
 
 
 @pytest.mark.django_db(transaction=True)
@@ -129,15 +99,6 @@ def test_a_measurement_uses_and_closes_its_own_connection(unstarted: None) -> No
     assert threads == {"clock"}
     # The database watch may hold a connection for a second longer.
     wait_until(lambda: connections_here() <= count + 1)
-
-
-@pytest.mark.django_db(transaction=True)
-def test_the_error_is_at_most_half_of_the_shortest_round_trip() -> None:
-    found = clock.measure()
-
-    assert 0 < found.error_seconds < 0.5
-    seconds = found.base_seconds + time.clock_gettime(clock.TICKS)
-    assert abs(seconds - time.time()) < found.error_seconds + 0.5
 
 
 def test_a_correction_forwards_applies_at_once(unstarted: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,26 +155,6 @@ def test_a_less_exact_measurement_that_agrees_changes_nothing(
     assert clock._reading == before
 
 
-def test_a_host_that_drifts_past_the_limit_is_logged_once_per_drift(unstarted: None) -> None:
-    base = time.time() - time.clock_gettime(clock.TICKS)
-    with capture_logs() as logged:
-        for ahead in (1.9, 2.1, 1.9, 60.0, -60.0, 0.5, 0.1, -2.5):
-            clock._adopt(measured(base, ahead=ahead))
-
-    assert [line.get("seconds_ahead") for line in logged] == [2.1, None, -2.5]
-
-
-def test_shifted_in_a_test_moves_the_clock_of_every_thread_and_back() -> None:
-    read = clock.now
-    with clock.shifted(by=QUARTER):
-        readings: list[datetime] = []
-        thread = threading.Thread(target=lambda: readings.append(read()))
-        thread.start()
-        thread.join()
-        assert readings[0] - timezone.now() == pytest.approx(QUARTER, abs=CLOSE)
-    assert abs(read() - timezone.now()) < CLOSE
-
-
 @pytest.mark.django_db(transaction=True)
 def test_a_process_without_a_database_at_the_start_waits_and_is_not_ready(
     unstarted: None, monkeypatch: pytest.MonkeyPatch
@@ -267,19 +208,6 @@ def test_a_forked_process_measures_in_a_thread_of_its_own(unstarted: None) -> No
     with os.fdopen(reader) as answer:
         assert answer.read() == "True 1"
     os.waitpid(child, 0)
-
-
-@pytest.mark.django_db(transaction=True)
-def test_gauges_show_the_hosts_offset_and_the_age_of_the_measurement(
-    unstarted: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    set_host_ahead(monkeypatch, QUARTER)
-    clock.now()
-    lines = gauges.exposition().decode().splitlines()
-    shown = dict(line.split() for line in lines if line.startswith("firstcome_clock_"))
-
-    assert float(shown["firstcome_clock_offset_seconds"]) == pytest.approx(900, abs=0.5)
-    assert 0 <= float(shown["firstcome_clock_measurement_age_seconds"]) < 5
 
 
 @pytest.mark.django_db(transaction=True)
@@ -365,16 +293,6 @@ def test_repair_commands_run_on_such_a_host_and_doctor_reports_it(tmp_path: Path
     assert re.search(r"-(900\.|899\.9)", doctor.stdout)
     assert "L1 " in audit.stdout, audit.stderr
     assert migrate.returncode == 0
-
-
-@pytest.mark.boots("a web server")
-def test_a_web_server_without_a_database_is_not_ready(tmp_path: Path) -> None:
-    away = f"mysql://unknown:nothing@{ports.HOST}:{ports.free()}/nowhere"
-    with web(tmp_path, DATABASE_URL=away) as address:
-        answer = urllib3.request("GET", f"{address}/readyz", retries=False)
-
-    assert answer.status == 503
-    assert {"database", "clock"} <= set(answer.json()["down"])
 
 
 def test_measuring_continues_after_an_unexpected_error(

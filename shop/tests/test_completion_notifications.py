@@ -299,37 +299,6 @@ def test_at_most_the_configured_number_wait_and_the_next_returns_at_once(setting
     assert completion_notifications.waiting_count() == 0
 
 
-def test_one_account_takes_a_bounded_number_of_places(settings: LazySettings) -> None:
-    settings.WAITING_REQUESTS = completion_notifications.MOST_OF_ONE_OWNER + 50
-    settled = threading.Event()
-
-    async def all_at_once() -> None:
-        of_one = [
-            asyncio.create_task(waiting("order-1", settled.is_set, owner=1))
-            for _ in range(completion_notifications.MOST_OF_ONE_OWNER + 50)
-        ]
-        done, _ = await asyncio.wait(of_one, timeout=0.5)
-        assert [task.result() for task in done] == [False] * 50
-        others = [asyncio.create_task(waiting("order-2", settled.is_set, owner=2)) for _ in range(50)]
-        await asyncio.sleep(0.1)
-        assert not any(task.done() for task in others)
-        settled.set()
-        notify_elsewhere("order-1")
-        notify_elsewhere("order-2")
-        assert await asyncio.gather(*others) == [True] * 50
-        assert [await task for task in of_one].count(True) == completion_notifications.MOST_OF_ONE_OWNER
-
-    asyncio.run(all_at_once())
-    assert (completion_notifications.waiting_count(), completion_notifications._waiting_by_owner) == (0, {})
-
-
-def test_with_zero_places_each_request_checks_once(settings: LazySettings) -> None:
-    settings.WAITING_REQUESTS = 0
-    checks: list[bool] = []
-    assert not wait("x", lambda: checks.append(True) or False)
-    assert checks == [True]
-
-
 @PLACES
 def test_a_waiter_whose_check_fails_releases_its_place(place: str) -> None:
     def fail() -> bool:
@@ -392,14 +361,4 @@ def test_a_stopping_process_ends_every_wait_and_later_ones_at_once(stopping: Non
 
     started_at = time.monotonic()
     assert asyncio.run(all_wait()) == [False] * 101
-    assert time.monotonic() - started_at < 5
-
-
-def test_a_waiting_thread_is_ended_by_the_stop_of_the_process(stopping: None) -> None:
-    def stop() -> None:
-        wait_until(lambda: bool(completion_notifications.waiting_count()))
-        completion_notifications.stop()
-
-    started_at = time.monotonic()
-    assert race([lambda: wait("order-1", lambda: False), stop]) == [False, None]
     assert time.monotonic() - started_at < 5

@@ -5,7 +5,6 @@ import runpy
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -78,25 +77,6 @@ def test_a_setting_that_is_refused_is_named_and_shows_no_part_of_its_password() 
     check_each(WITH_PASSWORDS, is_refused)
 
 
-@pytest.mark.boots("a management command")
-@pytest.mark.parametrize(
-    ("command", "setting"),
-    [
-        (["manage.py", "check"], WITH_PASSWORDS[3]),
-        (["-m", "shop.web_server", "--port", "0"], WITH_PASSWORDS[0]),
-    ],
-    ids=["manage.py", "web_server"],
-)
-def test_a_process_that_refuses_a_setting_showed_a_part_of_its_password(
-    command: list[str], setting: tuple[str, str]
-) -> None:
-    name, value = setting
-    ran = run_process(command, {name: value})
-    assert ran.returncode != 0
-    assert name in ran.stderr
-    assert "Top" not in ran.stdout + ran.stderr
-
-
 def run_process(command: list[str], environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, *command],
@@ -117,14 +97,6 @@ def test_a_rate_is_parsed_as_a_number_per_period(
 ) -> None:
     monkeypatch.setenv("RATE_ORDERS", value)
     assert configuration.rate("RATE_ORDERS", "60/m") == read
-
-
-def test_unset_variables_have_their_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("WEB_THREADS", "LAB", "REDIS_URL"):
-        monkeypatch.delenv(name, raising=False)
-    assert configuration.number("WEB_THREADS", 64, least=2) == 64
-    assert configuration.flag("LAB") is False
-    assert configuration.url("REDIS_URL", "redis://here", configuration.REDIS_SCHEMES) == "redis://here"
 
 
 def test_signing_keys_have_ids_and_secret_key_stands_for_itself() -> None:
@@ -208,22 +180,6 @@ def test_a_command_with_a_wrong_setting_ends_with_one_line_that_names_it(
     assert ran.stderr.startswith(f"A setting is wrong: {says}"), ran.stderr
     assert ran.stderr.count("\n") == 1 and "of-the-shop" not in ran.stderr
     assert ran.stdout == ""
-
-
-@pytest.mark.boots("a Python process")
-def test_settings_that_are_wrong_are_wrong_each_time_that_they_are_read() -> None:
-    twice = (
-        "from django.conf import settings\n"
-        "for _ in range(2):\n"
-        "    try: settings.INSTALLED_APPS\n"
-        "    except Exception as error: print(error)\n"
-    )
-    ran = run_process(["-c", twice], {"DJANGO_SETTINGS_MODULE": "shop.settings", "WEB_THREADS": "many"})
-    assert ran.stdout == "WEB_THREADS is 'many': it must be a number.\n" * 2
-
-
-def test_make_run_generates_a_secret_key_that_starts(tmp_path: Path) -> None:
-    assert configuration.secret_key_weakness(places.secret(tmp_path, "secret-key")) == ""
 
 
 @pytest.mark.usefixtures("_unconfigured_log")

@@ -7,22 +7,19 @@ from uuid import uuid4
 
 import pytest
 from django.conf import LazySettings
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from scripts.tests.simulator import Simulator
 from shop.events import data_platform, outbox
 from shop.models import JournalLine
 from shop.tests.clients import Api, client_of
-from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.factories import AccountFactory
 from shop.tests.own_data_platform import (
     REFUSED,
     data_platform_process,
     own_data_platform,
     received_event_ids,
 )
-from shop.tests.test_dead_events import client_of as browser_of
 from shop.tests.test_outbox import NOWHERE, line, make_due, note
 from shop.tests.test_webhook_endpoints import PERMISSIONS, created
 from shop.webhook_endpoints import endpoints
@@ -31,7 +28,6 @@ from shop.webhook_models import BUILT_IN, WebhookDelivery, WebhookEndpoint
 __all__ = ["data_platform_process", "own_data_platform"]
 pytestmark = pytest.mark.django_db(transaction=True)
 PATH = f"/webhook-endpoints/{BUILT_IN}"
-JOURNAL = "/admin/shop/journalline/"
 
 
 @pytest.fixture
@@ -149,15 +145,6 @@ def test_it_shows_since_when_nothing_is_delivered(
     assert failing_since() is None
 
 
-def test_its_health_costs_no_statement_while_it_stays_the_same(own_data_platform: Simulator) -> None:
-    endpoints.find()
-    for expected in (1, 0):
-        note("test.happened")
-        with CaptureQueriesContext(connection) as captured:
-            assert outbox.deliver_due() == 1
-        assert sum("shop_webhookendpoint" in query["sql"] for query in captured) == expected
-
-
 def test_a_process_that_delivers_clears_what_another_one_noted(
     own_data_platform: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,37 +156,3 @@ def test_a_process_that_delivers_clears_what_another_one_noted(
     monkeypatch.setattr(data_platform, "HEALTH_SECONDS", 0.0)
     data_platform.note_health(is_failing=False)
     assert failing_since() is None
-
-
-def test_operators_send_selected_events_of_the_journal_again(own_data_platform: Simulator) -> None:
-    browser = browser_of(SuperuserFactory(username="ada"))
-    [event] = note("order.paid")
-    outbox.deliver_due()
-    JournalLine.objects.create(at=timezone.now(), actor="system", what="test.noted")
-    chosen = {"action": "resend", "_selected_action": list(JournalLine.objects.values_list("pk", flat=True))}
-
-    asked = browser.post(JOURNAL, chosen)
-    assert "Send 2 events again" in asked.content.decode()
-    done = browser.post(JOURNAL, chosen | {"_form_submitted": "1", "reason": "lost there"}, follow=True)
-
-    assert [str(message) for message in done.context["messages"]] == [
-        "1 queued again: they are delivered within seconds."
-    ]
-    assert outbox.deliver_due() == 1
-    assert own_data_platform.get("/summary")[1] == {"events": 1, "repeated": 1}
-    assert JournalLine.objects.get(what="event.resent").subject == f"event {event}"
-
-
-def test_an_endpoints_page_leads_to_what_is_pending(api: Api, settings: LazySettings) -> None:
-    settings.DEBUG = True
-    browser = browser_of(SuperuserFactory(username="ada"))
-    other = created(api)
-    api.post(f"/webhook-endpoints/{other['id']}/test", {})
-    [event] = note("order.paid")
-    for id, shown in ((BUILT_IN, "order.paid"), (other["id"], "webhook.test")):
-        page = browser.get(f"/admin/shop/webhookendpoint/{id}/change/").content.decode()
-        [link] = [part.split('"')[0] for part in page.split('href="') if "exact=" in part.split('"')[0]]
-        listed = browser.get(link.replace("&amp;", "&"))
-        assert listed.status_code == 200
-        assert shown in listed.content.decode()
-    assert line(event).delivery == "queued"

@@ -64,12 +64,6 @@ def timed(call: Callable[[], Any]) -> float:
     return time.monotonic() - started_at
 
 
-def test_a_task_is_sent_to_the_broker(own_redis: OwnRedis, task_on: MakeTask, ran: list[str]) -> None:
-    dispatch.enqueue(task_on(own_redis.url), "one")
-    wait_until(lambda: count_sent(own_redis) == 1)
-    assert ran == []
-
-
 def test_without_the_broker_tasks_run_in_this_process_soon(
     own_redis: OwnRedis, task_on: MakeTask, ran: list[str]
 ) -> None:
@@ -80,15 +74,6 @@ def test_without_the_broker_tasks_run_in_this_process_soon(
     names = [str(number) for number in range(50)]
     assert timed(lambda: [dispatch.enqueue(task, name) for name in names]) < 0.5
     assert timed(lambda: wait_until(lambda: sorted(ran) == sorted(["one", *names]))) < 1.5
-
-
-def test_a_send_that_fails_does_so_quickly(own_redis: OwnRedis, task_on: MakeTask) -> None:
-    own_redis.stop()
-    task = task_on(own_redis.url)
-    results: list[bool] = []
-    assert timed(lambda: results.append(dispatch.send_to_broker(task, ("one",)))) < 1.5
-    assert timed(lambda: results.append(dispatch.send_to_broker(task, ("two",)))) < 0.5
-    assert results == [False, False]
 
 
 def test_a_recovered_broker_is_used_again(own_redis: OwnRedis, task_on: MakeTask, ran: list[str]) -> None:
@@ -214,19 +199,6 @@ def test_concurrent_arguments_run_in_this_process_without_the_broker(
         dispatch.enqueue_batched(task, name)
     wait_until(lambda: sum(map(len, calls)) == 3)
     assert sorted(chain.from_iterable(calls)) == ["one", "three", "two"]
-
-
-def test_another_node_of_the_broker_takes_the_messages_of_one_that_is_down(
-    task_on: MakeTask, ran: list[str], own_redis: OwnRedis
-) -> None:
-    urls = [f"redis://{ports.HOST}:{ports.free()}/0", own_redis.url]
-    task = task_on(";".join(urls))
-    task.app.conf.broker_transport_options = configuration.broker_transport_options(
-        urls, visibility_timeout=600
-    )
-    assert dispatch.send_to_broker(task, ["first"])
-    assert dispatch.send_to_broker(task, ["second"])
-    assert (ran, count_sent(own_redis)) == ([], 2)
 
 
 def test_another_node_of_the_broker_takes_the_messages_of_one_that_is_frozen(

@@ -1,6 +1,5 @@
 """The doctor reports dangers with advice, on real servers if these can be put into such a state."""
 
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -12,7 +11,6 @@ from django.db import connection
 from django.utils import timezone
 
 from scripts.stack import ports
-from shop import clock
 from shop.celery import app
 from shop.models import JournalLine
 from shop.operations.doctor import brokers, clocks, databases, events, handing_over, redises, start
@@ -20,8 +18,6 @@ from shop.operations.doctor.findings import Finding
 from shop.redis import redis_client
 from shop.tests import servers
 from shop.tests.commands import run, run_json
-from shop.tests.factories import AccountFactory
-from shop.tests.one_time_codes import with_codes
 from shop.tests.outages import OwnRedis, database_away
 
 SOUND = {
@@ -140,18 +136,6 @@ def test_a_buffer_pool_smaller_than_the_indexes_is_reported(pool: int, level: st
     assert (finding.level, bool(finding.advice)) == (level, level != "ok")
 
 
-@pytest.mark.django_db
-def test_the_size_of_the_indexes_is_read_from_the_server() -> None:
-    assert databases._index_bytes() > 0
-    assert levels(databases.examine())["innodb_buffer_pool_size"] == "ok"
-
-
-def test_mariadb_before_11_has_another_name_for_the_isolation_level() -> None:
-    variables = {name: value for name, value in SOUND.items() if name != "transaction_isolation"}
-
-    assert levels(databases._mysql(variables | {"tx_isolation": "READ-COMMITTED"}))["isolation level"] == "ok"
-
-
 def test_more_web_threads_than_connections_are_a_danger(settings: LazySettings) -> None:
     settings.WEB_WORKERS, settings.WEB_THREADS = 8, 128
 
@@ -235,21 +219,6 @@ def test_a_clock_skew_is_reported(skew: float, level: str) -> None:
     assert clocks.clock_finding("database clock", skew).level == level
 
 
-@pytest.mark.django_db
-def test_the_clocks_of_one_machine_agree() -> None:
-    assert levels(clocks.examine()) == {"database clock": "ok", "Redis clock": "ok"}
-
-
-@pytest.mark.django_db
-def test_a_host_with_a_slow_clock_sees_the_database_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clock, "_host_seconds", lambda: time.time() - 3_600)
-
-    [found, _] = clocks.examine()
-
-    assert (found.check, found.level) == ("database clock", "danger")
-    assert float(found.found.split()[0]) == pytest.approx(3_600, abs=1)
-
-
 @pytest.mark.parametrize(
     ("changed", "check", "level"),
     [
@@ -289,17 +258,6 @@ def test_insecure_settings_are_reported(
         setattr(settings, name, value)
 
     assert levels(start.examine())[check] == level
-
-
-@pytest.mark.django_db
-def test_the_staff_accounts_with_one_time_codes_are_counted() -> None:
-    with_codes(AccountFactory.create(is_staff=True))
-    AccountFactory.create(is_staff=True)
-    AccountFactory.create(is_staff=True, is_active=False)
-
-    found = {finding.check: finding.found for finding in start.examine()}
-
-    assert "; 1 of 2 staff accounts have set up one-time codes" in found["STAFF_OTP_REQUIRED"]
 
 
 @pytest.mark.django_db

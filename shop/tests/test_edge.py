@@ -3,7 +3,6 @@
 import asyncio
 import cProfile
 import pstats
-import statistics
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -18,7 +17,6 @@ import pytest
 from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.core.exceptions import SynchronousOnlyOperation
-from django.db import connection, connections
 
 from coupons import issued_coupons
 from coupons.allocation.writes import Issued
@@ -35,7 +33,6 @@ from shop.accounts import disabled_accounts, tokens
 from shop.concurrency import event_loop, group_commit
 from shop.concurrency.thread_pool import MAX_PER_OWNER, ThreadPool
 from shop.configuration import Rate
-from shop.db.mysql.base import IDLE_SECONDS_BEFORE_PING
 from shop.errors import NotFound, Unavailable
 from shop.events import journal
 from shop.models import JournalLine
@@ -46,7 +43,6 @@ from shop.tests import asgi_client, second_connection
 from shop.tests.asgi_client import Answer, send_request
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.loop_guard import Blocked, blocked
-from shop.tests.racing import wait_until
 from shop.tests.second_connection import another_connection, holding
 from shop.tests.second_process import another_process, read_line
 
@@ -295,9 +291,6 @@ def test_pages_and_probes_run_in_threads(blocked: Blocked) -> None:
     assert blocked == []
 
 
-MOST_NULL_CALLS = 40.0
-"""The loop's processor time that a call may take, without its waits, in calls of an application that does
-nothing: a busy machine slows both. 12 to 20 were measured (2026-11-24); half a millisecond more fails."""
 MOST_FUNCTION_CALLS = {"/coupons": 400, "/orders": 490}
 """Function calls per API call: 351 and 428 were measured (Python 3.11, 2026-11-21)."""
 
@@ -343,37 +336,19 @@ def order_at_hand(
 
 
 async def nothing(scope: Any, receive: Any, send: Any) -> None:
-    """An empty application: only the test's client takes time."""
+    """An empty application: only the test's client does anything."""
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b""})
 
 
-async def measured(call: Callable[[], Awaitable[Answer]]) -> tuple[float, int]:
-    """The loop's processor time for a call, in null calls, and its number of function calls.
-
-    Both without the test's client. The least of several ratios, because others use the processor too.
-    """
+async def measured(call: Callable[[], Awaitable[Answer]]) -> int:
+    """A call's number of function calls, without those of the test's client."""
     for _ in range(50):
         assert (await call()).status in (200, 201)
-    ratios = []
     function_calls = await function_calls_of(call)
-    for _ in range(5):
-        microseconds = await median_microseconds(call)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(asgi_client, "application", nothing)
-            own = await median_microseconds(call)
-            own_function_calls = await function_calls_of(call)
-        ratios.append((microseconds - own) / own)
-    return min(ratios), function_calls - own_function_calls
-
-
-async def median_microseconds(call: Callable[[], Awaitable[Answer]]) -> float:
-    times = []
-    for _ in range(300):
-        began_at = time.thread_time_ns()
-        await call()
-        times.append(time.thread_time_ns() - began_at)
-    return statistics.median(times) / 1_000
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asgi_client, "application", nothing)
+        return function_calls - await function_calls_of(call)
 
 
 async def function_calls_of(call: Callable[[], Awaitable[Answer]]) -> int:
@@ -390,24 +365,20 @@ def keep_disabled_accounts(*, age: float) -> None:
 
 
 def test_a_coupon_call_uses_little_time_of_the_loop(caller: Caller, coupon_at_hand: dict[str, Any]) -> None:
-    async def measure() -> tuple[float, int]:
+    async def measure() -> int:
         await caller.post("/coupons", coupon_at_hand)
         keep_disabled_accounts(age=-60)
         return await measured(lambda: caller.post("/coupons", coupon_at_hand))
 
-    null_calls, function_calls = asyncio.run(measure())
-    assert null_calls < MOST_NULL_CALLS
-    assert function_calls < MOST_FUNCTION_CALLS["/coupons"]
+    assert asyncio.run(measure()) < MOST_FUNCTION_CALLS["/coupons"]
 
 
 def test_an_order_call_uses_little_time_of_the_loop(caller: Caller, order_at_hand: dict[str, Any]) -> None:
-    async def measure() -> tuple[float, int]:
+    async def measure() -> int:
         keep_disabled_accounts(age=-60)
         return await measured(lambda: caller.post("/orders", order_at_hand))
 
-    null_calls, function_calls = asyncio.run(measure())
-    assert null_calls < MOST_NULL_CALLS
-    assert function_calls < MOST_FUNCTION_CALLS["/orders"]
+    assert asyncio.run(measure()) < MOST_FUNCTION_CALLS["/orders"]
 
 
 @pytest.fixture
@@ -623,39 +594,6 @@ def test_an_accounts_concurrent_calls_are_bounded_and_others_continue(
     assert [answer.status for answer in replies].count(404) == MAX_PER_OWNER
 
 
-def test_an_authenticated_call_without_a_thread_is_answered_while_all_are_busy(
-    four_threads: None, caller: Caller, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Slow calls of two views or campaigns hold all threads for any time."""
-    monkeypatch.setattr(disabled_accounts, "REFRESH_AFTER_SECONDS", 0.1)
-    monkeypatch.setattr(issuing, "REMEMBER_SECONDS", 3600.0)
-    body = {"campaign": CampaignFactory.create().pk}
-    may_end = threading.Event()
-
-    async def call_all() -> list[float]:
-        assert (await caller.post("/coupons", body)).status == 201
-        slow = [
-            asyncio.create_task(event_loop.run_in_thread(may_end.wait, 20, group=group))
-            for group in ("a", "b")
-            for _ in range(4)
-        ]
-        took = []
-        for _ in range(3):
-            await asyncio.sleep(0.2)
-            began_at = time.monotonic()
-            async with asyncio.timeout(5):
-                assert (await caller.post("/coupons", body)).status == 200
-            took.append(time.monotonic() - began_at)
-        may_end.set()
-        await asyncio.gather(*slow)
-        return took
-
-    try:
-        assert max(asyncio.run(call_all())) < 1
-    finally:
-        may_end.set()
-
-
 def test_logs_and_the_journal_have_the_right_request_id_in_threads_and_batches(
     product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -697,30 +635,6 @@ def test_logs_and_the_journal_have_the_right_request_id_in_threads_and_batches(
     for what in ("coupon.issued", "order.placed"):
         lines = JournalLine.objects.filter(what=what)
         assert {(line.actor_id, line.request_id) for line in lines} == {(id, f"of-{id}") for id in ids}, what
-
-
-def test_a_leaders_broken_idle_connection_is_replaced_without_a_failed_call(
-    caller: Caller, product: Product, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    leaders = ThreadPool("one-leader", threads=1, max_waiting=10)
-    monkeypatch.setattr(group_commit, "LEADER_POOL", leaders)
-
-    async def place() -> int:
-        return (await caller.post("/orders", order_of(product))).status
-
-    assert asyncio.run(place()) == 201
-    numbers: list[int] = []
-
-    def rest() -> None:
-        [[number]] = second_connection.ask(connection, "SELECT CONNECTION_ID()")
-        connections["default"]._used_at -= IDLE_SECONDS_BEFORE_PING
-        numbers.append(number)
-
-    leaders.start(rest)
-    wait_until(lambda: bool(numbers) and not leaders.busy())
-    with another_connection() as other:
-        second_connection.ask(other, "KILL %s", numbers[0])
-    assert asyncio.run(place()) == 201
 
 
 SQLITE = """

@@ -1,8 +1,5 @@
 """The event feed: cursors, types, waits, retention, and what the journal's lines become."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -36,6 +33,7 @@ from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.following import Follower, names_of, reader, record
 from shop.tests.racing import wait_until
+from shop.tests.second_process import another_process, read_line
 from shop.tests.waiting import in_background
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -55,7 +53,8 @@ assert sequencing.sequence() == 3
 record("d")
 assert sequencing.sequence() == 1
 page = reading.read_page(after=1, patterns=[], limit=10)
-print(connection.vendor, [event.data["name"] for event in page.events], page.position)
+print("ready")
+print(connection.vendor, [event.data["name"] for event in page.events], page.position, flush=True)
 """
 
 
@@ -247,18 +246,6 @@ def test_a_reader_whose_events_are_deleted_while_it_reads_is_refused(
     assert raised.value.code == "cursor_expired"
 
 
-def test_positions_have_no_gaps_although_ids_have(api: Api) -> None:
-    record("a")
-    with pytest.raises(ZeroDivisionError):
-        transactions.run(_record_and_fail, transactions.ONCE)
-    record("b", "c")
-    sequencing.sequence()
-    ids, positions = zip(*FeedEvent.objects.order_by("id").values_list("id", "position"), strict=True)
-    assert positions == (1, 2, 3)
-    assert ids[1] - ids[0] > 1
-    assert Follower(reader()).read_all() == ["a", "b", "c"]
-
-
 def _record_and_fail() -> None:
     recording.insert([recording.NewEvent(uuid4(), "order.paid", None, clock.now(), '{"name": "undone"}')])
     # The statement was deferred: any other one takes it along.
@@ -358,13 +345,8 @@ def test_a_cursor_of_the_time_that_a_restore_lost_gets_what_comes_after_it() -> 
 
 @pytest.mark.boots("a Python process")
 def test_events_are_sequenced_and_read_on_sqlite(tmp_path: Path) -> None:
-    program = "import django\ndjango.setup()\n" + ON_SQLITE
-    environment = os.environ | {"DATABASE_URL": f"sqlite:///{tmp_path}/feed.sqlite3"}
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split("\n")[-2] == "sqlite ['b', 'c', 'd'] 4"
+    with another_process(ON_SQLITE, DATABASE_URL=f"sqlite:///{tmp_path}/feed.sqlite3") as process:
+        assert read_line(process) == "sqlite ['b', 'c', 'd'] 4"
 
 
 def test_the_doctor_names_events_without_positions_and_positions_without_events() -> None:

@@ -12,10 +12,10 @@ import pytest
 from shop.concurrency import blocking, event_loop
 from shop.concurrency.event_loop import Signal
 from shop.concurrency.group_commit import Batcher
-from shop.concurrency.thread_pool import MAX_PER_OWNER, ThreadPool
+from shop.concurrency.thread_pool import ThreadPool
 from shop.errors import Overloaded, Rejected
 from shop.redis import redis_client
-from shop.tests.racing import race, wait_until
+from shop.tests.racing import wait_until
 
 pytestmark = pytest.mark.django_db
 colour: ContextVar[str] = ContextVar("colour", default="none")
@@ -119,27 +119,6 @@ def test_a_thread_runs_in_a_copy_of_the_callers_context(run: Any) -> None:
     colour.set("none")
 
 
-def test_contexts_of_many_callers_do_not_mix(small_pool: ThreadPool) -> None:
-    async def call(name: str) -> list[str]:
-        colour.set(name)
-        seen = []
-        for _ in range(5):
-            seen.append(await event_loop.run_in_thread(colour.get))
-            await asyncio.sleep(0)
-        return seen
-
-    async def call_all() -> list[list[str]]:
-        return [
-            names
-            for round in range(20)
-            for names in await asyncio.gather(*[call(f"{round} {number}") for number in range(8)])
-        ]
-
-    assert asyncio.run(call_all()) == [
-        [f"{round} {number}"] * 5 for round in range(20) for number in range(8)
-    ]
-
-
 @pytest.mark.parametrize(
     "error", [ValueError("wrong"), Overloaded("too much"), StopIteration(3), SystemExit(1)]
 )
@@ -157,46 +136,6 @@ def test_an_error_of_a_thread_is_raised_in_the_awaiting_coroutine(error: BaseExc
     assert raised is error or (
         isinstance(error, SystemExit | StopIteration) and isinstance(raised, RuntimeError)
     )
-
-
-def test_calls_of_one_group_use_at_most_half_of_the_threads(small_pool: ThreadPool) -> None:
-    may_end = threading.Event()
-
-    async def call_all() -> None:
-        slow = [
-            asyncio.create_task(event_loop.run_in_thread(may_end.wait, 10, group="slow")) for _ in range(10)
-        ]
-        await asyncio.sleep(0.05)
-        began_at = time.monotonic()
-        for _ in range(20):
-            assert await event_loop.run_in_thread(lambda: 7) == 7
-        assert time.monotonic() - began_at < 2
-        # A thread delivers its result a moment before it is idle again.
-        await asyncio.to_thread(wait_until, lambda: small_pool.busy() == 2)
-        may_end.set()
-        assert all(await asyncio.gather(*slow))
-
-    asyncio.run(call_all())
-
-
-def test_one_account_has_few_places_and_others_continue(small_pool: ThreadPool) -> None:
-    may_end = threading.Event()
-
-    async def call_all() -> None:
-        slow = [
-            asyncio.create_task(event_loop.run_in_thread(may_end.wait, 10, group="slow", owner=7))
-            for _ in range(40)
-        ]
-        await asyncio.sleep(0.05)
-        refused = [task.exception() for task in slow if task.done()]
-        assert {type(error) for error in refused} == {Overloaded}
-        assert len(refused) == 40 - MAX_PER_OWNER
-        assert await asyncio.wait_for(event_loop.run_in_thread(lambda: 7, owner=8), 2) == 7
-        may_end.set()
-        await asyncio.gather(*slow, return_exceptions=True)
-        assert await event_loop.run_in_thread(lambda: 7, owner=7) == 7
-
-    asyncio.run(call_all())
 
 
 def test_a_cancelled_caller_affects_no_other(small_pool: ThreadPool) -> None:
@@ -232,13 +171,6 @@ def test_a_signal_ends_exactly_one_wait(run: Any) -> None:
     assert run(call()) == [True, False, True, False]
 
 
-@RUNNERS
-def test_sleep_waits_for_its_duration(run: Any) -> None:
-    began_at = time.monotonic()
-    run(event_loop.sleep(0.1))
-    assert time.monotonic() - began_at >= 0.1
-
-
 def test_a_coroutine_that_needs_an_event_loop_is_refused() -> None:
     with pytest.raises(RuntimeError, match=r"shop\.concurrency\.event_loop"):
         blocking.run(asyncio.sleep(0))
@@ -270,18 +202,6 @@ def test_a_result_that_cannot_be_delivered_does_not_block_later_ones() -> None:
         return await asyncio.wait_for(received, 2)
 
     assert asyncio.run(deliver_both()) == "second"
-
-
-def test_loops_of_several_threads_get_their_own_results() -> None:
-    async def call(name: int) -> list[int]:
-        return await asyncio.gather(*[event_loop.run_in_thread(lambda: name) for _ in range(50)])
-
-    def on_a_loop(name: int) -> list[int]:
-        return asyncio.run(call(name))
-
-    assert race([lambda name=name: on_a_loop(name) for name in range(4)]) == [
-        [name] * 50 for name in range(4)
-    ]
 
 
 def test_redis_on_a_loop_is_refused() -> None:

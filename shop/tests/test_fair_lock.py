@@ -175,15 +175,6 @@ def test_killed_waiters_are_skipped_together_after_their_time(
     assert future.result(30) - killed_at < LEASE_SECONDS + fair_lock.POLL_SECONDS + SLACK_SECONDS
 
 
-def test_joining_and_leaving_are_idempotent() -> None:
-    first, second, third = Turn(NAME), Turn(NAME), Turn(NAME)
-    grants = [fair_lock._join_or_poll(turn) for turn in (first, first, second, third, second)]
-    assert grants == [True, True, False, False, False]
-    assert [turn.number for turn in (first, second, third)] == [1, 2, 3]
-    assert [fair_lock._leave(first), fair_lock._leave(first)] == [True, False]
-    assert [fair_lock._join_or_poll(turn) for turn in (third, second, second)] == [False, True, True]
-
-
 def test_its_keys_in_redis_expire() -> None:
     with fair_lock.held(NAME):
         future = join_queue()

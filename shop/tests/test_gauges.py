@@ -43,20 +43,6 @@ def test_a_gauge_is_read_at_each_scrape() -> None:
     assert b"# TYPE firstcome_things gauge" in gauges.exposition()
 
 
-def test_a_gauge_with_a_label_has_a_number_for_each_value() -> None:
-    gauges.register("firstcome_things", help="Things.", label="kind", read=lambda: {"a": 1, "b": 0})
-    gauges.register("firstcome_none", help="None.", label="kind", read=dict)
-
-    assert exposed() == {'firstcome_things{kind="a"}': 1.0, 'firstcome_things{kind="b"}': 0.0}
-
-
-def test_a_gauge_without_a_value_is_left_out() -> None:
-    gauges.register("firstcome_nothing", help="Nothing.", read=lambda: None)
-    gauges.register("firstcome_zero", help="Zero.", read=lambda: 0)
-
-    assert exposed() == {"firstcome_zero": 0.0}
-
-
 def test_after_a_database_error_other_database_gauges_are_skipped() -> None:
     reads = []
 
@@ -96,25 +82,6 @@ def test_a_slow_reading_is_left_out_and_the_gauges_behind_it_are_read(
     wait_until(lambda: exposed().get("firstcome_slow") == 1.0)
 
 
-def test_a_system_that_hangs_does_not_affect_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "READ_SECONDS", 0.2)
-    hung = threading.Event()
-    for number in range(5):
-        gauges.register(f"firstcome_d{number}", help="Rows.", read=lambda: float(hung.wait(30)))
-    gauges.register("firstcome_r", help="Keys.", read=lambda: 2, source=Source.REDIS)
-    gauges.register("firstcome_b", help="Messages.", read=lambda: 3, source=Source.BROKER)
-    gauges.register("firstcome_p", help="Own.", read=lambda: 4, source=Source.PROCESS)
-    failed = failures("firstcome_d4")
-
-    began_at = time.monotonic()
-    try:
-        assert exposed() == {"firstcome_r": 2.0, "firstcome_b": 3.0, "firstcome_p": 4.0}
-    finally:
-        hung.set()
-    assert time.monotonic() - began_at < 3
-    assert failures("firstcome_d4") == failed + 1
-
-
 def test_a_reading_that_fails_is_counted_and_its_substitute_exposed() -> None:
     def fail() -> float:
         raise ValueError("not a number")
@@ -147,12 +114,6 @@ def test_one_call_may_return_several_gauges() -> None:
     assert exposed() == {"firstcome_a": 1.0, 'firstcome_b_total{kind="x"}': 2.0}
     assert len(calls) == 1
     assert b"# TYPE firstcome_b_total counter" in gauges.exposition()
-
-
-def test_several_labels_have_a_number_for_each_tuple_of_values() -> None:
-    gauges.register("firstcome_t", help="T.", labels=("a", "b"), read=lambda: {("1", "2"): 3})
-
-    assert exposed() == {'firstcome_t{a="1",b="2"}': 3.0}
 
 
 def test_scrapes_within_five_seconds_share_a_reading() -> None:

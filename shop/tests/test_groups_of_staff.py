@@ -1,27 +1,20 @@
 """The groups of staff: what their permissions are, on which databases, and beside operators' own groups."""
 
 import pytest
-from django.contrib.auth.models import Group, Permission, User
+from django.contrib.auth.models import Group, Permission
 from django.core.management import call_command
 from django.db import connection
-from django.test import Client
 from django.urls import reverse
 
 from shop.accounts import permissions
 from shop.tests import operators_page, staff_groups
 from shop.tests.confirming import confirmed
-from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.factories import AccountFactory
 from shop.tests.staff_groups import NAMES, _staff_groups, member_of, permissions_of
-from shop.tests.test_admin import disable
+from shop.tests.test_admin import disable, signed_in
 
 __all__ = ["_staff_groups"]
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("_staff_groups")]
-
-
-def signed_in(user: User) -> Client:
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 def test_the_groups_have_the_permissions_that_the_page_for_operators_lists() -> None:
@@ -31,18 +24,6 @@ def test_the_groups_have_the_permissions_that_the_page_for_operators_lists() -> 
         actual = {permission: "yes" if permission in held[name] else "-" for permission in everything}
         wrong = operators_page.differences("Permissions", name, actual)
         assert not wrong, wrong
-
-
-def test_every_permission_is_named_as_django_names_it() -> None:
-    """So that `create_permissions`, which comes after the migrations, finds them all."""
-    names = {
-        f"{p.content_type.app_label}.{p.codename}": p.name
-        for p in Permission.objects.select_related("content_type")
-    }
-    for group in NAMES:
-        assert permissions_of(group) <= names.keys()
-    assert names["inventory.add_stockmovement"] == "Can add stock movement"
-    assert len(names) == Permission.objects.count()
 
 
 def test_no_group_holds_a_right_with_which_its_members_could_take_more() -> None:
@@ -143,12 +124,3 @@ def test_a_flushed_database_has_the_permission_and_one_row_of_it() -> None:
 
     assert Permission.objects.filter(codename="disable_user").count() == 1
     assert connection.vendor
-
-
-def test_superusers_disable_anyone() -> None:
-    colleague = AccountFactory.create(is_staff=True)
-
-    disable(signed_in(SuperuserFactory.create()), colleague, reason="They left.")
-
-    colleague.refresh_from_db()
-    assert not colleague.is_active

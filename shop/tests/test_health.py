@@ -37,11 +37,6 @@ def silent_port() -> Iterator[int]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_ready_when_everything_is_available() -> None:
-    assert readiness() == (200, [])
-
-
-@pytest.mark.django_db(transaction=True)
 def test_alive_with_the_database_down() -> None:
     with database_away():
         assert Client().get("/healthz").json() == {"status": "alive"}

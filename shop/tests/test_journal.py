@@ -56,17 +56,6 @@ def test_a_line_is_kept_as_it_was_noted() -> None:
     assert (line.delivered_at, line.last_error) == (None, "")
 
 
-def test_fields_that_are_not_given_are_empty() -> None:
-    transactions.run(note, transactions.KEYED)
-    line = JournalLine.objects.get()
-    assert (line.order_id, line.before, line.after, line.actor_id) == (None, None, None, None)
-    assert (line.actor, line.actor_name, line.request_id) == ("system", "", "")
-    assert (line.detail, line.reference, line.is_internal) == ("", "", False)
-    assert (line.delivery, line.next_attempt_at) == ("", None)
-    # SQL NULL, not JSON `null`.
-    assert JournalLine.objects.filter(before__isnull=True, after__isnull=True).exists()
-
-
 @pytest.mark.parametrize(("count", "statements"), [(1, 1), (1_000, 1), (2_500, 3)])
 def test_lines_are_inserted_in_order_by_a_statement_per_thousand(count: int, statements: int) -> None:
     with CaptureQueriesContext(connection) as captured:

@@ -1,13 +1,9 @@
 """The scheduled audit: what is due, one auditor at a time, late commits, answers that stay as they were."""
 
-import os
-import subprocess
-import sys
 import threading
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from django.conf import LazySettings
@@ -36,6 +32,7 @@ from shop.operations.audits.audit_scope import Mark, place_mark
 from shop.tests.racing import race
 from shop.tests.scheduled_audit.auditing import audit_all, audit_changes, broken, forget_changes
 from shop.tests.second_connection import another_connection, ask
+from shop.tests.second_process import another_process
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -126,18 +123,12 @@ def test_one_of_many_auditors_at_once_audits(audited: None) -> None:
 
 
 @pytest.mark.boots("a Python process")
-def test_a_killed_auditor_blocks_the_next_until_its_lease_lapses(
-    audited: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_auditor_blocks_the_next_until_its_lease_lapses(audited: None) -> None:
     code = (
-        "import django, time; django.setup()\n"
         "from shop.operations.audits import audit_state\n"
-        "with audit_state.leased(): print('leased', flush=True); time.sleep(60)"
+        "with audit_state.leased(): print('ready', flush=True); sys.stdin.readline()"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", code], env=os.environ | own_database(), stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None and process.stdout.readline() == "leased\n"
+    with another_process(code) as process:
         process.kill()
     AuditState.objects.update(audited_at=None)
     assert not scheduled_audit.run_due()
@@ -147,11 +138,6 @@ def test_a_killed_auditor_blocks_the_next_until_its_lease_lapses(
     AuditState.objects.update(leased_until=clock.now())
 
     assert scheduled_audit.run_due()
-
-
-def own_database() -> dict[str, str]:
-    url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}")
-    return {"DATABASE_URL": url.geturl(), "DJANGO_SETTINGS_MODULE": "shop.settings"}
 
 
 def test_an_auditor_whose_lease_lapsed_records_nothing(audited: None, campaign: Campaign) -> None:
@@ -300,12 +286,6 @@ def test_the_first_audit_of_an_installation_is_a_full_one() -> None:
 def take(seconds: float) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT SLEEP(%s)", [seconds])
-
-
-def test_a_statement_that_takes_too_long_is_ended() -> None:
-    with statement_limit(connection, seconds=1), pytest.raises(OperationalError):
-        take(3)
-    take(1.2)
 
 
 def test_a_statement_that_takes_too_long_is_ended_after_a_reconnect_and_on_this_connection_only() -> None:
