@@ -2,8 +2,8 @@
 
 The circles, and which tests are in which, are those of scripts/tests/circles.py.
 
-Three processes run the tests, on two cores, for many tests wait more than they work; each has a database and a
-Redis of its own, and each module's tests stay together and in their order.
+Three processes run the tests, for many tests wait more than they work; each has a database and a Redis of its
+own, and each module's tests stay together and in their order.
 """
 
 import os
