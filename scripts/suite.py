@@ -2,7 +2,7 @@
 
 The circles, and which tests are in which, are those of scripts/tests/circles.py.
 
-Three processes run the tests, for many tests wait more than they work; each has a database and a Redis of its
+Four processes run the tests, for many tests wait more than they work; each has a database and a Redis of its
 own, and each module's tests stay together and in their order.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from scripts.stack import SetupError, children, places, throwaway
 
-IN_PARALLEL = ("--numprocesses", "3", "--dist", "loadfile", "--no-loadscope-reorder", "--durations", "10")
+IN_PARALLEL = ("--numprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder", "--durations", "10")
 PATIENCE_SECONDS = 30
 """How long pytest may take to end its fixtures once it is interrupted."""
 

@@ -1,6 +1,6 @@
 """Every strategy under load and faults: processes killed, Redis killed, Redis emptied."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,21 @@ from shop.tests.outages import OwnRedis, own_redis
 __all__ = ["own_redis"]
 pytestmark = pytest.mark.django_db(transaction=True)
 
-EXACT = [name for name in issuing.STRATEGIES if name not in issuing.LAB_ONLY]
+FIRST = ("group_commit", "redis_gate")
+"""By each strategy it takes ten seconds: `make verify` runs the others."""
+
+
+def by(strategies: Iterable[str]) -> pytest.MarkDecorator:
+    marks = {name: () if name in FIRST else (pytest.mark.long,) for name in strategies}
+    return pytest.mark.parametrize("strategy", [pytest.param(name, marks=marks[name]) for name in marks])
+
+
 QUANTITY, ACCOUNTS = 240, 280
 FLUSHES = 5
 MANNERS = ("--failure-rate", "0.1", "--late-rate", "0", "--silent-rate", "0.02", "--lost-rate", "0.01")
 
 
-@pytest.mark.parametrize("strategy", EXACT)
+@by(name for name in issuing.STRATEGIES if name not in issuing.LAB_ONLY)
 def test_exactly_the_quantity_is_issued_whatever_breaks_under_load(
     strategy: str, own_redis: OwnRedis, tmp_path: Path
 ) -> None:
@@ -49,7 +57,7 @@ def test_exactly_the_quantity_is_issued_whatever_breaks_under_load(
     assert is_refused == (strategy not in NEED_NO_REDIS)
 
 
-@pytest.mark.parametrize("strategy", ["group_commit", "redis_gate", "code_pool"])
+@by(["group_commit", "redis_gate", "code_pool"])
 def test_a_partner_knows_exactly_the_coupons_there_are_whatever_breaks(
     strategy: str, own_redis: OwnRedis, tmp_path: Path, settings: LazySettings
 ) -> None:

@@ -227,6 +227,8 @@ def test_a_sold_out_campaign_that_closes_is_refused_as_closed(
     assert asked(campaign.pk, requests[0])[0] == "again"
 
 
+@pytest.mark.boots("another process of the shop")
+@pytest.mark.first_circle
 @from_each_source
 def test_more_coupons_or_codes_open_it_at_once_here_and_within_a_second_elsewhere(
     code_source: str, requests: list[int]

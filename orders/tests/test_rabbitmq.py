@@ -151,6 +151,7 @@ def at_least(orders: int) -> None:
     wait_until(lambda: Order.objects.filter(status="paid").count() >= before + orders, seconds=30)
 
 
+@pytest.mark.boots("RabbitMQ")
 def test_confirmed_messages_are_there_after_a_kill(db: None, own_rabbitmq: OwnRabbitMQ) -> None:
     own_rabbitmq.make_queue()
     arguments = ",".join(str(uuid4()) for _ in range(50))

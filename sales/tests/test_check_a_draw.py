@@ -131,6 +131,7 @@ def an_entry_that_took_no_part(draw: dict[str, Any], ids: list[str]) -> None:
     ids[3] = str(uuid4())
 
 
+@pytest.mark.boots("a Python process")
 @in_one_test(
     "tamper",
     [

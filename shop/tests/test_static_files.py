@@ -43,6 +43,7 @@ def test_a_path_without_a_collected_file_is_not_found(collected: Path, path: str
     assert Client().get(path).status_code == 404
 
 
+@pytest.mark.django_db
 def test_a_large_file_is_sent_from_disk_and_a_small_one_from_memory(tmp_path: Path) -> None:
     """A slow reader would keep a copy of a large file in memory."""
     path = tmp_path / "large.js"
