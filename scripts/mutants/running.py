@@ -34,6 +34,8 @@ LONGEST_SECONDS = 90.0
 """A fork is killed then: the mutant hangs, which is noticed as well."""
 LAST_START_SECONDS = 75.0
 """No test is begun that would end after that. What remains was not run."""
+MOST_SECONDS = 4 * LONGEST_SECONDS
+"""For a mutant, where tests fail without it too."""
 MOST_BYTES = 8 << 30
 DATABASE_SECONDS = 300.0
 PASSED, BROKEN, STOPPED, FAILED = range(4)
@@ -58,6 +60,7 @@ class Runner:
     ) -> None:
         self.mutants, self.seconds, self.judged = mutants, seconds, judged
         self.log, self.reached = folder / "fork.log", folder / "fork.reached"
+        self.unfit: set[str] = set()
         self.error: Exception | None = None
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
@@ -96,22 +99,27 @@ class Runner:
                 item._request._get_active_fixturedef(name)
 
     def _judge(self, swaps: Swaps, tests: list[pytest.Item]) -> dict[str, object]:
-        """The verdict. A test that fails without the mutant as well has no say in it."""
+        """The verdict. A test that fails without the mutant as well has no say in it, nor in later ones."""
         began = time.monotonic()
+        tests = [test for test in tests if test.nodeid not in self.unfit]
         code: int | None = PASSED
         run = 0
-        while tests:
-            code = self._fork(partial(self._run, swaps, tests))
-            run = int(self.reached.read_text())
+        while tests and time.monotonic() - began < MOST_SECONDS:
+            code, run = self._fork(partial(self._run, swaps, tests)), self._reached()
             if code in (PASSED, STOPPED) or self._fork(partial(self._run, [], tests[:run])) == PASSED:
                 break
-            print("fails without the mutant too:", tests.pop(run - 1).nodeid, flush=True)
-        else:
+            unfit = tests.pop(self._reached() - 1).nodeid
+            self.unfit.add(unfit)
+            print(f"{unfit} fails without the mutant too:\n{children.tail(self.log)}", flush=True)
             code, run = PASSED, 0
         verdict = {PASSED: SURVIVED, STOPPED: SURVIVED, None: TIMED_OUT}.get(code, CAUGHT)
         by = tests[run - 1].nodeid if verdict in NOTICED else ""
         seconds = round(time.monotonic() - began, 1)
         return {"verdict": verdict, "by": by, "run": run, "of": len(tests), "seconds": seconds}
+
+    def _reached(self) -> int:
+        """How many tests the last fork began."""
+        return int(self.reached.read_text())
 
     def _run(self, swaps: Swaps, tests: Sequence[pytest.Item]) -> int:
         """Run the tests until one fails. What was set up for the session stays: it is the parent's."""
@@ -123,7 +131,9 @@ class Runner:
             if time.monotonic() - began + self.seconds[test.nodeid] > LAST_START_SECONDS:
                 return STOPPED
             self.reached.write_text(str(number))
-            if any(report.failed for report in runtestprotocol(test, nextitem=following, log=False)):
+            failed = [one for one in runtestprotocol(test, nextitem=following, log=False) if one.failed]
+            if failed:
+                print(*(report.longreprtext for report in failed), sep="\n", flush=True)
                 return FAILED
         return PASSED
 
