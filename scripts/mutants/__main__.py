@@ -107,7 +107,9 @@ def _judge(drawn: list[mutations.Mutant], coverage: coverage_map.Map, folder: Pa
             judged=judged,
         )
         existing = [module for module in modules if (places.PROJECT / module).exists()]
-        code = pytest.main([*IN_PROCESS, f"--hypothesis-seed={SEED}", *existing], plugins=[runner])
+        # A folder of its own: other runs delete old ones of the user's.
+        options = [*IN_PROCESS, f"--basetemp={folder / 'tests'}", f"--hypothesis-seed={SEED}"]
+        code = pytest.main([*options, *existing], plugins=[runner])
         if runner.error:
             raise runner.error
         if code == pytest.ExitCode.INTERRUPTED:

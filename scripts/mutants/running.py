@@ -36,6 +36,7 @@ LAST_START_SECONDS = 75.0
 """No test is begun that would end after that. What remains was not run."""
 MOST_SECONDS = 4 * LONGEST_SECONDS
 """For a mutant, where tests fail without it too."""
+MOST_UNFIT = 20
 MOST_BYTES = 8 << 30
 DATABASE_SECONDS = 300.0
 PASSED, BROKEN, STOPPED, FAILED = range(4)
@@ -110,7 +111,10 @@ class Runner:
                 break
             unfit = tests.pop(self._reached() - 1).nodeid
             self.unfit.add(unfit)
-            print(f"{unfit} fails without the mutant too:\n{children.tail(self.log)}", flush=True)
+            said = f"{unfit} fails without the mutant too:\n{children.tail(self.log)}"
+            print(said, flush=True)
+            if len(self.unfit) > MOST_UNFIT:
+                raise SetupError(f"too many tests fail without a mutant; the last: {said}")
             code, run = PASSED, 0
         verdict = {PASSED: SURVIVED, STOPPED: SURVIVED, None: TIMED_OUT}.get(code, CAUGHT)
         by = tests[run - 1].nodeid if verdict in NOTICED else ""
