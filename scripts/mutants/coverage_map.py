@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,12 +47,16 @@ class Map:
         write_whole(self.file, "".join(f"{json.dumps(test)}\n" for test in self.tests.values()))
 
     def tests_of(self, mutant: mutations.Mutant) -> list[str]:
-        """The tests that run a line of it: first those in a module of that name, then the shortest."""
+        """The tests that run a line of it, shortest first: those of its name, then one of each module."""
         lines = set(mutant.lines)
         found = [test for test in self.tests.values() if lines & set(test["lines"].get(mutant.path, ()))]
-        stem = mutant.file.stem
-        found.sort(key=lambda test: (stem not in test["id"].partition("::")[0], test["seconds"], test["id"]))
-        return [test["id"] for test in found]
+        turns: Counter[str] = Counter()
+        order: list[tuple[int, float, str]] = []
+        for seconds, name in sorted((test["seconds"], test["id"]) for test in found):
+            module = name.partition("::")[0]
+            turns[module] += 1
+            order.append((0 if mutant.file.stem in module else turns[module], seconds, name))
+        return [name for _, _, name in sorted(order)]
 
 
 class Recorder:
