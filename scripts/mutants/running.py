@@ -32,8 +32,8 @@ from scripts.stack import SetupError, children
 
 LONGEST_SECONDS = 90.0
 """A fork is killed then: the mutant hangs, which is noticed as well."""
-LAST_START_SECONDS = 75.0
-"""No test is begun that would end after that. What remains was not run."""
+LAST_END_SECONDS = 75.0
+"""A test that would end later is not begun."""
 MOST_SECONDS = 4 * LONGEST_SECONDS
 """For a mutant, where tests fail without it too."""
 MOST_UNFIT = 20
@@ -60,7 +60,7 @@ class Runner:
         judged: Callable[[int, dict[str, object]], object],
     ) -> None:
         self.mutants, self.seconds, self.judged = mutants, seconds, judged
-        self.log, self.reached = folder / "fork.log", folder / "fork.reached"
+        self.log, self.begun = folder / "fork.log", folder / "fork.begun"
         self.unfit: set[str] = set()
         self.error: Exception | None = None
 
@@ -104,46 +104,51 @@ class Runner:
         began = time.monotonic()
         tests = [test for test in tests if test.nodeid not in self.unfit]
         code: int | None = PASSED
-        run = 0
+        begun: list[pytest.Item] = []
         while tests and time.monotonic() - began < MOST_SECONDS:
-            code, run = self._fork(partial(self._run, swaps, tests)), self._reached()
-            if code in (PASSED, STOPPED) or self._fork(partial(self._run, [], tests[:run])) == PASSED:
+            code, begun = self._fork(partial(self._run, swaps, tests)), self._begun(tests)
+            if code not in (PASSED, STOPPED) and not begun:
+                raise SetupError(f"a fork ended ({code}) before its first test; see {self.log}")
+            if code in (PASSED, STOPPED) or self._fork(partial(self._run, [], begun)) == PASSED:
                 break
-            unfit = tests.pop(self._reached() - 1).nodeid
-            self.unfit.add(unfit)
-            said = f"{unfit} fails without the mutant too:\n{children.tail(self.log)}"
+            unfit = self._begun(begun)[-1]
+            tests.remove(unfit)
+            self.unfit.add(unfit.nodeid)
+            said = f"{unfit.nodeid} fails without the mutant too:\n{children.tail(self.log)}"
             print(said, flush=True)
             if len(self.unfit) > MOST_UNFIT:
                 raise SetupError(f"too many tests fail without a mutant; the last: {said}")
-            code, run = PASSED, 0
+            code = PASSED
         verdict = {PASSED: SURVIVED, STOPPED: SURVIVED, None: TIMED_OUT}.get(code, CAUGHT)
-        by = tests[run - 1].nodeid if verdict in NOTICED else ""
+        by = begun[-1].nodeid if verdict in NOTICED else ""
         seconds = round(time.monotonic() - began, 1)
-        return {"verdict": verdict, "by": by, "run": run, "of": len(tests), "seconds": seconds}
+        return {"verdict": verdict, "by": by, "run": len(begun), "of": len(tests), "seconds": seconds}
 
-    def _reached(self) -> int:
-        """How many tests the last fork began."""
-        return int(self.reached.read_text())
+    def _begun(self, tests: Sequence[pytest.Item]) -> list[pytest.Item]:
+        """Those of them that the last fork has begun."""
+        return [tests[int(number)] for number in self.begun.read_text().split()]
 
     def _run(self, swaps: Swaps, tests: Sequence[pytest.Item]) -> int:
         """Run the tests until one fails. What was set up for the session stays: it is the parent's."""
         self._empty_database()
         for function, code in swaps:
             function.__code__ = code
-        began = time.monotonic()
-        for number, (test, following) in enumerate(zip(tests, [*tests[1:], self.session], strict=True), 1):
-            if time.monotonic() - began + self.seconds[test.nodeid] > LAST_START_SECONDS:
-                return STOPPED
-            self.reached.write_text(str(number))
-            failed = [one for one in runtestprotocol(test, nextitem=following, log=False) if one.failed]
-            if failed:
+        began, result = time.monotonic(), PASSED
+        for number, test in enumerate(tests):
+            if swaps and time.monotonic() - began + self.seconds[test.nodeid] > LAST_END_SECONDS:
+                result = STOPPED
+                continue
+            with self.begun.open("a") as begun:
+                begun.write(f"{number} ")
+            reports = runtestprotocol(test, nextitem=self.session, log=False)
+            if failed := [report for report in reports if report.failed]:
                 print(*(report.longreprtext for report in failed), sep="\n", flush=True)
                 return FAILED
-        return PASSED
+        return result
 
     def _fork(self, work: Callable[[], int], *, within_seconds: float = LONGEST_SECONDS) -> int | None:
         """The exit code of a process that does it; None when that took too long."""
-        self.reached.write_text("1")
+        self.begun.write_text("")
         fork = multiprocessing.get_context("fork").Process(target=self._child, args=[work])
         fork.start()
         try:
