@@ -152,7 +152,10 @@ class Runner:
         fork = multiprocessing.get_context("fork").Process(target=self._child, args=[work])
         fork.start()
         try:
-            fork.join(within_seconds)
+            for _ in range(int(within_seconds)):  # the time that this process is stopped for doesn't count
+                fork.join(1)
+                if fork.exitcode is not None:
+                    break
             code = fork.exitcode
         finally:
             fork.kill()
