@@ -12,6 +12,8 @@ from django.conf import LazySettings
 from django.db import OperationalError
 
 from coupons import pool
+from coupons.allocation import eligibility
+from coupons.allocation.writes import IssueRequest
 from coupons.issuing import issuing
 from coupons.issuing.issuing import STRATEGIES
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
@@ -248,6 +250,19 @@ def test_50_concurrent_requests_of_one_account_get_one_coupon(
     assert registered(own_partner) == issued()
     assert positions(campaign) == [1]
     assert broken() == {}
+
+
+def test_of_two_requests_of_an_account_in_one_batch_the_first_alone_took_the_slot() -> None:
+    """If both had, one that doesn't reach the partner would give back the slot that the other confirms."""
+    campaign, [user_id] = campaign_with(), accounts(1)
+    asked = [IssueRequest(user_id), IssueRequest(user_id)]
+
+    outcomes = transactions.run(
+        lambda: eligibility.lock_and_allocate(campaign_id=campaign.pk, requests=asked), transactions.KEYED
+    )
+
+    assert [outcome.is_new for outcome in outcomes] == [True, False]
+    assert len({outcome.code for outcome in outcomes}) == Confirmation.objects.count() == 1
 
 
 def ask_until_settled(campaign_id: int, user_id: int) -> str:

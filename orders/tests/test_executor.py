@@ -362,3 +362,10 @@ def test_runs_whose_traces_cannot_be_read_are_released(
         threaded.accept([order.started.saga.id])
         assert threaded.finish(seconds=20)
     assert not threaded._runs
+
+
+def test_a_saga_of_a_later_release_is_released(threaded: Executor) -> None:
+    [saga_id] = saga_ids(bought("tok_ok"))
+    Saga.objects.filter(id=saga_id).update(kind="of_a_later_release")
+    assert threaded.advance(saga_id, seconds=5) == Saga.State.RUNNING
+    assert not threaded._runs

@@ -13,7 +13,7 @@ from orders.tests import buying, hanging
 from orders.tests.hanging import Away, away, impatient, product
 from payments import ledger
 from payments.gateways import gateway
-from shop.errors import FirstcomeError
+from shop.errors import FirstcomeError, Rejected
 from shop.models import JournalLine
 from shop.tests.case_tables import in_one_test
 
@@ -227,6 +227,16 @@ def test_a_local_step_is_never_forced(product: Product) -> None:
     hanging.make_overdue(row)
     Saga.objects.filter(id=row.id).update(state=Saga.State.STUCK)
     assert hanging.refusal(hanging.complete, row) == "step_is_local"
+
+
+def test_of_a_saga_whose_end_alone_is_missing_an_operator_reads_to_retry_it(product: Product) -> None:
+    row = hanging.started(product)
+    assert hanging.advance(row) == Saga.State.DONE
+    unfinished = {"state": Saga.State.STUCK, "ended_at": None, "next_attempt_at": timezone.now()}
+    Saga.objects.filter(id=row.id).update(**unfinished)
+    with pytest.raises(Rejected, match=r"only the saga's end is not recorded: retry the saga\.") as refused:
+        hanging.complete(row)
+    assert refused.value.code == "step_is_local"
 
 
 def test_a_local_undo_is_never_forced(product: Product, away: Away) -> None:

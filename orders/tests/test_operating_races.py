@@ -17,6 +17,8 @@ from payments.gateways import gateway
 from shop import clock
 from shop.errors import FirstcomeError
 from shop.tests.racing import race, wait_until
+from shop.tests.second_connection import holding
+from shop.tests.waiting import in_background, waiting_at
 
 __all__ = ["impatient", "product"]
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("impatient")]
@@ -47,6 +49,19 @@ def test_an_action_is_refused_while_a_worker_keeps_the_lease(
         lease_token="other", leased_until=timezone.now() + timedelta(seconds=60)
     )
     assert hanging.refusal(hanging.retry, row) == "unavailable"
+
+
+def test_an_operator_waits_for_a_transaction_that_has_the_order(product: Product) -> None:
+    """The order first, then its saga: as every other transaction locks them."""
+    row = hanging.started(product)
+    hanging.make_overdue(row)
+    Saga.objects.filter(id=row.id).update(state=Saga.State.STUCK)
+    with holding("SELECT id FROM orders_order WHERE id = %s FOR UPDATE", row.about_id.hex):
+        retried = in_background(lambda: hanging.retry(row))
+        wait_until(lambda: waiting_at("SELECT%orders_order%FOR UPDATE%") == 1)
+        assert hanging.reloaded(row).state == Saga.State.STUCK
+    retried.result(timeout=20)
+    assert hanging.reloaded(row).state == Saga.State.RUNNING
 
 
 def test_a_worker_whose_lease_has_lapsed_does_not_override_the_operator(product: Product) -> None:

@@ -140,6 +140,12 @@ def test_each_order_of_a_batch_is_recorded_with_its_own_actor_and_request(produc
             noted = line(what, order_id=placed.id)
             assert (noted.actor, noted.actor_id) == ("account", buyer.id)
             assert noted.request_id == f"request-of-{buyer.id}"
+    reserved = [
+        one for placed in JournalLine.objects.filter(what="order.placed") for one in placed.after["reserved"]
+    ]
+    reserved.sort(key=lambda one: one["before"])
+    # Of those that were decided in one batch too, each has the stock as the one before has left it.
+    assert reserved == [{"product": product.id, "before": n, "after": n + 1} for n in range(12)]
 
 
 def test_an_operators_actions_are_recorded_with_their_name(product: Product) -> None:

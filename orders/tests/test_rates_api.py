@@ -222,6 +222,11 @@ def test_an_account_that_pays_now_and_then_is_not_checked(
     assert not asked
     client_of(buyer).post("/orders", order_of(product, "tok_ok"), key="c")
     assert asked == [buyer.id]
+    for key in ("d", "e"):
+        # In a window of its own: the first still counts those of the window before.
+        monkeypatch.setattr(card_limits, "_window_started_at", float("-inf"))
+        client_of(buyer).post("/orders", order_of(product, "tok_ok"), key=key)
+    assert asked == [buyer.id, buyer.id]
 
 
 def test_unsettled_payments_are_found_by_an_index(settings: LazySettings, product: Product) -> None:

@@ -3,10 +3,11 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 import urllib3
@@ -16,6 +17,7 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from orders.payment import payment_status
+from orders.payment.payment_status import CurrentAnswer
 from orders.placement.strategies import group_commit as batching
 from orders.tests import buying
 from scripts.stack import ports
@@ -23,6 +25,8 @@ from scripts.tests.simulator import Simulator
 from shop.accounts import tokens
 from shop.concurrency import event_loop
 from shop.concurrency.thread_pool import ThreadPool
+from shop.idempotency.recorded_answers import Answer as RecordedAnswer
+from shop.idempotency.recorded_answers import KeyedCall
 from shop.operations import dispatch
 from shop.tests.asgi_client import Answer, send_request
 from shop.tests.factories import AccountFactory
@@ -211,3 +215,16 @@ def test_duplicates_that_wait_for_a_call_of_this_process_get_its_answer_when_it_
     assert {answer.status for answer in answers} == {201}
     assert len({answer.body for answer in answers}) == 1
     assert sum("idempotency-replayed" not in answer.headers for answer in answers) == 1
+
+
+def test_an_answer_that_may_still_change_ends_no_wait() -> None:
+    statuses = iter([payment_status.UNSETTLED_STATUS, payment_status.UNSETTLED_STATUS, 200])
+    call = KeyedCall(AccountFactory.create().pk, "a", "the body's", answer=lambda outcome: None)
+
+    def read(subject_ids: Sequence[UUID], language: str) -> dict[UUID, CurrentAnswer]:
+        status = next(statuses)
+        return {id: CurrentAnswer(RecordedAnswer(status, b"{}")) for id in subject_ids}
+
+    answer = asyncio.run(payment_status.wait_for_answer(call, uuid4(), read, seconds=20))
+    assert answer
+    assert answer.status == 200

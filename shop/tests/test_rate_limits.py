@@ -3,10 +3,12 @@
 import json
 from contextlib import ExitStack
 from datetime import timedelta
+from functools import partial
 from subprocess import Popen
 from typing import Any
 
 import pytest
+import redis
 from django.conf import LazySettings
 
 from orders.payment import card_limits
@@ -293,6 +295,13 @@ def test_too_many_declines_are_known_to_every_process_before_the_next_payment() 
             card_limits.require_below_limit(7)
     assert 590 <= (refusal.value.retry_after or 0) <= 600
     card_limits.require_below_limit(8)
+
+
+def test_accounts_that_other_processes_watch_are_read_again_and_again(redis_server: redis.Redis) -> None:
+    card_limits.require_below_limit(7)
+    for account_id in (7, 8):
+        redis_server.zadd(card_limits.WATCHED, {str(account_id): clock.now().timestamp() + 60})
+        wait_until(partial(_is_watched, account_id))
 
 
 def test_without_redis_a_process_knows_the_declines_of_its_own(own_redis: OwnRedis) -> None:

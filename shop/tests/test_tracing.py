@@ -7,10 +7,12 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import urllib3
 from django.contrib.auth.models import User
+from django.db import transaction
 from django.utils import timezone
 
 from coupons.models import Campaign
@@ -20,6 +22,7 @@ from scripts.stack import children, ports
 from shop.accounts import tokens
 from shop.db import recorded_traces
 from shop.models import RecordedTrace
+from shop.observability import tracing
 from shop.tests.collector import Collector, collecting
 from shop.tests.live import serving, web
 from shop.tests.racing import race
@@ -150,6 +153,18 @@ def test_traces_are_forgotten_after_a_week() -> None:
         RecordedTrace.objects.create(id=f"{number:032x}", traceparent="00-1-1-01", at=now - age)
     assert recorded_traces.sweep() == 1
     assert RecordedTrace.objects.count() == 1
+
+
+def test_the_recorded_traces_of_some_sagas_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    traces = {uuid4(): f"00-{number:032x}-{1:016x}-01" for number in (1, 2, 3)}
+    with transaction.atomic():
+        for subject_id, traceparent in traces.items():
+            recorded_traces.remember(subject_id, traceparent)
+        recorded_traces.remember(uuid4(), f"00-{4:032x}-{1:016x}-00")
+    monkeypatch.setattr(tracing, "is_on", True)
+    first, _, third = traces
+    assert recorded_traces.read([first, third, uuid4()]) == {id: traces[id] for id in (first, third)}
+    assert RecordedTrace.objects.count() == len(traces)
 
 
 class Failing:

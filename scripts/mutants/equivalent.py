@@ -1,0 +1,10 @@
+"""Mutants that survive and are no hole: why no test can, or should, tell them from the code."""
+
+EQUIVALENT = {
+    "coupons/issuing/strategies/optimistic.py::_assign_codes raise 1": (
+        "the write that follows compares the campaign's version too, and raises the same"
+    ),
+    "orders/payment/key_limits.py::_tried number 3": "the last slot is its own, which is no payment",
+    "orders/payment/purchase.py::_debit_points boolean 1": "a savepoint more around the same writes",
+    "orders/saga/log.py::start_compensation number 2": "no code has 64 characters",
+}

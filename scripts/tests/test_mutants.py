@@ -1,0 +1,119 @@
+"""`make mutants`: which defects are planted, and which of them the tests of a small project notice."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts.mutants import mutations
+from scripts.stack import places
+
+PRICE = '''
+import logging
+
+logger = logging.getLogger()
+
+
+def price(count: int, unit_price: int) -> int:
+    """What so many cost."""
+    logger.info("asked for %s", count > 3)
+    if count < 3:
+        return count * unit_price
+    return count * unit_price - 1
+'''
+TEST = """
+import price as module
+from price import price
+
+KNOWN = {"price": price}
+
+
+def test_no_rebate():
+    assert module.price(2, 10) == KNOWN["price"](2, 10) == 20
+
+
+def test_rebate():
+    assert price(4, 10) == 39
+"""
+PROGRAM = """
+import sys
+from pathlib import Path
+import pytest
+from scripts.mutants import mutations, running
+
+class WithoutDatabase(running.Runner):
+    def _use_database(self): pass
+    def _empty_database(self): pass
+
+mutations.PROJECT = folder = Path.cwd()
+found = mutations.mutants_of("price.py")
+tests = ["test_price.py::test_no_rebate", "test_price.py::test_rebate"]
+runner = WithoutDatabase(
+    [(mutant, tests) for mutant in found],
+    dict.fromkeys(tests, 0.1),
+    folder,
+    lambda number, result: print(found[number].key, "->", result["verdict"], result["by"], flush=True),
+)
+sys.exit(pytest.main(["-qs", "-p", "no:cacheprovider"], plugins=[runner]) or runner.error)
+"""
+
+
+@pytest.fixture
+def price(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project of one module and its tests."""
+    monkeypatch.setattr(mutations, "PROJECT", tmp_path)
+    (tmp_path / "price.py").write_text(PRICE)
+    (tmp_path / "test_price.py").write_text(TEST)
+    return tmp_path
+
+
+def test_every_defect_of_a_function_has_a_name_that_stays_when_lines_are_added(price: Path):
+    names = [mutant.key.removeprefix("price.py::price ") for mutant in mutations.mutants_of("price.py")]
+    assert sorted(names) == [
+        *("arithmetic 1", "arithmetic 2", "arithmetic 3", "comparison 1", "condition 1"),
+        *("number 1", "number 2", "number 3", "number 4", "return 1", "return 2"),
+    ]
+    (price / "price.py").write_text(f"import os\n\n{PRICE}")
+    assert [mutant.key for mutant in mutations.mutants_of("price.py")] == [
+        f"price.py::price {one}" for one in names
+    ]
+
+
+def test_a_diff_shows_the_changed_line(price: Path):
+    mutants = {mutant.key: mutant for mutant in mutations.mutants_of("price.py")}
+    _, diff = mutations.function_and_diff(mutants["price.py::price comparison 1"])
+    assert [line.strip() for line in diff.splitlines() if line[0] in "+-"] == [
+        "-    if count < 3:",
+        "+    if count <= 3:",
+    ]
+
+
+def test_the_draw_is_the_same_for_a_seed_and_has_a_share_of_each_package():
+    drawn = mutations.draw(60, 1)
+    assert drawn == mutations.draw(60, 1) != mutations.draw(60, 2)
+    assert len(set(drawn)) == 60
+    assert {mutant.package for mutant in drawn} == set(mutations.PACKAGES)
+
+
+@pytest.mark.boots("pytest in a process")
+def test_a_test_catches_one_planted_defect_and_misses_another(price: Path):
+    """None tries the boundary. Names that were imported before run the defect too."""
+    ran = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        cwd=price,
+        env=os.environ | {"PYTHONPATH": f"{places.PROJECT}:{price}"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    verdicts = dict(line.split(" -> ") for line in ran.stdout.splitlines() if " -> " in line)
+    assert len(verdicts) == 11
+    missed = {"comparison 1", "number 1"}
+    assert {name for name, verdict in verdicts.items() if "caught" not in verdict} == {
+        f"price.py::price {name}" for name in missed
+    }
+    assert verdicts["price.py::price return 1"] == "caught test_price.py::test_no_rebate"
+    assert verdicts["price.py::price return 2"] == "caught test_price.py::test_rebate"
