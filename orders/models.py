@@ -275,6 +275,12 @@ class Saga(models.Model):
         db_default="",
         help_text=_("The outside call that was started and whose result is not recorded."),
     )
+    is_irreversible = models.BooleanField(
+        _("is irreversible"),
+        default=False,
+        db_default=False,
+        help_text=_("A step without an undo has taken effect: steps before it are never done or undone."),
+    )
     lease_token = models.CharField(_("lease token"), max_length=32, blank=True)
     leased_until = models.DateTimeField(_("leased until"), null=True, blank=True)
     next_attempt_at = models.DateTimeField(_("next attempt at"), null=True, blank=True)

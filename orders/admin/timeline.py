@@ -154,7 +154,7 @@ def _current_step(saga: Saga, log: Sequence[SagaLog]) -> Step | None:
     if saga.ended_at or saga.kind not in SAGA_TYPES:
         return None
     final = {line.step for line in log if line.attempt == 0 and line.direction == saga.direction}
-    return SAGA_TYPES[saga.kind].next_step(saga.direction, final)
+    return SAGA_TYPES[saga.kind].next_step(saga.direction, final, is_irreversible=saga.is_irreversible)
 
 
 def _lines_of(log: Sequence[SagaLog], step: Step, direction: str) -> list[SagaLog]:

@@ -128,6 +128,7 @@ class _Batch:
         self.batch_result = BatchResult()
         self.lines: list[SagaLogLine] = []
         self.leases: dict[str, list[SagaRow]] = defaultdict(list)
+        self.irreversible: list[SagaRow] = []
         self.ended: list[SagaRow] = []
         self.without_slot: dict[str, list[SagaRow]] = defaultdict(list)
         self.compensated: dict[str, list[LockedSaga]] = defaultdict(list)
@@ -154,6 +155,7 @@ class _Batch:
             log.postpone(
                 sagas, until=self.now + timedelta(seconds=NO_SLOT_DELAY_SECONDS), open_call=open_call
             )
+        log.mark_irreversible(self.irreversible)
         log.end(self.ended, Saga.State.DONE.value, at=self.now)
         return locked
 
@@ -304,11 +306,14 @@ class _Batch:
         return self.now >= saga.deadline_at
 
     def _can_compensate(self, item: LockedSaga, step: Step) -> bool:
-        return item.saga.direction == DO and step in item.type.reversible
+        return item.saga.direction == DO and not item.saga.is_irreversible and step in item.type.reversible
 
     def _add_final_line(self, item: LockedSaga, step: Step, direction: str, result: StepResult) -> None:
         """Add the final line of the step."""
         item.saga.final[step.name, direction] = result
+        if direction == DO and step not in item.type.reversible and not item.saga.is_irreversible:
+            item.saga.is_irreversible = True
+            self.irreversible.append(item.saga)
         if item.saga.open_call == call_name(step.name, direction):
             item.saga.open_call = ""
         self.lines.append(SagaLogLine(item.saga, step.name, direction, result))

@@ -104,6 +104,7 @@ class SagaRow:
     failure_code: str
     failure_detail: str
     open_call: str
+    is_irreversible: bool
     lease_token: str
     leased_until: datetime | None
     deadline_at: datetime
@@ -121,7 +122,8 @@ class LocalStep:
 
     `do` returns a detail for the log, or the refusal that starts the compensation; it writes nothing for a
     saga that it refuses. `undo` returns a detail, or the result where that is not `done`. A step without
-    `undo` is the point of no return: it and all after it are only retried. `after_commit` runs once `do` is
+    `undo` is the point of no return: once it is done the saga `is_irreversible`, and goes on with the steps
+    from it on, which are only retried. `after_commit` runs once `do` is
     durable.
     """
 
@@ -219,9 +221,15 @@ class SagaType:
         """Whether this step and all before it, which are left to undo, are local."""
         return all(isinstance(earlier, LocalStep) for earlier in self.steps[: self.steps.index(step) + 1])
 
-    def next_step(self, direction: str, final: Collection[str]) -> Step | None:
-        """The next step to do or undo, after those named in `final`; None if none is left."""
-        path = self.steps if direction == DO else self.reversible[::-1]
+    def next_step(self, direction: str, final: Collection[str], *, is_irreversible: bool) -> Step | None:
+        """The next step to do or undo, after those named in `final`; None if none is left.
+
+        Past the point of no return the steps before it are never done, though one may have been added since.
+        """
+        if direction == UNDO:
+            path = self.reversible[::-1]
+        else:
+            path = self.steps[len(self.reversible) :] if is_irreversible else self.steps
         return next((step for step in path if step.name not in final), None)
 
 
@@ -305,7 +313,8 @@ class LockedSaga:
     @property
     def next_step(self) -> Step | None:
         direction = self.saga.direction
-        return self.type.next_step(direction, [step for step, way in self.saga.final if way == direction])
+        final = [step for step, way in self.saga.final if way == direction]
+        return self.type.next_step(direction, final, is_irreversible=self.saga.is_irreversible)
 
     def has_applied(self, step: Step) -> bool:
         """Whether the step has taken effect."""

@@ -162,6 +162,12 @@ def start_compensation(saga: SagaRow, code: str, detail: str) -> None:
     )
 
 
+def mark_irreversible(sagas: Sequence[SagaRow]) -> None:
+    """Record that these locked sagas have passed their point of no return."""
+    if sagas:
+        _update_sagas(sagas, is_irreversible=True)
+
+
 def end(sagas: Sequence[SagaRow], state: str, *, at: datetime) -> None:
     """End these locked sagas with one statement."""
     if sagas:
@@ -214,7 +220,7 @@ def wait_for_action(saga: SagaRow, step: str, result: StepResult, *, at: datetim
         journal.note_all([_journal_line(SagaLogLine(saga, step, DO, result), at)])
 
 
-def _update_sagas(sagas: Sequence[SagaRow], **values: str | datetime | None) -> None:
+def _update_sagas(sagas: Sequence[SagaRow], **values: str | datetime | bool | None) -> None:
     """Update columns of locked rows; the statement is sent together with the next one or with COMMIT."""
     cells = bulk_sql.SqlLiterals()
     columns = ", ".join([f"{name} = {cells[value]}" for name, value in values.items()])

@@ -71,12 +71,12 @@ def force_compensate(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga:
         if saga.state == Saga.State.COMPENSATED:
             return ""
         if saga.direction == DO:
-            _assert_reversible(saga, type, final)
+            _assert_reversible(saga, type)
             log.start_compensation(saga, "forced", operator_texts.COMPENSATED_DETAIL)
             return "saga.turned_round"
         if saga.state != Saga.State.STUCK:
             return ""
-        _force_step(saga, type.next_step(UNDO, _final_steps(final, UNDO)), UNDO, final)
+        _force_step(saga, _next_step(saga, final), UNDO, final)
         return "saga.forced"
 
     return _act_while_unleased(saga_id, decide, reason=reason, by=by)
@@ -97,7 +97,7 @@ def force_complete(*, saga_id: UUID, reason: str, by: ActorContext, reference: s
             return ""
         if saga.direction == UNDO:
             raise Rejected(operator_texts.not_completable(saga.state), code="saga_being_undone")
-        step = type.next_step(DO, _final_steps(final, DO))
+        step = _next_step(saga, final)
         _assert_attempted_or_stuck(saga, type, step)
         if isinstance(step, OutsideStep) and step.reference_required and not reference:
             raise invalid_field("reference", "required", step.reference_required)
@@ -164,8 +164,7 @@ def _resume(saga: SagaRow) -> None:
 
 
 def _open_call(saga: SagaRow) -> str:
-    final = log.final_results([saga.id])[saga.id]
-    step = type_of(saga).next_step(saga.direction, _final_steps(final, saga.direction))
+    step = _next_step(saga, log.final_results([saga.id])[saga.id])
     was_leased = saga.lease_token and isinstance(step, OutsideStep)
     return call_name(step.name, saga.direction) if step and was_leased else saga.open_call
 
@@ -181,15 +180,17 @@ def _force_step(
     if direction == UNDO and (step.name, DO) not in final:
         lines.insert(0, SagaLogLine(saga, step.name, DO, StepResult(Event.VOID)))
     log.write_lines(lines, at=clock.now())
+    if direction == DO and step not in type_of(saga).reversible:
+        log.mark_irreversible([saga])
 
 
-def _assert_reversible(saga: SagaRow, type: SagaType, final: FinalResults) -> None:
+def _assert_reversible(saga: SagaRow, type: SagaType) -> None:
     """Raise `Rejected`, with what to do instead, if the saga is past its point of no return."""
-    reversible = [step.name for step in type.reversible]
-    is_settled = any(direction == DO and step not in reversible for step, direction in final)
-    if reversible and not is_settled and saga.state in UNFINISHED:
+    if type.reversible and not saga.is_irreversible and saga.state in UNFINISHED:
         return
-    reason = operator_texts.not_reversible(saga.kind, is_retried_only=not reversible, order_id=saga.about_id)
+    reason = operator_texts.not_reversible(
+        saga.kind, is_retried_only=not type.reversible, order_id=saga.about_id
+    )
     raise Rejected(reason, code="saga_not_reversible")
 
 
@@ -203,8 +204,9 @@ def _assert_attempted_or_stuck(saga: SagaRow, type: SagaType, step: Step | None)
     raise Rejected(operator_texts.not_stuck(step), code="step_not_hanging")
 
 
-def _final_steps(final: FinalResults, direction: str) -> set[str]:
-    return {step for step, way in final if way == direction}
+def _next_step(saga: SagaRow, final: FinalResults) -> Step | None:
+    done = {step for step, way in final if way == saga.direction}
+    return type_of(saga).next_step(saga.direction, done, is_irreversible=saga.is_irreversible)
 
 
 def _note_action(before: SagaRow, what: str, reason: str) -> None:

@@ -95,7 +95,7 @@ def next_step(saga: Any) -> Step | None:
     if saga.ended_at:
         return None
     final = {line.step for line in saga.final_lines if line.direction == saga.direction}
-    return type_of(saga).next_step(saga.direction, final)
+    return type_of(saga).next_step(saga.direction, final, is_irreversible=saga.is_irreversible)
 
 
 def _unfinished() -> "QuerySet[Saga]":

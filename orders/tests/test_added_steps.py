@@ -1,0 +1,206 @@
+"""Sagas that begin under one list of steps and go on under another, as after a roll-out.
+
+A paid order whose saga waited at `transmit` was compensated by a step that a release added before `settle`:
+the step was missing in the saga's log, ran, and refused. Past its point of no return a saga never does or
+undoes a step before it.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from inventory.tests.factories import ProductFactory
+from orders.models import Order, Saga, SagaLog
+from orders.payment import purchase
+from orders.saga import operator_actions
+from orders.saga.definitions import (
+    DO,
+    SAGA_TYPES,
+    Attempt,
+    Event,
+    LocalStep,
+    OutsideCall,
+    OutsideStep,
+    SagaRow,
+    Step,
+    StepResult,
+)
+from orders.tests import buying, stepping
+from payments.gateways import gateway
+from payments.models import Payment
+from shop import clock
+from shop.errors import Rejected
+from shop.events.journal import Actor, ActorContext
+
+pytestmark = pytest.mark.django_db(transaction=True)
+NAME = "screen_order"
+
+
+@dataclass
+class Screening:
+    """A step that refuses or accepts every saga, and counts how often it was done and undone."""
+
+    refuses: bool
+    done: int = 0
+    undone: int = 0
+    steps: list[Step] = field(default_factory=list)
+
+    def local(self, *, has_undo: bool) -> LocalStep:
+        return LocalStep(NAME, do=self._do, undo=self._undo if has_undo else None)
+
+    def outside(self, *, has_undo: bool) -> OutsideStep:
+        return OutsideStep(NAME, do=self._calls, undo=self._undo_calls if has_undo else None)
+
+    def _do(self, sagas: Sequence[SagaRow]) -> list[str | Rejected]:
+        self.done += len(sagas)
+        return [Rejected("too large", code="too_large") if self.refuses else "accepted"] * len(sagas)
+
+    def _undo(self, sagas: Sequence[SagaRow]) -> list[str]:
+        self.undone += len(sagas)
+        return ["nothing to undo"] * len(sagas)
+
+    def _calls(self, attempts: Sequence[Attempt]) -> list[OutsideCall]:
+        def call() -> list[StepResult]:
+            self.done += len(attempts)
+            refused = StepResult(Event.REFUSED, "too large", code="too_large")
+            return [refused if self.refuses else StepResult(Event.DONE)] * len(attempts)
+
+        return [OutsideCall([attempt.saga for attempt in attempts], call)]
+
+    def _undo_calls(self, attempts: Sequence[Attempt]) -> list[OutsideCall]:
+        def call() -> list[StepResult]:
+            self.undone += len(attempts)
+            return [StepResult(Event.DONE)] * len(attempts)
+
+        return [OutsideCall([attempt.saga for attempt in attempts], call)]
+
+
+@contextmanager
+def rolled_out(step: Step, *, before: str) -> Iterator[None]:
+    """The purchase has this step before the one of that name, until the block ends."""
+    old = SAGA_TYPES[purchase.NAME]
+    at = [one.name for one in old.steps].index(before)
+    SAGA_TYPES[purchase.NAME] = replace(old, steps=(*old.steps[:at], step, *old.steps[at:]))
+    try:
+        yield
+    finally:
+        SAGA_TYPES[purchase.NAME] = old
+
+
+def make_due(saga: Saga, *, is_overdue: bool) -> None:
+    now = clock.now()
+    changed: dict[str, Any] = {"next_attempt_at": now - timedelta(seconds=1), "leased_until": None}
+    if is_overdue:
+        changed["deadline_at"] = now - timedelta(seconds=1)
+    Saga.objects.filter(id=saga.id).update(**changed)
+
+
+def paid_and_not_transmitted(settings: Any) -> tuple[Order, Saga, Any]:
+    """A paid order whose event the data platform hasn't got yet."""
+    platform, settings.DATA_PLATFORM_URL = settings.DATA_PLATFORM_URL, "http://127.0.0.1:9"
+    product = ProductFactory.create(on_hand=5, price=500)
+    placed = buying.place(buying.account().id, {product: 1}, token="tok_ok")
+    order = buying.advance(placed)
+    saga = Saga.objects.get(about_id=order.id)
+    assert (order.status, saga.state) == (Order.Status.PAID, Saga.State.RUNNING)
+    settings.DATA_PLATFORM_URL = platform
+    return order, saga, product
+
+
+def assert_paid_once(order: Order, product: Any) -> None:
+    order.refresh_from_db()
+    product.refresh_from_db()
+    assert (order.status, order.failure_code) == (Order.Status.PAID, "")
+    assert [one.status for one in Payment.objects.all()] == [Payment.Status.SUCCEEDED]
+    assert [(one.amount, one.refunded_amount) for one in gateway().charges(order_id=order.id)] == [(500, 0)]
+    assert (product.on_hand, product.reserved) == (4, 0)
+
+
+@pytest.mark.parametrize("is_overdue", [False, True], ids=["in time", "overdue"])
+@pytest.mark.parametrize("refuses", [False, True], ids=["accepting", "refusing"])
+@pytest.mark.parametrize("kind", ["local", "outside"])
+def test_a_step_added_before_settle_is_not_done_for_a_paid_order(
+    kind: str, refuses: bool, is_overdue: bool, settings: Any
+) -> None:
+    order, saga, product = paid_and_not_transmitted(settings)
+    screening = Screening(refuses)
+
+    with rolled_out(getattr(screening, kind)(has_undo=True), before="charge_card"):
+        make_due(saga, is_overdue=is_overdue)
+        assert stepping.advance(saga.id) == Saga.State.DONE
+
+    assert (screening.done, screening.undone) == (0, 0)
+    assert_paid_once(order, product)
+    assert buying.broken_laws() == []
+
+
+@pytest.mark.parametrize("is_overdue", [False, True], ids=["in time", "overdue"])
+@pytest.mark.parametrize("refuses", [False, True], ids=["accepting", "refusing"])
+@pytest.mark.parametrize("has_undo", [False, True], ids=["without undo", "with undo"])
+@pytest.mark.parametrize("kind", ["local", "outside"])
+def test_a_step_added_after_settle_is_only_tried_forward(
+    kind: str, has_undo: bool, refuses: bool, is_overdue: bool, settings: Any
+) -> None:
+    order, saga, product = paid_and_not_transmitted(settings)
+    screening = Screening(refuses)
+
+    with rolled_out(getattr(screening, kind)(has_undo=has_undo), before="transmit"):
+        make_due(saga, is_overdue=is_overdue)
+        state = stepping.advance(saga.id)
+
+    assert screening.done == 1 and screening.undone == 0
+    refused = Saga.State.STUCK if is_overdue else Saga.State.RUNNING
+    assert state == (refused if refuses else Saga.State.DONE)
+    assert_paid_once(order, product)
+
+
+@pytest.mark.parametrize("change", ["renamed", "with an undo"])
+def test_a_paid_order_stays_paid_whatever_the_type_says_of_settle_today(change: str, settings: Any) -> None:
+    order, saga, product = paid_and_not_transmitted(settings)
+    screening = Screening(refuses=True)
+    old = SAGA_TYPES[purchase.NAME]
+    settle = old.step("settle")
+    assert isinstance(settle, LocalStep)
+    today = replace(settle, name="book_sale") if change == "renamed" else replace(settle, undo=screening._undo)
+    steps = tuple(today if step is settle else step for step in old.steps)
+
+    SAGA_TYPES[purchase.NAME] = replace(old, steps=steps)
+    try:
+        make_due(saga, is_overdue=True)
+        with pytest.raises(Rejected) as refusal:
+            operator_actions.force_compensate(saga_id=saga.id, reason="a try", by=ActorContext(Actor.STAFF))
+        assert refusal.value.code == "saga_not_reversible"
+        if change == "with an undo":
+            assert stepping.advance(saga.id) == Saga.State.DONE
+    finally:
+        SAGA_TYPES[purchase.NAME] = old
+
+    assert screening.undone == 0
+    assert not SagaLog.objects.filter(saga=saga, direction="undo").exists()
+    assert_paid_once(order, product)
+
+
+@pytest.mark.parametrize("kind", ["local", "outside"])
+def test_a_step_added_before_settle_may_refuse_an_order_that_is_not_paid_yet(
+    kind: str, settings: Any
+) -> None:
+    settings.GATEWAY_TIMEOUT_SECONDS = 0.2
+    product = ProductFactory.create(on_hand=5, price=500)
+    placed = buying.place(buying.account().id, {product: 1}, token="tok_timeout_charged")
+    saga = Saga.objects.get(id=placed.started.saga.id)
+    screening = Screening(refuses=True)
+
+    with rolled_out(getattr(screening, kind)(has_undo=True), before="settle"):
+        buying.settle_everything()
+
+    order = Order.objects.get()
+    saga.refresh_from_db()
+    assert (order.status, order.failure_code) == (Order.Status.PAYMENT_FAILED, "too_large")
+    assert (saga.state, saga.is_irreversible) == (Saga.State.COMPENSATED, False)
+    assert SagaLog.objects.get(saga=saga, step=NAME, direction=DO).event == Event.REFUSED
+    assert all(one.amount == one.refunded_amount for one in gateway().charges(order_id=order.id))
+    assert buying.broken_laws() == []
