@@ -17,7 +17,7 @@ from coupons.pool import AddedCodes
 from shop import clock
 from shop.errors import NotFound, Rejected
 from shop.http.openapi import api_doc
-from shop.http.validation import Amount, Id, Input, Instant, NonBlankText, PositiveAmount, Query
+from shop.http.validation import Amount, Id, Input, Instant, NonBlankText, PositiveAmount, Query, QueryId
 
 MOST_COUPONS = 10**9
 MOST_CODES_AT_ONCE = 100_000
@@ -159,8 +159,8 @@ class RenameCodeInput(Input):
 
 class ListCouponsQuery(Query):
     status: CouponStatus | None = None
-    campaign: Id | None = None
-    user: Id | None = None
+    campaign: QueryId | None = None
+    user: QueryId | None = None
 
 
 class ListCodesQuery(Query):

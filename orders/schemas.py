@@ -24,7 +24,7 @@ from payments.schemas import NextActionBody, PaymentStatus, failure_body, next_a
 from shop import lazy_texts
 from shop.http import json_format, problems
 from shop.http.openapi import api_doc
-from shop.http.validation import Amount, Id, Input, NonBlankText, Query, Uuid
+from shop.http.validation import Amount, Id, Input, NonBlankText, Query, QueryId, Uuid
 from shop.idempotency.recorded_answers import Answer
 from shop.lazy_texts import ENGLISH
 from shop.lazy_texts import mark as _
@@ -149,7 +149,7 @@ class RefundInput(Input):
 
 class OrdersQuery(Query):
     status: OrderStatus | None = None
-    user: Annotated[int, Field(ge=1, le=2**63 - 1)] | None = None
+    user: QueryId | None = None
 
 
 class ItemBody(BaseModel):

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from payments.models import Entry, Payment
 from shop import lazy_texts
-from shop.http.validation import Id, Input, NonBlankText, PositiveAmount, Query
+from shop.http.validation import Id, Input, NonBlankText, PositiveAmount, Query, QueryId, Uuid
 from shop.lazy_texts import ENGLISH
 
 PaymentStatus = Literal["pending", "requires_action", "in_doubt", "succeeded", "failed", "reversed"]
@@ -29,8 +29,8 @@ class GrantInput(Input):
 
 
 class FindPaymentsQuery(Query):
-    user: Id | None = None
-    order: UUID | None = None
+    user: QueryId | None = None
+    order: Uuid | None = None
 
 
 class FailureBody(BaseModel):

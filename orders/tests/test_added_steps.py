@@ -165,7 +165,9 @@ def test_a_paid_order_stays_paid_whatever_the_type_says_of_settle_today(change: 
     old = SAGA_TYPES[purchase.NAME]
     settle = old.step("settle")
     assert isinstance(settle, LocalStep)
-    today = replace(settle, name="book_sale") if change == "renamed" else replace(settle, undo=screening._undo)
+    today = (
+        replace(settle, name="book_sale") if change == "renamed" else replace(settle, undo=screening._undo)
+    )
     steps = tuple(today if step is settle else step for step in old.steps)
 
     SAGA_TYPES[purchase.NAME] = replace(old, steps=steps)

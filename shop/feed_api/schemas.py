@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from shop.event_feed import reading
 from shop.feed_models import FeedEvent
 from shop.http.pagination import DEFAULT_PAGE, LARGEST_PAGE
-from shop.http.validation import Query
+from shop.http.validation import Query, QueryNumber
 
 
 class EventsQuery(Query):
@@ -17,7 +17,7 @@ class EventsQuery(Query):
 
     after: str = ""
     type: str = ""
-    limit: Annotated[int, Field(ge=1)] = DEFAULT_PAGE
+    limit: Annotated[QueryNumber, Field(ge=1)] = DEFAULT_PAGE
 
     @property
     def page_size(self) -> int:

@@ -4,7 +4,7 @@
 """
 
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from django.utils.translation import gettext_noop
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
+from shop import literals
 from shop.errors import Invalid, invalid_field
 from shop.http.messages import Request
 from shop.http.validation_texts import describe
@@ -19,10 +20,15 @@ from shop.lazy_texts import Text
 from shop.lazy_texts import mark as _
 from shop.pausing import LONGEST_REASON
 
+MOST_MEMBERS = 1000
+"""No call has more: an order has 50 lines."""
+MOST_ERRORS, LONGEST_FIELD = 20, 100
+"""So that a response is small whatever the request was."""
 LARGEST_ID = 2**63 - 1
 # Large enough for any price, small enough that 50 lines of 1,000 of them fit a BIGINT.
 LARGEST_AMOUNT = 10**12
 # All but tabs and line breaks: they are invisible, and break files, logs and terminals.
+UUID_TEXT = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 CONTROL_CHARACTERS = r"[\x00-\x08\x0B\x0C\x0E-\x1F\x7F]"
 
 
@@ -68,16 +74,32 @@ def _refuse_control_characters(text: str) -> str:
     return text
 
 
-def _to_utc(value: datetime) -> datetime:
-    if value.tzinfo is None:
-        raise ValueError(gettext_noop("needs a time zone"))
+def _to_instant(value: object) -> datetime:
     try:
-        return value.astimezone(UTC)
-    except OverflowError:
-        raise ValueError(gettext_noop("is out of range")) from None
+        return literals.instant(str(_require_text(value)))
+    except literals.NotOfTheForm as error:
+        if str(error) == literals.NO_INSTANT:
+            raise PydanticCustomError("datetime_from_date_parsing", literals.NO_INSTANT) from None
+        raise
+
+
+def _to_whole_number(value: object) -> object:
+    """Text, as query parameters are, as a number; a body's number as it is, for its type is strict."""
+    try:
+        return literals.whole_number(value) if isinstance(value, str) else value
+    except literals.NotOfTheForm:
+        raise PydanticCustomError("int_parsing", literals.NO_WHOLE_NUMBER) from None
+
+
+def _require_uuid(value: object) -> object:
+    if not UUID_TEXT.fullmatch(str(_require_text(value))):
+        raise PydanticCustomError("uuid_parsing", gettext_noop("must be a UUID"))
+    return value
 
 
 Id = Annotated[int, Field(ge=1, le=LARGEST_ID)]
+QueryNumber = Annotated[int, BeforeValidator(_to_whole_number)]
+QueryId = Annotated[QueryNumber, Field(ge=1, le=LARGEST_ID)]
 Amount = Annotated[int, Field(ge=0, le=LARGEST_AMOUNT)]
 PositiveAmount = Annotated[int, Field(ge=1, le=LARGEST_AMOUNT)]
 # Text that is not only whitespace.
@@ -94,8 +116,8 @@ Reason = Annotated[
     ),
     AfterValidator(_refuse_control_characters),
 ]
-Instant = Annotated[datetime, Field(strict=False), BeforeValidator(_require_text), AfterValidator(_to_utc)]
-Uuid = Annotated[UUID, Field(strict=False), BeforeValidator(_require_text)]
+Instant = Annotated[datetime, Field(strict=False), BeforeValidator(_to_instant)]
+Uuid = Annotated[UUID, Field(strict=False), BeforeValidator(_require_uuid)]
 
 Shape = TypeVar("Shape", bound=BaseModel)
 
@@ -111,12 +133,23 @@ def read(shape: type[Shape], request: Request) -> Shape:
     body = request.data
     if not isinstance(body, dict):
         raise invalid_field("", "not_an_object", _("The body must be a JSON object."))
+    if _count_members(body) > MOST_MEMBERS:
+        raise invalid_field("", "too_many_members", _("The body has too many members."))
     return _validate(shape, without_nulls(body))
 
 
 def read_query(shape: type[Shape], request: Request) -> Shape:
     """The request's query parameters as `shape`; an empty one counts as absent."""
     return _validate(shape, {name: value for name, value in request.query_params.items() if value})
+
+
+def _count_members(value: Any) -> int:
+    """The members of all objects of a JSON value, which is counted in less time than it is validated."""
+    if isinstance(value, dict):
+        return len(value) + sum(map(_count_members, value.values()))
+    if isinstance(value, list) and value and isinstance(value[0], dict | list):
+        return sum(map(_count_members, value))
+    return 0
 
 
 def without_nulls(value: Any) -> Any:
@@ -132,11 +165,14 @@ def _validate(shape: type[Shape], data: dict[str, Any]) -> Shape:
     try:
         return shape.model_validate(data)
     except ValidationError as error:
-        raise Invalid(
-            _("The request is not valid."), errors=[_field_error(each) for each in error.errors()]
-        ) from None
+        found = error.errors(include_url=False)[:MOST_ERRORS]
+        raise Invalid(_("The request is not valid."), errors=[_field_error(each) for each in found]) from None
 
 
 def _field_error(error: Any) -> dict[str, Text]:
     kind = {"missing": "required", "extra_forbidden": "unknown_field"}.get(error["type"], error["type"])
-    return {"field": ".".join(map(str, error["loc"])), "code": kind, "detail": describe(error)}
+    return {
+        "field": ".".join(map(str, error["loc"]))[:LONGEST_FIELD],
+        "code": kind,
+        "detail": describe(error),
+    }
