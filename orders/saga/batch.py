@@ -411,7 +411,8 @@ class _Batch:
         if self.free_slots.get(slot, 0) < 1:
             # Recovery retries it. Its open call shows that it is no longer a new saga.
             self.without_slot[call_name(step.name, direction)].append(item.saga)
-            if self._is_overdue(item.saga) and not self._can_compensate(item, step):
+            # Overdue is stuck wherever it waits: also one that a call would show can be compensated.
+            if self._is_overdue(item.saga):
                 Saga.objects.filter(id=item.saga.id).update(state=self._mark_stuck(item))
             self.batch_result.released.append(item.run)
             return

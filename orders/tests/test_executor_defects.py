@@ -10,15 +10,16 @@ from uuid import UUID, uuid4
 import pytest
 
 from inventory.tests.factories import ProductFactory
-from orders import schemas
+from orders import audit, schemas
 from orders.models import Order, Saga
 from orders.payment import purchase, top_ups
-from orders.saga import batch, executor, log
+from orders.saga import batch, executor, log, status
 from orders.saga.definitions import SAGA_TYPES
 from orders.saga.executor import Executor
-from orders.tests import buying
+from orders.tests import buying, stepping
 from orders.tests.stepping import SteppedPools
 from orders.tests.test_executor import Blocked, bought, ended, saga_ids, threaded
+from payments.tests.own_gateway import nobody_there
 from shop import clock
 from shop.db import transactions
 from shop.idempotency.recorded_answers import KeyedCall, key_hash
@@ -127,6 +128,30 @@ def test_a_saga_without_a_slot_is_postponed_once_and_not_polled_again(
     for_a_while(2)
     assert len(sizes) < 5
     blocked.is_over.set()
+
+
+def test_an_overdue_saga_without_a_slot_is_stuck_and_visible(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A charge whose outcome was unknown was put off for ever: not stuck, L10 broken, the gauge at 0."""
+    settings.PAYMENT_GIVE_UP_SECONDS = 0
+    product = ProductFactory.create(on_hand=5, price=500)
+    placed = buying.place(buying.account().id, {product: 1}, token="tok_ok")
+    with nobody_there(settings):
+        stepping.advance(placed.started.saga.id)
+    long_ago = clock.now() - timedelta(seconds=audit.GRACE_SECONDS + 5)
+    monkeypatch.setattr(executor, "MAX_RECOVERING", 0)
+    Saga.objects.update(deadline_at=long_ago, next_attempt_at=long_ago, leased_until=None)
+
+    assert stepping.advance(placed.started.saga.id) == Saga.State.STUCK
+
+    assert status.count_stuck()["purchase"] == 1
+    assert buying.broken_laws() == []
+    monkeypatch.undo()
+    buying.settle_everything()
+    assert buying.state_of(placed.order.id) == Order.Status.PAYMENT_FAILED
+    product.refresh_from_db()
+    assert product.reserved == 0
 
 
 def test_a_full_executor_does_not_spin(threaded: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
