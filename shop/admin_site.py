@@ -9,6 +9,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.utils import flatten_fieldsets
 from django.contrib.admin.views.main import PAGE_VAR, SEARCH_VAR, ChangeListSearchForm
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
@@ -413,6 +414,20 @@ class ReasonedChangesMixin:
         if obj is None or not self.has_change_permission(request, obj):  # type: ignore[attr-defined]
             return fieldsets
         return [*fieldsets, (None, {"fields": [REASON]})]
+
+    def get_form(
+        self, request: HttpRequest, obj: Model | None = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        """Without the declared fields that the page shows as text, or not at all, in the row's state.
+
+        Django leaves them in the form, which then waits for values that no page sends.
+        """
+        form = super().get_form(request, obj, change=change, **kwargs)  # type: ignore[misc]
+        shown = flatten_fieldsets(self.get_fieldsets(request, obj))
+        for name, field in list(form.base_fields.items()):
+            if obj is not None and name not in shown and not field.widget.is_hidden:
+                del form.base_fields[name]
+        return form
 
 
 class JournaledChangesMixin(ReasonedChangesMixin, ListMixin):
