@@ -77,6 +77,7 @@ PLACING = {
         "admission_required",
         "purchase_limit_reached",
         "too_many_open_orders",
+        "total_changed",
     ],
     402: ["payment_declined"],
     429: ["throttled"],
@@ -143,6 +144,7 @@ class Orders(View):
             keyed=call,
             by=journal.current_actor(),
             keep_on_decline=body.keep_on_decline,
+            expected_total_amount=body.expected_total_amount,
         )
 
         async def place() -> Any:

@@ -54,6 +54,10 @@ PLACING = [
         Rejected("The wallet holds fewer points than the order is to use.", code="insufficient_points"),
     ),
     api_doc.refusal_example(
+        "Another total than the buyer was shown",
+        Rejected("The order's total is 15000 now.", code="total_changed", total_amount=15_000),
+    ),
+    api_doc.refusal_example(
         "Too little stock of a product",
         insufficient_stock([{"product": 7, "requested": 3, "available": 2}]),
     ),

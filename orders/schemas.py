@@ -24,7 +24,7 @@ from payments.schemas import NextActionBody, PaymentStatus, failure_body, next_a
 from shop import lazy_texts
 from shop.http import json_format, problems
 from shop.http.openapi import api_doc
-from shop.http.validation import Amount, Id, Input, NonBlankText, Query, QueryId, Uuid
+from shop.http.validation import Amount, Id, Input, NonBlankText, Query, QueryId, TypedCode, Uuid
 from shop.idempotency.recorded_answers import Answer
 from shop.lazy_texts import ENGLISH
 from shop.lazy_texts import mark as _
@@ -116,14 +116,24 @@ KeepOnDecline = Annotated[
 ]
 
 
+ExpectedTotal = Annotated[
+    Amount,
+    Field(
+        description="The total that the buyer was shown; if it is another one by now, the response is 409 "
+        "`total_changed`, and nothing is done."
+    ),
+]
+
+
 class PlaceOrderInput(Input):
     items: Annotated[
         list[ItemInput], Field(min_length=1, max_length=MAX_LINES), AfterValidator(_require_unique_products)
     ]
-    coupon: Annotated[str, Field(min_length=1, max_length=64)] = ""
+    coupon: Annotated[TypedCode, Field(min_length=1, max_length=64)] = ""
     points_amount: Amount = 0
     payment: CardInput | None = None
     keep_on_decline: KeepOnDecline = False
+    expected_total_amount: ExpectedTotal | None = None
 
 
 class PayInput(Input):

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from django.utils.translation import gettext_noop
 
 INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})?", re.ASCII)
+ZERO_WIDTH = "\u200b\u200c\u200d\u2060\ufeff"
 WHOLE_NUMBER = re.compile(r"-?\d{1,19}", re.ASCII)
 NO_OFFSET = gettext_noop("needs a time zone")
 OUT_OF_RANGE = gettext_noop("is out of range")
@@ -42,3 +43,11 @@ def whole_number(text: str) -> int:
     if not WHOLE_NUMBER.fullmatch(text):
         raise NotOfTheForm(NO_WHOLE_NUMBER)
     return int(text)
+
+
+def without_space_around(text: str) -> str:
+    """The text without white space at its ends, no-break and zero-width spaces included."""
+    before = None
+    while text != before:
+        before, text = text, text.strip().strip(ZERO_WIDTH)
+    return text

@@ -46,7 +46,8 @@ from shop.lazy_texts import mark as _
 @dataclass(frozen=True, slots=True)
 class OrderRequest:
     """A request to place an order. `token` is the card to charge; None means to pay later. With
-    `keep_on_decline` a refused card leaves the order to be paid with another one.
+    `keep_on_decline` a refused card leaves the order to be paid with another one. The buyer was shown
+    `expected_total_amount`, if that is given.
 
     Another process that decides it does so until `handed_over_until`.
     """
@@ -60,6 +61,7 @@ class OrderRequest:
     by: ActorContext
     handed_over_until: datetime | None = None
     keep_on_decline: bool = False
+    expected_total_amount: int | None = None
 
     @property
     def coupon(self) -> CouponRequest:
@@ -283,6 +285,12 @@ def _build_order(
             now=now,
         )
     total_amount = items_amount - discount_amount
+    if order_request.expected_total_amount not in (None, total_amount):
+        raise Rejected(
+            _("The order's total is {total_amount} now.", total_amount=total_amount),
+            code="total_changed",
+            total_amount=total_amount,
+        )
     if order_request.points_amount > total_amount:
         raise invalid_field(
             "points_amount",

@@ -98,6 +98,8 @@ def _require_uuid(value: object) -> object:
 
 
 Id = Annotated[int, Field(ge=1, le=LARGEST_ID)]
+# A code that people type or paste: white space round it, seen or not, is no part of it.
+TypedCode = Annotated[str, AfterValidator(literals.without_space_around)]
 QueryNumber = Annotated[int, BeforeValidator(_to_whole_number)]
 QueryId = Annotated[QueryNumber, Field(ge=1, le=LARGEST_ID)]
 Amount = Annotated[int, Field(ge=0, le=LARGEST_AMOUNT)]

@@ -228,6 +228,7 @@ REFUSALS = {
     "refused.purchase_limit_reached": _("An account may buy at most {limit} of this product."),
     "refused.too_many_open_orders": _("You have {limit} unpaid orders. Pay or cancel one first."),
     "refused.insufficient_points": _("The wallet has fewer points than that."),
+    "refused.total_changed": _("The price has changed. Look at the new total, and buy again."),
     "refused.order_not_payable": _("This order can't be paid any more."),
     "refused.order_not_payable.too_many_payments": _("Five cards were refused. Place a new order."),
     "refused.idempotency_key_reused": _("This purchase was changed. Begin it again."),

@@ -131,13 +131,14 @@ const set = (name) => (event) => {
 function submit(event, product) {
   event.preventDefault();
   const chosen = formOf(product);
-  const { points } = preview(product, chosen, coupon(chosen));
+  const { points, total } = preview(product, chosen, coupon(chosen));
   buy({
     items: [{ product: product.id, quantity: Number(chosen.quantity) }],
     ...(coupon(chosen) && { coupon: chosen.coupon }),
     ...(points && { points_amount: points }),
     payment: { token: chosen.card },
     keep_on_decline: true,
+    expected_total_amount: total,
   });
   readNow();
 }
