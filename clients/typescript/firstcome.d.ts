@@ -1935,6 +1935,8 @@ export interface components {
              * @description A refused card leaves the order `awaiting_payment` until `expires_at`, to be paid with another one by `POST /payments`; the response is 402 all the same. `false` if it is absent.
              */
             keep_on_decline?: boolean | null;
+            /** Expected Total Amount */
+            expected_total_amount?: number | null;
         };
         /**
          * PoolCodeBody
@@ -5442,7 +5444,7 @@ export interface operations {
                     } & components["schemas"]["Problem"];
                 };
             };
-            /** @description `admission_required` · `conflict` · `coupon_not_usable` · `idempotency_key_in_flight` · `insufficient_points` · `insufficient_stock` · `product_paused` · `purchase_limit_reached` · `sale_closed` · `sale_not_open` · `sale_paused` · `too_many_open_orders` */
+            /** @description `admission_required` · `conflict` · `coupon_not_usable` · `idempotency_key_in_flight` · `insufficient_points` · `insufficient_stock` · `product_paused` · `purchase_limit_reached` · `sale_closed` · `sale_not_open` · `sale_paused` · `too_many_open_orders` · `total_changed` */
             409: {
                 headers: {
                     /** @description Seconds to wait before a retry, if the conflict is temporary. */
@@ -5452,7 +5454,7 @@ export interface operations {
                 content: {
                     "application/problem+json": {
                         /** @enum {string} */
-                        code?: "admission_required" | "conflict" | "coupon_not_usable" | "idempotency_key_in_flight" | "insufficient_points" | "insufficient_stock" | "product_paused" | "purchase_limit_reached" | "sale_closed" | "sale_not_open" | "sale_paused" | "too_many_open_orders";
+                        code?: "admission_required" | "conflict" | "coupon_not_usable" | "idempotency_key_in_flight" | "insufficient_points" | "insufficient_stock" | "product_paused" | "purchase_limit_reached" | "sale_closed" | "sale_not_open" | "sale_paused" | "too_many_open_orders" | "total_changed";
                         sales?: number[] | number[] | number[] | number[];
                         /**
                          * @description With `coupon_not_usable`: why the coupon can't be used.

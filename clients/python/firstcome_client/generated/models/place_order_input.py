@@ -25,6 +25,7 @@ class PlaceOrderInput:
         payment (CardInput | None | Unset):
         keep_on_decline (bool | None | Unset): A refused card leaves the order `awaiting_payment` until `expires_at`, to
             be paid with another one by `POST /payments`; the response is 402 all the same. `false` if it is absent.
+        expected_total_amount (int | None | Unset):
     """
 
     items: list[ItemInput]
@@ -32,6 +33,7 @@ class PlaceOrderInput:
     points_amount: int | None | Unset = UNSET
     payment: CardInput | None | Unset = UNSET
     keep_on_decline: bool | None | Unset = UNSET
+    expected_total_amount: int | None | Unset = UNSET
 
     def to_dict(self) -> dict[str, Any]:
         from ..models.card_input import CardInput  # noqa: PLC0415
@@ -67,6 +69,12 @@ class PlaceOrderInput:
         else:
             keep_on_decline = self.keep_on_decline
 
+        expected_total_amount: int | None | Unset
+        if isinstance(self.expected_total_amount, Unset):
+            expected_total_amount = UNSET
+        else:
+            expected_total_amount = self.expected_total_amount
+
         field_dict: dict[str, Any] = {}
 
         field_dict.update(
@@ -82,6 +90,8 @@ class PlaceOrderInput:
             field_dict["payment"] = payment
         if keep_on_decline is not UNSET:
             field_dict["keep_on_decline"] = keep_on_decline
+        if expected_total_amount is not UNSET:
+            field_dict["expected_total_amount"] = expected_total_amount
 
         return field_dict
 
@@ -142,12 +152,22 @@ class PlaceOrderInput:
 
         keep_on_decline = _parse_keep_on_decline(d.pop("keep_on_decline", UNSET))
 
+        def _parse_expected_total_amount(data: object) -> int | None | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(int | None | Unset, data)
+
+        expected_total_amount = _parse_expected_total_amount(d.pop("expected_total_amount", UNSET))
+
         place_order_input = cls(
             items=items,
             coupon=coupon,
             points_amount=points_amount,
             payment=payment,
             keep_on_decline=keep_on_decline,
+            expected_total_amount=expected_total_amount,
         )
 
         return place_order_input
