@@ -146,7 +146,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _place(module: str, seconds: dict[str, float]) -> tuple[bool, float, str]:
-    return not module.startswith(SHARED_SHOP), -seconds.get(module, 0), module
+    # The tests of the shared shop stay in the order of their modules: each leaves its rows to the next.
+    is_shared = module.startswith(SHARED_SHOP)
+    return not is_shared, 0 if is_shared else -seconds.get(module, 0), module
 
 
 def _module(item: pytest.Item) -> str:

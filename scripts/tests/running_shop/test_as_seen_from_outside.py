@@ -142,23 +142,6 @@ def buy_with_coupon(shop: RunningShop, buyer: User, token: str) -> Any:
     return shop.call(buyer, "POST", "/orders", body, key=f"{KEY}-{token}", **headers)
 
 
-def await_the_worker(shop: RunningShop) -> None:
-    """Wait until sagas run in the worker: a test before may have left web to run them, without a broker."""
-
-    def is_advanced_there() -> bool:
-        product = ProductFactory.create(on_hand=5, price=500)
-        body = {"items": [{"product": product.id, "quantity": 1}], "payment": {"token": "tok_ok"}}
-        paid = shop.call(
-            AccountFactory.create(), "POST", "/orders", body, key="await", Prefer="wait=5"
-        ).json()
-        return any(
-            line.get("order") == paid.get("id") and line["event"] == "saga ended"
-            for line in lines(shop, "worker")
-        )
-
-    eventually(is_advanced_there)
-
-
 def secrets_in(text: str, buyer: User) -> list[str]:
     """What the logs may not have: keys, tokens, bodies, and what tells who the buyer is."""
     secrets = [KEY, "Confidential", "kim@example.com", buyer.username, "Bearer", "eyJ", "Idempotency"]
@@ -168,7 +151,6 @@ def secrets_in(text: str, buyer: User) -> list[str]:
 
 
 def test_an_order_is_followed_by_its_ids_through_web_and_worker(running_shop: RunningShop) -> None:
-    await_the_worker(running_shop)
     # A name that is no part of another text in the logs of the tests before.
     buyer = AccountFactory.create(username="kim-who-is-followed", email="kim@example.com")
     began = {name: running_shop.log(name).stat().st_size for name in ("web", "worker")}
