@@ -291,7 +291,7 @@ def _rows_of_accounts() -> None:
     """Rows in the lists that are searched by an account's name."""
     now = timezone.now()
     campaign = campaign_with_codes(Campaign.CodeSource.POOL)
-    for number in range(100):
+    for number in range(45):
         other = AccountFactory.create()
         wallet(points=1)
         coupon_of(campaign, other)
