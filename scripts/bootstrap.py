@@ -66,7 +66,8 @@ def main() -> None:
         chromium=purpose in ("test", "tests"),
         cluster=purpose == "cluster",
         debootstrap=purpose == "containers" or "debootstrap" in sys.argv[2:],
-        haproxy=is_every_campaign,
+        haproxy=is_every_campaign or purpose == "tests",
+        nftables=purpose == "tests",
     )
     # Only the check of Prometheus' rules needs a system package: a user without root runs the others.
     if purpose != "check" or system_packages.can_install():

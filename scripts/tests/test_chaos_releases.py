@@ -2,7 +2,6 @@
 
 import http.client
 import os
-import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -17,15 +16,10 @@ from scripts.chaos.campaigns.rolling import balancer, rolls
 from scripts.chaos.campaigns.rolling.processes import WEB
 from scripts.stack import children, ports
 from scripts.stack.instance import Instance
-from scripts.stack.mariadb import SEARCH_PATH
 from scripts.tests.listening import serve
 from shop.tests.racing import wait_until
 
 NODE_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-needs_haproxy = pytest.mark.skipif(
-    shutil.which("haproxy", path=SEARCH_PATH) is None,
-    reason="HAProxy, which `make chaos CAMPAIGN=releases` installs, is missing",
-)
 
 
 @dataclass
@@ -94,7 +88,7 @@ def ask(instance: Instance) -> int:
         connection.close()
 
 
-@needs_haproxy
+@pytest.mark.boots("HAProxy")
 def test_a_drained_web_server_ends_its_request_and_gets_no_other_until_it_is_admitted(tmp_path: Path) -> None:
     with balanced(tmp_path) as (instance, nodes):
         first = threading.Thread(target=ask, args=[instance])

@@ -1,7 +1,6 @@
 """What the drill counts as lost, doubled and allowed."""
 
 import os
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -14,7 +13,6 @@ from scripts.chaos.memory import Account, Product, RecordedCall, Setup
 from scripts.cluster.drill import effects, judging, load, plan
 from scripts.cluster.drill.judging import Outcome, Statuses
 from scripts.stack import places
-from scripts.stack.mariadb import SEARCH_PATH
 from shop.tests.case_tables import in_one_test
 
 CALL = Call("POST", "/orders", "token", {}, "key")
@@ -169,10 +167,8 @@ def test_an_own_list_must_show_what_was_acknowledged_last(setup: Setup):
     assert load.shown(page, "/products") == set()
 
 
-@pytest.mark.skipif(
-    os.getuid() != 0 or shutil.which("nft", path=SEARCH_PATH) is None,
-    reason="a partition takes root and nftables, which `make cluster-drill` installs",
-)
+@pytest.mark.boots("a process that nftables cuts off")
+@pytest.mark.skipif(os.getuid() != 0, reason="a partition takes root")
 def test_a_process_that_is_cut_off_is_silent_and_answers_afterwards():
     command = [sys.executable, "-m", "scripts.tests.cut_off"]
     ran = subprocess.run(command, cwd=places.PROJECT, capture_output=True, text=True, timeout=60, check=False)

@@ -3,7 +3,6 @@
 import http.client
 import json
 import os
-import shutil
 import socket
 import threading
 import time
@@ -17,13 +16,9 @@ import pytest
 from scripts.cluster import layout, packages, templates
 from scripts.cluster.layout import Cluster
 from scripts.stack import children, ports
-from scripts.stack.mariadb import SEARCH_PATH
 from scripts.tests.listening import serve
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("haproxy", path=SEARCH_PATH) is None,
-    reason="HAProxy, which `make cluster` installs, is missing",
-)
+pytestmark = pytest.mark.boots("HAProxy")
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 

@@ -162,6 +162,7 @@ def test_the_sbom_has_each_package_of_the_lock_with_version_purl_and_hashes(tmp_
         assert {one["content"] for one in distribution["hashes"]} == wanted[name, version]
 
 
+@pytest.mark.boots("pip-audit, the SBOM, uv or npm")
 def test_every_script_of_another_project_is_the_one_of_its_pinned_package():
     packages = node_packages.installed() / "node_modules"
     for one in vendored.VENDORED:

@@ -52,6 +52,7 @@ class Needs:
     cluster: bool = False
     debootstrap: bool = False
     haproxy: bool = False
+    nftables: bool = False
 
 
 def require(needs: Needs) -> None:
@@ -88,6 +89,8 @@ def missing(needs: Needs) -> Iterator[str]:
         programs["debootstrap"] = "debootstrap"
     if needs.haproxy:
         programs["haproxy"] = "haproxy"
+    if needs.nftables:
+        programs["nft"] = "nftables"
     if needs.redis:
         programs["redis-server"] = "redis-server"
     if needs.rabbitmq:
