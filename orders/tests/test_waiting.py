@@ -120,21 +120,6 @@ def test_300_buyers_wait_in_a_process_of_4_threads_and_all_get_201_once_it_is_se
     assert buying.broken_laws() == []
 
 
-def test_a_call_that_is_cancelled_while_it_is_decided_is_recorded_all_the_same(product: Product) -> None:
-    [access] = access_of_buyers(1)
-
-    async def give_up() -> Answer:
-        call = asyncio.create_task(post(access, "/orders", order_of(product)))
-        while not batching.BATCHER.is_busy():
-            await asyncio.sleep(0.005)
-        call.cancel()
-        await asyncio.wait([call])
-        return await post(access, "/orders", order_of(product))
-
-    answer = asyncio.run(give_up())
-    assert (answer.status, Order.objects.count()) == (201, 1)
-
-
 def test_a_repeat_that_cannot_be_read_is_not_answered_as_overloaded(
     product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,6 +154,24 @@ def slow_decision(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     monkeypatch.setattr(batching.BATCHER, "_decide", decide)
     yield may_decide
     may_decide.set()
+
+
+def test_a_call_that_is_cancelled_while_it_is_decided_is_recorded_all_the_same(
+    slow_decision: threading.Event, product: Product
+) -> None:
+    [access] = access_of_buyers(1)
+
+    async def give_up() -> Answer:
+        call = asyncio.create_task(post(access, "/orders", order_of(product)))
+        while not batching.BATCHER.is_busy():
+            await asyncio.sleep(0.005)
+        call.cancel()
+        slow_decision.set()
+        await asyncio.wait([call])
+        return await post(access, "/orders", order_of(product))
+
+    answer = asyncio.run(give_up())
+    assert (answer.status, Order.objects.count()) == (201, 1)
 
 
 def test_200_duplicates_of_a_slow_call_hold_no_thread_and_others_are_answered(

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import pytest
 from django.db import connection, transaction
+
+from shop.tests.cases import check_each
 
 
 def in_one_test(
@@ -33,15 +34,11 @@ def in_one_test(
     def decorate(test: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(test)
         def test_of_all(**fixtures: Any) -> None:
-            failed = []
-            for row in rows:
-                try:
-                    with _undone():
-                        test(**fixtures, **row)
-                # pytest.fail and a `pytest.raises` without an error are no exceptions of the usual kind.
-                except (Exception, pytest.fail.Exception) as error:
-                    failed.append(f"{ascii(row)[:200]}: {error!r}")
-            assert not failed, "\n".join([f"{len(failed)} of {len(rows)} cases:", *failed])
+            def check(row: dict[str, Any]) -> None:
+                with _undone():
+                    test(**fixtures, **row)
+
+            check_each(rows, check)
 
         signature = inspect.signature(test)
         fixtures = [one for name, one in signature.parameters.items() if name not in rows[0]]

