@@ -71,9 +71,11 @@ def _pytest_on(kind: str, *arguments: str) -> int:
 
 def _run(module: str, *arguments: str, environment: Mapping[str, str]) -> int:
     """The exit code; when this process is stopped, the command first ends what it began."""
-    # In a session of its own: a second Ctrl-C would interrupt the end of the fixtures.
+    # In a session of its own: a second Ctrl-C would interrupt the end of the fixtures. Compiled modules are
+    # kept, whatever the system says: each process of the suite would compile them all again.
     command = [sys.executable, "-m", module, *arguments]
-    child = children.start(command, environment=environment, when_parent_dies=signal.SIGINT)
+    kept = {name: value for name, value in environment.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    child = children.start(command, environment=kept, when_parent_dies=signal.SIGINT)
     try:
         return child.wait()
     except KeyboardInterrupt:

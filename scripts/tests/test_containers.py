@@ -8,7 +8,6 @@ import json
 import re
 from typing import Any
 
-import jsonschema
 import pytest
 import yaml
 
@@ -32,6 +31,9 @@ BUILT = ("firstcome", "firstcome-mysql-backup", "firstcome-monitoring")
 
 
 def test_the_files_are_valid_by_the_compose_specification():
+    # Takes a second, which each process that collects the tests would spend.
+    import jsonschema
+
     package = importlib.resources.files("check_jsonschema")
     schema = json.loads((package / "builtin_schemas" / "vendor" / "compose-spec.json").read_text())
     jsonschema.validate(COMPOSE, schema)

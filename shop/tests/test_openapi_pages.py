@@ -9,7 +9,6 @@ import pytest
 from django.contrib.staticfiles import finders
 from django.core.management import call_command
 from django.test import Client
-from jsonschema import Draft202012Validator
 
 METHODS = ("get", "post", "put", "patch", "delete")
 
@@ -92,6 +91,9 @@ def responses(document: Any) -> list[tuple[str, str, Any]]:
 
 
 def test_every_example_fits_its_schema_and_its_status(document: Any) -> None:
+    # Takes a second, which each process that collects the tests would spend.
+    from jsonschema import Draft202012Validator
+
     checked = 0
     for name, status, response in responses(document):
         for content in response.get("content", {}).values():
