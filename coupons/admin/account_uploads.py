@@ -17,6 +17,7 @@ from django.views.decorators.http import require_GET, require_POST
 from coupons import eligible_accounts, line_files
 from coupons.admin import uploads
 from coupons.line_files import BadLine, Piece
+from shop.operators.actions import require_permission
 
 PERMISSION = "coupons.add_eligibleaccount"
 STEPS = ("admin:coupons_campaign_check_accounts", "admin:coupons_campaign_add_accounts")
@@ -47,7 +48,7 @@ SCRIPT_TEXTS = uploads.SCRIPT_TEXTS | {
 def upload_page(request: HttpRequest, site: AdminSite, campaign_id: int) -> HttpResponse:
     """The page on which a file is chosen."""
     campaign = uploads.find_campaign(campaign_id)
-    uploads.require_permission(request, PERMISSION)
+    require_permission(request, PERMISSION)
     title = gettext("Upload accounts for %(campaign)s") % {"campaign": campaign.name}
     page = uploads.page_context(campaign, title=title, texts=SCRIPT_TEXTS, steps=STEPS)
     return TemplateResponse(request, "coupons/upload_accounts.html", site.each_context(request) | page)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from django.contrib.admin import AdminSite
-from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -25,6 +24,7 @@ from coupons.line_files import Kind, Piece
 from coupons.models import Campaign
 from shop.errors import FirstcomeError, invalid_field
 from shop.http import problems
+from shop.operators.actions import require_permission
 from shop.operators.forms import ReasonForm
 
 if TYPE_CHECKING:
@@ -205,9 +205,3 @@ def read_reason(request: HttpRequest) -> str:
     if not form.is_valid():
         raise invalid_field("reason", "invalid", str(form.errors["reason"][0]))
     return str(form.cleaned_data["reason"])
-
-
-def require_permission(request: HttpRequest, permission: str) -> None:
-    """Raise `PermissionDenied`, which is 403, unless the operator has the permission."""
-    if not request.user.has_perm(permission):
-        raise PermissionDenied

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Q, QuerySet, Sum
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
@@ -25,6 +24,7 @@ from shop import clock
 from shop.backoffice import streamed_parts, windows
 from shop.db import transactions
 from shop.money import format_amount
+from shop.operators.actions import require_permission
 
 PERMISSIONS = ("coupons.view_campaign", "coupons.view_coupon", "orders.view_order")
 COUPONS_AT_ONCE = 10_000
@@ -156,8 +156,7 @@ def _sums(condition: Q, table: "QuerySet[Any]") -> "QuerySet[Any, Any]":
 
 def _campaign(request: HttpRequest, campaign_id: int) -> Campaign:
     """Raises `Http404` and `PermissionDenied`."""
-    if not request.user.has_perms(PERMISSIONS):
-        raise PermissionDenied
+    require_permission(request, *PERMISSIONS)
     campaign = Campaign.objects.filter(pk=campaign_id).first()
     if campaign is None:
         raise Http404(gettext("There is no campaign %(id)s.") % {"id": campaign_id})

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Max, Sum
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
@@ -18,6 +17,7 @@ from django.views.decorators.http import require_GET
 from payments.models import Entry, LedgerAccount
 from shop.backoffice import streamed_parts, windows
 from shop.money import format_amount
+from shop.operators.actions import require_permission
 
 PERMISSION = "payments.view_ledgeraccount"
 ENTRIES_AT_ONCE = 50_000
@@ -52,8 +52,7 @@ class LedgerBalance:
 @require_GET
 def ledger_balance(request: HttpRequest, kind: str) -> HttpResponseBase:
     """The balance, for the page of the account. Raises `Http404` and `PermissionDenied`."""
-    if not request.user.has_perm(PERMISSION):
-        raise PermissionDenied
+    require_permission(request, PERMISSION)
     # The shop's own accounts are the few with ids below zero, which the key finds.
     id = LedgerAccount.objects.filter(pk__lt=0, kind=kind).values_list("pk", flat=True).first()
     if id is None:

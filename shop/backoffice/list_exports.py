@@ -75,7 +75,7 @@ def export_list(request: HttpRequest, app_label: str, model_name: str) -> HttpRe
     """
     model_admin = _registered(app_label, model_name)
     if not (model_admin.has_view_permission(request) and request.user.has_perm(PERMISSION)):
-        raise PermissionDenied
+        raise PermissionDenied(f"{app_label}.view_{model_name}", PERMISSION)
     try:
         rows = _filtered_rows(request, model_admin)
     except IncorrectLookupParameters:

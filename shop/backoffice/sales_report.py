@@ -8,7 +8,6 @@ from typing import Any
 from django import forms
 from django.conf import settings
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
@@ -28,6 +27,7 @@ from shop.events import journal
 from shop.http import problems
 from shop.http.pages import csv_format, streamed_responses
 from shop.money import format_amount, format_number
+from shop.operators.actions import require_permission
 
 PERMISSIONS = ("orders.view_order", "payments.view_transfer")
 LONGEST_DAYS = 366
@@ -69,7 +69,7 @@ class PeriodForm(forms.Form):
 @require_GET
 def sales(request: HttpRequest) -> HttpResponseBase:
     """The page: a form for the period, and the place of the figures."""
-    _require_permissions(request)
+    require_permission(request, *PERMISSIONS)
     form = _form(request)
     page = {
         "title": gettext("Sales by period"),
@@ -85,7 +85,7 @@ def sales(request: HttpRequest) -> HttpResponseBase:
 @require_GET
 def sales_figures(request: HttpRequest) -> HttpResponseBase:
     """The figures of the page, which are read in parts."""
-    _require_permissions(request)
+    require_permission(request, *PERMISSIONS)
     form = _form(request)
     if not form.is_valid():
         return _refusal(form)
@@ -98,7 +98,7 @@ def sales_figures(request: HttpRequest) -> HttpResponseBase:
 @require_GET
 def sales_csv(request: HttpRequest) -> HttpResponseBase:
     """A row for each product and campaign, as CSV; it is journaled."""
-    _require_permissions(request, list_exports.PERMISSION)
+    require_permission(request, *PERMISSIONS, list_exports.PERMISSION)
     form = _form(request)
     if not form.is_valid():
         return _refusal(form)
@@ -227,8 +227,3 @@ def _refusal(form: PeriodForm) -> HttpResponseBase:
 
 def _midnight(day: date) -> datetime:
     return datetime.combine(day, time(), tzinfo=UTC)
-
-
-def _require_permissions(request: HttpRequest, *more: str) -> None:
-    if not request.user.has_perms([*PERMISSIONS, *more]):
-        raise PermissionDenied

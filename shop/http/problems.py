@@ -141,6 +141,11 @@ def rest_framework_exception_handler(error: Exception, context: Mapping[str, Any
     return from_call_error(error, context["request"].method, context["view"].allowed_methods).to_django()
 
 
+def is_for_people(request: HttpRequest) -> bool:
+    """Whether a browser asks for a page: programs, and scripts of pages, name another type, or any."""
+    return "text/html" in request.headers.get("Accept", "")
+
+
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     return problem(404, "not_found", NOT_FOUND).to_django()
 
@@ -158,7 +163,13 @@ def bad_request(request: HttpRequest, exception: Exception | None = None) -> Htt
 
 
 def permission_denied(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    return problem(403, "permission_denied", NOT_ALLOWED).to_django()
+    missing = getattr(exception, "args", ())
+    return problem(403, "permission_denied", lacks(missing) if missing else NOT_ALLOWED).to_django()
+
+
+def lacks(permissions: Sequence[str]) -> Text:
+    """What an account is told that may not do something for want of these permissions."""
+    return _("This account may not do that: it needs {permissions}.", permissions=", ".join(permissions))
 
 
 def _from_own_error(error: errors.FirstcomeError, language: str | None) -> Response:

@@ -70,9 +70,9 @@ class Action:
 
 
 def require_permission(request: HttpRequest, *permissions: str) -> None:
-    """Raise `PermissionDenied`, which is 403, unless the operator has all of these permissions."""
-    if not request.user.has_perms(permissions):
-        raise PermissionDenied
+    """Raise `PermissionDenied`, which is 403 and names them, unless the operator has all of these."""
+    if missing := [name for name in permissions if not request.user.has_perm(name)]:
+        raise PermissionDenied(*missing)
 
 
 def run(request: HttpRequest, action: Action) -> HttpResponse:

@@ -20,7 +20,7 @@ from shop.backoffice.accounts import actions, sections
 def show(request: HttpRequest, account_id: int) -> HttpResponse:
     """Show the account to an operator who may view accounts, with the parts that they may view."""
     if not page_elements.may_view(request, User):
-        raise PermissionDenied
+        raise PermissionDenied("auth.view_user")
     account = get_object_or_404(User, pk=account_id)
     context = admin.site.each_context(request) | {
         "title": gettext("Account %(name)s") % {"name": account.username},

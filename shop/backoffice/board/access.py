@@ -15,6 +15,7 @@ from django.utils.translation import gettext
 from shop import clock
 from shop.accounts import second_factor
 from shop.errors import NotAllowed, NotAuthenticated
+from shop.http import problems
 
 PERMISSIONS = ("coupons.view_campaign", "sales.view_sale", "inventory.view_product", "orders.view_order")
 
@@ -40,8 +41,7 @@ def require_permissions(request: HttpRequest, *further: str) -> None:
     wanted = (*PERMISSIONS, *further)
     missing = [permission for permission in wanted if not request.user.has_perm(permission)]
     if missing:
-        text = gettext("This account may not do that: it needs %(permissions)s.")
-        raise NotAllowed(text % {"permissions": ", ".join(missing)})
+        raise NotAllowed(problems.lacks(missing))
 
 
 def filter_allowed(identities: Collection[ViewerIdentity]) -> set[ViewerIdentity]:

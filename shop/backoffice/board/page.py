@@ -11,6 +11,7 @@ from shop.backoffice.board import access, readings, stream, texts
 from shop.backoffice.board import history as board_history
 from shop.errors import FirstcomeError, Unavailable
 from shop.http import problems
+from shop.operators.actions import require_permission
 from shop.pausing import LONGEST_REASON
 
 STALE_SECONDS = 4
@@ -24,10 +25,7 @@ COUNTS_STALE_SECONDS = 4
 @require_GET
 def board(request: HttpRequest) -> HttpResponse:
     """The page; its figures come by the stream."""
-    try:
-        access.require_permissions(request)
-    except FirstcomeError as refusal:
-        return problems.from_error(refusal).to_django()
+    require_permission(request, *access.PERMISSIONS)
     options = {
         "stream": reverse("board:stream"),
         "base": reverse("board:page"),

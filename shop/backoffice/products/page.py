@@ -37,7 +37,7 @@ Section = dict[str, Any]
 def show(request: HttpRequest, product_id: int) -> HttpResponse:
     """Show the product to an operator who may view products, with the parts that they may view."""
     if not page_elements.may_view(request, Product):
-        raise PermissionDenied
+        raise PermissionDenied("inventory.view_product")
     product = get_object_or_404(Product, pk=product_id)
     sees_movements = page_elements.may_view(request, StockMovement)
     sections = [_movements(product, _before(request))] if sees_movements else []

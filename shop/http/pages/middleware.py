@@ -73,12 +73,13 @@ def choose_language(handler: Handler) -> Handler:
 
 
 def convert_html_errors(handler: Handler) -> Handler:
-    """Turn Django's own HTML errors (unknown host, unknown path) into problem responses."""
+    """Turn Django's own HTML errors (unknown host, unknown path) into problem responses for programs."""
 
     def answered(request: HttpRequest) -> HttpResponse:
         response = handler(request)
         is_html = response.get("Content-Type", "").startswith("text/html")
-        if response.status_code < 400 or not is_html or request.path.startswith(PAGE_PATHS):
+        is_page = request.path.startswith(PAGE_PATHS) or problems.is_for_people(request)
+        if response.status_code < 400 or not is_html or is_page:
             return response
         allowed = {"Allow": response["Allow"]} if "Allow" in response else {}
         code = {404: "not_found", 405: "method_not_allowed", 403: "permission_denied", 400: "invalid"}
