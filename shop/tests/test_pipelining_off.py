@@ -29,12 +29,11 @@ CHOSEN = (
     "coupons/tests/test_issuing_races.py::test_exactly_100_are_issued_to_200_concurrent_requests[group_commit]",
     "coupons/tests/test_issuing_races.py::test_exactly_100_are_issued_to_200_concurrent_requests[optimistic]",
     "coupons/tests/test_issuing_races.py::test_without_a_lock_more_are_issued_than_there_are",
-    "coupons/tests/test_row_strategies.py::"
-    "test_a_process_killed_after_its_commit_has_issued_the_coupon[group_commit]",
+    "coupons/tests/test_row_strategies.py::test_a_process_killed_after_its_commits_has_issued_the_coupons",
     "coupons/tests/test_row_strategies.py::test_a_deadlock_is_retried[pessimistic]",
     "payments/tests/test_ledger_races.py::test_50_calls_with_one_key_grant_once",
     "inventory/tests/test_races.py::test_50_equal_keyed_adjustments_at_once_are_one_movement",
-    "orders/tests/test_races.py::test_stock_of_100_is_sold_to_exactly_100[group_commit-200]",
+    "orders/tests/test_races.py::test_stock_of_100_is_sold_to_exactly_100",
 )
 ENGINE = """
 from django.db import connections
@@ -110,4 +109,4 @@ def test_the_races_hold_with_each_statement_by_itself() -> None:
         text=True,
     )
     assert ran.returncode == 0, ran.stdout[-8000:] + ran.stderr[-2000:]
-    assert f"{len(CHOSEN)} passed" in ran.stdout
+    assert "skipped" not in ran.stdout
