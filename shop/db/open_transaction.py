@@ -54,7 +54,8 @@ def write_all_before_commit(write: Callable[[Sequence[T]], None], items: Iterabl
 def count_after_commit(count: Callable[[Sequence[T]], None], items: Iterable[T]) -> None:
     """Have `count` called with these items once the transaction has committed, also if the reply is lost.
 
-    One call gets all items of the transaction. `count` must be quick and make no query.
+    One call gets all items of the transaction. `count` must be quick and make no query: what takes longer it
+    hands on. A lost COMMIT is found by the transaction's evidence.
     """
     assert_inside()
     if state.pending_writes is not None and state.counts is not None:
