@@ -22,11 +22,13 @@ PendingWrites = dict[Callable[[Sequence[Any]], None], list[Any]]
 class _State(threading.local):
     """What this thread's transaction, opened by `atomic`, writes before it commits and counts afterwards.
 
-    `counts` are those of the last transaction, until the next one begins.
+    `counts` are those of the last transaction, until the next one begins. `in_doubt` has the results of the
+    attempts before this one whose COMMIT got no reply.
     """
 
     pending_writes: PendingWrites | None = None
     counts: TransactionCounts | None = None
+    in_doubt: Sequence[Any] = ()
     is_at_commit = False
     is_forbidden = False
 
