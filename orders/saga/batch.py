@@ -268,6 +268,7 @@ class _Batch:
             last_error=result.detail[:255],
             state=self._mark_stuck(item) if is_overdue else saga.state,
             next_attempt_at=self.now + timedelta(seconds=pause if is_overdue else min(pause, left)),
+            queued_at=None,
             leased_until=None,
             lease_token="",
         )

@@ -199,13 +199,20 @@ def test_a_lost_reply_to_commit_loses_no_callback_of_the_batch(
                 lost_replies.append(relay.enter_context(losing_reply_to_commit(tmp_path)))
 
         lost_replies: list[threading.Event] = []
-        monkeypatch.setattr(stepping, "failpoint", lose_the_reply)
-        stepping.advance(saga_ids([placed])[0])
+        pools = stepping.SteppedPools()
+        Executor(pools=pools, failpoint=lose_the_reply).advance(saga_ids([placed])[0])
         [is_lost] = lost_replies
         assert is_lost.is_set()
         # Where the batch has to be run again one by one, a later transaction of the process finds the commit.
         monkeypatch.setattr(commit_counts, "SECONDS_BETWEEN_LOOKUPS", 0.0)
-        wait_until(lambda: transactions.run(lambda: str(placed.order.id) in woken, transactions.REPEATABLE))
+
+        def is_woken() -> bool:
+            transactions.run(Saga.objects.exists, transactions.REPEATABLE)
+            while pools.step():
+                pass
+            return str(placed.order.id) in woken
+
+        wait_until(is_woken)
     assert buying.state_of(placed.order.id) == ("paid" if token == "tok_ok" else "payment_failed")
     assert declined == ([] if token == "tok_ok" else [placed.order.account_id])
     assert buying.broken_laws() == []
