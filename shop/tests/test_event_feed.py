@@ -12,6 +12,7 @@ from django.conf import LazySettings
 from django.contrib.auth.models import Permission
 from django.db import connection
 
+from coupons import campaigns
 from coupons.issuing import issuing
 from coupons.tests.factories import CampaignFactory
 from inventory import adjustments
@@ -321,6 +322,22 @@ def test_the_data_names_what_the_line_is_about_and_nothing_of_the_actor() -> Non
     event = FeedEvent.objects.get()
     assert (event.type, event.order_id) == ("coupon.released", order_id)
     assert event.data == {"coupon": "1234", "order": str(order_id), "status": "issued"}
+
+
+def test_a_shared_code_is_in_no_event(api: Api) -> None:
+    """Its readers may not be allowed to read campaigns, and the code is worth most before the opening."""
+    terms: Any = {"name": "Drop", "quantity": 9, "discount_type": "amount", "discount_value": 5}
+    opens_at = clock.now() + timedelta(days=7)
+    campaign = campaigns.create(**terms, opens_at=opens_at, code_source="shared", shared_code="SECRET-1")
+    campaigns.change(campaign_id=campaign.pk, shared_code="SECRET-2", quantity=10)
+    sequencing.sequence()
+
+    answer = api.get("/events?type=campaign.*")
+
+    created, changed = (event["data"] for event in answer.json()["results"])
+    assert (created["quantity"], changed) == (9, {"campaign": campaign.pk, "quantity": 10})
+    assert "SECRET" not in answer.content.decode()
+    assert JournalLine.objects.get(what="campaign.created").after["shared_code"] == "SECRET-1"
 
 
 def test_a_cursor_beyond_the_last_position_is_refused_rather_than_waited_for() -> None:
