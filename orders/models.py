@@ -281,6 +281,13 @@ class Saga(models.Model):
         db_default=False,
         help_text=_("A step without an undo has taken effect: steps before it are never done or undone."),
     )
+    # Null in rows of a release without this column.
+    queued_at = models.DateTimeField(
+        _("queued at"),
+        null=True,
+        blank=True,
+        help_text=_("When it was last given to the workers; empty once one of them has taken it."),
+    )
     lease_token = models.CharField(_("lease token"), max_length=32, blank=True)
     leased_until = models.DateTimeField(_("leased until"), null=True, blank=True)
     next_attempt_at = models.DateTimeField(_("next attempt at"), null=True, blank=True)

@@ -2,7 +2,9 @@
 
 The order reads its products first, under their locks or with their versions, and then the sales and entries
 here. A change or a pause of a sale locks its products, so the sale that is read here is the one that holds
-until the order commits. An entry is locked, or its use requires that it is admitted still.
+until the order commits. An entry is locked, or its use requires that it is admitted still. Only admitted
+entries are locked, and in the order of ids: those that wait are the admission's, which locks them by their
+places.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -22,12 +24,12 @@ from shop.errors import Rejected
 from shop.lazy_texts import mark as _
 
 ADMITTED = SaleEntry.Status.ADMITTED.value
-# By the unique index: another one would lock entries of other accounts on the way.
+COLUMNS = ("id", "sale_id", "account_id", "status", "admitted_until")
 READ_ENTRIES = """
 SELECT {columns} FROM sales_saleentry{by_account}
-WHERE sale_id IN ({sales}) AND account_id IN ({accounts}) AND is_current = 1
-ORDER BY sale_id, account_id{lock}
+WHERE sale_id IN ({sales}) AND account_id IN ({accounts}) AND is_current = 1 AND status = 'admitted'
 """
+# Another index would read the entries of all that are admitted.
 BY_ACCOUNT = " FORCE INDEX (sales_saleentry_one_current_per_account)"
 USE_ENTRIES = """
 UPDATE sales_saleentry SET status = 'used', order_id = CASE id{cases} END
@@ -67,23 +69,16 @@ def read(
 ) -> SaleTerms:
     """The terms for these accounts, each with the sales of the products that it orders; None is no sale.
 
-    No statement without a sale, one for sales that are open to all, and two with waiting rooms. Entries are
-    locked with `is_locked`.
+    No statement without a sale, one for sales that are open to all, and two with waiting rooms; one more with
+    `is_locked`, which locks the entries that these orders may use.
     """
-    sale_ids: set[int] = set()
-    account_ids: set[int] = set()
-    for account_id, of_products in wanted:
-        for sale_id in of_products:
-            if sale_id is not None:
-                sale_ids.add(sale_id)
-                account_ids.add(account_id)
-    if not sale_ids:
+    pairs = {(id, account_id) for account_id, sale_ids in wanted for id in sale_ids if id is not None}
+    if not pairs:
         return NO_SALES
-    sales = Sale.objects.in_bulk(sale_ids)
-    queued = [sale.pk for sale in sales.values() if sale.is_queued and sale.status_at(now) == "open"]
-    if not queued:
-        return SaleTerms(sales)
-    return SaleTerms(sales, _read_entries(queued, account_ids, is_locked=is_locked))
+    sales = Sale.objects.in_bulk({sale_id for sale_id, _ in pairs})
+    queued = {sale.pk for sale in sales.values() if sale.is_queued and sale.status_at(now) == "open"}
+    pairs = {pair for pair in pairs if pair[0] in queued}
+    return SaleTerms(sales, _read_entries(pairs, is_locked=is_locked) if pairs else {})
 
 
 def check(terms: SaleTerms, account_id: int, sale_ids: Iterable[int | None], now: datetime) -> list[int]:
@@ -136,20 +131,23 @@ def save(terms: SaleTerms, *, is_locked: bool) -> None:
 
 
 def _read_entries(
-    sale_ids: Collection[int], account_ids: Collection[int], *, is_locked: bool
+    pairs: Collection[tuple[int, int]], *, is_locked: bool
 ) -> dict[tuple[int, int], AdmittedEntry]:
-    """The entries of these accounts that are admitted, or were until their time was over."""
-    reader = bulk_sql.reader(SaleEntry, ("id", "sale_id", "account_id", "status", "admitted_until"))
+    """The entries of these sales and accounts that are admitted, or were until their time was over."""
+    reader = bulk_sql.reader(SaleEntry, COLUMNS)
     statement = READ_ENTRIES.format(
         columns=reader.selected,
         by_account=BY_ACCOUNT if connection.vendor == "mysql" else "",
-        sales=bulk_sql.integer_list(sale_ids),
-        accounts=bulk_sql.integer_list(account_ids),
-        lock=bulk_sql.for_update() if is_locked else "",
+        sales=bulk_sql.integer_list({sale_id for sale_id, _ in pairs}),
+        accounts=bulk_sql.integer_list({account_id for _, account_id in pairs}),
     )
     with connection.cursor() as cursor:
         cursor.execute(statement)
         rows = [reader.values(row) for row in cursor.fetchall()]
+    rows = [row for row in rows if (row[1], row[2]) in pairs]
+    if is_locked:
+        # What another transaction changed meanwhile is read again.
+        rows = reader.rows_of([row[0] for row in rows], lock=bulk_sql.for_update())
     return {
         (sale_id, account_id): AdmittedEntry(id, admitted_until)
         for id, sale_id, account_id, status, admitted_until in rows

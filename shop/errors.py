@@ -58,6 +58,13 @@ class Rejected(FirstcomeError):
     title = "Not possible now"
 
 
+class CursorExpired(FirstcomeError):
+    """What the cursor was to be followed by is gone; `restored_at` is there if a restore took it."""
+
+    code = "cursor_expired"
+    title = "Gone"
+
+
 class NotAllowed(FirstcomeError):
     """This account may not do that."""
 

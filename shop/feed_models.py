@@ -35,8 +35,8 @@ class FeedState(models.Model):
     """The one row of the feed: its lock admits one sequencer at a time.
 
     Positions up to `last_position` are given; those up to `swept_position` were deleted after the retention.
-    `gaps` has the first and the last position of each run that a restore of a backup left out: cursors of
-    readers may still name them.
+    `gaps` has, of each restore of a backup, the first and the last position that it left out, because cursors
+    of readers may still name them, and its instant in milliseconds, unless an earlier release made it.
     """
 
     last_position = models.BigIntegerField(_("last position"), default=0)
@@ -55,3 +55,8 @@ class FeedState(models.Model):
 
     def __str__(self) -> str:
         return gettext("position %(last)d") % {"last": self.last_position}
+
+    @property
+    def generation(self) -> int:
+        """Which feed its positions are of: the last restore's instant in milliseconds; 0 without one."""
+        return max([gap[2] for gap in self.gaps[-1:] if len(gap) > 2], default=0)

@@ -16,6 +16,11 @@ DIGITS = (
 USUAL_DIGITS = 2
 
 
+def digits_of(currency: str) -> int:
+    """How many digits amounts of the currency have after the point."""
+    return DIGITS.get(currency, USUAL_DIGITS)
+
+
 def format_amount(amount: int, currency: str = "") -> str:
     """Such as `12,500 KRW` or `-3.20 EUR`; without a currency it is that of the shop."""
     named = currency or settings.CURRENCY
@@ -29,7 +34,7 @@ def minor_unit_help() -> str:
 
 def format_number(amount: int, currency: str = "") -> str:
     """The same without the currency's name, for tables that say it once."""
-    digits = DIGITS.get(currency or settings.CURRENCY, USUAL_DIGITS)
+    digits = digits_of(currency or settings.CURRENCY)
     whole, part = divmod(abs(amount), 10**digits)
     sign = "-" if amount < 0 else ""
     fraction = f".{part:0{digits}d}" if digits else ""

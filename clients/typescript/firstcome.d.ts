@@ -5160,16 +5160,19 @@ export interface operations {
                 };
             };
             /** @description `cursor_expired` */
-            409: {
+            410: {
                 headers: {
-                    /** @description Seconds to wait before a retry, if the conflict is temporary. */
-                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": {
                         /** @enum {string} */
                         code?: "cursor_expired";
+                        /**
+                         * Format: date-time
+                         * @description With `cursor_expired`: when the database was restored from a backup, if the cursor is of before that.
+                         */
+                        restored_at?: string;
                     } & components["schemas"]["Problem"];
                 };
             };

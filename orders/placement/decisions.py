@@ -8,6 +8,7 @@ in the project's lock order.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError
@@ -134,8 +135,7 @@ def decide(order_requests: Sequence[OrderRequest], *, locks: ReadLocks = LOCKED)
     if named:
         coupons = coupon_requests.read(named, lock_campaigns=locks.stock, lock_coupons=locks.coupons)
         firsts = first_orders.read(coupon_requests.accounts_of_first_orders(coupons, named))
-    # After the stock, whose lock or version makes them exact. Before the keys: the holdings of a duplicate
-    # that was faster, and the entry that it used, must not refuse its repeat.
+    # After the stock, whose lock or version makes them exact.
     holdings = limits.read_holdings(
         [(order_request.account_id, order_request.lines) for order_request in order_requests], stock
     )
@@ -148,15 +148,17 @@ def decide(order_requests: Sequence[OrderRequest], *, locks: ReadLocks = LOCKED)
         sales = order_checks.read(wanted, clock.now(), is_locked=locks.stock)
     # After the entries, whose locks an admission may have held: none is used before it was admitted.
     now = clock.now()
-    seen = recorded_answers.read_recorded_keys([order_request.keyed for order_request in order_requests])
     spenders = {order_request.account_id for order_request in order_requests if order_request.points_amount}
     balances = ledger.balances(spenders) if spenders else {}
+    # Last: a repeat is never refused for what its order, placed by a faster duplicate, has used up.
+    seen = recorded_answers.read_recorded_keys([order_request.keyed for order_request in order_requests])
     effects: dict[tuple[int, str], Effect] = {}
     outcomes: list[PlacementResult] = []
-    for order_request in order_requests:
+    for index, order_request in enumerate(order_requests):
         name = order_request.keyed.name
         if name in seen:
-            outcomes.append(recorded_answers.replay_or_reused(seen[name], order_request.keyed))
+            own = _placed_in_doubt(index, seen[name].reference)
+            outcomes.append(own or recorded_answers.replay_or_reused(seen[name], order_request.keyed))
         elif name in effects:
             outcomes.append(effects[name].replay_for(order_request.keyed))
         else:
@@ -167,6 +169,13 @@ def decide(order_requests: Sequence[OrderRequest], *, locks: ReadLocks = LOCKED)
                 outcome.answer = effects[name].answer
     _write_orders(list(effects.values()), stock, sales, coupons, firsts, is_locked=locks.stock)
     return outcomes
+
+
+def _placed_in_doubt(index: int, order_id: UUID | None) -> PlacedOrder | None:
+    """The order if an earlier attempt at this batch has placed it, and the reply to its COMMIT was lost."""
+    earlier: list[PlacementResult] = [outcomes[index] for outcomes in open_transaction.state.in_doubt]
+    placed = (outcome for outcome in earlier if isinstance(outcome, PlacedOrder))
+    return next((outcome for outcome in placed if outcome.order.id == order_id), None)
 
 
 def _sales_of(lines: Sequence[Line], stock: dict[int, Stock]) -> list[int | None]:

@@ -1,6 +1,6 @@
 """Measures how far the workers are behind: payments are accepted no faster than they are settled.
 
-A new saga waits in the database until a worker leases it. While the oldest has waited longer than
+A saga waits in the database until a worker leases it. While the oldest has waited longer than
 `MAX_BACKLOG_SECONDS`, requests that would start a saga are held, and refused with `Overloaded` after
 `MAX_HELD_SECONDS`. Without a live worker no request is held: sagas stay in the database until one starts.
 """
@@ -34,20 +34,19 @@ READ_LIMIT = 50
 
 
 def oldest_waiting_seconds() -> float:
-    """How long the oldest new saga has waited for a worker; 0 when none waits or no worker is alive."""
+    """How long the oldest saga that no worker has taken has been queued; 0 when none is, or no worker is
+    alive.
+    """
     now, lease = clock.now(), timedelta(seconds=LEASE_SECONDS)
-    new = Saga.objects.filter(
-        next_attempt_at__gt=now, next_attempt_at__lte=now + lease, lease_token="", attempts=0, open_call=""
+    # Recovery finds them within a lease: the index is read for that range only.
+    queued = Saga.objects.filter(
+        queued_at__isnull=False, next_attempt_at__gt=now, next_attempt_at__lte=now + lease
     )
-    times = new.order_by("next_attempt_at").values_list("created_at", "next_attempt_at")[:READ_LIMIT]
-    # Any other waiting saga had its next attempt set later than its creation.
-    waiting = [created_at for created_at, due_at in times if due_at and _is_new(created_at, due_at)]
-    is_waited_for = bool(waiting) and _is_worker_alive(now)
-    return (now - min(waiting)).total_seconds() if is_waited_for else 0.0
-
-
-def _is_new(created_at: datetime, due_at: datetime) -> bool:
-    return abs((due_at - created_at).total_seconds() - LEASE_SECONDS) < 0.001
+    # Workers of the release before leave `queued_at` as it is.
+    queued = queued.filter(lease_token="", attempts=0, open_call="")
+    first = queued.order_by("next_attempt_at").values_list("queued_at", flat=True)[:READ_LIMIT]
+    oldest = min((at for at in first if at is not None), default=None)
+    return (now - oldest).total_seconds() if oldest and _is_worker_alive(now) else 0.0
 
 
 def _is_worker_alive(now: datetime) -> bool:

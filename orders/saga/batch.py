@@ -31,6 +31,7 @@ from orders.saga.definitions import (
     UNFINISHED,
     Attempt,
     BatchResult,
+    Callback,
     Event,
     FreeSlots,
     LocalStep,
@@ -45,7 +46,7 @@ from orders.saga.definitions import (
     slot_of,
 )
 from orders.saga.log import SagaLogLine
-from shop.db import transactions
+from shop.db import open_transaction, transactions
 from shop.errors import Rejected
 from shop.events import journal
 from shop.events.journal import ActorContext
@@ -66,8 +67,12 @@ def advance(
     direction: str = DO,
     is_single: bool = False,
     failpoint: Callable[[str], None],
+    after_commit: Callable[[Sequence[Callback]], None],
 ) -> BatchResult:
     """Advance these sagas by a step, durable when it returns; raises what a step raised, with nothing done.
+
+    `after_commit` gets the callbacks of what has committed: they must not follow from the attempt, whose
+    reply may be lost, as its repeat finds the sagas advanced. It must be quick and make no query.
 
     `token` identifies the executor as lease holder. A shared batch advances sagas of one `direction`, so that
     all batches lock the same rows in one order, and leaves out a saga whose rows another transaction has
@@ -82,6 +87,7 @@ def advance(
         )
         batches.append(batch)
         locked = batch.advance(runs)
+        open_transaction.count_after_commit(after_commit, batch.batch_result.callbacks())
         failpoint("batch decided")
         return locked
 
@@ -262,6 +268,7 @@ class _Batch:
             last_error=result.detail[:255],
             state=self._mark_stuck(item) if is_overdue else saga.state,
             next_attempt_at=self.now + timedelta(seconds=pause if is_overdue else min(pause, left)),
+            queued_at=None,
             leased_until=None,
             lease_token="",
         )

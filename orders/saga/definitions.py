@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
+from functools import partial
 from itertools import takewhile
 from typing import Any, Literal
 from uuid import UUID
@@ -274,6 +275,9 @@ class SagaRun:
     released: threading.Event = field(default_factory=threading.Event)
 
 
+Callback = Callable[[], None]
+
+
 @dataclass(slots=True)
 class BatchResult:
     """The result of a batch: the runs that continue in another batch, the calls to make by step and
@@ -293,6 +297,14 @@ class BatchResult:
     postponed: dict[str, list[SagaRow]] = field(default_factory=lambda: defaultdict(list))
     waiting: dict[str, list[SagaRow]] = field(default_factory=lambda: defaultdict(list))
     committed: list[str] = field(default_factory=list)
+
+    def callbacks(self) -> list[Callback]:
+        """The hooks that run after the commit, each with its sagas."""
+        hooks = [(step.after_commit, sagas) for step, sagas in self.done if step.after_commit and sagas]
+        hooks += [(SAGA_TYPES[name].after_compensated, sagas) for name, sagas in self.compensated.items()]
+        hooks += [(SAGA_TYPES[name].after_attempt, sagas) for name, sagas in self.postponed.items()]
+        hooks += [(SAGA_TYPES[name].after_action_required, sagas) for name, sagas in self.waiting.items()]
+        return [partial(hook, sagas) for hook, sagas in hooks]
 
 
 @dataclass(slots=True, eq=False)

@@ -37,6 +37,7 @@ from orders.saga.definitions import (
     UNFINISHED,
     Attempt,
     BatchResult,
+    Callback,
     OutsideStep,
     SagaRun,
     slot_of,
@@ -314,6 +315,7 @@ class Executor:
                     direction=direction,
                     is_single=is_single,
                     failpoint=self._failpoint,
+                    after_commit=self._submit_callbacks,
                 )
             except transactions.DatabaseUnavailable as error:
                 # It affects every run of the batch.
@@ -344,16 +346,7 @@ class Executor:
             yield stack
 
     def _dispatch_result(self, batch_result: BatchResult, *, is_single: bool) -> None:
-        """Run the callbacks and the next actions of a committed batch."""
-        for done, sagas in batch_result.done:
-            if done.after_commit and sagas:
-                self._pools.submit("callback", partial(done.after_commit, sagas))
-        for name, sagas in batch_result.compensated.items():
-            self._pools.submit("callback", partial(SAGA_TYPES[name].after_compensated, sagas))
-        for name, sagas in batch_result.postponed.items():
-            self._pools.submit("callback", partial(SAGA_TYPES[name].after_attempt, sagas))
-        for name, sagas in batch_result.waiting.items():
-            self._pools.submit("callback", partial(SAGA_TYPES[name].after_action_required, sagas))
+        """Run the next actions of a committed batch."""
         # A polled saga that is locked is being taken by another worker.
         self._release_runs(
             [*batch_result.released, *(run for run in batch_result.locked_elsewhere if run.is_found)]
@@ -366,6 +359,10 @@ class Executor:
         for (step, direction), attempts in batch_result.calls.items():
             self._occupy_slots(step, direction, attempts)
             self._calls.make(step, direction, attempts)
+
+    def _submit_callbacks(self, callbacks: Sequence[Callback]) -> None:
+        for callback in callbacks:
+            self._pools.submit("callback", callback)
 
     def _run_individually(self, runs: Sequence[SagaRun]) -> None:
         """Run single batches, concurrently with the shared ones: a lock wait delays no other saga."""

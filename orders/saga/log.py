@@ -86,6 +86,7 @@ def new_saga(
         created_at=now,
         deadline_at=now + timedelta(seconds=give_up_seconds),
         # The view enqueues it at once; recovery finds it if that is lost.
+        queued_at=now,
         next_attempt_at=now + timedelta(seconds=LEASE_SECONDS),
     )
     recorded_traces.remember(saga.id, by.traceparent)
@@ -221,8 +222,11 @@ def wait_for_action(saga: SagaRow, step: str, result: StepResult, *, at: datetim
 
 
 def _update_sagas(sagas: Sequence[SagaRow], **values: str | datetime | bool | None) -> None:
-    """Update columns of locked rows; the statement is sent together with the next one or with COMMIT."""
+    """Update columns of locked rows, which a worker has taken; the statement is sent together with the next
+    one or with COMMIT.
+    """
     cells = bulk_sql.SqlLiterals()
+    values["queued_at"] = None
     columns = ", ".join([f"{name} = {cells[value]}" for name, value in values.items()])
     ids = cells.listed([saga.id for saga in sagas])
     statement = f"UPDATE orders_saga SET {columns} WHERE id IN ({ids})"  # noqa: S608

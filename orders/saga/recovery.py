@@ -17,7 +17,8 @@ from shop.db import bulk_sql, transactions
 def find_new(*, limit: int) -> list[SagaRow]:
     """New sagas that no worker has leased yet, oldest first; without types of a newer release."""
     now, cells = clock.now(), bulk_sql.SqlLiterals()
-    # A new saga's next attempt is due one lease after its start: the index is read for that range only.
+    # Recovery finds it within a lease: the index is read for that range only. Not by `queued_at`, which the
+    # release before does not write.
     later = now + timedelta(seconds=LEASE_SECONDS)
     reader, types = bulk_sql.reader(Saga, SAGA_COLUMNS), cells.listed(SAGA_TYPES)
     with connection.cursor() as cursor:
@@ -54,7 +55,7 @@ def dequeue_due(*, limit: int) -> list[UUID]:
     later = now + timedelta(seconds=LEASE_SECONDS)
     taken = Saga.objects.filter(id__in=ids, next_attempt_at__lte=now)
     # Executors lock these rows and the index in another order: the update is retried on deadlock.
-    transactions.run(partial(taken.update, next_attempt_at=later), transactions.REPEATABLE)
+    transactions.run(partial(taken.update, next_attempt_at=later, queued_at=now), transactions.REPEATABLE)
     return ids
 
 

@@ -4,7 +4,9 @@ import dataclasses
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from itertools import count as counter
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +17,7 @@ from django.test.utils import CaptureQueriesContext
 
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
+from orders.payment import card_limits
 from orders.placement.decisions import PlacedOrder
 from orders.saga import batch, executor, observation
 from orders.saga.definitions import (
@@ -29,12 +32,15 @@ from orders.saga.definitions import (
 )
 from orders.saga.executor import POOL_SIZES, Executor
 from orders.saga.pools import ThreadPools
-from orders.tests import buying
+from orders.tests import buying, stepping
 from orders.tests.test_crashes import Killed
 from payments import ledger
 from payments.models import LedgerAccount
 from shop import clock
+from shop.db import commit_counts, transactions
 from shop.models import JournalLine
+from shop.redis import completion_notifications
+from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import wait_until
 from shop.tests.second_connection import holding
 
@@ -78,6 +84,7 @@ def one_batch(placed: Sequence[PlacedOrder]) -> BatchResult:
         clock=clock.now,
         free_slots=ROOM,
         failpoint=lambda point: None,
+        after_commit=print,
     )
 
 
@@ -170,6 +177,44 @@ def test_a_crash_of_an_executor_at_any_point_is_recovered_from(point: str, passe
     assert dying.finish(seconds=20)
     buying.settle_everything()
     assert ended(placed) == ["paid", "paid", "payment_failed"]
+    assert buying.broken_laws() == []
+
+
+@pytest.mark.parametrize("token", ["tok_ok", "tok_declined"])
+@pytest.mark.parametrize("lost", [1, 2, 3])
+def test_a_lost_reply_to_commit_loses_no_callback_of_the_batch(
+    lost: int, token: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Waiting requests are woken, and a declined card is counted, once the batch has committed."""
+    woken: list[str] = []
+    declined: list[int] = []
+    monkeypatch.setattr(completion_notifications, "notify_completed", lambda *names: woken.extend(names))
+    monkeypatch.setattr(card_limits, "count_declines", declined.extend)
+    [placed] = bought(token)
+    batches = counter(1)
+    with ExitStack() as relay:
+
+        def lose_the_reply(point: str) -> None:
+            if point == "batch begins" and next(batches) == lost:
+                lost_replies.append(relay.enter_context(losing_reply_to_commit(tmp_path)))
+
+        lost_replies: list[threading.Event] = []
+        pools = stepping.SteppedPools()
+        Executor(pools=pools, failpoint=lose_the_reply).advance(saga_ids([placed])[0])
+        [is_lost] = lost_replies
+        assert is_lost.is_set()
+        # Where the batch has to be run again one by one, a later transaction of the process finds the commit.
+        monkeypatch.setattr(commit_counts, "SECONDS_BETWEEN_LOOKUPS", 0.0)
+
+        def is_woken() -> bool:
+            transactions.run(Saga.objects.exists, transactions.REPEATABLE)
+            while pools.step():
+                pass
+            return str(placed.order.id) in woken
+
+        wait_until(is_woken)
+    assert buying.state_of(placed.order.id) == ("paid" if token == "tok_ok" else "payment_failed")
+    assert declined == ([] if token == "tok_ok" else [placed.order.account_id])
     assert buying.broken_laws() == []
 
 

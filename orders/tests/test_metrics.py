@@ -19,6 +19,7 @@ from orders.metrics import counters
 from orders.models import Order, Saga
 from orders.payment import purchase, top_ups
 from orders.placement import checkout
+from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, stepping
 from orders.tests.business import counted, counting, in_rows
 from payments import points_grants
@@ -151,7 +152,7 @@ def test_an_order_whose_commit_got_no_reply_counts_once(product: Product, tmp_pa
     increases, buyer = counting(), buying.account()
     request = buying.order_request(buyer.id, {product: 1}, token="tok_ok")
     with losing_reply_to_commit(tmp_path) as is_lost:
-        assert isinstance(checkout.place(request), Replay)
+        assert isinstance(checkout.place(request), PlacedOrder)
         assert is_lost.is_set()
     assert counted(increases) == in_rows()
     assert Order.objects.count() == 1

@@ -7,10 +7,12 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import LazySettings
+from django.db import connection
 from django.utils import timezone
 
 from inventory.models import Product
@@ -27,7 +29,9 @@ from payments import ledger
 from payments.gateways import gateway
 from shop.errors import FirstcomeError
 from shop.idempotency.recorded_answers import KeyedCall, Replay, key_hash
+from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import race
+from shop.tests.waiting import in_background
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -74,6 +78,44 @@ def test_100_calls_with_one_key_are_one_order_and_one_charge() -> None:
     charges = list(gateway().charges(order_id=order.id))
     assert [charge.kept_amount for charge in charges] == [700]
     assert buying.broken_laws() == []
+
+
+def test_an_order_whose_commit_got_no_reply_is_the_caller_s_own_and_its_repeat_a_replay(
+    tmp_path: Path,
+) -> None:
+    order_request = buying.order_request(buying.account().id, {ProductFactory.create(on_hand=9): 1})
+    with losing_reply_to_commit(tmp_path) as is_lost:
+        placed = checkout.place(order_request)
+        assert is_lost.is_set()
+    assert isinstance(placed, PlacedOrder)
+    assert [order.id for order in Order.objects.all()] == [placed.order.id]
+    assert checkout.place(order_request) == Replay(placed.answer, placed.order.id)
+
+
+@pytest.mark.parametrize("strategy", ["optimistic"], indirect=True)
+def test_a_repeat_is_not_refused_for_the_points_that_its_own_order_has_used(strategy: str) -> None:
+    """A faster duplicate is placed and paid between two reads of the transaction, which locks nothing."""
+    buyer, product = buying.account(points=100), ProductFactory.create(on_hand=9, price=100)
+    order_request = buying.order_request(buyer.id, {product: 1}, points=100, token="")
+    placed: list[Any] = []
+
+    def place_and_pay() -> Any:
+        faster = checkout.place(order_request)
+        assert isinstance(faster, PlacedOrder)
+        assert buying.advance(faster).status == Order.Status.PAID
+        return faster
+
+    def be_overtaken(execute: Any, sql: str, parameters: Any, many: bool, context: Any) -> Any:
+        result = execute(sql, parameters, many, context)
+        if "FROM shop_idempotencykey" in sql and not placed:
+            placed.append(in_background(place_and_pay).result(20))
+        return result
+
+    with connection.execute_wrapper(be_overtaken):
+        again = checkout.place(order_request)
+    assert isinstance(again, Replay)
+    assert again.reference == placed[0].order.id
+    assert ledger.balance_amount(buyer.id) == 0
 
 
 def test_300_orders_in_opposite_order_meet_no_deadlock() -> None:

@@ -117,7 +117,10 @@ def run_batch(*runs: SagaRun, token: str = "one", **more: Any) -> BatchResult:
     """One batch of these runs, by the executor of that token."""
     free_slots = {"outside": 99, "tell": 99, RECOVERY: 99}
     return batch.advance(
-        runs, **{"token": token, "clock": clock.now, "free_slots": free_slots} | more, failpoint=print
+        runs,
+        **{"token": token, "clock": clock.now, "free_slots": free_slots} | more,
+        failpoint=print,
+        after_commit=print,
     )
 
 

@@ -1,5 +1,9 @@
 """Orders of products in sales: only while the sale is open, and by an admitted entry, which is used then."""
 
+import random
+import threading
+import time
+from collections import Counter
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -12,6 +16,7 @@ from inventory.tests.factories import ProductFactory
 from orders import cancellation, order_states
 from orders.models import Order, OrderLine
 from orders.placement import checkout, decisions
+from orders.placement.strategies import group_commit
 from orders.tests import buying
 from orders.tests.buying import buy_until, kinds, refusal_of
 from orders.tests.waiting import behind_a_pause
@@ -26,10 +31,13 @@ from shop.db import transactions
 from shop.idempotency.recorded_answers import Replay
 from shop.models import IdempotencyKey
 from shop.tests.clients import client_of
+from shop.tests.factories import AccountFactory
 from shop.tests.racing import race, wait_until
+from shop.tests.second_connection import holding
 
 pytestmark = pytest.mark.django_db(transaction=True)
 REQUESTS = 8
+ACCOUNTS, RACE_SECONDS = 1_500, 3
 
 
 by_two_strategies = pytest.mark.parametrize("strategy", buying.TWO_STRATEGIES, indirect=True)
@@ -212,6 +220,65 @@ def test_exactly_the_stock_is_sold_to_two_hundred_admitted_accounts(strategy: st
     product.refresh_from_db()
     assert product.available == 0
     assert buying.broken_laws() == []
+
+
+def test_an_order_of_an_account_that_waits_is_refused_while_its_entry_is_locked(strategy: str) -> None:
+    """The admission locks the entries that it admits, by their places: orders by accounts do not wait."""
+    product, waiting, buyer = ProductFactory(on_hand=9), buying.account(), buying.account()
+    sale = factories.create_sale(product, rate_per_minute=1)
+    admitted(sale, buyer.id)
+    entry = factories.join(sale, waiting.id)
+
+    with holding("SELECT id FROM sales_saleentry WHERE id = %s FOR UPDATE", entry.id.hex):
+        began_at = time.monotonic()
+        assert refusal_of(partial(buy, product, waiting.id)).code == "admission_required"
+        buy(product, buyer.id)
+        assert time.monotonic() - began_at < 2
+
+
+def test_orders_and_the_admission_meet_no_deadlock(settings: LazySettings) -> None:
+    """Batches of orders by accounts that are next, whose places do not follow their ids."""
+    settings.OPEN_ORDERS_PER_ACCOUNT = 1_000
+    products = [ProductFactory(on_hand=100_000) for _ in range(REQUESTS)]
+    sale = factories.create_sale(*products, rate_per_minute=20_000)
+    accounts = [one.pk for one in AccountFactory.create_batch(ACCOUNTS)]
+    random.Random(1).shuffle(accounts)
+    factories.join_accounts(sale, accounts)
+    has_ended, admissions = threading.Event(), list[int]()
+    deadlocks = _retried("deadlock")
+
+    def order(product: Product) -> Counter[str]:
+        chance, outcomes = random.Random(product.pk), Counter[str]()
+        while not has_ended.is_set():
+            following = accounts[max(0, sum(admissions) - 2) :][:80]
+            buyers = chance.sample(following, min(40, len(following)))
+            wanted = [buying.order_request(id, {product: 1}) for id in buyers]
+            outcomes += kinds(group_commit.place_batch(wanted))
+        return outcomes
+
+    def admit() -> None:
+        until = time.monotonic() + RACE_SECONDS
+        try:
+            while time.monotonic() < until:
+                admissions.append(admission.advance(sale.pk))
+                # Many entries become due at a time, as with the ticks of a process.
+                has_ended.wait(0.1)
+        finally:
+            has_ended.set()
+
+    *ordered, error = race([*(partial(order, product) for product in products), admit])
+
+    assert not [one for one in [*ordered, error] if isinstance(one, Exception)]
+    assert sum(admissions) > 100
+    outcomes = sum(ordered, Counter[str]())
+    assert outcomes.keys() == {"PlacedOrder", "admission_required"}
+    assert _retried("deadlock") == deadlocks
+    assert buying.broken_laws() == []
+
+
+def _retried(reason: str) -> float:
+    """How many transactions of this process were retried for that reason."""
+    return transactions.RETRIED.labels(reason)._value.get()
 
 
 def test_orders_that_wait_for_the_row_behind_a_pause_are_refused(strategy: str) -> None:

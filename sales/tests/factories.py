@@ -49,8 +49,13 @@ def join_many(sale: Sale, number: int) -> None:
     names = [f"of-sale-{sale.pk}-{index}" for index in range(number)]
     User.objects.bulk_create([User(username=name, password="!") for name in names], batch_size=JOINED_AT_ONCE)
     found = User.objects.filter(username__startswith=f"of-sale-{sale.pk}-").order_by("pk")
-    requests = [JoinRequest(sale.pk, account_id) for account_id in found.values_list("pk", flat=True)]
-    for start in range(0, number, JOINED_AT_ONCE):
+    join_accounts(sale, list(found.values_list("pk", flat=True)))
+
+
+def join_accounts(sale: Sale, account_ids: Sequence[int]) -> None:
+    """Let these accounts join one after the other, by batches."""
+    requests = [JoinRequest(sale.pk, account_id) for account_id in account_ids]
+    for start in range(0, len(requests), JOINED_AT_ONCE):
         batch = requests[start : start + JOINED_AT_ONCE]
         transactions.run(partial(entries._join, batch), transactions.REPEATABLE)
 

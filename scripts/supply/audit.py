@@ -1,4 +1,4 @@
-"""`make audit-dependencies`: known vulnerabilities of every pinned package, those of npm too.
+"""`make audit-dependencies`: known vulnerabilities of every pinned package, of npm and bundled programs too.
 
 The exit code is 0 when every package was looked up and nothing is wrong, 1 for a vulnerability that
 `accepted.toml` does not accept (or an exception without a use), and 2 when a package could not be looked up:
@@ -20,6 +20,7 @@ from typing import Any
 
 from scripts.stack import places
 from scripts.supply import pins
+from scripts.supply.vendored import BUNDLED
 
 ACCEPTED = Path(__file__).with_name("accepted.toml")
 NPM = places.PROJECT / "scripts" / "npm"
@@ -72,7 +73,7 @@ def main() -> int:
     asked = parser.parse_args()
     pinned = pins.read_pins(*pins.LOCK_FILES)
     python = audit_python(pinned, service=asked.service or "osv", osv_url=asked.osv_url or OSV)
-    return report({"Python": python, "npm": audit_npm()}, read_accepted())
+    return report({"Python": python, "npm": audit_npm(), "bundled": audit_bundled()}, read_accepted())
 
 
 def read_accepted(path: Path = ACCEPTED) -> list[Exemption]:
@@ -159,6 +160,17 @@ def read_npm_audit(said: str, error: str) -> Result:
                 advice = f"affects {via['range']}"
                 result.vulnerabilities.append(Vulnerability(package, one["range"], names, advice))
     return result
+
+
+def audit_bundled() -> Result:
+    """The programs inside packages, of which no source is asked: what is known is written beside them."""
+    return Result(
+        looked_up=len(BUNDLED),
+        vulnerabilities=[
+            Vulnerability(one.name, one.version, one.vulnerabilities, f"fixed in {one.fixed_in}")
+            for one in BUNDLED
+        ],
+    )
 
 
 def report(results: dict[str, Result], accepted: list[Exemption]) -> int:

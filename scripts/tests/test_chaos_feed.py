@@ -85,7 +85,7 @@ def test_a_page_without_an_answer_is_read_again_with_the_same_cursor(reader: Fee
 
 
 def test_a_cursor_that_is_refused_is_a_finding() -> None:
-    for status, code in ((400, "invalid"), (409, "cursor_expired")):
+    for status, code in ((400, "invalid"), (410, "cursor_expired")):
         reader = FeedReader(port=1, token="staff", seed="1", seen=Observations())
         answers = [page(ALL[:1], "a"), Answer(status, {"code": code})]
         reader.connection = Answers(answers)  # type: ignore[assignment]

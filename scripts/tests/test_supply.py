@@ -125,6 +125,20 @@ def test_a_vulnerability_of_an_npm_package_is_found_once():
     assert [(one.package, one.names) for one in result.vulnerabilities] == [("inner", {"GHSA-x"})]
 
 
+def test_a_program_inside_a_package_is_listed_and_its_vulnerabilities_are_accepted(
+    capsys: pytest.CaptureFixture[str],
+):
+    assert {one.package for one in vendored.BUNDLED} <= pins.read_pins("requirements-embedded.txt")
+    [redis] = [one for one in vendored.components() if one["purl"].startswith("pkg:generic/")]
+    assert (redis["name"], redis["version"]) == ("redis", "6.2.14")
+    bundled = audit.audit_bundled()
+    assert audit.report({"bundled": bundled}, audit.read_accepted()) == 0
+    printed = capsys.readouterr().out
+    assert "accepted   redis 6.2.14: " in printed
+    assert "CVE-2025-49844" in printed
+    assert audit.report({"bundled": bundled}, []) == 1
+
+
 @in_one_test("missing", ["reason", "accepted_on"])
 def test_an_exception_needs_a_date_and_a_reason(tmp_path: Path, missing: str):
     lines = {"id": '"X"', "package": '"one"', "accepted_on": "2026-11-23", "reason": '"because"'}
@@ -152,8 +166,12 @@ def test_the_sbom_has_each_package_of_the_lock_with_version_purl_and_hashes(tmp_
     assert wanted.keys() == pins.read_pins("requirements.txt")
     served = {one["purl"] for one in document["components"] if one["purl"].startswith("pkg:npm/")}
     assert served == {"pkg:npm/lit-html@3.3.3", "pkg:npm/uplot@1.6.32"}
+    bundled = {"pkg:generic/redis@6.2.14"}
+    assert bundled <= {one["purl"] for one in document["components"]}
     found = {
-        (one["name"], one["version"]): one for one in document["components"] if one["purl"] not in served
+        (one["name"], one["version"]): one
+        for one in document["components"]
+        if one["purl"] not in served | bundled
     }
     assert found.keys() == wanted.keys()
     for (name, version), component in found.items():

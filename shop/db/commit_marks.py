@@ -5,11 +5,14 @@ key.
 """
 
 from datetime import datetime, timedelta
+from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
+from uuid_utils.compat import uuid7
+
 from shop import clock
-from shop.db import batch_deletion, bulk_sql
+from shop.db import batch_deletion, bulk_sql, open_transaction
 from shop.models import CommittedTransaction
 
 # A mark is read within seconds of its COMMIT, if at all.
@@ -36,6 +39,16 @@ def write_now(id: UUID) -> None:
     that has committed.
     """
     CommittedTransaction.objects.create(id=id, at=clock.now())
+
+
+def write_as_evidence() -> None:
+    """Mark the open transaction, so that what is to follow its commit does so where the reply is lost.
+
+    For one that writes no line of the journal, which is evidence too.
+    """
+    mark = uuid7()
+    write(mark)
+    open_transaction.set_evidence(partial(is_written, mark))
 
 
 def is_written(id: UUID) -> bool:

@@ -22,11 +22,13 @@ PendingWrites = dict[Callable[[Sequence[Any]], None], list[Any]]
 class _State(threading.local):
     """What this thread's transaction, opened by `atomic`, writes before it commits and counts afterwards.
 
-    `counts` are those of the last transaction, until the next one begins.
+    `counts` are those of the last transaction, until the next one begins. `in_doubt` has the results of the
+    attempts before this one whose COMMIT got no reply.
     """
 
     pending_writes: PendingWrites | None = None
     counts: TransactionCounts | None = None
+    in_doubt: Sequence[Any] = ()
     is_at_commit = False
     is_forbidden = False
 
@@ -54,7 +56,8 @@ def write_all_before_commit(write: Callable[[Sequence[T]], None], items: Iterabl
 def count_after_commit(count: Callable[[Sequence[T]], None], items: Iterable[T]) -> None:
     """Have `count` called with these items once the transaction has committed, also if the reply is lost.
 
-    One call gets all items of the transaction. `count` must be quick and make no query.
+    One call gets all items of the transaction. `count` must be quick and make no query: what takes longer it
+    hands on. A lost COMMIT is found by the transaction's evidence.
     """
     assert_inside()
     if state.pending_writes is not None and state.counts is not None:

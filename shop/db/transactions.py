@@ -222,6 +222,7 @@ class _Attempts(Generic[T]):
     def _attempt(self) -> T:
         results: list[T] = []
         open_transaction.state.is_at_commit = False
+        open_transaction.state.in_doubt = self._in_doubt
         try:
             with open_transaction.atomic():
                 if self._has_committed():
@@ -235,6 +236,8 @@ class _Attempts(Generic[T]):
                 COMMITS_UNKNOWN.inc(len(results))
                 self._keep_counts()
             raise
+        finally:
+            open_transaction.state.in_doubt = ()
         return results[0]
 
     def _has_committed(self) -> bool:

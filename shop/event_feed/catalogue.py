@@ -1,4 +1,4 @@
-"""The types of events in the feed, and which of them are made of the journal's lines.
+"""The types of events in the feed, the members of their data, and which are made of the journal's lines.
 
 docs/reference/events.md lists them; a test compares.
 """
@@ -7,40 +7,80 @@ from collections.abc import Mapping
 
 SOLD_OUT, RESTOCKED = "product.sold_out", "product.restocked"
 
+_ORDER = ("order", "account", "status", "total_amount", "points_amount", "card_amount", "currency")
+_PRODUCT = ("sku", "name", "price", "is_active", "low_stock_threshold", "limit_per_account")
+_AVAILABILITY = ("product", "sku", "available", "on_hand")
+# Without `shared_code`, which is for those alone that may read campaigns.
+_CAMPAIGN = (
+    "name",
+    "strategy",
+    "quantity",
+    "opens_at",
+    "closes_at",
+    "code_source",
+    "partner",
+    "discount_type",
+    "discount_value",
+    "min_order_amount",
+    "max_discount_amount",
+    "coupon_valid_for_days",
+    "products",
+    "first_order_only",
+    "eligible",
+)
+_SALE = (
+    "name",
+    "products",
+    "opens_at",
+    "closes_at",
+    "admission",
+    "rate_per_minute",
+    "admitted_for_seconds",
+)
+_PAUSE = ("paused_at", "reason")
+
+MEMBERS: Mapping[str, tuple[str, ...]] = {
+    "order.placed": ("account", "status", "total_amount", "reserved"),
+    "order.paid": _ORDER,
+    "order.payment_failed": _ORDER,
+    "order.cancelled": _ORDER,
+    "order.expired": _ORDER,
+    "refund.requested": ("status", "refund"),
+    "order.refunded": (*_ORDER, "refunded_amount", "refund"),
+    "coupon.issued": ("coupon", "campaign", "account", "position", "status"),
+    "coupon.held": ("status",),
+    "coupon.redeemed": ("status",),
+    "coupon.released": ("status",),
+    "coupon.voided": ("status",),
+    SOLD_OUT: _AVAILABILITY,
+    RESTOCKED: _AVAILABILITY,
+    "stock.low": ("product", "sku", "available", "threshold"),
+    "stock.received": ("on_hand",),
+    "stock.adjusted": ("on_hand",),
+    "product.created": _PRODUCT,
+    "product.changed": _PRODUCT,
+    "product.paused": _PAUSE,
+    "product.resumed": _PAUSE,
+    "campaign.created": _CAMPAIGN,
+    "campaign.changed": _CAMPAIGN,
+    "campaign.paused": _PAUSE,
+    "campaign.resumed": _PAUSE,
+    "sale.created": _SALE,
+    "sale.changed": _SALE,
+    "sale.paused": _PAUSE,
+    "sale.resumed": _PAUSE,
+    "sale.drawn": ("count", "entries_hash", "seed"),
+}
+"""What the data of an event may have, by its type, beside the names of what it is about and of its order. All
+else stays in the journal: an event is for programs, also for those that may not read what it is about."""
+
+_WRITTEN_AS = {"coupon.voided": "coupon.void", "coupon.released": "coupon.given_back"}
 FROM_JOURNAL: Mapping[str, str] = {
-    what: what
-    for what in (
-        "order.placed",
-        "order.paid",
-        "order.payment_failed",
-        "order.cancelled",
-        "order.expired",
-        "refund.requested",
-        "order.refunded",
-        "coupon.issued",
-        "coupon.held",
-        "coupon.redeemed",
-        "stock.low",
-        "stock.received",
-        "stock.adjusted",
-        "product.created",
-        "product.changed",
-        "product.paused",
-        "product.resumed",
-        "campaign.created",
-        "campaign.changed",
-        "campaign.paused",
-        "campaign.resumed",
-        "sale.created",
-        "sale.changed",
-        "sale.paused",
-        "sale.resumed",
-        "sale.drawn",
-    )
-} | {"coupon.void": "coupon.voided", "coupon.given_back": "coupon.released"}
+    _WRITTEN_AS.get(type, type): type for type in MEMBERS if type not in (SOLD_OUT, RESTOCKED)
+}
 """The type of event that a line of the journal is as well, by what the line says."""
 
-TYPES = frozenset({*FROM_JOURNAL.values(), SOLD_OUT, RESTOCKED})
+TYPES = frozenset(MEMBERS)
 
 
 def matches(type: str, pattern: str) -> bool:

@@ -1,23 +1,25 @@
 """Reading the feed: pages of events after a cursor, and the deletion of old ones.
 
-A cursor is the position of the last event that its reader has seen. It is opaque to readers, so that what it
-says may change.
+A cursor is the position of the last event that its reader has seen, and the generation of the feed, which
+changes when a backup is restored: positions of the time that a restore lost are given to other events. It is
+opaque to readers, so that what it says may change.
 """
 
 import base64
 import binascii
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import reduce
 from operator import or_
+from typing import NamedTuple
 
 from django.conf import settings
 from django.db.models import Q, QuerySet
 
 from shop import clock
 from shop.db import transactions
-from shop.errors import Rejected, invalid_field
+from shop.errors import CursorExpired, invalid_field
 from shop.event_feed import catalogue, sequencing
 from shop.feed_models import FeedEvent, FeedState
 from shop.lazy_texts import mark as _
@@ -26,8 +28,16 @@ POSITIONS_PER_STATEMENT = 5_000
 MOST_POSITIONS = 100_000
 """That a page looks at, unless fewer are asked for: one of a rare type may be empty, and yet go on."""
 SWEPT_PER_TRANSACTION = 2_000
-VERSION = b"\x01"
-CURSOR_BYTES = 9
+VERSION, VERSION_WITH_GENERATION = b"\x01", b"\x02"
+NUMBER_BYTES = 8
+NUMBERS = {VERSION: 1, VERSION_WITH_GENERATION: 2}
+
+
+class Cursor(NamedTuple):
+    """A reader has seen all events up to the position, of this generation of the feed."""
+
+    position: int
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,43 +47,65 @@ class Page:
     events: Sequence[FeedEvent]
     position: int
     is_end: bool
+    generation: int = 0
+
+    @property
+    def cursor(self) -> Cursor:
+        return Cursor(self.position, self.generation)
 
 
-def encode_cursor(position: int) -> str:
-    """The cursor of a reader that has seen all events up to this position."""
-    return base64.urlsafe_b64encode(VERSION + position.to_bytes(CURSOR_BYTES - 1, "big")).decode()
+def encode_cursor(cursor: Cursor) -> str:
+    """The cursor as readers get it; without a restore, as processes of the release before read it too."""
+    version, numbers = (VERSION_WITH_GENERATION, cursor) if cursor.generation else (VERSION, cursor[:1])
+    data = b"".join([number.to_bytes(NUMBER_BYTES, "big") for number in numbers])
+    return base64.urlsafe_b64encode(version + data).decode()
 
 
-def decode_cursor(cursor: str) -> int:
-    """The position of a cursor. Raises `Invalid` if it was not made by `encode_cursor`."""
+def decode_cursor(cursor: str) -> Cursor:
+    """What a cursor says. Raises `Invalid` if it was not made by `encode_cursor`."""
     try:
         data = base64.b64decode(cursor.encode(), altchars=b"-_", validate=True)
     except (binascii.Error, UnicodeEncodeError, ValueError):
         raise _not_a_cursor() from None
-    if len(data) != CURSOR_BYTES or data[:1] != VERSION or int.from_bytes(data[1:], "big") >= 2**63:
+    numbers = [
+        int.from_bytes(data[at : at + NUMBER_BYTES], "big") for at in range(1, len(data), NUMBER_BYTES)
+    ]
+    size = 1 + NUMBER_BYTES * NUMBERS.get(data[:1], 0)
+    if not numbers or len(data) != size or max(numbers) >= 2**63:
         raise _not_a_cursor()
-    return int.from_bytes(data[1:], "big")
+    return Cursor(*numbers)
 
 
 def read_page(
-    *, after: int | None, patterns: Collection[str], limit: int, most_positions: int = MOST_POSITIONS
+    *,
+    after: int | None,
+    patterns: Collection[str],
+    limit: int,
+    most_positions: int = MOST_POSITIONS,
+    generation: int | None = None,
 ) -> Page:
     """Up to `limit` events after a position, or from the oldest one on, of types that a pattern chooses.
 
-    Without patterns all are. Raises `Invalid` for a position that was not given yet, and `Rejected`
-    `cursor_expired` if events after it were deleted after the retention.
+    Without patterns all are. `generation` is that of the position, unless the database keeps both. Raises
+    `Invalid` for a position that was not given yet, and `CursorExpired` for one of before a restore, or if
+    events after it were deleted after the retention.
     """
     # Read before the events: all positions up to the last one are committed by then.
     state = read_state()
     position = state.swept_position if after is None else after
+    if generation not in (None, state.generation):
+        raise _of_before_a_restore(state)
     if position > state.last_position:
         raise _not_a_cursor()
     if position < state.swept_position:
         raise _expired()
     events: list[FeedEvent] = []
-    ends_at = min(state.last_position, position + most_positions)
-    while position < ends_at and len(events) < limit:
-        until = min(ends_at, position + POSITIONS_PER_STATEMENT)
+    left = most_positions
+    while position < state.last_position and left > 0 and len(events) < limit:
+        # There is nothing to look at in a gap.
+        position = max([position, *(last for first, last, *_ in state.gaps if first <= position + 1 <= last)])
+        until = min(state.last_position, position + min(left, POSITIONS_PER_STATEMENT))
+        left -= until - position
         found = list(_between(position, until, patterns)[: limit - len(events)])
         events += found
         is_full = len(events) == limit
@@ -81,7 +113,8 @@ def read_page(
     if after is not None and FeedState.objects.filter(pk=sequencing.ROW, swept_position__gt=after).exists():
         # They were deleted while this read them.
         raise _expired()
-    return Page(events, position, is_end=position == state.last_position)
+    is_end = position == state.last_position
+    return Page(events, position, is_end=is_end, generation=state.generation)
 
 
 def read_state() -> FeedState:
@@ -106,7 +139,7 @@ def missing_positions() -> int:
     """
     state = read_state()
     last, deleted = state.last_position, state.swept_position
-    left_out = sum(max(0, end - max(first - 1, deleted)) for first, end in state.gaps)
+    left_out = sum(max(0, end - max(first - 1, deleted)) for first, end, *_ in state.gaps)
     return last - deleted - left_out - FeedEvent.objects.filter(position__lte=last).count()
 
 
@@ -165,8 +198,17 @@ def _not_a_cursor() -> Exception:
     return invalid_field("after", "invalid", _("The cursor does not belong to this list."))
 
 
-def _expired() -> Rejected:
-    return Rejected(
-        _("Events after the cursor were deleted; read from the oldest one on, without a cursor."),
-        code="cursor_expired",
+def _expired() -> CursorExpired:
+    return CursorExpired(
+        _("Events after the cursor were deleted; read from the oldest one on, without a cursor.")
+    )
+
+
+def _of_before_a_restore(state: FeedState) -> CursorExpired:
+    return CursorExpired(
+        _(
+            "The cursor is of before the database was restored from a backup; compare your copy with the "
+            "shop, and read from the oldest event on, without a cursor."
+        ),
+        restored_at=datetime.fromtimestamp(state.generation / 1000, UTC),
     )

@@ -55,7 +55,7 @@ EVENTS_TABLE = bulk_sql.Table(FeedEvent, NewEvent._fields)
 
 def event(*, type: str, data: Mapping[str, Any], at: datetime | None = None) -> NewEvent:
     """An event for `record_all` that is no line of the journal."""
-    return NewEvent(uuid7(), type, None, at or clock.now(), orjson.dumps(data).decode())
+    return NewEvent(uuid7(), type, None, at or clock.now(), orjson.dumps(_allowed(type, data)).decode())
 
 
 def record_all(events: Iterable[NewEvent]) -> None:
@@ -67,7 +67,7 @@ def from_journal(lines: Iterable[NotedLine]) -> list[NewEvent]:
     """The events that these lines of the journal are, in their order. Other lines are left out.
 
     Line and event have the same id, by which the audit compares them. The data names what the line is about
-    (`"coupon": "AB12"`, `"order": id`), followed by the line's `after`.
+    (`"coupon": "AB12"`, `"order": id`), followed by those members of the line's `after` that its type allows.
     """
     return [_event_of(line, type) for line in lines if (type := catalogue.FROM_JOURNAL.get(line.what))]
 
@@ -82,14 +82,18 @@ def insert(events: Sequence[NewEvent]) -> None:
 
 def _event_of(line: NotedLine, type: str) -> NewEvent:
     assert line.event_id is not None
-    return NewEvent(line.event_id, type, line.order_id, line.at, _data(line))
+    return NewEvent(line.event_id, type, line.order_id, line.at, _data(line, type))
 
 
-def _data(line: NotedLine) -> str:
+def _data(line: NotedLine, type: str) -> str:
     kind, _, name = line.subject.partition(" ")
     data: dict[str, Any] = {kind: int(name) if kind in NUMBERED and name.isdecimal() else name}
     if line.order_id:
         data["order"] = str(line.order_id)
     if line.after:
-        data |= orjson.loads(line.after)
+        data |= _allowed(type, orjson.loads(line.after))
     return orjson.dumps(data).decode()
+
+
+def _allowed(type: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: data[name] for name in catalogue.MEMBERS[type] if name in data}

@@ -10,12 +10,12 @@ The events of an order keep their sequence: a transaction writes them while it h
 has a greater id than those that were committed before it, and the sequencer goes by ids.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from django.db import connection
 from prometheus_client import Counter
 
-from shop.db import bulk_sql, transactions
+from shop.db import bulk_sql, open_transaction, transactions
 from shop.feed_models import FeedEvent, FeedState
 from shop.redis import completion_notifications
 
@@ -37,14 +37,16 @@ def sequence() -> int:
     if not FeedEvent.objects.filter(position=None).exists():
         return 0
     ensure_state()
-    sequenced = 0
-    while count := transactions.run(_sequence_batch, transactions.REPEATABLE):
-        SEQUENCED.inc(count)
-        completion_notifications.notify_completed(NOTIFICATION)
-        sequenced += count
+    sequenced, given = 0, list[int]()
+    while True:
+        count = transactions.run(lambda: _sequence_batch(given.extend), transactions.REPEATABLE)
+        if given:
+            SEQUENCED.inc(sum(given))
+            completion_notifications.notify_completed(NOTIFICATION)
+        sequenced += sum(given)
+        given.clear()
         if count < EVENTS_PER_TRANSACTION:
-            break
-    return sequenced
+            return sequenced
 
 
 def ensure_state() -> None:
@@ -53,7 +55,10 @@ def ensure_state() -> None:
         FeedState.objects.bulk_create([FeedState(pk=ROW)], ignore_conflicts=True)
 
 
-def _sequence_batch() -> int:
+def _sequence_batch(after_commit: Callable[[Sequence[int]], None]) -> int:
+    """Sequence one batch. Returns how many got a position, which `after_commit` gets once that is durable:
+    the repeat after a lost reply finds nothing to do.
+    """
     # A second sequencer leaves at once: the first one reads again until nothing is left.
     state = FeedState.objects.select_for_update(skip_locked=True).filter(pk=ROW).first()
     if state is None:
@@ -71,6 +76,8 @@ def _sequence_batch() -> int:
         position += last - first + 1
     if ids:
         FeedState.objects.filter(pk=ROW).update(last_position=position)
+        open_transaction.set_evidence(FeedState.objects.filter(pk=ROW, last_position__gte=position).exists)
+        open_transaction.count_after_commit(after_commit, [len(ids)])
     return len(ids)
 
 

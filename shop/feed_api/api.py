@@ -50,7 +50,7 @@ class Events(View):
             api_doc.PREFER_WAIT,
         ],
         responses={200: schemas.FeedPageBody}
-        | api_doc.refusals({403: ["permission_denied"], 409: ["cursor_expired"]}),
+        | api_doc.refusals({403: ["permission_denied"], 410: ["cursor_expired"]}),
     )
     async def get(self, request: Request) -> Response:
         caller = caller_id(request)
@@ -59,7 +59,7 @@ class Events(View):
         reading.check_pattern(query.type)
         after = reading.decode_cursor(query.after) if query.after else None
 
-        async def read(after: int | None) -> reading.Page:
+        async def read(after: reading.Cursor | None) -> reading.Page:
             return await run_in_thread(_read, query, after, group="staff", member=caller)
 
         page = await read(after)
@@ -70,7 +70,7 @@ class Events(View):
             async def has_events() -> bool:
                 nonlocal page, read_at
                 await sleep(max(0.0, read_at + CHECK_SECONDS - time.monotonic()))
-                page = await read(page.position)
+                page = await read(page.cursor)
                 read_at = time.monotonic()
                 return bool(page.events)
 
@@ -93,8 +93,11 @@ def _require_right_still(request: Request) -> None:
         keys.require_usable(request.user.key.id)
 
 
-def _read(query: schemas.EventsQuery, after: int | None) -> reading.Page:
-    patterns = [query.type] if query.type else []
+def _read(query: schemas.EventsQuery, after: reading.Cursor | None) -> reading.Page:
     return reading.read_page(
-        after=after, patterns=patterns, limit=query.page_size, most_positions=MOST_POSITIONS
+        after=after and after.position,
+        generation=after and after.generation,
+        patterns=[query.type] if query.type else [],
+        limit=query.page_size,
+        most_positions=MOST_POSITIONS,
     )

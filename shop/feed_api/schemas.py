@@ -8,8 +8,18 @@ from pydantic import BaseModel, Field
 
 from shop.event_feed import reading
 from shop.feed_models import FeedEvent
+from shop.http.openapi import api_doc
 from shop.http.pagination import DEFAULT_PAGE, LARGEST_PAGE
 from shop.http.validation import Query, QueryNumber
+
+api_doc.declare_members(
+    "cursor_expired",
+    restored_at={
+        "type": "string",
+        "format": "date-time",
+        "description": "when the database was restored from a backup, if the cursor is of before that.",
+    },
+)
 
 
 class EventsQuery(Query):
@@ -48,5 +58,5 @@ def event_body(event: FeedEvent) -> dict[str, Any]:
 def page_body(page: reading.Page) -> dict[str, Any]:
     return {
         "results": [event_body(event) for event in page.events],
-        "next": reading.encode_cursor(page.position),
+        "next": reading.encode_cursor(page.cursor),
     }

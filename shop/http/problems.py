@@ -27,6 +27,7 @@ STATUS_BY_ERROR: dict[type[errors.FirstcomeError], int] = {
     errors.NotFound: 404,
     errors.Invalid: 400,
     errors.Rejected: 409,
+    errors.CursorExpired: 410,
     errors.NotAllowed: 403,
     errors.NotAuthenticated: 401,
     errors.Throttled: 429,

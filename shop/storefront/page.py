@@ -46,7 +46,7 @@ def storefront(request: HttpRequest) -> HttpResponse:
         "brand": settings.UNFOLD["SITE_HEADER"],
         "language": translation.get_language(),
         "currency": settings.CURRENCY,
-        "currencyDigits": money.DIGITS.get(settings.CURRENCY, money.USUAL_DIGITS),
+        "currencyDigits": money.digits_of(settings.CURRENCY),
         "demoUsername": BUYER,
         "demoPassword": BUYER_PASSWORD,
         "cards": list(texts.CARDS),

@@ -3,10 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
+import orjson
 from django.contrib.auth.models import User
+from uuid_utils.compat import uuid7
 
+from shop import clock
 from shop.db import transactions
 from shop.event_feed import recording
+from shop.event_feed.recording import NewEvent
 from shop.http.permissions import READ_EVENTS
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
@@ -22,7 +26,8 @@ def record(*names: str, type: str = "order.paid") -> None:
     """Record an event for each of these names, in a transaction."""
 
     def work() -> None:
-        recording.record_all(recording.event(type=type, data={"name": name}) for name in names)
+        data = [orjson.dumps({"name": name}).decode() for name in names]
+        recording.record_all(NewEvent(uuid7(), type, None, clock.now(), one) for one in data)
 
     transactions.run(work, transactions.ONCE)
 

@@ -14,6 +14,7 @@ from shop import clock
 from shop.db import transactions
 from shop.event_feed import recording, sequencing
 from shop.feed_models import FeedEvent, FeedState
+from shop.redis import completion_notifications
 from shop.tests.following import Follower, reader, record
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import race, wait_until
@@ -168,13 +169,17 @@ def test_a_sequencer_that_is_killed_between_statements_has_done_nothing(moment: 
     assert follower.read_all() == ["a", "b", "c"]
 
 
-def test_a_pass_whose_commits_answer_is_lost_gives_each_event_one_position(tmp_path: Path) -> None:
+def test_a_pass_whose_commits_answer_is_lost_gives_each_event_one_position_and_wakes_its_readers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    woken: list[str] = []
+    monkeypatch.setattr(completion_notifications, "notify_completed", woken.append)
     sequencing.ensure_state()
     record("a", "b")
     follower = Follower(reader())
     with losing_reply_to_commit(tmp_path) as is_lost:
-        sequencing.sequence()
-        assert is_lost.is_set()
+        assert sequencing.sequence() == 2
+        assert (is_lost.is_set(), woken) == (True, [sequencing.NOTIFICATION])
     record("c")
     sequencing.sequence()
     assert follower.read_all() == ["a", "b", "c"]

@@ -2,6 +2,9 @@
 
 import re
 
+from coupons import campaigns
+from inventory import product_journal
+from sales import terms
 from scripts.stack import places
 from scripts.tests import documented
 from shop.event_feed import catalogue
@@ -20,6 +23,30 @@ def sources() -> str:
 def test_the_page_has_a_row_for_each_type_and_none_besides() -> None:
     rows = re.findall(r"^\| `([a-z_.]+)` \|", documented.page("reference/events.md"), re.MULTILINE)
     assert sorted(rows) == sorted(catalogue.TYPES)
+
+
+def test_each_term_of_a_campaign_a_sale_and_a_product_is_in_its_events_but_the_shared_code() -> None:
+    """A new term is decided about here: events are for programs that may not read what they name."""
+    for type in ("created", "changed"):
+        assert {*campaigns.TERMS} - {*catalogue.MEMBERS[f"campaign.{type}"]} == {"shared_code"}
+        assert {*catalogue.MEMBERS[f"sale.{type}"]} == {*terms.TERMS, "products"}
+        assert {*catalogue.MEMBERS[f"product.{type}"]} == {*product_journal.TERMS}
+
+
+def test_the_page_names_the_members_of_each_type() -> None:
+    rows = re.findall(
+        r"^\| `([a-z_.]+)` \|.*\| (.*) \|$", documented.page("reference/events.md"), re.MULTILINE
+    )
+    for type, described in rows:
+        if "terms" in described or "those that changed" in described:
+            continue
+        # Behind a colon are the members of a member.
+        named = re.findall(
+            r"`([a-z_]+)`", described.replace(": null", "").replace("as `order.paid`", "").partition(": ")[0]
+        )
+        of_order = {*catalogue.MEMBERS["order.paid"]} if "as `order.paid`" in described else set()
+        subject = {"order", "coupon", "product"}
+        assert {*named, *of_order} - subject == {*catalogue.MEMBERS[type]} - subject, type
 
 
 def test_each_line_of_the_journal_that_is_an_event_is_written_somewhere() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import timedelta
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import orjson
@@ -25,6 +26,7 @@ from shop.feed_models import FeedEvent
 from shop.models import JournalLine
 from shop.observability import gauges
 from shop.tests.following import record
+from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import wait_until
 from shop.tests.receivers import Received, Receiver, receiving
 from shop.tests.second_process import another_process
@@ -369,6 +371,19 @@ def test_a_delivery_is_sent_again_with_the_same_id(receiver: Receiver) -> None:
     assert receiver.names() == ["a", "a"]
     assert len({request.headers["webhook-id"] for request in receiver.requests}) == 1
     assert JournalLine.objects.filter(what="webhook_delivery.resent").count() == 1
+
+
+def test_a_delivery_that_is_sent_again_is_noted_once_where_the_reply_to_the_commit_is_lost(
+    receiver: Receiver, tmp_path: Path
+) -> None:
+    endpoint = endpoint_for(receiver)
+    record("a")
+    deliver(endpoint)
+    with losing_reply_to_commit(tmp_path) as is_lost:
+        deliveries.resend(endpoint_id=endpoint.pk, delivery_id=WebhookDelivery.objects.get().pk)
+        assert is_lost.is_set()
+    [line] = JournalLine.objects.filter(what="webhook_delivery.resent")
+    assert line.before == {"status": "delivered", "error": ""}
 
 
 def test_an_event_that_was_deleted_is_not_sent_again(receiver: Receiver) -> None:

@@ -64,7 +64,7 @@ def resend(*, endpoint_id: UUID, delivery_id: int, reason: str = "") -> WebhookD
         )
         return row
 
-    return transactions.run_or_savepoint(work, transactions.REPEATABLE)
+    return transactions.run_or_savepoint(work, transactions.ONCE)
 
 
 def send_test(*, endpoint_id: UUID) -> WebhookDelivery:

@@ -231,7 +231,7 @@ class Shop:
 
         Save `next_` of each page after its work, and begin with it the next time. `kind` is a type, or
         `order.*` for all that begin so. Raises ProblemError with the code `cursor_expired` when events after
-        the cursor were deleted.
+        the cursor were deleted, or when the shop was restored from a backup since then.
         """
         while True:
             asked_at = time.monotonic()

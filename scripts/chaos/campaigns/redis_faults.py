@@ -12,6 +12,7 @@ from scripts.stack.instance import Instance
 
 LEAST_MEMORY = "1"
 """A byte: the server itself needs more."""
+KEPT = "redis-kept.aof"
 
 
 @contextmanager
@@ -27,7 +28,7 @@ def out_of_memory(_: str, instance: Instance) -> Iterator[None]:
 
 def keep_data(instance: Instance) -> None:
     """Keep what Redis has now, for `old_data`."""
-    shutil.copyfile(_data(instance), _kept(instance))
+    _copy(_data(instance), instance.data / KEPT)
 
 
 @contextmanager
@@ -37,13 +38,20 @@ def old_data(name: str, instance: Instance) -> Iterator[None]:
     try:
         yield
     finally:
-        shutil.copyfile(_kept(instance), _data(instance))
+        _copy(instance.data / KEPT, _data(instance))
         supervision.start(instance, [name])
 
 
 def _data(instance: Instance) -> Path:
-    return instance.data / "redis.aof"
+    """A folder since Redis 7, a file before."""
+    folder = instance.data / "appendonlydir"
+    return folder if folder.exists() else instance.data / "redis.aof"
 
 
-def _kept(instance: Instance) -> Path:
-    return instance.data / "redis-kept.aof"
+def _copy(source: Path, target: Path) -> None:
+    """Copy what Redis has, in the place of what is there."""
+    if source.is_dir():
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(source, target)
+    else:
+        shutil.copyfile(source, target)

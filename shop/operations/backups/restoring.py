@@ -16,6 +16,7 @@ from typing import IO
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from shop import clock
 from shop.feed_models import FeedState
 from shop.operations.backups import binary_logs, dumping, incomplete, programs
 from shop.operations.backups.dumping import Backup
@@ -52,8 +53,8 @@ def restore(
     With a folder of binary logs, replay them from the backup's position, up to the moment or their end; logs
     that end before the moment are refused, unless that is accepted. Each table's next id is then far above
     those it had: tokens, the data platform and Redis may still have ids that were given after the restored
-    state, and these never come again; so are the next positions of the event feed, because readers may have
-    cursors of that time. Raises BackupFailed.
+    state, and these never come again; so are the next positions of the event feed, whose readers are told by
+    their next call. Raises BackupFailed.
     """
     chosen = programs.programs_for(connection)
     backup = dumping.read_description(folder)
@@ -169,7 +170,11 @@ def _skip_ids(connection: BaseDatabaseWrapper) -> None:
 
 
 def _skip_positions(connection: BaseDatabaseWrapper) -> None:
-    """Leave a gap after the last position of the feed, unless the backup is of a release without one."""
+    """Leave a gap after the last position of the feed, unless the backup is of a release without one.
+
+    It bears the instant: that of an earlier restore of the same backup is another one, and readers whose
+    cursors are of before this one are told.
+    """
     table = FeedState._meta.db_table
     if table not in connection.introspection.table_names():
         return
@@ -177,9 +182,9 @@ def _skip_positions(connection: BaseDatabaseWrapper) -> None:
         # In this order: an assignment sees those before it.
         cursor.execute(
             f"UPDATE {connection.ops.quote_name(table)} SET"  # noqa: S608 - the name of a model's table
-            " gaps = JSON_ARRAY_APPEND(gaps, '$', JSON_ARRAY(last_position + 1, last_position + %s)),"
+            " gaps = JSON_ARRAY_APPEND(gaps, '$', JSON_ARRAY(last_position + 1, last_position + %s, %s)),"
             " last_position = last_position + %s",
-            [ID_GAP, ID_GAP],
+            [ID_GAP, round(clock.now().timestamp() * 1000), ID_GAP],
         )
 
 

@@ -68,10 +68,10 @@ def _parse_response(
 
         return response_403
 
-    if response.status_code == 409:
-        response_409 = Problem.from_dict(response.json())
+    if response.status_code == 410:
+        response_410 = Problem.from_dict(response.json())
 
-        return response_409
+        return response_410
 
     if response.status_code == 429:
         response_429 = Problem.from_dict(response.json())
