@@ -7,7 +7,6 @@ from typing import Any
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 
-from shop.api_keys.scopes import Resource, required_scope
 from shop.http.openapi import api_doc
 
 RETRY_AFTER = {
@@ -46,8 +45,8 @@ class Operations(AutoSchema):
     def get_operation(self, *where: Any) -> Any:
         """The operation, with the scope that an API key needs for it as `x-scope`."""
         operation = super().get_operation(*where)
-        resource = getattr(self.view, "resource", None) or Resource.NONE
-        if operation is not None and (scope := required_scope(resource, self.method.upper())):
+        required_scopes = getattr(self.view, "required_scopes", None)
+        if operation is not None and required_scopes and (scope := required_scopes(self.method.upper())):
             operation["x-scope"] = scope
         return operation
 
