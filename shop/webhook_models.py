@@ -1,5 +1,6 @@
 """Models of webhook endpoints and of what is delivered to them. `shop.models` has them."""
 
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from django.db import models
@@ -7,7 +8,6 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
 from shop.fields import ExactCharField, uuid_key
-from shop.outbound import public_addresses
 
 BUILT_IN = UUID(int=1)
 """The key of the endpoint that is the data platform, whose batches `shop.events.outbox` delivers."""
@@ -68,7 +68,8 @@ class WebhookEndpoint(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.description or public_addresses.shown(self.url) or self.get_kind_display()
+        # No more of the URL, which may have a key in it.
+        return self.description or urlsplit(self.url).hostname or self.get_kind_display()
 
 
 class WebhookDelivery(models.Model):

@@ -180,4 +180,4 @@ class TestWebhookEndpoint(View):
 def _owner(request: Request, account_id: int) -> endpoints.Owner:
     """The caller, as the one for whom the endpoint gets events from now on."""
     key = request.user.key if isinstance(request.user, Account) else None
-    return endpoints.Owner(account_id, key_id=key and key.id)
+    return endpoints.Owner(account_id, key_id=key.id if key else None)

@@ -111,6 +111,7 @@ def test_lists_and_pages_show_no_key_of_a_url(api: Api, admin_client: Client, se
     listed = {one["id"]: one["url"] for one in api.get("/webhook-endpoints").json()["results"]}
     assert listed == {body["id"]: shown, str(BUILT_IN): "https://***@platform.example/events"}
     assert api.get(f"/webhook-endpoints/{body['id']}").json()["url"] == body["url"]
+    assert api.get(f"/webhook-endpoints/{BUILT_IN}").json()["url"] == listed[str(BUILT_IN)]
     api.post(f"/webhook-endpoints/{body['id']}/test", {})
     pages = [
         admin_client.get(f"/admin/shop/{page}").content.decode()

@@ -122,9 +122,9 @@ def get_own(*, endpoint_id: UUID) -> WebhookEndpoint:
 
 
 def address_of(endpoint: WebhookEndpoint) -> str:
-    """Where it is sent to; that of the data platform is a setting."""
+    """Where it is sent to; that of the data platform is a setting, whose keys nobody needs to read here."""
     if endpoint.kind == WebhookEndpoint.Kind.DATA_PLATFORM:
-        return f"{settings.DATA_PLATFORM_URL}/events"
+        return public_addresses.shown(f"{settings.DATA_PLATFORM_URL}/events")
     return endpoint.url
 
 
@@ -250,9 +250,8 @@ def lost_right(endpoint: WebhookEndpoint) -> str:
     readers = User.objects.with_perm(reading.READ_EVENTS, backend=BACKEND).filter(is_staff=True)
     if not readers.filter(pk=endpoint.owner_id).exists():
         return "its owner may not read events any more"
-    usable = Q(expires_at=None) | Q(expires_at__gt=clock.now())
-    keys = ApiKey.objects.filter(usable, pk=endpoint.api_key_id, revoked_at=None)
-    if endpoint.api_key_id is not None and not keys.exists():
+    usable = ApiKey.objects.filter(Q(expires_at=None) | Q(expires_at__gt=clock.now()), revoked_at=None)
+    if endpoint.api_key_id is not None and not usable.filter(pk=endpoint.api_key_id).exists():
         return "its API key is revoked, or has expired"
     return ""
 
