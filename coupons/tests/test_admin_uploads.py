@@ -131,6 +131,7 @@ def test_a_piece_without_the_csrf_token_is_refused(campaign):
         ("application/x-www-form-urlencoded", b"A1", 415),
         ("application/x-www-form-urlencoded; charset=utf-16", b"A1", 400),
     ],
+    ids=["parts", "parts without a boundary", "fields", "fields in another encoding"],
 )
 def test_a_piece_that_is_sent_as_a_form_is_refused(campaign, content_type, body, status):
     client = Client(enforce_csrf_checks=True, raise_request_exception=False)
