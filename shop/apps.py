@@ -67,7 +67,7 @@ class ShopConfig(AppConfig):
             gauges.register(name, help=help, read=read)
         gauges.register(
             "firstcome_webhook_endpoints_disabled",
-            help="Webhook endpoints that are disabled: by staff, or after days of failures.",
+            help="Webhook endpoints that are disabled: by staff, after days of failures, or for lost rights.",
             read=endpoints.count_disabled,
             label="disabled_by",
         )

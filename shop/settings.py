@@ -39,6 +39,8 @@ IS_MAKE_RUN = bool(env.str("FIRSTCOME_VAR", default=""))
 SECRET_KEY = secret_key(is_debug=DEBUG)
 # Sessions that these signed go on, and are signed anew as they are used.
 SECRET_KEY_FALLBACKS = secret_key_fallbacks(is_debug=DEBUG)
+# Of operators, who have no others; `guard_operators_pages` prolongs those that are used.
+SESSION_COOKIE_AGE = 12 * 3600
 # For access and refresh tokens: the first key signs, and tokens of all keys are valid.
 TOKEN_SIGNING_KEYS = signing_keys(env.list("TOKEN_SIGNING_KEYS", default=[]) or ["SECRET_KEY"], SECRET_KEY)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
@@ -108,6 +110,7 @@ MIDDLEWARE = [
     # Before any code reads the body, as the check of CSRF tokens does.
     "shop.http.pages.middleware.receive_staff_uploads",
     "shop.http.pages.middleware.identify_operator",
+    "shop.http.pages.middleware.guard_operators_pages",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]

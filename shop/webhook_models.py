@@ -1,5 +1,6 @@
 """Models of webhook endpoints and of what is delivered to them. `shop.models` has them."""
 
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from django.db import models
@@ -16,12 +17,19 @@ class WebhookEndpoint(models.Model):
     """An address of another system that is sent the events of some types, each signed with its secret.
 
     `position` is that of the last event of the feed that was taken for it; those that are to be tried again
-    are its pending deliveries. One worker at a time delivers to it, by the lease.
+    are its pending deliveries. One worker at a time delivers to it, by the lease. It gets events while its
+    owner may read them, and the API key by which that account made or changed it last is usable.
+    `former_secrets` are pairs of a secret and the instant until which it signs as well.
     """
 
     class Kind(models.TextChoices):
         PROGRAM = "program", _("program")
         DATA_PLATFORM = "data_platform", _("data platform, by a protocol of its own")
+
+    class DisabledBy(models.TextChoices):
+        STAFF = "staff", _("staff")
+        FAILURES = "failures", _("days of failures")
+        RIGHTS = "rights", _("a right that its owner lost")
 
     id = uuid_key()
     kind = models.CharField(_("kind"), max_length=16, choices=Kind.choices, default=Kind.PROGRAM)
@@ -29,6 +37,13 @@ class WebhookEndpoint(models.Model):
     events = models.JSONField(_("events"))
     description = models.CharField(_("description"), max_length=255, blank=True)
     secret = ExactCharField(_("secret"), max_length=64, blank=True)
+    former_secrets = models.JSONField(_("former secrets"), null=True, blank=True)
+    # Numbers alone: a key is deleted with its maker's data. Without an owner are the data platform, and
+    # endpoints of the releases before until they are changed.
+    owner_id = models.BigIntegerField(
+        _("owner id"), null=True, blank=True, help_text=_("The account for which it gets events.")
+    )
+    api_key_id = models.BigIntegerField(_("API key id"), null=True, blank=True)
     position = models.BigIntegerField(_("position"), default=0)
     created_at = models.DateTimeField(_("created at"))
     failing_since = models.DateTimeField(
@@ -37,6 +52,9 @@ class WebhookEndpoint(models.Model):
     failures = models.PositiveIntegerField(_("failures"), default=0, help_text=_("In a row."))
     next_attempt_at = models.DateTimeField(_("next attempt at"), null=True, blank=True)
     disabled_at = models.DateTimeField(_("disabled at"), null=True, blank=True)
+    disabled_by = models.CharField(
+        _("disabled by"), max_length=8, choices=DisabledBy.choices, blank=True, default="", db_default=""
+    )
     lease_token = models.CharField(_("lease token"), max_length=32, blank=True)
     leased_until = models.DateTimeField(_("leased until"), null=True, blank=True)
 
@@ -50,7 +68,8 @@ class WebhookEndpoint(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.description or self.url or self.get_kind_display()
+        # No more of the URL, which may have a key in it.
+        return self.description or urlsplit(self.url).hostname or self.get_kind_display()
 
 
 class WebhookDelivery(models.Model):

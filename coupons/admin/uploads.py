@@ -24,6 +24,7 @@ from coupons.line_files import Kind, Piece
 from coupons.models import Campaign
 from shop.errors import FirstcomeError, invalid_field
 from shop.http import problems
+from shop.http.json_format import UnsupportedMediaType
 from shop.operators.actions import require_permission
 from shop.operators.forms import ReasonForm
 
@@ -73,6 +74,8 @@ SCRIPT_TEXTS = {
     "emptyFile": _("The file is empty."),
     "noReason": _("Enter the reason first: the journal keeps it."),
 }
+FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
+"""Bodies that are read as forms before a view sees them, and may be gone then."""
 LARGEST_LINE_NUMBER = 10**9
 REASON_HEADER = "X-Reason"
 """Of text that is quoted as in an address: a header has none but ASCII characters."""
@@ -139,6 +142,8 @@ def answer(
     """Answer with what `work` says of the piece in the request's body."""
     require_permission(request, permission)
     try:
+        if request.content_type in FORMS:
+            raise UnsupportedMediaType(gettext("Send the lines as they are, not as a form."))
         piece = line_files.read(request.body, first_line=_first_line(request), kind=kind)
         return JsonResponse(work(piece))
     except FirstcomeError as error:

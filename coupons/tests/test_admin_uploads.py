@@ -119,6 +119,32 @@ def test_a_piece_without_the_csrf_token_is_refused(campaign):
     assert not PoolCode.objects.exists()
 
 
+@pytest.mark.parametrize(
+    ("content_type", "body", "status"),
+    [
+        (
+            "multipart/form-data; boundary=x",
+            b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nA1\r\n--x--',
+            415,
+        ),
+        ("multipart/form-data", b"A1\n", 400),
+        ("application/x-www-form-urlencoded", b"A1", 415),
+        ("application/x-www-form-urlencoded; charset=utf-16", b"A1", 400),
+    ],
+    ids=["parts", "parts without a boundary", "fields", "fields in another encoding"],
+)
+def test_a_piece_that_is_sent_as_a_form_is_refused(campaign, content_type, body, status):
+    client = Client(enforce_csrf_checks=True, raise_request_exception=False)
+    client.force_login(SuperuserFactory.create())
+    page = f"/admin/coupons/campaign/{campaign.pk}/upload_codes/"
+    client.get(page)
+    headers = {"X-Reason": "The printer's file.", "X-CSRFToken": client.cookies["csrftoken"].value}
+    for step in ("check", "add"):
+        answer = client.post(f"{page}{step}/", body, content_type=content_type, headers=headers)
+        assert answer.status_code == status, answer.content
+    assert not PoolCode.objects.exists()
+
+
 ADD_AND_STOP = """
 from coupons import pool
 

@@ -161,8 +161,15 @@ class ProductAdmin(ImportMixin, ReasonedChangesMixin, PausingMixin, ModelAdmin, 
         return known | ({"delivery_id": stock_uploads.delivery_id(name)} if name else {})
 
     def import_action(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
-        response: TemplateResponse = super().import_action(request, **kwargs)
-        page = response.context_data or {}
+        page: dict[str, Any] = {}
+        try:
+            response: TemplateResponse = super().import_action(request, **kwargs)
+            page = response.context_data or {}
+        finally:
+            # The base class keeps what there is nothing to confirm of, too.
+            kept = getattr(request.FILES.get("import_file"), "tmp_storage_name", "")
+            if kept and "confirm_form" not in page:
+                stock_uploads.KeptUpload(name=kept).remove()
         if "confirm_form" in page:
             self.message_user(request, page["result"].summary(), level=messages.INFO)
         return response

@@ -30,6 +30,7 @@ from inventory.imports import importing, kept_uploads, stock_files
 from inventory.imports.importing import Imported, Receipt
 from inventory.models import Delivery
 from shop.errors import FirstcomeError, Invalid, Rejected
+from shop.events import journal
 
 MOST_LINES = 20_000
 """Without the header. All lines of a file are in memory at once, for every preview."""
@@ -50,13 +51,16 @@ HEADERS = [
 class KeptUpload(TempFolderStorage):
     """An upload between its preview and its confirmation, in the machine's folder for temporary files.
 
-    Its name has the delivery's id, and the page sends it along: a file confirmed twice is one delivery.
+    Its name has the operator's id and the delivery's, and the page sends it along: a file confirmed twice is
+    one delivery.
     """
 
     def save(self, data: bytes) -> None:
         # Cleared here as well as in the sweep, which doesn't see the folder of another container.
         kept_uploads.clear()
-        self.name = f"{kept_uploads.PREFIX}{uuid7()}"
+        owner = str(journal.current_actor().id or 0)
+        kept_uploads.make_room(owner, len(data))
+        self.name = f"{kept_uploads.PREFIX}{owner}.{uuid7()}"
         path = Path(self.get_full_path())
         path.touch(mode=0o600, exist_ok=False)
         path.write_bytes(data)
@@ -70,10 +74,11 @@ class KeptUpload(TempFolderStorage):
 
 def delivery_id(name: str) -> UUID:
     """The id of the delivery whose upload has this name. Raises `FileNotFoundError` for any other name."""
-    if not name.startswith(kept_uploads.PREFIX):
+    owner, _, id = name.removeprefix(kept_uploads.PREFIX).rpartition(".")
+    if not name.startswith(kept_uploads.PREFIX) or not owner.isdecimal():
         raise FileNotFoundError(name)
     try:
-        return UUID(name.removeprefix(kept_uploads.PREFIX))
+        return UUID(id)
     except ValueError:
         raise FileNotFoundError(name) from None
 

@@ -14,7 +14,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from inventory import audit, tasks
-from inventory.imports import importing, stock_uploads
+from inventory.imports import importing, kept_uploads, stock_uploads
 from inventory.models import Delivery, Product, StockMovement
 from inventory.tests.factories import ProductFactory
 from shop.db.transactions import DatabaseUnavailable
@@ -96,6 +96,7 @@ def test_every_bad_line_is_named_and_there_is_nothing_to_confirm(operator):
     assert "GOOD is on line 2 already" in text_of(preview)
     assert "must be printable ASCII without spaces" in text_of(preview)
     assert not Product.objects.exists()
+    assert not deliveries(), "nothing is kept of a file of which nothing can be confirmed"
 
 
 def test_a_file_larger_than_the_limit_of_api_bodies_is_imported(operator):
@@ -239,3 +240,20 @@ def test_an_upload_never_confirmed_is_cleared_after_an_hour_and_no_sooner(operat
     clear(operator)
 
     assert (old.exists(), taken.exists(), young.exists(), other.exists()) == (False, False, True, True)
+
+
+def test_the_unconfirmed_uploads_of_an_operator_take_so_much_and_no_more(operator, monkeypatch):
+    text = f"{HEADER}TEA,Green tea,4500,10\n"
+    monkeypatch.setattr(kept_uploads, "MOST_BYTES_OF_ACCOUNT", 2 * len(text))
+    another = Client()
+    another.force_login(SuperuserFactory.create(username="grace"))
+    of_another = kept_file(upload(another, text))
+
+    previews = [upload(operator, text) for _ in range(3)]
+
+    assert [kept_file(preview).exists() for preview in previews] == [False, True, True]
+    assert of_another.exists()
+    assert "Upload it again" in text_of(confirm(operator, previews[0]))
+    confirm(operator, previews[1])
+    assert Product.objects.get().on_hand == 10
+    assert deliveries() == sorted([of_another, kept_file(previews[2])]), "a confirmed one is gone at once"

@@ -114,7 +114,7 @@ def broken_laws(project: Project) -> list[str]:
 
 def seed_shop(project: Project, seen: Observations) -> ShopUnderTest:
     """Seed accounts, products and campaigns. Raises SetupError."""
-    script = f"python manage.py seed_demo --users {USERS} --tokens {TOKENS} >&2 && cat {TOKENS}"
+    script = f"DEMO=1 python manage.py seed_demo --users {USERS} --tokens {TOKENS} >&2 && cat {TOKENS}"
     known = json.loads(project.compose("exec", "-T", "web", "sh", "-c", script))
     shop = Shop(project.instance, known["staff"], seen)
     setup = Setup(

@@ -74,7 +74,7 @@ def running(folder: Path) -> Iterator[OldStack]:
         _require_success(_manage(places.PROJECT, settings, "migrate", "--no-input"))
         tokens = folder / "tokens.json"
         seed = ("seed_demo", "--users", "2", "--products", "2", "--tokens", str(tokens))
-        _require_success(_manage(code, settings, *seed))
+        _require_success(_manage(code, settings | {"DEMO": "1"}, *seed))
         start = partial(_start, started, code=code, settings=settings)
         start("worker", WORKER)
         for name in ("gateway", "data_platform"):

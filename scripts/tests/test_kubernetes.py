@@ -77,6 +77,7 @@ def test_no_value_of_a_secret_is_in_a_manifest(overlay: str):
                 is_secret = re.search("SECRET|PASSWORD|TOKEN|KEY|_URL$", variable) and variable not in {
                     "DATA_PLATFORM_URL",
                     "GATEWAY_URL",
+                    "PAYMENT_RETURN_URL",
                 }
                 assert isinstance(value, dict) == bool(is_secret), (name, variable)
 
@@ -104,7 +105,14 @@ def test_every_secret_is_made_by_a_command_of_the_page_or_by_an_operator():
 @every_overlay
 def test_the_gateways_key_goes_to_the_processes_that_call_it_and_to_no_other(overlay: str):
     workloads = manifests.of_the_shop(overlay)
-    for variable in ("STRIPE_API_KEY", "PAYMENT_GATEWAY", "EVENT_SECRET"):
+    needed = (
+        "STRIPE_API_KEY",
+        "PAYMENT_GATEWAY",
+        "EVENT_SECRET",
+        "PAYMENT_RETURN_URL",
+        "PAYMENT_ACTION_SECONDS",
+    )
+    for variable in needed:
         has = {
             name
             for name, workload in workloads.items()
@@ -118,6 +126,19 @@ def test_the_gateways_key_goes_to_the_processes_that_call_it_and_to_no_other(ove
     ]
     selected = policy["spec"]["podSelector"]["matchLabels"].items()
     assert {name for name, one in workloads.items() if selected <= manifests.labels(one).items()} == has
+
+
+@every_overlay
+def test_webhooks_reach_every_port_of_public_addresses_and_no_private_one(overlay: str):
+    policies = {one["metadata"]["name"]: one["spec"] for one in manifests.of_kind(overlay, "NetworkPolicy")}
+    [webhooks], [others] = (policies[name]["egress"] for name in ("webhooks-are-sent", "calls-outside"))
+    assert webhooks["ports"] == [{"protocol": "TCP", "port": 1, "endPort": 65535}]
+    assert webhooks["to"] == others["to"]
+    selected = policies["webhooks-are-sent"]["podSelector"]["matchLabels"].items()
+    workloads = manifests.of_the_shop(overlay)
+    assert {name for name, one in workloads.items() if selected <= manifests.labels(one).items()} == {
+        "worker"
+    }
 
 
 @every_overlay

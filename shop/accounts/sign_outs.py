@@ -1,4 +1,4 @@
-"""Signs an account out everywhere: refuses its tokens and ends its sessions, without disabling it.
+"""Signs an account out everywhere: its tokens, sessions and API keys end, without disabling it.
 
 Unused refresh tokens are stored nowhere, so the account's row in `shop.models.SignOut` has the instant, and
 every token names the sign-out after which it was issued: those of an earlier one are refused. Their times of
@@ -17,17 +17,19 @@ from shop import clock
 from shop.accounts import accounts
 from shop.db import batch_deletion, transactions
 from shop.errors import NotFound
+from shop.events import journal
 from shop.lazy_texts import mark as _
-from shop.models import SignOut
+from shop.models import ApiKey, SignOut
 
 SIGNED_OUT = "signed_out_everywhere"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def sign_out_everywhere(*, account_id: int, reason: str) -> SignOut:
-    """Refuse all tokens issued to the account until now, and end its sessions on operators' pages.
+    """Refuse all tokens issued to the account until now, end its sessions, and revoke the keys that it made.
 
-    Refresh tokens are refused at once, access tokens within five seconds. The account may sign in again.
+    Refresh tokens are refused at once, keys within a second, access tokens within five seconds: the account
+    may sign in and make keys again.
     Durable when it returns, unless the caller has a transaction open. Raises `NotFound`.
     """
 
@@ -41,16 +43,32 @@ def sign_out_everywhere(*, account_id: int, reason: str) -> SignOut:
         at = now if before is None else max(now, before.at + timedelta(microseconds=1))
         done = SignOut(account=user, at=at)
         done.save()
-        sessions_ended = _end_sessions(account_id)
-        accounts.note_change(
-            SIGNED_OUT,
-            account_id,
-            after={"signed_out_at": done.at.isoformat(), "sessions_ended": sessions_ended},
-            detail=reason,
-        )
+        keys = ApiKey.objects.select_for_update().filter(maker=user, revoked_at=None).order_by("pk")
+        for key in keys:
+            revoke_key(key, reason=reason)
+        after = {
+            "signed_out_at": done.at.isoformat(),
+            "sessions_ended": _end_sessions(account_id),
+            "api_keys_revoked": len(keys),
+        }
+        accounts.note_change(SIGNED_OUT, account_id, after=after, detail=reason)
         return done
 
     return transactions.run_or_savepoint(signed_out, transactions.ONCE)
+
+
+def revoke_key(key: ApiKey, *, reason: str) -> None:
+    """Revoke an API key whose row is locked, and delete its secrets. The journal has a line for each."""
+    key.revoked_at = clock.now()
+    key.save(update_fields=["revoked_at"])
+    key.secrets.all().delete()
+    journal.note(
+        what="api_key.revoked",
+        subject=f"api key {key.pk}",
+        after={"prefix": key.prefix, "maker": key.maker_id},
+        detail=reason,
+        is_internal=True,
+    )
 
 
 def last_sign_out(account_id: int) -> SignOut | None:

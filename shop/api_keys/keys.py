@@ -15,6 +15,7 @@ from django.contrib.auth.models import User
 from django.db.models import Q, QuerySet
 
 from shop import clock
+from shop.accounts import sign_outs
 from shop.accounts.authentication import TokenInvalid
 from shop.api_keys import scopes
 from shop.db import transactions
@@ -118,10 +119,7 @@ def revoke(*, key_id: int, reason: str = "") -> ApiKey:
     def revoked() -> ApiKey:
         key = _lock(key_id)
         if key.revoked_at is None:
-            key.revoked_at = clock.now()
-            key.save(update_fields=["revoked_at"])
-            key.secrets.all().delete()
-            _note("revoked", key, detail=reason)
+            sign_outs.revoke_key(key, reason=reason)
         return key
 
     return transactions.run_or_savepoint(revoked, transactions.REPEATABLE)

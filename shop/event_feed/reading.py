@@ -24,6 +24,8 @@ from shop.event_feed import catalogue, sequencing
 from shop.feed_models import FeedEvent, FeedState
 from shop.lazy_texts import mark as _
 
+READ_EVENTS = "shop.view_feedevent"
+"""The permission to read them, by whichever call, and to have webhook endpoints sent them."""
 POSITIONS_PER_STATEMENT = 5_000
 MOST_POSITIONS = 100_000
 """That a page looks at, unless fewer are asked for: one of a rare type may be empty, and yet go on."""

@@ -15,5 +15,6 @@ urlpatterns = [
         webhook_api.ResendDelivery.as_view(),
         name="webhook-delivery-resend",
     ),
+    path(f"{ONE}/rotate-secret", webhook_api.RotateWebhookSecret.as_view(), name="webhook-endpoint-rotate"),
     path(f"{ONE}/test", webhook_api.TestWebhookEndpoint.as_view(), name="webhook-endpoint-test"),
 ]

@@ -5,7 +5,8 @@ from uuid import UUID
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 
-from shop.api_keys.scopes import Resource
+from shop.accounts.authentication import Account
+from shop.api_keys.scopes import Resource, required_scope
 from shop.feed_api import webhook_schemas as schemas
 from shop.http.openapi import api_doc
 from shop.http.pagination import paginate
@@ -17,27 +18,30 @@ from shop.webhook_endpoints import deliveries, endpoints
 STAFF_ONLY = api_doc.refusals({403: ["permission_denied"]})
 OF_ONE = api_doc.refusals({403: ["permission_denied"], 404: ["not_found"]})
 BUILT_IN = api_doc.refusals({409: ["built_in_endpoint"]})
+READ_SCOPE = required_scope(Resource.EVENTS, "GET")
 
 
 class WebhookEndpoints(View):
     resource = Resource.WEBHOOKS
+    further_scopes = {"POST": READ_SCOPE}
 
     @extend_schema(
         summary="Webhook endpoints, newest first (staff)",
         description="The data platform is one of them. It is set up by the settings, and sent batches by its "
-        "own protocol.",
+        "own protocol. What may be a key in a URL is hidden: one endpoint is read with the whole.",
         parameters=api_doc.PAGING,
         responses={200: api_doc.Page[schemas.WebhookEndpointBody]} | STAFF_ONLY,
     )
     def get(self, request: Request) -> Response:
         require_staff_permission(request, "shop.view_webhookendpoint")
-        return paginate(request, endpoints.find(), schemas.endpoint_body)
+        return paginate(request, endpoints.find(), schemas.listed_endpoint_body)
 
     @extend_schema(
         summary="Create a webhook endpoint (staff)",
         description="It is sent each event of these types from now on, signed as Standard Webhooks says, at "
         "least once and in order for each order. `secret` is shown this once. The URL begins with https, and "
-        "its host has public addresses alone, which is checked again for each delivery.",
+        "its host has public addresses alone, which is checked again for each delivery. It is sent events "
+        "while the account that made it may read them, and the API key, if one made it, is not revoked.",
         parameters=[api_doc.LOCATION],
         request=schemas.CreateWebhookEndpointInput,
         responses={201: schemas.NewWebhookEndpointBody}
@@ -45,15 +49,21 @@ class WebhookEndpoints(View):
         | api_doc.refusals({409: ["too_many_endpoints"]}),
     )
     def post(self, request: Request) -> Response:
-        require_staff_permission(request, "shop.add_webhookendpoint", READ_EVENTS)
+        account_id = require_staff_permission(request, "shop.add_webhookendpoint", READ_EVENTS)
         given = read(schemas.CreateWebhookEndpointInput, request)
-        endpoint = endpoints.create(url=given.url, events=given.events, description=given.description)
-        body = schemas.endpoint_body(endpoint) | {"secret": endpoint.secret}
-        return Response(body, status=201, headers={"Location": f"{request.path}/{endpoint.pk}"})
+        endpoint = endpoints.create(
+            url=given.url,
+            events=given.events,
+            description=given.description,
+            owner=_owner(request, account_id),
+        )
+        address = f"{request.path}/{endpoint.pk}"
+        return Response(schemas.new_endpoint_body(endpoint), status=201, headers={"Location": address})
 
 
 class OneWebhookEndpoint(View):
     resource = Resource.WEBHOOKS
+    further_scopes = {"PATCH": READ_SCOPE}
 
     @extend_schema(
         summary="One webhook endpoint (staff)", responses={200: schemas.WebhookEndpointBody} | OF_ONE
@@ -65,17 +75,19 @@ class OneWebhookEndpoint(View):
     @extend_schema(
         summary="Change a webhook endpoint (staff)",
         description="What is pending is tried at once. An endpoint that is enabled again gets what happened "
-        "meanwhile, as far as events are kept.",
+        "meanwhile, as far as events are kept. From then on it is sent events for the account, and the "
+        "API key, by which it was changed.",
         request=schemas.ChangeWebhookEndpointInput,
         responses={200: schemas.WebhookEndpointBody} | OF_ONE | BUILT_IN,
     )
     def patch(self, request: Request, endpoint_id: UUID) -> Response:
-        require_staff_permission(request, "shop.change_webhookendpoint", READ_EVENTS)
+        account_id = require_staff_permission(request, "shop.change_webhookendpoint", READ_EVENTS)
         given: dict[str, Any] = read(schemas.ChangeWebhookEndpointInput, request).model_dump(
             exclude_none=True
         )
         enabled = given.pop("enabled", None)
-        endpoint = endpoints.change(endpoint_id=endpoint_id, is_enabled=enabled, **given)
+        owner = _owner(request, account_id)
+        endpoint = endpoints.change(endpoint_id=endpoint_id, is_enabled=enabled, owner=owner, **given)
         return Response(schemas.endpoint_body(endpoint))
 
     @extend_schema(
@@ -87,6 +99,24 @@ class OneWebhookEndpoint(View):
         require_staff_permission(request, "shop.change_webhookendpoint")
         endpoints.delete(endpoint_id=endpoint_id)
         return Response(status=204)
+
+
+class RotateWebhookSecret(View):
+    resource = Resource.WEBHOOKS
+
+    @extend_schema(
+        summary="Give a webhook endpoint another secret (staff)",
+        description="`secret` is shown this once. For 24 hours deliveries bear the signatures of both, and "
+        "then that of the new one alone.",
+        request=Nothing,
+        responses={200: schemas.NewWebhookEndpointBody}
+        | OF_ONE
+        | api_doc.refusals({409: ["built_in_endpoint", "too_many_secrets"]}),
+    )
+    def post(self, request: Request, endpoint_id: UUID) -> Response:
+        require_staff_permission(request, "shop.change_webhookendpoint")
+        read(Nothing, request)
+        return Response(schemas.new_endpoint_body(endpoints.rotate_secret(endpoint_id=endpoint_id)))
 
 
 class WebhookDeliveries(View):
@@ -145,3 +175,9 @@ class TestWebhookEndpoint(View):
         read(Nothing, request)
         row = deliveries.send_test(endpoint_id=endpoint_id)
         return Response(schemas.delivery_body(row), status=202)
+
+
+def _owner(request: Request, account_id: int) -> endpoints.Owner:
+    """The caller, as the one for whom the endpoint gets events from now on."""
+    key = request.user.key if isinstance(request.user, Account) else None
+    return endpoints.Owner(account_id, key_id=key.id if key else None)

@@ -8,11 +8,11 @@ from pydantic import BaseModel, Field
 
 from shop.http.validation import Input, Query
 from shop.models import JournalLine
-from shop.outbound.public_addresses import LONGEST_URL
+from shop.outbound import public_addresses
 from shop.webhook_endpoints import endpoints, platform_log
 from shop.webhook_models import WebhookDelivery, WebhookEndpoint
 
-Url = Annotated[str, Field(min_length=1, max_length=LONGEST_URL)]
+Url = Annotated[str, Field(min_length=1, max_length=public_addresses.LONGEST_URL)]
 Patterns = Annotated[
     list[Annotated[str, Field(min_length=1, max_length=64)]],
     Field(min_length=1, max_length=endpoints.MOST_PATTERNS),
@@ -51,7 +51,10 @@ class DeliveriesQuery(Query):
 
 
 class WebhookEndpointBody(BaseModel):
-    """An endpoint. `failing_since` is since when nothing was delivered; the data platform is built in."""
+    """An endpoint. `failing_since` is since when nothing was delivered; the data platform is built in.
+
+    `disabled_by: rights` says that its owner may not read events any more, or that its key was revoked.
+    """
 
     id: UUID
     kind: Literal["program", "data_platform"]
@@ -62,10 +65,11 @@ class WebhookEndpointBody(BaseModel):
     created_at: datetime
     failing_since: datetime | None
     disabled_at: datetime | None
+    disabled_by: Literal["staff", "failures", "rights"] | None
 
 
 class NewWebhookEndpointBody(WebhookEndpointBody):
-    """A new endpoint with its secret, which is shown this once."""
+    """An endpoint with its new secret, which is shown this once."""
 
     secret: str
 
@@ -96,7 +100,17 @@ def endpoint_body(endpoint: WebhookEndpoint) -> dict[str, Any]:
         "created_at": endpoint.created_at,
         "failing_since": endpoint.failing_since,
         "disabled_at": endpoint.disabled_at,
+        "disabled_by": endpoint.disabled_by or None,
     }
+
+
+def listed_endpoint_body(endpoint: WebhookEndpoint) -> dict[str, Any]:
+    """As lists have it."""
+    return endpoint_body(endpoint) | {"url": public_addresses.shown(endpoints.address_of(endpoint))}
+
+
+def new_endpoint_body(endpoint: WebhookEndpoint) -> dict[str, Any]:
+    return endpoint_body(endpoint) | {"secret": endpoint.secret}
 
 
 def delivery_body(found: WebhookDelivery | JournalLine) -> dict[str, Any]:

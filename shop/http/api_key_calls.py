@@ -50,9 +50,10 @@ class AccountRefused(NotAllowed):
 async def authenticate(request: Request, secret: str, *, scope: str, has_method: bool) -> Account:
     """Return the caller, without a query while what this process remembers is recent and has the key.
 
-    `scope` is the one that the call needs, empty where no key may make it; a method that the view doesn't
-    have needs none, for it is 405 to every caller. Raises `TokenInvalid`, `Throttled`, `ScopeMissing`,
-    `NotAllowed`, `AccountRefused`, `Invalid`, and `Unavailable` if keys or accounts can't be read.
+    `scope` has what the call needs, between spaces, and is empty where no key may make it; a method that the
+    view doesn't have needs none, for it is 405 to every caller. Raises `TokenInvalid`, `Throttled`,
+    `ScopeMissing`, `NotAllowed`, `AccountRefused`, `Invalid`, and `Unavailable` if keys or accounts can't be
+    read.
     """
     try:
         caller = await _authenticate(request, secret, scope, has_method=has_method)
@@ -91,8 +92,9 @@ async def _authenticate(request: Request, secret: str, scope: str, *, has_method
 def _require_scope(key: KnownKey, scope: str) -> None:
     if not scope:
         raise NotAllowed(_("No API key may make this call."))
-    if scope not in key.scopes:
-        raise ScopeMissing(scope)
+    for each in scope.split():
+        if each not in key.scopes:
+            raise ScopeMissing(each)
 
 
 async def _account_to_act_for(key: KnownKey, named: str) -> int:

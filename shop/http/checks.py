@@ -42,6 +42,7 @@ PAGE_ONLY_MIDDLEWARE = {
     "shop.http.pages.middleware.require_second_factor",
     "shop.http.pages.middleware.receive_staff_uploads",
     "shop.http.pages.middleware.identify_operator",
+    "shop.http.pages.middleware.guard_operators_pages",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 }

@@ -162,6 +162,8 @@ class View(APIView):
     view_is_async = False
     # What the view is about, for the scopes of API keys; `shop.http.checks` refuses a view that doesn't say.
     resource: Resource | None = None
+    # The scopes that its calls by a method need besides.
+    further_scopes: Mapping[str, str] = {}
 
     async def answer(self, request: Request, arguments: Mapping[str, Any]) -> Response:
         try:
@@ -194,13 +196,18 @@ class View(APIView):
 
     async def _authenticate_key(self, request: Request, secret: str) -> Account:
         """The caller by an API key; a view without authentication takes none either."""
-        resource = self.resource or Resource.NONE
         return await api_key_calls.authenticate(
             request,
             secret,
-            scope=required_scope(resource, request.method),
+            scope=self.required_scopes(request.method),
             has_method=request.method != "OPTIONS" and self._find_method(request.method) is not None,
         )
+
+    @classmethod
+    def required_scopes(cls, method: str) -> str:
+        """The scopes that a key needs for such a call, between spaces; empty if no key may make it."""
+        scope = required_scope(cls.resource or Resource.NONE, method)
+        return f"{scope} {cls.further_scopes.get(method, '')}".strip()
 
     def options(self, request: Request, **arguments: Any) -> Response:  # type: ignore[override]
         """Respond with the methods that the view has."""

@@ -6,13 +6,13 @@ from shop.accounts import sign_outs, tokens
 from shop.db import commit_marks, recorded_traces
 from shop.event_feed import reading
 from shop.idempotency import recorded_answers
-from shop.webhook_endpoints import deliveries
+from shop.webhook_endpoints import deliveries, endpoints
 
 log = get_logger(__name__)
 
 
 def sweep() -> int:
-    """Delete old idempotency keys, tokens, sessions, marks of transactions, traces, events, webhooks.
+    """Delete old idempotency keys, tokens, sessions, marks, traces, events, webhooks and their secrets.
 
     Returns how many.
 
@@ -27,6 +27,7 @@ def sweep() -> int:
         recorded_traces.sweep,
         reading.delete_old,
         deliveries.delete_old,
+        endpoints.forget_former_secrets,
     ):
         try:
             deleted += sweep_rows()

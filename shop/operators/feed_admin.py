@@ -20,6 +20,7 @@ from shop.operators import selected_rows
 from shop.operators.display import StatusLabel, status_label
 from shop.operators.lists import PrefetchedListMixin
 from shop.operators.selected_rows import SelectedAction
+from shop.outbound import public_addresses
 from shop.webhook_endpoints import deliveries, endpoints
 from shop.webhook_models import WebhookDelivery, WebhookEndpoint
 
@@ -42,9 +43,10 @@ class FeedEventAdmin(ReadOnlyMixin, ModelAdmin):
 class WebhookEndpointAdmin(ReadOnlyMixin, ModelAdmin):
     """The endpoints, the data platform among them. Programs of staff create and change them by the API."""
 
-    list_display = ["__str__", "address", "kind", "events", "failing_since", "disabled_at"]
-    fields = ["kind", "address", "events", "description", "position", "created_at", "failing_since"]
-    fields += ["failures", "next_attempt_at", "disabled_at", "leased_until", "pending"]
+    list_display = ["__str__", "address", "kind", "events", "failing_since", "disabled_at", "disabled_by"]
+    fields = ["kind", "address", "events", "description", "owner_id", "api_key_id", "position", "created_at"]
+    fields += ["failing_since", "failures", "next_attempt_at", "disabled_at", "disabled_by", "leased_until"]
+    fields += ["pending"]
     ordering = ["-id"]
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[WebhookEndpoint]":
@@ -54,7 +56,7 @@ class WebhookEndpointAdmin(ReadOnlyMixin, ModelAdmin):
 
     @admin.display(description=_("url"))
     def address(self, endpoint: WebhookEndpoint) -> str:
-        return endpoints.address_of(endpoint)
+        return public_addresses.shown(endpoints.address_of(endpoint))
 
     @admin.display(description=_("pending deliveries"))
     def pending(self, endpoint: WebhookEndpoint) -> str:

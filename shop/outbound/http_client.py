@@ -8,7 +8,7 @@ import select
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from ipaddress import ip_address
@@ -91,7 +91,8 @@ class _Exchange:
         self.address = address
         self.most_bytes = most_bytes
         self.is_sent = False
-        self.headers = HTTPHeaderDict()
+        self.head: list[bytes] = []
+        """The lines before the body, those of interim replies first, and of trailers."""
         self.body = bytearray()
 
     def before_request(self, connected_to: str, *_others: object) -> int:
@@ -105,14 +106,17 @@ class _Exchange:
         self.is_sent = True
         return int(pycurl.PREREQFUNC_OK)
 
-    def add_header(self, line: bytes) -> None:
-        if line.startswith(b"HTTP/"):
-            # The headers so far are those of an interim reply.
-            self.headers = HTTPHeaderDict()
-            return
-        name, separator, value = line.decode("latin-1").partition(":")
-        if separator:
-            self.headers.add(name, value.strip())
+    def header_lines(self) -> list[bytes]:
+        """The lines of the final reply's headers.
+
+        Raises `NoResponse` if the empty line after them is missing: libcurl takes a reply that is cut there
+        for one without a body.
+        """
+        begins = [index for index, line in enumerate(self.head) if line.startswith(b"HTTP/")]
+        lines = self.head[begins[-1] + 1 :] if begins else []
+        if b"\r\n" not in lines and b"\n" not in lines:
+            raise NoResponse("the reply was cut in its headers")
+        return lines
 
     def add_body(self, data: bytes) -> int:
         """Add a part of the body; returning 0 ends the exchange."""
@@ -232,9 +236,8 @@ def _exchange(
     for option, path in _trusted_certificates().items():
         curl.setopt(option, path)
     curl.setopt(pycurl.PREREQFUNCTION, exchange.before_request)
-    if reads_headers:
-        # Called for each line, and waits for the interpreter's lock each time.
-        curl.setopt(pycurl.HEADERFUNCTION, exchange.add_header)
+    # Called for each line, and waits for the interpreter's lock each time: no function of Python's.
+    curl.setopt(pycurl.HEADERFUNCTION, exchange.head.append)
     curl.setopt(pycurl.WRITEFUNCTION, exchange.add_body)
     try:
         curl.perform()
@@ -243,7 +246,8 @@ def _exchange(
         raise exchange.to_exception(error) from error
     finally:
         _idle_handles.keep(destination, curl)
-    return Reply(status, exchange.headers, bytes(exchange.body))
+    lines = exchange.header_lines()
+    return Reply(status, _to_headers(lines if reads_headers else []), bytes(exchange.body))
 
 
 def _pinned(parts: SplitResult, address: str) -> str:
@@ -273,6 +277,15 @@ def _is_readable(curl: pycurl.Curl) -> bool:
     poll = select.poll()
     poll.register(kept, select.POLLIN)
     return bool(poll.poll(0))
+
+
+def _to_headers(lines: Sequence[bytes]) -> HTTPHeaderDict:
+    headers = HTTPHeaderDict()
+    for line in lines:
+        name, separator, value = line.decode("latin-1").partition(":")
+        if separator:
+            headers.add(name, value.strip())
+    return headers
 
 
 def _to_line(name: str, value: str) -> bytes:

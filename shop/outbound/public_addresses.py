@@ -9,7 +9,7 @@ import re
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 LONGEST_URL = 500
 LOOK_UP_SECONDS = 3.0
@@ -43,6 +43,10 @@ GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 NOT_PUBLIC = "its host is not known, or has an address that is not public"
 """One text for both, so that a refusal tells nothing of names inside the shop's network."""
 
+HIDDEN = "***"
+LIKE_A_KEY = re.compile(r"[\w.~%-]{16,}")
+"""A part of a path, longer than its words are."""
+
 _look_ups = ThreadPoolExecutor(2, thread_name_prefix="look-up")
 
 
@@ -74,6 +78,15 @@ def check_url(url: str, *, allows_private: bool) -> None:
         raise AddressRefused("it must have neither a user nor a password")
     if parts.fragment or "#" in url:
         raise AddressRefused("it must have no fragment")
+
+
+def shown(url: str) -> str:
+    """The URL for lists and pages: without what may be a key in its user, path and query."""
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    query = re.sub(r"[^&]+", lambda pair: re.sub(r"^([^=]*=)?.+", rf"\1{HIDDEN}", pair[0]), parts.query)
+    path = LIKE_A_KEY.sub(HIDDEN, parts.path)
+    return urlunsplit((parts.scheme, f"{user and HIDDEN}{at}{host}", path, query, ""))
 
 
 def check_soon(url: str, *, allows_private: bool) -> None:

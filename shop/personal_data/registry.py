@@ -256,7 +256,8 @@ REGISTRY: Mapping[str, PersonalData | NotPersonal] = {
     "shop.ProcessLease": NotPersonal("names of the shop's own processes"),
     "shop.FeedState": NotPersonal("how many events there were"),
     "shop.WebhookEndpoint": NotPersonal(
-        "addresses of other systems, and the secrets that sign what they get"
+        "addresses of other systems, the secrets that sign what they get, and the numbers of staff and keys "
+        "that made them"
     ),
     "shop.WebhookDelivery": NotPersonal("numbers of events, and how they were received"),
     "shop.ArchivedMonth": NotPersonal("names and sums of files; a file names accounts by their numbers"),

@@ -164,12 +164,16 @@ class Protocol(HttpToolsProtocol):
         self.server_state.heads.pop(self, None)
         if self.chunk_bytes + self.head_bytes > MAX_TARGET_BYTES or len(self.headers) > MAX_HEADERS:
             self._require_small_head()
+        version = self.parser.get_http_version()
+        if version == "1.1" and [name for name, _ in self.headers].count(b"host") != 1:
+            # Each proxy on the way may have read another host than the shop would (RFC 9112, 3.2).
+            self._refuse(refusals.INVALID)
+            raise _ParsingEnded
         url = httptools.parse_url(self.url)
         target = url.path or b"/"  # missing in a target like `http://host`
         path = target.decode("ascii")
         self.reads = "body"
         self.framing_bytes = 0
-        version = self.parser.get_http_version()
         scope = self.scope
         scope["method"] = self.parser.get_method().decode("ascii")
         if version != "1.1":

@@ -62,8 +62,12 @@ def dripping(data: bytes, *, after: bytes = b"") -> Talk:
     return drip
 
 
-def exchange(url: str, *, body: bytes | None = None, method: str = "POST") -> Reply:
-    return http_client.send_request(method, url, headers={}, body=body, seconds=ALLOWED)
+def exchange(
+    url: str, *, body: bytes | None = None, method: str = "POST", reads_headers: bool = True
+) -> Reply:
+    return http_client.send_request(
+        method, url, headers={}, body=body, seconds=ALLOWED, reads_headers=reads_headers
+    )
 
 
 def seconds_of_silence(url: str, *, body: bytes | None = None, said: str | None = None) -> float:
@@ -99,6 +103,11 @@ MALFORMED = {
     "nothing at all": b"",
     "no HTTP": b"220 smtp.example.com ESMTP\r\n",
     "a status line that is cut": b"HTTP/1.1 20",
+    "headers that are cut after the status": b"HTTP/1.1 200 OK\r\n",
+    "headers that are cut after an interim reply": b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n",
+    "headers that are cut within a line": b"HTTP/1.1 200 OK\r\nContent-Len",
+    "headers that are cut before the empty line": b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n",
+    "headers that are cut though none has a body": b"HTTP/1.1 204 No Content\r\nConnection: close\r\n",
     "less than it promised": ANSWER[:-1],
     "chunks without the last": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n",
     "a chunk without a length": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhi\r\n",
@@ -106,7 +115,8 @@ MALFORMED = {
 }
 
 
-def test_a_reply_that_is_cut_or_no_http_is_no_response() -> None:
+@pytest.mark.parametrize("reads_headers", [True, False])
+def test_a_reply_that_is_cut_or_no_http_is_no_response(reads_headers: bool) -> None:
     believed: dict[str, Reply] = {}
     for kind, reply in MALFORMED.items():
 
@@ -116,10 +126,26 @@ def test_a_reply_that_is_cut_or_no_http_is_no_response() -> None:
 
         with serving(answer) as address:
             try:
-                believed[kind] = exchange(f"http://{address}/")
+                believed[kind] = exchange(f"http://{address}/", reads_headers=reads_headers)
             except NoResponse as refused:
                 assert not isinstance(refused, NotConnected), kind
     assert believed == {}
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n",
+        b"HTTP/1.0 200 OK\nServer: old\n\n",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-Sum: 1\r\n\r\n",
+    ],
+)
+def test_a_whole_reply_without_a_body_is_one_however_it_ends(reply: bytes) -> None:
+    with serving(lambda line: (line.recv(65536), line.sendall(reply))) as address:
+        for reads_headers in (True, False):
+            assert exchange(f"http://{address}/", reads_headers=reads_headers).body == b""
 
 
 def test_an_endless_reply_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

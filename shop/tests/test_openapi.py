@@ -80,6 +80,7 @@ CONTRACT = [
     "DELETE /webhook-endpoints/{endpoint_id}",
     "GET /webhook-endpoints/{endpoint_id}/deliveries",
     "POST /webhook-endpoints/{endpoint_id}/deliveries/{delivery_id}/resend",
+    "POST /webhook-endpoints/{endpoint_id}/rotate-secret",
     "POST /webhook-endpoints/{endpoint_id}/test",
     "GET /orders/{order_id}",
     "GET /orders/{order_id}/timeline",

@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from shop import clock
@@ -163,7 +164,7 @@ def test_a_session_that_set_codes_up_lasts_as_long_as_any_other(olga: User) -> N
     assert begun.session.get_expiry_age() <= 600
     for client in (ended, abandoned):
         assert is_signed_in(client)
-        assert client.session.get_expiry_age() > 24 * 3600
+        assert client.session.get_expiry_age() == 12 * 3600
         assert client.get(SETUP)["Location"] == LOGIN
 
 
@@ -263,3 +264,42 @@ def test_no_page_of_the_admin_shows_a_secret_or_a_backup_code(olga: User) -> Non
         assert shown.status_code == 200 and b"olga" in shown.content
         hidden = [device.key, *backup_codes(olga)]
         assert not [secret for secret in hidden if secret in shown.content.decode()]
+
+
+def test_a_session_ends_twelve_hours_after_its_last_use(olga: User) -> None:
+    client, soon = Client(), timezone.now() + timedelta(hours=1)
+    sign_in(client, "olga", code_for(olga))
+    session = Session.objects.get()
+    assert timedelta(0) < session.expire_date - timezone.now() <= timedelta(hours=12)
+    Session.objects.update(expire_date=soon)
+
+    assert is_signed_in(client)
+    assert Session.objects.get().expire_date == soon, "what is used again at once is not written"
+    with clock.shifted(by=timedelta(minutes=11)):
+        page = client.get(FRONT)
+    assert page.cookies["sessionid"]["max-age"] == 12 * 3_600
+    assert Session.objects.get().expire_date - timezone.now() > timedelta(hours=11)
+
+    Session.objects.update(expire_date=timezone.now() - timedelta(seconds=1))
+    assert not is_signed_in(client)
+
+
+def test_a_session_that_ends_itself_is_not_written_again(olga: User) -> None:
+    client = Client()
+    sign_in(client, "olga", code_for(olga))
+    with clock.shifted(by=timedelta(minutes=11)):
+        answer = client.post(reverse("admin:logout"))
+        assert answer.status_code in (200, 302)
+        assert not is_signed_in(client)
+    assert not Session.objects.filter(expire_date__gt=timezone.now()).exists()
+
+
+def test_pages_of_the_admin_run_no_script_but_those_of_files_of_the_shop() -> None:
+    client = Client()
+    for path in (LOGIN, FRONT, "/admin/nothing/"):
+        policy = dict(
+            part.strip().split(" ", 1) for part in client.get(path)["Content-Security-Policy"].split(";")
+        )
+        assert policy["script-src"] == "'self' 'unsafe-eval'"
+        assert policy["default-src"] == policy["base-uri"] == policy["form-action"] == "'self'"
+        assert policy["object-src"] == policy["frame-ancestors"] == "'none'"

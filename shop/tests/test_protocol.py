@@ -199,6 +199,20 @@ def test_large_heads_and_many_small_requests_at_once_are_served(small_web: str) 
         assert [status_on(connection) for _ in range(3)] == [200] * 3
 
 
+@pytest.mark.parametrize("hosts", [b"", b"Host: a\r\nHost: b\r\n"])
+def test_a_request_without_exactly_one_host_is_refused_after_those_before_it(
+    small_web: str, hosts: bytes
+) -> None:
+    with connect(small_web) as connection:
+        connection.sendall(GET + b"GET /x HTTP/1.1\r\n" + hosts + b"\r\n" + GET)
+        assert status_on(connection) == 200
+        assert problem_on(connection) == (400, "invalid")
+        assert connection.recv(1) == b"", "what follows is not read"
+    with connect(small_web) as connection:
+        connection.sendall(b"GET /x HTTP/1.0\r\n\r\n")
+        assert status_on(connection) == 200, "HTTP/1.0 has none"
+
+
 def test_the_framing_of_chunks_is_bounded_too(small_web: str) -> None:
     """Extensions and trailers are not part of the body, which the application counts."""
     with connect(small_web) as connection:

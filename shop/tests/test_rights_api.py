@@ -110,6 +110,7 @@ def calls() -> Mapping[str, Call]:
         "POST /webhook-endpoints/{id}/deliveries/{id}/resend": Call(
             f"{hooks}/deliveries/{WebhookDelivery.objects.first().pk}/resend", {}
         ),
+        "POST /webhook-endpoints/{id}/rotate-secret": Call(f"{hooks}/rotate-secret", {}),
         "POST /webhook-endpoints/{id}/test": Call(f"{hooks}/test", {}),
         # The last row, for it may delete what the others are about.
         "DELETE /webhook-endpoints/{id}": Call(hooks),

@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from django.conf import LazySettings
 from django.contrib.auth.models import User
+from django.core.management.base import CommandError
 
 from coupons.models import Campaign, PoolCode
 from inventory.models import Product, StockMovement
@@ -20,6 +22,11 @@ __all__ = ["gateway_process", "own_gateway"]
 
 SALE_PRODUCTS = 3
 SMALL = ("--users", "12", "--products", "3", "--stock", "50")
+
+
+@pytest.fixture(autouse=True)
+def _demo(settings: LazySettings) -> None:
+    settings.DEMO = True
 
 
 def on_hand() -> set[int]:
@@ -52,6 +59,17 @@ def test_the_demo_is_complete_and_breaks_no_law() -> None:
     assert on_hand() == {50}
     assert ledger.balance_amount(User.objects.get(username="user-12").pk) == 10_000
     assert [report for report in laws.audit() if not report.holds] == []
+
+
+@pytest.mark.django_db
+def test_where_it_is_no_demo_nothing_is_made(settings: LazySettings, tmp_path: Path) -> None:
+    settings.DEMO = settings.DEBUG = False
+    file = tmp_path / "tokens.json"
+
+    with pytest.raises(CommandError, match="DEMO=1"):
+        run("seed_demo", *SMALL, "--tokens", str(file))
+
+    assert not any(everything().values()) and not file.exists()
 
 
 @pytest.mark.django_db

@@ -15,10 +15,12 @@ from shop import clock
 from shop.accounts import authentication, disabled_accounts, sign_outs, tokens
 from shop.accounts.authentication import TokenInvalid
 from shop.accounts.tokens import TokenPair
+from shop.api_keys import keys
 from shop.errors import NotFound
 from shop.events import journal
 from shop.events.journal import Actor, ActorContext
 from shop.models import JournalLine, SignOut
+from shop.tests.api_keys import KeyApi, make
 from shop.tests.clients import Api
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.racing import race, wait_until
@@ -59,6 +61,29 @@ def test_tokens_of_all_sign_ins_are_refused_and_the_account_may_sign_in_again() 
         assert is_signed_in(later.access) and tokens.rotate(later.refresh)
 
 
+@pytest.mark.django_db(transaction=True)
+def test_the_keys_that_the_account_made_are_revoked_and_those_of_others_stay() -> None:
+    account, other = SuperuserFactory.create(), SuperuserFactory.create()
+    own = [make("orders:read", maker=account) for _ in range(2)]
+    former, of_another = KeyApi(own[0].secret), KeyApi(make("orders:read", maker=other).secret)
+    rotated = keys.rotate(key_id=own[1].key.pk, account_id=account.pk)
+    assert former.get("/orders").status_code == of_another.get("/orders").status_code == 200
+
+    sign_out(account)
+
+    for secret in (own[0].secret, own[1].secret, rotated.secret):
+        wait_until(lambda: KeyApi(secret).get("/orders").status_code == 401, seconds=2)  # noqa: B023
+    assert of_another.get("/orders").status_code == 200
+    assert set(keys.unrevoked().values_list("maker_id", flat=True)) == {other.pk}
+    lines = JournalLine.objects.filter(what="api_key.revoked").order_by("id")
+    assert [(line.subject, line.detail) for line in lines] == [
+        (f"api key {new.key.pk}", "The phone was stolen.") for new in own
+    ]
+    line = JournalLine.objects.get(what="account.signed_out_everywhere")
+    assert line.after["api_keys_revoked"] == 2
+    keys.create(maker_id=account.pk, name="new", wanted_scopes=["orders:read"])
+
+
 @pytest.mark.django_db
 def test_the_journal_has_the_operator_and_the_reason() -> None:
     account = AccountFactory()
@@ -68,7 +93,7 @@ def test_the_journal_has_the_operator_and_the_reason() -> None:
     line = JournalLine.objects.get(what="account.signed_out_everywhere")
     assert (line.subject, line.actor_name, line.is_internal) == (f"account {account.pk}", "olga", True)
     assert line.detail == "The phone was stolen."
-    assert line.after == {"signed_out_at": done.at.isoformat(), "sessions_ended": 0}
+    assert line.after == {"signed_out_at": done.at.isoformat(), "sessions_ended": 0, "api_keys_revoked": 0}
     assert sign_outs.last_sign_out(account.pk) == done
 
 

@@ -4,7 +4,7 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import timedelta
@@ -14,17 +14,23 @@ from uuid import UUID, uuid4
 import orjson
 import pytest
 from django.conf import LazySettings
+from django.contrib.auth.models import User
 from django.db import OperationalError
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from shop import clock
+from shop.accounts import accounts
+from shop.api_keys import keys
 from shop.db import bulk_sql, transactions
 from shop.errors import Rejected
 from shop.event_feed import recording, sequencing
+from shop.event_feed.reading import READ_EVENTS
 from shop.event_feed.recording import NewEvent
 from shop.feed_models import FeedEvent
-from shop.models import JournalLine
+from shop.models import ApiKey, JournalLine
 from shop.observability import gauges
+from shop.tests.api_keys import make
+from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.following import record
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import wait_until
@@ -33,6 +39,7 @@ from shop.tests.second_process import another_process
 from shop.tests.test_public_addresses import resolving_to
 from shop.webhook_endpoints import batches, deliveries, delivery_pass, dispatcher, endpoints
 from shop.webhook_endpoints.dispatcher import Dispatcher
+from shop.webhook_endpoints.endpoints import Owner
 from shop.webhook_models import WebhookDelivery, WebhookEndpoint
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -58,7 +65,12 @@ def receiver() -> Iterator[Receiver]:
 
 
 def endpoint_for(receiver: Receiver, *events: str) -> WebhookEndpoint:
-    return endpoints.create(url=receiver.url, events=events or ["*"])
+    return endpoints.create(url=receiver.url, events=events or ["*"], owner=an_owner())
+
+
+def an_owner() -> Owner:
+    """An account that may read events."""
+    return Owner(SuperuserFactory.create().pk)
 
 
 def record_for(order_id: UUID, names: Sequence[str]) -> None:
@@ -110,6 +122,118 @@ def test_the_package_of_standard_webhooks_verifies_what_is_sent(receiver: Receiv
         Webhook(endpoint.secret).verify(request.body.replace(b"order.paid", b"order.lost"), request.headers)
     with pytest.raises(WebhookVerificationError):
         Webhook("whsec_" + "A" * 43 + "=").verify(request.body, request.headers)
+
+
+def test_for_a_day_after_a_rotation_both_secrets_verify_and_then_the_new_one_alone(
+    receiver: Receiver,
+) -> None:
+    endpoint = endpoint_for(receiver)
+    rotated = endpoints.rotate_secret(endpoint_id=endpoint.pk)
+    again = endpoints.rotate_secret(endpoint_id=endpoint.pk)
+    secrets = [again.secret, endpoint.secret, rotated.secret]
+    assert len({*secrets}) == 3
+
+    def verifying() -> list[bool]:
+        """Which of the secrets verify the request that came last, by the package of Standard Webhooks."""
+        return [_verifies(secret, receiver.requests[-1]) for secret in secrets]
+
+    record("a")
+    deliver(endpoint)
+    assert verifying() == [True, True, True]
+    with clock.shifted(by=timedelta(hours=23)):
+        assert endpoints.forget_former_secrets() == 0
+    with clock.shifted(by=timedelta(hours=25)):
+        assert endpoints.secrets_of(again, clock.now()) == [again.secret]
+        assert endpoints.forget_former_secrets() == 1
+    record("b")
+    changed = deliver(endpoint)
+    assert verifying() == [True, False, False]
+    assert changed.former_secrets is None
+    lines = JournalLine.objects.filter(what="webhook_endpoint.secret_rotated")
+    assert lines.count() == 2
+    assert not any(
+        secret in f"{line.before}{line.after}{line.detail}" for secret in secrets for line in lines
+    )
+
+
+def _verifies(secret: str, request: Received) -> bool:
+    try:
+        Webhook(secret).verify(request.body, request.headers)
+    except WebhookVerificationError:
+        return False
+    return True
+
+
+def test_a_secret_that_is_rotated_too_often_signs_on_as_long_as_it_was_said_to(receiver: Receiver) -> None:
+    endpoint = endpoint_for(receiver)
+    for _ in range(endpoints.MOST_SECRETS - 1):
+        latest = endpoints.rotate_secret(endpoint_id=endpoint.pk)
+
+    with pytest.raises(Rejected) as refused:
+        endpoints.rotate_secret(endpoint_id=endpoint.pk)
+
+    assert refused.value.code == "too_many_secrets"
+    assert endpoints.secrets_of(latest, clock.now())[1] == endpoint.secret
+    with clock.shifted(by=timedelta(hours=25)):
+        endpoints.rotate_secret(endpoint_id=endpoint.pk)
+
+
+def _revoke(owner: Owner) -> None:
+    assert owner.key_id
+    keys.revoke(key_id=owner.key_id)
+
+
+def _expire(owner: Owner) -> None:
+    now = clock.now()
+    ApiKey.objects.filter(pk=owner.key_id).update(created_at=now - 2 * HOUR, expires_at=now - HOUR)
+
+
+def _erase_key(owner: Owner) -> None:
+    ApiKey.objects.filter(pk=owner.key_id).delete()
+
+
+def _disable(owner: Owner) -> None:
+    accounts.disable(account_ids=[owner.account_id], keeping=())
+
+
+def _take_right_away(owner: Owner) -> None:
+    User.objects.get(pk=owner.account_id).user_permissions.clear()
+
+
+@pytest.mark.parametrize("lose", [_revoke, _expire, _erase_key, _disable, _take_right_away])
+def test_an_endpoint_gets_no_more_once_its_key_or_its_owner_may_not_read_events(
+    receiver: Receiver, lose: Callable[[Owner], None]
+) -> None:
+    maker = AccountFactory.create(is_staff=True, permissions=[READ_EVENTS])
+    owner = Owner(maker.pk, make("events:read", maker=maker).key.pk)
+    endpoint = endpoints.create(url=receiver.url, events=["*"], owner=owner)
+    record("before")
+    assert deliver(endpoint).disabled_at is None
+
+    lose(owner)
+    record("after")
+    stopped = deliver(endpoint)
+
+    assert receiver.names() == ["before"]
+    assert stopped.disabled_at and stopped.disabled_by == "rights"
+    line = JournalLine.objects.get(what="webhook_endpoint.disabled")
+    assert (line.subject, line.actor) == (f"webhook endpoint {endpoint.pk}", "system")
+    assert line.after["disabled_by"] == "rights"
+    assert endpoints.count_disabled() == {"staff": 0, "failures": 0, "rights": 1}
+    # Enabled by the same owner it stays without events; by another one it gets what happened meanwhile.
+    endpoints.change(endpoint_id=endpoint.pk, is_enabled=True)
+    assert deliver(endpoint).disabled_by == "rights"
+    endpoints.change(endpoint_id=endpoint.pk, is_enabled=True, owner=an_owner())
+    assert not deliver(endpoint).disabled_by
+    assert receiver.names() == ["before", "after"]
+
+
+def test_an_endpoint_of_the_release_before_goes_on_until_it_is_changed(receiver: Receiver) -> None:
+    endpoint = endpoint_for(receiver)
+    WebhookEndpoint.objects.update(owner_id=None)
+    record("a")
+    assert deliver(endpoint).disabled_at is None
+    assert receiver.names() == ["a"]
 
 
 def test_only_the_events_that_it_wants_are_sent_and_none_of_before_it_was_created(receiver: Receiver) -> None:
@@ -270,7 +394,7 @@ def test_a_name_that_leads_to_loopback_later_is_not_called(
     settings.DEBUG = False
     resolving_to(monkeypatch, "93.184.216.34")
     url = f"https://receiver.example:{receiver.port}/hooks"
-    endpoint = endpoints.create(url=url, events=["*"])
+    endpoint = endpoints.create(url=url, events=["*"], owner=an_owner())
     resolving_to(monkeypatch, "127.0.0.1")
     record("a")
     # The database is reached by its socket, and Redis has a connection.
@@ -314,7 +438,9 @@ def test_a_name_that_leads_elsewhere_in_the_middle_of_a_pass_is_followed_there(
 ) -> None:
     with receiving() as former, receiving("127.0.0.2", former.port) as latter:
         resolving_to(monkeypatch, "127.0.0.1")
-        endpoint = endpoints.create(url=f"http://receiver.example:{former.port}/hooks", events=["*"])
+        endpoint = endpoints.create(
+            url=f"http://receiver.example:{former.port}/hooks", events=["*"], owner=an_owner()
+        )
 
         def move(request: Received) -> int:
             if request.event["data"]["name"] == "b":
@@ -621,8 +747,12 @@ def test_endpoints_that_failures_disabled_are_counted_apart_until_they_are_enabl
     with clock.shifted(by=timedelta(seconds=settings.WEBHOOK_GIVE_UP_SECONDS) + HOUR):
         make_due()
         assert deliver(failing).disabled_at
-    assert exposed(name) == {'{disabled_by="staff"}': 1, '{disabled_by="failures"}': 1}
+    assert exposed(name) == {
+        f'{{disabled_by="{by}"}}': count for by, count in (("staff", 1), ("failures", 1), ("rights", 0))
+    }
 
     endpoints.change(endpoint_id=failing.pk, is_enabled=True)
 
-    assert exposed(name) == {'{disabled_by="staff"}': 1, '{disabled_by="failures"}': 0}
+    assert exposed(name) == {
+        f'{{disabled_by="{by}"}}': count for by, count in (("staff", 1), ("failures", 0), ("rights", 0))
+    }

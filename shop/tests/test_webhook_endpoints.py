@@ -8,11 +8,14 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.conf import LazySettings
+from django.test import Client
+from django.utils.html import escape
 
 from shop import clock
 from shop.db import batch_deletion
 from shop.events import journal
 from shop.models import JournalLine
+from shop.tests.api_keys import client_with, make
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
 from shop.webhook_endpoints import deliveries, endpoints
@@ -64,6 +67,64 @@ def test_the_secret_is_shown_once_and_has_the_form_of_standard_webhooks(api: Api
     listed = api.get("/webhook-endpoints").json()["results"]
     assert all("secret" not in each for each in listed)
     assert (read["events"], read["description"], read["enabled"]) == (["order.*"], "Warehouse", True)
+
+
+def test_a_key_makes_and_changes_an_endpoint_by_the_scope_to_read_events_alone(api: Api) -> None:
+    path, given = f"/webhook-endpoints/{created(api)['id']}", {"url": LOOPBACK, "events": ["*"]}
+    blind = client_with("webhooks:read", "webhooks:write")
+    for refused in (blind.post("/webhook-endpoints", given), blind.patch(path, {"events": ["*"]})):
+        assert refused.status_code == 403
+        assert (refused.json()["code"], refused.json()["scope"]) == ("scope_missing", "events:read")
+    assert WebhookEndpoint.objects.exclude(pk=BUILT_IN).count() == 1
+
+    key = make("webhooks:write", "events:read").key
+    seeing = client_with("webhooks:write", "events:read", maker=key.maker)
+    endpoint = WebhookEndpoint.objects.get(pk=created(seeing)["id"])
+
+    assert (endpoint.owner_id, endpoint.api_key_id) == (key.maker_id, key.pk + 1)
+    # Whoever changes it is the one for whom it gets events from then on.
+    assert api.patch(f"/webhook-endpoints/{endpoint.pk}", {"events": ["*"]}).status_code == 200
+    endpoint.refresh_from_db()
+    assert endpoint.api_key_id is None and endpoint.owner_id != key.maker_id
+
+
+def test_a_rotated_secret_is_shown_once(api: Api) -> None:
+    body = created(api)
+    path = f"/webhook-endpoints/{body['id']}"
+
+    rotated = api.post(f"{path}/rotate-secret", {})
+
+    assert rotated.status_code == 200
+    assert rotated.json().keys() == body.keys()
+    assert rotated.json()["secret"] not in ("", body["secret"])
+    assert "secret" not in api.get(path).json()
+    assert client_with("webhooks:write").post(f"{path}/rotate-secret", {}).status_code == 200
+    built_in = api.post(f"/webhook-endpoints/{BUILT_IN}/rotate-secret", {})
+    assert (built_in.status_code, built_in.json()["code"]) == (409, "built_in_endpoint")
+
+
+def test_lists_and_pages_show_no_key_of_a_url(api: Api, admin_client: Client, settings: LazySettings) -> None:
+    path = "https://93.184.216.34/services/T00000000000000001/hooks"
+    body = created(api, url=f"{path}?token=hunter2==&hunter2")
+    settings.DATA_PLATFORM_URL = "https://shop:hunter2@platform.example"
+    shown = "https://93.184.216.34/services/***/hooks?token=***&***"
+    listed = {one["id"]: one["url"] for one in api.get("/webhook-endpoints").json()["results"]}
+    assert listed == {body["id"]: shown, str(BUILT_IN): "https://***@platform.example/events"}
+    assert api.get(f"/webhook-endpoints/{body['id']}").json()["url"] == body["url"]
+    assert api.get(f"/webhook-endpoints/{BUILT_IN}").json()["url"] == listed[str(BUILT_IN)]
+    api.post(f"/webhook-endpoints/{body['id']}/test", {})
+    pages = [
+        admin_client.get(f"/admin/shop/{page}").content.decode()
+        for page in (
+            "webhookendpoint/",
+            f"webhookendpoint/{body['id']}/change/",
+            f"webhookendpoint/{BUILT_IN}/change/",
+            "webhookdelivery/",
+            "journalline/",
+        )
+    ]
+    assert not any("hunter2" in page or "T00000000000000001" in page for page in pages)
+    assert escape(shown) in pages[0]
 
 
 def test_the_secret_is_neither_in_the_journal_nor_in_the_admin(api: Api) -> None:
@@ -217,6 +278,7 @@ def test_each_call_needs_its_permission(api: Api) -> None:
         ("DELETE", path),
         ("GET", f"{path}/deliveries"),
         ("POST", f"{path}/deliveries/1/resend"),
+        ("POST", f"{path}/rotate-secret"),
         ("POST", f"{path}/test"),
     ):
         assert other._call(method, address, None, "", {}).status_code == 403, (method, address)

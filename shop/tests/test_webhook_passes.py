@@ -12,6 +12,7 @@ from django.conf import LazySettings
 from django.db import OperationalError
 
 from shop import clock
+from shop.accounts import accounts
 from shop.event_feed import sequencing
 from shop.tests.following import record
 from shop.tests.racing import wait_until
@@ -19,6 +20,7 @@ from shop.tests.receivers import Received, Receiver, receiving
 from shop.tests.test_public_addresses import resolving_to
 from shop.tests.test_webhook_deliveries import (
     _any_address,
+    an_owner,
     deliver,
     endpoint_for,
     make_due,
@@ -198,6 +200,23 @@ def test_little_is_sent_once_the_endpoint_is(
     assert receiver.names() == [f"{number:02}" for number in range(20)], "each once"
 
 
+def test_little_is_sent_once_the_owner_may_not_read_events(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch, release: threading.Event
+) -> None:
+    seen, endpoint = seen_change(monkeypatch), endpoint_for(receiver)
+    hanging_at(receiver, "01", release)
+    record_for(uuid4(), [f"{number:02}" for number in range(20)])
+    first = one_pass(endpoint)
+    wait_until(lambda: len(receiver.requests) == 2)
+    accounts.disable(account_ids=[endpoint.owner_id or 0], keeping=())
+    assert seen.wait(10)
+    release.set()
+
+    first.result(timeout=10)
+    assert deliver(endpoint).disabled_by == "rights"
+    assert receiver.names() == ["00", "01"]
+
+
 def test_an_endpoint_that_staff_disable_during_a_pass_that_fails_is_not_one_that_failures_disabled(
     receiver: Receiver, release: threading.Event
 ) -> None:
@@ -214,7 +233,7 @@ def test_an_endpoint_that_staff_disable_during_a_pass_that_fails_is_not_one_that
     endpoints.change(endpoint_id=endpoint.pk, is_enabled=False)
     release.set()
     first.result(timeout=10)
-    assert endpoints.count_disabled() == {"staff": 1, "failures": 0}
+    assert endpoints.count_disabled() == {"staff": 1, "failures": 0, "rights": 0}
 
 
 def test_a_pass_over_a_slow_receiver_is_recorded_soon(
@@ -262,7 +281,9 @@ def test_the_next_address_is_tried_when_the_first_refuses_connections(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolving_to(monkeypatch, "127.0.0.2", "127.0.0.1")
-    endpoint = endpoints.create(url=f"http://receiver.example:{receiver.port}/hooks", events=["*"])
+    endpoint = endpoints.create(
+        url=f"http://receiver.example:{receiver.port}/hooks", events=["*"], owner=an_owner()
+    )
     record("a")
     deliver(endpoint)
     assert (receiver.names(), statuses(endpoint)) == (["a"], [("delivered", 1)])

@@ -61,10 +61,18 @@ def run(
 ) -> bool:
     """Deliver what is due and the next events, once. Returns whether there is more to do at once.
 
+    An endpoint whose owner lost the right to read events gets none, and is disabled.
+
     `limit` is how many new events are taken, and of how many orders what is due. Once `stop` is set nothing
     more is sent; what was sent is recorded, and the rest is due. The caller has the endpoint's lease. Raises
     `LeaseLost`.
     """
+    if why := endpoints.lost_right(endpoint):
+        by, now = WebhookEndpoint.DisabledBy.RIGHTS, clock.now()
+        transactions.run(
+            lambda: endpoints.disable(endpoint, by=by, error=why, at=now), transactions.REPEATABLE
+        )
+        return False
     batch = batches.read(endpoint, limit=limit)
     _send_all(endpoint, batch, pool=pool, send=send, stop=stop or threading.Event())
     now = clock.now()
@@ -145,9 +153,11 @@ def _send_all(
 
 
 def _is_changed(endpoint: WebhookEndpoint) -> bool:
-    """Whether the endpoint was changed, disabled or deleted, or its lease lost, since the pass began."""
+    """Whether it was changed, disabled or deleted, or its lease or its owner's right lost, meanwhile."""
     row = WebhookEndpoint.objects.filter(pk=endpoint.pk).first()
-    return row is None or row.disabled_at is not None or not _has_terms_of(row, endpoint)
+    if row is None or row.disabled_at is not None or not _has_terms_of(row, endpoint):
+        return True
+    return bool(endpoints.lost_right(row))
 
 
 def _has_terms_of(row: WebhookEndpoint, endpoint: WebhookEndpoint) -> bool:
@@ -222,7 +232,8 @@ def _record_health(row: WebhookEndpoint, attempts: Sequence[Attempt], now: datet
         rest = timedelta(seconds=backoff.pause_seconds(max(1, row.failures)))
         row.next_attempt_at = None if has_answered else now + rest
         if (now - row.failing_since).total_seconds() > settings.WEBHOOK_GIVE_UP_SECONDS:
-            endpoints.disable_failing(row, error=failed[-1].error, at=now)
+            by = WebhookEndpoint.DisabledBy.FAILURES
+            endpoints.disable(row, by=by, error=failed[-1].error, at=now)
 
 
 def _count(jobs: Iterable[Job]) -> None:

@@ -1,14 +1,16 @@
-"""Webhook endpoints: created, changed, deleted and disabled, each with a line of the journal."""
+"""Webhook endpoints: created, changed, given another secret, deleted and disabled, as the journal says."""
 
 import hashlib
 from collections.abc import Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, TypedDict, Unpack
 from urllib.parse import urlsplit
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import QuerySet
+from django.contrib.auth.models import User
+from django.db.models import Q, QuerySet
 
 from shop import clock
 from shop.db import batch_deletion, transactions
@@ -16,6 +18,7 @@ from shop.errors import NotFound, Rejected, invalid_field
 from shop.event_feed import catalogue, reading
 from shop.events import journal
 from shop.lazy_texts import mark as _
+from shop.models import ApiKey
 from shop.outbound import public_addresses
 from shop.outbound.public_addresses import AddressRefused
 from shop.webhook_endpoints import signatures
@@ -26,7 +29,12 @@ MOST_ENDPOINTS = 50
 MOST_PATTERNS = 50
 MARK_LENGTH = 8
 """Of the hash that stands for a URL's path and query in the journal."""
+FORMER_SECRET_VALID = timedelta(hours=24)
+MOST_SECRETS = 10
+"""Of an endpoint that sign at once, the current one included."""
+BACKEND = "django.contrib.auth.backends.ModelBackend"
 PENDING = WebhookDelivery.Status.PENDING
+DisabledBy = WebhookEndpoint.DisabledBy
 
 
 class Terms(TypedDict, total=False):
@@ -37,9 +45,18 @@ class Terms(TypedDict, total=False):
     description: str
 
 
-def create(*, url: str, events: Sequence[str], description: str = "") -> WebhookEndpoint:
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The account for which an endpoint gets events, and the API key by which it asked, if it did by one."""
+
+    account_id: int
+    key_id: int | None = None
+
+
+def create(*, url: str, events: Sequence[str], owner: Owner, description: str = "") -> WebhookEndpoint:
     """A new endpoint, which is sent what happens from now on; its `secret` is shown this once.
 
+    It gets events while its owner may read them: that the owner may now is for the caller to check.
     Durable on return. Raises `Invalid`, and `Rejected` `too_many_endpoints`.
     """
     check_url(url)
@@ -48,6 +65,8 @@ def create(*, url: str, events: Sequence[str], description: str = "") -> Webhook
         url=url,
         events=sorted(set(events)),
         description=description,
+        owner_id=owner.account_id,
+        api_key_id=owner.key_id,
         secret=signatures.new_secret(),
         position=reading.last_position(),
         created_at=clock.now(),
@@ -103,15 +122,22 @@ def get_own(*, endpoint_id: UUID) -> WebhookEndpoint:
 
 
 def address_of(endpoint: WebhookEndpoint) -> str:
-    """Where it is sent to; that of the data platform is a setting."""
+    """Where it is sent to; that of the data platform is a setting, whose keys nobody needs to read here."""
     if endpoint.kind == WebhookEndpoint.Kind.DATA_PLATFORM:
-        return f"{settings.DATA_PLATFORM_URL}/events"
+        return public_addresses.shown(f"{settings.DATA_PLATFORM_URL}/events")
     return endpoint.url
 
 
-def change(*, endpoint_id: UUID, is_enabled: bool | None = None, **terms: Unpack[Terms]) -> WebhookEndpoint:
+def change(
+    *,
+    endpoint_id: UUID,
+    is_enabled: bool | None = None,
+    owner: Owner | None = None,
+    **terms: Unpack[Terms],
+) -> WebhookEndpoint:
     """Change these terms; with `is_enabled` disable it, or enable it again, which tries what is pending.
 
+    From then on it gets events for this `owner`, if one is given.
     Durable on return. Raises `Invalid`, `NotFound` and `Rejected` `built_in_endpoint`.
     """
     get_own(endpoint_id=endpoint_id)
@@ -122,20 +148,21 @@ def change(*, endpoint_id: UUID, is_enabled: bool | None = None, **terms: Unpack
         terms["events"] = sorted(set(terms["events"]))
 
     def update() -> WebhookEndpoint:
-        endpoint = WebhookEndpoint.objects.select_for_update().filter(pk=endpoint_id).first()
-        if endpoint is None:
-            raise NotFound(_("There is no webhook endpoint {id}.", id=str(endpoint_id)))
+        endpoint = _lock(endpoint_id)
         before = _facts(endpoint)
         changed: dict[str, Any] = {**terms}
         now = clock.now()
         if is_enabled is not None and is_enabled != (endpoint.disabled_at is None):
             changed |= {"disabled_at": None if is_enabled else now, "failing_since": None}
+            changed["disabled_by"] = "" if is_enabled else DisabledBy.STAFF
             if is_enabled:
                 # What waited while it was disabled is tried as if it were new.
                 pending = WebhookDelivery.objects.filter(endpoint=endpoint, status=PENDING)
                 pending.update(created_at=now, next_attempt_at=now)
         # A change may be what mends it: it is tried at once.
         changed |= {"next_attempt_at": None, "failures": 0}
+        if owner is not None:
+            changed |= {"owner_id": owner.account_id, "api_key_id": owner.key_id}
         for name, value in changed.items():
             setattr(endpoint, name, value)
         endpoint.save(update_fields=list(changed))
@@ -166,17 +193,86 @@ def delete(*, endpoint_id: UUID) -> None:
     transactions.run(work, transactions.REPEATABLE)
 
 
-def disable_failing(endpoint: WebhookEndpoint, *, error: str, at: datetime) -> None:
-    """Disable an endpoint that has failed for too long, in the caller's transaction."""
-    WebhookEndpoint.objects.filter(pk=endpoint.pk).update(disabled_at=at)
-    since = endpoint.failing_since or at
-    _note(
-        "disabled",
-        endpoint,
-        before={"failing_since": since.isoformat()},
-        after={"disabled_at": at.isoformat(), "error": error},
-        by=journal.SYSTEM,
+def rotate_secret(*, endpoint_id: UUID) -> WebhookEndpoint:
+    """Give it another `secret`, which is shown this once; the former one signs as well for 24 hours.
+
+    Durable on return. Raises `NotFound`, and `Rejected` `built_in_endpoint` or `too_many_secrets`.
+    """
+    get_own(endpoint_id=endpoint_id)
+
+    def work() -> WebhookEndpoint:
+        endpoint, now = _lock(endpoint_id), clock.now()
+        former, until = _former_secrets(endpoint, now), now + FORMER_SECRET_VALID
+        if len(former) >= MOST_SECRETS - 1:
+            raise Rejected(
+                _(
+                    "{limit} secrets of this endpoint sign at once, the most there may be.",
+                    limit=MOST_SECRETS,
+                ),
+                code="too_many_secrets",
+                limit=MOST_SECRETS,
+                retry_after=1 + int((datetime.fromisoformat(former[0][1]) - now).total_seconds()),
+            )
+        endpoint.former_secrets = [*former, [endpoint.secret, until.isoformat()]]
+        endpoint.secret = signatures.new_secret()
+        endpoint.save(update_fields=["secret", "former_secrets"])
+        _note("secret_rotated", endpoint, after={"former_secret_until": until.isoformat()})
+        return endpoint
+
+    return transactions.run(work, transactions.ONCE)
+
+
+def secrets_of(endpoint: WebhookEndpoint, at: datetime) -> list[str]:
+    """The secrets that sign what is sent at this instant, the current one first."""
+    return [endpoint.secret, *(secret for secret, _until in _former_secrets(endpoint, at))]
+
+
+def forget_former_secrets() -> int:
+    """Delete the former secrets that sign no more. Returns of how many endpoints."""
+
+    def work() -> int:
+        now, changed = clock.now(), 0
+        for endpoint in WebhookEndpoint.objects.select_for_update().filter(former_secrets__isnull=False):
+            left = _former_secrets(endpoint, now)
+            if left != endpoint.former_secrets:
+                endpoint.former_secrets = left or None
+                endpoint.save(update_fields=["former_secrets"])
+                changed += 1
+        return changed
+
+    return transactions.run(work, transactions.REPEATABLE)
+
+
+def lost_right(endpoint: WebhookEndpoint) -> str:
+    """Why its owner may not read events any more; empty while the owner may, or if it has none."""
+    if endpoint.owner_id is None:
+        return ""
+    readers = User.objects.with_perm(reading.READ_EVENTS, backend=BACKEND).filter(is_staff=True)
+    if not readers.filter(pk=endpoint.owner_id).exists():
+        return "its owner may not read events any more"
+    usable = ApiKey.objects.filter(Q(expires_at=None) | Q(expires_at__gt=clock.now()), revoked_at=None)
+    if endpoint.api_key_id is not None and not usable.filter(pk=endpoint.api_key_id).exists():
+        return "its API key is revoked, or has expired"
+    return ""
+
+
+def disable(endpoint: WebhookEndpoint, *, by: DisabledBy, error: str, at: datetime) -> None:
+    """Disable an endpoint that has failed for too long, or whose owner lost the right, in a transaction.
+
+    One that was disabled, or has another owner, meanwhile stays as it is.
+    """
+    same = WebhookEndpoint.objects.filter(
+        pk=endpoint.pk, disabled_at=None, owner_id=endpoint.owner_id, api_key_id=endpoint.api_key_id
     )
+    if same.update(disabled_at=at, disabled_by=by):
+        since = endpoint.failing_since
+        _note(
+            "disabled",
+            endpoint,
+            before={"failing_since": since and since.isoformat()},
+            after={"disabled_at": at.isoformat(), "disabled_by": by, "error": error},
+            by=journal.SYSTEM,
+        )
 
 
 def enabled() -> "QuerySet[WebhookEndpoint]":
@@ -185,10 +281,13 @@ def enabled() -> "QuerySet[WebhookEndpoint]":
 
 
 def count_disabled() -> dict[str, float]:
-    """How many endpoints staff disabled, and how many `failures` did, which staff have not dealt with yet."""
+    """How many endpoints staff disabled, and how many failures or lost rights did, which staff left so."""
     disabled = WebhookEndpoint.objects.exclude(disabled_at=None)
-    by_failures = disabled.exclude(failing_since=None).count()
-    return {"staff": disabled.count() - by_failures, "failures": by_failures}
+    by_rights = disabled.filter(disabled_by=DisabledBy.RIGHTS).count()
+    # By `failing_since`: the release before notes no more.
+    by_failures = disabled.exclude(failing_since=None).exclude(disabled_by=DisabledBy.RIGHTS).count()
+    by_staff = disabled.count() - by_failures - by_rights
+    return {"staff": by_staff, "failures": by_failures, "rights": by_rights}
 
 
 def check_url(url: str) -> None:
@@ -203,6 +302,19 @@ def check_url(url: str) -> None:
 def journal_subject(endpoint_id: UUID) -> str:
     """What the journal calls the endpoint."""
     return f"webhook endpoint {endpoint_id}"
+
+
+def _lock(endpoint_id: UUID) -> WebhookEndpoint:
+    endpoint = WebhookEndpoint.objects.select_for_update().filter(pk=endpoint_id).first()
+    if endpoint is None:
+        raise NotFound(_("There is no webhook endpoint {id}.", id=str(endpoint_id)))
+    return endpoint
+
+
+def _former_secrets(endpoint: WebhookEndpoint, at: datetime) -> list[list[str]]:
+    """The former ones that still sign, each with the instant until which it does, the oldest first."""
+    former: list[list[str]] = endpoint.former_secrets or []
+    return [pair for pair in former if datetime.fromisoformat(pair[1]) > at]
 
 
 def _check_events(events: Sequence[str]) -> None:
@@ -223,6 +335,8 @@ def _facts(endpoint: WebhookEndpoint) -> dict[str, Any]:
         "events": list(endpoint.events),
         "description": endpoint.description,
         "enabled": endpoint.disabled_at is None,
+        "owner": endpoint.owner_id,
+        "api_key": endpoint.api_key_id,
     }
 
 

@@ -13,7 +13,7 @@ from shop.feed_models import FeedEvent
 from shop.outbound import http_client, public_addresses
 from shop.outbound.http_client import NoResponse, NotConnected, Reply, ResponseTooLarge
 from shop.outbound.public_addresses import AddressRefused
-from shop.webhook_endpoints import signatures
+from shop.webhook_endpoints import endpoints, signatures
 from shop.webhook_models import WebhookEndpoint
 
 MOST_ADDRESSES = 4
@@ -47,8 +47,10 @@ def send(endpoint: WebhookEndpoint, *, id: str, payload: dict[str, Any]) -> Atte
     """
     began_at = time.monotonic()
     body = orjson.dumps(payload, option=orjson.OPT_UTC_Z)
-    seconds = int(clock.now().timestamp())
-    signed = signatures.headers(secret=endpoint.secret, id=id, seconds=seconds, body=body)
+    now = clock.now()
+    signed = signatures.headers(
+        secrets=endpoints.secrets_of(endpoint, now), id=id, seconds=int(now.timestamp()), body=body
+    )
     status, error = None, ""
     try:
         addresses = public_addresses.resolve(endpoint.url, allows_private=settings.DEBUG)

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import secrets
+from collections.abc import Sequence
 
 PREFIX = "whsec_"
 SECRET_BYTES = 32
@@ -14,12 +15,19 @@ def new_secret() -> str:
     return PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
 
 
-def headers(*, secret: str, id: str, seconds: int, body: bytes) -> dict[str, str]:
-    """The headers that name and sign a delivery: of `id.seconds.body`, so that none is replayed later."""
-    key = base64.b64decode(secret.removeprefix(PREFIX))
-    digest = hmac.new(key, f"{id}.{seconds}.".encode() + body, hashlib.sha256).digest()
+def headers(*, secrets: Sequence[str], id: str, seconds: int, body: bytes) -> dict[str, str]:
+    """The headers that name a delivery and sign it by each of these secrets.
+
+    `id.seconds.body` is signed, so that none is replayed later.
+    """
+    signed = f"{id}.{seconds}.".encode() + body
     return {
         "webhook-id": id,
         "webhook-timestamp": str(seconds),
-        "webhook-signature": f"v1,{base64.b64encode(digest).decode()}",
+        "webhook-signature": " ".join(_signature(secret, signed) for secret in secrets),
     }
+
+
+def _signature(secret: str, signed: bytes) -> str:
+    key = base64.b64decode(secret.removeprefix(PREFIX))
+    return f"v1,{base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()}"

@@ -54,14 +54,14 @@ def running_cluster(cluster: Cluster, groups: Path) -> Iterator[None]:
         raise SetupError(f"processes are left after Ctrl-C: {sorted(left)}")
 
 
-def manage(cluster: Cluster, *words: str) -> "subprocess.CompletedProcess[str]":
+def manage(cluster: Cluster, *words: str, **settings: str) -> "subprocess.CompletedProcess[str]":
     """A management command in the cluster's environment. Raises SetupError when it takes too long."""
     command = [sys.executable, "manage.py", *words]
     try:
         return subprocess.run(
             command,
             cwd=places.PROJECT,
-            env=os.environ | _environment(cluster),
+            env=os.environ | _environment(cluster) | settings,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -90,7 +90,7 @@ def prepare(cluster: Cluster, seen: Observations) -> tuple[Setup, Shop]:
     """Accounts with points, and products. Raises SetupError."""
     tokens = cluster.home.parent / "tokens.json"
     users = load.BUYERS * load.ACCOUNTS_EACH + load.WRITERS_ACCOUNTS
-    ran = manage(cluster, "seed_demo", "--users", str(users), "--tokens", str(tokens))
+    ran = manage(cluster, "seed_demo", "--users", str(users), "--tokens", str(tokens), DEMO="1")
     if ran.returncode != 0:
         raise SetupError(f"seed_demo ended with {ran.returncode}: {ran.stdout}{ran.stderr}")
     known = json.loads(tokens.read_text())

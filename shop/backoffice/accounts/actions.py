@@ -38,7 +38,10 @@ from shop.operators.actions import Action, ActionForm, ActionPreview
 
 ISSUE_COUPON, GRANT_POINTS = "coupons.add_coupon", "payments.add_transfer"
 MOST_CAMPAIGNS = 200
-SIGNED_OUT = _("Refresh tokens are refused now, access tokens within five seconds.")
+SIGNED_OUT = _(
+    "Refresh tokens are refused now, access tokens within five seconds, and the API keys that it has made "
+    "are revoked."
+)
 
 
 def buttons(request: HttpRequest, account: User) -> list[Button]:
@@ -280,8 +283,8 @@ def sign_out(request: HttpRequest, account: User) -> Action:
     return Action(
         title=gettext("Sign %(account)s out everywhere") % {"account": account.username},
         description=gettext(
-            "All tokens and sessions that it has now end. It may sign in again at once, with its password: "
-            "set another one first if that may be known."
+            "All tokens, sessions and API keys that it has now end. It may sign in again at once, with its "
+            "password: set another one first if that may be known."
         ),
         submit=gettext("Sign out everywhere"),
         form_class=ActionForm,

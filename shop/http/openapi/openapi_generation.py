@@ -7,7 +7,6 @@ from typing import Any
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 
-from shop.api_keys.scopes import Resource, required_scope
 from shop.http.openapi import api_doc
 
 RETRY_AFTER = {
@@ -29,9 +28,9 @@ API_KEY_SCHEME = {
     "type": "http",
     "scheme": "bearer",
     "bearerFormat": "fck_…",
-    "description": "An API key, for programs. An operation's `x-scope` is the scope that the key needs; an "
-    "operation without one takes no key. The key has the rights of the account that made it, or with the "
-    "header `Firstcome-Account` and the scope `act` those of that account's owner.",
+    "description": "An API key, for programs. An operation's `x-scope` has the scopes that the key needs, "
+    "between spaces; an operation without one takes no key. The key has the rights of the account that "
+    "made it, or with the header `Firstcome-Account` and the scope `act` those of that account's owner.",
 }
 METHODS = {"get", "post", "put", "patch", "delete"}
 
@@ -44,10 +43,10 @@ class Operations(AutoSchema):
         return "_".join([self.method.lower(), *re.findall(r"\w+", path)])
 
     def get_operation(self, *where: Any) -> Any:
-        """The operation, with the scope that an API key needs for it as `x-scope`."""
+        """The operation, with what scopes an API key needs for it as `x-scope`."""
         operation = super().get_operation(*where)
-        resource = getattr(self.view, "resource", None) or Resource.NONE
-        if operation is not None and (scope := required_scope(resource, self.method.upper())):
+        required_scopes = getattr(self.view, "required_scopes", None)
+        if operation is not None and required_scopes and (scope := required_scopes(self.method.upper())):
             operation["x-scope"] = scope
         return operation
 

@@ -16,6 +16,7 @@ from django.utils.cache import patch_vary_headers
 from django.utils.functional import SimpleLazyObject
 from django.utils.translation import gettext, gettext_noop
 
+from shop import clock
 from shop.accounts import second_factor
 from shop.concurrency import blocking
 from shop.errors import FirstcomeError, NotAllowed, Overloaded
@@ -37,6 +38,13 @@ REASONS = [
     gettext_noop("Not Found."),
 ]
 """What Django's own errors are named, for the catalogs."""
+# Alpine, by which unfold's pages work, evaluates attributes, and they have styles. No script is run but those
+# in files of the shop's.
+CONTENT_SECURITY_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+)
+USED_AT, USE_WRITTEN_AFTER_SECONDS = "used_at", 600
 MAX_CONCURRENT_UPLOADS = 2
 upload_slots = threading.BoundedSemaphore(MAX_CONCURRENT_UPLOADS)
 """Slots for uploads in this process's memory: held from before a body is read until the response."""
@@ -124,6 +132,29 @@ def identify_operator(handler: Handler) -> Handler:
         return handler(request)
 
     return identified
+
+
+def guard_operators_pages(handler: Handler) -> Handler:
+    """Send the operators' pages with a policy of what they may run, and prolong a session that is used.
+
+    A session ends `SESSION_COOKIE_AGE` after its use was written last, or after the sign-in. It is written
+    once in ten minutes at most, and never again once it was ended, as by this very request.
+    """
+
+    def guarded(request: HttpRequest) -> HttpResponse:
+        response = handler(request)
+        if not request.path.startswith("/admin"):
+            return response
+        response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
+        user, session, now = request.user, request.session, clock.now().timestamp()
+        if user.is_authenticated and session.session_key:
+            signed_in_at = user.last_login.timestamp() if user.last_login else 0
+            is_due = now - max(signed_in_at, session.get(USED_AT, 0)) > USE_WRITTEN_AFTER_SECONDS
+            if is_due and session.exists(session.session_key):
+                session[USED_AT] = int(now)
+        return response
+
+    return guarded
 
 
 def receive_staff_uploads(handler: Handler) -> Handler:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
 from rich.progress import Progress
@@ -29,6 +30,10 @@ class Command(BaseCommand):
         )
 
     def handle(self, *, users: int, products: int, stock: int, tokens: Path | None, **_: Any) -> None:
+        if not (settings.DEBUG or settings.DEMO):
+            raise CommandError(
+                "It makes a superuser whose password is published: set DEMO=1 where that is meant."
+            )
         _require_bounds(users=users, products=products, stock=stock)
         if tokens:
             _make_private(tokens)

@@ -67,6 +67,7 @@ from .issue_coupon_input import IssueCouponInput
 from .item_body import ItemBody
 from .item_input import ItemInput
 from .new_webhook_endpoint_body import NewWebhookEndpointBody
+from .new_webhook_endpoint_body_disabled_by_type_0 import NewWebhookEndpointBodyDisabledByType0
 from .new_webhook_endpoint_body_kind import NewWebhookEndpointBodyKind
 from .next_action_body import NextActionBody
 from .nothing import Nothing
@@ -122,6 +123,7 @@ from .webhook_delivery_body import WebhookDeliveryBody
 from .webhook_delivery_body_page import WebhookDeliveryBodyPage
 from .webhook_delivery_body_status import WebhookDeliveryBodyStatus
 from .webhook_endpoint_body import WebhookEndpointBody
+from .webhook_endpoint_body_disabled_by_type_0 import WebhookEndpointBodyDisabledByType0
 from .webhook_endpoint_body_kind import WebhookEndpointBodyKind
 from .webhook_endpoint_body_page import WebhookEndpointBodyPage
 
@@ -193,6 +195,7 @@ __all__ = (
     "ItemBody",
     "ItemInput",
     "NewWebhookEndpointBody",
+    "NewWebhookEndpointBodyDisabledByType0",
     "NewWebhookEndpointBodyKind",
     "NextActionBody",
     "Nothing",
@@ -248,6 +251,7 @@ __all__ = (
     "WebhookDeliveryBodyPage",
     "WebhookDeliveryBodyStatus",
     "WebhookEndpointBody",
+    "WebhookEndpointBodyDisabledByType0",
     "WebhookEndpointBodyKind",
     "WebhookEndpointBodyPage",
 )

@@ -8,6 +8,7 @@ from uuid import UUID
 from attrs import define as _attrs_define
 from attrs import field as _attrs_field
 
+from ..models.new_webhook_endpoint_body_disabled_by_type_0 import NewWebhookEndpointBodyDisabledByType0
 from ..models.new_webhook_endpoint_body_kind import NewWebhookEndpointBodyKind
 
 T = TypeVar("T", bound="NewWebhookEndpointBody")
@@ -15,7 +16,7 @@ T = TypeVar("T", bound="NewWebhookEndpointBody")
 
 @_attrs_define
 class NewWebhookEndpointBody:
-    """A new endpoint with its secret, which is shown this once.
+    """An endpoint with its new secret, which is shown this once.
 
     Attributes:
         id (UUID):
@@ -27,6 +28,7 @@ class NewWebhookEndpointBody:
         created_at (datetime.datetime):
         failing_since (datetime.datetime | None):
         disabled_at (datetime.datetime | None):
+        disabled_by (NewWebhookEndpointBodyDisabledByType0 | None):
         secret (str):
     """
 
@@ -39,6 +41,7 @@ class NewWebhookEndpointBody:
     created_at: datetime.datetime
     failing_since: datetime.datetime | None
     disabled_at: datetime.datetime | None
+    disabled_by: NewWebhookEndpointBodyDisabledByType0 | None
     secret: str
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
 
@@ -69,6 +72,12 @@ class NewWebhookEndpointBody:
         else:
             disabled_at = self.disabled_at
 
+        disabled_by: None | str
+        if isinstance(self.disabled_by, NewWebhookEndpointBodyDisabledByType0):
+            disabled_by = self.disabled_by.value
+        else:
+            disabled_by = self.disabled_by
+
         secret = self.secret
 
         field_dict: dict[str, Any] = {}
@@ -84,6 +93,7 @@ class NewWebhookEndpointBody:
                 "created_at": created_at,
                 "failing_since": failing_since,
                 "disabled_at": disabled_at,
+                "disabled_by": disabled_by,
                 "secret": secret,
             }
         )
@@ -137,6 +147,21 @@ class NewWebhookEndpointBody:
 
         disabled_at = _parse_disabled_at(d.pop("disabled_at"))
 
+        def _parse_disabled_by(data: object) -> NewWebhookEndpointBodyDisabledByType0 | None:
+            if data is None:
+                return data
+            try:
+                if not isinstance(data, str):
+                    raise TypeError()
+                disabled_by_type_0 = NewWebhookEndpointBodyDisabledByType0(data)
+
+                return disabled_by_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(NewWebhookEndpointBodyDisabledByType0 | None, data)
+
+        disabled_by = _parse_disabled_by(d.pop("disabled_by"))
+
         secret = d.pop("secret")
 
         new_webhook_endpoint_body = cls(
@@ -149,6 +174,7 @@ class NewWebhookEndpointBody:
             created_at=created_at,
             failing_since=failing_since,
             disabled_at=disabled_at,
+            disabled_by=disabled_by,
             secret=secret,
         )
 

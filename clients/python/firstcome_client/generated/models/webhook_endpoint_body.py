@@ -8,6 +8,7 @@ from uuid import UUID
 from attrs import define as _attrs_define
 from attrs import field as _attrs_field
 
+from ..models.webhook_endpoint_body_disabled_by_type_0 import WebhookEndpointBodyDisabledByType0
 from ..models.webhook_endpoint_body_kind import WebhookEndpointBodyKind
 
 T = TypeVar("T", bound="WebhookEndpointBody")
@@ -17,16 +18,19 @@ T = TypeVar("T", bound="WebhookEndpointBody")
 class WebhookEndpointBody:
     """An endpoint. `failing_since` is since when nothing was delivered; the data platform is built in.
 
-    Attributes:
-        id (UUID):
-        kind (WebhookEndpointBodyKind):
-        url (str):
-        events (list[str]):
-        description (str):
-        enabled (bool):
-        created_at (datetime.datetime):
-        failing_since (datetime.datetime | None):
-        disabled_at (datetime.datetime | None):
+    `disabled_by: rights` says that its owner may not read events any more, or that its key was revoked.
+
+        Attributes:
+            id (UUID):
+            kind (WebhookEndpointBodyKind):
+            url (str):
+            events (list[str]):
+            description (str):
+            enabled (bool):
+            created_at (datetime.datetime):
+            failing_since (datetime.datetime | None):
+            disabled_at (datetime.datetime | None):
+            disabled_by (None | WebhookEndpointBodyDisabledByType0):
     """
 
     id: UUID
@@ -38,6 +42,7 @@ class WebhookEndpointBody:
     created_at: datetime.datetime
     failing_since: datetime.datetime | None
     disabled_at: datetime.datetime | None
+    disabled_by: None | WebhookEndpointBodyDisabledByType0
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -67,6 +72,12 @@ class WebhookEndpointBody:
         else:
             disabled_at = self.disabled_at
 
+        disabled_by: None | str
+        if isinstance(self.disabled_by, WebhookEndpointBodyDisabledByType0):
+            disabled_by = self.disabled_by.value
+        else:
+            disabled_by = self.disabled_by
+
         field_dict: dict[str, Any] = {}
         field_dict.update(self.additional_properties)
         field_dict.update(
@@ -80,6 +91,7 @@ class WebhookEndpointBody:
                 "created_at": created_at,
                 "failing_since": failing_since,
                 "disabled_at": disabled_at,
+                "disabled_by": disabled_by,
             }
         )
 
@@ -132,6 +144,21 @@ class WebhookEndpointBody:
 
         disabled_at = _parse_disabled_at(d.pop("disabled_at"))
 
+        def _parse_disabled_by(data: object) -> None | WebhookEndpointBodyDisabledByType0:
+            if data is None:
+                return data
+            try:
+                if not isinstance(data, str):
+                    raise TypeError()
+                disabled_by_type_0 = WebhookEndpointBodyDisabledByType0(data)
+
+                return disabled_by_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(None | WebhookEndpointBodyDisabledByType0, data)
+
+        disabled_by = _parse_disabled_by(d.pop("disabled_by"))
+
         webhook_endpoint_body = cls(
             id=id,
             kind=kind,
@@ -142,6 +169,7 @@ class WebhookEndpointBody:
             created_at=created_at,
             failing_since=failing_since,
             disabled_at=disabled_at,
+            disabled_by=disabled_by,
         )
 
         webhook_endpoint_body.additional_properties = d

@@ -98,7 +98,7 @@ def sync_detailed(
     """Webhook endpoints, newest first (staff)
 
      The data platform is one of them. It is set up by the settings, and sent batches by its own
-    protocol.
+    protocol. What may be a key in a URL is hidden: one endpoint is read with the whole.
 
     Args:
         cursor (str | Unset):
@@ -136,7 +136,7 @@ def sync(
     """Webhook endpoints, newest first (staff)
 
      The data platform is one of them. It is set up by the settings, and sent batches by its own
-    protocol.
+    protocol. What may be a key in a URL is hidden: one endpoint is read with the whole.
 
     Args:
         cursor (str | Unset):
@@ -169,7 +169,7 @@ async def asyncio_detailed(
     """Webhook endpoints, newest first (staff)
 
      The data platform is one of them. It is set up by the settings, and sent batches by its own
-    protocol.
+    protocol. What may be a key in a URL is hidden: one endpoint is read with the whole.
 
     Args:
         cursor (str | Unset):
@@ -205,7 +205,7 @@ async def asyncio(
     """Webhook endpoints, newest first (staff)
 
      The data platform is one of them. It is set up by the settings, and sent batches by its own
-    protocol.
+    protocol. What may be a key in a URL is hidden: one endpoint is read with the whole.
 
     Args:
         cursor (str | Unset):

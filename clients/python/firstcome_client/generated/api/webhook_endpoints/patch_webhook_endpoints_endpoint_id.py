@@ -124,7 +124,8 @@ def sync_detailed(
     """Change a webhook endpoint (staff)
 
      What is pending is tried at once. An endpoint that is enabled again gets what happened meanwhile, as
-    far as events are kept.
+    far as events are kept. From then on it is sent events for the account, and the API key, by which it
+    was changed.
 
     Args:
         endpoint_id (UUID):
@@ -163,7 +164,8 @@ def sync(
     """Change a webhook endpoint (staff)
 
      What is pending is tried at once. An endpoint that is enabled again gets what happened meanwhile, as
-    far as events are kept.
+    far as events are kept. From then on it is sent events for the account, and the API key, by which it
+    was changed.
 
     Args:
         endpoint_id (UUID):
@@ -197,7 +199,8 @@ async def asyncio_detailed(
     """Change a webhook endpoint (staff)
 
      What is pending is tried at once. An endpoint that is enabled again gets what happened meanwhile, as
-    far as events are kept.
+    far as events are kept. From then on it is sent events for the account, and the API key, by which it
+    was changed.
 
     Args:
         endpoint_id (UUID):
@@ -234,7 +237,8 @@ async def asyncio(
     """Change a webhook endpoint (staff)
 
      What is pending is tried at once. An endpoint that is enabled again gets what happened meanwhile, as
-    far as events are kept.
+    far as events are kept. From then on it is sent events for the account, and the API key, by which it
+    was changed.
 
     Args:
         endpoint_id (UUID):

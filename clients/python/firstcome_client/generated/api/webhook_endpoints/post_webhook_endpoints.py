@@ -113,7 +113,8 @@ def sync_detailed(
 
      It is sent each event of these types from now on, signed as Standard Webhooks says, at least once
     and in order for each order. `secret` is shown this once. The URL begins with https, and its host
-    has public addresses alone, which is checked again for each delivery.
+    has public addresses alone, which is checked again for each delivery. It is sent events while the
+    account that made it may read them, and the API key, if one made it, is not revoked.
 
     Args:
         firstcome_account (str | Unset):
@@ -150,7 +151,8 @@ def sync(
 
      It is sent each event of these types from now on, signed as Standard Webhooks says, at least once
     and in order for each order. `secret` is shown this once. The URL begins with https, and its host
-    has public addresses alone, which is checked again for each delivery.
+    has public addresses alone, which is checked again for each delivery. It is sent events while the
+    account that made it may read them, and the API key, if one made it, is not revoked.
 
     Args:
         firstcome_account (str | Unset):
@@ -182,7 +184,8 @@ async def asyncio_detailed(
 
      It is sent each event of these types from now on, signed as Standard Webhooks says, at least once
     and in order for each order. `secret` is shown this once. The URL begins with https, and its host
-    has public addresses alone, which is checked again for each delivery.
+    has public addresses alone, which is checked again for each delivery. It is sent events while the
+    account that made it may read them, and the API key, if one made it, is not revoked.
 
     Args:
         firstcome_account (str | Unset):
@@ -217,7 +220,8 @@ async def asyncio(
 
      It is sent each event of these types from now on, signed as Standard Webhooks says, at least once
     and in order for each order. `secret` is shown this once. The URL begins with https, and its host
-    has public addresses alone, which is checked again for each delivery.
+    has public addresses alone, which is checked again for each delivery. It is sent events while the
+    account that made it may read them, and the API key, if one made it, is not revoked.
 
     Args:
         firstcome_account (str | Unset):
