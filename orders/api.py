@@ -150,9 +150,9 @@ class Orders(View):
         async def place() -> Any:
             if body.payment:
                 await payment_calls.wait_for_capacity(call)
-            return await keyed_calls.perform_in_batch(call, lambda: _place_order(order_request))
+            return await _place_order(order_request)
 
-        outcome = await payment_calls.run_rate_limited(
+        outcome = await payment_calls.perform_rate_limited(
             request, call, rate_limits.ORDERS, place, is_charged=bool(order_request.token)
         )
         if isinstance(outcome, Replay):
@@ -305,7 +305,7 @@ class Payments(ListPayments):
 
         async def pay() -> Any:
             await payment_calls.wait_for_capacity(call)
-            return await keyed_calls.perform_in_thread(
+            return await keyed_calls.run_claimed_in_thread(
                 call,
                 lambda: purchase.pay(
                     account_id=call.account_id,
@@ -316,7 +316,7 @@ class Payments(ListPayments):
                 ),
             )
 
-        outcome = await payment_calls.run_rate_limited(
+        outcome = await payment_calls.perform_rate_limited(
             request, call, rate_limits.PAYMENTS, pay, is_charged=bool(body.token)
         )
         if isinstance(outcome, Replay):
@@ -371,14 +371,14 @@ class TopUps(View):
 
         async def start() -> Any:
             await payment_calls.wait_for_capacity(call)
-            return await keyed_calls.perform_in_thread(
+            return await keyed_calls.run_claimed_in_thread(
                 call,
                 lambda: top_ups.start(
                     account_id=call.account_id, amount=body.amount, token=body.token, keyed=call
                 ),
             )
 
-        outcome = await payment_calls.run_rate_limited(
+        outcome = await payment_calls.perform_rate_limited(
             request, call, rate_limits.TOP_UPS, start, is_charged=True
         )
         if isinstance(outcome, Replay):

@@ -62,7 +62,7 @@ async def wait_for_capacity(call: KeyedCall) -> None:
         await backlog.wait_for_capacity()
 
 
-async def run_rate_limited(
+async def perform_rate_limited(
     request: Request,
     call: KeyedCall,
     limit: RateLimit,
@@ -70,20 +70,25 @@ async def run_rate_limited(
     *,
     is_charged: bool,
 ) -> Any:
-    """The outcome of `work`, counted against the account's rate limit; staff and repeats are not counted.
+    """`keyed_calls.perform`, counted against the account's rate limit; staff and repeats are not counted.
 
+    Only the call that does the work for its key is counted: duplicates wait for it outside of all limits.
     Raises `Throttled` when the account made too many of these calls or, if a card is charged, when too many
     payments of its API key or of the account were declined or may still be. A repeated call gets its recorded
     answer all the same.
     """
     if request.user.is_staff:
-        return await work()
-    try:
+        return await keyed_calls.perform(call, work)
+
+    async def counted() -> Any:
         async with _cards_limited(request, call) if is_charged else nullcontext(CardPayment()) as payment:
             with limit.counting(call.account_id) as counting:
                 outcome = counting.outcome = await work()
             payment.id = _payment_id(outcome)
             return outcome
+
+    try:
+        return await keyed_calls.perform(call, counted)
     except Throttled:
         replay = await keyed_calls.find_replay(call)
         if replay is None:
