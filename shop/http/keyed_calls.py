@@ -91,7 +91,7 @@ async def run_claimed_in_thread(call: KeyedCall, work: Callable[[], Any]) -> Any
 
 
 async def perform(call: KeyedCall, work: Callable[[], Awaitable[Any]]) -> Any:
-    """The same for work that is a coroutine and acquires the call's claim itself, maybe with those of a batch.
+    """The same for work that is a coroutine and acquires the call's claim itself, or with those of a batch.
 
     The work raises `InFlight` if another call holds the claim: then this call waits here, as duplicates do.
     """
