@@ -26,6 +26,7 @@ from shop.configuration import (
     secret_key,
     secret_key_fallbacks,
     signing_keys,
+    two_rates,
     url,
 )
 from shop.observability import logs
@@ -327,6 +328,8 @@ RATE_ORDERS = rate("RATE_ORDERS", "60/m")
 RATE_PAYMENTS = rate("RATE_PAYMENTS", "60/m")
 RATE_TOP_UPS = rate("RATE_TOP_UPS", "20/m")
 RATE_DECLINES = rate("RATE_DECLINES", "10/10m")
+# Codes that are no coupon's: of an account, and of its network.
+RATE_WRONG_CODES, RATE_WRONG_CODES_OF_NETWORK = two_rates("RATE_WRONG_CODES", "10/h,100/h")
 RATE_REFRESHES = rate("RATE_REFRESHES", "60/m")
 RATE_API_KEYS = rate("RATE_API_KEYS", "3000/m")
 RATE_DECLINES_PER_KEY = rate("RATE_DECLINES_PER_KEY", "50/10m")
