@@ -150,7 +150,9 @@ class Orders(View):
         async def place() -> Any:
             if body.payment:
                 await payment_calls.wait_for_capacity(call)
-            with payment_calls.wrong_codes_limited(request, call.account_id, body.coupon):
+            if not body.coupon:
+                return await _place_order(order_request)
+            with payment_calls.wrong_codes_limited(request, call.account_id):
                 return await _place_order(order_request)
 
         outcome = await payment_calls.perform_rate_limited(

@@ -98,13 +98,13 @@ async def perform_rate_limited(
 
 
 @contextmanager
-def wrong_codes_limited(request: Request, account_id: int, code: str) -> Iterator[None]:
-    """Around a call that may name a coupon's code: counts it if the account has no such coupon.
+def wrong_codes_limited(request: Request, account_id: int) -> Iterator[None]:
+    """Around a call that names a coupon's code: counts it if the account has no such coupon.
 
     Raises `Throttled` before the block, when the account or its network has named too many such codes lately.
     An API key calls from the network of its program, which says nothing of the account's. Staff don't count.
     """
-    limits = [] if request.user.is_staff or not code else [(rate_limits.WRONG_CODES, account_id)]
+    limits = [] if request.user.is_staff else [(rate_limits.WRONG_CODES, account_id)]
     if limits and not (isinstance(request.user, Account) and request.user.key):
         network = throttling.network_of_address(client_address.from_request(request), ipv4_bits=24)
         limits.append((rate_limits.WRONG_CODES_OF_NETWORK, rate_limits.number_of_network(network)))
