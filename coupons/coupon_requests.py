@@ -22,7 +22,6 @@ from coupons.restriction_models import CampaignProduct
 from shop import clock
 from shop.db import open_transaction
 from shop.db.stuck_rows import Row
-from shop.errors import Rejected
 from shop.events.journal import ActorContext
 
 
@@ -103,9 +102,10 @@ def find_usable(coupons: BatchCoupons, request: CouponRequest, *, now: datetime)
     """The coupon that the request names, which is new if its account has none of a shared code's campaign.
 
     A new one becomes real by `mark_held` and `write`. Raises `Rejected` `coupon_not_usable` with `reason`:
-    `not_found` if the code is that of no coupon of the account and no campaign; where the account has no
-    coupon yet, why it gets none: `campaign_not_open`, `campaign_closed`, `campaign_paused`, `sold_out` or
-    `not_eligible`; and what `redemption.require_issued` raises.
+    `not_found` if the code is that of no coupon of the account and no campaign, or of a campaign that has not
+    opened yet: nobody learns its code before. Where the account has no coupon yet, why it gets none:
+    `campaign_closed`, `campaign_paused`, `sold_out` or `not_eligible`; and what `redemption.require_issued`
+    raises.
     """
     own, shared = coupons.by_code.get(request.code), coupons.shared.get(request.code)
     if not _is_owner(own, request.account_id):
@@ -206,19 +206,16 @@ def _read_shared(
 
 def _new_coupon(shared: SharedCampaign, account_id: int, now: datetime) -> Coupon:
     """The coupon that the account gets if its order is placed. Raises `coupon_not_usable`."""
-    campaign = shared.campaign
-    refused = eligibility.refusal(campaign, account_id, shared.closed_at or now, listed=shared.listed)
+    campaign, at = shared.campaign, shared.closed_at or now
+    if at < campaign.opens_at:
+        raise redemption.not_usable("not_found")
+    refused = eligibility.refusal(campaign, account_id, at, listed=shared.listed)
     if refused is None and campaign.remaining <= len(shared.new):
         refused = eligibility.sold_out(campaign)
     if refused is not None:
-        raise _not_issued(refused)
+        raise redemption.not_usable(refused.code)
     position = campaign.issued + len(shared.new) + 1
     return writes.new_coupon(campaign, account_id, shared.spare_codes[-1], position, now)
-
-
-def _not_issued(refused: Rejected) -> Rejected:
-    """`coupon_not_usable`, for the reason why the account gets no coupon."""
-    return redemption.not_usable(refused.code, retry_after=refused.retry_after)
 
 
 def _campaigns(coupons: BatchCoupons) -> Iterator[Campaign]:

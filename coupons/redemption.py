@@ -129,9 +129,9 @@ def require_issued(coupon: Coupon, *, now: datetime) -> None:
         raise not_usable(status)
 
 
-def not_usable(reason: str, *, retry_after: int | None = None) -> Rejected:
+def not_usable(reason: str) -> Rejected:
     """The refusal `coupon_not_usable` for this reason, one of `REASONS`."""
-    return Rejected(REASONS[reason], code="coupon_not_usable", retry_after=retry_after, reason=reason)
+    return Rejected(REASONS[reason], code="coupon_not_usable", reason=reason)
 
 
 def mark_held(coupon: Coupon, *, order_id: UUID, by: ActorContext) -> None:

@@ -17,6 +17,8 @@ from shop.lazy_texts import Text
 from shop.lazy_texts import mark as _
 
 STRATEGIES = ("group_commit", "pessimistic", "optimistic", "conditional_update")
+SAFE_LENGTH = 8
+"""Shorter codes are guessed sooner than the limits of wrong codes suggest."""
 UNIQUE_KEY = "coupons_campaign_shared_code_is_unique"
 
 

@@ -150,9 +150,12 @@ class Orders(View):
         async def place() -> Any:
             if body.payment:
                 await payment_calls.wait_for_capacity(call)
-            return await keyed_calls.perform_in_batch(call, lambda: _place_order(order_request))
+            if not body.coupon:
+                return await _place_order(order_request)
+            with payment_calls.wrong_codes_limited(request, call.account_id):
+                return await _place_order(order_request)
 
-        outcome = await payment_calls.run_rate_limited(
+        outcome = await payment_calls.perform_rate_limited(
             request, call, rate_limits.ORDERS, place, is_charged=bool(order_request.token)
         )
         if isinstance(outcome, Replay):
@@ -224,10 +227,8 @@ class OrderRefunds(View):
     )
     def get(self, request: Request, order_id: UUID) -> Response:
         """List the order's refunds, newest first; staff see the refunds of all orders."""
-        found = selectors.refunds(
-            order_id=order_id, account_id=allowed_account_id(request, "orders.view_refund")
-        )
-        return paginate(request, found, _render_refund)
+        account_id = allowed_account_id(request, "orders.view_refund")
+        return paginate(request, selectors.refunds(order_id=order_id, account_id=account_id), _render_refund)
 
     @extend_schema(
         request=RefundInput,
@@ -305,7 +306,7 @@ class Payments(ListPayments):
 
         async def pay() -> Any:
             await payment_calls.wait_for_capacity(call)
-            return await keyed_calls.perform_in_thread(
+            return await keyed_calls.run_claimed_in_thread(
                 call,
                 lambda: purchase.pay(
                     account_id=call.account_id,
@@ -316,7 +317,7 @@ class Payments(ListPayments):
                 ),
             )
 
-        outcome = await payment_calls.run_rate_limited(
+        outcome = await payment_calls.perform_rate_limited(
             request, call, rate_limits.PAYMENTS, pay, is_charged=bool(body.token)
         )
         if isinstance(outcome, Replay):
@@ -371,14 +372,10 @@ class TopUps(View):
 
         async def start() -> Any:
             await payment_calls.wait_for_capacity(call)
-            return await keyed_calls.perform_in_thread(
-                call,
-                lambda: top_ups.start(
-                    account_id=call.account_id, amount=body.amount, token=body.token, keyed=call
-                ),
-            )
+            start_one = partial(top_ups.start, account_id=call.account_id, amount=body.amount, keyed=call)
+            return await keyed_calls.run_claimed_in_thread(call, partial(start_one, token=body.token))
 
-        outcome = await payment_calls.run_rate_limited(
+        outcome = await payment_calls.perform_rate_limited(
             request, call, rate_limits.TOP_UPS, start, is_charged=True
         )
         if isinstance(outcome, Replay):

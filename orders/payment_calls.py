@@ -4,8 +4,8 @@ A payment that is recorded continues whatever becomes of its call: from then on 
 was done.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -30,11 +30,12 @@ from orders.saga import backlog
 from payments import payment_states
 from payments.models import Payment
 from shop.accounts.authentication import Account
-from shop.errors import Overloaded, Throttled, Unavailable
-from shop.http import keyed_calls, prefer
+from shop.errors import Overloaded, Rejected, Throttled, Unavailable
+from shop.http import client_address, keyed_calls, prefer
 from shop.http.views import Request, Response
 from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
 from shop.lazy_texts import mark as _
+from shop.rates import rate_limits, throttling
 from shop.rates.rate_limits import RateLimit
 
 log = get_logger(__name__)
@@ -62,7 +63,7 @@ async def wait_for_capacity(call: KeyedCall) -> None:
         await backlog.wait_for_capacity()
 
 
-async def run_rate_limited(
+async def perform_rate_limited(
     request: Request,
     call: KeyedCall,
     limit: RateLimit,
@@ -70,25 +71,52 @@ async def run_rate_limited(
     *,
     is_charged: bool,
 ) -> Any:
-    """The outcome of `work`, counted against the account's rate limit; staff and repeats are not counted.
+    """`keyed_calls.perform`, counted against the account's rate limit; staff and repeats are not counted.
 
+    Only the call that does the work for its key is counted: duplicates wait for it outside of all limits.
     Raises `Throttled` when the account made too many of these calls or, if a card is charged, when too many
     payments of its API key or of the account were declined or may still be. A repeated call gets its recorded
     answer all the same.
     """
     if request.user.is_staff:
-        return await work()
-    try:
+        return await keyed_calls.perform(call, work)
+
+    async def counted() -> Any:
         async with _cards_limited(request, call) if is_charged else nullcontext(CardPayment()) as payment:
             with limit.counting(call.account_id) as counting:
                 outcome = counting.outcome = await work()
             payment.id = _payment_id(outcome)
             return outcome
+
+    try:
+        return await keyed_calls.perform(call, counted)
     except Throttled:
         replay = await keyed_calls.find_replay(call)
         if replay is None:
             raise
         return replay
+
+
+@contextmanager
+def wrong_codes_limited(request: Request, account_id: int) -> Iterator[None]:
+    """Around a call that names a coupon's code: counts it if the account has no such coupon.
+
+    Raises `Throttled` before the block, when the account or its network has named too many such codes lately.
+    An API key calls from the network of its program, which says nothing of the account's. Staff don't count.
+    """
+    limits = [] if request.user.is_staff else [(rate_limits.WRONG_CODES, account_id)]
+    if limits and not (isinstance(request.user, Account) and request.user.key):
+        network = throttling.network_of_address(client_address.from_request(request), ipv4_bits=24)
+        limits.append((rate_limits.WRONG_CODES_OF_NETWORK, rate_limits.number_of_network(network)))
+    for limit, number in limits:
+        limit.require_capacity(number)
+    try:
+        yield
+    except Rejected as refusal:
+        if refusal.code == "coupon_not_usable" and refusal.extra["reason"] == "not_found":
+            for limit, number in limits:
+                limit.add(number)
+        raise
 
 
 @asynccontextmanager

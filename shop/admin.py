@@ -24,11 +24,11 @@ from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from unfold.admin import ModelAdmin
 from unfold.decorators import action
-from unfold.forms import BaseDialogForm, UserChangeForm
+from unfold.forms import BaseDialogForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from shop.accounts import account_search, accounts, permissions, second_factor
-from shop.admin_site import AccountForm, JournaledChangesMixin, PasswordForm, ReadOnlyMixin
+from shop.admin_site import JournaledChangesMixin, PasswordForm, ReadOnlyMixin
 from shop.events import journal
 from shop.http.keyset_pages import KeysetPaginator
 from shop.management import laws
@@ -106,7 +106,7 @@ class UserAdmin(SearchMixin, JournaledChangesMixin, DjangoUserAdmin, ModelAdmin)
     subject = "account"
 
     form = AccountChangeForm
-    add_form = AccountForm
+    add_form = UserCreationForm
     change_password_form = PasswordForm
     list_display = ["username", "email", "is_active", "is_staff", "date_joined", "page"]
     list_filter = ["is_staff", "is_active", GroupFilter]

@@ -1,4 +1,4 @@
-"""Bases of the admin pages: bounded lists, read-only rows, journaled changes, and hashing of passwords."""
+"""Bases of the admin pages: bounded lists, read-only rows, journaled changes, and passwords."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -11,7 +11,6 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import flatten_fieldsets
 from django.contrib.admin.views.main import PAGE_VAR, SEARCH_VAR, ChangeListSearchForm
-from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from django.contrib.auth.views import PasswordChangeView
 from django.core.exceptions import ValidationError
@@ -27,16 +26,11 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.csrf import csrf_protect
 from unfold.decorators import action
-from unfold.forms import (
-    AdminOwnPasswordChangeForm,
-    AdminPasswordChangeForm,
-    UserCreationForm,
-)
+from unfold.forms import AdminOwnPasswordChangeForm, AdminPasswordChangeForm
 from unfold.views import ChangeList
 
-from shop.accounts import accounts, password_hashing, sign_ins
+from shop.accounts import accounts, sign_ins
 from shop.accounts.accounts import InvalidCredentials
-from shop.accounts.password_hashing import TrustLevel
 from shop.accounts.second_factor import EnrolmentRequired
 from shop.db import secondary
 from shop.db.mysql.patience import statement_limit
@@ -301,37 +295,7 @@ class NonAtomicAdmin(admin.ModelAdmin):
         return response
 
 
-class HashingLimitMixin:
-    """A form that sets a password. Its hash waits in the queue for hashing; a full queue is a form error."""
-
-    password_field = "password1"  # noqa: S105 - a name
-    _hash: str | None = None
-
-    def clean(self) -> dict[str, Any]:
-        cleaned: dict[str, Any] = super().clean()  # type: ignore[misc]
-        password = self.cleaned_data.get(self.password_field)  # type: ignore[attr-defined]
-        if password and not self.errors:  # type: ignore[attr-defined]
-            try:
-                with (
-                    refusals_as_form_errors(),
-                    password_hashing.acquire_slot(_hashing_subject(), lambda: TrustLevel.OPERATOR),
-                ):
-                    self._hash = make_password(password)
-            except forms.ValidationError as error:
-                self.add_error(self.password_field, error)  # type: ignore[attr-defined]
-        return cleaned
-
-    def set_password_and_save(self, user: User, *args: Any, commit: bool = True, **kwargs: Any) -> User:
-        if self._hash is None or self.cleaned_data.get("set_usable_password") is False:  # type: ignore[attr-defined]
-            unset: User = super().set_password_and_save(user, *args, commit=commit, **kwargs)  # type: ignore[misc]
-            return unset
-        user.password = self._hash
-        if commit:
-            user.save()
-        return user
-
-
-class JournaledPasswordMixin(HashingLimitMixin):
+class JournaledPasswordMixin:
     """A form that sets a password and records that in the journal."""
 
     @transaction.atomic
@@ -341,18 +305,12 @@ class JournaledPasswordMixin(HashingLimitMixin):
         return user
 
 
-class AccountForm(HashingLimitMixin, UserCreationForm):
-    """Creates an account."""
-
-
 class PasswordForm(JournaledPasswordMixin, AdminPasswordChangeForm):
     """Sets the password of another account."""
 
 
 class OwnPasswordForm(JournaledPasswordMixin, AdminOwnPasswordChangeForm):
     """Sets the operator's own password; guesses of the old one are throttled like sign-ins."""
-
-    password_field = "new_password1"  # noqa: S105 - a name
 
     def __init__(self, *args: Any, address: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -399,11 +357,6 @@ def refusal_text(error: FirstcomeError) -> str:
         return str(error.detail)
     when = gettext("Try again in %(seconds)s s.") % {"seconds": error.retry_after}
     return f"{error.detail} {when}"
-
-
-def _hashing_subject() -> str:
-    """The account whose share of the hashing queue an admin page uses."""
-    return accounts.journal_subject(journal.current_actor().id or 0)
 
 
 class ReasonedChangesMixin:

@@ -135,8 +135,21 @@ def number(name: str, default: Number, *, least: float, most: float = math.inf) 
 def rate(name: str, default: str) -> Rate | None:
     """A rate such as `60/m` or `10/10m`: times per window; None if it is empty."""
     value: str = env.str(name, default=default)
+    return _parse_rate(name, value) if value else None
+
+
+def two_rates(name: str, default: str) -> tuple[Rate | None, Rate | None]:
+    """Two rates such as `10/h,100/h`; no limits if it is empty."""
+    value: str = env.str(name, default=default)
     if not value:
-        return None
+        return None, None
+    first, separator, second = value.partition(",")
+    if not separator:
+        raise ImproperlyConfigured(f"{name} is {value!r}: it must be two rates, such as {default}.")
+    return _parse_rate(name, first.strip()), _parse_rate(name, second.strip())
+
+
+def _parse_rate(name: str, value: str) -> Rate:
     found = re.fullmatch(r"([1-9]\d{0,4})/([1-9]\d{0,3})?([smhd])", value)
     if found is None or int(found[1]) > LARGEST_RATE_TIMES:
         raise ImproperlyConfigured(

@@ -7,6 +7,7 @@ more than that is refused, because what it was meant to be can't be known.
 
 import re
 from datetime import UTC, datetime
+from unicodedata import normalize
 
 from django.utils.translation import gettext_noop
 
@@ -51,3 +52,8 @@ def without_space_around(text: str) -> str:
     while text != before:
         before, text = text, text.strip().strip(ZERO_WIDTH)
     return text
+
+
+def composed(text: str) -> str:
+    """The text in NFC: the same letters in the same characters, whichever system they were typed on."""
+    return normalize("NFC", text)

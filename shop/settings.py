@@ -26,6 +26,7 @@ from shop.configuration import (
     secret_key,
     secret_key_fallbacks,
     signing_keys,
+    two_rates,
     url,
 )
 from shop.observability import logs
@@ -282,6 +283,11 @@ STOCK_IMPORT = UploadPage(
 UPLOADS = {page.path: page for page in (STOCK_IMPORT,)}
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler"]
 FILE_UPLOAD_MAX_MEMORY_SIZE = max(page.most_bytes for page in UPLOADS.values())
+# The first hashes; the other one verifies the hashes of earlier releases, which a sign-in replaces.
+PASSWORD_HASHERS = [
+    "shop.accounts.password_hashing.Argon2Hasher",
+    "shop.accounts.password_hashing.EarlierHasher",
+]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (
@@ -325,6 +331,8 @@ RATE_ORDERS = rate("RATE_ORDERS", "60/m")
 RATE_PAYMENTS = rate("RATE_PAYMENTS", "60/m")
 RATE_TOP_UPS = rate("RATE_TOP_UPS", "20/m")
 RATE_DECLINES = rate("RATE_DECLINES", "10/10m")
+# Codes that are no coupon's: of an account, and of its network.
+RATE_WRONG_CODES, RATE_WRONG_CODES_OF_NETWORK = two_rates("RATE_WRONG_CODES", "10/h,100/h")
 RATE_REFRESHES = rate("RATE_REFRESHES", "60/m")
 RATE_API_KEYS = rate("RATE_API_KEYS", "3000/m")
 RATE_DECLINES_PER_KEY = rate("RATE_DECLINES_PER_KEY", "50/10m")

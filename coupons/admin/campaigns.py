@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 
-from coupons import campaign_products, campaigns, eligible_accounts, pausing
+from coupons import campaign_products, campaigns, eligible_accounts, pausing, shared_codes
 from coupons.admin import account_uploads, add_codes_page, listed_accounts_page, uploads
 from coupons.admin.campaign_forms import CampaignForm, DuplicateForm, ScheduleForm
 from coupons.admin.campaign_templates import TEMPLATES
@@ -134,6 +134,12 @@ class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdm
             obj.pk = created.pk
             if created.is_repeat:
                 self.message_user(request, SENT_BEFORE)
+        self._warn_of_short_code(request, terms.get("shared_code"))
+
+    def _warn_of_short_code(self, request: HttpRequest, shared_code: str | None) -> None:
+        if shared_code and len(shared_code) < shared_codes.SAFE_LENGTH:
+            text = gettext("The shared code is easy to guess: it has fewer than %(length)s characters.")
+            self.message_user(request, text % {"length": shared_codes.SAFE_LENGTH}, level=messages.WARNING)
 
     def set_paused(self, row_id: int, *, is_paused: bool, reason: str) -> Campaign:
         change = pausing.pause if is_paused else pausing.resume
@@ -231,6 +237,7 @@ class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdm
             return reload_page("admin:coupons_campaign_change", object_id)
         if copy.is_repeat:
             self.message_user(request, SENT_BEFORE)
+        self._warn_of_short_code(request, terms["shared_code"])
         text = gettext("This is the copy, %(name)s; it opens at %(at)s UTC.")
         opens_at = f"{terms['opens_at']:%Y-%m-%d %H:%M}"
         self.message_user(request, text % {"name": terms["name"], "at": opens_at})

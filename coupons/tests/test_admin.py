@@ -291,6 +291,23 @@ def test_a_campaign_whose_form_is_sent_twice_is_created_once(operator: Client) -
     assert Campaign.objects.count() == 1
 
 
+def test_a_short_shared_code_is_warned_of(operator: Client) -> None:
+    warning = "The shared code is easy to guess: it has fewer than 8 characters."
+    shared = {"code_source": "shared", "strategy": "group_commit"}
+    assert (
+        operator.post(
+            "/admin/coupons/campaign/add/", new_form() | shared | {"shared_code": "FALL"}
+        ).status_code
+        == 302
+    )
+    assert warning in messages(operator, "/admin/coupons/campaign/")
+    campaign = Campaign.objects.get()
+    for code, is_short in (("AUTUMN-2026", False), ("SUMMER", True)):
+        form = fields_of(messages(operator, page_of(campaign)), shared_code=code, reason=WHY)
+        assert operator.post(page_of(campaign), form).status_code == 302
+        assert (warning in messages(operator, "/admin/coupons/campaign/")) == is_short
+
+
 def test_a_campaign_is_duplicated_once_however_often_the_dialog_is_sent(operator: Client) -> None:
     campaign = CampaignFactory.create(name="Spring")
     opened = messages(operator, f"/admin/coupons/campaign/{campaign.pk}/duplicate/")

@@ -1,5 +1,6 @@
 """Rate limits of an account over HTTP: which calls are refused, and which are not counted."""
 
+import asyncio
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -18,9 +19,11 @@ from orders.tests import buying, stepping
 from payments.gateways import gateway
 from payments.models import Payment
 from shop import clock
+from shop.accounts import tokens
 from shop.configuration import Rate
+from shop.rates import rate_limits
 from shop.redis import redis_client
-from shop.tests import servers
+from shop.tests import asgi_client, servers
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import SuperuserFactory
 from shop.tests.racing import race
@@ -103,6 +106,32 @@ def test_repeats_never_count_and_are_answered_when_the_account_is_throttled(
     assert_throttled(call(api, product, "d"))
     again = call(api, product, "a")
     assert (again.status_code, again["Idempotency-Replayed"]) == (first.status_code, "true")
+
+
+@pytest.mark.parametrize("path", ["/orders", "/payments", "/wallet/top-ups"])
+def test_of_forty_repeats_at_once_none_counts_and_none_is_throttled(path: str, product: Product) -> None:
+    buyer = buying.account()
+    waiting = buying.place(buyer.id, {product: 1}).order
+    body = {
+        "/orders": order_of(product, "tok_ok"),
+        "/payments": {"order": str(waiting.id), "token": "tok_ok"},
+        "/wallet/top-ups": {"amount": 100, "token": "tok_ok"},
+    }[path]
+    headers = {"Idempotency-Key": "the same", "Prefer": "wait=0"}
+
+    async def repeat() -> list[asgi_client.Answer]:
+        access = tokens.create_access_token(buyer)
+        call = partial(
+            asgi_client.send_request, "POST", f"/api/v1{path}", body, access=access, headers=headers
+        )
+        return await asyncio.gather(*[call() for _ in range(40)])
+
+    answers = asyncio.run(repeat())
+
+    assert {answer.status for answer in answers} == {202}
+    assert Payment.objects.count() == 1
+    limit = {"/orders": rate_limits.ORDERS, "/payments": rate_limits.PAYMENTS}.get(path, rate_limits.TOP_UPS)
+    assert limit.read_usage(buyer.id).used == 1
 
 
 def test_a_throttled_order_is_not_recorded_under_its_key(settings: LazySettings, product: Product) -> None:

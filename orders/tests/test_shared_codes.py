@@ -129,6 +129,7 @@ def test_a_coupon_of_post_coupons_is_the_one_that_the_shared_code_stands_for() -
 def test_the_reasons_why_a_shared_code_is_refused() -> None:
     product, buyer = ProductFactory.create(on_hand=50, price=5_000), buying.account()
     shared_campaign(shared_code="LATER", scheduled=True)
+    shared_campaign(shared_code="LATER-PAUSED", scheduled=True, paused_at=timezone.now())
     shared_campaign(shared_code="OVER", closed=True)
     shared_campaign(shared_code="GONE", quantity=1, issued=1)
     shared_campaign(shared_code="PAUSED", paused_at=timezone.now())
@@ -141,7 +142,8 @@ def test_the_reasons_why_a_shared_code_is_refused() -> None:
     redeemed = shared_campaign(shared_code="REDEEMED")
     buying.advance(buying.place(buyer.id, {product: 1}, coupon="REDEEMED", token="tok_ok"))
 
-    assert reason(buyer.id, product, "LATER") == "campaign_not_open"
+    assert reason(buyer.id, product, "LATER") == "not_found"
+    assert reason(buyer.id, product, "LATER-PAUSED") == "not_found"
     assert reason(buyer.id, product, "OVER") == "campaign_closed"
     assert reason(buyer.id, product, "GONE") == "sold_out"
     assert reason(buyer.id, product, "PAUSED") == "campaign_paused"
@@ -247,7 +249,7 @@ def test_a_campaign_that_opens_between_the_read_and_the_decision_refuses_as_it_w
         return read(*arguments)
 
     monkeypatch.setattr(eligibility, "read_campaign", read_late)
-    assert reason(buyer.id, product) == "campaign_not_open"
+    assert reason(buyer.id, product) == "not_found"
 
 
 @pytest.mark.parametrize(

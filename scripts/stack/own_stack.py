@@ -27,6 +27,7 @@ NO_RATES = dict.fromkeys(
         "RATE_PAYMENTS",
         "RATE_TOP_UPS",
         "RATE_DECLINES",
+        "RATE_WRONG_CODES",
         "RATE_REFRESHES",
         "RATE_API_KEYS",
         "RATE_DECLINES_PER_KEY",

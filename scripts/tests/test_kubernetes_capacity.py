@@ -11,6 +11,7 @@ from coupons.queue import worker as queue_worker
 from orders.saga import executor
 from scripts.stack import places
 from scripts.tests import manifests
+from shop.accounts.password_hashing import HASHING_POOL
 from shop.backoffice.board.paced_reading import BOARD_POOL
 from shop.concurrency.event_loop import LOOKUP_POOL
 from shop.http.pages.pages import SCRAPE_POOL
@@ -108,6 +109,7 @@ def _pods_and_connections() -> dict[str, tuple[int, int]]:
     of_web_process = (
         int(variables["WEB_THREADS"])
         + LOOKUP_POOL._max_threads
+        + HASHING_POOL._max_threads
         # It reads the disabled and signed-out accounts.
         + 1
         + SCRAPE_POOL._max_threads * SCRAPE

@@ -12,14 +12,13 @@ from django.core.validators import validate_email
 from django.db import IntegrityError
 from django.utils.functional import lazy
 
-from shop.accounts import password_hashing
-from shop.accounts.password_hashing import TrustLevel
 from shop.db import transactions
 from shop.db.stuck_rows import Row
 from shop.errors import Invalid, NotAuthenticated, invalid_field
 from shop.events import journal
 from shop.lazy_texts import Text
 from shop.lazy_texts import mark as _
+from shop.literals import composed
 
 ERASED_PREFIX = "erased-"
 """How the usernames of erased accounts begin: no other account may take one."""
@@ -35,20 +34,19 @@ class InvalidCredentials(NotAuthenticated):
         super().__init__(_("No account has this username and password."))
 
 
-def register(*, username: str, email: str, password: str, network: str) -> User:
-    """Create an account. `network` is the client's, and limits how many passwords it hashes at once.
+def register(*, username: str, email: str, password: str) -> User:
+    """Create an account.
 
     Raises `Invalid` with an entry for each wrong field, with the code `taken` if the username exists: the
-    unique constraint decides, so one of two concurrent requests succeeds. Raises `Overloaded` while too many
-    passwords are being hashed.
+    unique constraint decides, so one of two concurrent requests succeeds.
     """
+    password = composed(password)
     given = {
         "username": User.normalize_username(username),
         "email": User.objects.normalize_email(email),
     }
     _validate_registration(User(**given), password)
-    with password_hashing.acquire_slot(network):
-        password_hash = make_password(password)
+    password_hash = make_password(password)
     try:
         return transactions.run(
             lambda: User.objects.create(**given, password=password_hash), transactions.ONCE
@@ -57,27 +55,15 @@ def register(*, username: str, email: str, password: str, network: str) -> User:
         raise invalid_field("username", "taken", _("This username is taken.")) from None
 
 
-def authenticate(
-    *, username: str, password: str, network: str, trust_level: Callable[[], TrustLevel]
-) -> User:
-    """Return the active account with this name and password.
+def authenticate(*, username: str, password: str) -> User:
+    """Return the active account with this name and password. Raises `InvalidCredentials`.
 
-    `trust_level` is called only when the queue's share for strangers is full. An unknown name takes as long
-    as a known one, because Django hashes the password anyway. Raises `InvalidCredentials`, and `Overloaded`
-    while too many passwords are being hashed.
+    An unknown name takes as long as a known one, because Django hashes the password anyway.
     """
-    with password_hashing.acquire_slot(network, trust_level):
-        user = auth.authenticate(username=User.normalize_username(username), password=password)
+    user = auth.authenticate(username=User.normalize_username(username), password=password)
     if not isinstance(user, User):
         raise InvalidCredentials
     return user
-
-
-def check_password(account: User, password: str) -> None:
-    """Check the password of a signed-in account. Raises `InvalidCredentials`, or `Overloaded`."""
-    with password_hashing.acquire_slot(journal_subject(account.pk), lambda: TrustLevel.OPERATOR):
-        if not account.check_password(password):
-            raise InvalidCredentials
 
 
 def disable(*, account_ids: Collection[int], keeping: Container[int | None], reason: str = "") -> int:

@@ -1,28 +1,72 @@
-"""Limits how many passwords are hashed at once, and for which clients.
+"""How passwords are hashed, and whose turn it is: a few at once, the others in a queue that holds no thread.
 
-A hash costs a third of a second of a processor, so few run at once, few wait, and further ones are refused at
-once. One network, or one signed-in operator, holds only a few slots. Strangers may use half of the queue;
-the next quarter is reserved for clients that have signed in to the account from that network, the last
-quarter for operators among them. So a client that uses up its share blocks no other client. Anyone can become
-known by registering and signing in, but not become an operator.
+A hash costs some 30 ms of a processor, so few run at once, by threads to which the system prefers all others.
+Requests wait for their turn on the event loop. The best-known clients go first, and among equals the networks
+take turns: one with many requests delays those of another by one each. A full queue refuses the newest
+request of the network that has most of them.
+
+Passwords are hashed in NFC: systems differ in how they send the same letters, such as syllables of Hangul
+whole or in parts.
 """
 
-import threading
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import asyncio
+import os
+import sys
+from asyncio import Future
+from asyncio import _get_running_loop as running_loop
+from collections import deque
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from enum import IntEnum
+from typing import TypeVar
 
-from shop.concurrency import thread_budget
+from django.contrib.auth.hashers import Argon2PasswordHasher, PBKDF2PasswordHasher
+
+from shop.concurrency import event_loop
+from shop.concurrency.thread_pool import ThreadPool
 from shop.errors import Overloaded
+from shop.lazy_texts import Text
 from shop.lazy_texts import mark as _
+from shop.literals import composed
 
-# More at once would leave buyers without processors and threads.
-MAX_CONCURRENT = min(2, thread_budget.PROCESS_SHARES.hashing)
-MAX_QUEUED = thread_budget.PROCESS_SHARES.hashing - MAX_CONCURRENT
-MAX_PER_CLIENT = 2
-WAIT_SECONDS = 5.0
+Outcome = TypeVar("Outcome")
+Turn = Future[None]
+# More at once would leave buyers without processors.
+MAX_CONCURRENT = 2
+MAX_QUEUED = 2_000
+WAIT_SECONDS = 10.0
+HASHING_POOL = ThreadPool("hashing", threads=MAX_CONCURRENT, max_waiting=MAX_QUEUED)
+"""Runs what hashes a password, with all that is read and written for it."""
+
+
+def _give_way() -> None:
+    """Lower the priority of this thread, so that a request that needs a processor for a moment has it."""
+    if sys.platform == "linux":  # elsewhere it is the priority of the process
+        os.nice(10)
+
+
+# For the hash alone: a thread that gives way must not hold the interpreter's lock.
+_low_priority = ThreadPoolExecutor(MAX_CONCURRENT, thread_name_prefix="hash", initializer=_give_way)
+
+
+class Argon2Hasher(Argon2PasswordHasher):
+    """Argon2id with the parameters that OWASP's cheat sheet recommends: 19 MiB, twice."""
+
+    time_cost, memory_cost, parallelism = 2, 19_456, 1
+
+    def encode(self, password: str, salt: str) -> str:
+        return _low_priority.submit(super().encode, composed(password), salt).result()
+
+    def verify(self, password: str, encoded: str) -> bool:
+        return _low_priority.submit(super().verify, composed(password), encoded).result()
+
+
+class EarlierHasher(PBKDF2PasswordHasher):
+    """Verifies the hashes of earlier releases, of passwords as they were typed; a sign-in replaces them."""
+
+    def verify(self, password: str, encoded: str) -> bool:
+        in_nfc = composed(password)
+        return super().verify(in_nfc, encoded) or (in_nfc != password and super().verify(password, encoded))
 
 
 class TrustLevel(IntEnum):
@@ -33,105 +77,120 @@ class TrustLevel(IntEnum):
     OPERATOR = 2
 
 
-CAPACITY_BY_TRUST_LEVEL = {
-    TrustLevel.STRANGER: MAX_CONCURRENT + MAX_QUEUED // 2,
-    TrustLevel.KNOWN: MAX_CONCURRENT + MAX_QUEUED * 3 // 4,
-    TrustLevel.OPERATOR: MAX_CONCURRENT + MAX_QUEUED,
-}
-"""How many requests may be running and queued when one of this level arrives."""
-
-
-@dataclass(slots=True, eq=False)
-class _QueuedRequest:
-    """A queued request; the thread that grants it a slot sets `slot_granted`."""
-
-    trust_level: TrustLevel
-    slot_granted: threading.Event = field(default_factory=threading.Event)
-
-
-_mutex = threading.Lock()
-_active_by_client: Counter[str] = Counter()
-_running = 0
-_waiting: list[_QueuedRequest] = []
-
-
-def _lowest_trust_level() -> TrustLevel:
+async def lowest_trust_level() -> TrustLevel:
     return TrustLevel.STRANGER
 
 
-@contextmanager
-def acquire_slot(client: str, trust_level: Callable[[], TrustLevel] = _lowest_trust_level) -> Iterator[None]:
-    """Hold a slot for this network or operator while the block hashes.
+# Used on the event loop alone. By level, the highest first, and by network, the one whose turn is next first.
+_waiting: dict[TrustLevel, dict[str, deque[Turn]]] = {level: {} for level in sorted(TrustLevel, reverse=True)}
+_running = 0
 
-    `trust_level` is called only when the strangers' share of the queue is full. Raises `Overloaded` if the
-    queue is full, or if no slot is free within `WAIT_SECONDS`.
+
+async def run_in_turn(
+    function: Callable[[], Outcome],
+    *,
+    network: str,
+    trust_level: Callable[[], Awaitable[TrustLevel]] = lowest_trust_level,
+) -> Outcome:
+    """Call a function that hashes a password, in a thread for that, once it is this network's turn.
+
+    `trust_level` is called only if the request has to wait. Raises what the function raises, and `Overloaded`
+    if the queue is full, or after `WAIT_SECONDS`. Without an event loop the function is called at once.
     """
-    request = _QueuedRequest(_reserve_capacity(client, trust_level))
+    if running_loop() is None:
+        return function()
+    if _running >= MAX_CONCURRENT:
+        await _wait_for_turn(network, await trust_level())
+    else:
+        _begin_turn()
     try:
-        _wait_for_slot(request)
-        try:
-            yield
-        finally:
-            _pass_slot_on()
+        return await event_loop.run_in_thread(function, pool=HASHING_POOL)
     finally:
-        with _mutex:
-            _active_by_client[client] -= 1
-            if not _active_by_client[client]:
-                del _active_by_client[client]
+        _pass_turn_on()
 
 
-def active_count() -> int:
-    """How many requests hash a password or wait to."""
-    with _mutex:
-        return _active_by_client.total()
+def queued_count() -> int:
+    """How many requests wait for their turn."""
+    return sum(len(turns) for by_network in _waiting.values() for turns in by_network.values())
 
 
-def _reserve_capacity(client: str, trust_level: Callable[[], TrustLevel]) -> TrustLevel:
-    """Reserve a slot in the queue; return the trust level it was reserved with."""
-    if _try_reserve_capacity(client, TrustLevel.STRANGER):
-        return TrustLevel.STRANGER
-    level = trust_level()
-    if not _try_reserve_capacity(client, level):
-        raise Overloaded(_("Too many passwords are being checked; nothing was done."))
-    return level
-
-
-def _try_reserve_capacity(client: str, trust_level: TrustLevel) -> bool:
-    with _mutex:
-        active_count = _active_by_client.total()
-        if _active_by_client[client] >= MAX_PER_CLIENT or active_count >= max(
-            CAPACITY_BY_TRUST_LEVEL.values()
-        ):
-            raise Overloaded(_("Too many passwords are being checked; nothing was done."))
-        if active_count >= CAPACITY_BY_TRUST_LEVEL[trust_level]:
-            return False
-        _active_by_client[client] += 1
-        return True
-
-
-def _wait_for_slot(request: _QueuedRequest) -> None:
-    """Block until the request has a slot."""
+def _begin_turn() -> None:
     global _running
-    with _mutex:
-        if _running < MAX_CONCURRENT:
-            _running += 1
-            return
-        _waiting.append(request)
-    if request.slot_granted.wait(WAIT_SECONDS):
+    _running += 1
+
+
+async def _wait_for_turn(network: str, trust_level: TrustLevel) -> None:
+    if _running < MAX_CONCURRENT:
+        # The last of the others has ended meanwhile.
+        _begin_turn()
         return
-    with _mutex:
-        if request in _waiting:
-            _waiting.remove(request)
-            raise Overloaded(_("The request waited too long for a password's check; nothing was done."))
+    if queued_count() >= MAX_QUEUED:
+        _make_room(network, trust_level)
+    loop = asyncio.get_running_loop()
+    turn: Turn = loop.create_future()
+    _waiting[trust_level].setdefault(network, deque()).append(turn)
+    late = _("The request waited too long for a password's check; nothing was done.")
+    timer = loop.call_later(WAIT_SECONDS, _refuse, turn, late)
+    try:
+        await turn
+    except asyncio.CancelledError:
+        if turn.done() and not turn.cancelled():
+            # It was this request's turn at the moment in which it was cancelled.
+            _pass_turn_on()
+        raise
+    finally:
+        timer.cancel()
+        turns = _waiting[trust_level].get(network, ())
+        if turn in turns:
+            _take_turn(trust_level, network, turns.index(turn))
 
 
-def _pass_slot_on() -> None:
-    """Grant the slot directly to the next queued request, so that no later one takes it."""
+def _pass_turn_on() -> None:
+    """Give the turn that ends directly to the next request, so that no later one takes it."""
     global _running
-    with _mutex:
-        if not _waiting:
-            _running -= 1
-            return
-        next_request = max(_waiting, key=lambda request: request.trust_level)
-        _waiting.remove(next_request)
-        next_request.slot_granted.set()
+    for trust_level, by_network in _waiting.items():
+        while by_network:
+            network = next(iter(by_network))
+            turn = _take_turn(trust_level, network, 0)
+            if network in by_network:
+                # Now the other networks come first.
+                by_network[network] = by_network.pop(network)
+            if not turn.done():
+                turn.set_result(None)
+                return
+    _running -= 1
+
+
+def _take_turn(trust_level: TrustLevel, network: str, index: int) -> Turn:
+    """Remove one of the network's requests from the queue."""
+    turns = _waiting[trust_level][network]
+    turn = turns[index]
+    del turns[index]
+    if not turns:
+        del _waiting[trust_level][network]
+    return turn
+
+
+def _make_room(network: str, trust_level: TrustLevel) -> None:
+    """Refuse the newest request of the network with most of them, of the lowest level; or else this one.
+
+    This one is refused if that network is its own, or has no more requests than it, or is better known.
+    """
+    lowest = min(level for level, by_network in _waiting.items() if by_network)
+    by_network = _waiting[lowest]
+    largest = max(by_network, key=lambda name: len(by_network[name]))
+    own_count = len(by_network.get(network, ())) if lowest == trust_level else 0
+    if lowest > trust_level or (
+        lowest == trust_level and (network == largest or len(by_network[largest]) <= own_count + 1)
+    ):
+        raise Overloaded(_too_many())
+    _refuse(_take_turn(lowest, largest, -1), _too_many())
+
+
+def _too_many() -> Text:
+    return _("Too many passwords are being checked; nothing was done.")
+
+
+def _refuse(turn: Turn, why: Text) -> None:
+    if not turn.done():
+        turn.set_exception(Overloaded(why))

@@ -2,8 +2,8 @@
 
 Attempts are limited tightly by name and address together, and by address, but loosely by name alone: ten
 wrong passwords from elsewhere must not lock an account's owner out. If so many addresses guess at one name
-that even the loose limit is reached, addresses that signed in to the account recently are still admitted. A
-part of the queue for password hashes is reserved for them too.
+that even the loose limit is reached, addresses that signed in to the account recently are still admitted.
+They go first where passwords wait to be hashed, too.
 
 Staff accounts need a one-time code too (`second_factor`). It is looked at after the password, so that what is
 said about it reveals nothing to a client without the password. A client with the password could make the
@@ -11,14 +11,16 @@ account wait after wrong codes again and again, so addresses that signed in rece
 """
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 from django.contrib.auth.models import User
 from prometheus_client import Counter
 
 from shop import clock
-from shop.accounts import accounts, second_factor
+from shop.accounts import accounts, password_hashing, second_factor
 from shop.accounts.accounts import InvalidCredentials
 from shop.accounts.password_hashing import TrustLevel
 from shop.accounts.second_factor import (
@@ -29,6 +31,7 @@ from shop.accounts.second_factor import (
     OtpRequired,
     Verified,
 )
+from shop.concurrency.event_loop import run_in_thread
 from shop.db import transactions
 from shop.errors import Overloaded, Throttled
 from shop.events import journal
@@ -37,6 +40,7 @@ from shop.models import JournalLine
 from shop.rates import throttling
 from shop.rates.throttling import Limit
 
+Outcome = TypeVar("Outcome")
 ATTEMPTS_BY_NAME_AND_ADDRESS = Limit("sign-ins-of-name-from-address", times=10, seconds=60)
 ATTEMPTS_BY_ADDRESS = Limit("sign-ins-from-address", times=60, seconds=60)
 ATTEMPTS_BY_NAME = Limit("sign-ins-of-name-from-anywhere", times=100, seconds=60)
@@ -73,25 +77,39 @@ class SignIn:
         return self.verified.device_id if self.verified else None
 
 
+async def run_sign_in(function: Callable[[], Outcome], *, username: str, address: str) -> Outcome:
+    """Call a function that calls `sign_in`, in a thread for hashing, once it is the client's turn.
+
+    Raises what the function raises, and what `password_hashing.run_in_turn` raises.
+    """
+    network = throttling.network_of_address(address)
+
+    async def trust_level() -> TrustLevel:
+        return await run_in_thread(_trust_level, username, network, group="sign-ins")
+
+    try:
+        return await password_hashing.run_in_turn(
+            function, network=throttling.network_of_address(address, ipv4_bits=24), trust_level=trust_level
+        )
+    except Overloaded:
+        SIGN_INS.labels("overloaded").inc()
+        raise
+
+
 def sign_in(
     *, username: str, password: str, address: str, otp: str | None = None, is_operator: bool = False
 ) -> SignIn:
     """Sign in to the active account with this name and password; with `is_operator`, only a member of staff.
 
     `otp` is the one-time code, which staff accounts need. The journal line is durable when it returns. Raises
-    `Throttled`, `Overloaded` and `InvalidCredentials`; if the password is right, what `second_factor.verify`
-    raises.
+    `Throttled` and `InvalidCredentials`; if the password is right, what `second_factor.verify` raises. It
+    hashes: the web server's requests call it by `run_sign_in`.
     """
     account_id, network = accounts.find_id_by_username(username), throttling.network_of_address(address)
     name = _username_key(account_id, username)
     try:
         _throttle(name, account_id, network)
-        user = accounts.authenticate(
-            username=username,
-            password=password,
-            network=network,
-            trust_level=lambda: _trust_level(account_id, network),
-        )
+        user = accounts.authenticate(username=username, password=password)
         if is_operator and not user.is_staff:
             raise InvalidCredentials
         verified = second_factor.verify(
@@ -103,9 +121,6 @@ def sign_in(
         raise
     except Throttled:
         SIGN_INS.labels("throttled").inc()
-        raise
-    except Overloaded:
-        SIGN_INS.labels("overloaded").inc()
         raise
     except InvalidCredentials:
         SIGN_INS.labels("failed").inc()
@@ -141,20 +156,14 @@ def enrol(*, account: User, secret: str, code: str, address: str) -> Enrolled:
 def check_own_password(*, account: User, password: str, address: str) -> None:
     """Check that a signed-in operator knows the account's password, which a stolen session does not.
 
-    Attempts are counted by account. Raises `Throttled`, `Overloaded` and `InvalidCredentials`.
+    Attempts are counted by account. Raises `Throttled` and `InvalidCredentials`.
     """
-    throttling.count_attempt([(OWN_PASSWORD_CHECKS, accounts.journal_subject(account.pk))])
-    try:
-        accounts.check_password(account, password)
-    except InvalidCredentials:
-        _note_failure(
-            accounts.journal_subject(account.pk),
-            account.pk,
-            address,
-            what=OLD_PASSWORD_WRONG,
-            by=journal.current_actor(),
-        )
-        raise
+    subject = accounts.journal_subject(account.pk)
+    throttling.count_attempt([(OWN_PASSWORD_CHECKS, subject)])
+    if not account.check_password(password):
+        by = journal.current_actor()
+        _note_failure(subject, account.pk, address, what=OLD_PASSWORD_WRONG, by=by)
+        raise InvalidCredentials
 
 
 def reset_unnoted_failures() -> None:
@@ -197,9 +206,11 @@ def _passes_wait(account_id: int, network: str) -> bool:
     return True
 
 
-def _trust_level(account_id: int | None, network: str) -> TrustLevel:
+def _trust_level(username: str, network: str) -> TrustLevel:
     """How well the client is known, from the account's earlier sign-ins from this network."""
-    if account_id is None or not _has_recent_sign_in(account_id, network):
+    # An unknown name is looked for in the journal as well: it takes as long as a known one.
+    account_id = accounts.find_id_by_username(username) or 0
+    if not _has_recent_sign_in(account_id, network):
         return TrustLevel.STRANGER
     return TrustLevel.OPERATOR if accounts.is_staff(account_id) else TrustLevel.KNOWN
 

@@ -1,12 +1,13 @@
 """Views of the account endpoints."""
 
 from dataclasses import asdict
+from functools import partial
 
 from django.contrib.auth.models import User
 from drf_spectacular.utils import extend_schema
 from rest_framework.permissions import AllowAny
 
-from shop.accounts import accounts, sign_ins, tokens
+from shop.accounts import accounts, password_hashing, sign_ins, tokens
 from shop.accounts.authentication import TokenInvalid
 from shop.accounts_api.schemas import (
     AccountBody,
@@ -17,6 +18,7 @@ from shop.accounts_api.schemas import (
     TokensBody,
 )
 from shop.api_keys.scopes import Resource
+from shop.concurrency.event_loop import run_in_thread
 from shop.http import client_address
 from shop.http.messages import account_id
 from shop.http.openapi import api_doc
@@ -39,13 +41,15 @@ class Users(PublicView):
         request=RegisterInput,
         responses={201: AccountBody} | api_doc.refusals({429: ["throttled"]}),
     )
-    def post(self, request: Request) -> Response:
+    async def post(self, request: Request) -> Response:
         """At most 60 registrations per hour and address; of IPv6 the first 64 bits count."""
         body = read(RegisterInput, request)
-        network = throttling.network_of_address(client_address.from_request(request))
-        throttling.count_attempt([(throttling.REGISTRATIONS, network)])
-        user = accounts.register(
-            username=body.username, email=body.email, password=body.password, network=network
+        address = client_address.from_request(request)
+        counted = [(throttling.REGISTRATIONS, throttling.network_of_address(address))]
+        await run_in_thread(throttling.count_attempt, counted, group="registrations")
+        user = await password_hashing.run_in_turn(
+            partial(accounts.register, **body.model_dump()),
+            network=throttling.network_of_address(address, ipv4_bits=24),
         )
         return Response(_account_body(user), status=201)
 
@@ -69,7 +73,7 @@ class SignIn(PublicView):
         responses={200: TokensBody}
         | api_doc.refusals({401: ["invalid_credentials", "otp_required", "otp_invalid"], 429: ["throttled"]}),
     )
-    def post(self, request: Request) -> Response:
+    async def post(self, request: Request) -> Response:
         """A staff account needs `otp`: the code of its authenticator app, or one of its backup codes.
 
         `otp_required` and `otp_invalid` are answered to the right password only. Each code is accepted once.
@@ -81,15 +85,14 @@ class SignIn(PublicView):
         Attempts for one username from many addresses are limited only above 100 per minute, and not for
         addresses that signed in to it recently. Of IPv6 the first 64 bits count.
         """
-        body = read(SignInInput, request)
-        signed_in = sign_ins.sign_in(
-            username=body.username,
-            password=body.password,
-            otp=body.otp,
-            address=client_address.from_request(request),
-        )
-        pair = tokens.create_token_pair(signed_in.account, device_id=signed_in.device_id)
-        return Response(asdict(pair))
+        body, address = read(SignInInput, request), client_address.from_request(request)
+
+        def sign_in() -> Response:
+            signed_in = sign_ins.sign_in(**body.model_dump(), address=address)
+            pair = tokens.create_token_pair(signed_in.account, device_id=signed_in.device_id)
+            return Response(asdict(pair))
+
+        return await sign_ins.run_sign_in(sign_in, username=body.username, address=address)
 
 
 class Refresh(PublicView):

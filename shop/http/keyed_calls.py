@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -20,7 +21,7 @@ from shop.concurrency import blocking, event_loop
 from shop.concurrency.event_loop import Signal, run_in_thread, submit_to_batcher
 from shop.concurrency.group_commit import Batcher
 from shop.db import transactions
-from shop.errors import Invalid, Overloaded
+from shop.errors import Invalid, Overloaded, Throttled
 from shop.http.messages import JSON, PROBLEM, Request, Response, account_id
 from shop.idempotency import claims, recorded_answers
 from shop.idempotency.claims import Claim, InFlight
@@ -74,33 +75,32 @@ def perform_blocking(call: KeyedCall, work: Callable[[], Any]) -> Any:
 
 async def perform_in_thread(call: KeyedCall, work: Callable[[], Any]) -> Any:
     """`perform_blocking` for coroutine views; `work` runs in a thread of the pool."""
-    claim = _claim_for(call)
+    claimed = call if call.claim else replace(call, claim=claims.new_claim(call.account_id, call.key_hash))
+    return await perform(claimed, lambda: run_claimed_in_thread(claimed, work))
+
+
+async def run_claimed_in_thread(call: KeyedCall, work: Callable[[], Any]) -> Any:
+    """Acquire the call's claim, then do the work in a thread of the pool. Raises `InFlight`."""
 
     def claimed() -> Any:
-        claims.acquire_or_raise(claim)
+        assert call.claim
+        claims.acquire_or_raise(call.claim)
         return work()
 
-    return await _perform_or_replay(call, claim, lambda: run_in_thread(claimed, owner=call.account_id))
+    return await run_in_thread(claimed, owner=call.account_id)
 
 
-async def perform_in_batch(call: KeyedCall, work: Callable[[], Awaitable[Any]]) -> Any:
-    """The same for work that is a coroutine and acquires the call's claim itself, with those of its batch.
+async def perform(call: KeyedCall, work: Callable[[], Awaitable[Any]]) -> Any:
+    """The same for work that is a coroutine and acquires the call's claim itself, or with those of a batch.
 
     The work raises `InFlight` if another call holds the claim: then this call waits here, as duplicates do.
     """
-    return await _perform_or_replay(call, _claim_for(call), work)
-
-
-def _claim_for(call: KeyedCall) -> Claim:
-    return call.claim or claims.new_claim(call.account_id, call.key_hash)
-
-
-async def _perform_or_replay(call: KeyedCall, claim: Claim, work: Callable[[], Awaitable[Any]]) -> Any:
+    assert call.claim
     deadline, pause = time.monotonic() + DUPLICATE_WAIT_SECONDS, SHORTEST_PAUSE_SECONDS
     while True:
         if _register_running(call.name):
             with suppress(InFlight):
-                return await _run_first_call(call.name, claim, work)
+                return await _run_first_call(call.name, call.claim, work)
         await _wait_for_duplicate(call.name, seconds=pause)
         known = await find_replay(call)
         if known:
@@ -163,15 +163,16 @@ async def _run_first_call(name: tuple[int, str], claim: Claim, work: Callable[[]
         outcome = await work()
         is_done = True
         return outcome
-    except InFlight:
-        # The claim is another call's. Releasing it later could release our own, which we may have by then.
+    except (InFlight, Throttled):
+        # The claim is another call's, or there is none: throttled work hasn't begun. Releasing it later could
+        # release our own, which we may have by then.
         is_ours = False
         raise
     finally:
         if is_ours:
             claims.release_later(claim)
         is_last = _unregister_running(name)
-        if not is_done:
+        if is_ours and not is_done:
             with suppress(Overloaded):
                 await run_in_thread(claims.release_ended)
         elif is_last:

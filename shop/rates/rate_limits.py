@@ -6,6 +6,7 @@ and an account may make a few calls too many meanwhile. While Redis is unavailab
 and sends its counts later.
 """
 
+import hashlib
 import math
 import struct
 import threading
@@ -328,17 +329,24 @@ ORDERS = RateLimit("orders", "RATE_ORDERS")
 PAYMENTS = RateLimit("payments", "RATE_PAYMENTS")
 TOP_UPS = RateLimit("top-ups", "RATE_TOP_UPS")
 DECLINES = RateLimit("declines", "RATE_DECLINES")
+WRONG_CODES = RateLimit("wrong-codes", "RATE_WRONG_CODES")
+WRONG_CODES_OF_NETWORK = RateLimit("wrong-codes-of-network", "RATE_WRONG_CODES_OF_NETWORK")
 REFRESHES = RateLimit("refreshes", "RATE_REFRESHES")
 API_KEYS = RateLimit("api-keys", "RATE_API_KEYS")
 DECLINES_PER_KEY = RateLimit("declines-per-key", "RATE_DECLINES_PER_KEY")
-LIMITS = (COUPONS, ENTRIES, ORDERS, PAYMENTS, TOP_UPS, DECLINES, REFRESHES)
+LIMITS = (COUPONS, ENTRIES, ORDERS, PAYMENTS, TOP_UPS, DECLINES, WRONG_CODES, REFRESHES)
 """Those of accounts."""
-LIMITS_OF_KEYS = (API_KEYS, DECLINES_PER_KEY)
-"""By the number of an API key, in the place of an account's."""
+OTHER_LIMITS = (API_KEYS, DECLINES_PER_KEY, WRONG_CODES_OF_NETWORK)
+"""By the number of an API key, or of a network, in the place of an account's."""
 
 _synchronization_requested = threading.Event()
 _start_mutex = threading.Lock()
 _thread: threading.Thread | None = None
+
+
+def number_of_network(network: str) -> int:
+    """A number for a network, in the place of an account's."""
+    return int.from_bytes(hashlib.sha256(network.encode()).digest()[:6])
 
 
 def read_usages(account_id: int) -> list[Usage]:
@@ -349,13 +357,13 @@ def read_usages(account_id: int) -> list[Usage]:
 
 def synchronize() -> None:
     """Merge all counts of this process with Redis."""
-    for limit in (*LIMITS, *LIMITS_OF_KEYS):
+    for limit in (*LIMITS, *OTHER_LIMITS):
         limit.synchronize()
 
 
 def clear_memory() -> None:
     """Drop everything that this process has counted (tests)."""
-    for limit in (*LIMITS, *LIMITS_OF_KEYS):
+    for limit in (*LIMITS, *OTHER_LIMITS):
         limit.forget()
 
 

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv6Network, ip_address
+from ipaddress import ip_address, ip_network
 
 from redis import Redis
 
@@ -83,13 +83,17 @@ def count_attempt(attempts: Sequence[Attempt]) -> None:
         raise Throttled(_("Too many attempts; wait a while."), retry_after=math.ceil(seconds))
 
 
-def network_of_address(address: str) -> str:
-    """The network of an address, throttled as one: a /64 of IPv6, as one subscriber has, or an IPv4."""
+def network_of_address(address: str, *, ipv4_bits: int = 32) -> str:
+    """The network of an address, throttled as one: a /64 of IPv6, as one subscriber has, or an IPv4.
+
+    With `ipv4_bits` an IPv4 stands for that many bits: 24 are those of an office or a small provider.
+    """
     try:
         known = ip_address(address)
     except ValueError:
         return address
-    return str(IPv6Network((known.packed[:8] + bytes(8), 64))) if known.version == 6 else address
+    bits = 64 if known.version == 6 else ipv4_bits
+    return address if bits == 32 else str(ip_network((known.packed, bits), strict=False))
 
 
 def clear_memory() -> None:

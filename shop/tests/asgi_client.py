@@ -27,8 +27,9 @@ def request_scope(
     query: str = "",
     mount: str = "",
     length: int = 0,
+    address: str = "127.0.0.1",
 ) -> dict[str, Any]:
-    """A request's scope (ASGI 3)."""
+    """A request's scope (ASGI 3), of a client at this address."""
     fields = {"Host": HOST, "Content-Type": "application/json", "Content-Length": str(length)}
     if access:
         fields["Authorization"] = f"Bearer {access}"
@@ -45,7 +46,7 @@ def request_scope(
         ],
         "scheme": "http",
         "server": ("127.0.0.1", 8000),
-        "client": ("127.0.0.1", 50_000),
+        "client": (address, 50_000),
     }
 
 

@@ -31,6 +31,8 @@ READERS: list[tuple[str, str, Callable[[str], object]]] = [
     ("RATE_ORDERS", "0/m", lambda name: configuration.rate(name, "")),
     ("RATE_ORDERS", "60/y", lambda name: configuration.rate(name, "")),
     ("RATE_ORDERS", "10001/h", lambda name: configuration.rate(name, "")),
+    ("RATE_WRONG_CODES", "10/h", lambda name: configuration.two_rates(name, "10/h,100/h")),
+    ("RATE_WRONG_CODES", "10/h,", lambda name: configuration.two_rates(name, "10/h,100/h")),
     ("DATABASE_URL", "foo://bar", lambda name: configuration.database(name, "sqlite:///x")),
     ("DATABASE_URL", "mysql://a:b@c:d/e", lambda name: configuration.database(name, "sqlite:///x")),
     ("DATABASE_URL", "mysql://a:b@c:3306", lambda name: configuration.database(name, "sqlite:///x")),
@@ -97,6 +99,17 @@ def test_a_rate_is_parsed_as_a_number_per_period(
 ) -> None:
     monkeypatch.setenv("RATE_ORDERS", value)
     assert configuration.rate("RATE_ORDERS", "60/m") == read
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [("5/h,50/h", ((5, 3_600), (50, 3_600))), ("5/m, 9/d", ((5, 60), (9, 86_400))), ("", (None, None))],
+)
+def test_two_rates_are_parsed_in_one_setting(
+    value: str, read: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RATE_WRONG_CODES", value)
+    assert configuration.two_rates("RATE_WRONG_CODES", "10/h,100/h") == read
 
 
 def test_signing_keys_have_ids_and_secret_key_stands_for_itself() -> None:

@@ -240,7 +240,7 @@ def test_tokens_of_an_erased_account_are_refused_even_if_it_is_enabled(ada: User
 
 def test_no_account_registers_under_the_name_of_an_erased_one() -> None:
     with pytest.raises(Invalid) as refused:
-        accounts.register(username="Erased-7", email=EMAIL, password=PASSWORD, network="203.0.113.0")
+        accounts.register(username="Erased-7", email=EMAIL, password=PASSWORD)
     assert refused.value.extra["errors"][0]["code"] == "taken"
 
 

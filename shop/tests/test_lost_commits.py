@@ -39,9 +39,7 @@ def _loss(account: User, dead_event: JournalLine, tmp_path: Path) -> Iterator[No
 
 @pytest.mark.usefixtures("_loss")
 def test_a_registration_is_not_refused_because_of_its_own_account() -> None:
-    account = accounts.register(
-        username="ada", email="ada@example.com", password=PASSWORD, network="192.0.2.1"
-    )
+    account = accounts.register(username="ada", email="ada@example.com", password=PASSWORD)
     assert User.objects.get(username="ada").pk == account.pk
     assert account.check_password(PASSWORD)
 
@@ -64,7 +62,7 @@ def test_replayed_dead_events_are_returned_and_noted_once(dead_event: JournalLin
 
 
 def test_marks_are_kept_for_a_day() -> None:
-    accounts.register(username="ada", email="ada@example.com", password=PASSWORD, network="192.0.2.1")
+    accounts.register(username="ada", email="ada@example.com", password=PASSWORD)
     assert commit_marks.sweep() == 0
     mark = CommittedTransaction.objects.get()
     CommittedTransaction.objects.update(at=mark.at - timedelta(hours=25))

@@ -3,7 +3,6 @@
 import pytest
 from django.conf import settings
 
-from shop.accounts import password_hashing
 from shop.concurrency import event_loop, group_commit, thread_budget
 
 
@@ -15,14 +14,6 @@ def test_batches_and_calls_share_all_threads_and_each_has_one(count: int) -> Non
     assert shares.calling >= 1
 
 
-@pytest.mark.parametrize("count", [4, 8, 16, 64, 200])
-def test_hashes_leave_an_eighth_of_the_threads_to_other_calls(count: int) -> None:
-    shares = thread_budget.split_threads(count)
-    assert 1 <= shares.hashing <= shares.calling - max(1, count // 8)
-
-
 def test_these_bounds_are_in_force() -> None:
-    hashed = password_hashing.MAX_CONCURRENT + password_hashing.MAX_QUEUED
-    in_force = group_commit.LEADER_POOL._max_threads, event_loop.CALL_POOL._max_threads, hashed
+    in_force = group_commit.LEADER_POOL._max_threads, event_loop.CALL_POOL._max_threads
     assert in_force == thread_budget.split_threads(settings.WEB_THREADS)
-    assert password_hashing.MAX_QUEUED >= 2

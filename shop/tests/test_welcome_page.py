@@ -18,8 +18,9 @@ from shop.concurrency.event_loop import CALL_POOL
 from shop.http.pages import pages, streams
 from shop.tests import asgi_client
 from shop.tests.asgi_client import Answer
+from shop.tests.board_viewer import session_of
 from shop.tests.clients import client_of
-from shop.tests.factories import OrderFactory
+from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory
 from shop.tests.loop_guard import Blocked, blocked
 from shop.tests.outages import database_away
 from shop.tests.statements import captured_statements
@@ -190,14 +191,28 @@ def test_a_hundred_clients_of_the_page_hold_one_thread_and_operators_still_sign_
 @pytest.mark.django_db(transaction=True)
 def test_public_pages_that_hold_all_threads_they_may_leave_some_for_operators() -> None:
     release = threading.Event()
-    scope, session = asgi_client.request_scope("GET", "/api/docs/"), {"Cookie": "sessionid=ended"}
+    scope = asgi_client.request_scope("GET", "/api/docs/")
+    session = {"Cookie": f"sessionid={session_of(SuperuserFactory.create())}"}
 
-    async def sign_in_meanwhile() -> Answer:
+    async def load_meanwhile() -> Answer:
+        assert (await asgi_client.send_request("GET", "/admin/", headers=session)).status == 200
         for _ in range(2 * CALL_POOL._max_threads):
             CALL_POOL.start(lambda: release.wait(30) and None, **pages.thread_share(scope))
         return await asyncio.wait_for(asgi_client.send_request("GET", "/admin/", headers=session), 15)
 
     try:
-        assert asyncio.run(sign_in_meanwhile()).status == 302
+        assert asyncio.run(load_meanwhile()).status == 200
     finally:
         release.set()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_session_that_is_no_operators_has_no_share_of_their_threads() -> None:
+    """Any client could hold the operators' threads by a cookie of its own."""
+    buyers = session_of(AccountFactory.create())
+
+    for session in ("forged", buyers):
+        cookie = {"Cookie": f"other=1; sessionid={session}"}
+        assert asyncio.run(asgi_client.send_request("GET", "/admin/", headers=cookie)).status == 302
+        scope = asgi_client.request_scope("GET", "/admin/", headers=cookie)
+        assert pages.thread_share(scope) == {"group": ("page", "127.0.0.1"), "member": "public"}

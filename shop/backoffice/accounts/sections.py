@@ -34,6 +34,7 @@ NAMES_OF_RATES = {
     "payments": _("payments started"),
     "top-ups": _("top-ups started"),
     "declines": _("declined payments"),
+    "wrong-codes": _("wrong coupon codes"),
     "refreshes": _("refreshed tokens"),
 }
 Section = dict[str, Any]

@@ -7,6 +7,7 @@ before it is sent, so a slow reader holds no thread. A `StreamedResponse` is ren
 
 import asyncio
 import os
+import re
 import sys
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping
 from functools import partial
@@ -15,25 +16,36 @@ from tempfile import SpooledTemporaryFile
 from typing import IO, Any, NamedTuple, TypedDict, TypeVar
 
 from django.conf import settings
+from django.core.exceptions import SuspiciousOperation
 from django.core.handlers.wsgi import WSGIHandler
+from django.http import QueryDict
+from django.http.cookie import parse_cookie
 from structlog import get_logger
 
+from shop.accounts import password_hashing, sign_ins
+from shop.accounts.password_hashing import TrustLevel
 from shop.concurrency import event_loop
 from shop.concurrency.thread_pool import ThreadPool
 from shop.configuration import UploadPage
 from shop.errors import Overloaded
-from shop.http import request_body
+from shop.http import client_address, request_body
 from shop.http.json_format import TooLarge
+from shop.http.messages import Request
 from shop.http.pages import middleware
 from shop.http.pages.streamed_responses import StreamedResponse
 from shop.http.pages.uploads import UPLOAD_KEY, Upload
 from shop.http.request_body import Receive
 from shop.lazy_texts import mark as _
+from shop.rates import throttling
 
 T = TypeVar("T")
 Scope = Mapping[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 OPERATORS_PREFIX = "/admin/"
+SIGN_IN_PATH = "/admin/login/"
+PASSWORD_PATHS = re.compile(rf"{SIGN_IN_PATH}|/admin/password_change/|/admin/auth/user/(add|\d+/password)/")
+"""Of pages whose forms have a password to hash."""
+LONGEST_USERNAME = 150
 MAX_IN_MEMORY_BYTES = 2**20
 CHUNK_BYTES = 256 * 1024
 ATTEMPTS_FOR_A_PART = 30
@@ -74,13 +86,11 @@ async def render_page(
     """
     upload = await _deferred_upload(scope, fields, receive)
     body = upload or BytesIO(await request_body.read(fields, receive))
+    render = partial(_render_page, _wsgi_environment(scope, fields, body) | environment)
+    if scope["method"] == "POST" and PASSWORD_PATHS.fullmatch(_path(scope)):
+        return await _render_in_turn(render, scope, fields, body.getvalue())
     pool = SCRAPE_POOL if scope["path"] == middleware.METRICS_PATH else None
-    return await event_loop.run_in_thread(
-        _render_page,
-        _wsgi_environment(scope, fields, body) | environment,
-        **thread_share(scope),
-        pool=pool,
-    )
+    return await event_loop.run_in_thread(render, **thread_share(scope), pool=pool)
 
 
 class ThreadShare(TypedDict):
@@ -94,16 +104,46 @@ def thread_share(scope: Scope) -> ThreadShare:
     """The group of an address' pages in the pool of threads, and its member: operators, or all others.
 
     Behind a proxy all clients share an address, and any of them can load pages until their member's threads
-    are all taken. So a request without a session's cookie, such as one to sign in, is not one of operators.
+    are all taken. So only a session that a page of this process has verified lately is one of operators.
     """
-    path = scope["path"].removeprefix(scope.get("root_path", ""))
-    has_session = any(
-        name == b"cookie" and settings.SESSION_COOKIE_NAME.encode() in value
-        for name, value in scope["headers"]
-    )
-    is_operators = path.startswith(OPERATORS_PREFIX) and has_session
     address = scope["client"][0] if scope.get("client") else ""
-    return {"group": ("page", address), "member": "operators" if is_operators else "public"}
+    return {"group": ("page", address), "member": "operators" if _is_of_operator(scope) else "public"}
+
+
+def _is_of_operator(scope: Scope) -> bool:
+    """Whether a request for an operators' page has a session that was verified lately."""
+    cookies = b"; ".join(value for name, value in scope["headers"] if name == b"cookie")
+    session_key = parse_cookie(cookies.decode("latin-1")).get(settings.SESSION_COOKIE_NAME)
+    return _path(scope).startswith(OPERATORS_PREFIX) and middleware.is_verified_operator(session_key)
+
+
+def _path(scope: Scope) -> str:
+    path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+    return path
+
+
+async def _render_in_turn(
+    render: Callable[[], PageResponse], scope: Scope, fields: Mapping[bytes, bytes], body: bytes
+) -> PageResponse:
+    """Render a page that hashes a password, once it is the client's turn, which holds no thread before."""
+    peer = scope["client"][0] if scope.get("client") else ""
+    address = client_address.from_request(Request(scope["method"], scope["path"], fields, b"", peer=peer))
+    if _path(scope) == SIGN_IN_PATH:
+        return await sign_ins.run_sign_in(render, username=_posted_username(body), address=address)
+
+    async def trust_level() -> TrustLevel:
+        return TrustLevel.OPERATOR if _is_of_operator(scope) else TrustLevel.STRANGER
+
+    network = throttling.network_of_address(address, ipv4_bits=24)
+    return await password_hashing.run_in_turn(render, network=network, trust_level=trust_level)
+
+
+def _posted_username(body: bytes) -> str:
+    """The name in the body of the page to sign in, "" if there is none: the page says what is wrong."""
+    try:
+        return QueryDict(body).get("username", "")[:LONGEST_USERNAME]
+    except SuspiciousOperation:
+        return ""
 
 
 async def send_page(page: PageResponse, scope: Scope, receive: Receive, send: Send) -> None:

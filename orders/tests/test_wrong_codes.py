@@ -1,0 +1,125 @@
+"""Guesses of coupon codes: limited by account and by network, and told nothing before a campaign opens."""
+
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+
+from coupons.tests.factories import CampaignFactory
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from orders.models import Order
+from orders.tests import buying
+from shop.configuration import Rate
+from shop.tests import api_keys
+from shop.tests.clients import Api, client_of
+from shop.tests.factories import SuperuserFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+CODE = "AUTUMN-2026"
+
+
+@pytest.fixture(autouse=True)
+def _without_other_rates(settings: LazySettings) -> None:
+    settings.RATE_ORDERS = None
+    settings.OPEN_ORDERS_PER_ACCOUNT = 100
+
+
+@pytest.fixture
+def product() -> Product:
+    return ProductFactory.create(on_hand=100, price=5_000)
+
+
+def shared_campaign(**terms: Any) -> None:
+    CampaignFactory.create(**{"code_source": "shared", "shared_code": CODE} | terms)
+
+
+def client_from(address: str, account: Any = None) -> Api:
+    api = client_of(account or buying.account())
+    api._client.defaults["REMOTE_ADDR"] = address
+    return api
+
+
+_keys = iter(range(10_000))
+
+
+def order(api: Api, product: Product, code: str = "") -> Any:
+    body: dict[str, Any] = {"items": [{"product": product.id, "quantity": 1}]}
+    return api.post("/orders", body | ({"coupon": code} if code else {}), key=f"wrong-codes-{next(_keys)}")
+
+
+def results(*answers: Any) -> list[tuple[int, str]]:
+    return [(each.status_code, each.json().get("reason", each.json().get("code", ""))) for each in answers]
+
+
+def test_after_ten_wrong_codes_in_an_hour_an_account_names_no_other(product: Product) -> None:
+    shared_campaign()
+    shared_campaign(shared_code="OVER", closed=True)
+    api = client_from("192.0.2.1")
+    assert results(*[order(api, product, "OVER") for _ in range(12)]) == [(409, "campaign_closed")] * 12
+
+    guesses = [order(api, product, f"GUESS-{n}") for n in range(10)]
+    refused = order(api, product, CODE)
+
+    assert results(*guesses, refused) == [(409, "not_found")] * 10 + [(429, "throttled")]
+    assert int(refused["Retry-After"]) in range(3_500, 3_601)
+    assert Order.objects.count() == 0
+    assert order(api, product).status_code == 201, "an order without a code"
+    assert order(client_from("192.0.2.1"), product, CODE).status_code == 201, "another account's"
+
+
+@pytest.mark.parametrize(
+    ("addresses", "elsewhere"),
+    [(("192.0.2.1", "192.0.2.200"), "192.0.3.1"), (("2001:db8::1", "2001:db8::2:3"), "2001:db8:0:1::1")],
+)
+def test_the_accounts_of_a_network_have_a_limit_together(
+    addresses: tuple[str, str], elsewhere: str, settings: LazySettings, product: Product
+) -> None:
+    settings.RATE_WRONG_CODES_OF_NETWORK = Rate(4, 3_600)
+    shared_campaign()
+    guesses = [order(client_from(address), product, f"GUESS-{n}") for n in range(2) for address in addresses]
+
+    assert results(*guesses) == [(409, "not_found")] * 4
+    assert results(order(client_from(addresses[0]), product, CODE)) == [(429, "throttled")]
+    assert order(client_from(elsewhere), product, CODE).status_code == 201
+
+
+def test_a_shared_code_is_refused_before_its_opening_as_a_wrong_one_and_counts_as_one(
+    settings: LazySettings, product: Product
+) -> None:
+    settings.RATE_WRONG_CODES = Rate(2, 3_600)
+    shared_campaign(scheduled=True)
+    api = client_from("192.0.2.1")
+
+    early, wrong = order(api, product, CODE), order(api, product, "GUESS")
+
+    assert (early.status_code, early.json()) == (wrong.status_code, wrong.json())
+    assert results(early) == [(409, "not_found")]
+    assert "Retry-After" not in early
+    assert results(order(api, product, CODE)) == [(429, "throttled")]
+
+
+def test_a_programs_network_has_no_limit_of_its_own(settings: LazySettings, product: Product) -> None:
+    """It says nothing of the networks of its buyers."""
+    settings.RATE_WRONG_CODES_OF_NETWORK = Rate(1, 3_600)
+    secret = api_keys.make("orders:write", "act").secret
+
+    for _ in range(3):
+        program = api_keys.KeyApi(secret, account=buying.account())
+        assert results(order(program, product, "GUESS")) == [(409, "not_found")]
+
+
+def test_replays_and_staff_do_not_count(settings: LazySettings, product: Product) -> None:
+    settings.RATE_WRONG_CODES = Rate(1, 3_600)
+    shared_campaign()
+    api = client_from("192.0.2.1")
+    body = {"items": [{"product": product.id, "quantity": 1}], "coupon": CODE}
+    assert api.post("/orders", body, key="placed").status_code == 201
+    assert results(order(api, product, "GUESS"), order(api, product, "GUESS")) == [
+        (409, "not_found"),
+        (429, "throttled"),
+    ]
+
+    assert api.post("/orders", body, key="placed")["Idempotency-Replayed"] == "true"
+    staff = client_from("192.0.2.1", SuperuserFactory.create())
+    assert results(*[order(staff, product, "GUESS") for _ in range(3)]) == [(409, "not_found")] * 3
