@@ -34,6 +34,7 @@ from unfold.forms import (
 )
 from unfold.views import ChangeList
 
+from shop import form_fields
 from shop.accounts import accounts, password_hashing, sign_ins
 from shop.accounts.accounts import InvalidCredentials
 from shop.accounts.password_hashing import TrustLevel
@@ -407,7 +408,15 @@ def _hashing_subject() -> str:
 
 
 class ReasonedChangesMixin:
-    """Pages whose form is a `ChangeForm`: below the fields of a row that may be changed, they ask why."""
+    """Pages whose form is a `ChangeForm`: below the fields of a row that may be changed, they ask why.
+
+    Their numbers and instants are read as `shop.literals` says.
+    """
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        return super().formfield_for_dbfield(  # type: ignore[misc]
+            db_field, request, **form_fields.strict_options(db_field), **kwargs
+        )
 
     def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:
         fieldsets = super().get_fieldsets(request, obj)  # type: ignore[misc]

@@ -28,6 +28,7 @@ from inventory.admin import move_stock_page
 from inventory.imports import stock_uploads
 from inventory.models import Delivery, Product, StockMovement
 from inventory.schemas import SKU_PATTERN
+from shop import form_fields
 from shop.admin_site import REASON, NonAtomicAdmin, ReadOnlyMixin, ReasonedChangesMixin
 from shop.errors import Unavailable
 from shop.http.keyset_pages import KeysetPaginator
@@ -47,9 +48,9 @@ UPLOAD_ELSEWHERE = _(
 )
 
 
-def limit_field() -> forms.IntegerField:
+def limit_field() -> form_fields.WholeNumberField:
     """The field of all forms that set a product's `limit_per_account`."""
-    return forms.IntegerField(
+    return form_fields.WholeNumberField(
         label=_("Limit per account"),
         required=False,
         min_value=1,
@@ -63,7 +64,7 @@ class ProductForm(EditForm, ChangeForm):
     sku = forms.RegexField(
         label=_("Sku"), regex=SKU_PATTERN, max_length=64, widget=UnfoldAdminTextInputWidget
     )
-    price = forms.IntegerField(
+    price = form_fields.WholeNumberField(
         label=_("Price"),
         min_value=0,
         max_value=LARGEST_AMOUNT,
@@ -71,7 +72,7 @@ class ProductForm(EditForm, ChangeForm):
         help_text=lazy(minor_unit_help, str)(),
     )
 
-    low_stock_threshold = forms.IntegerField(
+    low_stock_threshold = form_fields.WholeNumberField(
         label=_("Low stock threshold"),
         required=False,
         min_value=0,

@@ -16,6 +16,7 @@ from pydantic_core import PydanticCustomError
 from inventory.imports.importing import LARGEST_QUANTITY, StockRow
 from inventory.products import KEEP
 from inventory.schemas import Sku, Threshold
+from shop import literals
 from shop.errors import Invalid
 from shop.http import validation_texts
 from shop.http.validation import Amount, NonBlankText
@@ -38,9 +39,13 @@ class Contents:
 
 
 def _whole_number(text: object) -> object:
-    if not (isinstance(text, str) and text.isascii() and text.isdigit()):
+    try:
+        number = literals.whole_number(str(text))
+    except literals.NotOfTheForm:
+        number = -1
+    if number < 0:
         raise PydanticCustomError("not_a_number", gettext_noop("must be a whole number, not negative"))
-    return int(text)
+    return number
 
 
 Quantity = Annotated[int, Field(le=LARGEST_QUANTITY), BeforeValidator(_whole_number)]

@@ -10,7 +10,7 @@ from coupons import eligible_accounts, line_files
 from coupons.line_files import Piece
 from shop.errors import FirstcomeError
 from shop.events import journal
-from shop.management import shell
+from shop.management import arguments, shell
 from shop.management.progress import progress_bar
 
 ERRORS_SHOWN = 50
@@ -23,7 +23,9 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("campaign", type=int, metavar="CAMPAIGN", help="the campaign's id")
+        parser.add_argument(
+            "campaign", type=arguments.whole_number, metavar="CAMPAIGN", help="the campaign's id"
+        )
         parser.add_argument("file", type=Path, metavar="FILE", help="a CSV file with the column user")
         parser.add_argument("--remove", action="store_true", help="remove the accounts instead")
         parser.add_argument("--json", action="store_true", help="for programs")
