@@ -21,7 +21,6 @@ DECIMAL_NUMBER = re.compile(r"-?\d{1,15}(?:\.\d{1,9})?", re.ASCII)
 NO_OFFSET = gettext_noop("needs a time zone")
 OUT_OF_RANGE = gettext_noop("is out of range")
 NO_INSTANT = gettext_noop("must be an instant such as 2026-11-25T10:00:00+09:00")
-NO_DAY = gettext_noop("must be a day such as 2026-11-25")
 NO_WHOLE_NUMBER = gettext_noop("must be a whole number, written in the digits 0 to 9")
 
 
@@ -65,7 +64,7 @@ def day(text: str) -> date:
             return date.fromisoformat(text)
     except ValueError:
         pass
-    raise NotOfTheForm(NO_DAY)
+    raise NotOfTheForm(NO_INSTANT)
 
 
 def instant_or_wall_time(text: str) -> datetime:

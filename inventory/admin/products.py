@@ -30,7 +30,7 @@ from inventory.models import Delivery, Product, StockMovement
 from inventory.schemas import SKU_PATTERN
 from shop import form_fields
 from shop.admin_site import REASON, NonAtomicAdmin, ReadOnlyMixin, ReasonedChangesMixin
-from shop.errors import Unavailable
+from shop.errors import Invalid, Unavailable
 from shop.http.keyset_pages import KeysetPaginator
 from shop.http.validation import LARGEST_AMOUNT
 from shop.money import minor_unit_help
@@ -166,7 +166,16 @@ class ProductAdmin(ImportMixin, ReasonedChangesMixin, PausingMixin, ModelAdmin, 
         page = response.context_data or {}
         if "confirm_form" in page:
             self.message_user(request, page["result"].summary(), level=messages.INFO)
+            for text in page["result"].warnings:
+                self.message_user(request, text, level=messages.WARNING)
         return response
+
+    def add_data_read_fail_error_to_form(self, form: forms.Form, error: Exception) -> None:
+        """A refusal of the file, in its own words."""
+        if isinstance(error, Invalid):
+            form.add_error("import_file", str(error.detail))
+        else:
+            super().add_data_read_fail_error_to_form(form, error)
 
     def process_import(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
         try:
