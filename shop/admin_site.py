@@ -2,7 +2,8 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
+from functools import partial, reduce
+from operator import or_
 from typing import Any
 
 from django import forms
@@ -45,6 +46,7 @@ from shop.errors import FirstcomeError, Unavailable
 from shop.events import journal
 from shop.http import client_address, keyset_pages, problems
 from shop.http.keyset_pages import KeysetPaginator
+from shop.normalization import spellings
 
 LIST_SECONDS = 10
 """For a statement of a list's page; after it the server itself ends the statement."""
@@ -172,6 +174,14 @@ class ListMixin:
     def get_ordering(self, request: HttpRequest) -> Any:
         used = (ordering for name, ordering in self.ordering_of_filters.items() if request.GET.get(name))
         return next(used, None) or super().get_ordering(request)  # type: ignore[misc]
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: "QuerySet[Any]", search_term: str
+    ) -> "tuple[QuerySet[Any], bool]":
+        """As Django's, for each spelling of the term."""
+        search = super().get_search_results  # type: ignore[misc]
+        found = [search(request, queryset, spelling) for spelling in spellings(search_term)]
+        return reduce(or_, (rows for rows, _ in found)), any(is_repeated for _, is_repeated in found)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return OperatorsList

@@ -107,6 +107,7 @@ MIDDLEWARE = [
     "shop.http.pages.middleware.require_second_factor",
     # Before any code reads the body, as the check of CSRF tokens does.
     "shop.http.pages.middleware.receive_staff_uploads",
+    "shop.http.pages.middleware.normalize_forms",
     "shop.http.pages.middleware.identify_operator",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -186,7 +187,8 @@ if _is_mysql:
 _database["CONN_MAX_AGE"] = number("CONN_MAX_AGE", 60, least=0)
 _database["CONN_HEALTH_CHECKS"] = True
 _database["ATOMIC_REQUESTS"] = False
-_database["TEST"] = {"NAME": env.str("TEST_DATABASE_NAME", default=None), "CHARSET": "utf8mb4"}
+# Its collation is the server's.
+_database["TEST"] = {"NAME": env.str("TEST_DATABASE_NAME", default=None)}
 # A secondary, which answers lists of staff, exports and reports once it has applied all that they must show.
 DATABASE_READ_URL = env.str("DATABASE_READ_URL", default="")
 if DATABASE_READ_URL:

@@ -23,6 +23,7 @@ from shop import literals
 from shop.errors import Invalid
 from shop.http import validation_texts
 from shop.http.validation import Amount, NonBlankText
+from shop.normalization import normalized
 
 COLUMNS = ["sku", "name", "price", "quantity"]
 OPTIONAL_COLUMNS = ["low_stock_threshold"]
@@ -189,7 +190,7 @@ def _read_line(
 
 
 def _without_none(given: dict[str, str | None]) -> dict[str, Any]:
-    return {name: value for name, value in given.items() if value is not None}
+    return {name: normalized(value) for name, value in given.items() if value is not None}
 
 
 def _validation_errors(line: int, error: ValidationError) -> list[dict[str, Any]]:

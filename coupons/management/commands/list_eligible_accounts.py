@@ -12,6 +12,7 @@ from shop.errors import FirstcomeError
 from shop.events import journal
 from shop.management import arguments, shell
 from shop.management.progress import progress_bar
+from shop.normalization import normalized
 
 ERRORS_SHOWN = 50
 
@@ -35,7 +36,7 @@ class Command(BaseCommand):
         change = self._remove if remove else self._add
         try:
             with journal.acting(shell.operator()):
-                done = change(campaign, account_ids, f"list_eligible_accounts {file.name}"[:255])
+                done = change(campaign, account_ids, normalized(f"list_eligible_accounts {file.name}")[:255])
         except FirstcomeError as error:
             raise CommandError(error.detail) from None
         self.stdout.write(_as_json(campaign, done) if json else _as_text(campaign, done))

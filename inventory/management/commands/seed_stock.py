@@ -20,6 +20,7 @@ from shop import uploaded_text
 from shop.errors import FirstcomeError, Invalid, Unavailable
 from shop.events import journal
 from shop.management import shell
+from shop.normalization import normalized
 
 ERRORS_SHOWN = 50
 EPILOG = """
@@ -65,7 +66,7 @@ class Command(BaseCommand):
             elif contents.errors:
                 raise stock_files.invalid(contents.errors)
             else:
-                reason = f"seed_stock {file.name}"[:255] if file else "seed_stock"
+                reason = normalized(f"seed_stock {file.name}")[:255] if file else "seed_stock"
                 self._receive(contents, delivery or uuid7(), reason)
 
     def _dry_run(self, contents: Contents) -> None:
