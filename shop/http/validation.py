@@ -141,9 +141,9 @@ def read(shape: type[Shape], request: Request) -> Shape:
     if _count_members(body) > MOST_MEMBERS:
         raise invalid_field("", "too_many_members", _("The body has too many members."))
     given = without_nulls(body)
-    return _validate(
-        shape, {name: one if name in AS_TYPED else normalized(one) for name, one in given.items()}
-    )
+    if b"\\u" in request.body or not request.body.isascii():
+        given = {name: one if name in AS_TYPED else normalized(one) for name, one in given.items()}
+    return _validate(shape, given)
 
 
 def read_query(shape: type[Shape], request: Request) -> Shape:
