@@ -127,8 +127,8 @@ class OperatorsList(ChangeList):
             raise IncorrectLookupParameters from None
         self.paginator = self.model_admin.get_paginator(request, self.queryset, self.list_per_page)
         self.result_list = page.rows
-        # Nothing is counted: this stands for many.
-        self.result_count, self.full_result_count = self.paginator.count, None
+        # Nothing is counted. With two equal counts no template speaks of them, or offers to select all rows.
+        self.result_count = self.full_result_count = len(page.rows)
         self.show_full_result_count, self.show_admin_actions = False, True
         self.can_show_all, self.multi_page = False, True
         if page.is_cut:
