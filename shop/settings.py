@@ -325,6 +325,8 @@ RATE_PAYMENTS = rate("RATE_PAYMENTS", "60/m")
 RATE_TOP_UPS = rate("RATE_TOP_UPS", "20/m")
 RATE_DECLINES = rate("RATE_DECLINES", "10/10m")
 RATE_REFRESHES = rate("RATE_REFRESHES", "60/m")
+# Calls with a body that name no account: of a network, in each web process.
+RATE_ANONYMOUS = rate("RATE_ANONYMOUS", "3000/m")
 RATE_API_KEYS = rate("RATE_API_KEYS", "3000/m")
 RATE_DECLINES_PER_KEY = rate("RATE_DECLINES_PER_KEY", "50/10m")
 PARTNER_URL = url("PARTNER_URL", "", HTTP_SCHEMES)

@@ -28,6 +28,7 @@ NO_RATES = dict.fromkeys(
         "RATE_TOP_UPS",
         "RATE_DECLINES",
         "RATE_REFRESHES",
+        "RATE_ANONYMOUS",
         "RATE_API_KEYS",
         "RATE_DECLINES_PER_KEY",
     ),
