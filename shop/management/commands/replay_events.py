@@ -12,6 +12,7 @@ from shop.events.dead_events import EventFilter
 from shop.http.json_format import dump
 from shop.management import arguments
 from shop.models import JournalLine
+from shop.normalization import normalized
 
 
 class Command(BaseCommand):
@@ -29,7 +30,7 @@ class Command(BaseCommand):
         )
         parser.add_argument("--before", type=arguments.instant, help="that happened before")
         parser.add_argument("--order", type=UUID, help="of this order")
-        parser.add_argument("--reason", default="", help="why; the journal keeps it")
+        parser.add_argument("--reason", type=normalized, default="", help="why; the journal keeps it")
         parser.add_argument("--json", action="store_true", help="for programs")
 
     def handle(
