@@ -13,11 +13,14 @@ from typing import NamedTuple
 from django.utils.translation import gettext
 
 from coupons import codes
+from shop import uploaded_text
+from shop.errors import Invalid
 
 MOST_BYTES_OF_LINE = 1_000
 SHOWN_CHARACTERS = 40
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+UNLIKE_LINES = uploaded_text.UTF_16_MARKS + uploaded_text.SPREADSHEET_MARKS
+"""How files begin that are not lines of bytes: of other encodings a code or an account has ASCII alone."""
 
 
 class FileLine(NamedTuple):
@@ -64,9 +67,12 @@ def read(data: bytes, *, first_line: int = 1, kind: "Kind | None" = None) -> Pie
     """
     piece = Piece()
     is_start = first_line == 1
-    if is_start and data.startswith(UTF_16_MARKS):
-        piece.errors.append(_bad(1, "encoding", gettext("the file is UTF-16: save it as CSV with UTF-8")))
-        return piece
+    if is_start and data.startswith(UNLIKE_LINES):
+        try:
+            data = uploaded_text.decode(data).text.encode()
+        except Invalid as error:
+            piece.errors.append(_bad(1, "encoding", str(error.detail)))
+            return piece
     if is_start:
         data = data.removeprefix(BYTE_ORDER_MARK)
     for number, line in enumerate(data.split(b"\n"), start=first_line):

@@ -2,7 +2,10 @@
 
 from collections.abc import Callable
 from enum import Enum, StrEnum
+from functools import reduce
+from operator import or_
 from typing import Final
+from unicodedata import normalize
 
 from django.db import IntegrityError
 from django.db.models import F, Q, QuerySet
@@ -14,6 +17,7 @@ from shop.db import transactions
 from shop.errors import NotFound, Rejected
 from shop.events import journal
 from shop.lazy_texts import mark as _
+from shop.normalization import spellings
 
 
 class Availability(StrEnum):
@@ -168,10 +172,11 @@ def lock(product_id: int) -> Product:
 def find(
     *, search: str = "", with_availability: Availability | None = None, include_inactive: bool
 ) -> "QuerySet[Product]":
-    """The products whose sku or name contains every word of `search`, in any case."""
+    """The products whose sku or name contains every word of `search`, in any case and spelling."""
     found = _visible(include_inactive=include_inactive).alias(lowered_sku=Lower("sku"))
     for word in search.split():
-        found = found.filter(Q(name__icontains=word) | Q(lowered_sku__contains=word.lower()))
+        of_sku = Q(lowered_sku__contains=normalize("NFKC", word).lower())
+        found = found.filter(reduce(or_, (Q(name__icontains=one) for one in spellings(word)), of_sku))
     if with_availability:
         found = found.filter(WITH_AVAILABILITY[with_availability])
     return found

@@ -2,7 +2,8 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
+from functools import partial, reduce
+from operator import or_
 from typing import Any
 
 from django import forms
@@ -29,6 +30,7 @@ from unfold.decorators import action
 from unfold.forms import AdminOwnPasswordChangeForm, AdminPasswordChangeForm
 from unfold.views import ChangeList
 
+from shop import form_fields
 from shop.accounts import accounts, sign_ins
 from shop.accounts.accounts import InvalidCredentials
 from shop.accounts.second_factor import EnrolmentRequired
@@ -38,6 +40,7 @@ from shop.errors import FirstcomeError, Unavailable
 from shop.events import journal
 from shop.http import client_address, keyset_pages, problems
 from shop.http.keyset_pages import KeysetPaginator
+from shop.normalization import spellings
 
 LIST_SECONDS = 10
 """For a statement of a list's page; after it the server itself ends the statement."""
@@ -118,8 +121,8 @@ class OperatorsList(ChangeList):
             raise IncorrectLookupParameters from None
         self.paginator = self.model_admin.get_paginator(request, self.queryset, self.list_per_page)
         self.result_list = page.rows
-        # Nothing is counted: this stands for many.
-        self.result_count, self.full_result_count = self.paginator.count, None
+        # Nothing is counted. With two equal counts no template speaks of them, or offers to select all rows.
+        self.result_count = self.full_result_count = len(page.rows)
         self.show_full_result_count, self.show_admin_actions = False, True
         self.can_show_all, self.multi_page = False, True
         if page.is_cut:
@@ -165,6 +168,14 @@ class ListMixin:
     def get_ordering(self, request: HttpRequest) -> Any:
         used = (ordering for name, ordering in self.ordering_of_filters.items() if request.GET.get(name))
         return next(used, None) or super().get_ordering(request)  # type: ignore[misc]
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: "QuerySet[Any]", search_term: str
+    ) -> "tuple[QuerySet[Any], bool]":
+        """As Django's, for each spelling of the term."""
+        search = super().get_search_results  # type: ignore[misc]
+        found = [search(request, queryset, spelling) for spelling in spellings(search_term)]
+        return reduce(or_, (rows for rows, _ in found)), any(is_repeated for _, is_repeated in found)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return OperatorsList
@@ -360,7 +371,15 @@ def refusal_text(error: FirstcomeError) -> str:
 
 
 class ReasonedChangesMixin:
-    """Pages whose form is a `ChangeForm`: below the fields of a row that may be changed, they ask why."""
+    """Pages whose form is a `ChangeForm`: below the fields of a row that may be changed, they ask why.
+
+    Their numbers and instants are read as `shop.literals` says.
+    """
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        return super().formfield_for_dbfield(  # type: ignore[misc]
+            db_field, request, **form_fields.strict_options(db_field), **kwargs
+        )
 
     def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:
         fieldsets = super().get_fieldsets(request, obj)  # type: ignore[misc]

@@ -17,6 +17,8 @@ from django.core.exceptions import ImproperlyConfigured
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from shop import literals
+
 Number = TypeVar("Number", int, float)
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATABASE_SCHEMES = {"sqlite", "mysql"}
@@ -120,10 +122,12 @@ def flag(name: str, *, default: bool = False) -> bool:
 
 def number(name: str, default: Number, *, least: float, most: float = math.inf) -> Number:
     """A number of the default's type, from `least` to `most`."""
-    read: Callable[..., Any] = env.int if isinstance(default, int) else env.float
+    read: Callable[[str], Any] = (
+        literals.whole_number if isinstance(default, int) else literals.decimal_number
+    )
     try:
-        value: Number = read(name, default=default)
-    except ValueError:
+        value: Number = read(env.str(name, default=str(default)))
+    except literals.NotOfTheForm:
         raise ImproperlyConfigured(f"{name} is {env.str(name)!r}: it must be a number.") from None
     if value < least:
         raise ImproperlyConfigured(f"{name} is {value}: it must be {least:g} or more.")
@@ -150,7 +154,7 @@ def two_rates(name: str, default: str) -> tuple[Rate | None, Rate | None]:
 
 
 def _parse_rate(name: str, value: str) -> Rate:
-    found = re.fullmatch(r"([1-9]\d{0,4})/([1-9]\d{0,3})?([smhd])", value)
+    found = re.fullmatch(r"([1-9]\d{0,4})/([1-9]\d{0,3})?([smhd])", value, re.ASCII)
     if found is None or int(found[1]) > LARGEST_RATE_TIMES:
         raise ImproperlyConfigured(
             f"{name} is {value!r}: it must be times per window, such as 60/m, 10/10m or 5/h, "
@@ -282,7 +286,7 @@ def parse_sentinels(name: str, address: str) -> Sentinels:
     username, _, password = credentials.partition(":")
     primary, _, number = parts.path.strip("/").partition("/")
     addresses = tuple(_host_and_port(name, host) for host in hosts.split(",") if host)
-    if not addresses or not primary or not (number or "0").isdigit():
+    if not addresses or not primary or not re.fullmatch("[0-9]*", number):
         raise ImproperlyConfigured(
             f"{name} must be {SENTINEL_SCHEME}://user:password@sentinel:{SENTINEL_PORT},…/primary/0, with "
             "the name that the Sentinels give the primary."

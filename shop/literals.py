@@ -2,18 +2,22 @@
 
 An instant is RFC 3339 with an offset; a number is a minus sign or none, and ASCII digits. Parsers take more:
 one took "20270301" for seconds since 1970, and `int` takes Arabic and full-width digits and "1_000". What is
-more than that is refused, because what it was meant to be can't be known.
+more than that is refused, because what it was meant to be can't be known. Where the zone is said beside the
+field, as in the admin and in the help of commands, a day and a time without an offset are taken as well.
 """
 
 import re
-from datetime import UTC, datetime
-from unicodedata import normalize
+from datetime import UTC, date, datetime
 
 from django.utils.translation import gettext_noop
 
 INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})?", re.ASCII)
 ZERO_WIDTH = "\u200b\u200c\u200d\u2060\ufeff"
+DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+WALL_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,6})?)?", re.ASCII)
+"""As the browser's `datetime-local` sends it, or with a blank for the T."""
 WHOLE_NUMBER = re.compile(r"-?\d{1,19}", re.ASCII)
+DECIMAL_NUMBER = re.compile(r"-?\d{1,15}(?:\.\d{1,9})?", re.ASCII)
 NO_OFFSET = gettext_noop("needs a time zone")
 OUT_OF_RANGE = gettext_noop("is out of range")
 NO_INSTANT = gettext_noop("must be an instant such as 2026-11-25T10:00:00+09:00")
@@ -46,14 +50,42 @@ def whole_number(text: str) -> int:
     return int(text)
 
 
+def decimal_number(text: str) -> float:
+    """The number, which may have a decimal point. Raises NotOfTheForm."""
+    if not DECIMAL_NUMBER.fullmatch(text):
+        raise NotOfTheForm(NO_WHOLE_NUMBER)
+    return float(text)
+
+
+def day(text: str) -> date:
+    """The day. Raises NotOfTheForm."""
+    try:
+        if DAY.fullmatch(text):
+            return date.fromisoformat(text)
+    except ValueError:
+        pass
+    raise NotOfTheForm(NO_INSTANT)
+
+
+def instant_or_wall_time(text: str) -> datetime:
+    """The instant, or the day and time without a zone that the text is. Raises NotOfTheForm."""
+    if not WALL_TIME.fullmatch(text):
+        return instant(text)
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise NotOfTheForm(NO_INSTANT) from None
+
+
+def instant_in_utc(text: str) -> datetime:
+    """The instant; a day, or a day and a time, without an offset are UTC's. Raises NotOfTheForm."""
+    found = instant_or_wall_time(f"{text} 00:00" if DAY.fullmatch(text) else text)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
 def without_space_around(text: str) -> str:
     """The text without white space at its ends, no-break and zero-width spaces included."""
     before = None
     while text != before:
         before, text = text, text.strip().strip(ZERO_WIDTH)
     return text
-
-
-def composed(text: str) -> str:
-    """The text in NFC: the same letters in the same characters, whichever system they were typed on."""
-    return normalize("NFC", text)

@@ -110,6 +110,7 @@ MIDDLEWARE = [
     "shop.http.pages.middleware.require_second_factor",
     # Before any code reads the body, as the check of CSRF tokens does.
     "shop.http.pages.middleware.receive_staff_uploads",
+    "shop.http.pages.middleware.normalize_forms",
     "shop.http.pages.middleware.identify_operator",
     "shop.http.pages.middleware.guard_operators_pages",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -190,7 +191,8 @@ if _is_mysql:
 _database["CONN_MAX_AGE"] = number("CONN_MAX_AGE", 60, least=0)
 _database["CONN_HEALTH_CHECKS"] = True
 _database["ATOMIC_REQUESTS"] = False
-_database["TEST"] = {"NAME": env.str("TEST_DATABASE_NAME", default=None), "CHARSET": "utf8mb4"}
+# Its collation is the server's.
+_database["TEST"] = {"NAME": env.str("TEST_DATABASE_NAME", default=None)}
 # A secondary, which answers lists of staff, exports and reports once it has applied all that they must show.
 DATABASE_READ_URL = env.str("DATABASE_READ_URL", default="")
 if DATABASE_READ_URL:
@@ -334,6 +336,8 @@ RATE_DECLINES = rate("RATE_DECLINES", "10/10m")
 # Codes that are no coupon's: of an account, and of its network.
 RATE_WRONG_CODES, RATE_WRONG_CODES_OF_NETWORK = two_rates("RATE_WRONG_CODES", "10/h,100/h")
 RATE_REFRESHES = rate("RATE_REFRESHES", "60/m")
+# Calls with a body that name no account: of a network, in each web process.
+RATE_ANONYMOUS = rate("RATE_ANONYMOUS", "3000/m")
 RATE_API_KEYS = rate("RATE_API_KEYS", "3000/m")
 RATE_DECLINES_PER_KEY = rate("RATE_DECLINES_PER_KEY", "50/10m")
 PARTNER_URL = url("PARTNER_URL", "", HTTP_SCHEMES)

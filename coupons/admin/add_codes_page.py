@@ -14,6 +14,7 @@ from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextareaWid
 
 from coupons import codes, pool
 from coupons.models import Campaign
+from shop import form_fields
 from shop.http import json_format
 from shop.idempotency.recorded_answers import Answer, KeyedCall
 from shop.operators import actions as operator_actions
@@ -30,7 +31,7 @@ class AddCodesForm(ActionForm):
         widget=UnfoldAdminTextareaWidget,
         help_text=_("One per line; codes that exist already are skipped."),
     )
-    count = forms.IntegerField(
+    count = form_fields.WholeNumberField(
         label=_("Count"),
         required=False,
         min_value=1,

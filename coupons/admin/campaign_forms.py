@@ -15,6 +15,7 @@ from unfold.widgets import (
 from coupons import campaign_products, partners
 from coupons.issuing import issuing
 from coupons.models import LONGEST_CODE, Campaign
+from shop import form_fields
 from shop.operators.forms import ChangeForm, EditForm, FormIdField, KeyedReasonDialog, ReasonDialog
 
 if TYPE_CHECKING:
@@ -109,12 +110,11 @@ class InstantInput(UnfoldAdminTextInputWidget):
 
 def instant_field(
     label: "StrOrPromise", *, help_text: "StrOrPromise", required: bool = True
-) -> forms.DateTimeField:
+) -> form_fields.InstantField:
     """A date and time in UTC."""
-    return forms.DateTimeField(
+    return form_fields.InstantField(
         label=label,
         required=required,
-        input_formats=[TO_THE_SECOND, "%Y-%m-%dT%H:%M"],
         widget=InstantInput,
         help_text=help_text,
     )

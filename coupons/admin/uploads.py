@@ -25,6 +25,7 @@ from coupons.models import Campaign
 from shop.errors import FirstcomeError, invalid_field
 from shop.http import problems
 from shop.http.json_format import UnsupportedMediaType
+from shop.normalization import normalized
 from shop.operators.actions import require_permission
 from shop.operators.forms import ReasonForm
 
@@ -206,7 +207,7 @@ def _first_line(request: HttpRequest) -> int:
 
 def read_reason(request: HttpRequest) -> str:
     """Why the lines are added. In a header, because the body is the piece, and addresses are logged."""
-    form = ReasonForm({"reason": unquote(request.headers.get(REASON_HEADER, ""))})
+    form = ReasonForm({"reason": normalized(unquote(request.headers.get(REASON_HEADER, "")))})
     if not form.is_valid():
         raise invalid_field("reason", "invalid", str(form.errors["reason"][0]))
     return str(form.cleaned_data["reason"])

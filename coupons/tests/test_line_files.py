@@ -24,6 +24,7 @@ def errors_of(data: bytes, first_line: int = 1) -> list[tuple[int, str]]:
         b'"code"\r\n"A1"\r\n"B2"\r\n',
         b"\xef\xbb\xbfcode\nA1\n\n  B2 \n\n",
         b"\xef\xbb\xbfA1\nB2\n",
+        "code\r\nA1\r\nB2\r\n".encode("utf-16"),
     ],
 )
 def test_a_code_in_each_line_however_a_spreadsheet_writes_it(data: bytes) -> None:
@@ -45,7 +46,7 @@ def test_lines_are_numbered_on_in_later_pieces_where_a_header_is_a_code() -> Non
         (b"A1\nB\x002\n", [(2, "nul")]),
         ("A1\n쿠폰\n".encode(), [(2, "not_ascii")]),
         ("A1\n쿠폰\n".encode("euc-kr"), [(2, "not_ascii")]),
-        ("code\nA1\n".encode("utf-16"), [(1, "encoding")]),
+        (b"PK\x03\x04\x14\x00code\nA1\n", [(1, "encoding")]),
         ("code\nA1\n".encode("utf-16-be"), [(1, "nul"), (2, "nul")]),
         (b"A1\rB2\r", [(1, "line_end")]),
         (b'"A1\nB2"\n', [(1, "quotes"), (2, "not_a_code")]),

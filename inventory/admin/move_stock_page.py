@@ -13,6 +13,7 @@ from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidge
 from inventory import adjustments, products
 from inventory.adjustments import LARGEST_DELTA
 from inventory.models import Product, StockMovement
+from shop import form_fields
 from shop.operators import actions as operator_actions
 from shop.operators.actions import Action, ActionForm, ActionPreview
 
@@ -24,14 +25,14 @@ KINDS = [
 
 class MoveStockForm(ActionForm):
     kind = forms.ChoiceField(label=_("Kind"), choices=KINDS, widget=UnfoldAdminSelectWidget)
-    delta = forms.IntegerField(
+    delta = form_fields.WholeNumberField(
         label=_("Units"),
         min_value=-LARGEST_DELTA,
         max_value=LARGEST_DELTA,
         widget=UnfoldAdminIntegerFieldWidget,
         help_text=_("What is added; with a minus, what is taken away."),
     )
-    seen_movement = forms.IntegerField(required=False, widget=forms.HiddenInput)
+    seen_movement = form_fields.WholeNumberField(required=False, widget=forms.HiddenInput)
     field_order = ["kind", "delta", "reason"]
 
 

@@ -28,8 +28,9 @@ from inventory.admin import move_stock_page
 from inventory.imports import stock_uploads
 from inventory.models import Delivery, Product, StockMovement
 from inventory.schemas import SKU_PATTERN
+from shop import form_fields
 from shop.admin_site import REASON, NonAtomicAdmin, ReadOnlyMixin, ReasonedChangesMixin
-from shop.errors import Unavailable
+from shop.errors import Invalid, Unavailable
 from shop.http.keyset_pages import KeysetPaginator
 from shop.http.validation import LARGEST_AMOUNT
 from shop.money import minor_unit_help
@@ -47,9 +48,9 @@ UPLOAD_ELSEWHERE = _(
 )
 
 
-def limit_field() -> forms.IntegerField:
+def limit_field() -> form_fields.WholeNumberField:
     """The field of all forms that set a product's `limit_per_account`."""
-    return forms.IntegerField(
+    return form_fields.WholeNumberField(
         label=_("Limit per account"),
         required=False,
         min_value=1,
@@ -63,7 +64,7 @@ class ProductForm(EditForm, ChangeForm):
     sku = forms.RegexField(
         label=_("Sku"), regex=SKU_PATTERN, max_length=64, widget=UnfoldAdminTextInputWidget
     )
-    price = forms.IntegerField(
+    price = form_fields.WholeNumberField(
         label=_("Price"),
         min_value=0,
         max_value=LARGEST_AMOUNT,
@@ -71,7 +72,7 @@ class ProductForm(EditForm, ChangeForm):
         help_text=lazy(minor_unit_help, str)(),
     )
 
-    low_stock_threshold = forms.IntegerField(
+    low_stock_threshold = form_fields.WholeNumberField(
         label=_("Low stock threshold"),
         required=False,
         min_value=0,
@@ -172,7 +173,16 @@ class ProductAdmin(ImportMixin, ReasonedChangesMixin, PausingMixin, ModelAdmin, 
                 stock_uploads.KeptUpload(name=kept).remove()
         if "confirm_form" in page:
             self.message_user(request, page["result"].summary(), level=messages.INFO)
+            for text in page["result"].warnings:
+                self.message_user(request, text, level=messages.WARNING)
         return response
+
+    def add_data_read_fail_error_to_form(self, form: forms.Form, error: Exception) -> None:
+        """A refusal of the file, in its own words."""
+        if isinstance(error, Invalid):
+            form.add_error("import_file", str(error.detail))
+        else:
+            super().add_data_read_fail_error_to_form(form, error)
 
     def process_import(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
         try:

@@ -112,6 +112,12 @@ def read_delivery(delivery_id: UUID) -> Delivery | None:
     return Delivery.objects.filter(pk=delivery_id).first()
 
 
+def find_same(rows: Sequence[StockRow]) -> Delivery | None:
+    """The newest delivery that has exactly these rows; None if there is none."""
+    same = Delivery.objects.filter(fingerprint=_fingerprint(sorted(rows, key=lambda row: row.sku)))
+    return transactions.read(same.order_by("-started_at").first)
+
+
 def unfinished() -> QuerySet[Delivery]:
     """The deliveries that have started and are not finished, the oldest first; a new run finishes one."""
     return Delivery.objects.filter(finished_at__isnull=True).order_by("started_at")
@@ -165,7 +171,7 @@ def _refuse_nameless(rows: Sequence[StockRow], known: Mapping[str, Product]) -> 
 
 def _begin(delivery_id: UUID, rows: Sequence[StockRow], reason: str) -> Delivery:
     """The delivery's row, created unless it exists."""
-    fingerprint = hashlib.sha256(repr([astuple(row)[1:] for row in rows]).encode()).hexdigest()
+    fingerprint = _fingerprint(rows)
     delivery, _ = Delivery.objects.get_or_create(
         id=delivery_id, defaults={"fingerprint": fingerprint, "reason": reason, "rows_total": len(rows)}
     )
@@ -176,6 +182,11 @@ def _begin(delivery_id: UUID, rows: Sequence[StockRow], reason: str) -> Delivery
             code="delivery_id_reused",
         )
     return delivery
+
+
+def _fingerprint(rows: Sequence[StockRow]) -> str:
+    """Of the rows in the order of skus, without their lines."""
+    return hashlib.sha256(repr([astuple(row)[1:] for row in rows]).encode()).hexdigest()
 
 
 def _receive_next_chunk(delivery_id: UUID, rows: Sequence[StockRow]) -> Delivery:

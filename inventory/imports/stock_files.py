@@ -1,11 +1,14 @@
 """Reading stock from CSV: `sku,name,price,quantity` becomes rows to import and a list of errors.
 
 A column `low_stock_threshold` may follow: without it products keep theirs, and an empty cell means never.
+Cells are separated by commas, or by tabs, as in the “Unicode text” of spreadsheets.
 """
 
 import csv
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Annotated, Any
 
 from django.utils.translation import gettext, gettext_noop
@@ -16,12 +19,17 @@ from pydantic_core import PydanticCustomError
 from inventory.imports.importing import LARGEST_QUANTITY, StockRow
 from inventory.products import KEEP
 from inventory.schemas import Sku, Threshold
+from shop import literals
 from shop.errors import Invalid
 from shop.http import validation_texts
 from shop.http.validation import Amount, NonBlankText
+from shop.normalization import normalized
 
 COLUMNS = ["sku", "name", "price", "quantity"]
 OPTIONAL_COLUMNS = ["low_stock_threshold"]
+SHORTENED_NUMBER = re.compile(r"\d([.,]\d+)?E\+\d+", re.ASCII | re.IGNORECASE)
+"""As spreadsheets show a long number, such as a barcode, and save it: its last digits are lost."""
+SHORTENED_SHOWN = 10
 # Messages instead of pydantic's, which quote the pattern.
 PLAIN_MESSAGES = {
     ("sku", "string_pattern_mismatch"): _("must be printable ASCII without spaces, and not empty"),
@@ -38,9 +46,13 @@ class Contents:
 
 
 def _whole_number(text: object) -> object:
-    if not (isinstance(text, str) and text.isascii() and text.isdigit()):
+    try:
+        number = literals.whole_number(str(text))
+    except literals.NotOfTheForm:
+        number = -1
+    if number < 0:
         raise PydanticCustomError("not_a_number", gettext_noop("must be a whole number, not negative"))
-    return int(text)
+    return number
 
 
 Quantity = Annotated[int, Field(le=LARGEST_QUANTITY), BeforeValidator(_whole_number)]
@@ -98,13 +110,17 @@ def read(lines: Iterable[str]) -> list[StockRow]:
 
 def read_contents(lines: Iterable[str]) -> Contents:
     """The valid rows and the errors of a CSV file with a header; blank lines are skipped."""
-    reader = csv.reader(lines, strict=True)
+    lines = iter(lines)
+    first = next(lines, "")
+    is_by_tabs = "\t" in first and "," not in first
+    reader = csv.reader(chain([first], lines), strict=True, delimiter="\t" if is_by_tabs else ",")
     errors: list[dict[str, Any]] = []
     rows: dict[str, StockRow] = {}
     try:
-        header = [name.strip().lower() for name in next(reader, [])]
+        header = _without_empty_ends([name.strip().lower() for name in next(reader, [])])
         if not _has_columns(header):
-            return Contents(errors=[_error(1, "", "wrong_header", _header_message())])
+            code = "wrong_separator" if ";" in first and "," not in first else "wrong_header"
+            return Contents(errors=[_error(1, "", code, _header_message(code))])
         for cells in reader:
             if any(cell.strip() for cell in cells):
                 _read_line(reader.line_num, header, cells, rows, errors)
@@ -121,7 +137,29 @@ def _has_columns(header: list[str]) -> bool:
     return sorted(header) in (sorted(COLUMNS), sorted(COLUMNS + OPTIONAL_COLUMNS))
 
 
-def _header_message() -> str:
+def _without_empty_ends(cells: list[str], *, least: int = 0) -> list[str]:
+    """The cells without the empty ones at their end, which are of a column that was emptied."""
+    while len(cells) > least and not cells[-1].strip():
+        cells = cells[:-1]
+    return cells
+
+
+def shortened_skus(rows: Sequence[StockRow]) -> str:
+    """A warning that names the skus that look like numbers which a spreadsheet has shortened; or nothing."""
+    found = [row for row in rows if SHORTENED_NUMBER.fullmatch(row.sku)]
+    if not found:
+        return ""
+    text = gettext(
+        "These skus look like numbers whose last digits a spreadsheet has dropped: %(skus)s. If they are "
+        "barcodes, format their column as text, enter them again and save the file."
+    )
+    names = [gettext("%(sku)s (line %(line)s)") % {"sku": row.sku, "line": row.line} for row in found]
+    return text % {"skus": ", ".join(names[:SHORTENED_SHOWN]) + (", …" if names[SHORTENED_SHOWN:] else "")}
+
+
+def _header_message(code: str) -> str:
+    if code == "wrong_separator":
+        return gettext("the cells are separated by semicolons: save the file with commas between them")
     text = gettext("the first line must name the columns %(columns)s, and may name %(optional)s")
     return text % {"columns": ",".join(COLUMNS), "optional": ",".join(OPTIONAL_COLUMNS)}
 
@@ -130,6 +168,7 @@ def _read_line(
     number: int, header: list[str], cells: list[str], rows: dict[str, StockRow], errors: list[dict[str, Any]]
 ) -> None:
     """Add the line to the rows, or its errors to the errors."""
+    cells = _without_empty_ends(cells, least=len(header))
     if len(cells) != len(header):
         counts = {"count": len(cells), "expected": len(header)}
         detail = gettext("has %(count)s cells instead of %(expected)s") % counts
@@ -151,7 +190,7 @@ def _read_line(
 
 
 def _without_none(given: dict[str, str | None]) -> dict[str, Any]:
-    return {name: value for name, value in given.items() if value is not None}
+    return {name: normalized(value) for name, value in given.items() if value is not None}
 
 
 def _validation_errors(line: int, error: ValidationError) -> list[dict[str, Any]]:

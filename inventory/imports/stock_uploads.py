@@ -27,8 +27,9 @@ from import_export.tmp_storages import TempFolderStorage
 from uuid_utils.compat import uuid7
 
 from inventory.imports import importing, kept_uploads, stock_files
-from inventory.imports.importing import Imported, Receipt
+from inventory.imports.importing import Imported, Receipt, StockRow
 from inventory.models import Delivery
+from shop import uploaded_text
 from shop.errors import FirstcomeError, Invalid, Rejected
 from shop.events import journal
 
@@ -65,11 +66,11 @@ class KeptUpload(TempFolderStorage):
         path.touch(mode=0o600, exist_ok=False)
         path.write_bytes(data)
 
-    def read(self) -> str:
-        """The upload's text. Raises `FileNotFoundError` when it is gone, or the name is not of an upload."""
+    def read(self) -> bytes:
+        """The upload. Raises `FileNotFoundError` when it is gone, or the name is not of an upload."""
         delivery_id(self.name)
-        text: str = super().read()
-        return text
+        data: bytes = super().read()
+        return data
 
 
 def delivery_id(name: str) -> UUID:
@@ -92,16 +93,25 @@ def read_delivery_of(name: str) -> Delivery | None:
 
 
 class StockFile(CSV):
-    """A CSV file that is passed on as it is, because `stock_files` reads it and names the wrong lines."""
+    """A CSV file that is decoded and passed on, because `stock_files` reads it and names the wrong lines."""
 
-    def create_dataset(self, in_stream: str, **_: Any) -> tablib.Dataset:
-        return tablib.Dataset([in_stream], headers=["file"])
+    def is_binary(self) -> bool:
+        return True
+
+    def get_read_mode(self) -> str:
+        return "rb"
+
+    def create_dataset(self, in_stream: bytes, **_: Any) -> tablib.Dataset:
+        """Raises `Invalid` for a file that is no text."""
+        return tablib.Dataset([uploaded_text.decode(in_stream)], headers=["file"])
 
 
 class ImportResult(Result):
     """The result of a preview or an import, for the pages."""
 
     imported: Imported = Imported()
+    warnings: Sequence[str] = ()
+    """Of a preview: what an operator should know before confirming."""
 
     def summary(self) -> str:
         """What the whole file would do, with the rows that are not shown."""
@@ -146,9 +156,11 @@ class DeliveryFile(Resource):
         """
         result = ImportResult()
         try:
-            rows = stock_files.read(_lines(dataset[0][0]))
+            file: uploaded_text.DecodedFile = dataset[0][0]
+            rows = stock_files.read(_lines(file.text))
             if dry_run:
                 _fill_preview(result, importing.preview(rows))
+                result.warnings = _warnings(rows, file.encoding)
             else:
                 assert delivery_id
                 reason = f"import {file_name}"[:255]
@@ -184,6 +196,23 @@ def _lines(text: str) -> list[str]:
             errors=[],
         )
     return lines
+
+
+def _warnings(rows: Sequence[StockRow], encoding: str) -> list[str]:
+    """What an operator should know: how the file was read, what looks wrong, an import of the same."""
+    of_encoding = gettext(
+        "The file is not UTF-8; it was read as %(encoding)s. Check that the names are right."
+    )
+    same = importing.find_same(rows)
+    of_repeat = gettext(
+        "The same rows were imported before, at %(at)s (%(reason)s): they would be received again."
+    )
+    found = [
+        encoding != "UTF-8" and of_encoding % {"encoding": encoding},
+        same and of_repeat % {"at": f"{same.started_at:%Y-%m-%d %H:%M:%S} UTC", "reason": same.reason},
+        stock_files.shortened_skus(rows),
+    ]
+    return [text for text in found if text]
 
 
 def _fill_preview(result: ImportResult, imported: Imported) -> None:

@@ -219,3 +219,12 @@ def test_imports_of_the_same_products_in_opposite_order_all_arrive():
     assert outcomes == [Imported(created=0, changed=0, received=40)] * 12
     assert set(Product.objects.values_list("on_hand", flat=True)) == {13}
     assert all(one.holds for one in audit.audit())
+
+
+def test_a_file_in_cp949_is_read_and_what_looks_wrong_in_it_is_said(csv_file):
+    data = "sku,name,price,quantity\n8.80123E+12,머그,12000,10\n".encode("cp949")
+    assert "1 products created" in seed(csv_file(data))
+    assert products() == [("8.80123E+12", "머그", 12000, 10)]
+    said = StringIO()
+    call_command("seed_stock", csv_file(data), "--dry-run", stdout=StringIO(), stderr=said)
+    assert "8.80123E+12 (line 2)" in said.getvalue() and "imported before" in said.getvalue()

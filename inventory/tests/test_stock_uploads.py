@@ -34,8 +34,9 @@ def operator() -> Client:
     return client
 
 
-def upload(client: Client, text: str, *, name: str = "delivery.csv") -> Any:
-    return client.post(IMPORT, {"import_file": SimpleUploadedFile(name, text.encode()), "format": "0"})
+def upload(client: Client, text: str | bytes, *, name: str = "delivery.csv") -> Any:
+    data = text.encode() if isinstance(text, str) else text
+    return client.post(IMPORT, {"import_file": SimpleUploadedFile(name, data), "format": "0"})
 
 
 def confirm(client: Client, preview: Any, **changed: str) -> Any:
@@ -257,3 +258,79 @@ def test_the_unconfirmed_uploads_of_an_operator_take_so_much_and_no_more(operato
     confirm(operator, previews[1])
     assert Product.objects.get().on_hand == 10
     assert deliveries() == sorted([of_another, kept_file(previews[2])]), "a confirmed one is gone at once"
+
+
+def warnings_of(preview: Any) -> list[str]:
+    return [str(one) for one in preview.context["messages"] if one.level_tag == "warning"]
+
+
+@pytest.mark.parametrize(
+    ("data", "encoding"),
+    [
+        (f"{HEADER}MUG,한정판 머그,12000,10\r\nSET,똠방각하 세트,25000,5\r\n".encode("cp949"), "CP949"),
+        (
+            f"{HEADER}MUG,한정판 머그,12000,10\nSET,똠방각하 세트,25000,5\n".replace(",", "\t").encode(
+                "utf-16"
+            ),
+            "UTF-16",
+        ),
+        (f"{HEADER}MUG,한정판 머그,12000,10\nSET,똠방각하 세트,25000,5\n".encode("utf-16"), "UTF-16"),
+        (f"{HEADER}MUG,한정판 머그,12000,10\nSET,똠방각하 세트,25000,5\n".encode("utf-8-sig"), ""),
+    ],
+)
+def test_a_file_of_a_korean_spreadsheet_is_read_and_the_preview_says_in_which_encoding(
+    operator: Client, data: bytes, encoding: str
+) -> None:
+    preview = upload(operator, data)
+    assert [diff[2] for _, diff in rows_of(preview)] == ["한정판 머그", "똠방각하 세트"]
+    assert [encoding in text for text in warnings_of(preview)] == ([True] if encoding else [])
+    confirm(operator, preview)
+    assert set(Product.objects.values_list("name", "on_hand")) == {("한정판 머그", 10), ("똠방각하 세트", 5)}
+
+
+@pytest.mark.parametrize(
+    ("data", "words", "korean"),
+    [
+        (b"PK\x03\x04\x14\x00\x06\x00" + bytes(range(256)), "own file, such as .xlsx", ".xlsx 같은"),
+        (b"\xd0\xcf\x11\xe0" + bytes(range(256)), "own file, such as .xlsx", ".xlsx 같은"),
+        (b"sku,name\n\xff\xff\xff\xff\n", "neither UTF-8 nor UTF-16 nor CP949", "UTF-8, UTF-16, CP949"),
+        (HEADER.replace(",", ";").encode() + b"CUP;Cup;1;1\n", "separated by semicolons", "세미콜론"),
+    ],
+)
+def test_a_file_that_is_no_csv_is_refused_in_words(
+    operator: Client, data: bytes, words: str, korean: str
+) -> None:
+    for language, expected in (("en", words), ("ko", korean)):
+        refused = operator.post(
+            IMPORT,
+            {"import_file": SimpleUploadedFile("delivery.csv", data), "format": "0"},
+            headers={"accept-language": language},
+        )
+        assert refused.status_code == 200 and "confirm_form" not in refused.context
+        assert expected in text_of(refused) and "Error" not in text_of(refused)
+
+
+def test_a_column_and_rows_that_were_emptied_are_no_fault(operator: Client) -> None:
+    preview = upload(
+        operator, "sku,name,price,quantity,,\r\nMUG,Mug,12000,10,,\r\nCUP,Cup,9000,5\r\n,,,,,\r\n,,,,\r\n"
+    )
+    assert [diff[1] for _, diff in rows_of(preview)] == ["MUG", "CUP"]
+    assert warnings_of(preview) == []
+
+
+def test_a_barcode_that_a_spreadsheet_has_shortened_is_a_warning(operator: Client) -> None:
+    preview = upload(operator, f"{HEADER}8.80123E+12,라면 5입,4500,100\nE+1,Cup,1,1\n")
+    [warning] = warnings_of(preview)
+    assert "8.80123E+12 (line 2)" in warning and "E+1 " not in warning
+    assert "confirm_form" in preview.context
+
+
+def test_a_file_that_was_imported_before_is_a_warning_that_says_when(operator: Client) -> None:
+    text = f"{HEADER}MUG,머그,12000,10\n"
+    first = upload(operator, text, name="delivery-1125.csv")
+    assert warnings_of(first) == []
+    confirm(operator, first)
+    at = Delivery.objects.get().started_at
+    [warning] = warnings_of(upload(operator, text.encode("utf-16"), name="again.csv"))[1:]
+    assert f"{at:%Y-%m-%d %H:%M:%S} UTC (import delivery-1125.csv)" in warning
+    assert warnings_of(upload(operator, text.replace("10", "11"))) == []

@@ -8,7 +8,7 @@ GRANT ALL PRIVILEGES ON *.* TO 'cluster'@'${host}' WITH GRANT OPTION;
 CREATE USER 'replication'@'${host}' IDENTIFIED BY '${mysql_replication_password}';
 GRANT REPLICATION SLAVE, CONNECTION_ADMIN, BACKUP_ADMIN, GROUP_REPLICATION_STREAM ON *.* TO 'replication'@'${host}';
 -- Without a right that works on a server which is read-only or offline: the shop must be refused there.
-CREATE DATABASE firstcome CHARACTER SET utf8mb4;
+CREATE DATABASE firstcome CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_ai_ci;
 CREATE USER 'firstcome'@'${host}' IDENTIFIED BY '${mysql_shop_password}';
 GRANT ALL PRIVILEGES ON firstcome.* TO 'firstcome'@'${host}';
 GRANT SELECT ON performance_schema.* TO 'firstcome'@'${host}';

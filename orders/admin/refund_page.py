@@ -23,6 +23,7 @@ from orders import schemas, tasks
 from orders.models import Order, OrderLine
 from orders.payment import refunding
 from orders.payment.refunding import RefundPreview, StartedRefund
+from shop import form_fields
 from shop.errors import FirstcomeError, KeyReused
 from shop.idempotency.recorded_answers import Replay
 from shop.operations import dispatch
@@ -57,7 +58,7 @@ class RefundForm(forms.Form):
         self.lines = lines
         for line in lines:
             left = line.quantity - line.refunded_quantity
-            self.fields[_units_field(line)] = forms.IntegerField(
+            self.fields[_units_field(line)] = form_fields.WholeNumberField(
                 # The domain refuses more than is left: it knows what was refunded meanwhile.
                 required=False,
                 min_value=0,
@@ -94,16 +95,16 @@ class RefundForm(forms.Form):
 class ConfirmForm(RefundForm):
     """The same, with what was shown: the amounts, the units that they are for, and those refunded before."""
 
-    amount = forms.IntegerField(min_value=0, widget=forms.HiddenInput)
-    points_amount = forms.IntegerField(min_value=0, widget=forms.HiddenInput)
-    card_amount = forms.IntegerField(min_value=0, widget=forms.HiddenInput)
+    amount = form_fields.WholeNumberField(min_value=0, widget=forms.HiddenInput)
+    points_amount = form_fields.WholeNumberField(min_value=0, widget=forms.HiddenInput)
+    card_amount = form_fields.WholeNumberField(min_value=0, widget=forms.HiddenInput)
     form_id = FormIdField()
 
     def __init__(self, lines: Sequence[OrderLine], *args: Any, **kwargs: Any) -> None:
         super().__init__(lines, *args, **kwargs)
         for line in lines:
             for name in (_shown_field(line), _refunded_field(line)):
-                self.fields[name] = forms.IntegerField(min_value=0)
+                self.fields[name] = form_fields.WholeNumberField(min_value=0)
         for field in self.fields.values():
             field.widget = forms.HiddenInput()
 

@@ -12,11 +12,12 @@ from orders.saga import operator_texts
 from shop.errors import FirstcomeError
 from shop.events.journal import Actor, ActorContext
 from shop.management import shell
+from shop.normalization import normalized
 
 
 def add_arguments(parser: CommandParser) -> None:
     """Add `--reason` and `--by`, which the journal records."""
-    parser.add_argument("--reason", required=True, help=str(operator_texts.REASON_HELP))
+    parser.add_argument("--reason", type=normalized, required=True, help=str(operator_texts.REASON_HELP))
     parser.add_argument(
         "--by",
         default=shell.user_name(),

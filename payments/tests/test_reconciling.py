@@ -255,7 +255,7 @@ def test_the_command_for_programs_and_of_a_period() -> None:
 
 @in_one_test("text", ["yesterday", "2026-13-01", "", "0001-01-01T00:00:00+09:00"])
 def test_an_invalid_instant_is_refused_with_an_example(text: str) -> None:
-    with pytest.raises(CommandError, match=r"--since: .* can't be read: give an instant such as 2026"):
+    with pytest.raises(CommandError, match=r"--since: .* (must be an instant such as 2026|is out of range)"):
         call_command("reconcile", "--since", text)
 
 

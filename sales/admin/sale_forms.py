@@ -13,6 +13,7 @@ from unfold.widgets import UnfoldAdminIntegerFieldWidget
 from inventory.models import Product
 from sales import terms
 from sales.models import Sale, SaleProduct
+from shop import form_fields
 from shop.operators.forms import ChangeForm, EditForm, FormIdField
 
 PRODUCTS = "products"
@@ -43,7 +44,7 @@ class SaleForm(EditForm, ChangeForm):
         widget=ProductsWidget(SaleProduct._meta.get_field("product"), admin.site),
         help_text=_("Search by sku or name. A product is in at most one sale that is not over."),
     )
-    rate_per_minute = forms.IntegerField(
+    rate_per_minute = form_fields.WholeNumberField(
         label=_("Rate per minute"),
         initial=terms.DEFAULT_RATE,
         min_value=1,
@@ -51,7 +52,7 @@ class SaleForm(EditForm, ChangeForm):
         widget=UnfoldAdminIntegerFieldWidget,
         help_text=_("The most accounts that are admitted in any 60 seconds."),
     )
-    admitted_for_seconds = forms.IntegerField(
+    admitted_for_seconds = form_fields.WholeNumberField(
         label=_("Admitted for seconds"),
         initial=terms.DEFAULT_ADMITTED_FOR_SECONDS,
         min_value=1,

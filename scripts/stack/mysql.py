@@ -11,6 +11,8 @@ from scripts.stack.mariadb import DATABASE, USER
 class Server(mariadb.Server):
     """One private server. Its Debian root has to be made."""
 
+    collation = "utf8mb4_0900_ai_ci"
+
     def make_data(self) -> None:
         unfinished = self.data.with_name("data.unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -27,7 +29,7 @@ class Server(mariadb.Server):
 
     def first_statements(self) -> str:
         return (
-            f"CREATE DATABASE IF NOT EXISTS {DATABASE} CHARACTER SET utf8mb4;\n"
+            f"CREATE DATABASE IF NOT EXISTS {DATABASE} CHARACTER SET utf8mb4 COLLATE {self.collation};\n"
             f"CREATE USER IF NOT EXISTS '{USER}'@'localhost';\n"
             f"ALTER USER '{USER}'@'localhost' IDENTIFIED BY '{self.password}';\n"
             f"GRANT ALL PRIVILEGES ON *.* TO '{USER}'@'localhost' WITH GRANT OPTION;\n"

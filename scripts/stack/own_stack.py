@@ -29,6 +29,7 @@ NO_RATES = dict.fromkeys(
         "RATE_DECLINES",
         "RATE_WRONG_CODES",
         "RATE_REFRESHES",
+        "RATE_ANONYMOUS",
         "RATE_API_KEYS",
         "RATE_DECLINES_PER_KEY",
     ),

@@ -2,6 +2,8 @@
 
 from django.contrib.auth.models import User
 
+from shop.normalization import spellings
+
 LONGEST_NUMBER = 19
 """The digits of the largest account's number."""
 
@@ -10,8 +12,9 @@ def find_ids(term: str, *, most: int) -> set[int]:
     """The accounts that the term finds, so many of each kind, each by an index."""
     # Together in one condition they would have the database read all accounts.
     searches = [
-        User.objects.filter(username__istartswith=term).order_by("username"),
-        User.objects.filter(email__istartswith=term).order_by("email"),
+        User.objects.filter(**{f"{column}__istartswith": spelling}).order_by(column)
+        for spelling in spellings(term)
+        for column in ("username", "email")
     ]
     if term.isascii() and term.isdigit() and len(term) <= LONGEST_NUMBER:
         searches.append(User.objects.filter(pk=int(term)))

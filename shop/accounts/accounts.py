@@ -18,7 +18,7 @@ from shop.errors import Invalid, NotAuthenticated, invalid_field
 from shop.events import journal
 from shop.lazy_texts import Text
 from shop.lazy_texts import mark as _
-from shop.literals import composed
+from shop.normalization import normalized
 
 ERASED_PREFIX = "erased-"
 """How the usernames of erased accounts begin: no other account may take one."""
@@ -40,7 +40,7 @@ def register(*, username: str, email: str, password: str) -> User:
     Raises `Invalid` with an entry for each wrong field, with the code `taken` if the username exists: the
     unique constraint decides, so one of two concurrent requests succeeds.
     """
-    password = composed(password)
+    password = normalized(password)
     given = {
         "username": User.normalize_username(username),
         "email": User.objects.normalize_email(email),

@@ -27,7 +27,7 @@ from shop.concurrency.thread_pool import ThreadPool
 from shop.errors import Overloaded
 from shop.lazy_texts import Text
 from shop.lazy_texts import mark as _
-from shop.literals import composed
+from shop.normalization import normalized
 
 Outcome = TypeVar("Outcome")
 Turn = Future[None]
@@ -55,17 +55,17 @@ class Argon2Hasher(Argon2PasswordHasher):
     time_cost, memory_cost, parallelism = 2, 19_456, 1
 
     def encode(self, password: str, salt: str) -> str:
-        return _low_priority.submit(super().encode, composed(password), salt).result()
+        return _low_priority.submit(super().encode, normalized(password), salt).result()
 
     def verify(self, password: str, encoded: str) -> bool:
-        return _low_priority.submit(super().verify, composed(password), encoded).result()
+        return _low_priority.submit(super().verify, normalized(password), encoded).result()
 
 
 class EarlierHasher(PBKDF2PasswordHasher):
     """Verifies the hashes of earlier releases, of passwords as they were typed; a sign-in replaces them."""
 
     def verify(self, password: str, encoded: str) -> bool:
-        in_nfc = composed(password)
+        in_nfc = normalized(password)
         return super().verify(in_nfc, encoded) or (in_nfc != password and super().verify(password, encoded))
 
 

@@ -18,7 +18,7 @@ from django.views.decorators.http import require_GET
 
 from coupons.models import Campaign
 from inventory.models import Product
-from shop import clock
+from shop import clock, form_fields
 from shop.backoffice import list_exports, streamed_parts, windows
 from shop.backoffice.sales_figures import Amounts, Figures
 from shop.db import transactions
@@ -45,8 +45,8 @@ COLUMNS = [
 class PeriodForm(forms.Form):
     """The first and the last day, in UTC."""
 
-    since = forms.DateField(label=_("Since"), widget=forms.DateInput(attrs={"type": "date"}))
-    through = forms.DateField(label=_("Through"), widget=forms.DateInput(attrs={"type": "date"}))
+    since = form_fields.DayField(label=_("Since"), widget=forms.DateInput(attrs={"type": "date"}))
+    through = form_fields.DayField(label=_("Through"), widget=forms.DateInput(attrs={"type": "date"}))
 
     def clean(self) -> dict[str, Any]:
         days: dict[str, Any] = super().clean() or {}

@@ -7,17 +7,23 @@ from collections.abc import Iterable, Mapping
 
 from structlog import get_logger
 
-from shop.errors import BodyIncomplete, FirstcomeError
-from shop.http import languages, problems, request_body, views
+from shop.errors import BodyIncomplete, FirstcomeError, Throttled
+from shop.http import client_address, languages, problems, request_body, views
+from shop.http.client_address import AddressUnknown
 from shop.http.json_format import TooLarge
 from shop.http.messages import Request, Response
 from shop.http.pages import streams
 from shop.http.pages.pages import Scope, Send
 from shop.http.request_body import Receive
 from shop.observability import logs, request_metrics
+from shop.rates import anonymous_calls, throttling
 
 log = get_logger(__name__)
 HEALTH_PATH = "/healthz"
+WITHOUT_ACCOUNT = {views.API_PREFIX + path for path in ("auth/token", "auth/refresh", "users")}
+"""Calls that look at no `Authorization`."""
+SIGNED_BY_SENDER = views.API_PREFIX + "webhooks/"
+"""The calls of gateways, which are many from one address and have a signature of their body."""
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -29,7 +35,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     path = scope["path"].removeprefix(scope.get("root_path", ""))
     try:
         if path.startswith(views.API_PREFIX):
-            call, refusal = await _read_call(scope, fields, receive)
+            call, refusal = await _read_call(scope, path, fields, receive)
             response = await views.answer_call(call, refusal)
             is_private = refusal or views.security_headers(call) is views.PRIVATE_HEADERS
             await _send_response(
@@ -66,7 +72,7 @@ _PUBLIC_HEADERS, _PRIVATE_HEADERS = (
 
 
 async def _read_call(
-    scope: Scope, fields: Mapping[bytes, bytes], receive: Receive
+    scope: Scope, path: str, fields: Mapping[bytes, bytes], receive: Receive
 ) -> tuple[Request, Exception | None]:
     """Return the call, and why its body was refused, if it was."""
     call = Request(
@@ -79,7 +85,11 @@ async def _read_call(
         scheme=scope.get("scheme", "http"),
         mount=scope.get("root_path", ""),
     )
+    names_no_account = b"authorization" not in fields or path in WITHOUT_ACCOUNT
+    is_counted = names_no_account and call.method not in views.PUBLIC_METHODS
     try:
+        if is_counted and not path.startswith(SIGNED_BY_SENDER):
+            anonymous_calls.count(throttling.network_of_address(client_address.from_request(call)))
         call.body = await request_body.read(fields, receive)
     except FirstcomeError as refusal:
         return call, refusal
@@ -91,7 +101,7 @@ def _close_after(response: Response, refusal: Exception | None) -> Response:
 
     The rest would be parsed as a request.
     """
-    if isinstance(refusal, BodyIncomplete | TooLarge):
+    if isinstance(refusal, BodyIncomplete | TooLarge | Throttled | AddressUnknown):
         response.headers["Connection"] = "close"
     return response
 

@@ -41,6 +41,7 @@ PAGE_ONLY_MIDDLEWARE = {
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "shop.http.pages.middleware.require_second_factor",
     "shop.http.pages.middleware.receive_staff_uploads",
+    "shop.http.pages.middleware.normalize_forms",
     "shop.http.pages.middleware.identify_operator",
     "shop.http.pages.middleware.guard_operators_pages",
     "django.contrib.messages.middleware.MessageMiddleware",

@@ -18,12 +18,16 @@ from shop.http.messages import Request
 from shop.http.validation_texts import describe
 from shop.lazy_texts import Text
 from shop.lazy_texts import mark as _
+from shop.normalization import normalized
 from shop.pausing import LONGEST_REASON
 
 MOST_MEMBERS = 1000
 """No call has more: an order has 50 lines."""
 MOST_ERRORS, LONGEST_FIELD = 20, 100
 """So that a response is small whatever the request was."""
+AS_TYPED = {"password"}
+"""Fields whose text is not stored, and normalised where it is checked."""
+CONTAINERS = (dict, list)
 LARGEST_ID = 2**63 - 1
 # Large enough for any price, small enough that 50 lines of 1,000 of them fit a BIGINT.
 LARGEST_AMOUNT = 10**12
@@ -137,12 +141,20 @@ def read(shape: type[Shape], request: Request) -> Shape:
         raise invalid_field("", "not_an_object", _("The body must be a JSON object."))
     if _count_members(body) > MOST_MEMBERS:
         raise invalid_field("", "too_many_members", _("The body has too many members."))
-    return _validate(shape, without_nulls(body))
+    given = without_nulls(body)
+    if b"\\u" in request.body or not request.body.isascii():
+        given = {name: one if name in AS_TYPED else normalized(one) for name, one in given.items()}
+    if len(given) > MOST_ERRORS:
+        # An error of each would take longer to make than the body to send.
+        for name in [name for name in given if name not in shape.model_fields][MOST_ERRORS:]:
+            del given[name]
+    return _validate(shape, given)
 
 
 def read_query(shape: type[Shape], request: Request) -> Shape:
     """The request's query parameters as `shape`; an empty one counts as absent."""
-    return _validate(shape, {name: value for name, value in request.query_params.items() if value})
+    given = {name: normalized(value) for name, value in request.query_params.items() if value}
+    return _validate(shape, given)
 
 
 def _count_members(value: Any) -> int:
@@ -159,7 +171,7 @@ def without_nulls(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: without_nulls(part) for name, part in value.items() if part is not None}
     if isinstance(value, list):
-        return [without_nulls(part) for part in value]
+        return [without_nulls(part) if isinstance(part, CONTAINERS) else part for part in value]
     return value
 
 

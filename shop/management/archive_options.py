@@ -12,6 +12,8 @@ from shop.db import pacing
 from shop.db.mysql.patience import long_read_timeout
 from shop.db.pacing import Pace
 from shop.errors import FirstcomeError
+from shop.management import arguments
+from shop.normalization import normalized
 from shop.operations.archives.archive_files import ArchiveFailed
 from shop.operations.archives.archiving import Progress
 
@@ -20,12 +22,17 @@ EVERY_SECONDS = 2.0
 
 def add_to(parser: CommandParser) -> None:
     """The options of both commands."""
-    parser.add_argument("--reason", default="", help="for the journal; required with --yes")
+    parser.add_argument("--reason", type=normalized, default="", help="for the journal; required with --yes")
     parser.add_argument("--yes", action="store_true", help="do it; without this nothing is changed")
-    parser.add_argument("--batch", type=int, default=pacing.BATCH, help="rows in a transaction (%(default)s)")
+    parser.add_argument(
+        "--batch",
+        type=arguments.whole_number,
+        default=pacing.BATCH,
+        help="rows in a transaction (%(default)s)",
+    )
     parser.add_argument(
         "--share",
-        type=float,
+        type=arguments.decimal_number,
         default=pacing.SHARE,
         help="share of the time in which the command works; rests take the others (%(default)s)",
     )

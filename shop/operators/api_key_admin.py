@@ -21,7 +21,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from shop import clock
+from shop import clock, form_fields
 from shop.admin_site import ReadOnlyMixin
 from shop.api_keys import keys, scopes
 from shop.api_keys.keys import NewSecret
@@ -53,7 +53,7 @@ class MakeKeyForm(ActionForm):
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
         help_text=_("What the program may call; “act” lets it act for accounts."),
     )
-    days = forms.IntegerField(
+    days = form_fields.WholeNumberField(
         label=_("Valid for days"),
         required=False,
         min_value=1,

@@ -22,6 +22,7 @@ from shop.events.journal import LONGEST_DETAIL
 from shop.http.validation import CONTROL_CHARACTERS
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer, KeyedCall
+from shop.normalization import normalized
 
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
@@ -139,7 +140,7 @@ class EditForm(forms.BaseForm):
     def _was_changed_meanwhile(self, bound: forms.BoundField) -> bool:
         widget = bound.field.hidden_widget()
         shown = widget.value_from_datadict(self.data, self.files, bound.html_initial_name)
-        return bool(bound.field.has_changed(bound.initial, shown))
+        return bool(bound.field.has_changed(normalized(bound.initial), shown))
 
 
 class DialogForm(BaseDialogForm):

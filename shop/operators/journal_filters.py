@@ -9,12 +9,11 @@ from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils.dateparse import parse_date, parse_datetime
-from django.utils.timezone import is_naive, make_aware
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import TextFilter
 
+from shop import literals
 from shop.accounts import accounts
 from shop.events.journal import Actor
 from shop.http import keyset_pages
@@ -92,9 +91,10 @@ class SinceFilter(JournalTextFilter):
     lookup = "at__gte"
 
     def narrow(self, request: HttpRequest, lines: JournalLines, word: str) -> JournalLines:
-        instant = _parse_instant(word)
-        if instant is not None:
-            return lines.filter(**{self.lookup: instant})
+        try:
+            return lines.filter(**{self.lookup: literals.instant_in_utc(word)})
+        except literals.NotOfTheForm:
+            pass
         messages.warning(
             request,
             gettext("“%(word)s” is not a time and was ignored: write 2026-11-21 or 2026-11-21 14:30.")
@@ -123,15 +123,6 @@ class DeliveryFilter(ChoicesFieldListFilter):
 
 def _existing_account_id(word: str) -> int | None:
     """The account's number, if the account exists."""
-    if not word.isdecimal() or len(word) >= 19:
+    if not (word.isascii() and word.isdecimal()) or len(word) >= 19:
         return None
     return User.objects.filter(pk=int(word)).values_list("pk", flat=True).first()
-
-
-def _parse_instant(text: str) -> Any:
-    try:
-        day = parse_date(text)
-        instant = parse_datetime(f"{day} 00:00") if day else parse_datetime(text)
-    except ValueError:
-        return None
-    return make_aware(instant) if instant and is_naive(instant) else instant

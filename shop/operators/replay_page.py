@@ -20,6 +20,7 @@ from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminTextInputWidget
 
+from shop import form_fields
 from shop.errors import FirstcomeError
 from shop.events import dead_events, outbox, requeuing
 from shop.events.dead_events import MOST_REPLAYED, EventFilter
@@ -46,13 +47,13 @@ class FilterForm(forms.Form):
         label=_("Type"),
         help_text=_("Such as order.paid, or order. for all events of orders."),
     )
-    since = forms.DateTimeField(
+    since = form_fields.DayOrInstantField(
         required=False,
         widget=UnfoldAdminTextInputWidget,
         label=_("Since"),
         help_text=_("When they happened, in UTC: 2026-11-21, or 2026-11-21 14:30."),
     )
-    before = forms.DateTimeField(
+    before = form_fields.DayOrInstantField(
         required=False,
         widget=UnfoldAdminTextInputWidget,
         label=_("Before"),

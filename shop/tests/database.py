@@ -66,8 +66,11 @@ def created_from_dump() -> Iterator[None]:
 
 
 def _dump_path() -> Path:
-    """The dump of this server's kind and of these migrations, of the project and of what is installed."""
-    content = hashlib.sha256(f"{django.__version__} {connection.mysql_server_info}".encode())
+    """The dump of this kind of server, and of the migrations of the project and of what is installed."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT @@collation_server")
+        server = f"{django.__version__} {connection.mysql_server_info} {cursor.fetchone()[0]}"
+    content = hashlib.sha256(server.encode())
     for path in sorted(places.PROJECT.glob("*/migrations/*.py")):
         content.update(path.read_bytes())
     content.update((places.PROJECT / "requirements-dev.txt").read_bytes())

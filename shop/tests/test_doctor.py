@@ -1,5 +1,6 @@
 """The doctor reports dangers with advice, on real servers if these can be put into such a state."""
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -10,6 +11,8 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
 
+from inventory import products
+from inventory.tests.factories import ProductFactory
 from scripts.stack import ports
 from shop.celery import app
 from shop.models import JournalLine
@@ -347,3 +350,43 @@ def test_a_hand_over_without_redis_is_a_warning(settings: LazySettings, own_redi
     own_redis.kill()
     [found] = handing_over.examine()
     assert found.level == "warning" and "can't be reached" in found.found
+
+
+@pytest.fixture
+def old_collation() -> Iterator[None]:
+    """The names of products in the collation that MariaDB 10.11 gives to a new database."""
+    wanted = databases.COLLATIONS["mariadb" in _first_of("SELECT VERSION()").lower()]
+    alter = "ALTER TABLE inventory_product MODIFY name varchar(255) COLLATE %s NOT NULL"
+    with connection.cursor() as cursor:
+        cursor.execute(alter % "utf8mb4_general_ci")
+        yield
+        cursor.execute(alter % wanted)
+
+
+def _first_of(statement: str) -> str:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        return re.sub(" AUTO_INCREMENT=[0-9]+", "", cursor.fetchone()[-1])
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor != "mysql", reason="SQLite compares characters as they are")
+def test_a_collation_that_takes_emoji_for_one_is_reported_with_statements_that_mend_it(
+    request: pytest.FixtureRequest,
+) -> None:
+    variables, created = databases._variables(), _first_of("SHOW CREATE TABLE inventory_product")
+    assert databases.collation(variables).level == "ok"
+    request.getfixturevalue("old_collation")
+    whale = ProductFactory.create(name="다른 🐳 컵")
+    assert list(products.find(search="🎁", include_inactive=True)) == [whale]
+
+    finding = databases.collation(variables)
+    assert (finding.level, "inventory_product" in finding.found) == ("warning", True)
+    of_database, of_table = re.findall(r"ALTER [^;]*[^;.]", finding.advice)
+    assert of_database == f"ALTER DATABASE {connection.settings_dict['NAME']} COLLATE {of_table.split()[-3]}"
+    with connection.cursor() as cursor:
+        cursor.execute(of_table)
+    assert list(products.find(search="🐳", include_inactive=True)) == [whale]
+    assert not products.find(search="🎁", include_inactive=True).exists()
+    assert databases.collation(variables).level == "ok"
+    assert _first_of("SHOW CREATE TABLE inventory_product") == created

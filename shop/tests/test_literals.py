@@ -1,22 +1,33 @@
-"""Instants and numbers in one form alone, in every field of every call.
+"""Instants and numbers in one form alone, in every field of every call, form, file, setting and command.
 
 A campaign that was to open on "20270301" opened at once: the digits were taken for seconds since 1970.
 """
 
+import csv
+import re
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from io import StringIO
 from typing import Any
 from uuid import UUID
 
 import pytest
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import CommandError, call_command
+from django.test import RequestFactory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-import shop.urls  # noqa: F401 - imports every call's schemas
-from shop import literals
+import shop.urls  # noqa: F401 - imports every call's schemas and every page's forms
+from coupons import line_files
+from inventory.imports import stock_files
+from shop import configuration, form_fields, literals
 from shop.http.validation import Input, Query
+from shop.tests.factories import SuperuserFactory
 
 NO_INSTANTS = (
     *(
@@ -186,3 +197,146 @@ def test_every_instant_of_that_form_is_read(at: datetime, offset: int) -> None:
 @given(st.integers(-(10**18), 10**18))
 def test_every_whole_number_is_read(number: int) -> None:
     assert literals.whole_number(str(number)) == number
+
+
+DJANGO_FIELDS = (forms.IntegerField, forms.DateField, forms.DateTimeField, forms.SplitDateTimeField)
+STRICT_FIELDS = (
+    form_fields.WholeNumberField,
+    form_fields.DayField,
+    form_fields.InstantField,
+    form_fields.DayOrInstantField,
+    form_fields.SplitInstantField,
+)
+NO_DAYS = [miss for miss in NO_INSTANTS if miss not in ("2026-11-25", "")]
+NO_WALL_TIMES = [miss for miss in NO_INSTANTS if miss not in ("2026-11-25T10:00:00", "")]
+
+
+def fields_of_pages() -> Iterator[tuple[str, str, forms.Field]]:
+    """The fields of the admin's pages that add and change a row, and those that this project declares."""
+    request = RequestFactory().get("/admin/")
+    request.user = SuperuserFactory.build()
+    shown = [
+        pages.get_form(request)
+        for pages in admin.site._registry.values()
+        if pages.has_add_permission(request)
+    ]
+    for form in shown:
+        yield from ((form.__qualname__, name, field) for name, field in form.base_fields.items())
+    for form in shapes(forms.BaseForm):
+        if form.__module__.split(".")[0] in ("shop", "inventory", "coupons", "payments", "sales", "orders"):
+            declared = getattr(form, "declared_fields", {})
+            yield from ((form.__qualname__, name, field) for name, field in declared.items())
+
+
+def test_no_page_has_a_number_or_an_instant_that_django_reads() -> None:
+    fields = [
+        (form, name, field) for form, name, field in fields_of_pages() if isinstance(field, DJANGO_FIELDS)
+    ]
+    assert {"quantity", "opens_at", "price", "delta", "since", "days"} <= {name for _, name, _ in fields}
+    assert [found for found in fields if not isinstance(found[2], STRICT_FIELDS)] == []
+
+
+def test_an_instant_of_a_page_says_its_time_zone() -> None:
+    told = {
+        name: str(field.help_text)
+        for _, name, field in fields_of_pages()
+        if name in ("opens_at", "closes_at")
+    }
+    assert set(told) == {"opens_at", "closes_at"} and all("UTC" in text for text in told.values())
+
+
+def refuses(field: forms.Field, value: object) -> bool:
+    try:
+        field.clean(value)
+    except forms.ValidationError:
+        return True
+    return False
+
+
+@given(miss=st.sampled_from([number for number in NO_NUMBERS if number] + ["46082.0", "1,000", "１２０００"]))
+def test_a_form_takes_no_other_numbers(miss: str) -> None:
+    assert refuses(form_fields.WholeNumberField(), miss)
+
+
+@given(miss=st.sampled_from([miss for miss in NO_WALL_TIMES if miss != "2026-11-25 10:00:00Z"]))
+def test_a_form_takes_no_other_instants(miss: str) -> None:
+    assert refuses(form_fields.InstantField(), miss)
+    day, _, time = miss.partition("T")
+    assert refuses(form_fields.SplitInstantField(), [day, time])
+    if miss != "2026-11-25":
+        assert refuses(form_fields.DayOrInstantField(), miss) and refuses(form_fields.DayField(), miss)
+
+
+def test_a_form_takes_what_the_browser_sends() -> None:
+    at = datetime(2026, 11, 25, 10, tzinfo=UTC)
+    for text in ("2026-11-25T10:00", "2026-11-25T10:00:00", "2026-11-25T19:00:00+09:00"):
+        assert form_fields.InstantField().clean(text) == at
+    assert form_fields.SplitInstantField().clean(["2026-11-25", "10:00:00"]) == at
+    assert form_fields.DayOrInstantField().clean("2026-11-25") == at.replace(hour=0)
+    assert form_fields.DayField().clean("2026-11-25") == at.date()
+    assert form_fields.WholeNumberField().clean("-3") == -3
+
+
+STOCK_COLUMNS = ["sku", "name", "price", "quantity", "low_stock_threshold"]
+# Blanks round a cell are no part of it, and an empty threshold means never.
+NO_CELLS = [
+    cell
+    for cell in (*NO_NUMBERS, *NO_INSTANTS, "-1", "46082.0", "1,200", "₩100", "１２０")
+    if not re.fullmatch("[0-9]{0,19}", cell.strip())
+]
+
+
+def csv_of(*rows: Sequence[str]) -> str:
+    file = StringIO(newline="")
+    csv.writer(file).writerows(rows)
+    return file.getvalue()
+
+
+@settings(max_examples=300)
+@given(column=st.sampled_from([2, 3, 4]), miss=st.sampled_from(NO_CELLS), before=st.integers(0, 3))
+def test_a_cell_of_stock_that_is_no_number_is_named_by_line_and_column(
+    column: int, miss: str, before: int
+) -> None:
+    rows = [[f"S{line}", "Cup", "100", "1", ""] for line in range(before + 2)]
+    rows[before][column] = miss
+    contents = stock_files.read_contents(StringIO(csv_of(STOCK_COLUMNS, *rows), newline=""))
+    [error] = contents.errors
+    # A cell with a line break ends a line further down.
+    line = before + 2 + miss.count("\n")
+    assert (error["line"], error["field"], error["code"]) == (line, STOCK_COLUMNS[column], "not_a_number")
+    assert len(contents.rows) == before + 1
+
+
+@given(miss=st.sampled_from([cell for cell in NO_CELLS if "\n" not in cell]), before=st.integers(0, 3))
+def test_a_line_that_is_no_account_is_named(miss: str, before: int) -> None:
+    lines = csv_of(["user"], *[["7"]] * before, [miss], ["8"])
+    piece = line_files.read(lines.encode(), kind=line_files.ACCOUNTS)
+    assert [bad.line for bad in piece.errors] == [before + 2]
+    assert piece.texts == ["7"] * before + ["8"]
+
+
+@pytest.mark.parametrize("digits", ["٣", "３", "1e3", "1_0", "inf", "nan", " 3"])
+def test_settings_and_commands_take_ascii_digits_alone(digits: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("A_NUMBER", "A_SHARE"):
+        monkeypatch.setenv(name, digits)
+    for read in (
+        lambda: configuration.number("A_NUMBER", 5, least=0),
+        lambda: configuration.number("A_SHARE", 5.0, least=0),
+    ):
+        with pytest.raises(ImproperlyConfigured, match="it must be a number"):
+            read()
+    monkeypatch.setenv("A_RATE", f"{digits}/m")
+    with pytest.raises(ImproperlyConfigured, match="times per window"):
+        configuration.rate("A_RATE", "")
+    for command in (["generate_codes", "1", digits], ["seed_demo", "--users", digits]):
+        with pytest.raises(CommandError, match="must be a whole number"):
+            call_command(*command)
+    with pytest.raises(CommandError, match="must be a whole number"):
+        call_command("archive_coupons", "--share", digits)
+
+
+@given(miss=st.sampled_from([m for m in NO_INSTANTS if m not in ("2026-11-25", "2026-11-25T10:00:00")]))
+def test_a_command_takes_no_other_instants(miss: str) -> None:
+    for command, option in (("reconcile", "--since"), ("replay_events", "--before"), ("restore", "--until")):
+        with pytest.raises(CommandError, match=f"{option}: .* (must be an instant|is out of range)"):
+            call_command(command, *(["folder"] if command == "restore" else []), f"{option}={miss}")

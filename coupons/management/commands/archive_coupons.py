@@ -13,6 +13,7 @@ from coupons.archive.months import Moved
 from shop.db import pacing
 from shop.db.pacing import Pace
 from shop.errors import FirstcomeError
+from shop.management import arguments
 from shop.operations.archives import calendar_months
 
 
@@ -28,16 +29,19 @@ class Command(BaseCommand):
         parser.add_argument("--restore", action="store_true", help="move the month's coupons back")
         parser.add_argument(
             "--days",
-            type=int,
+            type=arguments.whole_number,
             default=months.OLDEST_DAYS,
             help="how long campaigns have been closed and coupons expired (%(default)s)",
         )
         parser.add_argument(
-            "--batch", type=int, default=pacing.BATCH, help="coupons in a transaction (%(default)s)"
+            "--batch",
+            type=arguments.whole_number,
+            default=pacing.BATCH,
+            help="coupons in a transaction (%(default)s)",
         )
         parser.add_argument(
             "--share",
-            type=float,
+            type=arguments.decimal_number,
             default=pacing.SHARE,
             help="share of the time in which batches run; rests take the others (%(default)s)",
         )

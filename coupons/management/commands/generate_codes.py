@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from coupons import pool
 from coupons.models import Campaign
 from shop.errors import FirstcomeError
+from shop.management import arguments
 from shop.management.progress import progress_bar
 
 MOST_AT_ONCE = 10_000_000
@@ -23,8 +24,12 @@ class Command(BaseCommand):
     help = "Make unguessable codes for a campaign's pool, also while it issues. Every run adds codes."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("campaign", type=int, metavar="CAMPAIGN", help="the campaign's id")
-        parser.add_argument("count", type=int, metavar="COUNT", help=f"how many: 1 to {MOST_AT_ONCE:,}")
+        parser.add_argument(
+            "campaign", type=arguments.whole_number, metavar="CAMPAIGN", help="the campaign's id"
+        )
+        parser.add_argument(
+            "count", type=arguments.whole_number, metavar="COUNT", help=f"how many: 1 to {MOST_AT_ONCE:,}"
+        )
         parser.add_argument("--json", action="store_true", help="for programs")
 
     def handle(self, *, campaign: int, count: int, json: bool, **_: Any) -> None:

@@ -10,8 +10,9 @@ from coupons import eligible_accounts, line_files
 from coupons.line_files import Piece
 from shop.errors import FirstcomeError
 from shop.events import journal
-from shop.management import shell
+from shop.management import arguments, shell
 from shop.management.progress import progress_bar
+from shop.normalization import normalized
 
 ERRORS_SHOWN = 50
 
@@ -23,7 +24,9 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("campaign", type=int, metavar="CAMPAIGN", help="the campaign's id")
+        parser.add_argument(
+            "campaign", type=arguments.whole_number, metavar="CAMPAIGN", help="the campaign's id"
+        )
         parser.add_argument("file", type=Path, metavar="FILE", help="a CSV file with the column user")
         parser.add_argument("--remove", action="store_true", help="remove the accounts instead")
         parser.add_argument("--json", action="store_true", help="for programs")
@@ -33,7 +36,7 @@ class Command(BaseCommand):
         change = self._remove if remove else self._add
         try:
             with journal.acting(shell.operator()):
-                done = change(campaign, account_ids, f"list_eligible_accounts {file.name}"[:255])
+                done = change(campaign, account_ids, normalized(f"list_eligible_accounts {file.name}")[:255])
         except FirstcomeError as error:
             raise CommandError(error.detail) from None
         self.stdout.write(_as_json(campaign, done) if json else _as_text(campaign, done))

@@ -65,6 +65,14 @@
     }
   }
 
+  // The file in UTF-8: one in UTF-16 can't be cut at the bytes of its line ends.
+  async function inUtf8(file) {
+    const [first, second] = new Uint8Array(await file.slice(0, 2).arrayBuffer());
+    const encodings = { 0xfffe: "utf-16le", 0xfeff: "utf-16be" };
+    const encoding = encodings[first * 256 + second];
+    return encoding ? new File([new TextDecoder(encoding).decode(await file.arrayBuffer())], file.name) : file;
+  }
+
   const sleep = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 
   // The server's answer to a piece. Sent again while the server is away or busy: adding skips what exists.
@@ -286,7 +294,7 @@
       element("check-state").textContent = text("emptyFile");
       return;
     }
-    guard(() => check(file, mine), "check-state");
+    guard(async () => check(await inUtf8(file), mine), "check-state");
   });
 
   window.addEventListener("beforeunload", (event) => {

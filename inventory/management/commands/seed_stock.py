@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -15,13 +16,16 @@ from uuid_utils.compat import uuid7
 from inventory.imports import importing, stock_files
 from inventory.imports.importing import Imported, Receipt
 from inventory.imports.stock_files import Contents
+from shop import uploaded_text
 from shop.errors import FirstcomeError, Invalid, Unavailable
 from shop.events import journal
 from shop.management import shell
+from shop.normalization import normalized
 
 ERRORS_SHOWN = 50
 EPILOG = """
-The file's first line is sku,name,price,quantity (UTF-8; prices in the currency's minor unit), and may
+The file's first line is sku,name,price,quantity (UTF-8, UTF-16 or CP949; prices in the currency's
+minor unit), and may
 name low_stock_threshold as well, where an empty cell means never.
 A product that is missing is created; one that exists takes the line's name and price. The quantity is
 received: it is added to what is on hand. Every run is a delivery of its own, so running a file twice receives
@@ -55,16 +59,22 @@ class Command(BaseCommand):
         given = {name: options[name] for name in stock_files.COLUMNS}
         with _command_errors():
             contents = _contents(file, given)
+            if warning := stock_files.shortened_skus(contents.rows):
+                self.stderr.write(warning)
             if dry_run:
                 self._dry_run(contents)
             elif contents.errors:
                 raise stock_files.invalid(contents.errors)
             else:
-                reason = f"seed_stock {file.name}"[:255] if file else "seed_stock"
+                reason = normalized(f"seed_stock {file.name}")[:255] if file else "seed_stock"
                 self._receive(contents, delivery or uuid7(), reason)
 
     def _dry_run(self, contents: Contents) -> None:
         imported = importing.preview(contents.rows)
+        if same := importing.find_same(contents.rows):
+            self.stderr.write(
+                f"The same rows were imported before, by delivery {same.pk}, {same.started_at}."
+            )
         self.stdout.write("".join(f"{line}\n" for line in _preview_lines(imported, contents)), ending="")
         if contents.errors:
             wrong = len({error["line"] for error in contents.errors})
@@ -99,10 +109,8 @@ def _contents(file: Path | None, given: dict[str, str | None]) -> Contents:
 
 def _read_file(file: Path) -> Contents:
     try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            contents = stock_files.read_contents(lines)
-    except UnicodeDecodeError as error:
-        raise CommandError(f"{file} is not UTF-8: {error}. Save it as UTF-8.") from error
+        decoded = uploaded_text.decode(file.read_bytes())
+        contents = stock_files.read_contents(StringIO(decoded.text, newline=""))
     except OSError as error:
         raise CommandError(f"{file} can't be read: {error.strerror}.") from error
     if not contents.rows and not contents.errors:

@@ -1,8 +1,7 @@
 """Compare our payments with the gateway's book, charge by charge."""
 
 import sys
-from argparse import ArgumentTypeError
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -11,6 +10,7 @@ from payments.models import Reconciliation
 from payments.reconciliation import reconciling
 from payments.reconciliation.reconciling import Fix
 from shop.http.json_format import dump
+from shop.management import arguments
 
 INSTANT = "an instant such as 2026-11-20 or 2026-11-20T12:30:00+09:00"
 
@@ -23,8 +23,8 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         instant = f"{INSTANT}; UTC unless it has an offset"
-        parser.add_argument("--since", type=_instant, help=f"leave out what began before: {instant}")
-        parser.add_argument("--until", type=_instant, help="leave out what began then or later")
+        parser.add_argument("--since", type=arguments.instant, help=f"leave out what began before: {instant}")
+        parser.add_argument("--until", type=arguments.instant, help="leave out what began then or later")
         parser.add_argument("--fix", action="store_true", help="refund charges that no payment accounts for")
         parser.add_argument("--json", action="store_true", help="print JSON, for programs")
 
@@ -38,14 +38,6 @@ class Command(BaseCommand):
         self.stdout.write(_as_json(run) if json else _in_words(run))
         if not reconciling.is_clean(run):
             sys.exit(1)
-
-
-def _instant(text: str) -> datetime:
-    try:
-        read = datetime.fromisoformat(text)
-        return read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        raise ArgumentTypeError(f"{text!r} can't be read: give {INSTANT}") from None
 
 
 def _in_words(run: Reconciliation) -> str:

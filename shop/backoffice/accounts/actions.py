@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from functools import partial, wraps
 from typing import Any
 
-from django import forms
 from django.contrib import admin
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
@@ -24,6 +23,7 @@ from coupons.allocation.writes import Issued, Queued
 from coupons.issuing import issuing
 from payments import ledger, points_grants
 from payments.models import Entry
+from shop import form_fields
 from shop.accounts import accounts, permissions, sign_outs
 from shop.backoffice.page_elements import Button
 from shop.backoffice.page_elements import amount as amount_text
@@ -74,7 +74,7 @@ def buttons(request: HttpRequest, account: User) -> list[Button]:
 
 
 class IssueCouponForm(ActionForm):
-    campaign = forms.IntegerField(
+    campaign = form_fields.WholeNumberField(
         label=_("Campaign"), widget=UnfoldAdminSelectWidget, help_text=_("Those that issue coupons now.")
     )
     field_order = ["campaign", "reason"]
@@ -89,7 +89,7 @@ class IssueCouponForm(ActionForm):
 
 
 class GrantPointsForm(ActionForm):
-    amount = forms.IntegerField(
+    amount = form_fields.WholeNumberField(
         label=_("Amount"),
         min_value=1,
         max_value=LARGEST_AMOUNT,

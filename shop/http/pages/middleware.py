@@ -26,6 +26,7 @@ from shop.http import client_address, json_format, languages, problems, views
 from shop.http.messages import Request
 from shop.http.pages.uploads import UPLOAD_KEY, Upload
 from shop.lazy_texts import mark as _
+from shop.normalization import normalized
 from shop.observability import logs
 
 Handler = Callable[[HttpRequest], HttpResponse]
@@ -124,6 +125,21 @@ def require_second_factor(handler: Handler) -> Handler:
         return handler(request)
 
     return checked
+
+
+def normalize_forms(handler: Handler) -> Handler:
+    """Pass on the text of posted forms as it is stored, but for passwords, which are no stored text."""
+
+    def normalized_form(request: HttpRequest) -> HttpResponse:
+        if request.method == "POST":
+            posted = request.POST.copy()
+            for name, values in posted.lists():
+                if "password" not in name:
+                    posted.setlist(name, normalized(values))
+            request.POST = posted  # type: ignore[assignment]
+        return handler(request)
+
+    return normalized_form
 
 
 def identify_operator(handler: Handler) -> Handler:

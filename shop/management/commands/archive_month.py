@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from shop.events import journal
-from shop.management import archive_options, shell
+from shop.management import archive_options, arguments, shell
 from shop.management.archives import TABLES, WITHOUT_MONTHS
 from shop.models import ArchivedMonth
 from shop.operations.archives import archiving
@@ -30,7 +30,7 @@ class Command(BaseCommand):
         parser.add_argument("--folder", type=Path, help="where the file goes: beside your backups")
         parser.add_argument(
             "--days",
-            type=int,
+            type=arguments.whole_number,
             default=archiving.DEFAULT_DAYS,
             help="how long ago the month ended at least (%(default)s)",
         )

@@ -13,6 +13,7 @@ from shop.errors import FirstcomeError
 from shop.events import journal
 from shop.http.json_format import dump
 from shop.management import named_accounts, shell
+from shop.normalization import normalized
 from shop.personal_data import erasure
 
 
@@ -24,7 +25,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("accounts", nargs="*", metavar="account", help=named_accounts.HELP)
-        parser.add_argument("--reason", default="", help="for the journal; required to erase")
+        parser.add_argument(
+            "--reason", type=normalized, default="", help="for the journal; required to erase"
+        )
         parser.add_argument(
             "--forfeit-balance", action="store_true", help="book the points in the wallet back to the shop"
         )

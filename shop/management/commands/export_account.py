@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from shop.events import journal
 from shop.management import named_accounts, shell
+from shop.normalization import normalized
 from shop.personal_data import export
 
 OWNER_ONLY = 0o600
@@ -19,7 +20,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("account", help=named_accounts.HELP)
         parser.add_argument("--output", type=Path, metavar="FILE", help="a new file, of mode 0600")
-        parser.add_argument("--reason", default="by the command", help="for the journal")
+        parser.add_argument("--reason", type=normalized, default="by the command", help="for the journal")
 
     def handle(self, *, account: str, output: Path | None, reason: str, **_: Any) -> None:
         account_id = named_accounts.find(account).pk

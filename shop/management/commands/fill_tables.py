@@ -9,21 +9,21 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
 
 from shop.db.mysql.patience import long_read_timeout
-from shop.management import filling
+from shop.management import arguments, filling
 
 
 class Command(BaseCommand):
     help = "Issue coupons and place orders without buyers, as years of selling leave them (LAB=1)."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--coupons", type=int, default=0, help="how many to issue")
+        parser.add_argument("--coupons", type=arguments.whole_number, default=0, help="how many to issue")
         parser.add_argument(
             "--campaigns",
-            type=int,
+            type=arguments.whole_number,
             default=filling.CAMPAIGNS,
             help="of how many new campaigns; an account has one coupon of each (%(default)s)",
         )
-        parser.add_argument("--orders", type=int, default=0, help="how many to place")
+        parser.add_argument("--orders", type=arguments.whole_number, default=0, help="how many to place")
         parser.add_argument(
             "--book",
             type=Path,

@@ -19,6 +19,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from shop.db import transactions
 from shop.db.mysql.patience import long_read_timeout
+from shop.management import arguments
 
 LOCK_WAIT_SECONDS = 5
 PAUSE_SECONDS = 5
@@ -36,7 +37,7 @@ class Command(migrate.Command):
         super().add_arguments(parser)
         parser.add_argument(
             "--attempts",
-            type=int,
+            type=arguments.whole_number,
             choices=range(1, 1_001),
             metavar="N",
             default=ATTEMPTS,

@@ -2,7 +2,6 @@
 
 from argparse import ArgumentTypeError
 from collections.abc import Collection
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +10,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from shop.events import dead_events, outbox
 from shop.events.dead_events import EventFilter
 from shop.http.json_format import dump
+from shop.management import arguments
 from shop.models import JournalLine
+from shop.normalization import normalized
 
 
 class Command(BaseCommand):
@@ -24,10 +25,12 @@ class Command(BaseCommand):
         parser.add_argument("ids", nargs="*", type=_event_id, metavar="id", help="an event to replay")
         parser.add_argument("--all", action="store_true", help="replay every dead event that matches")
         parser.add_argument("--type", default="", help="such as order.paid, or order. for all of orders")
-        parser.add_argument("--since", type=_instant, help="that happened since: 2026-11-21T14:30 (UTC)")
-        parser.add_argument("--before", type=_instant, help="that happened before")
+        parser.add_argument(
+            "--since", type=arguments.instant, help="that happened since: 2026-11-21T14:30 (UTC)"
+        )
+        parser.add_argument("--before", type=arguments.instant, help="that happened before")
         parser.add_argument("--order", type=UUID, help="of this order")
-        parser.add_argument("--reason", default="", help="why; the journal keeps it")
+        parser.add_argument("--reason", type=normalized, default="", help="why; the journal keeps it")
         parser.add_argument("--json", action="store_true", help="for programs")
 
     def handle(
@@ -61,14 +64,6 @@ def _event_id(text: str) -> str:
         raise ArgumentTypeError(
             f"{text} is no event's id: they are UUIDs, old ones look like evt_42."
         ) from None
-
-
-def _instant(text: str) -> datetime:
-    try:
-        read = datetime.fromisoformat(text)
-        return read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        raise ArgumentTypeError(f"{text!r} is no instant: write 2026-11-21 or 2026-11-21T14:30.") from None
 
 
 def _require_dead(others: Collection[str]) -> None:

@@ -7,6 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from shop.accounts import accounts, second_factor
 from shop.events import journal
 from shop.management import shell
+from shop.normalization import normalized
 
 
 class Command(BaseCommand):
@@ -14,7 +15,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("username")
-        parser.add_argument("--reason", default="by the command", help="for the journal")
+        parser.add_argument("--reason", type=normalized, default="by the command", help="for the journal")
 
     def handle(self, *, username: str, reason: str, **_: Any) -> None:
         account_id = accounts.find_id_by_username(username)

@@ -1,8 +1,7 @@
 """Restore a backup into an empty database, and replay binary logs up to a moment."""
 
-from argparse import ArgumentTypeError
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from django.db import Error, connection
 
 from shop.db.mysql.patience import long_read_timeout
 from shop.http.json_format import dump
+from shop.management import arguments
 from shop.operations.backups import restoring
 from shop.operations.backups.programs import BackupFailed
 from shop.operations.backups.restoring import Restored
@@ -29,7 +29,7 @@ class Command(BaseCommand):
         parser.add_argument("--logs", type=Path, help="a folder with copies of the binary logs to replay")
         parser.add_argument(
             "--until",
-            type=_instant,
+            type=arguments.instant,
             help="replay what came before this instant: 2026-11-21T14:30:05, UTC unless it has an offset",
         )
         parser.add_argument(
@@ -57,14 +57,6 @@ class Command(BaseCommand):
         except (BackupFailed, OSError, Error) as error:
             raise CommandError(f"The backup is not restored. {error}") from error
         self.stdout.write(_as_json(done) if json else _as_text(done, until))
-
-
-def _instant(text: str) -> datetime:
-    try:
-        read = datetime.fromisoformat(text)
-        return read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        raise ArgumentTypeError(f"{text!r} is no instant: write 2026-11-21T14:30:05.") from None
 
 
 def _as_json(done: Restored) -> str:

@@ -13,7 +13,7 @@ from rich.progress import Progress
 
 from shop.accounts.demo_accounts import BUYER, BUYER_PASSWORD, STAFF, STAFF_PASSWORD
 from shop.http.json_format import dump
-from shop.management import demo
+from shop.management import arguments, demo
 
 LARGEST = {"users": 1_000_000, "products": 9_999, "stock": 1_000_000_000}
 
@@ -22,9 +22,15 @@ class Command(BaseCommand):
     help = "Create missing demo data: accounts with points, products with stock, campaigns, sales."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--users", type=int, default=100, help="numbered accounts: user-1, user-2, ...")
-        parser.add_argument("--products", type=int, default=20, help="products: DEMO-0001, DEMO-0002, ...")
-        parser.add_argument("--stock", type=int, default=1_000, help="units on hand of each new product")
+        parser.add_argument(
+            "--users", type=arguments.whole_number, default=100, help="numbered accounts: user-1, user-2, ..."
+        )
+        parser.add_argument(
+            "--products", type=arguments.whole_number, default=20, help="products: DEMO-0001, DEMO-0002, ..."
+        )
+        parser.add_argument(
+            "--stock", type=arguments.whole_number, default=1_000, help="units on hand of each new product"
+        )
         parser.add_argument(
             "--tokens", type=Path, metavar="FILE", help="write tokens there that are valid for 24 h"
         )

@@ -1,6 +1,7 @@
 """Checks of the database: whether commits are durable, and whether transactions are isolated as expected."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from django.conf import settings
 from django.db import Error, connection
@@ -23,6 +24,16 @@ VARIABLE_NAMES = (
     "max_user_connections",
     "innodb_buffer_pool_size",
 )
+COLLATIONS = {True: "utf8mb4_uca1400_ai_ci", False: "utf8mb4_0900_ai_ci"}
+"""Of MariaDB, and of MySQL."""
+NAMES = {
+    "auth_group": "name",
+    "auth_user": "username",
+    "coupons_campaign": "name",
+    "inventory_product": "name",
+    "sales_sale": "name",
+}
+"""Tables with the column that people search or that is unique, of text in any language."""
 STRICT_MODES = {"STRICT_ALL_TABLES", "STRICT_TRANS_TABLES", "TRADITIONAL"}
 OLDEST_MARIADB, OLDEST_MYSQL = (10, 11), (8, 4)
 # A worker's threads, beat, threads that check readiness or run tasks while the broker is unavailable,
@@ -36,7 +47,12 @@ def examine() -> list[Finding]:
         if connection.vendor != "mysql":
             return _sqlite()
         variables = _variables()
-        return [*_mysql(variables), restored(), buffer_pool(variables, _index_bytes())]
+        return [
+            *_mysql(variables),
+            restored(),
+            buffer_pool(variables, _index_bytes()),
+            collation(variables),
+        ]
     except Error as error:
         return [danger("database", f"can't be reached: {error}", "Start it, or correct DATABASE_URL.")]
 
@@ -160,6 +176,49 @@ def buffer_pool(variables: Variables, index_bytes: int) -> Finding:
             "than the indexes, best to most of the server's memory, and put it into its configuration.",
         )
     return ok("innodb_buffer_pool_size", found)
+
+
+def collation(variables: Variables) -> Finding:
+    """Whether names with different four-byte characters differ."""
+    columns = _names_with_one_emoji()
+    wanted = COLLATIONS["mariadb" in variables["version"].lower()]
+    if not columns:
+        return ok("collation", "tells four-byte characters apart")
+    statements = [
+        f"ALTER DATABASE {connection.settings_dict['NAME']} COLLATE {wanted}",
+        *(
+            f"ALTER TABLE {table} MODIFY {definition.replace('COLLATE', f'COLLATE {wanted}')}"
+            for table, definition in columns.items()
+        ),
+    ]
+    return warning(
+        "collation",
+        f"takes all four-byte characters, such as emoji, for one in {', '.join(columns)}",
+        "Searches find other names, and names are taken that aren't. In a quiet hour, after a backup: "
+        + "; ".join(statements)
+        + ".",
+    )
+
+
+def _names_with_one_emoji() -> dict[str, str]:
+    """Those of `NAMES` whose collation takes one emoji for another: by table, the definition to be given."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT table_name, column_name, column_type, is_nullable, collation_name"
+            " FROM information_schema.columns WHERE table_schema = DATABASE() AND collation_name IS NOT NULL"
+        )
+        found = [row for row in cursor.fetchall() if NAMES.get(row[0]) == row[1]]
+        coarse = {name for *_, name in found if _takes_emoji_for_one(cursor, name)}
+    return {
+        table: f"{column} {kind} COLLATE {'NULL' if is_nullable == 'YES' else 'NOT NULL'}"
+        for table, column, kind, is_nullable, name in found
+        if name in coarse
+    }
+
+
+def _takes_emoji_for_one(cursor: Any, collation: str) -> bool:
+    cursor.execute(f"SELECT %s COLLATE {collation} = %s", ["🎁", "🐳"])
+    return bool(cursor.fetchone()[0])
 
 
 def _sqlite() -> list[Finding]:

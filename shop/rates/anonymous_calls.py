@@ -1,0 +1,37 @@
+"""Calls that name no account, counted by the network of their client before their body is read.
+
+Each process counts its own, in memory and without waiting for Redis: it bounds what a client may have it
+parse. What such calls do has limits of its own.
+"""
+
+import math
+import time
+from collections import Counter
+
+from django.conf import settings
+
+from shop.errors import Throttled
+from shop.lazy_texts import mark as _
+
+MOST_NETWORKS = 50_000
+"""Beyond it all are counted anew: a network costs memory, and to be refused would cost others their calls."""
+
+_window = 0.0
+_calls: Counter[str] = Counter()
+
+
+def count(network: str) -> None:
+    """Count a call of the network. Raises `Throttled` if it has made too many since the window began."""
+    global _window
+    limit = settings.RATE_ANONYMOUS
+    if limit is None:
+        return
+    window, passed = divmod(time.monotonic(), limit.seconds)
+    if window != _window or len(_calls) > MOST_NETWORKS:
+        _window = window
+        _calls.clear()
+    _calls[network] += 1
+    if _calls[network] > limit.times:
+        raise Throttled(
+            _("Too many attempts; wait a while."), retry_after=math.ceil(limit.seconds - passed) or 1
+        )
