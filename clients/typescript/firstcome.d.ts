@@ -1562,6 +1562,23 @@ export interface components {
             max_discount_amount?: number | null;
         };
         /**
+         * DisputeBody
+         * @description What the card's owner disputes at their bank: the amount can't be refunded until the shop has won.
+         *
+         *     `due_at` is when the shop's answer is due at the gateway.
+         */
+        DisputeBody: {
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "open" | "won" | "lost";
+            /** Amount */
+            amount: number;
+            /** Due At */
+            due_at: string | null;
+        };
+        /**
          * DrawBody
          * @description `count` is how many entries take part, or have joined so far.
          */
@@ -1607,7 +1624,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "hold" | "release" | "refund" | "top_up" | "grant" | "forfeit";
+            kind: "hold" | "release" | "refund" | "top_up" | "grant" | "forfeit" | "loss";
             /** Order */
             order: string | null;
             /**
@@ -1902,6 +1919,7 @@ export interface components {
             /** Card Amount */
             card_amount: number;
             failure: components["schemas"]["FailureBody"] | null;
+            dispute: components["schemas"]["DisputeBody"] | null;
             /**
              * Created At
              * Format: date-time
@@ -2017,7 +2035,8 @@ export interface components {
          * RefundBody
          * @description A refund: `pending` until all of it is refunded; `stuck`, and visible to operators, if that takes long.
          *
-         *     `amount` is the sum of `points_amount` and `card_amount`; `items` are the refunded units.
+         *     `amount` is the sum of `points_amount` and `card_amount`; `items` are the refunded units. One whose
+         *     `source` is `gateway` was made there, by amount: it has units where nothing is left of the order.
          */
         RefundBody: {
             /**
@@ -2047,6 +2066,11 @@ export interface components {
             reason: string;
             /** Restock */
             restock: boolean;
+            /**
+             * Source
+             * @enum {string}
+             */
+            source: "staff" | "gateway" | "late_charge";
             /**
              * Created At
              * Format: date-time

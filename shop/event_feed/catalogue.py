@@ -17,6 +17,8 @@ FROM_JOURNAL: Mapping[str, str] = {
         "order.expired",
         "refund.requested",
         "order.refunded",
+        "payment.disputed",
+        "payment.dispute_closed",
         "coupon.issued",
         "coupon.held",
         "coupon.redeemed",
