@@ -26,8 +26,7 @@ def _money(setup: Setup, orders: list[dict[str, Any]], shop: Shop) -> Iterator[s
     due = Counter[str | None]({order["id"]: order["card_amount"] for order in orders if _is_bought(order)})
     for refund in setup.refunds():
         due[refund["order"]] -= refund["card_amount"]
-    for order_id, made in setup.at_gateway.items():
-        due[order_id] -= made.lost_amount
+    due.subtract({order_id: made.lost_amount for order_id, made in setup.at_gateway.items()})
     top_ups = [made for account in setup.buyers for made in account.done("top_up")]
     due[None] = sum(made.call.body["amount"] for made in top_ups if made.answer.status == 201)
     held, number = Counter[str | None](), Counter[str | None]()
