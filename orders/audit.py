@@ -12,6 +12,8 @@ from typing import Any
 from django.db import connection
 from django.db.models import (
     BigIntegerField,
+    BooleanField,
+    Case,
     Count,
     DateTimeField,
     Exists,
@@ -23,6 +25,7 @@ from django.db.models import (
     Subquery,
     Sum,
     Value,
+    When,
 )
 from django.db.models.functions import Coalesce
 
@@ -33,10 +36,10 @@ from inventory.models import Product
 from orders.models import Order, OrderLine, Refund, RefundLine, Saga, SagaLog
 from orders.order_states import ENDED, OPEN, PAID
 from orders.payment import purchase, refund_saga, top_ups
-from orders.payment.refund_saga import UNSETTLED as UNDER_WAY
+from orders.payment.refund_records import UNSETTLED as UNDER_WAY
 from orders.placement import first_orders
 from orders.saga.definitions import DO, LEASE_SECONDS, Event
-from payments.models import GATEWAY_CLEARING, Entry, Payment, Transfer
+from payments.models import GATEWAY_CLEARING, Dispute, Entry, Payment, Transfer
 from payments.payment_states import UNSETTLED
 from payments.reconciliation import comparison
 from sales.models import SaleEntry
@@ -219,7 +222,7 @@ def _several_not_failed(order_ids: Rows | None) -> "QuerySet[Payment]":
 
 
 def refunds_add_up(order_ids: Rows | None = None) -> LawReport:
-    """Refunds, settled and pending, agree with orders, lines, payments and the ledger."""
+    """Refunds, settled and pending, agree with orders, lines, payments and the ledger; lost disputes too."""
     orders = _orders_inconsistent_with_refunds().filter(within("pk", order_ids))
     of_orders = within("order", order_ids)
     return report(
@@ -230,14 +233,22 @@ def refunds_add_up(order_ids: Rows | None = None) -> LawReport:
             *_offenders(_payments_inconsistent_with_refunds().filter(of_orders), "order_id"),
             *_offenders(_lines_inconsistent_with_refunds().filter(of_orders), "order_id"),
             *_offenders(_refunds_without_saga().filter(of_orders), "id"),
+            *_offenders(_orders_inconsistent_with_losses().filter(within("pk", order_ids)), "id"),
         ],
     )
 
 
+def _booked_refunds() -> "QuerySet[Refund]":
+    """All refunds but those of charges that no order was paid by."""
+    return Refund.objects.exclude(source=Refund.Source.LATE_CHARGE)
+
+
 def _orders_inconsistent_with_refunds() -> "QuerySet[Order]":
-    theirs = Refund.objects.filter(order=OuterRef("pk"))
+    theirs = _booked_refunds().filter(order=OuterRef("pk"))
     succeeded = theirs.filter(status=Refund.Status.SUCCEEDED)
     left = OrderLine.objects.filter(order=OuterRef("pk"), refunded_quantity__lt=F("quantity"))
+    # Units that a dispute kept from being refunded whole leave an amount, and no unit.
+    has_left = Exists(left) | Q(refunded_amount__lt=F("total_amount"))
     booked = Entry.objects.filter(transfer__order=OuterRef("pk"), transfer__kind=Transfer.Kind.REFUND)
     return (
         Order.objects.annotate(
@@ -246,10 +257,10 @@ def _orders_inconsistent_with_refunds() -> "QuerySet[Order]":
             booked_points=_sum(booked.filter(account_id__gt=0), "transfer__order", "amount"),
             booked_card=_sum(booked.filter(account_id=GATEWAY_CLEARING), "transfer__order", "amount"),
             is_refunding=Exists(theirs.filter(status__in=UNDER_WAY)),
-            has_left=Exists(left),
+            has_left=Case(When(has_left, then=True), default=False, output_field=BooleanField()),
         )
         .filter(
-            Q(id__in=Refund.objects.values("order"))
+            Q(id__in=_booked_refunds().values("order"))
             | Q(refunded_amount__gt=0)
             | Q(status__in=["refunding", "refunded"])
         )
@@ -264,13 +275,26 @@ def _orders_inconsistent_with_refunds() -> "QuerySet[Order]":
     )
 
 
+def _orders_inconsistent_with_losses() -> "QuerySet[Order]":
+    """Orders whose ledger has not what disputes of their payments have lost."""
+    lost = Dispute.objects.filter(payment__order=OuterRef("pk"), status=Dispute.Status.LOST)
+    booked = Entry.objects.filter(
+        transfer__order=OuterRef("pk"), transfer__kind=Transfer.Kind.LOSS, account_id=GATEWAY_CLEARING
+    )
+    disputed = Order.objects.filter(id__in=Dispute.objects.values("payment__order"))
+    return disputed.annotate(
+        lost_amount=_sum(lost, "payment__order", "amount"),
+        booked_amount=_sum(booked, "transfer__order", "amount"),
+    ).exclude(lost_amount=F("booked_amount"))
+
+
 def _payments_inconsistent_with_refunds() -> "QuerySet[Payment]":
-    theirs = Refund.objects.filter(order=OuterRef("order"))
+    theirs = _booked_refunds().filter(order=OuterRef("order"))
     touched = (
-        Q(refunding_amount__gt=0) | Q(refunded_amount__gt=0) | Q(order__in=Refund.objects.values("order"))
+        Q(refunding_amount__gt=0) | Q(refunded_amount__gt=0) | Q(order__in=_booked_refunds().values("order"))
     )
     return (
-        Payment.objects.filter(touched)
+        Payment.objects.filter(touched, order__isnull=False)
         .annotate(
             pending_amount=_sum(theirs.filter(status__in=UNDER_WAY), "order", "card_amount"),
             settled_amount=_sum(theirs.filter(status=Refund.Status.SUCCEEDED), "order", "card_amount"),

@@ -166,6 +166,11 @@ class Refund(models.Model):
         SUCCEEDED = "succeeded", _("succeeded")
         STUCK = "stuck", _("stuck")
 
+    class Source(models.TextChoices):
+        STAFF = "staff", _("staff")
+        GATEWAY = "gateway", _("gateway")
+        LATE_CHARGE = "late_charge", _("late charge")
+
     id = uuid_key()
     order = models.ForeignKey(
         Order, verbose_name=_("order"), on_delete=models.PROTECT, related_name="refunds"
@@ -177,6 +182,20 @@ class Refund(models.Model):
     reason = models.CharField(_("reason"), max_length=255)
     restock = models.BooleanField(
         _("restock"), default=True, help_text=_("Whether the goods are put back in stock.")
+    )
+    source = models.CharField(
+        _("source"),
+        max_length=16,
+        choices=Source.choices,
+        default=Source.STAFF,
+        db_default=Source.STAFF,
+        help_text=_("Where it began."),
+    )
+    is_reduced = models.BooleanField(
+        _("is reduced"),
+        default=False,
+        db_default=False,
+        help_text=_("The gateway had less left of the charge than was to be refunded."),
     )
     created_at = models.DateTimeField(_("created at"))
     settled_at = models.DateTimeField(_("settled at"), null=True, blank=True)

@@ -66,6 +66,7 @@ def note_refunded(
 ) -> None:
     """Record that the refund is done and the order changes to `status`; `order` has the values before."""
     is_full = status == Status.REFUNDED
+    at_gateway = " at the gateway" if refund.source == Refund.Source.GATEWAY else ""
     open_transaction.count_after_commit(counters.count_refunds, [(is_full, refund.amount)])
     journal.note(
         what="order.refunded",
@@ -78,7 +79,7 @@ def note_refunded(
             "refunded_amount": order.refunded_amount + refund.amount,
             "refund": refund_facts(refund, lines),
         },
-        detail=f"{refund.amount} refunded",
+        detail=f"{refund.amount} refunded{at_gateway}",
         is_outgoing=True,
         at=at,
     )
@@ -105,6 +106,7 @@ def refund_facts(refund: Refund, lines: Sequence[RefundLine]) -> dict[str, Any]:
         "card_amount": refund.card_amount,
         "reason": refund.reason,
         "restock": refund.restock,
+        "source": str(refund.source),
         "items": [
             {"product": line.line.product_id, "quantity": line.quantity, "amount": line.amount}
             for line in lines

@@ -36,6 +36,7 @@ OrderStatus = Literal[
     "awaiting_payment", "paying", "paid", "refunding", "refunded", "payment_failed", "cancelled", "expired"
 ]
 RefundStatus = Literal["pending", "succeeded", "stuck"]
+RefundSource = Literal["staff", "gateway", "late_charge"]
 api_doc.declare_members(
     "refund_exceeds_order",
     items=api_doc.array_of_objects(
@@ -211,7 +212,8 @@ class RefundItemBody(BaseModel):
 class RefundBody(BaseModel):
     """A refund: `pending` until all of it is refunded; `stuck`, and visible to operators, if that takes long.
 
-    `amount` is the sum of `points_amount` and `card_amount`; `items` are the refunded units.
+    `amount` is the sum of `points_amount` and `card_amount`; `items` are the refunded units. One whose
+    `source` is `gateway` was made there, by amount: it has units where nothing is left of the order.
     """
 
     id: UUID
@@ -223,6 +225,7 @@ class RefundBody(BaseModel):
     items: list[RefundItemBody]
     reason: str
     restock: bool
+    source: RefundSource
     created_at: datetime
 
 
@@ -247,6 +250,11 @@ WITH_A_NUMBER = [
     gettext_noop("{number} points released"),
     gettext_noop("{number} points credited"),
     gettext_noop("{number} refunded"),
+    gettext_noop("{number} refunded at the gateway"),
+    gettext_noop("{number} was given back or lost at the gateway already"),
+    gettext_noop("{number} disputed"),
+    gettext_noop("{number} of a dispute won"),
+    gettext_noop("{number} of a dispute lost"),
 ]
 """Details in timelines that have a number; `shop.lazy_texts.translate` finds them by it."""
 
@@ -327,6 +335,7 @@ def refund_body(refund: Refund, lines: Sequence[RefundLine]) -> dict[str, Any]:
         "items": [{"product": item.line.product_id, "quantity": item.quantity} for item in lines],
         "reason": refund.reason,
         "restock": refund.restock,
+        "source": refund.source,
         "created_at": refund.created_at,
     }
 

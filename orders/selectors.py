@@ -61,7 +61,8 @@ def refunds(*, order_id: UUID, account_id: int | None) -> QuerySet[Refund]:
 
 def count_settled_refunds(order_id: UUID) -> int:
     """How many refunds of the order are settled, each of which has an event `order.refunded`."""
-    return Refund.objects.filter(order_id=order_id, settled_at__isnull=False).count()
+    settled = Refund.objects.filter(order_id=order_id, settled_at__isnull=False)
+    return settled.exclude(source=Refund.Source.LATE_CHARGE).count()
 
 
 def open_lines_of_product(product_id: int, *, most: int) -> list[OrderLine]:

@@ -41,16 +41,22 @@ COMPARE_DIALOG = ActionDialog(
     title=_("Compare the books now"),
     description=_(
         "A worker compares recent payments with the gateway's book, or all of them where that is due, and "
-        "refunds charges of payments that had ended, as it does by schedule."
+        "refunds charges of payments that had ended, as it does by schedule. Refunds and disputes that began "
+        "at the gateway are booked."
     ),
     form_class=KeyedReasonDialog,
     form_submit_text=_("Compare"),
 )
 DONE = {
-    remedies.REFUNDED: _("The charge of %(key)s is refunded."),
+    reconciling.REFUNDED: _("The charge of %(key)s is refunded."),
     remedies.AGREES: _("The books agree about %(key)s now; nothing was refunded."),
 }
-DONE_WORDS = {"refunded": _("refunded"), "refund failed": _("refund failed"), "agrees": _("agrees")}
+DONE_WORDS = {
+    "refunded": _("refunded"),
+    "refund failed": _("refund failed"),
+    "booked": _("booked"),
+    "agrees": _("agrees"),
+}
 """What was done about a finding, as it is recorded."""
 
 

@@ -13,7 +13,7 @@ class PaymentsConfig(AppConfig):
     verbose_name = _("Payments")
 
     def ready(self) -> None:
-        from payments import payment_states, webhooks
+        from payments import disputes, payment_states, webhooks
         from payments.reconciliation import reconciling
         from shop.idempotency import recorded_answers
         from shop.observability import gauges
@@ -24,6 +24,11 @@ class PaymentsConfig(AppConfig):
             "firstcome_webhooks_unhandled",
             help="Events of gateways that are not handled yet.",
             read=webhooks.unhandled_count,
+        )
+        gauges.register(
+            "firstcome_disputes_open",
+            help="Disputes of charges that await an answer at the gateway, or its decision.",
+            read=disputes.open_disputes().count,
         )
         gauges.register(
             "firstcome_reconciliation_differences",

@@ -140,6 +140,38 @@ def refund(
     )
 
 
+def reverse_top_up(payment: Payment, *, kind: str, reference: str, amount: int) -> None:
+    """Take back points of a top-up whose charge the gateway gave back, or has lost.
+
+    Points that are spent already count as given away. The payment must be locked.
+    """
+    open_transaction.assert_inside()
+    wallet = LedgerAccount.objects.select_for_update().get(id=payment.account_id)
+    taken_amount = min(wallet.balance_amount, amount)
+    amounts = {GATEWAY_CLEARING: amount, PROMOTIONS: taken_amount - amount, payment.account_id: -taken_amount}
+    transfers.transfer(kind=kind, reference=reference, amounts=amounts)
+
+
+def lose_dispute(payment: Payment, *, dispute_id: int, amount: int) -> None:
+    """Book what a lost dispute took from the shop's account at the gateway."""
+    reference = f"dispute {dispute_id}"
+    if payment.order_id is None:
+        reverse_top_up(payment, kind=Kind.LOSS, reference=reference, amount=amount)
+    else:
+        amounts = {SALES: -amount, GATEWAY_CLEARING: amount}
+        transfers.transfer(kind=Kind.LOSS, reference=reference, amounts=amounts, order_id=payment.order_id)
+
+
+def recover_dispute(payment: Payment, *, dispute_id: int) -> None:
+    """Reverse the loss of a dispute that is won after all."""
+    reference = f"dispute {dispute_id}"
+    lost = Entry.objects.filter(transfer__kind=Kind.LOSS, transfer__reference=reference)
+    amounts = {entry.account_id: -entry.amount for entry in lost}
+    transfers.transfer(
+        kind=Kind.LOSS, reference=f"{reference} won", amounts=amounts, order_id=payment.order_id
+    )
+
+
 def credit_top_ups(
     payments: Sequence[Payment],
     *,

@@ -87,6 +87,7 @@ class Transfer(models.Model):
         TOP_UP = "top_up", _("points bought by card")
         GRANT = "grant", _("points granted by staff")
         FORFEIT = "forfeit", _("points forfeited by an erased account")
+        LOSS = "loss", _("lost in a dispute")
 
     id = uuid_key()
     kind = models.CharField(_("kind"), max_length=16, choices=Kind.choices)
@@ -146,6 +147,12 @@ class Entry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.amount:+d}"
+
+
+class DisputeStatus(models.TextChoices):
+    OPEN = "open", _("open")
+    WON = "won", _("won")
+    LOST = "lost", _("lost")
 
 
 class Payment(models.Model):
@@ -225,6 +232,15 @@ class Payment(models.Model):
         blank=True,
         help_text=_("When the charge is cancelled unless it is confirmed."),
     )
+    dispute_status = models.CharField(
+        _("dispute status"),
+        max_length=8,
+        choices=DisputeStatus.choices,
+        blank=True,
+        default="",
+        db_default="",
+        help_text=_("Of its dispute, an open one if there are several; empty: it was never disputed."),
+    )
     # The order, while the payment is not failed: a unique index on it works on every database.
     unfailed_order_id = models.GeneratedField(
         expression=Case(When(status="failed", then=None), default=F("order")),
@@ -280,6 +296,45 @@ class Payment(models.Model):
         return REQUIRES_ACTION if self.requires_action else self.status
 
 
+class Dispute(models.Model):
+    """A dispute that the card's owner has begun at their bank, as the gateway says.
+
+    While it is open the amount is not refunded. A lost one is money lost.
+    """
+
+    Status = DisputeStatus
+
+    payment = models.ForeignKey(
+        Payment, verbose_name=_("payment"), on_delete=models.PROTECT, db_index=False, related_name="disputes"
+    )
+    reference = ExactCharField(_("reference"), max_length=96, help_text=_("The gateway's id of the dispute."))
+    status = models.CharField(_("status"), max_length=8, choices=DisputeStatus.choices)
+    amount = models.PositiveBigIntegerField(_("amount"))
+    due_at = models.DateTimeField(
+        _("due at"), null=True, blank=True, help_text=_("When the shop's answer is due at the gateway.")
+    )
+    opened_at = models.DateTimeField(_("opened at"))
+    closed_at = models.DateTimeField(_("closed at"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("dispute")
+        verbose_name_plural = _("disputes")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["payment", "reference"], name="payments_dispute_once_per_payment_and_reference"
+            ),
+            models.CheckConstraint(
+                condition=Q(status="open", closed_at__isnull=True)
+                | Q(status__in=["won", "lost"], closed_at__isnull=False),
+                name="payments_dispute_closed_at_says_closed",
+            ),
+        ]
+        indexes = [models.Index(fields=["status"], name="payments_dispute_by_status")]
+
+    def __str__(self) -> str:
+        return self.reference
+
+
 class WebhookEvent(models.Model):
     """An event that a gateway sent, with the gateway's own id; not handled while `handled_at` is null."""
 
@@ -287,6 +342,14 @@ class WebhookEvent(models.Model):
     event_id = ExactCharField(_("event id"), max_length=255)
     type = models.CharField(_("type"), max_length=64)
     charge_key = ExactCharField(_("charge key"), max_length=96, blank=True)
+    charge_reference = models.CharField(
+        _("charge reference"),
+        max_length=96,
+        blank=True,
+        default="",
+        db_default="",
+        help_text=_("The gateway's id of the charge, where the event has no key."),
+    )
     received_at = models.DateTimeField(_("received at"))
     attempts = models.PositiveIntegerField(_("attempts"), default=0)
     next_attempt_at = models.DateTimeField(_("next attempt at"), null=True, blank=True)

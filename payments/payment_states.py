@@ -12,10 +12,10 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, Q, QuerySet, Sum
 from uuid_utils.compat import uuid7
 
-from payments.models import Payment
+from payments.models import Dispute, Payment
 from shop import clock
 from shop.db import bulk_sql, open_transaction
 
@@ -53,6 +53,15 @@ class Payable(Protocol):
     def card_amount(self) -> int: ...
     @property
     def currency(self) -> str: ...
+
+
+class DisputedPayment(Protocol):
+    """The part of a payment by which its disputes are found."""
+
+    @property
+    def charge_key(self) -> str: ...
+    @property
+    def dispute_status(self) -> str: ...
 
 
 class Chargeable(NamedTuple):
@@ -209,9 +218,19 @@ def unsettled_references(references: Collection[UUID], at: datetime) -> set[UUID
 
 
 def refundable_card_amount(order_id: UUID) -> int:
-    """The card amount of the order that is neither refunded nor being refunded."""
+    """The card amount of the order that is neither refunded nor being refunded, disputed or lost."""
     payment = Payment.objects.get(order_id=order_id, status=Status.SUCCEEDED)
-    return payment.card_amount - payment.refunding_amount - payment.refunded_amount
+    amounts = disputed_amounts(payment)
+    held_amount = amounts.get(Dispute.Status.OPEN, 0) + amounts.get(Dispute.Status.LOST, 0)
+    return max(0, payment.card_amount - payment.refunding_amount - payment.refunded_amount - held_amount)
+
+
+def disputed_amounts(payment: DisputedPayment) -> dict[str, int]:
+    """The amounts of the payment's disputes by their status; a payment without any costs no query."""
+    if not payment.dispute_status:
+        return {}
+    rows = Dispute.objects.filter(payment__charge_key=payment.charge_key).order_by().values_list("status")
+    return dict(rows.annotate(total=Sum("amount")))
 
 
 def begin_refund(order_id: UUID, *, card_amount: int) -> None:
@@ -225,6 +244,20 @@ def begin_refund(order_id: UUID, *, card_amount: int) -> None:
         order_id,
         refunding_amount=F("refunding_amount") + card_amount,
     )
+
+
+def add_refund_of_top_up(payment: Payment, amount: int) -> int:
+    """Record that so much more of the top-up's charge is refunded; returns how much is. It must be locked."""
+    open_transaction.assert_inside()
+    payment.refunded_amount += amount
+    payment.save(update_fields=["refunded_amount"])
+    return payment.refunded_amount
+
+
+def reduce_refund(order_id: UUID, *, by: int) -> None:
+    """Set less aside for a refund under way, because the gateway has less left. The order must be locked."""
+    rows = Payment.objects.filter(refunding_amount__gte=by)
+    _change_refunds(rows, order_id, refunding_amount=F("refunding_amount") - by)
 
 
 def end_refund(order_id: UUID, *, card_amount: int) -> None:

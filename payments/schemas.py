@@ -7,13 +7,14 @@ from uuid import UUID
 from django.conf import settings
 from pydantic import BaseModel, Field
 
+from payments import disputes
 from payments.models import Entry, Payment
 from shop import lazy_texts
 from shop.http.validation import Id, Input, NonBlankText, PositiveAmount, Query, QueryId, Uuid
 from shop.lazy_texts import ENGLISH
 
 PaymentStatus = Literal["pending", "requires_action", "in_doubt", "succeeded", "failed", "reversed"]
-EntryKind = Literal["hold", "release", "refund", "top_up", "grant", "forfeit"]
+EntryKind = Literal["hold", "release", "refund", "top_up", "grant", "forfeit", "loss"]
 Token = Annotated[str, Field(min_length=1, max_length=255, repr=False)]
 
 
@@ -46,6 +47,17 @@ class NextActionBody(BaseModel):
     expires_at: datetime
 
 
+class DisputeBody(BaseModel):
+    """What the card's owner disputes at their bank: the amount can't be refunded until the shop has won.
+
+    `due_at` is when the shop's answer is due at the gateway.
+    """
+
+    status: Literal["open", "won", "lost"]
+    amount: int
+    due_at: datetime | None
+
+
 class PaymentBody(BaseModel):
     id: UUID
     order: UUID | None
@@ -53,6 +65,7 @@ class PaymentBody(BaseModel):
     points_amount: int
     card_amount: int
     failure: FailureBody | None
+    dispute: DisputeBody | None
     created_at: datetime
     next_action: NextActionBody | None
 
@@ -94,9 +107,18 @@ def payment_body(
         "points_amount": payment.points_amount,
         "card_amount": payment.card_amount,
         "failure": failure_body(payment.failure_code, payment.failure_detail, language),
+        "dispute": dispute_body(payment),
         "created_at": payment.created_at,
         "next_action": next_action_body(payment, reader_id=reader_id),
     }
+
+
+def dispute_body(payment: Payment) -> dict[str, Any] | None:
+    """The payment's dispute; None for one that was never disputed."""
+    dispute = disputes.shown_dispute(payment)
+    if dispute is None:
+        return None
+    return {"status": dispute.status, "amount": dispute.amount, "due_at": dispute.due_at}
 
 
 def next_action_body(payment: Payment, *, reader_id: int | None = None) -> dict[str, Any] | None:

@@ -63,6 +63,12 @@ def get_unhandled(event_id: int) -> WebhookEvent | None:
     return WebhookEvent.objects.filter(id=event_id, handled_at__isnull=True).first()
 
 
+def note_key(event: WebhookEvent, key: str) -> None:
+    """Record the key of the charge that the event names by its reference."""
+    event.charge_key = key
+    _update_unhandled(event, charge_key=key)
+
+
 def finish(event: WebhookEvent, outcome: str) -> None:
     """Mark the event as handled; `outcome` says with which result."""
     _update_unhandled(event, handled_at=clock.now(), next_attempt_at=None, outcome=outcome[:255])
@@ -104,6 +110,7 @@ def _store(gateway: str, gateway_event: GatewayEvent, now: datetime) -> WebhookE
         defaults={
             "type": gateway_event.type,
             "charge_key": gateway_event.key,
+            "charge_reference": gateway_event.reference,
             "received_at": now,
             "next_attempt_at": now + timedelta(seconds=HANDLING_SECONDS),
         },

@@ -15,7 +15,7 @@ from orders.admin import timeline
 from orders.admin.timeline import Timeline
 from orders.models import Order, OrderLine, Refund, RefundLine, Saga, SagaLog
 from orders.saga.definitions import SAGA_TYPES
-from payments import gateways
+from payments import disputes, gateways
 from payments.models import Entry, Payment, Transfer
 from shop import clock
 from shop.events import outbox
@@ -180,12 +180,24 @@ def _payment(payment: Payment, request: HttpRequest) -> dict[str, Any]:
         "points": amount(payment.points_amount, payment.currency),
         "refunding": amount(payment.refunding_amount, payment.currency) if payment.refunding_amount else "",
         "refunded": amount(payment.refunded_amount, payment.currency) if payment.refunded_amount else "",
+        "dispute": _dispute(payment),
         "key": payment.charge_key if payment.card_amount else "",
         "reference": payment.charge_reference,
         "gateway_page": gateways.charge_page(payment.charge_reference),
         "failure": _failure(payment),
         "created_at": payment.created_at,
         "settled_at": payment.settled_at,
+    }
+
+
+def _dispute(payment: Payment) -> dict[str, Any] | None:
+    dispute = disputes.shown_dispute(payment)
+    if dispute is None:
+        return None
+    return {
+        "status": label(dispute.status),
+        "amount": amount(dispute.amount, payment.currency),
+        "due_at": dispute.due_at if dispute.status == dispute.Status.OPEN else None,
     }
 
 
@@ -222,8 +234,9 @@ def _refund(refund: Refund, currency: str, request: HttpRequest) -> dict[str, An
         "points": amount(refund.points_amount, currency),
         "card": amount(refund.card_amount, currency),
         "units": units,
-        "reason": refund.reason,
+        "reason": stored_text(refund.reason),
         "restock": refund.restock,
+        "source": refund.get_source_display(),
         "created_at": refund.created_at,
     }
 

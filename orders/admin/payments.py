@@ -27,7 +27,7 @@ from orders.models import Saga
 from orders.payment import gateway_lookups
 from orders.payment.gateway_lookups import Lookup
 from orders.saga import status as saga_status
-from payments import gateways, payment_states, selectors
+from payments import disputes, gateways, payment_states, selectors
 from payments.models import Payment
 from payments.payment_states import UNSETTLED
 from shop.admin_site import ReadOnlyMixin
@@ -36,6 +36,7 @@ from shop.http import json_format
 from shop.http.keyset_pages import KeysetPaginator
 from shop.idempotency.recorded_answers import Answer, Replay
 from shop.models import JournalLine
+from shop.money import format_amount
 from shop.operations import dispatch
 from shop.operators.display import status_label
 from shop.operators.forms import KeyedReasonDialog, keyed_call, reload_page
@@ -45,13 +46,14 @@ LOOK_UP = "payments.change_payment"
 LOOK_UP_DIALOG = ActionDialog(
     title=_("Ask the gateway now"),
     description=_(
-        "It is asked what it has under this payment's key, and nothing is changed there. A payment that is "
-        "not settled continues at once."
+        "It is asked what it has under this payment's key, and nothing is changed there. Refunds and "
+        "disputes that began there are booked here. A payment that is not settled continues at once."
     ),
     form_class=KeyedReasonDialog,
     form_submit_text=_("Ask"),
 )
 IN_DOUBT, WITH_OWNER, UNSETTLED_ONES, EVERYTHING = "in_doubt", "requires_action", "unsettled", "everything"
+DISPUTED = "disputed"
 
 
 class InDoubtFilter(PreselectingFilter):
@@ -70,6 +72,7 @@ class InDoubtFilter(PreselectingFilter):
             (IN_DOUBT, gettext("In doubt")),
             (WITH_OWNER, gettext("Waiting for the customer")),
             (UNSETTLED_ONES, gettext("Not settled")),
+            (DISPUTED, gettext("Disputed")),
             (EVERYTHING, gettext("All")),
         ]
 
@@ -79,6 +82,8 @@ class InDoubtFilter(PreselectingFilter):
         if self.value() == WITH_OWNER:
             pending = saga_status.filter_unsettled(queryset, (Payment.Status.PENDING,))
             return pending.filter(payment_states.with_action())
+        if self.value() == DISPUTED:
+            return queryset.filter(id__in=disputes.open_disputes().values("payment"))
         return (
             saga_status.filter_unsettled(queryset, UNSETTLED) if self.value() == UNSETTLED_ONES else queryset
         )
@@ -113,7 +118,7 @@ class PaymentAdmin(SearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
     paginator = KeysetPaginator
     show_full_result_count = False
     actions_detail = ["look_up"]
-    readonly_fields = ["order_page", "shown_status", "next_action", "charge", "saga", "looked_up"]
+    readonly_fields = ["order_page", "shown_status", "next_action", "dispute", "charge", "saga", "looked_up"]
     fields = [
         "id",
         "order_page",
@@ -126,6 +131,7 @@ class PaymentAdmin(SearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
         "card_amount",
         "refunding_amount",
         "refunded_amount",
+        "dispute",
         "currency",
         "charge_key",
         "charge",
@@ -156,6 +162,15 @@ class PaymentAdmin(SearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
         until = f"{payment.action_expires_at:%Y-%m-%d %H:%M:%S}"
         said = gettext("to be done until %(time)s") if payment.requires_action else gettext("until %(time)s")
         return said % {"time": until}
+
+    @display(description=_("dispute"))
+    def dispute(self, payment: Payment) -> str:
+        dispute = disputes.shown_dispute(payment)
+        if dispute is None:
+            return "-"
+        return format_html(
+            "{} {}", status_label(dispute.status), format_amount(dispute.amount, payment.currency)
+        )
 
     @display(description=_("charge at the gateway"))
     def charge(self, payment: Payment) -> str:

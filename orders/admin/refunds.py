@@ -28,9 +28,10 @@ class RefundAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdm
         "points_amount",
         "card_amount",
         "restock",
+        "source",
         "created_at",
     ]
-    list_filter = ["status", "restock"]
+    list_filter = ["status", "restock", "source"]
     search_fields = uuid_fields = ["id", "order_id"]
     search_help_text = _("The id of a refund or of an order")
     ordering = ["-id"]

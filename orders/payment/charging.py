@@ -32,7 +32,7 @@ from orders.saga.definitions import (
     SagaRow,
     StepResult,
 )
-from payments import metrics, payment_states
+from payments import gateways, metrics, payment_states
 from payments.gateways import gateway
 from payments.gateways.contract import GatewayResult
 from payments.payment_states import Chargeable
@@ -145,10 +145,8 @@ def _outcome_of_ended(saga: SagaRow) -> str:
 
 def _count(sagas: Sequence[SagaRow], outcomes: Sequence[str]) -> None:
     """Count these payments by outcome once the transaction has committed."""
-    gateways = [
-        settings.PAYMENT_GATEWAY if saga.parent.card_amount else metrics.WITHOUT_CARD for saga in sagas
-    ]
-    open_transaction.count_after_commit(metrics.count_payments, zip(gateways, outcomes, strict=True))
+    names = [settings.PAYMENT_GATEWAY if saga.parent.card_amount else metrics.WITHOUT_CARD for saga in sagas]
+    open_transaction.count_after_commit(metrics.count_payments, zip(names, outcomes, strict=True))
 
 
 def count_declines(sagas: Sequence[SagaRow]) -> None:
@@ -200,8 +198,11 @@ def _cancel_or_refund(payment: Chargeable, reference: str) -> list[StepResult]:
         if cancelled.status != "succeeded":
             return [StepResult(Event.FAILED, f"cancel: {cancelled.status} {cancelled.failure_detail}")]
         reference = cancelled.reference
-    refunded = gateway().refund(
-        key=f"{payment.charge_key}:refund", charge_reference=reference, amount=payment.card_amount
+    refunded = gateways.refund_rest(
+        key=f"{payment.charge_key}:refund",
+        charge_key=payment.charge_key,
+        charge_reference=reference,
+        amount=payment.card_amount,
     )
     if refunded.status != "succeeded":
         detail = f"refund: {refunded.status} {refunded.failure_detail}"

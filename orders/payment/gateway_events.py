@@ -1,20 +1,26 @@
 """Handles events of gateways: each is a reason to query the gateway, and its content is not trusted."""
 
 import time
+from functools import partial
 
 from django.conf import settings
 
 from orders.models import Refund, Saga
+from orders.payment import gateway_bookings
 from orders.saga import executor, recovery
 from orders.saga.definitions import SAGA_TYPES, UNFINISHED
 from payments import webhooks
 from payments.gateways import gateway
-from payments.models import Payment, WebhookEvent
+from payments.models import Dispute, Payment, WebhookEvent
 from payments.payment_states import UNSETTLED
 from payments.reconciliation import orphans
+from shop.db import transactions
+from shop.events import journal
+from shop.models import JournalLine
 from shop.observability import logs
 
 HANDLED_TYPES = ("charge.succeeded", "charge.declined", "charge.refunded")
+UNCONFIRMED = "payment.dispute_unconfirmed"
 # A gateway may need a while until it finds the charge of an event; after some 25 minutes there is none.
 MAX_ABSENT_LOOKUPS = 12
 # How long to wait for the saga to be leased, and then for the payment to settle; otherwise the event is
@@ -40,11 +46,16 @@ def handle(event_id: int) -> bool:
 
 def _handle_event(event: WebhookEvent) -> tuple[bool, str]:
     """Whether the event is handled, and the outcome to record."""
-    if event.type not in HANDLED_TYPES:
+    if event.type not in HANDLED_TYPES and not _is_about_dispute(event):
         return True, "events of this type are ignored"
     if event.gateway != settings.PAYMENT_GATEWAY:
         # The gateway in use doesn't have this charge. Reconcile after changing gateways.
         return True, f"ignored: PAYMENT_GATEWAY is {settings.PAYMENT_GATEWAY}"
+    if event.charge_reference and not event.charge_key:
+        key = gateway().key_of(reference=event.charge_reference)
+        if key is None:
+            return False, "the gateway says unknown"
+        webhooks.note_key(event, key)
     payment = Payment.objects.filter(charge_key=event.charge_key).first()
     if payment is None:
         return True, "no payment has this key"
@@ -57,9 +68,35 @@ def _handle_event_of(payment: Payment, event: WebhookEvent) -> tuple[bool, str]:
     _wait_until_settled(payment)
     if payment.status in UNSETTLED:
         return False, f"the payment is {payment.status}"
-    if payment.status == Payment.Status.SUCCEEDED:
+    if payment.status != Payment.Status.SUCCEEDED:
+        return _refund_late_charge(event, payment)
+    if event.type in ("charge.succeeded", "charge.declined"):
         return True, "the payment is succeeded"
-    return _refund_late_charge(event, payment)
+    is_booked, outcome = gateway_bookings.look_up(payment)
+    if is_booked and _is_about_dispute(event) and not Dispute.objects.filter(payment=payment).exists():
+        transactions.run(partial(_note_unconfirmed, payment, event), transactions.KEYED)
+        return event.attempts >= MAX_ABSENT_LOOKUPS, "the gateway has no dispute of this charge"
+    return is_booked, outcome
+
+
+def _is_about_dispute(event: WebhookEvent) -> bool:
+    return "dispute" in event.type
+
+
+def _note_unconfirmed(payment: Payment, event: WebhookEvent) -> None:
+    """Note once that the gateway announced a dispute that it has not shown yet."""
+    Payment.objects.select_for_update().only("id").get(id=payment.id)
+    subject = f"payment {payment.id}"
+    lines = JournalLine.objects.filter(subject=subject, what=UNCONFIRMED, reference=event.event_id[:96])
+    if not lines.exists():
+        journal.note(
+            what=UNCONFIRMED,
+            subject=subject,
+            order_id=payment.order_id,
+            detail=f"The gateway sent {event.type}, and shows no dispute of the charge so far.",
+            reference=event.event_id[:96],
+            is_internal=True,
+        )
 
 
 def _advance_sagas_now(payment: Payment) -> None:
@@ -92,7 +129,7 @@ def _is_being_advanced(payment: Payment) -> bool:
 def _refund_late_charge(event: WebhookEvent, payment: Payment) -> tuple[bool, str]:
     """Refund a charge that succeeded after its payment had ended."""
     found = gateway().find(key=payment.charge_key)
-    kept_amount = found.amount - found.refunded_amount
+    kept_amount = found.kept_amount
     match found.status:
         case "succeeded" if kept_amount:
             is_done = orphans.refund_charge(

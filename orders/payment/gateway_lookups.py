@@ -1,7 +1,8 @@
 """Look-ups of one payment at the gateway now, by an operator's request, within a deadline.
 
-It is the look-up that sagas make: by the key of the charge, without changing anything there. A payment that
-is not settled is then continued at once by its saga, which looks the charge up itself.
+It is the look-up that sagas make: by the key of the charge, without changing anything there. Refunds and
+disputes that began there are booked. A payment that is not settled is then continued at once by its saga,
+which looks the charge up itself.
 """
 
 import threading
@@ -15,12 +16,14 @@ from django.utils import translation
 from django.utils.translation import gettext
 
 from orders.models import Saga
+from orders.payment import gateway_bookings
 from orders.saga import recovery
 from orders.saga.definitions import SAGA_TYPES, UNFINISHED
 from payments.gateways import gateway
 from payments.gateways.contract import GatewayResult
 from payments.models import Payment
 from payments.payment_states import UNSETTLED
+from payments.reconciliation import comparison
 from shop.db import transactions
 from shop.errors import NotFound, Rejected, Unavailable
 from shop.events import journal
@@ -71,6 +74,8 @@ def look_up(*, payment_id: UUID, reason: str, keyed: KeyedCall) -> Lookup | Repl
     if known:
         return known
     result = _find(payment.charge_key)
+    if result.status == "succeeded":
+        gateway_bookings.book(payment_id, result)
     # The call may have taken seconds, in which the payment's saga went on.
     payment = transactions.read(lambda: Payment.objects.get(id=payment_id))
     shown = in_words(result, payment)
@@ -131,7 +136,7 @@ def in_words(result: GatewayResult, payment: Payment) -> str:
 
 def _meaning(result: GatewayResult, payment: Payment) -> str:
     status = {"status": payment.get_status_display()}
-    kept_amount = result.amount - result.refunded_amount if result.status == "succeeded" else 0
+    kept_amount = result.kept_amount
     if payment.status in UNSETTLED:
         if result.status == "unknown":
             return gettext("Nothing has changed; its saga goes on asking.")
@@ -139,8 +144,7 @@ def _meaning(result: GatewayResult, payment: Payment) -> str:
     if result.status == "unknown":
         return gettext("Nothing has changed: the payment is %(status)s.") % status
     expected = payment.status == Payment.Status.SUCCEEDED
-    least = payment.card_amount - payment.refunded_amount - payment.refunding_amount if expected else 0
-    most = payment.card_amount - payment.refunded_amount if expected else 0
+    least, most = comparison.kept_range(payment)
     if least <= kept_amount <= most and (expected or not kept_amount):
         return gettext("That agrees with the payment, which is %(status)s.") % status
     return gettext("That differs from the payment, which is %(status)s: see the reconciliations.") % status

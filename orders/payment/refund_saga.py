@@ -6,22 +6,20 @@
 | settle_refund | points, stock, coupon and the order's status, in one transaction |
 
 A refund is never compensated: once recorded it is retried until it is done. If the gateway refuses it, the
-refund is stuck, which operators see, and it is still retried.
+refund is stuck, which operators see, and it is still retried. Where a part was given back at the gateway
+meanwhile, the customer gets the rest (`orders.payment.gateway_bookings`).
 """
 
 from collections.abc import Sequence
 from functools import partial
 from uuid import UUID
 
-from django.db.models import F
 from django.utils.translation import gettext_noop
 
-from coupons import redemption
-from inventory import reservations
-from inventory.reservations import Line
-from orders import order_events, order_states
-from orders.models import Order, OrderLine, Refund, RefundLine
+from orders import order_states
+from orders.models import Refund
 from orders.order_states import LockedOrder
+from orders.payment import gateway_bookings, refund_records
 from orders.saga.definitions import (
     SAGA_TYPES,
     Attempt,
@@ -33,19 +31,19 @@ from orders.saga.definitions import (
     SagaType,
     StepResult,
 )
-from payments import ledger, payment_states
 from payments.gateways import gateway
 from payments.models import Payment
-from shop import clock
 from shop.errors import Rejected
 
 NAME, REFUND_CARD = "refund", "refund_card"
-UNSETTLED = (Refund.Status.PENDING, Refund.Status.STUCK)
 
 
-def refund_key(refund_id: UUID) -> str:
-    """The gateway's idempotency key for the refund of the card amount."""
-    return f"refund-{refund_id}"
+def refund_key(refund: Refund) -> str:
+    """The gateway's idempotency key for the refund of the card amount: another amount needs another key.
+
+    The key before was declined, and the gateway has less left of the charge than its amount ever since.
+    """
+    return f"refund-{refund.id}-{refund.card_amount}" if refund.is_reduced else f"refund-{refund.id}"
 
 
 def _lock(sagas: Sequence[SagaRow], skip_locked: bool) -> dict[UUID, LockedOrder]:
@@ -60,17 +58,19 @@ def _refund_cards(attempts: Sequence[Attempt]) -> list[OutsideCall]:
     refunds = Refund.objects.in_bulk([attempt.saga.subject_id for attempt in attempts])
     order_ids = [refund.order_id for refund in refunds.values()]
     paid = Payment.objects.filter(order_id__in=order_ids, status=Payment.Status.SUCCEEDED)
-    references = dict(paid.values_list("order_id", "charge_reference"))
+    payments = {payment.order_id: payment for payment in paid}
     return [
-        OutsideCall([attempt.saga], partial(_refund_card, refund, references[refund.order_id]))
+        OutsideCall([attempt.saga], partial(_refund_card, refund, payments[refund.order_id]))
         for attempt in attempts
         for refund in [refunds[attempt.saga.subject_id]]
     ]
 
 
-def _refund_card(refund: Refund, charge_reference: str) -> list[StepResult]:
+def _refund_card(refund: Refund, payment: Payment) -> list[StepResult]:
+    if not refund.card_amount:
+        return [StepResult(Event.DONE, gettext_noop("The gateway has given it back already."))]
     result = gateway().refund(
-        key=refund_key(refund.id), charge_reference=charge_reference, amount=refund.card_amount
+        key=refund_key(refund), charge_reference=payment.charge_reference, amount=refund.card_amount
     )
     match result.status:
         case "succeeded":
@@ -81,8 +81,16 @@ def _refund_card(refund: Refund, charge_reference: str) -> list[StepResult]:
                     Event.PENDING, gettext_noop("The gateway is working on it."), reference=result.reference
                 )
             ]
-    failure = f"{result.status} {result.failure_code} {result.failure_detail}"
-    return [StepResult(Event.FAILED, " ".join(failure.split()), reference=result.reference)]
+    failure = " ".join(f"{result.status} {result.failure_code} {result.failure_detail}".split())
+    exceeds = result.failure_code == "refund_exceeds_charge"
+    found = gateway().find(key=payment.charge_key) if exceeds else None
+    return [StepResult(Event.FAILED, failure, reference=result.reference, answer=found)]
+
+
+def _fit_to_charge(saga: SagaRow, result: StepResult) -> None:
+    """Reduce a refund of which the gateway has less left, because of what was given back or lost there."""
+    if result.answer:
+        gateway_bookings.fit_refund(saga.subject_id, result.answer)
 
 
 def _settle(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
@@ -90,45 +98,9 @@ def _settle(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
 
 
 def _settle_one(saga: SagaRow) -> str:
-    """Settle a refund: stock, coupon, points, ledger and the order's status, in the project's lock order."""
-    now = clock.now()
     refund = Refund.objects.select_related("order").get(id=saga.subject_id)
-    order = refund.order
-    lines = list(RefundLine.objects.filter(refund=refund).select_related("line").order_by("id"))
-    Refund.objects.filter(id=refund.id).update(status=Refund.Status.SUCCEEDED, settled_at=now)
-    status = _update_order(refund)
-    if refund.restock:
-        reservations.restock({order.id: [_to_stock_line(line) for line in lines]}, refund.reason)
-    if status == Order.Status.REFUNDED:
-        redemption.reinstate(order.id, now=now)
-    ledger.refund(
-        refund_id=refund.id,
-        order_id=order.id,
-        user_id=order.account_id,
-        points_amount=refund.points_amount,
-        card_amount=refund.card_amount,
-        at=now,
-    )
-    payment_states.end_refund(order.id, card_amount=refund.card_amount)
-    order_events.note_refunded(order, refund, lines, status=status, at=now)
+    refund_records.settle(refund)
     return f"{refund.amount} refunded"
-
-
-def _update_order(refund: Refund) -> str:
-    """Add the refund to the order; returns its status: `refunding` while another refund is pending."""
-    orders = Order.objects.filter(id=refund.order_id)
-    orders.update(refunded_amount=F("refunded_amount") + refund.amount)
-    if Refund.objects.filter(order_id=refund.order_id, status__in=UNSETTLED).exists():
-        return Order.Status.REFUNDING
-    left = OrderLine.objects.filter(order_id=refund.order_id, refunded_quantity__lt=F("quantity"))
-    status = Order.Status.PAID if left.exists() else Order.Status.REFUNDED
-    if not order_states.transition([refund.order_id], to=status):
-        raise RuntimeError(f"An order that is {refund.order.status} can't become {status}.")
-    return status
-
-
-def _to_stock_line(line: RefundLine) -> Line:
-    return Line(product_id=line.line.product_id, quantity=line.quantity)
 
 
 def _mark_stuck(sagas: Sequence[SagaRow]) -> None:
@@ -145,7 +117,10 @@ def _mark(sagas: Sequence[SagaRow], status: str, *, to: str) -> None:
 
 SAGA_TYPES[NAME] = SagaType(
     name=NAME,
-    steps=(OutsideStep(REFUND_CARD, do=_refund_cards), LocalStep("settle_refund", do=_settle)),
+    steps=(
+        OutsideStep(REFUND_CARD, do=_refund_cards, on_result=_fit_to_charge),
+        LocalStep("settle_refund", do=_settle),
+    ),
     lock=_lock,
     # Each saga locks stock, coupon and wallet in turn: two in a batch would violate the lock order.
     shares_batches=False,

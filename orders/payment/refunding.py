@@ -8,14 +8,16 @@ the same functions, and can be given to the refund as what its caller expects.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from django.conf import settings
+from django.db.models import Sum
 
 from inventory.reservations import Line
 from orders import order_events, order_states, pricing
 from orders.models import Order, OrderLine, Refund, RefundLine
-from orders.payment import refund_saga
+from orders.payment import refund_records, refund_saga
 from orders.saga import log
 from payments import payment_states
 from shop import clock
@@ -53,6 +55,17 @@ class RefundPreview:
     points_amount: int
     card_amount: int
     line_amounts: Mapping[int, int] = field(default_factory=dict, compare=False)
+
+
+class Refundable(NamedTuple):
+    """The amounts of an order that are left to refund."""
+
+    points_amount: int
+    card_amount: int
+
+    @property
+    def amount(self) -> int:
+        return self.points_amount + self.card_amount
 
 
 def start_refund(
@@ -111,9 +124,19 @@ def _decide_refund(
     order: Order, wanted: Sequence[Line] | None, *, reason: str, restock: bool
 ) -> tuple[Refund, list[RefundLine]]:
     """The unsaved refund of the order, which is final if the order is locked, and its lines."""
+    if order.status not in REFUNDABLE:
+        raise Rejected(_nothing_to_refund_reason(order), code="nothing_to_refund")
     lines = list(OrderLine.objects.filter(order_id=order.id).order_by("id"))
-    counts = _quantities_to_refund(order, lines, wanted)
-    return _build_refund(order, counts, reason=reason, restock=restock)
+    refundable = _refundable(order)
+    counts = _quantities_to_refund(order, lines, wanted, refundable)
+    takes_all = all(line.quantity == line.refunded_quantity + dict(counts).get(line, 0) for line in lines)
+    return _build_refund(order, counts, refundable, takes_all=takes_all, reason=reason, restock=restock)
+
+
+def _refundable(order: Order) -> Refundable:
+    """What is left to refund: not refunded, nor about to be, nor disputed at the gateway."""
+    taken = Refund.objects.filter(order_id=order.id).aggregate(points=Sum("points_amount"))["points"] or 0
+    return Refundable(order.points_amount - taken, payment_states.refundable_card_amount(order.id))
 
 
 def _to_preview(refund: Refund, lines: Sequence[RefundLine]) -> RefundPreview:
@@ -164,11 +187,14 @@ def _in_words(preview: RefundPreview, currency: str) -> Text:
 
 
 def _quantities_to_refund(
-    order: Order, lines: Sequence[OrderLine], wanted: Sequence[Line] | None
+    order: Order, lines: Sequence[OrderLine], wanted: Sequence[Line] | None, refundable: Refundable
 ) -> list[tuple[OrderLine, int]]:
-    """The order's lines to refund, with the number of units of each."""
+    """The order's lines to refund, with the number of units of each.
+
+    None may be left while an amount is: a dispute held it when the last units were refunded, and is won.
+    """
     left = {line.product_id: line.quantity - line.refunded_quantity for line in lines}
-    if order.status not in REFUNDABLE or not any(left.values()):
+    if not any(left.values()) and not refundable.amount:
         raise Rejected(_nothing_to_refund_reason(order), code="nothing_to_refund")
     requested = left if wanted is None else {line.product_id: line.quantity for line in wanted}
     exceeding = [
@@ -191,17 +217,29 @@ def _nothing_to_refund_reason(order: Order) -> Text:
 
 
 def _build_refund(
-    order: Order, counts: Sequence[tuple[OrderLine, int]], *, reason: str, restock: bool
+    order: Order,
+    counts: Sequence[tuple[OrderLine, int]],
+    refundable: Refundable,
+    *,
+    takes_all: bool,
+    reason: str,
+    restock: bool,
 ) -> tuple[Refund, list[RefundLine]]:
-    """The unsaved refund and its lines, with their amounts."""
-    amounts = [_refundable_amount(line, count) for line, count in counts]
-    amount = sum(amounts)
+    """The unsaved refund and its lines, with their amounts.
+
+    The last units take all that is left, and no units more than that: the gateway may have given a part back.
+    """
+    line_amount = sum(refund_records.refundable_amount(line, count) for line, count in counts)
+    amount = refundable.amount if takes_all else min(line_amount, refundable.amount)
+    if line_amount and not amount:
+        raise Rejected(_("What is left of the order is disputed at the gateway."), code="nothing_to_refund")
     points_amount = pricing.refund_points_amount(
         amount,
         points_amount=order.points_amount,
         total_amount=order.total_amount,
-        refundable_card_amount=payment_states.refundable_card_amount(order.id),
+        refundable_card_amount=refundable.card_amount,
     )
+    points_amount = min(points_amount, refundable.points_amount)
     refund = Refund(
         order=order,
         amount=amount,
@@ -211,36 +249,12 @@ def _build_refund(
         restock=restock,
         created_at=clock.now(),
     )
-    return refund, [
-        RefundLine(refund=refund, line=line, quantity=count, amount=line_amount)
-        for (line, count), line_amount in zip(counts, amounts, strict=True)
-    ]
-
-
-def _refundable_amount(line: OrderLine, count: int) -> int:
-    """The refund for `count` more units of the line, after those that are refunded already."""
-    before, after = (
-        pricing.discounted_amount(
-            units,
-            quantity=line.quantity,
-            unit_price=line.unit_price,
-            discount_amount=line.discount_amount,
-        )
-        for units in (line.refunded_quantity, line.refunded_quantity + count)
-    )
-    return after - before
+    return refund, refund_records.build_lines(refund, counts)
 
 
 def _write_refund(order: Order, refund: Refund, lines: list[RefundLine]) -> StartedRefund:
     """Record the refund of the locked order, what it takes, and the saga that executes it."""
-    if order.status == Order.Status.PAID:
-        order_states.transition([order.id], to=Order.Status.REFUNDING)
-    for refund_line in lines:
-        refund_line.line.refunded_quantity += refund_line.quantity
-    OrderLine.objects.bulk_update([refund_line.line for refund_line in lines], ["refunded_quantity"])
-    refund.save(force_insert=True)
-    RefundLine.objects.bulk_create(lines)
-    payment_states.begin_refund(order.id, card_amount=refund.card_amount)
+    refund_records.record(order, refund, lines)
     saga, started = log.new_saga(
         type_name=refund_saga.NAME,
         subject_id=refund.id,

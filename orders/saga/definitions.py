@@ -53,7 +53,7 @@ class RequiredAction:
 class StepResult:
     """The result of an attempt at a step: `done`, `refused` for good, `failed` this time with its outcome
     unknown, `pending` while the other system works on it, or `requires_action` while it waits for a person,
-    with the `action`. `reference` is that system's id of it.
+    with the `action`. `reference` is that system's id of it, and `answer` what else it said, for `on_result`.
     """
 
     event: Event
@@ -61,6 +61,7 @@ class StepResult:
     code: str = ""
     reference: str = ""
     action: RequiredAction | None = None
+    answer: Any = None
 
 
 # What the executor itself gives: for errors, for lost leases, and past the deadline.

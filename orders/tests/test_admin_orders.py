@@ -8,10 +8,12 @@ from django.urls import reverse
 from uuid_utils.compat import uuid7
 
 from orders.models import Order
+from orders.payment import gateway_bookings
 from orders.tests import buying, operating_pages
 from orders.tests.hanging import away
 from orders.tests.operating_pages import client_of, messages_of, operator, page_of, press
 from payments.models import Payment
+from scripts.tests.simulator import Simulator
 from shop.events import outbox
 from shop.models import JournalLine
 from shop.tests.case_tables import in_one_test
@@ -52,6 +54,22 @@ def test_parts_need_the_permission_to_view_them() -> None:
     assert (shown.account_page, shown.coupon_page, shown.journal_page) == ("", "", "")
     assert "Not shown, for lack of a permission: payment" in page
     assert Payment.objects.get(order=order).charge_reference not in page
+
+
+def test_the_page_shows_a_dispute_and_who_made_a_refund(own_gateway: Simulator) -> None:
+    order = operating_pages.paid_order()
+    payment = Payment.objects.get(order=order)
+    asked = {"charge": payment.charge_reference, "amount": 200}
+    own_gateway.post("/disputes", asked, key="owner")
+    own_gateway.post("/refunds", asked | {"amount": 300}, key="clerk")
+    assert gateway_bookings.look_up(payment)[0]
+    client = client_of(operator())
+    page = client.get(page_of(order)).content.decode()
+    shown = shown_page_of(client, order)
+    assert (shown.payments[0]["dispute"]["amount"], shown.refunds[0]["source"]) == ("200 KRW", "gateway")
+    assert "to be answered at the gateway until" in page
+    disputed = reverse("admin:payments_payment_changelist") + "?show=disputed"
+    assert str(payment.id) in client.get(disputed).content.decode()
 
 
 def test_orders_are_found_by_id_coupon_and_account(django_assert_max_num_queries: Any) -> None:

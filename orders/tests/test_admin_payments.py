@@ -136,6 +136,9 @@ def test_a_settled_payment_is_compared_with_the_answer(ada: User, own_gateway: S
     gateway().refund(key="by hand", charge_reference=payment.charge_reference, amount=100)
     [message] = ask(client, payment)
     assert "of which 100 KRW is refunded" in message
+    assert message.endswith("That agrees with the payment, which is succeeded."), "it is booked"
+    Payment.objects.filter(id=payment.id).update(refunded_amount=200)
+    [message] = ask(client, payment)
     assert message.endswith("That differs from the payment, which is succeeded: see the reconciliations.")
 
 

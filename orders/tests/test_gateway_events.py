@@ -16,7 +16,7 @@ from hypothesis import settings as bounds
 from hypothesis import strategies as some
 
 from inventory.tests.factories import ProductFactory
-from orders.models import Order, Saga
+from orders.models import Order, Refund, Saga
 from orders.payment import gateway_events
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, stepping
@@ -143,6 +143,9 @@ def test_a_charge_that_succeeds_after_the_payment_ended_is_refunded_once(
     assert late_refunds() == [(f"payment {payment.id}", {"amount": 500})]
     line = JournalLine.objects.get(what="charge.late_refunded")
     assert (line.order_id, line.reference, line.actor) == (payment.order_id, found.reference, "system")
+    [refund] = Refund.objects.all()
+    assert (refund.order_id, refund.source, refund.status) == (payment.order_id, "late_charge", "succeeded")
+    assert (refund.amount, refund.card_amount) == (500, 500)
     assert "orphaned charge" in caplog.text
     assert payment.status == Payment.objects.get(id=payment.id).status == "failed"
     assert buying.broken_laws() == []
@@ -201,7 +204,7 @@ def test_while_the_gateway_is_unavailable_an_event_is_postponed(settings: LazySe
 @pytest.mark.parametrize(
     ("claims", "outcome"),
     [
-        ({"type": "charge.disputed", "key": "payment-1"}, "events of this type are ignored"),
+        ({"type": "charge.captured", "key": "payment-1"}, "events of this type are ignored"),
         ({"key": "payment-1"}, "no payment has this key"),
         ({"key": ""}, "no payment has this key"),
     ],
@@ -317,7 +320,7 @@ def _move(move: str, placed: PlacedOrder, key: str, succeeded: bytes) -> None:
         case "declined" | "refunded":
             gateway_events.handle(events.take(type=f"charge.{move}", key=key).id)
         case "unknown type":
-            assert gateway_events.handle(events.take(type="charge.disputed", key=key).id)
+            assert gateway_events.handle(events.take(type="charge.captured", key=key).id)
         case "drive":
             stepping.advance(placed.started.saga.id)
         case "time is over":
@@ -372,3 +375,32 @@ def test_an_event_waits_for_a_worker_that_is_advancing_the_payment() -> None:
     wait_until(lambda: payment.status == Payment.Status.IN_DOUBT)
     Saga.objects.filter(subject_id=payment.id).update(lease_token="")
     waiting.result(timeout=20)
+
+
+def test_a_late_charge_of_which_the_gateway_gave_a_part_back_is_refunded_the_rest(
+    charge_late: Callable[[Payment], None], own_gateway: Simulator
+) -> None:
+    """Also where that part was given back between an attempt that failed and the next."""
+    payment = failed()
+    charge_late(payment)
+    reference = gateway().find(key=payment.charge_key).reference
+    simulator.refund(key=f"orphan-{reference}-500", charge_reference="ch_unknown", amount=500)
+    own_gateway.post("/refunds", {"charge": reference, "amount": 200}, key="clerk")
+    assert gateway_events.handle(events.take(type="charge.refunded", key=payment.charge_key).id)
+    assert gateway().find(key=payment.charge_key).refunded_amount == 500
+    assert late_refunds() == [(f"payment {payment.id}", {"amount": 300})]
+    assert buying.broken_laws() == []
+
+
+def test_a_compensation_refunds_what_the_gateway_has_left(own_gateway: Simulator) -> None:
+    """It used to be retried for good: the gateway declines a refund of more than is left."""
+    payment = payment_of(order("tok_ok"))
+    asked = {"key": payment.charge_key, "token": "tok_ok", "amount": 500, "currency": "KRW", "order_id": None}
+    charged = gateway().charge(**asked)
+    own_gateway.post("/refunds", {"charge": charged.reference, "amount": 200}, key="clerk")
+    for _ in range(2):
+        refunded = gateways.refund_rest(
+            key="undo", charge_key=payment.charge_key, charge_reference=charged.reference, amount=500
+        )
+        assert refunded.status == "succeeded"
+    assert gateway().find(key=payment.charge_key).refunded_amount == 500

@@ -1,7 +1,10 @@
 """Refunds of paid orders: what they return, and what they leave."""
 
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -246,11 +249,15 @@ def test_an_unavailable_gateway_leaves_the_refund_stuck_until_it_is_back(sale: S
 
 
 def test_a_refund_that_the_gateway_refuses_for_good_is_left_to_an_operator_and_never_compensated(
-    sale: Sale, own_gateway: Simulator
+    sale: Sale, gateway_process: tuple[Simulator, Path]
 ) -> None:
-    """The charge was refunded by hand at the gateway: nothing is left there."""
-    fields = {"charge": sale.payment.charge_reference, "amount": 900}
-    assert own_gateway.post("/refunds", fields, key="by hand")[0] == 201
+    """The charge is not settled at the gateway, and an operator has it refunded there at last."""
+
+    def set_status(status: str) -> None:
+        with closing(sqlite3.connect(gateway_process[1] / "book.sqlite3", timeout=10)) as book, book:
+            book.execute("UPDATE charges SET status = ?", [status])
+
+    set_status("pending")
     started = buying.refund(sale.order.id)
     assert buying.execute_refund(started).status == Refund.Status.PENDING
     Saga.objects.filter(id=started.saga_id).update(deadline_at=started.refund.created_at)
@@ -263,6 +270,9 @@ def test_a_refund_that_the_gateway_refuses_for_good_is_left_to_an_operator_and_n
             saga_id=started.saga_id, reason="Try it.", by=journal.current_actor()
         )
     assert refused.value.code == "saga_not_reversible"
+    set_status("succeeded")
+    fields = {"charge": sale.payment.charge_reference, "amount": 900}
+    assert gateway_process[0].post("/refunds", fields, key="by hand")[0] == 201
     operator_actions.force_complete(saga_id=started.saga_id, reason="Seen there.", by=journal.current_actor())
     assert buying.execute_refund(started).status == Refund.Status.SUCCEEDED
     assert buying.state_of(sale.order.id) == Order.Status.REFUNDED
@@ -288,6 +298,7 @@ def test_the_journal_records_actor_and_reason_and_the_event_is_published(sale: S
         "card_amount": 347,
         "reason": "Scratched",
         "restock": True,
+        "source": "staff",
         "items": [{"product": sale.first.id, "quantity": 1, "amount": 462}],
     }
     steps = JournalLine.objects.filter(order_id=sale.order.id, subject__startswith="refund").order_by("id")

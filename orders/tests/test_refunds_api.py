@@ -18,7 +18,7 @@ from shop.tests.factories import AccountFactory, SuperuserFactory
 pytestmark = pytest.mark.django_db(transaction=True)
 FIELDS = {
     "id", "order", "status", "amount", "points_amount", "card_amount", "items", "reason", "restock",
-    "created_at",
+    "source", "created_at",
 }  # fmt: skip
 ALL = {"reason": "It came broken."}
 

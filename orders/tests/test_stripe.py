@@ -17,7 +17,7 @@ from django.utils import timezone
 from coupons.models import Coupon
 from inventory.tests.factories import ProductFactory
 from orders import schemas, tasks
-from orders.models import Order, Saga
+from orders.models import Order, Refund, Saga
 from orders.payment import gateway_events, top_ups
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, stepping
@@ -280,3 +280,44 @@ def test_a_charge_whose_webhook_arrives_after_the_end_is_refunded(stripe_book: S
     assert gateway_events.handle(WebhookEvent.objects.get(charge_key=payment.charge_key).id)
     assert (kept_amount(placed), payment_of(placed).status) == (0, "failed")
     assert buying.broken_laws() == []
+
+
+def test_a_refund_in_the_dashboard_is_booked_when_stripe_tells_it(stripe_book: StripeProxy) -> None:
+    placed = order("pm_card_visa")
+    buying.advance(placed)
+    payment = payment_of(placed)
+    made = {"payment_intent": payment.charge_reference, "amount": 300}
+    status, refunded = stripe_book.ask("POST", "/v1/refunds", fields=made, encode_multipart=False)
+    assert (status, refunded["amount"]) == (200, 300)
+
+    metadata = {"firstcome_key": payment.charge_key}
+    post_event("charge.refunded", {"id": "ch_1", "object": "charge", "metadata": metadata})
+    about = {"id": "re_1", "object": "refund", "payment_intent": payment.charge_reference, "metadata": {}}
+    post_event("refund.updated", about)
+    for event in WebhookEvent.objects.all():
+        assert gateway_events.handle(event.id)
+
+    [refund] = Refund.objects.all()
+    assert (refund.source, refund.card_amount) == ("gateway", 300)
+    rest = buying.execute_refund(buying.refund(placed.order.id))
+    assert (rest.card_amount, buying.state_of(placed.order.id)) == (700, "refunded")
+    assert kept_amount(placed) == 0
+    assert buying.broken_laws() == []
+
+
+def test_a_dispute_at_stripe_is_found_by_the_reference_that_its_event_has(stripe_book: StripeProxy) -> None:
+    placed = order("pm_card_visa")
+    buying.advance(placed)
+    payment = payment_of(placed)
+    dispute = stripe_book.dispute(payment.charge_reference, amount=400)
+
+    for type, status in (("charge.dispute.created", "needs_response"), ("charge.dispute.closed", "lost")):
+        dispute["status"] = status
+        post_event(type, dispute)
+        [event] = WebhookEvent.objects.filter(handled_at=None)
+        assert gateway_events.handle(event.id)
+        assert WebhookEvent.objects.get(id=event.id).charge_key == payment.charge_key
+        assert buying.broken_laws() == []
+
+    assert payment_of(placed).dispute_status == "lost"
+    assert kept_amount(placed) == 600

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from payments.gateways import signatures, stripe_settings
-from payments.gateways.contract import Gateway, GatewayEvent
+from payments.gateways.contract import Gateway, GatewayEvent, GatewayResult
 from shop.configuration import HTTP_SCHEMES, text, url
 
 REFERENCE = "{reference}"
@@ -97,6 +97,24 @@ def gateway() -> Gateway:
             f"PAYMENT_GATEWAY is {settings.PAYMENT_GATEWAY!r}: choose from {known}."
         ) from None
     return entry.load()
+
+
+def refund_rest(*, key: str, charge_key: str, charge_reference: str, amount: int) -> GatewayResult:
+    """Refund this amount of a charge, or what is left of it where a part was given back at the gateway.
+
+    It `succeeded` with nothing left as well. Less than the amount needs another key, and is safe: it is all
+    that is left, so that only one of both can be refunded.
+    """
+    refunded = gateway().refund(key=key, charge_reference=charge_reference, amount=amount)
+    if refunded.failure_code != "refund_exceeds_charge":
+        return refunded
+    found = gateway().find(key=charge_key)
+    if found.status != "succeeded" or found.kept_amount >= amount:
+        return refunded
+    if not found.kept_amount:
+        return found
+    rest_key = f"{key}-{found.kept_amount}"
+    return gateway().refund(key=rest_key, charge_reference=charge_reference, amount=found.kept_amount)
 
 
 def charge_page(reference: str) -> str:

@@ -33,6 +33,20 @@ GATEWAY_TEXTS = [
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayDispute:
+    """A dispute of a charge. The gateway holds the amount while it is open, and keeps it when it is lost.
+
+    `due_at` is when the shop's answer is due at the gateway.
+    """
+
+    reference: str
+    status: Literal["open", "won", "lost"]
+    amount: int
+    currency: str
+    due_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayResult:
     """The state of one charge or refund at the gateway. Amounts are in the currency's minor unit.
 
@@ -43,6 +57,7 @@ class GatewayResult:
     absent: nothing exists under this key so far. unknown: no reply, or none that can be trusted; anything may
     have happened, and only a look-up or a repeat with the same key can find out. unsupported: this gateway
     can't do it, however often it is called; nothing was changed.
+    `currency` and `disputes` are those of a charge, empty for a refund.
     """
 
     status: Status
@@ -52,6 +67,13 @@ class GatewayResult:
     amount: int = 0
     refunded_amount: int = 0
     action_url: str = ""
+    currency: str = ""
+    disputes: tuple[GatewayDispute, ...] = ()
+
+    @property
+    def kept_amount(self) -> int:
+        """The charged amount that is neither refunded nor disputed."""
+        return _kept_amount(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,24 +88,35 @@ class BookedCharge:
     refunded_amount: int
     currency: str | None
     created_at: datetime
+    disputes: tuple[GatewayDispute, ...] = ()
 
     @property
     def kept_amount(self) -> int:
-        """The charged amount that is not refunded."""
-        return self.amount - self.refunded_amount if self.status == "succeeded" else 0
+        """The charged amount that is neither refunded nor disputed."""
+        return _kept_amount(self)
+
+
+def _kept_amount(charge: GatewayResult | BookedCharge) -> int:
+    """A dispute that is won takes nothing; one of a refunded charge may take more than is left of it."""
+    if charge.status != "succeeded":
+        return 0
+    disputed_amount = sum(dispute.amount for dispute in charge.disputes if dispute.status != "won")
+    return max(0, charge.amount - charge.refunded_amount - disputed_amount)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayEvent:
     """A webhook's event: a reason to look up the charge of `key`; its own claims are not relied on.
 
-    `type` is `charge.succeeded`, `charge.declined`, `charge.refunded`, or the gateway's own name of any other
-    type. `key` is empty for a charge that is not ours. All three fit into their columns.
+    `type` is `charge.succeeded`, `charge.declined`, `charge.refunded`, `charge.disputed`, `dispute.closed`,
+    or the gateway's own name of any other type. `key` is empty for a charge that is not ours, and where the
+    event names the charge by its `reference` alone. All fit into their columns.
     """
 
     id: str
     type: str
     key: str
+    reference: str = ""
 
 
 class Gateway(Protocol):
@@ -105,6 +138,9 @@ class Gateway(Protocol):
     def find(self, *, key: str) -> GatewayResult:
         """The state of the charge of this key."""
 
+    def key_of(self, *, reference: str) -> str | None:
+        """The key of the charge with this reference; empty if it has none of ours, None without an answer."""
+
     def cancel(self, *, key: str) -> GatewayResult:
         """Make sure that no charge of this key can happen any more.
 
@@ -112,7 +148,11 @@ class Gateway(Protocol):
         """
 
     def refund(self, *, key: str, charge_reference: str, amount: int) -> GatewayResult:
-        """Refund this amount of a charge, once per key."""
+        """Refund this amount of a charge, once per key.
+
+        Declined as `refund_exceeds_charge` if less is left of it, refunds made at the gateway and disputes
+        included.
+        """
 
     def charges(
         self,

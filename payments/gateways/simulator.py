@@ -17,7 +17,7 @@ from structlog import get_logger
 
 from payments.gateways import events, return_page, signatures
 from payments.gateways.circuit import NoAnswer
-from payments.gateways.contract import BookedCharge, GatewayEvent, GatewayResult
+from payments.gateways.contract import BookedCharge, GatewayDispute, GatewayEvent, GatewayResult
 from payments.gateways.measured import measured
 from payments.gateways.requests import (
     Address,
@@ -57,6 +57,23 @@ class NextAction(ReplyPart):
     url: Address
 
 
+class Dispute(ReplyPart):
+    id: Reference
+    status: Literal["open", "won", "lost"]
+    amount: Amount
+    currency: str
+    due_at: Annotated[AwareDatetime, Field(strict=False)]
+
+    def to_result(self) -> GatewayDispute:
+        return GatewayDispute(
+            reference=self.id,
+            status=self.status,
+            amount=self.amount,
+            currency=self.currency,
+            due_at=self.due_at,
+        )
+
+
 class Charge(ReplyPart):
     id: Reference
     key: str
@@ -68,6 +85,7 @@ class Charge(ReplyPart):
     created_at: Annotated[AwareDatetime, Field(strict=False)]
     failure: Failure | None = None
     next_action: NextAction | None = None
+    disputes: list[Dispute] = []
 
     @model_validator(mode="after")
     def _refunds_no_more_than_it_charged(self) -> Self:
@@ -87,6 +105,8 @@ class Charge(ReplyPart):
             amount=self.amount,
             refunded_amount=self.refunded_amount,
             action_url=action.url if action else "",
+            currency=self.currency or "",
+            disputes=tuple(dispute.to_result() for dispute in self.disputes),
         )
 
     def booked(self) -> BookedCharge:
@@ -99,6 +119,7 @@ class Charge(ReplyPart):
             refunded_amount=self.refunded_amount,
             currency=self.currency,
             created_at=self.created_at,
+            disputes=tuple(dispute.to_result() for dispute in self.disputes),
         )
 
 
@@ -158,6 +179,11 @@ def find(*, key: str) -> GatewayResult:
     except (NoAnswer, ValidationError) as error:
         return _unknown_result("find", key, error)
     return found[0].to_result()
+
+
+def key_of(*, reference: str) -> str | None:
+    """Events of the simulator name the key, never the reference alone."""
+    return ""
 
 
 @measured("simulator")

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from structlog import get_logger
 
 from payments.gateways import events, return_page, signatures, stripe_calls
-from payments.gateways.contract import BookedCharge, GatewayEvent, GatewayResult
+from payments.gateways.contract import BookedCharge, GatewayDispute, GatewayEvent, GatewayResult
 from payments.gateways.measured import measured
 from payments.gateways.stripe_calls import KEY, ORDER
 from payments.gateways.stripe_reading import Intent, decisive_intent, describe_error
@@ -39,7 +39,17 @@ EVENT_TYPES: Mapping[str, str] = {
     "payment_intent.succeeded": "charge.succeeded",
     "payment_intent.payment_failed": "charge.declined",
     "charge.refunded": "charge.refunded",
+    # A refund whose result came later.
+    "refund.updated": "charge.refunded",
+    "refund.failed": "charge.refunded",
+    "charge.dispute.created": "charge.disputed",
+    "charge.dispute.updated": "charge.disputed",
+    "charge.dispute.funds_withdrawn": "charge.disputed",
+    "charge.dispute.funds_reinstated": "charge.disputed",
+    "charge.dispute.closed": "dispute.closed",
 }
+NAMED_BY_REFERENCE = ("refund", "dispute")
+"""Objects without the metadata of their intent. A refund with metadata of ours is the shop's own."""
 
 
 @measured("stripe")
@@ -67,9 +77,20 @@ def find(*, key: str) -> GatewayResult:
     try:
         intents = stripe_calls.find_by_metadata(KEY, key)
         found = decisive_intent([_cancel_if_declined(one) for one in intents])
+        if found is None:
+            return GatewayResult(status="absent")
+        return found.to_result(stripe_calls.disputes(found))
     except NO_RESULT as error:
         return _unknown_result("find", key, error)
-    return found.to_result() if found else GatewayResult(status="absent")
+
+
+def key_of(*, reference: str) -> str | None:
+    try:
+        return stripe_calls.retrieve(reference).metadata.get(KEY, "")
+    except stripe.InvalidRequestError as error:
+        return "" if error.http_status == 404 else None
+    except NO_RESULT:
+        return None
 
 
 @measured("stripe")
@@ -112,11 +133,9 @@ def charges(
         else:
             intents = [*stripe_calls.list_created(since=since, until=until)][::-1]
     except NO_RESULT as error:
-        raise Unavailable(
-            _("The gateway's book can't be read: {reason}.", reason=describe_error(error))
-        ) from error
+        raise _unreadable_book(error) from error
     for intent in intents:
-        booked = intent.booked(key_name=KEY, order_name=ORDER)
+        booked = intent.booked(key_name=KEY, order_name=ORDER, disputes=_disputes_in_book(intent))
         if booked.status != "absent" and _is_within(booked, order_id, since, until):
             yield booked
 
@@ -126,11 +145,26 @@ def event(*, signature: str, body: bytes, now: datetime) -> GatewayEvent | None:
     payload = events.parse(body)
     if payload is None:
         return None
+    about = events.nested_object(payload, "data", "object")
+    key = events.charge_key(events.nested_object(about, "metadata"), KEY)
+    by_reference = about.get("object") in NAMED_BY_REFERENCE and not key
     return GatewayEvent(
         id=events.event_id(payload),
         type=events.event_type(EVENT_TYPES.get(payload["type"], payload["type"])),
-        key=events.charge_key(events.nested_object(payload, "data", "object", "metadata"), KEY),
+        key=key,
+        reference=events.charge_key(about, "payment_intent") if by_reference else "",
     )
+
+
+def _disputes_in_book(intent: Intent) -> list[GatewayDispute]:
+    try:
+        return stripe_calls.disputes(intent)
+    except NO_RESULT as error:
+        raise _unreadable_book(error) from error
+
+
+def _unreadable_book(error: Exception) -> Unavailable:
+    return Unavailable(_("The gateway's book can't be read: {reason}.", reason=describe_error(error)))
 
 
 def _check_amount(result: GatewayResult, *, key: str, amount: int) -> GatewayResult:
@@ -221,9 +255,10 @@ def _refused_refund_result(
         return GatewayResult(status="declined", failure_code="charge_not_found", failure_detail=detail)
     try:
         charged = stripe_calls.retrieve(charge_reference)
+        left_amount = charged.to_result(stripe_calls.disputes(charged)).kept_amount
     except NO_RESULT as failure:
         return _unknown_result("refund", key, failure)
-    if amount > charged.amount - charged.refunded_amount:
+    if amount > left_amount:
         detail = gettext_noop("The refund exceeds what is left of the charge.")
         return GatewayResult(status="declined", failure_code="refund_exceeds_charge", failure_detail=detail)
     detail = gettext_noop("The gateway refused the refund.")

@@ -13,8 +13,9 @@ import stripe
 from django.conf import settings
 
 from payments.gateways.circuit import NoAnswer
+from payments.gateways.contract import GatewayDispute
 from payments.gateways.requests import exchange
-from payments.gateways.stripe_reading import Intent, Refund, validate_reply
+from payments.gateways.stripe_reading import Dispute, Intent, Refund, validate_reply
 
 if TYPE_CHECKING:
     # Modules of thousands of lines that only types need.
@@ -32,8 +33,8 @@ EXPANDED = ["latest_charge"]
 WRONG_CHARGE = "another charge than requested"
 API_VERSION = "2026-10-28.endive"
 """The version of Stripe's API whose parameters and objects the installed package describes."""
-LIST_PATHS = ("/payment_intents", "/payment_intents/search", "/refunds")
-Listed = TypeVar("Listed", stripe.PaymentIntent, stripe.Refund)
+LIST_PATHS = ("/payment_intents", "/payment_intents/search", "/refunds", "/disputes")
+Listed = TypeVar("Listed", stripe.PaymentIntent, stripe.Refund, stripe.Dispute)
 
 # By default the package sends durations and the machine's details to Stripe, and logs messages about cards.
 stripe.enable_telemetry = False
@@ -157,6 +158,16 @@ def refund(intent_id: str, *, key: str, amount: int) -> Refund:
         {"payment_intent": intent_id, "amount": amount, "metadata": {KEY: key}}, {"idempotency_key": key}
     )
     return _to_refund(refunded)
+
+
+def disputes(intent: Intent) -> list[GatewayDispute]:
+    """The disputes of the intent's charge, oldest first; one that isn't disputed costs no call."""
+    if not intent.is_disputed:
+        return []
+    client = _client(settings.STRIPE_API_KEY, settings.STRIPE_API_BASE)
+    pages = _iterate_pages(client.v1.disputes.list({"payment_intent": intent.id, "limit": PAGE}))
+    found = [Dispute.model_validate(one.to_dict()).to_result() for one in pages]
+    return [one for one in reversed(found) if one]
 
 
 def _iterate_pages(pages: stripe.ListObject[Listed]) -> Iterator[Listed]:

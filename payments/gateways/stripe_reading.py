@@ -8,7 +8,7 @@ import stripe
 from django.utils.translation import gettext_noop
 from pydantic import Field, ValidationError, model_validator
 
-from payments.gateways.contract import BookedCharge, GatewayResult, Status
+from payments.gateways.contract import BookedCharge, GatewayDispute, GatewayResult, Status
 from payments.gateways.requests import Address, Amount, Detail, Reference, ReplyPart
 from shop.outbound.http_client import Reply
 
@@ -20,6 +20,16 @@ REFUND_STATUS: Mapping[str, Status] = {
     "failed": "declined",
     "canceled": "declined",
 }
+# An inquiry (`warning_…`) holds no money, and a refund settles it; Stripe itself refunds a prevented dispute.
+# The money is the card owner's during an appeal.
+DISPUTE_STATUS: Mapping[str, Literal["open", "won", "lost"]] = {
+    "needs_response": "open",
+    "under_review": "open",
+    "appeal_needs_response": "lost",
+    "appeal_under_review": "lost",
+    "won": "won",
+    "lost": "lost",
+}
 # A key may have several intents, because Stripe forgets keys after a day: the first of these states counts.
 STATUS_PRECEDENCE = ("succeeded", "pending", "requires_action", "declined", "cancelled")
 
@@ -29,7 +39,7 @@ Code = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 class ListItem(ReplyPart):
     """The fields of a list's object that Stripe's package needs to fetch the next page."""
 
-    object: Literal["payment_intent", "refund"]
+    object: Literal["payment_intent", "refund", "dispute"]
     id: Reference
 
 
@@ -65,6 +75,7 @@ class PaymentError(ReplyPart):
 
 class LatestCharge(ReplyPart):
     amount_refunded: Amount
+    disputed: bool = False
 
 
 class Redirect(ReplyPart):
@@ -135,7 +146,11 @@ class Intent(ReplyPart):
     def refunded_amount(self) -> int:
         return self.latest_charge.amount_refunded if self.latest_charge else 0
 
-    def to_result(self) -> GatewayResult:
+    @property
+    def is_disputed(self) -> bool:
+        return self.latest_charge is not None and self.latest_charge.disputed
+
+    def to_result(self, disputes: Sequence[GatewayDispute] = ()) -> GatewayResult:
         outcome, error = self.outcome, self.last_payment_error or PaymentError()
         is_declined = outcome == "declined"
         return GatewayResult(
@@ -146,9 +161,13 @@ class Intent(ReplyPart):
             amount=self.amount,
             refunded_amount=self.refunded_amount,
             action_url=self.action_url,
+            currency=self.currency.upper(),
+            disputes=tuple(disputes),
         )
 
-    def booked(self, *, key_name: str, order_name: str) -> BookedCharge:
+    def booked(
+        self, *, key_name: str, order_name: str, disputes: Sequence[GatewayDispute] = ()
+    ) -> BookedCharge:
         return BookedCharge(
             reference=self.id,
             key=self.metadata[key_name],
@@ -158,6 +177,7 @@ class Intent(ReplyPart):
             refunded_amount=self.refunded_amount,
             currency=self.currency.upper(),
             created_at=datetime.fromtimestamp(self.created, UTC),
+            disputes=tuple(disputes),
         )
 
 
@@ -180,6 +200,32 @@ class Refund(ReplyPart):
             failure_detail=gettext_noop("The card did not take the refund.") if is_declined else "",
             amount=self.amount,
             refunded_amount=self.amount if status == "succeeded" else 0,
+        )
+
+
+class EvidenceDetails(ReplyPart):
+    due_by: Annotated[int, Field(ge=0, le=2**33)] | None = None
+
+
+class Dispute(ReplyPart):
+    object: Literal["dispute"]
+    id: Reference
+    status: str
+    amount: Amount
+    currency: str
+    evidence_details: EvidenceDetails = EvidenceDetails()
+
+    def to_result(self) -> GatewayDispute | None:
+        """None for an inquiry, and for what Stripe has prevented or refunded itself."""
+        if self.status not in DISPUTE_STATUS:
+            return None
+        due_by = self.evidence_details.due_by
+        return GatewayDispute(
+            reference=self.id,
+            status=DISPUTE_STATUS[self.status],
+            amount=self.amount,
+            currency=self.currency.upper(),
+            due_at=None if due_by is None else datetime.fromtimestamp(due_by, UTC),
         )
 
 

@@ -17,9 +17,10 @@ from django.db.models import BooleanField, Case, CharField, F, Q, QuerySet, Valu
 from django.db.models.functions import Cast
 from django.utils.translation import gettext_noop
 
+from payments import payment_states
 from payments.gateways import gateway
 from payments.gateways.contract import BookedCharge
-from payments.models import Payment
+from payments.models import Dispute, Payment
 from payments.payment_states import ENDED_UNPAID, UNSETTLED
 from payments.reconciliation.ordered_diff import OrderedDiff
 from shop import clock
@@ -42,6 +43,7 @@ class Kind(StrEnum):
     CHARGED_AFTER_END = "charged_after_end"
     NOT_CHARGED = "not_charged"
     WRONG_REFUNDS = "wrong_refunds"
+    DISPUTED = "disputed"
 
 
 class Cause(NamedTuple):
@@ -71,6 +73,7 @@ class PaymentRow(NamedTuple):
     refunded_amount: int
     currency: str
     charge_reference: str
+    dispute_status: str
     is_charge_expected: bool
 
 
@@ -239,8 +242,11 @@ def _read_payment(key: str) -> Payment | None:
     return Payment.objects.filter(charge_key=key).first()
 
 
-def _comparable_state(payment: Payment | None) -> tuple[str, int, int] | None:
-    return None if payment is None else (payment.status, payment.refunding_amount, payment.refunded_amount)
+def _comparable_state(payment: Payment | None) -> tuple[Any, ...] | None:
+    if payment is None:
+        return None
+    amounts = payment_states.disputed_amounts(payment)
+    return payment.status, payment.refunding_amount, payment.refunded_amount, amounts
 
 
 def _cause(charges: Sequence[BookedCharge], payment: Payment | PaymentRow | None) -> Cause | None:
@@ -267,6 +273,8 @@ def _cause(charges: Sequence[BookedCharge], payment: Payment | PaymentRow | None
                 "order": str(payment.order_id),
             }
             return Cause(_unless_ended(payment, Kind.WRONG_CHARGE), text, values)
+        if disputed := _wrong_disputes(charge, payment):
+            return disputed
     return _wrong_amount(kept_amount, payment, is_charged=bool(succeeded))
 
 
@@ -275,9 +283,27 @@ def _unless_ended(payment: Payment | PaymentRow, kind: Kind) -> Kind:
     return Kind.CHARGED_AFTER_END if payment.status in ENDED_UNPAID else kind
 
 
+def _wrong_disputes(charge: BookedCharge, payment: Payment | PaymentRow) -> Cause | None:
+    """What the gateway has of disputes and the payment has not, or the other way round."""
+    if payment.status != Payment.Status.SUCCEEDED:
+        return None
+    booked = payment_states.disputed_amounts(payment)
+    amounts = dict.fromkeys((Dispute.Status.OPEN, Dispute.Status.LOST), 0)
+    for dispute in charge.disputes:
+        if dispute.status in amounts:
+            amounts[Dispute.Status(dispute.status)] += dispute.amount
+    if all(amount == booked.get(status, 0) for status, amount in amounts.items()):
+        return None
+    text = gettext_noop(
+        "the gateway has %(open)s in dispute and %(lost)s lost, we have %(our_open)s and %(our_lost)s"
+    )
+    ours = {f"our_{status}": booked.get(status, 0) for status in amounts}
+    return Cause(Kind.DISPUTED, text, {str(status): amount for status, amount in amounts.items()} | ours)
+
+
 def _wrong_amount(kept_amount: int, payment: Payment | PaymentRow, *, is_charged: bool) -> Cause | None:
     """Why the amount that the gateway keeps does not fit the payment; None where it does."""
-    least, most = _kept_range(payment)
+    least, most = kept_range(payment)
     if payment.status in UNSETTLED or least <= kept_amount <= most:
         return None
     if payment.status in ENDED_UNPAID:
@@ -299,12 +325,14 @@ def _wrong_amount(kept_amount: int, payment: Payment | PaymentRow, *, is_charged
     return Cause(Kind.WRONG_REFUNDS, text, values)
 
 
-def _kept_range(payment: Payment | PaymentRow) -> tuple[int, int]:
+def kept_range(payment: Payment | PaymentRow) -> tuple[int, int]:
     """The least and the most that the gateway may keep: a refund under way may have arrived or not."""
     if payment.status != Payment.Status.SUCCEEDED:
         return 0, 0
-    most = payment.card_amount - payment.refunded_amount
-    return most - payment.refunding_amount, most
+    amounts = payment_states.disputed_amounts(payment)
+    disputed_amount = amounts.get(Dispute.Status.OPEN, 0) + amounts.get(Dispute.Status.LOST, 0)
+    most = payment.card_amount - payment.refunded_amount - disputed_amount
+    return max(0, most - payment.refunding_amount), max(0, most)
 
 
 def _is_for(charge: BookedCharge, payment: Payment | PaymentRow) -> bool:

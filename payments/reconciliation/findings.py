@@ -13,6 +13,7 @@ from django.conf import settings
 
 from payments.models import Reconciliation
 from payments.reconciliation import comparison
+from payments.reconciliation.reconciling import MENDED
 from shop import clock
 from shop.errors import Unavailable
 from shop.operations.audits.audit_report import OFFENDERS_REPORTED, LawReport, NotChecked, report
@@ -79,7 +80,7 @@ def _refuse_old(run: Reconciliation | None) -> None:
 
 
 def _left(run: Reconciliation) -> Iterator[tuple[str, str]]:
-    """The keys and causes of its differences, without charges that it refunded."""
+    """The keys and causes of its differences, without those that it mended."""
     for finding in run.findings:
-        if finding["done"] != "refunded":
+        if finding["done"] not in MENDED:
             yield finding["key"], finding["cause"]

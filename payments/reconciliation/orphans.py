@@ -4,6 +4,8 @@ The shop may give up a payment while the gateway is still processing it. A charg
 belongs to no payment. A webhook or a reconciliation finds it, or both at the same moment.
 """
 
+from collections.abc import Callable
+
 from django.db.models import QuerySet
 from structlog import get_logger
 
@@ -15,18 +17,25 @@ from shop.models import JournalLine
 
 log = get_logger(__name__)
 LATE, LATE_REFUNDED = "charge.late", "charge.late_refunded"
+_recorders: list[Callable[[Payment, int], None]] = []
+
+
+def register_recorder(record: Callable[[Payment, int], None]) -> None:
+    """Have each refund of a late charge recorded by this function, with the line of the journal about it."""
+    _recorders.append(record)
 
 
 def refund_charge(*, charge_reference: str, amount: int, payment: Payment | None) -> bool:
     """Refund what the gateway keeps of the charge, and note it in the journal. Returns whether it is done.
 
-    The refund is keyed by the charge, so it happens once however many processes find it, now or later.
-    `payment` is the one that ended without the charge, if there is one. Call it outside any transaction.
+    The refund is keyed by the charge and the amount, which is all that is left, so it happens once however
+    many processes find it, now or later. `payment` is the one that ended without the charge, if there is one.
+    Call it outside any transaction.
     """
     # The charge is noted first: if this process dies in the refund, `note_already_refunded` notes the rest.
     transactions.run(lambda: _note_once(LATE, charge_reference, amount, payment), transactions.KEYED)
     refunded = gateway().refund(
-        key=f"orphan-{charge_reference}", charge_reference=charge_reference, amount=amount
+        key=f"orphan-{charge_reference}-{amount}", charge_reference=charge_reference, amount=amount
     )
     is_done = refunded.status == "succeeded"
     if is_done:
@@ -76,6 +85,9 @@ def _note_once(what: str, charge_reference: str, amount: int, payment: Payment |
         reference=charge_reference,
         is_internal=what == LATE,
     )
+    if payment and what == LATE_REFUNDED:
+        for record in _recorders:
+            record(payment, amount)
 
 
 def _journal_lines(what: str, charge_reference: str, payment: Payment | None) -> "QuerySet[JournalLine]":

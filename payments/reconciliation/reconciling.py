@@ -1,5 +1,8 @@
-"""Reconciliation: differences from the gateway's book are recorded, and orphaned charges are refunded."""
+"""Reconciliation: differences from the gateway's book are recorded, orphaned charges are refunded, and what
+began at the gateway is booked.
+"""
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -9,7 +12,7 @@ from structlog import get_logger
 from payments.models import Payment, Reconciliation
 from payments.payment_states import ENDED_UNPAID
 from payments.reconciliation import comparison, orphans
-from payments.reconciliation.comparison import Difference, Progress
+from payments.reconciliation.comparison import Difference, Kind, Progress
 from shop import clock
 from shop.db import transactions
 from shop.errors import Unavailable
@@ -29,10 +32,14 @@ FULL_INTERVAL = timedelta(days=1)
 # A comparison of the whole books that is not finished after this counts as crashed.
 MAX_DURATION = timedelta(hours=1)
 RETENTION = timedelta(days=30)
+REFUNDED, BOOKED = "refunded", "booked"
+MENDED = (REFUNDED, BOOKED)
+BOOKED_KINDS = (Kind.WRONG_REFUNDS, Kind.DISPUTED)
+_bookers: list[Callable[[Payment], object]] = []
 
 
 class Fix(StrEnum):
-    """Which orphaned charges are refunded."""
+    """Which orphaned charges are refunded; with any, refunds and disputes at the gateway are booked."""
 
     NOTHING = "nothing"
     # Charges of payments of ours that ended unpaid.
@@ -56,7 +63,7 @@ def reconcile(
     count = Progress()
     try:
         for difference in comparison.differences(since=since, until=until, count=count):
-            _record_difference(run, difference, refund_orphans(difference, fix))
+            _record_difference(run, difference, _mend(difference, fix))
         run.unread = ""
     except Unavailable as error:
         run.unread = str(error)[:255]
@@ -143,7 +150,7 @@ def _is_full_due() -> bool:
 
 def _record_difference(run: Reconciliation, difference: Difference, done: str) -> None:
     run.differences += 1
-    run.refunded += done == "refunded"
+    run.refunded += done in MENDED
     if len(run.findings) < MAX_WRITTEN:
         cause = difference.cause
         run.findings.append(
@@ -159,8 +166,26 @@ def _record_difference(run: Reconciliation, difference: Difference, done: str) -
         )
 
 
+def register_booker(book: Callable[[Payment], object]) -> None:
+    """Have comparisons book by this function what began at the gateway for a payment that succeeded."""
+    _bookers.append(book)
+
+
+def _mend(difference: Difference, fix: Fix) -> str:
+    """Do what can be done about the difference: "refunded", "refund failed", "booked", or "" for nothing."""
+    payment = difference.payment
+    if fix == Fix.NOTHING or payment is None or difference.kind not in BOOKED_KINDS:
+        return refund_orphans(difference, fix)
+    for book in _bookers:
+        book(payment)
+    return "" if next(comparison.recheck([difference.key]), None) else BOOKED
+
+
 def refund_orphans(difference: Difference, fix: Fix) -> str:
-    """Refund the charges of an orphan: "refunded", or "refund failed"; "" for any other difference."""
+    """Refund the charges of an orphan: "refunded", or "refund failed"; "" for any other difference.
+
+    A part that is disputed is not refunded.
+    """
     kept = [charge for charge in difference.charges if charge.kept_amount]
     if not (kept and _may_be_refunded(difference.payment, fix)):
         return ""
@@ -170,7 +195,7 @@ def refund_orphans(difference: Difference, fix: Fix) -> str:
         )
         for charge in kept
     ]
-    return "refunded" if all(done) else "refund failed"
+    return REFUNDED if all(done) else "refund failed"
 
 
 def _may_be_refunded(payment: Payment | None, fix: Fix) -> bool:

@@ -10,13 +10,13 @@ from django.utils.translation import gettext_lazy as _
 from payments.models import Payment, Reconciliation
 from payments.reconciliation import comparison, reconciling
 from payments.reconciliation.comparison import Difference, Kind
-from payments.reconciliation.reconciling import Fix
+from payments.reconciliation.reconciling import MENDED, REFUNDED, Fix
 from shop.db import transactions
 from shop.errors import NotFound, Rejected
 from shop.events import journal
 
-REFUNDED, AGREES = "refunded", "agrees"
-FINISHED = (REFUNDED, AGREES)
+AGREES = "agrees"
+FINISHED = (*MENDED, AGREES)
 FIXED = "reconciliation.fixed"
 ADVICE = {
     Kind.UNKNOWN_CHARGE: _(
@@ -40,8 +40,13 @@ ADVICE = {
         "mode (live or test) are those of that time; then collect the amount, or refund the order."
     ),
     Kind.WRONG_REFUNDS: _(
-        "A refund was made at the gateway and not here, or here and not there. Compare the order's refunds "
-        "with the charge's page: retry a refund that is stuck, and make here a refund that was made there."
+        "A refund was made here and not at the gateway, or one that was made there is not booked yet: the "
+        "next comparison by schedule books it, or ask the gateway on the payment's page. Otherwise compare "
+        "the order's refunds with the charge's page, and retry a refund that is stuck."
+    ),
+    Kind.DISPUTED: _(
+        "The next comparison by schedule books the dispute, or ask the gateway on the payment's page. One "
+        "that stays has another currency than the payment, or a larger amount: look at it at the gateway."
     ),
 }
 UNKNOWN_ADVICE = _("It was found by an older release: wait for the next comparison, which says what to do.")

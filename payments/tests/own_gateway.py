@@ -40,7 +40,7 @@ def own_gateway(gateway_process: tuple[Simulator, Path], settings: LazySettings)
 def empty_book(folder: Path) -> None:
     """Delete all charges from the book of the gateway of this folder."""
     with closing(sqlite3.connect(folder / "book.sqlite3", timeout=10)) as book, book:
-        for table in ("refunds", "confirmations", "charges", "attempts", "webhooks"):
+        for table in ("refunds", "confirmations", "disputes", "charges", "attempts", "webhooks"):
             book.execute(f"DELETE FROM {table}")  # noqa: S608 - names written here
 
 

@@ -28,6 +28,7 @@ PARAMETERS: Mapping[tuple[str, str], type] = {
     ("POST", "/v1/payment_intents/{id}/cancel"): params.PaymentIntentCancelParams,
     ("POST", "/v1/refunds"): params.RefundCreateParams,
     ("GET", "/v1/refunds"): params.RefundListParams,
+    ("GET", "/v1/disputes"): params.DisputeListParams,
 }
 OPTIONS = _request_options.RequestOptions.__annotations__.keys()
 """What the package takes beside parameters, and sends in headers."""

@@ -2,9 +2,9 @@
 
 localstripe 1.15.10 makes, confirms and cancels PaymentIntents and refunds them, and that is its own doing in
 every test here. It ignores `Idempotency-Key`, declines no card by a reason, can't search, lists oldest
-first and by no period, refunds more than was charged, and knows no `return_url`, so that a card's owner
-has no page to confirm a charge on: those are this proxy's. What the adapter is shown to do about them is
-therefore shown against our reading of Stripe's documentation. What becomes of the owner's decision is
+first and by no period, refunds more than was charged, has no disputes, and knows no `return_url`, so that a
+card's owner has no page to confirm a charge on: those are this proxy's. What the adapter is shown to do about
+them is therefore shown against our reading of Stripe's documentation. What becomes of the owner's decision is
 localstripe's.
 """
 
@@ -114,6 +114,8 @@ class Memory:
     # Where the page of the card's owner leads back to, by intent.
     return_urls: dict[str, str] = field(default_factory=dict)
     failed: dict[str, int] = field(default_factory=dict)
+    # Oldest first, by intent.
+    disputes: dict[str, list[Json]] = field(default_factory=dict)
     # Stripe's search is behind by up to a minute, and by an hour during outages.
     search_is_behind: bool = False
     over: threading.Event = field(default_factory=threading.Event)
@@ -163,6 +165,21 @@ class StripeProxy(ThreadingHTTPServer):
         decision = {"client_secret": intent["client_secret"], "success": is_approved}
         status, _ = self.ask("POST", f"/v1/payment_intents/{intent['id']}/_authenticate", json=decision)
         assert status == 200
+
+    def dispute(self, intent_id: str, *, amount: int, status: str = "needs_response") -> Json:
+        """The card's owner disputes the charge of this intent; returns the dispute, which may be changed."""
+        made = {
+            "id": f"du_{len(self.memory.disputes)}{intent_id}",
+            "object": "dispute",
+            "amount": amount,
+            "currency": "krw",
+            "status": status,
+            "payment_intent": intent_id,
+            "metadata": {},
+            "evidence_details": {"due_by": 1_900_000_000},
+        }
+        self.memory.disputes.setdefault(intent_id, []).append(made)
+        return made
 
     def ask(self, method: str, path: str, **more: Any) -> tuple[int, Json]:
         headers = {"Authorization": "Bearer sk_test_proxy"} | more.pop("headers", {})
@@ -238,6 +255,8 @@ class StripeProxy(ThreadingHTTPServer):
             charged = self.ask("GET", f"/v1/payment_intents/{intent_id}")[1].get("latest_charge")
             if charged and int(call.value("amount")) > charged["amount"] - charged["amount_refunded"]:
                 return _error(400, "invalid_request_error", param="amount")
+            if any(one["status"] != "won" for one in self.memory.disputes.get(intent_id, ())):
+                return _error(400, "invalid_request_error", code="charge_disputed")
             return self._forwarded(call)
 
     def _fails(self, name: str, times: float) -> bool:
@@ -253,6 +272,9 @@ class StripeProxy(ThreadingHTTPServer):
         return Answer(status, content, is_kept=status in (200, 402))
 
     def _looked(self, call: Call) -> tuple[int, Json]:
+        if call.path == "/v1/disputes":
+            found = self.memory.disputes.get(call.value("payment_intent"), [])[::-1]
+            return 200, {"object": "list", "url": call.path, "data": found, "has_more": False}
         status, content = self.ask("GET", f"{call.path}?{call.form}", headers={"Authorization": call.who})
         if status == 401:
             return status, content
@@ -294,6 +316,8 @@ class StripeProxy(ThreadingHTTPServer):
         processed_at = self.memory.confirmed_at.get(intent_id, 0) + card.processing_seconds
         if content.get("status") == "succeeded" and time.monotonic() < processed_at:
             content["status"] = "processing"
+        if self.memory.disputes.get(intent_id) and content.get("latest_charge"):
+            content["latest_charge"] |= {"disputed": True}
         return_url = self.memory.return_urls.get(intent_id)
         if content.get("status") == "requires_action" and return_url:
             page = {"url": f"https://hooks.stripe.com/3d_secure_2/{intent_id}", "return_url": return_url}

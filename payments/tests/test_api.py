@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from payments import ledger
-from payments.models import Payment, Transfer
+from payments.models import Dispute, Payment, Transfer
 from payments.tests import factories, sales
 from payments.tests.factories import PaymentFactory
 from shop import clock
@@ -168,10 +168,31 @@ def test_a_payment_has_the_contracts_fields() -> None:
         "points_amount": 0,
         "card_amount": 500,
         "failure": None,
+        "dispute": None,
         "created_at": body["created_at"],
         "next_action": None,
     }
     assert body["created_at"].endswith("Z")
+
+
+def test_a_payment_shows_its_dispute() -> None:
+    payment = PaymentFactory.create(dispute_status="open")
+    due_at = clock.now() + timedelta(days=7)
+    for reference, status, amount in (("dp_1", "open", 300), ("dp_2", "won", 200)):
+        Dispute.objects.create(
+            payment=payment,
+            reference=reference,
+            status=status,
+            amount=amount,
+            due_at=due_at,
+            opened_at=clock.now(),
+            closed_at=clock.now() if status == "won" else None,
+        )
+
+    dispute = client_of(payment.account).get(f"/payments/{payment.id}").json()["dispute"]
+
+    assert (dispute["status"], dispute["amount"]) == ("open", 300)
+    assert datetime.fromisoformat(dispute["due_at"]) == due_at
 
 
 def test_a_payment_that_waits_for_the_card_s_owner_says_what_they_must_do_until_their_time_is_over() -> None:

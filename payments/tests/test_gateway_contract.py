@@ -414,3 +414,39 @@ def test_an_entry_has_the_settings_that_a_gateway_needs_and_a_name_that_an_event
     for name, entry in gateways.GATEWAYS.items():
         assert f"WEBHOOK_SECRET_{name.upper()}" in entry.settings
         assert len(name) <= WebhookEvent._meta.get_field("gateway").max_length, name
+
+
+@pytest.fixture
+def dispute(gateway: Gateway, own_gateway: Simulator, request: pytest.FixtureRequest) -> Callable[..., None]:
+    """The card's owner disputes a charge; their bank decides at once, unless the status is `open`."""
+
+    def act(reference: str, amount: int, status: str) -> None:
+        if gateway is stripe_api:
+            proxy: StripeProxy = request.getfixturevalue("own_stripe")
+            proxy.dispute(reference, amount=amount, status={"open": "under_review"}.get(status, status))
+            return
+        _, made = own_gateway.post("/disputes", {"charge": reference, "amount": amount}, key=str(uuid4()))
+        if status != "open":
+            own_gateway.post(f"/disputes/{made['id']}/close", {"status": status})
+
+    return act
+
+
+@pytest.mark.parametrize(("status", "kept"), [("open", 500), ("lost", 500), ("won", AMOUNT)])
+def test_a_dispute_is_told_by_look_ups_and_by_the_book_and_holds_its_amount(
+    gateway: Gateway, dispute: Callable[..., None], status: str, kept: int
+) -> None:
+    reference = charge(gateway, "tok_ok", key="one").reference
+    assert gateway.find(key="one").disputes == ()
+
+    dispute(reference, 200, status)
+
+    found = gateway.find(key="one")
+    [told] = found.disputes
+    assert (told.status, told.amount, told.currency) == (status, 200, "KRW")
+    assert told.due_at is not None
+    assert (found.currency, found.kept_amount) == ("KRW", kept)
+    booked = only_charge(gateway, "one")
+    assert (booked.disputes, booked.kept_amount) == ((told,), kept)
+    refused = gateway.refund(key="beyond", charge_reference=reference, amount=kept + 1)
+    assert (refused.status, refused.failure_code) == ("declined", "refund_exceeds_charge")

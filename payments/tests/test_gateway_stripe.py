@@ -13,6 +13,8 @@ from django.conf import LazySettings
 from payments import gateways
 from payments.gateways import circuit, gateway, stripe_calls
 from payments.gateways.contract import GatewayEvent, GatewayResult
+from payments.gateways.stripe_reading import DISPUTE_STATUS
+from payments.tests import stripe_description
 from payments.tests.own_stripe import SECRET
 from payments.tests.stripe_proxy import StripeProxy
 from scripts.stack import ports
@@ -373,3 +375,61 @@ def test_an_old_event_is_not_replayed_behind_a_padded_header_with_a_fresh_time(p
 
     with pytest.raises(SignatureInvalid):
         gateways.read_event("stripe", headers={"stripe-signature": replayed}, body=body, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("status", "ours"),
+    [
+        ("needs_response", "open"),
+        ("appeal_under_review", "lost"),
+        ("won", "won"),
+        ("lost", "lost"),
+        ("warning_needs_response", None),
+        ("prevented", None),
+    ],
+)
+def test_disputes_are_open_won_or_lost_and_inquiries_are_none(
+    own_stripe: StripeProxy, status: str, ours: str | None
+) -> None:
+    """An inquiry holds no money, and what Stripe prevents it has refunded."""
+    own_stripe.dispute(charge().reference, amount=100, status=status)
+    assert [one.status for one in gateway().find(key="one").disputes] == ([ours] if ours else [])
+
+
+def test_every_status_of_a_dispute_that_stripes_package_lists_is_known() -> None:
+    listed = stripe_description.literals(stripe_description.hints(stripe.Dispute)["status"])
+    assert {one for one in listed if one not in DISPUTE_STATUS} == {
+        "prevented", "warning_closed", "warning_needs_response", "warning_under_review",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("type", "ours"),
+    [
+        ("charge.dispute.created", "charge.disputed"),
+        ("charge.dispute.funds_withdrawn", "charge.disputed"),
+        ("charge.dispute.closed", "dispute.closed"),
+        ("refund.updated", "charge.refunded"),
+        ("refund.failed", "charge.refunded"),
+    ],
+)
+def test_events_of_disputes_and_refunds_name_the_charge_by_its_reference(type: str, ours: str) -> None:
+    kind = "dispute" if "dispute" in type else "refund"
+    about = {"id": "x_1", "object": kind, "payment_intent": "pi_1", "metadata": {}}
+    read = read_signed(EVENT | {"type": type, "data": {"object": about}})
+    assert read == GatewayEvent(id="evt_1", type=ours, key="", reference="pi_1")
+
+
+def test_an_event_of_the_shops_own_refund_names_no_charge() -> None:
+    """Its saga asks for its result."""
+    about = {"object": "refund", "payment_intent": "pi_1", "metadata": {"firstcome_key": "refund-1"}}
+    read = read_signed(EVENT | {"type": "refund.updated", "data": {"object": about}})
+    assert (read.key, read.reference) == ("refund-1", "")
+
+
+def test_a_reference_leads_to_the_key_of_its_charge(settings: LazySettings) -> None:
+    assert gateway().key_of(reference=charge().reference) == "one"
+    assert gateway().key_of(reference="pi_of_nobody") == ""
+    settings.STRIPE_API_BASE = f"http://{ports.HOST}:{ports.free()}"
+    assert gateway().key_of(reference="pi_1") is None
+    circuit.forget()

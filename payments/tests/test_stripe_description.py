@@ -18,7 +18,9 @@ DESCRIBED: dict[type[ReplyPart], tuple[type, ...]] = {
     stripe_reading.NextAction: (stripe.PaymentIntent.NextAction,),
     stripe_reading.Redirect: (stripe.PaymentIntent.NextAction.RedirectToUrl,),
     stripe_reading.Refund: (stripe.Refund,),
-    stripe_reading.ListItem: (stripe.PaymentIntent, stripe.Refund),
+    stripe_reading.Dispute: (stripe.Dispute,),
+    stripe_reading.EvidenceDetails: (stripe.Dispute.EvidenceDetails,),
+    stripe_reading.ListItem: (stripe.PaymentIntent, stripe.Refund, stripe.Dispute),
     stripe_reading.Page: (stripe.ListObject, stripe.SearchResultObject),
 }
 NOT_DESCRIBED = {
@@ -30,7 +32,12 @@ NOT_DESCRIBED = {
 MODELS = [
     one for one in vars(stripe_reading).values() if isinstance(one, type) and issubclass(one, ReplyPart)
 ]
-EVENT_OBJECTS = {"payment_intent": stripe.PaymentIntent, "charge": stripe.Charge}
+EVENT_OBJECTS = {
+    "payment_intent": stripe.PaymentIntent,
+    "charge": stripe.Charge,
+    "refund": stripe.Refund,
+    "charge.dispute": stripe.Dispute,
+}
 
 
 @in_one_test("model", [one for one in MODELS if one is not ReplyPart])
@@ -77,7 +84,10 @@ def test_the_events_that_are_known_are_stripes_and_their_objects_have_metadata()
 
     assert stripe_api.EVENT_TYPES.keys() <= types
     for type in stripe_api.EVENT_TYPES:
-        assert "metadata" in stripe_description.hints(EVENT_OBJECTS[type.partition(".")[0]]), type
+        kind = type.rpartition(".")[0]
+        fields = stripe_description.hints(EVENT_OBJECTS[kind])
+        assert "metadata" in fields, type
+        assert kind.rpartition(".")[2] not in stripe_api.NAMED_BY_REFERENCE or "payment_intent" in fields
 
 
 def test_the_fields_of_an_event_that_are_read_are_stripes() -> None:

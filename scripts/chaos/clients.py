@@ -1,5 +1,6 @@
 """Clients of the shop, buyers and one of the staff: each a thread, a seeded mix of calls, and a record."""
 
+import json
 import random
 import threading
 import time
@@ -9,8 +10,8 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from scripts.chaos.calls import Answer, Call, Connection, Observations
-from scripts.chaos.memory import Account, Drop, Product, RecordedCall, Setup
+from scripts.chaos.calls import Answer, Call, Connection, NoFinalAnswer, Observations
+from scripts.chaos.memory import Account, AtGateway, Drop, Product, RecordedCall, Setup
 from scripts.stack import readiness
 
 CARDS = {
@@ -44,6 +45,7 @@ POLLS_CURRENT_SECONDS = 2.0
 """How old a web process's memory of waiting entries may be, as `sales.waiting_room.room_view` has it."""
 PAGES = ("/orders", "/coupons", "/wallet", "/wallet/entries", "/payments", "/products")
 PAUSE_SECONDS = (0.0, 0.15)
+CLERK_PAUSE_SECONDS = (0.1, 0.8)
 PATIENCE_SECONDS = 90
 """How long a client repeats its calls after the load has ended."""
 
@@ -289,13 +291,72 @@ class Staff(Client):
         self.do(self.setup.staff, "grant", "/wallet/grants", body, keyed=True)
 
 
+class Clerk(Client):
+    """Refunds charges on the gateway's own page, and disputes them as their owners do: the shop is told."""
+
+    def run(self, stop: threading.Event) -> None:
+        while not stop.is_set():
+            self._act(self.chosen({"refunds": 2, "disputes": 1}))
+            stop.wait(self.random.uniform(*CLERK_PAUSE_SECONDS))
+        for made in self.setup.at_gateway.values():
+            for dispute in list(made.open_disputes):
+                end = self.random.choice(["won", "lost"])
+                self._ask("POST", f"/disputes/{dispute}/close", {"status": end})
+                amount = made.open_disputes.pop(dispute)
+                made.lost_amount += amount * (end == "lost")
+
+    def _act(self, kind: str) -> None:
+        """Refund or dispute a part of a paid order's charge, or all that is left of it."""
+        account: Account = self.random.choice(self.setup.buyers)
+        paid = [made for made in account.done("order") if "payment" in made.call.body]
+        paid = [made for made in paid if made.answer.status == 201]
+        if not paid:
+            return
+        order_id = self.random.choice(paid).answer.body["id"]
+        for charge in self._ask("GET", f"/charges?order={order_id}")[1]["results"]:
+            left = charge["amount"] - charge["refunded_amount"]
+            if charge["status"] != "succeeded" or not left:
+                continue
+            amount = self.random.choice([left, self.random.randint(1, left)])
+            status, answer = self._ask("POST", f"/{kind}", {"charge": charge["id"], "amount": amount})
+            if status != 201:
+                continue
+            made = self.setup.at_gateway.setdefault(order_id, AtGateway())
+            if kind == "refunds":
+                made.refunded_amount += amount
+            else:
+                made.open_disputes[answer["id"]] = amount
+
+    def _ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """Call the gateway until it answers, by one key. Raises NoFinalAnswer."""
+        headers = {
+            "Idempotency-Key": f"clerk-{self.random.getrandbits(64)}",
+            "Content-Type": "application/json",
+        }
+        while time.monotonic() < self.until:
+            try:
+                port = self.setup.gateway_port or 0
+                status, text = readiness.ask(port, method, path, json.dumps(body) if body else None, headers)
+            except OSError:
+                status = 503
+            if status < 500:
+                self.seen.count(f"gateway {method} {path.split('?')[0].split('/')[1]} {status}", 0.0)
+                return status, json.loads(text)
+            time.sleep(0.5)
+        raise NoFinalAnswer(f"the gateway has not answered {method} {path}")
+
+
 def staff_and_buyers(
     setup: Setup, *, count: int, port: int, seed: str, ends_at: float, seen: Observations
-) -> list[Staff | Buyer]:
-    """One client of the staff, and so many buyers, which share the accounts among them."""
+) -> list[Staff | Buyer | Clerk]:
+    """One client of the staff, and so many buyers, which share the accounts among them.
+
+    One more refunds and disputes at the gateway, if the setup has its port.
+    """
     common: dict[str, Any] = {"port": port, "ends_at": ends_at, "seen": seen}
     buyers = [
         Buyer(setup.buyers[number::count], setup, seed=f"{seed} {number}", **common)
         for number in range(count)
     ]
-    return [Staff(setup, seed=f"{seed} staff", **common), *buyers]
+    clerks = [Clerk(setup, seed=f"{seed} clerk", **common)] if setup.gateway_port else []
+    return [Staff(setup, seed=f"{seed} staff", **common), *buyers, *clerks]

@@ -104,11 +104,23 @@ class Drop:
 
 
 @dataclass
+class AtGateway:
+    """What was refunded of an order at the gateway itself, and what became of its disputes there."""
+
+    refunded_amount: int = 0
+    lost_amount: int = 0
+    open_disputes: dict[str, int] = field(default_factory=dict)
+    """The amount of each, by its id."""
+
+
+@dataclass
 class Setup:
     """What there was before the load: accounts, campaigns, products, and one that never sells out; and a sale
     in loads that have one.
 
     With `has_customer_actions` buyers also pay by a card that asks its owner, and keep orders on a decline.
+    With a `gateway_port` charges are also refunded and disputed there: `at_gateway` has what came of it by
+    order, and `shown_refunds` what the shop says of these orders, whose answers may have been too early.
     """
 
     staff: Account
@@ -118,6 +130,9 @@ class Setup:
     ample: Product
     drop: Drop | None = None
     has_customer_actions: bool = False
+    gateway_port: int | None = None
+    at_gateway: dict[str, AtGateway] = field(default_factory=dict)
+    shown_refunds: dict[str, list[Any]] = field(default_factory=dict)
 
     @property
     def stocked(self) -> list[Product]:
@@ -125,5 +140,7 @@ class Setup:
         return [*self.products, self.ample, *([self.drop.product] if self.drop else [])]
 
     def refunds(self) -> list[Any]:
-        """Every refund in the answers to staff."""
-        return [made.answer.body for made in self.staff.done("refund")]
+        """Every refund in the answers to staff; of orders refunded at the gateway, those that are shown."""
+        answered = [made.answer.body for made in self.staff.done("refund")]
+        own = [refund for refund in answered if refund["order"] not in self.shown_refunds]
+        return own + [refund for shown in self.shown_refunds.values() for refund in shown]

@@ -26,12 +26,14 @@ def _money(setup: Setup, orders: list[dict[str, Any]], shop: Shop) -> Iterator[s
     due = Counter[str | None]({order["id"]: order["card_amount"] for order in orders if _is_bought(order)})
     for refund in setup.refunds():
         due[refund["order"]] -= refund["card_amount"]
+    due.subtract({order_id: made.lost_amount for order_id, made in setup.at_gateway.items()})
     top_ups = [made for account in setup.buyers for made in account.done("top_up")]
     due[None] = sum(made.call.body["amount"] for made in top_ups if made.answer.status == 201)
     held, number = Counter[str | None](), Counter[str | None]()
     for charge in shop.gateway("/charges")["results"]:
         if charge["status"] == "succeeded":
-            held[charge["order"]] += charge["amount"] - charge["refunded_amount"]
+            lost = sum(one["amount"] for one in charge.get("disputes", ()) if one["status"] == "lost")
+            held[charge["order"]] += charge["amount"] - charge["refunded_amount"] - lost
             number[charge["order"]] += 1
         elif charge["status"] == "pending":
             yield f"charge {charge['id']} of order {charge['order']} is pending: it may still succeed"
@@ -45,7 +47,8 @@ def _money(setup: Setup, orders: list[dict[str, Any]], shop: Shop) -> Iterator[s
         if number[order["id"]] not in allowed:
             yield f"order {order['id']}: charged {number[order['id']]} times instead of {wanted}"
     summary = shop.gateway("/summary")
-    if summary["charged_amount"] - summary["refunded_amount"] != due.total():
+    lost_amount = sum(made.lost_amount for made in setup.at_gateway.values())
+    if summary["charged_amount"] - summary["refunded_amount"] - lost_amount != due.total():
         yield f"the gateway holds {summary}, the answers come to {due.total()}"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from scripts.chaos.calls import Call, Connection, Observations
-from scripts.chaos.memory import Account, Product, Setup
+from scripts.chaos.memory import Account, AtGateway, Product, Setup
 from scripts.stack import SetupError, readiness
 from scripts.stack.instance import Instance
 
@@ -82,6 +82,8 @@ class Shop:
     def unsettled(self, setup: Setup) -> list[str]:
         """What is not settled yet: open orders and payments, stock they hold, events not delivered."""
         orders = list(self.everything("/orders"))
+        setup.shown_refunds = {order_id: self.refunds(order_id) for order_id in setup.at_gateway}
+        payments = list(self.everything("/payments"))
         due = {
             "order.paid": sum(order["status"] in BOUGHT for order in orders),
             "order.cancelled": sum(order["status"] == "cancelled" for order in orders),
@@ -97,11 +99,8 @@ class Shop:
         )
         return [
             *(f"order {one['id']} is {one['status']}" for one in orders if one["status"] not in ENDS),
-            *(
-                f"payment {one['id']} is {one['status']}"
-                for one in self.everything("/payments")
-                if one["status"] not in SETTLED
-            ),
+            *(f"payment {one['id']} is {one['status']}" for one in payments if one["status"] not in SETTLED),
+            *_unbooked(setup, payments),
             *(f"of product {id} {reserved} are reserved" for id, reserved in held.items() if reserved),
             *(
                 f"of {number} x {kind} the data platform has {delivered[kind]}"
@@ -136,3 +135,17 @@ class Shop:
         if status != 200:
             raise SetupError(f"{path} answered {status}: {text[:300]}")
         return json.loads(text)
+
+
+def _unbooked(setup: Setup, payments: list[Any]) -> Iterator[str]:
+    """What began at the gateway and is not booked yet."""
+    for order_id, made in setup.at_gateway.items():
+        shown = setup.shown_refunds[order_id]
+        booked = sum(one["card_amount"] for one in shown if one["source"] == "gateway")
+        if booked != made.refunded_amount:
+            yield f"order {order_id}: {booked} of {made.refunded_amount} given back at the gateway are booked"
+    for payment in payments:
+        dispute, lost = payment["dispute"], setup.at_gateway.get(payment["order"], AtGateway()).lost_amount
+        is_paid = payment["status"] == "succeeded"
+        if (dispute and dispute["status"] == "open") or (lost and is_paid and not dispute):
+            yield f"payment {payment['id']}: its dispute is {dispute}, and decided at the gateway"

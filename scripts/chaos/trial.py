@@ -210,6 +210,7 @@ def set_up(
         ample=shop.create_product("Trial", PRODUCTS, PLENTY),
         drop=create_drop(shop) if trial.has_sale else None,
         has_customer_actions=trial.has_customer_actions,
+        gateway_port=instance.gateway_port if trial.has_customer_actions else None,
     )
     for account in setup.buyers:
         account.opening_amount = shop.wallet(account)[0]

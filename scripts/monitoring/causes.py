@@ -49,6 +49,11 @@ PHASES: tuple[tuple[Cause, ...], ...] = (
             explains=("LawBroken",),
         ),
         Cause(
+            what="the owner of a card disputes a charge; the shop wins",
+            fires=("DisputeOpen",),
+            make=traffic_causes.disputed_charge,
+        ),
+        Cause(
             what="the data platform refuses an event for good; mended by `replay_events --all`",
             fires=("EventsDead",),
             make=traffic_causes.refused_event,

@@ -124,6 +124,22 @@ def foreign_charge(stage: Stage) -> Iterator[None]:
 
 
 @contextmanager
+def disputed_charge(stage: Stage) -> Iterator[None]:
+    """The owner of a card disputes a charge at the gateway, and the shop wins at the end."""
+    call = stage.order_call(stage.buyers[0], stage.product(), card="tok_ok", wait=20)
+    placed = stage.require(call, status=201)
+    _, found = readiness.ask(stage.instance.gateway_port, "GET", f"/charges?order={placed['id']}")
+    asked = {"charge": json.loads(found)["results"][0]["id"]}
+    headers = {"Idempotency-Key": f"dispute-{uuid.uuid4()}", "Content-Type": "application/json"}
+    _, opened = readiness.ask(stage.instance.gateway_port, "POST", "/disputes", json.dumps(asked), headers)
+    path = f"/disputes/{json.loads(opened)['id']}/close"
+    try:
+        yield
+    finally:
+        readiness.ask(stage.instance.gateway_port, "POST", path, json.dumps({"status": "won"}), headers)
+
+
+@contextmanager
 def gateway_stopped(stage: Stage) -> Iterator[None]:
     """Afterwards all payments settle."""
     product = stage.product()

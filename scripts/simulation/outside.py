@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
-from payments.gateways.contract import BookedCharge, GatewayEvent, GatewayResult
+from payments.gateways.contract import BookedCharge, GatewayDispute, GatewayEvent, GatewayResult
 from scripts.simulation.determinism import chance
 from shop.events.data_platform import DeliveryResult
 
@@ -28,6 +28,8 @@ class Gateway:
     emit: Callable[[str, str], None] = lambda type, key: None
     ask: Callable[[str], None] = lambda key: None
     """Has the owner of a charge's card act, perhaps."""
+    meddle: Callable[[str], None] = lambda key: None
+    """Has a charge that succeeded refunded or disputed there, perhaps."""
 
     def charge(
         self, *, key: str, token: str, amount: int, currency: str, order_id: UUID | None
@@ -50,7 +52,7 @@ class Gateway:
                 if status == "pending":
                     self.ask(key)
                 else:
-                    self.emit(f"charge.{status}", key)
+                    self._ended(key, status)
             return self._state(key)
 
         return self._called(charged)
@@ -61,7 +63,37 @@ class Gateway:
         if charge.status == "pending":
             status = "succeeded" if is_approved else "declined"
             self.book[key] = replace(charge, status=status)
-            self.emit(f"charge.{status}", key)
+            self._ended(key, status)
+
+    def give_back(self, key: str, amount: int) -> None:
+        """A clerk refunds so much of the charge on the gateway's own page, or what is left of it."""
+        charge = self.book[key]
+        if amount := min(amount, charge.kept_amount):
+            self.book[key] = replace(charge, refunded_amount=charge.refunded_amount + amount)
+            self.emit("charge.refunded", key)
+
+    def dispute(self, key: str, amount: int) -> None:
+        """The card's owner disputes so much of the charge, or what is left of it."""
+        charge = self.book[key]
+        if amount := min(amount, charge.kept_amount):
+            opened = GatewayDispute(
+                reference=f"dp_{charge.reference}_{len(charge.disputes)}",
+                status="open",
+                amount=amount,
+                currency=str(charge.currency),
+            )
+            self.book[key] = replace(charge, disputes=(*charge.disputes, opened))
+            self.emit("charge.disputed", key)
+
+    def close_disputes(self, key: str, status: Literal["won", "lost"]) -> None:
+        """The owner's bank decides the open disputes of the charge."""
+        charge = self.book[key]
+        if any(one.status == "open" for one in charge.disputes):
+            closed = tuple(
+                replace(one, status=status) if one.status == "open" else one for one in charge.disputes
+            )
+            self.book[key] = replace(charge, disputes=closed)
+            self.emit("dispute.closed", key)
 
     def find(self, *, key: str) -> GatewayResult:
         return self._called(lambda: self._state(key))
@@ -82,7 +114,7 @@ class Gateway:
             if key not in self.refunds:
                 [charge] = [one for one in self.book.values() if one.reference == charge_reference]
                 if charge.kept_amount < amount:
-                    raise AssertionError("more is refunded than was charged")
+                    return GatewayResult(status="declined", failure_code="refund_exceeds_charge")
                 self.book[charge.key] = replace(charge, refunded_amount=charge.refunded_amount + amount)
                 number = len(self.refunds)
                 self.refunds[key] = GatewayResult(status="succeeded", reference=f"re_{number}", amount=amount)
@@ -90,6 +122,10 @@ class Gateway:
             return self.refunds[key]
 
         return self._called(refunded)
+
+    def key_of(self, *, reference: str) -> str | None:
+        """Events here name the key."""
+        return ""
 
     def charges(
         self,
@@ -129,7 +165,14 @@ class Gateway:
             failure_code="card_declined" if is_declined else "",
             amount=charge.amount,
             refunded_amount=charge.refunded_amount,
+            currency=str(charge.currency),
+            disputes=charge.disputes,
         )
+
+    def _ended(self, key: str, status: str) -> None:
+        self.emit(f"charge.{status}", key)
+        if status == "succeeded":
+            self.meddle(key)
 
     def _called(self, effect: Callable[[], GatewayResult]) -> GatewayResult:
         """Lose the request, or the reply, or be slow, by chance."""

@@ -23,6 +23,8 @@ from orders import tasks
 from orders.models import Order, Saga
 from orders.saga import operator_actions
 from payments import gateways, ledger, webhooks
+from payments.reconciliation import reconciling
+from payments.reconciliation.reconciling import Fix
 from sales import terms
 from sales.models import SaleEntry
 from scripts.simulation import coupon_findings
@@ -53,6 +55,8 @@ CAMPAIGNS = (
 SALE_OPENS_SECONDS, SALE_RATE = 5, 2
 OWNER_SECONDS = ((0.05, 5.0), (5.0, 50.0), (50.0, 300.0))
 """When the owner of a card acts: at once, later, or about when the shop gives up."""
+SHARE_OF_MEDDLING = 0.3
+"""How many charges are refunded or disputed at the gateway."""
 STEPS, MOST_STEPS_TO_SETTLE = 600, 8_000
 BLANK: sqlite3.Connection = sqlite3.connect(":memory:")
 """The tables of a shop in which nothing has happened."""
@@ -95,6 +99,7 @@ def run(seed: str, *, steps: int = STEPS) -> Result:
     book.wait = processes.let_others_run
     gateway.emit = partial(_send_webhook, processes, count())
     gateway.ask = partial(_ask_owner, processes, gateway)
+    gateway.meddle = partial(_meddle, processes, gateway)
     clients = [Client(processes, shop, account_id) for account_id in shop.accounts[:BUYERS]]
     clients += [
         Client(processes, shop, account_id, actions=COUPONS_ALONE, pauses=HURRIED_SECONDS)
@@ -171,6 +176,25 @@ def _ask_owner(processes: Processes, gateway: Gateway, key: str) -> None:
         processes.world.submit(processes.clients, f"owner: {decision}", act, after=after)
 
 
+def _meddle(processes: Processes, gateway: Gateway, key: str) -> None:
+    """Have parts of the charge refunded and disputed at the gateway, soon or late, or leave it alone."""
+    if chance.random.random() >= SHARE_OF_MEDDLING:
+        return
+    amount = gateway.book[key].amount
+    for _ in range(chance.random.randint(1, 2)):
+        part = chance.random.choice([amount, chance.random.randint(1, amount)])
+        after = chance.random.uniform(*chance.random.choice(OWNER_SECONDS))
+        act = chance.random.choice([gateway.give_back, gateway.dispute])
+        name = act.__name__.replace("_", " ")
+        processes.world.submit(processes.clients, f"gateway: {name}", partial(act, key, part), after=after)
+
+
+def _end_disputes(gateway: Gateway) -> None:
+    """The banks decide every dispute: the refunds that wait for one can go on."""
+    for key in list(gateway.book):
+        gateway.close_disputes(key, chance.random.choice(["won", "lost"]))
+
+
 def _receive(processes: Processes, id: str, type: str, key: str) -> None:
     event = webhooks.receive(gateway="simulator", headers={}, body=f"{id} {type} {key}".encode())
     if event and event.handled_at is None:
@@ -194,6 +218,9 @@ def _settle(
     while world.steps < until:
         for _ in range(100):
             world.step()
+        _end_disputes(gateway)
+        # Events may have been lost: a comparison of the books tells what none has told.
+        reconciling.reconcile(fix=Fix.OURS)
         for saga_id in (
             Saga.objects.filter(state=Saga.State.STUCK).order_by("id").values_list("id", flat=True)
         ):

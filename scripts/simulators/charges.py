@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import orjson
 from pydantic import StringConstraints
 
-from scripts.simulators import confirmations, process, webhooks
+from scripts.simulators import confirmations, disputes, process, webhooks
 from scripts.simulators.books import Book, Row, by_key, insert, new_id, now, transaction
 from scripts.simulators.cards import FAILURES, card
 from scripts.simulators.process import Amount, Currency, Refused, Text
@@ -169,6 +169,7 @@ def refund(book: Book, *, key: str, asked: RefundBody) -> Row | None:
         statement = "UPDATE charges SET refunded_amount = refunded_amount + ? WHERE id = ?"
         book.execute(statement, [asked.amount, asked.charge])
         made = {"id": new_id("re"), "key": key, "created_at": now()}
+        webhooks.write(book, charged, type="charge.refunded", amount=asked.amount)
         return insert(book, "refunds", charge_id=asked.charge, amount=asked.amount, **made)
 
 
@@ -178,12 +179,17 @@ def totals(book: Book) -> dict[str, int]:
 
 
 def charge_as_json(book: Book, row: Row) -> dict[str, Any]:
-    """The charge as clients see it; one that waits for its owner has a `next_action`."""
+    """The charge as clients see it; one that waits for its owner has a `next_action`.
+
+    One that was disputed has its `disputes`.
+    """
     fields = {name: row[name] for name in FIELDS} | {"order": row["order_id"]}
     if row["failure"]:
         fields["failure"] = {"code": row["failure"], "detail": FAILURES[row["failure"]]}
     if row["status"] == "pending" and (url := confirmations.page_url(book, row["id"])):
         fields["next_action"] = {"type": "redirect", "url": url}
+    if disputed := disputes.of_charge(book, row["id"]):
+        fields["disputes"] = [disputes.as_json(book, dispute) for dispute in disputed]
     return fields
 
 
@@ -211,7 +217,7 @@ def _refundable(book: Book, asked: RefundBody) -> Row:
     charge = by_id(book, asked.charge)
     if charge is None:
         raise Refused(404, "charge_not_found", "There is no charge of this id.")
-    left = charge["amount"] - charge["refunded_amount"] if charge["status"] == "succeeded" else 0
+    left = disputes.left_amount(book, charge)
     if asked.amount > left:
         detail = f"{left} is left of this charge, and {asked.amount} was asked for."
         charged = charge_as_json(book, charge)

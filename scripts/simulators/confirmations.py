@@ -82,24 +82,24 @@ def page(book: Book, charge: Row) -> Response:
     amount = f"{charge['amount']:,} {charge['currency']}"
     if charge["status"] == "pending":
         order = charge["order_id"] or "none: points are bought"
-        return _html("Confirm your payment", BUTTONS.format(amount=escape(amount), order=escape(order)))
+        return html("Confirm your payment", BUTTONS.format(amount=escape(amount), order=escape(order)))
     found = _find(book, charge["id"])
     back = found["return_url"] if found else None
     link = (
         f'<p><a href="{escape(back)}">Back to the shop</a></p>' if back else "<p>You may close this page.</p>"
     )
-    return _html(ENDS[charge["status"]], f'<p class="amount">{escape(amount)}</p>\n{link}')
+    return html(ENDS[charge["status"]], f'<p class="amount">{escape(amount)}</p>\n{link}')
 
 
 def no_page() -> Response:
     """The page where there is no such charge."""
-    return _html("There is no such payment.", "<p>Open the address that the shop gave you.</p>", status=404)
+    return html("There is no such payment.", "<p>Open the address that the shop gave you.</p>", status=404)
 
 
 def refused_decision() -> Response:
     """The page for a form without one of the two decisions."""
     content = "<p>Go back, and choose one of the two buttons.</p>"
-    return _html("That was neither approved nor refused.", content, status=400)
+    return html("That was neither approved nor refused.", content, status=400)
 
 
 def show_again(charge_id: str) -> Response:
@@ -113,6 +113,7 @@ def _find(book: Book, charge_id: str) -> Row | None:
     return found
 
 
-def _html(title: str, content: str, *, status: int = 200) -> Response:
+def html(title: str, content: str, *, status: int = 200) -> Response:
+    """A page of the gateway."""
     text = PAGE.format(title=escape(title), style=STYLE, content=content)
     return HTMLResponse(text, status_code=status, headers=HEADERS)

@@ -9,6 +9,10 @@ it listens on loopback unless `--host` says otherwise.
 
 A charge of `tok_3ds` waits for its owner, who approves or refuses it on the page `GET /3ds/{charge}`, at the
 address by which the shop reaches the gateway or at `--public-url`. After `--action-seconds` it is declined.
+
+`GET /dashboard` leads to a page for each charge, where it is refunded and disputed, as by `POST /refunds`,
+`POST /disputes {"charge": …, "amount": …}` and `POST /disputes/{id}/close {"status": "won" | "lost"}`. The
+shop gets a webhook about each.
 """
 
 import asyncio
@@ -24,7 +28,16 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from scripts.simulators import books, cards, charges, confirmations, process, webhooks
+from scripts.simulators import (
+    books,
+    cards,
+    charges,
+    confirmations,
+    dashboard,
+    disputes,
+    process,
+    webhooks,
+)
 from scripts.simulators.books import Book, Row
 from scripts.simulators.process import Answer, Handler, NoReply, Refused, Routes, Text
 
@@ -80,6 +93,15 @@ class Gateway:
                 "GET": _delayed(list_refunds, self._lookup_latency_ms),
                 "POST": _delayed(self.refund, self._payment_latency_ms),
             },
+            "/disputes": {
+                "GET": books.listing(
+                    self.book, "disputes", KEY | by_charge, partial(disputes.as_json, self.book)
+                ),
+                "POST": self.dispute,
+            },
+            "/disputes/{dispute}/close": {"POST": self.close_dispute},
+            "/dashboard": {"GET": self.newest_charges},
+            "/dashboard/{charge}": {"GET": self.charge_page, "POST": self.act_on_charge},
             "/3ds/{charge}": {"GET": self.confirmation, "POST": self.decide},
             "/webhooks": {"GET": books.listing(self.book, "webhooks", KEY, webhooks.as_json)},
             "/summary": {"GET": self.summary},
@@ -134,7 +156,43 @@ class Gateway:
         refunded = charges.refund(self.book, key=key, asked=asked)
         if refunded is None:
             raise Refused(500, "gateway_error", "The gateway failed; nothing was refunded.")
+        self._send_webhooks()
         return Answer(201, charges.refund_as_json(refunded))
+
+    async def dispute(self, request: Request) -> Answer:
+        """Dispute a charge as its card's owner, once per key."""
+        key = process.idempotency_key(request)
+        asked = await process.read(request, disputes.DisputeBody)
+        opened = disputes.open_dispute(self.book, key=key, asked=asked)
+        self._send_webhooks()
+        return Answer(201, disputes.as_json(self.book, opened))
+
+    async def close_dispute(self, request: Request) -> Answer:
+        """End a dispute as the owner's bank decides."""
+        asked = await process.read(request, disputes.CloseBody)
+        closed = disputes.close(self.book, request.path_params["dispute"], asked=asked)
+        self._send_webhooks()
+        return Answer(200, disputes.as_json(self.book, closed))
+
+    async def newest_charges(self, request: Request) -> Response:
+        """The page of the newest charges."""
+        return dashboard.page_of_newest(self.book)
+
+    async def charge_page(self, request: Request) -> Response:
+        """The page on which a charge is refunded and disputed."""
+        row = charges.by_id(self.book, request.path_params["charge"])
+        return dashboard.page(self.book, row) if row else confirmations.no_page()
+
+    async def act_on_charge(self, request: Request) -> Response:
+        """Do what a form of that page says."""
+        body = await process.read_body(request, largest=SHORT_FORM)
+        form = {name: values[0] for name, values in parse_qs(body.decode("latin-1")).items()}
+        row = charges.by_id(self.book, request.path_params["charge"])
+        if row is None:
+            return confirmations.no_page()
+        answer = dashboard.act(self.book, row, form)
+        self._send_webhooks()
+        return answer
 
     async def summary(self, request: Request) -> Answer:
         """What was charged and refunded in all."""
@@ -215,7 +273,7 @@ def build(words: Sequence[str] | None = None) -> tuple[process.Server, Namespace
     secret = os.environ.get("WEBHOOK_SECRET_SIMULATOR", "")
     if asked.webhook_url and not secret:
         process.fail("gateway", "webhooks need a secret to be signed with; set WEBHOOK_SECRET_SIMULATOR")
-    schema = charges.SCHEMA + confirmations.SCHEMA + webhooks.SCHEMA
+    schema = charges.SCHEMA + confirmations.SCHEMA + disputes.SCHEMA + webhooks.SCHEMA
     book = books.open_book("gateway", asked.book, schema)
     sender = webhooks.Sender(book, url=asked.webhook_url, secret=secret) if asked.webhook_url else None
     gateway = Gateway(

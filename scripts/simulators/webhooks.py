@@ -1,6 +1,6 @@
-"""The gateway's outbox: how a charge ended after its answer, sent to the shop until it is accepted.
+"""The gateway's outbox: how a charge ended after its answer, refunds and disputes, sent until accepted.
 
-An event is written with the charge's end, in one transaction, so neither is ever without the other.
+An event is written with what it tells, in one transaction, so neither is ever without the other.
 """
 
 import asyncio
@@ -31,12 +31,17 @@ ANSWER_SECONDS = 5
 AT_ONCE = 4
 
 
-def write(book: Book, charge: Row) -> None:
-    """Put the event of a settled charge into the outbox, in the transaction that settles it."""
+def write(book: Book, charge: Row, *, type: str = "", amount: int | None = None) -> None:
+    """Put an event about a charge into the outbox, in the transaction that changes it.
+
+    Its type is by the charge's status unless one is given, with the amount that the event is about.
+    """
     event_id, moment = new_id("evt"), now()
     data = {name: charge[name] for name in ("key", "amount", "currency")}
     data |= {"charge": charge["id"], "order": charge["order_id"]}
-    event = {"id": event_id, "type": f"charge.{charge['status']}", "created_at": moment, "data": data}
+    data |= {} if amount is None else {"amount": amount}
+    type = type or f"charge.{charge['status']}"
+    event = {"id": event_id, "type": type, "created_at": moment, "data": data}
     insert(book, "webhooks", id=event_id, key=charge["key"], body=orjson.dumps(event), created_at=moment)
 
 

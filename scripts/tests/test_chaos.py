@@ -10,7 +10,7 @@ import pytest
 from scripts.chaos import clients, comparison, outside
 from scripts.chaos.calls import Answer, Call, Connection, NoFinalAnswer, Observations
 from scripts.chaos.clients import Buyer
-from scripts.chaos.memory import Account, Drop, Product, RecordedCall, Setup
+from scripts.chaos.memory import Account, AtGateway, Drop, Product, RecordedCall, Setup
 from scripts.chaos.webhooks import WebhookSender
 from scripts.stack.instance import Instance
 from scripts.tests import canned_shop
@@ -332,6 +332,30 @@ def refunded() -> tuple[Setup, Books]:
 
 def test_a_refund_of_what_it_says_is_no_finding() -> None:
     assert findings(*refunded()) == []
+
+
+def given_back() -> tuple[Setup, Books]:
+    """Of the card's 900 the gateway gave 150 back, and 50 were lost in a dispute."""
+    setup, books = a_setup(), Books()
+    made = REFUND | {"source": "gateway", "amount": 150, "points_amount": 0, "card_amount": 150, "items": []}
+    setup.at_gateway = {"o1": AtGateway(refunded_amount=150, lost_amount=50)}
+    setup.shown_refunds = {"o1": [made]}
+    books.placed = {"o1": ORDER | {"refunded_amount": 150}}
+    books.refunds_shown = [made]
+    lost = [{"status": "lost", "amount": 50}, {"status": "won", "amount": 20}]
+    books.charges = [CHARGE | {"refunded_amount": 150, "disputes": lost}]
+    books.delivered = ["order.paid", "order.refunded"]
+    return setup, books
+
+
+def test_what_began_at_the_gateway_is_no_finding_once_it_is_booked() -> None:
+    assert findings(*given_back()) == []
+    setup, books = given_back()
+    books.charges[0]["disputes"].pop(0)
+    assert any("the gateway holds" in finding for finding in findings(setup, books))
+    setup, books = given_back()
+    setup.shown_refunds = {"o1": []}
+    assert any("refunds of order o1" in finding for finding in findings(setup, books))
 
 
 @in_one_test(

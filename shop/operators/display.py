@@ -32,6 +32,10 @@ STATE_COLOURS = {
     "succeeded": "success",
     "failed": "danger",
     "reversed": "default",
+    # of disputes
+    "open": "warning",
+    "won": "success",
+    "lost": "danger",
     # of sagas
     "running": "info",
     "stuck": "danger",

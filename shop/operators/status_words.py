@@ -44,6 +44,9 @@ WORDS = {
     "done": _("done"),
     "compensating": _("compensating"),
     "compensated": _("compensated"),
+    # of disputes
+    "won": _("won"),
+    "lost": _("lost"),
     # of API keys
     "valid": _("valid"),
     "revoked": _("revoked"),

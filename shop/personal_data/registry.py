@@ -239,6 +239,7 @@ REGISTRY: Mapping[str, PersonalData | NotPersonal] = {
     "payments.Payment": PersonalData(
         path="account", erasure=Erasure.KEPT, kept=FOR_GOOD, secrets=frozenset({"token", "action_url"})
     ),
+    "payments.Dispute": PersonalData(path="payment__account", erasure=Erasure.KEPT, kept=FOR_GOOD),
     "payments.WebhookEvent": PersonalData(
         path="the charge key of a payment",
         rows=_webhook_events_of,

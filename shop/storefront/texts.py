@@ -146,6 +146,8 @@ EVENTS = {
     "order.cancelled": _("Order cancelled"),
     "order.expired": _("Order expired"),
     "order.refunded": _("Order refunded"),
+    "payment.disputed": _("Payment disputed"),
+    "payment.dispute_closed": _("Dispute decided"),
     "refund.requested": _("Refund requested"),
     "reserve_inventory.done": _("Stock reserved"),
     "reserve_inventory.undo.done": _("Stock available again"),

@@ -70,6 +70,7 @@ def shop_of(second: int, **changes: Any) -> ShopState:
         "orders": {},
         "in_doubt": 0,
         "in_doubt_oldest_seconds": 0.0,
+        "disputes": 0,
         "stuck": 0,
         "unfinished": 0,
         "locks": {},

@@ -19,7 +19,7 @@ from coupons.tests.factories import CampaignFactory
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Saga
-from payments.models import Payment, Reconciliation
+from payments.models import Dispute, Payment, Reconciliation
 from payments.tests.factories import PaymentFactory
 from shop.backoffice import navigation
 from shop.backoffice.home import page as home_page
@@ -36,12 +36,32 @@ __all__ = ["_staff_groups"]
 pytestmark = pytest.mark.django_db
 OF_GROUP = {
     "Viewer": ["sagas", "differences", "campaigns", "sales", "stock", "laws"],
-    "Support": ["sagas", "payments", "events", "campaigns", "sales", "stock"],
-    "Operations": ["sagas", "payments", "differences", "events", "campaigns", "sales", "stock", "laws"],
-    "Finance": ["sagas", "payments", "differences", "events", "campaigns", "sales", "stock", "laws"],
+    "Support": ["sagas", "payments", "disputes", "events", "campaigns", "sales", "stock"],
+    "Operations": [
+        "sagas",
+        "payments",
+        "disputes",
+        "differences",
+        "events",
+        "campaigns",
+        "sales",
+        "stock",
+        "laws",
+    ],
+    "Finance": [
+        "sagas",
+        "payments",
+        "disputes",
+        "differences",
+        "events",
+        "campaigns",
+        "sales",
+        "stock",
+        "laws",
+    ],
     "": [],
 }
-MOST_STATEMENTS = 19
+MOST_STATEMENTS = 20
 
 
 def opened(user: User) -> Any:
@@ -161,6 +181,25 @@ def test_a_difference_that_both_comparisons_found_is_counted_once_and_a_refunded
 
     assert (shown.number, shown.state, len(shown.rows)) == ("2", State.ALARM, 2)
     assert "the gateway has no charge" in shown.rows[0].detail
+
+
+def test_open_disputes_are_work_and_the_one_due_first_comes_first() -> None:
+    payment, now = PaymentFactory.create(dispute_status="open"), timezone.now()
+    for days, status in ((5, "open"), (2, "open"), (1, "won")):
+        Dispute.objects.create(
+            payment=payment,
+            reference=f"dp_{days}",
+            status=status,
+            amount=100 * days,
+            due_at=now + timedelta(days=days),
+            opened_at=now,
+            closed_at=now if status == "won" else None,
+        )
+
+    shown = section("disputes")
+
+    assert (shown.number, shown.state, shown.unit) == ("2", State.WORK, "charges are disputed")
+    assert [row.detail.split(" ")[0] for row in shown.rows] == ["200", "500"]
 
 
 @pytest.mark.parametrize(

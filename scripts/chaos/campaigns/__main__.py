@@ -147,6 +147,9 @@ def run(
             has_customer_actions=not campaign.is_rolling,
         )
         setup, shop = trial.set_up(load, instance, seen, minutes=campaign.minutes, manage=manage)
+        if more.load:
+            # It loses the shop's database, and what was booked there of the gateway with it.
+            setup.gateway_port = None
         reader = _reader(campaign, instance, shop, seed, more)
         before = _stored(instance, setup)
         redis_faults.keep_data(instance)

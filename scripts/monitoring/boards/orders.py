@@ -44,6 +44,12 @@ def _now() -> Row:
                 queries=[Query(state("firstcome_payments_requiring_action"), "with the customer")],
             ),
             Stat(
+                title="Open disputes",
+                about="Charges that their cards' owners dispute: answer them at the gateway.",
+                queries=[Query(state("firstcome_disputes_open"), "open")],
+                thresholds=needs_operator,
+            ),
+            Stat(
                 title="Differences from the gateway's book",
                 about="What the latest comparison left to an operator.",
                 queries=[Query(f"sum({state('firstcome_reconciliation_differences')})", "differences")],

@@ -14,6 +14,7 @@ from coupons.queue import tickets
 from inventory.models import Product
 from orders.metrics import state as orders_state
 from orders.saga import status as saga_status
+from payments import disputes
 from sales import entry_counts
 from sales import metrics as sales_metrics
 from sales.models import Sale
@@ -109,6 +110,7 @@ class ShopState:
     orders: Mapping[str, int]
     in_doubt: int
     in_doubt_oldest_seconds: float
+    disputes: int
     stuck: int
     unfinished: int
     locks: Mapping[str, float]
@@ -151,6 +153,7 @@ def read_shop() -> ShopState:
         orders=orders_state.open_orders(),
         in_doubt=int(in_doubt[orders_state.IN_DOUBT]),
         in_doubt_oldest_seconds=in_doubt[orders_state.IN_DOUBT_OLDEST],
+        disputes=disputes.open_disputes().count(),
         stuck=sum(saga_status.count_stuck().values()),
         unfinished=sum(saga_status.count_unfinished().values()),
         locks=server_state.read_locks(),

@@ -268,6 +268,7 @@ def _shop_figures(shop: ShopState | None, lock_rates: Mapping[str, float]) -> Fi
         "orders": shop.orders,
         "in_doubt": shop.in_doubt,
         "in_doubt_oldest_seconds": shop.in_doubt_oldest_seconds,
+        "disputes": shop.disputes,
         "stuck": shop.stuck,
         "unfinished": shop.unfinished,
         "waiting": sum(shop.waiting.values()),

@@ -121,6 +121,8 @@ TEXTS = {
     "tile.in_doubt": _("In doubt"),
     "tile.in_doubt.oldest": _("oldest {time}"),
     "tile.in_doubt.note": _("payments"),
+    "tile.disputes": _("Disputes"),
+    "tile.disputes.note": _("open at the gateway"),
     "tile.stuck": _("Stuck"),
     "tile.stuck.note": _("of {count} sagas under way"),
     "tile.laws": _("Laws"),

@@ -5,6 +5,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from orders.saga import status as saga_status
+from payments import disputes
 from payments.models import Payment, Reconciliation
 from payments.reconciliation import findings, reconciling, remedies
 from shop.backoffice import page_elements
@@ -50,6 +51,34 @@ def payments_in_doubt(request: HttpRequest) -> Section:
         note=note,
         rows=rows,
         links=[page_elements.link_to_list(_("All payments in doubt"), PAYMENTS, "show=in_doubt")],
+    )
+
+
+def open_disputes(request: HttpRequest) -> Section:
+    """Disputes that await the shop's answer at the gateway, or its decision, the one due first first."""
+    found = disputes.open_disputes()
+    number = found[:COUNTED].count()
+    first = found.select_related("payment").order_by("due_at", "id")[:ROWS_SHOWN] if number else []
+    rows = [
+        Row(
+            link=page_elements.link(dispute.payment_id, "admin:payments_payment_change", dispute.payment_id),
+            detail=page_elements.amount(dispute.amount)
+            + (f" · {dispute.due_at:%Y-%m-%d %H:%M}" if dispute.due_at else ""),
+        )
+        for dispute in first
+    ]
+    return Section(
+        name="disputes",
+        title=_("Open disputes"),
+        icon="gavel",
+        state=State.WORK if number else State.CALM,
+        number=number_text(number),
+        unit=ngettext("charge is disputed", "charges are disputed", number),
+        note=_("Answer them at the gateway, each until its time. Their amounts can't be refunded meanwhile.")
+        if number
+        else _("Nothing to do: no charge is disputed."),
+        rows=rows,
+        links=[page_elements.link_to_list(_("All disputed payments"), PAYMENTS, "show=disputed")],
     )
 
 

@@ -43,6 +43,7 @@ class Source(NamedTuple):
 SOURCES = (
     Source("sagas", _("Sagas that need an operator"), Saga, events_and_sagas.stuck_sagas),
     Source("payments", _("Payments in doubt"), Payment, money.payments_in_doubt),
+    Source("disputes", _("Open disputes"), Payment, money.open_disputes),
     Source("differences", _("Differences from the gateway's book"), Reconciliation, money.differences),
     Source("events", _("Dead events"), JournalLine, events_and_sagas.dead_events_section),
     Source("campaigns", _("Running campaigns"), Campaign, goods.running_campaigns),

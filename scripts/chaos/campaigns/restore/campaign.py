@@ -24,7 +24,7 @@ from scripts.chaos.calls import NoFinalAnswer, Observations
 from scripts.chaos.campaigns.restore import loss, remains
 from scripts.chaos.campaigns.restore.remains import Remains
 from scripts.chaos.campaigns.rows import HEADER, Row
-from scripts.chaos.clients import Buyer, Staff, staff_and_buyers
+from scripts.chaos.clients import Buyer, Clerk, Staff, staff_and_buyers
 from scripts.chaos.lost_database import say
 from scripts.chaos.memory import Setup
 from scripts.chaos.shop import BOUGHT, Shop
@@ -191,7 +191,7 @@ def _require_refused(instance: Instance, url: str, backup: Path, logs: Path, unt
         raise SetupError(f"logs that end too early were not refused: {refused.stdout}{refused.stderr}")
 
 
-def _clients(instance: Instance, setup: Setup, seen: Observations, seed: str) -> list[Staff | Buyer]:
+def _clients(instance: Instance, setup: Setup, seen: Observations, seed: str) -> list[Staff | Buyer | Clerk]:
     ends_at = time.monotonic() + CLIENT_SECONDS
     return staff_and_buyers(
         setup, count=trial.BUYERS, port=instance.port, seed=seed, ends_at=ends_at, seen=seen

@@ -44,6 +44,10 @@ const TILES = [
     ],
   ],
   [
+    text("tile.disputes"),
+    ({ shop }) => [count(shop?.disputes), text("tile.disputes.note"), level(shop?.disputes ?? 0, 1, 10)],
+  ],
+  [
     text("tile.stuck"),
     ({ shop }) => [count(shop?.stuck), text("tile.stuck.note", { count: count(shop?.unfinished) }), level(shop?.stuck ?? 0, 1, 1)],
   ],

@@ -5,6 +5,7 @@ class EntryBodyKind(StrEnum):
     FORFEIT = "forfeit"
     GRANT = "grant"
     HOLD = "hold"
+    LOSS = "loss"
     REFUND = "refund"
     RELEASE = "release"
     TOP_UP = "top_up"

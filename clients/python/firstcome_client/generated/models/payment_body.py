@@ -11,6 +11,7 @@ from attrs import field as _attrs_field
 from ..models.payment_body_status import PaymentBodyStatus
 
 if TYPE_CHECKING:
+    from ..models.dispute_body import DisputeBody
     from ..models.failure_body import FailureBody
     from ..models.next_action_body import NextActionBody
 
@@ -28,6 +29,7 @@ class PaymentBody:
         points_amount (int):
         card_amount (int):
         failure (FailureBody | None):
+        dispute (DisputeBody | None):
         created_at (datetime.datetime):
         next_action (NextActionBody | None):
     """
@@ -38,11 +40,13 @@ class PaymentBody:
     points_amount: int
     card_amount: int
     failure: FailureBody | None
+    dispute: DisputeBody | None
     created_at: datetime.datetime
     next_action: NextActionBody | None
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
+        from ..models.dispute_body import DisputeBody  # noqa: PLC0415
         from ..models.failure_body import FailureBody  # noqa: PLC0415
         from ..models.next_action_body import NextActionBody  # noqa: PLC0415
 
@@ -66,6 +70,12 @@ class PaymentBody:
         else:
             failure = self.failure
 
+        dispute: dict[str, Any] | None
+        if isinstance(self.dispute, DisputeBody):
+            dispute = self.dispute.to_dict()
+        else:
+            dispute = self.dispute
+
         created_at = self.created_at.isoformat()
 
         next_action: dict[str, Any] | None
@@ -84,6 +94,7 @@ class PaymentBody:
                 "points_amount": points_amount,
                 "card_amount": card_amount,
                 "failure": failure,
+                "dispute": dispute,
                 "created_at": created_at,
                 "next_action": next_action,
             }
@@ -93,6 +104,7 @@ class PaymentBody:
 
     @classmethod
     def from_dict(cls: type[T], src_dict: Mapping[str, Any]) -> T:
+        from ..models.dispute_body import DisputeBody  # noqa: PLC0415
         from ..models.failure_body import FailureBody  # noqa: PLC0415
         from ..models.next_action_body import NextActionBody  # noqa: PLC0415
 
@@ -135,6 +147,21 @@ class PaymentBody:
 
         failure = _parse_failure(d.pop("failure"))
 
+        def _parse_dispute(data: object) -> DisputeBody | None:
+            if data is None:
+                return data
+            try:
+                if not isinstance(data, dict):
+                    raise TypeError()
+                dispute_type_0 = DisputeBody.from_dict(data)
+
+                return dispute_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(DisputeBody | None, data)
+
+        dispute = _parse_dispute(d.pop("dispute"))
+
         created_at = datetime.datetime.fromisoformat(d.pop("created_at"))
 
         def _parse_next_action(data: object) -> NextActionBody | None:
@@ -159,6 +186,7 @@ class PaymentBody:
             points_amount=points_amount,
             card_amount=card_amount,
             failure=failure,
+            dispute=dispute,
             created_at=created_at,
             next_action=next_action,
         )

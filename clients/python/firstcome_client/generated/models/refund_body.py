@@ -8,6 +8,7 @@ from uuid import UUID
 from attrs import define as _attrs_define
 from attrs import field as _attrs_field
 
+from ..models.refund_body_source import RefundBodySource
 from ..models.refund_body_status import RefundBodyStatus
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ T = TypeVar("T", bound="RefundBody")
 class RefundBody:
     """A refund: `pending` until all of it is refunded; `stuck`, and visible to operators, if that takes long.
 
-    `amount` is the sum of `points_amount` and `card_amount`; `items` are the refunded units.
+    `amount` is the sum of `points_amount` and `card_amount`; `items` are the refunded units. One whose
+    `source` is `gateway` was made there, by amount: it has units where nothing is left of the order.
 
         Attributes:
             id (UUID):
@@ -33,6 +35,7 @@ class RefundBody:
             items (list[RefundItemBody]):
             reason (str):
             restock (bool):
+            source (RefundBodySource):
             created_at (datetime.datetime):
     """
 
@@ -45,6 +48,7 @@ class RefundBody:
     items: list[RefundItemBody]
     reason: str
     restock: bool
+    source: RefundBodySource
     created_at: datetime.datetime
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
 
@@ -70,6 +74,8 @@ class RefundBody:
 
         restock = self.restock
 
+        source = self.source.value
+
         created_at = self.created_at.isoformat()
 
         field_dict: dict[str, Any] = {}
@@ -85,6 +91,7 @@ class RefundBody:
                 "items": items,
                 "reason": reason,
                 "restock": restock,
+                "source": source,
                 "created_at": created_at,
             }
         )
@@ -119,6 +126,8 @@ class RefundBody:
 
         restock = d.pop("restock")
 
+        source = RefundBodySource(d.pop("source"))
+
         created_at = datetime.datetime.fromisoformat(d.pop("created_at"))
 
         refund_body = cls(
@@ -131,6 +140,7 @@ class RefundBody:
             items=items,
             reason=reason,
             restock=restock,
+            source=source,
             created_at=created_at,
         )
 

@@ -1,0 +1,176 @@
+"""Books refunds and disputes that began at the gateway: from events, look-ups and reconciliations.
+
+A look-up says how much of a charge is refunded in all. What the shop's own refunds don't account for, settled
+or under way, was refunded there, and is booked as a refund by amount. So each is booked once, however many
+look-ups see it and in whatever order.
+"""
+
+from functools import partial
+from uuid import UUID
+
+from django.db.models import Sum
+from django.utils.translation import gettext_noop
+
+from orders import pricing
+from orders.models import Order, OrderLine, Refund, RefundLine
+from orders.payment import refund_records
+from payments import disputes, ledger, payment_states
+from payments.gateways import gateway
+from payments.gateways.contract import GatewayResult
+from payments.models import Payment, Transfer
+from shop import clock
+from shop.db import transactions
+from shop.events import journal
+
+REASON = gettext_noop("Refunded at the gateway.")
+LATE = gettext_noop("The charge succeeded after its payment had ended.")
+
+
+def look_up(payment: Payment) -> tuple[bool, str]:
+    """Ask the gateway about the payment's charge, and book what is new. Must be called outside a transaction.
+
+    Returns whether everything is booked now, and the outcome in words.
+    """
+    found = gateway().find(key=payment.charge_key)
+    if found.status != "succeeded":
+        return False, f"the gateway says {found.status}"
+    return book(payment.id, found)
+
+
+def book(payment_id: UUID, found: GatewayResult) -> tuple[bool, str]:
+    """Book what is new of a succeeded charge; returns what `look_up` does."""
+    return transactions.run(partial(_book, payment_id, found), transactions.REPEATABLE)
+
+
+def record_late_refund(payment: Payment, amount: int) -> None:
+    """Record that a charge was refunded which succeeded after its payment had ended.
+
+    Nothing of it was booked to the order or the ledger, which this refund leaves as they are.
+    """
+    if payment.order_id is None:
+        return
+    now = clock.now()
+    Refund.objects.create(
+        order_id=payment.order_id,
+        status=Refund.Status.SUCCEEDED,
+        amount=amount,
+        points_amount=0,
+        card_amount=amount,
+        reason=LATE,
+        restock=False,
+        source=Refund.Source.LATE_CHARGE,
+        created_at=now,
+        settled_at=now,
+    )
+
+
+def fit_refund(refund_id: UUID, found: GatewayResult) -> None:
+    """Reduce a refund that the gateway has declined, because less is left of the charge, to what is left.
+
+    What is missing was refunded there, and is booked, or was lost in a dispute. A part that is disputed is
+    waited for. The order must be locked.
+    """
+    refund = Refund.objects.select_related("order").get(id=refund_id)
+    payment = Payment.objects.get(order_id=refund.order_id, status=Payment.Status.SUCCEEDED)
+    if not _agrees(payment, found) or refund.card_amount <= found.kept_amount:
+        return
+    disputes.book(payment, found.disputes)
+    others_amount = payment.refunding_amount - refund.card_amount
+    unknown_amount = max(0, found.refunded_amount - payment.refunded_amount - others_amount)
+    lost_amount = payment_states.disputed_amounts(payment).get(disputes.Status.LOST, 0)
+    taken_amount = payment.refunded_amount + others_amount + unknown_amount + lost_amount
+    excess = refund.card_amount - max(0, payment.card_amount - taken_amount)
+    if excess > 0:
+        _reduce(refund, by=excess)
+    if unknown_amount:
+        _book_refund(refund.order, unknown_amount)
+
+
+def _book(payment_id: UUID, found: GatewayResult) -> tuple[bool, str]:
+    payment = Payment.objects.get(id=payment_id)
+    order = payment.order_id and Order.objects.select_for_update().get(id=payment.order_id)
+    # Read again under the order's lock, which everything takes that books refunds; a top-up has its own.
+    payment = Payment.objects.select_for_update().get(id=payment_id)
+    if payment.status != Payment.Status.SUCCEEDED:
+        return False, f"the payment is {payment.status}"
+    if not _agrees(payment, found):
+        return True, "refused: the charge is not the payment's"
+    disputes.book(payment, found.disputes)
+    unknown_amount = found.refunded_amount - payment.refunded_amount - payment.refunding_amount
+    if unknown_amount > 0:
+        if order:
+            _book_refund(order, unknown_amount)
+        else:
+            _book_refund_of_top_up(payment, unknown_amount)
+    payment.refresh_from_db(fields=["refunded_amount"])
+    if found.refunded_amount > payment.refunded_amount:
+        return False, "a refund of the shop is under way"
+    return True, f"the payment is succeeded, {payment.refunded_amount} is refunded"
+
+
+def _agrees(payment: Payment, found: GatewayResult) -> bool:
+    """Whether the charge is the payment's; otherwise that is noted, and nothing may be booked of it."""
+    if (found.amount, found.currency) == (payment.card_amount, payment.currency):
+        return True
+    text = f"The gateway has a charge of {found.amount} {found.currency} instead"
+    disputes.note_disagreement(payment, text, reference=found.reference)
+    return False
+
+
+def _book_refund(order: Order, amount: int) -> None:
+    """Book what the gateway has given back: by amount, or all that is left of the order with its units.
+
+    The goods are not put back in stock: only the shop knows where they are.
+    """
+    of_order = Refund.objects.filter(order_id=order.id).exclude(source=Refund.Source.LATE_CHARGE)
+    taken = of_order.aggregate(total=Sum("amount"))["total"] or 0
+    is_rest = taken + amount >= order.total_amount
+    lines = OrderLine.objects.filter(order_id=order.id).order_by("id") if is_rest else ()
+    counts = [(line, left) for line in lines if (left := line.quantity - line.refunded_quantity)]
+    refund = Refund(
+        order=order,
+        amount=amount,
+        points_amount=0,
+        card_amount=amount,
+        reason=REASON,
+        restock=False,
+        source=Refund.Source.GATEWAY,
+        created_at=clock.now(),
+    )
+    refund_records.record(order, refund, refund_records.build_lines(refund, counts))
+    refund_records.settle(refund)
+
+
+def _book_refund_of_top_up(payment: Payment, amount: int) -> None:
+    total_amount = payment_states.add_refund_of_top_up(payment, amount)
+    reference = f"{payment.id} {total_amount}"
+    ledger.reverse_top_up(payment, kind=Transfer.Kind.REFUND, reference=reference, amount=amount)
+    journal.note(
+        what="payment.refunded",
+        subject=f"payment {payment.id}",
+        after={"refunded_amount": total_amount},
+        detail=f"{amount} refunded at the gateway",
+        reference=payment.charge_reference,
+    )
+
+
+def _reduce(refund: Refund, *, by: int) -> None:
+    """Refund less, by another key: the gateway has less left of the charge."""
+    before = {"amount": refund.amount, "card_amount": refund.card_amount}
+    refund.amount, refund.card_amount, refund.is_reduced = refund.amount - by, refund.card_amount - by, True
+    refund.save(update_fields=["amount", "card_amount", "is_reduced"])
+    lines = list(RefundLine.objects.filter(refund=refund).order_by("id"))
+    amounts = [line.amount for line in lines]
+    missing = pricing.split_discount(max(0, sum(amounts) - refund.amount), amounts)
+    for line, less in zip(lines, missing, strict=True):
+        line.amount -= less
+    RefundLine.objects.bulk_update(lines, ["amount"])
+    payment_states.reduce_refund(refund.order_id, by=by)
+    journal.note(
+        what="refund.reduced",
+        subject=f"refund {refund.id}",
+        order_id=refund.order_id,
+        before=before,
+        after={"amount": refund.amount, "card_amount": refund.card_amount},
+        detail=f"{by} was given back or lost at the gateway already",
+    )

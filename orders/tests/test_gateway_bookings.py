@@ -1,0 +1,591 @@
+"""Refunds and disputes that begin at the gateway are booked: once, in any order, however they are learned."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.db.models import Sum
+
+from coupons.models import Coupon
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
+from orders import selectors
+from orders.models import Order, Refund, Saga
+from orders.payment import gateway_bookings, gateway_events, gateway_lookups, top_ups
+from orders.placement.decisions import PlacedOrder
+from orders.tests import buying, stepping
+from payments import ledger
+from payments.gateways import gateway
+from payments.models import GATEWAY_CLEARING, Dispute, Entry, Payment, WebhookEvent
+from payments.reconciliation import reconciling
+from payments.reconciliation.reconciling import Fix
+from payments.schemas import payment_body
+from payments.tests import events
+from scripts.tests.simulator import Simulator
+from shop.errors import Rejected
+from shop.feed_models import FeedEvent
+from shop.idempotency.recorded_answers import Answer, KeyedCall, key_hash
+from shop.models import JournalLine
+from shop.tests.racing import race, wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+PRICE = 500
+
+
+def sell(token: str = "tok_ok", *, units: int = 2, **wanted: Any) -> PlacedOrder:
+    """A paid order of two units at 500."""
+    product = ProductFactory.create(on_hand=5, price=PRICE)
+    placed = buying.place(buying.account(points=1_000).id, {product: units}, token=token, **wanted)
+    assert buying.advance(placed).status == "paid"
+    return placed
+
+
+def payment_of(placed: PlacedOrder) -> Payment:
+    return Payment.objects.get(order=placed.order.id)
+
+
+def order_of(placed: PlacedOrder) -> Order:
+    return Order.objects.get(id=placed.order.id)
+
+
+def refunds_of(placed: PlacedOrder) -> list[tuple[str, str, int, int]]:
+    rows = Refund.objects.filter(order=placed.order.id).order_by("id")
+    return [(row.source, row.status, row.points_amount, row.card_amount) for row in rows]
+
+
+def hear(placed: PlacedOrder, type: str = "charge.refunded") -> WebhookEvent:
+    """An event about the order's charge, received and not handled yet."""
+    return events.take(type=type, key=payment_of(placed).charge_key)
+
+
+def handle(placed: PlacedOrder, type: str = "charge.refunded") -> bool:
+    return gateway_events.handle(hear(placed, type).id)
+
+
+def reconcile() -> Any:
+    return reconciling.reconcile(fix=Fix.OURS)
+
+
+@pytest.fixture
+def give_back(own_gateway: Simulator) -> Callable[..., None]:
+    """A clerk's refund on the gateway's own page."""
+
+    def refund(placed: PlacedOrder, amount: int) -> None:
+        asked = {"charge": payment_of(placed).charge_reference, "amount": amount}
+        status, _ = own_gateway.post("/refunds", asked, key=f"clerk-{uuid4()}")
+        assert status == 201
+
+    return refund
+
+
+@pytest.fixture
+def dispute(own_gateway: Simulator) -> Callable[..., str]:
+    """The card's owner disputes the charge, or their bank decides the dispute."""
+
+    def act(
+        placed: PlacedOrder | None = None, amount: int | None = None, *, of: str = "", end: str = ""
+    ) -> str:
+        if end:
+            assert own_gateway.post(f"/disputes/{of}/close", {"status": end})[0] == 200
+            return of
+        reference = payment_of(placed).charge_reference if placed else of
+        asked = {"charge": reference} | ({} if amount is None else {"amount": amount})
+        status, opened = own_gateway.post("/disputes", asked, key=f"owner-{uuid4()}")
+        assert status == 201
+        return str(opened["id"])
+
+    return act
+
+
+def assert_books_agree() -> None:
+    """Every law holds, and the ledger's account at the gateway is what the gateway's book has."""
+    assert buying.broken_laws() == []
+    booked = Entry.objects.filter(account=GATEWAY_CLEARING).aggregate(total=Sum("amount"))["total"] or 0
+    held = sum(
+        charge.amount
+        - charge.refunded_amount
+        - sum(one.amount for one in charge.disputes if one.status == "lost")
+        for charge in gateway().charges()
+        if charge.status == "succeeded"
+    )
+    assert held == -booked
+
+
+# Refunds
+
+
+def test_a_whole_refund_at_the_gateway_makes_the_order_refunded(give_back: Callable[..., None]) -> None:
+    placed = sell()
+    give_back(placed, 1_000)
+    assert handle(placed)
+    order = order_of(placed)
+    assert (order.status, order.refunded_amount) == ("refunded", 1_000)
+    assert refunds_of(placed) == [("gateway", "succeeded", 0, 1_000)]
+    [refund] = Refund.objects.all()
+    assert [(line.quantity, line.amount) for line in refund.lines.all()] == [(2, 1_000)]
+    assert not refund.restock
+    assert Product.objects.get().on_hand == 3, "only the shop knows where the goods are"
+    assert "order.refunded" in [line.what for line in selectors.timeline(order.id, for_staff=False)]
+    assert_books_agree()
+
+
+def test_a_part_is_booked_by_amount_and_the_shop_refunds_the_rest(give_back: Callable[..., None]) -> None:
+    placed = sell()
+    give_back(placed, 300)
+    assert handle(placed)
+    order = order_of(placed)
+    assert (order.status, order.refunded_amount) == ("paid", 300)
+    assert not Refund.objects.get().lines.exists()
+    assert_books_agree()
+    rest = buying.execute_refund(buying.refund(order.id))
+    assert (rest.status, rest.card_amount) == ("succeeded", 700)
+    assert [(line.quantity, line.amount) for line in rest.lines.all()] == [(2, 700)]
+    assert order_of(placed).status == "refunded"
+    assert Product.objects.get().on_hand == 5
+    assert_books_agree()
+
+
+def test_several_parts_add_up_and_the_last_one_ends_the_order(give_back: Callable[..., None]) -> None:
+    buyer = buying.account()
+    coupon = buying.coupon_of(buyer.id, discount_value=100).code
+    product = ProductFactory.create(on_hand=5, price=PRICE)
+    placed = buying.place(buyer.id, {product: 2}, coupon=coupon, token="tok_ok")
+    buying.advance(placed)
+    for amount, status in ((300, "paid"), (200, "paid"), (400, "refunded")):
+        give_back(placed, amount)
+        assert handle(placed)
+        assert buying.state_of(placed.order.id) == status
+    assert [card for *_, card in refunds_of(placed)] == [300, 200, 400]
+    assert Coupon.objects.get(code=coupon).status == "issued"
+    assert_books_agree()
+
+
+def test_points_are_left_to_the_shop(give_back: Callable[..., None]) -> None:
+    placed = sell(points=400)
+    give_back(placed, 600)
+    assert handle(placed)
+    assert (order_of(placed).status, order_of(placed).refunded_amount) == ("paid", 600)
+    rest = buying.execute_refund(buying.refund(placed.order.id))
+    assert (rest.points_amount, rest.card_amount) == (400, 0)
+    assert order_of(placed).status == "refunded"
+    assert ledger.balance_amount(placed.order.account_id) == 1_000
+    assert_books_agree()
+
+
+def test_lines_are_refunded_up_to_what_is_left(give_back: Callable[..., None]) -> None:
+    placed = sell()
+    give_back(placed, 800)
+    assert handle(placed)
+    one = buying.execute_refund(buying.refund(placed.order.id, {Product.objects.get(): 1}))
+    assert (one.card_amount, order_of(placed).status) == (200, "paid")
+    two = buying.refusal_of(lambda: buying.refund(placed.order.id))
+    assert two.code == "nothing_to_refund"
+    assert_books_agree()
+
+
+def test_an_event_twice_books_once(give_back: Callable[..., None]) -> None:
+    placed = sell()
+    give_back(placed, 300)
+    assert handle(placed)
+    assert handle(placed)
+    assert refunds_of(placed) == [("gateway", "succeeded", 0, 300)]
+
+
+def test_an_event_before_the_charges_own_reply_is_booked_once_the_order_is_paid(
+    own_gateway: Simulator,
+) -> None:
+    product = ProductFactory.create(on_hand=5, price=PRICE)
+    placed = buying.place(buying.account().id, {product: 1}, token="tok_webhook")
+    assert buying.advance(placed).status == "paying"
+    payment = payment_of(placed)
+    event = hear(placed)
+    assert not gateway_events.handle(event.id)
+    wait_until(lambda: gateway().find(key=payment.charge_key).status == "succeeded")
+    reference = gateway().find(key=payment.charge_key).reference
+    assert own_gateway.post("/refunds", {"charge": reference, "amount": 100}, key="clerk")[0] == 201
+    assert gateway_events.handle(event.id)
+    assert (order_of(placed).status, order_of(placed).refunded_amount) == ("paid", 100)
+    assert_books_agree()
+
+
+def test_events_reconciliations_and_look_ups_that_race_book_once(give_back: Callable[..., None]) -> None:
+    placed = sell()
+    give_back(placed, 300)
+    give_back(placed, 200)
+    ids = [hear(placed).id for _ in range(4)]
+    racers: list[Callable[[], Any]] = [partial(gateway_events.handle, id) for id in ids]
+    racers += [reconcile] * 3
+    racers += [partial(gateway_bookings.look_up, payment_of(placed))] * 2
+    for outcome in race(racers):
+        assert not isinstance(outcome, BaseException), outcome
+    assert refunds_of(placed) == [("gateway", "succeeded", 0, 500)]
+    assert order_of(placed).refunded_amount == 500
+    assert_books_agree()
+
+
+def test_refunds_of_the_shop_and_at_the_gateway_that_race_add_up(give_back: Callable[..., None]) -> None:
+    """The shop's refund of a unit and the clerk's of 300 at once, with events of both."""
+    placed = sell()
+    product = Product.objects.get()
+
+    def refund_here() -> None:
+        buying.execute_refund(buying.refund(placed.order.id, {product: 1}))
+
+    def refund_there() -> None:
+        give_back(placed, 300)
+        handle(placed)
+
+    outcomes = race([refund_here, refund_there, partial(handle, placed), reconcile, partial(handle, placed)])
+    assert [one for one in outcomes if isinstance(one, BaseException)] == []
+    settle_all()
+    assert order_of(placed).refunded_amount == 800
+    gateway_made = sum(card for source, *_, card in refunds_of(placed) if source == "gateway")
+    assert gateway_made == 300
+    assert_books_agree()
+
+
+def settle_all() -> None:
+    """Run recovery, and handle every event, until nothing is left."""
+    buying.settle_everything()
+    for id in WebhookEvent.objects.filter(handled_at__isnull=True).values_list("id", flat=True):
+        gateway_events.handle(id)
+
+
+def test_the_shops_own_refund_is_no_refund_of_the_gateway() -> None:
+    placed = sell()
+    started = buying.refund(placed.order.id, {Product.objects.get(): 1})
+    buying.execute_refund(started)
+    assert handle(placed)
+    assert refunds_of(placed) == [("staff", "succeeded", 0, 500)]
+    assert_books_agree()
+
+
+def test_while_the_shops_refund_runs_only_what_it_can_not_be_is_booked(
+    give_back: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have given back 500, or not yet: of 700 there, 200 are surely the gateway's own."""
+    placed = sell()
+    started = buying.refund(placed.order.id, {Product.objects.get(): 1})
+    give_back(placed, 700)
+    payment = payment_of(placed)
+    assert gateway_bookings.book(payment.id, gateway().find(key=payment.charge_key)) == (
+        False,
+        "a refund of the shop is under way",
+    )
+    assert refunds_of(placed) == [("staff", "pending", 0, 500), ("gateway", "succeeded", 0, 200)]
+    settle_all()
+    # 300 were left there: the shop's refund gives back these, and the rest of the 700 is booked.
+    assert handle(placed)
+    assert order_of(placed).refunded_amount == 1_000
+    assert gateway().find(key=payment.charge_key).refunded_amount == 1_000
+    assert started.refund.id in Refund.objects.values_list("id", flat=True)
+    assert_books_agree()
+
+
+@pytest.mark.parametrize("is_heard", [True, False])
+@pytest.mark.parametrize("given_back", [300, 1_000])
+def test_a_refund_that_began_before_a_part_was_given_back_there_gives_the_rest(
+    give_back: Callable[..., None], given_back: int, is_heard: bool
+) -> None:
+    """It used to stick: the gateway declined it for good, and the customer never got the rest."""
+    placed = sell()
+    started = buying.refund(placed.order.id)
+    give_back(placed, given_back)
+    if is_heard:
+        handle(placed)
+    settle_all()
+    refund = Refund.objects.get(id=started.refund.id)
+    assert (refund.status, refund.card_amount) == ("succeeded", 1_000 - given_back)
+    assert sorted(refunds_of(placed)) == [
+        ("gateway", "succeeded", 0, given_back),
+        ("staff", "succeeded", 0, 1_000 - given_back),
+    ]
+    assert sum(line.amount for line in refund.lines.all()) == 1_000 - given_back
+    assert buying.state_of(placed.order.id) == "refunded"
+    assert gateway().find(key=payment_of(placed).charge_key).refunded_amount == 1_000
+    assert Product.objects.get().on_hand == 5
+    assert_books_agree()
+
+
+def test_two_refunds_under_way_share_what_the_gateway_has_left(give_back: Callable[..., None]) -> None:
+    placed = sell()
+    product = Product.objects.get()
+    started = [buying.refund(placed.order.id, {product: 1}) for _ in range(2)]
+    give_back(placed, 600)
+    settle_all()
+    assert handle(placed)
+    assert sum(Refund.objects.get(id=one.refund.id).card_amount for one in started) == 400
+    assert order_of(placed).refunded_amount == 1_000
+    assert_books_agree()
+
+
+def test_a_reconciliation_books_what_no_event_told(give_back: Callable[..., None]) -> None:
+    placed = sell()
+    give_back(placed, 300)
+    [finding] = reconciling.reconcile().findings
+    assert (finding["kind"], finding["done"]) == ("wrong_refunds", "")
+    assert refunds_of(placed) == [], "without a fix it only says so"
+    run = reconcile()
+    assert [one["done"] for one in run.findings] == ["booked"]
+    assert reconciling.is_clean(run)
+    assert refunds_of(placed) == [("gateway", "succeeded", 0, 300)]
+    assert_books_agree()
+
+
+def test_a_look_up_by_an_operator_books_too(give_back: Callable[..., None]) -> None:
+    placed = sell()
+    give_back(placed, 300)
+    keyed = KeyedCall(
+        account_id=placed.order.account_id,
+        key_hash=key_hash("look"),
+        fingerprint="look",
+        answer=lambda _: Answer(200, b"{}"),
+    )
+    outcome = gateway_lookups.look_up(payment_id=payment_of(placed).id, reason="asked", keyed=keyed)
+    assert isinstance(outcome, gateway_lookups.Lookup)
+    assert "agrees with the payment" in outcome.answer
+    assert refunds_of(placed) == [("gateway", "succeeded", 0, 300)]
+
+
+@pytest.mark.parametrize("change", [{"amount": 999}, {"currency": "USD"}])
+def test_a_charge_that_is_not_the_payments_is_refused_and_noted(
+    give_back: Callable[..., None], change: dict[str, Any]
+) -> None:
+    placed = sell()
+    give_back(placed, 300)
+    payment = payment_of(placed)
+    found = replace(gateway().find(key=payment.charge_key), **change)
+    for _ in range(2):
+        assert gateway_bookings.book(payment.id, found) == (True, "refused: the charge is not the payment's")
+    assert refunds_of(placed) == []
+    [line] = JournalLine.objects.filter(what="charge.disagrees")
+    assert (line.order_id, line.is_internal) == (placed.order.id, True)
+    assert "nothing was booked" in line.detail
+
+
+# Disputes
+
+
+def shown(placed: PlacedOrder) -> Any:
+    body = payment_body(payment_of(placed))["dispute"]
+    return body and (body["status"], body["amount"])
+
+
+def fed(placed: PlacedOrder) -> list[str]:
+    rows = FeedEvent.objects.filter(order_id=placed.order.id, type__startswith="payment.")
+    return list(rows.order_by("id").values_list("type", flat=True))
+
+
+def test_a_dispute_holds_its_part_until_it_is_won(dispute: Callable[..., str]) -> None:
+    placed = sell()
+    id = dispute(placed, 600)
+    assert handle(placed, "charge.disputed")
+    assert shown(placed) == ("open", 600)
+    assert Dispute.objects.get().due_at
+    [line] = JournalLine.objects.filter(what="payment.disputed")
+    assert (line.order_id, line.detail, line.is_internal) == (placed.order.id, "600 disputed", False)
+    part = buying.execute_refund(buying.refund(placed.order.id))
+    assert (part.card_amount, order_of(placed).status) == (400, "paid")
+    assert buying.refusal_of(lambda: buying.refund(placed.order.id)).code == "nothing_to_refund"
+    assert_books_agree()
+    dispute(of=id, end="won")
+    assert handle(placed, "dispute.closed")
+    assert shown(placed) == ("won", 600)
+    rest = buying.execute_refund(buying.refund(placed.order.id))
+    assert (rest.card_amount, order_of(placed).status) == (600, "refunded")
+    assert fed(placed) == ["payment.disputed", "payment.dispute_closed"]
+    assert_books_agree()
+
+
+def test_a_lost_dispute_is_booked_as_a_loss_and_leaves_the_rest(dispute: Callable[..., str]) -> None:
+    placed = sell(points=200)
+    id = dispute(placed, 300)
+    handle(placed, "charge.disputed")
+    dispute(of=id, end="lost")
+    assert handle(placed, "dispute.closed")
+    assert shown(placed) == ("lost", 300)
+    assert (order_of(placed).status, order_of(placed).refunded_amount) == ("paid", 0)
+    assert_books_agree()
+    rest = buying.execute_refund(buying.refund(placed.order.id))
+    assert (rest.points_amount, rest.card_amount) == (200, 500)
+    assert (order_of(placed).status, order_of(placed).refunded_amount) == ("paid", 700)
+    assert_books_agree()
+
+
+@pytest.mark.parametrize("end", ["won", "lost"])
+def test_the_end_of_a_dispute_may_be_heard_before_its_beginning(
+    dispute: Callable[..., str], end: str
+) -> None:
+    placed = sell()
+    dispute(of=dispute(placed), end=end)
+    for type in ("dispute.closed", "charge.disputed", "dispute.closed"):
+        assert handle(placed, type)
+    assert shown(placed) == (end, 1_000)
+    assert fed(placed) == ["payment.disputed", "payment.dispute_closed"]
+    assert_books_agree()
+
+
+def test_events_and_reconciliations_that_race_book_a_dispute_once(dispute: Callable[..., str]) -> None:
+    placed = sell()
+    dispute(of=dispute(placed, 400), end="lost")
+    racers: list[Callable[[], Any]] = [
+        partial(gateway_events.handle, hear(placed, type).id)
+        for type in ("charge.disputed", "dispute.closed") * 3
+    ]
+    for outcome in race([*racers, reconcile, reconcile]):
+        assert not isinstance(outcome, BaseException), outcome
+    assert [(one.status, one.amount) for one in Dispute.objects.all()] == [("lost", 400)]
+    assert fed(placed) == ["payment.disputed", "payment.dispute_closed"]
+    assert_books_agree()
+
+
+def test_a_look_up_that_came_too_late_does_not_open_a_dispute_again(dispute: Callable[..., str]) -> None:
+    placed = sell()
+    id = dispute(placed)
+    payment = payment_of(placed)
+    stale = gateway().find(key=payment.charge_key)
+    dispute(of=id, end="lost")
+    assert handle(placed, "dispute.closed")
+    gateway_bookings.book(payment.id, stale)
+    assert shown(placed) == ("lost", 1_000)
+    assert_books_agree()
+
+
+def test_several_disputes_add_up_and_the_open_one_is_shown(dispute: Callable[..., str]) -> None:
+    placed = sell()
+    first = dispute(placed, 300)
+    dispute(placed, 200)
+    handle(placed, "charge.disputed")
+    dispute(of=first, end="lost")
+    handle(placed, "dispute.closed")
+    assert shown(placed) == ("open", 200)
+    assert buying.execute_refund(buying.refund(placed.order.id)).card_amount == 500
+    assert_books_agree()
+
+
+@pytest.mark.parametrize(("end", "rest"), [("won", 1_000), ("lost", 400)])
+def test_a_refund_under_way_waits_for_the_dispute_of_its_part(
+    dispute: Callable[..., str], end: str, rest: int
+) -> None:
+    placed = sell()
+    started = buying.refund(placed.order.id)
+    id = dispute(placed, 600)
+    assert buying.execute_refund(started).status == "pending"
+    assert shown(placed) == ("open", 600), "the declined refund told of it"
+    assert_books_agree()
+    dispute(of=id, end=end)
+    assert handle(placed, "dispute.closed")
+    settle_all()
+    refund = Refund.objects.get(id=started.refund.id)
+    assert (refund.status, refund.card_amount) == ("succeeded", rest)
+    assert order_of(placed).refunded_amount == rest
+    assert_books_agree()
+
+
+def test_a_refund_there_and_a_lost_dispute_leave_the_books_equal(
+    give_back: Callable[..., None], dispute: Callable[..., str]
+) -> None:
+    placed = sell()
+    started = buying.refund(placed.order.id)
+    give_back(placed, 300)
+    dispute(of=dispute(placed, 200), end="lost")
+    settle_all()
+    assert Refund.objects.get(id=started.refund.id).card_amount == 500
+    assert order_of(placed).refunded_amount == 800
+    assert_books_agree()
+
+
+def test_a_reconciliation_books_a_dispute_that_no_event_told(dispute: Callable[..., str]) -> None:
+    placed = sell()
+    id = dispute(placed, 400)
+    assert [one["kind"] for one in reconciling.reconcile().findings] == ["disputed"]
+    assert reconciling.is_clean(reconcile())
+    assert shown(placed) == ("open", 400)
+    dispute(of=id, end="lost")
+    assert reconciling.is_clean(reconcile())
+    assert shown(placed) == ("lost", 400)
+    assert_books_agree()
+
+
+def test_a_dispute_in_another_currency_is_refused_and_noted(dispute: Callable[..., str]) -> None:
+    placed = sell()
+    dispute(placed, 400)
+    payment = payment_of(placed)
+    found = gateway().find(key=payment.charge_key)
+    foreign = replace(found, disputes=tuple(replace(one, currency="USD") for one in found.disputes))
+    for _ in range(2):
+        gateway_bookings.book(payment.id, foreign)
+    assert not Dispute.objects.exists()
+    assert JournalLine.objects.filter(what="charge.disagrees").count() == 1
+
+
+def test_an_announced_dispute_that_the_gateway_does_not_show_is_on_the_time_line() -> None:
+    """The gateway may show it later: the event is tried again, and its word alone moves nothing."""
+    placed = sell()
+    event = hear(placed, "charge.dispute.created")
+    assert not gateway_events.handle(event.id)
+    assert not gateway_events.handle(event.id)
+    lines = [line.what for line in selectors.timeline(placed.order.id, for_staff=True)]
+    assert lines.count("payment.dispute_unconfirmed") == 1
+    assert shown(placed) is None
+    WebhookEvent.objects.filter(id=event.id).update(attempts=gateway_events.MAX_ABSENT_LOOKUPS)
+    assert gateway_events.handle(event.id)
+
+
+# Top-ups
+
+
+def top_up(amount: int) -> Payment:
+    buyer = buying.account(points=100)
+    keyed = KeyedCall(
+        account_id=buyer.id, key_hash=key_hash(str(uuid4())), fingerprint="top-up", answer=lambda _: None
+    )
+    started = top_ups.start(account_id=buyer.id, amount=amount, token="tok_ok", keyed=keyed)
+    assert isinstance(started, top_ups.StartedTopUp)
+    stepping.advance(started.saga_id)
+    return Payment.objects.get(id=started.payment.id)
+
+
+@pytest.mark.parametrize(("spent", "left"), [(0, 800), (900, 0)])
+def test_a_top_up_that_is_given_back_takes_the_points_that_are_left(
+    own_gateway: Simulator, spent: int, left: int
+) -> None:
+    payment = top_up(1_000)
+    if spent:
+        product = ProductFactory.create(on_hand=1, price=spent)
+        buying.advance(buying.place(payment.account_id, {product: 1}, points=spent, token=""))
+    own_gateway.post("/refunds", {"charge": payment.charge_reference, "amount": 300}, key="clerk")
+    for _ in range(2):
+        assert gateway_events.handle(events.take(type="charge.refunded", key=payment.charge_key).id)
+    assert ledger.balance_amount(payment.account_id) == left
+    assert Payment.objects.get(id=payment.id).refunded_amount == 300
+    assert_books_agree()
+
+
+def test_a_lost_dispute_of_a_top_up_takes_the_points_and_one_won_after_all_returns_them(
+    own_gateway: Simulator,
+) -> None:
+    payment = top_up(1_000)
+    _, opened = own_gateway.post("/disputes", {"charge": payment.charge_reference}, key="owner")
+    own_gateway.post(f"/disputes/{opened['id']}/close", {"status": "lost"})
+    assert gateway_events.handle(events.take(type="dispute.closed", key=payment.charge_key).id)
+    assert ledger.balance_amount(payment.account_id) == 100
+    assert_books_agree()
+    found = gateway().find(key=payment.charge_key)
+    won = replace(found, disputes=tuple(replace(one, status="won") for one in found.disputes))
+    gateway_bookings.book(payment.id, won)
+    assert ledger.balance_amount(payment.account_id) == 1_100
+    assert buying.broken_laws("L7") == []
+
+
+def test_sagas_are_left_with_nothing(give_back: Callable[..., None]) -> None:
+    placed = sell()
+    buying.refund(placed.order.id)
+    give_back(placed, 1_000)
+    settle_all()
+    assert not Saga.objects.filter(ended_at__isnull=True).exists()
+    with pytest.raises(Rejected):
+        buying.refund(placed.order.id)

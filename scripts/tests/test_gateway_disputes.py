@@ -1,0 +1,131 @@
+"""What begins at the gateway simulator itself: refunds and disputes, by calls and on its pages."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from scripts.stack import ports
+from scripts.tests.simulator import POOL, Simulator, serving, wait_until
+from scripts.tests.test_gateway_webhooks import SECRET, Listener
+
+ASKED = {"token": "tok_ok", "amount": 700, "currency": "KRW", "order": "order-1"}
+
+
+@pytest.fixture
+def listener(monkeypatch: pytest.MonkeyPatch) -> Iterator[Listener]:
+    monkeypatch.setenv("WEBHOOK_SECRET_SIMULATOR", SECRET)
+    with Listener() as started:
+        Thread(target=started.serve_forever, daemon=True).start()
+        yield started
+        started.shutdown()
+
+
+@pytest.fixture
+def gateway(tmp_path: Path, listener: Listener) -> Iterator[Simulator]:
+    with serving("gateway", tmp_path, "--latency-ms", "0", "--webhook-url", listener.url) as started:
+        yield started
+
+
+@pytest.fixture
+def charge(gateway: Simulator) -> str:
+    return str(gateway.post("/charges", ASKED, key="key")[1]["id"])
+
+
+def booked(gateway: Simulator) -> dict[str, Any]:
+    [row] = gateway.get("/charges", key="key")[1]["results"]
+    return row
+
+
+def told(listener: Listener, count: int) -> list[tuple[str, int]]:
+    wait_until(lambda: len(listener.received) == count)
+    return sorted((event["type"], event["data"]["amount"]) for event in listener.events())
+
+
+def on_page(gateway: Simulator, charge: str, **fields: str) -> tuple[int, str]:
+    """The status and text after a form of the charge's page was sent."""
+    address = f"http://{ports.HOST}:{gateway.port}/dashboard/{charge}"
+    answer = POOL.request("POST", address, fields=fields, encode_multipart=False, redirect=False)
+    if answer.status == 303:
+        answer = POOL.request("GET", f"http://{ports.HOST}:{gateway.port}{answer.headers['location']}")
+    return answer.status, answer.data.decode()
+
+
+def test_a_refund_is_told_once_and_is_in_the_book(
+    gateway: Simulator, listener: Listener, charge: str
+) -> None:
+    for _ in range(2):
+        assert gateway.post("/refunds", {"charge": charge, "amount": 300}, key="clerk")[0] == 201
+    assert told(listener, 1) == [("charge.refunded", 300)]
+    [event] = listener.events()
+    assert (event["data"]["key"], event["data"]["charge"], event["data"]["order"]) == (
+        "key",
+        charge,
+        "order-1",
+    )
+    assert booked(gateway)["refunded_amount"] == 300
+    assert gateway.get("/summary")[1] == {
+        "charged_amount": 700, "refunded_amount": 300, "charges": 1, "refunds": 1,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("end", ["won", "lost"])
+def test_a_dispute_is_opened_and_decided_and_the_shop_is_told_of_both(
+    gateway: Simulator, listener: Listener, charge: str, end: str
+) -> None:
+    status, opened = gateway.post("/disputes", {"charge": charge, "amount": 400}, key="owner")
+    assert (status, opened["status"], opened["amount"], opened["currency"]) == (201, "open", 400, "KRW")
+    assert gateway.post("/disputes", {"charge": charge, "amount": 400}, key="owner") == (201, opened)
+    assert booked(gateway)["disputes"] == [opened]
+    refused, answer = gateway.post("/refunds", {"charge": charge, "amount": 301}, key="clerk")
+    assert (refused, answer["code"], answer["left_amount"]) == (409, "refund_exceeds_charge", 300)
+    for _ in range(2):
+        status, closed = gateway.post(f"/disputes/{opened['id']}/close", {"status": end})
+        assert (status, closed) == (200, opened | {"status": end})
+    assert told(listener, 2) == [("charge.disputed", 400), ("dispute.closed", 400)]
+    assert gateway.get("/disputes", charge=charge)[1]["results"] == [closed]
+    other = {"won": "lost", "lost": "won"}[end]
+    assert gateway.post(f"/disputes/{opened['id']}/close", {"status": other})[0] == 409
+    left = gateway.post("/refunds", {"charge": charge, "amount": 301}, key="clerk again")[0]
+    assert left == (201 if end == "won" else 409)
+
+
+def test_a_dispute_of_more_than_is_left_or_of_no_charge_is_refused(gateway: Simulator, charge: str) -> None:
+    gateway.post("/refunds", {"charge": charge, "amount": 300}, key="clerk")
+    asked = {"charge": charge, "amount": 401}
+    assert gateway.post("/disputes", asked, key="a")[1]["code"] == "dispute_exceeds_charge"
+    assert gateway.post("/disputes", {"charge": "ch_none"}, key="b")[1]["code"] == "charge_not_found"
+    assert gateway.post("/disputes/dp_none/close", {"status": "won"})[1]["code"] == "dispute_not_found"
+    assert gateway.post("/disputes", {"charge": charge}, key="c")[1]["amount"] == 400, "all that is left"
+
+
+def test_a_clerk_refunds_and_disputes_on_the_charges_page(
+    gateway: Simulator, listener: Listener, charge: str
+) -> None:
+    newest = POOL.request("GET", f"http://{ports.HOST}:{gateway.port}/dashboard")
+    assert f"/dashboard/{charge}" in newest.data.decode()
+    status, page = on_page(gateway, charge, action="refund", amount="100")
+    assert (status, "100 refunded, 600 left" in page) == (200, True)
+    _, page = on_page(gateway, charge, action="dispute", amount="200")
+    [dispute] = set(re.findall(r'name="dispute" value="(\w+)"', page))
+    _, page = on_page(gateway, charge, action="close", dispute=dispute, value="lost")
+    assert "Dispute of 200: lost." in page
+    _, page = on_page(gateway, charge, action="refund")
+    assert "500 refunded, 0 left" in page
+    assert told(listener, 4) == [
+        ("charge.disputed", 200), ("charge.refunded", 100), ("charge.refunded", 400), ("dispute.closed", 200),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "fields", [{"action": "refund", "amount": "many"}, {"action": "refund", "amount": "701"}, {"action": "?"}]
+)
+def test_what_can_not_be_done_is_said_on_the_page(
+    gateway: Simulator, charge: str, fields: dict[str, str]
+) -> None:
+    status, page = on_page(gateway, charge, **fields)
+    assert (status, "<strong>" in page, booked(gateway)["refunded_amount"]) == (409, True, 0)
+    assert on_page(gateway, "ch_none", action="refund")[0] == 404
