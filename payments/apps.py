@@ -13,7 +13,7 @@ class PaymentsConfig(AppConfig):
     verbose_name = _("Payments")
 
     def ready(self) -> None:
-        from payments import payment_states, webhooks
+        from payments import payment_states, points_grants, webhooks
         from payments.reconciliation import reconciling
         from shop.idempotency import recorded_answers
         from shop.observability import gauges
@@ -24,6 +24,12 @@ class PaymentsConfig(AppConfig):
             "firstcome_webhooks_unhandled",
             help="Events of gateways that are not handled yet.",
             read=webhooks.unhandled_count,
+        )
+        gauges.register(
+            "firstcome_points_granted_today",
+            help="Points that each operator granted today (UTC), in minor units.",
+            read=points_grants.granted_today,
+            label="operator",
         )
         gauges.register(
             "firstcome_reconciliation_differences",

@@ -44,6 +44,9 @@ WORDS = {
     "done": _("done"),
     "compensating": _("compensating"),
     "compensated": _("compensated"),
+    # of approvals
+    "approved": _("approved"),
+    "refused": _("refused"),
     # of API keys
     "valid": _("valid"),
     "revoked": _("revoked"),
