@@ -210,6 +210,9 @@ class CancelOrder(View):
         """Cancel an order that awaits payment. Repeating the call has no further effect."""
         account_id = allowed_account_id(request, "orders.change_order")
         read(Nothing, request)
+        if account_id is None and _get_order(request, order_id).account_id == caller_id(request):
+            # What its buyer may do takes no right of staff.
+            account_id = caller_id(request)
         cancellation.cancel(order_id=order_id, account_id=account_id)
         order = selectors.get_order(order_id=order_id, account_id=account_id)
         return Response(_render_order(request, order))
