@@ -22,11 +22,13 @@ from inventory.reservations import Line
 from orders import order_events, order_states
 from orders.models import Order, OrderLine, Refund, RefundLine
 from orders.order_states import LockedOrder
+from orders.payment import gateway_facts
 from orders.saga.definitions import (
     SAGA_TYPES,
     Attempt,
     Event,
     LocalStep,
+    LookUp,
     OutsideCall,
     OutsideStep,
     SagaRow,
@@ -145,7 +147,14 @@ def _mark(sagas: Sequence[SagaRow], status: str, *, to: str) -> None:
 
 SAGA_TYPES[NAME] = SagaType(
     name=NAME,
-    steps=(OutsideStep(REFUND_CARD, do=_refund_cards), LocalStep("settle_refund", do=_settle)),
+    steps=(
+        OutsideStep(
+            REFUND_CARD,
+            do=_refund_cards,
+            look_up=LookUp(gateway_facts.read_refund, gateway_facts.ask_about_refund),
+        ),
+        LocalStep("settle_refund", do=_settle),
+    ),
     lock=_lock,
     # Each saga locks stock, coupon and wallet in turn: two in a batch would violate the lock order.
     shares_batches=False,
