@@ -238,7 +238,7 @@ class OrderRefunds(View):
         responses={202: RefundBody}
         | api_doc.refusals(
             {
-                403: ["permission_denied"],
+                403: ["own_account", "permission_denied"],
                 404: ["not_found"],
                 409: ["idempotency_key_in_flight", "nothing_to_refund", "refund_exceeds_order"],
             }

@@ -301,7 +301,7 @@ export interface paths {
         put?: never;
         /**
          * Issue the caller's coupon of a campaign
-         * @description Staff may name the `user` to issue to; an account that doesn't exist or is disabled is 404 `not_found`. A campaign with the strategy `queue` answers 202 with a ticket, and the same one until it is settled; after a `failed` one, with a new one at the end of the queue. Before it opens, a campaign issues neither coupons nor tickets, and `Retry-After` says when it opens. While staff have paused it, it issues neither: an account gets the coupon or the waiting ticket that it has. A campaign whose pool has fewer codes than its `quantity` is `sold_out` after its last code.
+         * @description Staff may name the `user` to issue to; an account that doesn't exist or is disabled is 404 `not_found`, and their own 403 `own_account`. A campaign with the strategy `queue` answers 202 with a ticket, and the same one until it is settled; after a `failed` one, with a new one at the end of the queue. Before it opens, a campaign issues neither coupons nor tickets, and `Retry-After` says when it opens. While staff have paused it, it issues neither: an account gets the coupon or the waiting ticket that it has. A campaign whose pool has fewer codes than its `quantity` is `sold_out` after its last code.
          */
         post: operations["post_coupons"];
         delete?: never;
@@ -916,7 +916,7 @@ export interface paths {
         put?: never;
         /**
          * Give an account points (staff)
-         * @description An account that doesn't exist or is disabled is 404 `not_found`.
+         * @description An account that doesn't exist or is disabled is 404 `not_found`, the caller's own 403 `own_account`. More than an operator may grant at once or in a day is 403 `approval_required`, and nothing is recorded: it is asked for on the account's page in the admin.
          */
         post: operations["post_wallet_grants"];
         delete?: never;
@@ -4156,7 +4156,7 @@ export interface operations {
                     } & components["schemas"]["Problem"];
                 };
             };
-            /** @description `account_refused` · `permission_denied` · `scope_missing` */
+            /** @description `account_refused` · `own_account` · `permission_denied` · `scope_missing` */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -4164,7 +4164,7 @@ export interface operations {
                 content: {
                     "application/problem+json": {
                         /** @enum {string} */
-                        code?: "account_refused" | "permission_denied" | "scope_missing";
+                        code?: "account_refused" | "own_account" | "permission_denied" | "scope_missing";
                         /** @description With `scope_missing`: the scope that the key lacks. */
                         scope?: string;
                     } & components["schemas"]["Problem"];
@@ -4710,7 +4710,7 @@ export interface operations {
                     } & components["schemas"]["Problem"];
                 };
             };
-            /** @description `account_refused` · `permission_denied` · `scope_missing` */
+            /** @description `account_refused` · `own_account` · `permission_denied` · `scope_missing` */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -4718,7 +4718,7 @@ export interface operations {
                 content: {
                     "application/problem+json": {
                         /** @enum {string} */
-                        code?: "account_refused" | "permission_denied" | "scope_missing";
+                        code?: "account_refused" | "own_account" | "permission_denied" | "scope_missing";
                         /** @description With `scope_missing`: the scope that the key lacks. */
                         scope?: string;
                     } & components["schemas"]["Problem"];
@@ -4984,7 +4984,7 @@ export interface operations {
                     } & components["schemas"]["Problem"];
                 };
             };
-            /** @description `account_refused` · `permission_denied` · `scope_missing` */
+            /** @description `account_refused` · `own_account` · `permission_denied` · `scope_missing` */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -4992,7 +4992,7 @@ export interface operations {
                 content: {
                     "application/problem+json": {
                         /** @enum {string} */
-                        code?: "account_refused" | "permission_denied" | "scope_missing";
+                        code?: "account_refused" | "own_account" | "permission_denied" | "scope_missing";
                         /** @description With `scope_missing`: the scope that the key lacks. */
                         scope?: string;
                     } & components["schemas"]["Problem"];
@@ -5972,7 +5972,7 @@ export interface operations {
                     } & components["schemas"]["Problem"];
                 };
             };
-            /** @description `account_refused` · `permission_denied` · `scope_missing` */
+            /** @description `account_refused` · `own_account` · `permission_denied` · `scope_missing` */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -5980,7 +5980,7 @@ export interface operations {
                 content: {
                     "application/problem+json": {
                         /** @enum {string} */
-                        code?: "account_refused" | "permission_denied" | "scope_missing";
+                        code?: "account_refused" | "own_account" | "permission_denied" | "scope_missing";
                         /** @description With `scope_missing`: the scope that the key lacks. */
                         scope?: string;
                     } & components["schemas"]["Problem"];
@@ -9512,7 +9512,7 @@ export interface operations {
                     } & components["schemas"]["Problem"];
                 };
             };
-            /** @description `account_refused` · `permission_denied` · `scope_missing` */
+            /** @description `account_refused` · `approval_required` · `own_account` · `permission_denied` · `scope_missing` */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -9520,7 +9520,7 @@ export interface operations {
                 content: {
                     "application/problem+json": {
                         /** @enum {string} */
-                        code?: "account_refused" | "permission_denied" | "scope_missing";
+                        code?: "account_refused" | "approval_required" | "own_account" | "permission_denied" | "scope_missing";
                         /** @description With `scope_missing`: the scope that the key lacks. */
                         scope?: string;
                     } & components["schemas"]["Problem"];
