@@ -21,6 +21,7 @@ from inventory.tests.factories import ProductFactory
 from orders.models import Saga
 from payments.models import Payment, Reconciliation
 from payments.tests.factories import PaymentFactory
+from shop.approval_models import Approval
 from shop.backoffice import navigation
 from shop.backoffice.home import page as home_page
 from shop.backoffice.home.parts import Section, State
@@ -37,11 +38,31 @@ pytestmark = pytest.mark.django_db
 OF_GROUP = {
     "Viewer": ["sagas", "differences", "campaigns", "sales", "stock", "laws"],
     "Support": ["sagas", "payments", "events", "campaigns", "sales", "stock"],
-    "Operations": ["sagas", "payments", "differences", "events", "campaigns", "sales", "stock", "laws"],
-    "Finance": ["sagas", "payments", "differences", "events", "campaigns", "sales", "stock", "laws"],
+    "Operations": [
+        "sagas",
+        "approvals",
+        "payments",
+        "differences",
+        "events",
+        "campaigns",
+        "sales",
+        "stock",
+        "laws",
+    ],
+    "Finance": [
+        "sagas",
+        "approvals",
+        "payments",
+        "differences",
+        "events",
+        "campaigns",
+        "sales",
+        "stock",
+        "laws",
+    ],
     "": [],
 }
-MOST_STATEMENTS = 19
+MOST_STATEMENTS = 21
 
 
 def opened(user: User) -> Any:
@@ -294,6 +315,18 @@ def fill(number: int) -> None:
         dead()
         ProductFactory.create(on_hand=1, low_stock_threshold=2)
         CampaignFactory.create()
+        waiting()
+
+
+def waiting() -> Approval:
+    return Approval.objects.create(
+        kind="points.grant",
+        subject="wallet 7",
+        arguments={"user": 7, "amount": 5, "reference": "one"},
+        asker_name="ada",
+        reason="late delivery",
+        asked_at=timezone.now(),
+    )
 
 
 def settled_payments(number: int) -> None:
