@@ -267,11 +267,12 @@ class Coupons(View):
     @extend_schema(
         summary="Issue the caller's coupon of a campaign",
         description="Staff may name the `user` to issue to; an account that doesn't exist or is disabled is "
-        "404 `not_found`, and their own 403 `own_account`. A campaign with the strategy `queue` answers 202 with a ticket, and the same one "
-        "until it is settled; after a `failed` one, with a new one at the end of the queue. Before it opens, "
-        "a campaign issues neither coupons nor tickets, and `Retry-After` says when it opens. While staff "
-        "have paused it, it issues neither: an account gets the coupon or the waiting ticket that it has. "
-        "A campaign whose pool has fewer codes than its `quantity` is `sold_out` after its last code.",
+        "404 `not_found`, and their own 403 `own_account`. A campaign with the strategy `queue` answers 202 "
+        "with a ticket, and the same one until it is settled; after a `failed` one, with a new one at the "
+        "end of the queue. Before it opens, a campaign issues neither coupons nor tickets, and "
+        "`Retry-After` says when it opens. While staff have paused it, it issues neither: an account gets "
+        "the coupon or the waiting ticket that it has. A campaign whose pool has fewer codes than its "
+        "`quantity` is `sold_out` after its last code.",
         parameters=[api_doc.LOCATION, TICKET_LOCATION, RETRY_AFTER],
         request=schemas.IssueCouponInput,
         responses={
