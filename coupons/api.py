@@ -352,8 +352,7 @@ class VoidCoupon(View):
         description="Its slot is not issued again, and its owner can't get another coupon of the campaign.",
         request=schemas.VoidCouponInput,
         responses={200: schemas.CouponBody}
-        | FOR_OTHERS_ONLY
-        | api_doc.refusals({409: ["coupon_not_voidable"]}),
+        | api_doc.refusals({403: ["own_account", "permission_denied"], 409: ["coupon_not_voidable"]}),
     )
     def post(self, request: Request, code: str) -> Response:
         require_staff_permission(request, "coupons.change_coupon")
