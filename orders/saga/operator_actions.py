@@ -265,14 +265,14 @@ def _prepare_approved(approval: Approval) -> Callable[[], str]:
 def _describe(approval: Approval) -> list[tuple[str, str]]:
     asked = approval.arguments
     return [
-        (gettext("Saga"), f"{approval.subject} ({asked['saga']})"),
+        (gettext("Saga"), f"{approval.subject.split()[0]} {asked['saga']}"),
         (gettext("Step"), operator_texts.position(asked["direction"], asked["step"])),
         (gettext("Reference"), asked["reference"] or "-"),
     ]
 
 
 approvals.ACTS[FORCE] = Act(
-    title=_("Record a step as done, which the other system can't confirm"),
+    title=_("Record a step of a stuck saga"),
     permission="orders.change_saga",
     prepare=_prepare_approved,
     describe=_describe,
