@@ -30,7 +30,7 @@ class Receiver(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.received.append((dict(self.headers), body))
         self.connections.add(self.client_address)
-        # Read once: the test changes it as soon as the client has the whole reply, which a 204 is without a body.
+        # Read once: the test sets the next one when the client has the reply, before the body of a 204.
         text = self.text
         threading.Event().wait(self.pause_seconds)
         self.send_response(self.status)
