@@ -30,9 +30,10 @@ from shop.rates import rate_limits
 from shop.redis import completion_notifications
 
 STAFF_ONLY = api_doc.refusals({403: ["permission_denied"]})
+FOR_OTHERS_ONLY = api_doc.refusals({403: ["own_account", "permission_denied"]})
 ISSUING_REFUSALS = api_doc.refusals(
     {
-        403: ["permission_denied"],
+        403: ["own_account", "permission_denied"],
         404: ["campaign_not_found", "not_found"],
         409: [
             "sold_out",
@@ -213,7 +214,7 @@ class CampaignEligibleAccounts(View):
         "are listed already are skipped, so repeating the call is safe. If an account doesn't exist the call "
         "is 400 `invalid`, which names each, and nothing is done.",
         request=schemas.EligibleAccountsInput,
-        responses={201: schemas.EligibleAccountsBody} | STAFF_ONLY,
+        responses={201: schemas.EligibleAccountsBody} | FOR_OTHERS_ONLY,
     )
     def post(self, request: Request, campaign_id: int) -> Response:
         require_staff_permission(request, "coupons.add_eligibleaccount")
@@ -266,11 +267,12 @@ class Coupons(View):
     @extend_schema(
         summary="Issue the caller's coupon of a campaign",
         description="Staff may name the `user` to issue to; an account that doesn't exist or is disabled is "
-        "404 `not_found`. A campaign with the strategy `queue` answers 202 with a ticket, and the same one "
-        "until it is settled; after a `failed` one, with a new one at the end of the queue. Before it opens, "
-        "a campaign issues neither coupons nor tickets, and `Retry-After` says when it opens. While staff "
-        "have paused it, it issues neither: an account gets the coupon or the waiting ticket that it has. "
-        "A campaign whose pool has fewer codes than its `quantity` is `sold_out` after its last code.",
+        "404 `not_found`, and their own 403 `own_account`. A campaign with the strategy `queue` answers 202 "
+        "with a ticket, and the same one until it is settled; after a `failed` one, with a new one at the "
+        "end of the queue. Before it opens, a campaign issues neither coupons nor tickets, and "
+        "`Retry-After` says when it opens. While staff have paused it, it issues neither: an account gets "
+        "the coupon or the waiting ticket that it has. A campaign whose pool has fewer codes than its "
+        "`quantity` is `sold_out` after its last code.",
         parameters=[api_doc.LOCATION, TICKET_LOCATION, RETRY_AFTER],
         request=schemas.IssueCouponInput,
         responses={
@@ -349,7 +351,8 @@ class VoidCoupon(View):
         summary="Make a coupon void (staff)",
         description="Its slot is not issued again, and its owner can't get another coupon of the campaign.",
         request=schemas.VoidCouponInput,
-        responses={200: schemas.CouponBody} | STAFF_ONLY | api_doc.refusals({409: ["coupon_not_voidable"]}),
+        responses={200: schemas.CouponBody}
+        | api_doc.refusals({403: ["own_account", "permission_denied"], 409: ["coupon_not_voidable"]}),
     )
     def post(self, request: Request, code: str) -> Response:
         require_staff_permission(request, "coupons.change_coupon")

@@ -15,6 +15,7 @@ from django.db.models import F
 from coupons.models import Campaign
 from coupons.restriction_models import EligibleAccount
 from shop import clock
+from shop.accounts import own_account
 from shop.db import bulk_sql, transactions
 from shop.errors import Invalid, NotFound
 from shop.events import journal
@@ -46,8 +47,10 @@ def add(
 
     Each chunk of them is durable by itself, also when `progress`, which is called with its size, raises to
     end it early; the journal keeps the `reason` with each. Raises `NotFound` without the campaign, and
-    `Invalid` with the accounts that don't exist, at most `UNKNOWN_SHOWN`: then none is added.
+    `Invalid` with the accounts that don't exist, at most `UNKNOWN_SHOWN`, and `NotAllowed` `own_account`:
+    then none is added.
     """
+    own_account.refuse_own(*account_ids)
     _require_campaign(campaign_id)
     _require_known(account_ids)
     skipped: list[int] = []

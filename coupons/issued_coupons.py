@@ -3,6 +3,7 @@
 from coupons.archive import both_tables
 from coupons.models import Coupon, PoolCode
 from shop import clock
+from shop.accounts import own_account
 from shop.db import transactions
 from shop.errors import NotFound, Rejected
 from shop.events import journal
@@ -21,9 +22,10 @@ def get(*, code: str, owner_id: int | None) -> Coupon:
 def void(*, code: str, reason: str) -> Coupon:
     """Void an issued coupon, for a reason; its owner can't get another of the campaign.
 
-    Durable on return. Raises `NotFound`, and `Rejected` `coupon_not_voidable` for a coupon that is held,
-    redeemed, expired or void already.
+    Durable on return. Raises `NotFound`, `NotAllowed` `own_account`, and `Rejected` `coupon_not_voidable` for
+    a coupon that is held, redeemed, expired or void already.
     """
+    own_account.refuse_own(get(code=code, owner_id=None).account_id)
     voidable = Coupon.objects.filter(code=code, status=Coupon.Status.ISSUED, expires_at__gt=clock.now())
 
     def work() -> bool:

@@ -213,6 +213,9 @@ class CancelOrder(View):
         """Cancel an order that awaits payment. Repeating the call has no further effect."""
         account_id = allowed_account_id(request, "orders.change_order")
         read(Nothing, request)
+        if account_id is None and _get_order(request, order_id).account_id == caller_id(request):
+            # What its buyer may do takes no right of staff.
+            account_id = caller_id(request)
         cancellation.cancel(order_id=order_id, account_id=account_id)
         order = selectors.get_order(order_id=order_id, account_id=account_id)
         return Response(_render_order(request, order))
@@ -236,7 +239,7 @@ class OrderRefunds(View):
         responses={202: RefundBody}
         | api_doc.refusals(
             {
-                403: ["permission_denied"],
+                403: ["own_account", "permission_denied"],
                 404: ["not_found"],
                 409: ["idempotency_key_in_flight", "nothing_to_refund", "refund_exceeds_order"],
             }

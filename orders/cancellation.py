@@ -15,6 +15,7 @@ from inventory.reservations import Line
 from orders import order_events, order_states
 from orders.models import Order, OrderLine
 from shop import clock
+from shop.accounts import own_account
 from shop.db import stuck_rows, transactions
 from shop.db.stuck_rows import Row
 from shop.errors import NotFound, Rejected
@@ -37,8 +38,9 @@ MOST_NOTED = 3
 def cancel(*, order_id: UUID, account_id: int | None, reason: str = "") -> Order:
     """Cancel an order that awaits payment and release all it holds; a repeat has no further effect.
 
-    `account_id` None is staff, who may cancel any order; the journal keeps their `reason` for staff alone.
-    Durable when it returns. Raises `NotFound` and `Rejected` `order_not_cancellable`.
+    `account_id` None is staff, who may cancel any order but their own, which they cancel as any buyer; the
+    journal keeps their `reason` for staff alone. Durable when it returns. Raises `NotFound`, `NotAllowed`
+    `own_account`, and `Rejected` `order_not_cancellable`.
     """
     return transactions.run(lambda: _cancel(order_id, account_id, reason), transactions.REPEATABLE)
 
@@ -76,6 +78,8 @@ def _cancel(order_id: UUID, account_id: int | None, reason: str) -> Order:
     if not Order.objects.filter(id=order_id, **own).exists():
         raise NotFound(_("There is no such order."))
     order = Order.objects.select_for_update().get(id=order_id)
+    if account_id is None:
+        own_account.refuse_own(order.account_id)
     if order.status == Order.Status.CANCELLED:
         return order
     if order.status != Order.Status.AWAITING_PAYMENT or order_states.is_lapsed(order):

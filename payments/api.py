@@ -46,11 +46,15 @@ class Grants(View):
 
     @extend_schema(
         summary="Give an account points (staff)",
-        description="An account that doesn't exist or is disabled is 404 `not_found`.",
+        description="An account that doesn't exist or is disabled is 404 `not_found`, the caller's own 403 "
+        "`own_account`. More than an operator may grant at once or in a day is 403 `approval_required`, and "
+        "nothing is recorded: it is asked for on the account's page in the admin.",
         parameters=[api_doc.IDEMPOTENCY_KEY],
         request=schemas.GrantInput,
         responses={201: schemas.EntryBody}
-        | api_doc.refusals({403: ["permission_denied"], 404: ["not_found"]}),
+        | api_doc.refusals(
+            {403: ["approval_required", "own_account", "permission_denied"], 404: ["not_found"]}
+        ),
     )
     def post(self, request: Request) -> Response:
         staff_id = require_staff_permission(request, "payments.add_transfer")

@@ -13,7 +13,7 @@ class PaymentsConfig(AppConfig):
     verbose_name = _("Payments")
 
     def ready(self) -> None:
-        from payments import disputes, payment_states, webhooks
+        from payments import disputes, payment_states, points_grants, webhooks
         from payments.reconciliation import reconciling
         from shop.idempotency import recorded_answers
         from shop.observability import gauges
@@ -29,6 +29,12 @@ class PaymentsConfig(AppConfig):
             "firstcome_disputes_open",
             help="Disputes of charges that await an answer at the gateway, or its decision.",
             read=disputes.open_disputes().count,
+        )
+        gauges.register(
+            "firstcome_points_granted_today",
+            help="Points that each operator granted today (UTC), in minor units.",
+            read=points_grants.granted_today,
+            label="operator",
         )
         gauges.register(
             "firstcome_reconciliation_differences",

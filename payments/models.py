@@ -76,6 +76,26 @@ SHOP_ACCOUNTS = {
 }
 
 
+class GrantsOfDay(models.Model):
+    """The points that an operator granted in a day (UTC): within the limit, and above it with an approval."""
+
+    operator_id = models.BigIntegerField(_("operator id"))
+    day = models.DateField(_("day"), db_index=True)
+    amount = models.BigIntegerField(_("amount"), default=0)
+    approved_amount = models.BigIntegerField(_("approved amount"), default=0)
+
+    class Meta:
+        verbose_name, verbose_name_plural = _("grants of a day"), _("grants of days")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["operator_id", "day"], name="payments_grantsofday_one_per_operator_and_day"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.operator_id} {self.day}"
+
+
 class Transfer(models.Model):
     """A movement of money whose entries sum to zero: appended, never changed."""
 

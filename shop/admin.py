@@ -29,6 +29,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from shop.accounts import account_search, accounts, permissions, second_factor
 from shop.admin_site import JournaledChangesMixin, PasswordForm, ReadOnlyMixin
+from shop.approval_models import Approval
 from shop.events import journal
 from shop.http.keyset_pages import KeysetPaginator
 from shop.management import laws
@@ -42,7 +43,7 @@ from shop.models import (
     RecordedTrace,
     SignOut,
 )
-from shop.operators import api_key_admin, journal_filters, replay_page, selected_rows
+from shop.operators import api_key_admin, approval_admin, journal_filters, replay_page, selected_rows
 from shop.operators.display import StatusLabel, actor_text, status_label
 from shop.operators.feed_admin import FeedEventAdmin  # noqa: F401 - registers the pages there
 from shop.operators.forms import ChangeForm, reload_page
@@ -341,6 +342,7 @@ class SignOutAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAd
 
 
 admin.site.register(ApiKey, api_key_admin.ApiKeyAdmin)
+admin.site.register(Approval, approval_admin.ApprovalAdmin)
 
 
 @admin.register(RecordedTrace)

@@ -7,7 +7,7 @@ from django.db import models
 from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
-from shop import feed_models, webhook_models  # noqa: F401
+from shop import approval_models, feed_models, webhook_models  # noqa: F401
 from shop.fields import ExactCharField
 
 

@@ -38,6 +38,7 @@ from coupons.models import Campaign, Confirmation, Coupon
 from coupons.partners import call_limit, confirming
 from coupons.queue import tickets
 from shop import clock
+from shop.accounts import own_account
 from shop.concurrency.group_commit import Batcher
 from shop.db import transactions
 from shop.errors import FirstcomeError, NotFound, Rejected, Unavailable
@@ -255,8 +256,10 @@ def refusal_of(error: Rejected | IntegrityError, *, campaign_id: int, user_id: i
 def issue_by_staff(*, campaign_id: int, user_id: int) -> Issued | Queued:
     """Issue a coupon to another account, for staff.
 
-    Raises what `issue` raises; a disabled account counts as one that doesn't exist.
+    Raises what `issue` raises, and `NotAllowed` `own_account`; a disabled account counts as one that doesn't
+    exist.
     """
+    own_account.refuse_own(user_id)
     if not _is_account(user_id, is_active=True):
         raise _no_account(user_id)
     return issue(campaign_id=campaign_id, user_id=user_id)

@@ -19,6 +19,7 @@ from orders.saga import operator_actions, operator_texts, status
 from orders.saga.definitions import SAGA_TYPES
 from payments.models import Payment
 from shop.admin_site import ReadOnlyMixin
+from shop.approval_models import Approval
 from shop.errors import FirstcomeError
 from shop.events import journal
 from shop.http.keyset_pages import KeysetPaginator
@@ -123,7 +124,11 @@ class SagaAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
         return self._operate(request, operator_actions.force_complete, object_id, form)
 
     def _operate(
-        self, request: HttpRequest, operate: Callable[..., Saga], object_id: str, form: ReasonDialog
+        self,
+        request: HttpRequest,
+        operate: Callable[..., Saga | Approval],
+        object_id: str,
+        form: ReasonDialog,
     ) -> HttpResponse:
         """Run the action with the form's values, and show the result on the saga's page."""
         saga = self.get_object(request, object_id)
@@ -131,12 +136,12 @@ class SagaAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
             raise Http404
         arguments = {name: form.cleaned_data[name] for name in form.fields if name in ("reason", "reference")}
         try:
-            saga = operate(saga_id=saga.id, by=journal.current_actor(), **arguments)
+            done = operate(saga_id=saga.id, by=journal.current_actor(), **arguments)
         except FirstcomeError as error:
             self.message_user(request, error.detail, level=messages.ERROR)
         else:
             dispatch.enqueue(tasks.advance, str(saga.id))
-            text = gettext("Recorded: %(next)s") % {"next": operator_texts.next_action(saga)}
+            text = gettext("Recorded: %(next)s") % {"next": operator_texts.next_action(done)}
             self.message_user(request, text)
         return reload_page("admin:orders_saga_change", object_id)
 

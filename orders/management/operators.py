@@ -9,6 +9,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from orders.models import Saga
 from orders.saga import operator_texts
+from shop.approval_models import Approval
 from shop.errors import FirstcomeError
 from shop.events.journal import Actor, ActorContext
 from shop.management import shell
@@ -32,13 +33,14 @@ def to_operator(name: str) -> ActorContext:
     return ActorContext(actor=Actor.STAFF, name=name.strip())
 
 
-def run_action(action: Callable[..., Saga], **arguments: Any) -> str:
+def run_action(action: Callable[..., Saga | Approval], **arguments: Any) -> str:
     """Run the action and return what happens to the saga next. Raises `CommandError` for a refusal."""
     try:
-        saga = action(**arguments)
+        done = action(**arguments)
     except FirstcomeError as error:
         raise CommandError(f"{arguments['saga_id']}: {error.detail}") from None
-    return f"{saga.kind} saga {saga.id}: {operator_texts.next_action(saga)}"
+    saga = Saga.objects.get(id=arguments["saga_id"])
+    return f"{saga.kind} saga {saga.id}: {operator_texts.next_action(done)}"
 
 
 def parse_saga_id(text: str) -> UUID:

@@ -10,10 +10,13 @@ from django.db import connection
 from django.db.models import Count, Min
 
 from orders.models import Order
+from orders.saga import operator_actions
 from orders.saga import status as saga_status
+from orders.saga.definitions import SAGA_TYPES, OutsideStep
 from payments import payment_states
 from payments.models import Payment
 from shop import clock
+from shop.models import JournalLine
 from shop.observability import gauges, top
 from shop.observability.reading import Source
 
@@ -28,6 +31,7 @@ STOCK_HELPS = {
     AVAILABLE: "Units that new orders may reserve, of the products that the newest orders have most of.",
     RESERVED: "Units that open orders hold, of the same products.",
 }
+FORCED_WITHIN = timedelta(days=1)
 NEWEST_LINES, NEWEST_PRODUCTS = 5_000, 1_000
 OPEN = (Order.Status.AWAITING_PAYMENT, Order.Status.PAYING, Order.Status.REFUNDING)
 # The products being sold: those that the newest orders have most of.
@@ -61,6 +65,12 @@ def register() -> None:
         help="Payments that wait for the card's owner to confirm them.",
         read=count_requiring_action,
     )
+    gauges.register(
+        "firstcome_saga_steps_forced",
+        help="Steps of sagas that operators recorded as done or undone within the last day.",
+        read=count_forced_steps,
+        label="step",
+    )
     gauges.register_group(
         "stock",
         helps=STOCK_HELPS,
@@ -73,6 +83,20 @@ def register() -> None:
         help="Products with less than 0 reserved, or more than is on hand.",
         read=negative_stock_count,
     )
+
+
+def count_forced_steps() -> dict[str, int]:
+    """How many of each step at another system, also of those that none has; from the journal, by an index."""
+    forced = JournalLine.objects.filter(what=operator_actions.FORCED, at__gte=clock.now() - FORCED_WITHIN)
+    steps = {
+        step.name for type in SAGA_TYPES.values() for step in type.steps if isinstance(step, OutsideStep)
+    }
+    counts = dict.fromkeys(steps, 0)
+    for after in forced.values_list("after", flat=True):
+        # Lines of earlier releases don't have it.
+        step = (after or {}).get("step", "")
+        counts[step] = counts.get(step, 0) + 1
+    return counts
 
 
 def open_orders() -> dict[str, int]:

@@ -17,7 +17,7 @@ from uuid import UUID
 from django.conf import settings
 from django.utils.translation import gettext_noop
 
-from orders.payment import card_limits, key_limits
+from orders.payment import card_limits, gateway_facts, key_limits
 from orders.saga.definitions import (
     ACTION_EXPIRED,
     APPLIED,
@@ -26,6 +26,7 @@ from orders.saga.definitions import (
     UNDO,
     Attempt,
     Event,
+    LookUp,
     OutsideCall,
     OutsideStep,
     RequiredAction,
@@ -40,7 +41,6 @@ from shop import clock
 from shop.db import open_transaction
 
 NAME = "charge_card"
-REFUNDED = gettext_noop("refunded")
 CHARGE_CANCELLED = "charge_cancelled"
 NOT_CHARGED = {
     "declined": gettext_noop("The card was declined."),
@@ -130,7 +130,7 @@ def _was_charged(saga: SagaRow) -> bool:
     refund shows that.
     """
     undone = saga.final.get((NAME, UNDO))
-    return bool(charge_reference(saga)) or (undone is not None and undone.detail == REFUNDED)
+    return bool(charge_reference(saga)) or (undone is not None and undone.detail == gateway_facts.REFUNDED)
 
 
 def _outcome_of_ended(saga: SagaRow) -> str:
@@ -163,7 +163,7 @@ STEP = OutsideStep(
     do=charge,
     undo=cancel_or_refund,
     on_result=note_result,
-    reference_required="Give the gateway's own id of the charge you saw.",
+    look_up=LookUp(gateway_facts.read_charge, gateway_facts.ask_about_charge),
 )
 
 
@@ -192,9 +192,7 @@ def _cancel_or_refund(payment: Chargeable, reference: str) -> list[StepResult]:
     if not reference:
         cancelled = _cancel_charge(payment.charge_key)
         if cancelled.status in ("cancelled", "declined", "absent"):
-            return [
-                StepResult(Event.DONE, gettext_noop("nothing was charged"), reference=cancelled.reference)
-            ]
+            return [StepResult(Event.DONE, gateway_facts.NOT_CHARGED, reference=cancelled.reference)]
         if cancelled.status != "succeeded":
             return [StepResult(Event.FAILED, f"cancel: {cancelled.status} {cancelled.failure_detail}")]
         reference = cancelled.reference
@@ -207,7 +205,7 @@ def _cancel_or_refund(payment: Chargeable, reference: str) -> list[StepResult]:
     if refunded.status != "succeeded":
         detail = f"refund: {refunded.status} {refunded.failure_detail}"
         return [StepResult(Event.FAILED, detail, reference=reference)]
-    return [StepResult(Event.DONE, REFUNDED, reference=refunded.reference)]
+    return [StepResult(Event.DONE, gateway_facts.REFUNDED, reference=refunded.reference)]
 
 
 def _cancel_charge(key: str) -> GatewayResult:

@@ -19,12 +19,13 @@ from django.utils.translation import gettext_noop
 from orders import order_states
 from orders.models import Refund
 from orders.order_states import LockedOrder
-from orders.payment import gateway_bookings, refund_records
+from orders.payment import gateway_bookings, gateway_facts, refund_records
 from orders.saga.definitions import (
     SAGA_TYPES,
     Attempt,
     Event,
     LocalStep,
+    LookUp,
     OutsideCall,
     OutsideStep,
     SagaRow,
@@ -118,7 +119,12 @@ def _mark(sagas: Sequence[SagaRow], status: str, *, to: str) -> None:
 SAGA_TYPES[NAME] = SagaType(
     name=NAME,
     steps=(
-        OutsideStep(REFUND_CARD, do=_refund_cards, on_result=_fit_to_charge),
+        OutsideStep(
+            REFUND_CARD,
+            do=_refund_cards,
+            on_result=_fit_to_charge,
+            look_up=LookUp(gateway_facts.read_refund, gateway_facts.ask_about_refund),
+        ),
         LocalStep("settle_refund", do=_settle),
     ),
     lock=_lock,

@@ -21,6 +21,7 @@ from orders.payment import refund_records, refund_saga
 from orders.saga import log
 from payments import payment_states
 from shop import clock
+from shop.accounts import own_account
 from shop.errors import NotFound, Rejected
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import KeyedCall, Replay
@@ -80,10 +81,10 @@ def start_refund(
     """Start to refund these lines of a paid order, or (None) all that is left of it.
 
     Durable when it returns; repeating the key gives a `Replay`. `restock` says whether the goods are put back
-    in stock. Raises `NotFound`, `KeyReused`, and `Rejected` `nothing_to_refund`, or `refund_exceeds_order`
-    with `items`, one for each product of which more is requested than is left. With `expected`, a refund of
-    anything else, or after another refund of these products, is `refund_changed`, with the amounts that it
-    would return now.
+    in stock. Raises `NotFound`, `KeyReused`, `NotAllowed` `own_account`, and `Rejected` `nothing_to_refund`,
+    or `refund_exceeds_order` with `items`, one for each product of which more is requested than is left. With
+    `expected`, a refund of anything else, or after another refund of these products, is `refund_changed`,
+    with the amounts that it would return now.
     """
 
     def start() -> StartedRefund:
@@ -124,6 +125,7 @@ def _decide_refund(
     order: Order, wanted: Sequence[Line] | None, *, reason: str, restock: bool
 ) -> tuple[Refund, list[RefundLine]]:
     """The unsaved refund of the order, which is final if the order is locked, and its lines."""
+    own_account.refuse_own(order.account_id)
     if order.status not in REFUNDABLE:
         raise Rejected(_nothing_to_refund_reason(order), code="nothing_to_refund")
     lines = list(OrderLine.objects.filter(order_id=order.id).order_by("id"))

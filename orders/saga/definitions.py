@@ -159,13 +159,26 @@ PrepareCalls = Callable[[Sequence[Attempt]], Sequence[OutsideCall]]
 
 
 @dataclass(frozen=True, slots=True)
+class LookUp:
+    """Asks the other system whether a step was done, or undone, as an operator says of a stuck saga.
+
+    `expect` reads what must be true there, `ask` asks, outside any transaction, for the direction. `ask`
+    returns the final result, or None where that system can't tell; it raises `Rejected` if the system says
+    otherwise, and `Unavailable` without an answer.
+    """
+
+    expect: Callable[[SagaRow], Any]
+    ask: Callable[[Any, str], StepResult | None]
+
+
+@dataclass(frozen=True, slots=True)
 class OutsideStep:
     """A step at another system, called outside any transaction with an idempotency key derived from the saga.
 
     `on_result` runs in the transaction that records the result of `do`. At most `max_in_flight` sagas of a
     process are at this step at a time; further ones are postponed. With the pool `event` a call may use the
-    database, and sagas that arrive within `gather_seconds` share it. `reference_required` is the refusal of
-    an operator who confirms the step without a reference; empty if none is needed.
+    database, and sagas that arrive within `gather_seconds` share it. Without a `look_up`, or where that can't
+    tell, it takes two operators to confirm the step.
     """
 
     name: str
@@ -175,7 +188,7 @@ class OutsideStep:
     max_in_flight: int = 192
     pool: Literal["outside_call", "event"] = "outside_call"
     gather_seconds: float = 0.0
-    reference_required: str = ""
+    look_up: LookUp | None = None
 
 
 Step = LocalStep | OutsideStep

@@ -2,17 +2,23 @@
 
 Each action is one transaction while no worker holds the saga's lease; the journal records the operator, the
 time and the reason. An action only changes the saga's state; a worker then leases and advances it.
+
+A step at another system is forced only while its saga is stuck. That system is asked first, outside the
+transaction, and what it says is recorded. Where it can't tell, the action only asks for an approval, and the
+step is forced once a second operator approves (`shop.approvals`).
 """
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.utils.translation import gettext
 
-from orders.models import Saga, SagaLog
+from orders.models import Saga
 from orders.saga import log, operator_texts
 from orders.saga.definitions import (
     DO,
@@ -30,8 +36,11 @@ from orders.saga.definitions import (
     type_of,
 )
 from orders.saga.log import SagaLogLine
-from shop import clock
-from shop.db import transactions
+from shop import approvals, clock
+from shop.accounts import own_account
+from shop.approval_models import Approval
+from shop.approvals import Act
+from shop.db import open_transaction, transactions
 from shop.errors import NotFound, Rejected, Unavailable, invalid_field
 from shop.events import journal
 from shop.events.journal import ActorContext
@@ -41,8 +50,26 @@ LONGEST_REASON, LONGEST_REFERENCE = 255, 96
 # Most calls end within a lease.
 WAIT_SECONDS = LEASE_SECONDS + 2
 PAUSE_SECONDS = 0.1
+FORCE, FORCED = "saga.force", "saga.forced"
 
-Decide = Callable[[SagaRow, SagaType, FinalResults], str]
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the other system says of the step at which a saga is stuck; `result` is None where it can't tell.
+
+    `expected` is what was asked for: the decision checks that it has not changed meanwhile.
+    """
+
+    step: str
+    expected: Any
+    result: StepResult | None
+
+
+class Leased(Unavailable):
+    """A worker is executing the saga."""
+
+
+Decide = Callable[[SagaRow, SagaType, FinalResults], str | Approval]
 
 
 def retry(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga:
@@ -56,93 +83,208 @@ def retry(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga:
             raise Rejected(operator_texts.already_ended(saga.state), code="saga_ended")
         return "saga.retried"
 
+    _check(saga_id, reason)
     return _act_while_unleased(saga_id, decide, reason=reason, by=by)
 
 
-def force_compensate(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga:
+def force_compensate(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga | Approval:
     """Compensate the saga, if it still can be; one that is compensated already stays so.
 
-    If its compensation is stuck at another system, the operator confirms that it was dealt with there, and
-    the saga continues. A compensation that is not stuck stays as it is. Raises `NotFound`, `Invalid`,
-    `Rejected` `saga_not_reversible` or `step_is_local`, `Unavailable`.
+    If its compensation is stuck at another system, that one is asked: the saga continues if the step is
+    undone there, and waits for an approval, which is returned, if the system can't tell. A compensation that
+    is not stuck stays as it is. Raises `NotFound`, `Invalid`, `Rejected` `saga_not_reversible`,
+    `step_is_local`, `saga_changed` or what the other system refuses, `NotAllowed` `own_account`,
+    `Unavailable`.
     """
+    _check(saga_id, reason)
+    answer = _ask_other_system(saga_id, UNDO)
 
-    def decide(saga: SagaRow, type: SagaType, final: FinalResults) -> str:
+    def decide(saga: SagaRow, type: SagaType, final: FinalResults) -> str | Approval:
         if saga.state == Saga.State.COMPENSATED:
             return ""
+        own_account.refuse_own(_account_id(saga))
         if saga.direction == DO:
             _assert_reversible(saga, type)
             log.start_compensation(saga, "forced", operator_texts.COMPENSATED_DETAIL)
             return "saga.turned_round"
         if saga.state != Saga.State.STUCK:
             return ""
-        _force_step(saga, _next_step(saga, final), UNDO, final)
-        return "saga.forced"
+        return _force_or_ask(saga, final, answer, reason=reason.strip())
 
     return _act_while_unleased(saga_id, decide, reason=reason, by=by)
 
 
-def force_complete(*, saga_id: UUID, reason: str, by: ActorContext, reference: str = "") -> Saga:
-    """Record the current outside step as done: the operator verified it at the other system.
+def force_complete(*, saga_id: UUID, reason: str, by: ActorContext, reference: str = "") -> Saga | Approval:
+    """Record the outside step at which the saga is stuck as done.
 
-    Only for steps at another system; `reference` is that system's id of it, and a charge needs one. A
-    saga that is done stays so. Raises `NotFound`, `Invalid`, `Rejected` `saga_being_undone`,
-    `step_is_local` or `step_not_hanging`, `Unavailable`.
+    The other system is asked, and what it says is recorded; a `reference` that is given has to be its id.
+    Where it can't tell, the saga waits for an approval, which is returned. A saga that is done stays so.
+    Raises `NotFound`, `Invalid`, `Rejected` `saga_being_undone`, `step_is_local`, `step_not_hanging`,
+    `saga_changed`, `reference_differs` or what the other system refuses, `NotAllowed` `own_account`,
+    `Unavailable`.
     """
     if len(reference) > LONGEST_REFERENCE or not (reference.isascii() and reference.isprintable()):
         raise invalid_field("reference", "invalid", str(operator_texts.REFERENCE_INVALID))
+    _check(saga_id, reason)
+    answer = _ask_other_system(saga_id, DO, reference=reference)
 
-    def decide(saga: SagaRow, type: SagaType, final: FinalResults) -> str:
+    def decide(saga: SagaRow, type: SagaType, final: FinalResults) -> str | Approval:
         if saga.state == Saga.State.DONE:
             return ""
+        own_account.refuse_own(_account_id(saga))
         if saga.direction == UNDO:
             raise Rejected(operator_texts.not_completable(saga.state), code="saga_being_undone")
-        step = _next_step(saga, final)
-        _assert_attempted_or_stuck(saga, type, step)
-        if isinstance(step, OutsideStep) and step.reference_required and not reference:
-            raise invalid_field("reference", "required", step.reference_required)
-        _force_step(saga, step, DO, final, reference=reference)
-        return "saga.forced"
+        return _force_or_ask(saga, final, answer, reason=reason.strip(), reference=reference)
 
     return _act_while_unleased(saga_id, decide, reason=reason, by=by)
 
 
-def _act_while_unleased(saga_id: UUID, decide: Decide, *, reason: str, by: ActorContext) -> Saga:
-    """Run `decide` with the saga locked and unleased, resume the saga, record the action; returns the saga.
-
-    `decide` returns the journal's name of the action, or nothing if it changed nothing.
-    """
+def _check(saga_id: UUID, reason: str) -> None:
     if not 1 <= len(reason.strip()) <= LONGEST_REASON:
         raise invalid_field("reason", "required", str(operator_texts.REASON_REQUIRED))
     if not Saga.objects.filter(id=saga_id).exists():
         raise NotFound(_("There is no saga {saga_id}.", saga_id=saga_id))
 
-    def work() -> Saga | None:
-        saga = _lock_saga(saga_id)
-        # With the row locked no worker can take the lease.
-        if saga.leased_until and saga.leased_until > clock.now():
-            return None
-        before = replace(saga)
-        what = decide(saga, type_of(saga), log.final_results([saga_id])[saga_id])
-        if what:
-            _resume(saga)
-            _note_action(before, what, reason.strip())
-        return Saga.objects.get(id=saga_id)
 
+def _act_while_unleased(saga_id: UUID, decide: Decide, *, reason: str, by: ActorContext) -> Any:
+    """Run `decide` with the saga locked and unleased, resume the saga, record the action; returns the saga.
+
+    `decide` returns the journal's name of the action, or nothing if it changed nothing; or the approval that
+    it asked for, which is returned.
+    """
     deadline = time.monotonic() + WAIT_SECONDS
     with journal.acting(by):
-        while (decided := transactions.run(work, transactions.ONCE)) is None:
-            if time.monotonic() > deadline:
-                raise Unavailable(str(operator_texts.LEASED), retry_after=5)
+        while True:
+            try:
+                return transactions.run(
+                    lambda: _act(saga_id, decide, reason=reason.strip()), transactions.ONCE
+                )
+            except Leased:
+                if time.monotonic() > deadline:
+                    raise
             # No notification says when a lease ends.
             time.sleep(PAUSE_SECONDS)
-    return decided
+
+
+def _act(saga_id: UUID, decide: Decide, *, reason: str, approval: Approval | None = None) -> Saga | Approval:
+    """The action, in the caller's transaction. Raises `Leased`, and what `decide` raises."""
+    saga = _lock_saga(saga_id)
+    # With the row locked no worker can take the lease.
+    if saga.leased_until and saga.leased_until > clock.now():
+        raise Leased(str(operator_texts.LEASED), retry_after=5)
+    before, final = replace(saga), log.final_results([saga_id])[saga_id]
+    decided = decide(saga, type_of(saga), final)
+    if isinstance(decided, Approval):
+        return decided
+    if decided:
+        _resume(saga)
+        _note_action(before, decided, reason, final, approval)
+    return Saga.objects.get(id=saga_id)
+
+
+def _ask_other_system(saga_id: UUID, direction: str, *, reference: str = "") -> Answer | None:
+    """Ask about the step at which the saga is stuck; None if it is not stuck at a step at another system."""
+    open_transaction.assert_outside()
+    saga = transactions.read(lambda: log.read_sagas([saga_id])[saga_id])
+    saga.final = log.final_results([saga_id])[saga_id]
+    step = _next_step(saga, saga.final)
+    if (saga.state, saga.direction) != (Saga.State.STUCK, direction) or not isinstance(step, OutsideStep):
+        return None
+    if step.look_up is None:
+        return Answer(step.name, None, None)
+    expected = step.look_up.expect(saga)
+    result = step.look_up.ask(expected, direction)
+    if result and reference and reference != result.reference:
+        raise Rejected(operator_texts.reference_differs(result.reference), code="reference_differs")
+    return Answer(step.name, expected, result)
+
+
+def _force_or_ask(
+    saga: SagaRow, final: FinalResults, answer: Answer | None, *, reason: str, reference: str = ""
+) -> str | Approval:
+    """Force the step as the other system says; where it can't tell, ask for an approval."""
+    step, result = _confirmed_step(saga, final, answer)
+    if result is None:
+        return approvals.ask(
+            kind=FORCE,
+            subject=f"{saga.kind} {saga.subject_id}",
+            arguments={
+                "saga": str(saga.id),
+                "step": step.name,
+                "direction": saga.direction,
+                "reference": reference,
+            },
+            reason=reason,
+            account_id=_account_id(saga),
+        )
+    _force_step(saga, step, result, final)
+    return FORCED
+
+
+def _confirmed_step(
+    saga: SagaRow, final: FinalResults, answer: Answer | None
+) -> tuple[OutsideStep, StepResult | None]:
+    """The outside step at which the locked saga is stuck, and the answer about it if nothing has changed."""
+    step = _next_step(saga, final)
+    if not isinstance(step, OutsideStep):
+        raise Rejected(operator_texts.not_forceable(step), code="step_is_local")
+    if saga.state != Saga.State.STUCK:
+        raise Rejected(operator_texts.not_stuck(step), code="step_not_hanging")
+    if (
+        answer is None
+        or answer.step != step.name
+        or (step.look_up is not None and step.look_up.expect(saga) != answer.expected)
+    ):
+        raise Rejected(str(operator_texts.CHANGED), code="saga_changed")
+    return step, answer.result
+
+
+def _prepare_approved(approval: Approval) -> Callable[[], str]:
+    """Ask the other system once more: if it can tell by now, what it says is recorded, or refuses the act."""
+    asked = approval.arguments
+    saga_id = UUID(asked["saga"])
+    answer = _ask_other_system(saga_id, asked["direction"], reference=asked["reference"])
+
+    def decide(saga: SagaRow, type: SagaType, final: FinalResults) -> str:
+        if saga.direction != asked["direction"]:
+            raise Rejected(str(operator_texts.CHANGED), code="saga_changed")
+        step, result = _confirmed_step(saga, final, answer)
+        if step.name != asked["step"]:
+            raise Rejected(str(operator_texts.CHANGED), code="saga_changed")
+        said = StepResult(Event.FORCED, operator_texts.FORCED_DETAIL, reference=asked["reference"])
+        _force_step(saga, step, result or said, final)
+        return FORCED
+
+    def do() -> str:
+        _act(saga_id, decide, reason=approval.reason, approval=approval)
+        return f"{asked['direction']} {asked['step']} is recorded"
+
+    return do
+
+
+def _describe(approval: Approval) -> list[tuple[str, str]]:
+    asked = approval.arguments
+    return [
+        (gettext("Saga"), f"{approval.subject.split()[0]} {asked['saga']}"),
+        (gettext("Step"), operator_texts.position(asked["direction"], asked["step"])),
+        (gettext("Reference"), asked["reference"] or "-"),
+    ]
+
+
+approvals.ACTS[FORCE] = Act(
+    title=_("Record a step of a stuck saga"),
+    permission="orders.change_saga",
+    prepare=_prepare_approved,
+    describe=_describe,
+)
 
 
 def _lock_saga(saga_id: UUID) -> SagaRow:
     saga = log.read_sagas([saga_id])[saga_id]
-    type_of(saga).lock([saga], False)
-    return log.read_sagas([saga_id], is_locked=True)[saga_id]
+    parent = type_of(saga).lock([saga], False).get(saga_id)
+    locked = log.read_sagas([saga_id], is_locked=True)[saga_id]
+    locked.parent = parent
+    return locked
 
 
 def _resume(saga: SagaRow) -> None:
@@ -169,19 +311,19 @@ def _open_call(saga: SagaRow) -> str:
     return call_name(step.name, saga.direction) if step and was_leased else saga.open_call
 
 
-def _force_step(
-    saga: SagaRow, step: Step | None, direction: str, final: FinalResults, *, reference: str = ""
-) -> None:
+def _force_step(saga: SagaRow, step: OutsideStep, result: StepResult, final: FinalResults) -> None:
     """Write the final line of a step that an operator confirms."""
-    if not isinstance(step, OutsideStep):
-        raise Rejected(operator_texts.not_forceable(step), code="step_is_local")
-    result = StepResult(Event.FORCED, operator_texts.FORCED_DETAIL, reference=reference)
-    lines = [SagaLogLine(saga, step.name, direction, result)]
-    if direction == UNDO and (step.name, DO) not in final:
+    lines = [SagaLogLine(saga, step.name, saga.direction, result)]
+    if saga.direction == UNDO and (step.name, DO) not in final:
         lines.insert(0, SagaLogLine(saga, step.name, DO, StepResult(Event.VOID)))
     log.write_lines(lines, at=clock.now())
-    if direction == DO and step not in type_of(saga).reversible:
+    if saga.direction == DO and step not in type_of(saga).reversible:
         log.mark_irreversible([saga])
+
+
+def _account_id(saga: SagaRow) -> int | None:
+    """The account of the locked saga's order or payment, which it benefits; None where that is missing."""
+    return saga.parent.account_id if saga.parent else None
 
 
 def _assert_reversible(saga: SagaRow, type: SagaType) -> None:
@@ -194,29 +336,29 @@ def _assert_reversible(saga: SagaRow, type: SagaType) -> None:
     raise Rejected(reason, code="saga_not_reversible")
 
 
-def _assert_attempted_or_stuck(saga: SagaRow, type: SagaType, step: Step | None) -> None:
-    """Raise `Rejected` unless the step was attempted or, past the point of no return, the saga is stuck."""
-    if not isinstance(step, OutsideStep):
-        raise Rejected(operator_texts.not_forceable(step), code="step_is_local")
-    tried = SagaLog.objects.filter(saga_id=saga.id, step=step.name, direction=DO, attempt__gt=0)
-    if saga.state == Saga.State.STUCK or (step in type.reversible and tried.exists()):
-        return
-    raise Rejected(operator_texts.not_stuck(step), code="step_not_hanging")
-
-
 def _next_step(saga: SagaRow, final: FinalResults) -> Step | None:
     done = {step for step, way in final if way == saga.direction}
     return type_of(saga).next_step(saga.direction, done, is_irreversible=saga.is_irreversible)
 
 
-def _note_action(before: SagaRow, what: str, reason: str) -> None:
+def _note_action(
+    before: SagaRow, what: str, reason: str, final: FinalResults, approval: Approval | None
+) -> None:
     after = Saga.objects.get(id=before.id)
+    states: dict[str, Any] = {"state": after.state, "direction": after.direction}
+    reference = ""
+    if what == FORCED:
+        step = _next_step(before, final)
+        assert step
+        states["step"] = step.name
+        reference = log.final_results([before.id])[before.id][step.name, before.direction].reference
     journal.note(
         what=what,
         subject=f"{before.kind} {before.subject_id}",
         order_id=before.about_id,
         before={"state": before.state, "direction": before.direction},
-        after={"state": after.state, "direction": after.direction},
+        after=states | (approvals.persons(approval) if approval else {}),
         detail=reason,
+        reference=reference,
         is_internal=True,
     )

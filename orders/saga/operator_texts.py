@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from orders.models import Saga
 from orders.saga.definitions import UNDO, Step
+from shop.approval_models import Approval
 
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
@@ -34,20 +35,24 @@ COMPENSATE = ActionText(
     _("Compensate"),
     _(
         "The steps that were done are undone, and the saga releases what it holds. If it is stuck while it "
-        "undoes a call to the gateway, you confirm that nothing is charged there any more; `audit` finds out "
-        "if that is wrong."
+        "undoes a call to the gateway, the gateway is asked, and it continues if nothing is charged there "
+        "any more. If the gateway can't tell, a second operator has to approve it."
     ),
 )
 COMPLETE = ActionText(
     _("Record the current step as done"),
     _(
-        "Only for a step at another system: a charge that succeeded at the gateway, a refund that was made "
-        "there by hand, or an event that the data platform has received. You confirm that it happened; "
-        "`audit` finds out if that is wrong."
+        "Only for a step at another system at which the saga is stuck: a charge that succeeded at the "
+        "gateway, a refund that was made there by hand, or an event that the data platform has received. "
+        "The gateway is asked, and what it says is recorded. Where a system can't be asked, a second "
+        "operator has to approve it."
     ),
 )
 REASON_HELP = _("Why, in 255 characters at most. The journal keeps it; customers don't see it.")
-REFERENCE_HELP = _("The other system's id of the charge, refund or event; required for a charge.")
+REFERENCE_HELP = _(
+    "The other system's id, if you have it: the gateway's of the charge, or another system's of the event. "
+    "The gateway's is compared with what it says."
+)
 
 # Customers see these two, and never the operator's reason. They are stored, so in English.
 FORCED_DETAIL = gettext_noop("An operator confirmed this step.")
@@ -55,11 +60,16 @@ COMPENSATED_DETAIL = gettext_noop("An operator cancelled the payment.")
 
 REASON_REQUIRED = _("Say why, in 255 characters at most: the journal keeps it.")
 REFERENCE_INVALID = _("A reference is 96 printable ASCII characters at most.")
+CHANGED = _("The saga has changed meanwhile, and nothing was done: look at it again.")
 LEASED = _("A worker is executing this saga; try again in a few seconds.")
 
 
-def next_action(saga: Saga) -> str:
-    """What happens to the saga next."""
+def next_action(saga: Saga | Approval) -> str:
+    """What happens to the saga next, or to what was asked for."""
+    if isinstance(saga, Approval):
+        return gettext(
+            "nothing is done yet, because another operator has to approve it (approval %(id)s)."
+        ) % {"id": saga.pk}
     if saga.state == Saga.State.DONE:
         return gettext("it is done.")
     if saga.state == Saga.State.COMPENSATED:
@@ -102,6 +112,12 @@ def not_forceable(step: Step | None) -> str:
 
 def not_stuck(step: Step) -> str:
     return gettext("%(step)s is not stuck: it is still being retried.") % {"step": step.name}
+
+
+def reference_differs(reference: str) -> str:
+    return gettext("The other system's id of it is %(reference)s, not the one that you gave.") % {
+        "reference": reference
+    }
 
 
 def not_completable(state: str) -> str:

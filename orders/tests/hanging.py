@@ -13,12 +13,16 @@ from orders.models import Order, Saga
 from orders.saga import operator_actions
 from orders.saga.definitions import UNDO
 from orders.tests import buying, stepping
-from payments.gateways import circuit
+from payments.gateways import circuit, gateway
 from payments.models import Payment
 from scripts.stack import ports
+from shop import approvals
+from shop.approval_models import Approval
 from shop.errors import FirstcomeError
+from shop.events import journal
 from shop.events.journal import Actor, ActorContext
 from shop.models import JournalLine
+from shop.tests.factories import AccountFactory
 
 ADA = ActorContext(actor=Actor.STAFF, name="ada", request_id="request-1")
 
@@ -84,15 +88,43 @@ def payment_of(row: Saga) -> Payment:
     return Payment.objects.get(id=row.subject_id)
 
 
+def stuck_at_charge(product: Product, token: str = "tok_timeout_charged") -> Saga:
+    """A saga that is stuck while the outcome of its charge is unknown."""
+    row = in_doubt(product, token)
+    Saga.objects.filter(id=row.id).update(state=Saga.State.STUCK)
+    return row
+
+
+def refunded_before_its_compensation(product: Product) -> Saga:
+    """A saga whose compensation is stuck, because its charge was refunded at the gateway by hand."""
+    row = in_doubt(product)
+    compensate(row)
+    [charge] = gateway().charges(order_id=row.about_id)
+    gateway().refund(key="by hand", charge_reference=charge.reference, amount=charge.amount)
+    make_overdue(row)
+    assert advance(row) == Saga.State.STUCK
+    assert reloaded(row).direction == UNDO
+    return row
+
+
+def approve(asked: Any, **more: Any) -> Approval:
+    """Another operator approves it."""
+    assert isinstance(asked, Approval), asked
+    second = AccountFactory.create(is_staff=True)
+    bob = ActorContext(actor=Actor.STAFF, id=second.pk, name=second.username)
+    with journal.acting(more.pop("by", bob)):
+        return approvals.approve(approval_id=asked.pk, **{"reason": "I have looked, too"} | more)
+
+
 def retry(row: Saga, **more: Any) -> Saga:
     return operator_actions.retry(saga_id=row.id, **{"reason": "looked into it", "by": ADA} | more)
 
 
-def compensate(row: Saga, **more: Any) -> Saga:
+def compensate(row: Saga, **more: Any) -> Any:
     return operator_actions.force_compensate(saga_id=row.id, **{"reason": "customer asked", "by": ADA} | more)
 
 
-def complete(row: Saga, **more: Any) -> Saga:
+def complete(row: Saga, **more: Any) -> Any:
     return operator_actions.force_complete(saga_id=row.id, **{"reason": "seen by hand", "by": ADA} | more)
 
 

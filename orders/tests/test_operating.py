@@ -1,6 +1,9 @@
 """Operators' actions on sagas of real orders, with simulators; the laws are checked after each."""
 
+from typing import Any
+
 import pytest
+from django.db.models import F
 from django.utils import timezone
 
 from coupons.models import Coupon
@@ -11,13 +14,16 @@ from orders.saga import recovery, status
 from orders.saga.definitions import DO, UNDO, Event
 from orders.tests import buying, hanging
 from orders.tests.hanging import Away, away, impatient, product
+from orders.tests.test_unknown_outcomes import cannot_cancel
 from payments import ledger
 from payments.gateways import gateway
+from payments.models import Payment
+from shop.approval_models import Approval
 from shop.errors import FirstcomeError, Rejected
 from shop.models import JournalLine
 from shop.tests.case_tables import in_one_test
 
-__all__ = ["away", "impatient", "product"]
+__all__ = ["away", "cannot_cancel", "impatient", "product"]
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("impatient")]
 
 
@@ -113,36 +119,63 @@ def test_past_the_point_of_no_return_an_order_is_refunded_instead(product: Produ
     assert hanging.refusal(hanging.compensate, row) == "saga_not_reversible"
 
 
-def test_a_stuck_undo_can_be_confirmed_by_an_operator(product: Product, away: Away) -> None:
-    row = hanging.stuck_in_compensation(product, away)
+def test_a_stuck_undo_ends_once_the_gateway_says_that_nothing_is_charged(product: Product) -> None:
+    row = hanging.refunded_before_its_compensation(product)
     assert hanging.compensate(row).state == Saga.State.RUNNING
     hanging.compensate(row)
     assert hanging.advance(row) == Saga.State.COMPENSATED
     lines = SagaLog.objects.filter(saga=row, step="charge_card", attempt=0).order_by("id")
     assert [(line.direction, line.event) for line in lines] == [(DO, Event.VOID), (UNDO, Event.FORCED)]
     assert hanging.order_of(row).status == "payment_failed"
-    assert hanging.payment_of(row).status == "failed"
+    assert hanging.payment_of(row).status == "reversed"
     [line] = hanging.journalled(row, "saga.forced")
     assert (line.actor_name, line.detail) == ("ada", "customer asked")
+    [charge] = gateway().charges(order_id=row.about_id)
+    assert line.reference == charge.reference
     [line] = hanging.journalled(row, "charge_card.undo.forced")
     assert (line.actor_name, line.is_internal) == ("ada", False)
-    away.back()
     assert buying.broken_laws() == []
 
 
-def test_a_forced_undo_of_what_never_ran_refuses_the_late_do(product: Product, away: Away) -> None:
+def test_a_stuck_undo_of_what_is_charged_still_is_refused(product: Product, away: Away) -> None:
+    row = hanging.stuck_in_compensation(product, away, "tok_timeout_charged")
+    assert hanging.refusal(hanging.compensate, row) == "unavailable"
+    away.back()
+    assert hanging.refusal(hanging.compensate, row) == "gateway_disagrees"
+    hanging.retry(row)
+    assert hanging.advance(row) == Saga.State.COMPENSATED
+    assert buying.broken_laws() == []
+
+
+def test_an_undo_that_the_gateway_confirms_refuses_the_late_do(product: Product, away: Away) -> None:
     row = hanging.stuck_in_compensation(product, away)
+    away.back()
     SagaLog.objects.filter(saga=row, event=Event.VOID).delete()
     hanging.compensate(row)
     assert SagaLog.objects.get(saga=row, step=charging.NAME, direction=DO, attempt=0).event == Event.VOID
+    payment = hanging.payment_of(row)
+    late = gateway().charge(
+        key=payment.charge_key, token="tok_error", amount=700, currency="KRW", order_id=row.about_id
+    )
+    assert late.status == "cancelled"
 
 
-def test_the_audit_finds_a_wrongly_confirmed_undo(product: Product, away: Away) -> None:
-    row = hanging.stuck_in_compensation(product, away, "tok_timeout_charged")
-    hanging.compensate(row)
-    hanging.advance(row)
+@pytest.mark.usefixtures("cannot_cancel")
+def test_of_a_charge_that_the_gateway_can_not_block_two_operators_say_that_it_is_undone(
+    product: Product, away: Away
+) -> None:
+    row = hanging.stuck_in_compensation(product, away)
     away.back()
-    assert [report.law for report in buying.broken_laws()] == ["L9"]
+    empty = SagaLog.objects.filter(saga=row).count()
+    asked = hanging.compensate(row)
+    assert hanging.compensate(row) == asked
+    assert (hanging.reloaded(row).state, SagaLog.objects.filter(saga=row).count()) == ("stuck", empty)
+    hanging.approve(asked)
+    assert hanging.advance(row) == Saga.State.COMPENSATED
+    [line] = hanging.journalled(row, "saga.forced")
+    assert line.after and line.after["asked_by"]["username"] == "ada"
+    assert line.after["approved_by"]["username"] == line.actor_name != "ada"
+    assert buying.broken_laws() == []
 
 
 def test_a_compensation_that_is_not_stuck_stays_as_it_is(product: Product) -> None:
@@ -154,38 +187,54 @@ def test_a_compensation_that_is_not_stuck_stays_as_it_is(product: Product) -> No
     assert len(hanging.journalled(row, "saga.turned_round")) == 1
 
 
-def test_a_charge_confirmed_by_an_operator_completes_the_order(product: Product, away: Away) -> None:
-    row = hanging.started(product, "tok_timeout_charged")
-    hanging.advance(row)
-    away.take("GATEWAY_URL")
-    hanging.advance(row)
-    away.back()
+def test_a_charge_that_the_gateway_has_completes_the_order(product: Product, away: Away) -> None:
+    row = hanging.stuck_at_charge(product)
     [charge] = gateway().charges(order_id=row.about_id)
     away.take("GATEWAY_URL")
-    assert hanging.refusal(hanging.complete, row) == "invalid"
-    hanging.complete(row, reference=charge.reference)
-    assert hanging.advance(row) == Saga.State.DONE
+    assert hanging.refusal(hanging.complete, row, reference=charge.reference) == "unavailable"
     away.back()
+    assert hanging.refusal(hanging.complete, row, reference="ch_of_somebody_else") == "reference_differs"
+    hanging.complete(row)
+    assert hanging.advance(row) == Saga.State.DONE
     payment = hanging.payment_of(row)
     assert (payment.status, payment.charge_reference) == ("succeeded", charge.reference)
     assert hanging.order_of(row).status == "paid"
-    [line] = hanging.journalled(row, "charge_card.forced")
-    assert (line.actor_name, line.reference) == ("ada", charge.reference)
+    for what in ("charge_card.forced", "saga.forced"):
+        [line] = hanging.journalled(row, what)
+        assert (line.actor_name, line.reference) == ("ada", charge.reference)
     assert hanging.complete(row).state == Saga.State.DONE
     assert buying.broken_laws() == []
 
 
-def test_the_audit_finds_a_wrongly_confirmed_charge(product: Product) -> None:
-    row = hanging.in_doubt(product, "tok_timeout_lost")
-    hanging.complete(row, reference="ch_of_somebody_else")
-    assert hanging.advance(row) == Saga.State.DONE
-    assert [report.law for report in buying.broken_laws()] == ["L9"]
+@pytest.mark.parametrize(
+    ("token", "code"), [("tok_timeout_lost", "charge_not_found"), ("tok_webhook", "gateway_disagrees")]
+)
+def test_a_charge_that_the_gateway_does_not_have_is_never_completed_by_an_invented_reference(
+    product: Product, token: str, code: str
+) -> None:
+    row = hanging.stuck_at_charge(product, token) if token == "tok_timeout_lost" else None
+    if row is None:
+        row = hanging.started(product, token)
+        hanging.advance(row)
+        Saga.objects.filter(id=row.id).update(state=Saga.State.STUCK)
+    assert hanging.refusal(hanging.complete, row, reference="ch_invented") == code
+    assert hanging.refusal(hanging.complete, row) == code
+    assert hanging.order_of(row).status == "paying"
+    assert not JournalLine.objects.filter(what="saga.forced").exists()
 
 
-def test_a_forced_charge_that_is_compensated_before_it_settles_is_refunded(product: Product) -> None:
-    row = hanging.in_doubt(product)
-    [charge] = gateway().charges(order_id=row.about_id)
-    hanging.complete(row, reference=charge.reference)
+@pytest.mark.parametrize(("column", "value"), [("card_amount", 1), ("currency", "EUR")])
+def test_a_charge_of_another_amount_or_currency_is_not_booked(
+    product: Product, column: str, value: object
+) -> None:
+    row = hanging.stuck_at_charge(product)
+    Payment.objects.filter(id=row.subject_id).update(**{column: value})
+    assert hanging.refusal(hanging.complete, row) == "gateway_disagrees"
+
+
+def test_a_charge_that_is_confirmed_and_compensated_before_it_settles_is_refunded(product: Product) -> None:
+    row = hanging.stuck_at_charge(product)
+    hanging.complete(row)
     hanging.compensate(row)
     assert hanging.advance(row) == Saga.State.COMPENSATED
     assert hanging.payment_of(row).status == "reversed"
@@ -194,20 +243,65 @@ def test_a_forced_charge_that_is_compensated_before_it_settles_is_refunded(produ
     assert buying.broken_laws() == []
 
 
+def test_a_charge_that_was_attempted_and_is_still_asked_about_is_not_forced(product: Product) -> None:
+    """It was accepted after one attempt, on a saga that a worker advanced."""
+    row = hanging.in_doubt(product, "tok_timeout_lost")
+    assert hanging.refusal(hanging.complete, row, reference="ch_invented") == "step_not_hanging"
+    assert hanging.refusal(hanging.complete, row) == "step_not_hanging"
+
+
+def test_what_moved_after_the_gateway_was_asked_is_not_forced(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = hanging.stuck_at_charge(product)
+    step = charging.STEP
+    assert step.look_up
+    ask = step.look_up.ask
+
+    def moved_meanwhile(*asked: Any) -> Any:
+        said = ask(*asked)
+        Payment.objects.filter(id=row.subject_id).update(card_amount=F("card_amount") + 1)
+        return said
+
+    monkeypatch.setattr(type(step.look_up), "ask", property(lambda self: moved_meanwhile))
+    assert hanging.refusal(hanging.complete, row) == "saga_changed"
+
+
 @in_one_test("reference", ["two\nlines", "é", "x" * 97])
 def test_a_reference_is_up_to_96_printable_ascii_characters(product: Product, reference: str) -> None:
     assert hanging.refusal(hanging.complete, hanging.in_doubt(product), reference=reference) == "invalid"
 
 
-def test_an_event_delivered_by_hand_completes_the_saga(product: Product, away: Away) -> None:
+def test_an_event_delivered_by_hand_completes_the_saga_once_a_second_operator_approves(
+    product: Product, away: Away
+) -> None:
     row = hanging.stuck_at_data_platform(product, away)
-    hanging.complete(row)
+    asked = hanging.complete(row, reference="evt_7")
+    assert (hanging.reloaded(row).state, asked.status, asked.asker_name) == ("stuck", "waiting", "ada")
+    decided = hanging.approve(asked)
+    assert (decided.status, decided.outcome) == ("approved", "do transmit is recorded")
     assert hanging.advance(row) == Saga.State.DONE
     assert (hanging.reloaded(row).state, hanging.order_of(row).status) == ("done", "paid")
     [line] = hanging.journalled(row, "transmit.forced")
-    assert line.actor_name == "ada"
+    assert (line.actor_name, line.reference) == (decided.decider_name, "evt_7")
     away.back()
     assert buying.broken_laws() == []
+
+
+def test_an_approval_does_nothing_once_the_saga_has_moved(product: Product, away: Away) -> None:
+    row = hanging.stuck_at_data_platform(product, away)
+    asked = hanging.complete(row)
+    away.back()
+    hanging.retry(row)
+    with pytest.raises(Rejected) as running:
+        hanging.approve(asked)
+    assert running.value.code == "step_not_hanging"
+    hanging.advance(row)
+    with pytest.raises(Rejected) as done:
+        hanging.approve(asked)
+    assert done.value.code == "step_is_local"
+    assert Approval.objects.get().status == "waiting"
+    assert not JournalLine.objects.filter(what="saga.forced").exists()
 
 
 def test_a_step_that_is_still_retried_is_not_forced(product: Product, away: Away) -> None:
@@ -241,6 +335,7 @@ def test_of_a_saga_whose_end_alone_is_missing_an_operator_reads_to_retry_it(prod
 
 def test_a_local_undo_is_never_forced(product: Product, away: Away) -> None:
     row = hanging.stuck_in_compensation(product, away)
+    away.back()
     hanging.compensate(row)
     Saga.objects.filter(id=row.id).update(state=Saga.State.STUCK)
     assert hanging.refusal(hanging.compensate, row) == "step_is_local"
@@ -249,6 +344,7 @@ def test_a_local_undo_is_never_forced(product: Product, away: Away) -> None:
 def test_a_saga_that_is_being_compensated_is_not_completed(product: Product, away: Away) -> None:
     row = hanging.stuck_in_compensation(product, away)
     assert hanging.refusal(hanging.complete, row, reference="ch_1") == "saga_being_undone"
+    away.back()
     hanging.compensate(row)
     hanging.advance(row)
     assert hanging.refusal(hanging.complete, row, reference="ch_1") == "saga_being_undone"

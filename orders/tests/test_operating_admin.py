@@ -13,7 +13,9 @@ from django.utils import timezone
 from inventory.tests.factories import ProductFactory
 from orders.models import Saga
 from orders.tests import buying, stepping
+from payments.gateways import gateway
 from scripts.stack import ports
+from shop.approval_models import Approval
 from shop.models import JournalLine
 from shop.tests.case_tables import in_one_test
 from shop.tests.factories import AccountFactory, SuperuserFactory
@@ -95,15 +97,25 @@ def test_a_stuck_saga_is_retried(operator: User, stuck: Saga) -> None:
     assert line.request_id
 
 
-def test_a_charge_is_completed_with_its_reference(operator: User, settings: LazySettings) -> None:
-    row, client, gateway_url = started(), signed_in(operator), settings.GATEWAY_URL
-    settings.GATEWAY_URL = f"http://{ports.HOST}:{ports.free()}"
+def test_a_charge_is_completed_as_the_gateway_has_it(operator: User, settings: LazySettings) -> None:
+    settings.GATEWAY_TIMEOUT_SECONDS = 0.5
+    row, client = started("tok_timeout_charged"), signed_in(operator)
     stepping.advance(row.id)
-    _, messages = press(client, row, "complete")
-    assert messages == ["Give the gateway's own id of the charge you saw."]
-    press(client, row, "complete", reference="ch_1")
-    settings.GATEWAY_URL = gateway_url
-    assert JournalLine.objects.get(what="charge_card.forced").reference == "ch_1"
+    Saga.objects.filter(id=row.id).update(state=Saga.State.STUCK)
+    _, messages = press(client, row, "complete", reference="ch_1")
+    assert "not the one that you gave" in messages[0]
+    press(client, row, "complete")
+    [charge] = gateway().charges(order_id=row.about_id)
+    assert JournalLine.objects.get(what="charge_card.forced").reference == charge.reference
+
+
+def test_what_can_not_be_asked_about_waits_for_another_operator(operator: User, stuck: Saga) -> None:
+    _, [message] = press(signed_in(operator), stuck, "complete")
+    asked = Approval.objects.get()
+    assert message == (
+        f"Recorded: nothing is done yet, because another operator has to approve it (approval {asked.pk})."
+    )
+    assert (asked.asker_id, Saga.objects.get(id=stuck.id).state) == (operator.pk, "stuck")
 
 
 def test_a_button_enqueues_the_saga_for_a_worker(operator: User, broker_server: Any) -> None:

@@ -12,11 +12,16 @@ from django.utils import timezone
 from inventory.tests.factories import ProductFactory
 from orders.models import Order, Saga
 from orders.saga import recovery
-from orders.tests import buying, stepping
+from orders.tests import buying, hanging, stepping
+from payments.gateways import gateway
 from scripts.stack import ports
+from shop.approval_models import Approval
+from shop.errors import Rejected
+from shop.events.journal import ActorContext
 from shop.models import JournalLine
 from shop.tests import commands
 from shop.tests.case_tables import in_one_test
+from shop.tests.factories import AccountFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -38,9 +43,9 @@ def stuck() -> Saga:
     return row
 
 
-def started() -> Saga:
+def started(token: str = "tok_ok") -> Saga:
     product = ProductFactory.create(on_hand=1, price=500)
-    placed = buying.place(buying.account().id, {product: 1}, token="tok_ok")
+    placed = buying.place(buying.account().id, {product: 1}, token=token)
     assert placed.started
     return placed.started.saga
 
@@ -115,16 +120,33 @@ def test_a_reason_and_a_name_are_required(command: str) -> None:
         commands.run(command, str(row.id), "--reason", "why not", "--by", " ")
 
 
-def test_a_charge_is_completed_with_its_reference(settings: LazySettings) -> None:
-    row = started()
-    gateway_url = settings.GATEWAY_URL
-    settings.GATEWAY_URL = f"http://{ports.HOST}:{ports.free()}"
+def test_a_charge_is_completed_as_the_gateway_has_it(settings: LazySettings) -> None:
+    settings.GATEWAY_TIMEOUT_SECONDS = 0.5
+    row = started("tok_timeout_charged")
     stepping.advance(row.id)
-    with pytest.raises(CommandError, match="the gateway's own id of the charge"):
-        commands.run("complete_saga", str(row.id), "--reason", "seen")
-    commands.run("complete_saga", str(row.id), "--reason", "seen", "--reference", "ch_1")
-    settings.GATEWAY_URL = gateway_url
-    assert journalled("charge_card.forced").reference == "ch_1"
+    with pytest.raises(CommandError, match="charge_card is not stuck"):
+        commands.run("complete_saga", str(row.id), "--reason", "seen", "--reference", "ch_1")
+    Saga.objects.filter(id=row.id).update(state=Saga.State.STUCK)
+    with pytest.raises(CommandError, match="not the one that you gave"):
+        commands.run("complete_saga", str(row.id), "--reason", "seen", "--reference", "ch_1")
+    commands.run("complete_saga", str(row.id), "--reason", "seen")
+    [charge] = gateway().charges(order_id=row.about_id)
+    assert journalled("charge_card.forced").reference == charge.reference
+
+
+def test_what_can_not_be_asked_about_waits_for_an_operator_who_is_signed_in(data_platform: str) -> None:
+    row = stuck()
+    _, output = commands.run("complete_saga", str(row.id), "--reason", "seen", "--by", "ada")
+    asked = Approval.objects.get()
+    assert output == (
+        f"purchase saga {row.id}: nothing is done yet, because another operator has to approve it "
+        f"(approval {asked.pk}).\n"
+    )
+    assert (asked.asker_id, asked.asker_name) == (None, "ada")
+    same = AccountFactory.create(username="ada", is_staff=True)
+    with pytest.raises(Rejected, match="You have asked for it yourself"):
+        hanging.approve(asked, by=ActorContext(actor="staff", id=same.pk, name="ada"))
+    assert hanging.approve(asked).status == "approved"
 
 
 def test_a_saga_is_compensated() -> None:

@@ -12,15 +12,17 @@ from orders.models import Saga, SagaLog
 from orders.saga import batch, operator_actions
 from orders.saga.definitions import Event, SagaRun, StepResult
 from orders.tests import buying, hanging
-from orders.tests.hanging import impatient, product
+from orders.tests.hanging import Away, away, impatient, product
 from payments.gateways import gateway
 from shop import clock
+from shop.approval_models import Approval
 from shop.errors import FirstcomeError
+from shop.models import JournalLine
 from shop.tests.racing import race, wait_until
 from shop.tests.second_connection import holding
 from shop.tests.waiting import in_background, waiting_at
 
-__all__ = ["impatient", "product"]
+__all__ = ["away", "impatient", "product"]
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("impatient")]
 
 
@@ -103,3 +105,49 @@ def test_concurrent_operators_and_executors_have_one_outcome(product: Product) -
     buying.settle_everything()
     assert hanging.order_of(row).status in ("paid", "payment_failed")
     assert buying.broken_laws() == []
+
+
+def test_a_step_that_two_operators_approve_and_a_third_asks_again_is_forced_once(
+    product: Product, away: Away
+) -> None:
+    row = hanging.stuck_at_data_platform(product, away)
+    asked = hanging.complete(row)
+
+    def quietly(work: Any, *arguments: Any) -> Any:
+        try:
+            return work(*arguments)
+        except FirstcomeError as error:
+            return error.code
+
+    outcomes = race(
+        [
+            lambda: quietly(hanging.approve, asked),
+            lambda: quietly(hanging.approve, asked),
+            lambda: quietly(hanging.complete, row),
+        ]
+    )
+
+    approved = [one for one in outcomes[:2] if isinstance(one, Approval)]
+    assert [one.status for one in approved] == ["approved"]
+    assert outcomes.count("approval_decided") == 1
+    assert JournalLine.objects.filter(what="saga.forced").count() == 1
+    assert SagaLog.objects.filter(saga=row, step="transmit", event="forced").count() == 1
+    assert hanging.advance(row) == Saga.State.DONE
+
+
+def test_an_approval_and_a_retry_at_once_end_with_one_of_them(product: Product, away: Away) -> None:
+    row = hanging.stuck_at_data_platform(product, away)
+    asked = hanging.complete(row)
+
+    def approved() -> str:
+        try:
+            return str(hanging.approve(asked).status)
+        except FirstcomeError as error:
+            return error.code
+
+    decided, _ = race([approved, lambda: hanging.retry(row)])
+
+    is_forced = decided == "approved"
+    assert is_forced or decided == "step_not_hanging"
+    assert Approval.objects.get().status == ("approved" if is_forced else "waiting")
+    assert SagaLog.objects.filter(saga=row, step="transmit", event="forced").exists() == is_forced

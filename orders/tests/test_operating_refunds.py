@@ -37,14 +37,16 @@ def refund_of(row: Saga) -> Refund:
 def test_a_refund_made_by_hand_at_the_gateway_is_completed(product: Product) -> None:
     row = refunded_by_hand(product)
     assert refund_of(row).status == Refund.Status.STUCK
-    hanging.complete(row, reference="re_by_hand")
+    assert hanging.refusal(hanging.complete, row, reference="re_invented") == "reference_differs"
+    hanging.complete(row)
     assert refund_of(row).status == Refund.Status.PENDING
     assert hanging.advance(row) == Saga.State.DONE
     order = hanging.order_of(row)
     assert (refund_of(row).status, order.status) == (Refund.Status.SUCCEEDED, Order.Status.REFUNDED)
     assert ledger.balance_amount(order.account_id) == 100
     [line] = hanging.journalled(row, "refund_card.forced")
-    assert (line.actor_name, line.reference) == ("ada", "re_by_hand")
+    [charge] = gateway().charges(order_id=row.about_id)
+    assert (line.actor_name, line.reference) == ("ada", charge.reference)
     assert buying.broken_laws() == []
 
 
@@ -64,7 +66,7 @@ def test_a_refund_is_never_compensated(product: Product) -> None:
         hanging.compensate(row)
 
 
-def test_the_audit_finds_a_wrongly_confirmed_refund(product: Product, away: Away) -> None:
+def test_a_refund_that_was_not_made_at_the_gateway_is_never_completed(product: Product, away: Away) -> None:
     row = hanging.started(product)
     hanging.advance(row)
     refund = Saga.objects.get(id=buying.refund(row.about_id).saga_id)
@@ -72,13 +74,15 @@ def test_the_audit_finds_a_wrongly_confirmed_refund(product: Product, away: Away
     hanging.advance(refund)
     hanging.make_overdue(refund)
     hanging.advance(refund)
-    hanging.complete(refund)
-    assert hanging.advance(refund) == Saga.State.DONE
+    assert hanging.refusal(hanging.complete, refund) == "unavailable"
     away.back()
-    assert [report.law for report in buying.broken_laws()] == ["L9"]
+    assert hanging.refusal(hanging.complete, refund) == "gateway_disagrees"
+    [charge] = gateway().charges(order_id=row.about_id)
+    gateway().refund(key="a part", charge_reference=charge.reference, amount=charge.amount - 1)
+    assert hanging.refusal(hanging.complete, refund, reference=charge.reference) == "gateway_disagrees"
 
 
-def test_a_top_up_can_be_forced() -> None:
+def test_a_top_up_that_the_gateway_has_charged_can_be_completed() -> None:
     buyer = buying.account()
     keyed = KeyedCall(buyer.id, key_hash("a"), "fingerprint", lambda outcome: None)
     started = top_ups.start(account_id=buyer.id, amount=700, token="tok_timeout_charged", keyed=keyed)
@@ -88,6 +92,8 @@ def test_a_top_up_can_be_forced() -> None:
     assert isinstance(payment, Payment)
     [charge] = gateway().charges(key=payment.charge_key)
     row = Saga.objects.get(subject_id=payment.id)
+    assert hanging.refusal(hanging.complete, row, reference=charge.reference) == "step_not_hanging"
+    Saga.objects.filter(id=row.id).update(state=Saga.State.STUCK)
     hanging.complete(row, reference=charge.reference)
     assert hanging.advance(row) == Saga.State.DONE
     assert ledger.balance_amount(buyer.id) == 700

@@ -54,6 +54,16 @@ PHASES: tuple[tuple[Cause, ...], ...] = (
             make=traffic_causes.disputed_charge,
         ),
         Cause(
+            what="a step of a saga is forced, by a line of the journal",
+            fires=("SagaStepForced",),
+            make=row_causes.forced_step,
+        ),
+        Cause(
+            what="an operator granted two millions today, by SQL",
+            fires=("GrantsByOperator",),
+            make=row_causes.many_grants,
+        ),
+        Cause(
             what="the data platform refuses an event for good; mended by `replay_events --all`",
             fires=("EventsDead",),
             make=traffic_causes.refused_event,

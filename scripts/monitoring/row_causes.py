@@ -12,6 +12,17 @@ LAW_TABLE, LAW_TABLE_AWAY = "shop_lawstatus", "shop_lawstatus_away"
 ATTEMPTS = 5
 PUT_BACK = "UPDATE orders_order SET expires_at = UTC_TIMESTAMP(6) - INTERVAL 5 MINUTE WHERE id = %s"
 
+INSERT_FORCED = """
+INSERT INTO shop_journalline
+(at, actor, actor_name, request_id, what, subject, after, detail, reference, is_internal, delivery, attempts,
+    last_error)
+VALUES (UTC_TIMESTAMP(6), 'staff', 'alerts', '', 'saga.forced', 'purchase alerts',
+    '{"step": "charge_card"}', '', '', 1, '', 0, '')
+"""
+INSERT_GRANTS = """
+INSERT INTO payments_grantsofday (operator_id, day, amount, approved_amount)
+VALUES (0, UTC_DATE(), 1, 2000000)
+"""
 INSERT_ENDPOINT = """
 INSERT INTO shop_webhookendpoint
 (id, kind, url, events, description, secret, position, created_at, failures, lease_token)
@@ -51,6 +62,24 @@ def campaign_over_issued(stage: Stage) -> Iterator[None]:
         yield
     finally:
         stage.execute("UPDATE coupons_campaign SET issued = 0 WHERE id = %s", campaign)
+
+
+@contextmanager
+def forced_step(stage: Stage) -> Iterator[None]:
+    stage.execute(INSERT_FORCED)
+    try:
+        yield
+    finally:
+        stage.execute("DELETE FROM shop_journalline WHERE subject = 'purchase alerts'")
+
+
+@contextmanager
+def many_grants(stage: Stage) -> Iterator[None]:
+    stage.execute(INSERT_GRANTS)
+    try:
+        yield
+    finally:
+        stage.execute("DELETE FROM payments_grantsofday WHERE operator_id = 0")
 
 
 @contextmanager

@@ -31,6 +31,7 @@ NOT_ALWAYS_THERE = {
     "firstcome_queue_oldest_ticket_seconds",
     "firstcome_sale_admission_age_seconds",
     "firstcome_reconciliation_differences",
+    "firstcome_points_granted_today",
     # Of a clock that was measured, whose age is always there.
     "firstcome_clock_offset_seconds",
     # Beside the age of the last audit of the same law.

@@ -37,7 +37,7 @@ class NavigationGroup(NamedTuple):
 
 
 GROUPS = (
-    NavigationGroup(_("Now"), {}, _pages_of_now),
+    NavigationGroup(_("Now"), {"shop.approval": "how_to_reg"}, _pages_of_now),
     NavigationGroup(
         _("Orders and payments"),
         {

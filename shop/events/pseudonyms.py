@@ -3,7 +3,7 @@
 What happened, when, and by which account stays. docs/adr/045 says why the journal is changed for this alone.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from django.db.models import QuerySet
@@ -17,8 +17,10 @@ PERSONAL = frozenset({"username", "email", "first_name", "last_name", "address"}
 """The keys of `before` and `after` whose values identify a person."""
 
 
-def replace_names(*, account_id: int, subject: str, pseudonym: str) -> int:
+def replace_names(*, account_id: int, subjects: Collection[str], pseudonym: str) -> int:
     """Replace them in the lines that the account caused, and in those about it. Returns how many changed.
+
+    `subjects` are those of the account, and of what it asked for or approved: these name two operators each.
 
     A transaction for some lines each: a call that was interrupted is repeated, and goes on with the rest.
     """
@@ -30,8 +32,8 @@ def replace_names(*, account_id: int, subject: str, pseudonym: str) -> int:
     changed = 0
     for ids in _chunks(caused):
         changed += _update_names(ids, pseudonym)
-    for ids in _chunks(JournalLine.objects.filter(subject=subject)):
-        changed += _update_values(ids, pseudonym)
+    for ids in _chunks(JournalLine.objects.filter(subject__in=subjects)):
+        changed += _update_values(ids, account_id, pseudonym)
     return changed
 
 
@@ -50,23 +52,24 @@ def _update_names(ids: list[int], pseudonym: str) -> int:
     )
 
 
-def _update_values(ids: list[int], pseudonym: str) -> int:
+def _update_values(ids: list[int], account_id: int, pseudonym: str) -> int:
     def updated() -> int:
         changed = 0
         for line in JournalLine.objects.filter(pk__in=ids):
-            if columns := _replaced(line, pseudonym):
+            if columns := _replaced(line, account_id, pseudonym):
                 changed += JournalLine.objects.filter(pk=line.pk).update(**columns)
         return changed
 
     return transactions.run(updated, transactions.REPEATABLE)
 
 
-def _replaced(line: JournalLine, pseudonym: str) -> dict[str, Any]:
+def _replaced(line: JournalLine, account_id: int, pseudonym: str) -> dict[str, Any]:
     """The columns that change, with their new values; none where nothing identifies the person."""
     columns: dict[str, Any] = {
-        name: _without_names(values, pseudonym)
+        name: replaced
         for name in ("before", "after")
-        if (values := getattr(line, name)) and _without_names(values, pseudonym) != values
+        if (values := getattr(line, name))
+        and (replaced := _without_names(values, account_id, pseudonym)) != values
     }
     # A sign-in's detail repeats the address.
     address = (line.after or {}).get("address")
@@ -75,5 +78,15 @@ def _replaced(line: JournalLine, pseudonym: str) -> dict[str, Any]:
     return columns
 
 
-def _without_names(values: Mapping[str, Any], pseudonym: str) -> dict[str, Any]:
-    return {key: pseudonym if key in PERSONAL and value else value for key, value in values.items()}
+def _without_names(values: Mapping[str, Any], account_id: int, pseudonym: str) -> dict[str, Any]:
+    """The values without the names; a part that has a number and a name is about that account alone."""
+    if values.get("id", account_id) != account_id:
+        return dict(values)
+    return {
+        key: _without_names(value, account_id, pseudonym)
+        if isinstance(value, dict)
+        else pseudonym
+        if key in PERSONAL and value
+        else value
+        for key, value in values.items()
+    }

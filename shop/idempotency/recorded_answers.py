@@ -19,7 +19,7 @@ from django.db import IntegrityError, connection
 
 from shop import clock
 from shop.db import bulk_sql, open_transaction, transactions
-from shop.errors import Invalid, KeyReused, NotFound, Rejected
+from shop.errors import Invalid, KeyReused, NotAllowed, NotFound, Rejected
 from shop.idempotency.claims import Claim
 from shop.lazy_texts import ENGLISH
 from shop.lazy_texts import mark as _
@@ -203,7 +203,7 @@ def run_once(
 
     try:
         return transactions.run(first_time, transactions.KEYED)
-    except (IntegrityError, Invalid, NotFound, Rejected):
+    except (IntegrityError, Invalid, NotAllowed, NotFound, Rejected):
         # A concurrent call with this key was faster, and may have taken what this one was refused; if there
         # is none, the error is real.
         known = find(keyed)

@@ -47,6 +47,9 @@ WORDS = {
     # of disputes
     "won": _("won"),
     "lost": _("lost"),
+    # of approvals
+    "approved": _("approved"),
+    "refused": _("refused"),
     # of API keys
     "valid": _("valid"),
     "revoked": _("revoked"),

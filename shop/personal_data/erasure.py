@@ -12,6 +12,7 @@ from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
 from django.contrib.sessions.models import Session
+from django.db.models import Q
 from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
@@ -22,6 +23,7 @@ from payments import ledger
 from payments.models import LedgerAccount
 from shop import clock
 from shop.accounts import accounts, sign_outs
+from shop.approval_models import Approval
 from shop.db import transactions
 from shop.errors import NotFound, Rejected
 from shop.events import pseudonyms
@@ -107,8 +109,11 @@ def erase(*, account_id: int, reason: str, forfeit_balance: bool = False) -> Era
         lambda: _erase_rows(account_id, reason, forfeit_balance), transactions.ONCE
     )
     # Also where the row was erased before: that call may have been interrupted here.
+    subjects = [accounts.journal_subject(account_id)]
+    for approval in Approval.objects.filter(Q(asker_id=account_id) | Q(decider_id=account_id)):
+        subjects += [f"approval {approval.pk}", approval.subject]
     lines = pseudonyms.replace_names(
-        account_id=account_id, subject=accounts.journal_subject(account_id), pseudonym=pseudonym(account_id)
+        account_id=account_id, subjects=subjects, pseudonym=pseudonym(account_id)
     )
     return Erased(is_new=forfeited is not None or bool(lines), forfeited_amount=forfeited or 0)
 
@@ -204,5 +209,7 @@ def _replace_names(account: User) -> None:
         is_staff=False,
         is_superuser=False,
     )
+    Approval.objects.filter(asker_id=account.pk).update(asker_name=name)
+    Approval.objects.filter(decider_id=account.pk).update(decider_name=name)
     about = LogEntry.objects.filter(content_type=ContentType.objects.get_for_model(User))
     about.filter(object_id=str(account.pk)).update(object_repr=name)

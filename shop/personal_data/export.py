@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from shop import clock
+from shop import approvals, clock
 from shop.accounts import accounts
+from shop.approval_models import Approval
 from shop.db import archived_months, transactions
 from shop.http import json_format
 from shop.models import JournalLine
@@ -35,6 +36,14 @@ def _row(label: str, row: dict[str, Any], account_id: int) -> dict[str, Any]:
     """The row without secrets, and without the operators who acted on the account: they are other people."""
     secrets = registry.personal_data()[label].secrets
     shown = {name: value for name, value in row.items() if name not in secrets}
-    if label == JournalLine._meta.label and row["actor_id"] != account_id:
-        return shown | {"actor_id": None, "actor_name": ""}
+    if label == JournalLine._meta.label:
+        if row["actor_id"] != account_id:
+            shown |= {"actor_id": None, "actor_name": ""}
+        both = approvals.persons_in(shown["after"] or {})
+        if others := [name for name, person in both.items() if person["id"] != account_id]:
+            shown["after"] = {name: value for name, value in row["after"].items() if name not in others}
+    if label == Approval._meta.label:
+        for of in ("asker", "decider"):
+            if row[f"{of}_id"] != account_id:
+                shown |= {f"{of}_id": None, f"{of}_name": ""}
     return shown

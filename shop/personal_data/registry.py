@@ -16,6 +16,7 @@ from django.db.models import Model, Q, QuerySet
 from orders.models import Refund, Saga, SagaLog
 from payments.models import Payment, Transfer, WebhookEvent
 from shop.accounts import accounts
+from shop.approval_models import Approval
 from shop.feed_models import FeedEvent
 from shop.models import ArchivedPaidEvent, JournalLine
 
@@ -123,6 +124,12 @@ def _feed_events_of(account_id: int) -> "QuerySet[FeedEvent]":
     return FeedEvent.objects.filter(Q(data__account=account_id) | Q(order_id__in=orders))
 
 
+def _approvals_of(account_id: int) -> "QuerySet[Approval]":
+    """Read without an index: there are few, and exports are rare."""
+    named = Q(asker_id=account_id) | Q(decider_id=account_id) | Q(account_id=account_id)
+    return Approval.objects.filter(named)
+
+
 def _sessions_of(account_id: int) -> "QuerySet[Session]":
     return Session.objects.filter(pk__in=sessions_of(account_id))
 
@@ -187,6 +194,12 @@ REGISTRY: Mapping[str, PersonalData | NotPersonal] = {
         kept="until its key is revoked, or 24 hours after a rotation and until the next one",
         secrets=frozenset({"secret_hash"}),
     ),
+    "shop.Approval": PersonalData(
+        path="who asked, who decided, and the account that it benefits",
+        rows=_approvals_of,
+        erasure=Erasure.REPLACED,
+        kept=FOR_GOOD,
+    ),
     "shop.SignOut": PersonalData(
         path="account", erasure=Erasure.KEPT, kept="for good: it refuses the tokens of before"
     ),
@@ -235,6 +248,7 @@ REGISTRY: Mapping[str, PersonalData | NotPersonal] = {
     "payments.Transfer": PersonalData(
         path="its entries or order", rows=_transfers_of, erasure=Erasure.KEPT, kept=FOR_GOOD
     ),
+    "payments.GrantsOfDay": PersonalData(path="operator_id", erasure=Erasure.KEPT, kept=FOR_GOOD),
     "payments.Entry": PersonalData(path="account__user", erasure=Erasure.KEPT, kept=FOR_GOOD),
     "payments.Payment": PersonalData(
         path="account", erasure=Erasure.KEPT, kept=FOR_GOOD, secrets=frozenset({"token", "action_url"})

@@ -14,10 +14,13 @@ sales_migration = importlib.import_module("sales.migrations.0002_rights_of_staff
 listing = importlib.import_module("coupons.migrations.0007_right_to_list_accounts")
 on_events = importlib.import_module("shop.migrations.0021_rights_on_events")
 on_api_keys = importlib.import_module("shop.migrations.0024_rights_on_api_keys")
+on_approvals = importlib.import_module("shop.migrations.0026_approvals")
 NAMES = tuple(migration.GROUPS)
 RIGHTS = {name: [*rights, *sales_migration.RIGHTS[name]] for name, rights in migration.GROUPS.items()}
 RIGHTS[on_events.GROUP] += [f"shop.{codename}" for _, codename, _ in on_events.RIGHTS]
 RIGHTS[on_api_keys.GROUP] += on_api_keys.RIGHTS
+for _group, (_held, _rights) in on_approvals.GROUPS.items():
+    RIGHTS[_group] += _rights
 """What the migrations give to each group."""
 
 
@@ -34,6 +37,7 @@ def create() -> None:
         listing.grant(apps, editor)
         on_events.grant(apps, editor)
         on_api_keys.grant(apps, editor)
+        on_approvals.grant(apps, editor)
 
 
 def delete() -> None:
@@ -42,6 +46,7 @@ def delete() -> None:
         listing.withdraw(apps, editor)
         on_events.withdraw(apps, editor)
         on_api_keys.withdraw(apps, editor)
+        on_approvals.withdraw(apps, editor)
         migration.delete_groups(apps, editor)
 
 

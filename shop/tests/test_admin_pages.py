@@ -19,6 +19,7 @@ from payments.models import Reconciliation, WebhookEvent
 from payments.tests.factories import PaymentFactory, wallet
 from sales.models import SaleEntry
 from sales.tests.factories import create_sale
+from shop.approval_models import Approval
 from shop.feed_models import FeedEvent
 from shop.models import (
     ApiKey,
@@ -50,6 +51,15 @@ def fill_all_models(number: int = 0) -> None:
     AuditState.objects.create(audited_at=now)
     SignOut.objects.create(account=account, at=now)
     key = ApiKey.objects.create(maker=account, prefix=f"fck_{number:010}", scopes=["act"], created_at=now)
+    Approval.objects.create(
+        kind="points.grant",
+        subject=f"wallet {account.pk}",
+        arguments={"user": account.pk, "amount": 5, "reference": str(uuid7())},
+        asker_id=account.pk,
+        asker_name=account.username,
+        reason="late delivery",
+        asked_at=now,
+    )
     key.secrets.create(secret_hash=f"{number:064}", is_current=True, created_at=now)
     RecordedTrace.objects.create(id=uuid7(), traceparent=f"00-{'a' * 32}-{'b' * 16}-01", at=now)
     LawStatus.objects.create(law=f"L{number + 1}", holds=False, since=now, offenders=["7"])

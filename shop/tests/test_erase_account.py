@@ -37,7 +37,7 @@ from shop.events import pseudonyms
 from shop.models import IdempotencyKey, JournalLine
 from shop.personal_data import erasure
 from shop.personal_data.erasure import NotSettled, StillOpen
-from shop.tests import commands
+from shop.tests import commands, test_approvals
 from shop.tests.clients import client_of
 from shop.tests.factories import PASSWORD, AccountFactory, OrderFactory
 from shop.tests.racing import race, wait_until
@@ -88,6 +88,9 @@ def fill(ada: User) -> None:
         object_repr=NAME,
         action_flag=CHANGE,
     )
+    test_approvals.asked_for(ada, AccountFactory.create())
+    test_approvals.approve(ada, test_approvals.asked_for(test_approvals.granter(), AccountFactory.create()))
+    IdempotencyKey.objects.exclude(account=ada).delete()
     session = SessionStore()
     session[SESSION_KEY] = str(ada.pk)
     session.save()
@@ -110,6 +113,9 @@ def test_no_table_has_the_name_or_the_addresses_of_an_erased_account(ada: User) 
     assert [text for text in (NAME, EMAIL, ADDRESS, "Augusta", "Lovelace") if text in after] == []
     ada.refresh_from_db()
     assert ada.username == f"erased-{ada.pk}"
+    approved = JournalLine.objects.get(what="approval.approved").after
+    assert approved and approved["approved_by"] == {"id": ada.pk, "username": ada.username}
+    assert approved["asked_by"]["username"].startswith("account-")
     assert not (ada.is_active or ada.has_usable_password() or ada.groups.exists())
     for model in (TOTPDevice, StaticDevice, StaticToken, Session, IdempotencyKey):
         assert not model._base_manager.exists(), model

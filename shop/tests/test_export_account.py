@@ -16,7 +16,7 @@ from shop.events import journal
 from shop.events.journal import Actor, ActorContext
 from shop.models import JournalLine
 from shop.personal_data import registry
-from shop.tests import commands
+from shop.tests import commands, test_approvals
 from shop.tests.factories import AccountFactory, OrderFactory, hashed_password
 
 pytestmark = pytest.mark.django_db
@@ -68,6 +68,18 @@ def test_the_export_has_the_journals_lines_without_the_names_of_operators() -> N
     lines = document["tables"]["shop.JournalLine"]
     assert [line["actor_name"] for line in lines if line["what"] == "account.changed"] == ["", "ada"]
     assert "olga" not in json.dumps(document)
+
+
+def test_the_export_names_neither_operator_of_an_approval() -> None:
+    ada = AccountFactory.create(username="ada")
+    asker, approver = (test_approvals.granter(username=name) for name in ("olga", "oleg"))
+    test_approvals.approve(approver, test_approvals.asked_for(asker, ada))
+
+    document = exported("ada")
+
+    [approval] = document["tables"]["shop.Approval"]
+    assert (approval["reason"], approval["asker_id"], approval["decider_id"]) == ("late delivery", None, None)
+    assert not any(name in json.dumps(document) for name in ("olga", "oleg"))
 
 
 def test_each_export_is_in_the_journal_with_its_reason() -> None:

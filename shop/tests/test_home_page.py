@@ -21,6 +21,7 @@ from inventory.tests.factories import ProductFactory
 from orders.models import Saga
 from payments.models import Dispute, Payment, Reconciliation
 from payments.tests.factories import PaymentFactory
+from shop.approval_models import Approval
 from shop.backoffice import navigation
 from shop.backoffice.home import page as home_page
 from shop.backoffice.home.parts import Section, State
@@ -39,6 +40,7 @@ OF_GROUP = {
     "Support": ["sagas", "payments", "disputes", "events", "campaigns", "sales", "stock"],
     "Operations": [
         "sagas",
+        "approvals",
         "payments",
         "disputes",
         "differences",
@@ -50,6 +52,7 @@ OF_GROUP = {
     ],
     "Finance": [
         "sagas",
+        "approvals",
         "payments",
         "disputes",
         "differences",
@@ -61,7 +64,7 @@ OF_GROUP = {
     ],
     "": [],
 }
-MOST_STATEMENTS = 20
+MOST_STATEMENTS = 22
 
 
 def opened(user: User) -> Any:
@@ -333,6 +336,18 @@ def fill(number: int) -> None:
         dead()
         ProductFactory.create(on_hand=1, low_stock_threshold=2)
         CampaignFactory.create()
+        waiting()
+
+
+def waiting() -> Approval:
+    return Approval.objects.create(
+        kind="points.grant",
+        subject="wallet 7",
+        arguments={"user": 7, "amount": 5, "reference": "one"},
+        asker_name="ada",
+        reason="late delivery",
+        asked_at=timezone.now(),
+    )
 
 
 def settled_payments(number: int) -> None:

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from coupons.tests.factories import CampaignFactory, coupon_of
 from inventory.tests.factories import ProductFactory
+from orders.models import Saga
 from orders.tests import operating_pages, stepping
 from orders.tests.conftest import _empty_books, _stepped_executor
 from orders.tests.test_operating_admin import started
@@ -24,10 +25,10 @@ from payments.tests.test_reconciling import orphan
 from sales import pausing
 from sales.models import Sale
 from sales.tests.factories import create_sale
-from scripts.stack import ports
 from shop import clock
+from shop.approval_models import Approval
 from shop.models import ApiKey, JournalLine
-from shop.tests import admin_addresses, api_keys, operators_page
+from shop.tests import admin_addresses, api_keys, operators_page, test_approvals
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.one_time_codes import with_codes
 from shop.tests.own_data_platform import data_platform_process, own_data_platform
@@ -95,10 +96,16 @@ def refunding() -> Prepared:
 
 
 def stuck_at_the_charge() -> Prepared:
-    saga = started()
-    with override_settings(GATEWAY_URL=f"http://{ports.HOST}:{ports.free()}"):
+    saga = started("tok_timeout_charged")
+    with override_settings(GATEWAY_TIMEOUT_SECONDS=0.5):
         stepping.advance(saga.id)
-    return saga, {"reference": "ch_1"}
+    Saga.objects.filter(id=saga.id).update(state=Saga.State.STUCK)
+    return saga, {}
+
+
+def asked_for() -> Approval:
+    staff = AccountFactory.create(is_staff=True, permissions=["payments.add_transfer"])
+    return test_approvals.asked_for(staff, AccountFactory.create())
 
 
 def orphaned_charge() -> Prepared:
@@ -161,6 +168,8 @@ ACTIONS: dict[str, Prepare] = {
     "/admin/shop/apikey/make/": row(lambda: None, name="warehouse", scopes=["orders:read"]),
     "/admin/shop/apikey/<id>/rotate/": row(key_of_olga),
     "/admin/shop/apikey/<id>/revoke/": row(key_of_olga),
+    "/admin/shop/approval/<id>/approve/": row(asked_for),
+    "/admin/shop/approval/<id>/refuse/": row(asked_for),
     "/admin/shop/webhookdelivery/ resend": row(failed_delivery),
     "/admin/inventory/product/<id>/change/": row(PRODUCT, price=45),
     "/admin/inventory/product/<id>/pause/": row(PRODUCT),

@@ -224,6 +224,18 @@ def _sagas() -> Row:
                 thresholds={1: RED},
             ),
             Panel(
+                title="Steps recorded by operators",
+                about="Steps at other systems that operators recorded within a day, by step.",
+                queries=[Query(state("firstcome_saga_steps_forced"), "{{step}}")],
+                thresholds={1: RED},
+            ),
+            Panel(
+                title="Points granted today",
+                about="By operator, with an approval or without.",
+                queries=[Query(state("firstcome_points_granted_today"), "operator {{operator}}")],
+                thresholds={800_000: RED},
+            ),
+            Panel(
                 title="Webhooks not handled",
                 about="Events of gateways that are accepted and not handled yet.",
                 queries=[Query(state("firstcome_webhooks_unhandled"), "unhandled")],

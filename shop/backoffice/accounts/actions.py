@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial, wraps
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
@@ -25,9 +26,11 @@ from payments import ledger, points_grants
 from payments.models import Entry
 from shop import form_fields
 from shop.accounts import accounts, permissions, sign_outs
+from shop.approval_models import Approval
 from shop.backoffice.page_elements import Button
 from shop.backoffice.page_elements import amount as amount_text
 from shop.db import transactions
+from shop.errors import NotAllowed
 from shop.events import journal
 from shop.http.validation import LARGEST_AMOUNT
 from shop.idempotency import recorded_answers
@@ -54,11 +57,11 @@ def buttons(request: HttpRequest, account: User) -> list[Button]:
 
     possible = (
         (
-            account.is_active and user.has_perm(ISSUE_COUPON),
+            is_other and account.is_active and user.has_perm(ISSUE_COUPON),
             button("issue-coupon", gettext("Issue a coupon"), "confirmation_number"),
         ),
         (
-            account.is_active and user.has_perm(GRANT_POINTS),
+            is_other and account.is_active and user.has_perm(GRANT_POINTS),
             button("grant-points", gettext("Grant points"), "redeem"),
         ),
         (may_disable, button("sign-out", gettext("Sign out everywhere"), "logout")),
@@ -235,10 +238,28 @@ def grant_points(request: HttpRequest, account: User) -> Action:
                 (gettext("Balance afterwards"), amount_text(balance + granted)),
                 (gettext("Reason"), data["reason"]),
             ],
-            warning=gettext("A grant can't be taken back: the account may spend it at once."),
+            warning=" ".join(
+                [
+                    gettext("A grant can't be taken back: the account may spend it at once."),
+                    gettext(
+                        "Above %(most)s at once or %(of_day)s in a day another operator has to approve it."
+                    )
+                    % {
+                        "most": amount_text(settings.GRANT_LIMIT_AMOUNT),
+                        "of_day": amount_text(settings.GRANT_DAY_AMOUNT),
+                    },
+                ]
+            ),
         )
 
-    def describe(entry: Entry) -> str:
+    def describe(granted: Entry | Approval) -> str:
+        if isinstance(granted, Approval):
+            text = gettext(
+                "Nothing is granted yet: another operator has to approve %(amount)s for %(account)s."
+            )
+            amount = amount_text(granted.arguments["amount"])
+            return text % {"amount": amount, "account": account.username}
+        entry = granted
         return gettext("%(amount)s granted to %(account)s, whose balance is %(balance)s.") % {
             "amount": amount_text(entry.amount),
             "account": account.username,
@@ -249,9 +270,13 @@ def grant_points(request: HttpRequest, account: User) -> Action:
         call = operator_actions.keyed_call_with_report(
             request, data, action=f"grant points to {account.pk}", describe=describe
         )
-        granted = points_grants.grant(
-            user_id=account.pk, amount=data["amount"], reason=data["reason"], keyed=call
-        )
+        wanted = {"user_id": account.pk, "amount": data["amount"], "reason": data["reason"], "keyed": call}
+        try:
+            granted: Any = points_grants.grant(**wanted)
+        except NotAllowed as error:
+            if error.code != points_grants.APPROVAL_REQUIRED:
+                raise
+            granted = points_grants.ask_to_grant(**wanted)
         return operator_actions.report_text(granted, describe)
 
     return Action(

@@ -1,4 +1,4 @@
-"""Sections of the home page: stuck sagas and dead events."""
+"""Sections of the home page: stuck sagas, what waits for an approval, and dead events."""
 
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
@@ -7,6 +7,8 @@ from django.utils.translation import ngettext
 from orders.saga import operator_texts
 from orders.saga import status as saga_status
 from orders.saga.status import SagaStatus
+from shop import approvals
+from shop.approval_models import Approval
 from shop.backoffice import page_elements
 from shop.backoffice.home.parts import COUNTED, ROWS_SHOWN, Row, Section, State, age, ago, number_text
 from shop.events import dead_events
@@ -33,6 +35,34 @@ def stuck_sagas(request: HttpRequest) -> Section:
         else _("Nothing to do: no saga needs an operator."),
         rows=rows,
         links=[page_elements.link(_("All sagas that need an operator"), SAGAS)],
+    )
+
+
+def waiting_approvals(request: HttpRequest) -> Section:
+    """What operators asked for and nobody has decided, the oldest first."""
+    waiting = Approval.objects.filter(status=Approval.Status.WAITING).order_by("id")
+    number = waiting.order_by()[:COUNTED].count()
+    rows = [
+        Row(
+            link=page_elements.link(
+                approvals.ACTS[approval.kind].title, "admin:shop_approval_change", approval.pk
+            ),
+            detail=" · ".join(
+                [approval.subject, approval.asker_name, ago(approval.asked_at), approval.reason]
+            ),
+        )
+        for approval in (waiting[:ROWS_SHOWN] if number else ())
+    ]
+    return Section(
+        name="approvals",
+        title=_("Approvals"),
+        icon="how_to_reg",
+        state=State.WORK if number else State.CALM,
+        number=number_text(number),
+        unit=ngettext("waits for a second operator", "wait for a second operator", number),
+        note=_("The oldest is first.") if number else _("Nothing to do: nothing waits for an approval."),
+        rows=rows,
+        links=[page_elements.link(_("All approvals"), "admin:shop_approval_changelist")],
     )
 
 

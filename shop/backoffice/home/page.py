@@ -18,6 +18,7 @@ from orders.models import Saga
 from payments.models import Payment, Reconciliation
 from sales.models import Sale
 from shop import clock
+from shop.approval_models import Approval
 from shop.backoffice import page_elements
 from shop.backoffice.home import events_and_sagas, goods, laws, money
 from shop.backoffice.home.parts import Section, State
@@ -42,6 +43,7 @@ class Source(NamedTuple):
 
 SOURCES = (
     Source("sagas", _("Sagas that need an operator"), Saga, events_and_sagas.stuck_sagas),
+    Source("approvals", _("Approvals"), Approval, events_and_sagas.waiting_approvals),
     Source("payments", _("Payments in doubt"), Payment, money.payments_in_doubt),
     Source("disputes", _("Open disputes"), Payment, money.open_disputes),
     Source("differences", _("Differences from the gateway's book"), Reconciliation, money.differences),

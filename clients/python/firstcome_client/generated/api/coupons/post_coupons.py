@@ -133,11 +133,12 @@ def sync_detailed(
     """Issue the caller's coupon of a campaign
 
      Staff may name the `user` to issue to; an account that doesn't exist or is disabled is 404
-    `not_found`. A campaign with the strategy `queue` answers 202 with a ticket, and the same one until
-    it is settled; after a `failed` one, with a new one at the end of the queue. Before it opens, a
-    campaign issues neither coupons nor tickets, and `Retry-After` says when it opens. While staff have
-    paused it, it issues neither: an account gets the coupon or the waiting ticket that it has. A
-    campaign whose pool has fewer codes than its `quantity` is `sold_out` after its last code.
+    `not_found`, and their own 403 `own_account`. A campaign with the strategy `queue` answers 202 with
+    a ticket, and the same one until it is settled; after a `failed` one, with a new one at the end of
+    the queue. Before it opens, a campaign issues neither coupons nor tickets, and `Retry-After` says
+    when it opens. While staff have paused it, it issues neither: an account gets the coupon or the
+    waiting ticket that it has. A campaign whose pool has fewer codes than its `quantity` is `sold_out`
+    after its last code.
 
     Args:
         firstcome_account (str | Unset):
@@ -172,11 +173,12 @@ def sync(
     """Issue the caller's coupon of a campaign
 
      Staff may name the `user` to issue to; an account that doesn't exist or is disabled is 404
-    `not_found`. A campaign with the strategy `queue` answers 202 with a ticket, and the same one until
-    it is settled; after a `failed` one, with a new one at the end of the queue. Before it opens, a
-    campaign issues neither coupons nor tickets, and `Retry-After` says when it opens. While staff have
-    paused it, it issues neither: an account gets the coupon or the waiting ticket that it has. A
-    campaign whose pool has fewer codes than its `quantity` is `sold_out` after its last code.
+    `not_found`, and their own 403 `own_account`. A campaign with the strategy `queue` answers 202 with
+    a ticket, and the same one until it is settled; after a `failed` one, with a new one at the end of
+    the queue. Before it opens, a campaign issues neither coupons nor tickets, and `Retry-After` says
+    when it opens. While staff have paused it, it issues neither: an account gets the coupon or the
+    waiting ticket that it has. A campaign whose pool has fewer codes than its `quantity` is `sold_out`
+    after its last code.
 
     Args:
         firstcome_account (str | Unset):
@@ -206,11 +208,12 @@ async def asyncio_detailed(
     """Issue the caller's coupon of a campaign
 
      Staff may name the `user` to issue to; an account that doesn't exist or is disabled is 404
-    `not_found`. A campaign with the strategy `queue` answers 202 with a ticket, and the same one until
-    it is settled; after a `failed` one, with a new one at the end of the queue. Before it opens, a
-    campaign issues neither coupons nor tickets, and `Retry-After` says when it opens. While staff have
-    paused it, it issues neither: an account gets the coupon or the waiting ticket that it has. A
-    campaign whose pool has fewer codes than its `quantity` is `sold_out` after its last code.
+    `not_found`, and their own 403 `own_account`. A campaign with the strategy `queue` answers 202 with
+    a ticket, and the same one until it is settled; after a `failed` one, with a new one at the end of
+    the queue. Before it opens, a campaign issues neither coupons nor tickets, and `Retry-After` says
+    when it opens. While staff have paused it, it issues neither: an account gets the coupon or the
+    waiting ticket that it has. A campaign whose pool has fewer codes than its `quantity` is `sold_out`
+    after its last code.
 
     Args:
         firstcome_account (str | Unset):
@@ -243,11 +246,12 @@ async def asyncio(
     """Issue the caller's coupon of a campaign
 
      Staff may name the `user` to issue to; an account that doesn't exist or is disabled is 404
-    `not_found`. A campaign with the strategy `queue` answers 202 with a ticket, and the same one until
-    it is settled; after a `failed` one, with a new one at the end of the queue. Before it opens, a
-    campaign issues neither coupons nor tickets, and `Retry-After` says when it opens. While staff have
-    paused it, it issues neither: an account gets the coupon or the waiting ticket that it has. A
-    campaign whose pool has fewer codes than its `quantity` is `sold_out` after its last code.
+    `not_found`, and their own 403 `own_account`. A campaign with the strategy `queue` answers 202 with
+    a ticket, and the same one until it is settled; after a `failed` one, with a new one at the end of
+    the queue. Before it opens, a campaign issues neither coupons nor tickets, and `Retry-After` says
+    when it opens. While staff have paused it, it issues neither: an account gets the coupon or the
+    waiting ticket that it has. A campaign whose pool has fewer codes than its `quantity` is `sold_out`
+    after its last code.
 
     Args:
         firstcome_account (str | Unset):

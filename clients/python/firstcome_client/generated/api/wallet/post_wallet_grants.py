@@ -125,7 +125,9 @@ def sync_detailed(
 ) -> Response[EntryBody | Problem]:
     """Give an account points (staff)
 
-     An account that doesn't exist or is disabled is 404 `not_found`.
+     An account that doesn't exist or is disabled is 404 `not_found`, the caller's own 403 `own_account`.
+    More than an operator may grant at once or in a day is 403 `approval_required`, and nothing is
+    recorded: it is asked for on the account's page in the admin.
 
     Args:
         idempotency_key (str):
@@ -162,7 +164,9 @@ def sync(
 ) -> EntryBody | Problem | None:
     """Give an account points (staff)
 
-     An account that doesn't exist or is disabled is 404 `not_found`.
+     An account that doesn't exist or is disabled is 404 `not_found`, the caller's own 403 `own_account`.
+    More than an operator may grant at once or in a day is 403 `approval_required`, and nothing is
+    recorded: it is asked for on the account's page in the admin.
 
     Args:
         idempotency_key (str):
@@ -194,7 +198,9 @@ async def asyncio_detailed(
 ) -> Response[EntryBody | Problem]:
     """Give an account points (staff)
 
-     An account that doesn't exist or is disabled is 404 `not_found`.
+     An account that doesn't exist or is disabled is 404 `not_found`, the caller's own 403 `own_account`.
+    More than an operator may grant at once or in a day is 403 `approval_required`, and nothing is
+    recorded: it is asked for on the account's page in the admin.
 
     Args:
         idempotency_key (str):
@@ -229,7 +235,9 @@ async def asyncio(
 ) -> EntryBody | Problem | None:
     """Give an account points (staff)
 
-     An account that doesn't exist or is disabled is 404 `not_found`.
+     An account that doesn't exist or is disabled is 404 `not_found`, the caller's own 403 `own_account`.
+    More than an operator may grant at once or in a day is 403 `approval_required`, and nothing is
+    recorded: it is asked for on the account's page in the admin.
 
     Args:
         idempotency_key (str):

@@ -1,0 +1,140 @@
+"""What the gateway says of a charge or refund that an operator takes for done or undone.
+
+The operator's word counts for nothing where the gateway can be asked: the book of the charge's key has to
+agree in status, amount and currency. Only of a charge that it doesn't have, and can't block, the gateway
+can't tell whether it is undone.
+"""
+
+from typing import NamedTuple
+
+from django.utils.translation import gettext_noop
+
+from orders.models import Refund
+from orders.saga import operator_texts
+from orders.saga.definitions import UNDO, Event, SagaRow, StepResult
+from payments.gateways import gateway
+from payments.gateways.contract import BookedCharge
+from payments.models import Payment
+from shop.errors import Rejected, Unavailable
+from shop.lazy_texts import Text
+from shop.lazy_texts import mark as _
+from shop.money import format_amount
+
+REFUNDED = gettext_noop("refunded")
+NOT_CHARGED = gettext_noop("nothing was charged")
+
+
+class ExpectedCharge(NamedTuple):
+    """The charge of a payment, as the gateway must have it."""
+
+    key: str
+    amount: int
+    currency: str
+
+
+class ExpectedRefund(NamedTuple):
+    """The charge that a refund is of, and what must be refunded of it with this refund and all others."""
+
+    charge: ExpectedCharge
+    refunded_amount: int
+
+
+def read_charge(saga: SagaRow) -> ExpectedCharge:
+    return _expected_charge(Payment.objects.filter(id=saga.subject_id).first())
+
+
+def read_refund(saga: SagaRow) -> ExpectedRefund:
+    orders = Refund.objects.filter(id=saga.subject_id).values("order_id")
+    payment = Payment.objects.filter(order_id__in=orders, status=Payment.Status.SUCCEEDED).first()
+    charge = _expected_charge(payment)
+    assert payment
+    return ExpectedRefund(charge, payment.refunded_amount + payment.refunding_amount)
+
+
+def ask_about_charge(expected: ExpectedCharge, direction: str) -> StepResult | None:
+    """Whether the card was charged, or nothing is charged under the key any more."""
+    if direction == UNDO:
+        return _ask_about_undone_charge(expected)
+    charge = _find_charge(expected)
+    if charge.refunded_amount:
+        raise _disagrees(
+            _("{amount} of it are refunded there", amount=_amount(charge.refunded_amount, expected))
+        )
+    return StepResult(Event.FORCED, operator_texts.FORCED_DETAIL, reference=charge.reference)
+
+
+def ask_about_refund(expected: ExpectedRefund, direction: str) -> StepResult:
+    """Whether all that is refunded here, and being refunded, is refunded there: one sum for all refunds."""
+    charge = _find_charge(expected.charge)
+    if charge.refunded_amount < expected.refunded_amount:
+        raise _disagrees(
+            _(
+                "{found} of the charge are refunded there; with this refund it would be {expected}",
+                found=_amount(charge.refunded_amount, expected.charge),
+                expected=_amount(expected.refunded_amount, expected.charge),
+            )
+        )
+    return StepResult(Event.FORCED, operator_texts.FORCED_DETAIL, reference=charge.reference)
+
+
+def _ask_about_undone_charge(expected: ExpectedCharge) -> StepResult | None:
+    """Asks by the step's own call: it cancels by key what is not charged, and changes nothing else."""
+    cancelled = gateway().cancel(key=expected.key)
+    if cancelled.status == "unknown":
+        raise Unavailable(_("The gateway gave no answer; nothing was done. Try again."), retry_after=5)
+    if cancelled.status in ("cancelled", "declined", "absent"):
+        return StepResult(Event.FORCED, NOT_CHARGED, reference=cancelled.reference)
+    booked = list(gateway().charges(key=expected.key))
+    if not booked:
+        # It can't block the key: the charge may still arrive.
+        return None
+    kept = sum(charge.kept_amount for charge in booked)
+    if kept:
+        raise _disagrees(_("{amount} are charged there and not refunded", amount=_amount(kept, expected)))
+    undecided = {charge.status for charge in booked} - {"succeeded", "declined", "cancelled"}
+    if undecided:
+        raise _disagrees(_("the charge is {status} there", status=", ".join(sorted(undecided))))
+    refunded = [charge for charge in booked if charge.status == "succeeded"]
+    detail = REFUNDED if refunded else NOT_CHARGED
+    return StepResult(Event.FORCED, detail, reference=(refunded or booked)[0].reference)
+
+
+def _find_charge(expected: ExpectedCharge) -> BookedCharge:
+    """The one charge of the key that succeeded, with this amount. Raises `Rejected`, `Unavailable`."""
+    booked = list(gateway().charges(key=expected.key))
+    if not booked:
+        raise Rejected(
+            _("The gateway has no charge of this payment; nothing was done."), code="charge_not_found"
+        )
+    succeeded = [charge for charge in booked if charge.status == "succeeded"]
+    if not succeeded:
+        raise _disagrees(
+            _("the charge is {status} there", status=", ".join(sorted({one.status for one in booked})))
+        )
+    charge = succeeded[0]
+    if len(succeeded) > 1 or (charge.amount, charge.currency) != (expected.amount, expected.currency):
+        said = ", ".join(format_amount(one.amount, one.currency or "?") for one in succeeded)
+        raise _disagrees(
+            _(
+                "{found} are charged there, not {expected}",
+                found=said,
+                expected=_amount(expected.amount, expected),
+            )
+        )
+    return charge
+
+
+def _disagrees(what: Text) -> Rejected:
+    return Rejected(
+        _("The gateway says otherwise, and nothing was done: {what}.", what=what), code="gateway_disagrees"
+    )
+
+
+def _amount(amount: int, expected: ExpectedCharge) -> str:
+    return format_amount(amount, expected.currency)
+
+
+def _expected_charge(payment: Payment | None) -> ExpectedCharge:
+    if payment is None:
+        raise Rejected(_("The saga's order or payment is missing."), code="charge_not_found")
+    return ExpectedCharge(payment.charge_key, payment.card_amount, payment.currency)

@@ -1,0 +1,175 @@
+"""Acts that need two operators: one asks, another approves, and the act is done in that transaction, once.
+
+An app registers the acts that may be asked for in `ACTS`. The approval's row is locked first of all rows.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib.auth.models import User
+
+from shop import clock
+from shop.accounts import own_account
+from shop.approval_models import Approval
+from shop.db import open_transaction, transactions
+from shop.errors import NotAllowed, NotFound, Rejected
+from shop.events import journal
+from shop.lazy_texts import Text
+from shop.lazy_texts import mark as _
+
+DECIDE = "shop.change_approval"
+Status = Approval.Status
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """An act that may be asked for by operators with `permission`, which the asker must still have then.
+
+    `prepare` is called outside any transaction. What it returns does the act in the transaction of the
+    approval and says what was done, in English; it raises the shop's errors if that can't be done any more.
+    `describe` has what the page shows of the arguments.
+    """
+
+    title: Text
+    permission: str
+    prepare: Callable[[Approval], Callable[[], str]]
+    describe: Callable[[Approval], Sequence[tuple[str, str]]]
+
+
+ACTS: dict[str, Act] = {}
+"""Every act by its name."""
+
+
+def ask(
+    *, kind: str, subject: str, arguments: Mapping[str, Any], reason: str, account_id: int | None = None
+) -> Approval:
+    """Record that the current operator asks for this act; the same act that waits already is returned.
+
+    Must be called inside a transaction; the caller has locked what the act is about, where the act may happen
+    once alone. `account_id` is the account that benefits. Raises `NotAllowed` `own_account`.
+    """
+    open_transaction.assert_inside()
+    own_account.refuse_own(account_id)
+    by = journal.current_actor()
+    for waiting in Approval.objects.filter(kind=kind, subject=subject, status=Status.WAITING):
+        if waiting.arguments == arguments and waiting.asker_id == by.id:
+            return waiting
+    approval = Approval.objects.create(
+        kind=kind,
+        subject=subject,
+        arguments=dict(arguments),
+        account_id=account_id,
+        asker_id=by.id,
+        asker_name=by.name or _username(by.id),
+        reason=reason,
+        asked_at=clock.now(),
+    )
+    _note(approval, "approval.asked", reason)
+    return approval
+
+
+def approve(*, approval_id: int, reason: str) -> Approval:
+    """Do the act that was asked for, as the current operator; durable when it returns.
+
+    Raises `NotFound`; `Rejected` `approval_decided`, `own_approval` for its asker, `asker_not_allowed` if the
+    asker has lost the right; `NotAllowed` `own_account`; and what the act raises. Then nothing is done.
+    """
+    # What is refused anyway asks no other system.
+    approval = transactions.read(lambda: _read_approvable(approval_id))
+    do = ACTS[approval.kind].prepare(approval)
+
+    def work() -> Approval:
+        locked = _read_approvable(approval_id, is_locked=True)
+        return _decide(locked, Status.APPROVED, reason, outcome=do())
+
+    return transactions.run(work, transactions.ONCE)
+
+
+def refuse(*, approval_id: int, reason: str) -> Approval:
+    """Refuse what was asked for; its asker may withdraw it so.
+
+    Raises `NotFound`, and `Rejected` `approval_decided`.
+    """
+
+    def work() -> Approval:
+        return _decide(_read_waiting(approval_id, is_locked=True), Status.REFUSED, reason)
+
+    return transactions.run(work, transactions.ONCE)
+
+
+def persons(approval: Approval) -> dict[str, dict[str, Any]]:
+    """Both operators, for the lines of the journal: the names are replaced where an account is erased."""
+    by = journal.current_actor()
+    return {
+        "asked_by": {"id": approval.asker_id, "username": approval.asker_name},
+        "approved_by": {"id": by.id, "username": by.name},
+    }
+
+
+def persons_in(after: Mapping[str, Any]) -> dict[str, Any]:
+    """The operators that a line of the journal names besides the one who acted."""
+    return {name: after[name] for name in ("asked_by", "approved_by") if name in after}
+
+
+def _read_waiting(approval_id: int, *, is_locked: bool = False) -> Approval:
+    found = Approval.objects.filter(pk=approval_id)
+    # Read without a lock first: locking a missing row would lock a gap.
+    if not found.exists():
+        raise NotFound(_("There is no approval {id}.", id=approval_id))
+    approval = found.select_for_update().get() if is_locked else found.get()
+    if approval.status != Status.WAITING:
+        raise Rejected(
+            _("It is {status} already.", status=approval.get_status_display()), code="approval_decided"
+        )
+    return approval
+
+
+def _read_approvable(approval_id: int, *, is_locked: bool = False) -> Approval:
+    """The waiting approval, if the current operator may approve it now."""
+    approval, by = _read_waiting(approval_id, is_locked=is_locked), journal.current_actor()
+    if by.id is None:
+        raise NotAllowed(_("Only an operator who is signed in approves."))
+    # Who asked by a command has no account there, but may have one of the same name here.
+    if by.id == approval.asker_id or (approval.asker_id is None and by.name == approval.asker_name):
+        raise Rejected(
+            _("You have asked for it yourself: another operator has to approve it."), code="own_approval"
+        )
+    own_account.refuse_own(approval.account_id)
+    if approval.asker_id is not None:
+        asker = User.objects.filter(pk=approval.asker_id, is_active=True, is_staff=True).first()
+        if asker is None or not asker.has_perm(ACTS[approval.kind].permission):
+            raise Rejected(
+                _("{name}, who asked for it, may not do that any more: refuse it.", name=approval.asker_name),
+                code="asker_not_allowed",
+            )
+    return approval
+
+
+def _decide(approval: Approval, status: Status, answer: str, *, outcome: str = "") -> Approval:
+    by = journal.current_actor()
+    approval.status, approval.answer, approval.decided_at = status, answer, clock.now()
+    approval.decider_id, approval.decider_name, approval.outcome = by.id, by.name, outcome[:255]
+    approval.save()
+    _note(approval, f"approval.{status.value}", answer)
+    return approval
+
+
+def _note(approval: Approval, what: str, detail: str) -> None:
+    both = persons(approval)
+    if what != "approval.approved":
+        del both["approved_by"]
+    after = {"act": approval.kind, "of": approval.subject, "arguments": approval.arguments} | both
+    journal.note(
+        what=what,
+        subject=f"approval {approval.pk}",
+        after=after | ({"outcome": approval.outcome} if approval.outcome else {}),
+        detail=detail,
+        is_internal=True,
+    )
+
+
+def _username(account_id: int | None) -> str:
+    if account_id is None:
+        return ""
+    return User.objects.filter(pk=account_id).values_list("username", flat=True).first() or ""

@@ -1,0 +1,140 @@
+"""Admin pages of approvals: a list that opens with what waits, and the buttons that decide it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+from unfold.admin import ModelAdmin
+from unfold.dataclasses import ActionDialog
+from unfold.decorators import action, display
+from unfold.enums import ActionVariant
+
+from shop import approvals
+from shop.admin_site import ReadOnlyMixin, refusal_text
+from shop.approval_models import Approval
+from shop.errors import FirstcomeError
+from shop.operators.display import StatusLabel, status_label, stored_text
+from shop.operators.forms import ReasonDialog, reload_page
+from shop.operators.lists import PreselectingFilter
+
+WAITING = Approval.Status.WAITING
+COLOURS = {"waiting": "warning", "approved": "success", "refused": "default"}
+APPROVE = ActionDialog(
+    title=_("Approve this"),
+    description=_(
+        "It is done at once, in your name and that of the operator who asked. You answer for it that it is "
+        "right: look at what it is about first."
+    ),
+    form_class=ReasonDialog,
+    form_submit_text=_("Approve"),
+)
+REFUSE = ActionDialog(
+    title=_("Refuse this"),
+    description=_("Nothing is done. The operator who asked may ask again."),
+    form_class=ReasonDialog,
+    form_submit_text=_("Refuse"),
+)
+
+
+class WaitingFilter(PreselectingFilter):
+    """Shows what waits by default, and everything once a search or filter is used."""
+
+    title, parameter_name, everything = _("decision"), "decision", "everything"
+
+    def initial_choice(self) -> str:
+        return "waiting"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("waiting", gettext("Waiting")), ("everything", gettext("All"))]
+
+    def queryset(self, request: HttpRequest, queryset: "QuerySet[Approval]") -> "QuerySet[Approval]":
+        return queryset.filter(status=WAITING) if self.value() == "waiting" else queryset
+
+
+class ApprovalAdmin(ReadOnlyMixin, ModelAdmin):
+    """What operators asked for; another operator approves or refuses it, with a reason."""
+
+    list_display = ["id", "act", "summary", "asker_name", "reason", "asked_at", "state"]
+    list_filter = [WaitingFilter]
+    list_filter_sheet = False
+    ordering = ["-id"]
+    fieldsets = [
+        (None, {"fields": ["act", "asked_for", "asker_name", "reason", "asked_at"]}),
+        (_("Decision"), {"fields": ["state", "decider_name", "answer", "decided_at", "shown_outcome"]}),
+    ]
+    readonly_fields = ["act", "asked_for", "state", "shown_outcome"]
+    actions_detail = ["approve", "refuse"]
+
+    @display(description=_("act"))
+    def act(self, approval: Approval) -> str:
+        return str(approvals.ACTS[approval.kind].title)
+
+    @admin.display(description=_("asked for"))
+    def summary(self, approval: Approval) -> str:
+        facts = approvals.ACTS[approval.kind].describe(approval)
+        return ", ".join(f"{name} {value}" for name, value in facts)
+
+    @admin.display(description=_("asked for"))
+    def asked_for(self, approval: Approval) -> SafeString:
+        facts = approvals.ACTS[approval.kind].describe(approval)
+        return format_html_join("", "<div>{}: {}</div>", facts)
+
+    @display(description=_("state"))
+    def state(self, approval: Approval) -> StatusLabel:
+        return status_label(approval.status, COLOURS)
+
+    @admin.display(description=_("outcome"))
+    def shown_outcome(self, approval: Approval) -> str:
+        return stored_text(approval.outcome)
+
+    def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
+        """Only what waits has buttons, and what the operator asked for none to approve it."""
+        approval = self.get_object(request, object_id)
+        if approval is None or approval.status != WAITING:
+            return []
+        buttons = super().get_actions_detail(request, object_id)
+        is_own = approval.asker_id == request.user.pk
+        return [button for button in buttons if not (is_own and button.path == "approve")]
+
+    def has_decide_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        return request.user.has_perm(approvals.DECIDE)
+
+    @action(
+        description=_("Approve"),
+        icon="check",
+        permissions=["decide"],
+        dialog=APPROVE,
+        variant=ActionVariant.PRIMARY,
+    )
+    def approve(self, request: HttpRequest, form: ReasonDialog, object_id: str) -> HttpResponse:
+        done = gettext("Approved and done: %(outcome)s.")
+        return self._decide(request, form, object_id, approvals.approve, done)
+
+    @action(description=_("Refuse"), icon="block", permissions=["decide"], dialog=REFUSE)
+    def refuse(self, request: HttpRequest, form: ReasonDialog, object_id: str) -> HttpResponse:
+        return self._decide(request, form, object_id, approvals.refuse, gettext("Refused: nothing was done."))
+
+    def _decide(
+        self,
+        request: HttpRequest,
+        form: ReasonDialog,
+        object_id: str,
+        decide: Callable[..., Approval],
+        done: str,
+    ) -> HttpResponse:
+        approval = self.get_object(request, object_id)
+        if approval is None:
+            raise Http404
+        try:
+            decided = decide(approval_id=approval.pk, reason=form.cleaned_data["reason"])
+        except FirstcomeError as error:
+            self.message_user(request, refusal_text(error), level=messages.ERROR)
+        else:
+            self.message_user(request, done % {"outcome": stored_text(decided.outcome)})
+        return reload_page("admin:shop_approval_change", object_id)

@@ -1,0 +1,280 @@
+"""Acts that need two operators: who may ask and approve, what is done once, and what the page shows."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+
+from payments import ledger, points_grants
+from payments.models import GrantsOfDay, Transfer
+from shop import approvals
+from shop.approval_models import Approval
+from shop.errors import FirstcomeError
+from shop.events import journal
+from shop.events.journal import Actor, ActorContext
+from shop.idempotency.recorded_answers import Answer, KeyedCall, key_hash
+from shop.models import JournalLine
+from shop.tests.confirming import confirmed, message_of
+from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.racing import race
+from shop.tests.staff_groups import _staff_groups, member_of
+
+__all__ = ["_staff_groups"]
+pytestmark = pytest.mark.django_db
+LIST = reverse("admin:shop_approval_changelist")
+WHY = "I have looked, too."
+
+
+def keyed(account: User, key: str) -> KeyedCall:
+    return KeyedCall(account.pk, key_hash(key), "fingerprint", lambda outcome: Answer(200, b"{}"))
+
+
+def as_operator(account: User, work: Callable[[], Any]) -> Any:
+    """The result of the work, or the code of its refusal."""
+    with journal.acting(ActorContext(actor=Actor.STAFF, id=account.pk, name=account.username)):
+        try:
+            return work()
+        except FirstcomeError as error:
+            return error.code
+
+
+def approve(by: User, approval: Approval) -> Any:
+    return as_operator(by, lambda: approvals.approve(approval_id=approval.pk, reason=WHY))
+
+
+def refuse(by: User, approval: Approval) -> Any:
+    return as_operator(by, lambda: approvals.refuse(approval_id=approval.pk, reason="No."))
+
+
+def granter(**columns: Any) -> User:
+    rights = ["payments.add_transfer", "shop.view_approval", "shop.change_approval"]
+    account: User = AccountFactory.create(is_staff=True, permissions=rights, **columns)
+    return account
+
+
+def asked_for(asker: User, to: User, amount: int = 5_000_000) -> Approval:
+    wanted = {"user_id": to.pk, "amount": amount, "reason": "late delivery", "keyed": keyed(asker, "ask")}
+    asked = as_operator(asker, lambda: points_grants.ask_to_grant(**wanted))
+    assert isinstance(asked, Approval), asked
+    return asked
+
+
+def signed_in(account: User) -> Client:
+    client = Client()
+    client.force_login(account)
+    return client
+
+
+def press(client: Client, approval: Approval, button: str, reason: str = WHY) -> tuple[int, list[str]]:
+    address = reverse(f"admin:shop_approval_{button}", args=[approval.pk])
+    sent = client.post(address, {"_form_submitted": "1", "reason": reason})
+    page = client.get(sent.headers.get("HX-Redirect", LIST))
+    return sent.status_code, [str(message) for message in page.context["messages"]]
+
+
+def points(account: User) -> int:
+    return ledger.balance_amount(account.pk)
+
+
+def test_what_another_operator_approves_is_done_and_the_journal_has_both_names() -> None:
+    ada, bob, customer = granter(username="ada"), granter(username="bob"), AccountFactory.create()
+    asked = asked_for(ada, customer)
+    assert (points(customer), asked.status) == (0, "waiting")
+
+    decided = approve(bob, asked)
+
+    assert (points(customer), decided.status, decided.answer) == (5_000_000, "approved", WHY)
+    assert decided.outcome == "5000000 points granted; the balance is 5000000"
+    line = JournalLine.objects.get(what="approval.approved")
+    assert (line.subject, line.actor_name, line.detail) == (f"approval {asked.pk}", "bob", WHY)
+    assert line.after and line.after["asked_by"] == {"id": ada.pk, "username": "ada"}
+    assert line.after["approved_by"] == {"id": bob.pk, "username": "bob"}
+    assert (line.after["of"], line.after["arguments"]["amount"]) == (f"wallet {customer.pk}", 5_000_000)
+    asked_line = JournalLine.objects.get(what="approval.asked")
+    assert (asked_line.actor_name, asked_line.detail) == ("ada", "late delivery")
+    assert (Transfer.objects.get().reason, JournalLine.objects.get(what="points.grant").actor_name) == (
+        "late delivery",
+        "bob",
+    )
+    of_day = GrantsOfDay.objects.get(operator_id=ada.pk)
+    assert (of_day.amount, of_day.approved_amount) == (0, 5_000_000)
+
+
+def test_nobody_approves_what_they_asked_for_or_benefit_from() -> None:
+    ada, bob = granter(), granter()
+    asked = asked_for(ada, bob)
+
+    assert approve(ada, asked) == "own_approval"
+    assert approve(bob, asked) == "own_account"
+    assert (points(bob), Approval.objects.get().status) == (0, "waiting")
+
+
+def test_nobody_asks_for_themselves() -> None:
+    ada = granter()
+    wanted = {"user_id": ada.pk, "amount": 1, "reason": "for me", "keyed": keyed(ada, "ask")}
+    assert as_operator(ada, lambda: points_grants.ask_to_grant(**wanted)) == "own_account"
+    assert not Approval.objects.exists()
+
+
+def test_only_an_operator_who_is_signed_in_approves() -> None:
+    asked = asked_for(granter(), AccountFactory.create())
+    with journal.acting(ActorContext(actor=Actor.STAFF, name="root")), pytest.raises(FirstcomeError):
+        approvals.approve(approval_id=asked.pk, reason=WHY)
+    assert Approval.objects.get().status == "waiting"
+
+
+@pytest.mark.parametrize("lost", ["right", "staff", "active"])
+def test_what_an_operator_asked_for_who_may_not_do_it_any_more_is_not_approved(lost: str) -> None:
+    ada, customer = granter(username="ada"), AccountFactory.create()
+    asked = asked_for(ada, customer)
+    if lost == "right":
+        ada.user_permissions.clear()
+    else:
+        User.objects.filter(pk=ada.pk).update(**{f"is_{lost}": False})
+
+    assert approve(granter(), asked) == "asker_not_allowed"
+    assert points(customer) == 0
+    assert refuse(granter(), asked).status == "refused"
+
+
+def test_a_grant_to_an_account_that_was_disabled_meanwhile_is_not_done() -> None:
+    customer = AccountFactory.create()
+    asked = asked_for(granter(), customer)
+    User.objects.filter(pk=customer.pk).update(is_active=False)
+
+    assert approve(granter(), asked) == "not_found"
+    assert (points(customer), Approval.objects.get().status) == (0, "waiting")
+
+
+def test_what_was_decided_stays_so() -> None:
+    ada, customer = granter(), AccountFactory.create()
+    asked = asked_for(ada, customer)
+    withdrawn = refuse(ada, asked)
+    assert (withdrawn.status, withdrawn.answer, withdrawn.decider_id) == ("refused", "No.", ada.pk)
+    assert approve(granter(), asked) == "approval_decided"
+    assert refuse(granter(), asked) == "approval_decided"
+    assert points(customer) == 0
+    assert JournalLine.objects.get(what="approval.refused").detail == "No."
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_operators_who_approve_at_once_one_does_it() -> None:
+    customer = AccountFactory.create()
+    asked = asked_for(granter(), customer)
+    operators = [granter() for _ in range(6)]
+
+    outcomes = race([lambda by=by: approve(by, asked) for by in operators])  # type: ignore[misc]
+
+    assert [one for one in outcomes if one != "approval_decided"] == [Approval.objects.get()]
+    assert outcomes.count("approval_decided") == 5
+    assert (points(customer), Transfer.objects.count()) == (5_000_000, 1)
+    assert JournalLine.objects.filter(what="approval.approved").count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_one_who_approves_and_one_who_refuses_at_once_one_decides() -> None:
+    customer, bob, eve = AccountFactory.create(), granter(), granter()
+    for number in range(5):
+        asked = asked_for(granter(), customer, amount=10**6)
+        before = points(customer)
+
+        outcomes = race([lambda: approve(bob, asked), lambda: refuse(eve, asked)])  # noqa: B023
+
+        decided = Approval.objects.get(pk=asked.pk)
+        assert sorted(outcomes, key=str).count("approval_decided") == 1, number
+        assert points(customer) - before == (10**6 if decided.status == "approved" else 0)
+
+
+def test_above_the_limit_the_account_page_asks_instead_of_granting(settings: LazySettings) -> None:
+    settings.GRANT_LIMIT_AMOUNT = 1_000
+    ada, customer = granter(username="ada"), AccountFactory.create()
+    ada.user_permissions.add(*SuperuserFactory.create().user_permissions.all())
+    client, address = signed_in(ada), reverse("account-grant-points", args=[customer.pk])
+
+    sent = confirmed(client, address, amount=1_001, reason="late delivery")
+
+    assert sent.status_code == 302
+    assert message_of(client, LIST) == (
+        f"Nothing is granted yet: another operator has to approve 1,001 KRW for {customer.username}."
+    )
+    [asked] = Approval.objects.all()
+    assert (asked.asker_name, asked.reason, points(customer)) == ("ada", "late delivery", 0)
+    confirmed(client, address, amount=1_000, reason="late delivery")
+    assert (points(customer), Approval.objects.count()) == (1_000, 1)
+
+
+def test_the_list_opens_with_what_waits_and_the_page_decides_it() -> None:
+    ada, bob, customer = (
+        granter(username="ada"),
+        granter(username="bob"),
+        AccountFactory.create(username="carl"),
+    )
+    done, asked = asked_for(ada, AccountFactory.create()), None
+    refuse(bob, done)
+    with journal.acting(ActorContext(actor=Actor.STAFF, id=ada.pk, name="ada")):
+        asked = points_grants.ask_to_grant(
+            user_id=customer.pk, amount=700_000, reason="late delivery", keyed=keyed(ada, "another")
+        )
+    assert isinstance(asked, Approval)
+    client = signed_in(bob)
+
+    listed = client.get(LIST)
+    assert [row.pk for row in listed.context["cl"].result_list] == [asked.pk]
+    for shown in ("Grant points", f"carl ({customer.pk})", "700,000 KRW", "ada", "late delivery"):
+        assert shown in listed.content.decode()
+    everything = client.get(LIST, {"decision": "everything"}).context["cl"].result_list
+    assert {row.pk for row in everything} == {asked.pk, done.pk}
+    assert press(client, asked, "approve") == (
+        200,
+        ["Approved and done: 700000 points granted; the balance is 700000."],
+    )
+    assert press(client, asked, "approve") == (200, ["It is approved already."])
+    assert points(customer) == 700_000
+    page = client.get(reverse("admin:shop_approval_change", args=[asked.pk])).content.decode()
+    assert WHY in page and "bob" in page
+    assert reverse("admin:shop_approval_approve", args=[asked.pk]) not in page
+
+
+def test_a_refusal_by_the_page_does_nothing() -> None:
+    customer = AccountFactory.create()
+    asked = asked_for(granter(), customer)
+    assert press(signed_in(granter()), asked, "refuse", "Too much.") == (200, ["Refused: nothing was done."])
+    assert (points(customer), Approval.objects.get().answer) == (0, "Too much.")
+
+
+def test_the_asker_has_no_button_to_approve_and_is_refused_all_the_same() -> None:
+    ada, customer = granter(), AccountFactory.create()
+    asked = asked_for(ada, customer)
+    client = signed_in(ada)
+    page = client.get(reverse("admin:shop_approval_change", args=[asked.pk])).content.decode()
+    assert reverse("admin:shop_approval_approve", args=[asked.pk]) not in page
+    assert reverse("admin:shop_approval_refuse", args=[asked.pk]) in page
+    _, [message] = press(client, asked, "approve")
+    assert message == "You have asked for it yourself: another operator has to approve it."
+
+
+@pytest.mark.usefixtures("_staff_groups")
+@pytest.mark.parametrize(
+    ("group", "sees", "decides"),
+    [
+        ("Finance", True, True),
+        ("Operations", True, False),
+        ("Support", False, False),
+        ("Viewer", False, False),
+    ],
+)
+def test_finance_approves_and_operations_sees_what_it_asked_for(
+    group: str, sees: bool, decides: bool
+) -> None:
+    asked = asked_for(granter(), AccountFactory.create())
+    client = signed_in(member_of(group))
+    assert client.get(LIST).status_code == (200 if sees else 403)
+    for button in ("approve", "refuse"):
+        address = reverse(f"admin:shop_approval_{button}", args=[asked.pk])
+        assert (client.get(address).status_code == 200) == decides
+    home = client.get("/admin/").context["sections"]
+    assert [one.number for one in home if one.name == "approvals"] == (["1"] if sees else [])
