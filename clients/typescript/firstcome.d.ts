@@ -301,7 +301,7 @@ export interface paths {
         put?: never;
         /**
          * Issue the caller's coupon of a campaign
-         * @description Staff may name the `user` to issue to; an account that doesn't exist or is disabled is 404 `not_found`. A campaign with the strategy `queue` answers 202 with a ticket, and the same one until it is settled; after a `failed` one, with a new one at the end of the queue. Before it opens, a campaign issues neither coupons nor tickets, and `Retry-After` says when it opens. While staff have paused it, it issues neither: an account gets the coupon or the waiting ticket that it has. A campaign whose pool has fewer codes than its `quantity` is `sold_out` after its last code.
+         * @description Staff may name the `user` to issue to; an account that doesn't exist or is disabled is 404 `not_found`, and their own 403 `own_account`. A campaign with the strategy `queue` answers 202 with a ticket, and the same one until it is settled; after a `failed` one, with a new one at the end of the queue. Before it opens, a campaign issues neither coupons nor tickets, and `Retry-After` says when it opens. While staff have paused it, it issues neither: an account gets the coupon or the waiting ticket that it has. A campaign whose pool has fewer codes than its `quantity` is `sold_out` after its last code.
          */
         post: operations["post_coupons"];
         delete?: never;
@@ -916,7 +916,7 @@ export interface paths {
         put?: never;
         /**
          * Give an account points (staff)
-         * @description An account that doesn't exist or is disabled is 404 `not_found`.
+         * @description An account that doesn't exist or is disabled is 404 `not_found`, the caller's own 403 `own_account`. More than an operator may grant at once or in a day is 403 `approval_required`, and nothing is recorded: it is asked for on the account's page in the admin.
          */
         post: operations["post_wallet_grants"];
         delete?: never;
@@ -956,13 +956,13 @@ export interface paths {
         };
         /**
          * Webhook endpoints, newest first (staff)
-         * @description The data platform is one of them. It is set up by the settings, and sent batches by its own protocol.
+         * @description The data platform is one of them. It is set up by the settings, and sent batches by its own protocol. What may be a key in a URL is hidden: one endpoint is read with the whole.
          */
         get: operations["get_webhook_endpoints"];
         put?: never;
         /**
          * Create a webhook endpoint (staff)
-         * @description It is sent each event of these types from now on, signed as Standard Webhooks says, at least once and in order for each order. `secret` is shown this once. The URL begins with https, and its host has public addresses alone, which is checked again for each delivery.
+         * @description It is sent each event of these types from now on, signed as Standard Webhooks says, at least once and in order for each order. `secret` is shown this once. The URL begins with https, and its host has public addresses alone, which is checked again for each delivery. It is sent events while the account that made it may read them, and the API key, if one made it, is not revoked.
          */
         post: operations["post_webhook_endpoints"];
         delete?: never;
@@ -991,7 +991,7 @@ export interface paths {
         head?: never;
         /**
          * Change a webhook endpoint (staff)
-         * @description What is pending is tried at once. An endpoint that is enabled again gets what happened meanwhile, as far as events are kept.
+         * @description What is pending is tried at once. An endpoint that is enabled again gets what happened meanwhile, as far as events are kept. From then on it is sent events for the account, and the API key, by which it was changed.
          */
         patch: operations["patch_webhook_endpoints_endpoint_id"];
         trace?: never;
@@ -1030,6 +1030,26 @@ export interface paths {
          * @description With the same id. It is sent at once, and then tried as a new one is. It may then come after later events of its order.
          */
         post: operations["post_webhook_endpoints_endpoint_id_deliveries_delivery_id_resend"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/webhook-endpoints/{endpoint_id}/rotate-secret": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Give a webhook endpoint another secret (staff)
+         * @description `secret` is shown this once. For 24 hours deliveries bear the signatures of both, and then that of the new one alone.
+         */
+        post: operations["post_webhook_endpoints_endpoint_id_rotate_secret"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1562,6 +1582,23 @@ export interface components {
             max_discount_amount?: number | null;
         };
         /**
+         * DisputeBody
+         * @description What the card's owner disputes at their bank: the amount can't be refunded until the shop has won.
+         *
+         *     `due_at` is when the shop's answer is due at the gateway.
+         */
+        DisputeBody: {
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "open" | "won" | "lost";
+            /** Amount */
+            amount: number;
+            /** Due At */
+            due_at: string | null;
+        };
+        /**
          * DrawBody
          * @description `count` is how many entries take part, or have joined so far.
          */
@@ -1607,7 +1644,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "hold" | "release" | "refund" | "top_up" | "grant" | "forfeit";
+            kind: "hold" | "release" | "refund" | "top_up" | "grant" | "forfeit" | "loss";
             /** Order */
             order: string | null;
             /**
@@ -1719,7 +1756,7 @@ export interface components {
         };
         /**
          * NewWebhookEndpointBody
-         * @description A new endpoint with its secret, which is shown this once.
+         * @description An endpoint with its new secret, which is shown this once.
          */
         NewWebhookEndpointBody: {
             /**
@@ -1749,6 +1786,8 @@ export interface components {
             failing_since: string | null;
             /** Disabled At */
             disabled_at: string | null;
+            /** Disabled By */
+            disabled_by: ("staff" | "failures" | "rights") | null;
             /** Secret */
             secret: string;
         };
@@ -1902,6 +1941,7 @@ export interface components {
             /** Card Amount */
             card_amount: number;
             failure: components["schemas"]["FailureBody"] | null;
+            dispute: components["schemas"]["DisputeBody"] | null;
             /**
              * Created At
              * Format: date-time
@@ -2017,7 +2057,8 @@ export interface components {
          * RefundBody
          * @description A refund: `pending` until all of it is refunded; `stuck`, and visible to operators, if that takes long.
          *
-         *     `amount` is the sum of `points_amount` and `card_amount`; `items` are the refunded units.
+         *     `amount` is the sum of `points_amount` and `card_amount`; `items` are the refunded units. One whose
+         *     `source` is `gateway` was made there, by amount: it has units where nothing is left of the order.
          */
         RefundBody: {
             /**
@@ -2047,6 +2088,11 @@ export interface components {
             reason: string;
             /** Restock */
             restock: boolean;
+            /**
+             * Source
+             * @enum {string}
+             */
+            source: "staff" | "gateway" | "late_charge";
             /**
              * Created At
              * Format: date-time
@@ -2357,6 +2403,8 @@ export interface components {
         /**
          * WebhookEndpointBody
          * @description An endpoint. `failing_since` is since when nothing was delivered; the data platform is built in.
+         *
+         *     `disabled_by: rights` says that its owner may not read events any more, or that its key was revoked.
          */
         WebhookEndpointBody: {
             /**
@@ -2386,6 +2434,8 @@ export interface components {
             failing_since: string | null;
             /** Disabled At */
             disabled_at: string | null;
+            /** Disabled By */
+            disabled_by: ("staff" | "failures" | "rights") | null;
         };
         /** WebhookEndpointBodyPage */
         WebhookEndpointBodyPage: {
@@ -4156,7 +4206,7 @@ export interface operations {
                     } & components["schemas"]["Problem"];
                 };
             };
-            /** @description `account_refused` · `permission_denied` · `scope_missing` */
+            /** @description `account_refused` · `own_account` · `permission_denied` · `scope_missing` */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -4164,7 +4214,7 @@ export interface operations {
                 content: {
                     "application/problem+json": {
                         /** @enum {string} */
-                        code?: "account_refused" | "permission_denied" | "scope_missing";
+                        code?: "account_refused" | "own_account" | "permission_denied" | "scope_missing";
                         /** @description With `scope_missing`: the scope that the key lacks. */
                         scope?: string;
                     } & components["schemas"]["Problem"];
@@ -4710,7 +4760,7 @@ export interface operations {
                     } & components["schemas"]["Problem"];
                 };
             };
-            /** @description `account_refused` · `permission_denied` · `scope_missing` */
+            /** @description `account_refused` · `own_account` · `permission_denied` · `scope_missing` */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -4718,7 +4768,7 @@ export interface operations {
                 content: {
                     "application/problem+json": {
                         /** @enum {string} */
-                        code?: "account_refused" | "permission_denied" | "scope_missing";
+                        code?: "account_refused" | "own_account" | "permission_denied" | "scope_missing";
                         /** @description With `scope_missing`: the scope that the key lacks. */
                         scope?: string;
                     } & components["schemas"]["Problem"];
@@ -4984,7 +5034,7 @@ export interface operations {
                     } & components["schemas"]["Problem"];
                 };
             };
-            /** @description `account_refused` · `permission_denied` · `scope_missing` */
+            /** @description `account_refused` · `own_account` · `permission_denied` · `scope_missing` */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -4992,7 +5042,7 @@ export interface operations {
                 content: {
                     "application/problem+json": {
                         /** @enum {string} */
-                        code?: "account_refused" | "permission_denied" | "scope_missing";
+                        code?: "account_refused" | "own_account" | "permission_denied" | "scope_missing";
                         /** @description With `scope_missing`: the scope that the key lacks. */
                         scope?: string;
                     } & components["schemas"]["Problem"];
@@ -5975,7 +6025,7 @@ export interface operations {
                     } & components["schemas"]["Problem"];
                 };
             };
-            /** @description `account_refused` · `permission_denied` · `scope_missing` */
+            /** @description `account_refused` · `own_account` · `permission_denied` · `scope_missing` */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -5983,7 +6033,7 @@ export interface operations {
                 content: {
                     "application/problem+json": {
                         /** @enum {string} */
-                        code?: "account_refused" | "permission_denied" | "scope_missing";
+                        code?: "account_refused" | "own_account" | "permission_denied" | "scope_missing";
                         /** @description With `scope_missing`: the scope that the key lacks. */
                         scope?: string;
                     } & components["schemas"]["Problem"];
@@ -9515,7 +9565,7 @@ export interface operations {
                     } & components["schemas"]["Problem"];
                 };
             };
-            /** @description `account_refused` · `permission_denied` · `scope_missing` */
+            /** @description `account_refused` · `approval_required` · `own_account` · `permission_denied` · `scope_missing` */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -9523,7 +9573,7 @@ export interface operations {
                 content: {
                     "application/problem+json": {
                         /** @enum {string} */
-                        code?: "account_refused" | "permission_denied" | "scope_missing";
+                        code?: "account_refused" | "approval_required" | "own_account" | "permission_denied" | "scope_missing";
                         /** @description With `scope_missing`: the scope that the key lacks. */
                         scope?: string;
                     } & components["schemas"]["Problem"];
@@ -10674,6 +10724,164 @@ export interface operations {
                     "application/problem+json": {
                         /** @enum {string} */
                         code?: "endpoint_disabled" | "event_expired";
+                    } & components["schemas"]["Problem"];
+                };
+            };
+            /** @description `too_large` */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": {
+                        /** @enum {string} */
+                        code?: "too_large";
+                    } & components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unsupported_media_type` */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": {
+                        /** @enum {string} */
+                        code?: "unsupported_media_type";
+                    } & components["schemas"]["Problem"];
+                };
+            };
+            /** @description `throttled` */
+            429: {
+                headers: {
+                    /** @description Seconds to wait before a retry. */
+                    "Retry-After": number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": {
+                        /** @enum {string} */
+                        code?: "throttled";
+                    } & components["schemas"]["Problem"];
+                };
+            };
+            /** @description `overloaded` · `unavailable` */
+            503: {
+                headers: {
+                    /** @description Seconds to wait before a retry. */
+                    "Retry-After": number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": {
+                        /** @enum {string} */
+                        code?: "overloaded" | "unavailable";
+                    } & components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_webhook_endpoints_endpoint_id_rotate_secret: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description For API keys with the scope `act`: the number of the account that the key acts for; without a key it is ignored. */
+                "Firstcome-Account"?: string;
+            };
+            path: {
+                endpoint_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["Nothing"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NewWebhookEndpointBody"];
+                };
+            };
+            /** @description `account_required` · `invalid` · `malformed_json` */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": {
+                        /** @enum {string} */
+                        code?: "account_required" | "invalid" | "malformed_json";
+                    } & components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_authenticated` · `token_invalid` */
+            401: {
+                headers: {
+                    /** @description `Bearer` */
+                    "WWW-Authenticate"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": {
+                        /** @enum {string} */
+                        code?: "not_authenticated" | "token_invalid";
+                    } & components["schemas"]["Problem"];
+                };
+            };
+            /** @description `account_refused` · `permission_denied` · `scope_missing` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": {
+                        /** @enum {string} */
+                        code?: "account_refused" | "permission_denied" | "scope_missing";
+                        /** @description With `scope_missing`: the scope that the key lacks. */
+                        scope?: string;
+                    } & components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": {
+                        /** @enum {string} */
+                        code?: "not_found";
+                    } & components["schemas"]["Problem"];
+                };
+            };
+            /** @description `request_timeout` */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": {
+                        /** @enum {string} */
+                        code?: "request_timeout";
+                    } & components["schemas"]["Problem"];
+                };
+            };
+            /** @description `built_in_endpoint` · `too_many_secrets` */
+            409: {
+                headers: {
+                    /** @description Seconds to wait before a retry, if the conflict is temporary. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": {
+                        /** @enum {string} */
+                        code?: "built_in_endpoint" | "too_many_secrets";
                     } & components["schemas"]["Problem"];
                 };
             };

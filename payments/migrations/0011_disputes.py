@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('payments', '0009_payments_that_need_the_customer'),
+        ('payments', '0010_granted_days'),
     ]
 
     operations = [

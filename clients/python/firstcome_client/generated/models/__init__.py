@@ -45,6 +45,8 @@ from .discount_body import DiscountBody
 from .discount_body_type import DiscountBodyType
 from .discount_input import DiscountInput
 from .discount_input_type import DiscountInputType
+from .dispute_body import DisputeBody
+from .dispute_body_status import DisputeBodyStatus
 from .draw_body import DrawBody
 from .eligible_accounts_body import EligibleAccountsBody
 from .eligible_accounts_input import EligibleAccountsInput
@@ -94,6 +96,7 @@ from .received_body import ReceivedBody
 from .refresh_input import RefreshInput
 from .refund_body import RefundBody
 from .refund_body_page import RefundBodyPage
+from .refund_body_source import RefundBodySource
 from .refund_body_status import RefundBodyStatus
 from .refund_input import RefundInput
 from .refund_item_body import RefundItemBody
@@ -173,6 +176,8 @@ __all__ = (
     "DiscountBodyType",
     "DiscountInput",
     "DiscountInputType",
+    "DisputeBody",
+    "DisputeBodyStatus",
     "DrawBody",
     "EligibleAccountsBody",
     "EligibleAccountsInput",
@@ -222,6 +227,7 @@ __all__ = (
     "RefreshInput",
     "RefundBody",
     "RefundBodyPage",
+    "RefundBodySource",
     "RefundBodyStatus",
     "RefundInput",
     "RefundItemBody",

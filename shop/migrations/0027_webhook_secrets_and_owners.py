@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("shop", "0025_event_ids_once"),
+        ("shop", "0026_approvals"),
     ]
 
     operations = [
