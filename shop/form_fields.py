@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from django import forms
 from django.conf import settings
 from django.db import models
+from django.utils.text import capfirst
 
 from shop import literals
 
@@ -67,5 +68,6 @@ def strict_options(field: "models.Field[Any, Any]") -> dict[str, Any]:
     if isinstance(field, models.IntegerField):
         return {"form_class": WholeNumberField}
     if isinstance(field, models.DateTimeField):
-        return {"form_class": SplitInstantField, "help_text": field.help_text or settings.TIME_ZONE}
+        label = f"{capfirst(field.verbose_name)} ({settings.TIME_ZONE})"
+        return {"form_class": SplitInstantField, "label": label}
     return {}
