@@ -15,6 +15,7 @@ TOP_UP = {
     "points_amount": 0,
     "card_amount": 5000,
     "failure": None,
+    "dispute": None,
     "created_at": NOON,
     "next_action": None,
 }
@@ -35,6 +36,7 @@ REFUND = {
     "items": [{"product": 7, "quantity": 1}],
     "reason": "It came broken.",
     "restock": True,
+    "source": "staff",
     "created_at": NOON,
 }
 CARD_DECLINED = {"code": "card_declined", "detail": "The card was declined."}

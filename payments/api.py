@@ -1,12 +1,13 @@
 """The HTTP edge of wallets and payments. Calls that charge a card are in `orders`, whose sagas do it."""
 
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 
 from payments import ledger, points_grants, schemas, selectors
-from payments.models import Entry
+from payments.models import Entry, Payment
 from shop.api_keys.scopes import Resource
 from shop.http import json_format, keyed_calls
 from shop.http.messages import account_id, caller_id
@@ -84,7 +85,7 @@ class ListPayments(View):
         data = read_query(schemas.FindPaymentsQuery, request)
         owner_id = allowed_account_id(request, "payments.view_payment")
         found = selectors.payments(account_id=owner_id, user_id=data.user, order_id=data.order)
-        body = partial(schemas.payment_body, language=request.language, reader_id=caller_id(request))
+        body = partial(_payment_body, language=request.language, reader_id=caller_id(request))
         return (paginate_for_staff if owner_id is None else paginate)(request, found, body)
 
 
@@ -100,7 +101,12 @@ class OnePayment(View):
         found = selectors.payment(
             payment_id=payment_id, account_id=allowed_account_id(request, "payments.view_payment")
         )
-        return Response(schemas.payment_body(found, request.language, reader_id=caller_id(request)))
+        return Response(_payment_body(found, language=request.language, reader_id=caller_id(request)))
+
+
+def _payment_body(payment: Payment, *, language: str, reader_id: int | None) -> dict[str, Any]:
+    disputes = payment.disputes.all()
+    return schemas.payment_body(payment, language, reader_id=reader_id, disputes=disputes)
 
 
 def _grant_answer(entry: Entry) -> Answer:

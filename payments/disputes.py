@@ -22,12 +22,9 @@ OPENED, CLOSED, DISAGREES = "payment.disputed", "payment.dispute_closed", "charg
 NEXT: dict[str, tuple[str, ...]] = {Status.OPEN: (Status.WON, Status.LOST), Status.LOST: (Status.WON,)}
 
 
-def shown_dispute(payment: Payment) -> Dispute | None:
-    """The dispute that the payment shows: the newest open one, or else the newest."""
-    if not payment.dispute_status:
-        return None
-    rows = Dispute.objects.filter(payment_id=payment.id, status=payment.dispute_status)
-    return rows.order_by("-pk").first()
+def shown_dispute(disputes: Iterable[Dispute]) -> Dispute | None:
+    """The one of a payment's disputes that it shows: the newest open one, or else the newest."""
+    return max(disputes, key=lambda dispute: (dispute.status == Status.OPEN, dispute.pk), default=None)
 
 
 def open_disputes() -> "QuerySet[Dispute]":
@@ -51,10 +48,6 @@ def book(payment: Payment, found: Iterable[GatewayDispute]) -> None:
         elif said.status == dispute.status == Status.OPEN and _terms(said) != _terms(dispute):
             dispute.amount, dispute.due_at = _terms(said)
             dispute.save(update_fields=["amount", "due_at"])
-    if known:
-        newest = max(known.values(), key=lambda dispute: (dispute.status == Status.OPEN, dispute.pk))
-        payment.dispute_status = newest.status
-        payment.save(update_fields=["dispute_status"])
 
 
 def note_disagreement(payment: Payment, text: str, *, reference: str) -> None:

@@ -169,12 +169,6 @@ class Entry(models.Model):
         return f"{self.amount:+d}"
 
 
-class DisputeStatus(models.TextChoices):
-    OPEN = "open", _("open")
-    WON = "won", _("won")
-    LOST = "lost", _("lost")
-
-
 class Payment(models.Model):
     """A payment of an order, or of a top-up of the wallet (then `order` is null).
 
@@ -252,15 +246,6 @@ class Payment(models.Model):
         blank=True,
         help_text=_("When the charge is cancelled unless it is confirmed."),
     )
-    dispute_status = models.CharField(
-        _("dispute status"),
-        max_length=8,
-        choices=DisputeStatus.choices,
-        blank=True,
-        default="",
-        db_default="",
-        help_text=_("Of its dispute, an open one if there are several; empty: it was never disputed."),
-    )
     # The order, while the payment is not failed: a unique index on it works on every database.
     unfailed_order_id = models.GeneratedField(
         expression=Case(When(status="failed", then=None), default=F("order")),
@@ -322,13 +307,16 @@ class Dispute(models.Model):
     While it is open the amount is not refunded. A lost one is money lost.
     """
 
-    Status = DisputeStatus
+    class Status(models.TextChoices):
+        OPEN = "open", _("open")
+        WON = "won", _("won")
+        LOST = "lost", _("lost")
 
     payment = models.ForeignKey(
         Payment, verbose_name=_("payment"), on_delete=models.PROTECT, db_index=False, related_name="disputes"
     )
     reference = ExactCharField(_("reference"), max_length=96, help_text=_("The gateway's id of the dispute."))
-    status = models.CharField(_("status"), max_length=8, choices=DisputeStatus.choices)
+    status = models.CharField(_("status"), max_length=8, choices=Status.choices)
     amount = models.PositiveBigIntegerField(_("amount"))
     due_at = models.DateTimeField(
         _("due at"), null=True, blank=True, help_text=_("When the shop's answer is due at the gateway.")

@@ -55,15 +55,6 @@ class Payable(Protocol):
     def currency(self) -> str: ...
 
 
-class DisputedPayment(Protocol):
-    """The part of a payment by which its disputes are found."""
-
-    @property
-    def charge_key(self) -> str: ...
-    @property
-    def dispute_status(self) -> str: ...
-
-
 class Chargeable(NamedTuple):
     """The columns of a payment that a charge needs."""
 
@@ -220,16 +211,14 @@ def unsettled_references(references: Collection[UUID], at: datetime) -> set[UUID
 def refundable_card_amount(order_id: UUID) -> int:
     """The card amount of the order that is neither refunded nor being refunded, disputed or lost."""
     payment = Payment.objects.get(order_id=order_id, status=Status.SUCCEEDED)
-    amounts = disputed_amounts(payment)
+    amounts = disputed_amounts(payment.charge_key)
     held_amount = amounts.get(Dispute.Status.OPEN, 0) + amounts.get(Dispute.Status.LOST, 0)
     return max(0, payment.card_amount - payment.refunding_amount - payment.refunded_amount - held_amount)
 
 
-def disputed_amounts(payment: DisputedPayment) -> dict[str, int]:
-    """The amounts of the payment's disputes by their status; a payment without any costs no query."""
-    if not payment.dispute_status:
-        return {}
-    rows = Dispute.objects.filter(payment__charge_key=payment.charge_key).order_by().values_list("status")
+def disputed_amounts(charge_key: str) -> dict[str, int]:
+    """The amounts of the disputes of the payment with this key, by their status."""
+    rows = Dispute.objects.filter(payment__charge_key=charge_key).order_by().values_list("status")
     return dict(rows.annotate(total=Sum("amount")))
 
 

@@ -1,5 +1,6 @@
 """The bodies of requests and answers about payments and wallets. No answer contains a card's token."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -7,8 +8,8 @@ from uuid import UUID
 from django.conf import settings
 from pydantic import BaseModel, Field
 
-from payments import disputes
-from payments.models import Entry, Payment
+from payments.disputes import shown_dispute
+from payments.models import Dispute, Entry, Payment
 from shop import lazy_texts
 from shop.http.validation import Id, Input, NonBlankText, PositiveAmount, Query, QueryId, Uuid
 from shop.lazy_texts import ENGLISH
@@ -94,11 +95,16 @@ def failure_body(code: str, detail: str, language: str) -> dict[str, str] | None
 
 
 def payment_body(
-    payment: Payment, language: str = ENGLISH, *, reader_id: int | None = None
+    payment: Payment,
+    language: str = ENGLISH,
+    *,
+    reader_id: int | None = None,
+    disputes: Iterable[Dispute] = (),
 ) -> dict[str, Any]:
     """The response body of a payment; only why it failed is in the language.
 
-    `reader_id` is the account that reads it, if it may be another than the payment's.
+    `reader_id` is the account that reads it, if it may be another than the payment's. The answer of a call
+    that pays is given before there are `disputes`.
     """
     return {
         "id": payment.id,
@@ -107,15 +113,13 @@ def payment_body(
         "points_amount": payment.points_amount,
         "card_amount": payment.card_amount,
         "failure": failure_body(payment.failure_code, payment.failure_detail, language),
-        "dispute": dispute_body(payment),
+        "dispute": dispute_body(shown_dispute(disputes)),
         "created_at": payment.created_at,
         "next_action": next_action_body(payment, reader_id=reader_id),
     }
 
 
-def dispute_body(payment: Payment) -> dict[str, Any] | None:
-    """The payment's dispute; None for one that was never disputed."""
-    dispute = disputes.shown_dispute(payment)
+def dispute_body(dispute: Dispute | None) -> dict[str, Any] | None:
     if dispute is None:
         return None
     return {"status": dispute.status, "amount": dispute.amount, "due_at": dispute.due_at}

@@ -16,8 +16,11 @@ SHORTEST_REFERENCE = 8
 def payments(
     *, account_id: int | None, user_id: int | None = None, order_id: UUID | None = None
 ) -> QuerySet[Payment]:
-    """The payments that `account_id` may see (None: all), of this user and order where given."""
-    rows = Payment.objects.all()
+    """The payments that `account_id` may see (None: all), of this user and order where given.
+
+    They come with their disputes.
+    """
+    rows = Payment.objects.prefetch_related("disputes")
     # Both conditions hold, so a customer's query for another account's payments finds none.
     for account in (account_id, user_id):
         rows = rows if account is None else rows.filter(account_id=account)

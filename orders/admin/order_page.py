@@ -93,7 +93,7 @@ def read(order: Order, request: HttpRequest) -> OrderPage:
         cannot_expire=f"{failure.at:%Y-%m-%d %H:%M:%S} {stored_text(failure.detail)}" if failure else "",
         lines=[_line(line, request) for line in lines],
     )
-    payments = list(Payment.objects.filter(order_id=order.id).order_by("id"))
+    payments = list(Payment.objects.filter(order_id=order.id).prefetch_related("disputes").order_by("id"))
     refunds = _read_refunds(order.id)
     if _may_view(page, request, "payments.view_payment", gettext("payment")):
         page.payments = [_payment(payment, request) for payment in payments]
@@ -191,7 +191,7 @@ def _payment(payment: Payment, request: HttpRequest) -> dict[str, Any]:
 
 
 def _dispute(payment: Payment) -> dict[str, Any] | None:
-    dispute = disputes.shown_dispute(payment)
+    dispute = disputes.shown_dispute(payment.disputes.all())
     if dispute is None:
         return None
     return {

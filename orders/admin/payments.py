@@ -165,7 +165,7 @@ class PaymentAdmin(SearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
 
     @display(description=_("dispute"))
     def dispute(self, payment: Payment) -> str:
-        dispute = disputes.shown_dispute(payment)
+        dispute = disputes.shown_dispute(payment.disputes.all())
         if dispute is None:
             return "-"
         return format_html(

@@ -370,7 +370,7 @@ def test_a_charge_that_is_not_the_payments_is_refused_and_noted(
 
 
 def shown(placed: PlacedOrder) -> Any:
-    body = payment_body(payment_of(placed))["dispute"]
+    body = payment_body(payment_of(placed), disputes=payment_of(placed).disputes.all())["dispute"]
     return body and (body["status"], body["amount"])
 
 

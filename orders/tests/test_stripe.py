@@ -319,5 +319,5 @@ def test_a_dispute_at_stripe_is_found_by_the_reference_that_its_event_has(stripe
         assert WebhookEvent.objects.get(id=event.id).charge_key == payment.charge_key
         assert buying.broken_laws() == []
 
-    assert payment_of(placed).dispute_status == "lost"
+    assert [one.status for one in payment.disputes.all()] == ["lost"]
     assert kept_amount(placed) == 600

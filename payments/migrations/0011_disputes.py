@@ -13,11 +13,6 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.AddField(
-            model_name='payment',
-            name='dispute_status',
-            field=models.CharField(blank=True, choices=[('open', 'open'), ('won', 'won'), ('lost', 'lost')], db_default='', default='', help_text='Of its dispute, an open one if there are several; empty: it was never disputed.', max_length=8, verbose_name='dispute status'),
-        ),
-        migrations.AddField(
             model_name='webhookevent',
             name='charge_reference',
             field=models.CharField(blank=True, db_default='', default='', help_text="The gateway's id of the charge, where the event has no key.", max_length=96, verbose_name='charge reference'),

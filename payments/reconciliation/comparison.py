@@ -13,7 +13,7 @@ from itertools import islice, pairwise
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db.models import BooleanField, Case, CharField, F, Q, QuerySet, Value, When
+from django.db.models import BooleanField, Case, CharField, Exists, F, OuterRef, Q, QuerySet, Value, When
 from django.db.models.functions import Cast
 from django.utils.translation import gettext_noop
 
@@ -73,7 +73,7 @@ class PaymentRow(NamedTuple):
     refunded_amount: int
     currency: str
     charge_reference: str
-    dispute_status: str
+    is_disputed: bool
     is_charge_expected: bool
 
 
@@ -205,7 +205,8 @@ def _read_payments(keys: Sequence[str], is_charge_expected: Q) -> dict[str, Paym
         "charge_key",
         # As text, because a UUID object for each row would cost more than all the other columns.
         Cast("order_id", CharField()),
-        *PaymentRow._fields[2:-1],
+        *PaymentRow._fields[2:-2],
+        Exists(Dispute.objects.filter(payment=OuterRef("pk"))),
         Case(When(is_charge_expected, then=Value(True)), default=Value(False), output_field=BooleanField()),
     )
     return {row[0]: PaymentRow._make(row) for row in rows}
@@ -245,7 +246,7 @@ def _read_payment(key: str) -> Payment | None:
 def _comparable_state(payment: Payment | None) -> tuple[Any, ...] | None:
     if payment is None:
         return None
-    amounts = payment_states.disputed_amounts(payment)
+    amounts = payment_states.disputed_amounts(payment.charge_key)
     return payment.status, payment.refunding_amount, payment.refunded_amount, amounts
 
 
@@ -287,7 +288,7 @@ def _wrong_disputes(charge: BookedCharge, payment: Payment | PaymentRow) -> Caus
     """What the gateway has of disputes and the payment has not, or the other way round."""
     if payment.status != Payment.Status.SUCCEEDED:
         return None
-    booked = payment_states.disputed_amounts(payment)
+    booked = _disputed_amounts(payment)
     amounts = dict.fromkeys((Dispute.Status.OPEN, Dispute.Status.LOST), 0)
     for dispute in charge.disputes:
         if dispute.status in amounts:
@@ -329,10 +330,17 @@ def kept_range(payment: Payment | PaymentRow) -> tuple[int, int]:
     """The least and the most that the gateway may keep: a refund under way may have arrived or not."""
     if payment.status != Payment.Status.SUCCEEDED:
         return 0, 0
-    amounts = payment_states.disputed_amounts(payment)
+    amounts = _disputed_amounts(payment)
     disputed_amount = amounts.get(Dispute.Status.OPEN, 0) + amounts.get(Dispute.Status.LOST, 0)
     most = payment.card_amount - payment.refunded_amount - disputed_amount
     return max(0, most - payment.refunding_amount), max(0, most)
+
+
+def _disputed_amounts(payment: Payment | PaymentRow) -> dict[str, int]:
+    """The amounts of its disputes by status; the row of one that was never disputed costs no query."""
+    if isinstance(payment, PaymentRow) and not payment.is_disputed:
+        return {}
+    return payment_states.disputed_amounts(payment.charge_key)
 
 
 def _is_for(charge: BookedCharge, payment: Payment | PaymentRow) -> bool:

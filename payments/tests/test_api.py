@@ -176,7 +176,7 @@ def test_a_payment_has_the_contracts_fields() -> None:
 
 
 def test_a_payment_shows_its_dispute() -> None:
-    payment = PaymentFactory.create(dispute_status="open")
+    payment = PaymentFactory.create()
     due_at = clock.now() + timedelta(days=7)
     for reference, status, amount in (("dp_1", "open", 300), ("dp_2", "won", 200)):
         Dispute.objects.create(

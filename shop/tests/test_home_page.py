@@ -187,7 +187,7 @@ def test_a_difference_that_both_comparisons_found_is_counted_once_and_a_refunded
 
 
 def test_open_disputes_are_work_and_the_one_due_first_comes_first() -> None:
-    payment, now = PaymentFactory.create(dispute_status="open"), timezone.now()
+    payment, now = PaymentFactory.create(), timezone.now()
     for days, status in ((5, "open"), (2, "open"), (1, "won")):
         Dispute.objects.create(
             payment=payment,
