@@ -41,6 +41,7 @@ def test_a_top_up_is_201_with_its_payment_once_the_card_is_charged(api: Api) -> 
         "points_amount": 0,
         "card_amount": 700,
         "failure": None,
+        "dispute": None,
         "created_at": "",
         "next_action": None,
     }

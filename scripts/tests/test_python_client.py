@@ -267,7 +267,13 @@ def test_an_order_whose_customer_must_act_is_returned_at_once(server: CannedShop
 
 def test_a_wait_ends_with_the_last_state(server: CannedShop, shop: Shop):
     pending = {"id": str(ORDER_ID), "order": None, "status": "in_doubt", "points_amount": 0}
-    pending |= {"card_amount": 5, "failure": None, "created_at": "2026-11-25T09:00:00Z", "next_action": None}
+    pending |= {
+        "card_amount": 5,
+        "failure": None,
+        "dispute": None,
+        "created_at": "2026-11-25T09:00:00Z",
+        "next_action": None,
+    }
     server.queue(Answer(202, pending))
     with pytest.raises(NotSettledError) as open_still:
         shop.top_up(TopUpInput(5, "tok_ok"), seconds=1)
