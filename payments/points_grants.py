@@ -122,13 +122,7 @@ def _grant_approved(approval: Approval, day: date) -> str:
 
 
 def _describe(approval: Approval) -> list[tuple[str, str]]:
-    user_id = approval.arguments["user"]
-    name = User.objects.filter(pk=user_id).values_list("username", flat=True).first() or ""
-    return [
-        (gettext("Account"), f"{name} ({user_id})"),
-        (gettext("Amount"), format_amount(approval.arguments["amount"])),
-        (gettext("Balance now"), format_amount(ledger.balance_amount(user_id))),
-    ]
+    return [(gettext("Amount"), format_amount(approval.arguments["amount"]))]
 
 
 approvals.ACTS[GRANT] = Act(

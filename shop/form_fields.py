@@ -54,7 +54,7 @@ class SplitInstantField(forms.SplitDateTimeField):
     """A day and a time in the page's time zone, each in an input of its own."""
 
     def clean(self, value: Sequence[str] | None) -> Any:
-        given = " ".join(value or ()).strip()
+        given = " ".join(filter(None, value or ())).strip()
         try:
             if given:
                 literals.instant_or_wall_time(given)

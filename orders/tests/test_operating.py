@@ -119,8 +119,10 @@ def test_past_the_point_of_no_return_an_order_is_refunded_instead(product: Produ
     assert hanging.refusal(hanging.compensate, row) == "saga_not_reversible"
 
 
-def test_a_stuck_undo_ends_once_the_gateway_says_that_nothing_is_charged(product: Product) -> None:
-    row = hanging.refunded_before_its_compensation(product)
+def test_a_stuck_undo_ends_once_the_gateway_says_that_nothing_is_charged(
+    product: Product, away: Away
+) -> None:
+    row = hanging.refunded_before_its_compensation(product, away)
     assert hanging.compensate(row).state == Saga.State.RUNNING
     hanging.compensate(row)
     assert hanging.advance(row) == Saga.State.COMPENSATED

@@ -17,13 +17,12 @@ __all__ = ["away", "impatient", "product"]
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("impatient")]
 
 
-def refunded_by_hand(product: Product) -> Saga:
-    """The saga of a refund that the gateway refuses, because the charge was refunded there by hand."""
+def stuck_refund(product: Product, away: Away) -> Saga:
+    """The saga of a refund that found the gateway away, and is stuck."""
     row = hanging.started(product)
     assert hanging.advance(row) == Saga.State.DONE
-    [charge] = gateway().charges(order_id=row.about_id)
-    gateway().refund(key="by hand", charge_reference=charge.reference, amount=charge.amount)
     refund = Saga.objects.get(id=buying.refund(row.about_id).saga_id)
+    away.take("GATEWAY_URL")
     hanging.advance(refund)
     hanging.make_overdue(refund)
     assert hanging.advance(refund) == Saga.State.STUCK
@@ -34,8 +33,10 @@ def refund_of(row: Saga) -> Refund:
     return Refund.objects.get(id=row.subject_id)
 
 
-def test_a_refund_made_by_hand_at_the_gateway_is_completed(product: Product) -> None:
-    row = refunded_by_hand(product)
+def test_a_refund_made_by_hand_at_the_gateway_is_completed(product: Product, away: Away) -> None:
+    row = stuck_refund(product, away)
+    away.back()
+    hanging.refund_by_hand(row)
     assert refund_of(row).status == Refund.Status.STUCK
     assert hanging.refusal(hanging.complete, row, reference="re_invented") == "reference_differs"
     hanging.complete(row)
@@ -50,8 +51,8 @@ def test_a_refund_made_by_hand_at_the_gateway_is_completed(product: Product) -> 
     assert buying.broken_laws() == []
 
 
-def test_a_retried_refund_is_pending_again_and_stuck_again(product: Product) -> None:
-    row = refunded_by_hand(product)
+def test_a_retried_refund_is_pending_again_and_stuck_again(product: Product, away: Away) -> None:
+    row = stuck_refund(product, away)
     hanging.retry(row)
     assert refund_of(row).status == Refund.Status.PENDING
     hanging.make_overdue(row)
@@ -59,25 +60,19 @@ def test_a_retried_refund_is_pending_again_and_stuck_again(product: Product) -> 
     assert refund_of(row).status == Refund.Status.STUCK
 
 
-def test_a_refund_is_never_compensated(product: Product) -> None:
-    row = refunded_by_hand(product)
+def test_a_refund_is_never_compensated(product: Product, away: Away) -> None:
+    row = stuck_refund(product, away)
     assert hanging.refusal(hanging.compensate, row) == "saga_not_reversible"
     with pytest.raises(FirstcomeError, match="it must complete: retry it, or complete its step"):
         hanging.compensate(row)
 
 
 def test_a_refund_that_was_not_made_at_the_gateway_is_never_completed(product: Product, away: Away) -> None:
-    row = hanging.started(product)
-    hanging.advance(row)
-    refund = Saga.objects.get(id=buying.refund(row.about_id).saga_id)
-    away.take("GATEWAY_URL")
-    hanging.advance(refund)
-    hanging.make_overdue(refund)
-    hanging.advance(refund)
+    refund = stuck_refund(product, away)
     assert hanging.refusal(hanging.complete, refund) == "unavailable"
     away.back()
     assert hanging.refusal(hanging.complete, refund) == "gateway_disagrees"
-    [charge] = gateway().charges(order_id=row.about_id)
+    [charge] = gateway().charges(order_id=refund.about_id)
     gateway().refund(key="a part", charge_reference=charge.reference, amount=charge.amount - 1)
     assert hanging.refusal(hanging.complete, refund, reference=charge.reference) == "gateway_disagrees"
 

@@ -1,5 +1,6 @@
 """Errors as `application/problem+json` (RFC 9457): the only place where errors become HTTP."""
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -57,6 +58,7 @@ TITLES = {
 INTERNAL_ERROR = _("Something went wrong here. It has been logged.")
 NO_REFERENCED_ROW = 1452
 NOT_FOUND = _("There is nothing at this address.")
+PERMISSION = re.compile(r"[a-z]+\.[a-z_]+")
 NOT_ALLOWED = _("This account may not do that.")
 NOT_UNDERSTOOD = _("The request can't be understood.")
 # Of REST framework, which has no catalog for `ko`.
@@ -164,8 +166,13 @@ def bad_request(request: HttpRequest, exception: Exception | None = None) -> Htt
 
 
 def permission_denied(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    missing = getattr(exception, "args", ())
+    missing = missing_permissions(exception)
     return problem(403, "permission_denied", lacks(missing) if missing else NOT_ALLOWED).to_django()
+
+
+def missing_permissions(exception: Exception | None) -> list[str]:
+    """The arguments of Django's `PermissionDenied` that name permissions: others are no text for clients."""
+    return [one for one in getattr(exception, "args", ()) if PERMISSION.fullmatch(str(one))]
 
 
 def lacks(permissions: Sequence[str]) -> Text:

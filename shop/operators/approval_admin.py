@@ -4,9 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db.models import QuerySet
+from django.contrib.auth.models import User
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import Http404, HttpRequest, HttpResponse
-from django.utils.html import format_html_join
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -71,19 +73,27 @@ class ApprovalAdmin(ReadOnlyMixin, ModelAdmin):
     readonly_fields = ["act", "asked_for", "state", "shown_outcome"]
     actions_detail = ["approve", "refuse"]
 
+    def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
+        names = User.objects.filter(pk=OuterRef("account_id")).values("username")
+        return super().get_queryset(request).annotate(account_name=Subquery(names))
+
     @display(description=_("act"))
     def act(self, approval: Approval) -> str:
         return str(approvals.ACTS[approval.kind].title)
 
     @admin.display(description=_("asked for"))
     def summary(self, approval: Approval) -> str:
-        facts = approvals.ACTS[approval.kind].describe(approval)
-        return ", ".join(f"{name} {value}" for name, value in facts)
+        facts = [f"{name} {value}" for name, value in approvals.ACTS[approval.kind].describe(approval)]
+        return ", ".join(facts if approval.account_id is None else [*facts, _account_of(approval)])
 
     @admin.display(description=_("asked for"))
     def asked_for(self, approval: Approval) -> SafeString:
         facts = approvals.ACTS[approval.kind].describe(approval)
-        return format_html_join("", "<div>{}: {}</div>", facts)
+        shown = format_html_join("", "<div>{}: {}</div>", facts)
+        if approval.account_id is None:
+            return shown
+        address = reverse("account-page", args=[approval.account_id])
+        return shown + format_html('<a class="text-link" href="{}">{}</a>', address, _account_of(approval))
 
     @display(description=_("state"))
     def state(self, approval: Approval) -> StatusLabel:
@@ -138,3 +148,7 @@ class ApprovalAdmin(ReadOnlyMixin, ModelAdmin):
         else:
             self.message_user(request, done % {"outcome": stored_text(decided.outcome)})
         return reload_page("admin:shop_approval_change", object_id)
+
+
+def _account_of(approval: Any) -> str:
+    return f"{approval.account_name or ''} ({approval.account_id})".strip()

@@ -22,7 +22,7 @@ def permission_denied(request: HttpRequest, exception: Exception | None = None) 
     """Name the rights: the arguments of Django's `PermissionDenied`, or those that the address needs."""
     if not problems.is_for_people(request):
         return problems.permission_denied(request, exception)
-    names = [str(name) for name in getattr(exception, "args", ())] or _rights_of_address(request)
+    names = problems.missing_permissions(exception) or _rights_of_address(request)
     rights = [_describe(name) for name in dict.fromkeys(names) if not request.user.has_perm(name)]
     return _page(request, 403, gettext("This account may not do that"), rights)
 
