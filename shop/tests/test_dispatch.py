@@ -15,6 +15,7 @@ from django.db import connection
 from scripts.stack import ports
 from shop import configuration
 from shop.operations import dispatch
+from shop.operations.worker_consumer import Consumer
 from shop.outbound.circuit_breaker import CircuitBreaker
 from shop.tests.outages import OwnRedis
 from shop.tests.racing import race, wait_until
@@ -211,3 +212,15 @@ def test_another_node_of_the_broker_takes_the_messages_of_one_that_is_frozen(
         task.app.conf.broker_transport_options = options
         assert timed(lambda: dispatch.send_to_broker(task, ["first"])) < 10
     assert (ran, count_sent(own_redis)) == ([], 1)
+
+
+def test_a_worker_outlives_a_connection_that_cannot_give_its_messages_back(
+    task_on: MakeTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = Consumer.__new__(Consumer)
+    lost.app = task_on("memory://").app
+    lost.connection = lost.app.connection_for_read()
+    # As kombu fails when Redis went away with messages that are not acknowledged.
+    monkeypatch.setattr(lost.connection, "close", lambda: getattr(None, "hostname"))  # noqa: B009
+    lost.on_connection_error_after_connected(ConnectionError())
+    assert lost.connection is None
