@@ -28,6 +28,7 @@ from shop.concurrency.thread_pool import ThreadPool
 from shop.idempotency.recorded_answers import Answer as RecordedAnswer
 from shop.idempotency.recorded_answers import KeyedCall
 from shop.operations import dispatch
+from shop.redis import completion_notifications
 from shop.tests.asgi_client import Answer, send_request
 from shop.tests.factories import AccountFactory
 from shop.tests.live import Served, serving
@@ -220,7 +221,8 @@ def test_duplicates_that_wait_for_a_call_of_this_process_get_its_answer_when_it_
     assert sum("idempotency-replayed" not in answer.headers for answer in answers) == 1
 
 
-def test_an_answer_that_may_still_change_ends_no_wait() -> None:
+def test_an_answer_that_may_still_change_ends_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(completion_notifications, "LISTENING_RECHECK_SECONDS", 0.1)
     statuses = iter([payment_status.UNSETTLED_STATUS, payment_status.UNSETTLED_STATUS, 200])
     call = KeyedCall(AccountFactory.create().pk, "a", "the body's", answer=lambda outcome: None)
 
