@@ -69,10 +69,18 @@ def admit(instance: Instance, name: str) -> None:
     wait_until_up(instance, name)
 
 
+def _is_up(instance: Instance, name: str) -> bool:
+    try:
+        return rows(instance)["ready", name]["status"] == "UP"
+    except (FileNotFoundError, ConnectionRefusedError):
+        # HAProxy makes its control socket after it listens to clients.
+        return False
+
+
 def wait_until_up(instance: Instance, name: str) -> None:
     """Return once the balancer has found the web server ready. Raises SetupError."""
     deadline = time.monotonic() + UP_SECONDS
-    while rows(instance)["ready", name]["status"] != "UP":
+    while not _is_up(instance, name):
         if time.monotonic() > deadline:
             raise SetupError(f"the balancer has not found {name} ready within {UP_SECONDS} s")
         time.sleep(0.1)
