@@ -90,7 +90,7 @@ def _refund_card(refund: Refund, payment: Payment) -> list[StepResult]:
 
 def _fit_to_charge(saga: SagaRow, result: StepResult) -> None:
     """Reduce a refund of which the gateway has less left, because of what was given back or lost there."""
-    if result.answer:
+    if result.answer and result.answer.status == "succeeded":
         gateway_bookings.fit_refund(saga.subject_id, result.answer)
 
 

@@ -134,7 +134,7 @@ async def _wait_for_turn(network: str, trust_level: TrustLevel) -> None:
     try:
         await turn
     except asyncio.CancelledError:
-        if turn.done() and not turn.cancelled():
+        if turn.done() and not turn.cancelled() and turn.exception() is None:
             # It was this request's turn at the moment in which it was cancelled.
             _pass_turn_on()
         raise
