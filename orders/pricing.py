@@ -3,6 +3,12 @@
 from collections.abc import Sequence
 
 
+def fit_amounts(line_amounts: Sequence[int], total_amount: int) -> list[int]:
+    """The lines' amounts, less each one's share of what they exceed the total by."""
+    missing = split_discount(max(0, sum(line_amounts) - total_amount), line_amounts)
+    return [amount - less for amount, less in zip(line_amounts, missing, strict=True)]
+
+
 def split_discount(total_amount: int, line_amounts: Sequence[int]) -> list[int]:
     """Split a discount over lines in proportion to their amounts, rounded down; the last takes the rest.
 

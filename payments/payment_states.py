@@ -211,15 +211,19 @@ def unsettled_references(references: Collection[UUID], at: datetime) -> set[UUID
 def refundable_card_amount(order_id: UUID) -> int:
     """The card amount of the order that is neither refunded nor being refunded, disputed or lost."""
     payment = Payment.objects.get(order_id=order_id, status=Status.SUCCEEDED)
-    amounts = disputed_amounts(payment.charge_key)
-    held_amount = amounts.get(Dispute.Status.OPEN, 0) + amounts.get(Dispute.Status.LOST, 0)
-    return max(0, payment.card_amount - payment.refunding_amount - payment.refunded_amount - held_amount)
+    held = held_amount(disputed_amounts(payment.charge_key))
+    return max(0, payment.card_amount - payment.refunding_amount - payment.refunded_amount - held)
 
 
 def disputed_amounts(charge_key: str) -> dict[str, int]:
     """The amounts of the disputes of the payment with this key, by their status."""
     rows = Dispute.objects.filter(payment__charge_key=charge_key).order_by().values_list("status")
     return dict(rows.annotate(total=Sum("amount")))
+
+
+def held_amount(disputed: Mapping[str, int]) -> int:
+    """What disputes of these amounts by status keep from the shop: those that are open or lost."""
+    return disputed.get(Dispute.Status.OPEN, 0) + disputed.get(Dispute.Status.LOST, 0)
 
 
 def begin_refund(order_id: UUID, *, card_amount: int) -> None:

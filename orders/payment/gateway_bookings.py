@@ -160,10 +160,9 @@ def _reduce(refund: Refund, *, by: int) -> None:
     refund.amount, refund.card_amount, refund.is_reduced = refund.amount - by, refund.card_amount - by, True
     refund.save(update_fields=["amount", "card_amount", "is_reduced"])
     lines = list(RefundLine.objects.filter(refund=refund).order_by("id"))
-    amounts = [line.amount for line in lines]
-    missing = pricing.split_discount(max(0, sum(amounts) - refund.amount), amounts)
-    for line, less in zip(lines, missing, strict=True):
-        line.amount -= less
+    amounts = pricing.fit_amounts([line.amount for line in lines], refund.amount)
+    for line, amount in zip(lines, amounts, strict=True):
+        line.amount = amount
     RefundLine.objects.bulk_update(lines, ["amount"])
     payment_states.reduce_refund(refund.order_id, by=by)
     journal.note(

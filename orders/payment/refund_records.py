@@ -34,11 +34,10 @@ def build_lines(refund: Refund, counts: Sequence[tuple[OrderLine, int]]) -> list
 
     Where the units are worth more than is left to refund, the lines share what is missing.
     """
-    amounts = [refundable_amount(line, count) for line, count in counts]
-    missing = pricing.split_discount(max(0, sum(amounts) - refund.amount), amounts)
+    amounts = pricing.fit_amounts([refundable_amount(line, count) for line, count in counts], refund.amount)
     return [
-        RefundLine(refund=refund, line=line, quantity=count, amount=amount - less)
-        for (line, count), amount, less in zip(counts, amounts, missing, strict=True)
+        RefundLine(refund=refund, line=line, quantity=count, amount=amount)
+        for (line, count), amount in zip(counts, amounts, strict=True)
     ]
 
 

@@ -330,9 +330,8 @@ def kept_range(payment: Payment | PaymentRow) -> tuple[int, int]:
     """The least and the most that the gateway may keep: a refund under way may have arrived or not."""
     if payment.status != Payment.Status.SUCCEEDED:
         return 0, 0
-    amounts = _disputed_amounts(payment)
-    disputed_amount = amounts.get(Dispute.Status.OPEN, 0) + amounts.get(Dispute.Status.LOST, 0)
-    most = payment.card_amount - payment.refunded_amount - disputed_amount
+    held_amount = payment_states.held_amount(_disputed_amounts(payment))
+    most = payment.card_amount - payment.refunded_amount - held_amount
     return max(0, most - payment.refunding_amount), max(0, most)
 
 
