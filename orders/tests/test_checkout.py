@@ -12,6 +12,7 @@ from orders.placement.strategies import group_commit
 from orders.tests import buying
 from shop.errors import KeyReused, Rejected
 from shop.idempotency.recorded_answers import KeyedCall, Replay
+from shop.models import JournalLine
 
 pytestmark = pytest.mark.django_db
 
@@ -62,6 +63,17 @@ def test_coupons_cost_two_statements_more_and_points_one_whatever_their_number()
 
 def test_paying_at_once_costs_three_more() -> None:
     assert statements(25, token="tok_ok") == statements(25) + 3
+
+
+def test_a_batch_locks_its_products_by_one_statement_and_notes_what_each_order_reserved() -> None:
+    product = ProductFactory.create(on_hand=3)
+    with CaptureQueriesContext(connection) as captured:
+        decide(*(buying.order_request(buying.account().id, {product: quantity}) for quantity in (1, 2)))
+    locking = [query["sql"] for query in captured if query["sql"].rstrip().endswith("FOR UPDATE")]
+    assert ["inventory_product" in statement for statement in locking].count(True) == 1
+    lines = JournalLine.objects.filter(what="order.placed").order_by("id")
+    reserved = [one for line in lines for one in line.after["reserved"]]
+    assert [(one["before"], one["after"]) for one in reserved] == [(0, 1), (1, 3)]
 
 
 def test_one_key_twice_in_a_batch_is_one_order() -> None:
