@@ -204,8 +204,6 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 CLOCK_SKEW_SECONDS = number("CLOCK_SKEW_SECONDS", 2.0, least=0.1)
 
 # Redis: it accelerates and never decides, so calls are short and tried once
-# Batches of a hot row are decided by one process, to which the others hand theirs over by Redis.
-HAND_OVER_BATCHES = flag("HAND_OVER_BATCHES")
 CACHES = {"default": redis_cache("REDIS_URL", "redis://127.0.0.1:6379/0")}
 
 # Celery: tasks carry an id, the database carries the state

@@ -16,7 +16,7 @@ from inventory.tests.factories import ProductFactory
 from scripts.stack import ports
 from shop.celery import app
 from shop.models import JournalLine
-from shop.operations.doctor import brokers, clocks, databases, events, handing_over, redises, start
+from shop.operations.doctor import brokers, clocks, databases, events, redises, start
 from shop.operations.doctor.findings import Finding
 from shop.redis import redis_client
 from shop.tests import servers
@@ -334,22 +334,6 @@ def test_every_danger_and_warning_has_advice(settings: LazySettings) -> None:
     found += redises.examine()
 
     assert all(bool(finding.advice) == (finding.level != "ok") for finding in found)
-
-
-@pytest.mark.django_db
-def test_the_hand_over_of_batches_is_examined_where_it_is_on(settings: LazySettings) -> None:
-    assert handing_over.examine() == []
-    settings.HAND_OVER_BATCHES = True
-    [found] = handing_over.examine()
-    assert (found.level, found.found[:3]) == ("ok", "on;")
-
-
-@pytest.mark.django_db
-def test_a_hand_over_without_redis_is_a_warning(settings: LazySettings, own_redis: OwnRedis) -> None:
-    settings.HAND_OVER_BATCHES = True
-    own_redis.kill()
-    [found] = handing_over.examine()
-    assert found.level == "warning" and "can't be reached" in found.found
 
 
 @pytest.fixture
