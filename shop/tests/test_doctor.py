@@ -378,3 +378,25 @@ def test_a_collation_that_takes_emoji_for_one_is_reported_with_statements_that_m
     assert not products.find(search="🎁", include_inactive=True).exists()
     assert databases.collation(variables).level == "ok"
     assert _columns_of_products() == before
+
+
+@pytest.mark.parametrize(
+    ("kind", "nodes", "refused", "expected"),
+    [
+        ("classic", 1, [], {}),
+        ("classic", 3, [], {"broker queues": "warning"}),
+        ("quorum", 3, [], {"broker queues": "ok"}),
+        ("quorum", 1, [], {"broker queues": "warning"}),
+        ("quorum", 3, ["celery"], {"broker queues": "danger"}),
+    ],
+)
+def test_queues_of_a_broker_get_their_level(
+    kind: str, nodes: int, refused: list[str], expected: dict[str, str]
+) -> None:
+    assert levels(brokers.queue_type(kind, nodes=nodes, refused=refused)) == expected
+
+
+def test_messages_to_quorum_queues_should_be_confirmed() -> None:
+    assert brokers.confirmations("classic", are_awaited=False) == []
+    assert levels(brokers.confirmations("quorum", are_awaited=False)) == {"broker confirmations": "warning"}
+    assert levels(brokers.confirmations("quorum", are_awaited=True)) == {"broker confirmations": "ok"}
