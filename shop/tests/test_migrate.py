@@ -271,7 +271,7 @@ def test_databases_of_one_server_have_locks_of_their_own():
 
 def test_a_statement_may_take_longer_than_the_read_timeout_of_requests(migrated: Connection):
     with reading_the_journal() as reader:
-        migrating = started("manage.py", *APPLY, "--attempts", "1", DATABASE_READ_TIMEOUT_SECONDS="1")
+        migrating = started("manage.py", *APPLY, "--attempts", "1", database=f"{DATABASE}?read_timeout=1")
         wait_for_blocked(migrated)
         time.sleep(2.5)  # longer than the read timeout
         reader.rollback()
