@@ -172,7 +172,7 @@ MYSQL_OPTIONS = {
     "isolation_level": "read committed",
     "init_command": "SET SESSION innodb_lock_wait_timeout=5, sql_mode='TRADITIONAL'",
     "connect_timeout": 2,
-    # A query silent for longer counts as a lost connection. `?read_timeout=10` in DATABASE_URL says otherwise.
+    # A query silent for longer counts as a lost connection; DATABASE_URL may say `?read_timeout=10`.
     "read_timeout": 30,
 }
 SQLITE_OPTIONS = {
