@@ -28,7 +28,6 @@ from shop.observability import gauges, top
 from shop.operations import heartbeats
 from shop.rates import rate_limits, throttling
 from shop.redis import redis_client as shop_redis
-from shop.redis.handover import leadership
 from shop.tests import database, open_transactions
 from shop.tests.racing import wait_until
 
@@ -122,7 +121,6 @@ def _reset_process_state() -> None:
     heartbeats.forget_own()
     welcome_page.drop_cached()
     cached_lists.clear()
-    leadership.forget()
     draw.forget()
     room_view.clear()
 

@@ -21,7 +21,6 @@ from shop.http.pages import streams  # noqa: E402
 from shop.observability import tracing  # noqa: E402
 from shop.operations import shared_counts  # noqa: E402
 from shop.redis import completion_notifications  # noqa: E402
-from shop.redis.handover import leadership  # noqa: E402
 from shop.server import processors, worker  # noqa: E402
 
 __all__ = ["application"]
@@ -39,7 +38,7 @@ _ = get_resolver().url_patterns
 checks.refuse_ignored_settings()
 streams.register(reverse("board:stream"), board.serve)
 streams.register(reverse("welcome"), welcome_page.serve)
-worker.stop_callbacks += [completion_notifications.stop, board.stop, leadership.resign, ticking.stop]
+worker.stop_callbacks += [completion_notifications.stop, board.stop, ticking.stop]
 worker.stop_callbacks.append(sequencer_thread.stop)
 worker.start_callbacks += [ticking.start, sequencer_thread.start]
 shared_counts.start()

@@ -10,6 +10,7 @@ from shop.configuration import (
     BROKER_CONNECT_SECONDS,
     BROKER_HEARTBEAT_SECONDS,
     HTTP_SCHEMES,
+    Rate,
     UploadPage,
     broker_queue_type,
     broker_transport_options,
@@ -55,7 +56,8 @@ if HTTPS:
     SECURE_HSTS_SECONDS = 365 * 24 * 3600
 WEB_WORKERS = number("WEB_WORKERS", 2, least=1)
 WEB_THREADS = number("WEB_THREADS", 64, least=2)
-WAITING_REQUESTS = number("WAITING_REQUESTS", 20_000, least=0)
+# Requests of a process that may wait at once by `Prefer: wait`; past it they are answered as things stand.
+WAITING_REQUESTS = 20_000
 WEB_OWN_PROCESSOR = flag("WEB_OWN_PROCESSOR")
 # Open connections from one IPv4 address or IPv6 /64, in each web process; only without a proxy in front.
 CONNECTIONS_PER_ADDRESS = number("CONNECTIONS_PER_ADDRESS", 256, least=1)
@@ -170,7 +172,8 @@ MYSQL_OPTIONS = {
     "isolation_level": "read committed",
     "init_command": "SET SESSION innodb_lock_wait_timeout=5, sql_mode='TRADITIONAL'",
     "connect_timeout": 2,
-    "read_timeout": number("DATABASE_READ_TIMEOUT_SECONDS", 30, least=1),
+    # A query silent for longer counts as a lost connection; DATABASE_URL may say `?read_timeout=10`.
+    "read_timeout": 30,
 }
 SQLITE_OPTIONS = {
     # Every transaction takes the write lock at its start, so none has to upgrade a read lock and fail.
@@ -204,8 +207,6 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 CLOCK_SKEW_SECONDS = number("CLOCK_SKEW_SECONDS", 2.0, least=0.1)
 
 # Redis: it accelerates and never decides, so calls are short and tried once
-# Batches of a hot row are decided by one process, to which the others hand theirs over by Redis.
-HAND_OVER_BATCHES = flag("HAND_OVER_BATCHES")
 CACHES = {"default": redis_cache("REDIS_URL", "redis://127.0.0.1:6379/0")}
 
 # Celery: tasks carry an id, the database carries the state
@@ -235,7 +236,7 @@ DUE_SECONDS = min(1.0, SWEEP_SECONDS)
 RECONCILE_SECONDS = number("RECONCILE_SECONDS", 300.0, least=1)
 # 0: no audit by schedule. A full audit begins daily at this hour, UTC, by the database's clock.
 AUDIT_SECONDS = number("AUDIT_SECONDS", 300.0, least=0)
-AUDIT_FULL_HOUR = number("AUDIT_FULL_HOUR", 3, least=0, most=23)
+AUDIT_FULL_HOUR = 3
 # A full audit is done in parts, of which each call of the task does one.
 AUDIT_POLL_SECONDS = min(15.0, AUDIT_SECONDS)
 # A beat or worker that starts while the database is away has its host's time until it is back, which may be
@@ -330,39 +331,41 @@ OPEN_ORDERS_PER_ACCOUNT = number("OPEN_ORDERS_PER_ACCOUNT", 20, least=1)
 GRANT_LIMIT_AMOUNT = number("GRANT_LIMIT_AMOUNT", 100_000, least=0)
 GRANT_DAY_AMOUNT = number("GRANT_DAY_AMOUNT", 1_000_000, least=0)
 RATE_COUPONS = rate("RATE_COUPONS", "120/m")
-RATE_ENTRIES = rate("RATE_ENTRIES", "120/m")
+RATE_ENTRIES = Rate(120, 60)
 RATE_ORDERS = rate("RATE_ORDERS", "60/m")
 RATE_PAYMENTS = rate("RATE_PAYMENTS", "60/m")
 RATE_TOP_UPS = rate("RATE_TOP_UPS", "20/m")
 RATE_DECLINES = rate("RATE_DECLINES", "10/10m")
 # Codes that are no coupon's: of an account, and of its network.
 RATE_WRONG_CODES, RATE_WRONG_CODES_OF_NETWORK = two_rates("RATE_WRONG_CODES", "10/h,100/h")
-RATE_REFRESHES = rate("RATE_REFRESHES", "60/m")
+RATE_REFRESHES = Rate(60, 60)
 # Calls with a body that name no account: of a network, in each web process.
 RATE_ANONYMOUS = rate("RATE_ANONYMOUS", "3000/m")
 RATE_API_KEYS = rate("RATE_API_KEYS", "3000/m")
 RATE_DECLINES_PER_KEY = rate("RATE_DECLINES_PER_KEY", "50/10m")
 PARTNER_URL = url("PARTNER_URL", "", HTTP_SCHEMES)
 PARTNER_TIMEOUT_SECONDS = number("PARTNER_TIMEOUT_SECONDS", 1.0, least=0.1)
-PARTNER_GIVE_UP_SECONDS = number("PARTNER_GIVE_UP_SECONDS", 60, least=1)
-OPTIMISTIC_RETRIES = number("OPTIMISTIC_RETRIES", 50, least=0)
+OPTIMISTIC_RETRIES = 50
 PAYMENT_GATEWAY = one_of("PAYMENT_GATEWAY", *gateways.GATEWAYS)
 GATEWAY_URL = url("GATEWAY_URL", "http://127.0.0.1:8001", HTTP_SCHEMES)
 # The page of a charge in the gateway's dashboard; empty: the one that the gateway's entry knows.
 GATEWAY_CHARGE_URL = page_url("GATEWAY_CHARGE_URL", gateways.REFERENCE)
 GATEWAY_TIMEOUT_SECONDS = number("GATEWAY_TIMEOUT_SECONDS", 3.0, least=0.1)
 PAYMENT_GIVE_UP_SECONDS = number("PAYMENT_GIVE_UP_SECONDS", 900, least=1)
+# After which a coupon that its partner doesn't confirm goes back.
+PARTNER_GIVE_UP_SECONDS = min(60, PAYMENT_GIVE_UP_SECONDS)
 # How long a charge waits for the card's owner to confirm it, by our clock.
 PAYMENT_ACTION_SECONDS = number("PAYMENT_ACTION_SECONDS", 600, least=1)
 # Where the gateway's page leads the card's owner back to; {order} in it stands for the order's id.
 PAYMENT_RETURN_URL = url("PAYMENT_RETURN_URL", "", HTTP_SCHEMES)
-DOCUMENTATION_URL = url("DOCUMENTATION_URL", "", HTTP_SCHEMES)
+# Where `make docs` serves the documentation, to which the page at `/` links.
+DOCUMENTATION_URL = "http://127.0.0.1:8009/" if IS_MAKE_RUN else ""
 DATA_PLATFORM_URL = url("DATA_PLATFORM_URL", "http://127.0.0.1:8002", HTTP_SCHEMES)
 EVENT_SECRET = env.str("EVENT_SECRET", default="")
 # Each signs events too, for a receiver that doesn't know EVENT_SECRET yet.
 EVENT_SECRET_FALLBACKS = env.list("EVENT_SECRET_FALLBACKS", default=[])
 # SQLite allows only some hundreds of conditions in a statement.
-EVENTS_AT_ONCE = number("EVENTS_AT_ONCE", 500, least=1, most=500)
+EVENTS_AT_ONCE = 500
 EVENT_GIVE_UP_SECONDS = number("EVENT_GIVE_UP_SECONDS", 86400, least=1)
 EVENT_REFUSED_SECONDS = number("EVENT_REFUSED_SECONDS", 3600, least=0)
 # How long a webhook endpoint has to answer, how long an event is tried, and an endpoint that takes nothing.

@@ -52,14 +52,12 @@ class IssueRequest:
     """A request for an account's coupon, and its actor: created in the request's thread, not the leader's.
 
     `written` has the codes of the coupons that attempts at this request wrote: if the reply to a COMMIT is
-    lost, the next attempt recognizes the coupon as the one that this request created. Another process that
-    decides the request does so until `handed_over_until`.
+    lost, the next attempt recognizes the coupon as the one that this request created.
     """
 
     user_id: int
     by: ActorContext = field(default_factory=journal.current_actor)
     written: list[str] = field(default_factory=list, compare=False)
-    handed_over_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,8 +49,6 @@ class OrderRequest:
     """A request to place an order. `token` is the card to charge; None means to pay later. With
     `keep_on_decline` a refused card leaves the order to be paid with another one. The buyer was shown
     `expected_total_amount`, if that is given.
-
-    Another process that decides it does so until `handed_over_until`.
     """
 
     account_id: int
@@ -60,7 +58,6 @@ class OrderRequest:
     token: str | None
     keyed: KeyedCall
     by: ActorContext
-    handed_over_until: datetime | None = None
     keep_on_decline: bool = False
     expected_total_amount: int | None = None
 

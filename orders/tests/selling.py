@@ -19,6 +19,7 @@ from orders.placement import checkout
 from orders.tests import buying
 from shop.tests.racing import race
 
+settings.OPTIMISTIC_RETRIES = 500
 print("ready", flush=True)
 while line := sys.stdin.readline():
     settings.INVENTORY_STRATEGY, product_id, quantity, account_ids = json.loads(line)

@@ -169,7 +169,7 @@ def test_all_strategies_at_once_hold_one_account_to_the_limit(settings: LazySett
 @pytest.mark.first_circle
 def test_two_processes_sell_one_account_no_more_than_its_limit() -> None:
     found = {}
-    with two_sellers(OPTIMISTIC_RETRIES="500") as sellers:
+    with two_sellers() as sellers:
         for strategy in checkout.STRATEGIES:
             product, buyer = ProductFactory.create(on_hand=100, limit_per_account=9), buying.account()
             parts = ([buyer.id] * 20,) * 2

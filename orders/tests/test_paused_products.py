@@ -56,6 +56,7 @@ def buy_on(product, account_id):
             return placed, getattr(error, "code", repr(error))
         placed += 1
 
+settings.OPTIMISTIC_RETRIES = 1_000
 print("ready", flush=True)
 while line := sys.stdin.readline():
     settings.INVENTORY_STRATEGY, product_id, *account_ids = line.split()
@@ -238,7 +239,6 @@ def test_no_order_is_committed_after_the_answer_to_a_pause_under_load(strategy: 
 def test_two_processes_stop_at_a_pause() -> None:
     """By each strategy, for a product of its own."""
     environment = {"OPEN_ORDERS_PER_ACCOUNT": "100000", "OPEN_UNITS_PER_ACCOUNT": "100000"}
-    environment |= {"OPTIMISTIC_RETRIES": "1000"}
     with (
         another_process(BUYING_ON, **environment) as one,
         another_process(BUYING_ON, **environment) as other,

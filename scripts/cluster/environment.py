@@ -24,16 +24,12 @@ def defaults() -> dict[str, str]:
         # A failover takes up to ten seconds. A payment that gives up within it could neither be charged nor
         # cancelled, and its saga would be stuck until the database is back.
         "PAYMENT_GIVE_UP_SECONDS": "60",
-        "PARTNER_GIVE_UP_SECONDS": "60",
         # One process each: there are three nodes, and two of them outlive the third.
         "WEB_WORKERS": "1",
         "WEB_THREADS": str(WEB_THREADS),
         "WEB_OWN_PROCESSOR": "0",
         # HAProxy names the client, and no other header may.
         "TRUSTED_PROXIES": "1",
-        # Seconds until a statement counts as lost. The watch of the database notices a server that hangs
-        # within four.
-        "DATABASE_READ_TIMEOUT_SECONDS": "10",
     }
 
 
@@ -43,7 +39,8 @@ def servers(cluster: Cluster) -> dict[str, str]:
     sentinels = ",".join(cluster.addresses("sentinel"))
     redis = f"redis+sentinel://:{password['redis']}@{sentinels}/primary/0?sentinel_password={password['sentinel']}"
     return {
-        "DATABASE_URL": f"mysql://firstcome:{password['mysql-shop']}@{cluster.address('database')}/firstcome",
+        # Seconds until a statement counts as lost. The watch notices a server that hangs within four.
+        "DATABASE_URL": f"mysql://firstcome:{password['mysql-shop']}@{cluster.address('database')}/firstcome?read_timeout=10",
         "REDIS_URL": redis,
         "BROKER_URL": broker_url(cluster, first=1),
         "BROKER_QUEUE_TYPE": "quorum",

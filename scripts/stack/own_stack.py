@@ -22,13 +22,11 @@ MANAGE_SECONDS = 300
 NO_RATES = dict.fromkeys(
     (
         "RATE_COUPONS",
-        "RATE_ENTRIES",
         "RATE_ORDERS",
         "RATE_PAYMENTS",
         "RATE_TOP_UPS",
         "RATE_DECLINES",
         "RATE_WRONG_CODES",
-        "RATE_REFRESHES",
         "RATE_ANONYMOUS",
         "RATE_API_KEYS",
         "RATE_DECLINES_PER_KEY",

@@ -156,7 +156,7 @@ def test_every_setting_it_passes_is_one_of_ours(tmp_path):
     passed = set(SERVICES["web"]["environment"]) - {"PROMETHEUS_MULTIPROC_DIR"}
     assert passed <= environment.read_file(uncommented).keys()
     assert {"DATABASE_URL", "REDIS_URL", "BROKER_URL", "SECRET_KEY"} <= passed
-    assert {"WEB_WORKERS", "WEB_THREADS", "WAITING_REQUESTS", "CONNECTIONS_PER_ADDRESS"} <= passed
+    assert {"WEB_WORKERS", "WEB_THREADS", "CONNECTIONS_PER_ADDRESS"} <= passed
 
 
 def test_every_process_that_counts_exposes_it_to_prometheus_alone():

@@ -22,7 +22,7 @@ READERS: list[tuple[str, str, Callable[[str], object]]] = [
     ("WEB_THREADS", "many", lambda name: configuration.number(name, 64, least=2)),
     ("WEB_THREADS", "1", lambda name: configuration.number(name, 64, least=2)),
     ("SWEEP_SECONDS", "0", lambda name: configuration.number(name, 5.0, least=0.1)),
-    ("EVENTS_AT_ONCE", "501", lambda name: configuration.number(name, 500, least=1, most=500)),
+    ("METRICS_PORT", "65536", lambda name: configuration.number(name, 0, least=0, most=65_535)),
     ("REDIS_URL", "nonsense", lambda name: configuration.url(name, "", configuration.REDIS_SCHEMES)),
     ("GATEWAY_URL", "http://", lambda name: configuration.url(name, "", configuration.HTTP_SCHEMES)),
     ("GATEWAY_CHARGE_URL", "https://pay.example.com/", lambda name: configuration.page_url(name, "{id}")),

@@ -16,7 +16,7 @@ from inventory.tests.factories import ProductFactory
 from scripts.stack import ports
 from shop.celery import app
 from shop.models import JournalLine
-from shop.operations.doctor import brokers, clocks, databases, events, handing_over, redises, start
+from shop.operations.doctor import brokers, clocks, databases, events, redises, start
 from shop.operations.doctor.findings import Finding
 from shop.redis import redis_client
 from shop.tests import servers
@@ -336,22 +336,6 @@ def test_every_danger_and_warning_has_advice(settings: LazySettings) -> None:
     assert all(bool(finding.advice) == (finding.level != "ok") for finding in found)
 
 
-@pytest.mark.django_db
-def test_the_hand_over_of_batches_is_examined_where_it_is_on(settings: LazySettings) -> None:
-    assert handing_over.examine() == []
-    settings.HAND_OVER_BATCHES = True
-    [found] = handing_over.examine()
-    assert (found.level, found.found[:3]) == ("ok", "on;")
-
-
-@pytest.mark.django_db
-def test_a_hand_over_without_redis_is_a_warning(settings: LazySettings, own_redis: OwnRedis) -> None:
-    settings.HAND_OVER_BATCHES = True
-    own_redis.kill()
-    [found] = handing_over.examine()
-    assert found.level == "warning" and "can't be reached" in found.found
-
-
 @pytest.fixture
 def old_collation() -> Iterator[None]:
     """The names of products in the collation that MariaDB 10.11 gives to a new database."""
@@ -394,3 +378,25 @@ def test_a_collation_that_takes_emoji_for_one_is_reported_with_statements_that_m
     assert not products.find(search="🎁", include_inactive=True).exists()
     assert databases.collation(variables).level == "ok"
     assert _columns_of_products() == before
+
+
+@pytest.mark.parametrize(
+    ("kind", "nodes", "refused", "expected"),
+    [
+        ("classic", 1, [], {}),
+        ("classic", 3, [], {"broker queues": "warning"}),
+        ("quorum", 3, [], {"broker queues": "ok"}),
+        ("quorum", 1, [], {"broker queues": "warning"}),
+        ("quorum", 3, ["celery"], {"broker queues": "danger"}),
+    ],
+)
+def test_queues_of_a_broker_get_their_level(
+    kind: str, nodes: int, refused: list[str], expected: dict[str, str]
+) -> None:
+    assert levels(brokers.queue_type(kind, nodes=nodes, refused=refused)) == expected
+
+
+def test_messages_to_quorum_queues_should_be_confirmed() -> None:
+    assert brokers.confirmations("classic", are_awaited=False) == []
+    assert levels(brokers.confirmations("quorum", are_awaited=False)) == {"broker confirmations": "warning"}
+    assert levels(brokers.confirmations("quorum", are_awaited=True)) == {"broker confirmations": "ok"}

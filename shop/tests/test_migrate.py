@@ -120,8 +120,12 @@ def reading_the_journal() -> Iterator[Connection]:
         reader.rollback()
 
 
-def started(*words: str, database: str = DATABASE, **settings: str) -> "subprocess.Popen[str]":
-    url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{database}").geturl()
+def started(
+    *words: str, database: str = DATABASE, option: str = "", **settings: str
+) -> "subprocess.Popen[str]":
+    parts = urlsplit(os.environ["DATABASE_URL"])
+    query = "&".join(filter(None, (parts.query, option)))
+    url = parts._replace(path=f"/{database}", query=query).geturl()
     return subprocess.Popen(
         [sys.executable, *words],
         env=os.environ | {"DATABASE_URL": url} | settings,
@@ -271,7 +275,7 @@ def test_databases_of_one_server_have_locks_of_their_own():
 
 def test_a_statement_may_take_longer_than_the_read_timeout_of_requests(migrated: Connection):
     with reading_the_journal() as reader:
-        migrating = started("manage.py", *APPLY, "--attempts", "1", DATABASE_READ_TIMEOUT_SECONDS="1")
+        migrating = started("manage.py", *APPLY, "--attempts", "1", option="read_timeout=1")
         wait_for_blocked(migrated)
         time.sleep(2.5)  # longer than the read timeout
         reader.rollback()

@@ -31,7 +31,6 @@ APPS = ("shop", "coupons", "inventory", "payments", "sales", "orders")
 ALLOWED = {
     "shop/clock.py",
     "shop/operations/doctor/clocks.py",
-    "shop/operations/doctor/replication.py",
     "shop/observability/otel.py",
 }
 HOST_CLOCKS = {

@@ -8,14 +8,11 @@ Scales: one lock and one flush for each batch, so the hotter the campaign, the c
 from collections.abc import Sequence
 from functools import lru_cache, partial
 
-from django.conf import settings
-
 from coupons.allocation import eligibility
 from coupons.allocation.eligibility import AllocationResult
 from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation
 from shop.concurrency.group_commit import Batcher, run_without_transaction
 from shop.db import transactions
-from shop.redis.handover.handover import Handover
 
 # Campaigns that have a batcher at one time. If a busy one is dropped, its campaign gets a second batcher
 # beside it: the row's lock keeps the two apart.
@@ -32,24 +29,12 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
 @lru_cache(maxsize=BATCHERS)
 def batcher(campaign_id: int) -> Batcher[IssueRequest, Issued | PendingConfirmation]:
     return Batcher(
-        lambda requests: decide_batch(campaign_id, requests),
+        partial(decide_in_transaction, campaign_id),
         name="coupons",
         min_interval_seconds=MIN_INTERVAL_SECONDS,
         run=run_without_transaction,
         rows_of=lambda request: eligibility.locked_rows(campaign_id, request),
     )
-
-
-HANDOVER: Handover[IssueRequest, Issued | PendingConfirmation] = Handover("coupons", batcher)
-
-
-def decide_batch(
-    campaign_id: int, requests: Sequence[IssueRequest]
-) -> Sequence[Issued | PendingConfirmation | Exception]:
-    """Decide a batch in the process that leads the campaign, or here."""
-    if not settings.HAND_OVER_BATCHES:
-        return decide_in_transaction(campaign_id, requests)
-    return HANDOVER.decide(campaign_id, requests, locally=partial(decide_in_transaction, campaign_id))
 
 
 def decide_in_transaction(campaign_id: int, requests: Sequence[IssueRequest]) -> Sequence[AllocationResult]:

@@ -2,7 +2,7 @@
 
 How: every change increments the campaign's version; the UPDATE requires the version that was read, and the
 request that comes second retries after a pause with full jitter.
-Promises: exact; no order of arrival at all, and after `OPTIMISTIC_RETRIES` 409 `conflict`; needs no Redis.
+Promises: exact; no order of arrival at all, and after 50 retries 409 `conflict`; needs no Redis.
 Scales: badly at a hot campaign: most of the work is discarded there, as `firstcome_campaign_conflicts`
 counts.
 Choose it: for a campaign whose requests come one at a time, or to compare.

@@ -6,23 +6,17 @@ Promises: exact stock; first come, first served within a process; needs no Redis
 Choose it: by default. The more orders compete, the cheaper each becomes.
 """
 
-from collections import Counter
 from collections.abc import Sequence
-from copy import copy
 from functools import partial
-from itertools import chain
 
-from django.conf import settings
 from django.db import IntegrityError
 
 from orders.placement import decisions, first_orders
 from orders.placement.decisions import LOCKED, OrderRequest, PlacedOrder, PlacementResult, ReadLocks
 from shop.concurrency.group_commit import Batcher, run_without_transaction
 from shop.db import transactions
-from shop.errors import Unavailable
 from shop.idempotency import claims
 from shop.idempotency.recorded_answers import Replay
-from shop.redis.handover.handover import Handover, decide_here
 
 # Longer than a batch takes on a busy machine, shorter than the second that duplicate requests wait.
 STALLED_SECONDS = 0.5
@@ -54,56 +48,11 @@ def _decide_in_transaction(order_requests: Sequence[OrderRequest]) -> list[Place
 
 
 BATCHER: Batcher[OrderRequest, PlacedOrder | Replay] = Batcher(
-    lambda order_requests: decide_batch(order_requests),
+    lambda order_requests: place_batch(order_requests),
     name="orders",
     run=run_without_transaction,
     rows_of=decisions.locked_rows,
 )
-# Beside the other one, which may wait for the leader of another product, as that may wait for this process.
-BATCHER_FOR_OTHERS: Batcher[OrderRequest, PlacedOrder | Replay] = Batcher(
-    lambda order_requests: decide_here(order_requests, locally=place_batch),
-    name="orders_handed_over",
-    run=run_without_transaction,
-    rows_of=decisions.locked_rows,
-)
-HANDOVER = Handover("orders", lambda product_id: BATCHER_FOR_OTHERS, is_joined=True)
-
-
-def decide_batch(order_requests: Sequence[OrderRequest]) -> Sequence[PlacedOrder | Replay | Exception]:
-    """Decide a batch; if most of its orders want one product, the process that leads it decides these."""
-    if not settings.HAND_OVER_BATCHES:
-        return place_batch(order_requests)
-    product_id, wanting = _hottest(order_requests)
-    hot = [order_request for order_request, wants in zip(order_requests, wanting, strict=True) if wants]
-    if len(hot) == len(order_requests):
-        return HANDOVER.decide(product_id, order_requests, locally=place_batch)
-    if len(hot) * 2 < len(order_requests) or not HANDOVER.leader_of(product_id, hot):
-        return place_batch(order_requests)
-    others = [
-        order_request for order_request, wants in zip(order_requests, wanting, strict=True) if not wants
-    ]
-    of_others = iter(place_batch(others))
-    # `decide` looks for the leader again, and asks Redis only if the others took so long that what was known
-    # is too old. If the leader has died meanwhile, refusals would be uncertain.
-    of_hot = iter(_decide_hot(product_id, hot))
-    return [next(of_hot) if wants else next(of_others) for wants in wanting]
-
-
-def _decide_hot(
-    product_id: int, order_requests: Sequence[OrderRequest]
-) -> Sequence[PlacedOrder | Replay | Exception]:
-    """The outcomes of these orders; other orders of their batch are placed already, and keep theirs."""
-    try:
-        return HANDOVER.decide(product_id, order_requests, locally=place_batch)
-    except Unavailable as error:
-        return [copy(error) for _ in order_requests]
-
-
-def _hottest(order_requests: Sequence[OrderRequest]) -> tuple[int, list[bool]]:
-    """The product that most of these orders want, and which of them do."""
-    wanted = [{line.product_id for line in order_request.lines} for order_request in order_requests]
-    [(product_id, _)] = Counter(chain.from_iterable(wanted)).most_common(1)
-    return product_id, [product_id in products for products in wanted]
 
 
 def is_stalled() -> bool:

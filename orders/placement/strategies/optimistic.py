@@ -2,7 +2,7 @@
 
 How: every change of a product's stock increments its version; the order's UPDATE requires the versions it
 read, and an order that finds another version retries after a pause with full jitter.
-Promises: exact stock; no order of arrival, and after `OPTIMISTIC_RETRIES` 409 `conflict`.
+Promises: exact stock; no order of arrival, and after 50 retries 409 `conflict`.
 Choose it: where orders seldom compete. For a hot product most attempts are wasted, as its counter shows.
 """
 

@@ -13,7 +13,7 @@ LONG_READ_TIMEOUT_SECONDS = 3_600
 
 @contextmanager
 def long_read_timeout(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    """Allow statements that take longer than `DATABASE_READ_TIMEOUT_SECONDS`, on a new connection."""
+    """Allow statements that take longer than the read timeout of requests, on a new connection."""
     if connection.vendor != "mysql" or connection.in_atomic_block:
         yield
         return

@@ -1,33 +1,10 @@
 """The doctor: checks whether the environment keeps the shop's promises, and says what to do if not."""
 
-from shop.operations.doctor import (
-    audits,
-    brokers,
-    clocks,
-    databases,
-    events,
-    group_replication,
-    handing_over,
-    redises,
-    replication,
-    sentinels,
-    start,
-)
+from shop.operations.doctor import audits, brokers, clocks, databases, events, redises, start
 from shop.operations.doctor.findings import Finding
 
 
 def examine() -> list[Finding]:
     """All findings, good and bad; a system that can't be reached is a finding too."""
-    return [
-        *start.examine(),
-        *databases.examine(),
-        *group_replication.examine(),
-        *replication.examine(),
-        *redises.examine(),
-        *sentinels.examine(),
-        *handing_over.examine(),
-        *brokers.examine(),
-        *clocks.examine(),
-        *events.examine(),
-        *audits.examine(),
-    ]
+    of_systems = (start, databases, redises, brokers, clocks, events, audits)
+    return [finding for system in of_systems for finding in system.examine()]

@@ -9,7 +9,7 @@ from kombu import Connection
 from shop.celery import app
 from shop.operations import broker_connections
 from shop.operations.doctor import redises
-from shop.operations.doctor.findings import Finding, danger, ok, warning
+from shop.operations.doctor.findings import Finding, danger, judge, ok, warning
 
 CONNECT_TIMEOUT_SECONDS = 2.0
 
@@ -40,10 +40,8 @@ def visibility_timeout() -> Finding:
     """With Redis, a task that is not finished within this time is delivered to another worker as well."""
     seconds = int(settings.CELERY_BROKER_TRANSPORT_OPTIONS.get("visibility_timeout", 3600))
     limit = int(settings.CELERY_TASK_TIME_LIMIT)
-    found = f"{seconds} s, tasks may take {limit} s"
-    if seconds <= limit:
-        return danger("visibility timeout", found, "Make it longer than CELERY_TASK_TIME_LIMIT.")
-    return ok("visibility timeout", found)
+    found, advice = f"{seconds} s, tasks may take {limit} s", "Make it longer than CELERY_TASK_TIME_LIMIT."
+    return judge("visibility timeout", found, seconds <= limit, "danger", advice)
 
 
 def queue_type(kind: str, *, nodes: int, refused: Sequence[str]) -> list[Finding]:
@@ -51,28 +49,22 @@ def queue_type(kind: str, *, nodes: int, refused: Sequence[str]) -> list[Finding
 
     A broker of one node with classic queues has none.
     """
-    check = "broker queues"
+    check, found = "broker queues", f"{kind}, with {nodes} nodes in BROKER_URL"
     if kind != "quorum":
-        if nodes < 2:
-            return []
         advice = "A classic queue is lost with its node: set the queue type to quorum, on new queues."
-        return [warning(check, f"{kind}, with {nodes} nodes in BROKER_URL", advice)]
+        return [] if nodes < 2 else [warning(check, found, advice)]
     if refused:
         advice = "They are of another type and can't be changed: let workers empty them, and delete them."
         return [danger(check, f"not quorum queues: {', '.join(refused)}", advice)]
-    if nodes < 3:
-        return [warning(check, f"quorum, with {nodes} nodes in BROKER_URL", "Name three nodes or more.")]
-    return [ok(check, f"quorum, {nodes} nodes")]
+    return [judge(check, found, nodes < 3, "warning", "Name three nodes or more.")]
 
 
 def confirmations(kind: str, *, are_awaited: bool) -> list[Finding]:
     """Whether publishers wait until a majority of the nodes has the message."""
-    if kind != "quorum":
-        return []
-    if not are_awaited:
-        advice = "A message may be lost in a failover: set confirm_publish in the broker's transport options."
-        return [warning("broker confirmations", "not awaited", advice)]
-    return [ok("broker confirmations", "awaited")]
+    found = "awaited" if are_awaited else "not awaited"
+    advice = "A message may be lost in a failover: set confirm_publish in the broker's transport options."
+    check = "broker confirmations"
+    return [judge(check, found, not are_awaited, "warning", advice)] if kind == "quorum" else []
 
 
 def _rabbitmq_findings(connection: Connection) -> list[Finding]:

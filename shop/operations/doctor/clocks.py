@@ -7,7 +7,7 @@ from django.db import Error, connection
 from redis.exceptions import RedisError
 
 from shop import clock
-from shop.operations.doctor.findings import Finding, danger, ok, warning
+from shop.operations.doctor.findings import Finding, judge
 from shop.redis import redis_client
 
 ADVICE = "Let every machine follow the same time server (chrony, or systemd-timesyncd)."
@@ -20,12 +20,9 @@ def examine() -> list[Finding]:
 
 def clock_finding(check: str, ahead_seconds: float) -> Finding:
     """The finding for a server whose clock is this far ahead of the host's."""
-    found = f"{ahead_seconds:+.3f} s from this machine's"
-    if abs(ahead_seconds) > settings.CLOCK_SKEW_SECONDS:
-        return danger(check, found, ADVICE)
-    if abs(ahead_seconds) > settings.CLOCK_SKEW_SECONDS / 2:
-        return warning(check, found, ADVICE)
-    return ok(check, found)
+    found, limit = f"{ahead_seconds:+.3f} s from this machine's", settings.CLOCK_SKEW_SECONDS
+    is_wrong = abs(ahead_seconds) > limit / 2
+    return judge(check, found, is_wrong, "danger" if abs(ahead_seconds) > limit else "warning", ADVICE)
 
 
 def _database_findings() -> list[Finding]:

@@ -6,8 +6,9 @@ from typing import Any
 from django.conf import settings
 from django.db import Error, connection
 
+from shop.db import secondary
 from shop.operations.backups import incomplete
-from shop.operations.doctor.findings import Finding, danger, ok, warning
+from shop.operations.doctor.findings import Finding, danger, judge, judge_all, ok, warning
 
 Variables = Mapping[str, str]
 VARIABLE_NAMES = (
@@ -52,21 +53,68 @@ def examine() -> list[Finding]:
             restored(),
             buffer_pool(variables, _index_bytes()),
             collation(variables),
+            *reader(),
         ]
     except Error as error:
         return [danger("database", f"can't be reached: {error}", "Start it, or correct DATABASE_URL.")]
 
 
 def _mysql(variables: Variables) -> list[Finding]:
-    return [
-        version(variables),
-        isolation(variables),
-        flush(variables),
-        binlog(variables),
-        sql_mode(variables),
-        constraints(variables),
-        connections(variables),
-    ]
+    version = variables["version"]
+    oldest = OLDEST_MARIADB if "mariadb" in version.lower() else OLDEST_MYSQL
+    isolation = variables.get("transaction_isolation") or variables.get("tx_isolation", "unknown")
+    flush, mode = variables["innodb_flush_log_at_trx_commit"], variables["sql_mode"]
+    binlog = variables.get("sync_binlog", "0") if variables.get("log_bin") == "ON" else ""
+    checked, engine = variables.get("check_constraint_checks", "ON"), variables["default_storage_engine"]
+    configure = "and put it into the server's configuration."
+    rows = judge_all(
+        [
+            (
+                "database version",
+                version,
+                _version_numbers(version) < oldest,
+                "warning",
+                f"It is not tested with one this old; use {'.'.join(map(str, oldest))} or later.",
+            ),
+            (
+                "isolation level",
+                isolation,
+                isolation != "READ-COMMITTED",
+                "danger",
+                "Updates may be lost: leave isolation_level out of DATABASE_URL; READ COMMITTED is set then.",
+            ),
+            (
+                "innodb_flush_log_at_trx_commit",
+                flush,
+                flush != "1",
+                "danger",
+                "A crash would lose acknowledged writes: SET GLOBAL innodb_flush_log_at_trx_commit=1, "
+                + configure,
+            ),
+            (
+                "sync_binlog",
+                binlog or "no binary log is kept",
+                binlog not in ("", "1"),
+                "danger",
+                f"A restore would lack what was acknowledged: SET GLOBAL sync_binlog=1, {configure}",
+            ),
+            (
+                "sql_mode",
+                mode or "empty",
+                not STRICT_MODES & set(mode.split(",")),
+                "danger",
+                "Values that don't fit would be truncated: leave sql_mode out of DATABASE_URL.",
+            ),
+            (
+                "constraints",
+                f"check_constraint_checks={checked}, engine {engine}",
+                (checked, engine) != ("ON", "InnoDB"),
+                "danger",
+                "The laws are constraints of InnoDB tables: set check_constraint_checks=ON and that engine.",
+            ),
+        ]
+    )
+    return [*rows, connections(variables)]
 
 
 def restored() -> Finding:
@@ -79,103 +127,25 @@ def restored() -> Finding:
     return ok("restore", "none was interrupted")
 
 
-def version(variables: Variables) -> Finding:
-    found = variables["version"]
-    is_mariadb = "mariadb" in found.lower()
-    oldest = OLDEST_MARIADB if is_mariadb else OLDEST_MYSQL
-    if _version_numbers(found) < oldest:
-        wanted = ".".join(map(str, oldest))
-        return warning(
-            "database version", found, f"It is not tested with one this old; use {wanted} or later."
-        )
-    return ok("database version", found)
-
-
-def isolation(variables: Variables) -> Finding:
-    found = variables.get("transaction_isolation") or variables.get("tx_isolation", "unknown")
-    if found != "READ-COMMITTED":
-        return danger(
-            "isolation level",
-            found,
-            "Updates may be lost: leave isolation_level out of DATABASE_URL, so that READ COMMITTED is set.",
-        )
-    return ok("isolation level", found)
-
-
-def flush(variables: Variables) -> Finding:
-    found = variables["innodb_flush_log_at_trx_commit"]
-    if found != "1":
-        return danger(
-            "innodb_flush_log_at_trx_commit",
-            found,
-            "A crash would lose acknowledged writes: SET GLOBAL innodb_flush_log_at_trx_commit=1, "
-            "and put it into the server's configuration.",
-        )
-    return ok("innodb_flush_log_at_trx_commit", found)
-
-
-def binlog(variables: Variables) -> Finding:
-    found = variables.get("sync_binlog", "0")
-    if variables.get("log_bin") != "ON":
-        return ok("sync_binlog", "no binary log is kept")
-    if found != "1":
-        return danger(
-            "sync_binlog",
-            found,
-            "Replicas and restores would lack acknowledged writes: SET GLOBAL sync_binlog=1, "
-            "and put it into the server's configuration.",
-        )
-    return ok("sync_binlog", found)
-
-
-def sql_mode(variables: Variables) -> Finding:
-    found = variables["sql_mode"]
-    if not STRICT_MODES & set(found.split(",")):
-        return danger(
-            "sql_mode",
-            found or "empty",
-            "Values that don't fit would be truncated: leave sql_mode out of DATABASE_URL.",
-        )
-    return ok("sql_mode", "strict")
-
-
-def constraints(variables: Variables) -> Finding:
-    found = variables.get("check_constraint_checks", "ON")
-    engine = variables["default_storage_engine"]
-    if found != "ON" or engine != "InnoDB":
-        return danger(
-            "constraints",
-            f"check_constraint_checks={found}, engine {engine}",
-            "The laws are constraints of InnoDB tables: set check_constraint_checks=ON and that engine.",
-        )
-    return ok("constraints", "checked, by InnoDB")
-
-
 def connections(variables: Variables) -> Finding:
     """Every web thread holds a connection: with too few, requests are refused under load."""
-    own = int(variables.get("max_user_connections", "0"))
-    allowed = min(int(variables["max_connections"]), own or int(variables["max_connections"]))
+    allowed = int(variables["max_connections"])
+    allowed = min(allowed, int(variables.get("max_user_connections", "0")) or allowed)
     needed = settings.WEB_WORKERS * settings.WEB_THREADS + BACKGROUND_CONNECTIONS
     found = f"{allowed} for {settings.WEB_WORKERS} × {settings.WEB_THREADS} web threads and the rest"
-    if allowed < needed:
-        return danger(
-            "max_connections", found, f"SET GLOBAL max_connections={needed} or more, or lower WEB_THREADS."
-        )
-    return ok("max_connections", found)
+    advice = f"SET GLOBAL max_connections={needed} or more, or lower WEB_THREADS."
+    return judge("max_connections", found, allowed < needed, "danger", advice)
 
 
 def buffer_pool(variables: Variables, index_bytes: int) -> Finding:
     """Codes, accounts and keys are inserted at random places of their indexes, which should fit in memory."""
     pool = int(variables["innodb_buffer_pool_size"])
     found = f"{pool // 2**20} MiB for {index_bytes // 2**20} MiB of indexes"
-    if pool < index_bytes:
-        return warning(
-            "innodb_buffer_pool_size",
-            found,
-            "Writes slow down to the disk's pace as tables grow: SET GLOBAL innodb_buffer_pool_size to more "
-            "than the indexes, best to most of the server's memory, and put it into its configuration.",
-        )
-    return ok("innodb_buffer_pool_size", found)
+    advice = (
+        "Writes slow down to the disk's pace as tables grow: SET GLOBAL innodb_buffer_pool_size to more "
+        "than the indexes, best to most of the server's memory, and put it into its configuration."
+    )
+    return judge("innodb_buffer_pool_size", found, pool < index_bytes, "warning", advice)
 
 
 def collation(variables: Variables) -> Finding:
@@ -198,6 +168,24 @@ def collation(variables: Variables) -> Finding:
         + "; ".join(statements)
         + ".",
     )
+
+
+def reader() -> list[Finding]:
+    """The finding about the secondary, where there is one."""
+    if not secondary.is_configured():
+        return []
+    try:
+        has_caught_up = secondary.has_caught_up()
+    except Error as error:
+        advice = "The primary answers instead: start it, or correct DATABASE_READ_URL."
+        return [warning("secondary", f"can't be read: {error}", advice)]
+    if has_caught_up:
+        return [ok("secondary", "has applied what the primary has")]
+    advice = (
+        "Lists of staff, exports and reports are read from the primary meanwhile. The primary needs a "
+        "binary log with GTIDs, and the secondary has to replicate it; see docs/reads.md."
+    )
+    return [warning("secondary", "has not applied what the primary has", advice)]
 
 
 def _names_with_one_emoji() -> dict[str, str]:
@@ -224,21 +212,31 @@ def _takes_emoji_for_one(cursor: Any, collation: str) -> bool:
 def _sqlite() -> list[Finding]:
     journal, synchronous = _pragma("journal_mode"), SYNCHRONOUS.get(_pragma("synchronous"), "unknown")
     mode = settings.DATABASES["default"]["OPTIONS"].get("transaction_mode", "DEFERRED")
-    return [
-        ok("SQLite journal", journal)
-        if journal == "wal"
-        else danger("SQLite journal", journal, "Readers and the writer would block each other: use WAL."),
-        ok("SQLite synchronous", synchronous)
-        if synchronous in {"FULL", "EXTRA"}
-        else danger("SQLite synchronous", synchronous, "A power failure would lose commits: use FULL."),
-        ok("SQLite transactions", mode)
-        if mode == "IMMEDIATE"
-        else danger(
-            "SQLite transactions",
-            mode,
-            "Concurrent transactions that read and then write would fail: use IMMEDIATE.",
-        ),
-    ]
+    return judge_all(
+        [
+            (
+                "SQLite journal",
+                journal,
+                journal != "wal",
+                "danger",
+                "Readers and the writer would block each other: use WAL.",
+            ),
+            (
+                "SQLite synchronous",
+                synchronous,
+                synchronous not in {"FULL", "EXTRA"},
+                "danger",
+                "A power failure would lose commits: use FULL.",
+            ),
+            (
+                "SQLite transactions",
+                mode,
+                mode != "IMMEDIATE",
+                "danger",
+                "Concurrent transactions that read and then write would fail: use IMMEDIATE.",
+            ),
+        ]
+    )
 
 
 def _variables() -> Variables:

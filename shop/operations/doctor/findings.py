@@ -1,9 +1,12 @@
-"""The result of one check of the doctor."""
+"""The result of one check of the doctor, and rows of a table of checks."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 Level = Literal["ok", "warning", "danger"]
+Row = tuple[str, object, bool, Level, str]
+"""A check, what was found, whether that is wrong, how severe that would be, and what to do then."""
 
 
 @dataclass(frozen=True)
@@ -26,3 +29,13 @@ def warning(check: str, found: object, advice: str) -> Finding:
 
 def danger(check: str, found: object, advice: str) -> Finding:
     return Finding(check, "danger", str(found), advice)
+
+
+def judge(check: str, found: object, is_wrong: bool, level: Level, advice: str) -> Finding:
+    """The finding of one row."""
+    return Finding(check, level, str(found), advice) if is_wrong else ok(check, found)
+
+
+def judge_all(rows: Iterable[Row]) -> list[Finding]:
+    """The finding of each row."""
+    return [judge(*row) for row in rows]

@@ -4,7 +4,7 @@ from django.conf import settings
 from redis import Redis
 from redis.exceptions import RedisError
 
-from shop.operations.doctor.findings import Finding, danger, ok, warning
+from shop.operations.doctor.findings import Finding, danger, judge, warning
 from shop.redis import redis_client
 
 OLDEST_REDIS = (6, 2)
@@ -29,9 +29,9 @@ def unreachable(error: RedisError) -> Finding:
 
 def version(client: Redis) -> Finding:
     found = str(client.info("server")["redis_version"])
-    if tuple(int(part) for part in found.split(".")[:2]) < OLDEST_REDIS:
-        return danger("Redis version", found, "Use 6.2 or later: commands that the shop needs are missing.")
-    return ok("Redis version", found)
+    is_old = tuple(int(part) for part in found.split(".")[:2]) < OLDEST_REDIS
+    advice = "Use 6.2 or later: commands that the shop needs are missing."
+    return judge("Redis version", found, is_old, "danger", advice)
 
 
 def eviction(client: Redis, check: str, *, is_broker: bool) -> Finding:
@@ -39,12 +39,9 @@ def eviction(client: Redis, check: str, *, is_broker: bool) -> Finding:
     policy = read_setting(client, "maxmemory-policy")
     if policy is None:
         return warning(check, "unknown: CONFIG GET is refused", "Make sure that it is `noeviction`.")
-    if policy == "noeviction":
-        return ok(check, policy)
-    advice = "CONFIG SET maxmemory-policy noeviction: a full Redis would drop "
-    if is_broker:
-        return danger(check, policy, f"{advice}queued tasks.")
-    return warning(check, policy, f"{advice}locks and sign-in limits while they are in force.")
+    lost = "queued tasks" if is_broker else "locks and sign-in limits while they are in force"
+    advice = f"CONFIG SET maxmemory-policy noeviction: a full Redis would drop {lost}."
+    return judge(check, policy, policy != "noeviction", "danger" if is_broker else "warning", advice)
 
 
 def persistence(client: Redis, check: str) -> Finding:
@@ -52,11 +49,9 @@ def persistence(client: Redis, check: str) -> Finding:
     appended, saved = read_setting(client, "appendonly"), read_setting(client, "save")
     if appended is None or saved is None:
         return warning(check, "unknown: CONFIG GET is refused", "Make sure that the append-only file is on.")
-    if appended == "yes":
-        return ok(check, "append-only file")
-    if saved:
-        return ok(check, f"snapshots: {saved}")
-    return warning(check, "none", "CONFIG SET appendonly yes: a restart would lose queued tasks.")
+    found = "append-only file" if appended == "yes" else f"snapshots: {saved or 'none'}"
+    advice = "CONFIG SET appendonly yes: a restart would lose queued tasks."
+    return judge(check, found, appended != "yes" and not saved, "warning", advice)
 
 
 def read_setting(client: Redis, name: str) -> str | None:

@@ -6,136 +6,100 @@ from django.db.migrations.executor import MigrationExecutor
 
 from shop import configuration
 from shop.accounts import demo_accounts, second_factor
-from shop.operations.doctor.findings import Finding, danger, ok, warning
+from shop.operations.doctor.findings import Finding, Row, danger, judge, judge_all, ok, warning
 
 
 def examine() -> list[Finding]:
-    return [
-        debug(),
-        secret_key(),
-        signing_keys(),
-        event_secret(),
-        webhook_secret(),
-        hosts(),
-        proxies(),
-        staff_otp(),
-        lab(),
-        storefront(),
-        migrations(),
-        *demo(),
-    ]
+    return [debug(), *keys(), *judge_all(_rows()), staff_otp(), lab(), migrations(), *demo()]
 
 
 def debug() -> Finding:
-    if settings.DEBUG:
-        return danger(
-            "DEBUG",
-            "on",
-            "Set DEBUG=0: error pages would show internals, and each process would keep all its queries.",
-        )
-    return ok("DEBUG", "off")
+    advice = "Set DEBUG=0: error pages would show internals, and each process would keep all its queries."
+    return judge("DEBUG", _on(settings.DEBUG), settings.DEBUG, "danger", advice)
 
 
-def secret_key() -> Finding:
-    key = settings.SECRET_KEY
+def lab() -> Finding:
+    advice = "Set LAB=0 where coupons are worth something: the strategy `unsafe` issues too many."
+    return judge("LAB", _on(settings.LAB), settings.LAB, "warning", advice)
+
+
+def keys() -> list[Finding]:
+    """Whether the keys can be guessed; which key signs tokens, and which others are valid."""
+    key, former = settings.SECRET_KEY, len(settings.SECRET_KEY_FALLBACKS)
     weakness = configuration.secret_key_weakness(key)
-    if weakness:
-        return danger(
-            "SECRET_KEY",
-            weakness,
-            "An attacker who guesses it can sign in as any account: set it to 50 random characters, and keep "
-            "it secret.",
-        )
-    former = len(settings.SECRET_KEY_FALLBACKS)
-    return ok("SECRET_KEY", f"{len(key)} characters" + f", and {former} former valid too" * bool(former))
-
-
-def signing_keys() -> Finding:
-    """Which key signs tokens, and which others are valid; `secret_key` checks `SECRET_KEY`."""
-    name, keys = "TOKEN_SIGNING_KEYS", settings.TOKEN_SIGNING_KEYS
-    weak = [
-        key_id for key_id, key in keys if key_id and len(set(key)) < configuration.FEWEST_DISTINCT_CHARACTERS
-    ]
-    if weak:
+    found = f"{len(key)} characters" + f", and {former} former valid too" * bool(former)
+    advice = (
+        "An attacker who guesses it can sign in as any account: set it to 50 random characters, and keep it "
+        "secret."
+    )
+    name, signing = "TOKEN_SIGNING_KEYS", settings.TOKEN_SIGNING_KEYS
+    of_sessions = judge("SECRET_KEY", weakness or found, bool(weakness), "danger", advice)
+    fewest = configuration.FEWEST_DISTINCT_CHARACTERS
+    if weak := [key_id for key_id, key in signing if key_id and len(set(key)) < fewest]:
         advice = "Tokens of such a key can be forged for any account: remove it at once, and make another."
-        return danger(name, f"guessable: {', '.join(weak)}", advice)
-    first, *others = (key_id or "SECRET_KEY" for key_id, _ in keys)
+        return [of_sessions, danger(name, f"guessable: {', '.join(weak)}", advice)]
+    first, *others = (key_id or "SECRET_KEY" for key_id, _ in signing)
     found = f"{first} signs" + (f"; also valid: {', '.join(others)}" if others else "")
-    if first == "SECRET_KEY":
-        advice = "Give tokens a key of their own, which can be changed without signing accounts out: "
-        return warning(name, found, f"{advice}docs/operations.md, Tokens and their keys, has the steps.")
-    return ok(name, found)
+    advice = (
+        "Give tokens a key of their own, which can be changed without signing accounts out: "
+        "docs/operations.md, Tokens and their keys, has the steps."
+    )
+    return [of_sessions, judge(name, found, first == "SECRET_KEY", "warning", advice)]
 
 
-def event_secret() -> Finding:
-    if not settings.EVENT_SECRET and not settings.DEBUG:
-        return danger(
+def _rows() -> list[Row]:
+    webhook_secret = f"WEBHOOK_SECRET_{settings.PAYMENT_GATEWAY.upper()}"
+    return [
+        (
             "EVENT_SECRET",
-            "empty",
+            _set(settings.EVENT_SECRET),
+            not (settings.EVENT_SECRET or settings.DEBUG),
+            "danger",
             "Events are unsigned, so anyone could send events to the data platform: set it on both sides.",
-        )
-    return ok("EVENT_SECRET", "set" if settings.EVENT_SECRET else "empty, which is fine for development")
-
-
-def webhook_secret() -> Finding:
-    name = f"WEBHOOK_SECRET_{settings.PAYMENT_GATEWAY.upper()}"
-    if not getattr(settings, name):
-        advice = "No webhook is accepted, so late payment results are noticed late: set it on both sides."
-        return warning(name, "empty", advice)
-    return ok(name, "set")
-
-
-def hosts() -> Finding:
-    named = ", ".join(settings.ALLOWED_HOSTS)
-    if "*" in settings.ALLOWED_HOSTS:
-        return warning(
+        ),
+        (
+            webhook_secret,
+            _set(getattr(settings, webhook_secret)),
+            not getattr(settings, webhook_secret),
+            "warning",
+            "No webhook is accepted, so late payment results are noticed late: set it on both sides.",
+        ),
+        (
             "ALLOWED_HOSTS",
-            named,
+            ", ".join(settings.ALLOWED_HOSTS),
+            "*" in settings.ALLOWED_HOSTS,
+            "warning",
             "Name the hosts: a forged Host header would end up in the links of responses.",
-        )
-    return ok("ALLOWED_HOSTS", named)
-
-
-def proxies() -> Finding:
-    count = settings.TRUSTED_PROXIES
-    if settings.HTTPS and count < 1:
-        advice = (
+        ),
+        (
+            "TRUSTED_PROXIES",
+            settings.TRUSTED_PROXIES,
+            settings.HTTPS and settings.TRUSTED_PROXIES < 1,
+            "warning",
             "HTTPS=1 says that a proxy is in front: set TRUSTED_PROXIES to how many there are, or clients "
-            "share its address and its limits. Proxies must drop headers whose names have underscores."
-        )
-        return warning("TRUSTED_PROXIES", count, advice)
-    return ok("TRUSTED_PROXIES", count)
+            "share its address and its limits. Proxies must drop headers whose names have underscores.",
+        ),
+        (
+            "DEMO",
+            _on(settings.DEMO),
+            settings.DEMO and not settings.IS_MAKE_RUN,
+            "warning",
+            "Set DEMO=0 where customers buy: /demo/ offers the demo's accounts and the simulator's cards.",
+        ),
+    ]
 
 
 def staff_otp() -> Finding:
     """Whether staff need one-time codes, and how many accounts have set them up."""
-    name, found = "STAFF_OTP_REQUIRED", "on" if settings.STAFF_OTP_REQUIRED else "off"
+    found = _on(settings.STAFF_OTP_REQUIRED)
     try:
         staff, enrolled = second_factor.count_staff()
         found += f"; {enrolled} of {staff} staff accounts have set up one-time codes"
     except Error:
         found += "; how many accounts have set up one-time codes is unknown"
-    if settings.STAFF_OTP_REQUIRED or settings.DEBUG:
-        return ok(name, found)
+    is_open = not (settings.STAFF_OTP_REQUIRED or settings.DEBUG)
     advice = "Set STAFF_OTP_REQUIRED=1: for accounts without codes a password alone opens the admin."
-    return warning(name, found, advice)
-
-
-def lab() -> Finding:
-    if settings.LAB:
-        return warning(
-            "LAB", "on", "Set LAB=0 where coupons are worth something: the strategy `unsafe` issues too many."
-        )
-    return ok("LAB", "off")
-
-
-def storefront() -> Finding:
-    if settings.DEMO and not settings.IS_MAKE_RUN:
-        advice = (
-            "Set DEMO=0 where customers buy: /demo/ offers the demo's accounts and the simulator's cards."
-        )
-        return warning("DEMO", "on", advice)
-    return ok("DEMO", "on" if settings.DEMO else "off")
+    return judge("STAFF_OTP_REQUIRED", found, is_open, "warning", advice)
 
 
 def migrations() -> Finding:
@@ -166,3 +130,11 @@ def demo() -> list[Finding]:
         advice = "Disable these accounts in production: their passwords are public."
         return [warning("demo accounts", ", ".join(names), advice)]
     return [ok("demo accounts", "none with a published password")]
+
+
+def _on(value: bool) -> str:
+    return "on" if value else "off"
+
+
+def _set(value: str) -> str:
+    return "set" if value else "empty"
