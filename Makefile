@@ -87,7 +87,7 @@ cluster-drill: ## faults of a cluster of its own under load, as root, and a tabl
 	$(BOOTSTRAP) cluster
 	@exec $(VENV) -m scripts.cluster.drill --seed "$(SEED)" --minutes "$(MINUTES)" --only "$(ONLY)" $(if $(QUICK),--quick)
 
-check: ## formatting, lint, types, layers, migrations, drift of OpenAPI, reference, clients and dashboards, translations, alerting rules
+check: ## formatting, lint, types, layers, migrations, drift of OpenAPI, reference and dashboards, generation of the Python client, translations, alerting rules
 	$(BOOTSTRAP) check
 	@exec $(VENV) -m scripts.check
 
@@ -104,7 +104,7 @@ reference: ## generate the API, settings and commands in docs/reference
 	$(BOOTSTRAP) check
 	@exec $(VENV) -m scripts.check --write-reference
 
-clients: ## generate what clients/ has from docs/openapi.yaml: the package for Python, the types for TypeScript
+clients: ## generate from docs/openapi.yaml what clients/ needs and git ignores: the package for Python, the types for TypeScript
 	$(BOOTSTRAP) tests
 	@exec $(VENV) -m scripts.clients
 

@@ -17,6 +17,8 @@ from coupons.partners import call_limit
 from orders.payment import card_limits
 from payments.gateways import circuit
 from sales.waiting_room import draw, room_view
+from scripts import clients
+from scripts.stack import SetupError
 from shop import clock, welcome_page
 from shop.accounts import disabled_accounts, sign_ins
 from shop.api_keys import acted_accounts, key_memory, last_use
@@ -33,12 +35,16 @@ from shop.tests.racing import wait_until
 
 
 def pytest_configure() -> None:
-    """Refuse servers that are not throwaway ones, because tests empty databases."""
+    """Refuse servers that are not throwaway ones, because tests empty databases. Make the Python client."""
     if os.environ.get("FIRSTCOME_TEST") != "1":
         raise pytest.UsageError(
             "tests run on throwaway servers: `make test`; or `make test-services`, "
             "and in another shell `source var/test/env` before pytest"
         )
+    try:
+        clients.generate_python()
+    except SetupError as error:
+        raise pytest.UsageError(str(error)) from error
     clock.follow_host()
     # An example takes longer on a busy machine, which is no defect.
     hypothesis.settings.register_profile("suite", deadline=None)

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from pathlib import Path
 
+from scripts import clients
 from scripts.monitoring import rules
 from scripts.stack import SetupError, places
 
@@ -32,7 +33,6 @@ SETTINGS = {
 
 
 COMMANDS = {
-    "mypy": "mypy .",
     "format": "ruff format --check .",
     "lint": "ruff check .",
     "layers": "lint-imports",
@@ -40,7 +40,6 @@ COMMANDS = {
     "dashboards": "python -m scripts.monitoring.dashboards --check",
     "reference": "python -m scripts.reference --check",
     "messages": "python -m scripts.catalogs --check",
-    "clients": "python -m scripts.clients --check",
 }
 
 
@@ -72,9 +71,11 @@ def main() -> int:
         return 0
     return run_all(
         {
+            "mypy": _check_types,
             **{name: functools.partial(_run, command) for name, command in COMMANDS.items()},
             "openapi": _openapi_is_current,
             "rules": check_rules,
+            "clients": _generate_clients,
         }
     )
 
@@ -145,6 +146,19 @@ def check_rules() -> None:
         raise Skipped(str(missing)) from missing
     for command in commands:
         _run_again_if_it_fails(command)
+
+
+def _generate_clients() -> None:
+    try:
+        clients.generate_python()
+    except SetupError as error:
+        raise Failed(str(error)) from error
+
+
+def _check_types() -> None:
+    """Those of clients/python as well, which needs its generated part."""
+    _generate_clients()
+    _run("mypy .")
 
 
 def _openapi() -> str:

@@ -1,87 +1,108 @@
-"""`make clients`: the generated parts of the clients in clients/, from docs/openapi.yaml.
+"""`make clients`: the generated parts of the clients in clients/, from docs/openapi.yaml. Git ignores them.
 
-`--check` compares the Python part with the document instead. That of TypeScript needs npm's packages, which
-`make check` doesn't install: a test compares it.
+`--python` makes the Python package alone, which needs none of npm's packages: the wheel's build calls it.
 """
 
 import argparse
+import contextlib
+import fcntl
+import hashlib
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from importlib import metadata
 from pathlib import Path
 
-from scripts.stack import places
+from scripts.stack import SetupError, places
 from scripts.stack.programs import node_packages
 
 DOCUMENT = places.PROJECT / "docs" / "openapi.yaml"
 PYTHON = places.PROJECT / "clients" / "python" / "firstcome_client" / "generated"
-TYPESCRIPT = places.PROJECT / "clients" / "typescript" / "firstcome.d.ts"
+TYPESCRIPT = places.PROJECT / "clients" / "typescript" / "firstcome.ts"
+GENERATOR = "openapi-python-client"
+STAMP = "made_from"
+"""The file in the generated package that says which document and generator it is of."""
 # Not the project's own settings: the result may not depend on the folder in which it is made.
-RUFF = ("python", "-m", "ruff")
-AS_ITSELF = ("--isolated", "--quiet", "--target-version=py311", "--line-length=110")
+CONFIG = """
+post_hooks:
+  - ruff check --isolated --no-cache --quiet --line-length=110 --select=F401,F811,I --fix --exit-zero .
+  - ruff format --isolated --no-cache --quiet --line-length=110 .
+"""
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(prog="make clients")
-    parser.add_argument("--check", action="store_true", help="compare the Python part, and write nothing")
-    if parser.parse_args().check:
-        changed = python_drift()
-        if changed:
-            print(*changed[:40], "is not what docs/openapi.yaml says: run `make clients`", sep="\n")
-        return 1 if changed else 0
-    shutil.rmtree(PYTHON, ignore_errors=True)
-    generate_python(PYTHON)
-    TYPESCRIPT.write_text(generate_typescript())
-    return 0
+    parser.add_argument("--python", action="store_true", help="the package for Python alone")
+    asked = parser.parse_args()
+    try:
+        generate_python()
+        if not asked.python:
+            places.write_whole(TYPESCRIPT, typescript_types())
+    except SetupError as error:
+        sys.exit(f"firstcome: {error}")
 
 
-def generate_python(folder: Path, document: Path = DOCUMENT) -> None:
-    """Write the package of openapi-python-client into the folder, which must not exist, formatted by ruff."""
-    with tempfile.TemporaryDirectory(prefix="clients-") as made:
-        config = Path(made) / "config.yml"
-        config.write_text("post_hooks: []\n")
-        paths = f"--path={document}", f"--output-path={folder}", f"--config={config}"
-        _run(["openapi-python-client", "generate", "--meta=none", *paths])
-    _run([*RUFF, "check", *AS_ITSELF, "--select=F401,F811,I", "--fix", "--exit-zero", str(folder)])
-    _run([*RUFF, "format", *AS_ITSELF, str(folder)])
+def generate_python(folder: Path = PYTHON, document: Path = DOCUMENT) -> None:
+    """Make the package, unless the folder has the one of this document and generator.
+
+    Processes that call it at once make it once, and none finds half of it. Raises SetupError.
+    """
+    made_from = _fingerprint(document)
+    stamp = folder / STAMP
+    with _one_at_a_time(folder.parent):
+        if stamp.exists() and stamp.read_text() == made_from:
+            return
+        with tempfile.TemporaryDirectory(prefix=".generated-", dir=folder.parent) as beside:
+            config, made = Path(beside, "config.yml"), Path(beside, "made")
+            config.write_text(CONFIG)
+            paths = f"--path={document}", f"--output-path={made}", f"--config={config}"
+            _run([sys.executable, "-m", "openapi_python_client", "generate", "--meta=none", *paths])
+            (made / STAMP).write_text(made_from)
+            if folder.exists():
+                folder.rename(Path(beside, "old"))
+            made.rename(folder)
 
 
-def generate_typescript(document: Path = DOCUMENT) -> str:
-    """The types that openapi-typescript makes. Raises SetupError when npm's packages can't be installed."""
+def typescript_types(document: Path = DOCUMENT) -> str:
+    """What openapi-typescript makes of the document. Raises SetupError."""
     program = node_packages.installed() / "node_modules" / ".bin" / "openapi-typescript"
     return _run([str(program), str(document)])
 
 
-def python_drift(kept: Path = PYTHON, document: Path = DOCUMENT) -> list[str]:
-    """The files of the generated Python package that are not what the document says."""
-    with tempfile.TemporaryDirectory(prefix="clients-") as made:
-        current = Path(made) / "generated"
-        generate_python(current, document)
-        now, before = _texts(current), _texts(kept)
-    return sorted(str(path) for path in now.keys() | before.keys() if now.get(path) != before.get(path))
+def _fingerprint(document: Path) -> str:
+    try:
+        version = metadata.version(GENERATOR)
+    except metadata.PackageNotFoundError:
+        raise SetupError(f"{GENERATOR} is missing; run this first: make check") from None
+    return f"{hashlib.sha256(document.read_bytes()).hexdigest()} {GENERATOR} {version}\n"
 
 
-def _texts(folder: Path) -> dict[Path, str]:
-    return {path.relative_to(folder): path.read_text() for path in folder.rglob("*.py")}
+@contextlib.contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def _run(command: Sequence[str]) -> str:
-    """The output of a program of the environment, or of a path. Ends the process when the program fails."""
-    program = Path(sys.executable).parent / command[0]
+    """The output of a program, which finds those of the environment. Raises SetupError when it fails."""
+    path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
     ran = subprocess.run(
-        [str(program), *command[1:]],
-        env=os.environ | {"NO_COLOR": "1"},
+        command,
+        env=os.environ | {"NO_COLOR": "1", "PATH": path},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
     )
     if ran.returncode != 0:
-        sys.exit(f"{command[0]} failed: {ran.stdout}{ran.stderr}")
+        raise SetupError(f"{' '.join(command)} failed: {ran.stdout}{ran.stderr}")
     return ran.stdout
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

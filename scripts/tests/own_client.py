@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from scripts import clients
 from scripts.stack import places
 from scripts.stack.programs import node_packages
 
@@ -17,8 +18,8 @@ def place(folder: Path) -> None:
     """Copy the client into the folder, beside the npm packages that it needs."""
     (folder / "node_modules").symlink_to(node_packages.installed() / "node_modules")
     (folder / "package.json").write_text('{"type": "module"}')
-    for name in ("client.ts", "firstcome.d.ts"):
-        shutil.copy(SOURCES / name, folder)
+    shutil.copy(SOURCES / "client.ts", folder)
+    (folder / "firstcome.ts").write_text(clients.typescript_types())
 
 
 def compile_program(folder: Path, text: str) -> list[str]:

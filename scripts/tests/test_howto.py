@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
+from scripts import clients
 from scripts.stack import places
 from scripts.tests import documented
 
@@ -38,7 +39,7 @@ def test_a_guide_that_is_followed_leads_to_code_that_passes_its_tests(guide: str
 
 
 def copy_project(folder: Path) -> Path:
-    """The project's tracked files, as they are now, in a new folder; without its history."""
+    """The project's tracked files, as they are now, and the generated client, in a new folder."""
     copy = folder / "project"
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -52,6 +53,7 @@ def copy_project(folder: Path) -> Path:
         if source.is_file() and not name.startswith(("docs/lab/", "docs/adr/")):
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
+    shutil.copytree(clients.PYTHON, copy / clients.PYTHON.relative_to(places.PROJECT))
     return copy
 
 

@@ -1,9 +1,0 @@
-from enum import StrEnum
-
-
-class CreateCampaignInputEligibleType0(StrEnum):
-    ALL = "all"
-    LISTED = "listed"
-
-    def __str__(self) -> str:
-        return str(self.value)

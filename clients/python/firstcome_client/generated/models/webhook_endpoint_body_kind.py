@@ -1,9 +1,0 @@
-from enum import StrEnum
-
-
-class WebhookEndpointBodyKind(StrEnum):
-    DATA_PLATFORM = "data_platform"
-    PROGRAM = "program"
-
-    def __str__(self) -> str:
-        return str(self.value)
