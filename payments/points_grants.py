@@ -64,7 +64,7 @@ def ask_to_grant(*, user_id: int, amount: int, reason: str, keyed: KeyedCall) ->
         return approvals.ask(
             kind=GRANT,
             subject=f"wallet {user_id}",
-            arguments={"user": user_id, "amount": amount, "reference": str(uuid7())},
+            arguments={"user": user_id, "amount": amount},
             reason=reason,
             account_id=user_id,
         )
@@ -115,9 +115,8 @@ def _grant_approved(approval: Approval, day: date) -> str:
         GrantsOfDay.objects.filter(operator_id=approval.asker_id, day=day).update(
             approved_amount=F("approved_amount") + amount
         )
-    entry = ledger.grant(
-        user_id=user_id, amount=amount, reason=approval.reason, reference=approval.arguments["reference"]
-    )
+    reference = f"approval {approval.pk}"
+    entry = ledger.grant(user_id=user_id, amount=amount, reason=approval.reason, reference=reference)
     return f"{amount} points granted; the balance is {entry.balance_after_amount}"
 
 

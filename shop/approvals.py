@@ -46,12 +46,16 @@ def ask(
 ) -> Approval:
     """Record that the current operator asks for this act; the same act that waits already is returned.
 
-    Must be called inside a transaction; the caller has locked what the act is about, where the act may happen
-    once alone. `account_id` is the account that benefits. Raises `NotAllowed` `own_account`.
+    So `arguments` have what tells one act from another, and nothing that differs by the form or the call.
+    Must be called inside a transaction. `account_id` is the account that benefits. Raises `NotAllowed`
+    `own_account`.
     """
     open_transaction.assert_inside()
     own_account.refuse_own(account_id)
     by = journal.current_actor()
+    if by.id is not None:
+        # Two forms may ask for the same act at once.
+        User.objects.select_for_update().filter(pk=by.id).first()
     for waiting in Approval.objects.filter(kind=kind, subject=subject, status=Status.WAITING):
         if waiting.arguments == arguments and waiting.asker_id == by.id:
             return waiting

@@ -39,10 +39,11 @@ PLAIN_MESSAGES = {
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a file contains: its valid rows, and `{line, field, code, detail}` for each error."""
+    """What a file contains: its valid rows, `{line, field, code, detail}` for each error, and warnings."""
 
     rows: list[StockRow] = field(default_factory=list)
     errors: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 def _whole_number(text: object) -> object:
@@ -130,6 +131,8 @@ def read_contents(lines: Iterable[str]) -> Contents:
                 reader.line_num, "", "not_csv", gettext("not readable as CSV: %(error)s") % {"error": error}
             )
         )
+    if not rows and not errors:
+        errors.append(_error(1, "", "empty", gettext("no line follows: there is nothing to import")))
     return Contents(list(rows.values()), errors)
 
 
@@ -144,8 +147,17 @@ def _without_empty_ends(cells: list[str], *, least: int = 0) -> list[str]:
     return cells
 
 
-def shortened_skus(rows: Sequence[StockRow]) -> str:
-    """A warning that names the skus that look like numbers which a spreadsheet has shortened; or nothing."""
+def warnings(rows: Sequence[StockRow], encoding: str) -> list[str]:
+    """What an operator should know of a file: how it was read, and what looks wrong in it."""
+    of_encoding = gettext(
+        "The file is not UTF-8; it was read as %(encoding)s. Check that the names are right."
+    )
+    found = [encoding != "UTF-8" and of_encoding % {"encoding": encoding}, _shortened_skus(rows)]
+    return [text for text in found if text]
+
+
+def _shortened_skus(rows: Sequence[StockRow]) -> str:
+    """Names the skus that look like numbers which a spreadsheet has shortened; empty if there are none."""
     found = [row for row in rows if SHORTENED_NUMBER.fullmatch(row.sku)]
     if not found:
         return ""

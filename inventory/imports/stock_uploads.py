@@ -199,20 +199,14 @@ def _lines(text: str) -> list[str]:
 
 
 def _warnings(rows: Sequence[StockRow], encoding: str) -> list[str]:
-    """What an operator should know: how the file was read, what looks wrong, an import of the same."""
-    of_encoding = gettext(
-        "The file is not UTF-8; it was read as %(encoding)s. Check that the names are right."
-    )
-    same = importing.find_same(rows)
-    of_repeat = gettext(
-        "The same rows were imported before, at %(at)s (%(reason)s): they would be received again."
-    )
-    found = [
-        encoding != "UTF-8" and of_encoding % {"encoding": encoding},
-        same and of_repeat % {"at": f"{same.started_at:%Y-%m-%d %H:%M:%S} UTC", "reason": same.reason},
-        stock_files.shortened_skus(rows),
-    ]
-    return [text for text in found if text]
+    """What an operator should know of the file, and of an import of the same."""
+    found = stock_files.warnings(rows, encoding)
+    if same := importing.find_same(rows):
+        text = gettext(
+            "The same rows were imported before, at %(at)s (%(reason)s): they would be received again."
+        )
+        found.append(text % {"at": f"{same.started_at:%Y-%m-%d %H:%M:%S} UTC", "reason": same.reason})
+    return found
 
 
 def _fill_preview(result: ImportResult, imported: Imported) -> None:

@@ -295,6 +295,7 @@ def test_a_file_of_a_korean_spreadsheet_is_read_and_the_preview_says_in_which_en
         (b"\xd0\xcf\x11\xe0" + bytes(range(256)), "own file, such as .xlsx", ".xlsx 같은"),
         (b"sku,name\n\xff\xff\xff\xff\n", "neither UTF-8 nor UTF-16 nor CP949", "UTF-8, UTF-16, CP949"),
         (HEADER.replace(",", ";").encode() + b"CUP;Cup;1;1\n", "separated by semicolons", "세미콜론"),
+        (HEADER.encode(), "nothing to import", "가져올 것이 없습니다"),
     ],
 )
 def test_a_file_that_is_no_csv_is_refused_in_words(

@@ -75,7 +75,8 @@ Decide = Callable[[SagaRow, SagaType, FinalResults], str | Approval]
 def retry(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga:
     """Retry the saga at once, with a new deadline, in its current direction.
 
-    Raises `NotFound`, `Invalid`, `Rejected` `saga_ended`, `Unavailable` if a worker keeps the lease.
+    Raises `NotFound`, `Invalid`, `Rejected` `saga_ended`, `NotAllowed` `own_account`, `Unavailable` if a
+    worker keeps the lease.
     """
 
     def decide(saga: SagaRow, type: SagaType, final: FinalResults) -> str:
@@ -102,7 +103,6 @@ def force_compensate(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga | 
     def decide(saga: SagaRow, type: SagaType, final: FinalResults) -> str | Approval:
         if saga.state == Saga.State.COMPENSATED:
             return ""
-        own_account.refuse_own(_account_id(saga))
         if saga.direction == DO:
             _assert_reversible(saga, type)
             log.start_compensation(saga, "forced", operator_texts.COMPENSATED_DETAIL)
@@ -131,7 +131,6 @@ def force_complete(*, saga_id: UUID, reason: str, by: ActorContext, reference: s
     def decide(saga: SagaRow, type: SagaType, final: FinalResults) -> str | Approval:
         if saga.state == Saga.State.DONE:
             return ""
-        own_account.refuse_own(_account_id(saga))
         if saga.direction == UNDO:
             raise Rejected(operator_texts.not_completable(saga.state), code="saga_being_undone")
         return _force_or_ask(saga, final, answer, reason=reason.strip(), reference=reference)
@@ -167,8 +166,9 @@ def _act_while_unleased(saga_id: UUID, decide: Decide, *, reason: str, by: Actor
 
 
 def _act(saga_id: UUID, decide: Decide, *, reason: str, approval: Approval | None = None) -> Saga | Approval:
-    """The action, in the caller's transaction. Raises `Leased`, and what `decide` raises."""
+    """The action, in the caller's transaction. Raises `own_account`, `Leased`, and what `decide` raises."""
     saga = _lock_saga(saga_id)
+    own_account.refuse_own(_account_id(saga))
     # With the row locked no worker can take the lease.
     if saga.leased_until and saga.leased_until > clock.now():
         raise Leased(str(operator_texts.LEASED), retry_after=5)

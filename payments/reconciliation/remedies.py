@@ -11,6 +11,7 @@ from payments.models import Payment, Reconciliation
 from payments.reconciliation import comparison, reconciling
 from payments.reconciliation.comparison import Difference, Kind
 from payments.reconciliation.reconciling import MENDED, REFUNDED, Fix
+from shop.accounts import own_account
 from shop.db import transactions
 from shop.errors import NotFound, Rejected
 from shop.events import journal
@@ -87,8 +88,8 @@ def fix(*, run_id: int, key: str, reason: str) -> str:
     """Refund the orphaned charges of a finding. Returns `refunded`, or `agrees` if nothing differs any more.
 
     Both books are read again first. A refund is keyed by its charge, so a repeat refunds nothing twice. Call
-    it outside any transaction. Raises `NotFound`, `Rejected` `not_fixable` or `refund_failed`, and
-    `Unavailable` when the gateway gives no answer.
+    it outside any transaction. Raises `NotFound`, `NotAllowed` `own_account`, `Rejected` `not_fixable` or
+    `refund_failed`, and `Unavailable` when the gateway gives no answer.
     """
     run = Reconciliation.objects.filter(pk=run_id).first()
     finding = find(run, key) if run else None
@@ -104,6 +105,8 @@ def fix(*, run_id: int, key: str, reason: str) -> str:
 
 
 def _refund(difference: Difference) -> str:
+    if difference.payment:
+        own_account.refuse_own(difference.payment.account_id)
     done = reconciling.refund_orphans(difference, Fix.EVERYTHING)
     if not done:
         cause = difference.cause

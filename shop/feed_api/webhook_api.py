@@ -103,6 +103,7 @@ class OneWebhookEndpoint(View):
 
 class RotateWebhookSecret(View):
     resource = Resource.WEBHOOKS
+    further_scopes = {"POST": READ_SCOPE}
 
     @extend_schema(
         summary="Give a webhook endpoint another secret (staff)",
@@ -114,7 +115,7 @@ class RotateWebhookSecret(View):
         | api_doc.refusals({409: ["built_in_endpoint", "too_many_secrets"]}),
     )
     def post(self, request: Request, endpoint_id: UUID) -> Response:
-        require_staff_permission(request, "shop.change_webhookendpoint")
+        require_staff_permission(request, "shop.change_webhookendpoint", READ_EVENTS)
         read(Nothing, request)
         return Response(schemas.new_endpoint_body(endpoints.rotate_secret(endpoint_id=endpoint_id)))
 

@@ -166,18 +166,15 @@ def bad_request(request: HttpRequest, exception: Exception | None = None) -> Htt
 
 
 def permission_denied(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    missing = missing_permissions(exception)
-    return problem(403, "permission_denied", lacks(missing) if missing else NOT_ALLOWED).to_django()
+    if not (missing := missing_permissions(exception)):
+        return problem(403, "permission_denied", NOT_ALLOWED).to_django()
+    text = _("This account may not do that: it needs {permissions}.", permissions=", ".join(missing))
+    return problem(403, "permission_denied", text).to_django()
 
 
 def missing_permissions(exception: Exception | None) -> list[str]:
     """The arguments of Django's `PermissionDenied` that name permissions: others are no text for clients."""
     return [one for one in getattr(exception, "args", ()) if PERMISSION.fullmatch(str(one))]
-
-
-def lacks(permissions: Sequence[str]) -> Text:
-    """What an account is told that may not do something for want of these permissions."""
-    return _("This account may not do that: it needs {permissions}.", permissions=", ".join(permissions))
 
 
 def _from_own_error(error: errors.FirstcomeError, language: str | None) -> Response:

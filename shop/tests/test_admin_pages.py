@@ -54,7 +54,7 @@ def fill_all_models(number: int = 0) -> None:
     Approval.objects.create(
         kind="points.grant",
         subject=f"wallet {account.pk}",
-        arguments={"user": account.pk, "amount": 5, "reference": str(uuid7())},
+        arguments={"user": account.pk, "amount": 5},
         asker_id=account.pk,
         asker_name=account.username,
         reason="late delivery",

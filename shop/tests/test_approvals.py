@@ -56,8 +56,8 @@ def granter(**columns: Any) -> User:
     return account
 
 
-def asked_for(asker: User, to: User, amount: int = 5_000_000) -> Approval:
-    wanted = {"user_id": to.pk, "amount": amount, "reason": "late delivery", "keyed": keyed(asker, "ask")}
+def asked_for(asker: User, to: User, amount: int = 5_000_000, key: str = "ask") -> Approval:
+    wanted = {"user_id": to.pk, "amount": amount, "reason": "late delivery", "keyed": keyed(asker, key)}
     asked = as_operator(asker, lambda: points_grants.ask_to_grant(**wanted))
     assert isinstance(asked, Approval), asked
     return asked
@@ -162,6 +162,19 @@ def test_what_was_decided_stays_so() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_grant_that_an_operator_asks_for_in_many_forms_waits_once_and_is_done_once() -> None:
+    ada, customer = granter(), AccountFactory.create()
+
+    asked = race([lambda key=key: asked_for(ada, customer, key=key) for key in "abcd"])  # type: ignore[misc]
+
+    assert {one.pk for one in asked} == {Approval.objects.get().pk}
+    approve(granter(), asked[0])
+    assert (points(customer), approve(granter(), asked[1])) == (5_000_000, "approval_decided")
+    # Once it is decided, the same grant may be asked for again; another amount is another grant.
+    assert len({asked_for(ada, customer, amount, key=f"{amount}").pk for amount in (5_000_000, 10**6)}) == 2
+
+
+@pytest.mark.django_db(transaction=True)
 def test_of_two_operators_who_approve_at_once_one_does_it() -> None:
     customer = AccountFactory.create()
     asked = asked_for(granter(), customer)
@@ -213,14 +226,9 @@ def test_the_list_opens_with_what_waits_and_the_page_decides_it() -> None:
         granter(username="bob"),
         AccountFactory.create(username="carl"),
     )
-    done, asked = asked_for(ada, AccountFactory.create()), None
+    done = asked_for(ada, AccountFactory.create())
     refuse(bob, done)
-    with journal.acting(ActorContext(actor=Actor.STAFF, id=ada.pk, name="ada")):
-        asked = points_grants.ask_to_grant(
-            user_id=customer.pk, amount=700_000, reason="late delivery", keyed=keyed(ada, "another")
-        )
-    assert isinstance(asked, Approval)
-    client = signed_in(bob)
+    asked, client = asked_for(ada, customer, 700_000, key="another"), signed_in(bob)
 
     listed = client.get(LIST)
     assert [row.pk for row in listed.context["cl"].result_list] == [asked.pk]

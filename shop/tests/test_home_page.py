@@ -343,7 +343,7 @@ def waiting() -> Approval:
     return Approval.objects.create(
         kind="points.grant",
         subject="wallet 7",
-        arguments={"user": 7, "amount": 5, "reference": "one"},
+        arguments={"user": 7, "amount": 5},
         asker_name="ada",
         reason="late delivery",
         asked_at=timezone.now(),

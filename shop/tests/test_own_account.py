@@ -1,12 +1,10 @@
 """Nobody uses a right of staff for their own account, by no call, page or key. What a buyer may do stays."""
 
-from collections.abc import Callable
+import re
 from typing import Any
-from uuid import UUID
 
 import pytest
 from django.contrib.auth.models import User
-from django.test import Client
 from django.urls import reverse
 
 from coupons.models import Coupon
@@ -14,21 +12,37 @@ from coupons.restriction_models import EligibleAccount
 from coupons.tests.factories import CampaignFactory
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
-from orders.models import Order, Refund, Saga
-from orders.saga import operator_actions
-from orders.tests import buying, stepping
+from orders.models import Order, Refund, Saga, SagaLog
+from orders.tests import buying
+from orders.tests.conftest import _empty_books, _stepped_executor
 from payments import ledger
-from scripts.stack import ports
+from payments.models import Entry, Payment, Reconciliation
+from payments.tests.own_gateway import gateway_process, own_gateway
 from shop.accounts import tokens
 from shop.api_keys import keys
+from shop.approval_models import Approval
 from shop.events import journal
 from shop.events.journal import Actor, ActorContext
 from shop.tests.clients import Api, client_of
-from shop.tests.confirming import confirmed
 from shop.tests.factories import SuperuserFactory
-from shop.tests.test_approvals import as_operator
+from shop.tests.own_data_platform import data_platform_process, own_data_platform
+from shop.tests.test_approvals import signed_in
+from shop.tests.test_reasons import ACTIONS, WHY, send
 
+__all__ = [
+    "_empty_books",
+    "_stepped_executor",
+    "data_platform_process",
+    "gateway_process",
+    "own_data_platform",
+    "own_gateway",
+]
 pytestmark = pytest.mark.django_db
+# No account has more or less by it: a campaign, product, sale, message or key changes, or books are read.
+WITHOUT_BENEFICIARY = re.compile(
+    "/(board|products|inventory|sales|auth|journalline|apikey|webhookdelivery)/|/campaign/(?!.*_accounts/)"
+    "|/(sign-out|disable|enable|look_up|compare|resend_events|refuse)/"
+)
 
 
 @pytest.fixture
@@ -75,23 +89,22 @@ def list_eligible(api: Api, ada: User) -> Any:
     return api.post(f"/campaigns/{campaign.pk}/eligible-accounts", {"users": [other, ada.pk]})
 
 
+def with_an_old_token(ada: User) -> Api:
+    """The account, signed in since before it became staff."""
+    User.objects.filter(pk=ada.pk).update(is_staff=False)
+    old = Api(access=tokens.create_access_token(User.objects.get(pk=ada.pk)))
+    User.objects.filter(pk=ada.pk).update(is_staff=True)
+    return old
+
+
+@pytest.mark.parametrize("signed_in_as", [client_of, with_an_old_token])
 @pytest.mark.parametrize("act", [grant, refund, issue, void, list_eligible])
-def test_an_act_of_staff_for_the_own_account_is_refused(act: Callable[[Api, User], Any], ada: User) -> None:
-    assert_refused(act(client_of(ada), ada))
+def test_an_act_of_staff_for_the_own_account_is_refused(act: Any, signed_in_as: Any, ada: User) -> None:
+    assert_refused(act(signed_in_as(ada), ada))
     assert ledger.balance_amount(ada.pk) == 0
     assert not Refund.objects.exists() and not EligibleAccount.objects.exists()
     assert set(Coupon.objects.values_list("status", flat=True)) <= {"issued"}
     assert Coupon.objects.count() == (1 if act is void else 0)
-
-
-@pytest.mark.parametrize("act", [grant, refund, issue, void, list_eligible])
-def test_so_is_it_with_a_token_from_before_the_account_became_staff(
-    act: Callable[[Api, User], Any], ada: User
-) -> None:
-    User.objects.filter(pk=ada.pk).update(is_staff=False)
-    old = Api(access=tokens.create_access_token(User.objects.get(pk=ada.pk)))
-    User.objects.filter(pk=ada.pk).update(is_staff=True)
-    assert_refused(act(old, ada))
 
 
 def test_so_is_it_by_an_api_key_of_the_account(ada: User) -> None:
@@ -117,64 +130,35 @@ def test_what_a_buyer_may_do_takes_no_right_of_staff(ada: User) -> None:
     assert paid_order(ada).status == "paid"
 
 
-@pytest.mark.parametrize(
-    ("page", "values"),
-    [
-        ("account-grant-points", {"amount": 5, "reason": "me"}),
-        ("account-issue-coupon", {"campaign": 0, "reason": "me"}),
-    ],
-)
-def test_the_own_account_page_refuses_it_and_has_no_button_for_it(
-    page: str, values: dict[str, Any], ada: User
-) -> None:
-    if "campaign" in values:
-        values = values | {"campaign": CampaignFactory.create().pk}
-    client = Client()
-    client.force_login(ada)
-    address = reverse(page, args=[ada.pk])
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("_empty_books", "_stepped_executor")
+@pytest.mark.parametrize("written", [page for page in ACTIONS if not WITHOUT_BENEFICIARY.search(page)])
+def test_every_action_of_the_admin_for_the_own_account_is_refused(written: str, ada: User) -> None:
+    chosen, values = ACTIONS[written]()
+    for model in (Order, Payment, Coupon, Approval):
+        model.objects.update(account_id=ada.pk)
+    if written.startswith("/admin/accounts/"):
+        chosen = ada
+    if "accounts" in values:
+        values["accounts"] = str(ada.pk)
+    before = rows()
 
-    shown = confirmed(client, address, **values)
+    answer = send(signed_in(ada), written, chosen, values | {"reason": WHY})
 
-    assert "This would be for your own account" in shown.content.decode()
-    assert (ledger.balance_amount(ada.pk), Coupon.objects.count()) == (0, 0)
-    assert address not in client.get(reverse("account-page", args=[ada.pk])).content.decode()
+    messages = answer.client.get("/admin/").context["messages"]
+    assert "would be for your own account" in " ".join([answer.content.decode(), *map(str, messages)])
+    assert rows() == before
 
 
-def test_the_pages_of_the_own_order_and_coupon_refuse_it(ada: User) -> None:
-    client, coupon = Client(), Coupon.objects.get(code=buying.coupon_of(ada.pk).code)
-    unpaid = Order.objects.get(id=buying.place(ada.pk, {product(): 1}).order.id)
-    client.force_login(ada)
-    for address in (
-        reverse("admin:orders_order_cancel", args=[unpaid.pk]),
-        reverse("admin:coupons_coupon_void", args=[coupon.pk]),
-    ):
-        sent = client.post(address, {"_form_submitted": "1", "reason": "me"})
-        [*_, message] = client.get(sent.headers["HX-Redirect"], follow=True).context["messages"]
-        assert str(message).startswith("This would be for your own account")
-    refunding = client.get(reverse("admin:orders_order_refund", args=[paid_order(ada).pk]))
-    assert "This would be for your own account" in refunding.content.decode()
-    unpaid.refresh_from_db()
-    assert (unpaid.status, Coupon.objects.get().status) == ("awaiting_payment", "issued")
+def rows() -> list[list[dict[str, Any]]]:
+    """All that an action gives to an account, or takes, as it stands."""
+    models = (Entry, Coupon, EligibleAccount, Order, Payment, Refund, Saga, SagaLog, Approval, Reconciliation)
+    return [list(model.objects.order_by("pk").values()) for model in models]
 
 
-def saga_of(ada: User) -> UUID:
-    placed = buying.place(ada.pk, {product(): 1}, token="tok_ok")
-    assert placed.started
-    return placed.started.saga.id
-
-
-def test_nobody_compensates_or_completes_their_own_payment(ada: User, settings: Any) -> None:
-    wanted: dict[str, Any] = {"saga_id": saga_of(ada), "reason": "me"}
-    wanted["by"] = ActorContext(actor=Actor.STAFF, id=ada.pk, name="ada")
-    assert as_operator(ada, lambda: operator_actions.force_compensate(**wanted)) == "own_account"
-    assert stepping.advance(wanted["saga_id"]) == "done"
-    settings.DATA_PLATFORM_URL, address = f"http://{ports.HOST}:{ports.free()}", settings.DATA_PLATFORM_URL
-    wanted["saga_id"] = saga_of(ada)
-    stepping.advance(wanted["saga_id"])
-    Saga.objects.filter(id=wanted["saga_id"]).update(state="stuck")
-    assert as_operator(ada, lambda: operator_actions.force_complete(**wanted)) == "own_account"
-    settings.DATA_PLATFORM_URL = address
-    assert stepping.advance(wanted["saga_id"]) == "done"
+def test_the_own_account_page_has_no_button_to_give_oneself_something(ada: User) -> None:
+    page = signed_in(ada).get(reverse("account-page", args=[ada.pk])).content.decode()
+    assert not [name for name in ("grant-points", "issue-coupon") if f"{ada.pk}/{name}/" in page]
 
 
 def test_commands_run_without_an_account_and_are_not_refused(ada: User) -> None:

@@ -21,7 +21,7 @@ from orders.tests.test_operating_admin import started
 from payments.reconciliation import reconciling
 from payments.tests.factories import PaymentFactory
 from payments.tests.own_gateway import gateway_process, own_gateway
-from payments.tests.test_reconciling import orphan
+from payments.tests.test_reconciling import late
 from sales import pausing
 from sales.models import Sale
 from sales.tests.factories import create_sale
@@ -109,7 +109,7 @@ def asked_for() -> Approval:
 
 
 def orphaned_charge() -> Prepared:
-    key = orphan()
+    key = late().charge_key
     return reconciling.reconcile(), {"key": key}
 
 
@@ -185,7 +185,7 @@ ACTIONS: dict[str, Prepare] = {
     "/admin/coupons/campaign/<id>/add_codes/": row(CAMPAIGN, columns={"code_source": "pool"}, count=2),
     "/admin/coupons/campaign/<campaign_id>/upload_codes/add/": uploading,
     "/admin/coupons/campaign/<id>/list_accounts/": listing,
-    "/admin/coupons/campaign/<campaign_id>/upload_accounts/add/": row(CAMPAIGN),
+    "/admin/coupons/campaign/<campaign_id>/upload_accounts/add/": listing,
     "/admin/coupons/campaign/ pause_selected": row(CAMPAIGN),
     "/admin/coupons/campaign/ resume_selected": row(CAMPAIGN, columns=PAUSED),
     "/admin/coupons/coupon/<id>/void/": row(lambda: coupon_of(CAMPAIGN())),
@@ -243,23 +243,21 @@ def test_the_journal_has_the_reason(written: str) -> None:
     assert [line.actor_name for line in lines[:1]] == ["olga"], written
 
 
-def send(client: Client, written: str, chosen: Model | None, values: dict[str, Any]) -> None:
-    """What a browser sends for the action: the form as it is shown, and then its confirmation."""
+def send(client: Client, written: str, chosen: Model | None, values: dict[str, Any]) -> Any:
+    """What a browser sends for the action, the form as it is shown and then its confirmation; the answer."""
     address, _, list_action = written.partition(" ")
     address = re.sub(r"<\w+>", str(getattr(chosen, "pk", "")), address)
     if list_action:
         selected = {"action": list_action, "_selected_action": [getattr(chosen, "pk", None)]}
-        client.post(address, selected | {"_form_submitted": "on"} | values)
-        return
+        return client.post(address, selected | {"_form_submitted": "on"} | values)
     if address.endswith(("/upload_codes/add/", "/upload_accounts/add/")):
-        # A code, or the id of an account.
-        line = "A1" if "codes" in address else AccountFactory.create().pk
+        line = f"{values.get('accounts', 'A1')}\n".encode()
         headers = {"X-Reason": quote(values.get("reason", ""))}
-        client.post(address, f"{line}\n".encode(), content_type="text/csv", headers=headers)
-        return
+        return client.post(address, line, content_type="text/csv", headers=headers)
     shown = client.get(address, {"key": values["key"]} if "key" in values else {})
     answer = client.post(address, fields_of(shown.content.decode()) | values)
     if answer.context and "hidden" in answer.context:
-        client.post(address, dict(answer.context["hidden"]) | {"confirmed": "yes"})
-    elif "preview" in values:
-        client.post(address, fields_of(answer.content.decode()) | {"confirm": "1"})
+        return client.post(address, dict(answer.context["hidden"]) | {"confirmed": "yes"})
+    if "preview" in values:
+        return client.post(address, fields_of(answer.content.decode()) | {"confirm": "1"})
+    return answer

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ class Command(BaseCommand):
         given = {name: options[name] for name in stock_files.COLUMNS}
         with _command_errors():
             contents = _contents(file, given)
-            if warning := stock_files.shortened_skus(contents.rows):
+            for warning in contents.warnings:
                 self.stderr.write(warning)
             if dry_run:
                 self._dry_run(contents)
@@ -113,9 +114,7 @@ def _read_file(file: Path) -> Contents:
         contents = stock_files.read_contents(StringIO(decoded.text, newline=""))
     except OSError as error:
         raise CommandError(f"{file} can't be read: {error.strerror}.") from error
-    if not contents.rows and not contents.errors:
-        raise CommandError(f"{file} has no lines below its first: there is nothing to import.")
-    return contents
+    return replace(contents, warnings=stock_files.warnings(contents.rows, decoded.encoding))
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from django.utils.translation import gettext
 
 from shop import clock
 from shop.accounts import second_factor
-from shop.errors import NotAllowed, NotAuthenticated
-from shop.http import problems
+from shop.errors import NotAuthenticated
+from shop.operators.actions import require_permission
 
 PERMISSIONS = ("coupons.view_campaign", "sales.view_sale", "inventory.view_product", "orders.view_order")
 
@@ -29,19 +29,11 @@ class ViewerIdentity:
 
 
 def require_viewer(request: HttpRequest) -> ViewerIdentity:
-    """The signed-in account of the request. Raises `NotAuthenticated`, `NotAllowed`."""
+    """The signed-in account of the request. Raises `NotAuthenticated`, `PermissionDenied`."""
     if not admin.site.has_permission(request):
         raise NotAuthenticated(gettext("Sign in to the admin as staff to watch the board."))
-    require_permissions(request)
+    require_permission(request, *PERMISSIONS)
     return ViewerIdentity(int(request.user.pk or 0), request.session.session_key or "")
-
-
-def require_permissions(request: HttpRequest, *further: str) -> None:
-    """Raise `NotAllowed` unless the account may see all that the board shows, and has the further ones."""
-    wanted = (*PERMISSIONS, *further)
-    missing = [permission for permission in wanted if not request.user.has_perm(permission)]
-    if missing:
-        raise NotAllowed(problems.lacks(missing))
 
 
 def filter_allowed(identities: Collection[ViewerIdentity]) -> set[ViewerIdentity]:

@@ -15,6 +15,7 @@ from sales import pausing as sale_pausing
 from shop.backoffice.board import access
 from shop.errors import FirstcomeError, NotAuthenticated, invalid_field
 from shop.http import problems
+from shop.operators.actions import require_permission
 from shop.pausing import check_reason
 
 LARGEST_QUANTITY = 2**63 - 1
@@ -36,7 +37,7 @@ def _button(permission: str) -> Callable[[Perform], View]:
             try:
                 if not admin.site.has_permission(request):
                     raise NotAuthenticated(gettext("Sign in to the admin again; nothing was changed."))
-                access.require_permissions(request, permission)
+                require_permission(request, *access.PERMISSIONS, permission)
                 reason = check_reason(request.POST.get("reason", ""))
                 return JsonResponse({"detail": perform(pk, reason, request)})
             except FirstcomeError as refusal:
