@@ -5,8 +5,10 @@ The event loop itself answers `/healthz`: a process whose threads are all busy i
 
 from collections.abc import Iterable, Mapping
 
+from django.conf import settings
 from structlog import get_logger
 
+from shop.accounts.password_hashing import MAX_BODY_BYTES
 from shop.errors import BodyIncomplete, FirstcomeError, Throttled
 from shop.http import client_address, languages, problems, request_body, views
 from shop.http.client_address import AddressUnknown
@@ -16,12 +18,12 @@ from shop.http.pages import streams
 from shop.http.pages.pages import Scope, Send
 from shop.http.request_body import Receive
 from shop.observability import logs, request_metrics
-from shop.rates import anonymous_calls, throttling
+from shop.rates import anonymous_calls
 
 log = get_logger(__name__)
 HEALTH_PATH = "/healthz"
 WITHOUT_ACCOUNT = {views.API_PREFIX + path for path in ("auth/token", "auth/refresh", "users")}
-"""Calls that look at no `Authorization`."""
+"""Calls that look at no `Authorization`; their bodies are short."""
 SIGNED_BY_SENDER = views.API_PREFIX + "webhooks/"
 """The calls of gateways, which are many from one address and have a signature of their body."""
 Headers = list[tuple[bytes, bytes]]
@@ -89,8 +91,9 @@ async def _read_call(
     is_counted = names_no_account and call.method not in views.PUBLIC_METHODS
     try:
         if is_counted and not path.startswith(SIGNED_BY_SENDER):
-            anonymous_calls.count(throttling.network_of_address(client_address.from_request(call)))
-        call.body = await request_body.read(fields, receive)
+            anonymous_calls.count(client_address.from_request(call))
+        most = MAX_BODY_BYTES if path in WITHOUT_ACCOUNT else settings.MAX_BODY_BYTES
+        call.body = await request_body.read(fields, receive, most=most)
     except FirstcomeError as refusal:
         return call, refusal
     return call, None

@@ -36,8 +36,8 @@ class TooLarge(FirstcomeError):
     code = "too_large"
     title = "Too large"
 
-    def __init__(self, detail: Text = "") -> None:
-        super().__init__(detail or _("The body is larger than 64 KiB."))
+    def __init__(self, detail: Text = "", *, most: int = settings.MAX_BODY_BYTES) -> None:
+        super().__init__(detail or _("The body is larger than {size} KiB.", size=most // 1024))
 
 
 class UnsupportedMediaType(FirstcomeError):

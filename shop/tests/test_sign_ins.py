@@ -5,7 +5,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any
 from urllib.parse import urlencode
 
@@ -19,6 +19,7 @@ from django.urls import reverse
 from shop.accounts import password_hashing, sign_ins
 from shop.concurrency.event_loop import CALL_POOL
 from shop.models import JournalLine
+from shop.rates.throttling import Limit
 from shop.tests import asgi_client
 from shop.tests.asgi_client import Answer
 from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory, hashed_password
@@ -100,19 +101,14 @@ def test_a_name_that_is_the_number_of_an_account_does_not_lock_that_account_out(
 
 
 @pytest.mark.django_db
-def test_the_sixty_first_sign_in_from_an_address_is_refused() -> None:
-    statuses = [sign_in(f"unknown-{number}").status_code for number in range(61)]
+@pytest.mark.parametrize(
+    ("own", "elsewhere"), [("192.0.2.1", "192.0.2.2"), ("2001:db8::{:x}", "2001:db8:0:1::1")]
+)
+def test_the_sixty_first_sign_in_from_an_address_or_a_64_of_ipv6_is_refused(own: str, elsewhere: str) -> None:
+    statuses = [sign_in(f"unknown-{n}", address=own.format(n)).status_code for n in range(61)]
 
     assert statuses == [401] * 60 + [429]
-    assert sign_in("unknown-61", address="192.0.2.2").status_code == 401
-
-
-@pytest.mark.django_db
-def test_a_subscriber_with_a_64_of_ipv6_has_the_sign_ins_of_one_address() -> None:
-    statuses = [sign_in(f"unknown-{n}", address=f"2001:db8::{n:x}").status_code for n in range(61)]
-
-    assert statuses == [401] * 60 + [429]
-    assert sign_in("unknown-61", address="2001:db8:0:1::1").status_code == 401
+    assert sign_in("unknown-61", address=elsewhere).status_code == 401
 
 
 @pytest.mark.django_db
@@ -126,21 +122,13 @@ def test_signing_in_works_while_redis_is_away_and_is_still_throttled(own_redis: 
 
 
 @pytest.mark.django_db
-def test_the_sixty_first_registration_from_an_address_is_refused() -> None:
-    for number in range(60):
-        assert register(f"ada-{number}").status_code == 201
+@pytest.mark.parametrize("own", ["192.0.2.1", "2001:db8::{:x}"])
+def test_the_sixty_first_registration_from_an_address_or_a_64_of_ipv6_is_refused(own: str) -> None:
+    *made, refused = [register(f"ada-{n}", address=own.format(n)) for n in range(61)]
 
-    refused = register("one-more")
-
+    assert [each.status_code for each in made] == [201] * 60
     assert refused.status_code == 429
     assert int(refused.headers["Retry-After"]) in range(3000, 3601)
-
-
-@pytest.mark.django_db
-def test_a_subscriber_with_a_64_of_ipv6_registers_no_300_accounts() -> None:
-    statuses = [register(f"ada-{n}", address=f"2001:db8::{n:x}").status_code for n in range(65)]
-
-    assert statuses == [201] * 60 + [429] * 5
 
 
 @pytest.mark.django_db
@@ -372,6 +360,27 @@ def test_few_passwords_are_hashed_at_once_and_a_full_queue_refuses_further_calls
     assert {(each.status, each.headers["retry-after"]) for each in refused} == {(503, "1")}
     assert {json.loads(each.body)["code"] for each in refused} == {"overloaded"}
     assert password_hashing._running == 0
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("make", [attempt, operators_attempt])
+def test_an_address_with_too_many_attempts_is_refused_before_its_turn(
+    make: Callable[[str], Coroutine[Any, Any, Answer]],
+    held_hashes: type[HeldHasher],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sign_ins, "ATTEMPTS_BY_ADDRESS", Limit("few", times=3, seconds=60))
+
+    async def flood() -> Answer:
+        waiting = await queue_up(*strangers(1), make("ada"), make("bob"), make("cyd"))
+        refused = await asyncio.wait_for(make("dan"), 5)
+        held_hashes.gate.set()
+        await asyncio.gather(*waiting)
+        return refused
+
+    refused = asyncio.run(flood())
+
+    assert (refused.status, json.loads(refused.body)["code"]) == (429, "throttled")
 
 
 @pytest.mark.django_db(transaction=True)

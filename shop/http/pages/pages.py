@@ -30,13 +30,12 @@ from shop.configuration import UploadPage
 from shop.errors import Overloaded
 from shop.http import client_address, request_body
 from shop.http.json_format import TooLarge
-from shop.http.messages import Request
 from shop.http.pages import middleware
 from shop.http.pages.streamed_responses import StreamedResponse
 from shop.http.pages.uploads import UPLOAD_KEY, Upload
 from shop.http.request_body import Receive
 from shop.lazy_texts import mark as _
-from shop.rates import throttling
+from shop.rates import anonymous_calls
 
 T = TypeVar("T")
 Scope = Mapping[str, Any]
@@ -84,11 +83,11 @@ async def render_page(
 
     Raises what `serve_page` raises.
     """
+    if scope["method"] == "POST" and PASSWORD_PATHS.fullmatch(_path(scope)):
+        return await _render_in_turn(scope, fields, receive)
     upload = await _deferred_upload(scope, fields, receive)
     body = upload or BytesIO(await request_body.read(fields, receive))
     render = partial(_render_page, _wsgi_environment(scope, fields, body) | environment)
-    if scope["method"] == "POST" and PASSWORD_PATHS.fullmatch(_path(scope)):
-        return await _render_in_turn(render, scope, fields, body.getvalue())
     pool = SCRAPE_POOL if scope["path"] == middleware.METRICS_PATH else None
     return await event_loop.run_in_thread(render, **thread_share(scope), pool=pool)
 
@@ -122,20 +121,20 @@ def _path(scope: Scope) -> str:
     return path
 
 
-async def _render_in_turn(
-    render: Callable[[], PageResponse], scope: Scope, fields: Mapping[bytes, bytes], body: bytes
-) -> PageResponse:
+async def _render_in_turn(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive) -> PageResponse:
     """Render a page that hashes a password, once it is the client's turn, which holds no thread before."""
     peer = scope["client"][0] if scope.get("client") else ""
-    address = client_address.from_request(Request(scope["method"], scope["path"], fields, b"", peer=peer))
+    address = client_address.choose(peer, fields.get(b"x-forwarded-for", b"").decode("latin-1"))
+    anonymous_calls.count(address)
+    body = await request_body.read(fields, receive, most=password_hashing.MAX_BODY_BYTES)
+    render = partial(_render_page, _wsgi_environment(scope, fields, BytesIO(body)))
     if _path(scope) == SIGN_IN_PATH:
         return await sign_ins.run_sign_in(render, username=_posted_username(body), address=address)
 
     async def trust_level() -> TrustLevel:
         return TrustLevel.OPERATOR if _is_of_operator(scope) else TrustLevel.STRANGER
 
-    network = throttling.network_of_address(address, ipv4_bits=24)
-    return await password_hashing.run_in_turn(render, network=network, trust_level=trust_level)
+    return await password_hashing.run_in_turn(render, address=address, trust_level=trust_level)
 
 
 def _posted_username(body: bytes) -> str:
