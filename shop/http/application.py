@@ -12,7 +12,7 @@ from shop.accounts.password_hashing import MAX_BODY_BYTES
 from shop.errors import BodyIncomplete, FirstcomeError, Throttled
 from shop.http import client_address, languages, problems, request_body, views
 from shop.http.client_address import AddressUnknown
-from shop.http.json_format import TooLarge
+from shop.http.json_format import TooLarge, UnsupportedMediaType
 from shop.http.messages import Request, Response
 from shop.http.pages import streams
 from shop.http.pages.pages import Scope, Send
@@ -104,7 +104,7 @@ def _close_after(response: Response, refusal: Exception | None) -> Response:
 
     The rest would be parsed as a request.
     """
-    if isinstance(refusal, BodyIncomplete | TooLarge | Throttled | AddressUnknown):
+    if isinstance(refusal, BodyIncomplete | TooLarge | Throttled | AddressUnknown | UnsupportedMediaType):
         response.headers["Connection"] = "close"
     return response
 

@@ -128,10 +128,10 @@ def require_second_factor(handler: Handler) -> Handler:
 
 
 def normalize_forms(handler: Handler) -> Handler:
-    """Pass on the text of posted forms as it is stored, but for passwords, which are no stored text."""
+    """Pass on the text of operators' forms as it is stored, but for passwords, which are no stored text."""
 
     def normalized_form(request: HttpRequest) -> HttpResponse:
-        if request.method == "POST":
+        if request.method == "POST" and request.path.startswith("/admin"):
             posted = request.POST.copy()
             for name, values in posted.lists():
                 if "password" not in name:

@@ -29,7 +29,7 @@ from shop.concurrency.thread_pool import ThreadPool
 from shop.configuration import UploadPage
 from shop.errors import Overloaded
 from shop.http import client_address, request_body
-from shop.http.json_format import TooLarge
+from shop.http.json_format import TooLarge, require_utf_8
 from shop.http.pages import middleware
 from shop.http.pages.streamed_responses import StreamedResponse
 from shop.http.pages.uploads import UPLOAD_KEY, Upload
@@ -68,7 +68,7 @@ class PageResponse(NamedTuple):
 
 
 async def serve_page(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, send: Send) -> None:
-    """Serve a request with Django. Raises `TooLarge`, `BodyIncomplete`, `Overloaded` before anything is sent.
+    """Serve a request with Django. Raises a `FirstcomeError` before anything is sent.
 
     The operators' pages for one address (the proxy's if there is one) hold at most half of the pool's
     threads, and so do its public pages.
@@ -83,6 +83,7 @@ async def render_page(
 
     Raises what `serve_page` raises.
     """
+    require_utf_8(fields.get(b"content-type", b"").decode("latin-1"))
     if scope["method"] == "POST" and PASSWORD_PATHS.fullmatch(_path(scope)):
         return await _render_in_turn(scope, fields, receive)
     upload = await _deferred_upload(scope, fields, receive)
