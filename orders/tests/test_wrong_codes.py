@@ -1,5 +1,8 @@
 """Guesses of coupon codes: limited by account and by network, and told nothing before a campaign opens."""
 
+import threading
+from collections import Counter
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,9 +14,12 @@ from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from orders.tests import buying
 from shop.configuration import Rate
+from shop.rates import rate_limits
+from shop.rates.rate_limits import RateLimit
 from shop.tests import api_keys
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import SuperuserFactory
+from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
 CODE = "AUTUMN-2026"
@@ -66,6 +72,39 @@ def test_after_ten_wrong_codes_in_an_hour_an_account_names_no_other(product: Pro
     assert Order.objects.count() == 0
     assert order(api, product).status_code == 201, "an order without a code"
     assert order(client_from("192.0.2.1"), product, CODE).status_code == 201, "another account's"
+
+
+def test_of_guesses_at_once_in_two_processes_no_more_are_answered(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And codes that are right wait for guesses that are under way, instead of being refused for them."""
+    shared_campaign()
+    process = threading.local()
+
+    class Counters:
+        def __init__(self, name: str, setting: str) -> None:
+            self._by_process = [RateLimit(name, setting) for _ in range(2)]
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._by_process[process.number], name)
+
+    def ordered(number: int, account: Any, code: str) -> Any:
+        process.number = number % 2
+        return order(client_from("192.0.2.1", account), product, code)
+
+    monkeypatch.setattr(rate_limits, "WRONG_CODES", Counters("wrong-codes", "RATE_WRONG_CODES"))
+    monkeypatch.setattr(
+        rate_limits, "WRONG_CODES_OF_NETWORK", Counters("of-network", "RATE_WRONG_CODES_OF_NETWORK")
+    )
+    guesser, buyer = buying.account(), buying.account()
+    buys = [partial(ordered, n, buyer, CODE) for n in range(13)]
+    guesses = [partial(ordered, n, guesser, f"GUESS-{n}") for n in range(30)]
+    answers = Counter(results(*race([*buys, *guesses])))
+
+    # Two guesses of the same microsecond count as one.
+    assert 10 <= answers.pop((409, "not_found")) <= 12
+    assert answers.pop((429, "throttled")) >= 18
+    assert answers == {(201, ""): 1, (409, "held"): 12}
 
 
 @pytest.mark.parametrize(
