@@ -9,6 +9,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
+from coupons import eligible_accounts, issued_coupons
+from coupons.issuing import issuing
 from coupons.models import Coupon
 from coupons.restriction_models import EligibleAccount
 from coupons.tests.factories import CampaignFactory
@@ -17,16 +19,17 @@ from inventory.tests.factories import ProductFactory
 from orders.models import Order, Refund, Saga
 from orders.saga import operator_actions
 from orders.tests import buying, stepping
-from payments import ledger
+from payments import ledger, points_grants
 from scripts.stack import ports
 from shop.accounts import tokens
 from shop.api_keys import keys
+from shop.errors import NotAllowed
 from shop.events import journal
 from shop.events.journal import Actor, ActorContext
 from shop.tests.clients import Api, client_of
 from shop.tests.confirming import confirmed
 from shop.tests.factories import SuperuserFactory
-from shop.tests.test_approvals import as_operator
+from shop.tests.test_approvals import as_operator, keyed
 
 pytestmark = pytest.mark.django_db
 
@@ -177,7 +180,25 @@ def test_nobody_compensates_or_completes_their_own_payment(ada: User, settings: 
     assert stepping.advance(wanted["saga_id"]) == "done"
 
 
-def test_commands_run_without_an_account_and_are_not_refused(ada: User) -> None:
+def test_commands_run_without_an_account_and_are_not_refused_as_a_request_without_one_is(ada: User) -> None:
+    campaign, coupon, order = (
+        CampaignFactory.create(eligible="listed"),
+        buying.coupon_of(ada.pk),
+        paid_order(ada),
+    )
+    asked = {"user_id": buying.account().pk, "amount": 1, "reason": "me", "keyed": keyed(ada, "one")}
+    acts: list[Callable[[], Any]] = [
+        lambda: points_grants.grant(**asked),
+        lambda: points_grants.ask_to_grant(**asked),
+        lambda: buying.refund(order.pk),
+        lambda: issuing.issue_by_staff(campaign_id=campaign.pk, user_id=ada.pk),
+        lambda: issued_coupons.void(code=coupon.code, reason="me"),
+        lambda: eligible_accounts.add(campaign_id=campaign.pk, account_ids=[ada.pk]),
+    ]
+    with journal.acting(journal.unidentified("a-request")):
+        for act in acts:
+            with pytest.raises(NotAllowed, match="signed in"):
+                act()
     with journal.acting(ActorContext(actor=Actor.STAFF, name="ada")):
-        buying.refund(paid_order(ada).pk)
+        buying.refund(order.pk)
     assert Refund.objects.count() == 1
