@@ -113,7 +113,7 @@ def thread_share(scope: Scope) -> ThreadShare:
 def _is_of_operator(scope: Scope) -> bool:
     """Whether a request for an operators' page has a session that was verified lately."""
     cookies = b"; ".join(value for name, value in scope["headers"] if name == b"cookie")
-    session_key = parse_cookie(cookies.decode("latin-1")).get(settings.SESSION_COOKIE_NAME)
+    session_key = parse_cookie(cookies.decode("latin-1")).get(settings.SESSION_COOKIE_NAME, "")
     return _path(scope).startswith(OPERATORS_PREFIX) and middleware.is_verified_operator(session_key)
 
 
