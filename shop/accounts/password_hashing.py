@@ -39,6 +39,8 @@ MAX_QUEUED = 2_000
 MAX_BODY_BYTES = 8 * 1024
 """Of a request with a password, which keeps its body while it waits."""
 WAIT_SECONDS = 10.0
+TOO_MANY = _("Too many passwords are being checked; nothing was done.")
+TOO_LATE = _("The request waited too long for a password's check; nothing was done.")
 HASHING_POOL = ThreadPool("hashing", threads=MAX_CONCURRENT, max_waiting=MAX_QUEUED)
 """Runs what hashes a password, with all that is read and written for it."""
 
@@ -81,10 +83,6 @@ class TrustLevel(IntEnum):
     OPERATOR = 2
 
 
-async def lowest_trust_level() -> TrustLevel:
-    return TrustLevel.STRANGER
-
-
 # Used on the event loop alone. By level, the highest first, and by network, the one whose turn is next first.
 _waiting: dict[TrustLevel, dict[str, deque[Turn]]] = {level: {} for level in sorted(TrustLevel, reverse=True)}
 _levels_in_turn = cycle(_waiting)
@@ -95,7 +93,7 @@ async def run_in_turn(
     function: Callable[[], Outcome],
     *,
     address: str,
-    trust_level: Callable[[], Awaitable[TrustLevel]] = lowest_trust_level,
+    trust_level: Callable[[], Awaitable[TrustLevel]] | None = None,
 ) -> Outcome:
     """Call a function that hashes a password, in a thread for that, once it is the turn of this network.
 
@@ -107,7 +105,7 @@ async def run_in_turn(
         return function()
     if _running >= MAX_CONCURRENT:
         network = throttling.network_of_address(address, ipv4_bits=24, ipv6_bits=48)
-        await _wait_for_turn(network, await trust_level())
+        await _wait_for_turn(network, await trust_level() if trust_level else TrustLevel.STRANGER)
     else:
         _begin_turn()
     try:
@@ -136,8 +134,7 @@ async def _wait_for_turn(network: str, trust_level: TrustLevel) -> None:
     loop = asyncio.get_running_loop()
     turn: Turn = loop.create_future()
     _waiting[trust_level].setdefault(network, deque()).append(turn)
-    late = _("The request waited too long for a password's check; nothing was done.")
-    timer = loop.call_later(WAIT_SECONDS, _refuse, turn, late)
+    timer = loop.call_later(WAIT_SECONDS, _refuse, turn, TOO_LATE)
     try:
         await turn
     except asyncio.CancelledError:
@@ -190,12 +187,8 @@ def _make_room(network: str, trust_level: TrustLevel) -> None:
     largest = max(by_network, key=lambda name: len(by_network[name]))
     own_count = len(by_network.get(network, ()))
     if crowded == trust_level and (network == largest or len(by_network[largest]) <= own_count + 1):
-        raise Overloaded(_too_many())
-    _refuse(_take_turn(crowded, largest, -1), _too_many())
-
-
-def _too_many() -> Text:
-    return _("Too many passwords are being checked; nothing was done.")
+        raise Overloaded(TOO_MANY)
+    _refuse(_take_turn(crowded, largest, -1), TOO_MANY)
 
 
 def _refuse(turn: Turn, why: Text) -> None:

@@ -47,7 +47,6 @@ CONTENT_SECURITY_POLICY = (
     "img-src 'self' data:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 )
 USED_AT, USE_WRITTEN_AFTER_SECONDS = "used_at", 600
-LONGEST_SESSION_KEY = 40
 verified_sessions = LocMemCache("verified sessions", {"TIMEOUT": 900, "OPTIONS": {"MAX_ENTRIES": 1_000}})
 """The sessions of which a page of this process found, some minutes ago at most, that they are operators'."""
 MAX_CONCURRENT_UPLOADS = 2
@@ -177,15 +176,6 @@ def guard_operators_pages(handler: Handler) -> Handler:
         return response
 
     return guarded
-
-
-def is_verified_operator(session_key: str) -> bool:
-    """Whether this is the key, from a cookie, of one of `verified_sessions`."""
-    return (
-        len(session_key) <= LONGEST_SESSION_KEY
-        and session_key.isalnum()
-        and verified_sessions.get(session_key, False)
-    )
 
 
 def receive_staff_uploads(handler: Handler) -> Handler:
