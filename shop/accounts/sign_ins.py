@@ -88,8 +88,13 @@ async def run_sign_in(function: Callable[[], Outcome], *, username: str, address
     async def trust_level() -> TrustLevel:
         return await run_in_thread(_trust_level, username, network, group="sign-ins")
 
+    counted = [(ATTEMPTS_BY_ADDRESS, network)]
     try:
-        await run_in_thread(_count_by_network, network, group="sign-ins")
+        await run_in_thread(throttling.count_attempt, counted, group="sign-ins")
+    except Throttled:
+        SIGN_INS.labels("throttled").inc()
+        raise
+    try:
         return await password_hashing.run_in_turn(function, address=address, trust_level=trust_level)
     except Overloaded:
         SIGN_INS.labels("overloaded").inc()
@@ -176,14 +181,6 @@ def reset_unnoted_failures() -> None:
 def _username_key(account_id: int | None, username: str) -> str:
     """The canonical key of a username: the same for all spellings that the database treats as one account."""
     return f"name {username.casefold()}" if account_id is None else accounts.journal_subject(account_id)
-
-
-def _count_by_network(network: str) -> None:
-    try:
-        throttling.count_attempt([(ATTEMPTS_BY_ADDRESS, network)])
-    except Throttled:
-        SIGN_INS.labels("throttled").inc()
-        raise
 
 
 def _throttle(name: str, account_id: int | None, network: str) -> None:
