@@ -152,7 +152,7 @@ class Orders(View):
                 await payment_calls.wait_for_capacity(call)
             if not body.coupon:
                 return await _place_order(order_request)
-            with payment_calls.wrong_codes_limited(request, call.account_id):
+            async with payment_calls.wrong_codes_limited(request, call.account_id):
                 return await _place_order(order_request)
 
         outcome = await payment_calls.perform_rate_limited(

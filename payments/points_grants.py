@@ -21,7 +21,6 @@ from shop.accounts import own_account
 from shop.approval_models import Approval
 from shop.approvals import Act
 from shop.errors import NotAllowed, NotFound
-from shop.events import journal
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import KeyedCall, Replay
 from shop.lazy_texts import mark as _
@@ -39,7 +38,7 @@ def grant(*, user_id: int, amount: int, reason: str, keyed: KeyedCall) -> Entry 
     """
     own_account.refuse_own(user_id)
     ledger.open_wallet(user_id)
-    reference, operator_id, day = str(uuid7()), journal.current_actor().id, clock.now().date()
+    reference, operator_id, day = str(uuid7()), own_account.operator_id(), clock.now().date()
     if operator_id is not None:
         # As a wallet: opened inside the transaction, it may deadlock with a duplicate.
         GrantsOfDay.objects.get_or_create(operator_id=operator_id, day=day)

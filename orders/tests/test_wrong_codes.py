@@ -1,5 +1,8 @@
 """Guesses of coupon codes: limited by account and by network, and told nothing before a campaign opens."""
 
+import threading
+from collections import Counter
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,9 +14,12 @@ from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from orders.tests import buying
 from shop.configuration import Rate
+from shop.rates import rate_limits
+from shop.rates.rate_limits import RateLimit
 from shop.tests import api_keys
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import SuperuserFactory
+from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
 CODE = "AUTUMN-2026"
@@ -66,6 +72,32 @@ def test_after_ten_wrong_codes_in_an_hour_an_account_names_no_other(product: Pro
     assert Order.objects.count() == 0
     assert order(api, product).status_code == 201, "an order without a code"
     assert order(client_from("192.0.2.1"), product, CODE).status_code == 201, "another account's"
+
+
+class OfTwoProcesses:
+    """Counts in a process of its own for threads with odd numbers."""
+
+    def __init__(self) -> None:
+        self._limits = [RateLimit("wrong-codes", "RATE_WRONG_CODES") for _ in range(2)]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._limits[int(threading.current_thread().name[-1]) % 2], name)
+
+
+def test_of_guesses_at_once_in_two_processes_no_more_are_answered(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And codes that are right wait for others that are under way, instead of being refused for them."""
+    shared_campaign()
+    monkeypatch.setattr(rate_limits, "WRONG_CODES", OfTwoProcesses())
+    guesser, buyer = client_from("192.0.2.1"), client_from("192.0.2.1")
+    named = [(buyer, CODE)] * 24 + [(guesser, f"GUESS-{n}") for n in range(30)]
+    answers = Counter(results(*race([partial(order, api, product, code) for api, code in named])))
+
+    # Two guesses of the same microsecond count as one.
+    assert 10 <= answers.pop((409, "not_found")) <= 12
+    assert answers.pop((429, "throttled")) >= 18
+    assert answers == {(201, ""): 1, (409, "held"): 23}
 
 
 @pytest.mark.parametrize(

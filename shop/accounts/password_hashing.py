@@ -1,9 +1,9 @@
 """How passwords are hashed, and whose turn it is: a few at once, the others in a queue that holds no thread.
 
 A hash costs some 30 ms of a processor, so few run at once, by threads to which the system prefers all others.
-Requests wait for their turn on the event loop. The best-known clients go first, and among equals the networks
-take turns: one with many requests delays those of another by one each. A full queue refuses the newest
-request of the network that has most of them.
+Requests wait for their turn on the event loop. The levels of trust take turns; one at which nobody waits
+leaves its turn to the best-known clients. Within a level the networks do: one with many requests delays those
+of another by one each. A full queue refuses the newest request of the network that has most of them.
 
 Passwords are hashed in NFC: systems differ in how they send the same letters, such as syllables of Hangul
 whole or in parts.
@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from enum import IntEnum
+from itertools import cycle
 from typing import TypeVar
 
 from django.contrib.auth.hashers import Argon2PasswordHasher, PBKDF2PasswordHasher
@@ -28,13 +29,18 @@ from shop.errors import Overloaded
 from shop.lazy_texts import Text
 from shop.lazy_texts import mark as _
 from shop.normalization import normalized
+from shop.rates import throttling
 
 Outcome = TypeVar("Outcome")
 Turn = Future[None]
 # More at once would leave buyers without processors.
 MAX_CONCURRENT = 2
 MAX_QUEUED = 2_000
+MAX_BODY_BYTES = 8 * 1024
+"""Of a request with a password, which keeps its body while it waits."""
 WAIT_SECONDS = 10.0
+TOO_MANY = _("Too many passwords are being checked; nothing was done.")
+TOO_LATE = _("The request waited too long for a password's check; nothing was done.")
 HASHING_POOL = ThreadPool("hashing", threads=MAX_CONCURRENT, max_waiting=MAX_QUEUED)
 """Runs what hashes a password, with all that is read and written for it."""
 
@@ -70,37 +76,36 @@ class EarlierHasher(PBKDF2PasswordHasher):
 
 
 class TrustLevel(IntEnum):
-    """How well the client is known; higher levels go first."""
+    """How well the client is known."""
 
     STRANGER = 0
     KNOWN = 1
     OPERATOR = 2
 
 
-async def lowest_trust_level() -> TrustLevel:
-    return TrustLevel.STRANGER
-
-
 # Used on the event loop alone. By level, the highest first, and by network, the one whose turn is next first.
 _waiting: dict[TrustLevel, dict[str, deque[Turn]]] = {level: {} for level in sorted(TrustLevel, reverse=True)}
+_levels_in_turn = cycle(_waiting)
 _running = 0
 
 
 async def run_in_turn(
     function: Callable[[], Outcome],
     *,
-    network: str,
-    trust_level: Callable[[], Awaitable[TrustLevel]] = lowest_trust_level,
+    address: str,
+    trust_level: Callable[[], Awaitable[TrustLevel]] | None = None,
 ) -> Outcome:
-    """Call a function that hashes a password, in a thread for that, once it is this network's turn.
+    """Call a function that hashes a password, in a thread for that, once it is the turn of this network.
 
+    An office, or a customer of a provider, may have all addresses of a network: a /24, in IPv6 a /48.
     `trust_level` is called only if the request has to wait. Raises what the function raises, and `Overloaded`
     if the queue is full, or after `WAIT_SECONDS`. Without an event loop the function is called at once.
     """
     if running_loop() is None:
         return function()
     if _running >= MAX_CONCURRENT:
-        await _wait_for_turn(network, await trust_level())
+        network = throttling.network_of_address(address, ipv4_bits=24, ipv6_bits=48)
+        await _wait_for_turn(network, await trust_level() if trust_level else TrustLevel.STRANGER)
     else:
         _begin_turn()
     try:
@@ -129,8 +134,7 @@ async def _wait_for_turn(network: str, trust_level: TrustLevel) -> None:
     loop = asyncio.get_running_loop()
     turn: Turn = loop.create_future()
     _waiting[trust_level].setdefault(network, deque()).append(turn)
-    late = _("The request waited too long for a password's check; nothing was done.")
-    timer = loop.call_later(WAIT_SECONDS, _refuse, turn, late)
+    timer = loop.call_later(WAIT_SECONDS, _refuse, turn, TOO_LATE)
     try:
         await turn
     except asyncio.CancelledError:
@@ -148,7 +152,8 @@ async def _wait_for_turn(network: str, trust_level: TrustLevel) -> None:
 def _pass_turn_on() -> None:
     """Give the turn that ends directly to the next request, so that no later one takes it."""
     global _running
-    for trust_level, by_network in _waiting.items():
+    for trust_level in (next(_levels_in_turn), *_waiting):
+        by_network = _waiting[trust_level]
         while by_network:
             network = next(iter(by_network))
             turn = _take_turn(trust_level, network, 0)
@@ -172,23 +177,18 @@ def _take_turn(trust_level: TrustLevel, network: str, index: int) -> Turn:
 
 
 def _make_room(network: str, trust_level: TrustLevel) -> None:
-    """Refuse the newest request of the network with most of them, of the lowest level; or else this one.
+    """Refuse the newest request of the network with most of them; or else this one.
 
-    This one is refused if that network is its own, or has no more requests than it, or is better known.
+    It is a network of the level with most requests, the lowest of equals. If that is the level of this one,
+    it is refused if that network is its own, or has no more requests than it.
     """
-    lowest = min(level for level, by_network in _waiting.items() if by_network)
-    by_network = _waiting[lowest]
+    crowded = max(reversed(_waiting), key=lambda level: sum(map(len, _waiting[level].values())))
+    by_network = _waiting[crowded]
     largest = max(by_network, key=lambda name: len(by_network[name]))
-    own_count = len(by_network.get(network, ())) if lowest == trust_level else 0
-    if lowest > trust_level or (
-        lowest == trust_level and (network == largest or len(by_network[largest]) <= own_count + 1)
-    ):
-        raise Overloaded(_too_many())
-    _refuse(_take_turn(lowest, largest, -1), _too_many())
-
-
-def _too_many() -> Text:
-    return _("Too many passwords are being checked; nothing was done.")
+    own_count = len(by_network.get(network, ()))
+    if crowded == trust_level and (network == largest or len(by_network[largest]) <= own_count + 1):
+        raise Overloaded(TOO_MANY)
+    _refuse(_take_turn(crowded, largest, -1), TOO_MANY)
 
 
 def _refuse(turn: Turn, why: Text) -> None:

@@ -1,9 +1,9 @@
 """Sign-in by name and password: throttled, hashing few passwords at once, recorded in the journal.
 
-Attempts are limited tightly by name and address together, and by address, but loosely by name alone: ten
-wrong passwords from elsewhere must not lock an account's owner out. If so many addresses guess at one name
-that even the loose limit is reached, addresses that signed in to the account recently are still admitted.
-They go first where passwords wait to be hashed, too.
+Attempts are limited tightly by address, before they wait for their turn, and by name and address together,
+but loosely by name alone: ten wrong passwords from elsewhere must not lock an account's owner out. If so many
+addresses guess at one name that even the loose limit is reached, addresses that signed in to the account
+recently are still admitted. They have turns of their own where passwords wait to be hashed, too.
 
 Staff accounts need a one-time code too (`second_factor`). It is looked at after the password, so that what is
 said about it reveals nothing to a client without the password. A client with the password could make the
@@ -80,17 +80,22 @@ class SignIn:
 async def run_sign_in(function: Callable[[], Outcome], *, username: str, address: str) -> Outcome:
     """Call a function that calls `sign_in`, in a thread for hashing, once it is the client's turn.
 
-    Raises what the function raises, and what `password_hashing.run_in_turn` raises.
+    The attempt is counted by its address before it waits. Raises `Throttled`, what the function raises, and
+    what `password_hashing.run_in_turn` raises.
     """
     network = throttling.network_of_address(address)
 
     async def trust_level() -> TrustLevel:
         return await run_in_thread(_trust_level, username, network, group="sign-ins")
 
+    counted = [(ATTEMPTS_BY_ADDRESS, network)]
     try:
-        return await password_hashing.run_in_turn(
-            function, network=throttling.network_of_address(address, ipv4_bits=24), trust_level=trust_level
-        )
+        await run_in_thread(throttling.count_attempt, counted, group="sign-ins")
+    except Throttled:
+        SIGN_INS.labels("throttled").inc()
+        raise
+    try:
+        return await password_hashing.run_in_turn(function, address=address, trust_level=trust_level)
     except Overloaded:
         SIGN_INS.labels("overloaded").inc()
         raise
@@ -103,13 +108,14 @@ def sign_in(
 
     `otp` is the one-time code, which staff accounts need. The journal line is durable when it returns. Raises
     `Throttled` and `InvalidCredentials`; if the password is right, what `second_factor.verify` raises. It
-    hashes: the web server's requests call it by `run_sign_in`.
+    hashes: the web server's requests call it by `run_sign_in`, which counts by address.
     """
-    account_id, network = accounts.find_id_by_username(username), throttling.network_of_address(address)
+    account, network = accounts.find_by_username(username), throttling.network_of_address(address)
+    account_id = account.pk if account else None
     name = _username_key(account_id, username)
     try:
         _throttle(name, account_id, network)
-        user = accounts.authenticate(username=username, password=password)
+        user = accounts.authenticate(account, password=password)
         if is_operator and not user.is_staff:
             raise InvalidCredentials
         verified = second_factor.verify(
@@ -178,9 +184,7 @@ def _username_key(account_id: int | None, username: str) -> str:
 
 
 def _throttle(name: str, account_id: int | None, network: str) -> None:
-    throttling.count_attempt(
-        [(ATTEMPTS_BY_NAME_AND_ADDRESS, f"{name} from {network}"), (ATTEMPTS_BY_ADDRESS, network)]
-    )
+    throttling.count_attempt([(ATTEMPTS_BY_NAME_AND_ADDRESS, f"{name} from {network}")])
     try:
         throttling.count_attempt([(ATTEMPTS_BY_NAME, name)])
     except Throttled:
@@ -208,11 +212,11 @@ def _passes_wait(account_id: int, network: str) -> bool:
 
 def _trust_level(username: str, network: str) -> TrustLevel:
     """How well the client is known, from the account's earlier sign-ins from this network."""
+    account = accounts.find_by_username(username)
     # An unknown name is looked for in the journal as well: it takes as long as a known one.
-    account_id = accounts.find_id_by_username(username) or 0
-    if not _has_recent_sign_in(account_id, network):
+    if not _has_recent_sign_in(account.pk if account else 0, network) or account is None:
         return TrustLevel.STRANGER
-    return TrustLevel.OPERATOR if accounts.is_staff(account_id) else TrustLevel.KNOWN
+    return TrustLevel.OPERATOR if account.is_staff else TrustLevel.KNOWN
 
 
 def _note_success(user: User, address: str, method: Method | None) -> None:

@@ -47,10 +47,8 @@ class Users(PublicView):
         address = client_address.from_request(request)
         counted = [(throttling.REGISTRATIONS, throttling.network_of_address(address))]
         await run_in_thread(throttling.count_attempt, counted, group="registrations")
-        user = await password_hashing.run_in_turn(
-            partial(accounts.register, **body.model_dump()),
-            network=throttling.network_of_address(address, ipv4_bits=24),
-        )
+        register = partial(accounts.register, **body.model_dump())
+        user = await password_hashing.run_in_turn(register, address=address)
         return Response(_account_body(user), status=201)
 
 

@@ -5,23 +5,24 @@ The event loop itself answers `/healthz`: a process whose threads are all busy i
 
 from collections.abc import Iterable, Mapping
 
+from django.conf import settings
 from structlog import get_logger
 
 from shop.errors import BodyIncomplete, FirstcomeError, Throttled
 from shop.http import client_address, languages, problems, request_body, views
 from shop.http.client_address import AddressUnknown
-from shop.http.json_format import TooLarge
+from shop.http.json_format import TooLarge, UnsupportedMediaType
 from shop.http.messages import Request, Response
 from shop.http.pages import streams
 from shop.http.pages.pages import Scope, Send
 from shop.http.request_body import Receive
 from shop.observability import logs, request_metrics
-from shop.rates import anonymous_calls, throttling
+from shop.rates import anonymous_calls
 
 log = get_logger(__name__)
 HEALTH_PATH = "/healthz"
 WITHOUT_ACCOUNT = {views.API_PREFIX + path for path in ("auth/token", "auth/refresh", "users")}
-"""Calls that look at no `Authorization`."""
+"""Calls that look at no `Authorization`; their bodies are short."""
 SIGNED_BY_SENDER = views.API_PREFIX + "webhooks/"
 """The calls of gateways, which are many from one address and have a signature of their body."""
 Headers = list[tuple[bytes, bytes]]
@@ -89,7 +90,7 @@ async def _read_call(
     is_counted = names_no_account and call.method not in views.PUBLIC_METHODS
     try:
         if is_counted and not path.startswith(SIGNED_BY_SENDER):
-            anonymous_calls.count(throttling.network_of_address(client_address.from_request(call)))
+            anonymous_calls.count(client_address.from_request(call))
         call.body = await request_body.read(fields, receive)
     except FirstcomeError as refusal:
         return call, refusal
@@ -101,7 +102,7 @@ def _close_after(response: Response, refusal: Exception | None) -> Response:
 
     The rest would be parsed as a request.
     """
-    if isinstance(refusal, BodyIncomplete | TooLarge | Throttled | AddressUnknown):
+    if isinstance(refusal, BodyIncomplete | TooLarge | Throttled | AddressUnknown | UnsupportedMediaType):
         response.headers["Connection"] = "close"
     return response
 

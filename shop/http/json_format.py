@@ -1,5 +1,6 @@
 """JSON parsing with a bound on size, and JSON rendering, without content negotiation."""
 
+import re
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
@@ -21,6 +22,7 @@ MAX_DEPTH = 32
 # other call by 20 ms.
 MAX_SEPARATORS = 500
 MEDIA_TYPE = "application/json"
+CHARSET = re.compile(r'charset\s*=\s*"?([^\s";]*)')
 
 
 class MalformedJSON(FirstcomeError):
@@ -36,8 +38,8 @@ class TooLarge(FirstcomeError):
     code = "too_large"
     title = "Too large"
 
-    def __init__(self, detail: Text = "") -> None:
-        super().__init__(detail or _("The body is larger than 64 KiB."))
+    def __init__(self, detail: Text = "", *, most: int = settings.MAX_BODY_BYTES) -> None:
+        super().__init__(detail or _("The body is larger than {size} KiB.", size=most // 1024))
 
 
 class UnsupportedMediaType(FirstcomeError):
@@ -57,7 +59,7 @@ def parse(body: bytes, content_type: str) -> Any:
         return {}
     if len(body) > settings.MAX_BODY_BYTES:
         raise TooLarge
-    _require_json(content_type)
+    require_utf_8(content_type, MEDIA_TYPE)
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -75,12 +77,17 @@ def has_many_values(body: bytes) -> bool:
     return sum(map(body.count, (b",", b"{", b"["))) > MAX_SEPARATORS
 
 
-def _require_json(content_type: str) -> None:
-    if content_type == MEDIA_TYPE:
+def require_utf_8(content_type: str, media_type: str | None = None) -> None:
+    """Raise `UnsupportedMediaType` unless what is sent, of this type if one is given, is in UTF-8.
+
+    Other names of charsets are those of any codec of Python to Django, `idna` for example, which fail in all
+    kinds of ways; parameters with a `*` have a charset of their own (RFC 2231).
+    """
+    if content_type == media_type:
         return
-    media_type, _separator, parameters = content_type.lower().partition(";")
-    is_other_text = "charset=" in parameters and "utf-8" not in parameters
-    if media_type.strip() != MEDIA_TYPE or is_other_text:
+    given, _separator, parameters = content_type.lower().partition(";")
+    is_other_text = "*" in parameters or not {"utf-8"}.issuperset(CHARSET.findall(parameters))
+    if is_other_text or media_type not in (None, given.strip()):
         raise UnsupportedMediaType(
             _('Unsupported media type "{media_type}" in request.', media_type=content_type)
         )

@@ -29,18 +29,20 @@ def declared_length(fields: Mapping[bytes, bytes]) -> int | None:
     return None if b"transfer-encoding" in fields else 0
 
 
-async def read(fields: Mapping[bytes, bytes], receive: Receive) -> bytes:
+async def read(
+    fields: Mapping[bytes, bytes], receive: Receive, *, most: int = settings.MAX_BODY_BYTES
+) -> bytes:
     """Read the whole body of a call or page; `fields` are its headers by lower-case name.
 
-    Raises `TooLarge` past `MAX_BODY_BYTES`, `Overloaded` if too many bytes are arriving at this process, and
+    Raises `TooLarge` past `most` bytes, `Overloaded` if too many bytes are arriving at this process, and
     `BodyIncomplete` if the body breaks off or is late.
     """
     length = declared_length(fields)
     if length == 0:
         return b""
-    if length is not None and length > settings.MAX_BODY_BYTES:
-        raise TooLarge
-    return await _receive_all(receive, settings.MAX_BODY_BYTES)
+    if length is not None and length > most:
+        raise TooLarge(most=most)
+    return await _receive_all(receive, most)
 
 
 async def read_upload(length: int, receive: Receive) -> bytes:
@@ -59,7 +61,7 @@ async def _receive_all(receive: Receive, most: int) -> bytes:
                 raise _incomplete_error()
             part = message.get("body", b"")
             if size + len(part) > most:
-                raise TooLarge
+                raise TooLarge(most=most)
             if not message.get("more_body", False):
                 return b"".join([*parts, part]) if parts else part
             parts.append(part)

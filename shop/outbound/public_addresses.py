@@ -7,12 +7,10 @@ resolves and checks before each call, and connects to the very address that was 
 import ipaddress
 import re
 import socket
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from urllib.parse import urlsplit, urlunsplit
 
 LONGEST_URL = 500
-LOOK_UP_SECONDS = 3.0
 REMEMBERED = 256
 """URLs and addresses that were checked, which stay as they are. Where a name leads is looked up each time."""
 # Resolvers take numbers in other forms than four decimal ones as addresses too: `0x7f.1`, `2130706433`.
@@ -46,8 +44,6 @@ NOT_PUBLIC = "its host is not known, or has an address that is not public"
 HIDDEN = "***"
 LIKE_A_KEY = re.compile(r"[\w.~%-]{16,}")
 """A part of a path, longer than its words are."""
-
-_look_ups = ThreadPoolExecutor(2, thread_name_prefix="look-up")
 
 
 class AddressRefused(ValueError):
@@ -87,18 +83,6 @@ def shown(url: str) -> str:
     query = re.sub(r"[^&]+", lambda pair: re.sub(r"^([^=]*=)?.+", rf"\1{HIDDEN}", pair[0]), parts.query)
     path = LIKE_A_KEY.sub(HIDDEN, parts.path)
     return urlunsplit((parts.scheme, f"{user and HIDDEN}{at}{host}", path, query, ""))
-
-
-def check_soon(url: str, *, allows_private: bool) -> None:
-    """Require that `resolve` accepts the URL within `LOOK_UP_SECONDS`, in a thread of its own.
-
-    Two look-ups run at once in a process: a name server that answers late holds no thread of a request.
-    Raises `AddressRefused`.
-    """
-    try:
-        _look_ups.submit(resolve, url, allows_private=allows_private).result(timeout=LOOK_UP_SECONDS)
-    except TimeoutError:
-        raise AddressRefused(NOT_PUBLIC) from None
 
 
 def resolve(url: str, *, allows_private: bool) -> list[str]:

@@ -1,4 +1,4 @@
-"""Calls that name no account, counted by the network of their client before their body is read.
+"""Calls that name no account, and pages that hash a password, counted by network before their body is read.
 
 Each process counts its own, in memory and without waiting for Redis: it bounds what a client may have it
 parse. What such calls do has limits of its own.
@@ -12,6 +12,7 @@ from django.conf import settings
 
 from shop.errors import Throttled
 from shop.lazy_texts import mark as _
+from shop.rates import throttling
 
 MOST_NETWORKS = 50_000
 """Beyond it all are counted anew: a network costs memory, and to be refused would cost others their calls."""
@@ -20,9 +21,10 @@ _window = 0.0
 _calls: Counter[str] = Counter()
 
 
-def count(network: str) -> None:
-    """Count a call of the network. Raises `Throttled` if it has made too many since the window began."""
+def count(address: str) -> None:
+    """Count a call from this address' network. Raises `Throttled` if there were too many in this window."""
     global _window
+    network = throttling.network_of_address(address)
     limit = settings.RATE_ANONYMOUS
     if limit is None:
         return

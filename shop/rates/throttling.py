@@ -83,16 +83,16 @@ def count_attempt(attempts: Sequence[Attempt]) -> None:
         raise Throttled(_("Too many attempts; wait a while."), retry_after=math.ceil(seconds))
 
 
-def network_of_address(address: str, *, ipv4_bits: int = 32) -> str:
+def network_of_address(address: str, *, ipv4_bits: int = 32, ipv6_bits: int = 64) -> str:
     """The network of an address, throttled as one: a /64 of IPv6, as one subscriber has, or an IPv4.
 
-    With `ipv4_bits` an IPv4 stands for that many bits: 24 are those of an office or a small provider.
+    With fewer bits more addresses are one: 24 of an IPv4 are those of an office or a small provider.
     """
     try:
         known = ip_address(address)
     except ValueError:
         return address
-    bits = 64 if known.version == 6 else ipv4_bits
+    bits = ipv6_bits if known.version == 6 else ipv4_bits
     return address if bits == 32 else str(ip_network((known.packed, bits), strict=False))
 
 

@@ -36,11 +36,13 @@ def send_unfinished(path: str) -> Answer:
 
 
 @pytest.mark.parametrize(
-    "path", [SIGN_IN, "/api/v1/auth/refresh", "/api/v1/users", "/api/v1/orders", "/api/v1/x"]
+    "path",
+    [SIGN_IN, "/api/v1/auth/refresh", "/api/v1/users", "/api/v1/orders", "/api/v1/x", "/admin/login/"],
 )
 def test_calls_of_a_network_that_made_too_many_are_refused_before_their_body_is_read(path: str) -> None:
-    for _ in range(3):
-        assert send_request_blocking("POST", SIGN_IN, {"wrong": 1}).status == 400
+    # A token does not spare a call that looks at none.
+    for access in ("nonsense", "", ""):
+        assert send_request_blocking("POST", SIGN_IN, {"wrong": 1}, access=access).status == 400
     refused = send_unfinished(path)
     assert (refused.status, refused.headers["connection"]) == (429, "close")
     assert 1 <= int(refused.headers["retry-after"]) <= 60
@@ -61,9 +63,13 @@ def test_other_networks_and_calls_with_an_account_or_a_signature_are_not_counted
         assert send_request_blocking("GET", "/api/v1/products", headers=near).status == 200
 
 
-def test_a_token_does_not_spare_a_call_that_looks_at_none() -> None:
-    for expected in (400, 400, 400, 429):
-        assert send_request_blocking("POST", SIGN_IN, {"wrong": 1}, access="nonsense").status == expected
+@pytest.mark.parametrize("path", ["/admin/login/", "/admin/password_change/"])
+def test_a_body_that_would_wait_with_a_password_has_8_kib_at_most(path: str, settings: LazySettings) -> None:
+    settings.RATE_ANONYMOUS = None
+    assert send_request_blocking("POST", path, b" " * 8 * 1024).status in (302, 400, 403)
+    refused = send_request_blocking("POST", path, b" " * (8 * 1024 + 1))
+    assert (refused.status, refused.headers["connection"]) == (413, "close")
+    assert b"larger than 8 KiB" in refused.body
 
 
 def test_every_call_without_an_account_is_among_those_that_are_counted() -> None:

@@ -7,6 +7,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.urls import reverse
 
+from coupons import issued_coupons
 from coupons.models import Coupon
 from coupons.restriction_models import EligibleAccount
 from coupons.tests.factories import CampaignFactory
@@ -15,18 +16,19 @@ from inventory.tests.factories import ProductFactory
 from orders.models import Order, Refund, Saga, SagaLog
 from orders.tests import buying
 from orders.tests.conftest import _empty_books, _stepped_executor
-from payments import ledger
+from payments import ledger, points_grants
 from payments.models import Entry, Payment, Reconciliation
 from payments.tests.own_gateway import gateway_process, own_gateway
 from shop.accounts import tokens
 from shop.api_keys import keys
 from shop.approval_models import Approval
+from shop.errors import NotAllowed
 from shop.events import journal
 from shop.events.journal import Actor, ActorContext
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import SuperuserFactory
 from shop.tests.own_data_platform import data_platform_process, own_data_platform
-from shop.tests.test_approvals import signed_in
+from shop.tests.test_approvals import keyed, signed_in
 from shop.tests.test_reasons import ACTIONS, WHY, send
 
 __all__ = [
@@ -161,7 +163,18 @@ def test_the_own_account_page_has_no_button_to_give_oneself_something(ada: User)
     assert not [name for name in ("grant-points", "issue-coupon") if f"{ada.pk}/{name}/" in page]
 
 
-def test_commands_run_without_an_account_and_are_not_refused(ada: User) -> None:
+def test_commands_run_without_an_account_and_are_not_refused_as_a_request_without_one_is(ada: User) -> None:
+    coupon, order = buying.coupon_of(ada.pk), paid_order(ada)
+    asked = {"user_id": buying.account().pk, "amount": 1, "reason": "me", "keyed": keyed(ada, "one")}
+    acts: list[Callable[[], Any]] = [
+        lambda: points_grants.grant(**asked),
+        lambda: buying.refund(order.pk),
+        lambda: issued_coupons.void(code=coupon.code, reason="me"),
+    ]
+    with journal.acting(journal.unidentified("a-request")):
+        for act in acts:
+            with pytest.raises(NotAllowed, match="signed in"):
+                act()
     with journal.acting(ActorContext(actor=Actor.STAFF, name="ada")):
-        buying.refund(paid_order(ada).pk)
+        buying.refund(order.pk)
     assert Refund.objects.count() == 1

@@ -3,6 +3,7 @@
 import asyncio
 import unicodedata
 from collections.abc import Iterator
+from itertools import compress, cycle
 
 import pytest
 from django.conf import LazySettings
@@ -14,7 +15,7 @@ from shop.accounts import password_hashing
 from shop.accounts.password_hashing import TrustLevel
 from shop.errors import Overloaded
 from shop.tests.clients import client_of
-from shop.tests.factories import AccountFactory
+from shop.tests.factories import AccountFactory, hashed_password
 
 STRANGER, KNOWN, OPERATOR = TrustLevel
 HANGUL = "\uc6b0\ub9ac\uc9d1\uac15\uc544\uc9c0\ub2947\uc0b4"
@@ -24,12 +25,14 @@ IN_PARTS = unicodedata.normalize("NFD", HANGUL)
 @pytest.fixture
 def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(password_hashing, "MAX_CONCURRENT", 1)
+    monkeypatch.setattr(password_hashing, "_levels_in_turn", cycle(password_hashing._waiting))
     yield
     assert (password_hashing._running, password_hashing.queued_count()) == (0, 0)
 
 
 @pytest.fixture
 def our_hashers(settings: LazySettings) -> None:
+    hashed_password()
     settings.PASSWORD_HASHERS = project.PASSWORD_HASHERS
 
 
@@ -44,12 +47,12 @@ class Turns:
     async def begin(self) -> None:
         password_hashing._begin_turn()
 
-    async def add(self, name: str, network: str = "n", level: TrustLevel = STRANGER) -> asyncio.Task[None]:
+    async def add(self, name: str, address: str = "n", level: TrustLevel = STRANGER) -> asyncio.Task[None]:
         async def trust_level() -> TrustLevel:
             return level
 
         run = password_hashing.run_in_turn(
-            lambda: self.served.append(name), network=network, trust_level=trust_level
+            lambda: self.served.append(name), address=address, trust_level=trust_level
         )
         self._tasks.append(asyncio.create_task(run))
         await asyncio.sleep(0)
@@ -61,53 +64,58 @@ class Turns:
 
 
 @pytest.mark.usefixtures("one_at_a_time")
-def test_the_best_known_go_first_and_networks_take_turns() -> None:
+def test_the_levels_of_trust_take_turns_and_within_each_the_networks_do() -> None:
     async def scenario() -> list[str]:
         turns = Turns()
         await turns.begin()
-        for name, network, level in (
-            ("a1", "a", STRANGER),
-            ("a2", "a", STRANGER),
-            ("a3", "a", STRANGER),
-            ("b1", "b", STRANGER),
-            ("b2", "b", STRANGER),
+        for name, address, level in (
+            ("a1", "2001:db8:a:1::1", STRANGER),
+            ("a2", "2001:db8:a:2::1", STRANGER),
+            ("a3", "2001:db8:a:3::1", STRANGER),
+            ("b1", "192.0.2.1", STRANGER),
+            ("b2", "192.0.2.2", STRANGER),
             ("c1", "c", STRANGER),
-            ("known", "a", KNOWN),
+            *((f"known{n}", f"k{n}", KNOWN) for n in range(1, 5)),
             ("operator", "a", OPERATOR),
         ):
-            await turns.add(name, network, level)
+            await turns.add(name, address, level)
         await turns.finish()
         return turns.served
 
-    assert asyncio.run(scenario()) == ["operator", "known", "a1", "b1", "c1", "a2", "b2", "a3"]
+    assert asyncio.run(scenario()) == [
+        *("operator", "known1", "a1", "known2", "known3", "b1", "known4"),
+        *("c1", "a2", "b2", "a3"),
+    ]
 
 
 @pytest.mark.usefixtures("one_at_a_time")
-def test_a_full_queue_refuses_the_newest_of_the_network_with_most(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("arrivals", "refused", "served"),
+    [
+        # a4's own network has most, c1 is in the place of a3, no network has two more than b2's, and A5,
+        # which is known, is in the place of a2.
+        ("a1 a2 a3 b1 a4 c1 b2 A5", "a2 a3 a4 b2", "A5 a1 b1 c1"),
+        # Where most are known, strangers are in the places of A2 and B2, up to half; B3 is in that of c1.
+        ("A1 A2 B1 B2 c1 d1 e1 B3", "A2 B2 c1 e1", "A1 B1 d1 B3"),
+    ],
+)
+def test_a_full_queue_refuses_the_newest_of_the_network_with_most(
+    arrivals: str, refused: str, served: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(password_hashing, "MAX_QUEUED", 4)
 
     async def scenario() -> tuple[list[str], list[object]]:
         turns = Turns()
         await turns.begin()
-        for name in ("a1", "a2", "a3"):
-            await turns.add(name, "a")
-        await turns.add("b1", "b")
-        for name, network, level in (
-            ("a4", "a", STRANGER),  # its own network has most
-            ("c1", "c", STRANGER),  # in the place of a3
-            ("b2", "b", STRANGER),  # no network has two more than its own
-            ("known", "a", KNOWN),  # in the place of a2
-        ):
-            await turns.add(name, network, level)
+        for name in arrivals.split():
+            await turns.add(name, name[0], KNOWN if name[0].isupper() else STRANGER)
         return turns.served, await turns.finish()
 
-    served, results = asyncio.run(scenario())
+    in_turn, results = asyncio.run(scenario())
 
-    assert served == ["known", "a1", "b1", "c1"]
-    assert [isinstance(each, Overloaded) for each in results] == [
-        *(False, True, True, False),
-        *(True, False, True, False),
-    ]
+    assert in_turn == served.split()
+    overloaded = [isinstance(each, Overloaded) for each in results]
+    assert sorted(compress(arrivals.split(), overloaded)) == sorted(refused.split())
 
 
 @pytest.mark.usefixtures("one_at_a_time")
@@ -121,7 +129,7 @@ def test_waits_that_end_and_functions_that_fail_pass_their_turns_on(monkeypatch:
         monkeypatch.setattr(password_hashing, "WAIT_SECONDS", 10.0)
         (await turns.add("cancelled while it waits")).cancel()
         in_turn = await turns.add("cancelled as its turn comes")
-        failing = asyncio.create_task(password_hashing.run_in_turn(lambda: 1 // 0, network="m"))
+        failing = asyncio.create_task(password_hashing.run_in_turn(lambda: 1 // 0, address="m"))
         await asyncio.sleep(0)
         await turns.add("last", "o")
         password_hashing._pass_turn_on()

@@ -128,10 +128,16 @@ def test_long_paths_and_hosts_are_not_cached(access: str) -> None:
     assert (views.find_view.cache_info().currsize, views._is_allowed_host.cache_info().currsize) == (0, 1)
 
 
-def test_an_unknown_charset_is_a_client_error(access: str) -> None:
-    headers = {"Content-Type": "application/json; charset=zlib_codec"}
-    answer = null(access, headers=headers)
-    assert (answer.status, answer.headers["content-type"]) == (415, "application/problem+json")
+@pytest.mark.parametrize("path", [NULL, "/api/v1/auth/token", "/admin/login/", "/admin/auth/user/", "/"])
+@pytest.mark.parametrize("kind", ["application/json", "application/x-www-form-urlencoded"])
+def test_another_charset_than_utf_8_is_a_client_error_whatever_codec_it_names(
+    access: str, path: str, kind: str
+) -> None:
+    codecs = ("zlib_codec", "idna", "undefined", "rot13", "a\0b", "utf-8; charset=hex", "utf-8; a*=idna''%ff")
+    for codec in codecs:
+        headers = {"Content-Type": f"{kind}; charset={codec}"}
+        answer = answered("POST", path, b"a=1", query="x=1", access=access, headers=headers)
+        assert (answer.status, answer.headers["content-type"]) == (415, "application/problem+json"), codec
     assert answered("GET", "/api/v1/products", query="x=1", headers=headers).status == 200
 
 

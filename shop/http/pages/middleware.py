@@ -2,12 +2,12 @@
 
 import hmac
 import threading
-import time
 from collections.abc import Callable
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
+from django.core.cache.backends.locmem import LocMemCache
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -47,10 +47,8 @@ CONTENT_SECURITY_POLICY = (
     "img-src 'self' data:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 )
 USED_AT, USE_WRITTEN_AFTER_SECONDS = "used_at", 600
-VERIFIED_SECONDS = 900.0
-"""How long a session counts as an operator's after a page for it."""
-MAX_VERIFIED = 1_000
-_verified: dict[str, float] = {}
+verified_sessions = LocMemCache("verified sessions", {"TIMEOUT": 900, "OPTIONS": {"MAX_ENTRIES": 1_000}})
+"""The sessions of which a page of this process found, some minutes ago at most, that they are operators'."""
 MAX_CONCURRENT_UPLOADS = 2
 upload_slots = threading.BoundedSemaphore(MAX_CONCURRENT_UPLOADS)
 """Slots for uploads in this process's memory: held from before a body is read until the response."""
@@ -128,10 +126,10 @@ def require_second_factor(handler: Handler) -> Handler:
 
 
 def normalize_forms(handler: Handler) -> Handler:
-    """Pass on the text of posted forms as it is stored, but for passwords, which are no stored text."""
+    """Pass on the text of operators' forms as it is stored, but for passwords, which are no stored text."""
 
     def normalized_form(request: HttpRequest) -> HttpResponse:
-        if request.method == "POST":
+        if request.method == "POST" and request.path.startswith("/admin"):
             posted = request.POST.copy()
             for name, values in posted.lists():
                 if "password" not in name:
@@ -148,7 +146,7 @@ def identify_operator(handler: Handler) -> Handler:
     def identified(request: HttpRequest) -> HttpResponse:
         if request.path.startswith("/admin") and request.user.is_authenticated:
             if request.user.is_staff and request.user.is_active:
-                _remember_operator(request.session.session_key or "")
+                verified_sessions.set(request.session.session_key or "", True)
             journal.identify_actor(
                 account_id=request.user.pk, is_staff=True, name=request.user.get_username()
             )
@@ -178,19 +176,6 @@ def guard_operators_pages(handler: Handler) -> Handler:
         return response
 
     return guarded
-
-
-def is_verified_operator(session_key: str | None) -> bool:
-    """Whether a page of this process found, some minutes ago at most, that this is an operator's session."""
-    return time.monotonic() - _verified.get(session_key or "", float("-inf")) < VERIFIED_SECONDS
-
-
-def _remember_operator(session_key: str) -> None:
-    _verified.pop(session_key, None)
-    # A copy of the keys: other threads add theirs meanwhile.
-    for oldest in list(_verified)[: max(0, len(_verified) + 1 - MAX_VERIFIED)]:
-        _verified.pop(oldest, None)
-    _verified[session_key] = time.monotonic()
 
 
 def receive_staff_uploads(handler: Handler) -> Handler:

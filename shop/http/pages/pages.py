@@ -29,14 +29,13 @@ from shop.concurrency.thread_pool import ThreadPool
 from shop.configuration import UploadPage
 from shop.errors import Overloaded
 from shop.http import client_address, request_body
-from shop.http.json_format import TooLarge
-from shop.http.messages import Request
+from shop.http.json_format import TooLarge, require_utf_8
 from shop.http.pages import middleware
 from shop.http.pages.streamed_responses import StreamedResponse
 from shop.http.pages.uploads import UPLOAD_KEY, Upload
 from shop.http.request_body import Receive
 from shop.lazy_texts import mark as _
-from shop.rates import throttling
+from shop.rates import anonymous_calls
 
 T = TypeVar("T")
 Scope = Mapping[str, Any]
@@ -69,7 +68,7 @@ class PageResponse(NamedTuple):
 
 
 async def serve_page(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, send: Send) -> None:
-    """Serve a request with Django. Raises `TooLarge`, `BodyIncomplete`, `Overloaded` before anything is sent.
+    """Serve a request with Django. Raises a `FirstcomeError` before anything is sent.
 
     The operators' pages for one address (the proxy's if there is one) hold at most half of the pool's
     threads, and so do its public pages.
@@ -84,11 +83,12 @@ async def render_page(
 
     Raises what `serve_page` raises.
     """
+    require_utf_8(fields.get(b"content-type", b"").decode("latin-1"))
+    if scope["method"] == "POST" and PASSWORD_PATHS.fullmatch(_path(scope)):
+        return await _render_in_turn(scope, fields, receive)
     upload = await _deferred_upload(scope, fields, receive)
     body = upload or BytesIO(await request_body.read(fields, receive))
     render = partial(_render_page, _wsgi_environment(scope, fields, body) | environment)
-    if scope["method"] == "POST" and PASSWORD_PATHS.fullmatch(_path(scope)):
-        return await _render_in_turn(render, scope, fields, body.getvalue())
     pool = SCRAPE_POOL if scope["path"] == middleware.METRICS_PATH else None
     return await event_loop.run_in_thread(render, **thread_share(scope), pool=pool)
 
@@ -113,8 +113,12 @@ def thread_share(scope: Scope) -> ThreadShare:
 def _is_of_operator(scope: Scope) -> bool:
     """Whether a request for an operators' page has a session that was verified lately."""
     cookies = b"; ".join(value for name, value in scope["headers"] if name == b"cookie")
-    session_key = parse_cookie(cookies.decode("latin-1")).get(settings.SESSION_COOKIE_NAME)
-    return _path(scope).startswith(OPERATORS_PREFIX) and middleware.is_verified_operator(session_key)
+    session_key = parse_cookie(cookies.decode("latin-1")).get(settings.SESSION_COOKIE_NAME, "")
+    # The cache warns of other keys.
+    may_be_one = (
+        _path(scope).startswith(OPERATORS_PREFIX) and session_key.isalnum() and len(session_key) < 100
+    )
+    return may_be_one and middleware.verified_sessions.get(session_key, False)
 
 
 def _path(scope: Scope) -> str:
@@ -122,20 +126,20 @@ def _path(scope: Scope) -> str:
     return path
 
 
-async def _render_in_turn(
-    render: Callable[[], PageResponse], scope: Scope, fields: Mapping[bytes, bytes], body: bytes
-) -> PageResponse:
+async def _render_in_turn(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive) -> PageResponse:
     """Render a page that hashes a password, once it is the client's turn, which holds no thread before."""
     peer = scope["client"][0] if scope.get("client") else ""
-    address = client_address.from_request(Request(scope["method"], scope["path"], fields, b"", peer=peer))
+    address = client_address.choose(peer, fields.get(b"x-forwarded-for", b"").decode("latin-1"))
+    anonymous_calls.count(address)
+    body = await request_body.read(fields, receive, most=password_hashing.MAX_BODY_BYTES)
+    render = partial(_render_page, _wsgi_environment(scope, fields, BytesIO(body)))
     if _path(scope) == SIGN_IN_PATH:
         return await sign_ins.run_sign_in(render, username=_posted_username(body), address=address)
 
     async def trust_level() -> TrustLevel:
         return TrustLevel.OPERATOR if _is_of_operator(scope) else TrustLevel.STRANGER
 
-    network = throttling.network_of_address(address, ipv4_bits=24)
-    return await password_hashing.run_in_turn(render, network=network, trust_level=trust_level)
+    return await password_hashing.run_in_turn(render, address=address, trust_level=trust_level)
 
 
 def _posted_username(body: bytes) -> str:
