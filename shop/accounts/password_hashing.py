@@ -37,7 +37,7 @@ Turn = Future[None]
 MAX_CONCURRENT = 2
 MAX_QUEUED = 2_000
 MAX_BODY_BYTES = 8 * 1024
-"""Of a request with a password, which keeps its body while it waits."""
+"""Of a form of the admin with a password, which keeps its body while it waits."""
 WAIT_SECONDS = 10.0
 TOO_MANY = _("Too many passwords are being checked; nothing was done.")
 TOO_LATE = _("The request waited too long for a password's check; nothing was done.")

@@ -5,7 +5,6 @@ The event loop itself answers `/healthz`: a process whose threads are all busy i
 
 from collections.abc import Iterable, Mapping
 
-from django.conf import settings
 from structlog import get_logger
 
 from shop.errors import BodyIncomplete, FirstcomeError, Throttled

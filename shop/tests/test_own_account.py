@@ -1,6 +1,7 @@
 """Nobody uses a right of staff for their own account, by no call, page or key. What a buyer may do stays."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
