@@ -10,7 +10,6 @@ from rest_framework.permissions import IsAuthenticatedOrReadOnly
 
 from coupons import campaigns, eligible_accounts, issued_coupons, pausing, pool, schemas
 from coupons.allocation.writes import Issued, PendingConfirmation, Queued
-from coupons.archive import coupon_lists
 from coupons.issuing import issuing
 from coupons.models import QueueTicket
 from coupons.partners import confirming
@@ -254,7 +253,7 @@ class Coupons(View):
         given = read_query(schemas.ListCouponsQuery, request)
         sees_all = _sees_all(request)
         owner_id = given.user if sees_all else account_id(request)
-        coupons = coupon_lists.find(owner_id=owner_id, campaign_id=given.campaign, status=given.status)
+        coupons = issued_coupons.find(owner_id=owner_id, campaign_id=given.campaign, status=given.status)
         # The coupons of an account or a campaign are found by an index.
         is_bounded = given.status is not None and owner_id is None and given.campaign is None
         return (paginate_for_staff if sees_all else paginate)(

@@ -14,7 +14,6 @@ from typing import Any
 from django.db.models import Count, Exists, F, Max, Min, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
-from coupons.archive import archive_audit, both_tables
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from shop.operations.audits.audit_report import OFFENDERS_REPORTED, LawReport, report
@@ -31,13 +30,12 @@ def audit() -> list[LawReport]:
 
 
 def issued_is_counted(campaign_ids: Rows | None = None) -> LawReport:
-    """L1: `issued` of a campaign = its coupons, archived ones too, and never exceeds `quantity`.
+    """L1: `issued` of a campaign = its coupons, and never exceeds `quantity`.
 
     Slots that are being confirmed are counted beside, and count towards the quantity.
     """
     campaigns = Campaign.objects.filter(within("pk", campaign_ids)).annotate(
-        counted=_counted(Coupon.objects.all()) + archive_audit.count_of_campaign(),
-        awaited=_counted(Confirmation.objects.all()),
+        counted=_counted(Coupon.objects.all()), awaited=_counted(Confirmation.objects.all())
     )
     # Each count is once in the statement, because each costs a scan of the coupons.
     broken = campaigns.exclude(
@@ -58,18 +56,15 @@ def one_each_in_order() -> LawReport:
     )
     repeated = _repeated(placed, "campaign_id", "position").values_list("campaign_id", flat=True)
     campaigns: set[int] = set()
-    for found in (_gapped_campaigns(), several, repeated, _double_allocations(), *archive_audit.misplaced()):
+    for found in (_gapped_campaigns(), several, repeated, _double_allocations()):
         campaigns.update(found[:ROWS_LOOKED_AT])
-    checked = both_tables.count()
-    return report("L2", checked, sorted(campaigns)[:OFFENDERS_REPORTED])
+    return report("L2", Coupon.objects.count(), sorted(campaigns)[:OFFENDERS_REPORTED])
 
 
 def positions_are_complete(campaign_ids: Rows | None) -> LawReport:
     """L2 for campaigns: positions 1...issued, and no confirmation beside an account's coupon."""
     of_campaigns = within("campaign", campaign_ids)
     found = {*_gapped_campaigns().filter(of_campaigns), *_double_allocations().filter(of_campaigns)}
-    for misplaced in archive_audit.misplaced(campaign_ids):
-        found.update(misplaced[:ROWS_LOOKED_AT])
     return report("L2", count(Campaign.objects.all(), campaign_ids), sorted(found))
 
 
@@ -124,8 +119,8 @@ def held_by_one_order() -> LawReport:
     with_order = Coupon.objects.filter(order__isnull=False)
     shared = _repeated(with_order, "order_id").values_list("order_id", flat=True)
     codes = _astray_coupons()
-    checked = both_tables.count()
-    return report("L6", checked, [*codes[:OFFENDERS_REPORTED], *shared[:OFFENDERS_REPORTED]])
+    offenders = [*codes[:OFFENDERS_REPORTED], *shared[:OFFENDERS_REPORTED]]
+    return report("L6", Coupon.objects.count(), offenders)
 
 
 def order_fits_status(coupon_ids: Rows | None) -> LawReport:
@@ -237,8 +232,6 @@ def _repeated(coupons: "QuerySet[Coupon]", *columns: str) -> "QuerySet[Coupon, d
 def _gapped_campaigns() -> "QuerySet[Coupon, int]":
     """Campaigns whose positions, none of which repeats, aren't as many as issued, or not 1 to issued."""
     placed = Coupon.objects.exclude(campaign__strategy__in=issuing.LAB_ONLY)
-    # `archive_audit` has those of which some coupons are in the archive.
-    placed = placed.filter(campaign__archived_at__isnull=True)
     grouped = placed.order_by().values("campaign_id", "campaign__issued")
     counted = grouped.annotate(number=Count("position"), first=Min("position"), last=Max("position"))
     broken = ~Q(number=F("campaign__issued")) | ~Q(first=1) | ~Q(last=F("campaign__issued"))
@@ -252,11 +245,10 @@ def _double_allocations() -> "QuerySet[Confirmation, int]":
 
 
 def _campaigns_with_taken_shared_codes() -> "QuerySet[Campaign, int]":
-    """Campaigns whose shared code is also the code of a coupon, archived or not, or of a pool."""
+    """Campaigns whose shared code is also the code of a coupon or of a pool."""
     same = {"code": OuterRef("shared_code")}
-    tables = (*both_tables.TABLES, PoolCode)
-    first, second, third = (Exists(table._default_manager.filter(**same)) for table in tables)
-    taken = Campaign.objects.filter(first | second | third, shared_code__isnull=False)
+    is_taken = Exists(Coupon.objects.filter(**same)) | Exists(PoolCode.objects.filter(**same))
+    taken = Campaign.objects.filter(is_taken, shared_code__isnull=False)
     return taken.order_by("pk").values_list("pk", flat=True)
 
 

@@ -277,8 +277,6 @@ def _require_changeable(campaign: Campaign, changed: dict[str, object]) -> None:
             code="quantity_below_issued",
         )
     fixed = [name for name in FIXED_ONCE_ISSUED if name in changed]
-    if campaign.archived_at is not None and "closes_at" in changed:
-        fixed.append("closes_at")
     # After a strategy of the lab the other strategies can't continue a campaign, nor the other way round.
     if issuing.LAB_ONLY & {campaign.strategy, changed.get("strategy")} and "strategy" in changed:
         fixed.append("strategy")

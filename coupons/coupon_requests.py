@@ -16,7 +16,6 @@ from uuid import UUID
 
 from coupons import codes, redemption
 from coupons.allocation import eligibility, writes
-from coupons.archive import both_tables
 from coupons.models import Campaign, Coupon
 from coupons.restriction_models import CampaignProduct
 from shop import clock
@@ -80,11 +79,9 @@ def read(requests: Collection[CouponRequest], *, lock_campaigns: bool, lock_coup
     if lock_coupons:
         of_accounts = [coupon for one in shared.values() for coupon in one.coupons.values()]
         locked = redemption.lock_found([*found.values(), *of_accounts])
-        found = {code: locked[coupon.pk] for code, coupon in found.items() if coupon.pk in locked}
+        found = {code: locked[coupon.pk] for code, coupon in found.items()}
         for one in shared.values():
             one.coupons = {id: locked.get(coupon.pk, coupon) for id, coupon in one.coupons.items()}
-    # Codes that were not found, or whose coupons have moved to the archive since.
-    found |= both_tables.by_code({request.code for request in requests} - found.keys() - shared.keys())
     for one in shared.values():
         # One object for a coupon that two orders name, by its own code and by the shared one.
         one.coupons = {id: found.get(coupon.code, coupon) for id, coupon in one.coupons.items()}

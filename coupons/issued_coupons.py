@@ -1,6 +1,7 @@
-"""Issued coupons: reading one, and voiding one."""
+"""Issued coupons: finding them by account, campaign and status, and voiding one."""
 
-from coupons.archive import both_tables
+from django.db.models import Q, QuerySet
+
 from coupons.models import Coupon, PoolCode
 from shop import clock
 from shop.accounts import own_account
@@ -10,10 +11,22 @@ from shop.events import journal
 from shop.lazy_texts import mark as _
 
 
+def find(
+    *, owner_id: int | None = None, campaign_id: int | None = None, status: str | None = None
+) -> "QuerySet[Coupon]":
+    """The owner's coupons, or all coupons without an owner; `status` is as the customer sees it."""
+    filters = {"account_id": owner_id, "campaign_id": campaign_id}
+    by_column = {column: value for column, value in filters.items() if value is not None}
+    coupons = Coupon.objects.filter(**by_column)
+    # Joined to the campaigns, the newest of all coupons may be found by reading all of every campaign.
+    is_few = owner_id is not None
+    coupons = coupons.select_related("campaign") if is_few else coupons.prefetch_related("campaign")
+    return coupons.filter(_in_status(status)) if status else coupons
+
+
 def get(*, code: str, owner_id: int | None) -> Coupon:
-    """One coupon of the owner, or any coupon without an owner, archived or not. Raises `NotFound`."""
-    found = Coupon.objects.select_related("campaign").filter(code=code).first()
-    coupon = found or both_tables.by_code([code]).get(code)
+    """One coupon of the owner, or any coupon without an owner. Raises `NotFound`."""
+    coupon = Coupon.objects.select_related("campaign").filter(code=code).first()
     if coupon is None or owner_id not in (None, coupon.account_id):
         raise NotFound(_("There is no coupon {code}.", code=code))
     return coupon
@@ -50,3 +63,13 @@ def void(*, code: str, reason: str) -> Coupon:
             code="coupon_not_voidable",
         )
     return coupon
+
+
+def _in_status(status: str) -> Q:
+    """The condition for a status as `Coupon.status_at` computes it: issued past `expires_at` is expired."""
+    now = clock.now()
+    if status == "expired":
+        return Q(status=Coupon.Status.ISSUED, expires_at__lte=now)
+    if status == Coupon.Status.ISSUED:
+        return Q(status=status, expires_at__gt=now)
+    return Q(status=status)

@@ -1,4 +1,4 @@
-"""Campaigns, their pools of codes, the coupons they issue and archive, confirmations and queue tickets."""
+"""Campaigns, their pools of codes, the coupons they issue, confirmations and queue tickets."""
 
 from datetime import datetime, timedelta
 
@@ -23,11 +23,10 @@ class Campaign(models.Model):
 
     `issued` counts the issued coupons, and is the last position; `confirming` counts the slots that its
     partner has not confirmed yet; `codes_added` counts the codes of its pool. `version` counts changes, for
-    optimistic locks. While it has a `paused_at` it issues nothing (`coupons.pausing`). While it has an
-    `archived_at` coupons of it may be in the archive (`coupons.archive`), and it can't open again.
-    With a `shared_code` orders of any account name that one code, and each gets a coupon of its own
-    (`coupons.coupon_requests`). If it `is_limited_to_products`, its discount counts over their lines alone.
-    `coupons.issuing.issuing` has the names of the strategies.
+    optimistic locks. While it has a `paused_at` it issues nothing (`coupons.pausing`). With a `shared_code`
+    orders of any account name that one code, and each gets a coupon of its own (`coupons.coupon_requests`).
+    If it `is_limited_to_products`, its discount counts over their lines alone. `coupons.issuing.issuing` has
+    the names of the strategies.
     """
 
     class CodeSource(models.TextChoices):
@@ -59,7 +58,6 @@ class Campaign(models.Model):
     opens_at = models.DateTimeField(_("opens at"))
     closes_at = models.DateTimeField(_("closes at"), null=True, blank=True)
     paused_at = models.DateTimeField(_("paused at"), null=True, blank=True, editable=False)
-    archived_at = models.DateTimeField(_("archived at"), null=True, blank=True, editable=False)
     code_source = models.CharField(
         _("code source"), max_length=16, choices=CodeSource.choices, default=CodeSource.GENERATED
     )
@@ -106,12 +104,6 @@ class Campaign(models.Model):
                 condition=Q(closes_at__isnull=True) | Q(closes_at__gt=F("opens_at")),
                 name="coupons_campaign_closes_after_it_opens",
                 violation_error_message=_("The campaign must close after it opens."),
-            ),
-            models.CheckConstraint(
-                condition=Q(archived_at__isnull=True)
-                | Q(closes_at__isnull=False, closes_at__lte=F("archived_at")),
-                name="coupons_campaign_archived_only_once_closed",
-                violation_error_message=_("The campaign's coupons are archived, so it can't open again."),
             ),
             models.CheckConstraint(
                 condition=Q(discount_type="amount", discount_value__gte=1)
@@ -172,8 +164,8 @@ class Campaign(models.Model):
         return self.Status.OPEN if self.remaining > 0 else self.Status.SOLD_OUT
 
 
-class CouponColumns(models.Model):
-    """The columns of a coupon, wherever it is: among the coupons or in the archive.
+class Coupon(models.Model):
+    """One account's coupon of a campaign: its code, its position, and the order that holds it.
 
     "Expired" is a condition on `expires_at`, not a status that has to be written.
     """
@@ -184,8 +176,7 @@ class CouponColumns(models.Model):
         REDEEMED = "redeemed", _("redeemed")
         VOID = "void", _("void")
 
-    # The unique keys of both tables begin with one of the foreign keys each: more indexes would only slow
-    # issuing down.
+    # The unique keys begin with one of the foreign keys each: more indexes would only slow issuing down.
     campaign = models.ForeignKey(
         Campaign, verbose_name=_("campaign"), on_delete=models.PROTECT, db_index=False, related_name="coupons"
     )
@@ -213,21 +204,6 @@ class CouponColumns(models.Model):
     void_reason = models.CharField(_("void reason"), max_length=255, blank=True)
 
     class Meta:
-        abstract = True
-
-    def __str__(self) -> str:
-        return self.code
-
-    def status_at(self, now: datetime) -> str:
-        """Its status as the customer sees it: an issued one past its time is `expired`."""
-        is_expired = self.status == self.Status.ISSUED and self.expires_at <= now
-        return "expired" if is_expired else str(self.status)
-
-
-class Coupon(CouponColumns):
-    """One account's coupon of a campaign: its code, its position, and the order that holds it."""
-
-    class Meta:
         verbose_name = _("coupon")
         verbose_name_plural = _("coupons")
         constraints = [
@@ -246,69 +222,13 @@ class Coupon(CouponColumns):
             ),
         ]
 
+    def __str__(self) -> str:
+        return self.code
 
-class ArchivedCoupon(CouponColumns):
-    """A coupon of an archived campaign, moved here from the coupons with its id and all of its columns.
-
-    It is issued and expired, redeemed, or void; nothing changes it, except that it may be restored. It has a
-    position, a status that it brings along, and other names for those who refer to it.
-    """
-
-    id = models.PositiveBigIntegerField(primary_key=True)
-    campaign = models.ForeignKey(
-        Campaign,
-        verbose_name=_("campaign"),
-        on_delete=models.PROTECT,
-        db_index=False,
-        related_name="archived_coupons",
-    )
-    account = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        verbose_name=_("account"),
-        on_delete=models.PROTECT,
-        db_index=False,
-        related_name="+",
-    )
-    position = models.PositiveBigIntegerField(_("position"))
-    status = models.CharField(_("status"), max_length=16, choices=CouponColumns.Status.choices)
-    order = models.ForeignKey(
-        "orders.Order",
-        verbose_name=_("order"),
-        null=True,
-        blank=True,
-        on_delete=models.PROTECT,
-        db_index=False,
-        related_name="+",
-    )
-
-    class Meta:
-        verbose_name = _("archived coupon")
-        verbose_name_plural = _("archived coupons")
-        # The rights to coupons are the rights to these.
-        default_permissions = ()
-        constraints = [
-            models.UniqueConstraint(fields=["code"], name="coupons_archivedcoupon_code_is_unique"),
-            models.UniqueConstraint(
-                fields=["account", "campaign"], name="coupons_archivedcoupon_one_per_account_and_campaign"
-            ),
-            models.UniqueConstraint(
-                fields=["campaign", "position"], name="coupons_archivedcoupon_one_per_position_of_campaign"
-            ),
-            models.UniqueConstraint(fields=["order"], name="coupons_archivedcoupon_one_per_order"),
-            models.CheckConstraint(
-                condition=Q(status="redeemed", order__isnull=False)
-                | Q(status__in=["issued", "void"], order__isnull=True),
-                name="coupons_archivedcoupon_is_held_by_no_order",
-            ),
-        ]
-
-    def as_coupon(self) -> Coupon:
-        """The coupon that it was, and is to its owner; it must not be saved."""
-        values = {field.attname: getattr(self, field.attname) for field in self._meta.concrete_fields}
-        coupon = Coupon(**values)
-        if "campaign" in self._state.fields_cache:
-            coupon.campaign = self.campaign
-        return coupon
+    def status_at(self, now: datetime) -> str:
+        """Its status as the customer sees it: an issued one past its time is `expired`."""
+        is_expired = self.status == self.Status.ISSUED and self.expires_at <= now
+        return "expired" if is_expired else str(self.status)
 
 
 class PoolCode(models.Model):

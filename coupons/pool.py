@@ -15,7 +15,7 @@ from structlog import get_logger
 
 from coupons import codes as coupon_codes
 from coupons import reopening
-from coupons.models import ArchivedCoupon, Campaign, Confirmation, Coupon, PoolCode
+from coupons.models import Campaign, Confirmation, Coupon, PoolCode
 from shop import clock
 from shop.db import transactions
 from shop.errors import NotFound, Rejected
@@ -194,7 +194,7 @@ def _make_chunk(campaign_id: int, count: int, keyed: KeyedCall | None, reason: s
     Coupons and confirmations are searched for the codes; in pools the unique key finds duplicates.
     """
     codes = coupon_codes.make_several(count)
-    if existing_codes(codes, by=(Coupon, Confirmation, ArchivedCoupon, Campaign)):
+    if existing_codes(codes, by=(Coupon, Confirmation, Campaign)):
         return None
 
     def write() -> int:
@@ -246,18 +246,14 @@ def _retry_on_duplicate(work: Callable[[], T]) -> T:
 
 
 def existing_codes(
-    codes: Sequence[str],
-    *,
-    by: Sequence[type[Model]] = (PoolCode, Coupon, Confirmation, ArchivedCoupon, Campaign),
+    codes: Sequence[str], *, by: Sequence[type[Model]] = (PoolCode, Coupon, Confirmation, Campaign)
 ) -> set[str]:
-    """Which of these any campaign has already: in a pool, as a coupon, archived too, as a confirmation, or as
-    its shared code.
-    """
+    """Which of these any campaign has: in a pool, as a coupon, as a confirmation, or as its shared code."""
     first, *others = (
         table._default_manager.filter(**{f"{name}__in": codes}).values_list(name, flat=True)
         for table, name in ((table, "shared_code" if table is Campaign else "code") for table in by)
     )
-    # One statement: a coupon may move from the archive, and a confirmation become a coupon, between two.
+    # One statement: a confirmation may become a coupon between two.
     return set(first.union(*others, all=True))
 
 

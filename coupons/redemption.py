@@ -11,7 +11,6 @@ from uuid import UUID
 
 from django.db import connection
 
-from coupons.archive import both_tables
 from coupons.metrics import counters
 from coupons.models import Campaign, Coupon
 from shop.db import bulk_sql, open_transaction, transactions
@@ -49,22 +48,8 @@ REASONS = {
 }
 
 
-def lock_by_code(codes: Iterable[str]) -> dict[str, Coupon]:
-    """The coupons of these codes, with their campaigns, locked until the transaction ends.
-
-    Codes that don't exist are absent. Coupons that are archived, or were until just now, are not locked: no
-    order can hold them. Campaigns are read and not locked: issuing doesn't wait for orders.
-    """
-    open_transaction.assert_inside()
-    # First found, then locked, so that a missing row is never locked.
-    found = find_by_code(wanted := set(codes))
-    locked = {coupon.code: coupon for coupon in lock_found(found.values()).values()}
-    # They may have moved since they were looked for, so this reads the coupons again too.
-    return both_tables.by_code(wanted - locked.keys()) | locked
-
-
 def lock_found(found: Collection[Coupon]) -> dict[int, Coupon]:
-    """These coupons, locked in the order of their ids and read again, by id; archived ones are absent."""
+    """These coupons, locked in the order of their ids and read again, by id."""
     open_transaction.assert_inside()
     campaigns = {coupon.pk: coupon.campaign for coupon in found}
     coupons = _lock(sorted(campaigns)) if campaigns else []
@@ -73,14 +58,11 @@ def lock_found(found: Collection[Coupon]) -> dict[int, Coupon]:
     return {coupon.pk: coupon for coupon in coupons}
 
 
-def read_by_code(codes: Iterable[str]) -> dict[str, Coupon]:
-    """The coupons of these codes without a lock, archived ones too: `hold` detects a change since."""
-    found = find_by_code(wanted := set(codes))
-    return both_tables.by_code(wanted - found.keys()) | found
-
-
 def find_by_code(codes: Collection[str]) -> dict[str, Coupon]:
-    """The coupons of these codes that are not archived, with their campaigns, by one statement, unlocked."""
+    """The coupons of these codes with their campaigns, without a lock: `hold` detects a change since.
+
+    Codes that don't exist are absent. One statement reads them.
+    """
     cells = bulk_sql.SqlLiterals()
     wanted = cells.listed(codes)
     if not wanted:
@@ -144,7 +126,7 @@ def mark_held(coupon: Coupon, *, order_id: UUID, by: ActorContext) -> None:
 
 
 def hold(orders: Mapping[Coupon, UUID]) -> None:
-    """Have each of these coupons, from `lock_by_code` or `read_by_code`, held by its order, by one statement.
+    """Have each of these coupons, from `lock_found` or `find_by_code`, held by its order, by one statement.
 
     The objects are changed as well, so that a later order of the same batch finds them held. Raises
     `transactions.ChangedMeanwhile` if one of them is no longer issued.

@@ -29,8 +29,7 @@ from django.db.models import (
 )
 from django.db.models.functions import Coalesce
 
-from coupons.archive import both_tables
-from coupons.models import ArchivedCoupon, Coupon
+from coupons.models import Coupon
 from coupons.restriction_models import FirstOrderUse
 from inventory.models import Product
 from orders.models import Order, OrderLine, Refund, RefundLine, Saga, SagaLog
@@ -107,26 +106,19 @@ def reserved_is_what_open_orders_hold() -> LawReport:
 def coupons_are_held_by_open_orders(order_ids: Rows | None = None) -> LawReport:
     """Coupons with an order, which an index finds; the coupons' part checks that none is held without one.
 
-    A statement for each condition: coupons held by an order that isn't open, coupons in both tables redeemed
-    by one that isn't paid, open orders without their coupon, and coupons for first orders whose order is open
+    A statement for each condition: coupons held by an order that isn't open, coupons redeemed by one that
+    isn't paid, open orders without their coupon, and coupons for first orders whose order is open
     or paid and is not the one that its account's use names: that account has used two.
     """
     with_order = Coupon.objects.filter(within("order", order_ids), order__isnull=False)
     wrongly_held = with_order.filter(status=Coupon.Status.HELD).exclude(order__status__in=OPEN)
-    archived = ArchivedCoupon.objects.filter(within("order", order_ids), order__isnull=False)
-    redeemed = Q(within("order", order_ids), status=Coupon.Status.REDEEMED, order__isnull=False)
-    wrongly_redeemed = both_tables.union(
-        lambda table: table.filter(redeemed).exclude(order__status__in=PAID).values("code")
-    )
+    wrongly_redeemed = with_order.filter(status=Coupon.Status.REDEEMED).exclude(order__status__in=PAID)
     theirs = Coupon.objects.filter(order=OuterRef("pk"), code=OuterRef("coupon_code"))
     open_orders = Order.objects.filter(within("pk", order_ids), status__in=OPEN)
     without = open_orders.exclude(coupon_code="").exclude(Exists(theirs))
-    # A chunk is counted once, whichever table its coupons are in.
-    checked = count(with_order, order_ids) + (archived.count() if order_ids is None else 0)
-    wrong = (wrongly_held, wrongly_redeemed)
-    offenders = [code for found in wrong for code in _offenders(found, "code")]
+    offenders = [code for found in (wrongly_held, wrongly_redeemed) for code in _offenders(found, "code")]
     offenders += _offenders(_second_first_orders(order_ids), "id")
-    return report("L6", checked, offenders + _offenders(without, "id"))
+    return report("L6", count(with_order, order_ids), offenders + _offenders(without, "id"))
 
 
 def _second_first_orders(order_ids: Rows | None) -> "QuerySet[Order]":

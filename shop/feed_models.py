@@ -36,7 +36,7 @@ class FeedState(models.Model):
 
     Positions up to `last_position` are given; those up to `swept_position` were deleted after the retention.
     `gaps` has, of each restore of a backup, the first and the last position that it left out, because cursors
-    of readers may still name them, and its instant in milliseconds, unless an earlier release made it.
+    of readers may still name them, and its instant in milliseconds.
     """
 
     last_position = models.BigIntegerField(_("last position"), default=0)
@@ -59,4 +59,4 @@ class FeedState(models.Model):
     @property
     def generation(self) -> int:
         """Which feed its positions are of: the last restore's instant in milliseconds; 0 without one."""
-        return max([gap[2] for gap in self.gaps[-1:] if len(gap) > 2], default=0)
+        return int(self.gaps[-1][2]) if self.gaps else 0

@@ -196,6 +196,7 @@ class JournalLine(models.Model):
     reference = models.CharField(
         _("reference"), max_length=96, blank=True, help_text=_("The outside system's name for it.")
     )
+    # Other systems know an event by this id: a promoted database server may assign a row's id again.
     event_id = models.UUIDField(
         _("event id"), null=True, blank=True, help_text=_("Of an event: its name outside.")
     )

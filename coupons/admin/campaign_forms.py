@@ -69,9 +69,6 @@ class CampaignForm(EditForm, ChangeForm):
             if "products" in self.fields:
                 self.initial["products"] = "\n".join(campaign_products.skus(self.instance.product_ids))
             self.carry_initial()
-        # A page of the release before has no such field.
-        if "eligible" in self.fields:
-            self.fields["eligible"].required = False
         # The campaign's own strategy stays a choice, even if it is not available to others.
         usable = dict.fromkeys([*issuing.available_strategies(), self.instance.strategy])
         self.fields["strategy"].choices = [(name, name) for name in usable]  # type: ignore[attr-defined]
@@ -79,9 +76,6 @@ class CampaignForm(EditForm, ChangeForm):
         if "partner" in self.fields:
             confirming = dict.fromkeys(["", self.instance.partner, *partners.configured()])
             self.fields["partner"].choices = [(name, name or gettext("none")) for name in confirming]  # type: ignore[attr-defined]
-
-    def clean_eligible(self) -> str:
-        return str(self.cleaned_data["eligible"] or self.instance.eligible)
 
     def clean_products(self) -> list[int]:
         wanted = self.cleaned_data["products"].split()

@@ -40,7 +40,6 @@ class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdm
     readonly_fields = [
         "shown_status",
         "paused_at",
-        "archived_at",
         "issued",
         "confirming",
         "remaining",

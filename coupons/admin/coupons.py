@@ -2,7 +2,6 @@
 
 from django import forms
 from django.contrib import admin, messages
-from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -13,7 +12,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from coupons import issued_coupons
 from coupons.admin.status_colours import COLOURS
-from coupons.models import ArchivedCoupon, Confirmation, Coupon, PoolCode, QueueTicket
+from coupons.models import Confirmation, Coupon, PoolCode, QueueTicket
 from shop import clock
 from shop.admin_site import ReadOnlyMixin
 from shop.errors import FirstcomeError
@@ -27,9 +26,8 @@ class VoidForm(BaseDialogForm):
     reason = forms.CharField(label=_("Reason"), max_length=255, widget=UnfoldAdminTextInputWidget)
 
 
-class CouponPages(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
-    """The pages of coupons, archived or not."""
-
+@admin.register(Coupon)
+class CouponAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
     list_display = ["code", "campaign", "account", "position", "shown_status", "issued_at", "expires_at"]
     list_prefetch_related = ["campaign", "account"]
     list_filter = ["status", "issued_at"]
@@ -41,15 +39,11 @@ class CouponPages(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdm
     # Counting millions of rows takes seconds, so the pages have no total, only next and previous.
     paginator = KeysetPaginator
     show_full_result_count = False
+    actions_detail = ["void"]
 
     @display(description=_("status"))
-    def shown_status(self, coupon: Coupon | ArchivedCoupon) -> str:
+    def shown_status(self, coupon: Coupon) -> str:
         return status_label(coupon.status_at(clock.now()), COLOURS)
-
-
-@admin.register(Coupon)
-class CouponAdmin(CouponPages):
-    actions_detail = ["void"]
 
     def has_void_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         """A method, because unfold looks a codename up in the database, which is empty before `migrate`."""
@@ -76,22 +70,6 @@ class CouponAdmin(CouponPages):
         except FirstcomeError as error:
             self.message_user(request, error.detail, level=messages.ERROR)
         return reload_page("admin:coupons_coupon_change", object_id)
-
-
-@admin.register(ArchivedCoupon)
-class ArchivedCouponAdmin(CouponPages):
-    """Coupons in the archive, for accounts that may view coupons."""
-
-    def get_queryset(self, request: HttpRequest) -> "QuerySet[ArchivedCoupon]":
-        rows: QuerySet[ArchivedCoupon] = super().get_queryset(request)
-        # The archive has none, which the database would find out from all of its rows.
-        return rows.none() if request.GET.get("status__exact") == Coupon.Status.HELD else rows
-
-    def has_view_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return request.user.has_perm("coupons.view_coupon")
-
-    def has_module_permission(self, request: HttpRequest) -> bool:
-        return self.has_view_permission(request)
 
 
 @admin.register(PoolCode)

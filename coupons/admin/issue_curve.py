@@ -9,10 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import Q
-
-from coupons.archive import both_tables
-from coupons.models import Campaign
+from coupons.models import Campaign, Coupon
 
 MOST_INTERVALS = 120
 LENGTHS = [
@@ -80,6 +77,6 @@ def _issued_before(campaign: Campaign, borders: Sequence[datetime]) -> list[int]
     return low
 
 
-def _issued_at(campaign: Campaign, positions: "set[int] | list[int]") -> dict[int, datetime]:
-    placed = Q(campaign=campaign, position__in=positions)
-    return dict(both_tables.union(lambda table: table.filter(placed).values_list("position", "issued_at")))
+def _issued_at(campaign: Campaign, positions: "set[int] | list[int]") -> dict[int | None, datetime]:
+    placed = Coupon.objects.filter(campaign=campaign, position__in=positions)
+    return dict(placed.values_list("position", "issued_at"))

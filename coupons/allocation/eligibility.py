@@ -16,7 +16,6 @@ from django.db.models import Exists, F, OuterRef, Q
 
 from coupons.allocation import writes
 from coupons.allocation.writes import AssignedCodes, Issued, IssueRequest, PendingConfirmation
-from coupons.archive import both_tables
 from coupons.models import Campaign, Confirmation, Coupon
 from coupons.restriction_models import EligibleAccount
 from shop import clock
@@ -147,11 +146,7 @@ def _read_campaign(
     existing = [coupons.to_model(row[width:]) for row in found if row[width] is not None]
     for coupon in existing:
         coupon.campaign = campaign
-    by_account = {coupon.account_id: coupon for coupon in existing}
-    # Unless the campaign was archived at the instant of the statement, that has found all of its coupons.
-    if campaign.archived_at is not None and (missing := set(user_ids) - by_account.keys()):
-        by_account |= both_tables.of_accounts(campaign, missing)
-    return campaign, by_account
+    return campaign, {coupon.account_id: coupon for coupon in existing}
 
 
 def existing_result_or_refusal(
@@ -189,9 +184,6 @@ def existing_coupons(
 
 
 def _coupons_by_account(campaign: Campaign, user_ids: Collection[int]) -> dict[int, Coupon]:
-    """Both tables are read for each closed campaign: it may have been archived since it was read."""
-    if campaign.closes_at is not None and campaign.closes_at <= clock.now():
-        return both_tables.of_accounts(campaign, user_ids)
     coupons = list(Coupon.objects.filter(campaign_id=campaign.pk, account_id__in=user_ids))
     for coupon in coupons:
         coupon.campaign = campaign
@@ -258,10 +250,9 @@ def refusal(
 def issues_at(now: datetime) -> Q:
     """What `refusal` demands of a campaign's own terms, as a condition on its row.
 
-    A pool may run out before the quantity does, which the condition doesn't see. A campaign that was archived
-    after `now` was taken has closed.
+    A pool may run out before the quantity does, which the condition doesn't see.
     """
-    is_running = Q(opens_at__lte=now, paused_at__isnull=True, archived_at__isnull=True) & _is_not_closed(now)
+    is_running = Q(opens_at__lte=now, paused_at__isnull=True) & _is_not_closed(now)
     return is_running & Q(quantity__gt=F("issued") + F("confirming"))
 
 

@@ -9,7 +9,7 @@ import factory
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from coupons import pool
+from coupons import pool, redemption
 from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon
 from shop.tests.factories import AccountFactory, OrderFactory
@@ -75,3 +75,9 @@ def order_ids(count: int) -> Sequence[UUID]:
 
 def _from_now(**distance: int) -> Any:
     return timezone.now() + timedelta(**distance)
+
+
+def lock_by_code(codes: Sequence[str]) -> dict[str, Coupon]:
+    """These coupons, found and locked as for an order, by code."""
+    locked = redemption.lock_found(redemption.find_by_code(codes).values())
+    return {coupon.code: coupon for coupon in locked.values()}

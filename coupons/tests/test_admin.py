@@ -34,6 +34,7 @@ FORM = {
     "closes_at_0": "",
     "closes_at_1": "",
     "code_source": "generated",
+    "eligible": "all",
     "discount_type": "amount",
     "discount_value": 1_000,
     "min_order_amount": 0,

@@ -72,7 +72,7 @@ def test_codes_that_were_generated_are_counted(campaign: Campaign) -> None:
 def test_a_campaign_created_on_the_admin_page_exists_once(operator: Client) -> None:
     """In a transaction of Django the page would report an error, and a retry create a second campaign."""
     terms = {"name": "Drop", "quantity": 10, "discount_type": "amount", "discount_value": 1_000}
-    given = {"strategy": "group_commit", "code_source": "generated", "min_order_amount": 0}
+    given = {"strategy": "group_commit", "code_source": "generated", "eligible": "all", "min_order_amount": 0}
     opening = {"opens_at_0": "2026-11-21", "opens_at_1": "12:00:00", "coupon_valid_for_days": 30}
     done = operator.post(
         reverse("admin:coupons_campaign_add"), terms | given | opening | {"form_id": str(uuid7())}

@@ -12,7 +12,7 @@ from coupons import redemption
 from coupons.issuing import issuing
 from coupons.issuing.strategies import group_commit
 from coupons.models import Campaign, Coupon
-from coupons.tests.factories import CampaignFactory, accounts, coupon_of, order_ids
+from coupons.tests.factories import CampaignFactory, accounts, coupon_of, lock_by_code, order_ids
 from shop.db import transactions
 from shop.events import journal
 from shop.events.journal import Actor, ActorContext
@@ -119,7 +119,7 @@ def test_a_coupons_changes_by_orders_are_recorded_with_its_status_before() -> No
     buyer = ActorContext(Actor.ACCOUNT, coupon.account_id, request_id="r-1")
 
     def hold(order_id: Any) -> None:
-        held = redemption.lock_by_code([coupon.code])[coupon.code]
+        held = lock_by_code([coupon.code])[coupon.code]
         redemption.mark_held(held, order_id=order_id, by=buyer)
         redemption.hold({held: order_id})
 

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from coupons import issued_coupons, pool, redemption
 from coupons.models import Coupon, PoolCode
-from coupons.tests.factories import CampaignFactory, coupon_of, order_ids
+from coupons.tests.factories import CampaignFactory, coupon_of, lock_by_code, order_ids
 from coupons.tests.laws import broken
 from shop.db import transactions
 from shop.errors import FirstcomeError
@@ -56,7 +56,7 @@ def test_voiding_and_holding_at_once_one_wins() -> None:
 
         def hold(code: str = coupon.code, owner: int = coupon.account_id, order=order_id) -> str:
             def work() -> str:
-                found = redemption.lock_by_code([code])[code]
+                found = lock_by_code([code])[code]
                 redemption.discount_amount(found, account_id=owner, items_amount=5_000, now=timezone.now())
                 redemption.hold({found: order})
                 return "held"

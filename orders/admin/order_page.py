@@ -18,7 +18,6 @@ from orders.saga.definitions import SAGA_TYPES
 from payments import disputes, gateways
 from payments.models import Entry, Payment, Transfer
 from shop import clock
-from shop.events import outbox
 from shop.models import JournalLine
 from shop.operators.display import STATE_COLOURS, actor_text, amount, permitted_address, stored_text
 from shop.operators.status_words import status_word
@@ -310,7 +309,7 @@ def _journal_line(line: JournalLine) -> dict[str, Any]:
 
 def _event(line: JournalLine) -> dict[str, Any]:
     return {
-        "id": outbox.event_id(line),
+        "id": str(line.event_id),
         "type": line.what,
         "status": label(line.delivery),
         "at": line.at,

@@ -15,7 +15,7 @@ from unfold.dataclasses import ActionDialog
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 
-from coupons.archive import both_tables
+from coupons.models import Coupon
 from orders import cancellation, order_states, selectors
 from orders.admin import order_page, refund_page
 from orders.models import Order, OrderLine
@@ -105,8 +105,9 @@ class OrderAdmin(SearchMixin, SalesReportLinkMixin, PrefetchedListMixin, ReadOnl
 
     def _of_coupon_or_account(self, orders: "QuerySet[Order]", term: str) -> "QuerySet[Order]":
         """The order that holds the coupon, or else the orders of the account; codes are looked up first."""
-        if order_ids := both_tables.order_ids([term]):
-            return orders.filter(pk__in=order_ids)
+        holders = Coupon.objects.filter(code=term, order__isnull=False)
+        if order_id := holders.values_list("order_id", flat=True).first():
+            return orders.filter(pk=order_id)
         account_id = User.objects.filter(username=term).values_list("pk", flat=True).first()
         return orders.none() if account_id is None else orders.filter(account_id=account_id)
 

@@ -182,11 +182,8 @@ def _read_lines(order_ids: Sequence[UUID]) -> dict[UUID, list[Line]]:
 
 
 def _order_ids(sagas: Sequence[SagaRow]) -> list[UUID]:
-    """The order id of each saga; the row of an early release may lack it, so the payment's is read."""
-    unnamed = [saga.subject_id for saga in sagas if saga.about_id is None]
-    found = dict(Payment.objects.filter(id__in=unnamed).values_list("id", "order_id")) if unnamed else {}
-    # Without a payment there is no order: the saga's own id finds none.
-    return [saga.about_id or found.get(saga.subject_id) or saga.id for saga in sagas]
+    """The order id of each saga; the id of one without an order finds none."""
+    return [saga.about_id or saga.id for saga in sagas]
 
 
 def _lock(sagas: Sequence[SagaRow], skip_locked: bool) -> dict[UUID, LockedOrder]:

@@ -354,11 +354,7 @@ class _Batch:
         """Whether a call of the step may have been made: one was opened, or a worker's lease lapsed."""
         if not isinstance(step, OutsideStep):
             return False
-        saga = item.saga
-        if item.is_repeat or saga.open_call == call_name(step.name, saga.direction):
-            return True
-        # Earlier releases record attempts, but no open call.
-        return saga.attempts > 0 and not saga.open_call and log.has_attempts(saga, step.name)
+        return item.is_repeat or item.saga.open_call == call_name(step.name, item.saga.direction)
 
     def _do(self, step: Step, items: Sequence[LockedSaga]) -> None:
         assert isinstance(step, LocalStep)

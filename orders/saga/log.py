@@ -142,13 +142,6 @@ def final_results(saga_ids: Collection[UUID]) -> dict[UUID, FinalResults]:
     return found
 
 
-def has_attempts(saga: SagaRow, step: str) -> bool:
-    """Whether the step was tried before in the saga's direction, without a final result."""
-    return SagaLog.objects.filter(
-        saga_id=saga.id, step=step, direction=saga.direction, attempt__gt=0
-    ).exists()
-
-
 def acting_for(saga: SagaRow | Saga) -> ActorContext:
     """The journal's actor: the operator who acts on it, else the system with the saga's request id."""
     actor = journal.current_actor()

@@ -1,6 +1,7 @@
 """Archiving beside sales, refunds, imports, other archiving and restores; naive ways that break laws."""
 
 import threading
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,11 +21,12 @@ from orders import audit as order_audit
 from orders.models import Order
 from orders.tests import archived, buying
 from orders.tests.archived import JOURNAL, MOVEMENTS, archive, broken, restore, rows_of
+from shop.db import pacing
 from shop.models import ArchivedMonth, ArchivedPaidEvent, JournalLine
 from shop.operations.archives import archive_tables
 from shop.operations.archives.archive_files import ArchiveFailed
 from shop.operations.archives.archive_tables import ArchiveTable
-from shop.tests.racing import race
+from shop.tests.racing import race, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -231,3 +233,33 @@ def test_naive_deletes_break_the_laws(product: Product) -> None:
         assert "L5" in broken()
     archive_tables.delete(JOURNAL, [JournalLine.objects.filter(what="order.paid").order_by("pk")[0].pk])
     assert "L12" in broken()
+
+
+def test_a_batch_gives_up_while_another_has_its_row_and_the_next_attempt_takes_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, product: Product
+) -> None:
+    monkeypatch.setattr(pacing, "PAUSE_SECONDS", 0.1)
+    ready = archived.ready_keys(JOURNAL)
+    attempts: list[float] = []
+    wait_briefly = pacing._wait_briefly_for_locks
+
+    def count_attempt() -> None:
+        attempts.append(time.monotonic())
+        wait_briefly()
+
+    monkeypatch.setattr(pacing, "_wait_briefly_for_locks", count_attempt)
+    is_held = threading.Event()
+
+    def hold_the_row() -> None:
+        with transaction.atomic():
+            JournalLine.objects.select_for_update().get(pk=min(ready))
+            is_held.set()
+            # The row is in the first batch.
+            wait_until(lambda: len(attempts) > 1, seconds=30)
+
+    def archive_then() -> int:
+        assert is_held.wait(30)
+        return archive(tmp_path, JOURNAL).removed
+
+    assert race([hold_the_row, archive_then]) == [None, len(ready)]
+    assert broken() == {}

@@ -207,15 +207,6 @@ def test_a_refusal_leaves_the_gate_its_stock(settings: LazySettings) -> None:
     buying.place(buying.account().id, {product: 1})
 
 
-def test_orders_placed_by_a_release_that_counts_no_units_count_all_the_same(settings: LazySettings) -> None:
-    settings.OPEN_UNITS_PER_ACCOUNT = 5
-    product, buyer = ProductFactory.create(on_hand=20), buying.account()
-    buying.place(buyer.id, {product: 4})
-    Order.objects.update(units=None)
-    assert refusal(buyer.id, {product: 2}).extra["items"] == [{"product": product.id, "limit": 5, "held": 4}]
-    buying.place(buyer.id, {product: 1})
-
-
 def test_paid_orders_of_long_ago_are_read_only_where_a_product_has_a_limit() -> None:
     free, limited = ProductFactory.create(on_hand=9), ProductFactory.create(on_hand=9, limit_per_account=2)
     buyer = buying.account()

@@ -23,7 +23,6 @@ from shop.accounts.authentication import ACCOUNT_CLAIM, SIGN_OUT_CLAIM, STAFF_CL
 from shop.db import batch_deletion, transactions
 from shop.events import journal
 from shop.events.journal import Actor, ActorContext
-from shop.models import JournalLine
 from shop.rates import rate_limits
 
 ACCESS_LIFETIME = timedelta(minutes=15)
@@ -83,7 +82,7 @@ def rotate(raw: str) -> TokenPair:
     if the account needs one-time codes and the family began without one, or before they were reset. Raises
     `Throttled`, and then the token stays valid.
     """
-    claims = authentication.verified_claims_of("refresh", raw)
+    claims = _verified_claims(raw)
     rate_limits.REFRESHES.count(authentication.account_id_of(claims))
 
     def rotated() -> TokenPair | None:
@@ -93,7 +92,7 @@ def rotate(raw: str) -> TokenPair:
         if user is None or not _is_still_valid(claims, user):
             return None
         if _mark_used(claims):
-            return create_token_pair(user, family=_family_id(claims))
+            return create_token_pair(user, family=claims[FAMILY_CLAIM])
         _revoke_family_if_stolen(claims)
         return None
 
@@ -108,7 +107,7 @@ def revoke(raw: str, *, account_id: int) -> None:
 
     Raises `TokenInvalid` if it is not a refresh token of this account.
     """
-    claims = authentication.verified_claims_of("refresh", raw)
+    claims = _verified_claims(raw)
     if authentication.account_id_of(claims) != account_id:
         raise TokenInvalid
 
@@ -145,36 +144,28 @@ def _password_fingerprint(user: User) -> str:
     return hashlib.sha256(f"{user.pk}:{user.password}".encode()).hexdigest()[:32]
 
 
-def _family_id(claims: Mapping[str, Any]) -> str:
-    """The token's family. Tokens of the previous release have no such claim: each is a family of its own."""
-    family: str = (
-        claims.get(FAMILY_CLAIM) or hashlib.sha256(f"family of {claims['jti']}".encode()).hexdigest()[:32]
-    )
-    return family
+def _verified_claims(raw: str) -> dict[str, Any]:
+    """The claims of a refresh token. Raises `TokenInvalid`, also for one without the claims of ours."""
+    claims = authentication.verified_claims_of("refresh", raw)
+    if not claims.keys() >= {FAMILY_CLAIM, PASSWORD_CLAIM}:
+        raise TokenInvalid
+    return claims
 
 
 def _is_still_valid(claims: Mapping[str, Any], user: User) -> bool:
     """Whether the token belongs to this account with its current password, and is not revoked.
 
     It is revoked by itself, with its family, or with all tokens that the account had when it was signed out.
-    Tokens of the previous release lack the claims, so the journal shows whether the password has changed
-    since; the last of them expires `REFRESH_LIFETIME` after the upgrade.
     """
-    issued_at = datetime.fromtimestamp(claims["iat"], UTC)
-    if BlacklistedToken.objects.filter(token__jti=_family_id(claims)).exists():
+    if BlacklistedToken.objects.filter(token__jti=claims[FAMILY_CLAIM]).exists():
         return False
     number = sign_outs.last_sign_out_number(user.pk)
     after = claims.get(SIGN_OUT_CLAIM)
     if number and sign_outs.refuses(number, issued_after=after):
         return False
-    if not second_factor.allows_family(user, _family_id(claims)):
+    if not second_factor.allows_family(user, claims[FAMILY_CLAIM]):
         return False
-    if PASSWORD_CLAIM in claims:
-        return bool(claims[PASSWORD_CLAIM] == _password_fingerprint(user))
-    changes = JournalLine.objects.filter(
-        subject=accounts.journal_subject(user.pk), what="account.password_changed"
-    )
-    return not changes.filter(at__gte=issued_at).exists()
+    return bool(claims[PASSWORD_CLAIM] == _password_fingerprint(user))
 
 
 def _mark_used(claims: Mapping[str, Any]) -> bool:
@@ -201,7 +192,7 @@ def _revoke_family_if_stolen(claims: Mapping[str, Any]) -> None:
 
 def _revoke_family(claims: Mapping[str, Any]) -> bool:
     """Revoke the family. Returns whether this call was the first to do so."""
-    return _blacklist(_family_id(claims), expires_at=clock.now() + REFRESH_LIFETIME)
+    return _blacklist(claims[FAMILY_CLAIM], expires_at=clock.now() + REFRESH_LIFETIME)
 
 
 def _blacklist(id: str, *, expires_at: datetime) -> bool:

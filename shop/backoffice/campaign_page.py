@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models import Count, QuerySet, Sum
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
@@ -18,7 +18,6 @@ from django.views.decorators.http import require_GET
 
 from coupons.admin import issue_curve
 from coupons.admin.issue_curve import IssueCurve
-from coupons.archive import both_tables
 from coupons.models import Campaign, Coupon
 from shop import clock
 from shop.backoffice import streamed_parts, windows
@@ -63,13 +62,17 @@ class CampaignResults:
         last = self.campaign.issued
         for first in range(1, last + 1, COUPONS_AT_ONCE):
             end = min(first + COUPONS_AT_ONCE - 1, last)
-            self._count(Q(campaign=self.campaign, position__gte=first, position__lte=end))
+            self._count(self.campaign.coupons.filter(position__gte=first, position__lte=end))
             yield gettext("%(count)s of %(total)s coupons read") % {"count": f"{end:,}", "total": f"{last:,}"}
 
-    def _count(self, condition: Q) -> None:
-        for status, number in windows.fetch(both_tables.union(partial(_statuses, condition))):
+    def _count(self, coupons: "QuerySet[Coupon]") -> None:
+        for status, number in windows.fetch(coupons.order_by().values_list("status").annotate(Count("pk"))):
             self.coupons[status] += number
-        for orders, *amounts in windows.fetch(both_tables.union(partial(_sums, condition))):
+        # No row without orders.
+        paid = coupons.filter(order__paid_at__isnull=False).order_by().values("campaign_id")
+        sums = {f"sum_{name}": Sum(f"order__{name}") for name in AMOUNTS}
+        counted = paid.annotate(orders=Count("pk"), **sums).values_list("orders", *sums)
+        for orders, *amounts in windows.fetch(counted):
             self.orders += orders
             self.amounts.update(dict(zip(AMOUNTS, amounts, strict=True)))
 
@@ -140,18 +143,6 @@ def drawing(curve: IssueCurve) -> dict[str, Any]:
 def _curve_title(curve: IssueCurve) -> str:
     length = LENGTH_TEXTS.get(curve.length, curve.length)
     return gettext("Coupons issued %(length)s") % {"length": length}
-
-
-def _statuses(condition: Q, table: "QuerySet[Any]") -> "QuerySet[Any, Any]":
-    """How many of these coupons have each status."""
-    return table.filter(condition).values_list("status").annotate(Count("pk"))
-
-
-def _sums(condition: Q, table: "QuerySet[Any]") -> "QuerySet[Any, Any]":
-    """The number of these coupons' paid orders and the sums of their amounts; no row without orders."""
-    paid = table.filter(condition, order__paid_at__isnull=False).values("campaign_id")
-    sums = {f"sum_{name}": Sum(f"order__{name}") for name in AMOUNTS}
-    return paid.annotate(orders=Count("pk"), **sums).values_list("orders", *sums)
 
 
 def _campaign(request: HttpRequest, campaign_id: int) -> Campaign:

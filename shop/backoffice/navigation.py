@@ -61,7 +61,6 @@ GROUPS = (
         {
             "coupons.campaign": "campaign",
             "coupons.coupon": "confirmation_number",
-            "coupons.archivedcoupon": "inventory_2",
             "coupons.poolcode": "password",
             "coupons.queueticket": "hourglass_top",
             "coupons.confirmation": "handshake",

@@ -17,10 +17,9 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db.models import BigIntegerField, Case, Count, F, OuterRef, QuerySet, Subquery, Sum, Value, When
-from django.db.models.functions import Coalesce
 from django.utils.translation import gettext, gettext_lazy
 
-from coupons.models import ArchivedCoupon, Coupon
+from coupons.models import Coupon
 from orders import pricing
 from orders.models import Order, OrderLine, Refund, RefundLine
 from payments.models import GATEWAY_CLEARING, HOLDING, SALES, Entry, Transfer
@@ -227,11 +226,10 @@ def _of(relation: str, window: dict[str, datetime]) -> dict[str, datetime]:
     return {f"{relation}__{condition}": instant for condition, instant in window.items()}
 
 
-def _campaign_of(order: str) -> Coalesce:
+def _campaign_of(order: str) -> Subquery:
     """The campaign of the order's coupon: by its code, because a refund may have released the coupon."""
     code = OuterRef(f"{order}__coupon_code" if order else "coupon_code")
-    places = (Coupon.objects.filter(code=code), ArchivedCoupon.objects.filter(code=code))
-    return Coalesce(*(Subquery(rows.values("campaign_id")[:1]) for rows in places))
+    return Subquery(Coupon.objects.filter(code=code).values("campaign_id")[:1])
 
 
 def _split_points(rows: Sequence[Sequence[Any]]) -> Iterator[tuple[Key, int]]:

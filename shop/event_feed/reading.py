@@ -30,9 +30,8 @@ POSITIONS_PER_STATEMENT = 5_000
 MOST_POSITIONS = 100_000
 """That a page looks at, unless fewer are asked for: one of a rare type may be empty, and yet go on."""
 SWEPT_PER_TRANSACTION = 2_000
-VERSION, VERSION_WITH_GENERATION = b"\x01", b"\x02"
+VERSION = b"\x01"
 NUMBER_BYTES = 8
-NUMBERS = {VERSION: 1, VERSION_WITH_GENERATION: 2}
 
 
 class Cursor(NamedTuple):
@@ -57,10 +56,9 @@ class Page:
 
 
 def encode_cursor(cursor: Cursor) -> str:
-    """The cursor as readers get it; without a restore, as processes of the release before read it too."""
-    version, numbers = (VERSION_WITH_GENERATION, cursor) if cursor.generation else (VERSION, cursor[:1])
-    data = b"".join([number.to_bytes(NUMBER_BYTES, "big") for number in numbers])
-    return base64.urlsafe_b64encode(version + data).decode()
+    """The cursor as readers get it."""
+    data = b"".join([number.to_bytes(NUMBER_BYTES, "big") for number in cursor])
+    return base64.urlsafe_b64encode(VERSION + data).decode()
 
 
 def decode_cursor(cursor: str) -> Cursor:
@@ -69,13 +67,11 @@ def decode_cursor(cursor: str) -> Cursor:
         data = base64.b64decode(cursor.encode(), altchars=b"-_", validate=True)
     except (binascii.Error, UnicodeEncodeError, ValueError):
         raise _not_a_cursor() from None
-    numbers = [
-        int.from_bytes(data[at : at + NUMBER_BYTES], "big") for at in range(1, len(data), NUMBER_BYTES)
-    ]
-    size = 1 + NUMBER_BYTES * NUMBERS.get(data[:1], 0)
-    if not numbers or len(data) != size or max(numbers) >= 2**63:
+    middle = 1 + NUMBER_BYTES
+    numbers = Cursor(int.from_bytes(data[1:middle], "big"), int.from_bytes(data[middle:], "big"))
+    if data[:1] != VERSION or len(data) != middle + NUMBER_BYTES or max(numbers) >= 2**63:
         raise _not_a_cursor()
-    return Cursor(*numbers)
+    return numbers
 
 
 def read_page(
@@ -105,7 +101,7 @@ def read_page(
     left = most_positions
     while position < state.last_position and left > 0 and len(events) < limit:
         # There is nothing to look at in a gap.
-        position = max([position, *(last for first, last, *_ in state.gaps if first <= position + 1 <= last)])
+        position = max([position, *(last for first, last, _ in state.gaps if first <= position + 1 <= last)])
         until = min(state.last_position, position + min(left, POSITIONS_PER_STATEMENT))
         left -= until - position
         found = list(_between(position, until, patterns)[: limit - len(events)])
@@ -141,7 +137,7 @@ def missing_positions() -> int:
     """
     state = read_state()
     last, deleted = state.last_position, state.swept_position
-    left_out = sum(max(0, end - max(first - 1, deleted)) for first, end, *_ in state.gaps)
+    left_out = sum(max(0, end - max(first - 1, deleted)) for first, end, _ in state.gaps)
     return last - deleted - left_out - FeedEvent.objects.filter(position__lte=last).count()
 
 

@@ -64,7 +64,7 @@ class _EventLine(NamedTuple):
     attempts: int
     next_attempt_at: datetime | None
     last_error: str
-    event_id: UUID | None
+    event_id: UUID
     refused_at: datetime | None
     requeued_at: datetime | None
 
@@ -107,15 +107,6 @@ class _BatchResult:
     def not_accepted(self) -> list[_EventLine]:
         """The lines that were sent and not accepted."""
         return [*self.failed, *(line for line, _ in (*self.refused, *self.dead))]
-
-
-def event_id(line: _EventLine | JournalLine) -> str:
-    """The permanent id of an event for other systems.
-
-    It is not the row's id: a database server that is promoted without the last commits reuses their numbers,
-    and receivers would drop the new events as duplicates. Events older than the column use the row's id.
-    """
-    return str(line.event_id) if line.event_id else f"evt_{line.id}"
 
 
 def deliver_due() -> int:
@@ -162,7 +153,7 @@ def _without_blocked(lines: Sequence[_EventLine], errors: dict[UUID, str]) -> li
         if line.delivery == DEAD:
             dead.add(line.order_id)
             if line.order_id and line.order_id not in begun:
-                errors[line.order_id] = f"{event_id(line)} is dead: {line.last_error}"
+                errors[line.order_id] = f"{line.event_id} is dead: {line.last_error}"
         elif line.order_id not in dead:
             ready[line.id] = line
         begun.add(line.order_id)
@@ -279,7 +270,7 @@ def _count(outcome: _BatchResult) -> None:
 
 def _ids(line: _EventLine) -> dict[str, str]:
     """The ids of an event, by the keys of log lines."""
-    return {"event_id": event_id(line)} | ({"order": str(line.order_id)} if line.order_id else {})
+    return {"event_id": str(line.event_id)} | ({"order": str(line.order_id)} if line.order_id else {})
 
 
 def _send_batch(lines: Sequence[_EventLine]) -> _BatchResult:
@@ -319,7 +310,7 @@ def _send_one_by_one(lines: Sequence[_EventLine], outcome: _BatchResult) -> None
 
 def _payload(line: _EventLine) -> dict[str, Any]:
     return {
-        "id": event_id(line),
+        "id": str(line.event_id),
         "type": line.what,
         "occurred_at": line.at,
         "data": line.after or {},

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 from shop import clock
 from shop.db import transactions
-from shop.events import journal, outbox
+from shop.events import journal
 from shop.models import JournalLine
 
 Delivery = JournalLine.Delivery
@@ -43,7 +43,7 @@ def requeue(lines: Sequence[JournalLine], *, what: str, reason: str) -> None:
     for line in lines:
         journal.note(
             what=what,
-            subject=f"event {outbox.event_id(line)}",
+            subject=f"event {line.event_id}",
             order_id=line.order_id,
             before=_delivery(line),
             after={"delivery": Delivery.QUEUED},

@@ -1,7 +1,7 @@
 """Lists: cursor pages of `DEFAULT_PAGE` rows, or as many as `?limit=` says, up to `LARGEST_PAGE`."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol, Self, cast
+from collections.abc import Callable
+from typing import Any, cast
 
 from django.core.exceptions import ValidationError
 from django.db.models import Model, QuerySet
@@ -17,17 +17,6 @@ from shop.lazy_texts import mark as _
 DEFAULT_PAGE, LARGEST_PAGE = 50, 200
 ROWS_AT_ONCE = 20_000
 """Rows that one page looks at, in a list whose condition no index supports."""
-
-
-class Rows(Protocol):
-    """Rows that are read by plain SQL: the parts of a queryset that a page is read by."""
-
-    @property
-    def model(self) -> type[Model]: ...
-    def using(self, database: str) -> Self: ...
-    def filter(self, **bounds: int | str) -> Self: ...
-    def order_by(self, name: str) -> Self: ...
-    def __getitem__(self, page: slice) -> Sequence[Model]: ...
 
 
 class ListPagination(CursorPagination):
@@ -72,7 +61,7 @@ class BoundedPagination(ListPagination):
     """Pages that look at `ROWS_AT_ONCE` rows at most, by their primary key, and go on in the next one.
 
     So a page may have fewer rows than it might, or none, and yet a neighbour. The ordering is the primary
-    key, descending; the rows say from which `tables` they are, which share the key.
+    key, descending.
     """
 
     start: int | None = None
@@ -84,15 +73,12 @@ class BoundedPagination(ListPagination):
         self.base_url = request.build_absolute_uri()
         cursor = self.decode_cursor(request) or Cursor(offset=0, reverse=False, position=None)
         beyond, until, order = ("gt", "lte", "id") if cursor.reverse else ("lt", "gte", "-id")
-        self.start = None if cursor.position is None else int(cursor.position)
-        following = {} if self.start is None else {f"id__{beyond}": self.start}
-        each, ends = ROWS_AT_ONCE // len(queryset.tables), []
-        for table in queryset.tables:
-            rows = table._base_manager.using(queryset.db).filter(**following).order_by(order)
-            ends += rows.values_list("id", flat=True)[each - 1 : each]
-        if ends:
-            # The nearest: no other table is looked at beyond it.
-            self.last_seen = min(ends) if cursor.reverse else max(ends)
+        rows = queryset.model._base_manager.using(queryset.db).order_by(order).values_list("id", flat=True)
+        if cursor.position is not None:
+            self.start = int(cursor.position)
+            rows = rows.filter(**{f"id__{beyond}": self.start})
+        self.last_seen = next(iter(rows[ROWS_AT_ONCE - 1 : ROWS_AT_ONCE]), None)
+        if self.last_seen is not None:
             queryset = queryset.filter(**{f"id__{until}": self.last_seen})
         return super().paginate_queryset(queryset, request, view)
 
@@ -121,7 +107,7 @@ class BoundedPagination(ListPagination):
 
 def paginate(
     request: Request,
-    rows: "QuerySet[Any] | Rows",
+    rows: "QuerySet[Any]",
     body: Callable[[Any], dict[str, Any]],
     *,
     ordering: str | tuple[str, ...] = "-id",
@@ -132,7 +118,7 @@ def paginate(
     pages.ordering = (ordering,) if isinstance(ordering, str) else ordering
     pages.position_field = rows.model._meta.get_field(pages.ordering[0].lstrip("-"))
     try:
-        found: list[Model] = pages.paginate_queryset(cast(Any, rows), cast(Any, request)) or []
+        found: list[Model] = pages.paginate_queryset(rows, cast(Any, request)) or []
     except (NotFound, ValidationError):
         raise invalid_field("cursor", "invalid", _("The cursor does not belong to this list.")) from None
     return Response(
@@ -146,7 +132,7 @@ def paginate(
 
 def paginate_for_staff(
     request: Request,
-    rows: "QuerySet[Any] | Rows",
+    rows: "QuerySet[Any]",
     body: Callable[[Any], dict[str, Any]],
     *,
     ordering: str | tuple[str, ...] = "-id",

@@ -22,7 +22,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from shop import form_fields
 from shop.errors import FirstcomeError
-from shop.events import dead_events, outbox, requeuing
+from shop.events import dead_events, requeuing
 from shop.events.dead_events import MOST_REPLAYED, EventFilter
 from shop.models import JournalLine
 from shop.operators import selected_rows
@@ -181,9 +181,7 @@ def _render(pages: ModelAdmin, request: HttpRequest, given: FilterForm, replay: 
         "counts": counts,
         "total": total,
         "at_once": min(total, MOST_REPLAYED),
-        "oldest": [{"id": outbox.event_id(line), "line": line} for line in matching.lines()[:MOST_SHOWN]]
-        if matching
-        else [],
+        "oldest": matching.lines()[:MOST_SHOWN] if matching else [],
         "show_back_button": True,
     }
     return TemplateResponse(request, TEMPLATE, pages.admin_site.each_context(request) | context)

@@ -216,7 +216,6 @@ REGISTRY: Mapping[str, PersonalData | NotPersonal] = {
         kept="`EVENT_RETENTION_SECONDS`, eight days",
     ),
     "coupons.Coupon": PersonalData(path="account", erasure=Erasure.KEPT, kept=FOR_GOOD),
-    "coupons.ArchivedCoupon": PersonalData(path="account", erasure=Erasure.KEPT, kept=FOR_GOOD),
     "coupons.PoolCode": PersonalData(path="coupon__account", erasure=Erasure.KEPT, kept=FOR_GOOD),
     "coupons.Confirmation": PersonalData(
         path="account", erasure=Erasure.OPEN, kept="until the partner has answered"

@@ -10,7 +10,7 @@ from django.utils import timezone
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from uuid_utils.compat import uuid7
 
-from coupons.models import ArchivedCoupon, Campaign, Confirmation, QueueTicket
+from coupons.models import Campaign, Confirmation, QueueTicket
 from coupons.tests.factories import campaign_with_codes, coupon_of
 from inventory.models import Delivery
 from inventory.tests.factories import ProductFactory
@@ -99,16 +99,6 @@ def fill_coupons() -> None:
         next_attempt_at=now,
     )
     QueueTicket.objects.create(campaign=campaign, account=AccountFactory.create(), number=1, created_at=now)
-    ArchivedCoupon.objects.create(
-        id=1_000_000 + campaign.pk,
-        campaign=campaign,
-        account=AccountFactory.create(),
-        code=f"ARCHIVED-{campaign.pk}",
-        position=1_000_000,
-        status="issued",
-        issued_at=now,
-        expires_at=now,
-    )
 
 
 def fill_orders(order: Order) -> None:

@@ -46,28 +46,28 @@ def shown(page: Any) -> list[int]:
 
 def test_dead_events_are_listed() -> None:
     assert run("replay_events") == (0, "No event is dead.\n")
-    first, order_id = dead(event_id=None), uuid4()
+    first, order_id = dead(), uuid4()
     second = dead(what="order.refunded", order_id=order_id)
     line(delivery="")
 
     _, listed = run_json("replay_events")
     assert listed["replayed"] == []
     assert [(event["id"], event["order"], event["attempts"]) for event in listed["dead"]] == [
-        (f"evt_{first.pk}", None, 7),
+        (str(first.event_id), None, 7),
         (str(second.event_id), str(order_id), 7),
     ]
 
 
 def test_some_or_all_dead_events_are_replayed() -> None:
-    first, second, third = dead(event_id=None), dead(), dead(event_id=None)
+    first, second, third = dead(), dead(), dead()
 
-    assert run("replay_events", f"evt_{first.pk}") == (
+    assert run("replay_events", str(first.event_id)) == (
         0,
         "1 queued again: they are delivered within seconds.\n",
     )
     assert set(JournalLine.objects.filter(delivery="dead")) == {second, third}
     code, output = run_json("replay_events", "--all")
-    assert (code, output["replayed"], output["dead"]) == (0, [str(second.event_id), f"evt_{third.pk}"], [])
+    assert (code, output["replayed"], output["dead"]) == (0, [str(second.event_id), str(third.event_id)], [])
     queued = JournalLine.objects.filter(delivery="queued", attempts=0, next_attempt_at__lte=timezone.now())
     assert set(queued) == {first, second, third}
     assert JournalLine.objects.filter(what="event.replayed", actor="system").count() == 3

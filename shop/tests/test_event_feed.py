@@ -65,8 +65,8 @@ def api() -> Iterator[Api]:
     yield client_of(reader())
 
 
-def cursor_of_the_release_before(position: int) -> str:
-    return base64.urlsafe_b64encode(b"\x01" + position.to_bytes(8, "big")).decode()
+def cursor_of(position: int) -> str:
+    return reading.encode_cursor(reading.Cursor(position))
 
 
 def lose_by_a_restore(*, after: int) -> None:
@@ -129,8 +129,8 @@ def test_a_type_that_no_event_has_is_400(api: Api, type: str) -> None:
         "AQAAAAAAAAAAAA==",
         "AQ",
         "AgAAAAAAAAAA",
-        "AQAAAAAAAAAA.",
-        "AQAAAAAAAABj",
+        "AQAAAAAAAAAAAAAAAAAAAAA=.",
+        "AQAAAAAAAABjAAAAAAAAAAA=",
         "Af__________",
         "가",
     ],
@@ -225,7 +225,7 @@ def test_old_events_are_deleted_and_a_cursor_before_them_is_refused(
         assert (answer.status_code, answer.json()["code"]) == (410, "cursor_expired")
         assert names_of(api.get("/events").json()) == ["young", "unsequenced"]
         # This reader has seen the last one that was deleted.
-        assert names_of(api.get(f"/events?after={cursor_of_the_release_before(3)}").json()) == [
+        assert names_of(api.get(f"/events?after={cursor_of(3)}").json()) == [
             "young",
             "unsequenced",
         ]
@@ -351,7 +351,7 @@ def test_a_cursor_of_before_a_restore_is_refused_with_its_instant(api: Api) -> N
     record("a", "b", "c")
     sequencing.sequence()
     cursors = [api.get("/events?limit=2").json()["next"], api.get("/events").json()["next"]]
-    cursors.append(cursor_of_the_release_before(restoring.ID_GAP + 5))
+    cursors.append(cursor_of(restoring.ID_GAP + 5))
     lose_by_a_restore(after=2)
     record(*"defghi")
     sequencing.sequence()
@@ -382,19 +382,7 @@ def test_a_second_restore_of_the_same_backup_refuses_the_cursors_of_after_the_fi
     assert api.get(f"/events?after={cursor}").json()["code"] == "cursor_expired"
 
 
-def test_cursors_of_the_release_before_stay_valid_also_after_a_restore_by_it(api: Api) -> None:
-    record("a", "b")
-    sequencing.sequence()
-    of_before = cursor_of_the_release_before(1)
-    assert api.get(f"/events?after={of_before}").json()["next"] == cursor_of_the_release_before(2)
-    assert names_of(api.get(f"/events?after={of_before}").json()) == ["b"]
-
-    FeedState.objects.update(last_position=1_002, gaps=[[3, 1_002]])
-    assert names_of(api.get(f"/events?after={of_before}").json()) == ["b"]
-    assert (reading.missing_positions(), feed_audit.ends_are_given_positions().offenders) == (0, [])
-
-
-@pytest.mark.parametrize("data", [b"\x01" + bytes(16), b"\x02" + bytes(8), b"\x02" + b"\xff" * 16, b"\x03"])
+@pytest.mark.parametrize("data", [b"\x01" + bytes(8), b"\x02" + bytes(16), b"\x01" + b"\xff" * 16, b"\x03"])
 def test_what_is_no_cursor_is_refused(api: Api, data: bytes) -> None:
     answer = api.get(f"/events?after={base64.urlsafe_b64encode(data).decode()}")
     assert (answer.status_code, error_codes(answer)) == (400, [("after", "invalid")])

@@ -17,7 +17,6 @@ APPS = ("coupons", "inventory", "orders", "payments", "sales")
 TIMES = ("seconds", "_ms", "deadline", "until", "pause", "monotonic", "elapsed", "latency", "timeout")
 # And with these names: times under other names, and gauges, whose values are always floats.
 MOMENTS = {
-    "coupons/management/commands/archive_coupons.py": {"share", "SHARE"},
     "coupons/metrics/state.py": {"read_running"},
     "coupons/issuing/issuing.py": {"_remembered"},
     "inventory/mirror/healing.py": {"now", "long_ago", "drift", "found", "started_before"},

@@ -15,8 +15,6 @@ from shop.tests.test_admin_pages import _a_row_of_every_model
 
 __all__ = ["_a_row_of_every_model"]
 PAGE = places.PROJECT / "docs" / "privacy.md"
-# The rights to coupons are the rights to these.
-READ_AS = {"coupons.view_archivedcoupon": "coupons.view_coupon"}
 # Whose pages are not for the models themselves.
 SHOWN_WITH = {"auth.User_groups": "auth.user", "auth.User_user_permissions": "auth.user"}
 
@@ -61,7 +59,6 @@ def test_every_path_is_a_query_that_finds_nothing_of_a_stranger() -> None:
 
 def _readers(label: str) -> str:
     permission = SHOWN_WITH.get(label, label.lower()).replace(".", ".view_")
-    permission = READ_AS.get(permission, permission)
     groups = [name for name, permissions in staff_groups.RIGHTS.items() if permission in permissions]
     return ", ".join(groups) or "superusers"
 

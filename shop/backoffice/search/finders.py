@@ -14,7 +14,6 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from coupons.archive import both_tables
 from coupons.models import Coupon
 from orders.models import Order, Refund, Saga
 from orders.saga.definitions import SAGA_TYPES
@@ -66,7 +65,8 @@ def _orders(term: str, most: int) -> Iterator[Hit]:
     if id is not None:
         yield from _order_hits(Order.objects.filter(pk=id)[:most], Match.WHOLE)
     if not _is_only_an_id(term):
-        held = Order.objects.filter(pk__in=both_tables.order_ids(_codes(term)))
+        holders = Coupon.objects.filter(code__in=_codes(term), order__isnull=False)
+        held = Order.objects.filter(pk__in=list(holders.values_list("order_id", flat=True)))
         yield from _order_hits(held, Match.BESIDE)
 
 
@@ -162,10 +162,10 @@ def _sale_entries(term: str, most: int) -> Iterator[Hit]:
 
 
 def _coupons(term: str, most: int) -> Iterator[Hit]:
-    """Coupons by their code, or by its beginning; archived ones by the whole code."""
+    """Coupons by their code, or by its beginning."""
     if _is_only_an_id(term):
         return
-    exact = both_tables.find(Q(code__in=_codes(term)), related=["campaign", "account"])
+    exact = list(Coupon.objects.filter(code__in=_codes(term)).select_related("campaign", "account"))
     ids: set[int] = set()
     if len(term) >= SHORTEST_CODE and term.isascii():
         for code in _codes(term):
@@ -183,7 +183,7 @@ def _coupons(term: str, most: int) -> Iterator[Hit]:
             detail=_joined(
                 status_word(coupon.status_at(clock.now())), coupon.campaign.name, coupon.account.username
             ),
-            address=reverse(f"admin:coupons_{coupon._meta.model_name}_change", args=[coupon.pk]),
+            address=reverse("admin:coupons_coupon_change", args=[coupon.pk]),
             match=match,
         )
 

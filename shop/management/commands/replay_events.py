@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from shop.events import dead_events, outbox
+from shop.events import dead_events
 from shop.events.dead_events import EventFilter
 from shop.http.json_format import dump
 from shop.management import arguments
@@ -42,8 +42,8 @@ class Command(BaseCommand):
             what=type, since=options["since"], before=options["before"], order_id=options["order"]
         )
         dead = dead_events.list_dead(matching)
-        _require_dead(set(ids) - {outbox.event_id(line) for line in dead})
-        wanted = [line.pk for line in dead if all or outbox.event_id(line) in ids]
+        _require_dead(set(ids) - {str(line.event_id) for line in dead})
+        wanted = [line.pk for line in dead if all or str(line.event_id) in ids]
         replayed = dead_events.replay(wanted, reason=reason)
         left = [line for line in dead if line.pk not in replayed]
         if json:
@@ -55,15 +55,10 @@ class Command(BaseCommand):
 
 
 def _event_id(text: str) -> str:
-    number = text.removeprefix("evt_")
-    if text != number and number.isascii() and number.isdigit():
-        return text
     try:
         return str(UUID(text))
     except ValueError:
-        raise ArgumentTypeError(
-            f"{text} is no event's id: they are UUIDs, old ones look like evt_42."
-        ) from None
+        raise ArgumentTypeError(f"{text} is no event's id: they are UUIDs.") from None
 
 
 def _require_dead(others: Collection[str]) -> None:
@@ -73,16 +68,16 @@ def _require_dead(others: Collection[str]) -> None:
 
 def _as_text(line: JournalLine) -> str:
     happened = f"{line.at:%Y-%m-%d %H:%M:%S}  {line.what}  {line.subject}"
-    return f"{outbox.event_id(line)}  {happened}: {line.last_error}"
+    return f"{line.event_id}  {happened}: {line.last_error}"
 
 
 def _as_json(replayed: list[JournalLine], dead: list[JournalLine]) -> str:
     return dump(
         {
-            "replayed": [outbox.event_id(line) for line in replayed],
+            "replayed": [str(line.event_id) for line in replayed],
             "dead": [
                 {
-                    "id": outbox.event_id(line),
+                    "id": str(line.event_id),
                     "type": line.what,
                     "subject": line.subject,
                     "order": str(line.order_id) if line.order_id else None,

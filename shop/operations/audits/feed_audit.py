@@ -99,7 +99,7 @@ def _compared_from() -> datetime | None:
 
 def _ends_of_gaps() -> list[int]:
     """The last position of each gap that a restore of a backup has left."""
-    return [last for _first, last, *_ in reading.read_state().gaps]
+    return [last for _first, last, _ in reading.read_state().gaps]
 
 
 def _state(name: str) -> Coalesce:
