@@ -49,19 +49,9 @@ def record_late_refund(payment: Payment, amount: int) -> None:
     """
     if payment.order_id is None:
         return
-    now = clock.now()
-    Refund.objects.create(
-        order_id=payment.order_id,
-        status=Refund.Status.SUCCEEDED,
-        amount=amount,
-        points_amount=0,
-        card_amount=amount,
-        reason=LATE,
-        restock=False,
-        source=Refund.Source.LATE_CHARGE,
-        created_at=now,
-        settled_at=now,
-    )
+    refund = _build_refund(payment.order_id, amount, source=Refund.Source.LATE_CHARGE, reason=LATE)
+    refund.status, refund.settled_at = Refund.Status.SUCCEEDED, refund.created_at
+    refund.save(force_insert=True)
 
 
 def fit_refund(refund_id: UUID, found: GatewayResult) -> None:
@@ -127,18 +117,24 @@ def _book_refund(order: Order, amount: int) -> None:
     is_rest = taken + amount >= order.total_amount
     lines = OrderLine.objects.filter(order_id=order.id).order_by("id") if is_rest else ()
     counts = [(line, left) for line in lines if (left := line.quantity - line.refunded_quantity)]
-    refund = Refund(
-        order=order,
+    refund = _build_refund(order.id, amount, source=Refund.Source.GATEWAY, reason=REASON)
+    refund.order = order
+    refund_records.record(order, refund, refund_records.build_lines(refund, counts))
+    refund_records.settle(refund)
+
+
+def _build_refund(order_id: UUID, amount: int, *, source: str, reason: str) -> Refund:
+    """The unsaved refund of what the gateway has given back, without goods."""
+    return Refund(
+        order_id=order_id,
         amount=amount,
         points_amount=0,
         card_amount=amount,
-        reason=REASON,
+        reason=reason,
         restock=False,
-        source=Refund.Source.GATEWAY,
+        source=source,
         created_at=clock.now(),
     )
-    refund_records.record(order, refund, refund_records.build_lines(refund, counts))
-    refund_records.settle(refund)
 
 
 def _book_refund_of_top_up(payment: Payment, amount: int) -> None:
