@@ -16,7 +16,7 @@ from orders.models import Order, OrderLine, Refund, RefundLine
 from orders.payment import refund_records
 from payments import disputes, ledger, payment_states
 from payments.gateways import gateway
-from payments.gateways.contract import GatewayResult
+from payments.gateways.contract import BookedCharge, GatewayResult
 from payments.models import Payment, Transfer
 from shop import clock
 from shop.db import transactions
@@ -71,9 +71,20 @@ def fit_refund(refund_id: UUID, found: GatewayResult) -> None:
     taken_amount = payment.refunded_amount + others_amount + unknown_amount + lost_amount
     excess = refund.card_amount - max(0, payment.card_amount - taken_amount)
     if excess > 0:
-        _reduce(refund, by=excess)
+        _reduce(refund, by=excess, why="was given back or lost at the gateway already")
     if unknown_amount:
         _book_refund(refund.order, unknown_amount)
+
+
+def drop_rest(refund_id: UUID, found: BookedCharge) -> None:
+    """Take off a refund what the gateway has not refunded, and refuses to. The order must be locked.
+
+    The amount is left to the order as one that is not refunded, as it is at the gateway.
+    """
+    refund = Refund.objects.get(id=refund_id)
+    payment = Payment.objects.get(order_id=refund.order_id, status=Payment.Status.SUCCEEDED)
+    missing_amount = payment.refunded_amount + payment.refunding_amount - found.refunded_amount
+    _reduce(refund, by=min(refund.card_amount, missing_amount), why="is not refunded by the gateway")
 
 
 def _book(payment_id: UUID, found: GatewayResult) -> tuple[bool, str]:
@@ -150,8 +161,8 @@ def _book_refund_of_top_up(payment: Payment, amount: int) -> None:
     )
 
 
-def _reduce(refund: Refund, *, by: int) -> None:
-    """Refund less, by another key: the gateway has less left of the charge."""
+def _reduce(refund: Refund, *, by: int, why: str) -> None:
+    """Refund less, by another key: the gateway has less left of the charge, or refuses the rest."""
     before = {"amount": refund.amount, "card_amount": refund.card_amount}
     refund.amount, refund.card_amount, refund.is_reduced = refund.amount - by, refund.card_amount - by, True
     refund.save(update_fields=["amount", "card_amount", "is_reduced"])
@@ -167,5 +178,5 @@ def _reduce(refund: Refund, *, by: int) -> None:
         order_id=refund.order_id,
         before=before,
         after={"amount": refund.amount, "card_amount": refund.card_amount},
-        detail=f"{by} was given back or lost at the gateway already",
+        detail=f"{by} {why}",
     )

@@ -20,6 +20,7 @@ from orders import order_states
 from orders.models import Refund
 from orders.order_states import LockedOrder
 from orders.payment import gateway_bookings, gateway_facts, refund_records
+from orders.saga import log
 from orders.saga.definitions import (
     SAGA_TYPES,
     Attempt,
@@ -42,7 +43,8 @@ NAME, REFUND_CARD = "refund", "refund_card"
 def refund_key(refund: Refund) -> str:
     """The gateway's idempotency key for the refund of the card amount: another amount needs another key.
 
-    The key before was declined, and the gateway has less left of the charge than its amount ever since.
+    The key before was declined, and the gateway has less left of the charge than its amount ever since. A
+    refund that failed there needs another one as well, once an operator retries it (`log.unused_key`).
     """
     return f"refund-{refund.id}-{refund.card_amount}" if refund.is_reduced else f"refund-{refund.id}"
 
@@ -61,18 +63,24 @@ def _refund_cards(attempts: Sequence[Attempt]) -> list[OutsideCall]:
     paid = Payment.objects.filter(order_id__in=order_ids, status=Payment.Status.SUCCEEDED)
     payments = {payment.order_id: payment for payment in paid}
     return [
-        OutsideCall([attempt.saga], partial(_refund_card, refund, payments[refund.order_id]))
+        OutsideCall(
+            [attempt.saga],
+            partial(
+                _refund_card,
+                refund,
+                payments[refund.order_id],
+                log.unused_key(attempt.saga, REFUND_CARD, refund_key(refund)),
+            ),
+        )
         for attempt in attempts
         for refund in [refunds[attempt.saga.subject_id]]
     ]
 
 
-def _refund_card(refund: Refund, payment: Payment) -> list[StepResult]:
+def _refund_card(refund: Refund, payment: Payment, key: str) -> list[StepResult]:
     if not refund.card_amount:
         return [StepResult(Event.DONE, gettext_noop("The gateway has given it back already."))]
-    result = gateway().refund(
-        key=refund_key(refund), charge_reference=payment.charge_reference, amount=refund.card_amount
-    )
+    result = gateway().refund(key=key, charge_reference=payment.charge_reference, amount=refund.card_amount)
     match result.status:
         case "succeeded":
             return [StepResult(Event.DONE, f"{refund.card_amount} refunded", reference=result.reference)]
@@ -89,8 +97,13 @@ def _refund_card(refund: Refund, payment: Payment) -> list[StepResult]:
 
 
 def _fit_to_charge(saga: SagaRow, result: StepResult) -> None:
-    """Reduce a refund of which the gateway has less left, because of what was given back or lost there."""
-    if result.answer and result.answer.status == "succeeded":
+    """Reduce a refund of which the gateway has less left, because of what was given back or lost there.
+
+    One that it refuses is reduced to what it has done of it, once two operators confirm that.
+    """
+    if result.event == Event.FORCED and result.answer:
+        gateway_bookings.drop_rest(saga.subject_id, result.answer)
+    elif result.answer and result.answer.status == "succeeded":
         gateway_bookings.fit_refund(saga.subject_id, result.answer)
 
 

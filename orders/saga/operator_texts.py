@@ -44,8 +44,9 @@ COMPLETE = ActionText(
     _(
         "Only for a step at another system at which the saga is stuck: a charge that succeeded at the "
         "gateway, a refund that was made there by hand, or an event that the data platform has received. "
-        "The gateway is asked, and what it says is recorded. Where a system can't be asked, a second "
-        "operator has to approve it."
+        "The gateway is asked, and what it says is recorded. Where a system can't be asked, or the gateway "
+        "refuses a refund, a second operator has to approve it; what the gateway has not refunded is then "
+        "taken off the refund: give it back by another way."
     ),
 )
 REASON_HELP = _("Why, in 255 characters at most. The journal keeps it; customers don't see it.")

@@ -20,7 +20,7 @@ from orders import schemas, tasks
 from orders.models import Order, Refund, Saga
 from orders.payment import gateway_events, top_ups
 from orders.placement.decisions import PlacedOrder
-from orders.tests import buying, stepping
+from orders.tests import buying, hanging, stepping
 from payments import ledger
 from payments.gateways import gateway, stripe_calls
 from payments.models import Payment, WebhookEvent
@@ -209,6 +209,31 @@ def test_a_paid_order_is_refunded_in_parts(stripe_book: StripeProxy) -> None:
     assert buying.execute_refund(buying.refund(placed.order.id)).order.status == "refunded"
 
     assert kept_amount(placed) == 0
+    assert buying.broken_laws() == []
+
+
+@pytest.mark.parametrize("is_retried", [True, False])
+def test_a_refund_that_the_card_does_not_take_is_made_again_or_ends_without_it(is_retried: bool) -> None:
+    """A retry got the failed refund by its key for ever, and two operators could not end it either."""
+    placed = order("pm_refund_not_taken", points=100)
+    buying.advance(placed)
+    started = buying.refund(placed.order.id)
+    assert buying.execute_refund(started).status == "pending"
+    row = Saga.objects.get(id=started.saga_id)
+    hanging.make_overdue(row)
+    assert hanging.advance(row) == Saga.State.STUCK
+    assert len(stripe_calls._refunds().list({}).data) == 1, "only an operator's retry makes another one"
+    if is_retried:
+        hanging.retry(row)
+    else:
+        assert hanging.approve(hanging.complete(row, reference="transfer 7")).status == "approved"
+    assert hanging.advance(row) == Saga.State.DONE
+
+    refund = Refund.objects.get()
+    assert (refund.status, refund.card_amount) == ("succeeded", 900 if is_retried else 0)
+    assert ledger.balance_amount(placed.order.account_id) == 100
+    assert buying.state_of(placed.order.id) == ("refunded" if is_retried else "paid")
+    assert kept_amount(placed) == (0 if is_retried else 900)
     assert buying.broken_laws() == []
 
 
