@@ -64,7 +64,7 @@ def fit_refund(refund_id: UUID, found: GatewayResult) -> None:
     payment = Payment.objects.get(order_id=refund.order_id, status=Payment.Status.SUCCEEDED)
     if not _agrees(payment, found) or refund.card_amount <= found.kept_amount:
         return
-    disputes.book(payment, found.disputes)
+    disputes.book(payment, found)
     others_amount = payment.refunding_amount - refund.card_amount
     unknown_amount = max(0, found.refunded_amount - payment.refunded_amount - others_amount)
     lost_amount = payment_states.disputed_amounts(payment.charge_key).get(disputes.Status.LOST, 0)
@@ -96,7 +96,7 @@ def _book(payment_id: UUID, found: GatewayResult) -> tuple[bool, str]:
         return False, f"the payment is {payment.status}"
     if not _agrees(payment, found):
         return True, "refused: the charge is not the payment's"
-    disputes.book(payment, found.disputes)
+    disputes.book(payment, found)
     unknown_amount = found.refunded_amount - payment.refunded_amount - payment.refunding_amount
     if unknown_amount > 0:
         if order:

@@ -521,18 +521,6 @@ def test_a_reconciliation_books_a_dispute_that_no_event_told(dispute: Callable[.
     assert_books_agree()
 
 
-def test_a_dispute_in_another_currency_is_refused_and_noted(dispute: Callable[..., str]) -> None:
-    placed = sell()
-    dispute(placed, 400)
-    payment = payment_of(placed)
-    found = gateway().find(key=payment.charge_key)
-    foreign = replace(found, disputes=tuple(replace(one, currency="USD") for one in found.disputes))
-    for _ in range(2):
-        gateway_bookings.book(payment.id, foreign)
-    assert not Dispute.objects.exists()
-    assert JournalLine.objects.filter(what="charge.disagrees").count() == 1
-
-
 def test_an_announced_dispute_that_the_gateway_does_not_show_is_on_the_time_line() -> None:
     """The gateway may show it later: the event is tried again, and its word alone moves nothing."""
     placed = sell()

@@ -171,13 +171,15 @@ class StripeProxy(ThreadingHTTPServer):
         status, _ = self.ask("POST", f"/v1/payment_intents/{intent['id']}/_authenticate", json=decision)
         assert status == 200
 
-    def dispute(self, intent_id: str, *, amount: int, status: str = "needs_response") -> Json:
+    def dispute(
+        self, intent_id: str, *, amount: int, status: str = "needs_response", currency: str = "krw"
+    ) -> Json:
         """The card's owner disputes the charge of this intent; returns the dispute, which may be changed."""
         made = {
             "id": f"du_{len(self.memory.disputes)}{intent_id}",
             "object": "dispute",
             "amount": amount,
-            "currency": "krw",
+            "currency": currency,
             "status": status,
             "payment_intent": intent_id,
             "metadata": {},
