@@ -7,7 +7,8 @@
 
 A refund is never compensated: once recorded it is retried until it is done. If the gateway refuses it, the
 refund is stuck, which operators see, and it is still retried. Where a part was given back at the gateway
-meanwhile, the customer gets the rest (`orders.payment.gateway_bookings`).
+meanwhile, the customer gets the rest (`orders.payment.gateway_bookings`). Where as much as a stuck refund was
+given back there, it may have been in place of it, so the refund is left to an operator.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from uuid import UUID
 from django.utils.translation import gettext_noop
 
 from orders import order_states
-from orders.models import Refund
+from orders.models import Refund, Saga, SagaLog
 from orders.order_states import LockedOrder
 from orders.payment import gateway_bookings, gateway_facts, refund_records
 from orders.saga import log
@@ -38,6 +39,9 @@ from payments.models import Payment
 from shop.errors import Rejected
 
 NAME, REFUND_CARD = "refund", "refund_card"
+REPLACED = gettext_noop(
+    "As much is refunded at the gateway already: record the step as done, or retry it to refund that as well."
+)
 
 
 def refund_key(refund: Refund) -> str:
@@ -70,6 +74,7 @@ def _refund_cards(attempts: Sequence[Attempt]) -> list[OutsideCall]:
                 refund,
                 payments[refund.order_id],
                 log.unused_key(attempt.saga, REFUND_CARD, refund_key(refund)),
+                may_be_replaced=_may_be_replaced(attempt.saga),
             ),
         )
         for attempt in attempts
@@ -77,9 +82,22 @@ def _refund_cards(attempts: Sequence[Attempt]) -> list[OutsideCall]:
     ]
 
 
-def _refund_card(refund: Refund, payment: Payment, key: str) -> list[StepResult]:
+def _may_be_replaced(saga: SagaRow) -> bool:
+    """Whether a refund at the gateway may be one by hand in place of this one: it is stuck, and none of its
+    own is known there to be under way.
+    """
+    if saga.state != Saga.State.STUCK:
+        return False
+    return not SagaLog.objects.filter(saga_id=saga.id, step=REFUND_CARD, event=Event.PENDING).exists()
+
+
+def _refund_card(refund: Refund, payment: Payment, key: str, *, may_be_replaced: bool) -> list[StepResult]:
     if not refund.card_amount:
         return [StepResult(Event.DONE, gettext_noop("The gateway has given it back already."))]
+    if may_be_replaced:
+        found = gateway().find(key=payment.charge_key)
+        if found.refunded_amount - payment.refunded_amount >= refund.card_amount:
+            return [StepResult(Event.FAILED, REPLACED)]
     result = gateway().refund(key=key, charge_reference=payment.charge_reference, amount=refund.card_amount)
     match result.status:
         case "succeeded":

@@ -17,6 +17,7 @@ from orders.models import Order, Refund, Saga
 from orders.payment import gateway_bookings, gateway_events, gateway_lookups, top_ups
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, hanging, stepping
+from orders.tests.hanging import Away, away
 from payments import ledger
 from payments.gateways import gateway
 from payments.models import GATEWAY_CLEARING, Dispute, Entry, Payment, WebhookEvent
@@ -31,6 +32,7 @@ from shop.idempotency.recorded_answers import Answer, KeyedCall, key_hash
 from shop.models import JournalLine
 from shop.tests.racing import race, wait_until
 
+__all__ = ["away"]
 pytestmark = pytest.mark.django_db(transaction=True)
 PRICE = 500
 
@@ -244,6 +246,30 @@ def test_refunds_of_the_shop_and_at_the_gateway_that_race_add_up(give_back: Call
     assert order_of(placed).refunded_amount == 800
     gateway_made = sum(card for source, *_, card in refunds_of(placed) if source == "gateway")
     assert gateway_made == 300
+    assert_books_agree()
+
+
+@pytest.mark.parametrize("is_in_its_place", [True, False])
+def test_a_stuck_refund_is_left_to_an_operator_where_as_much_was_given_back_by_hand(
+    give_back: Callable[..., None], away: Away, is_in_its_place: bool
+) -> None:
+    """The event had the shop refund it at once, so that the customer got it twice."""
+    placed = sell()
+    row = Saga.objects.get(id=buying.refund(placed.order.id, {Product.objects.get(): 1}).saga_id)
+    away.take("GATEWAY_URL")
+    hanging.make_overdue(row)
+    assert hanging.advance(row) == Saga.State.STUCK
+    away.back()
+    give_back(placed, 500)
+    event = hear(placed)
+    assert not gateway_events.handle(event.id)
+    assert hanging.advance(row) == Saga.State.STUCK
+    assert gateway().find(key=payment_of(placed).charge_key).refunded_amount == 500
+    (hanging.complete if is_in_its_place else hanging.retry)(row)
+    assert hanging.advance(row) == Saga.State.DONE
+    assert gateway_events.handle(event.id)
+    by_hand = [] if is_in_its_place else [("gateway", "succeeded", 0, 500)]
+    assert refunds_of(placed) == [("staff", "succeeded", 0, 500), *by_hand]
     assert_books_agree()
 
 
