@@ -132,10 +132,11 @@ def _refund_late_charge(event: WebhookEvent, payment: Payment) -> tuple[bool, st
     kept_amount = found.kept_amount
     match found.status:
         case "succeeded" if kept_amount:
-            is_done = orphans.refund_charge(
-                charge_reference=found.reference, amount=kept_amount, payment=payment
-            )
+            is_done = orphans.refund_charge(found, payment)
             return is_done, f"{kept_amount} came too late: {'refunded' if is_done else 'refund failed'}"
+        case "succeeded" if found.is_undecided:
+            # Its end has an event, and a comparison finds what is kept after it.
+            return True, f"the payment is {payment.status}, and the charge disputed"
         case "succeeded" | "declined" | "cancelled":
             orphans.note_already_refunded(charge_reference=found.reference, payment=payment)
             return True, f"the payment is {payment.status}, and nothing is kept"

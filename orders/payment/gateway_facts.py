@@ -104,6 +104,8 @@ def _ask_about_undone_charge(expected: ExpectedCharge) -> StepResult:
     kept = sum(charge.kept_amount for charge in booked)
     if kept:
         raise _disagrees(_("{amount} are charged there and not refunded", amount=_amount(kept, expected)))
+    if any(charge.is_undecided for charge in booked):
+        raise _disagrees(_("the charge is disputed there, and may be kept"))
     undecided = {charge.status for charge in booked} - {"succeeded", "declined", "cancelled"}
     if undecided:
         raise _disagrees(_("the charge is {status} there", status=", ".join(sorted(undecided))))

@@ -384,23 +384,48 @@ def test_a_late_charge_of_which_the_gateway_gave_a_part_back_is_refunded_the_res
     payment = failed()
     charge_late(payment)
     reference = gateway().find(key=payment.charge_key).reference
-    simulator.refund(key=f"orphan-{reference}-500", charge_reference="ch_unknown", amount=500)
+    simulator.refund(key=f"orphan-{reference}-0-500", charge_reference="ch_unknown", amount=500)
     own_gateway.post("/refunds", {"charge": reference, "amount": 200}, key="clerk")
     assert gateway_events.handle(events.take(type="charge.refunded", key=payment.charge_key).id)
     assert gateway().find(key=payment.charge_key).refunded_amount == 500
-    assert late_refunds() == [(f"payment {payment.id}", {"amount": 300})]
+    part = {"amount": 300, "refunded_before_amount": 200}
+    assert late_refunds() == [(f"payment {payment.id}", part)]
     assert buying.broken_laws() == []
 
 
-def test_a_compensation_refunds_what_the_gateway_has_left(own_gateway: Simulator) -> None:
-    """It used to be retried for good: the gateway declines a refund of more than is left."""
+def test_a_late_charge_is_refunded_what_a_dispute_held_once_it_is_won(
+    charge_late: Callable[[Payment], None], own_gateway: Simulator
+) -> None:
+    """The key of the second refund was that of the first, of as much, which was taken for it."""
+    payment = failed()
+    charge_late(payment)
+    asked = {"charge": gateway().find(key=payment.charge_key).reference, "amount": 250}
+    _, opened = own_gateway.post("/disputes", asked, key="owner")
+    for type, refunded in (("charge.disputed", 250), ("charge.refunded", 250), ("dispute.closed", 500)):
+        if type == "dispute.closed":
+            own_gateway.post(f"/disputes/{opened['id']}/close", {"status": "won"})
+        assert gateway_events.handle(events.take(type=type, key=payment.charge_key).id)
+        assert gateway().find(key=payment.charge_key).refunded_amount == refunded
+        assert len(late_refunds()) == Refund.objects.count() == refunded // 250
+    assert [refund.amount for refund in Refund.objects.all()] == [250, 250]
+    assert buying.broken_laws() == []
+
+
+@pytest.mark.parametrize("end", ["", "lost"])
+def test_a_compensation_refunds_what_the_gateway_has_left(own_gateway: Simulator, end: str) -> None:
+    """It used to be retried for good: the gateway declines a refund of more than is left.
+
+    A charge that is disputed is not refunded: the shop may win.
+    """
     payment = payment_of(order("tok_ok"))
     asked = {"key": payment.charge_key, "token": "tok_ok", "amount": 500, "currency": "KRW", "order_id": None}
     charged = gateway().charge(**asked)
     own_gateway.post("/refunds", {"charge": charged.reference, "amount": 200}, key="clerk")
+    undo = {"key": "undo", "charge_key": payment.charge_key, "charge_reference": charged.reference}
+    if end:
+        _, opened = own_gateway.post("/disputes", {"charge": charged.reference}, key="owner")
+        assert gateways.refund_rest(**undo, amount=500).status == "declined"
+        own_gateway.post(f"/disputes/{opened['id']}/close", {"status": end})
     for _ in range(2):
-        refunded = gateways.refund_rest(
-            key="undo", charge_key=payment.charge_key, charge_reference=charged.reference, amount=500
-        )
-        assert refunded.status == "succeeded"
-    assert gateway().find(key=payment.charge_key).refunded_amount == 500
+        assert gateways.refund_rest(**undo, amount=500).status == "succeeded"
+    assert gateway().find(key=payment.charge_key).refunded_amount == (200 if end else 500)

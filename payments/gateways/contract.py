@@ -65,6 +65,12 @@ class _Disputed:
         # A refunded charge may be disputed as well, for more than is left of it.
         return max(0, self.amount - self.refunded_amount - disputed_amount)
 
+    @property
+    def is_undecided(self) -> bool:
+        """Whether an open dispute decides if a part of the charge is kept."""
+        is_open = any(self.disputed_amount(one) for one in self.disputes if one.status == "open")
+        return is_open and self.refunded_amount < self.amount
+
     def disputed_amount(self, dispute: GatewayDispute) -> int:
         """What the dispute takes of the charge: all of it at most, as the rates of banks may say more.
 

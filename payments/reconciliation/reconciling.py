@@ -189,12 +189,7 @@ def refund_orphans(difference: Difference, fix: Fix) -> str:
     kept = [charge for charge in difference.charges if charge.kept_amount]
     if not (kept and _may_be_refunded(difference.payment, fix)):
         return ""
-    done = [
-        orphans.refund_charge(
-            charge_reference=charge.reference, amount=charge.kept_amount, payment=difference.payment
-        )
-        for charge in kept
-    ]
+    done = [orphans.refund_charge(charge, difference.payment) for charge in kept]
     return REFUNDED if all(done) else "refund failed"
 
 
