@@ -226,6 +226,12 @@ def held_amount(disputed: Mapping[str, int]) -> int:
     return disputed.get(Dispute.Status.OPEN, 0) + disputed.get(Dispute.Status.LOST, 0)
 
 
+def lock_order(payment: Payment) -> None:
+    """Lock the payment's order, which comes before its payments in the lock order, or a top-up itself."""
+    locked = payment.order or payment
+    locked.refresh_from_db(fields=["id"], from_queryset=type(locked)._base_manager.select_for_update())
+
+
 def begin_refund(order_id: UUID, *, card_amount: int) -> None:
     """Set aside this part of the order's card amount for a refund. The order must be locked.
 

@@ -9,7 +9,7 @@ from orders.models import Refund, Saga
 from orders.payment import gateway_bookings
 from orders.saga import executor, recovery
 from orders.saga.definitions import SAGA_TYPES, UNFINISHED
-from payments import webhooks
+from payments import payment_states, webhooks
 from payments.gateways import gateway
 from payments.models import Dispute, Payment, WebhookEvent
 from payments.payment_states import UNSETTLED
@@ -85,7 +85,7 @@ def _is_about_dispute(event: WebhookEvent) -> bool:
 
 def _note_unconfirmed(payment: Payment, event: WebhookEvent) -> None:
     """Note once that the gateway announced a dispute that it has not shown yet."""
-    Payment.objects.select_for_update().only("id").get(id=payment.id)
+    payment_states.lock_order(payment)
     subject = f"payment {payment.id}"
     lines = JournalLine.objects.filter(subject=subject, what=UNCONFIRMED, reference=event.event_id[:96])
     if not lines.exists():

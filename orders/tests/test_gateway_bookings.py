@@ -369,6 +369,19 @@ def test_a_reconciliation_books_what_no_event_told(give_back: Callable[..., None
     assert_books_agree()
 
 
+def test_a_row_that_can_not_be_booked_ends_no_comparison(give_back: Callable[..., None]) -> None:
+    bad, good = sell(), sell()
+    for placed in (bad, good):
+        give_back(placed, 300)
+    Order.objects.filter(id=bad.order.id).update(status=Order.Status.REFUNDED)
+    run = reconcile()
+    assert {one["key"]: one["done"] for one in run.findings} == {
+        payment_of(bad).charge_key: "failed",
+        payment_of(good).charge_key: "booked",
+    }
+    assert (run.unread, refunds_of(good)) == ("", [("gateway", "succeeded", 0, 300)])
+
+
 def test_a_look_up_by_an_operator_books_too(give_back: Callable[..., None]) -> None:
     placed = sell()
     give_back(placed, 300)

@@ -28,9 +28,13 @@ from scripts.stack import ports
 from scripts.tests.simulator import Simulator
 from shop.models import JournalLine
 from shop.tests.racing import race, wait_until
+from shop.tests.second_connection import another_connection, ask, holding
+from shop.tests.servers import waiting_for_locks
 from shop.tests.waiting import in_background
 
 pytestmark = pytest.mark.django_db(transaction=True)
+LOCK_ORDER = "SELECT id FROM orders_order WHERE id = %s FOR UPDATE"
+LOCK_PAYMENT = "SELECT id FROM payments_payment WHERE id = %s FOR UPDATE"
 TYPES = ["charge.succeeded", "charge.declined", "charge.refunded"]
 
 
@@ -408,6 +412,22 @@ def test_a_late_charge_is_refunded_what_a_dispute_held_once_it_is_won(
         assert gateway().find(key=payment.charge_key).refunded_amount == refunded
         assert len(late_refunds()) == Refund.objects.count() == refunded // 250
     assert [refund.amount for refund in Refund.objects.all()] == [250, 250]
+    assert buying.broken_laws() == []
+
+
+def test_a_late_refund_locks_the_order_and_no_payment_before_it(
+    charge_late: Callable[[Payment], None],
+) -> None:
+    """It locked the payment first: bookings, which lock the order before it, met it in a deadlock."""
+    payment = failed()
+    charge_late(payment)
+    assert payment.order_id
+    event = events.take(key=payment.charge_key)
+    with another_connection() as watching, holding(LOCK_ORDER, payment.order_id.hex) as other:
+        handled = in_background(lambda: gateway_events.handle(event.id))
+        wait_until(lambda: waiting_for_locks(watching, tables="orders_") > 0)
+        assert ask(other, f"{LOCK_PAYMENT} NOWAIT", payment.id.hex)
+    assert handled.result(timeout=20)
     assert buying.broken_laws() == []
 
 

@@ -346,7 +346,7 @@ def test_a_refund_in_the_dashboard_is_booked_when_stripe_tells_it(stripe_book: S
 
 
 @pytest.mark.parametrize(
-    ("amount", "currency", "booked"), [(400, "krw", 400), (1_200, "krw", 1_000), (3, "usd", 0)]
+    ("amount", "currency", "booked"), [(400, "krw", 400), (1_200, "krw", 1_000), (3, "usd", 0), (0, "krw", 0)]
 )
 @pytest.mark.parametrize("is_compared", [False, True])
 def test_a_dispute_at_stripe_is_found_by_the_reference_that_its_event_has(

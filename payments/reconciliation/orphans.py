@@ -10,6 +10,7 @@ from functools import partial
 from django.db.models import QuerySet
 from structlog import get_logger
 
+from payments import payment_states
 from payments.gateways import gateway
 from payments.gateways.contract import BookedCharge, GatewayResult
 from payments.models import Payment, Reconciliation
@@ -76,7 +77,7 @@ def _note_once(what: str, charge_reference: str, part: dict[str, int], payment: 
     Charges without a payment are found by comparisons alone, so the newest of these is locked for them.
     """
     if payment:
-        Payment.objects.select_for_update().only("id").get(id=payment.id)
+        payment_states.lock_order(payment)
     else:
         Reconciliation.objects.select_for_update().only("id").order_by("-id").first()
     if any(line.after == part for line in _journal_lines(what, charge_reference, payment)):
