@@ -384,34 +384,26 @@ def test_an_event_waits_for_a_worker_that_is_advancing_the_payment() -> None:
 def test_a_late_charge_of_which_the_gateway_gave_a_part_back_is_refunded_the_rest(
     charge_late: Callable[[Payment], None], own_gateway: Simulator
 ) -> None:
-    """Also where that part was given back between an attempt that failed and the next."""
+    """Also where that part was given back between an attempt that failed and the next.
+
+    A part that is disputed is refunded once the dispute is won; its refund had the key of the one before, of
+    as much, and was taken for it.
+    """
     payment = failed()
     charge_late(payment)
     reference = gateway().find(key=payment.charge_key).reference
     simulator.refund(key=f"orphan-{reference}-0-500", charge_reference="ch_unknown", amount=500)
     own_gateway.post("/refunds", {"charge": reference, "amount": 200}, key="clerk")
-    assert gateway_events.handle(events.take(type="charge.refunded", key=payment.charge_key).id)
-    assert gateway().find(key=payment.charge_key).refunded_amount == 500
-    part = {"amount": 300, "refunded_before_amount": 200}
-    assert late_refunds() == [(f"payment {payment.id}", part)]
-    assert buying.broken_laws() == []
-
-
-def test_a_late_charge_is_refunded_what_a_dispute_held_once_it_is_won(
-    charge_late: Callable[[Payment], None], own_gateway: Simulator
-) -> None:
-    """The key of the second refund was that of the first, of as much, which was taken for it."""
-    payment = failed()
-    charge_late(payment)
-    asked = {"charge": gateway().find(key=payment.charge_key).reference, "amount": 250}
-    _, opened = own_gateway.post("/disputes", asked, key="owner")
-    for type, refunded in (("charge.disputed", 250), ("charge.refunded", 250), ("dispute.closed", 500)):
+    _, opened = own_gateway.post("/disputes", {"charge": reference, "amount": 150}, key="owner")
+    parts: list[dict[str, int]] = []
+    for type, before in (("charge.refunded", 200), ("charge.disputed", 0), ("dispute.closed", 350)):
+        parts += [{"amount": 150, "refunded_before_amount": before}] if before else []
         if type == "dispute.closed":
             own_gateway.post(f"/disputes/{opened['id']}/close", {"status": "won"})
         assert gateway_events.handle(events.take(type=type, key=payment.charge_key).id)
-        assert gateway().find(key=payment.charge_key).refunded_amount == refunded
-        assert len(late_refunds()) == Refund.objects.count() == refunded // 250
-    assert [refund.amount for refund in Refund.objects.all()] == [250, 250]
+        assert late_refunds() == [(f"payment {payment.id}", part) for part in parts]
+    assert gateway().find(key=payment.charge_key).refunded_amount == 500
+    assert [refund.amount for refund in Refund.objects.all()] == [150, 150]
     assert buying.broken_laws() == []
 
 
