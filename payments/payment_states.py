@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import F, Q, QuerySet, Sum
+from django.db.models import F, Model, Q, QuerySet, Sum
 from uuid_utils.compat import uuid7
 
 from payments.models import Dispute, Payment
@@ -228,8 +228,8 @@ def held_amount(disputed: Mapping[str, int]) -> int:
 
 def lock_order(payment: Payment) -> None:
     """Lock the payment's order, which comes before its payments in the lock order, or a top-up itself."""
-    locked = payment.order or payment
-    locked.refresh_from_db(fields=["id"], from_queryset=type(locked)._base_manager.select_for_update())
+    row: Model = payment.order or payment
+    type(row)._base_manager.select_for_update().only("pk").get(pk=row.pk)
 
 
 def begin_refund(order_id: UUID, *, card_amount: int) -> None:

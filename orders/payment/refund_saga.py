@@ -95,8 +95,8 @@ def _refund_card(refund: Refund, payment: Payment, key: str, *, may_be_replaced:
     if not refund.card_amount:
         return [StepResult(Event.DONE, gettext_noop("The gateway has given it back already."))]
     if may_be_replaced:
-        found = gateway().find(key=payment.charge_key)
-        if found.refunded_amount - payment.refunded_amount >= refund.card_amount:
+        charge = gateway().find(key=payment.charge_key)
+        if charge.refunded_amount - payment.refunded_amount >= refund.card_amount:
             return [StepResult(Event.FAILED, REPLACED)]
     result = gateway().refund(key=key, charge_reference=payment.charge_reference, amount=refund.card_amount)
     match result.status:
