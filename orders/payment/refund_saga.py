@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from functools import partial
 from uuid import UUID
 
+from django.db.models import Q
 from django.utils.translation import gettext_noop
 
 from orders import order_states
@@ -23,6 +24,7 @@ from orders.order_states import LockedOrder
 from orders.payment import gateway_bookings, gateway_facts, refund_records
 from orders.saga import log
 from orders.saga.definitions import (
+    LEASE_LOST,
     SAGA_TYPES,
     Attempt,
     Event,
@@ -83,12 +85,12 @@ def _refund_cards(attempts: Sequence[Attempt]) -> list[OutsideCall]:
 
 
 def _may_be_replaced(saga: SagaRow) -> bool:
-    """Whether a refund at the gateway may be one by hand in place of this one: it is stuck, and none of its
-    own is known there to be under way.
+    """Whether a refund at the gateway may be one by hand in place of this one: it is stuck, and its own is
+    not under way there, nor made by a worker that stopped before it recorded that.
     """
-    if saga.state != Saga.State.STUCK:
-        return False
-    return not SagaLog.objects.filter(saga_id=saga.id, step=REFUND_CARD, event=Event.PENDING).exists()
+    own = Q(event=Event.PENDING) | Q(detail=LEASE_LOST.detail)
+    is_stuck = saga.state == Saga.State.STUCK
+    return is_stuck and not SagaLog.objects.filter(own, saga_id=saga.id, step=REFUND_CARD).exists()
 
 
 def _refund_card(refund: Refund, payment: Payment, key: str, *, may_be_replaced: bool) -> list[StepResult]:
