@@ -55,6 +55,7 @@ DONE_WORDS = {
     "refunded": _("refunded"),
     "refund failed": _("refund failed"),
     "booked": _("booked"),
+    "failed": _("failed: see the log"),
     "agrees": _("agrees"),
 }
 """What was done about a finding, as it is recorded."""

@@ -1,16 +1,16 @@
 """Disputes of charges, as the gateway says: what they hold, what was lost, and what is shown of them.
 
 A dispute changes from open to won or lost, and a lost one may still be won. A look-up that says less than is
-known came too late, and changes nothing.
+known came too late, and changes nothing. Booked is what the dispute takes of the charge
+(`contract.disputed_amount`): of one in another currency 0, which holds nothing and is shown all the same.
 """
 
 from collections.abc import Iterable
-from datetime import datetime
 
 from django.db.models import QuerySet
 
 from payments import ledger
-from payments.gateways.contract import GatewayDispute
+from payments.gateways.contract import GatewayDispute, GatewayResult
 from payments.models import Dispute, Payment
 from shop import clock
 from shop.db import open_transaction
@@ -32,21 +32,21 @@ def open_disputes() -> "QuerySet[Dispute]":
     return Dispute.objects.filter(status=Status.OPEN)
 
 
-def book(payment: Payment, found: Iterable[GatewayDispute]) -> None:
-    """Record what has become of the payment's disputes. Its order must be locked, or a top-up itself."""
+def book(payment: Payment, found: GatewayResult) -> None:
+    """Record what has become of the disputes of the payment's charge.
+
+    Its order must be locked, or a top-up itself.
+    """
     open_transaction.assert_inside()
     known = {dispute.reference: dispute for dispute in Dispute.objects.filter(payment_id=payment.id)}
-    for said in found:
-        if said.currency != payment.currency or said.amount > payment.card_amount:
-            text = f"A dispute of {said.amount} {said.currency} doesn't fit the charge"
-            note_disagreement(payment, text, reference=said.reference)
-            continue
-        dispute = known.get(said.reference) or _open(payment, said)
+    for said in found.disputes:
+        amount = found.disputed_amount(said)
+        dispute = known.get(said.reference) or _open(payment, said, amount)
         known[said.reference] = dispute
         if said.status in NEXT.get(dispute.status, ()):
-            _close(payment, dispute, said)
-        elif said.status == dispute.status == Status.OPEN and _terms(said) != _terms(dispute):
-            dispute.amount, dispute.due_at = _terms(said)
+            _close(payment, dispute, said.status, amount)
+        elif said.status == dispute.status == Status.OPEN:
+            dispute.amount, dispute.due_at = amount, said.due_at
             dispute.save(update_fields=["amount", "due_at"])
 
 
@@ -64,28 +64,25 @@ def note_disagreement(payment: Payment, text: str, *, reference: str) -> None:
         )
 
 
-def _terms(dispute: Dispute | GatewayDispute) -> tuple[int, datetime | None]:
-    return dispute.amount, dispute.due_at
-
-
-def _open(payment: Payment, said: GatewayDispute) -> Dispute:
+def _open(payment: Payment, said: GatewayDispute, amount: int) -> Dispute:
     dispute = Dispute.objects.create(
         payment=payment,
         reference=said.reference,
         status=Status.OPEN,
-        amount=said.amount,
+        amount=amount,
         due_at=said.due_at,
         opened_at=clock.now(),
     )
-    _note(OPENED, payment, dispute, f"{dispute.amount} disputed")
+    part = "" if amount == said.amount else f": {amount} of this charge"
+    _note(OPENED, payment, dispute, f"{said.amount}{' ' + said.currency if part else ''} disputed{part}")
     return dispute
 
 
-def _close(payment: Payment, dispute: Dispute, said: GatewayDispute) -> None:
+def _close(payment: Payment, dispute: Dispute, status: str, amount: int) -> None:
     was_lost = dispute.status == Status.LOST
-    dispute.status, dispute.closed_at = said.status, clock.now()
+    dispute.status, dispute.closed_at = status, clock.now()
     if not was_lost:
-        dispute.amount = said.amount
+        dispute.amount = amount
     dispute.save()
     if dispute.status == Status.LOST:
         ledger.lose_dispute(payment, dispute_id=dispute.pk, amount=dispute.amount)

@@ -155,6 +155,8 @@ def reverse_top_up(payment: Payment, *, kind: str, reference: str, amount: int) 
 def lose_dispute(payment: Payment, *, dispute_id: int, amount: int) -> None:
     """Book what a lost dispute took from the shop's account at the gateway."""
     reference = f"dispute {dispute_id}"
+    if not amount:
+        return
     if payment.order_id is None:
         reverse_top_up(payment, kind=Kind.LOSS, reference=reference, amount=amount)
     else:
@@ -166,10 +168,10 @@ def recover_dispute(payment: Payment, *, dispute_id: int) -> None:
     """Reverse the loss of a dispute that is won after all."""
     reference = f"dispute {dispute_id}"
     lost = Entry.objects.filter(transfer__kind=Kind.LOSS, transfer__reference=reference)
-    amounts = {entry.account_id: -entry.amount for entry in lost}
-    transfers.transfer(
-        kind=Kind.LOSS, reference=f"{reference} won", amounts=amounts, order_id=payment.order_id
-    )
+    if amounts := {entry.account_id: -entry.amount for entry in lost}:
+        transfers.transfer(
+            kind=Kind.LOSS, reference=f"{reference} won", amounts=amounts, order_id=payment.order_id
+        )
 
 
 def credit_top_ups(

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import F, Q, QuerySet, Sum
+from django.db.models import F, Model, Q, QuerySet, Sum
 from uuid_utils.compat import uuid7
 
 from payments.models import Dispute, Payment
@@ -224,6 +224,12 @@ def disputed_amounts(charge_key: str) -> dict[str, int]:
 def held_amount(disputed: Mapping[str, int]) -> int:
     """What disputes of these amounts by status keep from the shop: those that are open or lost."""
     return disputed.get(Dispute.Status.OPEN, 0) + disputed.get(Dispute.Status.LOST, 0)
+
+
+def lock_order(payment: Payment) -> None:
+    """Lock the payment's order, which comes before its payments in the lock order, or a top-up itself."""
+    row: Model = payment.order or payment
+    type(row)._base_manager.select_for_update().only("pk").get(pk=row.pk)
 
 
 def begin_refund(order_id: UUID, *, card_amount: int) -> None:

@@ -18,6 +18,7 @@ from django.conf import settings
 from django.utils.translation import gettext_noop
 
 from orders.payment import card_limits, gateway_facts, key_limits
+from orders.saga import log
 from orders.saga.definitions import (
     ACTION_EXPIRED,
     APPLIED,
@@ -64,9 +65,15 @@ def cancel_or_refund(attempts: Sequence[Attempt]) -> list[OutsideCall]:
     return [
         OutsideCall(
             [attempt.saga],
-            partial(_cancel_or_refund, payments[attempt.saga.subject_id], charge_reference(attempt.saga)),
+            partial(
+                _cancel_or_refund,
+                payment,
+                charge_reference(attempt.saga),
+                log.unused_key(attempt.saga, NAME, f"{payment.charge_key}:refund"),
+            ),
         )
         for attempt in attempts
+        for payment in [payments[attempt.saga.subject_id]]
     ]
 
 
@@ -188,7 +195,7 @@ def _charge_once(payment: Chargeable, attempt: Attempt) -> list[StepResult]:
     return [_to_step_result(charged, payment)]
 
 
-def _cancel_or_refund(payment: Chargeable, reference: str) -> list[StepResult]:
+def _cancel_or_refund(payment: Chargeable, reference: str, refund_key: str) -> list[StepResult]:
     if not reference:
         cancelled = _cancel_charge(payment.charge_key)
         if cancelled.status in ("cancelled", "declined", "absent"):
@@ -197,14 +204,14 @@ def _cancel_or_refund(payment: Chargeable, reference: str) -> list[StepResult]:
             return [StepResult(Event.FAILED, f"cancel: {cancelled.status} {cancelled.failure_detail}")]
         reference = cancelled.reference
     refunded = gateways.refund_rest(
-        key=f"{payment.charge_key}:refund",
+        key=refund_key,
         charge_key=payment.charge_key,
         charge_reference=reference,
         amount=payment.card_amount,
     )
     if refunded.status != "succeeded":
         detail = f"refund: {refunded.status} {refunded.failure_detail}"
-        return [StepResult(Event.FAILED, detail, reference=reference)]
+        return [StepResult(Event.FAILED, detail, reference=refunded.reference)]
     return [StepResult(Event.DONE, gateway_facts.REFUNDED, reference=refunded.reference)]
 
 

@@ -16,7 +16,7 @@ from orders.models import Order, OrderLine, Refund, RefundLine
 from orders.payment import refund_records
 from payments import disputes, ledger, payment_states
 from payments.gateways import gateway
-from payments.gateways.contract import GatewayResult
+from payments.gateways.contract import BookedCharge, GatewayResult
 from payments.models import Payment, Transfer
 from shop import clock
 from shop.db import transactions
@@ -49,19 +49,9 @@ def record_late_refund(payment: Payment, amount: int) -> None:
     """
     if payment.order_id is None:
         return
-    now = clock.now()
-    Refund.objects.create(
-        order_id=payment.order_id,
-        status=Refund.Status.SUCCEEDED,
-        amount=amount,
-        points_amount=0,
-        card_amount=amount,
-        reason=LATE,
-        restock=False,
-        source=Refund.Source.LATE_CHARGE,
-        created_at=now,
-        settled_at=now,
-    )
+    refund = _build_refund(payment.order_id, amount, source=Refund.Source.LATE_CHARGE, reason=LATE)
+    refund.status, refund.settled_at = Refund.Status.SUCCEEDED, refund.created_at
+    refund.save(force_insert=True)
 
 
 def fit_refund(refund_id: UUID, found: GatewayResult) -> None:
@@ -74,16 +64,27 @@ def fit_refund(refund_id: UUID, found: GatewayResult) -> None:
     payment = Payment.objects.get(order_id=refund.order_id, status=Payment.Status.SUCCEEDED)
     if not _agrees(payment, found) or refund.card_amount <= found.kept_amount:
         return
-    disputes.book(payment, found.disputes)
+    disputes.book(payment, found)
     others_amount = payment.refunding_amount - refund.card_amount
     unknown_amount = max(0, found.refunded_amount - payment.refunded_amount - others_amount)
     lost_amount = payment_states.disputed_amounts(payment.charge_key).get(disputes.Status.LOST, 0)
     taken_amount = payment.refunded_amount + others_amount + unknown_amount + lost_amount
     excess = refund.card_amount - max(0, payment.card_amount - taken_amount)
     if excess > 0:
-        _reduce(refund, by=excess)
+        _reduce(refund, by=excess, why="was given back or lost at the gateway already")
     if unknown_amount:
         _book_refund(refund.order, unknown_amount)
+
+
+def drop_rest(refund_id: UUID, found: BookedCharge) -> None:
+    """Take off a refund what the gateway has not refunded, and refuses to. The order must be locked.
+
+    The amount is left to the order as one that is not refunded, as it is at the gateway.
+    """
+    refund = Refund.objects.get(id=refund_id)
+    payment = Payment.objects.get(order_id=refund.order_id, status=Payment.Status.SUCCEEDED)
+    missing_amount = payment.refunded_amount + payment.refunding_amount - found.refunded_amount
+    _reduce(refund, by=min(refund.card_amount, missing_amount), why="is not refunded by the gateway")
 
 
 def _book(payment_id: UUID, found: GatewayResult) -> tuple[bool, str]:
@@ -95,7 +96,7 @@ def _book(payment_id: UUID, found: GatewayResult) -> tuple[bool, str]:
         return False, f"the payment is {payment.status}"
     if not _agrees(payment, found):
         return True, "refused: the charge is not the payment's"
-    disputes.book(payment, found.disputes)
+    disputes.book(payment, found)
     unknown_amount = found.refunded_amount - payment.refunded_amount - payment.refunding_amount
     if unknown_amount > 0:
         if order:
@@ -127,18 +128,24 @@ def _book_refund(order: Order, amount: int) -> None:
     is_rest = taken + amount >= order.total_amount
     lines = OrderLine.objects.filter(order_id=order.id).order_by("id") if is_rest else ()
     counts = [(line, left) for line in lines if (left := line.quantity - line.refunded_quantity)]
-    refund = Refund(
-        order=order,
+    refund = _build_refund(order.id, amount, source=Refund.Source.GATEWAY, reason=REASON)
+    refund.order = order
+    refund_records.record(order, refund, refund_records.build_lines(refund, counts))
+    refund_records.settle(refund)
+
+
+def _build_refund(order_id: UUID, amount: int, *, source: str, reason: str) -> Refund:
+    """The unsaved refund of what the gateway has given back, without goods."""
+    return Refund(
+        order_id=order_id,
         amount=amount,
         points_amount=0,
         card_amount=amount,
-        reason=REASON,
+        reason=reason,
         restock=False,
-        source=Refund.Source.GATEWAY,
+        source=source,
         created_at=clock.now(),
     )
-    refund_records.record(order, refund, refund_records.build_lines(refund, counts))
-    refund_records.settle(refund)
 
 
 def _book_refund_of_top_up(payment: Payment, amount: int) -> None:
@@ -154,8 +161,8 @@ def _book_refund_of_top_up(payment: Payment, amount: int) -> None:
     )
 
 
-def _reduce(refund: Refund, *, by: int) -> None:
-    """Refund less, by another key: the gateway has less left of the charge."""
+def _reduce(refund: Refund, *, by: int, why: str) -> None:
+    """Refund less, by another key: the gateway has less left of the charge, or refuses the rest."""
     before = {"amount": refund.amount, "card_amount": refund.card_amount}
     refund.amount, refund.card_amount, refund.is_reduced = refund.amount - by, refund.card_amount - by, True
     refund.save(update_fields=["amount", "card_amount", "is_reduced"])
@@ -171,5 +178,5 @@ def _reduce(refund: Refund, *, by: int) -> None:
         order_id=refund.order_id,
         before=before,
         after={"amount": refund.amount, "card_amount": refund.card_amount},
-        detail=f"{by} was given back or lost at the gateway already",
+        detail=f"{by} {why}",
     )

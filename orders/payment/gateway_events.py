@@ -9,7 +9,7 @@ from orders.models import Refund, Saga
 from orders.payment import gateway_bookings
 from orders.saga import executor, recovery
 from orders.saga.definitions import SAGA_TYPES, UNFINISHED
-from payments import webhooks
+from payments import payment_states, webhooks
 from payments.gateways import gateway
 from payments.models import Dispute, Payment, WebhookEvent
 from payments.payment_states import UNSETTLED
@@ -85,7 +85,7 @@ def _is_about_dispute(event: WebhookEvent) -> bool:
 
 def _note_unconfirmed(payment: Payment, event: WebhookEvent) -> None:
     """Note once that the gateway announced a dispute that it has not shown yet."""
-    Payment.objects.select_for_update().only("id").get(id=payment.id)
+    payment_states.lock_order(payment)
     subject = f"payment {payment.id}"
     lines = JournalLine.objects.filter(subject=subject, what=UNCONFIRMED, reference=event.event_id[:96])
     if not lines.exists():
@@ -132,10 +132,11 @@ def _refund_late_charge(event: WebhookEvent, payment: Payment) -> tuple[bool, st
     kept_amount = found.kept_amount
     match found.status:
         case "succeeded" if kept_amount:
-            is_done = orphans.refund_charge(
-                charge_reference=found.reference, amount=kept_amount, payment=payment
-            )
+            is_done = orphans.refund_charge(found, payment)
             return is_done, f"{kept_amount} came too late: {'refunded' if is_done else 'refund failed'}"
+        case "succeeded" if found.is_undecided:
+            # Its end has an event, and a comparison finds what is kept after it.
+            return True, f"the payment is {payment.status}, and the charge disputed"
         case "succeeded" | "declined" | "cancelled":
             orphans.note_already_refunded(charge_reference=found.reference, payment=payment)
             return True, f"the payment is {payment.status}, and nothing is kept"

@@ -2,16 +2,17 @@
 
 The operator's word counts for nothing where the gateway can be asked: the book of the charge's key has to
 agree in status, amount and currency. Only of a charge that it doesn't have, and can't block, the gateway
-can't tell whether it is undone.
+can't tell whether it is undone; and a refund that it refuses, because the card doesn't take it or the charge
+is disputed, ends without it.
 """
 
 from typing import NamedTuple
 
 from django.utils.translation import gettext_noop
 
-from orders.models import Refund
+from orders.models import Refund, Saga
 from orders.saga import operator_texts
-from orders.saga.definitions import UNDO, Event, SagaRow, StepResult
+from orders.saga.definitions import NOT_KNOWN, UNDO, Event, SagaRow, StepResult
 from payments.gateways import gateway
 from payments.gateways.contract import BookedCharge
 from payments.models import Payment
@@ -22,6 +23,8 @@ from shop.money import format_amount
 
 REFUNDED = gettext_noop("refunded")
 NOT_CHARGED = gettext_noop("nothing was charged")
+REFUSED = "declined"
+"""How the report of an attempt begins that the gateway has refused."""
 
 
 class ExpectedCharge(NamedTuple):
@@ -33,10 +36,14 @@ class ExpectedCharge(NamedTuple):
 
 
 class ExpectedRefund(NamedTuple):
-    """The charge that a refund is of, and what must be refunded of it with this refund and all others."""
+    """The charge that a refund is of, and what must be refunded of it with this refund and all others.
+
+    `is_refused` says that the gateway refused this one at the last attempt.
+    """
 
     charge: ExpectedCharge
     refunded_amount: int
+    is_refused: bool
 
 
 def read_charge(saga: SagaRow) -> ExpectedCharge:
@@ -48,10 +55,11 @@ def read_refund(saga: SagaRow) -> ExpectedRefund:
     payment = Payment.objects.filter(order_id__in=orders, status=Payment.Status.SUCCEEDED).first()
     charge = _expected_charge(payment)
     assert payment
-    return ExpectedRefund(charge, payment.refunded_amount + payment.refunding_amount)
+    is_refused = Saga.objects.filter(id=saga.id, last_error__startswith=f"{REFUSED} ").exists()
+    return ExpectedRefund(charge, payment.refunded_amount + payment.refunding_amount, is_refused)
 
 
-def ask_about_charge(expected: ExpectedCharge, direction: str) -> StepResult | None:
+def ask_about_charge(expected: ExpectedCharge, direction: str) -> StepResult:
     """Whether the card was charged, or nothing is charged under the key any more."""
     if direction == UNDO:
         return _ask_about_undone_charge(expected)
@@ -64,9 +72,14 @@ def ask_about_charge(expected: ExpectedCharge, direction: str) -> StepResult | N
 
 
 def ask_about_refund(expected: ExpectedRefund, direction: str) -> StepResult:
-    """Whether all that is refunded here, and being refunded, is refunded there: one sum for all refunds."""
+    """Whether all that is refunded here, and being refunded, is refunded there: one sum for all refunds.
+
+    Failed, with the charge, where it is less and the gateway refuses the refund.
+    """
     charge = _find_charge(expected.charge)
     if charge.refunded_amount < expected.refunded_amount:
+        if expected.is_refused:
+            return StepResult(Event.FAILED, reference=charge.reference, answer=charge)
         raise _disagrees(
             _(
                 "{found} of the charge are refunded there; with this refund it would be {expected}",
@@ -77,7 +90,7 @@ def ask_about_refund(expected: ExpectedRefund, direction: str) -> StepResult:
     return StepResult(Event.FORCED, operator_texts.FORCED_DETAIL, reference=charge.reference)
 
 
-def _ask_about_undone_charge(expected: ExpectedCharge) -> StepResult | None:
+def _ask_about_undone_charge(expected: ExpectedCharge) -> StepResult:
     """Asks by the step's own call: it cancels by key what is not charged, and changes nothing else."""
     cancelled = gateway().cancel(key=expected.key)
     if cancelled.status == "unknown":
@@ -87,10 +100,12 @@ def _ask_about_undone_charge(expected: ExpectedCharge) -> StepResult | None:
     booked = list(gateway().charges(key=expected.key))
     if not booked:
         # It can't block the key: the charge may still arrive.
-        return None
+        return NOT_KNOWN
     kept = sum(charge.kept_amount for charge in booked)
     if kept:
         raise _disagrees(_("{amount} are charged there and not refunded", amount=_amount(kept, expected)))
+    if any(charge.is_undecided for charge in booked):
+        raise _disagrees(_("the charge is disputed there, and may be kept"))
     undecided = {charge.status for charge in booked} - {"succeeded", "declined", "cancelled"}
     if undecided:
         raise _disagrees(_("the charge is {status} there", status=", ".join(sorted(undecided))))

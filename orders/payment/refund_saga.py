@@ -7,20 +7,24 @@
 
 A refund is never compensated: once recorded it is retried until it is done. If the gateway refuses it, the
 refund is stuck, which operators see, and it is still retried. Where a part was given back at the gateway
-meanwhile, the customer gets the rest (`orders.payment.gateway_bookings`).
+meanwhile, the customer gets the rest (`orders.payment.gateway_bookings`). Where as much as a stuck refund was
+given back there, it may have been in place of it, so the refund is left to an operator.
 """
 
 from collections.abc import Sequence
 from functools import partial
 from uuid import UUID
 
+from django.db.models import Q
 from django.utils.translation import gettext_noop
 
 from orders import order_states
-from orders.models import Refund
+from orders.models import Refund, Saga, SagaLog
 from orders.order_states import LockedOrder
 from orders.payment import gateway_bookings, gateway_facts, refund_records
+from orders.saga import log
 from orders.saga.definitions import (
+    LEASE_LOST,
     SAGA_TYPES,
     Attempt,
     Event,
@@ -37,12 +41,16 @@ from payments.models import Payment
 from shop.errors import Rejected
 
 NAME, REFUND_CARD = "refund", "refund_card"
+REPLACED = gettext_noop(
+    "As much is refunded at the gateway already: record the step as done, or retry it to refund that as well."
+)
 
 
 def refund_key(refund: Refund) -> str:
     """The gateway's idempotency key for the refund of the card amount: another amount needs another key.
 
-    The key before was declined, and the gateway has less left of the charge than its amount ever since.
+    The key before was declined, and the gateway has less left of the charge than its amount ever since. A
+    refund that failed there needs another one as well, once an operator retries it (`log.unused_key`).
     """
     return f"refund-{refund.id}-{refund.card_amount}" if refund.is_reduced else f"refund-{refund.id}"
 
@@ -61,18 +69,38 @@ def _refund_cards(attempts: Sequence[Attempt]) -> list[OutsideCall]:
     paid = Payment.objects.filter(order_id__in=order_ids, status=Payment.Status.SUCCEEDED)
     payments = {payment.order_id: payment for payment in paid}
     return [
-        OutsideCall([attempt.saga], partial(_refund_card, refund, payments[refund.order_id]))
+        OutsideCall(
+            [attempt.saga],
+            partial(
+                _refund_card,
+                refund,
+                payments[refund.order_id],
+                log.unused_key(attempt.saga, REFUND_CARD, refund_key(refund)),
+                may_be_replaced=_may_be_replaced(attempt.saga),
+            ),
+        )
         for attempt in attempts
         for refund in [refunds[attempt.saga.subject_id]]
     ]
 
 
-def _refund_card(refund: Refund, payment: Payment) -> list[StepResult]:
+def _may_be_replaced(saga: SagaRow) -> bool:
+    """Whether a refund at the gateway may be one by hand in place of this one: it is stuck, and its own is
+    not under way there, nor made by a worker that stopped before it recorded that.
+    """
+    own = Q(event=Event.PENDING) | Q(detail=LEASE_LOST.detail)
+    is_stuck = saga.state == Saga.State.STUCK
+    return is_stuck and not SagaLog.objects.filter(own, saga_id=saga.id, step=REFUND_CARD).exists()
+
+
+def _refund_card(refund: Refund, payment: Payment, key: str, *, may_be_replaced: bool) -> list[StepResult]:
     if not refund.card_amount:
         return [StepResult(Event.DONE, gettext_noop("The gateway has given it back already."))]
-    result = gateway().refund(
-        key=refund_key(refund), charge_reference=payment.charge_reference, amount=refund.card_amount
-    )
+    if may_be_replaced:
+        charge = gateway().find(key=payment.charge_key)
+        if charge.refunded_amount - payment.refunded_amount >= refund.card_amount:
+            return [StepResult(Event.FAILED, REPLACED)]
+    result = gateway().refund(key=key, charge_reference=payment.charge_reference, amount=refund.card_amount)
     match result.status:
         case "succeeded":
             return [StepResult(Event.DONE, f"{refund.card_amount} refunded", reference=result.reference)]
@@ -89,8 +117,13 @@ def _refund_card(refund: Refund, payment: Payment) -> list[StepResult]:
 
 
 def _fit_to_charge(saga: SagaRow, result: StepResult) -> None:
-    """Reduce a refund of which the gateway has less left, because of what was given back or lost there."""
-    if result.answer and result.answer.status == "succeeded":
+    """Reduce a refund of which the gateway has less left, because of what was given back or lost there.
+
+    One that it refuses is reduced to what it has done of it, once two operators confirm that.
+    """
+    if result.event == Event.FORCED and result.answer:
+        gateway_bookings.drop_rest(saga.subject_id, result.answer)
+    elif result.answer and result.answer.status == "succeeded":
         gateway_bookings.fit_refund(saga.subject_id, result.answer)
 
 

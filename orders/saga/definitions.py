@@ -64,6 +64,8 @@ class StepResult:
     answer: Any = None
 
 
+# Of another system that can't be asked, or can't tell.
+NOT_KNOWN = StepResult(Event.FAILED)
 # What the executor itself gives: for errors, for lost leases, and past the deadline.
 WITHOUT_PARENT = StepResult(Event.FAILED, gettext_noop("The saga's order or payment is missing."))
 LEASE_LOST = StepResult(Event.FAILED, gettext_noop("The worker stopped before it recorded a result."))
@@ -163,22 +165,22 @@ class LookUp:
     """Asks the other system whether a step was done, or undone, as an operator says of a stuck saga.
 
     `expect` reads what must be true there, `ask` asks, outside any transaction, for the direction. `ask`
-    returns the final result, or None where that system can't tell; it raises `Rejected` if the system says
-    otherwise, and `Unavailable` without an answer.
+    returns the final result, or one that is `failed` where that system can't tell, or can't do it; it raises
+    `Rejected` if the system says otherwise, and `Unavailable` without an answer.
     """
 
     expect: Callable[[SagaRow], Any]
-    ask: Callable[[Any, str], StepResult | None]
+    ask: Callable[[Any, str], StepResult]
 
 
 @dataclass(frozen=True, slots=True)
 class OutsideStep:
     """A step at another system, called outside any transaction with an idempotency key derived from the saga.
 
-    `on_result` runs in the transaction that records the result of `do`. At most `max_in_flight` sagas of a
-    process are at this step at a time; further ones are postponed. With the pool `event` a call may use the
-    database, and sagas that arrive within `gather_seconds` share it. Without a `look_up`, or where that can't
-    tell, it takes two operators to confirm the step.
+    `on_result` runs in the transaction that records the result of `do`, a forced one too. At most
+    `max_in_flight` sagas of a process are at this step at a time; further ones are postponed. With the pool
+    `event` a call may use the database, and sagas that arrive within `gather_seconds` share it. Without a
+    `look_up`, or where that failed, it takes two operators to confirm the step.
     """
 
     name: str

@@ -35,6 +35,7 @@ from shop import clock
 from shop.db import bulk_sql, open_transaction, recorded_traces
 from shop.events import journal
 from shop.events.journal import ActorContext
+from shop.models import JournalLine
 
 
 class SagaLogRow(NamedTuple):
@@ -60,6 +61,8 @@ class SagaLogLine(NamedTuple):
     attempt: int = 0
 
 
+RETRIED = "saga.retried"
+"""The journal's name of an operator's retry."""
 LINES = bulk_sql.Table(SagaLog, SagaLogRow._fields)
 
 
@@ -140,6 +143,26 @@ def final_results(saga_ids: Collection[UUID]) -> dict[UUID, FinalResults]:
             result = StepResult(Event(event), detail, reference=reference)
             found[saga_id if isinstance(saga_id, UUID) else UUID(saga_id)][step, direction] = result
     return found
+
+
+def unused_key(saga: SagaRow, step: str, key: str) -> str:
+    """The key for the next call of the step: another one for each call, of those that have an id at the other
+    system, that had failed for good before an operator last retried the saga. Their keys bring it back.
+    """
+    if not saga.attempts:
+        return key
+    failed = f"{step}.undo.failed" if saga.direction == UNDO else f"{step}.failed"
+    lines = JournalLine.objects.filter(
+        subject=f"{saga.kind} {saga.subject_id}", what__in=(RETRIED, failed)
+    ).order_by("id")
+    references: set[str] = set()
+    used = 0
+    for what, reference in lines.values_list("what", "reference"):
+        if what == RETRIED:
+            used = len(references)
+        elif reference:
+            references.add(reference)
+    return f"{key}:{used}" if used else key
 
 
 def acting_for(saga: SagaRow | Saga) -> ActorContext:

@@ -4,8 +4,8 @@ Each action is one transaction while no worker holds the saga's lease; the journ
 time and the reason. An action only changes the saga's state; a worker then leases and advances it.
 
 A step at another system is forced only while its saga is stuck. That system is asked first, outside the
-transaction, and what it says is recorded. Where it can't tell, the action only asks for an approval, and the
-step is forced once a second operator approves (`shop.approvals`).
+transaction, and what it says is recorded. Where it can't tell, or can't do it, the action only asks for an
+approval, and the step is forced once a second operator approves (`shop.approvals`).
 """
 
 import time
@@ -23,6 +23,7 @@ from orders.saga import log, operator_texts
 from orders.saga.definitions import (
     DO,
     LEASE_SECONDS,
+    NOT_KNOWN,
     UNDO,
     UNFINISHED,
     Event,
@@ -55,14 +56,14 @@ FORCE, FORCED = "saga.force", "saga.forced"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the other system says of the step at which a saga is stuck; `result` is None where it can't tell.
+    """What the other system says of the step at which a saga is stuck: `result` is as of a `LookUp`.
 
     `expected` is what was asked for: the decision checks that it has not changed meanwhile.
     """
 
     step: str
     expected: Any
-    result: StepResult | None
+    result: StepResult
 
 
 class Leased(Unavailable):
@@ -82,7 +83,7 @@ def retry(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga:
     def decide(saga: SagaRow, type: SagaType, final: FinalResults) -> str:
         if saga.state not in UNFINISHED:
             raise Rejected(operator_texts.already_ended(saga.state), code="saga_ended")
-        return "saga.retried"
+        return log.RETRIED
 
     _check(saga_id, reason)
     return _act_while_unleased(saga_id, decide, reason=reason, by=by)
@@ -118,10 +119,10 @@ def force_complete(*, saga_id: UUID, reason: str, by: ActorContext, reference: s
     """Record the outside step at which the saga is stuck as done.
 
     The other system is asked, and what it says is recorded; a `reference` that is given has to be its id.
-    Where it can't tell, the saga waits for an approval, which is returned. A saga that is done stays so.
-    Raises `NotFound`, `Invalid`, `Rejected` `saga_being_undone`, `step_is_local`, `step_not_hanging`,
-    `saga_changed`, `reference_differs` or what the other system refuses, `NotAllowed` `own_account`,
-    `Unavailable`.
+    Where it can't tell, or refuses it, the saga waits for an approval, which is returned. A saga that is done
+    stays so. Raises `NotFound`, `Invalid`, `Rejected` `saga_being_undone`, `step_is_local`,
+    `step_not_hanging`, `saga_changed`, `reference_differs` or what the other system refuses, `NotAllowed`
+    `own_account`, `Unavailable`.
     """
     if len(reference) > LONGEST_REFERENCE or not (reference.isascii() and reference.isprintable()):
         raise invalid_field("reference", "invalid", str(operator_texts.REFERENCE_INVALID))
@@ -191,10 +192,10 @@ def _ask_other_system(saga_id: UUID, direction: str, *, reference: str = "") -> 
     if (saga.state, saga.direction) != (Saga.State.STUCK, direction) or not isinstance(step, OutsideStep):
         return None
     if step.look_up is None:
-        return Answer(step.name, None, None)
+        return Answer(step.name, None, NOT_KNOWN)
     expected = step.look_up.expect(saga)
     result = step.look_up.ask(expected, direction)
-    if result and reference and reference != result.reference:
+    if result.event == Event.FORCED and reference not in ("", result.reference):
         raise Rejected(operator_texts.reference_differs(result.reference), code="reference_differs")
     return Answer(step.name, expected, result)
 
@@ -202,9 +203,9 @@ def _ask_other_system(saga_id: UUID, direction: str, *, reference: str = "") -> 
 def _force_or_ask(
     saga: SagaRow, final: FinalResults, answer: Answer | None, *, reason: str, reference: str = ""
 ) -> str | Approval:
-    """Force the step as the other system says; where it can't tell, ask for an approval."""
+    """Force the step as the other system says; where it can't tell or do it, ask for an approval."""
     step, result = _confirmed_step(saga, final, answer)
-    if result is None:
+    if result.event != Event.FORCED:
         return approvals.ask(
             kind=FORCE,
             subject=f"{saga.kind} {saga.subject_id}",
@@ -223,7 +224,7 @@ def _force_or_ask(
 
 def _confirmed_step(
     saga: SagaRow, final: FinalResults, answer: Answer | None
-) -> tuple[OutsideStep, StepResult | None]:
+) -> tuple[OutsideStep, StepResult]:
     """The outside step at which the locked saga is stuck, and the answer about it if nothing has changed."""
     step = _next_step(saga, final)
     if not isinstance(step, OutsideStep):
@@ -251,8 +252,14 @@ def _prepare_approved(approval: Approval) -> Callable[[], str]:
         step, result = _confirmed_step(saga, final, answer)
         if step.name != asked["step"]:
             raise Rejected(str(operator_texts.CHANGED), code="saga_changed")
-        said = StepResult(Event.FORCED, operator_texts.FORCED_DETAIL, reference=asked["reference"])
-        _force_step(saga, step, result or said, final)
+        if result.event != Event.FORCED:
+            result = replace(
+                result,
+                event=Event.FORCED,
+                detail=operator_texts.FORCED_DETAIL,
+                reference=asked["reference"] or result.reference,
+            )
+        _force_step(saga, step, result, final)
         return FORCED
 
     def do() -> str:
@@ -312,11 +319,13 @@ def _open_call(saga: SagaRow) -> str:
 
 
 def _force_step(saga: SagaRow, step: OutsideStep, result: StepResult, final: FinalResults) -> None:
-    """Write the final line of a step that an operator confirms."""
+    """Write the final line of a step that an operator confirms, and what follows from it."""
     lines = [SagaLogLine(saga, step.name, saga.direction, result)]
     if saga.direction == UNDO and (step.name, DO) not in final:
         lines.insert(0, SagaLogLine(saga, step.name, DO, StepResult(Event.VOID)))
     log.write_lines(lines, at=clock.now())
+    if saga.direction == DO and step.on_result:
+        step.on_result(saga, result)
     if saga.direction == DO and step not in type_of(saga).reversible:
         log.mark_irreversible([saga])
 

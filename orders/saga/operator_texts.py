@@ -29,7 +29,10 @@ class ActionText:
 NEEDS_OPERATOR = _("stuck or overdue")
 RETRY = ActionText(
     _("Retry at once, with a new deadline"),
-    _("The saga continues from its current step, in its current direction."),
+    _(
+        "The saga continues from its current step, in its current direction. A refund is made, also where as "
+        "much was refunded at the gateway by hand."
+    ),
 )
 COMPENSATE = ActionText(
     _("Compensate"),
@@ -44,8 +47,10 @@ COMPLETE = ActionText(
     _(
         "Only for a step at another system at which the saga is stuck: a charge that succeeded at the "
         "gateway, a refund that was made there by hand, or an event that the data platform has received. "
-        "The gateway is asked, and what it says is recorded. Where a system can't be asked, a second "
-        "operator has to approve it."
+        "The gateway is asked, and what it says is recorded. Where a system can't be asked, or the gateway "
+        "refuses a refund, a second operator has to approve it; what the gateway has not refunded is then "
+        "taken off the refund: give it back by another way. A stuck refund is left to you while as much is "
+        "refunded at the gateway by hand: complete it here if that was in its place."
     ),
 )
 REASON_HELP = _("Why, in 255 characters at most. The journal keeps it; customers don't see it.")

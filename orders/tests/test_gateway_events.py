@@ -28,9 +28,13 @@ from scripts.stack import ports
 from scripts.tests.simulator import Simulator
 from shop.models import JournalLine
 from shop.tests.racing import race, wait_until
+from shop.tests.second_connection import another_connection, ask, holding
+from shop.tests.servers import waiting_for_locks
 from shop.tests.waiting import in_background
 
 pytestmark = pytest.mark.django_db(transaction=True)
+LOCK_ORDER = "SELECT id FROM orders_order WHERE id = %s FOR UPDATE"
+LOCK_PAYMENT = "SELECT id FROM payments_payment WHERE id = %s FOR UPDATE"
 TYPES = ["charge.succeeded", "charge.declined", "charge.refunded"]
 
 
@@ -380,27 +384,60 @@ def test_an_event_waits_for_a_worker_that_is_advancing_the_payment() -> None:
 def test_a_late_charge_of_which_the_gateway_gave_a_part_back_is_refunded_the_rest(
     charge_late: Callable[[Payment], None], own_gateway: Simulator
 ) -> None:
-    """Also where that part was given back between an attempt that failed and the next."""
+    """Also where that part was given back between an attempt that failed and the next.
+
+    A part that is disputed is refunded once the dispute is won; its refund had the key of the one before, of
+    as much, and was taken for it.
+    """
     payment = failed()
     charge_late(payment)
     reference = gateway().find(key=payment.charge_key).reference
-    simulator.refund(key=f"orphan-{reference}-500", charge_reference="ch_unknown", amount=500)
+    simulator.refund(key=f"orphan-{reference}-0-500", charge_reference="ch_unknown", amount=500)
     own_gateway.post("/refunds", {"charge": reference, "amount": 200}, key="clerk")
-    assert gateway_events.handle(events.take(type="charge.refunded", key=payment.charge_key).id)
+    _, opened = own_gateway.post("/disputes", {"charge": reference, "amount": 150}, key="owner")
+    parts: list[dict[str, int]] = []
+    for type, before in (("charge.refunded", 200), ("charge.disputed", 0), ("dispute.closed", 350)):
+        parts += [{"amount": 150, "refunded_before_amount": before}] if before else []
+        if type == "dispute.closed":
+            own_gateway.post(f"/disputes/{opened['id']}/close", {"status": "won"})
+        assert gateway_events.handle(events.take(type=type, key=payment.charge_key).id)
+        assert late_refunds() == [(f"payment {payment.id}", part) for part in parts]
     assert gateway().find(key=payment.charge_key).refunded_amount == 500
-    assert late_refunds() == [(f"payment {payment.id}", {"amount": 300})]
+    assert [refund.amount for refund in Refund.objects.all()] == [150, 150]
     assert buying.broken_laws() == []
 
 
-def test_a_compensation_refunds_what_the_gateway_has_left(own_gateway: Simulator) -> None:
-    """It used to be retried for good: the gateway declines a refund of more than is left."""
+def test_a_late_refund_locks_the_order_and_no_payment_before_it(
+    charge_late: Callable[[Payment], None],
+) -> None:
+    """It locked the payment first: bookings, which lock the order before it, met it in a deadlock."""
+    payment = failed()
+    charge_late(payment)
+    assert payment.order_id
+    event = events.take(key=payment.charge_key)
+    with another_connection() as watching, holding(LOCK_ORDER, payment.order_id.hex) as other:
+        handled = in_background(lambda: gateway_events.handle(event.id))
+        wait_until(lambda: waiting_for_locks(watching, tables="orders_") > 0)
+        assert ask(other, f"{LOCK_PAYMENT} NOWAIT", payment.id.hex)
+    assert handled.result(timeout=20)
+    assert buying.broken_laws() == []
+
+
+@pytest.mark.parametrize("end", ["", "lost"])
+def test_a_compensation_refunds_what_the_gateway_has_left(own_gateway: Simulator, end: str) -> None:
+    """It used to be retried for good: the gateway declines a refund of more than is left.
+
+    A charge that is disputed is not refunded: the shop may win.
+    """
     payment = payment_of(order("tok_ok"))
     asked = {"key": payment.charge_key, "token": "tok_ok", "amount": 500, "currency": "KRW", "order_id": None}
     charged = gateway().charge(**asked)
     own_gateway.post("/refunds", {"charge": charged.reference, "amount": 200}, key="clerk")
+    undo = {"key": "undo", "charge_key": payment.charge_key, "charge_reference": charged.reference}
+    if end:
+        _, opened = own_gateway.post("/disputes", {"charge": charged.reference}, key="owner")
+        assert gateways.refund_rest(**undo, amount=500).status == "declined"
+        own_gateway.post(f"/disputes/{opened['id']}/close", {"status": end})
     for _ in range(2):
-        refunded = gateways.refund_rest(
-            key="undo", charge_key=payment.charge_key, charge_reference=charged.reference, amount=500
-        )
-        assert refunded.status == "succeeded"
-    assert gateway().find(key=payment.charge_key).refunded_amount == 500
+        assert gateways.refund_rest(**undo, amount=500).status == "succeeded"
+    assert gateway().find(key=payment.charge_key).refunded_amount == (200 if end else 500)

@@ -17,6 +17,7 @@ from orders.tests.hanging import Away, away, impatient, product
 from orders.tests.test_unknown_outcomes import cannot_cancel
 from payments import ledger
 from payments.gateways import gateway
+from payments.gateways.requests import request_json
 from payments.models import Payment
 from shop.approval_models import Approval
 from shop.errors import FirstcomeError, Rejected
@@ -144,6 +145,10 @@ def test_a_stuck_undo_of_what_is_charged_still_is_refused(product: Product, away
     assert hanging.refusal(hanging.compensate, row) == "unavailable"
     away.back()
     assert hanging.refusal(hanging.compensate, row) == "gateway_disagrees"
+    [charge] = gateway().charges(order_id=row.about_id)
+    disputed = request_json("POST", "/disputes", body={"charge": charge.reference}, key="owner").content
+    assert hanging.refusal(hanging.compensate, row) == "gateway_disagrees", "disputed is not refunded"
+    request_json("POST", f"/disputes/{disputed['id']}/close", body={"status": "won"})
     hanging.retry(row)
     assert hanging.advance(row) == Saga.State.COMPENSATED
     assert buying.broken_laws() == []

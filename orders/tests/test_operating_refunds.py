@@ -51,17 +51,15 @@ def test_a_refund_made_by_hand_at_the_gateway_is_completed(product: Product, awa
     assert buying.broken_laws() == []
 
 
-def test_a_retried_refund_is_pending_again_and_stuck_again(product: Product, away: Away) -> None:
+def test_a_retried_refund_is_pending_again_and_stuck_again_and_never_compensated(
+    product: Product, away: Away
+) -> None:
     row = stuck_refund(product, away)
     hanging.retry(row)
     assert refund_of(row).status == Refund.Status.PENDING
     hanging.make_overdue(row)
     assert hanging.advance(row) == Saga.State.STUCK
     assert refund_of(row).status == Refund.Status.STUCK
-
-
-def test_a_refund_is_never_compensated(product: Product, away: Away) -> None:
-    row = stuck_refund(product, away)
     assert hanging.refusal(hanging.compensate, row) == "saga_not_reversible"
     with pytest.raises(FirstcomeError, match="it must complete: retry it, or complete its step"):
         hanging.compensate(row)

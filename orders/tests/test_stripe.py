@@ -20,13 +20,16 @@ from orders import schemas, tasks
 from orders.models import Order, Refund, Saga
 from orders.payment import gateway_events, top_ups
 from orders.placement.decisions import PlacedOrder
-from orders.tests import buying, stepping
-from payments import ledger
+from orders.tests import buying, hanging, stepping
+from payments import ledger, payment_states
 from payments.gateways import gateway, stripe_calls
 from payments.models import Payment, WebhookEvent
+from payments.reconciliation import reconciling
+from payments.reconciliation.reconciling import Fix
 from payments.tests.own_stripe import SECRET
 from payments.tests.stripe_proxy import StripeProxy
 from shop.idempotency.recorded_answers import KeyedCall, key_hash
+from shop.models import JournalLine
 from shop.tests.racing import race, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -212,6 +215,43 @@ def test_a_paid_order_is_refunded_in_parts(stripe_book: StripeProxy) -> None:
     assert buying.broken_laws() == []
 
 
+@pytest.mark.parametrize(
+    ("token", "is_retried"),
+    [("pm_refund_not_taken", True), ("pm_refund_not_taken", False), ("pm_card_visa", False)],
+)
+def test_a_refund_that_the_card_does_not_take_is_made_again_or_ends_without_it(
+    stripe_book: StripeProxy, token: str, is_retried: bool
+) -> None:
+    """A retry got the failed refund by its key for ever, and two operators could not end it either.
+
+    Nor could they where a dispute in another currency holds the charge.
+    """
+    placed = order(token, points=100)
+    buying.advance(placed)
+    if token == "pm_card_visa":
+        stripe_book.dispute(payment_of(placed).charge_reference, amount=3, currency="usd")
+    started = buying.refund(placed.order.id)
+    assert buying.execute_refund(started).status == "pending"
+    row = Saga.objects.get(id=started.saga_id)
+    hanging.make_overdue(row)
+    assert hanging.advance(row) == Saga.State.STUCK
+    made = len(stripe_calls._refunds().list({}).data)
+    assert made == (token == "pm_refund_not_taken"), "only an operator's retry makes another one"
+    if is_retried:
+        hanging.retry(row)
+    else:
+        assert hanging.approve(hanging.complete(row, reference="transfer 7")).status == "approved"
+    assert hanging.advance(row) == Saga.State.DONE
+
+    refund = Refund.objects.get()
+    assert (refund.status, refund.card_amount) == ("succeeded", 900 if is_retried else 0)
+    assert ledger.balance_amount(placed.order.account_id) == 100
+    assert buying.state_of(placed.order.id) == ("refunded" if is_retried else "paid")
+    assert kept_amount(placed) == (0 if is_retried else 900)
+    reconciling.reconcile(fix=Fix.OURS)
+    assert buying.broken_laws() == []
+
+
 def test_a_wallet_is_topped_up() -> None:
     buyer = buying.account(points=100)
 
@@ -305,19 +345,31 @@ def test_a_refund_in_the_dashboard_is_booked_when_stripe_tells_it(stripe_book: S
     assert buying.broken_laws() == []
 
 
-def test_a_dispute_at_stripe_is_found_by_the_reference_that_its_event_has(stripe_book: StripeProxy) -> None:
+@pytest.mark.parametrize(
+    ("amount", "currency", "booked"), [(400, "krw", 400), (1_200, "krw", 1_000), (3, "usd", 0), (0, "krw", 0)]
+)
+@pytest.mark.parametrize("is_compared", [False, True])
+def test_a_dispute_at_stripe_is_found_by_the_reference_that_its_event_has(
+    stripe_book: StripeProxy, amount: int, currency: str, booked: int, is_compared: bool
+) -> None:
+    """One above the charge, or in another currency, was never booked, and held refunds all the same."""
     placed = order("pm_card_visa")
     buying.advance(placed)
     payment = payment_of(placed)
-    dispute = stripe_book.dispute(payment.charge_reference, amount=400)
-
+    dispute = stripe_book.dispute(payment.charge_reference, amount=amount, currency=currency)
     for type, status in (("charge.dispute.created", "needs_response"), ("charge.dispute.closed", "lost")):
         dispute["status"] = status
+        if is_compared:
+            assert [one["kind"] for one in reconciling.reconcile().findings] == ["disputed"]
+            assert reconciling.is_clean(reconciling.reconcile(fix=Fix.OURS))
         post_event(type, dispute)
         [event] = WebhookEvent.objects.filter(handled_at=None)
         assert gateway_events.handle(event.id)
         assert WebhookEvent.objects.get(id=event.id).charge_key == payment.charge_key
         assert buying.broken_laws() == []
 
-    assert [one.status for one in payment.disputes.all()] == ["lost"]
-    assert kept_amount(placed) == 600
+    assert [(one.status, one.amount) for one in payment.disputes.all()] == [("lost", booked)]
+    assert kept_amount(placed) == payment_states.refundable_card_amount(placed.order.id) == 1_000 - booked
+    line = JournalLine.objects.get(what="payment.disputed")
+    part = f" {currency.upper()} disputed: {booked} of this charge"
+    assert line.detail == f"{amount}{' disputed' if amount == booked else part}"

@@ -102,14 +102,15 @@ def gateway() -> Gateway:
 def refund_rest(*, key: str, charge_key: str, charge_reference: str, amount: int) -> GatewayResult:
     """Refund this amount of a charge, or what is left of it where a part was given back at the gateway.
 
-    It `succeeded` with nothing left as well. Less than the amount needs another key, and is safe: it is all
-    that is left, so that only one of both can be refunded.
+    It `succeeded` with nothing left as well, but not while a dispute is open, whose part may be kept in the
+    end. Less than the amount needs another key, and is safe: it is all that is left, so that only one of both
+    can be refunded.
     """
     refunded = gateway().refund(key=key, charge_reference=charge_reference, amount=amount)
     if refunded.failure_code != "refund_exceeds_charge":
         return refunded
     found = gateway().find(key=charge_key)
-    if found.status != "succeeded" or found.kept_amount >= amount:
+    if found.status != "succeeded" or found.kept_amount >= amount or found.is_undecided:
         return refunded
     if not found.kept_amount:
         return found

@@ -46,8 +46,41 @@ class GatewayDispute:
     due_at: datetime | None = None
 
 
+class _Disputed:
+    """The amounts of a charge that follow from its refunds and disputes."""
+
+    __slots__ = ()
+    status: str
+    amount: int
+    refunded_amount: int
+    currency: str | None
+    disputes: tuple[GatewayDispute, ...]
+
+    @property
+    def kept_amount(self) -> int:
+        """The charged amount that is neither refunded nor disputed."""
+        if self.status != "succeeded":
+            return 0
+        disputed_amount = sum(self.disputed_amount(one) for one in self.disputes if one.status != "won")
+        # A refunded charge may be disputed as well, for more than is left of it.
+        return max(0, self.amount - self.refunded_amount - disputed_amount)
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether an open dispute decides if a part of the charge is kept."""
+        is_open = any(self.disputed_amount(one) for one in self.disputes if one.status == "open")
+        return is_open and self.refunded_amount < self.amount
+
+    def disputed_amount(self, dispute: GatewayDispute) -> int:
+        """What the dispute takes of the charge: all of it at most, as the rates of banks may say more.
+
+        Nothing in another currency, whose amount can't be compared.
+        """
+        return min(dispute.amount, self.amount) if dispute.currency == self.currency else 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayResult:
+class GatewayResult(_Disputed):
     """The state of one charge or refund at the gateway. Amounts are in the currency's minor unit.
 
     succeeded, declined, cancelled: final, so nothing can be charged after `declined`: where the gateway would
@@ -70,14 +103,9 @@ class GatewayResult:
     currency: str = ""
     disputes: tuple[GatewayDispute, ...] = ()
 
-    @property
-    def kept_amount(self) -> int:
-        """The charged amount that is neither refunded nor disputed."""
-        return _kept_amount(self)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BookedCharge:
+class BookedCharge(_Disputed):
     """One charge in the gateway's book; `order_id` is as it was sent with the charge, or None."""
 
     reference: str
@@ -89,19 +117,6 @@ class BookedCharge:
     currency: str | None
     created_at: datetime
     disputes: tuple[GatewayDispute, ...] = ()
-
-    @property
-    def kept_amount(self) -> int:
-        """The charged amount that is neither refunded nor disputed."""
-        return _kept_amount(self)
-
-
-def _kept_amount(charge: GatewayResult | BookedCharge) -> int:
-    """A dispute that is won takes nothing; one of a refunded charge may take more than is left of it."""
-    if charge.status != "succeeded":
-        return 0
-    disputed_amount = sum(dispute.amount for dispute in charge.disputes if dispute.status != "won")
-    return max(0, charge.amount - charge.refunded_amount - disputed_amount)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from structlog import get_logger
 
 from payments.gateways import events, return_page, signatures, stripe_calls
-from payments.gateways.contract import BookedCharge, GatewayDispute, GatewayEvent, GatewayResult
+from payments.gateways.contract import BookedCharge, GatewayEvent, GatewayResult
 from payments.gateways.measured import measured
 from payments.gateways.stripe_calls import KEY, ORDER
 from payments.gateways.stripe_reading import Intent, decisive_intent, describe_error
@@ -132,12 +132,13 @@ def charges(
             intents = stripe_calls.find_by_metadata(ORDER, str(order_id))
         else:
             intents = [*stripe_calls.list_created(since=since, until=until)][::-1]
+        for intent in intents:
+            booked = intent.booked(key_name=KEY, order_name=ORDER, disputes=stripe_calls.disputes(intent))
+            if booked.status != "absent" and _is_within(booked, order_id, since, until):
+                yield booked
     except NO_RESULT as error:
-        raise _unreadable_book(error) from error
-    for intent in intents:
-        booked = intent.booked(key_name=KEY, order_name=ORDER, disputes=_disputes_in_book(intent))
-        if booked.status != "absent" and _is_within(booked, order_id, since, until):
-            yield booked
+        reason = describe_error(error)
+        raise Unavailable(_("The gateway's book can't be read: {reason}.", reason=reason)) from error
 
 
 def event(*, signature: str, body: bytes, now: datetime) -> GatewayEvent | None:
@@ -154,17 +155,6 @@ def event(*, signature: str, body: bytes, now: datetime) -> GatewayEvent | None:
         key=key,
         reference=events.charge_key(about, "payment_intent") if by_reference else "",
     )
-
-
-def _disputes_in_book(intent: Intent) -> list[GatewayDispute]:
-    try:
-        return stripe_calls.disputes(intent)
-    except NO_RESULT as error:
-        raise _unreadable_book(error) from error
-
-
-def _unreadable_book(error: Exception) -> Unavailable:
-    return Unavailable(_("The gateway's book can't be read: {reason}.", reason=describe_error(error)))
 
 
 def _check_amount(result: GatewayResult, *, key: str, amount: int) -> GatewayResult:

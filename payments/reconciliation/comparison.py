@@ -289,17 +289,18 @@ def _wrong_disputes(charge: BookedCharge, payment: Payment | PaymentRow) -> Caus
     if payment.status != Payment.Status.SUCCEEDED:
         return None
     booked = _disputed_amounts(payment)
-    amounts = dict.fromkeys((Dispute.Status.OPEN, Dispute.Status.LOST), 0)
+    amounts: dict[str, int] = {}
     for dispute in charge.disputes:
-        if dispute.status in amounts:
-            amounts[Dispute.Status(dispute.status)] += dispute.amount
-    if all(amount == booked.get(status, 0) for status, amount in amounts.items()):
+        amounts[dispute.status] = amounts.get(dispute.status, 0) + charge.disputed_amount(dispute)
+    compared = (Dispute.Status.OPEN.value, Dispute.Status.LOST.value)
+    # One that takes nothing of the charge has an amount as well, of 0.
+    if all(amounts.get(status) == booked.get(status) for status in compared):
         return None
     text = gettext_noop(
         "the gateway has %(open)s in dispute and %(lost)s lost, we have %(our_open)s and %(our_lost)s"
     )
-    ours = {f"our_{status}": booked.get(status, 0) for status in amounts}
-    return Cause(Kind.DISPUTED, text, {str(status): amount for status, amount in amounts.items()} | ours)
+    ours = {f"our_{status}": booked.get(status, 0) for status in compared}
+    return Cause(Kind.DISPUTED, text, {status: amounts.get(status, 0) for status in compared} | ours)
 
 
 def _wrong_amount(kept_amount: int, payment: Payment | PaymentRow, *, is_charged: bool) -> Cause | None:

@@ -5,11 +5,14 @@ belongs to no payment. A webhook or a reconciliation finds it, or both at the sa
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from django.db.models import QuerySet
 from structlog import get_logger
 
+from payments import payment_states
 from payments.gateways import gateway
+from payments.gateways.contract import BookedCharge, GatewayResult
 from payments.models import Payment, Reconciliation
 from shop.db import transactions
 from shop.events import journal
@@ -25,26 +28,29 @@ def register_recorder(record: Callable[[Payment, int], None]) -> None:
     _recorders.append(record)
 
 
-def refund_charge(*, charge_reference: str, amount: int, payment: Payment | None) -> bool:
+def refund_charge(charge: GatewayResult | BookedCharge, payment: Payment | None) -> bool:
     """Refund what the gateway keeps of the charge, and note it in the journal. Returns whether it is done.
 
-    The refund is keyed by the charge and the amount, which is all that is left, so it happens once however
-    many processes find it, now or later. `payment` is the one that ended without the charge, if there is one.
-    Call it outside any transaction.
+    The refund is keyed by the charge, what was refunded before and the amount, which is all that is left, so
+    it happens once however many processes find it, now or later; what a dispute held is another one once it
+    is won. `payment` is the one that ended without the charge, if there is one. Call it outside any
+    transaction.
     """
+    amount, before_amount = charge.kept_amount, charge.refunded_amount
+    part = {"amount": amount} | ({"refunded_before_amount": before_amount} if before_amount else {})
     # The charge is noted first: if this process dies in the refund, `note_already_refunded` notes the rest.
-    transactions.run(lambda: _note_once(LATE, charge_reference, amount, payment), transactions.KEYED)
+    _note(LATE, charge.reference, part, payment)
     refunded = gateway().refund(
-        key=f"orphan-{charge_reference}-{amount}", charge_reference=charge_reference, amount=amount
+        key=f"orphan-{charge.reference}-{before_amount}-{amount}",
+        charge_reference=charge.reference,
+        amount=amount,
     )
     is_done = refunded.status == "succeeded"
     if is_done:
-        transactions.run(
-            lambda: _note_once(LATE_REFUNDED, charge_reference, amount, payment), transactions.KEYED
-        )
+        _note(LATE_REFUNDED, charge.reference, part, payment)
     log.error(
         "orphaned charge",
-        charge=charge_reference,
+        charge=charge.reference,
         payment=payment and str(payment.id),
         order=payment and payment.order_id and str(payment.order_id),
         amount=amount,
@@ -56,43 +62,45 @@ def refund_charge(*, charge_reference: str, amount: int, payment: Payment | None
 
 def note_already_refunded(*, charge_reference: str, payment: Payment) -> None:
     """Note that a late charge was refunded, where the process that refunded it crashed before it could."""
-    line = _journal_lines(LATE, charge_reference, payment).first()
+    line = _journal_lines(LATE, charge_reference, payment).last()
     if line and line.after:
-        amount = line.after["amount"]
-        transactions.run(
-            lambda: _note_once(LATE_REFUNDED, charge_reference, amount, payment), transactions.KEYED
-        )
+        _note(LATE_REFUNDED, charge_reference, line.after, payment)
 
 
-def _note_once(what: str, charge_reference: str, amount: int, payment: Payment | None) -> None:
-    """Write one line for each charge: the payment's lock lets a second process see the line of the first.
+def _note(what: str, charge_reference: str, part: dict[str, int], payment: Payment | None) -> None:
+    transactions.run(partial(_note_once, what, charge_reference, part, payment), transactions.KEYED)
+
+
+def _note_once(what: str, charge_reference: str, part: dict[str, int], payment: Payment | None) -> None:
+    """Write one line for each part of a charge: a lock lets a second process see the line of the first.
 
     Charges without a payment are found by comparisons alone, so the newest of these is locked for them.
     """
     if payment:
-        Payment.objects.select_for_update().only("id").get(id=payment.id)
+        payment_states.lock_order(payment)
     else:
         Reconciliation.objects.select_for_update().only("id").order_by("-id").first()
-    if _journal_lines(what, charge_reference, payment).exists():
+    if any(line.after == part for line in _journal_lines(what, charge_reference, payment)):
         return
     done = ", and was refunded" if what == LATE_REFUNDED else ""
     journal.note(
         what=what,
         subject=_subject(charge_reference, payment),
         order_id=payment.order_id if payment else None,
-        after={"amount": amount},
-        detail=f"{amount} was charged after the payment had ended{done}.",
+        after=part,
+        detail=f"{part['amount']} was charged after the payment had ended{done}.",
         reference=charge_reference,
         is_internal=what == LATE,
     )
     if payment and what == LATE_REFUNDED:
         for record in _recorders:
-            record(payment, amount)
+            record(payment, part["amount"])
 
 
 def _journal_lines(what: str, charge_reference: str, payment: Payment | None) -> "QuerySet[JournalLine]":
     subject = _subject(charge_reference, payment)
-    return JournalLine.objects.filter(subject=subject, what=what, reference=charge_reference)
+    lines = JournalLine.objects.filter(subject=subject, what=what, reference=charge_reference)
+    return lines.order_by("id")
 
 
 def _subject(charge_reference: str, payment: Payment | None) -> str:

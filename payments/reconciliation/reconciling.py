@@ -32,7 +32,7 @@ FULL_INTERVAL = timedelta(days=1)
 # A comparison of the whole books that is not finished after this counts as crashed.
 MAX_DURATION = timedelta(hours=1)
 RETENTION = timedelta(days=30)
-REFUNDED, BOOKED = "refunded", "booked"
+REFUNDED, BOOKED, FAILED = "refunded", "booked", "failed"
 MENDED = (REFUNDED, BOOKED)
 BOOKED_KINDS = (Kind.WRONG_REFUNDS, Kind.DISPUTED)
 _bookers: list[Callable[[Payment], object]] = []
@@ -63,7 +63,7 @@ def reconcile(
     count = Progress()
     try:
         for difference in comparison.differences(since=since, until=until, count=count):
-            _record_difference(run, difference, _mend(difference, fix))
+            _record_difference(run, difference, _mend_if_possible(difference, fix))
         run.unread = ""
     except Unavailable as error:
         run.unread = str(error)[:255]
@@ -171,6 +171,17 @@ def register_booker(book: Callable[[Payment], object]) -> None:
     _bookers.append(book)
 
 
+def _mend_if_possible(difference: Difference, fix: Fix) -> str:
+    """What `_mend` did, or that it failed: one row that can't be booked ends no comparison."""
+    try:
+        return _mend(difference, fix)
+    except Unavailable:
+        raise
+    except Exception:
+        log.exception("a difference of the books can't be mended", key=difference.key)
+        return FAILED
+
+
 def _mend(difference: Difference, fix: Fix) -> str:
     """Do what can be done about the difference: "refunded", "refund failed", "booked", or "" for nothing."""
     payment = difference.payment
@@ -189,12 +200,7 @@ def refund_orphans(difference: Difference, fix: Fix) -> str:
     kept = [charge for charge in difference.charges if charge.kept_amount]
     if not (kept and _may_be_refunded(difference.payment, fix)):
         return ""
-    done = [
-        orphans.refund_charge(
-            charge_reference=charge.reference, amount=charge.kept_amount, payment=difference.payment
-        )
-        for charge in kept
-    ]
+    done = [orphans.refund_charge(charge, difference.payment) for charge in kept]
     return REFUNDED if all(done) else "refund failed"
 
 

@@ -46,8 +46,8 @@ ADVICE = {
         "the order's refunds with the charge's page, and retry a refund that is stuck."
     ),
     Kind.DISPUTED: _(
-        "The next comparison by schedule books the dispute, or ask the gateway on the payment's page. One "
-        "that stays has another currency than the payment, or a larger amount: look at it at the gateway."
+        "The next comparison by schedule books the dispute, or ask the gateway on the payment's page. If one "
+        "stays, look at it at the gateway."
     ),
 }
 UNKNOWN_ADVICE = _("It was found by an older release: wait for the next comparison, which says what to do.")

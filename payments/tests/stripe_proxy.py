@@ -36,6 +36,8 @@ class Card:
     is_lost: bool = False
     is_reply_lost: bool = False
     refund_failures: int = 0
+    # So many of its refunds are made, and not taken by the card.
+    refunds_not_taken: int = 0
     cancel_failures: int = 0
     processing_seconds: float = 0
 
@@ -58,6 +60,7 @@ CARDS = {
     "pm_timeout_charged": Card(is_reply_lost=True),
     "pm_timeout_lost": Card(is_lost=True),
     "pm_refund_fails": Card(refund_failures=2),
+    "pm_refund_not_taken": Card(refunds_not_taken=1),
     "pm_processing": Card(processing_seconds=0.5),
 }
 PLAIN = Card()
@@ -114,6 +117,8 @@ class Memory:
     # Where the page of the card's owner leads back to, by intent.
     return_urls: dict[str, str] = field(default_factory=dict)
     failed: dict[str, int] = field(default_factory=dict)
+    # The refunds that failed, with their intent and amount.
+    refunds_not_taken: dict[str, tuple[str, int]] = field(default_factory=dict)
     # Oldest first, by intent.
     disputes: dict[str, list[Json]] = field(default_factory=dict)
     # Stripe's search is behind by up to a minute, and by an hour during outages.
@@ -166,13 +171,15 @@ class StripeProxy(ThreadingHTTPServer):
         status, _ = self.ask("POST", f"/v1/payment_intents/{intent['id']}/_authenticate", json=decision)
         assert status == 200
 
-    def dispute(self, intent_id: str, *, amount: int, status: str = "needs_response") -> Json:
+    def dispute(
+        self, intent_id: str, *, amount: int, status: str = "needs_response", currency: str = "krw"
+    ) -> Json:
         """The card's owner disputes the charge of this intent; returns the dispute, which may be changed."""
         made = {
             "id": f"du_{len(self.memory.disputes)}{intent_id}",
             "object": "dispute",
             "amount": amount,
-            "currency": "krw",
+            "currency": currency,
             "status": status,
             "payment_intent": intent_id,
             "metadata": {},
@@ -249,15 +256,21 @@ class StripeProxy(ThreadingHTTPServer):
 
     def _refund(self, call: Call) -> Answer:
         intent_id = call.value("payment_intent")
-        if self._fails(f"refund {intent_id}", self.memory.cards.get(intent_id, PLAIN).refund_failures):
+        card = self.memory.cards.get(intent_id, PLAIN)
+        if self._fails(f"refund {intent_id}", card.refund_failures):
             return _error(500, "api_error")
         with self.lock:
-            charged = self.ask("GET", f"/v1/payment_intents/{intent_id}")[1].get("latest_charge")
+            intent = self._reasoned(self.ask("GET", f"/v1/payment_intents/{intent_id}")[1])
+            charged = intent.get("latest_charge")
             if charged and int(call.value("amount")) > charged["amount"] - charged["amount_refunded"]:
                 return _error(400, "invalid_request_error", param="amount")
             if any(one["status"] != "won" for one in self.memory.disputes.get(intent_id, ())):
                 return _error(400, "invalid_request_error", code="charge_disputed")
-            return self._forwarded(call)
+            made = self._forwarded(call)
+            of_intent = [one for one, _ in self.memory.refunds_not_taken.values() if one == intent_id]
+            if made.status == 200 and len(of_intent) < card.refunds_not_taken:
+                self.memory.refunds_not_taken[made.content["id"]] = intent_id, made.content["amount"]
+            return replace(made, content=self._reasoned(made.content))
 
     def _fails(self, name: str, times: float) -> bool:
         with self.lock:
@@ -285,6 +298,8 @@ class StripeProxy(ThreadingHTTPServer):
             found = [] if self.memory.search_is_behind else self._intents()
             matching = [one for one in found if one["metadata"].get(name) == re.sub(r"\\(.)", r"\1", value)]
             return 200, {"object": "search_result", "data": matching, "has_more": False, "next_page": None}
+        for refund in content.get("data", ()):
+            self._reasoned(refund)
         return status, self._reasoned(content)
 
     def _listed(self, call: Call) -> Json:
@@ -316,6 +331,12 @@ class StripeProxy(ThreadingHTTPServer):
         processed_at = self.memory.confirmed_at.get(intent_id, 0) + card.processing_seconds
         if content.get("status") == "succeeded" and time.monotonic() < processed_at:
             content["status"] = "processing"
+        not_taken = self.memory.refunds_not_taken
+        if intent_id in not_taken:
+            content |= {"status": "failed", "failure_reason": "expired_or_canceled_card"}
+        if content.get("latest_charge"):
+            failed = sum(amount for one, amount in not_taken.values() if one == intent_id)
+            content["latest_charge"]["amount_refunded"] -= failed
         if self.memory.disputes.get(intent_id) and content.get("latest_charge"):
             content["latest_charge"] |= {"disputed": True}
         return_url = self.memory.return_urls.get(intent_id)

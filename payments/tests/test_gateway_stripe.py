@@ -89,25 +89,18 @@ def test_a_create_after_its_key_was_blocked_is_refused_by_idempotency(
     assert [one.status for one in intents()] == ["canceled"]
 
 
+@pytest.mark.parametrize("search_is_behind", [False, True])
 def test_a_key_that_stripe_has_forgotten_is_still_found_and_not_blocked_beside_its_charge(
-    own_stripe: StripeProxy,
+    own_stripe: StripeProxy, search_is_behind: bool
 ) -> None:
+    """An intent that the search does not list yet is found among the newest."""
+    own_stripe.memory.search_is_behind = search_is_behind
     charged = charge()
     own_stripe.memory.recorded.clear()
 
     assert gateway().find(key="one") == charged
     assert gateway().cancel(key="one") == charged
     assert len(intents()) == 1
-
-
-def test_an_intent_that_the_search_does_not_list_yet_is_found_among_the_newest(
-    own_stripe: StripeProxy,
-) -> None:
-    own_stripe.memory.search_is_behind = True
-    charged = charge()
-
-    assert gateway().find(key="one") == charged
-    assert gateway().cancel(key="one") == charged
 
 
 def test_an_intent_that_is_listed_nowhere_yet_is_neither_blocked_nor_charged_twice(
@@ -191,17 +184,6 @@ def test_a_charge_that_its_owner_refused_can_not_be_confirmed_with_another_card(
     assert gateway().find(key="one") == charge(token) == found
 
 
-def test_a_decline_whose_cancellation_fails_is_unknown_until_a_look_up_cancels_it(
-    own_stripe: StripeProxy,
-) -> None:
-    assert charge("pm_declined_uncancelled").status == "unknown"
-
-    found = gateway().find(key="one")
-
-    assert (found.status, found.failure_code) == ("declined", "card_declined")
-    assert [one.status for one in intents()] == ["canceled"]
-
-
 def test_an_intent_in_processing_is_pending_until_it_settles(own_stripe: StripeProxy) -> None:
     """The proxy does this: localstripe can only fail later, as in the next test, and never succeed later."""
     assert charge("pm_processing").status == "pending"
@@ -226,13 +208,6 @@ def test_a_refund_retried_after_stripe_forgot_its_key_is_the_same_refund(own_str
     own_stripe.memory.recorded.clear()
 
     assert gateway().refund(key="back", charge_reference=reference, amount=300) == first
-    assert kept_amount() == AMOUNT - 300
-
-
-def test_a_refund_key_used_for_another_amount_is_unknown(own_stripe: StripeProxy) -> None:
-    reference = charge().reference
-    gateway().refund(key="back", charge_reference=reference, amount=300)
-
     assert gateway().refund(key="back", charge_reference=reference, amount=301).status == "unknown"
     assert kept_amount() == AMOUNT - 300
 
@@ -342,13 +317,6 @@ def test_names_that_do_not_fit_are_changed_to_fit() -> None:
     event = read_signed(EVENT | {"id": "é" * 300, "type": "t" * 65, "created": "soon"})
 
     assert (event.id[:7], len(event.id), event.type, event.key) == ("sha256:", 71, "t" * 64, "one")
-
-
-@pytest.mark.parametrize("seconds", [-301, 301])
-def test_five_minutes_are_accepted_and_no_more(seconds: int) -> None:
-    assert read_signed(EVENT, at=NOW + timedelta(seconds=seconds - seconds // 301)).id == "evt_1"
-    with pytest.raises(SignatureInvalid):
-        read_signed(EVENT, at=NOW + timedelta(seconds=seconds))
 
 
 def test_a_body_that_is_not_signed_with_the_secret_is_refused(settings: LazySettings) -> None:

@@ -78,12 +78,14 @@ def run(*options: str) -> tuple[int, str]:
 
 def test_an_orphaned_charge_is_reported_and_not_changed() -> None:
     key = orphan()
+    declined = {"token": "tok_declined", "amount": 70, "currency": "KRW", "order_id": None}
+    assert gateway().charge(key="declined", **declined).status == "declined"
     found = reconciling.reconcile()
     cause = "700 is charged, and no payment knows of it"
     [finding] = found.findings
     assert (finding["key"], finding["kind"], finding["done"]) == (key, "unknown_charge", "")
     assert finding["cause"] == finding["text"] % finding["values"] == cause
-    assert (found.checked, found.differences, found.refunded) == (1, 1, 0)
+    assert (found.checked, found.differences, found.refunded) == (2, 1, 0)
     assert not reconciling.is_clean(found)
     assert refunded_amount(key) == 0
 
