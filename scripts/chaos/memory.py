@@ -131,8 +131,8 @@ class Setup:
     order, and `shown_refunds` what the shop says of these orders, whose answers may have been too early.
 
     `shared_codes` have their campaigns, and `listed` the accounts of those that are for a list. With
-    operators at their pages, `granted` has what they sent, accounts and amounts by reason, `pressed` what each
-    approval may have become, and `operator_grants` what each account got in the end.
+    operators at their pages, `granted` has what they sent, accounts and amounts by reason, `pressed` what
+    each approval may have become, and `operator_grants` what each account got in the end.
     """
 
     staff: Account
