@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from django.utils import timezone
 
-from coupons import issued_coupons
+from coupons import campaigns, eligible_accounts, issued_coupons
 from inventory import adjustments
 from inventory.reservations import Line
 from inventory.tests.factories import ProductFactory
@@ -27,11 +27,12 @@ from shop.idempotency.recorded_answers import KeyedCall, Replay, key_hash
 
 
 def outcome(action: Callable[[], Any]) -> Any:
-    """What the action returns, or the code of its refusal."""
+    """What the action returns, or the code of its refusal, with the reason where a coupon has one."""
     try:
         return action()
     except FirstcomeError as error:
-        return error.code
+        reason = error.extra.get("reason") if error.code == "coupon_not_usable" else None
+        return f"{error.code}: {reason}" if reason else error.code
 
 
 def keyed(account_id: int) -> KeyedCall:
@@ -40,11 +41,21 @@ def keyed(account_id: int) -> KeyedCall:
 
 
 def open_shop(shop: Shop) -> None:
-    """Three products, one of them with a limit per account, and two buyers with points."""
+    """Three products, one of them with a limit per account, two buyers with points, and shared codes."""
     for price, on_hand, limit in ((500, 12, None), (333, 20, 4), (1_000, 8, None)):
         row = ProductFactory.create(price=price, on_hand=on_hand, limit_per_account=limit)
         shop.products.append(things.Product(row.id, price, on_hand, limit))
     shop.wallets = {buying.account(points=1_000).id: 1_000 for _ in range(2)}
+    shop.campaigns = [
+        things.Campaign("TO-ONE", {"quantity": 1}),
+        things.Campaign("TO-FIRST-ORDERS", {"first_order_only": True}),
+        things.Campaign("TO-LISTED", {"eligible": "listed"}, list(shop.wallets)[:1]),
+        things.Campaign("TO-PRODUCT", {"products": [shop.products[0].id]}),
+    ]
+    discount: Any = {"discount_type": "percent", "discount_value": 33, "code_source": "shared"}
+    for one in shop.campaigns:
+        terms = {"name": one.code, "shared_code": one.code, "quantity": 9} | discount | one.terms
+        eligible_accounts.add(campaign_id=campaigns.create(**terms).pk, account_ids=one.listed)
 
 
 def issue_coupon(shop: Shop, account_id: int, *, percent: int) -> None:
@@ -74,10 +85,12 @@ def adjust(shop: Shop, product: things.Product, delta: int) -> None:
 
 def place(shop: Shop, order: things.Order) -> checkout.OrderRequest | None:
     """Place the order; returns its request if it was not refused."""
+    coupon = order.coupon or things.Coupon(order.account_id)
+    is_shared = coupon.campaign and coupon.account_id == order.account_id
     order_request = buying.order_request(
         order.account_id,
         order.counts,
-        coupon=order.coupon.code if order.coupon else "",
+        coupon=coupon.campaign.code if is_shared else coupon.code,
         points=order.points_amount,
         token=order.token,
         keep_on_decline=order.is_kept,
@@ -88,6 +101,7 @@ def place(shop: Shop, order: things.Order) -> checkout.OrderRequest | None:
         assert result == expected
         return None
     order.id = result.order.id
+    coupon.code = result.order.coupon_code
     if result.started:
         order.saga_id, order.payment_id = result.started.saga.id, result.started.payment.id
     shop.place(order)

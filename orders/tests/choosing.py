@@ -33,6 +33,7 @@ purchases = some.fixed_dictionaries(
         "counts": counts,
         "points": some.sampled_from([0, 0, 1, 250, 333, 833]),
         "coupon": some.none() | which,
+        "campaign": some.none() | some.integers(0, 3),
         "token": some.none() | some.just("tok_ok") | cards,
         "is_kept": some.booleans(),
     }

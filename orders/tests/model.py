@@ -10,6 +10,7 @@ from orders.tests.things import (
     ASKING,
     DECLINED,
     NEVER_CHARGED,
+    Campaign,
     Coupon,
     Order,
     Product,
@@ -27,6 +28,7 @@ class Shop:
 
     products: list[Product] = field(default_factory=list)
     wallets: dict[int, int] = field(default_factory=dict)
+    campaigns: list[Campaign] = field(default_factory=list)
     coupons: list[Coupon] = field(default_factory=list)
     orders: list[Order] = field(default_factory=list)
     top_ups: list[TopUp] = field(default_factory=list)
@@ -52,10 +54,10 @@ class Shop:
             return "insufficient_stock"
         if any(self._is_over_limit(order.account_id, *line) for line in order.counts.items()):
             return "purchase_limit_reached"
-        if order.coupon and not self._is_usable(order.coupon, order.account_id, items_amount):
-            return "coupon_not_usable"
+        if reason := order.coupon and self._reason_against(order.coupon, order):
+            return f"coupon_not_usable: {reason}"
         order.total_amount = items_amount - (
-            order.coupon.discount_amount(items_amount) if order.coupon else 0
+            order.coupon.discount_amount(order.counts) if order.coupon else 0
         )
         if order.points_amount > order.total_amount:
             return "invalid"
@@ -74,15 +76,35 @@ class Shop:
         held = sum(order.left().get(product, 0) for order in holding)
         return product.limit_per_account is not None and held + count > product.limit_per_account
 
-    @staticmethod
-    def _is_usable(coupon: Coupon, account_id: int, items_amount: int) -> bool:
-        is_theirs = coupon.account_id == account_id and coupon.status == "issued"
-        return is_theirs and items_amount >= coupon.minimum_amount
+    def shared_coupon(self, campaign: Campaign, account_id: int) -> Coupon:
+        """The account's coupon of the campaign, or the one that it would get."""
+        own = (one for one in self.coupons if (one.campaign, one.account_id) == (campaign, account_id))
+        return next(own, Coupon(account_id, campaign=campaign, percent=33, status="new"))
+
+    def _reason_against(self, coupon: Coupon, order: Order) -> str:
+        """Why the order can't use the coupon, or nothing."""
+        campaign, is_new = coupon.campaign or Campaign(""), coupon.status == "new"
+        terms, counted = campaign.terms, coupon.counted_amount(order.counts)
+        taken = [one.campaign for one in self.coupons].count(campaign)
+        own = {one.status for one in self.orders if one.account_id == order.account_id}
+        reasons = {
+            "not_found": coupon.account_id != order.account_id,
+            "sold_out": is_new and taken == terms.get("quantity"),
+            "not_eligible": is_new and "eligible" in terms and order.account_id not in campaign.listed,
+            coupon.status: coupon.status not in ("new", "issued"),
+            "not_first_order": "first_order_only" in terms
+            and own - {"payment_failed", "cancelled", "expired", "refunded"},
+            "no_eligible_item": not counted,
+            "below_minimum": counted < coupon.minimum_amount,
+        }
+        return next((reason for reason, is_against in reasons.items() if is_against), "")
 
     def place(self, order: Order) -> None:
         for product, count in order.counts.items():
             product.reserved += count
         if order.coupon:
+            if order.coupon.status == "new":
+                self.coupons.append(order.coupon)
             order.coupon.status, order.coupon.order_id = "held", order.id
         if order.token is not None:
             order.status, order.payments = "paying", 1

@@ -12,6 +12,7 @@ from inventory.tests.factories import ProductFactory
 from orders.models import OrderLine
 from orders.tests import buying
 from shop.errors import Invalid, Rejected
+from shop.tests.case_tables import in_one_test
 
 pytestmark = pytest.mark.django_db
 
@@ -34,36 +35,27 @@ def shares(order_id: Any) -> dict[int, int]:
     return dict(OrderLine.objects.filter(order_id=order_id).values_list("product_id", "discount_amount"))
 
 
-def test_the_discount_counts_over_the_products_lines_and_is_split_over_them() -> None:
+@in_one_test(
+    ("prices", "terms", "due"),
+    [
+        ((1_000, 2_000, 10_000), {"discount_type": "percent", "discount_value": 10}, [100, 200, 0]),
+        # The rest is on the last of these lines.
+        ((333, 333, 1_000), {"discount_value": 101}, [50, 51, 0]),
+        # An amount is never more than they cost.
+        ((100, 200, 9_000), {}, [100, 200, 0]),
+    ],
+)
+def test_the_discount_counts_over_the_products_lines_and_is_split_over_them(
+    prices: tuple[int, ...], terms: dict[str, Any], due: list[int]
+) -> None:
     buyer = buying.account().id
-    shoe, boot, sock = (ProductFactory.create(on_hand=9, price=price) for price in (1_000, 2_000, 10_000))
-    code = code_for([shoe, boot], buyer, discount_type="percent", discount_value=10)
+    shoe, boot, sock = (ProductFactory.create(on_hand=9, price=price) for price in prices)
 
-    placed = buying.place(buyer, {shoe: 1, sock: 1, boot: 1}, coupon=code)
+    placed = buying.place(buyer, {shoe: 1, sock: 1, boot: 1}, coupon=code_for([shoe, boot], buyer, **terms))
 
-    assert (placed.order.items_amount, placed.order.discount_amount) == (13_000, 300)
-    assert shares(placed.order.id) == {shoe.pk: 100, boot.pk: 200, sock.pk: 0}
+    assert (placed.order.items_amount, placed.order.discount_amount) == (sum(prices), sum(due))
+    assert shares(placed.order.id) == dict(zip((shoe.pk, boot.pk, sock.pk), due, strict=True))
     assert buying.broken_laws() == []
-
-
-def test_the_rest_of_the_discount_is_on_the_last_of_these_lines() -> None:
-    buyer = buying.account().id
-    first, second, other = (ProductFactory.create(on_hand=9, price=price) for price in (333, 333, 1_000))
-    code = code_for([first, second], buyer, discount_value=101)
-
-    placed = buying.place(buyer, {first: 1, second: 1, other: 1}, coupon=code)
-
-    assert shares(placed.order.id) == {first.pk: 50, second.pk: 51, other.pk: 0}
-
-
-def test_an_amount_is_never_more_than_these_lines_cost() -> None:
-    buyer = buying.account().id
-    cheap, dear = ProductFactory.create(on_hand=9, price=300), ProductFactory.create(on_hand=9, price=9_000)
-    code = code_for([cheap], buyer)
-
-    placed = buying.place(buyer, {cheap: 1, dear: 1}, coupon=code)
-
-    assert (placed.order.discount_amount, placed.order.total_amount) == (300, 9_000)
 
 
 def test_the_minimum_counts_over_these_lines_and_an_order_needs_one_of_them() -> None:

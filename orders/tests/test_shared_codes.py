@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 from django.db import connection
-from django.db.models import Count
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -58,13 +57,11 @@ def reason(account_id: int, product: Product, code: str = CODE) -> str:
 @by_two_strategies
 def test_an_order_issues_the_accounts_own_coupon_and_holds_it(strategy: str, settings: LazySettings) -> None:
     settings.INVENTORY_STRATEGY = strategy
-    campaign, product, buyer = (
-        shared_campaign(),
-        ProductFactory.create(on_hand=5, price=5_000),
-        buying.account(),
-    )
+    campaign, buyer = shared_campaign(), buying.account()
+    product = ProductFactory.create(on_hand=5, price=5_000)
 
-    placed = buying.place(buyer.id, {product: 1}, coupon=CODE)
+    with journal.acting(journal.ActorContext("account", buyer.id)):
+        placed = buying.place(buyer.id, {product: 1}, coupon=CODE)
 
     coupon = Coupon.objects.get()
     assert (coupon.account_id, coupon.status, coupon.order_id) == (buyer.id, "held", placed.order.id)
@@ -73,24 +70,12 @@ def test_an_order_issues_the_accounts_own_coupon_and_holds_it(strategy: str, set
     assert (order.coupon_code, order.discount_amount) == (coupon.code, 1_000)
     campaign.refresh_from_db()
     assert (campaign.issued, campaign.version) == (1, 1)
-    assert buying.broken_laws() == []
-
-
-def test_the_journal_says_issued_and_then_held_under_the_buyers_name() -> None:
-    shared_campaign()
-    product, buyer = ProductFactory.create(on_hand=5), buying.account()
-
-    with journal.acting(journal.ActorContext("account", buyer.id)):
-        buying.place(buyer.id, {product: 1}, coupon=CODE)
-
     lines = JournalLine.objects.filter(what__startswith="coupon.").order_by("id")
-    assert [(line.what, line.actor_id) for line in lines] == [
-        ("coupon.issued", buyer.id),
-        ("coupon.held", buyer.id),
-    ]
-    issued = lines[0].after
-    assert issued is not None
-    assert (issued["status"], issued["account"], issued["position"]) == ("issued", buyer.id, 1)
+    noted = [("coupon.issued", buyer.id), ("coupon.held", buyer.id)]
+    assert [(line.what, line.actor_id) for line in lines] == noted
+    issued = {"status": "issued", "account": buyer.id, "position": 1}
+    assert issued.items() <= (lines[0].after or {}).items()
+    assert buying.broken_laws() == []
 
 
 @by_two_strategies
@@ -237,11 +222,8 @@ def test_a_campaign_that_opens_between_the_read_and_the_decision_refuses_as_it_w
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its row is not locked then, so nothing may be issued."""
-    campaign, product, buyer = (
-        shared_campaign(scheduled=True),
-        ProductFactory.create(on_hand=5),
-        buying.account(),
-    )
+    campaign, buyer = shared_campaign(scheduled=True), buying.account()
+    product = ProductFactory.create(on_hand=5)
     read = eligibility.read_campaign
 
     def read_late(*arguments: Any) -> Any:
@@ -361,8 +343,5 @@ def test_listing_and_unlisting_beside_orders_is_exact() -> None:
 
     assert outcomes[:15] == ["not_eligible"] * 15
     assert buying.reasons(outcomes[15:]) == {"PlacedOrder": 15}
-    per_account = (
-        Coupon.objects.values("account").annotate(number=Count("pk")).values_list("number", flat=True)
-    )
-    assert list(per_account) == [1] * 15
+    assert Coupon.objects.values("account").distinct().count() == Coupon.objects.count() == 15
     assert buying.broken_laws() == []

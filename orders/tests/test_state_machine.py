@@ -129,18 +129,23 @@ class Interleavings(RuleBasedStateMachine):
         counts: dict[int, int],
         points: int,
         coupon: int | None,
+        campaign: int | None,
         token: str | None,
         is_kept: bool,
     ) -> Order | None:
         account_id = self.buyers[buyer]
-
-        def is_usable(one: Coupon) -> bool:
-            return one.account_id == account_id and one.status == "issued"
-
+        named: Coupon | None = None
+        if coupon is not None:
+            usable = (account_id, "issued")
+            named = chosen(
+                self.shop.coupons, coupon, likely=lambda one: (one.account_id, one.status) == usable
+            )
+        if campaign is not None:
+            named = self.shop.shared_coupon(self.shop.campaigns[campaign], account_id)
         order = Order(
             account_id=account_id,
             counts=self._counts(counts),
-            coupon=None if coupon is None else chosen(self.shop.coupons, coupon, likely=is_usable),
+            coupon=named,
             points_amount=points,
             token=token,
             is_kept=is_kept,

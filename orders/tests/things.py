@@ -28,11 +28,21 @@ class Product:
 
 
 @dataclass(eq=False)
+class Campaign:
+    """A campaign whose orders name the shared code, with these terms, and `listed` if they say so."""
+
+    code: str
+    terms: dict[str, Any] = field(default_factory=dict)
+    listed: list[int] = field(default_factory=list)
+
+
+@dataclass(eq=False)
 class Coupon:
-    """A coupon of the account: worth `amount` or `percent`, for orders of at least `minimum_amount`."""
+    """The account's, of `amount` or `percent`, from `minimum_amount` on; of a shared code `new` at first."""
 
     account_id: int
     code: str = ""
+    campaign: Campaign | None = None
     amount: int = 0
     percent: int = 0
     minimum_amount: int = 0
@@ -42,8 +52,14 @@ class Coupon:
     def give_back(self) -> None:
         self.status, self.order_id = "issued", None
 
-    def discount_amount(self, items_amount: int) -> int:
-        return min(items_amount, self.amount or items_amount * self.percent // 100)
+    def counted_amount(self, counts: dict[Product, int]) -> int:
+        """The amount of the lines that the discount counts over."""
+        ids = self.campaign.terms.get("products") if self.campaign else None
+        return sum(one.price * count for one, count in counts.items() if not ids or one.id in ids)
+
+    def discount_amount(self, counts: dict[Product, int]) -> int:
+        counted = self.counted_amount(counts)
+        return min(counted, self.amount or counted * self.percent // 100)
 
 
 @dataclass(eq=False)

@@ -12,6 +12,7 @@ CHAOS = trial.Trial(
     pauses=(0.3, 3.0),
     has_sale=True,
     has_customer_actions=True,
+    has_restrictions=True,
 )
 
 if __name__ == "__main__":

@@ -119,7 +119,11 @@ class Buyer(Client):
         self.start(account, "order", "/orders", body, wait=self._wait())
 
     def order_for_later(self, account: Account) -> None:
-        answer = self.do(account, "order", "/orders", self._basket(account), keyed=True)
+        basket = self._basket(account)
+        # Of an order that is declined the answer has no coupon, and a shared code gives one with the order.
+        if self.setup.shared_codes and self.random.random() < 0.3:
+            basket["coupon"] = self.random.choice(list(self.setup.shared_codes))
+        answer = self.do(account, "order", "/orders", basket, keyed=True)
         if answer.status == 201:
             self.unpaid.append((account, answer.body["id"]))
 

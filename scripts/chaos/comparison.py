@@ -24,7 +24,7 @@ def findings(setup: Setup, shop: Shop) -> Iterator[str]:
     for account in setup.buyers:
         yield from repeats(account.calls, shop.connection)
         yield from _orders(account, orders[account.id])
-        yield from _coupons(account, orders[account.id], shop)
+        yield from _coupons(account, setup, orders[account.id], shop)
         yield from _entries(account, setup, orders[account.id], shop)
         yield from _wallet(account, setup, orders[account.id], shop)
     yield from repeats(setup.staff.calls, shop.connection)
@@ -83,7 +83,7 @@ def _must_be(orders: dict[str, Any], order_id: str, ends: set[str]) -> Iterator[
         yield f"order {order_id}: answered {' or '.join(sorted(ends))}, is {status}"
 
 
-def _coupons(account: Account, orders: dict[str, Any], shop: Shop) -> Iterator[str]:
+def _coupons(account: Account, setup: Setup, orders: dict[str, Any], shop: Shop) -> Iterator[str]:
     """Those in the answers, unchanged; redeemed by one order that is not fully refunded, or free."""
     answered, there = account.coupons(), shop.coupons(account)
     redeemed = Counter(order["coupon"] for order in orders.values() if order["status"] == "paid")
@@ -91,12 +91,17 @@ def _coupons(account: Account, orders: dict[str, Any], shop: Shop) -> Iterator[s
         where = "answered, but not there" if code in answered else "there, but never answered"
         yield f"coupon {code} of account {account.id}: {where}"
     for code in answered.keys() & there.keys():
-        for name in ("campaign", "position"):
+        for name in answered[code].keys() & {"campaign", "position"}:
             if answered[code][name] != there[code][name]:
                 yield f"coupon {code}: {name} answered {answered[code][name]}, is {there[code][name]}"
         wanted = "redeemed" if redeemed[code] else "issued"
         if there[code]["status"] != wanted or redeemed[code] > 1:
             yield f"coupon {code}: {redeemed[code]} paid orders have it, and it is {there[code]['status']}"
+    for made in account.calls:
+        listed = setup.listed.get(made.call.body["campaign"]) if made.sort == "coupon" else None
+        is_refused = made.answer.code == "not_eligible"
+        if listed and (is_refused or made.was_done) and is_refused == (account.id in listed):
+            yield f"account {account.id}, listed: {is_refused}, was answered {made.answer.word}"
 
 
 def _entries(account: Account, setup: Setup, orders: dict[str, Any], shop: Shop) -> Iterator[str]:
@@ -123,6 +128,7 @@ def _wallet(account: Account, setup: Setup, orders: dict[str, Any], shop: Shop) 
     due = account.opening_amount + sum(made.call.body["amount"] for made in [*granted, *bought])
     due -= sum(order["points_amount"] for order in orders.values() if order["status"] in BOUGHT)
     due += sum(refund["points_amount"] for refund in setup.refunds() if refund["order"] in orders)
+    due += setup.operator_grants[account.id]
     balance, entries = shop.wallet(account)
     if not balance == due == sum(entry["amount"] for entry in entries):
         entered = sum(entry["amount"] for entry in entries)
@@ -134,7 +140,7 @@ def _wallet(account: Account, setup: Setup, orders: dict[str, Any], shop: Shop) 
 
 def _campaigns(setup: Setup, shop: Shop) -> Iterator[str]:
     answered = [coupon for account in setup.buyers for coupon in account.coupons().values()]
-    positions = Counter((coupon["campaign"], coupon["position"]) for coupon in answered)
+    positions = Counter((one["campaign"], one["position"]) for one in answered if "position" in one)
     for (campaign_id, position), count in positions.items():
         if count > 1:
             yield f"campaign {campaign_id}: position {position} was issued {count} times"

@@ -1,6 +1,7 @@
 """What a client remembers: each call it made, and its final answer."""
 
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +54,8 @@ class Account:
     token: str
     opening_amount: int = 0
     calls: list[RecordedCall] = field(default_factory=list)
+    shared_codes: dict[str, int] = field(default_factory=dict)
+    """The setup's own."""
     entries: dict[str, tuple[str, float]] = field(default_factory=dict)
     """The last status of each entry of a sale that it polled, and when it came, by the monotonic clock."""
 
@@ -83,8 +86,13 @@ class Account:
         return joined[-1].answer.body["id"] if joined else None
 
     def coupons(self) -> dict[str, Any]:
-        """The coupons in its answers, by code."""
-        return {made.answer.body["code"]: made.answer.body for made in self.done("coupon")}
+        """The coupons in its answers, by code; of those that orders were given the campaign alone."""
+        of_orders = {
+            made.answer.body["coupon"]: {"campaign": self.shared_codes[made.call.body["coupon"]]}
+            for made in self.done("order")
+            if self.shared_codes and made.call.body.get("coupon") in self.shared_codes
+        }
+        return of_orders | {made.answer.body["code"]: made.answer.body for made in self.done("coupon")}
 
 
 @dataclass
@@ -121,6 +129,10 @@ class Setup:
     With `has_customer_actions` buyers also pay by a card that asks its owner, and keep orders on a decline.
     With a `gateway_port` charges are also refunded and disputed there: `at_gateway` has what came of it by
     order, and `shown_refunds` what the shop says of these orders, whose answers may have been too early.
+
+    `shared_codes` have their campaigns, and `listed` the accounts of those that are for a list. With
+    operators at their pages, `granted` has what they sent, accounts and amounts by reason, `pressed` what
+    each approval may have become, and `operator_grants` what each account got in the end.
     """
 
     staff: Account
@@ -133,6 +145,11 @@ class Setup:
     gateway_port: int | None = None
     at_gateway: dict[str, AtGateway] = field(default_factory=dict)
     shown_refunds: dict[str, list[Any]] = field(default_factory=dict)
+    shared_codes: dict[str, int] = field(default_factory=dict)
+    listed: dict[int, set[int]] = field(default_factory=dict)
+    granted: dict[str, tuple[int, int]] = field(default_factory=dict)
+    pressed: dict[int, set[str]] = field(default_factory=dict)
+    operator_grants: Counter[int] = field(default_factory=Counter)
 
     @property
     def stocked(self) -> list[Product]:

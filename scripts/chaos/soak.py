@@ -20,6 +20,7 @@ SOAK = trial.Trial(
     is_measured=True,
     has_sale=True,
     has_customer_actions=True,
+    has_restrictions=True,
 )
 
 if __name__ == "__main__":

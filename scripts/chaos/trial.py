@@ -75,6 +75,7 @@ class Trial:
     goal of availability, and on MariaDB has a Prometheus beside it, from which every dashboard is filled.
     With a sale, buyers also join the waiting room of one that opens a few seconds later, and order under
     admission. With customer actions, some pay by cards whose owner has to act, and keep orders on a decline.
+    With restrictions, some campaigns have a shared code, a list of accounts, or a product.
 
     `pauses` is how many seconds a series pauses after each fault, from and to.
     """
@@ -90,6 +91,7 @@ class Trial:
     is_measured: bool = False
     has_sale: bool = False
     has_customer_actions: bool = False
+    has_restrictions: bool = False
 
 
 def main(trial: Trial) -> int:
@@ -214,9 +216,25 @@ def set_up(
         has_customer_actions=trial.has_customer_actions,
         gateway_port=instance.gateway_port if trial.has_customer_actions else None,
     )
+    if trial.has_restrictions:
+        create_restricted_campaigns(setup, shop)
     for account in setup.buyers:
-        account.opening_amount = shop.wallet(account)[0]
+        account.opening_amount, account.shared_codes = shop.wallet(account)[0], setup.shared_codes
     return setup, shop
+
+
+def create_restricted_campaigns(setup: Setup, shop: Shop) -> None:
+    """Two with shared codes, one for first orders; one for every other buyer; one for a product."""
+    for code, is_first in (("TO-ALL", False), ("TO-FIRST-ORDERS", True)):
+        terms = {"code_source": "shared", "shared_code": code, "first_order_only": is_first}
+        campaign = create_campaign(shop, strategy="group_commit", quantity=COUPONS, **terms)
+        setup.shared_codes[code] = campaign
+    listing = create_campaign(shop, strategy="pessimistic", quantity=COUPONS, eligible="listed")
+    setup.listed[listing] = {account.id for account in setup.buyers[::2]}
+    shop.call("POST", f"/campaigns/{listing}/eligible-accounts", {"users": sorted(setup.listed[listing])})
+    products = [setup.products[0].id]
+    limited = create_campaign(shop, strategy="group_commit", quantity=COUPONS, products=products)
+    setup.campaigns += [*setup.shared_codes.values(), listing, limited]
 
 
 def create_drop(shop: Shop) -> Drop:

@@ -19,6 +19,8 @@ PLANTED = (
     "gate-without-row",
     "tickets-in-redis-alone",
     "silence-is-consent",
+    "endless-shared-code",
+    "approved-again",
 )
 wall_clock = time.perf_counter
 
@@ -76,8 +78,11 @@ def _set_up() -> None:
         "INVENTORY_STRATEGY": "pessimistic",
         "LOG_LEVEL": "CRITICAL",
         "PAYMENT_ACTION_SECONDS": "60",
+        "PAYMENT_GIVE_UP_SECONDS": "300",
         "OPEN_ORDERS_PER_ACCOUNT": "10000",
         "OPEN_UNITS_PER_ACCOUNT": "10000",
+        "GRANT_LIMIT_AMOUNT": "500",
+        "GRANT_DAY_AMOUNT": "2000",
     }
     from scripts.simulation import determinism
 

@@ -13,6 +13,7 @@ from coupons.queue import tickets
 from inventory.reservations import Line
 from orders import cancellation, schemas
 from orders import tasks as order_tasks
+from orders.models import Order
 from orders.payment import purchase, refunding, top_ups
 from orders.placement import checkout
 from orders.placement.decisions import OrderRequest
@@ -20,6 +21,7 @@ from sales.models import SaleEntry
 from sales.waiting_room import entries
 from sales.waiting_room.entries import Entry, JoinRequest
 from scripts.simulation.determinism import chance
+from scripts.simulation.offers import Offer
 from scripts.simulation.outside import ASKING, DECLINED
 from scripts.simulation.processes import Processes
 from shop.errors import FirstcomeError, Unavailable
@@ -42,6 +44,7 @@ ACTIONS = {
 }
 KEEP_SHARE = 0.4
 """How many payments are to keep their order on a decline."""
+COUPON_SHARE = 0.5
 COUPONS_ALONE, HURRIED_SECONDS = {"coupon": 1}, (0.01, 0.8)
 """What the clients do who want nothing but coupons, and how soon again."""
 
@@ -51,8 +54,10 @@ class Shop:
     """What the run began with, and what its clients have been answered since."""
 
     accounts: list[int]
-    products: list[int]
-    campaigns: list[int]
+    prices: dict[int, int]
+    """Of each product."""
+    offers: dict[int, Offer]
+    """Every campaign."""
     sale: int = 0
     sale_product: int = 0
     orders: dict[str, UUID] = field(default_factory=dict)
@@ -61,6 +66,8 @@ class Shop:
     """Likewise the sagas that a call was answered to have started."""
     coupons: dict[tuple[int, int], str] = field(default_factory=dict)
     """Codes by account and campaign."""
+    sold_out: set[int] = field(default_factory=set)
+    """Campaigns by whose shared code an order was refused for that."""
     tickets: set[UUID] = field(default_factory=set)
     entries: set[UUID] = field(default_factory=set)
     """Entries of the sale."""
@@ -88,6 +95,7 @@ class Client:
         """Calls that were made and not answered yet."""
         self._kept: list[UUID] = []
         """Own orders that are kept if their card is declined."""
+        self._has_ordered = False
 
     def begin(self) -> None:
         """Make one call after the other until `is_done`."""
@@ -105,7 +113,13 @@ class Client:
         )
 
     def _call(
-        self, name: str, work: Callable[[], Any], answered: Callable[[Any], None], *, goes_on: bool = True
+        self,
+        name: str,
+        work: Callable[[], Any],
+        answered: Callable[[Any], None],
+        *,
+        refused: Callable[[FirstcomeError], None] = lambda error: None,
+        goes_on: bool = True,
     ) -> None:
         """Run the call in the web process; without an answer call again, unchanged."""
         outcomes: list[Any] = []
@@ -121,13 +135,14 @@ class Client:
         self.calls_open.add(name)
         self.processes.call(answer)
         if not outcomes:
-            self._later(partial(self._call, name, work, answered, goes_on=goes_on))
+            self._later(partial(self._call, name, work, answered, refused=refused, goes_on=goes_on))
             return
         [outcome] = outcomes
         self.calls_open.discard(name)
         if isinstance(outcome, FirstcomeError):
             self.shop.refusals[outcome.code] = self.shop.refusals.get(outcome.code, 0) + 1
             self.processes.world.note(f"{name} refused: {outcome.code}")
+            refused(outcome)
         else:
             answered(outcome)
         if goes_on:
@@ -162,20 +177,28 @@ class Client:
         self._call("join", partial(entries.JOINER.submit, request), answered, goes_on=False)
 
     def _basket(self) -> tuple[Line, ...]:
-        count = min(chance.random.randint(1, 2), len(self.shop.products))
+        products = [product for product in self.shop.prices if product != self.shop.sale_product]
+        count = min(chance.random.randint(1, 2), len(products))
         return tuple(
             Line(product_id=product, quantity=chance.random.randint(1, 3))
-            for product in sorted(chance.random.sample(self.shop.products, count))
+            for product in sorted(chance.random.sample(products, count))
         )
+
+    def _choose_coupon(self) -> tuple[str, int]:
+        """The code of an own coupon, or a shared one, with its campaign; or none."""
+        own = [(code, id) for (account, id), code in self.shop.coupons.items() if account == self.account_id]
+        shared = [(offer.code, id) for id, offer in self.shop.offers.items() if offer.code]
+        return chance.random.choice([*own, *shared]) if chance.random.random() < COUPON_SHARE else ("", 0)
 
     def _place(self, key: str, token: str | None, lines: tuple[Line, ...] = ()) -> None:
         """Order these lines, or else a basket by chance."""
         lines = lines or self._basket()
-        own = [code for (account, _), code in self.shop.coupons.items() if account == self.account_id]
+        code, campaign_id = self._choose_coupon()
+        offer = self.shop.offers.get(campaign_id)
         request = OrderRequest(
             account_id=self.account_id,
             lines=lines,
-            coupon_code=chance.random.choice([*own, ""]) if own else "",
+            coupon_code=code,
             points_amount=chance.random.choice([0, 0, 100]),
             token=token,
             keyed=KeyedCall(self.account_id, key_hash(key), "fingerprint", schemas.placed_order_answer),
@@ -190,12 +213,28 @@ class Client:
             else:
                 order_id = placed.order.id
             self.shop.orders[key] = order_id
+            self._has_ordered = True
+            if offer:
+                order = Order.objects.get(id=order_id)
+                self._note_coupon(campaign_id, order.coupon_code)
+                self._contradict(offer.wrong_with(lines, self.shop.prices, order))
             if request.keep_on_decline and token in (DECLINED, ASKING):
                 self._kept.append(order_id)
             if not isinstance(placed, Replay) and placed.started:
                 self._started(key, placed.started.saga.id)
 
-        self._call("place", lambda: checkout.place(request), answered)
+        def refused(error: FirstcomeError) -> None:
+            if error.code != "coupon_not_usable":
+                return
+            has_coupon = (self.account_id, campaign_id) in self.shop.coupons
+            known = {"has_coupon": has_coupon, "has_ordered": self._has_ordered}
+            reason = str(error.extra["reason"])
+            if offer is None or reason not in offer.reasons(self.account_id, lines, **known):
+                self._contradict(f"account {self.account_id} was refused {code} for {reason}, and {known}")
+            if reason == "sold_out":
+                self.shop.sold_out.add(campaign_id)
+
+        self._call("place", lambda: checkout.place(request), answered, refused=refused)
 
     def _known_order(self) -> UUID | None:
         return chance.random.choice(list(self.shop.orders.values())) if self.shop.orders else None
@@ -276,7 +315,8 @@ class Client:
         )
 
     def _coupon(self, key: str) -> None:
-        campaign_id = chance.random.choice(self.shop.campaigns)
+        campaign_id = chance.random.choice(list(self.shop.offers))
+        offer = self.shop.offers[campaign_id]
 
         def answered(issued: Any) -> None:
             if isinstance(issued, Queued):
@@ -285,9 +325,12 @@ class Client:
             else:
                 self._note_coupon(campaign_id, issued.coupon.code)
 
-        self._call(
-            "coupon", lambda: issuing.issue(campaign_id=campaign_id, user_id=self.account_id), answered
-        )
+        def refused(error: FirstcomeError) -> None:
+            if error.code == "not_eligible" and offer.lets_in(self.account_id):
+                self._contradict(f"account {self.account_id} is in the list of campaign {campaign_id}")
+
+        work = partial(issuing.issue, campaign_id=campaign_id, user_id=self.account_id)
+        self._call("coupon", work, answered, refused=refused)
 
     def _look_at_ticket(self, ticket_id: UUID, campaign_id: int) -> None:
         """Look at the ticket later, and again until it waits no longer."""
@@ -304,4 +347,10 @@ class Client:
     def _note_coupon(self, campaign_id: int, code: str) -> None:
         known = self.shop.coupons.setdefault((self.account_id, campaign_id), code)
         if known != code:
-            self.shop.contradictions.append(f"account {self.account_id} was answered {known} and {code}")
+            self._contradict(f"account {self.account_id} was answered {known} and {code}")
+        if not self.shop.offers[campaign_id].lets_in(self.account_id):
+            self._contradict(f"account {self.account_id} has {code}, and is not in the list")
+
+    def _contradict(self, what: str) -> None:
+        if what:
+            self.shop.contradictions.append(what)

@@ -2,11 +2,12 @@
 
 from django.contrib.auth.models import User
 
-from coupons import maintenance
+from coupons import eligible_accounts, maintenance
 from coupons.allocation.writes import Queued
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode, QueueTicket
 from coupons.queue import worker
+from scripts.simulation import offers
 from scripts.simulation.clients import Shop
 from scripts.simulation.determinism import chance
 from scripts.simulation.partner import Book
@@ -27,7 +28,8 @@ def open_now() -> list[str]:
 
 def of_run(shop: Shop, book: Book) -> list[str]:
     """The answers against the rows and the partner's book; then each campaign issues what it has left."""
-    return [*shop.contradictions, *_answers(shop), *_at_partner(book), *_sell_the_rest(shop)]
+    wrong = [*offers.findings(shop.offers, shop.sold_out), *_answers(shop), *_at_partner(book)]
+    return [*shop.contradictions, *wrong, *_sell_the_rest(shop)]
 
 
 def _answers(shop: Shop) -> list[str]:
@@ -61,7 +63,9 @@ def _sell_the_rest(shop: Shop) -> list[str]:
     maintenance.sweep()
     for number in range(max(Campaign.objects.values_list("quantity", flat=True)) + 1):
         account = User.objects.create(username=f"late-{number}").pk
-        for campaign_id in shop.campaigns:
+        for campaign_id, offer in shop.offers.items():
+            if offer.listed is not None:
+                eligible_accounts.add(campaign_id=campaign_id, account_ids=[account])
             _request(campaign_id, account)
     left = Campaign.objects.order_by("pk").values_list("pk", "strategy", "quantity", "issued")
     codes = PoolCode.objects.filter(status=PoolCode.Status.IN_FLIGHT).count()

@@ -1,10 +1,15 @@
 """Planted defects, each of which the simulation has to find: `make simulate PLANTED=early-reply`."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import count
 from typing import Any
+from uuid import uuid4
 
+from django.db.models import F
+
+from coupons import coupon_requests
 from coupons.allocation.writes import Issued, PendingConfirmation, Queued
 from coupons.gate import gate
 from coupons.issuing.strategies import redis_gate
@@ -16,9 +21,11 @@ from coupons.queue import tickets
 from coupons.queue.stream import QueuePosition
 from orders import tasks
 from orders.payment import charging
-from payments import payment_states
+from payments import payment_states, points_grants
 from payments.gateways.contract import GatewayResult
 from scripts.simulation.outside import Gateway
+from shop import approvals
+from shop.approval_models import Approval
 
 is_early = False
 """Whether a COMMIT that is lost counts as done: the answer was given before it."""
@@ -119,6 +126,40 @@ def _silence_is_consent() -> Iterator[None]:
 
 
 @contextmanager
+def _endless_shared_code() -> Iterator[None]:
+    """An order that names the code of a sold-out campaign gets one more coupon made for it."""
+    usual = coupon_requests._read_shared
+
+    def read_shared(codes: Collection[str], *requests: Any, lock: bool) -> Any:
+        full = Campaign.objects.filter(shared_code__in=codes, quantity=F("issued"))
+        full.update(quantity=F("quantity") + 1)
+        return usual(codes, *requests, lock=lock)
+
+    with _replaced(coupon_requests, "_read_shared", read_shared):
+        yield
+
+
+@contextmanager
+def _approved_again() -> Iterator[None]:
+    """What is decided may be approved once more, and is then done once more."""
+    usual = approvals.ACTS[points_grants.GRANT]
+
+    def read(approval_id: int, *, is_locked: bool = False) -> Approval:
+        return Approval.objects.get(pk=approval_id)
+
+    def prepare(approval: Approval) -> Callable[[], str]:
+        approval.arguments["reference"] = str(uuid4())
+        return usual.prepare(approval)
+
+    approvals.ACTS[points_grants.GRANT] = replace(usual, prepare=prepare)
+    try:
+        with _replaced(approvals, "_read_waiting", read):
+            yield
+    finally:
+        approvals.ACTS[points_grants.GRANT] = usual
+
+
+@contextmanager
 def _replaced(of: Any, name: str, by: Callable[..., Any]) -> Iterator[None]:
     usual = getattr(of, name)
     setattr(of, name, by)
@@ -137,4 +178,6 @@ DEFECTS = {
     "gate-without-row": _gate_without_row,
     "tickets-in-redis-alone": _tickets_in_redis_alone,
     "silence-is-consent": _silence_is_consent,
+    "endless-shared-code": _endless_shared_code,
+    "approved-again": _approved_again,
 }

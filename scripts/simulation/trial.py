@@ -14,7 +14,7 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connection, transaction
 
-from coupons import campaigns, partners, pool
+from coupons import campaigns, eligible_accounts, partners, pool
 from coupons.issuing import issuing
 from coupons.models import Campaign
 from coupons.partners import call_limit
@@ -27,9 +27,10 @@ from payments.reconciliation import reconciling
 from payments.reconciliation.reconciling import Fix
 from sales import terms
 from sales.models import SaleEntry
-from scripts.simulation import coupon_findings
+from scripts.simulation import coupon_findings, offers, operators
 from scripts.simulation.clients import COUPONS_ALONE, HURRIED_SECONDS, Client, Shop
 from scripts.simulation.determinism import chance
+from scripts.simulation.offers import Offer
 from scripts.simulation.outside import Gateway, Platform
 from scripts.simulation.partner import Book
 from scripts.simulation.processes import Processes, join
@@ -41,17 +42,24 @@ from shop.management import laws
 from shop.models import JournalLine
 
 BUYERS, ACCOUNTS, PRODUCTS, STOCK, COUPONS, POINTS = 4, 10, 3, 60, 5, 2_000
+OPERATORS = ("ada", "bob")
 PARTNER = "convenience_store"
-CAMPAIGNS = (
-    ("pessimistic", ""),
-    ("queue", ""),
-    ("redis_gate", ""),
-    ("code_pool", ""),
-    ("queue", PARTNER),
-    ("redis_gate", PARTNER),
-    ("code_pool", PARTNER),
+CAMPAIGNS: tuple[dict[str, Any], ...] = (
+    {"strategy": "pessimistic"},
+    {"strategy": "queue"},
+    {"strategy": "redis_gate"},
+    {"strategy": "code_pool"},
+    {"strategy": "queue", "partner": PARTNER},
+    {"strategy": "redis_gate", "partner": PARTNER},
+    {"strategy": "code_pool", "partner": PARTNER},
+    {"strategy": "group_commit", "shared_code": "TO-ALL"},
+    {"strategy": "pessimistic", "shared_code": "TO-FIRST-ORDERS", "first_order_only": True},
+    {"strategy": "conditional_update", "shared_code": "TO-LISTED", "eligible": "listed"},
+    {"strategy": "optimistic", "shared_code": "TO-PRODUCT", "is_limited": True},
+    {"strategy": "redis_gate", "eligible": "listed"},
+    {"strategy": "queue", "is_limited": True},
 )
-"""Strategies and partners."""
+"""Their terms; those that are limited are so to the first product, and every other account is listed."""
 SALE_OPENS_SECONDS, SALE_RATE = 5, 2
 OWNER_SECONDS = ((0.05, 5.0), (5.0, 50.0), (50.0, 300.0))
 """When the owner of a card acts: at once, later, or about when the shop gives up."""
@@ -105,13 +113,16 @@ def run(seed: str, *, steps: int = STEPS) -> Result:
         Client(processes, shop, account_id, actions=COUPONS_ALONE, pauses=HURRIED_SECONDS)
         for account_id in shop.accounts[BUYERS:]
     ]
+    staff = [User.objects.create(username=name, is_staff=True, is_superuser=True) for name in OPERATORS]
+    operating = operators.Book([user.pk for user in staff])
+    clients += [operators.Operator(processes, shop, user, operating) for user in staff]
     for client in clients:
         client.begin()
     while world.steps < steps:
         world.step()
     findings = _settle(world, processes, gateway, platform, book, clients)
     findings += _compare(shop, platform) + _compare_charges(gateway)
-    findings += coupon_findings.of_run(shop, book)
+    findings += [*operators.findings(operating), *coupon_findings.of_run(shop, book)]
     last, digest = list(world.last), world.digest
     gateways.GATEWAYS["simulator"] = entry
     return Result(seed, findings, digest, last, world.steps, len(shop.orders))
@@ -121,15 +132,16 @@ def _open_shop() -> Shop:
     accounts = [User.objects.create(username=f"account-{number}").pk for number in range(ACCOUNTS)]
     with transaction.atomic():
         ledger.bulk_open_wallets(accounts, POINTS)
-    shop = Shop(accounts=accounts, products=[], campaigns=[])
+    shop = Shop(accounts=accounts, prices={}, offers={})
     for number in range(PRODUCTS):
         product = products.create(sku=f"sku-{number}", name=f"Product {number}", price=300 + 200 * number)
         adjustments.adjust(product_id=product.pk, delta=STOCK, reason="received")
-        shop.products.append(product.pk)
+        shop.prices[product.pk] = product.price
     shop.sale_product = products.create(sku="sku-sale", name="Product of a sale", price=900).pk
+    shop.prices[shop.sale_product] = 900
     adjustments.adjust(product_id=shop.sale_product, delta=STOCK, reason="received")
     shop.sale = _open_sale(shop.sale_product)
-    shop.campaigns = [_open_campaign(*terms) for terms in CAMPAIGNS]
+    shop.offers = dict(_open_campaign(shop, **terms) for terms in CAMPAIGNS)
     return shop
 
 
@@ -147,14 +159,32 @@ def _open_sale(product_id: int) -> int:
     ).pk
 
 
-def _open_campaign(strategy: str, partner: str) -> int:
-    terms: Any = {"quantity": COUPONS, "discount_type": "amount", "discount_value": 150}
+def _open_campaign(
+    shop: Shop, *, strategy: str, is_limited: bool = False, shared_code: str = "", **more: Any
+) -> tuple[int, Offer]:
+    """A new campaign, and what the model knows of it."""
+    terms: dict[str, Any] = {"strategy": strategy, "quantity": COUPONS} | more
+    terms |= {"discount_type": "amount", "discount_value": offers.AMOUNT}
+    products, listed = list(shop.prices)[:1], shop.accounts[::2]
     if strategy == "code_pool":
         terms["code_source"] = Campaign.CodeSource.POOL
-    campaign = campaigns.create(name="Simulated", strategy=strategy, partner=partner, **terms)
+    if shared_code:
+        terms |= {"code_source": Campaign.CodeSource.SHARED, "shared_code": shared_code}
+    if is_limited:
+        terms |= {"products": products, "discount_type": "percent", "discount_value": offers.PERCENT}
+    campaign_id = campaigns.create(name="Simulated", **terms).pk
     if strategy == "code_pool":
-        pool.add(campaign_id=campaign.pk, codes=[f"POOL-{campaign.pk}-{number}" for number in range(COUPONS)])
-    return campaign.pk
+        pool.add(campaign_id=campaign_id, codes=[f"POOL-{campaign_id}-{number}" for number in range(COUPONS)])
+    has_list = "eligible" in terms
+    if has_list:
+        eligible_accounts.add(campaign_id=campaign_id, account_ids=listed)
+    return campaign_id, Offer(
+        COUPONS,
+        shared_code,
+        is_for_first_orders="first_order_only" in terms,
+        listed=frozenset(listed) if has_list else None,
+        products=frozenset(products) if is_limited else None,
+    )
 
 
 def _send_webhook(processes: Processes, numbers: "count[int]", type: str, key: str) -> None:

@@ -25,15 +25,10 @@ from shop.tests.racing import wait_until
 
 
 @in_one_test("name", CAMPAIGNS)
-def test_a_campaign_has_a_planted_defect_that_it_must_find(name: str) -> None:
+def test_a_campaign_breaks_what_can_be_broken_and_has_a_planted_defect_that_it_must_find(name: str) -> None:
     campaign = CAMPAIGNS[name]
     # What is beside a campaign has a defect of its own.
     assert campaign.planted or campaign.planted_faults or campaign.beside is not beside.nothing
-
-
-@in_one_test("name", CAMPAIGNS)
-def test_what_a_campaign_breaks_can_be_broken(name: str) -> None:
-    campaign = CAMPAIGNS[name]
     for fault in [*campaign.faults("1", is_quick=False), *campaign.planted_faults]:
         # Releases and a month make their faults themselves.
         assert fault.sort in {"kill", "flush", rolls.REPLACE, month.NEXT_DAY, *faults.LASTING}
@@ -108,27 +103,25 @@ def compare(calls: Setup, *stored: str) -> loss.Loss:
     return loss.compare(calls, rows, before=NOTHING, moment=MOMENT, lost_at=LOST_AT)
 
 
-def test_an_order_that_was_acknowledged_before_the_moment_and_is_lost_is_a_finding():
-    found = compare(setup(order("early", 99.9), order("late", 100.1)), "late")
-    assert found.findings == ["order early is not on the restored database"]
-    assert not found.forgotten
-
-
-def test_an_order_that_was_acknowledged_after_the_moment_and_is_lost_is_measured():
-    found = compare(setup(order("early", 99.9), order("late", 100.0), order("later", 105.9)), "early", "late")
-    assert (found.findings, dict(found.forgotten), found.acknowledged) == ([], {"order": 1}, 1)
-
-
-def test_an_order_that_the_restored_shop_acknowledged_and_lacks_is_a_finding():
-    assert compare(setup(order("after", LOST_AT + 20))).findings == [
-        "order after is not on the restored database"
-    ]
-
-
-@in_one_test("answered_at", [99.0, 101.0, 120.0])
-def test_an_order_that_no_client_was_answered_is_a_finding(answered_at: float):
-    found = compare(setup(order("known", answered_at)), "known", "made-twice")
-    assert found.findings == ["order made-twice on the restored database was in no answer"]
+@in_one_test(
+    ("answered", "stored", "finding", "forgotten"),
+    [
+        ({"early": 99.9, "late": 100.1}, ["late"], "early is not on the restored database", 0),
+        # What was acknowledged after the moment, and is lost, is measured.
+        ({"early": 99.9, "late": 100.0, "later": 105.9}, ["early", "late"], "", 1),
+        ({"after": LOST_AT + 20}, [], "after is not on the restored database", 0),
+        ({"known": 99.0}, ["known", "twice"], "twice on the restored database was in no answer", 0),
+        ({"known": 101.0}, ["known", "twice"], "twice on the restored database was in no answer", 0),
+        ({"known": 120.0}, ["known", "twice"], "twice on the restored database was in no answer", 0),
+    ],
+)
+def test_what_a_restore_to_a_moment_lost_or_made_twice_is_found(
+    answered: dict[str, float], stored: list[str], finding: str, forgotten: int
+):
+    found = compare(setup(*(order(name, at) for name, at in answered.items())), *stored)
+    assert found.findings == ([f"order {finding}"] if finding else [])
+    kept = sum(not MOMENT <= at <= LOST_AT for at in answered.values())
+    assert (found.forgotten["order"], found.acknowledged) == (forgotten, kept)
 
 
 def test_keys_of_lost_orders_alone_are_repeated():

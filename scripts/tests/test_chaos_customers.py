@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from scripts.chaos import comparison, outside
+from scripts.chaos import comparison, operators, outside
 from scripts.chaos.calls import Answer, Call, Observations
 from scripts.chaos.clients import Buyer
 from scripts.chaos.memory import Account, Product, RecordedCall, Setup
+from scripts.tests.test_chaos import Books
 from shop.tests.case_tables import in_one_test
 
 DECLINED = {"code": "payment_declined", "order": "o1", "failure": {"code": "card_declined", "detail": ""}}
@@ -72,18 +73,6 @@ def test_two_payments_of_an_order_that_were_answered_to_have_succeeded_are_found
     assert found == ["order o1: 2 payments were answered to have succeeded"]
 
 
-class Gateway:
-    """The gateway's book, in place of the shop."""
-
-    def __init__(self, charges: list[dict[str, Any]]) -> None:
-        self.charges = charges
-
-    def gateway(self, path: str) -> Any:
-        taken = [one for one in self.charges if one["status"] == "succeeded"]
-        charged, refunded = (sum(one[name] for one in taken) for name in ("amount", "refunded_amount"))
-        return {"results": self.charges, "charged_amount": charged, "refunded_amount": refunded}
-
-
 def charge(number: int, status: str, refunded: int = 0) -> dict[str, Any]:
     more = {"status": status, "amount": 900, "refunded_amount": refunded}
     return {"id": f"ch_{number}", "order": "o1"} | more
@@ -105,6 +94,31 @@ def test_an_order_has_one_charge_at_most_and_none_is_open_once_it_ended(
     status: str, charges: list[dict[str, Any]], says: str, buyer: Buyer
 ) -> None:
     order = {"id": "o1", "status": status, "card_amount": 900}
-    shop: Any = Gateway(charges)
+    shop: Any = Books()
+    shop.charges = charges
     found = list(outside._money(buyer.setup, [order], shop))
+    assert any(says in one for one in found) if says else found == []
+
+
+GIVEN = {"operator 1": (1, 500), "operator 2": (1, 100_500), "operator 3": (1, 100_900)}
+ROWS = [(1, "points.grant", "operator 2", "approved"), (2, "points.grant", "operator 3", "refused")]
+BOOKED = [("operator 1", 1, 500), ("operator 2", 1, 100_500)]
+
+
+@in_one_test(
+    ("rows", "booked", "says"),
+    [
+        (ROWS, BOOKED, ""),
+        ([*ROWS, (3, "saga.force", "operator ada", "waiting")], BOOKED, ""),
+        (ROWS, [*BOOKED, BOOKED[1]], "too many"),
+        (ROWS, BOOKED[:1], "are missing"),
+        (ROWS[:1], BOOKED, "2 were asked for, 1 are there"),
+        ([ROWS[0], (2, "points.grant", "operator 3", "waiting")], BOOKED, "approval 2 is waiting"),
+    ],
+)
+def test_what_operators_grant_is_there_once_and_their_approvals_are_as_they_were_decided(
+    rows: list[Any], booked: list[Any], says: str, buyer: Buyer
+) -> None:
+    buyer.setup.granted, buyer.setup.pressed = GIVEN, {1: {"approved"}, 2: {"approved", "refused"}}
+    found = list(operators.compare(buyer.setup, rows, booked))
     assert any(says in one for one in found) if says else found == []

@@ -61,10 +61,6 @@ def test_a_client_that_hung_up_is_no_refused_connection():
     assert not judging.is_allowed(judging.NO_ANSWER)
 
 
-def test_what_holds_has_no_failures():
-    assert list(outcome().failures()) == []
-
-
 @in_one_test(
     ("changed", "failure"),
     [
@@ -82,7 +78,8 @@ def test_a_promise_that_did_not_hold_is_a_failure(changed: dict[str, Any], failu
     assert found.startswith(failure)
 
 
-def test_a_killed_proxy_may_refuse_connections():
+def test_what_holds_has_no_failures_and_a_killed_proxy_may_refuse_connections():
+    assert list(outcome().failures()) == []
     refused = Counter({judging.REFUSED: 9})
     assert list(outcome("kill haproxy-front", statuses=refused).failures()) == []
 
@@ -129,23 +126,20 @@ def rows(**changed: set[str]) -> dict[str, set[str]]:
 BEFORE = {kind: set[str]() for kind in effects.TABLES} | {"grant": {"5"}}
 
 
-def test_effects_that_are_on_every_member_are_neither_lost_nor_doubled(setup: Setup):
-    compared = effects.compare(
-        effects.acknowledged(setup), {"mysql-1": rows(), "mysql-2": rows()}, before=BEFORE
-    )
-    assert (compared.lost, compared.doubled) == ([], [])
-
-
-def test_an_acknowledged_effect_that_one_member_lacks_is_lost(setup: Setup):
-    stored = {"mysql-1": rows(), "mysql-2": rows(order={"1122"})}
+@in_one_test(
+    ("changed", "lost", "doubled"),
+    [
+        ({}, [], []),
+        ({"order": {"1122"}}, ["order 3344 is not on mysql-2"], []),
+        ({"coupon": {"A", "B"}}, [], ["coupon B on mysql-2 was in no answer"]),
+    ],
+)
+def test_what_a_member_lacks_is_lost_and_what_was_in_no_answer_is_doubled(
+    changed: dict[str, set[str]], lost: list[str], doubled: list[str], setup: Setup
+):
+    stored = {"mysql-1": rows(), "mysql-2": rows(**changed)}
     compared = effects.compare(effects.acknowledged(setup), stored, before=BEFORE)
-    assert compared.lost == ["order 3344 is not on mysql-2"]
-
-
-def test_a_row_that_was_in_no_answer_is_doubled(setup: Setup):
-    stored = {"mysql-1": rows(coupon={"A", "B"})}
-    compared = effects.compare(effects.acknowledged(setup), stored, before=BEFORE)
-    assert compared.doubled == ["coupon B on mysql-1 was in no answer"]
+    assert (compared.lost, compared.doubled) == (lost, doubled)
 
 
 def test_a_table_with_another_content_on_one_member_is_named():

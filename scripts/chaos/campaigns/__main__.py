@@ -19,8 +19,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from scripts.chaos import faults, outside, trial
+from scripts.chaos import faults, operators, outside, trial
 from scripts.chaos.calls import NoFinalAnswer, Observations
 from scripts.chaos.campaigns import redis_faults, small_disk, without_redis
 from scripts.chaos.campaigns.all_campaigns import run_all
@@ -144,6 +145,7 @@ def run(
         load = replace(
             STRATEGIES,
             has_sale=not (campaign.is_rolling or campaign.needs_faketime),
+            has_restrictions=not (campaign.is_rolling or campaign.needs_faketime),
             has_customer_actions=not campaign.is_rolling,
         )
         setup, shop = trial.set_up(load, instance, seen, minutes=campaign.minutes, manage=manage)
@@ -210,8 +212,9 @@ def _reader(campaign: Campaign, instance: Instance, shop: Shop, seed: str, more:
 def _check(instance: Instance, setup: Setup, shop: Shop, more: Beside, reader: FeedReader | None) -> None:
     """The laws, all answers, the books of the outside systems, the feed, and what is the campaign's alone."""
     trial.audit(instance, shop.seen)
+    of_operators = list(operators.findings(setup, instance)) if setup.granted else []
     trial.check(setup, shop, reader)
-    for finding in more.findings():
+    for finding in (*of_operators, *more.findings()):
         shop.seen.record_finding(finding)
 
 
@@ -243,13 +246,20 @@ def _load(
     """Run clients while the faults are made; the longest time until the shop was ready after one."""
     stop = threading.Event()
     ends_at = time.monotonic() + LONGEST_SECONDS
-    clients = [
+    clients: list[Any] = [
         *staff_and_buyers(
             setup, count=trial.BUYERS, port=instance.port, seed=seed, ends_at=ends_at, seen=seen
         ),
         WebhookSender(instance, seed=f"{seed} sender", seen=seen),
         *([reader] if reader else []),
     ]
+    if campaign.has_operators:
+        operators.create_second(instance)
+        common: dict[str, Any] = {"ends_at": ends_at, "seen": seen}
+        clients += [
+            operators.Operator(name, instance, setup, seed=f"{seed} {name}", **common)
+            for name in operators.NAMES
+        ]
     with ThreadPoolExecutor(len(clients)) as threads:
         running = [threads.submit(client.run, stop) for client in clients]
         try:

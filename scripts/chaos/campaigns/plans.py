@@ -37,7 +37,8 @@ class Campaign:
     with them has to lose or double an acknowledged effect, and the comparison with the database to find that,
     or the one with the gateway's book where `is_found_in_gateway_book`; with `is_rolling` requests have to
     fail. `required_answers` are answers that the faults have to cause. `beside` is what the campaign has
-    beside its faults, its planted defect among that; `needs_faketime` that processes have their own clocks.
+    beside its faults, its planted defect among that; `needs_faketime` that processes have their own clocks,
+    and `has_operators` that operators force sagas, grant points and decide approvals at their pages.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Campaign:
     minutes: int = 1
     beside: MakeBeside = nothing
     needs_faketime: bool = False
+    has_operators: bool = False
 
     def faults(self, seed: str, *, is_quick: bool) -> list[Fault]:
         """All faults in the order of the seed; a quick run makes a share of each, at least one."""
@@ -152,6 +154,7 @@ GATEWAY = Campaign(
     # A refund whose attempts all fell into an outage is stuck: an operator has it tried again, and once more
     # where its card refuses the first attempts.
     operator_command="retry_saga --all-stuck --reason gateway-is-back",
+    has_operators=True,
 )
 LOCKS = Campaign(
     "locks",
