@@ -46,11 +46,6 @@ def test_a_set_of_transactions_knows_what_another_lacks(text: str, other: str, l
     assert (found <= known) is (lacking == 0)
 
 
-def test_new_members_are_equal_and_the_first_founds_the_group():
-    step = next_step({1: outside(), 2: outside(), 3: outside()})
-    assert (step.action, step.members) == ("found", (1,))
-
-
 def test_the_member_with_the_transactions_of_all_others_founds_the_group():
     step = next_step({1: outside(f"{A}:1-9"), 2: outside(f"{A}:1-12", "ERROR"), 3: outside(f"{A}:1-11")})
     assert (step.action, step.members) == ("found", (2,))
@@ -84,15 +79,6 @@ def test_a_thawed_primary_that_believes_in_its_old_group_founds_none_beside_the_
     old = inside("PRIMARY", s2="UNREACHABLE", s3="UNREACHABLE")
     step = next_step({1: old, 2: outside(), 3: outside()})
     assert (step.action, step.members) == ("wait", (1,))
-
-
-def test_a_member_that_recovers_is_waited_for():
-    step = next_step({1: View(state="RECOVERING", states={1: "RECOVERING"}), 2: outside(), 3: outside()})
-    assert (step.action, step.members) == ("wait", (1,))
-
-
-def test_a_whole_group_needs_nothing():
-    assert next_step({1: inside("PRIMARY"), 2: inside(), 3: inside()}).action == "nothing"
 
 
 ALL = frozenset({1, 2, 3})
@@ -143,13 +129,6 @@ def test_a_node_is_restarted_once_it_has_been_apart_for_a_while(keeper: Counted)
     assert keeper.restarted == [2]
     keeper.look(TWO_APART, APART_SECONDS + RESTART_SECONDS - 0.1)
     assert keeper.restarted == [2], "it is still coming back"
-
-
-def test_a_node_that_finds_the_others_by_itself_is_left_alone(keeper: Counted):
-    keeper.look(TWO_APART, 0.0)
-    keeper.look(TOGETHER, 1.0)
-    keeper.look(TWO_APART, APART_SECONDS)
-    assert keeper.restarted == []
 
 
 def test_the_shops_account_has_no_right_that_works_on_a_member_that_is_read_only(tmp_path: Path):

@@ -9,14 +9,8 @@ import pytest
 import yaml
 
 from scripts.containers import images, project
-from scripts.containers.checks import restore, update
-from scripts.containers.report import CheckFailed
 from scripts.stack import places
 from scripts.stack.instance import Instance
-from shop.management.commands import restore as restore_command
-
-GUIDE = places.PROJECT / "docs" / "howto" / "restore-a-backup.md"
-OPERATIONS = places.PROJECT / "docs" / "operations.md"
 
 
 class Overriding(yaml.SafeLoader):
@@ -76,39 +70,6 @@ def test_the_settings_have_every_variable_that_is_required(tmp_path: Path):
     assert set(re.findall(r"\$\{([A-Z_]+):\?\}", text)) <= written.keys()
     assert len({written[name] for name in project.SECRETS}) == len(project.SECRETS)
     assert (tmp_path / ".env").stat().st_mode & 0o077 == 0
-
-
-def test_the_update_is_the_documented_one_with_changed_source_and_a_migration(tmp_path: Path):
-    commands = update.documented_commands(OPERATIONS.read_text())
-    assert commands[0][0] == "build"
-    assert ["run", "--rm", "migrate"] in commands
-    assert commands[-1] == ["up", "-d"]
-    for folder in ("shop", "orders/migrations"):
-        (tmp_path / folder).mkdir(parents=True)
-    (tmp_path / "shop" / "__init__.py").write_text('"""The shop."""\n')
-    for name in ("0001_initial.py", "0002_more.py", "__init__.py"):
-        (tmp_path / "orders" / "migrations" / name).touch()
-    update.change_source(tmp_path)
-    assert "UPDATED" in (tmp_path / "shop" / "__init__.py").read_text()
-    migration = (tmp_path / "orders" / "migrations" / "0003_an_update.py").read_text()
-    assert '("orders", "0002_more")' in migration
-    compile(migration, "0003_an_update.py", "exec")
-
-
-def test_the_steps_after_a_restore_are_the_same_wherever_they_stand():
-    text = GUIDE.read_text()
-    listed = re.findall(r"^\d\. `([^`]+)`", text.partition("## SQLite")[0], flags=re.MULTILINE)
-    _, restoring = restore.documented_commands(text)
-    after = restoring[restoring.index(next(line for line in restoring if "manage.py restore" in line)) + 1 :]
-    in_containers = [
-        re.sub(r"^docker compose run --rm -T (?:--no-deps web python manage\.py )?| \|\| true$", "", line)
-        for line in after[:-1]
-    ]
-    printed = re.fullmatch(r"Now: ([^.]+)\. Only then start the processes\.", restore_command.NEXT)
-    assert printed is not None
-    assert listed == in_containers == printed[1].split(", ")
-    with pytest.raises(CheckFailed, match="no section"):
-        restore.documented_commands("# Restore\n")
 
 
 @pytest.mark.boots("shell programs")

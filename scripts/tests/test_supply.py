@@ -15,7 +15,6 @@ from scripts.stack import places
 from scripts.stack.programs import node_packages
 from scripts.supply import audit, pins, sbom, vendored
 from scripts.supply.audit import Exemption, Result
-from shop.tests.case_tables import in_one_test
 
 PINNED = {("one", "1.0"), ("two", "2.0"), ("two", "2.1")}
 FOUND = {
@@ -91,38 +90,12 @@ def test_a_source_that_is_unreachable_is_no_clean_result(osv, capsys: pytest.Cap
     assert "NOT CHECKED: this is no clean result" in printed.err
 
 
-@pytest.mark.boots("pip-audit, the SBOM, uv or npm")
-def test_a_source_that_fails_for_one_package_is_no_clean_result(osv):
-    osv.failing.add("one")
-    assert audit.report({"Python": look_up(osv, {("one", "1.0"), ("two", "2.1")})}, []) == 2
-
-
 def test_packages_that_pip_audit_skips_are_no_clean_result():
     """PyPI that answers 404 for all: pip-audit ends with 0 and finds no known vulnerability."""
     said = {"dependencies": [{"name": "one", "skip_reason": "Dependency not found on PyPI"}]}
     result = audit.read_pip_audit(json.dumps(said), "", {"one": "1.0", "two": "2.0"})
     assert result.unchecked == ["one: Dependency not found on PyPI", "two: not in the report of pip-audit"]
     assert audit.report({"Python": result}, []) == 2
-
-
-def test_npm_without_its_advisories_is_no_clean_result():
-    said = json.dumps({"message": "405 Method Not Allowed", "error": {"summary": ""}})
-    result = audit.read_npm_audit(said, "")
-    assert result.unchecked == ["every npm package: 405 Method Not Allowed"]
-
-
-def test_a_vulnerability_of_an_npm_package_is_found_once():
-    via = {"url": "https://github.com/advisories/GHSA-x", "range": "<2"}
-    said = {
-        "vulnerabilities": {
-            "inner": {"range": "<2", "via": [via]},
-            "outer": {"range": "*", "via": ["inner"]},
-        },
-        "metadata": {"dependencies": {"total": 7}},
-    }
-    result = audit.read_npm_audit(json.dumps(said), "")
-    assert result.looked_up == 7
-    assert [(one.package, one.names) for one in result.vulnerabilities] == [("inner", {"GHSA-x"})]
 
 
 def test_a_program_inside_a_package_is_listed_and_its_vulnerabilities_are_accepted(
@@ -137,18 +110,6 @@ def test_a_program_inside_a_package_is_listed_and_its_vulnerabilities_are_accept
     assert "accepted   redis 6.2.14: " in printed
     assert "CVE-2025-49844" in printed
     assert audit.report({"bundled": bundled}, []) == 1
-
-
-@in_one_test("missing", ["reason", "accepted_on"])
-def test_an_exception_needs_a_date_and_a_reason(tmp_path: Path, missing: str):
-    lines = {"id": '"X"', "package": '"one"', "accepted_on": "2026-11-23", "reason": '"because"'}
-    path = tmp_path / "accepted.toml"
-    path.write_text("[[accepted]]\n" + "".join(f"{name} = {value}\n" for name, value in lines.items()))
-    assert audit.read_accepted(path) == [Exemption("X", "one", "because")]
-    del lines[missing]
-    path.write_text("[[accepted]]\n" + "".join(f"{name} = {value}\n" for name, value in lines.items()))
-    with pytest.raises(ValueError, match="needs accepted_on, id, package, reason"):
-        audit.read_accepted(path)
 
 
 @pytest.mark.boots("pip-audit, the SBOM, uv or npm")
