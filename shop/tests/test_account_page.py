@@ -23,11 +23,10 @@ from shop.accounts import tokens
 from shop.accounts.authentication import TokenInvalid
 from shop.models import JournalLine, SignOut
 from shop.rates import rate_limits
-from shop.tests.clients import client_of
+from shop.tests.clients import client_of, signed_in
 from shop.tests.confirming import confirmed, message_of, shown, to_confirm
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.racing import race
-from shop.tests.test_admin import signed_in
 
 pytestmark = pytest.mark.django_db
 ACTIONS = ("issue-coupon", "grant-points", "sign-out", "disable", "enable")
@@ -103,13 +102,6 @@ def test_the_page_shows_what_the_account_has_in_every_app(operator: Client, ada:
     assert page.content.decode().count("<section") == len(page.context["sections"])
 
 
-def test_the_page_of_an_account_without_anything_opens_and_an_unknown_one_is_404(operator: Client) -> None:
-    assert operator.get(page_of(AccountFactory())).status_code == 200
-    assert operator.get("/admin/accounts/999999/").status_code == 404
-    assert operator.get(f"/admin/accounts/{10**30}/").status_code == 404
-    assert operator.post(page_of(AccountFactory())).status_code == 405
-
-
 def test_limits_show_purchase_limits_rates_and_declines(operator: Client, ada: User) -> None:
     product = ProductFactory.create(sku="TEA", on_hand=9, limit_per_account=3)
     buy(ada, items=[{"product": product.pk, "quantity": 3}])
@@ -126,16 +118,6 @@ def test_limits_show_purchase_limits_rates_and_declines(operator: Client, ada: U
     assert used["orders placed", "in the last 1 min"] == (1, 60)
     # One bar is full, and drawn so.
     assert page.content.decode().count("fc-threshold") == 1
-
-
-def test_refunded_units_and_products_without_a_limit_count_no_more(operator: Client, ada: User) -> None:
-    free, limited = ProductFactory.create(on_hand=9), ProductFactory.create(on_hand=9, limit_per_account=5)
-    both = [{"product": product.pk, "quantity": 2} for product in (free, limited)]
-    order = Order.objects.get(pk=buy(ada, items=both))
-    Order.objects.update(status="paid", paid_at=order.placed_at)
-    order.lines.update(refunded_quantity=1)
-    units = {name: used for name, used in limits(operator.get(page_of(ada))).items() if "units" in name[1]}
-    assert units == {(limited.sku, "units, unpaid and paid"): (1, 5)}
 
 
 def test_the_number_of_queries_does_not_grow_with_the_rows(operator: Client, ada: User) -> None:
@@ -234,15 +216,6 @@ def test_a_coupon_is_issued_once_with_the_operator_and_the_reason(operator: Clie
     assert Coupon.objects.count() == 1
     assert lines("account.coupon_requested") == [(f"account {ada.pk}", "olga", "ticket 12")]
     assert lines("coupon.issued") == [(f"coupon {coupon.code}", "olga", "")]
-
-
-def test_an_account_that_has_its_coupon_gets_no_second_one(operator: Client, ada: User) -> None:
-    campaign = CampaignFactory.create(name="Spring")
-    coupon = coupon_of(campaign, ada)
-    confirmed(operator, address_of("issue-coupon", ada), campaign=campaign.pk, reason="ticket 12")
-    said = f"{ada.username} has one of Spring already: {coupon.code}. Nothing was issued."
-    assert message_of(operator, page_of(ada)) == said
-    assert Coupon.objects.count() == 1
 
 
 def test_the_choices_are_the_running_campaigns_and_a_refusal_is_shown(operator: Client, ada: User) -> None:

@@ -40,13 +40,6 @@ ODD_PAGES = [
 ]
 
 
-@pytest.fixture
-def operator() -> Client:
-    client = Client()
-    client.force_login(SuperuserFactory.create())
-    return client
-
-
 def request_of(account: Any, **query: str) -> HttpRequest:
     request = RequestFactory().get("/?" + urlencode(query, errors="surrogatepass"))
     request.user = account
@@ -153,31 +146,12 @@ def test_no_page_of_a_row_is_a_server_error_for_odd_addresses(operator: Client) 
 
 
 @pytest.mark.django_db
-def test_an_export_is_refused_where_its_search_can_not_be_done(operator: Client) -> None:
-    """The list says so and shows all rows; a file of all rows would look like the result of the search."""
-    for term in ("x" * 256, "a\0b"):
-        answer = operator.get("/admin/auth/user/export/", {"q": term}, follow=True)
-        assert "Nothing was exported" in answer.content.decode()
-
-
-@pytest.mark.django_db
 def test_pages_of_numbers_beyond_the_database_are_not_found(operator: Client) -> None:
     for number in (str(2**63), "9" * 30, "9" * 5_000):
         for page in ("accounts", "campaigns", "products"):
             assert operator.get(f"/admin/{page}/{number}/").status_code == 404, (page, number[:20])
         dialog = f"/admin/auth/user/{number}/reset_otp/"
         assert operator.post(dialog, {"reason": "lost phone"}).status_code in (200, 302, 404)
-
-
-@pytest.mark.django_db
-def test_a_large_list_comes_in_its_own_order_and_has_no_pages_by_number(operator: Client) -> None:
-    order = OrderFactory.create()
-    newer = OrderFactory.create()
-    for query in ("o=5", "o=-5", "o=4.1"):
-        found = operator.get(f"{address_of(Order)}?{query}").context["cl"]
-        assert [row.pk for row in found.result_list] == [newer.pk, order.pk]
-    second = operator.get(f"{address_of(Order)}?p=2", follow=True)
-    assert "The list has no such page" in second.content.decode()
 
 
 @pytest.mark.django_db(transaction=True)

@@ -8,7 +8,6 @@ from typing import Any
 import orjson
 import pytest
 
-from coupons.tests.factories import CampaignFactory
 from inventory import products
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
@@ -183,13 +182,6 @@ def test_a_list_that_has_changed_is_200_with_another_tag(burst: None) -> None:
     assert answer.headers["etag"] != etag
 
 
-def test_every_process_has_the_same_tag_for_the_same_list() -> None:
-    CampaignFactory.create()
-    first = get("/api/v1/campaigns").headers["etag"]
-    cached_lists.clear()
-    assert get("/api/v1/campaigns").headers["etag"] == first
-
-
 def test_what_staff_change_here_shows_at_once_to_all(kept_for_long: None) -> None:
     product = ProductFactory.create(name="Tea")
     access = tokens.create_access_token(SuperuserFactory.create())
@@ -223,10 +215,3 @@ def test_pages_are_kept_by_their_address(kept_for_long: None) -> None:
     assert first["next"].startswith("http://127.0.0.1:8000/")
     other = get(query="limit=1", headers={"Host": "localhost"})
     assert orjson.loads(other.body)["next"].startswith("http://localhost/")
-
-
-def test_no_more_pages_are_kept_than_fit(kept_for_long: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cached_lists, "MOST_PAGES", 3)
-    for number in range(8):
-        get(query=f"search=word{number}")
-    assert [url.rpartition("=")[2] for url in cached_lists._pages] == ["word5", "word6", "word7"]

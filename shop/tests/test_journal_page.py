@@ -10,8 +10,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from shop.models import JournalLine
+from shop.tests.clients import signed_in
 from shop.tests.factories import AccountFactory, SuperuserFactory
-from shop.tests.test_admin import signed_in
 
 pytestmark = pytest.mark.django_db
 

@@ -28,13 +28,6 @@ IN_PARTS = normalize("NFD", NAME)
 WIDE = "한정판\u3000텀블러 Ｃａｆé"
 
 
-@pytest.fixture
-def operator() -> Client:
-    client = Client()
-    client.force_login(SuperuserFactory.create(username="ada"))
-    return client
-
-
 def found(api, search: str) -> list[int]:
     return [one["id"] for one in api.get(f"/products?{urlencode({'search': search})}").json()["results"]]
 

@@ -8,7 +8,6 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from inventory.models import Product, StockMovement
@@ -18,11 +17,10 @@ from orders.models import Order
 from shop import clock
 from shop.backoffice.products import charts
 from shop.models import JournalLine
-from shop.tests.clients import client_of
+from shop.tests.clients import client_of, signed_in
 from shop.tests.confirming import confirmed, message_of, shown, to_confirm
-from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory
+from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.racing import race
-from shop.tests.test_admin import signed_in
 
 pytestmark = pytest.mark.django_db
 
@@ -126,26 +124,6 @@ def test_movements_are_paged_by_their_ids_while_new_ones_come(operator: Client, 
         address, pages = section["older"], pages + 1
     assert seen == [*[str(number) for number in reversed(range(60))], "20"]
     assert pages == 3
-
-
-@pytest.mark.parametrize("before", ["", "x", "-1", "0", "1.5", "9" * 30, "²"])
-def test_a_place_among_the_movements_that_is_no_id_is_404(
-    operator: Client, tea: Product, before: str
-) -> None:
-    assert operator.get(page_of(tea), {"before": before}).status_code == 404
-
-
-def test_the_number_of_queries_does_not_grow_with_the_rows(operator: Client, tea: Product) -> None:
-    operator.get(page_of(tea))
-    counts = []
-    for _ in range(3):
-        for account in AccountFactory.create_batch(2):
-            buy(account, tea, 1)
-            sell(tea, 1, order=OrderFactory.create())
-        with CaptureQueriesContext(connection) as queries:
-            operator.get(page_of(tea))
-        counts.append(len(queries))
-    assert counts[0] == counts[1] == counts[2] <= 10
 
 
 def test_each_part_is_shown_with_the_permission_to_view_it(tea: Product) -> None:

@@ -100,19 +100,6 @@ def test_bodies_come_whole_with_a_length_or_in_chunks(small_web: str) -> None:
     )
 
 
-def test_absolute_targets_and_head_and_http_1_0_are_served(small_web: str) -> None:
-    assert exchange(small_web, b"GET http://elsewhere/large/3 HTTP/1.1\r\nHost: a\r\n\r\n") == (200, b"xxx")
-    with connect(small_web) as connection:
-        connection.sendall(b"HEAD /large/3 HTTP/1.1\r\nHost: a\r\n\r\n")
-        answer = answer_on(connection, has_body=False)
-        assert (answer.status, answer.headers["Content-Length"]) == (200, "3")
-        connection.sendall(b"GET /large/3 HTTP/1.0\r\n\r\n")
-        answer = answer_on(connection)
-        assert (answer.status, answer.body, answer.headers["Connection"]) == (200, b"xxx", "close")
-        assert "Server" not in answer.headers
-        assert is_closed(connection)
-
-
 def test_a_client_that_expects_100_continue_gets_it_once_its_body_is_read(
     small_web: str,
 ) -> None:
@@ -189,16 +176,6 @@ def test_a_client_that_goes_on_sending_without_end_is_closed(small_web: str) -> 
     assert time.monotonic() - began_at < connections.LINGER_SECONDS
 
 
-def test_large_heads_and_many_small_requests_at_once_are_served(small_web: str) -> None:
-    large = b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A: %s\r\n" % (b"x" * 15_000) + b"B:\r\n" * 126 + b"\r\n"
-    body = b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n" + b"x" * 60_000
-    with connect(small_web) as connection:
-        connection.sendall(large[:10_000])
-        time.sleep(0.05)
-        connection.sendall(large[10_000:] + body + large)
-        assert [status_on(connection) for _ in range(3)] == [200] * 3
-
-
 @pytest.mark.parametrize("hosts", [b"", b"Host: a\r\nHost: b\r\n"])
 def test_a_request_without_exactly_one_host_is_refused_after_those_before_it(
     small_web: str, hosts: bytes
@@ -229,13 +206,6 @@ def test_an_application_error_is_answered_by_a_problem(small_web: str) -> None:
     with connect(small_web) as connection:
         connection.sendall(b"GET /fail HTTP/1.1\r\nHost: a\r\n\r\n")
         assert problem_on(connection) == (500, "internal_error")
-
-
-def test_an_upgrade_is_ignored_and_the_request_is_served(small_web: str) -> None:
-    upgrading = b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n"
-    with connect(small_web) as connection:
-        connection.sendall(upgrading + GET)
-        assert [status_on(connection) for _ in range(2)] == [200, 200]
 
 
 UPGRADE = b" /echo HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"

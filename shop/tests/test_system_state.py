@@ -91,14 +91,6 @@ def test_redis_is_up_until_it_is_not(own_redis: OwnRedis) -> None:
     assert gone["firstcome_database_up"] == 1
 
 
-def test_a_process_that_stands_by_exposes_no_heartbeat_until_it_acts(own_redis: OwnRedis) -> None:
-    heartbeats.record(heartbeats.BEAT)
-    heartbeats.suspend(heartbeats.BEAT)
-    assert heartbeats.age_seconds(heartbeats.BEAT) is None, "neither its own nor that of Redis"
-    heartbeats.record(heartbeats.BEAT)
-    assert heartbeats.age_seconds(heartbeats.BEAT) is not None
-
-
 def test_a_process_knows_its_own_heartbeat_without_redis(own_redis: OwnRedis) -> None:
     own_redis.stop()
     heartbeats.record(heartbeats.ISSUER)
