@@ -11,9 +11,9 @@ from coupons import pool
 from coupons.models import Campaign, PoolCode
 from coupons.tests.factories import CampaignFactory, coupon_of
 from coupons.tests.laws import broken
-from coupons.tests.test_admin import signed_in
 from shop.models import JournalLine
 from shop.tests.case_tables import in_one_test
+from shop.tests.clients import signed_in
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.second_process import another_process, read_line
 

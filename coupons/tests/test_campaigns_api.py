@@ -254,12 +254,6 @@ def test_wrong_codes_are_refused(staff: Api, body: dict[str, Any], field: str) -
     assert not PoolCode.objects.exists()
 
 
-def test_codes_of_a_campaign_that_does_not_exist_are_not_found(staff: Api) -> None:
-    assert refusal(staff.get("/campaigns/0/codes")) == (404, "not_found")
-    assert refusal(staff.post("/campaigns/0/codes", {"codes": ["A"]})) == (404, "not_found")
-    assert refusal(staff.patch("/campaigns/0/codes/A", {"code": "B"})) == (404, "not_found")
-
-
 def test_staff_rename_available_codes(staff: Api) -> None:
     campaign = CampaignFactory.create(code_source="pool")
     path = f"/campaigns/{campaign.pk}/codes"

@@ -4,8 +4,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from coupons.admin import issue_curve
@@ -68,11 +66,3 @@ def test_a_campaign_without_coupons_has_no_curve() -> None:
     unsafe = issued(1, 2)
     Coupon.objects.filter(campaign=unsafe).update(position=None)
     assert issue_curve.read(unsafe) is None
-
-
-def test_the_number_of_statements_grows_with_the_logarithm_of_the_coupons() -> None:
-    campaign = issued(*(number for number in range(3_000)))
-    with CaptureQueriesContext(connection) as captured:
-        _, counts = counts_of(campaign)
-    assert sum(counts) == 3_000
-    assert len(captured) <= 2 + 13

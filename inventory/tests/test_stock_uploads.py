@@ -27,13 +27,6 @@ CONFIRM = "/admin/inventory/product/process_import/"
 HEADER = "sku,name,price,quantity\n"
 
 
-@pytest.fixture
-def operator() -> Client:
-    client = Client()
-    client.force_login(SuperuserFactory.create(username="ada"))
-    return client
-
-
 def upload(client: Client, text: str | bytes, *, name: str = "delivery.csv") -> Any:
     data = text.encode() if isinstance(text, str) else text
     return client.post(IMPORT, {"import_file": SimpleUploadedFile(name, data), "format": "0"})

@@ -10,7 +10,6 @@ from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
-from uuid_utils.compat import uuid7
 
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
@@ -72,19 +71,6 @@ def test_the_list_opens_with_the_payments_in_doubt(ada: User, product: Product, 
     assert listed(client, show="unsettled") == {in_doubt.id, pending.id}
     assert listed(client, show="everything") == {in_doubt.id, pending.id, paid.id}
     assert listed(client, o="1") == {in_doubt.id}
-
-
-def test_payments_are_found_by_id_order_key_account_and_charge(
-    ada: User, django_assert_max_num_queries: Any
-) -> None:
-    payment, other = (Payment.objects.get(order=operating_pages.paid_order()) for _ in range(2))
-    client = client_of(ada)
-    terms = [payment.id, payment.order_id, payment.charge_key, payment.account.username]
-    for term in [*terms, payment.charge_reference]:
-        assert listed(client, q=str(term)) == {payment.id}
-    assert listed(client, q="nothing") == set()
-    with django_assert_max_num_queries(12):
-        assert listed(client) == {payment.id, other.id}
 
 
 def test_the_gateways_answer_is_shown_and_the_payment_continues(ada: User, doubtful: Saga) -> None:
@@ -210,9 +196,3 @@ def test_a_payment_by_points_is_not_asked_about(ada: User) -> None:
     payment, client = Payment.objects.get(order=order), client_of(ada)
     assert page_of(payment, "look_up") not in client.get(page_of(payment)).content.decode()
     assert ask(client, payment) == ["The payment is by points alone: the gateway knows nothing of it."]
-
-
-def test_an_unknown_payment_is_not_found(ada: User) -> None:
-    page = reverse("admin:payments_payment_look_up", args=["01a1f8f3-b7e1-76e7-bd12-0a158cc49d52"])
-    fields = {"reason": "x", "form_id": str(uuid7()), "_form_submitted": "1"}
-    assert client_of(ada).post(page, fields).status_code == 404

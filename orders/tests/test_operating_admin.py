@@ -18,6 +18,7 @@ from scripts.stack import ports
 from shop.approval_models import Approval
 from shop.models import JournalLine
 from shop.tests.case_tables import in_one_test
+from shop.tests.clients import signed_in
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.racing import wait_until
 
@@ -51,12 +52,6 @@ def started(token: str = "tok_ok") -> Saga:
 
 def late(row: Saga) -> None:
     Saga.objects.filter(id=row.id).update(deadline_at=timezone.now() - timedelta(seconds=1))
-
-
-def signed_in(user: User) -> Client:
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 def page_of(row: Saga) -> str:

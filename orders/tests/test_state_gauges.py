@@ -5,13 +5,12 @@ from typing import Any
 
 import pytest
 from django.db import connection
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.metrics import state
-from orders.models import Order, Saga
+from orders.models import Saga
 from orders.saga import status
 from orders.tests import buying
 from payments.models import Payment
@@ -113,19 +112,3 @@ def test_stock_that_can_not_be_is_counted(product: Product, reserved: int, broke
         Product.objects.update(reserved=0)
         with connection.schema_editor() as editor:
             editor.add_constraint(Product, constraint)
-
-
-def test_each_reading_is_one_statement(product: Product) -> None:
-    buying.place(buying.account().id, {product: 1})
-    assert Order.objects.count() == 1
-    for read in (
-        state.open_orders,
-        state.read_in_doubt,
-        state.read_stock,
-        state.negative_stock_count,
-        status.count_unfinished,
-        status.oldest_due_seconds,
-    ):
-        with CaptureQueriesContext(connection) as queries:
-            read()
-        assert len(queries) == 1
