@@ -498,6 +498,16 @@ def test_a_quantity_raised_while_the_gate_opens_is_published(monkeypatch: pytest
     assert redis_gate.issue(campaign_id=campaign.pk, user_id=late).is_new
 
 
+def test_members_are_kept_for_as_long_as_the_terms(redis_server: Any) -> None:
+    campaign, [owner] = gated(), accounts(1)
+    issue(campaign, owner)
+    redis_server.expire(gate._members(campaign.pk), 30)  # as a day after the last coupon
+
+    healing.heal()
+
+    assert redis_server.ttl(gate._members(campaign.pk)) > redis_server.ttl(gate._terms(campaign.pk))
+
+
 def refused_by_partner(campaign: Campaign, confirming: PendingConfirmation) -> None:
     """Release the slot in the database, as after a refusal by the partner, but not in Redis."""
     Confirmation.objects.filter(key=confirming.key).delete()

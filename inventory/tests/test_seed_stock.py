@@ -111,6 +111,17 @@ def test_a_dry_run_shows_what_each_line_would_do_and_writes_nothing(csv_file):
     )
 
 
+def test_a_file_may_set_and_remove_thresholds(csv_file):
+    for sku in ("HIGH", "NONE", "KEPT"):
+        ProductFactory.create(sku=sku, name="It", price=1, low_stock_threshold=5)
+    seed(csv_file("sku,name,price,quantity,low_stock_threshold\nHIGH,It,1,0,9\nNONE,It,1,0,\nNEW,It,1,0,3\n"))
+    seed(csv_file("sku,name,price,quantity\nKEPT,It,1,0\n"))
+    found = dict(Product.objects.values_list("sku", "low_stock_threshold"))
+    assert found == {"HIGH": 9, "NONE": None, "NEW": 3, "KEPT": 5}
+    bad = csv_file("sku,name,price,quantity,low_stock_threshold\nHIGH,It,1,0,many\n")
+    assert refusal(bad)[1].startswith("line 2: low_stock_threshold: ")
+
+
 def test_every_bad_line_is_named_and_nothing_is_imported(csv_file):
     file = csv_file(
         "sku,name,price,quantity\n"

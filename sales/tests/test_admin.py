@@ -181,3 +181,13 @@ def test_without_the_right_the_page_of_a_product_names_no_sale() -> None:
     viewer = signed_in(AccountFactory.create(is_staff=True, permissions=["inventory.view_product"]))
 
     assert page_of(sale) not in shown(viewer, reverse("product-page", args=[product.pk]))
+
+
+def test_who_may_only_view_sees_the_terms_and_no_form() -> None:
+    sale = create_sale(ProductFactory.create(sku="TEA-7"), opens_in=3_600, closes_in=7_200)
+    viewer = signed_in(AccountFactory.create(is_staff=True, permissions=["sales.view_sale"]))
+
+    page = shown(viewer, page_of(sale))
+
+    assert "TEA-7" in page and sale.seed_hash in page
+    assert 'name="rate_per_minute"' not in page and sale.seed not in page

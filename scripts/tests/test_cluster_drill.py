@@ -78,6 +78,14 @@ def test_a_promise_that_did_not_hold_is_a_failure(changed: dict[str, Any], failu
     assert found.startswith(failure)
 
 
+@in_one_test(
+    ("moments", "longest"),
+    [([0.5, 1.0, 1.2, 7.5, 7.6], 6.3), ([], 10.0), ([9.0], 9.0), ([-1.0, 4.0, 99.0], 6.0)],
+)
+def test_an_outage_is_the_longest_time_without_an_acknowledged_write(moments: list[float], longest: float):
+    assert judging.longest_gap(moments, since=0.0, until=10.0) == pytest.approx(longest)
+
+
 @pytest.fixture
 def setup() -> Setup:
     calls = [

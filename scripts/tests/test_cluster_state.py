@@ -46,6 +46,11 @@ def test_a_set_of_transactions_knows_what_another_lacks(text: str, other: str, l
     assert (found <= known) is (lacking == 0)
 
 
+def test_new_members_are_equal_and_the_first_founds_the_group():
+    step = next_step({1: outside(), 2: outside(), 3: outside()})
+    assert (step.action, step.members) == ("found", (1,))
+
+
 def test_the_member_with_the_transactions_of_all_others_founds_the_group():
     step = next_step({1: outside(f"{A}:1-9"), 2: outside(f"{A}:1-12", "ERROR"), 3: outside(f"{A}:1-11")})
     assert (step.action, step.members) == ("found", (2,))
@@ -78,6 +83,11 @@ def test_members_outside_join_the_group_that_has_a_majority():
 def test_a_thawed_primary_that_believes_in_its_old_group_founds_none_beside_the_new_one():
     old = inside("PRIMARY", s2="UNREACHABLE", s3="UNREACHABLE")
     step = next_step({1: old, 2: outside(), 3: outside()})
+    assert (step.action, step.members) == ("wait", (1,))
+
+
+def test_a_member_that_recovers_is_waited_for():
+    step = next_step({1: View(state="RECOVERING", states={1: "RECOVERING"}), 2: outside(), 3: outside()})
     assert (step.action, step.members) == ("wait", (1,))
 
 

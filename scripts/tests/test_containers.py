@@ -57,6 +57,12 @@ def test_the_gateways_key_goes_to_the_processes_that_call_it_and_to_no_other():
     assert {name for name in OURS if "PAYMENT_GATEWAY" in _environment(SERVICES[name])} == with_key
 
 
+def test_the_database_servers_root_password_is_not_drawn_into_its_log():
+    environment = _environment(SERVICES["mysql"])
+    assert "MYSQL_RANDOM_ROOT_PASSWORD" not in environment
+    assert environment["MYSQL_ROOT_HOST"] == "localhost"
+
+
 def test_redis_requires_a_password_and_every_client_has_it():
     command = SERVICES["redis"]["command"]
     password = command[command.index("--requirepass") + 1]

@@ -90,12 +90,38 @@ def test_a_source_that_is_unreachable_is_no_clean_result(osv, capsys: pytest.Cap
     assert "NOT CHECKED: this is no clean result" in printed.err
 
 
+@pytest.mark.boots("pip-audit, the SBOM, uv or npm")
+def test_a_source_that_fails_for_one_package_is_no_clean_result(osv):
+    osv.failing.add("one")
+    assert audit.report({"Python": look_up(osv, {("one", "1.0"), ("two", "2.1")})}, []) == 2
+
+
 def test_packages_that_pip_audit_skips_are_no_clean_result():
     """PyPI that answers 404 for all: pip-audit ends with 0 and finds no known vulnerability."""
     said = {"dependencies": [{"name": "one", "skip_reason": "Dependency not found on PyPI"}]}
     result = audit.read_pip_audit(json.dumps(said), "", {"one": "1.0", "two": "2.0"})
     assert result.unchecked == ["one: Dependency not found on PyPI", "two: not in the report of pip-audit"]
     assert audit.report({"Python": result}, []) == 2
+
+
+def test_npm_without_its_advisories_is_no_clean_result():
+    said = json.dumps({"message": "405 Method Not Allowed", "error": {"summary": ""}})
+    result = audit.read_npm_audit(said, "")
+    assert result.unchecked == ["every npm package: 405 Method Not Allowed"]
+
+
+def test_a_vulnerability_of_an_npm_package_is_found_once():
+    via = {"url": "https://github.com/advisories/GHSA-x", "range": "<2"}
+    said = {
+        "vulnerabilities": {
+            "inner": {"range": "<2", "via": [via]},
+            "outer": {"range": "*", "via": ["inner"]},
+        },
+        "metadata": {"dependencies": {"total": 7}},
+    }
+    result = audit.read_npm_audit(json.dumps(said), "")
+    assert result.looked_up == 7
+    assert [(one.package, one.names) for one in result.vulnerabilities] == [("inner", {"GHSA-x"})]
 
 
 def test_a_program_inside_a_package_is_listed_and_its_vulnerabilities_are_accepted(

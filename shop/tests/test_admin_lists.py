@@ -146,6 +146,14 @@ def test_no_page_of_a_row_is_a_server_error_for_odd_addresses(operator: Client) 
 
 
 @pytest.mark.django_db
+def test_an_export_is_refused_where_its_search_can_not_be_done(operator: Client) -> None:
+    """The list says so and shows all rows; a file of all rows would look like the result of the search."""
+    for term in ("x" * 256, "a\0b"):
+        answer = operator.get("/admin/auth/user/export/", {"q": term}, follow=True)
+        assert "Nothing was exported" in answer.content.decode()
+
+
+@pytest.mark.django_db
 def test_pages_of_numbers_beyond_the_database_are_not_found(operator: Client) -> None:
     for number in (str(2**63), "9" * 30, "9" * 5_000):
         for page in ("accounts", "campaigns", "products"):

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pytest
@@ -14,9 +15,10 @@ from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse
 from django.test import override_settings
 from django.urls import path
+from django.utils.decorators import method_decorator
 from django.views.decorators.cache import cache_page, never_cache
 from django.views.decorators.clickjacking import xframe_options_exempt
-from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.generics import GenericAPIView
 from rest_framework.metadata import SimpleMetadata
@@ -108,6 +110,29 @@ class Answering(View):
         return Response({"status": "plain"})
 
 
+class Waiting(View):
+    async def get(self, request: Request) -> Response:
+        return Response({"status": "awaited"})
+
+
+def test_a_decorated_method_fails_at_the_start(settings: LazySettings) -> None:
+    decorators = [
+        method_decorator(cache_page(60)),
+        method_decorator(csrf_protect),
+        never_cache,
+        login_required,
+        transaction.atomic,
+    ]
+
+    def fails(decorator: Callable[[Any], Any], kind: Any) -> None:
+        view = type("New", (View,), {"get": decorator(kind.get)}).as_view()  # type: ignore[attr-defined]
+        # A transaction around a plain method is one.
+        works = decorator is transaction.atomic and kind is Answering
+        assert failed_checks(view, settings) == ([] if works else ["shop.E006"])
+
+    check_each(product(decorators, [Answering, Waiting]), fails)
+
+
 def test_a_decorator_around_the_view_fails_at_the_start(settings: LazySettings) -> None:
     decorators = [
         cache_page(60),
@@ -162,6 +187,11 @@ def test_a_middleware_that_calls_of_the_api_do_not_pass_fails_at_the_start(setti
         assert [message.id for message in checks.check_ignored_settings()] == ["shop.E002"]
 
     check_each([0, 2, 3, 99], fails)
+
+
+def test_settings_without_the_way_of_calls_fail_at_the_start(settings: LazySettings) -> None:
+    settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if name != checks.DISPATCH_MIDDLEWARE]
+    assert [message.id for message in checks.check_ignored_settings()] == ["shop.E001"]
 
 
 NOT_FOLLOWED = {

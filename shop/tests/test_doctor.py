@@ -253,6 +253,20 @@ def test_missing_migrations_are_reported() -> None:
 
 
 @pytest.mark.django_db
+def test_accounts_with_published_passwords_are_reported() -> None:
+    assert levels(start.demo()) == {"demo accounts": "ok"}
+    for name, password in (("demo", "demo-pass-2026"), ("staff", "staff-pass-2026")):
+        User.objects.create_user(name, password=password)
+
+    assert start.demo()[0].found == "demo, staff"
+    User.objects.filter(username="demo").update(is_active=False)
+    staff = User.objects.get(username="staff")
+    staff.set_password("a secret of ours")
+    staff.save()
+    assert levels(start.demo()) == {"demo accounts": "ok"}
+
+
+@pytest.mark.django_db
 @pytest.mark.parametrize(("is_make_run", "level"), [(False, "danger"), (True, "warning")])
 def test_a_demo_superuser_is_a_danger_except_under_make_run(
     settings: LazySettings, is_make_run: bool, level: str

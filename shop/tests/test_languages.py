@@ -1,5 +1,6 @@
 """Problems and pages in the language that a request prefers: Korean, or English."""
 
+import ast
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +12,8 @@ from django.utils.translation import gettext_lazy
 from pydantic import BaseModel, ValidationError
 
 from orders.saga import definitions
-from shop import lazy_texts
+from scripts.stack import places
+from shop import errors, lazy_texts
 from shop.errors import Rejected
 from shop.http import languages, validation_texts
 from shop.http.pages import middleware
@@ -149,3 +151,39 @@ def test_every_error_of_every_body_is_described_in_korean(api: Api) -> None:
 
     assert {kind: text for kind, text in described.items() if not KOREAN.search(text)} == {}
     assert len(described) > 15
+
+
+NOT_OF_THE_API = {
+    *("tests", "migrations", "management", "admin", "backoffice", "operators"),
+    *("imports", "reconciliation", "gateway_lookups.py", "move_stock_page.py"),
+}
+"""Folders and modules whose errors only commands and the operators' pages show."""
+
+
+def raised_texts() -> Iterator[tuple[str, ast.expr]]:
+    """Where an error is made, and what it says."""
+    names = {name for name in dir(errors) if isinstance(getattr(errors, name), type)} - {"Any"}
+    for path in sorted(path for app in APPS for path in (places.PROJECT / app).rglob("*.py")):
+        if NOT_OF_THE_API & set(path.parts) or path.name.startswith("admin"):
+            continue
+        tree = ast.parse(path.read_text())
+        examples = {
+            id(part)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("refusal_example")
+            for part in ast.walk(node)
+        }
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call) or id(node) in examples:
+                continue
+            name = ast.unparse(node.func).rpartition(".")[2]
+            at = 2 if name == "invalid_field" else 0
+            if name in {*names, "invalid_field"} and len(node.args) > at:
+                yield f"{path.relative_to(places.PROJECT)}:{node.lineno}", node.args[at]
+
+
+def test_every_text_of_an_error_is_marked() -> None:
+    found = list(raised_texts())
+    unmarked = [where for where, text in found if isinstance(text, ast.Constant | ast.JoinedStr)]
+    assert unmarked == []
+    assert len(found) > 100

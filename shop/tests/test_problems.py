@@ -11,9 +11,10 @@ from django.test import Client
 from shop.accounts import tokens
 from shop.concurrency import blocking
 from shop.errors import Overloaded
-from shop.http import views
+from shop.http import keyed_calls, problems, views
 from shop.http.json_format import TooLarge
 from shop.http.messages import Request, Response
+from shop.idempotency.recorded_answers import Answer
 from shop.tests.cases import check_each
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
@@ -218,6 +219,13 @@ def test_a_problem_passes_answer_call_with_its_code() -> None:
         assert response.code == orjson.loads(response.body)["code"] == code
 
     check_each(refusals, has_its_code)
+
+
+def test_a_recorded_problem_has_its_code() -> None:
+    declined = Answer(402, problems.problem(402, "card_declined", "The card was declined.").body)
+
+    for is_replay in (False, True):
+        assert keyed_calls.respond(declined, is_replay=is_replay).code == "card_declined"
 
 
 def test_every_answer_names_its_request() -> None:

@@ -1,5 +1,6 @@
 """The demo data can be used and seeded again, and breaks no law."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ from inventory.models import Product, StockMovement
 from payments import ledger
 from payments.tests.own_gateway import gateway_process, own_gateway
 from sales.models import Sale
+from shop.accounts import authentication
 from shop.management import laws
-from shop.tests.clients import client_of
+from shop.tests.clients import Api, client_of
 from shop.tests.commands import run
 
 __all__ = ["gateway_process", "own_gateway"]
@@ -102,3 +104,18 @@ def test_seeding_again_creates_only_missing_rows() -> None:
     assert everything() == before | added
     assert on_hand() == {50, 7}
     assert [report for report in laws.audit() if not report.holds] == []
+
+
+@pytest.mark.django_db
+def test_the_file_of_tokens_is_valid_and_private(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.json"
+
+    run("seed_demo", *SMALL, "--tokens", str(file))
+
+    written = json.loads(file.read_text())
+    assert written.keys() == {"staff", "users"}
+    assert [user["username"] for user in written["users"]] == [f"user-{number}" for number in range(1, 13)]
+    for user in written["users"]:
+        assert authentication.verify_access_token(user["access"]).id == user["id"]
+    assert Api(access=written["staff"]).get("/users/me").json()["is_staff"]
+    assert file.stat().st_mode & 0o777 == 0o600

@@ -66,6 +66,16 @@ def test_everything_comes_from_this_origin_and_nothing_is_inline(settings: LazyS
     assert links and all(finders.find(link.removeprefix("/static/")) for link in links)
 
 
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_a_script_imports_files_that_are_there_and_makes_no_html_of_text(path: Any) -> None:
+    script = SCRIPTS[path]
+    for imported in re.findall(r'from "([^"]+)"', script):
+        assert (path.parent / imported).is_file(), imported
+    assert not re.findall(
+        r"\binnerHTML\b|\beval\(|\bunsafeHTML\b|https?://|\bstyle=|\slocalStorage\b", script
+    )
+
+
 def test_every_text_that_a_script_names_is_there_and_every_text_is_named() -> None:
     joined = "\n".join(SCRIPTS.values())
     named = {name for pair in NAMED.findall(joined) for name in pair if name}
