@@ -19,12 +19,7 @@ from shop.tests.case_tables import in_one_test
 
 pytestmark = pytest.mark.django_db
 NOW = timezone.now()
-TERMS: campaigns.Terms = {
-    "name": "Drop",
-    "quantity": 10,
-    "discount_type": "amount",
-    "discount_value": 1_000,
-}
+TERMS: campaigns.Terms = {"name": "Drop", "quantity": 10, "discount_type": "amount", "discount_value": 1_000}
 
 
 def faults(work: Any) -> list[tuple[str, str]]:

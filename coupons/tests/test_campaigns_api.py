@@ -59,12 +59,7 @@ def test_staff_create_a_campaign(staff: Api) -> None:
         "code_source": "generated",
         "shared_code": None,
         "partner": None,
-        "discount": {
-            "type": "amount",
-            "value": 1_000,
-            "min_order_amount": 0,
-            "max_discount_amount": None,
-        },
+        "discount": {"type": "amount", "value": 1_000, "min_order_amount": 0, "max_discount_amount": None},
         "coupon_valid_for_days": 30,
         "products": [],
         "first_order_only": False,

@@ -143,9 +143,7 @@ def test_after_a_second_one_request_reads_again_without_a_lock(
     assert (word, statements) == ("sold_out", ["SELECT campaign", OWN_COUPON])
 
 
-def test_after_a_second_one_request_reads_for_all_concurrent_ones(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_after_a_second_one_request_reads_for_all_concurrent_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(issuing, "REMEMBER_SECONDS", 60.0)
     first, *everyone = accounts(41)
     campaign = full_campaign(first)

@@ -71,10 +71,7 @@ def test_sagas_are_listed_for_people_and_for_programs(data_platform: str) -> Non
 def test_one_saga_is_retried(data_platform: str, settings: LazySettings) -> None:
     row = stuck()
     code, output = commands.run("retry_saga", str(row.id), "--reason", "it is back", "--by", "ada")
-    assert (code, output) == (
-        0,
-        f"purchase saga {row.id}: it continues; the next free worker executes it.\n",
-    )
+    assert (code, output) == (0, f"purchase saga {row.id}: it continues; the next free worker executes it.\n")
     assert (journalled("saga.retried").actor_name, journalled("saga.retried").detail) == ("ada", "it is back")
     settings.DATA_PLATFORM_URL = data_platform
     assert recovery.dequeue_due(limit=10) == [row.id]

@@ -63,10 +63,7 @@ def test_a_payment_in_doubt_is_counted_with_its_age_until_it_is_settled(
 
     settings.GATEWAY_URL = reachable
     buying.settle_everything()
-    assert exposed(state.IN_DOUBT, state.IN_DOUBT_OLDEST) == {
-        state.IN_DOUBT: 0,
-        state.IN_DOUBT_OLDEST: 0,
-    }
+    assert exposed(state.IN_DOUBT, state.IN_DOUBT_OLDEST) == {state.IN_DOUBT: 0, state.IN_DOUBT_OLDEST: 0}
 
 
 def test_unfinished_sagas_and_how_long_the_first_is_due(product: Product) -> None:
@@ -92,10 +89,7 @@ def test_products_being_sold_have_what_is_available_and_reserved(product: Produc
         f'firstcome_stock_reserved{{product="{product.id}"}}': 3,
     }
     buying.advance(buying.place(buying.account().id, {product: 2}, token="tok_ok"))
-    assert state.read_stock() == {
-        state.AVAILABLE: {str(product.id): 5},
-        state.RESERVED: {str(product.id): 3},
-    }
+    assert state.read_stock() == {state.AVAILABLE: {str(product.id): 5}, state.RESERVED: {str(product.id): 3}}
 
 
 @pytest.mark.parametrize(("reserved", "broken"), [(0, 0), (10, 0), (11, 1), (-1, 1)])

@@ -25,13 +25,7 @@ def read(name: str) -> dict:
 
 
 COMPOSE, SIMULATORS, OVERRIDE = map(read, project.FILES)
-CHECKED = {
-    *project.SHOP,
-    *project.STORES,
-    *project.WATCHERS,
-    *project.SIMULATORS,
-    *project.ONCE,
-}
+CHECKED = {*project.SHOP, *project.STORES, *project.WATCHERS, *project.SIMULATORS, *project.ONCE}
 
 
 def test_every_service_is_checked_or_named_as_left_out():

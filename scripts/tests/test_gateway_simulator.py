@@ -71,10 +71,7 @@ def test_tok_ok_is_charged_and_without_an_order_it_is_a_top_up(gateway: Simulato
 
 
 def test_a_refused_card_is_refused_finally(gateway: Simulator, key: str) -> None:
-    for token, code in (
-        ("tok_declined", "card_declined"),
-        ("tok_insufficient_funds", "insufficient_funds"),
-    ):
+    for token, code in (("tok_declined", "card_declined"), ("tok_insufficient_funds", "insufficient_funds")):
         status, made = charge(gateway, key + token, token)
         assert (status, made["status"], made["failure"]["code"]) == (402, "declined", code)
         assert charge(gateway, key + token, token) == (402, made)

@@ -301,10 +301,7 @@ def test_points_are_kept_for_15_minutes_in_redis_for_the_next_process(redis_serv
     new = History()
     new.add(Point(SECOND + 1, {"left": 7}))
     new.merge(history.load(now=SECOND + 70), now=SECOND + 70)
-    assert new.as_columns() == {
-        "seconds": [SECOND, SECOND + 1, SECOND + 61],
-        "series": {"left": [0, 7, 61]},
-    }
+    assert new.as_columns() == {"seconds": [SECOND, SECOND + 1, SECOND + 61], "series": {"left": [0, 7, 61]}}
     assert all(0 < redis_server.ttl(key) <= 960 for key in redis_server.keys("firstcome:board:*"))
 
     new.merge(history.load(now=SECOND + 900), now=SECOND + 900)

@@ -158,8 +158,7 @@ def test_a_client_that_leaves_takes_nothing_from_those_that_wait_with_it(kept_fo
 
 
 @pytest.mark.parametrize(
-    "known",
-    [lambda etag: etag, lambda etag: f"W/{etag}", lambda etag: f'"other", {etag}', lambda etag: "*"],
+    "known", [lambda etag: etag, lambda etag: f"W/{etag}", lambda etag: f'"other", {etag}', lambda etag: "*"]
 )
 def test_a_list_that_has_not_changed_is_304_without_a_body(
     kept_for_long: None, known: Callable[[str], str]

@@ -159,9 +159,7 @@ def test_a_paused_holder_loses_the_lock_and_releases_nothing_when_it_continues()
 
 @pytest.mark.boots("another process of the shop")
 @pytest.mark.first_circle
-def test_killed_waiters_are_skipped_together_after_their_time(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_killed_waiters_are_skipped_together_after_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first of them may be granted the lock once more, for one lease; the others cost nothing."""
     with ExitStack() as leaving:
         with monkeypatch.context() as for_now:

@@ -100,9 +100,7 @@ def test_bodies_come_whole_with_a_length_or_in_chunks(small_web: str) -> None:
     )
 
 
-def test_a_client_that_expects_100_continue_gets_it_once_its_body_is_read(
-    small_web: str,
-) -> None:
+def test_a_client_that_expects_100_continue_gets_it_once_its_body_is_read(small_web: str) -> None:
     head = b" HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
     with connect(small_web) as connection:
         connection.sendall(b"POST /echo" + head)

@@ -101,9 +101,7 @@ def test_a_replay_is_bounded_and_goes_on_when_it_is_repeated(
 
 
 @pytest.mark.parametrize(
-    "wrong",
-    [{"since": "yesterday"}, {"before": "2026-13-45"}, {"order": "7"}, {"type": "x" * 65}],
-    ids=str,
+    "wrong", [{"since": "yesterday"}, {"before": "2026-13-45"}, {"order": "7"}, {"type": "x" * 65}], ids=str
 )
 def test_a_filter_that_is_not_valid_replays_nothing(client: Any, wrong: dict[str, str]) -> None:
     kept = dead()

@@ -25,10 +25,7 @@ from shop.tests.staff_groups import NAMES, _staff_groups, member_of
 from shop.tests.test_admin_pages import _a_row_of_every_model
 
 __all__ = ["_a_row_of_every_model", "_staff_groups"]
-pytestmark = [
-    pytest.mark.django_db,
-    pytest.mark.usefixtures("_staff_groups", "_a_row_of_every_model"),
-]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("_staff_groups", "_a_row_of_every_model")]
 COLUMNS = (*NAMES, "")
 REFUSED = (400, 401, 403, 404, 405)
 LOGIN, FRONT = "/admin/login/", "/admin/"
