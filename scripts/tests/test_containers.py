@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from orders.saga import executor
 from scripts.stack import environment, places
 from shop.http import prefer
 from shop.server import worker
@@ -48,6 +49,24 @@ def test_no_secret_has_a_default():
     assert not {name for name, default in secret if default}
     # One that may be empty is one of several, or of a gateway that may not be in use.
     assert not {name for name in re.findall(r"\$\{([A-Z_]+):-", TEXT) if name.endswith("PASSWORD")}
+
+
+def test_what_3_d_secure_needs_reaches_the_processes_that_charge():
+    needed = {"PAYMENT_ACTION_SECONDS", "PAYMENT_RETURN_URL"}
+    assert {name for name in OURS if needed <= _environment(SERVICES[name]).keys()} == {
+        "web",
+        "worker",
+        "beat",
+    }
+
+
+def test_the_settings_without_which_nothing_starts_are_listed_for_operators():
+    page = (places.PROJECT / "docs" / "operations.md").read_text()
+    listed = re.search(r"What has no default must be(.+?)\. A `\.env`", page, flags=re.DOTALL)
+    assert listed
+    required = set(re.findall(r"\$\{([A-Z_]+):\?\}", TEXT))
+    assert "EVENT_SECRET" in required
+    assert set(re.findall(r"`([A-Z_]{3,})`", listed[1])) == required
 
 
 def test_the_gateways_key_goes_to_the_processes_that_call_it_and_to_no_other():
@@ -94,10 +113,26 @@ def test_every_image_from_outside_has_an_exact_version():
     assert [image for image in outside if not re.search(r":v?\d+\.\d+\.\d+(-|$)", image)] == []
 
 
+def test_the_image_is_built_and_exported_once():
+    built = [name for name, service in SERVICES.items() if "build" in service]
+    assert built == ["migrate", "backup", "alertmanager"]
+    assert {SERVICES[name]["image"] for name in OURS if name != "backup"} == {"firstcome"}
+    assert {SERVICES[name]["image"] for name in MONITORING} == {"firstcome-monitoring"}
+    assert {service["image"] for service in SIMULATORS["services"].values()} == {"firstcome"}
+
+
 def test_no_container_may_take_all_memory_or_processes_of_the_machine():
     for name, service in (SERVICES | SIMULATORS["services"]).items():
         assert _mebibytes(service["mem_limit"]) <= 2048, name
         assert service["pids_limit"] <= 1024, name
+
+
+def test_the_threads_of_all_web_processes_fit_into_their_containers_limit():
+    """While the broker is away each of them has a saga executor's threads beside its own."""
+    workers, threads = (
+        int(re.findall(rf"\$\{{{name}:-(\d+)\}}", TEXT)[0]) for name in ("WEB_WORKERS", "WEB_THREADS")
+    )
+    assert SERVICES["web"]["pids_limit"] > workers * (threads + sum(executor.POOL_SIZES.values()) + 50)
 
 
 def test_every_folder_in_memory_has_a_size_and_metrics_have_one_of_their_own():
@@ -108,6 +143,10 @@ def test_every_folder_in_memory_has_a_size_and_metrics_have_one_of_their_own():
     assert metrics != "/tmp"
     mounted = {mount.split(":")[0] for mount in SERVICES["web"]["tmpfs"]}
     assert mounted == {"/tmp", metrics}
+
+
+def test_the_workers_health_check_asks_for_its_name_and_not_for_a_variable():
+    assert "celery@$$(hostname)" in SERVICES["worker"]["healthcheck"]["test"][1]
 
 
 def test_every_setting_it_passes_is_one_of_ours(tmp_path):
@@ -133,6 +172,17 @@ def test_nothing_is_published_beyond_loopback():
     for name, service in SERVICES.items():
         for port in service.get("ports", []):
             assert port.startswith("127.0.0.1:"), name
+
+
+def test_each_process_of_the_shop_has_a_time_to_stop_of_its_own():
+    """Beat had Compose's 10 s, and took 8 of them on a busy machine."""
+    for name in ("web", "worker", "beat", "issuer"):
+        assert _seconds(SERVICES[name]["stop_grace_period"]) >= 30, name
+
+
+def test_a_migrate_that_always_fails_ends_docker_compose_up():
+    """Restarted without end it was waited for without end, after a setting that is refused for example."""
+    assert re.fullmatch(r"on-failure:[1-9]", SERVICES["migrate"]["restart"])
 
 
 def test_backups_are_made_by_the_programs_of_the_server_that_runs_on_the_shops_own_image():

@@ -9,8 +9,11 @@ import pytest
 import yaml
 
 from scripts.containers import images, project
+from scripts.containers.checks import update
 from scripts.stack import places
 from scripts.stack.instance import Instance
+
+OPERATIONS = places.PROJECT / "docs" / "operations.md"
 
 
 class Overriding(yaml.SafeLoader):
@@ -64,6 +67,23 @@ def test_the_settings_have_every_variable_that_is_required(tmp_path: Path):
     assert set(re.findall(r"\$\{([A-Z_]+):\?\}", text)) <= written.keys()
     assert len({written[name] for name in project.SECRETS}) == len(project.SECRETS)
     assert (tmp_path / ".env").stat().st_mode & 0o077 == 0
+
+
+def test_the_update_is_the_documented_one_with_changed_source_and_a_migration(tmp_path: Path):
+    commands = update.documented_commands(OPERATIONS.read_text())
+    assert commands[0][0] == "build"
+    assert ["run", "--rm", "migrate"] in commands
+    assert commands[-1] == ["up", "-d"]
+    for folder in ("shop", "orders/migrations"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "shop" / "__init__.py").write_text('"""The shop."""\n')
+    for name in ("0001_initial.py", "0002_more.py", "__init__.py"):
+        (tmp_path / "orders" / "migrations" / name).touch()
+    update.change_source(tmp_path)
+    assert "UPDATED" in (tmp_path / "shop" / "__init__.py").read_text()
+    migration = (tmp_path / "orders" / "migrations" / "0003_an_update.py").read_text()
+    assert '("orders", "0002_more")' in migration
+    compile(migration, "0003_an_update.py", "exec")
 
 
 @pytest.mark.boots("shell programs")

@@ -1,12 +1,13 @@
 """The gateway simulator: what each card token ends in, and a book that no repeat and no race can bend."""
 
 import socket
+import sqlite3
 import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 import urllib3
 
 from scripts.stack import ports
-from scripts.tests.simulator import Simulator, serving, wait_until
+from scripts.tests.simulator import Simulator, everything, serving, wait_until
 
 CHARGE_FIELDS = {"id", "key", "order", "status", "amount", "refunded_amount", "currency", "created_at"}
 IMPATIENT = urllib3.Timeout(total=0.3)
@@ -235,6 +236,20 @@ def test_pages_of_a_filtered_list_go_on_after_the_id_in_next_and_end_with_what_w
     assert rest == {"results": made[2:], "next": None}
 
 
+def test_a_list_without_pages_is_the_whole_book(tmp_path: Path) -> None:
+    with serving("gateway", tmp_path, "--latency-ms", "0") as gateway:
+        with closing(sqlite3.connect(tmp_path / "book.sqlite3")) as book, book:
+            book.executemany(
+                "INSERT INTO charges (id, key, token, amount, currency, status, created_at)"
+                " VALUES (?, ?, 'tok_ok', 1, 'KRW', 'succeeded', '2026-01-01T00:00:00Z')",
+                [(f"ch_{number}", f"key-{number}") for number in range(10_500)],
+            )
+        status, whole = gateway.get("/charges")
+        assert (status, list(whole), len(whole["results"])) == (200, ["results"], 10_500)
+        keys = [row["key"] for row in everything(gateway, "/charges", limit=4_000)]
+        assert keys == [f"key-{number}" for number in range(10_500)], "pages walk it oldest first"
+
+
 def test_the_charges_of_a_period_are_those_from_its_start_to_before_its_end(gateway: Simulator) -> None:
     keys = [f"period-{uuid.uuid4()}" for _ in range(3)]
     moments = [charge(gateway, key, "tok_ok", order=keys[0])[1]["created_at"] for key in keys]
@@ -297,3 +312,16 @@ def test_a_bad_charge_is_refused_and_leaves_no_trace(gateway: Simulator, key: st
             accepted.append((token, status))
     assert accepted == []
     assert charge(gateway, key, "tok_ok")[0] == 201
+
+
+def test_a_bad_query_is_refused_rather_than_listing_all(gateway: Simulator) -> None:
+    queries = ["limit=0", "limit=10001", "limit=x", "limit=-1", "after=ch_nobody", "kye=a"]
+    moments = ["yesterday", "2026-01-01", "2026-01-01T00:00:00", "0001-01-01T00:00:00%2B09:00"]
+    addresses = [f"{path}?{query}" for path in ("/charges", "/refunds") for query in queries]
+    addresses += [f"/charges?{name}={one}" for name in ("created_from", "created_to") for one in moments]
+    answers = {address: gateway.call("GET", address) for address in addresses}
+    assert {
+        address: status
+        for address, (status, refusal) in answers.items()
+        if (status, refusal.get("code")) != (400, "invalid")
+    } == {}

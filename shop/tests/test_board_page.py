@@ -55,6 +55,13 @@ def test_the_page_opens_for_staff_who_may_see_all_of_it() -> None:
     assert client_of().post("/admin/board/").status_code == 405
 
 
+def test_the_page_has_no_script_or_style_of_its_own_and_loads_nothing_from_elsewhere() -> None:
+    page = client_of().get("/admin/board/").content.decode()
+    assert page.count("<script") == page.count("<script src=") + page.count('<script type="module" src=') + 1
+    assert "<style" not in page and " style=" not in page and " onclick=" not in page
+    assert "http://" not in page and "https://" not in page
+
+
 def test_a_campaign_is_paused_and_resumed_with_the_operator_and_the_reason(campaign: Campaign) -> None:
     client = client_of(*CHANGES)
     answer = press(client, f"campaigns/{campaign.pk}/pause")

@@ -13,11 +13,13 @@ from django.utils import timezone
 
 from inventory import products
 from inventory.tests.factories import ProductFactory
+from scripts.stack import ports
 from shop.celery import app
 from shop.models import JournalLine
-from shop.operations.doctor import brokers, clocks, databases, events, redises, start
+from shop.operations.doctor import brokers, clocks, databases, events, handing_over, redises, start
 from shop.operations.doctor.findings import Finding
 from shop.redis import redis_client
+from shop.tests import servers
 from shop.tests.commands import run, run_json
 from shop.tests.outages import OwnRedis, database_away
 
@@ -72,6 +74,38 @@ def test_a_danger_is_reported_with_advice_and_exit_code_1(settings: LazySettings
     assert "ok       isolation level: READ-COMMITTED\n" in output
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("statement", "undo", "check"),
+    [
+        (
+            "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+            "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+            "isolation level",
+        ),
+        ("SET SESSION sql_mode=''", "SET SESSION sql_mode='TRADITIONAL'", "sql_mode"),
+        ("SET SESSION check_constraint_checks=OFF", "SET SESSION check_constraint_checks=ON", "constraints"),
+        (
+            "SET SESSION default_storage_engine=MyISAM",
+            "SET SESSION default_storage_engine=InnoDB",
+            "constraints",
+        ),
+    ],
+)
+def test_wrong_session_variables_of_our_connections_are_reported(
+    statement: str, undo: str, check: str
+) -> None:
+    if "check_constraint_checks" in statement and not servers.is_mariadb():
+        pytest.skip("MySQL has no variable that turns all checks off.")
+    assert levels(databases.examine())[check] == "ok"
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        try:
+            assert levels(databases.examine())[check] == "danger"
+        finally:
+            cursor.execute(undo)
+
+
 STRONG = ("2026-11", "0123456789abcdef" * 4)
 
 
@@ -86,8 +120,6 @@ STRONG = ("2026-11", "0123456789abcdef" * 4)
         ({"sync_binlog": "0", "log_bin": "OFF"}, "sync_binlog", "ok"),
         ({"sql_mode": "NO_ZERO_DATE"}, "sql_mode", "danger"),
         ({"sql_mode": ""}, "sql_mode", "danger"),
-        ({"check_constraint_checks": "OFF"}, "constraints", "danger"),
-        ({"default_storage_engine": "MyISAM"}, "constraints", "danger"),
         ({"max_connections": "151"}, "max_connections", "danger"),
         ({"max_user_connections": "100"}, "max_connections", "danger"),
         ({"max_user_connections": "900"}, "max_connections", "ok"),
@@ -99,6 +131,12 @@ STRONG = ("2026-11", "0123456789abcdef" * 4)
 )
 def test_server_settings_get_their_levels(changed: dict[str, str], check: str, level: str) -> None:
     assert levels(databases._mysql(SOUND | changed))[check] == level
+
+
+@pytest.mark.parametrize(("pool", "level"), [(2**30, "ok"), (600 * 2**20, "ok"), (2**27, "warning")])
+def test_a_buffer_pool_smaller_than_the_indexes_is_reported(pool: int, level: str) -> None:
+    finding = databases.buffer_pool({"innodb_buffer_pool_size": str(pool)}, 600 * 2**20)
+    assert (finding.level, bool(finding.advice)) == (level, level != "ok")
 
 
 def test_more_web_threads_than_connections_are_a_danger(settings: LazySettings) -> None:
@@ -133,6 +171,13 @@ def test_a_broker_without_persistence_is_reported(
     redis_client.client().config_set("save", saved)
 
     assert levels(brokers.examine())["broker persistence"] == level
+
+
+def test_a_redis_that_refuses_to_show_its_settings_is_a_warning(broker: OwnRedis) -> None:
+    redis_client.client().execute_command("ACL", "SETUSER", "default", "-config")
+
+    assert levels(redises.examine())["Redis eviction"] == "warning"
+    assert levels(brokers.examine())["broker persistence"] == "warning"
 
 
 def test_an_unavailable_redis_is_a_danger_if_orders_depend_on_it(
@@ -278,6 +323,33 @@ def test_a_demo_superuser_is_a_danger_except_under_make_run(
 
     User.objects.update(is_active=False)
     assert levels(start.demo()) == {"demo accounts": "ok"}
+
+
+def test_every_danger_and_warning_has_advice(settings: LazySettings) -> None:
+    settings.DEBUG = settings.LAB = True
+    settings.CACHES = {
+        "default": settings.CACHES["default"] | {"LOCATION": f"redis://{ports.HOST}:{ports.free()}/0"}
+    }
+    found = [*databases._mysql({**SOUND, **dict.fromkeys(list(SOUND)[1:], "0")}), start.debug(), start.lab()]
+    found += redises.examine()
+
+    assert all(bool(finding.advice) == (finding.level != "ok") for finding in found)
+
+
+@pytest.mark.django_db
+def test_the_hand_over_of_batches_is_examined_where_it_is_on(settings: LazySettings) -> None:
+    assert handing_over.examine() == []
+    settings.HAND_OVER_BATCHES = True
+    [found] = handing_over.examine()
+    assert (found.level, found.found[:3]) == ("ok", "on;")
+
+
+@pytest.mark.django_db
+def test_a_hand_over_without_redis_is_a_warning(settings: LazySettings, own_redis: OwnRedis) -> None:
+    settings.HAND_OVER_BATCHES = True
+    own_redis.kill()
+    [found] = handing_over.examine()
+    assert found.level == "warning" and "can't be reached" in found.found
 
 
 @pytest.fixture

@@ -52,6 +52,75 @@ def test_a_healthy_group_has_no_faults() -> None:
 
 
 @pytest.mark.parametrize(
+    ("members", "check", "level"),
+    [
+        ([PRIMARY, SECOND, THIRD._replace(state="RECOVERING")], "cluster members", "warning"),
+        ([PRIMARY, SECOND, THIRD._replace(state="RECOVERING")], "cluster majority", "warning"),
+        ([PRIMARY, SECOND], "cluster majority", "warning"),
+        ([PRIMARY, SECOND, THIRD._replace(state="UNREACHABLE")], "cluster majority", "warning"),
+        (
+            [PRIMARY, SECOND._replace(state="UNREACHABLE"), THIRD._replace(state="UNREACHABLE")],
+            "cluster majority",
+            "danger",
+        ),
+        ([PRIMARY._replace(is_connected=False), SECOND, THIRD], "route to the primary", "danger"),
+        (
+            [PRIMARY._replace(is_connected=False), SECOND._replace(is_connected=True), THIRD],
+            "route to the primary",
+            "danger",
+        ),
+        ([PRIMARY._replace(state="ERROR"), SECOND, THIRD], "route to the primary", "danger"),
+        ([PRIMARY, SECOND._replace(role="PRIMARY"), THIRD], "cluster writers", "danger"),
+        ([PRIMARY, SECOND, THIRD._replace(queued=40_000)], "cluster lag", "warning"),
+    ],
+)
+def test_members_get_their_levels(members: list[Member], check: str, level: str) -> None:
+    assert levels(group_replication.judge(members, SETTINGS))[check] == level
+
+
+@pytest.mark.parametrize(
+    ("changed", "check", "level"),
+    [
+        ({"single_primary_mode": "OFF"}, "cluster writers", "danger"),
+        ({"consistency": "EVENTUAL"}, "group_replication_consistency", "danger"),
+        ({"consistency": "BEFORE_AND_AFTER"}, "group_replication_consistency", "ok"),
+        ({"member_expel_timeout": "5"}, "group_replication_member_expel_timeout", "ok"),
+        ({"member_expel_timeout": "30"}, "group_replication_member_expel_timeout", "warning"),
+        ({"unreachable_majority_timeout": "0"}, "group_replication_unreachable_majority_timeout", "warning"),
+        ({"exit_state_action": "READ_ONLY"}, "group_replication_exit_state_action", "warning"),
+        ({"exit_state_action": "ABORT_SERVER"}, "group_replication_exit_state_action", "ok"),
+    ],
+)
+def test_settings_of_a_group_get_their_levels(changed: dict[str, str], check: str, level: str) -> None:
+    assert levels(group_replication.judge(GROUP, SETTINGS | changed))[check] == level
+
+
+NODE = {
+    "wsrep_ready": "ON",
+    "wsrep_cluster_size": "3",
+    "wsrep_cluster_status": "Primary",
+    "wsrep_local_state_comment": "Synced",
+    "wsrep_received": "10",
+    "wsrep_replicated": "5000",
+}
+
+
+@pytest.mark.parametrize(
+    ("after", "check", "level"),
+    [
+        ({"wsrep_replicated": "5200"}, "Galera writers", "ok"),
+        ({"wsrep_received": "14", "wsrep_replicated": "5200"}, "Galera writers", "danger"),
+        ({}, "Galera node", "ok"),
+        ({"wsrep_cluster_status": "non-Primary"}, "Galera node", "danger"),
+        ({"wsrep_local_state_comment": "Donor/Desynced"}, "Galera node", "danger"),
+        ({"wsrep_cluster_size": "2"}, "Galera nodes", "warning"),
+    ],
+)
+def test_nodes_of_galera_get_their_levels(after: dict[str, str], check: str, level: str) -> None:
+    assert levels(replication.galera(NODE, NODE | after))[check] == level
+
+
+@pytest.mark.parametrize(
     ("status", "level"),
     [
         ({"Slave_IO_Running": "Yes", "Slave_SQL_Running": "Yes", "Seconds_Behind_Master": 0}, "ok"),
@@ -62,6 +131,20 @@ def test_a_healthy_group_has_no_faults() -> None:
 )
 def test_a_replica_gets_its_level(status: Mapping[str, Any], level: str) -> None:
     assert levels(replication.replica(status)) == {"secondary replication": level}
+
+
+@pytest.mark.parametrize(
+    ("found", "level"),
+    [
+        ([Found("a", 2), Found("b", 2), Found("c", 2)], "ok"),
+        ([Found("a", 2), Found("b", 2)], "warning"),
+        ([Found("a", 2), Found("b", 2), Found("c", error="refused")], "warning"),
+        ([Found("a", 2), Found("b", error="refused"), Found("c", error="refused")], "danger"),
+        ([Found("a", 2), Found("b", 2), Found("c", 2, refusal="NOQUORUM")], "danger"),
+    ],
+)
+def test_sentinels_get_their_level(found: list[Found], level: str) -> None:
+    assert levels(sentinels.judge(found)) == {"Sentinel quorum": level, "Redis replicas": "ok"}
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ from django.utils import timezone
 
 from coupons.models import Campaign, Coupon
 from coupons.tests.factories import campaign_with_codes, coupon_of
+from inventory.models import Product
+from inventory.tests.factories import ProductFactory
 from orders.models import Saga, SagaLog
 from payments.models import Entry, LedgerAccount, Payment, WebhookEvent
 from payments.tests.factories import wallet
@@ -198,6 +200,19 @@ def test_the_links_of_a_list_lead_through_all_its_pages(
     assert "happened=test.line" in links["Previous page"]
     last = operator.get(address_of(JournalLine, happened="test.line", p="last")).context["cl"]
     assert [row.pk for row in last.result_list] == ids[3:]
+
+
+def test_a_list_that_counts_nothing_says_no_number_and_an_empty_one_says_why(operator: Client) -> None:
+    """Each said "9999999999 results (Show all)", also above "No results found"."""
+    address = address_of(Product)
+    empty = operator.get(address).content.decode()
+    assert "There are no products yet." in empty
+    ProductFactory.create_batch(51)
+    unmatched = operator.get(address_of(Product, q="nothing")).content.decode()
+    assert "Nothing here matches the search and the filters." in unmatched
+    full = operator.get(address).content.decode()
+    for page in (empty, unmatched, full):
+        assert not re.search("9,?999,?999,?999|results?[^-_a-z]|Show all<", page)
 
 
 def test_no_page_of_a_long_list_counts_or_skips_rows(operator: Client) -> None:
