@@ -10,6 +10,7 @@ from unittest import mock
 from urllib.parse import urljoin, urlsplit
 
 import pytest
+from django.contrib import admin
 from django.contrib.auth.models import User
 from django.http import HttpRequest
 from django.template.backends.django import Template
@@ -173,6 +174,9 @@ def test_every_page_and_action_is_open_to_the_groups_that_the_tables_say_and_no_
     client = client_of(account)
     # A request asks for the session, its account, device and rights, which takes most of a refusal's time.
     monkeypatch.setattr(second_factor, "signed_in_user", lambda user, session: account)
+    # And for the frame of a page, with the links of the navigation, which depend on the account alone.
+    frame = admin.site.each_context(client.get(FRONT).wsgi_request)
+    monkeypatch.setattr(admin.site, "each_context", lambda request: {**frame})
     rights, statuses, leading_pages = {}, {}, {}
     for address in admin_addresses.addresses():
         if address.written in OPEN | NEED_MORE:
