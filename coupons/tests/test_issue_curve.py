@@ -56,11 +56,6 @@ def test_a_short_drop_is_drawn_by_seconds_and_a_long_campaign_by_days() -> None:
     assert (sum(ten_years[1]), len(ten_years[1])) == (2, 120)
 
 
-def test_coupons_before_a_later_opening_are_counted() -> None:
-    """The opening was moved after coupons had been issued."""
-    assert counts_of(issued(-30, 5))[1][0] == 1
-
-
 def test_a_campaign_without_coupons_has_no_curve() -> None:
     assert issue_curve.read(CampaignFactory.create()) is None
     unsafe = issued(1, 2)

@@ -30,20 +30,6 @@ def shown_page_of(client: Client, order: Order) -> Any:
     return client.get(page_of(order)).context["order_page"]
 
 
-def test_the_page_takes_a_bounded_number_of_queries(django_assert_max_num_queries: Any) -> None:
-    client = client_of(operator(*operating_pages.ACT))
-    order = operating_pages.paid_order(units=9)
-    tea = order.lines.get().product
-    for _ in range(2):
-        buying.execute_refund(buying.refund(order.id, {tea: 1}))
-    with django_assert_max_num_queries(22) as few:
-        client.get(page_of(order))
-    for _ in range(5):
-        buying.execute_refund(buying.refund(order.id, {tea: 1}))
-    with django_assert_max_num_queries(len(few)):
-        assert len(shown_page_of(client, order).refunds) == 7
-
-
 def test_parts_need_the_permission_to_view_them() -> None:
     order = operating_pages.paid_order()
     reader = AccountFactory(is_staff=True, permissions=["orders.view_order"])

@@ -7,7 +7,7 @@ from scripts.bench import sizes
 from scripts.bench.load import Figures, Measured, Run, summed_up
 from scripts.bench.report import page
 from scripts.bench.report.page import Report
-from scripts.bench.workloads import beside, connections, waiting
+from scripts.bench.workloads import connections, waiting
 from scripts.bench.workloads.connections import Answer, Answers
 from scripts.bench.workloads.waiting import Waited
 
@@ -66,14 +66,6 @@ def test_a_ratio_below_its_goal_fails_the_command(capsys: pytest.CaptureFixture[
     assert bench.conclude(reported(grown(0.9))) == 0
 
 
-def test_an_absolute_goal_that_is_missed_is_shown_and_fails_nothing(capsys: pytest.CaptureFixture[str]):
-    report = reported(*summed_up(a_round(600, pessimistic=90, null=1_000)))
-    assert bench.conclude(report) == 0
-    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    assert "600/s ≥ 5,000 not here" in lines
-    assert "p95 20 ms < 50 yes" in lines
-
-
 def test_a_finding_fails_the_command_however_fast_it_was(capsys: pytest.CaptureFixture[str]):
     broken = Measured(row="audit", figures={"seconds": 3}, findings=["audit: L1 is broken: [7]"])
     assert bench.conclude(reported(*summed_up(a_round(9_000)), broken)) == 1
@@ -91,15 +83,6 @@ def test_a_row_is_the_median_of_its_rounds_with_their_bounds_and_the_longest_of_
     assert coupon.spread["of_null"] == (0.3, 0.9)
     assert coupon.figures["max_ms"] == 4_000
     assert coupon.figures["of_pessimistic"] == pytest.approx(6_000 / 900)
-
-
-def test_growth_compares_shares_of_null():
-    empty = beside.step(0, [run("null", 1_000), run("coupon", 600), run("null", 1_000)])
-    full = beside.step(5, [run("null", 500), run("coupon", 270), run("null", 500)])
-    assert (empty["of_null"], full["of_null"]) == (0.6, 0.54)
-    assert goal("growth", "of_empty", beside.compared(empty, full))["is_met"]
-    slower = beside.step(5, [run("null", 500), run("coupon", 269), run("null", 500)])
-    assert not goal("growth", "of_empty", beside.compared(empty, slower))["is_met"]
 
 
 # --- open connections ---

@@ -169,16 +169,6 @@ def test_the_limit_is_changed_once_with_the_operator_and_the_reason(operator: Cl
     ]
 
 
-@pytest.mark.parametrize("wrong", [{"limit": 0}, {"limit": -1}, {"limit": 10**12}, {"reason": ""}])
-def test_a_wrong_limit_or_no_reason_is_an_error_on_the_form(
-    operator: Client, tea: Product, wrong: dict[str, Any]
-) -> None:
-    page = confirmed(operator, limit_of(tea), **{"limit": 3, "reason": "resellers"} | wrong)
-    assert page.context["form"].errors
-    tea.refresh_from_db()
-    assert tea.limit_per_account is None
-
-
 def test_changing_the_limit_needs_the_permission(operator: Client, tea: Product) -> None:
     sent = to_confirm(operator, limit_of(tea), limit=3, reason="resellers")
     staff = AccountFactory(is_staff=True, permissions=["inventory.view_product", "inventory.add_product"])

@@ -67,13 +67,6 @@ def reader(transactional_db: None) -> Iterator[None]:
         ask(connection, f"DROP USER {LEAST_PRIVILEGED}")
 
 
-def test_what_the_user_may_not_read_is_left_out(reader: None) -> None:
-    found = server_state.read_server()
-    assert found["replication_lag_seconds"] is None
-    assert isinstance(found["max_connections"], float)
-    assert isinstance(found["threads_connected"], float)
-
-
 @pytest.mark.django_db(transaction=True)
 def test_redis_is_up_until_it_is_not(own_redis: OwnRedis) -> None:
     found = exposed()
