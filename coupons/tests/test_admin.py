@@ -18,7 +18,7 @@ from shop.models import JournalLine
 from shop.operators.forms import SENT_BEFORE
 from shop.tests.clients import signed_in
 from shop.tests.confirming import confirmed, to_confirm
-from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.factories import AccountFactory
 from shop.tests.sent_forms import fields_of
 
 pytestmark = pytest.mark.django_db
@@ -261,11 +261,3 @@ def test_codes_are_generated_once_however_often_the_form_is_sent(operator: Clien
         operator.post(page_of(campaign, "add_codes"), form)
     assert PoolCode.objects.count() == 1_500
     assert "0 added, 0 skipped, 1500 in all" in messages(operator, page_of(campaign))
-
-
-def test_duplicating_and_scheduling_need_their_permissions() -> None:
-    campaign = CampaignFactory.create()
-    looker = signed_in(AccountFactory.create(is_staff=True, permissions=["coupons.view_campaign"]))
-    for name in ("duplicate", "schedule", "export_coupons"):
-        assert dialog(looker, campaign, name).status_code == 403
-    assert dialog(signed_in(SuperuserFactory.create()), campaign, "results").status_code == 302

@@ -9,7 +9,7 @@ from inventory.tests.factories import ProductFactory, StockMovementFactory
 from shop.models import JournalLine
 from shop.tests.case_tables import in_one_test
 from shop.tests.confirming import confirmed, message_of, shown, to_confirm
-from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.factories import SuperuserFactory
 from shop.tests.racing import race
 from shop.tests.sent_forms import fields_of
 
@@ -85,21 +85,6 @@ def test_an_impossible_move_shows_an_error_and_changes_nothing(operator):
     assert move(operator, product, reason="").status_code == 200
     product.refresh_from_db()
     assert (product.on_hand, StockMovement.objects.count()) == (5, 1)
-
-
-def test_moving_stock_needs_the_permission(operator):
-    product = ProductFactory.create(on_hand=5)
-    sent = to_confirm(operator, f"{page_of(product)}/move_stock/", kind="adjusted", delta=1, reason="count")
-    staff = AccountFactory.create(
-        is_staff=True, permissions=["inventory.view_product", "inventory.change_product"]
-    )
-    client = Client()
-    client.force_login(staff)
-    assert "move_stock" not in client.get(f"{page_of(product)}/change/").content.decode()
-    assert client.get(f"{page_of(product)}/move_stock/").status_code == 403
-    assert client.post(f"{page_of(product)}/move_stock/", sent).status_code == 403
-    assert StockMovement.objects.count() == 1
-    assert operator.get("/admin/inventory/product/9999999/move_stock/").status_code == 404
 
 
 def test_a_threshold_and_a_limit_per_account_are_set_and_removed_on_the_page(operator):

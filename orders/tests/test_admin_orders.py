@@ -130,20 +130,6 @@ def test_an_order_without_events_is_not_replayed() -> None:
     assert messages == ["The order has no events: they are written when it is paid, refunded or cancelled."]
 
 
-@pytest.mark.parametrize("action", ["cancel", "resend_events", "refund"])
-def test_actions_need_their_permission_and_the_one_to_view_orders(action: str) -> None:
-    order = operating_pages.paid_order() if action != "cancel" else operating_pages.unpaid_order()
-    before = JournalLine.objects.count()
-    page, fields = page_of(order, action), {"_form_submitted": "1", "reason": "why not", "what": "all"}
-    reader = client_of(operator())
-    assert page not in reader.get(page_of(order)).content.decode()
-    assert [reader.get(page).status_code, reader.post(page, fields).status_code] == [403, 403]
-    blind = client_of(AccountFactory(is_staff=True, permissions=["orders.add_refund", REPLAY]))
-    assert blind.post(page, fields | {"form_id": str(order.id), "confirm": "1"}).status_code == 403
-    assert client_of(AccountFactory()).get(page).status_code == 302
-    assert JournalLine.objects.count() == before
-
-
 @pytest.mark.django_db
 @in_one_test("action", ["cancel", "resend_events", "refund"])
 def test_actions_on_an_unknown_order_are_not_found(action: str) -> None:

@@ -22,7 +22,6 @@ from payments.models import Payment
 from payments.tests.factories import PaymentFactory
 from scripts.tests.simulator import Simulator
 from shop.models import JournalLine
-from shop.tests.factories import AccountFactory
 from shop.tests.racing import race, wait_until
 
 __all__ = ["away", "impatient"]
@@ -166,16 +165,6 @@ def test_a_form_that_is_sent_twice_asks_once(ada: User, doubtful: Saga) -> None:
     messages = operating_pages.messages_of(client.get(page_of(payment)))
     assert messages[1] == f"This form was sent before, and the answer was: {messages[0]}"
     assert JournalLine.objects.filter(what="payment.looked_up").count() == 1
-
-
-def test_asking_needs_its_permission_and_the_one_to_view_payments(doubtful: Saga) -> None:
-    payment, page = hanging.payment_of(doubtful), page_of(hanging.payment_of(doubtful), "look_up")
-    reader = client_of(operator())
-    assert page not in reader.get(page_of(payment)).content.decode()
-    fields = {"_form_submitted": "1", "reason": "x", "form_id": str(payment.id)}
-    assert [reader.get(page).status_code, reader.post(page, fields).status_code] == [403, 403]
-    assert client_of(AccountFactory()).get(page).status_code == 302
-    assert not JournalLine.objects.filter(what="payment.looked_up").exists()
 
 
 def test_a_payment_by_points_is_not_asked_about(ada: User) -> None:

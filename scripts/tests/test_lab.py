@@ -14,63 +14,17 @@ from typing import NamedTuple
 import pytest
 from rich.console import Console
 
-from scripts.lab import coupons, results, running, scenarios, wall
+from scripts.lab import results, running, scenarios, wall
 from scripts.lab.__main__ import Bars, Lab, broken_laws, seeded
 from scripts.lab.scenarios import DEFAULT_INVENTORY, SCENARIOS, UNSAFE, Case
 from scripts.stack import database, own_stack, places, ports, process_identity
 from scripts.stack import instance as instances
-from shop.tests.case_tables import in_one_test
 from shop.tests.racing import wait_until
 
 # --- what k6 measured ---
 
 
 # --- what is wrong with rows ---
-
-FOUND = {
-    "quantity": 100,
-    "issued": 100,
-    "confirming": 0,
-    "codes_added": 100,
-    "coupons": 100,
-    "accounts": 100,
-    "positions": 100,
-    "first": 1,
-    "last": 100,
-}
-FULL_POOL = {"codes": 100, "issued": 100, "borne": 100}
-
-
-def wrong(found: dict[str, int], pool: dict[str, int], confirming: int = 0) -> dict[str, int]:
-    rows = coupons.wrong_rows(found, confirming=confirming, pool=pool, has_positions=True, has_pool=True)
-    return {f"{law} {kind}": number for law, kind, number in rows if number}
-
-
-def test_nothing_is_wrong_with_what_adds_up():
-    assert wrong(FOUND, FULL_POOL) == {}
-
-
-@in_one_test(
-    ("change", "pool", "confirming", "said"),
-    [
-        ({"quantity": 90}, {}, 0, {"L1 coupons over the quantity": 10}),
-        ({"issued": 93}, {}, 0, {"L1 coupons not counted": 7}),
-        ({"confirming": 2}, {}, 0, {"L1 coupons not counted": 2}),
-        ({"confirming": 2}, {}, 2, {"L1 coupons over the quantity": 2}),
-        ({"accounts": 99}, {}, 0, {"L2 accounts with several": 1}),
-        ({"positions": 98}, {}, 0, {"L2 positions missing or repeated": 2}),
-        ({"last": 101}, {}, 0, {"L2 positions missing or repeated": 1}),
-        ({}, {"codes": 99}, 0, {"L3 codes lost": 1}),
-        (
-            {},
-            {"borne": 97},
-            0,
-            {"L3 codes issued without their coupon": 3, "L3 coupons without a code of the pool": 3},
-        ),
-    ],
-)
-def test_each_kind_of_wrong_row_is_counted(change, pool, confirming, said):
-    assert wrong(FOUND | change, FULL_POOL | pool, confirming) == said
 
 
 def test_the_campaigns_of_the_control_alone_may_break_laws():

@@ -134,13 +134,6 @@ def test_each_part_is_shown_with_the_permission_to_view_it(ada: User, permission
     assert page.context["buttons"] == []
 
 
-def test_without_the_permission_to_view_accounts_there_is_no_page(ada: User) -> None:
-    staff = AccountFactory(is_staff=True, permissions=VIEWS)
-    assert signed_in(staff).get(page_of(ada)).status_code == 403
-    assert signed_in(AccountFactory()).get(page_of(ada)).status_code == 302
-    assert Client().get(page_of(ada)).status_code == 302
-
-
 @pytest.mark.parametrize(
     ("permission", "allowed"),
     [

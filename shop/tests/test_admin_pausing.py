@@ -149,17 +149,3 @@ def test_too_many_selected_rows_are_refused(kind: str) -> None:
 
     assert "Nothing was done: select 100 at most" in shown(client, page(kind, "changelist"))
     assert not any(are_paused(rows))
-
-
-def test_without_the_change_permission_there_is_neither_button_nor_action(kind: str) -> None:
-    [row], client = rows_of(kind, 1), signed_in(operator(kind, "view"))
-    own = shown(client, page(kind, "change", row.pk))
-    assert page(kind, "pause", row.pk) not in own
-    assert "pause_selected" not in shown(client, page(kind, "changelist"))
-
-    assert press(client, kind, row, "pause", reason=WHY).status_code == 403
-    select(client, kind, [row], "pause_selected", _form_submitted="on", reason=WHY)
-
-    assert are_paused([row]) == [False]
-    assert press(Client(), kind, row, "pause", reason=WHY).status_code == 302
-    assert are_paused([row]) == [False]

@@ -282,49 +282,16 @@ def test_a_head_has_ten_seconds_from_its_first_byte_however_it_trickles(small_we
         assert silent.recv(100) == b""
 
 
-class Transport:
-    """A transport with this many unsent bytes."""
-
-    def __init__(self, unsent: int = 0, *, is_closing: bool = False) -> None:
-        self.unsent, self._is_closing = unsent, is_closing
-
-    def get_write_buffer_size(self) -> int:
-        return self.unsent
-
-    def is_closing(self) -> bool:
-        return self._is_closing
-
-
 class Connected:
     """A connection with the interface that the table of connections uses."""
 
-    def __init__(self, unsent: int = 0, *, is_closing: bool = False) -> None:
-        self.transport = Transport(unsent, is_closing=is_closing)
-        self.is_closed = self.is_cut_off = False
+    is_closed = False
 
     def refuse_late_head(self) -> None:
         self.is_closed = True
 
     def close(self) -> None:
         self.is_closed = True
-
-    def cut_off(self) -> None:
-        self.is_cut_off = True
-
-
-def test_a_client_that_reads_nothing_for_30_seconds_is_disconnected() -> None:
-    table = Connections(most=9, most_per_address=9)
-    stalled, slow, closing = Connected(1000), Connected(1000), Connected(1000, is_closing=True)
-    for connection in (stalled, slow, closing):
-        table.unsent[connection] = 0.0, 1000
-    for second in range(1, 32):
-        slow.transport.unsent -= 1
-        closing.transport.unsent -= 1
-        table.sweep(float(second))
-    assert [connection.is_cut_off for connection in (stalled, slow, closing)] == [True, False, True]
-    slow.transport.unsent = 0
-    table.sweep(40.0)
-    assert slow not in table.unsent
 
 
 def test_a_client_that_reads_nothing_is_disconnected_by_the_server(small_web: str) -> None:
