@@ -16,7 +16,6 @@ from coupons.tests.factories import CampaignFactory, coupon_of
 from coupons.tests.laws import broken
 from shop.models import JournalLine
 from shop.operators.forms import SENT_BEFORE
-from shop.tests.clients import signed_in
 from shop.tests.confirming import confirmed, to_confirm
 from shop.tests.factories import AccountFactory
 from shop.tests.sent_forms import fields_of
@@ -165,21 +164,6 @@ def test_coupons_and_codes_are_read_only_and_nothing_is_deleted(operator: Client
         assert operator.get(f"/admin/coupons/{model}/add/").status_code == 403
         changed = operator.post(f"/admin/coupons/{model}/{rows[model]}/change/", {"code": "MINE"})
         assert changed.status_code == 403
-
-
-def test_an_operator_with_view_permissions_changes_nothing() -> None:
-    permissions = ["coupons.view_campaign", "coupons.view_coupon"]
-    looker = signed_in(AccountFactory.create(is_staff=True, permissions=permissions))
-    campaign = CampaignFactory.create()
-    coupon = coupon_of(campaign)
-
-    assert looker.get(page_of(campaign)).status_code == 200
-    assert looker.post(page_of(campaign), FORM).status_code == 403
-    wanted = {"count": 3, "reason": WHY, "form_id": str(uuid7()), "confirmed": "yes"}
-    assert looker.post(page_of(campaign, "add_codes"), wanted).status_code == 403
-    dialog(looker, coupon, "void", reason="A mistake.")
-    assert not PoolCode.objects.exists()
-    assert Coupon.objects.get().status == "issued"
 
 
 def test_a_campaign_is_duplicated_and_scheduled_by_dialogs(operator: Client) -> None:

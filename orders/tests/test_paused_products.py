@@ -239,7 +239,10 @@ def test_two_processes_stop_at_a_pause() -> None:
     """By each strategy, for a product of its own."""
     environment = {"OPEN_ORDERS_PER_ACCOUNT": "100000", "OPEN_UNITS_PER_ACCOUNT": "100000"}
     environment |= {"OPTIMISTIC_RETRIES": "1000"}
-    with another_process(BUYING_ON, **environment) as one, another_process(BUYING_ON, **environment) as other:
+    with (
+        another_process(BUYING_ON, **environment) as one,
+        another_process(BUYING_ON, **environment) as other,
+    ):
         found = {name: orders_around_a_pause(name, (one, other)) for name in checkout.STRATEGIES}
     assert {name: ended for name, (ended, _) in found.items()} == dict.fromkeys(
         checkout.STRATEGIES, ['{"product_paused": 4}]'] * 2

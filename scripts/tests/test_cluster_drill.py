@@ -10,7 +10,7 @@ import pytest
 
 from scripts.chaos.calls import Answer, Call
 from scripts.chaos.memory import Account, Product, RecordedCall, Setup
-from scripts.cluster.drill import effects, judging, plan
+from scripts.cluster.drill import effects, judging, load, plan
 from scripts.cluster.drill.judging import Outcome, Statuses
 from scripts.stack import places
 from shop.tests.case_tables import in_one_test
@@ -61,6 +61,10 @@ def test_a_client_that_hung_up_is_no_refused_connection():
     assert not judging.is_allowed(judging.NO_ANSWER)
 
 
+def test_what_holds_has_no_failures():
+    assert list(outcome().failures()) == []
+
+
 @in_one_test(
     ("changed", "failure"),
     [
@@ -76,6 +80,11 @@ def test_a_client_that_hung_up_is_no_refused_connection():
 def test_a_promise_that_did_not_hold_is_a_failure(changed: dict[str, Any], failure: str):
     [found] = outcome(**changed).failures()
     assert found.startswith(failure)
+
+
+def test_a_killed_proxy_may_refuse_connections():
+    refused = Counter({judging.REFUSED: 9})
+    assert list(outcome("kill haproxy-front", statuses=refused).failures()) == []
 
 
 @in_one_test(
@@ -146,6 +155,16 @@ def test_a_table_with_another_content_on_one_member_is_named():
     assert effects.unequal(other) == ["firstcome.payments_entry is not the same on mysql-3 and mysql-1"]
     missing: dict[str, int | None] = {"firstcome.payments_entry": None}
     assert effects.unequal({"mysql-1": missing, "mysql-2": missing})
+
+
+def test_an_own_list_must_show_what_was_acknowledged_last(setup: Setup):
+    [buyer] = setup.buyers
+    assert load.newest(buyer, "/orders") == {"11-22", "33-44"}
+    assert load.newest(buyer, "/coupons") == {"A"}
+    assert load.newest(buyer, "/products") == set()
+    page = Answer(200, {"results": [{"id": "11-22"}, {"id": "55-66"}]})
+    assert load.newest(buyer, "/orders") - load.shown(page, "/orders") == {"33-44"}
+    assert load.shown(page, "/products") == set()
 
 
 @pytest.mark.boots("a process that nftables cuts off")

@@ -52,6 +52,21 @@ def test_dead_events_are_listed() -> None:
     ]
 
 
+def test_some_or_all_dead_events_are_replayed() -> None:
+    first, second, third = dead(event_id=None), dead(), dead(event_id=None)
+
+    assert run("replay_events", f"evt_{first.pk}") == (
+        0,
+        "1 queued again: they are delivered within seconds.\n",
+    )
+    assert set(JournalLine.objects.filter(delivery="dead")) == {second, third}
+    code, output = run_json("replay_events", "--all")
+    assert (code, output["replayed"], output["dead"]) == (0, [str(second.event_id), f"evt_{third.pk}"], [])
+    queued = JournalLine.objects.filter(delivery="queued", attempts=0, next_attempt_at__lte=timezone.now())
+    assert set(queued) == {first, second, third}
+    assert JournalLine.objects.filter(what="event.replayed", actor="system").count() == 3
+
+
 @pytest.mark.parametrize("arguments", [["evt_1"], ["--all", "evt_1"], ["order.paid"], [str(UUID(int=1))]])
 def test_an_id_that_cannot_be_replayed_is_reported_and_nothing_is_replayed(arguments: list[str]) -> None:
     kept = dead(id=1_000_000, event_id=None)

@@ -86,6 +86,15 @@ def test_a_path_that_django_does_not_find_is_not_found_by_its_id(path: str) -> N
         views.find_with_arguments(views.API_PREFIX + path)
 
 
+def test_long_paths_and_hosts_are_not_cached(access: str) -> None:
+    """Any client may send long ones, before it signs in."""
+    views.find_view.cache_clear()
+    views._is_allowed_host.cache_clear()
+    assert null(access, headers={"Host": "a" * 1_000}).status == 400
+    assert answered("GET", "/api/v1/coupons/" + "A" * 1_000, access=access).status == 404
+    assert (views.find_view.cache_info().currsize, views._is_allowed_host.cache_info().currsize) == (0, 1)
+
+
 def test_an_unknown_charset_is_a_client_error(access: str) -> None:
     headers = {"Content-Type": "application/json; charset=zlib_codec"}
     answer = null(access, headers=headers)
