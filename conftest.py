@@ -9,7 +9,7 @@ import pytest
 import redis
 from django.conf import LazySettings
 from django.db import connection, connections
-from django.test import TransactionTestCase
+from django.test import Client, TransactionTestCase
 from pytest_django import DjangoDbBlocker
 
 from coupons.issuing import issuing
@@ -31,6 +31,8 @@ from shop.operations import heartbeats
 from shop.rates import rate_limits, throttling
 from shop.redis import redis_client as shop_redis
 from shop.tests import database, open_transactions
+from shop.tests.clients import signed_in
+from shop.tests.factories import SuperuserFactory
 from shop.tests.racing import wait_until
 
 
@@ -138,6 +140,12 @@ def _free_slots() -> Iterator[None]:
     taken = streamed_responses.taken_slots()
     streamed_responses.release_all()
     assert not taken, f"{taken} paged responses were neither read to their end nor closed"
+
+
+@pytest.fixture
+def operator(db: None) -> Client:
+    """The browser of a superuser, `ada`."""
+    return signed_in(SuperuserFactory.create(username="ada"))
 
 
 @pytest.fixture(autouse=True)

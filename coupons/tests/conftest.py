@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.test import Client
 
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
@@ -28,13 +27,6 @@ def user(account: User) -> Api:
 @pytest.fixture
 def staff() -> Api:
     return client_of(SuperuserFactory.create())
-
-
-@pytest.fixture
-def operator() -> Client:
-    client = Client()
-    client.force_login(SuperuserFactory.create(username="ada"))
-    return client
 
 
 @pytest.fixture

@@ -5,22 +5,19 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from coupons import campaigns
-from coupons.admin.campaign_templates import TEMPLATES
 from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon, PoolCode
 from coupons.tests.factories import CampaignFactory, coupon_of
 from coupons.tests.laws import broken
 from shop.models import JournalLine
 from shop.operators.forms import SENT_BEFORE
-from shop.tests.case_tables import in_one_test
 from shop.tests.confirming import confirmed, to_confirm
-from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.factories import AccountFactory
 from shop.tests.sent_forms import fields_of
 
 pytestmark = pytest.mark.django_db
@@ -41,12 +38,6 @@ FORM = {
     "max_discount_amount": "",
     "coupon_valid_for_days": 30,
 }
-
-
-def signed_in(account: User) -> Client:
-    client = Client()
-    client.force_login(account)
-    return client
 
 
 def new_form() -> dict[str, Any]:
@@ -85,28 +76,6 @@ def test_a_campaign_is_added(operator: Client) -> None:
     assert response.status_code == 302
     assert (campaign.name, campaign.quantity, campaign.issued, campaign.partner) == ("Drop", 10, 0, "")
     assert LogEntry.objects.get().object_id == str(campaign.pk)
-
-
-@in_one_test(
-    ("wrong", "message"),
-    [
-        ({"strategy": "unsafe"}, "not one of the available choices"),
-        ({"quantity": 0}, "greater than or equal to 1"),
-        ({"discount_type": "percent", "discount_value": 101}, "a percentage at most 100"),
-        ({"closes_at_0": "2025-01-01", "closes_at_1": "00:00:00"}, "must close after it opens"),
-        ({"coupon_valid_for_days": 36_501}, "less than or equal to 36500"),
-    ],
-)
-def test_errors_of_a_campaign_are_shown_on_the_page(
-    operator: Client, wrong: dict[str, Any], message: str, settings: Any
-) -> None:
-    settings.LAB = False
-
-    response = operator.post("/admin/coupons/campaign/add/", new_form() | wrong)
-
-    assert response.status_code == 200
-    assert message in response.content.decode()
-    assert not Campaign.objects.exists()
 
 
 def test_saving_a_campaign_leaves_alone_what_was_issued_since_its_page_was_opened(
@@ -198,31 +167,6 @@ def test_coupons_and_codes_are_read_only_and_nothing_is_deleted(operator: Client
         assert changed.status_code == 403
 
 
-def test_an_operator_with_view_permissions_changes_nothing() -> None:
-    permissions = ["coupons.view_campaign", "coupons.view_coupon"]
-    looker = signed_in(AccountFactory.create(is_staff=True, permissions=permissions))
-    campaign = CampaignFactory.create()
-    coupon = coupon_of(campaign)
-
-    assert looker.get(page_of(campaign)).status_code == 200
-    assert looker.post(page_of(campaign), FORM).status_code == 403
-    wanted = {"count": 3, "reason": WHY, "form_id": str(uuid7()), "confirmed": "yes"}
-    assert looker.post(page_of(campaign, "add_codes"), wanted).status_code == 403
-    dialog(looker, coupon, "void", reason="A mistake.")
-    assert not PoolCode.objects.exists()
-    assert Coupon.objects.get().status == "issued"
-
-
-def test_a_template_fills_in_the_page_of_a_new_campaign(operator: Client) -> None:
-    for name, template in TEMPLATES.items():
-        page = operator.get(f"/admin/coupons/campaign/add/?template={name}")
-        initial = page.context["adminform"].form.initial
-        assert {term: initial[term] for term in template.terms} == template.terms
-        assert campaigns.create(name=name, **template.terms).pk
-    empty = operator.get("/admin/coupons/campaign/add/?template=unknown")
-    assert "discount_value" not in empty.context["adminform"].form.initial
-
-
 def test_a_campaign_is_duplicated_and_scheduled_by_dialogs(operator: Client) -> None:
     campaign = CampaignFactory.create(name="Spring", closes_at=None)
     dialog(operator, campaign, "duplicate", name="Summer", opens_at="2099-06-01T00:00", closes_at="")
@@ -234,14 +178,6 @@ def test_a_campaign_is_duplicated_and_scheduled_by_dialogs(operator: Client) -> 
     assert (copy.opens_at.month, copy.closes_at and copy.closes_at.day) == (7, 2)
     dialog(operator, copy, "duplicate", name="Past", opens_at="2001-01-01T00:00", closes_at="")
     assert Campaign.objects.count() == 2
-
-
-def test_a_closing_is_scheduled_and_the_opening_keeps_its_microseconds(operator: Client) -> None:
-    campaign = CampaignFactory.create()
-    scheduled(operator, campaign, closes_at="2099-07-01T00:00:00")
-    before = campaign.opens_at
-    campaign.refresh_from_db()
-    assert (campaign.opens_at, campaign.closes_at.year) == (before, 2099)
 
 
 def test_a_schedule_that_was_opened_before_another_operator_changed_it_reverts_nothing(
@@ -292,23 +228,6 @@ def test_a_campaign_whose_form_is_sent_twice_is_created_once(operator: Client) -
     assert Campaign.objects.count() == 1
 
 
-def test_a_short_shared_code_is_warned_of(operator: Client) -> None:
-    warning = "The shared code is easy to guess: it has fewer than 8 characters."
-    shared = {"code_source": "shared", "strategy": "group_commit"}
-    assert (
-        operator.post(
-            "/admin/coupons/campaign/add/", new_form() | shared | {"shared_code": "FALL"}
-        ).status_code
-        == 302
-    )
-    assert warning in messages(operator, "/admin/coupons/campaign/")
-    campaign = Campaign.objects.get()
-    for code, is_short in (("AUTUMN-2026", False), ("SUMMER", True)):
-        form = fields_of(messages(operator, page_of(campaign)), shared_code=code, reason=WHY)
-        assert operator.post(page_of(campaign), form).status_code == 302
-        assert (warning in messages(operator, "/admin/coupons/campaign/")) == is_short
-
-
 def test_a_campaign_is_duplicated_once_however_often_the_dialog_is_sent(operator: Client) -> None:
     campaign = CampaignFactory.create(name="Spring")
     opened = messages(operator, f"/admin/coupons/campaign/{campaign.pk}/duplicate/")
@@ -327,11 +246,3 @@ def test_codes_are_generated_once_however_often_the_form_is_sent(operator: Clien
         operator.post(page_of(campaign, "add_codes"), form)
     assert PoolCode.objects.count() == 1_500
     assert "0 added, 0 skipped, 1500 in all" in messages(operator, page_of(campaign))
-
-
-def test_duplicating_and_scheduling_need_their_permissions() -> None:
-    campaign = CampaignFactory.create()
-    looker = signed_in(AccountFactory.create(is_staff=True, permissions=["coupons.view_campaign"]))
-    for name in ("duplicate", "schedule", "export_coupons"):
-        assert dialog(looker, campaign, name).status_code == 403
-    assert dialog(signed_in(SuperuserFactory.create()), campaign, "results").status_code == 302

@@ -59,12 +59,7 @@ def test_staff_create_a_campaign(staff: Api) -> None:
         "code_source": "generated",
         "shared_code": None,
         "partner": None,
-        "discount": {
-            "type": "amount",
-            "value": 1_000,
-            "min_order_amount": 0,
-            "max_discount_amount": None,
-        },
+        "discount": {"type": "amount", "value": 1_000, "min_order_amount": 0, "max_discount_amount": None},
         "coupon_valid_for_days": 30,
         "products": [],
         "first_order_only": False,
@@ -252,12 +247,6 @@ def test_wrong_codes_are_refused(staff: Api, body: dict[str, Any], field: str) -
 
     assert [name for name, _ in faults(staff.post(f"/campaigns/{campaign.pk}/codes", body))] == [field]
     assert not PoolCode.objects.exists()
-
-
-def test_codes_of_a_campaign_that_does_not_exist_are_not_found(staff: Api) -> None:
-    assert refusal(staff.get("/campaigns/0/codes")) == (404, "not_found")
-    assert refusal(staff.post("/campaigns/0/codes", {"codes": ["A"]})) == (404, "not_found")
-    assert refusal(staff.patch("/campaigns/0/codes/A", {"code": "B"})) == (404, "not_found")
 
 
 def test_staff_rename_available_codes(staff: Api) -> None:

@@ -40,13 +40,6 @@ def test_codes_of_an_hour_begin_alike_and_the_next_hours_sort_behind(monkeypatch
     assert {code[:HOUR_CHARACTERS] for code in made} == {hours[0]}
 
 
-def test_the_characters_of_the_hour_repeat_after_1024_hours() -> None:
-    hours = [codes.hour_characters(NOON + 3_600 * number) for number in range(1_025)]
-
-    assert len(set(hours)) == 1_024
-    assert hours[0] == hours[1_024]
-
-
 @given(bodies, st.integers(0, BODY_CHARACTERS - 1), st.sampled_from(codes.ALPHABET))
 def test_one_wrong_character_never_passes(body: str, place: int, other: str) -> None:
     mistyped = body[:place] + other + body[place + 1 :]

@@ -120,11 +120,7 @@ def test_the_slot_of_a_process_killed_between_partner_call_and_write_is_confirme
 
 
 def test_the_slot_of_a_process_killed_after_a_refusal_is_released(
-    campaign: Campaign,
-    user_id: int,
-    settings: LazySettings,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    campaign: Campaign, user_id: int, settings: LazySettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with partner_that("--failure-rate", "1", folder=tmp_path, settings=settings):
         with monkeypatch.context() as patched, pytest.raises(Killed):

@@ -74,9 +74,7 @@ def caller() -> Api:
 
 @by_two
 def test_a_partner_that_agrees_makes_it_the_customers_coupon(
-    strategy: str,
-    caller: Api,
-    own_partner: Simulator,
+    strategy: str, caller: Api, own_partner: Simulator
 ) -> None:
     campaign = campaign_with(strategy=strategy, code_source="pool", codes=3, quantity=2)
 
@@ -93,11 +91,7 @@ def test_a_partner_that_agrees_makes_it_the_customers_coupon(
 
 @by_two
 def test_a_refusal_leaves_nothing_behind_and_opens_the_campaign_again(
-    strategy: str,
-    caller: Api,
-    own_partner: Simulator,
-    settings: LazySettings,
-    tmp_path: Path,
+    strategy: str, caller: Api, own_partner: Simulator, settings: LazySettings, tmp_path: Path
 ) -> None:
     campaign = campaign_with(strategy=strategy, code_source="pool", codes=1, quantity=1)
     body = {"campaign": campaign.pk}
@@ -131,10 +125,7 @@ def test_a_released_slot_is_available_although_the_campaign_was_read_as_sold_out
 
 
 def test_without_an_answer_the_slot_is_kept_until_the_request_is_repeated(
-    caller: Api,
-    own_partner: Simulator,
-    settings: LazySettings,
-    tmp_path: Path,
+    caller: Api, own_partner: Simulator, settings: LazySettings, tmp_path: Path
 ) -> None:
     """The partner registers and never answers, and is then repaired: a repeat calls it under the same key."""
     campaign = campaign_with(quantity=1)
@@ -157,10 +148,7 @@ def test_without_an_answer_the_slot_is_kept_until_the_request_is_repeated(
 
 
 def test_a_coupon_confirmed_after_its_request_ended_is_returned_to_a_repeat(
-    caller: Api,
-    own_partner: Simulator,
-    settings: LazySettings,
-    tmp_path: Path,
+    caller: Api, own_partner: Simulator, settings: LazySettings, tmp_path: Path
 ) -> None:
     campaign = campaign_with()
     with partner_that("--late-rate", "1", "--late-seconds", "2", folder=tmp_path, settings=settings) as late:
@@ -191,8 +179,7 @@ def test_an_unreachable_partner_leaves_nothing_behind_and_later_requests_take_no
 
 
 def test_an_existing_coupon_is_returned_while_the_partner_is_unavailable(
-    own_partner: Simulator,
-    settings: LazySettings,
+    own_partner: Simulator, settings: LazySettings
 ) -> None:
     campaign, [user_id] = campaign_with(), accounts(1)
     code = issuing.issue(campaign_id=campaign.pk, user_id=user_id).coupon.code
@@ -219,8 +206,7 @@ def test_an_unreachable_partner_does_not_release_a_key_that_was_sent_before(
 
 
 def test_the_slot_is_kept_when_another_request_of_the_account_may_have_reached_the_partner(
-    own_partner: Simulator,
-    settings: LazySettings,
+    own_partner: Simulator, settings: LazySettings
 ) -> None:
     campaign, [user_id] = campaign_with(), accounts(1)
     first = slot_of(campaign, user_id)
@@ -234,10 +220,7 @@ def test_the_slot_is_kept_when_another_request_of_the_account_may_have_reached_t
 
 
 @by_each
-def test_50_concurrent_requests_of_one_account_get_one_coupon(
-    strategy: str,
-    own_partner: Simulator,
-) -> None:
+def test_50_concurrent_requests_of_one_account_get_one_coupon(strategy: str, own_partner: Simulator) -> None:
     campaign = campaign_with(strategy=strategy, code_source="pool", codes=20, quantity=10)
 
     outcomes = race(issue_calls(campaign.pk, accounts(1) * 50))
@@ -290,16 +273,7 @@ def test_150_accounts_get_100_codes_with_a_partner_that_refuses_some(
     settings.PARTNER_TIMEOUT_SECONDS = 0.5
     account_count, codes = 150, 100
     campaign = campaign_with(strategy=strategy, code_source="pool", codes=codes, quantity=codes)
-    manners = [
-        "--failure-rate",
-        "0.1",
-        "--late-rate",
-        "0.02",
-        "--silent-rate",
-        "0.02",
-        "--lost-rate",
-        "0.02",
-    ]
+    manners = ["--failure-rate", "0.1", "--late-rate", "0.02", "--silent-rate", "0.02", "--lost-rate", "0.02"]
     with partner_that(*manners, folder=tmp_path, settings=settings) as own:
         everyone = accounts(account_count)
         batches = [partial(_all_of, campaign.pk, everyone[start::50]) for start in range(50)]

@@ -46,12 +46,7 @@ def test_a_user_gets_a_coupon_and_then_the_same_one(user: Api, campaign: Campaig
         "campaign": campaign.pk,
         "position": 1,
         "status": "issued",
-        "discount": {
-            "type": "amount",
-            "value": 1_000,
-            "min_order_amount": 0,
-            "max_discount_amount": None,
-        },
+        "discount": {"type": "amount", "value": 1_000, "min_order_amount": 0, "max_discount_amount": None},
         "order": None,
     }
 

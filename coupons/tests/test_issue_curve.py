@@ -4,8 +4,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from coupons.admin import issue_curve
@@ -58,21 +56,8 @@ def test_a_short_drop_is_drawn_by_seconds_and_a_long_campaign_by_days() -> None:
     assert (sum(ten_years[1]), len(ten_years[1])) == (2, 120)
 
 
-def test_coupons_before_a_later_opening_are_counted() -> None:
-    """The opening was moved after coupons had been issued."""
-    assert counts_of(issued(-30, 5))[1][0] == 1
-
-
 def test_a_campaign_without_coupons_has_no_curve() -> None:
     assert issue_curve.read(CampaignFactory.create()) is None
     unsafe = issued(1, 2)
     Coupon.objects.filter(campaign=unsafe).update(position=None)
     assert issue_curve.read(unsafe) is None
-
-
-def test_the_number_of_statements_grows_with_the_logarithm_of_the_coupons() -> None:
-    campaign = issued(*(number for number in range(3_000)))
-    with CaptureQueriesContext(connection) as captured:
-        _, counts = counts_of(campaign)
-    assert sum(counts) == 3_000
-    assert len(captured) <= 2 + 13

@@ -157,9 +157,7 @@ def test_a_batch_decides_in_the_order_of_its_requests() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_after_a_second_one_thread_reads_the_strategy_for_all(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_after_a_second_one_thread_reads_the_strategy_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(issuing, "REMEMBER_SECONDS", 60.0)
     campaign = CampaignFactory.create()
     issuing._strategy_and_partner(campaign.pk)

@@ -21,7 +21,6 @@ from coupons.queue import settlement, stream, worker
 from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, accounts, campaign_with_strategy
 from coupons.tests.own_partner import NAME, own_partner, partner_process
 from scripts.tests.simulator import Simulator
-from shop.observability import top
 from shop.tests import second_connection
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory
@@ -79,28 +78,6 @@ def test_a_ticket_is_pending_and_its_settlement_counts_again() -> None:
     assert outcomes(counted()) == outcomes(counted(), campaign)
     assert [ask(campaign.pk, one) for one in users] == [200, 200, 409]
     assert outcomes(counted(), campaign) == {"pending": 4, "issued": 2, "sold_out": 2, "repeated": 2}
-
-
-def test_requests_for_closed_campaigns_take_no_label_from_those_to_come() -> None:
-    """There may be hundreds, each of whose numbers any account can ask for."""
-    past, present = CampaignFactory.create(closed=True), CampaignFactory.create()
-    account, counted = AccountFactory.create(), increases()
-    assert [ask(one.pk, account) for one in (past, present)] == [409, 201]
-    Campaign.objects.filter(pk=present.pk).update(closes_at=timezone.now())
-    issuing.forget()
-
-    assert ask(present.pk, AccountFactory.create()) == 409
-
-    assert outcomes(counted()) == {"issued": 1, "campaign_closed": 2}
-    assert outcomes(counted(), past) == {}
-    assert outcomes(counted(), present) == {"issued": 1, "campaign_closed": 1}
-
-
-def test_a_campaign_that_does_not_exist_gets_no_label() -> None:
-    """Otherwise any caller could fill the labels with numbers."""
-    counted = increases()
-    assert [ask(number, AccountFactory.create()) for number in (987_001, 987_002)] == [404, 404]
-    assert counted() == {'firstcome_coupon_requests_total{outcome="campaign_not_found"}': 2}
 
 
 @pytest.mark.usefixtures("own_partner")
@@ -190,19 +167,6 @@ def test_many_threads_count_what_the_rows_say() -> None:
     assert (grown["issued"], Coupon.objects.count()) == (20, 20)
     assert (statuses.count(200), statuses.count(409)) == (grown.get("repeated", 0), grown["sold_out"])
     assert sum(grown.values()) == len(statuses)
-
-
-def test_600_campaigns_stay_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    bounded = counters.CAMPAIGN_REQUESTS
-    monkeypatch.setattr(bounded, "_values", set())
-    monkeypatch.setattr(bounded, "_children", {})
-    counted = Increases("firstcome_coupon_requests_total", "firstcome_campaign_requests_total")
-    for number in range(600):
-        counters.count_issued([7_000_000 + number])
-    grown = counted()
-    assert len(grown) == top.MAX_VALUES + 2
-    assert grown['firstcome_campaign_requests_total{campaign="other",outcome="issued"}'] == 100
-    assert grown['firstcome_coupon_requests_total{outcome="issued"}'] == 600
 
 
 def test_answers_of_one_pass_of_the_event_loop_are_counted_together() -> None:

@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import User
 
 from coupons.models import Campaign, Coupon
-from coupons.tests.factories import CampaignFactory, coupon_of
+from coupons.tests.factories import CampaignFactory
 from coupons.tests.test_campaigns_api import faults, refusal
 from shop.models import JournalLine
 from shop.tests.case_tables import in_one_test
@@ -116,39 +116,3 @@ def test_without_a_proper_reason_it_is_400_and_nothing_changes(
         assert faults(staff.post(path, body)) == [fault]
     campaign.refresh_from_db()
     assert campaign.paused_at is None
-
-
-def test_a_reason_of_500_characters_is_accepted(staff: Api, campaign: Campaign) -> None:
-    assert staff.post(paused(campaign), {"reason": "가" * 500}).status_code == 200
-
-
-def test_only_staff_who_may_change_campaigns_pause_them(campaign: Campaign) -> None:
-    looker = AccountFactory.create(is_staff=True, permissions=["coupons.view_campaign"])
-    for path in (paused(campaign), resumed(campaign), "/campaigns/999/pause", "/campaigns/999/resume"):
-        assert refusal(client_of().post(path, WHY)) == (401, "not_authenticated")
-        for other in (AccountFactory.create(), looker):
-            assert refusal(client_of(other).post(path, WHY)) == (403, "permission_denied")
-    campaign.refresh_from_db()
-    assert campaign.paused_at is None
-
-
-def test_a_campaign_that_does_not_exist_is_404(staff: Api) -> None:
-    for path in ("/campaigns/999999/pause", "/campaigns/999999/resume"):
-        assert refusal(staff.post(path, WHY)) == (404, "not_found")
-
-
-def test_a_paused_campaign_that_is_closed_is_shown_as_closed(staff: Api) -> None:
-    campaign = CampaignFactory.create(closed=True)
-
-    assert staff.post(paused(campaign), WHY).json()["status"] == "closed"
-
-    asked = client_of(AccountFactory.create()).post("/coupons", {"campaign": campaign.pk})
-    assert refusal(asked) == (409, "campaign_closed")
-
-
-def test_a_coupon_of_a_paused_campaign_is_shown_and_kept(staff: Api, campaign: Campaign) -> None:
-    owner = AccountFactory.create()
-    coupon = coupon_of(campaign, owner)
-    staff.post(paused(campaign), WHY)
-
-    assert client_of(owner).get(f"/coupons/{coupon.code}").json()["status"] == "issued"

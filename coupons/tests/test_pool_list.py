@@ -3,15 +3,13 @@
 from typing import Any
 
 import pytest
-from redis.crc import key_slot
 
-from coupons import maintenance, pool, reopening
+from coupons import pool, reopening
 from coupons.models import Campaign, PoolCode
 from coupons.pool_list import healing, pool_list
 from coupons.redis_keys import key
 from coupons.tests.factories import CampaignFactory
 from shop.redis import redis_client
-from shop.tests.commands import run, run_json
 from shop.tests.racing import race
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -154,43 +152,3 @@ def test_a_list_that_lost_a_code_is_dropped(campaign: Campaign) -> None:
     healing.heal()
 
     assert take(campaign, 2) == "A"
-
-
-def test_a_list_that_is_only_used_up_is_left_alone(
-    campaign: Campaign, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    add(campaign, "A")
-    take(campaign, 1)
-    make_available(campaign, "in_flight", "A")
-    settle(campaign, 1, "A", is_spent=True)
-
-    healing.heal()
-
-    assert redis_client.client().exists(key(campaign.pk, "codes-listed-up-to"))
-
-
-def test_rebuild_redis_lists_the_codes_of_open_campaigns_again(campaign: Campaign) -> None:
-    add(campaign, "A", "B", "C")
-    closed = CampaignFactory.create(strategy="code_pool", code_source="pool", closed=True)
-    CampaignFactory.create(code_source="pool")
-    redis_client.client().rpush(key(campaign.pk, "codes"), "NONSENSE")
-
-    assert run_json("rebuild_redis") == (0, {"dropped": 1, "codes_listed": 3})
-    assert shown(campaign) == ["A", "B", "C"]
-    assert run("rebuild_redis") == (0, "2 keys dropped from Redis. 3 codes listed anew.\n")
-    assert shown(closed) == []
-    take(campaign, 1)
-    assert maintenance.rebuild() == {"codes_listed": 2}
-    assert shown(campaign) == ["B", "C"]
-
-
-def test_all_keys_of_a_list_share_a_slot_of_a_cluster_and_expire(campaign: Campaign) -> None:
-    add(campaign, "A", "B")
-    take(campaign, 1)
-    pool_list.fill(campaign, after_id=10**9)
-
-    keys: Any = redis_client.client().keys("firstcome:*codes*")
-
-    assert len(keys) == 5
-    assert len({key_slot(one) for one in keys}) == 1
-    assert all(0 < redis_client.client().ttl(one) <= 24 * 3600 for one in keys)

@@ -13,7 +13,6 @@ from django.db import connection
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
-from redis.crc import key_slot
 
 from coupons import campaigns, issued_coupons, maintenance, pool, reopening
 from coupons.allocation.writes import Issued, PendingConfirmation
@@ -26,8 +25,7 @@ from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls
 from coupons.tests.own_partner import slot_of
-from shop.errors import FirstcomeError, NotFound, Unavailable
-from shop.observability import gauges
+from shop.errors import FirstcomeError, NotFound
 from shop.redis import redis_client
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory
@@ -483,33 +481,6 @@ def test_a_gate_is_filled_again_after_the_campaign_had_another_strategy() -> Non
     assert redis_gate.issue(campaign_id=campaign.pk, user_id=everyone[2])
     assert counted(campaign) == (3, 0)
     assert refusal(campaign, everyone[3]) == "sold_out"
-
-
-def test_keys_share_a_slot_and_expire_after_the_campaign_has_closed(redis_server: Any) -> None:
-    campaign, [first, second] = gated(closes_at=timezone.now() + timedelta(minutes=1)), accounts(2)
-    issue(campaign, first)
-    gate.admit(campaign_id=campaign.pk, user_id=second)
-
-    names = [name for name in redis_server.keys("firstcome:{campaign:*") if b"gate" in name]
-
-    assert len(names) == 4
-    assert len({key_slot(name) for name in names}) == 1
-    assert all(3_600 < redis_server.ttl(name) <= 3_720 for name in names)
-
-
-def test_metrics_have_the_number_in_flight_and_without_redis_nothing_is_healed(own_redis: OwnRedis) -> None:
-    campaign, [user_id] = gated(), accounts(1)
-    filling.fill(campaign_id=campaign.pk)
-    gate.admit(campaign_id=campaign.pk, user_id=user_id)
-    line = f'firstcome_gate_in_flight{{campaign="{campaign.pk}"}} 1.0'
-
-    assert line in gauges.exposition().decode()
-    own_redis.stop()
-
-    assert "firstcome_gate_in_flight{" not in gauges.exposition().decode()
-    with pytest.raises(Unavailable):
-        gate.admit(campaign_id=campaign.pk, user_id=user_id)
-    assert healing.heal() == 0
 
 
 def test_a_quantity_raised_while_the_gate_opens_is_published(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,9 +143,7 @@ def test_after_a_second_one_request_reads_again_without_a_lock(
     assert (word, statements) == ("sold_out", ["SELECT campaign", OWN_COUPON])
 
 
-def test_after_a_second_one_request_reads_for_all_concurrent_ones(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_after_a_second_one_request_reads_for_all_concurrent_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(issuing, "REMEMBER_SECONDS", 60.0)
     first, *everyone = accounts(41)
     campaign = full_campaign(first)
@@ -351,29 +349,3 @@ def test_a_flushed_redis_costs_a_read(
     assert asked(campaign.pk, requests[1]) == ("sold_out", [OWN_COUPON])
     forgotten_after(OVER_A_SECOND)
     assert asked(campaign.pk, requests[1]) == ("sold_out", ["SELECT campaign", OWN_COUPON])
-
-
-def test_a_campaign_without_requests_for_a_minute_is_no_longer_refreshed(
-    requests: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    campaign = full_campaign(requests[0])
-    seen_sold_out(campaign, requests[1])
-    monkeypatch.setattr(sold_out, "SECONDS_OF_INTEREST", 0.0)
-    forgotten_after(OVER_A_SECOND)
-
-    word, statements = asked(campaign.pk, requests[1])
-
-    assert word == "sold_out"
-    assert LOCKED in statements
-    assert asked(campaign.pk, requests[1])[1] == [OWN_COUPON]
-
-
-def test_the_number_of_remembered_campaigns_is_bounded(
-    requests: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sold_out, "MOST_REMEMBERED", 2)
-    three = [full_campaign(requests[0]) for _ in range(3)]
-    for campaign in three:
-        seen_sold_out(campaign, requests[1])
-
-    assert [sold_out.read(campaign.pk) is not None for campaign in three] == [False, False, True]

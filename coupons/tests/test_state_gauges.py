@@ -3,8 +3,6 @@
 from datetime import timedelta
 
 import pytest
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from coupons import campaigns, pool
@@ -89,12 +87,3 @@ def test_a_campaign_with_two_coupons_for_an_account_is_counted_once() -> None:
         assert state.duplicates() == 0
         Coupon.objects.filter(pk=second.pk).update(account=first.account_id)
         assert state.duplicates() == 1
-
-
-def test_each_reading_is_one_statement_whatever_the_number_of_campaigns() -> None:
-    for _ in range(3):
-        coupon_of(CampaignFactory.create())
-    for read in (state.read_running, campaigns.running_count, state.duplicates):
-        with CaptureQueriesContext(connection) as queries:
-            read()
-        assert len(queries) == 1

@@ -5,9 +5,7 @@ import pytest
 from coupons import maintenance
 
 
-def test_a_sweeper_that_fails_does_not_stop_the_others(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_sweeper_that_fails_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     swept = []
 
     def failing() -> int:

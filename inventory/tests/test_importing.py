@@ -101,9 +101,7 @@ def test_an_interrupted_delivery_continues_where_it_ended() -> None:
     assert all(one.holds for one in audit.audit())
 
 
-def test_the_doctor_names_an_interrupted_delivery_and_the_command_that_continues_it(
-    tmp_path: Path,
-) -> None:
+def test_the_doctor_names_an_interrupted_delivery_and_the_command_that_continues_it(tmp_path: Path) -> None:
     delivery_id, file = uuid4(), tmp_path / "delivery.csv"
     file.write_text("sku,name,price,quantity\nA,a,1,100\nB,b,1,100\nC,c,1,100\n")
     with pytest.raises(Interrupted):

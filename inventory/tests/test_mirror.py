@@ -1,15 +1,11 @@
 """The mirror of stock in a real Redis: which requests are admitted, what is published, and its healing."""
 
-import json
 import time
 from collections.abc import Mapping
-from io import StringIO
 from typing import Any
 
 import pytest
 from django.conf import LazySettings
-from django.core.management import call_command
-from redis.crc import key_slot
 
 from inventory import adjustments, products, reservations, tasks
 from inventory.mirror import healing, mirror
@@ -146,22 +142,6 @@ def test_the_newest_version_wins_in_any_order():
     assert shown(product)[:2] == (4, 5)
 
 
-def test_other_strategies_leave_redis_alone(settings):
-    settings.INVENTORY_STRATEGY = "group_commit"
-    adjustments.receive(product_id=ProductFactory.create().id, quantity=6, reason="delivery")
-    assert (tasks.sweep(), healing.drift()) == (0, None)
-    assert redis_client.client().keys("firstcome:{stock}*") == []
-
-
-def test_all_keys_are_in_one_slot_of_a_cluster_and_expire():
-    product = ProductFactory.create(on_hand=9)
-    admit(reservation("one", {product: 1, ProductFactory.create(on_hand=1): 1}))
-    keys: Any = redis_client.client().keys("firstcome:{stock}*")
-    assert len(keys) == 3
-    assert len({key_slot(key) for key in keys}) == 1
-    assert all(0 < redis_client.client().ttl(key) <= mirror.SECONDS_KEPT for key in keys)
-
-
 def test_what_crashed_requests_took_is_released_and_running_ones_keep_theirs():
     product = ProductFactory.create(on_hand=5)
     admit(reservation("dead", {product: 5}))
@@ -217,13 +197,3 @@ def test_a_flushed_mirror_is_loaded_when_it_is_read(redis_server):
     assert admit(reservation("one", {product: 3})) == [
         {"product": product.id, "requested": 3, "available": 2}
     ]
-
-
-def test_rebuild_redis_publishes_every_product_again(monkeypatch):
-    monkeypatch.setattr(mirror, "ROWS_AT_ONCE", 2)
-    made = ProductFactory.create_batch(5, on_hand=3)
-    tamper(made[0], available=0, version=7)
-    out = StringIO()
-    call_command("rebuild_redis", "--json", stdout=out)
-    assert json.loads(out.getvalue()) == {"dropped": 1, "mirrored": 5}
-    assert [shown(product) for product in made] == [(3, 0, 0)] * 5

@@ -1,17 +1,15 @@
 """Each way to create a product or change its price writes a journal line: before, after, and the actor."""
 
 import getpass
-from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import call_command
-from django.test import Client
 
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from shop.models import JournalLine
-from shop.tests.clients import client_of
+from shop.tests.clients import client_of, signed_in
 from shop.tests.factories import SuperuserFactory
 from shop.tests.sent_forms import fields_of
 
@@ -26,12 +24,6 @@ def lines(what: str) -> list[JournalLine]:
 def changed() -> JournalLine:
     [line] = lines("product.changed")
     return line
-
-
-def operator_of(user: Any) -> Client:
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 def test_a_price_changed_by_a_call_is_noted_with_what_it_was_and_the_caller() -> None:
@@ -50,7 +42,7 @@ def test_a_price_changed_by_a_call_is_noted_with_what_it_was_and_the_caller() ->
 
 def test_a_price_changed_on_the_operators_page_is_noted_with_the_operator() -> None:
     product, staff = ProductFactory.create(sku="TEA", name="Tea", price=4_500), SuperuserFactory.create()
-    client, page = operator_of(staff), f"/admin/inventory/product/{product.pk}/change/"
+    client, page = signed_in(staff), f"/admin/inventory/product/{product.pk}/change/"
 
     client.post(page, fields_of(client.get(page).content.decode(), price="45", reason="A sale."))
 
@@ -61,7 +53,7 @@ def test_a_price_changed_on_the_operators_page_is_noted_with_the_operator() -> N
 
 def test_a_price_changed_by_an_upload_is_noted_once_it_is_confirmed() -> None:
     product, staff = ProductFactory.create(sku="TEA", name="Tea", price=4_500), SuperuserFactory.create()
-    client = operator_of(staff)
+    client = signed_in(staff)
     text = f"{HEADER}TEA,Tea,45,1\nCUP,Cup,900,0\n"
     file = SimpleUploadedFile("prices.csv", text.encode(), content_type="text/csv")
     preview = client.post("/admin/inventory/product/import/", {"import_file": file, "format": "0"})

@@ -121,10 +121,7 @@ def test_locking_line_by_line_in_opposite_order_deadlocks():
             Product.objects.select_for_update().get(id=other)
 
     outcomes = race(
-        [
-            lambda: reserve_line_by_line(first.id, second.id),
-            lambda: reserve_line_by_line(second.id, first.id),
-        ]
+        [lambda: reserve_line_by_line(first.id, second.id), lambda: reserve_line_by_line(second.id, first.id)]
     )
     lost = [one for one in outcomes if isinstance(one, OperationalError)]
     assert [error.args[0] for error in lost] == [DEADLOCK]

@@ -1,4 +1,3 @@
-import tracemalloc
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -15,7 +14,6 @@ from inventory.imports.importing import Imported, StockRow
 from inventory.models import Product, StockMovement
 from inventory.tests.factories import ProductFactory
 from shop.models import JournalLine
-from shop.tests.case_tables import in_one_test
 from shop.tests.outages import database_away
 from shop.tests.racing import race
 
@@ -151,19 +149,6 @@ def test_every_bad_line_is_named_and_nothing_is_imported(csv_file):
     assert "line 7: sku: GOOD is on line 2 already" in lines
 
 
-@in_one_test(
-    ("content", "message"),
-    [
-        ("", "line 1: the first line must name the columns sku,name,price,quantity"),
-        ("sku,quantity\nTEA,1\n", "line 1: the first line must name the columns sku,name,price,quantity"),
-        ('sku,name,price,quantity\nTEA,"Tea"x,1,1\n', "line 2: not readable as CSV"),
-        ('sku,name,price,quantity\nTEA,"Tea,1,1\n', "line 2: not readable as CSV"),
-    ],
-)
-def test_a_file_without_the_columns_is_refused(csv_file, content, message):
-    assert refusal(csv_file(content))[1].startswith(message)
-
-
 def test_stock_of_one_sku_is_received_without_a_file():
     product = ProductFactory.create(sku="TEA", name="Tea", price=7, on_hand=1)
     assert seed("--sku", "TEA", "--quantity", "4") == "0 products created, 0 changed, 4 units received.\n"
@@ -177,26 +162,6 @@ def test_an_unknown_sku_needs_a_name_and_a_price():
     assert refusal("--sku", "TEA", "--quantity", "4", "--name", "Tea")[1] == detail
     seed("--sku", "TEA", "--quantity", "4", "--name", "Tea", "--price", "9")
     assert products() == [("TEA", "Tea", 9, 4)]
-
-
-@in_one_test("quantity", ["-1", "1.5", "many", "", str(10**10)])
-def test_a_quantity_that_is_no_number_is_refused(quantity):
-    ProductFactory.create(sku="TEA")
-    assert refusal("--sku", "TEA", f"--quantity={quantity}")[1].startswith("quantity: ")
-
-
-def test_a_long_file_is_imported_in_bounded_memory(csv_file):
-    lines = "".join(f"S{number},Product {number},{number},1\n" for number in range(2_000))
-    file = csv_file(f"sku,name,price,quantity\n{lines}")
-    tracemalloc.start()
-    try:
-        seed(file)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < 30 * 2**20
-    assert Product.objects.count() == StockMovement.objects.count() == 2_000
-    assert JournalLine.objects.filter(what="stock.received").count() == 2_000
 
 
 def test_an_import_of_500_lines_costs_a_few_statements(django_assert_max_num_queries):

@@ -28,11 +28,7 @@ def calls(name: str) -> list[str]:
 DEBIT = commits("debit_balance do")
 WAITS = commits("charge_card do waits for an action")
 CHARGE, POSTPONED = calls("charge_card do"), commits("charge_card do postponed")
-SETTLED = [
-    *commits("charge_card do", "settle do"),
-    *calls("transmit do"),
-    *commits("transmit do", "ended"),
-]
+SETTLED = [*commits("charge_card do", "settle do"), *calls("transmit do"), *commits("transmit do", "ended")]
 NOTHING_FINAL = commits("nothing final")
 DECIDED_TO_UNDO = commits("charge_card do")
 RETRIED = [*NOTHING_FINAL, *CHARGE]
@@ -95,10 +91,7 @@ WAYS = {
     "never called": Scenario(
         "tok_ok",
         {"payment_failed"},
-        [
-            *[*NOTHING_FINAL, *DECIDED_TO_UNDO, *UNDO],
-            *undone("debit_balance do", "debit_balance undo"),
-        ],
+        [*[*NOTHING_FINAL, *DECIDED_TO_UNDO, *UNDO], *undone("debit_balance do", "debit_balance undo")],
         is_late_from_the_start=True,
     ),
     "confirmed by the card's owner": Scenario(
@@ -176,9 +169,7 @@ CRASHES = {
         "charge_card do waits for an action": "do charge_card, calling; pending",
         "batch decided #3": "do charge_card, calling; charged",
     },
-    "refused by the card's owner": {
-        "batch decided #3": "do charge_card, calling; declined",
-    },
+    "refused by the card's owner": {"batch decided #3": "do charge_card, calling; declined"},
     "not confirmed in time": {
         "batch decided #5": "undo charge_card unresolved, calling, leased; pending",
         "charge_card undo calling": "undo charge_card void, calling, leased; pending",
@@ -232,13 +223,8 @@ REFUND_CRASHES = {
         "batch decided #3": "do settle_refund, leased; refunded",
         "ended": "done: refunded; refunded",
     },
-    "a line": {
-        "ended": "done: paid; refunded",
-    },
-    "points alone": {
-        "batch decided": "do settle_refund; no charge",
-        "ended": "done: refunded; no charge",
-    },
+    "a line": {"ended": "done: paid; refunded"},
+    "points alone": {"batch decided": "do settle_refund; no charge", "ended": "done: refunded; no charge"},
     "failing twice": {
         "batch decided #3": "do refund_card, calling, failed; charged",
         "batch decided #4": "do refund_card, calling, leased, failed; charged",

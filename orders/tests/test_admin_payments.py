@@ -1,7 +1,6 @@
 """The admin's pages of payments: those in doubt first, and a button that asks the gateway now."""
 
 import base64
-import time
 from typing import Any
 
 import orjson
@@ -10,7 +9,6 @@ from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
-from uuid_utils.compat import uuid7
 
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
@@ -24,7 +22,6 @@ from payments.models import Payment
 from payments.tests.factories import PaymentFactory
 from scripts.tests.simulator import Simulator
 from shop.models import JournalLine
-from shop.tests.factories import AccountFactory
 from shop.tests.racing import race, wait_until
 
 __all__ = ["away", "impatient"]
@@ -72,19 +69,6 @@ def test_the_list_opens_with_the_payments_in_doubt(ada: User, product: Product, 
     assert listed(client, show="unsettled") == {in_doubt.id, pending.id}
     assert listed(client, show="everything") == {in_doubt.id, pending.id, paid.id}
     assert listed(client, o="1") == {in_doubt.id}
-
-
-def test_payments_are_found_by_id_order_key_account_and_charge(
-    ada: User, django_assert_max_num_queries: Any
-) -> None:
-    payment, other = (Payment.objects.get(order=operating_pages.paid_order()) for _ in range(2))
-    client = client_of(ada)
-    terms = [payment.id, payment.order_id, payment.charge_key, payment.account.username]
-    for term in [*terms, payment.charge_reference]:
-        assert listed(client, q=str(term)) == {payment.id}
-    assert listed(client, q="nothing") == set()
-    with django_assert_max_num_queries(12):
-        assert listed(client) == {payment.id, other.id}
 
 
 def test_the_gateways_answer_is_shown_and_the_payment_continues(ada: User, doubtful: Saga) -> None:
@@ -151,18 +135,6 @@ def test_a_gateway_that_is_away_is_reported_at_once(ada: User, doubtful: Saga, a
     assert hanging.payment_of(doubtful).status == "in_doubt"
 
 
-def test_a_slow_gateway_is_reported_within_the_deadline(
-    ada: User, doubtful: Saga, own_gateway: Simulator, settings: LazySettings
-) -> None:
-    own_gateway.post("/latency", {"ms": 5_000})
-    began_at = time.monotonic()
-    [message] = ask(client_of(ada), hanging.payment_of(doubtful))
-    elapsed = time.monotonic() - began_at
-    own_gateway.call("DELETE", "/latency")
-    assert message.startswith("The gateway gave no answer: ")
-    assert elapsed < settings.GATEWAY_TIMEOUT_SECONDS + gateway_lookups.EXTRA_SECONDS + 2
-
-
 def test_no_more_look_ups_wait_at_once_than_threads(
     ada: User, doubtful: Saga, own_gateway: Simulator, settings: LazySettings
 ) -> None:
@@ -195,24 +167,8 @@ def test_a_form_that_is_sent_twice_asks_once(ada: User, doubtful: Saga) -> None:
     assert JournalLine.objects.filter(what="payment.looked_up").count() == 1
 
 
-def test_asking_needs_its_permission_and_the_one_to_view_payments(doubtful: Saga) -> None:
-    payment, page = hanging.payment_of(doubtful), page_of(hanging.payment_of(doubtful), "look_up")
-    reader = client_of(operator())
-    assert page not in reader.get(page_of(payment)).content.decode()
-    fields = {"_form_submitted": "1", "reason": "x", "form_id": str(payment.id)}
-    assert [reader.get(page).status_code, reader.post(page, fields).status_code] == [403, 403]
-    assert client_of(AccountFactory()).get(page).status_code == 302
-    assert not JournalLine.objects.filter(what="payment.looked_up").exists()
-
-
 def test_a_payment_by_points_is_not_asked_about(ada: User) -> None:
     order = Order.objects.get(id=PaymentFactory.create(points_amount=500, card_amount=0).order_id)
     payment, client = Payment.objects.get(order=order), client_of(ada)
     assert page_of(payment, "look_up") not in client.get(page_of(payment)).content.decode()
     assert ask(client, payment) == ["The payment is by points alone: the gateway knows nothing of it."]
-
-
-def test_an_unknown_payment_is_not_found(ada: User) -> None:
-    page = reverse("admin:payments_payment_look_up", args=["01a1f8f3-b7e1-76e7-bd12-0a158cc49d52"])
-    fields = {"reason": "x", "form_id": str(uuid7()), "_form_submitted": "1"}
-    assert client_of(ada).post(page, fields).status_code == 404

@@ -140,18 +140,6 @@ def test_keyed_calls_need_a_key(api: Api, path: str) -> None:
     assert api.post(path, {}).json()["code"] == "idempotency_key_missing"
 
 
-def test_another_accounts_order_is_not_found(product: Product) -> None:
-    order = buying.place(buying.account().id, {product: 1}).order
-    api = client_of(AccountFactory.create())
-    for answer in (
-        api.get(f"/orders/{order.id}"),
-        api.get(f"/orders/{order.id}/timeline"),
-        api.post(f"/orders/{order.id}/cancel"),
-        api.post("/payments", {"order": str(order.id), "token": "tok_ok"}, key="a"),
-    ):
-        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
-
-
 def test_staff_read_all_orders_and_may_cancel_them(product: Product) -> None:
     owner, other = buying.account(), buying.account()
     order = buying.place(owner.id, {product: 1}).order

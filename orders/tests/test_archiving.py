@@ -27,13 +27,7 @@ from shop.accounts import accounts, sign_ins, tokens
 from shop.errors import Rejected
 from shop.events import journal, order_replay
 from shop.management.archives import WITHOUT_MONTHS
-from shop.models import (
-    ArchivedMonth,
-    ArchivedPaidEvent,
-    CommittedTransaction,
-    IdempotencyKey,
-    JournalLine,
-)
+from shop.models import ArchivedMonth, ArchivedPaidEvent, CommittedTransaction, IdempotencyKey, JournalLine
 from shop.operations import housekeeping
 from shop.operations.archives import archive_files, archiving, calendar_months, journal_table
 from shop.operations.archives.archive_files import ArchiveFailed, FileDamaged

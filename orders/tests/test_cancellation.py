@@ -194,9 +194,7 @@ def test_an_order_that_another_transaction_keeps_locked_stops_no_other_from_expi
     assert cancellation.expire_due() == 1
 
 
-def test_operators_see_which_orders_keep_their_stock_though_their_time_is_over(
-    admin_client: Client,
-) -> None:
+def test_operators_see_which_orders_keep_their_stock_though_their_time_is_over(admin_client: Client) -> None:
     buyer, product = buying.account(), ProductFactory.create(on_hand=9)
     overdue, lately, in_time = (buying.place(buyer.id, {product: 1}).order for _ in range(3))
     lapse(overdue, lately)

@@ -86,12 +86,7 @@ def buy(token: str, *, points: int = 300, is_kept: bool = False) -> PlacedOrder:
     first, second = ProductFactory.create_batch(2, on_hand=5, price=500)
     coupon = buying.coupon_of(buyer.id, discount_value=100).code
     return buying.place(
-        buyer.id,
-        {first: 2, second: 1},
-        coupon=coupon,
-        points=points,
-        token=token,
-        keep_on_decline=is_kept,
+        buyer.id, {first: 2, second: 1}, coupon=coupon, points=points, token=token, keep_on_decline=is_kept
     )
 
 

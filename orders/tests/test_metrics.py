@@ -12,10 +12,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from inventory.models import Product
-from inventory.stock import insufficient_stock
 from inventory.tests.factories import ProductFactory
 from orders import cancellation
-from orders.metrics import counters
 from orders.models import Order, Saga
 from orders.payment import purchase, top_ups
 from orders.placement import checkout
@@ -25,7 +23,6 @@ from orders.tests.business import counted, counting, in_rows
 from payments import points_grants
 from shop.errors import FirstcomeError, Rejected
 from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay, key_hash
-from shop.observability.top import BoundedCounter
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory
 from shop.tests.lost_replies import losing_reply_to_commit
@@ -235,24 +232,3 @@ def test_a_refusal_is_counted_for_each_product_that_it_names(product: Product) -
         f'firstcome_product_refusals_total{{code="insufficient_stock",product="{one.pk}"}}': 1
         for one in (product, other)
     }
-
-
-def test_products_that_are_ordered_are_counted_by_themselves_after_refusals_of_a_whole_catalogue(
-    product: Product, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        counters,
-        "PRODUCT_REFUSALS",
-        BoundedCounter(f"firstcome_test_{uuid4().hex}", "Refusals.", "product", ["code"], keeps_values=True),
-    )
-    catalogue = range(10**6, 10**6 + 600)
-    counters.count_refused_products(
-        insufficient_stock([{"product": id, "requested": 1, "available": 0} for id in catalogue])
-    )
-    api = client_of(buying.account())
-    for quantity, status in ((1, 201), (51, 409)):
-        answer = api.post(
-            "/orders", {"items": [{"product": product.pk, "quantity": quantity}]}, key=uuid4().hex
-        )
-        assert answer.status_code == status
-    assert counters.PRODUCT_REFUSALS.has(product.pk)

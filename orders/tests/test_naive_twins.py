@@ -86,9 +86,7 @@ def test_checking_the_status_without_a_lock_lets_cancel_and_pay_both_win() -> No
     assert race(moves) == [True, True]
 
 
-def test_counting_an_accounts_units_before_the_lock_passes_its_limit(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_counting_an_accounts_units_before_the_lock_passes_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two orders that each counted the account's units before the other was placed."""
     product, buyer = ProductFactory.create(on_hand=100, limit_per_account=3), buying.account()
     both_counted = threading.Barrier(2, timeout=10)

@@ -18,6 +18,7 @@ from scripts.stack import ports
 from shop.approval_models import Approval
 from shop.models import JournalLine
 from shop.tests.case_tables import in_one_test
+from shop.tests.clients import signed_in
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.racing import wait_until
 
@@ -51,12 +52,6 @@ def started(token: str = "tok_ok") -> Saga:
 
 def late(row: Saga) -> None:
     Saga.objects.filter(id=row.id).update(deadline_at=timezone.now() - timedelta(seconds=1))
-
-
-def signed_in(user: User) -> Client:
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 def page_of(row: Saga) -> str:
@@ -141,21 +136,6 @@ def test_a_button_asks_for_a_reason(operator: User, stuck: Saga, name: str) -> N
     assert b"This field is required" in answer.content
     assert Saga.objects.get(id=stuck.id).state == "stuck"
     assert not JournalLine.objects.filter(what__startswith="saga.").exists()
-
-
-@in_one_test("name", BUTTONS)
-def test_the_buttons_need_the_permission_to_change_sagas(stuck: Saga, name: str) -> None:
-    reader = signed_in(AccountFactory(is_staff=True, permissions=["orders.view_saga"]))
-    assert button(stuck, name) not in reader.get(page_of(stuck)).content.decode()
-    assert reader.get(button(stuck, name)).status_code == 403
-    assert reader.post(button(stuck, name), {"reason": "why not"}).status_code == 403
-    assert signed_in(AccountFactory()).get(button(stuck, name)).status_code == 302
-    assert Saga.objects.get(id=stuck.id).state == "stuck"
-
-
-def test_the_page_of_no_saga_is_refused_without_the_permission_to_view_sagas() -> None:
-    clerk = signed_in(AccountFactory(is_staff=True))
-    assert clerk.get("/admin/orders/saga/1/change/").status_code == 403
 
 
 def test_an_ended_saga_has_no_buttons(operator: User, stuck: Saga) -> None:

@@ -10,10 +10,9 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 
 from inventory.tests.factories import ProductFactory
-from orders.models import Order, Saga
+from orders.models import Saga
 from orders.saga import recovery
 from orders.tests import buying, hanging, stepping
-from payments.gateways import gateway
 from scripts.stack import ports
 from shop.approval_models import Approval
 from shop.errors import Rejected
@@ -72,10 +71,7 @@ def test_sagas_are_listed_for_people_and_for_programs(data_platform: str) -> Non
 def test_one_saga_is_retried(data_platform: str, settings: LazySettings) -> None:
     row = stuck()
     code, output = commands.run("retry_saga", str(row.id), "--reason", "it is back", "--by", "ada")
-    assert (code, output) == (
-        0,
-        f"purchase saga {row.id}: it continues; the next free worker executes it.\n",
-    )
+    assert (code, output) == (0, f"purchase saga {row.id}: it continues; the next free worker executes it.\n")
     assert (journalled("saga.retried").actor_name, journalled("saga.retried").detail) == ("ada", "it is back")
     settings.DATA_PLATFORM_URL = data_platform
     assert recovery.dequeue_due(limit=10) == [row.id]
@@ -120,20 +116,6 @@ def test_a_reason_and_a_name_are_required(command: str) -> None:
         commands.run(command, str(row.id), "--reason", "why not", "--by", " ")
 
 
-def test_a_charge_is_completed_as_the_gateway_has_it(settings: LazySettings) -> None:
-    settings.GATEWAY_TIMEOUT_SECONDS = 0.5
-    row = started("tok_timeout_charged")
-    stepping.advance(row.id)
-    with pytest.raises(CommandError, match="charge_card is not stuck"):
-        commands.run("complete_saga", str(row.id), "--reason", "seen", "--reference", "ch_1")
-    Saga.objects.filter(id=row.id).update(state=Saga.State.STUCK)
-    with pytest.raises(CommandError, match="not the one that you gave"):
-        commands.run("complete_saga", str(row.id), "--reason", "seen", "--reference", "ch_1")
-    commands.run("complete_saga", str(row.id), "--reason", "seen")
-    [charge] = gateway().charges(order_id=row.about_id)
-    assert journalled("charge_card.forced").reference == charge.reference
-
-
 def test_what_can_not_be_asked_about_waits_for_an_operator_who_is_signed_in(data_platform: str) -> None:
     row = stuck()
     _, output = commands.run("complete_saga", str(row.id), "--reason", "seen", "--by", "ada")
@@ -147,13 +129,3 @@ def test_what_can_not_be_asked_about_waits_for_an_operator_who_is_signed_in(data
     with pytest.raises(Rejected, match="You have asked for it yourself"):
         hanging.approve(asked, by=ActorContext(actor="staff", id=same.pk, name="ada"))
     assert hanging.approve(asked).status == "approved"
-
-
-def test_a_saga_is_compensated() -> None:
-    row = started()
-    code, output = commands.run("compensate_saga", str(row.id), "--reason", "customer asked")
-    assert (code, output.startswith(f"purchase saga {row.id}: it is being compensated")) == (0, True)
-    assert stepping.advance(row.id) == Saga.State.COMPENSATED
-    assert Order.objects.get().status == "payment_failed"
-    _, output = commands.run("compensate_saga", str(row.id), "--reason", "customer asked")
-    assert output == f"purchase saga {row.id}: it is compensated.\n"

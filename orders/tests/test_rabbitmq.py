@@ -119,10 +119,7 @@ def test_orders_go_on_while_the_broker_is_killed_and_back_and_the_worker_returns
         return statuses
 
     settings = dict(own_rabbitmq.settings)
-    with (
-        beat(tmp_path, settings.pop("BROKER_URL"), **settings),
-        ThreadPoolExecutor(BUYERS) as pool,
-    ):
+    with beat(tmp_path, settings.pop("BROKER_URL"), **settings), ThreadPoolExecutor(BUYERS) as pool:
         running = [pool.submit(buy_until_ended, buyer) for buyer in buyers]
         try:
             for _ in range(2):

@@ -5,13 +5,12 @@ from typing import Any
 
 import pytest
 from django.db import connection
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.metrics import state
-from orders.models import Order, Saga
+from orders.models import Saga
 from orders.saga import status
 from orders.tests import buying
 from payments.models import Payment
@@ -64,10 +63,7 @@ def test_a_payment_in_doubt_is_counted_with_its_age_until_it_is_settled(
 
     settings.GATEWAY_URL = reachable
     buying.settle_everything()
-    assert exposed(state.IN_DOUBT, state.IN_DOUBT_OLDEST) == {
-        state.IN_DOUBT: 0,
-        state.IN_DOUBT_OLDEST: 0,
-    }
+    assert exposed(state.IN_DOUBT, state.IN_DOUBT_OLDEST) == {state.IN_DOUBT: 0, state.IN_DOUBT_OLDEST: 0}
 
 
 def test_unfinished_sagas_and_how_long_the_first_is_due(product: Product) -> None:
@@ -93,10 +89,7 @@ def test_products_being_sold_have_what_is_available_and_reserved(product: Produc
         f'firstcome_stock_reserved{{product="{product.id}"}}': 3,
     }
     buying.advance(buying.place(buying.account().id, {product: 2}, token="tok_ok"))
-    assert state.read_stock() == {
-        state.AVAILABLE: {str(product.id): 5},
-        state.RESERVED: {str(product.id): 3},
-    }
+    assert state.read_stock() == {state.AVAILABLE: {str(product.id): 5}, state.RESERVED: {str(product.id): 3}}
 
 
 @pytest.mark.parametrize(("reserved", "broken"), [(0, 0), (10, 0), (11, 1), (-1, 1)])
@@ -113,19 +106,3 @@ def test_stock_that_can_not_be_is_counted(product: Product, reserved: int, broke
         Product.objects.update(reserved=0)
         with connection.schema_editor() as editor:
             editor.add_constraint(Product, constraint)
-
-
-def test_each_reading_is_one_statement(product: Product) -> None:
-    buying.place(buying.account().id, {product: 1})
-    assert Order.objects.count() == 1
-    for read in (
-        state.open_orders,
-        state.read_in_doubt,
-        state.read_stock,
-        state.negative_stock_count,
-        status.count_unfinished,
-        status.oldest_due_seconds,
-    ):
-        with CaptureQueriesContext(connection) as queries:
-            read()
-        assert len(queries) == 1

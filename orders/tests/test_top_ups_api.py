@@ -81,9 +81,7 @@ def test_a_top_up_with_an_invalid_preference_is_answered_as_without_one(prefer: 
     assert (answer.status_code, answer.json()["status"]) == (201, "succeeded")
 
 
-def test_an_unknown_card_token_is_a_declined_payment_whose_failure_says_unknown_token(
-    api: Api,
-) -> None:
+def test_an_unknown_card_token_is_a_declined_payment_whose_failure_says_unknown_token(api: Api) -> None:
     product = ProductFactory.create(on_hand=9)
     items = [{"product": product.id, "quantity": 1}]
     body = {"items": items, "payment": {"token": "tok_of_a_stranger"}}

@@ -130,8 +130,7 @@ def test_a_signed_body_that_is_no_event_is_200_so_that_it_is_not_sent_for_ever(b
 
 @pytest.mark.django_db
 @in_one_test(
-    "claims",
-    [{"type": "t" * 65}, {"id": "évt_1"}, {"id": "e" * 256}, {"key": "k" * 97}, {"key": "ключ"}],
+    "claims", [{"type": "t" * 65}, {"id": "évt_1"}, {"id": "e" * 256}, {"key": "k" * 97}, {"key": "ключ"}]
 )
 def test_an_event_whose_names_are_too_long_is_200_so_that_it_is_not_sent_for_ever(
     claims: dict[str, str],

@@ -25,12 +25,15 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
-def address(tmp_path: Path, own_gateway: Simulator) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def address(
+    django_db_setup: None, gateway_process: tuple[Simulator, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     """A web process whose Redis and broker are unused ports."""
-    gateway_url = f"http://{ports.HOST}:{own_gateway.port}"
+    gateway_url = f"http://{ports.HOST}:{gateway_process[0].port}"
     unreachable = f"redis://{ports.HOST}:{ports.free()}/0"
-    with live.web(tmp_path, REDIS_URL=unreachable, BROKER_URL=unreachable, GATEWAY_URL=gateway_url) as url:
+    folder = tmp_path_factory.mktemp("web")
+    with live.web(folder, REDIS_URL=unreachable, BROKER_URL=unreachable, GATEWAY_URL=gateway_url) as url:
         yield url
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 from uuid_utils.compat import uuid7
@@ -15,29 +14,19 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from sales import terms
 from sales.models import Sale, SaleEntry
-from sales.tests.factories import create_sale, join, join_all
-from sales.waiting_room import admission, draw
+from sales.tests.factories import create_sale, join
+from sales.waiting_room import draw
 from shop import clock
 from shop.models import JournalLine
 from shop.operators.forms import SENT_BEFORE
 from shop.tests.case_tables import in_one_test
-from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.clients import signed_in
+from shop.tests.factories import AccountFactory
 from shop.tests.sent_forms import fields_of
 
 pytestmark = pytest.mark.django_db
 WHY = "It was announced so."
 ADD, LIST, ENTRIES = "/admin/sales/sale/add/", "/admin/sales/sale/", "/admin/sales/saleentry/"
-
-
-def signed_in(account: User) -> Client:
-    client = Client()
-    client.force_login(account)
-    return client
-
-
-@pytest.fixture
-def operator() -> Client:
-    return signed_in(SuperuserFactory.create())
 
 
 def new_form(*products: Product, **changed: Any) -> dict[str, Any]:
@@ -184,28 +173,6 @@ def test_no_filter_or_order_reads_the_seed_letter_by_letter(operator: Client) ->
 
     for asked in (f"seed__startswith={sale.seed[0]}", f"seed={sale.seed}"):
         assert "has no filter" in operator.get(f"{LIST}?{asked}", follow=True).content.decode()
-
-
-def test_entries_are_found_by_sale_status_account_and_id(operator: Client) -> None:
-    first, second = create_sale(), create_sale()
-    ada = AccountFactory.create()
-    own, *others = join(first, ada.pk), *join_all(first, 2)
-    elsewhere = join(second)
-    admission.advance(second.pk)
-
-    def found(query: str) -> set[str]:
-        page = shown(operator, f"{ENTRIES}?{query}")
-        return set(re.findall(r"/admin/sales/saleentry/([0-9a-f-]{36})/change/", page))
-
-    of_first = {str(entry.id) for entry in (own, *others)}
-    assert found("") == of_first | {str(elsewhere.id)}
-    assert found(f"sale={first.pk}") == of_first
-    assert found("status__exact=admitted") == {str(elsewhere.id)}
-    assert found(f"q={ada.username}") == found(f"q={own.id}") == found(f"account__id__exact={ada.pk}")
-    assert found(f"q={own.id}") == {str(own.id)}
-    assert found("sale=nonsense") == found("q=nonsense") == set()
-    assert f"{ENTRIES}?sale={first.pk}" in shown(operator, page_of(first))
-    assert "waiting 3 " in shown(operator, page_of(first))
 
 
 def test_without_the_right_the_page_of_a_product_names_no_sale() -> None:

@@ -49,9 +49,7 @@ def id_at(sale: Sale, position: int) -> str:
 def test_more_admissions_than_the_rate_are_named_with_their_instant_and_number(sale: Sale) -> None:
     at = entry_at(sale, 3).get().admitted_at
     SaleEntry.objects.filter(sale=sale, admitted_at=at).update(rate_per_minute=2)
-    assert offenders() == [
-        f"sale {sale.pk}: 3 admitted in the 60 s until {at.isoformat()}, 2 allowed",
-    ]
+    assert offenders() == [f"sale {sale.pk}: 3 admitted in the 60 s until {at.isoformat()}, 2 allowed"]
 
 
 @in_one_test(("seconds", "is_within"), [(60, True), (60.000001, False)])
@@ -96,10 +94,7 @@ REFUSED: list[tuple[str, Callable[[Sale], Any]]] = [
     ("one_per_order_and_sale", lambda sale: _use(sale, 1, 2)),
     ("passed_within_last", lambda sale: Sale.objects.filter(pk=sale.pk).update(passed_position=6)),
     ("passed_within_last", lambda sale: Sale.objects.filter(pk=sale.pk).update(last_position=2)),
-    (
-        "only_admitted_ones_are_used_or_expire",
-        lambda sale: entry_at(sale, 4).update(status="expired"),
-    ),
+    ("only_admitted_ones_are_used_or_expire", lambda sale: entry_at(sale, 4).update(status="expired")),
     (
         "only_admitted_ones_are_used_or_expire",
         lambda sale: entry_at(sale, 4).update(status="used", order=_order()),
@@ -109,10 +104,7 @@ REFUSED: list[tuple[str, Callable[[Sale], Any]]] = [
     ("admission_is_whole", lambda sale: entry_at(sale, 1).update(position=None)),
     ("rate_positive", lambda sale: Sale.objects.filter(pk=sale.pk).update(rate_per_minute=0)),
     ("admitted_for_positive", lambda sale: Sale.objects.filter(pk=sale.pk).update(admitted_for_seconds=0)),
-    (
-        "closes_after_opening",
-        lambda sale: Sale.objects.filter(pk=sale.pk).update(closes_at=F("opens_at")),
-    ),
+    ("closes_after_opening", lambda sale: Sale.objects.filter(pk=sale.pk).update(closes_at=F("opens_at"))),
     ("positions_after_the_draw", lambda sale: Sale.objects.filter(pk=sale.pk).update(drawn_at=None)),
 ]
 

@@ -12,7 +12,6 @@ from sales.models import Sale, SaleEntry
 from sales.tests.factories import create_sale, join, join_all
 from sales.waiting_room import admission
 from shop import clock
-from shop.tests.statements import captured_statements
 
 pytestmark = pytest.mark.django_db(transaction=True)
 WHY = "A wrong price."
@@ -92,19 +91,3 @@ def test_admissions_are_dated_by_the_clock_of_admissions() -> None:
         age = gauge(ADMISSION_AGE, sale)
     assert age is not None
     assert 59 <= age <= 65
-
-
-def test_a_sale_more_in_which_none_waits_costs_no_statement() -> None:
-    def statements() -> int:
-        with captured_statements() as captured:
-            metrics.read_running()
-        return len(captured)
-
-    sales = [create_sale()]
-    for each in sales:
-        admission.advance(each.pk)
-    before = statements()
-    more = create_sale()
-    admission.advance(more.pk)
-
-    assert statements() == before <= 3

@@ -1,21 +1,15 @@
 """What the benchmark judges, on figures that are known: goals, ratios and answers; and its page."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 
 from scripts.bench import __main__ as bench
-from scripts.bench import sizes, stage
+from scripts.bench import sizes
 from scripts.bench.load import Figures, Measured, Run, summed_up
-from scripts.bench.report import documents, page
+from scripts.bench.report import page
 from scripts.bench.report.page import Report
-from scripts.bench.rows import Goal
-from scripts.bench.workloads import beside, connections, waiting
+from scripts.bench.workloads import connections, waiting
 from scripts.bench.workloads.connections import Answer, Answers
 from scripts.bench.workloads.waiting import Waited
-from scripts.stack import places
 
 CIRCUMSTANCES = {
     "commit": "abc1234",
@@ -62,30 +56,7 @@ def goal(row: str, figure: str, *measured: Measured) -> dict:
     return next(one for one in found["goals"] if one["figure"] == figure)
 
 
-@pytest.mark.boots("another process of the shop")
-def test_the_shop_takes_the_settings_of_the_benchmark() -> None:
-    environment = os.environ | stage.SETTINGS | {"DJANGO_SETTINGS_MODULE": "shop.settings"}
-    command = [sys.executable, "-c", "import django; django.setup()"]
-    ended = subprocess.run(
-        command, cwd=places.PROJECT, env=environment, capture_output=True, text=True, check=False
-    )
-    assert ended.returncode == 0, ended.stderr
-
-
 # --- goals ---
-
-
-@pytest.mark.parametrize(
-    ("one", "number", "is_met"),
-    [
-        (Goal(figure="of_empty", least=0.9), 0.9, True),
-        (Goal(figure="of_empty", least=0.9), 0.899, False),
-        (Goal(figure="p95_ms", below=50), 49.9, True),
-        (Goal(figure="p95_ms", below=50), 50, False),
-    ],
-)
-def test_a_bound_itself_is_enough_and_not_below(one: Goal, number: float, is_met: bool):
-    assert one.is_met(number) is is_met
 
 
 def test_a_ratio_below_its_goal_fails_the_command(capsys: pytest.CaptureFixture[str]):
@@ -93,14 +64,6 @@ def test_a_ratio_below_its_goal_fails_the_command(capsys: pytest.CaptureFixture[
     said = capsys.readouterr()
     assert "FAILED coupon, table filled: 0.89 × empty, and the goal is ≥ 0.90" in said.err
     assert bench.conclude(reported(grown(0.9))) == 0
-
-
-def test_an_absolute_goal_that_is_missed_is_shown_and_fails_nothing(capsys: pytest.CaptureFixture[str]):
-    report = reported(*summed_up(a_round(600, pessimistic=90, null=1_000)))
-    assert bench.conclude(report) == 0
-    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    assert "600/s ≥ 5,000 not here" in lines
-    assert "p95 20 ms < 50 yes" in lines
 
 
 def test_a_finding_fails_the_command_however_fast_it_was(capsys: pytest.CaptureFixture[str]):
@@ -122,27 +85,6 @@ def test_a_row_is_the_median_of_its_rounds_with_their_bounds_and_the_longest_of_
     assert coupon.figures["of_pessimistic"] == pytest.approx(6_000 / 900)
 
 
-def test_only_what_was_answered_as_asked_counts():
-    [_, coupon, *_] = [*summed_up([run("null", 1_000), run("coupon", 500, errors=100), *a_round(1)])]
-    assert coupon.spread["per_second"] == (1, 500)
-
-
-def test_growth_compares_shares_of_null():
-    empty = beside.step(0, [run("null", 1_000), run("coupon", 600), run("null", 1_000)])
-    full = beside.step(5, [run("null", 500), run("coupon", 270), run("null", 500)])
-    assert (empty["of_null"], full["of_null"]) == (0.6, 0.54)
-    assert goal("growth", "of_empty", beside.compared(empty, full))["is_met"]
-    slower = beside.step(5, [run("null", 500), run("coupon", 269), run("null", 500)])
-    assert not goal("growth", "of_empty", beside.compared(empty, slower))["is_met"]
-
-
-def test_a_load_that_nothing_answers_has_figures_and_misses_its_goals():
-    measured = summed_up(a_round(0, pessimistic=0, null=0))
-    assert not goal("coupon", "per_second", *measured)["is_met"]
-    [coupon] = [one for one in measured if one.row == "coupon"]
-    assert (coupon.figures["of_null"], coupon.figures["of_pessimistic"]) == (0, 0)
-
-
 # --- open connections ---
 
 
@@ -154,10 +96,8 @@ def answers(*statuses: int, refused: int = 0, has_retry_after: bool = True) -> A
 @pytest.mark.parametrize(
     ("came", "issued", "says"),
     [
-        (answers(201, 201, 409), 2, ""),
-        (answers(201, 201, 503), 2, ""),
+        (answers(201, 201, 503, 409), 2, ""),
         (answers(201, 409, 503), 1, "of 2 coupons 1 are issued"),
-        (answers(201, 201, 201), 3, "of 2 coupons 3 are issued"),
         (answers(201, 409), 2, "1 were answered 201"),
         (answers(201, 201, refused=1), 2, "1 connections were refused"),
         (answers(201, 201, 0), 2, "1 requests were left without an answer"),
@@ -190,10 +130,3 @@ def waited(*statuses: int, refused: int = 0) -> Waited:
 def test_what_must_not_become_of_buyers_who_wait(came: Waited, placed: int, paid: int, says: str):
     found = list(waiting.findings(came, placed=placed, paid=paid))
     assert (len(found), says in "".join(found)) == (1 if says else 0, True)
-
-
-def test_the_page_shows_the_last_full_run_and_what_each_row_calls():
-    full = page.read().get("full")
-    shown = [documents.inside(page.PAGE, marks) for marks in (page.CALLS, page.FIGURES)]
-    assert shown == [page.calls(), page.summary(full)]
-    assert documents.inside(page.WHOLE_PAGE, page.FIGURES) == page.figures(full)

@@ -1,9 +1,6 @@
 """All of the benchmark once, seconds each, and what becomes of one that is cut short."""
 
-import os
-import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +11,6 @@ from scripts.bench.against import Comparison
 from scripts.bench.rows import COMPARED, RATIOS, ROWS, WAITING
 from scripts.stack import instance as instances
 from scripts.stack import places, ports, process_identity
-from shop.tests.racing import wait_until
 
 TINY = sizes.Size(
     name="tiny",
@@ -85,23 +81,3 @@ def test_the_loads_of_two_commits_are_measured_and_nothing_is_wrong_with_them(tm
     assert not (tmp_path / "checkout").exists()
     listed = subprocess.run(["git", "worktree", "list"], cwd=places.PROJECT, capture_output=True, text=True)
     assert str(tmp_path) not in listed.stdout
-
-
-@pytest.mark.boots("another process of the shop")
-def test_ctrl_c_ends_it_cleanly_and_shows_what_was_measured(tmp_path: Path):
-    bench = subprocess.Popen(
-        [sys.executable, "-m", "scripts.bench", "--quick", "1"],
-        cwd=places.PROJECT,
-        env=os.environ | {"FIRSTCOME_VAR": str(tmp_path)},
-        stdout=(log := (tmp_path / "said.txt")).open("w"),
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    wait_until(lambda: "Round 1" in log.read_text() or bench.poll() is not None, seconds=240)
-    [home] = tmp_path.glob("bench-*")
-    assert process_identity.of_state(home)
-    bench.send_signal(signal.SIGINT)
-    assert bench.wait(60) == 130, log.read_text()
-    assert "coupon without HTTP" in log.read_text()
-    assert [path.name for path in tmp_path.iterdir()] == ["said.txt"]
-    assert process_identity.of_state(home) == set()

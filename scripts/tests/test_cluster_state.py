@@ -91,10 +91,6 @@ def test_a_member_that_recovers_is_waited_for():
     assert (step.action, step.members) == ("wait", (1,))
 
 
-def test_a_whole_group_needs_nothing():
-    assert next_step({1: inside("PRIMARY"), 2: inside(), 3: inside()}).action == "nothing"
-
-
 ALL = frozenset({1, 2, 3})
 TOGETHER = {1: ALL, 2: ALL, 3: ALL}
 TWO_APART = {1: frozenset({1, 3}), 2: frozenset({2}), 3: frozenset({1, 3})}
@@ -143,13 +139,6 @@ def test_a_node_is_restarted_once_it_has_been_apart_for_a_while(keeper: Counted)
     assert keeper.restarted == [2]
     keeper.look(TWO_APART, APART_SECONDS + RESTART_SECONDS - 0.1)
     assert keeper.restarted == [2], "it is still coming back"
-
-
-def test_a_node_that_finds_the_others_by_itself_is_left_alone(keeper: Counted):
-    keeper.look(TWO_APART, 0.0)
-    keeper.look(TOGETHER, 1.0)
-    keeper.look(TWO_APART, APART_SECONDS)
-    assert keeper.restarted == []
 
 
 def test_the_shops_account_has_no_right_that_works_on_a_member_that_is_read_only(tmp_path: Path):

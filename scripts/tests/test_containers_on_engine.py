@@ -9,13 +9,10 @@ import pytest
 import yaml
 
 from scripts.containers import images, project
-from scripts.containers.checks import restore, update
-from scripts.containers.report import CheckFailed
+from scripts.containers.checks import update
 from scripts.stack import places
 from scripts.stack.instance import Instance
-from shop.management.commands import restore as restore_command
 
-GUIDE = places.PROJECT / "docs" / "howto" / "restore-a-backup.md"
 OPERATIONS = places.PROJECT / "docs" / "operations.md"
 
 
@@ -31,13 +28,7 @@ def read(name: str) -> dict:
 
 
 COMPOSE, SIMULATORS, OVERRIDE = map(read, project.FILES)
-CHECKED = {
-    *project.SHOP,
-    *project.STORES,
-    *project.WATCHERS,
-    *project.SIMULATORS,
-    *project.ONCE,
-}
+CHECKED = {*project.SHOP, *project.STORES, *project.WATCHERS, *project.SIMULATORS, *project.ONCE}
 
 
 def test_every_service_is_checked_or_named_as_left_out():
@@ -93,22 +84,6 @@ def test_the_update_is_the_documented_one_with_changed_source_and_a_migration(tm
     migration = (tmp_path / "orders" / "migrations" / "0003_an_update.py").read_text()
     assert '("orders", "0002_more")' in migration
     compile(migration, "0003_an_update.py", "exec")
-
-
-def test_the_steps_after_a_restore_are_the_same_wherever_they_stand():
-    text = GUIDE.read_text()
-    listed = re.findall(r"^\d\. `([^`]+)`", text.partition("## SQLite")[0], flags=re.MULTILINE)
-    _, restoring = restore.documented_commands(text)
-    after = restoring[restoring.index(next(line for line in restoring if "manage.py restore" in line)) + 1 :]
-    in_containers = [
-        re.sub(r"^docker compose run --rm -T (?:--no-deps web python manage\.py )?| \|\| true$", "", line)
-        for line in after[:-1]
-    ]
-    printed = re.fullmatch(r"Now: ([^.]+)\. Only then start the processes\.", restore_command.NEXT)
-    assert printed is not None
-    assert listed == in_containers == printed[1].split(", ")
-    with pytest.raises(CheckFailed, match="no section"):
-        restore.documented_commands("# Restore\n")
 
 
 @pytest.mark.boots("shell programs")

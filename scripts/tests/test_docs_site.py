@@ -4,7 +4,7 @@ import os
 import re
 import sys
 import urllib.request
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pytest
 import yaml
@@ -64,12 +64,6 @@ def test_a_link_or_an_anchor_that_leads_nowhere_ends_the_build(
     with pytest.raises(SetupError, match=r"(?s)page does not exist.*anchor does not exist") as raised:
         docs_site.build(tmp_path / "built")
     assert "\x1b" not in str(raised.value) and "Traceback" not in str(raised.value)
-
-
-def test_every_page_is_in_the_navigation_once() -> None:
-    named = docs_site.pages_in_navigation()
-    staged = [docs_site.staged_path(PurePosixPath(page.relative_to(places.PROJECT))) for page in PAGES]
-    assert sorted(named) == sorted(map(str, staged))
 
 
 def rows_of_codes() -> dict[str, set[str]]:

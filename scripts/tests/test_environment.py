@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.stack import SetupError, environment, places, processes
+from scripts.stack import SetupError, environment, places
 from scripts.stack.instance import Instance
 from shop.tests.case_tables import in_one_test
 
@@ -19,12 +19,6 @@ def sqlite(tmp_path: Path) -> Instance:
 @pytest.fixture
 def mariadb(tmp_path: Path) -> Instance:
     return Instance(home=tmp_path, port=8000, database="mariadb")
-
-
-def test_what_the_user_says_wins(sqlite: Instance):
-    own = {"ORDER_HOLD_SECONDS": "5", "LAB": "1", "PAYMENT_GIVE_UP_SECONDS": "7", "SECRET_KEY": "mine"}
-    composed = environment.compose(sqlite, own)
-    assert {name: composed[name] for name in own} == own
 
 
 def test_secrets_are_made_once_and_kept_from_others(sqlite: Instance):
@@ -69,16 +63,3 @@ def test_every_numeric_setting_is_looked_at():
     assert integers and floats
     assert integers <= {*environment.INTEGERS.split(), *environment.COUNTS.split()}
     assert floats <= {*environment.NUMBERS.split()}
-
-
-def test_only_web_processes_share_a_folder_of_metrics_and_the_others_have_a_port_each(sqlite: Instance):
-    settings = {"REDIS_URL": "redis://here"}
-    found = {name: environment.for_process(name, sqlite, settings) for name in (*processes.SHOP, "gateway")}
-    own = {name: {key: of[key] for key in of.keys() - settings} for name, of in found.items()}
-    assert own == {
-        "web": {"PROMETHEUS_MULTIPROC_DIR": str(sqlite.metrics)},
-        "worker": {"METRICS_PORT": str(sqlite.port + 4)},
-        "issuer": {"METRICS_PORT": str(sqlite.port + 5)},
-        "beat": {"METRICS_PORT": str(sqlite.port + 6)},
-        "gateway": {},
-    }

@@ -6,9 +6,7 @@ from pathlib import Path
 import pytest
 from django.conf import LazySettings
 from django.core.management import CommandError, call_command
-from django.db import connection
 from django.db.models import F
-from django.test.utils import CaptureQueriesContext
 
 from coupons.models import Coupon
 from inventory.models import Product
@@ -17,7 +15,7 @@ from orders.tests import buying
 from payments.models import Entry, Payment
 from payments.tests.own_gateway import gateway_process, own_gateway
 from scripts.tests.simulator import Simulator
-from shop.management import filling, laws
+from shop.management import filling
 from shop.models import JournalLine
 
 __all__ = ["gateway_process", "own_gateway"]
@@ -32,13 +30,6 @@ def book(gateway_process: tuple[Simulator, Path], own_gateway: Simulator) -> Pat
 @pytest.fixture
 def printed() -> list[str]:
     return []
-
-
-def _audit_statements() -> int:
-    with CaptureQueriesContext(connection) as captured:
-        reports = laws.audit()
-    assert [report for report in reports if not report.holds] == []
-    return len(captured)
 
 
 def test_every_law_holds_over_filled_tables(book: Path, printed: list[str]) -> None:
@@ -80,12 +71,3 @@ def test_damage_among_filled_rows_is_found(
     filling.fill_orders(60, book=book, say=printed.append)
     damage()
     assert law in [report.law for report in buying.broken_laws()]
-
-
-def test_an_audit_of_ten_times_the_rows_takes_no_more_statements(book: Path, printed: list[str]) -> None:
-    filling.fill_coupons(40, campaigns=2, say=printed.append)
-    filling.fill_orders(60, book=book, say=printed.append)
-    few = _audit_statements()
-    filling.fill_coupons(400, campaigns=2, say=printed.append)
-    filling.fill_orders(600, book=book, say=printed.append)
-    assert _audit_statements() == few

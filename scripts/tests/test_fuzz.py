@@ -1,21 +1,18 @@
 """The fuzz of headers, bodies and connections: a seed repeats it, it notices failures, the shop has none."""
 
-import os
-import random
 import socket
-import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from scripts.fuzz import raw_connections, raw_requests, run
+from scripts.fuzz import raw_connections, run
 from scripts.fuzz.callers import Callers
-from scripts.fuzz.findings import Findings, is_server_error
+from scripts.fuzz.findings import Findings
 from scripts.fuzz.raw_requests import RawRequest
 from scripts.stack import instance as instances
-from scripts.stack import ports, process_identity
+from scripts.stack import ports
 from shop.tests.case_tables import in_one_test
 
 SECONDS = 20
@@ -77,22 +74,6 @@ def test_the_shop_answers_a_fuzz_of_20_seconds_without_a_finding(
         assert f" x {answered}\n" in said, said
 
 
-def test_a_seed_gives_the_same_raw_requests():
-    def first(seed: str) -> list[RawRequest]:
-        source = random.Random(seed)
-        return [raw_requests.draw(source, CALLERS) for _ in range(300)]
-
-    assert first("1") == first("1")
-    assert first("1") != first("2")
-    assert {request.kind for request in first("1")} >= {
-        "lengths",
-        "chunks",
-        "fields",
-        "unfinished",
-        "pipeline",
-    }
-
-
 @in_one_test(
     ("answer", "finding"),
     [
@@ -120,33 +101,3 @@ def test_a_connection_that_is_never_answered_is_a_finding(serve, monkeypatch: py
 
 def test_a_port_on_which_nothing_listens_is_a_finding(monkeypatch: pytest.MonkeyPatch):
     assert list(send_to(ports.free(), monkeypatch).found) == ["the shop takes no connection"]
-
-
-@in_one_test(
-    ("status", "head", "expected"),
-    [
-        (503, "Retry-After: 1", False),
-        (503, "", True),
-        (500, "Retry-After: 1", True),
-        (499, "", False),
-        (505, "", True),
-    ],
-)
-def test_of_all_5xx_only_a_503_that_says_when_to_come_back_is_no_failure(
-    status: int, head: str, expected: bool
-):
-    assert is_server_error(status, head) is expected
-
-
-@pytest.mark.boots("a whole shop, or sleep")
-def test_a_process_that_died_is_a_finding(tmp_path: Path):
-    own = {**os.environ, process_identity.MARK: str(tmp_path)}
-    with subprocess.Popen(["sleep", "60"], env=own) as process:
-        running = process_identity.of_state(tmp_path)
-        assert running == {process.pid}
-        findings = Findings()
-        run.record_deaths(tmp_path, running, findings)
-        assert findings.found == {}
-        process.kill()
-    run.record_deaths(tmp_path, running, findings)
-    assert list(findings.found) == ["processes died"]

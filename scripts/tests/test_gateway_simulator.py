@@ -72,10 +72,7 @@ def test_tok_ok_is_charged_and_without_an_order_it_is_a_top_up(gateway: Simulato
 
 
 def test_a_refused_card_is_refused_finally(gateway: Simulator, key: str) -> None:
-    for token, code in (
-        ("tok_declined", "card_declined"),
-        ("tok_insufficient_funds", "insufficient_funds"),
-    ):
+    for token, code in (("tok_declined", "card_declined"), ("tok_insufficient_funds", "insufficient_funds")):
         status, made = charge(gateway, key + token, token)
         assert (status, made["status"], made["failure"]["code"]) == (402, "declined", code)
         assert charge(gateway, key + token, token) == (402, made)
@@ -315,18 +312,6 @@ def test_a_bad_charge_is_refused_and_leaves_no_trace(gateway: Simulator, key: st
             accepted.append((token, status))
     assert accepted == []
     assert charge(gateway, key, "tok_ok")[0] == 201
-
-
-def test_bad_keys_refunds_and_cancels_are_refused(gateway: Simulator, key: str) -> None:
-    for path in ("/charges", "/refunds"):
-        fields = {**GOOD, "charge": "ch_nobody"}
-        assert gateway.post(path, fields)[1]["code"] == "idempotency_key_missing"
-        assert gateway.post(path, fields, key="k" * 256)[1]["code"] == "idempotency_key_invalid"
-        assert gateway.post(path, fields, key="k\xe9y")[1]["code"] == "idempotency_key_invalid"
-    refunds: list[Any] = [{}, {"charge": "ch_1"}, {"amount": 1}, {"charge": 1, "amount": 1}, [], 7]
-    assert [one for one in refunds if gateway.post("/refunds", one, key=key)[0] != 400] == []
-    cancels: list[Any] = [{}, {"key": ""}, {"key": 7}, {"key": None}, []]
-    assert [one for one in cancels if gateway.post("/charges/cancel", one)[0] != 400] == []
 
 
 def test_a_bad_query_is_refused_rather_than_listing_all(gateway: Simulator) -> None:

@@ -5,8 +5,6 @@ No cluster is started here: docs/kubernetes.md says what was not checked.
 
 import copy
 import re
-import shlex
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,6 @@ from django.urls import Resolver404, resolve
 from scripts.stack import environment, places
 from scripts.tests import manifests
 from shop.db.mysql.patience import LONG_READ_TIMEOUT_SECONDS
-from shop.observability import catalogue
 from shop.server import worker
 from shop.tests.case_tables import in_one_test
 
@@ -80,26 +77,6 @@ def test_no_value_of_a_secret_is_in_a_manifest(overlay: str):
                     "PAYMENT_RETURN_URL",
                 }
                 assert isinstance(value, dict) == bool(is_secret), (name, variable)
-
-
-def test_every_secret_is_made_by_a_command_of_the_page_or_by_an_operator():
-    needed: dict[str, set[str]] = {}
-    for workload in manifests.of_kind(PRODUCTION, "Deployment", "Job"):
-        for container in manifests.every_container(workload):
-            for variable in container.get("env", []):
-                if "valueFrom" in variable:
-                    reference = variable["valueFrom"]["secretKeyRef"]
-                    if not reference.get("optional"):
-                        needed.setdefault(reference["name"], set()).add(reference["key"])
-    assert needed.pop("rabbitmq-default-user") == {"connection_string"}
-    made: dict[str, set[str]] = {}
-    for command in re.findall(r"create secret generic (.+?)(?=\nkubectl|\n```)", PAGE, flags=re.DOTALL):
-        name, *words = shlex.split(command.replace("\\\n", " "))
-        keys = {word.removeprefix("--from-literal=").partition("=")[0] for word in words if "literal" in word}
-        made[name] = made.get(name, set()) | keys
-    for name, keys in needed.items():
-        assert keys <= made[name], name
-    assert manifests.mysql()["secretName"] in made
 
 
 @every_overlay
@@ -191,15 +168,6 @@ def test_probes_and_ports_are_those_that_exist(overlay: str):
         assert "livenessProbe" in container, name
 
 
-def test_probes_by_files_look_at_what_the_commands_write():
-    for name in ("issuer", "beat"):
-        container = manifests.container(manifests.of_the_shop(PRODUCTION)[name])
-        probe = container["livenessProbe"]["exec"]["command"][-1]
-        assert probe == COMPOSE[name]["healthcheck"]["test"][1]
-        file = re.findall(r"-name '?([\w-]+)", probe)[0]
-        assert f"/tmp/{file}" in container["command"]
-
-
 def test_a_stop_is_longer_than_what_it_waits_for():
     workloads = manifests.of_the_shop(PRODUCTION)
     stop = int(re.findall(r"--stop-seconds (\d+)", DOCKERFILE)[0])
@@ -223,12 +191,6 @@ def test_a_migration_under_way_ends_by_itself_and_no_other_begins_meanwhile():
     assert sum(pauses) >= 2 * 3_600, "an audit takes an hour and more"
 
 
-def test_the_brokers_nodes_heal_a_partition_by_themselves():
-    # `ignore`, as in `make cluster`, needs its rabbitmq-keeper, which Kubernetes doesn't have.
-    settings = (places.PROJECT / "ops/kubernetes/servers/rabbitmq.yml").read_text()
-    assert re.findall(r"^ *cluster_partition_handling = (\w+)$", settings, re.MULTILINE) == ["autoheal"]
-
-
 def test_no_pod_is_taken_away_before_another_serves():
     for name in LONG_RUNNING:
         strategy = manifests.of_the_shop(PRODUCTION)[name]["spec"]["strategy"]
@@ -244,18 +206,6 @@ def test_no_pod_is_taken_away_before_another_serves():
             replicas = workload["spec"].get("replicas") or manifests.autoscaler()["minReplicas"]
             # A budget over one pod keeps its node from being drained.
             assert (name in protected) == (replicas > 1), name
-
-
-def test_the_autoscaler_reads_a_metric_that_the_adapter_makes_of_one_of_ours():
-    [pods] = [one["pods"] for one in manifests.autoscaler()["metrics"] if one["type"] == "Pods"]
-    rule = _adapter_rule()
-    series = rule["seriesQuery"].partition("{")[0]
-    pattern, template = rule["name"]["matches"], rule["name"]["as"]
-    made = re.sub(pattern, template.replace("${1}", r"\1"), series)
-    assert pods["metric"]["name"] == made
-    metric = series.removesuffix("_bucket")
-    assert catalogue.definitions()[metric].kind == "histogram"
-    assert f"| `{metric}` | histogram |" in (places.PROJECT / "docs" / "metrics.md").read_text()
 
 
 def test_the_broker_has_several_nodes_only_with_queues_that_live_on_several():
@@ -339,30 +289,6 @@ def test_the_user_is_the_images_and_no_variable_of_a_service_takes_a_settings_na
         assert manifests.pod(workload)["securityContext"]["runAsUser"] == user
         # A Service `web` adds WEB_PORT and others.
         assert manifests.pod(workload)["enableServiceLinks"] is False
-
-
-@every_overlay
-def test_the_image_of_the_shop_is_that_of_this_version(overlay: str):
-    version = tomllib.loads((places.PROJECT / "pyproject.toml").read_text())["project"]["version"]
-    for workload in manifests.of_the_shop(overlay).values():
-        for container in manifests.every_container(workload):
-            assert container["image"] == f"registry.example.com/firstcome:{version}"
-    for exporter in [
-        one for one in manifests.of_kind(overlay, "Deployment") if "-exporter" in str(one["metadata"])
-    ]:
-        assert (
-            manifests.container(exporter)["image"] == f"registry.example.com/firstcome-monitoring:{version}"
-        )
-
-
-def _adapter_rule() -> dict[str, Any]:
-    [config] = [
-        one
-        for one in manifests.of_kind(manifests.MONITORING, "ConfigMap")
-        if one["metadata"]["name"] == "adapter-config"
-    ]
-    [rule] = yaml.safe_load(config["data"]["config.yaml"])["rules"]
-    return dict(rule)
 
 
 def _selectors(spec: Any) -> list[dict[str, str]]:

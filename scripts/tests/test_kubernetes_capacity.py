@@ -9,7 +9,6 @@ from django.conf import settings
 from coupons.queue import settlement
 from coupons.queue import worker as queue_worker
 from orders.saga import executor
-from scripts.stack import places
 from scripts.tests import manifests
 from shop.accounts.password_hashing import HASHING_POOL
 from shop.backoffice.board.paced_reading import BOARD_POOL
@@ -57,21 +56,6 @@ def test_the_database_and_its_routers_accept_the_connections_of_all_pods():
     assert int(manifests.mycnf()["max_connections"]) >= needed
     # Either Router may be alone.
     assert _router_connections() >= needed
-
-
-def test_the_page_says_how_many_connections_there_are():
-    page = (places.PROJECT / "docs" / "kubernetes.md").read_text()
-    variables = manifests.environment(manifests.PRODUCTION, _container("web"))
-    counted = _pods_and_connections()
-    for name, (pods, connections) in counted.items():
-        [row] = re.findall(rf"^  \| `{name}` \| (.+) \|$", page, flags=re.MULTILINE)
-        of_pods, of_each = row.split(" | ")
-        assert (int(of_pods.split()[-1]), int(of_each.split()[-1])) == (pods, connections), name
-    beside = counted["web"][1] // int(variables["WEB_WORKERS"]) - int(variables["WEB_THREADS"])
-    assert f"`WEB_WORKERS` × (`WEB_THREADS` + {beside})" in page
-    most = sum(pods * connections for pods, connections in counted.values()) + OTHERS
-    assert f"{OTHERS} in all |" in page
-    assert f"That is {most:,} at worst" in page
 
 
 def test_the_memory_of_mysql_holds_its_caches_and_the_connections_that_it_accepts():

@@ -2,7 +2,6 @@
 
 import io
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -15,125 +14,17 @@ from typing import NamedTuple
 import pytest
 from rich.console import Console
 
-from scripts.lab import coupons, figures, panels, ramp, results, running, scenarios, wall
+from scripts.lab import results, running, scenarios, wall
 from scripts.lab.__main__ import Bars, Lab, broken_laws, seeded
 from scripts.lab.scenarios import DEFAULT_INVENTORY, SCENARIOS, UNSAFE, Case
 from scripts.stack import database, own_stack, places, ports, process_identity
 from scripts.stack import instance as instances
-from shop.observability import catalogue
-from shop.tests.case_tables import in_one_test
 from shop.tests.racing import wait_until
-
-TREND = {"min": 1, "med": 10, "p(95)": 95.04, "p(99)": 99, "max": 120}
-METRICS = {
-    "took": TREND,
-    "settled": TREND | {"p(95)": 400},
-    "instants": TREND | {"min": 1_000_000, "max": 1_004_000},
-    "iterations": {"count": 200, "rate": 1},
-    "answered": {"count": 210},
-    "answer_201": {"count": 100},
-    "answer_409_sold_out": {"count": 100},
-    "answer_503_unavailable": {"count": 10},
-    "answer_500_other": {"count": 0},
-    "ticket_issued": {"count": 3},
-    "coupons": {"count": 103},
-    "took{scenario:vus_10}": TREND,
-    "in_time{scenario:vus_10}": {"count": 60},
-}
-
 
 # --- what k6 measured ---
 
 
-def test_answers_are_read_by_status_and_code():
-    read = figures.read(METRICS, processor_seconds=2)
-    assert read.answers == {"201": 100, "409 sold_out": 100, "503 unavailable": 10}
-    assert (read.asked, read.coupons, read.tickets) == (210, 103, {"issued": 3})
-    assert (read.seconds, read.per_second, read.k6_cores) == (4, 50, 0.5)
-    assert (read.p50_ms, read.p95_ms, read.p99_ms, read.max_ms, read.settled_p95_ms) == (10, 95, 99, 120, 400)
-
-
-def test_the_thresholds_of_a_steady_load_are_met_or_not():
-    read = figures.read(METRICS, processor_seconds=2)
-    assert running.goals(read) == {"failed < 1%": False, "p95 < 500 ms": True}
-    slow = METRICS | {"answer_409_sold_out": {}, "answer_503_unavailable": {}, "took": TREND | {"p(95)": 501}}
-    assert running.goals(figures.read(slow, processor_seconds=2)) == {
-        "failed < 1%": True,
-        "p95 < 500 ms": False,
-    }
-
-
-@in_one_test(
-    ("change", "said"),
-    [
-        ({}, ""),
-        ({"p95_ms": 501}, "p95 is over 500 ms"),
-        ({"failed": 0.02}, "2.0% of the buyers don't get their order"),
-        ({"per_second": 0, "p95_ms": 0}, "no buyer gets an order"),
-    ],
-)
-def test_a_step_is_too_much_if_it_is_slow_or_fails(change, said):
-    step = {"p95_ms": 500, "failed": 0.01, "per_second": 7}
-    assert ramp.too_much(step | change, 500) == said
-
-
-def test_the_panels_ask_for_metrics_that_the_shop_exposes():
-    queries = " ".join(query for panel in panels.PANELS for query in panel.queries.values())
-    exposed = {
-        f"{definition.name}{part}"
-        for definition in catalogue.definitions().values()
-        for part in (("_sum", "_count") if definition.kind == "histogram" else ("",))
-    }
-    asked = set(re.findall(r"\b(?:firstcome|django)_\w+", queries))
-    assert asked and asked <= exposed
-
-
 # --- what is wrong with rows ---
-
-FOUND = {
-    "quantity": 100,
-    "issued": 100,
-    "confirming": 0,
-    "codes_added": 100,
-    "coupons": 100,
-    "accounts": 100,
-    "positions": 100,
-    "first": 1,
-    "last": 100,
-}
-FULL_POOL = {"codes": 100, "issued": 100, "borne": 100}
-
-
-def wrong(found: dict[str, int], pool: dict[str, int], confirming: int = 0) -> dict[str, int]:
-    rows = coupons.wrong_rows(found, confirming=confirming, pool=pool, has_positions=True, has_pool=True)
-    return {f"{law} {kind}": number for law, kind, number in rows if number}
-
-
-def test_nothing_is_wrong_with_what_adds_up():
-    assert wrong(FOUND, FULL_POOL) == {}
-
-
-@in_one_test(
-    ("change", "pool", "confirming", "said"),
-    [
-        ({"quantity": 90}, {}, 0, {"L1 coupons over the quantity": 10}),
-        ({"issued": 93}, {}, 0, {"L1 coupons not counted": 7}),
-        ({"confirming": 2}, {}, 0, {"L1 coupons not counted": 2}),
-        ({"confirming": 2}, {}, 2, {"L1 coupons over the quantity": 2}),
-        ({"accounts": 99}, {}, 0, {"L2 accounts with several": 1}),
-        ({"positions": 98}, {}, 0, {"L2 positions missing or repeated": 2}),
-        ({"last": 101}, {}, 0, {"L2 positions missing or repeated": 1}),
-        ({}, {"codes": 99}, 0, {"L3 codes lost": 1}),
-        (
-            {},
-            {"borne": 97},
-            0,
-            {"L3 codes issued without their coupon": 3, "L3 coupons without a code of the pool": 3},
-        ),
-    ],
-)
-def test_each_kind_of_wrong_row_is_counted(change, pool, confirming, said):
-    assert wrong(FOUND | change, FULL_POOL | pool, confirming) == said
 
 
 def test_the_campaigns_of_the_control_alone_may_break_laws():

@@ -18,18 +18,6 @@ def test_every_alert_has_a_cause_and_no_cause_names_another():
     assert explained <= causes.all_alerts()
 
 
-def test_no_cause_of_a_phase_inhibits_what_another_one_must_make_fire():
-    for phase in causes.PHASES:
-        wanted = {name for cause in phase for name in cause.fires}
-        for sources, targets in rules.inhibitions():
-            inhibiting, inhibited = (
-                {name for name in wanted if any(matcher.fullmatch(name) for matcher in side)}
-                for side in (sources, targets)
-            )
-            # TargetDown of one job may inhibit that of another cause.
-            assert not inhibiting or not inhibited - inhibiting, (inhibiting, inhibited)
-
-
 @in_one_test(
     ("sent", "finding"),
     [

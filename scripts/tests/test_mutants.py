@@ -81,22 +81,6 @@ def test_every_defect_of_a_function_has_a_name_that_stays_when_lines_are_added(p
     ]
 
 
-def test_a_diff_shows_the_changed_line(price: Path):
-    mutants = {mutant.key: mutant for mutant in mutations.mutants_of("price.py")}
-    _, diff = mutations.function_and_diff(mutants["price.py::price comparison 1"])
-    assert [line.strip() for line in diff.splitlines() if line[0] in "+-"] == [
-        "-    if count < 3:",
-        "+    if count <= 3:",
-    ]
-
-
-def test_the_draw_is_the_same_for_a_seed_and_has_a_share_of_each_package():
-    drawn = mutations.draw(60, 1)
-    assert drawn == mutations.draw(60, 1) != mutations.draw(60, 2)
-    assert len(set(drawn)) == 60
-    assert {mutant.package for mutant in drawn} == set(mutations.PACKAGES)
-
-
 @pytest.mark.boots("pytest in a process")
 def test_a_test_catches_one_planted_defect_and_misses_another(price: Path):
     """None tries the boundary. Names that were imported before run the defect too."""

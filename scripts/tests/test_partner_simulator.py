@@ -81,10 +81,3 @@ def test_some_are_done_at_once_and_answered_late(start: Start):
         register(partner, "k1", "AAA", timeout=0.2)
     wait_until(lambda: len(partner.get("/registrations", key="k1")[1]["results"]) == 1)
     assert register(partner, "k1", "AAA", timeout=5.0) == (201, "registered")
-
-
-def test_a_body_that_makes_no_sense_is_refused(start: Start):
-    partner = start()
-    assert partner.post("/registrations", {"key": "k1"})[0] == 400
-    assert partner.post("/registrations/cancel", {})[0] == 400
-    assert partner.get("/registrations", order="1")[0] == 400

@@ -22,13 +22,7 @@ from firstcome_client import (
 from firstcome_client.generated.api.coupons import get_coupons
 from firstcome_client.generated.api.users import get_users_me, post_users
 from firstcome_client.generated.api.wallet import get_wallet
-from firstcome_client.generated.models import (
-    CardInput,
-    ItemInput,
-    PlaceOrderInput,
-    RegisterInput,
-    TopUpInput,
-)
+from firstcome_client.generated.models import CardInput, ItemInput, PlaceOrderInput, RegisterInput, TopUpInput
 from scripts.tests import canned_shop
 from scripts.tests.canned_shop import LOST, Answer, CannedShop, Sent, problem
 

@@ -45,18 +45,6 @@ NOT_ALWAYS_THERE = {
     "firstcome_pool_waiting",
 }
 """The metrics whose absence is no fault, or shows in another metric's."""
-NAMES = {
-    "up == 0": {"up"},
-    'sum by (le, view) (rate(a_bucket{view=~"x|y"}[5m])) / on (view) group_left (more) b_total': {
-        "a_bucket",
-        "b_total",
-    },
-    'label_replace(absent(c), "metric", "d", "", "") or vector(1) > 1.5e3 and bool': {"c"},
-    "slo:errors:rate5m offset 5m / (slo:requests:rate5m > 0)": {"slo:errors:rate5m", "slo:requests:rate5m"},
-    "max without (instance, job) (deriv(e_seconds[2m:10s])) unless ignoring (job) f": {"e_seconds", "f"},
-    'count({__name__=~"firstcome_.*"})': set(),
-}
-"""Expressions, and the metrics that each asks for."""
 
 
 def test_every_alert_has_its_section_in_the_runbook_and_no_other_has_one():
@@ -82,10 +70,6 @@ def test_the_runbooks_expressions_ask_for_metrics_that_exist():
     assert len(named) > 10
     # Prose names a histogram by its base name.
     assert named <= _known() | catalogue.definitions().keys()
-
-
-def test_the_names_in_an_expression_are_found():
-    assert {expression: promql.metric_names(expression) for expression in NAMES} == NAMES
 
 
 def test_unit_tests_see_each_alert_quiet_then_firing_then_clear():

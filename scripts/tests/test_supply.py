@@ -15,7 +15,6 @@ from scripts.stack import places
 from scripts.stack.programs import node_packages
 from scripts.supply import audit, pins, sbom, vendored
 from scripts.supply.audit import Exemption, Result
-from shop.tests.case_tables import in_one_test
 
 PINNED = {("one", "1.0"), ("two", "2.0"), ("two", "2.1")}
 FOUND = {
@@ -137,18 +136,6 @@ def test_a_program_inside_a_package_is_listed_and_its_vulnerabilities_are_accept
     assert "accepted   redis 6.2.14: " in printed
     assert "CVE-2025-49844" in printed
     assert audit.report({"bundled": bundled}, []) == 1
-
-
-@in_one_test("missing", ["reason", "accepted_on"])
-def test_an_exception_needs_a_date_and_a_reason(tmp_path: Path, missing: str):
-    lines = {"id": '"X"', "package": '"one"', "accepted_on": "2026-11-23", "reason": '"because"'}
-    path = tmp_path / "accepted.toml"
-    path.write_text("[[accepted]]\n" + "".join(f"{name} = {value}\n" for name, value in lines.items()))
-    assert audit.read_accepted(path) == [Exemption("X", "one", "because")]
-    del lines[missing]
-    path.write_text("[[accepted]]\n" + "".join(f"{name} = {value}\n" for name, value in lines.items()))
-    with pytest.raises(ValueError, match="needs accepted_on, id, package, reason"):
-        audit.read_accepted(path)
 
 
 @pytest.mark.boots("pip-audit, the SBOM, uv or npm")

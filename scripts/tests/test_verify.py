@@ -1,15 +1,12 @@
 """`make verify`: each step is a target that there is, and one that fails or can't run stops no other."""
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
 
 from scripts import verify
-from scripts.cluster import packages
-from scripts.containers import __main__ as containers
-from scripts.stack import SetupError, places
+from scripts.stack import places
 from shop.tests.case_tables import in_one_test
 
 
@@ -76,20 +73,3 @@ def test_the_exit_code_says_whether_a_step_failed_or_was_not_run(
     assert verify.verify(["absent", "good"], seed="", steps=steps, page=tmp_path / "page") == 2
     assert verify.verify(["absent", "wrong", "good"], seed="", steps=steps, page=tmp_path / "page") == 1
     assert verify.verify(["good"], seed="", steps=steps, page=tmp_path / "page") == 0
-
-
-def test_a_command_without_root_says_what_a_step_is_known_by(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
-    """The commands' own words, so that neither they nor `make verify` change alone."""
-    monkeypatch.setattr("os.getuid", lambda: 1000)
-    monkeypatch.setattr(sys, "argv", ["containers"])
-    code = containers.main()
-    with pytest.raises(SetupError) as refused:
-        packages.require_root("make cluster-drill")
-    said = {
-        verify.STEPS["containers"]: capsys.readouterr().out,
-        verify.STEPS["cluster"]: f"make cluster-drill: {refused.value}\n",
-    }
-    for command, output in said.items():
-        assert not verify.result_of("a", command.split(), code, 1.0, output).is_run

@@ -52,6 +52,13 @@ def client_of(account: User | None = None) -> Api:
     return Api(access=tokens.create_access_token(account) if account else "")
 
 
+def signed_in(account: User) -> Client:
+    """A browser in which the account is signed in."""
+    client = Client()
+    client.force_login(account)
+    return client
+
+
 def _json(body: Any) -> bytes:
     """Bytes are sent unchanged, for bodies that are not JSON."""
     return body if isinstance(body, bytes) else dump(body)

@@ -65,7 +65,4 @@ def declined(position: Any) -> Answer:
     return Answer(402, json_format.dump({"code": "payment_declined", "status": 402}))
 
 
-urlpatterns = [
-    path("api/v1/tally", CountOne.as_view()),
-    path("api/v1/other-tally", CountOne.as_view()),
-]
+urlpatterns = [path("api/v1/tally", CountOne.as_view()), path("api/v1/other-tally", CountOne.as_view())]

@@ -12,8 +12,9 @@ from shop.accounts.accounts import InvalidCredentials
 from shop.models import JournalLine
 from shop.rates import throttling
 from shop.redis import redis_client as shop_redis
+from shop.tests.clients import signed_in
 from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
-from shop.tests.test_admin import disable, filled_in, page_of, signed_in
+from shop.tests.test_admin import disable, filled_in, page_of
 
 pytestmark = pytest.mark.django_db
 NEW_PASSWORD = PASSWORD + "8"

@@ -14,16 +14,11 @@ from shop.accounts import disabled_accounts
 from shop.admin import RIGHTS
 from shop.models import IdempotencyKey
 from shop.operators.selected_rows import MOST_AT_ONCE
+from shop.tests.clients import signed_in
 from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
 
 OURS = ("shop", "coupons", "inventory", "payments", "sales", "orders")
 CHANGE = "auth.change_user"
-
-
-def signed_in(user: User) -> Client:
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 def page_of(user: User) -> str:

@@ -40,13 +40,6 @@ ODD_PAGES = [
 ]
 
 
-@pytest.fixture
-def operator() -> Client:
-    client = Client()
-    client.force_login(SuperuserFactory.create())
-    return client
-
-
 def request_of(account: Any, **query: str) -> HttpRequest:
     request = RequestFactory().get("/?" + urlencode(query, errors="surrogatepass"))
     request.user = account
@@ -167,17 +160,6 @@ def test_pages_of_numbers_beyond_the_database_are_not_found(operator: Client) ->
             assert operator.get(f"/admin/{page}/{number}/").status_code == 404, (page, number[:20])
         dialog = f"/admin/auth/user/{number}/reset_otp/"
         assert operator.post(dialog, {"reason": "lost phone"}).status_code in (200, 302, 404)
-
-
-@pytest.mark.django_db
-def test_a_large_list_comes_in_its_own_order_and_has_no_pages_by_number(operator: Client) -> None:
-    order = OrderFactory.create()
-    newer = OrderFactory.create()
-    for query in ("o=5", "o=-5", "o=4.1"):
-        found = operator.get(f"{address_of(Order)}?{query}").context["cl"]
-        assert [row.pk for row in found.result_list] == [newer.pk, order.pk]
-    second = operator.get(f"{address_of(Order)}?p=2", follow=True)
-    assert "The list has no such page" in second.content.decode()
 
 
 @pytest.mark.django_db(transaction=True)

@@ -15,9 +15,8 @@ from inventory.tests.factories import ProductFactory
 from sales.tests.factories import create_sale
 from shop.models import JournalLine
 from shop.operators.selected_rows import MOST_AT_ONCE
-from shop.tests.clients import client_of
+from shop.tests.clients import signed_in
 from shop.tests.factories import AccountFactory
-from shop.tests.test_admin import signed_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 KINDS: dict[str, tuple[Callable[[int], list[Any]], str, str]] = {
@@ -114,12 +113,6 @@ def test_a_button_that_another_operator_was_faster_to_press_says_so(kind: str) -
     assert JournalLine.objects.filter(what=f"{kind}.paused").count() == 1
 
 
-def test_a_row_that_does_not_exist_is_404(kind: str) -> None:
-    client = signed_in(operator(kind, "view", "change"))
-    answer = client.post(page(kind, "pause", 10**9), {"_form_submitted": "on", "reason": WHY})
-    assert answer.status_code == 404
-
-
 def test_selected_rows_are_changed_after_a_page_that_asks_for_the_reason(kind: str) -> None:
     rows, client = rows_of(kind, 3), signed_in(operator(kind, "view", "change"))
 
@@ -156,26 +149,3 @@ def test_too_many_selected_rows_are_refused(kind: str) -> None:
 
     assert "Nothing was done: select 100 at most" in shown(client, page(kind, "changelist"))
     assert not any(are_paused(rows))
-
-
-def test_without_the_change_permission_there_is_neither_button_nor_action(kind: str) -> None:
-    [row], client = rows_of(kind, 1), signed_in(operator(kind, "view"))
-    own = shown(client, page(kind, "change", row.pk))
-    assert page(kind, "pause", row.pk) not in own
-    assert "pause_selected" not in shown(client, page(kind, "changelist"))
-
-    assert press(client, kind, row, "pause", reason=WHY).status_code == 403
-    select(client, kind, [row], "pause_selected", _form_submitted="on", reason=WHY)
-
-    assert are_paused([row]) == [False]
-    assert press(Client(), kind, row, "pause", reason=WHY).status_code == 302
-    assert are_paused([row]) == [False]
-
-
-def test_what_the_button_does_is_what_the_api_answers() -> None:
-    [campaign] = rows_of("campaign", 1)
-    press(signed_in(operator("campaign", "view", "change")), "campaign", campaign, "pause", reason=WHY)
-
-    answer = client_of(AccountFactory.create()).post("/coupons", {"campaign": campaign.pk})
-
-    assert (answer.status_code, answer.json()["code"]) == (409, "campaign_paused")

@@ -9,9 +9,9 @@ from shop.api_keys import keys
 from shop.models import ApiKey, IdempotencyKey, JournalLine
 from shop.tests import api_keys
 from shop.tests.api_keys import KeyApi
+from shop.tests.clients import signed_in
 from shop.tests.confirming import confirmed
 from shop.tests.factories import AccountFactory, SuperuserFactory
-from shop.tests.test_admin import signed_in
 
 pytestmark = pytest.mark.django_db
 MAKE = "admin:shop_apikey_make"

@@ -56,10 +56,7 @@ class TestOverHttp:
         assert set(rotated.json()) == set(body) and rotated.json()["prefix"] == body["prefix"]
         assert is_accepted(body["secret"]) and is_accepted(rotated.json()["secret"])
 
-        assert [api.delete(f"/api-keys/{body['id']}").status_code for _ in "12"] == [
-            204,
-            204,
-        ]
+        assert [api.delete(f"/api-keys/{body['id']}").status_code for _ in "12"] == [204, 204]
 
         assert not is_accepted(rotated.json()["secret"])
         assert api.get("/api-keys").json()["results"] == []

@@ -75,9 +75,7 @@ def test_beat_runs_its_tasks_itself_only_while_the_broker_is_unavailable(
 
 
 @pytest.mark.boots("a beat")
-def test_without_a_broker_a_long_reconciliation_does_not_delay_the_sweep(
-    tmp_path: Path,
-) -> None:
+def test_without_a_broker_a_long_reconciliation_does_not_delay_the_sweep(tmp_path: Path) -> None:
     with socket.create_server((ports.HOST, 0)) as silent:
         silent.settimeout(30)
         gateway = {

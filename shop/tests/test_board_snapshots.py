@@ -12,7 +12,6 @@ from coupons import pausing
 from coupons.models import QueueTicket
 from coupons.tests.factories import CampaignFactory, coupon_of
 from inventory import pausing as product_pausing
-from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Saga
 from orders.tests import buying
@@ -28,7 +27,7 @@ from shop.management.laws import LAWS
 from shop.models import LawStatus
 from shop.operations.shared_counts import SecondCounts
 from shop.tests.factories import AccountFactory
-from shop.tests.outages import OwnRedis, own_redis
+from shop.tests.outages import own_redis
 from shop.tests.statements import captured_statements
 
 __all__ = ["own_redis"]
@@ -160,13 +159,6 @@ def test_sales_that_open_soon_and_those_that_run_are_shown_with_their_waiting_ro
         (None, None),
     ]
     assert shown[1]["id"] == running.pk
-
-
-@pytest.mark.django_db
-def test_paused_products_are_found_by_an_index() -> None:
-    Product.objects.bulk_create(ProductFactory.build_batch(200))
-    paused = Product.objects.filter(paused_at__isnull=False).order_by("-paused_at")
-    assert "inventory_product_paused" in paused[: readings.PAUSED_PRODUCTS_SHOWN].explain()
 
 
 @pytest.mark.django_db(transaction=True)
@@ -301,18 +293,6 @@ def test_requests_are_those_of_all_processes_by_code_campaign_and_response_time(
     }
 
 
-def test_old_counts_are_forgotten_and_without_redis_they_are_not_known() -> None:
-    composer = SnapshotComposer(History())
-    counts = [SecondCounts(SECOND, 1, {("refusals", "sold_out"): 5})]
-    assert compose(composer, 0, counts=counts)["refusals"] == [{"code": "sold_out", "rate": 5.0}]
-    later = compose(composer, 4, counts=[SecondCounts(SECOND + 4, 1, {})])
-    assert (later["requests"]["refused"], later["refusals"]) == (0, [{"code": "sold_out", "rate": 2.5}])
-    figures = compose(composer, 15, counts=None)
-    assert (figures["refusals"], figures["requests"]["rate"]) == ([], None)
-    assert figures["sources"]["counts"] is False
-    assert "refusals" not in figures["point"]
-
-
 def test_points_are_kept_for_15_minutes_in_redis_for_the_next_process(redis_server: redis.Redis) -> None:
     for second in (SECOND, SECOND + 1, SECOND + 61):
         history.save(Point(second, {"left": second - SECOND}))
@@ -321,18 +301,9 @@ def test_points_are_kept_for_15_minutes_in_redis_for_the_next_process(redis_serv
     new = History()
     new.add(Point(SECOND + 1, {"left": 7}))
     new.merge(history.load(now=SECOND + 70), now=SECOND + 70)
-    assert new.as_columns() == {
-        "seconds": [SECOND, SECOND + 1, SECOND + 61],
-        "series": {"left": [0, 7, 61]},
-    }
+    assert new.as_columns() == {"seconds": [SECOND, SECOND + 1, SECOND + 61], "series": {"left": [0, 7, 61]}}
     assert all(0 < redis_server.ttl(key) <= 960 for key in redis_server.keys("firstcome:board:*"))
 
     new.merge(history.load(now=SECOND + 900), now=SECOND + 900)
     assert new.as_columns()["seconds"] == [SECOND + 1, SECOND + 61]
     assert history.load(now=SECOND + 3600) == []
-
-
-def test_without_redis_there_is_no_history_of_other_processes(own_redis: OwnRedis) -> None:
-    own_redis.kill()
-    history.save(Point(SECOND, {"left": 1}))
-    assert history.load(now=SECOND) == []

@@ -6,7 +6,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,7 @@ from django.test import Client
 
 from coupons.tests.factories import CampaignFactory
 from shop import clock
-from shop.backoffice.board import access, stream
-from shop.backoffice.board.paced_reading import PacedReading
+from shop.backoffice.board import stream
 from shop.backoffice.board.publisher import Publisher
 from shop.concurrency import event_loop
 from shop.tests.board_viewer import PATH, PERMISSIONS, Viewer, serve_streams, session_of
@@ -182,14 +180,6 @@ def test_a_stream_whose_viewer_could_not_be_checked_for_long_ends(
     on_loop(watch)
 
 
-def test_fifty_viewers_are_checked_by_seven_statements(account: User) -> None:
-    allowed = {access.ViewerIdentity(account.pk, session_of(account)) for _ in range(50)}
-    refused = access.ViewerIdentity(AccountFactory.create(is_staff=True).pk, session_of(account))
-    with captured_statements() as statements:
-        assert access.filter_allowed(allowed | {refused}) == allowed
-    assert len(statements) == 7
-
-
 def test_viewers_past_the_limits_are_refused_with_a_time_to_retry(
     account: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -323,28 +313,6 @@ def test_without_the_database_the_board_says_how_old_its_figures_are(account: Us
         await viewer.leave()
 
     on_loop(watch)
-
-
-def test_a_reading_rests_until_it_is_below_its_share_of_the_time() -> None:
-    began_at: list[float] = []
-
-    def read() -> int:
-        began_at.append(time.monotonic())
-        time.sleep(0.1)
-        return len(began_at)
-
-    async def keep_reading() -> None:
-        reading = PacedReading("slow", read, share=0.25)
-        await reading.refresh(within_seconds=0.01)
-        assert (reading.value, reading.age_seconds()) == (None, None)  # it goes on
-        until = time.monotonic() + 2
-        while time.monotonic() < until:
-            await reading.refresh(within_seconds=0.5)
-            await asyncio.sleep(0.01)
-        assert reading.value and reading.value >= 2
-
-    on_loop(keep_reading)
-    assert all(after - before >= 0.4 for before, after in pairwise(began_at))
 
 
 @pytest.mark.boots("a web server")

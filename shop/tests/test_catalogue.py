@@ -1,14 +1,9 @@
 """The catalogue of metrics: complete, and the same as the tables of docs/metrics.md."""
 
-import os
 import re
-import subprocess
-import sys
 
-import pytest
 from prometheus_client import REGISTRY
 
-from scripts import check
 from scripts.stack import places
 from shop.observability import catalogue
 
@@ -41,24 +36,3 @@ def test_every_metric_of_the_shop_in_the_registry_is_listed() -> None:
     families = {family.name for family in REGISTRY.collect() if family.name.startswith("firstcome_")}
     assert families
     assert families <= {name.removesuffix("_total") for name in catalogue.definitions()}
-
-
-@pytest.mark.boots("a Python process")
-def test_it_is_complete_without_a_driver_for_mysql() -> None:
-    """`make check` and the embedded shop run without mysqlclient."""
-    program = (
-        "import sys; sys.modules['MySQLdb'] = None\n"
-        "import django; django.setup()\n"
-        "from shop.observability import catalogue; print(*catalogue.definitions())"
-    )
-    environment = {**os.environ, **check.SETTINGS}
-    printed = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=places.PROJECT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    of_the_shop = {name for name in catalogue.definitions() if not name.startswith("firstcome_test_")}
-    assert set(printed.split()) == of_the_shop

@@ -14,7 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse
 from django.test import override_settings
-from django.urls import path, re_path
+from django.urls import path
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import cache_page, never_cache
 from django.views.decorators.clickjacking import xframe_options_exempt
@@ -105,29 +105,6 @@ def test_a_mixin_of_the_frameworks_fails_at_the_start(settings: LazySettings) ->
     check_each([LoginRequiredMixin, ListModelMixin, GenericAPIView, UpdateModelMixin], fails)
 
 
-@pytest.mark.parametrize("where", [View, type("Between", (View,), {"metadata_class": SimpleMetadata})])
-def test_what_a_base_of_the_project_declares_counts_as_the_views_own(
-    where: type[View], settings: LazySettings
-) -> None:
-    expected = [] if where is View else ["shop.E004"]
-    assert failed_checks(type("New", (where,), {}).as_view(), settings) == expected  # type: ignore[attr-defined]
-
-
-def test_a_decorator_of_dispatch_fails_at_the_start(settings: LazySettings) -> None:
-    @method_decorator(cache_page(60), name="dispatch")
-    class New(View):
-        pass
-
-    assert set(failed_checks(New.as_view(), settings)) == {"shop.E004", "shop.E005"}
-
-
-def test_a_view_that_says_of_itself_that_it_is_asynchronous_fails_at_the_start(
-    settings: LazySettings,
-) -> None:
-    view = type("New", (View,), {"view_is_async": True}).as_view()  # type: ignore[attr-defined]
-    assert set(failed_checks(view, settings)) == {"shop.E004", "shop.E005"}
-
-
 class Answering(View):
     def get(self, request: Request) -> Response:
         return Response({"status": "plain"})
@@ -172,12 +149,6 @@ def test_a_decorator_around_the_view_fails_at_the_start(settings: LazySettings) 
     check_each(decorators, fails)
 
 
-def test_what_is_given_to_as_view_fails_at_the_start(settings: LazySettings) -> None:
-    assert failed_checks(Answering.as_view(throttle_classes=[UserRateThrottle]), settings) == ["shop.E005"]
-    with pytest.raises(ImproperlyConfigured, match="as_view at /api/v1/new is given throttle_classes"):
-        checks.refuse_ignored_settings()
-
-
 def test_a_view_may_say_what_the_dispatch_does_look_at(settings: LazySettings) -> None:
     view = view_with(
         permission_classes=[AllowAny],
@@ -189,18 +160,6 @@ def test_a_view_may_say_what_the_dispatch_does_look_at(settings: LazySettings) -
         helper=lambda self: None,
     )
     assert failed_checks(view, settings) == []
-
-
-@pytest.mark.parametrize(
-    "address",
-    [re_path(r"^api/v1/(?P<code>\w+)$", Answering.as_view()), path("<path:rest>", Answering.as_view())],
-)
-def test_any_way_of_writing_an_address_is_looked_at(address: Any, settings: LazySettings) -> None:
-    settings.ROOT_URLCONF = __name__
-    urlpatterns[:] = [address]
-    assert checks.check_ignored_settings() == []
-    address.callback = page
-    assert {message.id for message in checks.check_ignored_settings()} == {"shop.E003"}
 
 
 def test_a_view_that_does_not_say_what_it_is_about_fails_at_the_start(settings: LazySettings) -> None:
@@ -218,13 +177,6 @@ def page(request: HttpRequest) -> HttpResponse:
 @pytest.mark.parametrize("view", [page, APIView.as_view()])
 def test_a_view_of_another_kind_fails_at_the_start(view: Any, settings: LazySettings) -> None:
     assert failed_checks(view, settings) == ["shop.E003"]
-
-
-def test_a_throttle_for_all_views_fails_at_the_start(
-    settings: LazySettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(APIView, "throttle_classes", [UserRateThrottle])
-    assert failed_checks(view_with(), settings) == ["shop.E004"]
 
 
 def test_a_middleware_that_calls_of_the_api_do_not_pass_fails_at_the_start(settings: LazySettings) -> None:
@@ -253,15 +205,6 @@ NOT_FOLLOWED = {
     "APPEND_SLASH": True,
     "DISALLOWED_USER_AGENTS": [re.compile("bot")],
 }
-NOT_FOLLOWED_OF_REST_FRAMEWORK = (
-    "DEFAULT_THROTTLE_CLASSES",
-    "DEFAULT_PAGINATION_CLASS",
-    "DEFAULT_FILTER_BACKENDS",
-    "DEFAULT_METADATA_CLASS",
-    "NON_FIELD_ERRORS_KEY",
-    "DATETIME_FORMAT",
-    "EXCEPTION_HANDLER",
-)
 
 
 def test_a_setting_that_calls_do_not_follow_fails_at_the_start() -> None:
@@ -272,18 +215,6 @@ def test_a_setting_that_calls_do_not_follow_fails_at_the_start() -> None:
         assert error.msg == f"{name} is set, which calls of the API don't follow."
 
     check_each(NOT_FOLLOWED.items(), fails)
-
-
-def test_a_setting_of_rest_framework_that_calls_do_not_follow_fails_at_the_start(
-    settings: LazySettings,
-) -> None:
-    usual = settings.REST_FRAMEWORK
-
-    def fails(name: str) -> None:
-        settings.REST_FRAMEWORK = usual | {name: "firewall.Everywhere"}
-        assert [message.id for message in checks.check_ignored_settings()] == ["shop.E007"]
-
-    check_each(NOT_FOLLOWED_OF_REST_FRAMEWORK, fails)
 
 
 def test_a_transaction_around_every_request_fails_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:

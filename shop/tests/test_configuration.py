@@ -90,28 +90,6 @@ def run_process(command: list[str], environment: dict[str, str]) -> "subprocess.
     )
 
 
-@pytest.mark.parametrize(
-    ("value", "read"),
-    [("60/m", (60, 60)), ("10/10m", (10, 600)), ("5/h", (5, 3_600)), ("3/2s", (3, 2)), ("", None)],
-)
-def test_a_rate_is_parsed_as_a_number_per_period(
-    value: str, read: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RATE_ORDERS", value)
-    assert configuration.rate("RATE_ORDERS", "60/m") == read
-
-
-@pytest.mark.parametrize(
-    ("value", "read"),
-    [("5/h,50/h", ((5, 3_600), (50, 3_600))), ("5/m, 9/d", ((5, 60), (9, 86_400))), ("", (None, None))],
-)
-def test_two_rates_are_parsed_in_one_setting(
-    value: str, read: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RATE_WRONG_CODES", value)
-    assert configuration.two_rates("RATE_WRONG_CODES", "10/h,100/h") == read
-
-
 def test_signing_keys_have_ids_and_secret_key_stands_for_itself() -> None:
     keys = configuration.signing_keys([f"2026-11:{'k:' * 16}", "SECRET_KEY"], "secret")
 

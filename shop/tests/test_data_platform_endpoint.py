@@ -14,12 +14,7 @@ from shop.events import data_platform, outbox
 from shop.models import JournalLine
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import AccountFactory
-from shop.tests.own_data_platform import (
-    REFUSED,
-    data_platform_process,
-    own_data_platform,
-    received_event_ids,
-)
+from shop.tests.own_data_platform import REFUSED, data_platform_process, own_data_platform, received_event_ids
 from shop.tests.test_outbox import NOWHERE, line, make_due, note
 from shop.tests.test_webhook_endpoints import PERMISSIONS, created
 from shop.webhook_endpoints import endpoints

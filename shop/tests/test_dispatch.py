@@ -187,9 +187,7 @@ def test_concurrent_arguments_share_a_message(task_on: MakeTask, own_redis: OwnR
     assert len(arrived()) < 20
 
 
-def test_concurrent_arguments_run_in_this_process_without_the_broker(
-    task_on: MakeTask,
-) -> None:
+def test_concurrent_arguments_run_in_this_process_without_the_broker(task_on: MakeTask) -> None:
     calls: list[tuple[str, ...]] = []
 
     def note_all(*names: str) -> None:

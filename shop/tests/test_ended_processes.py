@@ -76,20 +76,3 @@ def test_nothing_is_merged_while_a_scrape_reads_and_the_next_call_makes_up_for_i
         assert names(folder) == {f"counter_{ended}.db"}
     ended_processes.merge()
     assert read(folder, "counter_ended.db") == {KEY: 1}
-
-
-@pytest.mark.boots("a Python process")
-@pytest.mark.parametrize("content", [b"", b"\xff" * 4096, b"\x40\x00\x00\x00\x00\x00\x00\x00\x10"])
-def test_a_file_that_cannot_be_read_is_dropped(folder: Path, ended: int, content: bytes) -> None:
-    (folder / f"counter_{ended}.db").write_bytes(content)
-    write(folder, f"histogram_{ended}.db", {KEY: 3})
-    ended_processes.merge()
-    assert names(folder) - {"counter_ended.db"} == {"histogram_ended.db"}
-
-
-def test_without_a_folder_nothing_happens(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv(ended_processes.FOLDER, raising=False)
-    ended_processes.merge()
-    monkeypatch.setenv(ended_processes.FOLDER, str(tmp_path / "absent"))
-    ended_processes.merge(1)
-    assert list(tmp_path.iterdir()) == []

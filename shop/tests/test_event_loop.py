@@ -13,17 +13,13 @@ from shop.concurrency import blocking, event_loop
 from shop.concurrency.event_loop import Signal
 from shop.concurrency.group_commit import Batcher
 from shop.concurrency.thread_pool import ThreadPool
-from shop.errors import Overloaded, Rejected
+from shop.errors import Overloaded
 from shop.redis import redis_client
 from shop.tests.racing import wait_until
 
 pytestmark = pytest.mark.django_db
 colour: ContextVar[str] = ContextVar("colour", default="none")
 RUNNERS = pytest.mark.parametrize("run", [asyncio.run, blocking.run], ids=["loop", "thread"])
-
-
-def doubled(numbers: Sequence[int]) -> list[int | Exception]:
-    return [Rejected(str(number)) if number < 0 else 2 * number for number in numbers]
 
 
 def at_once(work: Callable[[], Any]) -> Any:
@@ -36,18 +32,6 @@ def small_pool(monkeypatch: pytest.MonkeyPatch) -> ThreadPool:
     pool = ThreadPool("small", threads=4, max_waiting=40)
     monkeypatch.setattr(event_loop, "CALL_POOL", pool)
     return pool
-
-
-@RUNNERS
-def test_a_batchs_errors_are_raised_in_the_awaiting_coroutine(run: Any) -> None:
-    batcher: Batcher[int, int] = Batcher(doubled, run=at_once)
-
-    async def call() -> int:
-        with pytest.raises(Rejected, match="-3"):
-            await event_loop.submit_to_batcher(batcher, -3)
-        return await event_loop.submit_to_batcher(batcher, 4)
-
-    assert run(call()) == 8
 
 
 def test_a_thousand_requests_that_wait_for_a_batch_hold_no_thread() -> None:

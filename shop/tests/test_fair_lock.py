@@ -159,9 +159,7 @@ def test_a_paused_holder_loses_the_lock_and_releases_nothing_when_it_continues()
 
 @pytest.mark.boots("another process of the shop")
 @pytest.mark.first_circle
-def test_killed_waiters_are_skipped_together_after_their_time(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_killed_waiters_are_skipped_together_after_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first of them may be granted the lock once more, for one lease; the others cost nothing."""
     with ExitStack() as leaving:
         with monkeypatch.context() as for_now:
@@ -173,16 +171,6 @@ def test_killed_waiters_are_skipped_together_after_their_time(
                 future = join_queue()
         killed_at = time.monotonic()
     assert future.result(30) - killed_at < LEASE_SECONDS + fair_lock.POLL_SECONDS + SLACK_SECONDS
-
-
-def test_its_keys_in_redis_expire() -> None:
-    with fair_lock.held(NAME):
-        future = join_queue()
-        keys = redis_client.client().keys(f"{NAME}*")
-        assert len(keys) == 4
-        assert all(0 < redis_client.client().pttl(key) <= fair_lock.QUEUE_EXPIRY_MILLISECONDS for key in keys)
-    future.result(10)
-    assert redis_client.client().keys(f"{NAME}*") == [f"{NAME}:number".encode()]
 
 
 def test_a_flushed_queue_is_restored_in_order_and_no_waiter_hangs(redis_server: Any) -> None:

@@ -94,28 +94,6 @@ def test_a_reading_that_fails_is_counted_and_its_substitute_exposed() -> None:
     assert failures("firstcome_wrong") == failed + 1
 
 
-def test_one_call_may_return_several_gauges() -> None:
-    calls = []
-
-    def read() -> dict[str, gauges.Value]:
-        calls.append(1)
-        return {"firstcome_a": 1, "firstcome_b_total": {"x": 2}, "firstcome_c": None}
-
-    helps = {"firstcome_a": "A.", "firstcome_b_total": "B.", "firstcome_c": "C.", "firstcome_d": "D."}
-    gauges.register_group(
-        "several",
-        helps=helps,
-        read=read,
-        source=Source.DATABASE,
-        labels={"firstcome_b_total": "kind"},
-        otherwise={"firstcome_d": 7},
-    )
-
-    assert exposed() == {"firstcome_a": 1.0, 'firstcome_b_total{kind="x"}': 2.0}
-    assert len(calls) == 1
-    assert b"# TYPE firstcome_b_total counter" in gauges.exposition()
-
-
 def test_scrapes_within_five_seconds_share_a_reading() -> None:
     readings = iter([1.0, 2.0])
     gauges.register("firstcome_things", help="Things.", read=lambda: next(readings))
@@ -124,17 +102,6 @@ def test_scrapes_within_five_seconds_share_a_reading() -> None:
     assert len(texts) == 1
     gauges.drop_cached()
     assert b"firstcome_things 2.0" in gauges.cached_exposition(gauges.EVERYTHING)
-
-
-def test_a_process_that_exposes_itself_alone_reads_no_system() -> None:
-    def fail() -> float:
-        raise AssertionError("read")
-
-    gauges.register("firstcome_rows", help="Rows.", read=fail)
-    gauges.register("firstcome_own", help="Own.", read=lambda: 1, source=Source.PROCESS)
-
-    assert b"firstcome_rows" not in gauges.exposition(gauges.OF_PROCESS)
-    assert b"firstcome_own 1.0" in gauges.exposition(gauges.OF_PROCESS)
 
 
 @pytest.mark.django_db(transaction=True)

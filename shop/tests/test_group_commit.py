@@ -300,9 +300,7 @@ def test_no_request_waits_forever_for_a_leader_that_hangs(counting: None) -> Non
     wait_until(lambda: not batcher.is_busy())
 
 
-def test_a_leader_assumed_dead_takes_no_further_batch(
-    counting: None,
-) -> None:
+def test_a_leader_assumed_dead_takes_no_further_batch(counting: None) -> None:
     first, second, third = (Gate(lambda requests: requests) for _ in range(3))
     gates = iter([first, second, third])
     batcher: Batcher[str, str] = Batcher(lambda requests: next(gates)(requests), wait_seconds=1.5)
@@ -501,9 +499,7 @@ def test_a_decision_with_too_few_outcomes_is_an_error_and_writes_nothing(
     assert tally.entries() == {}
 
 
-def test_a_batcher_with_an_interval_keeps_it_between_batches(
-    transactional_db: None,
-) -> None:
+def test_a_batcher_with_an_interval_keeps_it_between_batches(transactional_db: None) -> None:
     """A request that enters an idle batcher doesn't wait."""
     began: list[float] = []
 

@@ -59,9 +59,7 @@ def first_through(gate: Gate, decide: Callable[[Sequence[int]], Sequence[Any]]) 
     )
 
 
-def test_a_locked_row_fails_only_the_requests_that_need_it_after_one_lock_wait(
-    counting: None,
-) -> None:
+def test_a_locked_row_fails_only_the_requests_that_need_it_after_one_lock_wait(counting: None) -> None:
     gate = Gate(list)
     batcher = first_through(gate, lock_all)
     with holding(tally.LOCK, tally.HOT):

@@ -6,12 +6,12 @@ from django.core.management import call_command
 from django.db import connection
 from django.urls import reverse
 
-from shop.accounts import permissions
 from shop.tests import operators_page, staff_groups
+from shop.tests.clients import signed_in
 from shop.tests.confirming import confirmed
 from shop.tests.factories import AccountFactory
 from shop.tests.staff_groups import NAMES, _staff_groups, member_of, permissions_of
-from shop.tests.test_admin import disable, signed_in
+from shop.tests.test_admin import disable
 
 __all__ = ["_staff_groups"]
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("_staff_groups")]
@@ -92,30 +92,6 @@ def test_creating_the_groups_again_keeps_what_operators_changed() -> None:
 
     assert permissions_of("Viewer") == set()
     assert Group.objects.filter(name__in=NAMES).count() == len(NAMES)
-
-
-def test_going_back_deletes_the_groups_that_no_operator_uses_or_changed() -> None:
-    member_of("Finance")
-    Group.objects.get(name="Operations").permissions.clear()
-
-    staff_groups.delete()
-
-    assert set(Group.objects.filter(name__in=NAMES).values_list("name", flat=True)) == {
-        "Finance",
-        "Operations",
-    }
-    assert not Permission.objects.filter(codename="disable_user").exists()
-    staff_groups.create()
-    assert Group.objects.filter(name__in=NAMES).count() == len(NAMES)
-    assert permissions_of("Support")
-
-
-def test_going_back_keeps_a_permission_that_is_held() -> None:
-    AccountFactory.create(permissions=[permissions.DISABLE])
-
-    staff_groups.delete()
-
-    assert Permission.objects.filter(codename="disable_user").exists()
 
 
 @pytest.mark.django_db(transaction=True)

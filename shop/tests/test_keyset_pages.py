@@ -27,7 +27,7 @@ from shop.http import keyset_pages
 from shop.http.keyset_pages import InvalidPosition, KeysetPage, KeysetPaginator
 from shop.models import IdempotencyKey, JournalLine, RecordedTrace, SignOut
 from shop.tests.cases import check_each
-from shop.tests.factories import AccountFactory, SuperuserFactory
+from shop.tests.factories import AccountFactory
 from shop.tests.plans import assert_read_by_index
 from shop.tests.second_connection import another_connection, ask
 from shop.tests.statements import captured_statements
@@ -75,13 +75,6 @@ ODD_VALUES = [
     "",
 ]
 """Texts for a column of a position, of which some are values and most are none."""
-
-
-@pytest.fixture
-def operator() -> Client:
-    client = Client()
-    client.force_login(SuperuserFactory.create())
-    return client
 
 
 def address_of(model: type[Model], **query: object) -> str:
@@ -154,15 +147,6 @@ def test_a_page_with_a_window_looks_at_so_many_rows_and_the_next_ones_find_the_r
     assert [page.is_cut for page in found] == [True, True, False]
     backward = keys(pages(rows, "last", forward=False, **options))
     assert [key for page in backward for key in page] == rare[::-1]
-
-
-def test_a_full_page_of_a_window_goes_on_after_its_last_row() -> None:
-    ids = lines(9)
-    JournalLine.objects.exclude(what="test.line").delete()
-    rows = JournalLine.objects.all()
-    found = list(pages(rows, ordering=["-id"], size=2, window=5))
-    assert [key for page in found for key in [row.pk for row in page.rows]] == ids
-    assert not found[0].is_cut
 
 
 def test_a_position_that_no_page_has_is_refused(operator: Client) -> None:

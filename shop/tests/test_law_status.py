@@ -88,10 +88,7 @@ def test_the_doctor_warns_of_a_law_that_is_not_checked_and_of_late_audits(
         ("warning", "not checked: L9 (no gateway)"),
         ("ok", "every 300 s"),
     ]
-    for name, late in (
-        ("audited_at", timedelta(minutes=16)),
-        ("full_at", timedelta(hours=37)),
-    ):
+    for name, late in (("audited_at", timedelta(minutes=16)), ("full_at", timedelta(hours=37))):
         AuditState.objects.update(**{"audited_at": now, "full_at": now} | {name: now - late})
         assert audits.examine()[1].level == "warning"
         # It began before the clock was set back: how long ago, is not known.

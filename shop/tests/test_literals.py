@@ -30,70 +30,22 @@ from shop.http.validation import Input, Query
 from shop.tests.factories import SuperuserFactory
 
 NO_INSTANTS = (
-    *(
-        "20270301",
-        "20270301100000",
-        "46082",
-        "0",
-        "-1",
-        "1772355600",
-        "1772355600.5",
-        "1e9",
-        "Infinity",
-        "NaN",
-    ),
+    *("20270301", "20270301100000", "46082", "0", "-1", "1772355600", "1772355600.5"),
+    *("1e9", "Infinity", "NaN"),
     *("2026-02-30T10:00:00Z", "2026-11-25", "2026-11-25T10:00:00", "2026-11-25 10:00:00Z", "10:00:00Z"),
     *("2026-11-25T10:00Z", "2026-11-25T24:00:00Z", "2026-12-31T23:59:60Z", "2026-11-25T10:00:00+0900"),
-    *(
-        "0000-01-01T00:00:00Z",
-        "10000-01-01T00:00:00Z",
-        "0001-01-01T00:00:00+09:00",
-        "9999-12-31T23:59:59-09:00",
-    ),
-    *(
-        "２０２６-11-25T10:00:00Z",
-        "٢٠٢٦-11-25T10:00:00Z",
-        " 2026-11-25T10:00:00Z",
-        "2026-11-25T10:00:00Z\n",
-        "",
-    ),
+    *("0000-01-01T00:00:00Z", "10000-01-01T00:00:00Z", "0001-01-01T00:00:00+09:00"),
+    *("9999-12-31T23:59:59-09:00", "２０２６-11-25T10:00:00Z", "٢٠٢٦-11-25T10:00:00Z"),
+    *(" 2026-11-25T10:00:00Z", "2026-11-25T10:00:00Z\n", ""),
     *("2026-W48-3T10:00:00Z", "20261125T100000Z", "11/25/2026", "Nov 25 2026", "2026-11-25T10:00:00,5Z"),
 )
 NO_NUMBERS = (
-    "1e3",
-    "Infinity",
-    "NaN",
-    "٣",
-    "３",
-    "1_000",
-    "1,000",
-    "1.0",
-    " 1",
-    "1 ",
-    "+1",
-    "0x1",
-    "1\n",
-    "½",
-    "",
-    "9" * 20,
+    *("1e3", "Infinity", "NaN", "٣", "３", "1_000", "1,000", "1.0", " 1", "1 "),
+    *("+1", "0x1", "1\n", "½", "", "9" * 20),
 )
 OF_OTHER_TYPES = (
-    True,
-    False,
-    1,
-    0,
-    -1,
-    1.0,
-    1.5,
-    [],
-    [1],
-    {},
-    {"a": 1},
-    "text",
-    "1",
-    "true",
-    *NO_NUMBERS,
-    *NO_INSTANTS,
+    *(True, False, 1, 0, -1, 1.0, 1.5, [], [1], {}, {"a": 1}),
+    *("text", "1", "true", *NO_NUMBERS, *NO_INSTANTS),
 )
 
 
@@ -125,10 +77,6 @@ def is_refused(shape: type[Any], name: str, value: object) -> bool:
     with pytest.raises(ValidationError) as refusal:
         shape.model_validate({name: value, "no such field": 1})
     return any(error["loc"][0] == name for error in refusal.value.errors())
-
-
-def test_every_kind_of_field_is_there() -> None:
-    assert all(ALONE.values()) and len(FIELDS) > 60
 
 
 @settings(max_examples=400)
@@ -194,11 +142,6 @@ def test_every_instant_of_that_form_is_read(at: datetime, offset: int) -> None:
     assert literals.instant(f"{at.isoformat(timespec='seconds')}Z".lower()).tzinfo == UTC
 
 
-@given(st.integers(-(10**18), 10**18))
-def test_every_whole_number_is_read(number: int) -> None:
-    assert literals.whole_number(str(number)) == number
-
-
 DJANGO_FIELDS = (forms.IntegerField, forms.DateField, forms.DateTimeField, forms.SplitDateTimeField)
 STRICT_FIELDS = (
     form_fields.WholeNumberField,
@@ -207,7 +150,6 @@ STRICT_FIELDS = (
     form_fields.DayOrInstantField,
     form_fields.SplitInstantField,
 )
-NO_DAYS = [miss for miss in NO_INSTANTS if miss not in ("2026-11-25", "")]
 NO_WALL_TIMES = [miss for miss in NO_INSTANTS if miss not in ("2026-11-25T10:00:00", "")]
 
 
@@ -234,12 +176,6 @@ def test_no_page_has_a_number_or_an_instant_that_django_reads() -> None:
     ]
     assert {"quantity", "opens_at", "price", "delta", "since", "days"} <= {name for _, name, _ in fields}
     assert [found for found in fields if not isinstance(found[2], STRICT_FIELDS)] == []
-
-
-def test_an_instant_of_a_page_says_its_time_zone() -> None:
-    fields = [field for _, name, field in fields_of_pages() if name in ("opens_at", "closes_at")]
-    assert len(fields) > 4
-    assert all("UTC" in f"{field.label} {field.help_text}" for field in fields)
 
 
 def refuses(field: forms.Field, value: object) -> bool:

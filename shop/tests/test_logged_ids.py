@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Sequence
 from typing import Any
-from uuid import UUID
 
 import pytest
 from celery import Task
@@ -55,16 +54,6 @@ def test_a_calls_lines_have_its_api_key_beside_the_account(lines: Any) -> None:
     assert lines("refused")[0] | {"request_id": "one", "api_key": 3} == lines("refused")[0]
     assert lines("accepted")[0] | {"account": 7, "api_key": 3} == lines("accepted")[0]
     assert "api_key" not in lines("another")[0]
-
-
-def test_ids_of_a_line_itself_take_precedence(lines: Any) -> None:
-    with logs.bound(order=UUID(int=1), campaign=None), logs.bound(saga="s"):
-        log.info("bound")
-        log.info("own", order="another")
-
-    assert lines("bound")[0] | {"order": str(UUID(int=1)), "saga": "s"} == lines("bound")[0]
-    assert "campaign" not in lines("bound")[0]
-    assert lines("own")[0]["order"] == "another"
 
 
 @pytest.mark.django_db(transaction=True)

@@ -4,10 +4,8 @@ import pytest
 from django.conf import LazySettings
 from django.test import Client
 
-from shop.observability.request_metrics import METHODS
 from shop.tests.outages import database_away
 from shop.tests.racing import wait_until
-from shop.tests.samples import Increases
 
 TOKEN = "a-long-token-for-metrics"
 
@@ -57,16 +55,3 @@ def test_without_a_database_the_counters_are_exposed_all_the_same() -> None:
     assert b"django_http_responses_total_by_status_view_method_total" in answer.content
     # The counter of failed readings names gauges, too.
     assert b"\nfirstcome_events_queued " not in answer.content
-
-
-@pytest.mark.django_db
-def test_a_client_that_tries_all_pages_and_methods_adds_few_durations() -> None:
-    """Each pair of labels takes 6 KB of the memory that web processes share, and a full one kills them."""
-    client, counted = Client(), Increases("django_http_requests_latency_seconds_by_view_method_count")
-    pages = [f"/admin/{app}/{name}/" for app, name in (("auth", "user"), ("orders", "order"))]
-    for path in [*pages, *(f"{page}add/" for page in pages), "/api/v1/orders"]:
-        for method in (*METHODS, "PROPFIND"):
-            client.generic(method, path)
-
-    # The admin's, and of the call those of GET, POST, OPTIONS and all others.
-    assert len(counted()) <= len(METHODS) + 1 + 4

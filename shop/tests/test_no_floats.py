@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 from django.apps import apps
 from django.db import models
 
@@ -88,27 +87,6 @@ def test_modules_use_floats_only_for_times() -> None:
     assert {name: statements for name, statements in found.items() if statements} == {}
     assert len(found) > 200
     assert names.keys() >= MOMENTS.keys()
-
-
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "share = total_amount * line_amount / items_amount",
-        "total_amount /= 2",
-        "discount_amount = int(items_amount * 0.1)",
-        "points = round(card_amount * rate)",
-        "def half(amount: float) -> int:\n    return amount",
-        "if amount > 1.5:\n    pause_seconds = 2",
-        "rate = Decimal('0.1')",
-        "price = models.DecimalField(max_digits=9)",
-    ],
-)
-def test_a_float_in_an_amount_is_found(statement: str) -> None:
-    assert len(floating(statement)) == 1
-
-
-def test_a_float_in_a_time_is_allowed() -> None:
-    assert floating("def wait(pause_seconds: float = 0.5):\n    deadline = start + 1.5 / 2") == []
 
 
 def test_no_column_of_the_database_is_a_float() -> None:

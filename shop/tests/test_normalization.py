@@ -28,13 +28,6 @@ IN_PARTS = normalize("NFD", NAME)
 WIDE = "한정판\u3000텀블러 Ｃａｆé"
 
 
-@pytest.fixture
-def operator() -> Client:
-    client = Client()
-    client.force_login(SuperuserFactory.create(username="ada"))
-    return client
-
-
 def found(api, search: str) -> list[int]:
     return [one["id"] for one in api.get(f"/products?{urlencode({'search': search})}").json()["results"]]
 
@@ -44,9 +37,7 @@ def test_what_the_api_takes_is_stored_in_one_form() -> None:
     made = api.post("/products", {"sku": "CUP", "name": IN_PARTS, "price": 1, "is_active": True})
     assert (made.status_code, made.json()["name"], Product.objects.get().name) == (201, NAME, NAME)
     moved = api.post(
-        f"/products/{made.json()['id']}/stock-adjustments",
-        {"delta": 1, "reason": IN_PARTS},
-        key="a",
+        f"/products/{made.json()['id']}/stock-adjustments", {"delta": 1, "reason": IN_PARTS}, key="a"
     )
     assert (moved.json()["reason"], StockMovement.objects.get().reason) == (NAME, NAME)
 

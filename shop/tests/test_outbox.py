@@ -91,9 +91,7 @@ def test_due_events_are_delivered_once_in_batches(own_data_platform: Simulator) 
     assert own_data_platform.get("/summary")[1] == {"events": 1_250, "repeated": 0}
 
 
-def test_a_row_number_that_a_promoted_replica_reuses_is_another_event(
-    own_data_platform: Simulator,
-) -> None:
+def test_a_row_number_that_a_promoted_replica_reuses_is_another_event(own_data_platform: Simulator) -> None:
     """The replica lacked the last commits; the receiver mistook the new event for the old one."""
     [lost] = note("test.happened")
     outbox.deliver_due()
@@ -203,10 +201,7 @@ def test_many_relays_at_once_deliver_each_event_once(
 
 
 def test_many_relays_at_once_without_redis_deliver_each_order_in_sequence(
-    own_data_platform: Simulator,
-    relays: list[Callable[[], int]],
-    own_redis: OwnRedis,
-    settings: LazySettings,
+    own_data_platform: Simulator, relays: list[Callable[[], int]], own_redis: OwnRedis, settings: LazySettings
 ) -> None:
     """Without a lease events are delivered several times, but none is lost or overtakes another."""
     settings.EVENTS_AT_ONCE = 7

@@ -8,9 +8,9 @@ from django.urls import reverse
 
 from shop.models import JournalLine
 from shop.personal_data import erasure
+from shop.tests.clients import signed_in
 from shop.tests.confirming import confirmed
 from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory
-from shop.tests.test_admin import signed_in
 
 pytestmark = pytest.mark.django_db
 WHY = "Asked by e-mail."

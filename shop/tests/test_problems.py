@@ -159,12 +159,6 @@ def test_an_unknown_path_is_not_found() -> None:
     check_each(paths, lambda path: assert_problem(Client().get(path), 404, "not_found"))
 
 
-def test_the_lab_is_not_there_without_lab_1(api: Api, settings: LazySettings) -> None:
-    settings.LAB = False
-
-    assert_problem(api.post(NULL, {"campaign": 1}), 404, "not_found")
-
-
 def test_an_unknown_host_is_refused(db: None) -> None:
     assert_problem(Client(headers={"Host": "evil.example"}).get("/api/v1/users/me"), 400, "invalid")
 

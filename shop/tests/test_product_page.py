@@ -8,7 +8,6 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from inventory.models import Product, StockMovement
@@ -18,11 +17,10 @@ from orders.models import Order
 from shop import clock
 from shop.backoffice.products import charts
 from shop.models import JournalLine
-from shop.tests.clients import client_of
+from shop.tests.clients import client_of, signed_in
 from shop.tests.confirming import confirmed, message_of, shown, to_confirm
-from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory
+from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.racing import race
-from shop.tests.test_admin import signed_in
 
 pytestmark = pytest.mark.django_db
 
@@ -128,26 +126,6 @@ def test_movements_are_paged_by_their_ids_while_new_ones_come(operator: Client, 
     assert pages == 3
 
 
-@pytest.mark.parametrize("before", ["", "x", "-1", "0", "1.5", "9" * 30, "²"])
-def test_a_place_among_the_movements_that_is_no_id_is_404(
-    operator: Client, tea: Product, before: str
-) -> None:
-    assert operator.get(page_of(tea), {"before": before}).status_code == 404
-
-
-def test_the_number_of_queries_does_not_grow_with_the_rows(operator: Client, tea: Product) -> None:
-    operator.get(page_of(tea))
-    counts = []
-    for _ in range(3):
-        for account in AccountFactory.create_batch(2):
-            buy(account, tea, 1)
-            sell(tea, 1, order=OrderFactory.create())
-        with CaptureQueriesContext(connection) as queries:
-            operator.get(page_of(tea))
-        counts.append(len(queries))
-    assert counts[0] == counts[1] == counts[2] <= 10
-
-
 def test_each_part_is_shown_with_the_permission_to_view_it(tea: Product) -> None:
     def shown_to(*permissions: str) -> tuple[list[str], bool, list[str]]:
         client = signed_in(AccountFactory(is_staff=True, permissions=permissions))
@@ -161,14 +139,6 @@ def test_each_part_is_shown_with_the_permission_to_view_it(tea: Product) -> None
     assert shown_to(view, "orders.view_order") == (["Open orders that hold it: 0"], False, [])
     assert shown_to(view, "inventory.add_stockmovement")[2] == ["Move stock"]
     assert shown_to("inventory.change_product")[2] == ["Change the limit"]
-
-
-def test_without_the_permission_to_view_products_there_is_no_page(tea: Product) -> None:
-    staff = AccountFactory(is_staff=True, permissions=["inventory.view_stockmovement", "orders.view_order"])
-    assert signed_in(staff).get(page_of(tea)).status_code == 403
-    assert Client().get(page_of(tea)).status_code == 302
-    assert signed_in(SuperuserFactory()).get("/admin/products/999999/").status_code == 404
-    assert signed_in(SuperuserFactory()).post(page_of(tea)).status_code == 405
 
 
 def test_the_limit_is_changed_once_with_the_operator_and_the_reason(operator: Client, tea: Product) -> None:
@@ -189,26 +159,6 @@ def test_the_limit_is_changed_once_with_the_operator_and_the_reason(operator: Cl
         ("olga", "resellers", {"limit_per_account": None}, {"limit_per_account": 3}),
         ("olga", "over", {"limit_per_account": 3}, {"limit_per_account": None}),
     ]
-
-
-@pytest.mark.parametrize("wrong", [{"limit": 0}, {"limit": -1}, {"limit": 10**12}, {"reason": ""}])
-def test_a_wrong_limit_or_no_reason_is_an_error_on_the_form(
-    operator: Client, tea: Product, wrong: dict[str, Any]
-) -> None:
-    page = confirmed(operator, limit_of(tea), **{"limit": 3, "reason": "resellers"} | wrong)
-    assert page.context["form"].errors
-    tea.refresh_from_db()
-    assert tea.limit_per_account is None
-
-
-def test_changing_the_limit_needs_the_permission(operator: Client, tea: Product) -> None:
-    sent = to_confirm(operator, limit_of(tea), limit=3, reason="resellers")
-    staff = AccountFactory(is_staff=True, permissions=["inventory.view_product", "inventory.add_product"])
-    client = signed_in(staff)
-    assert client.get(limit_of(tea)).status_code == 403
-    assert client.post(limit_of(tea), sent).status_code == 403
-    tea.refresh_from_db()
-    assert tea.limit_per_account is None
 
 
 @pytest.mark.django_db(transaction=True)

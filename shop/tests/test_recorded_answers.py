@@ -303,10 +303,7 @@ def test_each_key_has_one_effect_in_batches_of_several_processes(racing_account_
     )
     for number in range(8):
         answers = results[4 * number : 4 * number + 4]
-        assert [kind(answer) for answer in answers] in (
-            ["body"] * 3 + ["reused"],
-            ["reused"] * 3 + ["body"],
-        )
+        assert [kind(answer) for answer in answers] in (["body"] * 3 + ["reused"], ["reused"] * 3 + ["body"])
         positions = {position(answer) for answer in answers if not isinstance(answer, KeyReused)}
         assert len(positions) == 1
     assert tally.counted() == len(tally.entries()) == IdempotencyKey.objects.count() == 8

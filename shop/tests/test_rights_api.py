@@ -30,10 +30,7 @@ __all__ = ["_a_row_of_every_model", "_staff_groups"]
 ROOT = Path(__file__).resolve().parents[2]
 HEADING = "Calls of the API"
 PERMISSION = re.compile(r'"((?:auth|coupons|inventory|orders|payments|sales|shop)\.[a-z]+_[a-z]+)"')
-pytestmark = [
-    pytest.mark.django_db,
-    pytest.mark.usefixtures("_staff_groups", "_a_row_of_every_model"),
-]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("_staff_groups", "_a_row_of_every_model")]
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,9 @@ from shop.backoffice import sales_report, windows
 from shop.backoffice.sales_figures import Amounts, Figures
 from shop.http.pages import csv_format
 from shop.models import JournalLine
+from shop.tests.clients import signed_in
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.own_data_platform import data_platform_process, own_data_platform
-from shop.tests.test_admin import signed_in
 
 __all__ = ["data_platform_process", "gateway_process", "own_data_platform", "own_gateway"]
 pytestmark = pytest.mark.django_db

@@ -123,16 +123,6 @@ def test_an_account_is_found_by_the_beginning_of_its_name_or_address_and_by_its_
     assert details == [f"first@example.com · customer · disabled · #{adam.pk}"]
 
 
-def test_the_account_of_the_whole_name_is_found_among_many_that_begin_so() -> None:
-    User.objects.bulk_create(User(username=f"ada-{number:03}") for number in range(100))
-    AccountFactory.create(username="ada")
-
-    assert titles("ada")[0] == ("Account", "ada")
-    assert len(titles("ada")) == 20
-    assert typed("ada")[0]["title"] == "ada"
-    assert len(typed("ada")) == 4
-
-
 @pytest.mark.usefixtures("_staff_groups")
 @pytest.mark.parametrize("group", FOUND_BY_GROUP)
 def test_only_what_the_group_may_see_is_found(group: str, order: Order) -> None:

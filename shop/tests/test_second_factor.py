@@ -21,14 +21,7 @@ from shop.models import JournalLine
 from shop.tests.clients import client_of
 from shop.tests.commands import run
 from shop.tests.factories import PASSWORD, AccountFactory, SuperuserFactory
-from shop.tests.one_time_codes import (
-    STEP_SECONDS,
-    backup_codes,
-    code_for,
-    enrolled,
-    with_codes,
-    wrong_code,
-)
+from shop.tests.one_time_codes import STEP_SECONDS, backup_codes, code_for, enrolled, with_codes, wrong_code
 from shop.tests.racing import race
 from shop.tests.second_process import another_process, read_line
 
@@ -409,9 +402,7 @@ def test_a_release_that_knows_no_codes_passes_on_that_there_was_one(olga: User) 
 
 
 @pytest.mark.django_db
-def test_refresh_tokens_of_staff_from_before_codes_were_required_are_refused(
-    settings: LazySettings,
-) -> None:
+def test_refresh_tokens_of_staff_from_before_codes_were_required_are_refused(settings: LazySettings) -> None:
     settings.STAFF_OTP_REQUIRED = False
     olga, ada = AccountFactory.create(username="olga", is_staff=True), AccountFactory.create(username="ada")
     staffs, customers = (sign_in(name).json()["refresh"] for name in ("olga", "ada"))

@@ -21,10 +21,9 @@ from shop.events import journal
 from shop.events.journal import Actor, ActorContext
 from shop.models import JournalLine, SignOut
 from shop.tests.api_keys import KeyApi, make
-from shop.tests.clients import Api
+from shop.tests.clients import Api, signed_in
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.racing import race, wait_until
-from shop.tests.test_admin import signed_in
 
 SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
 

@@ -43,11 +43,7 @@ def test_one_thread_at_a_time_holds_it_and_all_run_at_once_without_it(
 
 def test_a_wait_that_times_out_is_refused_and_counted() -> None:
     before = counted("timeouts_total")
-    with (
-        spin_lock.held(NAME),
-        pytest.raises(Rejected) as refusal,
-        spin_lock.held(NAME, wait_seconds=0.3),
-    ):
+    with spin_lock.held(NAME), pytest.raises(Rejected) as refusal, spin_lock.held(NAME, wait_seconds=0.3):
         pytest.fail("two threads held it")
     assert (refusal.value.code, refusal.value.retry_after) == ("lock_not_acquired", 1)
     assert counted("timeouts_total") == before + 1

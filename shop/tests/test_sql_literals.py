@@ -36,20 +36,8 @@ MODES = {
 # What means something to one of the databases, to the driver or to Python's formatting, in any order.
 PIECES = [*"'\"\\%`;?:{}()\0\n\r\t\b\x1a\x7f xXé한🎟𝒳\ufeff\u2028\u00a0"]
 PIECES += [
-    "''",
-    "\\'",
-    "\\\\",
-    "%s",
-    "%%",
-    "%(v0)s",
-    "--",
-    "/*",
-    "*/",
-    "NULL",
-    "\\0",
-    "\\x27",
-    "0x27",
-    "e\u0301",
+    *("''", "\\'", "\\\\", "%s", "%%", "%(v0)s", "--", "/*", "*/", "NULL"),
+    *("\\0", "\\x27", "0x27", "e\u0301"),
 ]
 
 
@@ -263,28 +251,13 @@ def ask_with(statement: str, cells: bulk_sql.SqlLiterals) -> list[Any]:
 @pytest.mark.parametrize(
     "value",
     [
-        1.5,
-        Decimal("1.5"),
-        b"bytes",
-        date(2026, 1, 1),
-        time(12),
-        timedelta(1),
-        gettext_lazy("'; --"),
-        ("a", "b"),
-        frozenset("a"),
-        object(),
-        1j,
+        *(1.5, Decimal("1.5"), b"bytes", date(2026, 1, 1), time(12), timedelta(1)),
+        *(gettext_lazy("'; --"), ("a", "b"), frozenset("a"), object(), 1j),
     ],
     ids=lambda value: type(value).__name__,
 )
 def test_a_value_of_another_type_is_refused(value: Any) -> None:
     with pytest.raises(TypeError, match="which no column here takes"):
-        bulk_sql.SqlLiterals()[value]
-
-
-@pytest.mark.parametrize("value", [bytearray(b"bytes"), [1], {"a": 1}, {1}], ids=repr)
-def test_a_value_that_changes_is_refused(value: Any) -> None:
-    with pytest.raises(TypeError, match="unhashable"):
         bulk_sql.SqlLiterals()[value]
 
 

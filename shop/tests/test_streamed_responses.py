@@ -219,35 +219,6 @@ def test_clients_of_http_1_0_get_the_whole_response_with_its_length(cookie, path
     assert_all_slots_are_free()
 
 
-def test_no_thread_is_held_between_two_parts_for_a_client_of_http_1_0(cookie, blocked: Blocked, monkeypatch):
-    """All parts were made in one go: a long report kept a thread for minutes, whether its client was gone."""
-    run_in_thread, made = event_loop.run_in_thread, []
-
-    async def count_parts(function: Any, *arguments: Any, **options: Any) -> Any:
-        result = await run_in_thread(function, *arguments, **options)
-        if function is next:
-            made.append(event_loop.CALL_POOL.busy())
-        return result
-
-    monkeypatch.setattr(pages.event_loop, "run_in_thread", count_parts)
-    messages = asyncio.run(answered_by_http_1_0(cookie, EXPORT))
-    body = b"".join(message["body"] for message in messages[1:])
-    assert body.count(b"\r\n") == User.objects.count() + 1
-    assert len(made) > 9
-    assert blocked == Blocked()
-    assert_all_slots_are_free()
-
-
-def test_a_part_that_fails_is_an_error_for_a_client_of_http_1_0(cookie, monkeypatch):
-    def fail(rows: Any) -> Any:
-        raise Unavailable("The database can't be reached; try again.")
-
-    monkeypatch.setattr(list_exports.windows, "fetch", fail)
-    [head, *_] = asyncio.run(answered_by_http_1_0(cookie, EXPORT))
-    assert head["status"] == 503
-    assert_all_slots_are_free()
-
-
 def test_a_balance_by_http_1_0_is_refused_while_the_account_reads_one(cookie):
     reading = Client(headers={"Cookie": cookie}).get(BALANCE)
     [head, *parts] = asyncio.run(answered_by_http_1_0(cookie, BALANCE))

@@ -67,13 +67,6 @@ def reader(transactional_db: None) -> Iterator[None]:
         ask(connection, f"DROP USER {LEAST_PRIVILEGED}")
 
 
-def test_what_the_user_may_not_read_is_left_out(reader: None) -> None:
-    found = server_state.read_server()
-    assert found["replication_lag_seconds"] is None
-    assert isinstance(found["max_connections"], float)
-    assert isinstance(found["threads_connected"], float)
-
-
 @pytest.mark.django_db(transaction=True)
 def test_redis_is_up_until_it_is_not(own_redis: OwnRedis) -> None:
     found = exposed()
@@ -89,14 +82,6 @@ def test_redis_is_up_until_it_is_not(own_redis: OwnRedis) -> None:
     assert gone["firstcome_redis_up"] == 0
     assert "firstcome_redis_ping_seconds" not in gone
     assert gone["firstcome_database_up"] == 1
-
-
-def test_a_process_that_stands_by_exposes_no_heartbeat_until_it_acts(own_redis: OwnRedis) -> None:
-    heartbeats.record(heartbeats.BEAT)
-    heartbeats.suspend(heartbeats.BEAT)
-    assert heartbeats.age_seconds(heartbeats.BEAT) is None, "neither its own nor that of Redis"
-    heartbeats.record(heartbeats.BEAT)
-    assert heartbeats.age_seconds(heartbeats.BEAT) is not None
 
 
 def test_a_process_knows_its_own_heartbeat_without_redis(own_redis: OwnRedis) -> None:

@@ -86,16 +86,3 @@ def test_those_that_matter_most_are_exposed_then_those_that_were_counted_most(
 
     top.register(label, read=lambda: [0, 99, 1])
     assert set(values(name)) == {("0", "issued"), ("1", "issued"), ("5", "issued")}
-
-
-def test_the_last_list_is_used_when_it_cannot_be_read(label: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(top, "EXPOSED", 1)
-    monkeypatch.setattr(top, "CACHE_SECONDS", 0)
-    lists = iter([[0]])
-    counter, name = new_counter(label)
-    counter.inc(0, "issued")
-    counter.inc(1, "issued", amount=5)
-    top.register(label, read=lambda: next(lists))
-
-    assert set(values(name)) == {("0", "issued")}
-    assert set(values(name)) == {("0", "issued")}

@@ -13,7 +13,6 @@ import pytest
 import urllib3
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.utils import timezone
 
 from coupons.models import Campaign
 from coupons.tests.factories import CampaignFactory, accounts
@@ -145,14 +144,6 @@ def test_an_issuer_records_the_tickets_that_it_settles(tmp_path: Path, collector
     }
     assert settled.attributes | own == settled.attributes
     assert "COMMIT" in {span.name for span in collector.spans if span.parent == settled.id}
-
-
-def test_traces_are_forgotten_after_a_week() -> None:
-    now = timezone.now()
-    for number, age in enumerate([recorded_traces.RETENTION / 2, recorded_traces.RETENTION * 2], start=1):
-        RecordedTrace.objects.create(id=f"{number:032x}", traceparent="00-1-1-01", at=now - age)
-    assert recorded_traces.sweep() == 1
-    assert RecordedTrace.objects.count() == 1
 
 
 def test_the_recorded_traces_of_some_sagas_are_read(monkeypatch: pytest.MonkeyPatch) -> None:

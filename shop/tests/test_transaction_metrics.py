@@ -1,8 +1,5 @@
 """What transactions and batches count: retries by reason, commits whose reply was lost, batches once each."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -47,23 +44,6 @@ def test_a_retry_is_counted_by_its_reason(counting: None, number: int, reason: s
 
     assert transactions.run(work, transactions.REPEATABLE) == 1
     assert retried() == before | {reason: before[reason] + 1}
-
-
-@pytest.mark.boots("a Python process")
-def test_every_reason_is_exposed_before_its_first_retry() -> None:
-    """The event that begins a series is no increase of it, so that a rate would miss it."""
-    code = (
-        "import django; django.setup()\n"
-        "from shop.db import transactions\n"
-        "for metric in transactions.RETRIED.collect():\n"
-        "    for sample in metric.samples:\n"
-        "        print(sample.name, sample.labels['reason'], sample.value)"
-    )
-    environment = os.environ | {"DJANGO_SETTINGS_MODULE": "shop.settings", "DEBUG": "1"}
-    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
-    reasons = ("connection", "deadlock", "lock_wait", "changed")
-    lines = {f"firstcome_transactions_retried_total {reason} 0.0" for reason in reasons}
-    assert lines <= set(ran.stdout.splitlines()), ran.stderr
 
 
 def test_a_commit_whose_reply_is_lost_is_counted_once(counting: None, tmp_path: Path) -> None:

@@ -404,17 +404,6 @@ def test_a_name_that_leads_to_loopback_later_is_not_called(
     assert "has an address that is not public" in row.error
 
 
-def test_a_connection_is_kept_while_events_are_sent(receiver: Receiver) -> None:
-    endpoint = endpoint_for(receiver)
-    record_for(uuid4(), [str(number) for number in range(20)])
-    deliver(endpoint)
-    assert (len(receiver.requests), receiver.connections) == (20, 1)
-    # By other threads.
-    record("later")
-    deliver(endpoint)
-    assert (len(receiver.requests), receiver.connections) == (21, 1)
-
-
 def test_a_receiver_that_closes_its_connections_after_each_answer_gets_each_event_once_and_in_sequence(
     receiver: Receiver,
 ) -> None:

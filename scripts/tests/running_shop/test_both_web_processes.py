@@ -164,9 +164,7 @@ def known_top_ups(account: User) -> int:
     return usages["top-ups"]
 
 
-def test_followers_at_both_web_processes_get_an_event_that_either_recorded(
-    running_shop: RunningShop,
-) -> None:
+def test_followers_at_both_web_processes_get_an_event_that_either_recorded(running_shop: RunningShop) -> None:
     follower = reader()
     before = running_shop.call(follower, "GET", "/events?limit=200").json()
     while before["results"]:

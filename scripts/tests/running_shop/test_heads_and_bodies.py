@@ -5,7 +5,6 @@ import select
 import socket
 import time
 from http.client import HTTPResponse
-from urllib.parse import urlsplit
 
 import orjson
 from django.conf import settings
@@ -89,14 +88,6 @@ def test_a_request_for_an_unknown_host_is_refused(running_shop: RunningShop) -> 
     assert list(statuses.values()) == [400, 400, 400, 200, 200]
 
 
-def test_requests_that_follow_on_one_connection_are_answered_in_order(running_shop: RunningShop) -> None:
-    paths = (b"/healthz", b"/readyz", b"/api/v1/products?limit=1", b"/api/v1/nothing", b"/healthz")
-    with connect(running_shop.address) as connection:
-        for path in paths:
-            connection.sendall(b"GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % path)
-        assert [protocol.status_on(connection) for _ in paths] == [200, 200, 200, 404, 200]
-
-
 def test_a_declared_24_mib_are_refused_everywhere_before_they_are_sent(running_shop: RunningShop) -> None:
     answers = {}
     for method, path in itertools.product(["POST", "GET"], PATHS):
@@ -165,34 +156,6 @@ def test_a_body_that_breaks_off_is_not_taken_for_a_shorter_one(running_shop: Run
     with slow_call(running_shop.address, "Content-Length: 1000") as connection:
         connection.shutdown(socket.SHUT_WR)
         assert answer_on(connection) == (408, "request_timeout")
-
-
-def raw_request(address: str, head: str, body: bytes) -> tuple[int, dict]:
-    split = urlsplit(address)
-    with socket.create_connection((str(split.hostname), int(split.port or 0)), timeout=20) as connection:
-        lines = [head, "Host: localhost", "Content-Type: application/json", "Connection: close"]
-        connection.sendall("\r\n".join(lines).encode() + b"\r\n" + body)
-        answer = b"".join(iter(lambda: connection.recv(65536), b""))
-    top, _, content = answer.partition(b"\r\n\r\n")
-    return int(top.split()[1]), orjson.loads(content)
-
-
-def chunked(*parts: bytes) -> bytes:
-    sent = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts)
-    return b"Transfer-Encoding: chunked\r\n\r\n" + sent + b"0\r\n\r\n"
-
-
-def test_bodies_in_chunks_are_read_and_bounded_by_the_real_server(running_shop: RunningShop) -> None:
-    address, head = running_shop.address, "POST /api/v1/auth/token HTTP/1.1"
-    read = raw_request(address, head, chunked(b'{"username": "ada",', b'"password": "wrong"}'))
-    large = raw_request(address, head, chunked(*[b" " * 8192] * 9))
-    declared = raw_request(address, head, b"Content-Length: 70000\r\n\r\n" + b" " * 70000)
-    empty = raw_request(address, head, chunked())
-
-    assert (read[0], read[1]["code"]) == (401, "invalid_credentials")
-    assert (large[0], large[1]["code"]) == (413, "too_large")
-    assert (declared[0], declared[1]["code"]) == (413, "too_large")
-    assert (empty[0], empty[1]["code"]) == (400, "invalid")
 
 
 def test_a_client_that_sends_the_body_late_gets_the_response_and_keeps_the_connection(

@@ -11,7 +11,7 @@ PHONE = {"width": 390, "height": 844}
 ALLOWED = {
     # The help that SelectFilter2.js of Django puts beside its fields to filter by: an empty
     # element, with a name for screen readers. Hidden, it would leave the fields their placeholders for names.
-    ("aria-prohibited-attr", ".help-tooltip.search-label-icon"),
+    ("aria-prohibited-attr", ".help-tooltip.search-label-icon")
 }
 EVERYTHING = {"resultTypes": ["violations"]}
 CONTRAST_ONLY = EVERYTHING | {"runOnly": {"type": "rule", "values": ["color-contrast"]}}

@@ -20,7 +20,6 @@ from shop.tests.browser.browser_thread import expect
 from shop.tests.browser.faults import Faults
 from shop.tests.browser.stack import Stack
 from shop.tests.factories import AccountFactory, SuperuserFactory
-from shop.tests.racing import wait_until
 
 BOARD = "/admin/board/"
 # Notes each text that the figure shows, and when; the page's own variable is gone after a reload.
@@ -148,29 +147,3 @@ def test_a_sale_is_paused_for_buyers_too_and_shows_who_waits(
     expect(left_on(page, sale)).to_have_text("999")
     # The web process's own thread admits one of the three, and no more within the minute.
     expect(card_of(page, room).locator("dl")).to_contain_text("waiting2admitted1")
-
-
-def test_without_a_reason_nothing_is_paused(
-    open_page: Callable[..., Any], stack: Stack, campaign: Campaign
-) -> None:
-    page = open_page(BOARD, account=SuperuserFactory.create())
-    card_of(page, campaign).locator("[data-action=pause]").click()
-    page.locator("#submit").click()
-    expect(page.locator("#confirm-error")).not_to_be_empty()
-    expect(page.locator("#reason")).to_be_focused()
-    page.keyboard.press("Escape")
-    expect(page.locator("#confirm")).to_be_hidden()
-    expect(card_of(page, campaign).locator("[data-action=pause]")).to_be_focused()
-    assert buyers.take_coupon(stack.address, AccountFactory.create(), campaign) == 201
-
-
-def test_the_figures_end_with_the_account(
-    open_page: Callable[..., Any], stack: Stack, faults: Faults
-) -> None:
-    faults.expect("/admin/board/stream/")
-    operator = SuperuserFactory.create()
-    page = open_page(BOARD, account=operator)
-    expect(page.locator("#live")).to_have_attribute("data-state", "live")
-    type(operator).objects.filter(pk=operator.pk).update(is_active=False)
-    expect(page.locator("#sign-in")).to_be_visible()
-    wait_until(lambda: page.locator("#live").get_attribute("data-state") == "lost", seconds=60)

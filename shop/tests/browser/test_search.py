@@ -25,31 +25,6 @@ def page_of(account: User) -> str:
     return reverse("account-page", args=[account.pk])
 
 
-def test_an_account_is_found_and_opened_by_keys_alone(
-    open_page: Callable[..., Any], stack: Stack, found: list[User]
-) -> None:
-    page = open_page("/admin/", account=SuperuserFactory.create())
-    box, options = page.locator("#sidebar-search"), page.locator(f"{HITS} [role=option]")
-    expect(box).to_have_attribute("role", "combobox")
-
-    page.keyboard.press("Control+k")
-    expect(box).to_be_focused()
-    page.keyboard.type("ma")
-    expect(box).to_have_attribute("aria-expanded", "false")
-    page.keyboard.type("rie.")
-    expect(options).to_have_count(2)
-    expect(box).to_have_attribute("aria-expanded", "true")
-
-    for key, chosen in (("ArrowDown", 0), ("ArrowDown", 1), ("ArrowUp", 0), ("ArrowDown", 1)):
-        page.keyboard.press(key)
-        expect(box).to_have_attribute("aria-activedescendant", f"{HITS[1:]}-{chosen}")
-        expect(options.nth(chosen)).to_have_attribute("aria-selected", "true")
-    address = options.nth(1).get_attribute("data-address")
-    page.keyboard.press("Enter")
-    expect(page).to_have_url(re.compile(f"{re.escape(address)}$"))
-    assert address in [page_of(account) for account in found]
-
-
 def test_a_late_answer_for_an_earlier_term_is_not_shown(
     open_page: Callable[..., Any], stack: Stack, browser_thread: BrowserThread, found: list[User]
 ) -> None:
