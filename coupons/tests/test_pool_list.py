@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from redis.crc import key_slot
 
 from coupons import pool, reopening
 from coupons.models import Campaign, PoolCode
@@ -152,3 +153,15 @@ def test_a_list_that_lost_a_code_is_dropped(campaign: Campaign) -> None:
     healing.heal()
 
     assert take(campaign, 2) == "A"
+
+
+def test_all_keys_of_a_list_share_a_slot_of_a_cluster_and_expire(campaign: Campaign) -> None:
+    add(campaign, "A", "B")
+    take(campaign, 1)
+    pool_list.fill(campaign, after_id=10**9)
+
+    keys: Any = redis_client.client().keys("firstcome:*codes*")
+
+    assert len(keys) == 5
+    assert len({key_slot(one) for one in keys}) == 1
+    assert all(0 < redis_client.client().ttl(one) <= 24 * 3600 for one in keys)

@@ -13,6 +13,7 @@ from django.db import connection
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from redis.crc import key_slot
 
 from coupons import campaigns, issued_coupons, maintenance, pool, reopening
 from coupons.allocation.writes import Issued, PendingConfirmation
@@ -523,3 +524,15 @@ def issued_before(campaign: Campaign, user_ids: list[int]) -> None:
                 for id in user_ids[start : start + 250]
             ]
         )
+
+
+def test_keys_share_a_slot_and_expire_after_the_campaign_has_closed(redis_server: Any) -> None:
+    campaign, [first, second] = gated(closes_at=timezone.now() + timedelta(minutes=1)), accounts(2)
+    issue(campaign, first)
+    gate.admit(campaign_id=campaign.pk, user_id=second)
+
+    names = [name for name in redis_server.keys("firstcome:{campaign:*") if b"gate" in name]
+
+    assert len(names) == 4
+    assert len({key_slot(name) for name in names}) == 1
+    assert all(3_600 < redis_server.ttl(name) <= 3_720 for name in names)

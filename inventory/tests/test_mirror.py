@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.conf import LazySettings
+from redis.crc import key_slot
 
 from inventory import adjustments, products, reservations, tasks
 from inventory.mirror import healing, mirror
@@ -197,3 +198,12 @@ def test_a_flushed_mirror_is_loaded_when_it_is_read(redis_server):
     assert admit(reservation("one", {product: 3})) == [
         {"product": product.id, "requested": 3, "available": 2}
     ]
+
+
+def test_all_keys_are_in_one_slot_of_a_cluster_and_expire():
+    product = ProductFactory.create(on_hand=9)
+    admit(reservation("one", {product: 1, ProductFactory.create(on_hand=1): 1}))
+    keys: Any = redis_client.client().keys("firstcome:{stock}*")
+    assert len(keys) == 3
+    assert len({key_slot(key) for key in keys}) == 1
+    assert all(0 < redis_client.client().ttl(key) <= mirror.SECONDS_KEPT for key in keys)

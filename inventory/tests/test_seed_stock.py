@@ -1,3 +1,4 @@
+import tracemalloc
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -194,3 +195,17 @@ def test_a_file_in_cp949_is_read_and_what_looks_wrong_in_it_is_said(csv_file):
     call_command("seed_stock", csv_file(data), "--dry-run", stdout=StringIO(), stderr=said)
     for said_of_it in ("read as CP949", "8.80123E+12 (line 2)", "imported before"):
         assert said_of_it in said.getvalue()
+
+
+def test_a_long_file_is_imported_in_bounded_memory(csv_file):
+    lines = "".join(f"S{number},Product {number},{number},1\n" for number in range(2_000))
+    file = csv_file(f"sku,name,price,quantity\n{lines}")
+    tracemalloc.start()
+    try:
+        seed(file)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 30 * 2**20
+    assert Product.objects.count() == StockMovement.objects.count() == 2_000
+    assert JournalLine.objects.filter(what="stock.received").count() == 2_000

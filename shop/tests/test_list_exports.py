@@ -3,7 +3,8 @@
 import csv
 import gc
 import io
-from datetime import datetime, timedelta, timezone
+import tracemalloc
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -13,12 +14,13 @@ from django.db import OperationalError, connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from uuid_utils.compat import uuid7
 
 from inventory.tests.factories import ProductFactory
 from payments.tests.factories import PaymentFactory, wallet
 from shop.backoffice import list_exports
 from shop.http.pages import csv_format, streamed_responses
-from shop.models import JournalLine
+from shop.models import CommittedTransaction, JournalLine
 from shop.tests.clients import signed_in
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.test_admin_pages import fill_all_models, fill_coupons, fill_orders
@@ -209,3 +211,33 @@ def test_an_export_that_is_lost_without_being_closed_frees_its_place(operator):
     gc.collect()
     assert not streamed_responses.taken_slots()
     assert rows_of(operator.get(PRODUCTS))
+
+
+def test_a_long_export_takes_the_memory_of_one_window(operator, monkeypatch):
+    monkeypatch.setattr(list_exports, "FEWEST_ROWS", 50)
+    monkeypatch.setattr(list_exports, "MOST_ROWS", 50)
+    add_marks(100)
+    peak_of_export(operator)
+    of_two_windows = peak_of_export(operator)
+    add_marks(1_900)
+    # All rows at once would take twenty times as much; other threads of this process take some too.
+    assert peak_of_export(operator) < 5 * of_two_windows
+
+
+def add_marks(count: int) -> None:
+    now = datetime.now(UTC)
+    CommittedTransaction.objects.bulk_create(CommittedTransaction(id=uuid7(), at=now) for _ in range(count))
+
+
+def peak_of_export(operator: Client) -> int:
+    """The most memory that the reading of the export's rows takes, which are all there."""
+    response, rows = operator.get("/admin/shop/committedtransaction/export/"), 0
+    tracemalloc.start()
+    try:
+        for part in response.streaming_content:
+            rows += part.count(b"\n")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert rows == CommittedTransaction.objects.count() + 1
+    return peak
