@@ -24,7 +24,8 @@ from shop.events.journal import Actor, ActorContext
 from shop.models import JournalLine
 from shop.tests.factories import AccountFactory
 
-ADA = ActorContext(actor=Actor.STAFF, name="ada", request_id="request-1")
+ADA = ActorContext(actor=Actor.STAFF, name="ada")
+"""Works by commands: a request without an account may do nothing of this."""
 
 
 class Away:

@@ -21,6 +21,7 @@ from payments.gateways.requests import request_json
 from payments.models import Payment
 from shop.approval_models import Approval
 from shop.errors import FirstcomeError, Rejected
+from shop.events.journal import Actor, ActorContext
 from shop.models import JournalLine
 from shop.tests.case_tables import in_one_test
 
@@ -38,7 +39,8 @@ def test_an_overdue_saga_that_was_not_retried_yet_is_listed_too(product: Product
 def test_a_retried_saga_runs_again_with_a_new_deadline_and_ends(product: Product, away: Away) -> None:
     row = hanging.stuck_at_data_platform(product, away)
     away.back()
-    retried = hanging.retry(row)
+    by = ActorContext(actor=Actor.STAFF, id=10**12, name="ada", request_id="request-1")
+    retried = hanging.retry(row, by=by)
     assert retried.state == Saga.State.RUNNING
     assert retried.deadline_at > timezone.now()
     assert recovery.dequeue_due(limit=10) == [row.id]
