@@ -15,16 +15,14 @@ from collections.abc import Sequence
 from functools import partial
 from uuid import UUID
 
-from django.db.models import Q
 from django.utils.translation import gettext_noop
 
 from orders import order_states
-from orders.models import Refund, Saga, SagaLog
+from orders.models import Refund, Saga
 from orders.order_states import LockedOrder
 from orders.payment import gateway_bookings, gateway_facts, refund_records
 from orders.saga import log
 from orders.saga.definitions import (
-    LEASE_LOST,
     SAGA_TYPES,
     Attempt,
     Event,
@@ -37,6 +35,7 @@ from orders.saga.definitions import (
     StepResult,
 )
 from payments.gateways import gateway
+from payments.gateways.contract import GatewayResult
 from payments.models import Payment
 from shop.errors import Rejected
 
@@ -76,7 +75,7 @@ def _refund_cards(attempts: Sequence[Attempt]) -> list[OutsideCall]:
                 refund,
                 payments[refund.order_id],
                 log.unused_key(attempt.saga, REFUND_CARD, refund_key(refund)),
-                may_be_replaced=_may_be_replaced(attempt.saga),
+                is_stuck=attempt.saga.state == Saga.State.STUCK,
             ),
         )
         for attempt in attempts
@@ -84,22 +83,30 @@ def _refund_cards(attempts: Sequence[Attempt]) -> list[OutsideCall]:
     ]
 
 
-def _may_be_replaced(saga: SagaRow) -> bool:
-    """Whether a refund at the gateway may be one by hand in place of this one: it is stuck, and its own is
-    not under way there, nor made by a worker that stopped before it recorded that.
+def _why_not_to_repeat(refund: Refund, payment: Payment, key: str) -> str:
+    """Why a stuck refund, which may have been made by hand in its place, is not tried again; empty if it is.
+
+    What the gateway has made under its own key is no other's.
     """
-    own = Q(event=Event.PENDING) | Q(detail=LEASE_LOST.detail)
-    is_stuck = saga.state == Saga.State.STUCK
-    return is_stuck and not SagaLog.objects.filter(own, saga_id=saga.id, step=REFUND_CARD).exists()
+    own = gateway().find_refund(key=key, charge_reference=payment.charge_reference)
+    if own.status not in ("absent", "unknown"):
+        return ""
+    charge = gateway().find(key=payment.charge_key)
+    if "unknown" in (own.status, charge.status):
+        return _described(own if own.status == "unknown" else charge)
+    is_replaced = charge.refunded_amount - payment.refunded_amount >= refund.card_amount
+    return REPLACED if is_replaced else ""
 
 
-def _refund_card(refund: Refund, payment: Payment, key: str, *, may_be_replaced: bool) -> list[StepResult]:
+def _described(result: GatewayResult) -> str:
+    return " ".join(f"{result.status} {result.failure_code} {result.failure_detail}".split())
+
+
+def _refund_card(refund: Refund, payment: Payment, key: str, *, is_stuck: bool) -> list[StepResult]:
     if not refund.card_amount:
         return [StepResult(Event.DONE, gettext_noop("The gateway has given it back already."))]
-    if may_be_replaced:
-        charge = gateway().find(key=payment.charge_key)
-        if charge.refunded_amount - payment.refunded_amount >= refund.card_amount:
-            return [StepResult(Event.FAILED, REPLACED)]
+    if is_stuck and (reason := _why_not_to_repeat(refund, payment, key)):
+        return [StepResult(Event.FAILED, reason)]
     result = gateway().refund(key=key, charge_reference=payment.charge_reference, amount=refund.card_amount)
     match result.status:
         case "succeeded":
@@ -110,10 +117,9 @@ def _refund_card(refund: Refund, payment: Payment, key: str, *, may_be_replaced:
                     Event.PENDING, gettext_noop("The gateway is working on it."), reference=result.reference
                 )
             ]
-    failure = " ".join(f"{result.status} {result.failure_code} {result.failure_detail}".split())
     exceeds = result.failure_code == "refund_exceeds_charge"
     found = gateway().find(key=payment.charge_key) if exceeds else None
-    return [StepResult(Event.FAILED, failure, reference=result.reference, answer=found)]
+    return [StepResult(Event.FAILED, _described(result), reference=result.reference, answer=found)]
 
 
 def _fit_to_charge(saga: SagaRow, result: StepResult) -> None:

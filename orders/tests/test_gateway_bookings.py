@@ -14,8 +14,11 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import selectors
 from orders.models import Order, Refund, Saga
-from orders.payment import gateway_bookings, gateway_events, gateway_lookups, top_ups
+from orders.payment import gateway_bookings, gateway_events, gateway_lookups, refund_saga, top_ups
 from orders.placement.decisions import PlacedOrder
+from orders.saga import log
+from orders.saga.definitions import DO, LEASE_LOST
+from orders.saga.log import SagaLogLine
 from orders.tests import buying, hanging, stepping
 from orders.tests.hanging import Away, away
 from payments import ledger
@@ -26,6 +29,8 @@ from payments.reconciliation.reconciling import Fix
 from payments.schemas import payment_body
 from payments.tests import events
 from scripts.tests.simulator import Simulator
+from shop import clock
+from shop.db import transactions
 from shop.feed_models import FeedEvent
 from shop.idempotency.recorded_answers import Answer, KeyedCall, key_hash
 from shop.models import JournalLine
@@ -241,17 +246,36 @@ def test_refunds_of_the_shop_and_at_the_gateway_that_race_add_up(give_back: Call
     assert_books_agree()
 
 
-@pytest.mark.parametrize(("act", "by_hand"), [(hanging.complete, []), (hanging.retry, ["gateway"])])
-def test_a_stuck_refund_is_left_to_an_operator_where_as_much_was_given_back_by_hand(
-    give_back: Callable[..., None], away: Away, act: Any, by_hand: list[str]
-) -> None:
-    """The event had the shop refund it at once, so that the customer got it twice."""
+@pytest.fixture
+def stuck(away: Away) -> tuple[PlacedOrder, Saga]:
+    """An order, and its refund of 500, which is stuck; the worker of an attempt is gone."""
     placed = sell()
     row = Saga.objects.get(id=buying.refund(placed.order.id, {Product.objects.get(): 1}).saga_id)
     away.take("GATEWAY_URL")
     hanging.make_overdue(row)
     assert hanging.advance(row) == Saga.State.STUCK
     away.back()
+    lost = SagaLogLine(row, "refund_card", DO, LEASE_LOST, attempt=9)
+    transactions.run(lambda: log.write_lines([lost], at=clock.now()), transactions.KEYED)
+    return placed, row
+
+
+def test_a_stuck_refund_that_the_gateway_has_made_ends_by_itself(stuck: tuple[PlacedOrder, Saga]) -> None:
+    """Its reply was lost: it is no refund in place of another one."""
+    placed, row = stuck
+    key, charge = refund_saga.refund_key(Refund.objects.get()), payment_of(placed).charge_reference
+    assert gateway().refund(key=key, charge_reference=charge, amount=500).status == "succeeded"
+    assert hanging.advance(row) == Saga.State.DONE
+    assert refunds_of(placed) == [("staff", "succeeded", 0, 500)]
+    assert_books_agree()
+
+
+@pytest.mark.parametrize(("act", "by_hand"), [(hanging.complete, []), (hanging.retry, ["gateway"])])
+def test_a_stuck_refund_is_left_to_an_operator_where_as_much_was_given_back_by_hand(
+    give_back: Callable[..., None], stuck: tuple[PlacedOrder, Saga], act: Any, by_hand: list[str]
+) -> None:
+    """The event had the shop refund it at once, so that the customer got it twice."""
+    placed, row = stuck
     give_back(placed, 500)
     assert not handle(placed)
     assert hanging.advance(row) == Saga.State.STUCK

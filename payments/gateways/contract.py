@@ -169,6 +169,9 @@ class Gateway(Protocol):
         included.
         """
 
+    def find_refund(self, *, key: str, charge_reference: str) -> GatewayResult:
+        """The state of the refund of this key: `absent` if none was made of the charge."""
+
     def charges(
         self,
         *,

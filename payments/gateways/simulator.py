@@ -148,6 +148,16 @@ class Refund(ReplyPart):
     amount: Amount
     status: Literal["succeeded"]
 
+    def to_result(self) -> GatewayResult:
+        return GatewayResult(
+            status=self.status, reference=self.id, amount=self.amount, refunded_amount=self.amount
+        )
+
+
+class RefundPage(ReplyPart):
+    results: list[Refund]
+    next: str | None
+
 
 @measured("simulator")
 def charge(*, key: str, token: str, amount: int, currency: str, order_id: UUID | None) -> GatewayResult:
@@ -214,7 +224,19 @@ def refund(*, key: str, charge_reference: str, amount: int) -> GatewayResult:
             raise NoAnswer(f"HTTP {answer.status} with another refund than requested")
     except (NoAnswer, ValidationError) as error:
         return _unknown_result("refund", key, error)
-    return GatewayResult(status="succeeded", reference=refunded.id, amount=amount, refunded_amount=amount)
+    return refunded.to_result()
+
+
+@measured("simulator")
+def find_refund(*, key: str, charge_reference: str) -> GatewayResult:
+    try:
+        answer = request_json("GET", "/refunds", query={"key": key, "limit": "1"})
+        found = RefundPage.model_validate(answer.content).results
+        if answer.status != 200 or any((one.key, one.charge) != (key, charge_reference) for one in found):
+            raise NoAnswer("refunds of other keys than requested")
+    except (NoAnswer, ValidationError) as error:
+        return _unknown_result("find_refund", key, error)
+    return found[0].to_result() if found else GatewayResult(status="absent")
 
 
 def charges(

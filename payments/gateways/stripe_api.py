@@ -118,6 +118,15 @@ def refund(*, key: str, charge_reference: str, amount: int) -> GatewayResult:
     return refunded.to_result()
 
 
+@measured("stripe")
+def find_refund(*, key: str, charge_reference: str) -> GatewayResult:
+    try:
+        found = stripe_calls.find_refund(charge_reference, key=key)
+    except NO_RESULT as error:
+        return _unknown_result("find_refund", key, error)
+    return found.to_result() if found else GatewayResult(status="absent")
+
+
 def charges(
     *,
     key: str | None = None,

@@ -150,14 +150,19 @@ def refund(intent_id: str, *, key: str, amount: int) -> Refund:
 
     Stripe forgets keys after a day, and a refund may be retried later than that.
     """
-    made = _refunds().list({"payment_intent": intent_id, "limit": PAGE})
-    for one in map(_to_refund, _iterate_pages(made)):
-        if one.metadata.get(KEY) == key:
-            return one
+    if made := find_refund(intent_id, key=key):
+        return made
     refunded = _refunds().create(
         {"payment_intent": intent_id, "amount": amount, "metadata": {KEY: key}}, {"idempotency_key": key}
     )
     return _to_refund(refunded)
+
+
+def find_refund(intent_id: str, *, key: str) -> Refund | None:
+    """The refund of this key, however old it is."""
+    made = _refunds().list({"payment_intent": intent_id, "limit": PAGE})
+    found = map(_to_refund, _iterate_pages(made))
+    return next((one for one in found if one.metadata.get(KEY) == key), None)
 
 
 def disputes(intent: Intent) -> list[GatewayDispute]:

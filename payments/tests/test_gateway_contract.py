@@ -312,6 +312,12 @@ def test_a_charge_is_refunded_in_parts_each_key_once_and_never_beyond_it(gateway
     rest = gateway.refund(key="c", charge_reference=reference, amount=200)
 
     assert first[0] == first[1] and first[0].status == rest.status == "succeeded"
+    made = {key: gateway.find_refund(key=key, charge_reference=reference) for key in "abc"}
+    assert {key: (one.status, one.amount) for key, one in made.items()} == {
+        "a": ("succeeded", 500),
+        "b": ("absent", 0),
+        "c": ("succeeded", 200),
+    }
     assert (beyond.status, beyond.failure_code) == ("declined", "refund_exceeds_charge")
     found = gateway.find(key="one")
     assert (found.status, found.amount, found.refunded_amount) == ("succeeded", AMOUNT, AMOUNT)
@@ -384,6 +390,7 @@ def test_no_call_is_made_inside_a_transaction(gateway: Gateway) -> None:
         lambda: gateway.find(key="one"),
         lambda: gateway.cancel(key="one"),
         lambda: gateway.refund(key="one", charge_reference="ch", amount=1),
+        lambda: gateway.find_refund(key="one", charge_reference="ch"),
         lambda: list(gateway.charges()),
     ]
     for call in calls:

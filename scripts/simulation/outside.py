@@ -123,6 +123,9 @@ class Gateway:
 
         return self._called(refunded)
 
+    def find_refund(self, *, key: str, charge_reference: str) -> GatewayResult:
+        return self._called(lambda: self.refunds.get(key) or GatewayResult(status="absent"))
+
     def key_of(self, *, reference: str) -> str | None:
         """Events here name the key."""
         return ""
