@@ -5,7 +5,7 @@ was done.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -103,24 +103,22 @@ async def wrong_codes_limited(request: Request, account_id: int) -> AsyncIterato
     """Around a call that names a coupon's code: counts it if the account has no such coupon.
 
     Raises `Throttled` before the block, when the account or its network has named too many such codes lately,
-    and in the place of a refusal that would tell more than so many are wrong. Calls that are under way count
-    until they end; one for which no place is left waits for them.
+    and in the place of a refusal that would tell more than so many are wrong, by the counts of all processes.
     An API key calls from the network of its program, which says nothing of the account's. Staff don't count.
     """
     limits = [] if request.user.is_staff else [(rate_limits.WRONG_CODES, account_id)]
     if limits and not (isinstance(request.user, Account) and request.user.key):
         network = throttling.network_of_address(client_address.from_request(request), ipv4_bits=24)
         limits.append((rate_limits.WRONG_CODES_OF_NETWORK, rate_limits.number_of_network(network)))
-    async with AsyncExitStack() as places:
-        for limit, number in limits:
-            await places.enter_async_context(limit.holding(number))
-        try:
-            yield
-        except Rejected as refusal:
-            if refusal.code == "coupon_not_usable" and refusal.extra["reason"] == "not_found":
-                for limit, number in limits:
-                    await run_in_thread(limit.count_now, number, pool=LOOKUP_POOL)
-            raise
+    for limit, number in limits:
+        limit.require_capacity(number)
+    try:
+        yield
+    except Rejected as refusal:
+        if refusal.code == "coupon_not_usable" and refusal.extra["reason"] == "not_found":
+            for limit, number in limits:
+                await run_in_thread(limit.count_now, number, pool=LOOKUP_POOL)
+        raise
 
 
 @asynccontextmanager

@@ -138,7 +138,7 @@ def _refund_late_charge(event: WebhookEvent, payment: Payment) -> tuple[bool, st
             # Its end has an event, and a comparison finds what is kept after it.
             return True, f"the payment is {payment.status}, and the charge disputed"
         case "succeeded" | "declined" | "cancelled":
-            orphans.note_already_refunded(charge_reference=found.reference, payment=payment)
+            orphans.note_already_refunded(found, payment)
             return True, f"the payment is {payment.status}, and nothing is kept"
         case "absent" if event.attempts >= MAX_ABSENT_LOOKUPS:
             return True, "the gateway has nothing under this key"

@@ -87,7 +87,7 @@ class OfTwoProcesses:
 def test_of_guesses_at_once_in_two_processes_no_more_are_answered(
     product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And codes that are right wait for others that are under way, instead of being refused for them."""
+    """And codes that are right are refused for none of them."""
     shared_campaign()
     monkeypatch.setattr(rate_limits, "WRONG_CODES", OfTwoProcesses())
     guesser, buyer = client_from("192.0.2.1"), client_from("192.0.2.1")

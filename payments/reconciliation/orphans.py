@@ -60,11 +60,15 @@ def refund_charge(charge: GatewayResult | BookedCharge, payment: Payment | None)
     return is_done
 
 
-def note_already_refunded(*, charge_reference: str, payment: Payment) -> None:
-    """Note that a late charge was refunded, where the process that refunded it crashed before it could."""
-    line = _journal_lines(LATE, charge_reference, payment).last()
-    if line and line.after:
-        _note(LATE_REFUNDED, charge_reference, line.after, payment)
+def note_already_refunded(charge: GatewayResult, payment: Payment) -> None:
+    """Note each part of a late charge that is refunded, where the process that did it died before it could.
+
+    What was lost in a dispute is no part of what is refunded.
+    """
+    for line in _journal_lines(LATE, charge.reference, payment):
+        part = line.after or {"amount": charge.amount + 1}
+        if part.get("refunded_before_amount", 0) + part["amount"] <= charge.refunded_amount:
+            _note(LATE_REFUNDED, charge.reference, part, payment)
 
 
 def _note(what: str, charge_reference: str, part: dict[str, int], payment: Payment | None) -> None:

@@ -2,8 +2,7 @@
 
 A call is counted in memory, without a round trip. A thread sends new counts to Redis and reads back the
 counts of all processes, many accounts in one script. So a process sees the others' calls at most 250 ms late,
-and an account may make a few calls too many meanwhile. Limits of which each call is worth a round trip read
-the others' counts first, by `holding`. While Redis is unavailable each process counts alone,
+and an account may make a few calls too many meanwhile. While Redis is unavailable each process counts alone,
 and sends its counts later.
 """
 
@@ -13,8 +12,8 @@ import struct
 import threading
 import time
 from array import array
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -24,7 +23,6 @@ from prometheus_client import Counter
 from structlog import get_logger
 
 from shop import clock
-from shop.concurrency.event_loop import LOOKUP_POOL, run_in_thread, sleep
 from shop.configuration import Rate
 from shop.errors import Throttled, Unavailable
 from shop.idempotency.claims import InFlight
@@ -39,8 +37,6 @@ MAX_CLOCK_SKEW_SECONDS = 1.0
 # Together with the round trip to Redis less than the 250 ms that the shop promises.
 SYNCHRONIZATION_DELAY_SECONDS = 0.2
 ACCOUNTS_PER_ROUND_TRIP = 500
-# How long a call waits while all places that are left are held, and how often it looks.
-HOLD_SECONDS, HOLD_PAUSE_SECONDS = 5.0, 0.02
 # Above this a tenth of the windows, the oldest first, is dropped from memory. Redis still has them.
 MAX_WINDOWS = 50_000
 
@@ -194,35 +190,6 @@ class RateLimit:
         with self._mutex:
             self._add(account_id, self._window(account_id), clock.now().timestamp())
 
-    @asynccontextmanager
-    async def holding(self, account_id: int) -> AsyncIterator[None]:
-        """Hold a place in the window during the block, which may `count_now`.
-
-        Reads the counts of other processes first. A call waits while all places that are left are held by
-        others, whose blocks may count nothing. Raises `Throttled` before the block starts.
-        """
-        rate, ends_at = self.rate, time.monotonic() + HOLD_SECONDS
-        if rate is None:
-            yield
-            return
-        await run_in_thread(self.read, account_id, pool=LOOKUP_POOL)
-        while (window := self._hold(account_id, rate, is_late=time.monotonic() > ends_at)) is None:
-            await sleep(HOLD_PAUSE_SECONDS)
-        try:
-            yield
-        finally:
-            with self._mutex:
-                window.held -= 1
-
-    def _hold(self, account_id: int, rate: Rate, *, is_late: bool) -> _Window | None:
-        with self._mutex:
-            window = self._window(account_id)
-            if len(window.times) < rate.times <= len(window.times) + window.held and not is_late:
-                return None
-            self._require_capacity(window, rate, clock.now().timestamp())
-            window.held += 1
-            return window
-
     def count_now(self, account_id: int) -> None:
         """Count what has happened, in all processes at once.
 
@@ -234,7 +201,7 @@ class RateLimit:
         with self._mutex:
             window = self._window(account_id)
             if rate:
-                self._require_capacity(window, rate, now, besides=-1 - window.held)
+                self._require_capacity(window, rate, now, besides=-1)
 
     def require_capacity(self, account_id: int, *, besides: int = 0) -> None:
         """Raise `Throttled` if the account's window is full with `besides` more calls; counts nothing."""
