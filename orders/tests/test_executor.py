@@ -95,6 +95,10 @@ def test_each_of_many_orders_ends_as_its_card_demands(threaded: Executor) -> Non
     assert buying.broken_laws() == []
 
 
+def test_a_batch_of_an_empty_queue_has_no_sagas() -> None:
+    assert stepping.executor()._dequeue_new() == []
+
+
 def test_a_slow_card_delays_its_own_order_alone(threaded: Executor) -> None:
     placed = bought("tok_slow", "tok_ok", "tok_ok")
     threaded.accept(saga_ids(placed))

@@ -13,7 +13,7 @@ from coupons.models import Coupon
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders import selectors
-from orders.models import Order, Refund, Saga
+from orders.models import Order, Refund, RefundLine, Saga
 from orders.payment import gateway_bookings, gateway_events, gateway_lookups, refund_saga, top_ups
 from orders.placement.decisions import PlacedOrder
 from orders.saga import log
@@ -319,8 +319,18 @@ def test_while_the_shops_refund_runs_only_what_it_can_not_be_is_booked(
     assert handle(placed)
     assert order_of(placed).refunded_amount == 1_000
     assert gateway().find(key=payment.charge_key).refunded_amount == 1_000
-    assert started.refund.id in Refund.objects.values_list("id", flat=True)
+    reduced = Refund.objects.get(id=started.refund.id)
+    assert refund_saga.refund_key(reduced) == f"refund-{reduced.id}-300"
+    line = JournalLine.objects.get(what="refund.reduced", subject=f"refund {reduced.id}")
+    assert (line.before["card_amount"], line.after["card_amount"]) == (500, 300)
     assert_books_agree()
+
+
+def test_all_but_one_of_the_amount_is_not_all_of_the_order(give_back: Callable[..., None]) -> None:
+    placed = sell()
+    give_back(placed, 999)
+    assert handle(placed)
+    assert (order_of(placed).status, RefundLine.objects.count()) == ("paid", 0)
 
 
 @pytest.mark.parametrize("is_heard", [True, False])

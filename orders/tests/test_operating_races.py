@@ -50,6 +50,9 @@ def test_an_action_is_refused_while_a_worker_keeps_the_lease(
     Saga.objects.filter(id=row.id).update(
         lease_token="other", leased_until=timezone.now() + timedelta(seconds=60)
     )
+    with pytest.raises(FirstcomeError) as refused:
+        hanging.retry(row)
+    assert (refused.value.code, refused.value.retry_after) == ("unavailable", 5)
     assert hanging.refusal(hanging.retry, row) == "unavailable"
 
 

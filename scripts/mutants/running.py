@@ -75,6 +75,7 @@ class Runner:
 
     def _judge_all(self, items: dict[str, pytest.Item]) -> None:
         files = {str(mutant.file): importlib.import_module(mutant.module) for mutant, _ in self.mutants}
+        gc.unfreeze()  # of what is frozen, the collector lists nothing
         functions = [found for found in gc.get_objects() if isinstance(found, FunctionType)]
         functions = [found for found in functions if found.__code__.co_filename in files]
         self._use_database()
