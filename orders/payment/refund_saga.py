@@ -89,11 +89,11 @@ def _why_not_to_repeat(refund: Refund, payment: Payment, key: str) -> str:
     What the gateway has made under its own key is no other's.
     """
     own = gateway().find_refund(key=key, charge_reference=payment.charge_reference)
-    if own.status not in ("absent", "unknown"):
-        return ""
+    if own.status != "absent":
+        return _described(own) if own.status == "unknown" else ""
     charge = gateway().find(key=payment.charge_key)
-    if "unknown" in (own.status, charge.status):
-        return _described(own if own.status == "unknown" else charge)
+    if charge.status != "succeeded":
+        return _described(charge)
     is_replaced = charge.refunded_amount - payment.refunded_amount >= refund.card_amount
     return REPLACED if is_replaced else ""
 

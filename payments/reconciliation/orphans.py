@@ -66,8 +66,8 @@ def note_already_refunded(charge: GatewayResult, payment: Payment) -> None:
     What was lost in a dispute is no part of what is refunded.
     """
     for line in _journal_lines(LATE, charge.reference, payment):
-        part = line.after or {"amount": charge.amount + 1}
-        if part.get("refunded_before_amount", 0) + part["amount"] <= charge.refunded_amount:
+        part = line.after
+        if part and part.get("refunded_before_amount", 0) + part["amount"] <= charge.refunded_amount:
             _note(LATE_REFUNDED, charge.reference, part, payment)
 
 
