@@ -73,7 +73,6 @@ def count_reads(result: str) -> float:
     return float(secondary.READS.labels(result)._value.get())
 
 
-# It also has pytest-django make the test's database, whose tables the two servers get.
 @pytest.mark.django_db
 def test_without_a_secondary_all_is_read_from_the_primary_and_not_counted() -> None:
     before = [count_reads(result) for result in ("secondary", "lagging", "unreachable")]
@@ -88,6 +87,8 @@ def test_without_a_secondary_its_rules_hold_all_the_same() -> None:
         secondary.read(lambda alias: alias)
 
 
+# The mark has pytest-django make the test's database, whose tables the two servers get.
+@pytest.mark.django_db
 @pytest.mark.boots("a database server")
 @pytest.mark.usefixtures("pair")
 def test_it_reads_from_the_secondary_what_was_committed_just_before() -> None:
