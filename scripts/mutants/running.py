@@ -46,6 +46,8 @@ NOTICED = (CAUGHT, TIMED_OUT)
 SIMULATORS = {"gateway_process", "data_platform_process", "partner_process", "localstripe"}
 """Fixtures of a session, processes that run nothing of the shop."""
 OTHERS = "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()"
+SETUP_DATABASES = utils.setup_databases
+"""What makes the database. pytest-django's call of it does nothing: a fork finds it made."""
 Swaps = Sequence[tuple[FunctionType, Any]]
 
 
@@ -63,6 +65,7 @@ class Runner:
         self.log, self.begun = folder / "fork.log", folder / "fork.begun"
         self.unfit: set[str] = set()
         self.error: Exception | None = None
+        self.databases = 0
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         self.session: Any = session
@@ -78,6 +81,7 @@ class Runner:
         gc.unfreeze()  # of what is frozen, the collector lists nothing
         functions = [found for found in gc.get_objects() if isinstance(found, FunctionType)]
         functions = [found for found in functions if found.__code__.co_filename in files]
+        utils.setup_databases = lambda **_: []
         self._use_database()
         self._start_simulators(items.values())
         gc.freeze()
@@ -107,12 +111,15 @@ class Runner:
         code: int | None = PASSED
         begun: list[pytest.Item] = []
         while tests and time.monotonic() - began < MOST_SECONDS:
-            code, begun = self._fork(partial(self._run, swaps, tests)), self._begun(tests)
+            code, begun = self._run_in_fork(swaps, tests)
             if code not in (PASSED, STOPPED) and not begun:
                 raise SetupError(f"a fork ended ({code}) before its first test; see {self.log}")
-            if code in (PASSED, STOPPED) or self._fork(partial(self._run, [], begun)) == PASSED:
+            if code in (PASSED, STOPPED):
                 break
-            unfit = self._begun(begun)[-1]
+            without, begun_without = self._run_in_fork([], begun)
+            if without == PASSED:
+                break
+            unfit = begun_without[-1]
             tests.remove(unfit)
             self.unfit.add(unfit.nodeid)
             said = f"{unfit.nodeid} fails without the mutant too:\n{children.tail(self.log)}"
@@ -125,9 +132,15 @@ class Runner:
         seconds = round(time.monotonic() - began, 1)
         return {"verdict": verdict, "by": by, "run": len(begun), "of": len(tests), "seconds": seconds}
 
-    def _begun(self, tests: Sequence[pytest.Item]) -> list[pytest.Item]:
-        """Those of them that the last fork has begun."""
-        return [tests[int(number)] for number in self.begun.read_text().split()]
+    def _run_in_fork(
+        self, swaps: Swaps, tests: Sequence[pytest.Item]
+    ) -> tuple[int | None, list[pytest.Item]]:
+        """The exit code, and the tests that it has begun."""
+        code = self._fork(partial(self._run, swaps, tests))
+        begun = [tests[int(number)] for number in self.begun.read_text().split()]
+        if code is None:  # a loop without end has written for minutes, and is rolled back for as many
+            self._use_database()
+        return code, begun
 
     def _run(self, swaps: Swaps, tests: Sequence[pytest.Item]) -> int:
         """Run the tests until one fails. What was set up for the session stays: it is the parent's."""
@@ -180,15 +193,15 @@ class Runner:
             os._exit(code)
 
     def _use_database(self) -> None:
-        """Make it in a fork, for this process may have no connection, nor the thread that watches one."""
+        """Make one in a fork, for this process may have no connection, nor the thread that watches one."""
+        self.databases += 1
+        connection.settings_dict["TEST"]["NAME"] = f"test_firstcome_{self.databases}"
         self._fork(self._make_database, within_seconds=DATABASE_SECONDS)
-        creation: Any = connection.creation
-        connection.settings_dict["NAME"] = creation._get_test_db_name()
-        utils.setup_databases = lambda **_: []
+        connection.settings_dict["NAME"] = connection.settings_dict["TEST"]["NAME"]
 
     def _make_database(self) -> int:
         with self.blocker.unblock():
-            utils.setup_databases(verbosity=0, interactive=False, serialized_aliases=[])
+            SETUP_DATABASES(verbosity=0, interactive=False, serialized_aliases=[])
         return PASSED
 
     def _empty_database(self) -> None:
