@@ -184,8 +184,9 @@ def test_the_same_saga_by_many_executors_at_once_happens_once(world: World) -> N
 
 def test_an_undo_of_a_step_that_never_ran_skips_local_steps_and_calls_outside_ones(world: World) -> None:
     row = started()
-    log.start_compensation(row, "forced", "")
+    log.start_compensation(row, "forced", "because " * 40)
     assert stepping.advance(row.id) == Saga.State.COMPENSATED
+    assert Saga.objects.get(id=row.id).failure_detail == ("because " * 40)[:255]
     assert (world.counted, world.calls) == (0, ["undo"])
     assert ("outside", DO, Event.VOID) in final_lines(row)
     assert ("local", DO, Event.VOID) in final_lines(row)
