@@ -8,7 +8,7 @@ import inventory.urls
 import orders.urls
 import payments.urls
 import sales.urls
-from shop import admin_site, welcome_page
+from shop import admin_site, storefront, welcome_page
 from shop.accounts_api import urls
 from shop.api_keys_api import urls as api_keys_urls
 from shop.backoffice import campaign_page, ledger_balance, list_exports, sales_report
@@ -18,7 +18,6 @@ from shop.http.openapi import openapi_pages
 from shop.http.pages import middleware
 from shop.operations import health, metrics, null_call
 from shop.operators import sign_in as operator_sign_in
-from shop.storefront import page as storefront_page
 
 # One flat list, the busiest first: each level, and each pattern before the matching one, costs time in every
 # call.
@@ -67,7 +66,7 @@ BACKOFFICE = [
 urlpatterns = [
     path("api/v1/", include(API)),
     path("", welcome_page.page, name="welcome"),
-    path("demo/", storefront_page.storefront, name="storefront"),
+    path("demo/", storefront.storefront, name="storefront"),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path(middleware.METRICS_PATH[1:], metrics.metrics),

@@ -6,8 +6,8 @@ from django.contrib.auth.models import User
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
-from orders.placement import account_usage
-from orders.placement.account_usage import AccountUsage, ProductUsage
+from orders.placement import limits
+from orders.placement.limits import AccountUsage, ProductUsage
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory
 
@@ -33,7 +33,7 @@ def test_unpaid_units_of_all_and_all_units_of_limited_products_are_counted() -> 
     client_of(account).post(f"/orders/{buy(account, TEA=1).pk}/cancel")
     buy(other, TEA=5)
 
-    usage = account_usage.read_usage(account.pk)
+    usage = limits.read_usage(account.pk)
 
     products = [ProductUsage(tea.pk, "TEA", 9, 2, 5), ProductUsage(cup.pk, "CUP", None, 1, 1)]
     assert usage == AccountUsage(1, products, True)
@@ -49,11 +49,11 @@ def test_more_orders_or_products_than_are_read_are_said_to_be_more(monkeypatch: 
     account = AccountFactory()
     for _ in range(3):
         buy(account, TEA=1, CUP=2)
-    monkeypatch.setattr(account_usage, "MOST_ORDERS", 2)
-    usage = account_usage.read_usage(account.pk)
+    monkeypatch.setattr(limits, "MOST_ORDERS", 2)
+    usage = limits.read_usage(account.pk)
     assert (usage.unpaid_orders, usage.is_complete) == (3, False)
     assert [(one.sku, one.unpaid_units) for one in usage.products] == [("CUP", 4), ("TEA", 2)]
-    monkeypatch.setattr(account_usage, "MOST_ORDERS", 9)
-    monkeypatch.setattr(account_usage, "MOST_PRODUCTS", 1)
-    usage = account_usage.read_usage(account.pk)
+    monkeypatch.setattr(limits, "MOST_ORDERS", 9)
+    monkeypatch.setattr(limits, "MOST_PRODUCTS", 1)
+    usage = limits.read_usage(account.pk)
     assert ([one.sku for one in usage.products], usage.is_complete) == (["CUP"], False)

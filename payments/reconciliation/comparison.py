@@ -5,7 +5,7 @@ again by its key before it is reported, because payments continue while the book
 being processed is no difference, nor is one at the edge of a period.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -22,7 +22,6 @@ from payments.gateways import gateway
 from payments.gateways.contract import BookedCharge
 from payments.models import Dispute, Payment
 from payments.payment_states import ENDED_UNPAID, UNSETTLED
-from payments.reconciliation.ordered_diff import OrderedDiff
 from shop import clock
 from shop.errors import Unavailable
 
@@ -32,6 +31,8 @@ MAX_REPORTED = 100
 SLICE = timedelta(days=1)
 # A payment that changes at every check is left to the next comparison.
 RECHECKS = 5
+# How far claims and charges may be out of step. Beyond it a key is reported though it may still come.
+MAX_AHEAD = 20_000
 
 
 class Kind(StrEnum):
@@ -357,3 +358,48 @@ def _is_for(charge: BookedCharge, payment: Payment | PaymentRow) -> bool:
 def _without_hyphens(order_id: UUID | str | None) -> str | None:
     """The digits of an order's id, because some databases store it without hyphens."""
     return None if order_id is None else str(order_id).replace("-", "")
+
+
+class OrderedDiff:
+    """Matches expected keys (claims) with the keys that are found; both come in about the same order.
+
+    `merge_next` takes found keys, and reads as many claims. A claim that stays unmatched for long is
+    returned, and so is each that is left at the end; the caller checks these again.
+    """
+
+    def __init__(self, claims: Iterable[str]) -> None:
+        self._claims = iter(claims)
+        # Dictionaries, because they keep the order in which the keys came.
+        self._unmet: dict[str, None] = {}
+        self._early: dict[str, None] = {}
+
+    def merge_next(self, keys: Collection[str]) -> list[str]:
+        """Match these found keys. Returns the claims that stayed unmatched for too long."""
+        for key in keys:
+            _match_or_keep(key, self._unmet, self._early)
+        for key in islice(self._claims, len(keys)):
+            _match_or_keep(key, self._early, self._unmet)
+        _drop_oldest(self._early)
+        return _drop_oldest(self._unmet)
+
+    def remaining(self) -> Iterator[str]:
+        """The claims that were never matched, after the last found key."""
+        yield from self._unmet
+        for key in self._claims:
+            if key not in self._early:
+                yield key
+
+
+def _match_or_keep(key: str, here: dict[str, None], there: dict[str, None]) -> None:
+    if key in here:
+        del here[key]
+    else:
+        there[key] = None
+
+
+def _drop_oldest(waiting: dict[str, None]) -> list[str]:
+    """Remove the oldest keys beyond `MAX_AHEAD`, and return them."""
+    beyond = list(islice(waiting, max(0, len(waiting) - MAX_AHEAD)))
+    for key in beyond:
+        del waiting[key]
+    return beyond

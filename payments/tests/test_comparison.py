@@ -20,7 +20,7 @@ from payments import gateways, payment_states
 from payments.gateways import gateway, simulator
 from payments.gateways.contract import BookedCharge
 from payments.models import Payment
-from payments.reconciliation import comparison, ordered_diff
+from payments.reconciliation import comparison
 from payments.tests import sales
 from payments.tests.factories import PaymentFactory
 from scripts.simulators.books import written
@@ -424,7 +424,7 @@ def test_books_in_another_order_agree_too(
 ) -> None:
     """Many keys are then looked up one by one, because only `MAX_AHEAD` are remembered."""
     monkeypatch.setattr(comparison, "PAGE", 10)
-    monkeypatch.setattr(ordered_diff, "MAX_AHEAD", 15)
+    monkeypatch.setattr(comparison, "MAX_AHEAD", 15)
     keys = write_payments(100)
     for order in (keys[::-1], keys[50:] + keys[:50]):
         use(Long(order))

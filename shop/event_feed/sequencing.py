@@ -8,14 +8,22 @@ lower position is given afterwards.
 
 The events of an order keep their sequence: a transaction writes them while it holds the order's lock, so each
 has a greater id than those that were committed before it, and the sequencer goes by ids.
+
+A thread of each web process sequences soon after the commit: it pauses until a commit of its own process, or
+a moment, for workers commit events too. `shop.sequence` of Celery beat does so once a second, if no web
+process runs.
 """
 
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 from django.db import connection
 from prometheus_client import Counter
+from structlog import get_logger
 
 from shop.db import bulk_sql, open_transaction, transactions
+from shop.event_feed import wakeup
 from shop.feed_models import FeedEvent, FeedState
 from shop.redis import completion_notifications
 
@@ -27,6 +35,12 @@ NOTIFICATION = "events"
 BY_KEY = " FORCE INDEX (PRIMARY)"
 """A range of ids, or the scan that MariaDB prefers for a small table, locks the row that follows as well: on
 MariaDB 11.8 it waits where that one's transaction is open. Ids named one by one lock their rows alone."""
+log = get_logger(__name__)
+LONGEST_PAUSE_SECONDS = 0.5
+SHORTEST_PAUSE_SECONDS = 0.05
+"""So that a pass under load has many events: each costs a commit."""
+
+_stop = threading.Event()
 
 
 def sequence() -> int:
@@ -88,3 +102,30 @@ def _runs(ids: Sequence[int]) -> Iterator[tuple[int, int]]:
         if index == len(ids) or ids[index] != ids[index - 1] + 1:
             yield ids[start], ids[index - 1]
             start = index
+
+
+def start() -> None:
+    """Start the thread of this web process."""
+    threading.Thread(target=_run, name="event sequencer", daemon=True).start()
+
+
+def stop() -> None:
+    """Let the thread end after its current pass, because the process is about to exit."""
+    _stop.set()
+
+
+def _run() -> None:
+    is_failing = False
+    while not _stop.is_set():
+        wakeup.wait(LONGEST_PAUSE_SECONDS)
+        try:
+            sequence()
+            is_failing = False
+        except Exception as error:
+            # The thread must survive any error: the next pass does what this one could not.
+            if not is_failing:
+                log.warning("events get no positions; trying again", error=str(error)[:200])
+            is_failing = True
+            connection.close()
+        time.sleep(SHORTEST_PAUSE_SECONDS)
+    connection.close()

@@ -4,6 +4,7 @@
 account was enabled. Both may be interrupted at any statement and repeated.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -18,9 +19,13 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 from uuid_utils.compat import uuid7
 
+from coupons.models import Confirmation, QueueTicket
 from coupons.restriction_models import EligibleAccount
+from orders.models import Order, Refund, Saga
+from orders.order_states import OPEN
 from payments import ledger
-from payments.models import LedgerAccount
+from payments.models import LedgerAccount, Payment
+from payments.payment_states import UNSETTLED
 from shop import clock
 from shop.accounts import accounts, sign_outs
 from shop.approval_models import Approval
@@ -29,12 +34,14 @@ from shop.errors import NotFound, Rejected
 from shop.events import pseudonyms
 from shop.lazy_texts import mark as _
 from shop.models import ApiKey, IdempotencyKey, JournalLine
-from shop.personal_data import open_work, registry
+from shop.personal_data import registry
 
 STARTED, ERASED = "erasure_started", "erased"
 # A process remembers for four seconds that an account is enabled. A request that it accepted in the last of
 # them reads its body, waits for its batch, and repeats a transaction: all of that ends long before this.
 SETTLING = timedelta(seconds=30)
+OPEN_NAMED = 10
+"""Open rows of each kind, at most: a refusal is read by a person."""
 
 
 class StillOpen(Rejected):
@@ -173,7 +180,7 @@ def _started_at(account_id: int) -> datetime | None:
 
 def _require_nothing_open(account_id: int, forfeit_balance: bool) -> int:
     """The wallet's balance, locked, if nothing is open and the balance is 0 or forfeited."""
-    found = open_work.find(account_id)
+    found = find_open_work(account_id)
     wallet = LedgerAccount.objects.select_for_update().filter(pk=account_id).first()
     balance = wallet.balance_amount if wallet else 0
     if balance and not forfeit_balance:
@@ -213,3 +220,28 @@ def _replace_names(account: User) -> None:
     Approval.objects.filter(decider_id=account.pk).update(decider_name=name)
     about = LogEntry.objects.filter(content_type=ContentType.objects.get_for_model(User))
     about.filter(object_id=str(account.pk)).update(object_repr=name)
+
+
+def find_open_work(account_id: int) -> list[str]:
+    """Each open row by its kind, id and status; none where the account may be erased."""
+    return list(_find_open_work(account_id))
+
+
+def _find_open_work(account_id: int) -> Iterator[str]:
+    statuses = (*OPEN, Order.Status.REFUNDING)
+    for order in Order.objects.filter(account_id=account_id, status__in=statuses)[:OPEN_NAMED]:
+        yield f"order {order.pk} ({order.status})"
+    unsettled = Q(status__in=UNSETTLED) | Q(refunding_amount__gt=0)
+    for payment in Payment.objects.filter(unsettled, account_id=account_id)[:OPEN_NAMED]:
+        yield f"payment {payment.pk} ({payment.shown_status})"
+    refunds = Refund.objects.filter(order__account_id=account_id)
+    for refund in refunds.exclude(status=Refund.Status.SUCCEEDED)[:OPEN_NAMED]:
+        yield f"refund {refund.pk} ({refund.status})"
+    unfinished = (Saga.State.RUNNING, Saga.State.STUCK)
+    for saga in registry.sagas_of(account_id).filter(state__in=unfinished)[:OPEN_NAMED]:
+        yield f"saga {saga.pk} ({saga.state})"
+    for confirmation in Confirmation.objects.filter(account_id=account_id)[:OPEN_NAMED]:
+        yield f"confirmation {confirmation.pk}"
+    waiting = QueueTicket.objects.filter(account_id=account_id, status=QueueTicket.Status.WAITING)
+    for ticket in waiting[:OPEN_NAMED]:
+        yield f"queue ticket {ticket.pk}"

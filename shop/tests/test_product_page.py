@@ -10,8 +10,8 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
+from inventory import stock_reports
 from inventory.models import Product, StockMovement
-from inventory.stock_reports import stock_history
 from inventory.tests.factories import ProductFactory, StockMovementFactory
 from orders.models import Order
 from shop import clock
@@ -96,7 +96,7 @@ def test_a_movement_that_is_archived_while_sales_are_added_up_counts_as_older(
     operator: Client, tea: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The page of its product was answered 500."""
-    monkeypatch.setattr(stock_history, "MOST_SALES", 1)
+    monkeypatch.setattr(stock_reports, "MOST_SALES", 1)
     sell(tea, 1, at=clock.now() - timedelta(days=200))
     sell(tea, 1)
     archived: list[bool] = []
@@ -108,7 +108,7 @@ def test_a_movement_that_is_archived_while_sales_are_added_up_counts_as_older(
         return execute(sql, *rest)
 
     with connection.execute_wrapper(archive_between):
-        sales = stock_history.read_recent_sales(tea.pk)
+        sales = stock_reports.read_recent_sales(tea.pk)
     assert (sales.units, sales.is_complete, archived) == (1, True, [True])
 
 

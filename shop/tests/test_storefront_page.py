@@ -9,8 +9,8 @@ from django.conf import LazySettings
 from django.contrib.staticfiles import finders
 from django.test import Client
 
+from shop import storefront
 from shop.configuration import BASE_DIR
-from shop.storefront import texts
 from shop.tests.korean import KOREAN
 
 FOLDER = BASE_DIR / "shop" / "static" / "storefront"
@@ -80,12 +80,12 @@ def test_every_text_that_a_script_names_is_there_and_every_text_is_named() -> No
     joined = "\n".join(SCRIPTS.values())
     named = {name for pair in NAMED.findall(joined) for name in pair if name}
     assert named > {"sold_out", "buy.now", "buy.asking", "room.none.before", "amount.total"}
-    assert named - texts.TEXTS.keys() == set()
+    assert named - storefront.TEXTS.keys() == set()
     begun = {beginning for beginning in BEGUN.findall(joined) if beginning in BEGINNINGS}
     assert begun == BEGINNINGS
     literals = set(re.findall(r'"([\w.]+)"', joined))
     assert {
-        name for name in texts.TEXTS if name not in literals and not name.startswith(tuple(begun))
+        name for name in storefront.TEXTS if name not in literals and not name.startswith(tuple(begun))
     } == set()
 
 
@@ -99,4 +99,6 @@ def test_in_korean_no_text_is_left_in_english() -> None:
         if set(LATIN.findall(re.sub(r"\{\w+\}", "", text))) - NO_KOREAN
     }
     assert english == {}
-    assert all(options["texts"][name] != text for name, text in texts.TEXTS.items() if LATIN.search(text))
+    assert all(
+        options["texts"][name] != text for name, text in storefront.TEXTS.items() if LATIN.search(text)
+    )

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from coupons.models import Coupon, QueueTicket
 from orders.models import Order
-from orders.placement import account_usage
+from orders.placement.limits import read_usage
 from payments import ledger, selectors
 from payments.models import Entry
 from sales.models import SaleEntry
@@ -79,7 +79,7 @@ def read(request: HttpRequest, account: User) -> list[Section]:
 
 def _limits(account: User) -> Section:
     """What counts against the account's limits now."""
-    usage = account_usage.read_usage(account.pk)
+    usage = read_usage(account.pk)
     most_orders = settings.OPEN_ORDERS_PER_ACCOUNT
     limits = [LimitUsage(gettext("unpaid orders"), gettext("now"), usage.unpaid_orders, most_orders)]
     for product in usage.products:

@@ -6,9 +6,8 @@ from django.utils.translation import ngettext
 
 from coupons.metrics import state as coupons_state
 from coupons.models import Campaign
-from inventory import products
+from inventory import products, stock_reports
 from inventory.models import Product
-from inventory.stock_reports import low_stock
 from sales import metrics as sales_metrics
 from sales.models import Sale
 from shop import clock
@@ -69,14 +68,14 @@ def running_sales(request: HttpRequest) -> Section:
 
 def products_low_on_stock(request: HttpRequest) -> Section:
     """Products of which no more is available than their threshold, the furthest below it first."""
-    low = low_stock.read_low(most=COUNTED)
+    low = stock_reports.read_low(most=COUNTED)
     number = len(low.products)
     note = _("Nothing to do: every product with a threshold has more than it.")
     if number:
         note = _("The one that is furthest below its threshold is first.")
     if not low.is_complete:
         note += " " + _("Only the %(count)s products with the highest thresholds are looked at.") % {
-            "count": f"{low_stock.MOST_CHECKED:,}"
+            "count": f"{stock_reports.MOST_CHECKED:,}"
         }
     return Section(
         name="stock",

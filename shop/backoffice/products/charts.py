@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from django.utils.translation import gettext
 
 from inventory.models import Product
-from inventory.stock_reports.stock_history import RecentSales
+from inventory.stock_reports import RecentSales
 
 WIDTH = 1_200
 COLUMN_HEIGHT = 100

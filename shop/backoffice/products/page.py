@@ -13,9 +13,8 @@ from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.views.decorators.http import require_safe
 
-from inventory import products
+from inventory import products, stock_reports
 from inventory.models import Product, StockMovement
-from inventory.stock_reports import stock_history
 from orders import selectors
 from orders.models import Order
 from sales.models import Sale
@@ -52,7 +51,7 @@ def show(request: HttpRequest, product_id: int) -> HttpResponse:
         "sections": sections,
     }
     if sees_movements:
-        sales = stock_history.read_recent_sales(product.pk)
+        sales = stock_reports.read_recent_sales(product.pk)
         columns = charts.sales_columns(sales)
         shown = {"sold": page_elements.number(sales.units), "this_hour": sales.by_hour[-1][0]}
         context |= shown | {"sales": sales, "columns": columns}
@@ -155,7 +154,7 @@ def _open_orders(product: Product) -> Section:
 
 def _movements(product: Product, before: int | None) -> Section:
     """A page of movements, newest first."""
-    page = stock_history.read_movements(product.pk, before=before)
+    page = stock_reports.read_movements(product.pk, before=before)
     rows = (
         (
             page_elements.label(movement.kind),

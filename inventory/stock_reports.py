@@ -1,4 +1,7 @@
-"""A product's movements and recent sales, for operators: a bounded part, read by the product's index."""
+"""What operators see of the stock: movements, recent sales, products low on it. Each read is bounded.
+
+The back office imports these; the domain does not, and nothing is decided by them.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -6,7 +9,7 @@ from datetime import datetime, timedelta
 from django.db.models import Sum
 from django.db.models.functions import TruncHour
 
-from inventory.models import StockMovement
+from inventory.models import Product, StockMovement
 from shop import clock
 
 PAGE_SIZE = 25
@@ -14,6 +17,16 @@ HOURS = 12
 # Of a product that sells more within the hours, only the newest are added up, which the page says.
 MOST_SALES = 10_000
 HOUR = timedelta(hours=1)
+MOST_CHECKED = 20_000
+"""Products with a threshold that one reading looks at: their stock has no index, so each row is read."""
+# The one that is furthest below its threshold first.
+READ_LOW = """
+SELECT * FROM (
+    SELECT * FROM inventory_product WHERE low_stock_threshold IS NOT NULL
+    ORDER BY low_stock_threshold DESC LIMIT %s
+) checked WHERE is_active AND on_hand - reserved <= low_stock_threshold
+ORDER BY on_hand - reserved - CAST(low_stock_threshold AS SIGNED), id LIMIT %s
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +76,21 @@ def read_recent_sales(product_id: int) -> RecentSales:
     rows = sold.annotate(hour=TruncHour("at")).order_by("hour").values_list("hour").annotate(Sum("delta"))
     units = {hour: -delta for hour, delta in rows}
     return RecentSales([(hour, units.get(hour, 0)) for hour in hours], is_complete)
+
+
+@dataclass(frozen=True, slots=True)
+class LowStock:
+    """Products of which no more is available than their threshold; some, if not all were looked at."""
+
+    products: list[Product]
+    is_complete: bool
+
+
+def read_low(*, most: int) -> LowStock:
+    """The `most` active products that are furthest below their thresholds.
+
+    Beyond `MOST_CHECKED` products with a threshold those with the lowest thresholds are left out.
+    """
+    watched = Product.objects.filter(low_stock_threshold__isnull=False).order_by("-low_stock_threshold")
+    is_more = watched.values("pk")[MOST_CHECKED : MOST_CHECKED + 1].exists()
+    return LowStock(list(Product.objects.raw(READ_LOW, [MOST_CHECKED, most])), not is_more)

@@ -1,1 +1,0 @@
-"""The demo storefront at `/demo/`: its page, and the texts of its scripts in `shop/static/storefront/`."""
