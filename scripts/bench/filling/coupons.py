@@ -3,8 +3,7 @@
 from django.db import transaction
 
 from coupons.models import Campaign, Coupon
-from shop import clock
-from shop.management.filling.rows import (
+from scripts.bench.filling.rows import (
     BITE,
     CODE,
     Say,
@@ -15,6 +14,7 @@ from shop.management.filling.rows import (
     open_campaign,
     progress,
 )
+from shop import clock
 
 CAMPAIGNS = 20
 

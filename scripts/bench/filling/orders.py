@@ -16,9 +16,8 @@ from coupons.models import Campaign, Coupon
 from inventory.models import Product, StockMovement
 from orders.models import Order, OrderLine, Saga, SagaLog
 from payments.models import Entry, LedgerAccount, Payment, Transfer
-from shop import clock
-from shop.management.filling import book as books
-from shop.management.filling.rows import (
+from scripts.bench.filling import book as books
+from scripts.bench.filling.rows import (
     BITE,
     CODE,
     Say,
@@ -30,6 +29,7 @@ from shop.management.filling.rows import (
     open_campaign,
     progress,
 )
+from shop import clock
 from shop.models import IdempotencyKey
 
 ORDERS_OF_AN_ACCOUNT = 10

@@ -3,8 +3,3 @@
 Rows are made by the database itself, in bites: a bite is one transaction with its counters, so an audit may
 look at any moment. Foreign keys, unique keys and checks stay on. MariaDB only: its sequences count.
 """
-
-from shop.management.filling.coupons import CAMPAIGNS, fill_coupons
-from shop.management.filling.orders import fill_orders
-
-__all__ = ["CAMPAIGNS", "fill_coupons", "fill_orders"]
