@@ -16,7 +16,7 @@ from shop.backoffice.search import page as search_page
 from shop.feed_api import urls as feed_urls
 from shop.http.openapi import openapi_pages
 from shop.http.pages import middleware
-from shop.operations import health, metrics, null_call
+from shop.operations import health, metrics
 from shop.operators import sign_in as operator_sign_in
 
 # One flat list, the busiest first: each level, and each pattern before the matching one, costs time in every
@@ -30,7 +30,6 @@ API = [
     *urls.urlpatterns,
     *feed_urls.urlpatterns,
     *api_keys_urls.urlpatterns,
-    path("lab/null", null_call.NullCoupon.as_view()),
 ]
 as_operator = admin.site.admin_view
 BACKOFFICE = [

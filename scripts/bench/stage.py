@@ -160,10 +160,10 @@ class Stage:
         """Fill the tables, in a process of its own that prints its progress. Raises SetupError."""
         words = ["--coupons", str(coupons), "--orders", str(orders)]
         book = ["--book", str(self.instance.data / "gateway.sqlite3")]
-        command = [sys.executable, "manage.py", "fill_tables", *words, *book]
+        command = [sys.executable, "-m", "scripts.bench.filling", *words, *book]
         ran = subprocess.run(command, cwd=places.PROJECT, env=self.environment, check=False)
         if ran.returncode != 0:
-            raise SetupError(f"fill_tables ended with {ran.returncode}")
+            raise SetupError(f"filling the tables ended with {ran.returncode}")
 
     @property
     def environment(self) -> Mapping[str, str]:

@@ -8,6 +8,7 @@ when more is lost than `MOST_LOST_SECONDS`.
 """
 
 import argparse
+import subprocess
 import sys
 import threading
 import time
@@ -22,7 +23,7 @@ from scripts.chaos.clients import staff_and_buyers
 from scripts.chaos.lost_database import say
 from scripts.chaos.memory import Setup
 from scripts.chaos.shop import Shop
-from scripts.stack import SetupError, database, own_stack, places
+from scripts.stack import SetupError, database, environment, own_stack, places
 from scripts.stack.instance import Instance
 from scripts.stack.processes import BINARY_LOG
 
@@ -76,10 +77,11 @@ def run(instance: Instance, seconds: int, seed: str, rows: int) -> int:
 def _fill(instance: Instance, rows: int) -> None:
     """Have so many coupons more in the tables. Raises SetupError."""
     started = time.monotonic()
-    words = f"fill_tables --coupons {rows}"
-    filled = own_stack.manage(instance, words, within_seconds=FILL_SECONDS, LAB="1")
-    if filled.returncode != 0:
-        raise SetupError(f"{words} ended with {filled.returncode}: {filled.stdout}{filled.stderr}")
+    command = [sys.executable, "-m", "scripts.bench.filling", "--coupons", str(rows)]
+    own = environment.compose(instance, own_stack.own_environment(instance, {"LAB": "1"}))
+    ran = subprocess.run(command, cwd=places.PROJECT, env=own, timeout=FILL_SECONDS, check=False)
+    if ran.returncode != 0:
+        raise SetupError(f"filling the tables ended with {ran.returncode}")
     say(f"{rows} coupons were there before the load, filled in {time.monotonic() - started:.0f} s")
 
 

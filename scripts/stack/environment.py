@@ -51,12 +51,18 @@ def compose(instance: Instance, own: Mapping[str, str]) -> dict[str, str]:
     """The user's own settings, and the instance's where those say nothing."""
     environment = defaults(instance)
     environment |= {name: value for name, value in own.items() if value or name not in environment}
-    environment |= {"DJANGO_SETTINGS_MODULE": "shop.settings", "FIRSTCOME_VAR": str(instance.home)}
+    environment |= {"DJANGO_SETTINGS_MODULE": _settings(environment), "FIRSTCOME_VAR": str(instance.home)}
     # The runner asks for the shop's health at loopback, whatever names it is to have elsewhere.
     if environment.get("ALLOWED_HOSTS"):
         environment["ALLOWED_HOSTS"] += f",{ports.HOST}"
     _require_numbers(environment)
     return environment
+
+
+def _settings(environment: Mapping[str, str]) -> str:
+    """The settings module: with `LAB=1` the lab's, which has the null call of benchmarks as well."""
+    is_lab = environment.get("LAB", "").lower() in {"1", "true", "yes", "on"}
+    return "scripts.lab.settings" if is_lab else "shop.settings"
 
 
 def defaults(instance: Instance) -> dict[str, str]:

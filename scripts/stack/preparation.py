@@ -6,6 +6,7 @@ and `python -m scripts.stack.preparation` prepares it, which reports a failure i
 """
 
 import hashlib
+import os
 import sqlite3
 import sys
 import traceback
@@ -20,6 +21,10 @@ from scripts.stack.instance import Instance
 
 SOURCES = ("*/migrations/*.py", "*/static/**/*", "requirements-embedded.txt")
 """What decides the tables and the collected files."""
+OLD_STATE = (
+    "firstcome: {folder} was made by release 1.x, whose data this release doesn't read: remove that folder, "
+    "or use another one by `make run VAR=FOLDER`"
+)
 
 
 def is_current(instance: Instance, environment: Mapping[str, str]) -> bool:
@@ -74,7 +79,15 @@ def main() -> int:
         from django.core.management import call_command
 
         django.setup()
-        call_command("migrate", interactive=False, verbosity=0)
+        from shop.management.commands.migrate import OldDatabase
+
+        try:
+            call_command("migrate", interactive=False, verbosity=0)
+        except OldDatabase:
+            if os.environ["DATABASE_URL"] != environments.database_url(instance):
+                raise
+            print(OLD_STATE.format(folder=instance.data), file=sys.stderr)
+            return 1
         call_command("collectstatic", interactive=False, verbosity=0)
         _seed_when_empty(instance.data / "seeding")
     except Exception as error:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from django.conf import LazySettings
-from django.core.management import CommandError, call_command
 from django.db.models import F
 
 from coupons.models import Coupon
@@ -14,8 +13,10 @@ from orders.models import Order
 from orders.tests import buying
 from payments.models import Entry, Payment
 from payments.tests.own_gateway import gateway_process, own_gateway
+from scripts.bench.filling import __main__ as command
+from scripts.bench.filling import coupons, orders
+from scripts.stack import SetupError
 from scripts.tests.simulator import Simulator
-from shop.management import filling
 from shop.models import JournalLine
 
 __all__ = ["gateway_process", "own_gateway"]
@@ -33,8 +34,8 @@ def printed() -> list[str]:
 
 
 def test_every_law_holds_over_filled_tables(book: Path, printed: list[str]) -> None:
-    filling.fill_coupons(430, campaigns=4, say=printed.append)
-    filling.fill_orders(700, book=book, say=printed.append)
+    coupons.fill_coupons(430, campaigns=4, say=printed.append)
+    orders.fill_orders(700, book=book, say=printed.append)
     assert buying.broken_laws() == []
     assert (Coupon.objects.filter(status="issued").count(), Order.objects.count()) == (430, 700)
     assert printed[-1].startswith("700 of 700 orders")
@@ -42,15 +43,15 @@ def test_every_law_holds_over_filled_tables(book: Path, printed: list[str]) -> N
 
 def test_the_command_fills_where_it_is_for_measuring(book: Path, settings: LazySettings) -> None:
     settings.LAB = False
-    with pytest.raises(CommandError, match="LAB=1"):
-        call_command("fill_tables", coupons=40)
+    with pytest.raises(SetupError, match="LAB=1"):
+        command.main(["--coupons", "40"])
     settings.LAB = True
-    with pytest.raises(CommandError, match="--campaigns is a number"):
-        call_command("fill_tables", coupons=40, campaigns=0)
-    with pytest.raises(CommandError, match="--orders needs --book"):
-        call_command("fill_tables", orders=60, book=book.with_name("absent"))
+    with pytest.raises(SetupError, match="--campaigns is a number"):
+        command.main(["--coupons", "40", "--campaigns", "0"])
+    with pytest.raises(SetupError, match="--orders needs --book"):
+        command.main(["--orders", "60", "--book", str(book.with_name("absent"))])
     assert (Coupon.objects.count(), Order.objects.count()) == (0, 0)
-    call_command("fill_tables", coupons=40, orders=60, book=book)
+    command.main(["--coupons", "40", "--orders", "60", "--book", str(book)])
     assert (Coupon.objects.filter(status="issued").count(), Order.objects.count()) == (40, 60)
 
 
@@ -67,7 +68,7 @@ def test_the_command_fills_where_it_is_for_measuring(book: Path, settings: LazyS
 def test_damage_among_filled_rows_is_found(
     book: Path, printed: list[str], damage: Callable[[], object], law: str
 ) -> None:
-    filling.fill_coupons(40, campaigns=2, say=printed.append)
-    filling.fill_orders(60, book=book, say=printed.append)
+    coupons.fill_coupons(40, campaigns=2, say=printed.append)
+    orders.fill_orders(60, book=book, say=printed.append)
     damage()
     assert law in [report.law for report in buying.broken_laws()]

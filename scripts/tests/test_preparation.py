@@ -1,6 +1,9 @@
 """When a start may skip the preparation: only if nothing that it looks after has changed."""
 
+import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -8,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from scripts.stack import environment as environments
+from scripts.stack import instance as instances
 from scripts.stack import preparation
 from scripts.stack.instance import Instance
 
@@ -62,6 +66,29 @@ def test_what_lost_something_or_did_not_end_is_prepared_again(
 ):
     lose(instance)
     assert not preparation.is_current(instance, environment)
+
+
+@pytest.mark.boots("a Python process")
+def test_a_state_of_the_first_releases_is_refused_in_one_line_that_says_what_to_do(tmp_path: Path):
+    instance = Instance(home=tmp_path, port=8000, database="sqlite")
+    for folder in (instance.run, instance.data, instance.logs):
+        folder.mkdir()
+    instances.remember(instance)
+    change(
+        instance,
+        "CREATE TABLE django_migrations (id integer PRIMARY KEY, app, name, applied datetime)",
+        "INSERT INTO django_migrations VALUES (1, 'shop', '0003_journal', '2026-11-22')",
+    )
+    ran = subprocess.run(
+        [sys.executable, "-m", "scripts.stack.preparation"],
+        env=environments.compose(instance, {"PATH": os.environ["PATH"]}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert ran.stderr.startswith(f"firstcome: {instance.data} was made by release 1.x")
+    assert ran.stderr.count("\n") == 1 and "VAR=FOLDER" in ran.stderr
 
 
 def test_a_new_migration_is_a_change(

@@ -49,10 +49,8 @@ ABOUT_AN_ACCOUNT = {
 """The calls that a key makes for an account alone."""
 
 
-@pytest.fixture(autouse=True)
-def _lab(settings: LazySettings) -> None:
-    """The null call needs an account and nothing else."""
-    settings.LAB = True
+pytestmark = pytest.mark.urls("scripts.lab.urls")
+"""The null call needs an account and nothing else."""
 
 
 def order_of(product: Product) -> dict[str, Any]:
@@ -497,7 +495,11 @@ class TestMemory:
 
 # The check of each call comes at most this long after the age that is allowed, on a machine that is busy.
 REFUSED_WITHIN_SECONDS = key_memory.MAX_AGE_SECONDS + 0.5
-OF_TEST_CLIENT = {"ALLOWED_HOSTS": "testserver", "LAB": "1", "RATE_API_KEYS": ""}
+OF_TEST_CLIENT = {
+    "ALLOWED_HOSTS": "testserver",
+    "DJANGO_SETTINGS_MODULE": "scripts.lab.settings",
+    "RATE_API_KEYS": "",
+}
 REMEMBERING_LONGER = """
 from shop.api_keys import key_memory
 key_memory.CACHED._refresh_after_seconds = 3.0

@@ -16,11 +16,8 @@ from shop.tests.factories import AccountFactory
 from shop.tests.outages import database_away
 from shop.tests.racing import race, wait_until
 
-
-@pytest.fixture(autouse=True)
-def _lab(settings: object) -> None:
-    """The null call is the simplest one that requires an account."""
-    settings.LAB = True  # type: ignore[attr-defined]
+pytestmark = pytest.mark.urls("scripts.lab.urls")
+"""The null call is the simplest one that requires an account."""
 
 
 def status(api: Api) -> int:

@@ -21,11 +21,7 @@ from shop.tests.factories import AccountFactory
 from shop.tests.outages import database_away
 
 NULL = "/lab/null"
-
-
-@pytest.fixture(autouse=True)
-def _lab(settings: LazySettings) -> None:
-    settings.LAB = True
+pytestmark = pytest.mark.urls("scripts.lab.urls")
 
 
 @pytest.fixture

@@ -27,12 +27,12 @@ the middlewares for pages it took 1,893."""
 
 
 @pytest.fixture
-def access(settings: LazySettings, db: None) -> str:
-    settings.LAB = True
+def access(db: None) -> str:
     return tokens.create_access_token(AccountFactory())
 
 
 NULL = "/api/v1/lab/null"
+pytestmark = pytest.mark.urls("scripts.lab.urls")
 
 
 def null(access: str, **about: Any) -> Answer:

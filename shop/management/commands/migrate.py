@@ -16,6 +16,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.core.management.commands import migrate
 from django.db import Error, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.migrations.recorder import MigrationRecorder
 
 from shop.db import transactions
 from shop.db.mysql.patience import long_read_timeout
@@ -28,6 +29,12 @@ NAMED_LOCK_WAIT_SECONDS = 60
 """For another `migrate`, between two lines that say so; it is waited for until it ends."""
 LONGEST_LOCK_NAME = 64
 """By the servers."""
+OF_RELEASE_1 = ("shop", "0003_journal")
+"""A migration that every release 1.x applied, and this one doesn't have: its migrations begin anew."""
+
+
+class OldDatabase(CommandError):
+    """The database was made by a release whose rows this one doesn't read."""
 
 
 class Command(migrate.Command):
@@ -47,6 +54,11 @@ class Command(migrate.Command):
     def handle(self, *arguments: Any, **options: Any) -> None:
         connection = connections[options["database"]]
         with long_read_timeout(connection):
+            if OF_RELEASE_1 in MigrationRecorder(connection).applied_migrations():
+                raise OldDatabase(
+                    f"The database {connection.settings_dict['NAME']} was made by release 1.x, from which no "
+                    "migration leads to this release: start with an empty database."
+                )
             if connection.vendor == "mysql":
                 with connection.cursor() as cursor:
                     # The wait for metadata locks; the servers' default is a day, or a year.

@@ -1,0 +1,55 @@
+"""The shop's addresses and the null call: what the whole stack costs without any work, for benchmarks."""
+
+from datetime import timedelta
+
+from django.urls import path
+from drf_spectacular.utils import extend_schema
+
+from shop import clock
+from shop.api_keys.scopes import Resource
+from shop.http.messages import account_id
+from shop.http.validation import Id, Input, read
+from shop.http.views import Request, Response, View
+from shop.rates import rate_limits
+from shop.urls import handler400, handler403, handler404, handler500
+from shop.urls import urlpatterns as urls_of_the_shop
+
+__all__ = ["handler400", "handler403", "handler404", "handler500", "urlpatterns"]
+
+
+class NullInput(Input):
+    """The same input as for issuing a coupon."""
+
+    campaign: Id
+
+
+class NullCoupon(View):
+    resource = Resource.COUPONS
+
+    @extend_schema(exclude=True)
+    async def post(self, request: Request) -> Response:
+        """Return a response like a coupon's without doing anything."""
+        body = read(NullInput, request)
+        if not request.user.is_staff:
+            rate_limits.COUPONS.count(account_id(request))
+        now = clock.now()
+        return Response(
+            {
+                "code": "NULL0NULL0NULL00",
+                "campaign": body.campaign,
+                "position": 1,
+                "status": "issued",
+                "discount": {
+                    "type": "amount",
+                    "value": 1000,
+                    "min_order_amount": 0,
+                    "max_discount_amount": None,
+                },
+                "issued_at": now,
+                "expires_at": now + timedelta(days=30),
+                "order": None,
+            }
+        )
+
+
+urlpatterns = [path("api/v1/lab/null", NullCoupon.as_view()), *urls_of_the_shop]
