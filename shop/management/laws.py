@@ -67,13 +67,6 @@ WHOLE_CHECKS: Sequence[WholeCheck] = (
     *feed.WHOLE_CHECKS,
     *scheduled.WHOLE_CHECKS,
 )
-COUNTED_TABLES = (
-    *coupons.COUNTED_TABLES,
-    *inventory.COUNTED_TABLES,
-    *payments.COUNTED_TABLES,
-    *feed.COUNTED_TABLES,
-    *scheduled.COUNTED_TABLES,
-)
 
 
 def audit() -> list[LawReport]:
