@@ -8,7 +8,6 @@ codes at a time. It names coupons and pool codes by their ids, because its offen
 worth money.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 from django.db.models import Count, Exists, F, Max, Min, OuterRef, Q, QuerySet, Subquery
@@ -16,8 +15,9 @@ from django.db.models.functions import Coalesce
 
 from coupons.issuing import issuing
 from coupons.models import Campaign, Confirmation, Coupon, PoolCode
+from shop import clock
 from shop.operations.audits.audit_report import OFFENDERS_REPORTED, LawReport, report
-from shop.operations.audits.audit_scope import Changes, Rows, Subject, count, within
+from shop.operations.audits.audit_scope import Rows, Subject, count, within
 
 # Many broken rows usually belong to few campaigns: so many rows are read to name the campaigns.
 ROWS_LOOKED_AT = 10_000
@@ -137,50 +137,25 @@ def _ids_of(kind: str, rows: "QuerySet[Any, str]") -> list[str]:
     return [f"{kind} {key}" for key in rows.values_list("pk", flat=True)[:OFFENDERS_REPORTED]]
 
 
-def _changed_campaigns(changes: Changes) -> Iterator[int]:
-    """New ones, those that the journal names, and those that issued coupons or await confirmations."""
-    yield from changes.inserted(Campaign).values_list("pk", flat=True)
-    yield from map(int, changes.noted("campaign"))
-    for rows in (changes.inserted(Coupon), _noted_coupons(changes), Confirmation.objects.all()):
-        yield from rows.order_by().values_list("campaign", flat=True).distinct()
-
-
-def _changed_coupons(changes: Changes) -> Iterator[int]:
-    for rows in (changes.inserted(Coupon), _noted_coupons(changes)):
-        yield from rows.values_list("pk", flat=True)
-
-
-def _noted_coupons(changes: Changes) -> "QuerySet[Coupon]":
-    """Those that the journal names: void, held, redeemed or released ones."""
-    return Coupon.objects.filter(code__in=changes.noted("coupon"))
-
-
-def _changed_codes(changes: Changes) -> Iterator[int]:
-    """New ones, those with the code of a changed coupon, and those that are in flight."""
-    yield from changes.inserted(PoolCode).values_list("pk", flat=True)
-    yield from PoolCode.objects.filter(coupon__in=changes.inserted(Coupon)).values_list("pk", flat=True)
-    awaited = Confirmation.objects.values("code")
-    noted = changes.noted("coupon")
-    new_of_pools = changes.inserted(Coupon).filter(campaign__code_source=Campaign.CodeSource.POOL)
-    for codes in (awaited, noted, new_of_pools.values("code")):
-        yield from PoolCode.objects.filter(code__in=codes).values_list("pk", flat=True)
-    in_flight = PoolCode.objects.filter(status=PoolCode.Status.IN_FLIGHT)
-    yield from in_flight.filter(campaign__in=_campaigns_with_pool()).values_list("pk", flat=True)
+def _open_campaigns() -> "QuerySet[Campaign, int]":
+    """Those that issue coupons now."""
+    now = clock.now()
+    opened = Campaign.objects.filter(opens_at__lte=now).exclude(closes_at__lte=now)
+    return opened.values_list("pk", flat=True)
 
 
 SUBJECTS = (
     Subject(
         "campaign",
         Campaign.objects.all,
-        _changed_campaigns,
         (("L1", issued_is_counted), ("L2", positions_are_complete), ("L3", codes_are_counted)),
         # One by one: a campaign may have a million coupons.
         size=1,
+        current=_open_campaigns,
     ),
     Subject(
         "coupon",
         Coupon.objects.all,
-        _changed_coupons,
         (("L2", none_is_repeated), ("L3", coupons_have_pool_codes), ("L6", order_fits_status)),
         size=5_000,
         is_counted=True,
@@ -188,14 +163,11 @@ SUBJECTS = (
     Subject(
         "pool code",
         PoolCode.objects.all,
-        _changed_codes,
         (("L3", codes_fit_their_coupons),),
         size=2_000,
         is_counted=True,
     ),
 )
-COUNTED_TABLES = (Campaign, Coupon, PoolCode)
-"""The tables whose new rows are found by a mark."""
 
 
 def _astray_coupons() -> "QuerySet[Coupon, str]":

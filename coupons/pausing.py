@@ -5,30 +5,30 @@ UPDATE requires it; see `shop.pausing`. Accounts that have a coupon still get it
 slot that was taken before may still be confirmed by its partner.
 """
 
+from functools import partial
+
 from django.utils.translation import ngettext
 
 from coupons import campaigns
 from coupons.models import Campaign
-from shop import clock, pausing
-from shop.db import transactions
+from shop import pausing
 
 
-def pause(*, campaign_id: int, reason: str) -> Campaign:
-    """Pause the campaign: once this returns, no process issues a coupon of it until it is resumed.
+def set_paused(*, campaign_id: int, is_paused: bool, reason: str) -> Campaign:
+    """Pause the campaign, or end its pause, after which it issues coupons as far as its terms allow.
 
-    Durable on return; a campaign that is paused already stays as it is. Raises `NotFound`, and `Invalid`
-    without a reason.
+    Once a pause returns, no process issues a coupon of it until it is resumed. Durable on return; a campaign
+    that is so already stays as it is. Raises `NotFound`, and `Invalid` without a reason.
     """
-    return _change(campaign_id, is_paused=True, reason=reason)
+
+    def lock() -> Campaign:
+        campaigns.get(campaign_id=campaign_id, include_closed=True)
+        return Campaign.objects.select_for_update().get(pk=campaign_id)
+
+    return pausing.set_paused(lock, "campaign", is_paused=is_paused, reason=reason)
 
 
-def resume(*, campaign_id: int, reason: str) -> Campaign:
-    """End the campaign's pause: from now on it issues coupons, as far as its terms allow.
-
-    Durable on return; a campaign that is not paused stays as it is. Raises `NotFound`, and `Invalid` without
-    a reason.
-    """
-    return _change(campaign_id, is_paused=False, reason=reason)
+pause, resume = partial(set_paused, is_paused=True), partial(set_paused, is_paused=False)
 
 
 def partner_note(campaign: Campaign) -> str:
@@ -42,28 +42,3 @@ def partner_note(campaign: Campaign) -> str:
         number,
     )
     return text % {"count": f"{number:,}"}
-
-
-def _change(campaign_id: int, *, is_paused: bool, reason: str) -> Campaign:
-    given = pausing.check_reason(reason)
-    campaigns.get(campaign_id=campaign_id, include_closed=True)
-
-    def work() -> Campaign:
-        campaign = Campaign.objects.select_for_update().get(pk=campaign_id)
-        before = campaign.paused_at
-        if (before is not None) == is_paused:
-            return campaign
-        campaign.paused_at = clock.now() if is_paused else None
-        # What has read the campaign without a lock finds it changed.
-        campaign.version += 1
-        campaign.save(update_fields=["paused_at", "version"])
-        pausing.note(
-            what="campaign.paused" if is_paused else "campaign.resumed",
-            subject=f"campaign {campaign_id}",
-            before=before,
-            after=campaign.paused_at,
-            reason=given,
-        )
-        return campaign
-
-    return transactions.run(work, transactions.ONCE)

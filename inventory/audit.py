@@ -4,19 +4,18 @@
 """
 
 import json
-from collections.abc import Iterator
 from uuid import UUID
 
 from django.db import connection
 from django.db.models import F, Max, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
 
-from inventory.models import Delivery, Product, StockMovement
+from inventory.models import Delivery, Product
 from inventory.movement_archive import DELTA
 from shop.db.archived_months import MOVEMENTS
 from shop.db.bulk_sql import SqlLiterals
 from shop.operations.audits.audit_report import OFFENDERS_REPORTED, LawReport, report
-from shop.operations.audits.audit_scope import Changes, Rows, Subject, WholeCheck, count, within
+from shop.operations.audits.audit_scope import Rows, Subject, WholeCheck, count, within
 
 MISCOUNTED = """
 SELECT delivery.id FROM inventory_delivery delivery LEFT JOIN (
@@ -94,22 +93,10 @@ def carried_stock_is_what_months_took() -> LawReport:
     return report("L5", 0, broken)
 
 
-def _changed_products(changes: Changes) -> Iterator[int]:
-    yield from changes.inserted(Product).values_list("pk", flat=True)
-    yield from map(int, changes.noted("product"))
-    yield from changes.inserted(StockMovement).order_by().values_list("product", flat=True).distinct()
-
-
-def _changed_deliveries(changes: Changes) -> "QuerySet[StockMovement, UUID | None]":
-    received = changes.inserted(StockMovement).filter(delivery__isnull=False)
-    return received.order_by().values_list("delivery", flat=True).distinct()
-
-
 SUBJECTS = (
     Subject(
         "product",
         Product.objects.all,
-        _changed_products,
         (("L5", on_hand_is_the_sum_of_movements),),
         # A hot product has a hundred thousand movements.
         size=10,
@@ -117,7 +104,6 @@ SUBJECTS = (
     Subject(
         "delivery",
         Delivery.objects.all,
-        _changed_deliveries,
         (("L8", each_delivery_came_in_once),),
         size=5_000,
     ),
@@ -126,7 +112,6 @@ WHOLE_CHECKS = (
     WholeCheck("L4", reserved_is_within_on_hand),
     WholeCheck("L5", carried_stock_is_what_months_took, is_frequent=False),
 )
-COUNTED_TABLES = (Product, StockMovement)
 
 
 def _offender_ids(products: "QuerySet[Product]") -> "QuerySet[Product, int]":

@@ -1,8 +1,7 @@
 """Stock movements as a table of the archives: their sums stay by product and by delivery, for L5 and L8."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 from uuid import UUID
 
 from django.db.models import F
@@ -11,7 +10,7 @@ from inventory.models import CarriedStock, Delivery, StockMovement
 from shop.db import bulk_sql
 from shop.db.archived_months import MOVEMENTS
 from shop.models import ArchivedMonth
-from shop.operations.archives.archive_tables import ArchiveTable, Sums
+from shop.operations.archives.archive_tables import ArchiveTable, Row, Sums
 
 DELTA = "delta"
 CARRY = """
@@ -19,22 +18,22 @@ UPDATE inventory_carriedstock SET delta = delta + CASE product_id{cases} END WHE
 """
 
 
-def carry(month: ArchivedMonth, rows: Sequence[Mapping[str, Any]]) -> Sums:
+def carry(month: ArchivedMonth, rows: Sequence[Row]) -> Sums:
     """Add the movements to what is carried of their products, and of their deliveries."""
     return _carry(rows, sign=1)
 
 
-def uncarry(month: ArchivedMonth, rows: Sequence[Mapping[str, Any]]) -> Sums:
+def uncarry(month: ArchivedMonth, rows: Sequence[Row]) -> Sums:
     """Take the movements from what is carried."""
     return _carry(rows, sign=-1)
 
 
-def _carry(rows: Sequence[Mapping[str, Any]], *, sign: int) -> Sums:
+def _carry(rows: Sequence[Row], *, sign: int) -> Sums:
     products, deliveries = Counter[int](), Counter[UUID]()
     for row in rows:
         products[row["product_id"]] += row["delta"]
         if row["delivery_id"] is not None:
-            deliveries[UUID(row["delivery_id"])] += row["delta"]
+            deliveries[row["delivery_id"]] += row["delta"]
     known = set(CarriedStock.objects.filter(pk__in=products).values_list("pk", flat=True))
     new = [CarriedStock(product_id=id) for id in sorted(products.keys() - known)]
     CarriedStock.objects.bulk_create(new, ignore_conflicts=True)

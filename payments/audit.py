@@ -4,7 +4,6 @@ Each query sees one moment, so concurrent transfers are never offenders. L9 need
 audits it, by `payments.reconciliation.comparison`. `SUBJECTS` are the same laws for a scheduled audit.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Sum
@@ -12,7 +11,7 @@ from django.db.models.functions import Coalesce
 
 from payments.models import HOLDING, Entry, LedgerAccount, Transfer
 from shop.operations.audits.audit_report import OFFENDERS_REPORTED, LawReport, report
-from shop.operations.audits.audit_scope import Changes, Rows, Subject, count, within
+from shop.operations.audits.audit_scope import Rows, Subject, count, within
 
 
 def audit() -> list[LawReport]:
@@ -53,28 +52,15 @@ def holding_never_gives_more_than_it_took(order_ids: Rows | None = None) -> LawR
     return report("L7", count(orders.distinct(), order_ids), offenders)
 
 
-def _changed_wallets(changes: Changes) -> Iterator[int]:
-    entries = changes.inserted(Entry).filter(account_id__gt=0)
-    yield from entries.order_by().values_list("account", flat=True).distinct()
-    yield from map(int, changes.noted("wallet"))
-
-
-def _changed_transfers(changes: Changes) -> Iterator[Any]:
-    yield from changes.inserted(Transfer).values_list("pk", flat=True)
-    yield from changes.inserted(Entry).order_by().values_list("transfer", flat=True).distinct()
-
-
 SUBJECTS = (
     Subject(
         "wallet",
         LedgerAccount.objects.filter(kind=LedgerAccount.Kind.WALLET).all,
-        _changed_wallets,
         (("L7", wallets_are_the_sum_of_their_entries),),
         is_counted=True,
     ),
-    Subject("transfer", Transfer.objects.all, _changed_transfers, (("L7", transfers_sum_to_zero),)),
+    Subject("transfer", Transfer.objects.all, (("L7", transfers_sum_to_zero),)),
 )
-COUNTED_TABLES = (Entry,)
 
 
 def _offenders(name: str, rows: "QuerySet[Any, Any]", id: str = "pk") -> list[str]:

@@ -5,6 +5,7 @@ no other entry is admitted. Accounts may still join the waiting room.
 """
 
 from datetime import datetime
+from functools import partial
 
 from django.db.models import F
 
@@ -12,55 +13,30 @@ from inventory import sale_terms
 from sales import terms
 from sales.models import Sale, SaleEntry
 from shop import clock, pausing
-from shop.db import transactions
 
 
-def pause(*, sale_id: int, reason: str) -> Sale:
-    """Pause the sale: once this returns, no process places an order of its products until it is resumed.
+def set_paused(*, sale_id: int, is_paused: bool, reason: str) -> Sale:
+    """Pause the sale, or end its pause; admitted entries have as long left then as they had when it began.
 
-    Durable on return; a sale that is paused already stays as it is. Raises `NotFound`, and `Invalid` without
-    a reason.
+    Once a pause returns, no process places an order of its products until it is resumed. Durable on return; a
+    sale that is so already stays as it is. Raises `NotFound`, and `Invalid` without a reason.
     """
-    return _change(sale_id, is_paused=True, reason=reason)
 
+    def lock() -> Sale:
+        terms.get(sale_id=sale_id)
+        return terms.lock(sale_id)
 
-def resume(*, sale_id: int, reason: str) -> Sale:
-    """End the sale's pause; admitted entries have as long left as they had when it began.
-
-    Durable on return; a sale that is not paused stays as it is. Raises `NotFound`, and `Invalid` without a
-    reason.
-    """
-    return _change(sale_id, is_paused=False, reason=reason)
-
-
-def _change(sale_id: int, *, is_paused: bool, reason: str) -> Sale:
-    given = pausing.check_reason(reason)
-    terms.get(sale_id=sale_id)
-
-    def work() -> Sale:
-        sale = terms.lock(sale_id)
-        before = sale.paused_at
-        if (before is not None) == is_paused:
-            return sale
+    def prepare(sale: Sale) -> None:
         # From here on no order of these products commits that was decided before.
         sale_terms.lock(terms.product_ids_of(sale_id))
-        # Their locks may have taken a while, of which admitted accounts lose nothing.
-        now = clock.now()
-        if before is not None:
-            _move_clocks(sale_id, since=before, now=now)
-        sale.paused_at = now if is_paused else None
-        sale.version += 1
-        sale.save(update_fields=["paused_at", "version"])
-        pausing.note(
-            what="sale.paused" if is_paused else "sale.resumed",
-            subject=f"sale {sale_id}",
-            before=before,
-            after=sale.paused_at,
-            reason=given,
-        )
-        return sale
+        if sale.paused_at is not None:
+            # Their locks may have taken a while, of which admitted accounts lose nothing.
+            _move_clocks(sale_id, since=sale.paused_at, now=clock.now())
 
-    return transactions.run_or_savepoint(work, transactions.ONCE)
+    return pausing.set_paused(lock, "sale", is_paused=is_paused, reason=reason, prepare=prepare)
+
+
+pause, resume = partial(set_paused, is_paused=True), partial(set_paused, is_paused=False)
 
 
 def _move_clocks(sale_id: int, *, since: datetime, now: datetime) -> None:

@@ -290,8 +290,8 @@ class LawStatus(models.Model):
 class AuditState(models.Model):
     """The one row of the scheduled audit: its lease, its marks, and how far the full audit is.
 
-    `marks` are the highest keys of tables at recent instants, by which an audit finds new rows. `progress` is
-    of a full audit that has not ended.
+    `marks` are, for each kind of row, the last keys that the two latest audits looked at: newer rows are new.
+    `progress` is of a full audit that has not ended.
     """
 
     lease_token = models.CharField(_("lease token"), max_length=32, blank=True)

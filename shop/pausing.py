@@ -6,12 +6,18 @@ pause increments. So no such transaction commits after the pause has. Nothing in
 memory is asked about it.
 """
 
-from datetime import datetime
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
+from django.db.models import Model
+
+from shop import clock
+from shop.db import transactions
 from shop.errors import invalid_field
 from shop.events import journal
 from shop.lazy_texts import mark as _
 
+Row = TypeVar("Row", bound=Model)
 LONGEST_REASON = 500
 
 
@@ -30,15 +36,39 @@ def check_reason(reason: str) -> str:
     return given
 
 
-def note(*, what: str, subject: str, before: datetime | None, after: datetime | None, reason: str) -> None:
-    """Note a pause or its end in the journal, in the transaction that makes it.
+def set_paused(
+    lock: Callable[[], Row],
+    kind: str,
+    *,
+    is_paused: bool,
+    reason: str,
+    prepare: Callable[[Row], None] = lambda row: None,
+) -> Row:
+    """Pause or resume the row of this kind that `lock` locks, and note it in the journal; durable on return.
 
-    `before` and `after` are its `paused_at`. `detail` has the reason as far as it fits there, `after` all.
+    A row that is so already stays as it is. `prepare` is called under the lock, before the row is written.
+    The line's `detail` has the reason as far as it fits there, `after` all. Raises what `lock` raises, and
+    `Invalid` without a reason.
     """
-    journal.note(
-        what=what,
-        subject=subject,
-        before={"paused_at": before},
-        after={"paused_at": after, "reason": reason},
-        detail=reason,
-    )
+    given = check_reason(reason)
+
+    def work() -> Row:
+        row: Any = lock()
+        before = row.paused_at
+        if (before is not None) == is_paused:
+            return cast(Row, row)
+        prepare(row)
+        row.paused_at = clock.now() if is_paused else None
+        # What has read the row without a lock finds it changed.
+        row.version += 1
+        row.save(update_fields=["paused_at", "version"])
+        journal.note(
+            what=f"{kind}.{'paused' if is_paused else 'resumed'}",
+            subject=f"{kind} {row.pk}",
+            before={"paused_at": before},
+            after={"paused_at": row.paused_at, "reason": given},
+            detail=given,
+        )
+        return cast(Row, row)
+
+    return transactions.run_or_savepoint(work, transactions.ONCE)

@@ -234,9 +234,8 @@ SWEEP_SECONDS = number("SWEEP_SECONDS", 5.0, least=0.1)
 # The interval between queries for due sagas and events: one indexed query each.
 DUE_SECONDS = min(1.0, SWEEP_SECONDS)
 RECONCILE_SECONDS = number("RECONCILE_SECONDS", 300.0, least=1)
-# 0: no audit by schedule. A full audit begins daily at this hour, UTC, by the database's clock.
+# 0: no audit by schedule.
 AUDIT_SECONDS = number("AUDIT_SECONDS", 300.0, least=0)
-AUDIT_FULL_HOUR = 3
 # A full audit is done in parts, of which each call of the task does one.
 AUDIT_POLL_SECONDS = min(15.0, AUDIT_SECONDS)
 # A beat or worker that starts while the database is away has its host's time until it is back, which may be

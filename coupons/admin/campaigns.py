@@ -141,8 +141,7 @@ class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdm
             self.message_user(request, text % {"length": shared_codes.SAFE_LENGTH}, level=messages.WARNING)
 
     def set_paused(self, row_id: int, *, is_paused: bool, reason: str) -> Campaign:
-        change = pausing.pause if is_paused else pausing.resume
-        return change(campaign_id=row_id, reason=reason)
+        return pausing.set_paused(campaign_id=row_id, is_paused=is_paused, reason=reason)
 
     def pausing_note(self, row: Campaign) -> str:
         return pausing.partner_note(row)

@@ -260,8 +260,7 @@ class ProductAdmin(ImportMixin, ReasonedChangesMixin, PausingMixin, ModelAdmin, 
             obj.pk = products.create(**values).pk
 
     def set_paused(self, row_id: int, *, is_paused: bool, reason: str) -> Product:
-        change = pausing.pause if is_paused else pausing.resume
-        return change(product_id=row_id, reason=reason)
+        return pausing.set_paused(product_id=row_id, is_paused=is_paused, reason=reason)
 
     def has_delete_permission(self, request: HttpRequest, obj: Product | None = None) -> bool:
         """Products are made inactive instead: their orders and movements refer to them."""

@@ -1,6 +1,5 @@
 """Helpers for tests of archives: a shop that has sold, in a month that ended long ago, and its rows."""
 
-import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from io import StringIO
@@ -18,7 +17,7 @@ from shop.db.pacing import Pace
 from shop.management.archives import TABLES
 from shop.models import ArchivedMonth, JournalLine
 from shop.operations.archives import archiving, restoring
-from shop.operations.archives.archive_tables import ArchiveTable, Reader, columns_of
+from shop.operations.archives.archive_tables import ArchiveTable, columns_of
 from shop.operations.archives.archiving import Archived, Options
 from shop.operations.archives.restoring import Restored
 
@@ -85,8 +84,8 @@ def rows_of(table: ArchiveTable = JOURNAL) -> list[tuple[Any, ...]]:
 def ready_keys(table: ArchiveTable = JOURNAL) -> set[Any]:
     """The keys of the rows that an archiving would take."""
     begin = long_ago().replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    pages = Reader(table).month_lines(begin, begin + timedelta(days=28))
-    return {json.loads(line)[0] for page in pages for line in page}
+    pages = table.month_rows(begin, begin + timedelta(days=28))
+    return {row[table.key] for page in pages for row in page}
 
 
 def run(*words: str) -> str:

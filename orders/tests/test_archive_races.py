@@ -23,7 +23,6 @@ from orders.tests import archived, buying
 from orders.tests.archived import JOURNAL, MOVEMENTS, archive, broken, restore, rows_of
 from shop.db import pacing
 from shop.models import ArchivedMonth, ArchivedPaidEvent, JournalLine
-from shop.operations.archives import archive_tables
 from shop.operations.archives.archive_files import ArchiveFailed
 from shop.operations.archives.archive_tables import ArchiveTable
 from shop.tests.racing import race, wait_until
@@ -229,9 +228,9 @@ def test_what_is_carried_is_the_sum_of_what_went(tmp_path: Path, product: Produc
 def test_naive_deletes_break_the_laws(product: Product) -> None:
     """Without the archive's sums neither a movement nor an event may go."""
     with transaction.atomic():
-        archive_tables.delete(MOVEMENTS, [StockMovement.objects.order_by("pk")[0].pk])
+        MOVEMENTS.delete([StockMovement.objects.order_by("pk")[0].pk])
         assert "L5" in broken()
-    archive_tables.delete(JOURNAL, [JournalLine.objects.filter(what="order.paid").order_by("pk")[0].pk])
+    JOURNAL.delete([JournalLine.objects.filter(what="order.paid").order_by("pk")[0].pk])
     assert "L12" in broken()
 
 

@@ -125,8 +125,7 @@ class SaleAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
             self.message_user(request, SENT_BEFORE)
 
     def set_paused(self, row_id: int, *, is_paused: bool, reason: str) -> Sale:
-        change = pausing.pause if is_paused else pausing.resume
-        return change(sale_id=row_id, reason=reason)
+        return pausing.set_paused(sale_id=row_id, is_paused=is_paused, reason=reason)
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         try:

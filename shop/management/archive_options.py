@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 from django.db import Error, connection
@@ -39,7 +40,7 @@ def add_to(parser: CommandParser) -> None:
     parser.add_argument("--json", action="store_true", help="the result as a line of JSON")
 
 
-def read_pace(*, batch: int, share: float, yes: bool, reason: str) -> Pace:
+def read_pace(*, batch: int, share: float, yes: bool, reason: str, **_: Any) -> Pace:
     """The pace. Raises `CommandError` for options that don't fit."""
     if not 1 <= batch <= 10_000 or not 0.01 <= share <= 1:
         raise CommandError("--batch is 1 to 10000, and --share 0.01 to 1.")
@@ -49,17 +50,15 @@ def read_pace(*, batch: int, share: float, yes: bool, reason: str) -> Pace:
 
 
 def progress() -> Progress:
-    """Reports on standard error every few seconds, with the rate of each kind of work."""
-    began: dict[str, float] = {}
-    last = time.monotonic()
+    """Reports on standard error every few seconds."""
+    started = last = time.monotonic()
 
     def report(what: str, rows: int) -> None:
         nonlocal last
         now = time.monotonic()
-        first_at = began.setdefault(what, now)
         if now - last > EVERY_SECONDS:
             last = now
-            print(f"{rows:,} rows {what}, {now - first_at:.0f} s", file=sys.stderr, flush=True)
+            print(f"{rows:,} rows {what}, {now - started:.0f} s", file=sys.stderr, flush=True)
 
     return report
 

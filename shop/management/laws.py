@@ -4,9 +4,8 @@ It is above the apps in the layers, because it calls each app's audit.
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
-from django.db import Error, connection
+from django.db import Error
 from django.utils.translation import gettext_noop
 from structlog import get_logger
 
@@ -67,36 +66,11 @@ WHOLE_CHECKS: Sequence[WholeCheck] = (
     *feed.WHOLE_CHECKS,
     *scheduled.WHOLE_CHECKS,
 )
-COUNTED_TABLES = (
-    *coupons.COUNTED_TABLES,
-    *inventory.COUNTED_TABLES,
-    *payments.COUNTED_TABLES,
-    *feed.COUNTED_TABLES,
-    *scheduled.COUNTED_TABLES,
-)
 
 
 def audit() -> list[LawReport]:
     """One report per law, in order. A law that could not be checked is reported as broken."""
     return merge_reports(report for check, laws in AUDITS for report in _run_check(check, laws))
-
-
-def audit_in_parallel() -> list[LawReport]:
-    """`audit` by two threads with a connection each: while one reads the gateway's book, the other counts.
-
-    Must be called outside a transaction, whose changes other connections don't see.
-    """
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        # In reverse order, because the orders' audit is the last and takes longest.
-        futures = [pool.submit(_run_check_and_disconnect, check, laws) for check, laws in reversed(AUDITS)]
-    return merge_reports(report for future in reversed(futures) for report in future.result())
-
-
-def _run_check_and_disconnect(check: Audit, laws: Sequence[str]) -> list[LawReport]:
-    try:
-        return _run_check(check, laws)
-    finally:
-        connection.close()
 
 
 def _run_check(check: Audit, laws: Sequence[str]) -> list[LawReport]:

@@ -1,4 +1,4 @@
-"""The scheduled audit: every `AUDIT_SECONDS` what has changed, once a day all rows, some seconds at a time.
+"""The scheduled audit: every `AUDIT_SECONDS` what is new or current, every hour all rows, in short parts.
 
 Both give the apps' checks chunks of rows, outside any transaction, so each statement is short and a migration
 waits for none of them for long. A broken chunk is a suspect: every audit checks it again, and only that mends
@@ -6,8 +6,9 @@ the law.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import Error, connection
@@ -20,19 +21,22 @@ from shop.management import laws
 from shop.models import AuditState, LawStatus
 from shop.operations.audits import audit_state, law_status
 from shop.operations.audits.audit_report import NotChecked
-from shop.operations.audits.audit_scope import Changes, Check, Rows, Subject, WholeCheck, is_ahead, place_mark
+from shop.operations.audits.audit_scope import Check, Rows, Subject, WholeCheck, is_ahead
 from shop.operations.audits.audit_state import Lease, Progress
 from shop.operations.audits.law_status import Findings
 
 log = get_logger(__name__)
 # A statement that takes longer leaves its law unchecked. All attempts of `migrate` wait for longer than this.
 STATEMENT_SECONDS = 20
-# A full audit goes on for so long at each call, so that a worker can be stopped.
-FULL_SECONDS = 10.0
+# A full audit begins so long after the start of the last one, and goes on for some seconds at each call: so a
+# worker can be stopped, and the shop has most of the time for itself.
+FULL_INTERVAL, FULL_SECONDS = timedelta(hours=1), 5.0
+NEW_SECONDS = 5.0
+"""For the new rows of each subject: what is left is checked by the next audit."""
 
 
 def run_due() -> bool:
-    """Do what is due: the audit of changes, then a part of a full one. Returns whether something was.
+    """Do what is due: the frequent audit, then a part of a full one. Returns whether something was.
 
     Does nothing while another process audits. Must be called outside a transaction.
     """
@@ -50,50 +54,37 @@ def run_due() -> bool:
 def _run_due(lease: Lease) -> bool:
     now = clock.now()
     state = AuditState.objects.get(pk=audit_state.ROW)
-    interval = timedelta(seconds=settings.AUDIT_SECONDS)
-    is_due = (
-        state.audited_at is None or now - state.audited_at >= interval or is_ahead(state.audited_at, now=now)
-    )
+    is_due = _is_over(state.audited_at, timedelta(seconds=settings.AUDIT_SECONDS), now=now)
     if is_due:
-        audit_changes(lease, now=now)
+        audit_new(lease, now=now)
         state.refresh_from_db()
-    is_full = state.progress is not None or is_full_due(state, now=now) or law_status.is_full_needed()
-    if is_full:
+    is_full_due = state.progress is not None or _is_over(state.full_at, FULL_INTERVAL, now=now)
+    if is_full_due or law_status.is_full_needed():
         continue_full(lease, now=now)
-    return is_due or is_full
+        return True
+    return is_due
 
 
-def is_full_due(state: AuditState, *, now: datetime) -> bool:
-    """Whether no full audit began since the hour of the full audit, in UTC by the database's clock."""
-    due_at = now.replace(hour=settings.AUDIT_FULL_HOUR, minute=0, second=0, microsecond=0)
-    if due_at > now:
-        due_at -= timedelta(days=1)
-    return state.full_at is None or state.full_at < due_at or is_ahead(state.full_at, now=now)
+def _is_over(since: datetime | None, interval: timedelta, *, now: datetime) -> bool:
+    """Whether the interval has passed, or not known to have because the clock was set back."""
+    return since is None or now - since >= interval or is_ahead(since, now=now)
 
 
-def audit_changes(lease: Lease, *, now: datetime) -> None:
-    """Check what has changed since the audit before, all suspects, and what is cheap to check whole."""
-    state = AuditState.objects.get(pk=audit_state.ROW)
-    audit_state.drop_marks_ahead(state, now=now)
-    # Placed before anything is read: rows that are committed meanwhile belong to the next audit too.
-    mark, since = place_mark(laws.COUNTED_TABLES, at=now), audit_state.mark_to_read_from(state)
+def audit_new(lease: Lease, *, now: datetime) -> None:
+    """Check all suspects, the rows that are new or current, and what is cheap to check whole."""
+    marks = dict(AuditState.objects.get(pk=audit_state.ROW).marks)
     audit = _Audit(lease)
     audit.check_suspects()
     audit.check_whole([check for check in laws.WHOLE_CHECKS if check.is_frequent])
-    if since is not None:
-        changes = Changes(since)
-        for subject in laws.SUBJECTS:
-            for rows in audit.changed_chunks(subject, changes):
-                audit.check_subject(subject, rows)
+    for subject in laws.SUBJECTS:
+        marks[subject.name] = audit.check_new(subject, marks)
 
     def record() -> None:
         state = lease.lock()
         law_status.bound_instants(at=now)
-        law_status.record_incremental(audit.found, at=now)
-        audit_state.drop_marks_ahead(state, now=now)
-        audit_state.add_mark(state, mark)
-        state.audited_at = now
-        state.save(update_fields=["marks", "progress", "audited_at", "full_at"])
+        law_status.record(audit.found, at=now, replaces=True)
+        state.marks, state.audited_at = marks, now
+        state.save(update_fields=["marks", "audited_at"])
 
     transactions.run_or_savepoint(record, transactions.REPEATABLE)
 
@@ -107,45 +98,28 @@ def continue_full(lease: Lease, *, now: datetime, seconds: float = FULL_SECONDS)
     if not progress.subject:
         audit.check_whole([check for check in laws.WHOLE_CHECKS if check.is_in_full])
         progress.subject = laws.SUBJECTS[0].name
-    for subject in _subjects_from(progress.subject):
+    for subject in laws.SUBJECTS[subjects.index(progress.subject) :]:
         if subject.name != progress.subject:
             progress.subject, progress.after = subject.name, None
-        if not _check_remaining_chunks(audit, subject, progress, stop_at=stop_at):
+        progress.after, is_end = audit.check_after(subject, progress.after, stop_at=stop_at)
+        if not is_end:
             break
     else:
         progress.subject = ""
     _record_part(lease, audit, progress, now=now)
 
 
-def _check_remaining_chunks(audit: "_Audit", subject: Subject, progress: Progress, *, stop_at: float) -> bool:
-    """Check the subject's chunks after the progress; False if the time is over before the last one."""
-    while rows := subject.next_chunk(progress.after):
-        audit.check_subject(subject, rows)
-        progress.after = rows[-1]
-        if time.monotonic() > stop_at:
-            return False
-    return True
-
-
-def _subjects_from(name: str) -> Sequence[Subject]:
-    names = [subject.name for subject in laws.SUBJECTS]
-    return laws.SUBJECTS[names.index(name) :]
-
-
 def _record_part(lease: Lease, audit: "_Audit", progress: Progress, *, now: datetime) -> None:
-    for law, findings in audit.found.items():
-        progress.checked[law] = progress.checked.get(law, 0) + findings.checked
-        if findings.not_checked:
-            progress.failed[law] = findings.not_checked
+    progress.failed |= {law: one.not_checked for law, one in audit.found.items() if one.not_checked}
     # Not later than now: the clock may have been set back since the full audit began.
     started_at, is_done = min(datetime.fromisoformat(progress.started_at), now), not progress.subject
 
     def record() -> None:
         state = lease.lock()
-        overflowed = law_status.record_broken(audit.found, at=now)
+        overflowed = law_status.record(audit.found, at=now, replaces=False)
         progress.overflowed = sorted({*progress.overflowed, *overflowed})
         if is_done:
-            covered = {law: n for law, n in progress.checked.items() if law not in progress.failed}
+            covered = laws.LAWS.keys() - progress.failed
             partly = {check.law for check in laws.WHOLE_CHECKS if not check.is_in_full}
             law_status.record_full(covered, at=started_at, partly=partly, overflowed=progress.overflowed)
             state.full_at = started_at
@@ -179,20 +153,44 @@ class _Audit:
         for whole in checks:
             self._check(whole.law, whole.name, None, _of_any_rows(whole))
 
-    def check_subject(self, subject: Subject, rows: Rows) -> None:
-        """Check all laws of the subject for these rows."""
-        for law, check in subject.checks:
-            self._check(law, subject.name, rows, check)
+    def check_new(self, subject: Subject, marks: Mapping[str, Any]) -> Any:
+        """Check the subject's current rows, and those after the mark of the audit before the last.
 
-    def changed_chunks(self, subject: Subject, changes: Changes) -> Iterator[Rows]:
-        """The chunks that may have changed; if they can't be read, the subject's laws are not checked."""
-        self._lease.renew()
+        So each new row is checked twice: also once its work has ended, or its transaction was committed late.
+        Returns the new marks. Without any they are placed at the end: a full audit checks the rows before.
+        """
+        before = marks.get(subject.name)
         try:
-            yield from subject.changed_chunks(changes)
+            for rows in subject.current_chunks():
+                self._check_subject(subject, rows)
+            if before is None:
+                return [subject.last_key()] * 2
+            after, is_end = self.check_after(subject, before[0], stop_at=time.monotonic() + NEW_SECONDS)
+            return [before[1] if is_end else after, after]
+        except audit_state.LeaseLost:
+            raise
         except Exception as error:
             # As by a check: one row that can't be read leaves these laws unchecked, and all others checked.
             for law, _ in subject.checks:
                 self._fail(law, error)
+            return before
+
+    def check_after(self, subject: Subject, after: Any, *, stop_at: float) -> tuple[Any, bool]:
+        """Check the chunks that follow a key, until then: the last key, and whether none is left.
+
+        Rows that are inserted meanwhile are left to the next audit.
+        """
+        last = subject.last_key()
+        while last is not None and (after is None or after < last) and (rows := subject.next_chunk(after)):
+            self._check_subject(subject, rows)
+            after = rows[-1]
+            if time.monotonic() > stop_at:
+                return after, False
+        return after, True
+
+    def _check_subject(self, subject: Subject, rows: Rows) -> None:
+        for law, check in subject.checks:
+            self._check(law, subject.name, rows, check)
 
     def _check(self, law: str, name: str, rows: Rows | None, check: Check) -> None:
         self._lease.renew()

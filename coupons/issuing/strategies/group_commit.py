@@ -5,14 +5,11 @@ Promises: exact; positions in order of arrival within a process; needs no Redis.
 Scales: one lock and one flush for each batch, so the hotter the campaign, the cheaper each coupon.
 """
 
-from collections.abc import Sequence
 from functools import lru_cache, partial
 
 from coupons.allocation import eligibility
-from coupons.allocation.eligibility import AllocationResult
 from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation
-from shop.concurrency.group_commit import Batcher, run_without_transaction
-from shop.db import transactions
+from shop.concurrency.group_commit import Batcher
 
 # Campaigns that have a batcher at one time. If a busy one is dropped, its campaign gets a second batcher
 # beside it: the row's lock keeps the two apart.
@@ -29,16 +26,8 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | PendingConfirmation:
 @lru_cache(maxsize=BATCHERS)
 def batcher(campaign_id: int) -> Batcher[IssueRequest, Issued | PendingConfirmation]:
     return Batcher(
-        partial(decide_in_transaction, campaign_id),
+        lambda requests: eligibility.lock_and_allocate(campaign_id=campaign_id, requests=requests),
         name="coupons",
         min_interval_seconds=MIN_INTERVAL_SECONDS,
-        run=run_without_transaction,
-        rows_of=lambda request: eligibility.locked_rows(campaign_id, request),
-    )
-
-
-def decide_in_transaction(campaign_id: int, requests: Sequence[IssueRequest]) -> Sequence[AllocationResult]:
-    """Decide a batch in a transaction of this process."""
-    return transactions.run_batch(
-        partial(eligibility.lock_and_allocate, campaign_id=campaign_id, requests=requests)
+        rows_of=partial(eligibility.locked_rows, campaign_id),
     )

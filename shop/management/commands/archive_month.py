@@ -6,20 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db.models import F
 
+from shop.db.pacing import Pace
 from shop.events import journal
 from shop.management import archive_options, arguments, shell
 from shop.management.archives import TABLES, WITHOUT_MONTHS
 from shop.models import ArchivedMonth
 from shop.operations.archives import archiving
 from shop.operations.archives.archive_tables import ArchiveTable
-from shop.operations.archives.archiving import Archived, Options
+from shop.operations.archives.archiving import Options
 
 
 class Command(BaseCommand):
     help = (
-        "Write a finished month of a table into a compressed file, compare the file with the rows, and delete"
-        " them a batch at a time while the shop sells. It may be killed at any moment: run it again to go on."
+        "Write a finished month of a table into a compressed file, read that back, and delete its rows a"
+        " batch at a time while the shop sells. It may be killed at any moment: run it again to go on."
         " Without --yes it says how many rows that would be; without arguments it lists what is archived."
     )
 
@@ -42,73 +44,24 @@ class Command(BaseCommand):
         )
         archive_options.add_to(parser)
 
-    def handle(
-        self,
-        *,
-        table: str | None,
-        month: str | None,
-        folder: Path | None,
-        days: int,
-        forget_lost_file: bool,
-        json: bool,
-        yes: bool,
-        reason: str,
-        batch: int,
-        share: float,
-        **_: Any,
-    ) -> None:
+    def handle(self, *, table: str | None, month: str | None, json: bool, yes: bool, **more: Any) -> None:
         if table is None:
             self._list(json)
             return
         chosen = _table(table)
         if month is None:
             raise CommandError("Name a month, such as 2026-07.")
-        pace = archive_options.read_pace(batch=batch, share=share, yes=yes, reason=reason)
+        pace = archive_options.read_pace(yes=yes, **more)
         with archive_options.refusals("What is deleted is in the file: run it again to go on."):
-            if not yes:
-                self._count(chosen, month, days, json)
-                return
-            if folder is None or not folder.is_dir():
-                raise CommandError("--folder names an existing folder for the file: nothing was done.")
-            if forget_lost_file:
-                self._forget(chosen, month, folder, reason, json)
-                return
-            options = Options(reason=reason, pace=pace, on_progress=archive_options.progress())
-            with journal.acting(shell.operator()):
-                done = archiving.archive(chosen, month, folder=folder, options=options, days=days)
-        self.stdout.write(
-            to_json.dumps(asdict(done) if done else None) if json else _as_text(chosen, month, done)
-        )
-
-    def _forget(self, table: ArchiveTable, month: str, folder: Path, reason: str, json: bool) -> None:
-        with journal.acting(shell.operator()):
-            file = archiving.forget_lost_file(table, month, folder=folder, reason=reason)
-        text = f"{month}: {file} is forgotten; all rows of {table.name} are in the database. Archive it anew."
-        self.stdout.write(
-            to_json.dumps({"table": table.name, "month": month, "forgotten": file}) if json else text
-        )
-
-    def _count(self, table: ArchiveTable, month: str, days: int, json: bool) -> None:
-        rows = archiving.count(table, month, days=days)
-        counted = {"table": table.name, "month": month, "rows": rows}
-        text = f"{month}: {rows:,} rows of {table.name} would be archived. Of the month stays: {table.stays}."
-        self.stdout.write(to_json.dumps(counted) if json else text)
+            result, text = _run(chosen, month, pace, **more) if yes else _count(chosen, month, more["days"])
+        self.stdout.write(to_json.dumps(result) if json else text)
 
     def _list(self, json: bool) -> None:
-        months = ArchivedMonth.objects.order_by("table", "month", "part")
+        names = ("table", "month", "state", "rows", "removed", "file", "sha256")
+        months = ArchivedMonth.objects.order_by("table", "month", "part").values(*names, bytes=F("size"))
         for one in months:
-            values = {
-                "table": one.table,
-                "month": one.month,
-                "state": one.state,
-                "rows": one.rows,
-                "removed": one.removed,
-                "bytes": one.size,
-                "file": one.file,
-                "sha256": one.sha256,
-            }
-            text = f"{one.table} {one.month}: {one.state}, {one.removed:,} of {one.rows:,} rows in {one.file}"
-            self.stdout.write(to_json.dumps(values) if json else text)
+            text = "{table} {month}: {state}, {removed:,} of {rows:,} rows in {file}".format(**one)
+            self.stdout.write(to_json.dumps(one) if json else text)
         if not months and not json:
             self.stdout.write("No month is archived.")
 
@@ -121,9 +74,38 @@ def _table(name: str) -> ArchiveTable:
     return TABLES[name]
 
 
-def _as_text(table: ArchiveTable, month: str, done: Archived | None) -> str:
+def _count(table: ArchiveTable, month: str, days: int) -> tuple[Any, str]:
+    rows = archiving.count(table, month, days=days)
+    text = f"{month}: {rows:,} rows of {table.name} would be archived. Of the month stays: {table.stays}."
+    return {"table": table.name, "month": month, "rows": rows}, text
+
+
+def _run(
+    table: ArchiveTable,
+    month: str,
+    pace: Pace,
+    *,
+    folder: Path | None,
+    forget_lost_file: bool,
+    days: int,
+    reason: str,
+    **_: Any,
+) -> tuple[Any, str]:
+    """Archive the month, or forget its lost file: the result for programs, and for people."""
+    if folder is None or not folder.is_dir():
+        raise CommandError("--folder names an existing folder for the file: nothing was done.")
+    with journal.acting(shell.operator()):
+        if forget_lost_file:
+            file = archiving.forget_lost_file(table, month, folder=folder, reason=reason)
+            return {"table": table.name, "month": month, "forgotten": file}, (
+                f"{month}: {file} is forgotten; all rows of {table.name} are in the database."
+                " Archive it anew."
+            )
+        options = Options(reason=reason, pace=pace, on_progress=archive_options.progress())
+        done = archiving.archive(table, month, folder=folder, options=options, days=days)
     if done is None:
-        return f"{month}: {table.name} has no rows to archive. Of the month stays: {table.stays}."
+        return None, f"{month}: {table.name} has no rows to archive. Of the month stays: {table.stays}."
     kept = f" {done.kept:,} rows had changed meanwhile, and stay." if done.kept else ""
     size = f"{done.bytes / 2**20:,.1f} MiB"
-    return f"{month}: {done.removed:,} rows of {table.name} are archived in {done.file}, {size}.{kept}"
+    text = f"{month}: {done.removed:,} rows of {table.name} are archived in {done.file}, {size}.{kept}"
+    return asdict(done), text

@@ -27,7 +27,7 @@ class Command(BaseCommand):
 
     def handle(self, *, json: bool, **_: Any) -> None:
         with long_read_timeout(connection):
-            reports = laws.audit() if connection.in_atomic_block else laws.audit_in_parallel()
+            reports = laws.audit()
         if json:
             self.stdout.write(_as_json(reports))
         else:

@@ -26,10 +26,8 @@ class Command(BaseCommand):
         parser.add_argument("file", type=Path, help="as archive_month wrote it")
         archive_options.add_to(parser)
 
-    def handle(
-        self, *, file: Path, json: bool, yes: bool, reason: str, batch: int, share: float, **_: Any
-    ) -> None:
-        pace = archive_options.read_pace(batch=batch, share=share, yes=yes, reason=reason)
+    def handle(self, *, file: Path, json: bool, yes: bool, reason: str, **more: Any) -> None:
+        pace = archive_options.read_pace(yes=yes, reason=reason, **more)
         with archive_options.refusals("Run it again to go on."):
             if yes:
                 options = Options(reason=reason, pace=pace, on_progress=archive_options.progress())

@@ -77,7 +77,6 @@ class Writer:
         self._put([json.dumps(asdict(header)).encode()])
 
     def write(self, lines: Sequence[bytes]) -> None:
-        """Write these rows."""
         self._first = self._first or lines[0]
         self._last, self._rows = lines[-1], self._rows + len(lines)
         self._put(lines)
@@ -93,12 +92,9 @@ class Writer:
         os.posix_fadvise(self._raw.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         return trailer
 
-    def discard(self) -> None:
-        """Delete the file."""
-        self.path.unlink(missing_ok=True)
-        self.close()
-
-    def close(self) -> None:
+    def close(self, *, discard: bool) -> None:
+        if discard:
+            self.path.unlink(missing_ok=True)
         self._raw.close()
 
     def _put(self, lines: Sequence[bytes]) -> None:
@@ -134,41 +130,30 @@ def read(file: BufferedReader) -> tuple[Header, Iterator[bytes]]:
     """
     file.seek(0)
     packed = gzip.GzipFile(fileobj=file)
-    return _read_header(file.name, packed), _read_rows(file.name, packed)
-
-
-def _read_header(path: str, packed: gzip.GzipFile) -> Header:
     try:
         header = Header(**json.loads(packed.readline(_BUFFER)))
         UUID(header.archive)
         is_sound = all(isinstance(one, str) for one in (header.table, header.month, *header.columns))
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise FileDamaged(f"{path} is no archive of this shop: it has no header.") from error
+        raise FileDamaged(f"{file.name} is no archive of this shop: it has no header.") from error
     if not is_sound:
-        raise FileDamaged(f"{path} is no archive of this shop: its header has other values than texts.")
+        raise FileDamaged(f"{file.name} is no archive of this shop: its header has other values than texts.")
     if header.format != FORMAT:
-        raise ArchiveFailed(f"{path} has the format {header.format}, and this release reads {FORMAT}.")
-    return header
+        raise ArchiveFailed(f"{file.name} has the format {header.format}, and this release reads {FORMAT}.")
+    return header, _read_rows(file.name, packed)
 
 
 def _read_rows(path: str, packed: gzip.GzipFile) -> Iterator[bytes]:
-    rows, last = 0, b""
+    rows, expected = 0, None
     for line in packed:
         if line.startswith(b"{"):
-            last = line
+            with suppress(ValueError, KeyError, RecursionError):
+                expected = json.loads(line)["rows"]
             break
         rows += 1
         yield line[:-1]
-    if not last or _rows_in_trailer(last) != rows or packed.read(1):
+    if expected != rows or packed.read(1):
         raise FileDamaged(f"{path} is damaged: its rows and its end don't agree. Take another copy of it.")
-
-
-def _rows_in_trailer(line: bytes) -> Any:
-    """The number of rows that the trailer says, None where it says nothing."""
-    try:
-        return json.loads(line)["rows"]
-    except (ValueError, KeyError, RecursionError):
-        return None
 
 
 def batches(lines: Iterator[bytes], size: int) -> Iterator[list[bytes]]:
@@ -179,11 +164,8 @@ def batches(lines: Iterator[bytes], size: int) -> Iterator[list[bytes]]:
 
 def sha256_of(path: Path) -> str:
     """The SHA-256 of the file. Raises `ArchiveFailed`."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ArchiveFailed(f"{path} can't be read: {error}.") from error
+    with reading(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def require_same(file: BufferedReader, *, size: int, sha256: str) -> None:
@@ -197,23 +179,25 @@ def require_same(file: BufferedReader, *, size: int, sha256: str) -> None:
         )
 
 
-def publish(partial: Path) -> Path:
-    """Give a verified file its name. Durable when it returns."""
-    final = partial.with_name(partial.name.removesuffix(PARTIAL))
+def publish(partial: Path, final: Path) -> None:
+    """Give a whole file its name. Durable when it returns."""
     partial.rename(final)
-    _sync_folder(final.parent)
-    return final
+    folder = os.open(final.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def write_manifest(path: Path, described: Mapping[str, Any]) -> None:
     """Write what the shop keeps of the file beside it, for people and their tools."""
-    beside = path.with_name(path.name + MANIFEST + PARTIAL)
+    manifest = path.with_name(path.name + MANIFEST)
+    beside = manifest.with_name(manifest.name + PARTIAL)
     with open(beside, "w", opener=_private) as file:
         file.write(json.dumps(described, indent=2) + "\n")
         file.flush()
         os.fsync(file.fileno())
-    beside.rename(path.with_name(path.name + MANIFEST))
-    _sync_folder(path.parent)
+    publish(beside, manifest)
 
 
 def delete_abandoned(folder: Path, *, table: str, month: str, is_kept: Callable[[str], bool]) -> None:
@@ -235,11 +219,3 @@ def delete_abandoned(folder: Path, *, table: str, month: str, is_kept: Callable[
 def _private(name: str, flags: int) -> int:
     """Open a file that its owner alone may read."""
     return os.open(name, flags, 0o600)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,34 +1,34 @@
-"""Archiving a month of a table: written to a file, read back and compared, and only then deleted.
+"""Archiving a month of a table: written to a file, read back from the disk, and only then deleted.
 
-Rows are read in the order of keys and written as they come. Then the file is read from the disk, and each of
-its lines compared with the row that the database has. From then on an `ArchivedMonth` says that rows are
-being deleted: in small transactions, each of which locks its rows and compares them with their lines once
-more. A row that has changed meanwhile stays. A process that is killed leaves whole transactions, and the next
-one goes on where it was.
+Rows are read in the order of keys and written as they come. Then all of the file is read from the disk, and
+counted. From then on an `ArchivedMonth` says that rows are being deleted: in small transactions, each of
+which locks its rows and compares them with their lines in the file. A row that has changed meanwhile stays.
+A process that is killed leaves whole transactions, and the next one goes on where it was.
 """
 
+import json
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import orjson
 from django.db import IntegrityError
 from django.db.models import Max
 from uuid_utils.compat import uuid7
 
 from shop import clock
-from shop.db import bulk_sql, pacing, transactions
+from shop.db import pacing, transactions
 from shop.db.pacing import Pace
 from shop.events import journal
 from shop.models import ArchivedMonth
-from shop.operations.archives import archive_files, archive_tables, calendar_months
+from shop.operations.archives import archive_files, archive_tables
 from shop.operations.archives.archive_files import ArchiveFailed, Header, Trailer, Writer
 from shop.operations.archives.archive_tables import ArchiveTable
 
+T = TypeVar("T")
 State = ArchivedMonth.State
 DEFAULT_DAYS, MIN_DAYS = 90, 30
 MOST_KEPT = 10_000
@@ -41,10 +41,7 @@ FORGET_HINT = "If it is lost, --forget-lost-file begins anew: no row is deleted 
 
 @dataclass(frozen=True, kw_only=True)
 class Archived:
-    """What an archiving did. `kept` rows changed meanwhile, and are in the database still.
-
-    `longest_seconds` is the time of its longest transaction.
-    """
+    """What an archiving did. `kept` rows changed meanwhile, and are in the database still."""
 
     table: str
     month: str
@@ -55,7 +52,6 @@ class Archived:
     kept: int
     bytes: int
     sha256: str
-    longest_seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +66,8 @@ class Options:
 
 def count(table: ArchiveTable, month: str, *, days: int = DEFAULT_DAYS) -> int:
     """How many rows an archiving would write. Raises `ArchiveFailed` for a month that may not be archived."""
-    begin, end = calendar_months.bounds(_require_ended(month, days))
-    return sum(len(lines) for lines in archive_tables.Reader(table).month_lines(begin, end))
+    _require_ended(month, days)
+    return sum(len(rows) for rows in table.month_rows(*archive_tables.month_bounds(month)))
 
 
 def archive(
@@ -89,23 +85,24 @@ def archive(
     if record is None:
         return None
     path = _find_file(record, folder)
-    archive_files.write_manifest(path, _described(record))
+    _write_manifest(record, path)
     options.failpoint("file complete")
-    longest_seconds = _delete_rows(table, record, path, options)
-    return _end(record, options, longest_seconds)
+    with archive_files.open_file(path) as (_, rows):
+        delete = partial(_delete_batch, table, record.pk, failpoint=options.failpoint)
+        work_through(rows, delete, options, what="deleted", point="batch")
+    return _end(record, options)
 
 
-def _require_ended(month: str, days: int) -> str:
+def _require_ended(month: str, days: int) -> None:
     if days < MIN_DAYS:
         raise ArchiveFailed(f"A month is archived once it ended {MIN_DAYS} days ago or more, not {days}.")
     try:
-        _, end = calendar_months.bounds(month)
+        _, end = archive_tables.month_bounds(month)
     except ValueError as error:
         raise ArchiveFailed(f"A month is a year and a month, such as 2026-07, not {month}.") from error
     if end > clock.now() - timedelta(days=days):
         may = end + timedelta(days=days)
         raise ArchiveFailed(f"{month} can be archived from {may:%Y-%m-%d} on, {days} days after its end.")
-    return month
 
 
 def _unfinished(table: ArchiveTable, month: str) -> ArchivedMonth | None:
@@ -134,7 +131,7 @@ def _write(table: ArchiveTable, month: str, folder: Path, options: Options) -> A
         options.failpoint("file written")
         if not trailer.rows:
             return None
-        _compare(table, writer.path, options)
+        _read_back(writer.path, options)
         options.failpoint("file verified")
         size, sha256 = writer.path.stat().st_size, archive_files.sha256_of(writer.path)
         # The COMMIT's answer may be lost, or an interrupt may come first: then a later run asks the database.
@@ -146,7 +143,7 @@ def _write(table: ArchiveTable, month: str, folder: Path, options: Options) -> A
         may_be_recorded = False
         raise
     finally:
-        writer.close() if may_be_recorded else writer.discard()
+        writer.close(discard=not may_be_recorded)
 
 
 def _is_recorded(table: str, month: str, file: str) -> bool:
@@ -160,31 +157,24 @@ def _is_recorded(table: str, month: str, file: str) -> bool:
 
 
 def _write_rows(table: ArchiveTable, month: str, writer: Writer, options: Options) -> Trailer:
-    begin, end = calendar_months.bounds(month)
     written = 0
-    for lines in _paced(archive_tables.Reader(table).month_lines(begin, end), options.pace):
-        writer.write(lines)
-        written += len(lines)
+    for rows in _paced(table.month_rows(*archive_tables.month_bounds(month)), options.pace):
+        writer.write([table.line(row) for row in rows])
+        written += len(rows)
         options.on_progress("written", written)
     return writer.end()
 
 
-def _compare(table: ArchiveTable, path: Path, options: Options) -> None:
-    """Compare each line of the file with the row in the database. Raises `ArchiveFailed`."""
-    reader, compared = archive_tables.Reader(table), 0
-    with archive_files.open_file(path) as (_, rows):
-        for lines in _paced(archive_files.batches(rows, archive_tables.PAGE), options.pace):
-            there = reader.lines_of([orjson.loads(line)[0] for line in lines])
-            if list(there.values()) != lines:
-                raise ArchiveFailed(
-                    "Rows have changed since they were written, or the file can't be relied on: it is"
-                    " deleted. Run this again; if that happens again, look at the disk."
-                )
-            compared += len(lines)
-            options.on_progress("compared", compared)
+def _read_back(path: Path, options: Options) -> None:
+    """Read all of the file from the disk. Raises `ArchiveFailed` unless it is whole."""
+    read = 0
+    with archive_files.open_file(path) as (_, lines):
+        for batch in _paced(archive_files.batches(lines, archive_tables.PAGE), options.pace):
+            read += len(batch)
+            options.on_progress("read back", read)
 
 
-def _paced(pages: Iterator[list[bytes]], pace: Pace) -> Iterator[list[bytes]]:
+def _paced(pages: Iterable[T], pace: Pace) -> Iterator[T]:
     """The pages, with rests: reading and packing take a processor from the requests.
 
     Nothing is written, so a secondary isn't waited for: its lag would discard the whole file.
@@ -216,10 +206,8 @@ def _record(
             size=size,
             sha256=sha256,
             columns=header.columns,
-            rows=trailer.rows,
-            first_key=trailer.first_key,
-            last_key=trailer.last_key,
             created_at=clock.now(),
+            **asdict(trailer),
         )
         note("archive.started", record, options.reason)
         return record
@@ -258,8 +246,9 @@ def _find_file(record: ArchivedMonth, folder: Path) -> Path:
         )
     with archive_files.reading(path if path.exists() else unnamed) as file:
         archive_files.require_same(file, size=record.size, sha256=record.sha256)
-    # Another run may have published it meanwhile.
-    return path if path.exists() else archive_files.publish(unnamed)
+    if not path.exists():  # another run may have published it meanwhile
+        archive_files.publish(unnamed, path)
+    return path
 
 
 def forget_lost_file(table: ArchiveTable, month: str, *, folder: Path, reason: str) -> str:
@@ -288,38 +277,32 @@ def forget_lost_file(table: ArchiveTable, month: str, *, folder: Path, reason: s
     return transactions.run(forget, transactions.ONCE)
 
 
-def _delete_rows(table: ArchiveTable, record: ArchivedMonth, path: Path, options: Options) -> float:
-    """Delete the file's rows, a batch at a time; rows that are gone are passed over.
-
-    Returns the seconds of the longest batch.
-    """
-    done, longest_seconds = 0, 0.0
-    with archive_files.open_file(path) as (_, rows):
-        for lines in archive_files.batches(rows, options.pace.size):
-            began_at = time.monotonic()
-            options.failpoint("batch begins")
-            delete = partial(_delete_batch, table, record.pk, lines, options.failpoint)
-            pacing.run_patiently(partial(transactions.run, delete, transactions.REPEATABLE))
-            options.failpoint("batch committed")
-            done += len(lines)
-            options.on_progress("deleted", done)
-            seconds = time.monotonic() - began_at
-            longest_seconds = max(longest_seconds, seconds)
-            options.pace.rest(seconds)
-    return longest_seconds
+def work_through(
+    lines: Iterator[bytes], work: Callable[[list[bytes]], None], options: Options, *, what: str, point: str
+) -> None:
+    """Do the work for a batch of lines at a time, each in a transaction of its own, with rests."""
+    done = 0
+    for batch in archive_files.batches(lines, options.pace.size):
+        began_at = time.monotonic()
+        options.failpoint(f"{point} begins")
+        transaction = partial(transactions.run, partial(work, batch), transactions.REPEATABLE)
+        pacing.run_patiently(transaction)
+        options.failpoint(f"{point} committed")
+        done += len(batch)
+        options.on_progress(what, done)
+        options.pace.rest(time.monotonic() - began_at)
 
 
-def _delete_batch(table: ArchiveTable, record_id: int, lines: list[bytes], failpoint: Failpoint) -> None:
+def _delete_batch(table: ArchiveTable, record_id: int, lines: list[bytes], *, failpoint: Failpoint) -> None:
     """Delete those of the lines' rows that are as they were written, and carry what the laws sum up.
 
     The record is locked first: of several runs, and a restore, one has the batch at a time.
     """
     record = lock(record_id, State.DELETING)
-    reader = archive_tables.Reader(table)
-    written = {orjson.loads(line)[0]: line for line in lines}
-    there = reader.lines_of(list(written), lock=bulk_sql.for_update())
-    same = [key for key, line in there.items() if line == written[key]]
-    changed = [key for key, line in there.items() if line != written[key] and key not in record.kept]
+    written = {json.loads(line)[0]: line for line in lines}
+    there = table.rows_of(written, is_locked=True)
+    same = {key: row for key, row in there.items() if table.line(row) == written[key]}
+    changed = [key for key in there if key not in same and key not in record.kept]
     if not same and not changed:
         return
     if len(record.kept) + len(changed) > MOST_KEPT:
@@ -328,10 +311,10 @@ def _delete_batch(table: ArchiveTable, record_id: int, lines: list[bytes], failp
             " restore_month, and archive the month anew."
         )
     if same:
-        grown = table.carry(record, [reader.named(written[key]) for key in same])
+        grown = table.carry(record, [*same.values()])
         record.sums = {name: record.sums.get(name, 0) + grown.get(name, 0) for name in {*record.sums, *grown}}
         failpoint("carried")
-        deleted = archive_tables.delete(table, same)
+        deleted = table.delete(same)
         if deleted != len(same):
             raise RuntimeError(f"{len(same)} rows were locked, and {deleted} deleted: rolled back.")
         failpoint("deleted")
@@ -348,7 +331,7 @@ def lock(record_id: int, state: ArchivedMonth.State) -> ArchivedMonth:
     return record
 
 
-def _end(record: ArchivedMonth, options: Options, longest_seconds: float) -> Archived:
+def _end(record: ArchivedMonth, options: Options) -> Archived:
     def end() -> ArchivedMonth:
         ended = ArchivedMonth.objects.select_for_update().filter(pk=record.pk).first()
         if ended is None or ended.state == State.RESTORING:
@@ -360,33 +343,13 @@ def _end(record: ArchivedMonth, options: Options, longest_seconds: float) -> Arc
         return ended
 
     ended = transactions.run(end, transactions.ONCE)
-    return Archived(
-        table=ended.table,
-        month=ended.month,
-        part=ended.part,
-        file=ended.file,
-        rows=ended.rows,
-        removed=ended.removed,
-        kept=len(ended.kept),
-        bytes=ended.size,
-        sha256=ended.sha256,
-        longest_seconds=round(longest_seconds, 3),
-    )
+    names = ("table", "month", "part", "file", "rows", "removed", "sha256")
+    values = {name: getattr(ended, name) for name in names}
+    return Archived(**values, kept=len(ended.kept), bytes=ended.size)
 
 
-def _described(record: ArchivedMonth) -> dict[str, Any]:
-    """What the manifest says."""
-    return {
-        "archive": record.archive_id.hex,
-        "table": record.table,
-        "month": record.month,
-        "part": record.part,
-        "file": record.file,
-        "bytes": record.size,
-        "sha256": record.sha256,
-        "rows": record.rows,
-        "first_key": record.first_key,
-        "last_key": record.last_key,
-        "columns": record.columns,
-        "created_at": record.created_at.isoformat(),
-    }
+def _write_manifest(record: ArchivedMonth, path: Path) -> None:
+    names = ("table", "month", "part", "file", "sha256", "rows", "first_key", "last_key", "columns")
+    described = {"archive": record.archive_id.hex, "bytes": record.size}
+    described |= {name: getattr(record, name) for name in names}
+    archive_files.write_manifest(path, described | {"created_at": record.created_at.isoformat()})

@@ -1,44 +1,43 @@
 """The journal as a table of the archives: which lines stay, names that are left out, and what L12 counts."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.models import User
+from django.db.models import Q
 
 from shop.db import bulk_sql
 from shop.db.archived_months import JOURNAL
 from shop.events import journal
 from shop.models import ArchivedMonth, ArchivedPaidEvent, JournalLine
-from shop.operations.archives.archive_tables import ArchiveTable, IsReady, Row, Sums, columns_of
+from shop.operations.archives.archive_tables import ArchiveTable, IsReady, Row, Sums
 
 PAID, PAID_EVENTS = "order.paid", "paid_events"
-COLUMNS = columns_of(JournalLine)
-ACTOR_ID, ACTOR_NAME = COLUMNS.index("actor_id"), COLUMNS.index("actor_name")
 # Lines about accounts have names and addresses, and are read for new passwords and erasures. The lines of the
 # archives say what became of each file. Old exports of lists have what staff searched
 # for, such as an e-mail address. The others are events that are not delivered.
 CONDITION = (
-    "delivery IN ('', 'delivered') AND what NOT LIKE 'account.%' AND subject NOT LIKE 'account %'"
-    " AND what NOT LIKE 'archive.%' AND what NOT LIKE 'list.%' AND what NOT IN ({kept})"
+    Q(delivery__in=("", JournalLine.Delivery.DELIVERED))
+    & ~Q(what__startswith="account.")
+    & ~Q(subject__startswith="account ")
+    & ~Q(what__startswith="archive.")
+    & ~Q(what__startswith="list.")
 )
 
 
 def build(*, kept: Collection[str], open_orders: Callable[[datetime], Collection[UUID]]) -> ArchiveTable:
     """The table. Lines of the `kept` kinds stay, and those of orders that are open at the start."""
 
-    def prepare_filter(end: datetime) -> IsReady | None:
-        unfinished = {order_id.hex for order_id in open_orders(end)}
-        if not unfinished:
-            return None
-        return lambda row: str(row["order_id"]).replace("-", "") not in unfinished
+    def prepare_filter(end: datetime) -> IsReady:
+        unfinished = open_orders(end)
+        return lambda row: row["order_id"] not in unfinished
 
     return ArchiveTable(
         name=JOURNAL,
         model=JournalLine,
         at="at",
-        condition=CONDITION.format(kept=bulk_sql.SqlLiterals().listed(sorted(kept))),
+        condition=CONDITION & ~Q(what__in=kept),
         prepare_filter=prepare_filter,
         leave_out=leave_out_name,
         complete=complete_names,
@@ -54,50 +53,41 @@ def leave_out_name(row: Row) -> None:
 
     The number of an API key stays: it is no name of a person.
     """
-    name = row[ACTOR_NAME]
-    if row[ACTOR_ID] is not None and name and not name.startswith(journal.KEY_NAME):
-        row[ACTOR_NAME] = None
+    name = row["actor_name"]
+    if row["actor_id"] is not None and name and not name.startswith(journal.KEY_NAME):
+        row["actor_name"] = None
 
 
-def complete_names(rows: Sequence[dict[str, Any]]) -> None:
+def complete_names(rows: Sequence[Row]) -> None:
     """Give the rows the names that their accounts have now: of an erased account, its pseudonym.
 
     The accounts are locked until the transaction ends, so an erasure comes before it, or finds these lines.
     """
     nameless = [row for row in rows if row["actor_name"] is None]
     ids = {row["actor_id"] for row in nameless}
-    accounts = bulk_sql.reader(User, ("id", "username"))
-    names = dict(accounts.rows_of(sorted(ids), lock=bulk_sql.lock(shared=True) if _can_lock() else ""))
+    shared = bulk_sql.lock(shared=True) if bulk_sql.for_update() else ""
+    names = dict(bulk_sql.reader(User, ("id", "username")).rows_of(sorted(ids), lock=shared))
     for row in nameless:
         row["actor_name"] = names.get(row["actor_id"], "")
 
 
-def carry_paid_events(month: ArchivedMonth, rows: Sequence[Mapping[str, Any]]) -> Sums:
+def carry_paid_events(month: ArchivedMonth, rows: Sequence[Row]) -> Sums:
     """Keep which orders' delivered events are archived."""
     orders = _orders_of_paid_events(rows)
     known = set(ArchivedPaidEvent.objects.filter(pk__in=orders).values_list("pk", flat=True))
     new = [ArchivedPaidEvent(order_id=id, month=month) for id in sorted(orders - known)]
-    if new:
-        bulk_sql.insert_objects(new)
+    ArchivedPaidEvent.objects.bulk_create(new)
     return {PAID_EVENTS: len(new)}
 
 
-def uncarry_paid_events(month: ArchivedMonth, rows: Sequence[Mapping[str, Any]]) -> Sums:
+def uncarry_paid_events(month: ArchivedMonth, rows: Sequence[Row]) -> Sums:
     """Forget these orders' events: their lines are back in this transaction."""
     orders = _orders_of_paid_events(rows)
     deleted, _ = ArchivedPaidEvent.objects.filter(pk__in=orders, month=month).delete()
     return {PAID_EVENTS: deleted}
 
 
-def _orders_of_paid_events(rows: Sequence[Mapping[str, Any]]) -> set[UUID]:
-    return {
-        UUID(row["order_id"])
-        for row in rows
-        if row["what"] == PAID
-        and row["delivery"] == JournalLine.Delivery.DELIVERED
-        and row["order_id"] is not None
-    }
-
-
-def _can_lock() -> bool:
-    return bool(bulk_sql.for_update())
+def _orders_of_paid_events(rows: Sequence[Row]) -> set[UUID]:
+    delivered = JournalLine.Delivery.DELIVERED
+    paid = (row for row in rows if row["what"] == PAID and row["delivery"] == delivered)
+    return {row["order_id"] for row in paid if row["order_id"] is not None}

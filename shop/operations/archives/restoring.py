@@ -1,7 +1,7 @@
 """Restoring an archived month: its rows come back with their keys, and the laws count them as before."""
 
-import time
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from io import BufferedReader
@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import orjson
 from django.db.models import Field
 
-from shop.db import pacing, transactions
+from shop.db import transactions
 from shop.models import ArchivedMonth, JournalLine
-from shop.operations.archives import archive_files, archive_tables, archiving
+from shop.operations.archives import archive_files, archiving
 from shop.operations.archives.archive_files import ArchiveFailed, Header
-from shop.operations.archives.archive_tables import ArchiveTable, Inserter
+from shop.operations.archives.archive_tables import ArchiveTable
 from shop.operations.archives.archiving import Failpoint, Options
 
 State = ArchivedMonth.State
@@ -41,9 +40,10 @@ def check(path: Path, tables: Mapping[str, ArchiveTable]) -> Restored:
 
 def _check(file: BufferedReader, path: Path, tables: Mapping[str, ArchiveTable]) -> Restored:
     header, _ = archive_files.read(file)
-    record = _find(path, header)
+    record = ArchivedMonth.objects.filter(archive_id=UUID(header.archive)).first()
     if record is None:
-        return _before(header, path)
+        _require_restored(path, header)
+        return Restored(table=header.table, month=header.month, file=path.name, rows=0, was_restored=True)
     archive_files.require_same(file, size=record.size, sha256=record.sha256)
     _require_readable(header, tables)
     _, rows = archive_files.read(file)
@@ -68,40 +68,21 @@ def restore(path: Path, tables: Mapping[str, ArchiveTable], *, options: Options)
         table = tables[header.table]
         record = _begin(UUID(header.archive), options)
         options.failpoint("restore begun")
-        inserter, kept, done = Inserter(table, header.columns), set(record.kept), 0
-        for lines in archive_files.batches(rows, options.pace.size):
-            began_at = time.monotonic()
-            named = [dict(zip(header.columns, orjson.loads(line), strict=True)) for line in lines]
-            wanted = [row for row in named if row[table.key] not in kept]
-            insert = partial(_insert_batch, table, record.pk, inserter, wanted, options.failpoint)
-            pacing.run_patiently(partial(transactions.run, insert, transactions.REPEATABLE))
-            options.failpoint("restored batch committed")
-            done += len(lines)
-            options.on_progress("restored", done)
-            options.pace.rest(time.monotonic() - began_at)
+        insert = partial(_insert_batch, table, record.pk, header.columns, failpoint=options.failpoint)
+        archiving.work_through(rows, insert, options, what="restored", point="restored batch")
     _end(record, options)
     return checked
 
 
-def _find(path: Path, header: Header) -> ArchivedMonth | None:
-    """What the shop keeps of the file; None if it was restored before. Raises `ArchiveFailed`."""
-    found = ArchivedMonth.objects.filter(archive_id=UUID(header.archive)).first()
-    if found is None and not _was_restored(header):
-        raise ArchiveFailed(
-            f"{path} was not archived by this shop, or the database is older than the file: nothing was done."
-        )
-    return found
-
-
-def _was_restored(header: Header) -> bool:
+def _require_restored(path: Path, header: Header) -> None:
+    """Raise `ArchiveFailed` unless the journal says that the file, which has no record, was restored."""
     lines = JournalLine.objects.filter(
         subject=archiving.subject(header.table, header.month), what="archive.restored"
     )
-    return lines.filter(reference=header.archive).exists()
-
-
-def _before(header: Header, path: Path) -> Restored:
-    return Restored(table=header.table, month=header.month, file=path.name, rows=0, was_restored=True)
+    if not lines.filter(reference=header.archive).exists():
+        raise ArchiveFailed(
+            f"{path} was not archived by this shop, or the database is older than the file: nothing was done."
+        )
 
 
 def _require_readable(header: Header, tables: Mapping[str, ArchiveTable]) -> None:
@@ -140,22 +121,20 @@ def _begin(archive_id: UUID, options: Options) -> ArchivedMonth:
 
 
 def _insert_batch(
-    table: ArchiveTable,
-    record_id: int,
-    inserter: Inserter,
-    rows: list[dict[str, Any]],
-    failpoint: Failpoint,
+    table: ArchiveTable, record_id: int, columns: Sequence[str], lines: list[bytes], *, failpoint: Failpoint
 ) -> None:
-    """Insert those of the rows that are not there, and take them from what the laws carry."""
+    """Insert the rows of those lines that are not there, and take them from what the laws carry."""
     record = archiving.lock(record_id, State.RESTORING)
-    there = archive_tables.existing_keys(table, [row[table.key] for row in rows])
-    missing = [row for row in rows if row[table.key] not in there]
+    kept = set(record.kept)
+    wanted = {key: line for line in lines if (key := json.loads(line)[0]) not in kept}
+    there = table.rows_of(wanted)
+    missing = [table.read(columns, line) for key, line in wanted.items() if key not in there]
     if not missing:
         return
     shrunk = table.uncarry(record, missing)
     failpoint("uncarried")
     table.complete(missing)
-    inserter.insert(missing)
+    table.insert(missing)
     record.sums = {name: amount - shrunk.get(name, 0) for name, amount in record.sums.items()}
     record.removed -= len(missing)
     record.save(update_fields=["removed", "sums"])

@@ -1,4 +1,4 @@
-"""The state of the scheduled audit: one auditor at a time, the marks, and the progress of a full audit.
+"""The state of the scheduled audit: one auditor at a time, and the progress of a full audit.
 
 It is a row of the database, because Redis decides nothing. An auditor that is killed blocks the next one
 until its lease lapses, and a full audit resumes where its progress was saved last.
@@ -6,7 +6,7 @@ until its lease lapses, and a full audit resumes where its progress was saved la
 
 import secrets
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timedelta
@@ -17,16 +17,12 @@ from django.db.models import Q
 from shop import clock
 from shop.db import transactions
 from shop.models import AuditState
-from shop.operations.audits.audit_scope import Mark, is_ahead
 
 ROW = 1
 # Longer than the longest check: seven statements, each of which may take `scheduled_audit.STATEMENT_SECONDS`.
 # If checks outlast it, the next auditor starts beside this one, and none records anything.
 LEASE_SECONDS = 180
 RENEW_SECONDS = 10
-# No transaction of the shop is open for longer: a row that was inserted before a mark and committed after it
-# is audited as long as the mark is younger than this.
-OVERLAP = timedelta(minutes=2)
 
 
 class LeaseLost(Exception):
@@ -43,7 +39,6 @@ class Progress:
     started_at: str
     subject: str = ""
     after: Any = None
-    checked: dict[str, int] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     overflowed: list[str] = field(default_factory=list)
 
@@ -99,35 +94,6 @@ def _lease(condition: Q, token: str) -> bool:
     return changed == 1
 
 
-def mark_to_read_from(state: AuditState) -> Mark | None:
-    """The mark from which the next audit reads; None before the first mark.
-
-    It is older than the audit before by `OVERLAP`, so that the next audit reads each row that was committed
-    since and inserted at most that long before its commit.
-    """
-    if not state.marks:
-        return None
-    marks = [_read_mark(mark) for mark in state.marks]
-    wanted = marks[-1].at - OVERLAP
-    return max((mark for mark in marks if mark.at <= wanted), key=lambda mark: mark.at, default=marks[0])
-
-
-def add_mark(state: AuditState, mark: Mark) -> None:
-    """Keep the mark on this copy of the state, and drop those that no audit will read from."""
-    oldest = mark_to_read_from(state)
-    kept = [one for one in state.marks if oldest is None or _read_mark(one).at >= oldest.at]
-    state.marks = [*kept, {"at": mark.at.isoformat(), "keys": dict(mark.keys)}]
-
-
-def drop_marks_ahead(state: AuditState, *, now: datetime) -> None:
-    """Drop the marks and the progress on this copy of the state if the clock was set back since.
-
-    New rows have lower keys by time than these: a full audit, which is due then, finds all of them.
-    """
-    if state.marks and is_ahead(_read_mark(state.marks[-1]).at, now=now):
-        state.marks, state.progress, state.full_at = [], None, None
-
-
 def read_progress(state: AuditState, *, subjects: Collection[str]) -> Progress | None:
     """The progress of the full audit under way; None if another release began it, with other subjects."""
     kept = state.progress
@@ -140,7 +106,3 @@ def save_progress(state: AuditState, progress: Progress | None) -> None:
     """Save the progress of the locked state; None ends the full audit."""
     state.progress = None if progress is None else asdict(progress)
     state.save(update_fields=["progress", "full_at"])
-
-
-def _read_mark(mark: Mapping[str, Any]) -> Mark:
-    return Mark(datetime.fromisoformat(mark["at"]), mark["keys"])

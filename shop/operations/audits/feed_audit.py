@@ -8,7 +8,6 @@ whose lines may be archived.
 `SUBJECTS` and `WHOLE_CHECKS` are the same law for a scheduled audit.
 """
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -20,7 +19,7 @@ from shop.event_feed import catalogue, reading, sequencing
 from shop.feed_models import FeedEvent, FeedState
 from shop.models import JournalLine
 from shop.operations.audits.audit_report import OFFENDERS_REPORTED, LawReport, report
-from shop.operations.audits.audit_scope import Changes, Rows, Subject, WholeCheck, count, within
+from shop.operations.audits.audit_scope import Rows, Subject, WholeCheck, count, within
 
 SLACK = timedelta(minutes=2)
 """No transaction is open for longer: by so much positions may be in another order than instants."""
@@ -124,20 +123,10 @@ def _compared_lines() -> "QuerySet[JournalLine]":
     return JournalLine.objects.none() if first is None else JournalLine.objects.filter(pk__gte=first)
 
 
-def _changed_lines(changes: Changes) -> Iterator[int]:
-    lines = changes.inserted(JournalLine).filter(what__in=catalogue.FROM_JOURNAL, event_id__isnull=False)
-    yield from lines.values_list("pk", flat=True)
-
-
-def _changed_events(changes: Changes) -> Iterator[int]:
-    yield from changes.inserted(FeedEvent).values_list("pk", flat=True)
-
-
 SUBJECTS = (
     Subject(
         "event",
         FeedEvent.objects.all,
-        _changed_events,
         (("L15", positions_have_no_gaps),),
         size=2_000,
         is_counted=True,
@@ -145,11 +134,9 @@ SUBJECTS = (
     Subject(
         "journal line",
         _compared_lines,
-        _changed_lines,
         (("L15", lines_have_their_events),),
         size=2_000,
         is_counted=True,
     ),
 )
 WHOLE_CHECKS = (WholeCheck("L15", ends_are_given_positions),)
-COUNTED_TABLES = (FeedEvent, JournalLine)

@@ -50,35 +50,27 @@ def rows_from_json(kept: Any) -> Rows | None:
     return range(kept["first"], kept["last"] + 1) if isinstance(kept, dict) else kept
 
 
-def record_incremental(found: Mapping[str, Findings], *, at: datetime) -> None:
-    """Record what an audit of changed rows and of all suspects found, in the caller's transaction.
+def record(found: Mapping[str, Findings], *, at: datetime, replaces: bool) -> list[str]:
+    """Record what an audit found, in the caller's transaction. Returns the laws with too many broken chunks.
 
-    A law that no full audit has covered yet is only recorded when it is broken.
+    A frequent audit, which has checked all suspects, `replaces` what is known; a part of a full one adds to
+    it. A law that no full audit has covered yet is only recorded when it is broken.
     """
+    overflowed = []
     statuses = LawStatus.objects.in_bulk(list(found))
     for law, findings in found.items():
         status = statuses.get(law)
-        if status is None:
-            if not findings.offenders:
-                continue
-            status = LawStatus(law=law, holds=True, since=at)
-        if findings.not_checked:
-            _add_broken(status, findings, at=at)
-            status.not_checked = findings.not_checked[:255]
-        else:
-            _replace(status, findings, at=at)
-        status.save()
-
-
-def record_broken(found: Mapping[str, Findings], *, at: datetime) -> list[str]:
-    """Record the broken chunks that a part of a full audit found. Returns the laws with too many of them."""
-    overflowed = []
-    broken = {law: findings for law, findings in found.items() if findings.offenders}
-    statuses = LawStatus.objects.in_bulk(list(broken))
-    for law, findings in broken.items():
-        status = statuses.setdefault(law, LawStatus(law=law, holds=True, since=at))
-        if _add_broken(status, findings, at=at):
+        if not findings.offenders and (status is None or not replaces):
+            continue
+        status = status or LawStatus(law=law, holds=True, since=at)
+        is_answer = replaces and not findings.not_checked
+        if _apply(status, findings, at=at, replaces=is_answer):
             overflowed.append(law)
+        if is_answer:
+            status.checked, status.took = findings.checked, timedelta(seconds=findings.seconds)
+            status.checked_at = at
+        if replaces:
+            status.not_checked = findings.not_checked[:255]
         status.save()
     return overflowed
 
@@ -90,15 +82,15 @@ def bound_instants(*, at: datetime) -> None:
 
 
 def record_full(
-    checked: Mapping[str, int], *, at: datetime, partly: Collection[str], overflowed: Collection[str]
+    laws: Collection[str], *, at: datetime, partly: Collection[str], overflowed: Collection[str]
 ) -> None:
     """Record that a full audit, which began then, has covered these laws, and some only `partly`.
 
     What it found is recorded already, and stays until the next audit checks it again.
     """
-    statuses = LawStatus.objects.in_bulk(list(checked))
-    for law, number in checked.items():
-        status = statuses.get(law) or LawStatus(law=law, holds=True, since=at, checked=number)
+    statuses = LawStatus.objects.in_bulk(list(laws))
+    for law in laws:
+        status = statuses.get(law) or LawStatus(law=law, holds=True, since=at)
         status.full_at, status.is_incomplete = at, law in overflowed
         if law not in partly:
             status.checked_at = max(status.checked_at or at, at)
@@ -110,29 +102,16 @@ def is_full_needed() -> bool:
     return any(not status.suspects for status in LawStatus.objects.filter(is_incomplete=True))
 
 
-def _replace(status: LawStatus, findings: Findings, *, at: datetime) -> None:
-    status.checked, status.took = findings.checked, timedelta(seconds=findings.seconds)
-    status.checked_at, status.not_checked = at, ""
-    suspects = _without_repeats(findings.suspects)
-    status.is_incomplete = status.is_incomplete or len(suspects) > SUSPECTS_KEPT
-    status.suspects = suspects[:SUSPECTS_KEPT]
-    offenders = _without_repeats(findings.offenders)
-    if status.is_incomplete and not offenders:
-        offenders = [MORE_OFFENDERS]
-    status.offenders = offenders[:OFFENDERS_REPORTED]
-    _set_holds(status, not offenders, at=at)
-
-
-def _add_broken(status: LawStatus, findings: Findings, *, at: datetime) -> bool:
-    """Add what is broken to what is known. Returns whether there are more chunks than are kept."""
-    if not findings.offenders:
-        return False
-    suspects = _without_repeats([*status.suspects, *findings.suspects])
+def _apply(status: LawStatus, findings: Findings, *, at: datetime, replaces: bool) -> bool:
+    """Replace what is known to be broken, or add to it. Returns whether more chunks are than are kept."""
+    suspects = _without_repeats([*([] if replaces else status.suspects), *findings.suspects])
+    offenders = _without_repeats([*([] if replaces else status.offenders), *findings.offenders])
     is_overflow = len(suspects) > SUSPECTS_KEPT
     status.is_incomplete = status.is_incomplete or is_overflow
-    status.suspects = suspects[:SUSPECTS_KEPT]
-    status.offenders = _without_repeats([*status.offenders, *findings.offenders])[:OFFENDERS_REPORTED]
-    _set_holds(status, False, at=at)
+    if status.is_incomplete and not offenders:
+        offenders = [MORE_OFFENDERS]
+    status.suspects, status.offenders = suspects[:SUSPECTS_KEPT], offenders[:OFFENDERS_REPORTED]
+    _set_holds(status, not offenders, at=at)
     return is_overflow
 
 
@@ -154,10 +133,7 @@ def _set_holds(status: LawStatus, holds: bool, *, at: datetime) -> None:
 
 
 def _without_repeats(items: list[Item]) -> list[Item]:
-    kept: dict[str, Item] = {}
-    for item in items:
-        kept.setdefault(repr(item), item)
-    return list(kept.values())
+    return [*{repr(item): item for item in items}.values()]
 
 
 def read_holds() -> dict[str, float]:

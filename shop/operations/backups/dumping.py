@@ -4,8 +4,8 @@ import gzip
 import hashlib
 import json
 import re
+import shutil
 import subprocess
-import tempfile
 import time
 import zlib
 from collections.abc import Iterator
@@ -18,12 +18,15 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from shop import clock
-from shop.operations.backups import incomplete, programs
+from shop.operations.backups import programs
 from shop.operations.backups.programs import BackupFailed, Programs
 
 DUMP, DESCRIPTION = "dump.sql.gz", "backup.json"
 COMPLETED = b"-- Dump completed"
 """The last line of a whole dump."""
+ANOTHER = "take another backup."
+INCOMPLETE = "incomplete_restore"
+"""The mark of a restore that has not ended: a table that it makes first and drops last."""
 _POSITION = re.compile(rb"(?:MASTER|SOURCE)_LOG_FILE='([^']+)', (?:MASTER|SOURCE)_LOG_POS=(\d+)")
 _HEAD_BYTES = 65_536
 """The position stands in the dump's first lines."""
@@ -53,13 +56,27 @@ class Backup:
     no_log_because: str = ""
 
 
+def is_restore_incomplete(connection: BaseDatabaseWrapper) -> bool:
+    """Whether a restore into the connection's database is under way, or was interrupted."""
+    return INCOMPLETE in connection.introspection.table_names()
+
+
+def require_no_restore(connection: BaseDatabaseWrapper) -> None:
+    """Raise BackupFailed if a restore into the connection's database was interrupted."""
+    if is_restore_incomplete(connection):
+        name = connection.settings_dict["NAME"]
+        raise BackupFailed(
+            f"The restore into the database {name} was interrupted: drop the database, and restore again."
+        )
+
+
 def dump(connection: BaseDatabaseWrapper, folder: Path, *, migrate_lock: str) -> Backup:
     """Dump the connection's database into the new folder, and describe it there once it is whole.
 
     A migration would change tables under the dump, so `migrate` waits until it ends. Raises BackupFailed.
     """
     chosen = programs.programs_for(connection)
-    incomplete.require_unmarked(connection)
+    require_no_restore(connection)
     if folder.exists() and any(folder.iterdir()):
         raise BackupFailed(f"{folder} is not empty: name a new folder for each backup.")
     folder.mkdir(parents=True, exist_ok=True)
@@ -68,8 +85,10 @@ def dump(connection: BaseDatabaseWrapper, folder: Path, *, migrate_lock: str) ->
         server, has_log, begun_at = _read_server(connection)
         tables = connection.introspection.table_names()
         started = time.monotonic()
-        because = _no_log_because(chosen, has_log=has_log)
-        head = _write_dump(connection, chosen, folder, has_position=not because)
+        because = "" if chosen.position else programs.NEED_MYSQL
+        because = because if has_log else "The server keeps no binary log"
+        _write_dump(connection, chosen, folder / DUMP, *([] if because else [chosen.position]))
+    head = _read_whole(folder / DUMP)
     file, position = ("", 0) if because else _position(head)
     made = Backup(
         database=connection.settings_dict["NAME"],
@@ -85,16 +104,8 @@ def dump(connection: BaseDatabaseWrapper, folder: Path, *, migrate_lock: str) ->
         no_log_because=because,
     )
     # Last: a folder without it has a dump that was cut short.
-    (folder / DESCRIPTION).write_text(json.dumps(_described(made), indent=2) + "\n")
+    (folder / DESCRIPTION).write_text(json.dumps(asdict(made), indent=2) + "\n")
     return made
-
-
-def _described(backup: Backup) -> dict[str, Any]:
-    """What the description says: earlier releases refuse members that they don't know."""
-    described = asdict(backup)
-    if not backup.no_log_because:
-        del described["no_log_because"]
-    return described
 
 
 def read_description(folder: Path) -> Backup:
@@ -111,24 +122,15 @@ def read_description(folder: Path) -> Backup:
 
 def require_whole(folder: Path, backup: Backup) -> None:
     """Compare the dump with its description, and read it to its end. Raises BackupFailed if it is damaged."""
+    path = folder / DUMP
     try:
-        size, digest = (folder / DUMP).stat().st_size, _sha256(folder)
-    except OSError as error:
-        raise BackupFailed(f"{folder / DUMP} can't be read ({error}): take another backup.") from error
-    if size != backup.bytes:
-        raise BackupFailed(
-            f"{folder / DUMP} is damaged ({size} bytes instead of {backup.bytes}): take another backup."
-        )
-    if digest != backup.sha256:
-        raise BackupFailed(f"{folder / DUMP} is damaged (another SHA-256): take another backup.")
-    end = b""
-    try:
-        with gzip.open(folder / DUMP) as packed:
-            while chunk := packed.read(_CHUNK):
-                end = (end + chunk)[-200:]
+        if (size := path.stat().st_size) != backup.bytes:
+            raise BackupFailed(f"{path} is damaged ({size} bytes instead of {backup.bytes}): {ANOTHER}")
+        if _sha256(folder) != backup.sha256:
+            raise BackupFailed(f"{path} is damaged (another SHA-256): {ANOTHER}")
+        _read_whole(path)
     except (OSError, EOFError, zlib.error) as error:
-        raise BackupFailed(f"{folder / DUMP} is damaged ({error}): take another backup.") from error
-    _require_completed(end)
+        raise BackupFailed(f"{path} is damaged ({error}): {ANOTHER}") from error
 
 
 def _sha256(folder: Path) -> str:
@@ -136,38 +138,35 @@ def _sha256(folder: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _no_log_because(chosen: Programs, *, has_log: bool) -> str:
-    """Why the dump can't name a position in the binary log; empty where it can."""
-    if not has_log:
-        return "The server keeps no binary log"
-    return "" if chosen.position else programs.NEED_MYSQL
-
-
-def _write_dump(
-    connection: BaseDatabaseWrapper, chosen: Programs, folder: Path, *, has_position: bool
-) -> bytes:
-    """Write the dump; returns its beginning."""
-    program = programs.find(chosen.dump, chosen.package)
-    head = end = b""
-    with programs.option_file(connection) as options, tempfile.TemporaryFile() as errors:
-        command = [program, options, "--single-transaction", "--quick", "--hex-blob", "--no-tablespaces"]
-        command += [*chosen.dump_options, *([chosen.position] if has_position else [])]
-        command += [connection.settings_dict["NAME"]]
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors)
+def _write_dump(connection: BaseDatabaseWrapper, chosen: Programs, path: Path, *position: str) -> None:
+    options = ["--single-transaction", "--quick", "--hex-blob", "--no-tablespaces", *chosen.dump_options]
+    with (
+        programs.option_file(connection) as server,
+        programs.running(
+            chosen.dump,
+            chosen.package,
+            server,
+            *options,
+            *position,
+            connection.settings_dict["NAME"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+        ) as child,
+        gzip.open(path, "wb", compresslevel=_COMPRESSION) as packed,
+    ):
         assert child.stdout
-        with child, gzip.open(folder / DUMP, "wb", compresslevel=_COMPRESSION) as packed:
-            while chunk := child.stdout.read(_CHUNK):
-                head = (head + chunk)[:_HEAD_BYTES] if len(head) < _HEAD_BYTES else head
-                end = (end + chunk)[-200:]
-                packed.write(chunk)
-        programs.require_success(chosen.dump, child, errors)
-    _require_completed(end)
-    return head
+        shutil.copyfileobj(child.stdout, packed, _CHUNK)
 
 
-def _require_completed(end: bytes) -> None:
+def _read_whole(path: Path) -> bytes:
+    """Read the dump to its end; returns its beginning. Raises BackupFailed if it was cut short."""
+    with gzip.open(path) as packed:
+        head = end = packed.read(_HEAD_BYTES)
+        while chunk := packed.read(_CHUNK):
+            end = (end + chunk)[-200:]
     if not end.strip().rpartition(b"\n")[2].startswith(COMPLETED):
-        raise BackupFailed("The dump has no end, so it was cut short: take another backup.")
+        raise BackupFailed(f"The dump has no end, so it was cut short: {ANOTHER}")
+    return head
 
 
 def _position(head: bytes) -> tuple[str, int]:

@@ -4,10 +4,10 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -18,17 +18,19 @@ class BackupFailed(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Programs:
-    """The three programs for one kind of server, and the package that has them."""
+    """The three programs for one kind of server, and the package that has them.
+
+    `read_log` is empty where they can't read the server's binary log, and `position`, the option with which a
+    dump notes its position there, as well. With `has_new_name_in_filter`, `--database` of the log's reader
+    means a database by the name that `--rewrite-db` gives it.
+    """
 
     dump: str
     client: str
-    read_log: str
-    """Empty where these programs can't read the server's binary log."""
     package: str
-    position: str
-    """The option with which a dump notes its position in the binary log, as a comment; empty for none."""
+    read_log: str = ""
+    position: str = ""
     has_new_name_in_filter: bool = False
-    """Whether `--database` of the log's reader means a database by the name that `--rewrite-db` gives it."""
     dump_options: Sequence[str] = ()
     log_options: Sequence[str] = ()
 
@@ -36,8 +38,8 @@ class Programs:
 MARIADB = Programs(
     dump="mariadb-dump",
     client="mariadb",
-    read_log="mariadb-binlog",
     package="mariadb-client",
+    read_log="mariadb-binlog",
     position="--master-data=2",
     # A server that was restored into before has logged the same transactions twice.
     log_options=["--skip-gtid-strict-mode"],
@@ -45,24 +47,16 @@ MARIADB = Programs(
 MYSQL = Programs(
     dump="mysqldump",
     client="mysql",
-    read_log="mysqlbinlog",
     package="mysql-client",
+    read_log="mysqlbinlog",
     position="--source-data=2",
     has_new_name_in_filter=True,
     # GTIDs are those of the server that is lost: another one gives its own.
     dump_options=["--set-gtid-purged=OFF"],
     log_options=["--skip-gtids"],
 )
-
-
-MARIADB_ON_MYSQL = Programs(
-    dump="mariadb-dump",
-    client="mariadb",
-    # They ask MySQL for its position by a statement that 8.4 has no more, and don't know its events.
-    read_log="",
-    package="mariadb-client",
-    position="",
-)
+# They ask MySQL for its position by a statement that 8.4 has no more, and don't know its events.
+MARIADB_ON_MYSQL = Programs(dump="mariadb-dump", client="mariadb", package="mariadb-client")
 """MariaDB's programs on a MySQL server: a whole backup and its restore, without the binary log."""
 NEED_MYSQL = "MariaDB's programs can't read the binary log of MySQL: install MySQL's own client programs"
 
@@ -85,18 +79,26 @@ def _is_of_mysql(name: str) -> bool:
     found = shutil.which(name)
     if found is None:
         return False
-    ran = subprocess.run([found, "--version"], stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    return b"MariaDB" not in ran.stdout
+    return b"MariaDB" not in subprocess.run([found, "--version"], capture_output=True, check=False).stdout
 
 
-def find(name: str, package: str) -> str:
-    """The path of the program. Raises BackupFailed where it is not installed."""
-    found = shutil.which(name)
-    if found is None:
+@contextmanager
+def running(name: str, package: str, *options: str, **pipes: Any) -> Iterator["subprocess.Popen[bytes]"]:
+    """The program, until it ends. Raises BackupFailed where it is not installed, or doesn't succeed."""
+    path = shutil.which(name)
+    if path is None:
         raise BackupFailed(
             f"{name} is missing: install it (Debian's package {package}), then run this again."
         )
-    return found
+    with tempfile.TemporaryFile() as errors:
+        child = subprocess.Popen([path, *options], stderr=errors, **pipes)
+        # One that ends before it has read all of its input says why.
+        with suppress(BrokenPipeError) if child.stdin else nullcontext(), child:
+            yield child
+        if child.returncode:
+            errors.seek(0)
+            lines = errors.read().decode(errors="replace").strip().splitlines() or ["it gave no reason"]
+            raise BackupFailed(f"{name} ended with {child.returncode}: {lines[-1]}")
 
 
 @contextmanager
@@ -114,19 +116,5 @@ def _options(settings: Mapping[str, Any]) -> str:
     address = {"socket": socket} if socket else {"host": settings["HOST"], "port": settings["PORT"]}
     encryption = {f"ssl-{name}": value for name, value in more.get("ssl", {}).items()}
     values = {**address, "user": settings["USER"], "password": settings["PASSWORD"], **encryption}
-    return "\n".join(
-        ["[client]", *(f"{name}={_quoted(value)}" for name, value in values.items() if value), ""]
-    )
-
-
-def _quoted(value: object) -> str:
-    escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
-
-
-def require_success(program: str, child: "subprocess.Popen[bytes]", errors: IO[bytes]) -> None:
-    """Wait for the program's end. Raises BackupFailed with its last line unless it succeeded."""
-    if child.wait() != 0:
-        errors.seek(0)
-        lines = errors.read().decode(errors="replace").strip().splitlines() or ["it gave no reason"]
-        raise BackupFailed(f"{program} ended with {child.returncode}: {lines[-1]}")
+    escaped = {name: str(value).replace("\\", "\\\\").replace('"', '\\"') for name, value in values.items()}
+    return "\n".join(["[client]", *(f'{name}="{value}"' for name, value in escaped.items() if value), ""])

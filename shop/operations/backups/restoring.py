@@ -5,20 +5,20 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
 
 from shop import clock
 from shop.feed_models import FeedState
-from shop.operations.backups import binary_logs, dumping, incomplete, programs
+from shop.operations.backups import binary_logs, dumping, programs
 from shop.operations.backups.dumping import Backup
 from shop.operations.backups.programs import BackupFailed, Programs
 
@@ -65,24 +65,29 @@ def restore(
     logs_end_at = binary_logs.reach(files) if files else None
     if until:
         _require_possible(backup, files, until, accepts_early_end=accepts_early_end)
-    incomplete.require_unmarked(connection)
+    dumping.require_no_restore(connection)
     if connection.introspection.table_names():
         name = connection.settings_dict["NAME"]
         raise BackupFailed(f"The database {name} has tables: let DATABASE_URL name an empty one.")
     dumping.require_whole(folder, backup)
-    incomplete.mark(connection)
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE TABLE {dumping.INCOMPLETE} (begun_at DATETIME NOT NULL PRIMARY KEY)")
     started = time.monotonic()
-    _read_dump(connection, chosen, folder)
+    with gzip.open(folder / dumping.DUMP) as packed, _client(connection, chosen) as statements:
+        shutil.copyfileobj(packed, statements, 1 << 20)
     dump_seconds = time.monotonic() - started
     started = time.monotonic()
     last_event_at = _replay(connection, chosen, backup, files, until) if files else None
     log_seconds = time.monotonic() - started
     # It was idle for as long as that took, and the server may have closed it.
     connection.close()
-    _require_tables(connection, backup)
-    _skip_ids(connection)
-    _skip_positions(connection)
-    incomplete.unmark(connection)
+    missing = set(backup.tables) - set(connection.introspection.table_names())
+    if missing:
+        raise BackupFailed(f"Tables of the backup are missing: {', '.join(sorted(missing))}.")
+    with connection.cursor() as cursor:
+        _skip_ids(connection, cursor)
+        _skip_positions(connection, cursor)
+        cursor.execute(f"DROP TABLE {dumping.INCOMPLETE}")
     return Restored(
         backup=backup,
         logs=[file.name for file in files],
@@ -108,11 +113,6 @@ def _require_possible(
         binary_logs.require_reach(files, until)
 
 
-def _read_dump(connection: BaseDatabaseWrapper, chosen: Programs, folder: Path) -> None:
-    with gzip.open(folder / dumping.DUMP) as packed, _client(connection, chosen) as statements:
-        shutil.copyfileobj(packed, statements, 1 << 20)
-
-
 def _replay(
     connection: BaseDatabaseWrapper,
     chosen: Programs,
@@ -121,56 +121,50 @@ def _replay(
     until: datetime | None,
 ) -> datetime | None:
     """Apply the logs' changes of the backup's database; returns the time of the last event."""
-    name = connection.settings_dict["NAME"]
-    command = [programs.find(chosen.read_log, chosen.package), "--no-defaults", *chosen.log_options]
-    if name != backup.database:
-        command.append(f"--rewrite-db={backup.database}->{name}")
-    chosen_name = name if chosen.has_new_name_in_filter else backup.database
-    command += [f"--database={chosen_name}", f"--start-position={backup.log_position}"]
+    name, of_log = connection.settings_dict["NAME"], backup.database
+    options = ["--no-defaults", *chosen.log_options, f"--start-position={backup.log_position}"]
+    options += [f"--database={name if chosen.has_new_name_in_filter else of_log}"]
+    if name != of_log:
+        options.append(f"--rewrite-db={of_log}->{name}")
     if until:
-        command.append(f"--stop-datetime={until.astimezone(UTC):%Y-%m-%d %H:%M:%S}")
-    last: bytes | None = None
-    with tempfile.TemporaryFile() as errors, _client(connection, chosen) as statements:
-        reader = subprocess.Popen(
-            [*command, *map(str, files)],
+        options.append(f"--stop-datetime={until.astimezone(UTC):%Y-%m-%d %H:%M:%S}")
+    # The program reads and prints times in the zone of its process.
+    environment, last = os.environ | {"TZ": "UTC"}, None
+    with (
+        _client(connection, chosen) as statements,
+        programs.running(
+            chosen.read_log,
+            chosen.package,
+            *options,
+            *map(str, files),
             stdout=subprocess.PIPE,
-            stderr=errors,
-            # The program reads and prints times in the zone of its process.
-            env=os.environ | {"TZ": "UTC"},
-        )
+            env=environment,
+        ) as reader,
+    ):
         assert reader.stdout
-        with reader:
-            for line in reader.stdout:
-                if found := _EVENT_TIME.match(line):
-                    last = found[1]
-                statements.write(line)
-        programs.require_success(chosen.read_log, reader, errors)
+        for line in reader.stdout:
+            if found := _EVENT_TIME.match(line):
+                last = found[1]
+            statements.write(line)
     return datetime.strptime(last.decode(), "%y%m%d %H:%M:%S").replace(tzinfo=UTC) if last else None
 
 
-def _require_tables(connection: BaseDatabaseWrapper, backup: Backup) -> None:
-    missing = set(backup.tables) - set(connection.introspection.table_names())
-    if missing:
-        raise BackupFailed(f"Tables of the backup are missing: {', '.join(sorted(missing))}.")
+def _skip_ids(connection: BaseDatabaseWrapper, cursor: CursorWrapper) -> None:
+    if not getattr(connection, "mysql_is_mariadb", False):
+        cursor.execute("SET SESSION information_schema_stats_expiry = 0")
+    cursor.execute(
+        # MySQL has no next id for a table without rows.
+        "SELECT table_name, COALESCE(auto_increment, 1)"
+        " FROM information_schema.tables JOIN information_schema.columns USING (table_schema, table_name)"
+        " WHERE table_schema = DATABASE() AND extra LIKE '%auto_increment%'"
+    )
+    for table, following in cursor.fetchall():
+        quoted = connection.ops.quote_name(table)
+        cursor.execute(f"ALTER TABLE {quoted} AUTO_INCREMENT = {int(following) + ID_GAP}")
 
 
-def _skip_ids(connection: BaseDatabaseWrapper) -> None:
-    with connection.cursor() as cursor:
-        if not getattr(connection, "mysql_is_mariadb", False):
-            cursor.execute("SET SESSION information_schema_stats_expiry = 0")
-        cursor.execute(
-            # MySQL has no next id for a table without rows.
-            "SELECT table_name, COALESCE(auto_increment, 1)"
-            " FROM information_schema.tables JOIN information_schema.columns USING (table_schema, table_name)"
-            " WHERE table_schema = DATABASE() AND extra LIKE '%auto_increment%'"
-        )
-        for table, following in cursor.fetchall():
-            quoted = connection.ops.quote_name(table)
-            cursor.execute(f"ALTER TABLE {quoted} AUTO_INCREMENT = {int(following) + ID_GAP}")
-
-
-def _skip_positions(connection: BaseDatabaseWrapper) -> None:
-    """Leave a gap after the last position of the feed, unless the backup is of a release without one.
+def _skip_positions(connection: BaseDatabaseWrapper, cursor: CursorWrapper) -> None:
+    """Leave a gap after the last position of the feed, unless the backup is of another schema.
 
     It bears the instant: that of an earlier restore of the same backup is another one, and readers whose
     cursors are of before this one are told.
@@ -178,30 +172,25 @@ def _skip_positions(connection: BaseDatabaseWrapper) -> None:
     table = FeedState._meta.db_table
     if table not in connection.introspection.table_names():
         return
-    with connection.cursor() as cursor:
+    cursor.execute(
         # In this order: an assignment sees those before it.
-        cursor.execute(
-            f"UPDATE {connection.ops.quote_name(table)} SET"  # noqa: S608 - the name of a model's table
-            " gaps = JSON_ARRAY_APPEND(gaps, '$', JSON_ARRAY(last_position + 1, last_position + %s, %s)),"
-            " last_position = last_position + %s",
-            [ID_GAP, round(clock.now().timestamp() * 1000), ID_GAP],
-        )
+        f"UPDATE {connection.ops.quote_name(table)} SET"  # noqa: S608 - the name of a model's table
+        " gaps = JSON_ARRAY_APPEND(gaps, '$', JSON_ARRAY(last_position + 1, last_position + %s, %s)),"
+        " last_position = last_position + %s",
+        [ID_GAP, round(clock.now().timestamp() * 1000), ID_GAP],
+    )
 
 
 @contextmanager
 def _client(connection: BaseDatabaseWrapper, chosen: Programs) -> Iterator[IO[bytes]]:
     """The input of the server's client, which applies statements up to the first that fails."""
-    program = programs.find(chosen.client, chosen.package)
-    name = connection.settings_dict["NAME"]
-    with programs.option_file(connection) as options, tempfile.TemporaryFile() as errors:
-        # A crafted dump may ask the client for files of this machine.
-        command = [program, options, "--local-infile=0", "--binary-mode", "--default-character-set=utf8mb4"]
-        command.append(name)
-        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors)
+    # A crafted dump may ask the client for files of this machine.
+    options = ["--local-infile=0", "--binary-mode", "--default-character-set=utf8mb4"]
+    options.append(connection.settings_dict["NAME"])
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL}
+    with (
+        programs.option_file(connection) as server,
+        programs.running(chosen.client, chosen.package, server, *options, **pipes) as child,
+    ):
         assert child.stdin
-        # A client that ends early says why.
-        # The end of `with child` writes what is buffered.
-        with suppress(BrokenPipeError), child:
-            yield child.stdin
-            child.stdin.close()
-        programs.require_success(chosen.client, child, errors)
+        yield child.stdin

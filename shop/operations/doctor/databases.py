@@ -7,7 +7,7 @@ from django.conf import settings
 from django.db import Error, connection
 
 from shop.db import secondary
-from shop.operations.backups import incomplete
+from shop.operations.backups import dumping
 from shop.operations.doctor.findings import Finding, danger, judge, judge_all, ok, warning
 
 Variables = Mapping[str, str]
@@ -118,7 +118,7 @@ def _mysql(variables: Variables) -> list[Finding]:
 
 
 def restored() -> Finding:
-    if incomplete.is_marked(connection):
+    if dumping.is_restore_incomplete(connection):
         return danger(
             "restore",
             f"the restore into {connection.settings_dict['NAME']} was interrupted",

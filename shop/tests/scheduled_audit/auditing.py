@@ -1,17 +1,16 @@
-"""Helpers for tests of the scheduled audit: its two kinds of audits, and a mark of now."""
+"""Helpers for tests of the scheduled audit: its two kinds of audits."""
 
 from shop import clock
-from shop.management import laws, scheduled_audit
+from shop.management import scheduled_audit
 from shop.models import AuditState, LawStatus
 from shop.operations.audits import audit_state
-from shop.operations.audits.audit_scope import UUID_SLACK, place_mark
 
 
 def audit_changes() -> dict[str, list[str]]:
-    """Audit what has changed, and return the laws that are broken then, with their offenders."""
+    """Audit what is new, and return the laws that are broken then, with their offenders."""
     with audit_state.leased() as lease:
         assert lease is not None
-        scheduled_audit.audit_changes(lease, now=clock.now())
+        scheduled_audit.audit_new(lease, now=clock.now())
     return broken()
 
 
@@ -30,6 +29,5 @@ def broken() -> dict[str, list[str]]:
 
 
 def forget_changes() -> None:
-    """As if the overlap had passed: the next audit begins at a mark of now."""
-    mark = place_mark(laws.COUNTED_TABLES, at=clock.now() + UUID_SLACK)
-    AuditState.objects.update(marks=[{"at": mark.at.isoformat(), "keys": mark.keys}])
+    """As if the next audit was the first: it places its marks at the end, so that no row is new."""
+    AuditState.objects.update(marks={})

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -22,13 +22,10 @@ from payments.reconciliation import reconciling
 from payments.tests.factories import PaymentFactory
 from payments.tests.own_gateway import nobody_there
 from shop import clock
-from shop.db import transactions
 from shop.db.mysql.patience import statement_limit
-from shop.events import journal
 from shop.management import laws, scheduled_audit
 from shop.models import AuditState, JournalLine, LawStatus
 from shop.operations.audits import audit_state, law_status
-from shop.operations.audits.audit_scope import Mark, place_mark
 from shop.tests.racing import race
 from shop.tests.scheduled_audit.auditing import audit_all, audit_changes, broken, forget_changes
 from shop.tests.second_connection import another_connection, ask
@@ -38,6 +35,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def test_old_damage_is_left_to_the_full_audit(audited: None, campaign: Campaign) -> None:
+    Campaign.objects.filter(pk=campaign.pk).update(closes_at=clock.now())
     assert audit_changes() == {}
     forget_changes()
     Campaign.objects.filter(pk=campaign.pk).update(issued=9)
@@ -66,7 +64,7 @@ def test_what_more_chunks_break_than_are_kept_is_mended_by_a_full_audit_only(
     audited: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(law_status, "SUSPECTS_KEPT", 2)
-    campaigns = [CampaignFactory.create(issued=1) for _ in range(4)]
+    campaigns = [CampaignFactory.create(issued=1, closed=True) for _ in range(4)]
     assert len(audit_changes()["L1"]) == 4
     Campaign.objects.filter(pk__in=[one.pk for one in campaigns[:3]]).update(issued=0)
     forget_changes()
@@ -84,7 +82,6 @@ def test_a_transaction_that_commits_late_is_audited(audited: None) -> None:
     late, soon = CampaignFactory.create(), CampaignFactory.create()
     assert audit_changes() == {}
     forget_changes()
-    AuditState.objects.update(marks=[one_mark(age=audit_state.OVERLAP + timedelta(seconds=30))])
     [first, second] = accounts(2)
     with another_connection() as other:
         other.set_autocommit(False)
@@ -101,20 +98,6 @@ def test_a_transaction_that_commits_late_is_audited(audited: None) -> None:
         other.commit()
     assert Coupon.objects.get(code="LATE").pk < Coupon.objects.get(code=issued_after.code).pk
     assert audit_changes().keys() == {"L1", "L2"}
-
-
-def one_mark(*, age: timedelta) -> dict[str, Any]:
-    mark = place_mark(laws.COUNTED_TABLES, at=clock.now() - age)
-    return {"at": mark.at.isoformat(), "keys": mark.keys}
-
-
-def test_the_marks_that_are_kept_reach_back_over_the_overlap() -> None:
-    state, at = AuditState(), datetime(2026, 11, 22, tzinfo=UTC)
-    for minute in range(60):
-        audit_state.add_mark(state, Mark(at + timedelta(minutes=minute), {"coupons.Coupon": minute}))
-    read_from = audit_state.mark_to_read_from(state)
-    assert read_from == Mark(at + timedelta(minutes=57), {"coupons.Coupon": 57})
-    assert len(state.marks) <= 5
 
 
 def test_one_of_many_auditors_at_once_audits(audited: None) -> None:
@@ -148,7 +131,7 @@ def test_an_auditor_whose_lease_lapsed_records_nothing(audited: None, campaign: 
         with audit_state.leased() as other:
             assert other is not None
             with pytest.raises(audit_state.LeaseLost):
-                scheduled_audit.audit_changes(paused, now=clock.now())
+                scheduled_audit.audit_new(paused, now=clock.now())
     assert broken() == {}
 
 
@@ -226,21 +209,13 @@ def test_a_check_that_fails_leaves_the_last_answer(
     assert LawStatus.objects.get(law="L7").checked_at > before
 
 
-@pytest.mark.parametrize(
-    ("now", "began", "is_due"),
-    [
-        ("2026-11-22T03:00:00+00:00", "2026-11-22T02:59:59+00:00", True),
-        ("2026-11-22T02:59:59+00:00", "2026-11-21T03:00:00+00:00", False),
-        ("2026-11-22T12:01:00+09:00", "2026-11-22T03:00:30+00:00", False),
-        ("2026-11-25T01:00:00+00:00", "2026-11-22T03:00:00+00:00", True),
-    ],
-)
-def test_the_full_audit_is_due_at_its_hour_in_utc(
-    now: str, began: str, is_due: bool, settings: LazySettings
-) -> None:
-    settings.AUDIT_FULL_HOUR = 3
-    state = AuditState(full_at=datetime.fromisoformat(began))
-    assert scheduled_audit.is_full_due(state, now=datetime.fromisoformat(now).astimezone(UTC)) is is_due
+def test_a_full_audit_is_due_an_hour_after_the_last_began(audited: None) -> None:
+    assert scheduled_audit.run_due() is False
+    AuditState.objects.update(full_at=clock.now() - scheduled_audit.FULL_INTERVAL)
+    drop = CampaignFactory.create(issued=1, opens_at=clock.now() + timedelta(days=1))
+    forget_changes()
+    assert scheduled_audit.run_due()
+    assert broken() == {"L1": [str(drop.pk)]}
 
 
 def test_an_audit_is_due_by_the_databases_clock(audited: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -353,13 +328,3 @@ def test_audits_beside_sales_find_nothing(audited: None) -> None:
     assert outcomes[1] is None, outcomes
     assert outcomes[0] >= 3 and found == [{}] * outcomes[0]
     assert Order.objects.filter(status="paid").count() == 24
-
-
-def test_a_line_of_the_journal_that_names_no_row_leaves_the_other_laws_checked(audited: None) -> None:
-    """It once ended every further audit of changes before anything was recorded."""
-    transactions.run(
-        lambda: journal.note(what="campaign.changed", subject="campaign seven"), transactions.REPEATABLE
-    )
-    audit_changes()
-    unchecked = {status.law for status in LawStatus.objects.exclude(not_checked="")}
-    assert unchecked == {"L1", "L2", "L3"}

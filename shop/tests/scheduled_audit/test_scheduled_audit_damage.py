@@ -1,4 +1,4 @@
-"""Each kind of damage is named by the scheduled audit: by that of changes, and by the full one alone."""
+"""Each kind of damage is named by the scheduled audit: by the frequent one, and by the full one alone."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,7 +33,7 @@ Broken = dict[str, list[str]]
 
 
 def find_by_both_paths() -> tuple[Broken, Broken]:
-    """What the audit of changes finds, and what a full audit finds that knows nothing of the first."""
+    """What the frequent audit finds, and what a full audit finds that knows nothing of the first."""
     of_changes = audit_changes()
     LawStatus.objects.all().delete()
     forget_changes()
@@ -201,10 +201,9 @@ def test_a_delivery_that_came_in_twice_is_named(audited: None) -> None:
     importing.receive(rows, delivery_id=other_id, reason="another")
     assert audit_changes() == {}
     StockMovement.objects.update(delivery=delivery_id)
-    of_changes, of_all = find_by_both_paths()
-    # A whole audit names the other delivery as well, which has lost its movement.
-    assert of_changes == {"L8": [str(delivery_id)]}
-    assert of_all.keys() == {"L8"} and sorted(of_all["L8"]) == sorted(map(str, (delivery_id, other_id)))
+    # The other delivery as well, which has lost its movement.
+    for found in find_by_both_paths():
+        assert found.keys() == {"L8"} and sorted(found["L8"]) == sorted(map(str, (delivery_id, other_id)))
 
 
 def test_a_payment_that_no_saga_settles_is_named(audited: None) -> None:
