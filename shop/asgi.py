@@ -13,7 +13,6 @@ from django.urls import get_resolver, reverse  # noqa: E402
 
 from sales.waiting_room import ticking  # noqa: E402
 from shop import clock, welcome_page  # noqa: E402
-from shop.backoffice.board import stream as board  # noqa: E402
 from shop.event_feed import sequencer_thread  # noqa: E402
 from shop.http import checks, traced_application  # noqa: E402
 from shop.http.application import application  # noqa: E402
@@ -36,9 +35,8 @@ clock.start()
 # collection, which paused the process for 50 ms each time while rows were locked.
 _ = get_resolver().url_patterns
 checks.refuse_ignored_settings()
-streams.register(reverse("board:stream"), board.serve)
 streams.register(reverse("welcome"), welcome_page.serve)
-worker.stop_callbacks += [completion_notifications.stop, board.stop, ticking.stop]
+worker.stop_callbacks += [completion_notifications.stop, ticking.stop]
 worker.stop_callbacks.append(sequencer_thread.stop)
 worker.start_callbacks += [ticking.start, sequencer_thread.start]
 shared_counts.start()
