@@ -136,7 +136,7 @@ def _reset_process_state() -> None:
 def _free_slots() -> Iterator[None]:
     """Fail a test that leaves a paged response open: its slot would be missing in each later test."""
     yield
-    taken = streamed_responses.taken_slots()
+    taken = streamed_responses.open_count()
     streamed_responses.release_all()
     assert not taken, f"{taken} paged responses were neither read to their end nor closed"
 
