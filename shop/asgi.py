@@ -36,9 +36,8 @@ clock.start()
 _ = get_resolver().url_patterns
 checks.refuse_ignored_settings()
 streams.register(reverse("welcome"), welcome_page.serve)
-worker.stop_callbacks += [completion_notifications.stop, ticking.stop]
-worker.stop_callbacks.append(sequencer_thread.stop)
-worker.start_callbacks += [ticking.start, sequencer_thread.start]
+worker.stop_callbacks += [completion_notifications.stop, ticking.thread.stop, sequencer_thread.thread.stop]
+worker.start_callbacks += [ticking.thread.start, sequencer_thread.thread.start]
 shared_counts.start()
 gc.collect()
 gc.freeze()
