@@ -19,9 +19,10 @@ from payments.gateways import circuit
 from sales.waiting_room import draw, room_view
 from scripts import clients
 from scripts.stack import SetupError
-from shop import clock, welcome_page
-from shop.accounts import disabled_accounts, sign_ins
-from shop.api_keys import acted_accounts, key_memory, last_use
+from shop import clock
+from shop.accounts import sign_ins
+from shop.api_keys import acted_accounts, last_use
+from shop.concurrency import shared_read
 from shop.db import stuck_rows
 from shop.events import data_platform
 from shop.http import cached_lists
@@ -110,8 +111,7 @@ def _empty_redis(redis_server: redis.Redis, broker_server: redis.Redis) -> None:
 def _reset_process_state() -> None:
     """Reset what a process keeps between requests, so that no test affects the next."""
     clock.follow_host()
-    disabled_accounts.clear_cache()
-    key_memory.CACHED.forget()
+    shared_read.forget_all()
     acted_accounts.forget()
     last_use.forget()
     throttling.clear_memory()
@@ -127,7 +127,6 @@ def _reset_process_state() -> None:
     call_limit.reset()
     gauges.drop_cached()
     heartbeats.forget_own()
-    welcome_page.drop_cached()
     cached_lists.clear()
     draw.forget()
     room_view.clear()
@@ -137,7 +136,7 @@ def _reset_process_state() -> None:
 def _free_slots() -> Iterator[None]:
     """Fail a test that leaves a paged response open: its slot would be missing in each later test."""
     yield
-    taken = streamed_responses.taken_slots()
+    taken = streamed_responses.open_count()
     streamed_responses.release_all()
     assert not taken, f"{taken} paged responses were neither read to their end nor closed"
 

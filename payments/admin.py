@@ -124,7 +124,7 @@ class LedgerAccountAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, M
     fields = ["id", "kind", "user", "balance"]
 
     class Media:
-        js = ["backoffice/streamed.js"]
+        js = ["backoffice/late.js"]
 
     @admin.display(description=_("balance"))
     def balance(self, account: LedgerAccount) -> str:
@@ -132,7 +132,7 @@ class LedgerAccountAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, M
         if account.kind == LedgerAccount.Kind.WALLET:
             return format_amount(account.balance_amount)
         return format_html(
-            '<span aria-live="polite" aria-busy="true" data-failed="{}" data-streamed="{}">{}</span>',
+            '<span aria-live="polite" aria-busy="true" data-failed="{}" data-late="{}">{}</span>',
             gettext("The balance could not be read to its end. Load the page again."),
             reverse("ledger-balance", args=[account.kind]),
             gettext("Reading the entries…"),

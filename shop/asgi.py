@@ -13,7 +13,6 @@ from django.urls import get_resolver, reverse  # noqa: E402
 
 from sales.waiting_room import ticking  # noqa: E402
 from shop import clock, welcome_page  # noqa: E402
-from shop.backoffice.board import stream as board  # noqa: E402
 from shop.event_feed import sequencing  # noqa: E402
 from shop.http import checks, traced_application  # noqa: E402
 from shop.http.application import application  # noqa: E402
@@ -36,11 +35,9 @@ clock.start()
 # collection, which paused the process for 50 ms each time while rows were locked.
 _ = get_resolver().url_patterns
 checks.refuse_ignored_settings()
-streams.register(reverse("board:stream"), board.serve)
 streams.register(reverse("welcome"), welcome_page.serve)
-worker.stop_callbacks += [completion_notifications.stop, board.stop, ticking.stop]
-worker.stop_callbacks.append(sequencing.stop)
-worker.start_callbacks += [ticking.start, sequencing.start]
+worker.stop_callbacks += [completion_notifications.stop, ticking.thread.stop, sequencing.thread.stop]
+worker.start_callbacks += [ticking.thread.start, sequencing.thread.start]
 shared_counts.start()
 gc.collect()
 gc.freeze()

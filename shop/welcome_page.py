@@ -6,13 +6,11 @@ the page at most once in `CACHE_SECONDS`, however many browsers ask for it, and 
 one thread at most works for this page, whatever its load.
 """
 
-import asyncio
-import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -27,6 +25,7 @@ from inventory import products
 from inventory.schemas import product_body
 from orders.models import Order
 from shop.concurrency import event_loop
+from shop.concurrency.shared_read import SharedRead
 from shop.http import languages, request_body, views
 from shop.http.pages import pages
 from shop.http.pages.pages import Scope, Send
@@ -61,20 +60,6 @@ LINKS = (
 CONTENT_SECURITY_POLICY = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 
-class _Page(NamedTuple):
-    """The page as it was rendered last, with its figures."""
-
-    read_at: float
-    figures: dict[str, Any]
-    html: Mapping[str, bytes]
-    """By language."""
-
-
-_mutex = threading.Lock()
-_cached: list[_Page] = []
-_rendering: "asyncio.Future[_Page] | None" = None
-
-
 @require_safe
 def page(request: HttpRequest) -> HttpResponse:
     """The page for browsers, which read it every few seconds; others are redirected to the API's docs.
@@ -84,7 +69,7 @@ def page(request: HttpRequest) -> HttpResponse:
     response: HttpResponse
     language = languages.choose(request.headers.get("Accept-Language"))
     if _prefers_html(request.headers.get("Accept", "*/*")):
-        response = HttpResponse(html(language))
+        response = HttpResponse(PAGES.get()[language])
     else:
         response = HttpResponseRedirect(API_DOCS)
     for name, value in _headers(language, is_page=response.status_code == 200).items():
@@ -104,7 +89,7 @@ async def serve(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, s
     await request_body.read(fields, receive)
     is_page = _prefers_html(accept)
     language = languages.choose(fields.get(b"accept-language", b"").decode("latin-1"))
-    body = (await _page_soon()).html[language] if is_page else b""
+    body = (await PAGES.get_on_loop(_in_thread))[language] if is_page else b""
     headers = _headers(language, is_page=is_page) | dict(views.PUBLIC_HEADERS)
     headers["X-Request-ID"] = logs.choose_request_id(fields.get(b"x-request-id", b"").decode("latin-1"))
     headers["Content-Length"] = str(len(body))
@@ -115,43 +100,14 @@ async def serve(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, s
     await send({"type": "http.response.body", "body": body})
 
 
-def html(language: str) -> bytes:
-    """The page for browsers, at most `CACHE_SECONDS` old."""
-    return _current().html[language]
+async def _in_thread(read: Callable[[], Mapping[str, bytes]]) -> Mapping[str, bytes]:
+    return await event_loop.run_in_thread(read, group=VIEW_NAME)
 
 
-def figures() -> dict[str, Any]:
-    """Campaigns, products and orders as the page shows them; each is None if it can't be read just now."""
-    return _current().figures
-
-
-def drop_cached() -> None:
-    """Drop what was rendered last (tests)."""
-    _cached.clear()
-
-
-async def _page_soon() -> _Page:
-    """The page: at once if it is recent, else once a thread has rendered it for all that wait."""
-    global _rendering
-    if _cached and _is_recent(_cached[0]):
-        return _cached[0]
-    if _rendering is None or _rendering.done():
-        _rendering = asyncio.ensure_future(event_loop.run_in_thread(_current, group=VIEW_NAME))
-    # The wait of one request may be cancelled, and the others' must not.
-    return await asyncio.shield(_rendering)
-
-
-def _current() -> _Page:
-    """The page, rendered anew if it is too old.
-
-    Calls that arrive while it is rendered wait for that, `reading.READ_SECONDS` at most.
-    """
-    with _mutex:
-        if not _cached or not _is_recent(_cached[0]):
-            read = _read_figures()
-            rendered = {language: _render(read, language) for language, _name in settings.LANGUAGES}
-            _cached[:] = [_Page(time.monotonic(), read, rendered)]
-        return _cached[0]
+def _render_all() -> dict[str, bytes]:
+    """The page by language."""
+    read = _read_figures()
+    return {language: _render(read, language) for language, _name in settings.LANGUAGES}
 
 
 def _render(read: dict[str, Any], language: str) -> bytes:
@@ -165,10 +121,6 @@ def _links() -> list[tuple[Any, str, Any]]:
     site = settings.DOCUMENTATION_URL
     pages = [(name, f"{site.rstrip('/')}/{page}", about) for name, page, about in DOCUMENTATION if site]
     return [*([STOREFRONT] if settings.DEMO else []), *pages, *LINKS]
-
-
-def _is_recent(cached: _Page) -> bool:
-    return time.monotonic() - cached.read_at < CACHE_SECONDS
 
 
 def _headers(language: str, *, is_page: bool) -> dict[str, str]:
@@ -229,3 +181,6 @@ def _with_labels(read: dict[str, Any]) -> dict[str, Any]:
 
 def _label(row: dict[str, Any]) -> str:
     return status_word(row["availability"] if "availability" in row else row["status"])
+
+
+PAGES = SharedRead(_render_all, name="the welcome page", seconds=CACHE_SECONDS)

@@ -6,11 +6,11 @@ seconds; until the last of them is added the gate decides nothing, and requests 
 """
 
 import threading
-from collections.abc import Iterator
 from functools import lru_cache
 
 from coupons.gate import gate
 from coupons.models import Campaign, Confirmation, Coupon
+from shop.db import key_walks
 
 CAMPAIGNS = 1_024
 
@@ -28,38 +28,20 @@ def fill(*, campaign_id: int) -> bool:
 
 def _fill(campaign: Campaign) -> bool:
     # Confirmations first: one that becomes a coupon meanwhile is read twice rather than not at all.
-    for user_ids in _confirming_account_ids(campaign):
-        gate.add_members(campaign, user_ids)
+    confirming = Confirmation.objects.filter(campaign=campaign)
+    for page in key_walks.pages(confirming, size=gate.AT_ONCE, key="account_id"):
+        gate.add_members(campaign, [user_id for (user_id,) in page])
     number = 0
-    for user_ids in _owner_ids(campaign):
-        gate.add_members(campaign, user_ids)
-        number += len(user_ids)
+    # By position: coupons issued meanwhile come after those already read.
+    coupons = Coupon.objects.filter(campaign=campaign, position__gt=0)
+    for page in key_walks.pages(coupons, "account_id", size=gate.AT_ONCE, key="position"):
+        gate.add_members(campaign, [user_id for _position, user_id in page])
+        number += len(page)
     campaign.refresh_from_db()
     is_open = gate.open(campaign, members=number)
     # Changes since the campaign was read went to a gate that was closed; from now on they reach an open one.
     gate.refresh(campaign_id=campaign.pk)
     return is_open
-
-
-def _confirming_account_ids(campaign: Campaign) -> Iterator[list[int]]:
-    last = 0
-    confirmations = Confirmation.objects.filter(campaign=campaign).order_by("account_id")
-    while user_ids := list(
-        confirmations.filter(account_id__gt=last).values_list("account_id", flat=True)[: gate.AT_ONCE]
-    ):
-        yield user_ids
-        last = user_ids[-1]
-
-
-def _owner_ids(campaign: Campaign) -> Iterator[list[int]]:
-    """The accounts with a coupon, by position: coupons issued meanwhile come after those already read."""
-    last = 0
-    coupons = Coupon.objects.filter(campaign=campaign).order_by("position")
-    while rows := list(
-        coupons.filter(position__gt=last).values_list("account_id", "position")[: gate.AT_ONCE]
-    ):
-        yield [user_id for user_id, _ in rows]
-        last = rows[-1][1] or 0
 
 
 @lru_cache(maxsize=CAMPAIGNS)

@@ -42,9 +42,10 @@ from orders.saga.definitions import (
     SagaRun,
     slot_of,
 )
-from orders.saga.pools import Pools, ThreadPools, run_guarded
+from orders.saga.pools import Pools, ThreadPools
 from shop import clock
 from shop.db import transactions
+from shop.repeated_work import RepeatedWork
 
 logger = get_logger(__name__)
 # Slots of runs that are in a batch. There is a batch for new sagas, and one per direction for sagas whose
@@ -419,15 +420,9 @@ def _uncounted_slots() -> set[str]:
     return {RECOVERY} | {step.name for step in _outside_steps() if step.pool == "event"}
 
 
-def _renew_leases(executor: Executor) -> None:
-    while True:
-        time.sleep(LEASE_SECONDS / 3)
-        run_guarded(executor.renew_leases)
-
-
 @cache
 def process_executor() -> Executor:
     """This process's executor, created on first use, with a thread that renews its leases."""
     executor = Executor(pools=ThreadPools(POOL_SIZES))
-    threading.Thread(target=_renew_leases, args=[executor], name="saga_leases", daemon=True).start()
+    RepeatedWork(executor.renew_leases, name="saga leases", pause=lambda: LEASE_SECONDS / 3).start()
     return executor

@@ -52,7 +52,7 @@ def backup(tmp_path: Path) -> Callable[[], Restore]:
             run("restore", str(folder))
             # What a process remembers.
             issuing.forget()
-            disabled_accounts.clear_cache()
+            disabled_accounts.CACHED.forget()
 
         return restore
 

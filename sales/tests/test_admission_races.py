@@ -34,7 +34,7 @@ from shop import clock
 
 {change}
 ticking.IDLE_PERIOD_SECONDS = ticking.PERIOD_SECONDS
-ticking.start()
+ticking.thread.start()
 print("ready", flush=True)
 with ExitStack() as shifts:
     for line in sys.stdin:

@@ -11,7 +11,6 @@ from coupons.queue import worker as queue_worker
 from orders.saga import executor
 from scripts.tests import manifests
 from shop.accounts.password_hashing import HASHING_POOL
-from shop.backoffice.board.paced_reading import BOARD_POOL
 from shop.concurrency.event_loop import LOOKUP_POOL
 from shop.http.pages.pages import SCRAPE_POOL
 from shop.observability import reading
@@ -97,7 +96,6 @@ def _pods_and_connections() -> dict[str, tuple[int, int]]:
         # It reads the disabled and signed-out accounts.
         + 1
         + SCRAPE_POOL._max_threads * SCRAPE
-        + BOARD_POOL._max_threads
         + len(health.CHECKS)
         + WATCHERS
         + WAITING_ROOMS

@@ -78,7 +78,7 @@ class BearerToken(BaseAuthentication):
     """`Authorization: Bearer <access token>`; a request without it is anonymous."""
 
     def authenticate(self, request: Request) -> tuple[Account, None] | None:
-        disabled_accounts.refresh()
+        disabled_accounts.CACHED.get()
         account = account_from_header(request.META.get("HTTP_AUTHORIZATION", ""))
         return (account, None) if account else None
 

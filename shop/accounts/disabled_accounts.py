@@ -5,17 +5,21 @@ everywhere, later. Each process caches the disabled accounts and the recent sign
 they expire reads them again.
 """
 
-import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
+from typing import Any
 
 from django.contrib.auth.models import User
 
 from shop import clock
 from shop.accounts import sign_outs
-from shop.concurrency.remembered_rows import RememberedRows
+from shop.concurrency import event_loop
+from shop.concurrency.shared_read import SharedRead
 from shop.concurrency.thread_pool import ThreadPool
+from shop.errors import Unavailable
 from shop.models import SignOut
 
 REFRESH_AFTER_SECONDS = 2.0
@@ -23,7 +27,7 @@ REFRESH_AFTER_SECONDS = 2.0
 MAX_AGE_SECONDS = 4.0
 # Longer than any access token is valid: those of demos and loads are for a day. Older sign-outs concern none.
 SIGN_OUTS_READ = timedelta(days=2)
-REFRESH_POOL = ThreadPool("disabled-accounts", threads=1, max_waiting=sys.maxsize)
+REFRESH_POOL = ThreadPool("disabled-accounts", threads=1, max_waiting=5_000)
 """A thread of its own: slow views or batches must not delay the authentication of every other call."""
 
 
@@ -40,8 +44,7 @@ def is_disabled(account_id: int) -> bool:
 
     Raises `DatabaseUnavailable` if the set is older and cannot be read.
     """
-    refresh()
-    return is_known_as_disabled(account_id)
+    return account_id in CACHED.get().ids
 
 
 def is_known_as_disabled(account_id: int) -> bool:
@@ -52,7 +55,7 @@ def is_known_as_disabled(account_id: int) -> bool:
 def is_token_refused(account_id: int, *, issued_after: int | None) -> bool:
     """Whether the account is disabled, or was signed out everywhere since the token was issued.
 
-    Without a query, for an event loop. Submit to `REFRESHER` first if `is_refresh_due`. Raises
+    Without a query, for an event loop. Call `refresh` first if `CACHED` is due. Raises
     `DatabaseUnavailable` as `is_disabled` does.
     """
     known = CACHED.recent()
@@ -69,13 +72,18 @@ def _read_disabled_accounts() -> DisabledAccounts:
     return DisabledAccounts(frozenset(disabled), signed_out)
 
 
-CACHED: RememberedRows[DisabledAccounts] = RememberedRows(
+CACHED = SharedRead(
     _read_disabled_accounts,
     name="disabled accounts",
-    nothing=DisabledAccounts(frozenset()),
-    refresh_after_seconds=REFRESH_AFTER_SECONDS,
+    seconds=REFRESH_AFTER_SECONDS,
     max_age_seconds=MAX_AGE_SECONDS,
-    leader_pool=REFRESH_POOL,
 )
-REFRESHER = CACHED.refresher
-is_refresh_due, refresh, clear_cache = CACHED.is_refresh_due, CACHED.refresh, CACHED.forget
+
+
+async def refresh(shared: SharedRead[Any] = CACHED) -> None:
+    """Have a thread read the set again, or what another shared read has.
+
+    If that fails, what was read before is used while it is recent enough.
+    """
+    with suppress(Unavailable):
+        await shared.get_on_loop(partial(event_loop.run_in_thread, pool=REFRESH_POOL))

@@ -7,7 +7,7 @@ once, whichever processes check it.
 
 import secrets
 from base64 import b32encode
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -222,13 +222,8 @@ def reset(*, account_id: int, reason: str) -> bool:
 
 def device_id_of(account_id: int) -> int | None:
     """The account's confirmed device; None if it has not set up one-time codes."""
-    return device_ids_of([account_id]).get(account_id)
-
-
-def device_ids_of(account_ids: Collection[int]) -> dict[int, int]:
-    """The confirmed device of each account that has set up one-time codes: its first, if it has several."""
-    devices = TOTPDevice.objects.filter(user_id__in=account_ids, confirmed=True).order_by("-pk")
-    return dict(devices.values_list("user_id", "pk"))
+    devices = TOTPDevice.objects.filter(user_id=account_id, confirmed=True).order_by("pk")
+    return devices.values_list("pk", flat=True).first()
 
 
 def count_staff() -> tuple[int, int]:
@@ -251,14 +246,10 @@ def signed_in_user(user: User | AnonymousUser, session: SessionBase) -> User | A
     """
     if not user.is_authenticated or not user.is_staff:
         return user
-    return user if allows_session(device_id_of(user.pk), session) else AnonymousUser()
-
-
-def allows_session(device_id: int | None, session: Mapping[str, Any] | SessionBase) -> bool:
-    """Whether the session of an account of staff with this device has the second factor that it needs."""
+    device_id = device_id_of(user.pk)
     if device_id is None:
-        return not settings.STAFF_OTP_REQUIRED
-    return bool(session.get(SESSION_KEY) == device_id)
+        return AnonymousUser() if settings.STAFF_OTP_REQUIRED else user
+    return user if session.get(SESSION_KEY) == device_id else AnonymousUser()
 
 
 def family_prefix(device_id: int | None) -> str:

@@ -15,7 +15,7 @@ from django.contrib.sessions.models import Session
 
 from shop import clock
 from shop.accounts import accounts
-from shop.db import batch_deletion, transactions
+from shop.db import key_walks, transactions
 from shop.errors import NotFound
 from shop.events import journal
 from shop.lazy_texts import mark as _
@@ -99,7 +99,7 @@ def refuses(number: int, *, issued_after: int | None) -> bool:
 
 def delete_expired_sessions() -> int:
     """Delete operators' sessions that have expired, in small batches. Returns how many were deleted."""
-    return batch_deletion.delete_in_batches(Session.objects.filter(expire_date__lte=clock.now()))
+    return key_walks.delete(Session.objects.filter(expire_date__lte=clock.now()))
 
 
 def _end_sessions(account_id: int) -> int:

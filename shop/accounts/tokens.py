@@ -20,7 +20,7 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 from shop import clock
 from shop.accounts import accounts, authentication, second_factor, sign_outs
 from shop.accounts.authentication import ACCOUNT_CLAIM, SIGN_OUT_CLAIM, STAFF_CLAIM, TokenInvalid
-from shop.db import batch_deletion, transactions
+from shop.db import key_walks, transactions
 from shop.events import journal
 from shop.events.journal import Actor, ActorContext
 from shop.rates import rate_limits
@@ -120,7 +120,7 @@ def revoke(raw: str, *, account_id: int) -> None:
 
 def delete_expired_tokens() -> int:
     """Delete used refresh tokens that have expired, in small batches. Returns how many were deleted."""
-    return batch_deletion.delete_in_batches(OutstandingToken.objects.filter(expires_at__lte=clock.now()))
+    return key_walks.delete(OutstandingToken.objects.filter(expires_at__lte=clock.now()))
 
 
 def _new_claims(kind: str, user: User, lifetime: timedelta) -> dict[str, Any]:

@@ -15,13 +15,14 @@ from django.db.models import Exists, OuterRef, Q
 
 from shop import clock
 from shop.accounts.authentication import TokenInvalid
-from shop.accounts.disabled_accounts import REFRESH_POOL
 from shop.api_keys.keys import ACT_FOR_ACCOUNTS, PREFIX_LENGTH, START, hash_of
-from shop.concurrency.remembered_rows import RememberedRows
+from shop.concurrency.shared_read import SharedRead
 from shop.models import ApiKeySecret
 
 REFRESH_AFTER_SECONDS = 0.5
 MAX_AGE_SECONDS = 1.0
+SHORTEST_PAUSE_SECONDS = 0.1
+"""Between two readings for requests whose key is not known: anyone may send one."""
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 
 
@@ -58,8 +59,8 @@ def verify(secret: str) -> KnownKey:
     """The key of this secret, without a query, as of at most a second ago.
 
     Raises `TokenInvalid` for an unknown, revoked or expired key, or one whose maker is not active staff any
-    more, and `DatabaseUnavailable` if the keys can't be read. Submit to `REFRESHER` first if a refresh is
-    due, and to `NEWER_READER` before a second try, for the secret may be younger than what is remembered.
+    more, and `DatabaseUnavailable` if the keys can't be read. Refresh `CACHED` first if it is due, and call
+    `read_newer` before a second try, for the secret may be younger than what is remembered.
     """
     key = CACHED.recent().get(secret[:PREFIX_LENGTH])
     now = clock.now()
@@ -104,12 +105,11 @@ def _known_key(rows: list[ApiKeySecret]) -> KnownKey:
     )
 
 
-CACHED: RememberedRows[Mapping[str, KnownKey]] = RememberedRows(
-    _read_keys,
-    name="API keys",
-    nothing={},
-    refresh_after_seconds=REFRESH_AFTER_SECONDS,
-    max_age_seconds=MAX_AGE_SECONDS,
-    leader_pool=REFRESH_POOL,
+CACHED = SharedRead(
+    _read_keys, name="API keys", seconds=REFRESH_AFTER_SECONDS, max_age_seconds=MAX_AGE_SECONDS
 )
-REFRESHER, NEWER_READER = CACHED.refresher, CACHED.newer_reader
+
+
+def read_newer(asked_at: float) -> None:
+    """Read the keys again, unless they were read since this instant of the monotonic clock."""
+    CACHED.read_newer(than=asked_at, pause_seconds=SHORTEST_PAUSE_SECONDS)

@@ -20,7 +20,7 @@ from coupons.admin import issue_curve
 from coupons.admin.issue_curve import IssueCurve
 from coupons.models import Campaign, Coupon
 from shop import clock
-from shop.backoffice import streamed_parts, windows
+from shop.backoffice import late_figures, windows
 from shop.db import transactions
 from shop.money import format_amount
 from shop.operators.actions import require_permission
@@ -54,8 +54,8 @@ class CampaignResults:
     orders: int = 0
     amounts: Counter[str] = field(default_factory=Counter)
 
-    def read(self) -> Iterator[str]:
-        """Read the coupons by their positions; yields how far it is, in words.
+    def read(self) -> Iterator[None]:
+        """Read the coupons by their positions; yields after each range of them.
 
         An order that was refunded completely counts as long as its coupon was not released.
         """
@@ -63,7 +63,7 @@ class CampaignResults:
         for first in range(1, last + 1, COUPONS_AT_ONCE):
             end = min(first + COUPONS_AT_ONCE - 1, last)
             self._count(self.campaign.coupons.filter(position__gte=first, position__lte=end))
-            yield gettext("%(count)s of %(total)s coupons read") % {"count": f"{end:,}", "total": f"{last:,}"}
+            yield
 
     def _count(self, coupons: "QuerySet[Coupon]") -> None:
         for status, number in windows.fetch(coupons.order_by().values_list("status").annotate(Count("pk"))):
@@ -117,9 +117,7 @@ def campaign_results(request: HttpRequest, campaign_id: int) -> HttpResponseBase
 def campaign_figures(request: HttpRequest, campaign_id: int) -> HttpResponseBase:
     """The results of the page, which are read in parts."""
     results = CampaignResults(_campaign(request, campaign_id))
-    return streamed_parts.respond(
-        request, "backoffice/campaign_figures.html", results.read(), results.context
-    )
+    return late_figures.respond(request, "backoffice/campaign_figures.html", results.read(), results.context)
 
 
 def drawing(curve: IssueCurve) -> dict[str, Any]:

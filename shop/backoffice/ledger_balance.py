@@ -11,11 +11,10 @@ from typing import Any
 from django.db.models import Count, Max, Sum
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
-from django.utils.translation import gettext
 from django.views.decorators.http import require_GET
 
 from payments.models import Entry, LedgerAccount
-from shop.backoffice import streamed_parts, windows
+from shop.backoffice import late_figures, windows
 from shop.money import format_amount
 from shop.operators.actions import require_permission
 
@@ -34,15 +33,15 @@ class LedgerBalance:
     entries: int = 0
     amount: int = 0
 
-    def read(self) -> Iterator[str]:
-        """Sum the entries in the order of their ids; yields how far it is, in words."""
+    def read(self) -> Iterator[None]:
+        """Sum the entries in the order of their ids; yields after each statement."""
         last: int | None = 0
         while last is not None:
             summed = windows.read_elsewhere(partial(_sum_after, self.account_id, last))
             self.entries += summed["entries"]
             self.amount += summed["amount"] or 0
             last = summed["last"] if summed["entries"] == ENTRIES_AT_ONCE else None
-            yield gettext("%(count)s entries read") % {"count": f"{self.entries:,}"}
+            yield
 
     def context(self) -> dict[str, Any]:
         """The balance for the template."""
@@ -58,14 +57,7 @@ def ledger_balance(request: HttpRequest, kind: str) -> HttpResponseBase:
     if id is None:
         raise Http404
     balance = LedgerBalance(id)
-    # The longest read of all: an account's page that is opened again and again starts no second one.
-    return streamed_parts.respond(
-        request,
-        "backoffice/ledger_balance.html",
-        balance.read(),
-        balance.context,
-        once="ledger balance",
-    )
+    return late_figures.respond(request, "backoffice/ledger_balance.html", balance.read(), balance.context)
 
 
 def _sum_after(account_id: int, last: int, database: str) -> dict[str, Any]:

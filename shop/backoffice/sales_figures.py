@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db.models import BigIntegerField, Case, Count, F, OuterRef, QuerySet, Subquery, Sum, Value, When
-from django.utils.translation import gettext, gettext_lazy
+from django.utils.translation import gettext
 
 from coupons.models import Coupon
 from orders import pricing
@@ -98,23 +98,20 @@ class Figures:
     orders_by_campaign: defaultdict[int | None, int] = field(default_factory=lambda: defaultdict(int))
     ledger: defaultdict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
 
-    def read(self) -> Iterator[str]:
-        """Read everything; yields what has been read so far, in words, after each window."""
-        for model, column, add, subject in (
-            (Order, "paid_at", self._add_sales, gettext_lazy("Orders")),
-            (Refund, "settled_at", self._add_refunds, gettext_lazy("Refunds")),
-            (Transfer, "at", self._add_entries, gettext_lazy("The ledger")),
+    def read(self) -> Iterator[None]:
+        """Read everything; yields after each window."""
+        for model, column, add in (
+            (Order, "paid_at", self._add_sales),
+            (Refund, "settled_at", self._add_refunds),
+            (Transfer, "at", self._add_entries),
         ):
             for window in windows.between(model, column, self.since, self.until):
                 add(window)
-                end = window[f"{column}__lt"]
-                text = gettext("%(subject)s: read to %(end)s of %(until)s UTC")
-                instants = {"end": f"{end:%Y-%m-%d %H:%M}", "until": f"{self.until:%Y-%m-%d %H:%M}"}
-                yield text % {"subject": subject, **instants}
+                yield
         for end, sign in ((self.since, -1), (self.until, 1)):
             for window in windows.between(Transfer, "at", end, end + BOOKED_WITHIN):
                 self._add_late_entries(window, end, sign)
-                yield gettext("The ledger: transfers at the ends of the period")
+                yield
 
     def by_product(self) -> dict[int, Amounts]:
         return _sums((key.product_id, amounts) for key, amounts in self.rows.items())

@@ -19,7 +19,7 @@ from django.views.decorators.http import require_GET
 from coupons.models import Campaign
 from inventory.models import Product
 from shop import clock, form_fields
-from shop.backoffice import list_exports, streamed_parts, windows
+from shop.backoffice import late_figures, list_exports, windows
 from shop.backoffice.sales_figures import Amounts, Figures
 from shop.db import transactions
 from shop.errors import Invalid
@@ -90,7 +90,7 @@ def sales_figures(request: HttpRequest) -> HttpResponseBase:
     if not form.is_valid():
         return _refusal(form)
     figures = form.figures()
-    return streamed_parts.respond(
+    return late_figures.respond(
         request, "backoffice/sales_figures.html", figures.read(), partial(_context, figures)
     )
 

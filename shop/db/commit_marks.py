@@ -12,7 +12,7 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from shop import clock
-from shop.db import batch_deletion, bulk_sql, open_transaction
+from shop.db import bulk_sql, key_walks, open_transaction
 from shop.models import CommittedTransaction
 
 # A mark is read within seconds of its COMMIT, if at all.
@@ -58,6 +58,4 @@ def is_written(id: UUID) -> bool:
 
 def sweep() -> int:
     """Delete the marks that are no longer needed, in small batches. Returns how many."""
-    return batch_deletion.delete_in_batches(
-        CommittedTransaction.objects.filter(at__lte=clock.now() - RETENTION)
-    )
+    return key_walks.delete(CommittedTransaction.objects.filter(at__lte=clock.now() - RETENTION))

@@ -13,7 +13,7 @@ from django.db import Error
 from structlog import get_logger
 
 from shop import clock
-from shop.db import batch_deletion, bulk_sql, open_transaction
+from shop.db import bulk_sql, key_walks, open_transaction
 from shop.models import RecordedTrace
 from shop.observability import traceparents, tracing
 
@@ -53,7 +53,7 @@ def read(subject_ids: Collection[UUID]) -> dict[UUID, str]:
 
 def sweep() -> int:
     """Delete the rows that are older than `RETENTION`, in small batches. Returns how many."""
-    return batch_deletion.delete_in_batches(RecordedTrace.objects.filter(at__lte=clock.now() - RETENTION))
+    return key_walks.delete(RecordedTrace.objects.filter(at__lte=clock.now() - RETENTION))
 
 
 def _write(rows: Sequence[TraceRow]) -> None:

@@ -14,18 +14,17 @@ a moment, for workers commit events too. `shop.sequence` of Celery beat does so 
 process runs.
 """
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
 from django.db import connection
 from prometheus_client import Counter
-from structlog import get_logger
 
 from shop.db import bulk_sql, open_transaction, transactions
 from shop.event_feed import wakeup
 from shop.feed_models import FeedEvent, FeedState
 from shop.redis import completion_notifications
+from shop.repeated_work import RepeatedWork
 
 SEQUENCED = Counter("firstcome_feed_events", "Events of the feed that got their positions.")
 ROW = 1
@@ -35,12 +34,9 @@ NOTIFICATION = "events"
 BY_KEY = " FORCE INDEX (PRIMARY)"
 """A range of ids, or the scan that MariaDB prefers for a small table, locks the row that follows as well: on
 MariaDB 11.8 it waits where that one's transaction is open. Ids named one by one lock their rows alone."""
-log = get_logger(__name__)
 LONGEST_PAUSE_SECONDS = 0.5
 SHORTEST_PAUSE_SECONDS = 0.05
 """So that a pass under load has many events: each costs a commit."""
-
-_stop = threading.Event()
 
 
 def sequence() -> int:
@@ -104,28 +100,10 @@ def _runs(ids: Sequence[int]) -> Iterator[tuple[int, int]]:
             start = index
 
 
-def start() -> None:
-    """Start the thread of this web process."""
-    threading.Thread(target=_run, name="event sequencer", daemon=True).start()
+def _pause() -> float:
+    time.sleep(SHORTEST_PAUSE_SECONDS)
+    wakeup.wait(LONGEST_PAUSE_SECONDS)
+    return 0.0
 
 
-def stop() -> None:
-    """Let the thread end after its current pass, because the process is about to exit."""
-    _stop.set()
-
-
-def _run() -> None:
-    is_failing = False
-    while not _stop.is_set():
-        wakeup.wait(LONGEST_PAUSE_SECONDS)
-        try:
-            sequence()
-            is_failing = False
-        except Exception as error:
-            # The thread must survive any error: the next pass does what this one could not.
-            if not is_failing:
-                log.warning("events get no positions; trying again", error=str(error)[:200])
-            is_failing = True
-            connection.close()
-        time.sleep(SHORTEST_PAUSE_SECONDS)
-    connection.close()
+thread = RepeatedWork(sequence, name="event sequencer", pause=_pause)

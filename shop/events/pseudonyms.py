@@ -3,12 +3,10 @@
 What happened, when, and by which account stays. docs/adr/045 says why the journal is changed for this alone.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from django.db.models import QuerySet
-
-from shop.db import transactions
+from shop.db import key_walks, transactions
 from shop.events import journal
 from shop.models import JournalLine
 
@@ -30,20 +28,12 @@ def replace_names(*, account_id: int, subjects: Collection[str], pseudonym: str)
         .exclude(actor_name__startswith=journal.KEY_NAME)
     )
     changed = 0
-    for ids in _chunks(caused):
-        changed += _update_names(ids, pseudonym)
-    for ids in _chunks(JournalLine.objects.filter(subject__in=subjects)):
-        changed += _update_values(ids, account_id, pseudonym)
+    for page in key_walks.pages(caused, size=LINES_PER_TRANSACTION):
+        changed += _update_names([id for (id,) in page], pseudonym)
+    about = JournalLine.objects.filter(subject__in=subjects)
+    for page in key_walks.pages(about, size=LINES_PER_TRANSACTION):
+        changed += _update_values([id for (id,) in page], account_id, pseudonym)
     return changed
-
-
-def _chunks(lines: "QuerySet[JournalLine]") -> Iterator[list[int]]:
-    last = 0
-    while ids := list(
-        lines.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:LINES_PER_TRANSACTION]
-    ):
-        yield ids
-        last = ids[-1]
 
 
 def _update_names(ids: list[int], pseudonym: str) -> int:

@@ -4,16 +4,17 @@ A key alone has the rights that its maker has now. With the header `Firstcome-Ac
 it acts for that account, as its owner could by the account's own token, and has no rights of staff.
 """
 
-from contextlib import suppress
+import time
 
 from prometheus_client import Counter
 
 from shop.accounts import disabled_accounts
 from shop.accounts.authentication import Account, TokenInvalid, UsedKey
+from shop.accounts.disabled_accounts import REFRESH_POOL
 from shop.api_keys import acted_accounts, key_memory, last_use, scopes
 from shop.api_keys.key_memory import KnownKey
 from shop.concurrency import event_loop
-from shop.errors import FirstcomeError, NotAllowed, Unavailable, invalid_field
+from shop.errors import FirstcomeError, NotAllowed, invalid_field
 from shop.events import journal
 from shop.http.messages import Request
 from shop.http.validation import LARGEST_ID
@@ -65,14 +66,12 @@ async def authenticate(request: Request, secret: str, *, scope: str, has_method:
 
 
 async def _authenticate(request: Request, secret: str, scope: str, *, has_method: bool) -> Account:
-    if key_memory.CACHED.is_refresh_due():
-        # If the refresh fails, what is remembered is used while it is recent enough.
-        with suppress(Unavailable):
-            await event_loop.submit_to_batcher(key_memory.REFRESHER, None)
+    if key_memory.CACHED.is_due():
+        await disabled_accounts.refresh(key_memory.CACHED)
     try:
         key = key_memory.verify(secret)
     except TokenInvalid:
-        await event_loop.submit_to_batcher(key_memory.NEWER_READER, None)
+        await event_loop.run_in_thread(key_memory.read_newer, time.monotonic(), pool=REFRESH_POOL)
         key = key_memory.verify(secret)
     logs.set_api_key(key.id)
     rate_limits.API_KEYS.count(key.id)
@@ -105,9 +104,8 @@ async def _account_to_act_for(key: KnownKey, named: str) -> int:
         named.isascii() and named.isdigit() and len(named) <= LONGEST_ACCOUNT and int(named) <= LARGEST_ID
     ):
         raise invalid_field(ACCOUNT_HEADER, "not_an_id", _("The header must be an account's number."))
-    if disabled_accounts.is_refresh_due():
-        with suppress(Unavailable):
-            await event_loop.submit_to_batcher(disabled_accounts.REFRESHER, None)
+    if disabled_accounts.CACHED.is_due():
+        await disabled_accounts.refresh()
     account_id = int(named)
     if not await acted_accounts.is_usable(account_id):
         raise AccountRefused(_("There is no account {account_id}, or it is disabled.", account_id=account_id))

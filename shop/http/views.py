@@ -12,7 +12,6 @@ and `runserver`, which have no event loop, come by `shop.http.pages.middleware.d
 import re
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import lru_cache, partial
 from inspect import iscoroutinefunction
 from typing import Any
@@ -31,7 +30,6 @@ from shop.accounts.authentication import Account
 from shop.api_keys import key_memory
 from shop.api_keys.scopes import Resource, required_scope
 from shop.concurrency import event_loop
-from shop.errors import Unavailable
 from shop.events import journal
 from shop.http import api_key_calls, problems
 from shop.http.messages import ANONYMOUS, Request, Response
@@ -172,10 +170,8 @@ class View(APIView):
             if secret is not None:
                 request.user = await self._authenticate_key(request, secret)
             elif authorization and self.authentication_classes:
-                if disabled_accounts.is_refresh_due():
-                    # If the refresh fails, the cached set is used while it is recent enough.
-                    with suppress(Unavailable):
-                        await event_loop.submit_to_batcher(disabled_accounts.REFRESHER, None)
+                if disabled_accounts.CACHED.is_due():
+                    await disabled_accounts.refresh()
                 request.user = authentication.account_from_header(authorization) or ANONYMOUS
             for permission in self.permission_classes:
                 if not permission().has_permission(request, self):  # type: ignore[arg-type]

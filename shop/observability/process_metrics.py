@@ -16,6 +16,8 @@ from pathlib import Path
 from prometheus_client import Counter, Gauge, Histogram
 from structlog import get_logger
 
+from shop.repeated_work import RepeatedWork
+
 log = get_logger(__name__)
 SAMPLE_SECONDS = 1.0
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -56,7 +58,7 @@ def start_sampling() -> None:
     _is_started = True
     gc.callbacks.append(_note_collection)
     sample()
-    threading.Thread(target=_keep_sampling, name="metrics", daemon=True).start()
+    RepeatedWork(sample, name="metrics", pause=lambda: SAMPLE_SECONDS).start()
 
 
 def sample() -> None:
@@ -67,12 +69,6 @@ def sample() -> None:
                 sampler()
             except Exception:
                 log.exception("metrics can't be sampled", sampler=sampler.__module__)
-
-
-def _keep_sampling() -> None:
-    while True:
-        time.sleep(SAMPLE_SECONDS)
-        sample()
 
 
 def _sample_process() -> None:

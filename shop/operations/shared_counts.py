@@ -6,8 +6,6 @@ process adds what it has counted in each second to a hash of that second. While 
 Redis once a second whether the key is there, and does no more.
 """
 
-import threading
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,12 +13,11 @@ from functools import lru_cache
 
 from prometheus_client import REGISTRY
 from redis import Redis
-from structlog import get_logger
 
 from shop import clock
 from shop.redis import redis_client
+from shop.repeated_work import RepeatedWork
 
-log = get_logger(__name__)
 READ_KEY = "firstcome:counts:read"
 READ_SECONDS = 5
 """How long processes go on sharing after the last `read`."""
@@ -46,8 +43,6 @@ NAMED_VIEWS = {"queue-ticket": "coupons"}
 """The apps of API views that have a name in their app's addresses; others are named by their modules."""
 Count = tuple[str, ...]
 
-_thread: threading.Thread | None = None
-
 
 @dataclass(frozen=True, slots=True)
 class SecondCounts:
@@ -60,10 +55,7 @@ class SecondCounts:
 
 def start() -> None:
     """Share what this process counts from now on, whenever it is read; once for each process."""
-    global _thread
-    if _thread is None or not _thread.is_alive():
-        _thread = threading.Thread(target=_keep_sharing, name="shared counts", daemon=True)
-        _thread.start()
+    _work.start()
 
 
 def read(seconds: Sequence[int]) -> list[SecondCounts] | None:
@@ -131,16 +123,6 @@ def _app_of(view: str) -> str:
     return app if "api" in modules else NAMED_VIEWS.get(view, "")
 
 
-def _keep_sharing() -> None:
-    sharing = Sharing()
-    while True:
-        time.sleep(1 - clock.now().timestamp() % 1 + SHARE_DELAY_SECONDS)
-        try:
-            sharing.run_once(second=int(clock.now().timestamp()) - 1)
-        except Exception:
-            log.exception("what this process counts is not shared")
-
-
 def _add(second: int, counted: Mapping[Count, int]) -> None:
     def call(client: Redis) -> None:
         with client.pipeline(transaction=False) as pipeline:
@@ -160,3 +142,15 @@ def _from_hash(second: int, found: Mapping[bytes, bytes]) -> SecondCounts:
 
 def _key(second: int) -> str:
     return f"firstcome:counts:{second}"
+
+
+def _seconds_to_next() -> float:
+    return 1 - clock.now().timestamp() % 1 + SHARE_DELAY_SECONDS
+
+
+_sharing = Sharing()
+_work = RepeatedWork(
+    lambda: _sharing.run_once(second=int(clock.now().timestamp()) - 1),
+    name="shared counts",
+    pause=_seconds_to_next,
+)

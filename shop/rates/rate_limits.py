@@ -29,6 +29,7 @@ from shop.idempotency.claims import InFlight
 from shop.idempotency.recorded_answers import Replay
 from shop.lazy_texts import mark as _
 from shop.redis import redis_client
+from shop.repeated_work import RepeatedWork
 
 log = get_logger(__name__)
 THROTTLED = Counter("firstcome_throttled", "Calls refused because an account made too many.", ["limit"])
@@ -353,8 +354,6 @@ OTHER_LIMITS = (API_KEYS, DECLINES_PER_KEY, WRONG_CODES_OF_NETWORK)
 """By the number of an API key, or of a network, in the place of an account's."""
 
 _synchronization_requested = threading.Event()
-_start_mutex = threading.Lock()
-_thread: threading.Thread | None = None
 
 
 def number_of_network(network: str) -> int:
@@ -381,25 +380,18 @@ def clear_memory() -> None:
 
 
 def _request_synchronization() -> None:
-    """Wake the process's thread, or start it: a forked process has none yet."""
-    global _thread
-    if _synchronization_requested.is_set():
-        return
-    _synchronization_requested.set()
-    if _thread is None or not _thread.is_alive():
-        with _start_mutex:
-            if _thread is None or not _thread.is_alive():
-                _thread = threading.Thread(target=_synchronize_forever, name="rate limits", daemon=True)
-                _thread.start()
+    """Wake the process's thread, or start it."""
+    if not _synchronization_requested.is_set():
+        _synchronization_requested.set()
+        _synchronization.start()
 
 
-def _synchronize_forever() -> None:
-    while True:
-        _synchronization_requested.wait()
-        time.sleep(SYNCHRONIZATION_DELAY_SECONDS)
-        # Cleared before the exchange: calls that are counted during it need the next one.
-        _synchronization_requested.clear()
-        try:
-            synchronize()
-        except Exception:
-            log.exception("rate limits not merged with Redis")
+def _pause() -> float:
+    _synchronization_requested.wait()
+    time.sleep(SYNCHRONIZATION_DELAY_SECONDS)
+    # Cleared before the exchange: calls that are counted during it need the next one.
+    _synchronization_requested.clear()
+    return 0.0
+
+
+_synchronization = RepeatedWork(synchronize, name="rate limits", pause=_pause)

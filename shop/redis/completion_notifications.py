@@ -14,12 +14,12 @@ from contextlib import contextmanager
 
 from django.conf import settings
 from prometheus_client import Gauge
-from redis.exceptions import RedisError
 from structlog import get_logger
 
 from shop.concurrency.event_loop import Signal
 from shop.errors import Overloaded
 from shop.redis import redis_client
+from shop.repeated_work import RepeatedWork
 
 log = get_logger(__name__)
 CHANNEL = "firstcome:settled"
@@ -36,7 +36,6 @@ _mutex = threading.Lock()
 _waiting: dict[str, set[Signal]] = defaultdict(set)
 _count = 0
 _waiting_by_owner: Counter[int] = Counter()
-_listener: threading.Thread | None = None
 _is_listening = False
 _is_stopping = False
 WAITING = Gauge(
@@ -112,7 +111,7 @@ async def _wait_for_signal(
 @contextmanager
 def _register(name: str, owner: int | None, most_of_owner: int) -> Iterator[Signal | None]:
     """A signal that is set when the name is completed; None at the limit of waiting requests."""
-    _start_listener()
+    _listener.start()
     signal = Signal()
     with _mutex:
         is_registered = _has_place(owner, most_of_owner)
@@ -162,27 +161,12 @@ def _wake_all() -> None:
     _wake(names)
 
 
-def _start_listener() -> None:
-    """Start the process's listening thread, once."""
-    global _listener
-    if _listener is not None and _listener.is_alive():
-        return
-    with _mutex:
-        if _listener is None or not _listener.is_alive():
-            _listener = threading.Thread(target=_run_listener, name="completion notifications", daemon=True)
-            _listener.start()
-
-
-def _run_listener() -> None:
+def _listen() -> None:
     global _is_listening
-    while True:
-        try:
-            _forward_notifications()
-        except (RedisError, OSError) as error:
-            log.info("not listening for completion notifications", error=str(error))
-        finally:
-            _is_listening = False
-        time.sleep(RECONNECT_SECONDS)
+    try:
+        _forward_notifications()
+    finally:
+        _is_listening = False
 
 
 def _forward_notifications() -> None:
@@ -196,3 +180,8 @@ def _forward_notifications() -> None:
             message = subscription.get_message(timeout=IDLE_SECONDS)
             if message:
                 _wake(message["data"].decode(errors="replace").split())
+
+
+_listener = RepeatedWork(
+    _listen, name="completion notifications", pause=lambda: RECONNECT_SECONDS, begins_at_once=True
+)

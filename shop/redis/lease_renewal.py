@@ -5,7 +5,6 @@ expire.
 """
 
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from redis import Redis
 from structlog import get_logger
 
 from shop.redis import redis_client
+from shop.repeated_work import RepeatedWork
 
 log = get_logger(__name__)
 RENEWAL_INTERVAL_SECONDS = 1.0
@@ -29,14 +29,13 @@ class Renewal(NamedTuple):
 
 _mutex = threading.Lock()
 _renewals: dict[object, Renewal] = {}
-_thread: threading.Thread | None = None
 
 
 @contextmanager
 def kept_alive(renewal: Renewal) -> Iterator[None]:
     """Renew the lease once a second while the block runs; one more renewal may follow the block."""
     entry = object()
-    _start_thread()
+    _work.start()
     with _mutex:
         _renewals[entry] = renewal
     try:
@@ -44,28 +43,6 @@ def kept_alive(renewal: Renewal) -> Iterator[None]:
     finally:
         with _mutex:
             del _renewals[entry]
-
-
-def _start_thread() -> None:
-    """Start the process's renewal thread unless it runs; a forked process has none yet."""
-    global _thread
-    if _thread is not None and _thread.is_alive():
-        return
-    with _mutex:
-        if _thread is None or not _thread.is_alive():
-            _thread = threading.Thread(target=_keep_renewing, name="lease renewal", daemon=True)
-            _thread.start()
-
-
-def _keep_renewing() -> None:
-    while True:
-        began_at = time.monotonic()
-        try:
-            _renew_all()
-        except Exception:
-            # The thread must survive: other leases depend on it.
-            log.exception("leases could not be renewed")
-        time.sleep(max(0.0, began_at + RENEWAL_INTERVAL_SECONDS - time.monotonic()))
 
 
 def _renew_all() -> None:
@@ -84,3 +61,6 @@ def _send(client: Redis, renewals: Sequence[Renewal]) -> None:
         if isinstance(reply, Exception):
             # An error of one renewal doesn't affect the others.
             log.warning("a lease could not be renewed", error=str(reply))
+
+
+_work = RepeatedWork(_renew_all, name="lease renewal", pause=lambda: RENEWAL_INTERVAL_SECONDS)

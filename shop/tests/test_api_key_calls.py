@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -374,8 +373,10 @@ class TestRefusals:
 
 def age_memory(seconds: float) -> None:
     """Age what this process remembers of the keys."""
-    known = key_memory.CACHED._reading
-    key_memory.CACHED._reading = replace(known, read_at=known.read_at - seconds)
+    known = key_memory.CACHED._last
+    assert known
+    older = known._replace(began_at=known.began_at - seconds, is_due_at=known.is_due_at - seconds)
+    key_memory.CACHED._last = older
 
 
 @pytest.mark.django_db
@@ -502,7 +503,7 @@ OF_TEST_CLIENT = {
 }
 REMEMBERING_LONGER = """
 from shop.api_keys import key_memory
-key_memory.CACHED._refresh_after_seconds = 3.0
+key_memory.CACHED._seconds = 3.0
 key_memory.CACHED._max_age_seconds = 3.0
 """
 # Calls by the key without a pause; prints when the key was taken last, by the clock of the host.

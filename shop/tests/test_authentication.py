@@ -1,7 +1,5 @@
 """Bearer tokens over HTTP: no query, and refused within seconds after the account is disabled."""
 
-from dataclasses import replace
-
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
@@ -26,8 +24,10 @@ def status(api: Api) -> int:
 
 def grow_older(seconds: float) -> None:
     """Age the cached set of disabled accounts by so many seconds."""
-    cached = disabled_accounts.CACHED
-    cached._reading = replace(cached._reading, read_at=cached._reading.read_at - seconds)
+    last = disabled_accounts.CACHED._last
+    assert last
+    older = last._replace(began_at=last.began_at - seconds, is_due_at=last.is_due_at - seconds)
+    disabled_accounts.CACHED._last = older
 
 
 @pytest.mark.django_db
@@ -128,10 +128,10 @@ def test_an_outage_is_logged_once_and_not_once_per_request() -> None:
                     disabled_accounts.is_disabled(account.pk)
 
     with capture_logs() as logged:
-        disabled_accounts.clear_cache()
+        disabled_accounts.CACHED.forget()
         fail(20)
         disabled_accounts.is_disabled(account.pk)
-        disabled_accounts.clear_cache()
+        disabled_accounts.CACHED.forget()
         fail(20)
     assert [line["log_level"] for line in logged if "disabled accounts" in line["event"]] == [
         "warning",

@@ -12,8 +12,8 @@ from coupons.tests.factories import CampaignFactory, accounts, coupon_of
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from shop.backoffice.board import readings
+from shop.backoffice.board.page import PERMISSIONS
 from shop.models import JournalLine
-from shop.tests.board_viewer import PERMISSIONS
 from shop.tests.factories import AccountFactory, SuperuserFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -75,7 +75,7 @@ def test_a_pause_says_how_many_slots_a_partner_may_still_make_coupons(number: in
     campaign = CampaignFactory.create(name="Spring", quantity=10, partner="convenience_store")
     for account in accounts(number):
         issuing.STRATEGIES["group_commit"](campaign_id=campaign.pk, user_id=account)
-    assert readings.read_goods([]).campaigns[0].with_partner == number
+    assert readings.read_goods([])["campaigns"][0]["with_partner"] == number
     client = client_of(*CHANGES)
     dialog = client.get(f"/admin/coupons/campaign/{campaign.pk}/pause/").content.decode()
     selected = {"action": "pause_selected", "_selected_action": campaign.pk}

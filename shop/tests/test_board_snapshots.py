@@ -19,10 +19,8 @@ from sales import pausing as sale_pausing
 from sales.tests.factories import create_sale, join_all
 from sales.waiting_room import admission
 from shop import clock
-from shop.backoffice.board import history, readings
-from shop.backoffice.board.history import History, Point
-from shop.backoffice.board.readings import GoodsState, ShopState
-from shop.backoffice.board.snapshots import SnapshotComposer
+from shop.backoffice.board import history, readings, snapshots
+from shop.backoffice.board.readings import Figures
 from shop.management.laws import LAWS
 from shop.models import LawStatus
 from shop.operations.shared_counts import SecondCounts
@@ -35,33 +33,28 @@ START = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 SECOND = int(START.timestamp())
 
 
-def goods_of(**left: int) -> GoodsState:
+def goods_of(**left: int) -> dict[str, list[Figures]]:
     """Goods: a campaign for each name, numbered from 1."""
-    return GoodsState(
-        campaigns=[
-            readings.CampaignState(
-                id=number,
-                name=name,
-                status="open",
-                quantity=100,
-                issued=100 - value,
-                left=value,
-                with_partner=0,
-                opens_at=START,
-            )
+    return {
+        "campaigns": [
+            {
+                "id": number,
+                "name": name,
+                "status": "open",
+                "quantity": 100,
+                "left": value,
+                "with_partner": 0,
+                "opens_at": START.timestamp(),
+            }
             for number, (name, value) in enumerate(left.items(), start=1)
         ],
-        sales=[],
-        products=[
-            readings.ProductState(
-                id=1, sku="MUG", name="Mug", on_hand=3, reserved=3, left=0, is_paused=False, is_active=True
-            )
-        ],
-    )
+        "sales": [],
+        "products": [{"id": 1, "name": "Mug", "status": "open", "on_hand": 3, "reserved": 3, "left": 0}],
+    }
 
 
-def shop_of(second: int, **changes: Any) -> ShopState:
-    values: dict[str, Any] = {
+def shop_of(second: int, **changes: Any) -> Figures:
+    values: Figures = {
         "read_at": START + timedelta(seconds=second),
         "product_ids": [],
         "waiting": {},
@@ -76,22 +69,35 @@ def shop_of(second: int, **changes: Any) -> ShopState:
         "laws": [],
         "sale_entries": {},
     }
-    return ShopState(**values | changes)
+    return values | changes
 
 
-def compose(
-    composer: SnapshotComposer,
-    second: int,
-    *,
-    goods: GoodsState | None = None,
-    shop: ShopState | None = None,
-    counts: list[SecondCounts] | None = None,
-) -> dict[str, Any]:
-    figures, _ = composer.compose(
-        at=START + timedelta(seconds=second + 1.3), goods=goods, shop=shop, counts=counts, ages={}
-    )
-    orjson.dumps(figures)
-    return figures
+class Board:
+    """The snapshots of a board, each composed with the points before it and the last two readings."""
+
+    def __init__(self) -> None:
+        self.points: dict[int, history.Values] = {}
+        self.shops: list[Figures] = []
+
+    def compose(
+        self,
+        second: int,
+        *,
+        goods: Mapping[str, list[Figures]] | None = None,
+        shop: Figures | None = None,
+        counts: list[SecondCounts] | None = None,
+    ) -> Figures:
+        self.shops = [*self.shops, *([shop] if shop else [])][-2:]
+        figures = snapshots.compose(
+            at=START + timedelta(seconds=second + 1.3),
+            goods=goods or {"campaigns": [], "sales": [], "products": []},
+            shops=self.shops,
+            counts=counts,
+            points={at: values for at, values in self.points.items() if at < SECOND + second},
+        )
+        self.points[figures["second"]] = figures["point"]
+        orjson.dumps(figures)
+        return figures
 
 
 @pytest.mark.django_db(transaction=True)
@@ -109,7 +115,7 @@ def test_campaigns_that_run_are_shown_first_those_that_open_soon() -> None:
     with captured_statements() as statements:
         goods = readings.read_goods([])
     assert len(statements) <= 6
-    assert [(one.name, one.status, one.left) for one in goods.campaigns] == [
+    assert [(one["name"], one["status"], one["left"]) for one in goods["campaigns"]] == [
         ("Soon", "scheduled", 100),
         ("Open", "open", 2),
         ("Paused", "paused", 100),
@@ -126,11 +132,11 @@ def test_a_paused_product_stays_on_the_board_when_only_others_are_ordered() -> N
         product_pausing.pause(product_id=product.pk, reason="A wrong price.")
 
     with captured_statements() as statements:
-        products = readings.read_goods([sold.pk, paused[-1].pk]).products
+        products = readings.read_goods([sold.pk, paused[-1].pk])["products"]
 
     assert len(statements) <= 6
-    assert [one.name for one in products] == ["Paused 2", "Paused 3", "Paused 4", "Paused 5", "Sold"]
-    assert [one.is_paused for one in products] == [True] * 4 + [False]
+    assert [one["name"] for one in products] == ["Paused 2", "Paused 3", "Paused 4", "Paused 5", "Sold"]
+    assert [one["status"] for one in products] == ["paused"] * 4 + ["open"]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -147,12 +153,12 @@ def test_sales_that_open_soon_and_those_that_run_are_shown_with_their_waiting_ro
 
     goods, shop = readings.read_goods([]), readings.read_shop()
 
-    assert [(one.name, one.status, one.waiting, one.left) for one in goods.sales] == [
+    assert [(one["name"], one["status"], one["waiting"], one["left"]) for one in goods["sales"]] == [
         ("Soon", "scheduled", None, 10),
         ("Running", "open", 3, 15),
         ("Open", "paused", None, 10),
     ]
-    shown = compose(SnapshotComposer(History()), 0, goods=goods, shop=shop)["sales"]
+    shown = Board().compose(0, goods=goods, shop=shop)["sales"]
     assert [(one["rate_per_minute"], one["entries"]) for one in shown] == [
         (600, {"waiting": 3, "admitted": 0, "used": 0, "expired": 0}),
         (2, {"waiting": 3, "admitted": 2, "used": 0, "expired": 0}),
@@ -186,44 +192,44 @@ def test_orders_products_sagas_tickets_and_laws_are_those_of_the_database() -> N
     with captured_statements() as statements:
         shop = readings.read_shop()
     assert len(statements) <= 12, statements
-    assert sorted(shop.product_ids) == [hot.pk, cold.pk]
-    assert shop.orders == {"awaiting_payment": 2, "paying": 1, "refunding": 0}
-    assert (shop.stuck, shop.unfinished, shop.in_doubt) == (1, 1, 0)
-    assert shop.waiting == {str(campaign.pk): 2}
-    assert shop.wait_seconds[str(campaign.pk)] == pytest.approx(30, abs=5)
-    assert {"row_lock_waits_total", "deadlocks_total"} == set(shop.locks)
-    assert [(one.law, one.holds, one.offenders) for one in shop.laws] == [
+    assert sorted(shop["product_ids"]) == [hot.pk, cold.pk]
+    assert shop["orders"] == {"awaiting_payment": 2, "paying": 1, "refunding": 0}
+    assert (shop["stuck"], shop["unfinished"], shop["in_doubt"]) == (1, 1, 0)
+    assert shop["waiting"] == {str(campaign.pk): 2}
+    assert shop["wait_seconds"][str(campaign.pk)] == pytest.approx(30, abs=5)
+    assert {"row_lock_waits_total", "deadlocks_total"} == set(shop["locks"])
+    assert [(one.law, one.holds, one.offenders) for one in shop["laws"]] == [
         ("L1", True, 0),
         ("L4", False, 2),
         ("L9", None, 0),
     ]
 
-    products = readings.read_goods(shop.product_ids).products
-    assert [(one.name, one.on_hand, one.reserved, one.left) for one in products] == [
+    products = readings.read_goods(shop["product_ids"])["products"]
+    assert [(one["name"], one["on_hand"], one["reserved"], one["left"]) for one in products] == [
         ("Cold", 10, 1, 9),
         ("Hot", 10, 4, 6),
     ]
-    laws = compose(SnapshotComposer(History()), 0, shop=shop)["laws"]
+    laws = Board().compose(0, shop=shop)["laws"]
     assert [one["law"] for one in laws] == [f"L{number}" for number in range(1, len(LAWS) + 1)]
     assert [one["holds"] for one in laws[:4]] == [True, None, None, False]
 
 
 def test_the_rate_is_that_of_the_last_ten_seconds_and_says_when_nothing_is_left() -> None:
-    composer = SnapshotComposer(History())
-    assert compose(composer, 0, goods=goods_of(spring=100))["campaigns"][0]["rate"] is None
+    board = Board()
+    assert board.compose(0, goods=goods_of(spring=100))["campaigns"][0]["rate"] is None
     for second in range(1, 6):
-        compose(composer, second, goods=goods_of(spring=100))
+        board.compose(second, goods=goods_of(spring=100))
     for second in range(6, 16):
-        figures = compose(composer, second, goods=goods_of(spring=100 - 3 * (second - 5)))
+        figures = board.compose(second, goods=goods_of(spring=100 - 3 * (second - 5)))
     [spring] = figures["campaigns"]
     assert (spring["left"], spring["rate"], spring["ends_in_seconds"]) == (70, 3.0, pytest.approx(70 / 3))
     assert figures["point"]["campaign.1"] == 70
 
     # A raised quantity is no negative sale.
-    raised = compose(composer, 16, goods=goods_of(spring=500))["campaigns"][0]
+    raised = board.compose(16, goods=goods_of(spring=500))["campaigns"][0]
     assert raised["rate"] == pytest.approx(2.7)
     for second in range(17, 28):
-        figures = compose(composer, second, goods=goods_of(spring=0))
+        figures = board.compose(second, goods=goods_of(spring=0))
     assert figures["campaigns"][0]["ends_in_seconds"] is None
 
 
@@ -238,19 +244,15 @@ def times(**numbers: int) -> Mapping[tuple[str, ...], int]:
     return counts
 
 
-def test_after_the_clock_was_set_back_the_history_goes_on_with_the_points_of_now() -> None:
-    """It dropped all points, and rates stood still, until the clock had come to the last one again."""
-    kept, composer = History(), SnapshotComposer(History())
-    for second in (0, 1, 2, 3, 2, 4):
-        kept.add(Point(SECOND + second, {"left": second}))
-    assert kept.as_columns()["series"]["left"] == [0, 1, 2, 3, 4], "a slewed clock repeats a second"
+def test_after_the_clock_was_set_back_rates_go_on_with_the_points_of_now() -> None:
+    """They stood still until the clock had come to the last point again."""
+    board = Board()
+    for second, left in ((3600, 10), (3601, 9), (1, 8), (2, 5)):
+        figures = board.compose(second, goods=goods_of(spring=left))
+    assert figures["campaigns"][0]["rate"] == 3
 
-    for second in (-3600, 1, 2):
-        kept.add(Point(SECOND + second, {"left": second}))
-
-    assert kept.as_columns()["series"]["left"] == [-3600, 1, 2]
     for second, waits in ((3600, 100), (0, 101), (2, 105)):
-        figures = compose(composer, second, shop=shop_of(second, locks={"row_lock_waits_total": waits}))
+        figures = board.compose(second, shop=shop_of(second, locks={"row_lock_waits_total": waits}))
     assert figures["shop"]["lock_waits"] == 2
 
 
@@ -274,7 +276,7 @@ def test_requests_are_those_of_all_processes_by_code_campaign_and_response_time(
         )
         for second in range(3)
     ]
-    figures = compose(SnapshotComposer(History()), 2, goods=goods_of(spring=1), counts=counts)
+    figures = Board().compose(2, goods=goods_of(spring=1), counts=counts)
     assert figures["processes"] == 2
     assert figures["refusals"] == [{"code": "sold_out", "rate": 6.0}, {"code": "conflict", "rate": 1.0}]
     assert figures["campaigns"][0]["refusals"] == [{"code": "sold_out", "rate": 6.0}]
@@ -293,17 +295,17 @@ def test_requests_are_those_of_all_processes_by_code_campaign_and_response_time(
     }
 
 
-def test_points_are_kept_for_15_minutes_in_redis_for_the_next_process(redis_server: redis.Redis) -> None:
-    for second in (SECOND, SECOND + 1, SECOND + 61):
-        history.save(Point(second, {"left": second - SECOND}))
-    history.save(Point(SECOND, {"left": 99}))  # another process's figures of a second that is kept
+def test_points_are_kept_for_15_minutes_in_redis_for_all_processes(redis_server: redis.Redis) -> None:
+    for second in (SECOND + 61, SECOND, SECOND + 1):
+        history.save(second, {"left": second - SECOND})
+    history.save(SECOND, {"left": 99})  # another process's figures of a second that is kept
 
-    new = History()
-    new.add(Point(SECOND + 1, {"left": 7}))
-    new.merge(history.load(now=SECOND + 70), now=SECOND + 70)
-    assert new.as_columns() == {"seconds": [SECOND, SECOND + 1, SECOND + 61], "series": {"left": [0, 7, 61]}}
+    assert list(history.load(after=0, until=SECOND + 70).items()) == [
+        (SECOND, {"left": 0}),
+        (SECOND + 1, {"left": 1}),
+        (SECOND + 61, {"left": 61}),
+    ]
+    assert list(history.load(after=SECOND, until=SECOND + 60)) == [SECOND + 1]
     assert all(0 < redis_server.ttl(key) <= 960 for key in redis_server.keys("firstcome:board:*"))
-
-    new.merge(history.load(now=SECOND + 900), now=SECOND + 900)
-    assert new.as_columns()["seconds"] == [SECOND + 1, SECOND + 61]
-    assert history.load(now=SECOND + 3600) == []
+    assert list(history.load(after=0, until=SECOND + 900)) == [SECOND + 1, SECOND + 61]
+    assert history.load(after=0, until=SECOND + 3600) == {}

@@ -45,7 +45,7 @@ def check():
     return checks[-1]
 
 completion_notifications._wake_all = subscribed.set
-completion_notifications._start_listener()
+completion_notifications._listener.start()
 if seconds > 10:
     subscribed.wait()
 waiting = completion_notifications.wait("order-1", is_settled=is_counted, seconds=30)
@@ -105,7 +105,7 @@ def notify_elsewhere(name: str) -> None:
 
 def listening(is_redis_up: bool) -> bool:
     """Whether this process listens, if Redis is up."""
-    completion_notifications._start_listener()
+    completion_notifications._listener.start()
     return completion_notifications._is_listening or not is_redis_up
 
 

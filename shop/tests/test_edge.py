@@ -30,7 +30,9 @@ from orders import api as orders_api
 from orders import schemas
 from orders.tests import buying
 from shop.accounts import disabled_accounts, tokens
+from shop.accounts.disabled_accounts import DisabledAccounts
 from shop.concurrency import event_loop, group_commit
+from shop.concurrency.shared_read import Reading
 from shop.concurrency.thread_pool import MAX_PER_OWNER, ThreadPool
 from shop.configuration import Rate
 from shop.errors import NotFound, Unavailable
@@ -219,7 +221,7 @@ def test_no_limit_or_sign_in_blocks_the_loop(
             429,
             "throttled",
         )
-        disabled_accounts.clear_cache()
+        disabled_accounts.CACHED.forget()
         statuses = [(await caller.post("/coupons", {"campaign": campaign.pk})).status for _ in range(5)]
         assert statuses == [201, 200, 200, 200, 429]
         body = {"username": caller.account.username, "password": "wrong"}
@@ -360,8 +362,9 @@ async def function_calls_of(call: Callable[[], Awaitable[Answer]]) -> int:
 
 def keep_disabled_accounts(*, age: float) -> None:
     """Have them remembered as if they were read so many seconds ago."""
-    cached = disabled_accounts.CACHED
-    cached._reading = replace(cached._reading, read_at=time.monotonic() - age)
+    cached, began_at = disabled_accounts.CACHED, time.monotonic() - age
+    known = cached._last.value if cached._last else DisabledAccounts(frozenset())
+    cached._last = Reading(known, began_at, began_at + disabled_accounts.REFRESH_AFTER_SECONDS)
 
 
 def test_a_coupon_call_uses_little_time_of_the_loop(caller: Caller, coupon_at_hand: dict[str, Any]) -> None:

@@ -239,7 +239,7 @@ def test_tokens_of_an_erased_account_are_refused_even_if_it_is_enabled(ada: User
     erase(ada)
 
     accounts.enable(account_ids=[ada.pk])
-    disabled_accounts.clear_cache()
+    disabled_accounts.CACHED.forget()
     assert client.get("/wallet").status_code == 401
     assert client.post("/auth/refresh", {"refresh": pair.refresh}).status_code == 401
 
@@ -317,7 +317,7 @@ class Buyer:
 def orders_placed_after_the_erasure(ada: User, monkeypatch: pytest.MonkeyPatch, settling: timedelta) -> int:
     """Erase the account while two clients place orders with its tokens, and return how many came later."""
     monkeypatch.setattr(erasure, "SETTLING", settling)
-    disabled_accounts.clear_cache()
+    disabled_accounts.CACHED.forget()
     buyers = [Buyer(ada), Buyer(ada)]
     stopped = threading.Event()
 

@@ -49,7 +49,7 @@ TRICKS = "_popup=1&_to_field=id&_changelist_filters=q%3D1&e=1&action=disable&sel
 
 
 class StatusClient(Client):
-    """A client that reads no response made in parts, and releases the slot of each at once.
+    """A client that reads no response made in parts, and releases the place of each at once.
 
     It doesn't close them: that ends the request, and Django then closes the test's connection.
     """
@@ -57,7 +57,7 @@ class StatusClient(Client):
     def request(self, **request: Any) -> Any:
         answer = super().request(**request)
         if isinstance(answer, StreamedResponse):
-            answer.release_slot()
+            answer.release()
         return answer
 
 

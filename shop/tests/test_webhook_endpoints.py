@@ -12,7 +12,7 @@ from django.test import Client
 from django.utils.html import escape
 
 from shop import clock
-from shop.db import batch_deletion
+from shop.db import key_walks
 from shop.events import journal
 from shop.models import JournalLine
 from shop.tests.api_keys import client_with, make
@@ -211,7 +211,7 @@ def test_a_long_log_is_deleted_in_parts_and_a_repeat_continues(
     kept, path = created(api), f"/webhook-endpoints/{created(api)['id']}"
     for each in (f"/webhook-endpoints/{kept['id']}", path, path, path):
         api.post(f"{each}/test", {})
-    monkeypatch.setattr(batch_deletion, "BATCH", 2)
+    monkeypatch.setattr(key_walks, "DELETED_AT_ONCE", 2)
     with monkeypatch.context() as patched, pytest.raises(SystemExit):
         patched.setattr(journal, "note", die)
         endpoints.delete(endpoint_id=UUID(path.rpartition("/")[2]))

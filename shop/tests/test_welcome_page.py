@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.conf import LazySettings
+from django.contrib.auth.models import User
 from django.contrib.staticfiles import finders
 from django.test import Client
 
@@ -18,7 +19,6 @@ from shop.concurrency.event_loop import CALL_POOL
 from shop.http.pages import pages, streams
 from shop.tests import asgi_client
 from shop.tests.asgi_client import Answer
-from shop.tests.board_viewer import session_of
 from shop.tests.clients import client_of
 from shop.tests.factories import AccountFactory, OrderFactory, SuperuserFactory
 from shop.tests.loop_guard import Blocked, blocked
@@ -28,6 +28,13 @@ from shop.tests.statements import captured_statements
 __all__ = ["blocked"]
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+
+def session_of(account: User) -> str:
+    """The key of a new session of the account."""
+    client = Client()
+    client.force_login(account)
+    return client.cookies["sessionid"].value
 
 
 def get(accept: str = BROWSER) -> Any:
@@ -76,7 +83,7 @@ def test_it_shows_what_the_api_shows_to_anonymous_clients_and_no_more(settings: 
     ProductFactory.create(on_hand=2)
     OrderFactory.create()
 
-    figures = welcome_page.figures()
+    figures = welcome_page._read_figures()
 
     for name, members in (
         ("campaigns", welcome_page.CAMPAIGN_MEMBERS),
@@ -133,12 +140,12 @@ def test_many_clients_share_one_reading(settings: LazySettings, monkeypatch: pyt
 
 
 @pytest.mark.django_db(transaction=True)
-def test_without_the_database_it_says_so_and_reads_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_database_it_says_so_and_reads_again_later() -> None:
     CampaignFactory.create(name="Spring")
     with database_away():
         assert "The database does not answer just now" in get().content.decode()
 
-    monkeypatch.setattr(welcome_page, "CACHE_SECONDS", 0.0)
+    welcome_page.PAGES.forget()
     assert "Spring" in get().content.decode()
 
 
@@ -174,7 +181,7 @@ def test_a_hundred_clients_of_the_page_hold_one_thread_and_operators_still_sign_
 
     async def sign_in_meanwhile() -> tuple[Answer, int, list[Answer]]:
         # As while the figures are being read and the database does not answer.
-        with welcome_page._mutex:
+        with welcome_page.PAGES._mutex:
             loads = [asyncio.ensure_future(load()) for _ in range(100)]
             await asyncio.sleep(0.05)
             signing_in = await asyncio.wait_for(asgi_client.send_request("GET", "/admin/login/"), 15)

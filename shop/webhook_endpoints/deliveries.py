@@ -9,7 +9,7 @@ from django.db.models import Min, QuerySet
 from uuid_utils.compat import uuid7
 
 from shop import clock
-from shop.db import batch_deletion, transactions
+from shop.db import key_walks, transactions
 from shop.errors import NotFound, Rejected
 from shop.events import journal
 from shop.feed_models import FeedEvent
@@ -104,7 +104,7 @@ def delete_old() -> int:
     """Delete the log's rows after `EVENT_RETENTION_SECONDS`, except what is pending. Returns how many."""
     cutoff = clock.now() - timedelta(seconds=settings.EVENT_RETENTION_SECONDS)
     rows = WebhookDelivery.objects.filter(created_at__lt=cutoff).exclude(status=PENDING)
-    return batch_deletion.delete_in_batches(rows)
+    return key_walks.delete(rows)
 
 
 def oldest_pending_seconds() -> float:

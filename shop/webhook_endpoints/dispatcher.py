@@ -20,6 +20,7 @@ from shop import clock
 from shop.db import transactions
 from shop.errors import Unavailable
 from shop.event_feed import reading
+from shop.repeated_work import RepeatedWork
 from shop.webhook_endpoints import delivery_pass, endpoints
 from shop.webhook_models import WebhookDelivery, WebhookEndpoint
 
@@ -40,38 +41,27 @@ class Dispatcher:
         self._mutex = threading.Lock()
         self._running: dict[UUID, threading.Thread] = {}
         self._token = secrets.token_hex(16)
-        self._thread: threading.Thread | None = None
+        self._renewed_at = clock.now()
+        self._work = RepeatedWork(self._look, name="webhooks", pause=lambda: POLL_SECONDS)
 
     def start(self) -> None:
         """Start looking for work."""
-        self._thread = threading.Thread(target=self._run, name="webhooks", daemon=True)
-        self._thread.start()
+        self._work.start()
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
         """End after the requests under way, or after so many seconds: what those sent comes again."""
         self._stop.set()
         with self._mutex:
             threads = [*self._running.values()]
-        for thread in [self._thread, *threads]:
-            if thread is not None:
-                thread.join(seconds / (1 + len(threads)))
+        self._work.stop(within_seconds=seconds / (1 + len(threads)))
+        for thread in threads:
+            thread.join(seconds / (1 + len(threads)))
 
-    def _run(self) -> None:
-        is_failing, renewed_at = False, clock.now()
-        while not self._stop.wait(POLL_SECONDS):
-            try:
-                if clock.now() - renewed_at > timedelta(seconds=RENEW_SECONDS):
-                    self._renew()
-                    renewed_at = clock.now()
-                self._start_due()
-                is_failing = False
-            except Exception as error:
-                # The thread must survive any error: the next look does what this one could not.
-                if not is_failing:
-                    log.warning("webhooks are not looked for; trying again", error=str(error)[:200])
-                is_failing = True
-                connection.close()
-        connection.close()
+    def _look(self) -> None:
+        if clock.now() - self._renewed_at > timedelta(seconds=RENEW_SECONDS):
+            self._renew()
+            self._renewed_at = clock.now()
+        self._start_due()
 
     def _start_due(self) -> None:
         with self._mutex:

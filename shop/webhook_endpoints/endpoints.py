@@ -15,7 +15,7 @@ from django.db.models import Q, QuerySet
 
 from shop import clock
 from shop.concurrency.thread_pool import ThreadPool
-from shop.db import batch_deletion, transactions
+from shop.db import key_walks, transactions
 from shop.errors import NotFound, Rejected, invalid_field
 from shop.event_feed import catalogue, reading
 from shop.events import journal
@@ -186,7 +186,7 @@ def delete(*, endpoint_id: UUID) -> None:
     get_own(endpoint_id=endpoint_id)
     enabled_row = WebhookEndpoint.objects.filter(pk=endpoint_id, disabled_at=None)
     transactions.run(lambda: enabled_row.update(disabled_at=clock.now()), transactions.REPEATABLE)
-    batch_deletion.delete_in_batches(WebhookDelivery.objects.filter(endpoint=endpoint_id))
+    key_walks.delete(WebhookDelivery.objects.filter(endpoint=endpoint_id))
 
     def work() -> None:
         endpoint = WebhookEndpoint.objects.select_for_update().filter(pk=endpoint_id).first()

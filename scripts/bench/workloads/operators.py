@@ -15,10 +15,11 @@ from scripts.bench.workloads import connections
 from scripts.stack import SetupError, places, ports
 
 OPERATORS, OF_OPERATOR = 8, 6
-"""Accounts that view the board, and the streams of each: a web process refuses more of one account."""
+"""Accounts that view the board, and the pages of each."""
 SETTLING_SECONDS = 3.0
-"""After streams are opened: their history is sent, and what they took at first is over."""
-STREAM, MARK = "/admin/board/stream/", b"event: snapshot"
+"""After pages are opened: what they took at first is over."""
+EVERY_SECONDS = 1.0
+FIGURES, MARK = "/admin/board/figures/?since=99999999999", b'{"snapshot":'
 PAGES = (
     "/admin/",
     "/admin/orders/order/",
@@ -49,54 +50,63 @@ print(json.dumps(keys))
 
 
 class Viewer(connections.Connection):
-    """A connection with a stream of the board."""
+    """A connection of a page with the board."""
 
     snapshots = 0
 
     def on_body(self, body: bytes) -> None:
         self.snapshots += body.count(MARK)
 
+    async def watch(self, request: bytes) -> None:
+        """Ask for the figures until this is cancelled."""
+        while True:
+            self.send(request)
+            await asyncio.sleep(EVERY_SECONDS)
+
 
 def measure(stage: Stage) -> list[Measured]:
     """Both rows."""
     requests = [_requests(key) for key in _sign_in(stage)]
-    return [_board(stage, [streams for streams, _ in requests]), _pages(stage, requests[0][1])]
+    return [_board(stage, [figures for figures, _ in requests]), _pages(stage, requests[0][1])]
 
 
 def _requests(key: str) -> tuple[bytes, list[bytes]]:
-    """Those of a session: for a stream, and for each page."""
+    """Those of a session: for the board's figures, and for each page."""
     cookie = {"Cookie": f"sessionid={key}"}
-    stream, *pages = (
-        connections.request(path, "", access="", headers=cookie, method="GET") for path in (STREAM, *PAGES)
+    figures, *pages = (
+        connections.request(path, "", access="", headers=cookie, method="GET") for path in (FIGURES, *PAGES)
     )
-    return stream, pages
+    return figures, pages
 
 
-def _board(stage: Stage, streams: Sequence[bytes]) -> Measured:
+def _board(stage: Stage, requests: Sequence[bytes]) -> Measured:
     """The processor time of viewers beyond one for each operator, who make both web processes read."""
-    few, _ = asyncio.run(_watch(stage, streams))
-    many, snapshots = asyncio.run(_watch(stage, [*streams] * OF_OPERATOR))
-    number = len(streams) * (OF_OPERATOR - 1)
+    few, _ = asyncio.run(_watch(stage, requests))
+    many, snapshots = asyncio.run(_watch(stage, [*requests] * OF_OPERATOR))
+    number = len(requests) * (OF_OPERATOR - 1)
     unserved = snapshots.count(0)
     return Measured(
         row="board",
         figures={"viewers_cores": many - few},
         findings=[f"board: {unserved} of {len(snapshots)} viewers got no snapshots"] if unserved else [],
-        says=f"{number} viewers beside {len(streams)}, with whom the web processes take {few:.3f} of a core",
+        says=f"{number} viewers beside {len(requests)}, with whom the web processes take {few:.3f} of a core",
     )
 
 
-async def _watch(stage: Stage, streams: Sequence[bytes]) -> tuple[float, list[int]]:
-    """How much of a core web processes take while these streams are open, and the snapshots of each."""
+async def _watch(stage: Stage, requests: Sequence[bytes]) -> tuple[float, list[int]]:
+    """How much of a core web processes take while these pages are open, and the snapshots of each."""
     loop, port = asyncio.get_running_loop(), stage.instance.port
-    viewers = [(await loop.create_connection(Viewer, ports.HOST, port))[1] for _ in streams]
-    await connections.send(viewers, streams)
+    viewers = [(await loop.create_connection(Viewer, ports.HOST, port))[1] for _ in requests]
+    watching_pages = [
+        asyncio.ensure_future(one.watch(request)) for one, request in zip(viewers, requests, strict=True)
+    ]
     await asyncio.sleep(SETTLING_SECONDS)
     before, began_at = watching.spent(stage.instance)["web"], time.monotonic()
     earlier = [viewer.snapshots for viewer in viewers]
     await asyncio.sleep(stage.size.crowd_seconds)
     cores = (watching.spent(stage.instance)["web"] - before) / (time.monotonic() - began_at)
-    for viewer in viewers:
+    for viewer, task in zip(viewers, watching_pages, strict=True):
+        task.cancel()
         viewer.close()
     return cores, [viewer.snapshots - had for viewer, had in zip(viewers, earlier, strict=True)]
 

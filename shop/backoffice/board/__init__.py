@@ -1,1 +1,1 @@
-"""The launch board: a page that shows a drop as it happens, updated every second by server-sent events."""
+"""The launch board: a page that shows a drop as it happens, with figures that it asks for every second."""

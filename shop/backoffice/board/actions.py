@@ -12,7 +12,7 @@ from coupons import campaigns
 from coupons import pausing as campaign_pausing
 from inventory import pausing as product_pausing
 from sales import pausing as sale_pausing
-from shop.backoffice.board import access
+from shop.backoffice.board.page import PERMISSIONS
 from shop.errors import FirstcomeError, NotAuthenticated, invalid_field
 from shop.http import problems
 from shop.operators.actions import require_permission
@@ -37,7 +37,7 @@ def _button(permission: str) -> Callable[[Perform], View]:
             try:
                 if not admin.site.has_permission(request):
                     raise NotAuthenticated(gettext("Sign in to the admin again; nothing was changed."))
-                require_permission(request, *access.PERMISSIONS, permission)
+                require_permission(request, *PERMISSIONS, permission)
                 reason = check_reason(request.POST.get("reason", ""))
                 return JsonResponse({"detail": perform(pk, reason, request)})
             except FirstcomeError as refusal:

@@ -1,69 +1,70 @@
-"""The board's page, and the view that decides whether a request may have its stream."""
+"""The board's page, and the figures that it asks for every second."""
 
+import orjson
 from django.conf import settings
+from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.translation import gettext
 from django.views.decorators.http import require_GET
 
-from shop.backoffice.board import access, readings, stream, texts
-from shop.backoffice.board import history as board_history
-from shop.errors import FirstcomeError, Unavailable
+from shop.backoffice.board import history, snapshots, texts
+from shop.errors import FirstcomeError, NotAuthenticated
 from shop.http import problems
+from shop.http.pages import middleware
 from shop.operators.actions import require_permission
 from shop.pausing import LONGEST_REASON
 
+PERMISSIONS = ("coupons.view_campaign", "sales.view_sale", "inventory.view_product", "orders.view_order")
 STALE_SECONDS = 4
-"""Without an event for so long the page says that its figures are old: snapshots come every second."""
-DATABASE_STALE_SECONDS = 12
-"""The same of what is read from the database: readings rest for five seconds at most."""
-COUNTS_STALE_SECONDS = 4
-"""The same of what processes share over Redis, which is read every second."""
+"""Without a new snapshot for so long the page says that its figures are old: they come every second."""
+MISSED_SECONDS = 2
+"""A page whose last point is older than this before the newest one is sent those in between."""
 
 
 @require_GET
 def board(request: HttpRequest) -> HttpResponse:
-    """The page; its figures come by the stream."""
-    require_permission(request, *access.PERMISSIONS)
+    """The page; it asks for its figures."""
+    require_permission(request, *PERMISSIONS)
     options = {
-        "stream": reverse("board:stream"),
+        "figures": reverse("board:figures"),
         "base": reverse("board:page"),
         "signIn": f"{reverse('admin:login')}?next={reverse('board:page')}",
         "mayChangeCampaigns": request.user.has_perm("coupons.change_campaign"),
         "mayChangeSales": request.user.has_perm("sales.change_sale"),
         "mayChangeProducts": request.user.has_perm("inventory.change_product"),
         "staleSeconds": STALE_SECONDS,
-        "databaseStaleSeconds": DATABASE_STALE_SECONDS,
-        "countsStaleSeconds": COUNTS_STALE_SECONDS,
-        "historyMinutes": board_history.MINUTES,
-        "rateSeconds": board_history.RATE_SECONDS,
+        "historyMinutes": history.MINUTES,
         **texts.read(),
     }
     context = {
         "options": options,
         "longest_reason": LONGEST_REASON,
-        "most_campaigns": readings.CAMPAIGNS_SHOWN,
         "site": settings.UNFOLD["SITE_HEADER"],
     }
     return render(request, "backoffice/board/board.html", context)
 
 
 @require_GET
-def stream_access(request: HttpRequest) -> HttpResponse:
-    """Let the web server's coroutine stream to this request, or say why not; see `stream.serve`."""
+def figures(request: HttpRequest) -> HttpResponse:
+    """The newest snapshot, and the points of the history between it and the second `since`, as JSON."""
+    request.META[middleware.BY_ITSELF_KEY] = True
     try:
-        identity = access.require_viewer(request)
-        if stream.ALLOWED_VIEWERS_KEY not in request.META:
-            raise Unavailable(
-                gettext("The board is streamed by the shop's own web server only: see `make run`.")
-            )
+        if not admin.site.has_permission(request):
+            raise NotAuthenticated(gettext("Sign in to the admin as staff to watch the board."))
+        require_permission(request, *PERMISSIONS)
+        second, snapshot = snapshots.latest.get()
     except FirstcomeError as refusal:
         return problems.from_error(refusal).to_django()
-    request.META[stream.ALLOWED_VIEWERS_KEY].append(identity)
-    return HttpResponse(status=204)
+    since = request.GET.get("since", "")
+    known = int(since) if since.isascii() and since.isdigit() and len(since) < 12 else 0
+    points = history.load(after=known, until=second - 1) if known < second - MISSED_SECONDS else {}
+    content = {"snapshot": orjson.Fragment(snapshot), "points": list(points.items())}
+    headers = {"Cache-Control": "no-store"}
+    return HttpResponse(orjson.dumps(content), content_type="application/json", headers=headers)
 
 
 def may_see(request: HttpRequest) -> bool:
     """Whether the account finds the board in the navigation."""
-    return request.user.has_perms(access.PERMISSIONS)
+    return request.user.has_perms(PERMISSIONS)

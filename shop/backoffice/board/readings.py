@@ -1,12 +1,12 @@
 """What the board reads from the database: rows that an index finds, however full the tables are.
 
 `read_goods` has what changes every second, and reads campaigns and products by their keys. `read_shop` has
-the counts, which take longer the more is open. Both are read by turns with rests, see `PacedReading`.
+the counts, which take longer the more is open, and so are read by turns with rests.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 from coupons.metrics import state as coupons_state
 from coupons.models import Campaign
@@ -30,67 +30,10 @@ PAUSED_PRODUCTS_SHOWN = 4
 NEWEST_LINES = 1_000
 """Of orders, by which the products being sold are found: those of some seconds in a drop."""
 OPENING_SOON, OPENING_SHOWN = timedelta(hours=1), 5
+Figures = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CampaignState:
-    """A campaign on the board.
-
-    `left` is what it may still issue, `with_partner` the slots that its partner is confirming.
-    """
-
-    id: int
-    name: str
-    status: str
-    quantity: int
-    issued: int
-    left: int
-    with_partner: int
-    opens_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProductState:
-    """A product on the board; `left` is what new orders may reserve."""
-
-    id: int
-    sku: str
-    name: str
-    on_hand: int
-    reserved: int
-    left: int
-    is_paused: bool
-    is_active: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SaleState:
-    """A sale on the board; `left` is what new orders may reserve of all its products together.
-
-    `waiting` is None without a waiting room, and before its entries have positions.
-    """
-
-    id: int
-    name: str
-    status: str
-    is_queued: bool
-    rate_per_minute: int
-    waiting: int | None
-    left: int
-    opens_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GoodsState:
-    """The campaigns, sales and products of a drop."""
-
-    campaigns: Sequence[CampaignState]
-    sales: Sequence[SaleState]
-    products: Sequence[ProductState]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LawState:
+class LawState(NamedTuple):
     """A law by its latest audit; `holds` is None before the first."""
 
     law: str
@@ -99,28 +42,11 @@ class LawState:
     checked_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShopState:
-    """The counts, and which products are being sold."""
+def read_goods(product_ids: Sequence[int]) -> dict[str, list[Figures]]:
+    """The running campaigns and sales, those that open within the hour, these products, and paused ones.
 
-    read_at: datetime
-    product_ids: Sequence[int]
-    waiting: Mapping[str, int]
-    wait_seconds: Mapping[str, float]
-    orders: Mapping[str, int]
-    in_doubt: int
-    in_doubt_oldest_seconds: float
-    disputes: int
-    stuck: int
-    unfinished: int
-    locks: Mapping[str, float]
-    laws: Sequence[LawState]
-    sale_entries: Mapping[int, Mapping[str, int]]
-    """Of each sale that the board shows, its entries by their status."""
-
-
-def read_goods(product_ids: Sequence[int]) -> GoodsState:
-    """The running campaigns and sales, those that open within the hour, these products, and paused ones."""
+    Of each, `left` is what may still be issued, or what new orders may reserve.
+    """
     now = clock.now()
     # Each with the latest opening first.
     running = coupons_state.running()
@@ -131,35 +57,51 @@ def read_goods(product_ids: Sequence[int]) -> GoodsState:
     paused = Product.objects.filter(paused_at__isnull=False).order_by("-paused_at")
     products = {one.pk: one for one in paused[:PAUSED_PRODUCTS_SHOWN]}
     products |= Product.objects.in_bulk([pk for pk in product_ids if pk not in products])
-    return GoodsState(
-        campaigns=[_campaign_state(campaign, now) for campaign in shown],
-        sales=[_sale_state(sale, now) for sale in _shown_sales(now)],
-        products=[
-            _product_state(product)
+    return {
+        "campaigns": [_campaign(campaign, now) for campaign in shown],
+        "sales": [_sale(sale, now) for sale in _shown_sales(now)],
+        "products": [
+            _product(product)
             for product in sorted(products.values(), key=lambda product: (product.name, product.pk))
         ],
-    )
+    }
 
 
-def read_shop() -> ShopState:
-    """The counts of orders, payments, sagas and tickets, the database's locks, and the laws."""
+def read_shop() -> Figures:
+    """The counts of orders, payments, sagas and tickets, the database's locks, the laws, and which products
+    are being sold.
+    """
     in_doubt = orders_state.read_in_doubt()
     selling = orders_state.read_selling(products=PRODUCTS_SHOWN, lines=NEWEST_LINES)
-    return ShopState(
-        read_at=clock.now(),
-        product_ids=[pk for pk, _, _ in selling],
-        waiting=tickets.count_waiting(),
-        wait_seconds=tickets.longest_wait_seconds(),
-        orders=orders_state.open_orders(),
-        in_doubt=int(in_doubt[orders_state.IN_DOUBT]),
-        in_doubt_oldest_seconds=in_doubt[orders_state.IN_DOUBT_OLDEST],
-        disputes=disputes.open_disputes().count(),
-        stuck=sum(saga_status.count_stuck().values()),
-        unfinished=sum(saga_status.count_unfinished().values()),
-        locks=server_state.read_locks(),
-        laws=read_laws(),
-        sale_entries=entry_counts.by_status([sale.pk for sale in _shown_sales(clock.now())]),
-    )
+    return {
+        "read_at": clock.now(),
+        "product_ids": [pk for pk, _, _ in selling],
+        "waiting": tickets.count_waiting(),
+        "wait_seconds": tickets.longest_wait_seconds(),
+        "orders": orders_state.open_orders(),
+        "in_doubt": int(in_doubt[orders_state.IN_DOUBT]),
+        "in_doubt_oldest_seconds": in_doubt[orders_state.IN_DOUBT_OLDEST],
+        "disputes": disputes.open_disputes().count(),
+        "stuck": sum(saga_status.count_stuck().values()),
+        "unfinished": sum(saga_status.count_unfinished().values()),
+        "locks": server_state.read_locks(),
+        "laws": read_laws(),
+        "sale_entries": entry_counts.by_status([sale.pk for sale in _shown_sales(clock.now())]),
+    }
+
+
+def read_laws() -> list[LawState]:
+    """The laws that were audited, or found broken."""
+    return [
+        LawState(
+            status.law,
+            # A law that no audit could check yet is not known to hold.
+            None if status.holds and not status.checked_at else status.holds,
+            len(status.offenders),
+            status.checked_at,
+        )
+        for status in LawStatus.objects.defer("suspects")
+    ]
 
 
 def _shown_sales(now: datetime) -> list[Sale]:
@@ -168,54 +110,39 @@ def _shown_sales(now: datetime) -> list[Sale]:
     return [*soon[:OPENING_SHOWN], *sales_metrics.running()[:SALES_SHOWN]][:SALES_SHOWN]
 
 
-def _campaign_state(campaign: Campaign, now: datetime) -> CampaignState:
-    return CampaignState(
-        id=campaign.pk,
-        name=campaign.name,
-        status=str(campaign.status_at(now)),
-        quantity=campaign.quantity,
-        issued=campaign.issued,
-        left=campaign.remaining,
-        with_partner=campaign.confirming,
-        opens_at=campaign.opens_at,
-    )
+def _campaign(campaign: Campaign, now: datetime) -> Figures:
+    return {
+        "id": campaign.pk,
+        "name": campaign.name,
+        "status": str(campaign.status_at(now)),
+        "quantity": campaign.quantity,
+        "left": campaign.remaining,
+        # Slots that its partner is confirming.
+        "with_partner": campaign.confirming,
+        "opens_at": campaign.opens_at.timestamp(),
+    }
 
 
-def _sale_state(sale: Sale, now: datetime) -> SaleState:
-    return SaleState(
-        id=sale.pk,
-        name=sale.name,
-        status=str(sale.status_at(now)),
-        is_queued=sale.is_queued,
-        rate_per_minute=sale.rate_per_minute,
-        waiting=sale.last_position - sale.passed_position if sale.is_queued and sale.is_ordered else None,
-        left=sales_metrics.available(sale),
-        opens_at=sale.opens_at,
-    )
+def _sale(sale: Sale, now: datetime) -> Figures:
+    """`rate_per_minute` is None without a waiting room, and `waiting` until its entries have positions."""
+    return {
+        "id": sale.pk,
+        "name": sale.name,
+        "status": str(sale.status_at(now)),
+        "rate_per_minute": sale.rate_per_minute if sale.is_queued else None,
+        "waiting": sale.last_position - sale.passed_position if sale.is_queued and sale.is_ordered else None,
+        "left": sales_metrics.available(sale),
+        "opens_at": sale.opens_at.timestamp(),
+    }
 
 
-def _product_state(product: Product) -> ProductState:
-    return ProductState(
-        id=product.pk,
-        sku=product.sku,
-        name=product.name,
-        on_hand=product.on_hand,
-        reserved=product.reserved,
-        left=product.available,
-        is_paused=product.paused_at is not None,
-        is_active=product.is_active,
-    )
-
-
-def read_laws() -> list[LawState]:
-    """The laws that were audited, or found broken."""
-    return [
-        LawState(
-            law=status.law,
-            # A law that no audit could check yet is not known to hold.
-            holds=None if status.holds and not status.checked_at else status.holds,
-            offenders=len(status.offenders),
-            checked_at=status.checked_at,
-        )
-        for status in LawStatus.objects.defer("suspects")
-    ]
+def _product(product: Product) -> Figures:
+    is_paused = product.paused_at is not None
+    return {
+        "id": product.pk,
+        "name": product.name,
+        "status": "paused" if is_paused else "open" if product.is_active else "inactive",
+        "on_hand": product.on_hand,
+        "reserved": product.reserved,
+        "left": product.available,
+    }

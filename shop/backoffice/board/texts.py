@@ -96,19 +96,14 @@ TEXTS = {
     "table.label": _("Table of {title}"),
     "table.time": _("Time"),
     "plot.now": _("{title}, last {minutes} minutes. Now: {values}."),
-    # laws and sources
+    # laws and what is missing
     "law.holds": _("holds"),
     "law.audited": _("holds, audited {time} ago"),
     "law.unknown": _("not audited yet"),
     "law.broken": _("broken: {count} offenders"),
     "source.redis": _("Redis is unavailable: requests, refusals and response times are not known."),
-    "source.none": _("The database has not answered yet."),
-    "source.redis.old": _(
-        "Redis last answered {time} ago: requests, refusals and response times are as old."
-    ),
     "partner.one": _("1 slot is with the partner and may still become a coupon."),
     "partner.some": _("{count} slots are with the partner and may still become coupons."),
-    "source.old": _("The database last answered {time} ago: its figures are as old."),
     # tiles
     "tile.requests": _("Requests"),
     "tile.requests.note": _("calls of the API"),
@@ -135,7 +130,6 @@ TEXTS = {
     "connecting": _("Connecting"),
     "lost": _("Connection lost."),
     "signed_out": _("You are signed out."),
-    "refused_viewer": _("You are signed out, or may no longer watch."),
     "age": _("These figures are {time} old."),
     "no_figures": _("There are no figures yet."),
 }

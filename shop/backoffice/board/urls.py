@@ -8,7 +8,7 @@ from shop.backoffice.board import actions, page
 app_name = "board"
 urlpatterns = [
     path("", admin.site.admin_view(page.board), name="page"),
-    path("stream/", page.stream_access, name="stream"),
+    path("figures/", page.figures, name="figures"),
     path("campaigns/<int:pk>/pause/", actions.pause_campaign, name="pause-campaign"),
     path("campaigns/<int:pk>/resume/", actions.resume_campaign, name="resume-campaign"),
     path("campaigns/<int:pk>/quantity/", actions.raise_quantity, name="raise-quantity"),

@@ -1,6 +1,6 @@
-"""Django's pages: its handler behind ASGI, middlewares, uploads, streams, and responses made in parts.
+"""Django's pages: its handler behind ASGI, middlewares, uploads, kept pages, and responses made in parts.
 
 `shop.http.application` passes here what is no call of the API. Of `shop.http` the entry points alone
-(`application`, `traced_application`) import from here; operators' pages use `streams`, `streamed_responses`
-and `csv_format`.
+(`application`, `traced_application`) import from here; operators' pages use `streamed_responses`,
+`csv_format` and `middleware`.
 """

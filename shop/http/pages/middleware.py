@@ -47,6 +47,8 @@ CONTENT_SECURITY_POLICY = (
     "img-src 'self' data:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 )
 USED_AT, USE_WRITTEN_AFTER_SECONDS = "used_at", 600
+BY_ITSELF_KEY = "firstcome.by_itself"
+"""In the `META` of a request that a page makes by itself: it is no use of the session."""
 verified_sessions = LocMemCache("verified sessions", {"TIMEOUT": 900, "OPTIONS": {"MAX_ENTRIES": 1_000}})
 """The sessions of which a page of this process found, some minutes ago at most, that they are operators'."""
 MAX_CONCURRENT_UPLOADS = 2
@@ -171,7 +173,8 @@ def guard_operators_pages(handler: Handler) -> Handler:
         if user.is_authenticated and session.session_key:
             signed_in_at = user.last_login.timestamp() if user.last_login else 0
             is_due = now - max(signed_in_at, session.get(USED_AT, 0)) > USE_WRITTEN_AFTER_SECONDS
-            if is_due and session.exists(session.session_key):
+            is_use = BY_ITSELF_KEY not in request.META
+            if is_due and is_use and session.exists(session.session_key):
                 session[USED_AT] = int(now)
         return response
 

@@ -2,7 +2,8 @@
 
 Django's ASGI handler runs synchronous views one at a time, and keeps no connection to the database (its
 ticket 33497). Here each thread of the pool keeps one. A page is rendered completely, on disk if it is large,
-before it is sent, so a slow reader holds no thread. A `StreamedResponse` is rendered part by part instead.
+before it is sent, so a slow reader holds no thread. A `StreamedResponse` is rendered part by part instead,
+but for clients of HTTP/1.0, which don't support chunks.
 """
 
 import asyncio
@@ -76,19 +77,14 @@ async def serve_page(scope: Scope, fields: Mapping[bytes, bytes], receive: Recei
     await send_page(await render_page(scope, fields, receive), scope, receive, send)
 
 
-async def render_page(
-    scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, **environment: Any
-) -> PageResponse:
-    """The page that Django answers a request with; its view finds `environment` in the request's `META`.
-
-    Raises what `serve_page` raises.
-    """
+async def render_page(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive) -> PageResponse:
+    """The page that Django answers a request with. Raises what `serve_page` raises."""
     require_utf_8(fields.get(b"content-type", b"").decode("latin-1"))
     if scope["method"] == "POST" and PASSWORD_PATHS.fullmatch(_path(scope)):
         return await _render_in_turn(scope, fields, receive)
     upload = await _deferred_upload(scope, fields, receive)
     body = upload or BytesIO(await request_body.read(fields, receive))
-    render = partial(_render_page, _wsgi_environment(scope, fields, body) | environment)
+    render = partial(_render_page, _wsgi_environment(scope, fields, body))
     pool = SCRAPE_POOL if scope["path"] == middleware.METRICS_PATH else None
     return await event_loop.run_in_thread(render, **thread_share(scope), pool=pool)
 
@@ -152,8 +148,6 @@ def _posted_username(body: bytes) -> str:
 
 async def send_page(page: PageResponse, scope: Scope, receive: Receive, send: Send) -> None:
     """Send a page, and close its file if it is one."""
-    if isinstance(page.body, StreamedResponse) and scope["http_version"] == "1.0":
-        page = await _make_all_parts(page, page.body, thread_share(scope))
     await send({"type": "http.response.start", "status": page.status, "headers": page.headers})
     if isinstance(page.body, bytes):
         await send({"type": "http.response.body", "body": page.body})
@@ -188,42 +182,9 @@ async def _send_parts(response: StreamedResponse, receive: Receive, send: Send, 
         raise RuntimeError("The response is cut off: a part of it could not be made.") from error
     finally:
         is_gone.cancel()
-        # Here, because a thread may not be free for a while, and a lost slot would be lost for good.
-        response.release_slot()
-        await _close(response)
-
-
-async def _make_all_parts(page: PageResponse, response: StreamedResponse, share: ThreadShare) -> PageResponse:
-    """The page with its parts in a file and their length: clients of HTTP/1.0 don't support chunks.
-
-    No thread is held between two parts. Such a client that has sent everything may have closed its side, so
-    the parts are made to their end; the slot of the account is held until then.
-    """
-    file = SpooledTemporaryFile(max_size=MAX_IN_MEMORY_BYTES)  # noqa: SIM115 - closed once it is sent
-    written = (file.write(part) for part in response)
-    try:
-        while await _make_part(written, share) is not None:
-            pass
-    except BaseException:
-        file.close()
-        raise
-    finally:
-        response.release_slot()
-        await _close(response)
-    length = (b"content-length", str(_body_size(file)).encode())
-    return page._replace(headers=[*page.headers, length], body=file)
-
-
-async def _close(response: StreamedResponse) -> None:
-    """Have a thread end the response's generator, which may use its database connection for that."""
-    for _attempt in range(ATTEMPTS_FOR_A_PART):
-        try:
-            await event_loop.run_in_thread(response.close)
-        except Overloaded:
-            await event_loop.sleep(1)
-        else:
-            return
-    log.warning("no thread was free to end a response in parts; it ends when it is collected")
+        # Here, because a thread may not be free for a while.
+        response.release()
+        event_loop.run_in_background(response.close)
 
 
 async def _make_part(parts: Iterator[T], share: ThreadShare) -> T | None:
@@ -264,7 +225,7 @@ def _render_page(environment: dict[str, Any]) -> PageResponse:
         started.extend((status, headers))
 
     response = _handler(environment, start)
-    is_streamed = isinstance(response, StreamedResponse)
+    is_streamed = isinstance(response, StreamedResponse) and environment["SERVER_PROTOCOL"] != "HTTP/1.0"
     body: Any = response
     if not is_streamed:
         try:

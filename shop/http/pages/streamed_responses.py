@@ -14,7 +14,6 @@ from django.http.response import HttpResponseBase
 
 from shop.errors import Overloaded
 from shop.http import languages, problems
-from shop.lazy_texts import Text
 from shop.lazy_texts import mark as _
 
 MAX_CONCURRENT = 4
@@ -29,49 +28,28 @@ OWN_TAKEN = _(
     "once one of them is complete.",
     most=MAX_OF_ACCOUNT,
 )
-SAME_TAKEN = _(
-    "This server is reading such figures for this account already; nothing was done. Try again once they "
-    "are shown."
-)
 _mutex = threading.Lock()
-_taken: "weakref.WeakSet[StreamedResponse]" = weakref.WeakSet()
+_open: "weakref.WeakSet[StreamedResponse]" = weakref.WeakSet()
 """A response that is lost without being closed, as by an error in a middleware, leaves it as well."""
 
 
 class StreamedResponse(StreamingHttpResponse):
-    """A streaming response whose parts `pages` has made one by one; it holds a slot of its account.
+    """A streaming response whose parts `pages` has made one by one; open until it is closed or released."""
 
-    `close` releases the slot as well, if `release_slot` has not.
-    """
-
-    def __init__(self, parts: Iterator[str], *, account_id: int, once: str = "", **options: Any) -> None:
-        super().__init__(parts, **options)
+    def __init__(self, parts: Iterator[str], *, account_id: int, **options: Any) -> None:
+        super().__init__(languages.iterate(parts), **options)
         self.account_id = account_id
-        self.once = once
 
-    def take_slot(self) -> Text:
-        """Take a slot of the account. Returns why there is none, "" if there is."""
+    def release(self) -> None:
+        """Leave the place to another response; blocks for no time."""
         with _mutex:
-            own = [other for other in _taken if other.account_id == self.account_id]
-            if self.once and any(other.once == self.once for other in own):
-                return SAME_TAKEN
-            if len(own) >= MAX_OF_ACCOUNT:
-                return OWN_TAKEN
-            if len(_taken) >= MAX_CONCURRENT:
-                return ALL_TAKEN
-            _taken.add(self)
-            return ""
-
-    def release_slot(self) -> None:
-        """Release the slot, if it is taken; blocks for no time."""
-        with _mutex:
-            _taken.discard(self)
+            _open.discard(self)
 
     def close(self) -> None:
         try:
             super().close()
         finally:
-            self.release_slot()
+            self.release()
 
 
 def respond(
@@ -80,41 +58,38 @@ def respond(
     account_id: int,
     content_type: str,
     filename: str = "",
-    once: str = "",
     before_parts: Callable[[], object] = lambda: None,
 ) -> HttpResponseBase:
     """The response with these parts, as a download if it has a filename; 503 if too many are being made.
 
-    Of those with the same `once`, an account has one at a time in this process.
-
-    `before_parts` is called unless the response is refused; if it fails, the slot is free again.
+    `before_parts` is called unless the response is refused; if it fails, its place is free again.
     """
     headers = {"Cache-Control": "no-store"}
     if filename:
         headers["Content-Disposition"] = f'attachment; filename="{filename}"'
     response = StreamedResponse(
-        languages.iterate(parts),
-        account_id=account_id,
-        once=once,
-        content_type=f"{content_type}; charset=utf-8",
-        headers=headers,
+        parts, account_id=account_id, content_type=f"{content_type}; charset=utf-8", headers=headers
     )
-    if refusal := response.take_slot():
-        return problems.from_error(Overloaded(refusal)).to_django()
+    with _mutex:
+        own = sum(other.account_id == account_id for other in _open)
+        if own >= MAX_OF_ACCOUNT or len(_open) >= MAX_CONCURRENT:
+            taken = OWN_TAKEN if own >= MAX_OF_ACCOUNT else ALL_TAKEN
+            return problems.from_error(Overloaded(taken)).to_django()
+        _open.add(response)
     try:
         before_parts()
     except BaseException:
-        response.release_slot()
+        response.release()
         raise
     return response
 
 
-def taken_slots() -> int:
-    """How many responses hold a slot in this process."""
-    return len(_taken)
+def open_count() -> int:
+    """How many responses are being made in this process."""
+    return len(_open)
 
 
 def release_all() -> None:
-    """Release every slot, for tests that end with open responses."""
+    """Release every place, for tests that end with open responses."""
     with _mutex:
-        _taken.clear()
+        _open.clear()

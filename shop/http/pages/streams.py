@@ -1,28 +1,12 @@
-"""Pages that a coroutine answers: streams, which last as long as their client stays, and kept pages.
-
-Neither holds a thread while it waits or is sent. Whether a request may have a stream is decided by the Django
-view at the same path, with all middlewares, before anything is sent. A kept page is public, and the same for
-all clients.
-"""
+"""Kept pages, which a coroutine answers without a thread: they are public, and the same for all clients."""
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from shop.http import views
 from shop.http.pages import pages
 from shop.http.pages.pages import Scope, Send
 from shop.http.request_body import Receive
 
 Handler = Callable[[Scope, Mapping[bytes, bytes], Receive, Send], Awaitable[None]]
-EVENT_STREAM_HEADERS = [
-    (name.lower().encode(), value.encode())
-    for name, value in (
-        ("Content-Type", "text/event-stream; charset=utf-8"),
-        # nginx, and proxies that follow it, would otherwise keep events until a buffer is full.
-        ("X-Accel-Buffering", "no"),
-        *views.PUBLIC_HEADERS,
-        ("Cache-Control", "no-store, no-transform"),
-    )
-]
 _handlers: dict[str, Handler] = {}
 
 
@@ -32,7 +16,7 @@ def register(path: str, handler: Handler) -> None:
 
 
 def is_answered_by_coroutine(path: str) -> bool:
-    """Whether a coroutine answers requests for this path; those of a stream last."""
+    """Whether a coroutine answers requests for this path."""
     return path in _handlers
 
 

@@ -83,7 +83,7 @@ def test_the_board_connects_again_after_the_web_server_was_restarted(
     open_page: Callable[..., Any], stack: Stack, faults: Faults, campaign: Campaign, tmp_path: Any
 ) -> None:
     # What a browser says of a server that goes away.
-    faults.expect("/admin/board/stream/")
+    faults.expect("/admin/board/figures/")
     port = ports.free()
 
     def server() -> Any:

@@ -1,4 +1,4 @@
-// The launch board: figures come every second, and go into tiles, cards and plots.
+// The launch board: figures are asked for every second, and go into tiles, cards and plots.
 
 import { Actions } from "./actions.js";
 import { Cards } from "./cards.js";
@@ -117,7 +117,8 @@ function show() {
   for (const plot of plots) plot.draw(store, windowSeconds);
   showRefusals(latest);
   showLaws(latest.laws, latest.at);
-  showSources(latest.sources);
+  setHidden(byId("sources"), latest.counts);
+  setText(byId("sources"), latest.counts ? "" : text("source.redis"));
 }
 
 function showRefusals(snapshot) {
@@ -146,23 +147,12 @@ function lawState({ holds, checked_at: checkedAt, offenders }, now) {
   return checkedAt ? text("law.audited", { time: duration(Math.max(0, now - checkedAt)) }) : text("law.holds");
 }
 
-// What the figures can't say now: Redis counts the requests of all processes, the database has all else.
-function showSources({ counts, ages }) {
-  const missing = [];
-  if (!counts) missing.push(text("source.redis"));
-  else if (ages.counts > options.countsStaleSeconds) missing.push(text("source.redis.old", { time: duration(ages.counts) }));
-  const age = Math.max(ages.sale ?? 0, ages.shop ?? 0);
-  if (ages.sale === null || ages.shop === null) missing.push(text("source.none"));
-  else if (age > options.databaseStaleSeconds) missing.push(text("source.old", { time: duration(age) }));
-  setHidden(byId("sources"), !missing.length);
-  setText(byId("sources"), missing.join(" "));
-}
-
 new Connection(options, {
-  onSeed: (seed) => store.merge(seed),
-  onSnapshot: (snapshot) => {
+  since: () => store.last,
+  onFigures: (snapshot, points) => {
     latest = snapshot;
     store.add(snapshot.second, snapshot.point);
+    if (points.length) store.merge(points);
     show();
   },
 });

@@ -1,4 +1,4 @@
-// The points of the last minutes, by second: what the server sends as history, and a point each second.
+// The points of the last minutes, by second: those of the server's history, and a point each second.
 
 const GAP_SECONDS = 4;
 // The server's clock goes back by more than that only where it is set back.
@@ -11,16 +11,9 @@ export class Store {
     this.last = 0;
   }
 
-  // Points of the server's history are added to those that this page has: after a restart it may have fewer.
-  merge({ seconds, series }) {
-    const names = Object.keys(series);
-    seconds.forEach((second, index) => {
-      const values = {};
-      for (const name of names) {
-        if (series[name][index] !== null) values[name] = series[name][index];
-      }
-      this.points.set(second, values);
-    });
+  // Points that this page has missed, each [second, values].
+  merge(points) {
+    for (const [second, values] of points) this.points.set(second, values);
     this.points = new Map([...this.points].sort(([before], [after]) => before - after));
     this.trim();
   }

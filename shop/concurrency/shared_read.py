@@ -1,0 +1,150 @@
+"""What many callers need and one of them reads: the others share its result for a moment."""
+
+import asyncio
+import threading
+import time
+from asyncio import _get_running_loop as running_loop
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, NamedTuple, TypeVar
+from weakref import WeakSet
+
+from django.db import DatabaseError
+from structlog import get_logger
+
+from shop.db.transactions import DatabaseUnavailable
+from shop.lazy_texts import mark as _
+
+Value = TypeVar("Value")
+log = get_logger(__name__)
+LONGEST_REST_SECONDS = 5.0
+"""After a reading that took long, as on a machine that is busy with other things."""
+LONGEST_WAIT_SECONDS = 4.0
+"""For a reading of another thread."""
+
+
+class Reading(NamedTuple, Generic[Value]):
+    """What was read; `began_at` is from before the first statement, by the monotonic clock."""
+
+    value: Value
+    began_at: float
+    is_due_at: float
+    """When it is read again."""
+
+    def age_seconds(self) -> float:
+        return time.monotonic() - self.began_at
+
+
+class SharedRead(Generic[Value]):
+    """The result of `read`, which one thread at a time calls again once `seconds` have passed since its call.
+
+    While it is read again, or can't be read, callers get the old result, if that is less than
+    `max_age_seconds` old. With a `share` of the time, the next call also waits for so long that reading takes
+    no larger share of it, but for `LONGEST_REST_SECONDS` at most. `name` is for logs.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[], Value],
+        *,
+        name: str,
+        seconds: float,
+        max_age_seconds: float | None = None,
+        share: float | None = None,
+    ) -> None:
+        self._read = read
+        self._name = name
+        self._seconds = seconds
+        self._max_age_seconds = seconds if max_age_seconds is None else max_age_seconds
+        self._share = share
+        self._mutex = threading.Lock()
+        self._last: Reading[Value] | None = None
+        # Whether the last read failed: an outage is logged when it begins and when it ends, not per request.
+        self._is_failing = False
+        self._task: asyncio.Future[Value] | None = None
+        _all.add(self)
+
+    def get(self) -> Value:
+        """The result. Raises what `read` raises, and `DatabaseUnavailable` in place of a `DatabaseError`."""
+        last = self._last
+        if last and time.monotonic() < last.is_due_at:
+            return last.value
+        asked_at = time.monotonic()
+        if self._mutex.acquire(timeout=0 if self._is_recent() else LONGEST_WAIT_SECONDS):
+            try:
+                # What was read while this caller waited is good for it, however long that took.
+                if self.is_due() and not self._has_read_since(asked_at):
+                    self._read_now()
+            except DatabaseError:
+                return self.recent()
+            finally:
+                self._mutex.release()
+        last = self._last
+        return last.value if last and last.began_at >= asked_at else self.recent()
+
+    def read_newer(self, *, than: float, pause_seconds: float) -> None:
+        """Read again, after a pause since the last time, what was read before this monotonic instant."""
+        with self._mutex:
+            if not self._has_read_since(than):
+                age_seconds = self._last.age_seconds() if self._last else pause_seconds
+                time.sleep(max(0.0, pause_seconds - age_seconds))
+                self._read_now()
+
+    async def get_on_loop(self, in_thread: Callable[[Callable[[], Value]], Awaitable[Value]]) -> Value:
+        """`get` for coroutines: one thread reads for all that wait. Raises also what `in_thread` raises."""
+        if running_loop() is None or not self.is_due():
+            return self.get()
+        if self._task is None or self._task.done():
+            self._task = asyncio.ensure_future(in_thread(self.get))
+        elif self._is_recent():
+            return self.recent()
+        task = self._task
+        # Not `wait_for`: the wait of one request may be cancelled, and the others' must not.
+        await asyncio.wait({task}, timeout=LONGEST_WAIT_SECONDS)
+        return task.result() if task.done() else self.recent()
+
+    def recent(self) -> Value:
+        """What was read last, without reading. Raises `DatabaseUnavailable` if it is too old."""
+        last = self._last
+        if last is None or last.age_seconds() >= self._max_age_seconds:
+            raise DatabaseUnavailable(_("The database can't be reached; nothing was done."))
+        return last.value
+
+    def is_due(self) -> bool:
+        """Whether it is time to read again."""
+        return self._last is None or time.monotonic() >= self._last.is_due_at
+
+    def forget(self) -> None:
+        """Have the next call read again."""
+        self._last = None
+
+    def _is_recent(self) -> bool:
+        return self._last is not None and self._last.age_seconds() < self._max_age_seconds
+
+    def _has_read_since(self, instant: float) -> bool:
+        return self._last is not None and self._last.began_at >= instant
+
+    def _read_now(self) -> None:
+        began_at = time.monotonic()
+        try:
+            value = self._read()
+        except DatabaseError as error:
+            if not self._is_failing:
+                log.warning(f"{self._name} not read", error=str(error)[:200])
+            self._is_failing = True
+            raise
+        if self._is_failing:
+            log.info(f"{self._name} are read again")
+        self._is_failing = False
+        ended_at = time.monotonic()
+        rest_seconds = (ended_at - began_at) * (1 / self._share - 1) if self._share else 0.0
+        due_at = max(began_at + self._seconds, ended_at + min(rest_seconds, LONGEST_REST_SECONDS))
+        self._last = Reading(value, began_at, due_at)
+
+
+_all: WeakSet[SharedRead[Any]] = WeakSet()
+
+
+def forget_all() -> None:
+    """Have every shared read of this process read again (tests)."""
+    for one in list(_all):
+        one.forget()

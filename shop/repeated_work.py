@@ -1,0 +1,63 @@
+"""Work that a thread of a process does again and again, whatever happens."""
+
+import threading
+from collections.abc import Callable
+
+from django.db import connections
+from structlog import get_logger
+
+log = get_logger(__name__)
+
+
+class RepeatedWork:
+    """Calls `work` in a thread named `name`, after each pause of so many seconds as `pause` returns.
+
+    With `begins_at_once` its first call follows no pause. `pause` may wait by itself for what there is to do,
+    and return 0. An error of the work is logged, the
+    first of several in a row, and the next call does what this one could not.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[], object],
+        *,
+        name: str,
+        pause: Callable[[], float],
+        begins_at_once: bool = False,
+    ) -> None:
+        self._work = work
+        self._name = name
+        self._pause = pause
+        self._begins_at_once = begins_at_once
+        self._mutex = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the thread unless it runs; a forked process has none yet."""
+        if self._thread is not None and self._thread.is_alive():
+            return
+        with self._mutex:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread.start()
+
+    def stop(self, *, within_seconds: float = 0.0) -> None:
+        """Have the thread end after its present call, and wait so long for that."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(within_seconds)
+
+    def _run(self) -> None:
+        is_failing, is_due = False, self._begins_at_once
+        while is_due or not self._stop.wait(self._pause()):
+            is_due = False
+            try:
+                self._work()
+                is_failing = False
+            except Exception as error:
+                if not is_failing:
+                    log.warning(f"{self._name}: failed; trying again", error=str(error)[:200])
+                is_failing = True
+                connections.close_all()
+        connections.close_all()
