@@ -86,7 +86,6 @@ INSTALLED_APPS = [
     "django_otp",
     "shop.accounts.one_time_codes_app.OneTimeCodesConfig",
     "django_otp.plugins.otp_static",
-    "django_prometheus",
     "shop",
     "inventory",
     "coupons",

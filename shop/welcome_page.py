@@ -144,7 +144,7 @@ async def _page_soon() -> _Page:
 def _current() -> _Page:
     """The page, rendered anew if it is too old.
 
-    Calls that arrive while it is rendered wait for that, `reading.READ_SECONDS` at most.
+    Calls that arrive while it is rendered wait for that, some seconds at most.
     """
     with _mutex:
         if not _cached or not _is_recent(_cached[0]):
@@ -195,7 +195,7 @@ def _read_figures() -> dict[str, Any]:
     if settings.IS_MAKE_RUN:
         readers["orders"] = _read_orders
     jobs = [Job(f"welcome_page_{name}", Source.DATABASE, read) for name, read in readers.items()]
-    found = reading.read_all(jobs, threads=1)
+    found = reading.read_all(jobs)
     return {name: found.get(f"welcome_page_{name}") for name in ("campaigns", "products", "orders")}
 
 

@@ -18,6 +18,7 @@ from redis import Redis
 from structlog import get_logger
 
 from shop import clock
+from shop.observability import process_metrics
 from shop.redis import redis_client
 
 log = get_logger(__name__)
@@ -59,10 +60,10 @@ class SecondCounts:
 
 
 def start() -> None:
-    """Share what this process counts from now on, whenever it is read; once for each process."""
+    """Each second from now on sample this process's metrics, and share what it counts while it is read."""
     global _thread
     if _thread is None or not _thread.is_alive():
-        _thread = threading.Thread(target=_keep_sharing, name="shared counts", daemon=True)
+        _thread = threading.Thread(target=_keep_sharing, name="metrics", daemon=True)
         _thread.start()
 
 
@@ -134,6 +135,7 @@ def _app_of(view: str) -> str:
 def _keep_sharing() -> None:
     sharing = Sharing()
     while True:
+        process_metrics.sample()
         time.sleep(1 - clock.now().timestamp() % 1 + SHARE_DELAY_SECONDS)
         try:
             sharing.run_once(second=int(clock.now().timestamp()) - 1)

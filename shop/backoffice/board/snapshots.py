@@ -5,8 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from django_prometheus.conf import PROMETHEUS_LATENCY_BUCKETS as BOUNDS
-
 from shop.backoffice.board.history import History, Point
 from shop.backoffice.board.percentiles import percentile
 from shop.backoffice.board.readings import (
@@ -18,6 +16,7 @@ from shop.backoffice.board.readings import (
     ShopState,
 )
 from shop.management.laws import LAWS
+from shop.observability.request_metrics import LATENCY_BOUNDS
 from shop.operations import shared_counts
 from shop.operations.shared_counts import SecondCounts
 
@@ -250,7 +249,7 @@ def _ended(one: SecondCounts) -> int:
 
 def _times(buckets: Mapping[str, int]) -> Figures:
     # A bucket in which nothing new was counted is not shared.
-    by_bound = dict.fromkeys(BOUNDS, 0) | {float(bound): number for bound, number in buckets.items()}
+    by_bound = dict.fromkeys(LATENCY_BOUNDS, 0) | {float(bound): number for bound, number in buckets.items()}
     return {"p50": percentile(by_bound, 0.5), "p95": percentile(by_bound, 0.95)}
 
 
