@@ -129,7 +129,7 @@ LOCK := @$(VENV) -m uv pip compile --quiet --universal --python-version 3.11 --g
 lock: ## pin what pyproject.toml names; UPGRADE=--upgrade takes the newest versions
 	$(BOOTSTRAP) check
 	$(LOCK) $(UPGRADE) pyproject.toml --extra embedded -o requirements-embedded.txt
-	$(LOCK) $(UPGRADE) pyproject.toml --extra mysql -c requirements-embedded.txt -o requirements.txt
+	$(LOCK) $(UPGRADE) pyproject.toml --extra mysql --extra traces -c requirements-embedded.txt -o requirements.txt
 	$(LOCK) $(UPGRADE) --group dev -c requirements-embedded.txt -o requirements-dev.txt
 	$(LOCK) $(UPGRADE) --group test -c requirements-embedded.txt -c requirements-dev.txt -o requirements-test.txt
 

@@ -27,7 +27,7 @@ from shop.db import stuck_rows
 from shop.events import data_platform
 from shop.http import cached_lists
 from shop.http.pages import streamed_responses
-from shop.observability import gauges, top
+from shop.observability import bounded_counter, gauges
 from shop.operations import heartbeats
 from shop.rates import rate_limits, throttling
 from shop.redis import redis_client as shop_redis
@@ -122,7 +122,7 @@ def _reset_process_state() -> None:
     shop_redis.reset()
     data_platform.reset()
     issuing.forget()
-    top.forget_values()
+    bounded_counter.forget_values()
     circuit.forget()
     call_limit.reset()
     gauges.drop_cached()

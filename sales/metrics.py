@@ -12,9 +12,10 @@ from inventory import sale_terms
 from sales import entry_counts, terms
 from sales.models import Sale
 from shop import clock
-from shop.observability import gauges, top
+from shop.observability import gauges
 from shop.observability.reading import Source
 
+MOST_RUNNING = 50
 WAITING, ADMITTED = "firstcome_sale_waiting", "firstcome_sale_admitted"
 ADMITTED_LATELY = "firstcome_sale_admitted_last_minute"
 PASSED_POSITION = "firstcome_sale_passed_position"
@@ -63,7 +64,7 @@ def running() -> "QuerySet[Sale]":
     """The 50 sales that opened last of those that are open or paused, the latest first."""
     now = clock.now()
     unended = Sale.objects.filter(ended_at=None, opens_at__lte=now, closes_at__gt=now)
-    return unended.order_by("-opens_at", "-id")[: top.EXPOSED]
+    return unended.order_by("-opens_at", "-id")[:MOST_RUNNING]
 
 
 def available(sale: Sale) -> int:

@@ -4,11 +4,16 @@
 imports an app, except `urls` and management commands.
 """
 
-from shop.observability import redis_import
+import importlib
+import sys
 
-# Before any module imports redis-py, as Celery does.
-redis_import.import_plainly()
+if not {"redis", "opentelemetry"} & set(sys.modules):
+    # redis-py imports OpenTelemetry wherever that is installed: 40 ms and 3 MB of every process. A
+    # module that is None here raises the `ImportError` that it expects. Before Celery, which imports it too.
+    sys.modules["opentelemetry"] = None  # type: ignore[assignment]
+    importlib.import_module("redis")
+    del sys.modules["opentelemetry"]
 
-from shop.celery import app as celery_app  # noqa: E402
+from shop.celery import app as celery_app
 
 __all__ = ["celery_app"]

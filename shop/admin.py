@@ -40,7 +40,6 @@ from shop.models import (
     IdempotencyKey,
     JournalLine,
     LawStatus,
-    RecordedTrace,
     SignOut,
 )
 from shop.operators import api_key_admin, approval_admin, journal_filters, replay_page, selected_rows
@@ -343,18 +342,6 @@ class SignOutAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAd
 
 admin.site.register(ApiKey, api_key_admin.ApiKeyAdmin)
 admin.site.register(Approval, approval_admin.ApprovalAdmin)
-
-
-@admin.register(RecordedTrace)
-class RecordedTraceAdmin(ReadOnlyMixin, ModelAdmin):
-    """Traces of sagas and tickets of the last week, if any are recorded."""
-
-    list_display = ["id", "traceparent", "at"]
-    list_filter = ["at"]
-    search_fields = ["=id"]
-    ordering = ["-at"]
-    paginator = KeysetPaginator
-    show_full_result_count = False
 
 
 @admin.register(JournalLine)

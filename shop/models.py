@@ -148,20 +148,6 @@ class ApiKeySecret(models.Model):
         return gettext("secret %(id)s") % {"id": self.pk}
 
 
-class RecordedTrace(models.Model):
-    """The trace in which the saga or queue ticket with this id began, where traces are recorded."""
-
-    id = models.UUIDField(primary_key=True)
-    traceparent = models.CharField(_("traceparent"), max_length=55)
-    at = models.DateTimeField(_("at"), db_index=True)
-
-    class Meta:
-        verbose_name, verbose_name_plural = _("recorded trace"), _("recorded traces")
-
-    def __str__(self) -> str:
-        return str(self.id)
-
-
 class JournalLine(models.Model):
     """One change of money, stock or coupons: its actor, what happened, before and after. Append-only.
 

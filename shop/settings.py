@@ -67,8 +67,6 @@ METRICS_PORT = number("METRICS_PORT", 0, least=0, most=65_535)
 METRICS_HOST = env.str("METRICS_HOST", default="127.0.0.1")
 # Traces are recorded if it is set. OpenTelemetry's SDK reads its other variables, OTEL_…, by itself.
 OTEL_EXPORTER_OTLP_ENDPOINT = url("OTEL_EXPORTER_OTLP_ENDPOINT", "", HTTP_SCHEMES)
-# Whether a request continues the trace that its `traceparent` names: any client can send that header.
-TRACE_CALLERS = flag("TRACE_CALLERS")
 
 INSTALLED_APPS = [
     "unfold",
@@ -88,7 +86,6 @@ INSTALLED_APPS = [
     "django_otp",
     "shop.accounts.one_time_codes_app.OneTimeCodesConfig",
     "django_otp.plugins.otp_static",
-    "django_prometheus",
     "shop",
     "inventory",
     "coupons",

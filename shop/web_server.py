@@ -10,12 +10,15 @@ unless another one serves: with a wrong setting each attempt would fail like the
 """
 
 import argparse
+import os
 import resource
 import signal
 import socket
 import sys
+from pathlib import Path
 
 import django
+from prometheus_client import values
 
 APPLICATION = "shop.asgi:application"
 MOST_OPEN_FILES = 2**20
@@ -26,6 +29,7 @@ STOP_SECONDS = 35
 def main() -> None:
     options = _options()
     _allow_many_connections()
+    _count_in_files_of_slot(options.places)
     # uvicorn raises the signal that ended it again after its shutdown.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, frame: sys.exit(0))
@@ -50,6 +54,22 @@ def main() -> None:
             listener, command, workers=options.workers, stop_seconds=options.stop_seconds
         )
         sys.exit(keeping.run())
+
+
+def _count_in_files_of_slot(places: str | None) -> None:
+    """Have the metrics of this process in the files of its worker's slot rather than of its id.
+
+    The next process in the slot goes on with the counts of the one that has ended, so that restarts don't
+    fill the folder, which is in memory. The files of an earlier server are removed.
+    """
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if not folder:
+        return
+    if places is None:
+        for path in Path(folder).glob("*.db"):
+            path.unlink(missing_ok=True)
+    slot = places.rpartition(",")[2] if places else "first"
+    values.ValueClass = values.MultiProcessValue(process_identifier=lambda: slot)
 
 
 def _options() -> argparse.Namespace:

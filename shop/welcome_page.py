@@ -147,7 +147,7 @@ def _read_figures() -> dict[str, Any]:
     if settings.IS_MAKE_RUN:
         readers["orders"] = _read_orders
     jobs = [Job(f"welcome_page_{name}", Source.DATABASE, read) for name, read in readers.items()]
-    found = reading.read_all(jobs, threads=1)
+    found = reading.read_all(jobs)
     return {name: found.get(f"welcome_page_{name}") for name in ("campaigns", "products", "orders")}
 
 

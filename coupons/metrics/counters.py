@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from prometheus_client import Counter
 
-from shop.observability.top import BoundedCounter
+from shop.observability.bounded_counter import BoundedCounter
 
 REQUESTS = Counter("firstcome_coupon_requests", "Requests for coupons, by their outcome.", ["outcome"])
 CAMPAIGN_REQUESTS = BoundedCounter(

@@ -9,7 +9,7 @@ from django.db.models import Q
 
 from coupons.models import Campaign
 from shop import clock
-from shop.observability import gauges, top
+from shop.observability import gauges
 from shop.observability.reading import Source
 
 QUANTITY, ISSUED = "firstcome_campaign_quantity", "firstcome_campaign_issued"
@@ -19,7 +19,7 @@ HELPS = {
     ISSUED: "Coupons issued of each of these campaigns.",
     CODES_LEFT: "Codes left in the pool of each of these campaigns that has one.",
 }
-NEWEST = 1_000
+MOST_RUNNING, NEWEST = 50, 1_000
 # A coupon of the newest ones with another of its account has a duplicate; both unique keys are used.
 COUNT_DUPLICATES = """
 SELECT COUNT(*) FROM (
@@ -39,7 +39,7 @@ SELECT COUNT(*) FROM (
 
 
 def register() -> None:
-    """Expose the gauges, and the order in which campaigns matter to the counters."""
+    """Expose the gauges."""
     gauges.register_group(
         "running_campaigns",
         helps=HELPS,
@@ -52,12 +52,6 @@ def register() -> None:
         help="Campaigns with more coupons than their quantity, or with two for an account.",
         read=duplicates,
     )
-    top.register("campaign", read=running_campaign_ids)
-
-
-def running_campaign_ids() -> list[int]:
-    """The campaigns that matter most: those that run, the latest opening first."""
-    return [campaign.pk for campaign in running()]
 
 
 def read_running() -> dict[str, dict[str, float]]:
@@ -85,4 +79,4 @@ def running() -> list[Campaign]:
     """The 50 campaigns that opened last of those that are open, paused or sold out, the latest first."""
     now = clock.now()
     is_running = Q(opens_at__lte=now) & (Q(closes_at__isnull=True) | Q(closes_at__gt=now))
-    return list(Campaign.objects.filter(is_running).order_by("-opens_at", "-id")[: top.EXPOSED])
+    return list(Campaign.objects.filter(is_running).order_by("-opens_at", "-id")[:MOST_RUNNING])

@@ -5,12 +5,14 @@ than the request that writes the ticket finds no trace: then the ids of the requ
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
+from django.db import Error
+
+from coupons.models import QueueTicket
 from coupons.queue.stream import QueuePosition
-from shop.db import recorded_traces
 from shop.observability import logs, tracing
 
 
@@ -22,7 +24,10 @@ def of_tickets(campaign_id: int, positions: Sequence[QueuePosition]) -> Iterator
         with logs.bound_to(read_ids):
             yield
         return
-    links = list(recorded_traces.read([position.ticket_id for position in positions]).values())
+    links: list[str] = []
+    with suppress(Error):
+        tickets = QueueTicket.objects.filter(id__in=[position.ticket_id for position in positions])
+        links += tickets.exclude(traceparent="").values_list("traceparent", flat=True)
     attributes = {
         "messaging.operation.type": "process",
         "messaging.operation.name": "process",
@@ -32,7 +37,7 @@ def of_tickets(campaign_id: int, positions: Sequence[QueuePosition]) -> Iterator
     }
     with (
         logs.bound_to(read_ids),
-        tracing.continued("process queue tickets", {}, attributes, kind="consumer", links=links),
+        tracing.continued("process queue tickets", "", attributes, kind="consumer", links=links),
     ):
         yield
 

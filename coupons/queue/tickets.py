@@ -19,9 +19,10 @@ from coupons.models import Campaign, Coupon, QueueTicket
 from coupons.queue.stream import QueuePosition
 from shop import clock
 from shop.concurrency.group_commit import Batcher
-from shop.db import commit_marks, open_transaction, recorded_traces, transactions
+from shop.db import commit_marks, open_transaction, transactions
 from shop.errors import FirstcomeError, NotFound, Rejected, Unavailable
 from shop.lazy_texts import mark as _
+from shop.observability import tracing
 
 Status = QueueTicket.Status
 # So many of the first waiting tickets are counted one by one; beyond them the numbers are assumed without
@@ -89,13 +90,12 @@ def get_or_create(campaign: Campaign, positions: Sequence[QueuePosition]) -> dic
             campaign=campaign,
             account_id=one.user_id,
             number=one.number,
+            traceparent=one.by.traceparent if tracing.is_recorded(one.by.traceparent) else "",
             created_at=one.at,
         )
         for one in fresh.values()
     ]
     QueueTicket.objects.bulk_create(tickets)
-    for one in fresh.values():
-        recorded_traces.remember(one.ticket_id, one.by.traceparent)
     written |= {ticket.pk: ticket for ticket in tickets}
     return {pk: _with_campaign(ticket, campaign) for pk, ticket in written.items()}
 

@@ -11,7 +11,7 @@ from coupons.metrics import state
 from coupons.models import Campaign, Coupon
 from coupons.tests.factories import CampaignFactory, coupon_of
 from coupons.tests.test_audit import without_constraint
-from shop.observability import gauges, top
+from shop.observability import gauges
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -55,8 +55,8 @@ def test_the_50_campaigns_that_opened_last_are_shown() -> None:
     now = timezone.now()
     made = [CampaignFactory.create(opens_at=now - timedelta(hours=number)) for number in range(1, 61)]
 
-    newest = [campaign.pk for campaign in made[: top.EXPOSED]]
-    assert state.running_campaign_ids() == newest
+    newest = [campaign.pk for campaign in made[: state.MOST_RUNNING]]
+    assert [campaign.pk for campaign in state.running()] == newest
     assert list(state.read_running()[state.QUANTITY]) == [str(pk) for pk in newest]
 
 

@@ -67,7 +67,7 @@ class SagaAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
         (_("Why it is compensated"), {"fields": ["failure_code", "failure_detail"]}),
         (_("Operators"), {"fields": ["operators"]}),
         (_("Times"), {"fields": ["created_at", "deadline_at", "next_attempt_at", "ended_at"]}),
-        (_("Worker"), {"fields": ["lease_token", "leased_until", "open_call", "request_id"]}),
+        (_("Worker"), {"fields": ["lease_token", "leased_until", "open_call", "request_id", "traceparent"]}),
     ]
     readonly_fields = ["order", "shown_state", "step", "operators"]
     inlines = [SagaLogInline]

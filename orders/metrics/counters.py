@@ -10,7 +10,7 @@ from functools import lru_cache
 from prometheus_client import Counter
 
 from shop.errors import FirstcomeError
-from shop.observability.top import BoundedCounter
+from shop.observability.bounded_counter import BoundedCounter
 
 ORDERS = Counter("firstcome_orders", "Changes of orders: placed, or the status that they reached.", ["event"])
 REVENUE = Counter(

@@ -17,7 +17,7 @@ from payments import payment_states
 from payments.models import Payment
 from shop import clock
 from shop.models import JournalLine
-from shop.observability import gauges, top
+from shop.observability import gauges
 from shop.observability.reading import Source
 
 IN_DOUBT, IN_DOUBT_OLDEST = "firstcome_payments_in_doubt", "firstcome_payments_in_doubt_oldest_seconds"
@@ -32,7 +32,7 @@ STOCK_HELPS = {
     RESERVED: "Units that open orders hold, of the same products.",
 }
 FORCED_WITHIN = timedelta(days=1)
-NEWEST_LINES, NEWEST_PRODUCTS = 5_000, 1_000
+NEWEST_LINES, NEWEST_PRODUCTS, MOST_SELLING = 5_000, 1_000, 50
 OPEN = (Order.Status.AWAITING_PAYMENT, Order.Status.PAYING, Order.Status.REFUNDING)
 # The products being sold: those that the newest orders have most of.
 READ_SELLING = """
@@ -52,8 +52,7 @@ WHERE product.reserved < 0 OR product.reserved > product.on_hand
 
 
 def register() -> None:
-    """Expose the gauges, and the order in which products matter to the counters."""
-    top.register("product", read=lambda: [id for id, *_ in read_selling(products=top.EXPOSED)])
+    """Expose the gauges."""
     gauges.register(
         "firstcome_orders", help="Orders that are open, or being refunded.", read=open_orders, label="status"
     )
@@ -121,7 +120,7 @@ def count_requiring_action() -> int:
 
 def read_stock() -> dict[str, dict[str, float]]:
     """The gauges of `STOCK_HELPS`, each with the units of the products being sold."""
-    rows = read_selling(products=top.EXPOSED)
+    rows = read_selling(products=MOST_SELLING)
     return {
         AVAILABLE: {str(id): on_hand - reserved for id, on_hand, reserved in rows},
         RESERVED: {str(id): reserved for id, _, reserved in rows},

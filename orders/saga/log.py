@@ -32,10 +32,11 @@ from orders.saga.definitions import (
     type_of,
 )
 from shop import clock
-from shop.db import bulk_sql, open_transaction, recorded_traces
+from shop.db import bulk_sql, open_transaction
 from shop.events import journal
 from shop.events.journal import ActorContext
 from shop.models import JournalLine
+from shop.observability import tracing
 
 
 class SagaLogRow(NamedTuple):
@@ -86,13 +87,13 @@ def new_saga(
         subject_id=subject_id,
         about_id=about_id,
         request_id=by.request_id,
+        traceparent=by.traceparent if tracing.is_recorded(by.traceparent) else "",
         created_at=now,
         deadline_at=now + timedelta(seconds=give_up_seconds),
         # The view enqueues it at once; recovery finds it if that is lost.
         queued_at=now,
         next_attempt_at=now + timedelta(seconds=LEASE_SECONDS),
     )
-    recorded_traces.remember(saga.id, by.traceparent)
     events = dict.fromkeys(done, Event.DONE) | dict.fromkeys(skipped, Event.SKIPPED)
     return saga, [
         SagaLogLine(saga, step.name, DO, StepResult(events[step.name]))

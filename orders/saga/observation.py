@@ -5,15 +5,16 @@ that brought the saga or, where the saga was found in the database, the request 
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
+from django.db import Error
 from structlog import get_logger
 
+from orders.models import Saga
 from orders.saga.definitions import SagaRow, SagaRun
-from shop.db import recorded_traces
-from shop.observability import logs, traceparents, tracing
+from shop.observability import logs, tracing
 
 logger = get_logger(__name__)
 
@@ -61,10 +62,10 @@ def _read_traces(runs: Sequence[SagaRun]) -> None:
 
     A task whose message was for several requests belongs to the trace of one, and only its saga follows it.
     """
-    new = [run for run in runs if not run.is_trace_read]
-    began = recorded_traces.read([run.saga_id for run in new])
-    for run in new:
-        origin = began.get(run.saga_id, "")
-        if not traceparents.is_same_trace(run.traceparent, origin):
-            run.traceparent = origin
-        run.is_trace_read = True
+    new = {run.saga_id: run for run in runs if not run.is_trace_read}
+    with suppress(Error):
+        for saga_id, origin in Saga.objects.filter(id__in=new).values_list("id", "traceparent"):
+            run = new[saga_id]
+            if run.traceparent.split("-")[1:2] != origin.split("-")[1:2]:
+                run.traceparent = origin
+            run.is_trace_read = True

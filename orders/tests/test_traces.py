@@ -16,15 +16,13 @@ from orders.tests.conftest import start_worker
 from orders.tests.observed_stack import ObservedStack
 from scripts.stack import children
 from scripts.tests.simulator import Simulator
-from shop.models import RecordedTrace
 from shop.tests.collector import Collector, collecting
 from shop.tests.racing import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
-CALLER_SPAN = "00f067aa0ba902b7"
-RECORDED, NOT_RECORDED = f"00-{TRACE}-{CALLER_SPAN}-01", f"00-{TRACE}-{CALLER_SPAN}-00"
+TRACE_OF_CALLER = "4bf92f3577b34da6a3ce929d0e0e4736"
+RECORDED, NOT_RECORDED = (f"00-{TRACE_OF_CALLER}-00f067aa0ba902b7-{flags}" for flags in ("01", "00"))
 SERVER = 2
 PLACING = "POST /api/v1/orders"
 SENDING, PROCESSING = "send orders.advance", "process orders.advance"
@@ -50,12 +48,8 @@ def traced(
 
 
 def settings_of(collector: Collector) -> dict[str, str]:
-    """The collector's address, a short wait before spans are sent, and callers whose traces are continued."""
-    return {
-        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.address,
-        "OTEL_BSP_SCHEDULE_DELAY": "100",
-        "TRACE_CALLERS": "1",
-    }
+    """The collector's address, and a short wait before spans are sent."""
+    return {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.address, "OTEL_BSP_SCHEDULE_DELAY": "100"}
 
 
 def pay(stack: ObservedStack, *, wait: int = 20, **headers: str) -> Any:
@@ -69,13 +63,13 @@ def pay(stack: ObservedStack, *, wait: int = 20, **headers: str) -> Any:
 
 @pytest.mark.boots("a worker")
 def test_a_paid_order_is_one_connected_trace(traced: ObservedStack, collector: Collector) -> None:
-    order = pay(traced, traceparent=RECORDED)
+    order = pay(traced)
     names = [PLACING, SENDING, PROCESSING, CHARGING, "saga step settle do", TRANSMITTING]
     request, send, process, charge, settle, _ = collector.wait_for(*names)
-    wait_until(lambda: collector.is_connected(TRACE))
+    wait_until(lambda: collector.is_connected(request.trace))
 
-    ours = collector.of_trace(TRACE)
-    assert (request.parent, request.kind) == (CALLER_SPAN, SERVER)
+    ours = collector.of_trace(request.trace)
+    assert (request.parent, request.kind) == ("", SERVER)
     assert {span.process for span in ours} == {"web", "worker"}
     assert collector.ancestors(send) == [PLACING]
     assert collector.ancestors(process) == [SENDING, PLACING]
@@ -92,7 +86,7 @@ def test_a_paid_order_is_one_connected_trace(traced: ObservedStack, collector: C
     assert charge.attributes | named == charge.attributes
     for process_name, event in (("web", "order placed"), ("worker", "saga ended")):
         [line] = [line for line in traced.lines(process_name) if line["event"] == event]
-        assert line["trace_id"] == TRACE
+        assert line["trace_id"] == request.trace
     # Nothing that identifies a person, and nothing that opens or charges anything.
     text = "".join(span.text for span in collector.spans)
     assert not [word for word in ("tok_ok", "Bearer", "eyJ", "buyer", "@") if word in text]
@@ -108,7 +102,7 @@ def test_a_saga_whose_message_is_lost_continues_its_requests_trace(
 ) -> None:
     settings = settings_of(collector)
     with observed_stack.web(tmp_path, **settings) as web:
-        pay(web, wait=0, traceparent=RECORDED)
+        pay(web, wait=0)
         collector.wait_for(SENDING)
     broker_server.flushdb()
     Saga.objects.update(next_attempt_at=timezone.now())
@@ -120,39 +114,26 @@ def test_a_saga_whose_message_is_lost_continues_its_requests_trace(
     finally:
         children.stop(worker)
     [request] = collector.named(PLACING)
-    assert (charge.trace, charge.parent, charge.process) == (TRACE, request.id, "worker")
-
-
-@pytest.mark.boots("a web server")
-def test_a_callers_decision_is_honoured_and_what_is_no_traceparent_is_ignored(
-    tmp_path: Path, collector: Collector
-) -> None:
-    invalid = [f"{RECORDED}-more", "00-0-0-01", f"ff-{TRACE}-{CALLER_SPAN}-01", "é"]
-    with observed_stack.web(tmp_path, **settings_of(collector)) as web:
-        pay(web, wait=0, traceparent=NOT_RECORDED)
-        assert not RecordedTrace.objects.exists()
-        for header in invalid:
-            pay(web, wait=0, traceparent=header)
-    assert collector.of_trace(TRACE) == []
-    assert len({span.trace for span in collector.named(PLACING)}) == len(invalid)
-    assert RecordedTrace.objects.count() == len(invalid)
+    assert (charge.trace, charge.parent, charge.process) == (request.trace, request.id, "worker")
 
 
 @pytest.mark.boots("a web server")
 def test_a_client_decides_neither_what_is_recorded_nor_in_which_trace(
     tmp_path: Path, collector: Collector
 ) -> None:
-    settings = settings_of(collector) | {"TRACE_CALLERS": "0", "OTEL_TRACES_SAMPLER_ARG": "0"}
+    settings = settings_of(collector) | {"OTEL_TRACES_SAMPLER_ARG": "0"}
     with observed_stack.web(tmp_path, **settings, OTEL_TRACES_SAMPLER="parentbased_traceidratio") as web:
         pay(web, wait=0, traceparent=RECORDED)
     assert collector.spans == []
-    assert not RecordedTrace.objects.exists()
-    with observed_stack.web(tmp_path, **settings_of(collector) | {"TRACE_CALLERS": "0"}) as web:
+    assert [saga.traceparent for saga in Saga.objects.all()] == [""]
+    with observed_stack.web(tmp_path, **settings_of(collector)) as web:
         for header in (RECORDED, NOT_RECORDED):
             pay(web, wait=0, traceparent=header, tracestate=f"a={'b' * 200}")
     requests = collector.named(PLACING)
     assert [span.parent for span in requests] == ["", ""]
-    assert collector.of_trace(TRACE) == []
+    assert collector.of_trace(TRACE_OF_CALLER) == []
+    recorded = Saga.objects.exclude(traceparent="").values_list("traceparent", flat=True)
+    assert sorted(one.split("-")[1] for one in recorded) == sorted(span.trace for span in requests)
     assert "bbbb" not in "".join(span.text for span in collector.spans)
 
 

@@ -18,11 +18,25 @@ OF_SCRAPES = ("instance", "job")
 OF_OTHERS: dict[str, tuple[str, ...]] = {
     "up": (),
     "mysql_global_status_queries": (),
+    "mysql_global_status_threads_connected": (),
+    "mysql_global_status_threads_running": (),
+    "mysql_global_variables_max_connections": (),
+    "mysql_global_status_innodb_buffer_pool_reads": (),
+    "mysql_global_status_innodb_buffer_pool_read_requests": (),
+    "mysql_global_status_buffer_pool_dirty_pages": (),
+    "mysql_global_status_buffer_pool_pages": ("state",),
+    "mysql_global_status_innodb_row_lock_waits": (),
+    "mysql_global_status_innodb_row_lock_time": (),
+    "mysql_global_status_innodb_deadlocks": (),
+    "mysql_info_schema_innodb_metrics_lock_lock_deadlocks_total": (),
+    "mysql_slave_status_seconds_behind_master": (),
+    "mysql_slave_status_seconds_behind_source": (),
     "mysql_global_status_innodb_data_fsyncs": (),
     "mysql_global_status_innodb_os_log_written": (),
     "redis_commands_processed_total": (),
     "redis_connected_clients": (),
     "redis_blocked_clients": (),
+    "redis_memory_used_bytes": (),
     "redis_memory_max_bytes": (),
 }
 """Metrics of Prometheus itself and of the exporters of MySQL and Redis, with their labels."""
@@ -109,7 +123,7 @@ def select(
     suffix: str = "",
 ) -> str:
     """The selector of a metric of that kind. Raises UnknownMetric naming what does not exist."""
-    labels = OF_OTHERS.get(name)
+    labels = () if name in _recording_rules() else OF_OTHERS.get(name)
     if labels is None:
         definition = catalogue.definitions().get(name)
         if definition is None:

@@ -13,7 +13,6 @@ from scripts.tests import manifests
 from shop.accounts.password_hashing import HASHING_POOL
 from shop.concurrency.event_loop import LOOKUP_POOL
 from shop.http.pages.pages import SCRAPE_POOL
-from shop.observability import reading
 from shop.operations import dispatch, health
 
 pytestmark = pytest.mark.boots("kubectl")
@@ -26,7 +25,7 @@ WATCHERS = 4
 """Threads of every process: the clock, the database's watch, stuck rows, lost COMMITs."""
 WAITING_ROOMS = 1
 """The thread of a web process that advances them."""
-SCRAPE = 1 + reading.MAX_THREADS
+SCRAPE = 2
 OUTSIDE_CALLS = {"outside_call", "recovery"}
 """Threads of the saga executor that use no connection."""
 SAGA_EXECUTOR = sum(size for pool, size in executor.POOL_SIZES.items() if pool not in OUTSIDE_CALLS) + 1

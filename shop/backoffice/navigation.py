@@ -104,7 +104,6 @@ GROUPS = (
             "orders.sagalog": "timeline",
             "shop.lawstatus": "gavel",
             "shop.auditstate": "fact_check",
-            "shop.recordedtrace": "route",
             "shop.committedtransaction": "commit",
         },
     ),

@@ -32,7 +32,7 @@ from shop.db import stuck_rows, transactions
 from shop.db.stuck_rows import Row
 from shop.errors import Overloaded, Unavailable
 from shop.lazy_texts import mark as _
-from shop.observability import logs, shared_work
+from shop.observability import logs, tracing
 
 Request = TypeVar("Request")
 Outcome = TypeVar("Outcome")
@@ -227,7 +227,13 @@ class Batcher(Generic[Request, Outcome]):
         try:
             while batch := self._take_batch(lead):
                 taken_at = lead.since
-                with shared_work.of_requests(f"batch {self._name}", [entry.context for entry in batch]):
+                contexts = [entry.context for entry in batch]
+                origins = [context.run(tracing.traceparent) for context in contexts] if tracing.is_on else ()
+                attributes = {"firstcome.batch.requests": len(batch)}
+                with (
+                    logs.bound_to_each(contexts),
+                    tracing.shared(f"batch {self._name}", origins, attributes),
+                ):
                     self._decide_batch(batch)
                 self._observe(batch, taken_at)
                 lead.batch, lead.since = (), time.monotonic()

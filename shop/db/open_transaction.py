@@ -6,7 +6,7 @@ counts for metrics that are made once it has.
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
@@ -122,7 +122,7 @@ def atomic() -> Iterator[None]:
     """A transaction that writes the queued items at its end."""
     if state.is_forbidden:
         raise transaction.TransactionManagementError("No transaction while a secondary is read.")
-    with tracing.commit() as commit, transaction.atomic():
+    with ExitStack() as commit, transaction.atomic():
         state.pending_writes, state.counts = {}, TransactionCounts()
         try:
             yield
@@ -132,6 +132,8 @@ def atomic() -> Iterator[None]:
             if state.counts.items:
                 transaction.on_commit(state.counts.make)
             state.is_at_commit = True
-            commit.begin(connection)
+            # Its span begins before the statement, and ends after it, outside of the transaction.
+            attributes = {"db.system.name": connection.vendor, "db.operation.name": "COMMIT"}
+            commit.enter_context(tracing.span("COMMIT", attributes, kind="client"))
         finally:
             state.pending_writes = None

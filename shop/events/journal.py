@@ -109,7 +109,7 @@ def acting_for(orders: Mapping[UUID | None, ActorContext]) -> Iterator[None]:
 
 def unidentified(request_id: str) -> ActorContext:
     """The actor of a request until it is authenticated."""
-    return ActorContext(request_id=request_id, traceparent=tracing.traceparent() if tracing.is_on else "")
+    return ActorContext(request_id=request_id, traceparent=tracing.traceparent())
 
 
 def identify_actor(*, account_id: int | None, is_staff: bool, name: str = "") -> None:

@@ -1,4 +1,8 @@
-"""The ASGI application with a span for each request, for processes that record traces."""
+"""The ASGI application with a span for each request, for processes that record traces.
+
+A request starts a trace, whatever its `traceparent` says: otherwise a client would decide what is recorded
+and sent to the collector, and could add to others' traces.
+"""
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -17,22 +21,24 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 # Called every few seconds by load balancers and scrapers; files are Django's. Streams last for hours.
 UNTRACED = ("/healthz", "/readyz", "/metrics", "/static/", "/favicon.ico")
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
-CARRIED = (b"traceparent", b"tracestate")
 
 
 def traced(application: Application) -> Application:
-    """The application, each of whose requests starts a trace, or continues its caller's with `TRACE_CALLERS`.
-
-    Otherwise a client decides what is recorded and sent to the collector, and can add to others' traces. A
-    `traceparent` that is not valid is ignored, as W3C's recommendation says.
-    """
-    carried = CARRIED if settings.TRACE_CALLERS else ()
+    """The application, each of whose requests starts a trace."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
         if scope["type"] != "http" or path.startswith(UNTRACED) or streams.is_answered_by_coroutine(path):
             await application(scope, receive, send)
             return
+
+        async def record(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                request_id = dict(message["headers"]).get(b"x-request-id", b"")
+                tracing.annotate({"firstcome.request_id": request_id.decode("latin-1")})
+                tracing.record_response(message["status"], fails_from=500)
+            await send(message)
+
         method = scope["method"] if scope["method"] in METHODS else "_OTHER"
         route = _route(path)
         attributes = {
@@ -40,27 +46,11 @@ def traced(application: Application) -> Application:
             "url.scheme": scope.get("scheme", "http"),
             "network.protocol.version": scope["http_version"],
         } | ({"url.path": route, "http.route": route} if route else {})
-        carrier = {
-            name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in carried
-        }
         name = f"{method} {route}" if route else method
-        with tracing.continued(name, carrier, attributes, kind="server"):
-            await application(scope, receive, _recording(send))
+        with tracing.continued(name, "", attributes, kind="server"):
+            await application(scope, receive, record)
 
     return answer
-
-
-def _recording(send: Send) -> Send:
-    """Send, and record the status of the response and the request's id."""
-
-    async def record(message: dict[str, Any]) -> None:
-        if message["type"] == "http.response.start":
-            request_id = dict(message["headers"]).get(b"x-request-id", b"")
-            tracing.annotate({"firstcome.request_id": request_id.decode("latin-1")})
-            tracing.record_response(message["status"], fails_from=500)
-        await send(message)
-
-    return record
 
 
 def _route(path: str) -> str:

@@ -6,7 +6,6 @@ catalogue imports all modules of the shop; processes import what they run, and e
 
 import importlib
 import pkgutil
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -16,9 +15,9 @@ from django.conf import settings
 from prometheus_client import REGISTRY
 from prometheus_client.metrics import MetricWrapperBase
 
-from shop.observability import gauges, request_metrics
+from shop.observability import gauges
 
-OWN_PREFIX = "firstcome_"
+PREFIXES = ("firstcome_", "django_http_")
 NOT_DECLARING = {"tests", "migrations", "management", "mysql"}
 """Packages without declarations. `shop.db.mysql` needs mysqlclient, which the embedded shop has not."""
 ENTRY_POINTS = {"shop.asgi"}
@@ -40,8 +39,18 @@ class Definition(NamedTuple):
 def definitions() -> dict[str, Definition]:
     """All metrics of the shop's own by their exposed names, ordered by name."""
     import_declarations()
-    found = [*_counted(), *gauges.definitions()]
-    return {name: Definition(name, kind, labels, help) for name, kind, labels, help in sorted(found)}
+    counted = [
+        Definition(
+            f"{metric._name}_total" if metric._type == "counter" else metric._name,
+            str(metric._type),
+            tuple(metric._labelnames),
+            metric._documentation,
+        )
+        for metric in list(REGISTRY._collector_to_names)
+        if isinstance(metric, MetricWrapperBase) and metric._name.startswith(PREFIXES)
+    ]
+    found = [*counted, *(Definition(*gauge) for gauge in gauges.definitions())]
+    return {definition.name: definition for definition in sorted(found)}
 
 
 @cache
@@ -59,13 +68,3 @@ def _import_modules(folder: str, package: str) -> None:
         importlib.import_module(module.name)
         if module.ispkg:
             _import_modules(f"{folder}/{module.name.rpartition('.')[2]}", module.name)
-
-
-def _counted() -> Iterator[tuple[str, str, tuple[str, ...], str]]:
-    """What processes count, from prometheus_client's registry."""
-    for metric in list(REGISTRY._collector_to_names):
-        if not isinstance(metric, MetricWrapperBase):
-            continue
-        if metric._name.startswith(OWN_PREFIX) or metric in request_metrics.written():
-            name = f"{metric._name}_total" if metric._type == "counter" else metric._name
-            yield name, str(metric._type), tuple(metric._labelnames), metric._documentation

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from shop.observability import reading
@@ -22,16 +22,12 @@ OF_PROCESS = frozenset({Source.PROCESS})
 """What a process exposes that reads no system."""
 NONE: Mapping[str, Any] = {}
 Value = float | Mapping[Any, float] | None
-Read = Callable[[], Value]
-Family = GaugeMetricFamily | CounterMetricFamily
 
 
 class _Gauge(NamedTuple):
     help: str
-    kind: str
     labels: tuple[str, ...]
     job: Job
-    is_of_group: bool
     otherwise: Value
 
 
@@ -44,20 +40,20 @@ def register(
     name: str,
     *,
     help: str,
-    read: Read,
+    read: Callable[[], Value],
     label: str = "",
     labels: Sequence[str] = (),
     source: Source = Source.DATABASE,
     otherwise: Value = None,
 ) -> None:
-    """Expose this gauge from now on; a name that ends with `_total` is exposed as a counter.
+    """Expose this gauge from now on.
 
     `read` is called for a scrape, at most once in `CACHE_SECONDS`; None leaves the gauge out. With a `label`
     it returns a number for each of the label's values, with several `labels` for each tuple of their values.
     `source` is what it reads. `otherwise` is exposed when it raises or takes too long.
     """
-    labels = (label,) if label else tuple(labels)
-    _gauges[name] = _Gauge(help, _kind(name), labels, Job(name, source, read), False, otherwise)
+    job = Job(name, source, lambda: {name: read()})
+    _gauges[name] = _Gauge(help, (label,) if label else tuple(labels), job, otherwise)
 
 
 def register_group(
@@ -77,19 +73,19 @@ def register_group(
     job = Job(name, source, read)
     for gauge, help in helps.items():
         label = (labels[gauge],) if gauge in labels else ()
-        _gauges[gauge] = _Gauge(help, _kind(gauge), label, job, True, otherwise.get(gauge))
+        _gauges[gauge] = _Gauge(help, label, job, otherwise.get(gauge))
 
 
 def definitions() -> Iterator[tuple[str, str, tuple[str, ...], str]]:
     """Name, kind, labels and help of each gauge."""
     for name, gauge in _gauges.items():
-        yield name, gauge.kind, gauge.labels, gauge.help
+        yield name, "gauge", gauge.labels, gauge.help
 
 
 def exposition(sources: Collection[Source] = EVERYTHING) -> bytes:
     """The gauges of these sources in Prometheus' text format, read now, without those that can't be read.
 
-    Returns within `reading.READ_SECONDS * reading.MAX_THREADS` seconds, however long a system hangs.
+    Returns within some seconds, however long a system hangs.
     """
     registry = CollectorRegistry()
     registry.register(_GaugeCollector(sources))
@@ -117,28 +113,16 @@ class _GaugeCollector(Collector):
     def __init__(self, sources: Collection[Source]) -> None:
         self._sources = sources
 
-    def collect(self) -> Iterator[Family]:
+    def collect(self) -> Iterator[GaugeMetricFamily]:
         chosen = {name: gauge for name, gauge in _gauges.items() if gauge.job.source in self._sources}
-        jobs = {gauge.job.name: gauge.job for gauge in chosen.values()}
-        results = reading.read_all(tuple(jobs.values()))
+        results = reading.read_all({gauge.job.name: gauge.job for gauge in chosen.values()}.values())
         for name, gauge in chosen.items():
-            value = gauge.otherwise
-            if gauge.job.name in results:
-                result = results[gauge.job.name]
-                value = result.get(name) if gauge.is_of_group else result
-            if value is not None:
-                yield _family(name, gauge, value)
-
-
-def _kind(name: str) -> str:
-    return "counter" if name.endswith("_total") else "gauge"
-
-
-def _family(name: str, gauge: _Gauge, value: float | Mapping[Any, float]) -> Family:
-    make = CounterMetricFamily if gauge.kind == "counter" else GaugeMetricFamily
-    if not isinstance(value, Mapping):
-        return make(name, gauge.help, value=value)
-    family = make(name, gauge.help, labels=gauge.labels)
-    for values, number in value.items():
-        family.add_metric([values] if isinstance(values, str) else values, number)
-    return family
+            result = results.get(gauge.job.name)
+            value = gauge.otherwise if result is None else result.get(name)
+            if isinstance(value, Mapping):
+                family = GaugeMetricFamily(name, gauge.help, labels=gauge.labels)
+                for values, number in value.items():
+                    family.add_metric([values] if isinstance(values, str) else values, number)
+                yield family
+            elif value is not None:
+                yield GaugeMetricFamily(name, gauge.help, value=value)

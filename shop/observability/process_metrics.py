@@ -1,7 +1,8 @@
 """Metrics of a process: processor time, memory, garbage collections, and what other modules sample.
 
-Web processes write their gauges into a shared folder, so each has to sample its own: a thread does it every
-second. prometheus_client's collector of `process_…` writes no such files, and is absent in web processes.
+Web processes write their gauges into a shared folder, so each has to sample its own every second
+(`shop.operations.shared_counts`). prometheus_client's collectors of `process_…` and `python_gc_…` write no
+such files, and are absent in web processes.
 """
 
 import gc
@@ -16,13 +17,9 @@ from pathlib import Path
 from prometheus_client import Counter, Gauge, Histogram
 from structlog import get_logger
 
-from shop.repeated_work import RepeatedWork
-
 log = get_logger(__name__)
-SAMPLE_SECONDS = 1.0
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 MEMORY = Path("/proc/self/statm")
-GENERATIONS = 3
 
 PROCESSES = Gauge("firstcome_processes", "Processes that run.", multiprocess_mode="livesum")
 PROCESSOR_SECONDS = Counter("firstcome_processor_seconds", "Processor time of the processes.")
@@ -35,6 +32,7 @@ GC_PAUSES = Histogram(
     ["generation"],
     buckets=(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1),
 )
+_pause_histograms = [GC_PAUSES.labels(str(generation)) for generation in range(3)]
 
 _mutex = threading.Lock()
 _samplers: list[Callable[[], None]] = []
@@ -42,7 +40,6 @@ _processor_seconds = 0.0
 _collection_began_at = 0.0
 # Not observed by the callback itself: a collection may begin while its thread holds prometheus_client's lock.
 _pauses: deque[tuple[int, float]] = deque(maxlen=10_000)
-_is_started = False
 
 
 def add_sampler(sampler: Callable[[], None]) -> None:
@@ -50,21 +47,12 @@ def add_sampler(sampler: Callable[[], None]) -> None:
     _samplers.append(sampler)
 
 
-def start_sampling() -> None:
-    """Sample the metrics of this process from now on."""
-    global _is_started
-    if _is_started:
-        return
-    _is_started = True
-    gc.callbacks.append(_note_collection)
-    sample()
-    RepeatedWork(sample, name="metrics", pause=lambda: SAMPLE_SECONDS).start()
-
-
 def sample() -> None:
-    """Write the present values."""
+    """Write the present values. From the first call on, the pauses of garbage collections are noted."""
     with _mutex:
-        for sampler in (_sample_process, _observe_pauses, *_samplers):
+        if _note_collection not in gc.callbacks:
+            gc.callbacks.append(_note_collection)
+        for sampler in (_sample_process, *_samplers):
             try:
                 sampler()
             except Exception:
@@ -79,6 +67,9 @@ def _sample_process() -> None:
     PROCESSES.set(1)
     with suppress(OSError):
         RESIDENT_BYTES.set(int(MEMORY.read_text().split()[1]) * PAGE_BYTES)
+    while _pauses:
+        generation, seconds = _pauses.popleft()
+        _pause_histograms[generation].observe(seconds)
 
 
 def _note_collection(phase: str, info: Mapping[str, int]) -> None:
@@ -87,12 +78,3 @@ def _note_collection(phase: str, info: Mapping[str, int]) -> None:
         _collection_began_at = time.perf_counter()
     else:
         _pauses.append((info["generation"], time.perf_counter() - _collection_began_at))
-
-
-_pause_histograms = [GC_PAUSES.labels(str(generation)) for generation in range(GENERATIONS)]
-
-
-def _observe_pauses() -> None:
-    while _pauses:
-        generation, seconds = _pauses.popleft()
-        _pause_histograms[generation].observe(seconds)

@@ -1,25 +1,28 @@
 """Reading the state of systems that may hang, in a bounded time, for a scrape of the metrics.
 
-The database, Redis and the broker are read at the same time, each by a thread that runs its jobs in order. A
-job that takes longer than `READ_SECONDS` keeps its thread, and another one goes on with the jobs behind it;
-after `MAX_THREADS` threads the jobs that are left are given up. A job that still runs from an earlier call is
-not started again, so a system that hangs for long holds few threads.
+The database is read by a connection of its own, whose statements the server ends after `STATEMENT_SECONDS`,
+and which gives up a server that hangs; calls of Redis and the broker have short time limits of their own. A
+system that does not answer, or takes longer than `SOURCE_SECONDS` in all, is not asked for what is left.
 """
 
-import threading
 import time
-from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, nullcontext
 from enum import Enum
 from typing import Any, NamedTuple
 
-from django.db import InterfaceError, OperationalError, connection, connections
+from django.db import DEFAULT_DB_ALIAS, Error, InterfaceError, OperationalError, connections
 from prometheus_client import Counter
 from structlog import get_logger
 
 log = get_logger(__name__)
-READ_SECONDS = 1.0
-MAX_THREADS = 3
+STATEMENT_SECONDS = 1
+SOURCE_SECONDS = 3.0
+HUNG_SECONDS = 2
+"""The client library counts whole seconds, and the server needs a moment to end a statement."""
+STATEMENT_ENDED = {1969, 3024}
+"""The errors of MariaDB and MySQL for a statement that took too long: the connection is as good as before."""
 FAILURES = Counter(
     "firstcome_gauge_failures", "Readings of a gauge that failed, or took too long.", ["gauge"]
 )
@@ -40,101 +43,64 @@ class Job(NamedTuple):
     read: Callable[[], Any]
 
 
-_mutex = threading.Lock()
-_running: set[str] = set()
+def read_all(jobs: Collection[Job]) -> dict[str, Any]:
+    """The results, by name, of the jobs that succeed in time."""
+    results: dict[str, Any] = {}
+    for source in Source:
+        results |= _read_source(source, deque(job for job in jobs if job.source is source))
+    return results
 
 
-def read_all(jobs: Sequence[Job], *, threads: int = MAX_THREADS) -> dict[str, Any]:
-    """The results, by name, of the jobs that succeed within `READ_SECONDS * threads` seconds.
+def _read_source(source: Source, left: deque[Job]) -> dict[str, Any]:
+    results: dict[str, Any] = {}
+    give_up_at = time.monotonic() + SOURCE_SECONDS
+    try:
+        with _limited_statements() if left and source is Source.DATABASE else nullcontext():
+            while left and time.monotonic() < give_up_at:
+                job = left.popleft()
+                try:
+                    results[job.name] = job.read()
+                except Exception as error:
+                    _note_failure(job, error)
+                    if isinstance(error, OperationalError | InterfaceError) and (
+                        not error.args or error.args[0] not in STATEMENT_ENDED
+                    ):
+                        # The jobs behind it would wait for the same server.
+                        break
+    except Error as error:
+        log.warning("the database can't be read for metrics", error=str(error)[:200])
+    for job in left:
+        _note_failure(job, "its system does not answer in time")
+    return results
 
-    Inside a transaction of the caller its thread runs them all, because no other sees what it has written.
+
+def _note_failure(job: Job, error: object) -> None:
+    log.warning("a gauge can't be read", gauge=job.name, error=str(error)[:200])
+    FAILURES.labels(job.name).inc()
+
+
+@contextmanager
+def _limited_statements() -> Iterator[None]:
+    """Have this thread read the database by a connection with these limits. Raises Django's errors.
+
+    Inside a transaction of the caller's it changes nothing: no other connection sees what that has written.
     """
-    by_source: defaultdict[Source, list[Job]] = defaultdict(list)
-    for job in jobs:
-        by_source[Source.PROCESS if connection.in_atomic_block else job.source].append(job)
-    here = _Reading(by_source.pop(Source.PROCESS, ()))
-    elsewhere = [_Reading(of_source) for of_source in by_source.values()]
-    for _ in range(threads):
-        for reading in elsewhere:
-            reading.run_in_new_thread()
-        here.run()
-        deadline = time.monotonic() + READ_SECONDS
-        for reading in elsewhere:
-            reading.is_done.wait(max(0.0, deadline - time.monotonic()))
-    return {name: result for reading in (here, *elsewhere) for name, result in reading.end().items()}
-
-
-class _Reading:
-    """The jobs of one source, and the results of those that have succeeded."""
-
-    def __init__(self, jobs: Sequence[Job]) -> None:
-        self.is_done = threading.Event()
-        self._mutex = threading.Lock()
-        self._waiting = deque(jobs)
-        self._unfinished = {job.name for job in jobs}
-        self._results: dict[str, Any] = {}
-
-    def run_in_new_thread(self) -> None:
-        """Run the jobs that wait in a new thread."""
-        if self._waiting:
-            threading.Thread(target=self._run_and_disconnect, name="gauges", daemon=True).start()
-
-    def run(self) -> None:
-        """Run the jobs that wait."""
-        while job := self._next_job():
-            try:
-                self._finish(job.name, [job.read()])
-            except Exception as error:
-                log.warning("a gauge can't be read", gauge=job.name, error=str(error)[:200])
-                self._finish(job.name)
-                if isinstance(error, OperationalError | InterfaceError):
-                    # The jobs behind it would wait for the same database.
-                    self._give_up_waiting()
-            finally:
-                with _mutex:
-                    _running.discard(job.name)
-
-    def end(self) -> dict[str, Any]:
-        """Give up the jobs that are not done, and return the results of the others."""
-        self._give_up_waiting()
-        for name in tuple(self._unfinished):
-            log.warning("a gauge takes too long to read", gauge=name)
-            self._finish(name)
-        return dict(self._results)
-
-    def _run_and_disconnect(self) -> None:
-        try:
-            self.run()
-        finally:
-            connections.close_all()
-
-    def _next_job(self) -> Job | None:
-        """The next job, without those that still run from an earlier call."""
-        while (job := self._pop()) is not None:
-            with _mutex:
-                if job.name not in _running:
-                    _running.add(job.name)
-                    return job
-            self._finish(job.name)
-        return None
-
-    def _pop(self) -> Job | None:
-        with self._mutex:
-            return self._waiting.popleft() if self._waiting else None
-
-    def _give_up_waiting(self) -> None:
-        while (job := self._pop()) is not None:
-            self._finish(job.name)
-
-    def _finish(self, name: str, result: Sequence[Any] = ()) -> None:
-        """Note the job's result, or without one its failure, unless the job was given up before."""
-        with self._mutex:
-            if name not in self._unfinished:
-                return
-            self._unfinished.discard(name)
-            if result:
-                self._results[name] = result[0]
-            if not self._unfinished:
-                self.is_done.set()
-        if not result:
-            FAILURES.labels(name).inc()
+    usual = connections[DEFAULT_DB_ALIAS]
+    if usual.vendor != "mysql" or usual.in_atomic_block:
+        yield
+        return
+    own: Any = connections.create_connection(DEFAULT_DB_ALIAS)
+    # A copy: all connections of the process share these settings.
+    options = own.settings_dict["OPTIONS"] | {"read_timeout": HUNG_SECONDS}
+    own.settings_dict = own.settings_dict | {"OPTIONS": options}
+    connections[DEFAULT_DB_ALIAS] = own
+    try:
+        with own.cursor() as cursor:
+            if own.mysql_is_mariadb:
+                cursor.execute("SET SESSION max_statement_time = %s", [STATEMENT_SECONDS])
+            else:
+                cursor.execute("SET SESSION max_execution_time = %s", [STATEMENT_SECONDS * 1000])
+        yield
+    finally:
+        own.close()
+        connections[DEFAULT_DB_ALIAS] = usual

@@ -7,7 +7,7 @@ from celery.worker import state
 
 from shop.concurrency.thread_pool import POOL_BUSY, POOL_THREADS, POOL_WAITING
 from shop.observability import gauges, process_metrics
-from shop.operations import metrics_server, shared_counts
+from shop.operations import metrics, shared_counts
 from shop.webhook_endpoints.dispatcher import Dispatcher
 
 TASKS = "tasks"
@@ -20,7 +20,7 @@ def expose_worker_metrics(*, instance: Any, **_: object) -> None:
     """Expose what the worker counts, and how many of its threads are busy."""
     POOL_THREADS.labels(TASKS).set(instance.concurrency)
     process_metrics.add_sampler(_sample_tasks)
-    metrics_server.start_server(gauges.OF_PROCESS)
+    metrics.start_server(gauges.OF_PROCESS)
     shared_counts.start()
 
 
@@ -39,7 +39,7 @@ def stop_webhooks(**_: object) -> None:
 @beat_init.connect
 def expose_beat_metrics(**_: object) -> None:
     """Expose what beat counts, and the state gauges."""
-    metrics_server.start_server(gauges.EVERYTHING)
+    metrics.start_server(gauges.EVERYTHING)
     shared_counts.start()
 
 

@@ -3,7 +3,7 @@
 from structlog import get_logger
 
 from shop.accounts import sign_outs, tokens
-from shop.db import commit_marks, recorded_traces
+from shop.db import commit_marks
 from shop.event_feed import reading
 from shop.idempotency import recorded_answers
 from shop.webhook_endpoints import deliveries, endpoints
@@ -12,7 +12,7 @@ log = get_logger(__name__)
 
 
 def sweep() -> int:
-    """Delete old idempotency keys, tokens, sessions, marks, traces, events, webhooks and their secrets.
+    """Delete old idempotency keys, tokens, sessions, marks, events, webhooks and their secrets.
 
     Returns how many.
 
@@ -24,7 +24,6 @@ def sweep() -> int:
         tokens.delete_expired_tokens,
         sign_outs.delete_expired_sessions,
         commit_marks.sweep,
-        recorded_traces.sweep,
         reading.delete_old,
         deliveries.delete_old,
         endpoints.forget_former_secrets,

@@ -1,21 +1,40 @@
 """`/metrics` for Prometheus, open to this machine and to requests with the token.
 
-The web server answers it as a page; worker, issuer and beat do by `shop.operations.metrics_server`, with the
-same rule of access.
+The web server answers it as a page. Worker, issuer and beat serve it on a port of their own, by
+prometheus_client's server in a thread of each, with the same rule of access.
 """
 
+import os
+import threading
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
 from django.conf import settings
+from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.exposition import ThreadingWSGIServer
+from prometheus_client.multiprocess import MultiProcessCollector
+from structlog import get_logger
 
 from shop.errors import FirstcomeError, NotAllowed, NotAuthenticated
 from shop.http import problems
 from shop.http.pages import middleware
 from shop.lazy_texts import mark as _
-from shop.observability import gauges
-from shop.observability.exposition import CONTENT_TYPE_LATEST, exposition
+from shop.observability import gauges, process_metrics
 from shop.observability.reading import Source
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse
+
+log = get_logger(__name__)
+SILENT_SECONDS = 10.0
+"""After which a connection that sends nothing is closed."""
 
 
 @csrf_exempt
@@ -36,3 +55,56 @@ def respond(request: HttpRequest, sources: frozenset[Source]) -> HttpResponse:
             _("Metrics are open to this machine only; set METRICS_TOKEN to open them to others.")
         )
     return problems.from_error(refusal).to_django()
+
+
+def exposition(sources: frozenset[Source]) -> bytes:
+    """What this process has counted, with all processes of its folder, and the gauges of these sources.
+
+    Takes some seconds at most, whatever the systems that it reads do.
+    """
+    process_metrics.sample()
+    registry = REGISTRY
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)
+    return generate_latest(registry) + gauges.cached_exposition(sources)
+
+
+def start_server(sources: frozenset[Source]) -> None:
+    """Serve `/metrics` with the gauges of these sources on `METRICS_HOST`, if there is a `METRICS_PORT`.
+
+    Raises nothing: that the port is taken is logged.
+    """
+    host, port = settings.METRICS_HOST, settings.METRICS_PORT
+    if not port:
+        return
+    try:
+        server = make_server(host, port, partial(_answer, sources), ThreadingWSGIServer, _RequestHandler)
+    except OSError as error:
+        log.error("metrics are not served", host=host, port=port, error=str(error))
+        return
+    threading.Thread(target=server.serve_forever, name="metrics server", daemon=True).start()
+
+
+def _answer(
+    sources: frozenset[Source], environment: dict[str, Any], start_response: "StartResponse"
+) -> Iterable[bytes]:
+    request = WSGIRequest(environment)
+    is_metrics = request.path_info == middleware.METRICS_PATH
+    response = respond(request, sources) if is_metrics else problems.not_found(request)
+    response.headers["Content-Length"] = str(len(response.content))
+    start_response(f"{response.status_code} {response.reason_phrase}", list(response.items()))
+    return [] if request.method == "HEAD" else [response.content]
+
+
+class _RequestHandler(WSGIRequestHandler):
+    """wsgiref's, which would wait for silent clients for ever, and log scrapes and broken connections."""
+
+    timeout = SILENT_SECONDS
+
+    def handle(self) -> None:
+        with suppress(OSError):
+            super().handle()
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Log nothing."""

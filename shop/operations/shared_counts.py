@@ -15,6 +15,7 @@ from prometheus_client import REGISTRY
 from redis import Redis
 
 from shop import clock
+from shop.observability import process_metrics
 from shop.redis import redis_client
 from shop.repeated_work import RepeatedWork
 
@@ -54,7 +55,8 @@ class SecondCounts:
 
 
 def start() -> None:
-    """Share what this process counts from now on, whenever it is read; once for each process."""
+    """Each second from now on sample this process's metrics, and share what it counts while it is read."""
+    process_metrics.sample()
     _work.start()
 
 
@@ -148,9 +150,10 @@ def _seconds_to_next() -> float:
     return 1 - clock.now().timestamp() % 1 + SHARE_DELAY_SECONDS
 
 
+def _sample_and_share() -> None:
+    process_metrics.sample()
+    _sharing.run_once(second=int(clock.now().timestamp()) - 1)
+
+
 _sharing = Sharing()
-_work = RepeatedWork(
-    lambda: _sharing.run_once(second=int(clock.now().timestamp()) - 1),
-    name="shared counts",
-    pause=_seconds_to_next,
-)
+_work = RepeatedWork(_sample_and_share, name="metrics", pause=_seconds_to_next)

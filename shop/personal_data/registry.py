@@ -264,7 +264,6 @@ REGISTRY: Mapping[str, PersonalData | NotPersonal] = {
     "auth.Permission": NotPersonal("what exists to be permitted"),
     "contenttypes.ContentType": NotPersonal("the names of the models"),
     "shop.CommittedTransaction": NotPersonal("random numbers of transactions, deleted after a day"),
-    "shop.RecordedTrace": NotPersonal("numbers of traces by saga or ticket, deleted after seven days"),
     "shop.LawStatus": NotPersonal("numbers of rows that break a law, overwritten by the next audit"),
     "shop.AuditState": NotPersonal("how far the audit is"),
     "shop.ProcessLease": NotPersonal("names of the shop's own processes"),

@@ -1,5 +1,6 @@
 """The process that opens the listening socket and keeps worker processes running."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -8,12 +9,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from prometheus_client import multiprocess
 from structlog import get_logger
 
-from shop.observability import ended_processes
 from shop.server.acceptor import ConnectionCounts
 
 log = get_logger(__name__)
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 RESPAWN_SECONDS = 0.5
 """Between two starts of a worker."""
 POLL_SECONDS = 0.1
@@ -78,7 +80,6 @@ class Supervisor:
         """Run until all workers have ended; return the exit code, which is 0 after a signal to stop."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda number, frame: self._received.add(number))
-        ended_processes.merge()
         for _ in range(self._wanted):
             # One by one, because the next one's slot depends on those before it.
             self._workers.append(self._start())
@@ -103,7 +104,8 @@ class Supervisor:
             worker.refresh()
             if not worker.is_alive():
                 self._counts.withdraw(worker.slot)
-                ended_processes.merge(worker.process.pid)
+                if METRICS_FOLDER in os.environ:
+                    multiprocess.mark_process_dead(worker.slot)
         self._leaving = [worker for worker in self._leaving if worker.is_alive()]
         if self._is_stopping:
             self._workers = [worker for worker in self._workers if worker.is_alive()]

@@ -96,7 +96,6 @@ class Server(uvicorn.Server):
         for begin in start_callbacks:
             begin()
         process_metrics.add_sampler(lambda: open_connections.set(len(self.server_state.connections)))
-        process_metrics.start_sampling()
         if self._places.lifeline is not None:
             loop.add_reader(self._places.lifeline, self._end)
             self._places.lifeline.send(READY)

@@ -28,7 +28,6 @@ from shop.models import (
     IdempotencyKey,
     JournalLine,
     LawStatus,
-    RecordedTrace,
     SignOut,
 )
 from shop.tests.factories import AccountFactory, SuperuserFactory
@@ -61,7 +60,6 @@ def fill_all_models(number: int = 0) -> None:
         asked_at=now,
     )
     key.secrets.create(secret_hash=f"{number:064}", is_current=True, created_at=now)
-    RecordedTrace.objects.create(id=uuid7(), traceparent=f"00-{'a' * 32}-{'b' * 16}-01", at=now)
     LawStatus.objects.create(law=f"L{number + 1}", holds=False, since=now, offenders=["7"])
     IdempotencyKey.objects.create(account=account, key_hash="a" * 64, status=201, created_at=now)
     FeedEvent.objects.create(event_id=uuid7(), type="order.paid", at=now, data={})

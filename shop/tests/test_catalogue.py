@@ -4,6 +4,7 @@ import re
 
 from prometheus_client import REGISTRY
 
+from scripts.monitoring import rules
 from scripts.stack import places
 from shop.observability import catalogue
 
@@ -28,7 +29,15 @@ def test_the_page_has_a_row_for_each_metric_and_none_besides() -> None:
         # What other tests have declared.
         if not definition.name.startswith("firstcome_test_")
     }
-    assert {name: (kind, set(labels)) for name, kind, labels in rows} == defined
+    shown = {name: (kind, set(labels)) for name, kind, labels in rows}
+    recorded = {name for name in rules.recorded() if name.startswith("firstcome_")}
+    assert {name: shown[name] for name in shown.keys() - recorded} == defined
+    assert recorded == {name for name in shown if _is_recorded(name)}
+
+
+def _is_recorded(name: str) -> bool:
+    """Whether the table says that a recording rule makes it."""
+    return bool(re.search(rf"^\| `{name}` .*\| rule \|$", PAGE.read_text(), re.MULTILINE))
 
 
 def test_every_metric_of_the_shop_in_the_registry_is_listed() -> None:

@@ -100,4 +100,4 @@ def test_a_message_for_several_requests_carries_the_ids_of_all() -> None:
     assert task_context.merge(several) == {"request_ids": ["a", "b", "c"]}
     recorded, other = f"00-{1:032x}-{1:016x}-01", f"00-{2:032x}-{2:016x}-00"
     traces = task_context.merge([{"traceparent": other}, {"traceparent": recorded}, {"traceparent": ""}])
-    assert traces == {"traceparent": recorded, "trace_links": [other]}
+    assert traces == {"traceparent": recorded}

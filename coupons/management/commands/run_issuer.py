@@ -14,7 +14,7 @@ from coupons.queue import worker
 from shop import clock
 from shop.errors import Unavailable
 from shop.observability import gauges, tracing
-from shop.operations import heartbeats, metrics_server, shared_counts
+from shop.operations import heartbeats, metrics, shared_counts
 
 
 class Command(BaseCommand):
@@ -46,7 +46,7 @@ class Command(BaseCommand):
         self.stdout.write("Settling the queues; SIGTERM or Ctrl-C ends it after the current batch.")
         self.stdout.flush()
         heartbeats.expose_own(heartbeats.ISSUER)
-        metrics_server.start_server(gauges.OF_PROCESS)
+        metrics.start_server(gauges.OF_PROCESS)
         shared_counts.start()
         worker.serve(stop, on_refresh=partial(_record_pass, alive))
 

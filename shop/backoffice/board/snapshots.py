@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
-from django_prometheus.conf import PROMETHEUS_LATENCY_BUCKETS as BOUNDS
 
 from shop import clock
 from shop.backoffice.board import history, readings
@@ -14,6 +13,7 @@ from shop.backoffice.board.history import Values
 from shop.backoffice.board.readings import Figures, LawState
 from shop.concurrency.shared_read import SharedRead
 from shop.management.laws import LAWS
+from shop.observability.request_metrics import LATENCY_BOUNDS
 from shop.operations import shared_counts
 from shop.operations.shared_counts import SecondCounts
 
@@ -174,7 +174,7 @@ def _requests(recent: Sequence[SecondCounts], latest: Sequence[SecondCounts]) ->
 
 def _times(buckets: Mapping[str, int]) -> Figures:
     # A bucket in which nothing new was counted is not shared.
-    by_bound = dict.fromkeys(BOUNDS, 0) | {float(bound): number for bound, number in buckets.items()}
+    by_bound = dict.fromkeys(LATENCY_BOUNDS, 0) | {float(bound): number for bound, number in buckets.items()}
     return {"p50": percentile(by_bound, 0.5), "p95": percentile(by_bound, 0.95)}
 
 

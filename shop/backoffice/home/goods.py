@@ -14,7 +14,6 @@ from shop import clock
 from shop.backoffice import page_elements
 from shop.backoffice.board import page as board_page
 from shop.backoffice.home.parts import COUNTED, ROWS_SHOWN, Row, Section, State, ago, number_text
-from shop.observability import top
 
 CAMPAIGNS = "admin:coupons_campaign_changelist"
 SALES = "admin:sales_sale_changelist"
@@ -28,7 +27,7 @@ def running_campaigns(request: HttpRequest) -> Section:
     running = coupons_state.running()
     paused = [campaign for campaign in running if campaign.paused_at is not None]
     sold_out = [one for one in running if one.status_at(now) == Status.SOLD_OUT]
-    is_all = len(running) < top.EXPOSED
+    is_all = len(running) < coupons_state.MOST_RUNNING
     links = [page_elements.link(_("All campaigns"), CAMPAIGNS)]
     if board_page.may_see(request):
         links.append(page_elements.link(_("Launch board"), "board:page"))
@@ -49,7 +48,7 @@ def running_sales(request: HttpRequest) -> Section:
     """The sales between their opening and their closing: paused ones first, then the latest opening."""
     running = list(sales_metrics.running())
     paused = [sale for sale in running if sale.paused_at is not None]
-    is_all = len(running) < top.EXPOSED
+    is_all = len(running) < sales_metrics.MOST_RUNNING
     links = [page_elements.link(_("All sales"), SALES)]
     if board_page.may_see(request):
         links.append(page_elements.link(_("Launch board"), "board:page"))

@@ -1,37 +1,21 @@
-"""Labels with many values, such as campaigns: a process counts few of them, and fewer are exposed.
+"""Counters with a label of many values, such as campaigns: a process counts few of them by themselves.
 
 Each value of a label is a time series in Prometheus for as long as it keeps data, so neither the number of
 campaigns nor the number of products may decide how many series there are. Beside each bounded counter is one
 without the label, which counts everything.
 """
 
-import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 
-from prometheus_client import Counter, Metric
+from prometheus_client import Counter
 
-from shop.observability import reading
-from shop.observability.reading import Job, Source
-
-EXPOSED = 50
-"""Values of a label that are exposed."""
 MAX_VALUES = 500
 """Values of a label that a process counts by themselves."""
 KEPT_VALUES = 250
 """Of them, those that a counter with `keeps_values` leaves to values that `keep` was called with."""
 OTHER = "other"
-CACHE_SECONDS = 5.0
 
-_lists: dict[str, Callable[[], Iterable[object]]] = {}
-_last_read: dict[str, tuple[float, tuple[str, ...]]] = {}
-_labels: dict[str, str] = {}
 _counters: list["BoundedCounter"] = []
-
-
-def register(label: str, *, read: Callable[[], Iterable[object]]) -> None:
-    """Have `read` say which values of this label matter, the most important one first; it may query."""
-    _lists[label] = read
 
 
 class BoundedCounter:
@@ -52,7 +36,6 @@ class BoundedCounter:
         self._counter = Counter(name, help, [label, *labels])
         self._values: set[str] = set()
         self._children: dict[tuple[object, ...], Counter] = {}
-        _labels[name.removesuffix("_total")] = label
         _counters.append(self)
 
     def inc(self, value: object, *others: str, amount: float = 1) -> None:
@@ -97,37 +80,3 @@ def forget_values() -> None:
     """Have room for values in every counter again (tests)."""
     for counter in _counters:
         counter.forget()
-
-
-def limited(family: Metric) -> Metric:
-    """The family without the samples of values that are not exposed; families of other counters unchanged."""
-    label = _labels.get(family.name)
-    if label is None:
-        return family
-    totals: defaultdict[str, float] = defaultdict(float)
-    for sample in family.samples:
-        if sample.name.endswith("_total"):
-            totals[sample.labels[label]] += sample.value
-    if len(totals) > EXPOSED:
-        exposed = _exposed(label, totals)
-        family.samples = [sample for sample in family.samples if sample.labels[label] in exposed]
-    return family
-
-
-def _exposed(label: str, totals: dict[str, float]) -> set[str]:
-    """The values that matter most, by the list of the label; then those that were counted most."""
-    by_total = sorted(totals, key=lambda value: totals[value], reverse=True)
-    ordered = dict.fromkeys([*_important(label), *by_total])
-    return set([value for value in ordered if value in totals][:EXPOSED])
-
-
-def _important(label: str) -> Sequence[str]:
-    """The label's list, at most `CACHE_SECONDS` old; the last one when it can't be read."""
-    read = _lists.get(label)
-    read_at, values = _last_read.get(label, (float("-inf"), ()))
-    if read and time.monotonic() - read_at >= CACHE_SECONDS:
-        job = Job(f"top_{label}", Source.DATABASE, lambda: tuple(map(str, read())))
-        # One thread: with the gauges, which are read before or after, a scrape takes less than five seconds.
-        values = reading.read_all([job], threads=1).get(job.name, values)
-        _last_read[label] = time.monotonic(), values
-    return values
