@@ -117,6 +117,7 @@ MIDDLEWARE = [
     "shop.http.pages.middleware.guard_operators_pages",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "shop.operators.refusals.show_refused_turn",
 ]
 ROOT_URLCONF = "shop.urls"
 ASGI_APPLICATION = "shop.asgi.application"
