@@ -14,7 +14,6 @@ from pytest_django import DjangoDbBlocker
 
 from coupons.issuing import issuing
 from coupons.partners import call_limit
-from orders.payment import card_limits
 from payments.gateways import circuit
 from sales.waiting_room import draw, room_view
 from scripts import clients
@@ -118,7 +117,6 @@ def _reset_process_state() -> None:
     sign_ins.reset_unnoted_failures()
     stuck_rows.forget()
     rate_limits.clear_memory()
-    card_limits.forget()
     shop_redis.reset()
     data_platform.reset()
     issuing.forget()

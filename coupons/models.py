@@ -349,8 +349,7 @@ class QueueTicket(models.Model):
         on_delete=models.PROTECT,
         related_name="tickets",
     )
-    # With a default in the database: a release without this column may run beside this one.
-    traceparent = models.CharField(_("traceparent"), max_length=55, blank=True, default="", db_default="")
+    traceparent = models.CharField(_("traceparent"), max_length=55, blank=True, default="")
     created_at = models.DateTimeField(_("created at"))
 
     class Meta:

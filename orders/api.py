@@ -145,6 +145,7 @@ class Orders(View):
             by=journal.current_actor(),
             keep_on_decline=body.keep_on_decline,
             expected_total_amount=body.expected_total_amount,
+            payer=payment_calls.payer_of(request, call, body.payment.token if body.payment else None),
         )
 
         async def place() -> Any:
@@ -155,9 +156,7 @@ class Orders(View):
             async with payment_calls.wrong_codes_limited(request, call.account_id):
                 return await _place_order(order_request)
 
-        outcome = await payment_calls.perform_rate_limited(
-            request, call, rate_limits.ORDERS, place, is_charged=bool(order_request.token)
-        )
+        outcome = await payment_calls.perform_rate_limited(request, call, rate_limits.ORDERS, place)
         if isinstance(outcome, Replay):
             return await payment_calls.respond_to_replay(request, call, outcome, read_order_answers)
         _note("order placed", outcome.order.id, outcome.started and outcome.started.saga.id)
@@ -317,12 +316,11 @@ class Payments(ListPayments):
                     token=body.token,
                     keep_on_decline=body.keep_on_decline,
                     keyed=call,
+                    payer=payment_calls.payer_of(request, call, body.token),
                 ),
             )
 
-        outcome = await payment_calls.perform_rate_limited(
-            request, call, rate_limits.PAYMENTS, pay, is_charged=bool(body.token)
-        )
+        outcome = await payment_calls.perform_rate_limited(request, call, rate_limits.PAYMENTS, pay)
         if isinstance(outcome, Replay):
             return await payment_calls.respond_to_replay(request, call, outcome, read_payment_answers)
         payment = outcome.started.payment
@@ -375,12 +373,13 @@ class TopUps(View):
 
         async def start() -> Any:
             await payment_calls.wait_for_capacity(call)
+            payer = payment_calls.payer_of(request, call, body.token)
             start_one = partial(top_ups.start, account_id=call.account_id, amount=body.amount, keyed=call)
-            return await keyed_calls.run_claimed_in_thread(call, partial(start_one, token=body.token))
+            return await keyed_calls.run_claimed_in_thread(
+                call, partial(start_one, token=body.token, payer=payer)
+            )
 
-        outcome = await payment_calls.perform_rate_limited(
-            request, call, rate_limits.TOP_UPS, start, is_charged=True
-        )
+        outcome = await payment_calls.perform_rate_limited(request, call, rate_limits.TOP_UPS, start)
         if isinstance(outcome, Replay):
             return await payment_calls.respond_to_replay(request, call, outcome, read_payment_answers)
         _note("top-up started", None, outcome.saga_id)

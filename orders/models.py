@@ -273,8 +273,7 @@ class Saga(models.Model):
     request_id = models.CharField(
         _("request id"), max_length=64, blank=True, help_text=_("The request that started it.")
     )
-    # With a default in the database: a release without this column may run beside this one.
-    traceparent = models.CharField(_("traceparent"), max_length=55, blank=True, default="", db_default="")
+    traceparent = models.CharField(_("traceparent"), max_length=55, blank=True, default="")
     state = models.CharField(_("state"), max_length=16, choices=State.choices, default=State.RUNNING)
     direction = models.CharField(
         _("direction"), max_length=8, choices=Direction.choices, default=Direction.DO

@@ -5,7 +5,7 @@ was done.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -14,8 +14,8 @@ from django.db import Error as DatabaseFailure
 from structlog import get_logger
 
 from orders import schemas, selectors
-from orders.payment import card_limits, key_limits, payment_status
-from orders.payment.key_limits import CardPayment
+from orders.payment import payment_status
+from orders.payment.card_limits import Payer
 from orders.payment.payment_status import (
     CurrentAnswer,
     EnqueueSaga,
@@ -23,9 +23,6 @@ from orders.payment.payment_status import (
     ReadAnswers,
     never_attempted,
 )
-from orders.payment.purchase import StartedPayment, StartedPurchase
-from orders.payment.top_ups import StartedTopUp
-from orders.placement.decisions import PlacedOrder
 from orders.saga import backlog
 from payments import payment_states
 from payments.models import Payment
@@ -69,25 +66,20 @@ async def perform_rate_limited(
     call: KeyedCall,
     limit: RateLimit,
     work: Callable[[], Awaitable[Any]],
-    *,
-    is_charged: bool,
 ) -> Any:
     """`keyed_calls.perform`, counted against the account's rate limit; staff and repeats are not counted.
 
     Only the call that does the work for its key is counted: duplicates wait for it outside of all limits.
-    Raises `Throttled` when the account made too many of these calls or, if a card is charged, when too many
-    payments of its API key or of the account were declined or may still be. A repeated call gets its recorded
-    answer all the same.
+    Raises `Throttled` when the account made too many of these calls. A repeated call gets its recorded answer
+    all the same.
     """
     if request.user.is_staff:
         return await keyed_calls.perform(call, work)
 
     async def counted() -> Any:
-        async with _cards_limited(request, call) if is_charged else nullcontext(CardPayment()) as payment:
-            with limit.counting(call.account_id) as counting:
-                outcome = counting.outcome = await work()
-            payment.id = _payment_id(outcome)
-            return outcome
+        with limit.counting(call.account_id) as counting:
+            counting.outcome = await work()
+        return counting.outcome
 
     try:
         return await keyed_calls.perform(call, counted)
@@ -121,25 +113,12 @@ async def wrong_codes_limited(request: Request, account_id: int) -> AsyncIterato
         raise
 
 
-@asynccontextmanager
-async def _cards_limited(request: Request, call: KeyedCall) -> AsyncIterator[CardPayment]:
-    """Around a call that starts a card payment, and sets its id. Raises `Throttled`, for the key first."""
+def payer_of(request: Request, call: KeyedCall, token: str | None) -> Payer | None:
+    """Whose declined payments limit a call that charges this card; None without a card, and for staff."""
+    if not token or request.user.is_staff:
+        return None
     key = request.user.key if isinstance(request.user, Account) else None
-    async with (
-        key_limits.limited(key.id, call.account_id) if key else nullcontext(CardPayment()) as payment,
-        card_limits.limited(call.account_id),
-    ):
-        yield payment
-
-
-def _payment_id(outcome: PlacedOrder | StartedPayment | StartedTopUp | Replay) -> UUID | None:
-    """The id of the payment that the call started, if it did."""
-    match outcome:
-        case PlacedOrder(started=StartedPurchase(payment=payment)):
-            return payment.id
-        case StartedPayment(started=StartedPurchase(payment=payment)) | StartedTopUp(payment=payment):
-            return payment.id
-    return None
+    return Payer(call.account_id, key.id if key else None)
 
 
 def read_order_answers(order_ids: Sequence[UUID], language: str) -> dict[UUID, CurrentAnswer]:

@@ -246,6 +246,12 @@ class Payment(models.Model):
         blank=True,
         help_text=_("When the charge is cancelled unless it is confirmed."),
     )
+    api_key_id = models.BigIntegerField(
+        _("API key id"), null=True, blank=True, help_text=_("The API key that started it, if one did.")
+    )
+    declined_at = models.DateTimeField(
+        _("declined at"), null=True, blank=True, help_text=_("When the gateway refused the card, if it did.")
+    )
     # The order, while the payment is not failed: a unique index on it works on every database.
     unfailed_order_id = models.GeneratedField(
         expression=Case(When(status="failed", then=None), default=F("order")),
@@ -283,6 +289,8 @@ class Payment(models.Model):
         indexes = [
             models.Index(fields=["account", "id"], name="payments_payment_of_account"),
             models.Index(fields=["created_at"], name="payments_payment_by_beginning"),
+            # For the limit of declined payments that a key started.
+            models.Index(fields=["api_key_id", "status", "declined_at"], name="payments_payment_of_api_key"),
         ]
 
     def __str__(self) -> str:

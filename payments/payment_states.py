@@ -74,7 +74,13 @@ def read_chargeable(payment_ids: Collection[UUID]) -> dict[UUID, Chargeable]:
 
 
 def new_payment(
-    *, order: Payable, token: str, at: datetime, keep_on_decline: bool = False, number: int = 1
+    *,
+    order: Payable,
+    token: str,
+    at: datetime,
+    keep_on_decline: bool = False,
+    number: int = 1,
+    api_key_id: int | None = None,
 ) -> Payment:
     """An unsaved payment of an order: a caller with many writes them by one `insert_payments`.
 
@@ -82,6 +88,7 @@ def new_payment(
     """
     return _build_payment(
         number=number,
+        api_key_id=api_key_id,
         keep_on_decline=keep_on_decline,
         order_id=order.id,
         account_id=order.account_id,
@@ -99,12 +106,15 @@ def insert_payments(payments: Sequence[Payment]) -> None:
     bulk_sql.insert_objects(payments)
 
 
-def start_top_up(*, account_id: int, amount: int, token: str, at: datetime) -> Payment:
+def start_top_up(
+    *, account_id: int, amount: int, token: str, at: datetime, api_key_id: int | None = None
+) -> Payment:
     """Insert a pending payment for points in the account's wallet."""
     open_transaction.assert_inside()
     payment = _build_payment(
         order_id=None,
         account_id=account_id,
+        api_key_id=api_key_id,
         points_amount=0,
         card_amount=amount,
         currency=settings.CURRENCY,
@@ -191,9 +201,12 @@ def mark_all_succeeded(charges: Mapping[UUID, str], *, at: datetime) -> int:
         return int(cursor.rowcount)
 
 
-def mark_failed(payment_id: UUID, *, code: str, detail: str, at: datetime) -> bool:
+def mark_failed(
+    payment_id: UUID, *, code: str, detail: str, at: datetime, declined_at: datetime | None = None
+) -> bool:
     """The payment ended with nothing charged, or nothing kept of the charge."""
-    return _end_payment(payment_id, to=Status.FAILED, at=at, failure_code=code, failure_detail=detail[:255])
+    failure = {"failure_code": code, "failure_detail": detail[:255], "declined_at": declined_at}
+    return _end_payment(payment_id, to=Status.FAILED, at=at, **failure)
 
 
 def mark_reversed(payment_id: UUID, *, code: str, detail: str, at: datetime) -> bool:

@@ -114,6 +114,7 @@ MIDDLEWARE = [
     "shop.http.pages.middleware.guard_operators_pages",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "shop.operators.refusals.show_refused_turn",
 ]
 ROOT_URLCONF = "shop.urls"
 ASGI_APPLICATION = "shop.asgi.application"
@@ -338,7 +339,7 @@ RATE_REFRESHES = Rate(60, 60)
 # Calls with a body that name no account: of a network, in each web process.
 RATE_ANONYMOUS = rate("RATE_ANONYMOUS", "3000/m")
 RATE_API_KEYS = rate("RATE_API_KEYS", "3000/m")
-RATE_DECLINES_PER_KEY = rate("RATE_DECLINES_PER_KEY", "50/10m")
+RATE_DECLINES_PER_KEY = Rate(50, 600)
 PARTNER_URL = url("PARTNER_URL", "", HTTP_SCHEMES)
 PARTNER_TIMEOUT_SECONDS = number("PARTNER_TIMEOUT_SECONDS", 1.0, least=0.1)
 OPTIMISTIC_RETRIES = 50

@@ -270,6 +270,8 @@ class Migration(migrations.Migration):
                 ('coupon', models.ForeignKey(blank=True, null=True,
                     on_delete=django.db.models.deletion.PROTECT, related_name='tickets', to='coupons.coupon',
                     verbose_name='coupon')),
+                ('traceparent', models.CharField(blank=True, default='', max_length=55,
+                    verbose_name='traceparent')),
                 ('created_at', models.DateTimeField(verbose_name='created at')),
             ],
             options={

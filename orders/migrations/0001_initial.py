@@ -199,6 +199,8 @@ class Migration(migrations.Migration):
                     null=True, verbose_name='about id')),
                 ('request_id', models.CharField(blank=True, help_text='The request that started it.',
                     max_length=64, verbose_name='request id')),
+                ('traceparent', models.CharField(blank=True, default='', max_length=55,
+                    verbose_name='traceparent')),
                 ('state', models.CharField(choices=[('running', 'running'), ('stuck', 'stuck'), ('done',
                     'done'), ('compensated', 'compensated')], default='running', max_length=16,
                     verbose_name='state')),

@@ -17,7 +17,7 @@ from uuid import UUID
 from django.conf import settings
 from django.utils.translation import gettext_noop
 
-from orders.payment import card_limits, gateway_facts, key_limits
+from orders.payment import gateway_facts
 from orders.saga import log
 from orders.saga.definitions import (
     ACTION_EXPIRED,
@@ -114,10 +114,13 @@ def mark_paid(sagas: Sequence[SagaRow], *, at: datetime) -> None:
 
 
 def mark_ended(sagas: Sequence[SagaRow]) -> None:
-    """End the payments of compensated sagas: reversed if they were charged, else failed."""
+    """End the payments of compensated sagas: reversed if they were charged, else failed, perhaps declined."""
+    now = clock.now()
     for saga in sagas:
-        end = payment_states.mark_reversed if _was_charged(saga) else payment_states.mark_failed
-        end(saga.subject_id, code=saga.failure_code, detail=saga.failure_detail, at=clock.now())
+        end = payment_states.mark_reversed
+        if not _was_charged(saga):
+            end = partial(payment_states.mark_failed, declined_at=now if is_declined(saga) else None)
+        end(saga.subject_id, code=saga.failure_code, detail=saga.failure_detail, at=now)
     _count(sagas, [_outcome_of_ended(saga) for saga in sagas])
 
 
@@ -154,15 +157,6 @@ def _count(sagas: Sequence[SagaRow], outcomes: Sequence[str]) -> None:
     """Count these payments by outcome once the transaction has committed."""
     names = [settings.PAYMENT_GATEWAY if saga.parent.card_amount else metrics.WITHOUT_CARD for saga in sagas]
     open_transaction.count_after_commit(metrics.count_payments, zip(names, outcomes, strict=True))
-
-
-def count_declines(sagas: Sequence[SagaRow]) -> None:
-    """Count the payments of these compensated sagas that the gateway declined, each for its account and for
-    the API key that started it.
-    """
-    declined = [saga for saga in sagas if is_declined(saga)]
-    card_limits.count_declines([saga.parent.account_id for saga in declined])
-    key_limits.count_declines([saga.subject_id for saga in declined])
 
 
 STEP = OutsideStep(

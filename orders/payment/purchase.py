@@ -29,7 +29,8 @@ from inventory.reservations import Line
 from orders import order_events, order_states
 from orders.models import Order, OrderLine, Saga
 from orders.order_states import LockedOrder, NewOrder
-from orders.payment import charging
+from orders.payment import card_limits, charging
+from orders.payment.card_limits import Payer
 from orders.saga import log
 from orders.saga.definitions import (
     SAGA_TYPES,
@@ -81,19 +82,29 @@ class StartedPayment:
 
 
 def pay(
-    *, account_id: int, order_id: UUID, token: str, keyed: KeyedCall, keep_on_decline: bool = False
+    *,
+    account_id: int,
+    order_id: UUID,
+    token: str,
+    keyed: KeyedCall,
+    keep_on_decline: bool = False,
+    payer: Payer | None = None,
 ) -> StartedPayment | Replay:
     """Start a payment of an order that awaits it; the saga does the rest.
 
     Durable when it returns; repeating the key gives a `Replay`. Raises `NotFound`, `Rejected`
-    `order_not_payable` or `insufficient_points`, `Invalid` when a card is missing, `KeyReused`.
+    `order_not_payable` or `insufficient_points`, `Invalid` when a card is missing, `KeyReused`, and
+    `Throttled` if the payer's cards were declined too often.
     """
 
     def begin() -> StartedPayment:
         order = _lock_own(order_id, account_id)
         earlier = payment_states.count_payments(order_id)
         _check_payable(order, token, earlier)
-        started = new_purchase(order, token=token, keep_on_decline=keep_on_decline, number=earlier + 1)
+        card_limits.check(card_limits.lock_and_count([payer]), payer)
+        started = new_purchase(
+            order, token=token, keep_on_decline=keep_on_decline, number=earlier + 1, payer=payer
+        )
         order_states.transition([order.id], to=Order.Status.PAYING)
         insert_purchases([started])
         return StartedPayment(order, started)
@@ -108,13 +119,19 @@ def new_purchase(
     by: ActorContext | None = None,
     keep_on_decline: bool = False,
     number: int = 1,
+    payer: Payer | None = None,
 ) -> StartedPurchase:
     """An unsaved payment of an order with its saga, for the transaction that starts it: `insert_purchases`.
 
     The order already holds its stock and coupon; steps that don't apply to it are recorded as skipped.
     """
     payment = payment_states.new_payment(
-        order=order, token=token, at=clock.now(), keep_on_decline=keep_on_decline, number=number
+        order=order,
+        token=token,
+        at=clock.now(),
+        keep_on_decline=keep_on_decline,
+        number=number,
+        api_key_id=payer.key_id if payer else None,
     )
     needless = {
         "hold_coupon": not order.coupon_code,
@@ -306,12 +323,6 @@ def _mark_failed(sagas: Sequence[SagaRow]) -> None:
     charging.mark_ended(sagas)
 
 
-def _after_compensation(sagas: Sequence[SagaRow]) -> None:
-    """Count declined payments before the result is returned: the next attempt is checked against them."""
-    charging.count_declines(sagas)
-    _notify(sagas)
-
-
 def _notify(sagas: Sequence[SagaRow]) -> None:
     """Wake the requests that wait for these orders or payments: they settled, or their owner must act."""
     completion_notifications.notify_completed(
@@ -337,7 +348,7 @@ SAGA_TYPES[NAME] = SagaType(
     ),
     lock=_lock,
     on_compensated=_mark_failed,
-    after_compensated=_after_compensation,
+    after_compensated=_notify,
     after_action_required=_notify,
     on_stuck=charging.mark_stuck,
 )

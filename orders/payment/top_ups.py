@@ -7,7 +7,8 @@ from uuid import UUID
 from django.conf import settings
 
 from orders.models import Saga
-from orders.payment import charging
+from orders.payment import card_limits, charging
+from orders.payment.card_limits import Payer
 from orders.saga import log
 from orders.saga.definitions import SAGA_TYPES, LocalStep, SagaRow, SagaType
 from payments import ledger, payment_states
@@ -29,15 +30,23 @@ class StartedTopUp:
     saga_id: UUID
 
 
-def start(*, account_id: int, amount: int, token: str, keyed: KeyedCall) -> StartedTopUp | Replay:
+def start(
+    *, account_id: int, amount: int, token: str, keyed: KeyedCall, payer: Payer | None = None
+) -> StartedTopUp | Replay:
     """Start a top-up; its saga charges the card and credits the wallet.
 
-    Durable when it returns; repeating the key gives a `Replay`. Raises `KeyReused`.
+    Durable when it returns; repeating the key gives a `Replay`. Raises `KeyReused`, and `Throttled` if the
+    payer's cards were declined too often.
     """
 
     def begin() -> StartedTopUp:
+        card_limits.check(card_limits.lock_and_count([payer]), payer)
         payment = payment_states.start_top_up(
-            account_id=account_id, amount=amount, token=token, at=clock.now()
+            account_id=account_id,
+            amount=amount,
+            token=token,
+            at=clock.now(),
+            api_key_id=payer.key_id if payer else None,
         )
         saga, lines = log.new_saga(
             type_name=NAME, subject_id=payment.id, give_up_seconds=settings.PAYMENT_GIVE_UP_SECONDS
@@ -68,12 +77,6 @@ def _credit_wallets(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
     return [f"{payment.card_amount} points credited" for payment in payments]
 
 
-def _after_compensation(sagas: Sequence[SagaRow]) -> None:
-    """Count declined payments before the result is returned: the next attempt is checked against them."""
-    charging.count_declines(sagas)
-    _notify(sagas)
-
-
 def _notify(sagas: Sequence[SagaRow]) -> None:
     """Wake the requests that wait for these payments or for their first attempt."""
     completion_notifications.notify_completed(*(str(saga.subject_id) for saga in sagas))
@@ -84,7 +87,7 @@ SAGA_TYPES[NAME] = SagaType(
     steps=(charging.STEP, LocalStep("credit_wallet", do=_credit_wallets, after_commit=_notify)),
     lock=_lock,
     on_compensated=charging.mark_ended,
-    after_compensated=_after_compensation,
+    after_compensated=_notify,
     after_attempt=_notify,
     after_action_required=_notify,
     on_stuck=charging.mark_stuck,

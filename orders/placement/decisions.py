@@ -24,7 +24,8 @@ from orders import order_states, pricing
 from orders.metrics import counters
 from orders.models import Order
 from orders.order_states import NewLine, NewOrder
-from orders.payment import purchase
+from orders.payment import card_limits, purchase
+from orders.payment.card_limits import Payer
 from orders.payment.purchase import StartedPurchase
 from orders.placement import first_orders, limits
 from orders.placement.first_orders import FirstOrders
@@ -48,7 +49,7 @@ from shop.lazy_texts import mark as _
 class OrderRequest:
     """A request to place an order. `token` is the card to charge; None means to pay later. With
     `keep_on_decline` a refused card leaves the order to be paid with another one. The buyer was shown
-    `expected_total_amount`, if that is given.
+    `expected_total_amount`, if that is given. Declined cards of the `payer`, if there is one, limit it.
     """
 
     account_id: int
@@ -60,6 +61,7 @@ class OrderRequest:
     by: ActorContext
     keep_on_decline: bool = False
     expected_total_amount: int | None = None
+    payer: Payer | None = None
 
     @property
     def coupon(self) -> CouponRequest:
@@ -104,7 +106,9 @@ def locked_rows(order_request: OrderRequest) -> Iterator[Row]:
     if order_request.coupon_code:
         yield from coupon_requests.locked_rows(order_request.coupon)
     yield order_checks.locked_row(order_request.account_id)
-    yield accounts.referenced_row(order_request.account_id)
+    yield from card_limits.locked_rows(order_request.payer)
+    if not order_request.payer:
+        yield accounts.referenced_row(order_request.account_id)
 
 
 def place_one(order_request: OrderRequest, *, locks: ReadLocks) -> PlacedOrder | Replay:
@@ -143,6 +147,7 @@ def decide(order_requests: Sequence[OrderRequest], *, locks: ReadLocks = LOCKED)
             for order_request in order_requests
         ]
         sales = order_checks.read(wanted, clock.now(), is_locked=locks.stock)
+    cards = card_limits.lock_and_count([order_request.payer for order_request in order_requests])
     # After the entries, whose locks an admission may have held: none is used before it was admitted.
     now = clock.now()
     spenders = {order_request.account_id for order_request in order_requests if order_request.points_amount}
@@ -159,7 +164,9 @@ def decide(order_requests: Sequence[OrderRequest], *, locks: ReadLocks = LOCKED)
         elif name in effects:
             outcomes.append(effects[name].replay_for(order_request.keyed))
         else:
-            outcome = _decide_one(order_request, stock, sales, holdings, coupons, firsts, balances, now)
+            outcome = _decide_one(
+                order_request, stock, sales, holdings, cards, coupons, firsts, balances, now
+            )
             outcomes.append(outcome)
             if isinstance(outcome, PlacedOrder):
                 effects[name] = Effect(order_request.keyed, outcome, reference=outcome.order.id)
@@ -185,12 +192,14 @@ def _decide_one(
     stock: dict[int, Stock],
     sales: SaleTerms,
     holdings: Holdings,
+    cards: card_limits.Counts,
     coupons: BatchCoupons,
     firsts: FirstOrders,
     balances: dict[int, int],
     now: datetime,
 ) -> PlacedOrder | FirstcomeError:
     try:
+        card_limits.check(cards, order_request.payer)
         reservations.check_sold(stock, order_request.lines)
         queued = _check_sales(order_request, stock, sales, now)
         reservations.check_available(stock, order_request.lines)
@@ -202,6 +211,7 @@ def _decide_one(
         return error
     reservations.reserve_checked(stock, order_request.lines)
     limits.add(holdings[order_request.account_id], order_request.lines)
+    card_limits.add(cards, order_request.payer)
     if queued:
         order_checks.use(sales, order_request.account_id, queued, placed.order.id)
     if coupon:
@@ -327,6 +337,7 @@ def _build_order(
             token=order_request.token,
             by=order_request.by,
             keep_on_decline=order_request.keep_on_decline,
+            payer=order_request.payer,
         )
     return placed
 

@@ -13,7 +13,7 @@ from coupons.models import Coupon
 from inventory.models import Product
 from orders import cancellation, schemas
 from orders.models import Order, Saga
-from orders.payment import card_limits, purchase
+from orders.payment import purchase
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, owners, stepping
 from orders.tests.owners import payment_of
@@ -179,12 +179,11 @@ def test_a_kept_order_can_be_cancelled_between_two_cards() -> None:
     assert buying.broken_laws() == []
 
 
-def test_every_refused_card_counts_as_a_decline_of_its_account(monkeypatch: pytest.MonkeyPatch) -> None:
-    counted: list[int] = []
-    monkeypatch.setattr(card_limits, "count_declines", counted.extend)
+def test_every_refused_card_counts_as_a_decline_of_its_account() -> None:
     placed = kept()
     pay_and_advance(placed.order.id, "tok_declined")
-    assert counted == [placed.order.account_id] * 2
+    declined = Payment.objects.exclude(declined_at=None)
+    assert [payment.account_id for payment in declined] == [placed.order.account_id] * 2
 
 
 def test_ten_second_cards_at_once_are_one_payment_that_is_not_failed() -> None:

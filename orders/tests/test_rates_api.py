@@ -1,32 +1,40 @@
 """Rate limits of an account over HTTP: which calls are refused, and which are not counted."""
 
 import asyncio
+import threading
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.conf import LazySettings
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from coupons.tests.factories import CampaignFactory
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
+from orders import schemas
 from orders.models import Order, Saga
-from orders.payment import card_limits
+from orders.payment import card_limits, top_ups
+from orders.payment.card_limits import Payer
 from orders.tests import buying, stepping
 from payments.gateways import gateway
 from payments.models import Payment
-from shop import clock
 from shop.accounts import tokens
 from shop.configuration import Rate
+from shop.errors import Throttled
+from shop.idempotency.recorded_answers import KeyedCall, key_hash
 from shop.rates import rate_limits
-from shop.redis import redis_client
-from shop.tests import asgi_client, servers
+from shop.tests import api_keys, asgi_client, servers
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import SuperuserFactory
+from shop.tests.outages import OwnRedis, own_redis
 from shop.tests.racing import race
+
+__all__ = ["own_redis"]
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -225,47 +233,70 @@ def test_payments_that_succeed_make_room_and_those_long_overdue_take_none(
     assert api.post("/orders", order_of(product, "tok_ok"), key="in the end").status_code == 202
 
 
-def test_slots_that_other_processes_took_count_too(settings: LazySettings, product: Product) -> None:
-    settings.RATE_ORDERS = None
-    buyer = buying.account()
-    api, places = client_of(buyer), f"{card_limits.SLOTS_PREFIX}{buyer.id}"
-    soon = clock.now().timestamp() + 30
-    redis_client.client().zadd(places, {"a": soon, "b": soon, "of a process that died": soon - 60})
-    assert api.post("/orders", order_of(product, "tok_ok"), key="a").status_code == 202
-    assert_throttled(api.post("/orders", order_of(product, "tok_ok"), key="b"))
-    assert set(redis_client.client().zrange(places, 0, -1)) == {b"a", b"b"}
-    assert api.post("/orders", order_of(product), key="c").status_code == 201, "to pay later"
+def start_top_up(payer: Payer) -> Any:
+    """In a transaction of its own, as in another process."""
+    keyed = KeyedCall(payer.account_id, key_hash(str(uuid4())), "fingerprint", schemas.answered_later)
+    return top_ups.start(account_id=payer.account_id, amount=100, token="tok_ok", keyed=keyed, payer=payer)
 
 
-def test_an_account_that_pays_now_and_then_is_not_checked(
-    settings: LazySettings, monkeypatch: pytest.MonkeyPatch, product: Product
+def payers(number: int, *, by_one_key: bool) -> list[Payer]:
+    """Those of an account, or of as many accounts by one API key."""
+    if not by_one_key:
+        return [Payer(buying.account().id)] * number
+    key_id = api_keys.make("wallet:write", "act").key.pk
+    return [Payer(buying.account().id, key_id) for _ in range(number)]
+
+
+@pytest.mark.parametrize("by_one_key", [False, True])
+def test_of_payments_that_start_at_once_in_several_transactions_no_more_start_than_may_be_declined(
+    settings: LazySettings, by_one_key: bool
 ) -> None:
-    settings.RATE_DECLINES = Rate(10, 600)
-    asked: list[int] = []
-    monkeypatch.setattr(
-        card_limits, "count_unsettled", lambda account_id, rate: asked.append(account_id) or 0
-    )
-    buyer = buying.account()
-    for key in ("a", "b"):
-        assert client_of(buyer).post("/orders", order_of(product, "tok_ok"), key=key).status_code == 202
-    assert not asked
-    client_of(buyer).post("/orders", order_of(product, "tok_ok"), key="c")
-    assert asked == [buyer.id]
-    for key in ("d", "e"):
-        # In a window of its own: the first still counts those of the window before.
-        monkeypatch.setattr(card_limits, "_window_started_at", float("-inf"))
-        client_of(buyer).post("/orders", order_of(product, "tok_ok"), key=key)
-    assert asked == [buyer.id, buyer.id]
+    settings.RATE_DECLINES_PER_KEY = Rate(3, 60)
+    outcomes = race([partial(start_top_up, payer) for payer in payers(12, by_one_key=by_one_key)])
+    assert Counter(type(outcome) for outcome in outcomes) == {top_ups.StartedTopUp: 3, Throttled: 9}
+    assert Payment.objects.count() == 3
 
 
-def test_unsettled_payments_are_found_by_an_index(settings: LazySettings, product: Product) -> None:
+@pytest.mark.parametrize("by_one_key", [False, True])
+def test_counting_them_without_the_locks_lets_all_start(
+    settings: LazySettings, monkeypatch: pytest.MonkeyPatch, by_one_key: bool
+) -> None:
+    """The naive twin: each counts before another has committed."""
+    settings.RATE_DECLINES_PER_KEY = Rate(3, 60)
+    all_counted, check = threading.Barrier(6, timeout=10), card_limits.check
+
+    def check_later(counts: Any, payer: Any) -> None:
+        all_counted.wait()
+        check(counts, payer)
+
+    monkeypatch.setattr(card_limits, "_lock", lambda model, ids: None)
+    monkeypatch.setattr(card_limits, "check", check_later)
+    race([partial(start_top_up, payer) for payer in payers(6, by_one_key=by_one_key)])
+    assert Payment.objects.count() == 6
+
+
+def test_declines_are_counted_while_redis_is_away(
+    settings: LazySettings, product: Product, own_redis: OwnRedis
+) -> None:
     settings.RATE_ORDERS = None
-    buyer = buying.account()
-    assert client_of(buyer).post("/orders", order_of(product, "tok_ok"), key="a").status_code == 202
-    with CaptureQueriesContext(connection) as queries:
-        assert card_limits.count_unsettled(buyer.id, Rate(3, 60)) == 1
-    (query,) = queries.captured_queries
-    assert "payments_payment_of_account" in servers.explain(query["sql"])[0]["possible_keys"]
+    api = client_of(buying.account())
+    for key in ("a", "b", "c"):
+        assert decline(api, product, key).status_code == 202
+    own_redis.stop()
+    assert_throttled(api.post("/orders", order_of(product, "tok_ok"), key="d"))
+
+
+def test_what_counts_is_found_by_an_index(settings: LazySettings, product: Product) -> None:
+    settings.RATE_ORDERS = None
+    payer = Payer(buying.account().id, api_keys.make("wallet:write", "act").key.pk)
+    start_top_up(payer)
+    with CaptureQueriesContext(connection) as queries, transaction.atomic():
+        counts = card_limits.lock_and_count([payer])
+    assert {tried.count for tried in counts.values()} == {1}
+    selects = [query["sql"] for query in queries if "COUNT(" in query["sql"]]
+    used = [servers.explain(select)[0]["possible_keys"] for select in selects]
+    assert "payments_payment_of_account" in used[0]
+    assert "payments_payment_of_api_key" in used[1]
 
 
 def test_declined_top_ups_count_and_cards_without_an_answer_do_not(

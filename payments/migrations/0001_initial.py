@@ -164,6 +164,12 @@ class Migration(migrations.Migration):
                 ('action_expires_at', models.DateTimeField(blank=True,
                     help_text='When the charge is cancelled unless it is confirmed.', null=True,
                     verbose_name='action expires at')),
+                ('api_key_id', models.BigIntegerField(blank=True,
+                    help_text='The API key that started it, if one did.', null=True,
+                    verbose_name='API key id')),
+                ('declined_at', models.DateTimeField(blank=True,
+                    help_text='When the gateway refused the card, if it did.', null=True,
+                    verbose_name='declined at')),
                 ('unfailed_order_id', models.GeneratedField(db_persist=False,
                     expression=models.Case(models.When(status='failed', then=None),
                     default=models.F('order')), output_field=models.UUIDField(null=True),
@@ -175,6 +181,8 @@ class Migration(migrations.Migration):
                 'indexes': [
                     models.Index(fields=['account', 'id'], name='payments_payment_of_account'),
                     models.Index(fields=['created_at'], name='payments_payment_by_beginning'),
+                    models.Index(fields=['api_key_id', 'status', 'declined_at'],
+                        name='payments_payment_of_api_key'),
                 ],
                 'constraints': [
                     models.UniqueConstraint(fields=('charge_key',), name='payments_payment_one_charge_key'),

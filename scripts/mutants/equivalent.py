@@ -5,7 +5,6 @@ EQUIVALENT = {
         "the write that follows compares the campaign's version too, and raises the same"
     ),
     "orders/payment/gateway_facts.py::_ask_about_undone_charge number 4": "a key has one charge, at most",
-    "orders/payment/key_limits.py::_tried number 3": "the last slot is its own, which is no payment",
     "orders/payment/purchase.py::_debit_points boolean 1": "a savepoint more around the same writes",
     "orders/saga/log.py::_is_leased comparison 1": "the results are read from the log again",
     "orders/saga/log.py::_is_leased return 1": "the results are read from the log again",

@@ -29,7 +29,6 @@ NO_RATES = dict.fromkeys(
         "RATE_WRONG_CODES",
         "RATE_ANONYMOUS",
         "RATE_API_KEYS",
-        "RATE_DECLINES_PER_KEY",
     ),
     "",
 )

@@ -1,8 +1,9 @@
 """Sign-in by name and password: throttled, hashing few passwords at once, recorded in the journal.
 
-Attempts are limited tightly by address, before they wait for their turn, and by name and address together,
-but loosely by name alone: ten wrong passwords from elsewhere must not lock an account's owner out. If so many
-addresses guess at one name that even the loose limit is reached, addresses that signed in to the account
+Attempts are limited tightly by address and by name and address together, before they wait for their turn: a
+program that repeats an old password uses up its name's attempts, and not those of all its office. They are
+limited loosely by name alone: ten wrong passwords from elsewhere must not lock an account's owner out. If so
+many addresses guess at one name that even the loose limit is reached, addresses that signed in to the account
 recently are still admitted. They have turns of their own where passwords wait to be hashed, too.
 
 Staff accounts need a one-time code too (`second_factor`). It is looked at after the password, so that what is
@@ -80,17 +81,16 @@ class SignIn:
 async def run_sign_in(function: Callable[[], Outcome], *, username: str, address: str) -> Outcome:
     """Call a function that calls `sign_in`, in a thread for hashing, once it is the client's turn.
 
-    The attempt is counted by its address before it waits. Raises `Throttled`, what the function raises, and
-    what `password_hashing.run_in_turn` raises.
+    The attempt is counted before it waits: by name and address and by address, or by neither. Raises
+    `Throttled`, what the function raises, and what `password_hashing.run_in_turn` raises.
     """
     network = throttling.network_of_address(address)
 
     async def trust_level() -> TrustLevel:
         return await run_in_thread(_trust_level, username, network, group="sign-ins")
 
-    counted = [(ATTEMPTS_BY_ADDRESS, network)]
     try:
-        await run_in_thread(throttling.count_attempt, counted, group="sign-ins")
+        await run_in_thread(_count_attempt, username, network, group="sign-ins")
     except Throttled:
         SIGN_INS.labels("throttled").inc()
         raise
@@ -108,13 +108,13 @@ def sign_in(
 
     `otp` is the one-time code, which staff accounts need. The journal line is durable when it returns. Raises
     `Throttled` and `InvalidCredentials`; if the password is right, what `second_factor.verify` raises. It
-    hashes: the web server's requests call it by `run_sign_in`, which counts by address.
+    hashes: the web server's requests call it by `run_sign_in`, which counts by address and name.
     """
     account, network = accounts.find_by_username(username), throttling.network_of_address(address)
     account_id = account.pk if account else None
     name = _username_key(account_id, username)
     try:
-        _throttle(name, account_id, network)
+        _throttle_name(name, account_id, network)
         user = accounts.authenticate(account, password=password)
         if is_operator and not user.is_staff:
             raise InvalidCredentials
@@ -183,8 +183,14 @@ def _username_key(account_id: int | None, username: str) -> str:
     return f"name {username.casefold()}" if account_id is None else accounts.journal_subject(account_id)
 
 
-def _throttle(name: str, account_id: int | None, network: str) -> None:
-    throttling.count_attempt([(ATTEMPTS_BY_NAME_AND_ADDRESS, f"{name} from {network}")])
+def _count_attempt(username: str, network: str) -> None:
+    name = _username_key(accounts.find_id_by_username(username), username)
+    throttling.count_attempt(
+        [(ATTEMPTS_BY_NAME_AND_ADDRESS, f"{name} from {network}"), (ATTEMPTS_BY_ADDRESS, network)]
+    )
+
+
+def _throttle_name(name: str, account_id: int | None, network: str) -> None:
     try:
         throttling.count_attempt([(ATTEMPTS_BY_NAME, name)])
     except Throttled:

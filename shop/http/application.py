@@ -5,6 +5,7 @@ The event loop itself answers `/healthz`: a process whose threads are all busy i
 
 from collections.abc import Iterable, Mapping
 
+from django.db import Error as DatabaseFailure
 from structlog import get_logger
 
 from shop.errors import BodyIncomplete, FirstcomeError, Throttled
@@ -46,8 +47,8 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
             await _send_response(send, _health_response(scope["method"], fields), _PUBLIC_HEADERS)
         else:
             await streams.handler_of(path)(scope, fields, receive, send)
-    except FirstcomeError as refusal:
-        # A refused body, or no thread for a page.
+    except (FirstcomeError, DatabaseFailure) as refusal:
+        # A refused body, no thread for a page, or no database to look up who signs in.
         language = languages.choose(fields.get(b"accept-language", b"").decode("latin-1"))
         response = _close_after(problems.from_error(refusal, language), refusal)
         request_metrics.count_refusal("", response.status_code, response.code)

@@ -163,10 +163,13 @@ async def _run_first_call(name: tuple[int, str], claim: Claim, work: Callable[[]
         outcome = await work()
         is_done = True
         return outcome
-    except (InFlight, Throttled):
-        # The claim is another call's, or there is none: throttled work hasn't begun. Releasing it later could
-        # release our own, which we may have by then.
+    except InFlight:
+        # The claim is another call's. Releasing it later could release our own, which we may have by then.
         is_ours = False
+        raise
+    except Throttled:
+        # Mostly before the work began. Many of these must not cost a round trip each.
+        is_done = True
         raise
     finally:
         if is_ours:

@@ -311,18 +311,6 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name='RecordedTrace',
-            fields=[
-                ('id', models.UUIDField(primary_key=True, serialize=False)),
-                ('traceparent', models.CharField(max_length=55, verbose_name='traceparent')),
-                ('at', models.DateTimeField(db_index=True, verbose_name='at')),
-            ],
-            options={
-                'verbose_name': 'recorded trace',
-                'verbose_name_plural': 'recorded traces',
-            },
-        ),
-        migrations.CreateModel(
             name='JournalLine',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False,

@@ -59,7 +59,6 @@ GROUPS = {
         "shop.view_signout",
         "shop.view_idempotencykey",
         "shop.view_committedtransaction",
-        "shop.view_recordedtrace",
         "shop.view_feedevent",
         "shop.view_webhookendpoint",
         "shop.view_webhookdelivery",

@@ -12,6 +12,7 @@ import struct
 import threading
 import time
 from array import array
+from bisect import bisect_right, insort
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -83,33 +84,21 @@ SENT_HEADER, RECEIVED_HEADER = struct.Struct("<QI"), struct.Struct("<I")
 class _Window:
     """An account's calls, oldest first, in seconds since the epoch.
 
-    The last `unsent` of them are not in Redis yet; `held` more calls are in progress, and may end up not
-    counted.
+    Those in `unsent` are not in Redis yet; `held` more calls are in progress, and may end up not counted.
     """
 
     __slots__ = ("held", "times", "unsent")
 
     def __init__(self) -> None:
-        self.times = array("d")
-        self.unsent = 0
-        self.held = 0
+        self.times, self.held = array("d"), 0
+        # A list only while there are any: there may be very many windows.
+        self.unsent: Sequence[float] = ()
 
-    def trim_ends(self, horizon: float, latest: float) -> None:
-        """Drop old instants from the start, and all outside the window if the last one is."""
-        times, gone = self.times, 0
-        while gone < len(times) and not horizon < times[gone] <= latest:
-            gone += 1
-        if gone:
-            del times[:gone]
-            self.unsent = min(self.unsent, len(times))
-        if times and not horizon < times[-1] <= latest:
-            self.trim_all(horizon, latest)
-
-    def trim_all(self, horizon: float, latest: float) -> None:
-        """Drop all instants outside the window, wherever they are."""
-        fresh = self.times[-self.unsent :] if self.unsent else ()
-        self.unsent = sum(horizon < instant <= latest for instant in fresh)
-        self.times = array("d", [instant for instant in self.times if horizon < instant <= latest])
+    def trim(self, horizon: float, latest: float) -> None:
+        """Drop the instants outside the window: old ones, and those from before the clock was set back."""
+        times = self.times
+        if times and not (horizon < times[0] and times[-1] <= latest):
+            self.times = times[bisect_right(times, horizon) : bisect_right(times, latest)]
 
 
 @dataclass(slots=True)
@@ -186,44 +175,22 @@ class RateLimit:
                 if is_counted:
                     self._add(account_id, window, now)
 
-    def add(self, account_id: int) -> None:
-        """Count what has happened, even if the window is full."""
-        with self._mutex:
-            self._add(account_id, self._window(account_id), clock.now().timestamp())
-
     def count_now(self, account_id: int) -> None:
-        """Count what has happened, in all processes at once.
+        """Count what has happened, even if the window is full, in all processes at once.
 
         Raises `Throttled` if calls of other processes filled the window meanwhile.
         """
-        self.add(account_id)
-        self.synchronize()
-        rate, now = self.rate, clock.now().timestamp()
         with self._mutex:
-            window = self._window(account_id)
-            if rate:
-                self._require_capacity(window, rate, now, besides=-1)
+            self._add(account_id, self._window(account_id), clock.now().timestamp())
+        self.synchronize()
+        self.require_capacity(account_id, besides=-1)
 
     def require_capacity(self, account_id: int, *, besides: int = 0) -> None:
         """Raise `Throttled` if the account's window is full with `besides` more calls; counts nothing."""
-        window = self._windows.get(account_id) or (_Window() if besides else None)
-        rate = self.rate if window else None
+        window, rate = self._windows.get(account_id), self.rate
         if window and rate:
             with self._mutex:
                 self._require_capacity(window, rate, clock.now().timestamp(), besides)
-
-    def is_half_full(self, account_id: int) -> bool:
-        """Whether the account has used at least half of its limit."""
-        rate, window = self.rate, self._windows.get(account_id)
-        return bool(rate and window and 2 * len(window.times) >= rate.times)
-
-    def read(self, account_id: int) -> None:
-        """Read the account's window from Redis now."""
-        rate = self.rate
-        if rate:
-            with self._mutex:
-                window = self._window(account_id)
-            self._exchange([(account_id, window, b"")], rate)
 
     def read_usage(self, account_id: int) -> Usage | None:
         """How much of the limit the account has used, read from Redis now; None without a limit."""
@@ -232,18 +199,20 @@ class RateLimit:
             return None
         with self._mutex:
             window = self._window(account_id)
-        is_shared = self._exchange([(account_id, window, b"")], rate)
+        is_shared = self._exchange([(account_id, window, ())], rate)
         now = clock.now().timestamp()
         with self._mutex:
-            window.trim_all(now - rate.seconds, now + MAX_CLOCK_SKEW_SECONDS)
+            window.trim(now - rate.seconds, now + MAX_CLOCK_SKEW_SECONDS)
             return Usage(self.name, len(window.times) + window.held, rate, is_shared)
 
     def synchronize(self) -> None:
         """Send new counts of this process to Redis, and read back the counts of all processes."""
-        rate = self.rate
+        rate, batch = self.rate, []
         with self._mutex:
-            unsent, self._unsent = self._unsent, {}
-            batch = [(id, window, _take_unsent(window)) for id, window in unsent.items()]
+            for account_id, window in self._unsent.items():
+                batch.append((account_id, window, window.unsent))
+                window.unsent = ()
+            self._unsent = {}
         for start in range(0, len(batch) if rate else 0, ACCOUNTS_PER_ROUND_TRIP):
             assert rate
             self._exchange(batch[start : start + ACCOUNTS_PER_ROUND_TRIP], rate)
@@ -258,83 +227,68 @@ class RateLimit:
         window = self._windows.get(account_id)
         if window is None:
             if len(self._windows) >= MAX_WINDOWS:
-                self._drop_idle_windows()
+                idle = (id for id, window in self._windows.items() if not (window.held or window.unsent))
+                for id in list(islice(idle, MAX_WINDOWS // 10)):
+                    del self._windows[id]
             window = self._windows[account_id] = _Window()
         return window
 
-    def _drop_idle_windows(self) -> None:
-        idle = (id for id, window in self._windows.items() if not (window.held or window.unsent))
-        for id in list(islice(idle, MAX_WINDOWS // 10)):
-            del self._windows[id]
-
     def _require_capacity(self, window: _Window, rate: Rate, now: float, besides: int = 0) -> None:
-        horizon, latest = now - rate.seconds, now + MAX_CLOCK_SKEW_SECONDS
-        window.trim_ends(horizon, latest)
-        if len(window.times) + window.held + besides < rate.times:
-            return
-        window.trim_all(horizon, latest)
+        window.trim(now - rate.seconds, now + MAX_CLOCK_SKEW_SECONDS)
         over = len(window.times) + window.held + besides - rate.times
-        if over < 0:
-            return
-        THROTTLED.labels(limit=self.name).inc()
-        # A call is possible once that many of the oldest have left the window; calls in progress end soon.
-        seconds = window.times[over] + rate.seconds - now if over < len(window.times) else 0.0
-        raise Throttled(
-            _(
-                "Too many of these calls: at most {times} in {seconds} seconds. Wait a while.",
-                times=rate.times,
-                seconds=rate.seconds,
-            ),
-            retry_after=max(1, math.ceil(seconds)),
-        )
+        if over >= 0:
+            # One more is possible once that many of the oldest have left; calls in progress end soon.
+            seconds = window.times[over] + rate.seconds - now if over < len(window.times) else 0
+            raise refusal(self.name, rate, seconds=seconds)
 
     def _add(self, account_id: int, window: _Window, now: float) -> None:
-        window.times.append(now)
-        if not window.unsent:
-            self._unsent[account_id] = window
-        window.unsent += 1
-        _request_synchronization()
+        insort(window.times, now)
+        window.unsent = [*window.unsent, now]
+        self._note_unsent(account_id, window)
 
-    def _exchange(self, batch: Sequence[tuple[int, _Window, bytes]], rate: Rate) -> bool:
+    def _exchange(self, batch: Sequence[tuple[int, _Window, Sequence[float]]], rate: Rate) -> bool:
         """Send and read these windows. Returns whether Redis could be called."""
-        sent = b"".join([SENT_HEADER.pack(account_id, len(times)) + times for account_id, _, times in batch])
+        sent = b"".join(
+            [SENT_HEADER.pack(id, 8 * len(times)) + array("d", times).tobytes() for id, _, times in batch]
+        )
         prefix = f"firstcome:{{rates}}:{self.name}:"
         now = clock.now().timestamp()
-        window = now - rate.seconds, now + MAX_CLOCK_SKEW_SECONDS, rate.seconds * 1000
+        bounds = now - rate.seconds, now + MAX_CLOCK_SKEW_SECONDS, rate.seconds * 1000
         reply: bytes | None = redis_client.attempt(
-            lambda client: client.eval(MERGE_SCRIPT, 1, prefix, *window, sent), otherwise=None
+            lambda client: client.eval(MERGE_SCRIPT, 1, prefix, *bounds, sent), otherwise=None
         )
+        at = 0
         with self._mutex:
-            if reply is None:
-                self._put_back(batch)
-            else:
-                _replace_windows(batch, reply)
+            for account_id, window, times in batch:
+                if reply is None:
+                    unsent = [*times, *window.unsent]
+                    window.unsent = unsent[max(0, len(unsent) - len(window.times)) :]
+                    self._note_unsent(account_id, window)
+                else:
+                    (length,) = RECEIVED_HEADER.unpack_from(reply, at)
+                    known = array("d", reply[at + 4 : at + 4 + length])
+                    # With those that were counted here since.
+                    window.times = array("d", sorted([*known, *window.unsent]))
+                    at += 4 + length
         return reply is not None
 
-    def _put_back(self, batch: Sequence[tuple[int, _Window, bytes]]) -> None:
-        for account_id, window, times in batch:
-            window.unsent = min(window.unsent + len(times) // window.times.itemsize, len(window.times))
-            if window.unsent:
-                self._unsent[account_id] = window
-                _request_synchronization()
+    def _note_unsent(self, account_id: int, window: _Window) -> None:
+        if window.unsent:
+            self._unsent[account_id] = window
+            _request_synchronization()
 
 
-def _take_unsent(window: _Window) -> bytes:
-    """The window's unsent instants as bytes; from now on they count as sent."""
-    times = window.times[-window.unsent :] if window.unsent else window.times[:0]
-    window.unsent = 0
-    return times.tobytes()
-
-
-def _replace_windows(batch: Sequence[tuple[int, _Window, bytes]], reply: bytes) -> None:
-    """Replace the windows by those of the reply, plus what was counted here since."""
-    at = 0
-    for _account, window, _times in batch:
-        (length,) = RECEIVED_HEADER.unpack_from(reply, at)
-        since = window.times[-window.unsent :] if window.unsent else ()
-        window.times = array("d", reply[at + 4 : at + 4 + length])
-        window.times.extend(since)
-        at += 4 + length
+def refusal(limit: str, rate: Rate, *, seconds: float) -> Throttled:
+    """The refusal of one more call, which will be possible in so many seconds; it is counted."""
+    THROTTLED.labels(limit=limit).inc()
+    return Throttled(
+        _(
+            "Too many of these calls: at most {times} in {seconds} seconds. Wait a while.",
+            times=rate.times,
+            seconds=rate.seconds,
+        ),
+        retry_after=max(1, math.ceil(seconds)),
+    )
 
 
 COUPONS = RateLimit("coupons", "RATE_COUPONS")
@@ -342,15 +296,13 @@ ENTRIES = RateLimit("entries", "RATE_ENTRIES")
 ORDERS = RateLimit("orders", "RATE_ORDERS")
 PAYMENTS = RateLimit("payments", "RATE_PAYMENTS")
 TOP_UPS = RateLimit("top-ups", "RATE_TOP_UPS")
-DECLINES = RateLimit("declines", "RATE_DECLINES")
 WRONG_CODES = RateLimit("wrong-codes", "RATE_WRONG_CODES")
 WRONG_CODES_OF_NETWORK = RateLimit("wrong-codes-of-network", "RATE_WRONG_CODES_OF_NETWORK")
 REFRESHES = RateLimit("refreshes", "RATE_REFRESHES")
 API_KEYS = RateLimit("api-keys", "RATE_API_KEYS")
-DECLINES_PER_KEY = RateLimit("declines-per-key", "RATE_DECLINES_PER_KEY")
-LIMITS = (COUPONS, ENTRIES, ORDERS, PAYMENTS, TOP_UPS, DECLINES, WRONG_CODES, REFRESHES)
+LIMITS = (COUPONS, ENTRIES, ORDERS, PAYMENTS, TOP_UPS, WRONG_CODES, REFRESHES)
 """Those of accounts."""
-OTHER_LIMITS = (API_KEYS, DECLINES_PER_KEY, WRONG_CODES_OF_NETWORK)
+OTHER_LIMITS = (API_KEYS, WRONG_CODES_OF_NETWORK)
 """By the number of an API key, or of a network, in the place of an account's."""
 
 _synchronization_requested = threading.Event()

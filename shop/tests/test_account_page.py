@@ -15,8 +15,9 @@ from coupons.tests.factories import CampaignFactory, coupon_of
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from payments import ledger
-from payments.models import Entry
+from payments.models import Entry, Payment
 from payments.tests.factories import wallet
+from shop import clock
 from shop.accounts import tokens
 from shop.accounts.authentication import TokenInvalid
 from shop.models import JournalLine, SignOut
@@ -103,7 +104,16 @@ def test_the_page_shows_what_the_account_has_in_every_app(operator: Client, ada:
 def test_limits_show_purchase_limits_rates_and_declines(operator: Client, ada: User) -> None:
     product = ProductFactory.create(sku="TEA", on_hand=9, limit_per_account=3)
     buy(ada, items=[{"product": product.pk, "quantity": 3}])
-    rate_limits.DECLINES.add(ada.pk)
+    now = clock.now()
+    Payment.objects.create(
+        account=ada,
+        status="failed",
+        card_amount=5,
+        charge_key="declined",
+        created_at=now,
+        settled_at=now,
+        declined_at=now,
+    )
     rate_limits.synchronize()
     rate_limits.clear_memory()
 

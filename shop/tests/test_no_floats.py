@@ -20,7 +20,6 @@ MOMENTS = {
     "coupons/issuing/issuing.py": {"_remembered"},
     "inventory/mirror/healing.py": {"now", "long_ago", "drift", "found", "started_before"},
     "orders/metrics/state.py": {"read_in_doubt", "read_stock"},
-    "orders/payment/card_limits.py": {"_watched_read_at", "_window_started_at"},
     "orders/saga/backlog.py": {"_read_at"},
     "orders/saga/executor.py": {"_busy_at", "ends_at"},
     "payments/gateways/measured.py": {"CALLS"},

@@ -3,22 +3,19 @@
 import json
 from contextlib import ExitStack
 from datetime import timedelta
-from functools import partial
 from subprocess import Popen
 from typing import Any
 
 import pytest
-import redis
 from django.conf import LazySettings
 
-from orders.payment import card_limits
 from shop import clock
 from shop.configuration import Rate
 from shop.errors import Throttled, Unavailable
 from shop.idempotency.claims import InFlight
 from shop.idempotency.recorded_answers import Replay
 from shop.rates import rate_limits
-from shop.rates.rate_limits import DECLINES, ORDERS, RateLimit, Usage
+from shop.rates.rate_limits import ORDERS, RateLimit, Usage
 from shop.redis import redis_client
 from shop.tests.outages import OwnRedis, own_redis
 from shop.tests.racing import race, wait_until
@@ -47,7 +44,6 @@ for line in sys.stdin:
 @pytest.fixture(autouse=True)
 def _ten_a_minute(settings: LazySettings) -> None:
     settings.RATE_ORDERS = Rate(10, 60)
-    settings.RATE_DECLINES = Rate(4, 600)
 
 
 def passed(outcomes: list[Any]) -> int:
@@ -100,10 +96,8 @@ def test_a_refused_call_counts_nothing() -> None:
 
 
 def test_without_a_setting_there_is_no_limit(settings: LazySettings) -> None:
-    settings.RATE_ORDERS = settings.RATE_DECLINES = None
+    settings.RATE_ORDERS = None
     assert count(50) == 50
-    card_limits.count_declines([7] * 50)
-    card_limits.require_below_limit(7)
     with ORDERS.counting(7):
         pass
     assert 7 not in ORDERS._windows
@@ -165,7 +159,7 @@ def test_what_is_used_is_read_from_redis_and_counts_nothing(settings: LazySettin
     for _ in range(2):
         usages = {usage.name: usage for usage in rate_limits.read_usages(7)}
         assert usages["orders"] == Usage("orders", 3, Rate(10, 60), True)
-        assert usages["declines"].used == 0
+        assert usages["refreshes"].used == 0
         assert "payments" not in usages
     with clock.shifted(by=timedelta(seconds=61)):
         assert {usage.used for usage in rate_limits.read_usages(7)} == {0}
@@ -197,7 +191,8 @@ def test_a_batch_that_is_sent_twice_counts_once() -> None:
     for _ in range(3):
         rate_limits.synchronize()
         with ORDERS._mutex:
-            ORDERS._put_back([(7, window, window.times.tobytes())])
+            window.unsent = window.times[:]
+            ORDERS._note_unsent(7, window)
     rate_limits.synchronize()
     assert (len(window.times), known_to_redis()) == (1, 1)
 
@@ -228,7 +223,7 @@ def test_a_fresh_process_takes_no_instants_of_the_future_from_redis() -> None:
         assert count(10) == 10
         rate_limits.synchronize()
     ORDERS.forget()
-    ORDERS.read(7)
+    ORDERS.read_usage(7)
     assert count(4) == 4
     rate_limits.synchronize()
     assert known_to_redis() == 4
@@ -236,8 +231,8 @@ def test_a_fresh_process_takes_no_instants_of_the_future_from_redis() -> None:
 
 def test_calls_counted_before_the_clock_went_back_are_not_sent_after_it() -> None:
     with clock.shifted(by=timedelta(minutes=15)):
-        ORDERS.add(7)
-    ORDERS.add(7)
+        ORDERS.count(7)
+    ORDERS.count(7)
     rate_limits.synchronize()
     assert known_to_redis() == 1
 
@@ -248,10 +243,10 @@ def test_an_instant_of_the_future_is_forgotten_wherever_it_stands_in_the_window(
     """The clock goes back by less than the window, so earlier counts stay in the window before it."""
     settings.RATE_ORDERS = Rate(4, 3600)
     with clock.shifted(by=-timedelta(minutes=20)):
-        ORDERS.add(7)
+        ORDERS.count(7)
     with clock.shifted(by=timedelta(minutes=15)):
-        ORDERS.add(7)
-    ORDERS.add(7)
+        ORDERS.count(7)
+    ORDERS.count(7)
     assert count(5) == 2
     rate_limits.synchronize()
     assert known_to_redis() == 4
@@ -269,63 +264,3 @@ def test_memory_is_bounded_and_redis_remembers_what_was_forgotten(monkeypatch: p
     ORDERS.count(1)
     rate_limits.synchronize()
     assert count(5, account_id=1) == 0
-
-
-@pytest.mark.boots("a Python process")
-@pytest.mark.first_circle
-def test_too_many_declines_are_known_to_every_process_before_the_next_payment() -> None:
-    card_limits.require_below_limit(7)
-    with another_process(
-        "from orders.payment import card_limits\nprint('ready', flush=True)\nsys.stdin.readline()\n"
-        "count = card_limits.count_declines\n"
-        "count([7])\ncount([7])\nprint('two', flush=True)\nsys.stdin.readline()\n"
-        "count([7])\ncount([7])\nprint('four', flush=True)\nsys.stdin.readline()\n",
-        RATE_DECLINES="4/10m",
-    ) as worker:
-        assert worker.stdin
-        assert worker.stdout
-        worker.stdin.write("\n")
-        worker.stdin.flush()
-        assert worker.stdout.readline() == "two\n"
-        wait_until(lambda: _is_watched(7))
-        worker.stdin.write("\n")
-        worker.stdin.flush()
-        assert worker.stdout.readline() == "four\n"
-        with pytest.raises(Throttled) as refusal:
-            card_limits.require_below_limit(7)
-    assert 590 <= (refusal.value.retry_after or 0) <= 600
-    card_limits.require_below_limit(8)
-
-
-def test_accounts_that_other_processes_watch_are_read_again_and_again(redis_server: redis.Redis) -> None:
-    card_limits.require_below_limit(7)
-    for account_id in (7, 8):
-        redis_server.zadd(card_limits.WATCHED, {str(account_id): clock.now().timestamp() + 60})
-        wait_until(partial(_is_watched, account_id))
-
-
-def test_without_redis_a_process_knows_the_declines_of_its_own(own_redis: OwnRedis) -> None:
-    own_redis.stop()
-    card_limits.count_declines([7, 7, 7])
-    card_limits.require_below_limit(7)
-    card_limits.count_declines([7])
-    with pytest.raises(Throttled):
-        card_limits.require_below_limit(7)
-
-
-def test_payments_of_accounts_without_declines_take_no_round_trip() -> None:
-    DECLINES.add(8)
-    card_limits.require_below_limit(7)
-    before = _commands()
-    for _ in range(100):
-        card_limits.require_below_limit(7)
-    assert _commands() - before < 10
-
-
-def _is_watched(account_id: int) -> bool:
-    card_limits.require_below_limit(account_id)
-    return account_id in card_limits._watched
-
-
-def _commands() -> int:
-    return int(redis_client.client().info("stats")["total_commands_processed"])

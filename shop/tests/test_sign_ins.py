@@ -58,6 +58,17 @@ def test_the_eleventh_sign_in_of_a_name_from_an_address_is_refused_whatever_the_
 
 
 @pytest.mark.django_db
+def test_a_program_with_an_old_password_uses_up_its_name_s_attempts_and_not_those_of_its_office() -> None:
+    AccountFactory(username="ada")
+    AccountFactory(username="program")
+
+    statuses = [sign_in("program").status_code for _ in range(70)]
+
+    assert statuses == [401] * 10 + [429] * 60
+    assert sign_in("ada", password=PASSWORD).status_code == 200
+
+
+@pytest.mark.django_db
 def test_ten_wrong_passwords_a_minute_from_elsewhere_do_not_lock_the_owner_out() -> None:
     AccountFactory(username="ada")
 
@@ -240,10 +251,13 @@ def registration(name: str, address: str = HERE) -> Coroutine[Any, Any, Answer]:
     return call("/api/v1/users", body, address)
 
 
-def form(path: str, address: str = HERE, *, session: str = "", **fields: str) -> Coroutine[Any, Any, Answer]:
+def form(
+    path: str, address: str = HERE, *, session: str = "", accept: str = "*/*", **fields: str
+) -> Coroutine[Any, Any, Answer]:
     """A form of the operators' pages."""
     token = "c" * 32
     headers = {
+        "Accept": accept,
         "Content-Type": "application/x-www-form-urlencoded",
         "Cookie": f"csrftoken={token}; sessionid={session}",
     }
@@ -251,9 +265,11 @@ def form(path: str, address: str = HERE, *, session: str = "", **fields: str) ->
     return call(path, body, address, headers=headers)
 
 
-def operators_attempt(name: str, address: str = HERE, password: str = "wrong") -> Coroutine[Any, Any, Answer]:
+def operators_attempt(
+    name: str, address: str = HERE, password: str = "wrong", accept: str = "*/*"
+) -> Coroutine[Any, Any, Answer]:
     """A sign-in to the operators' pages."""
-    return form("/admin/login/", address, username=name, password=password)
+    return form("/admin/login/", address, accept=accept, username=name, password=password)
 
 
 async def queue_up(*calls: Coroutine[Any, Any, Answer]) -> list[asyncio.Task[Answer]]:
@@ -383,6 +399,26 @@ def test_an_address_with_too_many_attempts_is_refused_before_its_turn(
     refused = asyncio.run(flood())
 
     assert (refused.status, json.loads(refused.body)["code"]) == (429, "throttled")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_browser_past_a_limit_gets_a_page_that_says_when_to_try_again() -> None:
+    """And a name is counted as the form reads it: without spaces around it."""
+    SuperuserFactory(username="olga")
+    browser = "text/html,*/*;q=0.8"
+
+    async def guess() -> list[Answer]:
+        names = ["olga", " olga", "olga ", "OLGA"]
+        return [await operators_attempt(names[n % 4], accept=browser) for n in range(12)]
+
+    *tried, refused, program = [*asyncio.run(guess()), asyncio.run(operators_attempt("olga"))]
+
+    assert statuses(tried) == {200: 10, 429: 1}
+    assert (refused.status, refused.headers["content-type"]) == (429, "text/html; charset=utf-8")
+    seconds = int(refused.headers["retry-after"])
+    assert seconds in range(1, 61)
+    assert f"Too many attempts; wait a while. Try again in {seconds} s." in refused.body.decode()
+    assert (program.status, json.loads(program.body)["code"]) == (429, "throttled")
 
 
 @pytest.mark.django_db(transaction=True)

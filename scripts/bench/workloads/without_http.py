@@ -39,12 +39,11 @@ from coupons.issuing import issuing  # noqa: E402
 from inventory import reservations  # noqa: E402
 from inventory.models import Product  # noqa: E402
 from inventory.reservations import Line  # noqa: E402
-from orders.payment import card_limits  # noqa: E402
 from orders.placement import checkout, limits  # noqa: E402
 from orders.placement.decisions import OrderRequest  # noqa: E402
 from orders.schemas import placed_order_answer  # noqa: E402
 from scripts.bench.watching import processor_seconds  # noqa: E402
-from shop.concurrency import blocking, event_loop  # noqa: E402
+from shop.concurrency import event_loop  # noqa: E402
 from shop.errors import FirstcomeError  # noqa: E402
 from shop.events import journal  # noqa: E402
 from shop.idempotency import claims  # noqa: E402
@@ -249,19 +248,13 @@ def _check_orders(wanted: Sequence[tuple[int, list[Line]]], stock: Mapping[int, 
     for start in range(0, len(wanted), BATCH):
         batch = wanted[start : start + BATCH]
         for account_id, _ in batch:
-            blocking.run(_count_order(account_id))
+            rate_limits.ORDERS.count(account_id)
         holdings = limits.read_holdings(batch, stock)
         for account_id, lines in batch:
             limits.check(holdings[account_id], lines, stock)
             limits.add(holdings[account_id], lines)
         if (start + BATCH) % GATHERED == 0:
             rate_limits.synchronize()
-
-
-async def _count_order(account_id: int) -> None:
-    async with card_limits.limited(account_id):
-        with rate_limits.ORDERS.counting(account_id):
-            pass
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from coupons.models import Coupon, QueueTicket
 from orders.models import Order
+from orders.payment import card_limits
 from orders.placement.limits import read_usage
 from payments import ledger, selectors
 from payments.models import Entry
@@ -92,7 +93,8 @@ def _limits(account: User) -> Section:
             limits.append(LimitUsage(link, held, product.held_units, product.limit))
     partly = gettext("Only the newest orders and most held products are counted here.")
     notes = [] if usage.is_complete else [partly]
-    usages = rate_limits.read_usages(account.pk)
+    declines = card_limits.read_usage(account.pk)
+    usages = rate_limits.read_usages(account.pk) + ([declines] if declines else [])
     for rate in usages:
         window = gettext("in the last %(time)s") % {"time": _seconds_text(rate.rate.seconds)}
         limits.append(LimitUsage(str(NAMES_OF_RATES[rate.name]), window, rate.used, rate.rate.times))

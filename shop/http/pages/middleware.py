@@ -33,6 +33,8 @@ Handler = Callable[[HttpRequest], HttpResponse]
 # Pages for people; all other paths are for programs.
 PAGE_PATHS = ("/admin", "/api/docs", "/static")
 METRICS_PATH = "/metrics"
+REFUSAL_KEY = "shop.refusal"
+"""In the `META` of a form with a password that got no turn, why: `shop.operators.refusals` shows it."""
 REASONS = [
     gettext_noop("Bad Request."),
     gettext_noop("Forbidden."),

@@ -28,7 +28,7 @@ from shop.accounts.password_hashing import TrustLevel
 from shop.concurrency import event_loop
 from shop.concurrency.thread_pool import ThreadPool
 from shop.configuration import UploadPage
-from shop.errors import Overloaded
+from shop.errors import Overloaded, Throttled
 from shop.http import client_address, request_body
 from shop.http.json_format import TooLarge, require_utf_8
 from shop.http.pages import middleware
@@ -128,20 +128,27 @@ async def _render_in_turn(scope: Scope, fields: Mapping[bytes, bytes], receive: 
     address = client_address.choose(peer, fields.get(b"x-forwarded-for", b"").decode("latin-1"))
     anonymous_calls.count(address)
     body = await request_body.read(fields, receive, most=password_hashing.MAX_BODY_BYTES)
-    render = partial(_render_page, _wsgi_environment(scope, fields, BytesIO(body)))
-    if _path(scope) == SIGN_IN_PATH:
-        return await sign_ins.run_sign_in(render, username=_posted_username(body), address=address)
+    environment = _wsgi_environment(scope, fields, BytesIO(body))
+    render = partial(_render_page, environment)
 
     async def trust_level() -> TrustLevel:
         return TrustLevel.OPERATOR if _is_of_operator(scope) else TrustLevel.STRANGER
 
-    return await password_hashing.run_in_turn(render, address=address, trust_level=trust_level)
+    try:
+        if _path(scope) == SIGN_IN_PATH:
+            return await sign_ins.run_sign_in(render, username=_posted_username(body), address=address)
+        return await password_hashing.run_in_turn(render, address=address, trust_level=trust_level)
+    except (Throttled, Overloaded) as refusal:
+        if b"text/html" not in fields.get(b"accept", b""):
+            raise
+        refused = partial(_render_page, environment | {middleware.REFUSAL_KEY: refusal})
+        return await event_loop.run_in_thread(refused, **thread_share(scope))
 
 
 def _posted_username(body: bytes) -> str:
-    """The name in the body of the page to sign in, "" if there is none: the page says what is wrong."""
+    """The name in the body of the page to sign in, as its form reads it; "" if there is none."""
     try:
-        return QueryDict(body).get("username", "")[:LONGEST_USERNAME]
+        return QueryDict(body).get("username", "").strip()[:LONGEST_USERNAME]
     except SuspiciousOperation:
         return ""
 
