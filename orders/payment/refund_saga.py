@@ -112,10 +112,11 @@ def _refund_cards(attempts: Sequence[Attempt]) -> list[OutsideCall]:
 
 
 def _read(saga: SagaRow) -> Expected:
-    refund = Refund.objects.filter(id=saga.subject_id).first()
-    paid = Payment.objects.filter(order_id=refund and refund.order_id, status=Payment.Status.SUCCEEDED)
-    charge = gateway_facts.expected_charge(payment := paid.first())
-    assert refund and payment
+    orders = Refund.objects.filter(id=saga.subject_id).values("order_id")
+    payment = Payment.objects.filter(order_id__in=orders, status=Payment.Status.SUCCEEDED).first()
+    charge = gateway_facts.expected_charge(payment)
+    assert payment
+    refund = Refund.objects.get(id=saga.subject_id)
     under_way = Refund.objects.filter(order_id=refund.order_id, status__in=refund_records.UNSETTLED)
     others = under_way.exclude(id=refund.id).in_bulk()
     sagas = list(Saga.objects.filter(kind=NAME, subject_id__in=others).order_by("id"))
