@@ -13,9 +13,8 @@ from shop.operations import dispatch
 
 # The saga types that a worker can advance.
 SAGA_TYPES = saga_types.NAMES
-SAGAS_AT_ONCE = 500
+DUE_AT_ONCE = 500
 SAGAS_PER_TASK = 50
-EVENTS_AT_ONCE = 500
 # Sagas that are not done by then are left to recovery.
 SHUTDOWN_SECONDS = 5.0
 
@@ -41,7 +40,7 @@ def finish(**_: object) -> None:
 @shared_task(name="orders.advance_due")
 def advance_due() -> int:
     """Enqueue the sagas whose next attempt is due. Returns how many."""
-    ids = recovery.dequeue_due(limit=SAGAS_AT_ONCE)
+    ids = recovery.dequeue_due(limit=DUE_AT_ONCE)
     for start in range(0, len(ids), SAGAS_PER_TASK):
         dispatch.enqueue(advance, *map(str, ids[start : start + SAGAS_PER_TASK]))
     return len(ids)
@@ -56,7 +55,7 @@ def handle_webhook(event_id: int) -> None:
 @shared_task(name="orders.handle_webhooks_due")
 def handle_webhooks_due() -> int:
     """Enqueue the gateway events that are due. Returns how many."""
-    ids = webhooks.dequeue_due(limit=EVENTS_AT_ONCE)
+    ids = webhooks.dequeue_due(limit=DUE_AT_ONCE)
     for event_id in ids:
         dispatch.enqueue(handle_webhook, event_id)
     return len(ids)

@@ -54,7 +54,6 @@ from shop.events.journal import ActorContext
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import KeyedCall, Replay
 from shop.lazy_texts import mark as _
-from shop.redis import completion_notifications
 
 NAME = "purchase"
 # A batch of events costs the same for many orders, and no client waits for it.
@@ -323,13 +322,6 @@ def _mark_failed(sagas: Sequence[SagaRow]) -> None:
     charging.mark_ended(sagas)
 
 
-def _notify(sagas: Sequence[SagaRow]) -> None:
-    """Wake the requests that wait for these orders or payments: they settled, or their owner must act."""
-    completion_notifications.notify_completed(
-        *map(str, _order_ids(sagas)), *(str(saga.subject_id) for saga in sagas)
-    )
-
-
 SAGA_TYPES[NAME] = SagaType(
     name=NAME,
     steps=(
@@ -337,7 +329,7 @@ SAGA_TYPES[NAME] = SagaType(
         LocalStep("hold_coupon", do=_refuse_to_repeat, undo=_release_coupons),
         LocalStep("debit_balance", do=_debit_points, undo=_credit_points),
         charging.STEP,
-        LocalStep("settle", do=_settle, after_commit=_notify),
+        LocalStep("settle", do=_settle, after_commit=charging.notify),
         OutsideStep(
             "transmit",
             do=_transmit,
@@ -348,7 +340,7 @@ SAGA_TYPES[NAME] = SagaType(
     ),
     lock=_lock,
     on_compensated=_mark_failed,
-    after_compensated=_notify,
-    after_action_required=_notify,
+    after_compensated=charging.notify,
+    after_action_required=charging.notify,
     on_stuck=charging.mark_stuck,
 )

@@ -17,7 +17,6 @@ from shop import clock
 from shop.errors import Rejected
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import KeyedCall, Replay
-from shop.redis import completion_notifications
 
 NAME = "top_up"
 
@@ -77,18 +76,13 @@ def _credit_wallets(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
     return [f"{payment.card_amount} points credited" for payment in payments]
 
 
-def _notify(sagas: Sequence[SagaRow]) -> None:
-    """Wake the requests that wait for these payments or for their first attempt."""
-    completion_notifications.notify_completed(*(str(saga.subject_id) for saga in sagas))
-
-
 SAGA_TYPES[NAME] = SagaType(
     name=NAME,
-    steps=(charging.STEP, LocalStep("credit_wallet", do=_credit_wallets, after_commit=_notify)),
+    steps=(charging.STEP, LocalStep("credit_wallet", do=_credit_wallets, after_commit=charging.notify)),
     lock=_lock,
     on_compensated=charging.mark_ended,
-    after_compensated=_notify,
-    after_attempt=_notify,
-    after_action_required=_notify,
+    after_compensated=charging.notify,
+    after_attempt=charging.notify,
+    after_action_required=charging.notify,
     on_stuck=charging.mark_stuck,
 )

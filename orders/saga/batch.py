@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from itertools import chain
+from typing import Any
 from uuid import UUID
 
 from structlog import get_logger
@@ -82,9 +83,7 @@ def advance(
     batches: list[_Batch] = []
 
     def work() -> list[LockedSaga]:
-        batch = _Batch(
-            token=token, clock=clock, free_slots=free_slots, direction=direction, is_single=is_single
-        )
+        batch = _Batch(token, clock, free_slots, direction, is_single)
         batches.append(batch)
         locked = batch.advance(runs)
         open_transaction.count_after_commit(after_commit, batch.batch_result.callbacks())
@@ -120,7 +119,6 @@ class _Batch:
 
     def __init__(
         self,
-        *,
         token: str,
         clock: Callable[[], datetime],
         free_slots: FreeSlots,
@@ -157,10 +155,9 @@ class _Batch:
             log.lease(sagas, token=self.token, until=self.leased_until, open_call=open_call)
             for saga in sagas:
                 saga.lease_token, saga.leased_until = self.token, self.leased_until
+        later = self.now + timedelta(seconds=NO_SLOT_DELAY_SECONDS)
         for open_call, sagas in self.without_slot.items():
-            log.postpone(
-                sagas, until=self.now + timedelta(seconds=NO_SLOT_DELAY_SECONDS), open_call=open_call
-            )
+            log.postpone(sagas, until=later, open_call=open_call)
         log.mark_irreversible(self.irreversible)
         log.end(self.ended, Saga.State.DONE.value, at=self.now)
         return locked
@@ -178,46 +175,34 @@ class _Batch:
             self.failed_run = next((item.run for item in locked.sagas), None)
         return [item for item in locked.sagas if self._is_ours(item)]
 
-    def _holds(self, saga: SagaRow) -> bool:
-        return saga.lease_token == self.token
-
     def _is_ours(self, item: LockedSaga) -> bool:
         """Whether this executor may act on it: by its lease, a lease that has lapsed, or a final result."""
-        saga = item.saga
-        if saga.state not in UNFINISHED:
-            self.batch_result.released.append(item.run)
-            return False
-        if self._holds(saga) and item.run.saga is not None:
-            return True
-        if saga.leased_until is None or saga.leased_until <= self.now:
-            if saga.lease_token:
-                self._count_lost_lease(item)
-            return True
-        if self._holds(saga):
-            return True
-        if item.result and item.result.event not in RETRYABLE and self._is_recordable(item):
-            return True
+        saga, holds = item.saga, item.saga.lease_token == self.token
+        if saga.state in UNFINISHED:
+            if holds and item.run.saga is not None:
+                return True
+            if saga.leased_until is None or saga.leased_until <= self.now:
+                if saga.lease_token:
+                    self._count_lost_lease(item)
+                return True
+            if holds or (item.is_recordable and item.result and item.result.event not in RETRYABLE):
+                return True
         self.batch_result.released.append(item.run)
         return False
 
     def _count_lost_lease(self, item: LockedSaga) -> None:
         """Count the lost lease as an attempt: its worker recorded nothing, but may have made its call."""
-        item.is_repeat = True
-        if self._is_recordable(item):
+        item.has_lost_lease = True
+        if item.is_recordable:
             return
         saga, step = item.saga, item.next_step
         self._log_attempt(item, step.name if step else "end", LEASE_LOST)
-        is_stuck = self._is_overdue(saga) and not (step and self._can_compensate(item, step))
+        is_stuck = self._is_overdue(saga) and not (step and item.can_compensate(step))
         Saga.objects.filter(id=saga.id).update(
             attempts=saga.attempts,
             last_error=LEASE_LOST.detail,
             state=self._mark_stuck(item) if is_stuck else saga.state,
         )
-
-    def _is_recordable(self, item: LockedSaga) -> bool:
-        """Whether the run's result can be recorded: its step has no final line, the direction is the same."""
-        step = item.next_step
-        return bool(item.result and step and step.name == item.step and item.saga.direction == item.direction)
 
     def _record_result(self, item: LockedSaga) -> bool:
         """Record the result of the run's call. Returns whether the saga continues in this batch."""
@@ -227,11 +212,11 @@ class _Batch:
         result, step = item.result, item.next_step
         if result and not step and result.event in RETRYABLE and self.is_single:
             return self._retry_later(item, None, result)
-        if not result or not step or not self._is_recordable(item):
+        if not result or not step or not item.is_recordable:
             item.result = None
             return True
         item.result = None
-        if result.event == Event.REFUSED and not self._can_compensate(item, step):
+        if result.event == Event.REFUSED and not item.can_compensate(step):
             # Past the point of no return a refusal counts as a failed attempt.
             result = StepResult(Event.FAILED, f"refused: {result.detail}", reference=result.reference)
         if isinstance(step, OutsideStep) and step.on_result and item.direction == DO:
@@ -257,15 +242,15 @@ class _Batch:
         saga = item.saga
         name = step.name if step else "end"
         self._log_attempt(item, name, result)
+        attempt: dict[str, Any] = {"attempts": saga.attempts, "last_error": result.detail[:255]}
         is_overdue = self._is_overdue(saga)
-        if is_overdue and step and self._can_compensate(item, step):
+        if is_overdue and step and item.can_compensate(step):
             log.start_compensation(saga, *OUTCOME_UNKNOWN)
-            Saga.objects.filter(id=saga.id).update(attempts=saga.attempts, last_error=result.detail[:255])
+            Saga.objects.filter(id=saga.id).update(**attempt)
             return True
         pause, left = backoff.pause_seconds(saga.attempts), (saga.deadline_at - self.now).total_seconds()
         Saga.objects.filter(id=saga.id).update(
-            attempts=saga.attempts,
-            last_error=result.detail[:255],
+            **attempt,
             state=self._mark_stuck(item) if is_overdue else saga.state,
             next_attempt_at=self.now + timedelta(seconds=pause if is_overdue else min(pause, left)),
             queued_at=None,
@@ -285,7 +270,7 @@ class _Batch:
         """
         action = result.action
         assert action
-        if action.expires_at <= self.now and self._can_compensate(item, step):
+        if action.expires_at <= self.now and item.can_compensate(step):
             log.start_compensation(item.saga, *NOT_CONFIRMED)
             return True
         log.wait_for_action(item.saga, step.name, result, at=self.now)
@@ -296,10 +281,9 @@ class _Batch:
         return False
 
     def _log_attempt(self, item: LockedSaga, step: str, result: StepResult) -> None:
-        item.saga.attempts += 1
-        self.lines.append(
-            SagaLogLine(item.saga, step, item.saga.direction, result, attempt=item.saga.attempts)
-        )
+        saga = item.saga
+        saga.attempts += 1
+        self.lines.append(SagaLogLine(saga, step, saga.direction, result, attempt=saga.attempts))
 
     def _mark_stuck(self, item: LockedSaga) -> str:
         if item.saga.state != Saga.State.STUCK:
@@ -311,9 +295,6 @@ class _Batch:
 
     def _is_overdue(self, saga: SagaRow) -> bool:
         return self.now >= saga.deadline_at
-
-    def _can_compensate(self, item: LockedSaga, step: Step) -> bool:
-        return item.saga.direction == DO and not item.saga.is_irreversible and step in item.type.reversible
 
     def _add_final_line(self, item: LockedSaga, step: Step, direction: str, result: StepResult) -> None:
         """Add the final line of the step."""
@@ -331,30 +312,23 @@ class _Batch:
 
         Later steps run first: they lock stock and coupons, earlier ones wallets.
         """
-        waiting: dict[tuple[str, str], list[LockedSaga]] = defaultdict(list)
+        waiting: dict[tuple[int, str], list[LockedSaga]] = defaultdict(list)
         for item in locked:
             step = item.next_step
             if isinstance(step, LocalStep) and item.saga.direction == DO and self._may_start(item, step):
-                waiting[item.type.name, step.name].append(item)
+                waiting[item.type.steps.index(step), item.type.name].append(item)
             else:
                 self._schedule_next(item)
-        for (_, name), items in sorted(waiting.items(), key=_step_position, reverse=True):
-            self._do(items[0].type.step(name), items)
+        for (position, _), items in sorted(waiting.items(), reverse=True):
+            self._do(items[0].type.steps[position], items)
 
     def _may_start(self, item: LockedSaga, step: Step) -> bool:
         """Whether the step may be started; an overdue saga is compensated instead, if it still can be."""
-        if not (self._is_overdue(item.saga) and self._can_compensate(item, step)):
-            return True
-        if self._is_repeat(item, step):
+        is_too_late = self._is_overdue(item.saga) and item.can_compensate(step)
+        if not is_too_late or item.is_repeat_of(step):
             return True
         log.start_compensation(item.saga, *TOO_LATE)
         return False
-
-    def _is_repeat(self, item: LockedSaga, step: Step) -> bool:
-        """Whether a call of the step may have been made: one was opened, or a worker's lease lapsed."""
-        if not isinstance(step, OutsideStep):
-            return False
-        return item.is_repeat or item.saga.open_call == call_name(step.name, item.saga.direction)
 
     def _do(self, step: Step, items: Sequence[LockedSaga]) -> None:
         assert isinstance(step, LocalStep)
@@ -409,7 +383,7 @@ class _Batch:
 
     def _call(self, item: LockedSaga, step: OutsideStep) -> None:
         """Schedule the call of the step if a slot is free. `open_call` is committed before the call."""
-        is_repeat, direction = self._is_repeat(item, step), item.saga.direction
+        is_repeat, direction = item.is_repeat_of(step), item.saga.direction
         slot = slot_of(step, direction, is_repeat=is_repeat)
         if self.free_slots.get(slot, 0) < 1:
             # Recovery retries it. Its open call shows that it is no longer a new saga.
@@ -422,7 +396,7 @@ class _Batch:
         self.free_slots[slot] -= 1
         item.step, item.direction = step.name, direction
         # A repeated event call does no harm: the lease is kept as it is, and renewed in time.
-        if step.pool != "event" or not self._holds(item.saga):
+        if step.pool != "event" or item.saga.lease_token != self.token:
             item.saga.open_call = call_name(step.name, direction)
             self.leases[item.saga.open_call].append(item.saga)
         attempt = Attempt(item.saga, is_repeat=is_repeat, is_overdue=self._is_overdue(item.saga))
@@ -473,9 +447,3 @@ class _Batch:
                 self._add_final_line(item, step, DO, StepResult(Event.VOID))
             if (step.name, UNDO) not in item.saga.final:
                 self._add_final_line(item, step, UNDO, StepResult(Event.SKIPPED))
-
-
-def _step_position(waiting: tuple[tuple[str, str], Sequence[LockedSaga]]) -> tuple[int, str]:
-    (_, name), items = waiting
-    type = items[0].type
-    return type.steps.index(type.step(name)), type.name

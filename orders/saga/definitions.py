@@ -166,11 +166,13 @@ class LookUp:
 
     `expect` reads what must be true there, `ask` asks, outside any transaction, for the direction. `ask`
     returns the final result, or one that is `failed` where that system can't tell, or can't do it; it raises
-    `Rejected` if the system says otherwise, and `Unavailable` without an answer.
+    `Rejected` if the system says otherwise, and `Unavailable` without an answer. `note_retry` asks what an
+    operator's retry must remember of that system; it is noted in the journal's line of it.
     """
 
     expect: Callable[[SagaRow], Any]
     ask: Callable[[Any, str], StepResult]
+    note_retry: Callable[[Any], dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,7 +338,8 @@ class LockedSaga:
     direction: str
     result: StepResult | None
     failure: StepResult | None
-    is_repeat: bool = False
+    # A worker's lease on it has lapsed: it recorded nothing, but may have made its call.
+    has_lost_lease: bool = False
 
     @property
     def next_step(self) -> Step | None:
@@ -348,6 +351,21 @@ class LockedSaga:
         """Whether the step has taken effect."""
         done = self.saga.final.get((step.name, DO))
         return done is not None and done.event in APPLIED
+
+    @property
+    def is_recordable(self) -> bool:
+        """Whether the run's result can be recorded: its step has no final line, the direction is the same."""
+        step = self.next_step
+        return bool(self.result and step and step.name == self.step and self.saga.direction == self.direction)
+
+    def can_compensate(self, step: Step) -> bool:
+        """Whether a saga at this step can still be compensated."""
+        return self.saga.direction == DO and not self.saga.is_irreversible and step in self.type.reversible
+
+    def is_repeat_of(self, step: Step) -> bool:
+        """Whether a call of the step may have been made: one was opened, or a worker's lease lapsed."""
+        is_open = self.saga.open_call == call_name(step.name, self.saga.direction)
+        return isinstance(step, OutsideStep) and (self.has_lost_lease or is_open)
 
 
 FreeSlots = Mapping[str, int]

@@ -32,7 +32,7 @@ MOST_TASKS = 100
 
 
 def explode(*_: Any, **__: Any) -> None:
-    raise RuntimeError("a row of the stock is bad")
+    raise RuntimeError("a row of the stock is bad" + "!" * 300)
 
 
 def advanced(*ids: UUID) -> int:
@@ -82,6 +82,7 @@ def test_a_compensation_that_raises_counts_as_an_attempt_and_is_postponed(
         saga = Saga.objects.get()
         assert (saga.attempts, saga.lease_token, saga.state) == (1, "", "running")
         assert "stock is bad" in saga.last_error
+        assert len(saga.last_error) == 255, "as long as its column"
         Saga.objects.update(deadline_at=clock.now())
         assert advanced(saga.id) < MOST_TASKS
         assert Saga.objects.get().state == "stuck"

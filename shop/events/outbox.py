@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial, reduce
 from itertools import groupby
-from operator import or_
+from operator import attrgetter, or_
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -123,13 +123,8 @@ def deliver_due() -> int:
         _relay_mutex.release()
 
 
-def deliver(order_id: UUID) -> str:
-    """Deliver the order's queued events, due or not. Returns the error, or "" when none is left."""
-    return deliver_all([order_id]).get(order_id, "")
-
-
 def deliver_all(order_ids: Collection[UUID]) -> dict[UUID, str]:
-    """Deliver the queued events of many orders in batches. Returns the errors by order."""
+    """Deliver the queued events of these orders in batches, due or not. Returns the errors by order."""
     errors: dict[UUID, str] = {}
     while lines := _read_batch(_unsent(set(order_ids) - errors.keys())):
         ready = _without_blocked(lines, errors)
@@ -328,7 +323,8 @@ def _record_result(outcome: _BatchResult) -> None:
         JournalLine.objects.filter(pk=line.id, delivery=QUEUED).update(
             delivery=DEAD, next_attempt_at=None, attempts=F("attempts") + 1, last_error=error[:255]
         )
-    for attempts, lines_alike in groupby(sorted(outcome.failed, key=_attempts), key=_attempts):
+    by_attempts = attrgetter("attempts")
+    for attempts, lines_alike in groupby(sorted(outcome.failed, key=by_attempts), key=by_attempts):
         _schedule_retry(lines_alike, attempts + 1, outcome.error)
     alike: dict[tuple[int, str, datetime], list[_EventLine]] = defaultdict(list)
     for line, error in outcome.refused:
@@ -365,10 +361,6 @@ def _refused_since(line: _EventLine, error: str) -> datetime | None:
 def _is_too_old(line: _EventLine) -> bool:
     age_seconds = (clock.now() - (line.requeued_at or line.at)).total_seconds()
     return age_seconds > settings.EVENT_GIVE_UP_SECONDS and line.attempts + 1 >= FEWEST_ATTEMPTS
-
-
-def _attempts(line: _EventLine) -> int:
-    return line.attempts
 
 
 def _rows(lines: Iterable[_EventLine]) -> Any:

@@ -35,7 +35,7 @@ for _outcome in ("delivered", "failed", "given_up"):
     ATTEMPTS.labels(_outcome)
 SENDING_AT_ONCE = 4
 """Requests to one endpoint."""
-EVENTS_AT_ONCE, MOST_EVENTS_AT_ONCE = 50, 200
+FEWEST_EVENTS, MOST_EVENTS = 50, 200
 """The events and the orders of a pass, and how many they become while passes are quick."""
 QUICK_PASS_SECONDS, SLOW_PASS_SECONDS = 1.0, 3.0
 PASS_SECONDS, LOOK_SECONDS = 15.0, 1.0
@@ -55,7 +55,7 @@ def run(
     endpoint: WebhookEndpoint,
     *,
     pool: Executor,
-    limit: int = EVENTS_AT_ONCE,
+    limit: int = FEWEST_EVENTS,
     stop: threading.Event | None = None,
     send: Callable[..., Attempt] = sending.send,
 ) -> bool:
@@ -90,8 +90,8 @@ def next_limit(limit: int, *, seconds: float) -> int:
     again if its worker dies.
     """
     if seconds < QUICK_PASS_SECONDS:
-        return min(2 * limit, MOST_EVENTS_AT_ONCE)
-    return max(limit // 2, EVENTS_AT_ONCE) if seconds > SLOW_PASS_SECONDS else limit
+        return min(2 * limit, MOST_EVENTS)
+    return max(limit // 2, FEWEST_EVENTS) if seconds > SLOW_PASS_SECONDS else limit
 
 
 class _Requests:

@@ -94,7 +94,7 @@ class Dispatcher:
 
     def _serve(self, endpoint_id: UUID) -> None:
         """Deliver to an endpoint until nothing is due; then let others have it."""
-        limit = delivery_pass.EVENTS_AT_ONCE
+        limit = delivery_pass.FEWEST_EVENTS
         try:
             with ThreadPoolExecutor(delivery_pass.SENDING_AT_ONCE, thread_name_prefix="webhook") as pool:
                 while not self._stop.is_set():
