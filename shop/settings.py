@@ -11,7 +11,6 @@ from shop.configuration import (
     BROKER_HEARTBEAT_SECONDS,
     HTTP_SCHEMES,
     Rate,
-    UploadPage,
     broker_queue_type,
     broker_transport_options,
     broker_urls,
@@ -73,8 +72,6 @@ TRACE_CALLERS = flag("TRACE_CALLERS")
 INSTALLED_APPS = [
     "unfold",
     "unfold.contrib.filters",
-    "unfold.contrib.import_export",
-    "import_export",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -276,16 +273,16 @@ REST_FRAMEWORK = {
 }
 MAX_BODY_BYTES = 64 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
-# Pages on which staff may send larger bodies, the limit, and the permissions that the page requires as well.
-# Uploads are kept in memory: nothing is written to disk before a view decides so.
-STOCK_IMPORT = UploadPage(
-    path="/admin/inventory/product/import/",
-    most_bytes=8 * 2**20,
-    permissions=("inventory.add_product", "inventory.change_product", "inventory.add_stockmovement"),
-)
-UPLOADS = {page.path: page for page in (STOCK_IMPORT,)}
-FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler"]
-FILE_UPLOAD_MAX_MEMORY_SIZE = max(page.most_bytes for page in UPLOADS.values())
+# Pages to which staff with all of these permissions, which the page requires as well, may send files.
+STOCK_IMPORT = ("inventory.add_product", "inventory.change_product", "inventory.add_stockmovement")
+UPLOADS = {
+    r"/admin/inventory/product/import/": STOCK_IMPORT,
+    r"/admin/coupons/campaign/\d+/upload_codes/": ("coupons.add_poolcode",),
+    r"/admin/coupons/campaign/\d+/upload_accounts/": ("coupons.add_eligibleaccount",),
+}
+MAX_UPLOAD_BYTES = 32 * 2**20
+# Larger files are written to disk while they arrive.
+FILE_UPLOAD_MAX_MEMORY_SIZE = 2**20
 # The first hashes; the other one verifies the hashes of earlier releases, which a sign-in replaces.
 PASSWORD_HASHERS = [
     "shop.accounts.password_hashing.Argon2Hasher",

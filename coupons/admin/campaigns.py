@@ -5,14 +5,14 @@ from typing import Any
 from django.contrib import admin, messages
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
-from django.urls import URLPattern, path, reverse
+from django.urls import reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 
 from coupons import campaign_products, campaigns, eligible_accounts, pausing, shared_codes
-from coupons.admin import account_uploads, add_codes_page, listed_accounts_page, uploads
+from coupons.admin import add_codes_page, listed_accounts_page, uploads
 from coupons.admin.campaign_forms import CampaignForm, DuplicateForm, ScheduleForm
 from coupons.admin.campaign_templates import TEMPLATES
 from coupons.admin.status_colours import COLOURS
@@ -60,24 +60,6 @@ class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdm
     ]
     change_form_before_template = "coupons/campaign_templates.html"
     templates = TEMPLATES
-
-    def get_urls(self) -> list[URLPattern]:
-        pages = {
-            ("upload_codes", "check", "check_piece"): uploads.check_piece,
-            ("upload_codes", "add", "add_piece"): uploads.add_piece,
-            ("upload_accounts", "check", "check_accounts"): account_uploads.check_piece,
-            ("upload_accounts", "add", "add_accounts"): account_uploads.add_piece,
-        }
-        upload_urls = [
-            path(
-                f"<int:campaign_id>/{upload}/{step}/",
-                self.admin_site.admin_view(page),
-                name=f"coupons_campaign_{name}",
-            )
-            for (upload, step, name), page in pages.items()
-        ]
-        urls: list[URLPattern] = super().get_urls()
-        return [*upload_urls, *urls]
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """The terms of the template that the address names."""
@@ -169,21 +151,20 @@ class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdm
 
     @action(description=_("Upload codes"), icon="upload_file", permissions=["add_codes"])
     def upload_codes(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return uploads.upload_page(request, self.admin_site, self._campaign(request, object_id).pk)
+        campaign = self._campaign(request, object_id)
+        return uploads.respond(request, campaign, uploads.codes_of(campaign))
 
     def has_list_accounts_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        return request.user.has_perm(account_uploads.PERMISSION)
+        return request.user.has_perm("coupons.add_eligibleaccount")
 
     @action(description=_("List accounts"), icon="group_add", permissions=["list_accounts"])
     def list_accounts(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return listed_accounts_page.respond(request, self._campaign(request, object_id))
 
-    def has_upload_accounts_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        return request.user.has_perm(account_uploads.PERMISSION)
-
-    @action(description=_("Upload accounts"), icon="upload_file", permissions=["upload_accounts"])
+    @action(description=_("Upload accounts"), icon="upload_file", permissions=["list_accounts"])
     def upload_accounts(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return account_uploads.upload_page(request, self.admin_site, self._campaign(request, object_id).pk)
+        campaign = self._campaign(request, object_id)
+        return uploads.respond(request, campaign, uploads.accounts_of(campaign))
 
     @action(
         description=_("Schedule"),

@@ -1,7 +1,8 @@
 """Actions on operators' pages: a form, a confirmation that shows the effect, and one effect per form.
 
 A form has an id, under which its effect is recorded like that of an API call with an idempotency key: a form
-that is sent twice has one effect, and the second response says so.
+that is sent twice has one effect, and the second response says so. An action whose effect is known before
+anything is entered has no confirmation: its form says it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,13 +16,16 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.utils import translation
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from shop.admin_site import refusal_text
+from shop.db import transactions
 from shop.errors import FirstcomeError, KeyReused
 from shop.http import json_format
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
+from shop.lazy_texts import Text
 from shop.operators import forms as operator_forms
 from shop.operators.forms import SENT_BEFORE, KeyedForm, ReasonForm, reason_field
 
@@ -29,6 +33,8 @@ SENT_WITH_OTHER_VALUES = _(
     "This form was sent before, with other values, and that was done. Open the page again to do more."
 )
 CONFIRMED = "confirmed"
+MOST_LINES = 200
+"""Of a file, on a page: all lines of a long one took hundreds of MiB."""
 
 
 class ActionForm(ReasonForm, KeyedForm):
@@ -41,13 +47,15 @@ class ActionForm(ReasonForm, KeyedForm):
 class ActionPreview:
     """What an operator reads before the effect: a question, and the values before and after.
 
-    `carried` are values of hidden fields that say what was shown, so that `perform` can compare.
+    `carried` are values of hidden fields that say what was shown, so that `perform` can compare. `table` has
+    `headers` and `rows`.
     """
 
     question: str
     facts: Sequence[tuple[str, str]] = ()
     warning: str = ""
     carried: Mapping[str, Any] = field(default_factory=dict)
+    table: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +66,13 @@ class Action:
     returns to, unless `perform` returns a response of its own, such as a file.
     """
 
-    title: str
-    description: str
-    submit: str
-    form_class: type[ActionForm]
-    preview: Callable[[dict[str, Any]], ActionPreview]
+    title: Text
+    description: Text
+    submit: Text
     perform: Callable[[dict[str, Any]], str | HttpResponse]
     back: str
+    form_class: Callable[..., ActionForm] = ActionForm
+    preview: Callable[[dict[str, Any]], ActionPreview] | None = None
     is_dangerous: bool = False
     initial: Mapping[str, Any] = field(default_factory=dict)
 
@@ -82,23 +90,37 @@ def run(request: HttpRequest, action: Action) -> HttpResponse:
     """
     if request.method != "POST":
         return _render(request, action, "form", form=action.form_class(initial=dict(action.initial)))
-    form = action.form_class(request.POST)
+    form = action.form_class(request.POST, request.FILES)
     try:
         if not form.is_valid() or "edit" in request.POST:
             return _render(request, action, "form", form=form)
-        if CONFIRMED not in request.POST:
-            return _ask_to_confirm(request, action, form)
+        if action.preview and CONFIRMED not in request.POST:
+            return _ask_to_confirm(request, action, form, action.preview(form.cleaned_data))
         done = action.perform(form.cleaned_data)
-    except KeyReused:
-        form.add_error(None, SENT_WITH_OTHER_VALUES)
-        return _render(request, action, "form", form=form)
     except FirstcomeError as error:
-        form.add_error(None, refusal_text(error))
+        for text in refusal_texts(error):
+            form.add_error(None, text)
         return _render(request, action, "form", form=form)
     if isinstance(done, HttpResponse):
         return done
     messages.success(request, done)
     return redirect(action.back)
+
+
+def refusal_texts(error: FirstcomeError) -> list[str]:
+    """What the page says of a refusal: a sentence, and one for each wrong line of a file, as far as fits."""
+    if isinstance(error, KeyReused):
+        return [str(SENT_WITH_OTHER_VALUES)]
+    wrong = [one for one in error.extra.get("errors", ()) if "line" in one]
+    texts = [
+        gettext("Line %(line)s: %(field)s: %(detail)s") % {**one, "field": one["field"] or "file"}
+        if one["line"]
+        else str(one["detail"])
+        for one in wrong[:MOST_LINES]
+    ]
+    if len(wrong) > MOST_LINES:
+        texts.append(gettext("%(count)s more lines are wrong.") % {"count": len(wrong) - MOST_LINES})
+    return [refusal_text(error), *texts]
 
 
 def keyed_call_with_report(
@@ -151,9 +173,29 @@ def perform_once(
     return report_text(recorded_answers.run_once(call, work), describe)
 
 
-def _ask_to_confirm(request: HttpRequest, action: Action, form: ActionForm) -> HttpResponse:
-    preview = action.preview(form.cleaned_data)
-    values = {name: form[name].value() for name in form.fields} | dict(preview.carried)
+def perform_repeatably(
+    request: HttpRequest,
+    data: Mapping[str, Any],
+    work: Callable[[], Any],
+    *,
+    action: str,
+    describe: Callable[[Any], str],
+) -> str:
+    """Do `work`, which has transactions of its own and may be repeated; record its report for the form."""
+    call = keyed_call_with_report(request, data, action=action, describe=describe)
+    known = transactions.read(lambda: recorded_answers.find(call))
+    if known:
+        return report_text(known, describe)
+    done = work()
+    return report_text(recorded_answers.run_once(call, lambda: done), describe)
+
+
+def _ask_to_confirm(
+    request: HttpRequest, action: Action, form: ActionForm, preview: ActionPreview
+) -> HttpResponse:
+    # A file is kept, and not sent again.
+    sent = [name for name, one in form.fields.items() if not one.widget.needs_multipart_form]
+    values = {name: form[name].value() for name in sent} | dict(preview.carried)
     # A field with several values is sent several times.
     hidden = [
         (name, "" if one is None else one)

@@ -205,7 +205,7 @@ def test_a_session_from_before_codes_were_required_is_not_signed_in(settings: La
     settings.STAFF_OTP_REQUIRED = True
 
     assert not is_signed_in(client)
-    upload = client.post("/admin/inventory/product/import/", {"import_file": "x"})
+    upload = client.post("/admin/inventory/product/import/", {"file": "x"})
     assert upload.status_code == 302 and LOGIN in upload["Location"]
 
 
