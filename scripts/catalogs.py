@@ -148,7 +148,7 @@ def extract_app(app: str) -> list[tuple[object, list[str], str | None]]:
 
 
 def _sources(folder: Path) -> list[Path]:
-    parts = {"tests", "migrations", "node_modules"}
+    parts = {"tests", "migrations", "node_modules", "import_export"}
     return sorted(
         path
         for suffix in ("py", "html", "txt")

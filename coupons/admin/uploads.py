@@ -6,8 +6,6 @@ A file is read some thousand lines at a time. What is there already is skipped, 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
-from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
 from django.utils.translation import gettext
 
 from coupons import eligible_accounts, line_files, pool
@@ -95,14 +93,14 @@ def accounts_of(campaign: Campaign) -> Target:
     )
 
 
-def respond(request: HttpRequest, campaign: Campaign, target: Target) -> HttpResponse:
-    """Show the form or what the file would do, or add its lines."""
+def add_lines(campaign: Campaign, target: Target) -> Action:
+    """The action that adds the lines of a file to the target."""
 
     def preview(data: Mapping[str, Any]) -> ActionPreview:
         with uploads.opened(data, is_confirmed=False) as file:
-            return _preview(file, target, data)
+            return _preview(file, target)
 
-    def add(data: Mapping[str, Any]) -> dict[str, int]:
+    def perform(data: Mapping[str, Any]) -> dict[str, int]:
         counts = {"added": 0, "skipped": 0, "total": 0}
         with uploads.opened(data, is_confirmed=True) as file:
             for piece in line_files.pieces(file, kind=target.kind):
@@ -112,30 +110,21 @@ def respond(request: HttpRequest, campaign: Campaign, target: Target) -> HttpRes
                 counts["total"] = done.total
         return counts
 
-    def perform(data: Mapping[str, Any]) -> str:
-        return actions.perform_repeatably(
-            request,
-            data,
-            lambda: add(data),
-            action=f"add {target.kind.header} lines to {campaign.pk}",
-            describe=lambda counts: (
-                gettext("%(added)s added, %(skipped)s skipped, %(total)s in all.") % counts
-            ),
-        )
-
-    action = Action(
+    return Action(
         title=target.title,
         description=target.description,
         submit=gettext("Add"),
         form_class=uploads.UploadForm,
         preview=preview,
         perform=perform,
-        back=reverse("admin:coupons_campaign_change", args=[campaign.pk]),
+        report=lambda counts: gettext("%(added)s added, %(skipped)s skipped, %(total)s in all.") % counts,
+        once=f"add {target.kind.header} lines to {campaign.pk}",
+        is_one_transaction=False,
+        back=actions.page_of(campaign),
     )
-    return actions.run(request, action)
 
 
-def _preview(file: BinaryIO, target: Target, data: Mapping[str, Any]) -> ActionPreview:
+def _preview(file: BinaryIO, target: Target) -> ActionPreview:
     """What adding the lines would do. Raises `Invalid` with the lines that are none."""
     count = present = taken = wrong = 0
     first: list[str] = []
@@ -161,7 +150,7 @@ def _preview(file: BinaryIO, target: Target, data: Mapping[str, Any]) -> ActionP
         facts.append((gettext("Taken by other campaigns: skipped"), f"{taken:,}"))
     return ActionPreview(
         f"{target.title}?",
-        facts=[*facts, (gettext("The first ones"), ", ".join(first)), (gettext("Reason"), data["reason"])],
+        facts=[*facts, (gettext("The first ones"), ", ".join(first))],
         warning=target.warning,
         table={"headers": [gettext("line"), gettext("code")], "rows": elsewhere},
     )

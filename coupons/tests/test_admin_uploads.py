@@ -18,7 +18,7 @@ from shop.models import JournalLine
 from shop.operators import uploads
 from shop.tests.case_tables import in_one_test
 from shop.tests.clients import signed_in
-from shop.tests.confirming import confirmed, shown, to_confirm
+from shop.tests.confirming import confirmed, said, shown, to_confirm
 from shop.tests.factories import SuperuserFactory
 from shop.tests.second_process import another_process, read_line
 
@@ -68,7 +68,6 @@ def test_a_check_counts_and_names_and_writes_nothing(operator, campaign):
         ("In this campaign's pool already: skipped", "1"),
         ("Taken by other campaigns: skipped", "2"),
         ("The first ones", f"NEW, OURS, THEIRS, {borne}"),
-        ("Reason", "The printer's file."),
     ]
     assert preview.table["rows"] == [(4, "THEIRS"), (5, borne)]
     assert PoolCode.objects.count() == 2
@@ -85,6 +84,12 @@ def test_a_file_is_added_once_it_is_confirmed_and_codes_that_exist_are_skipped(o
     assert (line.actor_name, line.after, line.detail) == ("ada", {"codes": 2}, "The printer's file.")
     assert list(folder.iterdir()) == [], "a file that was used is gone"
     assert broken() == {}
+
+
+def test_a_file_that_is_written_to_disk_while_it_arrives_is_added(operator, campaign, folder, settings):
+    settings.FILE_UPLOAD_MAX_MEMORY_SIZE = 10
+    assert report_of(upload(operator, campaign, b"code\nA1\nB2\n")) == "2 added, 0 skipped, 2 in all."
+    assert list(folder.iterdir()) == []
 
 
 @in_one_test("reason", ["", "  ", "x" * 256, "a\x00b", "a\x07b", "a\x1bb", "a\x7fb"])
@@ -116,7 +121,7 @@ def test_nothing_of_a_file_with_a_bad_line_is_added_and_each_is_named(
     """Also behind the first lines that are read at once."""
     monkeypatch.setattr(line_files, "LINES_AT_ONCE", 2)
     refused = upload(operator, campaign, b"A1\n\nA2\n=1+1\nA3\n-4\n")
-    problems = refused.context["form"].non_field_errors()
+    problems = said(operator, refused)
     assert problems[0] == "Nothing can be added: 2 lines are bad. Correct them, and choose the file again."
     assert [problem.split(":")[0] for problem in problems[1:]] == ["Line 4", "Line 6"]
     assert not PoolCode.objects.exists()

@@ -11,7 +11,7 @@ from coupons.models import Campaign
 from coupons.restriction_models import EligibleAccount
 from coupons.tests.factories import CampaignFactory, accounts
 from shop.models import JournalLine
-from shop.tests.confirming import confirmed, message_of, shown
+from shop.tests.confirming import confirmed, message_of, said, shown
 from shop.tests.factories import AccountFactory
 
 pytestmark = pytest.mark.django_db
@@ -60,7 +60,7 @@ def test_bad_lines_are_named_with_accounts_that_do_not_exist_and_nothing_is_adde
 
     refused = confirmed(operator, page_of(campaign, "upload_accounts"), **values(data))
 
-    named = [problem.split(":")[0] for problem in refused.context["form"].non_field_errors()[1:]]
+    named = [problem.split(":")[0] for problem in said(operator, refused)[1:]]
     assert named == ["Line 2", "Line 3", "Line 4"]
     assert not EligibleAccount.objects.exists()
 

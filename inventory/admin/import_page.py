@@ -10,7 +10,6 @@ from io import StringIO
 from itertools import islice
 from typing import Any, BinaryIO, NamedTuple
 
-from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -20,7 +19,7 @@ from inventory.imports.importing import Imported, Receipt, StockRow
 from shop import uploaded_text
 from shop.errors import Invalid, Rejected, Unavailable
 from shop.lazy_texts import mark
-from shop.operators import actions, uploads
+from shop.operators import uploads
 from shop.operators.actions import Action, ActionPreview
 
 MOST_LINES = 20_000
@@ -46,19 +45,14 @@ class DecodedRows(NamedTuple):
     encoding: str
 
 
-def respond(request: HttpRequest) -> HttpResponse:
-    """Show the form or what the file would do, or import it."""
+def import_stock() -> Action:
+    """The action that imports a file."""
 
     def preview(data: Mapping[str, Any]) -> ActionPreview:
         with uploads.opened(data, is_confirmed=False) as file:
-            return _preview(_read(file), data["reason"])
+            return _preview(_read(file))
 
-    def perform(data: Mapping[str, Any]) -> str:
-        return actions.perform_repeatably(
-            request, data, lambda: _import(data), action="import stock", describe=_done_text
-        )
-
-    action = Action(
+    return Action(
         title=gettext("Import stock"),
         description=gettext("A CSV file: {columns}, and perhaps {optional}.").format(
             columns=", ".join(stock_files.COLUMNS), optional=", ".join(stock_files.OPTIONAL_COLUMNS)
@@ -66,10 +60,12 @@ def respond(request: HttpRequest) -> HttpResponse:
         submit=gettext("Import"),
         form_class=uploads.UploadForm,
         preview=preview,
-        perform=perform,
+        perform=_import,
+        report=_done_text,
+        once="import stock",
+        is_one_transaction=False,
         back=reverse("admin:inventory_product_changelist"),
     )
-    return actions.run(request, action)
 
 
 def _import(data: Mapping[str, Any]) -> Imported:
@@ -109,7 +105,7 @@ def _read(file: BinaryIO) -> DecodedRows:
     return DecodedRows(stock_files.read(lines), decoded.encoding)
 
 
-def _preview(read: DecodedRows, reason: str) -> ActionPreview:
+def _preview(read: DecodedRows) -> ActionPreview:
     """What the whole file would do, and the first of its rows."""
     imported, warnings = importing.preview(read.rows), stock_files.warnings(read.rows, read.encoding)
     if same := importing.find_same(read.rows):
@@ -131,7 +127,6 @@ def _preview(read: DecodedRows, reason: str) -> ActionPreview:
         sentence = f"{sentence} {hidden % {'shown': len(shown), 'more': more}}"
     return ActionPreview(
         sentence,
-        facts=[(gettext("Reason"), reason)],
         warning=" ".join(warnings),
         table={"headers": HEADERS, "rows": [_cells(receipt) for receipt in shown]},
     )

@@ -6,7 +6,7 @@ from django import forms
 from django.conf import settings
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.functional import lazy
@@ -29,6 +29,7 @@ from shop.admin_site import REASON, NonAtomicAdmin, ReadOnlyMixin, ReasonedChang
 from shop.http.keyset_pages import KeysetPaginator
 from shop.http.validation import LARGEST_AMOUNT
 from shop.money import minor_unit_help
+from shop.operators.actions import Action, button
 from shop.operators.forms import ChangeForm, EditForm
 from shop.operators.pausing import PausingMixin
 from shop.operators.status_words import status_word
@@ -131,12 +132,14 @@ class ProductAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdmi
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
 
-    def has_import_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perms(settings.STOCK_IMPORT)
-
-    @action(description=_("Import"), icon="upload_file", permissions=["import"], url_path="import")
-    def import_stock(self, request: HttpRequest) -> HttpResponse:
-        return import_page.respond(request)
+    @button(
+        description=_("Import"),
+        icon="upload_file",
+        permissions=settings.STOCK_IMPORT,
+        url_path="import",
+    )
+    def import_stock(self, request: HttpRequest) -> Action:
+        return import_page.import_stock()
 
     @admin.display(description=_("available"))
     def available(self, product: Product) -> int | str:
@@ -171,21 +174,14 @@ class ProductAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdmi
         """Products are made inactive instead: their orders and movements refer to them."""
         return False
 
-    def has_move_stock_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        """A method, because unfold looks up a codename in the database whenever a process starts."""
-        return request.user.has_perm("inventory.add_stockmovement")
-
     @action(description=_("Product's page"), icon="monitoring", permissions=["view"])
     def open_page(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The page with its orders, sales and movements."""
         return redirect("product-page", object_id)
 
-    @action(description=_("Move stock"), icon="inventory", permissions=["move_stock"])
-    def move_stock(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        product = self.get_object(request, object_id)
-        if product is None:
-            raise Http404
-        return move_stock_page.respond(request, product)
+    @button(description=_("Move stock"), icon="inventory", permissions=["inventory.add_stockmovement"])
+    def move_stock(self, request: HttpRequest, product: Product) -> Action:
+        return move_stock_page.move_stock(product)
 
 
 class SourceFilter(admin.SimpleListFilter):

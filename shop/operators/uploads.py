@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 from django import forms
 from django.conf import settings
-from django.core.files.uploadedfile import UploadedFile
+from django.core.files.uploadedfile import TemporaryUploadedFile, UploadedFile
 from django.utils.translation import gettext_lazy as _
 from structlog import get_logger
 from unfold.widgets import UnfoldAdminFileFieldWidget
@@ -91,10 +91,11 @@ def _keep(file: UploadedFile, path: Path, owner: str) -> None:
     with suppress(FileNotFoundError):  # confirmed meanwhile
         while kept and (file.size or 0) + sum(one.stat().st_size for one in kept) > MOST_BYTES_OF_ACCOUNT:
             kept.pop(0).unlink(missing_ok=True)
+    if isinstance(file, TemporaryUploadedFile):
+        Path(file.temporary_file_path()).replace(path)
+        return
     path.touch(mode=0o600)
-    with path.open("wb") as copy:
-        for chunk in file.chunks():
-            copy.write(chunk)
+    path.write_bytes(file.read())
 
 
 def _is_older(path: Path, deadline: float) -> bool:

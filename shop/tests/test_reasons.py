@@ -12,6 +12,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db.models import Model
 from django.test import Client, override_settings
 from django.utils import timezone
+from uuid_utils.compat import uuid7
 
 from coupons.tests.factories import CampaignFactory, coupon_of
 from inventory.tests.factories import ProductFactory
@@ -93,7 +94,7 @@ def paused_sale() -> Sale:
 
 def refunding() -> Prepared:
     order = operating_pages.paid_order()
-    return order, {"what": "all", "restock": "on", "preview": "1"}
+    return order, {"what": "all", "restock": "on"}
 
 
 def stuck_at_the_charge() -> Prepared:
@@ -251,11 +252,9 @@ def send(client: Client, written: str, chosen: Model | None, values: dict[str, A
     address = re.sub(r"<\w+>", str(getattr(chosen, "pk", "")), address)
     if list_action:
         selected = {"action": list_action, "_selected_action": [getattr(chosen, "pk", None)]}
-        return client.post(address, selected | {"_form_submitted": "on"} | values)
+        return client.post(address, selected | {"form_id": str(uuid7())} | values)
     shown = client.get(address, {"key": values["key"]} if "key" in values else {})
     answer = client.post(address, fields_of(shown.content.decode()) | values)
     if answer.context and "hidden" in answer.context:
         return client.post(address, dict(answer.context["hidden"]) | {"confirmed": "yes"})
-    if "preview" in values:
-        return client.post(address, fields_of(answer.content.decode()) | {"confirm": "1"})
     return answer
