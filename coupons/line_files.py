@@ -6,9 +6,11 @@ as spreadsheets write it.
 
 import csv
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from io import BytesIO
+from itertools import islice
+from typing import BinaryIO, NamedTuple
 
 from django.utils.translation import gettext
 
@@ -17,6 +19,7 @@ from shop import uploaded_text
 from shop.errors import Invalid
 
 MOST_BYTES_OF_LINE = 1_000
+LINES_AT_ONCE = 4_000
 SHOWN_CHARACTERS = 40
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 UNLIKE_LINES = uploaded_text.UTF_16_MARKS + uploaded_text.SPREADSHEET_MARKS
@@ -30,8 +33,7 @@ class FileLine(NamedTuple):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class BadLine:
+class BadLine(NamedTuple):
     """A line that is not what the file should have, and why."""
 
     line: int
@@ -58,6 +60,18 @@ class Kind(NamedTuple):
     pattern: str
     error: str
     explain: Callable[[str], str]
+
+
+def pieces(file: BinaryIO, *, kind: "Kind") -> Iterator[Piece]:
+    """Read a file of any size, some whole lines at a time. Raises `Invalid` for one that is no text."""
+    if file.read(4).startswith(UNLIKE_LINES):
+        file.seek(0)
+        file = BytesIO(uploaded_text.decode(file.read()).text.encode())
+    file.seek(0)
+    number = 1
+    while lines := list(islice(file, LINES_AT_ONCE)):
+        yield read(b"".join(lines), first_line=number, kind=kind)
+        number += len(lines)
 
 
 def read(data: bytes, *, first_line: int = 1, kind: "Kind | None" = None) -> Piece:

@@ -2,8 +2,8 @@
 
 from celery import shared_task
 
-from inventory.imports import kept_uploads
 from inventory.mirror import healing
+from shop.operators import uploads
 
 
 @shared_task(name="inventory.sweep")
@@ -12,5 +12,5 @@ def sweep() -> int:
 
     Returns how many products were wrong in the mirror.
     """
-    kept_uploads.clear()
+    uploads.clear()
     return healing.heal()

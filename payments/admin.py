@@ -1,52 +1,37 @@
 """Admin pages of the ledger, webhooks and reconciliations; those of payments are in `orders.admin`."""
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
 from django import forms
-from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
+from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect
-from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin, TabularInline
-from unfold.dataclasses import ActionDialog
-from unfold.decorators import action, display
+from unfold.decorators import display
 
 from payments import gateways, tasks
 from payments.models import Entry, LedgerAccount, Payment, Reconciliation, Transfer, WebhookEvent
 from payments.reconciliation import reconciling, remedies
 from shop.admin_site import ReadOnlyMixin, SalesReportLinkMixin
-from shop.errors import FirstcomeError
-from shop.http import json_format
 from shop.http.keyset_pages import KeysetPaginator
-from shop.idempotency.recorded_answers import Answer, Replay
+from shop.idempotency.recorded_answers import Replay
 from shop.money import format_amount
 from shop.operations import dispatch
+from shop.operators import actions
+from shop.operators.actions import Action, ActionForm, button
 from shop.operators.display import stored_text
-from shop.operators.forms import SENT_BEFORE, KeyedReasonDialog, keyed_call, reason_field, reload_page
 from shop.operators.lists import ExactSearchMixin, PrefetchedListMixin, SearchMixin, parse_uuid
 
-# Checked by methods: unfold looks a codename up in the database, which is empty before `migrate`.
 FIX = "payments.change_reconciliation"
 MOST_SHOWN = 200
 """Findings of a comparison on its page."""
-COMPARE_DIALOG = ActionDialog(
-    title=_("Compare the books now"),
-    description=_(
-        "A worker compares recent payments with the gateway's book, or all of them where that is due, and "
-        "refunds charges of payments that had ended, as it does by schedule. Refunds and disputes that began "
-        "at the gateway are booked."
-    ),
-    form_class=KeyedReasonDialog,
-    form_submit_text=_("Compare"),
-)
 DONE = {
     reconciling.REFUNDED: _("The charge of %(key)s is refunded."),
     remedies.AGREES: _("The books agree about %(key)s now; nothing was refunded."),
@@ -203,11 +188,10 @@ class WebhookEventAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
         return event if event.exists() else rows.filter(charge_key=term)
 
 
-class FixForm(forms.Form):
+class FixForm(ActionForm):
     """The difference to fix, and why."""
 
     key = forms.CharField(max_length=96, widget=forms.HiddenInput)
-    reason = reason_field()
 
 
 @admin.register(Reconciliation)
@@ -229,15 +213,11 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
     # Its own template shows everything.
     fields = ["started_at"]
     actions_list = ["compare"]
+    actions_detail = ["fix"]
 
-    def has_fix_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        return request.user.has_perm(FIX)
-
-    def get_urls(self) -> list[URLPattern]:
-        fix = path(
-            "<path:object_id>/fix/", self.admin_site.admin_view(self.fix), name="payments_reconciliation_fix"
-        )
-        return [fix, *super().get_urls()]
+    def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
+        """The findings have the links to the action."""
+        return []
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
@@ -263,7 +243,7 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
         keys = [finding["key"] for finding in shown]
         payments = dict(Payment.objects.filter(charge_key__in=keys).values_list("charge_key", "id"))
         fix = reverse("admin:payments_reconciliation_fix", args=[run.pk])
-        may_fix, may_view = self.has_fix_permission(request), request.user.has_perm("payments.view_payment")
+        may_fix, may_view = request.user.has_perm(FIX), request.user.has_perm("payments.view_payment")
         return [
             {
                 "key": finding["key"],
@@ -280,65 +260,64 @@ class ReconciliationAdmin(ReadOnlyMixin, ModelAdmin):
             for finding in shown
         ]
 
-    @action(description=_("Compare now"), icon="balance", permissions=["fix"], dialog=COMPARE_DIALOG)
-    def compare(self, request: HttpRequest, form: KeyedReasonDialog) -> HttpResponse:
+    @button(description=_("Compare now"), icon="balance", permissions=[FIX])
+    def compare(self, request: HttpRequest) -> Action:
         """Have a worker compare the books, as it does by schedule."""
-        call = keyed_call(
-            request,
-            "compare",
-            form.cleaned_data["form_id"],
-            form.cleaned_data["reason"],
-            answer=lambda _: Answer(202, json_format.dump({})),
-        )
-        try:
-            outcome = reconciling.note_request(reason=form.cleaned_data["reason"], keyed=call)
-        except FirstcomeError as error:
-            self.message_user(request, error.detail, level=messages.ERROR)
-        else:
-            if isinstance(outcome, Replay):
-                self.message_user(request, SENT_BEFORE)
-            else:
-                dispatch.enqueue(tasks.reconcile)
-                text = gettext("A worker compares the books now: reload to see what it finds.")
-                self.message_user(request, text)
-        return reload_page("admin:payments_reconciliation_changelist")
 
-    def fix(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Ask before the charge of a finding is refunded, then refund it."""
-        run: Reconciliation | None = self.get_object(request, object_id)
-        if not (self.has_fix_permission(request) and self.has_view_permission(request, run)):
-            raise PermissionDenied
-        form = FixForm(request.POST or None, initial={"key": request.GET.get("key", "")})
-        if run is None:
-            raise Http404
-        finding = remedies.find(run, str(form["key"].value()))
+        def report(_: object) -> str:
+            return gettext("A worker compares the books now: reload to see what it finds.")
+
+        def perform(data: Mapping[str, Any]) -> Any:
+            call = actions.keyed_call_with_report(request, data, action="compare", describe=report)
+            outcome = reconciling.note_request(reason=data["reason"], keyed=call)
+            if not isinstance(outcome, Replay):
+                dispatch.enqueue(tasks.reconcile)
+            return outcome
+
+        return Action(
+            title=_("Compare the books now"),
+            description=_(
+                "A worker compares recent payments with the gateway's book, or all of them where that is "
+                "due, and refunds charges of payments that had ended, as it does by schedule. Refunds and "
+                "disputes that began at the gateway are booked."
+            ),
+            submit=_("Compare"),
+            perform=perform,
+            report=report,
+            back=reverse("admin:payments_reconciliation_changelist"),
+        )
+
+    @button(description=_("Refund this charge"), permissions=[FIX])
+    def fix(self, request: HttpRequest, run: Reconciliation) -> Action:
+        """Show a finding, and refund its charge."""
+        key = request.POST.get("key", request.GET.get("key", ""))
+        finding = remedies.find(run, key)
         if finding is None:
             raise Http404
-        if request.method == "POST" and form.is_valid():
-            self._fix(request, run.pk, form.cleaned_data["key"], form.cleaned_data["reason"])
-            return redirect("admin:payments_reconciliation_change", run.pk)
-        context = {
-            "title": gettext("Refund a charge"),
-            "opts": self.opts,
-            "run": run,
-            "form": form,
-            "finding": finding,
-            "cause": remedies.cause_text(finding),
-            "done": _done(finding),
-            "advice": remedies.advice(finding),
-            "is_fixable": remedies.is_fixable(finding),
-            "show_back_button": True,
+        facts = {
+            gettext("Key"): key,
+            gettext("Difference"): remedies.cause_text(finding),
+            gettext("Done"): _done(finding),
+            gettext("What to do"): remedies.advice(finding),
         }
-        template = "admin/payments/reconciliation/fix.html"
-        return TemplateResponse(request, template, self.admin_site.each_context(request) | context)
-
-    def _fix(self, request: HttpRequest, run_id: int, key: str, reason: str) -> None:
-        try:
-            done = remedies.fix(run_id=run_id, key=key, reason=reason)
-        except FirstcomeError as error:
-            self.message_user(request, error.detail, level=messages.ERROR)
-        else:
-            self.message_user(request, DONE[done] % {"key": key})
+        description = gettext("This can't be done here.")
+        if remedies.is_fixable(finding):
+            description = gettext(
+                "Both books are read again first. If the charge is still kept, the gateway refunds all of "
+                "it. It can't be undone."
+            )
+        return Action(
+            title=_("Refund a charge"),
+            description=description,
+            submit=_("Refund the charge"),
+            form_class=FixForm,
+            initial={"key": key},
+            perform=lambda data: remedies.fix(run_id=run.pk, key=key, reason=data["reason"]),
+            report=lambda done: str(DONE[done]) % {"key": key},
+            back=actions.page_of(run),
+            is_dangerous=True,
+            rows=[(f"{name}: {value}", "") for name, value in facts.items() if value],
+        )
 
 
 def _done(finding: dict[str, Any]) -> str:

@@ -27,7 +27,7 @@ LANGUAGES = ("ko",)
 # Their texts are shown in the admin, and they have no Korean catalogs of their own. Ours is that of `shop`.
 UNTRANSLATED_PACKAGES = ("unfold", "django_otp/plugins/otp_totp", "django_otp/plugins/otp_static")
 # The catalogs that Django finds by itself: of what they translate nothing is repeated.
-TRANSLATED_PACKAGES = ("django/conf", "django/contrib/admin", "django/contrib/auth", "import_export")
+TRANSLATED_PACKAGES = ("django/conf", "django/contrib/admin", "django/contrib/auth")
 KEYWORDS = {
     "_": None,
     **dict.fromkeys(("gettext", "gettext_lazy", "gettext_noop"), None),
@@ -148,7 +148,7 @@ def extract_app(app: str) -> list[tuple[object, list[str], str | None]]:
 
 
 def _sources(folder: Path) -> list[Path]:
-    parts = {"tests", "migrations", "node_modules"}
+    parts = {"tests", "migrations", "node_modules", "import_export"}
     return sorted(
         path
         for suffix in ("py", "html", "txt")

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from django import forms
 from django.apps import apps
 from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
@@ -24,8 +23,7 @@ from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from unfold.admin import ModelAdmin
 from unfold.decorators import action
-from unfold.forms import BaseDialogForm, UserChangeForm, UserCreationForm
-from unfold.widgets import UnfoldAdminTextInputWidget
+from unfold.forms import UserChangeForm, UserCreationForm
 
 from shop.accounts import account_search, accounts, permissions, second_factor
 from shop.admin_site import JournaledChangesMixin, PasswordForm, ReadOnlyMixin
@@ -42,23 +40,21 @@ from shop.models import (
     LawStatus,
     SignOut,
 )
-from shop.operators import api_key_admin, approval_admin, journal_filters, replay_page, selected_rows
+from shop.operators import actions as operator_actions
+from shop.operators import api_key_admin, approval_admin, journal_filters, replay_page
+from shop.operators.actions import Action, button
 from shop.operators.display import StatusLabel, actor_text, status_label
 from shop.operators.feed_admin import FeedEventAdmin  # noqa: F401 - registers the pages there
-from shop.operators.forms import ChangeForm, reload_page
+from shop.operators.forms import ChangeForm
 from shop.operators.lists import ExactSearchMixin, PrefetchedListMixin, SearchMixin, parse_uuid
-from shop.operators.selected_rows import SelectedAction
 
 RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
 MOST_FOUND = 200
-LONGEST_REASON = 255
 LONGEST_GROUP_NUMBER = 10
 DISABLING = _(
     "A disabled account can't sign in, and its tokens are refused within five seconds. Its orders, "
     "coupons and points stay."
 )
-LAW_COLOURS = {"holds": "success", "broken": "danger"}
-EVENT_COLOURS = {"dead": "danger", "queued": "warning"}
 
 # User and Group are registered again below with unfold's styles; used refresh tokens need no pages, and
 # django-otp's would show the secrets of one-time codes.
@@ -77,10 +73,6 @@ def _disable_title(count: int) -> str:
 
 class AccountChangeForm(ChangeForm, UserChangeForm):
     """Changes an account, and asks why."""
-
-
-class ResetOtpForm(BaseDialogForm):
-    reason = forms.CharField(label=_("Reason"), max_length=LONGEST_REASON, widget=UnfoldAdminTextInputWidget)
 
 
 class GroupFilter(admin.SimpleListFilter):
@@ -121,25 +113,26 @@ class UserAdmin(SearchMixin, JournaledChangesMixin, DjangoUserAdmin, ModelAdmin)
 
     @admin.action(description=_("Disable the selected accounts"), permissions=["disable"])
     def disable(self, request: HttpRequest, selected: "QuerySet[User]") -> HttpResponse | None:
-        action = SelectedAction(
-            name="disable",
+        return operator_actions.run_for_selected(
+            request,
+            selected,
+            "disable",
+            partial(self._disable_rows, request),
             title=_disable_title,
             description=DISABLING,
             submit=_("Disable"),
             note=lambda account: self._reason_to_keep(request, account),
-            perform=partial(self._disable_rows, request),
         )
-        return selected_rows.run(self, request, selected, action)
 
-    def _disable_rows(self, request: HttpRequest, rows: Sequence[User], reason: str) -> None:
-        """Disable those that may be disabled, in one transaction, and show how many were."""
+    def _disable_rows(self, request: HttpRequest, rows: Sequence[User], reason: str) -> str:
+        """Disable those that may be disabled, in one transaction, and say how many were."""
         allowed = [user.pk for user in rows if self.has_disable_permission(request, user)]
         disabled = accounts.disable(account_ids=allowed, keeping={request.user.pk}, reason=reason)
         done = gettext("%(count)s disabled: their tokens are refused within five seconds.")
-        self.message_user(request, done % {"count": disabled})
         if left := len(rows) - disabled:
             unchanged = gettext("%(count)s not changed.") % {"count": left}
             self.message_user(request, unchanged, level=messages.WARNING)
+        return done % {"count": disabled}
 
     def _reason_to_keep(self, request: HttpRequest, account: User) -> str:
         """Why the account would not be disabled; empty if it would be."""
@@ -169,28 +162,22 @@ class UserAdmin(SearchMixin, JournaledChangesMixin, DjangoUserAdmin, ModelAdmin)
         """Only superusers: with new one-time codes comes the account."""
         return is_superuser(request)
 
-    @action(
-        description=_("Reset one-time codes"),
-        icon="phonelink_erase",
-        permissions=["reset_otp"],
-        dialog={
-            "title": _("Reset the one-time codes of this account"),
-            "description": _(
+    @button(description=_("Reset one-time codes"), icon="phonelink_erase", permissions=["reset_otp"])
+    def reset_otp(self, request: HttpRequest, account: User) -> Action:
+        removed = gettext("The one-time codes are removed: the next sign-in sets up new ones.")
+        none = gettext("This account has not set up one-time codes; nothing was done.")
+        return Action(
+            title=_("Reset the one-time codes of this account"),
+            description=_(
                 "For a lost phone. Its sign-ins end, and the next one by its password sets up new codes: "
                 "make sure that its owner does so at once."
             ),
-            "form_class": ResetOtpForm,
-            "form_submit_text": _("Reset"),
-        },
-    )
-    def reset_otp(self, request: HttpRequest, form: ResetOtpForm, object_id: str) -> HttpResponse:
-        if second_factor.reset(account_id=int(object_id), reason=form.cleaned_data["reason"]):
-            removed = gettext("The one-time codes are removed: the next sign-in sets up new ones.")
-            self.message_user(request, removed)
-        else:
-            none = gettext("This account has not set up one-time codes; nothing was done.")
-            self.message_user(request, none, level=messages.WARNING)
-        return reload_page("admin:auth_user_change", object_id)
+            submit=_("Reset"),
+            perform=lambda data: second_factor.reset(account_id=account.pk, reason=data["reason"]),
+            report=lambda is_reset: removed if is_reset else none,
+            back=operator_actions.page_of(account),
+            is_dangerous=True,
+        )
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
         """Only superusers grant permissions; otherwise staff could make themselves superusers."""
@@ -310,7 +297,7 @@ class LawStatusAdmin(ReadOnlyMixin, ModelAdmin):
 
     @admin.display(description=_("answer"))
     def answer(self, status: LawStatus) -> StatusLabel:
-        return status_label("holds" if status.holds else "broken", LAW_COLOURS)
+        return status_label("holds" if status.holds else "broken")
 
     @admin.display(description=_("offenders"))
     def offender_list(self, status: LawStatus) -> str:
@@ -374,19 +361,19 @@ class JournalLineAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
 
     @admin.display(description=_("event"))
     def delivery_status(self, line: JournalLine) -> StatusLabel | str:
-        return status_label(line.delivery, EVENT_COLOURS) if line.delivery else ""
+        return status_label(line.delivery) if line.delivery else ""
 
     @admin.action(description=_("Replay the selected dead events"), permissions=["replay"])
     def replay(self, request: HttpRequest, selected: "QuerySet[JournalLine]") -> HttpResponse | None:
-        return replay_page.replay_selected(self, request, selected)
+        return replay_page.replay_selected(request, selected)
 
     @admin.action(description=_("Send the selected events again"), permissions=["replay"])
     def resend(self, request: HttpRequest, selected: "QuerySet[JournalLine]") -> HttpResponse | None:
-        return replay_page.resend_selected(self, request, selected)
+        return replay_page.resend_selected(request, selected)
 
-    @action(description=_("Replay dead events"), icon="replay", permissions=["replay"])
-    def replay_events(self, request: HttpRequest) -> HttpResponse:
-        return replay_page.serve(self, request)
+    @button(description=_("Replay dead events"), icon="replay", permissions=["replay"])
+    def replay_events(self, request: HttpRequest) -> Action:
+        return replay_page.replay(request)
 
     def has_replay_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("shop.change_journalline")

@@ -68,14 +68,6 @@ _CONNECTION: dict[str, Any] = {
 """Redis accelerates and never decides, so calls are short and tried once."""
 
 
-class UploadPage(NamedTuple):
-    """An admin page that accepts larger bodies, from staff with all of these permissions."""
-
-    path: str
-    most_bytes: int
-    permissions: tuple[str, ...]
-
-
 class Rate(NamedTuple):
     """At most `times` calls within any window of `seconds`."""
 

@@ -11,7 +11,6 @@ from shop.configuration import (
     BROKER_HEARTBEAT_SECONDS,
     HTTP_SCHEMES,
     Rate,
-    UploadPage,
     broker_queue_type,
     broker_transport_options,
     broker_urls,
@@ -71,8 +70,6 @@ OTEL_EXPORTER_OTLP_ENDPOINT = url("OTEL_EXPORTER_OTLP_ENDPOINT", "", HTTP_SCHEME
 INSTALLED_APPS = [
     "unfold",
     "unfold.contrib.filters",
-    "unfold.contrib.import_export",
-    "import_export",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -114,7 +111,7 @@ MIDDLEWARE = [
     "shop.http.pages.middleware.guard_operators_pages",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "shop.operators.refusals.show_refused_turn",
+    "shop.operators.sign_in.show_refused_turn",
 ]
 ROOT_URLCONF = "shop.urls"
 ASGI_APPLICATION = "shop.asgi.application"
@@ -273,16 +270,16 @@ REST_FRAMEWORK = {
 }
 MAX_BODY_BYTES = 64 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
-# Pages on which staff may send larger bodies, the limit, and the permissions that the page requires as well.
-# Uploads are kept in memory: nothing is written to disk before a view decides so.
-STOCK_IMPORT = UploadPage(
-    path="/admin/inventory/product/import/",
-    most_bytes=8 * 2**20,
-    permissions=("inventory.add_product", "inventory.change_product", "inventory.add_stockmovement"),
-)
-UPLOADS = {page.path: page for page in (STOCK_IMPORT,)}
-FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler"]
-FILE_UPLOAD_MAX_MEMORY_SIZE = max(page.most_bytes for page in UPLOADS.values())
+# Pages to which staff with all of these permissions, which the page requires as well, may send files.
+STOCK_IMPORT = ("inventory.add_product", "inventory.change_product", "inventory.add_stockmovement")
+UPLOADS = {
+    r"/admin/inventory/product/import/": STOCK_IMPORT,
+    r"/admin/coupons/campaign/\d+/upload_codes/": ("coupons.add_poolcode",),
+    r"/admin/coupons/campaign/\d+/upload_accounts/": ("coupons.add_eligibleaccount",),
+}
+MAX_UPLOAD_BYTES = 32 * 2**20
+# Larger files are written to disk while they arrive.
+FILE_UPLOAD_MAX_MEMORY_SIZE = 2**20
 # The first hashes; the other one verifies the hashes of earlier releases, which a sign-in replaces.
 PASSWORD_HASHERS = [
     "shop.accounts.password_hashing.Argon2Hasher",

@@ -320,7 +320,7 @@ def storefront(request: HttpRequest) -> HttpResponse:
     """The page, which has no figures: its scripts read them. 404 where the demo is off."""
     if not settings.DEMO:
         return problems.from_error(
-            NotFound(mark("There is no such page.")), translation.get_language()
+            NotFound(mark(_("There is no such page."))), translation.get_language()
         ).to_django()
     options = {
         "api": views.API_PREFIX.rstrip("/"),

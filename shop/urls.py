@@ -81,6 +81,6 @@ urlpatterns = [
     path("api/docs/", openapi_pages.Pages.as_view()),
 ]
 handler400 = "shop.http.problems.bad_request"
-handler403 = "shop.operators.refusals.permission_denied"
-handler404 = "shop.operators.refusals.not_found"
+handler403 = "shop.operators.display.permission_denied"
+handler404 = "shop.operators.display.not_found"
 handler500 = "shop.http.problems.server_error"

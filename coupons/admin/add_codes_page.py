@@ -6,18 +6,19 @@ from functools import partial
 from typing import Any
 
 from django import forms
-from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
+from django.http import HttpRequest
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextareaWidget
 
 from coupons import codes, pool
+from coupons.eligible_accounts import ListedAccounts
 from coupons.models import Campaign
+from coupons.pool import AddedCodes
 from shop import form_fields
 from shop.http import json_format
 from shop.idempotency.recorded_answers import Answer, KeyedCall
-from shop.operators import actions as operator_actions
+from shop.operators import actions
 from shop.operators.actions import Action, ActionForm, ActionPreview
 from shop.operators.forms import keyed_call
 
@@ -57,22 +58,28 @@ class AddCodesForm(ActionForm):
         return data
 
 
-def respond(request: HttpRequest, campaign: Campaign) -> HttpResponse:
-    """Show the form or its confirmation, or add the codes to the pool of this campaign."""
-    action = Action(
+def add_codes(request: HttpRequest, campaign: Campaign) -> Action:
+    """The action that adds codes to the pool of this campaign."""
+    return Action(
         title=gettext("Add codes to the pool of %(name)s") % {"name": campaign.name},
         description=gettext("For campaigns whose codes come from a pool."),
         submit=gettext("Add"),
         form_class=AddCodesForm,
-        preview=partial(_preview, campaign.pk),
+        preview=partial(_preview, campaign),
         perform=partial(_perform, request, campaign.pk),
-        back=reverse("admin:coupons_campaign_change", args=[campaign.pk]),
+        report=added_text,
+        back=actions.page_of(campaign),
     )
-    return operator_actions.run(request, action)
 
 
-def _preview(campaign_id: int, data: Mapping[str, Any]) -> ActionPreview:
-    campaign, count = Campaign.objects.get(pk=campaign_id), data["count"]
+def added_text(added: AddedCodes | ListedAccounts) -> str:
+    """How many were added, for the operator."""
+    counts = {"added": added.added, "skipped": len(added.skipped), "total": added.total}
+    return gettext("%(added)s added, %(skipped)s skipped, %(total)s in all.") % counts
+
+
+def _preview(campaign: Campaign, data: Mapping[str, Any]) -> ActionPreview:
+    count = data["count"]
     if count:
         question = ngettext("Generate %(count)s code?", "Generate %(count)s codes?", count)
     else:
@@ -81,30 +88,21 @@ def _preview(campaign_id: int, data: Mapping[str, Any]) -> ActionPreview:
     facts = [(gettext("Campaign"), campaign.name)]
     if campaign.code_source == Campaign.CodeSource.POOL:
         facts.append((gettext("Quantity"), f"{campaign.quantity:,}"))
-    return ActionPreview(
-        question % {"count": f"{count:,}"},
-        facts=[
-            *facts,
-            (gettext("Codes that the pool has had in all"), f"{campaign.codes_added:,}"),
-            (gettext("Reason"), data["reason"]),
-        ],
-        warning=gettext("Codes can't be taken out of the pool again."),
-    )
+    facts.append((gettext("Codes that the pool has had in all"), f"{campaign.codes_added:,}"))
+    warning = gettext("Codes can't be taken out of the pool again.")
+    return ActionPreview(question % {"count": f"{count:,}"}, facts=facts, warning=warning)
 
 
-def _perform(request: HttpRequest, campaign_id: int, data: Mapping[str, Any]) -> str:
+def _perform(request: HttpRequest, campaign_id: int, data: Mapping[str, Any]) -> AddedCodes:
     """Add the entered codes, which are skipped if they exist, or generate codes once for the form."""
-    if data["count"]:
-        added = pool.generate(
-            campaign_id=campaign_id,
-            count=data["count"],
-            keyed=partial(_keyed_chunk, request, campaign_id, data),
-            reason=data["reason"],
-        )
-    else:
-        added = pool.add(campaign_id=campaign_id, codes=data["codes"], reason=data["reason"])
-    counts = {"added": added.added, "skipped": len(added.skipped), "total": added.total}
-    return gettext("%(added)s added, %(skipped)s skipped, %(total)s in all.") % counts
+    if not data["count"]:
+        return pool.add(campaign_id=campaign_id, codes=data["codes"], reason=data["reason"])
+    return pool.generate(
+        campaign_id=campaign_id,
+        count=data["count"],
+        keyed=partial(_keyed_chunk, request, campaign_id, data),
+        reason=data["reason"],
+    )
 
 
 def _keyed_chunk(request: HttpRequest, campaign_id: int, data: Mapping[str, Any], number: int) -> KeyedCall:

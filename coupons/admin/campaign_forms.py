@@ -1,5 +1,6 @@
-"""The forms of the admin's pages of campaigns."""
+"""The forms of the admin's pages of campaigns, and templates: terms to begin with, by name."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,12 @@ from unfold.widgets import (
 )
 
 from coupons import campaign_products, partners
+from coupons.campaigns import Terms
 from coupons.issuing import issuing
 from coupons.models import LONGEST_CODE, Campaign
 from shop import form_fields
-from shop.operators.forms import ChangeForm, EditForm, FormIdField, KeyedReasonDialog, ReasonDialog
+from shop.operators.actions import ActionForm
+from shop.operators.forms import ChangeForm, EditForm, FormIdField
 
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
@@ -114,20 +117,23 @@ def instant_field(
     )
 
 
-class ScheduleForm(EditForm, ReasonDialog):
+class ScheduleForm(EditForm, ActionForm):
     """When a campaign opens and closes; a field that is left as it is changes nothing."""
 
     opens_at = instant_field(_("Opens at"), help_text=_("UTC. It can't change once the campaign has opened."))
     closes_at = instant_field(_("Closes at"), required=False, help_text=STAYS_OPEN)
     field_order = ["opens_at", "closes_at", "reason"]
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, campaign: Campaign, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.campaign = Campaign.objects.filter(pk=self.object_id).first()
-        if self.campaign:
-            for name in ("opens_at", "closes_at"):
-                self.initial[name] = getattr(self.campaign, name)
+        self.campaign = campaign
+        for name in ("opens_at", "closes_at"):
+            self.initial[name] = getattr(campaign, name)
         self.carry_initial()
+
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean() or {}
+        return data if self.errors else data | {"times": self.times()}
 
     def times(self) -> dict[str, Any]:
         """The times as they are entered; one that was left as it is keeps its microseconds."""
@@ -137,7 +143,7 @@ class ScheduleForm(EditForm, ReasonDialog):
         }
 
 
-class DuplicateForm(KeyedReasonDialog):
+class DuplicateForm(ActionForm):
     name = forms.CharField(label=_("Name"), max_length=255, widget=UnfoldAdminTextInputWidget)
     opens_at = instant_field(_("Opens at"), help_text=_("UTC, in the future."))
     closes_at = instant_field(_("Closes at"), required=False, help_text=STAYS_OPEN)
@@ -150,8 +156,42 @@ class DuplicateForm(KeyedReasonDialog):
     )
     field_order = ["name", "opens_at", "closes_at", "shared_code", "reason"]
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        original = Campaign.objects.filter(pk=self.object_id).first()
-        if original:
-            self.initial["name"] = gettext("%(name)s (copy)") % {"name": original.name[:240]}
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """Terms that the page of a new campaign is filled with; operators change them before they save."""
+
+    title: "StrOrPromise"
+    description: "StrOrPromise"
+    terms: Terms
+
+
+TEMPLATES = {
+    "percent": Template(
+        _("Percent off"),
+        _("Ten percent off each order, up to a largest discount."),
+        Terms(discount_type="percent", discount_value=10, max_discount_amount=10_000, quantity=1_000),
+    ),
+    "amount": Template(
+        _("Amount off"),
+        _("A fixed amount off orders that reach a minimum."),
+        Terms(discount_type="amount", discount_value=5_000, min_order_amount=30_000, quantity=1_000),
+    ),
+    "drop": Template(
+        _("Drop with a queue"),
+        _("Many buyers in the same second: they get tickets, and coupons in the order of arrival."),
+        Terms(
+            strategy="queue",
+            discount_type="percent",
+            discount_value=30,
+            max_discount_amount=30_000,
+            quantity=100,
+            coupon_valid_for_days=7,
+        ),
+    ),
+    "pool": Template(
+        _("Codes of a partner"),
+        _("Codes that were printed or sold elsewhere, uploaded as CSV."),
+        Terms(code_source="pool", discount_type="amount", discount_value=5_000, quantity=1_000_000),
+    ),
+}

@@ -1,30 +1,32 @@
 """Admin pages of campaigns: their terms, schedule and pools."""
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
-from django.urls import URLPattern, path, reverse
+from django.urls import reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 
 from coupons import campaign_products, campaigns, eligible_accounts, pausing, shared_codes
-from coupons.admin import account_uploads, add_codes_page, listed_accounts_page, uploads
-from coupons.admin.campaign_forms import CampaignForm, DuplicateForm, ScheduleForm
-from coupons.admin.campaign_templates import TEMPLATES
-from coupons.admin.status_colours import COLOURS
+from coupons.admin import add_codes_page, listed_accounts_page, uploads
+from coupons.admin.campaign_forms import TEMPLATES, CampaignForm, DuplicateForm, ScheduleForm
 from coupons.models import Campaign
 from shop import clock
 from shop.admin_site import REASON, NonAtomicAdmin, ReasonedChangesMixin
-from shop.errors import FirstcomeError
-from shop.operators import created_once
+from shop.operators import actions
+from shop.operators.actions import Action, button
 from shop.operators.display import status_label
-from shop.operators.forms import SENT_BEFORE, reload_page
 from shop.operators.pausing import PausingMixin
 
+ADD_CODES, LIST_ACCOUNTS = ["coupons.add_poolcode"], ["coupons.add_eligibleaccount"]
+SEE_RESULTS = ["coupons.view_campaign", "coupons.view_coupon", "orders.view_order"]
+EXPORT_COUPONS = ["coupons.view_coupon", "shop.export_list"]
 SHOWN_PRODUCTS = "shown_products"
 LISTED_COUNT = "listed_count"
 """The attribute of a page's campaign with the length of its list."""
@@ -61,24 +63,6 @@ class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdm
     change_form_before_template = "coupons/campaign_templates.html"
     templates = TEMPLATES
 
-    def get_urls(self) -> list[URLPattern]:
-        pages = {
-            ("upload_codes", "check", "check_piece"): uploads.check_piece,
-            ("upload_codes", "add", "add_piece"): uploads.add_piece,
-            ("upload_accounts", "check", "check_accounts"): account_uploads.check_piece,
-            ("upload_accounts", "add", "add_accounts"): account_uploads.add_piece,
-        }
-        upload_urls = [
-            path(
-                f"<int:campaign_id>/{upload}/{step}/",
-                self.admin_site.admin_view(page),
-                name=f"coupons_campaign_{name}",
-            )
-            for (upload, step, name), page in pages.items()
-        ]
-        urls: list[URLPattern] = super().get_urls()
-        return [*upload_urls, *urls]
-
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """The terms of the template that the address names."""
         template = TEMPLATES.get(request.GET.get("template", ""))
@@ -87,7 +71,7 @@ class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdm
 
     @display(description=_("status"))
     def shown_status(self, campaign: Campaign) -> str:
-        return "-" if campaign.pk is None else status_label(campaign.status_at(clock.now()), COLOURS)
+        return "-" if campaign.pk is None else status_label(campaign.status_at(clock.now()))
 
     @admin.display(description=_("remaining"))
     def remaining(self, campaign: Campaign) -> int | str:
@@ -127,12 +111,10 @@ class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdm
         if change:
             campaigns.change(campaign_id=obj.pk, **terms, reason=form.cleaned_data[REASON])
         else:
-            created = created_once.run(
-                request, form, "create campaign", lambda: campaigns.create(**terms), meaning=terms
+            id = form.cleaned_data["form_id"]
+            obj.pk = actions.create_once(
+                request, id, "create campaign", lambda: campaigns.create(**terms), meaning=terms
             )
-            obj.pk = created.pk
-            if created.is_repeat:
-                self.message_user(request, SENT_BEFORE)
         self._warn_of_short_code(request, terms.get("shared_code"))
 
     def _warn_of_short_code(self, request: HttpRequest, shared_code: str | None) -> None:
@@ -146,123 +128,82 @@ class CampaignAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdm
     def pausing_note(self, row: Campaign) -> str:
         return pausing.partner_note(row)
 
-    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        try:
-            response: HttpResponse = super().changeform_view(request, *args, **kwargs)
-        except FirstcomeError as error:
-            self.message_user(request, created_once.refusal_text(error), level=messages.ERROR)
-            return HttpResponseRedirect(request.get_full_path())
-        return response
-
     def has_delete_permission(self, request: HttpRequest, obj: Campaign | None = None) -> bool:
         """Never: campaigns are closed instead, because their coupons refer to them."""
         return False
 
-    def has_add_codes_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        """A method, because unfold looks a codename up in the database, which is empty before `migrate`."""
-        return request.user.has_perm("coupons.add_poolcode")
+    @button(description=_("Add codes"), icon="add", permissions=ADD_CODES)
+    def add_codes(self, request: HttpRequest, campaign: Campaign) -> Action:
+        return add_codes_page.add_codes(request, campaign)
 
-    @action(description=_("Add codes"), icon="add", permissions=["add_codes"])
-    def add_codes(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return add_codes_page.respond(request, self._campaign(request, object_id))
+    @button(description=_("Upload codes"), icon="upload_file", permissions=ADD_CODES)
+    def upload_codes(self, request: HttpRequest, campaign: Campaign) -> Action:
+        return uploads.add_lines(campaign, uploads.codes_of(campaign))
 
-    @action(description=_("Upload codes"), icon="upload_file", permissions=["add_codes"])
-    def upload_codes(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return uploads.upload_page(request, self.admin_site, self._campaign(request, object_id).pk)
+    @button(description=_("List accounts"), icon="group_add", permissions=LIST_ACCOUNTS)
+    def list_accounts(self, request: HttpRequest, campaign: Campaign) -> Action:
+        return listed_accounts_page.change_list(campaign)
 
-    def has_list_accounts_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        return request.user.has_perm(account_uploads.PERMISSION)
+    @button(description=_("Upload accounts"), icon="upload_file", permissions=LIST_ACCOUNTS)
+    def upload_accounts(self, request: HttpRequest, campaign: Campaign) -> Action:
+        return uploads.add_lines(campaign, uploads.accounts_of(campaign))
 
-    @action(description=_("List accounts"), icon="group_add", permissions=["list_accounts"])
-    def list_accounts(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return listed_accounts_page.respond(request, self._campaign(request, object_id))
+    @button(description=_("Schedule"), icon="schedule", permissions=["change"])
+    def schedule(self, request: HttpRequest, campaign: Campaign) -> Action:
+        return Action(
+            title=_("Schedule this campaign"),
+            description=_("When it opens and closes. All times are UTC."),
+            submit=_("Schedule"),
+            form_class=partial(ScheduleForm, campaign),
+            perform=lambda data: campaigns.schedule(
+                campaign_id=campaign.pk, **data["times"], reason=data[REASON]
+            ),
+            report=_scheduled_text,
+            back=actions.page_of(campaign),
+        )
 
-    def has_upload_accounts_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        return request.user.has_perm(account_uploads.PERMISSION)
-
-    @action(description=_("Upload accounts"), icon="upload_file", permissions=["upload_accounts"])
-    def upload_accounts(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return account_uploads.upload_page(request, self.admin_site, self._campaign(request, object_id).pk)
-
-    @action(
-        description=_("Schedule"),
-        icon="schedule",
-        permissions=["change"],
-        dialog={
-            "title": _("Schedule this campaign"),
-            "description": _("When it opens and closes. All times are UTC."),
-            "form_class": ScheduleForm,
-            "form_submit_text": _("Schedule"),
-        },
-    )
-    def schedule(self, request: HttpRequest, form: ScheduleForm, object_id: str) -> HttpResponse:
-        campaign = self._campaign(request, object_id)
-        try:
-            changed = campaigns.schedule(
-                campaign_id=campaign.pk, **form.times(), reason=form.cleaned_data[REASON]
-            )
-            self.message_user(request, _scheduled_text(changed))
-        except FirstcomeError as error:
-            self.message_user(request, error.detail, level=messages.ERROR)
-        return reload_page("admin:coupons_campaign_change", object_id)
-
-    @action(
-        description=_("Duplicate"),
-        icon="content_copy",
-        permissions=["add"],
-        dialog={
-            "title": _("Duplicate this campaign"),
-            "description": _("The same terms under a new name, scheduled, without codes and coupons."),
-            "form_class": DuplicateForm,
-            "form_submit_text": _("Duplicate"),
-        },
-    )
-    def duplicate(self, request: HttpRequest, form: DuplicateForm, object_id: str) -> HttpResponse:
-        campaign = self._campaign(request, object_id)
-        terms = {name: form.cleaned_data[name] for name in ("name", "opens_at", "closes_at", "shared_code")}
-        try:
-            copy = created_once.run(
+    @button(description=_("Duplicate"), icon="content_copy", permissions=["add"])
+    def duplicate(self, request: HttpRequest, campaign: Campaign) -> Action:
+        def perform(data: Mapping[str, Any]) -> HttpResponse:
+            terms = {name: data[name] for name in ("name", "opens_at", "closes_at", "shared_code")}
+            copy = actions.create_once(
                 request,
-                form,
+                data["form_id"],
                 "duplicate campaign",
-                lambda: campaigns.duplicate(
-                    campaign_id=campaign.pk, **terms, reason=form.cleaned_data[REASON]
-                ),
+                lambda: campaigns.duplicate(campaign_id=campaign.pk, **terms, reason=data[REASON]),
                 meaning=(campaign.pk, terms),
             )
-        except FirstcomeError as error:
-            self.message_user(request, created_once.refusal_text(error), level=messages.ERROR)
-            return reload_page("admin:coupons_campaign_change", object_id)
-        if copy.is_repeat:
-            self.message_user(request, SENT_BEFORE)
-        self._warn_of_short_code(request, terms["shared_code"])
-        text = gettext("This is the copy, %(name)s; it opens at %(at)s UTC.")
-        opens_at = f"{terms['opens_at']:%Y-%m-%d %H:%M}"
-        self.message_user(request, text % {"name": terms["name"], "at": opens_at})
-        return reload_page("admin:coupons_campaign_change", str(copy.pk))
+            self._warn_of_short_code(request, terms["shared_code"])
+            text = gettext("This is the copy, %(name)s; it opens at %(at)s UTC.")
+            opens_at = f"{terms['opens_at']:%Y-%m-%d %H:%M}"
+            self.message_user(request, text % {"name": terms["name"], "at": opens_at})
+            return redirect("admin:coupons_campaign_change", copy)
+
+        return Action(
+            title=_("Duplicate this campaign"),
+            description=_("The same terms under a new name, scheduled, without codes and coupons."),
+            submit=_("Duplicate"),
+            form_class=DuplicateForm,
+            initial={"name": gettext("%(name)s (copy)") % {"name": campaign.name[:240]}},
+            perform=perform,
+            back=actions.page_of(campaign),
+        )
 
     def has_add_permission(self, request: HttpRequest, obj: object = None) -> bool:
         """Unfold asks with the id of the campaign whose button it is."""
         allowed: bool = super().has_add_permission(request)
         return allowed
 
-    @action(description=_("Results"), icon="monitoring", permissions=["results"])
+    @action(description=_("Results"), icon="monitoring", permissions=SEE_RESULTS)
     def results(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The issue curve and the revenue, which a page of all apps shows."""
         return redirect("campaign-results", campaign_id=self._campaign(request, object_id).pk)
 
-    def has_results_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        """What the page of results asks for, which is a page of all apps."""
-        return request.user.has_perms(["coupons.view_campaign", "coupons.view_coupon", "orders.view_order"])
-
-    @action(description=_("Export coupons"), icon="download", permissions=["export_coupons"])
+    @action(description=_("Export coupons"), icon="download", permissions=EXPORT_COUPONS)
     def export_coupons(self, request: HttpRequest, object_id: str) -> HttpResponse:
         campaign = self._campaign(request, object_id)
         page = reverse("export-list", args=["coupons", "coupon"])
         return HttpResponseRedirect(f"{page}?campaign__id__exact={campaign.pk}")
-
-    def has_export_coupons_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        return request.user.has_perms(["coupons.view_coupon", "shop.export_list"])
 
     def _campaign(self, request: HttpRequest, object_id: str) -> Campaign:
         """The campaign whose button was pressed. Raises `Http404`."""

@@ -1,29 +1,24 @@
 """Admin pages of coupons, which can be voided, pool codes, queue tickets and pending confirmations."""
 
-from django import forms
-from django.contrib import admin, messages
-from django.http import HttpRequest, HttpResponse
+from collections.abc import Mapping
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
-from unfold.decorators import action, display
-from unfold.forms import BaseDialogForm
-from unfold.widgets import UnfoldAdminTextInputWidget
+from unfold.decorators import display
 
 from coupons import issued_coupons
-from coupons.admin.status_colours import COLOURS
 from coupons.models import Confirmation, Coupon, PoolCode, QueueTicket
 from shop import clock
 from shop.admin_site import ReadOnlyMixin
-from shop.errors import FirstcomeError
 from shop.http.keyset_pages import KeysetPaginator
+from shop.operators import actions
+from shop.operators.actions import Action, button
 from shop.operators.display import status_label
-from shop.operators.forms import reload_page
 from shop.operators.lists import ExactSearchMixin, PrefetchedListMixin
-
-
-class VoidForm(BaseDialogForm):
-    reason = forms.CharField(label=_("Reason"), max_length=255, widget=UnfoldAdminTextInputWidget)
 
 
 @admin.register(Coupon)
@@ -43,33 +38,23 @@ class CouponAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdm
 
     @display(description=_("status"))
     def shown_status(self, coupon: Coupon) -> str:
-        return status_label(coupon.status_at(clock.now()), COLOURS)
+        return status_label(coupon.status_at(clock.now()))
 
-    def has_void_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        """A method, because unfold looks a codename up in the database, which is empty before `migrate`."""
-        return request.user.has_perm("coupons.change_coupon")
+    @button(description=_("Make void"), icon="block", permissions=["coupons.change_coupon"])
+    def void(self, request: HttpRequest, coupon: Coupon) -> Action:
+        def perform(data: Mapping[str, Any]) -> str:
+            voided = issued_coupons.void(code=coupon.code, reason=data["reason"])
+            self.log_change(request, voided, f"Made void: {data['reason']}")
+            return gettext("Coupon %(code)s is void.") % {"code": voided.code}
 
-    @action(
-        description=_("Make void"),
-        icon="block",
-        permissions=["void"],
-        dialog={
-            "title": _("Make this coupon void"),
-            "description": _("It can't be undone: its owner can't have another of this campaign."),
-            "form_class": VoidForm,
-            "form_submit_text": _("Make void"),
-        },
-    )
-    def void(self, request: HttpRequest, form: VoidForm, object_id: str) -> HttpResponse:
-        coupon = self.get_object(request, object_id)
-        try:
-            reason = form.cleaned_data["reason"]
-            voided = issued_coupons.void(code=str(coupon), reason=reason)
-            self.log_change(request, voided, f"Made void: {reason}")
-            self.message_user(request, gettext("Coupon %(code)s is void.") % {"code": voided.code})
-        except FirstcomeError as error:
-            self.message_user(request, error.detail, level=messages.ERROR)
-        return reload_page("admin:coupons_coupon_change", object_id)
+        return Action(
+            title=_("Make this coupon void"),
+            description=_("It can't be undone: its owner can't have another of this campaign."),
+            submit=_("Make void"),
+            perform=perform,
+            back=actions.page_of(coupon),
+            is_dangerous=True,
+        )
 
 
 @admin.register(PoolCode)
@@ -85,7 +70,7 @@ class PoolCodeAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelA
 
     @display(description=_("status"))
     def shown_status(self, code: PoolCode) -> str:
-        return status_label(code.status, COLOURS, word=code.get_status_display())
+        return status_label(code.status, word=code.get_status_display())
 
 
 @admin.register(QueueTicket)
@@ -104,7 +89,7 @@ class QueueTicketAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, Mod
 
     @display(description=_("status"))
     def shown_status(self, ticket: QueueTicket) -> str:
-        return status_label(ticket.status, COLOURS)
+        return status_label(ticket.status)
 
 
 @admin.register(Confirmation)

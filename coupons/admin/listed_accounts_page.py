@@ -5,15 +5,14 @@ from functools import partial
 from typing import Any
 
 from django import forms
-from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
 
 from coupons import eligible_accounts, line_files
+from coupons.admin import add_codes_page
 from coupons.models import Campaign
-from shop.operators import actions as operator_actions
+from shop.operators import actions
 from shop.operators.actions import Action, ActionForm, ActionPreview
 
 ADD, REMOVE = "add", "remove"
@@ -46,24 +45,22 @@ class ListedAccountsForm(ActionForm):
         return ids
 
 
-def respond(request: HttpRequest, campaign: Campaign) -> HttpResponse:
-    """Show the form or its confirmation, or change the list of this campaign."""
-    operator_actions.require_permission(request, "coupons.add_eligibleaccount")
-    action = Action(
+def change_list(campaign: Campaign) -> Action:
+    """The action that changes the list of this campaign."""
+    return Action(
         title=gettext("Listed accounts of %(name)s") % {"name": campaign.name},
         description=gettext("A campaign for listed accounts issues coupons to these accounts alone."),
         submit=gettext("Change the list"),
         form_class=ListedAccountsForm,
-        preview=partial(_preview, campaign.pk),
+        preview=partial(_preview, campaign),
         perform=partial(_perform, campaign.pk),
-        back=reverse("admin:coupons_campaign_change", args=[campaign.pk]),
+        back=actions.page_of(campaign),
     )
-    return operator_actions.run(request, action)
 
 
-def _preview(campaign_id: int, data: Mapping[str, Any]) -> ActionPreview:
-    campaign, ids = Campaign.objects.get(pk=campaign_id), data["accounts"]
-    listed = eligible_accounts.listed(campaign_id=campaign_id, account_ids=ids)
+def _preview(campaign: Campaign, data: Mapping[str, Any]) -> ActionPreview:
+    ids = data["accounts"]
+    listed = eligible_accounts.listed(campaign_id=campaign.pk, account_ids=ids)
     if data["change"] == ADD:
         number = len(set(ids) - listed)
         question = ngettext("Add %(count)s account?", "Add %(count)s accounts?", number)
@@ -76,8 +73,7 @@ def _preview(campaign_id: int, data: Mapping[str, Any]) -> ActionPreview:
             (gettext("Campaign"), campaign.name),
             (gettext("Accounts entered"), f"{len(set(ids)):,}"),
             (gettext("Of these in the list"), f"{len(listed):,}"),
-            (gettext("Accounts in the list"), f"{eligible_accounts.count(campaign_id):,}"),
-            (gettext("Reason"), data["reason"]),
+            (gettext("Accounts in the list"), f"{eligible_accounts.count(campaign.pk):,}"),
         ],
         warning="" if data["change"] == ADD else gettext("Coupons that are issued stay usable."),
     )
@@ -85,14 +81,9 @@ def _preview(campaign_id: int, data: Mapping[str, Any]) -> ActionPreview:
 
 def _perform(campaign_id: int, data: Mapping[str, Any]) -> str:
     """Change the list; accounts that are in it already, or not any more, are skipped, so a repeat is safe."""
+    wanted: Any = {"campaign_id": campaign_id, "account_ids": data["accounts"], "reason": data["reason"]}
     if data["change"] == ADD:
-        added = eligible_accounts.add(
-            campaign_id=campaign_id, account_ids=data["accounts"], reason=data["reason"]
-        )
-        counts = {"added": added.added, "skipped": len(added.skipped), "total": added.total}
-        return gettext("%(added)s added, %(skipped)s skipped, %(total)s in all.") % counts
-    removed = eligible_accounts.remove(
-        campaign_id=campaign_id, account_ids=data["accounts"], reason=data["reason"]
-    )
+        return add_codes_page.added_text(eligible_accounts.add(**wanted))
+    removed = eligible_accounts.remove(**wanted)
     text = ngettext("%(count)s account removed.", "%(count)s accounts removed.", removed)
     return text % {"count": f"{removed:,}"}

@@ -1,213 +1,156 @@
-"""The admin's page that adds codes of a file to a campaign's pool: a check first, then the codes.
+"""The operators' pages that add the lines of a file: codes to a campaign's pool, or accounts to its list.
 
-The browser sends the file in pieces of whole lines, each smaller than any body may be, first to be checked,
-then to be added. So the server holds one piece in memory and none on disk, any process may get any piece, and
-a piece whose answer was lost is sent again: `pool.add` skips the codes that exist.
+A file is read some thousand lines at a time. What is there already is skipped, so a repeat adds the rest.
 """
 
-from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, BinaryIO, NamedTuple
 
-from django.contrib.admin import AdminSite
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
-from django.template.response import TemplateResponse
-from django.urls import reverse
 from django.utils.translation import gettext
-from django.utils.translation import gettext_lazy as _
-from django.views.decorators.http import require_GET, require_POST
 
-from coupons import line_files, pool
-from coupons.line_files import Kind, Piece
+from coupons import eligible_accounts, line_files, pool
+from coupons.eligible_accounts import ListedAccounts
+from coupons.line_files import BadLine, FileLine, Kind, Piece
 from coupons.models import Campaign
-from shop.errors import FirstcomeError, invalid_field
-from shop.http import problems
-from shop.http.json_format import UnsupportedMediaType
-from shop.normalization import normalized
-from shop.operators.actions import require_permission
-from shop.operators.forms import ReasonForm
+from coupons.pool import AddedCodes
+from shop.errors import Invalid
+from shop.operators import actions, uploads
+from shop.operators.actions import MOST_LINES, Action, ActionPreview
 
-if TYPE_CHECKING:
-    from django_stubs_ext import StrOrPromise
-
-PERMISSION = "coupons.add_poolcode"
-PIECE_BYTES, PIECE_LINES = 48 * 1024, 4_000
-FIRST_CODES = 10
-# The texts of upload_codes.js, which fills in the values in braces.
-SCRIPT_TEXTS = {
-    "refused": _("The server refused it ({status}). Sign in again, and choose the file again."),
-    "signedOut": _(
-        "You are signed out. Sign in again, and choose the file again: codes that are in the pool are "
-        "skipped."
-    ),
-    "unreachable": _(
-        "The server is not reachable. Choose the file again later: codes that are in the pool are skipped."
-    ),
-    "noAnswer": _("The server does not answer; trying again…"),
-    "notShown": _("The first {shown} are shown; {more} more are not."),
-    "downloadAll": _("Download all"),
-    "repeatedLine": _("line {line}: {code}, as on line {first}"),
-    "detailLine": _("line {line}: {detail}"),
-    "tooLongLine": _("line {line}: is longer than {bytes} bytes"),
-    "checkedSoFar": _("{codes} codes checked…"),
-    "badFile": _("Nothing can be added: {lines} lines are bad. Correct them, and choose the file again."),
-    "checked": _("{file} is checked."),
-    "codesInFile": _("Codes in the file"),
-    "skippedInThisPool": _("In this campaign's pool already: skipped"),
-    "skippedElsewhere": _("Taken by other campaigns: skipped"),
-    "skippedTwice": _("Twice in the file: skipped"),
-    "badLines": _("Bad lines"),
-    "takenCodes": _("Taken by other campaigns or coupons"),
-    "repeatedCodes": _("Twice in the file"),
-    "firstCodes": _("The first codes"),
-    "addCodes": _("Add {codes} codes"),
-    "addAboutCodes": _("Add about {codes} codes"),
-    "addAgain": _("Add the codes again"),
-    "fileChanged": _("The file has changed since it was checked. Choose it again."),
-    "addedSoFar": _("{done} of {codes} codes…"),
-    "done": _("Done."),
-    "added": _("Added"),
-    "skippedInPool": _("In the pool already: skipped"),
-    "totalCodes": _("Codes that the pool has had in all"),
-    "skippedCodes": _("Skipped: taken by other campaigns or coupons"),
-    "emptyFile": _("The file is empty."),
-    "noReason": _("Enter the reason first: the journal keeps it."),
-}
-FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
-"""Bodies that are read as forms before a view sees them, and may be gone then."""
-LARGEST_LINE_NUMBER = 10**9
-REASON_HEADER = "X-Reason"
-"""Of text that is quoted as in an address: a header has none but ASCII characters."""
+FIRST_SHOWN = 10
 
 
-@require_GET
-def upload_page(request: HttpRequest, site: AdminSite, campaign_id: int) -> HttpResponse:
-    """The page on which a file is chosen."""
-    campaign = find_campaign(campaign_id)
-    require_permission(request, PERMISSION)
-    title = gettext("Upload codes for %(campaign)s") % {"campaign": campaign.name}
-    steps = ("admin:coupons_campaign_check_piece", "admin:coupons_campaign_add_piece")
-    page = page_context(campaign, title=title, texts=SCRIPT_TEXTS, steps=steps)
-    return TemplateResponse(request, "coupons/upload_codes.html", site.each_context(request) | page)
+class Target(NamedTuple):
+    """What lines are added to: `find` says how many of a piece are there, and which are taken elsewhere."""
+
+    kind: Kind
+    title: str
+    description: str
+    warning: str
+    names: tuple[str, str]
+    """Of the lines, and of those that are there already."""
+    find: Callable[[Piece], tuple[int, list[FileLine]]]
+    add: Callable[[Sequence[str], str], AddedCodes | ListedAccounts]
 
 
-def find_campaign(campaign_id: int) -> Campaign:
-    """The campaign for which a file is uploaded. Raises `Http404`."""
-    campaign = Campaign.objects.filter(pk=campaign_id).first()
-    if campaign is None:
-        raise Http404(f"There is no campaign {campaign_id}.")
-    return campaign
+def codes_of(campaign: Campaign) -> Target:
+    """The pool of a campaign."""
 
+    def find(piece: Piece) -> tuple[int, list[FileLine]]:
+        found = pool.existing(campaign_id=campaign.pk, codes=piece.texts)
+        elsewhere = [line for line in piece.lines if line.text in found.elsewhere]
+        return sum(line.text in found.in_pool for line in piece.lines), elsewhere
 
-def page_context(
-    campaign: Campaign, *, title: str, texts: "Mapping[str, StrOrPromise]", steps: tuple[str, str]
-) -> dict[str, Any]:
-    """What the page of an upload shows; `steps` are the names of the addresses that check and add a piece."""
-    check_address, add_address = (reverse(step, args=[campaign.pk]) for step in steps)
-    return {
-        "title": title,
-        "campaign": campaign,
-        "form": ReasonForm(),
-        "opts": Campaign._meta,
-        "check_address": check_address,
-        "add_address": add_address,
-        "piece_bytes": PIECE_BYTES,
-        "piece_lines": PIECE_LINES,
-        "texts": {name: str(text) for name, text in texts.items()},
-    }
-
-
-@require_POST
-def check_piece(request: HttpRequest, campaign_id: int) -> HttpResponse:
-    """What adding the codes of this piece would do; nothing is written."""
-    return answer(request, lambda piece: _check(campaign_id, piece), permission=PERMISSION)
-
-
-@require_POST
-def add_piece(request: HttpRequest, campaign_id: int) -> HttpResponse:
-    """Add the codes of this piece to the pool; none of them without a reason, or if a line is bad."""
-    return answer(
-        request, lambda piece: _add(campaign_id, piece, read_reason(request)), permission=PERMISSION
+    text = gettext("A text or CSV file, one code in each line; the first line may be the header “code”.")
+    if campaign.code_source != Campaign.CodeSource.POOL:
+        unused = gettext(
+            "This campaign generates its codes: it takes uploaded ones once its code source is “pool”."
+        )
+        text = f"{text} {unused}"
+    return Target(
+        kind=line_files.CODES,
+        title=gettext("Upload codes for %(campaign)s") % {"campaign": campaign.name},
+        description=text,
+        warning=gettext("Codes can't be taken out of the pool again."),
+        names=(gettext("Codes in the file"), gettext("In this campaign's pool already: skipped")),
+        find=find,
+        add=lambda texts, reason: pool.add(campaign_id=campaign.pk, codes=texts, reason=reason),
     )
 
 
-def answer(
-    request: HttpRequest,
-    work: Callable[[Piece], dict[str, Any]],
-    *,
-    permission: str,
-    kind: Kind = line_files.CODES,
-) -> HttpResponse:
-    """Answer with what `work` says of the piece in the request's body."""
-    require_permission(request, permission)
-    try:
-        if request.content_type in FORMS:
-            raise UnsupportedMediaType(gettext("Send the lines as they are, not as a form."))
-        piece = line_files.read(request.body, first_line=_first_line(request), kind=kind)
-        return JsonResponse(work(piece))
-    except FirstcomeError as error:
-        return problems.from_error(error).to_django()
+def accounts_of(campaign: Campaign) -> Target:
+    """The list of accounts of a campaign."""
 
-
-def _check(campaign_id: int, piece: Piece) -> dict[str, Any]:
-    found = pool.existing(campaign_id=campaign_id, codes=piece.texts)
-    return {
-        "codes": len(piece.lines),
-        "bad": [asdict(bad) for bad in piece.errors],
-        "first": piece.texts[:FIRST_CODES],
-        **_skipped(piece, found),
-    }
-
-
-def _add(campaign_id: int, piece: Piece, reason: str) -> dict[str, Any]:
-    require_no_errors(piece, field="codes")
-    added = pool.add(campaign_id=campaign_id, codes=piece.texts, reason=reason)
-    skipped = Counter(added.skipped)
-    lines = [line for line in reversed(piece.lines) if _consume(skipped, line.text)]
-    found = pool.existing(campaign_id=campaign_id, codes=[line.text for line in lines])
-    of_skipped = Piece(lines=lines[::-1])
-    return {"added": added.added, "total": added.total, **_skipped(of_skipped, found)}
-
-
-def require_no_errors(piece: Piece, *, field: str) -> None:
-    """Raise `Invalid` with the first bad line of the piece, if it has one."""
-    if piece.errors:
-        bad = piece.errors[0]
-        text = gettext("Nothing of this piece was added: line %(line)s: %(detail)s.")
-        raise invalid_field(field, bad.code, text % {"line": bad.line, "detail": bad.detail})
-
-
-def _consume(counts: Counter[str], code: str) -> bool:
-    """Whether the code is counted once more; it is then counted once less."""
-    if not counts[code]:
-        return False
-    counts[code] -= 1
-    return True
-
-
-def _skipped(piece: Piece, found: pool.ExistingCodes) -> dict[str, Any]:
-    """How many codes are in the pool already, and the lines of those that exist elsewhere."""
-    return {
-        "in_pool": sum(line.text in found.in_pool for line in piece.lines),
-        "elsewhere": [[line.number, line.text] for line in piece.lines if line.text in found.elsewhere],
-    }
-
-
-def _first_line(request: HttpRequest) -> int:
-    given = request.GET.get("first_line", "1")
-    is_number = given.isascii() and given.isdigit() and len(given) <= len(str(LARGEST_LINE_NUMBER))
-    if not (is_number and 1 <= int(given) <= LARGEST_LINE_NUMBER):
-        raise invalid_field(
-            "first_line", "not_a_line", gettext("first_line must be the number of a line, from 1 on.")
+    def find(piece: Piece) -> tuple[int, list[FileLine]]:
+        ids = [int(text) for text in piece.texts]
+        unknown = eligible_accounts.unknown(ids)
+        text = gettext("there is no account %(account)s")
+        piece.errors.extend(
+            BadLine(line.number, "unknown", text % {"account": line.text})
+            for line in piece.lines
+            if int(line.text) in unknown
         )
-    return int(given)
+        return len(eligible_accounts.listed(campaign_id=campaign.pk, account_ids=ids)), []
+
+    def add(texts: Sequence[str], reason: str) -> ListedAccounts:
+        ids = [int(text) for text in texts]
+        return eligible_accounts.add(campaign_id=campaign.pk, account_ids=ids, reason=reason)
+
+    text = gettext(
+        "A text or CSV file, the id of an account in each line; the first line may be the header “user”."
+    )
+    if campaign.eligible != Campaign.Eligible.LISTED:
+        unused = gettext("This campaign is for all accounts: its list counts once it is for listed accounts.")
+        text = f"{text} {unused}"
+    return Target(
+        kind=line_files.ACCOUNTS,
+        title=gettext("Upload accounts for %(campaign)s") % {"campaign": campaign.name},
+        description=text,
+        warning="",
+        names=(gettext("Accounts in the file"), gettext("Listed already: skipped")),
+        find=find,
+        add=add,
+    )
 
 
-def read_reason(request: HttpRequest) -> str:
-    """Why the lines are added. In a header, because the body is the piece, and addresses are logged."""
-    form = ReasonForm({"reason": normalized(unquote(request.headers.get(REASON_HEADER, "")))})
-    if not form.is_valid():
-        raise invalid_field("reason", "invalid", str(form.errors["reason"][0]))
-    return str(form.cleaned_data["reason"])
+def add_lines(campaign: Campaign, target: Target) -> Action:
+    """The action that adds the lines of a file to the target."""
+
+    def preview(data: Mapping[str, Any]) -> ActionPreview:
+        with uploads.opened(data, is_confirmed=False) as file:
+            return _preview(file, target)
+
+    def perform(data: Mapping[str, Any]) -> dict[str, int]:
+        counts = {"added": 0, "skipped": 0, "total": 0}
+        with uploads.opened(data, is_confirmed=True) as file:
+            for piece in line_files.pieces(file, kind=target.kind):
+                done = target.add(piece.texts, data["reason"])
+                counts["added"] += done.added
+                counts["skipped"] += len(done.skipped)
+                counts["total"] = done.total
+        return counts
+
+    return Action(
+        title=target.title,
+        description=target.description,
+        submit=gettext("Add"),
+        form_class=uploads.UploadForm,
+        preview=preview,
+        perform=perform,
+        report=lambda counts: gettext("%(added)s added, %(skipped)s skipped, %(total)s in all.") % counts,
+        once=f"add {target.kind.header} lines to {campaign.pk}",
+        is_one_transaction=False,
+        back=actions.page_of(campaign),
+    )
+
+
+def _preview(file: BinaryIO, target: Target) -> ActionPreview:
+    """What adding the lines would do. Raises `Invalid` with the lines that are none."""
+    count = present = taken = wrong = 0
+    first: list[str] = []
+    elsewhere: list[FileLine] = []
+    bad: list[BadLine] = []
+    for piece in line_files.pieces(file, kind=target.kind):
+        there, others = target.find(piece)
+        count, present, taken = count + len(piece.lines), present + there, taken + len(others)
+        first += piece.texts[: FIRST_SHOWN - len(first)]
+        elsewhere += others[: MOST_LINES - len(elsewhere)]
+        wrong += len(piece.errors)
+        bad += sorted(piece.errors)[: MOST_LINES - len(bad)]
+    if bad or not count:
+        text = gettext(
+            "Nothing can be added: {lines} lines are bad. Correct them, and choose the file again."
+        )
+        raise Invalid(
+            text.format(lines=wrong) if bad else gettext("The file is empty."),
+            errors=[one._asdict() | {"field": target.kind.header} for one in bad],
+        )
+    facts = [(target.names[0], f"{count:,}"), (target.names[1], f"{present:,}")]
+    if taken:
+        facts.append((gettext("Taken by other campaigns: skipped"), f"{taken:,}"))
+    return ActionPreview(
+        f"{target.title}?",
+        facts=[*facts, (gettext("The first ones"), ", ".join(first))],
+        warning=target.warning,
+        table={"headers": [gettext("line"), gettext("code")], "rows": elsewhere},
+    )

@@ -53,9 +53,9 @@ def messages(client: Client, page: str) -> str:
     return client.get(page).content.decode()
 
 
-def dialog(client: Client, row: Campaign | Coupon, name: str, /, **asked: object) -> Any:
+def press(client: Client, row: Campaign | Coupon, name: str, /, **asked: object) -> Any:
     path = f"/admin/coupons/{row._meta.model_name}/{row.pk}/{name}/"
-    sent = {"_form_submitted": "on", "form_id": str(uuid7())} | asked
+    sent = {"form_id": str(uuid7())} | asked
     return client.post(path, sent | {"reason": asked.get("reason") or WHY})
 
 
@@ -64,9 +64,9 @@ def add_codes(client: Client, campaign: Campaign, **asked: object) -> Any:
 
 
 def scheduled(client: Client, campaign: Campaign, **times: str) -> Any:
-    """The response to the dialog of the schedule, opened before, with these times."""
+    """The response to the form of the schedule, opened before, with these times."""
     opened = messages(client, f"/admin/coupons/campaign/{campaign.pk}/schedule/")
-    return dialog(client, campaign, "schedule", **fields_of(opened, **times))
+    return press(client, campaign, "schedule", **fields_of(opened, **times))
 
 
 def test_a_campaign_is_added(operator: Client) -> None:
@@ -141,10 +141,10 @@ def test_codes_are_added_or_generated(operator: Client) -> None:
 def test_a_coupon_is_voided_with_a_reason_and_its_operator_is_recorded(operator: Client) -> None:
     coupon = coupon_of(CampaignFactory.create())
 
-    response = dialog(operator, coupon, "void", reason="A mistake.")
+    response = press(operator, coupon, "void", reason="A mistake.")
 
     row = Coupon.objects.get()
-    assert response["HX-Redirect"] == f"/admin/coupons/coupon/{coupon.pk}/change/"
+    assert response["Location"] == f"/admin/coupons/coupon/{coupon.pk}/change/"
     assert (row.status, row.void_reason) == ("void", "A mistake.")
     assert "A mistake." in LogEntry.objects.get(object_id=str(coupon.pk)).change_message
     line = JournalLine.objects.get(what="coupon.void")
@@ -167,16 +167,16 @@ def test_coupons_and_codes_are_read_only_and_nothing_is_deleted(operator: Client
         assert changed.status_code == 403
 
 
-def test_a_campaign_is_duplicated_and_scheduled_by_dialogs(operator: Client) -> None:
+def test_a_campaign_is_duplicated_and_scheduled_by_its_buttons(operator: Client) -> None:
     campaign = CampaignFactory.create(name="Spring", closes_at=None)
-    dialog(operator, campaign, "duplicate", name="Summer", opens_at="2099-06-01T00:00", closes_at="")
+    press(operator, campaign, "duplicate", name="Summer", opens_at="2099-06-01T00:00", closes_at="")
     copy = Campaign.objects.latest("pk")
     assert (copy.name, copy.opens_at.isoformat()) == ("Summer", "2099-06-01T00:00:00+00:00")
     done = scheduled(operator, copy, opens_at="2099-07-01T00:00:00", closes_at="2099-07-02T00:00:00")
-    assert done["HX-Redirect"] == page_of(copy)
+    assert done["Location"] == page_of(copy)
     copy.refresh_from_db()
     assert (copy.opens_at.month, copy.closes_at and copy.closes_at.day) == (7, 2)
-    dialog(operator, copy, "duplicate", name="Past", opens_at="2001-01-01T00:00", closes_at="")
+    press(operator, copy, "duplicate", name="Past", opens_at="2001-01-01T00:00", closes_at="")
     assert Campaign.objects.count() == 2
 
 
@@ -188,11 +188,11 @@ def test_a_schedule_that_was_opened_before_another_operator_changed_it_reverts_n
     later = campaign.opens_at + timedelta(days=5)
     campaigns.schedule(campaign_id=campaign.pk, opens_at=later, closes_at=None)
 
-    dialog(operator, campaign, "schedule", **fields_of(opened, closes_at="2099-07-01T00:00:00"))
+    press(operator, campaign, "schedule", **fields_of(opened, closes_at="2099-07-01T00:00:00"))
     campaign.refresh_from_db()
     assert (campaign.opens_at, campaign.closes_at.isoformat()) == (later, "2099-07-01T00:00:00+00:00")
 
-    both = dialog(operator, campaign, "schedule", **fields_of(opened, opens_at="2098-07-01T00:00:00"))
+    both = press(operator, campaign, "schedule", **fields_of(opened, opens_at="2098-07-01T00:00:00"))
     assert "This was changed since the page was opened. Open the page again." in both.content.decode()
     campaign.refresh_from_db()
     assert campaign.opens_at == later
@@ -228,13 +228,13 @@ def test_a_campaign_whose_form_is_sent_twice_is_created_once(operator: Client) -
     assert Campaign.objects.count() == 1
 
 
-def test_a_campaign_is_duplicated_once_however_often_the_dialog_is_sent(operator: Client) -> None:
+def test_a_campaign_is_duplicated_once_however_often_the_form_is_sent(operator: Client) -> None:
     campaign = CampaignFactory.create(name="Spring")
     opened = messages(operator, f"/admin/coupons/campaign/{campaign.pk}/duplicate/")
     form = fields_of(opened, opens_at="2099-06-01T00:00")
-    first, second = (dialog(operator, campaign, "duplicate", **form) for _ in range(2))
+    first, second = (press(operator, campaign, "duplicate", **form) for _ in range(2))
     copy = Campaign.objects.get(name="Spring (copy)")
-    assert first["HX-Redirect"] == second["HX-Redirect"] == page_of(copy)
+    assert first["Location"] == second["Location"] == page_of(copy)
     assert str(SENT_BEFORE) in messages(operator, page_of(copy))
 
 

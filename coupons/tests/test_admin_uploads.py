@@ -1,23 +1,35 @@
-"""Codes of a file in the admin: checked first, then added piece by piece, any piece twice."""
+"""Codes of a file in the admin: checked first, then added, any file twice."""
 
 import signal
+import tempfile
+from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
+from uuid_utils.compat import uuid7
 
-from coupons import pool
+from coupons import line_files, pool
 from coupons.models import Campaign, PoolCode
 from coupons.tests.factories import CampaignFactory, coupon_of
 from coupons.tests.laws import broken
 from shop.models import JournalLine
+from shop.operators import uploads
 from shop.tests.case_tables import in_one_test
 from shop.tests.clients import signed_in
+from shop.tests.confirming import confirmed, said, shown, to_confirm
 from shop.tests.factories import SuperuserFactory
 from shop.tests.second_process import another_process, read_line
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The folder for temporary files."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
 
 
 @pytest.fixture
@@ -25,18 +37,23 @@ def campaign() -> Campaign:
     return CampaignFactory.create(code_source="pool")
 
 
-def send(
-    client: Client,
-    campaign: Campaign,
-    step: str,
-    data: bytes,
-    first_line: object = 1,
-    *,
-    reason: str = "The printer's file.",
-) -> Any:
-    address = f"/admin/coupons/campaign/{campaign.pk}/upload_codes/{step}/?"
-    address += urlencode({"first_line": first_line})
-    return client.post(address, data, content_type="text/csv", headers={"X-Reason": quote(reason)})
+def page_of(campaign: Campaign) -> str:
+    return f"/admin/coupons/campaign/{campaign.pk}/upload_codes/"
+
+
+def values(data: bytes, reason: str = "The printer's file.") -> dict[str, Any]:
+    return {"file": SimpleUploadedFile("codes.csv", data), "reason": reason}
+
+
+def upload(client: Client, campaign: Campaign, data: bytes, reason: str = "The printer's file.") -> Any:
+    """The page after the confirmation, or the form with its errors."""
+    answer = confirmed(client, page_of(campaign), **values(data, reason))
+    return client.get(answer["Location"]) if answer.status_code == 302 else answer
+
+
+def report_of(page: Any) -> str:
+    [message] = page.context["messages"]
+    return str(message)
 
 
 def test_a_check_counts_and_names_and_writes_nothing(operator, campaign):
@@ -44,93 +61,103 @@ def test_a_check_counts_and_names_and_writes_nothing(operator, campaign):
     borne = coupon_of(other).code
     pool.add(campaign_id=other.pk, codes=["THEIRS"])
     pool.add(campaign_id=campaign.pk, codes=["OURS"])
-    found = send(operator, campaign, "check", f"code\nNEW\nOURS\nTHEIRS\n{borne}\n=1+1\n".encode()).json()
-    assert (found["codes"], found["in_pool"], found["first"]) == (4, 1, ["NEW", "OURS", "THEIRS", borne])
-    assert found["elsewhere"] == [[4, "THEIRS"], [5, borne]]
-    assert [(bad["line"], bad["code"]) for bad in found["bad"]] == [(6, "not_a_code")]
+    page = shown(operator, page_of(campaign), **values(f"code\nNEW\nOURS\nTHEIRS\n{borne}\n".encode()))
+    preview = page.context["preview"]
+    assert preview.facts == [
+        ("Codes in the file", "4"),
+        ("In this campaign's pool already: skipped", "1"),
+        ("Taken by other campaigns: skipped", "2"),
+        ("The first ones", f"NEW, OURS, THEIRS, {borne}"),
+    ]
+    assert preview.table["rows"] == [(4, "THEIRS"), (5, borne)]
     assert PoolCode.objects.count() == 2
 
 
-def test_a_piece_is_added_and_skipped_codes_are_listed_by_their_lines(operator, campaign):
+def test_a_file_is_added_once_it_is_confirmed_and_codes_that_exist_are_skipped(operator, campaign, folder):
     other = CampaignFactory.create()
     pool.add(campaign_id=other.pk, codes=["THEIRS"])
-    added = send(operator, campaign, "add", b"NEW\nTHEIRS\nNEW\nnew\n", 4_001).json()
-    assert added == {"added": 2, "total": 2, "in_pool": 1, "elsewhere": [[4_002, "THEIRS"]]}
+    sent = to_confirm(operator, page_of(campaign), **values(b"NEW\nTHEIRS\nNEW\nnew\n"))
+    added, again = (operator.get(operator.post(page_of(campaign), sent)["Location"]) for _ in range(2))
+    assert report_of(added) == "2 added, 2 skipped, 2 in all."
+    assert report_of(again) == f"This form was sent before; nothing was done again. {report_of(added)}"
     [line] = JournalLine.objects.filter(subject=f"campaign {campaign.pk}", what="campaign.codes_added")
     assert (line.actor_name, line.after, line.detail) == ("ada", {"codes": 2}, "The printer's file.")
+    assert list(folder.iterdir()) == [], "a file that was used is gone"
     assert broken() == {}
+
+
+def test_a_file_that_is_written_to_disk_while_it_arrives_is_added(operator, campaign, folder, settings):
+    settings.FILE_UPLOAD_MAX_MEMORY_SIZE = 10
+    assert report_of(upload(operator, campaign, b"code\nA1\nB2\n")) == "2 added, 0 skipped, 2 in all."
+    assert list(folder.iterdir()) == []
 
 
 @in_one_test("reason", ["", "  ", "x" * 256, "a\x00b", "a\x07b", "a\x1bb", "a\x7fb"])
 def test_without_a_reason_that_can_be_kept_no_code_is_added(operator, campaign, reason):
-    refused = send(operator, campaign, "add", b"A1\n", reason=reason)
-    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "reason")
+    refused = upload(operator, campaign, b"A1\n", reason=reason)
+    assert refused.context["form"].errors.keys() == {"reason"}
     assert not PoolCode.objects.exists()
 
 
 def test_a_reason_in_the_address_is_not_read_and_one_in_korean_is_kept(operator, campaign):
-    address = f"/admin/coupons/campaign/{campaign.pk}/upload_codes/add/?reason=known+to+every+log"
-    assert operator.post(address, b"A1\n", content_type="text/csv").status_code == 400
-    send(operator, campaign, "add", b"A1\n", reason="인쇄소의\n파일 100%")
+    form = values(b"A1\n") | {"form_id": str(uuid7()), "reason": "", "confirmed": "yes"}
+    assert operator.post(f"{page_of(campaign)}?reason=known+to+every+log", form).status_code == 200
+    assert not PoolCode.objects.exists()
+    upload(operator, campaign, b"A1\n", reason="인쇄소의\n파일 100%")
     assert JournalLine.objects.get(what="campaign.codes_added").detail == "인쇄소의\n파일 100%"
 
 
 def test_a_file_that_is_uploaded_twice_adds_its_codes_once(operator, campaign):
     data = "".join(f"C{number}\n" for number in range(2_500)).encode()
-    first, second = (send(operator, campaign, "add", data).json() for _ in range(2))
-    assert (first["added"], first["in_pool"]) == (2_500, 0)
-    assert (second["added"], second["in_pool"], second["elsewhere"], second["total"]) == (0, 2_500, [], 2_500)
+    first, second = (report_of(upload(operator, campaign, data)) for _ in range(2))
+    assert first == "2500 added, 0 skipped, 2500 in all."
+    assert second == "0 added, 2500 skipped, 2500 in all."
     assert broken() == {}
 
 
-def test_nothing_of_a_piece_with_a_bad_line_is_added(operator, campaign):
-    refused = send(operator, campaign, "add", b"A1\n=1+1\n", 10)
-    assert (refused.status_code, refused.json()["code"]) == (400, "invalid")
-    assert "line 11" in refused.json()["detail"]
+def test_nothing_of_a_file_with_a_bad_line_is_added_and_each_is_named(
+    operator, campaign, folder, monkeypatch
+):
+    """Also behind the first lines that are read at once."""
+    monkeypatch.setattr(line_files, "LINES_AT_ONCE", 2)
+    refused = upload(operator, campaign, b"A1\n\nA2\n=1+1\nA3\n-4\n")
+    problems = said(operator, refused)
+    assert problems[0] == "Nothing can be added: 2 lines are bad. Correct them, and choose the file again."
+    assert [problem.split(":")[0] for problem in problems[1:]] == ["Line 4", "Line 6"]
+    assert not PoolCode.objects.exists()
+    assert list(folder.iterdir()) == [], "nothing is kept of a file of which nothing can be confirmed"
+
+
+@in_one_test("data", [b"", b"code\n", b"PK\x03\x04\x14\x00code\nA1\n"])
+def test_a_file_without_codes_is_refused_in_words(operator, campaign, data):
+    assert upload(operator, campaign, data).context["form"].errors
     assert not PoolCode.objects.exists()
 
 
-@in_one_test("first_line", ["0", "-1", "many", "1.5", "9" * 30, "9" * 5_000, "\u0661"])
-def test_a_piece_needs_the_number_of_its_first_line(operator, campaign, first_line):
-    assert send(operator, campaign, "check", b"A1\n", first_line).status_code == 400
+def test_a_file_in_utf_16_is_read_like_any_other(operator, campaign):
+    assert "2 added" in report_of(upload(operator, campaign, "code\r\nA1\r\nB2\r\n".encode("utf-16")))
+
+
+def test_a_file_that_is_gone_is_asked_for_again_and_adds_nothing(operator, campaign, folder):
+    sent = to_confirm(operator, page_of(campaign), **values(b"A1\n"))
+    [kept] = folder.iterdir()
+    assert kept.name.startswith(uploads.PREFIX)
+    kept.unlink()
+    assert "Upload it again" in operator.post(page_of(campaign), sent).content.decode()
+    assert not PoolCode.objects.exists()
 
 
 def test_codes_of_an_unknown_campaign_are_not_found(operator, campaign):
     campaign.pk = 10**9
-    for step in ("check", "add"):
-        assert send(operator, campaign, step, b"A1\n").json()["code"] == "not_found"
+    assert operator.get(page_of(campaign)).status_code == 404
+    assert operator.post(page_of(campaign), values(b"A1\n")).status_code == 404
 
 
-def test_a_piece_without_the_csrf_token_is_refused(campaign):
+def test_a_file_without_the_csrf_token_is_refused(campaign):
     client = Client(enforce_csrf_checks=True)
     client.force_login(SuperuserFactory.create())
-    assert send(client, campaign, "add", b"A1\n").status_code == 403
-    assert not PoolCode.objects.exists()
-
-
-@pytest.mark.parametrize(
-    ("content_type", "body", "status"),
-    [
-        (
-            "multipart/form-data; boundary=x",
-            b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nA1\r\n--x--',
-            415,
-        ),
-        ("multipart/form-data", b"A1\n", 400),
-        ("application/x-www-form-urlencoded", b"A1", 415),
-        ("application/x-www-form-urlencoded; charset=utf-16", b"A1", 400),
-    ],
-    ids=["parts", "parts without a boundary", "fields", "fields in another encoding"],
-)
-def test_a_piece_that_is_sent_as_a_form_is_refused(campaign, content_type, body, status):
-    client = Client(enforce_csrf_checks=True, raise_request_exception=False)
-    client.force_login(SuperuserFactory.create())
-    page = f"/admin/coupons/campaign/{campaign.pk}/upload_codes/"
-    client.get(page)
-    headers = {"X-Reason": "The printer's file.", "X-CSRFToken": client.cookies["csrftoken"].value}
-    for step in ("check", "add"):
-        answer = client.post(f"{page}{step}/", body, content_type=content_type, headers=headers)
-        assert answer.status_code == status, answer.content
+    sent = values(b"A1\n") | {"form_id": str(uuid7()), "confirmed": "yes"}
+    assert client.post(page_of(campaign), sent).status_code == 403
     assert not PoolCode.objects.exists()
 
 
@@ -163,12 +190,7 @@ def test_a_process_that_is_killed_in_the_middle_leaves_whole_chunks_and_the_repe
     assert campaign.codes_added == PoolCode.objects.count() == 3_000
     assert broken() == {}
 
-    client = signed_in(SuperuserFactory.create())
-    answers = [
-        send(client, campaign, "add", "".join(f"C{number}\n" for number in piece).encode()).json()
-        for piece in (range(start, start + 4_000) for start in (0, 4_000, 8_000))
-    ]
-    assert [answer["added"] for answer in answers] == [1_000, 4_000, 4_000]
-    assert [answer["in_pool"] for answer in answers] == [3_000, 0, 0]
-    assert answers[-1]["total"] == 12_000
+    codes = "".join(f"C{number}\n" for number in range(12_000))
+    added = upload(signed_in(SuperuserFactory.create()), campaign, codes.encode())
+    assert report_of(added) == "9000 added, 3000 skipped, 12000 in all."
     assert broken() == {}

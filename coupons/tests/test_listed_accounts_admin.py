@@ -1,9 +1,9 @@
 """Operators' pages of a campaign's list of accounts."""
 
 from typing import Any
-from urllib.parse import quote, urlencode
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from coupons import eligible_accounts
@@ -11,7 +11,7 @@ from coupons.models import Campaign
 from coupons.restriction_models import EligibleAccount
 from coupons.tests.factories import CampaignFactory, accounts
 from shop.models import JournalLine
-from shop.tests.confirming import confirmed
+from shop.tests.confirming import confirmed, message_of, said, shown
 from shop.tests.factories import AccountFactory
 
 pytestmark = pytest.mark.django_db
@@ -26,28 +26,27 @@ def page_of(campaign: Campaign, name: str) -> str:
     return f"/admin/coupons/campaign/{campaign.pk}/{name}/"
 
 
-def send(client: Client, campaign: Campaign, step: str, data: bytes, first_line: int = 1) -> Any:
-    address = f"{page_of(campaign, f'upload_accounts/{step}')}?{urlencode({'first_line': first_line})}"
-    return client.post(address, data, content_type="text/csv", headers={"X-Reason": quote("Members.")})
+def values(data: bytes) -> dict[str, Any]:
+    return {"file": SimpleUploadedFile("accounts.csv", data), "reason": "Members."}
 
 
-def test_a_file_is_checked_and_then_added_and_any_piece_twice(operator: Client, campaign: Campaign) -> None:
+def test_a_file_is_checked_and_then_added_and_any_file_twice(operator: Client, campaign: Campaign) -> None:
     first, second = accounts(2)
-    data = f"user\r\n{first}\r\n{second}\r\n".encode()
+    page, data = page_of(campaign, "upload_accounts"), f"user\r\n{first}\r\n{second}\r\n".encode()
 
-    checked = send(operator, campaign, "check", data).json()
+    checked = shown(operator, page, **values(data)).context["preview"]
     assert not EligibleAccount.objects.exists()
-    added, again = (send(operator, campaign, "add", data).json() for _ in range(2))
+    reports = []
+    for _ in range(2):
+        campaign_page = confirmed(operator, page, **values(data))["Location"]
+        reports.append(message_of(operator, campaign_page))
 
-    assert checked == {
-        "codes": 2,
-        "bad": [],
-        "first": [str(first), str(second)],
-        "in_pool": 0,
-        "elsewhere": [],
-    }
-    assert added == {"added": 2, "total": 2, "in_pool": 0, "elsewhere": []}
-    assert again == {"added": 0, "total": 2, "in_pool": 2, "elsewhere": []}
+    assert checked.facts[:3] == [
+        ("Accounts in the file", "2"),
+        ("Listed already: skipped", "0"),
+        ("The first ones", f"{first}, {second}"),
+    ]
+    assert reports == ["2 added, 0 skipped, 2 in all.", "0 added, 2 skipped, 2 in all."]
     [line] = JournalLine.objects.filter(what="campaign.accounts_listed")
     assert (line.actor_name, line.detail) == ("ada", "Members.")
     assert line.after == {"accounts": 2, "ids": sorted([first, second])}
@@ -59,15 +58,10 @@ def test_bad_lines_are_named_with_accounts_that_do_not_exist_and_nothing_is_adde
     [known] = accounts(1)
     data = f"{known}\nada\n999999999\n1,2\n".encode()
 
-    checked = send(operator, campaign, "check", data, first_line=101).json()
-    refused = send(operator, campaign, "add", data, first_line=101)
+    refused = confirmed(operator, page_of(campaign, "upload_accounts"), **values(data))
 
-    assert [(bad["line"], bad["code"]) for bad in checked["bad"]] == [
-        (102, "not_an_account"),
-        (103, "unknown"),
-        (104, "wrong_number_of_cells"),
-    ]
-    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "users")
+    named = [problem.split(":")[0] for problem in said(operator, refused)[1:]]
+    assert named == ["Line 2", "Line 3", "Line 4"]
     assert not EligibleAccount.objects.exists()
 
 
@@ -76,7 +70,7 @@ def test_the_pages_need_the_right(campaign: Campaign) -> None:
     viewer.force_login(AccountFactory.create(is_staff=True))
     for name in ("upload_accounts", "list_accounts"):
         assert viewer.get(page_of(campaign, name)).status_code == 403
-    assert send(viewer, campaign, "add", b"1\n").status_code == 403
+        assert viewer.post(page_of(campaign, name), values(b"1\n")).status_code == 403
 
 
 def test_accounts_are_added_and_removed_on_a_page_after_a_question(

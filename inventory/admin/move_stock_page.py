@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from django import forms
-from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -14,7 +13,6 @@ from inventory import adjustments, products
 from inventory.adjustments import LARGEST_DELTA
 from inventory.models import Product, StockMovement
 from shop import form_fields
-from shop.operators import actions as operator_actions
 from shop.operators.actions import Action, ActionForm, ActionPreview
 
 KINDS = [
@@ -36,28 +34,17 @@ class MoveStockForm(ActionForm):
     field_order = ["kind", "delta", "reason"]
 
 
-def respond(request: HttpRequest, product: Product) -> HttpResponse:
-    """Show the form or its confirmation, or move the stock of this product."""
-    return operator_actions.run(request, _action(request, product))
-
-
-def _action(request: HttpRequest, product: Product) -> Action:
-    def perform(data: Mapping[str, Any]) -> str:
-        return operator_actions.perform_once(
-            request,
-            data,
-            lambda: _move(product.pk, data),
-            action=f"move stock of {product.pk}",
-            describe=lambda moved: _moved_text(moved, product),
-        )
-
+def move_stock(product: Product) -> Action:
+    """The action that moves the stock of this product."""
     return Action(
         title=gettext("Move stock of %(sku)s") % {"sku": product.sku},
         description=gettext("Received goods, or a correction of the count. It is recorded as a movement."),
         submit=gettext("Move"),
         form_class=MoveStockForm,
         preview=lambda data: _preview(product.pk, data),
-        perform=perform,
+        perform=lambda data: _move(product.pk, data),
+        report=lambda moved: _moved_text(moved, product),
+        once=f"move stock of {product.pk}",
         back=reverse("product-page", args=[product.pk]),
     )
 
@@ -79,7 +66,6 @@ def _preview(product_id: int, data: Mapping[str, Any]) -> ActionPreview:
             (gettext("On hand"), f"{product.on_hand:,} → {product.on_hand + delta:,}"),
             (gettext("Reserved by open orders"), f"{product.reserved:,}"),
             (gettext("Available"), f"{product.available:,} → {product.available + delta:,}"),
-            (gettext("Reason"), data["reason"]),
         ],
         warning=""
         if product.available + delta >= 0

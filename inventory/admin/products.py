@@ -4,19 +4,16 @@ from typing import Any
 
 from django import forms
 from django.conf import settings
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.functional import lazy
 from django.utils.html import format_html
 from django.utils.translation import gettext, pgettext
 from django.utils.translation import gettext_lazy as _
-from import_export.admin import ImportMixin
 from unfold.admin import ModelAdmin
-from unfold.contrib.import_export.forms import ImportForm
 from unfold.decorators import action
 from unfold.widgets import (
     UnfoldAdminIntegerFieldWidget,
@@ -24,28 +21,18 @@ from unfold.widgets import (
 )
 
 from inventory import pausing, products
-from inventory.admin import move_stock_page
-from inventory.imports import stock_uploads
+from inventory.admin import import_page, move_stock_page
 from inventory.models import Delivery, Product, StockMovement
 from inventory.schemas import SKU_PATTERN
 from shop import form_fields
 from shop.admin_site import REASON, NonAtomicAdmin, ReadOnlyMixin, ReasonedChangesMixin
-from shop.errors import Invalid, Unavailable
 from shop.http.keyset_pages import KeysetPaginator
 from shop.http.validation import LARGEST_AMOUNT
 from shop.money import minor_unit_help
+from shop.operators.actions import Action, button
 from shop.operators.forms import ChangeForm, EditForm
 from shop.operators.pausing import PausingMixin
 from shop.operators.status_words import status_word
-
-UPLOAD_GONE = _(
-    "The file is not on this server, and nothing of it was imported: it was deleted after an hour, or it was "
-    "uploaded to another server. Upload it again."
-)
-UPLOAD_ELSEWHERE = _(
-    "%(done)s of %(total)s rows are imported; the delivery's file is not on this server: confirm it where it "
-    "was uploaded, and don't upload it again."
-)
 
 
 def limit_field() -> form_fields.WholeNumberField:
@@ -119,13 +106,8 @@ class LowStockFilter(admin.SimpleListFilter):
 
 
 @admin.register(Product)
-class ProductAdmin(ImportMixin, ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
+class ProductAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
     form = ProductForm
-    import_form_class = ImportForm
-    resource_classes = [stock_uploads.DeliveryFile]
-    tmp_storage_class = stock_uploads.KeptUpload
-    # The movements and the journal record each import and the account that made it.
-    skip_admin_log = True
     readonly_fields = ["on_hand", "reserved", "available", "state", "paused_at", "created_at"]
     fields = [*ProductForm.Meta.fields, *readonly_fields]
     list_display = [
@@ -144,95 +126,20 @@ class ProductAdmin(ImportMixin, ReasonedChangesMixin, PausingMixin, ModelAdmin, 
     search_fields = ["sku", "name"]
     ordering = ["id"]
     actions = ["pause_selected", "resume_selected"]
+    actions_list = ["import_stock"]
     actions_detail = ["open_page", "pause", "resume", "move_stock"]
     paginator = KeysetPaginator
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
 
-    def get_import_formats(self) -> list[type[stock_uploads.StockFile]]:
-        return [stock_uploads.StockFile]
-
-    def has_import_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perms(settings.STOCK_IMPORT.permissions)
-
-    def get_import_data_kwargs(self, **kwargs: Any) -> dict[str, Any]:
-        """The delivery's id, once the import is confirmed."""
-        name = kwargs["form"].cleaned_data.get("import_file_name")
-        known: dict[str, Any] = super().get_import_data_kwargs(**kwargs)
-        return known | ({"delivery_id": stock_uploads.delivery_id(name)} if name else {})
-
-    def import_action(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
-        page: dict[str, Any] = {}
-        try:
-            response: TemplateResponse = super().import_action(request, **kwargs)
-            page = response.context_data or {}
-        finally:
-            # The base class keeps what there is nothing to confirm of, too.
-            kept = getattr(request.FILES.get("import_file"), "tmp_storage_name", "")
-            if kept and "confirm_form" not in page:
-                stock_uploads.KeptUpload(name=kept).remove()
-        if "confirm_form" in page:
-            self.message_user(request, page["result"].summary(), level=messages.INFO)
-            for text in page["result"].warnings:
-                self.message_user(request, text, level=messages.WARNING)
-        return response
-
-    def add_data_read_fail_error_to_form(self, form: forms.Form, error: Exception) -> None:
-        """A refusal of the file, in its own words."""
-        if isinstance(error, Invalid):
-            form.add_error("import_file", str(error.detail))
-        else:
-            super().add_data_read_fail_error_to_form(form, error)
-
-    def process_import(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
-        try:
-            response: HttpResponse = super().process_import(request, **kwargs)
-        except FileNotFoundError:
-            self._report_delivery(
-                request, stock_uploads.read_delivery_of(request.POST.get("import_file_name", ""))
-            )
-            return redirect("admin:inventory_product_import")
-        except Unavailable as error:
-            text = f"{error.detail} {gettext('Confirm again to continue.')}"
-            self.message_user(request, text, level=messages.ERROR)
-            page = {
-                "title": gettext("Import"),
-                "confirm_form": self.create_confirm_form(request),
-                "opts": self.opts,
-            }
-            context = self.admin_site.each_context(request) | page
-            return TemplateResponse(request, [self.import_template_name], context)
-        return response
-
-    def _report_delivery(self, request: HttpRequest, delivery: Delivery | None) -> None:
-        """Show how far a confirmed delivery is whose file is not here."""
-        if delivery is None:
-            self.message_user(request, UPLOAD_GONE, level=messages.ERROR)
-        elif delivery.finished_at is None:
-            progress = {"done": delivery.rows_done, "total": delivery.rows_total}
-            self.message_user(request, UPLOAD_ELSEWHERE % progress, level=messages.ERROR)
-        else:
-            text = gettext("This delivery is imported: %(units)s units received.")
-            self.message_user(request, text % {"units": delivery.received})
-
-    def process_result(self, result: stock_uploads.ImportResult, request: HttpRequest) -> HttpResponse:
-        """Show why nothing was imported, where something changed since the preview."""
-        wrong = stock_uploads.error_sentences(result)
-        if not wrong:
-            return super().process_result(result, request)
-        text = gettext("Nothing was imported. %(errors)s") % {"errors": " ".join(wrong)}
-        self.message_user(request, text, level=messages.ERROR)
-        return redirect("admin:inventory_product_import")
-
-    def add_success_message(self, result: stock_uploads.ImportResult, request: HttpRequest) -> None:
-        done = result.imported
-        counts = {"created": done.created, "changed": done.changed, "units": done.received}
-        text = (
-            gettext("%(created)s products created, %(changed)s changed, %(units)s units received.") % counts
-        )
-        if done.is_repeat:
-            text += " " + gettext("The delivery was imported before; nothing was imported again.")
-        self.message_user(request, text)
+    @button(
+        description=_("Import"),
+        icon="upload_file",
+        permissions=settings.STOCK_IMPORT,
+        url_path="import",
+    )
+    def import_stock(self, request: HttpRequest) -> Action:
+        return import_page.import_stock()
 
     @admin.display(description=_("available"))
     def available(self, product: Product) -> int | str:
@@ -266,21 +173,14 @@ class ProductAdmin(ImportMixin, ReasonedChangesMixin, PausingMixin, ModelAdmin, 
         """Products are made inactive instead: their orders and movements refer to them."""
         return False
 
-    def has_move_stock_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        """A method, because unfold looks up a codename in the database whenever a process starts."""
-        return request.user.has_perm("inventory.add_stockmovement")
-
     @action(description=_("Product's page"), icon="monitoring", permissions=["view"])
     def open_page(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The page with its orders, sales and movements."""
         return redirect("product-page", object_id)
 
-    @action(description=_("Move stock"), icon="inventory", permissions=["move_stock"])
-    def move_stock(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        product = self.get_object(request, object_id)
-        if product is None:
-            raise Http404
-        return move_stock_page.respond(request, product)
+    @button(description=_("Move stock"), icon="inventory", permissions=["inventory.add_stockmovement"])
+    def move_stock(self, request: HttpRequest, product: Product) -> Action:
+        return move_stock_page.move_stock(product)
 
 
 class SourceFilter(admin.SimpleListFilter):

@@ -10,6 +10,7 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from shop.models import JournalLine
 from shop.tests.clients import client_of, signed_in
+from shop.tests.confirming import to_confirm
 from shop.tests.factories import SuperuserFactory
 from shop.tests.sent_forms import fields_of
 
@@ -56,11 +57,10 @@ def test_a_price_changed_by_an_upload_is_noted_once_it_is_confirmed() -> None:
     client = signed_in(staff)
     text = f"{HEADER}TEA,Tea,45,1\nCUP,Cup,900,0\n"
     file = SimpleUploadedFile("prices.csv", text.encode(), content_type="text/csv")
-    preview = client.post("/admin/inventory/product/import/", {"import_file": file, "format": "0"})
+    sent = to_confirm(client, "/admin/inventory/product/import/", file=file, reason="The new list.")
     assert not lines("product.changed") and not lines("product.created")
 
-    form = preview.context["confirm_form"].initial
-    client.post("/admin/inventory/product/process_import/", form)
+    client.post("/admin/inventory/product/import/", sent)
 
     line = changed()
     assert (line.subject, line.before, line.after) == (

@@ -12,44 +12,68 @@ from typing import Any
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
+from uuid_utils.compat import uuid7
 
 from inventory import audit, tasks
-from inventory.imports import importing, kept_uploads, stock_uploads
+from inventory.imports import importing, stock_files
 from inventory.models import Delivery, Product, StockMovement
 from inventory.tests.factories import ProductFactory
 from shop.db.transactions import DatabaseUnavailable
 from shop.models import JournalLine
+from shop.operators import uploads
 from shop.tests.factories import AccountFactory, SuperuserFactory
 
 pytestmark = pytest.mark.django_db
 IMPORT = "/admin/inventory/product/import/"
-CONFIRM = "/admin/inventory/product/process_import/"
 HEADER = "sku,name,price,quantity\n"
 
 
-def upload(client: Client, text: str | bytes, *, name: str = "delivery.csv") -> Any:
+WHY = "The van of Tuesday."
+
+
+def upload(client: Client, text: str | bytes, *, reason: str = WHY, **headers: str) -> Any:
     data = text.encode() if isinstance(text, str) else text
-    return client.post(IMPORT, {"import_file": SimpleUploadedFile(name, data), "format": "0"})
+    form = {"file": SimpleUploadedFile("delivery.csv", data), "form_id": str(uuid7()), "reason": reason}
+    return client.post(IMPORT, form, headers=headers)
 
 
 def confirm(client: Client, preview: Any, **changed: str) -> Any:
     """Press the button of the preview, and follow to the page with the result."""
-    form = preview.context["confirm_form"]
-    sent = {name: form[name].value() or "" for name in form.fields}
-    return client.post(CONFIRM, sent | changed, follow=True)
+    return client.post(IMPORT, dict(preview.context["hidden"]) | {"confirmed": "yes"} | changed, follow=True)
+
+
+def again(client: Client, refused: Any) -> Any:
+    """Send the form that came back with the refusal, and confirm it."""
+    form = refused.context["form"]
+    sent = {name: form[name].value() or "" for name in form.fields if name != "file"}
+    return confirm(client, client.post(IMPORT, sent))
 
 
 def kept_file(preview: Any) -> Path:
     """The path of the upload that waits for its confirmation."""
-    return Path(tempfile.gettempdir()) / preview.context["confirm_form"]["import_file_name"].value()
+    [path] = kept_ones(preview)
+    return path
 
 
-def rows_of(preview: Any) -> list[tuple[str, list[str]]]:
-    return [(row.import_type, row.diff) for row in preview.context["result"].rows]
+def kept_ones(preview: Any) -> list[Path]:
+    form_id = dict(preview.context["hidden"])["form_id"]
+    return list(Path(tempfile.gettempdir()).glob(f"{uploads.PREFIX}*.{form_id}"))
+
+
+def rows_of(preview: Any) -> list[list[str]]:
+    return [row[1:] for row in preview.context["preview"].table["rows"]]
+
+
+def has_question(page: Any) -> bool:
+    return "preview" in page.context
 
 
 def text_of(response: Any) -> str:
     return re.sub(r"\s+", " ", response.content.decode())
+
+
+def problems_of(refused: Any) -> list[str]:
+    return [str(problem) for problem in refused.context["form"].non_field_errors()]
 
 
 def test_a_file_is_shown_line_by_line_and_nothing_is_written_before_it_is_confirmed(operator):
@@ -58,9 +82,9 @@ def test_a_file_is_shown_line_by_line_and_nothing_is_written_before_it_is_confir
     before = list(Product.objects.values())
     preview = upload(operator, f'{HEADER}TEA,"Green tea, 녹차",4500,10\nCUP,Cup,900,2\nPOT,Pot,7,0\n')
     assert rows_of(preview) == [
-        ("new", ["2", "TEA", "Green tea, 녹차", "4500", "", "10", "10"]),
-        ("update", ["3", "CUP", "Old cup -> Cup", "1 -> 900", "", "2", "7"]),
-        ("skip", ["4", "POT", "Pot", "7", "", "0", "0"]),
+        ["TEA", "Green tea, 녹차", "4500", "", "10", "10", "new"],
+        ["CUP", "Old cup -> Cup", "1 -> 900", "", "2", "7", ""],
+        ["POT", "Pot", "7", "", "0", "0", ""],
     ]
     assert "Old cup -&gt; Cup" in text_of(preview)
     assert list(Product.objects.values()) == before
@@ -71,7 +95,7 @@ def test_a_file_is_shown_line_by_line_and_nothing_is_written_before_it_is_confir
     found = Product.objects.order_by("sku").values_list("sku", "name", "price", "on_hand")
     assert list(found) == [("CUP", "Cup", 900, 7), ("POT", "Pot", 7, 0), ("TEA", "Green tea, 녹차", 4500, 10)]
     movement = StockMovement.objects.latest("id")
-    assert (movement.kind, movement.reason) == ("received", "import delivery.csv")
+    assert (movement.kind, movement.reason) == ("received", WHY)
     lines = JournalLine.objects.filter(what="stock.received")
     assert {(line.actor, line.actor_name) for line in lines} == {("staff", "ada")}
     assert len(lines) == 2
@@ -80,13 +104,9 @@ def test_a_file_is_shown_line_by_line_and_nothing_is_written_before_it_is_confir
 
 def test_every_bad_line_is_named_and_there_is_nothing_to_confirm(operator):
     preview = upload(operator, f"{HEADER}GOOD,Good,1,1\na b,Spaces,-1,1\n\nGOOD,Again,1,1\nCUP,Cup,1\n")
-    assert "confirm_form" not in preview.context
-    wrong = preview.context["result"].invalid_rows
-    assert [(row.number, set(row.error_dict)) for row in wrong] == [
-        (3, {"sku", "price"}),
-        (5, {"sku"}),
-        (6, {"file"}),
-    ]
+    assert not has_question(preview)
+    named = [problem.split(":")[:2] for problem in problems_of(preview)[1:]]
+    assert named == [["Line 3", " sku"], ["Line 3", " price"], ["Line 5", " sku"], ["Line 6", " file"]]
     assert "GOOD is on line 2 already" in text_of(preview)
     assert "must be printable ASCII without spaces" in text_of(preview)
     assert not Product.objects.exists()
@@ -99,12 +119,9 @@ def test_a_long_file_shows_its_first_rows_and_totals_and_is_imported_whole(opera
     ProductFactory.create(sku="S4998", name="P", price=1)
     lines = "".join(f"S{number},P,1,{0 if number == 4_998 else 2}\n" for number in range(5_000))
     preview = upload(operator, HEADER + lines)
-    assert [diff[1] for _, diff in rows_of(preview)] == [f"S{number}" for number in range(200)]
+    assert [row[0] for row in rows_of(preview)] == [f"S{number}" for number in range(200)]
     assert "5000 rows: 4998 products are new, 1 change, 9998 units are received." in text_of(preview)
     assert "The first 200 are shown; 4800 more are not, and are imported with them." in text_of(preview)
-    result = preview.context["result"]
-    counted = {kind: count for kind, count in result.totals.items() if count}
-    assert (counted, result.total_rows) == ({"new": 4_998, "update": 1, "skip": 1}, 5_000)
     assert len(preview.content) < 2 * 2**20
 
     done = confirm(operator, preview)
@@ -114,10 +131,10 @@ def test_a_long_file_shows_its_first_rows_and_totals_and_is_imported_whole(opera
 
 def test_a_file_of_too_many_lines_is_refused_before_they_are_read(operator, monkeypatch):
     most = HEADER + "".join(f"S{number},P,1,1\n" for number in range(20_000))
-    assert "confirm_form" in upload(operator, most).context
-    monkeypatch.setattr(stock_uploads.stock_files, "read", None)
+    assert has_question(upload(operator, most))
+    monkeypatch.setattr(stock_files, "read", None)
     refused = upload(operator, f"{most}MORE,P,1,1\n")
-    assert "confirm_form" not in refused.context
+    assert not has_question(refused)
     assert "more than 20000 lines below its first" in text_of(refused)
     assert "seed_stock, which has no such limit" in text_of(refused)
 
@@ -132,7 +149,8 @@ def test_confirming_a_preview_whose_file_is_gone_is_an_error_and_imports_nothing
 def test_a_delivery_that_is_confirmed_twice_is_received_once(operator):
     preview = upload(operator, f"{HEADER}TEA,Tea,1,3\n")
     confirm(operator, preview)
-    assert "This delivery is imported: 3 units received." in text_of(confirm(operator, preview))
+    repeated = text_of(confirm(operator, preview))
+    assert "This form was sent before" in repeated and "3 units received." in repeated
     assert Product.objects.get().on_hand == 3
 
 
@@ -146,7 +164,7 @@ def test_a_delivery_whose_confirmation_was_interrupted_continues_when_confirmed_
         )
         away = confirm(operator, preview)
     assert "Confirm again to continue" in text_of(away)
-    assert "6 units received" in text_of(confirm(operator, away))
+    assert "6 units received" in text_of(again(operator, away))
     assert set(Product.objects.values_list("on_hand", flat=True)) == {3}
 
 
@@ -167,7 +185,7 @@ def test_an_unfinished_delivery_whose_file_is_elsewhere_must_not_be_uploaded_aga
     preview = upload(operator, f"{HEADER}TEA,Tea,1,3\n")
     kept = kept_file(preview)
     kept.unlink()
-    Delivery.objects.create(id=stock_uploads.delivery_id(kept.name), rows_total=2, rows_done=1)
+    Delivery.objects.create(id=dict(preview.context["hidden"])["form_id"], rows_total=2, rows_done=1)
     page = text_of(confirm(operator, preview))
     assert "1 of 2 rows are imported" in page
     assert "Upload it again" not in page
@@ -178,8 +196,9 @@ def test_only_files_that_were_uploaded_here_can_be_confirmed(operator):
     with NamedTemporaryFile() as foreign_file:
         foreign_file.write(f"{HEADER}CUP,Cup,1,1\n".encode())
         foreign_file.flush()
-        answer = confirm(operator, preview, import_file_name=foreign_file.name)
-        assert "Upload it again" in text_of(answer)
+        answer = confirm(operator, preview, form_id=foreign_file.name, file=foreign_file.name)
+        assert answer.context["form"].errors.keys() == {"form_id"}
+        assert "Upload it again" in text_of(confirm(operator, preview, form_id=str(uuid7())))
         assert Path(foreign_file.name).exists()
     assert not Product.objects.exists()
 
@@ -187,7 +206,7 @@ def test_only_files_that_were_uploaded_here_can_be_confirmed(operator):
 def test_a_change_since_the_preview_is_shown_and_nothing_is_imported(operator):
     preview = upload(operator, f"{HEADER}TEA,Tea,1,3\n")
     kept_file(preview).write_text(f"{HEADER}TEA,Tea,many,3\n")
-    assert "Nothing was imported. Line 2: price:" in text_of(confirm(operator, preview))
+    assert "Line 2: price:" in text_of(confirm(operator, preview))
     assert not Product.objects.exists()
 
 
@@ -198,12 +217,12 @@ def test_importing_needs_the_permissions_of_all_that_it_does():
         kept = [f"inventory.{name}" for name in names if name != missing]
         client.force_login(AccountFactory.create(is_staff=True, permissions=kept))
         assert client.get(IMPORT).status_code == 403
-        assert client.post(CONFIRM, {}).status_code == 403
+        assert client.post(IMPORT, {"confirmed": "yes"}).status_code == 403
         assert IMPORT not in client.get("/admin/inventory/product/").content.decode()
 
 
 def deliveries() -> list[Path]:
-    return sorted(Path(tempfile.gettempdir()).glob("firstcome-delivery-*"))
+    return sorted(Path(tempfile.gettempdir()).glob(f"{uploads.PREFIX}*"))
 
 
 def age(path: Path, seconds: float) -> None:
@@ -232,14 +251,14 @@ def test_an_upload_never_confirmed_is_cleared_after_an_hour_and_no_sooner(operat
 
 def test_the_unconfirmed_uploads_of_an_operator_take_so_much_and_no_more(operator, monkeypatch):
     text = f"{HEADER}TEA,Green tea,4500,10\n"
-    monkeypatch.setattr(kept_uploads, "MOST_BYTES_OF_ACCOUNT", 2 * len(text))
+    monkeypatch.setattr(uploads, "MOST_BYTES_OF_ACCOUNT", 2 * len(text))
     another = Client()
     another.force_login(SuperuserFactory.create(username="grace"))
     of_another = kept_file(upload(another, text))
 
     previews = [upload(operator, text) for _ in range(3)]
 
-    assert [kept_file(preview).exists() for preview in previews] == [False, True, True]
+    assert [len(kept_ones(preview)) for preview in previews] == [0, 1, 1]
     assert of_another.exists()
     assert "Upload it again" in text_of(confirm(operator, previews[0]))
     confirm(operator, previews[1])
@@ -247,8 +266,8 @@ def test_the_unconfirmed_uploads_of_an_operator_take_so_much_and_no_more(operato
     assert deliveries() == sorted([of_another, kept_file(previews[2])]), "a confirmed one is gone at once"
 
 
-def warnings_of(preview: Any) -> list[str]:
-    return [str(one) for one in preview.context["messages"] if one.level_tag == "warning"]
+def warning_of(preview: Any) -> str:
+    return str(preview.context["preview"].warning)
 
 
 @pytest.mark.parametrize(
@@ -269,8 +288,8 @@ def test_a_file_of_a_korean_spreadsheet_is_read_and_the_preview_says_in_which_en
     operator: Client, data: bytes, encoding: str
 ) -> None:
     preview = upload(operator, data)
-    assert [diff[2] for _, diff in rows_of(preview)] == ["한정판 머그", "똠방각하 세트"]
-    assert [encoding in text for text in warnings_of(preview)] == ([True] if encoding else [])
+    assert [row[1] for row in rows_of(preview)] == ["한정판 머그", "똠방각하 세트"]
+    assert (encoding in warning_of(preview)) and bool(warning_of(preview)) == bool(encoding)
     confirm(operator, preview)
     assert set(Product.objects.values_list("name", "on_hand")) == {("한정판 머그", 10), ("똠방각하 세트", 5)}
 
@@ -289,28 +308,24 @@ def test_a_file_that_is_no_csv_is_refused_in_words(
     operator: Client, data: bytes, words: str, korean: str
 ) -> None:
     for language, expected in (("en", words), ("ko", korean)):
-        refused = operator.post(
-            IMPORT,
-            {"import_file": SimpleUploadedFile("delivery.csv", data), "format": "0"},
-            headers={"accept-language": language},
-        )
-        assert refused.status_code == 200 and "confirm_form" not in refused.context
+        refused = upload(operator, data, **{"accept-language": language})
+        assert refused.status_code == 200 and not has_question(refused)
         assert expected in text_of(refused) and "Error" not in text_of(refused)
 
 
 def test_a_barcode_that_a_spreadsheet_has_shortened_is_a_warning(operator: Client) -> None:
     preview = upload(operator, f"{HEADER}8.80123E+12,라면 5입,4500,100\nE+1,Cup,1,1\n")
-    [warning] = warnings_of(preview)
+    warning = warning_of(preview)
     assert "8.80123E+12 (line 2)" in warning and "E+1 " not in warning
-    assert "confirm_form" in preview.context
+    assert has_question(preview)
 
 
 def test_a_file_that_was_imported_before_is_a_warning_that_says_when(operator: Client) -> None:
     text = f"{HEADER}MUG,머그,12000,10\n"
-    first = upload(operator, text, name="delivery-1125.csv")
-    assert warnings_of(first) == []
+    first = upload(operator, text)
+    assert warning_of(first) == ""
     confirm(operator, first)
     at = Delivery.objects.get().started_at
-    [warning] = warnings_of(upload(operator, text.encode("utf-16"), name="again.csv"))[1:]
-    assert f"{at:%Y-%m-%d %H:%M:%S} UTC (import delivery-1125.csv)" in warning
-    assert warnings_of(upload(operator, text.replace("10", "11"))) == []
+    warning = warning_of(upload(operator, text.encode("utf-16")))
+    assert f"{at:%Y-%m-%d %H:%M:%S} UTC ({WHY})" in warning
+    assert warning_of(upload(operator, text.replace("10", "11"))) == ""

@@ -1,5 +1,6 @@
 """What the page of an order shows, read by a bounded number of queries, all by index."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -19,7 +20,14 @@ from payments import disputes, gateways
 from payments.models import Entry, Payment, Transfer
 from shop import clock
 from shop.models import JournalLine
-from shop.operators.display import STATE_COLOURS, actor_text, amount, permitted_address, stored_text
+from shop.operators.display import (
+    COLOURS,
+    OF_DISPUTES,
+    actor_text,
+    amount,
+    permitted_address,
+    stored_text,
+)
 from shop.operators.status_words import status_word
 
 MOST_REFUNDS, MOST_LOG_LINES, MOST_JOURNAL_LINES, MOST_TRANSFERS = 50, 400, 200, 60
@@ -109,9 +117,9 @@ def read(order: Order, request: HttpRequest) -> OrderPage:
     return page
 
 
-def label(status: str) -> ColouredStatus:
+def label(status: str, colours: Mapping[str, str] = COLOURS) -> ColouredStatus:
     """The status as it is shown."""
-    return ColouredStatus(status_word(status), STATE_COLOURS.get(status, "default"))
+    return ColouredStatus(status_word(status), colours.get(status, "default"))
 
 
 def _may_view(page: OrderPage, request: HttpRequest, permission: str, part: str) -> bool:
@@ -194,7 +202,7 @@ def _dispute(payment: Payment) -> dict[str, Any] | None:
     if dispute is None:
         return None
     return {
-        "status": label(dispute.status),
+        "status": label(dispute.status, OF_DISPUTES),
         "amount": amount(dispute.amount, payment.currency),
         "due_at": dispute.due_at if dispute.status == dispute.Status.OPEN else None,
     }

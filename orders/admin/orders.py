@@ -3,16 +3,14 @@
 from typing import Any
 from uuid import UUID
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.auth.models import User
-from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
-from unfold.dataclasses import ActionDialog
-from unfold.decorators import action, display
+from unfold.decorators import display
 from unfold.enums import ActionVariant
 
 from coupons.models import Coupon
@@ -21,38 +19,15 @@ from orders.admin import order_page, refund_page
 from orders.models import Order, OrderLine
 from orders.payment import refunding
 from shop.admin_site import ReadOnlyMixin, SalesReportLinkMixin
-from shop.errors import FirstcomeError
 from shop.events import order_replay
-from shop.http import json_format
 from shop.http.keyset_pages import KeysetPaginator
-from shop.idempotency import recorded_answers
-from shop.idempotency.recorded_answers import Answer, Replay
+from shop.operators import actions
+from shop.operators.actions import Action, button
 from shop.operators.display import status_label
-from shop.operators.forms import SENT_BEFORE, KeyedReasonDialog, ReasonDialog, keyed_call, reload_page
 from shop.operators.lists import ExactSearchMixin, PrefetchedListMixin, SearchMixin, parse_uuid
 
-PAGE = "admin:orders_order_change"
-# The permissions that the API's calls check. Methods check them: unfold looks a codename up in the database,
-# which is empty before `migrate`.
+# The permissions that the API's calls check.
 REFUND, CANCEL, REPLAY = "orders.add_refund", "orders.change_order", "shop.change_journalline"
-CANCEL_DIALOG = ActionDialog(
-    title=_("Cancel this order"),
-    description=_(
-        "It can't be undone: the stock and the coupon that the order holds are released at once, and its "
-        "customer can't pay it any more."
-    ),
-    form_class=ReasonDialog,
-    form_submit_text=_("Cancel the order"),
-)
-REPLAY_DIALOG = ActionDialog(
-    title=_("Replay the events of this order"),
-    description=_(
-        "All its events go to the data platform again, in sequence and with the same ids: a receiver that "
-        "knows them already drops them."
-    ),
-    form_class=KeyedReasonDialog,
-    form_submit_text=_("Replay"),
-)
 
 
 class OverdueFilter(admin.SimpleListFilter):
@@ -134,68 +109,49 @@ class OrderAdmin(SearchMixin, SalesReportLinkMixin, PrefetchedListMixin, ReadOnl
             "cancel": order.status == Order.Status.AWAITING_PAYMENT and not order_states.is_lapsed(order),
             "resend_events": order.status in (*order_states.PAID, Order.Status.CANCELLED),
         }
-        actions = super().get_actions_detail(request, object_id)
-        return [one for one in actions if possible[one.action_name.removeprefix("orders_order_")]]
+        buttons = super().get_actions_detail(request, object_id)
+        return [button for button in buttons if possible[button.path]]
 
-    def has_refund_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        return request.user.has_perm(REFUND)
+    @button(description=_("Refund"), icon="undo", permissions=[REFUND], variant=ActionVariant.PRIMARY)
+    def refund(self, request: HttpRequest, order: Order) -> Action:
+        return refund_page.refund(request, order)
 
-    def has_cancel_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        return request.user.has_perm(CANCEL)
-
-    def has_replay_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        return request.user.has_perm(REPLAY)
-
-    @action(description=_("Refund"), icon="undo", permissions=["refund"], variant=ActionVariant.PRIMARY)
-    def refund(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return refund_page.serve(self, request, self._order(request, object_id))
-
-    @action(description=_("Cancel"), icon="block", permissions=["cancel"], dialog=CANCEL_DIALOG)
-    def cancel(self, request: HttpRequest, form: ReasonDialog, object_id: str) -> HttpResponse:
-        order = self._order(request, object_id)
-        try:
-            cancellation.cancel(order_id=order.pk, account_id=None, reason=form.cleaned_data["reason"])
-        except FirstcomeError as error:
-            self.message_user(request, error.detail, level=messages.ERROR)
-        else:
-            self.message_user(request, gettext("The order is cancelled: what it held is released."))
-        return reload_page(PAGE, object_id)
-
-    @action(description=_("Replay events"), icon="send", permissions=["replay"], dialog=REPLAY_DIALOG)
-    def resend_events(self, request: HttpRequest, form: KeyedReasonDialog, object_id: str) -> HttpResponse:
-        order, reason = self._order(request, object_id), form.cleaned_data["reason"]
-        call = keyed_call(
-            request,
-            "resend events",
-            form.cleaned_data["form_id"],
-            (str(order.pk), reason),
-            answer=lambda count: Answer(200, json_format.dump({"queued": count})),
+    @button(description=_("Cancel"), icon="block", permissions=[CANCEL])
+    def cancel(self, request: HttpRequest, order: Order) -> Action:
+        return Action(
+            title=_("Cancel this order"),
+            description=_(
+                "It can't be undone: the stock and the coupon that the order holds are released at once, and "
+                "its customer can't pay it any more."
+            ),
+            submit=_("Cancel the order"),
+            perform=lambda data: cancellation.cancel(
+                order_id=order.pk, account_id=None, reason=data["reason"]
+            ),
+            report=lambda _: gettext("The order is cancelled: what it held is released."),
+            back=actions.page_of(order),
+            is_dangerous=True,
         )
-        try:
-            outcome = recorded_answers.run_once(
-                call,
-                lambda: order_replay.replay_order(
-                    order_id=order.pk,
-                    reason=reason,
-                    settled_refunds=selectors.count_settled_refunds(order.pk),
-                ),
-            )
-        except FirstcomeError as error:
-            self.message_user(request, error.detail, level=messages.ERROR)
-        else:
-            queued = gettext("%(count)s queued: they are delivered within seconds, in sequence.")
-            done = SENT_BEFORE if isinstance(outcome, Replay) else queued % {"count": outcome}
-            self.message_user(request, done)
-        return reload_page(PAGE, object_id)
 
-    def _order(self, request: HttpRequest, object_id: str) -> Order:
-        """The order of an action's page, which shows its lines: who may not view orders may not act here."""
-        order: Order | None = self.get_object(request, object_id)
-        if not self.has_view_permission(request, order):
-            raise PermissionDenied
-        if order is None:
-            raise Http404
-        return order
+    @button(description=_("Replay events"), icon="send", permissions=[REPLAY])
+    def resend_events(self, request: HttpRequest, order: Order) -> Action:
+        queued = gettext("%(count)s queued: they are delivered within seconds, in sequence.")
+        return Action(
+            title=_("Replay the events of this order"),
+            description=_(
+                "All its events go to the data platform again, in sequence and with the same ids: a receiver "
+                "that knows them already drops them."
+            ),
+            submit=_("Replay"),
+            perform=lambda data: order_replay.replay_order(
+                order_id=order.pk,
+                reason=data["reason"],
+                settled_refunds=selectors.count_settled_refunds(order.pk),
+            ),
+            report=lambda count: queued % {"count": count},
+            once=f"resend events of {order.pk}",
+            back=actions.page_of(order),
+        )
 
 
 @admin.register(OrderLine)

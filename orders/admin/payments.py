@@ -4,22 +4,21 @@ Payments are models of `payments`, and their pages are here because the sagas of
 find the payments that are in doubt, and take up the gateway's answer.
 """
 
+from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any
 
-import orjson
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.auth.models import User
-from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.text import format_lazy
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
-from unfold.dataclasses import ActionDialog
-from unfold.decorators import action, display
+from unfold.decorators import display
 from unfold.enums import ActionVariant
 
 from orders import tasks
@@ -31,27 +30,16 @@ from payments import disputes, gateways, payment_states, selectors
 from payments.models import Payment
 from payments.payment_states import UNSETTLED
 from shop.admin_site import ReadOnlyMixin
-from shop.errors import FirstcomeError
-from shop.http import json_format
 from shop.http.keyset_pages import KeysetPaginator
-from shop.idempotency.recorded_answers import Answer, Replay
+from shop.idempotency.recorded_answers import Replay
 from shop.models import JournalLine
 from shop.money import format_amount
 from shop.operations import dispatch
-from shop.operators.display import status_label
-from shop.operators.forms import KeyedReasonDialog, keyed_call, reload_page
+from shop.operators import actions
+from shop.operators.actions import Action, button
+from shop.operators.display import OF_DISPUTES, status_label
 from shop.operators.lists import PrefetchedListMixin, PreselectingFilter, SearchMixin, parse_uuid
 
-LOOK_UP = "payments.change_payment"
-LOOK_UP_DIALOG = ActionDialog(
-    title=_("Ask the gateway now"),
-    description=_(
-        "It is asked what it has under this payment's key, and nothing is changed there. Refunds and "
-        "disputes that began there are booked here. A payment that is not settled continues at once."
-    ),
-    form_class=KeyedReasonDialog,
-    form_submit_text=_("Ask"),
-)
 IN_DOUBT, WITH_OWNER, UNSETTLED_ONES, EVERYTHING = "in_doubt", "requires_action", "unsettled", "everything"
 DISPUTED = "disputed"
 
@@ -169,7 +157,9 @@ class PaymentAdmin(SearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
         if dispute is None:
             return "-"
         return format_html(
-            "{} {}", status_label(dispute.status), format_amount(dispute.amount, payment.currency)
+            "{} {}",
+            status_label(dispute.status, OF_DISPUTES),
+            format_amount(dispute.amount, payment.currency),
         )
 
     @display(description=_("charge at the gateway"))
@@ -214,48 +204,34 @@ class PaymentAdmin(SearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
     def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
         """A payment by points alone is not known to the gateway."""
         payment = self.get_object(request, object_id)
-        actions: list[Any] = super().get_actions_detail(request, object_id)
-        return actions if payment and payment.card_amount else []
+        buttons: list[Any] = super().get_actions_detail(request, object_id)
+        return buttons if payment and payment.card_amount else []
 
-    def has_look_up_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        """A method, because unfold looks a codename up in the database, which is empty before `migrate`."""
-        return request.user.has_perm(LOOK_UP)
-
-    @action(
+    @button(
         description=_("Ask the gateway now"),
         icon="sync",
-        permissions=["look_up"],
-        dialog=LOOK_UP_DIALOG,
+        permissions=["payments.change_payment"],
         variant=ActionVariant.PRIMARY,
     )
-    def look_up(self, request: HttpRequest, form: KeyedReasonDialog, object_id: str) -> HttpResponse:
-        payment = self.get_object(request, object_id)
-        if not self.has_view_permission(request, payment):
-            raise PermissionDenied
-        if payment is None:
-            raise Http404
-        reason = form.cleaned_data["reason"]
-        meaning = (str(payment.pk), reason)
-        call = keyed_call(request, "look up", form.cleaned_data["form_id"], meaning, answer=_answer)
-        try:
-            outcome = gateway_lookups.look_up(payment_id=payment.pk, reason=reason, keyed=call)
-        except FirstcomeError as error:
-            self.message_user(request, error.detail, level=messages.ERROR)
-        else:
-            self._show(request, outcome)
-        return reload_page("admin:payments_payment_change", object_id)
+    def look_up(self, request: HttpRequest, payment: Payment) -> Action:
+        def perform(data: Mapping[str, Any]) -> Lookup | Replay:
+            call = actions.keyed_call_with_report(
+                request, data, action=f"look up {payment.pk}", describe=attrgetter("answer")
+            )
+            outcome = gateway_lookups.look_up(payment_id=payment.pk, reason=data["reason"], keyed=call)
+            if not isinstance(outcome, Replay):
+                for saga_id in outcome.saga_ids:
+                    dispatch.enqueue(tasks.advance, str(saga_id))
+            return outcome
 
-    def _show(self, request: HttpRequest, outcome: Lookup | Replay) -> None:
-        if isinstance(outcome, Replay):
-            answer = orjson.loads(outcome.answer.body)["answer"] if outcome.answer else ""
-            text = gettext("This form was sent before, and the answer was: %(answer)s")
-            self.message_user(request, text % {"answer": answer})
-            return
-        for saga_id in outcome.saga_ids:
-            dispatch.enqueue(tasks.advance, str(saga_id))
-        level = messages.INFO if outcome.is_answered else messages.WARNING
-        self.message_user(request, outcome.in_words, level=level)
-
-
-def _answer(lookup: Lookup) -> Answer:
-    return Answer(200, json_format.dump({"answer": lookup.answer}))
+        return Action(
+            title=_("Ask the gateway now"),
+            description=_(
+                "It is asked what it has under this payment's key, and nothing is changed there. Refunds and "
+                "disputes that began there are booked here. A payment that is not settled continues at once."
+            ),
+            submit=_("Ask"),
+            perform=perform,
+            report=attrgetter("in_words"),
+            back=actions.page_of(payment),
+        )

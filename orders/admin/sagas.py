@@ -1,35 +1,103 @@
 """The admin of sagas: read-only, except that operators can act on unfinished ones."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
-from django.contrib import admin, messages
+from django import forms
+from django.contrib import admin
 from django.db.models import Q, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin, TabularInline
-from unfold.decorators import action, display
+from unfold.decorators import display
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 from orders import tasks
-from orders.admin import saga_parts
 from orders.models import Refund, Saga, SagaLog
 from orders.saga import operator_actions, operator_texts, status
 from orders.saga.definitions import SAGA_TYPES
+from orders.saga.operator_actions import LONGEST_REFERENCE
 from payments.models import Payment
 from shop.admin_site import ReadOnlyMixin
 from shop.approval_models import Approval
-from shop.errors import FirstcomeError
 from shop.events import journal
 from shop.http.keyset_pages import KeysetPaginator
+from shop.models import JournalLine
 from shop.operations import dispatch
+from shop.operators import actions
+from shop.operators.actions import Action, ActionForm, button
 from shop.operators.display import status_label
-from shop.operators.forms import ReasonDialog, reload_page
-from shop.operators.lists import ExactSearchMixin, PrefetchedListMixin, SearchMixin, parse_uuid
+from shop.operators.lists import (
+    ExactSearchMixin,
+    PrefetchedListMixin,
+    PreselectingFilter,
+    SearchMixin,
+    parse_uuid,
+)
 
-# Checked by `has_operate_permission`. A codename here would be looked up before the tables exist.
-OPERATE = ["operate"]
+OPERATE = ["orders.change_saga"]
+
+
+UNFINISHED = {Saga.State.RUNNING, Saga.State.STUCK}
+ENDED_STATES = {f"state__exact={state}" for state in Saga.State if state not in UNFINISHED}
+"""The choices of `StateFilter` that no index supports."""
+
+
+class NeedsOperatorFilter(PreselectingFilter):
+    """Shows the sagas that need an operator by default, and all sagas once a search or filter is used."""
+
+    title = _("need of an operator")
+    parameter_name = "needs"
+    everything = "everything"
+
+    def initial_choice(self) -> str:
+        return "operator"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [
+            ("operator", str(operator_texts.NEEDS_OPERATOR).capitalize()),
+            ("unfinished", gettext("Unfinished")),
+            ("everything", gettext("All")),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: "QuerySet[Saga]") -> "QuerySet[Saga]":
+        if self.value() == "operator":
+            return status.filter_needing_operator(queryset)
+        if self.value() == "unfinished":
+            return queryset.filter(next_attempt_at__isnull=False)
+        return queryset
+
+
+class StateFilter(admin.SimpleListFilter):
+    """The states; those of unfinished sagas are found by the index on the next attempt."""
+
+    title, parameter_name = _("state"), "state__exact"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(state.value, str(state.label)) for state in Saga.State]
+
+    def queryset(self, request: HttpRequest, queryset: "QuerySet[Saga]") -> "QuerySet[Saga]":
+        state = self.value()
+        if state in UNFINISHED:
+            return queryset.filter(state=state, next_attempt_at__isnull=False)
+        return queryset.filter(state=state) if state else queryset
+
+
+class CompleteForm(ActionForm):
+    """The reason, and the other system's id of what was done there."""
+
+    reference = forms.CharField(
+        label=_("Reference"),
+        required=False,
+        max_length=LONGEST_REFERENCE,
+        widget=UnfoldAdminTextInputWidget,
+        help_text=operator_texts.REFERENCE_HELP,
+    )
+    field_order = ["reason", "reference"]
 
 
 class SagaLogInline(ReadOnlyMixin, TabularInline):
@@ -55,8 +123,8 @@ class SagaAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
     """Sagas are read-only; the buttons on an unfinished one call `operator_actions`."""
 
     list_display = ["id", "kind", "order", "shown_state", "step", "deadline_at", "attempts", "last_error"]
-    list_filter = [saga_parts.NeedsOperatorFilter, KindFilter, saga_parts.StateFilter]
-    unindexed_filters = saga_parts.ENDED_STATES
+    list_filter = [NeedsOperatorFilter, KindFilter, StateFilter]
+    unindexed_filters = ENDED_STATES
     list_filter_sheet = False
     search_fields = ["id"]
     search_help_text = _("The id of a saga, payment, refund or order")
@@ -87,9 +155,6 @@ class SagaAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
             subjects += model.objects.filter(order_id=id).values_list("id", flat=True)
         return rows.filter(Q(pk=id) | Q(kind__in=SAGA_TYPES, subject_id__in=subjects))
 
-    def has_operate_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        return request.user.has_perm("orders.change_saga")
-
     def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
         """A saga that has ended has no buttons."""
         saga = self.get_object(request, object_id)
@@ -101,49 +166,56 @@ class SagaAdmin(SearchMixin, ReadOnlyMixin, ModelAdmin):
 
     @display(description=_("current step"))
     def step(self, saga: Saga) -> str:
-        return saga_parts.current_step_text(saga)
+        step = status.next_step(saga)
+        return operator_texts.position(saga.direction, step.name) if step else ""
 
     @display(description=_("order"))
     def order(self, saga: Saga) -> str:
-        return saga_parts.order_link(saga)
+        if saga.about_id is None:
+            return ""
+        page = reverse("admin:orders_order_change", args=[saga.about_id])
+        return format_html('<a href="{}" class="underline">{}</a>', page, saga.about_id)
 
     @display(description=_("operator actions"))
     def operators(self, saga: Saga) -> str:
-        return saga_parts.operator_actions_list(saga)
+        """The operators' actions on the saga, with name, time and reason."""
+        subject = f"{saga.kind} {saga.subject_id}"
+        lines = JournalLine.objects.filter(subject=subject, what__startswith="saga.").order_by("id")
+        rows = ((f"{line.at:%Y-%m-%d %H:%M:%S}", line.actor_name, line.what, line.detail) for line in lines)
+        return format_html_join("", "<div>{} {}: {}, “{}”</div>", rows)
 
-    @action(description=_("Retry"), icon="refresh", permissions=OPERATE, dialog=saga_parts.RETRY)
-    def retry(self, request: HttpRequest, form: ReasonDialog, object_id: str) -> HttpResponse:
-        return self._operate(request, operator_actions.retry, object_id, form)
+    @button(description=_("Retry"), icon="refresh", permissions=OPERATE)
+    def retry(self, request: HttpRequest, saga: Saga) -> Action:
+        return _forcing(saga, operator_actions.retry, operator_texts.RETRY, submit=_("Retry"))
 
-    @action(description=_("Compensate"), icon="undo", permissions=OPERATE, dialog=saga_parts.COMPENSATE)
-    def compensate(self, request: HttpRequest, form: ReasonDialog, object_id: str) -> HttpResponse:
-        return self._operate(request, operator_actions.force_compensate, object_id, form)
+    @button(description=_("Compensate"), icon="undo", permissions=OPERATE)
+    def compensate(self, request: HttpRequest, saga: Saga) -> Action:
+        force = operator_actions.force_compensate
+        return _forcing(saga, force, operator_texts.COMPENSATE, submit=_("Compensate"))
 
-    @action(description=_("Complete"), icon="check", permissions=OPERATE, dialog=saga_parts.COMPLETE)
-    def complete(self, request: HttpRequest, form: ReasonDialog, object_id: str) -> HttpResponse:
-        return self._operate(request, operator_actions.force_complete, object_id, form)
+    @button(description=_("Complete"), icon="check", permissions=OPERATE)
+    def complete(self, request: HttpRequest, saga: Saga) -> Action:
+        force, texts = operator_actions.force_complete, operator_texts.COMPLETE
+        return _forcing(saga, force, texts, submit=_("Complete"), form_class=CompleteForm)
 
-    def _operate(
-        self,
-        request: HttpRequest,
-        operate: Callable[..., Saga | Approval],
-        object_id: str,
-        form: ReasonDialog,
-    ) -> HttpResponse:
-        """Run the action with the form's values, and show the result on the saga's page."""
-        saga = self.get_object(request, object_id)
-        if saga is None:
-            raise Http404
-        arguments = {name: form.cleaned_data[name] for name in form.fields if name in ("reason", "reference")}
-        try:
-            done = operate(saga_id=saga.id, by=journal.current_actor(), **arguments)
-        except FirstcomeError as error:
-            self.message_user(request, error.detail, level=messages.ERROR)
-        else:
-            dispatch.enqueue(tasks.advance, str(saga.id))
-            text = gettext("Recorded: %(next)s") % {"next": operator_texts.next_action(done)}
-            self.message_user(request, text)
-        return reload_page("admin:orders_saga_change", object_id)
+
+def _forcing(saga: Saga, force: Callable[..., Saga | Approval], texts: Any, **look: Any) -> Action:
+    """The action that calls `force` with the form's values."""
+
+    def perform(data: Mapping[str, Any]) -> Saga | Approval:
+        arguments = {name: value for name, value in data.items() if name != "form_id"}
+        done = force(saga_id=saga.id, by=journal.current_actor(), **arguments)
+        dispatch.enqueue(tasks.advance, str(saga.id))
+        return done
+
+    return Action(
+        title=texts.title,
+        description=texts.description,
+        perform=perform,
+        report=lambda done: gettext("Recorded: %(next)s") % {"next": operator_texts.next_action(done)},
+        back=actions.page_of(saga),
+        **look,
+    )
 
 
 class StepFilter(admin.SimpleListFilter):

@@ -11,7 +11,7 @@ from django.utils.translation import gettext
 
 from orders.models import Saga, SagaLog
 from orders.saga.definitions import DO, SAGA_TYPES, UNDO, Step
-from shop.operators.display import STATE_COLOURS, stored_text
+from shop.operators.display import COLOURS, stored_text
 
 Event = SagaLog.Event
 EVENT_COLOURS = {
@@ -87,7 +87,7 @@ def draw(saga: Saga, log: Sequence[SagaLog], *, now: datetime) -> Timeline:
         kind=saga.kind,
         page=reverse("admin:orders_saga_change", args=[saga.pk]),
         state=saga.get_state_display(),
-        colour=STATE_COLOURS[saga.state],
+        colour=COLOURS[saga.state],
         is_compensating=saga.direction == UNDO and not saga.ended_at,
         failure=failure,
         last_error="" if saga.ended_at else stored_text(saga.last_error),

@@ -11,6 +11,7 @@ from inventory.models import Product
 from inventory.tests.factories import ProductFactory
 from orders.models import Order
 from orders.tests import buying
+from shop.tests.confirming import said
 from shop.tests.factories import AccountFactory
 from shop.tests.racing import wait_until
 
@@ -57,13 +58,13 @@ def messages_of(response: Any) -> list[str]:
 
 
 def press(client: Client, page: str, back: str, **fields: Any) -> tuple[Any, list[str]]:
-    """Send the form of a dialog, opened before. Returns the response, and the messages on the page after."""
+    """Send the form of an action, opened before. Returns the response, and the messages or refusals after."""
     opened = client.get(page)
     if opened.status_code != 200:
         return opened, []
     fields = hidden_fields(opened.context["form"]) | {"reason": "The customer asked."} | fields
     sent = client.post(page, fields)
-    return sent, messages_of(client.get(back))
+    return sent, said(client, sent)
 
 
 def hidden_fields(form: Any) -> dict[str, str]:

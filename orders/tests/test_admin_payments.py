@@ -22,6 +22,7 @@ from payments.models import Payment
 from payments.tests.factories import PaymentFactory
 from scripts.tests.simulator import Simulator
 from shop.models import JournalLine
+from shop.tests.confirming import said
 from shop.tests.racing import race, wait_until
 
 __all__ = ["away", "impatient"]
@@ -142,7 +143,7 @@ def test_no_more_look_ups_wait_at_once_than_threads(
     payment, clients = hanging.payment_of(doubtful), [client_of(ada) for _ in range(7)]
     forms = [hidden_fields(one.get(page_of(payment, "look_up")).context["form"]) for one in clients]
     own_gateway.post("/latency", {"ms": 3_000})
-    race(
+    answers = race(
         [
             lambda one=one, fields=fields: one.post(
                 page_of(payment, "look_up"), fields | {"reason": "all at once"}
@@ -151,8 +152,8 @@ def test_no_more_look_ups_wait_at_once_than_threads(
         ]
     )
     own_gateway.call("DELETE", "/latency")
-    said = [operating_pages.messages_of(one.get(page_of(payment)))[0] for one in clients]
-    refused = [text for text in said if text.startswith("4 look-ups wait for the gateway already.")]
+    texts = [said(one, answer)[0] for one, answer in zip(clients, answers, strict=True)]
+    refused = [text for text in texts if text.startswith("4 look-ups wait for the gateway already.")]
     assert len(refused) == len(clients) - gateway_lookups.MOST_AT_ONCE
 
 
@@ -163,7 +164,7 @@ def test_a_form_that_is_sent_twice_asks_once(ada: User, doubtful: Saga) -> None:
     for _ in range(2):
         client.post(page, fields)
     messages = operating_pages.messages_of(client.get(page_of(payment)))
-    assert messages[1] == f"This form was sent before, and the answer was: {messages[0]}"
+    assert messages[1] == f"This form was sent before; nothing was done again. {messages[0]}"
     assert JournalLine.objects.filter(what="payment.looked_up").count() == 1
 
 

@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from uuid_utils.compat import uuid7
 
 from orders.models import Order, Refund
 from orders.tests import buying, operating_pages
-from orders.tests.operating_pages import client_of, hidden_fields, messages_of, operator, page_of
+from orders.tests.operating_pages import client_of, operator, page_of
 from shop import clock
 from shop.db import transactions
 from shop.models import JournalLine
+from shop.tests.confirming import said
 from shop.tests.lost_replies import losing_reply_to_commit
 from shop.tests.racing import race
 
@@ -36,22 +38,33 @@ def choice(order: Order, units: int | None = None, **more: str) -> dict[str, str
     """The form for this many units of the order's line, or for all that is left."""
     line = order.lines.get()
     some = {"what": "all"} if units is None else {"what": "some", f"units_{line.id}": str(units)}
-    return some | {"reason": "It came broken.", "restock": "on"} | more
+    return some | {"form_id": str(uuid7()), "reason": "It came broken.", "restock": "on"} | more
 
 
 def shown(client: Client, order: Order, units: int | None = None, **more: str) -> Any:
     """The page that shows the amount."""
-    page = client.post(page_of(order, "refund"), choice(order, units, **more) | {"preview": "1"})
+    page = client.post(page_of(order, "refund"), choice(order, units, **more))
     assert page.status_code == 200
     return page
 
 
+def shown_again(client: Client, order: Order, refused: Any) -> Any:
+    """The page that shows the amount for the form that came back with a refusal."""
+    form = refused.context["form"]
+    sent = {name: form[name].value() for name in form.fields if form[name].value() is not None}
+    return client.post(page_of(order, "refund"), sent)
+
+
+def amount_of(page: Any) -> str:
+    return str(page.context["preview"].question)
+
+
 def confirmation(page: Any) -> dict[str, str]:
-    return hidden_fields(page.context["form"]) | {"confirm": "1"}
+    return dict(page.context["hidden"]) | {"confirmed": "yes"}
 
 
 def confirm(client: Client, order: Order, fields: dict[str, str]) -> Any:
-    return client.post(page_of(order, "refund"), fields, follow=True)
+    return client.post(page_of(order, "refund"), fields)
 
 
 def refunded(order: Order) -> list[tuple[int, int, int]]:
@@ -63,14 +76,14 @@ def test_the_amount_is_shown_before_and_exactly_that_is_refunded(client: Client,
     opened = client.get(page_of(order, "refund"))
     assert "All that is left is 1,400 KRW." in opened.content.decode()
     page = shown(client, order, 1)
-    assert page.context["preview"]["amount"] == "467 KRW"
+    assert amount_of(page) == "Refund 467 KRW?"
     assert refunded(order) == []
 
     done = confirm(client, order, confirmation(page))
 
     [(amount, points, card)] = refunded(order)
     assert (amount, points, card) == (467, 66, 401)
-    assert messages_of(done) == [
+    assert said(client, done) == [
         "The refund of 467 KRW has started: 66 in points, 401 by card. This page shows how far it is."
     ]
     requested = JournalLine.objects.get(what="refund.requested")
@@ -83,7 +96,7 @@ def test_the_amount_is_shown_before_and_exactly_that_is_refunded(client: Client,
 def test_all_that_is_left_is_refunded(client: Client, order: Order) -> None:
     buying.execute_refund(buying.refund(order.id, {order.lines.get().product: 1}))
     page = shown(client, order)
-    assert page.context["preview"]["amount"] == "933 KRW"
+    assert amount_of(page) == "Refund 933 KRW?"
     confirm(client, order, confirmation(page))
     buying.settle_everything()
     assert buying.state_of(order.id) == "refunded"
@@ -92,7 +105,7 @@ def test_all_that_is_left_is_refunded(client: Client, order: Order) -> None:
 
 
 def test_goods_may_stay_out_of_stock(client: Client, order: Order) -> None:
-    fields = choice(order) | {"preview": "1"}
+    fields = choice(order)
     del fields["restock"]
     page = client.post(page_of(order, "refund"), fields)
     assert "are not put back in stock" in page.content.decode()
@@ -102,9 +115,10 @@ def test_goods_may_stay_out_of_stock(client: Client, order: Order) -> None:
 
 def test_a_confirmation_that_is_sent_twice_refunds_once(client: Client, order: Order) -> None:
     fields = confirmation(shown(client, order, 1))
-    confirm(client, order, fields)
-    again = confirm(client, order, fields)
-    assert messages_of(again) == ["This form was sent before; nothing was done again."]
+    for _ in range(2):
+        again = confirm(client, order, fields)
+    message = said(client, again)[-1]
+    assert message.startswith("This form was sent before; nothing was done again. The refund of 467 KRW")
     assert len(refunded(order)) == 1
 
 
@@ -126,20 +140,21 @@ def test_a_changed_order_is_refused_with_the_new_amount_and_nothing_is_done(
 
     refused = confirm(client, order, fields)
 
-    assert messages_of(refused) == [
+    assert said(client, refused) == [
         "The order has changed since the amount was shown, and nothing was refunded: this refund would now "
         "return 933 KRW (134 KRW in points, 799 KRW by card), not 1,400 KRW (200 KRW in points, 1,200 KRW by "
         "card)."
     ]
-    assert refused.context["preview"]["amount"] == "933 KRW"
+    shown_now = shown_again(client, order, refused)
+    assert amount_of(shown_now) == "Refund 933 KRW?"
     assert len(refunded(order)) == 1
-    confirm(client, order, confirmation(refused))
+    confirm(client, order, confirmation(shown_now))
     assert [amount for amount, _, _ in refunded(order)] == [467, 933]
 
 
 def test_an_amount_that_was_changed_in_the_browser_is_refused(client: Client, order: Order) -> None:
     fields = confirmation(shown(client, order, 1)) | {"amount": "1"}
-    assert "this refund would now return 467 KRW" in messages_of(confirm(client, order, fields))[0]
+    assert "this refund would now return 467 KRW" in said(client, confirm(client, order, fields))[0]
     assert refunded(order) == []
 
 
@@ -150,7 +165,7 @@ def test_of_two_operators_who_refund_the_same_units_one_succeeds(client: Client,
 
     assert sorted(answer.status_code for answer in answers) == [200, 302]
     [refused] = [answer for answer in answers if answer.status_code == 200]
-    assert messages_of(refused) == [
+    assert said(client, refused) == [
         "The refund exceeds what is left of the order. 2 × TEA requested, 1 left."
     ]
     assert len(refunded(order)) == 1
@@ -166,12 +181,12 @@ def test_two_operators_who_were_shown_the_same_unit_of_three_refund_it_once(clie
 
     assert refunded(order) == [(500, 0, 500)]
     [refused] = [answer for answer in answers if answer.status_code == 200]
-    assert messages_of(refused) == [
+    assert said(client, refused) == [
         "The order has changed since the amount was shown, and nothing was refunded: this refund would now "
         "return 500 KRW (0 KRW in points, 500 KRW by card) once more, after another refund."
     ]
     [slower] = [one for (one, _), answer in zip(forms, answers, strict=True) if answer is refused]
-    confirm(slower, order, confirmation(refused))
+    confirm(slower, order, confirmation(shown_again(slower, order, refused)))
     assert len(refunded(order)) == 2
 
 
@@ -185,11 +200,12 @@ def test_a_refund_whose_answer_was_lost_is_not_done_again_by_the_page_that_says_
     with losing_reply_to_commit(tmp_path) as is_lost:
         page = confirm(client, order, fields)
         assert is_lost.is_set()
-    assert messages_of(page) == [transactions.OUTCOME_UNKNOWN_DETAIL]
+    assert said(client, page) == [f"{transactions.OUTCOME_UNKNOWN_DETAIL} Try again in 1 s."]
 
-    again = confirm(client, order, confirmation(page))
+    again = confirm(client, order, confirmation(shown_again(client, order, page)))
 
-    assert messages_of(again) == ["This form was sent before; nothing was done again."]
+    [message] = said(client, again)
+    assert message.startswith("This form was sent before; nothing was done again.")
     assert refunded(order) == [(500, 0, 500)]
 
 
@@ -198,14 +214,16 @@ def test_a_confirmation_whose_effect_may_be_recorded_no_more_refunds_nothing(cli
     fields = confirmation(shown(client, order, 1))
     with clock.shifted(by=timedelta(hours=13)):
         refused = confirm(client, order, fields)
-    assert messages_of(refused) == ["This form is too old to be sent. Open the page again."]
+    assert refused.context["form"].errors["form_id"] == [
+        "This form is too old to be sent. Open the page again."
+    ]
     assert refunded(order) == []
 
 
 def test_units_are_not_ignored_when_all_that_is_left_is_chosen(client: Client, order: Order) -> None:
-    page = client.post(page_of(order, "refund"), choice(order, 1) | {"what": "all", "preview": "1"})
+    page = client.post(page_of(order, "refund"), choice(order, 1) | {"what": "all"})
     assert "Either choose “These units:”" in page.content.decode()
-    assert page.context["preview"] is None
+    assert "preview" not in page.context
 
 
 def test_of_two_operators_who_refund_all_one_succeeds(client: Client, order: Order) -> None:
@@ -213,25 +231,25 @@ def test_of_two_operators_who_refund_all_one_succeeds(client: Client, order: Ord
     forms = [(one, confirmation(shown(one, order))) for one in (client, bea)]
     answers = race([partial(one.post, page_of(order, "refund"), fields) for one, fields in forms])
     [refused] = [answer for answer in answers if answer.status_code == 200]
-    assert messages_of(refused) == ["All of the order is refunded already, or about to be."]
+    assert said(client, refused) == ["All of the order is refunded already, or about to be."]
     assert refunded(order) == [(1_400, 200, 1_200)]
 
 
 def test_more_than_is_left_is_refused_before_the_amount(client: Client, order: Order) -> None:
     buying.refund(order.id, {order.lines.get().product: 2})
     page = shown(client, order, 2)
-    assert messages_of(page) == ["The refund exceeds what is left of the order. 2 × TEA requested, 1 left."]
-    assert page.context["preview"] is None
+    assert said(client, page) == ["The refund exceeds what is left of the order. 2 × TEA requested, 1 left."]
+    assert "preview" not in page.context
 
 
 def test_an_unpaid_order_is_not_refunded(client: Client) -> None:
     order = operating_pages.unpaid_order()
     assert page_of(order, "refund") not in client.get(page_of(order)).content.decode()
     page = shown(client, order)
-    assert messages_of(page) == ["The order is not paid: it is awaiting_payment."]
+    assert said(client, page) == ["The order is not paid: it is awaiting_payment."]
 
 
 def test_a_confirmation_without_what_was_shown_refunds_nothing(client: Client, order: Order) -> None:
-    page = client.post(page_of(order, "refund"), choice(order) | {"confirm": "1"})
+    page = client.post(page_of(order, "refund"), choice(order) | {"confirmed": "yes"})
     assert page.status_code == 200
     assert refunded(order) == []

@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from uuid_utils.compat import uuid7
 
 from inventory.tests.factories import ProductFactory
 from orders.models import Saga
@@ -19,6 +20,7 @@ from shop.approval_models import Approval
 from shop.models import JournalLine
 from shop.tests.case_tables import in_one_test
 from shop.tests.clients import signed_in
+from shop.tests.confirming import confirmed, said
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.racing import wait_until
 
@@ -67,10 +69,9 @@ def listed(client: Client, **query: str) -> set[Any]:
 
 
 def press(client: Client, row: Saga, name: str, **fields: str) -> tuple[int, list[str]]:
-    """Send the button's form. Returns the response's status and the messages on the saga's page."""
-    sent = client.post(button(row, name), {"_form_submitted": "1", "reason": "it is back"} | fields)
-    page = client.get(sent.headers.get("HX-Redirect", page_of(row)))
-    return sent.status_code, [str(message) for message in page.context["messages"]]
+    """Send the button's form. Returns the response's status, and the messages or refusals."""
+    sent = confirmed(client, button(row, name), **{"reason": "it is back"} | fields)
+    return sent.status_code, said(client, sent)
 
 
 def test_the_list_opens_with_the_sagas_that_need_an_operator(operator: User, stuck: Saga) -> None:
@@ -85,7 +86,7 @@ def test_the_list_opens_with_the_sagas_that_need_an_operator(operator: User, stu
 
 def test_a_stuck_saga_is_retried(operator: User, stuck: Saga) -> None:
     status, messages = press(signed_in(operator), stuck, "retry")
-    assert (status, messages) == (200, ["Recorded: it continues; the next free worker executes it."])
+    assert (status, messages) == (302, ["Recorded: it continues; the next free worker executes it."])
     line = JournalLine.objects.get(what="saga.retried")
     assert (line.actor, line.actor_id, line.actor_name) == ("staff", operator.id, "ada")
     assert line.detail == "it is back"
@@ -132,7 +133,7 @@ def test_a_refusal_is_shown_and_changes_nothing(operator: User, stuck: Saga) -> 
 def test_a_button_asks_for_a_reason(operator: User, stuck: Saga, name: str) -> None:
     client = signed_in(operator)
     assert b"reason" in client.get(button(stuck, name)).content
-    answer = client.post(button(stuck, name), {"_form_submitted": "1", "reason": " "})
+    answer = confirmed(client, button(stuck, name), reason=" ")
     assert b"This field is required" in answer.content
     assert Saga.objects.get(id=stuck.id).state == "stuck"
     assert not JournalLine.objects.filter(what__startswith="saga.").exists()
@@ -154,4 +155,4 @@ def test_an_unknown_saga_is_not_found(operator: User) -> None:
     for name in BUTTONS:
         for id in ("nothing", "01a1f8f3-b7e1-76e7-bd12-0a158cc49d52"):
             address = reverse(f"admin:orders_saga_{name}", args=[id])
-            assert client.post(address, {"_form_submitted": "1", "reason": "x"}).status_code == 404
+            assert client.post(address, {"form_id": str(uuid7()), "reason": "x"}).status_code == 404

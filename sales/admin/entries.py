@@ -7,7 +7,6 @@ from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
-from sales.admin.status_colours import COLOURS
 from sales.models import Sale, SaleEntry
 from sales.waiting_room import entries
 from shop import clock
@@ -71,4 +70,4 @@ class SaleEntryAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, Model
         recorded = SaleEntry.Status(entry.status)
         now = clock.now()
         status = entries.effective_status(recorded, entry.admitted_until, entry.sale, now)
-        return status_label(status.value, COLOURS)
+        return status_label(status.value)

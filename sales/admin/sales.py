@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from django.contrib import admin, messages
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.contrib import admin
+from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext
@@ -13,15 +13,12 @@ from unfold.decorators import display
 
 from sales import entry_counts, pausing, schemas, terms
 from sales.admin.sale_forms import SaleForm
-from sales.admin.status_colours import COLOURS
 from sales.models import Sale, SaleEntry, SaleProduct
 from shop import clock
 from shop.admin_site import REASON, NonAtomicAdmin, ReadOnlyMixin, ReasonedChangesMixin
-from shop.errors import FirstcomeError
 from shop.http.keyset_pages import KeysetPaginator
-from shop.operators import created_once
+from shop.operators import actions
 from shop.operators.display import status_label
-from shop.operators.forms import SENT_BEFORE
 from shop.operators.lists import ExactSearchMixin, PrefetchedListMixin
 from shop.operators.pausing import PausingMixin
 from shop.operators.status_words import status_word
@@ -61,7 +58,7 @@ class SaleAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
 
     @display(description=_("status"))
     def shown_status(self, sale: Sale) -> str:
-        return "-" if sale.pk is None else status_label(sale.status_at(clock.now()), COLOURS)
+        return "-" if sale.pk is None else status_label(sale.status_at(clock.now()))
 
     @admin.display(description=_("seed"))
     def public_seed(self, sale: Sale) -> str:
@@ -119,21 +116,11 @@ class SaleAdmin(ReasonedChangesMixin, PausingMixin, ModelAdmin, NonAtomicAdmin):
         if change:
             terms.change(sale_id=obj.pk, **given, reason=form.cleaned_data[REASON])
             return
-        created = created_once.run(request, form, "create sale", lambda: terms.create(**given), meaning=given)
-        obj.pk = created.pk
-        if created.is_repeat:
-            self.message_user(request, SENT_BEFORE)
+        id = form.cleaned_data["form_id"]
+        obj.pk = actions.create_once(request, id, "create sale", lambda: terms.create(**given), meaning=given)
 
     def set_paused(self, row_id: int, *, is_paused: bool, reason: str) -> Sale:
         return pausing.set_paused(sale_id=row_id, is_paused=is_paused, reason=reason)
-
-    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        try:
-            response: HttpResponse = super().changeform_view(request, *args, **kwargs)
-        except FirstcomeError as error:
-            self.message_user(request, created_once.refusal_text(error), level=messages.ERROR)
-            return HttpResponseRedirect(request.get_full_path())
-        return response
 
     def has_delete_permission(self, request: HttpRequest, obj: Sale | None = None) -> bool:
         """Never: its entries and order lines refer to it. A sale that must not happen is closed or paused."""

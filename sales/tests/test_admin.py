@@ -140,7 +140,7 @@ def test_the_seed_is_shown_nowhere_before_the_draw(operator: Client) -> None:
     sale = create_sale(opens_in=3_600, closes_in=7_200)
     join(sale)
     change(operator, sale, name="Other")
-    operator.post(f"{page_of(sale).removesuffix('change/')}pause/", {"_form_submitted": "on", "reason": WHY})
+    operator.post(f"{page_of(sale).removesuffix('change/')}pause/", {"form_id": str(uuid7()), "reason": WHY})
     pages = [
         page_of(sale),
         f"{page_of(sale).removesuffix('change/')}history/",

@@ -81,7 +81,7 @@ class Operator(Client):
         ids = [id for (id,) in database.rows(self.instance, UNFINISHED)]
         if ids:
             path = f"/admin/orders/saga/{self.random.choice(ids)}/{self.random.choice(FORCES)}/"
-            self._send(path, _form_submitted="1", reason=f"operator {self.name}")
+            self._send(path, form_id=str(uuid7()), reason=f"operator {self.name}")
 
     def decide(self) -> None:
         """Approve or refuse what was asked for, one's own and what is decided among it."""
@@ -92,7 +92,7 @@ class Operator(Client):
         button, becomes = self.random.choice([("approve", "approved")] * 2 + [("refuse", "refused")])
         if status == "waiting" and not (button == "approve" and asker == self.name):
             self.setup.pressed.setdefault(id, set()).add(becomes)
-        self._send(f"/admin/shop/approval/{id}/{button}/", _form_submitted="1", reason="I have looked")
+        self._send(f"/admin/shop/approval/{id}/{button}/", form_id=str(uuid7()), reason="I have looked")
 
     def _send(self, path: str, **values: Any) -> int:
         """The status of the answer; without one, and after a 5xx, the same form is sent again."""

@@ -8,41 +8,13 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest
-from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from shop.money import format_amount
-from shop.operators.status_words import status_word
+from shop.operators.display import status_label
 
-COLOURS = {
-    "success": ("open", "available", "issued", "redeemed", "paid", "active", "received", "returned", "used"),
-    "info": (
-        "scheduled",
-        "waiting",
-        "awaiting_payment",
-        "paying",
-        "requires_action",
-        "refunding",
-        "staff",
-        "sold",
-    ),
-    "warning": (
-        "sold_out",
-        "held",
-        "reserved",
-        "expired",
-        "adjusted",
-        "low",
-        "inactive",
-        "full",
-        "in_doubt",
-        "admitted",
-    ),
-    "danger": ("void", "failed", "payment_failed", "disabled", "stuck", "paused", "broken"),
-}
-VARIANTS = {word: variant for variant, words in COLOURS.items() for word in words}
 Table = dict[str, Any]
 
 
@@ -78,8 +50,7 @@ def link_to_list(text: object, view: str, query: str) -> SafeString:
 
 def label(code: str) -> SafeString:
     """A status as a coloured label."""
-    context = {"text": status_word(code), "variant": VARIANTS.get(code, "")}
-    return SafeString(render_to_string("unfold/helpers/label.html", context))
+    return status_label(code)
 
 
 def amount(value: int | None) -> str:

@@ -46,7 +46,7 @@ PAGE_ONLY_MIDDLEWARE = {
     "shop.http.pages.middleware.guard_operators_pages",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "shop.operators.refusals.show_refused_turn",
+    "shop.operators.sign_in.show_refused_turn",
 }
 """Middlewares that calls of the API do without."""
 

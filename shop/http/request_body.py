@@ -45,11 +45,6 @@ async def read(
     return await _receive_all(receive, most)
 
 
-async def read_upload(length: int, receive: Receive) -> bytes:
-    """Read a file of `length` bytes, from permitted staff. Raises `Overloaded`, `BodyIncomplete`."""
-    return await _receive_all(receive, length)
-
-
 async def _receive_all(receive: Receive, most: int) -> bytes:
     global _unfinished_bytes
     parts: list[bytes] = []
@@ -58,7 +53,7 @@ async def _receive_all(receive: Receive, most: int) -> bytes:
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
-                raise _incomplete_error()
+                raise incomplete_error()
             part = message.get("body", b"")
             if size + len(part) > most:
                 raise TooLarge(most=most)
@@ -73,5 +68,6 @@ async def _receive_all(receive: Receive, most: int) -> bytes:
         _unfinished_bytes -= size
 
 
-def _incomplete_error() -> BodyIncomplete:
+def incomplete_error() -> BodyIncomplete:
+    """The refusal of a body that breaks off or is late."""
     return BodyIncomplete(_("The request's body did not arrive in time, or is incomplete; nothing was done."))

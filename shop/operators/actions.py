@@ -1,39 +1,53 @@
 """Actions on operators' pages: a form, a confirmation that shows the effect, and one effect per form.
 
 A form has an id, under which its effect is recorded like that of an API call with an idempotency key: a form
-that is sent twice has one effect, and the second response says so.
+that is sent twice has one effect, and the second response says so. An action whose effect is known before
+anything is entered has no confirmation: its form says it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import Any
+from uuid import UUID
 
 import orjson
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.db import connection
+from django.db.models import Model, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils import translation
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+from unfold.decorators import action as unfold_action
 
-from shop.admin_site import refusal_text
-from shop.errors import FirstcomeError, KeyReused
+from shop.admin_site import LIST_SECONDS, refusal_text
+from shop.db import transactions
+from shop.db.mysql.patience import statement_limit
+from shop.errors import FirstcomeError
 from shop.http import json_format
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
+from shop.lazy_texts import Text
 from shop.operators import forms as operator_forms
-from shop.operators.forms import SENT_BEFORE, KeyedForm, ReasonForm, reason_field
+from shop.operators.forms import SENT_BEFORE, FormIdField, ReasonForm, reason_field
 
-SENT_WITH_OTHER_VALUES = _(
-    "This form was sent before, with other values, and that was done. Open the page again to do more."
-)
 CONFIRMED = "confirmed"
+MOST_SELECTED = 100
+"""Rows of a list at once: all of them are listed on the page that asks for the reason."""
+MOST_LINES = 200
+"""Of a file, on a page: all lines of a long one took hundreds of MiB."""
 
 
-class ActionForm(ReasonForm, KeyedForm):
-    """The form of an action that has a page of its own: its id and the reason. Subclasses add fields."""
+class ActionForm(ReasonForm):
+    """The form of an action: its id and the reason. Subclasses add fields."""
 
+    form_id = FormIdField()
     reason = reason_field(_("Kept in the journal with your name."))
 
 
@@ -41,32 +55,43 @@ class ActionForm(ReasonForm, KeyedForm):
 class ActionPreview:
     """What an operator reads before the effect: a question, and the values before and after.
 
-    `carried` are values of hidden fields that say what was shown, so that `perform` can compare.
+    `carried` are values of hidden fields that say what was shown, so that `perform` can compare. `table` has
+    `headers` and `rows`.
     """
 
     question: str
     facts: Sequence[tuple[str, str]] = ()
     warning: str = ""
     carried: Mapping[str, Any] = field(default_factory=dict)
+    table: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One action: its texts, its form, the preview of its effect, and what `perform` does and then reports.
+    """One action: its texts, its form, the preview of its effect, and what `perform` does with the form.
 
-    `perform` raises the shop's errors, which are shown above the form. `back` is the page that the operator
-    returns to, unless `perform` returns a response of its own, such as a file.
+    `perform` raises the shop's errors, which are shown above the form. `report` says what was done; it gets
+    what `perform` returned, unless that is a response of its own, such as a file, or a replay. With `once`,
+    the name of the action and its row, the report is recorded, so that a repeat of the form does nothing: in
+    the transaction of the effect, or after it where `perform` has transactions of its own and may be
+    repeated. `rows` are listed on the form, with a note on each, and `sent` is sent with it. `back` is the
+    page to which the operator returns.
     """
 
-    title: str
-    description: str
-    submit: str
-    form_class: type[ActionForm]
-    preview: Callable[[dict[str, Any]], ActionPreview]
-    perform: Callable[[dict[str, Any]], str | HttpResponse]
+    title: Text
+    description: Text
+    submit: Text
+    perform: Callable[[dict[str, Any]], Any]
     back: str
+    report: Callable[[Any], str] = str
+    once: str = ""
+    is_one_transaction: bool = True
+    form_class: Callable[..., ActionForm] = ActionForm
+    preview: Callable[[dict[str, Any]], ActionPreview] | None = None
     is_dangerous: bool = False
     initial: Mapping[str, Any] = field(default_factory=dict)
+    rows: Sequence[tuple[Any, str]] = ()
+    sent: Sequence[tuple[str, Any]] = ()
 
 
 def require_permission(request: HttpRequest, *permissions: str) -> None:
@@ -75,30 +100,120 @@ def require_permission(request: HttpRequest, *permissions: str) -> None:
         raise PermissionDenied(*missing)
 
 
+def button(**look: Any) -> Callable[[Callable[..., Action]], Any]:
+    """A button, with its page, of a method of a model's pages that returns the `Action`; `look` is unfold's.
+
+    A method for a row gets the row, which the operator must be allowed to view.
+    """
+
+    def decorate(describe: Callable[..., Action]) -> Any:
+        @unfold_action(**look)
+        @wraps(describe)
+        def view(pages: Any, request: HttpRequest, object_id: str | None = None) -> HttpResponse:
+            if object_id is None:
+                return run(request, describe(pages, request))
+            row = pages.get_object(request, object_id)
+            if not pages.has_view_permission(request, row):
+                raise PermissionDenied
+            if row is None:
+                raise Http404
+            return run(request, describe(pages, request, row))
+
+        return view
+
+    return decorate
+
+
+def page_of(row: Model) -> str:
+    """The address of a row's page."""
+    return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
+
+
 def run(request: HttpRequest, action: Action) -> HttpResponse:
     """Show the form, then the confirmation, then perform the action and return to `action.back`.
 
     A refusal is shown above the form, whose values and id stay, so that it may be sent again.
     """
-    if request.method != "POST":
+    if request.method != "POST" or "form_id" not in request.POST:
         return _render(request, action, "form", form=action.form_class(initial=dict(action.initial)))
-    form = action.form_class(request.POST)
+    form = action.form_class(request.POST, request.FILES)
     try:
         if not form.is_valid() or "edit" in request.POST:
             return _render(request, action, "form", form=form)
-        if CONFIRMED not in request.POST:
-            return _ask_to_confirm(request, action, form)
-        done = action.perform(form.cleaned_data)
-    except KeyReused:
-        form.add_error(None, SENT_WITH_OTHER_VALUES)
-        return _render(request, action, "form", form=form)
+        if action.preview and CONFIRMED not in request.POST:
+            return _ask_to_confirm(request, action, form, action.preview(form.cleaned_data))
+        done = _perform(request, action, form.cleaned_data)
     except FirstcomeError as error:
-        form.add_error(None, refusal_text(error))
+        for text in refusal_texts(error):
+            form.add_error(None, text)
         return _render(request, action, "form", form=form)
     if isinstance(done, HttpResponse):
         return done
-    messages.success(request, done)
+    messages.success(request, report_text(done, action.report))
     return redirect(action.back)
+
+
+def run_for_selected(
+    request: HttpRequest,
+    selected: "QuerySet[Any]",
+    name: str,
+    perform: Callable[[Sequence[Any], str], str],
+    *,
+    note: Callable[[Any], str] = lambda row: "",
+    title: Callable[[int], str],
+    **texts: Any,
+) -> HttpResponse | None:
+    """Run the action of a list with this name for the selected rows, which its form lists with notes."""
+    # All that a filter matches may be selected: to find that these are too many may read the table.
+    with statement_limit(connection, seconds=LIST_SECONDS):
+        rows = list(selected.order_by("pk")[: MOST_SELECTED + 1])
+    if len(rows) > MOST_SELECTED:
+        too_many = gettext("Nothing was done: select %(most)s at most, in several steps.")
+        messages.error(request, too_many % {"most": MOST_SELECTED})
+        return None
+    action = Action(
+        title=title(len(rows)),
+        perform=lambda data: perform(rows, data["reason"]),
+        back=request.get_full_path(),
+        is_dangerous=True,
+        rows=[(row, note(row)) for row in rows],
+        sent=[("action", name), *((ACTION_CHECKBOX_NAME, row.pk) for row in rows)],
+        **texts,
+    )
+    return run(request, action)
+
+
+def create_once(
+    request: HttpRequest, form_id: UUID, action: str, create: Callable[[], Model], *, meaning: object
+) -> int:
+    """Create a row once for the form, say so if it was sent before, and return the row's number.
+
+    `action` ends with the kind of the row: "create campaign". The same form with another `meaning` is
+    refused. Raises what `create` raises.
+    """
+    kind = action.split()[-1]
+    call = operator_forms.keyed_call(
+        request, action, form_id, meaning, answer=lambda row: Answer(201, json_format.dump({kind: row.pk}))
+    )
+    outcome = recorded_answers.run_once(call, create)
+    if not isinstance(outcome, Replay):
+        return int(outcome.pk)
+    messages.info(request, SENT_BEFORE)
+    return int(orjson.loads(outcome.answer.body)[kind]) if outcome.answer else 0
+
+
+def refusal_texts(error: FirstcomeError) -> list[str]:
+    """What the page says of a refusal: a sentence, and one for each wrong line of a file, as far as fits."""
+    wrong = [one for one in error.extra.get("errors", ()) if "line" in one]
+    texts = [
+        gettext("Line %(line)s: %(field)s: %(detail)s") % {**one, "field": one["field"] or "file"}
+        if one["line"]
+        else str(one["detail"])
+        for one in wrong[:MOST_LINES]
+    ]
+    if len(wrong) > MOST_LINES:
+        texts.append(gettext("%(count)s more lines are wrong.") % {"count": len(wrong) - MOST_LINES})
+    return [refusal_text(error), *texts]
 
 
 def keyed_call_with_report(
@@ -133,34 +248,37 @@ def report_text(outcome: Any, describe: Callable[[Any], str]) -> str:
     """The text for the operator: what was done now, or what was done when the form was first sent."""
     if not isinstance(outcome, Replay):
         return describe(outcome)
-    said = orjson.loads(outcome.answer.body)["said"] if outcome.answer else ""
+    said = orjson.loads(outcome.answer.body).get("said", "") if outcome.answer else ""
     return f"{SENT_BEFORE} {said}".rstrip()
 
 
-def perform_once(
-    request: HttpRequest,
-    data: Mapping[str, Any],
-    work: Callable[[], Any],
-    *,
-    action: str,
-    describe: Callable[[Any], str],
-    part: str = "form",
-) -> str:
-    """Do `work`, which only writes to the database, once for the form; returns the text for the operator."""
-    call = keyed_call_with_report(request, data, action=action, describe=describe, part=part)
-    return report_text(recorded_answers.run_once(call, work), describe)
+def _perform(request: HttpRequest, action: Action, data: dict[str, Any]) -> Any:
+    if not action.once:
+        return action.perform(data)
+    call = keyed_call_with_report(request, data, action=action.once, describe=action.report)
+    if action.is_one_transaction:
+        return recorded_answers.run_once(call, lambda: action.perform(data))
+    known = transactions.read(lambda: recorded_answers.find(call))
+    if known:
+        return known
+    done = action.perform(data)
+    return recorded_answers.run_once(call, lambda: done)
 
 
-def _ask_to_confirm(request: HttpRequest, action: Action, form: ActionForm) -> HttpResponse:
-    preview = action.preview(form.cleaned_data)
-    values = {name: form[name].value() for name in form.fields} | dict(preview.carried)
+def _ask_to_confirm(
+    request: HttpRequest, action: Action, form: ActionForm, preview: ActionPreview
+) -> HttpResponse:
+    # A file is kept, and not sent again.
+    sent = [name for name, one in form.fields.items() if not one.widget.needs_multipart_form]
+    values = {name: form[name].value() for name in sent} | dict(preview.carried)
     # A field with several values is sent several times.
     hidden = [
         (name, "" if one is None else one)
         for name, value in values.items()
         for one in (value if isinstance(value, list) else [value])
     ]
-    return _render(request, action, "confirmation", preview=preview, hidden=hidden)
+    facts = [*preview.facts, (gettext("Reason"), form.cleaned_data["reason"])]
+    return _render(request, action, "confirmation", preview=preview, facts=facts, hidden=hidden)
 
 
 def _render(request: HttpRequest, action: Action, page: str, **context: Any) -> HttpResponse:

@@ -1,47 +1,28 @@
 """Admin pages of approvals: a list that opens with what waits, and the buttons that decide it."""
 
-from collections.abc import Callable
 from typing import Any
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.auth.models import User
 from django.db.models import OuterRef, QuerySet, Subquery
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
-from unfold.dataclasses import ActionDialog
-from unfold.decorators import action, display
+from unfold.decorators import display
 from unfold.enums import ActionVariant
 
 from shop import approvals
-from shop.admin_site import ReadOnlyMixin, refusal_text
+from shop.admin_site import ReadOnlyMixin
 from shop.approval_models import Approval
-from shop.errors import FirstcomeError
+from shop.operators.actions import Action, button, page_of
 from shop.operators.display import StatusLabel, status_label, stored_text
-from shop.operators.forms import ReasonDialog, reload_page
 from shop.operators.lists import PreselectingFilter
 
 WAITING = Approval.Status.WAITING
-COLOURS = {"waiting": "warning", "approved": "success", "refused": "default"}
-APPROVE = ActionDialog(
-    title=_("Approve this"),
-    description=_(
-        "It is done at once, in your name and that of the operator who asked. You answer for it that it is "
-        "right: look at what it is about first."
-    ),
-    form_class=ReasonDialog,
-    form_submit_text=_("Approve"),
-)
-REFUSE = ActionDialog(
-    title=_("Refuse this"),
-    description=_("Nothing is done. The operator who asked may ask again."),
-    form_class=ReasonDialog,
-    form_submit_text=_("Refuse"),
-)
 
 
 class WaitingFilter(PreselectingFilter):
@@ -97,7 +78,7 @@ class ApprovalAdmin(ReadOnlyMixin, ModelAdmin):
 
     @display(description=_("state"))
     def state(self, approval: Approval) -> StatusLabel:
-        return status_label(approval.status, COLOURS)
+        return status_label(approval.status)
 
     @admin.display(description=_("outcome"))
     def shown_outcome(self, approval: Approval) -> str:
@@ -112,42 +93,38 @@ class ApprovalAdmin(ReadOnlyMixin, ModelAdmin):
         is_own = approval.asker_id == request.user.pk
         return [button for button in buttons if not (is_own and button.path == "approve")]
 
-    def has_decide_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        return request.user.has_perm(approvals.DECIDE)
-
-    @action(
+    @button(
         description=_("Approve"),
         icon="check",
-        permissions=["decide"],
-        dialog=APPROVE,
+        permissions=[approvals.DECIDE],
         variant=ActionVariant.PRIMARY,
     )
-    def approve(self, request: HttpRequest, form: ReasonDialog, object_id: str) -> HttpResponse:
+    def approve(self, request: HttpRequest, approval: Approval) -> Action:
         done = gettext("Approved and done: %(outcome)s.")
-        return self._decide(request, form, object_id, approvals.approve, done)
+        return Action(
+            title=_("Approve this"),
+            description=_(
+                "It is done at once, in your name and that of the operator who asked. You answer for it that "
+                "it is right: look at what it is about first."
+            ),
+            submit=_("Approve"),
+            perform=lambda data: approvals.approve(approval_id=approval.pk, reason=data["reason"]),
+            report=lambda decided: done % {"outcome": stored_text(decided.outcome)},
+            back=page_of(approval),
+            rows=[(self.summary(approval), "")],
+        )
 
-    @action(description=_("Refuse"), icon="block", permissions=["decide"], dialog=REFUSE)
-    def refuse(self, request: HttpRequest, form: ReasonDialog, object_id: str) -> HttpResponse:
-        return self._decide(request, form, object_id, approvals.refuse, gettext("Refused: nothing was done."))
-
-    def _decide(
-        self,
-        request: HttpRequest,
-        form: ReasonDialog,
-        object_id: str,
-        decide: Callable[..., Approval],
-        done: str,
-    ) -> HttpResponse:
-        approval = self.get_object(request, object_id)
-        if approval is None:
-            raise Http404
-        try:
-            decided = decide(approval_id=approval.pk, reason=form.cleaned_data["reason"])
-        except FirstcomeError as error:
-            self.message_user(request, refusal_text(error), level=messages.ERROR)
-        else:
-            self.message_user(request, done % {"outcome": stored_text(decided.outcome)})
-        return reload_page("admin:shop_approval_change", object_id)
+    @button(description=_("Refuse"), icon="block", permissions=[approvals.DECIDE])
+    def refuse(self, request: HttpRequest, approval: Approval) -> Action:
+        return Action(
+            title=_("Refuse this"),
+            description=_("Nothing is done. The operator who asked may ask again."),
+            submit=_("Refuse"),
+            perform=lambda data: approvals.refuse(approval_id=approval.pk, reason=data["reason"]),
+            report=lambda _: gettext("Refused: nothing was done."),
+            back=page_of(approval),
+            rows=[(self.summary(approval), "")],
+        )
 
 
 def _account_of(approval: Any) -> str:

@@ -1,51 +1,47 @@
-"""How operators' pages show what they have: the stylesheet, statuses, stored texts, amounts and addresses."""
+"""How operators' pages show what they have: statuses, stored texts, amounts, addresses, and what is refused.
 
+`permission_denied` and `not_found` are Django's handlers of 403 and 404: which right is missing and who has
+it, or that nothing is there. A program, whose `Accept` doesn't name HTML, gets the problem of the API.
+"""
+
+import re
 from collections.abc import Mapping
 
-from django.http import HttpRequest
+from django.contrib import admin
+from django.contrib.auth.models import Group, Permission
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
 from django.templatetags.static import static
 from django.urls import reverse
 from django.utils.safestring import SafeString
-from django.utils.translation import get_language
+from django.utils.translation import get_language, gettext
 from unfold.utils import display_for_label
 
 from shop import lazy_texts
 from shop.events import journal
+from shop.http import problems
 from shop.models import JournalLine
 from shop.money import format_amount, format_number
 from shop.operators.status_words import status_word
 
-STATE_COLOURS = {
-    # of orders
-    "awaiting_payment": "info",
-    "paying": "info",
-    "paid": "success",
-    "refunding": "warning",
-    "refunded": "default",
-    "payment_failed": "danger",
-    "cancelled": "default",
-    "expired": "default",
-    # of payments and refunds
-    "pending": "info",
-    "in_doubt": "warning",
-    "requires_action": "info",
-    "succeeded": "success",
-    "failed": "danger",
-    "reversed": "default",
-    # of disputes
-    "open": "warning",
-    "won": "success",
-    "lost": "danger",
-    # of sagas
-    "running": "info",
-    "stuck": "danger",
-    "done": "success",
-    "compensated": "warning",
-    # of events
-    "queued": "warning",
-    "delivered": "success",
-    "dead": "danger",
+CODES = {
+    "success": (
+        "open available issued redeemed paid active received returned used succeeded done delivered approved "
+        "valid holds"
+    ),
+    "info": "scheduled waiting awaiting_payment paying pending requires_action running staff sold",
+    "warning": (
+        "sold_out held reserved adjusted low inactive full refunding in_doubt admitted compensated queued"
+    ),
+    "danger": "void failed payment_failed disabled stuck paused broken dead revoked lost",
+    "default": "refunded cancelled expired reversed refused closed over",
 }
+COLOURS = {code: colour for colour, codes in CODES.items() for code in codes.split()}
+"""Unfold's variant of each status."""
+OF_DISPUTES = COLOURS | {"open": "warning", "won": "success"}
+PAGE_OF_A_MODEL = re.compile(r"(\w+?)_(\w+)_(changelist|add|change|delete|history)")
+"""The names of the admin's addresses: the app, the model, and what the page does."""
+RIGHT_OF_A_PAGE = {"changelist": "view", "history": "view"}
 
 
 def stylesheet(request: HttpRequest) -> str:
@@ -59,7 +55,7 @@ class StatusLabel(SafeString):
     code: str
 
 
-def status_label(code: str, colours: Mapping[str, str] = STATE_COLOURS, *, word: str = "") -> StatusLabel:
+def status_label(code: str, colours: Mapping[str, str] = COLOURS, *, word: str = "") -> StatusLabel:
     """The label of a status: `colours` has unfold's variants by code, `word` is another word for it."""
     shown = (code, word or status_word(code))
     label = StatusLabel(display_for_label(shown, "", {code: colours.get(code, "")}))
@@ -92,3 +88,48 @@ def permitted_address(
     if not request.user.has_perm(permission):
         return ""
     return reverse(f"admin:{view}", args=arguments) + (f"?{query}" if query else "")
+
+
+def permission_denied(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """Name the rights: the arguments of Django's `PermissionDenied`, or those that the address needs."""
+    if not problems.is_for_people(request):
+        return problems.permission_denied(request, exception)
+    names = problems.missing_permissions(exception) or _rights_of_address(request)
+    rights = [_describe(name) for name in dict.fromkeys(names) if not request.user.has_perm(name)]
+    return refusal_page(request, 403, gettext("This account may not do that"), rights)
+
+
+def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """Lead back to where there are pages."""
+    if not problems.is_for_people(request):
+        return problems.not_found(request, exception)
+    return refusal_page(request, 404, gettext("There is no such page"), [])
+
+
+def refusal_page(
+    request: HttpRequest, status: int, title: str, rights: list[dict[str, object]], *, detail: str = ""
+) -> HttpResponse:
+    """The page of a refusal: `detail`, or the rights that it needs."""
+    # A request may be refused before its account is known.
+    is_staff = hasattr(request, "user") and admin.site.has_permission(request)
+    layout = "admin/base_site.html" if is_staff else "unfold/layouts/unauthenticated.html"
+    context = admin.site.each_context(request) if is_staff else {}
+    context |= {"layout": layout, "title": title, "status": status, "rights": rights, "is_staff": is_staff}
+    context["detail"] = detail
+    return render(request, "operators/refusal.html", context, status=status)
+
+
+def _rights_of_address(request: HttpRequest) -> list[str]:
+    found = PAGE_OF_A_MODEL.fullmatch((request.resolver_match and request.resolver_match.url_name) or "")
+    if found is None:
+        return []
+    app, model, what = found.groups()
+    return [f"{app}.{RIGHT_OF_A_PAGE.get(what, what)}_{model}"]
+
+
+def _describe(name: str) -> dict[str, object]:
+    """The right in words, and the groups that have it."""
+    app, _, codename = name.partition(".")
+    permission = Permission.objects.filter(content_type__app_label=app, codename=codename).first()
+    groups = Group.objects.filter(permissions=permission).order_by("name") if permission else []
+    return {"name": name, "words": permission.name if permission else name, "groups": [*groups]}

@@ -16,16 +16,14 @@ from shop.admin_site import ReadOnlyMixin
 from shop.errors import FirstcomeError
 from shop.feed_models import FeedEvent
 from shop.http.keyset_pages import KeysetPaginator
-from shop.operators import selected_rows
+from shop.operators import actions
 from shop.operators.display import StatusLabel, status_label
 from shop.operators.lists import PrefetchedListMixin
-from shop.operators.selected_rows import SelectedAction
 from shop.outbound import public_addresses
 from shop.webhook_endpoints import deliveries, endpoints
 from shop.webhook_models import WebhookDelivery, WebhookEndpoint
 
 DELIVERIES = "admin:shop_webhookdelivery_changelist"
-STATUS_COLOURS = {"pending": "warning", "delivered": "success", "failed": "danger"}
 
 
 @admin.register(FeedEvent)
@@ -84,20 +82,21 @@ class WebhookDeliveryAdmin(PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
 
     @admin.display(description=_("status"))
     def status_label(self, row: WebhookDelivery) -> StatusLabel:
-        return status_label(row.status, STATUS_COLOURS)
+        return status_label(row.status)
 
     @admin.action(description=_("Send the selected deliveries again"), permissions=["resend"])
     def resend(self, request: HttpRequest, selected: "QuerySet[WebhookDelivery]") -> HttpResponse | None:
-        action = SelectedAction(
-            name="resend",
+        return actions.run_for_selected(
+            request,
+            selected,
+            "resend",
+            partial(self._resend_rows, request),
             title=_resend_title,
             description=_("Each is sent at once, with the same id, and then tried as a new one is."),
             submit=_("Send again"),
-            perform=partial(self._resend_rows, request),
         )
-        return selected_rows.run(self, request, selected, action)
 
-    def _resend_rows(self, request: HttpRequest, rows: Sequence[WebhookDelivery], reason: str) -> None:
+    def _resend_rows(self, request: HttpRequest, rows: Sequence[WebhookDelivery], reason: str) -> str:
         sent = 0
         for row in rows:
             try:
@@ -105,7 +104,7 @@ class WebhookDeliveryAdmin(PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
                 sent += 1
             except FirstcomeError as error:
                 self.message_user(request, f"{row}: {error.detail}", level=messages.ERROR)
-        self.message_user(request, gettext("%(count)s are sent again.") % {"count": sent})
+        return gettext("%(count)s are sent again.") % {"count": sent}
 
     def has_resend_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("shop.change_webhookendpoint")

@@ -7,12 +7,10 @@ from uuid import UUID
 from django import forms
 from django.conf import settings
 from django.core.validators import RegexValidator
-from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
+from django.http import HttpRequest
 from django.utils.functional import cached_property
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
-from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminTextareaWidget
 from uuid_utils.compat import uuid7
 
@@ -74,14 +72,8 @@ class FormIdField(forms.UUIDField):
             raise forms.ValidationError(_TOO_OLD)
 
 
-class KeyedForm(forms.Form):
-    """A form whose effect happens once, however often it is sent: `form_id` is generated with it."""
-
-    form_id = FormIdField()
-
-
 class ReasonForm(forms.Form):
-    """A form that asks for the reason of an action: the base of dialogs and of forms on pages."""
+    """A form that asks for the reason of an action."""
 
     reason = reason_field()
 
@@ -143,26 +135,6 @@ class EditForm(forms.BaseForm):
         return bool(bound.field.has_changed(normalized(bound.initial), shown))
 
 
-class DialogForm(BaseDialogForm):
-    """A dialog that shows the problems of the form as a whole and of hidden fields, as unfold's doesn't."""
-
-    form_before_template = "operators/dialog_errors.html"
-
-    def get_before_template_context(
-        self, request: HttpRequest, object_id: int | str | None = None
-    ) -> dict[str, Any]:
-        hidden = [problem for field in self.hidden_fields() for problem in field.errors]
-        return {"problems": [*self.non_field_errors(), *hidden]}
-
-
-class ReasonDialog(DialogForm, ReasonForm):
-    """A dialog that asks for the reason of an action."""
-
-
-class KeyedReasonDialog(ReasonDialog, KeyedForm):
-    """The same for an action whose repeat would have a second effect."""
-
-
 def keyed_call(
     request: HttpRequest,
     action: str,
@@ -178,11 +150,6 @@ def keyed_call(
         fingerprint=recorded_answers.key_hash(f"{action} {meaning}"),
         answer=answer,
     )
-
-
-def reload_page(view: str, *arguments: object) -> HttpResponse:
-    """Have the browser load the whole page again: a dialog is only a fragment of it."""
-    return HttpResponse(headers={"HX-Redirect": reverse(view, args=arguments)})
 
 
 def _created_at_milliseconds(form_id: UUID) -> int:

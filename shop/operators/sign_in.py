@@ -4,6 +4,7 @@ Both are as throttled and journaled as the API's sign-in. A staff account withou
 are required, reaches the set-up page by its right password and in no other way.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -32,9 +33,12 @@ from shop.accounts import second_factor, sign_ins
 from shop.accounts.accounts import InvalidCredentials
 from shop.accounts.second_factor import EnrolmentRequired, Method
 from shop.accounts.sign_ins import SignIn
-from shop.admin_site import refusals_as_form_errors
+from shop.admin_site import refusal_text, refusals_as_form_errors
 from shop.errors import FirstcomeError
-from shop.http import client_address
+from shop.http import client_address, problems
+from shop.http.pages.middleware import REFUSAL_KEY
+from shop.observability import request_metrics
+from shop.operators import display
 
 SETUP_KEY = "second_factor_setup"
 SETUP_SECONDS = 600
@@ -232,3 +236,20 @@ def _in_groups(secret: str) -> str:
     """The secret as people type it into an app: in base 32, in groups of four."""
     text = second_factor.secret_as_text(secret)
     return " ".join(text[start : start + 4] for start in range(0, len(text), 4))
+
+
+def show_refused_turn(handler: Callable[[HttpRequest], HttpResponse]) -> Callable[..., HttpResponse]:
+    """A middleware: say why a form with a password was not looked at, and when to send it again."""
+
+    def answered(request: HttpRequest) -> HttpResponse:
+        refusal = request.META.get(REFUSAL_KEY)
+        if refusal is None:
+            return handler(request)
+        problem = problems.from_error(refusal)
+        request_metrics.count_refusal("", problem.status_code, problem.code)
+        title, detail = gettext("Refused: nothing was done."), refusal_text(refusal)
+        page = display.refusal_page(request, problem.status_code, title, [], detail=detail)
+        page.headers["Retry-After"] = problem.headers["Retry-After"]
+        return page
+
+    return answered

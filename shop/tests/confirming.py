@@ -21,9 +21,21 @@ def to_confirm(client: Client, address: str, **values: object) -> dict[str, Any]
 def confirmed(client: Client, address: str, **values: object) -> Any:
     """The response to the confirmed form; or the form again with its errors."""
     page = shown(client, address, **values)
-    if "hidden" not in page.context:
+    if page.status_code != 200 or "hidden" not in page.context:
         return page
     return client.post(address, _sent_values(page) | {"confirmed": "yes"})
+
+
+def done(client: Client, address: str, **values: object) -> list[str]:
+    """What the operator reads who fills in the form and confirms it: the messages, or why it is refused."""
+    return said(client, confirmed(client, address, **values))
+
+
+def said(client: Client, answer: Any) -> list[str]:
+    """The messages on the page to which the answer leads, or the refusals above the form."""
+    if answer.status_code == 302:
+        return [str(message) for message in client.get(answer["Location"]).context["messages"]]
+    return [str(problem) for problem in answer.context["form"].non_field_errors()]
 
 
 def message_of(client: Client, address: str) -> str:

@@ -27,8 +27,7 @@ from shop import admin_site
 from shop.admin_site import ListMixin
 from shop.backoffice import list_exports
 from shop.models import JournalLine
-from shop.operators import selected_rows
-from shop.operators.selected_rows import SelectedAction
+from shop.operators import actions
 from shop.tests import servers
 from shop.tests.factories import OrderFactory, SuperuserFactory
 
@@ -208,13 +207,13 @@ def test_the_rows_of_an_action_are_looked_for_no_longer_than_those_of_a_list(
     if connection.vendor != "mysql":
         pytest.skip("SQLite has no limit of statements.")
     OrderFactory.create()
-    monkeypatch.setattr(selected_rows, "LIST_SECONDS", 1)
+    monkeypatch.setattr(actions, "LIST_SECONDS", 1)
     slow = Order.objects.extra(where=["SLEEP(30) = 0"])
-    action = SelectedAction(
-        name="none", title=str, description="", submit="", perform=lambda rows, reason: None
-    )
+    post = RequestFactory().post("/")
     with pytest.raises(OperationalError) as raised:
-        selected_rows.run(admin.site._registry[Order], RequestFactory().post("/"), slow, action)
+        actions.run_for_selected(
+            post, slow, "none", lambda rows, reason: "", title=str, description="", submit=""
+        )
     assert raised.value.args[0] in admin_site.STATEMENT_ENDED
     assert servers.statement_limit_seconds() == 0
 

@@ -77,7 +77,7 @@ def test_it_is_revoked_with_a_reason() -> None:
     new, client = api_keys.make("products:read"), signed_in(SuperuserFactory.create())
     page = reverse("admin:shop_apikey_revoke", args=[new.key.pk])
 
-    client.post(page, {"reason": "The partner has left.", "_form_submitted": "1"})
+    confirmed(client, page, reason="The partner has left.")
 
     assert KeyApi(new.secret).get("/products").status_code == 401
     assert JournalLine.objects.get(what="api_key.revoked").detail == "The partner has left."

@@ -8,6 +8,7 @@ from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
+from uuid_utils.compat import uuid7
 
 from payments import ledger, points_grants
 from payments.models import GrantsOfDay, Transfer
@@ -18,7 +19,7 @@ from shop.events import journal
 from shop.events.journal import Actor, ActorContext
 from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay, key_hash
 from shop.models import JournalLine
-from shop.tests.confirming import confirmed, message_of
+from shop.tests.confirming import confirmed, message_of, said
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.racing import race
 from shop.tests.staff_groups import _staff_groups, member_of
@@ -71,9 +72,8 @@ def signed_in(account: User) -> Client:
 
 def press(client: Client, approval: Approval, button: str, reason: str = WHY) -> tuple[int, list[str]]:
     address = reverse(f"admin:shop_approval_{button}", args=[approval.pk])
-    sent = client.post(address, {"_form_submitted": "1", "reason": reason})
-    page = client.get(sent.headers.get("HX-Redirect", LIST))
-    return sent.status_code, [str(message) for message in page.context["messages"]]
+    sent = client.post(address, {"form_id": str(uuid7()), "reason": reason})
+    return sent.status_code, [] if sent.status_code == 403 else said(client, sent)
 
 
 def points(account: User) -> int:
@@ -242,7 +242,7 @@ def test_the_list_opens_with_what_waits_and_the_page_decides_it() -> None:
     everything = client.get(LIST, {"decision": "everything"}).context["cl"].result_list
     assert {row.pk for row in everything} == {asked.pk, done.pk}
     assert press(client, asked, "approve") == (
-        200,
+        302,
         ["Approved and done: 700000 points granted; the balance is 700000."],
     )
     assert press(client, asked, "approve") == (200, ["It is approved already."])
@@ -255,7 +255,7 @@ def test_the_list_opens_with_what_waits_and_the_page_decides_it() -> None:
 def test_a_refusal_by_the_page_does_nothing() -> None:
     customer = AccountFactory.create()
     asked = asked_for(granter(), customer)
-    assert press(signed_in(granter()), asked, "refuse", "Too much.") == (200, ["Refused: nothing was done."])
+    assert press(signed_in(granter()), asked, "refuse", "Too much.") == (302, ["Refused: nothing was done."])
     assert (points(customer), Approval.objects.get().answer) == (0, "Too much.")
 
 

@@ -8,12 +8,14 @@ from django.core.management.base import CommandError
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from uuid_utils.compat import uuid7
 
 from shop.db import transactions
 from shop.events import dead_events
 from shop.models import JournalLine
 from shop.tests.clients import signed_in
 from shop.tests.commands import run, run_json
+from shop.tests.confirming import done
 from shop.tests.factories import SuperuserFactory
 
 pytestmark = pytest.mark.django_db
@@ -93,9 +95,10 @@ def test_the_list_replays_dead_events_and_records_the_actor_and_the_reason() -> 
     client, page = signed_in(operator), reverse("admin:shop_journalline_changelist")
 
     asked = client.post(page, sent).content.decode()
-    assert "Replay 2 events? Receivers get them again" in asked and "not a dead event: left" in asked
+    assert "Replay 2 events" in asked and "Receivers get them again" in asked
+    assert "not a dead event: left" in asked
     assert not JournalLine.objects.filter(what="event.replayed").exists()
-    answered = sent | {"_form_submitted": "on", "reason": "The receiver is mended."}
+    answered = sent | {"form_id": str(uuid7()), "reason": "The receiver is mended."}
     done = client.post(page, answered, follow=True)
 
     assert [str(message) for message in done.context["messages"]] == [
@@ -122,9 +125,7 @@ def test_the_page_says_how_many_events_are_queued_again_though_the_database_is_l
 
     monkeypatch.setattr(transactions, "run", lose_the_second)
     page = reverse("admin:shop_journalline_replay_events")
-    done = signed_in(SuperuserFactory.create()).post(page, {"reason": "mended"}, follow=True)
-
-    assert [str(message) for message in done.context["messages"]] == [
-        "The database can't be reached; try again. 2 were queued again before that."
+    assert done(signed_in(SuperuserFactory.create()), page, reason="mended") == [
+        "The database can't be reached; try again. 2 were queued again before that. Try again in 1 s."
     ]
     assert JournalLine.objects.filter(pk__in=[letter.pk for letter in letters], delivery="dead").count() == 1

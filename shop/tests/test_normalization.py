@@ -18,7 +18,7 @@ from shop.accounts import account_search
 from shop.models import JournalLine
 from shop.normalization import normalized
 from shop.tests.clients import client_of
-from shop.tests.confirming import confirmed
+from shop.tests.confirming import confirmed, shown
 from shop.tests.factories import AccountFactory, SuperuserFactory
 from shop.tests.sent_forms import fields_of
 
@@ -59,8 +59,8 @@ def test_what_the_admin_takes_is_stored_in_one_form(operator: Client) -> None:
 
 def test_what_files_have_is_stored_in_one_form(operator: Client) -> None:
     file = SimpleUploadedFile("delivery.csv", f"sku,name,price,quantity\nCUP,{IN_PARTS},1,1\n".encode())
-    preview = operator.post("/admin/inventory/product/import/", {"import_file": file, "format": "0"})
-    assert preview.context["result"].rows[0].diff[2] == NAME
+    preview = shown(operator, "/admin/inventory/product/import/", file=file, reason="A delivery.")
+    assert preview.context["preview"].table["rows"][0][2] == NAME
     assert stock_files.read_one(sku="CUP", name=IN_PARTS, price="1", quantity="1").name == NAME
 
 

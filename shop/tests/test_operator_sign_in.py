@@ -12,6 +12,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 from django_otp.plugins.otp_totp.models import TOTPDevice
+from uuid_utils.compat import uuid7
 
 from shop import clock
 from shop.models import JournalLine
@@ -205,7 +206,7 @@ def test_a_session_from_before_codes_were_required_is_not_signed_in(settings: La
     settings.STAFF_OTP_REQUIRED = True
 
     assert not is_signed_in(client)
-    upload = client.post("/admin/inventory/product/import/", {"import_file": "x"})
+    upload = client.post("/admin/inventory/product/import/", {"file": "x"})
     assert upload.status_code == 302 and LOGIN in upload["Location"]
 
 
@@ -226,7 +227,7 @@ def test_a_superuser_resets_the_codes_of_a_lost_phone_with_a_reason(olga: User) 
     assert "Reset one-time codes" in client.get(page).content.decode()
     reset = reverse("admin:auth_user_reset_otp", args=[bob.pk])
 
-    client.post(reset, {"_form_submitted": "on", "reason": "His phone fell into the harbour."})
+    client.post(reset, {"form_id": str(uuid7()), "reason": "His phone fell into the harbour."})
 
     assert not TOTPDevice.objects.filter(user=bob).exists()
     line = JournalLine.objects.get(what="account.otp_reset")
@@ -244,7 +245,7 @@ def test_only_superusers_reset_codes(olga: User) -> None:
     sign_in(client, "bob", code_for(bob))
     reset = reverse("admin:auth_user_reset_otp", args=[olga.pk])
 
-    answer = client.post(reset, {"_form_submitted": "on", "reason": "mine now"})
+    answer = client.post(reset, {"form_id": str(uuid7()), "reason": "mine now"})
 
     assert answer.status_code == 403
     assert TOTPDevice.objects.filter(user=olga).exists()

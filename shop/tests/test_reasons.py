@@ -2,15 +2,17 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
-from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import Group, User
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db.models import Model
 from django.test import Client, override_settings
 from django.utils import timezone
+from uuid_utils.compat import uuid7
 
 from coupons.tests.factories import CampaignFactory, coupon_of
 from inventory.tests.factories import ProductFactory
@@ -60,10 +62,6 @@ WITHOUT = {
     "/admin/inventory/product/add/": NEW,
     "/admin/auth/group/<id>/delete/": "a page of Django's; the line has all that the group was",
     "/admin/auth/group/ delete_selected": "likewise",
-    "/admin/inventory/product/import/": "shows what a file would do",
-    "/admin/inventory/product/process_import/": "the delivery's number is the reason of its movements",
-    "/admin/coupons/campaign/<campaign_id>/upload_codes/check/": "shows what a file would do",
-    "/admin/coupons/campaign/<campaign_id>/upload_accounts/check/": "shows what a file would do",
 }
 Prepared = tuple[Model | None, dict[str, Any]]
 Prepare = Callable[[], Prepared]
@@ -78,8 +76,12 @@ def issuing() -> Prepared:
     return AccountFactory.create(), {"campaign": CampaignFactory.create().pk}
 
 
-def uploading() -> Prepared:
-    return CampaignFactory.create(code_source="pool"), {}
+def uploading(text: str) -> Prepared:
+    return CampaignFactory.create(code_source="pool"), {"file": SimpleUploadedFile("a.csv", text.encode())}
+
+
+def uploading_accounts() -> Prepared:
+    return uploading(f"{AccountFactory.create().pk}\n")
 
 
 def listing() -> Prepared:
@@ -92,7 +94,7 @@ def paused_sale() -> Sale:
 
 def refunding() -> Prepared:
     order = operating_pages.paid_order()
-    return order, {"what": "all", "restock": "on", "preview": "1"}
+    return order, {"what": "all", "restock": "on"}
 
 
 def stuck_at_the_charge() -> Prepared:
@@ -175,6 +177,7 @@ ACTIONS: dict[str, Prepare] = {
     "/admin/inventory/product/<id>/pause/": row(PRODUCT),
     "/admin/inventory/product/<id>/resume/": row(PRODUCT, columns=PAUSED),
     "/admin/inventory/product/<id>/move_stock/": row(PRODUCT, kind="received", delta=5),
+    "/admin/inventory/product/import/": partial(uploading, "sku,name,price,quantity\nA,B,1,1\n"),
     "/admin/inventory/product/ pause_selected": row(PRODUCT),
     "/admin/inventory/product/ resume_selected": row(PRODUCT, columns=PAUSED),
     "/admin/coupons/campaign/<id>/change/": row(CAMPAIGN, quantity=1_000),
@@ -183,9 +186,9 @@ ACTIONS: dict[str, Prepare] = {
     "/admin/coupons/campaign/<id>/schedule/": row(CAMPAIGN, columns=SCHEDULED, opens_at=LATER),
     "/admin/coupons/campaign/<id>/duplicate/": row(CAMPAIGN, opens_at=LATER),
     "/admin/coupons/campaign/<id>/add_codes/": row(CAMPAIGN, columns={"code_source": "pool"}, count=2),
-    "/admin/coupons/campaign/<campaign_id>/upload_codes/add/": uploading,
+    "/admin/coupons/campaign/<id>/upload_codes/": partial(uploading, "A1\n"),
     "/admin/coupons/campaign/<id>/list_accounts/": listing,
-    "/admin/coupons/campaign/<campaign_id>/upload_accounts/add/": listing,
+    "/admin/coupons/campaign/<id>/upload_accounts/": uploading_accounts,
     "/admin/coupons/campaign/ pause_selected": row(CAMPAIGN),
     "/admin/coupons/campaign/ resume_selected": row(CAMPAIGN, columns=PAUSED),
     "/admin/coupons/coupon/<id>/void/": row(lambda: coupon_of(CAMPAIGN())),
@@ -249,15 +252,9 @@ def send(client: Client, written: str, chosen: Model | None, values: dict[str, A
     address = re.sub(r"<\w+>", str(getattr(chosen, "pk", "")), address)
     if list_action:
         selected = {"action": list_action, "_selected_action": [getattr(chosen, "pk", None)]}
-        return client.post(address, selected | {"_form_submitted": "on"} | values)
-    if address.endswith(("/upload_codes/add/", "/upload_accounts/add/")):
-        line = f"{values.get('accounts', 'A1')}\n".encode()
-        headers = {"X-Reason": quote(values.get("reason", ""))}
-        return client.post(address, line, content_type="text/csv", headers=headers)
+        return client.post(address, selected | {"form_id": str(uuid7())} | values)
     shown = client.get(address, {"key": values["key"]} if "key" in values else {})
     answer = client.post(address, fields_of(shown.content.decode()) | values)
     if answer.context and "hidden" in answer.context:
         return client.post(address, dict(answer.context["hidden"]) | {"confirmed": "yes"})
-    if "preview" in values:
-        return client.post(address, fields_of(answer.content.decode()) | {"confirm": "1"})
     return answer

@@ -9,14 +9,17 @@ import pytest
 from django.core.management.base import CommandError
 from django.urls import reverse
 from django.utils import timezone
+from uuid_utils.compat import uuid7
 
 from shop.events import dead_events
 from shop.events.dead_events import EventFilter
 from shop.models import JournalLine
 from shop.tests.clients import signed_in
 from shop.tests.commands import run, run_json
+from shop.tests.confirming import said
 from shop.tests.factories import SuperuserFactory
 from shop.tests.racing import race
+from shop.tests.sent_forms import fields_of
 from shop.tests.test_dead_events import dead, line
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -28,15 +31,19 @@ def client() -> Any:
     return signed_in(SuperuserFactory(username="ada"))
 
 
+WHY = {"reason": "its route is right"}
+
+
 def counts(client: Any, **query: Any) -> dict[str, int]:
-    response = client.get(PAGE, query)
+    """What the confirmation says of the filter in the address; empty if the form is shown again."""
+    response = client.post(PAGE, fields_of(client.get(PAGE, query).content.decode(), **WHY))
     assert response.status_code == 200
-    return response.context["counts"]
+    preview = response.context.get("preview")
+    return {type: int(count) for type, count in preview.facts} if preview else {}
 
 
 def replay(client: Any, **fields: Any) -> list[str]:
-    done = client.post(PAGE, {"reason": "its route is right"} | fields, follow=True)
-    return [str(message) for message in done.context["messages"]]
+    return said(client, client.post(PAGE, WHY | {"form_id": str(uuid7()), "confirmed": "yes"} | fields))
 
 
 def dead_ids() -> set[int]:
@@ -62,8 +69,8 @@ def test_the_page_counts_what_matches_before_anything_is_replayed(client: Any) -
 
 def test_exactly_what_matches_is_replayed_with_actor_and_reason(client: Any) -> None:
     wanted, other = dead(), dead(what="stock.low")
-    page = client.get(PAGE, {"type": "order.paid"}).content.decode()
-    assert "1 dead event" in page and "Replay 1" in " ".join(page.split())
+    page = client.post(PAGE, WHY | {"form_id": str(uuid7()), "type": "order.paid"}).content.decode()
+    assert "Replay 1 dead event?" in page
 
     assert replay(client, type="order.paid") == ["1 queued again: they are delivered within seconds."]
 
@@ -106,13 +113,14 @@ def test_a_replay_is_bounded_and_goes_on_when_it_is_repeated(
 def test_a_filter_that_is_not_valid_replays_nothing(client: Any, wrong: dict[str, str]) -> None:
     kept = dead()
     assert counts(client, **wrong) == {}
-    client.post(PAGE, wrong | {"reason": "x"})
+    client.post(PAGE, wrong | {"reason": "x", "form_id": str(uuid7()), "confirmed": "yes"})
     assert dead_ids() == {kept.pk}
 
 
 def test_a_replay_asks_for_a_reason(client: Any) -> None:
     kept = dead()
-    assert b"This field is required" in client.post(PAGE, {"reason": " "}).content
+    asked = {"reason": " ", "form_id": str(uuid7()), "confirmed": "yes"}
+    assert b"This field is required" in client.post(PAGE, asked).content
     assert dead_ids() == {kept.pk}
 
 

@@ -16,6 +16,7 @@ import pytest
 import urllib3
 from django.contrib.auth.models import User
 from django.test import Client
+from uuid_utils.compat import uuid7
 
 from shop.http import request_body
 from shop.http.pages.middleware import MAX_CONCURRENT_UPLOADS
@@ -35,8 +36,9 @@ def multipart(size: int) -> bytes:
     """A form with a CSRF token, a small CSV file, and a file of this size that no page reads."""
     names = {
         '"csrfmiddlewaretoken"': CSRF.encode(),
-        '"format"': b"0",
-        '"import_file"; filename="d.csv"': b"sku,name,price,quantity\nCUP,Cup,1,1\n",
+        '"form_id"': str(uuid7()).encode(),
+        '"reason"': b"A delivery.",
+        '"file"; filename="d.csv"': b"sku,name,price,quantity\nCUP,Cup,1,1\n",
         '"filling"; filename="large"': b"x" * size,
     }
     head = f"--{BOUNDARY}\r\nContent-Disposition: form-data; name=".encode()
@@ -113,8 +115,8 @@ def test_only_staff_may_upload_more_and_other_uploads_are_not_written_to_disk(
         assert (accepted.status, b"CUP" in accepted.data) == (200, True)
         # Only the CSV file, until the upload is confirmed.
         assert [path.stat().st_size < 100 for path in own_folder.iterdir()] == [True]
-        too_large = upload(address, multipart(8 * 2**20), cookies=session_of(staff))
-        assert (too_large.status, too_large.json()["detail"]) == (413, "The upload is larger than 8 MiB.")
+        too_large = upload(address, multipart(32 * 2**20), cookies=session_of(staff))
+        assert (too_large.status, too_large.json()["detail"]) == (413, "The upload is larger than 32 MiB.")
 
 
 @pytest.mark.boots("a web server")

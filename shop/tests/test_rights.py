@@ -32,13 +32,8 @@ REFUSED = (400, 401, 403, 404, 405)
 LOGIN, FRONT = "/admin/login/", "/admin/"
 # What a client without staff's rights reaches: the page to sign in, and what answers with the way to it.
 OPEN = {LOGIN, "/admin/logout/", "/admin/one-time-codes/"}
-# They refuse a request that names nothing of theirs, whatever its rights: test_admin_uploads and
-# test_admin_reconciliations ask them.
-NEED_MORE = {
-    "/admin/coupons/campaign/<campaign_id>/upload_accounts/add/",
-    "/admin/coupons/campaign/<campaign_id>/upload_codes/add/",
-    "/admin/payments/reconciliation/<id>/fix/",
-}
+# It refuses a request that names nothing of its, whatever its rights: test_admin_reconciliations asks it.
+NEED_MORE = {"/admin/payments/reconciliation/<id>/fix/"}
 # They end the session, or belong to the sign-in.
 NOT_FOLLOWED = {LOGIN, "/admin/logout/", "/admin/one-time-codes/"}
 MOST_REDIRECTS = 3

@@ -98,13 +98,13 @@ def test_a_line_is_refunded_by_units_after_its_amount_was_shown(open_page: OpenP
     page.locator(f"[name=units_{line.pk}]").fill("1")
     page.locator("[name=reason]").fill("It came broken.")
     assert accessibility.findings(page) == []
-    page.locator("[name=preview]").click()
-    expect(page.locator(".fc-big")).to_have_text("467 KRW")
+    page.get_by_role("button", name="Continue").click()
+    expect(page.get_by_text("Refund 467 KRW?")).to_be_visible()
     assert accessibility.findings(page) == []
     refunds = Refund.objects.filter(order=order)
     assert not refunds.exists()
 
-    page.locator("[name=confirm]").click()
+    page.locator("[name=confirmed]").click()
 
     expect(page).to_have_url(re.compile(page_of(order)))
     eventually(lambda: refunds.filter(status="succeeded").exists())

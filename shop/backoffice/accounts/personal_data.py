@@ -10,7 +10,8 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from shop import clock
-from shop.backoffice.accounts.actions import account_action, may_erase, may_export, page_of
+from shop.accounts import permissions
+from shop.backoffice.accounts.actions import account_action, page_of
 from shop.operators.actions import Action, ActionForm, ActionPreview
 from shop.personal_data import erasure
 from shop.personal_data import export as account_export
@@ -25,7 +26,22 @@ class EraseForm(ActionForm):
     field_order = ["forfeit_balance", "reason"]
 
 
-@account_action(may_export)
+def _is_not_protected(request: HttpRequest, account: User) -> bool:
+    """Staff accounts are for superusers only."""
+    is_superuser = isinstance(request.user, User) and request.user.is_superuser
+    return is_superuser or not (account.is_staff or account.is_superuser)
+
+
+def _may_export(request: HttpRequest, account: User) -> bool:
+    return request.user.has_perm(permissions.EXPORT) and _is_not_protected(request, account)
+
+
+def _may_erase(request: HttpRequest, account: User) -> bool:
+    is_other = account.pk != request.user.pk
+    return is_other and request.user.has_perm(permissions.ERASE) and _is_not_protected(request, account)
+
+
+@account_action(_("Export its data"), "download", _may_export)
 def export(request: HttpRequest, account: User) -> Action:
     def respond(data: Mapping[str, Any]) -> HttpResponse:
         document = account_export.export(account_id=account.pk, reason=data["reason"])
@@ -36,22 +52,18 @@ def export(request: HttpRequest, account: User) -> Action:
             headers={"Content-Disposition": name, "Cache-Control": "no-store"},
         )
 
+    whole = gettext("Everything that the database has of the account, as one JSON file.")
+    owners = gettext("The file is for the account's owner alone: delete it once it is handed over.")
     return Action(
         title=gettext("Export the data of %(account)s") % {"account": account.username},
-        description=gettext("Everything that the database has of the account, as one JSON file."),
+        description=f"{whole} {owners}",
         submit=gettext("Export"),
-        form_class=ActionForm,
-        preview=lambda data: ActionPreview(
-            gettext("Export the data of %(account)s?") % {"account": account.username},
-            facts=[(gettext("Reason"), data["reason"])],
-            warning=gettext("The file is for the account's owner alone: delete it once it is handed over."),
-        ),
         perform=respond,
         back=page_of(account),
     )
 
 
-@account_action(may_erase)
+@account_action(_("Erase"), "delete_forever", _may_erase, variant="danger")
 def erase(request: HttpRequest, account: User) -> Action:
     def perform(data: Mapping[str, Any]) -> str:
         wanted: Any = {
@@ -78,7 +90,6 @@ def erase(request: HttpRequest, account: User) -> Action:
         form_class=EraseForm,
         preview=lambda data: ActionPreview(
             gettext("Erase %(account)s?") % {"account": account.username},
-            facts=[(gettext("Reason"), data["reason"])],
             warning=gettext("An erasure can't be taken back."),
         ),
         perform=perform,

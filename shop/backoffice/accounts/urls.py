@@ -3,18 +3,14 @@
 from django.contrib import admin
 from django.urls import path
 
-from shop.backoffice.accounts import actions, page, personal_data
+from shop.backoffice.accounts import page
+from shop.backoffice.accounts.actions import ACTIONS
+from shop.backoffice.accounts.personal_data import erase  # noqa: F401 - the last of the actions
 
 urlpatterns = [
-    path(f"<int:account_id>/{place}", admin.site.admin_view(view), name=f"account-{name}")
-    for place, name, view in (
-        ("", "page", page.show),
-        ("issue-coupon/", "issue-coupon", actions.issue_coupon),
-        ("grant-points/", "grant-points", actions.grant_points),
-        ("sign-out/", "sign-out", actions.sign_out),
-        ("disable/", "disable", actions.disable),
-        ("enable/", "enable", actions.enable),
-        ("export/", "export", personal_data.export),
-        ("erase/", "erase", personal_data.erase),
-    )
+    path("<int:account_id>/", admin.site.admin_view(page.show), name="account-page"),
+    *(
+        path(f"<int:account_id>/{one.name}/", admin.site.admin_view(one.view), name=f"account-{one.name}")
+        for one in ACTIONS
+    ),
 ]

@@ -27,20 +27,6 @@ def change(request: HttpRequest, product_id: int) -> HttpResponse:
     operator_actions.require_permission(request, CHANGE_LIMIT)
     product = get_object_or_404(Product, pk=product_id)
 
-    def perform(data: Mapping[str, Any]) -> str:
-        return operator_actions.perform_once(
-            request,
-            data,
-            lambda: products.change(
-                product_id=product.pk, limit_per_account=data["limit"], reason=data["reason"]
-            ),
-            action=f"change limit of {product.pk}",
-            describe=lambda changed: (
-                gettext("Limit per account of %(sku)s: %(limit)s.")
-                % {"sku": changed.sku, "limit": limit_text(changed)}
-            ),
-        )
-
     action = Action(
         title=gettext("Limit of %(sku)s per account") % {"sku": product.sku},
         description=gettext(
@@ -49,7 +35,14 @@ def change(request: HttpRequest, product_id: int) -> HttpResponse:
         submit=gettext("Change"),
         form_class=LimitForm,
         preview=lambda data: _preview(product, data),
-        perform=perform,
+        perform=lambda data: products.change(
+            product_id=product.pk, limit_per_account=data["limit"], reason=data["reason"]
+        ),
+        report=lambda changed: (
+            gettext("Limit per account of %(sku)s: %(limit)s.")
+            % {"sku": changed.sku, "limit": limit_text(changed)}
+        ),
+        once=f"change limit of {product.pk}",
         back=reverse("product-page", args=[product.pk]),
         initial={"limit": product.limit_per_account},
     )
@@ -65,10 +58,7 @@ def _preview(product: Product, data: Mapping[str, Any]) -> ActionPreview:
     return ActionPreview(
         gettext("Change the limit of %(product)s per account?")
         % {"product": f"{product.sku} {product.name}"},
-        facts=[
-            (gettext("Limit per account"), f"{limit_text(product)} → {_text(data['limit'])}"),
-            (gettext("Reason"), data["reason"]),
-        ],
+        facts=[(gettext("Limit per account"), f"{limit_text(product)} → {_text(data['limit'])}")],
     )
 
 

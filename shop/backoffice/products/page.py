@@ -114,8 +114,8 @@ def _buttons(request: HttpRequest, product: Product) -> list[Button]:
             ),
         ),
         (
-            request.user.has_perms(settings.STOCK_IMPORT.permissions),
-            Button(gettext("Import CSV"), reverse("admin:inventory_product_import"), "upload_file"),
+            request.user.has_perms(settings.STOCK_IMPORT),
+            Button(gettext("Import CSV"), reverse("admin:inventory_product_import_stock"), "upload_file"),
         ),
     )
     return [button for is_possible, button in possible if is_possible]

@@ -34,7 +34,7 @@ Handler = Callable[[HttpRequest], HttpResponse]
 PAGE_PATHS = ("/admin", "/api/docs", "/static")
 METRICS_PATH = "/metrics"
 REFUSAL_KEY = "shop.refusal"
-"""In the `META` of a form with a password that got no turn, why: `shop.operators.refusals` shows it."""
+"""In the `META` of a form with a password that got no turn, why: `shop.operators.sign_in` shows it."""
 REASONS = [
     gettext_noop("Bad Request."),
     gettext_noop("Forbidden."),
@@ -55,7 +55,7 @@ verified_sessions = LocMemCache("verified sessions", {"TIMEOUT": 900, "OPTIONS":
 """The sessions of which a page of this process found, some minutes ago at most, that they are operators'."""
 MAX_CONCURRENT_UPLOADS = 2
 upload_slots = threading.BoundedSemaphore(MAX_CONCURRENT_UPLOADS)
-"""Slots for uploads in this process's memory: held from before a body is read until the response."""
+"""Slots for uploads on this process's disk: held from before a body is read until the response."""
 
 
 def request_id(handler: Handler) -> Handler:
@@ -195,13 +195,13 @@ def receive_staff_uploads(handler: Handler) -> Handler:
             return handler(request)
         if not (request.user.is_active and request.user.is_staff):
             return problems.from_error(json_format.TooLarge()).to_django()
-        if not request.user.has_perms(upload.page.permissions):
+        if not request.user.has_perms(upload.permissions):
             return problems.from_error(NotAllowed(_("This account may not do that."))).to_django()
         if not upload_slots.acquire(blocking=False):
             busy = Overloaded(_("Other uploads are being processed; nothing was done. Try again."))
             return problems.from_error(busy).to_django()
         try:
-            upload.fetch()
+            request.POST.keys()  # receives the body: its file is written to disk
             return handler(request)
         except FirstcomeError as error:
             return problems.from_error(error).to_django()

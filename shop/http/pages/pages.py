@@ -27,7 +27,6 @@ from shop.accounts import password_hashing, sign_ins
 from shop.accounts.password_hashing import TrustLevel
 from shop.concurrency import event_loop
 from shop.concurrency.thread_pool import ThreadPool
-from shop.configuration import UploadPage
 from shop.errors import Overloaded, Throttled
 from shop.http import client_address, request_body
 from shop.http.json_format import TooLarge, require_utf_8
@@ -82,7 +81,7 @@ async def render_page(scope: Scope, fields: Mapping[bytes, bytes], receive: Rece
     require_utf_8(fields.get(b"content-type", b"").decode("latin-1"))
     if scope["method"] == "POST" and PASSWORD_PATHS.fullmatch(_path(scope)):
         return await _render_in_turn(scope, fields, receive)
-    upload = await _deferred_upload(scope, fields, receive)
+    upload = _deferred_upload(scope, fields, receive)
     body = upload or BytesIO(await request_body.read(fields, receive))
     render = partial(_render_page, _wsgi_environment(scope, fields, body))
     pool = SCRAPE_POOL if scope["path"] == middleware.METRICS_PATH else None
@@ -209,19 +208,23 @@ async def _wait_for_disconnect(receive: Receive) -> None:
         pass
 
 
-async def _deferred_upload(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive) -> Upload | None:
+def _deferred_upload(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive) -> Upload | None:
     """Return the body, unread, if the page accepts larger bodies than others. Raises `TooLarge`."""
-    page: UploadPage | None = settings.UPLOADS.get(scope["path"])
     length = request_body.declared_length(fields)
-    if page is None or length is None or length <= settings.MAX_BODY_BYTES:
+    if length is None or length <= settings.MAX_BODY_BYTES:
         return None
-    if length > page.most_bytes:
-        raise TooLarge(_("The upload is larger than {size} MiB.", size=page.most_bytes // 2**20))
-    return Upload(page, partial(_fetch_upload, asyncio.get_running_loop(), length, receive))
+    matching = (needed for page, needed in settings.UPLOADS.items() if re.fullmatch(page, _path(scope)))
+    permissions = next(matching, None)
+    if permissions is None:
+        return None
+    if length > settings.MAX_UPLOAD_BYTES:
+        raise TooLarge(_("The upload is larger than {size} MiB.", size=settings.MAX_UPLOAD_BYTES // 2**20))
+    loop = asyncio.get_running_loop()
+    return Upload(permissions, lambda: asyncio.run_coroutine_threadsafe(_message(receive), loop).result())
 
 
-def _fetch_upload(loop: asyncio.AbstractEventLoop, length: int, receive: Receive) -> bytes:
-    return asyncio.run_coroutine_threadsafe(request_body.read_upload(length, receive), loop).result()
+async def _message(receive: Receive) -> Mapping[str, Any]:
+    return await receive()
 
 
 def _render_page(environment: dict[str, Any]) -> PageResponse:
@@ -280,7 +283,7 @@ def _spool_body(parts: Iterable[bytes]) -> IO[bytes]:
     return file
 
 
-def _wsgi_environment(scope: Scope, fields: Mapping[bytes, bytes], body: BytesIO) -> dict[str, Any]:
+def _wsgi_environment(scope: Scope, fields: Mapping[bytes, bytes], body: BytesIO | Upload) -> dict[str, Any]:
     """The request as a WSGI environment (PEP 3333).
 
     A header with an underscore in its name is left out, because it could be mistaken for another.

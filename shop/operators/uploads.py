@@ -1,0 +1,105 @@
+"""Files that operators send with an action's form: kept until it is confirmed, for an hour at most."""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from django import forms
+from django.conf import settings
+from django.core.files.uploadedfile import TemporaryUploadedFile, UploadedFile
+from django.utils.translation import gettext_lazy as _
+from structlog import get_logger
+from unfold.widgets import UnfoldAdminFileFieldWidget
+
+from shop import clock
+from shop.errors import FirstcomeError, Rejected, Unavailable
+from shop.events import journal
+from shop.lazy_texts import mark
+from shop.operators.actions import CONFIRMED, ActionForm
+
+log = get_logger(__name__)
+PREFIX = "firstcome-upload-"
+BROKEN_OFF = "tmp*.upload*"
+"""What a process that was killed has left of a file that arrived."""
+KEPT_SECONDS = 3_600
+MOST_BYTES_OF_ACCOUNT = settings.MAX_UPLOAD_BYTES
+"""Of an operator's unconfirmed files: the oldest make room for another."""
+
+
+class UploadForm(ActionForm):
+    """A form with a file. `cleaned_data` has the `path` under which it is kept, by the form's id."""
+
+    file = forms.FileField(
+        label=_("File"), required=False, widget=UnfoldAdminFileFieldWidget(attrs={"accept": ".csv,.txt"})
+    )
+    field_order = ["file", "reason"]
+
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean() or {}
+        if self.errors:
+            return data
+        owner = str(journal.current_actor().id or 0)
+        data["path"] = Path(tempfile.gettempdir(), f"{PREFIX}{owner}.{data['form_id']}")
+        if data["file"]:
+            _keep(data["file"], data["path"], owner)
+        elif CONFIRMED not in self.data and not data["path"].exists():
+            self.add_error("file", forms.Field.default_error_messages["required"])
+        return data
+
+
+@contextmanager
+def opened(data: Mapping[str, Any], *, is_confirmed: bool) -> Iterator[BinaryIO]:
+    """The form's file, which is deleted once it is used, or refused. Raises `Rejected` `upload_gone`."""
+    path: Path = data["path"]
+    try:
+        with path.open("rb") as file:
+            yield file
+    except FileNotFoundError:
+        raise Rejected(
+            mark(
+                "The file is not on this server, and nothing of it was imported: it was deleted after an "
+                "hour, or it was uploaded to another server. Upload it again."
+            ),
+            code="upload_gone",
+        ) from None
+    except FirstcomeError as error:
+        # What passes by itself is tried again with the same file.
+        if not isinstance(error, Unavailable):
+            path.unlink(missing_ok=True)
+        raise
+    if is_confirmed:
+        path.unlink(missing_ok=True)
+
+
+def clear() -> int:
+    """Delete the files in this machine's folder that have not been confirmed in time. Returns how many."""
+    deadline, folder = clock.now().timestamp() - KEPT_SECONDS, Path(tempfile.gettempdir())
+    found = [*folder.glob(f"{PREFIX}*"), *folder.glob(BROKEN_OFF)]
+    gone = [path for path in found if _is_older(path, deadline)]
+    for path in gone:
+        path.unlink(missing_ok=True)
+        log.info("an upload that was never confirmed is deleted", file=path.name)
+    return len(gone)
+
+
+def _keep(file: UploadedFile, path: Path, owner: str) -> None:
+    # Cleared here as well as in the sweep, which doesn't see the folder of another container.
+    clear()
+    kept = sorted(path.parent.glob(f"{PREFIX}{owner}.*"))  # ids are in order of time
+    with suppress(FileNotFoundError):  # confirmed meanwhile
+        while kept and (file.size or 0) + sum(one.stat().st_size for one in kept) > MOST_BYTES_OF_ACCOUNT:
+            kept.pop(0).unlink(missing_ok=True)
+    if isinstance(file, TemporaryUploadedFile):
+        Path(file.temporary_file_path()).replace(path)
+        return
+    path.touch(mode=0o600)
+    path.write_bytes(file.read())
+
+
+def _is_older(path: Path, deadline: float) -> bool:
+    try:
+        return path.lstat().st_mtime < deadline
+    except FileNotFoundError:  # confirmed meanwhile
+        return False
