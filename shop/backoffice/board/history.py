@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import orjson
 from redis import Redis
 
-from shop.clock import LARGEST_SLEW_SECONDS
+from shop.clock import USUAL_CORRECTION_SECONDS
 from shop.redis import redis_client
 
 MINUTES = 15
@@ -38,7 +38,7 @@ class History:
 
         After the clock was set back, the points that are later than this one are dropped.
         """
-        if self._points and point.second < self._points[-1].second - LARGEST_SLEW_SECONDS:
+        if self._points and point.second < self._points[-1].second - USUAL_CORRECTION_SECONDS:
             while self._points and self._points[-1].second >= point.second:
                 self._points.pop()
         if not self._points or point.second > self._points[-1].second:
