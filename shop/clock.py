@@ -5,13 +5,10 @@ one clock, the database's: a thread measures its offset from this host's monoton
 `now` adds the two without a query. On SQLite there is one host, and its wall clock is used.
 
 A measurement reads the time a few times and keeps the reading with the shortest round trip, whose error is at
-most half of that round trip. A forward correction applies at once. A backward correction of up to a second is
-slewed: `now` runs at half speed until it has caught up, so that it never goes back. A larger one, as after a
-failover to a server with another clock, applies at once and is logged: processes that disagree do more harm
-than a clock that goes back once.
+most half of that round trip. A correction applies at once, also backwards, as after a failover to a server
+with another clock: processes that disagree do more harm than a clock that goes back once.
 """
 
-import math
 import os
 import sys
 import threading
@@ -20,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, Error, connection, connections
@@ -33,8 +30,8 @@ RETRY_SECONDS = 1.0
 SAMPLES = 5
 # The first caller waits for the first measurement, but not for a database that hangs.
 FIRST_MEASUREMENT_SECONDS = 5.0
-SLEW_SPEED = 0.5
-LARGEST_SLEW_SECONDS = 1.0
+# A larger correction is logged.
+USUAL_CORRECTION_SECONDS = 1.0
 # A supervisor restarts a process that exits; the pause keeps it from doing so continuously.
 REFUSAL_PAUSE_SECONDS = 2.0
 # Unlike CLOCK_MONOTONIC it advances while the machine is suspended. Only Linux has it.
@@ -57,18 +54,12 @@ class Measurement:
     measured_ticks: float
 
 
-class _Reading(NamedTuple):
-    """Converts ticks to the time: the later of `ticks + base` and `ticks * SLEW_SPEED + floor`."""
-
-    base: float
-    floor: float
-
-
 _mutex = threading.Lock()
 _has_begun = False
 _thread: threading.Thread | None = None
 _stop = threading.Event()
-_reading: _Reading | None = None
+# What ticks and the time differ by, once it is measured.
+_base: float | None = None
 _measured_ticks = 0.0
 _is_drifting = False
 _shift_seconds = 0.0
@@ -81,16 +72,8 @@ def now() -> datetime:
     """
     if not _has_begun:
         _begin()
-    reading = _reading
-    if reading is None:
-        seconds = _host_seconds()
-    else:
-        ticks = time.clock_gettime(TICKS)
-        base, floor = reading
-        seconds = ticks + base
-        slewed = ticks * SLEW_SPEED + floor
-        if slewed > seconds:
-            seconds = slewed
+    base = _base
+    seconds = _host_seconds() if base is None else time.clock_gettime(TICKS) + base
     return datetime.fromtimestamp(seconds + _shift_seconds, UTC)
 
 
@@ -126,27 +109,37 @@ def refuse_skewed_host() -> None:
     except Error as error:
         log.warning("the database's time can't be read at the start", error=str(error))
         return
-    _refuse_if_skewed(measurement)
+    offset, limit = measurement.host_offset_seconds, settings.CLOCK_SKEW_SECONDS
+    if abs(offset) - measurement.error_seconds <= limit:
+        return
+    direction = "ahead of" if offset > 0 else "behind"
+    print(
+        f"firstcome: not starting: this host's clock is {abs(offset):.1f} s {direction} the database's, "
+        f"and CLOCK_SKEW_SECONDS allows {limit:g} s. Let both follow one time server (chrony, "
+        "systemd-timesyncd), then start again.",
+        file=sys.stderr,
+        flush=True,
+    )
+    time.sleep(REFUSAL_PAUSE_SECONDS)
+    raise SystemExit(1)
 
 
 def is_measured() -> bool:
     """Whether `now` is the database's time; always true on SQLite, which uses the host's clock."""
     if not _has_begun:
         _begin()
-    return _thread is None or _reading is not None
+    return _thread is None or _base is not None
 
 
 def host_offset_seconds() -> float | None:
     """How far the host's wall clock is ahead of the database's now; None while that is unknown."""
-    reading = _reading
-    if reading is None:
-        return None
-    return _host_seconds() - (time.clock_gettime(TICKS) + reading.base)
+    base = _base
+    return None if base is None else _host_seconds() - (time.clock_gettime(TICKS) + base)
 
 
 def measurement_age_seconds() -> float | None:
     """The age of the last measurement; None before the first."""
-    return None if _reading is None else time.clock_gettime(TICKS) - _measured_ticks
+    return None if _base is None else time.clock_gettime(TICKS) - _measured_ticks
 
 
 def measure() -> Measurement:
@@ -170,13 +163,13 @@ def shifted(*, by: timedelta) -> Iterator[None]:
 
 def follow_host() -> None:
     """Stop measuring, and use the host's wall clock from now on (tests)."""
-    global _has_begun, _thread, _reading, _is_drifting
+    global _has_begun, _thread, _base, _is_drifting
     with _mutex:
         thread, _thread = _thread, None
         _stop.set()
         if thread is not None:
             thread.join()
-        _has_begun, _reading, _is_drifting = True, None, False
+        _has_begun, _base, _is_drifting = True, None, False
 
 
 def _begin() -> None:
@@ -232,27 +225,18 @@ def _sample(cursor: Any) -> Measurement:
 
 
 def _adopt(measurement: Measurement) -> None:
-    """Make `now` follow the measurement, unless it agrees with the current reading within its error."""
-    global _reading, _measured_ticks
+    """Make `now` follow the measurement, unless it agrees with the current reading within its error.
+
+    Within it it adds nothing: on a busy machine later measurements are less exact than the first.
+    """
+    global _base, _measured_ticks
     _measured_ticks = measurement.measured_ticks
-    before = _reading
-    if before is None:
-        _reading = _Reading(measurement.base_seconds, -math.inf)
-    # Within its error it adds nothing: on a busy machine later measurements are less exact than the first.
-    elif abs(measurement.base_seconds - before.base) > measurement.error_seconds:
-        _reading = _corrected(before, measurement.base_seconds)
-    _report_drift(measurement.host_offset_seconds)
-
-
-def _corrected(before: _Reading, base: float) -> _Reading:
-    """The reading with the new base; small steps backwards are slewed."""
-    ticks = time.clock_gettime(TICKS)
-    shown = max(ticks + before.base, ticks * SLEW_SPEED + before.floor)
-    correction = ticks + base - shown
-    if abs(correction) > LARGEST_SLEW_SECONDS:
+    correction = measurement.base_seconds - _base if _base is not None else 0.0
+    if _base is None or abs(correction) > measurement.error_seconds:
+        _base = measurement.base_seconds
+    if abs(correction) > USUAL_CORRECTION_SECONDS:
         log.warning("the database's clock has changed; following it", seconds=round(correction, 3))
-    is_slewed = -LARGEST_SLEW_SECONDS <= correction < 0
-    return _Reading(base, shown - ticks * SLEW_SPEED if is_slewed else -math.inf)
+    _report_drift(measurement.host_offset_seconds)
 
 
 def _report_drift(offset_seconds: float) -> None:
@@ -269,22 +253,6 @@ def _report_drift(offset_seconds: float) -> None:
     elif _is_drifting and abs(offset_seconds) < limit / 2:
         _is_drifting = False
         log.warning("this host's clock agrees with the database's again")
-
-
-def _refuse_if_skewed(measurement: Measurement) -> None:
-    offset, limit = measurement.host_offset_seconds, settings.CLOCK_SKEW_SECONDS
-    if abs(offset) - measurement.error_seconds <= limit:
-        return
-    direction = "ahead of" if offset > 0 else "behind"
-    print(
-        f"firstcome: not starting: this host's clock is {abs(offset):.1f} s {direction} the database's, "
-        f"and CLOCK_SKEW_SECONDS allows {limit:g} s. Let both follow one time server (chrony, "
-        "systemd-timesyncd), then start again.",
-        file=sys.stderr,
-        flush=True,
-    )
-    time.sleep(REFUSAL_PAUSE_SECONDS)
-    raise SystemExit(1)
 
 
 def _restart_after_fork() -> None:
