@@ -20,7 +20,7 @@ from shop.errors import Overloaded, Rejected
 from shop.http import cached_lists, prefer
 from shop.http.messages import account_id, caller_id
 from shop.http.openapi import api_doc
-from shop.http.pagination import BoundedPagination, ListPagination, paginate, paginate_for_staff
+from shop.http.pagination import paginate, paginate_for_staff
 from shop.http.permissions import has_staff_permission, require_staff_permission
 from shop.http.validation import PauseInput, read, read_query
 from shop.http.views import Request, Response, View
@@ -257,10 +257,7 @@ class Coupons(View):
         # The coupons of an account or a campaign are found by an index.
         is_bounded = given.status is not None and owner_id is None and given.campaign is None
         return (paginate_for_staff if sees_all else paginate)(
-            request,
-            coupons,
-            schemas.coupon_body,
-            pagination=BoundedPagination if is_bounded else ListPagination,
+            request, coupons, schemas.coupon_body, is_bounded=is_bounded
         )
 
     @extend_schema(

@@ -13,7 +13,7 @@ class RepeatedWork:
     """Calls `work` in a thread named `name`, after each pause of so many seconds as `pause` returns.
 
     With `begins_at_once` its first call follows no pause. `pause` may wait by itself for what there is to do,
-    and return 0. An error of the work is logged, the
+    and return 0; `at_end` is called by the thread once it is stopped. An error of the work is logged, the
     first of several in a row, and the next call does what this one could not.
     """
 
@@ -24,11 +24,13 @@ class RepeatedWork:
         name: str,
         pause: Callable[[], float],
         begins_at_once: bool = False,
+        at_end: Callable[[], object] = lambda: None,
     ) -> None:
         self._work = work
         self._name = name
         self._pause = pause
         self._begins_at_once = begins_at_once
+        self._at_end = at_end
         self._mutex = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -60,4 +62,5 @@ class RepeatedWork:
                     log.warning(f"{self._name}: failed; trying again", error=str(error)[:200])
                 is_failing = True
                 connections.close_all()
+        self._at_end()
         connections.close_all()

@@ -100,7 +100,7 @@ async def serve(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, s
     await send({"type": "http.response.body", "body": body})
 
 
-async def _in_thread(read: Callable[[], Mapping[str, bytes]]) -> Mapping[str, bytes]:
+async def _in_thread(read: Callable[[], dict[str, bytes]]) -> dict[str, bytes]:
     return await event_loop.run_in_thread(read, group=VIEW_NAME)
 
 

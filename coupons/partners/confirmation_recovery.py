@@ -8,7 +8,6 @@ the partner is called.
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -29,6 +28,7 @@ from shop.outbound.backoff import pause_seconds
 log = get_logger(__name__)
 CLAIMED_AT_ONCE = 64
 PARTNER_THREADS = 8
+"""They never use the database."""
 # A pass claims nothing more after so long: partners that are unavailable are called again in the next one.
 PASS_SECONDS = 5.0
 # Short, because a customer waits for the coupon.
@@ -93,13 +93,15 @@ def _claim_due() -> list[DueConfirmation]:
 
 def _recover(cases: Sequence[DueConfirmation]) -> int:
     """Call the partner for each, cancel those that are late and unknown to it, and record the replies."""
-    replies = list(zip(cases, _run_in_threads(_find_or_register, cases), strict=True))
+    replies = list(
+        zip(cases, call_limit.call_at_once(_find_or_register, cases, threads=PARTNER_THREADS), strict=True)
+    )
     late = [
         case
         for case, reply in replies
         if reply is PartnerReply.UNKNOWN and case.is_late and _mark_cancelled(case)
     ]
-    replies += zip(late, _run_in_threads(_cancel, late), strict=True)
+    replies += zip(late, call_limit.call_at_once(_cancel, late, threads=PARTNER_THREADS), strict=True)
     updates = [
         ConfirmationUpdate(
             case.slot,
@@ -109,14 +111,6 @@ def _recover(cases: Sequence[DueConfirmation]) -> int:
         if reply not in (None, PartnerReply.UNKNOWN)
     ]
     return confirmation.record_updates(updates)
-
-
-def _run_in_threads(
-    ask: Callable[[DueConfirmation], PartnerReply | None], cases: Sequence[DueConfirmation]
-) -> list[PartnerReply | None]:
-    """Make several calls at once, because partners are slow; these threads never use the database."""
-    with ThreadPoolExecutor(PARTNER_THREADS, thread_name_prefix="partner") as threads:
-        return list(threads.map(ask, cases))
 
 
 def _find_or_register(case: DueConfirmation) -> PartnerReply | None:

@@ -6,7 +6,6 @@ order in which the partner confirms them.
 """
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from uuid import UUID
 
@@ -17,7 +16,7 @@ from coupons.allocation import eligibility
 from coupons.allocation.eligibility import AllocationResult
 from coupons.allocation.writes import Issued, IssueRequest, PendingConfirmation
 from coupons.models import Campaign, QueueTicket
-from coupons.partners import confirming
+from coupons.partners import call_limit, confirming
 from coupons.partners.contract import NotReached
 from coupons.queue import tickets
 from coupons.queue.stream import QueuePosition
@@ -99,10 +98,9 @@ def _ask_partner(
     pending: Mapping[UUID, PendingConfirmation], *, by: Mapping[UUID, ActorContext]
 ) -> dict[UUID, AllocationResult]:
     """Have the partner confirm these slots, several at once; returns the results."""
-    with ThreadPoolExecutor(PARTNER_THREADS, thread_name_prefix="partner") as threads:
-        confirm = partial(_confirm_slot, tracing.traceparent())
-        final = threads.map(confirm, pending.values(), [by[ticket_id] for ticket_id in pending])
-        return dict(zip(pending, final, strict=True))
+    confirm, actors = partial(_confirm_slot, tracing.traceparent()), [by[ticket_id] for ticket_id in pending]
+    final = call_limit.call_at_once(confirm, pending.values(), actors, threads=PARTNER_THREADS)
+    return dict(zip(pending, final, strict=True))
 
 
 def _is_retryable(outcome: AllocationResult) -> bool:

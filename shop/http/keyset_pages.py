@@ -75,7 +75,7 @@ def read_page(
         raise InvalidPosition(position)
     end = _end_of_window(table.order_by(*direction), direction, window) if window else None
     if end is not None:
-        rows = rows.exclude(_beyond(direction, end))
+        rows = rows.filter(_up_to(direction, end))
     # One row more says whether there is another page.
     found = list(rows.order_by(*direction)[: size + 1])
     is_full = len(found) > size
@@ -88,7 +88,7 @@ def _page(
     found: list[Any], further: str | None, names: Sequence[str], *, position: str, is_cut: bool
 ) -> KeysetPage:
     """The page with its neighbours: `further` is where the rows go on in the direction of reading."""
-    behind = _position_of(found[0], names) if found else None
+    behind = _position_of(found[0], names) if found else _beside(position, names)
     if position == LAST or position.startswith(BEFORE):
         return KeysetPage(
             found[::-1],
@@ -146,6 +146,23 @@ def _beyond(direction: Sequence[str], values: Sequence[Any]) -> Q:
         plain, sign = direction[0].lstrip("-"), "lte" if direction[0].startswith("-") else "gte"
         condition &= Q(**{f"{plain}__{sign}": values[0]})
     return condition
+
+
+def _up_to(direction: Sequence[str], values: Sequence[Any]) -> Q:
+    """The condition for rows that come before these values in this order, or have them."""
+    if len(direction) > 1:
+        return ~_beyond(direction, values)
+    name = direction[0]
+    return Q(**{f"{name.lstrip('-')}__{'gte' if name.startswith('-') else 'lte'}": values[0]})
+
+
+def _beside(position: str, names: Sequence[str]) -> str | None:
+    """The number beside that of a position, from which pages lead back over its row; None without one."""
+    kind, _, text = position.partition(":")
+    if not text.lstrip("-").isdigit():
+        return None
+    is_up = (f"{kind}:" == AFTER) != names[0].startswith("-")
+    return str(int(text) + (1 if is_up else -1))
 
 
 def _position_of(row: Model, names: Sequence[str]) -> str:

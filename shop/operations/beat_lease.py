@@ -6,7 +6,6 @@ database is away the one that acted goes on, and the others go on waiting.
 """
 
 import socket
-import threading
 import time
 from datetime import timedelta
 
@@ -20,6 +19,7 @@ from shop.db import transactions
 from shop.errors import Unavailable
 from shop.models import ProcessLease
 from shop.operations import heartbeats
+from shop.repeated_work import RepeatedWork
 
 log = get_logger(__name__)
 NAME = "beat"
@@ -44,12 +44,17 @@ class BeatLease:
         self.holder = f"{socket.gethostname()}:{schedule}"[-200:]
         self.is_ours = False
         self._ticked_at = time.monotonic()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="beat lease", daemon=True)
+        self._work = RepeatedWork(
+            self.refresh,
+            name="beat lease",
+            pause=lambda: RENEW_SECONDS,
+            begins_at_once=True,
+            at_end=self._give_up,
+        )
 
     def start(self) -> None:
         """Begin to ask for it, and to renew it."""
-        self._thread.start()
+        self._work.start()
 
     def note_tick(self) -> None:
         """Note that the scheduler goes on."""
@@ -57,8 +62,7 @@ class BeatLease:
 
     def stop(self) -> None:
         """Give it up, so that another beat acts at once."""
-        self._stopping.set()
-        self._thread.join(timeout=RENEW_SECONDS)
+        self._work.stop(within_seconds=RENEW_SECONDS)
 
     def refresh(self) -> None:
         """Take it if it is free, or renew it, unless the scheduler hangs.
@@ -81,10 +85,7 @@ class BeatLease:
             # Its last tick is of the past: as an age it would say that beat is silent, while another acts.
             heartbeats.suspend(heartbeats.BEAT)
 
-    def _keep(self) -> None:
-        self.refresh()
-        while not self._stopping.wait(RENEW_SECONDS):
-            self.refresh()
+    def _give_up(self) -> None:
         self.is_ours = False
         try:
             release(self.holder)
