@@ -47,6 +47,7 @@ DONE_WORDS = {
 
 
 class EntryInline(ReadOnlyMixin, TabularInline):
+    checks_class = TabularInline.checks_class
     model = Entry
     fields = ["account", "amount", "balance_after_amount"]
     extra = 0

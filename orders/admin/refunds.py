@@ -14,6 +14,7 @@ from shop.operators.lists import ExactSearchMixin, PrefetchedListMixin
 
 
 class RefundLineInline(ReadOnlyMixin, TabularInline):
+    checks_class = TabularInline.checks_class
     model = RefundLine
     fields = ["line", "quantity", "amount"]
 

@@ -101,6 +101,7 @@ class CompleteForm(ActionForm):
 
 
 class SagaLogInline(ReadOnlyMixin, TabularInline):
+    checks_class = TabularInline.checks_class
     model = SagaLog
     fields = ["at", "step", "direction", "event", "attempt", "detail", "reference"]
     ordering = ["at", "id"]
