@@ -17,13 +17,12 @@ from shop.tests.factories import AccountFactory
 from shop.tests.racing import race
 
 STATUSES = list(TRANSITIONS)
+LONG = "No answer. " * 30
 MARKS = {
     "in_doubt": lambda id: payment_states.mark_in_doubt(id),
     "succeeded": lambda id: sales.mark_succeeded(id, charge_reference="ch_new", at=timezone.now()),
-    "failed": lambda id: payment_states.mark_failed(
-        id, code="gave_up", detail="No answer.", at=timezone.now()
-    ),
-    "reversed": lambda id: payment_states.mark_reversed(id, code="gave_up", detail="No.", at=timezone.now()),
+    "failed": lambda id: payment_states.mark_failed(id, code="gave_up", detail=LONG, at=timezone.now()),
+    "reversed": lambda id: payment_states.mark_reversed(id, code="gave_up", detail=LONG, at=timezone.now()),
 }
 
 
@@ -44,6 +43,7 @@ def test_each_change_is_in_the_table_or_does_nothing(status: str, target: str) -
     after = Payment.objects.filter(id=payment.id).values().get()
     if target in TRANSITIONS[status]:
         assert stands and after["status"] == target
+        assert after["failure_detail"] == (LONG[:255] if target in ("failed", "reversed") else "")
     else:
         assert stands == (status == target)
         assert after == before

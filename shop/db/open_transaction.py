@@ -7,7 +7,6 @@ counts for metrics that are made once it has.
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from typing import Any, TypeVar
 
 from django.db import connection, transaction
@@ -63,7 +62,8 @@ def count_after_commit(count: Callable[[Sequence[T]], None], items: Iterable[T])
     if state.pending_writes is not None and state.counts is not None:
         state.counts.add(count, items)
     elif some := list(items):
-        transaction.on_commit(partial(count, some), robust=True)
+        # Not `partial`: Django names the function in its log when that raises, and a partial has no name.
+        transaction.on_commit(lambda: count(some), robust=True)
 
 
 def set_evidence(evidence: Evidence) -> None:

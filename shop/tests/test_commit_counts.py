@@ -113,6 +113,10 @@ def test_a_count_that_raises_disturbs_neither_the_work_nor_other_counts() -> Non
 
     assert transactions.run(work, transactions.REPEATABLE) == 0
     assert (counted, JournalLine.objects.count()) == (["b"], 1)
+    with transaction.atomic():
+        open_transaction.count_after_commit(fail, ["a"])
+        open_transaction.count_after_commit(count, ["c"])
+    assert counted == ["b", "c"]
 
 
 def test_outside_a_transaction_it_is_refused() -> None:

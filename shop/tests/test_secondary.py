@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 from django.contrib.auth.models import User
-from django.db import NotSupportedError, OperationalError, connections, transaction
+from django.db import NotSupportedError, OperationalError, connection, connections, transaction
 from django.db.transaction import TransactionManagementError
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -22,7 +22,7 @@ from orders.models import Order
 from orders.tests import archived, buying
 from scripts.tests.circles import boots
 from shop.backoffice import windows
-from shop.db import open_transaction, pacing, secondary, transactions
+from shop.db import open_transaction, pacing, plain_reads, secondary, transactions
 from shop.errors import Unavailable
 from shop.models import ArchivedMonth, JournalLine
 from shop.operations.doctor import databases
@@ -79,6 +79,7 @@ def test_without_a_secondary_all_is_read_from_the_primary_and_not_counted() -> N
     assert secondary.read(lambda alias: alias) == "default"
     assert [count_reads(result) for result in ("secondary", "lagging", "unreachable")] == before
     assert databases.reader() == []
+    assert secondary.Router().db_for_write(User) == "default"
 
 
 @pytest.mark.django_db(transaction=True)
@@ -224,7 +225,7 @@ def test_nothing_is_decided_while_it_is_read() -> None:
     transactions.run(lambda: None, transactions.REPEATABLE)
 
 
-@pytest.mark.usefixtures("pair")
+@pytest.mark.django_db
 @pytest.mark.parametrize(
     "statement",
     [
@@ -238,14 +239,18 @@ def test_nothing_is_decided_while_it_is_read() -> None:
     ],
 )
 def test_statements_that_write_or_lock_never_leave_the_process(statement: str) -> None:
-    with connections["reader"].cursor() as cursor, pytest.raises(NotSupportedError):
-        cursor.execute(statement)
+    with connection.execute_wrapper(plain_reads.refuse_writes), connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+        with pytest.raises(NotSupportedError):
+            cursor.execute(statement)
 
 
 @pytest.mark.usefixtures("pair")
 def test_its_connections_are_read_only_for_the_server_too() -> None:
     reader = connections["reader"]
     reader.ensure_connection()
+    with pytest.raises(NotSupportedError), reader.cursor() as cursor:
+        cursor.execute("UPDATE auth_user SET first_name = 'Ada'")
     reader.execute_wrappers.clear()
     try:
         with pytest.raises(OperationalError), reader.cursor() as cursor:
