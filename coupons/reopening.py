@@ -1,7 +1,7 @@
 """Updates Redis and the process's memory when a campaign can issue coupons again.
 
-Call these functions after the commit. A crash may lose their updates: then the flags expire within a second,
-and the sweepers correct the rest.
+Call these functions after the commit. A crash may lose their updates: what a process remembers is at most a
+second old, and the sweepers correct the rest.
 """
 
 from coupons import sold_out

@@ -18,11 +18,9 @@ from coupons.allocation.writes import PendingConfirmation
 from coupons.issuing import issuing
 from coupons.models import Campaign
 from coupons.partners import confirmation
-from coupons.redis_keys import key
 from coupons.tests.factories import CampaignFactory, accounts
 from coupons.tests.laws import broken, positions
 from coupons.tests.outcomes import count_outcomes, issue_calls, outcome_of
-from shop.redis import redis_client
 from shop.tests.clients import client_of
 from shop.tests.outages import OwnRedis, own_redis
 from shop.tests.racing import race, wait_until
@@ -149,7 +147,7 @@ def test_after_a_second_one_request_reads_for_all_concurrent_ones(monkeypatch: p
     campaign = full_campaign(first)
     seen_sold_out(campaign, everyone[0])
     forgotten_after(OVER_A_SECOND)
-    monkeypatch.setattr(sold_out, "SECONDS", 60.0)
+    monkeypatch.setattr(sold_out._reads[campaign.pk], "_seconds", 60.0)
 
     with captured_statements() as captured:
         words = race([partial(outcome_name, campaign.pk, user_id) for user_id in everyone])
@@ -260,22 +258,6 @@ def test_a_slot_that_the_partner_refused_opens_it_at_once(
     confirmation.release_slot(slot, is_unsent=False)
 
     assert sold_out.read(campaign.pk) is None
-    assert not redis_client.client().exists(key(campaign.pk, "sold-out"))
-
-
-@pytest.mark.boots("another process of the shop")
-@pytest.mark.first_circle
-def test_another_process_uses_the_flag_in_redis_instead_of_reading(requests: list[int]) -> None:
-    campaign = full_campaign(requests[0])
-    with another_process(ISSUE_ON_INPUT) as process:
-        assert issue_elsewhere(process, campaign, requests[1])[0] == "sold_out"
-        forgotten_after(OVER_A_SECOND)
-        seen_sold_out(campaign, requests[2])
-
-        word, statements = issue_elsewhere(process, campaign, requests[1])
-
-    assert word == "sold_out"
-    assert set(statements) <= {"SELECT strategy", OWN_COUPON}
 
 
 @pytest.mark.boots("another process of the shop")
@@ -302,27 +284,6 @@ def test_a_change_that_was_not_published_is_visible_within_a_second_of_the_read(
     wait_until(lambda: asked(campaign.pk, requests[1])[0] == "new", seconds=SOON)
 
 
-@pytest.mark.parametrize(
-    ("true_for", "kept_for"),
-    [(-5.0, 60.0), (1.0, 60.0), (3600.0, 1.0)],
-    ids=["set by a Redis that hung", "kept by it for too long", "by a clock that is ahead"],
-)
-def test_a_flag_is_valid_no_longer_than_either_clock_allows(
-    true_for: float, kept_for: float, requests: list[int]
-) -> None:
-    campaign = full_campaign(requests[0])
-    seen_sold_out(campaign, requests[1])
-    forgotten_after(OVER_A_SECOND)
-    version = Campaign.objects.get(pk=campaign.pk).version
-    flag = f"{int((time.time() + true_for) * 1000)} {version}"
-    redis_client.client().set(key(campaign.pk, "sold-out"), flag, px=int(kept_for * 1000))
-    Campaign.objects.update(quantity=2)
-
-    if true_for > 0:
-        assert asked(campaign.pk, requests[1])[0] == "sold_out"
-    wait_until(lambda: asked(campaign.pk, requests[1])[0] == "new", seconds=SOON)
-
-
 def test_without_redis_it_all_holds_as_well(requests: list[int], own_redis: OwnRedis) -> None:
     campaign = full_campaign(requests[0])
     own_redis.stop()
@@ -336,16 +297,3 @@ def test_without_redis_it_all_holds_as_well(requests: list[int], own_redis: OwnR
     Campaign.objects.update(quantity=3)
     wait_until(lambda: asked(campaign.pk, requests[2])[0] == "new", seconds=SOON)
     assert broken() == {}
-
-
-def test_a_flushed_redis_costs_a_read(
-    requests: list[int], redis_server: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(issuing, "REMEMBER_SECONDS", 60.0)
-    campaign = full_campaign(requests[0])
-    seen_sold_out(campaign, requests[1])
-    redis_server.flushdb()
-
-    assert asked(campaign.pk, requests[1]) == ("sold_out", [OWN_COUPON])
-    forgotten_after(OVER_A_SECOND)
-    assert asked(campaign.pk, requests[1]) == ("sold_out", ["SELECT campaign", OWN_COUPON])

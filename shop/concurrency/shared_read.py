@@ -65,9 +65,8 @@ class SharedRead(Generic[Value]):
 
     def get(self) -> Value:
         """The result. Raises what `read` raises, and `DatabaseUnavailable` in place of a `DatabaseError`."""
-        last = self._last
-        if last and time.monotonic() < last.is_due_at:
-            return last.value
+        if known := self.fresh():
+            return known.value
         asked_at = time.monotonic()
         if self._mutex.acquire(timeout=0 if self._is_recent() else LONGEST_WAIT_SECONDS):
             try:
@@ -85,8 +84,7 @@ class SharedRead(Generic[Value]):
         """Read again, after a pause since the last time, what was read before this monotonic instant."""
         with self._mutex:
             if not self._has_read_since(than):
-                age_seconds = self._last.age_seconds() if self._last else pause_seconds
-                time.sleep(max(0.0, pause_seconds - age_seconds))
+                time.sleep(max(0.0, pause_seconds - self.age_seconds()))
                 self._read_now()
 
     async def get_on_loop(self, in_thread: Callable[[Callable[[], Value]], Awaitable[Value]]) -> Value:
@@ -109,16 +107,25 @@ class SharedRead(Generic[Value]):
             raise DatabaseUnavailable(_("The database can't be reached; nothing was done."))
         return last.value
 
+    def fresh(self) -> Reading[Value] | None:
+        """What was read last; None once it is due to be read again."""
+        last = self._last
+        return last if last and time.monotonic() < last.is_due_at else None
+
     def is_due(self) -> bool:
         """Whether it is time to read again."""
-        return self._last is None or time.monotonic() >= self._last.is_due_at
+        return self.fresh() is None
+
+    def age_seconds(self) -> float:
+        """How long ago the last reading began."""
+        return self._last.age_seconds() if self._last else float("inf")
 
     def forget(self) -> None:
         """Have the next call read again."""
         self._last = None
 
     def _is_recent(self) -> bool:
-        return self._last is not None and self._last.age_seconds() < self._max_age_seconds
+        return self.age_seconds() < self._max_age_seconds
 
     def _has_read_since(self, instant: float) -> bool:
         return self._last is not None and self._last.began_at >= instant
