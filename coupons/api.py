@@ -3,20 +3,17 @@
 from functools import partial
 from uuid import UUID
 
-from django.db import IntegrityError
 from django.urls import reverse
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.permissions import IsAuthenticatedOrReadOnly
 
 from coupons import campaigns, eligible_accounts, issued_coupons, pausing, pool, schemas
-from coupons.allocation.writes import Issued, PendingConfirmation, Queued
+from coupons.allocation.writes import Issued, Queued
 from coupons.issuing import issuing
 from coupons.models import QueueTicket
-from coupons.partners import confirming
 from coupons.queue import tickets
 from shop.api_keys.scopes import Resource
-from shop.concurrency.event_loop import LOOKUP_POOL, run_in_thread, submit_to_batcher
-from shop.errors import Overloaded, Rejected
+from shop.concurrency.event_loop import run_in_thread, submit_to_batcher
 from shop.http import cached_lists, prefer
 from shop.http.messages import account_id, caller_id
 from shop.http.openapi import api_doc
@@ -289,10 +286,10 @@ class Coupons(View):
             tracing.annotate({"firstcome.campaign": given.campaign})
         with issuing.counting_answer(given.campaign) as answer:
             if request.user.is_staff:
-                answer.issued = await _issue(given.campaign, caller)
+                answer.issued = await issuing.issue_async(campaign_id=given.campaign, user_id=caller)
             else:
                 with rate_limits.COUPONS.counting(caller):
-                    answer.issued = await _issue(given.campaign, caller)
+                    answer.issued = await issuing.issue_async(campaign_id=given.campaign, user_id=caller)
             return _issued_response(request, answer.issued)
 
 
@@ -375,33 +372,6 @@ def _issue_by_staff(request: Request) -> Response:
     with issuing.counting_answer(given.campaign) as answer:
         answer.issued = issuing.issue_by_staff(campaign_id=given.campaign, user_id=given.user)
         return _issued_response(request, answer.issued)
-
-
-async def _issue(campaign_id: int, user_id: int) -> Issued | Queued:
-    """Issue by the campaign's batcher if the request needs nothing else, or else in a thread."""
-    if issuing.is_renewal_due(campaign_id):
-        await run_in_thread(issuing.renew, campaign_id, pool=LOOKUP_POOL)
-    batched, has_slot = issuing.batch_route(campaign_id), False
-    if batched:
-        try:
-            outcome = await submit_to_batcher(batched.batcher(), batched.request(user_id))
-        except (Rejected, IntegrityError) as error:
-            if isinstance(error, Rejected) and error.code != "sold_out":
-                raise
-            refusal = partial(issuing.refusal_of, error, campaign_id=campaign_id, user_id=user_id)
-            raise await run_in_thread(refusal, owner=user_id) from error
-        result = batched.result(user_id, outcome)
-        if result:
-            return result
-        # The campaign got a partner after it was last read.
-        has_slot = isinstance(outcome, PendingConfirmation)
-    issue = partial(issuing.issue, campaign_id=campaign_id, user_id=user_id)
-    try:
-        return await run_in_thread(issue, group=("campaign", campaign_id), owner=user_id)
-    except Overloaded as error:
-        if has_slot:
-            raise confirming.reply_unknown() from error
-        raise
 
 
 def _issued_response(request: Request, issued: Issued | Queued) -> Response:

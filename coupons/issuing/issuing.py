@@ -7,9 +7,8 @@ gets is decided in one place, `coupons.allocation.eligibility`, and written in o
 """
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache, partial
 from typing import Any
 
 from django.conf import settings
@@ -39,9 +38,11 @@ from coupons.partners import call_limit, confirming
 from coupons.queue import tickets
 from shop import clock
 from shop.accounts import own_account
+from shop.concurrency import blocking
+from shop.concurrency.event_loop import LOOKUP_POOL, run_in_thread, submit_to_batcher
 from shop.concurrency.group_commit import Batcher
 from shop.db import transactions
-from shop.errors import FirstcomeError, NotFound, Rejected, Unavailable
+from shop.errors import FirstcomeError, NotFound, Overloaded, Rejected, Unavailable
 from shop.lazy_texts import mark as _
 
 log = get_logger(__name__)
@@ -73,6 +74,7 @@ LOOKUP_BATCHERS = 1_024
 # A read takes a millisecond, in which few other requests arrive.
 LOOKUP_INTERVAL_SECONDS = 0.01
 
+InThread = Callable[..., Awaitable[Any]]
 CampaignAndCoupon = tuple[Campaign, Coupon | Confirmation | None]
 
 
@@ -86,47 +88,51 @@ def issue(*, campaign_id: int, user_id: int) -> Issued | Queued:
     `sold_out`, `campaign_not_open`, `campaign_closed`, `campaign_paused`, `coupon_void`, `conflict`,
     `strategy_not_available`; `PartnerFailed`; `Overloaded`, `Unavailable`.
     """
-    strategy, partner = _strategy_and_partner(campaign_id)
-    full = sold_out.read(campaign_id)
-    if full:
-        campaign_now, existing = _read_campaign_and_coupon(campaign_id=campaign_id, user_id=user_id)
+    return blocking.run(issue_async(campaign_id=campaign_id, user_id=user_id))
+
+
+async def issue_async(*, campaign_id: int, user_id: int) -> Issued | Queued:
+    """`issue` for a coroutine: it holds no thread while a batcher decides, and blocks no event loop.
+
+    What the process remembers decides the way: only a refusal or a coupon of a campaign that is known to be
+    sold out, and a request that needs nothing but its batch, go without a thread.
+    """
+    in_thread = partial(run_in_thread, group=("campaign", campaign_id), owner=user_id)
+    strategy, partner = await _strategy_and_partner(campaign_id, in_thread)
+    full, needs_refresh = sold_out.read_cached(campaign_id)
+    if needs_refresh:
+        full = await in_thread(sold_out.read, campaign_id)
+    is_away = bool(partner) and call_limit.is_unavailable(partner)
+    if full or is_away:
+        campaign, existing = await submit_to_batcher(lookup_batcher(campaign_id), user_id)
         # A slot that was released since has changed the campaign's version.
-        if campaign_now.version == full.version:
-            return _existing_or_raise(campaign_now, user_id, existing)
-    if partner and call_limit.is_unavailable(partner):
-        # No slot is taken that can't be confirmed.
-        away = Unavailable(_("The partner of this campaign is unavailable; nothing was done. Try again."))
-        campaign_now, existing = _read_campaign_and_coupon(campaign_id=campaign_id, user_id=user_id)
-        return _existing_or_raise(campaign_now, user_id, existing, otherwise=away)
-    return _issue_by_strategy(STRATEGIES[strategy], campaign_id, user_id)
+        is_full = full is not None and campaign.version == full.version
+        if is_full or is_away:
+            # No slot is taken that can't be confirmed.
+            otherwise = None if is_full else _partner_away()
+            settle = partial(_existing_or_raise, campaign, user_id, existing, otherwise=otherwise)
+            needs_thread = is_away or campaign.strategy == "queue" or isinstance(existing, Confirmation)
+            return await in_thread(settle) if needs_thread else settle()
+    if strategy == BATCHED_STRATEGY and not partner:
+        return await _issue_by_batch(campaign_id, user_id, in_thread)
+    return await in_thread(_issue_by_strategy, STRATEGIES[strategy], campaign_id, user_id)
 
 
-@dataclass(frozen=True, slots=True)
-class BatchRoute:
-    """How a request is decided without a query of its own: in a batch, or by a shared read once sold out."""
-
-    campaign_id: int
-    full: Campaign | None
-
-    def batcher(self) -> Batcher[Any, Any]:
-        """The batcher that takes `request`."""
-        return lookup_batcher(self.campaign_id) if self.full else group_commit.batcher(self.campaign_id)
-
-    def request(self, user_id: int) -> Any:
-        return user_id if self.full else IssueRequest(user_id)
-
-    def result(self, user_id: int, outcome: Any) -> Issued | Queued | None:
-        """The account's result; None if the request has to go through `issue`. Raises the refusal."""
-        if self.full is None:
-            return None if isinstance(outcome, PendingConfirmation) else outcome
-        campaign_now, existing = outcome
-        if (
-            campaign_now.version != self.full.version
-            or campaign_now.strategy != BATCHED_STRATEGY
-            or isinstance(existing, Confirmation)
-        ):
-            return None
-        return _existing_or_raise(campaign_now, user_id, existing)
+async def _issue_by_batch(campaign_id: int, user_id: int, in_thread: InThread) -> Issued | Queued:
+    try:
+        outcome = await submit_to_batcher(group_commit.batcher(campaign_id), IssueRequest(user_id))
+    except (Rejected, IntegrityError) as error:
+        if isinstance(error, Rejected) and error.code != "sold_out":
+            raise
+        refusal = partial(_refusal_of, error, campaign_id=campaign_id, user_id=user_id)
+        raise await run_in_thread(refusal, owner=user_id) from error
+    if isinstance(outcome, Issued):
+        return outcome
+    try:
+        # The campaign got a partner after it was last read.
+        return await in_thread(confirming.ask_partner, outcome)
+    except Overloaded as error:
+        raise confirming.reply_unknown() from error
 
 
 class counting_answer:  # noqa: N801 - reads as a word: `with issuing.counting_answer(...)`
@@ -154,42 +160,6 @@ class counting_answer:  # noqa: N801 - reads as a word: `with issuing.counting_a
             outcome = counters.REPEATED if isinstance(self.issued, Issued) else counters.PENDING
         # What the process remembers exists; the number in a request may be any.
         counters.count_answer(self._campaign_id if self._campaign_id in _remembered else None, outcome)
-
-
-def is_renewal_due(campaign_id: int) -> bool:
-    """Whether this request should call `renew`; until it has, others use what the process remembers."""
-    strategy, partner, good_until = _remembered.get(campaign_id, ("", "", 0.0))
-    now = time.monotonic()
-    if strategy != BATCHED_STRATEGY or partner or good_until > now:
-        return False
-    _remembered[campaign_id] = (strategy, partner, now + REMEMBER_SECONDS)
-    return True
-
-
-def renew(campaign_id: int) -> None:
-    """Read the campaign's strategy and partner again. Raises `NotFound`."""
-    name, partner = _read_strategy_and_partner(campaign_id)
-    _remembered[campaign_id] = (name, partner, time.monotonic() + REMEMBER_SECONDS)
-
-
-def batch_route(campaign_id: int) -> BatchRoute | None:
-    """How a batcher decides a request for this campaign, from what the process remembers; it does no I/O.
-
-    None where `issue` has to read something or to call a partner, or the strategy doesn't use the batcher.
-    """
-    strategy, partner, good_until = _remembered.get(campaign_id, ("", "", 0.0))
-    if strategy != BATCHED_STRATEGY or partner or good_until <= time.monotonic():
-        return None
-    full, needs_refresh = sold_out.read_cached(campaign_id)
-    return None if needs_refresh else BatchRoute(campaign_id, full)
-
-
-def _read_campaign_and_coupon(*, campaign_id: int, user_id: int) -> CampaignAndCoupon:
-    """The campaign and the account's coupon or confirmation, read without a lock after this call began.
-
-    Concurrent reads share one statement. Raises `Campaign.DoesNotExist`, `Overloaded`, `Unavailable`.
-    """
-    return lookup_batcher(campaign_id).submit(user_id)
 
 
 @lru_cache(maxsize=LOOKUP_BATCHERS)
@@ -237,10 +207,10 @@ def _issue_by_strategy(strategy: Strategy, campaign_id: int, user_id: int) -> Is
     try:
         return _confirm_if_pending(strategy(campaign_id=campaign_id, user_id=user_id))
     except (Rejected, IntegrityError) as error:
-        raise refusal_of(error, campaign_id=campaign_id, user_id=user_id) from error
+        raise _refusal_of(error, campaign_id=campaign_id, user_id=user_id) from error
 
 
-def refusal_of(error: Rejected | IntegrityError, *, campaign_id: int, user_id: int) -> FirstcomeError:
+def _refusal_of(error: Rejected | IntegrityError, *, campaign_id: int, user_id: int) -> FirstcomeError:
     """The refusal for an error of a strategy; `sold_out` is remembered."""
     if isinstance(error, Rejected):
         if error.code == "sold_out":
@@ -276,18 +246,16 @@ def forget() -> None:
     sold_out.forget()
 
 
-def _strategy_and_partner(campaign_id: int) -> tuple[str, str]:
+async def _strategy_and_partner(campaign_id: int, in_thread: InThread) -> tuple[str, str]:
     """The campaign's strategy and partner, about a second old at most."""
-    now = time.monotonic()
     name, partner, good_until = _remembered.get(campaign_id, ("", "", 0.0))
-    if good_until <= now:
-        if name:
-            # One thread reads for all; until it has, the others use the old entry.
-            _remembered[campaign_id] = (name, partner, now + REMEMBER_SECONDS)
-        name, partner = _read_strategy_and_partner(campaign_id)
-        if len(_remembered) >= MOST_REMEMBERED:
-            _remembered.clear()
+    now = time.monotonic()
+    if not name:
+        name, partner = await in_thread(_read_strategy_and_partner, campaign_id)
+    elif good_until <= now:
+        # One request reads for all; until it has, the others use the old entry.
         _remembered[campaign_id] = (name, partner, now + REMEMBER_SECONDS)
+        name, partner = await run_in_thread(_read_strategy_and_partner, campaign_id, pool=LOOKUP_POOL)
     if name in LAB_ONLY and not settings.LAB:
         raise Rejected(
             _("The strategy {name} of this campaign runs only with LAB=1.", name=name),
@@ -297,6 +265,7 @@ def _strategy_and_partner(campaign_id: int) -> tuple[str, str]:
 
 
 def _read_strategy_and_partner(campaign_id: int) -> tuple[str, str]:
+    """Read both, and remember them. Raises `NotFound`."""
     found = Campaign.objects.filter(pk=campaign_id).values_list("strategy", "partner").first()
     if found is None:
         _remembered.pop(campaign_id, None)
@@ -304,7 +273,14 @@ def _read_strategy_and_partner(campaign_id: int) -> tuple[str, str]:
             _("There is no campaign {campaign_id}.", campaign_id=campaign_id),
             code="campaign_not_found",
         )
+    if len(_remembered) >= MOST_REMEMBERED:
+        _remembered.clear()
+    _remembered[campaign_id] = (*found, time.monotonic() + REMEMBER_SECONDS)
     return found
+
+
+def _partner_away() -> Unavailable:
+    return Unavailable(_("The partner of this campaign is unavailable; nothing was done. Try again."))
 
 
 def _is_account(user_id: int, **conditions: bool) -> bool:

@@ -19,6 +19,7 @@ from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon, PoolCode
 from coupons.tests.factories import TWO_STRATEGIES, CampaignFactory, accounts, campaign_with_strategy
 from coupons.tests.laws import broken, positions
+from shop.concurrency import blocking, event_loop
 from shop.db import transactions
 from shop.errors import FirstcomeError
 from shop.tests.factories import AccountFactory
@@ -156,18 +157,22 @@ def test_a_batch_decides_in_the_order_of_its_requests() -> None:
     assert positions(campaign) == [1, 2]
 
 
+def strategy_and_partner(campaign_id: int) -> tuple[str, str]:
+    return blocking.run(issuing._strategy_and_partner(campaign_id, event_loop.run_in_thread))
+
+
 @pytest.mark.django_db(transaction=True)
 def test_after_a_second_one_thread_reads_the_strategy_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(issuing, "REMEMBER_SECONDS", 60.0)
     campaign = CampaignFactory.create()
-    issuing._strategy_and_partner(campaign.pk)
+    strategy_and_partner(campaign.pk)
     name, partner, _ = issuing._remembered[campaign.pk]
     issuing._remembered[campaign.pk] = (name, partner, 0.0)
 
     with holding("LOCK TABLES coupons_campaign WRITE"):
-        reader = in_background(lambda: issuing._strategy_and_partner(campaign.pk))
+        reader = in_background(lambda: strategy_and_partner(campaign.pk))
         wait_until(lambda: waiting_at("%coupons_campaign%") == 1)
-        assert issuing._strategy_and_partner(campaign.pk) == (name, partner)
+        assert strategy_and_partner(campaign.pk) == (name, partner)
 
     assert reader.result(10) == (name, partner)
 
@@ -175,7 +180,7 @@ def test_after_a_second_one_thread_reads_the_strategy_for_all(monkeypatch: pytes
 def test_the_number_of_remembered_campaigns_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(issuing, "MOST_REMEMBERED", 2)
     for campaign in CampaignFactory.create_batch(5):
-        issuing._strategy_and_partner(campaign.pk)
+        strategy_and_partner(campaign.pk)
 
     assert len(issuing._remembered) <= 2
 

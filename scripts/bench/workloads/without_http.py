@@ -150,14 +150,7 @@ async def _call_again(call: Call, users: Iterator[int], ends_at: float, outcomes
 
 async def issue_one(campaign_id: int, user_id: int) -> str:
     """Issue to one account as a web process does: by the batcher where that is enough."""
-    batched, outcome = issuing.batch_route(campaign_id), None
-    if batched:
-        decided = await event_loop.submit_to_batcher(batched.batcher(), batched.request(user_id))
-        outcome = batched.result(user_id, decided)
-    if outcome is None:
-        outcome = await event_loop.run_in_thread(
-            partial(issuing.issue, campaign_id=campaign_id, user_id=user_id)
-        )
+    outcome = await issuing.issue_async(campaign_id=campaign_id, user_id=user_id)
     return "issued" if getattr(outcome, "is_new", False) else "again"
 
 
