@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any
 
 from django import forms
-from django.apps import apps
 from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
@@ -61,10 +60,9 @@ DISABLING = _(
 LAW_COLOURS = {"holds": "success", "broken": "danger"}
 EVENT_COLOURS = {"dead": "danger", "queued": "warning"}
 
-# User and Group are registered again below with unfold's styles; used refresh tokens need no pages, and
-# django-otp's would show the secrets of one-time codes.
-admin.site.unregister([User, Group, *apps.get_app_config("token_blacklist").get_models()])
-admin.site.unregister([TOTPDevice, StaticDevice])
+# User and Group are registered again below with unfold's styles; django-otp's pages would show the secrets of
+# one-time codes.
+admin.site.unregister([User, Group, TOTPDevice, StaticDevice])
 
 
 def is_superuser(request: HttpRequest) -> bool:

@@ -33,7 +33,7 @@ COLUMNS = {
     ),
     "shop_committedtransaction": "at DATETIME(6)",
     "shop_recordedtrace": "at DATETIME(6)",
-    "token_blacklist_outstandingtoken": "expires_at DATETIME(6)",
+    "shop_revokedtoken": "expires_at DATETIME(6)",
     "django_session": "expire_date DATETIME(6)",
     "payments_reconciliation": "started_at DATETIME(6)",
     "payments_webhookevent": "received_at DATETIME(6)",

@@ -1,19 +1,13 @@
-"""Indexes for two questions that are asked every few seconds, on tables that Django and simplejwt made.
+"""An index for a question that is asked every few seconds, on a table that Django made.
 
-Each web process reads the disabled accounts every two seconds, and the housekeeping looks for expired
-refresh tokens; without these both would walk the whole table. Adding them by the schema editor rather
-than in SQL makes them go away again on every database.
+Each web process reads the disabled accounts every two seconds, and would walk the whole table. Adding it by
+the schema editor rather than in SQL makes it go away again on every database.
 """
 
 from django.db import migrations, models
 
 INDEXES = [
     ("auth", "User", models.Index(fields=["is_active"], name="shop_user_disabled")),
-    (
-        "token_blacklist",
-        "OutstandingToken",
-        models.Index(fields=["expires_at"], name="shop_outstandingtoken_expired"),
-    ),
 ]
 
 
@@ -31,7 +25,6 @@ class Migration(migrations.Migration):
     dependencies = [
         ("shop", "0001_initial"),
         ("auth", "0012_alter_user_first_name_max_length"),
-        ("token_blacklist", "0013_alter_blacklistedtoken_options_and_more"),
     ]
 
     operations = [migrations.RunPython(add, remove, atomic=False)]
