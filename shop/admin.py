@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from django.apps import apps
 from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
@@ -56,10 +55,9 @@ DISABLING = _(
     "coupons and points stay."
 )
 
-# User and Group are registered again below with unfold's styles; used refresh tokens need no pages, and
-# django-otp's would show the secrets of one-time codes.
-admin.site.unregister([User, Group, *apps.get_app_config("token_blacklist").get_models()])
-admin.site.unregister([TOTPDevice, StaticDevice])
+# User and Group are registered again below with unfold's styles; django-otp's pages would show the secrets of
+# one-time codes.
+admin.site.unregister([User, Group, TOTPDevice, StaticDevice])
 
 
 def is_superuser(request: HttpRequest) -> bool:

@@ -84,6 +84,20 @@ class SignOut(models.Model):
         return gettext("account %(id)s") % {"id": self.account_id}
 
 
+class RevokedToken(models.Model):
+    """The id of a refresh token that was used, or of a family that was revoked: refused until it expires."""
+
+    id = ExactCharField(_("id"), max_length=64, primary_key=True)
+    revoked_at = models.DateTimeField(_("revoked at"))
+    expires_at = models.DateTimeField(_("expires at"), db_index=True)
+
+    class Meta:
+        verbose_name, verbose_name_plural = _("revoked token"), _("revoked tokens")
+
+    def __str__(self) -> str:
+        return self.id
+
+
 class ApiKey(models.Model):
     """A key by which a program calls the API, with some of the rights of the account that made it.
 

@@ -15,7 +15,6 @@ from django.core import serializers
 from django.core.management import CommandError
 from django.db import transaction
 from django.test import Client
-from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
 from inventory.models import Product
 from inventory.tests.factories import ProductFactory
@@ -27,7 +26,14 @@ from shop.accounts import accounts, sign_ins, tokens
 from shop.errors import Rejected
 from shop.events import journal, order_replay
 from shop.management.archives import WITHOUT_MONTHS
-from shop.models import ArchivedMonth, ArchivedPaidEvent, CommittedTransaction, IdempotencyKey, JournalLine
+from shop.models import (
+    ArchivedMonth,
+    ArchivedPaidEvent,
+    CommittedTransaction,
+    IdempotencyKey,
+    JournalLine,
+    RevokedToken,
+)
 from shop.operations import housekeeping
 from shop.operations.archives import archive_files, archive_tables, archiving, journal_table
 from shop.operations.archives.archive_files import ArchiveFailed, FileDamaged
@@ -409,13 +415,12 @@ def test_the_sweep_leaves_no_key_token_or_mark_of_a_finished_month(settings: Laz
             created_at=old,
         )
     expires_at = old + tokens.REFRESH_LIFETIME
-    token = OutstandingToken.objects.create(jti="used", token="", created_at=old, expires_at=expires_at)
-    BlacklistedToken.objects.create(token=token)
+    RevokedToken.objects.create(id="used", revoked_at=old, expires_at=expires_at)
     CommittedTransaction.objects.create(id=uuid4(), at=old)
     housekeeping.sweep()
     month = {"created_at__lt": clock.now() - timedelta(days=archiving.MIN_DAYS)}
     assert list(IdempotencyKey.objects.filter(**month).values_list("key_hash", flat=True)) == ["open"]
-    assert not OutstandingToken.objects.filter(**month).exists()
+    assert not RevokedToken.objects.exists()
     assert not CommittedTransaction.objects.filter(at=old).exists()
     assert settings.IDEMPOTENCY_RETENTION_SECONDS < archiving.MIN_DAYS * 86_400
     assert timedelta(days=archiving.MIN_DAYS) > tokens.REFRESH_LIFETIME

@@ -81,23 +81,31 @@ class SignIn:
 async def run_sign_in(function: Callable[[], Outcome], *, username: str, address: str) -> Outcome:
     """Call a function that calls `sign_in`, in a thread for hashing, once it is the client's turn.
 
-    The attempt is counted before it waits: by name and address and by address, or by neither. Raises
-    `Throttled`, what the function raises, and what `password_hashing.run_in_turn` raises.
+    The attempt is counted before it waits. Raises what `count_attempt`, the function and
+    `password_hashing.run_in_turn` raise.
     """
     network = throttling.network_of_address(address)
 
     async def trust_level() -> TrustLevel:
         return await run_in_thread(_trust_level, username, network, group="sign-ins")
 
-    try:
-        await run_in_thread(_count_attempt, username, network, group="sign-ins")
-    except Throttled:
-        SIGN_INS.labels("throttled").inc()
-        raise
+    await run_in_thread(count_attempt, username, address, group="sign-ins")
     try:
         return await password_hashing.run_in_turn(function, address=address, trust_level=trust_level)
     except Overloaded:
         SIGN_INS.labels("overloaded").inc()
+        raise
+
+
+def count_attempt(username: str, address: str) -> None:
+    """Count an attempt to sign in, by name and address and by address, or by neither. Raises `Throttled`."""
+    network = throttling.network_of_address(address)
+    name = _username_key(accounts.find_id_by_username(username), username)
+    attempt = [(ATTEMPTS_BY_NAME_AND_ADDRESS, f"{name} from {network}"), (ATTEMPTS_BY_ADDRESS, network)]
+    try:
+        throttling.count_attempt(attempt)
+    except Throttled:
+        SIGN_INS.labels("throttled").inc()
         raise
 
 
@@ -108,7 +116,7 @@ def sign_in(
 
     `otp` is the one-time code, which staff accounts need. The journal line is durable when it returns. Raises
     `Throttled` and `InvalidCredentials`; if the password is right, what `second_factor.verify` raises. It
-    hashes: the web server's requests call it by `run_sign_in`, which counts by address and name.
+    hashes: the web server's requests call it by `run_sign_in`, which has counted the attempt.
     """
     account, network = accounts.find_by_username(username), throttling.network_of_address(address)
     account_id = account.pk if account else None
@@ -181,13 +189,6 @@ def reset_unnoted_failures() -> None:
 def _username_key(account_id: int | None, username: str) -> str:
     """The canonical key of a username: the same for all spellings that the database treats as one account."""
     return f"name {username.casefold()}" if account_id is None else accounts.journal_subject(account_id)
-
-
-def _count_attempt(username: str, network: str) -> None:
-    name = _username_key(accounts.find_id_by_username(username), username)
-    throttling.count_attempt(
-        [(ATTEMPTS_BY_NAME_AND_ADDRESS, f"{name} from {network}"), (ATTEMPTS_BY_ADDRESS, network)]
-    )
 
 
 def _throttle_name(name: str, account_id: int | None, network: str) -> None:

@@ -1,9 +1,9 @@
-"""Access and refresh tokens of accounts; the only module that uses simplejwt, for its blacklist tables.
+"""Access and refresh tokens of accounts.
 
 Access tokens are verified by `shop.accounts.authentication`, without the database. A refresh token is valid
-for one use: using it inserts a blacklist row, and the unique key there decides which of several uses was
-first. All refresh tokens that descend from one sign-in are a family. A token that is used again after its
-successor was issued may be stolen, so the family is revoked: its id is put on the blacklist as well.
+for one use: using it inserts a `RevokedToken`, whose key decides which of several uses was first. All refresh
+tokens that descend from one sign-in are a family. A token that is used again after its successor was issued
+may be stolen, so the family is revoked: its id is inserted as well.
 """
 
 import hashlib
@@ -15,7 +15,6 @@ from uuid import uuid4
 
 from django.contrib.auth.models import User
 from prometheus_client import Counter
-from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
 from shop import clock
 from shop.accounts import accounts, authentication, second_factor, sign_outs
@@ -23,6 +22,7 @@ from shop.accounts.authentication import ACCOUNT_CLAIM, SIGN_OUT_CLAIM, STAFF_CL
 from shop.db import key_walks, transactions
 from shop.events import journal
 from shop.events.journal import Actor, ActorContext
+from shop.models import RevokedToken
 from shop.rates import rate_limits
 
 ACCESS_LIFETIME = timedelta(minutes=15)
@@ -120,7 +120,7 @@ def revoke(raw: str, *, account_id: int) -> None:
 
 def delete_expired_tokens() -> int:
     """Delete used refresh tokens that have expired, in small batches. Returns how many were deleted."""
-    return key_walks.delete(OutstandingToken.objects.filter(expires_at__lte=clock.now()))
+    return key_walks.delete(RevokedToken.objects.filter(expires_at__lte=clock.now()))
 
 
 def _new_claims(kind: str, user: User, lifetime: timedelta) -> dict[str, Any]:
@@ -157,7 +157,7 @@ def _is_still_valid(claims: Mapping[str, Any], user: User) -> bool:
 
     It is revoked by itself, with its family, or with all tokens that the account had when it was signed out.
     """
-    if BlacklistedToken.objects.filter(token__jti=claims[FAMILY_CLAIM]).exists():
+    if RevokedToken.objects.filter(id=claims[FAMILY_CLAIM]).exists():
         return False
     number = sign_outs.last_sign_out_number(user.pk)
     after = claims.get(SIGN_OUT_CLAIM)
@@ -170,13 +170,13 @@ def _is_still_valid(claims: Mapping[str, Any], user: User) -> bool:
 
 def _mark_used(claims: Mapping[str, Any]) -> bool:
     """Mark the token as used. Returns whether this call was the first to do so."""
-    return _blacklist(claims["jti"], expires_at=datetime.fromtimestamp(claims["exp"], UTC))
+    return _revoke_id(claims["jti"], expires_at=datetime.fromtimestamp(claims["exp"], UTC))
 
 
 def _revoke_family_if_stolen(claims: Mapping[str, Any]) -> None:
     """Revoke the family of a token that was used a while ago, and record it: the token may be stolen."""
-    used_at = OutstandingToken.objects.values_list("created_at", flat=True).get(jti=claims["jti"])
-    if used_at is None or clock.now() - used_at <= REUSE_GRACE:
+    used_at = RevokedToken.objects.values_list("revoked_at", flat=True).get(id=claims["jti"])
+    if clock.now() - used_at <= REUSE_GRACE:
         return
     if _revoke_family(claims):
         REUSED_TOKENS.inc()
@@ -192,12 +192,10 @@ def _revoke_family_if_stolen(claims: Mapping[str, Any]) -> None:
 
 def _revoke_family(claims: Mapping[str, Any]) -> bool:
     """Revoke the family. Returns whether this call was the first to do so."""
-    return _blacklist(claims[FAMILY_CLAIM], expires_at=clock.now() + REFRESH_LIFETIME)
+    return _revoke_id(claims[FAMILY_CLAIM], expires_at=clock.now() + REFRESH_LIFETIME)
 
 
-def _blacklist(id: str, *, expires_at: datetime) -> bool:
+def _revoke_id(id: str, *, expires_at: datetime) -> bool:
     """Refuse the token or family with this id until it expires. Returns whether this call was the first."""
-    times = {"created_at": clock.now(), "expires_at": expires_at}
-    token, _ = OutstandingToken.objects.get_or_create(jti=id, defaults=times)
-    _, is_first = BlacklistedToken.objects.get_or_create(token=token)
-    return is_first
+    times = {"revoked_at": clock.now(), "expires_at": expires_at}
+    return RevokedToken.objects.get_or_create(id=id, defaults=times)[1]

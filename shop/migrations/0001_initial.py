@@ -1,4 +1,4 @@
-"""The tables that all apps stand on, and indexes on tables of other packages."""
+"""The tables that all apps stand on, and indexes on Django's table of accounts."""
 
 import datetime
 import django.db.models.deletion
@@ -8,17 +8,12 @@ from django.conf import settings
 from django.db import migrations, models
 
 
-# On tables of Django and simplejwt: disabled accounts are read by each web process every two seconds, expired
-# refresh tokens by the housekeeping; operators search accounts by e-mail address, and for staff.
+# On a table of Django: disabled accounts are read by each web process every two seconds, and operators search
+# accounts by e-mail address, and for staff.
 INDEXES = [
     ("auth", "User", models.Index(fields=["is_active"], name="shop_user_disabled")),
     ("auth", "User", models.Index(fields=["email"], name="shop_user_by_email")),
     ("auth", "User", models.Index(fields=["is_staff"], name="shop_user_staff")),
-    (
-        "token_blacklist",
-        "OutstandingToken",
-        models.Index(fields=["expires_at"], name="shop_outstandingtoken_expired"),
-    ),
 ]
 
 
@@ -38,7 +33,6 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('auth', '0012_alter_user_first_name_max_length'),
-        ('token_blacklist', '0013_alter_blacklistedtoken_options_and_more'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
@@ -255,6 +249,19 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': 'sign out',
                 'verbose_name_plural': 'sign outs',
+            },
+        ),
+        migrations.CreateModel(
+            name='RevokedToken',
+            fields=[
+                ('id', shop.fields.ExactCharField(max_length=64, primary_key=True, serialize=False,
+                    verbose_name='id')),
+                ('revoked_at', models.DateTimeField(verbose_name='revoked at')),
+                ('expires_at', models.DateTimeField(db_index=True, verbose_name='expires at')),
+            ],
+            options={
+                'verbose_name': 'revoked token',
+                'verbose_name_plural': 'revoked tokens',
             },
         ),
         migrations.CreateModel(

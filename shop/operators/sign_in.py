@@ -36,7 +36,7 @@ from shop.accounts.sign_ins import SignIn
 from shop.admin_site import refusal_text, refusals_as_form_errors
 from shop.errors import FirstcomeError
 from shop.http import client_address, problems
-from shop.http.pages.middleware import REFUSAL_KEY
+from shop.http.pages.middleware import COUNTED_KEY, REFUSAL_KEY
 from shop.observability import request_metrics
 from shop.operators import display
 
@@ -73,11 +73,14 @@ class SignInForm(AuthenticationForm):
         if username and password:
             try:
                 with refusals_as_form_errors():
+                    address = client_address.from_request(self.request)
+                    if COUNTED_KEY not in self.request.META:
+                        sign_ins.count_attempt(username, address)
                     self.signed_in = sign_ins.sign_in(
                         username=username,
                         password=password,
                         otp=self.cleaned_data.get("otp"),
-                        address=client_address.from_request(self.request),
+                        address=address,
                         is_operator=True,
                     )
                     self.user_cache = self.signed_in.account

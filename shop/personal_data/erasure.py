@@ -16,7 +16,6 @@ from django.contrib.sessions.models import Session
 from django.db.models import Q
 from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp.models import TOTPDevice
-from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 from uuid_utils.compat import uuid7
 
 from coupons.models import Confirmation, QueueTicket
@@ -194,7 +193,6 @@ def _delete_rows(account_id: int) -> None:
     TOTPDevice.objects.filter(user_id=account_id).delete()
     StaticDevice.objects.filter(user_id=account_id).delete()
     Session.objects.filter(pk__in=registry.sessions_of(account_id)).delete()
-    OutstandingToken.objects.filter(user_id=account_id).delete()
     IdempotencyKey.objects.filter(account_id=account_id).delete()
     EligibleAccount.objects.filter(account_id=account_id).delete()
     # With their secrets. The journal names them by their numbers.

@@ -173,17 +173,6 @@ REGISTRY: Mapping[str, PersonalData | NotPersonal] = {
         kept="until it is used or reset",
         secrets=frozenset({"token"}),
     ),
-    "token_blacklist.OutstandingToken": PersonalData(
-        path="user",
-        erasure=Erasure.DELETED,
-        kept="until it expires; the shop writes the ids of used tokens alone, without an account",
-        secrets=frozenset({"token", "jti"}),
-    ),
-    "token_blacklist.BlacklistedToken": PersonalData(
-        path="token__user",
-        erasure=Erasure.DELETED,
-        kept="as its token",
-    ),
     "shop.IdempotencyKey": PersonalData(path="account", erasure=Erasure.DELETED, kept=A_DAY),
     "shop.ApiKey": PersonalData(
         path="maker", erasure=Erasure.DELETED, kept="until its maker's erasure, also when it is revoked"
@@ -264,6 +253,7 @@ REGISTRY: Mapping[str, PersonalData | NotPersonal] = {
     "auth.Permission": NotPersonal("what exists to be permitted"),
     "contenttypes.ContentType": NotPersonal("the names of the models"),
     "shop.CommittedTransaction": NotPersonal("random numbers of transactions, deleted after a day"),
+    "shop.RevokedToken": NotPersonal("random ids of used tokens, deleted when these have expired"),
     "shop.LawStatus": NotPersonal("numbers of rows that break a law, overwritten by the next audit"),
     "shop.AuditState": NotPersonal("how far the audit is"),
     "shop.ProcessLease": NotPersonal("names of the shop's own processes"),

@@ -7,13 +7,12 @@ from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.db import DatabaseError, connection
 from django.utils import timezone
-from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 from structlog.testing import capture_logs
 
 from shop.accounts import sign_ins, tokens
 from shop.db import commit_marks
 from shop.errors import Throttled
-from shop.models import CommittedTransaction, IdempotencyKey
+from shop.models import CommittedTransaction, IdempotencyKey, RevokedToken
 from shop.operations import housekeeping
 from shop.rates import throttling
 from shop.redis import redis_client
@@ -33,7 +32,7 @@ def leave_something_to_sweep() -> None:
             created_at=timezone.now() - age,
         )
     tokens.rotate(tokens.create_token_pair(account).refresh)
-    OutstandingToken.objects.update(expires_at=timezone.now())
+    RevokedToken.objects.update(expires_at=timezone.now())
 
 
 @pytest.mark.django_db
@@ -70,7 +69,7 @@ def test_a_failed_sweep_of_keys_does_not_prevent_the_others() -> None:
         finally:
             cursor.execute("DROP TRIGGER no_sweep")
 
-    assert not OutstandingToken.objects.exists()
+    assert not RevokedToken.objects.exists()
     assert not CommittedTransaction.objects.exists()
     assert IdempotencyKey.objects.count() == 2
     assert [(line["event"], line["what"]) for line in logged] == [

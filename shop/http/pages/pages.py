@@ -127,7 +127,7 @@ async def _render_in_turn(scope: Scope, fields: Mapping[bytes, bytes], receive: 
     address = client_address.choose(peer, fields.get(b"x-forwarded-for", b"").decode("latin-1"))
     anonymous_calls.count(address)
     body = await request_body.read(fields, receive, most=password_hashing.MAX_BODY_BYTES)
-    environment = _wsgi_environment(scope, fields, BytesIO(body))
+    environment = _wsgi_environment(scope, fields, BytesIO(body)) | {middleware.COUNTED_KEY: True}
     render = partial(_render_page, environment)
 
     async def trust_level() -> TrustLevel:
