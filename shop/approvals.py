@@ -41,24 +41,24 @@ ACTS: dict[str, Act] = {}
 """Every act by its name."""
 
 
+def waiting(*, kind: str, subject: str, arguments: Mapping[str, Any]) -> Approval | None:
+    """What the current operator has asked for already, and waits: for an act that is the same each time."""
+    by = journal.current_actor()
+    asked = Approval.objects.filter(kind=kind, subject=subject, status=Status.WAITING, asker_id=by.id)
+    return next((one for one in asked if one.arguments == arguments), None)
+
+
 def ask(
     *, kind: str, subject: str, arguments: Mapping[str, Any], reason: str, account_id: int | None = None
 ) -> Approval:
-    """Record that the current operator asks for this act; the same act that waits already is returned.
+    """Record that the current operator asks for this act, beside what is asked for already.
 
-    So `arguments` have what tells one act from another, and nothing that differs by the form or the call.
     Must be called inside a transaction. `account_id` is the account that benefits. Raises `NotAllowed`
     `own_account`.
     """
     open_transaction.assert_inside()
     own_account.refuse_own(account_id)
     by = journal.current_actor()
-    if by.id is not None:
-        # Two forms may ask for the same act at once.
-        User.objects.select_for_update().filter(pk=by.id).first()
-    for waiting in Approval.objects.filter(kind=kind, subject=subject, status=Status.WAITING):
-        if waiting.arguments == arguments and waiting.asker_id == by.id:
-            return waiting
     approval = Approval.objects.create(
         kind=kind,
         subject=subject,

@@ -206,17 +206,11 @@ def _force_or_ask(
     """Force the step as the other system says; where it can't tell or do it, ask for an approval."""
     step, result = _confirmed_step(saga, final, answer)
     if result.event != Event.FORCED:
-        return approvals.ask(
-            kind=FORCE,
-            subject=f"{saga.kind} {saga.subject_id}",
-            arguments={
-                "saga": str(saga.id),
-                "step": step.name,
-                "direction": saga.direction,
-                "reference": reference,
-            },
-            reason=reason,
-            account_id=_account_id(saga),
+        subject = f"{saga.kind} {saga.subject_id}"
+        asked = {"saga": str(saga.id), "step": step.name, "direction": saga.direction, "reference": reference}
+        # The saga's lock keeps those who ask at once apart.
+        return approvals.waiting(kind=FORCE, subject=subject, arguments=asked) or approvals.ask(
+            kind=FORCE, subject=subject, arguments=asked, reason=reason, account_id=_account_id(saga)
         )
     _force_step(saga, step, result, final)
     return FORCED

@@ -16,7 +16,7 @@ from shop.approval_models import Approval
 from shop.errors import FirstcomeError
 from shop.events import journal
 from shop.events.journal import Actor, ActorContext
-from shop.idempotency.recorded_answers import Answer, KeyedCall, key_hash
+from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay, key_hash
 from shop.models import JournalLine
 from shop.tests.confirming import confirmed, message_of
 from shop.tests.factories import AccountFactory, SuperuserFactory
@@ -162,16 +162,21 @@ def test_what_was_decided_stays_so() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_grant_that_an_operator_asks_for_in_many_forms_waits_once_and_is_done_once() -> None:
+def test_equal_grants_of_two_forms_are_two_and_a_form_that_is_sent_twice_at_once_is_one() -> None:
+    """The second grant of an amount, for another reason, was taken for the first."""
     ada, customer = granter(), AccountFactory.create()
 
-    asked = race([lambda key=key: asked_for(ada, customer, key=key) for key in "abcd"])  # type: ignore[misc]
+    def ask(form: str) -> Any:
+        wanted = {"user_id": customer.pk, "amount": 5_000_000, "reason": form, "keyed": keyed(ada, form)}
+        return as_operator(ada, lambda: points_grants.ask_to_grant(**wanted))
 
-    assert {one.pk for one in asked} == {Approval.objects.get().pk}
-    approve(granter(), asked[0])
-    assert (points(customer), approve(granter(), asked[1])) == (5_000_000, "approval_decided")
-    # Once it is decided, the same grant may be asked for again; another amount is another grant.
-    assert len({asked_for(ada, customer, amount, key=f"{amount}").pk for amount in (5_000_000, 10**6)}) == 2
+    outcomes = race([lambda form=form: ask(form) for form in ["late", "broken"] * 2])  # type: ignore[misc]
+
+    assert sum(isinstance(one, Replay) for one in outcomes) == 2
+    asked = Approval.objects.order_by("reason")
+    assert [one.reason for one in asked] == ["broken", "late"]
+    assert [approve(granter(), one).status for one in asked] == ["approved"] * 2
+    assert (points(customer), approve(granter(), asked[0])) == (10_000_000, "approval_decided")
 
 
 @pytest.mark.django_db(transaction=True)
