@@ -2,12 +2,12 @@
 
 A dispute changes from open to won or lost, and a lost one may still be won. A look-up that says less than is
 known came too late, and changes nothing. Booked is what the dispute takes of the charge
-(`contract.disputed_amount`): of one in another currency 0, which holds nothing and is shown all the same.
+(`contract.disputed_amount`): all of it where it is in another currency.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from django.db.models import QuerySet
+from django.db.models import QuerySet, Sum
 
 from payments import ledger
 from payments.gateways.contract import GatewayDispute, GatewayResult
@@ -30,6 +30,17 @@ def shown_dispute(disputes: Iterable[Dispute]) -> Dispute | None:
 def open_disputes() -> "QuerySet[Dispute]":
     """The disputes that await their end."""
     return Dispute.objects.filter(status=Status.OPEN)
+
+
+def amounts_of(charge_key: str) -> dict[str, int]:
+    """The amounts of the disputes of the payment with this key, by their status."""
+    rows = Dispute.objects.filter(payment__charge_key=charge_key).order_by().values_list("status")
+    return dict(rows.annotate(total=Sum("amount")))
+
+
+def held_amount(amounts: Mapping[str, int]) -> int:
+    """What disputes of these amounts by status keep from the shop: those that are open or lost."""
+    return amounts.get(Status.OPEN, 0) + amounts.get(Status.LOST, 0)
 
 
 def book(payment: Payment, found: GatewayResult) -> None:
@@ -73,7 +84,8 @@ def _open(payment: Payment, said: GatewayDispute, amount: int) -> Dispute:
         due_at=said.due_at,
         opened_at=clock.now(),
     )
-    part = "" if amount == said.amount else f": {amount} of this charge"
+    is_same = (amount, payment.currency) == (said.amount, said.currency)
+    part = "" if is_same else f": {amount} of this charge"
     _note(OPENED, payment, dispute, f"{said.amount}{' ' + said.currency if part else ''} disputed{part}")
     return dispute
 

@@ -12,10 +12,10 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import F, Model, Q, QuerySet, Sum
+from django.db.models import F, Model, Q, QuerySet
 from uuid_utils.compat import uuid7
 
-from payments.models import Dispute, Payment
+from payments.models import Payment
 from shop import clock
 from shop.db import bulk_sql, open_transaction
 
@@ -206,24 +206,6 @@ def unsettled_references(references: Collection[UUID], at: datetime) -> set[UUID
     found = Payment.objects.filter(Q(id__in=references) | Q(order_id__in=references))
     open_then = found.exclude(settled_at__lte=at).values_list("id", "order_id")
     return {id for pair in open_then for id in pair if id} & set(references)
-
-
-def refundable_card_amount(order_id: UUID) -> int:
-    """The card amount of the order that is neither refunded nor being refunded, disputed or lost."""
-    payment = Payment.objects.get(order_id=order_id, status=Status.SUCCEEDED)
-    held = held_amount(disputed_amounts(payment.charge_key))
-    return max(0, payment.card_amount - payment.refunding_amount - payment.refunded_amount - held)
-
-
-def disputed_amounts(charge_key: str) -> dict[str, int]:
-    """The amounts of the disputes of the payment with this key, by their status."""
-    rows = Dispute.objects.filter(payment__charge_key=charge_key).order_by().values_list("status")
-    return dict(rows.annotate(total=Sum("amount")))
-
-
-def held_amount(disputed: Mapping[str, int]) -> int:
-    """What disputes of these amounts by status keep from the shop: those that are open or lost."""
-    return disputed.get(Dispute.Status.OPEN, 0) + disputed.get(Dispute.Status.LOST, 0)
 
 
 def lock_order(payment: Payment) -> None:

@@ -67,7 +67,7 @@ def fit_refund(refund_id: UUID, found: GatewayResult) -> None:
     disputes.book(payment, found)
     others_amount = payment.refunding_amount - refund.card_amount
     unknown_amount = max(0, found.refunded_amount - payment.refunded_amount - others_amount)
-    lost_amount = payment_states.disputed_amounts(payment.charge_key).get(disputes.Status.LOST, 0)
+    lost_amount = disputes.amounts_of(payment.charge_key).get(disputes.Status.LOST, 0)
     taken_amount = payment.refunded_amount + others_amount + unknown_amount + lost_amount
     excess = refund.card_amount - max(0, payment.card_amount - taken_amount)
     if excess > 0:

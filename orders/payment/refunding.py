@@ -19,7 +19,8 @@ from orders import order_events, order_states, pricing
 from orders.models import Order, OrderLine, Refund, RefundLine
 from orders.payment import refund_records, refund_saga
 from orders.saga import log
-from payments import payment_states
+from payments import disputes
+from payments.models import Payment
 from shop import clock
 from shop.accounts import own_account
 from shop.errors import NotFound, Rejected
@@ -63,6 +64,8 @@ class Refundable(NamedTuple):
 
     points_amount: int
     card_amount: int
+    held_amount: int
+    """What disputes hold of the card amount, or have lost; it is not in it."""
 
     @property
     def amount(self) -> int:
@@ -129,16 +132,19 @@ def _decide_refund(
     if order.status not in REFUNDABLE:
         raise Rejected(_nothing_to_refund_reason(order), code="nothing_to_refund")
     lines = list(OrderLine.objects.filter(order_id=order.id).order_by("id"))
-    refundable = _refundable(order)
-    counts = _quantities_to_refund(order, lines, wanted, refundable)
+    left = refundable(order)
+    counts = _quantities_to_refund(order, lines, wanted, left)
     takes_all = all(line.quantity == line.refunded_quantity + dict(counts).get(line, 0) for line in lines)
-    return _build_refund(order, counts, refundable, takes_all=takes_all, reason=reason, restock=restock)
+    return _build_refund(order, counts, left, takes_all=takes_all, reason=reason, restock=restock)
 
 
-def _refundable(order: Order) -> Refundable:
+def refundable(order: Order) -> Refundable:
     """What is left to refund: not refunded, nor about to be, nor disputed at the gateway."""
     taken = Refund.objects.filter(order_id=order.id).aggregate(points=Sum("points_amount"))["points"] or 0
-    return Refundable(order.points_amount - taken, payment_states.refundable_card_amount(order.id))
+    payment = Payment.objects.get(order_id=order.id, status=Payment.Status.SUCCEEDED)
+    left = payment.card_amount - payment.refunding_amount - payment.refunded_amount
+    held = min(left, disputes.held_amount(disputes.amounts_of(payment.charge_key)))
+    return Refundable(order.points_amount - taken, left - held, held)
 
 
 def _to_preview(refund: Refund, lines: Sequence[RefundLine]) -> RefundPreview:
@@ -234,7 +240,11 @@ def _build_refund(
     line_amount = sum(refund_records.refundable_amount(line, count) for line, count in counts)
     amount = refundable.amount if takes_all else min(line_amount, refundable.amount)
     if line_amount and not amount:
-        raise Rejected(_("What is left of the order is disputed at the gateway."), code="nothing_to_refund")
+        disputed = _("What is left of the order is disputed at the gateway.")
+        returned = _(
+            "All that was paid is given back already, or about to be: no amount is left for the units."
+        )
+        raise Rejected(disputed if refundable.held_amount else returned, code="nothing_to_refund")
     points_amount = pricing.refund_points_amount(
         amount,
         points_amount=order.points_amount,

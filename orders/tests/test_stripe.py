@@ -18,10 +18,10 @@ from coupons.models import Coupon
 from inventory.tests.factories import ProductFactory
 from orders import schemas, tasks
 from orders.models import Order, Refund, Saga
-from orders.payment import gateway_events, top_ups
+from orders.payment import gateway_events, refunding, top_ups
 from orders.placement.decisions import PlacedOrder
 from orders.tests import buying, hanging, stepping
-from payments import ledger, payment_states
+from payments import ledger
 from payments.gateways import gateway, stripe_calls
 from payments.models import Payment, WebhookEvent
 from payments.reconciliation import reconciling
@@ -247,7 +247,7 @@ def test_a_refund_that_the_card_does_not_take_is_made_again_or_ends_without_it(
     assert (refund.status, refund.card_amount) == ("succeeded", 900 if is_retried else 0)
     assert ledger.balance_amount(placed.order.account_id) == 100
     assert buying.state_of(placed.order.id) == ("refunded" if is_retried else "paid")
-    assert kept_amount(placed) == (0 if is_retried else 900)
+    assert kept_amount(placed) == (900 if (token, is_retried) == ("pm_refund_not_taken", False) else 0)
     reconciling.reconcile(fix=Fix.OURS)
     assert buying.broken_laws() == []
 
@@ -298,8 +298,14 @@ def test_localstripes_own_webhook_settles_what_was_in_doubt() -> None:
     assert (buying.state_of(placed.order.id), kept_amount(placed)) == ("paid", 1_000)
 
 
-def test_a_charge_whose_webhook_arrives_after_the_end_is_refunded(stripe_book: StripeProxy) -> None:
-    """Here Stripe has forgotten the key, and another intent is confirmed with it."""
+@pytest.mark.parametrize("is_disputed", [False, True])
+def test_a_charge_whose_webhook_arrives_after_the_end_is_refunded_unless_it_is_disputed(
+    stripe_book: StripeProxy, is_disputed: bool
+) -> None:
+    """Here Stripe has forgotten the key, and another intent is confirmed with it.
+
+    A dispute in another currency held nothing: it can't be compared, so it holds the whole charge.
+    """
     placed = order("pm_card_visa_chargeDeclined")
     buying.advance(placed)
     payment = payment_of(placed)
@@ -313,12 +319,15 @@ def test_a_charge_whose_webhook_arrives_after_the_end_is_refunded(stripe_book: S
     )
     stripe_calls.confirm(intent.id, key=payment.charge_key)
     assert kept_amount(placed) == 1_000
+    if is_disputed:
+        stripe_book.dispute(intent.id, amount=3, currency="usd")
 
     response = post_event("payment_intent.succeeded", {"id": intent.id, "metadata": intent.metadata})
 
     assert response.status_code == 200
     assert gateway_events.handle(WebhookEvent.objects.get(charge_key=payment.charge_key).id)
     assert (kept_amount(placed), payment_of(placed).status) == (0, "failed")
+    assert ("/v1/refunds" in stripe_book.paths()) != is_disputed
     assert buying.broken_laws() == []
 
 
@@ -346,13 +355,14 @@ def test_a_refund_in_the_dashboard_is_booked_when_stripe_tells_it(stripe_book: S
 
 
 @pytest.mark.parametrize(
-    ("amount", "currency", "booked"), [(400, "krw", 400), (1_200, "krw", 1_000), (3, "usd", 0), (0, "krw", 0)]
+    ("amount", "currency", "booked"),
+    [(400, "krw", 400), (1_200, "krw", 1_000), (3, "usd", 1_000), (0, "krw", 0)],
 )
 @pytest.mark.parametrize("is_compared", [False, True])
 def test_a_dispute_at_stripe_is_found_by_the_reference_that_its_event_has(
     stripe_book: StripeProxy, amount: int, currency: str, booked: int, is_compared: bool
 ) -> None:
-    """One above the charge, or in another currency, was never booked, and held refunds all the same."""
+    """One above the charge was never booked; one in another currency held nothing: it can't be compared."""
     placed = order("pm_card_visa")
     buying.advance(placed)
     payment = payment_of(placed)
@@ -369,7 +379,8 @@ def test_a_dispute_at_stripe_is_found_by_the_reference_that_its_event_has(
         assert buying.broken_laws() == []
 
     assert [(one.status, one.amount) for one in payment.disputes.all()] == [("lost", booked)]
-    assert kept_amount(placed) == payment_states.refundable_card_amount(placed.order.id) == 1_000 - booked
+    left = refunding.refundable(Order.objects.get(id=placed.order.id))
+    assert kept_amount(placed) == left.card_amount == 1_000 - booked
     line = JournalLine.objects.get(what="payment.disputed")
     part = f" {currency.upper()} disputed: {booked} of this charge"
     assert line.detail == f"{amount}{' disputed' if amount == booked else part}"

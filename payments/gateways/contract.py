@@ -74,9 +74,9 @@ class _Disputed:
     def disputed_amount(self, dispute: GatewayDispute) -> int:
         """What the dispute takes of the charge: all of it at most, as the rates of banks may say more.
 
-        Nothing in another currency, whose amount can't be compared.
+        All of it in another currency as well, whose amount can't be compared.
         """
-        return min(dispute.amount, self.amount) if dispute.currency == self.currency else 0
+        return min(dispute.amount, self.amount) if dispute.currency == self.currency else self.amount
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

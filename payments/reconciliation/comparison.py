@@ -17,7 +17,7 @@ from django.db.models import BooleanField, Case, CharField, Exists, F, OuterRef,
 from django.db.models.functions import Cast
 from django.utils.translation import gettext_noop
 
-from payments import payment_states
+from payments import disputes
 from payments.gateways import gateway
 from payments.gateways.contract import BookedCharge
 from payments.models import Dispute, Payment
@@ -246,7 +246,7 @@ def _read_payment(key: str) -> Payment | None:
 def _comparable_state(payment: Payment | None) -> tuple[Any, ...] | None:
     if payment is None:
         return None
-    amounts = payment_states.disputed_amounts(payment.charge_key)
+    amounts = disputes.amounts_of(payment.charge_key)
     return payment.status, payment.refunding_amount, payment.refunded_amount, amounts
 
 
@@ -331,8 +331,7 @@ def kept_range(payment: Payment | PaymentRow) -> tuple[int, int]:
     """The least and the most that the gateway may keep: a refund under way may have arrived or not."""
     if payment.status != Payment.Status.SUCCEEDED:
         return 0, 0
-    held_amount = payment_states.held_amount(_disputed_amounts(payment))
-    most = payment.card_amount - payment.refunded_amount - held_amount
+    most = payment.card_amount - payment.refunded_amount - disputes.held_amount(_disputed_amounts(payment))
     return max(0, most - payment.refunding_amount), max(0, most)
 
 
@@ -340,7 +339,7 @@ def _disputed_amounts(payment: Payment | PaymentRow) -> dict[str, int]:
     """The amounts of its disputes by status; the row of one that was never disputed costs no query."""
     if isinstance(payment, PaymentRow) and not payment.is_disputed:
         return {}
-    return payment_states.disputed_amounts(payment.charge_key)
+    return disputes.amounts_of(payment.charge_key)
 
 
 def _is_for(charge: BookedCharge, payment: Payment | PaymentRow) -> bool:
