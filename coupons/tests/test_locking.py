@@ -13,6 +13,7 @@ from coupons.issuing import issuing
 from coupons.models import Campaign, Coupon
 from coupons.tests.factories import CampaignFactory, accounts
 from shop.db import transactions
+from shop.events.journal import SYSTEM
 from shop.tests.racing import wait_until
 from shop.tests.second_connection import another_connection, ask, holding
 from shop.tests.waiting import in_background, waiting_at
@@ -44,6 +45,14 @@ def test_the_lock_reads_what_was_committed_while_it_waited() -> None:
         seen, had = waiting.result(SOON)
     assert seen.issued == 1
     assert {user_id: one.code for user_id, one in had.items()} == {both[0]: "FRESH"}
+
+
+def test_a_coupon_is_not_written_outside_of_the_transaction_that_counts_its_slot() -> None:
+    """It would stay where its count is rolled back, and the next one would get its position."""
+    campaign, [account_id] = CampaignFactory.create(), accounts(1)
+    with pytest.raises(transaction.TransactionManagementError):
+        writes.write_slots(campaign, {account_id: "FRESH"}, by={account_id: SYSTEM}, now=timezone.now())
+    assert not Coupon.objects.exists()
 
 
 def test_a_coupon_locked_by_an_order_delays_no_request() -> None:

@@ -82,13 +82,6 @@ def count_declines(account_ids: Collection[int]) -> None:
         redis_client.attempt(lambda client: _watch(client, until, now), otherwise=None)
 
 
-def _needs_read(account_id: int) -> bool:
-    """Whether `require_below_limit` would call Redis now, for this account or for the watched ones."""
-    return account_id in _watched or (
-        time.monotonic() - _watched_read_at >= WATCHED_REFRESH_SECONDS and not _watched_mutex.locked()
-    )
-
-
 def require_below_limit(account_id: int) -> None:
     """Raise `Throttled` if too many payments of the account were declined lately."""
     if time.monotonic() - _watched_read_at >= WATCHED_REFRESH_SECONDS:
@@ -105,7 +98,9 @@ async def limited(account_id: int) -> AsyncIterator[None]:
     Raises `Throttled`, before the block, when so many of the account's payments were declined or may still be
     declined that one more could exceed the rate.
     """
-    if _needs_read(account_id):
+    is_old = time.monotonic() - _watched_read_at >= WATCHED_REFRESH_SECONDS
+    # A thread is needed where Redis would be called now.
+    if account_id in _watched or (is_old and not _watched_mutex.locked()):
         await run_in_thread(require_below_limit, account_id, owner=account_id, pool=LOOKUP_POOL)
     DECLINES.require_capacity(account_id)
     rate = DECLINES.rate

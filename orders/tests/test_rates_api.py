@@ -237,6 +237,18 @@ def test_slots_that_other_processes_took_count_too(settings: LazySettings, produ
     assert api.post("/orders", order_of(product), key="c").status_code == 201, "to pay later"
 
 
+def test_declines_that_another_process_has_counted_refuse_the_first_payment_in_this_one(
+    settings: LazySettings, product: Product
+) -> None:
+    settings.RATE_DECLINES = Rate(10, 600)
+    buyer = buying.account()
+    card_limits.count_declines([buyer.id] * 10)
+    rate_limits.clear_memory()
+    card_limits.forget()
+    answer = client_of(buyer).post("/orders", order_of(product, "tok_ok"), key="a")
+    assert_throttled(answer, seconds=600)
+
+
 def test_an_account_that_pays_now_and_then_is_not_checked(
     settings: LazySettings, monkeypatch: pytest.MonkeyPatch, product: Product
 ) -> None:
