@@ -40,6 +40,7 @@ from payments.gateways.contract import GatewayResult
 from payments.payment_states import Chargeable
 from shop import clock
 from shop.db import open_transaction
+from shop.redis import completion_notifications
 
 NAME = "charge_card"
 CHARGE_CANCELLED = "charge_cancelled"
@@ -156,13 +157,20 @@ def _count(sagas: Sequence[SagaRow], outcomes: Sequence[str]) -> None:
     open_transaction.count_after_commit(metrics.count_payments, zip(names, outcomes, strict=True))
 
 
-def count_declines(sagas: Sequence[SagaRow]) -> None:
-    """Count the payments of these compensated sagas that the gateway declined, each for its account and for
-    the API key that started it.
+def after_compensation(sagas: Sequence[SagaRow]) -> None:
+    """Count the payments of these sagas that the gateway declined, each for its account and for the API key
+    that started it; then return their results, as the next attempt is checked against the counts.
     """
     declined = [saga for saga in sagas if is_declined(saga)]
     card_limits.count_declines([saga.parent.account_id for saga in declined])
     key_limits.count_declines([saga.subject_id for saga in declined])
+    notify(sagas)
+
+
+def notify(sagas: Sequence[SagaRow]) -> None:
+    """Wake the requests that wait for these orders or payments: they settled, or their owner must act."""
+    ids = [id for saga in sagas for id in (saga.about_id, saga.subject_id) if id]
+    completion_notifications.notify_completed(*map(str, ids))
 
 
 STEP = OutsideStep(
@@ -200,6 +208,8 @@ def _cancel_or_refund(payment: Chargeable, reference: str, refund_key: str) -> l
         cancelled = _cancel_charge(payment.charge_key)
         if cancelled.status in ("cancelled", "declined", "absent"):
             return [StepResult(Event.DONE, gateway_facts.NOT_CHARGED, reference=cancelled.reference)]
+        if cancelled.status == "pending":
+            return [_to_step_result(cancelled, payment)]
         if cancelled.status != "succeeded":
             return [StepResult(Event.FAILED, f"cancel: {cancelled.status} {cancelled.failure_detail}")]
         reference = cancelled.reference
@@ -209,6 +219,8 @@ def _cancel_or_refund(payment: Chargeable, reference: str, refund_key: str) -> l
         charge_reference=reference,
         amount=payment.card_amount,
     )
+    if refunded.status == "pending":
+        return [_to_step_result(refunded, payment)]
     if refunded.status != "succeeded":
         detail = f"refund: {refunded.status} {refunded.failure_detail}"
         return [StepResult(Event.FAILED, detail, reference=refunded.reference)]
@@ -260,9 +272,7 @@ def _to_step_result(result: GatewayResult, payment: Chargeable) -> StepResult:
                 reference=result.reference,
             )
         case "pending":
-            return StepResult(
-                Event.PENDING, gettext_noop("The gateway is working on it."), reference=result.reference
-            )
+            return StepResult(Event.PENDING, gateway_facts.WORKING, reference=result.reference)
     return StepResult(
         Event.FAILED, f"{result.status} {result.failure_detail}".strip(), reference=result.reference
     )

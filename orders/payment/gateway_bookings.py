@@ -16,7 +16,7 @@ from orders.models import Order, OrderLine, Refund, RefundLine
 from orders.payment import refund_records
 from payments import disputes, ledger, payment_states
 from payments.gateways import gateway
-from payments.gateways.contract import BookedCharge, GatewayResult
+from payments.gateways.contract import GatewayResult
 from payments.models import Payment, Transfer
 from shop import clock
 from shop.db import transactions
@@ -76,15 +76,13 @@ def fit_refund(refund_id: UUID, found: GatewayResult) -> None:
         _book_refund(refund.order, unknown_amount)
 
 
-def drop_rest(refund_id: UUID, found: BookedCharge) -> None:
+def drop_rest(refund_id: UUID, made_amount: int) -> None:
     """Take off a refund what the gateway has not refunded, and refuses to. The order must be locked.
 
     The amount is left to the order as one that is not refunded, as it is at the gateway.
     """
     refund = Refund.objects.get(id=refund_id)
-    payment = Payment.objects.get(order_id=refund.order_id, status=Payment.Status.SUCCEEDED)
-    missing_amount = payment.refunded_amount + payment.refunding_amount - found.refunded_amount
-    _reduce(refund, by=min(refund.card_amount, missing_amount), why="is not refunded by the gateway")
+    _reduce(refund, by=refund.card_amount - made_amount, why="is not refunded by the gateway")
 
 
 def _book(payment_id: UUID, found: GatewayResult) -> tuple[bool, str]:

@@ -1,16 +1,14 @@
-"""What the gateway says of a charge or refund that an operator takes for done or undone.
+"""What the gateway says of a charge that an operator takes for done or undone.
 
 The operator's word counts for nothing where the gateway can be asked: the book of the charge's key has to
 agree in status, amount and currency. Only of a charge that it doesn't have, and can't block, the gateway
-can't tell whether it is undone; and a refund that it refuses, because the card doesn't take it or the charge
-is disputed, ends without it.
+can't tell whether it is undone.
 """
 
 from typing import NamedTuple
 
 from django.utils.translation import gettext_noop
 
-from orders.models import Refund, Saga
 from orders.saga import operator_texts
 from orders.saga.definitions import NOT_KNOWN, UNDO, Event, SagaRow, StepResult
 from payments.gateways import gateway
@@ -23,8 +21,8 @@ from shop.money import format_amount
 
 REFUNDED = gettext_noop("refunded")
 NOT_CHARGED = gettext_noop("nothing was charged")
-REFUSED = "declined"
-"""How the report of an attempt begins that the gateway has refused."""
+WORKING = gettext_noop("The gateway is working on it.")
+NO_ANSWER = _("The gateway gave no answer; nothing was done. Try again.")
 
 
 class ExpectedCharge(NamedTuple):
@@ -35,57 +33,18 @@ class ExpectedCharge(NamedTuple):
     currency: str
 
 
-class ExpectedRefund(NamedTuple):
-    """The charge that a refund is of, and what must be refunded of it with this refund and all others.
-
-    `is_refused` says that the gateway refused this one at the last attempt.
-    """
-
-    charge: ExpectedCharge
-    refunded_amount: int
-    is_refused: bool
-
-
 def read_charge(saga: SagaRow) -> ExpectedCharge:
-    return _expected_charge(Payment.objects.filter(id=saga.subject_id).first())
-
-
-def read_refund(saga: SagaRow) -> ExpectedRefund:
-    orders = Refund.objects.filter(id=saga.subject_id).values("order_id")
-    payment = Payment.objects.filter(order_id__in=orders, status=Payment.Status.SUCCEEDED).first()
-    charge = _expected_charge(payment)
-    assert payment
-    is_refused = Saga.objects.filter(id=saga.id, last_error__startswith=f"{REFUSED} ").exists()
-    return ExpectedRefund(charge, payment.refunded_amount + payment.refunding_amount, is_refused)
+    return expected_charge(Payment.objects.filter(id=saga.subject_id).first())
 
 
 def ask_about_charge(expected: ExpectedCharge, direction: str) -> StepResult:
     """Whether the card was charged, or nothing is charged under the key any more."""
     if direction == UNDO:
         return _ask_about_undone_charge(expected)
-    charge = _find_charge(expected)
+    charge = find_charge(expected)
     if charge.refunded_amount:
-        raise _disagrees(
-            _("{amount} of it are refunded there", amount=_amount(charge.refunded_amount, expected))
-        )
-    return StepResult(Event.FORCED, operator_texts.FORCED_DETAIL, reference=charge.reference)
-
-
-def ask_about_refund(expected: ExpectedRefund, direction: str) -> StepResult:
-    """Whether all that is refunded here, and being refunded, is refunded there: one sum for all refunds.
-
-    Failed, with the charge, where it is less and the gateway refuses the refund.
-    """
-    charge = _find_charge(expected.charge)
-    if charge.refunded_amount < expected.refunded_amount:
-        if expected.is_refused:
-            return StepResult(Event.FAILED, reference=charge.reference, answer=charge)
-        raise _disagrees(
-            _(
-                "{found} of the charge are refunded there; with this refund it would be {expected}",
-                found=_amount(charge.refunded_amount, expected.charge),
-                expected=_amount(expected.refunded_amount, expected.charge),
-            )
+        raise disagrees(
+            _("{amount} of it are refunded there", amount=amount_text(charge.refunded_amount, expected))
         )
     return StepResult(Event.FORCED, operator_texts.FORCED_DETAIL, reference=charge.reference)
 
@@ -94,7 +53,7 @@ def _ask_about_undone_charge(expected: ExpectedCharge) -> StepResult:
     """Asks by the step's own call: it cancels by key what is not charged, and changes nothing else."""
     cancelled = gateway().cancel(key=expected.key)
     if cancelled.status == "unknown":
-        raise Unavailable(_("The gateway gave no answer; nothing was done. Try again."), retry_after=5)
+        raise Unavailable(NO_ANSWER, retry_after=5)
     if cancelled.status in ("cancelled", "declined", "absent"):
         return StepResult(Event.FORCED, NOT_CHARGED, reference=cancelled.reference)
     booked = list(gateway().charges(key=expected.key))
@@ -103,18 +62,18 @@ def _ask_about_undone_charge(expected: ExpectedCharge) -> StepResult:
         return NOT_KNOWN
     kept = sum(charge.kept_amount for charge in booked)
     if kept:
-        raise _disagrees(_("{amount} are charged there and not refunded", amount=_amount(kept, expected)))
+        raise disagrees(_("{amount} are charged there and not refunded", amount=amount_text(kept, expected)))
     if any(charge.is_undecided for charge in booked):
-        raise _disagrees(_("the charge is disputed there, and may be kept"))
+        raise disagrees(_("the charge is disputed there, and may be kept"))
     undecided = {charge.status for charge in booked} - {"succeeded", "declined", "cancelled"}
     if undecided:
-        raise _disagrees(_("the charge is {status} there", status=", ".join(sorted(undecided))))
+        raise disagrees(_("the charge is {status} there", status=", ".join(sorted(undecided))))
     refunded = [charge for charge in booked if charge.status == "succeeded"]
     detail = REFUNDED if refunded else NOT_CHARGED
     return StepResult(Event.FORCED, detail, reference=(refunded or booked)[0].reference)
 
 
-def _find_charge(expected: ExpectedCharge) -> BookedCharge:
+def find_charge(expected: ExpectedCharge) -> BookedCharge:
     """The one charge of the key that succeeded, with this amount. Raises `Rejected`, `Unavailable`."""
     booked = list(gateway().charges(key=expected.key))
     if not booked:
@@ -123,33 +82,33 @@ def _find_charge(expected: ExpectedCharge) -> BookedCharge:
         )
     succeeded = [charge for charge in booked if charge.status == "succeeded"]
     if not succeeded:
-        raise _disagrees(
+        raise disagrees(
             _("the charge is {status} there", status=", ".join(sorted({one.status for one in booked})))
         )
     charge = succeeded[0]
     if len(succeeded) > 1 or (charge.amount, charge.currency) != (expected.amount, expected.currency):
         said = ", ".join(format_amount(one.amount, one.currency or "?") for one in succeeded)
-        raise _disagrees(
+        raise disagrees(
             _(
                 "{found} are charged there, not {expected}",
                 found=said,
-                expected=_amount(expected.amount, expected),
+                expected=amount_text(expected.amount, expected),
             )
         )
     return charge
 
 
-def _disagrees(what: Text) -> Rejected:
+def disagrees(what: Text) -> Rejected:
     return Rejected(
         _("The gateway says otherwise, and nothing was done: {what}.", what=what), code="gateway_disagrees"
     )
 
 
-def _amount(amount: int, expected: ExpectedCharge) -> str:
+def amount_text(amount: int, expected: ExpectedCharge) -> str:
     return format_amount(amount, expected.currency)
 
 
-def _expected_charge(payment: Payment | None) -> ExpectedCharge:
+def expected_charge(payment: Payment | None) -> ExpectedCharge:
     if payment is None:
         raise Rejected(_("The saga's order or payment is missing."), code="charge_not_found")
     return ExpectedCharge(payment.charge_key, payment.card_amount, payment.currency)

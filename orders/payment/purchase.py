@@ -53,7 +53,6 @@ from shop.events.journal import ActorContext
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import KeyedCall, Replay
 from shop.lazy_texts import mark as _
-from shop.redis import completion_notifications
 
 NAME = "purchase"
 # A batch of events costs the same for many orders, and no client waits for it.
@@ -306,19 +305,6 @@ def _mark_failed(sagas: Sequence[SagaRow]) -> None:
     charging.mark_ended(sagas)
 
 
-def _after_compensation(sagas: Sequence[SagaRow]) -> None:
-    """Count declined payments before the result is returned: the next attempt is checked against them."""
-    charging.count_declines(sagas)
-    _notify(sagas)
-
-
-def _notify(sagas: Sequence[SagaRow]) -> None:
-    """Wake the requests that wait for these orders or payments: they settled, or their owner must act."""
-    completion_notifications.notify_completed(
-        *map(str, _order_ids(sagas)), *(str(saga.subject_id) for saga in sagas)
-    )
-
-
 SAGA_TYPES[NAME] = SagaType(
     name=NAME,
     steps=(
@@ -326,7 +312,7 @@ SAGA_TYPES[NAME] = SagaType(
         LocalStep("hold_coupon", do=_refuse_to_repeat, undo=_release_coupons),
         LocalStep("debit_balance", do=_debit_points, undo=_credit_points),
         charging.STEP,
-        LocalStep("settle", do=_settle, after_commit=_notify),
+        LocalStep("settle", do=_settle, after_commit=charging.notify),
         OutsideStep(
             "transmit",
             do=_transmit,
@@ -337,7 +323,7 @@ SAGA_TYPES[NAME] = SagaType(
     ),
     lock=_lock,
     on_compensated=_mark_failed,
-    after_compensated=_after_compensation,
-    after_action_required=_notify,
+    after_compensated=charging.after_compensation,
+    after_action_required=charging.notify,
     on_stuck=charging.mark_stuck,
 )

@@ -8,11 +8,15 @@
 A refund is never compensated: once recorded it is retried until it is done. If the gateway refuses it, the
 refund is stuck, which operators see, and it is still retried. Where a part was given back at the gateway
 meanwhile, the customer gets the rest (`orders.payment.gateway_bookings`). Where as much as a stuck refund was
-given back there, it may have been in place of it, so the refund is left to an operator.
+given back there, it may have been in place of it, so the refund is left to an operator: it is completed if
+that is so, and retried if not. What the gateway has made of the order's other refunds is theirs; it is asked
+by their keys. A refund that it refuses, because the card doesn't take it or the charge is disputed, ends
+without it once two operators say so.
 """
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.utils.translation import gettext_noop
@@ -21,8 +25,12 @@ from orders import order_states
 from orders.models import Refund, Saga
 from orders.order_states import LockedOrder
 from orders.payment import gateway_bookings, gateway_facts, refund_records
-from orders.saga import log
+from orders.payment.gateway_facts import ExpectedCharge
+from orders.saga import log, operator_texts
 from orders.saga.definitions import (
+    APPLIED,
+    DO,
+    NOT_KNOWN,
     SAGA_TYPES,
     Attempt,
     Event,
@@ -35,14 +43,38 @@ from orders.saga.definitions import (
     StepResult,
 )
 from payments.gateways import gateway
-from payments.gateways.contract import GatewayResult
+from payments.gateways.contract import BookedCharge, GatewayResult
 from payments.models import Payment
-from shop.errors import Rejected
+from shop.errors import Rejected, Unavailable
+from shop.lazy_texts import mark as _
+from shop.models import JournalLine
 
 NAME, REFUND_CARD = "refund", "refund_card"
+REFUSED = "declined"
+"""How the report of an attempt begins that the gateway has refused."""
+BY_HAND = "refunded_by_hand_amount"
+"""What was refunded at the gateway by hand when an operator retried a refund, in the journal."""
 REPLACED = gettext_noop(
     "As much is refunded at the gateway already: record the step as done, or retry it to refund that as well."
 )
+
+
+class Expected(NamedTuple):
+    """The charge that a stuck refund is of, its amount, and what other refunds of the charge there are.
+
+    `done_amount` is refunded by those that are done, `made_amount` by those that the shop has made itself; of
+    those under way the gateway is asked, by `other_keys`. `accepted_amount` was refunded by hand when an
+    operator had this one made all the same. `is_refused` says that the gateway refused this one at the last
+    attempt.
+    """
+
+    charge: ExpectedCharge
+    amount: int
+    done_amount: int
+    made_amount: int
+    other_keys: tuple[str, ...]
+    accepted_amount: int
+    is_refused: bool
 
 
 def refund_key(refund: Refund) -> str:
@@ -75,7 +107,7 @@ def _refund_cards(attempts: Sequence[Attempt]) -> list[OutsideCall]:
                 refund,
                 payments[refund.order_id],
                 log.unused_key(attempt.saga, REFUND_CARD, refund_key(refund)),
-                is_stuck=attempt.saga.state == Saga.State.STUCK,
+                _read(attempt.saga) if attempt.saga.state == Saga.State.STUCK else None,
             ),
         )
         for attempt in attempts
@@ -83,18 +115,93 @@ def _refund_cards(attempts: Sequence[Attempt]) -> list[OutsideCall]:
     ]
 
 
-def _why_not_to_repeat(refund: Refund, payment: Payment, key: str) -> str:
+def _read(saga: SagaRow) -> Expected:
+    orders = Refund.objects.filter(id=saga.subject_id).values("order_id")
+    payment = Payment.objects.filter(order_id__in=orders, status=Payment.Status.SUCCEEDED).first()
+    charge = gateway_facts.expected_charge(payment)
+    assert payment
+    refund = Refund.objects.get(id=saga.subject_id)
+    others = Refund.objects.filter(order_id=refund.order_id).exclude(id=refund.id).in_bulk()
+    sagas = list(Saga.objects.filter(kind=NAME, subject_id__in=others).order_by("id"))
+    final = log.final_results([one.id for one in sagas])
+    events = {one.subject_id: final[one.id].get((REFUND_CARD, DO), NOT_KNOWN).event for one in sagas}
+    unsettled = {id for id in events if others[id].status in refund_records.UNSETTLED}
+    retries = JournalLine.objects.filter(subject=f"{NAME} {refund.id}", what=log.RETRIED)
+    accepted = [(line or {}).get(BY_HAND, 0) for line in retries.values_list("after", flat=True)]
+    return Expected(
+        charge,
+        refund.card_amount,
+        done_amount=payment.refunded_amount
+        + sum(others[id].card_amount for id in unsettled if events[id] in APPLIED),
+        made_amount=sum(others[id].card_amount for id, event in events.items() if event == Event.DONE),
+        other_keys=tuple(
+            log.unused_key(one, REFUND_CARD, refund_key(others[one.subject_id]))
+            for one in sagas
+            if events[one.subject_id] == Event.FAILED
+        ),
+        accepted_amount=max(accepted, default=0),
+        is_refused=Saga.objects.filter(id=saga.id, last_error__startswith=f"{REFUSED} ").exists(),
+    )
+
+
+def _ask(expected: Expected, direction: str) -> StepResult:
+    """Whether so much of the charge is refunded there beyond the shop's other refunds.
+
+    Failed, with what is, where it is less and the gateway refuses the refund.
+    """
+    charge = gateway_facts.find_charge(expected.charge)
+    left_amount = _refunded_besides(expected, charge)[0]
+    if left_amount >= expected.amount:
+        return StepResult(Event.FORCED, operator_texts.FORCED_DETAIL, reference=charge.reference)
+    if expected.is_refused:
+        return StepResult(Event.FAILED, reference=charge.reference, answer=left_amount)
+    raise gateway_facts.disagrees(
+        _(
+            "{found} of the charge are refunded there; with this refund it would be {expected}",
+            found=gateway_facts.amount_text(charge.refunded_amount, expected.charge),
+            expected=gateway_facts.amount_text(
+                charge.refunded_amount - left_amount + expected.amount, expected.charge
+            ),
+        )
+    )
+
+
+def _note_refunded(expected: Expected) -> dict[str, Any]:
+    """What is refunded by hand when an operator retries the refund, which is made besides that."""
+    charge = gateway().find(key=expected.charge.key)
+    if charge.status == "unknown":
+        raise Unavailable(gateway_facts.NO_ANSWER, retry_after=5)
+    return {BY_HAND: _refunded_besides(expected, charge)[1]}
+
+
+def _refunded_besides(expected: Expected, charge: GatewayResult | BookedCharge) -> tuple[int, int]:
+    """What is refunded of the charge there, less what other refunds account for, and less what the shop made.
+
+    The second is all that was refunded by hand, booked or not, and never shrinks. The others are asked about
+    after the charge: what is made meanwhile is then never taken for what was given back by hand.
+    """
+    amount = charge.refunded_amount
+    for key in expected.other_keys:
+        other = gateway().find_refund(key=key, charge_reference=charge.reference)
+        if other.status == "unknown":
+            raise Unavailable(gateway_facts.NO_ANSWER, retry_after=5)
+        amount -= other.amount if other.status in ("succeeded", "pending") else 0
+    return max(0, amount - expected.done_amount), max(0, amount - expected.made_amount)
+
+
+def _why_not_to_repeat(expected: Expected, charge_reference: str, key: str) -> str:
     """Why a stuck refund, which may have been made by hand in its place, is not tried again; empty if it is.
 
     What the gateway has made under its own key is no other's.
     """
-    own = gateway().find_refund(key=key, charge_reference=payment.charge_reference)
+    own = gateway().find_refund(key=key, charge_reference=charge_reference)
     if own.status != "absent":
         return _described(own) if own.status == "unknown" else ""
-    charge = gateway().find(key=payment.charge_key)
+    charge = gateway().find(key=expected.charge.key)
     if charge.status != "succeeded":
         return _described(charge)
-    is_replaced = charge.refunded_amount - payment.refunded_amount >= refund.card_amount
+    left_amount, by_hand_amount = _refunded_besides(expected, charge)
+    is_replaced = min(left_amount, by_hand_amount - expected.accepted_amount) >= expected.amount
     return REPLACED if is_replaced else ""
 
 
@@ -102,21 +209,17 @@ def _described(result: GatewayResult) -> str:
     return " ".join(f"{result.status} {result.failure_code} {result.failure_detail}".split())
 
 
-def _refund_card(refund: Refund, payment: Payment, key: str, *, is_stuck: bool) -> list[StepResult]:
+def _refund_card(refund: Refund, payment: Payment, key: str, stuck: Expected | None) -> list[StepResult]:
     if not refund.card_amount:
         return [StepResult(Event.DONE, gettext_noop("The gateway has given it back already."))]
-    if is_stuck and (reason := _why_not_to_repeat(refund, payment, key)):
+    if stuck and (reason := _why_not_to_repeat(stuck, payment.charge_reference, key)):
         return [StepResult(Event.FAILED, reason)]
     result = gateway().refund(key=key, charge_reference=payment.charge_reference, amount=refund.card_amount)
     match result.status:
         case "succeeded":
             return [StepResult(Event.DONE, f"{refund.card_amount} refunded", reference=result.reference)]
         case "pending":
-            return [
-                StepResult(
-                    Event.PENDING, gettext_noop("The gateway is working on it."), reference=result.reference
-                )
-            ]
+            return [StepResult(Event.PENDING, gateway_facts.WORKING, reference=result.reference)]
     exceeds = result.failure_code == "refund_exceeds_charge"
     found = gateway().find(key=payment.charge_key) if exceeds else None
     return [StepResult(Event.FAILED, _described(result), reference=result.reference, answer=found)]
@@ -127,32 +230,22 @@ def _fit_to_charge(saga: SagaRow, result: StepResult) -> None:
 
     One that it refuses is reduced to what it has done of it, once two operators confirm that.
     """
-    if result.event == Event.FORCED and result.answer:
+    if result.event == Event.FORCED and result.answer is not None:
         gateway_bookings.drop_rest(saga.subject_id, result.answer)
     elif result.answer and result.answer.status == "succeeded":
         gateway_bookings.fit_refund(saga.subject_id, result.answer)
 
 
 def _settle(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
-    return [_settle_one(saga) for saga in sagas]
+    refunds = [Refund.objects.select_related("order").get(id=saga.subject_id) for saga in sagas]
+    for refund in refunds:
+        refund_records.settle(refund)
+    return [f"{refund.amount} refunded" for refund in refunds]
 
 
-def _settle_one(saga: SagaRow) -> str:
-    refund = Refund.objects.select_related("order").get(id=saga.subject_id)
-    refund_records.settle(refund)
-    return f"{refund.amount} refunded"
-
-
-def _mark_stuck(sagas: Sequence[SagaRow]) -> None:
-    _mark(sagas, Refund.Status.PENDING, to=Refund.Status.STUCK)
-
-
-def _mark_resumed(sagas: Sequence[SagaRow]) -> None:
-    _mark(sagas, Refund.Status.STUCK, to=Refund.Status.PENDING)
-
-
-def _mark(sagas: Sequence[SagaRow], status: str, *, to: str) -> None:
-    Refund.objects.filter(id__in=[saga.subject_id for saga in sagas], status=status).update(status=to)
+def _mark(sagas: Sequence[SagaRow], *, status: str) -> None:
+    refunds = Refund.objects.filter(id__in=[saga.subject_id for saga in sagas])
+    refunds.filter(status__in=refund_records.UNSETTLED).update(status=status)
 
 
 SAGA_TYPES[NAME] = SagaType(
@@ -162,13 +255,13 @@ SAGA_TYPES[NAME] = SagaType(
             REFUND_CARD,
             do=_refund_cards,
             on_result=_fit_to_charge,
-            look_up=LookUp(gateway_facts.read_refund, gateway_facts.ask_about_refund),
+            look_up=LookUp(_read, _ask, _note_refunded),
         ),
         LocalStep("settle_refund", do=_settle),
     ),
     lock=_lock,
     # Each saga locks stock, coupon and wallet in turn: two in a batch would violate the lock order.
     shares_batches=False,
-    on_stuck=_mark_stuck,
-    on_resumed=_mark_resumed,
+    on_stuck=partial(_mark, status=Refund.Status.STUCK),
+    on_resumed=partial(_mark, status=Refund.Status.PENDING),
 )

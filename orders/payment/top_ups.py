@@ -16,7 +16,6 @@ from shop import clock
 from shop.errors import Rejected
 from shop.idempotency import recorded_answers
 from shop.idempotency.recorded_answers import KeyedCall, Replay
-from shop.redis import completion_notifications
 
 NAME = "top_up"
 
@@ -68,24 +67,13 @@ def _credit_wallets(sagas: Sequence[SagaRow]) -> list[str | Rejected]:
     return [f"{payment.card_amount} points credited" for payment in payments]
 
 
-def _after_compensation(sagas: Sequence[SagaRow]) -> None:
-    """Count declined payments before the result is returned: the next attempt is checked against them."""
-    charging.count_declines(sagas)
-    _notify(sagas)
-
-
-def _notify(sagas: Sequence[SagaRow]) -> None:
-    """Wake the requests that wait for these payments or for their first attempt."""
-    completion_notifications.notify_completed(*(str(saga.subject_id) for saga in sagas))
-
-
 SAGA_TYPES[NAME] = SagaType(
     name=NAME,
-    steps=(charging.STEP, LocalStep("credit_wallet", do=_credit_wallets, after_commit=_notify)),
+    steps=(charging.STEP, LocalStep("credit_wallet", do=_credit_wallets, after_commit=charging.notify)),
     lock=_lock,
     on_compensated=charging.mark_ended,
-    after_compensated=_after_compensation,
-    after_attempt=_notify,
-    after_action_required=_notify,
+    after_compensated=charging.after_compensation,
+    after_attempt=charging.notify,
+    after_action_required=charging.notify,
     on_stuck=charging.mark_stuck,
 )

@@ -166,11 +166,13 @@ class LookUp:
 
     `expect` reads what must be true there, `ask` asks, outside any transaction, for the direction. `ask`
     returns the final result, or one that is `failed` where that system can't tell, or can't do it; it raises
-    `Rejected` if the system says otherwise, and `Unavailable` without an answer.
+    `Rejected` if the system says otherwise, and `Unavailable` without an answer. `note_retry` asks what an
+    operator's retry must remember of that system; it is noted in the journal's line of it.
     """
 
     expect: Callable[[SagaRow], Any]
     ask: Callable[[Any, str], StepResult]
+    note_retry: Callable[[Any], dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

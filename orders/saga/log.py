@@ -145,7 +145,7 @@ def final_results(saga_ids: Collection[UUID]) -> dict[UUID, FinalResults]:
     return found
 
 
-def unused_key(saga: SagaRow, step: str, key: str) -> str:
+def unused_key(saga: SagaRow | Saga, step: str, key: str) -> str:
     """The key for the next call of the step: another one for each call, of those that have an id at the other
     system, that had failed for good before an operator last retried the saga. Their keys bring it back.
     """

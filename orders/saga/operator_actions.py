@@ -9,7 +9,7 @@ approval, and the step is forced once a second operator approves (`shop.approval
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -77,7 +77,7 @@ def retry(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga:
     """Retry the saga at once, with a new deadline, in its current direction.
 
     Raises `NotFound`, `Invalid`, `Rejected` `saga_ended`, `NotAllowed` `own_account`, `Unavailable` if a
-    worker keeps the lease.
+    worker keeps the lease, or another system doesn't say what the retry must remember of it.
     """
 
     def decide(saga: SagaRow, type: SagaType, final: FinalResults) -> str:
@@ -86,7 +86,10 @@ def retry(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga:
         return log.RETRIED
 
     _check(saga_id, reason)
-    return _act_while_unleased(saga_id, decide, reason=reason, by=by)
+    saga, step = _stuck_at(saga_id)
+    look_up = step.look_up if step and saga.direction == DO else None
+    noted = look_up.note_retry(look_up.expect(saga)) if look_up and look_up.note_retry else {}
+    return _act_while_unleased(saga_id, decide, reason=reason, by=by, noted=noted)
 
 
 def force_compensate(*, saga_id: UUID, reason: str, by: ActorContext) -> Saga | Approval:
@@ -146,18 +149,20 @@ def _check(saga_id: UUID, reason: str) -> None:
         raise NotFound(_("There is no saga {saga_id}.", saga_id=saga_id))
 
 
-def _act_while_unleased(saga_id: UUID, decide: Decide, *, reason: str, by: ActorContext) -> Any:
+def _act_while_unleased(
+    saga_id: UUID, decide: Decide, *, reason: str, by: ActorContext, noted: Mapping[str, Any] | None = None
+) -> Any:
     """Run `decide` with the saga locked and unleased, resume the saga, record the action; returns the saga.
 
     `decide` returns the journal's name of the action, or nothing if it changed nothing; or the approval that
-    it asked for, which is returned.
+    it asked for, which is returned. The journal's line has what is `noted` too.
     """
     deadline = time.monotonic() + WAIT_SECONDS
     with journal.acting(by):
         while True:
             try:
                 return transactions.run(
-                    lambda: _act(saga_id, decide, reason=reason.strip()), transactions.ONCE
+                    lambda: _act(saga_id, decide, reason=reason.strip(), noted=noted or {}), transactions.ONCE
                 )
             except Leased:
                 if time.monotonic() > deadline:
@@ -166,7 +171,7 @@ def _act_while_unleased(saga_id: UUID, decide: Decide, *, reason: str, by: Actor
             time.sleep(PAUSE_SECONDS)
 
 
-def _act(saga_id: UUID, decide: Decide, *, reason: str, approval: Approval | None = None) -> Saga | Approval:
+def _act(saga_id: UUID, decide: Decide, *, reason: str, noted: Mapping[str, Any]) -> Saga | Approval:
     """The action, in the caller's transaction. Raises `own_account`, `Leased`, and what `decide` raises."""
     saga = _lock_saga(saga_id)
     own_account.refuse_own(_account_id(saga))
@@ -179,17 +184,14 @@ def _act(saga_id: UUID, decide: Decide, *, reason: str, approval: Approval | Non
         return decided
     if decided:
         _resume(saga)
-        _note_action(before, decided, reason, final, approval)
+        _note_action(before, decided, reason, final, noted)
     return Saga.objects.get(id=saga_id)
 
 
 def _ask_other_system(saga_id: UUID, direction: str, *, reference: str = "") -> Answer | None:
     """Ask about the step at which the saga is stuck; None if it is not stuck at a step at another system."""
-    open_transaction.assert_outside()
-    saga = transactions.read(lambda: log.read_sagas([saga_id])[saga_id])
-    saga.final = log.final_results([saga_id])[saga_id]
-    step = _next_step(saga, saga.final)
-    if (saga.state, saga.direction) != (Saga.State.STUCK, direction) or not isinstance(step, OutsideStep):
+    saga, step = _stuck_at(saga_id)
+    if step is None or saga.direction != direction:
         return None
     if step.look_up is None:
         return Answer(step.name, None, NOT_KNOWN)
@@ -198,6 +200,15 @@ def _ask_other_system(saga_id: UUID, direction: str, *, reference: str = "") -> 
     if result.event == Event.FORCED and reference not in ("", result.reference):
         raise Rejected(operator_texts.reference_differs(result.reference), code="reference_differs")
     return Answer(step.name, expected, result)
+
+
+def _stuck_at(saga_id: UUID) -> tuple[SagaRow, OutsideStep | None]:
+    """The saga, and the step at another system at which it is stuck, if that is so."""
+    open_transaction.assert_outside()
+    saga = transactions.read(lambda: log.read_sagas([saga_id])[saga_id])
+    saga.final = log.final_results([saga_id])[saga_id]
+    step = _next_step(saga, saga.final)
+    return saga, step if isinstance(step, OutsideStep) and saga.state == Saga.State.STUCK else None
 
 
 def _force_or_ask(
@@ -257,7 +268,7 @@ def _prepare_approved(approval: Approval) -> Callable[[], str]:
         return FORCED
 
     def do() -> str:
-        _act(saga_id, decide, reason=approval.reason, approval=approval)
+        _act(saga_id, decide, reason=approval.reason, noted=approvals.persons(approval))
         return f"{asked['direction']} {asked['step']} is recorded"
 
     return do
@@ -293,23 +304,18 @@ def _resume(saga: SagaRow) -> None:
 
     The call that such a worker may have made is kept as the open call, which is looked up first.
     """
-    now = clock.now()
+    now, step = clock.now(), _next_step(saga, log.final_results([saga.id])[saga.id])
+    was_leased = saga.lease_token and isinstance(step, OutsideStep)
     Saga.objects.filter(id=saga.id, state__in=UNFINISHED).update(
         state=Saga.State.RUNNING,
         deadline_at=now + timedelta(seconds=settings.PAYMENT_GIVE_UP_SECONDS),
         next_attempt_at=now,
         leased_until=None,
         lease_token="",
-        open_call=_open_call(saga),
+        open_call=call_name(step.name, saga.direction) if step and was_leased else saga.open_call,
     )
     if saga.state == Saga.State.STUCK:
         type_of(saga).on_resumed([saga])
-
-
-def _open_call(saga: SagaRow) -> str:
-    step = _next_step(saga, log.final_results([saga.id])[saga.id])
-    was_leased = saga.lease_token and isinstance(step, OutsideStep)
-    return call_name(step.name, saga.direction) if step and was_leased else saga.open_call
 
 
 def _force_step(saga: SagaRow, step: OutsideStep, result: StepResult, final: FinalResults) -> None:
@@ -345,7 +351,7 @@ def _next_step(saga: SagaRow, final: FinalResults) -> Step | None:
 
 
 def _note_action(
-    before: SagaRow, what: str, reason: str, final: FinalResults, approval: Approval | None
+    before: SagaRow, what: str, reason: str, final: FinalResults, noted: Mapping[str, Any]
 ) -> None:
     after = Saga.objects.get(id=before.id)
     states: dict[str, Any] = {"state": after.state, "direction": after.direction}
@@ -360,7 +366,7 @@ def _note_action(
         subject=f"{before.kind} {before.subject_id}",
         order_id=before.about_id,
         before={"state": before.state, "direction": before.direction},
-        after=states | (approvals.persons(approval) if approval else {}),
+        after={**states, **noted},
         detail=reason,
         reference=reference,
         is_internal=True,

@@ -30,8 +30,9 @@ NEEDS_OPERATOR = _("stuck or overdue")
 RETRY = ActionText(
     _("Retry at once, with a new deadline"),
     _(
-        "The saga continues from its current step, in its current direction. A refund is made, also where as "
-        "much was refunded at the gateway by hand."
+        "The saga continues from its current step, in its current direction. A stuck refund is made besides "
+        "what was refunded at the gateway by hand until now: the gateway is asked, and nothing is done "
+        "without its answer."
     ),
 )
 COMPENSATE = ActionText(

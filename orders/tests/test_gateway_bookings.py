@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from django.db.models import Sum
@@ -246,27 +246,48 @@ def test_refunds_of_the_shop_and_at_the_gateway_that_race_add_up(give_back: Call
     assert_books_agree()
 
 
+def refund_unit(placed: PlacedOrder) -> Saga:
+    """The saga of a refund of 500."""
+    return Saga.objects.get(id=buying.refund(placed.order.id, {Product.objects.get(): 1}).saga_id)
+
+
+def get_stuck(away: Away, *rows: Saga) -> None:
+    """The gateway is away until the deadline of these sagas has passed."""
+    away.take("GATEWAY_URL")
+    for row in rows:
+        hanging.make_overdue(row)
+        assert hanging.advance(row) == Saga.State.STUCK
+    away.back()
+
+
 @pytest.fixture
 def stuck(away: Away) -> tuple[PlacedOrder, Saga]:
-    """An order, and its refund of 500, which is stuck; the worker of an attempt is gone."""
-    placed = sell()
-    row = Saga.objects.get(id=buying.refund(placed.order.id, {Product.objects.get(): 1}).saga_id)
-    away.take("GATEWAY_URL")
-    hanging.make_overdue(row)
-    assert hanging.advance(row) == Saga.State.STUCK
-    away.back()
+    """An order of 1,500, and its refund of 500, which is stuck; the worker of an attempt is gone."""
+    placed = sell(units=3)
+    row = refund_unit(placed)
+    get_stuck(away, row)
     lost = SagaLogLine(row, "refund_card", DO, LEASE_LOST, attempt=9)
     transactions.run(lambda: log.write_lines([lost], at=clock.now()), transactions.KEYED)
     return placed, row
 
 
-def test_a_stuck_refund_that_the_gateway_has_made_ends_by_itself(stuck: tuple[PlacedOrder, Saga]) -> None:
-    """Its reply was lost: it is no refund in place of another one."""
+def refunded_there(placed: PlacedOrder) -> int:
+    return gateway().find(key=payment_of(placed).charge_key).refunded_amount
+
+
+def test_a_stuck_refund_that_the_gateway_has_made_ends_by_itself(
+    stuck: tuple[PlacedOrder, Saga], away: Away
+) -> None:
+    """Its reply was lost: it is no refund in place of another one, nor of the one that is stuck beside it."""
     placed, row = stuck
     key, charge = refund_saga.refund_key(Refund.objects.get()), payment_of(placed).charge_reference
+    other = refund_unit(placed)
+    get_stuck(away, other)
     assert gateway().refund(key=key, charge_reference=charge, amount=500).status == "succeeded"
-    assert hanging.advance(row) == Saga.State.DONE
-    assert refunds_of(placed) == [("staff", "succeeded", 0, 500)]
+    assert hanging.refusal(hanging.complete, other) == "gateway_disagrees"
+    for each in (other, row):
+        assert hanging.advance(each) == Saga.State.DONE
+    assert (refunds_of(placed), refunded_there(placed)) == ([("staff", "succeeded", 0, 500)] * 2, 1_000)
     assert_books_agree()
 
 
@@ -279,18 +300,56 @@ def test_a_stuck_refund_is_left_to_an_operator_where_as_much_was_given_back_by_h
     give_back(placed, 500)
     assert not handle(placed)
     assert hanging.advance(row) == Saga.State.STUCK
-    assert gateway().find(key=payment_of(placed).charge_key).refunded_amount == 500
+    assert refunded_there(placed) == 500
     act(row)
     settle_all()
     assert refunds_of(placed) == [(source, "succeeded", 0, 500) for source in ["staff", *by_hand]]
     assert_books_agree()
 
 
-def give_up(saga_id: UUID) -> None:
+@pytest.mark.parametrize("is_first", [True, False])
+def test_of_two_stuck_refunds_an_operator_completes_the_one_that_was_given_back_by_hand(
+    give_back: Callable[..., None], stuck: tuple[PlacedOrder, Saga], away: Away, is_first: bool
+) -> None:
+    """Neither could be completed, as both were not given back; one that was retried was paid twice."""
+    placed, first = stuck
+    second = refund_unit(placed)
+    get_stuck(away, second)
+    give_back(placed, 500)
+    assert [hanging.advance(row) for row in (first, second)] == [Saga.State.STUCK] * 2
+    by_hand, other = (first, second) if is_first else (second, first)
+    hanging.complete(by_hand)
+    # It is not settled yet, and what was given back is taken all the same.
+    assert hanging.refusal(hanging.complete, other) == "gateway_disagrees"
+    assert [hanging.advance(row) for row in (other, by_hand)] == [Saga.State.DONE] * 2
+    assert (refunds_of(placed), refunded_there(placed)) == ([("staff", "succeeded", 0, 500)] * 2, 1_000)
+    assert_books_agree()
+
+
+@pytest.mark.parametrize(("later", "state"), [(0, Saga.State.DONE), (500, Saga.State.STUCK)])
+def test_an_operators_retry_of_a_refund_is_kept_while_the_gateway_is_away_again(
+    give_back: Callable[..., None], stuck: tuple[PlacedOrder, Saga], away: Away, later: int, state: str
+) -> None:
+    """It was forgotten; what is given back by hand after it may be in place of a refund, as before it."""
+    placed, row = stuck
+    rows = [row, refund_unit(placed)]
+    get_stuck(away, rows[1])
+    give_back(placed, 500)
+    assert [hanging.advance(one) for one in rows] == [Saga.State.STUCK] * 2
+    for one in rows:
+        hanging.retry(one)
+    get_stuck(away, *rows)
+    if later:
+        give_back(placed, later)
+    assert [hanging.advance(one) for one in rows] == [state] * 2
+    assert refunded_there(placed) == (1_000 if later else 1_500)
+
+
+def give_up(row: Saga, *, before: Callable[[], None] = lambda: None) -> None:
     """Two operators end a refund that is stuck because the gateway refuses it."""
-    row = Saga.objects.get(id=saga_id)
     hanging.make_overdue(row)
     assert hanging.advance(row) == Saga.State.STUCK
+    before()
     assert hanging.approve(hanging.complete(row)).status == "approved"
 
 
@@ -528,10 +587,11 @@ def test_several_disputes_add_up_and_the_open_one_is_shown(dispute: Callable[...
     assert_books_agree()
 
 
-@pytest.mark.parametrize(("end", "rest"), [("won", 1_000), ("lost", 400), ("", 0)])
+@pytest.mark.parametrize(("end", "rest"), [("won", 1_000), ("lost", 400), ("", 0), ("", 300)])
 def test_a_refund_under_way_waits_for_the_dispute_of_its_part(
-    dispute: Callable[..., str], end: str, rest: int
+    dispute: Callable[..., str], give_back: Callable[..., None], end: str, rest: int
 ) -> None:
+    """One that operators end before is left with what was given back of it by hand."""
     placed = sell()
     started = buying.refund(placed.order.id)
     id = dispute(placed, 600)
@@ -542,7 +602,8 @@ def test_a_refund_under_way_waits_for_the_dispute_of_its_part(
         dispute(of=id, end=end)
         assert handle(placed, "dispute.closed")
     else:
-        give_up(started.saga_id)
+        by_hand = partial(give_back, placed, rest) if rest else lambda: None
+        give_up(Saga.objects.get(id=started.saga_id), before=by_hand)
     settle_all()
     refund = Refund.objects.get(id=started.refund.id)
     assert (refund.status, refund.card_amount) == ("succeeded", rest)

@@ -1,5 +1,6 @@
 """Operators' actions on sagas of real orders, with simulators; the laws are checked after each."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +17,8 @@ from orders.tests import buying, hanging
 from orders.tests.hanging import Away, away, impatient, product
 from orders.tests.test_unknown_outcomes import cannot_cancel
 from payments import ledger
-from payments.gateways import gateway
+from payments.gateways import gateway, simulator
+from payments.gateways.contract import GatewayResult
 from payments.gateways.requests import request_json
 from payments.models import Payment
 from shop.approval_models import Approval
@@ -154,6 +156,26 @@ def test_a_stuck_undo_of_what_is_charged_still_is_refused(product: Product, away
     hanging.retry(row)
     assert hanging.advance(row) == Saga.State.COMPENSATED
     assert buying.broken_laws() == []
+
+
+def test_a_refund_on_which_the_gateway_works_keeps_its_key_when_its_undo_is_retried(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It counted as failed, and the retry asked for another one by another key."""
+    row, keys, refund = hanging.in_doubt(product), [], simulator.refund
+
+    def work_first(*, key: str, **wanted: Any) -> GatewayResult:
+        keys.append(key)
+        made = refund(key=key, **wanted)
+        return replace(made, status="pending") if len(keys) == 1 else made
+
+    monkeypatch.setattr(simulator, "refund", work_first)
+    hanging.compensate(row)
+    assert hanging.advance(row) == Saga.State.RUNNING
+    hanging.retry(row)
+    assert hanging.advance(row) == Saga.State.COMPENSATED
+    assert (len(keys), len(set(keys))) == (2, 1)
+    assert len(hanging.journalled(row, "charge_card.undo.pending")) == 1
 
 
 def test_an_undo_that_the_gateway_confirms_refuses_the_late_do(product: Product, away: Away) -> None:

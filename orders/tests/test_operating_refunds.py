@@ -55,14 +55,25 @@ def test_a_retried_refund_is_pending_again_and_stuck_again_and_never_compensated
     product: Product, away: Away
 ) -> None:
     row = stuck_refund(product, away)
+    assert hanging.refusal(hanging.retry, row) == "unavailable", "it can't ask what was given back by hand"
+    away.back()
     hanging.retry(row)
     assert refund_of(row).status == Refund.Status.PENDING
+    away.take("GATEWAY_URL")
     hanging.make_overdue(row)
     assert hanging.advance(row) == Saga.State.STUCK
     assert refund_of(row).status == Refund.Status.STUCK
     assert hanging.refusal(hanging.compensate, row) == "saga_not_reversible"
     with pytest.raises(FirstcomeError, match="it must complete: retry it, or complete its step"):
         hanging.compensate(row)
+
+
+def test_the_retry_of_a_refund_that_no_worker_has_begun_opens_no_call(product: Product) -> None:
+    """One that may have been made is looked up first; this one is not."""
+    row = hanging.started(product)
+    hanging.advance(row)
+    refund = Saga.objects.get(id=buying.refund(row.about_id).saga_id)
+    assert (hanging.retry(refund).open_call, hanging.advance(refund)) == ("", Saga.State.DONE)
 
 
 def test_a_refund_that_was_not_made_at_the_gateway_is_never_completed(product: Product, away: Away) -> None:
