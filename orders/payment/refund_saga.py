@@ -28,7 +28,9 @@ from orders.payment import gateway_bookings, gateway_facts, refund_records
 from orders.payment.gateway_facts import ExpectedCharge
 from orders.saga import log, operator_texts
 from orders.saga.definitions import (
+    APPLIED,
     DO,
+    NOT_KNOWN,
     SAGA_TYPES,
     Attempt,
     Event,
@@ -41,7 +43,7 @@ from orders.saga.definitions import (
     StepResult,
 )
 from payments.gateways import gateway
-from payments.gateways.contract import GatewayResult
+from payments.gateways.contract import BookedCharge, GatewayResult
 from payments.models import Payment
 from shop.errors import Rejected, Unavailable
 from shop.lazy_texts import mark as _
@@ -50,24 +52,26 @@ from shop.models import JournalLine
 NAME, REFUND_CARD = "refund", "refund_card"
 REFUSED = "declined"
 """How the report of an attempt begins that the gateway has refused."""
-REFUNDED_THERE = "refunded_amount"
-"""What the gateway had refunded of the charge when an operator retried a refund, in the journal."""
+BY_HAND = "refunded_by_hand_amount"
+"""What was refunded at the gateway by hand when an operator retried a refund, in the journal."""
 REPLACED = gettext_noop(
     "As much is refunded at the gateway already: record the step as done, or retry it to refund that as well."
 )
 
 
 class Expected(NamedTuple):
-    """The charge that a stuck refund is of, its amount, and what else the shop has refunded of the charge.
+    """The charge that a stuck refund is of, its amount, and what other refunds of the charge there are.
 
-    `done_amount` are its refunds that are done; of the others the gateway is asked, by `other_keys`.
-    `accepted_amount` is what was refunded there when an operator had this one made all the same. `is_refused`
-    says that the gateway refused this one at the last attempt.
+    `done_amount` is refunded by those that are done, `made_amount` by those that the shop has made itself; of
+    those under way the gateway is asked, by `other_keys`. `accepted_amount` was refunded by hand when an
+    operator had this one made all the same. `is_refused` says that the gateway refused this one at the last
+    attempt.
     """
 
     charge: ExpectedCharge
     amount: int
     done_amount: int
+    made_amount: int
     other_keys: tuple[str, ...]
     accepted_amount: int
     is_refused: bool
@@ -117,24 +121,24 @@ def _read(saga: SagaRow) -> Expected:
     charge = gateway_facts.expected_charge(payment)
     assert payment
     refund = Refund.objects.get(id=saga.subject_id)
-    under_way = Refund.objects.filter(order_id=refund.order_id, status__in=refund_records.UNSETTLED)
-    others = under_way.exclude(id=refund.id).in_bulk()
+    others = Refund.objects.filter(order_id=refund.order_id).exclude(id=refund.id).in_bulk()
     sagas = list(Saga.objects.filter(kind=NAME, subject_id__in=others).order_by("id"))
     final = log.final_results([one.id for one in sagas])
-    # The gateway is not asked about one that an operator has completed: it may have been made by hand.
-    done = [one.subject_id for one in sagas if (REFUND_CARD, DO) in final[one.id]]
-    keys = [
-        log.unused_key(one, REFUND_CARD, refund_key(others[one.subject_id]))
-        for one in sagas
-        if one.subject_id not in done
-    ]
+    events = {one.subject_id: final[one.id].get((REFUND_CARD, DO), NOT_KNOWN).event for one in sagas}
+    unsettled = {id for id in events if others[id].status in refund_records.UNSETTLED}
     retries = JournalLine.objects.filter(subject=f"{NAME} {refund.id}", what=log.RETRIED)
-    accepted = [(line or {}).get(REFUNDED_THERE, 0) for line in retries.values_list("after", flat=True)]
+    accepted = [(line or {}).get(BY_HAND, 0) for line in retries.values_list("after", flat=True)]
     return Expected(
         charge,
         refund.card_amount,
-        done_amount=payment.refunded_amount + sum(others[id].card_amount for id in done),
-        other_keys=tuple(keys),
+        done_amount=payment.refunded_amount
+        + sum(others[id].card_amount for id in unsettled if events[id] in APPLIED),
+        made_amount=sum(others[id].card_amount for id, event in events.items() if event == Event.DONE),
+        other_keys=tuple(
+            log.unused_key(one, REFUND_CARD, refund_key(others[one.subject_id]))
+            for one in sagas
+            if events[one.subject_id] == Event.FAILED
+        ),
         accepted_amount=max(accepted, default=0),
         is_refused=Saga.objects.filter(id=saga.id, last_error__startswith=f"{REFUSED} ").exists(),
     )
@@ -146,41 +150,43 @@ def _ask(expected: Expected, direction: str) -> StepResult:
     Failed, with what is, where it is less and the gateway refuses the refund.
     """
     charge = gateway_facts.find_charge(expected.charge)
-    others_amount = _refunded_besides(expected, charge.reference)
-    made_amount = max(0, charge.refunded_amount - others_amount)
-    if made_amount >= expected.amount:
+    left_amount = _refunded_besides(expected, charge)[0]
+    if left_amount >= expected.amount:
         return StepResult(Event.FORCED, operator_texts.FORCED_DETAIL, reference=charge.reference)
     if expected.is_refused:
-        return StepResult(Event.FAILED, reference=charge.reference, answer=made_amount)
+        return StepResult(Event.FAILED, reference=charge.reference, answer=left_amount)
     raise gateway_facts.disagrees(
         _(
             "{found} of the charge are refunded there; with this refund it would be {expected}",
             found=gateway_facts.amount_text(charge.refunded_amount, expected.charge),
-            expected=gateway_facts.amount_text(others_amount + expected.amount, expected.charge),
+            expected=gateway_facts.amount_text(
+                charge.refunded_amount - left_amount + expected.amount, expected.charge
+            ),
         )
     )
 
 
 def _note_refunded(expected: Expected) -> dict[str, Any]:
-    """What is refunded there when an operator retries the refund: it is made besides that."""
+    """What is refunded by hand when an operator retries the refund, which is made besides that."""
     charge = gateway().find(key=expected.charge.key)
     if charge.status == "unknown":
         raise Unavailable(gateway_facts.NO_ANSWER, retry_after=5)
-    return {REFUNDED_THERE: charge.refunded_amount}
+    return {BY_HAND: _refunded_besides(expected, charge)[1]}
 
 
-def _refunded_besides(expected: Expected, charge_reference: str) -> int:
-    """What the shop's other refunds have refunded of the charge: those that are done, and those made there.
+def _refunded_besides(expected: Expected, charge: GatewayResult | BookedCharge) -> tuple[int, int]:
+    """What is refunded of the charge there, less what other refunds account for, and less what the shop made.
 
-    Asked after the charge: what is made meanwhile is then never taken for what was given back by hand.
+    The second is all that was refunded by hand, booked or not, and never shrinks. The others are asked about
+    after the charge: what is made meanwhile is then never taken for what was given back by hand.
     """
-    amount = expected.done_amount
+    amount = charge.refunded_amount
     for key in expected.other_keys:
-        other = gateway().find_refund(key=key, charge_reference=charge_reference)
+        other = gateway().find_refund(key=key, charge_reference=charge.reference)
         if other.status == "unknown":
             raise Unavailable(gateway_facts.NO_ANSWER, retry_after=5)
-        amount += other.amount if other.status in ("succeeded", "pending") else 0
-    return amount
+        amount -= other.amount if other.status in ("succeeded", "pending") else 0
+    return max(0, amount - expected.done_amount), max(0, amount - expected.made_amount)
 
 
 def _why_not_to_repeat(expected: Expected, charge_reference: str, key: str) -> str:
@@ -194,8 +200,9 @@ def _why_not_to_repeat(expected: Expected, charge_reference: str, key: str) -> s
     charge = gateway().find(key=expected.charge.key)
     if charge.status != "succeeded":
         return _described(charge)
-    known_amount = max(_refunded_besides(expected, charge_reference), expected.accepted_amount)
-    return REPLACED if charge.refunded_amount - known_amount >= expected.amount else ""
+    left_amount, by_hand_amount = _refunded_besides(expected, charge)
+    is_replaced = min(left_amount, by_hand_amount - expected.accepted_amount) >= expected.amount
+    return REPLACED if is_replaced else ""
 
 
 def _described(result: GatewayResult) -> str:

@@ -330,15 +330,19 @@ def test_of_two_stuck_refunds_an_operator_completes_the_one_that_was_given_back_
 def test_an_operators_retry_of_a_refund_is_kept_while_the_gateway_is_away_again(
     give_back: Callable[..., None], stuck: tuple[PlacedOrder, Saga], away: Away, later: int, state: str
 ) -> None:
-    """It was forgotten; what is given back by hand after it may be in place of the refund, as before it."""
+    """It was forgotten; what is given back by hand after it may be in place of a refund, as before it."""
     placed, row = stuck
+    rows = [row, refund_unit(placed)]
+    get_stuck(away, rows[1])
     give_back(placed, 500)
-    assert hanging.advance(row) == Saga.State.STUCK
-    hanging.retry(row)
-    get_stuck(away, row)
+    assert [hanging.advance(one) for one in rows] == [Saga.State.STUCK] * 2
+    for one in rows:
+        hanging.retry(one)
+    get_stuck(away, *rows)
     if later:
         give_back(placed, later)
-    assert (hanging.advance(row), refunded_there(placed)) == (state, 1_000)
+    assert [hanging.advance(one) for one in rows] == [state] * 2
+    assert refunded_there(placed) == (1_000 if later else 1_500)
 
 
 def give_up(row: Saga, *, before: Callable[[], None] = lambda: None) -> None:
