@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
-from unfold.admin import ModelAdmin, TabularInline
+from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from payments import gateways, tasks
@@ -27,7 +27,13 @@ from shop.operations import dispatch
 from shop.operators import actions
 from shop.operators.actions import Action, ActionForm, button
 from shop.operators.display import stored_text
-from shop.operators.lists import ExactSearchMixin, PrefetchedListMixin, SearchMixin, parse_uuid
+from shop.operators.lists import (
+    ExactSearchMixin,
+    PrefetchedListMixin,
+    ReadOnlyInline,
+    SearchMixin,
+    parse_uuid,
+)
 
 FIX = "payments.change_reconciliation"
 MOST_SHOWN = 200
@@ -46,8 +52,7 @@ DONE_WORDS = {
 """What was done about a finding, as it is recorded."""
 
 
-class EntryInline(ReadOnlyMixin, TabularInline):
-    checks_class = TabularInline.checks_class
+class EntryInline(ReadOnlyInline):
     model = Entry
     fields = ["account", "amount", "balance_after_amount"]
     extra = 0
@@ -105,8 +110,6 @@ class LedgerAccountAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, M
     search_fields = word_fields = ["user__username"]
     search_help_text = _("An account's name")
     ordering = ["id"]
-    paginator = KeysetPaginator
-    show_full_result_count = False
     fields = ["id", "kind", "user", "balance"]
 
     class Media:
@@ -157,8 +160,6 @@ class EntryAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmi
     word_fields = ["account__user__username"]
     search_help_text = _("The id of a transfer, or an account's name")
     ordering = ["-id"]
-    paginator = KeysetPaginator
-    show_full_result_count = False
 
 
 @admin.register(WebhookEvent)

@@ -263,8 +263,6 @@ class IdempotencyKeyAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, 
     search_fields = word_fields = ["account__username"]
     search_help_text = _("An account's name")
     ordering = ["-id"]
-    paginator = KeysetPaginator
-    show_full_result_count = False
 
 
 @admin.register(CommittedTransaction)
@@ -321,8 +319,6 @@ class SignOutAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAd
     search_fields = word_fields = ["account__username"]
     search_help_text = _("An account's name")
     ordering = ["-at"]
-    paginator = KeysetPaginator
-    show_full_result_count = False
 
 
 admin.site.register(ApiKey, api_key_admin.ApiKeyAdmin)

@@ -14,7 +14,6 @@ from coupons import issued_coupons
 from coupons.models import Confirmation, Coupon, PoolCode, QueueTicket
 from shop import clock
 from shop.admin_site import ReadOnlyMixin
-from shop.http.keyset_pages import KeysetPaginator
 from shop.operators import actions
 from shop.operators.actions import Action, button
 from shop.operators.display import status_label
@@ -31,9 +30,6 @@ class CouponAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdm
     search_fields = word_fields = ["code", "account__username"]
     search_help_text = _("A coupon's code, or an account's name")
     ordering = ["-id"]
-    # Counting millions of rows takes seconds, so the pages have no total, only next and previous.
-    paginator = KeysetPaginator
-    show_full_result_count = False
     actions_detail = ["void"]
 
     @display(description=_("status"))
@@ -65,8 +61,6 @@ class PoolCodeAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelA
     unindexed_filters = {"status__exact", "added_at__gte", "added_at__lt"}
     search_fields = word_fields = ["code"]
     ordering = ["-id"]
-    paginator = KeysetPaginator
-    show_full_result_count = False
 
     @display(description=_("status"))
     def shown_status(self, code: PoolCode) -> str:
@@ -84,8 +78,6 @@ class QueueTicketAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, Mod
     word_fields = ["account__username"]
     search_help_text = _("The id of a ticket, or an account's name")
     ordering = ["-id"]
-    paginator = KeysetPaginator
-    show_full_result_count = False
 
     @display(description=_("status"))
     def shown_status(self, ticket: QueueTicket) -> str:
@@ -103,8 +95,6 @@ class ConfirmationAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, Mo
     word_fields = ["code", "account__username"]
     search_help_text = _("A key, a code, or an account's name")
     ordering = ["pk"]
-    paginator = KeysetPaginator
-    show_full_result_count = False
 
     @admin.display(description=_("partner"))
     def partner(self, confirmation: Confirmation) -> str:

@@ -6,6 +6,7 @@ A file is read some thousand lines at a time. What is there already is skipped, 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
+from django.utils.html import format_html
 from django.utils.translation import gettext
 
 from coupons import eligible_accounts, line_files, pool
@@ -41,7 +42,7 @@ def codes_of(campaign: Campaign) -> Target:
         elsewhere = [line for line in piece.lines if line.text in found.elsewhere]
         return sum(line.text in found.in_pool for line in piece.lines), elsewhere
 
-    text = gettext("A text or CSV file, one code in each line; the first line may be the header “code”.")
+    text = gettext("A text or CSV file, one code in each line; the first line may be the header {header}.")
     if campaign.code_source != Campaign.CodeSource.POOL:
         unused = gettext(
             "This campaign generates its codes: it takes uploaded ones once its code source is “pool”."
@@ -77,7 +78,7 @@ def accounts_of(campaign: Campaign) -> Target:
         return eligible_accounts.add(campaign_id=campaign.pk, account_ids=ids, reason=reason)
 
     text = gettext(
-        "A text or CSV file, the id of an account in each line; the first line may be the header “user”."
+        "A text or CSV file, the id of an account in each line; the first line may be the header {header}."
     )
     if campaign.eligible != Campaign.Eligible.LISTED:
         unused = gettext("This campaign is for all accounts: its list counts once it is for listed accounts.")
@@ -112,7 +113,9 @@ def add_lines(campaign: Campaign, target: Target) -> Action:
 
     return Action(
         title=target.title,
-        description=target.description,
+        description=format_html(
+            target.description, header=format_html("<code>{}</code>", target.kind.header)
+        ),
         submit=gettext("Add"),
         form_class=uploads.UploadForm,
         preview=preview,

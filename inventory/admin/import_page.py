@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any, BinaryIO, NamedTuple
 
 from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -54,8 +55,10 @@ def import_stock() -> Action:
 
     return Action(
         title=gettext("Import stock"),
-        description=gettext("A CSV file: {columns}, and perhaps {optional}.").format(
-            columns=", ".join(stock_files.COLUMNS), optional=", ".join(stock_files.OPTIONAL_COLUMNS)
+        description=format_html(
+            gettext("A CSV file: {columns}, and perhaps {optional}."),
+            columns=format_html("<code>{}</code>", ",".join(stock_files.COLUMNS)),
+            optional=format_html("<code>{}</code>", ",".join(stock_files.OPTIONAL_COLUMNS)),
         ),
         submit=gettext("Import"),
         form_class=uploads.UploadForm,
@@ -86,7 +89,8 @@ def _import(data: Mapping[str, Any]) -> Imported:
             rows = _read(file).rows
             return importing.receive(rows, delivery_id=data["form_id"], reason=data["reason"])
     except Unavailable as error:
-        raise Unavailable(f"{error.detail} {gettext('Confirm again to continue.')}") from error
+        again = gettext("Confirm again to continue.")
+        raise Unavailable(f"{error.detail} {again}") from error
 
 
 def _read(file: BinaryIO) -> DecodedRows:

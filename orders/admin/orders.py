@@ -63,8 +63,6 @@ class OrderAdmin(SearchMixin, SalesReportLinkMixin, PrefetchedListMixin, ReadOnl
     search_fields = ["id"]
     search_help_text = _("An order's id, a coupon's code, or an account's name")
     ordering = ["-id"]
-    paginator = KeysetPaginator
-    show_full_result_count = False
     # Its own template shows everything: a form with all fields would only repeat it.
     fields = ["id"]
     actions_detail = ["refund", "cancel", "resend_events"]
@@ -135,7 +133,10 @@ class OrderAdmin(SearchMixin, SalesReportLinkMixin, PrefetchedListMixin, ReadOnl
 
     @button(description=_("Replay events"), icon="send", permissions=[REPLAY])
     def resend_events(self, request: HttpRequest, order: Order) -> Action:
-        queued = gettext("%(count)s queued: they are delivered within seconds, in sequence.")
+        def report(count: int) -> str:
+            queued = gettext("%(count)s queued: they are delivered within seconds, in sequence.")
+            return queued % {"count": count}
+
         return Action(
             title=_("Replay the events of this order"),
             description=_(
@@ -148,7 +149,7 @@ class OrderAdmin(SearchMixin, SalesReportLinkMixin, PrefetchedListMixin, ReadOnl
                 reason=data["reason"],
                 settled_refunds=selectors.count_settled_refunds(order.pk),
             ),
-            report=lambda count: queued % {"count": count},
+            report=report,
             once=f"resend events of {order.pk}",
             back=actions.page_of(order),
         )

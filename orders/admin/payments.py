@@ -30,7 +30,6 @@ from payments import disputes, gateways, payment_states, selectors
 from payments.models import Payment
 from payments.payment_states import UNSETTLED
 from shop.admin_site import ReadOnlyMixin
-from shop.http.keyset_pages import KeysetPaginator
 from shop.idempotency.recorded_answers import Replay
 from shop.models import JournalLine
 from shop.money import format_amount
@@ -103,8 +102,6 @@ class PaymentAdmin(SearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
         count=f"{selectors.NEWEST_WITH_REFERENCE:,}",
     )
     ordering = ["-id"]
-    paginator = KeysetPaginator
-    show_full_result_count = False
     actions_detail = ["look_up"]
     readonly_fields = ["order_page", "shown_status", "next_action", "dispute", "charge", "saga", "looked_up"]
     fields = [

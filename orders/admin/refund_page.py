@@ -165,10 +165,11 @@ def _preview(order: Order, lines: Sequence[OrderLine], data: Mapping[str, Any]) 
 def _expected(lines: Sequence[OrderLine], data: Mapping[str, Any]) -> RefundPreview:
     """What was shown. A form that doesn't say it was shown nothing, which is never what is refunded."""
     shown = [line for line in lines if data[f"shown_{line.pk}"]]
+    amounts: Any = {name: data[name] or 0 for name in AMOUNTS}
     return RefundPreview(
         quantities={line.product_id: data[f"shown_{line.pk}"] for line in shown},
         refunded_quantities={line.product_id: data[f"refunded_{line.pk}"] or 0 for line in shown},
-        **{name: data[name] or 0 for name in AMOUNTS},
+        **amounts,
     )
 
 

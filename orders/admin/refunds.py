@@ -4,17 +4,15 @@ from uuid import UUID
 
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
-from unfold.admin import ModelAdmin, TabularInline
+from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from orders.models import Refund, RefundLine
 from shop.admin_site import ReadOnlyMixin
-from shop.http.keyset_pages import KeysetPaginator
-from shop.operators.lists import ExactSearchMixin, PrefetchedListMixin
+from shop.operators.lists import ExactSearchMixin, PrefetchedListMixin, ReadOnlyInline
 
 
-class RefundLineInline(ReadOnlyMixin, TabularInline):
-    checks_class = TabularInline.checks_class
+class RefundLineInline(ReadOnlyInline):
     model = RefundLine
     fields = ["line", "quantity", "amount"]
 
@@ -36,9 +34,7 @@ class RefundAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAdm
     search_fields = uuid_fields = ["id", "order_id"]
     search_help_text = _("The id of a refund or of an order")
     ordering = ["-id"]
-    paginator = KeysetPaginator
     inlines = [RefundLineInline]
-    show_full_result_count = False
 
     @display(description=_("order id"), ordering="order_id")
     def order_key(self, row: Refund) -> UUID:
@@ -53,8 +49,6 @@ class RefundLineAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, Mode
     search_fields = uuid_fields = ["refund_id"]
     search_help_text = _("The id of a refund")
     ordering = ["-id"]
-    paginator = KeysetPaginator
-    show_full_result_count = False
 
     @display(description=_("refund id"), ordering="refund_id")
     def refund_key(self, row: RefundLine) -> UUID:

@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
-from unfold.admin import ModelAdmin, TabularInline
+from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
@@ -35,6 +35,7 @@ from shop.operators.lists import (
     ExactSearchMixin,
     PrefetchedListMixin,
     PreselectingFilter,
+    ReadOnlyInline,
     SearchMixin,
     parse_uuid,
 )
@@ -100,8 +101,7 @@ class CompleteForm(ActionForm):
     field_order = ["reason", "reference"]
 
 
-class SagaLogInline(ReadOnlyMixin, TabularInline):
-    checks_class = TabularInline.checks_class
+class SagaLogInline(ReadOnlyInline):
     model = SagaLog
     fields = ["at", "step", "direction", "event", "attempt", "detail", "reference"]
     ordering = ["at", "id"]
@@ -240,8 +240,6 @@ class SagaLogAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, ModelAd
     search_fields = uuid_fields = ["saga_id"]
     search_help_text = _("The id of a saga")
     ordering = ["-id"]
-    paginator = KeysetPaginator
-    show_full_result_count = False
 
     @display(description=_("saga id"), ordering="saga_id")
     def saga_key(self, row: SagaLog) -> UUID:

@@ -11,7 +11,6 @@ from sales.models import Sale, SaleEntry
 from sales.waiting_room import entries
 from shop import clock
 from shop.admin_site import ReadOnlyMixin
-from shop.http.keyset_pages import KeysetPaginator
 from shop.operators.display import status_label
 from shop.operators.lists import ExactSearchMixin, PrefetchedListMixin
 
@@ -61,8 +60,6 @@ class SaleEntryAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, Model
     word_fields = ["account__username"]
     search_help_text = _("The id of an entry or of its order, or an account's name")
     ordering = ["-id"]
-    paginator = KeysetPaginator
-    show_full_result_count = False
 
     @display(description=_("status"))
     def shown_status(self, entry: SaleEntry) -> str:

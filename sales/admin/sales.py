@@ -16,7 +16,6 @@ from sales.admin.sale_forms import SaleForm
 from sales.models import Sale, SaleEntry, SaleProduct
 from shop import clock
 from shop.admin_site import REASON, NonAtomicAdmin, ReadOnlyMixin, ReasonedChangesMixin
-from shop.http.keyset_pages import KeysetPaginator
 from shop.operators import actions
 from shop.operators.display import status_label
 from shop.operators.lists import ExactSearchMixin, PrefetchedListMixin
@@ -142,5 +141,3 @@ class SaleProductAdmin(ExactSearchMixin, PrefetchedListMixin, ReadOnlyMixin, Mod
     search_fields = word_fields = ["product__sku"]
     search_help_text = _("The whole sku of a product")
     ordering = ["-id"]
-    paginator = KeysetPaginator
-    show_full_result_count = False

@@ -282,5 +282,7 @@ def _ask_to_confirm(
 
 
 def _render(request: HttpRequest, action: Action, page: str, **context: Any) -> HttpResponse:
-    shared = admin.site.each_context(request) | {"title": action.title, "action": action}
+    # A template would call the preview.
+    own = {"title": action.title, "action": action, "has_confirmation": action.preview is not None}
+    shared = admin.site.each_context(request) | own
     return TemplateResponse(request, f"operators/{page}.html", shared | context)

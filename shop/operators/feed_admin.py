@@ -77,8 +77,6 @@ class WebhookDeliveryAdmin(PrefetchedListMixin, ReadOnlyMixin, ModelAdmin):
     fields += ["created_at", "next_attempt_at", "delivered_at", "payload"]
     ordering = ["-id"]
     actions = ["resend"]
-    paginator = KeysetPaginator
-    show_full_result_count = False
 
     @admin.display(description=_("status"))
     def status_label(self, row: WebhookDelivery) -> StatusLabel:

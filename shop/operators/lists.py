@@ -5,8 +5,13 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
+from django.contrib.admin.checks import InlineModelAdminChecks
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
+from unfold.admin import TabularInline
+
+from shop.admin_site import ReadOnlyMixin
+from shop.http.keyset_pages import KeysetPaginator
 
 
 def parse_uuid(term: str) -> UUID | None:
@@ -89,12 +94,21 @@ class PreselectingFilter(admin.SimpleListFilter):
             yield {"selected": self.value() == lookup, "query_string": query, "display": title}
 
 
+class ReadOnlyInline(ReadOnlyMixin, TabularInline):
+    """Rows of another model on a row's page, which operators can't add, change or delete."""
+
+    checks_class = InlineModelAdminChecks
+
+
 class PrefetchedListMixin:
     """A long list whose related rows are read by queries of their own.
 
     Joined, the database may start from the smaller table, and then it reads and sorts the whole long one.
     """
 
+    # Counting millions of rows takes seconds: the pages have no total, only links to the next and previous.
+    paginator = KeysetPaginator
+    show_full_result_count = False
     # Not False: Django would join what the list displays.
     list_select_related: Sequence[str] = ()
     list_prefetch_related: Sequence[str] = ()

@@ -7,21 +7,22 @@ from django.test import Client
 
 def shown(client: Client, address: str, **values: object) -> Any:
     """The confirmation, or the form again with its errors, for these values; nothing is done yet."""
-    form = client.get(address).context["form"]
-    blank = {name: form[name].value() for name in form.fields}
-    return client.post(address, _without_none(blank | values))
+    return client.post(address, _filled_in(client.get(address), values))
 
 
 def to_confirm(client: Client, address: str, **values: object) -> dict[str, Any]:
-    """What the button of the confirmation sends."""
-    page = shown(client, address, **values)
-    return _sent_values(page) | {"confirmed": "yes"}
+    """What the last button sends: that of the confirmation, or of the form of an action that has none."""
+    form = client.get(address)
+    sent = _filled_in(form, values)
+    if form.context["action"].preview is None:
+        return sent
+    return _sent_values(client.post(address, sent)) | {"confirmed": "yes"}
 
 
 def confirmed(client: Client, address: str, **values: object) -> Any:
     """The response to the confirmed form; or the form again with its errors."""
     page = shown(client, address, **values)
-    if page.status_code != 200 or "hidden" not in page.context:
+    if not (page.context and "hidden" in page.context):
         return page
     return client.post(address, _sent_values(page) | {"confirmed": "yes"})
 
@@ -52,5 +53,8 @@ def _sent_values(page: Any) -> dict[str, Any]:
     return {name: found[0] if len(found) == 1 else found for name, found in values.items()}
 
 
-def _without_none(values: dict[str, object]) -> dict[str, Any]:
-    return {name: "" if value is None else value for name, value in values.items()}
+def _filled_in(page: Any, values: dict[str, object]) -> dict[str, Any]:
+    """The fields of the form with these values."""
+    form = page.context["form"]
+    fields = {name: form[name].value() for name in form.fields} | values
+    return {name: "" if value is None else value for name, value in fields.items()}

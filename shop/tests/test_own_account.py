@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import reverse
 
 from coupons import issued_coupons
@@ -144,6 +145,8 @@ def test_every_action_of_the_admin_for_the_own_account_is_refused(written: str, 
         chosen = ada
     if "accounts" in values:
         values["accounts"] = str(ada.pk)
+    if "file" in values:
+        values["file"] = SimpleUploadedFile("a.csv", str(ada.pk).encode())
     before = rows()
 
     answer = send(signed_in(ada), written, chosen, values | {"reason": WHY})

@@ -277,7 +277,10 @@ def grant_points(request: HttpRequest, account: User) -> Action:
 
 @account_action(_("Sign out everywhere"), "logout", _may_disable)
 def sign_out(request: HttpRequest, account: User) -> Action:
-    done = gettext("%(account)s is signed out everywhere.") % {"account": account.username}
+    def report(_: object) -> str:
+        done = gettext("%(account)s is signed out everywhere.") % {"account": account.username}
+        return f"{done} {SIGNED_OUT}"
+
     ending = gettext(
         "All tokens, sessions and API keys that it has now end. It may sign in again at once, with its "
         "password: set another one first if that may be known."
@@ -288,7 +291,7 @@ def sign_out(request: HttpRequest, account: User) -> Action:
         description=f"{ending} {SIGNED_OUT} {again}",
         submit=gettext("Sign out everywhere"),
         perform=lambda data: sign_outs.sign_out_everywhere(account_id=account.pk, reason=data["reason"]),
-        report=lambda _: f"{done} {SIGNED_OUT}",
+        report=report,
         once=f"sign out {account.pk}",
         back=page_of(account),
         is_dangerous=True,
@@ -314,9 +317,10 @@ def disable(request: HttpRequest, account: User) -> Action:
         "A disabled account can't sign in, and its tokens are refused within five seconds. Its orders, "
         "coupons and points stay."
     )
+    go_on = gettext("Orders that are being paid go on; unpaid ones expire.")
     return Action(
         title=gettext("Disable %(account)s") % name,
-        description=f"{stays} {gettext('Orders that are being paid go on; unpaid ones expire.')}",
+        description=f"{stays} {go_on}",
         submit=gettext("Disable"),
         perform=lambda data: accounts.disable(
             account_ids=[account.pk], keeping={request.user.pk}, reason=data["reason"]

@@ -283,7 +283,7 @@ def _spool_body(parts: Iterable[bytes]) -> IO[bytes]:
     return file
 
 
-def _wsgi_environment(scope: Scope, fields: Mapping[bytes, bytes], body: BytesIO | Upload) -> dict[str, Any]:
+def _wsgi_environment(scope: Scope, fields: Mapping[bytes, bytes], body: Any) -> dict[str, Any]:
     """The request as a WSGI environment (PEP 3333).
 
     A header with an underscore in its name is left out, because it could be mistaken for another.

@@ -1,6 +1,7 @@
 """Uploads: bodies larger than others, which arrive once their sender is known to be permitted staff."""
 
 from collections.abc import Callable, Mapping
+from io import IOBase
 from typing import Any
 
 from shop.http import request_body
@@ -9,7 +10,7 @@ UPLOAD_KEY = "firstcome.upload"
 """The key in the WSGI environment, which is `request.META`, of a body that is an `Upload`."""
 
 
-class Upload:
+class Upload(IOBase):
     """The body of an upload, received while it is read: a thread waits for it, and memory has a part."""
 
     def __init__(self, permissions: tuple[str, ...], receive: Callable[[], Mapping[str, Any]]) -> None:
