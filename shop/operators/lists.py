@@ -97,7 +97,7 @@ class PreselectingFilter(admin.SimpleListFilter):
 class ReadOnlyInline(ReadOnlyMixin, TabularInline):
     """Rows of another model on a row's page, which operators can't add, change or delete."""
 
-    checks_class = InlineModelAdminChecks
+    checks_class = InlineModelAdminChecks  # type: ignore[assignment]
 
 
 class PrefetchedListMixin:
