@@ -131,11 +131,6 @@ def is_declined(saga: SagaRow) -> bool:
     return charged is not None and charged.event == Event.REFUSED
 
 
-def is_card_refused(saga: SagaRow) -> bool:
-    """Whether the compensated saga's payment is declined, and not by a charge that was cancelled."""
-    return is_declined(saga) and saga.failure_code != CHARGE_CANCELLED
-
-
 def _was_charged(saga: SagaRow) -> bool:
     """Whether the compensated saga's card was charged. A charge of unknown outcome may have succeeded: its
     refund shows that.

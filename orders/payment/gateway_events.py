@@ -116,14 +116,11 @@ def _advance_sagas_now(payment: Payment) -> None:
 
 def _wait_until_settled(payment: Payment) -> None:
     ends_at = time.monotonic() + SETTLE_SECONDS
+    leased = Saga.objects.filter(subject_id=payment.id, kind__in=SAGA_TYPES).exclude(lease_token="")
     payment.refresh_from_db()
-    while payment.status in UNSETTLED and time.monotonic() < ends_at and _is_being_advanced(payment):
+    while payment.status in UNSETTLED and time.monotonic() < ends_at and leased.exists():
         time.sleep(PAUSE_SECONDS)
         payment.refresh_from_db()
-
-
-def _is_being_advanced(payment: Payment) -> bool:
-    return Saga.objects.filter(subject_id=payment.id, kind__in=SAGA_TYPES).exclude(lease_token="").exists()
 
 
 def _refund_late_charge(event: WebhookEvent, payment: Payment) -> tuple[bool, str]:

@@ -81,7 +81,8 @@ def look_up(*, payment_id: UUID, reason: str, keyed: KeyedCall) -> Lookup | Repl
     shown = in_words(result, payment)
     with translation.override("en"):
         answer = in_words(result, payment)
-    saga_ids = _unfinished_sagas(payment) if payment.status in UNSETTLED else ()
+    sagas = Saga.objects.filter(kind__in=SAGA_TYPES, subject_id=payment.id, state__in=UNFINISHED)
+    saga_ids = tuple(sagas.values_list("id", flat=True)) if payment.status in UNSETTLED else ()
 
     def record() -> Lookup:
         journal.note(
@@ -167,8 +168,3 @@ def _find(key: str) -> GatewayResult:
         return future.result(timeout=seconds)
     except NotYet:
         return GatewayResult(status="unknown", failure_detail=f"none within {seconds:g} s")
-
-
-def _unfinished_sagas(payment: Payment) -> tuple[UUID, ...]:
-    sagas = Saga.objects.filter(kind__in=SAGA_TYPES, subject_id=payment.id, state__in=UNFINISHED)
-    return tuple(sagas.values_list("id", flat=True))

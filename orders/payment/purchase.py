@@ -225,8 +225,9 @@ def _kept(sagas: Sequence[SagaRow]) -> set[UUID]:
 
     The clock doesn't decide it: an order whose time is over then expires.
     """
-    declined = [saga.subject_id for saga in sagas if charging.is_card_refused(saga)]
-    return payment_states.kept_on_decline(declined)
+    declined = [saga for saga in sagas if charging.is_declined(saga)]
+    refused = [saga.subject_id for saga in declined if saga.failure_code != charging.CHARGE_CANCELLED]
+    return payment_states.kept_on_decline(refused)
 
 
 def _release_unless_kept(

@@ -224,9 +224,6 @@ class SagaType:
     on_stuck: Callable[[Sequence[SagaRow]], None] = _do_nothing
     on_resumed: Callable[[Sequence[SagaRow]], None] = _do_nothing
 
-    def step(self, name: str) -> Step:
-        return next(step for step in self.steps if step.name == name)
-
     # Whether sagas of this type share transactions. Those of different types never do, for the lock order.
     shares_batches: bool = True
     # The steps before the point of no return, which is the first step without an undo.

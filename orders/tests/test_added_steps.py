@@ -163,7 +163,7 @@ def test_a_paid_order_stays_paid_whatever_the_type_says_of_settle_today(change: 
     order, saga, product = paid_and_not_transmitted(settings)
     screening = Screening(refuses=True)
     old = SAGA_TYPES[purchase.NAME]
-    settle = old.step("settle")
+    settle = next(step for step in old.steps if step.name == "settle")
     assert isinstance(settle, LocalStep)
     today = (
         replace(settle, name="book_sale") if change == "renamed" else replace(settle, undo=screening._undo)
