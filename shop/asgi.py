@@ -16,7 +16,7 @@ from shop import clock, welcome_page  # noqa: E402
 from shop.event_feed import sequencing  # noqa: E402
 from shop.http import checks, traced_application  # noqa: E402
 from shop.http.application import application  # noqa: E402
-from shop.http.pages import streams  # noqa: E402
+from shop.http.pages import pages  # noqa: E402
 from shop.observability import tracing  # noqa: E402
 from shop.operations import shared_counts  # noqa: E402
 from shop.redis import completion_notifications  # noqa: E402
@@ -35,7 +35,7 @@ clock.start()
 # collection, which paused the process for 50 ms each time while rows were locked.
 _ = get_resolver().url_patterns
 checks.refuse_ignored_settings()
-streams.register(reverse("welcome"), welcome_page.serve)
+pages.kept_pages[reverse("welcome")] = welcome_page.serve
 worker.stop_callbacks += [completion_notifications.stop, ticking.thread.stop, sequencing.thread.stop]
 worker.start_callbacks += [ticking.thread.start, sequencing.thread.start]
 shared_counts.start()

@@ -13,7 +13,7 @@ from shop.http import client_address, languages, problems, request_body, views
 from shop.http.client_address import AddressUnknown
 from shop.http.json_format import TooLarge, UnsupportedMediaType
 from shop.http.messages import Request, Response
-from shop.http.pages import streams
+from shop.http.pages import pages
 from shop.http.pages.pages import Scope, Send
 from shop.http.request_body import Receive
 from shop.observability import logs, request_metrics
@@ -46,7 +46,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
             await request_body.read(fields, receive)
             await _send_response(send, _health_response(scope["method"], fields), _PUBLIC_HEADERS)
         else:
-            await streams.handler_of(path)(scope, fields, receive, send)
+            await pages.kept_pages.get(path, pages.serve_page)(scope, fields, receive, send)
     except (FirstcomeError, DatabaseFailure) as refusal:
         # A refused body, no thread for a page, or no database to look up who signs in.
         language = languages.choose(fields.get(b"accept-language", b"").decode("latin-1"))

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.http import Http404
 
 from shop.http import views
-from shop.http.pages import streams
+from shop.http.pages import pages
 from shop.http.pages.pages import Scope, Send
 from shop.http.request_body import Receive
 from shop.observability import tracing
@@ -28,7 +28,7 @@ def traced(application: Application) -> Application:
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
-        if scope["type"] != "http" or path.startswith(UNTRACED) or streams.is_answered_by_coroutine(path):
+        if scope["type"] != "http" or path.startswith(UNTRACED) or path in pages.kept_pages:
             await application(scope, receive, send)
             return
 

@@ -16,7 +16,7 @@ from coupons.tests.factories import CampaignFactory
 from inventory.tests.factories import ProductFactory
 from shop import welcome_page
 from shop.concurrency.event_loop import CALL_POOL
-from shop.http.pages import pages, streams
+from shop.http.pages import pages
 from shop.tests import asgi_client
 from shop.tests.asgi_client import Answer
 from shop.tests.clients import client_of
@@ -44,7 +44,7 @@ def get(accept: str = BROWSER) -> Any:
 @pytest.fixture
 def on_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a web process, where `shop.asgi` registers it."""
-    monkeypatch.setitem(streams._handlers, "/", welcome_page.serve)
+    monkeypatch.setitem(pages.kept_pages, "/", welcome_page.serve)
 
 
 def load(accept: str = BROWSER, method: str = "GET", **headers: str) -> Awaitable[Answer]:

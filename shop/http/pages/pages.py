@@ -57,6 +57,8 @@ SCRAPE_POOL = ThreadPool("scrapes", threads=2, max_waiting=64)
 """Renders the metrics, which are needed most while all other threads are busy."""
 
 _handler = WSGIHandler()
+kept_pages: dict[str, Callable[[Scope, Mapping[bytes, bytes], Receive, Send], Awaitable[None]]] = {}
+"""What answers requests for these paths on the event loop: public pages that are the same for all clients."""
 
 
 class PageResponse(NamedTuple):
