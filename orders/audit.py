@@ -44,9 +44,8 @@ from payments.reconciliation import comparison
 from sales.models import SaleEntry
 from sales.waiting_room import admission
 from shop import clock
-from shop.db.archived_months import JOURNAL
+from shop.db.archived_months import JOURNAL, PAID_EVENTS
 from shop.models import ArchivedMonth, ArchivedPaidEvent, IdempotencyKey, JournalLine
-from shop.operations.archives.journal_table import PAID_EVENTS
 from shop.operations.audits.audit_report import OFFENDERS_REPORTED, LawReport, report
 from shop.operations.audits.audit_scope import Rows, count, within
 

@@ -9,22 +9,24 @@ issuer had read go to the next one; an issuer that was frozen finds its tickets 
 import heapq
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
+from typing import Any
 from uuid import uuid4
 
 from django.db import Error, close_old_connections, connections
 from structlog import get_logger
 
 from coupons.allocation import eligibility
-from coupons.models import Campaign
+from coupons.models import Campaign, QueueTicket
 from coupons.partners import call_limit
-from coupons.queue import observation, recovery, settlement, stream, tickets
+from coupons.queue import recovery, settlement, stream, tickets
+from coupons.queue.stream import QueuePosition
 from shop import clock
 from shop.errors import Unavailable
-from shop.observability import logs
+from shop.observability import logs, tracing
 
 log = get_logger(__name__)
 BATCH = 256
@@ -195,13 +197,50 @@ def _settle_batch(campaign_id: int, *, issuer: str, most: int) -> int:
     if not entries:
         return 0
     positions = [entry.position for entry in entries]
-    with observation.of_tickets(campaign_id, positions):
+    with _observed(campaign_id, positions):
         staying = settlement.settle_tickets(campaign_id=campaign_id, positions=positions)
     leaving = [entry for entry in entries if entry.position.ticket_id not in staying]
     if not leaving:
         raise NoTicketSettled
     stream.remove(campaign_id, leaving)
     return len(leaving)
+
+
+@contextmanager
+def _observed(campaign_id: int, positions: Sequence[QueuePosition]) -> Iterator[None]:
+    """Log lines with the tickets' ids, and a span that is linked to the traces of their requests.
+
+    An issuer that is faster than the request that writes the ticket finds no trace: then the ids of the
+    requests connect the two.
+    """
+    read_ids = partial(_ids_of, campaign_id, positions)
+    if not tracing.is_on:
+        with logs.bound_to(read_ids):
+            yield
+        return
+    links: list[str] = []
+    with suppress(Error):
+        read = QueueTicket.objects.filter(id__in=[position.ticket_id for position in positions])
+        links += read.exclude(traceparent="").values_list("traceparent", flat=True)
+    attributes = {
+        "messaging.operation.type": "process",
+        "messaging.operation.name": "process",
+        "messaging.destination.name": "queue tickets",
+        "messaging.system": "redis",
+        **tracing.attributes(read_ids()),
+    }
+    span = tracing.continued("process queue tickets", "", attributes, kind="consumer", links=links)
+    with logs.bound_to(read_ids), span:
+        yield
+
+
+def _ids_of(campaign_id: int, positions: Sequence[QueuePosition]) -> dict[str, Any]:
+    each = [
+        {"ticket": str(one.ticket_id), "account": one.user_id}
+        | ({"request_id": one.by.request_id} if one.by.request_id else {})
+        for one in positions
+    ]
+    return {"campaign": campaign_id} | logs.merge_ids(each)
 
 
 def _run_or_none(work: Callable[[], int]) -> int | None:

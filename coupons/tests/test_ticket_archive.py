@@ -9,16 +9,17 @@ import pytest
 
 from coupons import audit
 from coupons.models import Campaign, QueueTicket
-from coupons.queue import ticket_archive, tickets
+from coupons.queue import tickets
 from coupons.tests.factories import CampaignFactory, accounts, coupon_of
 from shop import clock
 from shop.db.pacing import Pace
+from shop.management import archives
 from shop.operations.archives import archiving, restoring
 from shop.operations.archives.archiving import Options
 
 pytestmark = pytest.mark.django_db(transaction=True)
-TABLE = ticket_archive.TABLE
-TABLES = {TABLE.name: TABLE}
+TABLE = archives.TICKETS
+TABLES = archives.TABLES
 OPTIONS = Options(reason="The disk is full.", pace=Pace(size=2, share=1.0))
 
 

@@ -23,6 +23,7 @@ from orders.tests import archived, buying
 from orders.tests.archived import JOURNAL, WHY, archive, broken, file_of, old_month, restore, rows_of, run
 from shop import clock
 from shop.accounts import accounts, sign_ins, tokens
+from shop.db import archived_months
 from shop.errors import Rejected
 from shop.events import journal, order_replay
 from shop.management.archives import WITHOUT_MONTHS
@@ -35,7 +36,7 @@ from shop.models import (
     RevokedToken,
 )
 from shop.operations import housekeeping
-from shop.operations.archives import archive_files, archive_tables, archiving, journal_table
+from shop.operations.archives import archive_files, archive_tables, archiving
 from shop.operations.archives.archive_files import ArchiveFailed, FileDamaged
 from shop.personal_data import erasure, export
 from shop.tests.clients import client_of
@@ -242,7 +243,7 @@ def test_the_laws_count_archived_events_and_name_what_is_missing(tmp_path: Path,
     assert broken() == {"L12": [str(paid[1].id), file_of(tmp_path).name]}
     lost.save(force_insert=True)
     assert broken() == {}
-    ArchivedMonth.objects.update(sums={journal_table.PAID_EVENTS: 4})
+    ArchivedMonth.objects.update(sums={archived_months.PAID_EVENTS: 4})
     assert broken() == {"L12": [file_of(tmp_path).name]}
 
 

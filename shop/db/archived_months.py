@@ -8,6 +8,8 @@ from uuid import UUID
 from shop.models import ArchivedMonth, ArchivedPaidEvent
 
 JOURNAL, MOVEMENTS, TICKETS = "journal", "movements", "tickets"
+PAID_EVENTS = "paid_events"
+"""Of a month of the journal: how many orders' delivered events `order.paid` it has."""
 
 
 def read_all() -> list[ArchivedMonth]:
