@@ -279,11 +279,7 @@ UPLOADS = {
 MAX_UPLOAD_BYTES = 32 * 2**20
 # Larger files are written to disk while they arrive.
 FILE_UPLOAD_MAX_MEMORY_SIZE = 2**20
-# The first hashes; the other one verifies the hashes of earlier releases, which a sign-in replaces.
-PASSWORD_HASHERS = [
-    "shop.accounts.password_hashing.Argon2Hasher",
-    "shop.accounts.password_hashing.EarlierHasher",
-]
+PASSWORD_HASHERS = ["shop.accounts.password_hashing.Argon2Hasher"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (

@@ -92,9 +92,7 @@ def count_forced_steps() -> dict[str, int]:
     }
     counts = dict.fromkeys(steps, 0)
     for after in forced.values_list("after", flat=True):
-        # Lines of earlier releases don't have it.
-        step = (after or {}).get("step", "")
-        counts[step] = counts.get(step, 0) + 1
+        counts[after["step"]] = counts.get(after["step"], 0) + 1
     return counts
 
 

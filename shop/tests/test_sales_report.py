@@ -189,7 +189,7 @@ def rows_by_hand(count: int, *, at: datetime) -> None:
         paid_at = at + timedelta(seconds=number // 2)
         order = Order.objects.create(
             account=buyer, status="paid", items_amount=30 + number, card_amount=30 + number,
-            total_amount=30 + number, currency="KRW", placed_at=at, expires_at=at, paid_at=paid_at,
+            total_amount=30 + number, units=2, currency="KRW", placed_at=at, expires_at=at, paid_at=paid_at,
         )  # fmt: skip
         for product, amount in ((tea, 10), (pin, 20 + number)):
             OrderLine.objects.create(

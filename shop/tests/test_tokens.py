@@ -263,8 +263,7 @@ def test_signing_out_ends_what_followed_from_the_token() -> None:
 
 
 @pytest.mark.django_db
-def test_an_access_token_of_the_previous_release_is_good_until_it_expires() -> None:
-    """Without the key's id and the claims of this one."""
+def test_an_access_token_that_names_an_account_alone_is_good_until_it_expires() -> None:
     account = AccountFactory()
 
     access = forged(token_type="access", user_id=str(account.pk), key=settings.SECRET_KEY)
