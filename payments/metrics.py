@@ -2,7 +2,6 @@
 
 from collections import Counter as Tally
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 
 from prometheus_client import Counter
 
@@ -29,7 +28,7 @@ MOVEMENTS = {
 def count_payments(ended: Sequence[tuple[str, str]]) -> None:
     """Count payments by gateway and outcome; called after the commit."""
     for (gateway, outcome), number in Tally(ended).items():
-        _payments_counter(gateway, outcome).inc(number)
+        PAYMENTS.labels(gateway, outcome).inc(number)
 
 
 def count_points(transfers: Sequence[tuple[str, Mapping[int, int]]]) -> None:
@@ -42,14 +41,4 @@ def count_points(transfers: Sequence[tuple[str, Mapping[int, int]]]) -> None:
             points[kind] += abs(sum([amount for account_id, amount in amounts.items() if account_id > 0]))
     for kind, number in points.items():
         if number:
-            _points_counter(kind).inc(number)
-
-
-@lru_cache
-def _payments_counter(gateway: str, outcome: str) -> Counter:
-    return PAYMENTS.labels(gateway, outcome)
-
-
-@lru_cache
-def _points_counter(kind: str) -> Counter:
-    return POINTS.labels(MOVEMENTS[kind])
+            POINTS.labels(MOVEMENTS[kind]).inc(number)

@@ -5,7 +5,6 @@ Amounts are in the currency's minor unit, and include what was paid with points.
 
 from collections import Counter as Tally
 from collections.abc import Sequence
-from functools import lru_cache
 
 from prometheus_client import Counter
 
@@ -36,7 +35,7 @@ PLACED, PAID, REFUNDED_WHOLE = "placed", "paid", "refunded"
 def count_orders(changes: Sequence[tuple[str, int]]) -> None:
     """Count orders by the event that happened to each, with its total amount; called after the commit."""
     for event, number in Tally([event for event, _ in changes]).items():
-        _orders_counter(event).inc(number)
+        ORDERS.labels(event).inc(number)
     revenue_amount = sum([amount for event, amount in changes if event == PAID])
     if revenue_amount:
         REVENUE.inc(revenue_amount)
@@ -60,17 +59,7 @@ def count_refused_products(refusal: FirstcomeError) -> None:
 def count_refunds(refunds: Sequence[tuple[bool, int]]) -> None:
     """Count refunds by whether the order is refunded in whole now, with their amounts; after the commit."""
     for is_full, amount in refunds:
-        _refunds_counter("full" if is_full else "partial").inc()
+        REFUNDS.labels("full" if is_full else "partial").inc()
         REFUNDED.inc(amount)
         if is_full:
-            _orders_counter(REFUNDED_WHOLE).inc()
-
-
-@lru_cache
-def _orders_counter(event: str) -> Counter:
-    return ORDERS.labels(event)
-
-
-@lru_cache
-def _refunds_counter(kind: str) -> Counter:
-    return REFUNDS.labels(kind)
+            ORDERS.labels(REFUNDED_WHOLE).inc()

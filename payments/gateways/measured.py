@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from functools import lru_cache, wraps
+from functools import wraps
 from typing import ParamSpec
 
 from prometheus_client import Histogram
@@ -35,13 +35,8 @@ def measured(gateway: str) -> Callable[[Call[P]], Call[P]]:
                 outcome = result.status
                 return result
             finally:
-                _histogram(gateway, call.__name__, outcome).observe(time.perf_counter() - began_at)
+                CALLS.labels(gateway, call.__name__, outcome).observe(time.perf_counter() - began_at)
 
         return measuring
 
     return decorate
-
-
-@lru_cache
-def _histogram(gateway: str, call: str, outcome: str) -> Histogram:
-    return CALLS.labels(gateway, call, outcome)

@@ -6,7 +6,7 @@ gauges don't use the processes' shared files. Each app registers its gauges in i
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -26,7 +26,7 @@ Value = float | Mapping[Any, float] | None
 
 class _Gauge(NamedTuple):
     help: str
-    labels: tuple[str, ...]
+    label: str
     job: Job
     otherwise: Value
 
@@ -42,18 +42,16 @@ def register(
     help: str,
     read: Callable[[], Value],
     label: str = "",
-    labels: Sequence[str] = (),
     source: Source = Source.DATABASE,
     otherwise: Value = None,
 ) -> None:
     """Expose this gauge from now on.
 
     `read` is called for a scrape, at most once in `CACHE_SECONDS`; None leaves the gauge out. With a `label`
-    it returns a number for each of the label's values, with several `labels` for each tuple of their values.
-    `source` is what it reads. `otherwise` is exposed when it raises or takes too long.
+    it returns a number for each of the label's values. `source` is what it reads. `otherwise` is exposed when
+    it raises or takes too long.
     """
-    job = Job(name, source, lambda: {name: read()})
-    _gauges[name] = _Gauge(help, (label,) if label else tuple(labels), job, otherwise)
+    _gauges[name] = _Gauge(help, label, Job(name, source, lambda: {name: read()}), otherwise)
 
 
 def register_group(
@@ -72,14 +70,13 @@ def register_group(
     """
     job = Job(name, source, read)
     for gauge, help in helps.items():
-        label = (labels[gauge],) if gauge in labels else ()
-        _gauges[gauge] = _Gauge(help, label, job, otherwise.get(gauge))
+        _gauges[gauge] = _Gauge(help, labels.get(gauge, ""), job, otherwise.get(gauge))
 
 
 def definitions() -> Iterator[tuple[str, str, tuple[str, ...], str]]:
     """Name, kind, labels and help of each gauge."""
     for name, gauge in _gauges.items():
-        yield name, "gauge", gauge.labels, gauge.help
+        yield name, "gauge", (gauge.label,) if gauge.label else (), gauge.help
 
 
 def exposition(sources: Collection[Source] = EVERYTHING) -> bytes:
@@ -120,9 +117,9 @@ class _GaugeCollector(Collector):
             result = results.get(gauge.job.name)
             value = gauge.otherwise if result is None else result.get(name)
             if isinstance(value, Mapping):
-                family = GaugeMetricFamily(name, gauge.help, labels=gauge.labels)
-                for values, number in value.items():
-                    family.add_metric([values] if isinstance(values, str) else values, number)
+                family = GaugeMetricFamily(name, gauge.help, labels=[gauge.label])
+                for of, number in value.items():
+                    family.add_metric([of], number)
                 yield family
             elif value is not None:
                 yield GaugeMetricFamily(name, gauge.help, value=value)
