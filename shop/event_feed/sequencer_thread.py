@@ -20,4 +20,6 @@ def _pause() -> float:
     return 0.0
 
 
-thread = RepeatedWork(sequencing.sequence, name="event sequencer", pause=_pause)
+thread = RepeatedWork(
+    sequencing.sequence, name="event sequencer", pause=_pause, failing="events get no positions"
+)
