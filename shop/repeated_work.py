@@ -13,8 +13,8 @@ class RepeatedWork:
     """Calls `work` in a thread named `name`, after each pause of so many seconds as `pause` returns.
 
     With `begins_at_once` its first call follows no pause. `pause` may wait by itself for what there is to do,
-    and return 0; `at_end` is called by the thread once it is stopped. An error of the work is logged, the
-    first of several in a row, and the next call does what this one could not.
+    and return 0; `at_end` is called by the thread once it is stopped. An error of the work is logged by
+    `failing`, the first of several in a row, and the next call does what this one could not.
     """
 
     def __init__(
@@ -25,12 +25,14 @@ class RepeatedWork:
         pause: Callable[[], float],
         begins_at_once: bool = False,
         at_end: Callable[[], object] = lambda: None,
+        failing: str = "",
     ) -> None:
         self._work = work
         self._name = name
         self._pause = pause
         self._begins_at_once = begins_at_once
         self._at_end = at_end
+        self._failing = failing or f"{name} failed"
         self._mutex = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -59,7 +61,7 @@ class RepeatedWork:
                 is_failing = False
             except Exception as error:
                 if not is_failing:
-                    log.warning(f"{self._name}: failed; trying again", error=str(error)[:200])
+                    log.warning(f"{self._failing}; trying again", error=str(error)[:200])
                 is_failing = True
                 connections.close_all()
         self._at_end()

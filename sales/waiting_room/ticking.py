@@ -22,4 +22,4 @@ def _pause() -> float:
     return PERIOD_SECONDS if room_view.is_used() else IDLE_PERIOD_SECONDS
 
 
-thread = RepeatedWork(tick, name="waiting rooms", pause=_pause)
+thread = RepeatedWork(tick, name="waiting rooms", pause=_pause, failing="waiting rooms are not advanced")

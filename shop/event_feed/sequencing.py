@@ -106,4 +106,4 @@ def _pause() -> float:
     return 0.0
 
 
-thread = RepeatedWork(sequence, name="event sequencer", pause=_pause)
+thread = RepeatedWork(sequence, name="event sequencer", pause=_pause, failing="events get no positions")
