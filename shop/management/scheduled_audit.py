@@ -32,7 +32,9 @@ STATEMENT_SECONDS = 20
 # worker can be stopped, and the shop has most of the time for itself.
 FULL_INTERVAL, FULL_SECONDS = timedelta(hours=1), 5.0
 NEW_SECONDS = 5.0
-"""For the new rows of each subject: what is left is checked by the next audit."""
+"""For the new rows of each subject: what is left is checked at the next call."""
+UNFINISHED = "unfinished"
+"""Among the marks, whether rows are left that were new to the latest audit."""
 
 
 def run_due() -> bool:
@@ -54,7 +56,8 @@ def run_due() -> bool:
 def _run_due(lease: Lease) -> bool:
     now = clock.now()
     state = AuditState.objects.get(pk=audit_state.ROW)
-    is_due = _is_over(state.audited_at, timedelta(seconds=settings.AUDIT_SECONDS), now=now)
+    is_over = _is_over(state.audited_at, timedelta(seconds=settings.AUDIT_SECONDS), now=now)
+    is_due = is_over or dict(state.marks).get(UNFINISHED, False)
     if is_due:
         audit_new(lease, now=now)
         state.refresh_from_db()
@@ -78,6 +81,7 @@ def audit_new(lease: Lease, *, now: datetime) -> None:
     audit.check_whole([check for check in laws.WHOLE_CHECKS if check.is_frequent])
     for subject in laws.SUBJECTS:
         marks[subject.name] = audit.check_new(subject, marks)
+    marks[UNFINISHED] = audit.is_unfinished
 
     def record() -> None:
         state = lease.lock()
@@ -136,6 +140,7 @@ class _Audit:
     def __init__(self, lease: Lease) -> None:
         self._lease = lease
         self.found = {law: Findings() for law in laws.LAWS}
+        self.is_unfinished = False
 
     def check_suspects(self) -> None:
         """Check the rows again in which a law was found broken."""
@@ -166,6 +171,7 @@ class _Audit:
             if before is None:
                 return [subject.last_key()] * 2
             after, is_end = self.check_after(subject, before[0], stop_at=time.monotonic() + NEW_SECONDS)
+            self.is_unfinished |= not is_end
             return [before[1] if is_end else after, after]
         except audit_state.LeaseLost:
             raise

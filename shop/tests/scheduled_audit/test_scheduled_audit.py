@@ -135,6 +135,19 @@ def test_an_auditor_whose_lease_lapsed_records_nothing(audited: None, campaign: 
     assert broken() == {}
 
 
+def test_new_rows_that_take_too_long_are_checked_at_the_next_call(
+    audited: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chunk of each kind of row at a time, and one more call, which finds none left."""
+    monkeypatch.setattr(scheduled_audit, "NEW_SECONDS", -1.0)
+    CampaignFactory.create_batch(3, issued=1, closed=True)
+    AuditState.objects.update(audited_at=None)
+    seen = []
+    while scheduled_audit.run_due():
+        seen.append(len(broken()["L1"]))
+    assert seen == [1, 2, 3, 3]
+
+
 def test_a_full_audit_resumes_where_it_stopped(audited: None) -> None:
     for _ in range(5):
         CampaignFactory.create(issued=1)
