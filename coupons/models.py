@@ -68,12 +68,9 @@ class Campaign(models.Model):
         max_length=16,
         choices=Eligible.choices,
         default=Eligible.ALL,
-        db_default=Eligible.ALL,
     )
-    first_order_only = models.BooleanField(_("first order only"), default=False, db_default=False)
-    is_limited_to_products = models.BooleanField(
-        _("is limited to products"), default=False, db_default=False, editable=False
-    )
+    first_order_only = models.BooleanField(_("first order only"), default=False)
+    is_limited_to_products = models.BooleanField(_("is limited to products"), default=False, editable=False)
     partner = models.CharField(_("partner"), max_length=64, blank=True)
     discount_type = models.CharField(_("discount type"), max_length=16, choices=DiscountType.choices)
     discount_value = models.PositiveBigIntegerField(_("discount value"))

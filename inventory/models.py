@@ -108,7 +108,6 @@ class Delivery(models.Model):
     archived = models.PositiveBigIntegerField(
         _("archived"),
         default=0,
-        db_default=0,
         editable=False,
         help_text=_("Of the units received, those whose movements are archived."),
     )

@@ -44,9 +44,7 @@ class Order(models.Model):
     refunded_amount = models.PositiveBigIntegerField(_("refunded amount"), default=0)
     currency = models.CharField(_("currency"), max_length=3)
     coupon_code = ExactCharField(_("coupon code"), max_length=64, blank=True)
-    # Null in rows written by a release without this column. Not a positive field: MySQL would copy the whole
-    # table to add its check.
-    units = models.IntegerField(_("units"), null=True, blank=True, help_text=_("Of all its lines together."))
+    units = models.PositiveIntegerField(_("units"), help_text=_("Of all its lines together."))
     placed_at = models.DateTimeField(_("placed at"))
     expires_at = models.DateTimeField(_("expires at"))
     paid_at = models.DateTimeField(_("paid at"), null=True, blank=True)
@@ -110,8 +108,7 @@ class OrderLine(models.Model):
         default=0,
         help_text=_("Units of the quantity that are refunded, or about to be."),
     )
-    # Not a positive field, as above.
-    limit_per_account = models.IntegerField(
+    limit_per_account = models.PositiveIntegerField(
         _("limit per account"),
         null=True,
         blank=True,
@@ -188,13 +185,11 @@ class Refund(models.Model):
         max_length=16,
         choices=Source.choices,
         default=Source.STAFF,
-        db_default=Source.STAFF,
         help_text=_("Where it began."),
     )
     is_reduced = models.BooleanField(
         _("is reduced"),
         default=False,
-        db_default=False,
         help_text=_("The gateway had less left of the charge than was to be refunded."),
     )
     created_at = models.DateTimeField(_("created at"))
@@ -285,22 +280,18 @@ class Saga(models.Model):
     )
     failure_detail = models.CharField(_("failure detail"), max_length=255, blank=True)
     last_error = models.CharField(_("last error"), max_length=255, blank=True)
-    # With a default in the database: a release without this column may run beside this one.
     open_call = models.CharField(
         _("open call"),
         max_length=40,
         blank=True,
         default="",
-        db_default="",
         help_text=_("The outside call that was started and whose result is not recorded."),
     )
     is_irreversible = models.BooleanField(
         _("is irreversible"),
         default=False,
-        db_default=False,
         help_text=_("A step without an undo has taken effect: steps before it are never done or undone."),
     )
-    # Null in rows of a release without this column.
     queued_at = models.DateTimeField(
         _("queued at"),
         null=True,

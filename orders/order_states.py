@@ -85,7 +85,7 @@ class NewOrder(NamedTuple):
     total_amount: int
     currency: str
     coupon_code: str
-    units: int | None
+    units: int
     placed_at: datetime
     expires_at: datetime
     paid_at: datetime | None = None

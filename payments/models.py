@@ -176,8 +176,8 @@ class Payment(models.Model):
     order to be paid by another, its `number` 2 and so on. `charge_key` is the idempotency key of the charge
     and never changes; the card's token is deleted when it settles.
 
-    A payment whose card's owner must act is `pending` with an `action_url`, which releases before that field
-    know as well: it shows as `requires_action` (`shown_status`) until `action_expires_at`.
+    A payment whose card's owner must act is `pending` with an `action_url`: it shows as `requires_action`
+    (`shown_status`) until `action_expires_at`.
     """
 
     class Status(models.TextChoices):
@@ -222,14 +222,12 @@ class Payment(models.Model):
     failure_detail = models.CharField(_("failure detail"), max_length=255, blank=True)
     created_at = models.DateTimeField(_("created at"))
     settled_at = models.DateTimeField(_("settled at"), null=True, blank=True)
-    # With defaults in the database: a release without these columns may run beside this one.
     number = models.PositiveSmallIntegerField(
-        _("number"), default=1, db_default=1, help_text=_("Of the order's payments, from 1 on.")
+        _("number"), default=1, help_text=_("Of the order's payments, from 1 on.")
     )
     keep_on_decline = models.BooleanField(
         _("keep on decline"),
         default=False,
-        db_default=False,
         help_text=_("A refused card leaves the order to be paid with another one."),
     )
     action_url = models.CharField(
@@ -237,7 +235,6 @@ class Payment(models.Model):
         max_length=2000,
         blank=True,
         default="",
-        db_default="",
         help_text=_("The page on which the card's owner confirms the charge."),
     )
     action_expires_at = models.DateTimeField(
@@ -355,7 +352,6 @@ class WebhookEvent(models.Model):
         max_length=96,
         blank=True,
         default="",
-        db_default="",
         help_text=_("The gateway's id of the charge, where the event has no key."),
     )
     received_at = models.DateTimeField(_("received at"))

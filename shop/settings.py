@@ -286,11 +286,7 @@ STOCK_IMPORT = UploadPage(
 UPLOADS = {page.path: page for page in (STOCK_IMPORT,)}
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler"]
 FILE_UPLOAD_MAX_MEMORY_SIZE = max(page.most_bytes for page in UPLOADS.values())
-# The first hashes; the other one verifies the hashes of earlier releases, which a sign-in replaces.
-PASSWORD_HASHERS = [
-    "shop.accounts.password_hashing.Argon2Hasher",
-    "shop.accounts.password_hashing.EarlierHasher",
-]
+PASSWORD_HASHERS = ["shop.accounts.password_hashing.Argon2Hasher"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (

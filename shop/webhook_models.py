@@ -38,8 +38,7 @@ class WebhookEndpoint(models.Model):
     description = models.CharField(_("description"), max_length=255, blank=True)
     secret = ExactCharField(_("secret"), max_length=64, blank=True)
     former_secrets = models.JSONField(_("former secrets"), null=True, blank=True)
-    # Numbers alone: a key is deleted with its maker's data. Without an owner are the data platform, and
-    # endpoints of the releases before until they are changed.
+    # Numbers alone: a key is deleted with its maker's data. The data platform has no owner.
     owner_id = models.BigIntegerField(
         _("owner id"), null=True, blank=True, help_text=_("The account for which it gets events.")
     )
@@ -53,7 +52,7 @@ class WebhookEndpoint(models.Model):
     next_attempt_at = models.DateTimeField(_("next attempt at"), null=True, blank=True)
     disabled_at = models.DateTimeField(_("disabled at"), null=True, blank=True)
     disabled_by = models.CharField(
-        _("disabled by"), max_length=8, choices=DisabledBy.choices, blank=True, default="", db_default=""
+        _("disabled by"), max_length=8, choices=DisabledBy.choices, blank=True, default=""
     )
     lease_token = models.CharField(_("lease token"), max_length=32, blank=True)
     leased_until = models.DateTimeField(_("leased until"), null=True, blank=True)

@@ -29,7 +29,6 @@ from shop.redis import redis_client
 
 # Members outlive the terms, so that terms never exist without their members.
 SECONDS_LONGER = 60
-# The slots are the field `places` of the terms, which processes of the release before read.
 AT_ONCE = 1_000
 
 ADMITTED, ALREADY_IN_FLIGHT, MEMBER, FULL, NOT_OPEN, UNKNOWN = (
@@ -43,7 +42,7 @@ ADMITTED, ALREADY_IN_FLIGHT, MEMBER, FULL, NOT_OPEN, UNKNOWN = (
 
 ADMIT = """
 if redis.call('SISMEMBER', KEYS[2], ARGV[1]) == 1 then return {'member'} end
-local terms = redis.call('HMGET', KEYS[1], 'places', 'opens', 'closes')
+local terms = redis.call('HMGET', KEYS[1], 'slots', 'opens', 'closes')
 if not terms[1] then return {'unknown'} end
 if redis.call('HEXISTS', KEYS[3], ARGV[1]) == 1 then return {'passenger'} end
 local time = redis.call('TIME')
@@ -70,9 +69,9 @@ end
 return released
 """
 PUBLISH_TERMS = """
-local shown = redis.call('HMGET', KEYS[1], 'version', 'places', 'opens', 'closes')
+local shown = redis.call('HMGET', KEYS[1], 'version', 'slots', 'opens', 'closes')
 if not shown[1] or tonumber(shown[1]) > tonumber(ARGV[2]) then return 0 end
-redis.call('HSET', KEYS[1], 'version', ARGV[2], 'places', ARGV[3], 'opens', ARGV[4], 'closes', ARGV[5])
+redis.call('HSET', KEYS[1], 'version', ARGV[2], 'slots', ARGV[3], 'opens', ARGV[4], 'closes', ARGV[5])
 redis.call('EXPIRE', KEYS[1], ARGV[1])
 redis.call('EXPIRE', KEYS[2], ARGV[6])
 if shown[2] == ARGV[3] and shown[3] == ARGV[4] and shown[4] == ARGV[5] then return 0 end
@@ -80,7 +79,7 @@ return 1
 """
 OPEN = """
 if redis.call('SCARD', KEYS[2]) < tonumber(ARGV[6]) then return 0 end
-redis.call('HSET', KEYS[1], 'version', ARGV[2], 'places', ARGV[3], 'opens', ARGV[4], 'closes', ARGV[5])
+redis.call('HSET', KEYS[1], 'version', ARGV[2], 'slots', ARGV[3], 'opens', ARGV[4], 'closes', ARGV[5])
 redis.call('EXPIRE', KEYS[1], ARGV[1])
 return 1
 """

@@ -27,7 +27,6 @@ from shop.events.journal import ActorContext
 from shop.lazy_texts import mark as _
 from shop.redis import locks, redis_client
 
-# These names, and the field `place` of an entry, are read by processes of the release before.
 COUNTER, STREAM, WAITING, LEASE = "tickets", "line", "waiting", "issuer"
 # An issuer that goes on after its lease does no harm: for a moment there are two.
 LEASE_MILLISECONDS = 5_000
@@ -47,7 +46,7 @@ end
 local position = redis.call('HGET', KEYS[3], ARGV[1])
 if not position then
   position = redis.call('INCR', KEYS[1]) .. ' ' .. ARGV[2]
-  redis.call('XADD', KEYS[2], '*', 'place', position)
+  redis.call('XADD', KEYS[2], '*', 'position', position)
   redis.call('HSET', KEYS[3], ARGV[1], position)
 end
 for i = 1, #KEYS do redis.call('EXPIRE', KEYS[i], ARGV[3]) end
@@ -59,7 +58,7 @@ redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
 redis.call('SET', KEYS[1], ARGV[1])
 redis.call('XGROUP', 'CREATE', KEYS[2], 'issuers', '0', 'MKSTREAM')
 for i = 3, #ARGV, 2 do
-  redis.call('XADD', KEYS[2], '*', 'place', ARGV[i + 1])
+  redis.call('XADD', KEYS[2], '*', 'position', ARGV[i + 1])
   redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1])
 end
 for i = 1, #KEYS do redis.call('EXPIRE', KEYS[i], ARGV[2]) end
@@ -70,7 +69,7 @@ if redis.call('EXISTS', KEYS[1], KEYS[2]) < 2 then return -1 end
 local count = 0
 for i = 2, #ARGV, 2 do
   if redis.call('HEXISTS', KEYS[3], ARGV[i]) == 0 then
-    redis.call('XADD', KEYS[2], '*', 'place', ARGV[i + 1])
+    redis.call('XADD', KEYS[2], '*', 'position', ARGV[i + 1])
     redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1])
     count = count + 1
   end

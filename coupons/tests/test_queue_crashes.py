@@ -162,7 +162,7 @@ def test_without_the_lease_two_issuers_mix_up_the_order(redis_server: Redis) -> 
     batches = []
     for name in ("slow", "fast"):
         [(_, entries)] = redis_server.xreadgroup("issuers", name, unread, count=2)
-        batches.append([stream._decode(fields[b"place"]) for _, fields in entries])
+        batches.append([stream._decode(fields[b"position"]) for _, fields in entries])
 
     for batch in reversed(batches):
         settlement.settle_tickets(campaign_id=campaign.pk, positions=batch)

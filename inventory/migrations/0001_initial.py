@@ -78,7 +78,7 @@ class Migration(migrations.Migration):
                     help_text='Products whose name or price changed.', verbose_name='changed')),
                 ('received', models.PositiveBigIntegerField(default=0, help_text='Units received.',
                     verbose_name='received')),
-                ('archived', models.PositiveBigIntegerField(db_default=0, default=0, editable=False,
+                ('archived', models.PositiveBigIntegerField(default=0, editable=False,
                     help_text='Of the units received, those whose movements are archived.',
                     verbose_name='archived')),
                 ('started_at', models.DateTimeField(auto_now_add=True, verbose_name='started at')),

@@ -23,9 +23,9 @@ from shop.lazy_texts import mark as _
 
 RequestedLines = tuple[int, Sequence[Line]]
 """An account's id, and the lines that it requests."""
-# One row per account, from an index alone. An early release leaves the units null, which may be any number.
+# One row per account, from an index alone.
 UNPAID = """
-SELECT account_id, COUNT(*), CAST(SUM(COALESCE(units, {most})) AS SIGNED) FROM orders_order
+SELECT account_id, COUNT(*), CAST(SUM(units) AS SIGNED) FROM orders_order
 WHERE account_id IN ({account_ids}) AND status IN ({statuses}) GROUP BY account_id
 """
 # LEFT JOIN forces the order accounts, orders, lines: starting with the lines of a product, the database would
@@ -139,7 +139,6 @@ def _query(
     with connection.cursor() as cursor:
         cursor.execute(
             statement.format(
-                most=settings.OPEN_UNITS_PER_ACCOUNT,
                 account_ids=bulk_sql.integer_list(account_ids),
                 product_ids=bulk_sql.integer_list(product_ids),
                 statuses=", ".join([f"'{status}'" for status in statuses]),

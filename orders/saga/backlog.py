@@ -38,12 +38,11 @@ def oldest_waiting_seconds() -> float:
     alive.
     """
     now, lease = clock.now(), timedelta(seconds=LEASE_SECONDS)
-    # Recovery finds them within a lease: the index is read for that range only.
+    # Recovery finds them within a lease: the index is read for that range only. Retries wait for what is
+    # away, and not for a worker.
     queued = Saga.objects.filter(
-        queued_at__isnull=False, next_attempt_at__gt=now, next_attempt_at__lte=now + lease
+        queued_at__isnull=False, attempts=0, next_attempt_at__gt=now, next_attempt_at__lte=now + lease
     )
-    # Workers of the release before leave `queued_at` as it is.
-    queued = queued.filter(lease_token="", attempts=0, open_call="")
     first = queued.order_by("next_attempt_at").values_list("queued_at", flat=True)[:READ_LIMIT]
     oldest = min((at for at in first if at is not None), default=None)
     return (now - oldest).total_seconds() if oldest and _is_worker_alive(now) else 0.0

@@ -17,8 +17,7 @@ from shop.db import bulk_sql, transactions
 def find_new(*, limit: int) -> list[SagaRow]:
     """New sagas that no worker has leased yet, oldest first; without types of a newer release."""
     now, cells = clock.now(), bulk_sql.SqlLiterals()
-    # Recovery finds it within a lease: the index is read for that range only. Not by `queued_at`, which the
-    # release before does not write.
+    # Recovery finds it within a lease: the index is read for that range only.
     later = now + timedelta(seconds=LEASE_SECONDS)
     reader, types = bulk_sql.reader(Saga, SAGA_COLUMNS), cells.listed(SAGA_TYPES)
     with connection.cursor() as cursor:

@@ -39,7 +39,7 @@ def waiting(*, seconds: float, **more: Any) -> Saga:
 def a_live_worker() -> None:
     """A worker with a lease that it renews."""
     until = clock.now() + timedelta(seconds=LEASE_SECONDS)
-    waiting(seconds=0, lease_token="live", leased_until=until, next_attempt_at=until)
+    waiting(seconds=0, queued_at=None, lease_token="live", leased_until=until, next_attempt_at=until)
 
 
 pytestmark = pytest.mark.django_db(transaction=True)

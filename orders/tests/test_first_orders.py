@@ -82,7 +82,7 @@ def test_the_coupon_may_be_used_again_after_its_order_ended_and_after_a_refund_o
     first = buying.place(buyer.id, {product: 1}, coupon=code)
     assert is_refused(buyer.id, product, other)
     cancellation.cancel(order_id=first.order.id, account_id=buyer.id)
-    # The row of the past order, which the release before doesn't know, gives way to the new one.
+    # The row of the past order gives way to the new one.
     assert FirstOrderUse.objects.get().order_id == first.order.id
 
     paid = buying.advance(buying.place(buyer.id, {product: 1}, coupon=code, token="tok_ok"))

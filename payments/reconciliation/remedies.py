@@ -50,7 +50,6 @@ ADVICE = {
         "stays, look at it at the gateway."
     ),
 }
-UNKNOWN_ADVICE = _("It was found by an older release: wait for the next comparison, which says what to do.")
 FIXABLE = (Kind.UNKNOWN_CHARGE, Kind.CHARGED_AFTER_END)
 
 
@@ -58,13 +57,11 @@ def advice(finding: dict[str, Any]) -> str:
     """What to do about the finding of a comparison; empty once nothing is left to do."""
     if finding["done"] in FINISHED:
         return ""
-    return str(ADVICE.get(finding.get("kind", ""), UNKNOWN_ADVICE))
+    return str(ADVICE[finding["kind"]])
 
 
 def cause_text(finding: dict[str, Any]) -> str:
-    """The cause of a finding in the language of the page; as recorded if an older release found it."""
-    if "text" not in finding:
-        return str(finding["cause"])
+    """The cause of a finding in the language of the page."""
     return _translated(finding["text"], finding["values"])
 
 

@@ -1,12 +1,9 @@
-"""What a drill changes about one process: its control group, and the code and settings with which it starts.
+"""What a drill changes about one process: its control group, and the code with which it starts.
 
 A cluster without a drill has none of it. Each process looks at its start, so a change needs a restart.
 """
 
-import json
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from scripts.cluster.layout import Cluster
@@ -16,29 +13,21 @@ GROUPS = "FIRSTCOME_CONTROL_GROUPS"
 """In the environment: the folder of control groups. Rules name a process by its own group."""
 
 
-@dataclass(frozen=True)
-class Override:
-    """Another release's code, and the settings that it knows."""
-
-    code: str
-    environment: Mapping[str, str]
-
-
-def write(cluster: Cluster, name: str, override: Override) -> None:
-    """Have the process start with it from now on."""
+def write(cluster: Cluster, name: str, code: Path) -> None:
+    """Have the process start with another release's code from now on."""
     places.private_folder(_folder(cluster))
-    places.write_whole(_folder(cluster) / f"{name}.json", json.dumps(asdict(override)), mode=0o600)
+    places.write_whole(_folder(cluster) / name, str(code), mode=0o600)
 
 
 def remove(cluster: Cluster, name: str) -> None:
     """Have the process start as all others do."""
-    (_folder(cluster) / f"{name}.json").unlink(missing_ok=True)
+    (_folder(cluster) / name).unlink(missing_ok=True)
 
 
-def read(cluster: Cluster, name: str) -> Override | None:
-    """What the process starts with, if that differs."""
-    path = _folder(cluster) / f"{name}.json"
-    return Override(**json.loads(path.read_text())) if path.exists() else None
+def read(cluster: Cluster, name: str) -> Path | None:
+    """The code with which the process starts, if that differs."""
+    path = _folder(cluster) / name
+    return Path(path.read_text()) if path.exists() else None
 
 
 def join_group(name: str) -> None:

@@ -104,10 +104,8 @@ def main() -> None:
         overrides.join_group(name)
         _prepare(name, cluster)
         environment = own_environment(name, cluster, os.environ)
-        override = overrides.read(cluster, name)
-        if override:
-            environment |= override.environment
-            os.chdir(override.code)
+        if code := overrides.read(cluster, name):
+            os.chdir(code)
         line = command(name, cluster, environment)
     except SetupError as error:
         sys.exit(f"{name}: {error}")

@@ -2,7 +2,7 @@
 
 An access token contains everything that a call needs. A JSON Web Token names its key by `kid` in the header,
 so that several keys are valid at a time and a new one can take over without ending sessions. Tokens signed
-with `SECRET_KEY` have no `kid`, like all tokens from before keys had ids.
+with `SECRET_KEY` have no `kid`.
 """
 
 import hmac

@@ -21,7 +21,7 @@ from enum import IntEnum
 from itertools import cycle
 from typing import TypeVar
 
-from django.contrib.auth.hashers import Argon2PasswordHasher, PBKDF2PasswordHasher
+from django.contrib.auth.hashers import Argon2PasswordHasher
 
 from shop.concurrency import event_loop
 from shop.concurrency.thread_pool import ThreadPool
@@ -65,14 +65,6 @@ class Argon2Hasher(Argon2PasswordHasher):
 
     def verify(self, password: str, encoded: str) -> bool:
         return _low_priority.submit(super().verify, normalized(password), encoded).result()
-
-
-class EarlierHasher(PBKDF2PasswordHasher):
-    """Verifies the hashes of earlier releases, of passwords as they were typed; a sign-in replaces them."""
-
-    def verify(self, password: str, encoded: str) -> bool:
-        in_nfc = normalized(password)
-        return super().verify(in_nfc, encoded) or (in_nfc != password and super().verify(password, encoded))
 
 
 class TrustLevel(IntEnum):

@@ -262,10 +262,7 @@ def allows_session(device_id: int | None, session: Mapping[str, Any] | SessionBa
 
 
 def family_prefix(device_id: int | None) -> str:
-    """How the ids of refresh token families begin that a sign-in with this device starts.
-
-    The prefix is in the family's id, because the release before passes that on when it rotates a token.
-    """
+    """How the ids of refresh token families begin that a sign-in with this device starts."""
     return "" if device_id is None else f"{FAMILY_PREFIX}{device_id}-"
 
 

@@ -90,9 +90,7 @@ def number_of(at: datetime) -> int:
 def refuses(number: int, *, issued_after: int | None) -> bool:
     """Whether the sign-out with this number refuses a token.
 
-    `issued_after` is the number of the sign-out that the token was issued after. A token of the release
-    before has none, and is refused: that release issues tokens to accounts that are signed out, also for a
-    refresh token that was stolen.
+    `issued_after` is the number of the sign-out that the token was issued after; None if there was none.
     """
     return issued_after is None or issued_after < number
 

@@ -1,22 +1,20 @@
 """Sales, refunds, discounts and points of a period, by product and campaign, beside the ledger's entries.
 
 A sale is of the instant at which its order was paid, a refund of that at which it was settled; the ledger's
-transfers have the same instants. Release 1.0 booked a transfer some milliseconds later: where an end of the
-period lies in between, its entries count with its order or refund. So over any period that has ended the
-figures add up to the ledger exactly. The points of an order or a refund are split over its lines as a
-discount is: in proportion, rounded down, the rest on the last line.
+transfers have the same instants. So over any period that has ended the figures add up to the ledger exactly.
+The points of an order or a refund are split over its lines as a discount is: in proportion, rounded down, the
+rest on the last line.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
-from uuid import UUID
 
-from django.db.models import BigIntegerField, Case, Count, F, OuterRef, QuerySet, Subquery, Sum, Value, When
+from django.db.models import BigIntegerField, Case, Count, F, OuterRef, Subquery, Sum, Value, When
 from django.utils.translation import gettext, gettext_lazy
 
 from coupons.models import Coupon
@@ -27,8 +25,6 @@ from shop.backoffice import windows
 
 WALLETS = 0
 """Stands for all wallets where entries are summed by account."""
-BOOKED_WITHIN = timedelta(minutes=1)
-"""How long after its order was paid, or its refund settled, a transfer is booked at most, by release 1.0."""
 Kind = Transfer.Kind
 
 
@@ -111,10 +107,6 @@ class Figures:
                 text = gettext("%(subject)s: read to %(end)s of %(until)s UTC")
                 instants = {"end": f"{end:%Y-%m-%d %H:%M}", "until": f"{self.until:%Y-%m-%d %H:%M}"}
                 yield text % {"subject": subject, **instants}
-        for end, sign in ((self.since, -1), (self.until, 1)):
-            for window in windows.between(Transfer, "at", end, end + BOOKED_WITHIN):
-                self._add_late_entries(window, end, sign)
-                yield gettext("The ledger: transfers at the ends of the period")
 
     def by_product(self) -> dict[int, Amounts]:
         return _sums((key.product_id, amounts) for key, amounts in self.rows.items())
@@ -196,21 +188,7 @@ class Figures:
             self.rows[key].refunded_points_amount += points_amount
 
     def _add_entries(self, window: dict[str, datetime]) -> None:
-        self._sum_entries(Entry.objects.filter(**_of("transfer", window)))
-
-    def _add_late_entries(self, window: dict[str, datetime], end: datetime, sign: int) -> None:
-        """Add (or with -1 subtract) what was booked after this end for orders and refunds of before it."""
-        booked = Transfer.objects.filter(**window)
-        sales = booked.filter(kind=Kind.SALE, order__paid_at__lt=end)
-        late = windows.fetch(sales.values_list("id", flat=True))
-        refunds = booked.filter(kind=Kind.REFUND).values_list("reference", "id")
-        transfer_ids = {UUID(reference): id for reference, id in windows.fetch(refunds)}
-        settled = Refund.objects.filter(id__in=transfer_ids, settled_at__lt=end)
-        late += [transfer_ids[id] for id in windows.fetch(settled.values_list("id", flat=True))]
-        if late:
-            self._sum_entries(Entry.objects.filter(transfer__in=late), sign=sign)
-
-    def _sum_entries(self, entries: "QuerySet[Entry]", *, sign: int = 1) -> None:
+        entries = Entry.objects.filter(**_of("transfer", window))
         account = Case(
             When(account_id__gt=0, then=Value(WALLETS)),
             default=F("account_id"),
@@ -218,7 +196,7 @@ class Figures:
         )
         sums = entries.annotate(of=account).order_by().values_list("transfer__kind", "of")
         for kind, account_id, amount in windows.fetch(sums.annotate(Sum("amount"))):
-            self.ledger[kind, account_id] += sign * amount
+            self.ledger[kind, account_id] += amount
 
 
 def _of(relation: str, window: dict[str, datetime]) -> dict[str, datetime]:

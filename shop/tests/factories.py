@@ -56,6 +56,7 @@ class OrderFactory(factory.django.DjangoModelFactory[Any]):
     total_amount = factory.LazyAttribute(lambda order: order.points_amount + order.card_amount)
     points_amount = 0
     card_amount = 0
+    units = 0
     currency = "KRW"
     placed_at = factory.LazyFunction(timezone.now)
     expires_at = factory.LazyFunction(lambda: timezone.now() + timedelta(minutes=15))

@@ -46,9 +46,7 @@ def test_its_log_has_each_event_in_the_shape_of_any_delivery(
 ) -> None:
     settings.EVENT_REFUSED_SECONDS = 0
     settings.DEBUG = True
-    # An event of the releases before events had ids, and a line that is no event.
-    note("test.old")
-    JournalLine.objects.update(event_id=None)
+    # A line that is no event.
     JournalLine.objects.create(at=timezone.now(), actor="system", what="test.noted")
     [accepted], [refused] = note("order.paid"), note(REFUSED)
     outbox.deliver_due()
@@ -110,10 +108,7 @@ def test_a_dead_event_is_sent_again_once_the_receiver_is_right(
 
 def test_what_is_no_event_is_not_sent(api: Api) -> None:
     noted = JournalLine.objects.create(at=timezone.now(), actor="system", what="test.noted")
-    # An event of the releases before events had ids, which the log leaves out, is not sent either.
-    old = line(*note("test.old"))
-    JournalLine.objects.filter(pk=old.pk).update(event_id=None)
-    for id in (noted.pk, old.pk, noted.pk + 1_000):
+    for id in (noted.pk, noted.pk + 1_000):
         answer = api.post(f"{PATH}/deliveries/{id}/resend", {})
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
     noted.refresh_from_db()

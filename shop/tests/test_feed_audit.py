@@ -11,7 +11,6 @@ from django.conf import LazySettings
 from django.db import IntegrityError, connection, transaction
 from django.db.models import F
 
-from shop import clock
 from shop.db import transactions
 from shop.event_feed import reading, sequencing
 from shop.events import journal
@@ -180,32 +179,6 @@ def test_a_loss_after_others_were_deleted_is_named(feed: None) -> None:
     assert sequencing.sequence() == 1
     at(9).delete()
     assert offenders() == [f"journal line {line_of(9).pk}", "position 9"]
-
-
-def _of_release_before(number: int, what: str = "order.placed", *, at: timedelta) -> None:
-    """A line as the release before wrote it: only those that are sent to the data platform have an id."""
-    line = JournalLine(
-        at=clock.now() + at,
-        actor="system",
-        what=what,
-        subject=f"order {number}",
-        order_id=UUID(int=number),
-        event_id=uuid4() if what == "order.paid" else None,
-    )
-    line.save(force_insert=True)
-
-
-def test_lines_of_the_release_before_have_no_events_and_count_from_a_day_later_on() -> None:
-    _of_release_before(1, at=-DAY)
-    _of_release_before(1, "order.paid", at=-DAY)
-    note(2)
-    sequencing.sequence()
-    _of_release_before(3, "order.paid", at=timedelta(minutes=1))
-    _of_release_before(4, at=2 * DAY)
-    assert offenders() == []
-    _of_release_before(5, "order.paid", at=feed_audit.UPDATE_TAKES + timedelta(minutes=1))
-    late = JournalLine.objects.get(order_id=UUID(int=5))
-    assert offenders() == [f"journal line {late.pk}"]
 
 
 def test_an_audit_beside_writers_sequencers_and_deletions_finds_nothing(feed: None) -> None:

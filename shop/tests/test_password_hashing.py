@@ -168,23 +168,6 @@ def test_a_password_is_the_same_whole_or_in_parts(given: str, typed: str) -> Non
     assert User.objects.get(username="olga").check_password(typed)
 
 
-@pytest.mark.django_db
-@pytest.mark.usefixtures("our_hashers")
-@pytest.mark.parametrize("given", [HANGUL, IN_PARTS], ids=["whole", "parts"])
-def test_a_hash_of_an_earlier_release_is_of_the_password_as_it_was_typed_and_a_sign_in_replaces_it(
-    given: str,
-) -> None:
-    earlier = hashers.PBKDF2PasswordHasher().encode(given, "salt" * 6, iterations=1_000)
-    AccountFactory(username="ada", password=earlier)
-
-    wrong = client_of().post("/auth/token", {"username": "ada", "password": given + "!"})
-    first = client_of().post("/auth/token", {"username": "ada", "password": IN_PARTS})
-
-    assert (wrong.status_code, first.status_code) == (401, 200)
-    assert User.objects.get().password.startswith("argon2$argon2id$")
-    assert client_of().post("/auth/token", {"username": "ada", "password": HANGUL}).status_code == 200
-
-
 def test_a_password_in_parts_is_as_short_as_it_looks() -> None:
     refused = client_of().post(
         "/users", {"username": "ada", "email": "ada@example.com", "password": IN_PARTS[:8]}

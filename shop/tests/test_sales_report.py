@@ -170,26 +170,6 @@ def test_each_sale_and_refund_is_of_one_period_whose_end_is_not_of_it(products):
 
 
 @pytest.mark.usefixtures("gateway")
-def test_what_release_1_0_booked_after_the_end_of_the_period_counts_with_its_order_and_refund(products):
-    order = buy({products[1]: 2}, points=100)
-    give_back(order, {products[1]: 1})
-    midnights = [datetime(2026, 3, day, tzinfo=UTC) for day in (1, 2, 3, 4)]
-    before, after = timedelta(milliseconds=-10), timedelta(milliseconds=30)
-    Order.objects.update(paid_at=midnights[1] + before)
-    Transfer.objects.filter(kind="sale").update(at=midnights[1] + after)
-    Refund.objects.update(settled_at=midnights[2] + before)
-    Transfer.objects.filter(kind="refund").update(at=midnights[2] + after)
-
-    days = [figures_of(since, since + timedelta(days=1)) for since in midnights[:3]]
-
-    assert [day.total().sales_amount for day in days] == [2_000, 0, 0]
-    assert [day.total().refunded_amount for day in days] == [0, 1_000, 0]
-    for day in (*days, figures_of(midnights[0], midnights[3])):
-        assert [check for check in day.checks() if check.difference_amount] == []
-    assert [dict(day.points())["Refunded"] for day in days] == [0, 50, 0]
-
-
-@pytest.mark.usefixtures("gateway")
 def test_orders_that_are_unpaid_or_failed_are_not_sales(products):
     since = now()
     buyer = buying.account(points=10)
@@ -209,7 +189,7 @@ def rows_by_hand(count: int, *, at: datetime) -> None:
         paid_at = at + timedelta(seconds=number // 2)
         order = Order.objects.create(
             account=buyer, status="paid", items_amount=30 + number, card_amount=30 + number,
-            total_amount=30 + number, currency="KRW", placed_at=at, expires_at=at, paid_at=paid_at,
+            total_amount=30 + number, units=2, currency="KRW", placed_at=at, expires_at=at, paid_at=paid_at,
         )  # fmt: skip
         for product, amount in ((tea, 10), (pin, 20 + number)):
             OrderLine.objects.create(

@@ -14,7 +14,7 @@ from django.test import Client
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from shop import clock
-from shop.accounts import second_factor, sign_ins, tokens
+from shop.accounts import second_factor, sign_ins
 from shop.accounts.second_factor import AlreadyEnrolled, OtpInvalid, Verified
 from shop.errors import Throttled
 from shop.models import JournalLine
@@ -390,15 +390,6 @@ def test_the_tokens_of_a_sign_in_with_a_code_are_refreshed_without_one(olga: Use
         answer = refresh(raw)
         assert answer.status_code == 200
         raw = answer.json()["refresh"]
-
-
-@pytest.mark.django_db
-def test_a_release_that_knows_no_codes_passes_on_that_there_was_one(olga: User) -> None:
-    """It rotates a token by its family, and knows none of the claims that this release might add."""
-    family = second_factor.family_prefix(second_factor.device_id_of(olga.pk)) + "f" * 32
-    rotated_there = tokens.create_token_pair(olga, family=family).refresh
-
-    assert refresh(rotated_there).status_code == 200
 
 
 @pytest.mark.django_db

@@ -154,7 +154,6 @@ def test_a_sign_in_in_the_second_of_the_sign_out_is_accepted() -> None:
 
 @pytest.mark.django_db
 def test_a_token_without_the_number_of_a_sign_out_is_refused_once_there_was_one() -> None:
-    """The release before issues such tokens without looking at sign-outs, also for a stolen refresh token."""
     account, other = AccountFactory(), AccountFactory()
     sign_out(account)
     with clock.shifted(by=HOUR):

@@ -265,8 +265,7 @@ def test_signing_out_ends_what_followed_from_the_token() -> None:
 
 
 @pytest.mark.django_db
-def test_an_access_token_of_the_previous_release_is_good_until_it_expires() -> None:
-    """Without the key's id and the claims of this one."""
+def test_an_access_token_that_names_an_account_alone_is_good_until_it_expires() -> None:
     account, access = AccountFactory(), AccessToken()
     access["user_id"] = str(account.pk)
 
@@ -284,8 +283,7 @@ def test_a_refresh_token_without_a_family_or_a_credential_is_refused() -> None:
 
 
 @pytest.mark.django_db
-def test_the_previous_release_takes_the_tokens_of_this_one_while_it_is_replaced() -> None:
-    """Both releases run for a while: without keys of their own, tokens have the old form."""
+def test_without_keys_of_their_own_tokens_are_those_that_simplejwt_takes() -> None:
     account = AccountFactory()
     pair = tokens.create_token_pair(account)
     used = tokens.create_token_pair(account).refresh

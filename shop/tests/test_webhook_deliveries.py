@@ -228,14 +228,6 @@ def test_an_endpoint_gets_no_more_once_its_key_or_its_owner_may_not_read_events(
     assert receiver.names() == ["before", "after"]
 
 
-def test_an_endpoint_of_the_release_before_goes_on_until_it_is_changed(receiver: Receiver) -> None:
-    endpoint = endpoint_for(receiver)
-    WebhookEndpoint.objects.update(owner_id=None)
-    record("a")
-    assert deliver(endpoint).disabled_at is None
-    assert receiver.names() == ["a"]
-
-
 def test_only_the_events_that_it_wants_are_sent_and_none_of_before_it_was_created(receiver: Receiver) -> None:
     record("before")
     sequencing.sequence()

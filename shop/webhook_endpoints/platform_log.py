@@ -25,14 +25,14 @@ HTTP_ERROR = re.compile(r"HTTP (\d{3})\b")
 
 
 def find(*, status: str = "") -> "QuerySet[JournalLine]":
-    """The events, those of the releases before they had ids left out; with this status, as a delivery's."""
+    """The events, with this status, as a delivery's."""
     chosen = [DELIVERIES[Status(status)]] if status else list(STATUSES)
-    return JournalLine.objects.filter(delivery__in=chosen, event_id__isnull=False)
+    return JournalLine.objects.filter(delivery__in=chosen)
 
 
 def as_delivery(line: JournalLine) -> WebhookDelivery:
     """An event of the journal as a delivery, which is not saved. Its `error` is that of the last attempt."""
-    assert line.event_id is not None, "`find` leaves them out"
+    assert line.event_id is not None, "each event has an id"
     status = STATUSES[Delivery(line.delivery)]
     error = "" if status == Status.DELIVERED else line.last_error
     refused = HTTP_ERROR.match(error)

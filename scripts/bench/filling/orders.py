@@ -212,6 +212,7 @@ def _insert_orders() -> None:
         **{name: name for name in same.split()},
         id="order_id",
         total_amount="items_amount - discount_amount",
+        units="(SELECT SUM(quantity) FROM filling_line WHERE filling_line.n = filling_order.n)",
         currency="%(currency)s",
         expires_at="IF(status = 'awaiting_payment', UTC_TIMESTAMP(6) + INTERVAL 2 DAY, "
         "placed_at + INTERVAL 900 SECOND)",

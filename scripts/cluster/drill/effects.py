@@ -24,9 +24,8 @@ TABLES = {
     "refund": (
         "SELECT refund.id FROM firstcome.orders_refund refund JOIN firstcome.orders_order placed "
         "ON placed.id = refund.order_id WHERE placed.account_id IN ({accounts}) "
-        # Not those that were made at the gateway, by their reasons: the release before has no column for it.
-        "AND refund.reason NOT IN "
-        "('Refunded at the gateway.', 'The charge succeeded after its payment had ended.')"
+        # Not those that were made at the gateway.
+        "AND refund.source = 'staff'"
     ),
     "entry": "SELECT id FROM firstcome.sales_saleentry WHERE account_id IN ({accounts})",
     # A wallet has its owner's id.

@@ -4,13 +4,12 @@ import io
 import subprocess
 import time
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.cluster import credentials, layout, overrides, sentinels, supervision
+from scripts.cluster import layout, overrides, supervision
 from scripts.cluster.layout import Cluster
-from scripts.cluster.overrides import Override
-from scripts.stack import SetupError, places, ports
+from scripts.stack import SetupError, places
 from scripts.stack.readiness import ask
 
 FILE = places.PROJECT / "scripts" / "previous_release.txt"
@@ -38,7 +37,7 @@ def roll(cluster: Cluster, names: Sequence[str], code: Path) -> str:
     """Restart each process as the previous release, and afterwards each as this one."""
     try:
         for name in names:
-            overrides.write(cluster, name, Override(str(code), environment(cluster)))
+            overrides.write(cluster, name, code)
             _restart(cluster, name)
     finally:  # Also when one did not start: the next fault happens to this release.
         for name in names:
@@ -52,18 +51,6 @@ def _restart(cluster: Cluster, name: str) -> None:
     supervision.stop(cluster, name)
     supervision.start(cluster, name)
     _wait_ready(cluster, name)
-
-
-def environment(cluster: Cluster) -> Mapping[str, str]:
-    """The settings that a release from before the cluster knows: one address for Redis, and no quorum queue.
-
-    Its tasks go over Redis, which both kinds of processes reach; what is lost there, sweeps find.
-    """
-    port = sentinels.primary_port(cluster)
-    if port is None:
-        raise SetupError("there is no primary of Redis for the previous release")
-    redis = f"redis://:{credentials.read(cluster)['redis']}@{ports.HOST}:{port}"
-    return {"REDIS_URL": f"{redis}/0", "BROKER_URL": f"{redis}/1"}
 
 
 def _wait_ready(cluster: Cluster, name: str) -> None:

@@ -1,15 +1,14 @@
 """The audit of the event feed: L15, each event once, at positions without gaps.
 
 A line of the journal and the event that it is share an id, by which one statement compares them. Lines whose
-events are deleted after the retention are not compared, and neither are those of the release before the feed,
-which wrote none: `_compared_from` says from when on lines count. Events are not looked for in the journal,
-whose lines may be archived.
+events are deleted after the retention are not compared: `_compared_from` says from when on lines count.
+Events are not looked for in the journal, whose lines may be archived.
 
 `SUBJECTS` and `WHOLE_CHECKS` are the same law for a scheduled audit.
 """
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
 from django.db.models import BigIntegerField, Exists, F, OuterRef, QuerySet, Subquery, Value
@@ -22,10 +21,9 @@ from shop.models import JournalLine
 from shop.operations.audits.audit_report import OFFENDERS_REPORTED, LawReport, report
 from shop.operations.audits.audit_scope import Changes, Rows, Subject, WholeCheck, count, within
 
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 SLACK = timedelta(minutes=2)
 """No transaction is open for longer: by so much positions may be in another order than instants."""
-UPDATE_TAKES = timedelta(days=1)
-"""So long after the first event processes of the release before may run, which write lines and no events."""
 
 
 def audit() -> list[LawReport]:
@@ -81,20 +79,16 @@ def lines_have_their_events(line_ids: Rows | None = None) -> LawReport:
 def _compared_from() -> datetime | None:
     """From when on lines of the journal must have their events; None while the feed has none.
 
-    It is the first line's instant where that has its event. Otherwise processes of the release before may
-    have run for a day after the first event; and once events were deleted, those of the retention are there.
+    All must until events are deleted; from then on those of the retention.
     """
     state = reading.read_state()
     kept = FeedEvent.objects.filter(position__gt=state.swept_position).order_by("position").first()
     if kept is None:
         return None
-    if state.swept_position:
-        retention = timedelta(seconds=settings.EVENT_RETENTION_SECONDS)
-        return max(kept.at, clock.now() - retention) + SLACK
-    first = JournalLine.objects.filter(what__in=catalogue.FROM_JOURNAL).order_by("at").first()
-    if first and first.event_id and FeedEvent.objects.filter(event_id=first.event_id).exists():
-        return first.at
-    return kept.at + UPDATE_TAKES
+    if not state.swept_position:
+        return BEGINNING
+    retention = timedelta(seconds=settings.EVENT_RETENTION_SECONDS)
+    return max(kept.at, clock.now() - retention) + SLACK
 
 
 def _ends_of_gaps() -> list[int]:

@@ -85,16 +85,8 @@ def dump(connection: BaseDatabaseWrapper, folder: Path, *, migrate_lock: str) ->
         no_log_because=because,
     )
     # Last: a folder without it has a dump that was cut short.
-    (folder / DESCRIPTION).write_text(json.dumps(_described(made), indent=2) + "\n")
+    (folder / DESCRIPTION).write_text(json.dumps(asdict(made), indent=2) + "\n")
     return made
-
-
-def _described(backup: Backup) -> dict[str, Any]:
-    """What the description says: earlier releases refuse members that they don't know."""
-    described = asdict(backup)
-    if not backup.no_log_because:
-        del described["no_log_because"]
-    return described
 
 
 def read_description(folder: Path) -> Backup:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import urllib3
-from django.contrib.auth.hashers import PBKDF2PasswordHasher, make_password
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.test import Client, override_settings
@@ -16,6 +16,7 @@ from orders.tests.conftest import start_worker
 from scripts.stack import children, ports
 from scripts.tests.simulator import Simulator
 from shop.accounts import second_factor, tokens
+from shop.accounts.password_hashing import Argon2Hasher
 from shop.tests import live, own_data_platform
 from shop.tests.factories import PASSWORD, SuperuserFactory
 from shop.tests.one_time_codes import enrolled
@@ -74,7 +75,7 @@ def call(
 
 def superuser_with_password(username: str) -> User:
     """A superuser that can sign in by `PASSWORD`, hashed as the web server hashes: tests do it quicker."""
-    hashed = make_password(PASSWORD, hasher=PBKDF2PasswordHasher())
+    hashed = make_password(PASSWORD, hasher=Argon2Hasher())
     superuser: User = SuperuserFactory.create(username=username, password=hashed)
     return superuser
 

@@ -5,12 +5,13 @@ from functools import cache
 from typing import Any
 from uuid import uuid4
 
-from django.contrib.auth.hashers import PBKDF2PasswordHasher, make_password
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from django.db import transaction
 
 from inventory.models import Product
 from payments import ledger
+from shop.accounts.password_hashing import Argon2Hasher
 from shop.tests.browser.browser_thread import expect
 from shop.tests.factories import PASSWORD, AccountFactory
 
@@ -22,7 +23,7 @@ Handler = Callable[[Any], None]
 @cache
 def _hashed() -> str:
     """Hashed as the web server hashes; once, because that is slow by design."""
-    return make_password(PASSWORD, hasher=PBKDF2PasswordHasher())
+    return make_password(PASSWORD, hasher=Argon2Hasher())
 
 
 def buyer(username: str, *, points: int = 10_000) -> User:
