@@ -91,8 +91,8 @@ def count_forced_steps() -> dict[str, int]:
         step.name for type in SAGA_TYPES.values() for step in type.steps if isinstance(step, OutsideStep)
     }
     counts = dict.fromkeys(steps, 0)
-    for after in forced.values_list("after", flat=True):
-        counts[after["step"]] = counts.get(after["step"], 0) + 1
+    for step in forced.values_list("after__step", flat=True):
+        counts[step] = counts.get(step, 0) + 1
     return counts
 
 

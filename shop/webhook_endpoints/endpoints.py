@@ -250,7 +250,7 @@ def forget_former_secrets() -> int:
 def lost_right(endpoint: WebhookEndpoint) -> str:
     """Why its owner may not read events any more; empty while the owner may."""
     readers = User.objects.with_perm(reading.READ_EVENTS, backend=BACKEND).filter(is_staff=True)
-    if not readers.filter(pk=endpoint.owner_id).exists():
+    if endpoint.owner_id is None or not readers.filter(pk=endpoint.owner_id).exists():
         return "its owner may not read events any more"
     usable = ApiKey.objects.filter(Q(expires_at=None) | Q(expires_at__gt=clock.now()), revoked_at=None)
     if endpoint.api_key_id is not None and not usable.filter(pk=endpoint.api_key_id).exists():
