@@ -21,7 +21,7 @@ manage: ## a management command in that environment: ARGS="audit --json"
 	$(BOOTSTRAP) $(if $(filter mariadb,$(DB)),mariadb,run)
 	@exec $(VENV) -m scripts.manage --port "$(PORT)" --db "$(DB)" $(ARGS)
 
-test: ## the first circle of tests on throwaway servers, then the embedded smoke; ARGS="coupons -k race" goes to pytest instead; CIRCLE=other or long, PART=3/12; DB=mariadb, mysql or mariadb-next
+test: ## the first group of tests on throwaway servers, then the embedded smoke; ARGS="coupons -k race" goes to pytest instead; CIRCLE=other or long, PART=3/12; DB=mariadb, mysql or mariadb-next
 	$(BOOTSTRAP) $(if $(CIRCLE)$(ARGS)$(filter-out mariadb,$(DB)),tests,test) $(if $(filter-out mariadb,$(DB)),debootstrap)
 	@exec $(VENV) -m scripts.suite --db "$(DB)" --circle "$(CIRCLE)" --part "$(PART)" $(ARGS)
 

@@ -41,7 +41,7 @@ from shop.api_keys.scopes import Resource
 from shop.concurrency.event_loop import run_in_thread, submit_to_batcher
 from shop.errors import Rejected
 from shop.events import journal
-from shop.http import keyed_calls
+from shop.http import client_address, keyed_calls
 from shop.http.messages import caller_id
 from shop.http.openapi import api_doc
 from shop.http.pagination import paginate, paginate_for_staff
@@ -151,9 +151,12 @@ class Orders(View):
         async def place() -> Any:
             if body.payment:
                 await payment_calls.wait_for_capacity(call)
-            if not body.coupon:
+            if not body.coupon or request.user.is_staff:
                 return await _place_order(order_request)
-            async with payment_calls.wrong_codes_limited(request, call.account_id):
+            # The network of a program says nothing of the account's.
+            is_program = getattr(request.user, "key", None)
+            address = "" if is_program else client_address.from_request(request)
+            async with rate_limits.counting_wrong_codes(call.account_id, address):
                 return await _place_order(order_request)
 
         outcome = await payment_calls.perform_rate_limited(request, call, rate_limits.ORDERS, place)
@@ -411,26 +414,20 @@ def _note(event: str, order_id: UUID | None, saga_id: UUID | None) -> None:
 
 
 async def _place_order(order_request: OrderRequest) -> Any:
-    """Place an order, and count its refusal for the products that it is about."""
+    """Place an order in this process's batch, or in a thread if the configured strategy needs one.
+
+    A refusal is counted for the products that it is about.
+    """
+    batcher, account_id = checkout.batcher(), order_request.account_id
     try:
-        return await _place_in_batch_or_thread(order_request)
+        if batcher is None:
+            return await run_in_thread(checkout.place, order_request, group="place", owner=account_id)
+        if is_stalled():
+            await run_in_thread(claims.acquire_or_raise, order_request.keyed.claim, owner=account_id)
+        return await submit_to_batcher(batcher, order_request)
     except Rejected as refusal:
         counters.count_refused_products(refusal)
         raise
-
-
-async def _place_in_batch_or_thread(order_request: OrderRequest) -> Any:
-    """Place an order in this process's batch, or in a thread if the configured strategy needs one."""
-    batcher = checkout.batcher()
-    if batcher is None:
-        return await run_in_thread(
-            checkout.place, order_request, group="place", owner=order_request.account_id
-        )
-    if is_stalled():
-        await run_in_thread(
-            claims.acquire_or_raise, order_request.keyed.claim, owner=order_request.account_id
-        )
-    return await submit_to_batcher(batcher, order_request)
 
 
 def _to_lines(items: Sequence[ItemInput | RefundItemInput]) -> tuple[Line, ...]:

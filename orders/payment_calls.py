@@ -4,8 +4,7 @@ A payment that is recorded continues whatever becomes of its call: from then on 
 was done.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -27,13 +26,11 @@ from orders.saga import backlog
 from payments import payment_states
 from payments.models import Payment
 from shop.accounts.authentication import Account
-from shop.concurrency.event_loop import LOOKUP_POOL, run_in_thread
-from shop.errors import Overloaded, Rejected, Throttled, Unavailable
-from shop.http import client_address, keyed_calls, prefer
+from shop.errors import Overloaded, Throttled, Unavailable
+from shop.http import keyed_calls, prefer
 from shop.http.views import Request, Response
 from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay
 from shop.lazy_texts import mark as _
-from shop.rates import rate_limits, throttling
 from shop.rates.rate_limits import RateLimit
 
 log = get_logger(__name__)
@@ -88,29 +85,6 @@ async def perform_rate_limited(
         if replay is None:
             raise
         return replay
-
-
-@asynccontextmanager
-async def wrong_codes_limited(request: Request, account_id: int) -> AsyncIterator[None]:
-    """Around a call that names a coupon's code: counts it if the account has no such coupon.
-
-    Raises `Throttled` before the block, when the account or its network has named too many such codes lately,
-    and in the place of a refusal that would tell more than so many are wrong, by the counts of all processes.
-    An API key calls from the network of its program, which says nothing of the account's. Staff don't count.
-    """
-    limits = [] if request.user.is_staff else [(rate_limits.WRONG_CODES, account_id)]
-    if limits and not (isinstance(request.user, Account) and request.user.key):
-        network = throttling.network_of_address(client_address.from_request(request), ipv4_bits=24)
-        limits.append((rate_limits.WRONG_CODES_OF_NETWORK, rate_limits.number_of_network(network)))
-    for limit, number in limits:
-        limit.require_capacity(number)
-    try:
-        yield
-    except Rejected as refusal:
-        if refusal.code == "coupon_not_usable" and refusal.extra["reason"] == "not_found":
-            for limit, number in limits:
-                await run_in_thread(limit.count_now, number, pool=LOOKUP_POOL)
-        raise
 
 
 def payer_of(request: Request, call: KeyedCall, token: str | None) -> Payer | None:

@@ -19,6 +19,7 @@ MOVEMENTS = {
     Transfer.Kind.GRANT.value: "granted",
     Transfer.Kind.TOP_UP.value: "topped_up",
     Transfer.Kind.REFUND.value: "returned",
+    Transfer.Kind.LOSS.value: "returned",
     Transfer.Kind.SALE.value: "spent",
     Transfer.Kind.FORFEIT.value: "forfeited",
 }
@@ -38,7 +39,9 @@ def count_points(transfers: Sequence[tuple[str, Mapping[int, int]]]) -> None:
         if kind == Transfer.Kind.SALE:
             points[kind] -= amounts.get(HOLDING, 0)
         elif kind in MOVEMENTS:
-            points[kind] += abs(sum([amount for account_id, amount in amounts.items() if account_id > 0]))
+            moved = sum([amount for account_id, amount in amounts.items() if account_id > 0])
+            # A top-up whose charge the gateway took back takes points, as the erasure of an account does.
+            points[Transfer.Kind.FORFEIT.value if moved < 0 else kind] += abs(moved)
     for kind, number in points.items():
         if number:
             POINTS.labels(MOVEMENTS[kind]).inc(number)

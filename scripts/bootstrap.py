@@ -33,7 +33,7 @@ REQUIREMENTS = {
     "check": ["requirements-embedded.txt", "requirements-dev.txt"],
     "docs": ["requirements-embedded.txt", "requirements-dev.txt"],
     "bench": ["requirements-embedded.txt", "requirements.txt", "requirements-dev.txt"],
-    # The first circle of tests, and with "tests" all of them.
+    # The first group of tests, and with "tests" all of them.
     "test": ["requirements-embedded.txt", "requirements.txt", "requirements-test.txt"],
     "tests": ["requirements-embedded.txt", "requirements.txt", "requirements-dev.txt"],
 }

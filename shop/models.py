@@ -253,7 +253,7 @@ class LawStatus(models.Model):
     """What the scheduled audit last found out about a law. No row: not audited yet.
 
     `suspects` are the chunks of rows in which it was found broken, which each audit checks again;
-    `is_incomplete` if they were too many to keep, so that only a full audit can find the law mended.
+    `is_incomplete` if they were too many to keep, so that only a full audit can find the law repaired.
     """
 
     law = models.CharField(_("law"), max_length=8, primary_key=True)

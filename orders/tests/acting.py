@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
+from django.contrib.auth.models import User
 from django.utils import timezone
 
 from coupons import campaigns, eligible_accounts, issued_coupons
@@ -12,18 +13,40 @@ from inventory.reservations import Line
 from inventory.tests.factories import ProductFactory
 from orders import cancellation, schemas
 from orders.models import Order, Saga
-from orders.payment import gateway_events, purchase, refunding, top_ups
+from orders.payment import gateway_events, gateway_lookups, purchase, refunding, top_ups
 from orders.placement import checkout
 from orders.saga import operator_actions, recovery
 from orders.tests import buying, owners, stepping, things
 from orders.tests.listening import Listener
 from orders.tests.model import Shop
-from payments import webhooks
+from payments import points_grants, webhooks
+from payments.gateways import gateway
+from payments.gateways.contract import BookedCharge
 from payments.models import Payment, WebhookEvent
+from payments.reconciliation import reconciling
+from payments.reconciliation.reconciling import Fix
 from payments.tests import events
+from scripts.tests.simulator import Simulator
+from shop import approvals
+from shop.approval_models import Approval
 from shop.errors import FirstcomeError
 from shop.events import journal
-from shop.idempotency.recorded_answers import KeyedCall, Replay, key_hash
+from shop.events.journal import Actor, ActorContext
+from shop.idempotency.recorded_answers import Answer, KeyedCall, Replay, key_hash
+
+SAID_OF_STUCK = {
+    "charge_not_found",
+    "gateway_disagrees",
+    "reference_differs",
+    "saga_being_undone",
+    "saga_changed",
+    "saga_ended",
+    "saga_not_reversible",
+    "step_is_local",
+    "step_not_hanging",
+    "unavailable",
+}
+"""How a forced step may be refused while its saga is stuck: as the gateway says, or the saga has gone on."""
 
 
 def outcome(action: Callable[[], Any]) -> Any:
@@ -35,17 +58,26 @@ def outcome(action: Callable[[], Any]) -> Any:
         return f"{error.code}: {reason}" if reason else error.code
 
 
-def keyed(account_id: int) -> KeyedCall:
+def keyed(account_id: int, answer: Callable[[Any], Any] = schemas.answered_later) -> KeyedCall:
     """A call with a new key."""
-    return KeyedCall(account_id, key_hash(str(uuid4())), "fingerprint", schemas.answered_later)
+    return KeyedCall(account_id, key_hash(str(uuid4())), "fingerprint", answer)
+
+
+def _answered(outcome: object) -> Answer:
+    return Answer(200, b"{}")
 
 
 def open_shop(shop: Shop) -> None:
-    """Three products, one of them with a limit per account, two buyers with points, and shared codes."""
+    """Three products, one with a limit per account, shared codes, two buyers with points and an operator.
+
+    The buyers are operators as well.
+    """
     for price, on_hand, limit in ((500, 12, None), (333, 20, 4), (1_000, 8, None)):
         row = ProductFactory.create(price=price, on_hand=on_hand, limit_per_account=limit)
         shop.products.append(things.Product(row.id, price, on_hand, limit))
     shop.wallets = {buying.account(points=1_000).id: 1_000 for _ in range(2)}
+    shop.granted = dict.fromkeys([*shop.wallets, buying.account().id], 0)
+    User.objects.filter(id__in=shop.granted).update(is_staff=True, is_superuser=True)
     shop.campaigns = [
         things.Campaign("TO-ONE", {"quantity": 1}),
         things.Campaign("TO-FIRST-ORDERS", {"first_order_only": True}),
@@ -213,17 +245,111 @@ def let_action_end(subject: things.Order | things.TopUp) -> None:
         owners.let_action_end(subject.payment_id)
 
 
-def retry(subject: things.Subject) -> None:
-    """An operator retries its saga, with a new deadline."""
-    Saga.objects.filter(id=subject.saga_id).update(leased_until=None)
-    ended = Saga.objects.filter(id=subject.saga_id, ended_at__isnull=False).exists()
-    result = outcome(
-        lambda: operator_actions.retry(saga_id=subject.saga_id, reason="they called", by=journal.SYSTEM)
-    )
-    assert result == "saga_ended" if ended else not isinstance(result, str)
+def _operator(operator_id: int) -> ActorContext:
+    return ActorContext(Actor.STAFF, operator_id, f"operator {operator_id}")
 
 
-def receive_event(subject: things.Order | things.TopUp, *, number: int, type: str) -> None:
+def force(shop: Shop, subject: things.Subject, operator_id: int, act: str, **more: str) -> None:
+    """An operator retries its saga, has it compensated, or records the step at which it is stuck as done."""
+    rows = Saga.objects.filter(id=subject.saga_id)
+    rows.update(leased_until=None)
+    is_stuck = rows.filter(state=Saga.State.STUCK).exists()
+    of: Any = {"saga_id": subject.saga_id, "reason": "they called", "by": _operator(operator_id)}
+    result = outcome(lambda: getattr(operator_actions, act)(**of, **more))
+    code, allowed = result if isinstance(result, str) else "", {"own_account"}
+    if subject.account_id != operator_id:
+        allowed = shop.outcomes_of_forcing(act, subject) | ({"", *SAID_OF_STUCK} if is_stuck else set())
+    elif is_stuck:
+        allowed |= SAID_OF_STUCK
+    assert code in allowed, f"{act} of {subject}: {code or 'done'}, not {allowed}"
+    if isinstance(result, Approval):
+        if result.id not in [one.id for one in shop.approvals]:
+            asked = things.Approval(result.id, operator_id, subject.account_id, subject=subject)
+            shop.approvals.append(asked)
+    elif not code:
+        shop.force(act, subject)
+
+
+def grant(shop: Shop, operator_id: int, account_id: int, amount: int) -> None:
+    """An operator grants points, or asks for an approval where the model says that it takes one."""
+    expected = shop.grant(operator_id, account_id, amount)
+    of: Any = {"user_id": account_id, "amount": amount, "reason": "they called"}
+    with journal.acting(_operator(operator_id)):
+        result = outcome(lambda: points_grants.grant(**of, keyed=keyed(operator_id, _answered)))
+        code = result if isinstance(result, str) else ""
+        assert code == expected, f"a grant of {amount} by {operator_id} to {account_id}: {code or 'done'}"
+        if expected == "approval_required":
+            asked = points_grants.ask_to_grant(**of, keyed=keyed(operator_id, _answered))
+            assert isinstance(asked, Approval)
+            if asked.id not in [one.id for one in shop.approvals]:
+                shop.approvals.append(things.Approval(asked.id, operator_id, account_id, amount))
+
+
+def decide_approval(shop: Shop, approval: things.Approval, operator_id: int, act: str) -> None:
+    """An operator approves or refuses what was asked for; a step that is forced by it may not be left."""
+    is_approved = act == "approve"
+    expected = shop.refusal_of_decision(approval, operator_id, is_approved=is_approved)
+    with journal.acting(_operator(operator_id)):
+        result = outcome(lambda: getattr(approvals, act)(approval_id=approval.id, reason="looked into it"))
+    code = result if isinstance(result, str) else ""
+    is_forced = is_approved and approval.subject and not expected
+    assert code in ({"", *SAID_OF_STUCK} if is_forced else {expected}), f"{act} of {approval}: {code}"
+    if not code:
+        shop.decide(approval, is_approved=is_approved)
+
+
+def _charge_of(subject: things.Order | things.TopUp) -> BookedCharge:
+    [charge] = gateway().charges(key=Payment.objects.get(id=subject.payment_id).charge_key)
+    return charge
+
+
+def give_back(shop: Shop, simulator: Simulator, subject: things.Order | things.TopUp, amount: int) -> None:
+    """A clerk refunds a part of its charge on the gateway's own page, at most what is left of it."""
+    charge, key = _charge_of(subject), f"clerk-{uuid4()}"
+    if amount := min(amount, charge.kept_amount):
+        # The refunds of some cards fail at first.
+        while simulator.post("/refunds", {"charge": charge.reference, "amount": amount}, key=key)[0] != 201:
+            pass
+        if isinstance(subject, things.TopUp):
+            shop.give_back_top_up(subject, amount)
+        else:
+            subject.given_back += amount
+
+
+def dispute(simulator: Simulator, order: things.Order, amount: int) -> None:
+    """The card's owner disputes a part of the charge, at most what is left of it."""
+    charge = _charge_of(order)
+    if amount := min(amount, charge.kept_amount):
+        wanted = {"charge": charge.reference, "amount": amount}
+        status, opened = simulator.post("/disputes", wanted, key=f"owner-{uuid4()}")
+        assert status == 201
+        order.disputes.append(things.Dispute(opened["id"], amount))
+
+
+def close_dispute(simulator: Simulator, order: things.Order, end: str) -> None:
+    """The bank of the card's owner decides the first open dispute of the charge."""
+    if one := next((one for one in order.disputes if one.status == "open"), None):
+        assert simulator.post(f"/disputes/{one.reference}/close", {"status": end})[0] == 200
+        one.status = end
+
+
+def learn(shop: Shop, subject: things.Order | things.TopUp, way: str) -> None:
+    """Have the shop learn what became of its charge at the gateway, by an event or otherwise."""
+    match way:
+        case "look-up":
+            call = keyed(subject.account_id, _answered)
+            gateway_lookups.look_up(payment_id=subject.payment_id, reason="they called", keyed=call)
+        case "reconciliation":
+            reconciling.reconcile(fix=Fix.OURS)
+        case "event":
+            dispute = next(iter(getattr(subject, "disputes", ())), None)
+            type = "charge.refunded" if not dispute else "charge.disputed"
+            type = "dispute.closed" if dispute and dispute.status != "open" else type
+            receive_event(subject, number=uuid4().hex, type=type)
+            handle(WebhookEvent.objects.latest("id"))
+
+
+def receive_event(subject: things.Order | things.TopUp, *, number: int | str, type: str) -> None:
     """Receive a webhook about its charge, true or not, new or repeated; it is handled later."""
     key = Payment.objects.get(id=subject.payment_id).charge_key
     events.take(type=type, key=key, id=f"evt_{number}")

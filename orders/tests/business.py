@@ -70,7 +70,8 @@ def in_rows() -> dict[str, float]:
             'firstcome_points_total{movement="granted"}': -_moved(Transfer.Kind.GRANT, PROMOTIONS),
             'firstcome_points_total{movement="topped_up"}': -_moved(Transfer.Kind.TOP_UP, GATEWAY_CLEARING),
             'firstcome_points_total{movement="spent"}': -_moved(Transfer.Kind.SALE, HOLDING),
-            'firstcome_points_total{movement="returned"}': _moved(Transfer.Kind.REFUND),
+            'firstcome_points_total{movement="returned"}': _moved(Transfer.Kind.REFUND, amount__gt=0),
+            'firstcome_points_total{movement="forfeited"}': -_moved(Transfer.Kind.REFUND, amount__lt=0),
             "payments succeeded": payments["succeeded"],
             "payments that did not succeed": payments["other"],
             "firstcome_coupons_redeemed_total": JournalLine.objects.filter(what="coupon.redeemed").count(),
@@ -79,9 +80,9 @@ def in_rows() -> dict[str, float]:
     )
 
 
-def _moved(kind: str, account_id: int | None = None) -> int:
-    """The sum of the entries of these transfers at the account; None for all wallets."""
-    entries = Entry.objects.filter(transfer__kind=kind)
+def _moved(kind: str, account_id: int | None = None, **sign: int) -> int:
+    """The sum of the entries of these transfers at the account, of this sign; None for all wallets."""
+    entries = Entry.objects.filter(transfer__kind=kind, **sign)
     of = entries.filter(account_id=account_id) if account_id is not None else entries.filter(account_id__gt=0)
     return of.aggregate(sum=Sum("amount"))["sum"] or 0
 

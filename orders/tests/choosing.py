@@ -27,6 +27,9 @@ which = some.integers(0, 99)
 buyers = some.integers(0, 1)
 counts = some.dictionaries(some.integers(0, 2), some.integers(1, 2), min_size=1, max_size=2)
 cards = some.sampled_from(CARDS)
+operators = some.integers(0, 2)
+decisions = some.tuples(which, operators, some.sampled_from(["approve", "approve", "refuse"]))
+ways = some.sampled_from(["event", "look-up", "reconciliation"])
 purchases = some.fixed_dictionaries(
     {
         "buyer": buyers,
@@ -34,7 +37,7 @@ purchases = some.fixed_dictionaries(
         "points": some.sampled_from([0, 0, 1, 250, 333, 833]),
         "coupon": some.none() | which,
         "campaign": some.none() | some.integers(0, 3),
-        "token": some.none() | some.just("tok_ok") | cards,
+        "token": some.just("tok_ok") | some.none() | cards,
         "is_kept": some.booleans(),
     }
 )
@@ -55,17 +58,23 @@ ACTS = {
     # Until the executor crashes, after so many failpoints; mostly soon.
     "drive": some.none() | some.integers(0, 4) | some.integers(0, 12),
     "give_up": some.none(),
-    "retry": some.none(),
+    "force": some.tuples(operators, some.sampled_from(["retry", "force_complete", "force_compensate"])),
     "refund": some.tuples(some.none() | some.tuples(which, some.integers(1, 2)), some.booleans()),
+    "give_back": some.sampled_from([1, 300, 9_999]),
+    "dispute": some.sampled_from([200, 9_999]),
+    "close_dispute": some.sampled_from(["won", "lost"]),
+    "learn": ways,
+    "decide_approval": decisions,
     "tell": some.tuples(some.integers(0, 4), some.sampled_from(gateway_events.HANDLED_TYPES)),
     "sweep": some.booleans(),
 }
 
 
 def acts(*likely: str) -> some.SearchStrategy[list[tuple[str, Any]]]:
-    """A sequence of actions, half of them of these kinds."""
+    """A sequence of actions, the first and half of the others of these kinds."""
     some_likely = any_of(**{name: ACTS[name] for name in likely})
-    return some.lists(some_likely | any_of(**ACTS), min_size=1, max_size=5)
+    more = some.lists(some_likely | any_of(**ACTS), max_size=4)
+    return some.builds(lambda first, rest: [first, *rest], some_likely, more)
 
 
 # Other actions in the shop.
@@ -78,6 +87,16 @@ chores = any_of(
     drive_any=which,
     handle=which,
     come_and_go=some.tuples(some.booleans(), some.booleans()),
+    give_back_top_up=some.tuples(which, some.sampled_from([1, 500]), ways),
+)
+# What operators do besides forcing sagas: 1,300 are more than one grants at once, or in a day by any number.
+operators_acts = some.lists(
+    any_of(
+        grant=some.tuples(operators, buyers, some.sampled_from([200, 500, 1_300])),
+        decide_approval=decisions,
+    ),
+    min_size=2,
+    max_size=4,
 )
 
 
@@ -89,6 +108,11 @@ def is_refundable(order: Order) -> bool:
     return order.status in ("paid", "refunding")
 
 
+def is_charged(order: Order) -> bool:
+    """Whether its card is charged for good, so that the gateway's clerk may refund it."""
+    return order.status in ("paid", "refunding", "refunded") and order.card_amount > 0
+
+
 def is_being_paid(order: Order) -> bool:
     return order.status == "paying"
 
@@ -98,8 +122,8 @@ def is_under_way(subject: Subject) -> bool:
 
 
 def sagas_of(order: Order) -> list[Order | Refund]:
-    """The order if its payment was started, and its refunds."""
-    return [order, *order.refunds] if order.saga_id else []
+    """The order if its payment was started, and its refunds by the shop."""
+    return [order, *(one for one in order.refunds if one.saga_id)] if order.saga_id else []
 
 
 def chosen(items: Sequence[T], which: int, *, likely: Callable[[T], bool] = bool) -> T | None:

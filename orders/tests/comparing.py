@@ -16,7 +16,7 @@ from orders.tests import buying
 from orders.tests.model import Shop
 from payments import ledger
 from payments.gateways import circuit, gateway
-from payments.models import HOLDING, Entry, Payment
+from payments.models import HOLDING, Dispute, Entry, Payment
 from shop.models import JournalLine
 
 BOOK_SECONDS = 10
@@ -37,9 +37,12 @@ def gateway_at(url: str) -> Iterator[None]:
 
 
 def assert_sound(shop: Shop) -> None:
-    """Assert that every law holds and that the shop agrees with the model."""
-    broken = [f"{one.law} {one.offenders}" for one in buying.broken_laws()]
-    assert not broken, broken
+    """Assert that every law holds and that the shop agrees with the model.
+
+    L9 may differ by what the gateway did of which the shop doesn't know yet.
+    """
+    adopt_bookings(shop)
+    _assert_lawful(tuple(f"payment-{one.payment_id}:" for one in shop.orders if one.has_news))
     _assert_same("stock", _stock(), {one.id: (one.on_hand, one.reserved) for one in shop.products})
     _assert_same("wallets", ledger.balances(shop.wallets), shop.wallets)
     _assert_same("coupons", _coupons(), {one.code: (one.status, one.order_id) for one in shop.coupons})
@@ -47,6 +50,33 @@ def assert_sound(shop: Shop) -> None:
     _assert_same("refunds", _refunds(), {one.id: (one.amount, one.is_settled) for one in shop.refunds})
     _assert_same("stories", _stories(), {one.id: one.story for one in shop.orders})
     _assert_charged(shop)
+
+
+def _assert_lawful(unbooked: tuple[str, ...] = ()) -> None:
+    """Assert that every law holds; of L9 these beginnings of differences are left out."""
+    broken = [
+        f"{report.law} {report.offenders}"
+        for report in buying.broken_laws()
+        if report.law != "L9" or not all(offender.startswith(unbooked) for offender in report.offenders)
+    ]
+    assert not broken, broken
+
+
+def adopt_bookings(shop: Shop) -> None:
+    """Have the model follow when the shop books what the gateway did; what that may be, the model says."""
+    orders = {one.id: one for one in shop.orders}
+    refunds = {one.id: one for one in shop.refunds}
+    rows = Refund.objects.order_by("created_at")
+    for row in rows:
+        if row.id in refunds and row.amount < refunds[row.id].amount:
+            refunds[row.id].reduce(row.amount)
+    for row in rows:
+        if row.id not in refunds and row.source == Refund.Source.GATEWAY:
+            shop.book(orders[row.order_id], row.id, row.amount)
+    shop.update_refunded()
+    disputes = {one.reference: one for order in shop.orders for one in order.disputes}
+    for dispute in Dispute.objects.all():
+        disputes[dispute.reference].book(dispute.status, dispute.amount)
 
 
 def _assert_same(what: str, real: Mapping[Any, Any], modelled: Mapping[Any, Any]) -> None:
@@ -96,7 +126,12 @@ def _assert_charged(shop: Shop) -> None:
 
 
 def assert_over(shop: Shop) -> None:
-    """Assert that nothing is open or held, and that the gateway keeps what the model says."""
+    """Assert that nothing is open or held, that all is booked, and the gateway keeps what the model says."""
+    _assert_lawful()
+    assert not [one.id for one in shop.orders if one.has_news and not one.is_confirmed]
+    for order in shop.orders:
+        if not (order.is_confirmed or any(one.status == "won" for one in order.disputes)):
+            assert not (order.kept_amount and any(one.is_reduced for one in order.refunds)), order
     assert not [one.id for one in shop.orders if one.is_open or one.status == "refunding"]
     assert not Saga.objects.filter(ended_at=None).exists()
     assert not Product.objects.exclude(reserved=0).exists()
@@ -104,4 +139,4 @@ def assert_over(shop: Shop) -> None:
     held_amount = Entry.objects.filter(account_id=HOLDING).aggregate(amount=Sum("amount"))["amount"]
     assert not held_amount
     kept_amount = sum(charge.kept_amount for charge in gateway().charges())
-    assert kept_amount == sum(one.kept_amounts()[0] for one in shop.charged)
+    assert kept_amount == sum(one.kept_amount for one in shop.charged)

@@ -5,11 +5,13 @@ It uses neither the database nor the code under test. Refusals are named by thei
 
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import Any
 
 from orders.tests.things import (
     ASKING,
     DECLINED,
     NEVER_CHARGED,
+    Approval,
     Campaign,
     Coupon,
     Order,
@@ -20,6 +22,7 @@ from orders.tests.things import (
 )
 
 MOST_PAYMENTS = 5
+MOST_GRANTED, MOST_GRANTED_IN_A_DAY = 500, 1_200
 
 
 @dataclass
@@ -28,6 +31,9 @@ class Shop:
 
     products: list[Product] = field(default_factory=list)
     wallets: dict[int, int] = field(default_factory=dict)
+    granted: dict[int, int] = field(default_factory=dict)
+    """What each operator has granted without an approval; the buyers are operators as well."""
+    approvals: list[Approval] = field(default_factory=list)
     campaigns: list[Campaign] = field(default_factory=list)
     coupons: list[Coupon] = field(default_factory=list)
     orders: list[Order] = field(default_factory=list)
@@ -45,7 +51,7 @@ class Shop:
     @property
     def started(self) -> list[Subject]:
         """Everything with a saga, newest last."""
-        return [*self.charged, *self.refunds]
+        return [*self.charged, *(one for one in self.refunds if one.saga_id)]
 
     def refusal_of_order(self, order: Order) -> str:
         """The code by which this order is refused, or nothing."""
@@ -151,15 +157,85 @@ class Shop:
 
     def refusal_of_refund(self, order: Order, counts: dict[Product, int] | None) -> str:
         """The code by which this refund is refused, or nothing; None means all that is left."""
-        left = order.left()
-        if order.status not in ("paid", "refunding") or not any(left.values()):
+        left, has_amount = order.left(), any(order.left_amounts())
+        if order.status not in ("paid", "refunding") or not (left or has_amount):
             return "nothing_to_refund"
-        is_over = any(count > left.get(product, 0) for product, count in (counts or {}).items())
-        return "refund_exceeds_order" if is_over else ""
+        if any(count > left.get(product, 0) for product, count in (counts or {}).items()):
+            return "refund_exceeds_order"
+        return "" if has_amount or not order.total_amount else "nothing_to_refund"
 
     def refund(self, refund: Refund) -> None:
         refund.order.refunds.append(refund)
         refund.order.status = "refunding"
+
+    def book(self, order: Order, refund_id: Any, amount: int) -> None:
+        """Apply a refund that the shop has booked as made at the gateway, where it must have been made."""
+        assert amount <= order.unbooked_amount, f"{amount} is booked, {order.unbooked_amount} was made there"
+        is_rest = sum(one.amount for one in order.refunds) + amount >= order.total_amount
+        counts = order.left() if is_rest else {}
+        order.refunds.append(Refund(order, refund_id, counts, False, amount, 0, None, is_settled=True))
+        order.story.append("order.refunded")
+
+    def update_refunded(self) -> None:
+        """Apply what the refunds so far make of their orders."""
+        for order in self.orders:
+            if order.refunds and order.status in ("paid", "refunding"):
+                is_paid = order.left() or order.refunded_amount < order.total_amount
+                is_settled = all(one.is_settled for one in order.refunds)
+                order.status = "refunding" if not is_settled else "paid" if is_paid else "refunded"
+                if order.status == "refunded" and order.coupon:
+                    order.coupon.give_back()
+
+    def give_back_top_up(self, top_up: TopUp, amount: int) -> None:
+        """The gateway's clerk refunds a part of it: its points are taken, as far as they are there."""
+        top_up.given_back += amount
+        self.wallets[top_up.account_id] -= min(amount, self.wallets[top_up.account_id])
+
+    def grant(self, operator_id: int, account_id: int, amount: int) -> str:
+        if operator_id == account_id:
+            return "own_account"
+        granted = self.granted[operator_id] + amount
+        if amount > MOST_GRANTED or granted > MOST_GRANTED_IN_A_DAY:
+            return "approval_required"
+        self.granted[operator_id] = granted
+        self.wallets[account_id] += amount
+        return ""
+
+    def refusal_of_decision(self, approval: Approval, operator_id: int, *, is_approved: bool) -> str:
+        """The code by which the operator may not decide so, or nothing."""
+        if approval.is_decided:
+            return "approval_decided"
+        own = {approval.account_id: "own_account", approval.asker_id: "own_approval"}
+        return own.get(operator_id, "") if is_approved else ""
+
+    def decide(self, approval: Approval, *, is_approved: bool) -> None:
+        approval.is_decided = True
+        if is_approved:
+            self.wallets[approval.account_id] += approval.amount
+            self.force("force_complete", approval.subject)
+
+    def outcomes_of_forcing(self, act: str, subject: Subject) -> set[str]:
+        """The codes of its possible refusals, or nothing for success, while its saga is not stuck."""
+        is_local = {"step_not_hanging", "step_is_local"}
+        match act, subject.saga_status:
+            case "retry", status:
+                return {""} if status == "running" else {"", "saga_ended"}
+            case "force_compensate", status:
+                is_reversible = status != "done" and not isinstance(subject, Refund)
+                return {"" if is_reversible else "saga_not_reversible"}
+            case _, "running":
+                return is_local | ({"saga_being_undone"} if not isinstance(subject, Refund) else set())
+            case _, "done":
+                return {"", *is_local}
+        return {"saga_being_undone"}
+
+    def force(self, act: str, subject: Subject | None) -> None:
+        """Apply what an operator has forced."""
+        if act == "force_compensate" and subject and subject.saga_status == "running":
+            assert not isinstance(subject, Refund)
+            subject.is_forced = True
+        if act == "force_complete" and isinstance(subject, Refund):
+            subject.is_confirmed = True
 
     def reach(self, subject: Subject, point: str) -> None:
         """Apply what the saga of `subject` has done when it passes this point."""
@@ -173,11 +249,13 @@ class Shop:
             case Refund(), "settle_refund do":
                 self._give_back(subject)
             case TopUp(), "credit_wallet do":
+                assert not subject.is_forced
                 self.wallets[subject.account_id] += subject.amount
                 assert subject.token not in NEVER_CHARGED
                 subject.status = "succeeded"
             case TopUp(), "ended" if subject.status != "succeeded":
-                assert subject.is_late or subject.token in DECLINED or subject.is_action_over
+                is_ended_by_us = subject.is_late or subject.is_action_over or subject.is_forced
+                assert is_ended_by_us or subject.token in DECLINED
                 subject.status = "failed"
 
     def _debit(self, order: Order) -> None:
@@ -190,7 +268,8 @@ class Shop:
     def _settle(self, order: Order) -> None:
         is_charged = not order.card_amount or order.token not in NEVER_CHARGED
         assert order.token != ASKING or order.decision == "approve" or not order.card_amount
-        assert (order.status, is_charged, order.is_short_of_points) == ("paying", True, False)
+        assert (order.status, is_charged) == ("paying", True)
+        assert not (order.is_short_of_points or order.is_forced)
         for product, count in order.counts.items():
             product.reserved -= count
             product.on_hand -= count
@@ -201,7 +280,8 @@ class Shop:
 
     def _fail(self, order: Order) -> None:
         is_refused = order.is_card_refused
-        assert is_refused or order.is_late or order.is_short_of_points or order.is_action_over
+        is_ended_by_us = order.is_late or order.is_action_over or order.is_forced
+        assert is_refused or is_ended_by_us or order.is_short_of_points
         if order.holds_points:
             self.wallets[order.account_id] += order.points_amount
             order.holds_points = False
@@ -228,7 +308,3 @@ class Shop:
         self.wallets[order.account_id] += refund.points_amount
         for product, count in refund.counts.items() if refund.restock else ():
             product.on_hand += count
-        if all(one.is_settled for one in order.refunds):
-            order.status = "paid" if any(order.left().values()) else "refunded"
-        if order.status == "refunded" and order.coupon:
-            order.coupon.give_back()

@@ -35,6 +35,7 @@ from shop.feed_models import FeedEvent
 from shop.idempotency.recorded_answers import Answer, KeyedCall, key_hash
 from shop.models import JournalLine
 from shop.tests.racing import race, wait_until
+from shop.tests.samples import Increases
 
 __all__ = ["away"]
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -659,10 +660,12 @@ def test_a_top_up_that_is_given_back_takes_the_points_that_are_left(
     if spent:
         product = ProductFactory.create(on_hand=1, price=spent)
         buying.advance(buying.place(payment.account_id, {product: 1}, points=spent, token=""))
+    increases = Increases("firstcome_points_total")
     own_gateway.post("/refunds", {"charge": payment.charge_reference, "amount": 300}, key="clerk")
     for _ in range(2):
         assert gateway_events.handle(events.take(type="charge.refunded", key=payment.charge_key).id)
     assert ledger.balance_amount(payment.account_id) == left
+    assert increases() == {'firstcome_points_total{movement="forfeited"}': 1_100 - spent - left}
     assert Payment.objects.get(id=payment.id).refunded_amount == 300
     assert_books_agree()
 

@@ -27,15 +27,17 @@ from orders.tests.choosing import (
     chores,
     chosen,
     is_being_paid,
+    is_charged,
     is_refundable,
     is_under_way,
     is_unpaid,
+    operators_acts,
     purchases,
     sagas_of,
     which,
 )
 from orders.tests.listening import Listener
-from orders.tests.model import Shop
+from orders.tests.model import MOST_GRANTED, MOST_GRANTED_IN_A_DAY, Shop
 from orders.tests.things import ASKING, DECLINED, UNKNOWN_FOR_EVER, Coupon, Order, Product, TopUp
 from payments.gateways import circuit
 from payments.models import WebhookEvent
@@ -46,10 +48,13 @@ from shop.tests.racing import wait_until
 NOWHERE = "http://127.0.0.1:1"
 # These settle later than this test waits.
 SLOW = ("tok_slow", "tok_webhook")
+# The first order of each example.
+PAID: dict[str, Any] = {"buyer": 0, "counts": {0: 1, 2: 1}, "points": 250, "token": "tok_ok"}
+PAID |= {"coupon": None, "campaign": None, "is_kept": False}
 EXAMPLES = int(os.environ.get("INTERLEAVINGS", "0"))
 BOUNDS = bounds(
-    max_examples=EXAMPLES or 4,
-    stateful_step_count=12,
+    max_examples=EXAMPLES or 5,
+    stateful_step_count=10,
     deadline=None,
     derandomize=not EXAMPLES,
     database=None,
@@ -60,32 +65,51 @@ BOUNDS = bounds(
 
 
 class Interleavings(RuleBasedStateMachine):
-    """Two accounts, three products, one gateway, and all actions on them."""
+    """Two buyers, three operators, three products, one gateway, and all actions on them."""
 
-    def __init__(self, listener: Listener, settings: Any) -> None:
+    def __init__(self, listener: Listener, simulator: Simulator, settings: Any) -> None:
         super().__init__()
-        self.listener, self.settings = listener, settings
+        self.listener, self.simulator, self.settings = listener, simulator, settings
         self.gateway_url, self.platform_url = settings.GATEWAY_URL, settings.DATA_PLATFORM_URL
         self.shop = listener.shop = Shop()
         self.order_requests: list[OrderRequest] = []
 
-    @initialize(is_patient=some.booleans(), purchases=some.lists(purchases, min_size=4, max_size=6))
-    def open(self, is_patient: bool, purchases: list[dict[str, Any]]) -> None:
-        """Start with some orders, whose payments have advanced as far as possible.
+    @initialize(
+        is_patient=some.booleans(),
+        purchases=some.lists(purchases, min_size=3, max_size=5),
+        at_gateway=acts("give_back", "dispute"),
+        afterwards=acts("learn", "close_dispute", "refund", "force"),
+        by_operators=operators_acts,
+    )
+    def open(
+        self,
+        is_patient: bool,
+        purchases: list[dict[str, Any]],
+        at_gateway: list[tuple[str, Any]],
+        afterwards: list[tuple[str, Any]],
+        by_operators: list[tuple[str, Any]],
+    ) -> None:
+        """Start with some orders, whose payments have advanced as far as possible, the first one to its end.
 
+        To that one something happens at the gateway, and operators act: a run of few examples has both.
         `is_patient`: in the end slow cards are waited for; else they are given up.
         """
         self.is_patient = is_patient
         self.increases = business.counting()
         acting.open_shop(self.shop)
-        self.buyers = list(self.shop.wallets)
+        self.buyers, self.operators = list(self.shop.wallets), list(self.shop.granted)
         for percent in (0, 33):
             for account_id in self.buyers:
                 acting.issue_coupon(self.shop, account_id, percent=percent)
-        for purchase in purchases:
+        for purchase in (PAID, *purchases):
             self._place(**purchase)
         for one in self.shop.started:
             acting.drive(self.listener, one)
+        paid = self.shop.orders[0]
+        if not is_patient:
+            self._have_a_refund_stuck(paid)
+        self._befall(paid, at_gateway + afterwards)
+        self.operate([("grant", (2, 0, 1_300)), *by_operators])
 
     @rule(purchase=purchases, acts=acts("pay", "drive", "sweep"))
     def befall_a_new_order(self, purchase: dict[str, Any], acts: list[tuple[str, Any]]) -> None:
@@ -105,6 +129,22 @@ class Interleavings(RuleBasedStateMachine):
     def befall_a_paid_order(self, which: int, acts: list[tuple[str, Any]]) -> None:
         self._befall(chosen(self.shop.orders, which, likely=is_refundable), acts)
 
+    @rule(which=which, acts=acts("give_back", "dispute", "close_dispute", "learn", "refund"))
+    def befall_a_charge_at_the_gateway(self, which: int, acts: list[tuple[str, Any]]) -> None:
+        self._befall(chosen(self.shop.orders, which, likely=is_charged), acts)
+
+    @rule(which=which, acts=acts("force", "give_back", "decide_approval", "learn"))
+    def befall_a_refund_that_is_stuck(self, which: int, acts: list[tuple[str, Any]]) -> None:
+        order = chosen(self.shop.orders, which, likely=is_charged)
+        if order:
+            self._have_a_refund_stuck(order)
+            self._befall(order, acts)
+
+    @rule(acts=operators_acts)
+    def operate(self, acts: list[tuple[str, Any]]) -> None:
+        for name, parameter in acts:
+            getattr(self, f"_{name}")(None, parameter)
+
     @rule(chore=chores)
     def keep_shop(self, chore: tuple[str, Any]) -> None:
         name, parameter = chore
@@ -115,6 +155,14 @@ class Interleavings(RuleBasedStateMachine):
         for name, parameter in acts if order else ():
             getattr(self, f"_{name}")(order, parameter)
             self.everything_is_as_it_must_be()
+
+    def _have_a_refund_stuck(self, order: Order) -> None:
+        """Its deadline passes while the gateway is away."""
+        self._come_and_go((True, False))
+        self._refund(order, (None, True))
+        self._give_up(order, None)
+        self._drive(order, None)
+        self._come_and_go((False, False))
 
     def _place(
         self,
@@ -182,9 +230,34 @@ class Interleavings(RuleBasedStateMachine):
             if not (isinstance(one, Order) and one.is_kept and one.token in (*DECLINED, ASKING)):
                 acting.give_up(one)
 
-    def _retry(self, order: Order, _: None) -> None:
+    def _force(self, order: Order, wanted: tuple[int, str]) -> None:
+        """Whether a refused card or an operator ends a payment decides whether its order is kept."""
+        operator, act = wanted
         for one in sagas_of(order):
-            acting.retry(one)
+            if not (isinstance(one, Order) and one.is_kept and one.token in (*DECLINED, ASKING)):
+                acting.force(self.shop, one, self.operators[operator], act)
+
+    def _give_back(self, order: Order, amount: int) -> None:
+        if is_charged(order):
+            with comparing.gateway_at(self.gateway_url):
+                acting.give_back(self.shop, self.simulator, order, amount)
+
+    def _dispute(self, order: Order, amount: int) -> None:
+        if is_charged(order):
+            with comparing.gateway_at(self.gateway_url):
+                acting.dispute(self.simulator, order, amount)
+
+    def _close_dispute(self, order: Order, end: str) -> None:
+        acting.close_dispute(self.simulator, order, end)
+
+    def _learn(self, order: Order, way: str) -> None:
+        """Where the gateway answers, and no refund of the shop's is under way, all is booked then."""
+        if is_charged(order):
+            with comparing.gateway_at(self.gateway_url):
+                acting.learn(self.shop, order, way)
+            comparing.adopt_bookings(self.shop)
+            is_under_way = any(not one.is_settled for one in order.refunds)
+            assert is_under_way or order.is_confirmed or not order.has_news, f"{order} after the {way}"
 
     def _refund(self, order: Order, wanted: tuple[tuple[int, int] | None, bool]) -> None:
         """Refund units of one of its lines, or all that is left."""
@@ -229,6 +302,25 @@ class Interleavings(RuleBasedStateMachine):
         if events:
             acting.handle(chosen(list(events), which))
 
+    def _give_back_top_up(self, wanted: tuple[int, int, str]) -> None:
+        """The shop learns of it at once: when it does decides how many of the points are left."""
+        which, amount, way = wanted
+        paid = [one for one in self.shop.top_ups if one.status == "succeeded"]
+        if paid:
+            with comparing.gateway_at(self.gateway_url):
+                acting.give_back(self.shop, self.simulator, chosen(paid, which), amount)
+                acting.learn(self.shop, chosen(paid, which), way)
+
+    def _grant(self, _: Order | None, wanted: tuple[int, int, int]) -> None:
+        operator, buyer, amount = wanted
+        acting.grant(self.shop, self.operators[operator], self.buyers[buyer], amount)
+
+    def _decide_approval(self, _: Order | None, wanted: tuple[int, int, str]) -> None:
+        which, operator, act = wanted
+        approval = chosen(self.shop.approvals, which, likely=lambda one: not one.is_decided)
+        if approval:
+            acting.decide_approval(self.shop, approval, self.operators[operator], act)
+
     def _come_and_go(self, are_away: tuple[bool, bool]) -> None:
         gateway, platform = are_away
         self.settings.GATEWAY_URL = NOWHERE if gateway else self.gateway_url
@@ -253,15 +345,26 @@ class Interleavings(RuleBasedStateMachine):
                 acting.give_up(one)
         for order in self.shop.orders:
             acting.lapse(order)
+            for _ in order.disputes:
+                acting.close_dispute(self.simulator, order, "won" if self.is_patient else "lost")
         wait_until(self._nothing_is_left_after_a_sweep, seconds=20)
+        for order in self.shop.orders:
+            if order.has_news:
+                self._learn(order, "event" if self.is_patient else "reconciliation")
         self.everything_is_as_it_must_be()
         comparing.assert_over(self.shop)
         assert business.counted(self.increases) == business.in_rows()
 
     def _nothing_is_left_after_a_sweep(self) -> bool:
+        for refund in self.shop.refunds:
+            if not refund.is_settled and refund.order.given_back:
+                # As much was given back by hand: whether it is to be repeated is an operator's to say.
+                acting.force(self.shop, refund, self.operators[-1], "retry")
         acting.sweep(self.shop, is_later=True)
         unhandled = WebhookEvent.objects.filter(handled_at=None)
-        return not (Saga.objects.filter(ended_at=None).exists() or unhandled.exists())
+        # The sweep's last saga may have kept its order, which the next one expires.
+        is_open = any(order.is_open for order in self.shop.orders)
+        return not (is_open or Saga.objects.filter(ended_at=None).exists() or unhandled.exists())
 
 
 @pytest.mark.django_db(transaction=True)
@@ -274,12 +377,13 @@ def test_any_interleaving_matches_the_model(
     listener = Listener()
     listener.stand_by(monkeypatch)
     settings.GATEWAY_TIMEOUT_SECONDS = 0.2
+    settings.GRANT_LIMIT_AMOUNT, settings.GRANT_DAY_AMOUNT = MOST_GRANTED, MOST_GRANTED_IN_A_DAY
 
     def start() -> Interleavings:
         call_command("flush", verbosity=0, interactive=False, reset_sequences=False)
         redis_server.flushdb()
         empty_book(gateway_process[1])
-        return Interleavings(listener, settings)
+        return Interleavings(listener, gateway_process[0], settings)
 
     if EXAMPLES:
         # As many as requested, without a deadline.

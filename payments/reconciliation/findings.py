@@ -1,8 +1,8 @@
 """The gateway's part of L9 for the scheduled audit: what the latest comparisons of the books have found.
 
 Reconciliation reads the gateway's book every `RECONCILE_SECONDS`, and all of it once a day, so the audit
-doesn't read it again. It only looks up, by their keys, the differences that were found: a mended one is none
-any more.
+doesn't read it again. It only looks up, by their keys, the differences that were found: a resolved one is
+none any more.
 """
 
 import time
@@ -13,7 +13,7 @@ from django.conf import settings
 
 from payments.models import Reconciliation
 from payments.reconciliation import comparison
-from payments.reconciliation.reconciling import MENDED
+from payments.reconciliation.reconciling import RESOLVED
 from shop import clock
 from shop.errors import Unavailable
 from shop.operations.audits.audit_report import OFFENDERS_REPORTED, LawReport, NotChecked, report
@@ -26,7 +26,7 @@ RECHECK_SECONDS = 20.0
 
 
 def books_agree() -> LawReport:
-    """L9: the latest comparisons found nothing, or what they found is mended. Offenders are in words.
+    """L9: the latest comparisons found nothing, or what they found is resolved. Offenders are in words.
 
     At most 100 differences are looked up, for `RECHECK_SECONDS` at most, and the gateway isn't called without
     any. Those that are not looked up, as without a gateway, count as recorded, and those past the number that
@@ -42,7 +42,9 @@ def books_agree() -> LawReport:
     rest = [f"{more} more differences: see the reconciliation"] if more > 0 else []
     unwritten = max((run.differences - len(run.findings) for run in (recent, whole) if run), default=0)
     if unwritten > 0:
-        rest.append(f"{unwritten} differences that are not written down: mend the others, and compare again")
+        rest.append(
+            f"{unwritten} differences that are not written down: resolve the others, and compare again"
+        )
     return report("L9", checked, [*_recheck(known[:OFFENDERS_REPORTED]), *rest])
 
 
@@ -80,7 +82,7 @@ def _refuse_old(run: Reconciliation | None) -> None:
 
 
 def _left(run: Reconciliation) -> Iterator[tuple[str, str]]:
-    """The keys and causes of its differences, without those that it mended."""
+    """The keys and causes of its differences, without those that it resolved."""
     for finding in run.findings:
-        if finding["done"] not in MENDED:
+        if finding["done"] not in RESOLVED:
             yield finding["key"], finding["cause"]

@@ -33,7 +33,7 @@ FULL_INTERVAL = timedelta(days=1)
 MAX_DURATION = timedelta(hours=1)
 RETENTION = timedelta(days=30)
 REFUNDED, BOOKED, FAILED = "refunded", "booked", "failed"
-MENDED = (REFUNDED, BOOKED)
+RESOLVED = (REFUNDED, BOOKED)
 BOOKED_KINDS = (Kind.WRONG_REFUNDS, Kind.DISPUTED)
 _bookers: list[Callable[[Payment], object]] = []
 
@@ -63,7 +63,7 @@ def reconcile(
     count = Progress()
     try:
         for difference in comparison.differences(since=since, until=until, count=count):
-            _record_difference(run, difference, _mend_if_possible(difference, fix))
+            _record_difference(run, difference, _resolve_if_possible(difference, fix))
         run.unread = ""
     except Unavailable as error:
         run.unread = str(error)[:255]
@@ -150,7 +150,7 @@ def _is_full_due() -> bool:
 
 def _record_difference(run: Reconciliation, difference: Difference, done: str) -> None:
     run.differences += 1
-    run.refunded += done in MENDED
+    run.refunded += done in RESOLVED
     if len(run.findings) < MAX_WRITTEN:
         cause = difference.cause
         run.findings.append(
@@ -171,18 +171,18 @@ def register_booker(book: Callable[[Payment], object]) -> None:
     _bookers.append(book)
 
 
-def _mend_if_possible(difference: Difference, fix: Fix) -> str:
-    """What `_mend` did, or that it failed: one row that can't be booked ends no comparison."""
+def _resolve_if_possible(difference: Difference, fix: Fix) -> str:
+    """What `_resolve` did, or that it failed: one row that can't be booked ends no comparison."""
     try:
-        return _mend(difference, fix)
+        return _resolve(difference, fix)
     except Unavailable:
         raise
     except Exception:
-        log.exception("a difference of the books can't be mended", key=difference.key)
+        log.exception("a difference of the books can't be resolved", key=difference.key)
         return FAILED
 
 
-def _mend(difference: Difference, fix: Fix) -> str:
+def _resolve(difference: Difference, fix: Fix) -> str:
     """Do what can be done about the difference: "refunded", "refund failed", "booked", or "" for nothing."""
     payment = difference.payment
     if fix == Fix.NOTHING or payment is None or difference.kind not in BOOKED_KINDS:

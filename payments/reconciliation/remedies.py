@@ -10,14 +10,14 @@ from django.utils.translation import gettext_lazy as _
 from payments.models import Payment, Reconciliation
 from payments.reconciliation import comparison, reconciling
 from payments.reconciliation.comparison import Difference, Kind
-from payments.reconciliation.reconciling import MENDED, REFUNDED, Fix
+from payments.reconciliation.reconciling import REFUNDED, RESOLVED, Fix
 from shop.accounts import own_account
 from shop.db import transactions
 from shop.errors import NotFound, Rejected
 from shop.events import journal
 
 AGREES = "agrees"
-FINISHED = (*MENDED, AGREES)
+FINISHED = (*RESOLVED, AGREES)
 FIXED = "reconciliation.fixed"
 ADVICE = {
     Kind.UNKNOWN_CHARGE: _(

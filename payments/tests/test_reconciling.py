@@ -284,13 +284,15 @@ def test_differences_past_those_that_are_written_down_keep_the_law_from_holding(
     own_gateway: Simulator,
 ) -> None:
     now = timezone.now()
-    mended = {"key": "a", "kind": "orphan", "cause": "nothing of ours", "done": "refunded"}
+    resolved = {"key": "a", "kind": "orphan", "cause": "nothing of ours", "done": "refunded"}
     run = Reconciliation.objects.create(
-        started_at=now, ended_at=now, checked=9, differences=3, refunded=1, findings=[mended]
+        started_at=now, ended_at=now, checked=9, differences=3, refunded=1, findings=[resolved]
     )
     report = findings.books_agree()
     assert not report.holds
-    assert report.offenders == ["2 differences that are not written down: mend the others, and compare again"]
+    assert report.offenders == [
+        "2 differences that are not written down: resolve the others, and compare again"
+    ]
 
     Reconciliation.objects.filter(pk=run.pk).update(differences=1)
     assert findings.books_agree().holds

@@ -1,4 +1,4 @@
-"""`make alerts`: each alert made to fire once by a real cause, and to clear once that is mended.
+"""`make alerts`: each alert made to fire once by a real cause, and to clear once that is removed.
 
 A stack of its own with MariaDB is watched by Debian's Prometheus and Alertmanager and the exporters, with the
 rules and the routes as they are committed, but for their durations (`scripts.monitoring.shortening`). Ends
@@ -65,7 +65,7 @@ def fire_alerts(instance: Instance, names: Collection[str]) -> int:
 
 
 def _run_phase(running: Stage, phase: Sequence[Cause], findings: list[str]) -> list[Result]:
-    """Make the causes, wait for their alerts, mend the causes, and wait until nothing fires."""
+    """Make the causes, wait for their alerts, remove the causes, and wait until nothing fires."""
     receiver = running.watchers.receiver
     receiver.forget()
     wanted = {name: cause for cause in phase for name in cause.fires}
@@ -76,7 +76,7 @@ def _run_phase(running: Stage, phase: Sequence[Cause], findings: list[str]) -> l
             for cause in phase:
                 began_at[cause.what] = time.monotonic()
                 made.enter_context(cause.make(running))
-                # Runs right before the cause is mended.
+                # Runs right before the cause is removed.
                 made.callback(_note_time, ended_at, cause.what)
             receiver.wait_until_fired(wanted, until=time.monotonic() + FIRE_SECONDS)
         running.watchers.wait_until_quiet(resolved=wanted, within_seconds=CLEAR_SECONDS)

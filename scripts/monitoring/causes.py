@@ -1,6 +1,6 @@
 """The causes: what is broken, the alerts that must fire by it, and those that it explains as well.
 
-The causes of a phase are made together, for each takes a while to be noticed, and mended together, the last
+The causes of a phase are made together, for each takes a while to be noticed, and removed together, the last
 one first. What one inhibits is in another phase; what keeps the web processes busy comes last in its own.
 """
 
@@ -43,7 +43,7 @@ PHASES: tuple[tuple[Cause, ...], ...] = (
             make=traffic_causes.declined_cards,
         ),
         Cause(
-            what="the gateway has an old charge that belongs to no payment; mended by `reconcile --fix`",
+            what="the gateway has an old charge that belongs to no payment; removed by `reconcile --fix`",
             fires=("ReconciliationDifference",),
             make=traffic_causes.foreign_charge,
             explains=("LawBroken",),
@@ -64,7 +64,7 @@ PHASES: tuple[tuple[Cause, ...], ...] = (
             make=row_causes.many_grants,
         ),
         Cause(
-            what="the data platform refuses an event for good; mended by `replay_events --all`",
+            what="the data platform refuses an event for good; removed by `replay_events --all`",
             fires=("EventsDead",),
             make=traffic_causes.refused_event,
         ),
@@ -147,7 +147,7 @@ PHASES: tuple[tuple[Cause, ...], ...] = (
     (
         Cause(
             what="the gateway is stopped while orders are paid; SQL adds to their and the comparisons' age; "
-            "mended by `retry_saga --all-stuck`",
+            "removed by `retry_saga --all-stuck`",
             fires=("PaymentInDoubt", "SagaStuck", "ReconciliationOverdue"),
             make=traffic_causes.gateway_stopped,
         ),

@@ -59,7 +59,7 @@ class Server:
             fault()
         return chance.random.uniform(*(PAUSE_SECONDS if self._server.connected else AWAY_SECONDS))
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         """No more faults from now on."""
         self.is_faulty, self._server.connected = False, True
 

@@ -241,7 +241,7 @@ def _settle(
 ) -> list[str]:
     """Stop the faults and the clients, and run until nothing is open."""
     processes.is_faulty = gateway.is_faulty = platform.is_faulty = book.is_faulty = False
-    processes.redis.mend()
+    processes.redis.repair()
     for client in clients:
         client.is_done = True
     until = world.steps + MOST_STEPS_TO_SETTLE

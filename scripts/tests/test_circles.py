@@ -1,4 +1,4 @@
-"""Which circle a test is in, and that the list of what the first one leaves out is current."""
+"""Which group a test is in, and that the list of what the first one leaves out is current."""
 
 import subprocess
 import sys

@@ -99,5 +99,5 @@ def test_a_server_that_is_away_refuses_calls_until_it_is_back() -> None:
     server._stop()
     with pytest.raises(redis.exceptions.ConnectionError):
         server.client.get("x")
-    server.mend()
+    server.repair()
     assert server.client.get("x") is None

@@ -1,8 +1,8 @@
 """The scheduled audit: every `AUDIT_SECONDS` what is new or current, every hour all rows, in short parts.
 
 Both give the apps' checks chunks of rows, outside any transaction, so each statement is short and a migration
-waits for none of them for long. A broken chunk is a suspect: every audit checks it again, and only that mends
-the law.
+waits for none of them for long. A broken chunk is a suspect: every audit checks it again, and only that
+clears the law.
 """
 
 import time

@@ -13,8 +13,8 @@ import threading
 import time
 from array import array
 from bisect import bisect_right, insort
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -24,11 +24,13 @@ from prometheus_client import Counter
 from structlog import get_logger
 
 from shop import clock
+from shop.concurrency.event_loop import LOOKUP_POOL, run_in_thread
 from shop.configuration import Rate
-from shop.errors import Throttled, Unavailable
+from shop.errors import Rejected, Throttled, Unavailable
 from shop.idempotency.claims import InFlight
 from shop.idempotency.recorded_answers import Replay
 from shop.lazy_texts import mark as _
+from shop.rates import throttling
 from shop.redis import redis_client
 from shop.repeated_work import RepeatedWork
 
@@ -311,6 +313,29 @@ _synchronization_requested = threading.Event()
 def number_of_network(network: str) -> int:
     """A number for a network, in the place of an account's."""
     return int.from_bytes(hashlib.sha256(network.encode()).digest()[:6])
+
+
+@asynccontextmanager
+async def counting_wrong_codes(account_id: int, address: str) -> AsyncIterator[None]:
+    """Around a call that names a coupon's code: counts it if the account has no such coupon.
+
+    It is counted for the account, and for the network of `address` unless that is empty. Raises `Throttled`
+    before the block, when either has named too many such codes lately, and in the place of a refusal that
+    would tell more than so many are wrong, by the counts of all processes.
+    """
+    limits = [(WRONG_CODES, account_id)]
+    if address:
+        network = throttling.network_of_address(address, ipv4_bits=24)
+        limits.append((WRONG_CODES_OF_NETWORK, number_of_network(network)))
+    for limit, number in limits:
+        limit.require_capacity(number)
+    try:
+        yield
+    except Rejected as refusal:
+        if refusal.code == "coupon_not_usable" and refusal.extra["reason"] == "not_found":
+            for limit, number in limits:
+                await run_in_thread(limit.count_now, number, pool=LOOKUP_POOL)
+        raise
 
 
 def read_usages(account_id: int) -> list[Usage]:

@@ -163,7 +163,7 @@ def change(
                 # What waited while it was disabled is tried as if it were new.
                 pending = WebhookDelivery.objects.filter(endpoint=endpoint, status=PENDING)
                 pending.update(created_at=now, next_attempt_at=now)
-        # A change may be what mends it: it is tried at once.
+        # A change may be what repairs it: it is tried at once.
         changed |= {"next_attempt_at": None, "failures": 0}
         if owner is not None:
             changed |= {"owner_id": owner.account_id, "api_key_id": owner.key_id}

@@ -41,7 +41,7 @@ def read(file: Path, read_content: Callable[[Any], Any], *, without: Any) -> Any
     try:
         return read_content(json.loads(file.read_text()))
     except (ValueError, KeyError, TypeError) as error:
-        raise SetupError(f"{file} can't be read ({error!r}): mend it, or remove it") from error
+        raise SetupError(f"{file} can't be read ({error!r}): correct it, or remove it") from error
 
 
 def write(file: Path, content: Any) -> None:

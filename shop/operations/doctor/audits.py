@@ -35,7 +35,7 @@ def laws(statuses: list[LawStatus]) -> Finding:
             "laws",
             f"broken: {', '.join(broken)}",
             "The admin lists the offenders (Law statuses), as does `manage.py audit`; docs/operations.md, "
-            "'A law is broken', says what to do. The next audit finds out whether it is mended.",
+            "'A law is broken', says what to do. The next audit finds out whether it is repaired.",
         )
     if unchecked:
         return warning(

@@ -7,7 +7,7 @@ from axe_playwright_python.base import AXE_SCRIPT
 
 SEVERE = ("serious", "critical")
 PHONE = {"width": 390, "height": 844}
-# What is not ours to mend: a rule of axe-core, and the end of the element's selector.
+# What is not ours to fix: a rule of axe-core, and the end of the element's selector.
 ALLOWED = {
     # The help that SelectFilter2.js of Django puts beside its fields to filter by: an empty
     # element, with a name for screen readers. Hidden, it would leave the fields their placeholders for names.

@@ -15,7 +15,7 @@ def audit_changes() -> dict[str, list[str]]:
 
 
 def audit_all() -> dict[str, list[str]]:
-    """A full audit, and then one of what has changed: only that mends a law."""
+    """A full audit, and then one of what has changed: only that clears a law."""
     AuditState.objects.update(full_at=None)
     while AuditState.objects.filter(full_at=None).exists():
         with audit_state.leased() as lease:
