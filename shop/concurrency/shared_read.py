@@ -73,12 +73,13 @@ class SharedRead(Generic[Value]):
                 # What was read while this caller waited is good for it, however long that took.
                 if self.is_due() and not self._has_read_since(asked_at):
                     self._read_now()
+                if last := self._last:
+                    return last.value
             except DatabaseError:
                 return self.recent()
             finally:
                 self._mutex.release()
-        last = self._last
-        return last.value if last and last.began_at >= asked_at else self.recent()
+        return self.recent()
 
     def read_newer(self, *, than: float, pause_seconds: float) -> None:
         """Read again, after a pause since the last time, what was read before this monotonic instant."""
