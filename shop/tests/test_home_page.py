@@ -83,8 +83,10 @@ def compared(*findings: dict[str, str], ago: timedelta = timedelta(0), **columns
     return Reconciliation.objects.create(**values | {"findings": list(findings)} | columns)
 
 
-def finding(key: str, done: str = "") -> dict[str, str]:
-    return {"key": key, "kind": "not_charged", "cause": f"the gateway has no charge {key}", "done": done}
+def finding(key: str, done: str = "") -> dict[str, Any]:
+    cause = f"the gateway has no charge {key}"
+    said = {"cause": cause, "text": cause, "values": {}}
+    return {"key": key, "kind": "not_charged", "done": done, **said}
 
 
 def audited(**broken: list[str]) -> None:
