@@ -21,13 +21,16 @@ from payments.models import Payment
 from shop import clock
 from shop.accounts import tokens
 from shop.configuration import Rate
+from shop.errors import Throttled
 from shop.rates import rate_limits
 from shop.redis import redis_client
 from shop.tests import asgi_client, servers
 from shop.tests.clients import Api, client_of
 from shop.tests.factories import SuperuserFactory
+from shop.tests.outages import OwnRedis, own_redis
 from shop.tests.racing import race
 
+__all__ = ["own_redis"]
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
@@ -247,6 +250,21 @@ def test_declines_that_another_process_has_counted_refuse_the_first_payment_in_t
     card_limits.forget()
     answer = client_of(buyer).post("/orders", order_of(product, "tok_ok"), key="a")
     assert_throttled(answer, seconds=600)
+
+
+def test_without_redis_payments_that_a_process_starts_at_once_are_limited_too(own_redis: OwnRedis) -> None:
+    """Each may be declined, and none of them is in the database yet."""
+    own_redis.stop()
+    buyer = buying.account()
+
+    async def start(number: int) -> None:
+        async with card_limits.limited(buyer.id):
+            if number > 1:
+                await start(number - 1)
+
+    asyncio.run(start(3))
+    with pytest.raises(Throttled):
+        asyncio.run(start(4))
 
 
 def test_an_account_that_pays_now_and_then_is_not_checked(
