@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Max, Min, Model, Q
+from django.db.models import Field, Max, Min, Model, Q
 
 from shop.models import ArchivedMonth
 
@@ -56,6 +56,11 @@ class ArchiveTable:
         """The attributes of all columns, the key first."""
         return columns_of(self.model)
 
+    @cached_property
+    def fields(self) -> "Mapping[str, Field[Any, Any]]":
+        """The fields of the columns, by their attributes."""
+        return {one.attname: one for one in self.model._meta.concrete_fields}
+
     def line(self, row: Row) -> bytes:
         """The row's line, without its end."""
         kept = dict(row)
@@ -93,9 +98,8 @@ class ArchiveTable:
 
     def read(self, columns: Sequence[str], line: bytes) -> Row:
         """The row of a line of a file with these columns."""
-        fields = {one.attname: one for one in self.model._meta.concrete_fields}
         values = zip(columns, json.loads(line), strict=True)
-        return {name: fields[name].to_python(value) for name, value in values}
+        return {name: self.fields[name].to_python(value) for name, value in values}
 
     def insert(self, rows: Sequence[Row]) -> None:
         """Insert rows of a file. Columns that it lacks get the model's defaults."""

@@ -90,14 +90,13 @@ def _require_readable(header: Header, tables: Mapping[str, ArchiveTable]) -> Non
     table = tables.get(header.table)
     if table is None:
         raise ArchiveFailed(f"This release archives no table {header.table}.")
-    fields = {one.attname: one for one in table.model._meta.concrete_fields}
-    gone = [name for name in header.columns if name not in fields]
+    gone = [name for name in header.columns if name not in table.fields]
     if gone:
         raise ArchiveFailed(
             f"{', '.join(gone)} of the file are no columns any more: restore it by the release that wrote it."
         )
-    new = [one.attname for one in fields.values() if one.attname not in header.columns]
-    without = [name for name in new if not _has_default(fields[name])]
+    new = table.fields.keys() - set(header.columns)
+    without = sorted(name for name in new if not _has_default(table.fields[name]))
     if without:
         raise ArchiveFailed(f"The file lacks {', '.join(without)}, which have no default.")
 
