@@ -232,7 +232,7 @@ def test_bytes_that_the_disk_lost_are_noticed_before_anything_is_deleted(
     with pytest.raises(ArchiveFailed):
         archive(tmp_path, failpoint=damage)
     assert rows_of() == before
-    assert ArchivedMonth.objects.count() == 0
+    assert (ArchivedMonth.objects.count(), list(tmp_path.iterdir())) == (0, [])
 
 
 def test_the_laws_count_archived_events_and_name_what_is_missing(tmp_path: Path, paid: list[Order]) -> None:
