@@ -154,8 +154,7 @@ class Orders(View):
             if not body.coupon or request.user.is_staff:
                 return await _place_order(order_request)
             # The network of a program says nothing of the account's.
-            is_program = getattr(request.user, "key", None)
-            address = "" if is_program else client_address.from_request(request)
+            address = "" if getattr(request.user, "key", None) else client_address.from_request(request)
             async with rate_limits.counting_wrong_codes(call.account_id, address):
                 return await _place_order(order_request)
 
