@@ -222,6 +222,7 @@ def test_threads_that_advance_a_sale_at_once_keep_its_rate() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.boots("two more processes")
 def test_5000_are_admitted_at_6000_a_minute_within_about_a_minute() -> None:
     sale = factories.create_sale(ProductFactory(on_hand=10_000), rate_per_minute=6_000)
     factories.join_many(sale, 5_000)

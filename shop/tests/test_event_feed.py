@@ -73,7 +73,8 @@ def lose_by_a_restore(*, after: int) -> None:
     """Restore the feed as it was at this position."""
     FeedEvent.objects.filter(position__gt=after).delete()
     FeedState.objects.update(last_position=after)
-    restoring._skip_positions(connection)
+    with connection.cursor() as cursor:
+        restoring._skip_positions(connection, cursor)
 
 
 def error_codes(answer: Any) -> list[tuple[str, str]]:

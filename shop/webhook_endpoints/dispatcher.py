@@ -41,7 +41,7 @@ class Dispatcher:
         self._mutex = threading.Lock()
         self._running: dict[UUID, threading.Thread] = {}
         self._token = secrets.token_hex(16)
-        self._renewed_at = clock.now()
+        self._renewed_at = time.monotonic()
         self._work = RepeatedWork(self._look, name="webhooks", pause=lambda: POLL_SECONDS)
 
     def start(self) -> None:
@@ -58,9 +58,9 @@ class Dispatcher:
             thread.join(seconds / (1 + len(threads)))
 
     def _look(self) -> None:
-        if clock.now() - self._renewed_at > timedelta(seconds=RENEW_SECONDS):
+        if time.monotonic() - self._renewed_at > RENEW_SECONDS:
             self._renew()
-            self._renewed_at = clock.now()
+            self._renewed_at = time.monotonic()
         self._start_due()
 
     def _start_due(self) -> None:
