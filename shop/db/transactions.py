@@ -7,6 +7,7 @@ savepoints included (MDEV-35235). What code calls inside a transaction is in `sh
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from enum import Enum
 from typing import Generic, TypeVar
 
@@ -16,8 +17,8 @@ from prometheus_client import Counter
 from structlog import get_logger
 from uuid_utils.compat import uuid7
 
-from shop.db import commit_counts, commit_marks, open_transaction
-from shop.db.commit_counts import TransactionCounts
+from shop.db import commit_marks, open_transaction
+from shop.db.open_transaction import TransactionCounts
 from shop.errors import Unavailable
 from shop.lazy_texts import Text
 from shop.lazy_texts import mark as _
@@ -201,12 +202,14 @@ class _Attempts(Generic[T]):
 
     def first_success(self, attempts: int) -> T:
         try:
-            result = self._first_success(attempts)
-        except BaseException:
-            commit_counts.unresolved.add(self._uncounted)
+            return self._first_success(attempts)
+        except DatabaseUnavailable:
             raise
-        commit_counts.unresolved.resolve()
-        return result
+        except Exception:
+            # Such as a batch that is run again one by one: what it did before is looked up now.
+            with suppress(DatabaseFailure):
+                self._count_committed()
+            raise
 
     def _first_success(self, attempts: int) -> T:
         started_at = time.monotonic()
@@ -234,7 +237,8 @@ class _Attempts(Generic[T]):
             if open_transaction.state.is_at_commit and is_lost(error):
                 self._in_doubt += results
                 COMMITS_UNKNOWN.inc(len(results))
-                self._keep_counts()
+                if (counts := open_transaction.state.counts) and counts.items:
+                    self._uncounted.append(counts)
             raise
         finally:
             open_transaction.state.in_doubt = ()
@@ -257,12 +261,6 @@ class _Attempts(Generic[T]):
         except IntegrityError:
             return True
         return False
-
-    def _keep_counts(self) -> None:
-        """Keep the counts of an attempt whose COMMIT got no reply."""
-        counts = open_transaction.state.counts
-        if counts and counts.items:
-            self._uncounted.append(counts)
 
     def _count_committed(self) -> None:
         """Count what earlier attempts did whose COMMIT got no reply, if it is there.
