@@ -61,7 +61,6 @@ def write_before_commit(write: Callable[[Sequence[T]], None], item: T) -> None:
 
 
 def write_all_before_commit(write: Callable[[Sequence[T]], None], items: Iterable[T]) -> None:
-    """`write_before_commit` for several items."""
     assert_inside()
     if state.pending_writes is not None:
         state.pending_writes.setdefault(write, []).extend(items)
@@ -104,7 +103,6 @@ def savepoint() -> Iterator[None]:
 
 
 def assert_inside() -> None:
-    """Raise unless the caller has opened a transaction."""
     if state.pending_writes is None and not connection.in_atomic_block:
         raise transaction.TransactionManagementError("Must be called inside a transaction.")
 
@@ -134,7 +132,6 @@ def forbidden() -> Iterator[None]:
 
 @contextmanager
 def atomic() -> Iterator[None]:
-    """A transaction that writes the queued items at its end."""
     if state.is_forbidden:
         raise transaction.TransactionManagementError("No transaction while a secondary is read.")
     with ExitStack() as commit, transaction.atomic():

@@ -25,12 +25,11 @@ from shop.lazy_texts import mark as _
 
 
 class Effect(Enum):
-    """What a second run of the same work does if the first one has committed after all.
+    """What a second run of the same work does if the first one, whose reply was lost, has committed.
 
-    The reply to a COMMIT can be lost: then it is unknown whether it committed. `REPEATABLE` work leaves the
-    same rows and returns the same result. `KEYED` work looks up what was done under a key that was generated
-    before the transaction, and returns that. `ONCE` is for all other work, which a repeat would do twice or
-    fail to do: `run` detects an attempt that has committed.
+    `REPEATABLE` work leaves the same rows and returns the same result. `KEYED` work looks up what was done
+    under a key that was generated before the transaction. `ONCE` is for all other work: `run` detects an
+    attempt that has committed.
     """
 
     REPEATABLE = "repeatable"
@@ -136,12 +135,10 @@ def is_full(error: BaseException) -> bool:
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Whether the database could not do this now, and may do it later."""
     return is_lost(error) or is_conflict(error) or is_full(error)
 
 
 def is_lock_wait(error: BaseException) -> bool:
-    """Whether a lock was not granted in time."""
     return isinstance(error, OperationalError) and (
         _error_code(error) == LOCK_WAIT or error.args == SQLITE_LOCKED
     )
@@ -150,12 +147,11 @@ def is_lock_wait(error: BaseException) -> bool:
 def run(work: Callable[[], T], effect: Effect, *, attempts: int = ATTEMPTS, is_batch: bool = False) -> T:
     """Run `work` in one transaction, durable when this returns, and return its result.
 
-    Conflicts and lost connections are retried with full jitter. A transaction whose connection is lost during
-    COMMIT may have committed, or may commit later: `effect` says what a repeat of the work does then. A batch
-    waits for at most one lock timeout. Raises `DatabaseUnavailable` when the database stays unreachable,
-    `LockWaitTimeout` when a row stays locked, `TooManyConflicts` when other conflicts don't end, and
-    `OutcomeUnknown` instead of the last two if a COMMIT may have succeeded. Inside another transaction it
-    raises `TransactionManagementError`, because its result would not be durable.
+    Conflicts and lost connections are retried with full jitter; a batch waits for at most one lock timeout.
+    Raises `DatabaseUnavailable` when the database stays unreachable, `LockWaitTimeout` when a row stays
+    locked, `TooManyConflicts` when other conflicts don't end, and `OutcomeUnknown` instead of the last two if
+    a COMMIT may have succeeded. Inside another transaction it raises `TransactionManagementError`, because
+    its result would not be durable.
     """
     if open_transaction.is_open():
         raise transaction.TransactionManagementError("A transaction is open: use `run_or_savepoint`.")
@@ -283,10 +279,11 @@ class _Attempts(Generic[T]):
         elif not is_conflict(error):
             raise error
         elif is_last or elapsed > self._conflict_budget_seconds:
-            raise (
-                OutcomeUnknown(OUTCOME_UNKNOWN_DETAIL) if self._in_doubt else _conflict_error(error)
-            ) from error
-        _retries_by_reason[_reason(error)].inc()
+            if self._in_doubt:
+                raise OutcomeUnknown(OUTCOME_UNKNOWN_DETAIL) from error
+            raise (LockWaitTimeout if is_lock_wait(error) else TooManyConflicts)(CONFLICT_DETAIL) from error
+        reason = CONNECTION if is_lost(error) else REASONS.get(_error_code(error) or 0, "lock_wait")
+        _retries_by_reason[reason].inc()
         log.info("transaction retried", error=str(error)[:200])
 
     def _unavailable(self, detail: Text) -> DatabaseUnavailable:
@@ -294,18 +291,8 @@ class _Attempts(Generic[T]):
 
 
 class _Reads(_Attempts[T]):
-    """Attempts without a transaction."""
-
     def _attempt(self) -> T:
         return self._work()
-
-
-def _conflict_error(error: DatabaseFailure) -> TooManyConflicts:
-    return (LockWaitTimeout if is_lock_wait(error) else TooManyConflicts)(CONFLICT_DETAIL)
-
-
-def _reason(error: DatabaseFailure) -> str:
-    return CONNECTION if is_lost(error) else REASONS.get(_error_code(error) or 0, "lock_wait")
 
 
 def _error_code(error: BaseException) -> int | None:
