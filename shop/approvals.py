@@ -27,8 +27,7 @@ class Act:
     """An act that may be asked for by operators with `permission`, which the asker must still have then.
 
     `prepare` is called outside any transaction. What it returns does the act in the transaction of the
-    approval and says what was done, in English; it raises the shop's errors if that can't be done any more.
-    `describe` has what the page shows of the arguments.
+    approval and says what was done, in English. `describe` has what the page shows of the arguments.
     """
 
     title: Text
@@ -130,7 +129,6 @@ def _read_waiting(approval_id: int, *, is_locked: bool = False) -> Approval:
 
 
 def _read_approvable(approval_id: int, *, is_locked: bool = False) -> Approval:
-    """The waiting approval, if the current operator may approve it now."""
     approval, by = _read_waiting(approval_id, is_locked=is_locked), journal.current_actor()
     if by.id is None:
         raise NotAllowed(_("Only an operator who is signed in approves."))

@@ -31,8 +31,7 @@ if tracing.is_on:
 # Before the first request: it ends a process whose host's clock is wrong.
 clock.start()
 
-# Views are loaded now rather than by the first request. Loaded objects are then excluded from garbage
-# collection, which paused the process for 50 ms each time while rows were locked.
+# Views are loaded now: what is loaded is then left out of garbage collection, whose pauses were 50 ms.
 _ = get_resolver().url_patterns
 checks.refuse_ignored_settings()
 pages.kept_pages[reverse("welcome")] = welcome_page.serve

@@ -13,14 +13,9 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
 
 
 class App(Celery):
-    """The application; its time is the database's, as that of all of the shop.
-
-    By its host's clock, a beat that is set back is silent until that clock is where it was, and one that is
-    behind sends messages that have expired already.
-    """
+    """The application; its time, by which beat runs its schedule and messages expire, is the database's."""
 
     def now(self) -> datetime:
-        """The current time, by which beat runs its schedule and messages expire."""
         # `shop` imports this module before the settings are loaded, which the clock needs.
         from shop import clock
 
@@ -40,21 +35,14 @@ def keep_our_logging(**_: object) -> None:
 @celeryd_init.connect
 def start_clock(**_: object) -> None:
     """End a worker whose host's clock is wrong before it takes any task; beat's scheduler does so itself."""
-    # `shop` imports this module before the settings are loaded, which the clock needs.
     from shop import clock
 
     clock.start()
-
-
-@celeryd_init.connect
-def trace_worker(**_: object) -> None:
-    """Record the worker's traces, where that is configured."""
     _start_tracing("worker")
 
 
 @beat_init.connect
 def trace_beat(**_: object) -> None:
-    """Record beat's traces, where that is configured."""
     _start_tracing("beat")
 
 
@@ -76,7 +64,6 @@ def enter_task(task_id: str, task: "Task[Any, Any]", **_: object) -> None:
 
 @task_postrun.connect
 def leave_task(task_id: str, **_: object) -> None:
-    """End what `enter_task` began."""
     running = _running.pop((task_id, threading.get_ident()), None)
     if running:
         running.__exit__(None, None, None)

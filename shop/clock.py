@@ -1,12 +1,10 @@
 """The time: every process of the shop uses the database's clock, not its host's.
 
-Leases, openings and expiries are instants that one process writes and another compares. So all processes read
-one clock, the database's: a thread measures its offset from this host's monotonic clock every 30 seconds, and
-`now` adds the two without a query. On SQLite there is one host, and its wall clock is used.
+A thread measures its offset from this host's monotonic clock every 30 seconds, and `now` adds the two without
+a query. On SQLite there is one host, and its wall clock is used.
 
-A measurement reads the time a few times and keeps the reading with the shortest round trip, whose error is at
-most half of that round trip. A correction applies at once, also backwards, as after a failover to a server
-with another clock: processes that disagree do more harm than a clock that goes back once.
+A measurement keeps the reading with the shortest of a few round trips. A correction applies at once, also
+backwards: processes that disagree do more harm than a clock that goes back once.
 """
 
 import os
@@ -44,8 +42,8 @@ _host_seconds = time.time
 class Measurement:
     """The database's time against this host's clocks, all in seconds.
 
-    `base_seconds` plus the monotonic clock is the database's time since the epoch, with an error of at most
-    `error_seconds`. `host_offset_seconds` is how far the host's wall clock is ahead of the database's.
+    `base_seconds` plus the monotonic clock is the database's time since the epoch, within `error_seconds`.
+    `host_offset_seconds` is how far the host's wall clock is ahead of the database's.
     """
 
     base_seconds: float
@@ -78,10 +76,7 @@ def now() -> datetime:
 
 
 def read_database() -> datetime:
-    """The database's time at this instant, by a query: the same in all processes.
-
-    For half a minute after a failover to a server with another clock, the processes' own clocks may differ.
-    """
+    """The database's time at this instant, by a query: the same in all processes, also after a failover."""
     if not _follows_database():
         return now()
     with connection.cursor() as cursor:
@@ -132,13 +127,11 @@ def is_measured() -> bool:
 
 
 def host_offset_seconds() -> float | None:
-    """How far the host's wall clock is ahead of the database's now; None while that is unknown."""
     base = _base
     return None if base is None else _host_seconds() - (time.clock_gettime(TICKS) + base)
 
 
 def measurement_age_seconds() -> float | None:
-    """The age of the last measurement; None before the first."""
     return None if _base is None else time.clock_gettime(TICKS) - _measured_ticks
 
 
@@ -173,7 +166,6 @@ def follow_host() -> None:
 
 
 def _begin() -> None:
-    """Start the measuring thread, once per process, and wait for its first attempt."""
     global _has_begun, _thread, _stop
     with _mutex:
         if _has_begun:
@@ -189,7 +181,6 @@ def _begin() -> None:
 
 
 def _follows_database() -> bool:
-    """Whether the database has a clock of its own; SQLite uses the host's."""
     return connection.vendor == "mysql"
 
 
@@ -225,10 +216,7 @@ def _sample(cursor: Any) -> Measurement:
 
 
 def _adopt(measurement: Measurement) -> None:
-    """Make `now` follow the measurement, unless it agrees with the current reading within its error.
-
-    Within it it adds nothing: on a busy machine later measurements are less exact than the first.
-    """
+    """Make `now` follow the measurement, unless it agrees with the current reading within its error."""
     global _base, _measured_ticks
     _measured_ticks = measurement.measured_ticks
     correction = measurement.base_seconds - _base if _base is not None else 0.0

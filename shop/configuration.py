@@ -1,9 +1,4 @@
-"""Functions that read one setting from the environment, and raise `ImproperlyConfigured` if it is wrong.
-
-An address may be of one server, or of several that stand in for one another. Redis: `redis://…`, or
-`redis+sentinel://[user:password@]sentinel,sentinel,…/primary[/number]`, where the Sentinels know which server
-is the primary. The broker: one URL, or several with semicolons between them, nodes of one cluster.
-"""
+"""Functions that read one setting from the environment, and raise `ImproperlyConfigured` if it is wrong."""
 
 import math
 import re
@@ -69,15 +64,11 @@ _CONNECTION: dict[str, Any] = {
 
 
 class Rate(NamedTuple):
-    """At most `times` calls within any window of `seconds`."""
-
     times: int
     seconds: int
 
 
 class Sentinels(NamedTuple):
-    """What `redis+sentinel://` says."""
-
     addresses: tuple[tuple[str, int], ...]
     primary: str
     number: int
@@ -91,7 +82,6 @@ env.read_env(BASE_DIR / ".env")
 
 
 def one_of(name: str, *choices: str) -> str:
-    """One of `choices`; the first of them if it is not set."""
     value: str = env.str(name, default=choices[0])
     if value not in choices:
         raise ImproperlyConfigured(f"{name} is {value!r}: choose from {', '.join(choices)}.")
@@ -99,7 +89,6 @@ def one_of(name: str, *choices: str) -> str:
 
 
 def text(name: str) -> str:
-    """The setting as it is, or an empty string."""
     value: str = env.str(name, default="")
     return value
 
@@ -169,7 +158,6 @@ def url(name: str, default: str, schemes: tuple[str, ...]) -> str:
 
 
 def page_url(name: str, placeholder: str) -> str:
-    """The URL of a page that has this placeholder in it, or an empty string."""
     value = url(name, "", HTTP_SCHEMES)
     if value and placeholder not in value:
         raise ImproperlyConfigured(f"{name} must contain {placeholder}.")
@@ -198,7 +186,6 @@ def secret_key_fallbacks(*, is_debug: bool) -> list[str]:
 
 
 def secret_key_weakness(key: str) -> str:
-    """Why the secret key is guessable; empty if it isn't."""
     if key.lower().startswith(KNOWN_SECRET_KEYS):
         return "is a known default"
     if len(key) < SHORTEST_SECRET_KEY_LENGTH:
@@ -209,7 +196,6 @@ def secret_key_weakness(key: str) -> str:
 
 
 def database(name: str, default: str) -> dict[str, Any]:
-    """Django's settings for the database URL."""
     scheme = env.str(name, default=default).partition(":")[0]
     if scheme not in DATABASE_SCHEMES:
         raise ImproperlyConfigured(f"{name} begins with {scheme!r}: it must be sqlite:/// or mysql://.")
@@ -246,7 +232,6 @@ def read_database(name: str, *, primary: Mapping[str, Any], options: Mapping[str
 
 
 def redis_cache(name: str, default: str) -> dict[str, Any]:
-    """Django's settings for the Redis at the URL in the variable `name`."""
     address = url(name, default, (*REDIS_SCHEMES, SENTINEL_SCHEME))
     cache = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": address}
     if not address.startswith(f"{SENTINEL_SCHEME}://"):
@@ -345,7 +330,6 @@ def broker_queue_type(name: str, urls: Sequence[str]) -> str:
 
 
 def is_rabbitmq(urls: Sequence[str]) -> bool:
-    """Whether these are addresses of RabbitMQ."""
     return urls[0].startswith(("amqp://", "amqps://"))
 
 

@@ -8,8 +8,8 @@ from django.utils.translation import gettext_lazy as _
 class FeedEvent(models.Model):
     """Something that happened, for programs that follow `GET /events` and for webhook endpoints.
 
-    It is inserted in the transaction of its effect, without a `position`. The sequencer gives it one after
-    that transaction has committed (`shop.event_feed.sequencing`), and nothing of it changes afterwards.
+    The sequencer gives it its `position` after the transaction of its effect has committed
+    (`shop.event_feed.sequencing`), and nothing of it changes afterwards.
     """
 
     position = models.BigIntegerField(_("position"), null=True, blank=True)

@@ -27,8 +27,6 @@ class _StrictField(forms.Field):
 
 
 class WholeNumberField(_StrictField, forms.IntegerField):
-    """A whole number."""
-
     read = staticmethod(literals.whole_number)
 
 

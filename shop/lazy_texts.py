@@ -1,8 +1,6 @@
-"""Texts that are translated when they are rendered, and not where they are raised.
+"""Texts that are translated when they are rendered, and not where they are raised (docs/translating.md).
 
-Errors carry them: a domain function knows no language. They are Django's lazy texts, at a third of the cost,
-since a drop refuses most requests: in English they are formatted without a catalog, and another language is
-looked up without activating it. docs/translating.md says how texts are marked.
+They are Django's lazy texts, at a third of the cost, since a drop refuses most requests.
 """
 
 import re
@@ -30,7 +28,6 @@ class LazyText(Promise):
         pass
 
     def in_language(self, language: str) -> str:
-        """The text in this language."""
         raise NotImplementedError
 
     def __str__(self) -> str:
@@ -59,8 +56,6 @@ class LazyText(Promise):
 
 
 class Marked(LazyText):
-    """A text of the catalogs, with its values."""
-
     def __init__(self, message: str, values: dict[str, Any]) -> None:
         self.message = message
         self.values = values
@@ -78,8 +73,6 @@ def mark(message: str, **values: Any) -> "StrPromise":
 
 
 class Joined(LazyText):
-    """Texts in a row."""
-
     def __init__(self, separator: str, texts: "Sequence[Text]") -> None:
         self.separator = separator
         self.texts = texts

@@ -1,9 +1,8 @@
 """How instants and whole numbers are written, the same wherever they come in.
 
 An instant is RFC 3339 with an offset; a number is a minus sign or none, and ASCII digits. Parsers take more:
-one took "20270301" for seconds since 1970, and `int` takes Arabic and full-width digits and "1_000". What is
-more than that is refused, because what it was meant to be can't be known. Where the zone is said beside the
-field, as in the admin and in the help of commands, a day and a time without an offset are taken as well.
+one took "20270301" for seconds since 1970, and `int` takes Arabic digits and "1_000". Where the zone is said
+beside the field, a day and a time without an offset are taken as well.
 """
 
 import re
@@ -44,21 +43,18 @@ def instant(text: str) -> datetime:
 
 
 def whole_number(text: str) -> int:
-    """The number. Raises NotOfTheForm."""
     if not WHOLE_NUMBER.fullmatch(text):
         raise NotOfTheForm(NO_WHOLE_NUMBER)
     return int(text)
 
 
 def decimal_number(text: str) -> float:
-    """The number, which may have a decimal point. Raises NotOfTheForm."""
     if not DECIMAL_NUMBER.fullmatch(text):
         raise NotOfTheForm(NO_WHOLE_NUMBER)
     return float(text)
 
 
 def day(text: str) -> date:
-    """The day. Raises NotOfTheForm."""
     try:
         if DAY.fullmatch(text):
             return date.fromisoformat(text)

@@ -17,7 +17,6 @@ USUAL_DIGITS = 2
 
 
 def digits_of(currency: str) -> int:
-    """How many digits amounts of the currency have after the point."""
     return DIGITS.get(currency, USUAL_DIGITS)
 
 
@@ -28,7 +27,6 @@ def format_amount(amount: int, currency: str = "") -> str:
 
 
 def minor_unit_help() -> str:
-    """What a field says into which an amount is typed."""
     return gettext("In the currency's minor unit: 1000 is %(amount)s.") % {"amount": format_amount(1000)}
 
 

@@ -1,7 +1,6 @@
 """Text as it is stored: in NFC, whichever way it comes in, and the spellings by which it is searched.
 
-Keyboards and file systems of Macs write 한 as three letters (NFD), and Asian keyboards write Latin letters in
-full width: they look the same and differ byte by byte.
+Macs write 한 as three letters (NFD), and Asian keyboards write Latin letters in full width.
 """
 
 from typing import Any, Literal

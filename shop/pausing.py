@@ -1,9 +1,7 @@
 """Pausing: an operator stops at once what is issued or sold, and resumes it later; for all apps.
 
-A paused row has a `paused_at`, which is written under the row's lock. Every transaction that issues or sells
-reads it under the same lock, has it as a condition of its UPDATE, or requires the row's version, which a
-pause increments. So no such transaction commits after the pause has. Nothing in Redis or in a process's
-memory is asked about it.
+Every transaction that issues or sells reads `paused_at` under the row's lock, has it as a condition of its
+UPDATE, or requires the row's version, which a pause increments. So none commits after the pause has.
 """
 
 from collections.abc import Callable
@@ -47,8 +45,7 @@ def set_paused(
     """Pause or resume the row of this kind that `lock` locks, and note it in the journal; durable on return.
 
     A row that is so already stays as it is. `prepare` is called under the lock, before the row is written.
-    The line's `detail` has the reason as far as it fits there, `after` all. Raises what `lock` raises, and
-    `Invalid` without a reason.
+    Raises what `lock` raises, and `Invalid` without a reason.
     """
     given = check_reason(reason)
 

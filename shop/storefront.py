@@ -1,7 +1,6 @@
 """The page at `/demo/`, where `DEMO` turns it on: its scripts sell by the public API, as any client may.
 
-The page is the same for every reader of a language, and hands its scripts their texts: `{name}` in one stands
-for a value that the script puts in. The scripts are in `shop/static/storefront`.
+It hands its scripts their texts: `{name}` in one stands for a value that the script puts in.
 """
 
 from django.conf import settings
@@ -272,15 +271,6 @@ REFUSALS = {
 """By the `code` of a problem, and its `reason` if it has one; another one is shown by its `detail`."""
 
 
-def _named(prefix: str, texts: dict[str, str]) -> dict[str, str]:
-    return {f"{prefix}.{name}": text for name, text in texts.items()}
-
-
-def _words(prefix: str, statuses: tuple[str, ...]) -> dict[str, str]:
-    """The words that operators read for these statuses."""
-    return {f"{prefix}.{status}": WORDS[status] for status in statuses}
-
-
 TEXTS = (
     PAGE
     | SIGNING_IN
@@ -289,12 +279,12 @@ TEXTS = (
     | RECEIPT
     | WAITING_ROOM
     | REFUSALS
-    | _named("card", CARDS)
-    | _named("event", EVENTS)
-    | _named("failed", FAILURES)
-    | _words("order", ORDER_STATUSES)
-    | _words("coupon", COUPON_STATUSES)
-    | _words("sale", SALE_STATUSES)
+    | {f"card.{name}": text for name, text in CARDS.items()}
+    | {f"event.{name}": text for name, text in EVENTS.items()}
+    | {f"failed.{name}": text for name, text in FAILURES.items()}
+    | {f"order.{status}": WORDS[status] for status in ORDER_STATUSES}
+    | {f"coupon.{status}": WORDS[status] for status in COUPON_STATUSES}
+    | {f"sale.{status}": WORDS[status] for status in SALE_STATUSES}
 )
 
 

@@ -1,12 +1,8 @@
 """The web server: `python -m shop.web_server --port 8000` serves the application by uvicorn.
 
-With several workers a supervisor opens the socket and starts the workers, each as a process of this module;
-they accept connections from its socket. A worker that dies is restarted. SIGTERM and SIGINT end the server
-once all requests in progress are answered; SIGHUP replaces the workers one after the other, each after its
-successor serves. A server with one worker is one process, which SIGHUP ends.
-
-The host's clock is checked before the workers start. A worker that ends before it has served ends the server,
-unless another one serves: with a wrong setting each attempt would fail like the first.
+A supervisor starts the workers, each as a process of this module, and restarts one that dies, unless it ended
+before any served. SIGTERM and SIGINT end the server once all requests in progress are answered; SIGHUP
+replaces the workers one after the other. A server with one worker is one process, which SIGHUP ends.
 """
 
 import argparse

@@ -16,10 +16,9 @@ BUILT_IN = UUID(int=1)
 class WebhookEndpoint(models.Model):
     """An address of another system that is sent the events of some types, each signed with its secret.
 
-    `position` is that of the last event of the feed that was taken for it; those that are to be tried again
-    are its pending deliveries. One worker at a time delivers to it, by the lease. It gets events while its
-    owner may read them, and the API key by which that account made or changed it last is usable.
-    `former_secrets` are pairs of a secret and the instant until which it signs as well.
+    `position` is that of the last event of the feed that was taken for it. It gets events while its owner may
+    read them, and the API key by which that account made or changed it last is usable. `former_secrets` are
+    pairs of a secret and the instant until which it signs as well.
     """
 
     class Kind(models.TextChoices):

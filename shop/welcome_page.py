@@ -1,9 +1,7 @@
 """The page at `/`: what runs here, what is left of campaigns and products, and where to go on.
 
-It is public, so it shows what `GET /campaigns` and `GET /products` show to anonymous clients; beside `make
-run`, where all data is a demo, the newest orders by status as well. A process reads these figures and renders
-the page at most once in `CACHE_SECONDS`, however many browsers ask for it, and the event loop answers them:
-one thread at most works for this page, whatever its load.
+It shows what anonymous clients see; beside `make run`, where all data is a demo, the newest orders by status
+as well. A process renders it at most once in `CACHE_SECONDS`, and the event loop answers all browsers.
 """
 
 import time
@@ -105,15 +103,15 @@ async def _in_thread(read: Callable[[], dict[str, bytes]]) -> dict[str, bytes]:
 
 
 def _render_all() -> dict[str, bytes]:
-    """The page by language."""
-    read = _read_figures()
-    return {language: _render(read, language) for language, _name in settings.LANGUAGES}
-
-
-def _render(read: dict[str, Any], language: str) -> bytes:
-    with translation.override(language):
-        context = {"figures": _with_labels(read), "links": _links(), "is_demo": settings.IS_MAKE_RUN}
-        return render_to_string("shop/welcome.html", context).encode()
+    read, rendered = _read_figures(), {}
+    for language, _name in settings.LANGUAGES:
+        with translation.override(language):
+            figures = {
+                name: rows and [row | {"label": _label(row)} for row in rows] for name, rows in read.items()
+            }
+            context = {"figures": figures, "links": _links(), "is_demo": settings.IS_MAKE_RUN}
+            rendered[language] = render_to_string("shop/welcome.html", context).encode()
+    return rendered
 
 
 def _links() -> list[tuple[Any, str, Any]]:
@@ -152,14 +150,12 @@ def _read_figures() -> dict[str, Any]:
 
 
 def _read_campaigns() -> list[dict[str, Any]]:
-    """The newest of those that anonymous clients see."""
     newest = campaigns.visible(include_closed=False).order_by("-pk")[:MOST_CAMPAIGNS]
     bodies = [campaign_body(campaign) for campaign in newest]
     return [{name: body[name] for name in CAMPAIGN_MEMBERS} for body in bodies]
 
 
 def _read_products() -> list[dict[str, Any]]:
-    """The first of those that anonymous clients see."""
     first = products.find(include_inactive=False).order_by("pk")[:MOST_PRODUCTS]
     bodies = [product_body(product) for product in first]
     return [{name: body[name] for name in PRODUCT_MEMBERS} for body in bodies]
@@ -172,11 +168,6 @@ def _read_orders() -> list[dict[str, Any]]:
     return [
         {"status": status.value, "number": numbers[status]} for status in Order.Status if status in numbers
     ]
-
-
-def _with_labels(read: dict[str, Any]) -> dict[str, Any]:
-    """The figures with each status as people read it, in the active language."""
-    return {name: rows and [row | {"label": _label(row)} for row in rows] for name, rows in read.items()}
 
 
 def _label(row: dict[str, Any]) -> str:

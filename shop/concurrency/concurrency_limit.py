@@ -1,7 +1,6 @@
 """Limits how many requests wait for a hot row of the database, for strategies that lock it once per request.
 
-InnoDB treats more than 200 waiters on a row as a deadlock, and scans all of them for each new one. So few
-requests wait at the row; the others wait in this process, where waiting costs nothing.
+InnoDB treats more than 200 waiters on a row as a deadlock, and scans all of them for each new one.
 """
 
 import threading
@@ -36,7 +35,9 @@ class ConcurrencyLimit:
     @contextmanager
     def permit(self) -> Iterator[None]:
         """Hold a permit while the block runs. Raises `Overloaded` if the queue is full or too slow."""
-        with self._queue_position():
+        if not self._inside.acquire(blocking=False):
+            raise Overloaded(_("Too many requests are waiting for {row}; nothing was done.", row=self._name))
+        try:
             if not self._permits.acquire(timeout=self._wait_seconds):
                 raise Overloaded(
                     _("The request waited too long for {row}; nothing was done.", row=self._name)
@@ -45,12 +46,5 @@ class ConcurrencyLimit:
                 yield
             finally:
                 self._permits.release()
-
-    @contextmanager
-    def _queue_position(self) -> Iterator[None]:
-        if not self._inside.acquire(blocking=False):
-            raise Overloaded(_("Too many requests are waiting for {row}; nothing was done.", row=self._name))
-        try:
-            yield
         finally:
             self._inside.release()

@@ -1,8 +1,7 @@
 """What coroutines of API calls wait for: a batch, a thread of the pool, a notification, time.
 
-On an event loop a wait holds no thread. Without one, in tests and management commands, the same coroutine
-runs under `shop.concurrency.blocking.run`, and each wait blocks the thread instead; so one implementation
-serves both. The domain stays synchronous: functions that block are called through `run_in_thread`.
+On an event loop a wait holds no thread. In tests and management commands the same coroutine runs under
+`shop.concurrency.blocking.run`, and each wait blocks the thread instead.
 """
 
 import asyncio
@@ -90,8 +89,7 @@ async def run_in_thread(
 ) -> Outcome:
     """Call a function that blocks in a thread of the pool, with this context, and return its result.
 
-    Calls of one `group`, such as a campaign, hold at most half of the threads, and those of one `member` of
-    it a quarter; `owner` is the calling account, which has a bounded number of calls; `pool` replaces the
+    `group`, `member` and `owner`, the calling account, are as for `ThreadPool.start`; `pool` replaces the
     pool of calls. Raises what the function raises, `Overloaded` at once if too many calls wait, and after
     `WAIT_SECONDS` without a thread.
     """
@@ -100,12 +98,12 @@ async def run_in_thread(
         return function(*arguments)
     future: Future[Outcome] = loop.create_future()
     deliver, context = _deliveries_for(loop).deliver, contextvars.copy_context()
-
     entered_at = time.monotonic()
 
     def work() -> None:
         if time.monotonic() - entered_at > WAIT_SECONDS:
-            deliver(partial(_end_wait, future), _late_error())
+            late = Overloaded(_("The request waited too long for a thread; nothing was done."))
+            deliver(partial(_end_wait, future), late)
             return
         try:
             result = context.run(function, *arguments)
@@ -122,19 +120,18 @@ async def run_in_thread(
 
 
 def run_in_background(function: Callable[[], Any]) -> None:
-    """Call a function that blocks without waiting for it: in the pool, or here if there is no event loop.
+    """Call a function in the pool without waiting for it, or here if there is no event loop.
 
     Only for optional work: it is skipped while too many calls wait for a thread.
     """
     if running_loop() is None:
         function()
-        return
-    with suppress(Overloaded):
-        CALL_POOL.start(function)
+    else:
+        with suppress(Overloaded):
+            CALL_POOL.start(function)
 
 
 async def sleep(seconds: float) -> None:
-    """Wait so many seconds; on an event loop other coroutines continue meanwhile."""
     if running_loop() is None:
         time.sleep(seconds)
     else:
@@ -144,7 +141,7 @@ async def sleep(seconds: float) -> None:
 class Signal:
     """Wakes the one coroutine, or thread without an event loop, that waits for it; any thread may call `set`.
 
-    It belongs to the event loop that runs where it is created, or to none.
+    It belongs to the event loop on which it is created, or to none.
     """
 
     __slots__ = ("_deliveries", "_event", "_future", "_is_set")
@@ -187,10 +184,6 @@ class Signal:
             _end_wait(self._future, None)
 
 
-def _late_error() -> Overloaded:
-    return Overloaded(_("The request waited too long for a thread; nothing was done."))
-
-
 def _deliveries_for(loop: AbstractEventLoop) -> _Deliveries:
     deliveries = _deliveries.get(loop)
     if deliveries is None:
@@ -199,7 +192,7 @@ def _deliveries_for(loop: AbstractEventLoop) -> _Deliveries:
 
 
 def _end_wait(future: "Future[Any]", outcome: Any) -> None:
-    """End a wait with an outcome; an outcome that is an exception is raised there."""
+    """End a wait with an outcome, unless its request was cancelled; an exception is raised there."""
     if not isinstance(outcome, Exception):
         _set_result(future, outcome)
         return
@@ -211,6 +204,5 @@ def _end_wait(future: "Future[Any]", outcome: Any) -> None:
 
 
 def _set_result(future: "Future[Any]", result: Any) -> None:
-    """End a wait, unless its request was cancelled."""
     if not future.done():
         future.set_result(result)

@@ -1,11 +1,9 @@
 """Group commit: requests that arrive while a transaction is open wait for the next one, and share it.
 
-A batcher is a queue of requests and a function `Sequence[request] -> Sequence[outcome]`; it knows nothing of
-coupons or orders. The first request that enters an idle batcher starts a leader, a thread of a bounded pool.
-The leader takes all waiting requests, decides them in one transaction, commits, passes each its outcome and
-takes the next batch, until no request waits. One hot row then costs one lock and one flush per batch rather
-than per request. The idea is InnoDB's group commit and flat combining (Hendler, Incze, Shavit, Tzafrir, SPAA
-2010), applied at the level of the application.
+The first request that enters an idle batcher starts a leader, a thread of a bounded pool. The leader takes
+all waiting requests, decides them in one transaction, commits, passes each its outcome and takes the next
+batch, until no request waits. One hot row then costs one lock and one flush per batch rather than per request
+(flat combining: Hendler, Incze, Shavit, Tzafrir, SPAA 2010).
 
 A failed batch is split only if one of its requests may be the cause. If a row stays locked the requests that
 need it fail, and the others continue (`shop.db.stuck_rows`).
@@ -72,10 +70,7 @@ LEADER_POOL = ThreadPool(
 
 
 class _Entry(Generic[Request]):
-    """A request in a batcher, its caller's context for logs and traces, and the callback for its outcome.
-
-    The callback is None once it was called.
-    """
+    """A request, its caller's context for logs and traces, and its callback, which is None once called."""
 
     __slots__ = ("context", "entered_at", "on_result", "request")
 
@@ -101,17 +96,14 @@ class Batcher(Generic[Request, Outcome]):
 
     `decide` gets the batch in order of arrival, inside one transaction, and returns one outcome for each, in
     the same order; an outcome that is an exception is for its request alone. It may run more than once for
-    the same requests, so it must find what it did for them before. It runs in another thread than the
-    caller's, without the caller's context. A batcher that only reads needs no transaction: its `run` is
-    `transactions.read`; one that opens its own, by `transactions.run_batch`, has `run_without_transaction`.
-    `rows_of` names the rows that a request locks; without it all requests of a batch are assumed to need a
-    row that stays locked.
+    the same requests, so it must find what it did for them before. It runs without the caller's context. The
+    `run` of a batcher that only reads is `transactions.read`; one that opens its own transaction has
+    `run_without_transaction`. `rows_of` names the rows that a request locks; without it all requests of a
+    batch are assumed to need a row that stays locked.
 
-    `name` is the batcher's in metrics and traces. A request waits at most `wait_seconds` until its batch
-    starts, and as long again for its outcome. If batches are so quick that few requests would share one,
-    `min_interval_seconds` is the least time between the starts of two. If requests come in bursts a leader
-    waits `linger_seconds` for the rest of a burst. `leader_pool` is a separate pool for a batcher that must
-    not wait for others.
+    A request waits at most `wait_seconds` until its batch starts, and as long again for its outcome.
+    `min_interval_seconds` is the least time between the starts of two batches. A leader waits
+    `linger_seconds` for the rest of a burst. `leader_pool` is for a batcher that must not wait for others.
     """
 
     def __init__(
@@ -151,10 +143,10 @@ class Batcher(Generic[Request, Outcome]):
     def enter(self, request: Request, on_result: Callable[[Outcome | Exception], None]) -> None:
         """Queue the request, and have its outcome passed to `on_result` once it is committed; never blocks.
 
-        `on_result` is called exactly once, in another thread, and must be quick. Errors are passed as well:
-        the outcome if it is an exception, `Overloaded` if the wait ended before the request's batch started,
-        and `Unavailable` if its batch takes too long: then the outcome is unknown, and a retry with the same
-        key or account finds it. Raises `Overloaded` if the queue is full.
+        `on_result` is called exactly once, in another thread, and must be quick. It also gets errors:
+        `Overloaded` if the wait ended before the request's batch started, and `Unavailable` if its batch
+        takes too long: then a retry with the same key or account finds the outcome. Raises `Overloaded` if
+        the queue is full.
         """
         with self._mutex:
             if len(self._queue) >= self._max_waiting:
@@ -185,7 +177,6 @@ class Batcher(Generic[Request, Outcome]):
         return time.monotonic() - lead.since if lead else 0.0
 
     def is_busy(self) -> bool:
-        """Whether requests wait or are being decided."""
         return self._lead is not None
 
     def end_overdue(self) -> None:
@@ -203,8 +194,9 @@ class Batcher(Generic[Request, Outcome]):
             if self._lead and self._lead.batch and now - self._lead.since >= self._wait_seconds:
                 lost = self._lead.batch
                 self._replace_lead()
-        self._answer(late, [_late_error() for _ in late])
-        self._answer(lost, [_unknown_outcome_error() for _ in lost])
+        too_late = _("The request waited too long in the queue; nothing was done.")
+        self._answer(late, [Overloaded(too_late) for _entry in late])
+        self._answer(lost, [_unknown_outcome_error() for _entry in lost])
 
     def _leader_pool(self) -> ThreadPool:
         return self._own_leader_pool or LEADER_POOL
@@ -223,7 +215,6 @@ class Batcher(Generic[Request, Outcome]):
             self._start_lead()
 
     def _run_lead(self, lead: _Lead[Request]) -> None:
-        """Decide batch after batch until no request waits, or another leader has taken over."""
         try:
             while batch := self._take_batch(lead):
                 taken_at = lead.since
@@ -235,7 +226,9 @@ class Batcher(Generic[Request, Outcome]):
                     tracing.shared(f"batch {self._name}", origins, attributes),
                 ):
                     self._decide_batch(batch)
-                self._observe(batch, taken_at)
+                self._observe_requests(len(batch))
+                self._observe_wait(taken_at - batch[0].entered_at)
+                self._observe_duration(time.monotonic() - taken_at)
                 lead.batch, lead.since = (), time.monotonic()
                 close_unusable_connection()
                 if self._leader_pool().waiting():
@@ -246,16 +239,19 @@ class Batcher(Generic[Request, Outcome]):
             with self._mutex:
                 if self._lead is lead:
                     self._replace_lead()
-            self._answer(lead.batch, [_unknown_outcome_error() for _ in lead.batch])
+            self._answer(lead.batch, [_unknown_outcome_error() for _entry in lead.batch])
             raise
 
     def _take_batch(self, lead: _Lead[Request]) -> Sequence[_Entry[Request]]:
-        """Take the next requests of the queue; none once the lead is over."""
         if self._linger_seconds or self._min_interval_seconds:
             with self._mutex:
                 if self._is_over(lead):
                     return ()
-            self._keep_interval()
+            # Other requests join between batches; an idle batcher's first request doesn't wait.
+            time.sleep(self._linger_seconds)
+            if self._min_interval_seconds:
+                time.sleep(max(0.0, self._began_at + self._min_interval_seconds - time.monotonic()))
+                self._began_at = time.monotonic()
         with self._mutex:
             if self._is_over(lead):
                 return ()
@@ -263,24 +259,11 @@ class Batcher(Generic[Request, Outcome]):
             lead.since = time.monotonic()
             return lead.batch
 
-    def _observe(self, batch: Sequence[_Entry[Request]], taken_at: float) -> None:
-        self._observe_requests(len(batch))
-        self._observe_wait(taken_at - batch[0].entered_at)
-        self._observe_duration(time.monotonic() - taken_at)
-
     def _is_over(self, lead: _Lead[Request]) -> bool:
         """With the mutex held: whether the lead is over, because it was replaced or no request waits."""
         if self._lead is lead and not self._queue:
             self._lead = None
         return self._lead is not lead
-
-    def _keep_interval(self) -> None:
-        """Let other requests join between batches; an idle batcher's first request doesn't wait."""
-        if self._linger_seconds:
-            time.sleep(self._linger_seconds)
-        if self._min_interval_seconds:
-            time.sleep(max(0.0, self._began_at + self._min_interval_seconds - time.monotonic()))
-            self._began_at = time.monotonic()
 
     def _decide_batch(self, batch: Sequence[_Entry[Request]], *, is_retry: bool = False) -> None:
         """Decide all in one transaction; one by one if that fails and one request may be the cause."""
@@ -312,7 +295,9 @@ class Batcher(Generic[Request, Outcome]):
             with logs.bound_to_each([entry.context for entry in blocked]):
                 log.warning("rows stay locked: requests that need them are refused", requests=len(blocked))
             BLOCKED.inc(len(blocked))
-            self._answer(blocked, [_row_locked_error() for _ in blocked])
+            self._answer(
+                blocked, [transactions.LockWaitTimeout(transactions.CONFLICT_DETAIL) for _entry in blocked]
+            )
         return [entry for entry in batch if entry.on_result]
 
     def _decide_one_by_one(self, batch: Sequence[_Entry[Request]]) -> None:
@@ -322,16 +307,13 @@ class Batcher(Generic[Request, Outcome]):
             if not entry.on_result:
                 continue
             with logs.bound_to_each([entry.context]):
-                outcome = self._decide_one(entry.request)
+                try:
+                    [outcome] = self._run(partial(self._decide_all, [entry.request]))
+                except Exception as error:
+                    outcome = error
             self._answer([entry], [outcome])
             if isinstance(outcome, transactions.LockWaitTimeout):
                 remaining = deque(self._refuse_blocked(remaining, stuck_rows.find))
-
-    def _decide_one(self, request: Request) -> Any:
-        try:
-            return self._run(lambda: self._decide_all([request]))[0]
-        except Exception as error:
-            return error
 
     def _decide_all(self, requests: Sequence[Request]) -> Sequence[Any]:
         outcomes = self._decide(requests)
@@ -366,7 +348,6 @@ class _OverdueWatch:
         self._thread: threading.Thread | None = None
 
     def add(self, batcher: Batcher[Any, Any]) -> None:
-        """Check this batcher's deadlines until it is idle."""
         with self._mutex:
             self._busy.add(batcher)
             if not self._thread:
@@ -407,21 +388,12 @@ def run_without_transaction(work: Callable[[], T]) -> T:
 def _may_be_fault_of_one(error: Exception, *, size: int) -> bool:
     """Whether deciding the requests one by one may save some of them.
 
-    If the database is unavailable it is so for all. Even a single request is retried after an integrity
-    error, because another process may have inserted a row between its read and its insert: the retry reads
-    again.
+    Even a single request is retried after an integrity error, because another process may have inserted a row
+    between its read and its insert: the retry reads again.
     """
     if isinstance(error, Unavailable) and type(error) is not transactions.TooManyConflicts:
         return False
     return size > 1 or isinstance(error, IntegrityError)
-
-
-def _row_locked_error() -> transactions.LockWaitTimeout:
-    return transactions.LockWaitTimeout(transactions.CONFLICT_DETAIL)
-
-
-def _late_error() -> Overloaded:
-    return Overloaded(_("The request waited too long in the queue; nothing was done."))
 
 
 def _unknown_outcome_error() -> Unavailable:

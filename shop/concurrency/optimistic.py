@@ -26,11 +26,10 @@ FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.005, 0.25
 def retry_until_unchanged(
     work: Callable[[], T], *, concurrency_limit: ConcurrencyLimit, retries: Counter, wanted: Text
 ) -> T:
-    """Retry `work` until nothing has changed between its read and its write, and return its result.
+    """Repeat `work`, which opens its own transaction, after a pause until it raises no `ChangedMeanwhile`.
 
-    `work` opens its own transaction, and raises `ChangedMeanwhile` from it. Each further attempt counts on
-    `retries`, after a pause with full jitter. Raises `Rejected` `conflict` after `OPTIMISTIC_RETRIES`
-    retries, and `Overloaded` as `ConcurrencyLimit` does.
+    Each further attempt counts on `retries`. Raises `Rejected` `conflict` after `OPTIMISTIC_RETRIES` retries,
+    and `Overloaded` as `ConcurrencyLimit` does.
     """
     for attempt in range(settings.OPTIMISTIC_RETRIES + 1):
         if attempt:

@@ -38,8 +38,8 @@ class SharedRead(Generic[Value]):
     """The result of `read`, which one thread at a time calls again once `seconds` have passed since its call.
 
     While it is read again, or can't be read, callers get the old result, if that is less than
-    `max_age_seconds` old. With a `share` of the time, the next call also waits for so long that reading takes
-    no larger share of it, but for `LONGEST_REST_SECONDS` at most. `name` is for logs.
+    `max_age_seconds` old. With a `share` reading takes no larger share of the time, unless that would be a
+    rest longer than `LONGEST_REST_SECONDS`. `name` is for logs.
     """
 
     def __init__(
@@ -114,11 +114,9 @@ class SharedRead(Generic[Value]):
         return last if last and time.monotonic() < last.is_due_at else None
 
     def is_due(self) -> bool:
-        """Whether it is time to read again."""
         return self.fresh() is None
 
     def age_seconds(self) -> float:
-        """How long ago the last reading began."""
         return self._last.age_seconds() if self._last else float("inf")
 
     def forget(self) -> None:

@@ -1,9 +1,4 @@
-"""How the threads of a web process are divided; each keeps a database connection.
-
-A quarter leads batches (`shop.concurrency.group_commit`), the others run calls and pages
-(`shop.concurrency.event_loop`). Coroutines that wait hold no thread. Passwords are hashed by threads of their
-own (`shop.accounts.password_hashing`).
-"""
+"""How the threads of a web process, each with a database connection, are divided."""
 
 from typing import NamedTuple
 

@@ -1,8 +1,7 @@
 """A bounded pool of threads, each of which keeps a database connection of its own.
 
-Starting a task never blocks: the task goes to an idle thread, to a new one, or waits. Tasks of one group hold
-at most half of the threads, so a group whose tasks are slow leaves threads for all others. Each member of a
-group, if it has any, holds at most a quarter, and members take turns.
+Tasks of one group hold at most half of the threads, so a group whose tasks are slow leaves threads for all
+others. Each member of a group, if it has any, holds at most a quarter, and members take turns.
 """
 
 import itertools
@@ -71,8 +70,7 @@ class _Thread:
 class ThreadPool:
     """At most `threads` threads, created on demand, that end after `idle_seconds` without a task.
 
-    At most `max_waiting` tasks wait for a thread, half as many of one group, and a quarter of one member, so
-    that a slow group leaves places in the queue for all others.
+    At most `max_waiting` tasks wait for a thread, half as many of one group, and a quarter of one member.
     """
 
     def __init__(
@@ -126,7 +124,11 @@ class ThreadPool:
             )
             if (is_held or not self._has_free_thread()) and self.waiting() >= self._max_waiting:
                 raise Overloaded(_("Too many requests are waiting; nothing was done."))
-            if is_held and self._holds_too_many(task):
+            of_member = self._held.get(group, {}).get(task.member, ())
+            if is_held and (
+                self._held_of_group[group] >= self._max_held_of_group
+                or (task.member is not None and len(of_member) >= self._max_held_of_member)
+            ):
                 raise Overloaded(_("Too many requests like this one are waiting; nothing was done."))
             if owner is not None:
                 if self._of_owner[owner] >= MAX_PER_OWNER:
@@ -151,7 +153,6 @@ class ThreadPool:
                     raise Overloaded(_("No thread could be started; nothing was done."))
 
     def sample(self) -> None:
-        """Set the gauges of this pool."""
         POOL_THREADS.labels(self._name).set(self._max_threads)
         POOL_BUSY.labels(self._name).set(self.busy())
         POOL_WAITING.labels(self._name).set(self.waiting())
@@ -174,7 +175,6 @@ class ThreadPool:
             self._idle.clear()
 
     def _has_free_thread(self) -> bool:
-        """With the mutex held: whether one more task would get a thread at once."""
         free = len(self._idle) + self._starting + self._max_threads - len(self._threads)
         return len(self._ready) < free
 
@@ -224,7 +224,11 @@ class ThreadPool:
             try:
                 connections.close_all()
             finally:
-                self._remove_ended(thread)
+                with self._mutex:
+                    self._forget(thread)
+                    successor = self._provide_thread()
+                if successor:
+                    self._launch(successor)
 
     def _run_task(self, thread: _Thread) -> None:
         try:
@@ -273,16 +277,7 @@ class ThreadPool:
             thread.is_starting = False
             self._starting -= 1
 
-    def _remove_ended(self, thread: _Thread) -> None:
-        """Remove a thread that ends; another one replaces it if tasks are ready."""
-        with self._mutex:
-            self._forget(thread)
-            successor = self._provide_thread()
-        if successor:
-            self._launch(successor)
-
     def _forget(self, thread: _Thread) -> None:
-        """With the mutex held: remove the thread from the counts."""
         self._release(thread.task)
         self._unmark_starting(thread)
         if thread in self._idle:
@@ -325,15 +320,7 @@ class ThreadPool:
         return task
 
     def _has_room(self, member: Hashable | None) -> bool:
-        """With the mutex held: whether the member may have one more thread."""
         return member is None or self._of_member[member] < self._max_of_member
-
-    def _holds_too_many(self, task: _Task) -> bool:
-        """With the mutex held: whether as many tasks of the group, or of its member, wait as may."""
-        if self._held_of_group[task.group] >= self._max_held_of_group:
-            return True
-        of_member = self._held.get(task.group, {}).get(task.member, ())
-        return task.member is not None and len(of_member) >= self._max_held_of_member
 
 
 _pools: WeakSet[ThreadPool] = WeakSet()

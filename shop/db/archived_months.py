@@ -13,7 +13,6 @@ PAID_EVENTS = "paid_events"
 
 
 def read_all() -> list[ArchivedMonth]:
-    """All archived months, those of a table together."""
     return list(ArchivedMonth.objects.order_by("table", "month", "part"))
 
 
@@ -26,7 +25,6 @@ def read_since(table: str, at: datetime, *, until: datetime | None = None) -> li
 
 
 def as_json(months: Collection[ArchivedMonth]) -> list[dict[str, Any]]:
-    """The months as a document lists them."""
     return [{"table": one.table, "month": one.month, "file": one.file} for one in months]
 
 

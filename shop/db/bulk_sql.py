@@ -1,14 +1,9 @@
 """Many rows by one statement, where what the ORM does for each value costs more than all the rest of a batch.
 
-What is written and read here goes through the database exactly as the ORM has it: the same types, the same
-bytes, the same constraints. The statements run on MySQL, MariaDB and SQLite alike, in every `sql_mode`.
-
-Values are written into the statement as literals (`Cells`), because the driver's escaping takes longer than
-the rest of a statement with thousands of values, most of which repeat. A literal is made of nothing that
-could be misread: numbers, NULL, digits of instants and UUIDs, and text of plain signs only; any other text is
-left to the driver. What is no `str`, `int` (so `bool`), `datetime`, `UUID` or None is refused by `TypeError`:
-floats, decimals, bytes, dates, lazy translations, containers (JSON is written as text). Integers of more
-than 64 bits are refused by `OverflowError`, text with lone surrogates by `UnicodeEncodeError`.
+Values are written into the statement as literals, because the driver's escaping takes longer than the rest of
+a statement with thousands of values, most of which repeat. A literal is made of nothing that could be
+misread; any other text is left to the driver. What is no `Value` is refused by `TypeError`, integers of more
+than 64 bits by `OverflowError`, lone surrogates by `UnicodeEncodeError`.
 `shop/tests/test_sql_literals.py` compares what is stored with what the ORM stores.
 """
 
@@ -43,16 +38,12 @@ class Table:
         self._columns = [columns[name] for name in names]
 
     def insert_into(self) -> str:
-        """The beginning of a statement that writes to it."""
         columns = ", ".join(map(connection.ops.quote_name, self._columns))
         return f"INSERT INTO {self._name} ({columns})"
 
 
 def insert(table: Table, rows: Iterable[Iterable[Value]]) -> None:
-    """Write these rows by one statement.
-
-    Within a transaction it goes with the next statement or with COMMIT, and that tells what is wrong with it.
-    """
+    """Write these rows by one statement, which goes with the transaction's next one or with COMMIT."""
     cells = SqlLiterals()
     values = ", ".join([f"({cells.listed(row)})" for row in rows])
     execute_deferred(f"{table.insert_into()} VALUES {values}", cells.parameters or None)
@@ -102,10 +93,7 @@ def update(model: type[Model], values: Mapping[str, Value], *, condition: str, c
 
 
 def for_update(*, skip_locked: bool = False) -> str:
-    """What makes a SELECT lock the rows that it reads, where the database can; it ends with that.
-
-    With `skip_locked` rows that another transaction has locked are left out.
-    """
+    """The end of a SELECT that locks the rows that it reads, where the database can."""
     if not connection.features.has_select_for_update:
         return ""
     return f" {connection.ops.for_update_sql(skip_locked=skip_locked)}"
@@ -122,10 +110,9 @@ def locked_values(
     if not (values and connection.features.has_select_for_update_skip_locked):
         return set()
     found = reader(model, (column,))
+    skipping = f"{lock(shared=shared)} SKIP LOCKED"
     with transaction.atomic():
-        free = {
-            value for [value] in found.rows_of(values, column=column, lock=_skip_locked_clause(shared=shared))
-        }
+        free = {value for [value] in found.rows_of(values, column=column, lock=skipping)}
     there = {value for [value] in found.rows_of(values, column=column)}
     return there - free
 
@@ -137,10 +124,6 @@ def lock(*, shared: bool) -> str:
     return " LOCK IN SHARE MODE" if getattr(connection, "mysql_is_mariadb", False) else " FOR SHARE"
 
 
-def _skip_locked_clause(*, shared: bool) -> str:
-    return f"{lock(shared=shared)} SKIP LOCKED"
-
-
 def integer_list(numbers: Iterable[int]) -> str:
     """These as the list of an `IN (...)`, which must not be empty: whole numbers need no parameters."""
     return ", ".join([f"{number:d}" for number in numbers])
@@ -149,8 +132,7 @@ def integer_list(numbers: Iterable[int]) -> str:
 class SqlLiterals(dict[Value, str]):
     """How each value is written in a statement, found once however many rows bear it: `cells[value]`.
 
-    Whole numbers, NULL, instants and UUIDs are written as they are, and so is text of plain signs: codes,
-    names, most JSON. Other text is among the `parameters`, which the driver takes longer to write.
+    Text of other than plain signs is among the `parameters`.
     """
 
     def __init__(self) -> None:
@@ -161,14 +143,15 @@ class SqlLiterals(dict[Value, str]):
             # Joined as it was looked at: formatting asks a subclass of text what it would like to be.
             cell = "'" + value + "'" if PLAIN_TEXT.fullmatch(value) else self._parameter(value)
         elif isinstance(value, int):
-            cell = _whole_number(value)
+            if not SMALLEST <= value <= LARGEST:
+                raise OverflowError(f"{value:d} has more than 64 bits; SQLite would store a float near it.")
+            cell = f"{value:d}"
         else:
             cell = "NULL" if value is None else f"'{_instant_or_uuid_text(value)}'"
         self[value] = cell
         return cell
 
     def listed(self, values: Iterable[Value]) -> str:
-        """These as a row's values, or as the list of an `IN (...)`."""
         return ", ".join(map(self.__getitem__, values))
 
     def _parameter(self, value: str) -> str:
@@ -176,12 +159,6 @@ class SqlLiterals(dict[Value, str]):
         # Of a subclass of text the driver for MySQL would write what it prints.
         self.parameters[name] = str.__str__(value)
         return f"%({name})s"
-
-
-def _whole_number(value: int) -> str:
-    if not SMALLEST <= value <= LARGEST:
-        raise OverflowError(f"{value:d} has more than 64 bits; SQLite would store a float that is near it.")
-    return f"{value:d}"
 
 
 def _instant_or_uuid_text(value: datetime | UUID) -> str:
@@ -194,10 +171,7 @@ def _instant_or_uuid_text(value: datetime | UUID) -> str:
 
 
 class Reader:
-    """Some columns of a model in a statement of one's own, as the values that the ORM would make of them.
-
-    `selected` names the columns, for a table without an alias.
-    """
+    """Some columns of a model in a statement of one's own, as the values that the ORM would make of them."""
 
     def __init__(self, model: type[Model], names: Sequence[str]) -> None:
         fields = {field.attname: field for field in model._meta.concrete_fields}
@@ -207,9 +181,7 @@ class Reader:
         self._converters = _converters_of(columns)
 
     def rows_of(self, ids: Iterable[Value], *, column: str = "id", lock: str = "") -> list[list[Any]]:
-        """The rows with these values in a column, in the order of ids; `lock` ends the statement, such as
-        `for_update()`.
-        """
+        """The rows with these values in a column, in the order of ids; `lock` ends the statement."""
         cells = SqlLiterals()
         listed = cells.listed(ids)
         if not listed:
@@ -222,13 +194,11 @@ class Reader:
             return [self.values(row) for row in cursor.fetchall()]
 
     def values(self, row: Sequence[Any]) -> list[Any]:
-        """The values of a row."""
         return _convert_row(row, self._converters)
 
 
 @lru_cache(maxsize=64)
 def reader(model: type[Model], names: tuple[str, ...]) -> Reader:
-    """The reader of these columns."""
     return Reader(model, names)
 
 
@@ -242,13 +212,11 @@ class Columns(Generic[Row]):
     converters: Converters
 
     def to_model(self, row: Sequence[Any]) -> Row:
-        """The object that these values say, which are in the order of `selected`."""
         return self.model.from_db(connection.alias, self.names, _convert_row(row, self.converters))
 
 
 @lru_cache(maxsize=64)
 def columns_of(model: type[Row], *, alias: str) -> Columns[Row]:
-    """The columns of a model whose table is called `alias` in the statement."""
     fields = model._meta.concrete_fields
     quoted = connection.ops.quote_name
     columns = [field.get_col(model._meta.db_table) for field in fields]

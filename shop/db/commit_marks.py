@@ -1,8 +1,4 @@
-"""Marks of transactions that must be committed once: a stored mark proves that the COMMIT succeeded.
-
-As in Oracle's Transaction Guard, a transaction inserts an id that was generated before it, under a unique
-key.
-"""
+"""Marks of transactions that must be committed once: a stored mark proves that the COMMIT succeeded."""
 
 from datetime import datetime, timedelta
 from functools import partial
@@ -20,8 +16,6 @@ RETENTION = timedelta(days=1)
 
 
 class Mark(NamedTuple):
-    """The row of a mark."""
-
     id: UUID
     at: datetime
 

@@ -1,28 +1,45 @@
-"""The transaction that is open in this thread: savepoints, rows that are written just before it commits, and
-counts for metrics that are made once it has.
-
-`shop.db.transactions` opens it and retries it; code that it runs calls this module.
+"""This thread's open transaction: savepoints, rows that are written just before it commits, and what is
+called once it has. `shop.db.transactions` opens and retries it; code that it runs calls this module.
 """
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from django.db import connection, transaction
+from structlog import get_logger
 
-from shop.db.commit_counts import Evidence, TransactionCounts
 from shop.observability import tracing
 
 T = TypeVar("T")
 PendingWrites = dict[Callable[[Sequence[Any]], None], list[Any]]
+log = get_logger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class TransactionCounts:
+    """What one transaction did, by the functions that count it, and how to find out that it has committed."""
+
+    items: dict[Callable[[Sequence[Any]], None], list[Any]] = field(default_factory=dict)
+    has_committed: Callable[[], bool] = lambda: False
+
+    def make(self) -> None:
+        """Make the counts. Never raises: what was committed is not undone by a metric."""
+        for count, items in self.items.items():
+            try:
+                if items:
+                    count(items)
+            except Exception:
+                log.exception("a metric could not be counted", items=len(items))
 
 
 class _State(threading.local):
     """What this thread's transaction, opened by `atomic`, writes before it commits and counts afterwards.
 
-    `counts` are those of the last transaction, until the next one begins. `in_doubt` has the results of the
-    attempts before this one whose COMMIT got no reply.
+    `counts` are those of the last transaction, until the next one begins. `in_doubt` has the results of
+    earlier attempts whose COMMIT got no reply.
     """
 
     pending_writes: PendingWrites | None = None
@@ -44,7 +61,6 @@ def write_before_commit(write: Callable[[Sequence[T]], None], item: T) -> None:
 
 
 def write_all_before_commit(write: Callable[[Sequence[T]], None], items: Iterable[T]) -> None:
-    """`write_before_commit` for several items."""
     assert_inside()
     if state.pending_writes is not None:
         state.pending_writes.setdefault(write, []).extend(items)
@@ -53,43 +69,40 @@ def write_all_before_commit(write: Callable[[Sequence[T]], None], items: Iterabl
 
 
 def count_after_commit(count: Callable[[Sequence[T]], None], items: Iterable[T]) -> None:
-    """Have `count` called with these items once the transaction has committed, also if the reply is lost.
+    """Have `count` called once with all items of the transaction after its commit; it must make no query.
 
-    One call gets all items of the transaction. `count` must be quick and make no query: what takes longer it
-    hands on. A lost COMMIT is found by the transaction's evidence.
+    If the reply to COMMIT is lost, the retry finds by the transaction's evidence whether it has committed.
     """
     assert_inside()
     if state.pending_writes is not None and state.counts is not None:
-        state.counts.add(count, items)
+        state.counts.items.setdefault(count, []).extend(items)
     elif some := list(items):
         # Not `partial`: Django names the function in its log when that raises, and a partial has no name.
         transaction.on_commit(lambda: count(some), robust=True)
 
 
-def set_evidence(evidence: Evidence) -> None:
+def set_evidence(evidence: Callable[[], bool]) -> None:
     """Say how to find out whether this transaction has committed: by a row that it alone has written."""
     if state.pending_writes is not None and state.counts is not None:
-        state.counts.evidence = evidence
+        state.counts.has_committed = evidence
 
 
 @contextmanager
 def savepoint() -> Iterator[None]:
     """A part of the transaction that may fail by itself: its writes and its queued items are undone."""
-    lengths = {write: len(items) for write, items in (state.pending_writes or {}).items()}
-    counted = state.counts.lengths() if state.counts else {}
+    queues = [state.pending_writes or {}, state.counts.items if state.counts else {}]
+    lengths = [{function: len(items) for function, items in queue.items()} for queue in queues]
     try:
         with transaction.atomic():
             yield
     except BaseException:
-        for write, items in (state.pending_writes or {}).items():
-            del items[lengths.get(write, 0) :]
-        if state.counts:
-            state.counts.truncate(counted)
+        for queue, before in zip(queues, lengths, strict=True):
+            for function, items in queue.items():
+                del items[before.get(function, 0) :]
         raise
 
 
 def assert_inside() -> None:
-    """Raise unless the caller has opened a transaction."""
     if state.pending_writes is None and not connection.in_atomic_block:
         raise transaction.TransactionManagementError("Must be called inside a transaction.")
 
@@ -119,7 +132,6 @@ def forbidden() -> Iterator[None]:
 
 @contextmanager
 def atomic() -> Iterator[None]:
-    """A transaction that writes the queued items at its end."""
     if state.is_forbidden:
         raise transaction.TransactionManagementError("No transaction while a secondary is read.")
     with ExitStack() as commit, transaction.atomic():

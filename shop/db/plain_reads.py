@@ -11,7 +11,6 @@ LOCKS = re.compile(r"\bFOR\s+(UPDATE|SHARE)\b|\bLOCK\s+IN\s+SHARE\s+MODE\b", re.
 
 
 def is_plain_read(statement: str) -> bool:
-    """Whether the statement reads without locking any row."""
     return bool(READS.match(statement)) and not LOCKS.search(statement)
 
 

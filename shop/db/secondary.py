@@ -1,12 +1,9 @@
 """Reads that a secondary of the database may answer: lists of staff, exports and reports; never a decision.
 
 `read` sends work to the secondary of `DATABASE_READ_URL` only after that has applied everything that the
-primary had committed when the read began. So a reader sees what was acknowledged before, its own writes
-included, on any machine. The wait for it is short: a secondary that lags, or can't be reached, is left
-alone for a while, and the primary answers. Each connection asks its own server, because a proxy may spread
-connections over several secondaries.
-
-While `read` runs, no transaction can be opened, and no connection of the thread writes or locks.
+primary had committed when the read began. A secondary that lags, or can't be reached, is left alone for a
+while, and the primary answers. Each connection asks its own server, because a proxy may spread connections
+over several. While `read` runs, no transaction can be opened, and no connection writes or locks.
 """
 
 import time
@@ -55,7 +52,6 @@ class _Rest:
         self.reason, self.until = reason, time.monotonic() + seconds
 
     def current(self) -> str:
-        """Why the secondary is left alone now; empty if it isn't."""
         return self.reason if time.monotonic() < self.until else ""
 
 
@@ -82,7 +78,6 @@ class Router:
 
 
 def is_configured() -> bool:
-    """Whether there is a secondary."""
     return ALIAS in connections.settings
 
 
@@ -90,7 +85,7 @@ def read(work: Callable[[str], T]) -> T:
     """Run `work` with the alias of the database that it is to read: the secondary's, or the primary's.
 
     `work` must read everything before it returns, and is run again if the secondary is lost meanwhile. Raises
-    `TransactionManagementError` inside a transaction: what is read here must not decide anything.
+    `TransactionManagementError` inside a transaction.
     """
     if open_transaction.is_open():
         raise TransactionManagementError("A secondary is not read inside a transaction.")

@@ -16,7 +16,6 @@ NAMES = {"Innodb_row_lock_waits": "row_lock_waits_total", "Innodb_deadlocks": "d
 
 
 def register_gauges() -> None:
-    """Expose the gauge."""
     gauges.register(
         "firstcome_database_up", help="Whether the database answers: 1 or 0.", read=_is_up, otherwise=0
     )
@@ -27,19 +26,14 @@ def read_locks() -> Mapping[str, float]:
     found: dict[str, float] = {}
     for query in STATUS if connection.vendor == "mysql" else ():
         if "Innodb_deadlocks" not in found:
-            found |= _read(query)
+            try:
+                with connection.cursor() as cursor:
+                    cursor.execute(query)
+                    found |= {name: float(number) for name, number in cursor.fetchall()}
+            except DatabaseError as error:
+                if transactions.is_lost(error):
+                    raise
     return {NAMES[name]: number for name, number in found.items()}
-
-
-def _read(query: str) -> dict[str, float]:
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(query)
-            return {name: float(number) for name, number in cursor.fetchall()}
-    except DatabaseError as error:
-        if transactions.is_lost(error):
-            raise
-        return {}
 
 
 def _is_up() -> float:

@@ -1,9 +1,8 @@
 """Rows that another transaction keeps locked for long: found after a lock wait, remembered until unlocked.
 
 A hot row is locked at almost any instant, by one healthy transaction after the other. So a row counts as
-stuck only when it can't be locked within `WAIT_SECONDS`: locks are granted in order, and a row that is merely
-in use is unlocked before that. A thread waits for each stuck row and forgets it as soon as it can be locked;
-meanwhile the requests that need a stuck row are known without a query.
+stuck only when it can't be locked within `WAIT_SECONDS`. A thread waits for each stuck row and forgets it as
+soon as it can be locked; meanwhile the requests that need a stuck row are known without a query.
 """
 
 import threading
@@ -40,7 +39,6 @@ _watcher: threading.Thread | None = None
 
 
 def any_known() -> bool:
-    """Whether any row is known to be stuck."""
     return bool(_stuck)
 
 
@@ -65,7 +63,12 @@ def find(wanted: Collection[Row]) -> set[Row]:
             stuck.add(row)
     if stuck:
         log.warning("rows stay locked", rows=[f"{row.model.__name__} {row.value}" for row in stuck])
-        _remember(stuck)
+        global _watcher
+        with _mutex:
+            _stuck.update(stuck)
+            if _watcher is None:
+                _watcher = threading.Thread(target=_watch, name="stuck rows", daemon=True)
+                _watcher.start()
     return stuck | unsure
 
 
@@ -119,22 +122,13 @@ def _lock_once(row: Row) -> bool:
     return True
 
 
-def _remember(stuck: Collection[Row]) -> None:
-    global _watcher
-    with _mutex:
-        _stuck.update(stuck)
-        if _watcher is None:
-            _watcher = threading.Thread(target=_watch, name="stuck rows", daemon=True)
-            _watcher.start()
-
-
 def _watch() -> None:
-    """Wait for the stuck rows in turn, until none is left."""
     global _watcher
     try:
         while left := _remaining_rows():
             for row in filter(_becomes_free, left):
-                _forget_row(row)
+                with _mutex:
+                    _stuck.discard(row)
     except Exception:
         log.exception("stuck rows are no longer watched, and are forgotten")
         forget()
@@ -142,11 +136,6 @@ def _watch() -> None:
             _watcher = None
     finally:
         connection.close()
-
-
-def _forget_row(row: Row) -> None:
-    with _mutex:
-        _stuck.discard(row)
 
 
 def _remaining_rows() -> list[Row]:

@@ -7,6 +7,7 @@ savepoints included (MDEV-35235). What code calls inside a transaction is in `sh
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from enum import Enum
 from typing import Generic, TypeVar
 
@@ -16,20 +17,19 @@ from prometheus_client import Counter
 from structlog import get_logger
 from uuid_utils.compat import uuid7
 
-from shop.db import commit_counts, commit_marks, open_transaction
-from shop.db.commit_counts import TransactionCounts
+from shop.db import commit_marks, open_transaction
+from shop.db.open_transaction import TransactionCounts
 from shop.errors import Unavailable
 from shop.lazy_texts import Text
 from shop.lazy_texts import mark as _
 
 
 class Effect(Enum):
-    """What a second run of the same work does if the first one has committed after all.
+    """What a second run of the same work does if the first one, whose reply was lost, has committed.
 
-    The reply to a COMMIT can be lost: then it is unknown whether it committed. `REPEATABLE` work leaves the
-    same rows and returns the same result. `KEYED` work looks up what was done under a key that was generated
-    before the transaction, and returns that. `ONCE` is for all other work, which a repeat would do twice or
-    fail to do: `run` detects an attempt that has committed.
+    `REPEATABLE` work leaves the same rows and returns the same result. `KEYED` work looks up what was done
+    under a key that was generated before the transaction. `ONCE` is for all other work: `run` detects an
+    attempt that has committed.
     """
 
     REPEATABLE = "repeatable"
@@ -135,12 +135,10 @@ def is_full(error: BaseException) -> bool:
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Whether the database could not do this now, and may do it later."""
     return is_lost(error) or is_conflict(error) or is_full(error)
 
 
 def is_lock_wait(error: BaseException) -> bool:
-    """Whether a lock was not granted in time."""
     return isinstance(error, OperationalError) and (
         _error_code(error) == LOCK_WAIT or error.args == SQLITE_LOCKED
     )
@@ -149,12 +147,11 @@ def is_lock_wait(error: BaseException) -> bool:
 def run(work: Callable[[], T], effect: Effect, *, attempts: int = ATTEMPTS, is_batch: bool = False) -> T:
     """Run `work` in one transaction, durable when this returns, and return its result.
 
-    Conflicts and lost connections are retried with full jitter. A transaction whose connection is lost during
-    COMMIT may have committed, or may commit later: `effect` says what a repeat of the work does then. A batch
-    waits for at most one lock timeout. Raises `DatabaseUnavailable` when the database stays unreachable,
-    `LockWaitTimeout` when a row stays locked, `TooManyConflicts` when other conflicts don't end, and
-    `OutcomeUnknown` instead of the last two if a COMMIT may have succeeded. Inside another transaction it
-    raises `TransactionManagementError`, because its result would not be durable.
+    Conflicts and lost connections are retried with full jitter; a batch waits for at most one lock timeout.
+    Raises `DatabaseUnavailable` when the database stays unreachable, `LockWaitTimeout` when a row stays
+    locked, `TooManyConflicts` when other conflicts don't end, and `OutcomeUnknown` instead of the last two if
+    a COMMIT may have succeeded. Inside another transaction it raises `TransactionManagementError`, because
+    its result would not be durable.
     """
     if open_transaction.is_open():
         raise transaction.TransactionManagementError("A transaction is open: use `run_or_savepoint`.")
@@ -201,12 +198,14 @@ class _Attempts(Generic[T]):
 
     def first_success(self, attempts: int) -> T:
         try:
-            result = self._first_success(attempts)
-        except BaseException:
-            commit_counts.unresolved.add(self._uncounted)
+            return self._first_success(attempts)
+        except DatabaseUnavailable:
             raise
-        commit_counts.unresolved.resolve()
-        return result
+        except Exception:
+            # Such as a batch that is run again one by one: what it did before is looked up now.
+            with suppress(DatabaseFailure):
+                self._count_committed()
+            raise
 
     def _first_success(self, attempts: int) -> T:
         started_at = time.monotonic()
@@ -234,7 +233,8 @@ class _Attempts(Generic[T]):
             if open_transaction.state.is_at_commit and is_lost(error):
                 self._in_doubt += results
                 COMMITS_UNKNOWN.inc(len(results))
-                self._keep_counts()
+                if (counts := open_transaction.state.counts) and counts.items:
+                    self._uncounted.append(counts)
             raise
         finally:
             open_transaction.state.in_doubt = ()
@@ -258,12 +258,6 @@ class _Attempts(Generic[T]):
             return True
         return False
 
-    def _keep_counts(self) -> None:
-        """Keep the counts of an attempt whose COMMIT got no reply."""
-        counts = open_transaction.state.counts
-        if counts and counts.items:
-            self._uncounted.append(counts)
-
     def _count_committed(self) -> None:
         """Count what earlier attempts did whose COMMIT got no reply, if it is there.
 
@@ -285,10 +279,11 @@ class _Attempts(Generic[T]):
         elif not is_conflict(error):
             raise error
         elif is_last or elapsed > self._conflict_budget_seconds:
-            raise (
-                OutcomeUnknown(OUTCOME_UNKNOWN_DETAIL) if self._in_doubt else _conflict_error(error)
-            ) from error
-        _retries_by_reason[_reason(error)].inc()
+            if self._in_doubt:
+                raise OutcomeUnknown(OUTCOME_UNKNOWN_DETAIL) from error
+            raise (LockWaitTimeout if is_lock_wait(error) else TooManyConflicts)(CONFLICT_DETAIL) from error
+        reason = CONNECTION if is_lost(error) else REASONS.get(_error_code(error) or 0, "lock_wait")
+        _retries_by_reason[reason].inc()
         log.info("transaction retried", error=str(error)[:200])
 
     def _unavailable(self, detail: Text) -> DatabaseUnavailable:
@@ -296,18 +291,8 @@ class _Attempts(Generic[T]):
 
 
 class _Reads(_Attempts[T]):
-    """Attempts without a transaction."""
-
     def _attempt(self) -> T:
         return self._work()
-
-
-def _conflict_error(error: DatabaseFailure) -> TooManyConflicts:
-    return (LockWaitTimeout if is_lock_wait(error) else TooManyConflicts)(CONFLICT_DETAIL)
-
-
-def _reason(error: DatabaseFailure) -> str:
-    return CONNECTION if is_lost(error) else REASONS.get(_error_code(error) or 0, "lock_wait")
 
 
 def _error_code(error: BaseException) -> int | None:

@@ -52,9 +52,7 @@ async def authenticate(request: Request, secret: str, *, scope: str, has_method:
     """Return the caller, without a query while what this process remembers is recent and has the key.
 
     `scope` has what the call needs, between spaces, and is empty where no key may make it; a method that the
-    view doesn't have needs none, for it is 405 to every caller. Raises `TokenInvalid`, `Throttled`,
-    `ScopeMissing`, `NotAllowed`, `AccountRefused`, `Invalid`, and `Unavailable` if keys or accounts can't be
-    read.
+    view doesn't have needs none, for it is 405 to every caller.
     """
     try:
         caller = await _authenticate(request, secret, scope, has_method=has_method)

@@ -43,8 +43,12 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
                 send, _close_after(response, refusal), _PRIVATE_HEADERS if is_private else _PUBLIC_HEADERS
             )
         elif path == HEALTH_PATH and scope["method"] in views.PUBLIC_METHODS:
+            # As `shop.operations.health.healthz` responds.
             await request_body.read(fields, receive)
-            await _send_response(send, _health_response(scope["method"], fields), _PUBLIC_HEADERS)
+            name = logs.choose_request_id(fields.get(b"x-request-id", b"").decode("latin-1"))
+            request_metrics.count_request("shop.operations.health.healthz", scope["method"], 200, 0.0)
+            response = Response({"status": "alive"}, headers={"X-Request-ID": name})
+            await _send_response(send, response, _PUBLIC_HEADERS)
         else:
             await pages.kept_pages.get(path, pages.serve_page)(scope, fields, receive, send)
     except (FirstcomeError, DatabaseFailure) as refusal:
@@ -55,21 +59,12 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
         await _send_response(send, response, _PRIVATE_HEADERS)
 
 
-def _health_response(method: str, fields: Mapping[bytes, bytes]) -> Response:
-    """The response of `shop.operations.health.healthz`, with its request id and metrics."""
-    name = logs.choose_request_id(fields.get(b"x-request-id", b"").decode("latin-1"))
-    request_metrics.count_request("shop.operations.health.healthz", method, 200, 0.0)
-    return Response({"status": "alive"}, headers={"X-Request-ID": name})
-
-
 def _encode_headers(headers: Iterable[tuple[str, str]]) -> Headers:
     return [(name.lower().encode(), value.encode("latin-1")) for name, value in headers]
 
 
-_PUBLIC_HEADERS, _PRIVATE_HEADERS = (
-    _encode_headers(views.PUBLIC_HEADERS),
-    _encode_headers(views.PRIVATE_HEADERS),
-)
+_PUBLIC_HEADERS = _encode_headers(views.PUBLIC_HEADERS)
+_PRIVATE_HEADERS = _encode_headers(views.PRIVATE_HEADERS)
 
 
 async def _read_call(
@@ -116,19 +111,13 @@ async def _send_response(send: Send, response: Response, headers: Headers) -> No
 
 
 def _headers_by_name(scope: Scope) -> dict[bytes, bytes]:
-    """The headers by name; the values of repeated headers are joined."""
     pairs: list[tuple[bytes, bytes]] = scope["headers"]
     fields = dict(pairs)
     if len(fields) < len(pairs):
-        fields = _join_repeated_headers(pairs)
+        fields = {}
+        for name, value in pairs:
+            separator = b"; " if name == b"cookie" else b","
+            fields[name] = fields[name] + separator + value if name in fields else value
     if b"host" not in fields and scope.get("server"):
         fields[b"host"] = "{}:{}".format(*scope["server"]).encode()
-    return fields
-
-
-def _join_repeated_headers(pairs: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    fields: dict[bytes, bytes] = {}
-    for name, value in pairs:
-        separator = b"; " if name == b"cookie" else b","
-        fields[name] = fields[name] + separator + value if name in fields else value
     return fields

@@ -1,12 +1,8 @@
 """Lists for customers: a process reads each at most once a second while many clients ask for it.
 
-A page of a list is kept as it was rendered. In a burst, `BURST_REQUESTS` within a second, a request gets the
-page if it was read within the second before the request arrived. Otherwise one thread reads it for all
-requests that wait, so without a burst each gets the page as it is now. Staff are never shown a kept page.
-Its `ETag` is a hash of the page, the same in every process, so a client that sends it back gets 304 without
-a body from any of them.
-
-All of it runs on the event loop. Without one, in tests and under `runserver`, each request reads its page.
+In a burst, `BURST_REQUESTS` within a second, a request gets the page that was read within the second before
+it. Otherwise one thread reads it for all requests that wait, so each gets the page as it is now. Staff are
+never shown a kept page. Without an event loop each request reads its page.
 """
 
 import asyncio
@@ -37,7 +33,10 @@ Render = Callable[[Request], Response]
 
 
 class _Page(NamedTuple):
-    """A page as it was read; `began_at` is from before the first statement, by the monotonic clock."""
+    """A page as it was read; `began_at` is from before the first statement, by the monotonic clock.
+
+    `etag` is a hash of the page, the same in every process.
+    """
 
     began_at: float
     body: bytes
@@ -68,7 +67,14 @@ async def respond(request: Request, *, customers: Render, staff: Render) -> Resp
     """
     if request.user.is_staff:
         return await event_loop.run_in_thread(staff, request, group="staff", member=request.user.pk)
-    return _conditional(request, await _page(request, customers))
+    page = await _page(request, customers)
+    headers = {"ETag": page.etag}
+    if b"authorization" not in request.fields:
+        # Caches may keep it, and ask each time whether it has changed. With a token it is `no-store`.
+        headers["Cache-Control"] = "no-cache"
+    if _is_known(request, page.etag):
+        return Response(status=304, headers=headers)
+    return Response.from_json(page.body, 200, JSON, headers)
 
 
 def expire() -> None:
@@ -106,7 +112,6 @@ async def _page(request: Request, render: Render) -> _Page:
 
 
 def _is_burst(url: str) -> bool:
-    """Whether this is one of many requests for the page within `MAX_AGE_SECONDS`."""
     arrivals = _arrivals.setdefault(url, deque(maxlen=BURST_REQUESTS))
     _arrivals.move_to_end(url)
     if len(_arrivals) > MOST_PAGES:
@@ -143,17 +148,6 @@ def _keep(url: str, reading: _Reading, done: "asyncio.Future[_Page]") -> None:
 
 def _is_recent(began_at: float) -> bool:
     return began_at > _expired_at and time.monotonic() - began_at < MAX_AGE_SECONDS
-
-
-def _conditional(request: Request, page: _Page) -> Response:
-    """The page, or 304 for a client that has it."""
-    headers = {"ETag": page.etag}
-    if b"authorization" not in request.fields:
-        # Caches may keep it, and ask each time whether it has changed. With a token it is `no-store`.
-        headers["Cache-Control"] = "no-cache"
-    if _is_known(request, page.etag):
-        return Response(status=304, headers=headers)
-    return Response.from_json(page.body, 200, JSON, headers)
 
 
 def _is_known(request: Request, etag: str) -> bool:

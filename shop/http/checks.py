@@ -1,14 +1,11 @@
-"""System checks: what API dispatch would ignore stops the process at its start.
+"""System checks: what the dispatch of API calls would ignore, as a throttle on a view, stops the process.
 
-Calls of the API pass none of Django's middlewares for pages, and `shop.http.views` leaves out most of what
-REST framework's own dispatch does. A throttle on a view, or a middleware for every request, would look right
-there and do nothing. docs/api-calls.md says part by part what applies; these checks hold views, addresses and
-settings to it. They refuse by default: whatever Django's and REST framework's view classes know, now or in a
-later version, is an error on a view of ours unless it is listed here as used.
+docs/api-calls.md says part by part what applies. The checks refuse by default: whatever Django's and REST
+framework's view classes know, now or in a later version, is an error unless it is listed here as used.
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from types import CodeType
 from typing import Any
@@ -187,7 +184,10 @@ def _settings() -> Iterator[CheckMessage]:
 
 def _receivers() -> Iterator[CheckMessage]:
     for name, signal in NOT_SENT.items():
-        for receiver in _receivers_of(signal):
+        # Django keeps most receivers by weak references.
+        kept = [entry[1] for entry in signal.receivers]
+        found = [reference() if isinstance(reference, ReferenceType) else reference for reference in kept]
+        for receiver in filter(None, found):
             if not receiver.__module__.startswith("django."):
                 yield Error(
                     f"{receiver.__module__}.{receiver.__qualname__} receives {name}, "
@@ -197,16 +197,9 @@ def _receivers() -> Iterator[CheckMessage]:
                 )
 
 
-def _receivers_of(signal: Signal) -> list[Callable[..., Any]]:
-    """The functions that are connected; Django keeps most of them by weak references."""
-    kept = [entry[1] for entry in signal.receivers]
-    found = [reference() if isinstance(reference, ReferenceType) else reference for reference in kept]
-    return [receiver for receiver in found if receiver is not None]
-
-
 def _check_views() -> Iterator[CheckMessage]:
     for path, callback in [*_api_routes(get_resolver().url_patterns, ""), *_catch_alls()]:
-        view = getattr(callback, "view_class", None)
+        view: Any = getattr(callback, "view_class", None)
         if view is None or not issubclass(view, views.View):
             yield Error(
                 f"The view at {path} is no shop.http.views.View.",
@@ -248,9 +241,11 @@ def _check_view(path: str, view: type[views.View]) -> Iterator[CheckMessage]:
     kinds = [kind for kind in view.__mro__ if kind not in views.View.__mro__]
     foreign = [kind for kind in kinds if kind.__module__.startswith(FRAMEWORKS)]
     declared = {name for kind in kinds if kind not in foreign for name in vars(kind)}
-    differing = [
-        name for name, allowed in ALLOWED_VIEW_ATTRIBUTES.items() if _said(view, name) not in allowed
-    ]
+    differing = []
+    for name, allowed in ALLOWED_VIEW_ATTRIBUTES.items():
+        value = getattr(view, name)
+        if ([*value] if isinstance(value, Sequence) else value) not in allowed:
+            differing.append(name)
     differing += sorted(declared & (IGNORED | READ_BY_PLUGINS))
     for name in differing:
         yield Error(
@@ -271,11 +266,6 @@ def _check_view(path: str, view: type[views.View]) -> Iterator[CheckMessage]:
             id="shop.E004",
         )
     yield from _methods(path, view)
-
-
-def _said(view: type[views.View], name: str) -> Any:
-    value = getattr(view, name)
-    return [*value] if isinstance(value, Sequence) else value
 
 
 def _methods(path: str, view: type[views.View]) -> Iterator[CheckMessage]:
@@ -302,7 +292,6 @@ def _is_wrapped_in_vain(method: Any) -> bool:
 
 
 def _api_routes(patterns: Sequence[URLPattern | URLResolver], before: str) -> Iterator[tuple[str, Any]]:
-    """The path and the view of each address of the API."""
     for pattern in patterns:
         path = f"{before}/{str(pattern.pattern).removeprefix('^')}".replace("//", "/")
         if isinstance(pattern, URLResolver):

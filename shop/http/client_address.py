@@ -33,17 +33,15 @@ class AddressUnknown(Invalid):
 
 
 def from_request(request: HttpRequest | Request) -> str:
-    """Return the client's address. Raises `AddressUnknown`."""
     if isinstance(request, Request):
         return choose(request.peer, request.header("X-Forwarded-For") or "")
     return choose(request.META.get("REMOTE_ADDR", ""), request.META.get(FORWARDED_FOR, ""))
 
 
 def choose(peer: str, forwarded: str) -> str:
-    """Return the client's address, from that of the connection's other end and `X-Forwarded-For`.
+    """Return the client's address: behind n proxies the n-th from the right of `X-Forwarded-For`.
 
-    Behind `TRUSTED_PROXIES` = n proxies it is the n-th address from the right of `X-Forwarded-For`: each
-    proxy appends the address of its peer, and addresses further left are unverified claims of the client.
+    Each proxy appends the address of its peer; addresses further left are unverified claims of the client.
     Raises `AddressUnknown` if one of these n is missing or not an address: the proxy's address in its place
     would be shared by all clients.
     """

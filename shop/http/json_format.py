@@ -1,7 +1,6 @@
 """JSON parsing with a bound on size, and JSON rendering, without content negotiation."""
 
 import re
-from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -50,10 +49,9 @@ class UnsupportedMediaType(FirstcomeError):
 
 
 def parse(body: bytes, content_type: str) -> Any:
-    """Return the JSON value of a request's body; an empty body is `{}`.
+    """Return the JSON value of a body, `{}` of an empty one; strict, in UTF-8, and at most 32 levels deep.
 
-    Strict JSON in UTF-8: no NaN, no infinities, no lone surrogates, at most 32 levels deep. Raises
-    `UnsupportedMediaType`, `TooLarge`, `MalformedJSON`.
+    Raises `UnsupportedMediaType`, `TooLarge`, `MalformedJSON`.
     """
     if not body:
         return {}
@@ -80,8 +78,8 @@ def has_many_values(body: bytes) -> bool:
 def require_utf_8(content_type: str, media_type: str | None = None) -> None:
     """Raise `UnsupportedMediaType` unless what is sent, of this type if one is given, is in UTF-8.
 
-    Other names of charsets are those of any codec of Python to Django, `idna` for example, which fail in all
-    kinds of ways; parameters with a `*` have a charset of their own (RFC 2231).
+    Django would take any codec of Python, `idna` for example, which fail in all kinds of ways; parameters
+    with a `*` have a charset of their own (RFC 2231).
     """
     if content_type == media_type:
         return
@@ -128,13 +126,12 @@ def _is_too_deep(value: Any) -> bool:
     """Whether containers are nested deeper than allowed; checks level by level, without recursion."""
     level = [value]
     for _level in range(MAX_DEPTH):
-        level = [part for whole in level for part in _parts(whole) if isinstance(part, dict | list)]
+        level = [
+            part
+            for whole in level
+            if isinstance(whole, dict | list)
+            for part in (whole.values() if isinstance(whole, dict) else whole)
+        ]
         if not level:
             return False
     return True
-
-
-def _parts(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()

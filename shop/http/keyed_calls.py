@@ -1,9 +1,8 @@
 """Calls with an idempotency key: the `Idempotency-Key` header, calls in flight, and replays.
 
-A call in flight is claimed in this process and in Redis, under a lease. A duplicate request, with the same
-account and key, waits up to a second for the response of the first. Work that is decided in batches acquires
-the claims of a whole batch at once; all other work acquires its own. Without Redis only this process knows
-the claim, and the database's locks and unique constraint do the rest.
+A call in flight is claimed in this process and in Redis, under a lease. A duplicate waits up to a second for
+the response of the first. Without Redis only this process knows the claim, and the database's locks and
+unique constraint do the rest.
 """
 
 import hashlib
@@ -67,8 +66,7 @@ def read_keyed_call(
 def perform_blocking(call: KeyedCall, work: Callable[[], Any]) -> Any:
     """Return the result of `work`, or the `Replay` of an earlier duplicate; blocks, for plain views.
 
-    Raises what `work` raises, `KeyReused`, and 409 `idempotency_key_in_flight` if the duplicate takes longer
-    than a second.
+    Raises what `work` raises, `KeyReused`, and `InFlight` if the duplicate takes longer than a second.
     """
     return blocking.run(perform_in_thread(call, work))
 
@@ -93,12 +91,16 @@ async def run_claimed_in_thread(call: KeyedCall, work: Callable[[], Any]) -> Any
 async def perform(call: KeyedCall, work: Callable[[], Awaitable[Any]]) -> Any:
     """The same for work that is a coroutine and acquires the call's claim itself, or with those of a batch.
 
-    The work raises `InFlight` if another call holds the claim: then this call waits here, as duplicates do.
+    If the work raises `InFlight`, this call waits here, as duplicates do.
     """
     assert call.claim
     deadline, pause = time.monotonic() + DUPLICATE_WAIT_SECONDS, SHORTEST_PAUSE_SECONDS
     while True:
-        if _register_running(call.name):
+        with _mutex:
+            is_first = call.name not in _running
+            if is_first:
+                _running[call.name] = set()
+        if is_first:
             with suppress(InFlight):
                 return await _run_first_call(call.name, call.claim, work)
         await _wait_for_duplicate(call.name, seconds=pause)
@@ -111,10 +113,7 @@ async def perform(call: KeyedCall, work: Callable[[], Awaitable[Any]]) -> Any:
 
 
 async def find_replay(call: KeyedCall) -> Replay | None:
-    """Return what is recorded for the call; concurrent look-ups share one query.
-
-    Raises `KeyReused`, and what `Batcher.submit` raises.
-    """
+    """Return what is recorded for the call. Raises `KeyReused`, and what `Batcher.submit` raises."""
     return await submit_to_batcher(_replay_lookups, call)
 
 
@@ -142,21 +141,12 @@ def respond_recorded(call: KeyedCall, outcome: Any) -> Response:
     return respond(answer, is_replay=False)
 
 
-def _register_running(name: tuple[int, str]) -> bool:
-    """Register the call as the one that runs for its key here; False while a duplicate runs."""
-    with _mutex:
-        if name in _running:
-            return False
-        _running[name] = set()
-        return True
-
-
 async def _run_first_call(name: tuple[int, str], claim: Claim, work: Callable[[], Awaitable[Any]]) -> Any:
     """Do the work, and release its claim.
 
-    After a success the answer is recorded and duplicates find it, so the claim is released with the next call
-    to Redis, and by a call of its own only if no other keyed call runs here. After a failure the client may
-    retry at once, on any process, so the claim is released before the response.
+    After a success duplicates find the answer, so the claim is released with the next call to Redis, and by a
+    call of its own only if no other keyed call runs here. After a failure the client may retry at once, on
+    any process, so the claim is released before the response.
     """
     is_done, is_ours = False, True
     try:
@@ -174,23 +164,17 @@ async def _run_first_call(name: tuple[int, str], claim: Claim, work: Callable[[]
     finally:
         if is_ours:
             claims.release_later(claim)
-        is_last = _unregister_running(name)
+        with _mutex:
+            # A copy: a duplicate whose wait ends meanwhile removes itself.
+            duplicates = tuple(_running.pop(name))
+            is_last = not _running
+        for signal in duplicates:
+            signal.set()
         if is_ours and not is_done:
             with suppress(Overloaded):
                 await run_in_thread(claims.release_ended)
         elif is_last:
             event_loop.run_in_background(claims.release_ended)
-
-
-def _unregister_running(name: tuple[int, str]) -> bool:
-    """Wake the duplicates that wait here. Returns whether no keyed call runs here any more."""
-    with _mutex:
-        # A copy: a duplicate whose wait ends meanwhile removes itself.
-        duplicates = tuple(_running.pop(name))
-        is_last = not _running
-    for signal in duplicates:
-        signal.set()
-    return is_last
 
 
 async def _wait_for_duplicate(name: tuple[int, str], *, seconds: float) -> None:
@@ -209,20 +193,16 @@ async def _wait_for_duplicate(name: tuple[int, str], *, seconds: float) -> None:
 def _parse_key(header: str | None) -> str:
     if header is None:
         raise Invalid(_("This call needs the header Idempotency-Key."), code="idempotency_key_missing")
-    key = _unquote(header)
+    key = header
+    if len(header) >= 2 and header[0] == header[-1] == '"':
+        # As in the IETF draft, with a backslash before quotes and backslashes.
+        key = re.sub(r'\\(["\\])', r"\1", header[1:-1])
     if not (0 < len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable()):
         raise Invalid(
             _("The Idempotency-Key must be 1 to 255 printable ASCII characters."),
             code="idempotency_key_invalid",
         )
     return key
-
-
-def _unquote(header: str) -> str:
-    """The key itself: in the IETF draft it is quoted, with a backslash before quotes and backslashes."""
-    if len(header) < 2 or not (header[0] == header[-1] == '"'):
-        return header
-    return re.sub(r'\\(["\\])', r"\1", header[1:-1])
 
 
 def _normalize_json(body: Any) -> Any:

@@ -1,8 +1,4 @@
-"""Pages of long lists by key: a page begins after a row of the page before, not after a number of rows.
-
-The database finds the first row of any page by the index that the list is sorted by. By numbers it would read
-all rows of the pages before.
-"""
+"""Pages of long lists by key: a page begins after a row of the page before, found by the list's index."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +29,6 @@ def mark_unindexed(request: HttpRequest) -> None:
 
 
 def is_unindexed(request: HttpRequest) -> bool:
-    """Whether a filter has called `mark_unindexed` for this request."""
     return _UNINDEXED in request.META
 
 
@@ -135,7 +130,6 @@ def _reversed(names: Sequence[str]) -> list[str]:
 
 
 def _beyond(direction: Sequence[str], values: Sequence[Any]) -> Q:
-    """The condition for rows that come after these values in this order."""
     condition, equal = Q(), Q()
     for name, value in zip(direction, values, strict=True):
         plain = name.lstrip("-")
@@ -149,7 +143,6 @@ def _beyond(direction: Sequence[str], values: Sequence[Any]) -> Q:
 
 
 def _up_to(direction: Sequence[str], values: Sequence[Any]) -> Q:
-    """The condition for rows that come before these values in this order, or have them."""
     if len(direction) > 1:
         return ~_beyond(direction, values)
     name = direction[0]
@@ -171,7 +164,6 @@ def _position_of(row: Model, names: Sequence[str]) -> str:
 
 
 def _position(values: Sequence[Any] | None) -> str | None:
-    """The values as text; None if there are none."""
     if values is None:
         return None
     texts = (value.isoformat() if isinstance(value, datetime) else str(value) for value in values)
@@ -200,6 +192,5 @@ def _values(model: type[Model], names: Sequence[str], text: str) -> list[Any]:
 
 
 def _value(field: "Field[Any, Any]", text: str) -> Any:
-    """The column's value; an instant in UTC. Raises ValidationError or OverflowError."""
     value = field.to_python(text)
     return value.astimezone(UTC) if isinstance(value, datetime) else value

@@ -8,7 +8,7 @@ from django.utils.translation import trans_real
 
 from shop.lazy_texts import ENGLISH
 
-# Browsers send some dozens of bytes. Longer ones are not read, because any client may send them.
+# Browsers send some dozens of bytes; any client may send more.
 MAX_HEADER_LENGTH = 200
 
 

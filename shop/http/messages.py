@@ -21,11 +21,7 @@ PROBLEM = "application/problem+json"
 
 
 class Request:
-    """One call: its method, path, headers and whole body, and the account that makes it.
-
-    Header names are lower-case bytes, as in ASGI; `peer` is the address of the connection's other end,
-    `mount` the part of the path below which the application is mounted.
-    """
+    """One call; header names are lower-case bytes, and `mount` is ASGI's `root_path`."""
 
     __slots__ = (
         "_data",
@@ -82,17 +78,14 @@ class Request:
 
     @property
     def language(self) -> str:
-        """The language of problems, by `Accept-Language`."""
         return languages.choose(self.header("Accept-Language"))
 
     def header(self, name: str) -> str | None:
-        """The value of a header, None without it."""
         value = self.fields.get(name.lower().encode())
         return None if value is None else value.decode("latin-1")
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """All headers, by name in any case."""
         return CaseInsensitiveMapping(
             {name.decode("latin-1"): value.decode("latin-1") for name, value in self.fields.items()}
         )
@@ -138,10 +131,7 @@ def account_id(request: Request) -> int:
 
 
 class Response:
-    """A JSON response; None has no body. `from_json` takes a body that is JSON text already.
-
-    `code` is the problem's code, empty if the response is no problem.
-    """
+    """A JSON response; None has no body. `code` is that of a problem, else empty."""
 
     __slots__ = ("body", "code", "headers", "status_code")
 
@@ -159,14 +149,12 @@ class Response:
     def from_json(
         cls, body: bytes, status: int, content_type: str, headers: Mapping[str, str] | None = None
     ) -> "Response":
-        """A response whose body is JSON text already."""
         response = cls(None, status, headers)
         response.body = body
         response.headers["Content-Type"] = content_type
         return response
 
     def to_django(self) -> HttpResponse:
-        """The same as a Django response, for middlewares and the test client."""
         headers = dict(self.headers)
         content_type = headers.pop("Content-Type", None)
         response = HttpResponse(

@@ -18,12 +18,14 @@ READ_EVENTS = reading.READ_EVENTS
 def require_staff_permission(request: Request, permission: str, *more: str) -> int:
     """Require that the caller is staff with these, such as "coupons.change_campaign"; return its id.
 
-    Call it first in a staff-only view, so that all other callers get 403 whatever the object. An API key has
-    the permissions of its maker, and none while it acts for an account. Raises `NotAuthenticated` and
-    `NotAllowed`.
+    An API key has the permissions of its maker, and none while it acts for an account. Raises
+    `NotAuthenticated` and `NotAllowed`.
     """
     staff_id = caller_id(request)
-    if _is_acting(request) or not _has_permissions(staff_id, [permission, *more]):
+    key = request.user.key if isinstance(request.user, Account) else None
+    # The account that a key acts for may be staff, and the key still is not.
+    is_acting = key is not None and key.is_acting
+    if is_acting or not _has_permissions(staff_id, [permission, *more]):
         raise NotAllowed(_("This account may not do that."))
     return staff_id
 
@@ -41,12 +43,6 @@ def has_staff_permission(request: Request, permission: str) -> bool:
 def allowed_account_id(request: Request, permission: str) -> int | None:
     """The account whose rows the caller may use: its own; None, which is all, for staff with `permission`."""
     return None if has_staff_permission(request, permission) else account_id(request)
-
-
-def _is_acting(request: Request) -> bool:
-    """Whether an API key acts for an account: then the account may be staff, and the key still is not."""
-    key = request.user.key if isinstance(request.user, Account) else None
-    return key is not None and key.is_acting
 
 
 def _has_permissions(staff_id: int, permissions: Collection[str]) -> bool:

@@ -116,15 +116,13 @@ def from_error(error: Exception, language: str | None = None) -> Response:
         case DatabaseFailure() if transactions.is_unavailable(error):
             unavailable = errors.Unavailable(_("The database can't be reached; ask again."))
             return _from_own_error(unavailable, language)
-        case IntegrityError() if _is_of_missing_account(error):
+        case IntegrityError() if error.args[:1] == (NO_REFERENCED_ROW,) and "REFERENCES `auth_user`" in str(
+            error
+        ):
+            # The row's account is not there: a restore has lost it, not its token.
             return _from_own_error(TokenInvalid(), language)
     log.error("unexpected error", exc_info=error)
     return problem(500, "internal_error", INTERNAL_ERROR, language=language)
-
-
-def _is_of_missing_account(error: IntegrityError) -> bool:
-    """Whether a row was refused because its account is not there: a restore has lost it, not its token."""
-    return error.args[:1] == (NO_REFERENCED_ROW,) and "REFERENCES `auth_user`" in str(error)
 
 
 def from_call_error(
@@ -140,7 +138,6 @@ def from_call_error(
 
 
 def rest_framework_exception_handler(error: Exception, context: Mapping[str, Any]) -> HttpResponse:
-    """REST framework's exception handler, for its own pages."""
     return from_call_error(error, context["request"].method, context["view"].allowed_methods).to_django()
 
 

@@ -1,11 +1,11 @@
 """Request bodies: read completely before anything is decided, and of a bounded size.
 
-A body that is still arriving holds no thread, only the bytes that have arrived; the total of those bytes in a
-process is bounded too. So slow senders cost the other clients of a process nothing. `shop.server.connections`
-ends a body that takes too long: the application then sees it as incomplete.
+A body that is still arriving holds no thread, only the bytes that have arrived, whose total in a process is
+bounded too. `shop.server.connections` ends a body that takes too long: it is seen as incomplete.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from io import IOBase
 from typing import Any
 
 from django.conf import settings
@@ -17,6 +17,8 @@ from shop.lazy_texts import mark as _
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 MAX_UNFINISHED_BYTES = 32 * 2**20
 """Bytes of bodies that are still arriving, in this process."""
+UPLOAD_KEY = "firstcome.upload"
+"""The key in the WSGI environment, which is `request.META`, of a body that is an `Upload`."""
 
 _unfinished_bytes = 0
 
@@ -42,10 +44,6 @@ async def read(
         return b""
     if length is not None and length > most:
         raise TooLarge(most=most)
-    return await _receive_all(receive, most)
-
-
-async def _receive_all(receive: Receive, most: int) -> bytes:
     global _unfinished_bytes
     parts: list[bytes] = []
     size = 0
@@ -68,6 +66,25 @@ async def _receive_all(receive: Receive, most: int) -> bytes:
         _unfinished_bytes -= size
 
 
+class Upload(IOBase):
+    """The body of an upload, received while it is read: a thread waits for it, and memory has a part."""
+
+    def __init__(self, permissions: tuple[str, ...], receive: Callable[[], Mapping[str, Any]]) -> None:
+        self.permissions = permissions
+        self._receive, self._rest, self._is_whole = receive, b"", False
+
+    def read(self, size: int = -1) -> bytes:
+        """The next `size` bytes, or all; fewer at the end. Raises `BodyIncomplete`."""
+        while not self._is_whole and not 0 <= size <= len(self._rest):
+            message = self._receive()
+            if message["type"] == "http.disconnect":
+                raise incomplete_error()
+            self._rest += message.get("body", b"")
+            self._is_whole = not message.get("more_body", False)
+        end = len(self._rest) if size < 0 else size
+        data, self._rest = self._rest[:end], self._rest[end:]
+        return data
+
+
 def incomplete_error() -> BodyIncomplete:
-    """The refusal of a body that breaks off or is late."""
     return BodyIncomplete(_("The request's body did not arrive in time, or is incomplete; nothing was done."))

@@ -24,8 +24,6 @@ METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
 def traced(application: Application) -> Application:
-    """The application, each of whose requests starts a trace."""
-
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
         if scope["type"] != "http" or path.startswith(UNTRACED) or path in pages.kept_pages:

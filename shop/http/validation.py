@@ -109,19 +109,14 @@ QueryId = Annotated[QueryNumber, Field(ge=1, le=LARGEST_ID)]
 Amount = Annotated[int, Field(ge=0, le=LARGEST_AMOUNT)]
 PositiveAmount = Annotated[int, Field(ge=1, le=LARGEST_AMOUNT)]
 # Text that is not only whitespace.
-NonBlankText = Annotated[
+_Text = Annotated[
     str,
-    Field(max_length=255, pattern=r"\S", json_schema_extra={"not": {"pattern": CONTROL_CHARACTERS}}),
+    Field(pattern=r"\S", json_schema_extra={"not": {"pattern": CONTROL_CHARACTERS}}),
     AfterValidator(_refuse_control_characters),
 ]
+NonBlankText = Annotated[_Text, Field(max_length=255)]
 # Why staff pause or resume something.
-Reason = Annotated[
-    str,
-    Field(
-        max_length=LONGEST_REASON, pattern=r"\S", json_schema_extra={"not": {"pattern": CONTROL_CHARACTERS}}
-    ),
-    AfterValidator(_refuse_control_characters),
-]
+Reason = Annotated[_Text, Field(max_length=LONGEST_REASON)]
 Instant = Annotated[datetime, Field(strict=False), BeforeValidator(_to_instant)]
 Uuid = Annotated[UUID, Field(strict=False), BeforeValidator(_require_uuid)]
 
@@ -185,8 +180,5 @@ def _validate(shape: type[Shape], data: dict[str, Any]) -> Shape:
 
 def _field_error(error: Any) -> dict[str, Text]:
     kind = {"missing": "required", "extra_forbidden": "unknown_field"}.get(error["type"], error["type"])
-    return {
-        "field": ".".join(map(str, error["loc"]))[:LONGEST_FIELD],
-        "code": kind,
-        "detail": describe(error),
-    }
+    field = ".".join(map(str, error["loc"]))[:LONGEST_FIELD]
+    return {"field": field, "code": kind, "detail": describe(error)}

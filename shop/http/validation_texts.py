@@ -45,8 +45,6 @@ TEXTS = {
 
 
 class Described(LazyText):
-    """The text that `describe` returns."""
-
     def __init__(self, error: Any) -> None:
         self.error = error
 

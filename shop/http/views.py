@@ -1,8 +1,4 @@
-"""API views: dispatches a call from the web server to a view's method, with as little as possible in between.
-
-Sessions, messages and the like are for pages; REST framework makes a second request object, negotiates, and
-renders a response like a template. Together they took more of a coupon's time than the issuance itself. Views
-here are REST framework's, for the OpenAPI document and for permissions; this module replaces its dispatch.
+"""API views: REST framework's, for the OpenAPI document and for permissions; this replaces their dispatch.
 
 A view's method that is a coroutine function runs on the event loop, and must not block it: it waits by
 `shop.concurrency.event_loop`. Any other method runs in a thread of the pool. Calls of Django's test client
@@ -26,7 +22,6 @@ from rest_framework import exceptions
 from rest_framework.views import APIView
 
 from shop.accounts import authentication, disabled_accounts
-from shop.accounts.authentication import Account
 from shop.api_keys import key_memory
 from shop.api_keys.scopes import Resource, required_scope
 from shop.concurrency import event_loop
@@ -59,8 +54,7 @@ PRIVATE_HEADERS = [*PUBLIC_HEADERS, ("Cache-Control", "no-store")]
 async def answer_call(request: Request, refusal: Exception | None = None) -> Response:
     """Answer a call, with its request id in logs and its metrics counted. Raises nothing.
 
-    `refusal` is why its body was not read; then no view is called. Every problem that the API responds with
-    passes here, with its status and its `code`, but for those in `shop.server.refusals`.
+    `refusal` is why its body was not read; then no view is called.
     """
     began_at = time.perf_counter()
     name = logs.choose_request_id(request.header("X-Request-ID"))
@@ -78,7 +72,6 @@ async def answer_call(request: Request, refusal: Exception | None = None) -> Res
 
 
 def security_headers(request: Request) -> list[tuple[str, str]]:
-    """The security and cache headers of the response to a request."""
     is_public = request.method in PUBLIC_METHODS and b"authorization" not in request.fields
     return PUBLIC_HEADERS if is_public else PRIVATE_HEADERS
 
@@ -91,16 +84,12 @@ async def dispatch(request: Request) -> tuple[Response, ResolverMatch | None]:
         if not is_allowed_host(host):
             raise DisallowedHost
         match, arguments = find_with_arguments(path)
-        response = await _create_view(match).answer(request, arguments)
+        # `shop.http.checks` checks that all API views are `View`s.
+        view: View = match.func.view_class()  # type: ignore[attr-defined]
+        response = await view.answer(request, arguments)
     except Exception as error:
         response = problems.from_error(error, request.language)
     return response, match
-
-
-def _create_view(match: ResolverMatch) -> "View":
-    """Create the view at the address; `shop.http.checks` checks that all API views are `View`s."""
-    view: View = match.func.view_class()  # type: ignore[attr-defined]
-    return view
 
 
 @lru_cache(maxsize=1_024)
@@ -109,7 +98,6 @@ def _is_coroutine(function: Callable[..., Any]) -> bool:
 
 
 def is_allowed_host(host: str) -> bool:
-    """Whether a request may name this host."""
     return len(host) <= MAX_HOST_LENGTH and _is_allowed_host(host, tuple(settings.ALLOWED_HOSTS))
 
 
@@ -123,8 +111,7 @@ def _is_allowed_host(host: str, allowed: tuple[str, ...]) -> bool:
 def find_with_arguments(path: str) -> tuple[ResolverMatch, Mapping[str, Any]]:
     """The view at a path, and its arguments, which for a path that ends in a UUID are not those of the match.
 
-    Each account has such paths of its own, so their matches are never in the cache of `find_view`: those of
-    all ids have the same view, and differ in one argument. Raises `Http404`.
+    Paths with ids would fill the cache of `find_view`: they share one match. Raises `Http404`.
     """
     if len(path) > MAX_CACHED_PATH_LENGTH:
         match = find_view.__wrapped__(settings.ROOT_URLCONF, path)
@@ -168,7 +155,13 @@ class View(APIView):
             authorization = request.header("Authorization")
             secret = key_memory.secret_in(authorization) if authorization else None
             if secret is not None:
-                request.user = await self._authenticate_key(request, secret)
+                # A view without authentication takes no key either.
+                request.user = await api_key_calls.authenticate(
+                    request,
+                    secret,
+                    scope=self.required_scopes(request.method),
+                    has_method=request.method != "OPTIONS" and self._find_method(request.method) is not None,
+                )
             elif authorization and self.authentication_classes:
                 if disabled_accounts.CACHED.is_due():
                     await disabled_accounts.refresh()
@@ -176,7 +169,9 @@ class View(APIView):
             for permission in self.permission_classes:
                 if not permission().has_permission(request, self):  # type: ignore[arg-type]
                     raise exceptions.NotAuthenticated
-            method = self._method(request)
+            method = self._find_method(request.method)
+            if method is None:
+                raise exceptions.MethodNotAllowed(request.method)
             if _is_coroutine(method.__func__):
                 request.require_few_values()
                 response: Response = await method(request, **arguments)
@@ -190,15 +185,6 @@ class View(APIView):
         except Exception as error:
             return problems.from_call_error(error, request.method, self.allowed_methods, request.language)
 
-    async def _authenticate_key(self, request: Request, secret: str) -> Account:
-        """The caller by an API key; a view without authentication takes none either."""
-        return await api_key_calls.authenticate(
-            request,
-            secret,
-            scope=self.required_scopes(request.method),
-            has_method=request.method != "OPTIONS" and self._find_method(request.method) is not None,
-        )
-
     @classmethod
     def required_scopes(cls, method: str) -> str:
         """The scopes that a key needs for such a call, between spaces; empty if no key may make it."""
@@ -208,12 +194,6 @@ class View(APIView):
     def options(self, request: Request, **arguments: Any) -> Response:  # type: ignore[override]
         """Respond with the methods that the view has."""
         return Response(status=204, headers={"Allow": ", ".join(self.allowed_methods)})
-
-    def _method(self, request: Request) -> Any:
-        method = self._find_method(request.method)
-        if method is None:
-            raise exceptions.MethodNotAllowed(request.method)
-        return method
 
     def _find_method(self, method: str) -> Any:
         """What answers this method, None if the view doesn't have it. HEAD is answered as GET."""

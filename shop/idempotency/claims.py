@@ -1,12 +1,12 @@
 """Claims on idempotency keys in Redis, under a lease: duplicates in other processes find them.
 
-The calls of a batch share one round trip to Redis, which also releases the claims of calls that have ended.
 Without Redis a claim counts as acquired, and the database decides.
 """
 
 import secrets
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from django.conf import settings
@@ -64,7 +64,10 @@ def acquire(claims: Sequence[Claim]) -> list[bool]:
 
     The same round trip releases the claims of calls that have ended.
     """
-    ended = _drain_ended()
+    ended = []
+    with suppress(IndexError):
+        while True:
+            ended.append(_ended.popleft())
     if not (ended or claims):
         return []
     lease = settings.IDEMPOTENCY_LEASE_SECONDS * 1000
@@ -99,14 +102,4 @@ def release_later(claim: Claim) -> None:
 
 
 def release_ended() -> None:
-    """Release the claims of all calls that have ended now."""
     acquire([])
-
-
-def _drain_ended() -> list[Claim]:
-    ended = []
-    while True:
-        try:
-            ended.append(_ended.popleft())
-        except IndexError:
-            return ended

@@ -1,9 +1,7 @@
 """Recorded answers of calls with an idempotency key: one key has one effect.
 
-The key's row is written in the transaction of the effect, so the two are never seen apart
-(brandur.org/idempotency-keys: one request, one transaction). The unique constraint on account and key decides
-if two calls still race. No answer is cached in Redis: a batch reads all its keys in one query, so a cache
-would cost each first call a round trip to save a replay less than one.
+The key's row is written in the transaction of the effect. The unique constraint on account and key decides if
+two calls still race.
 """
 
 import hashlib
@@ -45,8 +43,8 @@ class KeyedCall:
     """A call with a key. `answer` renders its outcome, so that the domain records it without knowing HTTP.
 
     `answer` returns None for an outcome that has not settled: then the order or payment that the call
-    started, by its `reference`, provides the answer later. A `claim` is acquired by the code that decides the
-    call. `language` is that of the caller, in which an answer that is recorded later is rendered.
+    started provides the answer later, in the caller's `language`. A `claim` is acquired by the code that
+    decides the call.
     """
 
     account_id: int
@@ -90,8 +88,6 @@ class Effect:
 
 
 class RecordedKey(NamedTuple):
-    """The row of a recorded key."""
-
     account_id: int
     key_hash: str
     fingerprint: str
@@ -106,15 +102,13 @@ KEYS_TABLE = bulk_sql.Table(IdempotencyKey, RecordedKey._fields)
 
 
 def key_hash(key: str) -> str:
-    """The hash under which a key is stored."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 def read_recorded_keys(calls: Sequence[KeyedCall]) -> dict[tuple[int, str], IdempotencyKey]:
-    """Return the recorded keys of these calls, by name; `replay_or_reused` gives the result of each call.
+    """Return the recorded keys of these calls, by name; keys past the retention are deleted on the way.
 
-    Take contended locks first: READ COMMITTED then shows what was committed while waiting for them. Keys past
-    the retention are deleted on the way, so that they are free again.
+    Take contended locks first: READ COMMITTED then shows what was committed while waiting for them.
     """
     kept: dict[tuple[int, str], IdempotencyKey] = {}
     old: list[IdempotencyKey] = []
@@ -131,7 +125,6 @@ def read_recorded_keys(calls: Sequence[KeyedCall]) -> dict[tuple[int, str], Idem
 
 
 def _select_keys(names: Collection[tuple[int, str]]) -> list[IdempotencyKey]:
-    """Read the rows of these keys in one statement."""
     if not names:
         return []
     # Pairs rather than two lists: for two lists MariaDB tries every combination, and then scans the table. It
@@ -151,7 +144,6 @@ def _select_keys(names: Collection[tuple[int, str]]) -> list[IdempotencyKey]:
 
 
 def replay_or_reused(row: IdempotencyKey, again: KeyedCall) -> Replay | KeyReused:
-    """The result of a call whose key is recorded."""
     if row.fingerprint != again.fingerprint:
         return _key_reused_error()
     return Replay(_answer_of_row(row), row.reference)
@@ -166,7 +158,6 @@ def find(call: KeyedCall) -> Replay | None:
 
 
 def find_all(calls: Sequence[KeyedCall]) -> list[Replay | KeyReused | None]:
-    """Return what is recorded for each of these calls, in one statement."""
     found = read_recorded_keys(calls)
     return [replay_or_reused(found[call.name], call) if call.name in found else None for call in calls]
 
@@ -186,9 +177,8 @@ def run_once(
 ) -> T | Replay:
     """Do `work` and record its outcome in one transaction, or return what an earlier call recorded.
 
-    `reference` returns the id of the order or payment that the outcome started, if any. An outcome of this
-    call that is found recorded, because its COMMIT got no reply, is no `Replay`. Raises what `work` raises
-    (then nothing is recorded) and `KeyReused`.
+    `reference` returns the id of what the outcome started, if any. An outcome of this call that is found
+    recorded, because its COMMIT got no reply, is no `Replay`. Raises what `work` raises, and `KeyReused`.
     """
     attempts: list[Effect] = []
 
@@ -280,8 +270,7 @@ def delete_expired_keys() -> int:
 def _delete_settled_keys(old: Sequence[IdempotencyKey]) -> set[int]:
     """Delete those old keys whose answer has been final for the whole retention. Returns their ids.
 
-    What a call has started may settle much later, or not yet: until it is final a repeat must find the key,
-    or it would place a second order.
+    Until it is final a repeat must find the key, or it would place a second order.
     """
     references = {row.reference for row in old if row.reference}
     unsettled: set[UUID | None] = set()

@@ -15,8 +15,7 @@ FLUSH_SECONDS = 0.5
 class BackgroundHandler(logging.Handler):
     """Formats a record in the thread that logs it, which has its ids, and writes it in a thread of its own.
 
-    A process that is killed loses the lines that wait. Once there is room again, a line says how many were
-    dropped.
+    Once there is room again, a line says how many were dropped.
     """
 
     def __init__(self, stream: TextIO, *, most_lines: int = MOST_LINES) -> None:
@@ -45,7 +44,13 @@ class BackgroundHandler(logging.Handler):
             self._write(self._lines.get())
             self._lines.task_done()
             if self._dropped and self._lines.qsize() <= self._lines.maxsize // 2:
-                self._report_dropped()
+                self.acquire()
+                dropped, self._dropped = self._dropped, 0
+                self.release()
+                # Not logged but written: it would wait behind others, or be dropped as well.
+                place = (__name__, logging.WARNING, __file__, 0)
+                line = logging.LogRecord(*place, "log lines dropped: %s", (dropped,), None)
+                self._write(self.format(line))
 
     def _write(self, line: str) -> None:
         # An error: nothing reads standard error any more, and there is no other place for the line.
@@ -53,11 +58,3 @@ class BackgroundHandler(logging.Handler):
             self._stream.write(f"{line}\n")
             if self._lines.empty():
                 self._stream.flush()
-
-    def _report_dropped(self) -> None:
-        self.acquire()
-        dropped, self._dropped = self._dropped, 0
-        self.release()
-        # Not logged but written: it would wait behind others, or be dropped as well.
-        place = (__name__, logging.WARNING, __file__, 0)
-        self._write(self.format(logging.LogRecord(*place, "log lines dropped: %s", (dropped,), None)))

@@ -1,8 +1,6 @@
 """Counters with a label of many values, such as campaigns: a process counts few of them by themselves.
 
-Each value of a label is a time series in Prometheus for as long as it keeps data, so neither the number of
-campaigns nor the number of products may decide how many series there are. Beside each bounded counter is one
-without the label, which counts everything.
+Each is a time series in Prometheus for as long as it keeps data.
 """
 
 from collections.abc import Sequence
@@ -42,7 +40,15 @@ class BoundedCounter:
         """Count `amount` for this value of the label, and the values of the other labels in their order."""
         child = self._children.get((value, *others))
         if child is None:
-            label = self._known(str(value))
+            label = str(value)
+            if label not in self._values:
+                # The kept ones that are not counted yet have room.
+                counted = self._values - self._kept if self._keeps_values else self._values
+                most = MAX_VALUES - KEPT_VALUES if self._keeps_values else MAX_VALUES
+                if label in self._kept or len(counted) < most:
+                    self._values.add(label)
+                else:
+                    label = OTHER
             key = (OTHER if label == OTHER else value, *others)
             child = self._children.setdefault(key, self._counter.labels(label, *others))
         child.inc(amount)
@@ -61,19 +67,6 @@ class BoundedCounter:
         self._kept.clear()
         self._values.clear()
         self._children.clear()
-
-    def _known(self, value: str) -> str:
-        if value not in self._values:
-            if value not in self._kept and self._is_full():
-                return OTHER
-            self._values.add(value)
-        return value
-
-    def _is_full(self) -> bool:
-        """Whether values that are not kept are `other`; the kept ones that are not counted yet have room."""
-        if not self._keeps_values:
-            return len(self._values) >= MAX_VALUES
-        return len(self._values - self._kept) >= MAX_VALUES - KEPT_VALUES
 
 
 def forget_values() -> None:

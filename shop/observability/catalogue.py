@@ -1,7 +1,6 @@
 """The catalogue of metrics: every metric of the shop's own that some process may expose.
 
-Metrics are declared beside the code that counts, so a declaration exists once its module is imported. The
-catalogue imports all modules of the shop; processes import what they run, and expose that.
+A declaration exists once its module is imported, so the catalogue imports all modules of the shop.
 """
 
 import importlib

@@ -1,7 +1,5 @@
-"""State gauges: read from the database, Redis and the broker when metrics are scraped.
-
-Counters of several processes are summed; the state of the systems is the same for all of them, so these
-gauges don't use the processes' shared files. Each app registers its gauges in its `ready`.
+"""State gauges: read from the database, Redis and the broker when metrics are scraped. They are the same for
+all processes. Each app registers its gauges in its `ready`.
 """
 
 import threading
@@ -47,9 +45,8 @@ def register(
 ) -> None:
     """Expose this gauge from now on.
 
-    `read` is called for a scrape, at most once in `CACHE_SECONDS`; None leaves the gauge out. With a `label`
-    it returns a number for each of the label's values. `source` is what it reads. `otherwise` is exposed when
-    it raises or takes too long.
+    `read` is called at most once in `CACHE_SECONDS`; None leaves the gauge out. With a `label` it returns a
+    number for each of the label's values. `otherwise` is exposed when it raises or takes too long.
     """
     _gauges[name] = _Gauge(help, label, Job(name, source, lambda: {name: read()}), otherwise)
 
@@ -65,8 +62,8 @@ def register_group(
 ) -> None:
     """Expose several gauges, by name with their help, that one call of `read` returns by name.
 
-    A name that the call leaves out is not exposed. `labels` has the labels of those that have one. `name` is
-    the group's, for `firstcome_gauge_failures_total`.
+    `labels` has the labels of those that have one. `name` is the group's, for
+    `firstcome_gauge_failures_total`.
     """
     job = Job(name, source, read)
     for gauge, help in helps.items():
@@ -74,16 +71,12 @@ def register_group(
 
 
 def definitions() -> Iterator[tuple[str, str, tuple[str, ...], str]]:
-    """Name, kind, labels and help of each gauge."""
     for name, gauge in _gauges.items():
         yield name, "gauge", (gauge.label,) if gauge.label else (), gauge.help
 
 
 def exposition(sources: Collection[Source] = EVERYTHING) -> bytes:
-    """The gauges of these sources in Prometheus' text format, read now, without those that can't be read.
-
-    Returns within some seconds, however long a system hangs.
-    """
+    """The gauges of these sources in Prometheus' text format, without those that can't be read in time."""
     registry = CollectorRegistry()
     registry.register(_GaugeCollector(sources))
     return generate_latest(registry)
@@ -105,8 +98,6 @@ def drop_cached() -> None:
 
 
 class _GaugeCollector(Collector):
-    """Reads the gauges of some sources once."""
-
     def __init__(self, sources: Collection[Source]) -> None:
         self._sources = sources
 

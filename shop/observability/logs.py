@@ -1,8 +1,7 @@
-"""Logs: one JSON object per line on standard error, each with the ids of what it is about.
+"""Logs: one JSON object per line on standard error, each with the ids of what it is about (docs/logs.md).
 
-A request's ids are bound where it is answered, a task's where it runs. A thread that works for several
-requests or sagas binds a function that reads their ids, which is called only if a line is logged.
-docs/logs.md lists the keys.
+A thread that works for several requests or sagas binds a function that reads their ids, which is called only
+if a line is logged.
 """
 
 import logging
@@ -85,10 +84,7 @@ def choose_request_id(given: str | None) -> str:
 
 
 class bound_request:  # noqa: N801 - reads as a word: `with logs.bound_request(...)`
-    """Adds this request's id, and its account and API key once they are known, to log lines inside.
-
-    A class, because every request enters it: it is cheaper.
-    """
+    """Adds this request's id, and its account and API key once they are known, to log lines inside."""
 
     __slots__ = ("_token", "account", "api_key", "request_id")
 
@@ -152,7 +148,6 @@ def bound_to_each(contexts: Sequence[Context]) -> bound_to:
 
 
 def _plain(value: Any) -> Any:
-    """The value if it is a number, text or list, which JSON has; else its text."""
     return value if isinstance(value, int | str | list) else str(value)
 
 
@@ -186,10 +181,7 @@ def configure(*, level: str) -> None:
 
 
 def write_in_background() -> None:
-    """Let a thread write this process's lines from now on: for web processes, whose event loop must not wait.
-
-    A full pipe at standard error would otherwise stop all requests of the process.
-    """
+    """Let a thread write this process's lines: a full pipe at standard error would stop the event loop."""
     root = logging.getLogger()
     background = BackgroundHandler(sys.stderr)
     background.setFormatter(root.handlers[0].formatter)

@@ -1,8 +1,6 @@
 """Metrics of a process: processor time, memory, garbage collections, and what other modules sample.
 
-Web processes write their gauges into a shared folder, so each has to sample its own every second
-(`shop.operations.shared_counts`). prometheus_client's collectors of `process_…` and `python_gc_…` write no
-such files, and are absent in web processes.
+Web processes write their gauges into a shared folder, which prometheus_client's own collectors don't.
 """
 
 import gc

@@ -1,8 +1,6 @@
 """Reading the state of systems that may hang, in a bounded time, for a scrape of the metrics.
 
-The database is read by a connection of its own, whose statements the server ends after `STATEMENT_SECONDS`,
-and which gives up a server that hangs; calls of Redis and the broker have short time limits of their own. A
-system that does not answer, or takes longer than `SOURCE_SECONDS` in all, is not asked for what is left.
+A system that does not answer, or takes longer than `SOURCE_SECONDS` in all, is not asked for what is left.
 """
 
 import time
@@ -44,7 +42,6 @@ class Job(NamedTuple):
 
 
 def read_all(jobs: Collection[Job]) -> dict[str, Any]:
-    """The results, by name, of the jobs that succeed in time."""
     results: dict[str, Any] = {}
     for source in Source:
         results |= _read_source(source, deque(job for job in jobs if job.source is source))

@@ -34,8 +34,6 @@ METHOD_NOT_ALLOWED = 405
 
 
 class RequestMetricsMiddleware:
-    """Counts requests by view, method and status, their duration, and their exceptions."""
-
     def __init__(self, handler: Callable[[HttpRequest], HttpResponse]) -> None:
         self._handler = handler
 
@@ -53,8 +51,8 @@ class RequestMetricsMiddleware:
 def count_request(view: str, method: str | None, status: int, seconds: float) -> None:
     """Count a request by the status and the duration of its response.
 
-    A client can send any method to any page, and each new pair of labels takes 6 KB of the shared folder for
-    good: methods that a view refuses count as one, and so do the durations of all the admin's pages.
+    Each new pair of labels takes 6 KB for good: methods that a view refuses count as one, and so do the
+    durations of all the admin's pages.
     """
     if method not in METHODS or status == METHOD_NOT_ALLOWED:
         method = INVALID_METHOD
@@ -64,7 +62,6 @@ def count_request(view: str, method: str | None, status: int, seconds: float) ->
 
 
 def count_refusal(view: str, status: int, code: str) -> None:
-    """Count a problem response by the view that refused, or none, its status and its code."""
     _refusal_counter(view or UNNAMED_VIEW, status, code).inc()
 
 

@@ -17,14 +17,12 @@ MOST = 50
 
 
 def capture() -> Headers:
-    """The headers for a task that the current request or task causes."""
     ids = logs.current_ids()
     headers = {name: ids[name] for name in (REQUEST_ID, REQUEST_IDS) if name in ids}
     return headers | {TRACEPARENT: tracing.traceparent()} if tracing.is_on else headers
 
 
 def merge(each: Sequence[Headers]) -> Headers:
-    """The headers of a message for several requests."""
     if len(each) == 1:
         return each[0]
     request_ids = list(dict.fromkeys(name for headers in each for name in _request_ids(headers)))
@@ -37,7 +35,6 @@ def merge(each: Sequence[Headers]) -> Headers:
 
 
 def read(message: Any) -> Headers:
-    """The headers of a received message, as attributes of Celery's request."""
     found = {name: getattr(message, name, None) for name in (REQUEST_ID, REQUEST_IDS, TRACEPARENT)}
     return {name: value for name, value in found.items() if value}
 

@@ -1,13 +1,8 @@
-"""Traces by OpenTelemetry, recorded only where `OTEL_EXPORTER_OTLP_ENDPOINT` is set.
+"""Traces by OpenTelemetry, recorded only where `OTEL_EXPORTER_OTLP_ENDPOINT` is set; else nothing imports it.
 
-Without it nothing here imports OpenTelemetry, `is_on` stays false, and every function does nothing. A trace
-starts at a request, a task or a batch of the issuer; `span` adds to the trace that is under way, and adds
-nothing outside of one. A trace is passed on as W3C's `traceparent`.
-
-OpenTelemetry's SDK appends the spans that end to a bounded queue, drops those for which it has no room, and
-sends them by OTLP over HTTP in a thread of its own: a collector that hangs or is away delays nothing. Names
-and attributes follow its semantic conventions; ids of the shop's things are `firstcome.` and their key in log
-lines. Texts of errors are not recorded, because they may quote values.
+A trace starts at a request, a task or a batch of the issuer, and is passed on as W3C's `traceparent`. Names
+follow the semantic conventions; ids of the shop's things are `firstcome.` and their key in log lines. Texts
+of errors are not recorded, because they may quote values.
 """
 
 import atexit
@@ -67,7 +62,6 @@ def start(process: str, *, endpoint: str) -> None:
 
 
 def span(name: str, attributes: Attributes | None = None, *, kind: str = "internal") -> Any:
-    """A part of the trace that is under way, for `with`."""
     if not is_on or not _trace.get_current_span().is_recording():
         return _NOTHING
     return _current(_tracer.start_span(name, kind=_trace.SpanKind[kind.upper()], attributes=attributes))
@@ -116,10 +110,7 @@ def _shared(name: str, origins: Sequence[str], attributes: Attributes | None) ->
 
 @contextmanager
 def _current(span: Any) -> Iterator[None]:
-    """Make it the current span of the block, and end it with the block.
-
-    An error marks it by its kind. A refusal, which is the caller's to change, is no failure of the span.
-    """
+    """Make it the current span of the block, and end it with the block; a refusal is no failure of it."""
     with _trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
         try:
             yield
@@ -167,7 +158,6 @@ def attributes(ids: Attributes) -> dict[str, Any]:
 
 
 def annotate(attributes: Attributes) -> None:
-    """Add attributes to the span that is under way."""
     if is_on:
         _trace.get_current_span().set_attributes(attributes)
 

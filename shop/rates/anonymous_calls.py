@@ -1,7 +1,6 @@
 """Calls that name no account, and pages that hash a password, counted by network before their body is read.
 
-Each process counts its own, in memory and without waiting for Redis: it bounds what a client may have it
-parse. What such calls do has limits of its own.
+Each process counts its own: it bounds what a client may have it parse.
 """
 
 import math

@@ -1,9 +1,8 @@
 """Rate limits of accounts: sliding windows, counted in each process and merged in Redis.
 
-A call is counted in memory, without a round trip. A thread sends new counts to Redis and reads back the
-counts of all processes, many accounts in one script. So a process sees the others' calls at most 250 ms late,
-and an account may make a few calls too many meanwhile. While Redis is unavailable each process counts alone,
-and sends its counts later.
+A thread sends new counts to Redis and reads back those of all processes. So a process sees the others' calls
+at most 250 ms late, and an account may make a few calls too many meanwhile. While Redis is unavailable each
+process counts alone.
 """
 
 import hashlib
@@ -46,8 +45,7 @@ MAX_WINDOWS = 50_000
 
 # A window is a string of instants, eight bytes each. An instant that it already contains is not added again,
 # so a batch whose reply was lost may be sent twice. All accounts are sent in one string and returned in one,
-# because the client's time is mostly per argument. So the script builds the names of the keys; their hash tag
-# keeps them in one slot of a Redis Cluster. Instants in the future are removed, like old ones.
+# because the client's time is mostly per argument. The hash tag keeps their keys in one slot of a cluster.
 MERGE_SCRIPT = """
 local horizon, latest, milliseconds, batch = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local windows, at = {}, 1
@@ -105,17 +103,12 @@ class _Window:
 
 @dataclass(slots=True)
 class CountedCall:
-    """A call that is being counted, and its outcome."""
-
     outcome: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """How many calls of an account are in a limit's window now.
-
-    `is_shared` says that Redis was read: without it, only this process's own counts are known.
-    """
+    """How many calls of an account are in a limit's window; only this process's unless `is_shared`."""
 
     name: str
     used: int
@@ -208,7 +201,6 @@ class RateLimit:
             return Usage(self.name, len(window.times) + window.held, rate, is_shared)
 
     def synchronize(self) -> None:
-        """Send new counts of this process to Redis, and read back the counts of all processes."""
         rate, batch = self.rate, []
         with self._mutex:
             for account_id, window in self._unsent.items():
@@ -277,7 +269,9 @@ class RateLimit:
     def _note_unsent(self, account_id: int, window: _Window) -> None:
         if window.unsent:
             self._unsent[account_id] = window
-            _request_synchronization()
+            if not _synchronization_requested.is_set():
+                _synchronization_requested.set()
+                _synchronization.start()
 
 
 def refusal(limit: str, rate: Rate, *, seconds: float) -> Throttled:
@@ -311,7 +305,6 @@ _synchronization_requested = threading.Event()
 
 
 def number_of_network(network: str) -> int:
-    """A number for a network, in the place of an account's."""
     return int.from_bytes(hashlib.sha256(network.encode()).digest()[:6])
 
 
@@ -345,7 +338,6 @@ def read_usages(account_id: int) -> list[Usage]:
 
 
 def synchronize() -> None:
-    """Merge all counts of this process with Redis."""
     for limit in (*LIMITS, *OTHER_LIMITS):
         limit.synchronize()
 
@@ -354,13 +346,6 @@ def clear_memory() -> None:
     """Drop everything that this process has counted (tests)."""
     for limit in (*LIMITS, *OTHER_LIMITS):
         limit.forget()
-
-
-def _request_synchronization() -> None:
-    """Wake the process's thread, or start it."""
-    if not _synchronization_requested.is_set():
-        _synchronization_requested.set()
-        _synchronization.start()
 
 
 def _pause() -> float:

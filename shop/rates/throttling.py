@@ -1,7 +1,6 @@
 """Throttling of attempts: sliding windows, exact in Redis, per process in memory without Redis.
 
-One Lua script checks all windows of an attempt and counts it in all of them or in none, so that concurrent
-attempts can't exceed a limit. A refused attempt is not counted.
+An attempt is counted in all of its windows, or refused and counted in none.
 """
 
 import hashlib
@@ -64,8 +63,6 @@ _mutex = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """Attempts in memory, by time, and the seconds for which each counts."""
-
     seconds: int
     attempts: deque[float] = field(default_factory=deque)
 
@@ -124,21 +121,14 @@ def _count_in_memory(keys: dict[str, Limit], now: float) -> float:
 
 
 def _seconds_until_capacity(key: str, limit: Limit, now: float) -> float:
-    """Seconds until this window can take another attempt."""
     window = _windows.get(key)
     if window is None:
-        return 0.0 if _can_add_window(now) else float(limit.seconds)
+        if len(_windows) >= MAX_WINDOWS:
+            for other, old in list(_windows.items()):
+                if not old.attempts or old.attempts[-1] <= now - old.seconds:
+                    del _windows[other]
+        return 0.0 if len(_windows) < MAX_WINDOWS else float(limit.seconds)
     attempts = window.attempts
     while attempts and attempts[0] <= now - limit.seconds:
         attempts.popleft()
     return attempts[0] + limit.seconds - now if len(attempts) >= limit.times else 0.0
-
-
-def _can_add_window(now: float) -> bool:
-    """Whether another window fits; expired windows are removed if needed."""
-    if len(_windows) < MAX_WINDOWS:
-        return True
-    for key, window in list(_windows.items()):
-        if not window.attempts or window.attempts[-1] <= now - window.seconds:
-            del _windows[key]
-    return len(_windows) < MAX_WINDOWS

@@ -1,9 +1,7 @@
 """Waiting for completion by notification rather than polling, on an event loop and without a thread.
 
-Code that completes something calls `notify_completed` with its name, which is an id. One listening thread per
-process receives other processes' notifications by Redis publish/subscribe. Messages are lost while that
-thread has no connection: waiting requests then check again every second, and all of them check when it
-reconnects. While it listens they check after 10 s and then every 20 s.
+One listening thread per process receives other processes' notifications by Redis publish/subscribe. While it
+has no connection waiting requests check again every second, and all of them check when it reconnects.
 """
 
 import threading
@@ -62,11 +60,9 @@ async def wait(
 ) -> bool:
     """Wait until `is_settled()` is true, at most `seconds`; return its last result.
 
-    `is_settled` is checked before the wait. If `begin`, which starts the work, is given, it is called
-    instead, and `is_settled` is checked after a notification or a pause. Returns False without waiting while
-    the process stops, when `WAITING_REQUESTS` already wait in it, or `most_of_owner` of the account `owner`,
-    which are `MOST_OF_ONE_OWNER` unless given. A check during the wait that raises `Overloaded` is repeated;
-    any other exception ends the wait.
+    `is_settled` is checked before the wait, or `begin`, which starts the work, is called instead. Returns
+    False without waiting while the process stops, when `WAITING_REQUESTS` already wait in it, or
+    `most_of_owner` of the account `owner`. A check during the wait that raises `Overloaded` is repeated.
     """
     most = MOST_OF_ONE_OWNER if most_of_owner is None else most_of_owner
     with _register(name, owner, most) as signal:
@@ -114,7 +110,8 @@ def _register(name: str, owner: int | None, most_of_owner: int) -> Iterator[Sign
     _listener.start()
     signal = Signal()
     with _mutex:
-        is_registered = _has_place(owner, most_of_owner)
+        is_full = owner is not None and _waiting_by_owner[owner] >= most_of_owner
+        is_registered = not is_full and _count < settings.WAITING_REQUESTS
         if is_registered:
             _waiting[name].add(signal)
             _count_waiting(1, owner)
@@ -129,12 +126,6 @@ def _register(name: str, owner: int | None, most_of_owner: int) -> Iterator[Sign
             if not _waiting[name]:
                 del _waiting[name]
             _count_waiting(-1, owner)
-
-
-def _has_place(owner: int | None, most_of_owner: int) -> bool:
-    """With the mutex held: whether another request of the account may wait."""
-    is_full = owner is not None and _waiting_by_owner[owner] >= most_of_owner
-    return not is_full and _count < settings.WAITING_REQUESTS
 
 
 def _count_waiting(change: int, owner: int | None) -> None:
@@ -164,22 +155,17 @@ def _wake_all() -> None:
 def _listen() -> None:
     global _is_listening
     try:
-        _forward_notifications()
+        with redis_client.client().pubsub(ignore_subscribe_messages=True) as subscription:
+            subscription.subscribe(CHANNEL)
+            _is_listening = True
+            # Notifications before the subscription were lost.
+            _wake_all()
+            while True:
+                message = subscription.get_message(timeout=IDLE_SECONDS)
+                if message:
+                    _wake(message["data"].decode(errors="replace").split())
     finally:
         _is_listening = False
-
-
-def _forward_notifications() -> None:
-    global _is_listening
-    with redis_client.client().pubsub(ignore_subscribe_messages=True) as subscription:
-        subscription.subscribe(CHANNEL)
-        _is_listening = True
-        # Notifications before the subscription were lost.
-        _wake_all()
-        while True:
-            message = subscription.get_message(timeout=IDLE_SECONDS)
-            if message:
-                _wake(message["data"].decode(errors="replace").split())
 
 
 _listener = RepeatedWork(

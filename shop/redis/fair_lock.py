@@ -1,15 +1,12 @@
 """A fair lock in Redis: waiters queue in the order of their arrival, and are woken when the lock is theirs.
 
-A script adds each waiter to a queue under the next number. The release script hands the lock to the first
-waiter that is alive, and wakes it through a Redis list of its own, on which it blocks. Twice a second each
-waiter refreshes its liveness by the join script, which also detects a lost wake-up, a crashed holder and a
-flushed queue. So no waiter hangs, and waiters don't poll in a storm. The lease is renewed once a second while
-the lock is held.
+The release script hands the lock to the first waiter that is alive, and wakes it through a Redis list of its
+own, on which it blocks. Twice a second each waiter refreshes its liveness by the join script, which also
+detects a lost wake-up, a crashed holder and a flushed queue.
 
-Redisson's fair lock (`RedissonFairLock.java`) is the model. The differences follow from its issues: a waiter
-counts as dead after a silence, not by timeouts that add up along the queue, which drifted into the far future
-(redisson/redisson#1104, #2099); times are those of the Redis server; and a lost wake-up or lease is detected
-by polling (#3730).
+Redisson's fair lock is the model. The differences follow from its issues: a waiter counts as dead after a
+silence, not by timeouts that add up along the queue (redisson/redisson#1104, #2099); times are those of the
+Redis server; and a lost wake-up or lease is detected by polling (#3730).
 """
 
 import random
@@ -18,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 from redis import Redis
 from redis.exceptions import TimeoutError
@@ -166,7 +164,6 @@ def acquired(turn: Turn, *, wait_seconds: float = locks.WAIT_SECONDS) -> Iterato
 
 @contextmanager
 def held(name: str, *, wait_seconds: float = locks.WAIT_SECONDS) -> Iterator[Turn]:
-    """`queued` and `acquired` in one."""
     with queued(name) as turn, acquired(turn, wait_seconds=wait_seconds):
         yield turn
 
@@ -182,21 +179,17 @@ def _wait_for_turn(turn: Turn, *, deadline: float) -> None:
         left = min(deadline, answered_at + OUTAGE_WAIT_SECONDS) - now
         if left <= 0:
             raise locks.redis_unavailable() if turn.is_next is None else locks.not_acquired()
-        time.sleep(min(left, _pause_seconds(misses)))
-        turn.is_next = _wait_for_wake_up(turn, min(POLL_SECONDS, left)) or _join_or_poll(turn)
-
-
-def _pause_seconds(misses: int) -> float:
-    """The pause after this many failed calls in a row: up to a second, with jitter."""
-    return random.uniform(0.5, 1) * min(1.0, 0.1 * 2**misses) if misses else 0.0  # noqa: S311 - jitter
-
-
-def _wait_for_wake_up(turn: Turn, seconds: float) -> bool:
-    """Block until woken, at most `seconds`."""
-    return redis_client.attempt(lambda client: _pop_wake_up(client, turn, seconds), otherwise=False)
+        if misses:
+            jitter = random.uniform(0.5, 1)  # noqa: S311
+            time.sleep(min(left, jitter * min(1.0, 0.1 * 2**misses)))
+        is_woken = redis_client.attempt(
+            partial(_pop_wake_up, turn=turn, seconds=min(POLL_SECONDS, left)), otherwise=False
+        )
+        turn.is_next = is_woken or _join_or_poll(turn)
 
 
 def _pop_wake_up(client: Redis, turn: Turn, seconds: float) -> bool:
+    """Block until woken, at most `seconds`."""
     try:
         return client.blpop([f"{turn.name}:wake:{turn.token}"], timeout=max(seconds, 0.01)) is not None
     except TimeoutError:

@@ -1,8 +1,4 @@
-"""Renewal of leases in Redis while they are needed: one thread per process, once a second.
-
-All leases are renewed in one round trip. A process that is paused or killed renews nothing, so its leases
-expire.
-"""
+"""Renewal of leases in Redis while they are needed: one thread per process, once a second."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -20,8 +16,6 @@ RENEWAL_INTERVAL_SECONDS = 1.0
 
 
 class Renewal(NamedTuple):
-    """The script that renews a lease, with the lease's key and the script's arguments."""
-
     script: str
     key: str
     arguments: Sequence[str | int]

@@ -1,9 +1,7 @@
 """What the locks in Redis have in common: wait and lease times, errors, and metrics.
 
-A lock in Redis avoids futile attempts; it is not relied on for correctness. Its lease may expire while its
-holder is paused, and Redis may lose it, so the database guards every write under it as well. redis-py's
-`Lock` isn't used: it is not fair, doesn't renew its lease, and its release raises errors that no caller could
-handle.
+A lock in Redis avoids futile attempts; Redis may lose it, so the database guards every write under it.
+redis-py's `Lock` is not fair, doesn't renew its lease, and its release raises errors.
 """
 
 import time
@@ -53,7 +51,6 @@ def measure_wait(lock: str) -> Iterator[None]:
 
 
 def not_acquired() -> Rejected:
-    """The error after a wait that timed out."""
     return Rejected(
         _("Too many other requests wait for the same lock; nothing was done."),
         code="lock_not_acquired",
@@ -62,7 +59,6 @@ def not_acquired() -> Rejected:
 
 
 def redis_unavailable() -> Unavailable:
-    """The error while Redis, and so its locks, are unavailable."""
     return Unavailable(_("This needs a lock in Redis, which is unavailable; nothing was done."))
 
 

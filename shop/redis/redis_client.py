@@ -1,8 +1,6 @@
 """Redis as an accelerator that may be unavailable: short calls, tried once, and a circuit breaker.
 
-Redis may refuse a request early, but never allows what the database would refuse.
-redis-py retries by default, which repeats calls that must not be repeated (redis/redis-py#3559), so the
-connection pool in the settings has no retries.
+redis-py's retries repeat calls that must not be repeated (redis/redis-py#3559): the settings turn them off.
 """
 
 from asyncio import _get_running_loop as running_loop

@@ -1,8 +1,6 @@
 """A lock in Redis that is acquired by polling: `SET NX PX` every 100 ms, for 10 s at most.
 
-The textbook lock on one Redis server (redis.io, "Distributed locks"), like redis-py's `Lock`: a random token
-identifies the holder, and only that token releases the lock. It is not fair: the first attempt after a
-release gets the lock, and a request may poll for the whole wait without getting it.
+It is not fair: the first attempt after a release gets the lock.
 """
 
 import secrets

@@ -1,9 +1,7 @@
 """Accepts new connections from the socket that all workers share, and distributes them evenly.
 
-If the event loops decided, the worker that wakes first would accept every connection of a burst: of 100
-opened at once, one of two workers got up to 100. So each worker publishes its number of connections, and one
-that has more than the others leaves a new connection to them for some milliseconds; if they are busy and
-don't accept it, it does.
+The worker that wakes first would accept every connection of a burst. So each worker publishes its number of
+connections, and one that has more than the others leaves a new connection to them for some milliseconds.
 """
 
 import asyncio
@@ -58,8 +56,6 @@ class ConnectionCounts:
 
 
 class Acceptor:
-    """Accepts connections for one worker."""
-
     def __init__(
         self,
         listener: socket.socket,
@@ -82,7 +78,6 @@ class Acceptor:
         self._loop.add_reader(self._listener, self._accept_in_turn)
 
     def close(self) -> None:
-        """Accept the connections that wait now, and no more."""
         self._is_closed = True
         self._loop.remove_reader(self._listener)
         self._counts.withdraw(self._slot)
@@ -98,7 +93,6 @@ class Acceptor:
             self._accept_one()
 
     def _resume_accepting(self) -> None:
-        """Continue after a pause."""
         if not self._is_closed:
             self._loop.add_reader(self._listener, self._accept_in_turn)
             self._accept_one()

@@ -1,7 +1,6 @@
 """The open connections of a process, in tables by what they wait for, and how many each address has.
 
-Each table is ordered by time, because all entries of a table have the same time to live. So one sweep per
-second reads only overdue entries, and no request sets a timer.
+Each table is ordered by time: one sweep per second reads only overdue entries, and no request sets a timer.
 """
 
 import asyncio
@@ -93,11 +92,8 @@ class Connections(ServerState):
 
     def forget(self, connection: Connection, network: str) -> None:
         """Remove a closed connection, which counted for the network."""
-        self.heads.pop(connection, None)
-        self.bodies.pop(connection, None)
-        self.idle.pop(connection, None)
-        self.lingering.pop(connection, None)
-        self.unsent.pop(connection, None)
+        for table in (self.heads, self.bodies, self.idle, self.lingering, self.unsent):
+            table.pop(connection, None)
         if network:
             count = self._by_network.pop(network) - 1
             if count:
@@ -111,7 +107,9 @@ class Connections(ServerState):
         for connection in _overdue(self.bodies, now - BODY_SECONDS):
             late_bodies.inc()
             connection.cut_late_body()
-        for connection in _overdue(self.idle, now - self._idle_seconds()):
+        for connection in _overdue(
+            self.idle, now - (STOPPING_IDLE_SECONDS if self.is_stopping else IDLE_SECONDS)
+        ):
             connection.close()
         for connection in _overdue(self.lingering, now - LINGER_SECONDS):
             connection.close()
@@ -125,11 +123,7 @@ class Connections(ServerState):
                 closed_connections.labels("slow_reader").inc()
                 connection.cut_off()
 
-    def _idle_seconds(self) -> float:
-        return STOPPING_IDLE_SECONDS if self.is_stopping else IDLE_SECONDS
-
     def _close_longest_idle(self) -> bool:
-        """Close the connection that has been idle longest. Returns whether there was one."""
         for connection in self.idle:
             del self.idle[connection]
             closed_connections.labels("open_files").inc()

@@ -1,8 +1,4 @@
-"""Pins each web process to a processor of its own.
-
-The threads of one interpreter run one at a time. Spread over several processors, each switch of threads
-crosses from one processor to another, which costs more than half of what a small call takes.
-"""
+"""Pins each web process to a processor of its own: its threads run one at a time, and crossing costs much."""
 
 import os
 import socket

@@ -45,8 +45,6 @@ class _ParsingEnded(Exception):
 
 
 class Protocol(HttpToolsProtocol):
-    """One connection."""
-
     # Besides uvicorn's attributes, whose dictionary connections share only while it is small.
     __slots__ = (
         "chunk_bytes",
@@ -321,7 +319,6 @@ class Protocol(HttpToolsProtocol):
         awaiting[self] = self.loop.time()
 
     def _await_head(self) -> None:
-        """Note that a head has begun and is incomplete."""
         self.server_state.heads.setdefault(self, self.loop.time())
         if self.is_chunk_of_head:
             self.head_bytes += self.chunk_bytes

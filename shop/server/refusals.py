@@ -65,13 +65,11 @@ CROWDED = _error(Overloaded(_("Too many connections are open; nothing was done. 
 
 
 def failed(headers: Iterable[tuple[bytes, bytes]]) -> Response:
-    """The response to a request whose application failed."""
     language = languages.of_headers(headers)
     return problems.problem(500, "internal_error", problems.INTERNAL_ERROR, language=language)
 
 
 def stopped(headers: Iterable[tuple[bytes, bytes]]) -> Response:
-    """The response to a request that is cut off because the server stops."""
     # Not `Overloaded`, which means that nothing was done.
     error = Unavailable(_("The server is stopping; the result of the request is not known. Try again."))
     return problems.from_error(error, languages.of_headers(headers))

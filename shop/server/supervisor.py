@@ -54,8 +54,6 @@ class _Worker:
 
 
 class Supervisor:
-    """Keeps a fixed number of workers serving."""
-
     def __init__(
         self, listener: socket.socket, command: Sequence[str], *, workers: int, stop_seconds: float
     ) -> None:
@@ -85,19 +83,16 @@ class Supervisor:
             self._workers.append(self._start())
         while self._all_workers():
             time.sleep(POLL_SECONDS)
-            self._handle_signals()
+            if self._received & {signal.SIGTERM, signal.SIGINT}:
+                self._stop()
+            elif signal.SIGHUP in self._received:
+                self._to_replace = list(self._workers)
+            self._received.clear()
             self._refresh()
             if not self._is_stopping:
                 self._replace_dead()
                 self._continue_replacement()
         return self._exit_code
-
-    def _handle_signals(self) -> None:
-        if self._received & {signal.SIGTERM, signal.SIGINT}:
-            self._stop()
-        elif signal.SIGHUP in self._received:
-            self._to_replace = list(self._workers)
-        self._received.clear()
 
     def _refresh(self) -> None:
         for worker in self._all_workers():

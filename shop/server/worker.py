@@ -47,7 +47,6 @@ class Places:
 
     @classmethod
     def alone(cls, listener: socket.socket) -> "Places":
-        """For a single worker without a supervisor."""
         return cls(listener, ConnectionCounts.create(slots=1))
 
 

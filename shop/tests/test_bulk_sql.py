@@ -68,10 +68,10 @@ def test_to_model_builds_the_same_object_as_the_orm() -> None:
 
 def test_a_number_of_64_bits_is_written_and_no_larger_one() -> None:
     edges = [bulk_sql.SMALLEST, bulk_sql.LARGEST]
-    assert [bulk_sql._whole_number(edge) for edge in edges] == [str(-(2**63)), str(2**63 - 1)]
+    assert [bulk_sql.SqlLiterals()[edge] for edge in edges] == [str(-(2**63)), str(2**63 - 1)]
     for beyond in (bulk_sql.SMALLEST - 1, bulk_sql.LARGEST + 1):
         with pytest.raises(OverflowError):
-            bulk_sql._whole_number(beyond)
+            bulk_sql.SqlLiterals()[beyond]
 
 
 def test_integers_need_no_parameters() -> None:

@@ -1,14 +1,13 @@
 """Counts of what a transaction did: made once, after its COMMIT, also if the reply is lost; else not made."""
 
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from django.db import OperationalError, transaction
+from django.db import transaction
 
-from shop.db import commit_counts, open_transaction, transactions
+from shop.db import open_transaction, transactions
 from shop.events import journal
 from shop.models import JournalLine
 from shop.tests import open_transactions
@@ -30,15 +29,9 @@ def change(*items: str) -> int:
     return JournalLine.objects.count()
 
 
-def look_up() -> None:
-    commit_counts.unresolved.resolve()
-    wait_until(lambda: not commit_counts.unresolved._is_looking)
-
-
 @pytest.fixture(autouse=True)
-def _nothing_counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _nothing_counted() -> Iterator[None]:
     counted.clear()
-    monkeypatch.setattr(commit_counts, "unresolved", commit_counts._Unresolved())
     yield
     counted.clear()
 
@@ -152,63 +145,6 @@ def test_a_commit_that_never_arrived_counts_once(tmp_path: Path) -> None:
         assert is_lost.is_set()
     assert (len(attempts), counted, JournalLine.objects.count()) == (2, ["a"], 1)
     wait_until(lambda: not open_transactions.of_others())
-
-
-def test_where_all_retries_fail_a_later_transaction_counts(tmp_path: Path) -> None:
-    with losing_reply_to_commit(tmp_path, is_the_end=True), pytest.raises(transactions.DatabaseUnavailable):
-        transactions.run(lambda: change("a"), transactions.KEYED)
-    assert (counted, JournalLine.objects.count()) == ([], 1)
-
-    transactions.run(lambda: change("b"), transactions.KEYED)
-    wait_until(lambda: sorted(counted) == ["a", "b"])
-    transactions.run(lambda: change("c"), transactions.KEYED)
-    assert sorted(counted) == ["a", "b", "c"]
-
-
-def test_what_was_not_committed_is_given_up_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    lost = commit_counts.TransactionCounts({count: ["a"]}, lambda: False)
-    commit_counts.unresolved.add([lost])
-    monkeypatch.setattr(commit_counts, "SECONDS_BETWEEN_LOOKUPS", 0.0)
-    look_up()
-    assert list(commit_counts.unresolved._waiting) == [lost]
-    monkeypatch.setattr(commit_counts, "LOOKUP_SECONDS", 0.0)
-    look_up()
-    assert (list(commit_counts.unresolved._waiting), counted) == ([], [])
-
-
-def test_a_slow_database_delays_no_transaction_that_has_committed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The look-ups of lost COMMITs once ran in the thread of the next transaction: two at once took them from
-    each other, and `IndexError` reached the callers of transactions that had committed.
-    """
-    monkeypatch.setattr(commit_counts, "SECONDS_BETWEEN_LOOKUPS", 0.0)
-    is_asked, may_answer = threading.Event(), threading.Event()
-
-    def answer_slowly() -> bool:
-        is_asked.set()
-        return may_answer.wait(30)
-
-    commit_counts.unresolved.add(
-        [commit_counts.TransactionCounts({count: [name]}, answer_slowly) for name in "ab"]
-    )
-    assert transactions.run(lambda: change("c"), transactions.KEYED) == 0
-    assert is_asked.wait(30)
-    assert transactions.run(lambda: change("d"), transactions.KEYED) == 1
-    assert counted == ["c", "d"]
-    may_answer.set()
-    wait_until(lambda: sorted(counted) == ["a", "b", "c", "d"])
-
-
-def test_the_first_lookup_that_fails_ends_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-
-    def fail() -> bool:
-        asked.append(1)
-        raise OperationalError(2003, "Can't connect")
-
-    lost = [commit_counts.TransactionCounts({count: ["a"]}, fail) for _ in range(3)]
-    commit_counts.unresolved.add(lost)
-    look_up()
-    assert (len(asked), len(commit_counts.unresolved._waiting)) == (1, 3)
 
 
 def test_threads_count_what_each_has_committed() -> None:

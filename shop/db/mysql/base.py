@@ -1,8 +1,4 @@
-"""Django's MySQL backend whose connections are watched: a server that hangs blocks no request for long.
-
-Each statement travels alone, as Django sends it. With `DATABASE_PIPELINING`, the default, the engine is
-`shop.db.mysql.pipelined`, which is this one with fewer round trips.
-"""
+"""Django's MySQL backend whose connections are watched: a server that hangs blocks no request for long."""
 
 import time
 from collections.abc import Mapping
@@ -31,15 +27,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return connection
 
     def close_if_unusable_or_obsolete(self) -> None:
-        """As Django's, at the end of each request and task; remembers when that was."""
         super().close_if_unusable_or_obsolete()
         self._used_at = time.monotonic()
 
     def close_if_health_check_failed(self) -> None:
-        """As Django's, for connections that have rested: under load each batch would pay for a ping more.
-
-        And never within a transaction, which a connection that isn't there ends in any case.
-        """
+        """As Django's, for connections that have rested: under load each batch would pay for a ping more."""
         if not self.in_atomic_block and time.monotonic() - self._used_at >= IDLE_SECONDS_BEFORE_PING:
             super().close_if_health_check_failed()
 

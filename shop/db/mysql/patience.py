@@ -1,8 +1,7 @@
 """Longer and shorter timeouts for statements that no request waits for."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
 
 from django.db import Error
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -30,10 +29,9 @@ def long_read_timeout(connection: BaseDatabaseWrapper) -> Iterator[None]:
 
 @contextmanager
 def statement_limit(connection: BaseDatabaseWrapper, *, seconds: int) -> Iterator[None]:
-    """Have the server end each SELECT that takes longer, with an `OperationalError`, until the block ends.
+    """Have the server end each SELECT of this thread that takes longer, with an `OperationalError`.
 
-    Also after the connection was lost and opened again meanwhile, or was lost before; connections of other
-    threads have no limit. Outside a transaction it raises nothing of its own.
+    Also after the connection was lost and opened again. Outside a transaction it raises nothing of its own.
     """
     if connection.vendor != "mysql":
         yield
@@ -43,8 +41,10 @@ def statement_limit(connection: BaseDatabaseWrapper, *, seconds: int) -> Iterato
     else:
         variable, limit = "max_execution_time", seconds * 1000
     usual = connection.settings_dict
+    begin = usual["OPTIONS"].get("init_command")
+    begin = f"{begin}, SESSION" if begin else "SET SESSION"
     # A copy: all connections of the process share these settings.
-    options = usual["OPTIONS"] | {"init_command": _with_limit(usual["OPTIONS"], f"{variable} = {limit:d}")}
+    options = usual["OPTIONS"] | {"init_command": f"{begin} {variable} = {limit:d}"}
     try:
         with connection.cursor() as cursor:
             cursor.execute(f"SET SESSION {variable} = %s", [limit])
@@ -60,9 +60,3 @@ def statement_limit(connection: BaseDatabaseWrapper, *, seconds: int) -> Iterato
         connection.settings_dict = usual
         with suppress(Error), connection.cursor() as cursor:
             cursor.execute(f"SET SESSION {variable} = DEFAULT")
-
-
-def _with_limit(options: Mapping[str, Any], assignment: str) -> str:
-    """The statement that a new connection begins with, and this assignment."""
-    usual = options.get("init_command")
-    return f"{usual}, SESSION {assignment}" if usual else f"SET SESSION {assignment}"

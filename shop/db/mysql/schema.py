@@ -1,8 +1,7 @@
 """Migrations that can be run again after an interruption: statements that were already applied are skipped.
 
-Neither server can roll back an ALTER, and the reply to one can be lost while the server completes it. So a
-migration that is not recorded may have been applied in part or in full. Each of its statements is atomic: if
-its table, column, index or constraint already exists (or is already dropped), the statement was applied.
+No server can roll back an ALTER, and its reply can be lost. Each statement is atomic: if its table, column,
+index or constraint already exists (or is already dropped), the statement was applied.
 """
 
 from typing import Any

@@ -1,10 +1,8 @@
-"""Detects a server that hangs within seconds, so that requests fail fast.
+"""Detects within seconds a server that hangs: one that leaves two pings in a row unanswered.
 
-A slow statement is not interrupted: it may wait for a lock or for the disk, and its connection has a read
-timeout. But a server that leaves two pings in a row unanswered hangs: a frozen machine, or a network that
-drops packets. Then the sockets of this process's connections are shut down, so that threads that read from
-one fail at once, and new connections are refused here until the server answers again. A connection in COMMIT
-may finish: it is shut down only when the server stays silent for as long as requests wait.
+Then the sockets of this process's connections are shut down, so that threads that read from one fail at once,
+and new connections are refused here until the server answers again. A connection in COMMIT may finish: it is
+shut down only when the server stays silent for as long as requests wait.
 """
 
 import os
@@ -12,7 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from weakref import WeakKeyDictionary, finalize
 
@@ -70,7 +68,6 @@ class Watch:
             )
 
     def add(self, connection: Connection) -> None:
-        """Watch the server for as long as this connection exists."""
         # A duplicate: the connection may be closed, and its descriptor reused for another file, at any time.
         descriptor = os.dup(connection.fileno())
         finalize(connection, os.close, descriptor)
@@ -93,7 +90,6 @@ class Watch:
             self._committing.discard(connection)
 
     def _has_live_thread(self) -> bool:
-        """Whether the thread runs in this process; a forked process has none."""
         return self._thread is not None and self._thread.is_alive()
 
     def _ping_until_unused(self) -> None:
@@ -117,7 +113,9 @@ class Watch:
         timeout = CONFIRMING_PING_TIMEOUT_SECONDS if self._unanswered else PING_TIMEOUT_SECONDS
         began_at = time.monotonic()
         try:
-            own = own or self._connect(timeout)
+            if own is None:
+                timeouts = dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), timeout)
+                own = MySQLdb.connect(**self._parameters | timeouts)
             own.ping()
         except MySQLdb.Error as error:
             self._record_failed_ping(error, began_at=began_at, timeout=timeout)
@@ -129,10 +127,6 @@ class Watch:
             return own
         own.close()
         return None
-
-    def _connect(self, timeout: int) -> Connection:
-        timeouts = dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), timeout)
-        return MySQLdb.connect(**self._parameters | timeouts)
 
     def _note_answer(self) -> None:
         self._unanswered, self._are_commits_shut = 0, False
@@ -147,26 +141,17 @@ class Watch:
         if self._unanswered == UNANSWERED_PINGS:
             log.error("the database hangs; shutting down its connections", error=str(error))
             self._shut_down_connections(in_commit=False)
-        if self._is_hung and self._is_commit_wait_over() and not self._are_commits_shut:
+        is_wait_over = time.monotonic() - self._silent_since > COMMIT_WAIT_SECONDS
+        if self._is_hung and is_wait_over and not self._are_commits_shut:
             log.error("the database hangs; shutting down connections in COMMIT", error=str(error))
             self._shut_down_connections(in_commit=True)
             self._are_commits_shut = True
-
-    def _is_commit_wait_over(self) -> bool:
-        """Whether the server has been silent for longer than `COMMIT_WAIT_SECONDS`."""
-        return time.monotonic() - self._silent_since > COMMIT_WAIT_SECONDS
 
     def _shut_down_connections(self, *, in_commit: bool) -> None:
         with self._mutex:
             # The list keeps the connections from being collected, so their descriptors stay open meanwhile.
             for connection, descriptor in list(self._descriptors.items()):
                 if (connection in self._committing) == in_commit:
-                    with socket.socket(fileno=os.dup(descriptor)) as connection_socket:
-                        _shut_down(connection_socket)
-
-
-def _shut_down(connection_socket: socket.socket) -> None:
-    try:
-        connection_socket.shutdown(socket.SHUT_RDWR)
-    except OSError as error:
-        log.info("a connection was already closed", error=str(error))
+                    # An error: the connection was already closed.
+                    with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as connection_socket:
+                        connection_socket.shutdown(socket.SHUT_RDWR)

@@ -6,9 +6,8 @@
     responses={201: CouponBody} | api_doc.refusals({404: ["campaign_not_found"], 409: ["sold_out"]}),
 )
 ```
-Refusals that every call may return (401, malformed bodies, 503, and those of a missing or reused idempotency
-key) are added by `shop.http.openapi.openapi_generation`. Further members of a problem belong to its code,
-whichever call returns it: an app declares them once, by `declare_members`.
+Refusals that every call may return are added by `shop.http.openapi.openapi_generation`. Further members of a
+problem belong to its code: an app declares them once, by `declare_members`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -118,7 +117,6 @@ _members: dict[str, Mapping[str, dict[str, Any]]] = {}
 
 
 def array_of_objects(**columns: dict[str, Any]) -> dict[str, Any]:
-    """The schema of a list of objects that have exactly these members."""
     return {
         "type": "array",
         "items": {"type": "object", "properties": columns, "required": list(columns)},
@@ -143,8 +141,7 @@ def refusals(codes: Mapping[int, Sequence[str]]) -> dict[tuple[int, str], OpenAp
 def problem_schema(codes: Sequence[str]) -> dict[str, Any]:
     """The schema of a problem with one of these codes, with the further members of each.
 
-    openapi-python-client reads the reference alone, so that all problems are one class there, whose code is
-    any text: a client that was generated before a code was added reads it all the same.
+    openapi-python-client reads the reference alone, so clients take codes that are added later.
     """
     members: dict[str, list[dict[str, Any]]] = {}
     for code in sorted(codes):
@@ -162,7 +159,6 @@ def problem_schema(codes: Sequence[str]) -> dict[str, Any]:
 
 
 def refusal_example(name: str, error: FirstcomeError) -> OpenApiExample:
-    """An example of a refusal, as `shop.http.problems` renders it."""
     response = problems.from_error(error)
     return OpenApiExample(
         name,
@@ -174,7 +170,6 @@ def refusal_example(name: str, error: FirstcomeError) -> OpenApiExample:
 
 
 def response_example(name: str, status: int, body: Mapping[str, Any]) -> OpenApiExample:
-    """An example of a response with this body."""
     return OpenApiExample(
         name,
         value=orjson.loads(json_format.dump(body)),
@@ -185,5 +180,4 @@ def response_example(name: str, status: int, body: Mapping[str, Any]) -> OpenApi
 
 
 def describe_codes(codes: Sequence[str]) -> str:
-    """The codes as a response's description."""
     return " · ".join(f"`{code}`" for code in sorted(codes))

@@ -43,7 +43,6 @@ class Operations(AutoSchema):
         return "_".join([self.method.lower(), *re.findall(r"\w+", path)])
 
     def get_operation(self, *where: Any) -> Any:
-        """The operation, with what scopes an API key needs for it as `x-scope`."""
         operation = super().get_operation(*where)
         required_scopes = getattr(self.view, "required_scopes", None)
         if operation is not None and required_scopes and (scope := required_scopes(self.method.upper())):
@@ -99,7 +98,10 @@ def suit_generated_clients(result: Any, generator: Any, request: Any, public: bo
     """
     for schema in result["components"]["schemas"].values():
         for field in schema.get("properties", {}).values():
-            _describe_default(field)
+            # Null needs no sentence, because it means absent.
+            if (default := field.pop("default", None)) is not None:
+                says = f"`{json.dumps(default)}` if it is absent."
+                field["description"] = " ".join(filter(None, [field.get("description"), says]))
     for item in result["paths"].values():
         for method in METHODS & item.keys():
             if item[method].get("security") == [{}]:
@@ -107,16 +109,7 @@ def suit_generated_clients(result: Any, generator: Any, request: Any, public: bo
     return result
 
 
-def _describe_default(field: Any) -> None:
-    """Replace a field's default by a sentence; null needs none, because it means absent."""
-    default = field.pop("default", None)
-    if default is not None:
-        says = f"`{json.dumps(default)}` if it is absent."
-        field["description"] = " ".join(filter(None, [field.get("description"), says]))
-
-
 def _generic_refusals(path: str, operation: Any) -> dict[int, list[str]]:
-    """The refusals that follow from what the operation accepts."""
     codes: dict[int, list[str]] = {503: ["unavailable"]}
     security = operation.get("security", [])
     if {"bearer": []} in security:
@@ -127,7 +120,8 @@ def _generic_refusals(path: str, operation: Any) -> dict[int, list[str]]:
         codes[400] = ["invalid"]
     if "requestBody" in operation:
         codes |= {408: ["request_timeout"], 503: ["overloaded", "unavailable"]}
-    if _is_signed(operation):
+    # A body that is signed is read as raw bytes.
+    if any(parameter["name"].endswith("-Signature") for parameter in operation.get("parameters", [])):
         codes[413] = ["too_large"]
     elif "requestBody" in operation:
         codes |= {400: ["invalid", "malformed_json"], 413: ["too_large"], 415: ["unsupported_media_type"]}
@@ -138,7 +132,6 @@ def _generic_refusals(path: str, operation: Any) -> dict[int, list[str]]:
 
 
 def _add_refusals(responses: Any, status: int, codes: list[str]) -> None:
-    """Add the codes to those that the view declares for the status."""
     response = responses.setdefault(str(status), {})
     content = response.setdefault("content", {})
     known = content.get(api_doc.PROBLEM_TYPE, {}).get("schema", {}).get("properties", {}).get("code", {})
@@ -164,8 +157,3 @@ def _add_headers(operation: Any) -> None:
 
 def _is_keyed(operation: Any) -> bool:
     return any(parameter["name"] == "Idempotency-Key" for parameter in operation.get("parameters", []))
-
-
-def _is_signed(operation: Any) -> bool:
-    """Whether the body is read as raw bytes, because the request is signed."""
-    return any(parameter["name"].endswith("-Signature") for parameter in operation.get("parameters", []))

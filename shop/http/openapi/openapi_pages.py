@@ -28,6 +28,12 @@ def document(request: HttpRequest) -> HttpResponse:
     return HttpResponse(text, content_type="application/json; charset=utf-8")
 
 
+@cache
+def _generate_document() -> bytes:
+    """Generate the document, once per process: it depends on the code alone."""
+    return orjson.dumps(SchemaGenerator().get_schema(request=None, public=True))
+
+
 class Pages(SpectacularSwaggerSplitView):
     """Swagger UI; its script is a separate request, so that the page needs no inline script."""
 
@@ -39,9 +45,3 @@ class Pages(SpectacularSwaggerSplitView):
         response: Response = super().get(request, *args, **kwargs)
         response["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
         return response
-
-
-@cache
-def _generate_document() -> bytes:
-    """Generate the document, once per process: it depends on the code alone."""
-    return orjson.dumps(SchemaGenerator().get_schema(request=None, public=True))

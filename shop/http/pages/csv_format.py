@@ -14,14 +14,12 @@ Cell = object
 
 
 def generate_parts(header: Sequence[str], pages: Iterable[Iterable[Sequence[Cell]]]) -> Iterator[str]:
-    """The file in parts: the header, then the rows of each page."""
     yield BYTE_ORDER_MARK + write_rows([header])
     for page in pages:
         yield write_rows(page)
 
 
 def write_rows(rows: Iterable[Sequence[Cell]]) -> str:
-    """These rows as lines."""
     lines = StringIO()
     csv.writer(lines).writerows([[cell_text(cell) for cell in row] for row in rows])
     return lines.getvalue()

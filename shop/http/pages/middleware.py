@@ -24,7 +24,7 @@ from shop.errors import FirstcomeError, NotAllowed, Overloaded
 from shop.events import journal
 from shop.http import client_address, json_format, languages, problems, views
 from shop.http.messages import Request
-from shop.http.pages.uploads import UPLOAD_KEY, Upload
+from shop.http.request_body import UPLOAD_KEY, Upload
 from shop.lazy_texts import mark as _
 from shop.normalization import normalized
 from shop.observability import logs
@@ -113,10 +113,7 @@ def convert_html_errors(handler: Handler) -> Handler:
 
 
 def require_second_factor(handler: Handler) -> Handler:
-    """Treat a session of staff as not signed in if it lacks the second factor that the account needs.
-
-    For every page, so that none has to ask for it. Like Django's own, the user is read when it is first used.
-    """
+    """Treat a session of staff as not signed in if it lacks the second factor that the account needs."""
 
     def checked(request: HttpRequest) -> HttpResponse:
         found = request.user
@@ -186,10 +183,7 @@ def guard_operators_pages(handler: Handler) -> Handler:
 
 
 def receive_staff_uploads(handler: Handler) -> Handler:
-    """Read an upload if it comes from permitted staff, a few at a time; any other upload is not read.
-
-    For accounts that aren't staff it is too large, as it is on any other page.
-    """
+    """Read an upload if it comes from permitted staff, a few at a time; any other is refused unread."""
 
     def checked(request: HttpRequest) -> HttpResponse:
         upload: Upload | None = request.META.get(UPLOAD_KEY)
@@ -214,10 +208,7 @@ def receive_staff_uploads(handler: Handler) -> Handler:
 
 
 def dispatch_api_calls(handler: Handler) -> Handler:
-    """Middleware that dispatches API calls directly to their view, and passes all other requests on.
-
-    For Django's test client and `runserver`: the web server's calls never reach Django's handler.
-    """
+    """Dispatch API calls of Django's test client and `runserver`: the web server's never come here."""
 
     def answered(request: HttpRequest) -> HttpResponse:
         if not request.path_info.startswith(views.API_PREFIX):
@@ -236,14 +227,19 @@ def dispatch_api_calls(handler: Handler) -> Handler:
 
 def may_read_metrics(request: HttpRequest) -> bool:
     """Whether the request has the token, or comes from this machine and names a host of the shop's."""
-    return _has_metrics_token(request) or (client_address.is_local(request) and _has_allowed_host(request))
+    if _has_metrics_token(request):
+        return True
+    try:
+        request.get_host()
+    except DisallowedHost:
+        return False
+    return client_address.is_local(request)
 
 
 class CommonMiddleware(common.CommonMiddleware):
     """Django's, which refuses unknown hosts, except of scrapes with the token.
 
-    Prometheus calls each container by its address, which is in no setting. Without the token the host counts:
-    a page in a browser on this machine could name any host that resolves to it.
+    Prometheus calls each container by its address, which is in no setting.
     """
 
     def process_request(self, request: HttpRequest) -> HttpResponseBase | None:  # type: ignore[override]
@@ -271,11 +267,3 @@ def _has_metrics_token(request: HttpRequest) -> bool:
     given = request.headers.get("Authorization", "").encode("latin-1", "replace")
     wanted = f"Bearer {settings.METRICS_TOKEN}".encode()
     return bool(settings.METRICS_TOKEN) and hmac.compare_digest(given, wanted)
-
-
-def _has_allowed_host(request: HttpRequest) -> bool:
-    try:
-        request.get_host()
-    except DisallowedHost:
-        return False
-    return True

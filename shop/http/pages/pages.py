@@ -1,16 +1,16 @@
 """Django's pages behind ASGI: its own WSGI handler with all middlewares, run in a thread of the pool.
 
 Django's ASGI handler runs synchronous views one at a time, and keeps no connection to the database (its
-ticket 33497). Here each thread of the pool keeps one. A page is rendered completely, on disk if it is large,
-before it is sent, so a slow reader holds no thread. A `StreamedResponse` is rendered part by part instead,
-but for clients of HTTP/1.0, which don't support chunks.
+ticket 33497). A page is rendered completely, on disk if it is large, before it is sent, so a slow reader
+holds no thread. A `StreamedResponse` is rendered part by part, but for clients of HTTP/1.0.
 """
 
 import asyncio
 import os
 import re
 import sys
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from io import BytesIO
 from tempfile import SpooledTemporaryFile
@@ -32,8 +32,7 @@ from shop.http import client_address, request_body
 from shop.http.json_format import TooLarge, require_utf_8
 from shop.http.pages import middleware
 from shop.http.pages.streamed_responses import StreamedResponse
-from shop.http.pages.uploads import UPLOAD_KEY, Upload
-from shop.http.request_body import Receive
+from shop.http.request_body import UPLOAD_KEY, Receive, Upload
 from shop.lazy_texts import mark as _
 from shop.rates import anonymous_calls
 
@@ -70,11 +69,7 @@ class PageResponse(NamedTuple):
 
 
 async def serve_page(scope: Scope, fields: Mapping[bytes, bytes], receive: Receive, send: Send) -> None:
-    """Serve a request with Django. Raises a `FirstcomeError` before anything is sent.
-
-    The operators' pages for one address (the proxy's if there is one) hold at most half of the pool's
-    threads, and so do its public pages.
-    """
+    """Serve a request with Django. Raises a `FirstcomeError` before anything is sent."""
     await send_page(await render_page(scope, fields, receive), scope, receive, send)
 
 
@@ -91,8 +86,6 @@ async def render_page(scope: Scope, fields: Mapping[bytes, bytes], receive: Rece
 
 
 class ThreadShare(TypedDict):
-    """What `event_loop.run_in_thread` limits a page by."""
-
     group: Hashable
     member: Hashable
 
@@ -100,8 +93,8 @@ class ThreadShare(TypedDict):
 def thread_share(scope: Scope) -> ThreadShare:
     """The group of an address' pages in the pool of threads, and its member: operators, or all others.
 
-    Behind a proxy all clients share an address, and any of them can load pages until their member's threads
-    are all taken. So only a session that a page of this process has verified lately is one of operators.
+    Behind a proxy all clients share an address. So only a session that a page of this process has verified
+    lately is one of operators.
     """
     address = scope["client"][0] if scope.get("client") else ""
     return {"group": ("page", address), "member": "operators" if _is_of_operator(scope) else "public"}
@@ -137,7 +130,10 @@ async def _render_in_turn(scope: Scope, fields: Mapping[bytes, bytes], receive: 
 
     try:
         if _path(scope) == SIGN_IN_PATH:
-            return await sign_ins.run_sign_in(render, username=_posted_username(body), address=address)
+            name = ""
+            with suppress(SuspiciousOperation):
+                name = QueryDict(body).get("username", "").strip()[:LONGEST_USERNAME]
+            return await sign_ins.run_sign_in(render, username=name, address=address)
         return await password_hashing.run_in_turn(render, address=address, trust_level=trust_level)
     except (Throttled, Overloaded) as refusal:
         if b"text/html" not in fields.get(b"accept", b""):
@@ -146,16 +142,7 @@ async def _render_in_turn(scope: Scope, fields: Mapping[bytes, bytes], receive: 
         return await event_loop.run_in_thread(refused, **thread_share(scope))
 
 
-def _posted_username(body: bytes) -> str:
-    """The name in the body of the page to sign in, as its form reads it; "" if there is none."""
-    try:
-        return QueryDict(body).get("username", "").strip()[:LONGEST_USERNAME]
-    except SuspiciousOperation:
-        return ""
-
-
 async def send_page(page: PageResponse, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send a page, and close its file if it is one."""
     await send({"type": "http.response.start", "status": page.status, "headers": page.headers})
     if isinstance(page.body, bytes):
         await send({"type": "http.response.body", "body": page.body})
@@ -196,7 +183,6 @@ async def _send_parts(response: StreamedResponse, receive: Receive, send: Send, 
 
 
 async def _make_part(parts: Iterator[T], share: ThreadShare) -> T | None:
-    """The next part; None after the last."""
     for _attempt in range(ATTEMPTS_FOR_A_PART - 1):
         try:
             return await event_loop.run_in_thread(next, parts, None, **share)
@@ -222,15 +208,14 @@ def _deferred_upload(scope: Scope, fields: Mapping[bytes, bytes], receive: Recei
     if length > settings.MAX_UPLOAD_BYTES:
         raise TooLarge(_("The upload is larger than {size} MiB.", size=settings.MAX_UPLOAD_BYTES // 2**20))
     loop = asyncio.get_running_loop()
-    return Upload(permissions, lambda: asyncio.run_coroutine_threadsafe(_message(receive), loop).result())
 
+    async def message() -> Mapping[str, Any]:
+        return await receive()
 
-async def _message(receive: Receive) -> Mapping[str, Any]:
-    return await receive()
+    return Upload(permissions, lambda: asyncio.run_coroutine_threadsafe(message(), loop).result())
 
 
 def _render_page(environment: dict[str, Any]) -> PageResponse:
-    """Render the page; runs in a thread of the pool."""
     started: list[Any] = []
 
     def start(status: str, headers: list[tuple[str, str]], *_: Any) -> Any:
@@ -262,10 +247,14 @@ def _response_body(response: Any) -> bytes | IO[bytes]:
     file, length = getattr(response, "file_to_stream", None), int(response.get("Content-Length", -1))
     if 0 <= length <= CHUNK_BYTES:
         return b"".join(response)
-    if length < 0 or file is None:
-        return _spool_body(response)
-    response._resource_closers.remove(file.close)  # it is closed once it is sent
-    return file
+    if length >= 0 and file is not None:
+        response._resource_closers.remove(file.close)  # it is closed once it is sent
+        return file
+    spooled = SpooledTemporaryFile(max_size=MAX_IN_MEMORY_BYTES)  # noqa: SIM115 - closed once it is sent
+    for part in response:
+        spooled.write(part)
+    spooled.seek(0)
+    return spooled
 
 
 def _body_size(body: bytes | IO[bytes]) -> int:
@@ -275,14 +264,6 @@ def _body_size(body: bytes | IO[bytes]) -> int:
     size = body.seek(0, os.SEEK_END)
     body.seek(0)
     return size
-
-
-def _spool_body(parts: Iterable[bytes]) -> IO[bytes]:
-    file = SpooledTemporaryFile(max_size=MAX_IN_MEMORY_BYTES)  # noqa: SIM115 - closed once it is sent
-    for part in parts:
-        file.write(part)
-    file.seek(0)
-    return file
 
 
 def _wsgi_environment(scope: Scope, fields: Mapping[bytes, bytes], body: Any) -> dict[str, Any]:

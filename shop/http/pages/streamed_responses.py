@@ -1,7 +1,6 @@
 """Responses that are made in parts while they are sent: exports and reports of any length.
 
-A thread makes one part, in a few short statements, and is free while the part is sent. So a response of a
-million rows occupies the memory of one part, and a client that reads slowly holds no thread.
+A thread makes one part and is free while that is sent, so a client that reads slowly holds none.
 """
 
 import threading

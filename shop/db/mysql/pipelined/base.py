@@ -1,9 +1,8 @@
-"""The MySQL backend with fewer round trips: several statements share one packet.
+"""The MySQL backend with fewer round trips: BEGIN, and what is written by `execute_deferred`, go with the
+transaction's next statement or with COMMIT.
 
-BEGIN, and what is written by `execute_deferred`, go with the transaction's next statement or with COMMIT.
-After each round trip a thread waits for the interpreter, with its rows locked; what is done by one round trip
-is done however busy the process is. `shop/tests/test_pipelining_canary.py` holds what this relies on in
-Django and in mysqlclient beyond their public interfaces.
+After each round trip a thread waits for the interpreter, with its rows locked. What this relies on beyond the
+public interfaces of Django and mysqlclient is held by `shop/tests/test_pipelining_canary.py`.
 """
 
 from collections.abc import Mapping
@@ -44,11 +43,7 @@ class _Cursor(Cursor):
         return int(self.rowcount)
 
     def close(self) -> None:
-        """Close it, and discard what is left of the results.
-
-        Where the connection was lost among them, discarding raises MySQLdb's own error. Django closes a
-        cursor after a statement that failed, so that error would take the place of the statement's.
-        """
+        """Close it; an error of the connection, lost among results, would hide that of the statement."""
         with suppress(OperationalError):
             super().close()
 

@@ -1,8 +1,4 @@
-"""The MySQL backend of a secondary: statements that write or lock never leave the process.
-
-The server refuses writes too, because each connection begins with `SET SESSION TRANSACTION READ ONLY`, and a
-secondary is read-only by itself. What is refused here would be a mistake in the shop's code.
-"""
+"""The MySQL backend of a secondary: statements that write or lock never leave the process."""
 
 from typing import Any
 
