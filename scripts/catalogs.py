@@ -212,10 +212,8 @@ def catalog_of(
 
 
 def unite_conflicts() -> None:
-    """Unite our side and theirs of each catalog on which a merge stopped, and stage it.
-
-    Where both translate a text, ours stays.
-    """
+    """Unite both sides of each catalog on which a merge stopped, and stage it; where both translate,
+    ours stays."""
     listed = _git("ls-files", "--unmerged", "-z").decode().split("\0")
     names = sorted({line.partition("\t")[2] for line in listed if line})
     for name in names:

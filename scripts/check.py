@@ -1,8 +1,4 @@
-"""`make check`: what can be said of the code without running the shop. A line a check, and why it failed.
-
-A check whose programs are missing is skipped, which fails in CI alone: a user who may not install them still
-learns what the others say.
-"""
+"""`make check`: what can be said of the code without running the shop. A line a check, and why it failed."""
 
 import argparse
 import contextlib

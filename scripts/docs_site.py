@@ -1,9 +1,4 @@
-"""`make docs`: builds the documentation's site from docs/ by Zensical, and serves it on loopback.
-
-The site is built from a copy under `var/docs`, which also has the pages of the project's folder, such as
-CONTRIBUTING.md, below `project/`: links between them and docs/ lead to the site's pages. The navigation is
-that of `mkdocs.yml`. A link or an anchor that leads nowhere ends the build.
-"""
+"""`make docs`: builds the documentation's site from docs/ by Zensical, and serves it on loopback."""
 
 import argparse
 import functools
@@ -99,10 +94,7 @@ def staged_path(path: PurePosixPath) -> PurePosixPath | None:
 
 
 def rewrite_links(text: str, page: PurePosixPath) -> str:
-    """The page's text with its relative links as they have to be in the copy.
-
-    A link to a file of the project that is not part of the site becomes its text.
-    """
+    """The page's text with its relative links as they have to be in the copy."""
     target_of_page = staged_path(page)
     assert target_of_page is not None
 

@@ -1,9 +1,4 @@
-"""Writes the generated pages of docs/reference: the API, the settings and the commands.
-
-`make reference` writes them and `make check` compares them, so that they can't differ from the code. The
-API is that of docs/openapi.yaml, the settings are those of .env.example, which a test compares with
-`shop/settings.py`.
-"""
+"""Writes the generated pages of docs/reference: the API, the settings and the commands."""
 
 import argparse
 import re

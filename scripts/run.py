@@ -1,8 +1,4 @@
-"""`make run`: the whole shop on this machine, from an empty folder to a curl line that works.
-
-Stopped by Ctrl-C, SIGTERM or SIGHUP it ends with exit code 0 once it was ready, and with 130 before that.
-When something is wrong it ends with 1 and one line.
-"""
+"""`make run`: the whole shop on this machine, from an empty folder to a curl line that works."""
 
 import importlib.util
 import os

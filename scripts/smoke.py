@@ -1,7 +1,5 @@
-"""The embedded smoke: `make run` in an empty folder, the README's session, an order, an audit, Ctrl-C, again.
-
-After the start everything goes over HTTP. It prints a line a step and ends at the first that fails.
-"""
+"""The embedded smoke: `make run` in an empty folder, the README's session, an order, an audit, Ctrl-C,
+again."""
 
 import argparse
 import json

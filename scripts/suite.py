@@ -1,10 +1,5 @@
-"""`make test`: the first group of tests on throwaway servers, then the smoke. With arguments: pytest alone.
-
-The groups, and which tests are in which, are those of scripts/tests/circles.py.
-
-Four processes run the tests, for many tests wait more than they work; each has a database and a Redis of its
-own, and each module's tests stay together and in their order.
-"""
+"""`make test`: the first group of tests on throwaway servers, then the smoke. With arguments: pytest
+alone."""
 
 import os
 import shutil

@@ -1,9 +1,8 @@
 """`make verify`: what takes too long for `.ci/run`, one command after the other, and a table in the end.
 
-Each step is a target of make that can be run by itself. A failed one is named, its log is kept, and the
-others go on. A step that this machine can't run is NOT RUN. All of it takes some hours; ONLY=containers,fuzz
-chooses. docs/verified.md keeps how each step ended last, and on which commit. The exit code is 1 after a
-failure, and 2 when none failed and something was not run.
+A failed step is named, its log is kept, and the others go on; one that this machine can't run is NOT RUN.
+docs/verified.md keeps how each step ended last. The exit code is 1 after a failure, and 2 when none failed
+and something was not run.
 """
 
 import argparse

@@ -1,9 +1,7 @@
 """`make bench`: what the shop does a second on a fresh MariaDB stack, beside what it does doing nothing.
 
-Boots a stack of its own on free ports, seeds it, measures every row, audits, prints one table, and writes
-docs/bench.json and docs/performance.md. It fails when coupons slow down as the table fills, a law is broken,
-a request isn't answered as it should be, or the shop counts otherwise than its callers. With a commit to
-compare with, the loads are measured beside that commit and judged by their ratios (`scripts.bench.against`).
+It fails when coupons slow down as the table fills, a law is broken, a request isn't answered as it should
+be, or the shop counts otherwise than its callers.
 """
 
 import argparse
@@ -62,10 +60,7 @@ def main() -> int:
 
 
 class Bench:
-    """One run: its stack, its size and rows, and what it has measured so far.
-
-    Rows that are measured together are measured if one of them is asked for, and the audit always.
-    """
+    """One run: its stack, its size and rows, and what it has measured so far."""
 
     def __init__(self, instance: Instance, size: Size, rows: Sequence[str] = tuple(ROWS)) -> None:
         self.instance = instance

@@ -122,10 +122,7 @@ class Comparison:
 
 @contextmanager
 def warm(instance: Instance, size: Size) -> Iterator[Stage]:
-    """A stack that is seeded and warm, each web process on a processor of its own, until the block ends.
-
-    Raises SetupError.
-    """
+    """A stack that is seeded and warm, each web process on a processor of its own. Raises SetupError."""
     with own_stack.running(instance, **stage.SETTINGS):
         here = stage.seeded(instance, size)
         watching.pin_web_processes(instance)

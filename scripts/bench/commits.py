@@ -52,10 +52,8 @@ def find(name: str, *, project: Path = places.PROJECT) -> Commit:
 
 @contextmanager
 def checked_out(commit: Commit, folder: Path, *, project: Path = places.PROJECT) -> Iterator[Path]:
-    """A worktree of the commit in that folder, with its Python environment; removed at the end.
-
-    Raises SetupError when it can't be made.
-    """
+    """A worktree of the commit in that folder with its Python environment, removed at the end. Raises
+    SetupError."""
     try:
         doing = f"check out {commit.name}"
         _git("worktree", "add", "--detach", str(folder), commit.sha, folder=project, doing=doing)

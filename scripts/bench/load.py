@@ -169,10 +169,8 @@ def run(script: str, *, instance: Instance, seconds: int, **settings: object) ->
 def measure(
     script: str, settings: Mapping[str, object], *, instance: Instance, within_seconds: float
 ) -> tuple[Any, float]:
-    """The content that `k6/<script>.js` wrote into the file `SUMMARY`, and the processor time of k6.
-
-    Raises SetupError with the end of k6's log if it fails.
-    """
+    """What `k6/<script>.js` wrote into the file `SUMMARY`, and the processor time of k6. Raises
+    SetupError."""
     summary, log = instance.home / f"{script.replace('/', '-')}.json", instance.logs / "k6.log"
     summary.unlink(missing_ok=True)
     given = {"URL": instance.url, "SUMMARY": summary, **SPARING, **settings}

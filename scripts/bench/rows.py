@@ -84,10 +84,7 @@ COMPARED = [name for name, row in ROWS.items() if row.against]
 
 
 def choose(words: str, *, of: Sequence[str]) -> list[str]:
-    """Those of the rows that the words name, separated by commas, in their own order; all without a word.
-
-    Raises SetupError.
-    """
+    """Those of the rows that the words name, in their own order; all without a word. Raises SetupError."""
     chosen = [word.strip() for word in words.split(",") if word.strip()]
     if unknown := [word for word in chosen if word not in of]:
         raise SetupError(f"ROWS={','.join(unknown)} is not measured: choose from {','.join(of)}")

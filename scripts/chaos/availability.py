@@ -1,14 +1,7 @@
 """Availability of a trial: the share of requests that were answered as they should.
 
-Good is every answer below 500, refusals included: the caller gets what the contract says. Bad is every 5xx,
-a 503 with `Retry-After` too, for its caller can't buy at that moment, and no answer at all. A 409 that the
-shop's own locks cause (`lock_not_acquired`) is bad as well. A client that hangs up is not counted.
-
-The service level of ops/prometheus/recording.yml counts the same by status, of the calls that place orders
-and pay; it can't see requests that got no answer.
-
-Outages are the times from a fault until the shop is ready again. A request overlaps with one when any moment
-of it lies inside.
+Bad is every 5xx, a 503 with `Retry-After` too, for its caller can't buy at that moment, no answer at all,
+and a 409 that the shop's own locks cause. Refusals are good: the caller gets what the contract says.
 """
 
 from bisect import bisect_left
@@ -25,10 +18,7 @@ MOST_KINDS = 5
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request: when it began and ended by the monotonic clock, its call, and its result.
-
-    The result is the status with the problem's code; `no answer` for none.
-    """
+    """One request: when it began and ended by the monotonic clock, its call, and its result."""
 
     began: float
     ended: float

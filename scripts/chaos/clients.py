@@ -353,10 +353,7 @@ class Clerk(Client):
 def staff_and_buyers(
     setup: Setup, *, count: int, port: int, seed: str, ends_at: float, seen: Observations
 ) -> list[Staff | Buyer | Clerk]:
-    """One client of the staff, and so many buyers, which share the accounts among them.
-
-    One more refunds and disputes at the gateway, if the setup has its port.
-    """
+    """One client of the staff, so many buyers, and a clerk at the gateway if the setup has its port."""
     common: dict[str, Any] = {"port": port, "ends_at": ends_at, "seen": seen}
     buyers = [
         Buyer(setup.buyers[number::count], setup, seed=f"{seed} {number}", **common)

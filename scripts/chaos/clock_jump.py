@@ -1,8 +1,4 @@
-"""A second worker of the stack, whose wall clock is moved while it works.
-
-It starts with the right time, because a process with a wrong clock refuses to start, and it is killed in the
-end: what it wrote with the wrong time is left to the others. Its monotonic clock is right all the time.
-"""
+"""A second worker of the stack, whose wall clock is moved while it works."""
 
 import subprocess
 import time

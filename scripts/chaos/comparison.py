@@ -1,8 +1,4 @@
-"""The comparison of all answers that clients got with what the shop shows now.
-
-Everything goes over HTTP, and what can be added up is. `manage.py audit` checks the laws in the database;
-this checks that every answer still holds, and `chaos.outside` compares the outside systems.
-"""
+"""The comparison of all answers that clients got with what the shop shows now."""
 
 import time
 from collections import Counter

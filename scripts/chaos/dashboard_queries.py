@@ -1,8 +1,4 @@
-"""The queries of the dashboards in ops/grafana, as Grafana sends them to Prometheus.
-
-Each panel's expressions are read from the generated files, the dashboards' variables are replaced by what
-Grafana puts in their place while all values are chosen, and the built-in ones by what it computes.
-"""
+"""The queries of the dashboards in ops/grafana, as Grafana sends them to Prometheus."""
 
 import json
 from collections.abc import Iterator
@@ -76,10 +72,7 @@ def expression_of(query: PanelQuery, dashboard: dict[str, Any], span: Span) -> s
 
 
 def without_data(prometheus: Prometheus, dashboard: dict[str, Any], span: Span) -> Iterator[PanelQuery]:
-    """The queries without a single number in that time, and the variables without a value to choose.
-
-    Queries of a single moment are tried at all moments, as if the dashboard were opened at each.
-    """
+    """The queries without a single number in that time, and the variables without a value to choose."""
     for query in queries(dashboard):
         series = prometheus.query_range(
             expression_of(query, dashboard, span), start=span.start, end=span.end, step=span.step

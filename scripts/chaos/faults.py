@@ -65,10 +65,8 @@ class Fault:
 
 @dataclass(frozen=True)
 class FaultSeries:
-    """Makes one fault after the other, which `choose` draws, and pauses after each. The name seeds it.
-
-    `make` makes a fault to what supervisor does not know; None for all others.
-    """
+    """Makes one fault after the other, which `choose` draws, by `make` where supervisor doesn't know
+    the process."""
 
     name: str
     choose: Callable[[random.Random], Fault]
@@ -258,10 +256,7 @@ def seconds_until_ready(
 
 
 def _leaders(fault: Fault, instance: Instance) -> dict[str, int]:
-    """The process that the fault is about to kill, by its name; web's own children it replaces by itself.
-
-    The children of a web server that is killed go on answering until the next one ends them.
-    """
+    """The process that the fault is about to kill, by its name; web's own children it replaces by itself."""
     leader = process_identity.leader_of(instance.run, fault.name)
     return {fault.name: leader} if leader and fault.sort in ("kill", "down") else {}
 

@@ -1,9 +1,4 @@
-"""A program that follows the event feed through all faults, and what its events have to be in the end.
-
-It reads by cursors, as docs/howto/follow-events.md says. Once all is settled it reads to the end, and then
-the whole feed once more: both have to have the same events in the same order, each once. Beside that each
-order, coupon and correction of stock has the events that it should have.
-"""
+"""A program that follows the event feed through all faults, and what its events have to be in the end."""
 
 import random
 import threading
@@ -86,10 +81,7 @@ class FeedReader:
 
 
 def findings(setup: Setup, shop: Shop, reader: FeedReader) -> Iterator[str]:
-    """Read to the end and once more from the beginning; each event that is missing, doubled or misplaced.
-
-    Raises NoFinalAnswer.
-    """
+    """Read to the end and once more from the beginning; each event that is wrong. Raises NoFinalAnswer."""
     reader.read_to_end()
     again = FeedReader(port=shop.instance.port, token=reader.token, seed="again", seen=reader.seen)
     again.read_to_end()
@@ -148,10 +140,8 @@ def of_orders(setup: Setup, orders: dict[str, Any], events: Iterable[Any]) -> It
 
 
 def _are_refunds(kinds: Sequence[str], count: int, at_gateway: int) -> bool:
-    """Whether these are events of so many refunds, of which several may be under way at once.
-
-    So many of them were made at the gateway, and requested by nobody.
-    """
+    """Whether these are events of so many refunds, some of them made at the gateway and requested by
+    nobody."""
     requested = done = 0
     for kind in kinds:
         requested, done = requested + (kind == REQUESTED), done + (kind == REFUNDED)

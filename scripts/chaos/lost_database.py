@@ -114,10 +114,8 @@ def restore(instance: Instance, second: Server, backup: Path, logs: Path, *more:
 
 
 def refund_orphaned_charges(instance: Instance, second: Server) -> int:
-    """Have charges refunded that the restored state knows nothing of; how many there were.
-
-    Raises SetupError where some are left.
-    """
+    """Refund charges that the restored state doesn't know; how many. Raises SetupError where some are
+    left."""
     before = json.loads(manage(instance, "reconcile --json", url=second.url, codes=(0, FAILED)))
     for _ in range(RECONCILE_ATTEMPTS):
         ran = own_stack.manage(instance, "reconcile --fix --json", DATABASE_URL=second.url)

@@ -17,10 +17,7 @@ DECLINES = {"card_declined", "insufficient_funds", "authentication_failed", "aut
 
 @dataclass(slots=True)
 class RecordedCall:
-    """One call with its latest answer; most that were answered 202 are still open.
-
-    `answered_at` is when the first one came, in seconds of the wall clock.
-    """
+    """One call with its latest answer, which may be 202 and open, and when the first one came."""
 
     sort: str
     call: Call

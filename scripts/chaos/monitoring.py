@@ -1,7 +1,5 @@
-"""Prometheus and exporters beside a trial, and the proof that every query of every dashboard has data of it.
-
-All are Debian's programs, on free ports of loopback.
-"""
+"""Prometheus and exporters beside a trial, and the proof that every query of every dashboard has data
+of it."""
 
 import time
 from collections.abc import Iterator
@@ -23,10 +21,8 @@ RULES = places.PROJECT / "ops" / "prometheus" / "recording.yml"
 
 @contextmanager
 def beside(instance: Instance) -> Iterator[Prometheus]:
-    """A Prometheus that scrapes all of the stack and the exporters of its servers, with the recording rules.
-
-    The stack has to be one with MariaDB. Raises SetupError when a program does not start.
-    """
+    """A Prometheus that scrapes the stack, with MariaDB, and its exporters, by the recording rules.
+    Raises SetupError."""
     folder = instance.home / "prometheus"
     with exporters.running(instance, folder) as of_servers:
         targets = {**instance.metrics_targets(), **of_servers}

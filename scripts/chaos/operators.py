@@ -1,7 +1,5 @@
-"""Operators at their pages of the admin: they force sagas, grant points and decide what the other asked for.
-
-What comes of it is compared by `findings`: each grant is there once, and each approval is as it was decided.
-"""
+"""Operators at their pages of the admin: they force sagas, grant points and decide what the other asked
+for."""
 
 import time
 from collections import Counter

@@ -1,8 +1,7 @@
-"""One store after the other stopped or frozen: what works all the same, how quickly the rest is refused, and
-how soon all works again.
+"""One store after the other stopped or frozen: what works, how quickly the rest is refused, and what
+follows.
 
-The contract: without Redis everything works; without the database a call is 503 `unavailable` within
-6 s; `/healthz` is 200 whatever is down, and `/readyz` names it.
+Without Redis everything works; without the database a call is 503 `unavailable` within 6 s.
 """
 
 import json

@@ -1,7 +1,5 @@
-"""The comparison with the outside systems: the gateway's book to the last unit, the data platform's events.
-
-Both keep books of their own, which do not depend on the shop.
-"""
+"""The comparison with the outside systems: the gateway's book to the last unit, the data platform's
+events."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator

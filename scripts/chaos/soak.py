@@ -1,9 +1,5 @@
-"""`make soak`: ten minutes of all calls of clients and staff, and all faults. The trial is in `chaos.trial`.
-
-Its faults are fewer than those of `make chaos`, so that more is bought, paid and refunded between them.
-Beside them the gateway gets slow for a while, and on MariaDB a second worker's wall clock jumps ahead.
-It measures the availability, and on MariaDB every query of every dashboard has to have data in the end.
-"""
+"""`make soak`: ten minutes of all calls of clients and staff, and all faults. The trial is in
+`chaos.trial`."""
 
 import sys
 

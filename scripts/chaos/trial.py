@@ -1,9 +1,4 @@
-"""A trial of the shop: clients that record every answer, faults, and a comparison.
-
-Boots a stack of its own, lets clients buy and staff refund while processes are killed, frozen and kept down,
-and then requires that everything settles, every law holds, and every answer is still true. On a finding it
-ends with exit code 1, and the stack's state and logs are kept.
-"""
+"""A trial of the shop: clients that record every answer, faults, and a comparison."""
 
 import argparse
 import json
@@ -131,12 +126,7 @@ def main(trial: Trial) -> int:
 def run_trial(
     trial: Trial, instance: Instance, seconds: int, seed: str, broker: RunningNode | None = None
 ) -> int:
-    """Run the trial on a fresh stack: load, faults, audit, comparison. Returns the exit code.
-
-    A RabbitMQ beside the stack is its broker then, and has faults of its own.
-
-    Raises SetupError and NoFinalAnswer.
-    """
+    """Run the trial on a fresh stack; the exit code. Raises SetupError and NoFinalAnswer."""
     _say(f"{trial.name}: SEED={seed} SECONDS={seconds} DB={instance.database}")
     seen = Observations()
     if trial.has_long_faults and instance.database == "mariadb":
@@ -196,10 +186,7 @@ def set_up(
     minutes: int,
     manage: Callable[[Instance, str], "subprocess.CompletedProcess[str]"] = own_stack.manage,
 ) -> tuple[Setup, Shop]:
-    """Accounts with points, products that can run out, campaigns that can sell out: enough for so long.
-
-    `manage` runs a management command of the stack's release.
-    """
+    """Accounts with points, products that can run out, campaigns that can sell out: enough for so long."""
     tokens = instance.home / "tokens.json"
     ran = manage(instance, f"seed_demo --users {BUYERS * ACCOUNTS_EACH} --tokens {tokens}")
     if ran.returncode != 0:
@@ -331,10 +318,7 @@ def _load(
     seed: str,
     broker: RunningNode | None,
 ) -> None:
-    """Run clients while faults are made; returns once every client has the answer to its last call.
-
-    What is measured of the availability is this load, and not the calls before it.
-    """
+    """Run clients while faults are made; returns once every client has the answer to its last call."""
     seen = reader.seen
     seen.measured = availability.Measurement()
     ends_at = time.monotonic() + seconds

@@ -1,8 +1,4 @@
-"""`make cluster`: the shop on a cluster of each of its servers, from an empty folder to a line to paste.
-
-Stopped by Ctrl-C, SIGTERM or SIGHUP it ends with exit code 0 once it was ready, and with 130 before that.
-When something is wrong it ends with 1 and one line.
-"""
+"""`make cluster`: the shop on a cluster of each of its servers, from an empty folder to a line to paste."""
 
 import argparse
 import os

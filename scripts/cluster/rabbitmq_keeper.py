@@ -1,9 +1,7 @@
 """The process `rabbitmq-keeper`: restarts a node that stays apart from the others after a silence.
 
-RabbitMQ has ways of its own, and each left nodes apart in drills: `pause_minority` a node that was frozen,
-which never saw itself lose the others, and `autoheal` all of them, after the node that led the healing was
-the one to restart. So `ignore` is set, and this process does what RabbitMQ's documentation has a person do.
-The restart costs nothing: the queue needs a majority of the nodes anyway.
+RabbitMQ's own `pause_minority` and `autoheal` each left nodes apart in drills. The restart costs nothing:
+the queue needs a majority of the nodes anyway.
 """
 
 import time

@@ -1,7 +1,4 @@
-"""`make cluster-status`: the members, roles, lag, routes, queue leaders, web nodes, and the beat that acts.
-
-Exit code 0 when nothing is missing, 1 when something is. `--json` prints what was found for a program.
-"""
+"""`make cluster-status`: the members, roles, lag, routes, queue leaders, web nodes and the acting beat."""
 
 import argparse
 import json

@@ -1,7 +1,6 @@
 """`make test-containers`: images and compose file on a real Docker engine, and what is promised of them.
 
-Exit code 1 when a check failed, 2 when this machine can't run it, 130 after Ctrl-C: make itself ends with 2
-after each of these. KEEP=1 leaves everything up after the checks, until Ctrl-C.
+Exit code 1 when a check failed, 2 when this machine can't run it, 130 after Ctrl-C.
 """
 
 import argparse

@@ -111,8 +111,7 @@ class Engine:
 def running_engine(home: Path, folder: Path, shared: Path) -> Iterator[Engine]:
     """The engine inside the block; afterwards its containers, networks, volumes and mounts are gone.
 
-    `home` is where its images and its log are kept. It sees `shared`, and its commands run in `folder`,
-    which is in there. Raises SetupError when it doesn't start.
+    It sees `shared`, and its commands run in `folder`, which is in there. Raises SetupError.
     """
     kept, log = home / "docker", home / "dockerd.log"
     kept.mkdir(parents=True, exist_ok=True)

@@ -26,10 +26,7 @@ INSTALL_SECONDS = 900
 
 
 def configure(root: Path, packages: Sequence[str] = ()) -> None:
-    """Give a new root this machine's certificates and settings of apt and pip, and install the packages.
-
-    Images are built from such roots, and reach the package indexes as this machine does. Raises SetupError.
-    """
+    """Give a new root this machine's certificates and settings, and install packages. Raises SetupError."""
     (root / CERTIFICATES.relative_to("/")).mkdir(parents=True, exist_ok=True)
     for certificate in CERTIFICATES.glob("*.crt"):
         shutil.copy(certificate, root / certificate.relative_to("/"))

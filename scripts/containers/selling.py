@@ -61,10 +61,8 @@ class ShopUnderTest:
         return f"order {order_id} paid in {time.monotonic() - started:.1f} s"
 
     def require_all_as_answered(self) -> str:
-        """Wait until all is settled, then compare all answers, the simulators' books and the laws.
-
-        Raises CheckFailed with everything that is lost, doubled or broken.
-        """
+        """Wait until all is settled, then compare answers, the simulators' books and the laws. Raises
+        CheckFailed."""
         trial.settle(self.setup, self.shop, self.seen, within_seconds=SETTLE_SECONDS)
         found = [*comparison.findings(self.setup, self.shop), *outside.findings(self.setup, self.shop)]
         found += [*self.new_findings(), *broken_laws(self.project)]

@@ -24,10 +24,7 @@ SETTINGS = {
 
 
 def fuzz(instance: Instance, *, seconds: int, seed: str) -> int:
-    """Send requests for so long, then look at processes and laws. Returns the exit code, 1 with findings.
-
-    Raises SetupError.
-    """
+    """Send requests for so long, then look at processes and laws; the exit code. Raises SetupError."""
     _say(f"fuzz: SEED={seed} SECONDS={seconds} DB={instance.database}")
     findings = Findings()
     with own_stack.running(instance, **SETTINGS):

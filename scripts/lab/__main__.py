@@ -1,8 +1,4 @@
-"""`make lab`: the strategies side by side under the real load generator, and the report of it.
-
-Boots MariaDB stacks of its own on free ports, seeds one shop, runs every case that was asked for, checks
-its rows, audits the whole, and writes the report. It fails when anything but the control breaks a law.
-"""
+"""`make lab`: the strategies side by side under the real load generator, and the report of it."""
 
 import argparse
 import os

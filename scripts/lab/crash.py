@@ -1,7 +1,4 @@
-"""The faults of the scenario `crash`: processes killed and Redis emptied under load, in turn.
-
-Measured is how long each fault kept coupons from being issued: until the next row in the database.
-"""
+"""The faults of the scenario `crash`: processes killed and Redis emptied under load, in turn."""
 
 import contextlib
 import time
@@ -32,10 +29,8 @@ COUPONS = "SELECT COUNT(*) FROM coupons_coupon WHERE campaign_id = %s"
 
 
 def inject(staff: Staff, variant: str, ended: Event) -> list[dict[str, Any]]:
-    """One fault after the other, until the load has ended; the longest wait after each kind of them.
-
-    `seconds` is None if the load ended before another coupon was issued.
-    """
+    """One fault after the other, until the load has ended; the longest wait after each kind, None for
+    no end."""
     campaign, strategy = database.rows(staff.instance, CAMPAIGN)[0]
     kinds = {**FAULTS, **ISSUER} if strategy == "queue" else FAULTS
     processes = _web_processes(staff)

@@ -102,10 +102,7 @@ def _executor(kind: str, name: str = "all", **words: Any) -> dict[str, Any]:
 
 
 def run_k6(sort: str, one: Load, instance: Instance, **settings: object) -> tuple[Any, float]:
-    """Run the load by `k6/lab/<sort>.js`: what k6 measured, and the processor time it took.
-
-    Raises SetupError when it fails, or takes too long.
-    """
+    """Run the load by `k6/lab/<sort>.js`: what k6 measured, and its processor time. Raises SetupError."""
     own = {"LOADS": json.dumps(one.executors), "PAUSE": one.pause, "WARM_UP": one.warm_up}
     seconds = START_SECONDS + one.seconds + 2 * FINISH_SECONDS
     return load.measure(f"lab/{sort}", own | settings, instance=instance, within_seconds=seconds)

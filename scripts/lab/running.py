@@ -98,10 +98,8 @@ def _counted(staff: Staff) -> Mapping[str, float]:
 
 @contextmanager
 def _meanwhile(staff: Staff, case: Case) -> Iterator[list[Mapping[str, Any]]]:
-    """Run `meanwhile` of the scenario beside the block; its exception is raised after it.
-
-    Its result is in the list once the block is left.
-    """
+    """Run `meanwhile` of the scenario beside the block; its result is in the list after it, or its
+    exception raised."""
     result: list[Mapping[str, Any]] = []
     if case.scenario.meanwhile is None:
         yield result

@@ -1,8 +1,4 @@
-"""The scenarios, one entry each, and the cases of them that `STRATEGIES=…` and `SCENARIO=…` choose.
-
-A scenario is a load of k6, optionally a function that runs meanwhile in this process, and a check of the rows
-afterwards. Those of one sort are prepared and checked by one module: `coupons`, `orders`.
-"""
+"""The scenarios, one entry each, and the cases of them that `STRATEGIES=…` and `SCENARIO=…` choose."""
 
 import json
 import os
@@ -201,10 +197,7 @@ class Unknown(Exception):
 
 
 def read_offer() -> Offer:
-    """The strategies of the code, without a stack: the lab names none by itself, so new ones join.
-
-    Raises SetupError if the code can't be loaded.
-    """
+    """The strategies of the code, without a stack, so that new ones join. Raises SetupError."""
     environment, words = os.environ | check.SETTINGS | {"LAB": "1"}, [sys.executable, "-c", PRINT_OFFER]
     ran = subprocess.run(words, cwd=places.PROJECT, env=environment, capture_output=True, text=True)
     if ran.returncode != 0:
@@ -213,10 +206,8 @@ def read_offer() -> Offer:
 
 
 def cases(offer: Offer, *, strategies: str, scenarios: str, is_quick: bool) -> list[Case]:
-    """The cases in the order in which they run: those of one stack together, the control last of all.
-
-    Raises Unknown.
-    """
+    """The cases in the order in which they run: a stack's together, the control last of all. Raises
+    Unknown."""
     named = _names(scenarios, list(SCENARIOS), "scenario")
     wanted = [one for one in SCENARIOS.values() if one.name in named or one.joins in named]
     asked = _names(strategies, [*offer.coupons, *offer.inventory], "strategy")

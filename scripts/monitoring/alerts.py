@@ -1,8 +1,6 @@
 """`make alerts`: each alert made to fire once by a real cause, and to clear once that is removed.
 
-A stack of its own with MariaDB is watched by Debian's Prometheus and Alertmanager and the exporters, with the
-rules and the routes as they are committed, but for their durations (`scripts.monitoring.shortening`). Ends
-with 1 when an alert does not fire or clear, goes to the wrong receiver, or fires without a cause that
+Ends with 1 when an alert does not fire or clear, goes to the wrong receiver, or fires without a cause that
 explains it.
 """
 

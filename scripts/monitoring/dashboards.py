@@ -1,7 +1,4 @@
-"""`make dashboards`: Grafana's dashboards, generated from the definitions of the metrics into ops/grafana.
-
-With --check nothing is written: it prints the differences and ends with 1 when there are any.
-"""
+"""`make dashboards`: Grafana's dashboards, generated from the definitions of the metrics into ops/grafana."""
 
 import argparse
 import difflib

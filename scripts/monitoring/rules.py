@@ -54,10 +54,7 @@ def recorded() -> set[str]:
 
 
 def checks() -> list[list[str]]:
-    """The commands of Prometheus' and Alertmanager's own tools that must succeed.
-
-    Raises SetupError with the line that installs a missing program.
-    """
+    """The commands of Prometheus' and Alertmanager's own tools that must succeed. Raises SetupError."""
     promtool, amtool = prometheus.program("promtool"), prometheus.program("amtool")
     # `--syntax-only`: the file with the token is there in the container alone.
     configuration = [promtool, "check", "config", "--syntax-only", str(CONFIGURATION)]

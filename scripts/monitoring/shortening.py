@@ -1,9 +1,7 @@
 """The rules and Alertmanager's configuration with shorter durations, and nothing else changed.
 
-An alert waits for minutes, and its clearing for hours. To see each fire within minutes all durations become a
-sixtieth: `for`, and the waits of Alertmanager, of a second at least. Ranges such as `[5m]` become 10 to 20
-seconds: with less they hold too few scrapes, and with more a burn rate of three days takes minutes to clear.
-Expressions, thresholds and inhibitions stay as they are.
+Waits become a sixtieth. Ranges such as `[5m]` become 10 to 20 seconds: with less they hold too few
+scrapes, and with more a burn rate of three days takes minutes to clear.
 """
 
 import json

@@ -131,10 +131,7 @@ class Stage:
 
     @contextmanager
     def load(self, make_call: Callable[[Account], Call], *, clients: int) -> Iterator[None]:
-        """Inside the block so many clients call, each by accounts of its own, whatever they are answered.
-
-        A client pauses for a moment after each call, so that refusals that are quick don't become a flood.
-        """
+        """Inside the block so many clients call, each by accounts of its own, whatever they are answered."""
         stop = threading.Event()
 
         def run(number: int) -> None:

@@ -50,10 +50,7 @@ class Watchers:
         return {alert["labels"]["alertname"] for alert in self.prometheus.alerts()}
 
     def wait_until_evaluated(self, *, within_seconds: float) -> None:
-        """Wait until every target was scraped, and all rules evaluated twice since. Raises SetupError.
-
-        Before that there is no alert, or those of metrics that are still absent.
-        """
+        """Wait until every target was scraped, and all rules evaluated twice since. Raises SetupError."""
         until = time.monotonic() + within_seconds
         while missing := [name for name, health in self.prometheus.targets().items() if health != "up"]:
             if time.monotonic() > until:

@@ -1,8 +1,4 @@
-"""`make simulate SECONDS=180 SEED=…`: simulated runs, one seed after the other.
-
-`SEED=4` makes the runs 4.0, 4.1 and so on, for `SECONDS`; `SEED=4.1` makes that run alone. Ends with exit
-code 1 at the first finding, with the command that repeats it.
-"""
+"""`make simulate SECONDS=180 SEED=…`: simulated runs, one seed after the other."""
 
 import argparse
 import os

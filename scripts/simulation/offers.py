@@ -1,7 +1,4 @@
-"""A model of the campaigns of a simulated run: whose orders may use their coupons, for what, and how many.
-
-It says of each answer to an order that names a code whether it can be right, without the shop's code.
-"""
+"""A model of the campaigns of a simulated run: whose orders may use their coupons, for what, and how many."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass

@@ -1,8 +1,4 @@
-"""Two operators of a simulated run, who force sagas, grant points and decide what the other one asked for.
-
-The model says of each grant whether it needs an approval, of each decision whether it is one's own to take,
-and in the end which points there are.
-"""
+"""Two operators of a simulated run, who force sagas, grant points and decide what the other one asked for."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator

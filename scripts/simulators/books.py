@@ -23,10 +23,7 @@ PERIOD = {"created_from": "created_at >= ?", "created_to": "created_at < ?"}
 
 
 def open_book(name: str, path: Path, schema: str) -> Book:
-    """Open the book, and make what is missing of its file, folders and tables.
-
-    When the path can't hold a book, the process of that name ends with exit code 1 and one line.
-    """
+    """Open the book, and make what is missing of its file, folders and tables."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         book = sqlite3.connect(path, isolation_level=None)

@@ -1,8 +1,5 @@
-"""Charges that wait for the card's owner: the page with two buttons that stands for a bank's 3-D Secure page.
-
-The page needs no script, and works in any browser that reaches the gateway. Its address is as hard to guess
-as the charge's id, and is no secret beyond that: the simulator moves no money.
-"""
+"""Charges that wait for the card's owner: the page with two buttons that stands for a bank's 3-D Secure
+page."""
 
 import base64
 import hashlib

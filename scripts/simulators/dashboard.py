@@ -1,7 +1,4 @@
-"""The gateway's own pages, as a clerk of the shop knows them: refunds and disputes that begin there.
-
-A dispute is begun and decided by buttons here, in the place of the card's owner and of their bank.
-"""
+"""The gateway's own pages, as a clerk of the shop knows them: refunds and disputes that begin there."""
 
 from collections.abc import Mapping
 from html import escape

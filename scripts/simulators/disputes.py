@@ -1,7 +1,4 @@
-"""Disputes of charges in the gateway's book: the card's owner begins one at their bank, which decides it.
-
-The amount is the gateway's from the beginning on, until the shop wins: it can't be refunded meanwhile.
-"""
+"""Disputes of charges in the gateway's book: the card's owner begins one at their bank, which decides it."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal

@@ -71,10 +71,7 @@ class Partner:
         }
 
     async def register(self, request: Request) -> Answer:
-        """Register a code once per key; a repeated key gets the first outcome.
-
-        A code that another key has is refused, and so is a key that came with another code.
-        """
+        """Register a code once per key; a repeated key gets the first outcome."""
         asked = await process.read(request, Registration)
         if _happens(self.options.lost_rate):
             return NoReply()

@@ -1,7 +1,5 @@
-"""A simulator as a server, on Starlette and uvicorn: checked requests, JSON answers, and the process itself.
-
-It listens on loopback without `--host`, and ends within a second.
-"""
+"""A simulator as a server, on Starlette and uvicorn: checked requests, JSON answers, and the process
+itself."""
 
 import argparse
 import asyncio

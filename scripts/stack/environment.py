@@ -150,10 +150,8 @@ def _require_numbers(environment: Mapping[str, str]) -> None:
 
 
 def read_file(path: Path) -> dict[str, str]:
-    """The settings in the file, if there is one, as django-environ reads them.
-
-    Raises SetupError naming a line that it would skip.
-    """
+    """The settings in the file as django-environ reads them. Raises SetupError for a line that it would
+    skip."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:

@@ -123,10 +123,7 @@ def buffer_pool_mib() -> int:
 
 
 def install(data: Path, *, temporary: Path, root: Root | None = None) -> None:
-    """Make the system tables beside their place and move them there: a kill leaves nothing half made.
-
-    Temporary files go to a folder of this server, as those of the server itself do.
-    """
+    """Make the system tables beside their place and move them there: a kill leaves nothing half made."""
     unfinished = data.with_name("data.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     command = [

@@ -61,10 +61,8 @@ def measure(
 
 @contextmanager
 def running(instance: Instance, **settings: str) -> Iterator[str]:
-    """`make run` in the instance's project, from its start to Ctrl-C; yields its output until it was ready.
-
-    Raises SetupError when it doesn't start, or leaves anything behind when it stops.
-    """
+    """`make run` in the instance's project, from its start to Ctrl-C; yields its output. Raises
+    SetupError."""
     words = ["make", "run", f"PORT={instance.port}", f"DB={instance.database}", f"VAR={instance.home}"]
     log = instance.home / "make-run.log"
     log.write_bytes(b"")
@@ -102,10 +100,8 @@ def audit(instance: Instance, *, within_seconds: float = MANAGE_SECONDS) -> list
 
 
 def paste(instance: Instance, lines: str) -> subprocess.CompletedProcess[str]:
-    """Shell lines in the project's folder beside that stack, up to the first that fails.
-
-    Raises SetupError when that takes too long.
-    """
+    """Shell lines in the project's folder beside that stack, up to the first that fails. Raises
+    SetupError."""
     return _run(["sh", "-euc", lines], instance, {"FIRSTCOME_VAR": str(instance.home)})
 
 

@@ -1,8 +1,7 @@
 """The database and static files of an instance, brought up to date; an empty database gets a demo.
 
 Loading Django to find nothing to do costs seconds of each start: whether an instance is still as its last
-preparation left it is found out without. Only its own SQLite is read; any other database counts as changed,
-and `python -m scripts.stack.preparation` prepares it, which reports a failure in one line.
+preparation left it is found out without.
 """
 
 import hashlib

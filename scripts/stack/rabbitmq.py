@@ -77,10 +77,7 @@ def node_environment(folder: Path, name: str, *, epmd_port: int, peers_port: int
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """A node that is the whole broker, and its epmd; it keeps its queues over restarts.
-
-    `first_port` and the three after it are its own: for clients, epmd, other nodes, and the management.
-    """
+    """A node that is the whole broker, and its epmd; it keeps its queues over restarts."""
 
     folder: Path
     first_port: int

@@ -42,10 +42,8 @@ KIND = "TEST_DATABASE_KIND"
 
 @contextlib.contextmanager
 def servers(home: Path, *, kind: str = "") -> Iterator[dict[str, str]]:
-    """Start all four in an emptied folder, yield the settings that point to them, stop them in any case.
-
-    The database is of a kind in `DATABASES`, MariaDB unless it is named. Raises SetupError.
-    """
+    """Start all four in an emptied folder, yield the settings that point to them, stop them. Raises
+    SetupError."""
     shutil.rmtree(home, ignore_errors=True)
     instance = Instance(home=home, port=ports.free(instances.PORTS + 1), database="mariadb")
     places.private_folder(home)

@@ -1,8 +1,5 @@
-"""`make sbom`: the CycloneDX bill of materials of the packages that the shop runs on, as the locks pin them.
-
-They are those of `requirements.txt`, and those of npm whose scripts the shop serves.
-It has no time and no serial number, so the same lock gives the same bytes.
-"""
+"""`make sbom`: the CycloneDX bill of materials of the packages that the shop runs on, as the locks pin
+them."""
 
 import argparse
 import json

@@ -1,9 +1,4 @@
-"""What of other projects comes without a pin of its own.
-
-Scripts that the shop serves from its own files: `scripts/npm` pins their packages, so `make
-audit-dependencies` looks them up, `make sbom` lists them, and a test compares every file with the package's
-own. And programs inside a pinned package, which advisories about the package leave out.
-"""
+"""What of other projects comes without a pin of its own."""
 
 import json
 from dataclasses import dataclass

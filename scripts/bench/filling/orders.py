@@ -1,8 +1,4 @@
-"""Orders by the thousand, ended in all ways, with every row that a real one leaves behind.
-
-A bite of orders is decided in two temporary tables, `filling_order` and `filling_line`, from which all others
-are copied, parents before children. Everything follows from an order's number; only the ids are random.
-"""
+"""Orders by the thousand, ended in all ways, with every row that a real one leaves behind."""
 
 import secrets
 from datetime import datetime, timedelta

@@ -1,9 +1,6 @@
 """The table of a run, docs/bench.json with the last run of each size, and the pages that show it.
 
-docs/bench.md shows all figures of a run, docs/bench-against.md (from docs/bench-against.json) those of a
-comparison of two commits; docs/performance.md has a line for each load of both.
-`python -m scripts.bench.report.page` writes pages and plots from both JSON files again, after a change of
-words.
+`python -m scripts.bench.report.page` writes pages and plots again from the JSON files.
 """
 
 import sys

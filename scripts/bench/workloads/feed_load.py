@@ -1,10 +1,6 @@
 """What events cost, and how quickly they are sent as webhooks, in the environment of a stack, as JSON.
 
-    python -m scripts.bench.workloads.feed_load --events 5000
-
-Events are recorded by transactions of `BATCH`, each of another order, and a web process of the stack gives
-them their positions. Then one endpoint is sent them by the passes of a worker, in this process; the receiver
-has a process of its own, and answers at once.
+python -m scripts.bench.workloads.feed_load --events 5000
 """
 
 import argparse

@@ -1,9 +1,5 @@
-"""The rows of a sale with a waiting room: joining, polling, waiting for the admission, and ordering under it.
-
-One sale takes an entry of each account before it opens. After its draw the entries are admitted at its rate,
-and their owners poll meanwhile. A second sale admits its accounts at once, and they order in turn with others
-whose product is in no sale.
-"""
+"""The rows of a sale with a waiting room: joining, polling, waiting for the admission, and ordering
+under it."""
 
 import asyncio
 import time

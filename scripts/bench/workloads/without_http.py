@@ -1,17 +1,8 @@
 """What issuing, orders and the limits cost without HTTP, in the environment of a stack, as JSON.
 
-    python -m scripts.bench.workloads.without_http issuing --seconds 5 --campaign 7 --users 1:60000
-    python -m scripts.bench.workloads.without_http orders --seconds 5 --product 7 --users 1:60000
-    python -m scripts.bench.workloads.without_http limits --users 1:40000
-
-`issuing` has many requests wait at once on the event loops of several processes, for one account after
-another: how many a second, their outcomes, the processor time of each in Python and in the database's server,
-and the pages that this read from disk for each. Repeated for the same accounts it measures repeats; for a
-campaign that has nothing left, refusals. `orders` does the same with unpaid orders of one unit of a product.
-
-`limits` does what the limits add to a call, and nothing else: counting it, the exchange with Redis for as
-many calls as a busy process gathers, and for an order the look-up of declines and of what its account has in
-orders, in batches: the microseconds of a call in Python, in Redis and in the database's server.
+python -m scripts.bench.workloads.without_http issuing --seconds 5 --campaign 7 --users 1:60000
+python -m scripts.bench.workloads.without_http orders --seconds 5 --product 7 --users 1:60000
+python -m scripts.bench.workloads.without_http limits --users 1:40000
 """
 
 import argparse

@@ -1,9 +1,6 @@
 """`make chaos CAMPAIGN=… SEED=… [QUICK=1] [PLANTED=1]`, for a campaign of `plans.CAMPAIGNS` or `all`.
 
-PART=3/12 with `all` runs the third twelfth of the campaigns.
-
-With PLANTED=1 the campaign runs with its planted defect, and fails unless that is found: by an effect that
-was lost or doubled, the gateway's book, failed requests, or what the campaign itself looks for.
+With PLANTED=1 the campaign runs with its planted defect, and fails unless that is found.
 """
 
 import argparse

@@ -1,8 +1,4 @@
-"""`make chaos CAMPAIGN=all`: a process for each campaign, and the rows of all in the end.
-
-Quick runs take place two at a time, for a campaign waits more than it works. Whole ones are measured, and
-come one after the other.
-"""
+"""`make chaos CAMPAIGN=all`: a process for each campaign, and the rows of all in the end."""
 
 import os
 import signal
@@ -32,10 +28,7 @@ class Running:
 
 
 def run_all(names: Sequence[str], arguments: Sequence[str], *, is_quick: bool) -> int:
-    """Run these campaigns, each with the arguments; print each one's output when it ends, then all rows.
-
-    Returns the highest exit code. On an interrupt every campaign is stopped.
-    """
+    """Run these campaigns, print each one's output when it ends, then all rows; the highest exit code."""
     folder = places.private_folder(places.state())
     waiting, running, codes, rows = deque(names), list[Running](), [0], list[str]()
     try:

@@ -1,7 +1,4 @@
-"""Wall clocks of a stack's processes, moved while they run: gradually as bad clocks drift, or by a jump.
-
-The files that `FAKE_CLOCKS` of the stack's environment names hold the offsets, which libfaketime reads.
-"""
+"""Wall clocks of a stack's processes, moved while they run: gradually as bad clocks drift, or by a jump."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping

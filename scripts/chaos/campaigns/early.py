@@ -1,7 +1,4 @@
-"""What may not happen early: triggers in a campaign's database write its instant, by the database's clock.
-
-So the instants are those of the server, and not what a process with a wrong clock takes for the time.
-"""
+"""What may not happen early: triggers in a campaign's database write its instant, by the database's clock."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping

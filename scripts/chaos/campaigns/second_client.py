@@ -52,10 +52,7 @@ def _lock_all_rows(cursor: Any) -> bool:
 
 @contextmanager
 def deadlocks(_: str, instance: Instance) -> Iterator[None]:
-    """Inside the block clients lock products one by one in random order, against the shop's ascending one.
-
-    Prints how many deadlocks the server then counted.
-    """
+    """Inside the block clients lock products one by one in random order, against the shop's ascending one."""
     stop, before = threading.Event(), database.counters(instance)["deadlocks"]
     clients = [
         threading.Thread(target=_lock_in_random_order, args=(instance, stop, number))

@@ -17,10 +17,7 @@ PAUSE_SECONDS = 0.1
 
 @contextmanager
 def beside(instance: Instance, megabytes: int) -> Iterator[None]:
-    """Inside the block the server's data folder is a file system of this size, in memory; none where it is 0.
-
-    For an instance that has not been started yet. Raises SetupError where this account may not mount it.
-    """
+    """Inside the block the server's data folder is a file system of this size, if any. Raises SetupError."""
     if not megabytes:
         yield
         return

@@ -1,8 +1,4 @@
-"""`make cluster-drill`: faults of a cluster of its own under load, and a table of what each cost.
-
-Exit code 1 when something didn't hold: a write lost or doubled, a broken law, a status that no client should
-get, or an outage that is too long. The state is kept then. Ctrl-C ends it with the table so far and 130.
-"""
+"""`make cluster-drill`: faults of a cluster of its own under load, and a table of what each cost."""
 
 import argparse
 import os

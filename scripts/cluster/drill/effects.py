@@ -141,10 +141,7 @@ def stored(members: GroupMembers, number: int, setup: Setup) -> Effects:
 
 
 def differing(members: GroupMembers) -> list[str]:
-    """Tables of `TRUTH` whose contents differ between members. Raises MySQLdb's errors.
-
-    The shop may still settle something, so a difference counts when it is there for `SAME_SECONDS`.
-    """
+    """Tables of `TRUTH` whose contents differ between members. Raises MySQLdb's errors."""
     deadline = time.monotonic() + SAME_SECONDS
     while differences := _differences(members):
         if time.monotonic() > deadline:

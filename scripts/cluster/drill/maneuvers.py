@@ -37,10 +37,7 @@ def restart_members(cluster: Cluster) -> str:
 
 
 def kill_members(cluster: Cluster) -> str:
-    """Kill all members at the same moment.
-
-    Unlike a power cut this keeps what they gave to the operating system, written to the disk or not.
-    """
+    """Kill all members at the same moment."""
     names = layout.names("mysql")
     pids = [process_identity.group_of(cluster.instance.run, name) for name in names]
     process_identity.kill(set().union(*pids))
@@ -48,10 +45,7 @@ def kill_members(cluster: Cluster) -> str:
 
 
 def clone_member(cluster: Cluster) -> str:
-    """Rebuild a secondary whose disk is lost, when the others lack the transactions of its beginning.
-
-    Raises SetupError when it came back in another way than by a clone.
-    """
+    """Rebuild a secondary whose disk is lost, by a clone. Raises SetupError when it came back otherwise."""
     members = GroupMembers.of(cluster)
     number = _next(members, _primary(members))
     name = members.servers.name(number)

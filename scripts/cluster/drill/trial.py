@@ -50,10 +50,8 @@ class Trial:
     """How often each fault was made. A repeated one needs other keys: the first ones are answered already."""
 
     def run(self, fault: Fault, *, seed: str) -> Outcome:
-        """Raises SetupError and MySQLdb's errors when the judgement could not be had.
-
-        A fault that could not be made, or half of it, is judged like any other, with that as a finding.
-        """
+        """Run the load and the fault. Raises SetupError and MySQLdb's errors when the judgement could
+        not be had."""
         seen = Statuses()
         self.shop.connection = load.connection(self.cluster, seen, seed)
         own, steady = shop_setup.new_campaigns(self.shop, fault.name)

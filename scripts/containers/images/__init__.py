@@ -1,7 +1,4 @@
-"""The images that the compose file names, made from Debian's packages: no image registry is asked.
-
-Each folder here has the Dockerfile of one that stands in for a server's official image.
-"""
+"""The images that the compose file names, made from Debian's packages: no image registry is asked."""
 
 import re
 import subprocess
@@ -39,10 +36,7 @@ def base_image() -> str:
 
 
 def make_all(engine: Engine, shared: Path) -> None:
-    """Import and build what is missing; what was built before is taken from the engine's cache.
-
-    Raises CheckFailed.
-    """
+    """Import and build what is missing. Raises CheckFailed."""
     _import(engine, roots.UNSTABLE, UNSTABLE, "CMD bash")
     _import(engine, roots.PYTHON, base_image(), 'CMD ["python"]')
     for name, folder in STAND_INS.items():

@@ -30,10 +30,7 @@ _ARGUMENTS = (
 
 @contextmanager
 def running() -> Iterator[Browser]:
-    """A headless browser, which ends with the block. Raises `SetupError` where Chromium is not installed.
-
-    Playwright keeps an event loop running in the calling thread until then.
-    """
+    """A headless browser, which ends with the block. Raises `SetupError` where Chromium is not installed."""
     found = [shutil.which(name, path=SEARCH_PATH) for name in PROGRAMS]
     program = next(filter(None, found), None)
     if program is None:

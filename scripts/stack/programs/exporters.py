@@ -12,10 +12,7 @@ from scripts.stack.programs import prometheus
 
 @contextmanager
 def running(instance: Instance, folder: Path) -> Iterator[dict[str, list[str]]]:
-    """The exporters of the instance's own servers; yields their addresses by job, for `prometheus.running`.
-
-    They answer while their server is away, without its figures. Raises SetupError when one does not start.
-    """
+    """The exporters of the instance's servers; yields their addresses by job. Raises SetupError."""
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as servers:
         targets = {"redis": servers.enter_context(_redis_exporter(instance, folder))}

@@ -1,7 +1,5 @@
-"""The npm packages that `scripts/npm` pins: scripts that the shop serves, and what compiles clients in tests.
-
-They are installed once for each lock file, into `.venv/npm`, without running their scripts.
-"""
+"""The npm packages that `scripts/npm` pins: scripts that the shop serves, and what compiles clients in
+tests."""
 
 import fcntl
 import hashlib

@@ -77,10 +77,8 @@ def running(
     alertmanagers: Sequence[str] = (),
     scrape_seconds: float = 1,
 ) -> Iterator[Prometheus]:
-    """A Prometheus that scrapes `/metrics` of each job's targets (`host:port`) and evaluates the rules.
-
-    Rules are evaluated as often as targets are scraped. Raises SetupError when it does not start.
-    """
+    """A Prometheus that scrapes `/metrics` of each job's targets and evaluates the rules. Raises
+    SetupError."""
     folder.mkdir(parents=True, exist_ok=True)
     interval = f"{scrape_seconds * 1000:.0f}ms"
     configuration = {
@@ -115,10 +113,7 @@ def running(
 def server(
     command: Sequence[str], *, name: str, ready: str, log: Path, settings: Mapping[str, str] | None = None
 ) -> Iterator[None]:
-    """A program of the monitoring from the moment that this address answers with 200.
-
-    `settings` come on top of this process' environment. Raises SetupError when it does not start.
-    """
+    """A program of the monitoring from the moment that this address answers with 200. Raises SetupError."""
     environment = {**os.environ, **(settings or {})}
     child = children.start(command, log=log, environment=environment, when_parent_dies=signal.SIGKILL)
     try:

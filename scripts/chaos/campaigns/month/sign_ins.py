@@ -61,10 +61,7 @@ def sign_in(instance: Instance, account: Account, name: str, password: str) -> S
 
 
 def still_valid(instance: Instance, signed_in: list[SignedIn]) -> Iterator[str]:
-    """Each account whose access token is still good, though its time is over.
-
-    Waits until the first one is refused: a process takes a moment to follow the database's clock.
-    """
+    """Each account whose access token is still good, though its time is over."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     for one in signed_in:
         while _is_accepted(instance, one.account.token):

@@ -25,10 +25,7 @@ CONTROL_SECONDS = 10
 
 @contextmanager
 def beside(instance: Instance, links: Sequence[str]) -> Iterator[dict[str, str]]:
-    """Inside the block a proxy listens for each of these links; yields the settings that lead through it.
-
-    The servers need not be there yet. Without links there is no proxy, and the settings are empty.
-    """
+    """Inside the block a proxy listens for each of these links; yields the settings that lead through it."""
     if not links:
         yield {}
         return

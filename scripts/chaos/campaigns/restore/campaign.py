@@ -1,12 +1,10 @@
-"""`make chaos CAMPAIGN=restore`: a database that is lost under load is restored up to a moment before that.
+"""`make chaos CAMPAIGN=restore`: a database that is lost under load is restored up to a moment before
+that.
 
-Clients buy, a backup is made, and the binary log is copied as it is written. The backup and the copied logs
-are restored up to a moment some seconds before the server was lost, so what clients were answered after it is
-lost: that is measured. What they were answered before it has to be there, and the restored shop has to go on:
-with what remains in clients, in Redis, at the gateway and at the data platform of the time that is lost.
-
-With PLANTED=1 the copied logs end before the moment. The restore has to refuse them; when it is made to
-accept them, the comparison has to find what is lost.
+What clients were answered before the moment has to be there, and the restored shop has to go on with what
+remains of the lost time in clients, in Redis, at the gateway and at the data platform. With PLANTED=1 the
+copied logs end before the moment: the restore has to refuse them, or else the comparison has to find the
+loss.
 """
 
 import sys

@@ -1,8 +1,4 @@
-"""What a restore to a moment has lost: the answers that clients got, by time, beside the restored rows.
-
-What was acknowledged before the moment has to be there, and so has what was acknowledged by the restored
-shop. What was acknowledged between the moment and the loss is the measured loss.
-"""
+"""What a restore to a moment has lost: the answers that clients got, by time, beside the restored rows."""
 
 import math
 from collections import Counter

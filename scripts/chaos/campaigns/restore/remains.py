@@ -1,8 +1,4 @@
-"""What outlives a lost database in clients and in Redis, and what the restored shop has to say to it.
-
-An access token of an account that is lost, tickets of a queue that wait in Redis alone, and keys of calls
-whose effect is lost.
-"""
+"""What outlives a lost database in clients and in Redis, and what the restored shop has to say to it."""
 
 import time
 import uuid
@@ -90,10 +86,7 @@ def _check_queue_again(account: Account, lost: str, queue: int, shop: Shop, seen
 
 
 def repeat_forgotten(calls: Sequence[RecordedCall], shop: Shop, seen: Observations) -> int:
-    """Repeat some keyed calls whose order is lost: each places one new order; how many were repeated.
-
-    The calls get their new answers, so they have to be there from now on.
-    """
+    """Repeat some keyed calls whose order is lost: each places one new order; how many were repeated."""
     chosen = calls[:MOST_REPEATED]
     for made in chosen:
         old = _order_id(made.answer.body)

@@ -76,10 +76,8 @@ def seed(instance: Instance, arguments: str) -> "subprocess.CompletedProcess[str
 
 
 def manage(instance: Instance, code: Path, words: Sequence[str]) -> "subprocess.CompletedProcess[str]":
-    """A management command of that release in the stack's environment, to its end.
-
-    Raises SetupError when that takes too long.
-    """
+    """A management command of that release in the stack's environment. Raises SetupError when it takes
+    too long."""
     environment = supervision.environment(instance) | {
         "STATIC_ROOT": str(processes.static_folder(instance, code))
     }

@@ -162,10 +162,7 @@ def runs_by_task(logs: Sequence[Path]) -> Mapping[str, Counter[str]]:
 
 
 def registered_tasks(logs: Sequence[Path]) -> list[str]:
-    """The names of the tasks that the workers with these logs have registered, as they say at their start.
-
-    Raises SetupError where they don't have the same.
-    """
+    """The tasks that the workers with these logs have registered. Raises SetupError where they differ."""
     each = [sorted(set(REGISTERED.findall(log.read_text(errors="replace")))) for log in logs]
     if not each[0] or any(names != each[0] for names in each):
         raise SetupError(f"the workers have not registered the same tasks: {each}")

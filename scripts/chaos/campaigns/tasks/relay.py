@@ -1,8 +1,5 @@
-"""A relay between the queue that the shop writes and the one that its workers read: each message comes twice,
-late, and out of order.
-
-Both are lists of the stack's Redis, in different databases of it.
-"""
+"""A relay between the queue that the shop writes and the one that its workers read: each message comes
+twice, late, and out of order."""
 
 import heapq
 import json
